@@ -1,0 +1,1 @@
+//! The cron engine: grammar, zones, daylight saving time, next and previous instants.

@@ -1,0 +1,13 @@
+//! What a task is: its names, its options, its states and the moves between them, when it is retried.
+//!
+//! Knows no store and no wire format: how a task lies in Redis or SQLite is each broker's affair.
+
+mod name;
+mod options;
+mod retry;
+mod state;
+
+pub use name::{BlankName, QueueName, TaskId};
+pub use options::{DEFAULT_MAX_RETRY, DEFAULT_TIMEOUT, InvalidTask, Run, Task, Unique};
+pub use retry::{RETRY_JITTER_SECONDS, retry_delay};
+pub use state::{Event, IllegalMove, State, UnknownState};

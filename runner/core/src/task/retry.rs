@@ -1,0 +1,39 @@
+//! When a failed task is tried again: asynq's back-off, so that mixed fleets behave alike.
+
+use std::time::Duration;
+
+/// The random part of the delay is a whole number of seconds in `0..RETRY_JITTER_SECONDS`, times `retried + 1`.
+pub const RETRY_JITTER_SECONDS: u64 = 30;
+
+/// No delay is longer than this; reached after about 50 retries.
+const LONGEST: Duration = Duration::from_secs(90 * 24 * 3600);
+
+/// The delay before the next attempt of a task that was retried `retried` times before this failure.
+///
+/// `random` is any number; only its remainder by [`RETRY_JITTER_SECONDS`] counts.
+///
+/// ```
+/// use runner_core::task::retry_delay;
+/// assert_eq!(retry_delay(0, 0).as_secs(), 15);
+/// assert_eq!(retry_delay(1, 29).as_secs(), 1 + 15 + 29 * 2);
+/// ```
+#[must_use]
+pub fn retry_delay(retried: u32, random: u64) -> Duration {
+    let n = u64::from(retried);
+    let seconds = n
+        .saturating_pow(4)
+        .saturating_add(15)
+        .saturating_add((random % RETRY_JITTER_SECONDS).saturating_mul(n + 1));
+    Duration::from_secs(seconds).min(LONGEST)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn grows_with_the_fourth_power_and_is_capped() {
+        assert_eq!(retry_delay(10, 0).as_secs(), 10_015);
+        assert_eq!(retry_delay(u32::MAX, 29), LONGEST);
+    }
+}

@@ -1,0 +1,181 @@
+//! The states of a task and the one table of moves between them.
+//!
+//! Brokers may make no other move. Lua and SQL cannot call Rust, so the contract suite of the brokers
+//! walks this table and demands the same of each.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// Where a task is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// Waits for a free worker.
+    Pending,
+    /// A worker holds it under a lease.
+    Active,
+    /// Waits for a time that its producer named.
+    Scheduled,
+    /// Failed; waits for its next attempt.
+    Retry,
+    /// Failed for good; kept for looking at and for running again by hand.
+    Archived,
+    /// Succeeded; kept for its retention.
+    Completed,
+    /// Waits in a group for others.
+    Aggregating,
+}
+
+impl State {
+    /// All states, in the order in which pages and listings show them.
+    pub const ALL: [Self; 7] = [
+        Self::Pending,
+        Self::Active,
+        Self::Scheduled,
+        Self::Retry,
+        Self::Archived,
+        Self::Completed,
+        Self::Aggregating,
+    ];
+
+    /// The word used in Redis, in SQL, in URLs and on pages.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Active => "active",
+            Self::Scheduled => "scheduled",
+            Self::Retry => "retry",
+            Self::Archived => "archived",
+            Self::Completed => "completed",
+            Self::Aggregating => "aggregating",
+        }
+    }
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A word that names no state.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "unknown state {0:?}; expected pending, active, scheduled, retry, archived, completed or aggregating"
+)]
+pub struct UnknownState(pub String);
+
+impl FromStr for State {
+    type Err = UnknownState;
+
+    fn from_str(word: &str) -> Result<Self, UnknownState> {
+        Self::ALL
+            .into_iter()
+            .find(|s| s.as_str() == word)
+            .ok_or_else(|| UnknownState(word.to_owned()))
+    }
+}
+
+/// What can happen to a task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Event {
+    /// Its time has come (scheduled, retry).
+    Due,
+    /// A worker took it.
+    Claimed,
+    /// It ended well; `keep` when it has a retention.
+    Succeeded {
+        /// Whether the finished task is kept.
+        keep: bool,
+    },
+    /// An attempt failed, or its lease ran out.
+    Failed {
+        /// Whether another attempt is allowed.
+        retries_left: bool,
+    },
+    /// The worker gave it back unfinished, using up no retry.
+    HandedBack,
+    /// The worker puts it off to a later time, using up no retry.
+    Snoozed,
+    /// An operator asks for it to run now.
+    RunNow,
+    /// An operator puts it aside.
+    Archive,
+    /// An operator deletes it.
+    Delete,
+    /// Its retention has ended.
+    Expired,
+}
+
+/// A move that the table does not have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a task that is {from} cannot be moved by {event:?}")]
+pub struct IllegalMove {
+    /// The state that the task is in.
+    pub from: State,
+    /// What was to happen to it.
+    pub event: Event,
+}
+
+impl State {
+    /// The state after `event`; `None` when the task is gone then.
+    ///
+    /// # Errors
+    ///
+    /// [`IllegalMove`] when `event` cannot happen to a task in this state.
+    pub fn after(self, event: Event) -> Result<Option<Self>, IllegalMove> {
+        use Event::{
+            Archive, Claimed, Delete, Due, Expired, Failed, HandedBack, RunNow, Snoozed, Succeeded,
+        };
+        use State::{Active, Aggregating, Archived, Completed, Pending, Retry, Scheduled};
+        let next = match (self, event) {
+            (Scheduled | Retry, Due)
+            | (Scheduled | Retry | Archived | Completed | Aggregating, RunNow) => Pending,
+            (Pending, Claimed) => Active,
+            (Active, Succeeded { keep: true }) => Completed,
+            (Active, Succeeded { keep: false }) | (Completed, Expired) => return Ok(None),
+            (Active, Failed { retries_left: true }) => Retry,
+            (
+                Active,
+                Failed {
+                    retries_left: false,
+                },
+            )
+            | (Pending | Scheduled | Retry | Completed | Aggregating, Archive) => Archived,
+            (Active, HandedBack) => Pending,
+            (Active, Snoozed) => Scheduled,
+            (from, Delete) if from != Active => return Ok(None),
+            (from, event) => return Err(IllegalMove { from, event }),
+        };
+        Ok(Some(next))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_go_there_and_back() {
+        for state in State::ALL {
+            assert_eq!(state.as_str().parse::<State>(), Ok(state));
+        }
+        assert!("job".parse::<State>().is_err());
+    }
+
+    #[test]
+    fn only_a_claimed_task_can_end_and_an_active_one_cannot_be_deleted() {
+        for state in State::ALL {
+            let ends = state.after(Event::Succeeded { keep: false });
+            assert_eq!(ends.is_ok(), state == State::Active, "{state}");
+            assert_eq!(
+                state.after(Event::Delete).is_ok(),
+                state != State::Active,
+                "{state}"
+            );
+        }
+    }
+}
