@@ -1,1 +1,19 @@
 //! What a schedule is, its policies, and the pure functions that decide and merge.
+//!
+//! No I/O: where definitions come from is the affair of `runner::source`, what becomes of a decision
+//! that of `runner::scheduler` and the broker.
+
+mod decide;
+mod definition;
+mod merge;
+mod problem;
+mod timing;
+
+pub use decide::{Decided, Fire, GRACE, MissedRange, SCAN_LIMIT, decide, fire_task, jitter_of};
+pub use definition::{
+    CatchUp, CatchUpPolicy, DEFAULT_CATCH_UP_MAX, DEFAULT_CATCH_UP_WINDOW, Definition, Origin,
+    Overlap, ScheduleId, Source,
+};
+pub use merge::{Plan, merge};
+pub use problem::{Problem, Severity};
+pub use timing::{Timing, TimingError, When, stable_hash};

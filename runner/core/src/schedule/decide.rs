@@ -1,0 +1,187 @@
+//! What is to become of the occurrences between a schedule's cursor and now: a pure function.
+//!
+//! Whether the previous task still runs is not known here; the broker's commit asks that in the same
+//! atomic step that enqueues.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::{CatchUpPolicy, Definition, stable_hash};
+use crate::task::{Run, Task, TaskId};
+
+/// Up to this long after its fire instant an occurrence counts as on time and always fires.
+pub const GRACE: Duration = Duration::from_secs(60);
+
+/// How many occurrences one decision looks at, newest first; older ones are counted as "more".
+///
+/// Enough for the largest `catch_up.max` (1000) and a schedule of every second within [`GRACE`].
+pub const SCAN_LIMIT: usize = 1100;
+
+/// One occurrence that is to be enqueued.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fire {
+    /// What the rule says; identity of the occurrence.
+    pub nominal: Timestamp,
+    /// Nominal instant plus jitter.
+    pub fire_at: Timestamp,
+    /// The occurrence before this one by the calendar, whether it ran or not.
+    pub interval_start: Option<Timestamp>,
+    /// Whether it is run late, under the catch-up policy.
+    pub catch_up: bool,
+    /// How many missed occurrences it stands for.
+    pub missed: u32,
+}
+
+/// A run of occurrences that are recorded as missed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MissedRange {
+    /// The oldest of them that was looked at.
+    pub first: Timestamp,
+    /// The newest of them.
+    pub last: Timestamp,
+    /// How many were counted.
+    pub count: u32,
+    /// Whether there are more before `first` that were not counted.
+    pub more: bool,
+}
+
+/// The decision about everything in `(cursor, to]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decided {
+    /// The new cursor: the newest nominal instant that is decided.
+    pub to: Timestamp,
+    /// To be enqueued, oldest first.
+    pub fires: Vec<Fire>,
+    /// To be recorded as missed, if any.
+    pub missed: Option<MissedRange>,
+}
+
+/// The delay of one occurrence: the same on every instance, shorter than half the way to the next one.
+#[must_use]
+pub fn jitter_of(definition: &Definition, nominal: Timestamp) -> Duration {
+    let wanted = u64::try_from(definition.jitter.as_millis()).unwrap_or(u64::MAX);
+    if wanted == 0 {
+        return Duration::ZERO;
+    }
+    let room = definition.timing.next(nominal).map_or(u64::MAX, |next| {
+        u64::try_from(next.duration_since(nominal).as_millis()).unwrap_or(0) / 2
+    });
+    let bound = wanted.min(room);
+    let hash = stable_hash(&[definition.id.as_str(), &nominal.as_second().to_string()]);
+    Duration::from_millis(hash % bound.saturating_add(1))
+}
+
+/// Decides every occurrence after `cursor` whose fire instant is not after `now`; `None` when there is none.
+///
+/// Looks at [`SCAN_LIMIT`] occurrences at most, whatever the distance between cursor and now.
+#[must_use]
+pub fn decide(definition: &Definition, cursor: Timestamp, now: Timestamp) -> Option<Decided> {
+    let (due, more) = due_newest_first(definition, cursor, now);
+    let to = due.first()?.0;
+    let (on_time, late): (Vec<_>, Vec<_>) = due
+        .into_iter()
+        .partition(|(_, fire_at)| elapsed(*fire_at, now) <= GRACE);
+
+    let window = definition.catch_up.window;
+    let inside = late
+        .iter()
+        .take_while(|(_, fire_at)| elapsed(*fire_at, now) <= window)
+        .count();
+    let caught = match definition.catch_up.policy {
+        CatchUpPolicy::None => 0,
+        CatchUpPolicy::Last if on_time.is_empty() => inside.min(1),
+        CatchUpPolicy::Last => 0,
+        CatchUpPolicy::All => inside.min(definition.catch_up.max as usize),
+    };
+    let (run_late, given_up) = late.split_at(caught);
+    let missed = missed_range(given_up, more);
+    let mut stands_for = missed.map_or(0, |m| m.count);
+
+    let mut fires = Vec::with_capacity(on_time.len() + run_late.len());
+    for ((nominal, fire_at), catch_up) in run_late
+        .iter()
+        .rev()
+        .map(|o| (*o, true))
+        .chain(on_time.iter().rev().map(|o| (*o, false)))
+    {
+        let missed = std::mem::take(&mut stands_for);
+        let interval_start = definition.timing.prev(nominal);
+        fires.push(Fire {
+            nominal,
+            fire_at,
+            interval_start,
+            catch_up,
+            missed,
+        });
+    }
+    Some(Decided { to, fires, missed })
+}
+
+/// Due occurrences with their fire instants, newest first, and whether older ones were left out.
+fn due_newest_first(
+    definition: &Definition,
+    cursor: Timestamp,
+    now: Timestamp,
+) -> (Vec<(Timestamp, Timestamp)>, bool) {
+    let mut due = Vec::new();
+    let mut before = now.checked_add(Duration::from_nanos(1)).unwrap_or(now);
+    while let Some(nominal) = definition.timing.prev(before) {
+        if nominal <= cursor {
+            return (due, false);
+        }
+        if due.len() == SCAN_LIMIT {
+            return (due, true);
+        }
+        let fire_at = nominal
+            .checked_add(jitter_of(definition, nominal))
+            .unwrap_or(nominal);
+        if fire_at <= now {
+            due.push((nominal, fire_at));
+        }
+        before = nominal;
+    }
+    (due, false)
+}
+
+fn elapsed(from: Timestamp, now: Timestamp) -> Duration {
+    Duration::try_from(now.duration_since(from)).unwrap_or(Duration::ZERO)
+}
+
+fn missed_range(newest_first: &[(Timestamp, Timestamp)], more: bool) -> Option<MissedRange> {
+    let (last, first) = (newest_first.first()?.0, newest_first.last()?.0);
+    Some(MissedRange {
+        first,
+        last,
+        count: u32::try_from(newest_first.len()).unwrap_or(u32::MAX),
+        more,
+    })
+}
+
+/// The task of one fire: the definition's template under the identity of the occurrence.
+///
+/// The id is `<schedule>@<nominal instant>`, so a repeated commit can never make a second task of it.
+/// What a handler may want to know about the occurrence travels in `runner-…` headers.
+#[must_use]
+pub fn fire_task(definition: &Definition, fire: &Fire) -> Task {
+    let mut task = definition.task.clone();
+    let stamp = fire.nominal.strftime("%Y%m%dT%H%M%SZ");
+    task.id = TaskId::new(format!("{}@{stamp}", definition.id)).ok();
+    task.run = Run::Now;
+    let mut header = |key: &str, value: String| {
+        task.headers.insert(key.to_owned(), value);
+    };
+    header("runner-schedule-id", definition.id.to_string());
+    header("runner-scheduled-at", fire.nominal.to_string());
+    header("runner-fire-kind", "schedule".to_owned());
+    if let Some(start) = fire.interval_start {
+        header("runner-interval-start", start.to_string());
+    }
+    if fire.catch_up {
+        header("runner-catch-up", "true".to_owned());
+    }
+    if fire.missed > 0 {
+        header("runner-missed", fire.missed.to_string());
+    }
+    task
+}

@@ -1,0 +1,177 @@
+//! A schedule as it stands after reading: identity, origin, timing, policies, and the task to enqueue.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::Timing;
+use crate::task::Task;
+
+/// The lasting identity of a schedule: `m:<function>:<schedule>`, `db:<row id>` or `code:<name>`.
+///
+/// Never derived from content, so that an edit stays an edit.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ScheduleId(String);
+
+impl ScheduleId {
+    /// The schedule called `schedule` of the manifest function `function`.
+    #[must_use]
+    pub fn manifest(function: &str, schedule: &str) -> Self {
+        Self(format!("m:{function}:{schedule}"))
+    }
+
+    /// The row of `sys_crontab` with this primary key.
+    #[must_use]
+    pub fn row(id: impl fmt::Display) -> Self {
+        Self(format!("db:{id}"))
+    }
+
+    /// The schedule registered in code under this name.
+    #[must_use]
+    pub fn code(name: &str) -> Self {
+        Self(format!("code:{name}"))
+    }
+
+    /// Any text, as it came from a URL or a command line; it need not name an existing schedule.
+    #[must_use]
+    pub fn from_text(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The identity as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for ScheduleId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The three places that schedules come from, in the order in which listings show them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Source {
+    /// A YAML file in the manifest directory.
+    Manifest,
+    /// A row of `sys_crontab`.
+    Table,
+    /// A call in a program's own `main`.
+    Code,
+}
+
+impl Source {
+    /// The word used in listings and on pages.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Manifest => "manifest",
+            Self::Table => "table",
+            Self::Code => "code",
+        }
+    }
+}
+
+/// Where exactly a definition or a problem was found.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Origin {
+    /// Which of the three sources.
+    pub source: Source,
+    /// `manifests/a.yaml:3`, `sys_crontab id 42`, `code`.
+    pub place: String,
+}
+
+/// What to do when the previous task of the schedule has not ended yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Overlap {
+    /// The occurrence is recorded as skipped.
+    #[default]
+    Skip,
+    /// It is enqueued all the same.
+    Allow,
+}
+
+/// Which late occurrences still run after a time when no instance was up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CatchUpPolicy {
+    /// None; all are recorded as missed.
+    None,
+    /// The newest one inside the window, unless one fires on time now.
+    #[default]
+    Last,
+    /// Each one inside the window, oldest first, up to the maximum.
+    All,
+}
+
+/// How far back `last` and `all` look unless told otherwise.
+pub const DEFAULT_CATCH_UP_WINDOW: Duration = Duration::from_secs(3600);
+
+/// How many late occurrences `all` runs unless told otherwise.
+pub const DEFAULT_CATCH_UP_MAX: u32 = 50;
+
+/// Policy and bounds for late occurrences.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct CatchUp {
+    /// Which of them run.
+    pub policy: CatchUpPolicy,
+    /// How late one may be and still run.
+    pub window: Duration,
+    /// How many run at once under `all`, 1 to 1000.
+    pub max: u32,
+}
+
+impl Default for CatchUp {
+    fn default() -> Self {
+        Self {
+            policy: CatchUpPolicy::default(),
+            window: DEFAULT_CATCH_UP_WINDOW,
+            max: DEFAULT_CATCH_UP_MAX,
+        }
+    }
+}
+
+/// One schedule, valid and ready to be decided.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Definition {
+    /// Lasting identity.
+    pub id: ScheduleId,
+    /// Label for people: the row's name, the function's name.
+    pub name: String,
+    /// Longer text for people, may be empty.
+    pub description: String,
+    /// Where it was written.
+    pub origin: Origin,
+    /// Declared state; an operator's pause is separate and lives in the broker.
+    pub enabled: bool,
+    /// When it occurs.
+    pub timing: Timing,
+    /// What to do while the previous task is unfinished.
+    pub overlap: Overlap,
+    /// What to do with late occurrences.
+    pub catch_up: CatchUp,
+    /// Each fire is delayed by up to this much, the same on every instance.
+    pub jitter: Duration,
+    /// The task to enqueue; its id and run time are set for each fire.
+    pub task: Task,
+}
+
+impl Definition {
+    /// A fingerprint of everything that says *when* the schedule occurs.
+    ///
+    /// A change of it moves the cursor to the present, so that an edit, an enable or a disable never
+    /// fires the past; a change of payload or options does not.
+    #[must_use]
+    pub fn revision(&self) -> String {
+        if !self.enabled {
+            return "off".to_owned();
+        }
+        format!("{:016x}", self.timing.fingerprint())
+    }
+}

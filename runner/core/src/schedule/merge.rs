@@ -1,0 +1,97 @@
+//! Lays the three sources side by side. A union: nothing overrides silently, look-alikes are named.
+//!
+//! Merging cannot fail. It yields a plan and its problems, each with where it was found.
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::{Definition, Problem, ScheduleId, stable_hash};
+
+/// Every schedule there is, and what is wrong with those that are not as they should be.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Plan {
+    /// By identity; disabled ones included.
+    pub schedules: BTreeMap<ScheduleId, Definition>,
+    /// Of all sources, with those that merging found.
+    pub problems: Vec<Problem>,
+}
+
+impl Plan {
+    /// The problems that concern this schedule.
+    pub fn problems_of<'a>(&'a self, id: &'a ScheduleId) -> impl Iterator<Item = &'a Problem> + 'a {
+        self.problems
+            .iter()
+            .filter(move |p| p.schedule.as_ref() == Some(id))
+    }
+}
+
+/// Lays `definitions` over one another; `problems` are those the sources found themselves.
+///
+/// `knows` says whether some live worker runs tasks of a type; `None` means nobody can tell yet.
+#[must_use]
+pub fn merge(
+    definitions: impl IntoIterator<Item = Definition>,
+    mut problems: Vec<Problem>,
+    knows: impl Fn(&str) -> Option<bool>,
+) -> Plan {
+    let mut schedules: BTreeMap<ScheduleId, Definition> = BTreeMap::new();
+    for definition in definitions {
+        if let Some(first) = schedules.get(&definition.id) {
+            let text = format!(
+                "{} is already defined at {}; this one is not in force",
+                definition.id, first.origin.place
+            );
+            problems
+                .push(Problem::error("E401", text, definition.origin.clone()).about(definition.id));
+            continue;
+        }
+        schedules.insert(definition.id.clone(), definition);
+    }
+    problems.extend(look_alikes(&schedules));
+    for definition in schedules.values() {
+        if definition.enabled && knows(&definition.task.kind) == Some(false) {
+            let text = format!(
+                "no live worker has registered {:?}; its tasks wait for one",
+                definition.task.kind
+            );
+            problems.push(
+                Problem::warning("W210", text, definition.origin.clone())
+                    .about(definition.id.clone()),
+            );
+        }
+    }
+    Plan {
+        schedules,
+        problems,
+    }
+}
+
+/// A warning on each schedule that does the same at the same time as another one.
+fn look_alikes(schedules: &BTreeMap<ScheduleId, Definition>) -> Vec<Problem> {
+    let mut groups: HashMap<(u64, String, u64), Vec<&Definition>> = HashMap::new();
+    for definition in schedules.values().filter(|d| d.enabled) {
+        let payload = definition.task.payload.as_deref().unwrap_or_default();
+        let payload = stable_hash(&[&String::from_utf8_lossy(payload)]);
+        let key = (
+            definition.timing.fingerprint(),
+            definition.task.kind.clone(),
+            payload,
+        );
+        groups.entry(key).or_default().push(definition);
+    }
+    let mut found = Vec::new();
+    for group in groups.values().filter(|g| g.len() > 1) {
+        for (index, definition) in group.iter().enumerate() {
+            let other = group[usize::from(index == 0)];
+            let text = format!(
+                "{} and {} look like the same schedule; both fire",
+                definition.id, other.id
+            );
+            found.push(
+                Problem::warning("W240", text, definition.origin.clone())
+                    .about(definition.id.clone()),
+            );
+        }
+    }
+    found.sort_by(|a, b| a.schedule.cmp(&b.schedule));
+    found
+}

@@ -1,0 +1,82 @@
+//! Something wrong with a manifest, a row or a setting: where, what, and what to do about it.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use super::{Origin, ScheduleId};
+
+/// How bad it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// Works, but perhaps not as meant.
+    Warning,
+    /// This definition is not in force (its last good version may be).
+    Error,
+}
+
+/// One finding, complete enough to act on without looking elsewhere.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Problem {
+    /// Warning or error.
+    pub severity: Severity,
+    /// Stable code such as `E203`, for searching and for machines.
+    pub code: String,
+    /// What is wrong, in one sentence.
+    pub message: String,
+    /// File and line, or row.
+    pub origin: Origin,
+    /// The schedule it concerns, when that is known.
+    pub schedule: Option<ScheduleId>,
+    /// The source line with a caret under the fault, when there is one.
+    pub excerpt: Option<String>,
+    /// What would be right.
+    pub hint: Option<String>,
+}
+
+impl Problem {
+    /// An error with a code, a message and a place.
+    #[must_use]
+    pub fn error(code: impl Into<String>, message: impl Into<String>, origin: Origin) -> Self {
+        Self {
+            severity: Severity::Error,
+            code: code.into(),
+            message: message.into(),
+            origin,
+            schedule: None,
+            excerpt: None,
+            hint: None,
+        }
+    }
+
+    /// A warning with a code, a message and a place.
+    #[must_use]
+    pub fn warning(code: impl Into<String>, message: impl Into<String>, origin: Origin) -> Self {
+        Self {
+            severity: Severity::Warning,
+            ..Self::error(code, message, origin)
+        }
+    }
+
+    /// Names the schedule that it concerns.
+    #[must_use]
+    pub fn about(mut self, schedule: ScheduleId) -> Self {
+        self.schedule = Some(schedule);
+        self
+    }
+}
+
+impl fmt::Display for Problem {
+    /// `place: E203 message`, then the excerpt and the hint on lines of their own.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {} {}", self.origin.place, self.code, self.message)?;
+        if let Some(excerpt) = &self.excerpt {
+            write!(f, "\n{excerpt}")?;
+        }
+        if let Some(hint) = &self.hint {
+            write!(f, "\n  help: {hint}")?;
+        }
+        Ok(())
+    }
+}

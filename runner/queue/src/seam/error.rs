@@ -1,0 +1,67 @@
+//! What can go wrong between the program and its store; a variant exists only if some caller branches on it.
+
+/// Any error of a library below the seam, kept as the cause.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Result of a call across the seam.
+pub type BrokerResult<T> = Result<T, BrokerError>;
+
+/// A call across the seam that failed as a whole. The message never repeats its source: print the chain.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BrokerError {
+    /// The store did not answer. Whether the call took effect is unknown; the same call may be made again.
+    #[error("cannot reach the broker while trying to {doing}")]
+    Unreachable {
+        /// What was being done, to be read after "trying to".
+        doing: &'static str,
+        /// The cause.
+        #[source]
+        source: BoxError,
+    },
+    /// The store has no room (memory limit, full disk). Nothing was written.
+    #[error("the broker is full; it refused to {doing}")]
+    Full {
+        /// What was being done.
+        doing: &'static str,
+        /// The cause.
+        #[source]
+        source: BoxError,
+    },
+    /// The store answered with an error that trying again does not mend: credentials, permissions, version.
+    #[error("the broker refused to {doing}")]
+    Refused {
+        /// What was being done.
+        doing: &'static str,
+        /// The cause.
+        #[source]
+        source: BoxError,
+    },
+    /// What lies in the store is not what should lie there.
+    #[error("the broker holds data that cannot be read while trying to {doing}: {what}")]
+    Corrupt {
+        /// What was being done.
+        doing: &'static str,
+        /// The key or row, and what is wrong with it.
+        what: String,
+    },
+}
+
+impl BrokerError {
+    /// Whether the same call may succeed later without anybody mending anything.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        matches!(self, Self::Unreachable { .. } | Self::Full { .. })
+    }
+
+    /// A stable code for logs, pages and machines.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Unreachable { .. } => "broker_unavailable",
+            Self::Full { .. } => "broker_full",
+            Self::Refused { .. } => "broker_refused",
+            Self::Corrupt { .. } => "broker_corrupt",
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! The dashboard's side of the seam: questions and an operator's actions.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use jiff::Timestamp;
+use runner_core::task::{QueueName, State, TaskId};
+use serde::Serialize;
+
+use super::{Attempt, BrokerResult, ServerInfo, TaskRecord, Working};
+
+/// A queue at a glance.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct QueueInfo {
+    /// Its name.
+    pub name: QueueName,
+    /// How many tasks are in each state; every state is present.
+    pub counts: BTreeMap<State, u64>,
+    /// Whether it is paused.
+    pub paused: bool,
+    /// How long its oldest pending task has waited; zero when none has.
+    pub latency: Duration,
+    /// Tasks processed today (UTC), failures included.
+    pub processed_today: u64,
+    /// Failures today (UTC).
+    pub failed_today: u64,
+    /// Tasks processed ever.
+    pub processed: u64,
+    /// Failures ever.
+    pub failed: u64,
+}
+
+impl QueueInfo {
+    /// All its tasks, whatever their state.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.counts.values().sum()
+    }
+}
+
+/// A page of a list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Page {
+    /// Counts from 1.
+    pub number: usize,
+    /// Tasks on it, 1 to 1000.
+    pub size: usize,
+}
+
+impl Default for Page {
+    fn default() -> Self {
+        Self {
+            number: 1,
+            size: 30,
+        }
+    }
+}
+
+/// Everything known about one task but its attempts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TaskInfo {
+    /// The task.
+    pub record: TaskRecord,
+    /// Its state.
+    pub state: State,
+    /// When it runs next: scheduled and retry.
+    pub next_run: Option<Timestamp>,
+    /// Since when it has been pending, if that is known.
+    pub pending_since: Option<Timestamp>,
+    /// When its lease ends: active.
+    pub lease_until: Option<Timestamp>,
+    /// When it was archived: archived. When it will be deleted: completed.
+    pub filed_at: Option<Timestamp>,
+    /// What its handler returned.
+    pub result: Option<Bytes>,
+    /// What it waits for, e.g. a handler of its type; `None` when it just waits its turn.
+    pub waiting_for: Option<String>,
+}
+
+/// Tasks of one page and how many there are in all.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TaskPage {
+    /// In the order of the list: oldest first for pending and active, earliest first for timed states.
+    pub tasks: Vec<TaskInfo>,
+    /// In the whole list.
+    pub total: u64,
+}
+
+/// A worker process and what it works on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ServerView {
+    /// The process.
+    pub info: ServerInfo,
+    /// Its tasks.
+    pub working: Vec<Working>,
+}
+
+/// What an operator does to a task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// Puts it on its queue now.
+    Run,
+    /// Puts it aside.
+    Archive,
+    /// Deletes it and releases its uniqueness lock.
+    Delete,
+}
+
+/// Why an action was not carried out; nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum ActionError {
+    /// No such task.
+    #[error("no task {0} in queue {1}")]
+    NotFound(TaskId, QueueName),
+    /// The table of moves does not allow it.
+    #[error("task {id} is {state}; it cannot be {done}")]
+    WrongState {
+        /// The task.
+        id: TaskId,
+        /// The state it is in.
+        state: State,
+        /// `run`, `archived`, `deleted`.
+        done: &'static str,
+    },
+    /// The store could not be asked.
+    #[error(transparent)]
+    Broker(#[from] super::BrokerError),
+}
+
+/// What the dashboard and the command line ask of a broker.
+#[async_trait]
+pub trait Inspector {
+    /// All known queues, by name.
+    async fn queues(&self) -> BrokerResult<Vec<QueueInfo>>;
+
+    /// One page of the tasks of a queue in one state. Unreadable tasks are left out of the page, not of the total.
+    async fn tasks(&self, queue: &QueueName, state: State, page: Page) -> BrokerResult<TaskPage>;
+
+    /// One task.
+    async fn task(&self, queue: &QueueName, id: &TaskId) -> BrokerResult<Option<TaskInfo>>;
+
+    /// The queues that have a task of this id.
+    async fn find(&self, id: &TaskId) -> BrokerResult<Vec<QueueName>>;
+
+    /// Attempts of a task, oldest first; empty when none is remembered.
+    async fn attempts(&self, queue: &QueueName, id: &TaskId) -> BrokerResult<Vec<Attempt>>;
+
+    /// Carries out an operator's action.
+    async fn act(&self, queue: &QueueName, id: &TaskId, action: Action) -> Result<(), ActionError>;
+
+    /// Asks whichever worker holds the task to stop it.
+    async fn cancel(&self, id: &TaskId) -> BrokerResult<()>;
+
+    /// Stops claims from a queue; whether it was running.
+    async fn pause_queue(&self, queue: &QueueName) -> BrokerResult<bool>;
+
+    /// Lets claims go on; whether it was paused.
+    async fn resume_queue(&self, queue: &QueueName) -> BrokerResult<bool>;
+
+    /// Live servers and what they work on.
+    async fn servers(&self) -> BrokerResult<Vec<ServerView>>;
+}

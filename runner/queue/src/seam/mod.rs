@@ -1,0 +1,42 @@
+//! The seam, split by reader: producers, workers, the scheduler, the dashboard, signals.
+//!
+//! It is batch-first: many tasks a round trip. A verdict is data, never a closure, so that a settle that
+//! failed can be kept and tried again until the lease ends.
+
+mod error;
+mod inspect;
+mod produce;
+mod record;
+mod schedule;
+mod work;
+
+pub use error::{BoxError, BrokerError, BrokerResult};
+pub use inspect::{
+    Action, ActionError, Inspector, Page, QueueInfo, ServerView, TaskInfo, TaskPage,
+};
+pub use produce::{Enqueued, Producer, Refusal};
+pub use record::{Attempt, MAX_ATTEMPTS_KEPT, MAX_LOG_BYTES, TaskRecord};
+pub use schedule::{
+    Commit, CommitFire, Committed, Decision, DecisionKind, EntryView, Registration, Schedules,
+    Standing,
+};
+pub use work::{
+    Claim, Forwarded, Recovered, ServerInfo, ServerStatus, Settled, Settlement, Swept, Verdict,
+    Work, Working,
+};
+
+/// A store of tasks: everything the program asks of it.
+///
+/// Held as `Arc<dyn Broker>`; one allocation a call is nothing next to a round trip.
+#[async_trait::async_trait]
+pub trait Broker: Producer + Work + Schedules + Inspector + Send + Sync + 'static {
+    /// A short name for logs and pages: `redis 127.0.0.1:6379/0`, `embedded data/runner.db`. Never a secret.
+    fn describe(&self) -> String;
+
+    /// Whether the store answers, and its clock.
+    ///
+    /// # Errors
+    ///
+    /// [`BrokerError::Unreachable`] or [`BrokerError::Refused`].
+    async fn now(&self) -> BrokerResult<jiff::Timestamp>;
+}

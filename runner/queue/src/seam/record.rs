@@ -1,0 +1,79 @@
+//! A task as a broker holds it, and what is remembered of its attempts.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use runner_core::task::{QueueName, TaskId};
+use serde::{Deserialize, Serialize};
+
+/// How many attempts of one task are remembered; the oldest go first.
+pub const MAX_ATTEMPTS_KEPT: usize = 30;
+
+/// How many bytes of output one attempt may leave behind (first quarter, last three quarters).
+pub const MAX_LOG_BYTES: usize = 256 * 1024;
+
+/// A task that lies in a store: what its producer stated, and what has happened to it since.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TaskRecord {
+    /// Identity within the queue.
+    pub id: TaskId,
+    /// Task type.
+    pub kind: String,
+    /// Empty when there is none.
+    pub payload: Bytes,
+    /// The queue it belongs to.
+    pub queue: QueueName,
+    /// How often it may be retried.
+    pub max_retry: u32,
+    /// How often it was.
+    pub retried: u32,
+    /// How long one attempt may take; zero: no limit of this kind.
+    pub timeout: Duration,
+    /// The instant after which no attempt may run.
+    pub deadline: Option<Timestamp>,
+    /// How long it is kept after success; zero: not at all.
+    pub retention: Duration,
+    /// Full key of the uniqueness lock it took, if any.
+    pub unique_key: Option<String>,
+    /// Its group, if any.
+    pub group: Option<String>,
+    /// Free key-value pairs.
+    pub headers: BTreeMap<String, String>,
+    /// Text of the last error; empty when it never failed.
+    pub last_error: String,
+    /// When it last failed.
+    pub last_failed_at: Option<Timestamp>,
+    /// When it succeeded.
+    pub completed_at: Option<Timestamp>,
+}
+
+impl TaskRecord {
+    /// Whether one more failure is followed by another attempt.
+    #[must_use]
+    pub fn retries_left(&self) -> bool {
+        self.retried < self.max_retry
+    }
+}
+
+/// One try at a task, ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attempt {
+    /// Counts from 1.
+    pub number: u32,
+    /// When the handler was called.
+    pub started_at: Timestamp,
+    /// When it ended.
+    pub ended_at: Timestamp,
+    /// `success`, `retry`, `archived`, `snoozed`, `revoked`, `requeued`.
+    pub outcome: String,
+    /// Text of the error, if it failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// `host:pid` of the worker.
+    pub server: String,
+    /// What the function printed, at most [`MAX_LOG_BYTES`]; lossy text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log: Option<String>,
+}

@@ -1,0 +1,260 @@
+//! The worker's side of the seam: claiming, settling, and keeping the house in order.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use jiff::Timestamp;
+use runner_core::task::{QueueName, State, TaskId};
+use serde::Serialize;
+
+use super::{Attempt, BrokerResult, TaskRecord};
+
+/// A task that this process holds until its lease runs out.
+///
+/// Only a broker makes one, so nobody can settle a task they do not hold.
+#[derive(Debug, Clone)]
+pub struct Claim {
+    record: TaskRecord,
+    run: u64,
+    lease_until: Timestamp,
+}
+
+impl Claim {
+    #[cfg_attr(not(any(feature = "redis", feature = "embedded")), allow(dead_code))]
+    pub(crate) fn new(record: TaskRecord, run: u64, lease_until: Timestamp) -> Self {
+        Self {
+            record,
+            run,
+            lease_until,
+        }
+    }
+
+    /// The task.
+    #[must_use]
+    pub fn task(&self) -> &TaskRecord {
+        &self.record
+    }
+
+    /// The fence: grows with each claim of the task; a settle with an older number is refused.
+    #[must_use]
+    pub fn run(&self) -> u64 {
+        self.run
+    }
+
+    /// When the lease ends unless it is extended, by the broker's clock.
+    #[must_use]
+    pub fn lease_until(&self) -> Timestamp {
+        self.lease_until
+    }
+}
+
+/// How a claim ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// It succeeded: gone, or kept as completed when it has a retention.
+    Done,
+    /// It failed and is tried again after this delay.
+    Retry {
+        /// Counted from the settle, by the broker's clock.
+        after: Duration,
+        /// Kept as the task's last error.
+        error: String,
+        /// Whether a retry is used up and a failure counted.
+        counts: bool,
+    },
+    /// It failed for good.
+    Archive {
+        /// Kept as the task's last error.
+        error: String,
+    },
+    /// It goes back to the front of its queue, untouched.
+    HandBack,
+    /// It waits for this long, using up no retry; nothing is counted.
+    Snooze {
+        /// Counted from the settle, by the broker's clock.
+        delay: Duration,
+        /// Why, for people: shown as what the task is waiting for. `None` leaves no note.
+        waiting_for: Option<String>,
+    },
+    /// It is not to be done any more: gone, even with a retention; counts as processed.
+    Revoke,
+}
+
+/// A claim together with how it ended: plain data that can be kept and sent again.
+#[derive(Debug, Clone)]
+pub struct Settlement {
+    /// The claim to end.
+    pub claim: Claim,
+    /// How.
+    pub verdict: Verdict,
+    /// What the handler returned, kept with a completed task.
+    pub result: Option<Bytes>,
+    /// What to remember of the attempt; `None` remembers nothing (the cheapest).
+    pub attempt: Option<Attempt>,
+}
+
+/// What became of one settlement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Settled {
+    /// It took effect.
+    Accepted,
+    /// The claim was not ours any more (lease lost, or settled before); nothing was written.
+    Stale,
+}
+
+/// What a pass of [`Work::forward`] did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Forwarded {
+    /// Tasks moved to pending or to their group.
+    pub moved: usize,
+    /// Whether the limit cut the pass short and another one should follow at once.
+    pub more: bool,
+    /// When the next scheduled or retried task is due.
+    pub next_due: Option<Timestamp>,
+}
+
+/// A task whose worker fell silent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recovered {
+    /// Its queue.
+    pub queue: QueueName,
+    /// Its id.
+    pub id: TaskId,
+    /// Its type; empty when the record could not be read.
+    pub kind: String,
+    /// Where it is now: retry, archived or pending.
+    pub state: State,
+}
+
+/// What a pass of [`Work::sweep`] cleaned up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Swept {
+    /// Completed tasks whose retention had ended.
+    pub expired: usize,
+    /// Archived tasks beyond the bounds of the archive.
+    pub trimmed: usize,
+    /// Whether a bound cut the pass short.
+    pub more: bool,
+}
+
+/// What a worker process tells about itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ServerInfo {
+    /// Host name.
+    pub host: String,
+    /// Process id.
+    pub pid: u32,
+    /// Random, new for each start.
+    pub id: String,
+    /// How many tasks it runs at once.
+    pub concurrency: u32,
+    /// Queue name to priority, as configured.
+    pub queues: BTreeMap<String, u32>,
+    /// Whether higher priorities always come first.
+    pub strict_priority: bool,
+    /// What it is doing.
+    pub status: ServerStatus,
+    /// When it started.
+    pub started_at: Timestamp,
+    /// Tasks in work.
+    pub active: u32,
+    /// Task types it has handlers for: exact names, and prefixes ending in `*`. Empty for a Go worker.
+    pub handlers: Vec<String>,
+}
+
+/// What a worker process is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ServerStatus {
+    /// Takes tasks.
+    Active,
+    /// Takes no new tasks; everything else goes on.
+    Stopped,
+    /// Shutting down.
+    Closed,
+}
+
+/// A task in work, as its worker reports it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Working {
+    /// Task id.
+    pub id: TaskId,
+    /// Task type.
+    pub kind: String,
+    /// Its queue.
+    pub queue: QueueName,
+    /// When the worker took it.
+    pub started_at: Timestamp,
+    /// When the attempt must end.
+    pub deadline: Timestamp,
+}
+
+/// What a worker asks of a broker.
+#[async_trait]
+pub trait Work {
+    /// Takes up to `max` tasks, from the first queue that has any onwards. Paused queues yield nothing.
+    ///
+    /// A task that cannot be decoded is put aside as archived and never returned, its neighbours are.
+    async fn claim(
+        &self,
+        queues: &[QueueName],
+        max: usize,
+        lease: Duration,
+    ) -> BrokerResult<Vec<Claim>>;
+
+    /// Ends claims, each on its own; one answer for each, in order.
+    ///
+    /// The same settlement may be sent again after an error; if it had taken effect, it is `Stale` then.
+    async fn settle(&self, settlements: &[Settlement]) -> BrokerResult<Vec<Settled>>;
+
+    /// Extends leases to `lease` from now; for each claim the new end, or `None` if it is not ours any more.
+    async fn extend(
+        &self,
+        claims: &[Claim],
+        lease: Duration,
+    ) -> BrokerResult<Vec<Option<Timestamp>>>;
+
+    /// Moves tasks whose time has come to pending (or to their group), at most `limit` a queue and list.
+    async fn forward(&self, queues: &[QueueName], limit: usize) -> BrokerResult<Forwarded>;
+
+    /// Takes back tasks whose lease ran out at least `grace` ago: each goes to retry or to the archive as a
+    /// failed attempt, at most `limit` of them. An unreadable one is archived and does not stop the others.
+    async fn recover(
+        &self,
+        queues: &[QueueName],
+        grace: Duration,
+        limit: usize,
+    ) -> BrokerResult<Vec<Recovered>>;
+
+    /// Deletes completed tasks whose retention ended and trims the archive, at most `limit` a queue.
+    async fn sweep(&self, queues: &[QueueName], limit: usize) -> BrokerResult<Swept>;
+
+    /// Says that this server lives and what it works on; forgotten after `ttl` without another word.
+    /// Lists the server's queues, so that a queue of a flushed store is seen again.
+    async fn heartbeat(
+        &self,
+        server: &ServerInfo,
+        working: &[Working],
+        ttl: Duration,
+    ) -> BrokerResult<()>;
+
+    /// Takes this server off the list.
+    async fn leave(&self, server: &ServerInfo) -> BrokerResult<()>;
+
+    /// Returns when one of `queues` may have something to claim, or after `at_most`. A hint, never a promise:
+    /// too early costs a look, and a lost wake-up costs at most `at_most`.
+    async fn wait_for_work(&self, queues: &[QueueName], at_most: Duration);
+
+    /// Ids of tasks that somebody wants cancelled, from now on. Ends when the store is gone; call again then.
+    async fn cancellations(&self) -> BrokerResult<tokio::sync::mpsc::Receiver<TaskId>>;
+
+    /// Puts tasks that wait for a handler of one of these types (exact names, or prefixes ending in `*`)
+    /// back on their queues; how many. Called when a worker starts or learns a function.
+    async fn release_waiting(
+        &self,
+        queues: &[QueueName],
+        handlers: &[String],
+    ) -> BrokerResult<usize>;
+}

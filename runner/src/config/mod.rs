@@ -1,0 +1,1 @@
+//! Settings: reads the configuration file and the environment; the only place that does.

@@ -1,0 +1,1 @@
+//! Where log lines go: console and file, rotated by size and age.

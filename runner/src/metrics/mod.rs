@@ -1,0 +1,1 @@
+//! Counters and histograms that the rooms above write and `/metrics` shows.

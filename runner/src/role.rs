@@ -1,0 +1,92 @@
+//! The one background loop: take a turn every so often, or sooner when woken, until stopped.
+//!
+//! Knows neither tasks nor schedules. A turn takes no input: it looks at the whole state and puts right
+//! what it finds, so a missed wake-up costs time and never correctness.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::sync::Notify;
+use tokio::time::{MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+
+/// One kind of background work.
+#[async_trait]
+pub trait Role: Send {
+    /// For logs.
+    fn name(&self) -> &'static str;
+
+    /// The longest time between two turns.
+    fn every(&self) -> Duration;
+
+    /// Looks and puts right; when to look again at the latest, if sooner than [`Role::every`].
+    async fn turn(&mut self) -> Option<Duration>;
+}
+
+/// Takes turns until stopped; the first one at once. A turn in progress is finished before the stop is obeyed.
+pub async fn run(mut role: impl Role, wake: &Notify, stop: &CancellationToken) {
+    let mut tick = interval(role.every());
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut sooner = None;
+    loop {
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => break,
+            () = wake.notified() => (),
+            _ = tick.tick() => (),
+            () = after(sooner) => (),
+        }
+        sooner = role.turn().await;
+    }
+    tracing::debug!(role = role.name(), "stopped");
+}
+
+async fn after(delay: Option<Duration>) {
+    match delay {
+        Some(delay) => tokio::time::sleep(delay).await,
+        None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    struct Counting(Arc<AtomicUsize>);
+
+    #[async_trait]
+    impl Role for Counting {
+        fn name(&self) -> &'static str {
+            "counting"
+        }
+        fn every(&self) -> Duration {
+            Duration::from_secs(10)
+        }
+        async fn turn(&mut self) -> Option<Duration> {
+            self.0.fetch_add(1, Ordering::SeqCst);
+            None
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn turns_come_at_once_by_time_and_by_wake() {
+        let turns = Arc::new(AtomicUsize::new(0));
+        let (wake, stop) = (Arc::new(Notify::new()), CancellationToken::new());
+        let running = tokio::spawn({
+            let (wake, stop, turns) = (wake.clone(), stop.clone(), turns.clone());
+            async move { run(Counting(turns), &wake, &stop).await }
+        });
+        tokio::time::advance(Duration::from_millis(1)).await;
+        assert_eq!(turns.load(Ordering::SeqCst), 1);
+        tokio::time::advance(Duration::from_secs(10)).await;
+        assert_eq!(turns.load(Ordering::SeqCst), 2);
+        wake.notify_one();
+        tokio::time::advance(Duration::from_millis(1)).await;
+        assert_eq!(turns.load(Ordering::SeqCst), 3);
+        stop.cancel();
+        running.await.unwrap();
+    }
+}

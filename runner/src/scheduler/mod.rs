@@ -1,0 +1,1 @@
+//! Turns due occurrences into commits. Leadership is only for efficiency.

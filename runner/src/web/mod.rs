@@ -1,0 +1,1 @@
+//! Pages, actions, health and metrics over HTTP. Reads and forwards; decides nothing.

@@ -1,0 +1,1 @@
+//! The roles that run tasks: processor, forwarder, recoverer, heartbeat, janitor, canceller, resettler.
