@@ -1,1 +1,5 @@
 //! Where log lines go: console and file, rotated by size and age.
+
+mod chain;
+
+pub use chain::chain;
