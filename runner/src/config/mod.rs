@@ -1,1 +1,30 @@
-//! Settings: reads the configuration file and the environment; the only place that does.
+//! Settings: read once, checked whole, valid from then on.
+//!
+//! Together with `cli` the only room that reads settings and the environment; every other room is handed
+//! plain values. It starts nothing.
+
+mod document;
+mod environment;
+mod load;
+mod problem;
+mod read_auth;
+mod read_log;
+mod read_server;
+mod read_stores;
+mod read_work;
+mod secret;
+mod section;
+mod settings;
+#[cfg(test)]
+mod tests;
+mod url;
+
+pub use environment::Environment;
+pub use load::candidates;
+pub use problem::{Problem, Refused, Severity};
+pub use secret::Secret;
+pub use settings::{
+    AuthSettings, BrokerSettings, Credential, ExecSettings, HttpSettings, ManifestSettings, Mode,
+    Role, Roles, SchedulerSettings, ServerSettings, Settings, TableSettings, UserSettings,
+    WorkerSettings,
+};

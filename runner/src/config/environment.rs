@@ -1,0 +1,182 @@
+//! The environment as far as settings are concerned: overrides, and the places that values refer to.
+//!
+//! A snapshot taken once; tests make one by hand. It decides nothing about any setting.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read;
+use std::path::PathBuf;
+
+/// Prefix of the variables that override settings.
+const PREFIX: &str = "RUNNER_";
+
+/// Prefix under which the Go service read the same settings, without splitting words.
+const LEGACY_PREFIX: &str = "BINGO_";
+
+/// Bytes; a secret in a file of its own is a password or a key, not a document.
+const MAX_SECRET_FILE: u64 = 64 * 1024;
+
+/// Variables by name.
+#[derive(Debug, Clone, Default)]
+pub struct Environment(BTreeMap<String, String>);
+
+impl Environment {
+    /// The variables of this process; those that are not UTF-8 are left out.
+    #[must_use]
+    pub fn of_process() -> Self {
+        Self(
+            std::env::vars_os()
+                .filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)))
+                .collect(),
+        )
+    }
+
+    /// Made by hand.
+    #[must_use]
+    pub fn of(variables: &[(&str, &str)]) -> Self {
+        Self(
+            variables
+                .iter()
+                .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+                .collect(),
+        )
+    }
+
+    /// The value of a variable; empty means empty.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(String::as_str)
+    }
+
+    /// The variable that overrides the setting at `path`, with its name.
+    #[must_use]
+    pub fn override_of(&self, path: &str) -> Option<(String, &str)> {
+        let ours = variable(path);
+        if let Some(value) = self.get(&ours) {
+            return Some((ours, value));
+        }
+        let legacy = format!("{LEGACY_PREFIX}{}", path.replace('.', "_").to_uppercase());
+        self.get(&legacy).map(|value| (legacy.clone(), value))
+    }
+
+    /// Names that look like overrides.
+    pub fn overrides(&self) -> impl Iterator<Item = &str> {
+        self.0
+            .keys()
+            .map(String::as_str)
+            .filter(|n| n.starts_with(PREFIX))
+    }
+
+    /// A directory named by a variable, if it is set, not empty and absolute.
+    #[must_use]
+    pub fn directory(&self, name: &str) -> Option<PathBuf> {
+        self.get(name)
+            .map(PathBuf::from)
+            .filter(|p| p.is_absolute())
+    }
+}
+
+/// `log.maxSize` → `RUNNER_LOG_MAX_SIZE`.
+#[must_use]
+pub fn variable(path: &str) -> String {
+    let mut name = PREFIX.to_owned();
+    let mut lower_before = false;
+    for c in path.chars() {
+        if c == '.' || c == '_' {
+            name.push('_');
+        } else {
+            if c.is_ascii_uppercase() && lower_before {
+                name.push('_');
+            }
+            name.push(c.to_ascii_uppercase());
+        }
+        lower_before = c.is_ascii_lowercase();
+    }
+    name
+}
+
+/// Replaces each `${env:NAME}` and `${file:PATH}` of `text`; `$${` stands for `${`.
+///
+/// # Errors
+///
+/// A sentence that names what could not be resolved, never its value.
+pub fn interpolate(text: &str, environment: &Environment) -> Result<String, String> {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(start) = rest.find("${") {
+        if rest[..start].ends_with('$') {
+            out.push_str(&rest[..start - 1]);
+            out.push_str("${");
+            rest = &rest[start + 2..];
+            continue;
+        }
+        out.push_str(&rest[..start]);
+        let Some(end) = rest[start..].find('}') else {
+            return Err("\"${\" is not closed by \"}\"".to_owned());
+        };
+        out.push_str(&resolve(&rest[start + 2..start + end], environment)?);
+        rest = &rest[start + end + 1..];
+    }
+    out.push_str(rest);
+    Ok(out)
+}
+
+fn resolve(reference: &str, environment: &Environment) -> Result<String, String> {
+    match reference.split_once(':') {
+        Some(("env", name)) => environment
+            .get(name)
+            .map(ToOwned::to_owned)
+            .ok_or_else(|| format!("the environment variable {name} is not set")),
+        Some(("file", path)) => read_secret(path),
+        _ => Err(format!("\"${{{reference}}}\" is not a reference")),
+    }
+}
+
+fn read_secret(path: &str) -> Result<String, String> {
+    let failed = |e: std::io::Error| format!("cannot read {path:?}: {e}");
+    let mut text = String::new();
+    let file = File::open(path).map_err(failed)?;
+    file.take(MAX_SECRET_FILE + 1)
+        .read_to_string(&mut text)
+        .map_err(failed)?;
+    if text.len() as u64 > MAX_SECRET_FILE {
+        return Err(format!("{path:?} is longer than {MAX_SECRET_FILE} bytes"));
+    }
+    Ok(text.trim_end_matches(['\r', '\n']).to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn names_of_variables_split_words() {
+        assert_eq!(variable("log.maxSize"), "RUNNER_LOG_MAX_SIZE");
+        assert_eq!(variable("feature.queueDash"), "RUNNER_FEATURE_QUEUE_DASH");
+        assert_eq!(
+            variable("worker.shutdown_timeout"),
+            "RUNNER_WORKER_SHUTDOWN_TIMEOUT"
+        );
+    }
+
+    #[test]
+    fn references_are_replaced_and_escaped_ones_kept() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "s3cret\n").unwrap();
+        let environment = Environment::of(&[("A", "x")]);
+        let text = format!("${{env:A}}-$${{b}}-${{file:{}}}", file.path().display());
+        assert_eq!(interpolate(&text, &environment).unwrap(), "x-${b}-s3cret");
+        for bad in ["${env:NONE}", "${A}", "${env:A", "${file:/does/not/exist}"] {
+            assert!(interpolate(bad, &environment).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn our_name_wins_over_the_old_one() {
+        let both = Environment::of(&[("RUNNER_LOG_MAX_SIZE", "1"), ("BINGO_LOG_MAXSIZE", "2")]);
+        assert_eq!(both.override_of("log.maxSize").unwrap().1, "1");
+        let old = Environment::of(&[("BINGO_LOG_MAXSIZE", "2")]);
+        assert_eq!(old.override_of("log.maxSize").unwrap().1, "2");
+    }
+}

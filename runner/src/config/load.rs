@@ -1,0 +1,166 @@
+//! Finds the file, reads it whole, and yields settings or everything that is wrong with them.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use super::document::{MAX_BYTES, parse};
+use super::environment::Environment;
+use super::problem::{Problem, Refused};
+use super::section::{Reader, Section};
+use super::settings::Settings;
+use super::{read_auth, read_log, read_server, read_stores, read_work};
+
+/// Where a file is looked for when none is named, in this order.
+#[must_use]
+pub fn candidates(environment: &Environment) -> Vec<PathBuf> {
+    let mut places = vec![
+        PathBuf::from("config.yaml"),
+        PathBuf::from("bingo-scheduler.yaml"),
+    ];
+    if let Some(dir) = environment.directory("XDG_CONFIG_HOME") {
+        places.push(dir.join("runner/config.yaml"));
+    }
+    if let Some(home) = environment.directory("HOME") {
+        places.push(home.join(".config/runner/config.yaml"));
+        places.push(home.join(".bingo/bingo-scheduler.yaml"));
+    }
+    places.push(PathBuf::from("/etc/runner/config.yaml"));
+    places.push(PathBuf::from("/etc/bingo/bingo-scheduler.yaml"));
+    places
+}
+
+impl Settings {
+    /// Loads the named file, or the first that exists of [`candidates`], or the defaults.
+    ///
+    /// # Errors
+    ///
+    /// Every problem of the file and of the overrides at once.
+    pub fn load(named: Option<&Path>, environment: &Environment) -> Result<Self, Refused> {
+        let path = match named {
+            Some(path) => Some(path.to_owned()),
+            None => candidates(environment).into_iter().find(|p| p.exists()),
+        };
+        let text = match &path {
+            Some(path) => read_file(path).map_err(|p| Refused(vec![p]))?,
+            None => String::new(),
+        };
+        let name = path.as_ref().map_or_else(
+            || "(defaults)".to_owned(),
+            |path| path.display().to_string(),
+        );
+        let mut settings = Self::parse(&name, &text, environment)?;
+        settings.origin = path;
+        Ok(settings)
+    }
+
+    /// Reads `text`, which came from the file called `name`.
+    ///
+    /// # Errors
+    ///
+    /// Every problem at once.
+    pub fn parse(name: &str, text: &str, environment: &Environment) -> Result<Self, Refused> {
+        let node = parse(name, text).map_err(|p| Refused(vec![p]))?;
+        let reader = Reader::new(name, text, environment);
+        let root = Section::root(&reader, &node);
+        let mut settings = read(&root);
+        root.finish();
+        let in_file = reader.holds_secrets();
+        let (errors, mut warnings): (Vec<_>, Vec<_>) =
+            reader.finish().into_iter().partition(Problem::is_error);
+        if !errors.is_empty() {
+            return Err(Refused(errors));
+        }
+        if in_file {
+            warnings.extend(readable_by_others(Path::new(name)));
+        }
+        settings.warnings = warnings;
+        Ok(settings)
+    }
+}
+
+fn read(root: &Section<'_>) -> Settings {
+    let server = read_server::read(root);
+    let mut roles = read_server::roles(root);
+    let scheduler = read_work::scheduler(root);
+    let queue_dash = read_work::features(root);
+    roles.scheduler &= scheduler.enabled;
+    roles.web &= server.http_enabled;
+    let (table, sync_interval) = read_stores::table(root, &server.data_dir);
+    let (exec, http) = read_work::handlers(root);
+    Settings {
+        origin: None,
+        broker: read_stores::broker(root, &server.data_dir),
+        name: server.name,
+        mode: server.mode,
+        addr: server.addr,
+        zone_name: server.zone_name,
+        zone: server.zone,
+        key: server.key,
+        roles,
+        data_dir: server.data_dir,
+        table,
+        manifests: read_work::manifests(root),
+        sync_interval,
+        worker: read_work::worker(root),
+        scheduler,
+        exec,
+        http,
+        auth: read_auth::read(root),
+        log: read_log::read(root),
+        queue_dash,
+        warnings: Vec::new(),
+    }
+}
+
+fn read_file(path: &Path) -> Result<String, Problem> {
+    let name = path.display().to_string();
+    let failed = |what: String| {
+        Problem::error(
+            "CFG_READ",
+            name.clone(),
+            format!("cannot read {name:?}: {what}"),
+        )
+    };
+    if path.is_dir() {
+        return Err(failed("it is a directory".to_owned()));
+    }
+    let file = File::open(path).map_err(|e| {
+        failed(match e.kind() {
+            std::io::ErrorKind::NotFound => "not found".to_owned(),
+            _ => e.to_string(),
+        })
+    })?;
+    let mut bytes = Vec::new();
+    file.take(MAX_BYTES + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|e| failed(e.to_string()))?;
+    if bytes.len() as u64 > MAX_BYTES {
+        return Err(failed(format!("it is longer than {MAX_BYTES} bytes")));
+    }
+    String::from_utf8(bytes).map_err(|e| {
+        let line = 1 + e.as_bytes()[..e.utf8_error().valid_up_to()]
+            .iter()
+            .filter(|b| **b == b'\n')
+            .count();
+        failed(format!("line {line} is not UTF-8"))
+    })
+}
+
+/// A warning if the file holds secrets and everybody on this machine may read it.
+fn readable_by_others(path: &Path) -> Option<Problem> {
+    use std::os::unix::fs::PermissionsExt;
+    let mode = path.metadata().ok()?.permissions().mode() & 0o777;
+    (mode & 0o004 != 0).then(|| {
+        let name = path.display().to_string();
+        let message =
+            format!("the file holds secrets and has mode {mode:04o}: every user may read it");
+        Problem {
+            severity: super::Severity::Warning,
+            ..Problem::error("CFG_PERM", name.clone(), message)
+        }
+        .hint(format!(
+            "chmod 600 {name}, or write ${{env:NAME}} or ${{file:PATH}}"
+        ))
+    })
+}

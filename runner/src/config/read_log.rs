@@ -1,0 +1,57 @@
+//! Reads `log`, with the words and the defaults of the Go service.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tracing::level_filters::LevelFilter;
+
+use super::section::Section;
+use crate::log::{FileSettings, Format, LogSettings};
+
+const MEGABYTE: u64 = 1024 * 1024;
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// Level words; the last three exist in the Go service and are above everything that we write.
+const LEVELS: [(&str, LevelFilter); 9] = [
+    ("trace", LevelFilter::TRACE),
+    ("debug", LevelFilter::DEBUG),
+    ("info", LevelFilter::INFO),
+    ("warn", LevelFilter::WARN),
+    ("warning", LevelFilter::WARN),
+    ("error", LevelFilter::ERROR),
+    ("dpanic", LevelFilter::ERROR),
+    ("panic", LevelFilter::ERROR),
+    ("fatal", LevelFilter::ERROR),
+];
+
+/// Reads the section.
+pub fn read(root: &Section<'_>) -> LogSettings {
+    let section = root.section("log");
+    let level = section
+        .choice("level", &LEVELS)
+        .unwrap_or(LevelFilter::INFO);
+    let formats = [("console", Format::Console), ("json", Format::Json)];
+    let format = section
+        .choice("format", &formats)
+        .unwrap_or(Format::Console);
+    let console = section.flag("console").unwrap_or(true);
+    let days = section.number("days", 1..=3650).unwrap_or(14);
+    let megabytes = section.number("maxSize", 1..=102_400).unwrap_or(50);
+    let compress = section.flag("compress").unwrap_or(false);
+    let path = section
+        .text("path")
+        .map(|f| f.value)
+        .filter(|p| !p.trim().is_empty() && p != "/dev/null");
+    section.finish();
+    LogSettings {
+        level,
+        format,
+        console,
+        file: path.map(|path| FileSettings {
+            path: PathBuf::from(path),
+            max_bytes: megabytes * MEGABYTE,
+            keep: DAY * u32::try_from(days).unwrap_or(u32::MAX),
+            compress,
+        }),
+    }
+}

@@ -1,0 +1,233 @@
+//! Reads who this service is and where it listens: `server`, and `app` and `http` of the newer shape.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+
+use jiff::tz::TimeZone;
+use runner_core::cron::find_zone;
+
+use super::Secret;
+use super::section::{Found, Place, Section};
+use super::settings::{Mode, Roles};
+
+/// Where the dashboard listens unless told otherwise: reachable from this machine only.
+const DEFAULT_ADDR: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
+
+/// What [`read`] yields.
+pub struct Server {
+    pub name: String,
+    pub mode: Mode,
+    pub addr: SocketAddr,
+    pub zone_name: String,
+    pub zone: TimeZone,
+    pub key: Option<Secret>,
+    pub http_enabled: bool,
+    pub data_dir: PathBuf,
+}
+
+/// Reads `server`, `app`, `http` and `data`.
+pub fn read(root: &Section<'_>) -> Server {
+    let (server, app, http, data) = (
+        root.section("server"),
+        root.section("app"),
+        root.section("http"),
+        root.section("data"),
+    );
+    let name =
+        either(&server, "name", &app, "name").map_or_else(|| "runner".to_owned(), |f| f.value);
+    let (zone_name, zone) = zone(&server, &app);
+    let addr = match either(&server, "addr", &http, "addr") {
+        Some(found) => addr(&server, &found),
+        None => DEFAULT_ADDR,
+    };
+    let modes = [
+        ("release", Mode::Release),
+        ("debug", Mode::Debug),
+        ("test", Mode::Test),
+    ];
+    clash(&server, "mode", &http, "ginMode");
+    let mode = server
+        .choice("mode", &modes)
+        .or_else(|| http.choice("ginMode", &modes))
+        .unwrap_or(Mode::Release);
+    clash(&server, "key", &app, "key");
+    let key = server
+        .secret("key")
+        .or_else(|| app.secret("key"))
+        .map(|f| f.value);
+    let http_enabled = http.flag("enabled").unwrap_or(true);
+    let data_dir = data.text("dir").map_or_else(|| "data".into(), |f| f.value);
+    app.legacy("url", "links are relative");
+    for section in [server, app, http, data] {
+        section.finish();
+    }
+    Server {
+        name,
+        mode,
+        addr,
+        zone_name,
+        zone,
+        key,
+        http_enabled,
+        data_dir: PathBuf::from(data_dir),
+    }
+}
+
+/// Reads `roles`; what `http.enabled`, `feature.queueDash` and `scheduler.enabled` say is laid over it later.
+pub fn roles(root: &Section<'_>) -> Roles {
+    let all = Roles {
+        scheduler: true,
+        worker: true,
+        web: true,
+    };
+    let Some(words) = root.list("roles") else {
+        return all;
+    };
+    let mut roles = Roles {
+        scheduler: false,
+        worker: false,
+        web: false,
+    };
+    for word in &words {
+        match word.value.as_str() {
+            "scheduler" => roles.scheduler = true,
+            "worker" => roles.worker = true,
+            "web" => roles.web = true,
+            other => root.reader().error(
+                "CFG_VALUE",
+                &word.place,
+                format!("unknown role {other:?}; expected scheduler, worker or web"),
+            ),
+        }
+    }
+    if words.is_empty() {
+        let place = root.place_of("roles").unwrap_or_else(|| root.place());
+        let message = "roles is empty; this process would do nothing";
+        root.reader().error("CFG_VALUE", &place, message);
+    }
+    roles
+}
+
+/// The value of one setting that has two names; an error if the file uses both.
+fn either(
+    a: &Section<'_>,
+    a_key: &'static str,
+    b: &Section<'_>,
+    b_key: &'static str,
+) -> Option<Found<String>> {
+    clash(a, a_key, b, b_key);
+    let (a, b) = (a.text(a_key), b.text(b_key));
+    a.or(b)
+}
+
+fn clash(a: &Section<'_>, a_key: &str, b: &Section<'_>, b_key: &str) {
+    if let (Some(_), Some(place)) = (a.place_of(a_key), b.place_of(b_key)) {
+        let (a_path, b_path) = (a.path_of(a_key), b.path_of(b_key));
+        let message = format!("{b_path} and {a_path} are the same setting; keep one of them");
+        a.reader().error("CFG_TWICE", &place, message);
+    }
+}
+
+fn zone(server: &Section<'_>, app: &Section<'_>) -> (String, TimeZone) {
+    let utc = || ("UTC".to_owned(), TimeZone::UTC);
+    let Some(found) = either(server, "timezone", app, "timezone") else {
+        let system = TimeZone::system();
+        return match system.iana_name() {
+            Some(name) => (name.to_owned(), system.clone()),
+            None => utc(),
+        };
+    };
+    match find_zone(found.value.trim()) {
+        Ok(zone) => (found.value.trim().to_owned(), zone),
+        Err(unknown) => {
+            let hint = unknown.suggestion.as_deref().map_or_else(
+                || "a name of the IANA database, such as Asia/Shanghai or UTC".to_owned(),
+                |meant| format!("did you mean {meant:?}?"),
+            );
+            let message = format!("unknown time zone {:?}", found.value);
+            server
+                .reader()
+                .error_hint("CFG_TZ", &found.place, message, hint);
+            utc()
+        }
+    }
+}
+
+fn addr(server: &Section<'_>, found: &Found<String>) -> SocketAddr {
+    parse_addr(found.value.trim()).unwrap_or_else(|why| {
+        let message = format!("{:?} is not an address to listen on: {why}", found.value);
+        let hint = "for example 127.0.0.1:8080, :8080 (all interfaces) or [::1]:8080";
+        server
+            .reader()
+            .error_hint("CFG_ADDR", &found.place, message, hint);
+        DEFAULT_ADDR
+    })
+}
+
+/// `host:port`; an empty host is every interface, as in Go.
+fn parse_addr(text: &str) -> Result<SocketAddr, String> {
+    let (host, port) = text.rsplit_once(':').ok_or("the port is missing")?;
+    if host.starts_with('[') != host.ends_with(']') {
+        return Err("the brackets of the IPv6 address do not match".to_owned());
+    }
+    if port.is_empty() {
+        return Err("the port is missing".to_owned());
+    }
+    let port: u16 = port
+        .parse()
+        .map_err(|_| format!("port {port:?} is not a number from 0 to 65535"))?;
+    let ip = match host {
+        "" | "*" => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        "localhost" => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        _ => match host.strip_prefix('[').and_then(|h| h.strip_suffix(']')) {
+            Some(inner) => IpAddr::V6(
+                inner
+                    .parse::<Ipv6Addr>()
+                    .map_err(|_| format!("{inner:?} is not an IPv6 address"))?,
+            ),
+            None => IpAddr::V4(
+                host.parse()
+                    .map_err(|_| format!("{host:?} is not an IP address"))?,
+            ),
+        },
+    };
+    Ok(SocketAddr::new(ip, port))
+}
+
+/// The place of a key for a finding about it, or of its section.
+pub fn place_of(section: &Section<'_>, key: &str) -> Place {
+    section
+        .variable(key)
+        .map(|f| f.place)
+        .or_else(|| section.place_of(key))
+        .unwrap_or_else(|| section.place())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn addresses_as_go_writes_them() {
+        for (text, expected) in [
+            (":8080", "0.0.0.0:8080"),
+            ("127.0.0.1:0", "127.0.0.1:0"),
+            ("localhost:80", "127.0.0.1:80"),
+            ("[::1]:9", "[::1]:9"),
+        ] {
+            assert_eq!(parse_addr(text).unwrap().to_string(), expected);
+        }
+        for bad in [
+            "localhost",
+            "0.0.0.0:99999",
+            "[::1",
+            "[::1:80",
+            "::1:80x",
+            "a.example:80",
+            "1.2.3.4:",
+        ] {
+            assert!(parse_addr(bad).is_err(), "{bad}");
+        }
+    }
+}

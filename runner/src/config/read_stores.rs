@@ -1,0 +1,286 @@
+//! Reads where tasks wait and where the table lies: `redis`, `mysql`, `database`, `db`.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::Secret;
+use super::section::{Found, Section};
+use super::settings::{BrokerSettings, ServerSettings, TableSettings};
+use super::url::DatabaseUrl;
+
+/// A day; servers and proxies drop connections long before.
+const MAX_LIFETIME: Duration = Duration::from_secs(24 * 3600);
+
+/// How often the table is read unless told otherwise; the interval that the Go service documents.
+const DEFAULT_SYNC: Duration = Duration::from_secs(10);
+
+/// Connections to the table's server unless told otherwise; only the sync and a few pages use them.
+const DEFAULT_CONNECTIONS: u32 = 5;
+
+/// Most connections one process may hold; beyond it the server is the bottleneck.
+const MAX_CONNECTIONS: u64 = 1000;
+
+/// What `database.driver` may say.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Driver {
+    MySql,
+    Postgres,
+    Sqlite,
+    Off,
+}
+
+impl Driver {
+    const WORDS: [(&'static str, Self); 8] = [
+        ("mysql", Self::MySql),
+        ("mariadb", Self::MySql),
+        ("postgres", Self::Postgres),
+        ("postgresql", Self::Postgres),
+        ("sqlite", Self::Sqlite),
+        ("none", Self::Off),
+        ("off", Self::Off),
+        ("false", Self::Off),
+    ];
+}
+
+/// Reads `redis`; without it tasks wait in `data_dir/runner.db`.
+pub fn broker(root: &Section<'_>, data_dir: &Path) -> BrokerSettings {
+    let redis = root.section("redis");
+    let host = redis.text("host");
+    let username = redis.text("username").map_or_else(String::new, |f| f.value);
+    let password = redis
+        .secret("password")
+        .map_or_else(Secret::default, |f| f.value);
+    // Redis itself knows how many it has; this bound only catches what cannot be meant.
+    let database = redis.number("database", 0..=65_535).unwrap_or(0);
+    let wanted = redis.written() || host.is_some();
+    let settings = if wanted {
+        BrokerSettings::Redis {
+            host: redis_host(&redis, host),
+            username,
+            password,
+            database: u32::try_from(database).unwrap_or_default(),
+        }
+    } else {
+        BrokerSettings::Embedded {
+            path: embedded(data_dir),
+        }
+    };
+    redis.finish();
+    settings
+}
+
+fn embedded(data_dir: &Path) -> PathBuf {
+    data_dir.join("runner.db")
+}
+
+fn redis_host(redis: &Section<'_>, host: Option<Found<String>>) -> String {
+    let Some(found) = host else {
+        let hint = "write host: 127.0.0.1:6379, or remove the section to keep tasks in a file";
+        redis
+            .reader()
+            .error_hint("CFG_REDIS", &redis.place(), "redis.host is missing", hint);
+        return String::new();
+    };
+    match split_host(found.value.trim(), 6379) {
+        Ok((host, port)) => format!("{host}:{port}"),
+        Err(why) => {
+            let message = format!("redis.host {:?} is not host:port: {why}", found.value);
+            redis
+                .reader()
+                .error_hint("CFG_REDIS", &found.place, message, "for example redis:6379");
+            String::new()
+        }
+    }
+}
+
+/// `host` or `host:port`, IPv6 in brackets.
+pub(super) fn split_host(text: &str, default_port: u16) -> Result<(String, u16), String> {
+    if text.is_empty() {
+        return Err("it is empty".to_owned());
+    }
+    if text.contains("://") || text.contains(['/', '@', ' ', ',']) {
+        return Err("it must be one host and port, without a scheme, user or path".to_owned());
+    }
+    let bracketed = text.starts_with('[');
+    let (host, port) = match text.rsplit_once(':') {
+        Some((host, port)) if !bracketed || host.ends_with(']') => (host, Some(port)),
+        _ => (text, None),
+    };
+    if host.is_empty() || (host.contains(':') && !bracketed) || bracketed != host.ends_with(']') {
+        return Err("the host is missing or an IPv6 address is not in brackets".to_owned());
+    }
+    let port = match port {
+        None => default_port,
+        Some(port) => match port.parse::<u16>() {
+            Ok(number) if number > 0 => number,
+            _ => return Err(format!("port {port:?} is not a number from 1 to 65535")),
+        },
+    };
+    Ok((host.to_owned(), port))
+}
+
+/// Reads `mysql`, `database` and `db`; without the first two the table lies beside the embedded broker.
+pub fn table(root: &Section<'_>, data_dir: &Path) -> (TableSettings, Duration) {
+    let (mysql, database, db) = (
+        root.section("mysql"),
+        root.section("database"),
+        root.section("db"),
+    );
+    let interval = db
+        .duration(
+            "sync_interval",
+            Duration::from_millis(100)..=Duration::from_secs(24 * 3600),
+        )
+        .unwrap_or(DEFAULT_SYNC);
+    if mysql.written() && database.written() {
+        let message = "mysql and database both say where the table lies; keep one of them";
+        let place = root
+            .place_of("database")
+            .unwrap_or_else(|| database.place());
+        root.reader().error("CFG_TWICE", &place, message);
+    }
+    let from_mysql = go_mysql(&mysql);
+    let chosen = any_database(&database, data_dir).or(from_mysql);
+    mysql.finish();
+    database.finish();
+    db.finish();
+    let table = chosen.unwrap_or_else(|| TableSettings::Embedded {
+        path: embedded(data_dir),
+    });
+    (table, interval)
+}
+
+/// The section of the Go service.
+fn go_mysql(mysql: &Section<'_>) -> Option<TableSettings> {
+    let server = server(mysql, 3306, "maxOpenConnections", "maxConnectionLifeTime");
+    mysql.legacy("maxIdleConnections", "idle connections are closed by age");
+    mysql.legacy("logLevel", "statements are logged at level debug");
+    if server.is_none() && mysql.written() {
+        missing(mysql, "host", "for example host: 127.0.0.1:3306");
+    }
+    server.map(TableSettings::MySql)
+}
+
+/// Our own section, for any of the databases.
+fn any_database(section: &Section<'_>, data_dir: &Path) -> Option<TableSettings> {
+    let driver = section.choice("driver", &Driver::WORDS);
+    let path = section.text("path");
+    let url = section.secret("url");
+    let port = match driver {
+        Some(Driver::Postgres) => 5432,
+        _ => 3306,
+    };
+    let server = server(section, port, "max_connections", "max_lifetime");
+    if let Some(url) = url {
+        return from_url(section, &url);
+    }
+    let driver = driver.or_else(|| {
+        if section.written() && section.place_of("driver").is_none() {
+            missing(section, "driver", "mysql, postgres, sqlite or none");
+        }
+        None
+    })?;
+    match (driver, server) {
+        (Driver::Off, _) => Some(TableSettings::Off),
+        (Driver::Sqlite, _) => Some(TableSettings::Sqlite {
+            path: path.map_or_else(|| embedded(data_dir), |p| PathBuf::from(p.value)),
+        }),
+        (Driver::MySql, Some(server)) => Some(TableSettings::MySql(server)),
+        (Driver::Postgres, Some(server)) => Some(TableSettings::Postgres(server)),
+        (Driver::MySql | Driver::Postgres, None) => {
+            missing(section, "host", "for example host: 127.0.0.1:3306");
+            None
+        }
+    }
+}
+
+fn missing(section: &Section<'_>, key: &str, hint: &str) {
+    let message = format!("{} is missing", section.path_of(key));
+    section
+        .reader()
+        .error_hint("CFG_DATABASE", &section.place(), message, hint);
+}
+
+/// The keys that all servers share; `None` if no host is named.
+fn server(
+    section: &Section<'_>,
+    default_port: u16,
+    connections_key: &'static str,
+    lifetime_key: &'static str,
+) -> Option<ServerSettings> {
+    let host = section.text("host");
+    let text = |key| section.text(key).map_or_else(String::new, |f| f.value);
+    let (username, database) = (text("username"), text("database"));
+    let password = section
+        .secret("password")
+        .map_or_else(Secret::default, |f| f.value);
+    let connections = section.number(connections_key, 0..=MAX_CONNECTIONS);
+    let max_lifetime = section.duration(lifetime_key, Duration::ZERO..=MAX_LIFETIME);
+    let found = host?;
+    let (host, port) = split_host(found.value.trim(), default_port).unwrap_or_else(|why| {
+        let message = format!(
+            "{} {:?} is not host:port: {why}",
+            section.path_of("host"),
+            found.value
+        );
+        section
+            .reader()
+            .error_hint("CFG_DATABASE", &found.place, message, "for example db:3306");
+        (String::new(), default_port)
+    });
+    // Go reads 0 as "no limit"; a limit is better than none, and zero connections cannot be meant.
+    let connections = connections.filter(|n| *n > 0);
+    Some(ServerSettings {
+        host,
+        port,
+        username,
+        password,
+        database,
+        max_connections: connections
+            .and_then(|n| u32::try_from(n).ok())
+            .unwrap_or(DEFAULT_CONNECTIONS),
+        max_lifetime: max_lifetime.filter(|d| !d.is_zero()),
+    })
+}
+
+fn from_url(section: &Section<'_>, url: &Found<Secret>) -> Option<TableSettings> {
+    match DatabaseUrl::parse(url.value.expose()) {
+        Ok(url) => Some(url.into_settings(DEFAULT_CONNECTIONS)),
+        Err(why) => {
+            // The text itself may hold a password, so only the reason is said.
+            let message = format!("database.url cannot be used: {why}");
+            let hint = "for example postgres://user@host:5432/name or sqlite:data/table.db";
+            section
+                .reader()
+                .error_hint("CFG_DATABASE", &url.place, message, hint);
+            None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn hosts_with_and_without_ports() {
+        let both = |h: &str, p| Ok((h.to_owned(), p));
+        assert_eq!(split_host("redis", 6379), both("redis", 6379));
+        assert_eq!(split_host("redis:7000", 6379), both("redis", 7000));
+        assert_eq!(split_host("[::1]:7000", 6379), both("[::1]", 7000));
+        assert_eq!(split_host("[::1]", 6379), both("[::1]", 6379));
+        for bad in [
+            "",
+            "redis://x:1",
+            "a:b",
+            "::1",
+            "a:0",
+            "a:70000",
+            ":6379",
+            "u@h:1",
+        ] {
+            assert!(split_host(bad, 1).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! Reads what runs: `worker`, `scheduler`, `manifests`, `handlers`, and the switches of `feature`.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use runner_core::cron::DstRule;
+
+use super::read_server::place_of;
+use super::section::{Found, Section};
+use super::settings::{
+    ExecSettings, HttpSettings, ManifestSettings, SchedulerSettings, WorkerSettings,
+};
+
+/// Tasks mostly wait for others, so a few more than processors; enough of them on a small machine too.
+const MIN_DEFAULT_CONCURRENCY: usize = 10;
+
+/// Tasks at once in one process; each may hold a connection or a child.
+const MAX_CONCURRENCY: u64 = 10_000;
+
+/// Weight of a queue; it is how often its name stands in the draw.
+const MAX_WEIGHT: u32 = 10_000;
+
+/// Matches the time that service managers give before they kill.
+const DEFAULT_SHUTDOWN: Duration = Duration::from_secs(30);
+
+/// Events are hints; this is how late a change without an event is seen.
+const DEFAULT_RESCAN: Duration = Duration::from_secs(30);
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// Reads `worker`.
+pub fn worker(root: &Section<'_>) -> WorkerSettings {
+    let section = root.section("worker");
+    let concurrency = section
+        .number("concurrency", 1..=MAX_CONCURRENCY)
+        .and_then(|n| u32::try_from(n).ok())
+        .unwrap_or_else(default_concurrency);
+    let queues = queues(&section);
+    let strict_priority = section.flag("strict_priority").unwrap_or(false);
+    let shutdown_timeout = section
+        .duration("shutdown_timeout", Duration::ZERO..=HOUR)
+        .unwrap_or(DEFAULT_SHUTDOWN);
+    section.finish();
+    WorkerSettings {
+        concurrency,
+        queues,
+        strict_priority,
+        shutdown_timeout,
+    }
+}
+
+fn default_concurrency() -> u32 {
+    let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
+    let wanted = (2 * cpus).max(MIN_DEFAULT_CONCURRENCY);
+    u32::try_from(wanted).unwrap_or(u32::MAX)
+}
+
+fn queues(section: &Section<'_>) -> BTreeMap<String, u32> {
+    let default = || BTreeMap::from([("default".to_owned(), 1)]);
+    let Some(weights) = section.weights("queues", 1..=MAX_WEIGHT) else {
+        return default();
+    };
+    let mut queues = BTreeMap::new();
+    for (name, weight) in weights {
+        if name.value.trim().is_empty() {
+            let message = "a queue name must not be blank";
+            section.reader().error("CFG_VALUE", &name.place, message);
+        } else {
+            queues.insert(name.value, weight);
+        }
+    }
+    if queues.is_empty() {
+        let message = "worker.queues is empty; the worker would take nothing";
+        section
+            .reader()
+            .error("CFG_VALUE", &place_of(section, "queues"), message);
+        return default();
+    }
+    queues
+}
+
+/// Reads `scheduler`.
+pub fn scheduler(root: &Section<'_>) -> SchedulerSettings {
+    let section = root.section("scheduler");
+    let rules = [("vixie", DstRule::Vixie), ("go", DstRule::Go)];
+    let settings = SchedulerSettings {
+        enabled: section.flag("enabled").unwrap_or(true),
+        dst: section.choice("dst", &rules).unwrap_or_default(),
+    };
+    section.finish();
+    settings
+}
+
+/// Reads `manifests`.
+pub fn manifests(root: &Section<'_>) -> Option<ManifestSettings> {
+    let section = root.section("manifests");
+    let enabled = section.flag("enabled").unwrap_or(true);
+    let dir = section.text("dir");
+    let rescan = section
+        .duration("rescan", Duration::from_millis(100)..=HOUR)
+        .unwrap_or(DEFAULT_RESCAN);
+    if let Some(found) = &dir {
+        check_dir(&section, found);
+    }
+    section.finish();
+    enabled.then(|| ManifestSettings {
+        dir: dir.map_or_else(|| PathBuf::from("manifests"), |f| PathBuf::from(f.value)),
+        rescan,
+    })
+}
+
+fn check_dir(section: &Section<'_>, found: &Found<String>) {
+    let path = Path::new(&found.value);
+    let fault = if found.value.trim().is_empty() {
+        "is blank"
+    } else if path.canonicalize().is_ok_and(|p| p.parent().is_none()) {
+        "is the root of the file system"
+    } else if path.exists() && !path.is_dir() {
+        "is not a directory"
+    } else {
+        if !path.exists() {
+            let message = format!("manifests.dir {:?} does not exist yet", found.value);
+            let hint = Some("it is read once it appears".to_owned());
+            section
+                .reader()
+                .warning("CFG_DIR", &found.place, message, hint);
+        }
+        return;
+    };
+    let message = format!("manifests.dir {:?} {fault}", found.value);
+    section.reader().error("CFG_DIR", &found.place, message);
+}
+
+/// Reads `handlers`.
+pub fn handlers(root: &Section<'_>) -> (ExecSettings, HttpSettings) {
+    let section = root.section("handlers");
+    let (exec, http) = (section.section("exec"), section.section("http"));
+    let texts = |found: Option<Vec<Found<String>>>| {
+        found.map_or_else(Vec::new, |l| l.into_iter().map(|f| f.value).collect())
+    };
+    let settings = (
+        ExecSettings {
+            enabled: exec.flag("enabled").unwrap_or(true),
+            allowed_commands: texts(exec.list("allowed_commands")),
+        },
+        HttpSettings {
+            allow_private: http.flag("allow_private").unwrap_or(false),
+            allowed_hosts: texts(http.list("allowed_hosts")),
+        },
+    );
+    for section in [exec, http, section] {
+        section.finish();
+    }
+    settings
+}
+
+/// Reads `feature`, and accepts the sections of the Go service that mean nothing here.
+pub fn features(root: &Section<'_>) -> bool {
+    let feature = root.section("feature");
+    let dash = feature.flag("queueDash").unwrap_or(true);
+    feature.legacy("metrics", "metrics are always served");
+    feature.legacy("profiling", "there is no profiler to switch on");
+    feature.legacy("apiDoc", "the API is described in the documentation");
+    feature.finish();
+    root.legacy(
+        "mail",
+        "mail settings belong to the function that sends mail",
+    );
+    root.legacy("code", "it configures another service");
+    dash
+}

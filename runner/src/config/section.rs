@@ -1,0 +1,533 @@
+//! One mapping of the file, read key by key: each read converts, checks bounds and reports what is wrong.
+//!
+//! A key is known because somebody asked for it; [`Section::finish`] reports the others. Nothing stops at the
+//! first fault, so a person sees all of them at once.
+
+use std::cell::{Cell, RefCell};
+use std::fmt::Display;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use runner_core::cron::duration;
+
+use super::document::{Entry, Mark, Node, Value};
+use super::environment::{Environment, interpolate, variable};
+use super::problem::{Problem, Severity, excerpt, nearest};
+use super::secret::Secret;
+
+/// What all sections of one file share.
+pub struct Reader<'a> {
+    /// The file's name for people.
+    pub name: &'a str,
+    /// Its text, for excerpts.
+    pub text: &'a str,
+    /// Overrides and references.
+    pub environment: &'a Environment,
+    problems: RefCell<Vec<Problem>>,
+    variables: RefCell<Vec<String>>,
+    secrets: Cell<bool>,
+}
+
+/// Where a value was found.
+#[derive(Debug, Clone)]
+pub enum Place {
+    /// In the file.
+    File(Mark),
+    /// In this variable.
+    Variable(String),
+}
+
+/// A value and its place.
+#[derive(Debug, Clone)]
+pub struct Found<T> {
+    /// The value.
+    pub value: T,
+    /// Where it came from.
+    pub place: Place,
+}
+
+impl<'a> Reader<'a> {
+    /// A reader without findings.
+    #[must_use]
+    pub fn new(name: &'a str, text: &'a str, environment: &'a Environment) -> Self {
+        Self {
+            name,
+            text,
+            environment,
+            problems: RefCell::default(),
+            variables: RefCell::default(),
+            secrets: Cell::new(false),
+        }
+    }
+
+    /// Reports an error.
+    pub fn error(&self, code: &'static str, place: &Place, message: impl Display) {
+        self.report(Severity::Error, code, place, message, None);
+    }
+
+    /// Reports an error with advice.
+    pub fn error_hint(
+        &self,
+        code: &'static str,
+        place: &Place,
+        message: impl Display,
+        hint: impl Into<String>,
+    ) {
+        self.report(Severity::Error, code, place, message, Some(hint.into()));
+    }
+
+    /// Reports a warning.
+    pub fn warning(
+        &self,
+        code: &'static str,
+        place: &Place,
+        message: impl Display,
+        hint: Option<String>,
+    ) {
+        self.report(Severity::Warning, code, place, message, hint);
+    }
+
+    fn report(
+        &self,
+        severity: Severity,
+        code: &'static str,
+        place: &Place,
+        message: impl Display,
+        hint: Option<String>,
+    ) {
+        let (place, excerpt) = match place {
+            Place::File(at) => (
+                format!("{}:{}:{}", self.name, at.line, at.column),
+                excerpt(self.text, at.line, at.column),
+            ),
+            Place::Variable(name) => (name.clone(), None),
+        };
+        self.problems.borrow_mut().push(Problem {
+            severity,
+            code,
+            place,
+            message: message.to_string(),
+            excerpt,
+            hint,
+        });
+    }
+
+    /// Whether a secret stands in the file itself, rather than a reference to one.
+    #[must_use]
+    pub fn holds_secrets(&self) -> bool {
+        self.secrets.get()
+    }
+
+    /// All findings, in the order in which they were made, and a warning for each variable that nearly
+    /// names a setting. Other tools use the same prefix, so a far one is none of our business.
+    #[must_use]
+    pub fn finish(self) -> Vec<Problem> {
+        let known = self.variables.into_inner();
+        let mut problems = self.problems.into_inner();
+        for name in self.environment.overrides() {
+            if known.iter().any(|k| k == name) {
+                continue;
+            }
+            if let Some(meant) = nearest(name, known.iter().map(String::as_str)) {
+                problems.push(Problem {
+                    severity: Severity::Warning,
+                    ..Problem::error("CFG_UNKNOWN", name, "this variable overrides no setting")
+                        .hint(format!("did you mean {meant}?"))
+                });
+            }
+        }
+        problems
+    }
+}
+
+/// A mapping, or the absence of one: reads of an absent section find only overrides.
+pub struct Section<'a> {
+    reader: &'a Reader<'a>,
+    path: String,
+    entries: Option<&'a [Entry]>,
+    at: Mark,
+    asked: RefCell<Vec<&'static str>>,
+}
+
+impl<'a> Section<'a> {
+    /// The whole file.
+    #[must_use]
+    pub fn root(reader: &'a Reader<'a>, node: &'a Node) -> Self {
+        Self::of(reader, String::new(), Some(node))
+    }
+
+    fn of(reader: &'a Reader<'a>, path: String, node: Option<&'a Node>) -> Self {
+        let at = node.map_or(Mark { line: 1, column: 1 }, |n| n.at);
+        let entries: Option<&'a [Entry]> = match node.map(|n| &n.value) {
+            None => None,
+            Some(Value::Null) => Some(&[]),
+            Some(Value::Map(entries)) => Some(entries),
+            Some(other) => {
+                let what = if path.is_empty() { "the file" } else { &path };
+                let message = format!("{what} must be a mapping, not {}", shape(other));
+                reader.error("CFG_TYPE", &Place::File(at), message);
+                Some(&[])
+            }
+        };
+        Self {
+            reader,
+            path,
+            entries,
+            at,
+            asked: RefCell::default(),
+        }
+    }
+
+    /// What is shared.
+    #[must_use]
+    pub fn reader(&self) -> &'a Reader<'a> {
+        self.reader
+    }
+
+    /// Where the section begins.
+    #[must_use]
+    pub fn place(&self) -> Place {
+        Place::File(self.at)
+    }
+
+    /// Whether the file has this section, even an empty one.
+    #[must_use]
+    pub fn written(&self) -> bool {
+        self.entries.is_some()
+    }
+
+    /// The section under `key`.
+    #[must_use]
+    pub fn section(&self, key: &'static str) -> Section<'a> {
+        Section::of(
+            self.reader,
+            self.path_of(key),
+            self.entry(key).map(|e| &e.node),
+        )
+    }
+
+    /// The elements of the list of mappings under `key`.
+    #[must_use]
+    pub fn sections(&self, key: &'static str) -> Vec<Section<'a>> {
+        match self.entry(key).map(|e| &e.node) {
+            None => Vec::new(),
+            Some(Node {
+                value: Value::Null, ..
+            }) => Vec::new(),
+            Some(Node {
+                value: Value::List(nodes),
+                ..
+            }) => nodes
+                .iter()
+                .enumerate()
+                .map(|(i, n)| {
+                    Section::of(self.reader, format!("{}[{i}]", self.path_of(key)), Some(n))
+                })
+                .collect(),
+            Some(node) => {
+                self.wrong(key, node, "a list of mappings");
+                Vec::new()
+            }
+        }
+    }
+
+    /// The dotted path of `key`.
+    #[must_use]
+    pub fn path_of(&self, key: &str) -> String {
+        if self.path.is_empty() {
+            key.to_owned()
+        } else {
+            format!("{}.{key}", self.path)
+        }
+    }
+
+    /// Takes note that `key` exists, and finds it in the file.
+    fn entry(&self, key: &'static str) -> Option<&'a Entry> {
+        self.asked.borrow_mut().push(key);
+        self.entries?.iter().find(|e| e.key == key)
+    }
+
+    /// The scalar under `key`: the override, or else the file's with references resolved.
+    #[must_use]
+    pub fn text(&self, key: &'static str) -> Option<Found<String>> {
+        let entry = self.entry(key);
+        if let Some(found) = self.variable(key) {
+            return Some(found);
+        }
+        let node = &entry?.node;
+        match &node.value {
+            Value::Null => None,
+            Value::Text(text) => self.resolved(text, node.at),
+            _ => {
+                self.wrong(key, node, "a single value");
+                None
+            }
+        }
+    }
+
+    /// The override of `key`, if there is one.
+    #[must_use]
+    pub fn variable(&self, key: &str) -> Option<Found<String>> {
+        // Elements of lists have no variables of their own.
+        if self.path.contains('[') {
+            return None;
+        }
+        let path = self.path_of(key);
+        self.reader.variables.borrow_mut().push(variable(&path));
+        let (name, value) = self.reader.environment.override_of(&path)?;
+        Some(Found {
+            value: value.to_owned(),
+            place: Place::Variable(name),
+        })
+    }
+
+    fn resolved(&self, text: &str, at: Mark) -> Option<Found<String>> {
+        let place = Place::File(at);
+        match interpolate(text, self.reader.environment) {
+            Ok(value) => Some(Found { value, place }),
+            Err(message) => {
+                let hint = "write ${env:NAME} or ${file:PATH}, or $${ for a plain ${";
+                self.reader
+                    .error_hint("CFG_REFERENCE", &place, message, hint);
+                None
+            }
+        }
+    }
+
+    /// Text that must not be shown.
+    #[must_use]
+    pub fn secret(&self, key: &'static str) -> Option<Found<Secret>> {
+        let written = self.entries.and_then(|es| es.iter().find(|e| e.key == key));
+        if let Some(Value::Text(text)) = written.map(|e| &e.node.value)
+            && !text.is_empty()
+            && !text.contains("${")
+        {
+            self.reader.secrets.set(true);
+        }
+        self.text(key).map(|found| Found {
+            value: Secret::new(found.value),
+            place: found.place,
+        })
+    }
+
+    /// `true` or `false`; `on`, `off`, `yes`, `no` are refused, because YAML's versions disagree on them.
+    #[must_use]
+    pub fn flag(&self, key: &'static str) -> Option<bool> {
+        self.choice(key, &[("true", true), ("false", false)])
+    }
+
+    /// A whole number within bounds.
+    #[must_use]
+    pub fn number(&self, key: &'static str, bounds: RangeInclusive<u64>) -> Option<u64> {
+        let found = self.text(key)?;
+        match found.value.trim().parse::<u64>() {
+            Ok(number) if bounds.contains(&number) => Some(number),
+            _ => {
+                let message = format!(
+                    "{} must be a whole number from {} to {}, not {:?}",
+                    self.path_of(key),
+                    bounds.start(),
+                    bounds.end(),
+                    found.value
+                );
+                self.reader.error("CFG_RANGE", &found.place, message);
+                None
+            }
+        }
+    }
+
+    /// A duration such as `10s`, `1h30m`, within bounds.
+    #[must_use]
+    pub fn duration(
+        &self,
+        key: &'static str,
+        bounds: RangeInclusive<Duration>,
+    ) -> Option<Duration> {
+        let found = self.text(key)?;
+        let message = match duration::parse(found.value.trim()) {
+            Ok(length) if bounds.contains(&length) => return Some(length),
+            Ok(_) => format!(
+                "{} must be from {} to {}, not {}",
+                self.path_of(key),
+                duration::format(*bounds.start()),
+                duration::format(*bounds.end()),
+                found.value
+            ),
+            Err(error) => format!("{} is not a duration: {error}", self.path_of(key)),
+        };
+        self.reader.error_hint(
+            "CFG_RANGE",
+            &found.place,
+            message,
+            "for example 10s, 5m, 1h30m",
+        );
+        None
+    }
+
+    /// One of a few words, in any case of letters.
+    #[must_use]
+    pub fn choice<T: Copy>(&self, key: &'static str, words: &[(&str, T)]) -> Option<T> {
+        let found = self.text(key)?;
+        let wanted = found.value.trim().to_lowercase();
+        if let Some((_, value)) = words.iter().find(|(word, _)| *word == wanted) {
+            return Some(*value);
+        }
+        let all: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+        let message = format!(
+            "{} must be one of {}, not {:?}",
+            self.path_of(key),
+            all.join(", "),
+            found.value
+        );
+        self.reader.error("CFG_VALUE", &found.place, message);
+        None
+    }
+
+    /// A list of texts; an override separates them by commas.
+    #[must_use]
+    pub fn list(&self, key: &'static str) -> Option<Vec<Found<String>>> {
+        let entry = self.entry(key);
+        if let Some(found) = self.variable(key) {
+            let parts = found
+                .value
+                .split(',')
+                .map(str::trim)
+                .filter(|p| !p.is_empty());
+            return Some(
+                parts
+                    .map(|p| Found {
+                        value: p.to_owned(),
+                        place: found.place.clone(),
+                    })
+                    .collect(),
+            );
+        }
+        let node = &entry?.node;
+        let items = match &node.value {
+            Value::Null => return None,
+            Value::List(items) => items,
+            _ => {
+                self.wrong(key, node, "a list");
+                return None;
+            }
+        };
+        let mut texts = Vec::new();
+        for item in items {
+            match &item.value {
+                Value::Text(text) => texts.extend(self.resolved(text, item.at)),
+                _ => self.wrong(key, item, "a list of single values"),
+            }
+        }
+        Some(texts)
+    }
+
+    /// Names with numbers; an override writes `a=6,b=3`.
+    #[must_use]
+    pub fn weights(
+        &self,
+        key: &'static str,
+        bounds: RangeInclusive<u32>,
+    ) -> Option<Vec<(Found<String>, u32)>> {
+        let entry = self.entry(key);
+        let mut pairs: Vec<(Found<String>, String)> = Vec::new();
+        if let Some(found) = self.variable(key) {
+            for part in found.value.split(',').filter(|p| !p.trim().is_empty()) {
+                let (name, weight) = part.split_once('=').unwrap_or((part, "1"));
+                let value = name.trim().to_owned();
+                let place = found.place.clone();
+                pairs.push((Found { value, place }, weight.trim().to_owned()));
+            }
+        } else {
+            let node = &entry?.node;
+            let Value::Map(entries) = &node.value else {
+                self.wrong(key, node, "a mapping of names to numbers");
+                return None;
+            };
+            for entry in entries {
+                let place = Place::File(entry.at);
+                let value = entry.key.clone();
+                match &entry.node.value {
+                    Value::Text(text) => pairs.push((Found { value, place }, text.clone())),
+                    _ => self.wrong(key, &entry.node, "a mapping of names to numbers"),
+                }
+            }
+        }
+        let mut weights = Vec::new();
+        for (name, weight) in pairs {
+            match weight.parse::<u32>() {
+                Ok(number) if bounds.contains(&number) => weights.push((name, number)),
+                _ => self.reader.error(
+                    "CFG_RANGE",
+                    &name.place,
+                    format!(
+                        "the weight of {:?} in {} must be a whole number from {} to {}, not {weight:?}",
+                        name.value,
+                        self.path_of(key),
+                        bounds.start(),
+                        bounds.end()
+                    ),
+                ),
+            }
+        }
+        Some(weights)
+    }
+
+    /// Accepts a key of the Go service that has no effect here, with a note that says so.
+    pub fn legacy(&self, key: &'static str, note: &str) {
+        let Some(entry) = self.entry(key) else { return };
+        let message = format!(
+            "{} is accepted and has no effect: {note}",
+            self.path_of(key)
+        );
+        self.reader
+            .warning("CFG_LEGACY", &Place::File(entry.at), message, None);
+    }
+
+    /// Where `key` stands in the file, if it does.
+    #[must_use]
+    pub fn place_of(&self, key: &str) -> Option<Place> {
+        let entry = self.entries?.iter().find(|e| e.key == key)?;
+        Some(Place::File(entry.at))
+    }
+
+    /// Reports every key that nobody asked for.
+    pub fn finish(self) {
+        let asked = self.asked.into_inner();
+        for entry in self.entries.unwrap_or_default() {
+            if asked.contains(&entry.key.as_str()) {
+                continue;
+            }
+            let place = Place::File(entry.at);
+            let within = if self.path.is_empty() {
+                String::new()
+            } else {
+                format!(" in {}", self.path)
+            };
+            let message = format!("unknown key {:?}{within}", entry.key);
+            let hint = match nearest(&entry.key, asked.iter().copied()) {
+                Some(meant) => format!("did you mean {meant:?}?"),
+                None => format!("known here: {}", asked.join(", ")),
+            };
+            self.reader.error_hint("CFG_UNKNOWN", &place, message, hint);
+        }
+    }
+
+    fn wrong(&self, key: &str, node: &Node, expected: &str) {
+        let message = format!(
+            "{} must be {expected}, not {}",
+            self.path_of(key),
+            shape(&node.value)
+        );
+        self.reader
+            .error("CFG_TYPE", &Place::File(node.at), message);
+    }
+}
+
+fn shape(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "nothing",
+        Value::Text(_) => "a single value",
+        Value::List(_) => "a list",
+        Value::Map(_) => "a mapping",
+    }
+}

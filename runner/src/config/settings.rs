@@ -1,0 +1,239 @@
+//! The settings as used. If one of these exists, it is valid.
+//!
+//! Data only: how it is written down and checked stands beside each section's reader.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use jiff::tz::TimeZone;
+use runner_core::cron::DstRule;
+
+use super::{Problem, Secret};
+use crate::log::LogSettings;
+
+/// Everything that can be set.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The file they came from; `None`: defaults and environment only.
+    pub origin: Option<PathBuf>,
+    /// What this service calls itself on pages and in logs.
+    pub name: String,
+    /// How the service runs; only for people.
+    pub mode: Mode,
+    /// Where the dashboard listens.
+    pub addr: SocketAddr,
+    /// IANA name of the default zone.
+    pub zone_name: String,
+    /// The default zone of all three sources of schedules.
+    pub zone: TimeZone,
+    /// The configured signing key, however weak.
+    pub key: Option<Secret>,
+    /// Which parts this process plays.
+    pub roles: Roles,
+    /// Where this program keeps files of its own.
+    pub data_dir: PathBuf,
+    /// Where tasks wait.
+    pub broker: BrokerSettings,
+    /// Where the table `sys_crontab` lies.
+    pub table: TableSettings,
+    /// The directory of manifests; `None`: not read.
+    pub manifests: Option<ManifestSettings>,
+    /// How often the table is read.
+    pub sync_interval: Duration,
+    /// The worker.
+    pub worker: WorkerSettings,
+    /// The scheduler.
+    pub scheduler: SchedulerSettings,
+    /// Functions that are commands.
+    pub exec: ExecSettings,
+    /// Functions that are HTTP calls.
+    pub http: HttpSettings,
+    /// Who may log in.
+    pub auth: AuthSettings,
+    /// Logging.
+    pub log: LogSettings,
+    /// Whether the dashboard is served.
+    pub queue_dash: bool,
+    /// Findings that do not prevent a start.
+    pub warnings: Vec<Problem>,
+}
+
+/// How the service runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// In production.
+    Release,
+    /// On a developer's machine.
+    Debug,
+    /// Under test.
+    Test,
+}
+
+/// Which parts a process plays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Roles {
+    /// Turns due occurrences into tasks.
+    pub scheduler: bool,
+    /// Runs tasks.
+    pub worker: bool,
+    /// Serves the dashboard and the API.
+    pub web: bool,
+}
+
+/// Where tasks wait.
+#[derive(Debug, Clone)]
+pub enum BrokerSettings {
+    /// In one SQLite file.
+    Embedded {
+        /// The file.
+        path: PathBuf,
+    },
+    /// In Redis, as asynq lays them out.
+    Redis {
+        /// `host:port`.
+        host: String,
+        /// Empty: the default user.
+        username: String,
+        /// Empty: none.
+        password: Secret,
+        /// Number of the database.
+        database: u32,
+    },
+}
+
+/// Where the table `sys_crontab` lies.
+#[derive(Debug, Clone)]
+pub enum TableSettings {
+    /// In the file of the embedded broker.
+    Embedded {
+        /// The file.
+        path: PathBuf,
+    },
+    /// MySQL or MariaDB.
+    MySql(ServerSettings),
+    /// PostgreSQL.
+    Postgres(ServerSettings),
+    /// A SQLite file of its own.
+    Sqlite {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Nowhere: the table is not read.
+    Off,
+}
+
+/// A database server.
+#[derive(Debug, Clone)]
+pub struct ServerSettings {
+    /// Name or address, without the port.
+    pub host: String,
+    /// The port.
+    pub port: u16,
+    /// User name.
+    pub username: String,
+    /// Password.
+    pub password: Secret,
+    /// Name of the database.
+    pub database: String,
+    /// Most connections at once.
+    pub max_connections: u32,
+    /// A connection is closed when it is this old; `None`: never.
+    pub max_lifetime: Option<Duration>,
+}
+
+/// The directory of manifests.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ManifestSettings {
+    /// The directory; it may appear later.
+    pub dir: PathBuf,
+    /// How often it is read again even if no event told of a change.
+    pub rescan: Duration,
+}
+
+/// The worker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WorkerSettings {
+    /// Tasks at once, 1 to 10 000.
+    pub concurrency: u32,
+    /// Queue to weight, never empty.
+    pub queues: BTreeMap<String, u32>,
+    /// Whether a heavier queue is always served before a lighter one.
+    pub strict_priority: bool,
+    /// How long running tasks may go on after a stop was asked for.
+    pub shutdown_timeout: Duration,
+}
+
+/// The scheduler.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SchedulerSettings {
+    /// Whether it runs.
+    pub enabled: bool,
+    /// What happens when clocks change.
+    pub dst: DstRule,
+}
+
+/// Functions that are commands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExecSettings {
+    /// Whether there are any.
+    pub enabled: bool,
+    /// Patterns of programs that may be run; empty: any that a manifest names.
+    pub allowed_commands: Vec<String>,
+}
+
+/// Functions that are HTTP calls.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HttpSettings {
+    /// Whether private and loopback addresses may be called.
+    pub allow_private: bool,
+    /// Patterns of hosts that may be called; empty: any public one.
+    pub allowed_hosts: Vec<String>,
+}
+
+/// Who may log in.
+#[derive(Debug, Clone, Default)]
+pub struct AuthSettings {
+    /// As configured; passwords are hashed when access is resolved.
+    pub users: Vec<UserSettings>,
+}
+
+/// A person who may log in.
+#[derive(Debug, Clone)]
+pub struct UserSettings {
+    /// Login name.
+    pub name: String,
+    /// How the person proves it.
+    pub credential: Credential,
+    /// What the person may do.
+    pub role: Role,
+}
+
+/// How a person proves to be a user.
+#[derive(Debug, Clone)]
+pub enum Credential {
+    /// An Argon2 hash in PHC form.
+    Hash(Secret),
+    /// The password itself.
+    Password(Secret),
+}
+
+/// What a user may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Role {
+    /// Look.
+    Viewer,
+    /// Run, retry, cancel, pause.
+    Operator,
+    /// Delete, purge, edit.
+    Admin,
+}
+
+impl Settings {
+    /// Whether the address can be reached from this machine only.
+    #[must_use]
+    pub fn is_loopback(&self) -> bool {
+        self.addr.ip().is_loopback()
+    }
+}

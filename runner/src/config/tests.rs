@@ -1,0 +1,377 @@
+//! The settings from outside: the user's own file, the newer shape, overrides, and a table of bad input.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::path::Path;
+use std::time::Duration;
+
+use tracing::level_filters::LevelFilter;
+
+use super::*;
+
+const SEED: &str = include_str!("../../../tests/data/config/bingo-scheduler.yaml");
+
+fn parse(text: &str) -> Settings {
+    Settings::parse("config.yaml", text, &Environment::default()).unwrap()
+}
+
+fn problems(text: &str) -> Vec<Problem> {
+    match Settings::parse("config.yaml", text, &Environment::default()) {
+        Ok(_) => panic!("accepted: {text}"),
+        Err(Refused(problems)) => problems,
+    }
+}
+
+#[test]
+fn the_file_of_the_go_service_loads_unchanged() {
+    let settings = parse(SEED);
+    assert_eq!(settings.name, "bingo-scheduler");
+    assert_eq!(settings.addr.to_string(), "0.0.0.0:8080");
+    assert_eq!(settings.zone_name, "Asia/Shanghai");
+    assert_eq!(settings.key.unwrap().expose(), "your-secret-key");
+    let BrokerSettings::Redis {
+        host,
+        password,
+        database,
+        ..
+    } = settings.broker
+    else {
+        panic!("not redis")
+    };
+    assert_eq!(
+        (host.as_str(), password.is_empty(), database),
+        ("redis:6379", true, 1)
+    );
+    let TableSettings::MySql(mysql) = settings.table else {
+        panic!("not mysql")
+    };
+    assert_eq!((mysql.host.as_str(), mysql.port), ("mysql", 3306));
+    assert_eq!(
+        (mysql.username.as_str(), mysql.password.expose()),
+        ("root", "root")
+    );
+    assert_eq!(
+        (mysql.database.as_str(), mysql.max_connections),
+        ("bingo", 100)
+    );
+    assert_eq!(mysql.max_lifetime, Some(Duration::from_secs(10)));
+    assert!(settings.queue_dash && settings.log.console);
+    let file = settings.log.file.unwrap();
+    assert_eq!(file.path, Path::new("storage/log/scheduler.log"));
+    assert_eq!((file.max_bytes, file.compress), (100 * 1024 * 1024, true));
+    assert_eq!(file.keep, Duration::from_secs(7 * 24 * 3600));
+    let codes: Vec<_> = settings.warnings.iter().map(|w| w.code).collect();
+    assert_eq!(
+        codes,
+        ["CFG_LEGACY", "CFG_LEGACY"],
+        "{:?}",
+        settings.warnings
+    );
+}
+
+#[test]
+fn the_newer_shape_of_the_go_service_loads_too() {
+    let settings = parse(
+        "app: {name: s, timezone: Asia/Tokyo, key: k, url: http://x}\n\
+         http: {enabled: false, addr: \":9000\", ginMode: debug}\n\
+         redis: {host: r, username: u, password: p, database: 2}\n\
+         feature: {metrics: true, profiling: false, apiDoc: true, queueDash: false}\n\
+         mail: {host: smtp:25, username: a}\ncode: {length: 6}\n",
+    );
+    assert_eq!(
+        (settings.name.as_str(), settings.zone_name.as_str()),
+        ("s", "Asia/Tokyo")
+    );
+    assert_eq!((settings.mode, settings.roles.web), (Mode::Debug, false));
+    assert_eq!(settings.addr.port(), 9000);
+    assert!(!settings.queue_dash);
+    assert_eq!(settings.warnings.len(), 6);
+}
+
+#[test]
+fn without_a_file_everything_has_a_safe_default() {
+    let settings = parse("");
+    assert_eq!(settings.addr.to_string(), "127.0.0.1:8080");
+    assert!(settings.is_loopback());
+    assert!(
+        matches!(&settings.broker, BrokerSettings::Embedded { path } if path == Path::new("data/runner.db"))
+    );
+    assert!(
+        matches!(&settings.table, TableSettings::Embedded { path } if path == Path::new("data/runner.db"))
+    );
+    assert_eq!(settings.manifests.unwrap().dir, Path::new("manifests"));
+    assert!(settings.worker.concurrency >= 10);
+    assert_eq!(settings.worker.queues.get("default"), Some(&1));
+    assert_eq!(settings.sync_interval, Duration::from_secs(10));
+    assert_eq!(settings.log.level, LevelFilter::INFO);
+    assert!(settings.log.file.is_none() && settings.warnings.is_empty());
+}
+
+#[test]
+fn the_environment_overrides_the_file_and_what_it_lacks() {
+    let environment = Environment::of(&[
+        ("RUNNER_REDIS_HOST", "other:7000"),
+        ("RUNNER_LOG_MAX_SIZE", "7"),
+        ("RUNNER_LOG_PATH", "x.log"),
+        ("RUNNER_WORKER_QUEUES", "critical=6, low"),
+        ("RUNNER_ROLES", "worker,web"),
+        ("RUNNER_SERVER_ADDR", "127.0.0.1:0"),
+        ("BINGO_SERVER_TIMEZONE", "UTC"),
+    ]);
+    let settings = Settings::parse("c", "server: {addr: \":1\"}\n", &environment).unwrap();
+    assert!(matches!(&settings.broker, BrokerSettings::Redis { host, .. } if host == "other:7000"));
+    assert_eq!(settings.log.file.unwrap().max_bytes, 7 * 1024 * 1024);
+    assert_eq!(settings.worker.queues.len(), 2);
+    assert_eq!(settings.worker.queues["critical"], 6);
+    assert!(!settings.roles.scheduler && settings.roles.web);
+    assert_eq!(settings.addr.to_string(), "127.0.0.1:0");
+    assert_eq!(settings.zone_name, "UTC");
+}
+
+#[test]
+fn variables_that_nearly_name_a_setting_are_pointed_out_and_strangers_are_not() {
+    let environment = Environment::of(&[
+        ("RUNNER_REDIS_HOTS", "x"),
+        ("RUNNER_TOOL_CACHE", "of another tool"),
+        ("RUNNER_PORT_8080_TCP", "of a container platform"),
+    ]);
+    let settings = Settings::parse("c", "", &environment).unwrap();
+    let places: Vec<_> = settings.warnings.iter().map(|w| w.place.as_str()).collect();
+    assert_eq!(places, ["RUNNER_REDIS_HOTS"]);
+    assert!(matches!(settings.broker, BrokerSettings::Embedded { .. }));
+}
+
+#[test]
+fn secrets_come_from_references_and_are_never_printed() {
+    let environment = Environment::of(&[("PW", "hunter2")]);
+    let text =
+        "redis: {host: r, password: \"${env:PW}\"}\ndatabase:\n  url: postgres://a:hunter2@h/d\n";
+    let settings = Settings::parse("c", text, &environment).unwrap();
+    assert!(!format!("{settings:?}").contains("hunter2"));
+    let BrokerSettings::Redis { password, .. } = settings.broker else {
+        panic!("not redis")
+    };
+    assert_eq!(password.expose(), "hunter2");
+    assert!(matches!(settings.table, TableSettings::Postgres(_)));
+}
+
+/// Text, code, line:column, and words that the message or hint must hold.
+const BAD: &[(&str, &str, &str, &str)] = &[
+    (
+        "server: {timezone: Asia/Shanghia}",
+        "CFG_TZ",
+        "1:20",
+        "unknown time zone",
+    ),
+    (
+        "server:\n  timezon: UTC",
+        "CFG_UNKNOWN",
+        "2:3",
+        "did you mean \"timezone\"?",
+    ),
+    (
+        "sever: {}",
+        "CFG_UNKNOWN",
+        "1:1",
+        "did you mean \"server\"?",
+    ),
+    (
+        "worker: {shutdownTimeout: 1s}",
+        "CFG_UNKNOWN",
+        "1:10",
+        "\"shutdown_timeout\"",
+    ),
+    (
+        "server: {addr: \"0.0.0.0:99999\"}",
+        "CFG_ADDR",
+        "1:16",
+        "not a number from 0 to 65535",
+    ),
+    (
+        "server: {addr: localhost}",
+        "CFG_ADDR",
+        "1:16",
+        "port is missing",
+    ),
+    ("server: {addr: \"[::1\"}", "CFG_ADDR", "1:16", "brackets"),
+    (
+        "server: {mode: prod}",
+        "CFG_VALUE",
+        "1:16",
+        "release, debug, test",
+    ),
+    (
+        "server: [1]",
+        "CFG_TYPE",
+        "1:9",
+        "must be a mapping, not a list",
+    ),
+    (
+        "redis: {host: \"redis://u:x\"}",
+        "CFG_REDIS",
+        "1:15",
+        "without a scheme",
+    ),
+    (
+        "redis: {host: r, database: -1}",
+        "CFG_RANGE",
+        "1:28",
+        "from 0 to 65535",
+    ),
+    ("redis:", "CFG_REDIS", "1:", "redis.host is missing"),
+    ("mysql: {host: \"h:x\"}", "CFG_DATABASE", "1:15", "port"),
+    (
+        "mysql: {host: h}\ndatabase: {driver: none}",
+        "CFG_TWICE",
+        "2:1",
+        "keep one",
+    ),
+    ("database: {driver: oracle}", "CFG_VALUE", "1:20", "mysql"),
+    (
+        "database: {host: h}",
+        "CFG_DATABASE",
+        "1:11",
+        "driver is missing",
+    ),
+    (
+        "worker: {concurrency: 0}",
+        "CFG_RANGE",
+        "1:23",
+        "from 1 to 10000",
+    ),
+    (
+        "worker: {concurrency: -1}",
+        "CFG_RANGE",
+        "1:23",
+        "from 1 to 10000",
+    ),
+    (
+        "worker: {concurrency: 1000000}",
+        "CFG_RANGE",
+        "1:23",
+        "from 1 to 10000",
+    ),
+    ("worker: {queues: {}}", "CFG_VALUE", "1:10", "take nothing"),
+    ("worker: {queues: {a: 0}}", "CFG_RANGE", "1:19", "weight"),
+    (
+        "worker: {shutdown_timeout: soon}",
+        "CFG_RANGE",
+        "1:28",
+        "not a duration",
+    ),
+    (
+        "worker: {strict_priority: yes}",
+        "CFG_VALUE",
+        "1:27",
+        "true, false",
+    ),
+    (
+        "roles: [worker, wizard]",
+        "CFG_VALUE",
+        "1:17",
+        "scheduler, worker or web",
+    ),
+    ("roles: []", "CFG_VALUE", "1:1", "nothing"),
+    ("log: {level: loud}", "CFG_VALUE", "1:14", "debug"),
+    ("log: {maxSize: 0}", "CFG_RANGE", "1:16", "from 1"),
+    ("manifests: {dir: /}", "CFG_DIR", "1:18", "root"),
+    (
+        "manifests: {dir: /dev/null}",
+        "CFG_DIR",
+        "1:18",
+        "not a directory",
+    ),
+    (
+        "app: {name: a}\nserver: {name: b}",
+        "CFG_TWICE",
+        "1:7",
+        "same setting",
+    ),
+    ("auth: {users: [{name: a}]}", "CFG_AUTH", "1:16", "password"),
+    (
+        "auth: {users: [{name: a, password_hash: x}]}",
+        "CFG_AUTH",
+        "1:16",
+        "Argon2",
+    ),
+    (
+        "auth: {users: [{name: a, password: x}, {name: a, password: y}]}",
+        "CFG_TWICE",
+        "1:40",
+        "twice",
+    ),
+    (
+        "redis: {host: \"${env:NONE}\"}",
+        "CFG_REFERENCE",
+        "1:15",
+        "NONE is not set",
+    ),
+    ("a: 1\na: 2", "CFG_SYNTAX", "2:1", "not valid YAML"),
+];
+
+#[test]
+fn bad_input_is_refused_with_place_code_and_advice() {
+    for (text, code, place, words) in BAD {
+        let found = problems(text);
+        let hit = found.iter().find(|p| p.code == *code);
+        let hit = hit.unwrap_or_else(|| panic!("{text}: {found:?}"));
+        let printed = hit.to_string();
+        let wanted = format!("config.yaml:{place}");
+        assert!(printed.starts_with(&wanted), "{text}: {printed}");
+        assert!(printed.contains(words), "{text}: {printed}");
+    }
+}
+
+#[test]
+fn all_faults_are_shown_at_once_with_source_and_caret() {
+    let found = problems("server:\n  timezon: UTC\n  addr: x\nworker:\n  concurrency: none\n");
+    assert_eq!(found.len(), 3, "{found:?}");
+    let unknown = found.iter().find(|p| p.code == "CFG_UNKNOWN").unwrap();
+    assert_eq!(
+        unknown.to_string(),
+        "config.yaml:2:3: CFG_UNKNOWN unknown key \"timezon\" in server\n\
+         \u{20} 2 |   timezon: UTC\n    |   ^\n  help: did you mean \"timezone\"?"
+    );
+}
+
+#[test]
+fn no_finding_repeats_a_secret() {
+    let text = "redis: {host: [], password: hunter2, pasword: hunter2}\ndatabase:\n  url: \"hunter2\"\n\
+                auth: {users: [{name: a, password_hash: hunter2}]}\n";
+    for problem in problems(text) {
+        assert!(!problem.to_string().contains("hunter2"), "{problem}");
+    }
+}
+
+#[test]
+fn a_named_file_must_exist_and_be_text() {
+    let dir = tempfile::tempdir().unwrap();
+    let load = |path: &Path| match Settings::load(Some(path), &Environment::default()) {
+        Ok(_) => panic!("accepted {path:?}"),
+        Err(refused) => refused.to_string(),
+    };
+    let missing = load(&dir.path().join("x.yaml"));
+    assert!(
+        missing.contains("CFG_READ") && missing.contains("not found"),
+        "{missing}"
+    );
+    assert!(load(dir.path()).contains("directory"));
+    let binary = dir.path().join("b.yaml");
+    std::fs::write(&binary, b"a: 1\nb: \xff\n").unwrap();
+    assert!(load(&binary).contains("line 2 is not UTF-8"));
+}
+
+#[test]
+fn a_file_with_secrets_that_everybody_may_read_is_pointed_out() {
+    use std::os::unix::fs::PermissionsExt;
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "redis: {host: r, password: p}\n").unwrap();
+    let codes = |mode| {
+        let permissions = std::fs::Permissions::from_mode(mode);
+        std::fs::set_permissions(file.path(), permissions).unwrap();
+        let settings = Settings::load(Some(file.path()), &Environment::default()).unwrap();
+        settings.warnings.iter().map(|w| w.code).collect::<Vec<_>>()
+    };
+    assert_eq!(codes(0o644), ["CFG_PERM"]);
+    assert!(codes(0o600).is_empty());
+}

@@ -1,0 +1,152 @@
+//! A database named by a URL. Only what a table needs: driver, host, user, password, name.
+
+use std::path::PathBuf;
+
+use super::Secret;
+use super::read_stores::split_host;
+use super::settings::{ServerSettings, TableSettings};
+
+/// The parts of `scheme://user:password@host:port/name`, or the path of `sqlite:path`.
+#[derive(Debug)]
+pub enum DatabaseUrl {
+    /// MySQL or MariaDB.
+    MySql(Parts),
+    /// PostgreSQL.
+    Postgres(Parts),
+    /// A file.
+    Sqlite(PathBuf),
+}
+
+/// What names a server.
+#[derive(Debug)]
+pub struct Parts {
+    host: String,
+    port: u16,
+    username: String,
+    password: Secret,
+    database: String,
+}
+
+impl DatabaseUrl {
+    /// Reads `text`. The error never repeats any of it.
+    ///
+    /// # Errors
+    ///
+    /// A reason to be read after "cannot be used: ".
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let (scheme, rest) = text.trim().split_once(':').ok_or("it has no scheme")?;
+        if scheme == "sqlite" {
+            let path = rest.strip_prefix("//").unwrap_or(rest);
+            let path = path.split('?').next().unwrap_or_default();
+            return if path.is_empty() {
+                Err("the path is missing".to_owned())
+            } else {
+                Ok(Self::Sqlite(PathBuf::from(decode(path)?)))
+            };
+        }
+        let rest = rest
+            .strip_prefix("//")
+            .ok_or("\"//\" is missing after the scheme")?;
+        match scheme {
+            "mysql" | "mariadb" => Parts::parse(rest, 3306).map(Self::MySql),
+            "postgres" | "postgresql" => Parts::parse(rest, 5432).map(Self::Postgres),
+            _ => Err("the scheme must be mysql, postgres or sqlite".to_owned()),
+        }
+    }
+
+    /// The settings that it stands for.
+    #[must_use]
+    pub fn into_settings(self, max_connections: u32) -> TableSettings {
+        let server = |parts: Parts| ServerSettings {
+            host: parts.host,
+            port: parts.port,
+            username: parts.username,
+            password: parts.password,
+            database: parts.database,
+            max_connections,
+            max_lifetime: None,
+        };
+        match self {
+            Self::MySql(parts) => TableSettings::MySql(server(parts)),
+            Self::Postgres(parts) => TableSettings::Postgres(server(parts)),
+            Self::Sqlite(path) => TableSettings::Sqlite { path },
+        }
+    }
+}
+
+impl Parts {
+    fn parse(rest: &str, default_port: u16) -> Result<Self, String> {
+        if rest.contains('?') {
+            return Err("parameters after \"?\" are not read".to_owned());
+        }
+        let (authority, database) = rest.split_once('/').unwrap_or((rest, ""));
+        let (user, host) = match authority.rsplit_once('@') {
+            Some((user, host)) => (user, host),
+            None => ("", authority),
+        };
+        let (username, password) = user.split_once(':').unwrap_or((user, ""));
+        let (host, port) = split_host(host, default_port).map_err(|_| "the host is not valid")?;
+        Ok(Self {
+            host,
+            port,
+            username: decode(username)?,
+            password: Secret::new(decode(password)?),
+            database: decode(database)?,
+        })
+    }
+}
+
+/// Undoes percent-encoding.
+fn decode(text: &str) -> Result<String, String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let [first, tail @ ..] = rest {
+        rest = tail;
+        if *first != b'%' {
+            bytes.push(*first);
+            continue;
+        }
+        let hex = tail.get(..2).and_then(|h| std::str::from_utf8(h).ok());
+        let byte = hex.and_then(|h| u8::from_str_radix(h, 16).ok());
+        bytes.push(byte.ok_or("a \"%\" is not followed by two hexadecimal digits")?);
+        rest = &tail[2..];
+    }
+    String::from_utf8(bytes).map_err(|_| "it is not UTF-8 after decoding".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic)]
+    use super::*;
+
+    #[test]
+    fn parts_are_found_and_decoded() {
+        let url = DatabaseUrl::parse("postgres://ann:p%40ss@db:6000/app").unwrap();
+        let DatabaseUrl::Postgres(parts) = url else {
+            panic!("not postgres")
+        };
+        assert_eq!((parts.host.as_str(), parts.port), ("db", 6000));
+        assert_eq!(parts.password.expose(), "p@ss");
+        assert_eq!(
+            (parts.username.as_str(), parts.database.as_str()),
+            ("ann", "app")
+        );
+        assert!(matches!(
+            DatabaseUrl::parse("sqlite:data/x.db").unwrap(),
+            DatabaseUrl::Sqlite(p) if p == PathBuf::from("data/x.db")
+        ));
+    }
+
+    #[test]
+    fn errors_repeat_nothing() {
+        for bad in [
+            "hunter2",
+            "oracle://u:hunter2@h/x",
+            "mysql://u:hunter2%@h/x",
+            "mysql:hunter2",
+        ] {
+            let error = DatabaseUrl::parse(bad).unwrap_err();
+            assert!(!error.contains("hunter2"), "{error}");
+        }
+    }
+}
