@@ -119,11 +119,7 @@ pub fn decide(definition: &Definition, cursor: Timestamp, now: Timestamp) -> Opt
 }
 
 /// Due occurrences with their fire instants, newest first, and whether older ones were left out.
-fn due_newest_first(
-    definition: &Definition,
-    cursor: Timestamp,
-    now: Timestamp,
-) -> (Vec<(Timestamp, Timestamp)>, bool) {
+fn due_newest_first(definition: &Definition, cursor: Timestamp, now: Timestamp) -> (Vec<(Timestamp, Timestamp)>, bool) {
     let mut due = Vec::new();
     let mut before = now.checked_add(Duration::from_nanos(1)).unwrap_or(now);
     while let Some(nominal) = definition.timing.prev(before) {
@@ -133,9 +129,7 @@ fn due_newest_first(
         if due.len() == SCAN_LIMIT {
             return (due, true);
         }
-        let fire_at = nominal
-            .checked_add(jitter_of(definition, nominal))
-            .unwrap_or(nominal);
+        let fire_at = nominal.checked_add(jitter_of(definition, nominal)).unwrap_or(nominal);
         if fire_at <= now {
             due.push((nominal, fire_at));
         }

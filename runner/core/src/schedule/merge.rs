@@ -18,9 +18,7 @@ pub struct Plan {
 impl Plan {
     /// The problems that concern this schedule.
     pub fn problems_of<'a>(&'a self, id: &'a ScheduleId) -> impl Iterator<Item = &'a Problem> + 'a {
-        self.problems
-            .iter()
-            .filter(move |p| p.schedule.as_ref() == Some(id))
+        self.problems.iter().filter(move |p| p.schedule.as_ref() == Some(id))
     }
 }
 
@@ -40,8 +38,7 @@ pub fn merge(
                 "{} is already defined at {}; this one is not in force",
                 definition.id, first.origin.place
             );
-            problems
-                .push(Problem::error("E401", text, definition.origin.clone()).about(definition.id));
+            problems.push(Problem::error("E401", text, definition.origin.clone()).about(definition.id));
             continue;
         }
         schedules.insert(definition.id.clone(), definition);
@@ -53,16 +50,10 @@ pub fn merge(
                 "no live worker has registered {:?}; its tasks wait for one",
                 definition.task.kind
             );
-            problems.push(
-                Problem::warning("W210", text, definition.origin.clone())
-                    .about(definition.id.clone()),
-            );
+            problems.push(Problem::warning("W210", text, definition.origin.clone()).about(definition.id.clone()));
         }
     }
-    Plan {
-        schedules,
-        problems,
-    }
+    Plan { schedules, problems }
 }
 
 /// A warning on each schedule that does the same at the same time as another one.
@@ -71,11 +62,7 @@ fn look_alikes(schedules: &BTreeMap<ScheduleId, Definition>) -> Vec<Problem> {
     for definition in schedules.values().filter(|d| d.enabled) {
         let payload = definition.task.payload.as_deref().unwrap_or_default();
         let payload = stable_hash(&[&String::from_utf8_lossy(payload)]);
-        let key = (
-            definition.timing.fingerprint(),
-            definition.task.kind.clone(),
-            payload,
-        );
+        let key = (definition.timing.fingerprint(), definition.task.kind.clone(), payload);
         groups.entry(key).or_default().push(definition);
     }
     let mut found = Vec::new();
@@ -86,10 +73,7 @@ fn look_alikes(schedules: &BTreeMap<ScheduleId, Definition>) -> Vec<Problem> {
                 "{} and {} look like the same schedule; both fire",
                 definition.id, other.id
             );
-            found.push(
-                Problem::warning("W240", text, definition.origin.clone())
-                    .about(definition.id.clone()),
-            );
+            found.push(Problem::warning("W240", text, definition.origin.clone()).about(definition.id.clone()));
         }
     }
     found.sort_by(|a, b| a.schedule.cmp(&b.schedule));

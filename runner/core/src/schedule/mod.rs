@@ -11,8 +11,8 @@ mod timing;
 
 pub use decide::{Decided, Fire, GRACE, MissedRange, SCAN_LIMIT, decide, fire_task, jitter_of};
 pub use definition::{
-    CatchUp, CatchUpPolicy, DEFAULT_CATCH_UP_MAX, DEFAULT_CATCH_UP_WINDOW, Definition, Origin,
-    Overlap, ScheduleId, Source,
+    CatchUp, CatchUpPolicy, DEFAULT_CATCH_UP_MAX, DEFAULT_CATCH_UP_WINDOW, Definition, Origin, Overlap, ScheduleId,
+    Source,
 };
 pub use merge::{Plan, merge};
 pub use problem::{Problem, Severity};

@@ -53,11 +53,7 @@ pub fn stable_hash(parts: &[&str]) -> u64 {
     let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
     for part in parts {
         // The length keeps ("ab", "c") and ("a", "bc") apart.
-        for byte in (part.len() as u64)
-            .to_le_bytes()
-            .iter()
-            .chain(part.as_bytes())
-        {
+        for byte in (part.len() as u64).to_le_bytes().iter().chain(part.as_bytes()) {
             hash ^= u64::from(*byte);
             hash = hash.wrapping_mul(0x0000_0100_0000_01b3);
         }
@@ -75,13 +71,7 @@ impl Timing {
     /// # Errors
     ///
     /// [`TimingError::Cron`] if the text is not valid or never fires.
-    pub fn parse(
-        id: &str,
-        text: &str,
-        zone_name: &str,
-        zone: &TimeZone,
-        dst: DstRule,
-    ) -> Result<Self, TimingError> {
+    pub fn parse(id: &str, text: &str, zone_name: &str, zone: &TimeZone, dst: DstRule) -> Result<Self, TimingError> {
         let expression = Expression::parse(text)?;
         if expression.never_fires() {
             return Err(CronError::never(&expression).into());
@@ -168,10 +158,7 @@ fn grid(second: i64, every: Duration, phase: Duration, steps: i64) -> Option<Tim
     let every = i64::try_from(every.as_secs()).ok()?.max(1);
     let phase = i64::try_from(phase.as_secs()).ok()?;
     let index = second.checked_sub(phase)?.div_euclid(every);
-    let point = index
-        .checked_add(steps)?
-        .checked_mul(every)?
-        .checked_add(phase)?;
+    let point = index.checked_add(steps)?.checked_mul(every)?.checked_add(phase)?;
     Timestamp::from_second(point).ok()
 }
 
@@ -208,9 +195,6 @@ mod tests {
     #[test]
     fn the_hash_keeps_parts_apart_and_never_changes() {
         assert_ne!(stable_hash(&["ab", "c"]), stable_hash(&["a", "bc"]));
-        assert_eq!(
-            stable_hash(&["db:42"]) % 3600,
-            stable_hash(&["db:42"]) % 3600
-        );
+        assert_eq!(stable_hash(&["db:42"]) % 3600, stable_hash(&["db:42"]) % 3600);
     }
 }

@@ -218,12 +218,7 @@ mod tests {
     fn limits_are_asynqs() {
         let task = Task::new("a");
         assert_eq!(task.stored_limits(), (1800, 0));
-        assert_eq!(
-            task.clone()
-                .timeout(Duration::from_millis(500))
-                .stored_limits(),
-            (0, 0)
-        );
+        assert_eq!(task.clone().timeout(Duration::from_millis(500)).stored_limits(), (0, 0));
         let mut with_deadline = task;
         with_deadline.deadline = Timestamp::from_second(1_893_456_000).ok();
         assert_eq!(with_deadline.stored_limits(), (0, 1_893_456_000));

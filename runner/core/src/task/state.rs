@@ -63,9 +63,7 @@ impl fmt::Display for State {
 
 /// A word that names no state.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "unknown state {0:?}; expected pending, active, scheduled, retry, archived, completed or aggregating"
-)]
+#[error("unknown state {0:?}; expected pending, active, scheduled, retry, archived, completed or aggregating")]
 pub struct UnknownState(pub String);
 
 impl FromStr for State {
@@ -127,23 +125,15 @@ impl State {
     ///
     /// [`IllegalMove`] when `event` cannot happen to a task in this state.
     pub fn after(self, event: Event) -> Result<Option<Self>, IllegalMove> {
-        use Event::{
-            Archive, Claimed, Delete, Due, Expired, Failed, HandedBack, RunNow, Snoozed, Succeeded,
-        };
+        use Event::{Archive, Claimed, Delete, Due, Expired, Failed, HandedBack, RunNow, Snoozed, Succeeded};
         use State::{Active, Aggregating, Archived, Completed, Pending, Retry, Scheduled};
         let next = match (self, event) {
-            (Scheduled | Retry, Due)
-            | (Scheduled | Retry | Archived | Completed | Aggregating, RunNow) => Pending,
+            (Scheduled | Retry, Due) | (Scheduled | Retry | Archived | Completed | Aggregating, RunNow) => Pending,
             (Pending, Claimed) => Active,
             (Active, Succeeded { keep: true }) => Completed,
             (Active, Succeeded { keep: false }) | (Completed, Expired) => return Ok(None),
             (Active, Failed { retries_left: true }) => Retry,
-            (
-                Active,
-                Failed {
-                    retries_left: false,
-                },
-            )
+            (Active, Failed { retries_left: false })
             | (Pending | Scheduled | Retry | Completed | Aggregating, Archive) => Archived,
             (Active, HandedBack) => Pending,
             (Active, Snoozed) => Scheduled,
@@ -171,11 +161,7 @@ mod tests {
         for state in State::ALL {
             let ends = state.after(Event::Succeeded { keep: false });
             assert_eq!(ends.is_ok(), state == State::Active, "{state}");
-            assert_eq!(
-                state.after(Event::Delete).is_ok(),
-                state != State::Active,
-                "{state}"
-            );
+            assert_eq!(state.after(Event::Delete).is_ok(), state != State::Active, "{state}");
         }
     }
 }

@@ -51,10 +51,7 @@ pub struct Page {
 
 impl Default for Page {
     fn default() -> Self {
-        Self {
-            number: 1,
-            size: 30,
-        }
+        Self { number: 1, size: 30 }
     }
 }
 

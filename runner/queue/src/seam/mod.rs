@@ -11,18 +11,14 @@ mod schedule;
 mod work;
 
 pub use error::{BoxError, BrokerError, BrokerResult};
-pub use inspect::{
-    Action, ActionError, Inspector, Page, QueueInfo, ServerView, TaskInfo, TaskPage,
-};
+pub use inspect::{Action, ActionError, Inspector, Page, QueueInfo, ServerView, TaskInfo, TaskPage};
 pub use produce::{Enqueued, Producer, Refusal};
 pub use record::{Attempt, MAX_ATTEMPTS_KEPT, MAX_LOG_BYTES, TaskRecord};
 pub use schedule::{
-    Commit, CommitFire, Committed, Decision, DecisionKind, EntryView, Registration, Schedules,
-    Standing,
+    Commit, CommitFire, Committed, Decision, DecisionKind, EntryView, Registration, Schedules, Standing,
 };
 pub use work::{
-    Claim, Forwarded, Recovered, ServerInfo, ServerStatus, Settled, Settlement, Swept, Verdict,
-    Work, Working,
+    Claim, Forwarded, Recovered, ServerInfo, ServerStatus, Settled, Settlement, Swept, Verdict, Work, Working,
 };
 
 /// A store of tasks: everything the program asks of it.

@@ -171,14 +171,8 @@ pub trait Schedules {
     async fn resume_schedule(&self, id: &ScheduleId) -> BrokerResult<()>;
 
     /// Decisions on record, newest first, of one schedule or of all.
-    async fn decisions(&self, id: Option<&ScheduleId>, limit: usize)
-    -> BrokerResult<Vec<Decision>>;
+    async fn decisions(&self, id: Option<&ScheduleId>, limit: usize) -> BrokerResult<Vec<Decision>>;
 
     /// Shows all schedules to other tools for `ttl`; a broker without such tools does nothing.
-    async fn publish_entries(
-        &self,
-        instance: &str,
-        entries: &[EntryView],
-        ttl: Duration,
-    ) -> BrokerResult<()>;
+    async fn publish_entries(&self, instance: &str, entries: &[EntryView], ttl: Duration) -> BrokerResult<()>;
 }

@@ -197,12 +197,7 @@ pub trait Work {
     /// Takes up to `max` tasks, from the first queue that has any onwards. Paused queues yield nothing.
     ///
     /// A task that cannot be decoded is put aside as archived and never returned, its neighbours are.
-    async fn claim(
-        &self,
-        queues: &[QueueName],
-        max: usize,
-        lease: Duration,
-    ) -> BrokerResult<Vec<Claim>>;
+    async fn claim(&self, queues: &[QueueName], max: usize, lease: Duration) -> BrokerResult<Vec<Claim>>;
 
     /// Ends claims, each on its own; one answer for each, in order.
     ///
@@ -210,35 +205,21 @@ pub trait Work {
     async fn settle(&self, settlements: &[Settlement]) -> BrokerResult<Vec<Settled>>;
 
     /// Extends leases to `lease` from now; for each claim the new end, or `None` if it is not ours any more.
-    async fn extend(
-        &self,
-        claims: &[Claim],
-        lease: Duration,
-    ) -> BrokerResult<Vec<Option<Timestamp>>>;
+    async fn extend(&self, claims: &[Claim], lease: Duration) -> BrokerResult<Vec<Option<Timestamp>>>;
 
     /// Moves tasks whose time has come to pending (or to their group), at most `limit` a queue and list.
     async fn forward(&self, queues: &[QueueName], limit: usize) -> BrokerResult<Forwarded>;
 
     /// Takes back tasks whose lease ran out at least `grace` ago: each goes to retry or to the archive as a
     /// failed attempt, at most `limit` of them. An unreadable one is archived and does not stop the others.
-    async fn recover(
-        &self,
-        queues: &[QueueName],
-        grace: Duration,
-        limit: usize,
-    ) -> BrokerResult<Vec<Recovered>>;
+    async fn recover(&self, queues: &[QueueName], grace: Duration, limit: usize) -> BrokerResult<Vec<Recovered>>;
 
     /// Deletes completed tasks whose retention ended and trims the archive, at most `limit` a queue.
     async fn sweep(&self, queues: &[QueueName], limit: usize) -> BrokerResult<Swept>;
 
     /// Says that this server lives and what it works on; forgotten after `ttl` without another word.
     /// Lists the server's queues, so that a queue of a flushed store is seen again.
-    async fn heartbeat(
-        &self,
-        server: &ServerInfo,
-        working: &[Working],
-        ttl: Duration,
-    ) -> BrokerResult<()>;
+    async fn heartbeat(&self, server: &ServerInfo, working: &[Working], ttl: Duration) -> BrokerResult<()>;
 
     /// Takes this server off the list.
     async fn leave(&self, server: &ServerInfo) -> BrokerResult<()>;
@@ -252,9 +233,5 @@ pub trait Work {
 
     /// Puts tasks that wait for a handler of one of these types (exact names, or prefixes ending in `*`)
     /// back on their queues; how many. Called when a worker starts or learns a function.
-    async fn release_waiting(
-        &self,
-        queues: &[QueueName],
-        handlers: &[String],
-    ) -> BrokerResult<usize>;
+    async fn release_waiting(&self, queues: &[QueueName], handlers: &[String]) -> BrokerResult<usize>;
 }
