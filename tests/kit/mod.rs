@@ -1,0 +1,73 @@
+//! What integration tests stand on: servers of their own, the program as a process, patient waiting.
+//!
+//! # Adding a test
+//!
+//! A test is an `async fn` without arguments that panics when it fails. A module lists its tests, and
+//! `tests/main.rs` lists the modules (one `mod x;` line, one `x::tests(),` line):
+//!
+//! ```ignore
+//! use crate::kit;
+//!
+//! pub fn tests() -> Vec<kit::Trial> {
+//!     kit::trials![
+//!         needs(Redis): a_task_is_claimed_once, a_lost_worker_is_noticed;
+//!         needs(Redis, MariaDb): a_row_becomes_a_schedule;
+//!         needs(): the_program_starts_in_an_empty_directory;
+//!     ]
+//! }
+//!
+//! async fn a_task_is_claimed_once() {
+//!     let db = kit::redis().fresh_db();          // a database number that nobody else uses
+//!     // db.url() is `redis://127.0.0.1:PORT/NUMBER`
+//! }
+//! ```
+//!
+//! Tests made from a list (a contract suite, one test a clause) are made by hand; any `FnOnce` that
+//! returns a future will do:
+//!
+//! ```ignore
+//! clauses().into_iter().map(|(name, clause)| {
+//!     kit::trial(format!("brokers::redis::{name}"), &[kit::Need::Redis], move || async move {
+//!         clause(open_broker().await).await;
+//!     })
+//! }).collect()
+//! ```
+//!
+//! A test whose needs are absent on this machine is reported as *ignored*, by name and reason, and never
+//! as passed. With `RUNNER_TEST_ALL=1` (set by `scripts/test`) it fails instead.
+//!
+//! # Servers
+//!
+//! [`redis()`], [`mariadb()`] and [`postgres()`] start once per test process, on first use, on a free port
+//! of 127.0.0.1 and in a temporary directory. Every test takes a database of its own from them. All
+//! children die with the test process, even when that is killed.
+//!
+//! # The program
+//!
+//! [`Site`] is a directory with a `config.yaml`; [`Site::start`] runs the built binary there and waits
+//! until it is ready; [`Site::cli`] runs one of its commands there. [`eventually`] waits for a condition
+//! and fails with the last reason why it did not hold.
+#![allow(dead_code, unused_imports)] // tests come and go; what they stand on stays
+
+mod http;
+mod mariadb;
+mod nursery;
+pub mod own_tests;
+mod postgres;
+mod program;
+mod redis;
+mod sql;
+mod trial;
+mod wait;
+
+pub use http::{Http, Reply};
+pub use libtest_mimic::Trial;
+pub use mariadb::mariadb;
+pub use nursery::{Child, free_port, scratch};
+pub use postgres::postgres;
+pub use program::{Finished, Runner, Site};
+pub use redis::{RedisDb, RedisServer, redis};
+pub use sql::SqlDb;
+pub(crate) use trial::trials;
+pub use trial::{Need, run, trial};
+pub use wait::{eventually, eventually_within};

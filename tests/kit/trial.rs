@@ -1,0 +1,143 @@
+//! Registering tests: what each needs, and what becomes of it when that is absent.
+
+use std::future::Future;
+use std::path::Path;
+use std::process::{Command, ExitCode, Stdio};
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use libtest_mimic::{Arguments, Completion, Trial};
+use tokio::runtime::Runtime;
+
+use super::{nursery, postgres};
+
+/// No test may take longer; one that hangs must not hang the whole run.
+const TRIAL_LIMIT: Duration = Duration::from_secs(180);
+
+/// Tests mostly wait for other processes, so more of them run at once than there are cores.
+const TRIALS_AT_ONCE: usize = 4;
+
+/// One runtime for all tests: a runtime per test would cost threads and gain nothing.
+static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .expect("a tokio runtime for the tests")
+});
+
+/// Something that a machine may lack.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Need {
+    /// `redis-server` on the path.
+    Redis,
+    /// `mariadbd` and `mariadb-install-db` on the path.
+    MariaDb,
+    /// `initdb` and `postgres`, on the path or where Debian puts them.
+    Postgres,
+    /// `chromium` on the path.
+    Chromium,
+    /// `node` on the path.
+    Node,
+    /// The right to give a process a hosts file of its own (`unshare --mount`, bind mount).
+    OwnHosts,
+    /// `RUNNER_LONG=1`: a long form of a test that also has a short one.
+    LongRun,
+}
+
+impl Need {
+    /// Why this need is not met here, or `None` if it is.
+    fn absent(self) -> Option<String> {
+        let missing = |program: &str| (!on_path(program)).then(|| format!("{program} is not installed"));
+        match self {
+            Self::Redis => missing("redis-server"),
+            Self::MariaDb => missing("mariadbd").or_else(|| missing("mariadb-install-db")),
+            Self::Postgres => postgres::bin_dir()
+                .is_none()
+                .then(|| "postgres is not installed".to_owned()),
+            Self::Chromium => missing("chromium"),
+            Self::Node => missing("node"),
+            Self::OwnHosts => (!can_mount()).then(|| "may not bind-mount in a namespace of its own".to_owned()),
+            Self::LongRun => std::env::var_os("RUNNER_LONG")
+                .is_none()
+                .then(|| "long form: set RUNNER_LONG=1".to_owned()),
+        }
+    }
+
+    /// Whether `RUNNER_TEST_ALL=1` insists on it. Long forms are asked for by themselves.
+    fn required(self) -> bool {
+        self != Self::LongRun && std::env::var_os("RUNNER_TEST_ALL").is_some()
+    }
+}
+
+/// Whether an executable of this name is on the path, or in the system's own directories (servers live in
+/// `/usr/sbin`, which not every user's path has).
+pub fn on_path(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .chain([Path::new("/usr/sbin").to_owned()])
+        .any(|dir| dir.join(program).is_file())
+}
+
+fn can_mount() -> bool {
+    static CAN: LazyLock<bool> = LazyLock::new(|| {
+        Command::new("unshare")
+            .args(["--mount", "sh", "-c", "mount --bind /etc/hosts /etc/hosts"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status()
+            .is_ok_and(|status| status.success())
+    });
+    *CAN
+}
+
+/// A test by name; it is ignored where `needs` are not met, and it fails there if all tests were asked for.
+pub fn trial<F, Fut>(name: impl Into<String>, needs: &[Need], body: F) -> Trial
+where
+    F: FnOnce() -> Fut + Send + 'static,
+    Fut: Future<Output = ()>,
+{
+    let name = name.into();
+    let name = name.strip_prefix("it::").unwrap_or(&name).to_owned();
+    let needs = needs.to_vec();
+    Trial::ignorable_test(name, move || {
+        for need in needs {
+            if let Some(reason) = need.absent() {
+                if need.required() {
+                    return Err(format!("{reason}, and RUNNER_TEST_ALL asks for every test").into());
+                }
+                return Ok(Completion::ignored_with(reason));
+            }
+        }
+        RUNTIME.block_on(async {
+            match tokio::time::timeout(TRIAL_LIMIT, body()).await {
+                Ok(()) => Ok(Completion::Completed),
+                Err(_) => Err(format!("still running after {TRIAL_LIMIT:?}").into()),
+            }
+        })
+    })
+}
+
+/// The tests of a module, by what they need: `trials![needs(Redis): a, b; needs(): c]`.
+macro_rules! trials {
+    (@needs ($($need:ident),*)) => { &[$($crate::kit::Need::$need),*] };
+    ($(needs $needs:tt : $($name:ident),+ $(,)?);* $(;)?) => {
+        vec![$($(
+            $crate::kit::trial(
+                concat!(module_path!(), "::", stringify!($name)),
+                $crate::kit::trials!(@needs $needs),
+                $name,
+            )
+        ),+),*]
+    };
+}
+pub(crate) use trials;
+
+/// Runs them all, then stops every server that was started.
+pub fn run(modules: Vec<Vec<Trial>>) -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    let asked = std::env::var("RUST_TEST_THREADS").ok().and_then(|n| n.parse().ok());
+    arguments.test_threads = arguments.test_threads.or(asked).or(Some(TRIALS_AT_ONCE));
+    let conclusion = libtest_mimic::run(&arguments, modules.into_iter().flatten().collect());
+    nursery::close();
+    conclusion.exit_code()
+}
