@@ -1,1 +1,63 @@
-//! placeholder
+//! What authors of handlers see: the handler trait, extractors, the registry, outcomes, a test helper.
+//!
+//! A handler is a plain `async fn`. Its arguments say what it wants of the task ([`Payload`], [`State`],
+//! [`Ctx`], …), its result says how the task ended. Handlers are listed by name in a [`Registry`]; a name
+//! that is taken is refused, nothing registers itself behind one's back. This package knows no broker,
+//! no worker and no settings.
+//!
+//! ```
+//! use runner_sdk::testing::Trial;
+//! use runner_sdk::{Outcome, Payload, Registry, ResultExt, State, TaskError};
+//!
+//! struct Shop { currency: &'static str }
+//!
+//! #[derive(serde::Deserialize)]
+//! struct Invoice { number: u32, cents: String }
+//!
+//! // An error made by `?` is tried again; `skip_retry` says that trying again cannot help.
+//! async fn invoice(Payload(i): Payload<Invoice>, State(shop): State<Shop>) -> Result<String, TaskError> {
+//!     let cents: u64 = i.cents.parse::<u64>().skip_retry()?;
+//!     Ok(format!("#{}: {} {}", i.number, cents / 100, shop.currency))
+//! }
+//!
+//! fn register(r: Registry) -> Registry {
+//!     r.state(Shop { currency: "EUR" })
+//!         .on("invoice.make", invoice)
+//! }
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let good = Trial::of("invoice.make").payload(r#"{"number":7,"cents":"1200"}"#);
+//! assert_eq!(good.run(register(Registry::new())).await?.outcome, Outcome::success("#7: 12 EUR"));
+//!
+//! let bad = Trial::of("invoice.make").payload(r#"{"number":7,"cents":"a lot"}"#);
+//! assert!(matches!(bad.run(register(Registry::new())).await?.outcome, Outcome::Skip(_)));
+//! # Ok(()) }
+//! ```
+
+mod context;
+mod extract;
+mod function;
+mod handler;
+mod log;
+mod outcome;
+mod registry;
+mod state;
+mod stop;
+pub mod testing;
+
+pub use bytes::Bytes;
+pub use context::{Ctx, CtxParts};
+pub use extract::{FromTask, Payload, Raw, State};
+pub use function::{
+    DEFAULT_INHERIT_ENV, DEFAULT_KILL_AFTER, ExecResult, ExecSpec, ExitCodes, FUNCTION_PREFIX,
+    Function, FunctionKind, Functions, HttpBody, HttpSpec,
+};
+pub use handler::{BoxFuture, Handler};
+pub use jiff::Timestamp;
+pub use log::{RUN_LOG_LINE_BYTES, RUN_LOG_MAX_BYTES, RunLog};
+pub use outcome::{IntoOutcome, Json, Outcome, ResultExt, TaskError};
+pub use registry::{DuplicateName, Found, Handlers, Registry};
+pub use runner_core::task::{QueueName, TaskId};
+pub use state::States;
+pub use stop::{Stop, StopReason};

@@ -1,0 +1,247 @@
+//! What a manifest defines to be run, as plain data, and the set of these that changes while the program runs.
+//!
+//! Does not read manifests and runs nothing: the source room makes these, the built-in handlers run them.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+/// The task type of a function that is a command or an HTTP call is this and the function's name.
+pub const FUNCTION_PREFIX: &str = "fn:";
+
+/// Variables that a command inherits when its manifest names none.
+pub const DEFAULT_INHERIT_ENV: [&str; 3] = ["PATH", "HOME", "TZ"];
+
+/// How long a command may take to end after it was asked to.
+pub const DEFAULT_KILL_AFTER: Duration = Duration::from_secs(10);
+
+/// Something with a name that can be run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Function {
+    /// Unique over all manifests.
+    pub name: String,
+    /// For people; may be empty.
+    pub description: String,
+    /// What running it means.
+    pub kind: FunctionKind,
+    /// Changes whenever the definition does.
+    pub revision: String,
+}
+
+impl Function {
+    /// The type of the tasks that run this function.
+    #[must_use]
+    pub fn task_type(&self) -> String {
+        match &self.kind {
+            FunctionKind::Handler { kind } => kind.clone(),
+            FunctionKind::Exec(_) | FunctionKind::Http(_) => {
+                format!("{FUNCTION_PREFIX}{}", self.name)
+            }
+        }
+    }
+}
+
+/// What running a function means.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FunctionKind {
+    /// A handler registered in code, here or in any other worker of the queue.
+    Handler {
+        /// The task type.
+        kind: String,
+    },
+    /// A command.
+    Exec(ExecSpec),
+    /// An HTTP call.
+    Http(HttpSpec),
+}
+
+/// A command and how its end is read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExecSpec {
+    /// Program and arguments. With `shell`, one element: the script.
+    pub command: Vec<String>,
+    /// Give the command to `/bin/sh -c`.
+    pub shell: bool,
+    /// Where it runs; nothing: a fresh private directory, removed afterwards.
+    pub cwd: Option<PathBuf>,
+    /// Variables set for it. Values may hold `${env:NAME}` and `${file:PATH}`, resolved when it runs.
+    pub env: BTreeMap<String, String>,
+    /// Variables of this process that it sees; no others.
+    pub inherit_env: Vec<String>,
+    /// Whether it gets the payload on standard input.
+    pub stdin_payload: bool,
+    /// Where its result comes from.
+    pub result: ExecResult,
+    /// What its exit codes mean.
+    pub exit_codes: ExitCodes,
+    /// How long it may take to end after it was asked to.
+    pub kill_after: Duration,
+}
+
+impl ExecSpec {
+    /// This command with the defaults of a manifest.
+    #[must_use]
+    pub fn new<S: Into<String>>(command: impl IntoIterator<Item = S>) -> Self {
+        Self {
+            command: command.into_iter().map(Into::into).collect(),
+            shell: false,
+            cwd: None,
+            env: BTreeMap::new(),
+            inherit_env: DEFAULT_INHERIT_ENV.map(str::to_owned).to_vec(),
+            stdin_payload: true,
+            result: ExecResult::default(),
+            exit_codes: ExitCodes::default(),
+            kill_after: DEFAULT_KILL_AFTER,
+        }
+    }
+}
+
+/// Where the result of a command comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ExecResult {
+    /// The file that `RUNNER_RESULT_FILE` names.
+    #[default]
+    File,
+    /// All of its standard output.
+    Stdout,
+    /// It has none.
+    None,
+}
+
+/// What exit codes mean. A code in none of the lists means "try again".
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExitCodes {
+    /// Done.
+    pub success: Vec<i32>,
+    /// Try again; after the delay in the control file, if there is one.
+    pub retry: Vec<i32>,
+    /// Trying again cannot help.
+    pub fatal: Vec<i32>,
+    /// There is nothing to do any more.
+    pub revoke: Vec<i32>,
+}
+
+impl Default for ExitCodes {
+    /// The codes of `sysexits.h` (75 temporary failure; 64 usage, 65 data, 77 permission, 78 configuration),
+    /// 0, and 99 for revoke.
+    fn default() -> Self {
+        Self {
+            success: vec![0],
+            retry: vec![75],
+            fatal: vec![64, 65, 77, 78],
+            revoke: vec![99],
+        }
+    }
+}
+
+/// An HTTP call and how its answer is read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HttpSpec {
+    /// `POST`, `GET`, …
+    pub method: String,
+    /// Absolute, `http` or `https`.
+    pub url: String,
+    /// Sent along. Values may hold `${env:NAME}` and `${file:PATH}`, resolved when it runs.
+    pub headers: BTreeMap<String, String>,
+    /// What is sent.
+    pub body: HttpBody,
+    /// Statuses that mean "done": ranges, both ends included.
+    pub success: Vec<(u16, u16)>,
+    /// Statuses that mean "try again": ranges, both ends included.
+    pub retry_on: Vec<(u16, u16)>,
+}
+
+impl HttpSpec {
+    /// A `POST` of the payload to this address, with the defaults of a manifest.
+    #[must_use]
+    pub fn new(url: impl Into<String>) -> Self {
+        Self {
+            method: "POST".to_owned(),
+            url: url.into(),
+            headers: BTreeMap::new(),
+            body: HttpBody::default(),
+            success: vec![(200, 299)],
+            retry_on: vec![(408, 408), (425, 425), (429, 429), (500, 599)],
+        }
+    }
+}
+
+/// What an HTTP call sends.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum HttpBody {
+    /// The payload.
+    #[default]
+    Payload,
+    /// Nothing.
+    None,
+    /// This text.
+    Text(String),
+}
+
+/// The functions of all manifests. Clones share one set, which is replaced as a whole.
+#[derive(Debug, Clone, Default)]
+pub struct Functions(Arc<RwLock<Arc<BTreeMap<String, Arc<Function>>>>>);
+
+impl Functions {
+    /// A set of these functions.
+    #[must_use]
+    pub fn new(functions: Vec<Function>) -> Self {
+        let this = Self::default();
+        this.replace(functions);
+        this
+    }
+
+    /// The function of this name.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<Arc<Function>> {
+        self.all().get(name).cloned()
+    }
+
+    /// All functions by name, as they are now.
+    #[must_use]
+    pub fn all(&self) -> Arc<BTreeMap<String, Arc<Function>>> {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The names, sorted.
+    #[must_use]
+    pub fn names(&self) -> Vec<String> {
+        self.all().keys().cloned().collect()
+    }
+
+    /// Puts these in the place of all that were there. Runs that have begun go on with what they began with.
+    pub fn replace(&self, functions: Vec<Function>) {
+        let map = functions.into_iter().map(|f| (f.name.clone(), Arc::new(f)));
+        let map = Arc::new(map.collect());
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = map;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn function(name: &str, kind: FunctionKind) -> Function {
+        Function {
+            name: name.to_owned(),
+            description: String::new(),
+            kind,
+            revision: "1".to_owned(),
+        }
+    }
+
+    #[test]
+    fn the_set_is_shared_and_replaced_as_a_whole() {
+        let exec = FunctionKind::Exec(ExecSpec::new(["true"]));
+        let kind = "task:x".to_owned();
+        let functions = Functions::new(vec![function("a", exec)]);
+        let other = functions.clone();
+        let began_with = other.get("a").unwrap();
+        functions.replace(vec![function("b", FunctionKind::Handler { kind })]);
+        assert_eq!(other.names(), ["b"]);
+        assert_eq!(began_with.task_type(), "fn:a");
+        assert_eq!(other.get("b").unwrap().task_type(), "task:x");
+    }
+}

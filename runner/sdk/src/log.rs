@@ -1,0 +1,141 @@
+//! What one run wrote: a bounded text of lines, which the worker keeps with the attempt.
+//!
+//! The beginning says what was attempted, the end says how it failed; so when there is too much, the middle goes.
+//! Not the log of the process: that is `tracing`.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tokio::time::Instant;
+
+/// Most bytes kept of one run's log: enough to read, small enough to keep with each attempt in Redis.
+pub const RUN_LOG_MAX_BYTES: usize = 256 * 1024;
+
+/// Most bytes of one line; the rest of a longer line is cut, so that one line cannot push out all others.
+pub const RUN_LOG_LINE_BYTES: usize = 64 * 1024;
+
+const HEAD_BYTES: usize = RUN_LOG_MAX_BYTES / 4;
+
+/// Room for the line that says how much is missing, within the whole bound.
+const NOTE_BYTES: usize = 80;
+const TAIL_BYTES: usize = RUN_LOG_MAX_BYTES - HEAD_BYTES - NOTE_BYTES;
+
+/// The bounded log of one run. Keeps the first quarter and the last three quarters of [`RUN_LOG_MAX_BYTES`].
+#[derive(Debug)]
+pub struct RunLog {
+    start: Instant,
+    text: Mutex<Text>,
+}
+
+#[derive(Debug, Default)]
+struct Text {
+    head: String,
+    /// Set by the first line that did not fit, so that no later, shorter line jumps ahead of it.
+    head_full: bool,
+    tail: VecDeque<String>,
+    tail_bytes: usize,
+    lost_lines: u64,
+    lost_bytes: u64,
+}
+
+impl Default for RunLog {
+    fn default() -> Self {
+        Self {
+            start: Instant::now(),
+            text: Mutex::default(),
+        }
+    }
+}
+
+impl RunLog {
+    /// Adds a text, line by line, each marked with the time since the start and the stream it came from
+    /// (`out`, `err`, `log`).
+    pub fn push(&self, stream: &str, text: &str) {
+        let seconds = self.start.elapsed().as_secs_f64();
+        for line in text.lines() {
+            let (line, cut) = cut(line);
+            let entry = if cut == 0 {
+                format!("+{seconds:.3}s {stream}: {line}\n")
+            } else {
+                format!("+{seconds:.3}s {stream}: {line} [{cut} bytes cut]\n")
+            };
+            self.lock().add(entry);
+        }
+    }
+
+    /// Takes the whole text and leaves the log empty; nothing if no line was written.
+    #[must_use]
+    pub fn take(&self) -> Option<String> {
+        let text = std::mem::take(&mut *self.lock());
+        let mut all = text.head;
+        if text.lost_lines > 0 {
+            let (lines, bytes) = (text.lost_lines, text.lost_bytes);
+            all.push_str(&format!("[{lines} lines, {bytes} bytes left out]\n"));
+        }
+        all.extend(text.tail);
+        (!all.is_empty()).then_some(all)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Text> {
+        self.text.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Text {
+    fn add(&mut self, entry: String) {
+        if !self.head_full && self.head.len() + entry.len() <= HEAD_BYTES {
+            self.head.push_str(&entry);
+            return;
+        }
+        self.head_full = true;
+        self.tail_bytes += entry.len();
+        self.tail.push_back(entry);
+        while self.tail_bytes > TAIL_BYTES {
+            let Some(old) = self.tail.pop_front() else {
+                return;
+            };
+            self.tail_bytes -= old.len();
+            self.lost_lines += 1;
+            self.lost_bytes += old.len() as u64;
+        }
+    }
+}
+
+/// The part of a line that is kept, and how many bytes were cut.
+fn cut(line: &str) -> (&str, usize) {
+    if line.len() <= RUN_LOG_LINE_BYTES {
+        return (line, 0);
+    }
+    let kept = &line[..line.floor_char_boundary(RUN_LOG_LINE_BYTES)];
+    (kept, line.len() - kept.len())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn beginning_and_end_survive_and_the_bound_holds() {
+        let log = RunLog::default();
+        for n in 0..100_000 {
+            log.push("out", &format!("line {n}"));
+        }
+        let text = log.take().unwrap();
+        assert!(text.len() <= RUN_LOG_MAX_BYTES, "{}", text.len());
+        assert!(text.len() > RUN_LOG_MAX_BYTES * 9 / 10, "{}", text.len());
+        assert!(text.lines().next().unwrap().ends_with("out: line 0"));
+        assert!(text.lines().last().unwrap().ends_with("out: line 99999"));
+        assert!(text.contains("bytes left out]"));
+        assert_eq!(log.take(), None);
+    }
+
+    #[test]
+    fn a_long_line_is_cut_at_a_character() {
+        let log = RunLog::default();
+        log.push("err", &"é".repeat(RUN_LOG_LINE_BYTES));
+        let text = log.take().unwrap();
+        assert!(text.trim_end().ends_with("bytes cut]"));
+        assert!(text.len() < RUN_LOG_LINE_BYTES + 100);
+    }
+}

@@ -1,0 +1,308 @@
+//! How a run ends: the outcomes a worker acts on, and the error that `?` makes in a handler.
+//!
+//! Does not say what a store does with an outcome; that is the worker's and the broker's affair.
+
+use std::error::Error;
+use std::fmt;
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde::Serialize;
+
+/// How a run ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// Done. The bytes are kept with the task for as long as its retention says.
+    Success(Option<Bytes>),
+    /// Failed; try again after the task's usual delay, while it has retries left.
+    Retry(String),
+    /// Not now, and the other side said when: try again after this delay, without using up a retry.
+    RetryAfter {
+        /// How long to wait.
+        after: Duration,
+        /// What was wrong.
+        error: String,
+    },
+    /// Failed, and trying again cannot help: archived at once.
+    Skip(String),
+    /// Nothing is wrong, but it is too early: run again after this delay, without using up a retry.
+    Snooze {
+        /// How long to wait.
+        delay: Duration,
+    },
+    /// There is nothing to do any more: removed, neither retried nor archived.
+    Revoke(String),
+}
+
+impl Outcome {
+    /// Done, with a result.
+    #[must_use]
+    pub fn success(result: impl Into<Bytes>) -> Self {
+        Self::Success(Some(result.into()))
+    }
+
+    /// Done, with nothing to show.
+    #[must_use]
+    pub fn done() -> Self {
+        Self::Success(None)
+    }
+}
+
+/// Why a handler gave up, and what is to happen then.
+///
+/// Every standard error becomes one by `?`, to be tried again; [`ResultExt`] names the other ends. Like the
+/// error types of other programs it does not implement [`std::error::Error`] itself: that is what makes the
+/// conversion possible.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TaskError(Outcome);
+
+impl TaskError {
+    /// Try again after the usual delay.
+    pub fn retry(error: impl fmt::Display) -> Self {
+        Self(Outcome::Retry(error.to_string()))
+    }
+
+    /// Try again after this delay, without using up a retry.
+    pub fn retry_after(after: Duration, error: impl fmt::Display) -> Self {
+        let error = error.to_string();
+        Self(Outcome::RetryAfter { after, error })
+    }
+
+    /// Trying again cannot help.
+    pub fn skip(error: impl fmt::Display) -> Self {
+        Self(Outcome::Skip(error.to_string()))
+    }
+
+    /// There is nothing to do any more.
+    pub fn revoke(reason: impl fmt::Display) -> Self {
+        Self(Outcome::Revoke(reason.to_string()))
+    }
+
+    /// Too early; run again after this delay, without using up a retry.
+    #[must_use]
+    pub fn snooze(delay: Duration) -> Self {
+        Self(Outcome::Snooze { delay })
+    }
+
+    /// The outcome that it stands for.
+    #[must_use]
+    pub fn into_outcome(self) -> Outcome {
+        self.0
+    }
+
+    fn into_text(self) -> String {
+        match self.0 {
+            Outcome::Retry(text) | Outcome::Skip(text) | Outcome::Revoke(text) => text,
+            Outcome::RetryAfter { error, .. } => error,
+            Outcome::Snooze { .. } | Outcome::Success(_) => String::new(),
+        }
+    }
+}
+
+impl fmt::Display for TaskError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Outcome::Retry(text) | Outcome::Skip(text) | Outcome::Revoke(text) => f.write_str(text),
+            Outcome::RetryAfter { error, .. } => f.write_str(error),
+            Outcome::Snooze { delay } => write!(f, "snoozed for {delay:?}"),
+            Outcome::Success(_) => f.write_str("success"),
+        }
+    }
+}
+
+impl<E: Error + Send + Sync + 'static> From<E> for TaskError {
+    fn from(error: E) -> Self {
+        Self(Outcome::Retry(chain(&error)))
+    }
+}
+
+/// Most causes that are followed: real chains are short, and a cause that names itself would never end.
+const MAX_CAUSES: usize = 32;
+
+/// The error and its causes, joined by colons. A cause that the text already ends with is not repeated.
+fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    for _ in 0..MAX_CAUSES {
+        let Some(error) = cause else { break };
+        let more = error.to_string();
+        if !text.ends_with(&more) {
+            text.push_str(": ");
+            text.push_str(&more);
+        }
+        cause = error.source();
+    }
+    text
+}
+
+/// Says what an error means for the task, where `?` alone would mean "try again".
+pub trait ResultExt<T> {
+    /// Trying again cannot help.
+    ///
+    /// # Errors
+    ///
+    /// The error, as [`TaskError::skip`].
+    fn skip_retry(self) -> Result<T, TaskError>;
+
+    /// Try again after this delay, without using up a retry.
+    ///
+    /// # Errors
+    ///
+    /// The error, as [`TaskError::retry_after`].
+    fn retry_after(self, after: Duration) -> Result<T, TaskError>;
+
+    /// There is nothing to do any more.
+    ///
+    /// # Errors
+    ///
+    /// The error, as [`TaskError::revoke`].
+    fn revoke(self) -> Result<T, TaskError>;
+}
+
+impl<T, E: Into<TaskError>> ResultExt<T> for Result<T, E> {
+    fn skip_retry(self) -> Result<T, TaskError> {
+        self.map_err(|e| TaskError::skip(e.into().into_text()))
+    }
+
+    fn retry_after(self, after: Duration) -> Result<T, TaskError> {
+        self.map_err(|e| TaskError::retry_after(after, e.into().into_text()))
+    }
+
+    fn revoke(self) -> Result<T, TaskError> {
+        self.map_err(|e| TaskError::revoke(e.into().into_text()))
+    }
+}
+
+/// A result that is kept as JSON.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Json<T>(pub T);
+
+/// What a handler may return.
+#[diagnostic::on_unimplemented(
+    message = "a handler cannot return `{Self}`",
+    note = "return (), String, Bytes, Json<T>, Outcome, or a Result of one of these and any error"
+)]
+pub trait IntoOutcome {
+    /// The outcome that it stands for.
+    fn into_outcome(self) -> Outcome;
+}
+
+impl IntoOutcome for () {
+    fn into_outcome(self) -> Outcome {
+        Outcome::done()
+    }
+}
+
+impl IntoOutcome for Outcome {
+    fn into_outcome(self) -> Outcome {
+        self
+    }
+}
+
+impl IntoOutcome for Bytes {
+    fn into_outcome(self) -> Outcome {
+        Outcome::Success(Some(self))
+    }
+}
+
+impl IntoOutcome for Vec<u8> {
+    fn into_outcome(self) -> Outcome {
+        Outcome::success(self)
+    }
+}
+
+impl IntoOutcome for String {
+    fn into_outcome(self) -> Outcome {
+        Outcome::success(self)
+    }
+}
+
+impl IntoOutcome for &'static str {
+    fn into_outcome(self) -> Outcome {
+        Outcome::success(self)
+    }
+}
+
+impl<T: Serialize> IntoOutcome for Json<T> {
+    fn into_outcome(self) -> Outcome {
+        match serde_json::to_vec(&self.0) {
+            Ok(bytes) => Outcome::success(bytes),
+            // The work is done by now; only its description is lost. Running it again would do it twice.
+            Err(error) => Outcome::Skip(format!("the result cannot be written as JSON: {error}")),
+        }
+    }
+}
+
+impl<T: IntoOutcome, E: Into<TaskError>> IntoOutcome for Result<T, E> {
+    fn into_outcome(self) -> Outcome {
+        match self {
+            Ok(value) => value.into_outcome(),
+            Err(error) => error.into().into_outcome(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("cannot send")]
+    struct Outer(#[source] std::io::Error);
+
+    fn failed() -> Result<(), Outer> {
+        Err(Outer(std::io::Error::other("line is busy")))
+    }
+
+    #[test]
+    fn an_error_made_by_a_question_mark_is_tried_again_and_names_its_causes() {
+        fn work() -> Result<(), TaskError> {
+            failed()?;
+            Ok(())
+        }
+        let expected = Outcome::Retry("cannot send: line is busy".into());
+        assert_eq!(work().into_outcome(), expected);
+        assert_eq!(failed().into_outcome(), expected);
+    }
+
+    #[test]
+    fn a_cause_is_not_said_twice() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("cannot send: {0}")]
+        struct Wordy(#[source] std::io::Error);
+        let error = TaskError::from(Wordy(std::io::Error::other("busy")));
+        assert_eq!(error.to_string(), "cannot send: busy");
+    }
+
+    #[test]
+    fn the_other_ends_are_named() {
+        let text = "cannot send: line is busy".to_owned();
+        let after = Duration::from_secs(9);
+        assert_eq!(
+            failed().skip_retry().into_outcome(),
+            Outcome::Skip(text.clone())
+        );
+        assert_eq!(
+            failed().revoke().into_outcome(),
+            Outcome::Revoke(text.clone())
+        );
+        let error = text;
+        assert_eq!(
+            failed().retry_after(after).into_outcome(),
+            Outcome::RetryAfter { after, error }
+        );
+        let again: Result<(), TaskError> = Err(TaskError::retry("x"));
+        assert_eq!(again.skip_retry().into_outcome(), Outcome::Skip("x".into()));
+    }
+
+    #[test]
+    fn results_are_kept_as_bytes() {
+        let json: Result<_, TaskError> = Ok(Json(vec![1, 2]));
+        assert_eq!(json.into_outcome(), Outcome::success("[1,2]"));
+        assert_eq!(().into_outcome(), Outcome::Success(None));
+        assert_eq!("a".into_outcome(), Outcome::success("a"));
+        let odd = std::collections::HashMap::from([((1, 2), 3)]);
+        assert!(matches!(Json(odd).into_outcome(), Outcome::Skip(_)));
+    }
+}

@@ -1,0 +1,249 @@
+//! Which handler runs which task type: listed by hand, refused when a name is taken, then fixed.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use crate::{BoxFuture, Ctx, Handler, Outcome, States};
+
+type Call = Arc<dyn Fn(Ctx) -> BoxFuture<'static, Outcome> + Send + Sync>;
+type Knows = Box<dyn Fn(&str) -> bool + Send + Sync>;
+type Names = Box<dyn Fn() -> Vec<String> + Send + Sync>;
+
+/// A name that was registered twice.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{what} `{name}` is registered twice; remove one of them, or give it another name")]
+pub struct DuplicateName {
+    /// What is there twice: "handler", "prefix", "state".
+    pub what: &'static str,
+    /// The name that is taken.
+    pub name: String,
+}
+
+struct Prefix {
+    prefix: String,
+    knows: Option<Knows>,
+    names: Option<Names>,
+    call: Call,
+}
+
+/// The list of handlers while it is written.
+///
+/// The names are stored with every task in every store: renaming one orphans the tasks that wait.
+#[derive(Default)]
+pub struct Registry {
+    exact: BTreeMap<String, Call>,
+    prefixes: Vec<Prefix>,
+    states: States,
+    errors: Vec<DuplicateName>,
+}
+
+impl Registry {
+    /// An empty list.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Runs tasks of this type with `handler`. A name that ends in `:` or `.` stands for all types that begin
+    /// with it, as [`Registry::on_prefix`].
+    #[must_use]
+    pub fn on<H: Handler<A>, A: 'static>(mut self, name: &str, handler: H) -> Self {
+        if name.ends_with([':', '.']) {
+            return self.on_prefix(name, handler);
+        }
+        if self.exact.contains_key(name) {
+            return self.refuse("handler", name);
+        }
+        self.exact.insert(name.to_owned(), erase(handler));
+        self
+    }
+
+    /// Runs all tasks whose type begins with `prefix` and that no longer name matches. An empty prefix takes
+    /// whatever is left.
+    #[must_use]
+    pub fn on_prefix<H: Handler<A>, A: 'static>(self, prefix: &str, handler: H) -> Self {
+        self.add_prefix(prefix, None, None, erase(handler))
+    }
+
+    /// As [`Registry::on_prefix`], for those types alone of which `knows` says so. It is asked each time, with
+    /// what follows the prefix, and must be quick.
+    #[must_use]
+    pub fn on_prefix_if<H: Handler<A>, A: 'static>(
+        self,
+        prefix: &str,
+        knows: impl Fn(&str) -> bool + Send + Sync + 'static,
+        handler: H,
+    ) -> Self {
+        self.add_prefix(prefix, Some(Box::new(knows)), None, erase(handler))
+    }
+
+    /// As [`Registry::on_prefix_if`], where `names` can list what is known (what follows the prefix of each),
+    /// so that [`Handlers::names`] shows concrete names.
+    #[must_use]
+    pub fn on_prefix_listed<H: Handler<A>, A: 'static>(
+        self,
+        prefix: &str,
+        knows: impl Fn(&str) -> bool + Send + Sync + 'static,
+        names: impl Fn() -> Vec<String> + Send + Sync + 'static,
+        handler: H,
+    ) -> Self {
+        let (knows, names) = (Box::new(knows), Box::new(names));
+        self.add_prefix(prefix, Some(knows), Some(names), erase(handler))
+    }
+
+    /// Shares a value with all handlers, which ask for it as [`crate::State`]. One of each type.
+    #[must_use]
+    pub fn state<T: Send + Sync + 'static>(mut self, value: T) -> Self {
+        if self.states.add(value) {
+            return self;
+        }
+        self.refuse("state", std::any::type_name::<T>())
+    }
+
+    /// The shared value of type `T`, if one was given.
+    #[must_use]
+    pub fn state_of<T: Send + Sync + 'static>(&self) -> Option<Arc<T>> {
+        self.states.get()
+    }
+
+    /// The names that were refused so far.
+    #[must_use]
+    pub fn errors(&self) -> &[DuplicateName] {
+        &self.errors
+    }
+
+    /// Closes the list.
+    ///
+    /// # Errors
+    ///
+    /// The first name that was registered twice.
+    pub fn build(mut self) -> Result<Handlers, DuplicateName> {
+        if !self.errors.is_empty() {
+            return Err(self.errors.remove(0));
+        }
+        self.prefixes
+            .sort_by_key(|p| std::cmp::Reverse(p.prefix.len()));
+        Ok(Handlers(Arc::new(Built {
+            exact: self.exact,
+            prefixes: self.prefixes,
+            states: Arc::new(self.states),
+        })))
+    }
+
+    fn add_prefix(
+        mut self,
+        prefix: &str,
+        knows: Option<Knows>,
+        names: Option<Names>,
+        call: Call,
+    ) -> Self {
+        if self.prefixes.iter().any(|p| p.prefix == prefix) {
+            return self.refuse("prefix", prefix);
+        }
+        self.prefixes.push(Prefix {
+            prefix: prefix.to_owned(),
+            knows,
+            names,
+            call,
+        });
+        self
+    }
+
+    fn refuse(mut self, what: &'static str, name: &str) -> Self {
+        let name = name.to_owned();
+        self.errors.push(DuplicateName { what, name });
+        self
+    }
+}
+
+impl fmt::Debug for Registry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Registry")
+            .field("exact", &self.exact.keys())
+            .field("errors", &self.errors)
+            .finish_non_exhaustive()
+    }
+}
+
+fn erase<H: Handler<A>, A: 'static>(handler: H) -> Call {
+    Arc::new(move |cx| Box::pin(handler.clone().call(cx)))
+}
+
+struct Built {
+    exact: BTreeMap<String, Call>,
+    /// Longest first.
+    prefixes: Vec<Prefix>,
+    states: Arc<States>,
+}
+
+/// The list of handlers, closed. A clone is one atomic increment.
+#[derive(Clone)]
+pub struct Handlers(Arc<Built>);
+
+impl Handlers {
+    /// The handler of this task type: the one of that very name, else the one of the longest prefix that
+    /// knows the type.
+    #[must_use]
+    pub fn find(&self, kind: &str) -> Option<Found> {
+        if let Some(call) = self.0.exact.get(kind) {
+            return Some(Found(Arc::clone(call)));
+        }
+        let by_prefix = |p: &&Prefix| {
+            let rest = kind.strip_prefix(p.prefix.as_str());
+            rest.is_some_and(|rest| p.knows.as_ref().is_none_or(|knows| knows(rest)))
+        };
+        let prefix = self.0.prefixes.iter().find(by_prefix)?;
+        Some(Found(Arc::clone(&prefix.call)))
+    }
+
+    /// Whether a task of this type would find a handler now.
+    #[must_use]
+    pub fn knows(&self, kind: &str) -> bool {
+        self.find(kind).is_some()
+    }
+
+    /// What can be run now, sorted: names as they are, a prefix as `prefix*`, or as the names it lists.
+    #[must_use]
+    pub fn names(&self) -> Vec<String> {
+        let mut all: Vec<String> = self.0.exact.keys().cloned().collect();
+        for p in &self.0.prefixes {
+            match &p.names {
+                Some(names) => all.extend(names().iter().map(|n| format!("{}{n}", p.prefix))),
+                None => all.push(format!("{}*", p.prefix)),
+            }
+        }
+        all.sort();
+        all
+    }
+
+    /// The shared values, for [`Ctx::new`].
+    #[must_use]
+    pub fn states(&self) -> Arc<States> {
+        Arc::clone(&self.0.states)
+    }
+}
+
+impl fmt::Debug for Handlers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Handlers").field(&self.names()).finish()
+    }
+}
+
+/// A handler that was found.
+#[derive(Clone)]
+pub struct Found(Call);
+
+impl Found {
+    /// Runs the task. A panic of the handler comes through; the caller catches it.
+    #[must_use]
+    pub fn call(&self, cx: Ctx) -> BoxFuture<'static, Outcome> {
+        (self.0)(cx)
+    }
+}
+
+impl fmt::Debug for Found {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Found")
+    }
+}

@@ -1,0 +1,101 @@
+//! How a running handler learns that it is to stop, and why. Who decides that is the worker's affair.
+
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+
+use tokio_util::sync::CancellationToken;
+
+/// Why a running task is to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum StopReason {
+    /// Someone cancelled this task.
+    Cancelled,
+    /// Its time limit or its deadline is over.
+    Deadline,
+    /// The process is shutting down; the task goes back to its queue.
+    Shutdown,
+    /// The broker gave the task to another worker; nothing done from now on counts.
+    LeaseLost,
+}
+
+impl fmt::Display for StopReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Cancelled => "cancelled",
+            Self::Deadline => "timeout",
+            Self::Shutdown => "shutdown",
+            Self::LeaseLost => "lease lost",
+        })
+    }
+}
+
+/// The switch of one running task. Clones share it; it can be thrown once.
+#[derive(Debug, Clone, Default)]
+pub struct Stop {
+    token: CancellationToken,
+    reason: Arc<OnceLock<StopReason>>,
+}
+
+impl Stop {
+    /// A switch that is not thrown.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Throws the switch. The first reason stays; later ones are ignored.
+    pub fn stop(&self, reason: StopReason) {
+        self.reason.get_or_init(|| reason);
+        self.token.cancel();
+    }
+
+    /// The reason, once thrown.
+    #[must_use]
+    pub fn reason(&self) -> Option<StopReason> {
+        self.reason.get().copied()
+    }
+
+    /// Whether the switch was thrown.
+    #[must_use]
+    pub fn is_stopped(&self) -> bool {
+        self.token.is_cancelled()
+    }
+
+    /// A token that falls with this switch, for libraries that take one. Cancelling it stops nothing else.
+    #[must_use]
+    pub fn token(&self) -> CancellationToken {
+        self.token.child_token()
+    }
+
+    /// Waits until the switch is thrown.
+    pub fn stopped(&self) -> impl Future<Output = StopReason> + Send + 'static {
+        let this = self.clone();
+        async move {
+            this.token.cancelled().await;
+            this.reason().unwrap_or(StopReason::Cancelled)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_first_reason_stays() {
+        let stop = Stop::new();
+        let seen = stop.clone();
+        assert!(!seen.is_stopped() && seen.reason().is_none());
+        stop.stop(StopReason::Deadline);
+        stop.stop(StopReason::Shutdown);
+        assert_eq!(seen.stopped().await, StopReason::Deadline);
+        assert!(seen.token().is_cancelled());
+    }
+
+    #[test]
+    fn a_child_token_stops_nothing_else() {
+        let stop = Stop::new();
+        stop.token().cancel();
+        assert!(!stop.is_stopped());
+    }
+}

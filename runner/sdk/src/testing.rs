@@ -1,0 +1,148 @@
+//! Runs a handler with a task made up for the purpose and shows the outcome: no broker, no worker.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use runner_core::task::{QueueName, TaskId};
+use serde::Serialize;
+
+use crate::{Ctx, CtxParts, DuplicateName, Handlers, Outcome, Registry, Stop};
+
+/// A task made up for a test.
+///
+/// ```
+/// # use runner_sdk::{testing::Trial, Ctx, Outcome, Registry};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// async fn greet(cx: Ctx) -> String {
+///     cx.log().push("log", "greeting");
+///     format!("attempt {} of {}", cx.attempt(), cx.id())
+/// }
+/// let report = Trial::of("greet").attempt(2).run(Registry::new().on("greet", greet)).await?;
+/// assert_eq!(report.outcome, Outcome::success("attempt 2 of trial"));
+/// assert!(report.log.contains("log: greeting"));
+/// # Ok(()) }
+/// ```
+#[derive(Debug, Clone)]
+pub struct Trial {
+    parts: CtxParts,
+    stop: Stop,
+}
+
+/// What a trial showed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    /// How the run ended.
+    pub outcome: Outcome,
+    /// What it wrote; empty if nothing.
+    pub log: String,
+}
+
+/// Why there was nothing to try.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TrialError {
+    /// The registry has a name twice.
+    #[error(transparent)]
+    Duplicate(#[from] DuplicateName),
+    /// No handler for this task type.
+    #[error("no handler for task type `{kind}`; registered: {}", names.join(", "))]
+    Unknown {
+        /// The task type.
+        kind: String,
+        /// What is registered.
+        names: Vec<String>,
+    },
+}
+
+impl Trial {
+    /// A task of this type: id `trial`, queue `default`, first attempt of 26, nothing else.
+    #[must_use]
+    pub fn of(kind: &str) -> Self {
+        Self {
+            parts: CtxParts {
+                id: TaskId::new("trial").unwrap_or_else(|_| TaskId::random()),
+                kind: kind.to_owned(),
+                payload: Bytes::new(),
+                queue: QueueName::default(),
+                attempt: 1,
+                max_attempts: 26,
+                headers: BTreeMap::new(),
+                deadline: None,
+                time_limit: None,
+            },
+            stop: Stop::new(),
+        }
+    }
+
+    /// Sets the payload.
+    #[must_use]
+    pub fn payload(mut self, payload: impl Into<Bytes>) -> Self {
+        self.parts.payload = payload.into();
+        self
+    }
+
+    /// Sets the payload to this value as JSON.
+    ///
+    /// # Errors
+    ///
+    /// If the value cannot be written as JSON.
+    pub fn json<T: Serialize + ?Sized>(self, value: &T) -> Result<Self, serde_json::Error> {
+        let bytes = serde_json::to_vec(value)?;
+        Ok(self.payload(bytes))
+    }
+
+    /// Sets which attempt it is, from 1.
+    #[must_use]
+    pub fn attempt(mut self, attempt: u32) -> Self {
+        self.parts.attempt = attempt;
+        self
+    }
+
+    /// Adds a header.
+    #[must_use]
+    pub fn header(mut self, key: &str, value: &str) -> Self {
+        self.parts.headers.insert(key.to_owned(), value.to_owned());
+        self
+    }
+
+    /// States when and after how long the attempt ends. Nothing enforces it here: throw [`Trial::stop`].
+    #[must_use]
+    pub fn limits(mut self, deadline: Option<Timestamp>, time_limit: Option<Duration>) -> Self {
+        self.parts.deadline = deadline;
+        self.parts.time_limit = time_limit;
+        self
+    }
+
+    /// The switch that stops the run.
+    #[must_use]
+    pub fn stop(&self) -> Stop {
+        self.stop.clone()
+    }
+
+    /// Runs the task with the handler that this registry has for it.
+    ///
+    /// # Errors
+    ///
+    /// [`TrialError`] if the registry has a name twice or no handler for this type.
+    pub async fn run(self, registry: Registry) -> Result<Report, TrialError> {
+        self.run_with(&registry.build()?).await
+    }
+
+    /// As [`Trial::run`], with handlers that serve more than one trial.
+    ///
+    /// # Errors
+    ///
+    /// [`TrialError::Unknown`] if there is no handler for this type.
+    pub async fn run_with(self, handlers: &Handlers) -> Result<Report, TrialError> {
+        let Some(found) = handlers.find(&self.parts.kind) else {
+            let (kind, names) = (self.parts.kind, handlers.names());
+            return Err(TrialError::Unknown { kind, names });
+        };
+        let cx = Ctx::new(self.parts, self.stop, handlers.states());
+        let outcome = found.call(cx.clone()).await;
+        let log = cx.log().take().unwrap_or_default();
+        Ok(Report { outcome, log })
+    }
+}
