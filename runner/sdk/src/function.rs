@@ -181,7 +181,9 @@ pub enum HttpBody {
 
 /// The functions of all manifests. Clones share one set, which is replaced as a whole.
 #[derive(Debug, Clone, Default)]
-pub struct Functions(Arc<RwLock<Arc<BTreeMap<String, Arc<Function>>>>>);
+pub struct Functions(Arc<RwLock<Arc<ByName>>>);
+
+type ByName = BTreeMap<String, Arc<Function>>;
 
 impl Functions {
     /// A set of these functions.

@@ -176,6 +176,7 @@ async fn raw_bytes_and_state_and_context_come_as_arguments() {
 #[tokio::test]
 async fn eight_arguments_are_not_too_many() {
     type P = Payload<Order>;
+    #[allow(clippy::too_many_arguments)] // the point of the test
     async fn many(a: P, _: P, _: P, _: P, _: P, _: P, _: P, h: P) -> String {
         (a.0.n + h.0.n).to_string()
     }
