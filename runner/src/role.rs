@@ -23,6 +23,21 @@ pub trait Role: Send {
     async fn turn(&mut self) -> Option<Duration>;
 }
 
+#[async_trait]
+impl Role for Box<dyn Role> {
+    fn name(&self) -> &'static str {
+        self.as_ref().name()
+    }
+
+    fn every(&self) -> Duration {
+        self.as_ref().every()
+    }
+
+    async fn turn(&mut self) -> Option<Duration> {
+        self.as_mut().turn().await
+    }
+}
+
 /// Takes turns until stopped; the first one at once. A turn in progress is finished before the stop is obeyed.
 pub async fn run(mut role: impl Role, wake: &Notify, stop: &CancellationToken) {
     let mut tick = interval(role.every());

@@ -1,1 +1,187 @@
-//! Counters and histograms that the rooms above write and `/metrics` shows.
+//! What the process counts: written by the worker and the scheduler, shown at `/metrics`.
+//!
+//! Only the process's own counters live here; what the broker holds (queue sizes, latency) is asked of it at
+//! scrape time by the web room. Label values come from configuration, never from payloads.
+
+use std::time::Duration;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Registry, Unit};
+
+/// Bucket bounds in seconds for lateness of fires and waits: 1 ms to 5 min.
+const LATENESS_BUCKETS: [f64; 12] = [
+    0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 60.0, 300.0,
+];
+
+/// Bucket bounds in seconds for run times: 5 ms to 1 h.
+const DURATION_BUCKETS: [f64; 10] = [0.005, 0.025, 0.1, 0.5, 1.0, 5.0, 30.0, 120.0, 600.0, 3600.0];
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct QueueOutcome {
+    queue: String,
+    outcome: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct QueueLabel {
+    queue: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct DecisionLabel {
+    decision: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CodeLabel {
+    code: &'static str,
+}
+
+/// The process's counters. Cheap to write from many tasks at once.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    processed: Family<QueueOutcome, Counter>,
+    duration: Family<QueueLabel, Histogram, fn() -> Histogram>,
+    fires: Family<DecisionLabel, Counter>,
+    lateness: Histogram,
+    broker_errors: Family<CodeLabel, Counter>,
+    active: Gauge,
+    leader: Gauge,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut all = Self {
+            registry: Registry::with_prefix("runner"),
+            processed: Family::default(),
+            duration: Family::new_with_constructor(|| Histogram::new(DURATION_BUCKETS)),
+            fires: Family::default(),
+            lateness: Histogram::new(LATENESS_BUCKETS),
+            broker_errors: Family::default(),
+            active: Gauge::default(),
+            leader: Gauge::default(),
+        };
+        let registry = &mut all.registry;
+        // The encoder appends `_total` to counters.
+        registry.register(
+            "tasks_processed",
+            "Attempts that ended, by queue and outcome",
+            all.processed.clone(),
+        );
+        registry.register_with_unit(
+            "task_duration",
+            "Run time of attempts",
+            Unit::Seconds,
+            all.duration.clone(),
+        );
+        registry.register("fires", "Decisions about occurrences", all.fires.clone());
+        registry.register_with_unit(
+            "schedule_lateness",
+            "From the planned instant of a fire to its commit",
+            Unit::Seconds,
+            all.lateness.clone(),
+        );
+        registry.register(
+            "broker_errors",
+            "Calls to the broker that failed, by code",
+            all.broker_errors.clone(),
+        );
+        registry.register(
+            "worker_active",
+            "Tasks in work in this process",
+            all.active.clone(),
+        );
+        registry.register(
+            "scheduler_leader",
+            "1 while this process leads the schedulers",
+            all.leader.clone(),
+        );
+        all
+    }
+}
+
+impl Metrics {
+    /// An attempt ended.
+    pub fn attempt(&self, queue: &str, outcome: &'static str, took: Duration) {
+        self.processed
+            .get_or_create(&QueueOutcome {
+                queue: queue.to_owned(),
+                outcome,
+            })
+            .inc();
+        self.duration
+            .get_or_create(&QueueLabel {
+                queue: queue.to_owned(),
+            })
+            .observe(took.as_secs_f64());
+    }
+
+    /// An occurrence (or `count` of them) was decided.
+    pub fn decided(&self, decision: &'static str, count: u64) {
+        self.fires
+            .get_or_create(&DecisionLabel { decision })
+            .inc_by(count);
+    }
+
+    /// A fire was committed this long after its instant.
+    pub fn lateness(&self, late: Duration) {
+        self.lateness.observe(late.as_secs_f64());
+    }
+
+    /// A call to the broker failed.
+    pub fn broker_error(&self, code: &'static str) {
+        self.broker_errors.get_or_create(&CodeLabel { code }).inc();
+    }
+
+    /// How many tasks are in work now.
+    pub fn set_active(&self, tasks: usize) {
+        self.active.set(i64::try_from(tasks).unwrap_or(i64::MAX));
+    }
+
+    /// Whether this process leads.
+    pub fn set_leader(&self, leads: bool) {
+        self.leader.set(i64::from(leads));
+    }
+
+    /// The Prometheus text form, without the closing `# EOF`.
+    #[must_use]
+    pub fn render(&self) -> String {
+        let mut text = String::new();
+        if encode(&mut text, &self.registry).is_err() {
+            text.clear(); // writing to a String does not fail
+        }
+        text.trim_end_matches("# EOF\n").to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_the_documented_ones() {
+        let metrics = Metrics::default();
+        metrics.attempt("default", "success", Duration::from_millis(3));
+        metrics.decided("fired", 2);
+        metrics.lateness(Duration::from_millis(2));
+        let text = metrics.render();
+        assert!(
+            text.contains(r#"runner_tasks_processed_total{queue="default",outcome="success"} 1"#),
+            "{text}"
+        );
+        assert!(
+            text.contains(r#"runner_fires_total{decision="fired"} 2"#),
+            "{text}"
+        );
+        assert!(
+            text.contains("runner_schedule_lateness_seconds_count 1"),
+            "{text}"
+        );
+    }
+}

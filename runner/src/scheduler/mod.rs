@@ -1,1 +1,196 @@
-//! Turns due occurrences into commits. Leadership is only for efficiency.
+//! Turns due occurrences into commits. Leadership is only for efficiency: correctness is the cursor's, which
+//! the broker moves by compare-and-set in the same atomic step that enqueues.
+//!
+//! Every instance knows every schedule and decides alike. The leader commits at the instant; a follower waits
+//! out a grace first and then tries too, so that a dead leader costs seconds and never a fire. Knows nothing of
+//! where a definition comes from.
+
+mod agenda;
+mod fire;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use runner_core::clock::Clock;
+use runner_core::schedule::{Plan, stable_hash};
+use runner_queue::{Broker, BrokerError};
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::metrics::Metrics;
+use crate::role::Role;
+use agenda::Agenda;
+
+/// How long leadership lasts without renewal; how often it is renewed and paused schedules are looked at again.
+const LEADER_TTL: Duration = Duration::from_secs(10);
+const LEADER_RENEW: Duration = Duration::from_secs(3);
+
+/// How long a follower leaves a due occurrence to the leader; each adds up to a second of its own.
+const FOLLOWER_GRACE: Duration = Duration::from_secs(2);
+
+/// How often the distance to the broker's clock is measured and other tools are told of the schedules (for
+/// twice as long).
+const HOUSEKEEPING: Duration = Duration::from_secs(10);
+
+/// The longest sleep between two looks at the agenda.
+const LONGEST_SLEEP: Duration = Duration::from_secs(1);
+
+/// Pause after a failed call to the broker, doubled up to the longest.
+const BACKOFF: Duration = Duration::from_millis(250);
+const LONGEST_BACKOFF: Duration = Duration::from_secs(5);
+
+/// The scheduler's one role.
+pub struct Scheduler {
+    broker: Arc<dyn Broker>,
+    plan: watch::Receiver<Arc<Plan>>,
+    clock: Arc<dyn Clock>,
+    metrics: Arc<Metrics>,
+    instance: String,
+    agenda: Agenda,
+    leads: bool,
+    own_grace: Duration,
+    renew_at: Option<Instant>,
+    housekeep_at: Option<Instant>,
+    offset: jiff::SignedDuration,
+    failures: u32,
+}
+
+impl Scheduler {
+    /// A scheduler that follows `plan`; `instance` is `host:pid:random`, unique among all instances.
+    pub fn new(
+        broker: Arc<dyn Broker>,
+        plan: watch::Receiver<Arc<Plan>>,
+        clock: Arc<dyn Clock>,
+        metrics: Arc<Metrics>,
+        instance: String,
+    ) -> Self {
+        let own_grace = FOLLOWER_GRACE + Duration::from_millis(stable_hash(&[&instance]) % 1000);
+        let mut plan = plan;
+        plan.mark_changed();
+        Self {
+            broker,
+            plan,
+            clock,
+            metrics,
+            instance,
+            agenda: Agenda::default(),
+            leads: false,
+            own_grace,
+            renew_at: None,
+            housekeep_at: None,
+            offset: jiff::SignedDuration::ZERO,
+            failures: 0,
+        }
+    }
+
+    async fn look(&mut self) -> Result<Duration, BrokerError> {
+        self.keep_house().await?;
+        if self.plan.has_changed().unwrap_or(false) {
+            let plan = self.plan.borrow_and_update().clone();
+            self.agenda.adopt(&plan);
+        }
+        self.register_new().await?;
+        self.fire_due().await
+    }
+
+    async fn keep_house(&mut self) -> Result<(), BrokerError> {
+        let now = Instant::now();
+        if self.renew_at.is_none_or(|at| at <= now) {
+            let leads = self.broker.lead(&self.instance, LEADER_TTL).await?;
+            if leads != self.leads {
+                tracing::info!(leads, instance = %self.instance, "scheduler leadership changed");
+            }
+            self.leads = leads;
+            self.metrics.set_leader(leads);
+            self.agenda.forget_paused();
+            self.renew_at = Some(now + LEADER_RENEW);
+        }
+        if self.housekeep_at.is_none_or(|at| at <= now) {
+            self.measure_offset().await?;
+            if self.leads {
+                self.broker
+                    .publish_entries(&self.instance, &self.agenda.entries(), HOUSEKEEPING * 2)
+                    .await?;
+            }
+            self.housekeep_at = Some(now + HOUSEKEEPING);
+        }
+        Ok(())
+    }
+
+    /// The broker's clock is the only one that counts; ours is corrected by half a round trip's uncertainty.
+    async fn measure_offset(&mut self) -> Result<(), BrokerError> {
+        let before = self.clock.now();
+        let theirs = self.broker.now().await?;
+        let after = self.clock.now();
+        let middle = before + after.duration_since(before) / 2;
+        let offset = theirs.duration_since(middle);
+        if offset.abs() > jiff::SignedDuration::from_secs(2)
+            && (offset - self.offset).abs() > jiff::SignedDuration::from_secs(1)
+        {
+            tracing::warn!(offset = %offset, "this machine's clock differs from the broker's; the broker's is used");
+        }
+        self.offset = offset;
+        Ok(())
+    }
+
+    fn broker_now(&self) -> jiff::Timestamp {
+        self.clock
+            .now()
+            .checked_add(self.offset)
+            .unwrap_or_else(|_| self.clock.now())
+    }
+
+    async fn register_new(&mut self) -> Result<(), BrokerError> {
+        loop {
+            let batch = self.agenda.unregistered();
+            if batch.is_empty() {
+                return Ok(());
+            }
+            let standings = self.broker.register(&batch).await?;
+            for (registration, standing) in batch.iter().zip(standings) {
+                self.agenda.stands(registration, &standing);
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl Role for Scheduler {
+    fn name(&self) -> &'static str {
+        "scheduler"
+    }
+
+    fn every(&self) -> Duration {
+        LONGEST_SLEEP
+    }
+
+    async fn turn(&mut self) -> Option<Duration> {
+        match self.look().await {
+            Ok(sleep) => {
+                if self.failures > 0 {
+                    tracing::info!(
+                        attempts = self.failures,
+                        "the scheduler reaches the broker again"
+                    );
+                    self.failures = 0;
+                }
+                Some(sleep.min(LONGEST_SLEEP))
+            }
+            Err(error) => {
+                self.metrics.broker_error(error.code());
+                if self.failures == 0 {
+                    let error = crate::log::chain(&error);
+                    tracing::error!(%error, "the scheduler cannot reach the broker; fires wait within their catch-up window");
+                }
+                self.failures = self.failures.saturating_add(1);
+                self.renew_at = None;
+                Some(
+                    BACKOFF
+                        .saturating_mul(1 << self.failures.min(6))
+                        .min(LONGEST_BACKOFF),
+                )
+            }
+        }
+    }
+}

@@ -1,1 +1,230 @@
-//! The roles that run tasks: processor, forwarder, recoverer, heartbeat, janitor, canceller, resettler.
+//! The roles that run tasks. Each is one file and one loop: the processor claims and runs, the settler ends
+//! claims, the heartbeat keeps leases, the forwarder, recoverer and janitor keep the house in order, the
+//! canceller listens.
+//!
+//! Knows brokers only through the seam and handlers only through the registry; reads no settings itself.
+
+mod attempt;
+mod board;
+mod canceller;
+mod forwarder;
+mod heartbeat;
+mod janitor;
+mod order;
+mod processor;
+mod recoverer;
+mod settler;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use runner_core::clock::Clock;
+use runner_core::task::QueueName;
+use runner_queue::{Broker, BrokerError, ServerInfo, ServerStatus};
+use runner_sdk::Handlers;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::metrics::Metrics;
+use crate::role;
+use board::Board;
+
+/// How long a claim is good for without an extension: six heartbeats, so that five may be lost.
+pub const LEASE: Duration = Duration::from_secs(30);
+
+/// How long the stopped handlers get to return before they are dropped at the end of a drain.
+const LAST_WORDS: Duration = Duration::from_secs(3);
+
+/// How a worker works; plain values, valid once they are here.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Tasks run at once, at least 1.
+    pub concurrency: usize,
+    /// Queue names with priorities of at least 1; not empty.
+    pub queues: BTreeMap<QueueName, u32>,
+    /// Whether a higher priority always comes first.
+    pub strict_priority: bool,
+    /// How long a drain waits for running handlers.
+    pub shutdown_timeout: Duration,
+    /// Host name, process id and a random id: who this worker is.
+    pub host: String,
+    /// Process id.
+    pub pid: u32,
+    /// Random id of this start.
+    pub id: String,
+}
+
+/// What the worker's files share.
+struct Shop {
+    broker: Arc<dyn Broker>,
+    handlers: Handlers,
+    clock: Arc<dyn Clock>,
+    metrics: Arc<Metrics>,
+    settings: Settings,
+    board: Board,
+    /// Wakes the forwarder when a delay was just written.
+    delayed: Notify,
+    started_at: jiff::Timestamp,
+}
+
+impl Shop {
+    fn queue_names(&self) -> Vec<QueueName> {
+        self.settings.queues.keys().cloned().collect()
+    }
+
+    fn server_name(&self) -> String {
+        format!("{}:{}", self.settings.host, self.settings.pid)
+    }
+
+    /// One line when the broker goes away, counted always.
+    fn broker_failed(&self, doing: &'static str, error: &BrokerError) {
+        self.metrics.broker_error(error.code());
+        if self.board.broker_went_down() {
+            let error = crate::log::chain(error);
+            tracing::error!(doing, %error, "lost the broker; running tasks go on, verdicts wait");
+        }
+    }
+
+    fn broker_answered(&self) {
+        if self.board.broker_came_back() {
+            tracing::info!("the broker answers again");
+        }
+    }
+
+    fn info(&self, status: ServerStatus) -> ServerInfo {
+        let settings = &self.settings;
+        ServerInfo {
+            host: settings.host.clone(),
+            pid: settings.pid,
+            id: settings.id.clone(),
+            concurrency: u32::try_from(settings.concurrency).unwrap_or(u32::MAX),
+            queues: settings
+                .queues
+                .iter()
+                .map(|(name, priority)| (name.to_string(), *priority))
+                .collect(),
+            strict_priority: settings.strict_priority,
+            status,
+            started_at: self.started_at,
+            active: u32::try_from(self.board.len()).unwrap_or(u32::MAX),
+            handlers: self.handlers.names(),
+        }
+    }
+}
+
+/// A running worker. Dropping it does not stop it; [`Worker::drain`] does.
+pub struct Worker {
+    shop: Arc<Shop>,
+    intake: CancellationToken,
+    upkeep: CancellationToken,
+    processor: tokio::task::JoinHandle<()>,
+    settler: settler::Settler,
+    roles: TaskTracker,
+}
+
+impl Worker {
+    /// Starts every role of a worker. The broker need not be reachable yet.
+    pub fn start(
+        broker: Arc<dyn Broker>,
+        handlers: Handlers,
+        clock: Arc<dyn Clock>,
+        metrics: Arc<Metrics>,
+        settings: Settings,
+    ) -> Self {
+        let started_at = clock.now();
+        let shop = Arc::new(Shop {
+            broker,
+            handlers,
+            clock,
+            metrics,
+            settings,
+            board: Board::default(),
+            delayed: Notify::new(),
+            started_at,
+        });
+        let (intake, upkeep) = (CancellationToken::new(), CancellationToken::new());
+        let settler = settler::Settler::start(shop.clone());
+        let processor = tokio::spawn(processor::run(
+            shop.clone(),
+            settler.sender(),
+            intake.clone(),
+        ));
+        let roles = TaskTracker::new();
+        let keep = |role: Box<dyn role::Role>| {
+            let (shop, upkeep) = (shop.clone(), upkeep.clone());
+            roles.spawn(async move { role::run(role, &shop.delayed, &upkeep).await });
+        };
+        keep(Box::new(forwarder::Forwarder(shop.clone())));
+        let idle = Arc::new(Notify::new());
+        let keep_unwoken = |role: Box<dyn role::Role>| {
+            let (idle, upkeep) = (idle.clone(), upkeep.clone());
+            roles.spawn(async move { role::run(role, &idle, &upkeep).await });
+        };
+        keep_unwoken(Box::new(heartbeat::Heartbeat::new(
+            shop.clone(),
+            intake.clone(),
+        )));
+        keep_unwoken(Box::new(recoverer::Recoverer(shop.clone())));
+        keep_unwoken(Box::new(janitor::Janitor(shop.clone())));
+        roles.spawn(canceller::run(shop.clone(), upkeep.clone()));
+        Self {
+            shop,
+            intake,
+            upkeep,
+            processor,
+            settler,
+            roles,
+        }
+    }
+
+    /// Stops taking tasks, waits for the running ones up to the shutdown timeout (or until `hurry`), hands
+    /// the rest back without using up a retry, and takes this server off the list.
+    pub async fn drain(self, hurry: CancellationToken) {
+        self.intake.cancel();
+        let running = self.shop.board.len();
+        tracing::info!(running, timeout = ?self.shop.settings.shutdown_timeout, "draining");
+        tokio::select! {
+            () = self.shop.board.emptied() => (),
+            () = hurry.cancelled() => tracing::warn!("told twice to stop: handing back what still runs"),
+            () = tokio::time::sleep(self.shop.settings.shutdown_timeout) => {
+                tracing::warn!(running = self.shop.board.len(), "shutdown timeout: handing back what still runs");
+            }
+        }
+        self.shop.board.stop_all(runner_sdk::StopReason::Shutdown);
+        let patience = if hurry.is_cancelled() {
+            Duration::from_millis(500)
+        } else {
+            LAST_WORDS
+        };
+        if tokio::time::timeout(patience, self.shop.board.emptied())
+            .await
+            .is_err()
+        {
+            self.shop.board.abandon_all();
+        }
+        if tokio::time::timeout(LAST_WORDS, self.processor)
+            .await
+            .is_err()
+        {
+            tracing::error!("some handlers did not stop in time");
+        }
+        self.settler.finish(LAST_WORDS).await;
+        self.upkeep.cancel();
+        self.roles.close();
+        if tokio::time::timeout(LAST_WORDS, self.roles.wait())
+            .await
+            .is_err()
+        {
+            tracing::warn!("background roles did not stop in time");
+        }
+        let info = self.shop.info(ServerStatus::Closed);
+        if let Ok(Err(error)) =
+            tokio::time::timeout(LAST_WORDS, self.shop.broker.leave(&info)).await
+        {
+            tracing::debug!(error = %crate::log::chain(&error), "could not leave the list of servers");
+        }
+        tracing::info!("drained");
+    }
+}

@@ -4,6 +4,8 @@
 //! that of `runner::scheduler` and the broker.
 
 mod decide;
+#[cfg(test)]
+mod decide_tests;
 mod definition;
 mod merge;
 mod problem;

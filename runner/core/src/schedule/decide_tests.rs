@@ -1,0 +1,183 @@
+//! The decision, case by case: on time, late, paused by policy, bounded, repeatable.
+
+#![allow(clippy::unwrap_used)]
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use proptest::prelude::*;
+
+use super::*;
+use crate::cron::DstRule;
+use crate::task::Task;
+
+const MINUTE: u64 = 60;
+
+fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_second(1_800_000_000 + seconds).unwrap()
+}
+
+/// Occurs at every multiple of `every` seconds after `at(0)`, which lies on the grid of minutes.
+fn every(every: u64, policy: CatchUpPolicy) -> Definition {
+    Definition {
+        id: ScheduleId::code("a"),
+        name: "a".into(),
+        description: String::new(),
+        origin: Origin {
+            source: Source::Code,
+            place: "code".into(),
+        },
+        enabled: true,
+        timing: Timing {
+            when: When::Every {
+                every: Duration::from_secs(every),
+                phase: Duration::ZERO,
+            },
+            text: format!("@every {every}s"),
+            zone_name: "UTC".into(),
+            zone: TimeZone::UTC,
+            dst: DstRule::default(),
+        },
+        overlap: Overlap::Allow,
+        catch_up: CatchUp {
+            policy,
+            ..CatchUp::default()
+        },
+        jitter: Duration::ZERO,
+        task: Task::new("echo"),
+    }
+}
+
+fn nominals(decided: &Decided) -> Vec<i64> {
+    decided
+        .fires
+        .iter()
+        .map(|f| f.nominal.as_second() - 1_800_000_000)
+        .collect()
+}
+
+#[test]
+fn nothing_is_decided_before_the_instant() {
+    let schedule = every(MINUTE, CatchUpPolicy::Last);
+    assert_eq!(decide(&schedule, at(0), at(59)), None);
+    let decided = decide(&schedule, at(0), at(60)).unwrap();
+    assert_eq!(
+        (decided.to, nominals(&decided), decided.missed),
+        (at(60), vec![60], None)
+    );
+    assert_eq!(decided.fires[0].interval_start, Some(at(0)));
+}
+
+#[test]
+fn on_time_occurrences_all_fire_whatever_the_policy() {
+    let schedule = every(20, CatchUpPolicy::None);
+    let decided = decide(&schedule, at(0), at(60)).unwrap();
+    assert_eq!(nominals(&decided), [20, 40, 60]);
+    assert!(decided.fires.iter().all(|f| !f.catch_up));
+}
+
+#[test]
+fn late_ones_follow_the_policy() {
+    let (cursor, now) = (at(0), at(30 * 60 + 59));
+    let cases = [
+        (CatchUpPolicy::None, vec![1800], 29),
+        (CatchUpPolicy::Last, vec![1800], 29),
+    ];
+    for (policy, fires, missed) in cases {
+        let decided = decide(&every(MINUTE, policy), cursor, now).unwrap();
+        assert_eq!(
+            (nominals(&decided), decided.missed.unwrap().count),
+            (fires, missed),
+            "{policy:?}"
+        );
+        assert_eq!(decided.fires[0].missed, 29, "it stands for the missed ones");
+    }
+    let all = decide(&every(MINUTE, CatchUpPolicy::All), cursor, now).unwrap();
+    assert_eq!(all.fires.len(), 30);
+    assert_eq!(all.missed, None);
+    assert!(
+        all.fires.windows(2).all(|w| w[0].nominal < w[1].nominal),
+        "oldest first"
+    );
+}
+
+#[test]
+fn without_one_on_time_the_last_late_one_runs_inside_the_window_only() {
+    let hourly = every(3600, CatchUpPolicy::Last);
+    let base = 1_800_000_000 % 3600;
+    let occurrence = 3600 - base;
+    let late = decide(&hourly, at(0), at(occurrence + 1800)).unwrap();
+    assert_eq!(nominals(&late), [occurrence]);
+    assert!(late.fires[0].catch_up);
+    let mut short = hourly;
+    short.catch_up.window = Duration::from_secs(600);
+    let too_late = decide(&short, at(0), at(occurrence + 1800)).unwrap();
+    assert_eq!(too_late.fires, []);
+    assert_eq!(too_late.missed.unwrap().count, 1);
+    assert_eq!(too_late.to, at(occurrence));
+}
+
+#[test]
+fn all_is_bounded_by_its_maximum_and_window() {
+    let mut schedule = every(MINUTE, CatchUpPolicy::All);
+    schedule.catch_up.max = 5;
+    let decided = decide(&schedule, at(0), at(3600)).unwrap();
+    assert_eq!(decided.fires.iter().filter(|f| f.catch_up).count(), 5);
+    assert_eq!(decided.missed.unwrap().last, at(3600 - 7 * 60));
+}
+
+#[test]
+fn years_of_downtime_cost_a_bounded_look() {
+    let schedule = every(1, CatchUpPolicy::All);
+    let decided = decide(&schedule, Timestamp::UNIX_EPOCH, at(0)).unwrap();
+    assert_eq!(decided.to, at(0));
+    let missed = decided.missed.unwrap();
+    assert!(missed.more);
+    assert!(decided.fires.len() <= SCAN_LIMIT);
+}
+
+#[test]
+fn the_task_of_a_fire_names_its_occurrence() {
+    let schedule = every(MINUTE, CatchUpPolicy::Last);
+    let decided = decide(&schedule, at(0), at(60)).unwrap();
+    let task = fire_task(&schedule, &decided.fires[0]);
+    assert_eq!(task.id.unwrap().as_str(), "code:a@20270115T080100Z");
+    assert_eq!(task.headers["runner-scheduled-at"], "2027-01-15T08:01:00Z");
+    assert_eq!(
+        task.headers["runner-interval-start"],
+        "2027-01-15T08:00:00Z"
+    );
+}
+
+proptest! {
+    /// However the time is cut into decisions, every occurrence is decided exactly once.
+    #[test]
+    fn every_occurrence_is_decided_once(
+        period in 1u64..400,
+        jitter in 0u64..300,
+        steps in prop::collection::vec(0i64..900, 1..20),
+        policy in prop::sample::select(vec![CatchUpPolicy::None, CatchUpPolicy::Last, CatchUpPolicy::All]),
+    ) {
+        let mut schedule = every(period, policy);
+        schedule.jitter = Duration::from_secs(jitter);
+        let (mut cursor, mut now) = (at(0), at(0));
+        let (mut fired, mut missed) = (Vec::new(), 0usize);
+        for step in steps {
+            now += Duration::from_secs(step.unsigned_abs());
+            if let Some(decided) = decide(&schedule, cursor, now) {
+                prop_assert!(decided.to > cursor && decided.to <= now);
+                prop_assert!(decided.fires.iter().all(|f| f.fire_at <= now && f.nominal > cursor));
+                prop_assert!(!decided.missed.is_some_and(|m| m.more));
+                fired.extend(decided.fires.iter().map(|f| f.nominal));
+                missed += decided.missed.map_or(0, |m| m.count as usize);
+                cursor = decided.to;
+            }
+        }
+        prop_assert!(fired.windows(2).all(|w| w[0] < w[1]), "each once and in order");
+        let expected = std::iter::successors(schedule.timing.next(at(0)), |t| schedule.timing.next(*t))
+            .take_while(|t| *t <= cursor)
+            .count();
+        prop_assert_eq!(fired.len() + missed, expected);
+    }
+}

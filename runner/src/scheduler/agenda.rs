@@ -1,0 +1,193 @@
+//! What comes next: every schedule with its cursor, ordered by the instant of its next fire.
+//!
+//! Pure bookkeeping of one instance. The cursors here are copies; the broker's are the truth.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+use runner_core::schedule::{Definition, Plan, ScheduleId, jitter_of};
+use runner_queue::{EntryView, Registration, Standing};
+
+/// How many schedules are registered in one call.
+const REGISTER_BATCH: usize = 500;
+
+#[derive(Debug)]
+struct Item {
+    definition: Definition,
+    revision: String,
+    /// `None` until the broker has told.
+    cursor: Option<Timestamp>,
+    paused: bool,
+    last: Option<Timestamp>,
+    next_fire: Option<Timestamp>,
+}
+
+/// All schedules of the plan and when each fires next.
+#[derive(Debug, Default)]
+pub(super) struct Agenda {
+    items: BTreeMap<ScheduleId, Item>,
+    due: BTreeSet<(Timestamp, ScheduleId)>,
+    unregistered: BTreeSet<ScheduleId>,
+}
+
+impl Agenda {
+    /// Takes over a new plan: what is unchanged keeps its cursor, what changed is registered again.
+    pub(super) fn adopt(&mut self, plan: &Plan) {
+        let gone: Vec<ScheduleId> = self
+            .items
+            .keys()
+            .filter(|id| !plan.schedules.contains_key(*id))
+            .cloned()
+            .collect();
+        for id in gone {
+            self.drop_due(&id);
+            self.unregistered.remove(&id);
+            self.items.remove(&id);
+        }
+        for (id, definition) in &plan.schedules {
+            let revision = definition.revision();
+            match self.items.get_mut(id) {
+                Some(item) if item.revision == revision => {
+                    if item.definition != *definition {
+                        item.definition = definition.clone();
+                        self.plan_next(id);
+                    }
+                }
+                _ => {
+                    self.drop_due(id);
+                    let item = Item {
+                        definition: definition.clone(),
+                        revision,
+                        cursor: None,
+                        paused: false,
+                        last: None,
+                        next_fire: None,
+                    };
+                    self.items.insert(id.clone(), item);
+                    self.unregistered.insert(id.clone());
+                }
+            }
+        }
+    }
+
+    /// The next batch of schedules that the broker must be told of.
+    pub(super) fn unregistered(&self) -> Vec<Registration> {
+        let known = self.unregistered.iter().take(REGISTER_BATCH);
+        known
+            .filter_map(|id| {
+                let item = self.items.get(id)?;
+                Some(Registration {
+                    id: id.clone(),
+                    revision: item.revision.clone(),
+                })
+            })
+            .collect()
+    }
+
+    /// The broker told where a schedule stands.
+    pub(super) fn stands(&mut self, registration: &Registration, standing: &Standing) {
+        self.unregistered.remove(&registration.id);
+        if let Some(item) = self.items.get_mut(&registration.id) {
+            item.cursor = Some(standing.cursor);
+            item.paused = standing.paused.is_some();
+            item.last = standing.last.as_ref().map(|(nominal, _)| *nominal);
+        }
+        self.plan_next(&registration.id);
+    }
+
+    /// The cursor is here now; `fired` is the newest occurrence that was enqueued, if one was.
+    pub(super) fn moved(&mut self, id: &ScheduleId, cursor: Timestamp, fired: Option<Timestamp>) {
+        if let Some(item) = self.items.get_mut(id) {
+            item.cursor = Some(cursor);
+            item.last = fired.or(item.last);
+        }
+        self.plan_next(id);
+    }
+
+    /// An operator paused it; it is looked at again by and by.
+    pub(super) fn paused(&mut self, id: &ScheduleId) {
+        if let Some(item) = self.items.get_mut(id) {
+            item.paused = true;
+        }
+        self.plan_next(id);
+    }
+
+    /// The broker does not know it (any more).
+    pub(super) fn unknown(&mut self, id: &ScheduleId) {
+        if let Some(item) = self.items.get_mut(id) {
+            item.cursor = None;
+            self.unregistered.insert(id.clone());
+        }
+        self.plan_next(id);
+    }
+
+    /// Asks the broker again about every paused schedule.
+    pub(super) fn forget_paused(&mut self) {
+        let paused = self.items.iter().filter(|(_, item)| item.paused);
+        self.unregistered.extend(paused.map(|(id, _)| id.clone()));
+    }
+
+    /// Schedules with a fire not after `now`, earliest first, at most `limit`, with their cursors.
+    pub(super) fn due(&self, now: Timestamp, limit: usize) -> Vec<(&Definition, Timestamp)> {
+        let due = self.due.iter().take_while(|(at, _)| *at <= now).take(limit);
+        due.filter_map(|(_, id)| {
+            let item = self.items.get(id)?;
+            Some((&item.definition, item.cursor?))
+        })
+        .collect()
+    }
+
+    /// The earliest next fire of all.
+    pub(super) fn next_fire(&self) -> Option<Timestamp> {
+        self.due.first().map(|(at, _)| *at)
+    }
+
+    /// Everything as other tools are shown it.
+    pub(super) fn entries(&self) -> Vec<EntryView> {
+        let active = self
+            .items
+            .iter()
+            .filter(|(_, item)| item.definition.enabled && !item.paused);
+        active
+            .map(|(id, item)| EntryView {
+                id: id.clone(),
+                spec: item.definition.timing.text.clone(),
+                kind: item.definition.task.kind.clone(),
+                payload: item.definition.task.payload.clone().unwrap_or_default(),
+                queue: item.definition.task.queue.to_string(),
+                next: item.next_fire,
+                last: item.last,
+            })
+            .collect()
+    }
+
+    fn plan_next(&mut self, id: &ScheduleId) {
+        self.drop_due(id);
+        let Some(item) = self.items.get_mut(id) else {
+            return;
+        };
+        item.next_fire = None;
+        let (true, false, Some(cursor)) = (item.definition.enabled, item.paused, item.cursor)
+        else {
+            return;
+        };
+        let Some(nominal) = item.definition.timing.next(cursor) else {
+            return;
+        };
+        let fire_at = nominal
+            .checked_add(jitter_of(&item.definition, nominal))
+            .unwrap_or(nominal);
+        item.next_fire = Some(fire_at);
+        self.due.insert((fire_at, id.clone()));
+    }
+
+    fn drop_due(&mut self, id: &ScheduleId) {
+        if let Some(at) = self
+            .items
+            .get_mut(id)
+            .and_then(|item| item.next_fire.take())
+        {
+            self.due.remove(&(at, id.clone()));
+        }
+    }
+}

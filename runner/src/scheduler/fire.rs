@@ -1,0 +1,131 @@
+//! One pass over what is due: decide, commit, take note of the answers.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use runner_core::schedule::{Decided, Definition, decide, fire_task};
+use runner_queue::{BrokerError, Commit, CommitFire, Committed, Decision, DecisionKind};
+
+use super::{LONGEST_SLEEP, Scheduler};
+
+/// How many schedules are committed in one call.
+const COMMIT_BATCH: usize = 200;
+
+/// How many batches one turn commits before it looks at the rest of the house again.
+const BATCHES_PER_TURN: usize = 20;
+
+impl Scheduler {
+    /// Commits what is due; how long to sleep until the next fire.
+    pub(super) async fn fire_due(&mut self) -> Result<Duration, BrokerError> {
+        for _ in 0..BATCHES_PER_TURN {
+            let now = self.broker_now();
+            let horizon = if self.leads {
+                now
+            } else {
+                now.checked_sub(self.own_grace).unwrap_or(now)
+            };
+            let commits: Vec<Commit> = self
+                .agenda
+                .due(horizon, COMMIT_BATCH)
+                .into_iter()
+                .filter_map(|(definition, cursor)| {
+                    Some(commit_of(
+                        definition,
+                        cursor,
+                        decide(definition, cursor, now)?,
+                        &self.instance,
+                    ))
+                })
+                .collect();
+            if commits.is_empty() {
+                return Ok(self.sleep_after(horizon));
+            }
+            let answers = self.broker.commit(&commits).await?;
+            let mut early = None;
+            for (commit, answer) in commits.iter().zip(answers) {
+                if let Some(wait) = self.note(commit, answer) {
+                    early = Some(early.map_or(wait, |e: Duration| e.min(wait)));
+                }
+            }
+            if let Some(wait) = early {
+                return Ok(wait);
+            }
+        }
+        Ok(Duration::ZERO)
+    }
+
+    fn sleep_after(&self, horizon: Timestamp) -> Duration {
+        let Some(next) = self.agenda.next_fire() else {
+            return LONGEST_SLEEP;
+        };
+        // One millisecond more than the distance: timers may be early by their granularity.
+        Duration::try_from(next.duration_since(horizon)).unwrap_or(Duration::ZERO)
+            + Duration::from_millis(1)
+    }
+
+    /// Takes note of one answer; how long to wait if it was too early.
+    fn note(&mut self, commit: &Commit, answer: Committed) -> Option<Duration> {
+        match answer {
+            Committed::Done(decisions) => {
+                let fired = decisions
+                    .iter()
+                    .filter(|d| d.kind == DecisionKind::Fired)
+                    .map(|d| d.nominal)
+                    .max();
+                for decision in &decisions {
+                    self.report(commit, decision);
+                }
+                self.agenda.moved(&commit.id, commit.to, fired);
+            }
+            Committed::Moved(cursor) => self.agenda.moved(&commit.id, cursor, None),
+            Committed::Unknown => self.agenda.unknown(&commit.id),
+            Committed::Paused => self.agenda.paused(&commit.id),
+            Committed::Early(wait) => return Some(wait),
+        }
+        None
+    }
+
+    fn report(&self, commit: &Commit, decision: &Decision) {
+        self.metrics
+            .decided(decision.kind.as_str(), u64::from(decision.count.max(1)));
+        let fire = commit.fires.iter().find(|f| f.nominal == decision.nominal);
+        let late = fire.map(|f| decision.decided_at.duration_since(f.fire_at));
+        match decision.kind {
+            DecisionKind::Fired => {
+                let late = late
+                    .and_then(|l| Duration::try_from(l).ok())
+                    .unwrap_or(Duration::ZERO);
+                if fire.is_some_and(|f| !f.catch_up) {
+                    self.metrics.lateness(late);
+                }
+                tracing::info!(
+                    schedule = %decision.schedule, nominal = %decision.nominal, reason = %decision.reason,
+                    task_id = decision.task.as_ref().map(tracing::field::display), late_ms = late.as_millis() as u64,
+                    "fired"
+                );
+            }
+            DecisionKind::Skipped | DecisionKind::Missed => tracing::warn!(
+                schedule = %decision.schedule, nominal = %decision.nominal, count = decision.count,
+                reason = %decision.reason, "{}", decision.kind.as_str()
+            ),
+        }
+    }
+}
+
+fn commit_of(definition: &Definition, from: Timestamp, decided: Decided, instance: &str) -> Commit {
+    let fires = decided.fires.iter().map(|fire| CommitFire {
+        nominal: fire.nominal,
+        fire_at: fire.fire_at,
+        task: fire_task(definition, fire),
+        catch_up: fire.catch_up,
+    });
+    Commit {
+        id: definition.id.clone(),
+        from,
+        to: decided.to,
+        fires: fires.collect(),
+        missed: decided.missed,
+        overlap: definition.overlap,
+        instance: instance.to_owned(),
+    }
+}

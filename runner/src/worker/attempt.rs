@@ -1,0 +1,307 @@
+//! One try at one task: call its handler, bound it, and turn what happens into a verdict.
+//!
+//! The handler runs in a task of its own, so that a panic ends the try and nothing else.
+
+use std::panic::AssertUnwindSafe;
+use std::time::Duration;
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use runner_core::schedule::stable_hash;
+use runner_core::task::{DEFAULT_TIMEOUT, retry_delay};
+use runner_queue::{Attempt, Claim, Settlement, TaskRecord, Verdict};
+use runner_sdk::{Ctx, CtxParts, Found, Outcome, Stop, StopReason};
+use tokio::time::Instant;
+
+use super::Shop;
+use super::board::InWork;
+
+/// How long a handler that was told to stop may take to return before it is dropped.
+const STOP_GRACE: Duration = Duration::from_secs(15);
+
+/// How long one whose lease is about to end may take: it must be gone before another worker can have the task.
+const LEASE_LOST_GRACE: Duration = Duration::from_secs(4);
+
+/// How long a task without a handler here is put off; a worker that knows its type takes it sooner.
+const NO_HANDLER_DELAY: Duration = Duration::from_secs(5);
+
+/// How a handler ended.
+enum End {
+    Returned(Outcome),
+    Panicked(String),
+    /// Dropped after it did not return in time.
+    Dropped,
+}
+
+/// Runs the claim's handler to its end. `None` when nothing may be written, because the lease was lost.
+pub(super) async fn run(shop: &Shop, claim: &Claim) -> Option<Settlement> {
+    let task = claim.task();
+    let started_at = shop.clock.now();
+    let began = Instant::now();
+    let deadline = deadline_of(task, started_at);
+    let stop = Stop::new();
+    shop.board.add(InWork {
+        claim: claim.clone(),
+        stop: stop.clone(),
+        started_at,
+        deadline,
+        extended_at: began,
+        abort: None,
+    });
+    let Some(found) = shop.handlers.find(&task.kind) else {
+        return Some(without_handler(shop, claim));
+    };
+    tracing::info!(
+        task_id = %task.id, task_type = %task.kind, queue = %task.queue, attempt = task.retried + 1,
+        start = %started_at, "task started"
+    );
+    let ctx = Ctx::new(
+        parts_of(task, deadline, started_at),
+        stop.clone(),
+        shop.handlers.states(),
+    );
+    let limit = Duration::try_from(deadline.duration_since(started_at)).unwrap_or(Duration::ZERO);
+    let end = if limit.is_zero() {
+        stop.stop(StopReason::Deadline);
+        End::Dropped
+    } else {
+        supervise(shop, claim, found, ctx.clone(), &stop, limit).await
+    };
+    let reason = stop.reason();
+    // A success is still offered: the broker's fence refuses it if the task is someone else's by now.
+    let succeeded = matches!(end, End::Returned(Outcome::Success(_)));
+    if reason == Some(StopReason::LeaseLost) && !succeeded {
+        tracing::error!(task_id = %task.id, task_type = %task.kind, "lease lost; the handler was stopped, nothing is written");
+        return None;
+    }
+    let (verdict, outcome, error, result) = verdict_of(shop, task, end, reason);
+    let took = began.elapsed();
+    report(task, outcome, error.as_deref(), took);
+    shop.metrics.attempt(task.queue.as_str(), outcome, took);
+    let log = ctx.log().take();
+    let keep_attempt = error.is_some() || log.is_some() || !task.retention.is_zero();
+    let attempt = keep_attempt.then(|| Attempt {
+        number: task.retried + 1,
+        started_at,
+        ended_at: shop.clock.now(),
+        outcome: outcome.to_owned(),
+        error,
+        server: shop.server_name(),
+        log,
+    });
+    Some(Settlement {
+        claim: claim.clone(),
+        verdict,
+        result,
+        attempt,
+    })
+}
+
+/// Waits for the handler, tells it to stop when its time is up, drops it when it does not listen.
+async fn supervise(
+    shop: &Shop,
+    claim: &Claim,
+    found: Found,
+    ctx: Ctx,
+    stop: &Stop,
+    limit: Duration,
+) -> End {
+    let work = AssertUnwindSafe(found.call(ctx));
+    let mut running = tokio::spawn(async move { work.0.await });
+    shop.board.set_abort(claim, running.abort_handle());
+    let in_time = tokio::select! {
+        ended = &mut running => Some(ended),
+        () = tokio::time::sleep(limit) => {
+            stop.stop(StopReason::Deadline);
+            None
+        }
+        () = stop.stopped() => None,
+    };
+    let ended = match in_time {
+        Some(ended) => ended,
+        None => {
+            let lost = stop.reason() == Some(StopReason::LeaseLost);
+            let grace = if lost { LEASE_LOST_GRACE } else { STOP_GRACE };
+            match tokio::time::timeout(grace, &mut running).await {
+                Ok(ended) => ended,
+                Err(_) => {
+                    running.abort();
+                    running.await
+                }
+            }
+        }
+    };
+    match ended {
+        Ok(outcome) => End::Returned(outcome),
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => End::Panicked(panic_text(panic.as_ref())),
+            Err(_) => End::Dropped,
+        },
+    }
+}
+
+/// Verdict, word for metrics and records, error text, result.
+fn verdict_of(
+    shop: &Shop,
+    task: &TaskRecord,
+    end: End,
+    stopped: Option<StopReason>,
+) -> (Verdict, &'static str, Option<String>, Option<Bytes>) {
+    let outcome = match (end, stopped) {
+        (End::Returned(Outcome::Success(result)), _) => {
+            return (Verdict::Done, "success", None, result);
+        }
+        (End::Returned(Outcome::Revoke(why)), _) => {
+            return (Verdict::Revoke, "revoked", Some(why), None);
+        }
+        (_, Some(StopReason::Shutdown)) => return (Verdict::HandBack, "requeued", None, None),
+        (end, Some(StopReason::Cancelled)) => {
+            let detail = match end {
+                End::Returned(Outcome::Retry(e) | Outcome::Skip(e)) => format!("cancelled: {e}"),
+                _ => "cancelled".to_owned(),
+            };
+            return (
+                Verdict::Archive {
+                    error: detail.clone(),
+                },
+                "cancelled",
+                Some(detail),
+                None,
+            );
+        }
+        (End::Returned(outcome), Some(StopReason::Deadline)) => match outcome {
+            Outcome::Retry(e) | Outcome::Skip(e) => {
+                Outcome::Retry(format!("context deadline exceeded: {e}"))
+            }
+            _ => Outcome::Retry("context deadline exceeded".to_owned()),
+        },
+        (End::Dropped, _) => Outcome::Retry("context deadline exceeded".to_owned()),
+        (End::Panicked(text), _) => Outcome::Retry(format!("panic: {text}")),
+        (End::Returned(outcome), _) => outcome,
+    };
+    match outcome {
+        Outcome::Success(result) => (Verdict::Done, "success", None, result),
+        Outcome::Revoke(why) => (Verdict::Revoke, "revoked", Some(why), None),
+        Outcome::Snooze { delay } => (
+            Verdict::Snooze {
+                delay,
+                waiting_for: None,
+            },
+            "snoozed",
+            None,
+            None,
+        ),
+        Outcome::Skip(error) => (
+            Verdict::Archive {
+                error: error.clone(),
+            },
+            "archived",
+            Some(error),
+            None,
+        ),
+        Outcome::Retry(error) | Outcome::RetryAfter { error, .. } if !task.retries_left() => (
+            Verdict::Archive {
+                error: error.clone(),
+            },
+            "archived",
+            Some(error),
+            None,
+        ),
+        Outcome::Retry(error) => {
+            let random = stable_hash(&[
+                task.id.as_str(),
+                &task.retried.to_string(),
+                &shop.clock.now().to_string(),
+            ]);
+            let after = retry_delay(task.retried, random);
+            (
+                Verdict::Retry {
+                    after,
+                    error: error.clone(),
+                    counts: true,
+                },
+                "retry",
+                Some(error),
+                None,
+            )
+        }
+        Outcome::RetryAfter { after, error } => (
+            Verdict::Retry {
+                after,
+                error: error.clone(),
+                counts: false,
+            },
+            "retry",
+            Some(error),
+            None,
+        ),
+    }
+}
+
+fn without_handler(shop: &Shop, claim: &Claim) -> Settlement {
+    let task = claim.task();
+    tracing::warn!(
+        task_id = %task.id, task_type = %task.kind, queue = %task.queue,
+        "no handler here for this task type; the task waits for a worker that has one"
+    );
+    shop.metrics
+        .attempt(task.queue.as_str(), "no_handler", Duration::ZERO);
+    let waiting_for = Some(format!("a handler for {}", task.kind));
+    let verdict = Verdict::Snooze {
+        delay: NO_HANDLER_DELAY,
+        waiting_for,
+    };
+    Settlement {
+        claim: claim.clone(),
+        verdict,
+        result: None,
+        attempt: None,
+    }
+}
+
+fn report(task: &TaskRecord, outcome: &'static str, error: Option<&str>, took: Duration) {
+    let duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+    match error {
+        None => tracing::info!(
+            task_id = %task.id, task_type = %task.kind, queue = %task.queue, attempt = task.retried + 1,
+            duration_ms, outcome, "task ended"
+        ),
+        Some(error) => tracing::error!(
+            task_id = %task.id, task_type = %task.kind, queue = %task.queue, attempt = task.retried + 1,
+            duration_ms, outcome, error, "task failed"
+        ),
+    }
+}
+
+fn parts_of(task: &TaskRecord, deadline: Timestamp, now: Timestamp) -> CtxParts {
+    CtxParts {
+        id: task.id.clone(),
+        kind: task.kind.clone(),
+        payload: task.payload.clone(),
+        queue: task.queue.clone(),
+        attempt: task.retried + 1,
+        max_attempts: task.max_retry.saturating_add(1),
+        headers: task.headers.clone(),
+        deadline: Some(deadline),
+        time_limit: Duration::try_from(deadline.duration_since(now)).ok(),
+    }
+}
+
+/// The earlier of timeout and deadline; 30 minutes when the task has neither, as asynq reads it.
+fn deadline_of(task: &TaskRecord, now: Timestamp) -> Timestamp {
+    let after = |d: Duration| now.checked_add(d).unwrap_or(Timestamp::MAX);
+    match (task.timeout.is_zero(), task.deadline) {
+        (true, None) => after(DEFAULT_TIMEOUT),
+        (true, Some(deadline)) => deadline,
+        (false, None) => after(task.timeout),
+        (false, Some(deadline)) => after(task.timeout).min(deadline),
+    }
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    panic
+        .downcast_ref::<&str>()
+        .map(|s| (*s).to_owned())
+        .or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "of unknown kind".to_owned())
+}

@@ -1,0 +1,38 @@
+//! Listens for cancellations and stops the handlers they name.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use runner_sdk::StopReason;
+use tokio_util::sync::CancellationToken;
+
+use super::Shop;
+
+/// Pause before listening again after the broker went away.
+const AGAIN: Duration = Duration::from_secs(1);
+
+pub(super) async fn run(shop: Arc<Shop>, stop: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = listen(&shop) => (),
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(AGAIN) => (),
+        }
+    }
+}
+
+async fn listen(shop: &Shop) {
+    match shop.broker.cancellations().await {
+        Ok(mut ids) => {
+            while let Some(id) = ids.recv().await {
+                if shop.board.stop_id(&id, StopReason::Cancelled) > 0 {
+                    tracing::info!(task_id = %id, "cancelled on request");
+                }
+            }
+        }
+        Err(error) => shop.broker_failed("listen for cancellations", &error),
+    }
+}

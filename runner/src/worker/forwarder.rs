@@ -1,0 +1,46 @@
+//! Moves tasks whose time has come to their queues, and sleeps until the next one is due.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use super::Shop;
+use crate::role::Role;
+
+/// The longest sleep: a delayed task that another process wrote is seen after this long at the latest.
+const EVERY: Duration = Duration::from_secs(1);
+
+/// Tasks moved in one call and list.
+const BATCH: usize = 500;
+
+pub(super) struct Forwarder(pub Arc<Shop>);
+
+#[async_trait]
+impl Role for Forwarder {
+    fn name(&self) -> &'static str {
+        "forwarder"
+    }
+
+    fn every(&self) -> Duration {
+        EVERY
+    }
+
+    async fn turn(&mut self) -> Option<Duration> {
+        match self.0.broker.forward(&self.0.queue_names(), BATCH).await {
+            Ok(done) if done.more => Some(Duration::ZERO),
+            Ok(done) => {
+                let until = done.next_due?.duration_since(self.0.clock.now());
+                Some(
+                    Duration::try_from(until)
+                        .unwrap_or(Duration::from_millis(10))
+                        .max(Duration::from_millis(10)),
+                )
+            }
+            Err(error) => {
+                self.0.broker_failed("move due tasks", &error);
+                None
+            }
+        }
+    }
+}
