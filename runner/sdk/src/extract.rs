@@ -28,9 +28,9 @@ pub struct Payload<T>(pub T);
 impl<T: DeserializeOwned> FromTask for Payload<T> {
     fn from_task(cx: &Ctx) -> Result<Self, TaskError> {
         if cx.payload().is_empty() {
-            return serde_json::from_slice(b"null").map(Payload).map_err(|_| {
-                TaskError::skip("the task has no payload, but its handler needs one")
-            });
+            return serde_json::from_slice(b"null")
+                .map(Payload)
+                .map_err(|_| TaskError::skip("the task has no payload, but its handler needs one"));
         }
         serde_json::from_slice(cx.payload())
             .map(Payload)

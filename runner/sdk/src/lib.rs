@@ -50,8 +50,8 @@ pub use bytes::Bytes;
 pub use context::{Ctx, CtxParts};
 pub use extract::{FromTask, Payload, Raw, State};
 pub use function::{
-    DEFAULT_INHERIT_ENV, DEFAULT_KILL_AFTER, ExecResult, ExecSpec, ExitCodes, FUNCTION_PREFIX,
-    Function, FunctionKind, Functions, HttpBody, HttpSpec,
+    DEFAULT_INHERIT_ENV, DEFAULT_KILL_AFTER, ExecResult, ExecSpec, ExitCodes, FUNCTION_PREFIX, Function, FunctionKind,
+    Functions, HttpBody, HttpSpec,
 };
 pub use handler::{BoxFuture, Handler};
 pub use jiff::Timestamp;

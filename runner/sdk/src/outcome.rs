@@ -279,14 +279,8 @@ mod tests {
     fn the_other_ends_are_named() {
         let text = "cannot send: line is busy".to_owned();
         let after = Duration::from_secs(9);
-        assert_eq!(
-            failed().skip_retry().into_outcome(),
-            Outcome::Skip(text.clone())
-        );
-        assert_eq!(
-            failed().revoke().into_outcome(),
-            Outcome::Revoke(text.clone())
-        );
+        assert_eq!(failed().skip_retry().into_outcome(), Outcome::Skip(text.clone()));
+        assert_eq!(failed().revoke().into_outcome(), Outcome::Revoke(text.clone()));
         let error = text;
         assert_eq!(
             failed().retry_after(after).into_outcome(),

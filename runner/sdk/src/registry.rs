@@ -122,8 +122,7 @@ impl Registry {
         if !self.errors.is_empty() {
             return Err(self.errors.remove(0));
         }
-        self.prefixes
-            .sort_by_key(|p| std::cmp::Reverse(p.prefix.len()));
+        self.prefixes.sort_by_key(|p| std::cmp::Reverse(p.prefix.len()));
         Ok(Handlers(Arc::new(Built {
             exact: self.exact,
             prefixes: self.prefixes,
@@ -131,13 +130,7 @@ impl Registry {
         })))
     }
 
-    fn add_prefix(
-        mut self,
-        prefix: &str,
-        knows: Option<Knows>,
-        names: Option<Names>,
-        call: Call,
-    ) -> Self {
+    fn add_prefix(mut self, prefix: &str, knows: Option<Knows>, names: Option<Names>, call: Call) -> Self {
         if self.prefixes.iter().any(|p| p.prefix == prefix) {
             return self.refuse("prefix", prefix);
         }

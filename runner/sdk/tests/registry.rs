@@ -5,9 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use runner_sdk::testing::{Trial, TrialError};
-use runner_sdk::{
-    Bytes, Ctx, Functions, Json, Outcome, Payload, Raw, Registry, State, StopReason, TaskError,
-};
+use runner_sdk::{Bytes, Ctx, Functions, Json, Outcome, Payload, Raw, Registry, State, StopReason, TaskError};
 
 async fn one() -> &'static str {
     "one"
@@ -49,12 +47,7 @@ async fn a_prefix_that_does_not_know_a_type_leaves_it_to_a_shorter_one() {
     let functions = Functions::default();
     let (known, listed) = (functions.clone(), functions.clone());
     let handlers = Registry::new()
-        .on_prefix_listed(
-            "fn:",
-            move |n| known.get(n).is_some(),
-            move || listed.names(),
-            one,
-        )
+        .on_prefix_listed("fn:", move |n| known.get(n).is_some(), move || listed.names(), one)
         .on_prefix_if("f", |rest| rest == "ew", two)
         .build()
         .unwrap();
@@ -79,33 +72,17 @@ fn a_taken_name_is_refused_and_the_first_stays() {
         .on_prefix("p.", two)
         .state(1_u8)
         .state(2_u8);
-    let refused: Vec<_> = registry
-        .errors()
-        .iter()
-        .map(|e| (e.what, e.name.as_str()))
-        .collect();
-    assert_eq!(
-        refused,
-        [("handler", "a"), ("prefix", "p."), ("state", "u8")]
-    );
+    let refused: Vec<_> = registry.errors().iter().map(|e| (e.what, e.name.as_str())).collect();
+    assert_eq!(refused, [("handler", "a"), ("prefix", "p."), ("state", "u8")]);
     assert_eq!(registry.state_of::<u8>(), Some(Arc::new(1)));
     let error = registry.build().unwrap_err();
-    assert!(
-        error
-            .to_string()
-            .contains("handler `a` is registered twice")
-    );
+    assert!(error.to_string().contains("handler `a` is registered twice"));
 }
 
 #[tokio::test]
 async fn a_task_without_handler_is_named() {
-    let error = Trial::of("b")
-        .run(Registry::new().on("a", one))
-        .await
-        .unwrap_err();
-    assert!(
-        matches!(&error, TrialError::Unknown { kind, names } if kind == "b" && names == &["a"])
-    );
+    let error = Trial::of("b").run(Registry::new().on("a", one)).await.unwrap_err();
+    assert!(matches!(&error, TrialError::Unknown { kind, names } if kind == "b" && names == &["a"]));
 }
 
 #[derive(serde::Deserialize)]
@@ -120,11 +97,7 @@ async fn double(Payload(order): Payload<Order>) -> Json<u32> {
 #[tokio::test]
 async fn a_payload_that_does_not_fit_is_never_retried() {
     let run = |payload: &'static str| async move {
-        outcome(
-            Trial::of("d").payload(payload),
-            Registry::new().on("d", double),
-        )
-        .await
+        outcome(Trial::of("d").payload(payload), Registry::new().on("d", double)).await
     };
     assert_eq!(run(r#"{"n":21}"#).await, Outcome::success("42"));
     for (payload, says) in [
@@ -146,10 +119,7 @@ async fn an_optional_payload_may_be_absent() {
         order.map_or("none".to_owned(), |o| o.n.to_string())
     }
     let registry = || Registry::new().on("o", optional);
-    assert_eq!(
-        outcome(Trial::of("o"), registry()).await,
-        Outcome::success("none")
-    );
+    assert_eq!(outcome(Trial::of("o"), registry()).await, Outcome::success("none"));
     let some = Trial::of("o").payload(r#"{"n":3}"#);
     assert_eq!(outcome(some, registry()).await, Outcome::success("3"));
 }
@@ -163,10 +133,7 @@ async fn raw_bytes_and_state_and_context_come_as_arguments() {
     }
     let trial = || Trial::of("all").payload(&b"\xff\x00"[..]).header("k", "v");
     let with_state = Registry::new().state(7_u32).on("all", all);
-    assert_eq!(
-        outcome(trial(), with_state).await,
-        Outcome::success(&b"\xff\x00"[..])
-    );
+    assert_eq!(outcome(trial(), with_state).await, Outcome::success(&b"\xff\x00"[..]));
     let Outcome::Retry(text) = outcome(trial(), Registry::new().on("all", all)).await else {
         panic!("ran without its state");
     };

@@ -159,8 +159,7 @@ fn cut(text: &str, span: serde_saphyr::Span) -> Option<String> {
     let from = usize::try_from(span.byte_offset()?).ok()?;
     let len = usize::try_from(span.byte_len()?).ok()?;
     let cut = text.get(from..from.checked_add(len)?)?.trim();
-    let clean =
-        !cut.is_empty() && !cut.contains(|c: char| c.is_whitespace() || "&!*\"'".contains(c));
+    let clean = !cut.is_empty() && !cut.contains(|c: char| c.is_whitespace() || "&!*\"'".contains(c));
     clean.then(|| cut.to_owned())
 }
 
@@ -252,10 +251,7 @@ mod tests {
                 _ => "?",
             })
             .collect();
-        assert_eq!(
-            texts,
-            ["012", "no", "1e3", "true", "x y", "(null)", ":8080"]
-        );
+        assert_eq!(texts, ["012", "no", "1e3", "true", "x y", "(null)", ":8080"]);
         assert_eq!(inner[1].at, Mark { line: 3, column: 3 });
         assert_eq!(inner[1].node.at, Mark { line: 3, column: 8 });
     }
@@ -278,10 +274,7 @@ mod tests {
 
     #[test]
     fn an_empty_file_is_an_empty_document() {
-        assert!(matches!(
-            parse("t", "# nothing\n---\n").unwrap().value,
-            Value::Null
-        ));
+        assert!(matches!(parse("t", "# nothing\n---\n").unwrap().value, Value::Null));
     }
 
     #[test]

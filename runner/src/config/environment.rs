@@ -61,18 +61,13 @@ impl Environment {
 
     /// Names that look like overrides.
     pub fn overrides(&self) -> impl Iterator<Item = &str> {
-        self.0
-            .keys()
-            .map(String::as_str)
-            .filter(|n| n.starts_with(PREFIX))
+        self.0.keys().map(String::as_str).filter(|n| n.starts_with(PREFIX))
     }
 
     /// A directory named by a variable, if it is set, not empty and absolute.
     #[must_use]
     pub fn directory(&self, name: &str) -> Option<PathBuf> {
-        self.get(name)
-            .map(PathBuf::from)
-            .filter(|p| p.is_absolute())
+        self.get(name).map(PathBuf::from).filter(|p| p.is_absolute())
     }
 }
 
@@ -154,10 +149,7 @@ mod tests {
     fn names_of_variables_split_words() {
         assert_eq!(variable("log.maxSize"), "RUNNER_LOG_MAX_SIZE");
         assert_eq!(variable("feature.queueDash"), "RUNNER_FEATURE_QUEUE_DASH");
-        assert_eq!(
-            variable("worker.shutdown_timeout"),
-            "RUNNER_WORKER_SHUTDOWN_TIMEOUT"
-        );
+        assert_eq!(variable("worker.shutdown_timeout"), "RUNNER_WORKER_SHUTDOWN_TIMEOUT");
     }
 
     #[test]

@@ -14,10 +14,7 @@ use super::{read_auth, read_log, read_server, read_stores, read_work};
 /// Where a file is looked for when none is named, in this order.
 #[must_use]
 pub fn candidates(environment: &Environment) -> Vec<PathBuf> {
-    let mut places = vec![
-        PathBuf::from("config.yaml"),
-        PathBuf::from("bingo-scheduler.yaml"),
-    ];
+    let mut places = vec![PathBuf::from("config.yaml"), PathBuf::from("bingo-scheduler.yaml")];
     if let Some(dir) = environment.directory("XDG_CONFIG_HOME") {
         places.push(dir.join("runner/config.yaml"));
     }
@@ -45,10 +42,9 @@ impl Settings {
             Some(path) => read_file(path).map_err(|p| Refused(vec![p]))?,
             None => String::new(),
         };
-        let name = path.as_ref().map_or_else(
-            || "(defaults)".to_owned(),
-            |path| path.display().to_string(),
-        );
+        let name = path
+            .as_ref()
+            .map_or_else(|| "(defaults)".to_owned(), |path| path.display().to_string());
         let mut settings = Self::parse(&name, &text, environment)?;
         settings.origin = path;
         Ok(settings)
@@ -66,8 +62,7 @@ impl Settings {
         let mut settings = read(&root);
         root.finish();
         let in_file = reader.holds_secrets();
-        let (errors, mut warnings): (Vec<_>, Vec<_>) =
-            reader.finish().into_iter().partition(Problem::is_error);
+        let (errors, mut warnings): (Vec<_>, Vec<_>) = reader.finish().into_iter().partition(Problem::is_error);
         if !errors.is_empty() {
             return Err(Refused(errors));
         }
@@ -115,13 +110,7 @@ fn read(root: &Section<'_>) -> Settings {
 
 fn read_file(path: &Path) -> Result<String, Problem> {
     let name = path.display().to_string();
-    let failed = |what: String| {
-        Problem::error(
-            "CFG_READ",
-            name.clone(),
-            format!("cannot read {name:?}: {what}"),
-        )
-    };
+    let failed = |what: String| Problem::error("CFG_READ", name.clone(), format!("cannot read {name:?}: {what}"));
     if path.is_dir() {
         return Err(failed("it is a directory".to_owned()));
     }
@@ -153,14 +142,11 @@ fn readable_by_others(path: &Path) -> Option<Problem> {
     let mode = path.metadata().ok()?.permissions().mode() & 0o777;
     (mode & 0o004 != 0).then(|| {
         let name = path.display().to_string();
-        let message =
-            format!("the file holds secrets and has mode {mode:04o}: every user may read it");
+        let message = format!("the file holds secrets and has mode {mode:04o}: every user may read it");
         Problem {
             severity: super::Severity::Warning,
             ..Problem::error("CFG_PERM", name.clone(), message)
         }
-        .hint(format!(
-            "chmod 600 {name}, or write ${{env:NAME}} or ${{file:PATH}}"
-        ))
+        .hint(format!("chmod 600 {name}, or write ${{env:NAME}} or ${{file:PATH}}"))
     })
 }

@@ -24,7 +24,6 @@ pub use load::candidates;
 pub use problem::{Problem, Refused, Severity};
 pub use secret::Secret;
 pub use settings::{
-    AuthSettings, BrokerSettings, Credential, ExecSettings, HttpSettings, ManifestSettings, Mode,
-    Role, Roles, SchedulerSettings, ServerSettings, Settings, TableSettings, UserSettings,
-    WorkerSettings,
+    AuthSettings, BrokerSettings, Credential, ExecSettings, HttpSettings, ManifestSettings, Mode, Role, Roles,
+    SchedulerSettings, ServerSettings, Settings, TableSettings, UserSettings, WorkerSettings,
 };

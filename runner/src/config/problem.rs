@@ -96,10 +96,7 @@ pub fn excerpt(text: &str, line: u64, column: u64) -> Option<String> {
     if source.chars().count() > WIDEST || TELLTALES.iter().any(|word| lower.contains(word)) {
         return None;
     }
-    let shown: String = source
-        .chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect();
+    let shown: String = source.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     let gutter = line.to_string();
     let before = usize::try_from(column).ok()?.saturating_sub(1);
     Some(format!(
@@ -147,10 +144,7 @@ mod tests {
     #[test]
     fn the_caret_stands_under_the_fault_and_secrets_are_not_shown() {
         let text = "server:\n  timezon: x\n  password: hunter2\n";
-        assert_eq!(
-            excerpt(text, 2, 3).unwrap(),
-            "  2 |   timezon: x\n    |   ^"
-        );
+        assert_eq!(excerpt(text, 2, 3).unwrap(), "  2 |   timezon: x\n    |   ^");
         assert_eq!(excerpt(text, 3, 3), None);
         assert_eq!(excerpt(text, 9, 1), None);
     }

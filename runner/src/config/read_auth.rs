@@ -43,8 +43,7 @@ fn one(user: &Section<'_>) -> Option<UserSettings> {
     let password = user.secret("password").map(|f| f.value);
     let hash = user.secret("password_hash").map(|f| f.value);
     let complain = |message: String, hint: &str| {
-        user.reader()
-            .error_hint("CFG_AUTH", &user.place(), message, hint);
+        user.reader().error_hint("CFG_AUTH", &user.place(), message, hint);
     };
     let Some(name) = name.map(|f| f.value).filter(|n| !n.trim().is_empty()) else {
         complain("a user has no name".to_owned(), "name: ann");
@@ -54,10 +53,7 @@ fn one(user: &Section<'_>) -> Option<UserSettings> {
         (None, Some(hash)) if is_hash(&hash) => Credential::Hash(hash),
         (None, Some(_)) => {
             let message = format!("password_hash of user {name:?} is not an Argon2 hash");
-            complain(
-                message,
-                "it begins with $argon2id$; or write password: ${env:NAME}",
-            );
+            complain(message, "it begins with $argon2id$; or write password: ${env:NAME}");
             return None;
         }
         (Some(password), None) if !password.is_empty() => Credential::Password(password),
@@ -67,14 +63,9 @@ fn one(user: &Section<'_>) -> Option<UserSettings> {
             return None;
         }
     };
-    Some(UserSettings {
-        name,
-        credential,
-        role,
-    })
+    Some(UserSettings { name, credential, role })
 }
 
 fn is_hash(hash: &Secret) -> bool {
-    hash.expose().starts_with("$argon2")
-        && argon2::password_hash::phc::PasswordHash::new(hash.expose()).is_ok()
+    hash.expose().starts_with("$argon2") && argon2::password_hash::phc::PasswordHash::new(hash.expose()).is_ok()
 }

@@ -27,13 +27,9 @@ const LEVELS: [(&str, LevelFilter); 9] = [
 /// Reads the section.
 pub fn read(root: &Section<'_>) -> LogSettings {
     let section = root.section("log");
-    let level = section
-        .choice("level", &LEVELS)
-        .unwrap_or(LevelFilter::INFO);
+    let level = section.choice("level", &LEVELS).unwrap_or(LevelFilter::INFO);
     let formats = [("console", Format::Console), ("json", Format::Json)];
-    let format = section
-        .choice("format", &formats)
-        .unwrap_or(Format::Console);
+    let format = section.choice("format", &formats).unwrap_or(Format::Console);
     let console = section.flag("console").unwrap_or(true);
     let days = section.number("days", 1..=3650).unwrap_or(14);
     let megabytes = section.number("maxSize", 1..=102_400).unwrap_or(50);

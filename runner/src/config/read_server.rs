@@ -33,28 +33,20 @@ pub fn read(root: &Section<'_>) -> Server {
         root.section("http"),
         root.section("data"),
     );
-    let name =
-        either(&server, "name", &app, "name").map_or_else(|| "runner".to_owned(), |f| f.value);
+    let name = either(&server, "name", &app, "name").map_or_else(|| "runner".to_owned(), |f| f.value);
     let (zone_name, zone) = zone(&server, &app);
     let addr = match either(&server, "addr", &http, "addr") {
         Some(found) => addr(&server, &found),
         None => DEFAULT_ADDR,
     };
-    let modes = [
-        ("release", Mode::Release),
-        ("debug", Mode::Debug),
-        ("test", Mode::Test),
-    ];
+    let modes = [("release", Mode::Release), ("debug", Mode::Debug), ("test", Mode::Test)];
     clash(&server, "mode", &http, "ginMode");
     let mode = server
         .choice("mode", &modes)
         .or_else(|| http.choice("ginMode", &modes))
         .unwrap_or(Mode::Release);
     clash(&server, "key", &app, "key");
-    let key = server
-        .secret("key")
-        .or_else(|| app.secret("key"))
-        .map(|f| f.value);
+    let key = server.secret("key").or_else(|| app.secret("key")).map(|f| f.value);
     let http_enabled = http.flag("enabled").unwrap_or(true);
     let data_dir = data.text("dir").map_or_else(|| "data".into(), |f| f.value);
     app.legacy("url", "links are relative");
@@ -109,12 +101,7 @@ pub fn roles(root: &Section<'_>) -> Roles {
 }
 
 /// The value of one setting that has two names; an error if the file uses both.
-fn either(
-    a: &Section<'_>,
-    a_key: &'static str,
-    b: &Section<'_>,
-    b_key: &'static str,
-) -> Option<Found<String>> {
+fn either(a: &Section<'_>, a_key: &'static str, b: &Section<'_>, b_key: &'static str) -> Option<Found<String>> {
     clash(a, a_key, b, b_key);
     let (a, b) = (a.text(a_key), b.text(b_key));
     a.or(b)
@@ -145,9 +132,7 @@ fn zone(server: &Section<'_>, app: &Section<'_>) -> (String, TimeZone) {
                 |meant| format!("did you mean {meant:?}?"),
             );
             let message = format!("unknown time zone {:?}", found.value);
-            server
-                .reader()
-                .error_hint("CFG_TZ", &found.place, message, hint);
+            server.reader().error_hint("CFG_TZ", &found.place, message, hint);
             utc()
         }
     }
@@ -157,9 +142,7 @@ fn addr(server: &Section<'_>, found: &Found<String>) -> SocketAddr {
     parse_addr(found.value.trim()).unwrap_or_else(|why| {
         let message = format!("{:?} is not an address to listen on: {why}", found.value);
         let hint = "for example 127.0.0.1:8080, :8080 (all interfaces) or [::1]:8080";
-        server
-            .reader()
-            .error_hint("CFG_ADDR", &found.place, message, hint);
+        server.reader().error_hint("CFG_ADDR", &found.place, message, hint);
         DEFAULT_ADDR
     })
 }
@@ -185,10 +168,7 @@ fn parse_addr(text: &str) -> Result<SocketAddr, String> {
                     .parse::<Ipv6Addr>()
                     .map_err(|_| format!("{inner:?} is not an IPv6 address"))?,
             ),
-            None => IpAddr::V4(
-                host.parse()
-                    .map_err(|_| format!("{host:?} is not an IP address"))?,
-            ),
+            None => IpAddr::V4(host.parse().map_err(|_| format!("{host:?} is not an IP address"))?),
         },
     };
     Ok(SocketAddr::new(ip, port))

@@ -47,9 +47,7 @@ pub fn broker(root: &Section<'_>, data_dir: &Path) -> BrokerSettings {
     let redis = root.section("redis");
     let host = redis.text("host");
     let username = redis.text("username").map_or_else(String::new, |f| f.value);
-    let password = redis
-        .secret("password")
-        .map_or_else(Secret::default, |f| f.value);
+    let password = redis.secret("password").map_or_else(Secret::default, |f| f.value);
     // Redis itself knows how many it has; this bound only catches what cannot be meant.
     let database = redis.number("database", 0..=65_535).unwrap_or(0);
     let wanted = redis.written() || host.is_some();
@@ -121,11 +119,7 @@ pub(super) fn split_host(text: &str, default_port: u16) -> Result<(String, u16),
 
 /// Reads `mysql`, `database` and `db`; without the first two the table lies beside the embedded broker.
 pub fn table(root: &Section<'_>, data_dir: &Path) -> (TableSettings, Duration) {
-    let (mysql, database, db) = (
-        root.section("mysql"),
-        root.section("database"),
-        root.section("db"),
-    );
+    let (mysql, database, db) = (root.section("mysql"), root.section("database"), root.section("db"));
     let interval = db
         .duration(
             "sync_interval",
@@ -134,9 +128,7 @@ pub fn table(root: &Section<'_>, data_dir: &Path) -> (TableSettings, Duration) {
         .unwrap_or(DEFAULT_SYNC);
     if mysql.written() && database.written() {
         let message = "mysql and database both say where the table lies; keep one of them";
-        let place = root
-            .place_of("database")
-            .unwrap_or_else(|| database.place());
+        let place = root.place_of("database").unwrap_or_else(|| database.place());
         root.reader().error("CFG_TWICE", &place, message);
     }
     let from_mysql = go_mysql(&mysql);
@@ -211,18 +203,12 @@ fn server(
     let host = section.text("host");
     let text = |key| section.text(key).map_or_else(String::new, |f| f.value);
     let (username, database) = (text("username"), text("database"));
-    let password = section
-        .secret("password")
-        .map_or_else(Secret::default, |f| f.value);
+    let password = section.secret("password").map_or_else(Secret::default, |f| f.value);
     let connections = section.number(connections_key, 0..=MAX_CONNECTIONS);
     let max_lifetime = section.duration(lifetime_key, Duration::ZERO..=MAX_LIFETIME);
     let found = host?;
     let (host, port) = split_host(found.value.trim(), default_port).unwrap_or_else(|why| {
-        let message = format!(
-            "{} {:?} is not host:port: {why}",
-            section.path_of("host"),
-            found.value
-        );
+        let message = format!("{} {:?} is not host:port: {why}", section.path_of("host"), found.value);
         section
             .reader()
             .error_hint("CFG_DATABASE", &found.place, message, "for example db:3306");
@@ -250,9 +236,7 @@ fn from_url(section: &Section<'_>, url: &Found<Secret>) -> Option<TableSettings>
             // The text itself may hold a password, so only the reason is said.
             let message = format!("database.url cannot be used: {why}");
             let hint = "for example postgres://user@host:5432/name or sqlite:data/table.db";
-            section
-                .reader()
-                .error_hint("CFG_DATABASE", &url.place, message, hint);
+            section.reader().error_hint("CFG_DATABASE", &url.place, message, hint);
             None
         }
     }
@@ -270,16 +254,7 @@ mod tests {
         assert_eq!(split_host("redis:7000", 6379), both("redis", 7000));
         assert_eq!(split_host("[::1]:7000", 6379), both("[::1]", 7000));
         assert_eq!(split_host("[::1]", 6379), both("[::1]", 6379));
-        for bad in [
-            "",
-            "redis://x:1",
-            "a:b",
-            "::1",
-            "a:0",
-            "a:70000",
-            ":6379",
-            "u@h:1",
-        ] {
+        for bad in ["", "redis://x:1", "a:b", "::1", "a:0", "a:70000", ":6379", "u@h:1"] {
             assert!(split_host(bad, 1).is_err(), "{bad}");
         }
     }

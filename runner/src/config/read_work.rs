@@ -8,9 +8,7 @@ use runner_core::cron::DstRule;
 
 use super::read_server::place_of;
 use super::section::{Found, Section};
-use super::settings::{
-    ExecSettings, HttpSettings, ManifestSettings, SchedulerSettings, WorkerSettings,
-};
+use super::settings::{ExecSettings, HttpSettings, ManifestSettings, SchedulerSettings, WorkerSettings};
 
 /// Tasks mostly wait for others, so a few more than processors; enough of them on a small machine too.
 const MIN_DEFAULT_CONCURRENCY: usize = 10;
@@ -122,9 +120,7 @@ fn check_dir(section: &Section<'_>, found: &Found<String>) {
         if !path.exists() {
             let message = format!("manifests.dir {:?} does not exist yet", found.value);
             let hint = Some("it is read once it appears".to_owned());
-            section
-                .reader()
-                .warning("CFG_DIR", &found.place, message, hint);
+            section.reader().warning("CFG_DIR", &found.place, message, hint);
         }
         return;
     };
@@ -136,9 +132,8 @@ fn check_dir(section: &Section<'_>, found: &Found<String>) {
 pub fn handlers(root: &Section<'_>) -> (ExecSettings, HttpSettings) {
     let section = root.section("handlers");
     let (exec, http) = (section.section("exec"), section.section("http"));
-    let texts = |found: Option<Vec<Found<String>>>| {
-        found.map_or_else(Vec::new, |l| l.into_iter().map(|f| f.value).collect())
-    };
+    let texts =
+        |found: Option<Vec<Found<String>>>| found.map_or_else(Vec::new, |l| l.into_iter().map(|f| f.value).collect());
     let settings = (
         ExecSettings {
             enabled: exec.flag("enabled").unwrap_or(true),
@@ -163,10 +158,7 @@ pub fn features(root: &Section<'_>) -> bool {
     feature.legacy("profiling", "there is no profiler to switch on");
     feature.legacy("apiDoc", "the API is described in the documentation");
     feature.finish();
-    root.legacy(
-        "mail",
-        "mail settings belong to the function that sends mail",
-    );
+    root.legacy("mail", "mail settings belong to the function that sends mail");
     root.legacy("code", "it configures another service");
     dash
 }

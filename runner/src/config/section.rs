@@ -66,24 +66,12 @@ impl<'a> Reader<'a> {
     }
 
     /// Reports an error with advice.
-    pub fn error_hint(
-        &self,
-        code: &'static str,
-        place: &Place,
-        message: impl Display,
-        hint: impl Into<String>,
-    ) {
+    pub fn error_hint(&self, code: &'static str, place: &Place, message: impl Display, hint: impl Into<String>) {
         self.report(Severity::Error, code, place, message, Some(hint.into()));
     }
 
     /// Reports a warning.
-    pub fn warning(
-        &self,
-        code: &'static str,
-        place: &Place,
-        message: impl Display,
-        hint: Option<String>,
-    ) {
+    pub fn warning(&self, code: &'static str, place: &Place, message: impl Display, hint: Option<String>) {
         self.report(Severity::Warning, code, place, message, hint);
     }
 
@@ -199,11 +187,7 @@ impl<'a> Section<'a> {
     /// The section under `key`.
     #[must_use]
     pub fn section(&self, key: &'static str) -> Section<'a> {
-        Section::of(
-            self.reader,
-            self.path_of(key),
-            self.entry(key).map(|e| &e.node),
-        )
+        Section::of(self.reader, self.path_of(key), self.entry(key).map(|e| &e.node))
     }
 
     /// The elements of the list of mappings under `key`.
@@ -211,18 +195,14 @@ impl<'a> Section<'a> {
     pub fn sections(&self, key: &'static str) -> Vec<Section<'a>> {
         match self.entry(key).map(|e| &e.node) {
             None => Vec::new(),
-            Some(Node {
-                value: Value::Null, ..
-            }) => Vec::new(),
+            Some(Node { value: Value::Null, .. }) => Vec::new(),
             Some(Node {
                 value: Value::List(nodes),
                 ..
             }) => nodes
                 .iter()
                 .enumerate()
-                .map(|(i, n)| {
-                    Section::of(self.reader, format!("{}[{i}]", self.path_of(key)), Some(n))
-                })
+                .map(|(i, n)| Section::of(self.reader, format!("{}[{i}]", self.path_of(key)), Some(n)))
                 .collect(),
             Some(node) => {
                 self.wrong(key, node, "a list of mappings");
@@ -287,8 +267,7 @@ impl<'a> Section<'a> {
             Ok(value) => Some(Found { value, place }),
             Err(message) => {
                 let hint = "write ${env:NAME} or ${file:PATH}, or $${ for a plain ${";
-                self.reader
-                    .error_hint("CFG_REFERENCE", &place, message, hint);
+                self.reader.error_hint("CFG_REFERENCE", &place, message, hint);
                 None
             }
         }
@@ -338,11 +317,7 @@ impl<'a> Section<'a> {
 
     /// A duration such as `10s`, `1h30m`, within bounds.
     #[must_use]
-    pub fn duration(
-        &self,
-        key: &'static str,
-        bounds: RangeInclusive<Duration>,
-    ) -> Option<Duration> {
+    pub fn duration(&self, key: &'static str, bounds: RangeInclusive<Duration>) -> Option<Duration> {
         let found = self.text(key)?;
         let message = match duration::parse(found.value.trim()) {
             Ok(length) if bounds.contains(&length) => return Some(length),
@@ -355,12 +330,8 @@ impl<'a> Section<'a> {
             ),
             Err(error) => format!("{} is not a duration: {error}", self.path_of(key)),
         };
-        self.reader.error_hint(
-            "CFG_RANGE",
-            &found.place,
-            message,
-            "for example 10s, 5m, 1h30m",
-        );
+        self.reader
+            .error_hint("CFG_RANGE", &found.place, message, "for example 10s, 5m, 1h30m");
         None
     }
 
@@ -388,11 +359,7 @@ impl<'a> Section<'a> {
     pub fn list(&self, key: &'static str) -> Option<Vec<Found<String>>> {
         let entry = self.entry(key);
         if let Some(found) = self.variable(key) {
-            let parts = found
-                .value
-                .split(',')
-                .map(str::trim)
-                .filter(|p| !p.is_empty());
+            let parts = found.value.split(',').map(str::trim).filter(|p| !p.is_empty());
             return Some(
                 parts
                     .map(|p| Found {
@@ -423,11 +390,7 @@ impl<'a> Section<'a> {
 
     /// Names with numbers; an override writes `a=6,b=3`.
     #[must_use]
-    pub fn weights(
-        &self,
-        key: &'static str,
-        bounds: RangeInclusive<u32>,
-    ) -> Option<Vec<(Found<String>, u32)>> {
+    pub fn weights(&self, key: &'static str, bounds: RangeInclusive<u32>) -> Option<Vec<(Found<String>, u32)>> {
         let entry = self.entry(key);
         let mut pairs: Vec<(Found<String>, String)> = Vec::new();
         if let Some(found) = self.variable(key) {
@@ -475,12 +438,8 @@ impl<'a> Section<'a> {
     /// Accepts a key of the Go service that has no effect here, with a note that says so.
     pub fn legacy(&self, key: &'static str, note: &str) {
         let Some(entry) = self.entry(key) else { return };
-        let message = format!(
-            "{} is accepted and has no effect: {note}",
-            self.path_of(key)
-        );
-        self.reader
-            .warning("CFG_LEGACY", &Place::File(entry.at), message, None);
+        let message = format!("{} is accepted and has no effect: {note}", self.path_of(key));
+        self.reader.warning("CFG_LEGACY", &Place::File(entry.at), message, None);
     }
 
     /// Where `key` stands in the file, if it does.
@@ -513,13 +472,8 @@ impl<'a> Section<'a> {
     }
 
     fn wrong(&self, key: &str, node: &Node, expected: &str) {
-        let message = format!(
-            "{} must be {expected}, not {}",
-            self.path_of(key),
-            shape(&node.value)
-        );
-        self.reader
-            .error("CFG_TYPE", &Place::File(node.at), message);
+        let message = format!("{} must be {expected}, not {}", self.path_of(key), shape(&node.value));
+        self.reader.error("CFG_TYPE", &Place::File(node.at), message);
     }
 }
 

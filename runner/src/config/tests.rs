@@ -38,22 +38,13 @@ fn the_file_of_the_go_service_loads_unchanged() {
     else {
         panic!("not redis")
     };
-    assert_eq!(
-        (host.as_str(), password.is_empty(), database),
-        ("redis:6379", true, 1)
-    );
+    assert_eq!((host.as_str(), password.is_empty(), database), ("redis:6379", true, 1));
     let TableSettings::MySql(mysql) = settings.table else {
         panic!("not mysql")
     };
     assert_eq!((mysql.host.as_str(), mysql.port), ("mysql", 3306));
-    assert_eq!(
-        (mysql.username.as_str(), mysql.password.expose()),
-        ("root", "root")
-    );
-    assert_eq!(
-        (mysql.database.as_str(), mysql.max_connections),
-        ("bingo", 100)
-    );
+    assert_eq!((mysql.username.as_str(), mysql.password.expose()), ("root", "root"));
+    assert_eq!((mysql.database.as_str(), mysql.max_connections), ("bingo", 100));
     assert_eq!(mysql.max_lifetime, Some(Duration::from_secs(10)));
     assert!(settings.queue_dash && settings.log.console);
     let file = settings.log.file.unwrap();
@@ -61,12 +52,7 @@ fn the_file_of_the_go_service_loads_unchanged() {
     assert_eq!((file.max_bytes, file.compress), (100 * 1024 * 1024, true));
     assert_eq!(file.keep, Duration::from_secs(7 * 24 * 3600));
     let codes: Vec<_> = settings.warnings.iter().map(|w| w.code).collect();
-    assert_eq!(
-        codes,
-        ["CFG_LEGACY", "CFG_LEGACY"],
-        "{:?}",
-        settings.warnings
-    );
+    assert_eq!(codes, ["CFG_LEGACY", "CFG_LEGACY"], "{:?}", settings.warnings);
 }
 
 #[test]
@@ -93,12 +79,8 @@ fn without_a_file_everything_has_a_safe_default() {
     let settings = parse("");
     assert_eq!(settings.addr.to_string(), "127.0.0.1:8080");
     assert!(settings.is_loopback());
-    assert!(
-        matches!(&settings.broker, BrokerSettings::Embedded { path } if path == Path::new("data/runner.db"))
-    );
-    assert!(
-        matches!(&settings.table, TableSettings::Embedded { path } if path == Path::new("data/runner.db"))
-    );
+    assert!(matches!(&settings.broker, BrokerSettings::Embedded { path } if path == Path::new("data/runner.db")));
+    assert!(matches!(&settings.table, TableSettings::Embedded { path } if path == Path::new("data/runner.db")));
     assert_eq!(settings.manifests.unwrap().dir, Path::new("manifests"));
     assert!(settings.worker.concurrency >= 10);
     assert_eq!(settings.worker.queues.get("default"), Some(&1));
@@ -144,8 +126,7 @@ fn variables_that_nearly_name_a_setting_are_pointed_out_and_strangers_are_not() 
 #[test]
 fn secrets_come_from_references_and_are_never_printed() {
     let environment = Environment::of(&[("PW", "hunter2")]);
-    let text =
-        "redis: {host: r, password: \"${env:PW}\"}\ndatabase:\n  url: postgres://a:hunter2@h/d\n";
+    let text = "redis: {host: r, password: \"${env:PW}\"}\ndatabase:\n  url: postgres://a:hunter2@h/d\n";
     let settings = Settings::parse("c", text, &environment).unwrap();
     assert!(!format!("{settings:?}").contains("hunter2"));
     let BrokerSettings::Redis { password, .. } = settings.broker else {
@@ -169,12 +150,7 @@ const BAD: &[(&str, &str, &str, &str)] = &[
         "2:3",
         "did you mean \"timezone\"?",
     ),
-    (
-        "sever: {}",
-        "CFG_UNKNOWN",
-        "1:1",
-        "did you mean \"server\"?",
-    ),
+    ("sever: {}", "CFG_UNKNOWN", "1:1", "did you mean \"server\"?"),
     (
         "worker: {shutdownTimeout: 1s}",
         "CFG_UNKNOWN",
@@ -187,37 +163,17 @@ const BAD: &[(&str, &str, &str, &str)] = &[
         "1:16",
         "not a number from 0 to 65535",
     ),
-    (
-        "server: {addr: localhost}",
-        "CFG_ADDR",
-        "1:16",
-        "port is missing",
-    ),
+    ("server: {addr: localhost}", "CFG_ADDR", "1:16", "port is missing"),
     ("server: {addr: \"[::1\"}", "CFG_ADDR", "1:16", "brackets"),
-    (
-        "server: {mode: prod}",
-        "CFG_VALUE",
-        "1:16",
-        "release, debug, test",
-    ),
-    (
-        "server: [1]",
-        "CFG_TYPE",
-        "1:9",
-        "must be a mapping, not a list",
-    ),
+    ("server: {mode: prod}", "CFG_VALUE", "1:16", "release, debug, test"),
+    ("server: [1]", "CFG_TYPE", "1:9", "must be a mapping, not a list"),
     (
         "redis: {host: \"redis://u:x\"}",
         "CFG_REDIS",
         "1:15",
         "without a scheme",
     ),
-    (
-        "redis: {host: r, database: -1}",
-        "CFG_RANGE",
-        "1:28",
-        "from 0 to 65535",
-    ),
+    ("redis: {host: r, database: -1}", "CFG_RANGE", "1:28", "from 0 to 65535"),
     ("redis:", "CFG_REDIS", "1:", "redis.host is missing"),
     ("mysql: {host: \"h:x\"}", "CFG_DATABASE", "1:15", "port"),
     (
@@ -227,30 +183,10 @@ const BAD: &[(&str, &str, &str, &str)] = &[
         "keep one",
     ),
     ("database: {driver: oracle}", "CFG_VALUE", "1:20", "mysql"),
-    (
-        "database: {host: h}",
-        "CFG_DATABASE",
-        "1:11",
-        "driver is missing",
-    ),
-    (
-        "worker: {concurrency: 0}",
-        "CFG_RANGE",
-        "1:23",
-        "from 1 to 10000",
-    ),
-    (
-        "worker: {concurrency: -1}",
-        "CFG_RANGE",
-        "1:23",
-        "from 1 to 10000",
-    ),
-    (
-        "worker: {concurrency: 1000000}",
-        "CFG_RANGE",
-        "1:23",
-        "from 1 to 10000",
-    ),
+    ("database: {host: h}", "CFG_DATABASE", "1:11", "driver is missing"),
+    ("worker: {concurrency: 0}", "CFG_RANGE", "1:23", "from 1 to 10000"),
+    ("worker: {concurrency: -1}", "CFG_RANGE", "1:23", "from 1 to 10000"),
+    ("worker: {concurrency: 1000000}", "CFG_RANGE", "1:23", "from 1 to 10000"),
     ("worker: {queues: {}}", "CFG_VALUE", "1:10", "take nothing"),
     ("worker: {queues: {a: 0}}", "CFG_RANGE", "1:19", "weight"),
     (
@@ -259,12 +195,7 @@ const BAD: &[(&str, &str, &str, &str)] = &[
         "1:28",
         "not a duration",
     ),
-    (
-        "worker: {strict_priority: yes}",
-        "CFG_VALUE",
-        "1:27",
-        "true, false",
-    ),
+    ("worker: {strict_priority: yes}", "CFG_VALUE", "1:27", "true, false"),
     (
         "roles: [worker, wizard]",
         "CFG_VALUE",
@@ -275,18 +206,8 @@ const BAD: &[(&str, &str, &str, &str)] = &[
     ("log: {level: loud}", "CFG_VALUE", "1:14", "debug"),
     ("log: {maxSize: 0}", "CFG_RANGE", "1:16", "from 1"),
     ("manifests: {dir: /}", "CFG_DIR", "1:18", "root"),
-    (
-        "manifests: {dir: /dev/null}",
-        "CFG_DIR",
-        "1:18",
-        "not a directory",
-    ),
-    (
-        "app: {name: a}\nserver: {name: b}",
-        "CFG_TWICE",
-        "1:7",
-        "same setting",
-    ),
+    ("manifests: {dir: /dev/null}", "CFG_DIR", "1:18", "not a directory"),
+    ("app: {name: a}\nserver: {name: b}", "CFG_TWICE", "1:7", "same setting"),
     ("auth: {users: [{name: a}]}", "CFG_AUTH", "1:16", "password"),
     (
         "auth: {users: [{name: a, password_hash: x}]}",

@@ -44,9 +44,7 @@ impl DatabaseUrl {
                 Ok(Self::Sqlite(PathBuf::from(decode(path)?)))
             };
         }
-        let rest = rest
-            .strip_prefix("//")
-            .ok_or("\"//\" is missing after the scheme")?;
+        let rest = rest.strip_prefix("//").ok_or("\"//\" is missing after the scheme")?;
         match scheme {
             "mysql" | "mariadb" => Parts::parse(rest, 3306).map(Self::MySql),
             "postgres" | "postgresql" => Parts::parse(rest, 5432).map(Self::Postgres),
@@ -127,10 +125,7 @@ mod tests {
         };
         assert_eq!((parts.host.as_str(), parts.port), ("db", 6000));
         assert_eq!(parts.password.expose(), "p@ss");
-        assert_eq!(
-            (parts.username.as_str(), parts.database.as_str()),
-            ("ann", "app")
-        );
+        assert_eq!((parts.username.as_str(), parts.database.as_str()), ("ann", "app"));
         assert!(matches!(
             DatabaseUrl::parse("sqlite:data/x.db").unwrap(),
             DatabaseUrl::Sqlite(p) if p == PathBuf::from("data/x.db")

@@ -14,9 +14,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
 /// Bucket bounds in seconds for lateness of fires and waits: 1 ms to 5 min.
-const LATENESS_BUCKETS: [f64; 12] = [
-    0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 60.0, 300.0,
-];
+const LATENESS_BUCKETS: [f64; 12] = [0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 60.0, 300.0];
 
 /// Bucket bounds in seconds for run times: 5 ms to 1 h.
 const DURATION_BUCKETS: [f64; 10] = [0.005, 0.025, 0.1, 0.5, 1.0, 5.0, 30.0, 120.0, 600.0, 3600.0];
@@ -92,11 +90,7 @@ impl Default for Metrics {
             "Calls to the broker that failed, by code",
             all.broker_errors.clone(),
         );
-        registry.register(
-            "worker_active",
-            "Tasks in work in this process",
-            all.active.clone(),
-        );
+        registry.register("worker_active", "Tasks in work in this process", all.active.clone());
         registry.register(
             "scheduler_leader",
             "1 while this process leads the schedulers",
@@ -124,9 +118,7 @@ impl Metrics {
 
     /// An occurrence (or `count` of them) was decided.
     pub fn decided(&self, decision: &'static str, count: u64) {
-        self.fires
-            .get_or_create(&DecisionLabel { decision })
-            .inc_by(count);
+        self.fires.get_or_create(&DecisionLabel { decision }).inc_by(count);
     }
 
     /// A fire was committed this long after its instant.
@@ -175,13 +167,7 @@ mod tests {
             text.contains(r#"runner_tasks_processed_total{queue="default",outcome="success"} 1"#),
             "{text}"
         );
-        assert!(
-            text.contains(r#"runner_fires_total{decision="fired"} 2"#),
-            "{text}"
-        );
-        assert!(
-            text.contains("runner_schedule_lateness_seconds_count 1"),
-            "{text}"
-        );
+        assert!(text.contains(r#"runner_fires_total{decision="fired"} 2"#), "{text}");
+        assert!(text.contains("runner_schedule_lateness_seconds_count 1"), "{text}");
     }
 }

@@ -167,8 +167,7 @@ impl Agenda {
             return;
         };
         item.next_fire = None;
-        let (true, false, Some(cursor)) = (item.definition.enabled, item.paused, item.cursor)
-        else {
+        let (true, false, Some(cursor)) = (item.definition.enabled, item.paused, item.cursor) else {
             return;
         };
         let Some(nominal) = item.definition.timing.next(cursor) else {
@@ -182,11 +181,7 @@ impl Agenda {
     }
 
     fn drop_due(&mut self, id: &ScheduleId) {
-        if let Some(at) = self
-            .items
-            .get_mut(id)
-            .and_then(|item| item.next_fire.take())
-        {
+        if let Some(at) = self.items.get_mut(id).and_then(|item| item.next_fire.take()) {
             self.due.remove(&(at, id.clone()));
         }
     }

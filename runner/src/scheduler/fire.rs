@@ -59,8 +59,7 @@ impl Scheduler {
             return LONGEST_SLEEP;
         };
         // One millisecond more than the distance: timers may be early by their granularity.
-        Duration::try_from(next.duration_since(horizon)).unwrap_or(Duration::ZERO)
-            + Duration::from_millis(1)
+        Duration::try_from(next.duration_since(horizon)).unwrap_or(Duration::ZERO) + Duration::from_millis(1)
     }
 
     /// Takes note of one answer; how long to wait if it was too early.
@@ -92,9 +91,7 @@ impl Scheduler {
         let late = fire.map(|f| decision.decided_at.duration_since(f.fire_at));
         match decision.kind {
             DecisionKind::Fired => {
-                let late = late
-                    .and_then(|l| Duration::try_from(l).ok())
-                    .unwrap_or(Duration::ZERO);
+                let late = late.and_then(|l| Duration::try_from(l).ok()).unwrap_or(Duration::ZERO);
                 if fire.is_some_and(|f| !f.catch_up) {
                     self.metrics.lateness(late);
                 }

@@ -169,10 +169,7 @@ impl Role for Scheduler {
         match self.look().await {
             Ok(sleep) => {
                 if self.failures > 0 {
-                    tracing::info!(
-                        attempts = self.failures,
-                        "the scheduler reaches the broker again"
-                    );
+                    tracing::info!(attempts = self.failures, "the scheduler reaches the broker again");
                     self.failures = 0;
                 }
                 Some(sleep.min(LONGEST_SLEEP))
@@ -185,11 +182,7 @@ impl Role for Scheduler {
                 }
                 self.failures = self.failures.saturating_add(1);
                 self.renew_at = None;
-                Some(
-                    BACKOFF
-                        .saturating_mul(1 << self.failures.min(6))
-                        .min(LONGEST_BACKOFF),
-                )
+                Some(BACKOFF.saturating_mul(1 << self.failures.min(6)).min(LONGEST_BACKOFF))
             }
         }
     }

@@ -98,14 +98,7 @@ pub(super) async fn run(shop: &Shop, claim: &Claim) -> Option<Settlement> {
 }
 
 /// Waits for the handler, tells it to stop when its time is up, drops it when it does not listen.
-async fn supervise(
-    shop: &Shop,
-    claim: &Claim,
-    found: Found,
-    ctx: Ctx,
-    stop: &Stop,
-    limit: Duration,
-) -> End {
+async fn supervise(shop: &Shop, claim: &Claim, found: Found, ctx: Ctx, stop: &Stop, limit: Duration) -> End {
     let work = AssertUnwindSafe(found.call(ctx));
     let mut running = tokio::spawn(async move { work.0.await });
     shop.board.set_abort(claim, running.abort_handle());
@@ -115,7 +108,7 @@ async fn supervise(
             stop.stop(StopReason::Deadline);
             None
         }
-        () = stop.stopped() => None,
+        _ = stop.stopped() => None,
     };
     let ended = match in_time {
         Some(ended) => ended,
@@ -161,18 +154,14 @@ fn verdict_of(
                 _ => "cancelled".to_owned(),
             };
             return (
-                Verdict::Archive {
-                    error: detail.clone(),
-                },
+                Verdict::Archive { error: detail.clone() },
                 "cancelled",
                 Some(detail),
                 None,
             );
         }
         (End::Returned(outcome), Some(StopReason::Deadline)) => match outcome {
-            Outcome::Retry(e) | Outcome::Skip(e) => {
-                Outcome::Retry(format!("context deadline exceeded: {e}"))
-            }
+            Outcome::Retry(e) | Outcome::Skip(e) => Outcome::Retry(format!("context deadline exceeded: {e}")),
             _ => Outcome::Retry("context deadline exceeded".to_owned()),
         },
         (End::Dropped, _) => Outcome::Retry("context deadline exceeded".to_owned()),
@@ -191,22 +180,10 @@ fn verdict_of(
             None,
             None,
         ),
-        Outcome::Skip(error) => (
-            Verdict::Archive {
-                error: error.clone(),
-            },
-            "archived",
-            Some(error),
-            None,
-        ),
-        Outcome::Retry(error) | Outcome::RetryAfter { error, .. } if !task.retries_left() => (
-            Verdict::Archive {
-                error: error.clone(),
-            },
-            "archived",
-            Some(error),
-            None,
-        ),
+        Outcome::Skip(error) => (Verdict::Archive { error: error.clone() }, "archived", Some(error), None),
+        Outcome::Retry(error) | Outcome::RetryAfter { error, .. } if !task.retries_left() => {
+            (Verdict::Archive { error: error.clone() }, "archived", Some(error), None)
+        }
         Outcome::Retry(error) => {
             let random = stable_hash(&[
                 task.id.as_str(),
@@ -244,8 +221,7 @@ fn without_handler(shop: &Shop, claim: &Claim) -> Settlement {
         task_id = %task.id, task_type = %task.kind, queue = %task.queue,
         "no handler here for this task type; the task waits for a worker that has one"
     );
-    shop.metrics
-        .attempt(task.queue.as_str(), "no_handler", Duration::ZERO);
+    shop.metrics.attempt(task.queue.as_str(), "no_handler", Duration::ZERO);
     let waiting_for = Some(format!("a handler for {}", task.kind));
     let verdict = Verdict::Snooze {
         delay: NO_HANDLER_DELAY,

@@ -146,11 +146,7 @@ impl Worker {
         });
         let (intake, upkeep) = (CancellationToken::new(), CancellationToken::new());
         let settler = settler::Settler::start(shop.clone());
-        let processor = tokio::spawn(processor::run(
-            shop.clone(),
-            settler.sender(),
-            intake.clone(),
-        ));
+        let processor = tokio::spawn(processor::run(shop.clone(), settler.sender(), intake.clone()));
         let roles = TaskTracker::new();
         let keep = |role: Box<dyn role::Role>| {
             let (shop, upkeep) = (shop.clone(), upkeep.clone());
@@ -162,10 +158,7 @@ impl Worker {
             let (idle, upkeep) = (idle.clone(), upkeep.clone());
             roles.spawn(async move { role::run(role, &idle, &upkeep).await });
         };
-        keep_unwoken(Box::new(heartbeat::Heartbeat::new(
-            shop.clone(),
-            intake.clone(),
-        )));
+        keep_unwoken(Box::new(heartbeat::Heartbeat::new(shop.clone(), intake.clone())));
         keep_unwoken(Box::new(recoverer::Recoverer(shop.clone())));
         keep_unwoken(Box::new(janitor::Janitor(shop.clone())));
         roles.spawn(canceller::run(shop.clone(), upkeep.clone()));
@@ -198,31 +191,20 @@ impl Worker {
         } else {
             LAST_WORDS
         };
-        if tokio::time::timeout(patience, self.shop.board.emptied())
-            .await
-            .is_err()
-        {
+        if tokio::time::timeout(patience, self.shop.board.emptied()).await.is_err() {
             self.shop.board.abandon_all();
         }
-        if tokio::time::timeout(LAST_WORDS, self.processor)
-            .await
-            .is_err()
-        {
+        if tokio::time::timeout(LAST_WORDS, self.processor).await.is_err() {
             tracing::error!("some handlers did not stop in time");
         }
         self.settler.finish(LAST_WORDS).await;
         self.upkeep.cancel();
         self.roles.close();
-        if tokio::time::timeout(LAST_WORDS, self.roles.wait())
-            .await
-            .is_err()
-        {
+        if tokio::time::timeout(LAST_WORDS, self.roles.wait()).await.is_err() {
             tracing::warn!("background roles did not stop in time");
         }
         let info = self.shop.info(ServerStatus::Closed);
-        if let Ok(Err(error)) =
-            tokio::time::timeout(LAST_WORDS, self.shop.broker.leave(&info)).await
-        {
+        if let Ok(Err(error)) = tokio::time::timeout(LAST_WORDS, self.shop.broker.leave(&info)).await {
             tracing::debug!(error = %crate::log::chain(&error), "could not leave the list of servers");
         }
         tracing::info!("drained");

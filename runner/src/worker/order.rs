@@ -34,15 +34,13 @@ impl Order {
         while !left.is_empty() {
             let sum: u64 = left.iter().map(|(_, p)| u64::from(*p)).sum();
             let mut draw = xorshift(&mut self.seed) % sum.max(1);
-            let hit = left
-                .iter()
-                .position(|(_, p)| match draw.checked_sub(u64::from(*p)) {
-                    None => true,
-                    Some(rest) => {
-                        draw = rest;
-                        false
-                    }
-                });
+            let hit = left.iter().position(|(_, p)| match draw.checked_sub(u64::from(*p)) {
+                None => true,
+                Some(rest) => {
+                    draw = rest;
+                    false
+                }
+            });
             order.push(left.remove(hit.unwrap_or(0)).0.clone());
         }
         order

@@ -62,9 +62,7 @@ pub(super) async fn run(
             Err(error) => {
                 drop(permits);
                 shop.broker_failed("claim tasks", &error);
-                let pause = BACKOFF
-                    .saturating_mul(1 << failures.min(7))
-                    .min(LONGEST_BACKOFF);
+                let pause = BACKOFF.saturating_mul(1 << failures.min(7)).min(LONGEST_BACKOFF);
                 failures = failures.saturating_add(1);
                 tokio::select! {
                     () = tokio::time::sleep(pause) => (),
@@ -78,10 +76,7 @@ pub(super) async fn run(
 }
 
 /// Waits for at least one free slot and takes all that are free; `None` when stopped.
-async fn free_slots(
-    slots: &Arc<Semaphore>,
-    stop: &CancellationToken,
-) -> Option<Vec<OwnedSemaphorePermit>> {
+async fn free_slots(slots: &Arc<Semaphore>, stop: &CancellationToken) -> Option<Vec<OwnedSemaphorePermit>> {
     let first = tokio::select! {
         biased;
         () = stop.cancelled() => return None,
@@ -111,9 +106,7 @@ fn start(
             Some(settlement) => {
                 // The settler outlives every sender.
                 if settlements.send((settlement, permit)).await.is_err() {
-                    tracing::error!(
-                        "the settler is gone; the task will be recovered when its lease ends"
-                    );
+                    tracing::error!("the settler is gone; the task will be recovered when its lease ends");
                     shop.board.remove(&claim);
                 }
             }

@@ -31,12 +31,7 @@ impl Role for Recoverer {
     }
 
     async fn turn(&mut self) -> Option<Duration> {
-        match self
-            .0
-            .broker
-            .recover(&self.0.queue_names(), GRACE, BATCH)
-            .await
-        {
+        match self.0.broker.recover(&self.0.queue_names(), GRACE, BATCH).await {
             Ok(recovered) => {
                 for task in &recovered {
                     tracing::error!(

@@ -47,9 +47,7 @@ impl Settler {
     pub(super) async fn finish(self, patience: Duration) {
         drop(self.sender);
         if tokio::time::timeout(patience, self.task).await.is_err() {
-            tracing::error!(
-                "some verdicts could not be written; their tasks run again when their leases end"
-            );
+            tracing::error!("some verdicts could not be written; their tasks run again when their leases end");
         }
     }
 }
@@ -100,9 +98,7 @@ async fn settle(shop: &Shop, batch: Vec<Ended>, kept: &mut VecDeque<Ended>) -> b
                 shop.broker_failed("write verdicts", &error);
                 written = false;
                 for (settlement, permit) in settlements.into_iter().zip(permits) {
-                    if shop.clock.now() < settlement.claim.lease_until()
-                        || shop.board.holds(&settlement.claim)
-                    {
+                    if shop.clock.now() < settlement.claim.lease_until() || shop.board.holds(&settlement.claim) {
                         kept.push_back((settlement, permit));
                     } else {
                         let task = settlement.claim.task();

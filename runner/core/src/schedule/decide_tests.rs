@@ -144,10 +144,7 @@ fn the_task_of_a_fire_names_its_occurrence() {
     let task = fire_task(&schedule, &decided.fires[0]);
     assert_eq!(task.id.unwrap().as_str(), "code:a@20270115T080100Z");
     assert_eq!(task.headers["runner-scheduled-at"], "2027-01-15T08:01:00Z");
-    assert_eq!(
-        task.headers["runner-interval-start"],
-        "2027-01-15T08:00:00Z"
-    );
+    assert_eq!(task.headers["runner-interval-start"], "2027-01-15T08:00:00Z");
 }
 
 proptest! {
