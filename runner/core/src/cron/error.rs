@@ -1,0 +1,100 @@
+//! What is wrong with a cron text: a stable code, the place, the reason, and a way out.
+//!
+//! Messages speak of the field alone; whoever knows the file or the row puts that in front.
+
+use std::fmt::Write as _;
+use std::ops::Range;
+
+use super::Expression;
+
+/// Longest piece of foreign text repeated in a message, in characters; enough to recognise it.
+const EXCERPT: usize = 40;
+
+/// A cron text that cannot be used. [`Display`](std::fmt::Display) gives the reason alone, such as
+/// `hour 25 is not in 0-23`.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct CronError {
+    code: &'static str,
+    span: Range<usize>,
+    message: String,
+    hint: Option<String>,
+}
+
+impl CronError {
+    /// A field, descriptor or prefix that is not understood.
+    pub(super) const BAD_FIELD: &'static str = "E203";
+    /// An expression that is well formed but has no occurrence.
+    pub(super) const NEVER: &'static str = "E204";
+    /// The wrong number of fields.
+    pub(super) const FIELD_COUNT: &'static str = "E205";
+    /// A zone that the database does not have.
+    pub(super) const UNKNOWN_ZONE: &'static str = "E210";
+
+    pub(super) fn new(code: &'static str, span: Range<usize>, message: String) -> Self {
+        Self {
+            code,
+            span,
+            message,
+            hint: None,
+        }
+    }
+
+    pub(super) fn with_hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// The error for an expression whose [`Expression::never_fires`] is true. Parsing accepts such
+    /// texts, because Go schedulers do; who loads a schedule decides whether to refuse it.
+    #[must_use]
+    pub fn never(expression: &Expression) -> Self {
+        let text = expression.to_string();
+        let span = 0..text.len();
+        Self::new(Self::NEVER, span, "never matches".to_owned())
+            .with_hint("none of the months given has such a day, or a field lists nothing")
+    }
+
+    /// The stable code: `E203` bad field, `E204` never matches, `E205` number of fields, `E210`
+    /// unknown zone.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        self.code
+    }
+
+    /// The offending part, as a byte range in the text that was parsed.
+    #[must_use]
+    pub fn span(&self) -> Range<usize> {
+        self.span.clone()
+    }
+
+    /// What to write instead, if that can be said.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        self.hint.clone()
+    }
+}
+
+/// Where `part` lies in `whole`, in bytes. `part` must be a slice of `whole`.
+pub(super) fn span_of(whole: &str, part: &str) -> Range<usize> {
+    let start = (part.as_ptr() as usize).saturating_sub(whole.as_ptr() as usize);
+    start..start.saturating_add(part.len()).min(whole.len())
+}
+
+/// Foreign text made fit for a message: short, one line, control characters visible.
+pub(super) fn excerpt(text: &str) -> String {
+    let mut out = String::new();
+    for (count, c) in text.chars().enumerate() {
+        if count == EXCERPT {
+            out.push('…');
+            break;
+        }
+        if c.is_control() {
+            // Writing to a String cannot fail.
+            write!(out, "{}", c.escape_default()).ok();
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}

@@ -1,0 +1,48 @@
+//! Tests of the engine, by what they compare it with, and the few helpers that they share.
+//!
+//! `RUNNER_LONG=1` multiplies the cases of the generated ones.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod golden;
+mod oracle;
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+use super::{DstRule, Expression, find_zone};
+
+/// Cases of a generated test: `short`, or twenty times as many on request.
+fn cases(short: u32) -> u32 {
+    match std::env::var_os("RUNNER_LONG") {
+        Some(_) => short * 20,
+        None => short,
+    }
+}
+
+fn expression(text: &str) -> Expression {
+    Expression::parse(text).unwrap_or_else(|error| panic!("{text:?}: {error}"))
+}
+
+fn zone(name: &str) -> TimeZone {
+    find_zone(name).unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn instant(text: &str) -> Timestamp {
+    text.parse()
+        .unwrap_or_else(|error| panic!("{text}: {error}"))
+}
+
+/// The first `count` occurrences after `from`.
+fn fires(
+    expression: &Expression,
+    from: Timestamp,
+    zone: &TimeZone,
+    dst: DstRule,
+    count: usize,
+) -> Vec<Timestamp> {
+    std::iter::successors(expression.next(from, zone, dst), |last| {
+        expression.next(*last, zone, dst)
+    })
+    .take(count)
+    .collect()
+}
