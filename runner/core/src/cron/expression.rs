@@ -95,7 +95,9 @@ impl Expression {
     pub fn prev(&self, before: Timestamp, zone: &TimeZone, dst: DstRule) -> Option<Timestamp> {
         let mut ceiling = floor(before)?;
         if ceiling < before {
-            ceiling = ceiling.checked_add(SignedDuration::from_secs(1)).ok()?;
+            // The last second of the calendar has none above it.
+            let above = ceiling.checked_add(SignedDuration::from_secs(1));
+            ceiling = above.unwrap_or(ceiling);
         }
         match &self.parsed.plan {
             Plan::Every(distance) => {

@@ -167,7 +167,7 @@ impl<'a> Item<'a> {
     fn not_a_value(&self, text: &'a str) -> CronError {
         let unit = self.unit;
         if text.is_empty() {
-            let message = format!("{} lacks a number for the {}", self.shown(), unit.name);
+            let message = format!("{} lacks a number", self.shown());
             return self.error(self.item, message);
         }
         let (name, what) = (unit.name, quoted(text));

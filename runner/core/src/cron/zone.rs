@@ -163,7 +163,9 @@ fn suggest(name: &str) -> Option<String> {
             continue;
         }
         let better = match &best {
-            Some((least, name)) => (distance, known) < (*least, name.as_str()),
+            Some((least, name)) => {
+                (distance, known.len(), known) < (*least, name.len(), name.as_str())
+            }
             None => true,
         };
         if better {

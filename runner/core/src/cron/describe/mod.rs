@@ -1,5 +1,15 @@
-//! Expressions in words. Placeholder until the phrases are in place.
-use super::parse::Parsed;
+//! Expressions in words: first a phrase without language, then the words of one.
+//!
+//! The common shapes read as a person would say them; all others are spelt out field by field,
+//! which is longer and still right.
+
+mod chinese;
+mod english;
+mod phrase;
+
+use super::parse::{Parsed, Plan};
+use phrase::Phrase;
+
 /// The language of a description.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Language {
@@ -9,6 +19,37 @@ pub enum Language {
     /// Simplified Chinese.
     Chinese,
 }
-pub(super) fn describe(_: &Parsed, _: Language) -> String {
-    String::new()
+
+pub(super) fn describe(parsed: &Parsed, language: Language) -> String {
+    let words = match &parsed.plan {
+        Plan::Every(distance) => match language {
+            Language::English => english::every(distance.as_secs()),
+            Language::Chinese => chinese::every(distance.as_secs()),
+        },
+        Plan::Calendar { calendar, .. } => {
+            let phrase = Phrase::of(calendar);
+            match language {
+                Language::English => english::say(&phrase),
+                Language::Chinese => chinese::say(&phrase),
+            }
+        }
+    };
+    match (&parsed.zone, &parsed.plan) {
+        (Some(prefix), Plan::Calendar { .. }) => match language {
+            Language::English => format!("{words} ({})", prefix.name),
+            Language::Chinese => format!("{words}（{}）", prefix.name),
+        },
+        _ => words,
+    }
+}
+
+/// A count of seconds as days, hours, minutes and seconds, without the parts that are zero.
+fn parts(seconds: u64) -> impl Iterator<Item = (u64, usize)> {
+    let parts = [
+        seconds / 86_400,
+        seconds / 3_600 % 24,
+        seconds / 60 % 60,
+        seconds % 60,
+    ];
+    parts.into_iter().zip(0..).filter(|(count, _)| *count > 0)
 }

@@ -3,8 +3,15 @@
 //! `RUNNER_LONG=1` multiplies the cases of the generated ones.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod describe;
+mod differential;
+mod durations;
 mod golden;
+mod grammar;
+mod hostile;
 mod oracle;
+mod properties;
+mod zones;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
