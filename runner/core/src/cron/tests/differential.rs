@@ -76,16 +76,13 @@ proptest! {
         at in start(),
     ) {
         let (minute, hour, day, month, weekday) = fields;
-        // A stepped star beside the other day field is the one point of grammar at issue.
-        prop_assume!(!(day.starts_with("*/") || weekday.starts_with("*/")));
         let text = format!("{minute} {hour} {day} {month} {weekday}");
         let (parsed, zone) = (expression(&text), zone(name));
         prop_assume!(!parsed.never_fires());
         let next = parsed.next(at, &zone, DstRule::Vixie).unwrap();
-        prop_assume!(!near_change(at, &zone) && !near_change(next, &zone));
         let theirs = croner_next(&text, at, &zone);
-        prop_assume!(!near_change(theirs, &zone));
-        prop_assert_eq!(next, theirs, "{} in {} from {}", text, name, at);
+        let close = [at, next, theirs].into_iter().any(|at| near_change(at, &zone));
+        prop_assert!(close || next == theirs, "{text} in {name} from {at}: {next}, {theirs}");
     }
 
     #[test]
