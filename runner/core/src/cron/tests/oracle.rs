@@ -192,3 +192,94 @@ proptest! {
         prop_assert_eq!(prev, walk(-minute), "prev of {} in {} from {}", parsed, name, start);
     }
 }
+
+/// A change of clock and the hours around it: zone and a moment some time before.
+const CHANGES: [(&str, &str); 8] = [
+    ("America/New_York", "2026-03-01T00:00:00Z"),
+    ("America/New_York", "2026-10-01T00:00:00Z"),
+    ("Australia/Lord_Howe", "2026-04-01T00:00:00Z"),
+    ("Australia/Lord_Howe", "2026-10-01T00:00:00Z"),
+    ("America/Santiago", "2026-04-01T00:00:00Z"),
+    ("America/Santiago", "2026-09-01T00:00:00Z"),
+    ("Pacific/Apia", "2011-12-01T00:00:00Z"),
+    ("UTC", "2026-01-01T00:00:00Z"),
+];
+
+fn written(text: &str, values: impl IntoIterator<Item = i8>) -> Written {
+    Written {
+        text: text.to_owned(),
+        values: values.into_iter().collect(),
+        star: text == "*",
+    }
+}
+
+/// Every mixture of a few minutes and hours that a change at night can touch.
+fn night_specs() -> Vec<Spec> {
+    let minutes = [
+        written("0", [0]),
+        written("15", [15]),
+        written("*/20", [0, 20, 40]),
+        written("*", 0..60),
+    ];
+    let hours = [
+        written("*", 0..24),
+        written("0", [0]),
+        written("1", [1]),
+        written("2", [2]),
+        written("1-2", [1, 2]),
+        written("23,0-3", [0, 1, 2, 3, 23]),
+        written("*/2", (0..24).step_by(2)),
+    ];
+    let mut specs = Vec::new();
+    for minute in &minutes {
+        for hour in &hours {
+            let free = [
+                written("*", 1..=31),
+                written("*", 1..=12),
+                written("*", 0..=6),
+            ];
+            let [day, month, weekday] = free;
+            let fields = [minute.clone(), hour.clone(), day, month, weekday];
+            specs.push(Spec { fields });
+        }
+    }
+    specs
+}
+
+/// Starts everywhere around a change, a second and a nanosecond on either side of each included.
+#[test]
+fn around_a_change_every_start_finds_its_neighbours() {
+    let minute = SignedDuration::from_mins(1);
+    let aside = [-1_000_000_000, -1, 0, 1, 1_000_000_000].map(SignedDuration::from_nanos);
+    for (name, before) in CHANGES {
+        let (zone, before) = (zone(name), super::instant(before));
+        let change = zone
+            .following(before)
+            .next()
+            .map(|change| change.timestamp());
+        let change = change.unwrap_or(before);
+        for (spec, dst) in night_specs()
+            .into_iter()
+            .flat_map(|spec| [(spec.clone(), DstRule::Vixie), (spec, DstRule::Go)])
+        {
+            let parsed = expression(&spec.text());
+            let window = (-30 * 60..30 * 60).map(|m| change + minute * m);
+            let all: Vec<_> = window.filter(|at| spec.fires_at(*at, &zone, dst)).collect();
+            let starts = (-10..=10).map(|n| change + minute * 15 * n);
+            for start in starts.flat_map(|start| aside.map(|aside| start + aside)) {
+                let next = parsed.next(start, &zone, dst);
+                let expected = all.iter().find(|at| **at > start).copied();
+                assert_eq!(
+                    next, expected,
+                    "next of {parsed} in {name} from {start}, {dst:?}"
+                );
+                let prev = parsed.prev(start, &zone, dst);
+                let expected = all.iter().rfind(|at| **at < start).copied();
+                assert_eq!(
+                    prev, expected,
+                    "prev of {parsed} in {name} from {start}, {dst:?}"
+                );
+            }
+        }
+    }
+}

@@ -130,6 +130,20 @@ fn rare_occurrences_are_found_across_centuries() {
 }
 
 #[test]
+fn a_far_occurrence_in_a_repeated_hour_is_found_from_both_sides() {
+    let (yearly, new_york) = (expression("30 1 1 11 *"), zone("America/New_York"));
+    let (first, second) = (
+        instant("2026-11-01T01:30-04"),
+        instant("2026-11-01T01:30-05"),
+    );
+    let (early, late) = (instant("2025-12-01T00:00Z"), instant("2027-10-01T00:00Z"));
+    assert_eq!(yearly.next(early, &new_york, DstRule::Go), Some(first));
+    assert_eq!(yearly.next(first, &new_york, DstRule::Go), Some(second));
+    assert_eq!(yearly.prev(late, &new_york, DstRule::Go), Some(second));
+    assert_eq!(yearly.prev(late, &new_york, DstRule::Vixie), Some(first));
+}
+
+#[test]
 fn a_day_that_a_zone_left_out_is_made_up_for_or_skipped_by_rule() {
     // Samoa had no 30 December 2011.
     let noon = expression("0 12 30 12 *");
