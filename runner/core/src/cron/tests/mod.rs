@@ -11,6 +11,7 @@ mod grammar;
 mod hostile;
 mod oracle;
 mod properties;
+mod refusals;
 mod zones;
 
 use jiff::Timestamp;
