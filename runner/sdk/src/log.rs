@@ -52,7 +52,8 @@ impl RunLog {
     /// (`out`, `err`, `log`).
     pub fn push(&self, stream: &str, text: &str) {
         let seconds = self.start.elapsed().as_secs_f64();
-        for line in text.lines() {
+        for line in text.strip_suffix('\n').unwrap_or(text).split('\n') {
+            let line = line.strip_suffix('\r').unwrap_or(line);
             let (line, cut) = cut(line);
             let entry = if cut == 0 {
                 format!("+{seconds:.3}s {stream}: {line}\n")
@@ -128,6 +129,15 @@ mod tests {
         assert!(text.lines().last().unwrap().ends_with("out: line 99999"));
         assert!(text.contains("bytes left out]"));
         assert_eq!(log.take(), None);
+    }
+
+    #[test]
+    fn lines_are_kept_as_they_are_even_empty_ones() {
+        let log = RunLog::default();
+        log.push("out", "a\r\n\nb\n");
+        let text = log.take().unwrap();
+        let lines: Vec<_> = text.lines().map(|l| l.split_once(' ').unwrap().1).collect();
+        assert_eq!(lines, ["out: a", "out: ", "out: b"]);
     }
 
     #[test]
