@@ -1,7 +1,11 @@
 //! Where log lines go: form, outputs, rotation. Decides nothing about what is logged.
 
 mod chain;
+mod init;
+mod line;
+mod roller;
 mod settings;
 
 pub use chain::chain;
+pub use init::{Guard, LogError, init};
 pub use settings::{FileSettings, Format, LogSettings};

@@ -1,0 +1,223 @@
+//! Puts logging in force for the process: outputs, level, and the guard that flushes them.
+
+use std::io::{self, IsTerminal};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use jiff::tz::TimeZone;
+use runner_core::clock::Clock;
+use tracing::Subscriber;
+use tracing::level_filters::LevelFilter;
+use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::{Layer, Registry, reload};
+
+use super::line::{Line, SpanFields, Time};
+use super::roller::Roller;
+use super::{Format, LogSettings};
+
+/// Lines that may wait for a slow disk or terminal; more are dropped and counted, because a full disk
+/// must not stop tasks. About 10 MB at the usual length of a line.
+const WAITING_LINES: usize = 65_536;
+
+/// Libraries that talk about every frame and handshake at debug; their detail is of no use to operators.
+const CHATTY: [&str; 6] = ["h2", "hyper", "hyper_util", "mio", "reqwest", "rustls"];
+
+/// Why logging cannot be put in force.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    /// The file cannot be written.
+    #[error("cannot write the log file {path:?}")]
+    Unusable {
+        /// The configured path.
+        path: PathBuf,
+        /// The cause.
+        #[source]
+        source: io::Error,
+    },
+    /// Logging is in force already.
+    #[error("logging is in force already")]
+    Twice(#[source] tracing::subscriber::SetGlobalDefaultError),
+}
+
+/// Keeps the outputs alive; flushes them when dropped.
+pub struct Guard {
+    _workers: Vec<WorkerGuard>,
+    counters: Vec<ErrorCounter>,
+    level: reload::Handle<Targets, Registry>,
+}
+
+impl Guard {
+    /// Lines that were dropped because an output was too slow.
+    #[must_use]
+    pub fn lost(&self) -> usize {
+        self.counters.iter().map(ErrorCounter::dropped_lines).sum()
+    }
+
+    /// Changes the level while running.
+    pub fn set_level(&self, level: LevelFilter) {
+        if let Err(error) = self.level.reload(targets(level)) {
+            tracing::warn!(%error, "the log level could not be changed");
+        }
+    }
+}
+
+/// Puts logging in force for this process; times are shown in `zone`.
+///
+/// # Errors
+///
+/// If the file cannot be written; then nothing is in force.
+pub fn init(
+    settings: &LogSettings,
+    zone: &TimeZone,
+    clock: Arc<dyn Clock>,
+) -> Result<Guard, LogError> {
+    let time = Time {
+        clock: clock.clone(),
+        zone: zone.clone(),
+    };
+    let mut layers = Vec::new();
+    let (mut workers, mut counters) = (Vec::new(), Vec::new());
+    let mut add = |writer: NonBlocking, worker, ansi| {
+        counters.push(writer.error_counter());
+        workers.push(worker);
+        layers.push(layer(settings.format, time.clone(), writer, ansi));
+    };
+    if settings.console {
+        let (writer, worker) = non_blocking(io::stdout());
+        add(writer, worker, io::stdout().is_terminal());
+    }
+    if let Some(file) = &settings.file {
+        let roller = Roller::open(file.clone(), clock).map_err(|source| LogError::Unusable {
+            path: file.path.clone(),
+            source,
+        })?;
+        let (writer, worker) = non_blocking(roller);
+        add(writer, worker, false);
+    }
+    let (filter, level) = reload::Layer::new(targets(settings.level));
+    let subscriber = Registry::default().with(layers.with_filter(filter));
+    tracing::subscriber::set_global_default(subscriber).map_err(LogError::Twice)?;
+    Ok(Guard {
+        _workers: workers,
+        counters,
+        level,
+    })
+}
+
+fn targets(level: LevelFilter) -> Targets {
+    let quiet = level.min(LevelFilter::INFO);
+    Targets::new()
+        .with_default(level)
+        .with_targets(CHATTY.map(|target| (target, quiet)))
+}
+
+fn non_blocking(writer: impl io::Write + Send + 'static) -> (NonBlocking, WorkerGuard) {
+    NonBlockingBuilder::default()
+        .lossy(true)
+        .buffered_lines_limit(WAITING_LINES)
+        .finish(writer)
+}
+
+fn layer<S>(
+    format: Format,
+    time: Time,
+    writer: NonBlocking,
+    ansi: bool,
+) -> Box<dyn Layer<S> + Send + Sync>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+{
+    let layer = tracing_subscriber::fmt::layer().with_writer(writer);
+    match format {
+        Format::Console => layer
+            .with_ansi(ansi)
+            .event_format(Line { time })
+            .fmt_fields(SpanFields)
+            .boxed(),
+        Format::Json => layer
+            .json()
+            .flatten_event(true)
+            .with_current_span(false)
+            .with_timer(time)
+            .boxed(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::log::FileSettings;
+    use runner_core::clock::ManualClock;
+    use std::time::Duration;
+
+    fn written(format: Format, emit: impl FnOnce()) -> String {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x.log");
+        let clock = Arc::new(ManualClock::at(
+            "2026-11-22T02:00:00.1234Z".parse().unwrap(),
+        ));
+        let file = FileSettings {
+            path: path.clone(),
+            max_bytes: 1 << 20,
+            keep: Duration::from_secs(86_400),
+            compress: false,
+        };
+        let (writer, worker) = non_blocking(Roller::open(file, clock.clone()).unwrap());
+        let zone = TimeZone::get("Asia/Shanghai").unwrap();
+        let layers = layer(format, Time { clock, zone }, writer, false);
+        let subscriber = Registry::default().with(layers.with_filter(targets(LevelFilter::DEBUG)));
+        tracing::subscriber::with_default(subscriber, emit);
+        drop(worker);
+        std::fs::read_to_string(path).unwrap()
+    }
+
+    #[test]
+    fn a_line_for_people() {
+        let text = written(Format::Console, || {
+            let span = tracing::info_span!("task", id = "a1");
+            let _entered = span.enter();
+            tracing::warn!(target: "runner", queue = "low", note = "two words", n = 3, "it\nis\x1b[31m red");
+            tracing::debug!(target: "hyper", "frame");
+        });
+        assert_eq!(
+            text,
+            "2026-11-22T10:00:00.123+08:00 WARN  runner it\\nis\\u{1b}[31m red \
+             queue=low note=\"two words\" n=3 id=a1\n"
+        );
+    }
+
+    #[test]
+    fn a_line_for_machines() {
+        let text = written(Format::Json, || {
+            tracing::error!(target: "runner", queue = "low", "a\nb");
+        });
+        let line: serde_json::Value = serde_json::from_str(text.trim_end()).unwrap();
+        assert_eq!(text.lines().count(), 1);
+        assert_eq!(line["level"], "ERROR");
+        assert_eq!(line["message"], "a\nb");
+        assert_eq!(line["queue"], "low");
+        assert_eq!(line["timestamp"], "2026-11-22T10:00:00.123+08:00");
+    }
+
+    #[test]
+    fn an_unusable_path_is_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        let settings = LogSettings {
+            console: false,
+            file: Some(FileSettings {
+                path: dir.path().to_owned(),
+                max_bytes: 1,
+                keep: Duration::from_secs(1),
+                compress: false,
+            }),
+            ..LogSettings::default()
+        };
+        let clock = Arc::new(ManualClock::at(jiff::Timestamp::UNIX_EPOCH));
+        let error = init(&settings, &TimeZone::UTC, clock).err().unwrap();
+        assert!(super::super::chain(&error).contains("cannot write the log file"));
+    }
+}
