@@ -6,8 +6,5 @@ use std::error::Error;
 #[must_use]
 pub fn chain(error: &dyn Error) -> String {
     let causes = std::iter::successors(Some(error), |e| (*e).source());
-    causes
-        .map(ToString::to_string)
-        .collect::<Vec<_>>()
-        .join(": ")
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }

@@ -1,1 +1,19 @@
 //! Where schedules come from: the manifest directory, the table, code. I/O that yields definitions and problems.
+//!
+//! Nothing here fires anything, and nothing that is wrong in a source stops the program: what cannot be
+//! read keeps its last known version, and says so.
+
+mod catalog;
+mod directory;
+mod manifest;
+mod settings;
+mod shared;
+mod status;
+pub mod text;
+pub mod yaml;
+
+pub use catalog::{Catalog, Loaded};
+pub use directory::check_paths;
+pub use manifest::Context;
+pub use settings::{DEFAULT_RESCAN, DEFAULT_SYNC_INTERVAL, ManifestSettings, Server, Settings, TableSettings};
+pub use status::{SourceState, SourceStatus};

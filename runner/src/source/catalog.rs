@@ -1,0 +1,143 @@
+//! All sources together: started once, read ever again, merged into one plan that others watch.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use runner_core::clock::Clock;
+use runner_core::schedule::{Plan, Source};
+use runner_sdk::{Function, Functions};
+
+use super::directory::Directory;
+use super::settings::Settings;
+use super::shared::{Part, Shared, Trigger};
+use super::status::SourceStatus;
+use crate::role;
+
+/// How long a sync that somebody waits for may take; a database's timeout and a connection's.
+const SYNC_LIMIT: Duration = Duration::from_secs(12);
+
+/// Every schedule there is, kept up to date. Clones share one.
+#[derive(Clone)]
+pub struct Catalog {
+    shared: Arc<Shared>,
+    triggers: Arc<Vec<Arc<Trigger>>>,
+}
+
+/// What all sources say at one time.
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    /// The schedules and what is wrong with them.
+    pub plan: Arc<Plan>,
+    /// What the manifests define to be run.
+    pub functions: Vec<Function>,
+    /// How each source is doing.
+    pub statuses: Vec<SourceStatus>,
+}
+
+impl Catalog {
+    /// Reads every source once, then keeps reading until `stop`.
+    ///
+    /// Never fails: what cannot be read is waited for a little, then shown as unavailable and tried again.
+    /// The functions of the manifests go into `functions`.
+    pub async fn start(
+        settings: Settings,
+        functions: Functions,
+        clock: Arc<dyn Clock>,
+        stop: CancellationToken,
+    ) -> Self {
+        let shared = Arc::new(Shared::new(functions, clock));
+        let mut triggers = Vec::new();
+        publish_code(&settings, &shared);
+        if let Some(manifests) = settings.manifests.clone() {
+            let trigger = Arc::new(Trigger::default());
+            triggers.push(Arc::clone(&trigger));
+            shared.expect(Source::Manifest, manifests.dir.display().to_string());
+            let context = settings.context();
+            let mut directory = Directory::new(manifests, context, Arc::clone(&shared), Arc::clone(&trigger), true);
+            directory.listen(stop.clone());
+            // The first look is made here, so that whoever starts us sees the plan.
+            directory.look().await;
+            let stop = stop.clone();
+            tokio::spawn(async move { role::run(directory, &trigger.wake, &stop).await });
+        }
+        Self {
+            shared,
+            triggers: Arc::new(triggers),
+        }
+    }
+
+    /// Reads every source once and stops; errors count at once.
+    pub async fn load_once(settings: Settings, clock: Arc<dyn Clock>) -> Loaded {
+        let shared = Arc::new(Shared::new(Functions::default(), clock));
+        publish_code(&settings, &shared);
+        if let Some(manifests) = settings.manifests.clone() {
+            shared.expect(Source::Manifest, manifests.dir.display().to_string());
+            let (context, trigger) = (settings.context(), Arc::default());
+            Directory::new(manifests, context, Arc::clone(&shared), trigger, false)
+                .look()
+                .await;
+        }
+        let plan = Arc::clone(&shared.plan().borrow());
+        let functions = shared.functions().all().values().map(|f| (**f).clone()).collect();
+        Loaded {
+            plan,
+            functions,
+            statuses: shared.statuses(),
+        }
+    }
+
+    /// The plan as it is now.
+    #[must_use]
+    pub fn plan(&self) -> Arc<Plan> {
+        Arc::clone(&self.shared.plan().borrow())
+    }
+
+    /// The plan as it is now, and every later one.
+    #[must_use]
+    pub fn watch(&self) -> watch::Receiver<Arc<Plan>> {
+        self.shared.plan().subscribe()
+    }
+
+    /// One for each source that is read.
+    #[must_use]
+    pub fn statuses(&self) -> Vec<SourceStatus> {
+        self.shared.statuses()
+    }
+
+    /// Asks every source to be read now, without waiting for it.
+    pub fn sync_now(&self) {
+        for trigger in self.triggers.iter() {
+            trigger.ask();
+        }
+    }
+
+    /// Reads every source now; whether all were done within 12 seconds. A source that cannot be read is done too.
+    pub async fn sync(&self) -> bool {
+        let asked: Vec<u64> = self.triggers.iter().map(|t| t.ask()).collect();
+        let waits = self.triggers.iter().zip(asked).map(|(t, n)| t.wait(n, SYNC_LIMIT));
+        futures_util::future::join_all(waits).await.into_iter().all(|done| done)
+    }
+
+    /// Says which task types live workers run, exact or `prefix*`; `None` if nobody can tell.
+    ///
+    /// Schedules of other types get the warning W210.
+    pub fn set_known_types(&self, types: Option<BTreeSet<String>>) {
+        self.shared.set_known_types(types);
+    }
+}
+
+fn publish_code(settings: &Settings, shared: &Shared) {
+    if settings.code.is_empty() {
+        return;
+    }
+    shared.expect(Source::Code, "code".to_owned());
+    let part = Part {
+        definitions: settings.code.clone(),
+        problems: Vec::new(),
+    };
+    shared.publish(Source::Code, part, shared.now());
+}

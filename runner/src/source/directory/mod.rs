@@ -1,0 +1,214 @@
+//! The manifest directory: looked at when something is heard of it, and every so often anyway.
+
+mod files;
+mod scan;
+mod watch;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio_util::sync::CancellationToken;
+
+use runner_core::schedule::{Problem, Source};
+
+use super::manifest::{self, Context};
+use super::settings::ManifestSettings;
+use super::shared::{Part, Shared, Trigger};
+use super::status::SourceState;
+use crate::role::Role;
+
+use files::{Change, Files, Moment, Step};
+use watch::Watcher;
+
+/// The background work of the manifest directory.
+pub struct Directory {
+    settings: ManifestSettings,
+    files: Arc<Mutex<Files>>,
+    watcher: Watcher,
+    shared: Arc<Shared>,
+    trigger: Arc<Trigger>,
+    clashes: BTreeSet<String>,
+    patient: bool,
+}
+
+impl Directory {
+    /// Nothing is read yet.
+    pub fn new(
+        settings: ManifestSettings,
+        context: Context,
+        shared: Arc<Shared>,
+        trigger: Arc<Trigger>,
+        patient: bool,
+    ) -> Self {
+        let place = settings.dir.display().to_string();
+        let files = Files::new(place.trim_end_matches('/'), context);
+        Self {
+            files: Arc::new(Mutex::new(files)),
+            watcher: Watcher::new(&settings.dir),
+            settings,
+            shared,
+            trigger,
+            clashes: BTreeSet::new(),
+            patient,
+        }
+    }
+
+    /// Looks once; when to look again, if sooner than usual.
+    pub async fn look(&mut self) -> Option<Duration> {
+        let now = self.shared.now();
+        let shown = now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+        let (files, dir, patient) = (Arc::clone(&self.files), self.settings.dir.clone(), self.patient);
+        let looked = tokio::task::spawn_blocking(move || look(&files, &dir, &shown, patient)).await;
+        let looked = looked.unwrap_or_else(|e| Err(format!("reading the directory failed: {e}")));
+        match looked {
+            Ok((step, contents)) => {
+                log_changes(&step.changes);
+                self.log_clashes(&contents.problems);
+                self.shared.functions().replace(contents.functions);
+                let part = Part {
+                    definitions: contents.definitions,
+                    problems: contents.problems,
+                };
+                if self.shared.recovered(Source::Manifest) {
+                    tracing::info!(dir = %self.settings.dir.display(), "manifest directory can be read again");
+                }
+                self.shared.publish(Source::Manifest, part, now);
+                step.again
+            }
+            Err(reason) => {
+                self.unavailable(&reason);
+                None
+            }
+        }
+    }
+
+    fn unavailable(&self, reason: &str) {
+        if !self.shared.fail(Source::Manifest, reason) {
+            return;
+        }
+        match self.shared.state_of(Source::Manifest) {
+            Some(SourceState::Stale { .. }) => tracing::error!(
+                reason,
+                "manifest directory cannot be read; its last known schedules stay in force"
+            ),
+            _ => tracing::warn!(reason, "manifest directory cannot be read; no manifest is in force"),
+        }
+    }
+
+    /// Files that define what another one defines are no fault of one file, so they are logged here.
+    fn log_clashes(&mut self, problems: &[Problem]) {
+        let clashes = problems.iter().filter(|p| p.code == "E401");
+        let clashes: BTreeSet<String> = clashes.map(ToString::to_string).collect();
+        for problem in clashes.difference(&self.clashes) {
+            tracing::error!(%problem, "manifest rejected");
+        }
+        self.clashes = clashes;
+    }
+
+    /// Passes on what is heard of the directory until stopped.
+    pub fn listen(&mut self, stop: CancellationToken) {
+        self.watcher.listen();
+        let trigger = Arc::clone(&self.trigger);
+        let wake = move || trigger.wake.notify_one();
+        tokio::spawn(watch::debounce(self.watcher.heard(), wake, stop));
+    }
+}
+
+fn look(files: &Mutex<Files>, dir: &Path, shown: &str, patient: bool) -> Result<(Step, files::Contents), String> {
+    let snapshot = scan::scan(dir)?;
+    let mut files = files.lock().unwrap_or_else(PoisonError::into_inner);
+    let moment = Moment {
+        instant: tokio::time::Instant::now(),
+        shown,
+    };
+    let step = files.apply(snapshot, moment, patient);
+    Ok((step, files.contents()))
+}
+
+fn log_changes(changes: &[Change]) {
+    for change in changes {
+        match change {
+            Change::Applied {
+                place,
+                functions,
+                schedules,
+            } => {
+                tracing::info!(file = %place, functions = %functions.join(","), schedules, "manifest applied");
+            }
+            Change::Rejected {
+                place,
+                first,
+                errors,
+                kept,
+            } => {
+                let in_force = if *kept {
+                    "the last good version"
+                } else {
+                    "nothing of this file"
+                };
+                tracing::error!(file = %place, errors, in_force, problem = %first, "manifest rejected");
+            }
+            Change::Removed { place, functions } => {
+                tracing::info!(file = %place, functions = %functions.join(","), "manifest removed");
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl Role for Directory {
+    fn name(&self) -> &'static str {
+        "manifests"
+    }
+
+    fn every(&self) -> Duration {
+        self.settings.rescan
+    }
+
+    async fn turn(&mut self) -> Option<Duration> {
+        let asked = self.trigger.begin();
+        self.watcher.listen();
+        let again = self.look().await;
+        self.trigger.end(asked);
+        again
+    }
+}
+
+/// Every problem of these files and directories, for checking before anything runs.
+#[must_use]
+pub fn check_paths(paths: &[PathBuf], context: &Context) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    for path in paths {
+        let place = path.display().to_string();
+        if path.is_dir() {
+            let mut files = Files::new(place.trim_end_matches('/'), context.clone());
+            match scan::scan(path) {
+                Ok(snapshot) => {
+                    let moment = Moment {
+                        instant: tokio::time::Instant::now(),
+                        shown: "",
+                    };
+                    files.apply(snapshot, moment, false);
+                    problems.extend(files.contents().problems);
+                }
+                Err(reason) => {
+                    problems.extend(manifest::Reading::failed(&place, "E106", reason).problems);
+                }
+            }
+            continue;
+        }
+        let reading = match scan::read_one(path).map(|found| found.content) {
+            Some(Ok(text)) => manifest::read(&text, &place, context),
+            Some(Err((code, reason))) => manifest::Reading::failed(&place, code, reason),
+            None => manifest::Reading::failed(&place, "E106", "the file does not exist"),
+        };
+        problems.extend(reading.problems);
+    }
+    problems
+}

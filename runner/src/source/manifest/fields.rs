@@ -1,0 +1,289 @@
+//! The fields of one YAML map: each known, given once, and of the type that is asked for.
+//!
+//! Readers report and return `None`; nothing stops at the first error.
+
+use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use runner_core::cron::duration;
+
+use super::report::Report;
+use crate::source::text::{nearest, one_of, quoted};
+use crate::source::yaml::{Mark, Node, Value};
+
+/// Words that other systems use, and what to write here.
+const FOREIGN: &[(&str, &str)] = &[
+    ("args", "put the arguments into exec.command, a list"),
+    ("backoff", "write retry: a number of retries; the delay grows by itself"),
+    ("command", "write exec: {command: [program, argument]}"),
+    ("concurrencypolicy", "write schedule: {cron: …, overlap: skip}"),
+    ("cron", "write schedule: \"* * * * *\", or schedule: {cron: …}"),
+    ("every", "write schedule: {every: 10s}"),
+    ("image", "containers are not run here; start one with exec"),
+    ("jitter", "jitter belongs under schedule"),
+    ("max_retry", "write retry"),
+    ("max_retries", "write retry"),
+    ("overlap", "overlap belongs under schedule"),
+    ("catch_up", "catch_up belongs under schedule"),
+    ("spec", "write schedule; a manifest is flat"),
+    ("suspend", "write enabled: false"),
+    ("timezone", "timezone belongs under schedule: {cron: …, timezone: …}"),
+    ("type", "write handler"),
+    ("url", "write http: {url: …}"),
+];
+
+/// One field of a map.
+#[derive(Debug, Clone)]
+pub struct Field<'a> {
+    /// From the top of the document: `schedule.cron`.
+    pub path: String,
+    /// Where the key stands.
+    pub key: Mark,
+    /// Its value.
+    pub node: &'a Node,
+}
+
+/// The fields of a map.
+#[derive(Debug)]
+pub struct Fields<'a> {
+    /// Where the map begins.
+    pub mark: Mark,
+    entries: Vec<(&'a str, Field<'a>)>,
+}
+
+impl<'a> Fields<'a> {
+    /// Reads a map whose keys must be among `known`; reports every key that is not, or is there twice.
+    ///
+    /// Unknown keys are left out, so that one misspelling gives one error. `None` if it is not a map at all.
+    pub fn read(node: &'a Node, path: &str, known: &[&str], report: &mut Report<'_>) -> Option<Self> {
+        let Value::Map(map) = &node.value else {
+            let what = if path.is_empty() { "the document" } else { path };
+            let text = format!("{what} must be a map, found {}", node.value.describe());
+            report.error("E108", node.mark, text);
+            return None;
+        };
+        let mut entries: Vec<(&str, Field<'_>)> = Vec::with_capacity(map.len());
+        for (key, value) in map {
+            let Value::Text(name) = &key.value else {
+                let text = format!("a field name must be a string, found {}", key.value.describe());
+                report.error("E110", key.mark, text);
+                continue;
+            };
+            if let Some((_, first)) = entries.iter().find(|(n, _)| n == name) {
+                duplicate(name, first.key, key.mark, report);
+            } else if known.contains(&name.as_str()) {
+                let path = if path.is_empty() {
+                    name.clone()
+                } else {
+                    format!("{path}.{name}")
+                };
+                let (key, node) = (key.mark, value);
+                entries.push((name, Field { path, key, node }));
+            } else {
+                unknown(name, path, key.mark, known, report);
+            }
+        }
+        Some(Self {
+            mark: node.mark,
+            entries,
+        })
+    }
+
+    /// The field, if it is there; an empty one is reported and counts as absent.
+    pub fn get(&self, name: &str, report: &mut Report<'_>) -> Option<&Field<'a>> {
+        let field = self.peek(name)?;
+        if field.node.value == Value::Null {
+            let text = format!("{} is empty; give it a value or remove it", field.path);
+            report.error("E113", field.key, text);
+            return None;
+        }
+        Some(field)
+    }
+
+    /// The field, if it is there, empty or not.
+    #[must_use]
+    pub fn peek(&self, name: &str) -> Option<&Field<'a>> {
+        self.entries.iter().find(|(n, _)| *n == name).map(|(_, f)| f)
+    }
+}
+
+fn duplicate(name: &str, first: Mark, mark: Mark, report: &mut Report<'_>) {
+    let text = format!(
+        "duplicate key {} (first at {}:{})",
+        quoted(name),
+        first.line,
+        first.column
+    );
+    report.error("E103", mark, text);
+}
+
+fn unknown(name: &str, path: &str, mark: Mark, known: &[&str], report: &mut Report<'_>) {
+    let place = if path.is_empty() {
+        String::new()
+    } else {
+        format!(" in {path}")
+    };
+    let mut text = format!("unknown field {}{place}", quoted(name));
+    let foreign = FOREIGN
+        .iter()
+        .find(|(n, _)| path.is_empty() && *n == name.to_lowercase());
+    let likely = nearest(name, known).filter(|_| foreign.is_none());
+    if let Some(likely) = likely {
+        text += &format!("; did you mean \"{likely}\"?");
+    }
+    let hint = match (foreign, likely) {
+        (Some((_, hint)), _) => Some((*hint).to_owned()),
+        (None, None) => Some(format!("known here: {}", known.join(", "))),
+        (None, Some(_)) => None,
+    };
+    report.error("E110", mark, text).hint = hint;
+}
+
+impl<'a> Field<'a> {
+    /// Reports that the value is not what is expected; always `None`.
+    pub fn mismatch<T>(&self, code: &str, expected: &str, report: &mut Report<'_>) -> Option<T> {
+        let text = format!("{} must be {expected}, found {}", self.path, self.node.value.describe());
+        report.error(code, self.node.mark, text);
+        None
+    }
+
+    /// A string that is not blank.
+    pub fn text(&self, code: &str, report: &mut Report<'_>) -> Option<&'a str> {
+        match &self.node.value {
+            Value::Text(text) if text.trim().is_empty() => {
+                let message = format!("{} must not be empty", self.path);
+                report.error(code, self.node.mark, message);
+                None
+            }
+            Value::Text(text) => Some(text),
+            Value::Int(_) | Value::Float(_) | Value::Bool(_) => {
+                self.mismatch::<()>(code, "a string", report);
+                report.hint_last("put it in quotes");
+                None
+            }
+            _ => self.mismatch(code, "a string", report),
+        }
+    }
+
+    /// `true` or `false`.
+    pub fn flag(&self, code: &str, report: &mut Report<'_>) -> Option<bool> {
+        match self.node.value {
+            Value::Bool(flag) => Some(flag),
+            _ => self.mismatch(code, "true or false", report),
+        }
+    }
+
+    /// A whole number within bounds.
+    pub fn whole(&self, code: &str, bounds: RangeInclusive<u32>, report: &mut Report<'_>) -> Option<u32> {
+        let number = match self.node.value {
+            Value::Int(i) => u32::try_from(i).ok().filter(|n| bounds.contains(n)),
+            _ => None,
+        };
+        let expected = || format!("a whole number {}-{}", bounds.start(), bounds.end());
+        number.or_else(|| self.mismatch(code, &expected(), report))
+    }
+
+    /// A duration such as `90s`, `1h30m`, `7d`, within bounds, in whole seconds.
+    pub fn seconds(&self, code: &str, bounds: RangeInclusive<Duration>, report: &mut Report<'_>) -> Option<Duration> {
+        let text = match &self.node.value {
+            Value::Text(text) => text.trim(),
+            Value::Int(i) if *i > 0 => {
+                let text = format!("{} needs a unit, found number {i}", self.path);
+                report.error(code, self.node.mark, text).hint = Some(format!("write {i}s"));
+                return None;
+            }
+            _ => return self.mismatch(code, "a duration such as 90s, 1h30m or 7d", report),
+        };
+        let wrong = match duration::parse(text) {
+            Err(error) => format!("{}: {error}", self.path),
+            Ok(d) if d < *bounds.start() => format!(
+                "{} {} must be at least {}",
+                self.path,
+                quoted(text),
+                duration::format(*bounds.start())
+            ),
+            Ok(d) if d > *bounds.end() => format!(
+                "{} {} must be at most {}",
+                self.path,
+                quoted(text),
+                duration::format(*bounds.end())
+            ),
+            Ok(d) if d.subsec_nanos() != 0 => {
+                format!("{} {} must be whole seconds", self.path, quoted(text))
+            }
+            Ok(d) => return Some(d),
+        };
+        report.error(code, self.node.mark, wrong);
+        None
+    }
+
+    /// One of a few words.
+    pub fn word<T: Copy>(&self, code: &str, words: &[(&str, T)], report: &mut Report<'_>) -> Option<T> {
+        let names: Vec<&str> = words.iter().map(|(name, _)| *name).collect();
+        let Value::Text(text) = &self.node.value else {
+            return self.mismatch(code, &one_of(&names), report);
+        };
+        if let Some((_, value)) = words.iter().find(|(name, _)| name == text) {
+            return Some(*value);
+        }
+        let mut message = format!("unknown {} {}; expected {}", self.path, quoted(text), one_of(&names));
+        if let Some(likely) = nearest(text, &names) {
+            message += &format!("; did you mean \"{likely}\"?");
+        }
+        report.error(code, self.node.mark, message);
+        None
+    }
+
+    /// A list of strings; a number or a flag in it must be quoted.
+    pub fn texts(&self, code: &str, report: &mut Report<'_>) -> Option<Vec<String>> {
+        let Value::List(items) = &self.node.value else {
+            return self.mismatch(code, "a list of strings", report);
+        };
+        let before = report.errors();
+        let mut texts = Vec::with_capacity(items.len());
+        for (index, item) in items.iter().enumerate() {
+            if let Value::Text(text) = &item.value {
+                texts.push(text.clone());
+                continue;
+            }
+            let text = format!(
+                "{}[{index}] must be a string, found {}",
+                self.path,
+                item.value.describe()
+            );
+            report.error(code, item.mark, text).hint = Some("put it in quotes".to_owned());
+        }
+        (report.errors() == before).then_some(texts)
+    }
+
+    /// A map from strings to strings.
+    pub fn text_map(&self, code: &str, report: &mut Report<'_>) -> Option<BTreeMap<String, String>> {
+        let Value::Map(map) = &self.node.value else {
+            return self.mismatch(code, "a map of strings", report);
+        };
+        let before = report.errors();
+        let mut texts: BTreeMap<String, String> = BTreeMap::new();
+        let mut seen: Vec<(&str, Mark)> = Vec::new();
+        for (key, value) in map {
+            match (&key.value, &value.value) {
+                (Value::Text(k), Value::Text(v)) => {
+                    if let Some((_, first)) = seen.iter().find(|(name, _)| name == k) {
+                        duplicate(k, *first, key.mark, report);
+                    }
+                    seen.push((k, key.mark));
+                    texts.insert(k.clone(), v.clone());
+                }
+                (Value::Text(k), other) => {
+                    let text = format!("{}.{k} must be a string, found {}", self.path, other.describe());
+                    report.error(code, value.mark, text).hint = Some("put it in quotes".to_owned());
+                }
+                (other, _) => {
+                    let text = format!("a key of {} must be a string, found {}", self.path, other.describe());
+                    report.error(code, key.mark, text).hint = Some("put it in quotes".to_owned());
+                }
+            }
+        }
+        (report.errors() == before).then_some(texts)
+    }
+}

@@ -1,0 +1,187 @@
+//! One document of a manifest: a function with its schedules.
+
+use runner_core::schedule::{Definition, Origin, stable_hash};
+use runner_core::task::Task;
+use runner_sdk::Function;
+
+use super::action::read_action;
+use super::fields::{Field, Fields};
+use super::options::read_task_options;
+use super::payload::Payload;
+use super::report::Report;
+use super::schedule::{Context, Scheduled, read_schedules};
+use crate::source::text::quoted;
+use crate::source::yaml::{Mark, Node, Value};
+
+/// The longest name of a function.
+const MAX_NAME: usize = 100;
+
+const KNOWN: [&str; 14] = [
+    "apiVersion",
+    "kind",
+    "name",
+    "description",
+    "enabled",
+    "schedule",
+    "handler",
+    "exec",
+    "http",
+    "payload",
+    "queue",
+    "retry",
+    "timeout",
+    "retention",
+];
+
+/// A function and what triggers it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Entry {
+    /// What can be run.
+    pub function: Function,
+    /// Where its document begins.
+    pub origin: Origin,
+    /// When it is run; may be empty.
+    pub schedules: Vec<Definition>,
+}
+
+/// Reads one document. What it returns is in force only if nothing was reported as an error.
+pub fn read_function(node: &Node, context: &Context, report: &mut Report<'_>) -> Option<Entry> {
+    let before = report.errors();
+    let fields = Fields::read(node, "", &KNOWN, report)?;
+    read_version(&fields, report);
+    let name = read_name(&fields, report);
+    let description = fields
+        .get("description", report)
+        .and_then(|f| f.text("E114", report))
+        .unwrap_or_default()
+        .trim()
+        .to_owned();
+    let enabled = fields.get("enabled", report).and_then(|f| f.flag("E120", report));
+    let kind = read_action(&fields, report);
+    let mut template = Task::new("");
+    read_task_options(&fields, &mut template, report);
+    let payload = fields
+        .peek("payload")
+        .filter(|f| f.node.value != Value::Null)
+        .and_then(|f| Payload::read(f.node, "payload", report));
+    // Schedules are read under any name, so that all errors show at once.
+    let scheduled = match fields.get("schedule", report) {
+        Some(f) => read_schedules(f, name.unwrap_or("unnamed"), context, report),
+        None => Vec::new(),
+    };
+    // A misspelt "schedule" is told once, as what it is.
+    if fields.peek("schedule").is_none() && report.errors() == before {
+        let text = "nothing triggers this function; it can only be run by hand";
+        report.warning("W201", node.mark, text);
+    }
+    let kind = kind?;
+    let revision = format!("{:016x}", stable_hash(&[&format!("{kind:?}"), &description]));
+    let function = Function {
+        name: name?.to_owned(),
+        description,
+        kind,
+        revision,
+    };
+    template.kind = function.task_type();
+    let enabled = enabled.unwrap_or(true);
+    let define = |s: Scheduled, report: &mut Report<'_>| Definition {
+        id: s.id,
+        name: function.name.clone(),
+        description: function.description.clone(),
+        origin: report.origin(s.mark),
+        enabled,
+        timing: s.timing,
+        overlap: s.policies.overlap.unwrap_or_default(),
+        catch_up: s.policies.catch_up.unwrap_or_default(),
+        jitter: s.policies.jitter,
+        task: with_payload(&template, payload.as_ref(), s.payload.as_ref(), s.mark, report),
+    };
+    let schedules = scheduled.into_iter().map(|s| define(s, report)).collect();
+    Some(Entry {
+        origin: report.origin(node.mark),
+        function,
+        schedules,
+    })
+}
+
+fn with_payload(
+    template: &Task,
+    base: Option<&Payload>,
+    over: Option<&Payload>,
+    mark: Mark,
+    report: &mut Report<'_>,
+) -> Task {
+    let payload = match (base, over) {
+        (Some(base), Some(over)) => base.merged(over).or_else(|| {
+            let text = "the function's payload must be a map, so that the schedule's can be merged over it";
+            report.error("E221", mark, text);
+            None
+        }),
+        (one, None) | (None, one) => one.cloned(),
+    };
+    let mut task = template.clone();
+    task.payload = payload.map(|p| p.to_json().into_bytes().into());
+    task
+}
+
+/// Manifests of today need neither `apiVersion` nor `kind`; when given, both must be what we read.
+fn read_version(fields: &Fields<'_>, report: &mut Report<'_>) {
+    if let Some(field) = fields.get("apiVersion", report)
+        && field.node.value != Value::Text("runner/v1".to_owned())
+    {
+        let text = format!(
+            "unsupported apiVersion, found {}; this runner reads runner/v1",
+            field.node.value.describe()
+        );
+        report.error("E101", field.node.mark, text);
+    }
+    if let Some(field) = fields.get("kind", report)
+        && field.node.value != Value::Text("Function".to_owned())
+    {
+        let text = format!("unknown kind, found {}; expected Function", field.node.value.describe());
+        report.error("E102", field.node.mark, text);
+    }
+}
+
+fn read_name<'a>(fields: &Fields<'a>, report: &mut Report<'_>) -> Option<&'a str> {
+    let Some(field) = fields.get("name", report) else {
+        if fields.peek("name").is_none() {
+            report.error("E111", fields.mark, "name is required");
+        }
+        return None;
+    };
+    let name = field.text("E111", report)?;
+    if is_name(name, MAX_NAME) {
+        return Some(name);
+    }
+    refuse_name(field, name, report);
+    None
+}
+
+fn refuse_name(field: &Field<'_>, name: &str, report: &mut Report<'_>) {
+    let text = format!(
+        "name {} may use a-z, 0-9, \".\", \"_\", \"-\", begin and end with a letter or digit, at most {MAX_NAME}",
+        quoted(name)
+    );
+    let slug: String = name
+        .to_lowercase()
+        .chars()
+        .map(|c| {
+            if c.is_ascii_alphanumeric() || "._-".contains(c) {
+                c
+            } else {
+                '-'
+            }
+        })
+        .collect();
+    let slug = slug.trim_matches(|c: char| !c.is_ascii_alphanumeric());
+    let hint = is_name(slug, MAX_NAME).then(|| slug.to_owned());
+    report.error("E112", field.node.mark, text).hint = hint;
+}
+
+/// Lower-case letters, digits, `.`, `_` and `-`, a letter or digit at both ends, at most `max`.
+pub fn is_name(name: &str, max: usize) -> bool {
+    let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "._-".contains(c);
+    let end = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    name.len() <= max && name.starts_with(end) && name.ends_with(end) && name.chars().all(inner)
+}

@@ -1,0 +1,141 @@
+//! The options that a schedule and its task share between manifests and rows: policies, queue, limits.
+
+use std::time::Duration;
+
+use runner_core::schedule::{CatchUp, CatchUpPolicy, DEFAULT_CATCH_UP_MAX, DEFAULT_CATCH_UP_WINDOW, Overlap, Timing};
+use runner_core::task::{QueueName, Task};
+
+use jiff::Timestamp;
+
+use super::fields::{Field, Fields};
+use super::report::Report;
+use crate::source::yaml::Value;
+
+const SECOND: Duration = Duration::from_secs(1);
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// The longest time one attempt may be given; a lease must be renewed all that time.
+const MAX_TIMEOUT: Duration = Duration::from_secs(7 * 86_400);
+/// The longest time a finished task may be kept; each one takes room in the broker.
+const MAX_RETENTION: Duration = Duration::from_secs(90 * 86_400);
+/// How far back late occurrences may be looked for.
+const MAX_WINDOW: Duration = Duration::from_secs(30 * 86_400);
+/// The most retries; asynq's delay reaches weeks long before.
+const MAX_RETRY: u32 = 1000;
+/// The most late occurrences that one decision runs.
+const MAX_CATCH_UP: u32 = 1000;
+
+const CATCH_UP_WORDS: [(&str, CatchUpPolicy); 3] = [
+    ("none", CatchUpPolicy::None),
+    ("last", CatchUpPolicy::Last),
+    ("all", CatchUpPolicy::All),
+];
+
+/// Reads `queue`, `retry`, `timeout` and `retention` into a task.
+pub fn read_task_options(fields: &Fields<'_>, task: &mut Task, report: &mut Report<'_>) {
+    if let Some(field) = fields.get("queue", report)
+        && let Some(name) = field.text("E166", report)
+        && let Ok(name) = QueueName::new(name)
+    {
+        task.queue = name;
+    }
+    if let Some(field) = fields.get("retry", report)
+        && let Some(times) = field.whole("E160", 0..=MAX_RETRY, report)
+    {
+        task.max_retry = times;
+    }
+    if let Some(field) = fields.get("timeout", report) {
+        task.timeout = field.seconds("E161", SECOND..=MAX_TIMEOUT, report);
+    }
+    if let Some(field) = fields.get("retention", report)
+        && let Some(keep) = field.seconds("E162", Duration::ZERO..=MAX_RETENTION, report)
+    {
+        task.retention = keep;
+    }
+}
+
+/// What to do with overlapping, late and simultaneous occurrences; nothing where nothing was said.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Policies {
+    /// While the previous task is unfinished.
+    pub overlap: Option<Overlap>,
+    /// After a time when no instance was up.
+    pub catch_up: Option<CatchUp>,
+    /// To spread simultaneous occurrences.
+    pub jitter: Duration,
+}
+
+/// Reads `overlap`, `catch_up` and `jitter`.
+pub fn read_policies(fields: &Fields<'_>, report: &mut Report<'_>) -> Policies {
+    let mut policies = Policies::default();
+    if let Some(field) = fields.get("overlap", report) {
+        policies.overlap = read_overlap(field, report);
+    }
+    if let Some(field) = fields.get("catch_up", report) {
+        policies.catch_up = read_catch_up(field, report);
+    }
+    if let Some(field) = fields.get("jitter", report)
+        && let Some(jitter) = field.seconds("E223", Duration::ZERO..=DAY, report)
+    {
+        policies.jitter = jitter;
+    }
+    policies
+}
+
+fn read_overlap(field: &Field<'_>, report: &mut Report<'_>) -> Option<Overlap> {
+    let words = [("skip", Overlap::Skip), ("allow", Overlap::Allow)];
+    let read = field.word("E217", &words, report);
+    if read.is_none()
+        && let Value::Text(text) = &field.node.value
+    {
+        match text.to_lowercase().as_str() {
+            "forbid" | "false" => report.hint_last("Forbid of Kubernetes is \"skip\" here"),
+            "replace" => report.hint_last("a running task is never ended by its schedule"),
+            _ => (),
+        }
+    }
+    read
+}
+
+fn read_catch_up(field: &Field<'_>, report: &mut Report<'_>) -> Option<CatchUp> {
+    if !matches!(field.node.value, Value::Map(_)) {
+        let policy = field.word("E218", &CATCH_UP_WORDS, report)?;
+        return Some(CatchUp {
+            policy,
+            ..CatchUp::default()
+        });
+    }
+    let known = ["policy", "window", "max"];
+    let map = Fields::read(field.node, &field.path, &known, report)?;
+    let policy = map
+        .get("policy", report)
+        .and_then(|f| f.word("E218", &CATCH_UP_WORDS, report));
+    let window = map
+        .get("window", report)
+        .and_then(|f| f.seconds("E218", SECOND..=MAX_WINDOW, report));
+    let max = map
+        .get("max", report)
+        .and_then(|f| f.whole("E218", 1..=MAX_CATCH_UP, report));
+    Some(CatchUp {
+        policy: policy.unwrap_or_default(),
+        window: window.unwrap_or(DEFAULT_CATCH_UP_WINDOW),
+        max: max.unwrap_or(DEFAULT_CATCH_UP_MAX),
+    })
+}
+
+/// Half of the shortest gap between the first occurrences after a fixed instant, if `jitter` is longer.
+#[must_use]
+pub fn clipped_jitter(timing: &Timing, jitter: Duration) -> Option<(Duration, Duration)> {
+    /// Occurrences looked at: enough to see the rhythm of every expression that people write.
+    const LOOK: usize = 16;
+    if jitter.is_zero() {
+        return None;
+    }
+    let start = Timestamp::UNIX_EPOCH;
+    let times = timing.upcoming(start, LOOK);
+    let gaps = times
+        .windows(2)
+        .filter_map(|w| Duration::try_from(w[1].duration_since(w[0])).ok());
+    let gap = gaps.min()?;
+    (jitter > gap / 2).then_some((gap / 2, gap))
+}

@@ -1,0 +1,393 @@
+//! The `schedule` of a function: a text, a map, or a list of maps.
+
+use std::time::Duration;
+
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
+use jiff::{Timestamp, tz};
+
+use runner_core::cron::{self, CronError, DstRule, Expression};
+use runner_core::schedule::{ScheduleId, Timing, When};
+
+use super::fields::{Field, Fields};
+use super::options::{Policies, clipped_jitter, read_policies};
+use super::payload::Payload;
+use super::report::Report;
+use crate::source::text::quoted;
+use crate::source::yaml::{Mark, Node, Value};
+
+/// The most expressions of one schedule and the most instants of `at`.
+const MAX_RULES: usize = 100;
+
+/// The longest interval; asked for by nobody, and the epoch's grid stays meaningful.
+const MAX_EVERY: Duration = Duration::from_secs(366 * 86_400);
+
+/// What holds where a text says nothing else.
+#[derive(Debug, Clone)]
+pub struct Context {
+    /// IANA name of the zone, for people.
+    pub zone_name: String,
+    /// The zone.
+    pub zone: TimeZone,
+    /// What happens when clocks change.
+    pub dst: DstRule,
+}
+
+/// One schedule of a function, read.
+pub struct Scheduled {
+    /// Identity over all sources.
+    pub id: ScheduleId,
+    /// Where it begins.
+    pub mark: Mark,
+    /// When it occurs.
+    pub timing: Timing,
+    /// What it says about overlap, lateness and jitter.
+    pub policies: Policies,
+    /// Laid over the function's payload.
+    pub payload: Option<Payload>,
+}
+
+const KNOWN: [&str; 9] = [
+    "id", "cron", "every", "at", "timezone", "overlap", "catch_up", "jitter", "payload",
+];
+
+/// Reads every schedule of the function called `function`.
+pub fn read_schedules(field: &Field<'_>, function: &str, context: &Context, report: &mut Report<'_>) -> Vec<Scheduled> {
+    let node = field.node;
+    match &node.value {
+        Value::Text(_) => {
+            let id = ScheduleId::manifest(function, "default");
+            let timing = read_cron_text(field, &id, None, context, report);
+            let policies = Policies::default();
+            let mark = node.mark;
+            let one = timing.map(|timing| Scheduled {
+                id,
+                mark,
+                timing,
+                policies,
+                payload: None,
+            });
+            one.into_iter().collect()
+        }
+        Value::Map(_) => read_one(node, "schedule", function, false, context, report)
+            .into_iter()
+            .collect(),
+        Value::List(items) if !items.is_empty() => {
+            let needs_id = items.len() > 1;
+            let mut all: Vec<Scheduled> = Vec::with_capacity(items.len());
+            for (index, item) in items.iter().enumerate() {
+                let path = format!("schedule[{index}]");
+                let Some(one) = read_one(item, &path, function, needs_id, context, report) else {
+                    continue;
+                };
+                if let Some(first) = all.iter().find(|s| s.id == one.id) {
+                    let text = format!(
+                        "schedule id of {} is used twice (lines {}, {})",
+                        one.id, first.mark.line, one.mark.line
+                    );
+                    report.error("E140", one.mark, text);
+                    continue;
+                }
+                all.push(one);
+            }
+            all
+        }
+        _ => {
+            field.mismatch::<()>("E200", "a string, a map or a list of maps", report);
+            Vec::new()
+        }
+    }
+}
+
+fn read_one(
+    node: &Node,
+    path: &str,
+    function: &str,
+    needs_id: bool,
+    context: &Context,
+    report: &mut Report<'_>,
+) -> Option<Scheduled> {
+    let fields = Fields::read(node, path, &KNOWN, report)?;
+    let name = match fields.get("id", report) {
+        Some(field) => read_id(field, report),
+        None if needs_id && fields.peek("id").is_none() => {
+            let text = format!("{path} needs an id because there is more than one schedule");
+            report.error("E201", node.mark, text);
+            None
+        }
+        None => (!needs_id).then(|| "default".to_owned()),
+    };
+    let id = ScheduleId::manifest(function, name.as_deref().unwrap_or("default"));
+    let own_zone = fields.get("timezone", report).map(|f| (f, read_zone(f, report)));
+    let inner = match &own_zone {
+        Some((_, Some((zone_name, zone)))) => Context {
+            zone_name: zone_name.clone(),
+            zone: zone.clone(),
+            dst: context.dst,
+        },
+        _ => context.clone(),
+    };
+    let zone_field = own_zone.as_ref().map(|(field, _)| *field);
+    let timing = read_timing(&fields, path, &id, zone_field, &inner, report);
+    let policies = read_policies(&fields, report);
+    if let (Some(timing), Some(field)) = (&timing, fields.peek("jitter"))
+        && let Some((room, gap)) = clipped_jitter(timing, policies.jitter)
+    {
+        let show = cron::duration::format;
+        let text = format!(
+            "jitter {} is clipped to {}, half of the {} interval",
+            show(policies.jitter),
+            show(room),
+            show(gap)
+        );
+        report.warning("W223", field.node.mark, text);
+    }
+    let payload = read_payload(&fields, report);
+    name.as_ref()?;
+    let mark = node.mark;
+    Some(Scheduled {
+        id,
+        mark,
+        timing: timing?,
+        policies,
+        payload,
+    })
+}
+
+fn read_payload(fields: &Fields<'_>, report: &mut Report<'_>) -> Option<Payload> {
+    let field = fields.peek("payload").filter(|f| f.node.value != Value::Null)?;
+    let payload = Payload::read(field.node, &field.path, report)?;
+    if let Payload::Other(_) = payload {
+        let text = format!("{} must be a map so that it can be merged", field.path);
+        report.error("E221", field.node.mark, text);
+        return None;
+    }
+    Some(payload)
+}
+
+/// An id: letters, digits, `.`, `_` and `-`, at most 40.
+fn read_id(field: &Field<'_>, report: &mut Report<'_>) -> Option<String> {
+    let id = field.text("E201", report)?;
+    if super::function::is_name(id, 40) {
+        return Some(id.to_owned());
+    }
+    let text = format!(
+        "{} {} may use a-z, 0-9, \".\", \"_\", \"-\", at most 40",
+        field.path,
+        quoted(id)
+    );
+    report.error("E201", field.node.mark, text);
+    None
+}
+
+/// A zone by its IANA name.
+pub fn read_zone(field: &Field<'_>, report: &mut Report<'_>) -> Option<(String, TimeZone)> {
+    let name = field.text("E210", report)?;
+    match cron::find_zone(name) {
+        Ok(zone) => Some((name.to_owned(), zone)),
+        Err(error) => {
+            report.error("E210", field.node.mark, error.to_string());
+            None
+        }
+    }
+}
+
+fn read_timing(
+    fields: &Fields<'_>,
+    path: &str,
+    id: &ScheduleId,
+    zone: Option<&Field<'_>>,
+    context: &Context,
+    report: &mut Report<'_>,
+) -> Option<Timing> {
+    let rules = ["cron", "every", "at"];
+    let given: Vec<&str> = rules.into_iter().filter(|r| fields.peek(r).is_some()).collect();
+    let [rule] = given.as_slice() else {
+        let text = if given.is_empty() {
+            format!("{path} needs one of cron, every, at")
+        } else {
+            format!("{path} has {}; keep one", given.join(" and "))
+        };
+        report.error("E202", fields.mark, text);
+        return None;
+    };
+    let field = fields.get(rule, report)?;
+    match (*rule, &field.node.value) {
+        ("cron", Value::List(items)) => read_cron_list(field, items, id, zone, context, report),
+        ("cron", _) => read_cron_text(field, id, zone, context, report),
+        ("every", _) => {
+            let every = field.seconds("E207", Duration::from_secs(1)..=MAX_EVERY, report)?;
+            let when = Timing::every(id.as_str(), every);
+            Some(timing(
+                when,
+                format!("@every {}", cron::duration::format(every)),
+                context,
+            ))
+        }
+        _ => read_at(field, context, report),
+    }
+}
+
+fn timing(when: When, text: String, context: &Context) -> Timing {
+    Timing {
+        when,
+        text,
+        zone_name: context.zone_name.clone(),
+        zone: context.zone.clone(),
+        dst: context.dst,
+    }
+}
+
+/// One expression, `@every` and `CRON_TZ=` included.
+fn read_cron_text(
+    field: &Field<'_>,
+    id: &ScheduleId,
+    zone: Option<&Field<'_>>,
+    context: &Context,
+    report: &mut Report<'_>,
+) -> Option<Timing> {
+    let text = field.text("E203", report)?;
+    let expression = read_expression(&field.path, text, field.node.mark, report)?;
+    if let (Some(zone), Some(_)) = (zone, expression.zone_name()) {
+        let text = "time zone is set both in \"CRON_TZ=\" and in timezone; keep one";
+        report.error("E211", zone.key, text);
+        return None;
+    }
+    Timing::parse(id.as_str(), text, &context.zone_name, &context.zone, context.dst).ok()
+}
+
+fn read_cron_list(
+    field: &Field<'_>,
+    items: &[Node],
+    id: &ScheduleId,
+    zone: Option<&Field<'_>>,
+    context: &Context,
+    report: &mut Report<'_>,
+) -> Option<Timing> {
+    if let [one] = items {
+        let field = Field {
+            node: one,
+            ..field.clone()
+        };
+        return read_cron_text(&field, id, zone, context, report);
+    }
+    if items.is_empty() || items.len() > MAX_RULES {
+        let text = format!("{} must list 1-{MAX_RULES} expressions", field.path);
+        report.error("E203", field.node.mark, text);
+        return None;
+    }
+    let (mut expressions, mut texts) = (Vec::new(), Vec::new());
+    for (index, item) in items.iter().enumerate() {
+        let item = Field {
+            path: format!("{}[{index}]", field.path),
+            key: item.mark,
+            node: item,
+        };
+        let Some(text) = item.text("E203", report) else {
+            continue;
+        };
+        let Some(read) = read_expression(&item.path, text, item.node.mark, report) else {
+            continue;
+        };
+        if read.every().is_some() || read.zone_name().is_some() {
+            let text = format!("{}: @every and CRON_TZ= cannot be part of a list", item.path);
+            report.error("E203", item.node.mark, text).hint =
+                Some("write a schedule of its own, or use timezone".to_owned());
+            continue;
+        }
+        expressions.push(read);
+        texts.push(text.trim().to_owned());
+    }
+    (expressions.len() == items.len()).then(|| timing(When::Cron(expressions), texts.join(" | "), context))
+}
+
+/// Parses an expression; errors point inside it, and what is odd about it becomes warnings.
+fn read_expression(path: &str, text: &str, mark: Mark, report: &mut Report<'_>) -> Option<Expression> {
+    let refuse = |error: &CronError, report: &mut Report<'_>| {
+        let place = report.inside(mark, text, error.span());
+        let message = format!("{path} {}: {error}", quoted(text));
+        report.error(error.code(), place, message).hint = error.hint();
+    };
+    match Expression::parse(text) {
+        Ok(expression) if expression.never_fires() => {
+            refuse(&CronError::never(&expression), report);
+            None
+        }
+        Ok(expression) => {
+            // W250 is about Go schedulers, which read rows and never files.
+            for lint in cron::lint(&expression).into_iter().filter(|l| l.code != "W250") {
+                report.warning(lint.code, mark, lint.message);
+            }
+            Some(expression)
+        }
+        Err(error) => {
+            refuse(&error, report);
+            None
+        }
+    }
+}
+
+fn read_at(field: &Field<'_>, context: &Context, report: &mut Report<'_>) -> Option<Timing> {
+    let items = match &field.node.value {
+        Value::List(items) if (1..=MAX_RULES).contains(&items.len()) => items.as_slice(),
+        Value::List(_) => {
+            let text = format!("{} must list 1-{MAX_RULES} instants", field.path);
+            report.error("E209", field.node.mark, text);
+            return None;
+        }
+        _ => std::slice::from_ref(field.node),
+    };
+    let (mut instants, mut texts) = (Vec::new(), Vec::new());
+    for item in items {
+        let Value::Text(text) = &item.value else {
+            let text = format!(
+                "{} must be a time such as 2026-12-24T22:00:00, found {}",
+                field.path,
+                item.value.describe()
+            );
+            report.error("E209", item.mark, text);
+            continue;
+        };
+        match read_instant(text.trim(), context) {
+            Ok(instant) => {
+                instants.push(instant);
+                texts.push(text.trim().to_owned());
+            }
+            Err(why) => {
+                let text = format!("{} {} {why}", field.path, quoted(text));
+                report.error("E209", item.mark, text);
+            }
+        }
+    }
+    if instants.len() < items.len() {
+        return None;
+    }
+    instants.sort_unstable();
+    instants.dedup();
+    Some(timing(When::At(instants), texts.join(" | "), context))
+}
+
+/// An instant with an offset, or a local time of the zone that exists once.
+fn read_instant(text: &str, context: &Context) -> Result<Timestamp, String> {
+    let instant = if let Ok(instant) = text.parse::<Timestamp>() {
+        instant
+    } else {
+        let local: DateTime = text
+            .parse()
+            .map_err(|_| "is not a time such as 2026-12-24T22:00:00 or 2026-12-24T22:00:00Z")?;
+        let ambiguous = context.zone.to_ambiguous_timestamp(local);
+        match ambiguous.offset() {
+            tz::AmbiguousOffset::Gap { .. } => {
+                return Err(format!(
+                    "does not exist in {}: the clocks jump over it",
+                    context.zone_name
+                ));
+            }
+            _ => ambiguous.compatible().map_err(|_| "is out of range")?,
+        }
+    };
+    if instant.subsec_nanosecond() != 0 {
+        return Err("must be a whole second".to_owned());
+    }
+    Ok(instant)
+}

@@ -1,0 +1,431 @@
+//! Manifests by example: what good ones mean, and what each slip is told.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use jiff::tz::TimeZone;
+
+use runner_core::cron::DstRule;
+use runner_core::schedule::{CatchUpPolicy, Overlap};
+use runner_sdk::{ExecResult, FunctionKind, HttpBody};
+
+use super::{Context, Reading, read};
+
+fn context() -> Context {
+    Context {
+        zone_name: "UTC".into(),
+        zone: TimeZone::UTC,
+        dst: DstRule::default(),
+    }
+}
+
+fn reading(text: &str) -> Reading {
+    read(text, "a.yaml", &context())
+}
+
+fn good(text: &str) -> Reading {
+    let reading = reading(text);
+    assert!(reading.is_good(), "{text}\n{:#?}", reading.problems);
+    reading
+}
+
+/// Every problem as `line:column code message`, with the hint behind ` // `.
+fn told(text: &str) -> Vec<String> {
+    let one = |p: &runner_core::schedule::Problem| {
+        let place = p.origin.place.trim_start_matches("a.yaml").trim_start_matches(':');
+        let hint = p.hint.as_ref().map_or(String::new(), |h| format!(" // {h}"));
+        format!("{place} {} {}{hint}", p.code, p.message).trim().to_owned()
+    };
+    reading(text).problems.iter().map(one).collect()
+}
+
+#[test]
+fn slips_are_told_with_place_and_code() {
+    let cases: &[(&str, &[&str])] = &[
+        ("", &["E107 the file is empty; delete the file to remove its functions"]),
+        ("- a\n", &["1:1 E108 the document must be a map, found a list"]),
+        (
+            "just text\n",
+            &["1:1 E108 the document must be a map, found \"just text\""],
+        ),
+        (
+            "name: a\nshedule: '* * * * *'\nhandler: x\n",
+            &["2:1 E110 unknown field \"shedule\"; did you mean \"schedule\"?"],
+        ),
+        (
+            "name: a\ntimezone: UTC\nschedule: '@daily'\nhandler: x\n",
+            &["2:1 E110 unknown field \"timezone\" // timezone belongs under schedule: {cron: …, timezone: …}"],
+        ),
+        ("schedule: '@daily'\nhandler: x\n", &["1:1 E111 name is required"]),
+        (
+            "name: Nightly Job\nschedule: '@daily'\nhandler: x\n",
+            &[
+                "1:7 E112 name \"Nightly Job\" may use a-z, 0-9, \".\", \"_\", \"-\", begin and end with a letter or digit, at most 100 // nightly-job",
+            ],
+        ),
+        (
+            "name: a\nschedule: '@daily'\n",
+            &["1:1 E130 nothing to run: add one of handler, exec or http"],
+        ),
+        (
+            "name: a\nschedule: '@daily'\nhandler: x\nexec: [date]\n",
+            &["4:1 E131 both \"handler\" (line 3) and \"exec\" (line 4) are set; keep one"],
+        ),
+        (
+            "name: a\nschedule: '@daily'\nhandler: ' '\n",
+            &["3:10 E132 handler must not be empty"],
+        ),
+        (
+            "name: a\nname: b\nschedule: '@daily'\nhandler: x\n",
+            &["2:1 E103 duplicate key \"name\" (first at 1:1)"],
+        ),
+        (
+            "name: a\nenabled: yes\nschedule: '@daily'\nhandler: x\n",
+            &["2:10 E120 enabled must be true or false, found \"yes\""],
+        ),
+        (
+            "name: a\nschedule:\nhandler: x\n",
+            &["2:1 E113 schedule is empty; give it a value or remove it"],
+        ),
+        (
+            "name: a\nschedule: 5\nhandler: x\n",
+            &["2:11 E200 schedule must be a string, a map or a list of maps, found number 5"],
+        ),
+        (
+            "name: a\nschedule: {every: 10}\nhandler: x\n",
+            &["2:19 E207 schedule.every needs a unit, found number 10 // write 10s"],
+        ),
+        (
+            "name: a\nschedule: {every: 0s}\nhandler: x\n",
+            &["2:19 E207 schedule.every \"0s\" must be at least 1s"],
+        ),
+        (
+            "name: a\nschedule: {every: 1500ms}\nhandler: x\n",
+            &["2:19 E207 schedule.every \"1500ms\" must be whole seconds"],
+        ),
+        (
+            "name: a\nschedule: {timezone: UTC}\nhandler: x\n",
+            &["2:11 E202 schedule needs one of cron, every, at"],
+        ),
+        (
+            "name: a\nschedule: {cron: '@daily', every: 1h}\nhandler: x\n",
+            &["2:11 E202 schedule has cron and every; keep one"],
+        ),
+        (
+            "name: a\nschedule:\n  - {cron: '@daily'}\n  - {id: b, cron: '@hourly'}\nhandler: x\n",
+            &["3:5 E201 schedule[0] needs an id because there is more than one schedule"],
+        ),
+        (
+            "name: a\nschedule:\n  - {id: b, cron: '@daily'}\n  - {id: b, cron: '@hourly'}\nhandler: x\n",
+            &["4:5 E140 schedule id of m:a:b is used twice (lines 3, 4)"],
+        ),
+        (
+            "name: a\nschedule: {cron: 'CRON_TZ=UTC 0 2 * * *', timezone: Asia/Tokyo}\nhandler: x\n",
+            &["2:43 E211 time zone is set both in \"CRON_TZ=\" and in timezone; keep one"],
+        ),
+        (
+            "name: a\nschedule: {cron: '0 2 * * *', overlap: forbid}\nhandler: x\n",
+            &[
+                "2:40 E217 unknown schedule.overlap \"forbid\"; expected skip or allow // Forbid of Kubernetes is \"skip\" here",
+            ],
+        ),
+        (
+            "name: a\nschedule: {cron: '0 2 * * *', catch_up: {policy: lats, max: 0}}\nhandler: x\n",
+            &[
+                "2:50 E218 unknown schedule.catch_up.policy \"lats\"; expected none, last or all; did you mean \"last\"?",
+                "2:61 E218 schedule.catch_up.max must be a whole number 1-1000, found number 0",
+            ],
+        ),
+        (
+            "name: a\nschedule: {every: 5m, jitter: 10m}\nhandler: x\n",
+            &["2:31 W223 jitter 10m0s is clipped to 2m30s, half of the 5m0s interval"],
+        ),
+        (
+            "name: a\nschedule: {at: '2026-03-08T02:30:00', timezone: America/New_York}\nhandler: x\n",
+            &[
+                "2:16 E209 schedule.at \"2026-03-08T02:30:00\" does not exist in America/New_York: the clocks jump over it",
+            ],
+        ),
+        (
+            "name: a\nschedule: '@daily'\nexec: {command: 'rm -rf x'}\n",
+            &[
+                "3:17 E301 exec.command must be a list of strings, found \"rm -rf x\" // write [program, argument], or set shell: true",
+            ],
+        ),
+        (
+            "name: a\nschedule: '@daily'\nexec: [sleep, 5]\n",
+            &["3:15 E301 exec[1] must be a string, found number 5 // put it in quotes"],
+        ),
+        (
+            "name: a\nschedule: '@daily'\nexec: {command: [x], comand: [y], env: {A: 1}, cwd: tmp}\n",
+            &[
+                "3:22 E110 unknown field \"comand\" in exec; did you mean \"command\"?",
+                "3:44 E305 exec.env.A must be a string, found number 1 // put it in quotes",
+                "3:53 E305 exec.cwd must be \"temp\" or an absolute path, found \"tmp\"",
+            ],
+        ),
+        (
+            "name: a\nschedule: '@daily'\nhttp: {url: 'file:///etc/passwd', method: get, headers: {Host: x}}\n",
+            &[
+                "3:13 E310 http.url \"file:///etc/passwd\" must be http:// or https://",
+                "3:43 E312 unknown http.method \"get\"; expected GET, HEAD, POST, PUT, PATCH or DELETE",
+                "3:57 E312 http.headers: \"Host\" cannot be set",
+            ],
+        ),
+        (
+            "name: a\nschedule: '@daily'\nhandler: x\nretry: -1\ntimeout: 500ms\nretention: 1y\nqueue: ''\n",
+            &[
+                "4:8 E160 retry must be a whole number 0-1000, found number -1",
+                "5:10 E161 timeout \"500ms\" must be at least 1s",
+                "6:12 E162 retention: unknown unit \"y\" in duration \"1y\"; units are ns us ms s m h d w",
+                "7:8 E166 queue must not be empty",
+            ],
+        ),
+        (
+            "name: a\nschedule: '@daily'\nhandler: x\npayload: {1: a, b: {c: 1, c: 2}}\n",
+            &[
+                "4:11 E151 a key of payload must be a string to be written as JSON, found number 1 // put it in quotes",
+                "4:27 E103 duplicate key \"c\" in payload.b",
+            ],
+        ),
+        (
+            "name: a\nhandler: x\npayload: 5\nschedule: {cron: '@daily', payload: {b: 1}}\n",
+            &["4:11 E221 the function's payload must be a map, so that the schedule's can be merged over it"],
+        ),
+        (
+            "apiVersion: runner/v3\nkind: Job\nname: a\nhandler: x\n",
+            &[
+                "1:13 E101 unsupported apiVersion, found \"runner/v3\"; this runner reads runner/v1",
+                "2:7 E102 unknown kind, found \"Job\"; expected Function",
+            ],
+        ),
+        (
+            "name: a\nhandler: x\n---\nname: a\nhandler: y\n",
+            &[
+                "1:1 W201 nothing triggers this function; it can only be run by hand",
+                "4:1 W201 nothing triggers this function; it can only be run by hand",
+                "4:1 E401 name \"a\" is already defined in a.yaml:1",
+            ],
+        ),
+    ];
+    let wrong = cases.iter().filter(|(text, expected)| told(text) != *expected);
+    let wrong: Vec<String> = wrong
+        .map(|(text, expected)| format!("{text}{expected:#?}\n{:#?}", told(text)))
+        .collect();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn what_yaml_itself_refuses_comes_with_advice() {
+    let cases: &[(&str, &str, &str)] = &[
+        (
+            "name: a\nschedule: * * * * *\n",
+            "2:11 E100",
+            "// quote cron expressions: schedule: \"* * * * *\"",
+        ),
+        (
+            "name: a\nschedule: */5 * * * *  # often\n",
+            "2:11 E100",
+            "// quote cron expressions: schedule: \"*/5 * * * *\"",
+        ),
+        (
+            "name: a\nschedule: @every 5m\n",
+            "2:11 E100",
+            "// quote cron expressions: schedule: \"@every 5m\"",
+        ),
+        (
+            "schedule:\n  cron: @daily\n",
+            "2:9 E100",
+            "// quote cron expressions: cron: \"@daily\"",
+        ),
+        (
+            "a:\n\t- b\n",
+            "2:2 E100",
+            "// indent with spaces; YAML knows no tabs there",
+        ),
+        (
+            "description: note: this\n",
+            "1:18 E100",
+            "// put a value that holds \": \" in quotes",
+        ),
+        ("a: {b: 1\n", "1:4 E100", "unclosed bracket"),
+        ("<<: {a: 1}\n", "1:1 E109", "merge keys"),
+        ("a: !secret x\n", "1:12 E109", "unsupported tag `!secret`"),
+        ("payload: .nan\n", "1:10 E109", "number .nan is not finite"),
+        ("a: &a [*a]\n", "1:8 E104", "an alias inside the value"),
+    ];
+    for (text, place, words) in cases {
+        let told = told(text);
+        assert!(
+            told[0].starts_with(place) && told[0].contains(words),
+            "{text}: {told:?}"
+        );
+        assert_eq!(told.len(), 1, "{told:?}");
+    }
+}
+
+#[test]
+fn hostile_texts_are_refused_in_no_time() {
+    let mut bomb = "a0: &a0 [x,x,x,x,x,x,x,x,x,x]\n".to_owned();
+    for i in 1..9 {
+        bomb += &format!("a{i}: &a{i} [{}]\n", vec![format!("*a{}", i - 1); 10].join(","));
+    }
+    let deep_maps = format!("a: {}", "{a: ".repeat(20_000));
+    let texts = [
+        (format!("a: {}", "[".repeat(100_000)), "nesting deeper than 32"),
+        (deep_maps, "nesting deeper than 32"),
+        (bomb, "aliases expand to more than 10000 values"),
+        (format!("a: {}", "x".repeat(300 * 1024)), "at most 262144 are read"),
+        (format!("a: [{}]", "1,".repeat(50_000)), "more than 10000 values"),
+        ("---\na: 1\n".repeat(1_001), "documents"),
+    ];
+    for (text, words) in texts {
+        let start = tokio::time::Instant::now();
+        let told = told(&text);
+        let took = start.elapsed();
+        assert!(told[0].contains("E104") && told[0].contains(words), "{words}: {told:?}");
+        assert!(took < Duration::from_secs(1), "{words}: {took:?}");
+    }
+}
+
+#[test]
+fn a_cron_error_points_inside_the_expression() {
+    let reading = reading("name: a\nschedule: \"0 25 * * *\"\nhandler: x\n");
+    let shown = reading.problems[0].to_string();
+    let expected = "a.yaml:2:14: E203 schedule \"0 25 * * *\": hour 25 is not in 0-23\n  \
+                    2 | schedule: \"0 25 * * *\"\n    |              ^^";
+    assert!(shown.starts_with(expected), "{shown}");
+}
+
+#[test]
+fn a_manifest_says_all_of_this() {
+    let reading = good(
+        "apiVersion: runner/v1\nkind: Function\nname: billing.run\ndescription: ' Invoices '\nenabled: false\n\
+         handler: task:invoice\n\
+         payload: {z: 1, a: [true, null, 1.5, \"x\"], mode: full, day: 12:30, no: no}\n\
+         queue: critical\nretry: 3\ntimeout: 20m\nretention: 72h\n\
+         schedule:\n  - id: nightly\n    cron: '0 2 * * MON-FRI'\n    timezone: America/New_York\n    \
+         overlap: allow\n    catch_up: {policy: all, window: 6h, max: 12}\n    jitter: 2m\n    payload: {mode: fast, n: 1}\n  \
+         - id: month-end\n    cron: ['0 20 1 * *', '0 20 15 * *']\n  - id: sweep\n    every: 45m\n",
+    );
+    let [entry] = reading.entries.as_slice() else {
+        panic!("{reading:?}")
+    };
+    assert_eq!(entry.function.description, "Invoices");
+    assert_eq!(entry.function.task_type(), "task:invoice");
+    let [nightly, month_end, sweep] = entry.schedules.as_slice() else {
+        panic!()
+    };
+    assert_eq!(nightly.id.as_str(), "m:billing.run:nightly");
+    assert_eq!(nightly.origin.place, "a.yaml:13");
+    assert!(!nightly.enabled);
+    assert_eq!(
+        (nightly.overlap, nightly.jitter),
+        (Overlap::Allow, Duration::from_secs(120))
+    );
+    assert_eq!(nightly.catch_up.policy, CatchUpPolicy::All);
+    assert_eq!(
+        (nightly.catch_up.window, nightly.catch_up.max),
+        (Duration::from_secs(21_600), 12)
+    );
+    assert_eq!(nightly.timing.zone_name, "America/New_York");
+    let task = &nightly.task;
+    assert_eq!(
+        task.payload.as_deref(),
+        Some(br#"{"z":1,"a":[true,null,1.5,"x"],"mode":"fast","day":"12:30","no":"no","n":1}"#.as_slice())
+    );
+    assert_eq!((task.queue.as_str(), task.max_retry), ("critical", 3));
+    assert_eq!(
+        (task.timeout, task.retention),
+        (Some(Duration::from_secs(1200)), Duration::from_secs(259_200))
+    );
+    assert_eq!(month_end.timing.text, "0 20 1 * * | 0 20 15 * *");
+    assert_eq!(
+        (month_end.overlap, month_end.timing.zone_name.as_str()),
+        (Overlap::Skip, "UTC")
+    );
+    assert_eq!(sweep.timing.text, "@every 45m0s");
+}
+
+#[test]
+fn commands_and_calls_have_a_short_and_a_long_form() {
+    let reading = good(
+        "name: a\nschedule: '@daily'\nexec: [date, '+%F']\n---\nname: b\nschedule: '@daily'\nexec:\n  command: 'a | b'\n  \
+         shell: true\n  cwd: /tmp\n  env: {A: b}\n  inherit_env: [PATH]\n  stdin: none\n  result: stdout\n  \
+         exit_codes: {retry: [1, 2]}\n  kill_after: 3s\n---\nname: c\nschedule: '@daily'\nhttp: https://example.com/x\n\
+         ---\nname: d\nschedule: '@daily'\nhttp:\n  url: http://example.com\n  method: GET\n  headers: {X-A: b}\n  \
+         body: none\n  success: [200, 300-399]\n  retry_on: [500-599]\n",
+    );
+    let kinds: Vec<&FunctionKind> = reading.entries.iter().map(|e| &e.function.kind).collect();
+    let [
+        FunctionKind::Exec(a),
+        FunctionKind::Exec(b),
+        FunctionKind::Http(c),
+        FunctionKind::Http(d),
+    ] = kinds[..]
+    else {
+        panic!("{kinds:?}")
+    };
+    assert_eq!((a.command.join(" "), a.shell), ("date +%F".into(), false));
+    assert_eq!((b.command.join(" "), b.shell), ("a | b".into(), true));
+    assert_eq!(
+        (b.cwd.as_deref(), b.stdin_payload, b.result),
+        (Some(Path::new("/tmp")), false, ExecResult::Stdout)
+    );
+    assert_eq!((b.inherit_env.join(","), b.env["A"].as_str()), ("PATH".into(), "b"));
+    assert_eq!((&b.exit_codes.success, &b.exit_codes.retry), (&vec![0], &vec![1, 2]));
+    assert_eq!(
+        (c.method.as_str(), c.url.as_str(), &c.body),
+        ("POST", "https://example.com/x", &HttpBody::Payload)
+    );
+    assert_eq!(
+        (&d.body, &d.success, &d.retry_on),
+        (&HttpBody::None, &vec![(200, 200), (300, 399)], &vec![(500, 599)])
+    );
+    assert_eq!(reading.entries[3].schedules[0].task.kind, "fn:d");
+}
+
+#[test]
+fn absent_payload_is_none_and_comments_alone_are_an_empty_file() {
+    let reading = good("name: a\nschedule: '@daily'\nhandler: x\npayload: ~\n");
+    assert_eq!(reading.entries[0].schedules[0].task.payload, None);
+    assert!(good("# nothing yet\n").entries.is_empty());
+}
+
+fn yaml_files(dir: &str) -> Vec<PathBuf> {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(dir);
+    let paths = std::fs::read_dir(&dir).unwrap().map(|e| e.unwrap().path());
+    let mut paths: Vec<PathBuf> = paths.filter(|p| p.extension().is_some_and(|e| e == "yaml")).collect();
+    paths.sort();
+    assert!(!paths.is_empty(), "{}", dir.display());
+    paths
+}
+
+#[test]
+fn good_files_are_good() {
+    for path in yaml_files("tests/data/manifests/good")
+        .into_iter()
+        .chain(yaml_files("manifests"))
+    {
+        let reading = reading(&std::fs::read_to_string(&path).unwrap());
+        assert!(reading.is_good(), "{}: {:#?}", path.display(), reading.problems);
+    }
+}
+
+/// Beside each bad file stands what people are told, word for word.
+#[test]
+fn bad_files_are_told_all_their_faults_at_once() {
+    for path in yaml_files("tests/data/manifests/bad") {
+        let name = path.file_name().unwrap().to_str().unwrap();
+        let reading = read(&std::fs::read_to_string(&path).unwrap(), name, &context());
+        let shown: Vec<String> = reading.problems.iter().map(ToString::to_string).collect();
+        let shown = shown.join("\n") + "\n";
+        let expected = path.with_extension("txt");
+        if std::env::var_os("RUNNER_BLESS").is_some() {
+            std::fs::write(&expected, &shown).unwrap();
+        }
+        assert_eq!(shown, std::fs::read_to_string(&expected).unwrap_or_default(), "{name}");
+        assert!(reading.entries.is_empty(), "{name}");
+    }
+}

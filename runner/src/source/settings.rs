@@ -1,0 +1,128 @@
+//! What the sources need to know; the configuration room fills it in.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use jiff::tz::TimeZone;
+
+use runner_core::cron::DstRule;
+use runner_core::schedule::Definition;
+
+use super::manifest::Context;
+
+/// How often the manifest directory is read when nothing is heard of it; network file systems send no events.
+pub const DEFAULT_RESCAN: Duration = Duration::from_secs(30);
+
+/// How often the table is read.
+pub const DEFAULT_SYNC_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Where schedules come from, and what holds where they say nothing else.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The manifest directory, if manifests are read.
+    pub manifests: Option<ManifestSettings>,
+    /// The database with `sys_crontab`, if the table is read.
+    pub table: Option<TableSettings>,
+    /// Schedules registered in code.
+    pub code: Vec<Definition>,
+    /// IANA name of the zone of schedules that name none.
+    pub zone_name: String,
+    /// That zone.
+    pub zone: TimeZone,
+    /// What happens when clocks change.
+    pub dst: DstRule,
+    /// How often the table is read.
+    pub sync_interval: Duration,
+}
+
+impl Settings {
+    /// No source, UTC, default intervals.
+    #[must_use]
+    pub fn empty() -> Self {
+        Self {
+            manifests: None,
+            table: None,
+            code: Vec::new(),
+            zone_name: "UTC".to_owned(),
+            zone: TimeZone::UTC,
+            dst: DstRule::default(),
+            sync_interval: DEFAULT_SYNC_INTERVAL,
+        }
+    }
+
+    /// What holds where a manifest or a row says nothing else.
+    #[must_use]
+    pub fn context(&self) -> Context {
+        Context {
+            zone_name: self.zone_name.clone(),
+            zone: self.zone.clone(),
+            dst: self.dst,
+        }
+    }
+}
+
+/// The manifest directory.
+#[derive(Debug, Clone)]
+pub struct ManifestSettings {
+    /// The directory; it need not exist yet.
+    pub dir: PathBuf,
+    /// How often it is read when nothing is heard of it.
+    pub rescan: Duration,
+}
+
+/// The database that holds `sys_crontab`.
+#[derive(Clone)]
+pub enum TableSettings {
+    /// A SQLite file; its table is made on first use.
+    Sqlite {
+        /// The file.
+        path: PathBuf,
+    },
+    /// MySQL or MariaDB.
+    MySql(Server),
+    /// PostgreSQL.
+    Postgres(Server),
+}
+
+/// A database server.
+#[derive(Clone)]
+pub struct Server {
+    /// `host:port`, or a host alone.
+    pub host: String,
+    /// The account; reading is all it needs to be allowed.
+    pub username: String,
+    /// Its password; never shown.
+    pub password: String,
+    /// The database.
+    pub database: String,
+}
+
+impl std::fmt::Debug for Server {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self {
+            host,
+            username,
+            database,
+            ..
+        } = self;
+        write!(f, "{username}@{host}/{database}")
+    }
+}
+
+impl std::fmt::Debug for TableSettings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.place())
+    }
+}
+
+impl TableSettings {
+    /// Which table it is, for people; without the password.
+    #[must_use]
+    pub fn place(&self) -> String {
+        match self {
+            Self::Sqlite { path } => format!("sqlite:{}", path.display()),
+            Self::MySql(server) => format!("mysql:{}/{}", server.host, server.database),
+            Self::Postgres(server) => format!("postgres:{}/{}", server.host, server.database),
+        }
+    }
+}

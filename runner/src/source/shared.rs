@@ -1,0 +1,243 @@
+//! Where the sources lay down what they read: parts become the plan, and whoever waits is told.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::sync::{Notify, watch};
+
+use runner_core::clock::Clock;
+use runner_core::schedule::{Definition, Plan, Problem, Severity, Source, merge};
+use runner_sdk::{FUNCTION_PREFIX, Functions};
+
+use super::status::{SourceState, SourceStatus};
+
+/// What one source says.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Part {
+    /// Valid schedules.
+    pub definitions: Vec<Definition>,
+    /// What is wrong.
+    pub problems: Vec<Problem>,
+}
+
+struct Slot {
+    part: Part,
+    place: String,
+    state: SourceState,
+    last_sync: Option<Timestamp>,
+}
+
+/// The parts, and the plan they make.
+pub struct Shared {
+    functions: Functions,
+    clock: Arc<dyn Clock>,
+    slots: Mutex<BTreeMap<Source, Slot>>,
+    known: Mutex<Option<BTreeSet<String>>>,
+    plan: watch::Sender<Arc<Plan>>,
+}
+
+impl Shared {
+    /// No source, an empty plan.
+    #[must_use]
+    pub fn new(functions: Functions, clock: Arc<dyn Clock>) -> Self {
+        let plan = watch::Sender::new(Arc::new(Plan::default()));
+        let (slots, known) = (Mutex::default(), Mutex::default());
+        Self {
+            functions,
+            clock,
+            slots,
+            known,
+            plan,
+        }
+    }
+
+    /// The set of functions that the manifests define.
+    #[must_use]
+    pub fn functions(&self) -> &Functions {
+        &self.functions
+    }
+
+    /// The present instant.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// The plan, and every later one.
+    #[must_use]
+    pub fn plan(&self) -> &watch::Sender<Arc<Plan>> {
+        &self.plan
+    }
+
+    fn slots(&self) -> MutexGuard<'_, BTreeMap<Source, Slot>> {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Announces a source that has not been read yet.
+    pub fn expect(&self, source: Source, place: String) {
+        let slot = Slot {
+            part: Part::default(),
+            place,
+            state: SourceState::Loading,
+            last_sync: None,
+        };
+        self.slots().insert(source, slot);
+    }
+
+    /// Lays down what a source says now.
+    pub fn publish(&self, source: Source, part: Part, now: Timestamp) {
+        if let Some(slot) = self.slots().get_mut(&source) {
+            (slot.part, slot.state, slot.last_sync) = (part, SourceState::Loaded, Some(now));
+        }
+        self.rebuild();
+    }
+
+    /// Notes that a source cannot be read; whether that is news.
+    pub fn fail(&self, source: Source, reason: &str) -> bool {
+        let now = self.now();
+        let mut slots = self.slots();
+        let Some(slot) = slots.get_mut(&source) else {
+            return false;
+        };
+        let news = slot.state.reason().is_none();
+        slot.state = slot.state.failed(slot.last_sync.is_some(), now, reason);
+        news
+    }
+
+    /// Whether the source could not be read until now; call before [`Shared::publish`].
+    #[must_use]
+    pub fn recovered(&self, source: Source) -> bool {
+        self.state_of(source).is_some_and(|s| s.reason().is_some())
+    }
+
+    /// How the source is doing.
+    #[must_use]
+    pub fn state_of(&self, source: Source) -> Option<SourceState> {
+        self.slots().get(&source).map(|s| s.state.clone())
+    }
+
+    /// Task types that live workers run: exact, or `prefix*`.
+    pub fn set_known_types(&self, types: Option<BTreeSet<String>>) {
+        {
+            let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+            if *known == types {
+                return;
+            }
+            *known = types;
+        }
+        self.rebuild();
+    }
+
+    /// Merges all parts; whoever watches the plan is told if it is another one.
+    fn rebuild(&self) {
+        // One rebuild at a time: an older merge must never overwrite a newer one.
+        let slots = self.slots();
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let parts = || slots.values().map(|s| &s.part);
+        let definitions: Vec<Definition> = parts().flat_map(|p| p.definitions.iter().cloned()).collect();
+        let mut problems: Vec<Problem> = parts().flat_map(|p| p.problems.iter().cloned()).collect();
+        problems.extend(self.undefined_functions(&definitions));
+        let knows = |kind: &str| {
+            let known = known.as_ref().filter(|_| !kind.starts_with(FUNCTION_PREFIX))?;
+            Some(known.iter().any(|k| matches_type(k, kind)))
+        };
+        let plan = merge(definitions, problems, knows);
+        self.plan.send_if_modified(|current| {
+            let changed = **current != plan;
+            if changed {
+                *current = Arc::new(plan);
+            }
+            changed
+        });
+    }
+
+    /// Rows and code may name functions of manifests; those that do not exist are named.
+    fn undefined_functions(&self, definitions: &[Definition]) -> Vec<Problem> {
+        let all = self.functions.all();
+        let undefined = definitions.iter().filter_map(|d| {
+            let name = d.task.kind.strip_prefix(FUNCTION_PREFIX)?;
+            (d.enabled && !all.contains_key(name)).then_some((d, name))
+        });
+        undefined
+            .map(|(d, name)| {
+                let text = format!("no manifest defines the function \"{name}\"; its tasks wait for one");
+                Problem::warning("W212", text, d.origin.clone()).about(d.id.clone())
+            })
+            .collect()
+    }
+
+    /// How every source is doing.
+    #[must_use]
+    pub fn statuses(&self) -> Vec<SourceStatus> {
+        let plan = Arc::clone(&self.plan.borrow());
+        let status = |(source, slot): (&Source, &Slot)| SourceStatus {
+            source: *source,
+            place: slot.place.clone(),
+            state: slot.state.clone(),
+            last_sync: slot.last_sync,
+            schedules: plan.schedules.values().filter(|d| d.origin.source == *source).count(),
+            errors: plan
+                .problems
+                .iter()
+                .filter(|p| p.severity == Severity::Error && p.origin.source == *source)
+                .count(),
+        };
+        self.slots().iter().map(status).collect()
+    }
+}
+
+/// Whether a registered pattern covers a task type.
+fn matches_type(pattern: &str, kind: &str) -> bool {
+    match pattern.strip_suffix('*') {
+        Some(prefix) => kind.starts_with(prefix),
+        None => pattern == kind,
+    }
+}
+
+/// Asks a source to be read now, and tells when that is done.
+pub struct Trigger {
+    /// Wakes the role.
+    pub wake: Notify,
+    asked: AtomicU64,
+    done: watch::Sender<u64>,
+}
+
+impl Default for Trigger {
+    fn default() -> Self {
+        Self {
+            wake: Notify::new(),
+            asked: AtomicU64::new(0),
+            done: watch::Sender::new(0),
+        }
+    }
+}
+
+impl Trigger {
+    /// Asks for a look that begins after this call; the number to wait for.
+    pub fn ask(&self) -> u64 {
+        let number = self.asked.fetch_add(1, Ordering::SeqCst) + 1;
+        self.wake.notify_one();
+        number
+    }
+
+    /// At the beginning of a look: up to where it answers.
+    #[must_use]
+    pub fn begin(&self) -> u64 {
+        self.asked.load(Ordering::SeqCst)
+    }
+
+    /// At the end of that look.
+    pub fn end(&self, asked: u64) {
+        self.done.send_replace(asked);
+    }
+
+    /// Waits until look number `number` is done, at most for `limit`; whether it was.
+    pub async fn wait(&self, number: u64, limit: Duration) -> bool {
+        let mut done = self.done.subscribe();
+        let reached = done.wait_for(|d| *d >= number);
+        matches!(tokio::time::timeout(limit, reached).await, Ok(Ok(_)))
+    }
+}

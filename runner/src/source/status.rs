@@ -1,0 +1,73 @@
+//! How each source is doing, for pages, metrics and commands.
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use runner_core::schedule::Source;
+
+/// One source.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct SourceStatus {
+    /// Which of the three.
+    pub source: Source,
+    /// The directory, the database, or `code`.
+    pub place: String,
+    /// Whether what is in force is what the source says now.
+    pub state: SourceState,
+    /// When it was last read with success.
+    pub last_sync: Option<Timestamp>,
+    /// Schedules in force, disabled ones included.
+    pub schedules: usize,
+    /// Errors found in what it says.
+    pub errors: usize,
+}
+
+/// Whether what is in force is what the source says now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase", tag = "state")]
+pub enum SourceState {
+    /// It has not been read yet.
+    Loading,
+    /// As of the last sync.
+    Loaded,
+    /// It cannot be read; the last known set stays in force.
+    Stale {
+        /// Since when it cannot be read.
+        since: Timestamp,
+        /// Why.
+        reason: String,
+    },
+    /// It could never be read, so nothing of it is in force.
+    Unavailable {
+        /// Since when it is tried.
+        since: Timestamp,
+        /// Why.
+        reason: String,
+    },
+}
+
+impl SourceState {
+    /// Why it cannot be read, if it cannot.
+    #[must_use]
+    pub fn reason(&self) -> Option<&str> {
+        match self {
+            Self::Loading | Self::Loaded => None,
+            Self::Stale { reason, .. } | Self::Unavailable { reason, .. } => Some(reason),
+        }
+    }
+
+    /// The state after a failure: since the first one, stale if there was ever a success.
+    #[must_use]
+    pub fn failed(&self, ever_loaded: bool, now: Timestamp, reason: &str) -> Self {
+        let since = match self {
+            Self::Stale { since, .. } | Self::Unavailable { since, .. } => *since,
+            Self::Loading | Self::Loaded => now,
+        };
+        let reason = reason.to_owned();
+        if ever_loaded {
+            Self::Stale { since, reason }
+        } else {
+            Self::Unavailable { since, reason }
+        }
+    }
+}

@@ -1,0 +1,286 @@
+//! YAML text as a tree in which every value knows its place. The only file that talks to the YAML library.
+//!
+//! Strict: YAML 1.2 booleans, no merge keys, no unknown tags, and a budget for size, depth and aliases, so
+//! that no text, however hostile, costs more than a few milliseconds. It knows nothing of manifests.
+
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_saphyr::budget::BudgetBreach;
+use serde_saphyr::options::{DuplicateKeyPolicy, MergeKeyPolicy, NonFiniteFloatPolicy};
+use serde_saphyr::{Error, Location, Options, Spanned};
+
+/// The largest text that is parsed, in bytes; far above any manifest written by hand.
+pub const MAX_BYTES: usize = 256 * 1024;
+
+/// The deepest nesting of lists and maps.
+pub const MAX_DEPTH: usize = 32;
+
+/// The most values in one text, after aliases are expanded.
+pub const MAX_NODES: usize = 10_000;
+
+/// A place in the text: line and column from 1, length in characters; a length of 0 is "somewhere here".
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Mark {
+    /// From 1.
+    pub line: usize,
+    /// In characters, from 1.
+    pub column: usize,
+    /// In characters.
+    pub len: usize,
+}
+
+/// A value and where it stands.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Node {
+    /// Where its text begins; for an alias, where the anchor stands.
+    pub mark: Mark,
+    /// What it is.
+    pub value: Value,
+}
+
+/// What a YAML value is, by the core schema of YAML 1.2.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Value {
+    /// Nothing, `~` or `null`.
+    Null,
+    /// `true` or `false`; `yes` and `on` are texts.
+    Bool(bool),
+    /// Any whole number that fits.
+    Int(i128),
+    /// Any other finite number.
+    Float(f64),
+    /// Everything else that is one scalar.
+    Text(String),
+    /// In the order written.
+    List(Vec<Node>),
+    /// In the order written; duplicate keys are still in it.
+    Map(Vec<(Node, Node)>),
+}
+
+impl Value {
+    /// What it is, in words that fit after "found".
+    #[must_use]
+    pub fn describe(&self) -> String {
+        match self {
+            Self::Null => "nothing".to_owned(),
+            Self::Bool(b) => b.to_string(),
+            Self::Int(i) => format!("number {i}"),
+            Self::Float(f) => format!("number {f}"),
+            Self::Text(t) => super::text::quoted(t),
+            Self::List(_) => "a list".to_owned(),
+            Self::Map(_) => "a map".to_owned(),
+        }
+    }
+}
+
+/// Why a text is not YAML that we accept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// Where, when that is known.
+    pub mark: Option<Mark>,
+    /// What kind of fault.
+    pub kind: FaultKind,
+    /// In one sentence.
+    pub message: String,
+}
+
+/// The kinds of faults, each with a code of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FaultKind {
+    /// Not YAML; a text that is still being written looks like this.
+    Syntax,
+    /// Too large, too deep, too many aliases.
+    Limit,
+    /// A feature of YAML that is refused: merge keys, tags, numbers that are not finite.
+    Refused,
+}
+
+/// All documents of a text; empty ones are left out.
+///
+/// # Errors
+///
+/// The first [`Fault`]: the library cannot go on behind one.
+pub fn parse(text: &str) -> Result<Vec<Node>, Fault> {
+    if text.len() > MAX_BYTES {
+        let message = format!("{} bytes; at most {MAX_BYTES} are read", text.len());
+        return Err(Fault {
+            mark: None,
+            kind: FaultKind::Limit,
+            message,
+        });
+    }
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    serde_saphyr::from_multiple_with_options::<Node>(text, options()).map_err(|e| fault(&e))
+}
+
+fn options() -> Options {
+    serde_saphyr::options! {
+        budget: serde_saphyr::budget! {
+            max_depth: MAX_DEPTH,
+            flow_nesting_limit: MAX_DEPTH,
+            max_events: 4 * MAX_NODES,
+            max_nodes: MAX_NODES,
+            max_aliases: 1_000,
+            max_anchors: 1_000,
+            max_documents: 1_000,
+            max_recorded_anchor_events: MAX_NODES,
+            max_total_scalar_bytes: 4 * MAX_BYTES,
+        },
+        alias_limits: serde_saphyr::alias_limits! {
+            max_total_replayed_events: MAX_NODES,
+            max_replay_stack_depth: 8,
+        },
+        emit_comments: false,
+        duplicate_keys: DuplicateKeyPolicy::PassThrough,
+        merge_keys: MergeKeyPolicy::Error,
+        leading_zero_numbers_as_strings: true,
+        underscored_numbers_as_strings: true,
+        strict_booleans: true,
+        reject_unsupported_tags: true,
+        non_finite_float_policy: NonFiniteFloatPolicy::Reject,
+        with_snippet: false,
+    }
+}
+
+fn fault(error: &Error) -> Fault {
+    // Behind an alias the error is wrapped; what went wrong is inside.
+    let inner = match error {
+        Error::AliasError { error, .. } => error,
+        error => error,
+    };
+    let (kind, message) = match inner {
+        Error::Budget { breach, .. } => (FaultKind::Limit, breach_words(breach)),
+        Error::AliasReplayLimitExceeded { .. } => (FaultKind::Limit, too_many_nodes()),
+        Error::AliasReplayStackDepthExceeded { .. } => {
+            (FaultKind::Limit, "aliases of aliases are nested too deep".to_owned())
+        }
+        Error::RecursiveReferencesRequireWeakTypes { .. } => (
+            FaultKind::Limit,
+            "an alias inside the value that it stands for".to_owned(),
+        ),
+        Error::MergeKeyNotAllowed { .. } => (
+            FaultKind::Refused,
+            "merge keys (<<) are not supported; write the keys out".to_owned(),
+        ),
+        Error::NonFiniteFloat { value, .. } => (FaultKind::Refused, format!("number {value} is not finite")),
+        other => syntax_words(other),
+    };
+    Fault {
+        mark: error.location().map(mark),
+        kind,
+        message,
+    }
+}
+
+fn too_many_nodes() -> String {
+    format!("aliases expand to more than {MAX_NODES} values")
+}
+
+fn breach_words(breach: &BudgetBreach) -> String {
+    match breach {
+        BudgetBreach::Depth { .. } => format!("nesting deeper than {MAX_DEPTH}"),
+        BudgetBreach::Documents { .. } => "too many documents in one file".to_owned(),
+        BudgetBreach::Aliases { .. } | BudgetBreach::Anchors { .. } => "too many aliases".to_owned(),
+        BudgetBreach::RecordedAnchorEvents { .. } => too_many_nodes(),
+        _ => format!("more than {MAX_NODES} values"),
+    }
+}
+
+/// The library's own words, without the place, which is shown beside them.
+fn syntax_words(error: &Error) -> (FaultKind, String) {
+    let whole = error.to_string();
+    let words = whole.split(" at line ").next().unwrap_or(&whole).trim();
+    let refused = words.starts_with("unsupported tag") || words.starts_with("number too large");
+    if words.contains("recursion limit") {
+        return (FaultKind::Limit, format!("nesting deeper than {MAX_DEPTH}"));
+    }
+    if refused {
+        return (FaultKind::Refused, words.to_owned());
+    }
+    (FaultKind::Syntax, format!("not valid YAML: {words}"))
+}
+
+fn mark(location: Location) -> Mark {
+    let number = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
+    Mark {
+        line: number(location.line()),
+        column: number(location.column()),
+        len: number(location.span().len()),
+    }
+}
+
+impl<'de> Deserialize<'de> for Node {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let spanned = Spanned::<Value>::deserialize(deserializer)?;
+        Ok(Self {
+            mark: mark(spanned.defined),
+            value: spanned.value,
+        })
+    }
+}
+
+impl<'de> Deserialize<'de> for Value {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(ValueVisitor)
+    }
+}
+
+struct ValueVisitor;
+
+impl<'de> Visitor<'de> for ValueVisitor {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a value")
+    }
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+    fn visit_none<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        Value::deserialize(deserializer)
+    }
+    fn visit_bool<E>(self, b: bool) -> Result<Value, E> {
+        Ok(Value::Bool(b))
+    }
+    fn visit_i64<E>(self, i: i64) -> Result<Value, E> {
+        Ok(Value::Int(i.into()))
+    }
+    fn visit_u64<E>(self, i: u64) -> Result<Value, E> {
+        Ok(Value::Int(i.into()))
+    }
+    fn visit_i128<E>(self, i: i128) -> Result<Value, E> {
+        Ok(Value::Int(i))
+    }
+    fn visit_u128<E: serde::de::Error>(self, i: u128) -> Result<Value, E> {
+        i128::try_from(i)
+            .map(Value::Int)
+            .map_err(|_| E::custom("number too large"))
+    }
+    fn visit_f64<E>(self, f: f64) -> Result<Value, E> {
+        Ok(Value::Float(f))
+    }
+    fn visit_str<E>(self, s: &str) -> Result<Value, E> {
+        Ok(Value::Text(s.to_owned()))
+    }
+    fn visit_string<E>(self, s: String) -> Result<Value, E> {
+        Ok(Value::Text(s))
+    }
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value, A::Error> {
+        let mut items = Vec::new();
+        while let Some(item) = seq.next_element()? {
+            items.push(item);
+        }
+        Ok(Value::List(items))
+    }
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
+        let mut entries = Vec::new();
+        while let Some(entry) = map.next_entry()? {
+            entries.push(entry);
+        }
+        Ok(Value::Map(entries))
+    }
+}
