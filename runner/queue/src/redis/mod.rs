@@ -1,1 +1,113 @@
-//! The Redis broker, in the exact format of asynq.
+//! The Redis broker, in the exact format of asynq: Go programs share the same Redis and notice nothing.
+//!
+//! What lies where is said by `keys` and `wire`; every change of a task is one script, so that it happens as a
+//! whole. Our own data lies under `runner:`, apart from one field `run` of the task's hash, which fences late
+//! workers and which others ignore. Needs Redis 6.2 or newer. Nothing of Redis leaves this room.
+
+#[cfg(feature = "contract")]
+mod audit;
+mod claim;
+mod conn;
+mod convert;
+mod fault;
+mod house;
+mod inspect;
+mod keys;
+mod produce;
+mod reply;
+mod schedule;
+mod scripts;
+mod servers;
+mod settings;
+mod settle;
+mod shown;
+mod signals;
+mod wire;
+mod work;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use runner_core::clock::Clock;
+
+use self::conn::Conn;
+use self::signals::Watches;
+use crate::{Broker, BrokerResult};
+
+pub use self::settings::RedisSettings;
+
+/// A broker over one Redis server.
+pub struct RedisBroker {
+    conn: Conn,
+    place: String,
+    watches: Watches,
+}
+
+impl RedisBroker {
+    /// A broker that connects at its first call; the server need not be up yet.
+    ///
+    /// While the server cannot be reached each call returns [`crate::BrokerError::Unreachable`] at once, and
+    /// connecting is tried again with growing pauses of at most 5 s.
+    ///
+    /// # Errors
+    ///
+    /// [`crate::BrokerError::Refused`] if the settings name no server.
+    pub fn lazy(settings: &RedisSettings) -> BrokerResult<Self> {
+        Ok(Self {
+            conn: Conn::new(settings)?,
+            place: format!("redis {}/{}", settings.host, settings.database),
+            watches: Watches::default(),
+        })
+    }
+
+    /// The same, but returns only when the server has answered.
+    ///
+    /// # Errors
+    ///
+    /// [`crate::BrokerError::Unreachable`] if it does not answer, [`crate::BrokerError::Refused`] if it turns us away.
+    pub async fn connect(settings: RedisSettings) -> BrokerResult<Self> {
+        let broker = Self::lazy(&settings)?;
+        broker.now().await?;
+        Ok(broker)
+    }
+
+    /// Lets `clock` tell the time instead of the server. Ends of keys (locks, servers' descriptions) still run by
+    /// the server's clock.
+    #[must_use]
+    pub fn with_clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.conn.set_clock(clock);
+        self
+    }
+}
+
+impl std::fmt::Debug for RedisBroker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RedisBroker")
+            .field("place", &self.place)
+            .finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl Broker for RedisBroker {
+    fn describe(&self) -> String {
+        self.place.clone()
+    }
+
+    async fn now(&self) -> BrokerResult<Timestamp> {
+        const DOING: &str = "ask for the time";
+        let mut trip = self.conn.trip(DOING).await?;
+        trip.command("TIME");
+        let mut answer = reply::list(trip.one().await?).into_iter();
+        if let Some(clock) = self.conn.clock() {
+            return Ok(clock.now());
+        }
+        let seconds = answer.next().and_then(reply::number);
+        let micros = answer.next().and_then(reply::number);
+        seconds
+            .zip(micros)
+            .and_then(|(s, us)| Timestamp::new(s, i32::try_from(us.checked_mul(1000)?).ok()?).ok())
+            .ok_or_else(|| fault::odd_answer(DOING))
+    }
+}

@@ -1,0 +1,185 @@
+//! A look at everything in the database, for tests: whether all that belongs together is there, and no more.
+//!
+//! Reads key by key and is neither fast nor atomic: nothing else may run meanwhile.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use redis::Value;
+
+use super::{RedisBroker, reply};
+use crate::BrokerResult;
+
+const DOING: &str = "audit the store";
+
+/// Where ids of a queue lie, and the word their tasks bear there; `lease` goes with `active`.
+const PLACES: [(&str, bool); 6] = [
+    ("pending", true),
+    ("active", true),
+    ("scheduled", false),
+    ("retry", false),
+    ("archived", false),
+    ("completed", false),
+];
+
+impl RedisBroker {
+    /// What is wrong with the content of the database, one sentence each; empty when all is well.
+    ///
+    /// # Errors
+    ///
+    /// If the store cannot be read.
+    pub async fn audit(&self) -> BrokerResult<Vec<String>> {
+        let keys = self.all_keys().await?;
+        let queues: BTreeSet<&str> = keys
+            .iter()
+            .filter_map(|key| key.strip_prefix("asynq:{").or(key.strip_prefix("runner:{")))
+            .filter_map(|rest| rest.rsplit_once("}:").map(|(queue, _)| queue))
+            .collect();
+        let mut wrong = Vec::new();
+        for queue in queues {
+            self.audit_queue(queue, &keys, &mut wrong).await?;
+        }
+        for key in &keys {
+            let counter = ["}:processed:", "}:failed:"]
+                .iter()
+                .any(|part| key.contains(part));
+            if counter && self.ask(&["TTL", key]).await? == Value::Int(-1) {
+                wrong.push(format!("{key} never ends"));
+            }
+        }
+        Ok(wrong)
+    }
+
+    async fn audit_queue(
+        &self,
+        queue: &str,
+        keys: &BTreeSet<String>,
+        wrong: &mut Vec<String>,
+    ) -> BrokerResult<()> {
+        let prefix = super::keys::queue(queue);
+        let places = self.places(&prefix, keys).await?;
+        let tasks: BTreeSet<&str> = keys
+            .iter()
+            .filter_map(|key| key.strip_prefix(&prefix)?.strip_prefix("t:"))
+            .collect();
+        for id in &tasks {
+            let key = format!("{prefix}t:{id}");
+            let state = reply::text(self.ask(&["HGET", &key, "state"]).await?).unwrap_or_default();
+            let found = places.get(*id).map_or(&[][..], |p| &p[..]);
+            if found != [state.clone()] {
+                wrong.push(format!("{key} says {state:?} and lies in {found:?}"));
+            }
+            if self.ask(&["HEXISTS", &key, "msg"]).await? != Value::Int(1) {
+                wrong.push(format!("{key} has no message"));
+            }
+            if self.ask(&["TTL", &key]).await? != Value::Int(-1) {
+                wrong.push(format!("{key} has an end"));
+            }
+        }
+        for (id, found) in &places {
+            if !tasks.contains(id.as_str()) {
+                wrong.push(format!("{prefix}t:{id} is gone, its id lies in {found:?}"));
+            }
+        }
+        let active: BTreeSet<&String> = places
+            .iter()
+            .filter(|(_, found)| found.iter().any(|place| place == "active"))
+            .map(|(id, _)| id)
+            .collect();
+        let leased = self
+            .texts(&["ZRANGE", &format!("{prefix}lease"), "0", "-1"])
+            .await?;
+        if active != leased.iter().collect() {
+            wrong.push(format!("{prefix}active holds {active:?}, lease {leased:?}"));
+        }
+        self.audit_own(queue, keys, &tasks, &places, wrong).await
+    }
+
+    async fn audit_own(
+        &self,
+        queue: &str,
+        keys: &BTreeSet<String>,
+        tasks: &BTreeSet<&str>,
+        places: &BTreeMap<String, Vec<String>>,
+        wrong: &mut Vec<String>,
+    ) -> BrokerResult<()> {
+        let own = super::keys::own(queue);
+        for key in keys {
+            let attempts = key
+                .strip_prefix(&own)
+                .and_then(|rest| rest.strip_prefix("att:"));
+            if let Some(id) = attempts {
+                if !tasks.contains(id) {
+                    wrong.push(format!("{key} outlived its task"));
+                }
+                if self.ask(&["TTL", key]).await? == Value::Int(-1) {
+                    wrong.push(format!("{key} never ends"));
+                }
+            }
+        }
+        for id in self.texts(&["HKEYS", &super::keys::waiting(queue)]).await? {
+            if places.get(&id).is_none_or(|found| found != &["scheduled"]) {
+                wrong.push(format!("{own}waiting has {id}, which is not scheduled"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Each id of the queue with every place it lies in.
+    async fn places(
+        &self,
+        prefix: &str,
+        keys: &BTreeSet<String>,
+    ) -> BrokerResult<BTreeMap<String, Vec<String>>> {
+        let mut places: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for (place, is_list) in PLACES {
+            let command = if is_list { "LRANGE" } else { "ZRANGE" };
+            for id in self
+                .texts(&[command, &format!("{prefix}{place}"), "0", "-1"])
+                .await?
+            {
+                places.entry(id).or_default().push(place.to_owned());
+            }
+        }
+        for key in keys {
+            if key
+                .strip_prefix(prefix)
+                .is_some_and(|rest| rest.starts_with("g:"))
+            {
+                for id in self.texts(&["ZRANGE", key, "0", "-1"]).await? {
+                    places.entry(id).or_default().push("aggregating".to_owned());
+                }
+            }
+        }
+        Ok(places)
+    }
+
+    async fn all_keys(&self) -> BrokerResult<BTreeSet<String>> {
+        let mut keys = BTreeSet::new();
+        let mut cursor = "0".to_owned();
+        loop {
+            let mut answer =
+                reply::list(self.ask(&["SCAN", &cursor, "COUNT", "1000"]).await?).into_iter();
+            cursor = answer.next().and_then(reply::text).unwrap_or_default();
+            let part = answer.next().map(reply::list).unwrap_or_default();
+            keys.extend(part.into_iter().filter_map(reply::text));
+            if cursor == "0" || cursor.is_empty() {
+                return Ok(keys);
+            }
+        }
+    }
+
+    async fn texts(&self, command: &[&str]) -> BrokerResult<Vec<String>> {
+        let answer = reply::list(self.ask(command).await?);
+        Ok(answer.into_iter().filter_map(reply::text).collect())
+    }
+
+    async fn ask(&self, command: &[&str]) -> BrokerResult<Value> {
+        let mut trip = self.conn.trip(DOING).await?;
+        let (name, args) = command.split_first().unwrap_or((&"PING", &[]));
+        trip.command(name);
+        for arg in args {
+            trip.arg(arg);
+        }
+        trip.one().await
+    }
+}

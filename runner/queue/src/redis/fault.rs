@@ -1,0 +1,134 @@
+//! What an error of the server or of the connection means to callers of the seam.
+
+use redis::{RedisError, ServerError};
+
+use crate::{BoxError, BrokerError};
+
+/// Codes of answers that pass by themselves: a replica about to be promoted, a server that loads its file.
+const TRANSIENT: [&str; 8] = [
+    "READONLY",
+    "LOADING",
+    "MASTERDOWN",
+    "BUSY",
+    "TRYAGAIN",
+    "CLUSTERDOWN",
+    "NOREPLICAS",
+    "UNBLOCKED",
+];
+
+/// An error of a call that got no usable answer.
+pub(super) fn of(error: RedisError, doing: &'static str) -> BrokerError {
+    use redis::ErrorKind;
+    match error.kind() {
+        ErrorKind::Server(_) | ErrorKind::Extension => {
+            let code = error.code().unwrap_or_default().to_owned();
+            let detail = error.detail().unwrap_or_default().to_owned();
+            by_code(&code, &detail, doing, Box::new(error))
+        }
+        ErrorKind::AuthenticationFailed if !is_connection_trouble(&error) => {
+            let text = error.to_string();
+            let loading = TRANSIENT.iter().any(|code| text.contains(code));
+            if loading {
+                BrokerError::Unreachable {
+                    doing,
+                    source: Box::new(error),
+                }
+            } else {
+                BrokerError::Refused {
+                    doing,
+                    source: Box::new(error),
+                }
+            }
+        }
+        ErrorKind::InvalidClientConfig | ErrorKind::RESP3NotSupported => BrokerError::Refused {
+            doing,
+            source: Box::new(error),
+        },
+        ErrorKind::UnexpectedReturnType => BrokerError::Corrupt {
+            doing,
+            what: error.to_string(),
+        },
+        _ => BrokerError::Unreachable {
+            doing,
+            source: Box::new(error),
+        },
+    }
+}
+
+/// An error that the server answered to one command of several.
+pub(super) fn answered(error: &ServerError, doing: &'static str) -> BrokerError {
+    let detail = error.details().unwrap_or_default();
+    by_code(error.code(), detail, doing, error.to_string().into())
+}
+
+fn by_code(code: &str, detail: &str, doing: &'static str, source: BoxError) -> BrokerError {
+    // Servers before version 7 wrap what a command within a script answered into a general error.
+    let is = |word: &str| code == word || detail.contains(&format!("-{word} "));
+    if is("OOM") || is("MISCONF") || detail.contains("OOM command not allowed") {
+        BrokerError::Full { doing, source }
+    } else if is("WRONGTYPE") {
+        let what = format!("a key has the wrong type: {code} {detail}");
+        BrokerError::Corrupt { doing, what }
+    } else if TRANSIENT.into_iter().any(is) {
+        BrokerError::Unreachable { doing, source }
+    } else {
+        BrokerError::Refused { doing, source }
+    }
+}
+
+fn is_connection_trouble(error: &RedisError) -> bool {
+    error.is_io_error() || error.is_timeout() || error.is_connection_dropped()
+}
+
+/// Whether the connection had better be thrown away after this error.
+pub(super) fn needs_new_connection(error: &RedisError) -> bool {
+    is_connection_trouble(error) || error.is_unrecoverable_error()
+}
+
+/// Whether the server says that it is the wrong one: after a failover the name may lead to another.
+pub(super) fn is_wrong_server(error: &ServerError) -> bool {
+    error.code() == "READONLY" || error.details().is_some_and(|d| d.contains("-READONLY "))
+}
+
+/// An answer of a shape that no version of our scripts gives.
+pub(super) fn odd_answer(doing: &'static str) -> BrokerError {
+    BrokerError::Corrupt {
+        doing,
+        what: "the server answered in an unknown form".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn code_of(code: &str, detail: &str) -> &'static str {
+        by_code(code, detail, "try", "x".into()).code()
+    }
+
+    #[test]
+    fn codes_are_told_apart_also_when_wrapped_by_a_script() {
+        assert_eq!(code_of("OOM", "command not allowed"), "broker_full");
+        assert_eq!(
+            code_of(
+                "ERR",
+                "Error running script: @user_script:5: -OOM command not allowed"
+            ),
+            "broker_full"
+        );
+        assert_eq!(code_of("WRONGTYPE", "Operation against"), "broker_corrupt");
+        assert_eq!(
+            code_of(
+                "ERR",
+                "Error running script: @user_script:5: -WRONGTYPE Operation"
+            ),
+            "broker_corrupt"
+        );
+        for transient in ["READONLY", "LOADING", "MASTERDOWN", "BUSY"] {
+            assert_eq!(code_of(transient, ""), "broker_unavailable", "{transient}");
+        }
+        for refusal in ["NOAUTH", "WRONGPASS", "NOPERM", "ERR"] {
+            assert_eq!(code_of(refusal, ""), "broker_refused", "{refusal}");
+        }
+    }
+}

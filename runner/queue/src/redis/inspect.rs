@@ -1,0 +1,271 @@
+//! The dashboard's questions and an operator's actions.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use redis::Value;
+use runner_core::task::{QueueName, State, TaskId};
+
+use super::scripts::Script;
+use super::{RedisBroker, convert, fault, keys, reply};
+use crate::{
+    Action, ActionError, Attempt, BrokerResult, Inspector, MAX_ATTEMPTS_KEPT, Page, QueueInfo,
+    ServerView, TaskInfo, TaskPage,
+};
+
+/// The largest page.
+const MAX_PAGE: usize = 1000;
+
+#[async_trait]
+impl Inspector for RedisBroker {
+    async fn queues(&self) -> BrokerResult<Vec<QueueInfo>> {
+        let names = self.queue_names().await?;
+        let mut trip = self.conn.trip("look at the queues").await?;
+        for name in &names {
+            trip.script(Script::Info, &[keys::part(name.as_str(), "pending")])
+                .arg(keys::queue(name.as_str()));
+        }
+        let answers = trip.send().await?;
+        Ok(names.into_iter().zip(answers).map(queue_info).collect())
+    }
+
+    async fn tasks(&self, queue: &QueueName, state: State, page: Page) -> BrokerResult<TaskPage> {
+        let size = page.size.clamp(1, MAX_PAGE);
+        let skip = page
+            .number
+            .saturating_sub(1)
+            .saturating_mul(size)
+            .min(1 << 40);
+        let mut trip = self.conn.trip("list tasks").await?;
+        trip.script(Script::Page, &[keys::part(queue.as_str(), "pending")])
+            .arg(keys::queue(queue.as_str()))
+            .arg(keys::own(queue.as_str()))
+            .arg(state.as_str())
+            .arg(skip)
+            .arg(size);
+        let mut row = reply::list(trip.one().await?).into_iter();
+        let total = row.next().map_or(0, reply::count);
+        let mut tasks = Vec::new();
+        while let (Some(id), Some(rest)) = (row.next(), Rest::next(&mut row)) {
+            if let Some(id) = reply::bytes(id)
+                && let Ok(info) = rest.info(queue, &id, state)
+            {
+                tasks.push(info);
+            }
+        }
+        Ok(TaskPage { tasks, total })
+    }
+
+    async fn task(&self, queue: &QueueName, id: &TaskId) -> BrokerResult<Option<TaskInfo>> {
+        const DOING: &str = "look at a task";
+        let key = keys::task(queue.as_str(), id.as_str());
+        let mut trip = self.conn.trip(DOING).await?;
+        trip.script(Script::Task, &[&key])
+            .arg(keys::queue(queue.as_str()))
+            .arg(keys::own(queue.as_str()))
+            .arg(id.as_str());
+        let mut row = reply::list(trip.one().await?).into_iter();
+        let Some(word) = row.next() else {
+            return Ok(None);
+        };
+        let corrupt = |what: String| crate::BrokerError::Corrupt {
+            doing: DOING,
+            what: format!("{key}: {what}"),
+        };
+        let word = reply::text(word).unwrap_or_default();
+        let state: State = word.parse().map_err(|error| corrupt(format!("{error}")))?;
+        let rest = Rest::next(&mut row).ok_or_else(|| fault::odd_answer(DOING))?;
+        let info = rest
+            .info(queue, id.as_str().as_bytes(), state)
+            .map_err(corrupt)?;
+        Ok(Some(info))
+    }
+
+    async fn find(&self, id: &TaskId) -> BrokerResult<Vec<QueueName>> {
+        let names = self.queue_names().await?;
+        let mut trip = self.conn.trip("look for a task").await?;
+        for name in &names {
+            trip.command("HEXISTS")
+                .arg(keys::task(name.as_str(), id.as_str()))
+                .arg("msg");
+        }
+        let answers = trip.send().await?;
+        let found = names.into_iter().zip(answers);
+        Ok(found
+            .filter(|(_, answer)| *answer == Value::Int(1))
+            .map(|(name, _)| name)
+            .collect())
+    }
+
+    async fn attempts(&self, queue: &QueueName, id: &TaskId) -> BrokerResult<Vec<Attempt>> {
+        let mut trip = self.conn.trip("read the attempts of a task").await?;
+        trip.command("LRANGE")
+            .arg(keys::attempts(queue.as_str(), id.as_str()))
+            .arg(-i64::try_from(MAX_ATTEMPTS_KEPT).unwrap_or(1))
+            .arg(-1);
+        let records = reply::list(trip.one().await?).into_iter();
+        Ok(records
+            .filter_map(|json| serde_json::from_slice(&reply::bytes(json)?).ok())
+            .collect())
+    }
+
+    async fn act(&self, queue: &QueueName, id: &TaskId, action: Action) -> Result<(), ActionError> {
+        const DOING: &str = "act on a task";
+        let (word, done) = match action {
+            Action::Run => ("run", "run"),
+            Action::Archive => ("archive", "archived"),
+            Action::Delete => ("delete", "deleted"),
+        };
+        let key = keys::task(queue.as_str(), id.as_str());
+        let lock = match action {
+            Action::Delete => self.lock_of(queue, id).await?,
+            Action::Run | Action::Archive => String::new(),
+        };
+        let mut trip = self.conn.trip(DOING).await?;
+        trip.script(Script::Act, &[&key])
+            .arg(keys::queue(queue.as_str()))
+            .arg(keys::own(queue.as_str()))
+            .arg(id.as_str())
+            .arg(word)
+            .arg(lock);
+        let mut answer = reply::list(trip.one().await?)
+            .into_iter()
+            .filter_map(reply::text);
+        match answer.next().as_deref() {
+            Some("ok") => Ok(()),
+            Some("missing") => Err(ActionError::NotFound(id.clone(), queue.clone())),
+            _ => match answer.next().and_then(|word| word.parse().ok()) {
+                Some(state) => Err(ActionError::WrongState {
+                    id: id.clone(),
+                    state,
+                    done,
+                }),
+                None => Err(fault::odd_answer(DOING).into()),
+            },
+        }
+    }
+
+    async fn cancel(&self, id: &TaskId) -> BrokerResult<()> {
+        let mut trip = self.conn.trip("ask for a task to be cancelled").await?;
+        trip.command("PUBLISH").arg(keys::CANCEL).arg(id.as_str());
+        trip.one().await.map(drop)
+    }
+
+    async fn pause_queue(&self, queue: &QueueName) -> BrokerResult<bool> {
+        let mut trip = self.conn.trip("pause a queue").await?;
+        trip.script(Script::Pause, &[keys::part(queue.as_str(), "paused")]);
+        Ok(reply::number(trip.one().await?) == Some(1))
+    }
+
+    async fn resume_queue(&self, queue: &QueueName) -> BrokerResult<bool> {
+        let mut trip = self.conn.trip("resume a queue").await?;
+        trip.command("DEL")
+            .arg(keys::part(queue.as_str(), "paused"));
+        Ok(reply::number(trip.one().await?) == Some(1))
+    }
+
+    async fn servers(&self) -> BrokerResult<Vec<ServerView>> {
+        self.list_servers().await
+    }
+}
+
+impl RedisBroker {
+    async fn queue_names(&self) -> BrokerResult<BTreeSet<QueueName>> {
+        let mut trip = self.conn.trip("list the queues").await?;
+        trip.command("SMEMBERS").arg(keys::QUEUES);
+        let names = reply::list(trip.one().await?).into_iter();
+        Ok(names
+            .filter_map(|name| QueueName::new(reply::text(name)?).ok())
+            .collect())
+    }
+
+    /// The lock named by a task's message; empty if there is none or it cannot be read.
+    async fn lock_of(&self, queue: &QueueName, id: &TaskId) -> BrokerResult<String> {
+        let mut trip = self.conn.trip("look at a task").await?;
+        trip.command("HGET")
+            .arg(keys::task(queue.as_str(), id.as_str()))
+            .arg("msg");
+        let message = reply::bytes(trip.one().await?);
+        Ok(message
+            .and_then(|m| convert::decode(&m, queue, id.as_str().as_bytes()).ok())
+            .and_then(|record| record.unique_key)
+            .unwrap_or_default())
+    }
+}
+
+/// See `info.lua`.
+fn queue_info((name, answer): (QueueName, Value)) -> QueueInfo {
+    let mut row = reply::list(answer).into_iter();
+    let mut next = || row.next().unwrap_or_default();
+    let now = reply::instant(next(), next());
+    let states = [
+        State::Pending,
+        State::Active,
+        State::Scheduled,
+        State::Retry,
+        State::Archived,
+        State::Completed,
+        State::Aggregating,
+    ];
+    let counts: BTreeMap<State, u64> = states.map(|state| (state, reply::count(next()))).into();
+    let paused = reply::count(next()) > 0;
+    let oldest = nanoseconds(next());
+    let latency = now.zip(oldest).map_or(Duration::ZERO, |(now, since)| {
+        Duration::try_from(now.duration_since(since)).unwrap_or_default()
+    });
+    QueueInfo {
+        name,
+        counts,
+        paused,
+        latency,
+        processed_today: reply::count(next()),
+        failed_today: reply::count(next()),
+        processed: reply::count(next()),
+        failed: reply::count(next()),
+    }
+}
+
+fn nanoseconds(value: Value) -> Option<Timestamp> {
+    let text = reply::text(value)?;
+    Timestamp::from_nanosecond(text.parse().ok()?).ok()
+}
+
+/// What the scripts give of a task besides its id and state.
+struct Rest {
+    score: Value,
+    message: Vec<u8>,
+    pending_since: Value,
+    result: Vec<u8>,
+    waiting_for: String,
+}
+
+impl Rest {
+    fn next(row: &mut impl Iterator<Item = Value>) -> Option<Self> {
+        Some(Self {
+            score: row.next()?,
+            message: reply::bytes(row.next()?).unwrap_or_default(),
+            pending_since: row.next()?,
+            result: reply::bytes(row.next()?).unwrap_or_default(),
+            waiting_for: reply::text(row.next()?).unwrap_or_default(),
+        })
+    }
+
+    fn info(self, queue: &QueueName, id: &[u8], state: State) -> Result<TaskInfo, String> {
+        let record = convert::decode(&self.message, queue, id)?;
+        let score = reply::seconds(self.score);
+        let when = |states: &[State]| score.filter(|_| states.contains(&state));
+        Ok(TaskInfo {
+            record,
+            state,
+            next_run: when(&[State::Scheduled, State::Retry]),
+            // It may survive a detour through the archive, but it says nothing there.
+            pending_since: nanoseconds(self.pending_since).filter(|_| state == State::Pending),
+            lease_until: when(&[State::Active]),
+            filed_at: when(&[State::Archived, State::Completed]),
+            result: Some(self.result).filter(|r| !r.is_empty()).map(Into::into),
+            waiting_for: Some(self.waiting_for).filter(|w| !w.is_empty()),
+        })
+    }
+}

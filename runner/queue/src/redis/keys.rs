@@ -1,0 +1,134 @@
+//! Names of all keys, as functions; nothing else spells a key.
+//!
+//! The first part is asynq's, byte for byte; the second, under `runner:`, is our own. The braces around a
+//! queue are part of the key: they keep all keys of a queue in one slot of a cluster.
+
+use md5::{Digest, Md5};
+
+/// Names of all known queues.
+pub(super) const QUEUES: &str = "asynq:queues";
+/// Keys of servers' descriptions by expiry.
+pub(super) const SERVERS: &str = "asynq:servers";
+/// Keys of servers' work by expiry.
+pub(super) const WORKERS: &str = "asynq:workers";
+/// Keys of schedulers' entry lists by expiry.
+pub(super) const SCHEDULERS: &str = "asynq:schedulers";
+/// The channel of cancellations.
+pub(super) const CANCEL: &str = "asynq:cancel";
+
+/// Cursors, revisions, pauses and last fires of all schedules.
+pub(super) const CURSORS: &str = "runner:cur";
+/// Decisions about all schedules, a capped stream.
+pub(super) const FIRES: &str = "runner:fires";
+/// Who leads.
+pub(super) const LEADER: &str = "runner:leader";
+
+/// What all keys of a queue begin with.
+pub(super) fn queue(queue: &str) -> String {
+    format!("asynq:{{{queue}}}:")
+}
+
+/// What our own keys of a queue begin with.
+pub(super) fn own(queue: &str) -> String {
+    format!("runner:{{{queue}}}:")
+}
+
+/// A task.
+pub(super) fn task(queue_name: &str, id: &str) -> String {
+    format!("{}t:{id}", queue(queue_name))
+}
+
+/// A list, set or counter of a queue: `pending`, `lease`, `processed`, …
+pub(super) fn part(queue_name: &str, part: &str) -> String {
+    format!("{}{part}", queue(queue_name))
+}
+
+/// What is remembered of the attempts of a task.
+pub(super) fn attempts(queue_name: &str, id: &str) -> String {
+    format!("{}att:{id}", own(queue_name))
+}
+
+/// What the snoozed tasks of a queue wait for.
+pub(super) fn waiting(queue_name: &str) -> String {
+    format!("{}waiting", own(queue_name))
+}
+
+/// The lock that a task of this type and payload takes. No payload and an empty one differ here alone.
+pub(super) fn unique(queue_name: &str, kind: &str, payload: Option<&[u8]>) -> String {
+    let mut key = format!("{}unique:{kind}:", queue(queue_name));
+    if let Some(payload) = payload {
+        use std::fmt::Write as _;
+        for byte in Md5::digest(payload) {
+            let _infallible = write!(key, "{byte:02x}");
+        }
+    }
+    key
+}
+
+/// The description of a server.
+pub(super) fn server(host: &str, pid: u32, id: &str) -> String {
+    format!("asynq:servers:{{{host}:{pid}:{id}}}")
+}
+
+/// What a server works on.
+pub(super) fn workers(host: &str, pid: u32, id: &str) -> String {
+    format!("asynq:workers:{{{host}:{pid}:{id}}}")
+}
+
+/// The task types that one of our servers has handlers for.
+pub(super) fn handlers(host: &str, pid: u32, id: &str) -> String {
+    format!("runner:server:{{{host}:{pid}:{id}}}")
+}
+
+/// The keys of a server's work and handlers, from that of its description.
+pub(super) fn beside_server(key: &str) -> Option<(String, String)> {
+    let braced = key.strip_prefix(SERVERS)?.strip_prefix(':')?;
+    Some((
+        format!("{WORKERS}:{braced}"),
+        format!("runner:server:{braced}"),
+    ))
+}
+
+/// The entries of a scheduler.
+pub(super) fn scheduler(id: &str) -> String {
+    format!("asynq:schedulers:{{{id}}}")
+}
+
+/// When an entry enqueued what.
+pub(super) fn history(entry: &str) -> String {
+    format!("asynq:scheduler_history:{entry}")
+}
+
+/// Decisions about one schedule, newest first, capped.
+pub(super) fn fires_of(schedule: &str) -> String {
+    format!("{FIRES}:{schedule}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_payload_leaves_the_hash_out_and_an_empty_one_does_not() {
+        assert_eq!(
+            unique("default", "email:send", None),
+            "asynq:{default}:unique:email:send:"
+        );
+        assert_eq!(
+            unique("default", "email:send", Some(b"")),
+            "asynq:{default}:unique:email:send:d41d8cd98f00b204e9800998ecf8427e"
+        );
+        assert_eq!(
+            unique("default", "email:send", Some(br#"{"user_id":42}"#)),
+            "asynq:{default}:unique:email:send:1181f89307fa271072c095747d5813cc"
+        );
+    }
+
+    #[test]
+    fn braces_are_part_of_the_key() {
+        assert_eq!(task("a}b", "abc"), "asynq:{a}b}:t:abc");
+        assert_eq!(part("default", "pending"), "asynq:{default}:pending");
+        assert_eq!(server("web-1", 4321, "S"), "asynq:servers:{web-1:4321:S}");
+        assert_eq!(attempts("low", "1"), "runner:{low}:att:1");
+    }
+}

@@ -1,0 +1,260 @@
+//! Schedules: cursors, commits and the record of decisions.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use redis::Value;
+use runner_core::schedule::{Overlap, ScheduleId};
+use runner_core::task::TaskId;
+use serde::Deserialize;
+
+use super::conn::Trip;
+use super::scripts::Script;
+use super::{RedisBroker, convert, fault, keys, produce, reply};
+use crate::{
+    Broker as _, BrokerResult, Commit, Committed, Decision, DecisionKind, EntryView, Registration,
+    Schedules, Standing,
+};
+
+/// Schedules a call of a script or a command.
+const BATCH: usize = 256;
+/// Decisions on record in all, the newest; about 20 MB.
+const KEPT: usize = 100_000;
+/// Decisions on record of one schedule.
+const KEPT_EACH: usize = 200;
+/// How long the record of a schedule outlives its last decision.
+const RECORD_KEPT: Duration = Duration::from_secs(90 * 24 * 3600);
+/// Most decisions given in one answer.
+const MAX_DECISIONS: usize = 10_000;
+
+#[async_trait]
+impl Schedules for RedisBroker {
+    async fn register(&self, registrations: &[Registration]) -> BrokerResult<Vec<Standing>> {
+        const DOING: &str = "register schedules";
+        let mut standings = Vec::with_capacity(registrations.len());
+        for batch in registrations.chunks(BATCH) {
+            let mut trip = self.conn.trip(DOING).await?;
+            trip.script(Script::Register, &[keys::CURSORS]);
+            for registration in batch {
+                trip.arg(registration.id.as_str())
+                    .arg(&registration.revision);
+            }
+            let mut row = reply::list(trip.one().await?).into_iter();
+            for _ in batch {
+                let standing = next_standing(&mut row);
+                standings.push(standing.ok_or_else(|| fault::odd_answer(DOING))?);
+            }
+        }
+        Ok(standings)
+    }
+
+    async fn standings(&self, ids: &[ScheduleId]) -> BrokerResult<Vec<Option<Standing>>> {
+        let mut standings = Vec::with_capacity(ids.len());
+        for batch in ids.chunks(BATCH) {
+            let mut trip = self.conn.trip("ask where schedules stand").await?;
+            trip.command("HMGET").arg(keys::CURSORS);
+            for id in batch {
+                for field in ["c", "z", "l", "t"] {
+                    trip.arg(format!("{field}:{id}"));
+                }
+            }
+            let mut row = reply::list(trip.one().await?).into_iter();
+            standings.extend(batch.iter().map(|_| next_standing(&mut row)));
+        }
+        Ok(standings)
+    }
+
+    async fn commit(&self, commits: &[Commit]) -> BrokerResult<Vec<Committed>> {
+        const DOING: &str = "commit decisions of schedules";
+        let mut committed = Vec::with_capacity(commits.len());
+        for batch in commits.chunks(BATCH) {
+            let mut trip = self.conn.trip(DOING).await?;
+            let queues: BTreeSet<&str> = batch
+                .iter()
+                .flat_map(|commit| &commit.fires)
+                .map(|fire| fire.task.queue.as_str())
+                .collect();
+            let listed = usize::from(!queues.is_empty());
+            if listed == 1 {
+                trip.command("SADD")
+                    .arg(keys::QUEUES)
+                    .arg(queues.into_iter().collect::<Vec<_>>());
+            }
+            for commit in batch {
+                commit_args(&mut trip, commit);
+            }
+            for answer in trip.send().await?.into_iter().skip(listed) {
+                let outcome = committed_of(answer).ok_or_else(|| fault::odd_answer(DOING))?;
+                committed.push(outcome);
+            }
+        }
+        self.show_fires(&committed).await;
+        Ok(committed)
+    }
+
+    async fn lead(&self, instance: &str, ttl: Duration) -> BrokerResult<bool> {
+        let mut trip = self.conn.trip("become the leading scheduler").await?;
+        trip.script(Script::Lead, &[keys::LEADER])
+            .arg(instance)
+            .arg(convert::millis(ttl).max(1));
+        Ok(reply::number(trip.one().await?) == Some(1))
+    }
+
+    async fn resign(&self, instance: &str) -> BrokerResult<()> {
+        let mut trip = self
+            .conn
+            .trip("give up being the leading scheduler")
+            .await?;
+        trip.script(Script::Lead, &[keys::LEADER])
+            .arg(instance)
+            .arg("");
+        trip.one().await.map(drop)
+    }
+
+    async fn pause_schedule(&self, id: &ScheduleId, by: &str) -> BrokerResult<()> {
+        let now = self.now().await?;
+        let mut trip = self.conn.trip("pause a schedule").await?;
+        trip.script(Script::Resume, &[keys::CURSORS])
+            .arg(id.as_str())
+            .arg(format!("{now} by {by}"));
+        trip.one().await.map(drop)
+    }
+
+    async fn resume_schedule(&self, id: &ScheduleId) -> BrokerResult<()> {
+        let mut trip = self.conn.trip("resume a schedule").await?;
+        trip.script(Script::Resume, &[keys::CURSORS])
+            .arg(id.as_str())
+            .arg("");
+        trip.one().await.map(drop)
+    }
+
+    async fn decisions(
+        &self,
+        id: Option<&ScheduleId>,
+        limit: usize,
+    ) -> BrokerResult<Vec<Decision>> {
+        let limit = limit.min(MAX_DECISIONS);
+        if limit == 0 {
+            return Ok(Vec::new());
+        }
+        let mut trip = self.conn.trip("read decisions").await?;
+        match id {
+            Some(id) => trip
+                .command("LRANGE")
+                .arg(keys::fires_of(id.as_str()))
+                .arg(0)
+                .arg(limit - 1),
+            None => trip
+                .command("XREVRANGE")
+                .arg(keys::FIRES)
+                .arg("+")
+                .arg("-")
+                .arg("COUNT")
+                .arg(limit),
+        };
+        let records = reply::list(trip.one().await?).into_iter();
+        let texts: Vec<Value> = match id {
+            Some(_) => records.collect(),
+            // Each entry is its number and its fields: `d` and the text.
+            None => records
+                .filter_map(|entry| reply::list(entry).into_iter().nth(1))
+                .filter_map(|fields| reply::list(fields).into_iter().nth(1))
+                .collect(),
+        };
+        Ok(texts.into_iter().filter_map(decision_of).collect())
+    }
+
+    async fn publish_entries(
+        &self,
+        instance: &str,
+        entries: &[EntryView],
+        ttl: Duration,
+    ) -> BrokerResult<()> {
+        self.show_entries(instance, entries, ttl).await
+    }
+}
+
+/// `None` also when there is no cursor; takes its four values in any case.
+fn next_standing(row: &mut impl Iterator<Item = Value>) -> Option<Standing> {
+    let (cursor, paused, nominal, task) = (row.next()?, row.next()?, row.next()?, row.next()?);
+    let task = reply::text(task).and_then(|id| TaskId::new(id).ok());
+    Some(Standing {
+        cursor: reply::seconds(cursor)?,
+        paused: reply::text(paused).filter(|by| !by.is_empty()),
+        last: reply::seconds(nominal).zip(task),
+    })
+}
+
+/// See `commit.lua`.
+fn commit_args(trip: &mut Trip<'_>, commit: &Commit) {
+    let id = commit.id.as_str();
+    let record = keys::fires_of(id);
+    let missed = commit.missed;
+    trip.script(Script::Commit, &[keys::CURSORS, keys::FIRES, &record])
+        .arg(id)
+        .arg(commit.from.as_second())
+        .arg(commit.to.as_second())
+        .arg(match commit.overlap {
+            Overlap::Skip => "skip",
+            Overlap::Allow => "allow",
+        })
+        .arg(&commit.instance)
+        .arg(missed.map_or(0, |m| m.count))
+        .arg(missed.map_or(0, |m| m.last.as_second()))
+        .arg(missed.map_or(String::new(), |m| m.first.to_string()))
+        .arg(u8::from(missed.is_some_and(|m| m.more)))
+        .arg(KEPT)
+        .arg(KEPT_EACH)
+        .arg(RECORD_KEPT.as_secs());
+    for fire in &commit.fires {
+        let id = fire.task.id.clone().unwrap_or_else(|| {
+            TaskId::new(format!("{id}@{}", fire.nominal)).unwrap_or_else(|_| TaskId::random())
+        });
+        trip.arg(keys::queue(fire.task.queue.as_str()))
+            .arg(fire.nominal.as_second())
+            .arg(fire.fire_at.as_millisecond())
+            .arg(u8::from(fire.catch_up));
+        produce::put_args(trip, &fire.task, &id);
+    }
+}
+
+fn committed_of(answer: Value) -> Option<Committed> {
+    let mut answer = reply::list(answer).into_iter();
+    Some(match reply::text(answer.next()?)?.as_str() {
+        "done" => Committed::Done(answer.map(decision_of).collect::<Option<_>>()?),
+        "moved" => Committed::Moved(reply::seconds(answer.next()?)?),
+        "early" => Committed::Early(Duration::from_millis(reply::count(answer.next()?))),
+        "unknown" => Committed::Unknown,
+        "paused" => Committed::Paused,
+        _ => return None,
+    })
+}
+
+/// A decision as it lies in the record: short names, because there are a hundred thousand.
+#[derive(Deserialize)]
+struct Stored {
+    s: ScheduleId,
+    n: i64,
+    k: DecisionKind,
+    r: String,
+    t: Option<TaskId>,
+    c: u32,
+    d: i64,
+    i: String,
+}
+
+fn decision_of(text: Value) -> Option<Decision> {
+    let stored: Stored = serde_json::from_slice(&reply::bytes(text)?).ok()?;
+    Some(Decision {
+        schedule: stored.s,
+        nominal: Timestamp::from_second(stored.n).ok()?,
+        kind: stored.k,
+        reason: stored.r,
+        task: stored.t,
+        count: stored.c,
+        decided_at: Timestamp::from_millisecond(stored.d).ok()?,
+        instance: stored.i,
+    })
+}

@@ -1,0 +1,162 @@
+//! The scripts: what each is made of, and loading them into a server.
+//!
+//! Each opens with a comment that lists its keys, arguments and answer. All begin with the clock. Scripts
+//! that only take things out of a full server carry a flag that lets them run there; servers before
+//! version 7 do not know the flag, and there it is enough that such a script begins with a removal.
+
+use redis::aio::MultiplexedConnection;
+use redis::{RedisResult, Value};
+
+use super::reply;
+
+/// Names a script.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(usize)]
+pub(super) enum Script {
+    Enqueue,
+    Claim,
+    Quarantine,
+    Settle,
+    Extend,
+    Forward,
+    Expired,
+    Sweep,
+    Waiting,
+    Release,
+    Beat,
+    Server,
+    Listed,
+    Register,
+    Resume,
+    Commit,
+    Lead,
+    Info,
+    Page,
+    Task,
+    Act,
+    Pause,
+}
+
+struct Source {
+    /// Whether it also runs while the server's memory is full.
+    drains: bool,
+    parts: &'static [&'static str],
+}
+
+const CLOCK: &str = include_str!("scripts/clock.lua");
+const COUNT: &str = include_str!("scripts/count.lua");
+const TRIM: &str = include_str!("scripts/trim.lua");
+const PUT: &str = include_str!("scripts/put.lua");
+
+const fn drains(parts: &'static [&'static str]) -> Source {
+    Source {
+        drains: true,
+        parts,
+    }
+}
+
+const fn fills(parts: &'static [&'static str]) -> Source {
+    Source {
+        drains: false,
+        parts,
+    }
+}
+
+/// In the order of [`Script`].
+static SOURCES: [Source; 22] = [
+    fills(&[CLOCK, PUT, include_str!("scripts/enqueue.lua")]),
+    drains(&[CLOCK, include_str!("scripts/claim.lua")]),
+    drains(&[CLOCK, include_str!("scripts/quarantine.lua")]),
+    drains(&[CLOCK, COUNT, TRIM, include_str!("scripts/settle.lua")]),
+    drains(&[CLOCK, include_str!("scripts/extend.lua")]),
+    drains(&[CLOCK, include_str!("scripts/forward.lua")]),
+    drains(&[CLOCK, include_str!("scripts/expired.lua")]),
+    drains(&[CLOCK, TRIM, include_str!("scripts/sweep.lua")]),
+    drains(&[CLOCK, include_str!("scripts/waiting.lua")]),
+    drains(&[CLOCK, include_str!("scripts/release.lua")]),
+    drains(&[CLOCK, include_str!("scripts/beat.lua")]),
+    drains(&[CLOCK, include_str!("scripts/server.lua")]),
+    drains(&[CLOCK, include_str!("scripts/listed.lua")]),
+    fills(&[CLOCK, include_str!("scripts/register.lua")]),
+    drains(&[CLOCK, include_str!("scripts/resume.lua")]),
+    fills(&[CLOCK, PUT, include_str!("scripts/commit.lua")]),
+    drains(&[CLOCK, include_str!("scripts/lead.lua")]),
+    drains(&[CLOCK, COUNT, include_str!("scripts/info.lua")]),
+    drains(&[CLOCK, include_str!("scripts/page.lua")]),
+    drains(&[CLOCK, include_str!("scripts/task.lua")]),
+    drains(&[CLOCK, TRIM, include_str!("scripts/act.lua")]),
+    drains(&[CLOCK, include_str!("scripts/pause.lua")]),
+];
+
+/// The names under which a server knows the scripts.
+#[derive(Debug)]
+pub(super) struct Hashes(Vec<String>);
+
+impl Hashes {
+    pub(super) fn of(&self, script: Script) -> &str {
+        // Out of range cannot be: `load` makes one for each source, and a test counts them.
+        self.0.get(script as usize).map_or("", String::as_str)
+    }
+}
+
+/// Gives a server all scripts, in two round trips.
+pub(super) async fn load(link: &mut MultiplexedConnection) -> RedisResult<Hashes> {
+    // A server that does not tell its version (it may be forbidden to us) is treated as an old one.
+    let info: RedisResult<String> = redis::cmd("INFO").arg("server").query_async(link).await;
+    let info = match info {
+        Ok(info) => info,
+        Err(error) if super::fault::needs_new_connection(&error) => return Err(error),
+        Err(_) => String::new(),
+    };
+    let flags = major_version(&info) >= 7;
+    let mut pipe = redis::pipe();
+    for source in &SOURCES {
+        let shebang = if flags && source.drains {
+            "#!lua flags=allow-oom\n"
+        } else {
+            ""
+        };
+        let code = format!("{shebang}{}", source.parts.join("\n"));
+        pipe.cmd("SCRIPT").arg("LOAD").arg(code);
+    }
+    let answers: Vec<Value> = pipe.query_async(link).await?;
+    Ok(Hashes(
+        answers
+            .into_iter()
+            .map(|answer| reply::text(answer).unwrap_or_default())
+            .collect(),
+    ))
+}
+
+fn major_version(info: &str) -> u32 {
+    info.lines()
+        .find_map(|line| line.strip_prefix("redis_version:"))
+        .and_then(|version| version.split('.').next()?.trim().parse().ok())
+        .unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_name_has_the_last_source() {
+        assert_eq!(Script::Pause as usize + 1, SOURCES.len());
+    }
+
+    #[test]
+    fn every_script_opens_with_what_it_takes_and_gives() {
+        for source in &SOURCES {
+            for part in source.parts {
+                assert!(part.starts_with("-- "), "{}", &part[..40.min(part.len())]);
+            }
+        }
+    }
+
+    #[test]
+    fn versions_are_read_from_the_servers_own_words() {
+        assert_eq!(major_version("# Server\r\nredis_version:7.0.15\r\n"), 7);
+        assert_eq!(major_version("redis_version:6.2.0\r\n"), 6);
+        assert_eq!(major_version(""), 0);
+    }
+}

@@ -1,0 +1,51 @@
+-- Takes tasks from queues, from the first one onwards, up to a number in all.
+-- KEYS: the pending list of each queue.
+-- ARGV after the clock: how many, lease in ms; then for each queue: queue prefix, own prefix.
+-- Returns: end of the lease in seconds; then for each task: number of its queue (from 1), id, message, run.
+-- An id whose task is gone is dropped, and the next one is taken in its place. A paused queue yields nothing.
+local wanted = tonumber(ARGV[3])
+local lease = whole((millis + tonumber(ARGV[4])) / 1000)
+local reply = {lease}
+
+local function take(number, queue, own, most)
+  local active, leases, again = {}, {}, {}
+  local ids = redis.call('RPOP', KEYS[number], most)
+  if not ids then return 0, true end
+  for _, id in ipairs(ids) do
+    local key = queue .. 't:' .. id
+    local held = redis.call('HMGET', key, 'msg', 'run')
+    if held[1] then
+      local run = tonumber(held[2] or '0') + 1
+      redis.call('HSET', key, 'state', 'active', 'run', whole(run))
+      redis.call('HDEL', key, 'pending_since')
+      active[#active + 1] = id
+      leases[#leases + 1] = lease
+      leases[#leases + 1] = id
+      if run > 1 then again[#again + 1] = id end
+      reply[#reply + 1] = number
+      reply[#reply + 1] = id
+      reply[#reply + 1] = held[1]
+      reply[#reply + 1] = whole(run)
+    else
+      redis.call('DEL', key)
+    end
+  end
+  spread('LPUSH', queue .. 'active', active)
+  spread('ZADD', queue .. 'lease', leases)
+  spread('HDEL', own .. 'waiting', again)
+  return #active, #ids < most
+end
+
+for number = 1, #KEYS do
+  local queue, own = ARGV[3 + 2 * number], ARGV[4 + 2 * number]
+  if redis.call('EXISTS', queue .. 'paused') == 0 then
+    -- A second look only when ids were dropped; the number of looks is bounded like everything here.
+    for _ = 1, 100 do
+      local taken, empty = take(number, queue, own, wanted)
+      wanted = wanted - taken
+      if wanted <= 0 then return reply end
+      if empty then break end
+    end
+  end
+end
+return reply

@@ -1,0 +1,31 @@
+-- Moves tasks whose time has come to pending, or back to their group.
+-- KEYS: the queue's pending list.
+-- ARGV after the clock: queue prefix, own prefix, list to take from, how many at most.
+-- Returns: how many were moved, how many were taken (ghosts included), lowest score left or ''.
+local queue, own, source = ARGV[3], ARGV[4], ARGV[3] .. ARGV[5]
+local ids = redis.call('ZRANGE', source, '-inf', whole(now), 'BYSCORE', 'LIMIT', 0, ARGV[6])
+-- First a removal: a full server of an old version lets the rest of the script pass then.
+spread('ZREM', source, ids)
+local pending, moved = {}, 0
+for _, id in ipairs(ids) do
+  local key = queue .. 't:' .. id
+  local held = redis.call('HMGET', key, 'msg', 'group')
+  if not held[1] then
+    redis.call('DEL', key)
+  elseif held[2] and held[2] ~= '' then
+    redis.call('ZADD', queue .. 'g:' .. held[2], whole(now), id)
+    redis.call('SADD', queue .. 'groups', held[2])
+    redis.call('HSET', key, 'state', 'aggregating')
+    moved = moved + 1
+  else
+    pending[#pending + 1] = id
+    redis.call('HSET', key, 'state', 'pending', 'pending_since', stamp)
+    moved = moved + 1
+  end
+end
+spread('LPUSH', KEYS[1], pending)
+if #ids > 0 and redis.call('EXISTS', own .. 'waiting') == 1 then
+  spread('HDEL', own .. 'waiting', ids)
+end
+local lowest = redis.call('ZRANGE', source, 0, 0, 'WITHSCORES')
+return {moved, #ids, lowest[2] or ''}

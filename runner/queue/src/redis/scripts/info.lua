@@ -1,0 +1,28 @@
+-- A queue at a glance.
+-- KEYS: the queue's pending list.
+-- ARGV after the clock: queue prefix.
+-- Returns: seconds, nanoseconds, sizes of pending, active, scheduled, retry, archived, completed and of all
+-- groups together, 1 if paused, pending_since of the oldest pending task or '', processed today, failed today,
+-- processed, failed.
+local queue = ARGV[3]
+local reply = {whole(now), fraction}
+local function add_reply(value) reply[#reply + 1] = value or '' end
+add_reply(redis.call('LLEN', KEYS[1]))
+add_reply(redis.call('LLEN', queue .. 'active'))
+for _, set in ipairs({'scheduled', 'retry', 'archived', 'completed'}) do
+  add_reply(redis.call('ZCARD', queue .. set))
+end
+local grouped = 0
+for _, group in ipairs(redis.call('SMEMBERS', queue .. 'groups')) do
+  grouped = grouped + redis.call('ZCARD', queue .. 'g:' .. group)
+end
+add_reply(grouped)
+add_reply(redis.call('EXISTS', queue .. 'paused'))
+local oldest = redis.call('LINDEX', KEYS[1], -1)
+add_reply(oldest and redis.call('HGET', queue .. 't:' .. oldest, 'pending_since'))
+local day = today()
+add_reply(redis.call('GET', queue .. 'processed:' .. day))
+add_reply(redis.call('GET', queue .. 'failed:' .. day))
+add_reply(redis.call('GET', queue .. 'processed'))
+add_reply(redis.call('GET', queue .. 'failed'))
+return reply

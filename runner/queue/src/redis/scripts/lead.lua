@@ -1,0 +1,16 @@
+-- Takes, keeps or gives up leadership.
+-- KEYS: the leader's key.
+-- ARGV after the clock: instance, time to live in ms or '' to give it up.
+-- Returns: 1 if the instance leads now.
+-- The value names the end by the clock in use; the key's own end only cleans up.
+local value = redis.call('GET', KEYS[1])
+local ends, holder = string.match(value or '', '^(%d+) (.*)$')
+local free = not ends or tonumber(ends) <= millis
+local ours = holder == ARGV[3]
+if ARGV[4] == '' then
+  if ours then redis.call('DEL', KEYS[1]) end
+  return 0
+end
+if not (free or ours) then return 0 end
+redis.call('SET', KEYS[1], whole(millis + tonumber(ARGV[4])) .. ' ' .. ARGV[3], 'PX', ARGV[4])
+return 1

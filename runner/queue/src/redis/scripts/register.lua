@@ -1,0 +1,17 @@
+-- Makes schedules known: a new one, or one whose timing changed, stands at the present, never further back.
+-- KEYS: the cursors.
+-- ARGV after the clock: for each schedule: id, revision.
+-- Returns: for each schedule: cursor, who paused it, nominal instant and task of the last fire.
+local reply = {}
+for i = 3, #ARGV, 2 do
+  local id, revision = ARGV[i], ARGV[i + 1]
+  local known = redis.call('HMGET', KEYS[1], 'c:' .. id, 'r:' .. id, 'z:' .. id, 'l:' .. id, 't:' .. id)
+  local cursor = known[1]
+  if not cursor or known[2] ~= revision then
+    cursor = whole(math.max(tonumber(cursor or '0'), now))
+    redis.call('HSET', KEYS[1], 'c:' .. id, cursor, 'r:' .. id, revision)
+  end
+  reply[#reply + 1] = cursor
+  for field = 3, 5 do reply[#reply + 1] = known[field] or '' end
+end
+return reply

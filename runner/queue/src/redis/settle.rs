@@ -1,0 +1,169 @@
+//! Ending claims: verdicts written out for the script, one call for each queue and batch.
+
+use std::time::Duration;
+
+use runner_core::task::QueueName;
+
+use super::conn::Trip;
+use super::scripts::Script;
+use super::{RedisBroker, convert, keys, reply};
+use crate::{BrokerResult, MAX_ATTEMPTS_KEPT, Settled, Settlement, Verdict};
+
+/// Settlements a script call: Redis does nothing else meanwhile, about 1 ms.
+const BATCH: usize = 256;
+
+/// How long attempts of a task that is not kept for a stated time are remembered, as long as the archive keeps.
+const ATTEMPTS_KEPT: Duration = Duration::from_secs(90 * 24 * 3600);
+
+/// Places of an input, by the queue they belong to, at most `batch` together; order is kept within a queue.
+pub(super) fn by_queue<'a>(
+    queues: impl Iterator<Item = &'a QueueName>,
+    batch: usize,
+) -> Vec<(&'a QueueName, Vec<usize>)> {
+    let mut batches: Vec<(&QueueName, Vec<usize>)> = Vec::new();
+    // Few queues: a walk from the end beats hashing.
+    for (place, queue) in queues.enumerate() {
+        match batches
+            .iter_mut()
+            .rfind(|(name, places)| *name == queue && places.len() < batch)
+        {
+            Some((_, places)) => places.push(place),
+            None => batches.push((queue, vec![place])),
+        }
+    }
+    batches
+}
+
+impl RedisBroker {
+    /// With `expired_for`, only claims whose lease ran out at least so long ago are ended.
+    pub(super) async fn settle_claims(
+        &self,
+        settlements: &[Settlement],
+        expired_for: Option<Duration>,
+    ) -> BrokerResult<Vec<Settled>> {
+        let mut settled = vec![Settled::Stale; settlements.len()];
+        let batches = by_queue(settlements.iter().map(|s| &s.claim.task().queue), BATCH);
+        if batches.is_empty() {
+            return Ok(settled);
+        }
+        let mut trip = self.conn.trip("settle tasks").await?;
+        for (queue, places) in &batches {
+            let batch: Vec<&Settlement> = places.iter().map(|place| &settlements[*place]).collect();
+            trip.script(Script::Settle, &[keys::part(queue.as_str(), "active")])
+                .arg(keys::queue(queue.as_str()))
+                .arg(keys::own(queue.as_str()))
+                .arg(expired_for.map_or(String::new(), |grace| convert::millis(grace).to_string()))
+                .arg(batch.len())
+                .arg(MAX_ATTEMPTS_KEPT);
+            for settlement in &batch {
+                verdict_args(&mut trip, settlement);
+            }
+            for settlement in &batch {
+                attempt_args(&mut trip, settlement);
+            }
+        }
+        for ((_, places), answer) in batches.iter().zip(trip.send().await?) {
+            for (place, code) in places.iter().zip(reply::list(answer)) {
+                if reply::number(code) == Some(1) {
+                    settled[*place] = Settled::Accepted;
+                }
+            }
+        }
+        Ok(settled)
+    }
+}
+
+/// Whether nothing of the task remains after this verdict.
+fn ends_it(settlement: &Settlement) -> bool {
+    match settlement.verdict {
+        Verdict::Done => settlement.claim.task().retention.as_secs() == 0,
+        Verdict::Revoke => true,
+        _ => false,
+    }
+}
+
+/// See `settle.lua` for the letters and what follows them.
+fn verdict_args(trip: &mut Trip<'_>, settlement: &Settlement) {
+    let task = settlement.claim.task();
+    let lock = task.unique_key.as_deref().unwrap_or_default();
+    let letter = match &settlement.verdict {
+        Verdict::Done | Verdict::Revoke if ends_it(settlement) => "d",
+        Verdict::Done | Verdict::Revoke => "c",
+        Verdict::Retry { counts: true, .. } => "r",
+        Verdict::Retry { counts: false, .. } => "n",
+        Verdict::Archive { .. } => "a",
+        Verdict::HandBack => "h",
+        Verdict::Snooze { .. } => "s",
+    };
+    trip.arg(letter)
+        .arg(task.id.as_str())
+        .arg(settlement.claim.run());
+    match &settlement.verdict {
+        Verdict::Done | Verdict::Revoke if ends_it(settlement) => {
+            trip.arg(lock);
+        }
+        Verdict::Done | Verdict::Revoke => {
+            let halves = convert::completed(task);
+            trip.arg(halves.head)
+                .arg(halves.tail)
+                .arg(convert::whole_seconds(task.retention))
+                .arg(lock)
+                .arg(settlement.result.as_deref().unwrap_or_default());
+        }
+        Verdict::Retry {
+            after,
+            error,
+            counts,
+        } => {
+            let halves = convert::failed(task, error, *counts);
+            trip.arg(halves.head)
+                .arg(halves.tail)
+                .arg(convert::millis(*after));
+        }
+        Verdict::Archive { error } => {
+            let halves = convert::failed(task, error, false);
+            trip.arg(halves.head).arg(halves.tail);
+        }
+        Verdict::HandBack => {}
+        Verdict::Snooze { delay, waiting_for } => {
+            trip.arg(convert::millis(*delay))
+                .arg(waiting_for.as_deref().unwrap_or_default());
+        }
+    }
+}
+
+fn attempt_args(trip: &mut Trip<'_>, settlement: &Settlement) {
+    let Some(attempt) = settlement.attempt.as_ref().filter(|_| !ends_it(settlement)) else {
+        return;
+    };
+    let task = settlement.claim.task();
+    match serde_json::to_vec(attempt) {
+        Ok(json) => {
+            let keep = match settlement.verdict {
+                Verdict::Done => task.retention,
+                _ => ATTEMPTS_KEPT,
+            };
+            trip.arg(task.id.as_str())
+                .arg(json)
+                .arg(convert::whole_seconds(keep).max(1));
+        }
+        // Plain text and numbers always can; the verdict must not fail for the sake of its record.
+        Err(error) => tracing::warn!(task = %task.id, %error, "an attempt cannot be written down"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn batches_keep_queues_apart_and_bounded() {
+        let (a, b): (QueueName, QueueName) = ("a".parse().unwrap(), "b".parse().unwrap());
+        let batches = by_queue([&a, &b, &a, &a, &b].into_iter(), 2);
+        assert_eq!(
+            batches,
+            vec![(&a, vec![0, 2]), (&b, vec![1, 4]), (&a, vec![3])]
+        );
+    }
+}

@@ -1,0 +1,225 @@
+//! Signals that need connections of their own: something was pushed, somebody wants a task cancelled.
+//!
+//! A wait for a push moves the last element of a list onto itself, blocking while the list is empty: nothing
+//! is taken, nothing can be lost. It runs as a task of its own for each queue, so that a caller who stops waiting
+//! breaks no connection; what it leaves behind ends by itself, or with the broker.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use futures_util::future::select_all;
+use redis::aio::MultiplexedConnection;
+use redis::{Client, Value};
+use runner_core::task::{QueueName, TaskId};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep, timeout};
+use tokio_util::task::AbortOnDropHandle;
+
+use super::{RedisBroker, conn, fault, keys, reply};
+use crate::{BrokerError, BrokerResult};
+
+/// How long the server blocks before it answers "nothing": short enough to notice a dead connection.
+const BLOCK: Duration = Duration::from_secs(5);
+/// How much later than promised an answer may come before the connection counts as dead.
+const LATE: Duration = Duration::from_secs(3);
+/// The pause after an error, so that a broken server is not hammered.
+const PAUSE: Duration = Duration::from_millis(250);
+/// How often it is looked whether a paused queue was resumed.
+const PAUSED_LOOK: Duration = Duration::from_secs(1);
+/// Cancellations that wait to be read; more than that in a burst are dropped, and said so.
+const CANCELLATIONS: usize = 256;
+/// Longer payloads of a cancellation name no task.
+const MAX_ID_BYTES: usize = 4096;
+/// How often the cancellation connection is asked whether it still lives.
+const PING: Duration = Duration::from_secs(15);
+
+/// The waits under way, by queue.
+#[derive(Default)]
+pub(super) struct Watches(Mutex<HashMap<QueueName, Watch>>);
+
+struct Watch {
+    /// Turns true when something was pushed; its sender goes when the wait ends without.
+    pushed: watch::Receiver<bool>,
+    task: AbortOnDropHandle<()>,
+    /// The connection between two waits.
+    link: Arc<Mutex<Option<MultiplexedConnection>>>,
+}
+
+impl Watches {
+    /// Joins the wait under way for this queue, or starts one.
+    fn join(&self, client: &Client, queue: &QueueName) -> watch::Receiver<bool> {
+        let mut watches = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(watch) = watches.get(queue)
+            && !watch.task.is_finished()
+            && !*watch.pushed.borrow()
+        {
+            return watch.pushed.clone();
+        }
+        let link = watches
+            .get(queue)
+            .map(|watch| Arc::clone(&watch.link))
+            .unwrap_or_default();
+        let (sender, pushed) = watch::channel(false);
+        let pending = keys::part(queue.as_str(), "pending");
+        let task = tokio::spawn(block(client.clone(), Arc::clone(&link), pending, sender));
+        let watch = Watch {
+            pushed: pushed.clone(),
+            task: AbortOnDropHandle::new(task),
+            link,
+        };
+        watches.insert(queue.clone(), watch);
+        pushed
+    }
+}
+
+/// One blocking wait. The connection is kept only when it was answered in full.
+async fn block(
+    client: Client,
+    slot: Arc<Mutex<Option<MultiplexedConnection>>>,
+    pending: String,
+    pushed: watch::Sender<bool>,
+) {
+    let kept = slot.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let link = match kept {
+        Some(link) => Ok(link),
+        None => conn::dedicated(&client).await,
+    };
+    let answer = match link {
+        Ok(mut link) => {
+            let mut command = redis::cmd("BLMOVE");
+            command
+                .arg(&pending)
+                .arg(&pending)
+                .arg("RIGHT")
+                .arg("RIGHT")
+                .arg(BLOCK.as_secs());
+            let answer = timeout(BLOCK + LATE, command.query_async::<Value>(&mut link)).await;
+            answer.ok().and_then(Result::ok).map(|value| (value, link))
+        }
+        Err(_) => None,
+    };
+    match answer {
+        Some((value, link)) => {
+            *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(link);
+            // Nobody may be waiting any more; that is no error.
+            pushed.send_replace(value != Value::Nil);
+        }
+        None => sleep(PAUSE).await,
+    }
+}
+
+impl RedisBroker {
+    pub(super) async fn wait_for_push(&self, queues: &[QueueName], at_most: Duration) {
+        let end = Instant::now() + at_most;
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            let Ok(idle) = self.idle_queues(queues).await else {
+                // The claim that follows says what is wrong.
+                sleep(left.min(PAUSE)).await;
+                return;
+            };
+            let Some(running) = idle else { return };
+            let wait = if running.len() < queues.len() {
+                left.min(PAUSED_LOOK)
+            } else {
+                left
+            };
+            if running.is_empty() {
+                sleep(wait).await;
+                continue;
+            }
+            let ends = running.into_iter().map(|queue| {
+                let mut pushed = self.watches.join(self.conn.client(), queue);
+                Box::pin(async move { pushed.wait_for(|yes| *yes).await.is_ok() })
+            });
+            if let Ok((true, _, _)) = timeout(wait, select_all(ends)).await {
+                return;
+            }
+        }
+    }
+
+    /// The queues that are not paused, all of them empty; `None` if one has something to claim.
+    async fn idle_queues<'a>(
+        &self,
+        queues: &'a [QueueName],
+    ) -> BrokerResult<Option<Vec<&'a QueueName>>> {
+        let mut trip = self.conn.trip("look for work").await?;
+        for queue in queues {
+            trip.command("EXISTS")
+                .arg(keys::part(queue.as_str(), "paused"));
+            trip.command("LLEN")
+                .arg(keys::part(queue.as_str(), "pending"));
+        }
+        let mut answers = trip.send().await?.into_iter().map(reply::count);
+        let mut running = Vec::new();
+        for queue in queues {
+            let (paused, length) = (answers.next(), answers.next());
+            if paused == Some(0) {
+                if length.is_some_and(|n| n > 0) {
+                    return Ok(None);
+                }
+                running.push(queue);
+            }
+        }
+        Ok(Some(running))
+    }
+
+    pub(super) async fn listen_for_cancellations(&self) -> BrokerResult<mpsc::Receiver<TaskId>> {
+        const DOING: &str = "listen for cancellations";
+        let subscribed = async {
+            let mut pubsub = self.conn.client().get_async_pubsub().await?;
+            pubsub.subscribe(keys::CANCEL).await?;
+            Ok::<_, redis::RedisError>(pubsub)
+        };
+        let pubsub = match timeout(BLOCK, subscribed).await {
+            Ok(result) => result.map_err(|error| fault::of(error, DOING))?,
+            Err(late) => {
+                return Err(BrokerError::Unreachable {
+                    doing: DOING,
+                    source: Box::new(late),
+                });
+            }
+        };
+        let (sender, receiver) = mpsc::channel(CANCELLATIONS);
+        tokio::spawn(pass_on(pubsub, sender));
+        Ok(receiver)
+    }
+}
+
+/// Ends when the receiver is gone or the connection is.
+async fn pass_on(pubsub: redis::aio::PubSub, sender: mpsc::Sender<TaskId>) {
+    let (mut sink, mut stream) = pubsub.split();
+    let mut ping = tokio::time::interval_at(Instant::now() + PING, PING);
+    loop {
+        let message = tokio::select! {
+            message = stream.next() => message,
+            () = sender.closed() => return,
+            _ = ping.tick() => {
+                // Answers need the stream to be read; the next message or its end follows either way.
+                let alive = async { sink.ping::<Value>().await.is_ok() };
+                match timeout(LATE, alive).await {
+                    Ok(true) => continue,
+                    _ => return,
+                }
+            }
+        };
+        let Some(message) = message else { return };
+        let payload = message.get_payload_bytes();
+        if payload.len() > MAX_ID_BYTES {
+            continue;
+        }
+        let id = std::str::from_utf8(payload)
+            .ok()
+            .and_then(|id| TaskId::new(id).ok());
+        if let Some(id) = id
+            && let Err(mpsc::error::TrySendError::Full(id)) = sender.try_send(id)
+        {
+            tracing::warn!(task = %id, "too many cancellations at once; this one is dropped");
+        }
+    }
+}

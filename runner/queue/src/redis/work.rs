@@ -1,0 +1,84 @@
+//! The worker's verbs; how each is done stands in `claim`, `settle`, `house`, `servers` and `signals`.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use runner_core::task::{QueueName, TaskId};
+use tokio::sync::mpsc;
+
+use super::RedisBroker;
+use crate::{
+    BrokerResult, Claim, Forwarded, Recovered, ServerInfo, Settled, Settlement, Swept, Work,
+    Working,
+};
+
+#[async_trait]
+impl Work for RedisBroker {
+    async fn claim(
+        &self,
+        queues: &[QueueName],
+        max: usize,
+        lease: Duration,
+    ) -> BrokerResult<Vec<Claim>> {
+        self.claim_tasks(queues, max, lease).await
+    }
+
+    async fn settle(&self, settlements: &[Settlement]) -> BrokerResult<Vec<Settled>> {
+        self.settle_claims(settlements, None).await
+    }
+
+    async fn extend(
+        &self,
+        claims: &[Claim],
+        lease: Duration,
+    ) -> BrokerResult<Vec<Option<Timestamp>>> {
+        self.extend_leases(claims, lease).await
+    }
+
+    async fn forward(&self, queues: &[QueueName], limit: usize) -> BrokerResult<Forwarded> {
+        self.forward_due(queues, limit).await
+    }
+
+    async fn recover(
+        &self,
+        queues: &[QueueName],
+        grace: Duration,
+        limit: usize,
+    ) -> BrokerResult<Vec<Recovered>> {
+        self.recover_silent(queues, grace, limit).await
+    }
+
+    async fn sweep(&self, queues: &[QueueName], limit: usize) -> BrokerResult<Swept> {
+        self.sweep_ended(queues, limit).await
+    }
+
+    async fn heartbeat(
+        &self,
+        server: &ServerInfo,
+        working: &[Working],
+        ttl: Duration,
+    ) -> BrokerResult<()> {
+        self.write_server(server, working, ttl).await
+    }
+
+    async fn leave(&self, server: &ServerInfo) -> BrokerResult<()> {
+        self.clear_server(server).await
+    }
+
+    async fn wait_for_work(&self, queues: &[QueueName], at_most: Duration) {
+        self.wait_for_push(queues, at_most).await;
+    }
+
+    async fn cancellations(&self) -> BrokerResult<mpsc::Receiver<TaskId>> {
+        self.listen_for_cancellations().await
+    }
+
+    async fn release_waiting(
+        &self,
+        queues: &[QueueName],
+        handlers: &[String],
+    ) -> BrokerResult<usize> {
+        self.release_for(queues, handlers).await
+    }
+}
