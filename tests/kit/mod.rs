@@ -51,6 +51,7 @@
 
 mod http;
 mod mariadb;
+mod names;
 mod nursery;
 pub mod own_tests;
 mod postgres;
@@ -63,6 +64,7 @@ mod wait;
 pub use http::{Http, Reply};
 pub use libtest_mimic::Trial;
 pub use mariadb::mariadb;
+pub use names::{Forward, Names};
 pub use nursery::{Child, free_port, scratch};
 pub use postgres::postgres;
 pub use program::{Finished, Runner, Site};

@@ -40,7 +40,7 @@ impl RedisServer {
         let options: Vec<String> = options.iter().map(|&option| option.to_owned()).collect();
         let (dir, port) = (scratch("redis"), free_port());
         let child = launch(&dir, port, &options);
-        // The seed's configuration names database 1 and everything unconfigured 0, so these stay unused.
+        // The original's example configuration names database 1 and everything unconfigured 0, so these stay unused.
         Self {
             child,
             dir,

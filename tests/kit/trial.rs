@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::path::Path;
-use std::process::{Command, ExitCode, Stdio};
+use std::process::ExitCode;
 use std::sync::LazyLock;
 use std::time::Duration;
 
@@ -38,10 +38,8 @@ pub enum Need {
     Chromium,
     /// `node` on the path.
     Node,
-    /// The right to give a process a hosts file of its own (`unshare --mount`, bind mount).
-    OwnHosts,
-    /// `RUNNER_LONG=1`: a long form of a test that also has a short one.
-    LongRun,
+    /// `cc`, which every machine that links Rust programs has.
+    Cc,
 }
 
 impl Need {
@@ -56,16 +54,8 @@ impl Need {
                 .then(|| "postgres is not installed".to_owned()),
             Self::Chromium => missing("chromium"),
             Self::Node => missing("node"),
-            Self::OwnHosts => (!can_mount()).then(|| "may not bind-mount in a namespace of its own".to_owned()),
-            Self::LongRun => std::env::var_os("RUNNER_LONG")
-                .is_none()
-                .then(|| "long form: set RUNNER_LONG=1".to_owned()),
+            Self::Cc => missing("cc"),
         }
-    }
-
-    /// Whether `RUNNER_TEST_ALL=1` insists on it. Long forms are asked for by themselves.
-    fn required(self) -> bool {
-        self != Self::LongRun && std::env::var_os("RUNNER_TEST_ALL").is_some()
     }
 }
 
@@ -76,18 +66,6 @@ pub fn on_path(program: &str) -> bool {
     std::env::split_paths(&path)
         .chain([Path::new("/usr/sbin").to_owned()])
         .any(|dir| dir.join(program).is_file())
-}
-
-fn can_mount() -> bool {
-    static CAN: LazyLock<bool> = LazyLock::new(|| {
-        Command::new("unshare")
-            .args(["--mount", "sh", "-c", "mount --bind /etc/hosts /etc/hosts"])
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .status()
-            .is_ok_and(|status| status.success())
-    });
-    *CAN
 }
 
 /// A test by name; it is ignored where `needs` are not met, and it fails there if all tests were asked for.
@@ -102,7 +80,7 @@ where
     Trial::ignorable_test(name, move || {
         for need in needs {
             if let Some(reason) = need.absent() {
-                if need.required() {
+                if std::env::var_os("RUNNER_TEST_ALL").is_some() {
                     return Err(format!("{reason}, and RUNNER_TEST_ALL asks for every test").into());
                 }
                 return Ok(Completion::ignored_with(reason));
