@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use jiff::Timestamp;
 use runner_core::task::{QueueName, State, TaskId};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{Attempt, BrokerResult, TaskRecord};
 
@@ -140,7 +140,7 @@ pub struct Swept {
 }
 
 /// What a worker process tells about itself.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServerInfo {
     /// Host name.
     pub host: String,
@@ -165,7 +165,7 @@ pub struct ServerInfo {
 }
 
 /// What a worker process is doing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ServerStatus {
     /// Takes tasks.
@@ -177,7 +177,7 @@ pub enum ServerStatus {
 }
 
 /// A task in work, as its worker reports it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Working {
     /// Task id.
     pub id: TaskId,
