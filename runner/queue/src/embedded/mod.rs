@@ -1,1 +1,258 @@
-//! The embedded broker: one SQLite file.
+//! The embedded broker: one SQLite file, for one host and as many processes on it as open it.
+//!
+//! Nothing is configured and nothing else has to run. Every change goes through one writing task, which
+//! shares the sync of the disk between whatever came in meanwhile (`writer`); questions are answered from
+//! connections that cannot write. Each subject of the seam has its file; this one puts them together.
+
+mod audit;
+mod inspect;
+mod moves;
+mod produce;
+mod rows;
+mod schedule;
+mod servers;
+mod settle;
+mod signals;
+mod store;
+mod sweep;
+mod tally;
+mod work;
+mod writer;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use runner_core::clock::Clock;
+use runner_core::schedule::ScheduleId;
+use runner_core::task::{QueueName, TaskId};
+use sqlx::SqlitePool;
+use tokio::sync::mpsc;
+
+use crate::{
+    Broker, BrokerResult, Claim, Commit, Committed, Decision, EntryView, Forwarded, Recovered, Registration, Schedules,
+    ServerInfo, Settled, Settlement, Standing, Swept, Work, Working,
+};
+use rows::{column, micros};
+use signals::Signals;
+use store::{Store, error, sql};
+use writer::Writer;
+
+/// Waiting tasks that are released in one transaction.
+const RELEASE_CHUNK: usize = 1_000;
+
+/// Decisions in one answer, at most.
+const MOST_DECISIONS: usize = 10_000;
+
+/// A store of tasks in one SQLite file. Cheap to share behind an `Arc`; the file is closed when the last
+/// holder is gone.
+pub struct EmbeddedBroker {
+    path: PathBuf,
+    store: Store,
+    writer: Writer,
+    signals: Arc<Signals>,
+    clock: Arc<dyn Clock>,
+}
+
+impl std::fmt::Debug for EmbeddedBroker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("EmbeddedBroker")
+            .field("path", &self.path)
+            .finish_non_exhaustive()
+    }
+}
+
+impl EmbeddedBroker {
+    /// Opens the file, which is made (readable by its owner only) if it is missing, and brings it up to date.
+    ///
+    /// # Errors
+    ///
+    /// `Refused` when the file cannot be made, is no database or comes from a newer program; `Unreachable`
+    /// when another process keeps it locked; `Full` when the disk is.
+    pub async fn open(path: impl AsRef<Path>, clock: Arc<dyn Clock>) -> BrokerResult<Self> {
+        let path = path.as_ref().to_path_buf();
+        let store = Store::open(&path).await?;
+        let signals = Arc::new(Signals::default());
+        let writer = Writer::start(store.writer.clone(), Arc::clone(&clock), Arc::clone(&signals));
+        Ok(Self {
+            path,
+            store,
+            writer,
+            signals,
+            clock,
+        })
+    }
+
+    /// The file, for others that keep tables of their own in it.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Looks for contradictions in the file: counts that are off, locks and attempts without a task, a damaged
+    /// index. One line each; empty when all is well. Reads every row: for tests and for repair.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be read.
+    pub async fn audit(&self) -> BrokerResult<Vec<String>> {
+        audit::audit(self.readers(), micros(self.clock.now()))
+            .await
+            .map_err(|e| error("audit its file", e))
+    }
+
+    fn readers(&self) -> &SqlitePool {
+        &self.store.readers
+    }
+}
+
+#[async_trait]
+impl Broker for EmbeddedBroker {
+    fn describe(&self) -> String {
+        format!("embedded {}", self.path.display())
+    }
+
+    async fn now(&self) -> BrokerResult<Timestamp> {
+        sql("SELECT 1")
+            .fetch_one(self.readers())
+            .await
+            .map_err(|e| error("see whether it answers", e))?;
+        Ok(self.clock.now())
+    }
+}
+
+#[async_trait]
+impl Work for EmbeddedBroker {
+    async fn claim(&self, queues: &[QueueName], max: usize, lease: Duration) -> BrokerResult<Vec<Claim>> {
+        let queues = queues.to_vec();
+        self.writer.write(work::TakeClaims { queues, max, lease }).await
+    }
+
+    async fn settle(&self, settlements: &[Settlement]) -> BrokerResult<Vec<Settled>> {
+        self.writer.write(settle::Settle(settlements.to_vec())).await
+    }
+
+    async fn extend(&self, claims: &[Claim], lease: Duration) -> BrokerResult<Vec<Option<Timestamp>>> {
+        let claims = claims.to_vec();
+        self.writer.write(settle::Extend { claims, lease }).await
+    }
+
+    async fn forward(&self, queues: &[QueueName], limit: usize) -> BrokerResult<Forwarded> {
+        let queues = queues.to_vec();
+        self.writer.write(work::Forward { queues, limit }).await
+    }
+
+    async fn recover(&self, queues: &[QueueName], grace: Duration, limit: usize) -> BrokerResult<Vec<Recovered>> {
+        let queues = queues.to_vec();
+        self.writer.write(work::Recover { queues, grace, limit }).await
+    }
+
+    async fn sweep(&self, queues: &[QueueName], limit: usize) -> BrokerResult<Swept> {
+        let queues = queues.to_vec();
+        self.writer.write(sweep::Sweep { queues, limit }).await
+    }
+
+    async fn heartbeat(&self, server: &ServerInfo, working: &[Working], ttl: Duration) -> BrokerResult<()> {
+        let (server, working) = (server.clone(), working.to_vec());
+        self.writer.write(servers::Heartbeat { server, working, ttl }).await
+    }
+
+    async fn leave(&self, server: &ServerInfo) -> BrokerResult<()> {
+        self.writer.write(servers::Leave(server.clone())).await
+    }
+
+    async fn wait_for_work(&self, queues: &[QueueName], at_most: Duration) {
+        signals::wait_for_work(self.readers(), &self.signals, queues, at_most).await;
+    }
+
+    async fn cancellations(&self) -> BrokerResult<mpsc::Receiver<TaskId>> {
+        signals::cancellations(self.readers().clone(), Arc::clone(&self.signals))
+            .await
+            .map_err(|e| error("listen for cancellations", e))
+    }
+
+    async fn release_waiting(&self, queues: &[QueueName], handlers: &[String]) -> BrokerResult<usize> {
+        let mut released = 0;
+        loop {
+            let pass = work::ReleaseWaiting {
+                queues: queues.to_vec(),
+                ranges: handlers.iter().map(|h| work::range(h)).collect(),
+                limit: RELEASE_CHUNK,
+            };
+            let now = self.writer.write(pass).await?;
+            released += now;
+            if now < RELEASE_CHUNK {
+                return Ok(released);
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl Schedules for EmbeddedBroker {
+    async fn register(&self, registrations: &[Registration]) -> BrokerResult<Vec<Standing>> {
+        self.writer.write(schedule::Register(registrations.to_vec())).await
+    }
+
+    async fn standings(&self, ids: &[ScheduleId]) -> BrokerResult<Vec<Option<Standing>>> {
+        let mut standings = Vec::with_capacity(ids.len());
+        for id in ids {
+            let standing = schedule::standing(self.readers(), id)
+                .await
+                .map_err(|e| error("read where schedules stand", e))?;
+            standings.push(standing);
+        }
+        Ok(standings)
+    }
+
+    async fn commit(&self, commits: &[Commit]) -> BrokerResult<Vec<Committed>> {
+        self.writer.write(schedule::Commits(commits.to_vec())).await
+    }
+
+    async fn lead(&self, instance: &str, ttl: Duration) -> BrokerResult<bool> {
+        let (instance, ttl) = (instance.to_owned(), Some(ttl));
+        self.writer.write(schedule::Lead { instance, ttl }).await
+    }
+
+    async fn resign(&self, instance: &str) -> BrokerResult<()> {
+        let (instance, ttl) = (instance.to_owned(), None);
+        self.writer.write(schedule::Lead { instance, ttl }).await?;
+        Ok(())
+    }
+
+    async fn pause_schedule(&self, id: &ScheduleId, by: &str) -> BrokerResult<()> {
+        let (id, by) = (id.clone(), Some(by.to_owned()));
+        self.writer.write(schedule::Pause { id, by }).await
+    }
+
+    async fn resume_schedule(&self, id: &ScheduleId) -> BrokerResult<()> {
+        let (id, by) = (id.clone(), None);
+        self.writer.write(schedule::Pause { id, by }).await
+    }
+
+    async fn decisions(&self, id: Option<&ScheduleId>, limit: usize) -> BrokerResult<Vec<Decision>> {
+        let limit = column(limit.min(MOST_DECISIONS) as u64);
+        let query = match id {
+            Some(id) => sql(
+                "SELECT schedule, nominal, kind, reason, task, count, decided_at, instance FROM decisions \
+                 WHERE schedule = ? ORDER BY seq DESC LIMIT ?",
+            )
+            .bind(id.as_str().to_owned()),
+            None => sql(
+                "SELECT schedule, nominal, kind, reason, task, count, decided_at, instance FROM decisions \
+                 ORDER BY seq DESC LIMIT ?",
+            ),
+        };
+        let failed = |e| error("list decisions", e);
+        let found = query.bind(limit).fetch_all(self.readers()).await.map_err(failed)?;
+        let decisions = found.iter().map(schedule::decision_of).collect::<Result<_, _>>();
+        decisions.map_err(failed)
+    }
+
+    /// Nothing to do: no other tool reads this file.
+    async fn publish_entries(&self, _: &str, _: &[EntryView], _: Duration) -> BrokerResult<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,54 @@
+//! The contradictions that a file may hold, as questions to it; all answers are empty when all is well.
+//!
+//! Reads everything: never on the path of a request.
+
+use runner_core::task::State;
+use sqlx::{Row, SqlitePool};
+
+use super::store::{built, sql};
+
+/// Each selects one text a contradiction.
+const QUESTIONS: [&str; 6] = [
+    "SELECT 'task ' || id || ' is in the unknown queue ' || queue FROM tasks \
+     WHERE queue NOT IN (SELECT name FROM queues)",
+    "SELECT 'task ' || id || ' is active but was never claimed' FROM tasks WHERE state = 'active' AND run = 0",
+    "SELECT 'task ' || id || ' is ' || state || ' but waits for ' || waiting_for FROM tasks \
+     WHERE waiting_for IS NOT NULL AND state <> 'scheduled'",
+    "SELECT 'attempt ' || seq || ' has no task' FROM attempts WHERE task NOT IN (SELECT seq FROM tasks)",
+    "SELECT 'pending tasks of ' || queue || ' share position ' || at FROM tasks WHERE state = 'pending' \
+     GROUP BY queue, at HAVING count(*) > 1",
+    "SELECT 'queue ' || name || ' has failed more often than it processed' FROM queues WHERE failed > processed",
+];
+
+pub(super) async fn audit(readers: &SqlitePool, now: i64) -> Result<Vec<String>, sqlx::Error> {
+    let mut found = Vec::new();
+    for question in QUESTIONS {
+        collect(&mut found, sql(question).fetch_all(readers).await?)?;
+    }
+    for state in State::ALL {
+        let question = format!(
+            "SELECT 'queue ' || name || ' counts ' || {state} || ' {state}, it has ' || n FROM \
+             (SELECT name, {state}, (SELECT count(*) FROM tasks WHERE queue = name AND state = '{state}') n \
+              FROM queues) WHERE {state} <> n"
+        );
+        collect(&mut found, built(question).fetch_all(readers).await?)?;
+    }
+    let locks = sql(
+        "SELECT 'lock ' || l.key || ' of ' || l.task_id || ' has no task that is to run' FROM locks l \
+         LEFT JOIN tasks t ON t.queue = l.queue AND t.id = l.task_id \
+         WHERE l.expires_at > ? AND (t.unique_key IS NOT l.key OR t.state = 'completed')",
+    );
+    collect(&mut found, locks.bind(now).fetch_all(readers).await?)?;
+    let integrity = sql("PRAGMA integrity_check(10)").fetch_all(readers).await?;
+    let mut damage = Vec::new();
+    collect(&mut damage, integrity)?;
+    found.extend(damage.into_iter().filter(|line| line != "ok"));
+    Ok(found)
+}
+
+fn collect(found: &mut Vec<String>, rows: Vec<sqlx::sqlite::SqliteRow>) -> Result<(), sqlx::Error> {
+    for row in rows {
+        found.push(row.try_get(0)?);
+    }
+    Ok(())
+}

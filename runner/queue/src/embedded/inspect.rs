@@ -1,0 +1,279 @@
+//! What the dashboard and the command line ask and do.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use runner_core::task::{Event, QueueName, State, TaskId};
+use sqlx::{Row, SqlitePool};
+
+use super::EmbeddedBroker;
+use super::moves;
+use super::rows::{self, INFO, RECORD, column, count, micros};
+use super::signals::Cancel;
+use super::store::{built, error, sql};
+use super::tally::DAY;
+use super::writer::{Tx, Write};
+use crate::{
+    Action, ActionError, Attempt, BrokerResult, Inspector, MAX_ATTEMPTS_KEPT, Page, QueueInfo, ServerView, TaskInfo,
+    TaskPage,
+};
+
+/// The largest page.
+const LARGEST_PAGE: usize = 1_000;
+
+async fn queues(readers: &SqlitePool, now: i64) -> Result<Vec<QueueInfo>, sqlx::Error> {
+    let found = sql(
+        "SELECT q.name, q.pending, q.active, q.scheduled, q.retry, q.archived, q.completed, q.aggregating, \
+             q.processed, q.failed, q.paused_at IS NOT NULL, \
+             coalesce(d.processed, 0), coalesce(d.failed, 0), \
+             (SELECT pending_since FROM tasks WHERE queue = q.name AND state = 'pending' \
+              ORDER BY at, seq LIMIT 1) \
+         FROM queues q LEFT JOIN day_counts d ON d.day = ? AND d.queue = q.name ORDER BY q.name",
+    )
+    .bind(now.div_euclid(DAY))
+    .fetch_all(readers)
+    .await?;
+    let mut queues = Vec::with_capacity(found.len());
+    for row in &found {
+        let number = |place: usize| row.try_get::<i64, _>(place).map(count);
+        let since: Option<i64> = row.try_get(13)?;
+        let mut counts = std::collections::BTreeMap::new();
+        for (place, state) in State::ALL.into_iter().enumerate() {
+            counts.insert(state, number(place + 1)?);
+        }
+        // A name that is blank was never enqueued to by us; leave it out rather than fail the page.
+        let Ok(name) = QueueName::new(row.try_get::<String, _>(0)?) else {
+            continue;
+        };
+        queues.push(QueueInfo {
+            name,
+            counts,
+            processed: number(8)?,
+            failed: number(9)?,
+            paused: row.try_get(10)?,
+            processed_today: number(11)?,
+            failed_today: number(12)?,
+            latency: since.map_or(Duration::ZERO, |since| {
+                Duration::from_micros(count(now.saturating_sub(since)))
+            }),
+        });
+    }
+    Ok(queues)
+}
+
+async fn page(readers: &SqlitePool, queue: &QueueName, state: State, page: Page) -> Result<TaskPage, sqlx::Error> {
+    let size = page.size.clamp(1, LARGEST_PAGE);
+    let skip = page.number.saturating_sub(1).saturating_mul(size);
+    // The state is one of seven words of ours: as text in the statement it can use the index of its list.
+    let found = built(format!(
+        "SELECT {RECORD}, {INFO} FROM tasks t WHERE t.queue = ?1 AND t.state = '{state}' \
+         ORDER BY t.at, t.seq LIMIT ?2 OFFSET ?3"
+    ))
+    .bind(queue.as_str().to_owned())
+    .bind(column(size as u64))
+    .bind(column(skip as u64))
+    .fetch_all(readers)
+    .await?;
+    let row = built(format!("SELECT {state} FROM queues WHERE name = ?"))
+        .bind(queue.as_str().to_owned())
+        .fetch_optional(readers)
+        .await?;
+    let total: i64 = row.map_or(Ok(0), |row| row.try_get(0))?;
+    let tasks = found.iter().filter_map(|row| {
+        rows::info(row)
+            .inspect_err(|e| tracing::warn!(%queue, error = %e, "task cannot be read; left out"))
+            .ok()
+    });
+    Ok(TaskPage {
+        tasks: tasks.collect(),
+        total: count(total),
+    })
+}
+
+async fn one(readers: &SqlitePool, queue: &QueueName, id: &TaskId) -> Result<Option<TaskInfo>, sqlx::Error> {
+    let row = built(format!(
+        "SELECT {RECORD}, {INFO} FROM tasks t WHERE t.queue = ? AND t.id = ?"
+    ))
+    .bind(queue.as_str().to_owned())
+    .bind(id.as_str().to_owned())
+    .fetch_optional(readers)
+    .await?;
+    row.as_ref().map(rows::info).transpose()
+}
+
+async fn find(readers: &SqlitePool, id: &TaskId) -> Result<Vec<QueueName>, sqlx::Error> {
+    let found = sql("SELECT q.name FROM queues q CROSS JOIN tasks t ON t.queue = q.name AND t.id = ? ORDER BY q.name")
+        .bind(id.as_str().to_owned())
+        .fetch_all(readers)
+        .await?;
+    found.iter().map(|row| rows::queue_name(row.try_get(0)?)).collect()
+}
+
+async fn attempts(readers: &SqlitePool, queue: &QueueName, id: &TaskId) -> Result<Vec<Attempt>, sqlx::Error> {
+    let found = sql("SELECT a.body FROM tasks t CROSS JOIN attempts a ON a.task = t.seq \
+         WHERE t.queue = ? AND t.id = ? ORDER BY a.seq LIMIT ?")
+    .bind(queue.as_str().to_owned())
+    .bind(id.as_str().to_owned())
+    .bind(column(MAX_ATTEMPTS_KEPT as u64))
+    .fetch_all(readers)
+    .await?;
+    found.iter().map(|row| rows::json(row.try_get(0)?)).collect()
+}
+
+/// An operator's action on one task.
+struct Act {
+    queue: QueueName,
+    id: TaskId,
+    action: Action,
+}
+
+/// What stood in its way.
+enum Obstacle {
+    Absent,
+    State(State),
+}
+
+#[async_trait]
+impl Write for Act {
+    type Output = Result<(), Obstacle>;
+    const DOING: &'static str = "carry out an operator's action";
+
+    async fn apply(&mut self, tx: &mut Tx<'_>) -> Result<Self::Output, sqlx::Error> {
+        let row = sql("SELECT seq, state, unique_key FROM tasks WHERE queue = ? AND id = ?")
+            .bind(self.queue.as_str().to_owned())
+            .bind(self.id.as_str().to_owned())
+            .fetch_optional(&mut *tx.conn)
+            .await?;
+        let Some(row) = row else {
+            return Ok(Err(Obstacle::Absent));
+        };
+        let (seq, key): (i64, Option<String>) = (row.try_get(0)?, row.try_get(2)?);
+        let state = rows::state(row.try_get(1)?)?;
+        let event = match self.action {
+            Action::Run => Event::RunNow,
+            Action::Archive => Event::Archive,
+            Action::Delete => Event::Delete,
+        };
+        if state.after(event).is_err() {
+            return Ok(Err(Obstacle::State(state)));
+        }
+        match self.action {
+            Action::Run => moves::to_back(tx, &self.queue, state, &[seq]).await?,
+            Action::Archive => {
+                sql("UPDATE tasks SET state = 'archived', at = ?, waiting_for = NULL WHERE seq = ?")
+                    .bind(tx.now)
+                    .bind(seq)
+                    .execute(&mut *tx.conn)
+                    .await?;
+                let to = Some(State::Archived);
+                tx.tally.moved(self.queue.as_str(), Some(state), to, 1);
+            }
+            Action::Delete => {
+                moves::unlock(tx, &self.queue, key.as_deref(), self.id.as_str()).await?;
+                moves::delete(tx, &self.queue, state, &[seq]).await?;
+            }
+        }
+        Ok(Ok(()))
+    }
+}
+
+/// Stops claims from a queue or lets them go on; whether that changed anything.
+struct PauseQueue {
+    queue: QueueName,
+    paused: bool,
+}
+
+#[async_trait]
+impl Write for PauseQueue {
+    type Output = bool;
+    const DOING: &'static str = "pause or resume a queue";
+
+    async fn apply(&mut self, tx: &mut Tx<'_>) -> Result<bool, sqlx::Error> {
+        let query = if self.paused {
+            sql(
+                "INSERT INTO queues (name, paused_at) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE \
+                 SET paused_at = excluded.paused_at WHERE paused_at IS NULL",
+            )
+            .bind(self.queue.as_str().to_owned())
+            .bind(tx.now)
+        } else {
+            tx.tally.wake();
+            sql("UPDATE queues SET paused_at = NULL WHERE name = ? AND paused_at IS NOT NULL")
+                .bind(self.queue.as_str().to_owned())
+        };
+        Ok(query.execute(&mut *tx.conn).await?.rows_affected() > 0)
+    }
+}
+
+#[async_trait]
+impl Inspector for EmbeddedBroker {
+    async fn queues(&self) -> BrokerResult<Vec<QueueInfo>> {
+        queues(self.readers(), micros(self.clock.now()))
+            .await
+            .map_err(|e| error("list queues", e))
+    }
+
+    async fn tasks(&self, queue: &QueueName, state: State, at: Page) -> BrokerResult<TaskPage> {
+        page(self.readers(), queue, state, at)
+            .await
+            .map_err(|e| error("list tasks", e))
+    }
+
+    async fn task(&self, queue: &QueueName, id: &TaskId) -> BrokerResult<Option<TaskInfo>> {
+        one(self.readers(), queue, id)
+            .await
+            .map_err(|e| error("read a task", e))
+    }
+
+    async fn find(&self, id: &TaskId) -> BrokerResult<Vec<QueueName>> {
+        find(self.readers(), id).await.map_err(|e| error("find a task", e))
+    }
+
+    async fn attempts(&self, queue: &QueueName, id: &TaskId) -> BrokerResult<Vec<Attempt>> {
+        attempts(self.readers(), queue, id)
+            .await
+            .map_err(|e| error("read attempts", e))
+    }
+
+    async fn act(&self, queue: &QueueName, id: &TaskId, action: Action) -> Result<(), ActionError> {
+        let act = Act {
+            queue: queue.clone(),
+            id: id.clone(),
+            action,
+        };
+        self.writer.write(act).await?.map_err(|obstacle| match obstacle {
+            Obstacle::Absent => ActionError::NotFound(id.clone(), queue.clone()),
+            Obstacle::State(state) => ActionError::WrongState {
+                id: id.clone(),
+                state,
+                done: match action {
+                    Action::Run => "run",
+                    Action::Archive => "archived",
+                    Action::Delete => "deleted",
+                },
+            },
+        })
+    }
+
+    async fn cancel(&self, id: &TaskId) -> BrokerResult<()> {
+        self.writer.write(Cancel(id.clone())).await?;
+        self.signals.cancelled();
+        Ok(())
+    }
+
+    async fn pause_queue(&self, queue: &QueueName) -> BrokerResult<bool> {
+        let (queue, paused) = (queue.clone(), true);
+        self.writer.write(PauseQueue { queue, paused }).await
+    }
+
+    async fn resume_queue(&self, queue: &QueueName) -> BrokerResult<bool> {
+        let (queue, paused) = (queue.clone(), false);
+        self.writer.write(PauseQueue { queue, paused }).await
+    }
+
+    async fn servers(&self) -> BrokerResult<Vec<ServerView>> {
+        super::servers::list(self.readers(), micros(self.clock.now()))
+            .await
+            .map_err(|e| error("list servers", e))
+    }
+}

@@ -1,0 +1,206 @@
+//! Putting tasks on queues: placing, the uniqueness lock, one row or many at once.
+//!
+//! Used by producers and, within its own transaction, by the scheduler's commit.
+
+use async_trait::async_trait;
+use md5::{Digest, Md5};
+use runner_core::task::{Run, State, Task, TaskId};
+
+use super::EmbeddedBroker;
+use super::rows::{column, instant, micros, span, to_json};
+use super::store::{built, sql};
+use super::writer::{Tx, Write};
+use crate::{BrokerResult, Enqueued, Producer, Refusal};
+
+/// Rows that one statement inserts, largest first: few enough texts to keep all of them prepared.
+const CHUNKS: [usize; 3] = [64, 8, 1];
+
+const COLUMNS: &str = "queue, id, kind, payload, state, at, pending_since, max_retry, timeout_s, deadline_s, \
+     retention_s, unique_key, group_name, headers";
+const PLACES: &str = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+
+/// A task with everything decided but its position.
+struct Placed<'a> {
+    task: &'a Task,
+    id: TaskId,
+    state: State,
+    at: i64,
+    lock: Option<String>,
+}
+
+impl Placed<'_> {
+    fn accepted(&self, now: i64) -> Enqueued {
+        Enqueued {
+            id: self.id.clone(),
+            queue: self.task.queue.clone(),
+            state: self.state,
+            run_at: match self.state {
+                State::Aggregating => None,
+                State::Scheduled => Some(instant(self.at)),
+                _ => Some(instant(now)),
+            },
+        }
+    }
+}
+
+/// Enqueues a batch.
+struct Enqueue(Vec<Task>);
+
+#[async_trait]
+impl Write for Enqueue {
+    type Output = Vec<Result<Enqueued, Refusal>>;
+    const DOING: &'static str = "enqueue tasks";
+
+    async fn apply(&mut self, tx: &mut Tx<'_>) -> Result<Self::Output, sqlx::Error> {
+        let mut answers = Vec::with_capacity(self.0.len());
+        let mut plain = Vec::with_capacity(self.0.len());
+        for task in &self.0 {
+            if let Err(e) = task.check() {
+                answers.push(Err(e.into()));
+            } else if task.id.is_none() && task.unique.is_none() {
+                // Nothing can stand in the way of these: they go in together at the end.
+                let placed = place(tx, task).await?;
+                answers.push(Ok(placed.accepted(tx.now)));
+                plain.push(placed);
+            } else {
+                answers.push(enqueue_one(tx, task).await?);
+            }
+        }
+        insert(tx, &plain).await?;
+        Ok(answers)
+    }
+}
+
+/// Enqueues one checked task inside a transaction; a refusal leaves nothing behind.
+pub(super) async fn enqueue_one(tx: &mut Tx<'_>, task: &Task) -> Result<Result<Enqueued, Refusal>, sqlx::Error> {
+    let lock = task.unique.map(|_| lock_key(task));
+    if let Some(key) = &lock
+        && locked(tx, task.queue.as_str(), key).await?
+    {
+        return Ok(Err(Refusal::Duplicate));
+    }
+    if let Some(id) = &task.id
+        && exists(tx, task.queue.as_str(), id).await?
+    {
+        return Ok(Err(Refusal::IdTaken));
+    }
+    let placed = place(tx, task).await?;
+    if let (Some(key), Some(unique)) = (&placed.lock, task.unique) {
+        let from = if placed.state == State::Scheduled {
+            placed.at
+        } else {
+            tx.now
+        };
+        sql("INSERT OR REPLACE INTO locks (queue, key, task_id, expires_at) VALUES (?, ?, ?, ?)")
+            .bind(task.queue.as_str().to_owned())
+            .bind(key.clone())
+            .bind(placed.id.as_str().to_owned())
+            .bind(from.saturating_add(span(unique.ttl)))
+            .execute(&mut *tx.conn)
+            .await?;
+    }
+    let accepted = placed.accepted(tx.now);
+    insert(tx, &[placed]).await?;
+    Ok(Ok(accepted))
+}
+
+/// The name of a task's lock: type and MD5 of the payload, nothing for "no payload", as asynq has it.
+fn lock_key(task: &Task) -> String {
+    let digest = task.payload.as_deref().map(Md5::digest).unwrap_or_default();
+    let hash: String = match task.payload {
+        Some(_) => digest.iter().map(|byte| format!("{byte:02x}")).collect(),
+        None => String::new(),
+    };
+    format!("unique:{}:{hash}", task.kind)
+}
+
+async fn locked(tx: &mut Tx<'_>, queue: &str, key: &str) -> Result<bool, sqlx::Error> {
+    let row = sql("SELECT 1 FROM locks WHERE queue = ? AND key = ? AND expires_at > ?")
+        .bind(queue.to_owned())
+        .bind(key.to_owned())
+        .bind(tx.now)
+        .fetch_optional(&mut *tx.conn)
+        .await?;
+    Ok(row.is_some())
+}
+
+async fn exists(tx: &mut Tx<'_>, queue: &str, id: &TaskId) -> Result<bool, sqlx::Error> {
+    let row = sql("SELECT 1 FROM tasks WHERE queue = ? AND id = ?")
+        .bind(queue.to_owned())
+        .bind(id.as_str().to_owned())
+        .fetch_optional(&mut *tx.conn)
+        .await?;
+    Ok(row.is_some())
+}
+
+/// Decides state and place, and counts the task in.
+async fn place<'a>(tx: &mut Tx<'_>, task: &'a Task) -> Result<Placed<'a>, sqlx::Error> {
+    let later = match task.run {
+        Run::Now => None,
+        Run::At(instant) => Some(micros(instant)),
+        Run::In(delay) => Some(tx.now.saturating_add(span(delay))),
+    }
+    .filter(|at| *at > tx.now);
+    let queue = task.queue.as_str();
+    let (state, at) = match (later, &task.group) {
+        (Some(at), _) => (State::Scheduled, at),
+        (None, Some(_)) => (State::Aggregating, tx.now),
+        (None, None) => (State::Pending, tx.tally.back(tx.conn, queue, 1).await?),
+    };
+    tx.tally.moved(queue, None, Some(state), 1);
+    Ok(Placed {
+        task,
+        id: task.id.clone().unwrap_or_else(TaskId::random),
+        state,
+        at,
+        lock: task.unique.map(|_| lock_key(task)),
+    })
+}
+
+async fn insert(tx: &mut Tx<'_>, placed: &[Placed<'_>]) -> Result<(), sqlx::Error> {
+    let mut rest = placed;
+    for size in CHUNKS {
+        while rest.len() >= size {
+            let (chunk, after) = rest.split_at(size);
+            rest = after;
+            let places = vec![PLACES; size].join(", ");
+            let mut query = built(format!("INSERT INTO tasks ({COLUMNS}) VALUES {places}"));
+            for row in chunk {
+                let task = row.task;
+                let (timeout, deadline) = task.stored_limits();
+                let headers = if task.headers.is_empty() {
+                    None
+                } else {
+                    Some(to_json(&task.headers)?)
+                };
+                query = query
+                    .bind(task.queue.as_str().to_owned())
+                    .bind(row.id.as_str().to_owned())
+                    .bind(task.kind.clone())
+                    .bind(task.payload.as_deref().unwrap_or_default().to_vec())
+                    .bind(row.state.as_str())
+                    .bind(row.at)
+                    .bind((row.state == State::Pending).then_some(tx.now))
+                    .bind(i64::from(task.max_retry))
+                    .bind(column(timeout))
+                    .bind(deadline)
+                    .bind(column(task.retention.as_secs()))
+                    .bind(row.lock.clone())
+                    .bind(task.group.clone())
+                    .bind(headers);
+            }
+            query.execute(&mut *tx.conn).await?;
+        }
+    }
+    Ok(())
+}
+
+#[async_trait]
+impl Producer for EmbeddedBroker {
+    async fn enqueue(&self, tasks: &[Task]) -> BrokerResult<Vec<Result<Enqueued, Refusal>>> {
+        if tasks.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.writer.write(Enqueue(tasks.to_vec())).await
+    }
+}

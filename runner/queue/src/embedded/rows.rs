@@ -1,0 +1,136 @@
+//! How a task lies in its row: instants as numbers, the columns of a record, decoding.
+//!
+//! Not here: which rows are read or written.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use runner_core::task::{QueueName, State, TaskId};
+use sqlx::Row;
+use sqlx::sqlite::SqliteRow;
+
+use crate::{TaskInfo, TaskRecord};
+
+/// Columns that [`record`] reads, by position.
+pub(super) const RECORD: &str = "t.seq, t.queue, t.id, t.kind, t.payload, t.max_retry, t.retried, \
+     t.timeout_s, t.deadline_s, t.retention_s, t.unique_key, t.group_name, t.headers, t.last_error, \
+     t.last_failed_at, t.completed_at";
+
+/// Columns that [`info`] reads after those of [`RECORD`].
+pub(super) const INFO: &str = "t.state, t.at, t.pending_since, t.result, t.waiting_for";
+
+/// Microseconds since 1970.
+pub(super) fn micros(instant: Timestamp) -> i64 {
+    instant.as_microsecond()
+}
+
+/// The length in microseconds, the longest there is when it does not fit.
+pub(super) fn span(length: Duration) -> i64 {
+    i64::try_from(length.as_micros()).unwrap_or(i64::MAX)
+}
+
+/// The instant of so many microseconds, the nearest there is when it does not fit.
+pub(super) fn instant(micros: i64) -> Timestamp {
+    Timestamp::from_microsecond(micros).unwrap_or(if micros < 0 { Timestamp::MIN } else { Timestamp::MAX })
+}
+
+/// A number from elsewhere as a column holds it, the largest there is when it does not fit.
+pub(super) fn column(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// A count as it came from a column; those are never negative.
+pub(super) fn count(number: i64) -> u64 {
+    u64::try_from(number).unwrap_or(0)
+}
+
+/// One row as far as every reader needs it.
+pub(super) struct Stored {
+    /// The row's own number.
+    pub(super) seq: i64,
+    /// The task.
+    pub(super) record: TaskRecord,
+}
+
+/// The record of a row that was read with [`RECORD`].
+pub(super) fn record(row: &SqliteRow) -> Result<Stored, sqlx::Error> {
+    let deadline: i64 = row.try_get(8)?;
+    let record = TaskRecord {
+        queue: queue_name(row.try_get(1)?)?,
+        id: task_id(row.try_get(2)?)?,
+        kind: row.try_get(3)?,
+        payload: Bytes::from(row.try_get::<Vec<u8>, _>(4)?),
+        max_retry: small(row.try_get(5)?),
+        retried: small(row.try_get(6)?),
+        timeout: Duration::from_secs(count(row.try_get(7)?)),
+        deadline: (deadline != 0).then(|| seconds(deadline)),
+        retention: Duration::from_secs(count(row.try_get(9)?)),
+        unique_key: row.try_get(10)?,
+        group: row.try_get(11)?,
+        headers: headers(row.try_get(12)?)?,
+        last_error: row.try_get(13)?,
+        last_failed_at: row.try_get::<Option<i64>, _>(14)?.map(instant),
+        completed_at: row.try_get::<Option<i64>, _>(15)?.map(instant),
+    };
+    Ok(Stored {
+        seq: row.try_get(0)?,
+        record,
+    })
+}
+
+/// Everything about the task of a row that was read with [`RECORD`] and [`INFO`].
+pub(super) fn info(row: &SqliteRow) -> Result<TaskInfo, sqlx::Error> {
+    let state = state(row.try_get(16)?)?;
+    let at = instant(row.try_get(17)?);
+    let pending_since: Option<i64> = row.try_get(18)?;
+    let when = |states: &[State]| states.contains(&state).then_some(at);
+    Ok(TaskInfo {
+        record: record(row)?.record,
+        state,
+        next_run: when(&[State::Scheduled, State::Retry]),
+        pending_since: pending_since.filter(|_| state == State::Pending).map(instant),
+        lease_until: when(&[State::Active]),
+        filed_at: when(&[State::Archived, State::Completed]),
+        result: row.try_get::<Option<Vec<u8>>, _>(19)?.map(Bytes::from),
+        waiting_for: row.try_get(20)?,
+    })
+}
+
+/// The state that a column names.
+pub(super) fn state(word: &str) -> Result<State, sqlx::Error> {
+    word.parse().map_err(|e| sqlx::Error::Decode(Box::new(e)))
+}
+
+/// The queue that a column names.
+pub(super) fn queue_name(text: String) -> Result<QueueName, sqlx::Error> {
+    QueueName::new(text).map_err(|e| sqlx::Error::Decode(Box::new(e)))
+}
+
+/// The task id that a column holds.
+pub(super) fn task_id(text: String) -> Result<TaskId, sqlx::Error> {
+    TaskId::new(text).map_err(|e| sqlx::Error::Decode(Box::new(e)))
+}
+
+/// A value kept as JSON.
+pub(super) fn json<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, sqlx::Error> {
+    serde_json::from_str(text).map_err(|e| sqlx::Error::Decode(Box::new(e)))
+}
+
+/// A value to keep as JSON.
+pub(super) fn to_json<T: serde::Serialize>(value: &T) -> Result<String, sqlx::Error> {
+    serde_json::to_string(value).map_err(|e| sqlx::Error::Encode(Box::new(e)))
+}
+
+fn headers(text: Option<&str>) -> Result<BTreeMap<String, String>, sqlx::Error> {
+    text.map_or_else(|| Ok(BTreeMap::new()), json)
+}
+
+fn seconds(since_1970: i64) -> Timestamp {
+    instant(since_1970.saturating_mul(1_000_000))
+}
+
+fn small(number: i64) -> u32 {
+    u32::try_from(number.max(0)).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,313 @@
+//! The scheduler's side: cursors, the commit that enqueues and decides in one transaction, the leader.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use runner_core::schedule::{Overlap, ScheduleId};
+use runner_core::task::{State, TaskId};
+use sqlx::sqlite::SqliteRow;
+use sqlx::{Row, SqliteExecutor};
+
+use super::produce::enqueue_one;
+use super::rows::{self, instant, micros, span};
+use super::store::sql;
+use super::writer::{Tx, Write};
+use crate::{Commit, CommitFire, Committed, Decision, DecisionKind, Enqueued, Refusal, Registration, Standing};
+
+/// How much before its instant a fire may be committed: instances measure the broker's clock over a wire.
+const EARLY: i64 = 50_000;
+
+struct Kept {
+    standing: Standing,
+    revision: String,
+    last_queue: Option<String>,
+}
+
+async fn read(on: impl SqliteExecutor<'_>, id: &ScheduleId) -> Result<Option<Kept>, sqlx::Error> {
+    let row = sql(
+        "SELECT cursor, revision, paused_at, paused_by, last_nominal, last_queue, last_task \
+         FROM schedules WHERE id = ?",
+    )
+    .bind(id.as_str().to_owned())
+    .fetch_optional(on)
+    .await?;
+    row.as_ref().map(kept).transpose()
+}
+
+fn kept(row: &SqliteRow) -> Result<Kept, sqlx::Error> {
+    let paused_at: Option<i64> = row.try_get(2)?;
+    let by: Option<String> = row.try_get(3)?;
+    let nominal: Option<i64> = row.try_get(4)?;
+    let task: Option<String> = row.try_get(6)?;
+    Ok(Kept {
+        standing: Standing {
+            cursor: instant(row.try_get(0)?),
+            paused: paused_at.map(|at| format!("{} by {}", instant(at), by.as_deref().unwrap_or("unknown"))),
+            last: match (nominal, task) {
+                (Some(nominal), Some(task)) => Some((instant(nominal), rows::task_id(task)?)),
+                _ => None,
+            },
+        },
+        revision: row.try_get(1)?,
+        last_queue: row.try_get(5)?,
+    })
+}
+
+/// Where one schedule stands.
+pub(super) async fn standing(on: impl SqliteExecutor<'_>, id: &ScheduleId) -> Result<Option<Standing>, sqlx::Error> {
+    Ok(read(on, id).await?.map(|kept| kept.standing))
+}
+
+/// Makes schedules known.
+pub(super) struct Register(pub(super) Vec<Registration>);
+
+#[async_trait]
+impl Write for Register {
+    type Output = Vec<Standing>;
+    const DOING: &'static str = "register schedules";
+
+    async fn apply(&mut self, tx: &mut Tx<'_>) -> Result<Self::Output, sqlx::Error> {
+        let mut standings = Vec::with_capacity(self.0.len());
+        for registration in &self.0 {
+            let known = read(&mut *tx.conn, &registration.id).await?;
+            if let Some(known) = known.filter(|k| k.revision == registration.revision) {
+                standings.push(known.standing);
+                continue;
+            }
+            sql(
+                "INSERT INTO schedules (id, revision, cursor) VALUES (?, ?, ?) ON CONFLICT (id) DO UPDATE \
+                 SET revision = excluded.revision, cursor = max(cursor, excluded.cursor)",
+            )
+            .bind(registration.id.as_str().to_owned())
+            .bind(registration.revision.clone())
+            .bind(tx.now)
+            .execute(&mut *tx.conn)
+            .await?;
+            let now_known = read(&mut *tx.conn, &registration.id).await?;
+            standings.push(now_known.ok_or(sqlx::Error::RowNotFound)?.standing);
+        }
+        Ok(standings)
+    }
+}
+
+/// Takes what was decided into effect.
+pub(super) struct Commits(pub(super) Vec<Commit>);
+
+#[async_trait]
+impl Write for Commits {
+    type Output = Vec<Committed>;
+    const DOING: &'static str = "commit occurrences";
+
+    async fn apply(&mut self, tx: &mut Tx<'_>) -> Result<Self::Output, sqlx::Error> {
+        let mut answers = Vec::with_capacity(self.0.len());
+        for commit in &self.0 {
+            answers.push(commit_one(tx, commit).await?);
+        }
+        Ok(answers)
+    }
+}
+
+async fn commit_one(tx: &mut Tx<'_>, commit: &Commit) -> Result<Committed, sqlx::Error> {
+    let Some(known) = read(&mut *tx.conn, &commit.id).await? else {
+        return Ok(Committed::Unknown);
+    };
+    // Instants are kept in microseconds: compare what is kept.
+    if micros(known.standing.cursor) != micros(commit.from) {
+        return Ok(Committed::Moved(known.standing.cursor));
+    }
+    if known.standing.paused.is_some() {
+        return Ok(Committed::Paused);
+    }
+    let latest = commit.fires.iter().map(|f| micros(f.fire_at)).max();
+    let wait = latest.map_or(0, |at| at.saturating_sub(tx.now));
+    if wait > EARLY {
+        return Ok(Committed::Early(Duration::from_micros(rows::count(wait))));
+    }
+    let mut last = match (known.last_queue, known.standing.last) {
+        (Some(queue), Some((_, task))) => Some((queue, task)),
+        _ => None,
+    };
+    if let Some(missed) = commit.missed {
+        let more = if missed.more { ", and more before" } else { "" };
+        let reason = format!("too late{more}");
+        let mut decision = decision(tx, commit, missed.last, DecisionKind::Missed, reason);
+        decision.count = missed.count;
+        record(tx, &decision).await?;
+    }
+    let mut decisions = Vec::with_capacity(commit.fires.len());
+    for fire in &commit.fires {
+        let decided = fire_one(tx, commit, fire, &mut last).await?;
+        record(tx, &decided).await?;
+        decisions.push(decided);
+    }
+    sql("UPDATE schedules SET cursor = max(cursor, ?1) WHERE id = ?2")
+        .bind(micros(commit.to))
+        .bind(commit.id.as_str().to_owned())
+        .execute(&mut *tx.conn)
+        .await?;
+    Ok(Committed::Done(decisions))
+}
+
+async fn fire_one(
+    tx: &mut Tx<'_>,
+    commit: &Commit,
+    fire: &CommitFire,
+    last: &mut Option<(String, TaskId)>,
+) -> Result<Decision, sqlx::Error> {
+    let decide = |tx: &Tx<'_>, kind, reason| decision(tx, commit, fire.nominal, kind, reason);
+    if commit.overlap == Overlap::Skip
+        && let Some((queue, previous)) = last.as_ref()
+        && let Some(state) = running(tx, queue, previous).await?
+    {
+        let reason = format!("overlap: previous task {previous} is {state}");
+        let mut skipped = decide(tx, DecisionKind::Skipped, reason);
+        skipped.task = Some(previous.clone());
+        return Ok(skipped);
+    }
+    let on_time = if fire.catch_up { "catch_up" } else { "on_time" };
+    let (id, reason) = match enqueue_one(tx, &fire.task).await? {
+        Ok(Enqueued { id, .. }) => (id, on_time.to_owned()),
+        Err(Refusal::IdTaken) => {
+            let id = fire.task.id.clone().ok_or(sqlx::Error::RowNotFound)?;
+            (id, "its task was there already".to_owned())
+        }
+        Err(Refusal::Duplicate) => {
+            let reason = "unique: another task of this type and payload holds the lock";
+            return Ok(decide(tx, DecisionKind::Skipped, reason.to_owned()));
+        }
+        Err(Refusal::Invalid(e)) => {
+            return Ok(decide(tx, DecisionKind::Skipped, format!("invalid: {e}")));
+        }
+    };
+    let queue = fire.task.queue.as_str().to_owned();
+    sql("UPDATE schedules SET last_nominal = ?, last_queue = ?, last_task = ? WHERE id = ?")
+        .bind(micros(fire.nominal))
+        .bind(queue.clone())
+        .bind(id.as_str().to_owned())
+        .bind(commit.id.as_str().to_owned())
+        .execute(&mut *tx.conn)
+        .await?;
+    *last = Some((queue, id.clone()));
+    let mut fired = decide(tx, DecisionKind::Fired, reason);
+    fired.task = Some(id);
+    Ok(fired)
+}
+
+/// The state of a task that still counts as running for the overlap policy.
+async fn running(tx: &mut Tx<'_>, queue: &str, id: &TaskId) -> Result<Option<State>, sqlx::Error> {
+    let row = sql("SELECT state FROM tasks WHERE queue = ? AND id = ?")
+        .bind(queue.to_owned())
+        .bind(id.as_str().to_owned())
+        .fetch_optional(&mut *tx.conn)
+        .await?;
+    let Some(row) = row else { return Ok(None) };
+    let state = rows::state(row.try_get(0)?)?;
+    let running = matches!(state, State::Pending | State::Active | State::Scheduled);
+    Ok(running.then_some(state))
+}
+
+fn decision(tx: &Tx<'_>, commit: &Commit, nominal: jiff::Timestamp, kind: DecisionKind, reason: String) -> Decision {
+    Decision {
+        schedule: commit.id.clone(),
+        nominal,
+        kind,
+        reason,
+        task: None,
+        count: 1,
+        decided_at: instant(tx.now),
+        instance: commit.instance.clone(),
+    }
+}
+
+async fn record(tx: &mut Tx<'_>, decision: &Decision) -> Result<(), sqlx::Error> {
+    sql(
+        "INSERT INTO decisions (schedule, nominal, kind, reason, task, count, decided_at, instance) \
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+    )
+    .bind(decision.schedule.as_str().to_owned())
+    .bind(micros(decision.nominal))
+    .bind(decision.kind.as_str())
+    .bind(decision.reason.clone())
+    .bind(decision.task.as_ref().map(|t| t.as_str().to_owned()))
+    .bind(i64::from(decision.count))
+    .bind(micros(decision.decided_at))
+    .bind(decision.instance.clone())
+    .execute(&mut *tx.conn)
+    .await?;
+    Ok(())
+}
+
+/// A decision from its row, columns in the order in which [`record`] writes them.
+pub(super) fn decision_of(row: &SqliteRow) -> Result<Decision, sqlx::Error> {
+    let kind: &str = row.try_get(2)?;
+    let kind = match kind {
+        "fired" => DecisionKind::Fired,
+        "skipped" => DecisionKind::Skipped,
+        "missed" => DecisionKind::Missed,
+        other => return Err(sqlx::Error::Decode(format!("no decision: {other}").into())),
+    };
+    Ok(Decision {
+        schedule: ScheduleId::from_text(row.try_get::<String, _>(0)?),
+        nominal: instant(row.try_get(1)?),
+        kind,
+        reason: row.try_get(3)?,
+        task: row.try_get::<Option<String>, _>(4)?.map(rows::task_id).transpose()?,
+        count: u32::try_from(row.try_get::<i64, _>(5)?).unwrap_or(u32::MAX),
+        decided_at: instant(row.try_get(6)?),
+        instance: row.try_get(7)?,
+    })
+}
+
+/// Stops a schedule, or lets it go on from now.
+pub(super) struct Pause {
+    pub(super) id: ScheduleId,
+    /// Who stops it; `None` lets it go on.
+    pub(super) by: Option<String>,
+}
+
+#[async_trait]
+impl Write for Pause {
+    type Output = ();
+    const DOING: &'static str = "pause or resume a schedule";
+
+    async fn apply(&mut self, tx: &mut Tx<'_>) -> Result<(), sqlx::Error> {
+        let query = match &self.by {
+            Some(by) => sql("UPDATE schedules SET paused_at = ?, paused_by = ? WHERE id = ?")
+                .bind(tx.now)
+                .bind(by.clone()),
+            None => sql(
+                "UPDATE schedules SET paused_at = NULL, paused_by = NULL, cursor = max(cursor, ?) \
+                 WHERE id = ? AND paused_at IS NOT NULL",
+            )
+            .bind(tx.now),
+        };
+        query.bind(self.id.as_str().to_owned()).execute(&mut *tx.conn).await?;
+        Ok(())
+    }
+}
+
+/// Tries to be or stay the leader; without a length gives it up.
+pub(super) struct Lead {
+    pub(super) instance: String,
+    pub(super) ttl: Option<Duration>,
+}
+
+#[async_trait]
+impl Write for Lead {
+    type Output = bool;
+    const DOING: &'static str = "settle who leads";
+
+    async fn apply(&mut self, tx: &mut Tx<'_>) -> Result<bool, sqlx::Error> {
+        let query = match self.ttl {
+            Some(ttl) => sql("INSERT INTO leader (one, instance, expires_at) VALUES (1, ?1, ?2) \
+                 ON CONFLICT (one) DO UPDATE SET instance = excluded.instance, \
+                     expires_at = excluded.expires_at \
+                 WHERE leader.instance = excluded.instance OR leader.expires_at <= ?3")
+            .bind(self.instance.clone())
+            .bind(tx.now.saturating_add(span(ttl)))
+            .bind(tx.now),
+            None => sql("DELETE FROM leader WHERE instance = ?").bind(self.instance.clone()),
+        };
+        Ok(query.execute(&mut *tx.conn).await?.rows_affected() > 0)
+    }
+}

@@ -1,0 +1,163 @@
+//! Wake-ups and cancellations: within the process at once, from other processes by looking at the file.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use runner_core::task::{QueueName, TaskId};
+use sqlx::{Row, SqlitePool};
+use tokio::sync::{Notify, mpsc};
+use tokio::time::Instant;
+
+use super::rows;
+use super::store::sql;
+use super::writer::{Tx, Write};
+
+/// How soon after it began to wait a claim looks for tasks that another process enqueued; doubles up to
+/// [`SLOWEST_LOOK`].
+const FIRST_LOOK: Duration = Duration::from_millis(250);
+
+/// The longest time between two looks: what a task of another process waits at most for an idle worker.
+const SLOWEST_LOOK: Duration = Duration::from_secs(1);
+
+/// How often another process's cancellations are looked for.
+const CANCEL_LOOK: Duration = Duration::from_secs(1);
+
+/// How long a request to cancel lies in the file, microseconds: long enough for every process to see it.
+const CANCEL_KEPT: i64 = 60 * 1_000_000;
+
+/// Cancellations on their way to one listener; a listener that is behind sees the rest at its next look.
+const CANCEL_WAITING: usize = 256;
+
+/// What is heard within this process.
+#[derive(Debug, Default)]
+pub(super) struct Signals {
+    work: Notify,
+    cancel: Notify,
+}
+
+impl Signals {
+    /// Something may be claimable.
+    pub(super) fn wake(&self) {
+        self.work.notify_waiters();
+    }
+
+    /// A cancellation lies in the file.
+    pub(super) fn cancelled(&self) {
+        self.cancel.notify_waiters();
+    }
+}
+
+/// Waits until one of the queues has something to claim, at most so long.
+pub(super) async fn wait_for_work(readers: &SqlitePool, signals: &Signals, queues: &[QueueName], at_most: Duration) {
+    let end = Instant::now() + at_most;
+    let mut pause = FIRST_LOOK;
+    loop {
+        // Listen before looking, so that what is enqueued in between is not overheard.
+        let mut woken = std::pin::pin!(signals.work.notified());
+        woken.as_mut().enable();
+        // When the file cannot be read, waiting is all that can be done here; the claim reports the error.
+        if claimable(readers, queues).await.unwrap_or(false) {
+            return;
+        }
+        let next = end.min(Instant::now() + pause);
+        tokio::select! {
+            () = woken => {}
+            () = tokio::time::sleep_until(next) => {}
+        }
+        if Instant::now() >= end {
+            return;
+        }
+        pause = (pause * 2).min(SLOWEST_LOOK);
+    }
+}
+
+async fn claimable(readers: &SqlitePool, queues: &[QueueName]) -> Result<bool, sqlx::Error> {
+    let row = sql(
+        "SELECT EXISTS (SELECT 1 FROM json_each(?) j CROSS JOIN queues q ON q.name = j.value \
+         WHERE q.pending > 0 AND q.paused_at IS NULL)",
+    )
+    .bind(rows::to_json(&queues)?)
+    .fetch_one(readers)
+    .await?;
+    row.try_get(0)
+}
+
+/// Asks for the cancellation of a task.
+pub(super) struct Cancel(pub(super) TaskId);
+
+#[async_trait]
+impl Write for Cancel {
+    type Output = ();
+    const DOING: &'static str = "ask for a cancellation";
+
+    async fn apply(&mut self, tx: &mut Tx<'_>) -> Result<(), sqlx::Error> {
+        sql("DELETE FROM cancellations WHERE at < ?")
+            .bind(tx.now.saturating_sub(CANCEL_KEPT))
+            .execute(&mut *tx.conn)
+            .await?;
+        sql("INSERT INTO cancellations (task_id, at) VALUES (?, ?)")
+            .bind(self.0.as_str().to_owned())
+            .bind(tx.now)
+            .execute(&mut *tx.conn)
+            .await?;
+        Ok(())
+    }
+}
+
+/// Ids from now on, until the listener is gone or the file cannot be read.
+pub(super) async fn cancellations(
+    readers: SqlitePool,
+    signals: Arc<Signals>,
+) -> Result<mpsc::Receiver<TaskId>, sqlx::Error> {
+    let row = sql("SELECT max(seq) FROM cancellations").fetch_one(&readers).await?;
+    let seen = row.try_get::<Option<i64>, _>(0)?;
+    let seen = match seen {
+        Some(seen) => seen,
+        None => last_number(&readers).await?,
+    };
+    let (sender, receiver) = mpsc::channel(CANCEL_WAITING);
+    tokio::spawn(async move {
+        if let Err(e) = follow(&readers, &signals, &sender, seen).await {
+            tracing::warn!(error = %e, "cancellations cannot be read");
+        }
+    });
+    Ok(receiver)
+}
+
+/// The last number ever given, for a list that is empty by now.
+async fn last_number(readers: &SqlitePool) -> Result<i64, sqlx::Error> {
+    let row = sql("SELECT max(seq) FROM sqlite_sequence WHERE name = 'cancellations'")
+        .fetch_one(readers)
+        .await?;
+    Ok(row.try_get::<Option<i64>, _>(0)?.unwrap_or(0))
+}
+
+async fn follow(
+    readers: &SqlitePool,
+    signals: &Signals,
+    sender: &mpsc::Sender<TaskId>,
+    mut seen: i64,
+) -> Result<(), sqlx::Error> {
+    loop {
+        let mut woken = std::pin::pin!(signals.cancel.notified());
+        woken.as_mut().enable();
+        let found = sql("SELECT seq, task_id FROM cancellations WHERE seq > ? ORDER BY seq LIMIT 256")
+            .bind(seen)
+            .fetch_all(readers)
+            .await?;
+        for row in found {
+            seen = row.try_get(0)?;
+            if let Ok(id) = TaskId::new(row.try_get::<String, _>(1)?)
+                && sender.send(id).await.is_err()
+            {
+                return Ok(());
+            }
+        }
+        tokio::select! {
+            () = woken => {}
+            () = tokio::time::sleep(CANCEL_LOOK) => {}
+            () = sender.closed() => return Ok(()),
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! What is thrown away in time: finished tasks, the far end of the archive, old locks, counters and records.
+//!
+//! Each pass is bounded, so that no transaction holds the file for long.
+
+use async_trait::async_trait;
+use runner_core::task::{QueueName, State};
+use sqlx::Row;
+use sqlx::sqlite::SqliteRow;
+
+use super::moves;
+use super::rows::column;
+use super::store::sql;
+use super::tally::DAY;
+use super::writer::{Tx, Write};
+use crate::Swept;
+
+/// Archived tasks kept in a queue; asynq's bound, so that pages look alike over both brokers.
+const ARCHIVE_SIZE: i64 = 9_999;
+
+/// How long an archived task and a day's counters are kept.
+const KEEP: i64 = 90 * DAY;
+
+/// Decisions kept, of all schedules together.
+const DECISIONS: i64 = 100_000;
+
+/// Rows of other tables that one pass deletes; the next pass goes on.
+const CHUNK: i64 = 1_000;
+
+/// One pass.
+pub(super) struct Sweep {
+    pub(super) queues: Vec<QueueName>,
+    pub(super) limit: usize,
+}
+
+#[async_trait]
+impl Write for Sweep {
+    type Output = Swept;
+    const DOING: &'static str = "sweep old tasks";
+
+    async fn apply(&mut self, tx: &mut Tx<'_>) -> Result<Self::Output, sqlx::Error> {
+        let mut swept = Swept::default();
+        for queue in &self.queues {
+            let expired = sql(
+                "SELECT seq, id, unique_key FROM tasks WHERE queue = ? AND state = 'completed' AND at <= ? \
+                 ORDER BY at, seq LIMIT ?",
+            )
+            .bind(queue.as_str().to_owned())
+            .bind(tx.now)
+            .bind(column(self.limit as u64))
+            .fetch_all(&mut *tx.conn)
+            .await?;
+            swept.expired += expired.len();
+            swept.more |= expired.len() == self.limit;
+            drop_all(tx, queue, State::Completed, &expired).await?;
+            let trimmed = trim_archive(tx, queue, self.limit).await?;
+            swept.trimmed += trimmed;
+            swept.more |= trimmed == self.limit;
+        }
+        swept.more &= self.limit > 0;
+        sweep_records(tx).await?;
+        Ok(swept)
+    }
+}
+
+async fn trim_archive(tx: &mut Tx<'_>, queue: &QueueName, limit: usize) -> Result<usize, sqlx::Error> {
+    let row = sql("SELECT archived FROM queues WHERE name = ?")
+        .bind(queue.as_str().to_owned())
+        .fetch_optional(&mut *tx.conn)
+        .await?;
+    let size: i64 = row.map_or(Ok(0), |row| row.try_get(0))?;
+    let size = size + tx.tally.archived(queue.as_str());
+    let beyond = (size - ARCHIVE_SIZE).max(0);
+    let found = sql(
+        "SELECT seq, id, unique_key, at FROM tasks WHERE queue = ? AND state = 'archived' \
+         ORDER BY at, seq LIMIT ?",
+    )
+    .bind(queue.as_str().to_owned())
+    .bind(column(limit as u64))
+    .fetch_all(&mut *tx.conn)
+    .await?;
+    let mut old = Vec::new();
+    for (place, row) in (0_i64..).zip(found) {
+        let at: i64 = row.try_get(3)?;
+        if place >= beyond && at > tx.now.saturating_sub(KEEP) {
+            break;
+        }
+        old.push(row);
+    }
+    drop_all(tx, queue, State::Archived, &old).await?;
+    Ok(old.len())
+}
+
+/// Deletes rows read as number, id and lock.
+async fn drop_all(tx: &mut Tx<'_>, queue: &QueueName, from: State, found: &[SqliteRow]) -> Result<(), sqlx::Error> {
+    let mut seqs = Vec::with_capacity(found.len());
+    for row in found {
+        seqs.push(row.try_get(0)?);
+        let (id, key): (String, Option<String>) = (row.try_get(1)?, row.try_get(2)?);
+        moves::unlock(tx, queue, key.as_deref(), &id).await?;
+    }
+    moves::delete(tx, queue, from, &seqs).await
+}
+
+/// Everything that is not a task: a few rows each pass, by index.
+async fn sweep_records(tx: &mut Tx<'_>) -> Result<(), sqlx::Error> {
+    sql("DELETE FROM locks WHERE (queue, key) IN \
+         (SELECT queue, key FROM locks WHERE expires_at <= ? ORDER BY expires_at LIMIT ?)")
+    .bind(tx.now)
+    .bind(CHUNK)
+    .execute(&mut *tx.conn)
+    .await?;
+    sql("DELETE FROM day_counts WHERE day < ?")
+        .bind(tx.now.saturating_sub(KEEP).div_euclid(DAY))
+        .execute(&mut *tx.conn)
+        .await?;
+    sql(
+        "DELETE FROM decisions WHERE seq <= (SELECT max(seq) FROM decisions) - ?1 \
+         AND seq < (SELECT min(seq) FROM decisions) + ?2",
+    )
+    .bind(DECISIONS)
+    .bind(CHUNK)
+    .execute(&mut *tx.conn)
+    .await?;
+    sql("DELETE FROM servers WHERE expires_at <= ?")
+        .bind(tx.now)
+        .execute(&mut *tx.conn)
+        .await?;
+    Ok(())
+}

@@ -1,0 +1,159 @@
+//! What a transaction sums up: how many tasks moved between states, what was counted, where lists end.
+//!
+//! Kept in memory until just before the commit, so that a batch costs one row a queue instead of one a task.
+
+use std::collections::BTreeMap;
+
+use runner_core::task::State;
+use sqlx::{Row, SqliteConnection};
+
+use super::store::sql;
+
+/// Microseconds of a UTC day.
+pub(super) const DAY: i64 = 24 * 3600 * 1_000_000;
+
+/// Both ends of the pending list of a queue: the next free position in front and behind.
+#[derive(Debug, Clone, Copy)]
+struct Ends {
+    front: i64,
+    back: i64,
+}
+
+#[derive(Debug, Default)]
+struct Sums {
+    moved: [i64; State::ALL.len()],
+    processed: i64,
+    failed: i64,
+    ends: Option<Ends>,
+}
+
+/// Sums of one transaction, by queue.
+#[derive(Debug, Default)]
+pub(super) struct Tally {
+    queues: BTreeMap<String, Sums>,
+    wakes: bool,
+}
+
+impl Tally {
+    /// A task left `from` for `to`; `None` is "not in the store".
+    pub(super) fn moved(&mut self, queue: &str, from: Option<State>, to: Option<State>, n: i64) {
+        let sums = self.of(queue);
+        if let Some(from) = from {
+            sums.moved[place(from)] -= n;
+        }
+        if let Some(to) = to {
+            sums.moved[place(to)] += n;
+        }
+        self.wakes |= to == Some(State::Pending) && n > 0;
+    }
+
+    /// A try ended and counts.
+    pub(super) fn processed(&mut self, queue: &str, failed: bool) {
+        let sums = self.of(queue);
+        sums.processed += 1;
+        sums.failed += i64::from(failed);
+    }
+
+    /// By how much this transaction has changed the number of archived tasks so far.
+    pub(super) fn archived(&self, queue: &str) -> i64 {
+        self.queues
+            .get(queue)
+            .map_or(0, |sums| sums.moved[place(State::Archived)])
+    }
+
+    /// The queue is to be known, even without a task.
+    pub(super) fn known(&mut self, queue: &str) {
+        self.of(queue);
+    }
+
+    /// Waiting claims should look again.
+    pub(super) fn wake(&mut self) {
+        self.wakes = true;
+    }
+
+    /// Whether anything became claimable.
+    pub(super) fn wakes(&self) -> bool {
+        self.wakes
+    }
+
+    /// The first of `n` new positions behind all pending tasks of the queue.
+    pub(super) async fn back(&mut self, conn: &mut SqliteConnection, queue: &str, n: i64) -> Result<i64, sqlx::Error> {
+        let ends = self.ends(conn, queue).await?;
+        let first = ends.back;
+        ends.back = first.saturating_add(n);
+        Ok(first)
+    }
+
+    /// The first of `n` new positions before all pending tasks of the queue.
+    pub(super) async fn front(&mut self, conn: &mut SqliteConnection, queue: &str, n: i64) -> Result<i64, sqlx::Error> {
+        let ends = self.ends(conn, queue).await?;
+        ends.front = ends.front.saturating_sub(n);
+        Ok(ends.front + 1)
+    }
+
+    async fn ends(&mut self, conn: &mut SqliteConnection, queue: &str) -> Result<&mut Ends, sqlx::Error> {
+        let sums = self.of(queue);
+        if sums.ends.is_none() {
+            let row = sql(
+                "SELECT (SELECT min(at) FROM tasks WHERE queue = ?1 AND state = 'pending'), \
+                        (SELECT max(at) FROM tasks WHERE queue = ?1 AND state = 'pending')",
+            )
+            .bind(queue.to_owned())
+            .fetch_one(conn)
+            .await?;
+            let (first, last): (Option<i64>, Option<i64>) = (row.try_get(0)?, row.try_get(1)?);
+            sums.ends = Some(Ends {
+                front: first.unwrap_or(0) - 1,
+                back: last.unwrap_or(-1) + 1,
+            });
+        }
+        sums.ends.as_mut().ok_or(sqlx::Error::RowNotFound)
+    }
+
+    /// Writes the sums down; the last thing before the commit.
+    pub(super) async fn keep(self, conn: &mut SqliteConnection, now: i64) -> Result<(), sqlx::Error> {
+        for (queue, sums) in self.queues {
+            let mut query = sql(
+                "INSERT INTO queues (name, pending, active, scheduled, retry, archived, \
+                     completed, aggregating, processed, failed) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) \
+                 ON CONFLICT (name) DO UPDATE SET pending = pending + excluded.pending, \
+                     active = active + excluded.active, scheduled = scheduled + excluded.scheduled, \
+                     retry = retry + excluded.retry, archived = archived + excluded.archived, \
+                     completed = completed + excluded.completed, \
+                     aggregating = aggregating + excluded.aggregating, \
+                     processed = processed + excluded.processed, failed = failed + excluded.failed",
+            )
+            .bind(queue.clone());
+            for moved in sums.moved {
+                query = query.bind(moved);
+            }
+            query.bind(sums.processed).bind(sums.failed).execute(&mut *conn).await?;
+            if sums.processed > 0 {
+                sql(
+                    "INSERT INTO day_counts (day, queue, processed, failed) VALUES (?, ?, ?, ?) \
+                     ON CONFLICT (day, queue) DO UPDATE SET processed = processed + excluded.processed, \
+                         failed = failed + excluded.failed",
+                )
+                .bind(now.div_euclid(DAY))
+                .bind(queue)
+                .bind(sums.processed)
+                .bind(sums.failed)
+                .execute(&mut *conn)
+                .await?;
+            }
+        }
+        Ok(())
+    }
+
+    fn of(&mut self, queue: &str) -> &mut Sums {
+        if !self.queues.contains_key(queue) {
+            self.queues.insert(queue.to_owned(), Sums::default());
+        }
+        self.queues.entry(queue.to_owned()).or_default()
+    }
+}
+
+/// The position of a state in [`State::ALL`], which is also the order of the columns.
+fn place(state: State) -> usize {
+    State::ALL.iter().position(|s| *s == state).unwrap_or(0)
+}

@@ -1,0 +1,274 @@
+//! Claims, leases, and the passes that keep lists in order: forward, recover, sweep, release.
+//!
+//! How a claim ends is in `settle`.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use runner_core::task::{QueueName, State, TaskId, retry_delay};
+use sqlx::Row;
+use sqlx::sqlite::SqliteRow;
+
+use super::moves;
+use super::rows::{self, RECORD, column, instant, span};
+use super::store::{built, sql};
+use super::writer::{Tx, Write};
+use crate::{Claim, Forwarded, Recovered};
+
+/// What a recovered task carries as its error; the text that Go servers use.
+const LEASE_EXPIRED: &str = "asynq: task lease expired";
+
+/// Takes up to `max` tasks.
+pub(super) struct TakeClaims {
+    pub(super) queues: Vec<QueueName>,
+    pub(super) max: usize,
+    pub(super) lease: Duration,
+}
+
+#[async_trait]
+impl Write for TakeClaims {
+    type Output = Vec<Claim>;
+    const DOING: &'static str = "claim tasks";
+
+    async fn apply(&mut self, tx: &mut Tx<'_>) -> Result<Self::Output, sqlx::Error> {
+        let until = tx.now.saturating_add(span(self.lease));
+        let mut claims = Vec::new();
+        for queue in &self.queues {
+            let room = self.max.saturating_sub(claims.len());
+            if room == 0 {
+                break;
+            }
+            let found = built(format!(
+                "SELECT {RECORD} FROM tasks t WHERE t.queue = ?1 AND t.state = 'pending' AND NOT EXISTS \
+                     (SELECT 1 FROM queues WHERE name = ?1 AND paused_at IS NOT NULL) \
+                 ORDER BY t.at, t.seq LIMIT ?2"
+            ))
+            .bind(queue.as_str().to_owned())
+            .bind(column(room as u64))
+            .fetch_all(&mut *tx.conn)
+            .await?;
+            take(tx, queue, &found, until, &mut claims).await?;
+        }
+        Ok(claims)
+    }
+}
+
+/// Makes claims of rows that can be read and archives the others.
+async fn take(
+    tx: &mut Tx<'_>,
+    queue: &QueueName,
+    found: &[SqliteRow],
+    until: i64,
+    claims: &mut Vec<Claim>,
+) -> Result<(), sqlx::Error> {
+    if found.is_empty() {
+        return Ok(());
+    }
+    let first = first_run(tx, queue, column(found.len() as u64)).await?;
+    let mut taken = Vec::with_capacity(found.len());
+    for row in found {
+        match rows::record(row) {
+            Ok(stored) => {
+                let run = rows::count(first).saturating_add(taken.len() as u64);
+                taken.push(stored.seq);
+                claims.push(Claim::new(stored.record, run, instant(until)));
+            }
+            Err(why) => {
+                let seq: i64 = row.try_get(0)?;
+                moves::archive_unreadable(tx, queue, seq, State::Pending, &why).await?;
+            }
+        }
+    }
+    sql(
+        "UPDATE tasks SET state = 'active', at = ?1, run = ?2 + j.key, pending_since = NULL, \
+             waiting_for = NULL FROM json_each(?3) j WHERE tasks.seq = j.value",
+    )
+    .bind(until)
+    .bind(first)
+    .bind(rows::to_json(&taken)?)
+    .execute(&mut *tx.conn)
+    .await?;
+    let n = column(taken.len() as u64);
+    let (from, to) = (Some(State::Pending), Some(State::Active));
+    tx.tally.moved(queue.as_str(), from, to, n);
+    Ok(())
+}
+
+/// The first of `n` numbers that no claim from the queue has had.
+async fn first_run(tx: &mut Tx<'_>, queue: &QueueName, n: i64) -> Result<i64, sqlx::Error> {
+    let row = sql(
+        "INSERT INTO queues (name, claims) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE \
+         SET claims = claims + excluded.claims RETURNING claims - ?2 + 1",
+    )
+    .bind(queue.as_str().to_owned())
+    .bind(n)
+    .fetch_one(&mut *tx.conn)
+    .await?;
+    row.try_get(0)
+}
+
+/// Moves due tasks to pending.
+pub(super) struct Forward {
+    pub(super) queues: Vec<QueueName>,
+    pub(super) limit: usize,
+}
+
+#[async_trait]
+impl Write for Forward {
+    type Output = Forwarded;
+    const DOING: &'static str = "forward due tasks";
+
+    async fn apply(&mut self, tx: &mut Tx<'_>) -> Result<Self::Output, sqlx::Error> {
+        let mut done = Forwarded::default();
+        for queue in &self.queues {
+            for (state, due) in [
+                (
+                    State::Scheduled,
+                    "SELECT seq, at FROM tasks WHERE queue = ? AND state = 'scheduled' ORDER BY at, seq LIMIT ?",
+                ),
+                (
+                    State::Retry,
+                    "SELECT seq, at FROM tasks WHERE queue = ? AND state = 'retry' ORDER BY at, seq LIMIT ?",
+                ),
+            ] {
+                let found = sql(due)
+                    .bind(queue.as_str().to_owned())
+                    .bind(column(self.limit as u64).saturating_add(1))
+                    .fetch_all(&mut *tx.conn)
+                    .await?;
+                let mut ready = Vec::new();
+                for row in &found {
+                    let (seq, at): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
+                    if at > tx.now {
+                        let at = instant(at);
+                        done.next_due = Some(done.next_due.map_or(at, |next| next.min(at)));
+                        break;
+                    }
+                    if ready.len() == self.limit {
+                        done.more = true;
+                        break;
+                    }
+                    ready.push(seq);
+                }
+                done.moved += ready.len();
+                moves::to_back(tx, queue, state, &ready).await?;
+            }
+        }
+        Ok(done)
+    }
+}
+
+/// Takes back tasks whose lease ran out.
+pub(super) struct Recover {
+    pub(super) queues: Vec<QueueName>,
+    pub(super) grace: Duration,
+    pub(super) limit: usize,
+}
+
+#[async_trait]
+impl Write for Recover {
+    type Output = Vec<Recovered>;
+    const DOING: &'static str = "recover tasks of silent workers";
+
+    async fn apply(&mut self, tx: &mut Tx<'_>) -> Result<Self::Output, sqlx::Error> {
+        let cutoff = tx.now.saturating_sub(span(self.grace));
+        let mut recovered = Vec::new();
+        for queue in &self.queues {
+            let room = self.limit.saturating_sub(recovered.len());
+            let found = built(format!(
+                "SELECT {RECORD} FROM tasks t WHERE t.queue = ?1 AND t.state = 'active' AND t.at <= ?2 \
+                 ORDER BY t.at, t.seq LIMIT ?3"
+            ))
+            .bind(queue.as_str().to_owned())
+            .bind(cutoff)
+            .bind(column(room as u64))
+            .fetch_all(&mut *tx.conn)
+            .await?;
+            for row in &found {
+                recovered.extend(recover_one(tx, queue, row).await?);
+            }
+        }
+        Ok(recovered)
+    }
+}
+
+async fn recover_one(tx: &mut Tx<'_>, queue: &QueueName, row: &SqliteRow) -> Result<Option<Recovered>, sqlx::Error> {
+    let seq: i64 = row.try_get(0)?;
+    let stored = match rows::record(row) {
+        Ok(stored) => stored,
+        Err(why) => {
+            moves::archive_unreadable(tx, queue, seq, State::Active, &why).await?;
+            let id = TaskId::new(row.try_get::<String, _>(2)?).ok();
+            return Ok(id.map(|id| Recovered {
+                queue: queue.clone(),
+                id,
+                kind: String::new(),
+                state: State::Archived,
+            }));
+        }
+    };
+    let record = stored.record;
+    let state = if record.retries_left() {
+        // Any random number will do; a random id is one.
+        let random = uuid::Uuid::new_v4().as_u64_pair().1;
+        let due = tx.now.saturating_add(span(retry_delay(record.retried, random)));
+        moves::to_retry(tx, queue, seq, due, LEASE_EXPIRED, true).await?;
+        State::Retry
+    } else {
+        moves::to_archive(tx, queue, seq, LEASE_EXPIRED).await?;
+        State::Archived
+    };
+    Ok(Some(Recovered {
+        queue: queue.clone(),
+        id: record.id,
+        kind: record.kind,
+        state,
+    }))
+}
+
+/// Puts waiting tasks back on their queues.
+pub(super) struct ReleaseWaiting {
+    pub(super) queues: Vec<QueueName>,
+    /// First and last type of each range, both included.
+    pub(super) ranges: Vec<(String, String)>,
+    /// At most so many; the caller asks again when all of them were used up.
+    pub(super) limit: usize,
+}
+
+/// The range of types that a handler's name stands for: one name, or all that begin like it.
+pub(super) fn range(handler: &str) -> (String, String) {
+    match handler.strip_suffix('*') {
+        Some(prefix) => (prefix.to_owned(), format!("{prefix}{}", char::MAX)),
+        None => (handler.to_owned(), handler.to_owned()),
+    }
+}
+
+#[async_trait]
+impl Write for ReleaseWaiting {
+    type Output = usize;
+    const DOING: &'static str = "release waiting tasks";
+
+    async fn apply(&mut self, tx: &mut Tx<'_>) -> Result<Self::Output, sqlx::Error> {
+        let mut released = 0;
+        for queue in &self.queues {
+            for (first, last) in &self.ranges {
+                let found = sql("SELECT seq FROM tasks WHERE queue = ? AND waiting_for IS NOT NULL \
+                     AND kind BETWEEN ? AND ? AND state = 'scheduled' LIMIT ?")
+                .bind(queue.as_str().to_owned())
+                .bind(first.clone())
+                .bind(last.clone())
+                .bind(column(self.limit.saturating_sub(released) as u64))
+                .fetch_all(&mut *tx.conn)
+                .await?;
+                let mut seqs = found
+                    .iter()
+                    .map(|row| row.try_get::<i64, _>(0))
+                    .collect::<Result<Vec<_>, _>>()?;
+                seqs.sort_unstable();
+                released += seqs.len();
+                moves::to_back(tx, queue, State::Scheduled, &seqs).await?;
+            }
+        }
+        Ok(released)
+    }
+}
