@@ -1,0 +1,159 @@
+//! Clauses about claims: which tasks, how many, under which lease; and about being woken.
+
+use runner_core::task::{QueueName, State};
+
+use super::shared::{LEASE, names, queue, secs, task};
+use super::{Clause, Fresh};
+use crate::Verdict;
+
+pub(super) fn clauses() -> Vec<Clause> {
+    clauses![
+        a_claim_takes_from_the_queues_in_the_order_given,
+        a_claim_takes_no_more_than_asked_for,
+        a_claimed_task_is_active_under_its_lease,
+        the_fence_grows_with_each_claim_of_a_task,
+        a_paused_queue_yields_nothing_until_it_is_resumed,
+        two_claims_at_once_never_get_the_same_task,
+        an_idle_worker_is_woken_by_a_task,
+        waiting_for_work_ends_in_time,
+        a_cancellation_reaches_every_listener,
+    ]
+}
+
+async fn a_claim_takes_from_the_queues_in_the_order_given(fresh: Fresh) {
+    let (low, high) = (queue("low"), queue("high"));
+    fresh
+        .put([
+            task("l1").queue(low.clone()),
+            task("l2").queue(low.clone()),
+            task("h1").queue(high.clone()),
+            task("h2").queue(high.clone()),
+            task("d"),
+        ])
+        .await;
+    let order = [high.clone(), queue("nobody ever used this"), low.clone()];
+    let claims = fresh.broker.claim(&order, 3, LEASE).await.unwrap();
+    assert_eq!(names(&claims), ["h1", "h2", "l1"]);
+    let claims = fresh.broker.claim(&[low, high], 9, LEASE).await.unwrap();
+    assert_eq!(names(&claims), ["l2"]);
+    assert_eq!(fresh.state("d").await, Some(State::Pending));
+    fresh.is_sound().await;
+}
+
+async fn a_claim_takes_no_more_than_asked_for(fresh: Fresh) {
+    fresh.put([task("a"), task("b"), task("c")]).await;
+    assert!(fresh.claim(0).await.is_empty());
+    assert_eq!(fresh.claim_ids(1).await, ["a"]);
+    assert_eq!(fresh.claim_ids(2).await, ["b", "c"]);
+    assert!(fresh.claim(2).await.is_empty());
+    let none: [QueueName; 0] = [];
+    assert!(fresh.broker.claim(&none, 5, LEASE).await.unwrap().is_empty());
+    fresh.is_sound().await;
+}
+
+async fn a_claimed_task_is_active_under_its_lease(fresh: Fresh) {
+    fresh.put([task("a")]).await;
+    let claim = fresh.claim_one().await;
+    let until = fresh.now().checked_add(LEASE).unwrap();
+    assert_eq!(claim.lease_until(), until);
+    let info = fresh.see("a").await;
+    assert_eq!(info.state, State::Active);
+    assert_eq!(info.lease_until, Some(until));
+    assert_eq!((info.pending_since, info.next_run), (None, None));
+    assert_eq!(fresh.list(State::Active).await, ["a"]);
+    fresh.is_sound().await;
+}
+
+async fn the_fence_grows_with_each_claim_of_a_task(fresh: Fresh) {
+    fresh.put([task("a")]).await;
+    let first = fresh.claim_one().await;
+    fresh.end(&first, Verdict::HandBack).await;
+    let second = fresh.claim_one().await;
+    assert!(second.run() > first.run());
+    fresh.is_sound().await;
+}
+
+async fn a_paused_queue_yields_nothing_until_it_is_resumed(fresh: Fresh) {
+    let default = QueueName::default();
+    fresh.put([task("a"), task("b").queue(queue("low"))]).await;
+    assert!(fresh.broker.pause_queue(&default).await.unwrap());
+    assert!(!fresh.broker.pause_queue(&default).await.unwrap());
+    assert!(fresh.glance().await.paused);
+    let both = [default.clone(), queue("low")];
+    let claims = fresh.broker.claim(&both, 9, LEASE).await.unwrap();
+    assert_eq!(names(&claims), ["b"]);
+    fresh.put([task("c")]).await;
+    assert!(fresh.broker.resume_queue(&default).await.unwrap());
+    assert!(!fresh.broker.resume_queue(&default).await.unwrap());
+    assert!(!fresh.glance().await.paused);
+    assert_eq!(fresh.claim_ids(9).await, ["a", "c"]);
+    fresh.is_sound().await;
+}
+
+async fn two_claims_at_once_never_get_the_same_task(fresh: Fresh) {
+    let tasks: Vec<_> = (0..200).map(|n| task(&format!("{n}"))).collect();
+    fresh.put(tasks).await;
+    let mut running = Vec::new();
+    for _ in 0..8 {
+        let broker = fresh.broker.clone();
+        running.push(tokio::spawn(async move {
+            let mut got = Vec::new();
+            loop {
+                let claims = broker.claim(&[QueueName::default()], 7, LEASE).await;
+                let claims = claims.unwrap();
+                if claims.is_empty() {
+                    return got;
+                }
+                got.extend(names(&claims));
+            }
+        }));
+    }
+    let mut all = Vec::new();
+    for one in running {
+        all.extend(one.await.unwrap());
+    }
+    let claimed = all.len();
+    all.sort();
+    all.dedup();
+    assert_eq!((claimed, all.len()), (200, 200));
+    fresh.is_sound().await;
+}
+
+async fn an_idle_worker_is_woken_by_a_task(fresh: Fresh) {
+    let broker = fresh.broker.clone();
+    let waiting = tokio::spawn(async move {
+        let queues = [QueueName::default()];
+        let began = tokio::time::Instant::now();
+        broker.wait_for_work(&queues, secs(30)).await;
+        began.elapsed()
+    });
+    fresh.put([task("a")]).await;
+    let waited = waiting.await.unwrap();
+    assert!(waited < secs(10), "waited {waited:?} for a task that was there");
+    assert_eq!(fresh.claim_ids(1).await, ["a"]);
+    fresh.is_sound().await;
+}
+
+async fn waiting_for_work_ends_in_time(fresh: Fresh) {
+    let began = tokio::time::Instant::now();
+    let queues = [QueueName::default()];
+    let at_most = std::time::Duration::from_millis(300);
+    fresh.broker.wait_for_work(&queues, at_most).await;
+    let waited = began.elapsed();
+    assert!(waited < secs(10), "waited {waited:?} instead of {at_most:?}");
+    fresh.is_sound().await;
+}
+
+async fn a_cancellation_reaches_every_listener(fresh: Fresh) {
+    let mut one = fresh.broker.cancellations().await.unwrap();
+    let mut two = fresh.broker.cancellations().await.unwrap();
+    let wanted = super::shared::id("a");
+    fresh.broker.cancel(&wanted).await.unwrap();
+    for listener in [&mut one, &mut two] {
+        let heard = tokio::time::timeout(secs(10), listener.recv()).await;
+        assert_eq!(heard.expect("nothing was heard").as_ref(), Some(&wanted));
+    }
+    let mut late = fresh.broker.cancellations().await.unwrap();
+    assert!(late.try_recv().is_err(), "heard what was before its time");
+    fresh.is_sound().await;
+}

@@ -1,0 +1,188 @@
+//! Clauses about what the dashboard asks: queues, pages, single tasks.
+
+use std::time::Duration;
+
+use runner_core::task::{QueueName, Run, State};
+
+use super::shared::{LEASE, id, queue, retry, secs, task};
+use super::{Clause, Fresh};
+use crate::{Page, Verdict};
+
+pub(super) fn clauses() -> Vec<Clause> {
+    clauses![
+        an_empty_store_has_no_queues,
+        the_broker_tells_its_time_and_its_name,
+        queues_are_listed_by_name_with_a_count_for_every_state,
+        the_latency_of_a_queue_is_that_of_its_oldest_pending_task,
+        counters_begin_anew_with_the_utc_day,
+        a_list_is_read_page_by_page,
+        timed_lists_are_in_the_order_of_their_times,
+        a_task_is_found_in_every_queue_that_has_one_of_its_id,
+        a_pending_task_says_since_when,
+        unusual_names_are_kept_byte_for_byte,
+    ]
+}
+
+async fn an_empty_store_has_no_queues(fresh: Fresh) {
+    assert!(fresh.broker.queues().await.unwrap().is_empty());
+    let page = fresh
+        .broker
+        .tasks(&queue("default"), State::Pending, Page::default())
+        .await
+        .unwrap();
+    assert_eq!((page.total, page.tasks.len()), (0, 0));
+    assert!(fresh.look("a").await.is_none());
+    assert!(fresh.broker.servers().await.unwrap().is_empty());
+    fresh.is_sound().await;
+}
+
+async fn the_broker_tells_its_time_and_its_name(fresh: Fresh) {
+    let now = fresh.broker.now().await.unwrap();
+    if !fresh.real_time_ttl {
+        assert_eq!(now, fresh.now());
+    }
+    assert!(!fresh.broker.describe().is_empty());
+    fresh.is_sound().await;
+}
+
+async fn queues_are_listed_by_name_with_a_count_for_every_state(fresh: Fresh) {
+    fresh
+        .put([task("x").queue(queue("zeta")), task("y").queue(queue("alpha"))])
+        .await;
+    fresh
+        .put([task("a"), task("b"), task("c"), task("d").run(Run::In(secs(9)))])
+        .await;
+    let claims = fresh.claim(2).await;
+    fresh.end(&claims[0], retry(9, "no")).await;
+    let queues = fresh.broker.queues().await.unwrap();
+    let found: Vec<_> = queues.iter().map(|q| q.name.as_str()).collect();
+    assert_eq!(found, ["alpha", "default", "zeta"]);
+    let counts = &queues[1].counts;
+    assert_eq!(counts.len(), State::ALL.len());
+    for state in State::ALL {
+        let listed = fresh.list(state).await.len() as u64;
+        if state != State::Aggregating {
+            assert_eq!(counts[&state], listed, "{state}");
+        }
+    }
+    assert_eq!(queues[1].size(), 4);
+    fresh.is_sound().await;
+}
+
+async fn the_latency_of_a_queue_is_that_of_its_oldest_pending_task(fresh: Fresh) {
+    fresh.put([task("a")]).await;
+    fresh.clock.advance(secs(10));
+    fresh.put([task("b")]).await;
+    fresh.clock.advance(secs(5));
+    assert_eq!(fresh.glance().await.latency, secs(15));
+    let claims = fresh.claim(1).await;
+    assert_eq!(fresh.glance().await.latency, secs(5));
+    fresh.end(&claims[0], Verdict::Done).await;
+    fresh.claim(1).await;
+    assert_eq!(fresh.glance().await.latency, Duration::ZERO);
+    fresh.is_sound().await;
+}
+
+async fn counters_begin_anew_with_the_utc_day(fresh: Fresh) {
+    fresh.put([task("a"), task("b")]).await;
+    fresh.end(&fresh.claim_one().await, Verdict::Done).await;
+    fresh.clock.advance(secs(24 * 3600));
+    let glance = fresh.glance().await;
+    assert_eq!((glance.processed, glance.processed_today), (1, 0));
+    fresh.end(&fresh.claim_one().await, retry(5, "no")).await;
+    let glance = fresh.glance().await;
+    assert_eq!((glance.processed, glance.failed), (2, 1));
+    assert_eq!((glance.processed_today, glance.failed_today), (1, 1));
+    fresh.is_sound().await;
+}
+
+async fn a_list_is_read_page_by_page(fresh: Fresh) {
+    fresh.put((0..7).map(|n| task(&format!("{n}")))).await;
+    let read = async |number| {
+        let page = Page { number, size: 3 };
+        let page = fresh
+            .broker
+            .tasks(&queue("default"), State::Pending, page)
+            .await
+            .unwrap();
+        assert_eq!(page.total, 7);
+        let ids = page.tasks.into_iter();
+        ids.map(|info| info.record.id.to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(read(1).await, ["0", "1", "2"]);
+    assert_eq!(read(2).await, ["3", "4", "5"]);
+    assert_eq!(read(3).await, ["6"]);
+    assert!(read(4).await.is_empty());
+    fresh.is_sound().await;
+}
+
+async fn timed_lists_are_in_the_order_of_their_times(fresh: Fresh) {
+    let kept = |name: &str, n| task(name).retention(secs(n));
+    fresh.put([kept("b", 20), kept("a", 10), kept("c", 30)]).await;
+    let claims = fresh.claim(3).await;
+    for (claim, after) in claims.iter().zip([20, 10, 30]) {
+        fresh.end(claim, retry(after, "no")).await;
+    }
+    assert_eq!(fresh.list(State::Retry).await, ["a", "b", "c"]);
+    fresh.clock.advance(secs(30));
+    fresh.forward().await;
+    for claim in fresh.claim(3).await {
+        fresh.end(&claim, Verdict::Done).await;
+    }
+    assert_eq!(fresh.list(State::Completed).await, ["a", "b", "c"]);
+    fresh.is_sound().await;
+}
+
+async fn a_task_is_found_in_every_queue_that_has_one_of_its_id(fresh: Fresh) {
+    let (low, high) = (queue("low"), queue("high"));
+    fresh
+        .put([task("a").queue(low.clone()), task("a").queue(high.clone()), task("b")])
+        .await;
+    let mut found = fresh.broker.find(&id("a")).await.unwrap();
+    found.sort();
+    assert_eq!(found, [high, low]);
+    assert_eq!(fresh.broker.find(&id("b")).await.unwrap(), [QueueName::default()]);
+    assert!(fresh.broker.find(&id("c")).await.unwrap().is_empty());
+    fresh.is_sound().await;
+}
+
+async fn a_pending_task_says_since_when(fresh: Fresh) {
+    fresh.put([task("a").run(Run::In(secs(5)))]).await;
+    assert_eq!(fresh.see("a").await.pending_since, None);
+    fresh.clock.advance(secs(7));
+    fresh.forward().await;
+    assert_eq!(fresh.see("a").await.pending_since, Some(fresh.now()));
+    fresh.is_sound().await;
+}
+
+async fn unusual_names_are_kept_byte_for_byte(fresh: Fresh) {
+    let odd = [
+        " spaces ",
+        "ünï→🦀",
+        "a:b:c",
+        "100%",
+        "'quoted\"",
+        "back\\slash",
+        "{braces}",
+        "new\nline",
+    ];
+    for name in odd {
+        let strange = queue(name);
+        fresh.put([task(name).queue(strange.clone()).unique(secs(60))]).await;
+        assert!(
+            fresh.broker.task(&strange, &id(name)).await.unwrap().is_some(),
+            "{name:?}"
+        );
+        let claims = fresh
+            .broker
+            .claim(std::slice::from_ref(&strange), 9, LEASE)
+            .await
+            .unwrap();
+        assert_eq!(claims.len(), 1, "{name:?}");
+        assert_eq!(claims[0].task().id.as_str(), name);
+        assert_eq!(claims[0].task().queue, strange);
+        fresh.end(&claims[0], Verdict::Done).await;
+    }
+    assert_eq!(fresh.broker.queues().await.unwrap().len(), odd.len());
+    fresh.is_sound().await;
+}

@@ -1,0 +1,290 @@
+//! Clauses about the passes that keep a store in order, and about servers that say that they live.
+
+use runner_core::task::{QueueName, Run, State};
+
+use super::shared::{LEASE, archive, names, queue, retry, secs, task, verdict};
+use super::{Clause, Fresh};
+use crate::{ServerInfo, ServerStatus, Verdict, Working};
+
+pub(super) fn clauses() -> Vec<Clause> {
+    clauses![
+        forward_moves_the_earliest_first,
+        forward_moves_no_more_than_its_limit_and_says_that_there_is_more,
+        forward_tells_when_the_next_task_is_due,
+        forward_leaves_other_queues_alone,
+        a_task_whose_worker_fell_silent_is_tried_again,
+        a_task_whose_worker_fell_silent_is_archived_when_no_retry_is_left,
+        recover_takes_no_more_than_its_limit,
+        a_lease_that_is_extended_is_not_recovered,
+        completed_tasks_are_deleted_when_their_retention_ends,
+        the_archive_is_trimmed_by_age,
+        the_archive_is_trimmed_by_size_oldest_first,
+        a_server_is_listed_with_what_it_works_on,
+        the_queues_of_a_server_are_known,
+        a_silent_server_is_forgotten,
+        passes_over_unknown_queues_do_nothing,
+    ]
+}
+
+async fn forward_moves_the_earliest_first(fresh: Fresh) {
+    let later = |name: &str, n| task(name).run(Run::In(secs(n)));
+    fresh
+        .put([later("c", 30), later("a", 10), later("d", 40), later("b", 20)])
+        .await;
+    assert_eq!(fresh.list(State::Scheduled).await, ["a", "b", "c", "d"]);
+    fresh.clock.advance(secs(30));
+    assert_eq!(fresh.forward().await, 3);
+    fresh.put([task("e")]).await;
+    assert_eq!(fresh.claim_ids(9).await, ["a", "b", "c", "e"]);
+    assert_eq!(fresh.list(State::Scheduled).await, ["d"]);
+    fresh.is_sound().await;
+}
+
+async fn forward_moves_no_more_than_its_limit_and_says_that_there_is_more(fresh: Fresh) {
+    let later = (0..5).map(|n| task(&format!("{n}")).run(Run::In(secs(n))));
+    fresh.put(later.collect::<Vec<_>>()).await;
+    fresh.clock.advance(secs(10));
+    let queues = [QueueName::default()];
+    let first = fresh.broker.forward(&queues, 3).await.unwrap();
+    assert_eq!((first.moved, first.more), (3, true));
+    let second = fresh.broker.forward(&queues, 3).await.unwrap();
+    assert_eq!((second.moved, second.more), (1, false));
+    assert_eq!(fresh.claim_ids(9).await, ["0", "1", "2", "3", "4"]);
+    fresh.is_sound().await;
+}
+
+async fn forward_tells_when_the_next_task_is_due(fresh: Fresh) {
+    let queues = [QueueName::default(), queue("low")];
+    let due = async || fresh.broker.forward(&queues, 10).await.unwrap().next_due;
+    let at = |n| fresh.now().checked_add(secs(n)).ok();
+    assert_eq!(due().await, None);
+    fresh.put([task("a").run(Run::In(secs(50)))]).await;
+    assert_eq!(due().await, at(50));
+    fresh.put([task("b").run(Run::In(secs(40))).queue(queue("low"))]).await;
+    assert_eq!(due().await, at(40));
+    fresh.put([task("c")]).await;
+    fresh.end(&fresh.claim_one().await, retry(30, "no")).await;
+    assert_eq!(due().await, at(30));
+    fresh.is_sound().await;
+}
+
+async fn forward_leaves_other_queues_alone(fresh: Fresh) {
+    let low = queue("low");
+    fresh.put([task("a").run(Run::In(secs(1))).queue(low.clone())]).await;
+    fresh.clock.advance(secs(5));
+    assert_eq!(fresh.forward().await, 0);
+    assert_eq!(fresh.broker.forward(&[low], 10).await.unwrap().moved, 1);
+    fresh.is_sound().await;
+}
+
+async fn a_task_whose_worker_fell_silent_is_tried_again(fresh: Fresh) {
+    let queues = [QueueName::default()];
+    fresh.put([task("a").max_retry(1)]).await;
+    fresh.claim_one().await;
+    let recover = async || fresh.broker.recover(&queues, secs(30), 10).await.unwrap();
+    fresh.clock.advance(LEASE + secs(29));
+    assert!(recover().await.is_empty(), "the grace is not over");
+    fresh.clock.advance(secs(1));
+    let recovered = recover().await;
+    assert_eq!(recovered.len(), 1);
+    let one = &recovered[0];
+    let (id, kind) = (one.id.as_str(), one.kind.as_str());
+    assert_eq!((id, kind, one.state), ("a", "test:a", State::Retry));
+    assert_eq!(one.queue, QueueName::default());
+    let info = fresh.see("a").await;
+    assert_eq!((info.state, info.record.retried), (State::Retry, 1));
+    assert_eq!(info.record.last_error, "asynq: task lease expired");
+    assert_eq!(info.record.last_failed_at, Some(fresh.now()));
+    let next = info.next_run.unwrap();
+    let soonest = fresh.now().checked_add(secs(15)).unwrap();
+    let latest = fresh.now().checked_add(secs(15 + 30)).unwrap();
+    assert!(next >= soonest && next <= latest, "{next} is not asynq's delay");
+    assert_eq!(fresh.counted().await, (1, 1));
+    assert!(recover().await.is_empty());
+    fresh.is_sound().await;
+}
+
+async fn a_task_whose_worker_fell_silent_is_archived_when_no_retry_is_left(fresh: Fresh) {
+    let queues = [QueueName::default()];
+    fresh.put([task("a").max_retry(0)]).await;
+    fresh.claim_one().await;
+    fresh.clock.advance(LEASE);
+    let recovered = fresh.broker.recover(&queues, secs(0), 10).await.unwrap();
+    assert_eq!(recovered[0].state, State::Archived);
+    let info = fresh.see("a").await;
+    assert_eq!((info.state, info.record.retried), (State::Archived, 0));
+    assert_eq!(info.record.last_error, "asynq: task lease expired");
+    assert_eq!(fresh.counted().await, (1, 1));
+    fresh.is_sound().await;
+}
+
+async fn recover_takes_no_more_than_its_limit(fresh: Fresh) {
+    let queues = [QueueName::default(), queue("low")];
+    fresh.put((0..4).map(|n| task(&format!("{n}")))).await;
+    fresh
+        .put((4..8).map(|n| task(&format!("{n}")).queue(queue("low"))))
+        .await;
+    assert_eq!(fresh.broker.claim(&queues, 9, LEASE).await.unwrap().len(), 8);
+    fresh.clock.advance(secs(60));
+    let mut seen = Vec::new();
+    for expected in [3, 3, 2, 0] {
+        let recovered = fresh.broker.recover(&queues, secs(0), 3).await.unwrap();
+        assert_eq!(recovered.len(), expected);
+        seen.extend(recovered.into_iter().map(|r| r.id));
+    }
+    seen.sort();
+    seen.dedup();
+    assert_eq!(seen.len(), 8);
+    fresh.is_sound().await;
+}
+
+async fn a_lease_that_is_extended_is_not_recovered(fresh: Fresh) {
+    let queues = [QueueName::default()];
+    fresh.put([task("a"), task("b")]).await;
+    let claims = fresh.claim(2).await;
+    fresh.clock.advance(secs(20));
+    fresh.broker.extend(&claims[..1], LEASE).await.unwrap();
+    fresh.clock.advance(secs(20));
+    let recovered = fresh.broker.recover(&queues, secs(0), 10).await.unwrap();
+    assert_eq!(recovered.len(), 1);
+    assert_eq!(recovered[0].id.as_str(), "b");
+    fresh.end(&claims[0], Verdict::Done).await;
+    fresh.is_sound().await;
+}
+
+async fn completed_tasks_are_deleted_when_their_retention_ends(fresh: Fresh) {
+    let queues = [QueueName::default()];
+    let kept = |n: u64| task(&format!("{n}")).retention(secs(n));
+    fresh.put([kept(10), kept(20), kept(30), kept(40)]).await;
+    for claim in fresh.claim(9).await {
+        fresh.end(&claim, Verdict::Done).await;
+    }
+    fresh.clock.advance(secs(9));
+    assert_eq!(fresh.broker.sweep(&queues, 100).await.unwrap().expired, 0);
+    fresh.clock.advance(secs(21));
+    let first = fresh.broker.sweep(&queues, 2).await.unwrap();
+    assert_eq!((first.expired, first.more), (2, true));
+    let second = fresh.broker.sweep(&queues, 2).await.unwrap();
+    assert_eq!((second.expired, second.more), (1, false));
+    assert_eq!(fresh.list(State::Completed).await, ["40"]);
+    fresh.is_sound().await;
+}
+
+async fn the_archive_is_trimmed_by_age(fresh: Fresh) {
+    let queues = [QueueName::default()];
+    fresh.put([task("old").unique(secs(3600)), task("new")]).await;
+    fresh.end(&fresh.claim_one().await, archive("no")).await;
+    fresh.clock.advance(secs(2 * 24 * 3600));
+    fresh.end(&fresh.claim_one().await, archive("no")).await;
+    fresh.clock.advance(secs(89 * 24 * 3600));
+    let swept = fresh.broker.sweep(&queues, 100).await.unwrap();
+    assert_eq!((swept.trimmed, swept.more), (1, false));
+    assert!(fresh.look("old").await.is_none());
+    assert_eq!(fresh.list(State::Archived).await, ["new"]);
+    fresh.is_sound().await;
+}
+
+async fn the_archive_is_trimmed_by_size_oldest_first(fresh: Fresh) {
+    let queues = [QueueName::default()];
+    for batch in 0..41 {
+        let some = (0..250).map(|n| task(&format!("{:05}", batch * 250 + n)).max_retry(0));
+        fresh.put(some).await;
+        let claims = fresh.claim(250).await;
+        let all: Vec<_> = claims.iter().map(|c| verdict(c, archive("no"))).collect();
+        fresh.broker.settle(&all).await.unwrap();
+        fresh.clock.advance(secs(1));
+    }
+    let mut passes = 0;
+    while fresh.broker.sweep(&queues, 100).await.unwrap().more {
+        passes += 1;
+        assert!(passes < 20, "the trimming never ends");
+    }
+    let kept = fresh.glance().await.counts[&State::Archived];
+    assert!((9_000..=9_999).contains(&kept), "{kept} are kept");
+    assert!(fresh.look("00000").await.is_none(), "the oldest is still there");
+    assert!(fresh.look("10249").await.is_some(), "the newest is gone");
+    fresh.is_sound().await;
+}
+
+fn server(name: &str, fresh: &Fresh) -> ServerInfo {
+    ServerInfo {
+        host: "host".to_owned(),
+        pid: 42,
+        id: name.to_owned(),
+        concurrency: 10,
+        queues: [("default".to_owned(), 3), ("low".to_owned(), 1)].into(),
+        strict_priority: true,
+        status: ServerStatus::Active,
+        started_at: fresh.now(),
+        active: 1,
+        handlers: vec!["mail:*".to_owned(), "report".to_owned()],
+    }
+}
+
+async fn a_server_is_listed_with_what_it_works_on(fresh: Fresh) {
+    let info = server("s1", &fresh);
+    let working = Working {
+        id: super::shared::id("a"),
+        kind: "test:a".to_owned(),
+        queue: QueueName::default(),
+        started_at: fresh.now(),
+        deadline: fresh.now().checked_add(secs(1800)).unwrap(),
+    };
+    fresh
+        .broker
+        .heartbeat(&info, std::slice::from_ref(&working), secs(10))
+        .await
+        .unwrap();
+    let other = server("s2", &fresh);
+    fresh.broker.heartbeat(&other, &[], secs(10)).await.unwrap();
+    let mut servers = fresh.broker.servers().await.unwrap();
+    servers.sort_by(|a, b| a.info.id.cmp(&b.info.id));
+    assert_eq!(servers.len(), 2);
+    assert_eq!(servers[0].info, info);
+    assert_eq!(servers[0].working, [working]);
+    assert!(servers[1].working.is_empty());
+    // The next word replaces the last one.
+    fresh.broker.heartbeat(&info, &[], secs(10)).await.unwrap();
+    fresh.broker.leave(&other).await.unwrap();
+    let servers = fresh.broker.servers().await.unwrap();
+    assert_eq!(servers.len(), 1);
+    assert!(servers[0].working.is_empty());
+    fresh.is_sound().await;
+}
+
+async fn the_queues_of_a_server_are_known(fresh: Fresh) {
+    let info = server("s1", &fresh);
+    fresh.broker.heartbeat(&info, &[], secs(10)).await.unwrap();
+    let queues = fresh.broker.queues().await.unwrap();
+    let found: Vec<_> = queues.iter().map(|q| q.name.as_str()).collect();
+    assert_eq!(found, ["default", "low"]);
+    fresh.broker.leave(&info).await.unwrap();
+    fresh.is_sound().await;
+}
+
+async fn a_silent_server_is_forgotten(fresh: Fresh) {
+    if fresh.real_time_ttl {
+        return; // declared: the store's own time
+    }
+    let (silent, alive) = (server("silent", &fresh), server("alive", &fresh));
+    fresh.broker.heartbeat(&silent, &[], secs(10)).await.unwrap();
+    fresh.clock.advance(secs(8));
+    fresh.broker.heartbeat(&alive, &[], secs(10)).await.unwrap();
+    assert_eq!(fresh.broker.servers().await.unwrap().len(), 2);
+    fresh.clock.advance(secs(3));
+    let servers = fresh.broker.servers().await.unwrap();
+    assert_eq!(servers.len(), 1);
+    assert_eq!(servers[0].info.id, "alive");
+    fresh.is_sound().await;
+}
+
+async fn passes_over_unknown_queues_do_nothing(fresh: Fresh) {
+    let queues = [queue("nobody ever used this")];
+    assert_eq!(fresh.broker.forward(&queues, 10).await.unwrap().moved, 0);
+    assert!(fresh.broker.recover(&queues, secs(0), 10).await.unwrap().is_empty());
+    let swept = fresh.broker.sweep(&queues, 10).await.unwrap();
+    assert_eq!((swept.expired, swept.trimmed, swept.more), (0, 0, false));
+    let claims = fresh.broker.claim(&queues, 10, LEASE).await.unwrap();
+    assert!(names(&claims).is_empty());
+    fresh.is_sound().await;
+}

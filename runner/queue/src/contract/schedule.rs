@@ -1,0 +1,541 @@
+//! Clauses about cursors, commits, decisions and the leader.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use runner_core::schedule::{MissedRange, Overlap, ScheduleId};
+use runner_core::task::{QueueName, Run, State};
+
+use super::shared::{archive, id, queue, retry, secs, task};
+use super::{Clause, Fresh};
+use crate::{Action, Commit, CommitFire, Committed, Decision, DecisionKind, Refusal, Registration, Standing, Verdict};
+
+pub(super) fn clauses() -> Vec<Clause> {
+    clauses![
+        a_schedule_starts_from_now_at_first_sight,
+        registering_again_moves_the_cursor_only_when_the_revision_changed,
+        a_changed_revision_never_moves_the_cursor_back,
+        a_commit_enqueues_records_and_moves_the_cursor,
+        a_commit_of_several_occurrences_enqueues_them_in_order,
+        a_commit_from_another_cursor_changes_nothing,
+        repeating_a_commit_tells_that_it_was_ours_and_enqueues_nothing,
+        a_commit_of_an_unknown_schedule_changes_nothing,
+        a_commit_ahead_of_its_time_is_early_and_changes_nothing,
+        all_or_nothing_holds_when_only_the_last_occurrence_is_early,
+        commits_of_one_call_stand_alone,
+        twenty_commits_of_one_occurrence_at_once_make_one_task,
+        missed_occurrences_are_recorded_as_one_decision,
+        an_occurrence_is_skipped_while_the_previous_task_is_pending_active_or_scheduled,
+        an_occurrence_fires_when_the_previous_task_is_in_retry_archived_completed_or_gone,
+        overlap_allow_fires_whatever_became_of_the_previous_task,
+        several_occurrences_under_overlap_skip_make_one_task,
+        an_occurrence_whose_task_is_there_already_is_not_enqueued_twice,
+        an_occurrence_that_meets_a_uniqueness_lock_is_skipped,
+        the_task_of_an_occurrence_takes_its_uniqueness_lock,
+        the_task_of_an_occurrence_goes_to_its_own_queue,
+        a_paused_schedule_fires_nothing_and_resumes_from_now,
+        resuming_a_schedule_that_runs_leaves_its_cursor_alone,
+        decisions_are_listed_newest_first_by_schedule_and_bounded,
+        one_instance_leads_until_it_resigns,
+        a_leader_that_falls_silent_is_replaced,
+        a_task_of_an_occurrence_may_itself_be_delayed,
+    ]
+}
+
+fn schedule(name: &str) -> ScheduleId {
+    ScheduleId::code(name)
+}
+
+async fn register(fresh: &Fresh, name: &str, revision: &str) -> Standing {
+    let registration = Registration {
+        id: schedule(name),
+        revision: revision.to_owned(),
+    };
+    let mut standings = fresh.broker.register(&[registration]).await.unwrap();
+    assert_eq!(standings.len(), 1);
+    standings.remove(0)
+}
+
+async fn standing(fresh: &Fresh, name: &str) -> Standing {
+    let mut standings = fresh.broker.standings(&[schedule(name)]).await.unwrap();
+    standings.remove(0).expect("the schedule is not registered")
+}
+
+/// The occurrence at `nominal`, its task called after it.
+fn fire(name: &str, nominal: Timestamp) -> CommitFire {
+    CommitFire {
+        nominal,
+        fire_at: nominal,
+        task: task(&format!("{name}@{}", nominal.as_second())),
+        catch_up: false,
+    }
+}
+
+/// A commit of one occurrence.
+fn commit(name: &str, from: Timestamp, to: Timestamp) -> Commit {
+    Commit {
+        id: schedule(name),
+        from,
+        to,
+        fires: vec![fire(name, to)],
+        missed: None,
+        overlap: Overlap::Allow,
+        instance: "host:1".to_owned(),
+    }
+}
+
+async fn send(fresh: &Fresh, commit: &Commit) -> Committed {
+    let mut answers = fresh.broker.commit(std::slice::from_ref(commit)).await.unwrap();
+    assert_eq!(answers.len(), 1);
+    answers.remove(0)
+}
+
+async fn done(fresh: &Fresh, commit: &Commit) -> Vec<Decision> {
+    match send(fresh, commit).await {
+        Committed::Done(decisions) => decisions,
+        other => panic!("not done but {other:?}"),
+    }
+}
+
+/// Registers and lets a minute pass: the instant before and the one after.
+async fn minute(fresh: &Fresh, name: &str) -> (Timestamp, Timestamp) {
+    let from = register(fresh, name, "1").await.cursor;
+    fresh.clock.advance(secs(60));
+    (from, fresh.now())
+}
+
+async fn a_schedule_starts_from_now_at_first_sight(fresh: Fresh) {
+    assert_eq!(fresh.broker.standings(&[schedule("s")]).await.unwrap(), [None]);
+    let first = register(&fresh, "s", "1").await;
+    let expected = Standing {
+        cursor: fresh.now(),
+        paused: None,
+        last: None,
+    };
+    assert_eq!(first, expected);
+    let ids = [schedule("t"), schedule("s")];
+    let standings = fresh.broker.standings(&ids).await.unwrap();
+    assert_eq!(standings, [None, Some(expected)]);
+    fresh.is_sound().await;
+}
+
+async fn registering_again_moves_the_cursor_only_when_the_revision_changed(fresh: Fresh) {
+    let start = register(&fresh, "s", "1").await.cursor;
+    fresh.clock.advance(secs(100));
+    assert_eq!(register(&fresh, "s", "1").await.cursor, start);
+    assert_eq!(register(&fresh, "s", "2").await.cursor, fresh.now());
+    let moved = fresh.now();
+    fresh.clock.advance(secs(100));
+    assert_eq!(register(&fresh, "s", "2").await.cursor, moved);
+    assert_eq!(register(&fresh, "s", "1").await.cursor, fresh.now());
+    fresh.is_sound().await;
+}
+
+async fn a_changed_revision_never_moves_the_cursor_back(fresh: Fresh) {
+    let (from, to) = minute(&fresh, "s").await;
+    done(&fresh, &commit("s", from, to)).await;
+    fresh.clock.set(from);
+    assert_eq!(register(&fresh, "s", "2").await.cursor, to);
+    fresh.is_sound().await;
+}
+
+async fn a_commit_enqueues_records_and_moves_the_cursor(fresh: Fresh) {
+    let (from, to) = minute(&fresh, "s").await;
+    let decisions = done(&fresh, &commit("s", from, to)).await;
+    let name = format!("s@{}", to.as_second());
+    let expected = Decision {
+        schedule: schedule("s"),
+        nominal: to,
+        kind: DecisionKind::Fired,
+        reason: "on_time".to_owned(),
+        task: Some(id(&name)),
+        count: 1,
+        decided_at: fresh.now(),
+        instance: "host:1".to_owned(),
+    };
+    assert_eq!(decisions, [expected.clone()]);
+    let now = standing(&fresh, "s").await;
+    assert_eq!((now.cursor, now.last), (to, Some((to, id(&name)))));
+    let recorded = fresh.broker.decisions(None, 10).await.unwrap();
+    assert_eq!(recorded, [expected]);
+    assert_eq!(fresh.claim_ids(9).await, [name]);
+    fresh.is_sound().await;
+}
+
+async fn a_commit_of_several_occurrences_enqueues_them_in_order(fresh: Fresh) {
+    let (from, to) = minute(&fresh, "s").await;
+    let before = to.checked_sub(secs(30)).unwrap();
+    let mut both = commit("s", from, to);
+    both.fires.insert(0, fire("s", before));
+    both.fires[0].catch_up = true;
+    let decisions = done(&fresh, &both).await;
+    let reasons: Vec<_> = decisions.iter().map(|d| d.reason.as_str()).collect();
+    assert_eq!(reasons, ["catch_up", "on_time"]);
+    let names = [format!("s@{}", before.as_second()), format!("s@{}", to.as_second())];
+    assert_eq!(fresh.claim_ids(9).await, names);
+    assert_eq!(standing(&fresh, "s").await.last.unwrap().0, to);
+    fresh.is_sound().await;
+}
+
+async fn a_commit_from_another_cursor_changes_nothing(fresh: Fresh) {
+    let (from, to) = minute(&fresh, "s").await;
+    let wrong = from.checked_sub(secs(1)).unwrap();
+    assert_eq!(send(&fresh, &commit("s", wrong, to)).await, Committed::Moved(from));
+    assert!(fresh.list(State::Pending).await.is_empty());
+    assert!(fresh.broker.decisions(None, 10).await.unwrap().is_empty());
+    assert_eq!(standing(&fresh, "s").await.cursor, from);
+    fresh.is_sound().await;
+}
+
+async fn repeating_a_commit_tells_that_it_was_ours_and_enqueues_nothing(fresh: Fresh) {
+    let (from, to) = minute(&fresh, "s").await;
+    done(&fresh, &commit("s", from, to)).await;
+    for _ in 0..3 {
+        assert_eq!(send(&fresh, &commit("s", from, to)).await, Committed::Moved(to));
+    }
+    assert_eq!(fresh.list(State::Pending).await.len(), 1);
+    assert_eq!(fresh.broker.decisions(None, 10).await.unwrap().len(), 1);
+    fresh.is_sound().await;
+}
+
+async fn a_commit_of_an_unknown_schedule_changes_nothing(fresh: Fresh) {
+    let now = fresh.now();
+    assert_eq!(send(&fresh, &commit("s", now, now)).await, Committed::Unknown);
+    assert!(fresh.broker.queues().await.unwrap().iter().all(|q| q.size() == 0));
+    assert_eq!(fresh.broker.standings(&[schedule("s")]).await.unwrap(), [None]);
+    fresh.is_sound().await;
+}
+
+async fn a_commit_ahead_of_its_time_is_early_and_changes_nothing(fresh: Fresh) {
+    let (from, _) = minute(&fresh, "s").await;
+    let ahead = fresh.now().checked_add(secs(5)).unwrap();
+    match send(&fresh, &commit("s", from, ahead)).await {
+        Committed::Early(wait) => assert!(wait > secs(4) && wait <= secs(5), "{wait:?}"),
+        other => panic!("not early but {other:?}"),
+    }
+    assert!(fresh.list(State::Pending).await.is_empty());
+    fresh.clock.advance(Duration::from_millis(4_990));
+    done(&fresh, &commit("s", from, ahead)).await;
+    fresh.is_sound().await;
+}
+
+async fn all_or_nothing_holds_when_only_the_last_occurrence_is_early(fresh: Fresh) {
+    let (from, now) = minute(&fresh, "s").await;
+    let ahead = now.checked_add(secs(5)).unwrap();
+    let mut both = commit("s", from, ahead);
+    both.fires.insert(0, fire("s", now));
+    both.missed = Some(MissedRange {
+        first: from,
+        last: from,
+        count: 1,
+        more: false,
+    });
+    assert!(matches!(send(&fresh, &both).await, Committed::Early(_)));
+    assert!(fresh.list(State::Pending).await.is_empty());
+    assert!(fresh.broker.decisions(None, 10).await.unwrap().is_empty());
+    let now = standing(&fresh, "s").await;
+    assert_eq!((now.cursor, now.last), (from, None));
+    fresh.is_sound().await;
+}
+
+async fn commits_of_one_call_stand_alone(fresh: Fresh) {
+    let (from, to) = minute(&fresh, "a").await;
+    register(&fresh, "b", "1").await;
+    let all = [commit("none", from, to), commit("a", from, to), commit("b", from, to)];
+    let answers = fresh.broker.commit(&all).await.unwrap();
+    assert_eq!(answers[0], Committed::Unknown);
+    assert!(matches!(answers[1], Committed::Done(_)));
+    assert_eq!(answers[2], Committed::Moved(to));
+    assert_eq!(fresh.list(State::Pending).await.len(), 1);
+    assert!(fresh.broker.commit(&[]).await.unwrap().is_empty());
+    fresh.is_sound().await;
+}
+
+async fn twenty_commits_of_one_occurrence_at_once_make_one_task(fresh: Fresh) {
+    let (from, to) = minute(&fresh, "s").await;
+    let mut running = Vec::new();
+    for _ in 0..20 {
+        let (broker, commit) = (fresh.broker.clone(), commit("s", from, to));
+        running.push(tokio::spawn(async move {
+            broker.commit(&[commit]).await.unwrap().remove(0)
+        }));
+    }
+    let mut wins = 0;
+    for one in running {
+        match one.await.unwrap() {
+            Committed::Done(_) => wins += 1,
+            other => assert_eq!(other, Committed::Moved(to)),
+        }
+    }
+    assert_eq!(wins, 1);
+    assert_eq!(fresh.list(State::Pending).await.len(), 1);
+    assert_eq!(fresh.broker.decisions(None, 99).await.unwrap().len(), 1);
+    fresh.is_sound().await;
+}
+
+async fn missed_occurrences_are_recorded_as_one_decision(fresh: Fresh) {
+    let (from, to) = minute(&fresh, "s").await;
+    let last = to.checked_sub(secs(10)).unwrap();
+    let mut late = commit("s", from, to);
+    late.fires.clear();
+    late.missed = Some(MissedRange {
+        first: from,
+        last,
+        count: 7,
+        more: false,
+    });
+    assert!(
+        done(&fresh, &late).await.is_empty(),
+        "one for each fire, and there was none"
+    );
+    let recorded = fresh.broker.decisions(None, 10).await.unwrap();
+    assert_eq!(recorded.len(), 1);
+    let missed = &recorded[0];
+    assert_eq!((missed.kind, missed.count), (DecisionKind::Missed, 7));
+    assert_eq!((missed.nominal, missed.task.clone()), (last, None));
+    assert!(missed.reason.contains("too late"), "{}", missed.reason);
+    assert_eq!(standing(&fresh, "s").await.cursor, to);
+    fresh.is_sound().await;
+}
+
+/// Fires a first time, brings its task about, fires a second time; the second decision.
+async fn overlap(fresh: &Fresh, name: &str, policy: Overlap, between: impl AsyncFnOnce(&str)) -> Decision {
+    let (from, first) = minute(fresh, name).await;
+    let mut one = commit(name, from, first);
+    one.overlap = policy;
+    done(fresh, &one).await;
+    between(&format!("{name}@{}", first.as_second())).await;
+    fresh.clock.advance(secs(60));
+    let mut two = commit(name, first, fresh.now());
+    two.overlap = policy;
+    let decision = done(fresh, &two).await.remove(0);
+    assert_eq!(standing(fresh, name).await.cursor, fresh.now());
+    decision
+}
+
+async fn an_occurrence_is_skipped_while_the_previous_task_is_pending_active_or_scheduled(fresh: Fresh) {
+    let skipped = async |name: &str, decision: Decision, state: State| {
+        assert_eq!(decision.kind, DecisionKind::Skipped, "{state}");
+        let previous = decision.task.unwrap().to_string();
+        assert!(previous.starts_with(&format!("{name}@")), "{previous}");
+        let why = decision.reason;
+        assert!(
+            why.starts_with("overlap: previous task") && why.contains(state.as_str()),
+            "{why}"
+        );
+        assert_eq!(fresh.state(&previous).await, Some(state));
+        let last = standing(&fresh, name).await.last.unwrap();
+        assert_eq!(last.1.as_str(), previous, "a skipped occurrence is not the last fire");
+    };
+    let decision = overlap(&fresh, "a", Overlap::Skip, async |_| {}).await;
+    skipped("a", decision, State::Pending).await;
+    fresh.claim(9).await;
+    let decision = overlap(&fresh, "b", Overlap::Skip, async |_| drop(fresh.claim(1).await)).await;
+    skipped("b", decision, State::Active).await;
+    let decision = overlap(&fresh, "c", Overlap::Skip, async |_| {
+        let how = Verdict::Snooze {
+            delay: secs(3600),
+            waiting_for: None,
+        };
+        fresh.end(&fresh.claim_one().await, how).await;
+    });
+    skipped("c", decision.await, State::Scheduled).await;
+    fresh.is_sound().await;
+}
+
+async fn an_occurrence_fires_when_the_previous_task_is_in_retry_archived_completed_or_gone(fresh: Fresh) {
+    let fired = |decision: Decision| {
+        assert_eq!(decision.kind, DecisionKind::Fired, "{}", decision.reason);
+        assert_eq!(decision.reason, "on_time");
+    };
+    let clear = async || {
+        for name in fresh.list(State::Pending).await {
+            let delete = fresh
+                .broker
+                .act(&QueueName::default(), &id(&name), Action::Delete)
+                .await;
+            delete.unwrap();
+        }
+    };
+    for (name, how) in [
+        ("retry", retry(3600, "no")),
+        ("archived", archive("no")),
+        ("gone", Verdict::Done),
+    ] {
+        let between = async |_: &str| fresh.end(&fresh.claim_one().await, how).await;
+        fired(overlap(&fresh, name, Overlap::Skip, between).await);
+        clear().await;
+    }
+    let (from, first) = minute(&fresh, "kept").await;
+    let mut one = commit("kept", from, first);
+    one.fires[0].task.retention = secs(3600);
+    done(&fresh, &one).await;
+    fresh.end(&fresh.claim_one().await, Verdict::Done).await;
+    fresh.clock.advance(secs(60));
+    let mut two = commit("kept", first, fresh.now());
+    two.overlap = Overlap::Skip;
+    fired(done(&fresh, &two).await.remove(0));
+    fresh.is_sound().await;
+}
+
+async fn overlap_allow_fires_whatever_became_of_the_previous_task(fresh: Fresh) {
+    let decision = overlap(&fresh, "a", Overlap::Allow, async |_| {}).await;
+    assert_eq!(decision.kind, DecisionKind::Fired);
+    assert_eq!(fresh.list(State::Pending).await.len(), 2);
+    fresh.is_sound().await;
+}
+
+async fn several_occurrences_under_overlap_skip_make_one_task(fresh: Fresh) {
+    let (from, to) = minute(&fresh, "s").await;
+    let mut both = commit("s", from, to);
+    both.overlap = Overlap::Skip;
+    both.fires.insert(0, fire("s", to.checked_sub(secs(30)).unwrap()));
+    let kinds: Vec<_> = done(&fresh, &both).await.iter().map(|d| d.kind).collect();
+    assert_eq!(kinds, [DecisionKind::Fired, DecisionKind::Skipped]);
+    assert_eq!(fresh.list(State::Pending).await.len(), 1);
+    fresh.is_sound().await;
+}
+
+async fn an_occurrence_whose_task_is_there_already_is_not_enqueued_twice(fresh: Fresh) {
+    let (from, to) = minute(&fresh, "s").await;
+    fresh.put([task(&format!("s@{}", to.as_second()))]).await;
+    let decisions = done(&fresh, &commit("s", from, to)).await;
+    assert_eq!(decisions[0].kind, DecisionKind::Fired);
+    assert_eq!(fresh.list(State::Pending).await.len(), 1);
+    assert_eq!(standing(&fresh, "s").await.cursor, to);
+    fresh.is_sound().await;
+}
+
+async fn an_occurrence_that_meets_a_uniqueness_lock_is_skipped(fresh: Fresh) {
+    let (from, to) = minute(&fresh, "s").await;
+    let mut one = commit("s", from, to);
+    one.fires[0].task = one.fires[0].task.clone().unique(secs(600));
+    let mut holder = one.fires[0].task.clone();
+    holder.id = Some(id("holder"));
+    fresh.put([holder.clone()]).await;
+    let decisions = done(&fresh, &one).await;
+    assert_eq!(decisions[0].kind, DecisionKind::Skipped, "{}", decisions[0].reason);
+    assert!(decisions[0].reason.contains("unique"), "{}", decisions[0].reason);
+    assert_eq!(fresh.list(State::Pending).await, ["holder"]);
+    assert_eq!(standing(&fresh, "s").await.cursor, to);
+    fresh.is_sound().await;
+}
+
+async fn the_task_of_an_occurrence_takes_its_uniqueness_lock(fresh: Fresh) {
+    let (from, to) = minute(&fresh, "s").await;
+    let mut one = commit("s", from, to);
+    one.fires[0].task = one.fires[0].task.clone().unique(secs(600));
+    let mut second = one.fires[0].task.clone();
+    done(&fresh, &one).await;
+    second.id = Some(id("second"));
+    assert_eq!(fresh.try_put(second.clone()).await, Err(Refusal::Duplicate));
+    fresh.end(&fresh.claim_one().await, Verdict::Done).await;
+    fresh.put([second]).await;
+    fresh.is_sound().await;
+}
+
+async fn the_task_of_an_occurrence_goes_to_its_own_queue(fresh: Fresh) {
+    let (from, to) = minute(&fresh, "s").await;
+    let mut one = commit("s", from, to);
+    one.fires[0].task.queue = queue("reports");
+    done(&fresh, &one).await;
+    let queues = fresh.broker.queues().await.unwrap();
+    let reports = queues.iter().find(|q| q.name.as_str() == "reports").unwrap();
+    assert_eq!(reports.counts[&State::Pending], 1);
+    // The overlap policy looks where the previous task is, not where the next one goes.
+    fresh.clock.advance(secs(60));
+    let mut two = commit("s", to, fresh.now());
+    two.overlap = Overlap::Skip;
+    assert_eq!(done(&fresh, &two).await[0].kind, DecisionKind::Skipped);
+    fresh.is_sound().await;
+}
+
+async fn a_paused_schedule_fires_nothing_and_resumes_from_now(fresh: Fresh) {
+    let (from, to) = minute(&fresh, "s").await;
+    fresh.broker.pause_schedule(&schedule("s"), "alice").await.unwrap();
+    let paused = standing(&fresh, "s").await.paused.expect("it is not paused");
+    assert!(paused.contains("alice"), "{paused}");
+    assert_eq!(send(&fresh, &commit("s", from, to)).await, Committed::Paused);
+    assert!(fresh.list(State::Pending).await.is_empty());
+    assert_eq!(register(&fresh, "s", "1").await.cursor, from);
+    fresh.clock.advance(secs(600));
+    fresh.broker.resume_schedule(&schedule("s")).await.unwrap();
+    let now = standing(&fresh, "s").await;
+    assert_eq!((now.cursor, now.paused), (fresh.now(), None));
+    assert_eq!(
+        send(&fresh, &commit("s", from, to)).await,
+        Committed::Moved(fresh.now())
+    );
+    fresh.is_sound().await;
+}
+
+async fn resuming_a_schedule_that_runs_leaves_its_cursor_alone(fresh: Fresh) {
+    let (from, _) = minute(&fresh, "s").await;
+    fresh.broker.resume_schedule(&schedule("s")).await.unwrap();
+    assert_eq!(standing(&fresh, "s").await.cursor, from);
+    fresh.is_sound().await;
+}
+
+async fn decisions_are_listed_newest_first_by_schedule_and_bounded(fresh: Fresh) {
+    let (mut from, mut to) = minute(&fresh, "s").await;
+    let other = register(&fresh, "t", "1").await.cursor;
+    for _ in 0..5 {
+        done(&fresh, &commit("s", from, to)).await;
+        fresh.clock.advance(secs(60));
+        (from, to) = (to, fresh.now());
+    }
+    done(&fresh, &commit("t", other, to)).await;
+    let all = fresh.broker.decisions(None, 100).await.unwrap();
+    assert_eq!(all.len(), 6);
+    assert_eq!(all[0].schedule, schedule("t"));
+    assert!(all.windows(2).all(|two| two[0].decided_at >= two[1].decided_at));
+    let ours = fresh.broker.decisions(Some(&schedule("s")), 3).await.unwrap();
+    assert_eq!(ours.len(), 3);
+    assert_eq!(ours[0].nominal, from);
+    assert!(ours.windows(2).all(|two| two[0].nominal > two[1].nominal));
+    assert!(
+        fresh
+            .broker
+            .decisions(Some(&schedule("u")), 3)
+            .await
+            .unwrap()
+            .is_empty()
+    );
+    assert!(fresh.broker.decisions(None, 0).await.unwrap().is_empty());
+    fresh.is_sound().await;
+}
+
+async fn one_instance_leads_until_it_resigns(fresh: Fresh) {
+    let broker = &fresh.broker;
+    assert!(broker.lead("a", secs(10)).await.unwrap());
+    assert!(!broker.lead("b", secs(10)).await.unwrap());
+    assert!(broker.lead("a", secs(10)).await.unwrap());
+    broker.resign("b").await.unwrap();
+    assert!(!broker.lead("b", secs(10)).await.unwrap());
+    broker.resign("a").await.unwrap();
+    assert!(broker.lead("b", secs(10)).await.unwrap());
+    assert!(!broker.lead("a", secs(10)).await.unwrap());
+    fresh.is_sound().await;
+}
+
+async fn a_leader_that_falls_silent_is_replaced(fresh: Fresh) {
+    if fresh.real_time_ttl {
+        return; // declared: the store's own time
+    }
+    assert!(fresh.broker.lead("a", secs(10)).await.unwrap());
+    fresh.clock.advance(secs(9));
+    assert!(!fresh.broker.lead("b", secs(10)).await.unwrap());
+    fresh.clock.advance(secs(1));
+    assert!(fresh.broker.lead("b", secs(10)).await.unwrap());
+    assert!(!fresh.broker.lead("a", secs(10)).await.unwrap());
+    fresh.is_sound().await;
+}
+
+async fn a_task_of_an_occurrence_may_itself_be_delayed(fresh: Fresh) {
+    let (from, to) = minute(&fresh, "s").await;
+    let mut one = commit("s", from, to);
+    one.fires[0].task.run = Run::In(secs(30));
+    assert_eq!(done(&fresh, &one).await[0].kind, DecisionKind::Fired);
+    assert_eq!(fresh.list(State::Scheduled).await.len(), 1);
+    fresh.is_sound().await;
+}

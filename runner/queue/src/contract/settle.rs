@@ -1,0 +1,406 @@
+//! Clauses about how claims end, and about claims that are not ours any more.
+
+use bytes::Bytes;
+use runner_core::task::{QueueName, State};
+
+use super::shared::{LEASE, archive, id, retry, secs, task, verdict};
+use super::{Clause, Fresh};
+use crate::{Action, Attempt, Claim, MAX_ATTEMPTS_KEPT, Settled, Settlement, Verdict};
+
+pub(super) fn clauses() -> Vec<Clause> {
+    clauses![
+        a_done_task_is_gone_and_counted,
+        a_done_task_with_retention_is_kept_with_its_result,
+        a_failed_task_waits_for_its_retry_and_carries_the_error,
+        a_retry_that_is_no_failure_counts_nothing,
+        an_archived_task_keeps_its_error_and_counts_as_failed,
+        a_task_handed_back_is_next_and_unchanged,
+        tasks_handed_back_together_come_before_all_others,
+        a_revoked_task_is_gone_even_with_a_retention,
+        a_snoozed_task_uses_up_no_retry_and_says_what_it_waits_for,
+        waiting_tasks_are_released_by_the_type_of_a_new_handler,
+        a_delayed_task_is_not_released_as_if_it_waited,
+        a_settle_that_is_sent_twice_is_stale_the_second_time,
+        the_same_claim_twice_in_one_settle_ends_once,
+        a_late_verdict_changes_nothing_once_another_worker_has_the_task,
+        a_late_verdict_changes_nothing_after_the_lease_was_recovered,
+        a_repeated_settle_does_not_end_the_next_task_of_the_same_id,
+        only_our_own_leases_are_extended,
+        a_large_batch_is_settled_each_on_its_own,
+        attempts_are_remembered_oldest_first_and_bounded,
+    ]
+}
+
+async fn a_done_task_is_gone_and_counted(fresh: Fresh) {
+    fresh.put([task("a"), task("b")]).await;
+    fresh.end(&fresh.claim_one().await, Verdict::Done).await;
+    assert!(fresh.look("a").await.is_none());
+    assert_eq!(fresh.counted().await, (1, 0));
+    fresh.end(&fresh.claim_one().await, Verdict::Done).await;
+    assert_eq!(fresh.counted().await, (2, 0));
+    assert_eq!(fresh.glance().await.size(), 0);
+    fresh.is_sound().await;
+}
+
+async fn a_done_task_with_retention_is_kept_with_its_result(fresh: Fresh) {
+    fresh
+        .put([task("a").retention(secs(60)), task("b").retention(secs(60))])
+        .await;
+    let mut done = verdict(&fresh.claim_one().await, Verdict::Done);
+    done.result = Some(Bytes::from_static(&[0, 255, b'x']));
+    assert_eq!(fresh.broker.settle(&[done]).await.unwrap(), [Settled::Accepted]);
+    fresh.end(&fresh.claim_one().await, Verdict::Done).await;
+    let info = fresh.see("a").await;
+    assert_eq!(info.state, State::Completed);
+    assert_eq!(info.result.as_deref(), Some(&[0, 255, b'x'][..]));
+    assert_eq!(info.record.completed_at, Some(fresh.now()));
+    assert_eq!(info.filed_at, fresh.now().checked_add(secs(60)).ok());
+    assert_eq!(info.lease_until, None);
+    assert_eq!(fresh.see("b").await.result, None);
+    assert_eq!(fresh.counted().await, (2, 0));
+    fresh.is_sound().await;
+}
+
+async fn a_failed_task_waits_for_its_retry_and_carries_the_error(fresh: Fresh) {
+    fresh.put([task("a").max_retry(3)]).await;
+    fresh.end(&fresh.claim_one().await, retry(20, "first")).await;
+    let info = fresh.see("a").await;
+    assert_eq!((info.state, info.record.retried), (State::Retry, 1));
+    assert_eq!(info.record.last_error, "first");
+    assert_eq!(info.record.last_failed_at, Some(fresh.now()));
+    assert_eq!(info.next_run, fresh.now().checked_add(secs(20)).ok());
+    assert_eq!(fresh.counted().await, (1, 1));
+    fresh.clock.advance(secs(19));
+    assert_eq!(fresh.forward().await, 0);
+    fresh.clock.advance(secs(1));
+    assert_eq!(fresh.forward().await, 1);
+    let again = fresh.claim_one().await;
+    assert_eq!(again.task().retried, 1);
+    assert_eq!(again.task().last_error, "first");
+    fresh.end(&again, Verdict::Done).await;
+    assert_eq!(fresh.counted().await, (2, 1));
+    fresh.is_sound().await;
+}
+
+async fn a_retry_that_is_no_failure_counts_nothing(fresh: Fresh) {
+    fresh.put([task("a")]).await;
+    let how = Verdict::Retry {
+        after: secs(5),
+        error: "busy".to_owned(),
+        counts: false,
+    };
+    fresh.end(&fresh.claim_one().await, how).await;
+    let info = fresh.see("a").await;
+    assert_eq!((info.state, info.record.retried), (State::Retry, 0));
+    assert_eq!(info.record.last_error, "busy");
+    assert_eq!(fresh.counted().await, (0, 0));
+    fresh.is_sound().await;
+}
+
+async fn an_archived_task_keeps_its_error_and_counts_as_failed(fresh: Fresh) {
+    fresh.put([task("a")]).await;
+    fresh.end(&fresh.claim_one().await, archive("hopeless")).await;
+    let info = fresh.see("a").await;
+    assert_eq!((info.state, info.record.retried), (State::Archived, 0));
+    assert_eq!(info.record.last_error, "hopeless");
+    assert_eq!(info.record.last_failed_at, Some(fresh.now()));
+    assert_eq!(info.filed_at, Some(fresh.now()));
+    assert_eq!(fresh.counted().await, (1, 1));
+    fresh.is_sound().await;
+}
+
+async fn a_task_handed_back_is_next_and_unchanged(fresh: Fresh) {
+    fresh.put([task("a"), task("b"), task("c")]).await;
+    let claims = fresh.claim(2).await;
+    fresh.end(&claims[1], Verdict::HandBack).await;
+    fresh.end(&claims[0], Verdict::HandBack).await;
+    assert_eq!(fresh.list(State::Pending).await, ["a", "b", "c"]);
+    let info = fresh.see("a").await;
+    assert_eq!((info.record.retried, info.record.last_error.as_str()), (0, ""));
+    assert_eq!(fresh.counted().await, (0, 0));
+    assert_eq!(fresh.claim_ids(9).await, ["a", "b", "c"]);
+    fresh.is_sound().await;
+}
+
+async fn tasks_handed_back_together_come_before_all_others(fresh: Fresh) {
+    fresh.put((0..20).map(|n| task(&format!("{n:02}")))).await;
+    let claims = fresh.claim(12).await;
+    let all: Vec<_> = claims.iter().map(|c| verdict(c, Verdict::HandBack)).collect();
+    let answers = fresh.broker.settle(&all).await.unwrap();
+    assert_eq!(answers, [Settled::Accepted; 12]);
+    let mut first = fresh.claim_ids(12).await;
+    first.sort();
+    let expected: Vec<_> = (0..12).map(|n| format!("{n:02}")).collect();
+    assert_eq!(first, expected);
+    fresh.is_sound().await;
+}
+
+async fn a_revoked_task_is_gone_even_with_a_retention(fresh: Fresh) {
+    fresh.put([task("a").retention(secs(60))]).await;
+    fresh.end(&fresh.claim_one().await, Verdict::Revoke).await;
+    assert!(fresh.look("a").await.is_none());
+    assert_eq!(fresh.counted().await, (1, 0));
+    fresh.is_sound().await;
+}
+
+fn snooze(delay: u64, waiting_for: Option<&str>) -> Verdict {
+    Verdict::Snooze {
+        delay: secs(delay),
+        waiting_for: waiting_for.map(str::to_owned),
+    }
+}
+
+async fn a_snoozed_task_uses_up_no_retry_and_says_what_it_waits_for(fresh: Fresh) {
+    fresh.put([task("a"), task("b")]).await;
+    fresh.end(&fresh.claim_one().await, snooze(30, Some("a handler"))).await;
+    fresh.end(&fresh.claim_one().await, snooze(30, None)).await;
+    let info = fresh.see("a").await;
+    assert_eq!((info.state, info.record.retried), (State::Scheduled, 0));
+    assert_eq!(info.next_run, fresh.now().checked_add(secs(30)).ok());
+    assert_eq!(info.waiting_for.as_deref(), Some("a handler"));
+    assert_eq!(info.record.last_error, "");
+    assert_eq!(fresh.see("b").await.waiting_for, None);
+    assert_eq!(fresh.counted().await, (0, 0));
+    fresh.clock.advance(secs(30));
+    assert_eq!(fresh.forward().await, 2);
+    assert_eq!(fresh.see("a").await.waiting_for, None);
+    assert_eq!(fresh.claim(9).await.len(), 2);
+    fresh.is_sound().await;
+}
+
+async fn waiting_tasks_are_released_by_the_type_of_a_new_handler(fresh: Fresh) {
+    let kinds = ["mail:send", "mail:bulk", "mailbox", "sms:send", "report"];
+    fresh.put(kinds.map(|kind| task(kind).id(id(kind)))).await;
+    for claim in fresh.claim(9).await {
+        let why = format!("a handler for {}", claim.task().kind);
+        fresh.end(&claim, snooze(3600, Some(&why))).await;
+    }
+    let queues = [QueueName::default()];
+    let release = async |names: &[&str]| {
+        let names: Vec<String> = names.iter().map(|n| format!("test:{n}")).collect();
+        fresh.broker.release_waiting(&queues, &names).await.unwrap()
+    };
+    assert_eq!(release(&["nothing", "mail", "sms:*x"]).await, 0);
+    assert_eq!(release(&["sms:send"]).await, 1);
+    assert_eq!(fresh.list(State::Pending).await, ["sms:send"]);
+    assert_eq!(fresh.see("sms:send").await.waiting_for, None);
+    assert_eq!(release(&["mail:*"]).await, 2);
+    assert_eq!(fresh.state("mailbox").await, Some(State::Scheduled));
+    assert_eq!(fresh.state("report").await, Some(State::Scheduled));
+    assert_eq!(release(&["report", "*"]).await, 2);
+    assert_eq!(release(&["*"]).await, 0);
+    assert_eq!(fresh.claim(9).await.len(), 5);
+    fresh.is_sound().await;
+}
+
+async fn a_delayed_task_is_not_released_as_if_it_waited(fresh: Fresh) {
+    use runner_core::task::Run;
+    fresh.put([task("a").run(Run::In(secs(60))), task("b")]).await;
+    fresh.end(&fresh.claim_one().await, snooze(60, None)).await;
+    let queues = [QueueName::default()];
+    let names = ["*".to_owned(), "test:a".to_owned(), "test:b".to_owned()];
+    assert_eq!(fresh.broker.release_waiting(&queues, &names).await.unwrap(), 0);
+    assert_eq!(fresh.list(State::Scheduled).await, ["a", "b"]);
+    fresh.is_sound().await;
+}
+
+/// One of each verdict, for a claim that is not ours any more.
+fn verdicts() -> Vec<Verdict> {
+    let done = Verdict::Done;
+    vec![
+        done,
+        retry(1, "late"),
+        archive("late"),
+        Verdict::HandBack,
+        snooze(1, Some("late")),
+        Verdict::Revoke,
+    ]
+}
+
+async fn a_settle_that_is_sent_twice_is_stale_the_second_time(fresh: Fresh) {
+    for how in verdicts() {
+        fresh.put([task("a").retention(secs(60)), task("other")]).await;
+        let claims = fresh.claim(2).await;
+        let ours = &claims[0];
+        fresh.end(ours, how.clone()).await;
+        let (state, counted) = (fresh.look("a").await, fresh.counted().await);
+        assert_eq!(fresh.settle(ours, how.clone()).await, Settled::Stale);
+        assert_eq!(fresh.look("a").await, state);
+        assert_eq!(fresh.counted().await, counted);
+        // In one call too, and its neighbour is not touched by it.
+        let both = [verdict(ours, how.clone()), verdict(&claims[1], Verdict::Revoke)];
+        let answers = fresh.broker.settle(&both).await.unwrap();
+        assert_eq!(answers, [Settled::Stale, Settled::Accepted], "{how:?}");
+        if fresh.look("a").await.is_some() {
+            delete(&fresh, "a").await;
+        }
+    }
+    fresh.is_sound().await;
+}
+
+async fn the_same_claim_twice_in_one_settle_ends_once(fresh: Fresh) {
+    fresh.put([task("a")]).await;
+    let claim = fresh.claim_one().await;
+    let twice = [verdict(&claim, Verdict::Done), verdict(&claim, retry(1, "no"))];
+    let answers = fresh.broker.settle(&twice).await.unwrap();
+    assert_eq!(answers, [Settled::Accepted, Settled::Stale]);
+    assert!(fresh.look("a").await.is_none());
+    assert_eq!(fresh.counted().await, (1, 0));
+    fresh.is_sound().await;
+}
+
+async fn delete(fresh: &Fresh, name: &str) {
+    let (queue, id) = (QueueName::default(), id(name));
+    fresh.broker.act(&queue, &id, Action::Delete).await.unwrap();
+}
+
+/// Claims `a`, lets the lease run out and be recovered, and claims it again: both claims.
+async fn lose(fresh: &Fresh) -> (Claim, Claim) {
+    fresh.put([task("a").retention(secs(60))]).await;
+    let late = fresh.claim_one().await;
+    fresh.clock.advance(LEASE + secs(1));
+    let queues = [QueueName::default()];
+    let recovered = fresh.broker.recover(&queues, secs(0), 10).await.unwrap();
+    assert_eq!(recovered.len(), 1);
+    fresh.clock.advance(secs(120));
+    assert_eq!(fresh.forward().await, 1);
+    (late, fresh.claim_one().await)
+}
+
+async fn a_late_verdict_changes_nothing_once_another_worker_has_the_task(fresh: Fresh) {
+    for how in verdicts() {
+        let (late, ours) = lose(&fresh).await;
+        let (state, counted) = (fresh.look("a").await, fresh.counted().await);
+        let mut settlement = verdict(&late, how.clone());
+        settlement.result = Some(Bytes::from_static(b"late"));
+        settlement.attempt = Some(attempt(&fresh, 1));
+        let answers = fresh.broker.settle(&[settlement]).await.unwrap();
+        assert_eq!(answers, [Settled::Stale], "{how:?}");
+        assert_eq!(fresh.look("a").await, state);
+        assert_eq!(fresh.counted().await, counted);
+        assert!(attempts(&fresh).await.is_empty());
+        fresh.end(&ours, Verdict::Done).await;
+        assert_eq!(fresh.see("a").await.result, None);
+        delete(&fresh, "a").await;
+    }
+    fresh.is_sound().await;
+}
+
+async fn a_late_verdict_changes_nothing_after_the_lease_was_recovered(fresh: Fresh) {
+    fresh.put([task("a"), task("gone").max_retry(0)]).await;
+    let claims = fresh.claim(2).await;
+    fresh.clock.advance(LEASE + secs(1));
+    let queues = [QueueName::default()];
+    fresh.broker.recover(&queues, secs(0), 10).await.unwrap();
+    delete(&fresh, "gone").await;
+    let before = fresh.look("a").await;
+    for how in verdicts() {
+        let both = claims.iter().map(|c| verdict(c, how.clone())).collect::<Vec<_>>();
+        assert_eq!(fresh.broker.settle(&both).await.unwrap(), [Settled::Stale; 2]);
+    }
+    assert_eq!(fresh.look("a").await, before);
+    assert!(fresh.look("gone").await.is_none());
+    fresh.is_sound().await;
+}
+
+async fn a_repeated_settle_does_not_end_the_next_task_of_the_same_id(fresh: Fresh) {
+    fresh.put([task("a")]).await;
+    let first = fresh.claim_one().await;
+    fresh.end(&first, Verdict::Done).await;
+    fresh.put([task("a")]).await;
+    let second = fresh.claim_one().await;
+    assert_ne!(first.run(), second.run());
+    assert_eq!(fresh.settle(&first, Verdict::Done).await, Settled::Stale);
+    assert_eq!(fresh.broker.extend(&[first], LEASE).await.unwrap(), [None]);
+    fresh.end(&second, Verdict::Done).await;
+    fresh.is_sound().await;
+}
+
+async fn only_our_own_leases_are_extended(fresh: Fresh) {
+    fresh.put([task("a"), task("b"), task("c")]).await;
+    let claims = fresh.claim(3).await;
+    fresh.end(&claims[1], Verdict::HandBack).await;
+    fresh.end(&claims[2], Verdict::Done).await;
+    let again = fresh.claim_one().await;
+    fresh.clock.advance(secs(20));
+    let ends = fresh.broker.extend(&claims, LEASE).await.unwrap();
+    let until = fresh.now().checked_add(LEASE).ok();
+    assert_eq!(ends, [until, None, None]);
+    assert_eq!(fresh.see("a").await.lease_until, until);
+    assert_eq!(fresh.see("b").await.lease_until, Some(again.lease_until()));
+    assert!(fresh.look("c").await.is_none());
+    fresh.clock.advance(secs(20));
+    let queues = [QueueName::default()];
+    let recovered = fresh.broker.recover(&queues, secs(0), 10).await.unwrap();
+    assert_eq!(recovered.len(), 1, "only b's lease has run out");
+    assert_eq!(fresh.broker.extend(&[again], LEASE).await.unwrap(), [None]);
+    assert!(fresh.broker.extend(&[], LEASE).await.unwrap().is_empty());
+    fresh.is_sound().await;
+}
+
+async fn a_large_batch_is_settled_each_on_its_own(fresh: Fresh) {
+    fresh.put((0..300).map(|n| task(&format!("{n}")))).await;
+    let claims = fresh.claim(300).await;
+    let hows = verdicts();
+    let all: Vec<Settlement> = claims
+        .iter()
+        .zip(hows.iter().cycle())
+        .map(|(c, how)| verdict(c, how.clone()))
+        .collect();
+    let answers = fresh.broker.settle(&all).await.unwrap();
+    assert_eq!(answers, vec![Settled::Accepted; 300]);
+    let counts = fresh.glance().await.counts;
+    let expected = [
+        (State::Pending, 50),
+        (State::Active, 0),
+        (State::Scheduled, 50),
+        (State::Retry, 50),
+    ];
+    for (state, n) in expected {
+        assert_eq!(counts[&state], n, "{state}");
+    }
+    assert_eq!(counts[&State::Archived], 50);
+    assert_eq!(fresh.counted().await, (200, 100));
+    assert_eq!(fresh.broker.settle(&all).await.unwrap(), vec![Settled::Stale; 300]);
+    fresh.is_sound().await;
+}
+
+fn attempt(fresh: &Fresh, number: u32) -> Attempt {
+    Attempt {
+        number,
+        started_at: fresh.now(),
+        ended_at: fresh.now(),
+        outcome: "retry".to_owned(),
+        error: Some("no".to_owned()),
+        server: "host:1".to_owned(),
+        log: Some("line\n".to_owned()),
+    }
+}
+
+async fn attempts(fresh: &Fresh) -> Vec<Attempt> {
+    let (queue, id) = (QueueName::default(), id("a"));
+    fresh.broker.attempts(&queue, &id).await.unwrap()
+}
+
+async fn attempts_are_remembered_oldest_first_and_bounded(fresh: Fresh) {
+    fresh.put([task("a").max_retry(100)]).await;
+    let most = u32::try_from(MAX_ATTEMPTS_KEPT).unwrap();
+    for number in 1..=most + 3 {
+        let mut settlement = verdict(&fresh.claim_one().await, retry(1, "no"));
+        settlement.attempt = Some(attempt(&fresh, number));
+        fresh.broker.settle(&[settlement]).await.unwrap();
+        fresh.clock.advance(secs(1));
+        fresh.forward().await;
+        if number == 2 {
+            let first = attempts(&fresh).await;
+            assert_eq!(first.len(), 2);
+            assert_eq!(first[1].error.as_deref(), Some("no"));
+            assert_eq!(first[1].log.as_deref(), Some("line\n"));
+        }
+    }
+    let numbers: Vec<u32> = attempts(&fresh).await.iter().map(|a| a.number).collect();
+    assert_eq!(numbers, (4..=most + 3).collect::<Vec<_>>());
+    delete(&fresh, "a").await;
+    assert!(attempts(&fresh).await.is_empty());
+    fresh.is_sound().await;
+}
