@@ -3,6 +3,7 @@
 //! Together with `cli` the only room that reads settings and the environment; every other room is handed
 //! plain values. It starts nothing.
 
+mod access;
 mod document;
 mod environment;
 mod load;
@@ -19,6 +20,7 @@ mod settings;
 mod tests;
 mod url;
 
+pub use access::{Access, AccessError, AccessUser, resolve_access};
 pub use environment::Environment;
 pub use load::candidates;
 pub use problem::{Problem, Refused, Severity};

@@ -1,0 +1,308 @@
+//! Who gets in and what signs their sessions, after the settings: hashes, generated passwords, random keys.
+//!
+//! The only part of this room that writes: files of the data directory, readable by their owner only.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use argon2::Argon2;
+use argon2::password_hash::PasswordHasher;
+use sha2::{Digest, Sha256};
+
+use super::{Credential, Role, Settings, UserSettings};
+
+/// Holds the generated password of the user `admin`, one line.
+pub const PASSWORD_FILE: &str = "admin-password";
+
+/// Holds the generated signing key, 64 hexadecimal digits.
+pub const KEY_FILE: &str = "server.key";
+
+/// Bytes; a shorter key can be guessed offline from one signed cookie.
+const SHORTEST_KEY: usize = 32;
+
+/// Keys that stand in documentation.
+const SAMPLE_KEYS: [&str; 3] = ["your-secret-key", "changeme", "secret"];
+
+/// Who gets in and what signs.
+pub struct Access {
+    /// Whether a login is asked for; without it everybody who reaches the address is an admin.
+    pub login: bool,
+    /// Who may log in.
+    pub users: Vec<AccessUser>,
+    /// Signs sessions and form tokens.
+    pub key: [u8; 32],
+    /// What an operator should know about this, for the log; never a secret.
+    pub notes: Vec<String>,
+}
+
+/// A person who may log in.
+#[derive(Clone)]
+pub struct AccessUser {
+    /// Login name.
+    pub name: String,
+    /// Argon2 hash of the password in PHC form.
+    pub password_hash: String,
+    /// What the person may do.
+    pub role: Role,
+}
+
+impl std::fmt::Debug for Access {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let names: Vec<&str> = self.users.iter().map(|u| u.name.as_str()).collect();
+        f.debug_struct("Access")
+            .field("login", &self.login)
+            .field("users", &names)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why access cannot be arranged.
+#[derive(Debug, thiserror::Error)]
+pub enum AccessError {
+    /// A file of the data directory cannot be read or made.
+    #[error("cannot keep {path:?}")]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// The cause.
+        #[source]
+        source: io::Error,
+    },
+    /// A password cannot be hashed.
+    #[error("cannot hash the password of user {name:?}: {reason}")]
+    Hash {
+        /// Whose.
+        name: String,
+        /// Why, without the password.
+        reason: String,
+    },
+}
+
+/// Hashes the configured passwords; without users and beyond loopback, makes a password for `admin`.
+///
+/// Slow on purpose (hashing), so only for a process that serves the dashboard. What is generated stays in
+/// `data_dir` and is the same at the next start.
+///
+/// # Errors
+///
+/// If `data_dir` cannot be written where that is needed.
+pub fn resolve_access(settings: &Settings, data_dir: &Path) -> Result<Access, AccessError> {
+    let mut notes = Vec::new();
+    let key = key(settings, data_dir, &mut notes)?;
+    let mut users = Vec::with_capacity(settings.auth.users.len());
+    for user in &settings.auth.users {
+        users.push(resolve(user)?);
+    }
+    if users.is_empty() && !settings.is_loopback() {
+        let path = data_dir.join(PASSWORD_FILE);
+        let password = kept(&path, || Ok(base64_url(&random::<18>()?)), |text| text.len() >= 8)?;
+        users.push(AccessUser {
+            name: "admin".to_owned(),
+            password_hash: hash("admin", &password)?,
+            role: Role::Admin,
+        });
+        notes.push(format!(
+            "{} can be reached from other machines and no users are configured: log in as admin with the password in {}",
+            settings.addr,
+            path.display()
+        ));
+    }
+    Ok(Access {
+        login: !users.is_empty(),
+        users,
+        key,
+        notes,
+    })
+}
+
+fn resolve(user: &UserSettings) -> Result<AccessUser, AccessError> {
+    let password_hash = match &user.credential {
+        Credential::Hash(hash) => hash.expose().to_owned(),
+        Credential::Password(password) => hash(&user.name, password.expose())?,
+    };
+    Ok(AccessUser {
+        name: user.name.clone(),
+        password_hash,
+        role: user.role,
+    })
+}
+
+fn hash(name: &str, password: &str) -> Result<String, AccessError> {
+    let hashed = Argon2::default().hash_password(password.as_bytes());
+    hashed.map(|h| h.to_string()).map_err(|e| AccessError::Hash {
+        name: name.to_owned(),
+        reason: e.to_string(),
+    })
+}
+
+fn key(settings: &Settings, data_dir: &Path, notes: &mut Vec<String>) -> Result<[u8; 32], AccessError> {
+    if let Some(configured) = &settings.key {
+        if is_strong(configured.expose()) {
+            return Ok(Sha256::digest(configured.expose().as_bytes()).into());
+        }
+        notes.push(format!(
+            "server.key is a sample or too weak to sign sessions (at least {SHORTEST_KEY} random bytes): \
+             a random one in {} is used instead, so sessions hold on this machine only",
+            data_dir.join(KEY_FILE).display()
+        ));
+    }
+    let path = data_dir.join(KEY_FILE);
+    let text = kept(&path, || Ok(hex(&random::<32>()?)), |text| text.len() == 64)?;
+    Ok(Sha256::digest(text.as_bytes()).into())
+}
+
+/// Long enough, not out of a book, and not one character over and over.
+fn is_strong(key: &str) -> bool {
+    let mut distinct: Vec<u8> = key.bytes().collect();
+    distinct.sort_unstable();
+    distinct.dedup();
+    key.len() >= SHORTEST_KEY && distinct.len() >= 8 && !SAMPLE_KEYS.contains(&key)
+}
+
+/// The text of the file, made first if there is none or it is damaged.
+fn kept(
+    path: &Path,
+    make: impl Fn() -> io::Result<String>,
+    good: impl Fn(&str) -> bool,
+) -> Result<String, AccessError> {
+    let result = read(path, &good).and_then(|found| match found {
+        Some(text) => Ok(text),
+        None => {
+            create(path, &make()?)?;
+            // Another process may have been first; what lies there now is what both use.
+            read(path, &good)?.ok_or_else(|| io::Error::other("the file is damaged; remove it"))
+        }
+    });
+    result.map_err(|source| AccessError::File {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+fn read(path: &Path, good: impl Fn(&str) -> bool) -> io::Result<Option<String>> {
+    /// Bytes; what we write has under a hundred.
+    const LONGEST: u64 = 4096;
+    let file = match File::open(path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        other => other?,
+    };
+    let mut text = String::new();
+    file.take(LONGEST).read_to_string(&mut text)?;
+    let text = text.trim().to_owned();
+    if good(&text) {
+        Ok(Some(text))
+    } else {
+        Err(io::Error::other("the file is damaged; remove it"))
+    }
+}
+
+/// Appears whole or not at all, and never replaces what another process put there.
+fn create(path: &Path, text: &str) -> io::Result<()> {
+    if let Some(dir) = path.parent().filter(|d| !d.as_os_str().is_empty()) {
+        DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+    }
+    let partial = path.with_extension(format!("{}.part", std::process::id()));
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&partial)?;
+    file.write_all(text.as_bytes())?;
+    file.write_all(b"\n")?;
+    file.sync_all()?;
+    let linked = fs::hard_link(&partial, path);
+    fs::remove_file(&partial)?;
+    match linked {
+        Err(e) if e.kind() != io::ErrorKind::AlreadyExists => Err(e),
+        _ => Ok(()),
+    }
+}
+
+fn random<const N: usize>() -> io::Result<[u8; N]> {
+    let mut bytes = [0; N];
+    File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+fn base64_url(bytes: &[u8]) -> String {
+    use base64::Engine;
+    base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::config::Environment;
+    use argon2::password_hash::PasswordVerifier;
+    use argon2::password_hash::phc::PasswordHash;
+    use std::os::unix::fs::PermissionsExt;
+
+    fn access(text: &str, dir: &Path) -> Access {
+        let settings = Settings::parse("c", text, &Environment::default()).unwrap();
+        resolve_access(&settings, dir).unwrap()
+    }
+
+    fn fits(user: &AccessUser, password: &str) -> bool {
+        let hash = PasswordHash::new(&user.password_hash).unwrap();
+        Argon2::default().verify_password(password.as_bytes(), &hash).is_ok()
+    }
+
+    #[test]
+    fn loopback_needs_no_login_and_any_other_address_a_generated_password() {
+        let dir = tempfile::tempdir().unwrap();
+        let data = dir.path().join("data");
+        let open = access("", &data);
+        assert!(!open.login && open.users.is_empty() && open.notes.is_empty());
+        let first = access("server: {addr: \":8080\"}", &data);
+        let again = access("server: {addr: \":8080\"}", &data);
+        let file = data.join(PASSWORD_FILE);
+        let password = fs::read_to_string(&file).unwrap();
+        assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+        assert!(password.trim().len() >= 20);
+        assert!(first.login && fits(&first.users[0], password.trim()) && fits(&again.users[0], password.trim()));
+        assert!(first.notes[0].contains(PASSWORD_FILE) && !first.notes[0].contains(password.trim()));
+    }
+
+    #[test]
+    fn configured_users_log_in_everywhere() {
+        let dir = tempfile::tempdir().unwrap();
+        let access = access("auth: {users: [{name: ann, password: pw, role: operator}]}", dir.path());
+        assert!(access.login && fits(&access.users[0], "pw"));
+        assert_eq!(access.users[0].role, Role::Operator);
+        assert!(!dir.path().join(PASSWORD_FILE).exists());
+    }
+
+    #[test]
+    fn a_weak_key_is_replaced_and_a_strong_one_used() {
+        let dir = tempfile::tempdir().unwrap();
+        let weak = access("server: {key: your-secret-key}", dir.path());
+        let again = access("", dir.path());
+        assert_eq!(weak.key, again.key);
+        assert_eq!((weak.notes.len(), again.notes.len()), (1, 0));
+        let strong = "server: {key: 0123456789abcdef0123456789abcdef}";
+        let (a, b) = (
+            access(strong, dir.path()),
+            access(strong, tempfile::tempdir().unwrap().path()),
+        );
+        assert_eq!(a.key, b.key);
+        assert_ne!(a.key, weak.key);
+        assert!(a.notes.is_empty());
+    }
+
+    #[test]
+    fn a_damaged_key_file_is_an_error_and_is_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join(KEY_FILE), "short").unwrap();
+        let settings = Settings::parse("c", "", &Environment::default()).unwrap();
+        assert!(resolve_access(&settings, dir.path()).is_err());
+        assert_eq!(fs::read_to_string(dir.path().join(KEY_FILE)).unwrap(), "short");
+    }
+}
