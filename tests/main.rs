@@ -4,9 +4,10 @@
 //! live beside the code they test.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod brokers;
 mod kit;
 mod tidy;
 
 fn main() -> std::process::ExitCode {
-    kit::run(vec![kit::own_tests::tests(), tidy::tests()])
+    kit::run(vec![kit::own_tests::tests(), tidy::tests(), brokers::tests()])
 }

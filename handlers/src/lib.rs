@@ -1,1 +1,67 @@
-//! placeholder
+//! The built-in handlers, one line each; what they do is one file each.
+//!
+//! They know tasks and nothing else: no broker, no worker, no manifest. What a manifest defines to be run
+//! reaches them as [`Functions`], under the task types that begin with `fn:`.
+
+mod context;
+mod duration;
+mod echo;
+mod exec;
+mod function;
+mod glob;
+mod http;
+mod secret;
+mod sleep;
+mod stopped;
+
+pub use exec::ExecSettings;
+pub use http::HttpSettings;
+
+use runner_sdk::{FUNCTION_PREFIX, FunctionKind, Functions, Registry};
+
+/// Most that a task waits because a command or a server said "later": a typing error there must not put a
+/// task off for years.
+pub(crate) const MAX_RETRY_AFTER: std::time::Duration = std::time::Duration::from_secs(3600);
+
+/// Lists the built-in handlers, with default settings and no functions.
+#[must_use]
+pub fn register(r: Registry) -> Registry {
+    register_with(
+        r,
+        Functions::default(),
+        ExecSettings::default(),
+        HttpSettings::default(),
+    )
+}
+
+/// As [`register`], with settings and with the functions that manifests define; the caller keeps a clone of
+/// `functions` and replaces what it holds.
+#[must_use]
+pub fn register_with(r: Registry, functions: Functions, exec: ExecSettings, http: HttpSettings) -> Registry {
+    let (known, listed) = (functions.clone(), functions.clone());
+    r.state(functions)
+        .state(exec)
+        .state(http::Caller::new(http))
+        .on("echo", echo::echo)
+        .on("sleep", sleep::sleep)
+        .on_prefix_listed(
+            FUNCTION_PREFIX,
+            move |name| known.get(name).is_some_and(|f| runs_here(&f.kind)),
+            move || names(&listed),
+            function::run,
+        )
+}
+
+/// The names of the functions that are run by this package and not by a handler elsewhere.
+fn names(functions: &Functions) -> Vec<String> {
+    let all = functions.all();
+    let here = all.values().filter(|f| runs_here(&f.kind));
+    here.map(|f| f.name.clone()).collect()
+}
+
+fn runs_here(kind: &FunctionKind) -> bool {
+    match kind {
+        FunctionKind::Exec(_) | FunctionKind::Http(_) => true,
+        FunctionKind::Handler { .. } => false,
+    }
+}

@@ -69,11 +69,7 @@ impl Guard {
 /// # Errors
 ///
 /// If the file cannot be written; then nothing is in force.
-pub fn init(
-    settings: &LogSettings,
-    zone: &TimeZone,
-    clock: Arc<dyn Clock>,
-) -> Result<Guard, LogError> {
+pub fn init(settings: &LogSettings, zone: &TimeZone, clock: Arc<dyn Clock>) -> Result<Guard, LogError> {
     let time = Time {
         clock: clock.clone(),
         zone: zone.clone(),
@@ -121,12 +117,7 @@ fn non_blocking(writer: impl io::Write + Send + 'static) -> (NonBlocking, Worker
         .finish(writer)
 }
 
-fn layer<S>(
-    format: Format,
-    time: Time,
-    writer: NonBlocking,
-    ansi: bool,
-) -> Box<dyn Layer<S> + Send + Sync>
+fn layer<S>(format: Format, time: Time, writer: NonBlocking, ansi: bool) -> Box<dyn Layer<S> + Send + Sync>
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
 {
@@ -157,9 +148,7 @@ mod tests {
     fn written(format: Format, emit: impl FnOnce()) -> String {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("x.log");
-        let clock = Arc::new(ManualClock::at(
-            "2026-11-22T02:00:00.1234Z".parse().unwrap(),
-        ));
+        let clock = Arc::new(ManualClock::at("2026-11-22T02:00:00.1234Z".parse().unwrap()));
         let file = FileSettings {
             path: path.clone(),
             max_bytes: 1 << 20,

@@ -43,12 +43,7 @@ where
     S: Subscriber + for<'a> LookupSpan<'a>,
     N: for<'a> FormatFields<'a> + 'static,
 {
-    fn format_event(
-        &self,
-        context: &FmtContext<'_, S, N>,
-        mut w: Writer<'_>,
-        event: &Event<'_>,
-    ) -> fmt::Result {
+    fn format_event(&self, context: &FmtContext<'_, S, N>, mut w: Writer<'_>, event: &Event<'_>) -> fmt::Result {
         self.time.format_time(&mut w)?;
         let level = *event.metadata().level();
         if w.has_ansi_escapes() {
@@ -102,8 +97,7 @@ impl Pairs<'_> {
         }
         self.0.push_str(field.name());
         self.0.push('=');
-        let bare =
-            !value.is_empty() && !value.contains(|c: char| c.is_whitespace() || "\"=".contains(c));
+        let bare = !value.is_empty() && !value.contains(|c: char| c.is_whitespace() || "\"=".contains(c));
         if bare {
             escape(self.0, value);
         } else {

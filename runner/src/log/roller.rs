@@ -45,10 +45,7 @@ impl Roller {
         if let Some(dir) = settings.path.parent().filter(|d| !d.as_os_str().is_empty()) {
             fs::create_dir_all(dir)?;
         }
-        let file = OpenOptions::new()
-            .append(true)
-            .create(true)
-            .open(&settings.path)?;
+        let file = OpenOptions::new().append(true).create(true).open(&settings.path)?;
         let size = file.metadata()?.len();
         let mut roller = Self {
             try_again_at: settings.max_bytes,
@@ -249,16 +246,11 @@ mod tests {
             if name == "s.log" {
                 assert!(file.metadata().unwrap().len() <= 100);
                 use std::os::unix::fs::MetadataExt;
-                assert_eq!(
-                    file.metadata().unwrap().ino(),
-                    watched.metadata().unwrap().ino()
-                );
+                assert_eq!(file.metadata().unwrap().ino(), watched.metadata().unwrap().ino());
                 (&file).read_to_string(&mut all).unwrap();
             } else {
                 assert!(name.ends_with(".log.gz"), "{name}");
-                flate2::read::GzDecoder::new(file)
-                    .read_to_string(&mut all)
-                    .unwrap();
+                flate2::read::GzDecoder::new(file).read_to_string(&mut all).unwrap();
             }
         }
         for n in 0..12 {

@@ -1,0 +1,163 @@
+//! Reads what a command says, line by line, within bounds; and the files that it leaves.
+
+use std::io::Read;
+use std::path::Path;
+
+use runner_sdk::{RUN_LOG_LINE_BYTES, RunLog};
+use tokio::io::{AsyncRead, AsyncReadExt};
+
+use super::MAX_RESULT_BYTES;
+use crate::secret::Secrets;
+
+/// Bytes read at a time: what a pipe of Linux hands out in one go, a quarter of what it holds.
+const CHUNK_BYTES: usize = 16 * 1024;
+
+/// Most bytes of the last line that become part of an error text.
+const LAST_LINE_BYTES: usize = 500;
+
+/// What is remembered of a stream besides its lines in the log.
+#[derive(Default)]
+pub(super) struct Tail {
+    keep: bool,
+    /// The bytes, if they are the result: up to one more than a result may have.
+    pub(super) kept: Vec<u8>,
+    /// The last line that is not blank.
+    pub(super) last_line: Option<String>,
+}
+
+impl Tail {
+    pub(super) fn new(keep: bool) -> Self {
+        Self {
+            keep,
+            ..Self::default()
+        }
+    }
+
+    fn keep(&mut self, chunk: &[u8]) {
+        if self.keep {
+            let room = (MAX_RESULT_BYTES + 1).saturating_sub(self.kept.len());
+            self.kept.extend_from_slice(&chunk[..chunk.len().min(room)]);
+        }
+    }
+}
+
+/// Reads a stream to its end into the log. A stream that fails has ended.
+pub(super) async fn read(
+    stream: Option<impl AsyncRead + Unpin>,
+    tag: &str,
+    tail: &mut Tail,
+    secrets: &Secrets,
+    log: &RunLog,
+) {
+    let Some(mut stream) = stream else { return };
+    let mut chunk = vec![0; CHUNK_BYTES];
+    let mut lines = Lines::new(secrets);
+    while let Ok(n @ 1..) = stream.read(&mut chunk).await {
+        tail.keep(&chunk[..n]);
+        lines.take(&chunk[..n], |line| {
+            log.push(tag, line);
+            remember(tail, line);
+        });
+    }
+    lines.end(|line| {
+        log.push(tag, line);
+        remember(tail, line);
+    });
+}
+
+fn remember(tail: &mut Tail, line: &str) {
+    let line = line.trim();
+    if !line.is_empty() {
+        let end = line.floor_char_boundary(LAST_LINE_BYTES);
+        tail.last_line = Some(line[..end].to_owned());
+    }
+}
+
+/// Cuts a stream into lines, of which no more than is shown is held.
+struct Lines<'a> {
+    secrets: &'a Secrets,
+    line: Vec<u8>,
+    cut: usize,
+    /// Longer than what is shown by the longest secret, so that one at the edge is found whole.
+    most: usize,
+}
+
+impl<'a> Lines<'a> {
+    fn new(secrets: &'a Secrets) -> Self {
+        Self {
+            secrets,
+            line: Vec::new(),
+            cut: 0,
+            most: RUN_LOG_LINE_BYTES + secrets.longest(),
+        }
+    }
+
+    fn take(&mut self, chunk: &[u8], mut each: impl FnMut(&str)) {
+        for piece in chunk.split_inclusive(|b| *b == b'\n') {
+            let (text, whole) = match piece.split_last() {
+                Some((b'\n', text)) => (text, true),
+                _ => (piece, false),
+            };
+            let room = self.most.saturating_sub(self.line.len()).min(text.len());
+            self.line.extend_from_slice(&text[..room]);
+            self.cut += text.len() - room;
+            if whole {
+                self.flush(&mut each);
+            }
+        }
+    }
+
+    fn end(mut self, mut each: impl FnMut(&str)) {
+        if !self.line.is_empty() {
+            self.flush(&mut each);
+        }
+    }
+
+    fn flush(&mut self, each: &mut impl FnMut(&str)) {
+        let shown = self.secrets.redact(&self.line);
+        let mut text = String::from_utf8_lossy(&shown).into_owned();
+        if self.cut > 0 {
+            let end = text.floor_char_boundary(RUN_LOG_LINE_BYTES - 40);
+            let cut = self.cut + text.len() - end;
+            text.truncate(end);
+            text.push_str(&format!(" [{cut} bytes cut]"));
+        }
+        each(&text);
+        self.line.clear();
+        self.cut = 0;
+    }
+}
+
+/// A file that the command was to leave: up to one byte more than `most`. Nothing if there is none, or if it
+/// is no plain file: a pipe in its place would never end.
+pub(super) fn read_file(path: &Path, most: usize) -> Option<Vec<u8>> {
+    if !path.symlink_metadata().ok()?.is_file() {
+        return None;
+    }
+    let mut bytes = Vec::new();
+    let file = std::fs::File::open(path).ok()?;
+    file.take(most as u64 + 1).read_to_end(&mut bytes).ok()?;
+    Some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn lines_are_cut_redacted_and_mended() {
+        let (secrets, log) = (Secrets::default(), RunLog::default());
+        let mut tail = Tail::new(true);
+        let mut said = b"one\nbad \xff\n".to_vec();
+        said.extend(std::iter::repeat_n(b'x', RUN_LOG_LINE_BYTES * 2));
+        said.extend(b"\nlast\n\n");
+        read(Some(&said[..]), "out", &mut tail, &secrets, &log).await;
+        let text = log.take().unwrap_or_default();
+        let lines: Vec<_> = text.lines().collect();
+        assert_eq!(lines.len(), 5, "{lines:?}");
+        assert!(lines[1].ends_with("bad \u{fffd}"));
+        assert!(lines[2].ends_with("bytes cut]") && lines[2].len() < RUN_LOG_LINE_BYTES + 30);
+        assert_eq!(tail.last_line.as_deref(), Some("last"));
+        assert_eq!(tail.kept, said);
+    }
+}

@@ -1,0 +1,119 @@
+//! Feeds a running command, listens to it, and ends it: by itself, or because the run is to stop.
+
+use std::process::ExitStatus;
+use std::time::Duration;
+
+use runner_sdk::{Bytes, Ctx, StopReason};
+use tokio::io::AsyncWriteExt;
+use tokio::process::{Child, ChildStdin};
+use tokio::time::{Instant, sleep, timeout};
+
+use super::group::Group;
+use super::output::{self, Tail};
+use crate::secret::Secrets;
+
+/// How long output is still read after the command has ended: a descendant can hold the pipe open for ever.
+const PIPE_GRACE: Duration = Duration::from_secs(2);
+
+/// How long a killed command may take to be gone: longer only if the kernel cannot end it (a dead disk).
+const KILL_GRACE: Duration = Duration::from_secs(5);
+
+/// How often it is looked whether the group is gone after it was asked to end.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// What flows through the pipes.
+pub(super) struct Pipes {
+    /// What the command is given; nothing: it has no standard input.
+    pub(super) stdin: Option<Bytes>,
+    /// Whether all of its standard output is its result.
+    pub(super) keep_stdout: bool,
+}
+
+/// How a command ended.
+pub(super) enum End {
+    Exited(ExitStatus),
+    Stopped(StopReason),
+    Lost(std::io::Error),
+}
+
+/// A command that has ended, and what is left of what it said.
+pub(super) struct Ended {
+    pub(super) end: End,
+    /// One byte more than a result may have, at most.
+    pub(super) stdout: Vec<u8>,
+    pub(super) last_error_line: Option<String>,
+}
+
+/// Stays with the command until it and its group are gone.
+pub(super) async fn supervise(
+    mut child: Child,
+    mut group: Group,
+    pipes: Pipes,
+    kill_after: Duration,
+    secrets: &Secrets,
+    cx: &Ctx,
+) -> Ended {
+    let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+    let (mut out, mut err) = (Tail::new(pipes.keep_stdout), Tail::new(false));
+    let end = {
+        let io = async {
+            tokio::join!(
+                feed(stdin, pipes.stdin),
+                output::read(stdout, "out", &mut out, secrets, cx.log()),
+                output::read(stderr, "err", &mut err, secrets, cx.log()),
+            )
+        };
+        let ending = wait(&mut child, &group, kill_after, cx);
+        tokio::pin!(io, ending);
+        let mut silent = false;
+        let end = loop {
+            tokio::select! {
+                end = &mut ending => break end,
+                _ = &mut io, if !silent => silent = true,
+            }
+        };
+        if !silent && timeout(PIPE_GRACE, io).await.is_err() {
+            let note = "a descendant kept the output open; it was killed";
+            cx.log().push("log", note);
+        }
+        end
+    };
+    group.kill();
+    Ended {
+        end,
+        stdout: out.kept,
+        last_error_line: err.last_line,
+    }
+}
+
+/// Waits for the end, and brings it about if the run is to stop.
+async fn wait(child: &mut Child, group: &Group, kill_after: Duration, cx: &Ctx) -> End {
+    let reason = tokio::select! {
+        status = child.wait() => return status.map_or_else(End::Lost, End::Exited),
+        reason = cx.cancelled() => reason,
+    };
+    cx.log()
+        .push("log", &format!("{reason}: asked to end, killed after {kill_after:?}"));
+    group.terminate();
+    let asked = Instant::now();
+    let polite = timeout(kill_after, child.wait()).await;
+    // The leader may have gone while others of its group still clean up.
+    while polite.is_ok() && group.is_alive() && asked.elapsed() < kill_after {
+        sleep(LOOK_EVERY).await;
+    }
+    group.strike();
+    if timeout(KILL_GRACE, child.wait()).await.is_err() {
+        tracing::error!(task = %cx.id(), "a command cannot be killed");
+    }
+    End::Stopped(reason)
+}
+
+/// Gives the command its payload, then the end of it. One that does not read it is free to do so.
+async fn feed(stdin: Option<ChildStdin>, payload: Option<Bytes>) {
+    if let (Some(mut stdin), Some(payload)) = (stdin, payload)
+        && let Err(error) = stdin.write_all(&payload).await
+        && error.kind() != std::io::ErrorKind::BrokenPipe
+    {
+        tracing::warn!(%error, "the payload could not be written to the command");
+    }
+}

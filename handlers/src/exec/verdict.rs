@@ -1,0 +1,108 @@
+//! What the end of a command means for its task: the table of exit codes.
+
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
+
+use runner_sdk::{Bytes, ExitCodes, Outcome, TaskError};
+
+use super::control::Control;
+
+/// What an exit status alone means.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    Success,
+    /// It says itself that it failed for now; the control file may say for how long.
+    Later(String),
+    Retry(String),
+    Fatal(String),
+    Revoke(String),
+}
+
+/// Looks the status up. What the manifest lists goes before what shells use by custom.
+pub(super) fn of(status: ExitStatus, codes: &ExitCodes) -> Verdict {
+    let Some(code) = status.code() else {
+        let signal = status.signal().unwrap_or_default();
+        return Verdict::Retry(format!("signal {signal}"));
+    };
+    let text = format!("exit code {code}");
+    match code {
+        _ if codes.success.contains(&code) => Verdict::Success,
+        _ if codes.revoke.contains(&code) => Verdict::Revoke(text),
+        _ if codes.fatal.contains(&code) => Verdict::Fatal(text),
+        _ if codes.retry.contains(&code) => Verdict::Later(text),
+        126 => Verdict::Retry(format!("misconfigured: {text} (found, but cannot be executed)")),
+        127 => Verdict::Retry(format!("misconfigured: {text} (command not found)")),
+        // How a shell reports a child that was killed.
+        129..=192 => Verdict::Retry(format!("{text} (signal {})", code - 128)),
+        _ => Verdict::Retry(text),
+    }
+}
+
+/// The outcome, with what the command said about its end.
+pub(super) fn outcome(
+    verdict: Verdict,
+    control: &Control,
+    said: Option<String>,
+    result: impl FnOnce() -> Option<Bytes>,
+) -> Result<Outcome, TaskError> {
+    let with_reason = |text: String| match &said {
+        Some(said) => format!("{text}: {said}"),
+        None => text,
+    };
+    match verdict {
+        Verdict::Success if control.revoke => {
+            let reason = control.summary.clone();
+            Err(TaskError::revoke(
+                reason.unwrap_or_else(|| "revoked by the command".to_owned()),
+            ))
+        }
+        Verdict::Success => Ok(Outcome::Success(result())),
+        Verdict::Revoke(text) => Err(TaskError::revoke(with_reason(text))),
+        Verdict::Fatal(text) => Err(TaskError::skip(with_reason(text))),
+        Verdict::Retry(text) => Err(TaskError::retry(with_reason(text))),
+        Verdict::Later(text) => Err(match control.retry_after {
+            Some(after) => TaskError::retry_after(after, with_reason(text)),
+            None => TaskError::retry(with_reason(text)),
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn exited(code: i32) -> Verdict {
+        of(ExitStatus::from_raw(code << 8), &ExitCodes::default())
+    }
+
+    #[test]
+    fn the_table_of_exit_codes() {
+        let text = |code| format!("exit code {code}");
+        assert_eq!(exited(0), Verdict::Success);
+        assert_eq!(exited(75), Verdict::Later(text(75)));
+        for code in [64, 65, 77, 78] {
+            assert_eq!(exited(code), Verdict::Fatal(text(code)));
+        }
+        assert_eq!(exited(99), Verdict::Revoke(text(99)));
+        for code in [1, 2, 63, 66, 100, 128, 255] {
+            assert_eq!(exited(code), Verdict::Retry(text(code)));
+        }
+        for code in [126, 127] {
+            assert!(matches!(exited(code), Verdict::Retry(t) if t.starts_with("misconfigured: ")));
+        }
+        assert_eq!(exited(137), Verdict::Retry("exit code 137 (signal 9)".into()));
+        let killed = of(ExitStatus::from_raw(9), &ExitCodes::default());
+        assert_eq!(killed, Verdict::Retry("signal 9".into()));
+    }
+
+    #[test]
+    fn a_manifest_may_say_otherwise() {
+        let codes = ExitCodes {
+            success: vec![0, 3, 127],
+            ..ExitCodes::default()
+        };
+        for code in [0, 3, 127] {
+            assert_eq!(of(ExitStatus::from_raw(code << 8), &codes), Verdict::Success);
+        }
+    }
+}

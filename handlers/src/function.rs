@@ -1,0 +1,29 @@
+//! `fn:<name>`: looks up what a manifest defined under this name and runs it.
+
+use runner_sdk::{Ctx, FUNCTION_PREFIX, FunctionKind, Functions, Outcome, State, TaskError};
+
+use crate::exec::{self, ExecSettings};
+use crate::http::{self, Caller};
+
+/// Runs the function that the task type names.
+pub(crate) async fn run(
+    State(functions): State<Functions>,
+    State(exec): State<ExecSettings>,
+    State(http): State<Caller>,
+    cx: Ctx,
+) -> Result<Outcome, TaskError> {
+    let name = cx.kind().strip_prefix(FUNCTION_PREFIX).unwrap_or_default();
+    // It was there when the task was claimed; a manifest may have gone since, and may come back.
+    let Some(function) = functions.get(name) else {
+        return Err(TaskError::retry(format!(
+            "function `{name}` is not defined on this worker"
+        )));
+    };
+    match &function.kind {
+        FunctionKind::Exec(spec) => exec::run(spec, name, &exec, &cx).await,
+        FunctionKind::Http(spec) => http::run(spec, name, &http, &cx).await,
+        FunctionKind::Handler { kind } => Err(TaskError::skip(format!(
+            "function `{name}` is run by the handler `{kind}`; its tasks have that type"
+        ))),
+    }
+}

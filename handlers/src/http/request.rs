@@ -1,0 +1,86 @@
+//! What an HTTP call sends: address, method, headers, body.
+
+use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use reqwest::{Body, Method, Request, Url};
+use runner_sdk::{Ctx, HttpBody, HttpSpec, TaskError};
+
+use super::{HttpSettings, guard};
+use crate::context;
+use crate::secret::Secrets;
+
+/// Makes the request, and refuses an address that is not allowed.
+///
+/// # Errors
+///
+/// A definition that cannot be called is skipped; a secret that is missing here is tried again.
+pub(super) fn build(
+    spec: &HttpSpec,
+    function: &str,
+    settings: &HttpSettings,
+    secrets: &mut Secrets,
+    cx: &Ctx,
+) -> Result<Request, TaskError> {
+    let url = address(&spec.url, settings)?;
+    let method = Method::from_bytes(spec.method.to_ascii_uppercase().as_bytes())
+        .map_err(|_| TaskError::skip(format!("`{}` is not an HTTP method", spec.method)))?;
+    let mut headers = own_headers(spec, secrets)?;
+    for (name, value) in context::headers(cx, function) {
+        add(&mut headers, name, &value);
+    }
+    default(&mut headers, "idempotency-key", cx.id().as_str());
+    let body = match &spec.body {
+        // A body of these has no meaning, and servers refuse it.
+        _ if method == Method::GET || method == Method::HEAD => None,
+        HttpBody::None => None,
+        HttpBody::Payload => Some(cx.payload().clone()).filter(|b| !b.is_empty()),
+        HttpBody::Text(text) => Some(text.clone().into()),
+    };
+    if body.is_some() {
+        default(&mut headers, CONTENT_TYPE.as_str(), "application/json");
+    }
+    let mut request = Request::new(method, url);
+    *request.headers_mut() = headers;
+    *request.body_mut() = body.map(Body::from);
+    Ok(request)
+}
+
+fn address(text: &str, settings: &HttpSettings) -> Result<Url, TaskError> {
+    let url = Url::parse(text).map_err(|e| TaskError::skip(format!("the URL is wrong: {e}")))?;
+    if !matches!(url.scheme(), "http" | "https") {
+        let scheme = url.scheme();
+        return Err(TaskError::skip(format!("the URL must be http or https, not {scheme}")));
+    }
+    guard::check(&url, settings).map_err(TaskError::skip)?;
+    Ok(url)
+}
+
+/// The headers that the manifest sets, with their secrets.
+fn own_headers(spec: &HttpSpec, secrets: &mut Secrets) -> Result<HeaderMap, TaskError> {
+    let mut headers = HeaderMap::new();
+    for (name, text) in &spec.headers {
+        let wrong = || TaskError::skip(format!("the header `{name}` cannot be sent"));
+        let value = secrets.resolve(text);
+        let value = value.map_err(|e| TaskError::retry(format!("misconfigured: {e}")))?;
+        let mut value = HeaderValue::from_bytes(value.as_bytes()).map_err(|_| wrong())?;
+        value.set_sensitive(true);
+        headers.insert(HeaderName::from_bytes(name.as_bytes()).map_err(|_| wrong())?, value);
+    }
+    Ok(headers)
+}
+
+/// Sets a header of ours. A value from outside that no header can hold is left out.
+fn add(headers: &mut HeaderMap, name: &'static str, value: &str) {
+    if let (Ok(name), Ok(value)) = (
+        HeaderName::from_bytes(name.as_bytes()),
+        HeaderValue::from_bytes(value.as_bytes()),
+    ) {
+        headers.insert(name, value);
+    }
+}
+
+/// Sets a header that the manifest did not.
+fn default(headers: &mut HeaderMap, name: &'static str, value: &str) {
+    if !headers.contains_key(name) {
+        add(headers, name, value);
+    }
+}

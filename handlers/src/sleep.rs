@@ -1,0 +1,53 @@
+//! `sleep`: takes its time, and stops when told to. For trying out time limits, cancelling and shutdown.
+
+use std::time::Duration;
+
+use runner_sdk::{Ctx, Payload, TaskError};
+use serde::Deserialize;
+
+use crate::duration;
+use crate::stopped::stopped;
+
+/// Longest sleep: longer than any sensible time limit, shorter than a typing error.
+const MAX: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// How long: `1.5`, `"1m30s"`, `{"seconds": 1.5}` or `{"duration": "1m30s"}`.
+#[derive(Deserialize)]
+#[serde(
+    untagged,
+    expecting = "expected seconds, a duration such as \"1m30s\", or {\"seconds\": 1.5}"
+)]
+pub(crate) enum Nap {
+    Seconds(f64),
+    Text(String),
+    #[serde(rename_all = "snake_case")]
+    BySeconds {
+        seconds: f64,
+    },
+    ByText {
+        duration: String,
+    },
+}
+
+impl Nap {
+    fn length(&self) -> Result<Duration, TaskError> {
+        let length = match self {
+            Self::Seconds(s) | Self::BySeconds { seconds: s } => {
+                Duration::try_from_secs_f64(*s).map_err(|e| TaskError::skip(format!("{s} s: {e}")))?
+            }
+            Self::Text(text) | Self::ByText { duration: text } => duration::parse(text).map_err(TaskError::skip)?,
+        };
+        if length > MAX {
+            return Err(TaskError::skip("a sleep may last 7d at most"));
+        }
+        Ok(length)
+    }
+}
+
+/// Sleeps, unless stopped first.
+pub(crate) async fn sleep(Payload(nap): Payload<Nap>, cx: Ctx) -> Result<(), TaskError> {
+    tokio::select! {
+        reason = cx.cancelled() => Err(stopped(reason, &cx)),
+        () = tokio::time::sleep(nap.length()?) => Ok(()),
+    }
+}

@@ -1,0 +1,18 @@
+//! What becomes of a task whose run was stopped; the same for every built-in handler.
+
+use std::time::Duration;
+
+use runner_sdk::{Ctx, StopReason, TaskError};
+
+/// The end of a run that was stopped for this reason.
+pub(crate) fn stopped(reason: StopReason, cx: &Ctx) -> TaskError {
+    match (reason, cx.time_limit()) {
+        (StopReason::Cancelled, _) => TaskError::skip("cancelled"),
+        (StopReason::Deadline, Some(limit)) => TaskError::retry(format!("timeout after {limit:?}")),
+        (StopReason::Deadline, None) => TaskError::retry("timeout: the deadline has passed"),
+        // Not the task's fault: it goes back without using up a retry.
+        (StopReason::Shutdown | StopReason::LeaseLost, _) => {
+            TaskError::retry_after(Duration::ZERO, format!("stopped: {reason}"))
+        }
+    }
+}

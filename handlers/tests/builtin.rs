@@ -1,0 +1,81 @@
+//! The list of built-in handlers, and the small ones among them.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::time::Duration;
+
+use handlers::{ExecSettings, HttpSettings, register, register_with};
+use runner_sdk::testing::Trial;
+use runner_sdk::{ExecSpec, Function, FunctionKind, Functions, Outcome, Registry, StopReason};
+
+fn function(name: &str, kind: FunctionKind) -> Function {
+    Function {
+        name: name.into(),
+        description: String::new(),
+        kind,
+        revision: "1".into(),
+    }
+}
+
+async fn outcome(trial: Trial) -> Outcome {
+    trial.run(register(Registry::new())).await.unwrap().outcome
+}
+
+#[test]
+fn functions_are_known_while_they_are_defined() {
+    let functions = Functions::default();
+    let (exec, http) = (ExecSettings::default(), HttpSettings::default());
+    let handlers = register_with(Registry::new(), functions.clone(), exec, http)
+        .build()
+        .unwrap();
+    assert_eq!(handlers.names(), ["echo", "sleep"]);
+    assert!(!handlers.knows("fn:a"));
+    let elsewhere = FunctionKind::Handler { kind: "task:b".into() };
+    functions.replace(vec![
+        function("a", FunctionKind::Exec(ExecSpec::new(["true"]))),
+        function("b", elsewhere),
+    ]);
+    assert_eq!(handlers.names(), ["echo", "fn:a", "sleep"]);
+    assert!(handlers.knows("fn:a") && !handlers.knows("fn:b") && !handlers.knows("task:b"));
+    functions.replace(Vec::new());
+    assert!(!handlers.knows("fn:a"));
+}
+
+#[tokio::test]
+async fn echo_returns_its_payload() {
+    let trial = Trial::of("echo").payload(&b"a\xff"[..]);
+    let report = trial.run(register(Registry::new())).await.unwrap();
+    assert_eq!(report.outcome, Outcome::success(&b"a\xff"[..]));
+    assert!(report.log.contains("log: a\u{fffd}"));
+}
+
+#[tokio::test]
+async fn sleep_takes_seconds_or_a_duration() {
+    for payload in [
+        "0",
+        "0.001",
+        r#""1ms""#,
+        r#"{"seconds":0.001}"#,
+        r#"{"duration":"1ms"}"#,
+    ] {
+        assert_eq!(
+            outcome(Trial::of("sleep").payload(payload)).await,
+            Outcome::done(),
+            "{payload}"
+        );
+    }
+    for payload in ["", "-1", "1e300", r#""soon""#, r#"{"seconds":"a"}"#, r#""8d""#, "[]"] {
+        let outcome = outcome(Trial::of("sleep").payload(payload)).await;
+        assert!(matches!(outcome, Outcome::Skip(_)), "{payload}: {outcome:?}");
+    }
+}
+
+#[tokio::test]
+async fn sleep_stops_when_told_to() {
+    let trial = Trial::of("sleep")
+        .payload("1000")
+        .limits(None, Some(Duration::from_secs(3)));
+    let stop = trial.stop();
+    let running = tokio::spawn(outcome(trial));
+    stop.stop(StopReason::Deadline);
+    assert_eq!(running.await.unwrap(), Outcome::Retry("timeout after 3s".into()));
+}

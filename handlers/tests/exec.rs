@@ -1,0 +1,419 @@
+//! Commands as functions: real processes, looked at through what they leave.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use handlers::{ExecSettings, HttpSettings, register_with};
+use runner_sdk::testing::{Report, Trial};
+use runner_sdk::{
+    ExecResult, ExecSpec, Function, FunctionKind, Functions, Outcome, RUN_LOG_MAX_BYTES, Registry, StopReason,
+};
+use tokio::time::Instant;
+
+/// Longest that any condition here may take to come true on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn registry(spec: ExecSpec, settings: ExecSettings) -> Registry {
+    let functions = Functions::new(vec![Function {
+        name: "it".into(),
+        description: String::new(),
+        kind: FunctionKind::Exec(spec),
+        revision: "1".into(),
+    }]);
+    register_with(Registry::new(), functions, settings, HttpSettings::default())
+}
+
+fn trial() -> Trial {
+    Trial::of("fn:it")
+}
+
+async fn run(spec: ExecSpec, trial: Trial) -> Report {
+    trial.run(registry(spec, ExecSettings::default())).await.unwrap()
+}
+
+fn sh(script: &str) -> ExecSpec {
+    ExecSpec::new(["sh", "-c", script])
+}
+
+/// A script whose standard output is the result.
+fn says(script: &str) -> ExecSpec {
+    ExecSpec {
+        result: ExecResult::Stdout,
+        ..sh(script)
+    }
+}
+
+async fn outcome(spec: ExecSpec) -> Outcome {
+    run(spec, trial()).await.outcome
+}
+
+async fn until(what: &str, condition: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !condition() {
+        assert!(start.elapsed() < PATIENCE, "still not: {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// Whether a process runs; one that nobody has waited for yet does not.
+fn lives(pid: u32) -> bool {
+    std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| {
+        !stat
+            .rsplit(')')
+            .next()
+            .is_some_and(|rest| rest.trim().starts_with(['Z', 'X']))
+    })
+}
+
+fn pid_in(path: &Path) -> Option<u32> {
+    std::fs::read_to_string(path).ok()?.trim().parse().ok()
+}
+
+struct Scratch(tempfile::TempDir);
+
+impl Scratch {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+}
+
+#[tokio::test]
+async fn any_payload_arrives_byte_for_byte() {
+    let payload: Vec<u8> = (0..=255).cycle().take(300_000).collect();
+    let report = run(sh(r#"cat > "$RUNNER_RESULT_FILE""#), trial().payload(payload.clone())).await;
+    assert!(report.outcome == Outcome::success(payload));
+    let mut deaf = says("cat");
+    deaf.stdin_payload = false;
+    let report = run(deaf, trial().payload("x")).await;
+    assert_eq!(report.outcome, Outcome::done());
+}
+
+#[tokio::test]
+async fn a_command_need_not_read_its_payload() {
+    let big = || trial().payload(vec![b'x'; 1024 * 1024]);
+    assert_eq!(run(ExecSpec::new(["true"]), big()).await.outcome, Outcome::done());
+    let slow = says("sleep 0.3; echo done");
+    assert_eq!(run(slow, big()).await.outcome, Outcome::success("done\n"));
+}
+
+#[tokio::test]
+async fn arguments_are_passed_as_they_are_and_a_shell_only_on_request() {
+    let mut spec = ExecSpec::new(["printf", "%s|", "$HOME", "a b", "`id`", ";ls", ""]);
+    spec.result = ExecResult::Stdout;
+    assert_eq!(outcome(spec).await, Outcome::success("$HOME|a b|`id`|;ls||"));
+    let mut spec = ExecSpec::new(["echo $((1+1)) \"$1\"", "; echo never"]);
+    (spec.shell, spec.result) = (true, ExecResult::Stdout);
+    assert_eq!(outcome(spec).await, Outcome::success("2 ; echo never\n"));
+}
+
+#[tokio::test]
+async fn the_environment_is_what_was_asked_for_and_the_context() {
+    let mut spec = ExecSpec::new(["env"]);
+    spec.result = ExecResult::Stdout;
+    spec.inherit_env = vec!["PATH".into(), "CARGO_PKG_NAME".into(), "NOT_SET_ANYWHERE".into()];
+    spec.env = BTreeMap::from([("LANG".into(), "C".into()), ("RUNNER_QUEUE".into(), "pretended".into())]);
+    let deadline = "2030-01-01T00:00:00Z".parse().ok();
+    let task = trial()
+        .attempt(3)
+        .limits(deadline, Some(Duration::from_secs(90)))
+        .header("runner-schedule-id", "m:it:nightly")
+        .header("runner-scheduled-at", "2029-12-31T00:00:00Z")
+        .header("runner-interval-start", "2029-12-30T00:00:00Z")
+        .header("runner-fire-kind", "schedule")
+        .header("runner-catch-up", "true")
+        .header("runner-missed", "2")
+        .header("traceparent", "00-1-2-01")
+        .header("other", "not shown");
+    let Outcome::Success(Some(text)) = run(spec, task).await.outcome else {
+        panic!("env failed");
+    };
+    let text = String::from_utf8(text.to_vec()).unwrap();
+    let mut seen: BTreeMap<_, _> = text.lines().filter_map(|l| l.split_once('=')).collect();
+    for name in ["PATH", "CARGO_PKG_NAME"] {
+        assert!(seen.remove(name).is_some(), "{name}");
+    }
+    for name in ["RUNNER_RESULT_FILE", "RUNNER_CONTROL_FILE"] {
+        assert!(seen.remove(name).is_some_and(|v| v.starts_with('/')), "{name}");
+    }
+    let expected = BTreeMap::from([
+        ("LANG", "C"),
+        ("RUNNER_TASK_ID", "trial"),
+        ("RUNNER_TASK_TYPE", "fn:it"),
+        ("RUNNER_FUNCTION", "it"),
+        ("RUNNER_QUEUE", "default"),
+        ("RUNNER_ATTEMPT", "3"),
+        ("RUNNER_MAX_ATTEMPTS", "26"),
+        ("RUNNER_SCHEDULE_ID", "m:it:nightly"),
+        ("RUNNER_SCHEDULED_AT", "2029-12-31T00:00:00Z"),
+        ("RUNNER_INTERVAL_START", "2029-12-30T00:00:00Z"),
+        ("RUNNER_FIRE_KIND", "schedule"),
+        ("RUNNER_CATCH_UP", "true"),
+        ("RUNNER_MISSED", "2"),
+        ("RUNNER_DEADLINE", "2030-01-01T00:00:00Z"),
+        ("RUNNER_TIMEOUT", "90"),
+        ("TRACEPARENT", "00-1-2-01"),
+    ]);
+    assert_eq!(seen, expected);
+}
+
+#[tokio::test]
+async fn a_header_that_no_variable_can_hold_does_not_keep_the_command_from_starting() {
+    let task = trial().header("runner-missed", "a\0b");
+    let report = run(says("echo ${RUNNER_MISSED-none}"), task).await;
+    assert_eq!(report.outcome, Outcome::success("none\n"));
+}
+
+#[tokio::test]
+async fn each_run_has_a_private_directory_that_is_removed() {
+    let Outcome::Success(Some(text)) = outcome(says("touch a; mkdir -p b/c; stat -c %a ..; pwd; ls -A")).await else {
+        panic!("ls failed");
+    };
+    let text = String::from_utf8(text.to_vec()).unwrap();
+    let lines: Vec<_> = text.lines().collect();
+    assert_eq!((lines[0], &lines[2..]), ("700", &["a", "b"][..]));
+    assert!(lines[1].starts_with('/') && !Path::new(lines[1]).parent().unwrap().exists());
+
+    let scratch = Scratch::new();
+    let mut spec = says("pwd");
+    spec.cwd = Some(scratch.0.path().to_owned());
+    let expected = format!("{}\n", scratch.0.path().canonicalize().unwrap().display());
+    assert_eq!(outcome(spec).await, Outcome::success(expected));
+    assert!(scratch.0.path().exists());
+}
+
+#[tokio::test]
+async fn exit_codes_and_the_control_file_say_how_it_ended() {
+    let after = Duration::from_secs(30);
+    let cases = [
+        ("exit 0", Outcome::done()),
+        ("echo why >&2; exit 3", Outcome::Retry("exit code 3: why".into())),
+        ("exit 75", Outcome::Retry("exit code 75".into())),
+        ("exit 65", Outcome::Skip("exit code 65".into())),
+        ("exit 99", Outcome::Revoke("exit code 99".into())),
+        ("kill -9 $$", Outcome::Retry("signal 9".into())),
+        (
+            "echo retry_after=30s > $RUNNER_CONTROL_FILE; exit 75",
+            Outcome::RetryAfter {
+                after,
+                error: "exit code 75".into(),
+            },
+        ),
+        (
+            "echo retry_after=30s > $RUNNER_CONTROL_FILE; exit 1",
+            Outcome::Retry("exit code 1".into()),
+        ),
+        (
+            "echo outcome=revoke > $RUNNER_CONTROL_FILE",
+            Outcome::Revoke("revoked by the command".into()),
+        ),
+        (
+            "echo summary=bad day > $RUNNER_CONTROL_FILE; exit 1",
+            Outcome::Retry("exit code 1: bad day".into()),
+        ),
+        ("mkfifo $RUNNER_CONTROL_FILE $RUNNER_RESULT_FILE", Outcome::done()),
+        ("ln -s /etc/passwd $RUNNER_RESULT_FILE", Outcome::done()),
+        ("echo only words >&2", Outcome::done()),
+    ];
+    for (script, expected) in cases {
+        assert_eq!(outcome(sh(script)).await, expected, "{script}");
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_start_is_tried_again_as_misconfigured() {
+    let mut lost = sh("true");
+    lost.cwd = Some("/nowhere/at/all".into());
+    let mut no_secret = sh("true");
+    no_secret.env.insert("A".into(), "${env:RUNNER_TEST_NOT_SET}".into());
+    let cases = [
+        (ExecSpec::new(["no-such-program-here"]), "no-such-program-here"),
+        (ExecSpec::new(["/etc/passwd"]), "/etc/passwd"),
+        (sh("no-such-program-here"), "127"),
+        (sh("/etc/passwd"), "126"),
+        (lost, "/nowhere/at/all"),
+        (no_secret, "${env:RUNNER_TEST_NOT_SET} is not set"),
+    ];
+    for (spec, says) in cases {
+        let Outcome::Retry(text) = outcome(spec).await else {
+            panic!("{says}: not tried again");
+        };
+        assert!(text.starts_with("misconfigured: ") && text.contains(says), "{text}");
+    }
+    assert!(matches!(outcome(ExecSpec::new([""; 0])).await, Outcome::Skip(_)));
+}
+
+#[tokio::test]
+async fn only_allowed_commands_run() {
+    let under = |settings: ExecSettings, spec: ExecSpec| async move {
+        trial().run(registry(spec, settings)).await.unwrap().outcome
+    };
+    let only = |pattern: &str| ExecSettings {
+        enabled: true,
+        allowed_commands: vec!["/srv/*".into(), pattern.into()],
+    };
+    let truth = || ExecSpec::new(["true"]);
+    let shell = || ExecSpec { shell: true, ..truth() };
+    assert_eq!(under(only("tr?e"), truth()).await, Outcome::done());
+    assert_eq!(under(only("/bin/sh"), shell()).await, Outcome::done());
+    let off = ExecSettings {
+        enabled: false,
+        ..ExecSettings::default()
+    };
+    for (settings, spec, says) in [
+        (only("false"), truth(), "allowed_commands"),
+        (only("true"), shell(), "/bin/sh"),
+        (off, truth(), "handlers.exec.enabled"),
+    ] {
+        let Outcome::Retry(text) = under(settings, spec).await else {
+            panic!("{says}: ran");
+        };
+        assert!(text.starts_with("misconfigured: ") && text.contains(says), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn secrets_reach_the_command_and_nobody_else() {
+    let scratch = Scratch::new();
+    std::fs::write(scratch.file("token"), "s3cret-value\n").unwrap();
+    let mut spec = sh(r#"test "$TOKEN" = "Bearer s3cret-value" || exit 1
+        echo "out $TOKEN"; echo "err $TOKEN" >&2
+        echo "$TOKEN" > "$RUNNER_RESULT_FILE"; echo "summary=$TOKEN" > "$RUNNER_CONTROL_FILE"
+        exit $CODE"#);
+    let reference = format!("Bearer ${{file:{}}}", scratch.file("token").display());
+    spec.env.insert("TOKEN".into(), reference);
+    for (code, expected) in [
+        ("0", Outcome::success("Bearer ***\n")),
+        ("64", Outcome::Skip("exit code 64: Bearer ***".into())),
+    ] {
+        spec.env.insert("CODE".into(), code.into());
+        let report = run(spec.clone(), trial()).await;
+        assert_eq!(report.outcome, expected);
+        assert!(!report.log.contains("s3cret"), "{}", report.log);
+        assert!(report.log.contains("out: out Bearer ***") && report.log.contains("err: err Bearer ***"));
+    }
+}
+
+#[tokio::test]
+async fn ten_megabytes_of_output_are_bounded() {
+    for script in [
+        "yes | head -c 10000000",
+        "head -c 10000000 /dev/zero | tr '\\0' x",
+        "head -c 10000000 /dev/urandom",
+    ] {
+        let report = run(says(script), trial()).await;
+        assert_eq!(report.outcome, Outcome::done(), "{script}");
+        assert!(report.log.len() <= RUN_LOG_MAX_BYTES, "{script}: {}", report.log.len());
+        assert!(report.log.contains("was not kept"), "{script}");
+    }
+    let exactly = run(says("head -c 1048576 /dev/zero"), trial()).await.outcome;
+    assert!(matches!(exactly, Outcome::Success(Some(b)) if b.len() == 1_048_576));
+}
+
+#[tokio::test]
+async fn a_descendant_that_keeps_the_pipe_open_does_not_hang_the_run() {
+    let scratch = Scratch::new();
+    let pid = scratch.file("pid");
+    // The first is killed with its group; the second has left it, and is merely not waited for.
+    for (start, killed) in [("sleep 1000", true), ("setsid sleep 8", false)] {
+        let began = Instant::now();
+        let report = run(
+            says(&format!("{start} & echo $! > {}; echo done", pid.display())),
+            trial(),
+        )
+        .await;
+        assert_eq!(report.outcome, Outcome::success("done\n"));
+        assert!(
+            began.elapsed() < Duration::from_secs(7),
+            "{start}: {:?}",
+            began.elapsed()
+        );
+        assert!(report.log.contains("kept the output open"), "{start}: {}", report.log);
+        if killed {
+            let left = pid_in(&pid).unwrap();
+            until("the descendant is gone", || !lives(left)).await;
+        }
+    }
+}
+
+/// Two processes that both ignore SIGTERM; the inner one's number is in the file.
+fn stubborn(pid: &Path) -> ExecSpec {
+    let script = format!(
+        "trap '' TERM; sh -c 'trap \"\" TERM; echo $$ > {0}.new; mv {0}.new {0}; while :; do sleep 0.1; done' & \
+         while :; do sleep 0.1; done",
+        pid.display()
+    );
+    ExecSpec {
+        kill_after: Duration::from_millis(200),
+        ..sh(&script)
+    }
+}
+
+#[tokio::test]
+async fn a_stopped_run_leaves_nobody_behind_not_even_who_ignores_it() {
+    let after = Duration::ZERO;
+    let back = |error: &str| Outcome::RetryAfter {
+        after,
+        error: error.into(),
+    };
+    for (reason, expected) in [
+        (StopReason::Deadline, Outcome::Retry("timeout after 5s".into())),
+        (StopReason::Cancelled, Outcome::Skip("cancelled".into())),
+        (StopReason::Shutdown, back("stopped: shutdown")),
+        (StopReason::LeaseLost, back("stopped: lease lost")),
+    ] {
+        let scratch = Scratch::new();
+        let pid = scratch.file("pid");
+        let task = trial().limits(None, Some(Duration::from_secs(5)));
+        let stop = task.stop();
+        let running = tokio::spawn(run(stubborn(&pid), task));
+        until("the grandchild runs", || pid_in(&pid).is_some()).await;
+        let grandchild = pid_in(&pid).unwrap();
+        assert!(lives(grandchild));
+        stop.stop(reason);
+        assert_eq!(running.await.unwrap().outcome, expected);
+        until("the grandchild is gone", || !lives(grandchild)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_command_that_ends_when_asked_has_time_to_clean_up() {
+    let scratch = Scratch::new();
+    let ready = scratch.file("ready");
+    let script = format!(
+        "trap 'echo cleaned; exit 0' TERM; touch {}; while :; do sleep 0.05; done",
+        ready.display()
+    );
+    let task = trial();
+    let stop = task.stop();
+    let began = Instant::now();
+    let running = tokio::spawn(run(says(&script), task));
+    until("the trap is set", || ready.exists()).await;
+    stop.stop(StopReason::Deadline);
+    let report = running.await.unwrap();
+    assert!(
+        matches!(report.outcome, Outcome::Retry(t) if t.starts_with("timeout")),
+        "an exit code of 0 is no success now"
+    );
+    assert!(report.log.contains("out: cleaned"), "{}", report.log);
+    assert!(
+        began.elapsed() < Duration::from_secs(8),
+        "it did not wait for kill_after"
+    );
+}
+
+#[tokio::test]
+async fn a_run_that_is_dropped_takes_its_group_along() {
+    let scratch = Scratch::new();
+    let pid = scratch.file("pid");
+    let running = tokio::spawn(run(stubborn(&pid), trial()));
+    until("the grandchild runs", || pid_in(&pid).is_some()).await;
+    let grandchild = pid_in(&pid).unwrap();
+    running.abort();
+    until("the grandchild is gone", || !lives(grandchild)).await;
+}
