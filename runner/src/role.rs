@@ -68,39 +68,40 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use std::sync::Arc;
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    use tokio::sync::mpsc;
 
-    struct Counting(Arc<AtomicUsize>);
+    struct Telling(mpsc::Sender<()>);
 
     #[async_trait]
-    impl Role for Counting {
+    impl Role for Telling {
         fn name(&self) -> &'static str {
-            "counting"
+            "telling"
         }
         fn every(&self) -> Duration {
             Duration::from_secs(10)
         }
         async fn turn(&mut self) -> Option<Duration> {
-            self.0.fetch_add(1, Ordering::SeqCst);
+            self.0.send(()).await.unwrap();
             None
         }
     }
 
     #[tokio::test(start_paused = true)]
     async fn turns_come_at_once_by_time_and_by_wake() {
-        let turns = Arc::new(AtomicUsize::new(0));
+        let (told, mut turns) = mpsc::channel(1);
         let (wake, stop) = (Arc::new(Notify::new()), CancellationToken::new());
         let running = tokio::spawn({
-            let (wake, stop, turns) = (wake.clone(), stop.clone(), turns.clone());
-            async move { run(Counting(turns), &wake, &stop).await }
+            let (wake, stop) = (wake.clone(), stop.clone());
+            async move { run(Telling(told), &wake, &stop).await }
         });
-        tokio::time::advance(Duration::from_millis(1)).await;
-        assert_eq!(turns.load(Ordering::SeqCst), 1);
-        tokio::time::advance(Duration::from_secs(10)).await;
-        assert_eq!(turns.load(Ordering::SeqCst), 2);
+        let start = tokio::time::Instant::now();
+        turns.recv().await.unwrap();
+        assert_eq!(start.elapsed(), Duration::ZERO, "the first turn comes at once");
+        turns.recv().await.unwrap();
+        assert_eq!(start.elapsed().as_secs(), 10, "the second one by time");
         wake.notify_one();
-        tokio::time::advance(Duration::from_millis(1)).await;
-        assert_eq!(turns.load(Ordering::SeqCst), 3);
+        turns.recv().await.unwrap();
+        assert_eq!(start.elapsed().as_secs(), 10, "the third one by the wake");
         stop.cancel();
         running.await.unwrap();
     }

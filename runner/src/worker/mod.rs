@@ -14,6 +14,8 @@ mod order;
 mod processor;
 mod recoverer;
 mod settler;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

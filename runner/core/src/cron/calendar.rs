@@ -110,8 +110,7 @@ impl Calendar {
     }
 
     fn matches_date(&self, date: Date) -> bool {
-        self.months >> date.month() & 1 == 1
-            && self.days_of(date.year(), date.month()) >> date.day() & 1 == 1
+        self.months >> date.month() & 1 == 1 && self.days_of(date.year(), date.month()) >> date.day() & 1 == 1
     }
 
     fn date_at_or_after(&self, from: Date) -> Option<Date> {
@@ -207,16 +206,7 @@ fn last_below(set: u64, below: u32) -> Option<u32> {
 
 fn on(date: Date, [hour, minute, second]: [u32; 3]) -> Option<DateTime> {
     let (hour, minute, second) = (signed(hour), signed(minute), signed(second));
-    DateTime::new(
-        date.year(),
-        date.month(),
-        date.day(),
-        hour,
-        minute,
-        second,
-        0,
-    )
-    .ok()
+    DateTime::new(date.year(), date.month(), date.day(), hour, minute, second, 0).ok()
 }
 
 /// jiff counts calendar values in `i8`, bit arithmetic wants `u32`; all of them are 0 to 60.

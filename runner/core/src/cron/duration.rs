@@ -102,9 +102,7 @@ pub(super) fn parse_signed(text: &str, days: bool) -> Result<i64, DurationError>
         let part = value
             .checked_mul(unit)
             .and_then(|nanos| nanos.checked_add(fraction_of(fraction, unit)));
-        total = part
-            .and_then(|part| total.checked_add(part))
-            .ok_or_else(too_long)?;
+        total = part.and_then(|part| total.checked_add(part)).ok_or_else(too_long)?;
         rest = after;
     }
     let limit = i64::MAX.unsigned_abs() + u64::from(negative);
@@ -150,11 +148,7 @@ fn unit(name: &str, text: &str, days: bool) -> Result<u64, DurationError> {
             return Err(DurationError::UnknownUnit {
                 unit: excerpt(name),
                 text: excerpt(text),
-                known: if days {
-                    "ns us ms s m h d w"
-                } else {
-                    "ns us ms s m h"
-                },
+                known: if days { "ns us ms s m h d w" } else { "ns us ms s m h" },
             });
         }
     })

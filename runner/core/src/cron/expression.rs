@@ -104,9 +104,7 @@ impl Expression {
                 let distance = SignedDuration::try_from(*distance).ok()?;
                 ceiling.checked_sub(distance).ok()
             }
-            Plan::Calendar { calendar, .. } => {
-                instants::before(calendar, self.zone().unwrap_or(zone), dst, ceiling)
-            }
+            Plan::Calendar { calendar, .. } => instants::before(calendar, self.zone().unwrap_or(zone), dst, ceiling),
         }
     }
 

@@ -178,11 +178,7 @@ impl<'a> Item<'a> {
         };
         let error = self.error(text, message);
         let start = text.get(..3).unwrap_or_default();
-        match unit
-            .names
-            .iter()
-            .find(|name| name.eq_ignore_ascii_case(start))
-        {
+        match unit.names.iter().find(|name| name.eq_ignore_ascii_case(start)) {
             Some(name) => error.with_hint(format!("write {}", name.to_ascii_uppercase())),
             None => error,
         }

@@ -38,12 +38,7 @@ const SWALLOWED: usize = 128;
 const SECOND: SignedDuration = SignedDuration::from_secs(1);
 
 /// The first occurrence at or after `from`, which is a whole second.
-pub(super) fn at_or_after(
-    calendar: &Calendar,
-    zone: &TimeZone,
-    dst: DstRule,
-    from: Timestamp,
-) -> Option<Timestamp> {
+pub(super) fn at_or_after(calendar: &Calendar, zone: &TimeZone, dst: DstRule, from: Timestamp) -> Option<Timestamp> {
     if is_real(calendar, dst) {
         real_at_or_after(calendar, zone, from)
     } else {
@@ -53,12 +48,7 @@ pub(super) fn at_or_after(
 }
 
 /// The last occurrence before `until`, which is a whole second.
-pub(super) fn before(
-    calendar: &Calendar,
-    zone: &TimeZone,
-    dst: DstRule,
-    until: Timestamp,
-) -> Option<Timestamp> {
+pub(super) fn before(calendar: &Calendar, zone: &TimeZone, dst: DstRule, until: Timestamp) -> Option<Timestamp> {
     if is_real(calendar, dst) {
         real_before(calendar, zone, until)
     } else {

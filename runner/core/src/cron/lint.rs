@@ -17,20 +17,13 @@ pub struct Lint {
 /// Everything suspicious about an expression; empty for most.
 #[must_use]
 pub fn lint(expression: &Expression) -> Vec<Lint> {
-    let Plan::Calendar {
-        fields, seconds, ..
-    } = expression.plan()
-    else {
+    let Plan::Calendar { fields, seconds, .. } = expression.plan() else {
         return Vec::new();
     };
     let [second, minute, hour, day, _, weekday] = fields;
     let mut found = Vec::new();
     let mut warn = |code, message| found.push(Lint { code, message });
-    let fixed = |bits: u64| {
-        (bits.count_ones() == 1)
-            .then(|| ones(bits).next())
-            .flatten()
-    };
+    let fixed = |bits: u64| (bits.count_ones() == 1).then(|| ones(bits).next()).flatten();
     if minute.star
         && let Some(hour) = fixed(hour.bits)
     {
@@ -63,11 +56,7 @@ pub fn lint(expression: &Expression) -> Vec<Lint> {
         );
     }
     if *seconds || weekday.seven {
-        let what = if *seconds {
-            "a field of seconds"
-        } else {
-            "7 for Sunday"
-        };
+        let what = if *seconds { "a field of seconds" } else { "7 for Sunday" };
         warn(
             "W250",
             format!("{what} is not understood by Go asynq schedulers reading the same text"),

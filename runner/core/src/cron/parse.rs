@@ -56,11 +56,7 @@ pub(super) enum Plan {
 pub(super) fn parse(whole: &str) -> Result<Parsed, CronError> {
     if whole.len() > MAX_TEXT {
         let message = format!("{} bytes long, the limit is {MAX_TEXT}", whole.len());
-        return Err(CronError::new(
-            CronError::BAD_FIELD,
-            0..whole.len(),
-            message,
-        ));
+        return Err(CronError::new(CronError::BAD_FIELD, 0..whole.len(), message));
     }
     let (zone, rest) = prefix(whole)?;
     let plan = if rest.starts_with('@') {
@@ -79,20 +75,14 @@ fn prefix(whole: &str) -> Result<(Option<Prefix>, &str), CronError> {
     };
     let Some((name, rest)) = after.split_once(' ') else {
         let message = "nothing follows the time zone".to_owned();
-        return Err(
-            CronError::new(CronError::BAD_FIELD, 0..whole.len(), message)
-                .with_hint("put a space after the zone, then the fields"),
-        );
+        return Err(CronError::new(CronError::BAD_FIELD, 0..whole.len(), message)
+            .with_hint("put a space after the zone, then the fields"));
     };
     let zone = if name == "Local" {
         None
     } else {
         let found = find_zone(name).map_err(|unknown| {
-            let error = CronError::new(
-                CronError::UNKNOWN_ZONE,
-                span_of(whole, name),
-                unknown.reason(),
-            );
+            let error = CronError::new(CronError::UNKNOWN_ZONE, span_of(whole, name), unknown.reason());
             match unknown.suggestion {
                 Some(better) => error.with_hint(format!("did you mean \"{better}\"?")),
                 None => error,
@@ -110,8 +100,7 @@ fn descriptor(whole: &str, text: &str) -> Result<Plan, CronError> {
     }
     let bad = |part, message| CronError::new(CronError::BAD_FIELD, span_of(whole, part), message);
     if let Some(distance) = text.strip_prefix("@every ") {
-        let nanos = duration::parse_signed(distance, false)
-            .map_err(|error| bad(distance, error.to_string()))?;
+        let nanos = duration::parse_signed(distance, false).map_err(|error| bad(distance, error.to_string()))?;
         // Go raises anything below a second, even a negative distance, to one second.
         let seconds = u64::try_from(nanos / 1_000_000_000).unwrap_or(0).max(1);
         return Ok(Plan::Every(Duration::from_secs(seconds)));
@@ -124,9 +113,7 @@ fn descriptor(whole: &str, text: &str) -> Result<Plan, CronError> {
     let error = bad(text, format!("unknown descriptor \"{}\"", excerpt(text)));
     Err(match DESCRIPTORS.iter().find(|(known, _)| *known == name) {
         Some((known, _)) => error.with_hint(format!("did you mean \"{known}\"?")),
-        None => error.with_hint(
-            "known are @yearly @annually @monthly @weekly @daily @midnight @hourly @every",
-        ),
+        None => error.with_hint("known are @yearly @annually @monthly @weekly @daily @midnight @hourly @every"),
     })
 }
 

@@ -131,9 +131,7 @@ fn spelt_as_in_database(name: &str, zone: &TimeZone) -> bool {
     match zone.iana_name() {
         Some(found) if found.eq_ignore_ascii_case(name) => found == name,
         // An alias that jiff folds into another name.
-        _ => jiff::tz::db()
-            .available()
-            .any(|known| known.as_str() == name),
+        _ => jiff::tz::db().available().any(|known| known.as_str() == name),
     }
 }
 
@@ -163,9 +161,7 @@ fn suggest(name: &str) -> Option<String> {
             continue;
         }
         let better = match &best {
-            Some((least, name)) => {
-                (distance, known.len(), known) < (*least, name.len(), name.as_str())
-            }
+            Some((least, name)) => (distance, known.len(), known) < (*least, name.len(), name.as_str()),
             None => true,
         };
         if better {
@@ -183,9 +179,7 @@ fn edits(a: &str, b: &str) -> usize {
     for (i, x) in a.iter().enumerate() {
         let mut row = vec![i + 1];
         for (j, y) in b.iter().enumerate() {
-            let mut least = (above[j] + usize::from(x != y))
-                .min(above[j + 1] + 1)
-                .min(row[j] + 1);
+            let mut least = (above[j] + usize::from(x != y)).min(above[j + 1] + 1).min(row[j] + 1);
             if i > 0 && j > 0 && *x == b[j - 1] && a[i - 1] == *y {
                 least = least.min(older[j - 1] + 1);
             }

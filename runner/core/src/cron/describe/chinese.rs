@@ -30,9 +30,7 @@ pub(super) fn say(phrase: &Phrase) -> String {
         }
         Time::Rhythm { count, unit, hours } => (rhythm(*count, *unit, *hours), false),
         Time::Hourly { minute, every: 1 } => (format!("每小时的第 {minute} 分"), false),
-        Time::Hourly { minute, every } => {
-            (format!("从零点起每 {every} 小时的第 {minute} 分"), false)
-        }
+        Time::Hourly { minute, every } => (format!("从零点起每 {every} 小时的第 {minute} 分"), false),
         Time::Fields {
             seconds,
             every_second,

@@ -33,9 +33,7 @@ pub(super) fn every(seconds: u64) -> String {
     if let [(1, unit)] = parts[..] {
         return format!("every {}", UNITS[unit]);
     }
-    let words = parts
-        .into_iter()
-        .map(|(count, unit)| counted(count, UNITS[unit]));
+    let words = parts.into_iter().map(|(count, unit)| counted(count, UNITS[unit]));
     format!("every {}", words.collect::<Vec<_>>().join(" "))
 }
 
@@ -53,10 +51,7 @@ pub(super) fn say(phrase: &Phrase) -> String {
         Time::Hourly { minute, every: 1 } => (format!("at minute {minute} of every hour"), false),
         Time::Hourly { minute, every } => {
             let nth = ordinal(*every);
-            (
-                format!("at minute {minute} past every {nth} hour from midnight"),
-                false,
-            )
+            (format!("at minute {minute} past every {nth} hour from midnight"), false)
         }
         Time::Fields {
             seconds,
@@ -64,12 +59,7 @@ pub(super) fn say(phrase: &Phrase) -> String {
             minutes,
             hours,
         } => (
-            fields(
-                seconds.as_ref(),
-                *every_second,
-                minutes.as_ref(),
-                hours.as_ref(),
-            ),
+            fields(seconds.as_ref(), *every_second, minutes.as_ref(), hours.as_ref()),
             false,
         ),
     };
@@ -97,12 +87,7 @@ fn rhythm(count: u32, unit: Beat, hours: Option<(u32, u32)>) -> String {
     }
 }
 
-fn fields(
-    seconds: Option<&Set>,
-    every_second: bool,
-    minutes: Option<&Set>,
-    hours: Option<&Set>,
-) -> String {
+fn fields(seconds: Option<&Set>, every_second: bool, minutes: Option<&Set>, hours: Option<&Set>) -> String {
     let mut words = Vec::new();
     if let Some(set) = seconds {
         words.push(format!("at {}", numbers("second", set)));

@@ -45,11 +45,6 @@ pub(super) fn describe(parsed: &Parsed, language: Language) -> String {
 
 /// A count of seconds as days, hours, minutes and seconds, without the parts that are zero.
 fn parts(seconds: u64) -> impl Iterator<Item = (u64, usize)> {
-    let parts = [
-        seconds / 86_400,
-        seconds / 3_600 % 24,
-        seconds / 60 % 60,
-        seconds % 60,
-    ];
+    let parts = [seconds / 86_400, seconds / 3_600 % 24, seconds / 60 % 60, seconds % 60];
     parts.into_iter().zip(0..).filter(|(count, _)| *count > 0)
 }

@@ -80,11 +80,7 @@ impl Set {
     }
 
     /// The runs in the words of a language; two neighbours are listed, three or more are a range.
-    pub fn words(
-        &self,
-        value: impl Fn(u32) -> String,
-        range: impl Fn(u32, u32) -> String,
-    ) -> Vec<String> {
+    pub fn words(&self, value: impl Fn(u32) -> String, range: impl Fn(u32, u32) -> String) -> Vec<String> {
         let mut words = Vec::new();
         for &(first, last) in &self.0 {
             if last - first >= 2 {
@@ -211,9 +207,7 @@ fn spacing(bits: u64, whole: u32) -> Option<u32> {
         return None;
     }
     let step = whole / count;
-    ones(bits)
-        .eq((0..whole).step_by(step as usize))
-        .then_some(step)
+    ones(bits).eq((0..whole).step_by(step as usize)).then_some(step)
 }
 
 fn unless_all(bits: u64, min: u32, max: u32) -> Option<Set> {

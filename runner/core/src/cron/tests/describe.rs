@@ -11,11 +11,7 @@ const WORDS: &[(&str, &str, &str)] = &[
     ("@hourly", "every hour", "每小时"),
     ("0 */2 * * *", "every 2 hours", "每 2 小时"),
     ("0 */2 * * 1", "every 2 hours on Monday", "每周一 每 2 小时"),
-    (
-        "15 * * * *",
-        "at minute 15 of every hour",
-        "每小时的第 15 分",
-    ),
+    ("15 * * * *", "at minute 15 of every hour", "每小时的第 15 分"),
     (
         "30 */2 * * *",
         "at minute 30 past every 2nd hour from midnight",
@@ -26,11 +22,7 @@ const WORDS: &[(&str, &str, &str)] = &[
         "at 09:00, 12:00 and 18:00 every day",
         "每天 09:00、12:00、18:00",
     ),
-    (
-        "30 9 * * 1-5",
-        "at 09:30 on Monday to Friday",
-        "每周一至周五 09:30",
-    ),
+    ("30 9 * * 1-5", "at 09:30 on Monday to Friday", "每周一至周五 09:30"),
     (
         "0 10 * * sat,7",
         "at 10:00 on Saturday and Sunday",
@@ -41,16 +33,8 @@ const WORDS: &[(&str, &str, &str)] = &[
         "every 10 minutes from 09:00 to 17:59 on Monday to Friday",
         "每周一至周五 09:00 至 17:59 每 10 分钟",
     ),
-    (
-        "* 0 * * *",
-        "every minute from 00:00 to 00:59",
-        "00:00 至 00:59 每分钟",
-    ),
-    (
-        "0 0 1 * *",
-        "at 00:00 on day 1 of every month",
-        "每月 1 日 00:00",
-    ),
+    ("* 0 * * *", "every minute from 00:00 to 00:59", "00:00 至 00:59 每分钟"),
+    ("0 0 1 * *", "at 00:00 on day 1 of every month", "每月 1 日 00:00"),
     (
         "0 0 1,15 * *",
         "at 00:00 on days 1 and 15 of every month",

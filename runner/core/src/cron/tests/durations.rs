@@ -27,11 +27,7 @@ fn gos_notation_is_read_and_written_as_go_does() {
             9_223_372_036_854_775_807,
             "2562047h47m16.854775807s",
         ),
-        (
-            "0.3333333333333333333h",
-            1_199_999_999_999,
-            "19m59.999999999s",
-        ),
+        ("0.3333333333333333333h", 1_199_999_999_999, "19m59.999999999s"),
     ] {
         let got = parse_go(text).unwrap_or_else(|error| panic!("{text}: {error}"));
         assert_eq!(got, Duration::from_nanos(nanos), "{text}");
@@ -66,9 +62,7 @@ fn texts_that_are_no_durations_are_refused() {
         ("5M", |e| matches!(e, DurationError::UnknownUnit { .. })),
         ("5分", |e| matches!(e, DurationError::UnknownUnit { .. })),
         ("-5m", |e| matches!(e, DurationError::Negative(_))),
-        ("9223372036854775808ns", |e| {
-            matches!(e, DurationError::TooLong(_))
-        }),
+        ("9223372036854775808ns", |e| matches!(e, DurationError::TooLong(_))),
     ];
     for (text, expected) in cases {
         let error = parse(text).unwrap_err();

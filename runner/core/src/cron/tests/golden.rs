@@ -93,29 +93,18 @@ const OURS: &[(&str, &str, &str, &str)] = &[
 fn our_rule_gives_the_known_instants_around_changes_of_the_clock() {
     for (text, zone_name, from, expected) in OURS {
         let zone = zone(zone_name);
-        let start = zone
-            .to_timestamp(from.parse::<DateTime>().unwrap())
-            .unwrap();
+        let start = zone.to_timestamp(from.parse::<DateTime>().unwrap()).unwrap();
         let expected: Vec<_> = expected
             .split(' ')
             .map(|when| instant(&format!("2026-{when}")))
             .collect();
-        let got = fires(
-            &expression(text),
-            start,
-            &zone,
-            DstRule::Vixie,
-            expected.len(),
-        );
+        let got = fires(&expression(text), start, &zone, DstRule::Vixie, expected.len());
         assert_eq!(got, expected, "{text} in {zone_name} from {from}");
     }
 }
 
 fn vectors() -> Value {
-    let path = concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/../../tests/data/asynq-vectors/cron.json"
-    );
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/data/asynq-vectors/cron.json");
     serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
 }
 
@@ -155,10 +144,6 @@ fn what_go_refuses_is_refused_except_for_our_extensions() {
     for case in cases {
         let text = case["spec"].as_str().unwrap();
         let parsed = Expression::parse(text);
-        assert_eq!(
-            parsed.is_ok(),
-            EXTENSIONS.contains(&text),
-            "{text:?}: {parsed:?}"
-        );
+        assert_eq!(parsed.is_ok(), EXTENSIONS.contains(&text), "{text:?}: {parsed:?}");
     }
 }

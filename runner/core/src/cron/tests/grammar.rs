@@ -60,11 +60,7 @@ fn seven_is_sunday_without_changing_what_a_star_or_an_open_step_means() {
         ("1/2", set([1, 3, 5])),
         ("MON-fri", set(1..6)),
     ] {
-        assert_eq!(
-            bits(&format!("0 0 * * {weekday}"))[5],
-            expected,
-            "{weekday}"
-        );
+        assert_eq!(bits(&format!("0 0 * * {weekday}"))[5], expected, "{weekday}");
     }
 }
 
@@ -130,10 +126,7 @@ fn suspicious_expressions_are_pointed_out() {
         ("@daily", &[]),
         ("@every 5m", &[]),
     ] {
-        let codes: Vec<_> = lint(&expression(text))
-            .iter()
-            .map(|lint| lint.code)
-            .collect();
+        let codes: Vec<_> = lint(&expression(text)).iter().map(|lint| lint.code).collect();
         assert_eq!(codes, expected, "{text}");
     }
 }

@@ -36,18 +36,11 @@ fn zone(name: &str) -> TimeZone {
 }
 
 fn instant(text: &str) -> Timestamp {
-    text.parse()
-        .unwrap_or_else(|error| panic!("{text}: {error}"))
+    text.parse().unwrap_or_else(|error| panic!("{text}: {error}"))
 }
 
 /// The first `count` occurrences after `from`.
-fn fires(
-    expression: &Expression,
-    from: Timestamp,
-    zone: &TimeZone,
-    dst: DstRule,
-    count: usize,
-) -> Vec<Timestamp> {
+fn fires(expression: &Expression, from: Timestamp, zone: &TimeZone, dst: DstRule, count: usize) -> Vec<Timestamp> {
     std::iter::successors(expression.next(from, zone, dst), |last| {
         expression.next(*last, zone, dst)
     })

@@ -64,11 +64,7 @@ fn field(min: i8, max: i8) -> impl Strategy<Value = Written> {
         star: false,
     });
     let list = prop::collection::vec(min..=max, 2..4).prop_map(|list| Written {
-        text: list
-            .iter()
-            .map(ToString::to_string)
-            .collect::<Vec<_>>()
-            .join(","),
+        text: list.iter().map(ToString::to_string).collect::<Vec<_>>().join(","),
         values: list,
         star: false,
     });
@@ -90,9 +86,7 @@ impl Spec {
     fn matches(&self, at: DateTime) -> bool {
         let [minute, hour, day, month, weekday] = &self.fields;
         let by_day = day.values.contains(&at.day());
-        let by_weekday = weekday
-            .values
-            .contains(&at.weekday().to_sunday_zero_offset());
+        let by_weekday = weekday.values.contains(&at.weekday().to_sunday_zero_offset());
         let date = if day.star || weekday.star {
             by_day && by_weekday
         } else {
@@ -133,10 +127,8 @@ fn spec() -> impl Strategy<Value = Spec> {
         values: (1..=12).collect(),
         star: true,
     }), 1 => field(1, 12)];
-    (field(0, 59), field(0, 23), field(1, 31), month, field(0, 6)).prop_map(|(a, b, c, d, e)| {
-        Spec {
-            fields: [a, b, c, d, e],
-        }
+    (field(0, 59), field(0, 23), field(1, 31), month, field(0, 6)).prop_map(|(a, b, c, d, e)| Spec {
+        fields: [a, b, c, d, e],
     })
 }
 
@@ -233,11 +225,7 @@ fn night_specs() -> Vec<Spec> {
     let mut specs = Vec::new();
     for minute in &minutes {
         for hour in &hours {
-            let free = [
-                written("*", 1..=31),
-                written("*", 1..=12),
-                written("*", 0..=6),
-            ];
+            let free = [written("*", 1..=31), written("*", 1..=12), written("*", 0..=6)];
             let [day, month, weekday] = free;
             let fields = [minute.clone(), hour.clone(), day, month, weekday];
             specs.push(Spec { fields });
@@ -253,10 +241,7 @@ fn around_a_change_every_start_finds_its_neighbours() {
     let aside = [-1_000_000_000, -1, 0, 1, 1_000_000_000].map(SignedDuration::from_nanos);
     for (name, before) in CHANGES {
         let (zone, before) = (zone(name), super::instant(before));
-        let change = zone
-            .following(before)
-            .next()
-            .map(|change| change.timestamp());
+        let change = zone.following(before).next().map(|change| change.timestamp());
         let change = change.unwrap_or(before);
         for (spec, dst) in night_specs()
             .into_iter()
@@ -269,16 +254,10 @@ fn around_a_change_every_start_finds_its_neighbours() {
             for start in starts.flat_map(|start| aside.map(|aside| start + aside)) {
                 let next = parsed.next(start, &zone, dst);
                 let expected = all.iter().find(|at| **at > start).copied();
-                assert_eq!(
-                    next, expected,
-                    "next of {parsed} in {name} from {start}, {dst:?}"
-                );
+                assert_eq!(next, expected, "next of {parsed} in {name} from {start}, {dst:?}");
                 let prev = parsed.prev(start, &zone, dst);
                 let expected = all.iter().rfind(|at| **at < start).copied();
-                assert_eq!(
-                    prev, expected,
-                    "prev of {parsed} in {name} from {start}, {dst:?}"
-                );
+                assert_eq!(prev, expected, "prev of {parsed} in {name} from {start}, {dst:?}");
             }
         }
     }

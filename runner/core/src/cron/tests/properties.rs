@@ -39,20 +39,15 @@ fn place() -> impl Strategy<Value = (&'static str, Timestamp)> {
     let seconds = -3_000_000_000..3_000_000_000_i64;
     let near = -200_000..200_000_i64;
     let nanos = prop_oneof![Just(0), 0..1_000_000_000_i32];
-    (
-        prop::sample::select(&ZONES[..]),
-        seconds,
-        any::<bool>(),
-        near,
-        nanos,
-    )
-        .prop_map(|(name, seconds, close, delta, nanos)| {
+    (prop::sample::select(&ZONES[..]), seconds, any::<bool>(), near, nanos).prop_map(
+        |(name, seconds, close, delta, nanos)| {
             let at = Timestamp::from_second(seconds).unwrap();
             let change = zone(name).following(at).next().map(|c| c.timestamp());
             let at = change.filter(|_| close).unwrap_or(at);
             let shift = SignedDuration::new(delta, nanos);
             (name, at + shift)
-        })
+        },
+    )
 }
 
 fn rule() -> impl Strategy<Value = DstRule> {
@@ -132,10 +127,7 @@ fn rare_occurrences_are_found_across_centuries() {
 #[test]
 fn a_far_occurrence_in_a_repeated_hour_is_found_from_both_sides() {
     let (yearly, new_york) = (expression("30 1 1 11 *"), zone("America/New_York"));
-    let (first, second) = (
-        instant("2026-11-01T01:30-04"),
-        instant("2026-11-01T01:30-05"),
-    );
+    let (first, second) = (instant("2026-11-01T01:30-04"), instant("2026-11-01T01:30-05"));
     let (early, late) = (instant("2025-12-01T00:00Z"), instant("2027-10-01T00:00Z"));
     assert_eq!(yearly.next(early, &new_york, DstRule::Go), Some(first));
     assert_eq!(yearly.next(first, &new_york, DstRule::Go), Some(second));

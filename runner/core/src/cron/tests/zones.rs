@@ -54,13 +54,7 @@ fn near_misses_come_with_the_name_that_was_meant() {
 
 #[test]
 fn names_far_from_any_zone_are_refused_without_a_guess() {
-    for name in [
-        "Nowhere/Else",
-        "../../etc/passwd",
-        "/etc/localtime",
-        "*",
-        "🙂",
-    ] {
+    for name in ["Nowhere/Else", "../../etc/passwd", "/etc/localtime", "*", "🙂"] {
         let unknown = find_zone(name).unwrap_err();
         assert_eq!(unknown.suggestion, None, "{name}");
     }
@@ -73,10 +67,7 @@ fn a_prefix_names_the_zone_and_errors_point_at_it() {
     assert_eq!(parsed.zone_name(), Some("Asia/Tokyo"));
     assert_eq!(parsed.zone(), Some(&zone("Asia/Tokyo")));
     let parsed = Expression::parse("TZ= 0 1 * * *").unwrap();
-    assert_eq!(
-        (parsed.zone_name(), parsed.zone()),
-        (Some("UTC"), Some(&zone("UTC")))
-    );
+    assert_eq!((parsed.zone_name(), parsed.zone()), (Some("UTC"), Some(&zone("UTC"))));
     let parsed = Expression::parse("TZ=Local 0 1 * * *").unwrap();
     assert_eq!((parsed.zone_name(), parsed.zone()), (Some("Local"), None));
     assert_eq!(Expression::parse("0 1 * * *").unwrap().zone_name(), None);
@@ -85,8 +76,5 @@ fn a_prefix_names_the_zone_and_errors_point_at_it() {
     assert_eq!(error.code(), "E210");
     assert_eq!(error.span(), 3..15);
     assert_eq!(error.to_string(), "unknown time zone \"Asia/Beijing\"");
-    assert_eq!(
-        error.hint().as_deref(),
-        Some("did you mean \"Asia/Shanghai\"?")
-    );
+    assert_eq!(error.hint().as_deref(), Some("did you mean \"Asia/Shanghai\"?"));
 }

@@ -1,0 +1,274 @@
+//! The worker against the embedded broker: how each way of ending becomes a state.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use runner_core::clock::SystemClock;
+use runner_core::task::{State, Task, TaskId};
+use runner_queue::embedded::EmbeddedBroker;
+use runner_queue::{Inspector, Producer, TaskInfo};
+use runner_sdk::{Ctx, Outcome, Registry, TaskError};
+
+use super::*;
+
+/// No test waits longer than this for anything.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+struct Scene {
+    broker: Arc<EmbeddedBroker>,
+    metrics: Arc<Metrics>,
+    _dir: tempfile::TempDir,
+}
+
+impl Scene {
+    async fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let broker = EmbeddedBroker::open(&dir.path().join("q.db"), Arc::new(SystemClock))
+            .await
+            .unwrap();
+        Self {
+            broker: Arc::new(broker),
+            metrics: Arc::default(),
+            _dir: dir,
+        }
+    }
+
+    fn worker(&self, registry: Registry) -> Worker {
+        self.worker_with(registry, 4, Duration::from_secs(5))
+    }
+
+    fn worker_with(&self, registry: Registry, concurrency: usize, shutdown_timeout: Duration) -> Worker {
+        let settings = Settings {
+            concurrency,
+            queues: [(QueueName::default(), 1)].into(),
+            strict_priority: false,
+            shutdown_timeout,
+            host: "here".into(),
+            pid: 7,
+            id: uuid::Uuid::new_v4().to_string(),
+        };
+        let handlers = registry.build().unwrap();
+        Worker::start(
+            self.broker.clone(),
+            handlers,
+            Arc::new(SystemClock),
+            self.metrics.clone(),
+            settings,
+        )
+    }
+
+    async fn put(&self, task: Task) -> TaskId {
+        self.broker.enqueue(&[task]).await.unwrap().remove(0).unwrap().id
+    }
+
+    async fn look(&self, id: &TaskId) -> Option<TaskInfo> {
+        self.broker.task(&QueueName::default(), id).await.unwrap()
+    }
+
+    /// Waits until the task is as `wanted`.
+    async fn until(&self, id: &TaskId, what: &str, wanted: impl Fn(Option<&TaskInfo>) -> bool) -> Option<TaskInfo> {
+        let begun = tokio::time::Instant::now();
+        loop {
+            let info = self.look(id).await;
+            if wanted(info.as_ref()) {
+                return info;
+            }
+            assert!(
+                begun.elapsed() < PATIENCE,
+                "task {id} never became {what}; it is {info:?}"
+            );
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    async fn until_state(&self, id: &TaskId, state: State) -> TaskInfo {
+        self.until(id, state.as_str(), |i| i.is_some_and(|i| i.state == state))
+            .await
+            .unwrap()
+    }
+}
+
+fn kept(kind: &str) -> Task {
+    Task::new(kind).retention(Duration::from_secs(60))
+}
+
+#[tokio::test]
+async fn success_is_kept_with_its_result_or_gone() {
+    let scene = Scene::new().await;
+    let worker = scene.worker(Registry::new().on("greet", |cx: Ctx| async move {
+        cx.log().push("stdout", "hello");
+        Outcome::success("done")
+    }));
+    let id = scene.put(kept("greet")).await;
+    let info = scene.until_state(&id, State::Completed).await;
+    assert_eq!(info.result.as_deref(), Some(&b"done"[..]));
+    let attempts = scene.broker.attempts(&QueueName::default(), &id).await.unwrap();
+    assert_eq!(
+        (attempts.len(), attempts[0].outcome.as_str(), attempts[0].number),
+        (1, "success", 1)
+    );
+    assert!(attempts[0].log.as_deref().is_some_and(|l| l.contains("hello")));
+    let gone = scene.put(Task::new("greet")).await;
+    scene.until(&gone, "gone", |i| i.is_none()).await;
+    worker.drain(CancellationToken::new()).await;
+    assert!(scene.metrics.render().contains(r#"outcome="success"} 2"#));
+}
+
+#[tokio::test]
+async fn failures_retry_until_the_last_and_then_lie_in_the_archive() {
+    let scene = Scene::new().await;
+    let worker = scene.worker(
+        Registry::new()
+            .on("flaky", |_: Ctx| async { Err::<(), _>(TaskError::retry("no luck")) })
+            .on("hopeless", |_: Ctx| async {
+                Err::<(), _>(TaskError::skip("bad payload"))
+            })
+            .on("panics", |_: Ctx| async {
+                if true {
+                    panic!("at the disco")
+                }
+            })
+            .on("later", |_: Ctx| async {
+                Err::<(), _>(TaskError::retry_after(Duration::from_secs(3600), "busy"))
+            })
+            .on("revoked", |_: Ctx| async {
+                Err::<(), _>(TaskError::revoke("not needed"))
+            }),
+    );
+    let flaky = scene.put(kept("flaky")).await;
+    let info = scene.until_state(&flaky, State::Retry).await;
+    assert_eq!((info.record.retried, info.record.last_error.as_str()), (1, "no luck"));
+    let last = scene.put(kept("flaky").max_retry(0)).await;
+    scene.until_state(&last, State::Archived).await;
+    let hopeless = scene.put(kept("hopeless")).await;
+    assert_eq!(
+        scene.until_state(&hopeless, State::Archived).await.record.last_error,
+        "bad payload"
+    );
+    let panics = scene.put(kept("panics")).await;
+    assert_eq!(
+        scene.until_state(&panics, State::Retry).await.record.last_error,
+        "panic: at the disco"
+    );
+    let later = scene.put(kept("later")).await;
+    assert_eq!(
+        scene.until_state(&later, State::Retry).await.record.retried,
+        0,
+        "uses up no retry"
+    );
+    let revoked = scene.put(kept("revoked")).await;
+    scene.until(&revoked, "gone", |i| i.is_none()).await;
+    worker.drain(CancellationToken::new()).await;
+}
+
+#[tokio::test]
+async fn a_handler_that_takes_too_long_is_told_and_the_task_retried() {
+    let scene = Scene::new().await;
+    let told = Arc::new(AtomicUsize::new(0));
+    let worker = scene.worker(Registry::new().on("slow", {
+        let told = told.clone();
+        move |cx: Ctx| {
+            let told = told.clone();
+            async move {
+                cx.cancelled().await;
+                told.fetch_add(1, Ordering::SeqCst);
+                Outcome::Retry("stopped".into())
+            }
+        }
+    }));
+    let id = scene.put(kept("slow").timeout(Duration::from_secs(1))).await;
+    let info = scene.until_state(&id, State::Retry).await;
+    assert!(
+        info.record.last_error.starts_with("context deadline exceeded"),
+        "{}",
+        info.record.last_error
+    );
+    assert_eq!(told.load(Ordering::SeqCst), 1);
+    worker.drain(CancellationToken::new()).await;
+}
+
+#[tokio::test]
+async fn an_unknown_type_waits_for_a_handler_and_uses_up_no_retry() {
+    let scene = Scene::new().await;
+    let worker = scene.worker(Registry::new().on("known", |_: Ctx| async {}));
+    let id = scene.put(kept("unknown")).await;
+    let info = scene
+        .until(&id, "put off", |i| i.is_some_and(|i| i.waiting_for.is_some()))
+        .await
+        .unwrap();
+    assert_eq!((info.state, info.record.retried), (State::Scheduled, 0));
+    worker.drain(CancellationToken::new()).await;
+    let knows = scene.worker(Registry::new().on("unknown", |_: Ctx| async {}));
+    let info = scene.until_state(&id, State::Completed).await;
+    assert_eq!(info.record.retried, 0);
+    knows.drain(CancellationToken::new()).await;
+}
+
+#[tokio::test]
+async fn a_cancelled_task_is_archived_and_says_so() {
+    let scene = Scene::new().await;
+    let worker = scene.worker(Registry::new().on("long", |cx: Ctx| async move {
+        cx.cancelled().await;
+        Outcome::Retry("stopped".into())
+    }));
+    let id = scene.put(kept("long")).await;
+    scene.until_state(&id, State::Active).await;
+    scene.broker.cancel(&id).await.unwrap();
+    let info = scene.until_state(&id, State::Archived).await;
+    assert_eq!(info.record.last_error, "cancelled: stopped");
+    worker.drain(CancellationToken::new()).await;
+}
+
+#[tokio::test]
+async fn a_drain_finishes_what_it_can_and_hands_back_the_rest_untouched() {
+    let scene = Scene::new().await;
+    let worker = scene.worker_with(
+        Registry::new().on("deaf", |_: Ctx| std::future::pending::<()>()),
+        2,
+        Duration::from_millis(50),
+    );
+    let mut ids = Vec::new();
+    for _ in 0..5 {
+        ids.push(scene.put(kept("deaf")).await);
+    }
+    scene.until_state(&ids[1], State::Active).await;
+    let hurry = CancellationToken::new();
+    hurry.cancel();
+    worker.drain(hurry).await;
+    for id in &ids {
+        let info = scene.look(id).await.unwrap();
+        assert_eq!((info.state, info.record.retried), (State::Pending, 0), "{id}");
+    }
+    assert_eq!(scene.broker.servers().await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn no_more_handlers_run_at_once_than_allowed() {
+    let scene = Scene::new().await;
+    let (now, most, done) = (
+        Arc::new(AtomicUsize::new(0)),
+        Arc::new(AtomicUsize::new(0)),
+        Arc::new(AtomicUsize::new(0)),
+    );
+    let handler = {
+        let (now, most, done) = (now.clone(), most.clone(), done.clone());
+        move |_: Ctx| {
+            let (now, most, done) = (now.clone(), most.clone(), done.clone());
+            async move {
+                most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                tokio::task::yield_now().await;
+                now.fetch_sub(1, Ordering::SeqCst);
+                done.fetch_add(1, Ordering::SeqCst);
+            }
+        }
+    };
+    let tasks: Vec<Task> = (0..500).map(|_| Task::new("quick")).collect();
+    scene.broker.enqueue(&tasks).await.unwrap();
+    let last = scene.put(Task::new("quick")).await;
+    let worker = scene.worker_with(Registry::new().on("quick", handler), 3, PATIENCE);
+    scene.until(&last, "gone", |i| i.is_none()).await;
+    worker.drain(CancellationToken::new()).await;
+    assert_eq!(done.load(Ordering::SeqCst), 501);
+    assert!(most.load(Ordering::SeqCst) <= 3);
+}
