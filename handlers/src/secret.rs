@@ -103,6 +103,7 @@ fn replace(bytes: &[u8], value: &[u8]) -> Option<Vec<u8>> {
     painted
 }
 
+#[allow(clippy::disallowed_methods)] // a reference of a manifest, not a setting
 fn from_environment(name: &str) -> Result<String, String> {
     std::env::var(name).map_err(|e| match e {
         std::env::VarError::NotPresent => {

@@ -45,6 +45,7 @@ impl Nap {
 }
 
 /// Sleeps, unless stopped first.
+#[allow(clippy::disallowed_methods)] // waiting is what it is for
 pub(crate) async fn sleep(Payload(nap): Payload<Nap>, cx: Ctx) -> Result<(), TaskError> {
     tokio::select! {
         reason = cx.cancelled() => Err(stopped(reason, &cx)),

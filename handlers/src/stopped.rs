@@ -7,7 +7,7 @@ use runner_sdk::{Ctx, StopReason, TaskError};
 /// The end of a run that was stopped for this reason.
 pub(crate) fn stopped(reason: StopReason, cx: &Ctx) -> TaskError {
     match (reason, cx.time_limit()) {
-        (StopReason::Cancelled, _) => TaskError::skip("cancelled"),
+        (StopReason::Cancelled, _) => TaskError::skip("stopped on request"),
         (StopReason::Deadline, Some(limit)) => TaskError::retry(format!("timeout after {limit:?}")),
         (StopReason::Deadline, None) => TaskError::retry("timeout: the deadline has passed"),
         // Not the task's fault: it goes back without using up a retry.

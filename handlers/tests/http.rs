@@ -270,7 +270,10 @@ async fn no_answer_is_a_timeout_and_a_stop_is_obeyed() {
     let running = tokio::spawn(run(HttpSpec::new(server.url()), open(), task));
     server.came.notified().await;
     stop.stop(StopReason::Cancelled);
-    assert_eq!(running.await.unwrap().outcome, Outcome::Skip("cancelled".into()));
+    assert_eq!(
+        running.await.unwrap().outcome,
+        Outcome::Skip("stopped on request".into())
+    );
 }
 
 #[tokio::test]

@@ -136,6 +136,7 @@ fn environment(
     cx: &Ctx,
 ) -> Result<(), TaskError> {
     command.env_clear();
+    #[allow(clippy::disallowed_methods)] // the manifest says which variables the command sees
     for name in &spec.inherit_env {
         if let Some(value) = std::env::var_os(name) {
             command.env(name, value);

@@ -18,6 +18,9 @@ const PIPE_GRACE: Duration = Duration::from_secs(2);
 /// How long a killed command may take to be gone: longer only if the kernel cannot end it (a dead disk).
 const KILL_GRACE: Duration = Duration::from_secs(5);
 
+/// How long a command may take to end whose task another worker may have by now.
+const LEASE_LOST_KILL_AFTER: Duration = Duration::from_secs(1);
+
 /// How often it is looked whether the group is gone after it was asked to end.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
@@ -92,6 +95,10 @@ async fn wait(child: &mut Child, group: &Group, kill_after: Duration, cx: &Ctx) 
         status = child.wait() => return status.map_or_else(End::Lost, End::Exited),
         reason = cx.cancelled() => reason,
     };
+    let kill_after = match reason {
+        StopReason::LeaseLost => kill_after.min(LEASE_LOST_KILL_AFTER),
+        _ => kill_after,
+    };
     cx.log()
         .push("log", &format!("{reason}: asked to end, killed after {kill_after:?}"));
     group.terminate();
@@ -99,6 +106,7 @@ async fn wait(child: &mut Child, group: &Group, kill_after: Duration, cx: &Ctx) 
     let polite = timeout(kill_after, child.wait()).await;
     // The leader may have gone while others of its group still clean up.
     while polite.is_ok() && group.is_alive() && asked.elapsed() < kill_after {
+        #[allow(clippy::disallowed_methods)] // nobody tells when a group is empty; bounded by `kill_after`
         sleep(LOOK_EVERY).await;
     }
     group.strike();
