@@ -15,10 +15,14 @@ use super::directory::Directory;
 use super::settings::Settings;
 use super::shared::{Part, Shared, Trigger};
 use super::status::SourceStatus;
+use super::table::Table;
 use crate::role;
 
 /// How long a sync that somebody waits for may take; a database's timeout and a connection's.
 const SYNC_LIMIT: Duration = Duration::from_secs(12);
+
+/// How long the start waits for the table.
+const START_LIMIT: Duration = Duration::from_secs(3);
 
 /// Every schedule there is, kept up to date. Clones share one.
 #[derive(Clone)]
@@ -64,6 +68,14 @@ impl Catalog {
             let stop = stop.clone();
             tokio::spawn(async move { role::run(directory, &trigger.wake, &stop).await });
         }
+        if let Some(mut table) = new_table(&settings, &shared, &mut triggers) {
+            // A database that does not answer must not keep the program from starting.
+            if tokio::time::timeout(START_LIMIT, table.look()).await.is_err() {
+                tracing::warn!("table does not answer yet; going on without it");
+            }
+            let (trigger, stop) = (table.trigger(), stop.clone());
+            tokio::spawn(async move { role::run(table, &trigger.wake, &stop).await });
+        }
         Self {
             shared,
             triggers: Arc::new(triggers),
@@ -80,6 +92,9 @@ impl Catalog {
             Directory::new(manifests, context, Arc::clone(&shared), trigger, false)
                 .look()
                 .await;
+        }
+        if let Some(mut table) = new_table(&settings, &shared, &mut Vec::new()) {
+            table.look().await;
         }
         let plan = Arc::clone(&shared.plan().borrow());
         let functions = shared.functions().all().values().map(|f| (**f).clone()).collect();
@@ -128,6 +143,15 @@ impl Catalog {
     pub fn set_known_types(&self, types: Option<BTreeSet<String>>) {
         self.shared.set_known_types(types);
     }
+}
+
+fn new_table(settings: &Settings, shared: &Arc<Shared>, triggers: &mut Vec<Arc<Trigger>>) -> Option<Table> {
+    let table = settings.table.as_ref()?;
+    let trigger = Arc::new(Trigger::default());
+    triggers.push(Arc::clone(&trigger));
+    shared.expect(Source::Table, table.place());
+    let (interval, context) = (settings.sync_interval, settings.context());
+    Some(Table::new(table, interval, context, Arc::clone(shared), trigger))
 }
 
 fn publish_code(settings: &Settings, shared: &Shared) {

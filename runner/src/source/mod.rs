@@ -9,6 +9,7 @@ mod manifest;
 mod settings;
 mod shared;
 mod status;
+mod table;
 pub mod text;
 pub mod yaml;
 
@@ -17,3 +18,4 @@ pub use directory::check_paths;
 pub use manifest::Context;
 pub use settings::{DEFAULT_RESCAN, DEFAULT_SYNC_INTERVAL, ManifestSettings, Server, Settings, TableSettings};
 pub use status::{SourceState, SourceStatus};
+pub use table::{TableError, migrate};

@@ -87,8 +87,10 @@ pub enum TableSettings {
 /// A database server.
 #[derive(Clone)]
 pub struct Server {
-    /// `host:port`, or a host alone.
+    /// Name or address, or the directory or file of a socket.
     pub host: String,
+    /// The port.
+    pub port: u16,
     /// The account; reading is all it needs to be allowed.
     pub username: String,
     /// Its password; never shown.
@@ -99,13 +101,13 @@ pub struct Server {
 
 impl std::fmt::Debug for Server {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self {
-            host,
-            username,
-            database,
-            ..
-        } = self;
-        write!(f, "{username}@{host}/{database}")
+        write!(f, "{}@{}", self.username, self.place())
+    }
+}
+
+impl Server {
+    fn place(&self) -> String {
+        format!("{}:{}/{}", self.host, self.port, self.database)
     }
 }
 
@@ -121,8 +123,8 @@ impl TableSettings {
     pub fn place(&self) -> String {
         match self {
             Self::Sqlite { path } => format!("sqlite:{}", path.display()),
-            Self::MySql(server) => format!("mysql:{}/{}", server.host, server.database),
-            Self::Postgres(server) => format!("postgres:{}/{}", server.host, server.database),
+            Self::MySql(server) => format!("mysql:{}", server.place()),
+            Self::Postgres(server) => format!("postgres:{}", server.place()),
         }
     }
 }

@@ -95,6 +95,14 @@ impl Shared {
         self.rebuild();
     }
 
+    /// Lays down what is known of a source that cannot be read now; its state stays as it is.
+    pub fn lay_down(&self, source: Source, part: Part) {
+        if let Some(slot) = self.slots().get_mut(&source) {
+            slot.part = part;
+        }
+        self.rebuild();
+    }
+
     /// Notes that a source cannot be read; whether that is news.
     pub fn fail(&self, source: Source, reason: &str) -> bool {
         let now = self.now();

@@ -16,7 +16,7 @@ mod tests;
 pub use action::MAX_TASK_TYPE;
 pub use fields::Fields;
 pub use function::Entry;
-pub use options::{read_policies, read_task_options};
+pub use options::{Policies, read_policies, read_task_options};
 pub use report::Report;
 pub use schedule::{Context, read_zone};
 

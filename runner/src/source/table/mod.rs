@@ -1,0 +1,175 @@
+//! The table `sys_crontab`: read every ten seconds, whatever the database.
+
+mod mysql;
+mod postgres;
+mod row;
+mod rows;
+mod sqlite;
+mod store;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use runner_core::schedule::{Problem, Source, stable_hash};
+
+use super::manifest::Context;
+use super::settings::TableSettings;
+use super::shared::{Part, Shared, Trigger};
+use super::status::SourceState;
+use crate::role::Role;
+
+use rows::{Change, Rows};
+use store::Store;
+pub use store::TableError;
+
+/// More changes than this in one reading are logged as a number: a first look, a restored dump.
+const LOGGED_CHANGES: usize = 20;
+
+/// Makes the table if there is none, in the way of its database; whether it did.
+///
+/// # Errors
+///
+/// If the database cannot be reached within 5 seconds or refuses.
+pub async fn migrate(settings: &TableSettings) -> Result<bool, TableError> {
+    open(settings).migrate().await
+}
+
+fn open(settings: &TableSettings) -> Box<dyn Store> {
+    match settings {
+        TableSettings::Sqlite { path } => Box::new(sqlite::Sqlite::new(path)),
+        TableSettings::MySql(server) => Box::new(mysql::MySql::new(server)),
+        TableSettings::Postgres(server) => Box::new(postgres::Postgres::new(server)),
+    }
+}
+
+/// The background work of the table.
+pub struct Table {
+    store: Box<dyn Store>,
+    place: String,
+    rows: Rows,
+    interval: Duration,
+    shared: Arc<Shared>,
+    trigger: Arc<Trigger>,
+    looks: u64,
+}
+
+impl Table {
+    /// Nothing is read yet.
+    pub fn new(
+        settings: &TableSettings,
+        interval: Duration,
+        context: Context,
+        shared: Arc<Shared>,
+        trigger: Arc<Trigger>,
+    ) -> Self {
+        let (store, place, rows) = (open(settings), settings.place(), Rows::new(context));
+        Self {
+            store,
+            place,
+            rows,
+            interval,
+            shared,
+            trigger,
+            looks: 0,
+        }
+    }
+
+    /// Asks this table to be read.
+    pub fn trigger(&self) -> Arc<Trigger> {
+        Arc::clone(&self.trigger)
+    }
+
+    /// Reads the table once; when to read again, if sooner than usual.
+    pub async fn look(&mut self) -> Option<Duration> {
+        match self.store.rows().await {
+            Ok(rows) => {
+                let step = self.rows.apply(rows, tokio::time::Instant::now());
+                if self.shared.recovered(Source::Table) {
+                    tracing::info!(table = %self.place, "table can be read again");
+                }
+                log_changes(&step.changes);
+                self.shared.publish(Source::Table, self.rows.part(), self.shared.now());
+                step.again
+            }
+            Err(error) => {
+                self.unavailable(&error);
+                None
+            }
+        }
+    }
+
+    fn unavailable(&self, error: &TableError) {
+        let news = self.shared.fail(Source::Table, &error.to_string());
+        if *error == TableError::NoTable {
+            let mut part: Part = self.rows.part();
+            let mut problem = Problem::error("D108", "table sys_crontab does not exist", rows::table_origin());
+            problem.hint = Some(format!("`runner migrate` makes it in {}", self.place));
+            part.problems.push(problem);
+            self.shared.lay_down(Source::Table, part);
+        }
+        if !news {
+            return;
+        }
+        let in_force = match self.shared.state_of(Source::Table) {
+            Some(SourceState::Stale { .. }) => "the rows last read",
+            _ => "no row",
+        };
+        tracing::error!(table = %self.place, reason = %error, in_force, "table cannot be read");
+    }
+
+    /// Between 90 and 110 percent of the interval, so that many instances do not ask in step.
+    fn pause(&self) -> Duration {
+        let spread = stable_hash(&[&self.place, &std::process::id().to_string(), &self.looks.to_string()]) % 200;
+        self.interval
+            .mul_f64(0.9 + f64::from(u32::try_from(spread).unwrap_or_default()) / 1000.0)
+    }
+}
+
+fn log_changes(changes: &[Change]) {
+    for change in changes {
+        // What is wrong is always told; the rest only as long as people can read it.
+        match change {
+            Change::Rejected { first, kept } => {
+                let in_force = if *kept {
+                    "its last good version"
+                } else {
+                    "nothing of this row"
+                };
+                tracing::error!(in_force, problem = %first, "row rejected");
+            }
+            _ if changes.len() > LOGGED_CHANGES => (),
+            Change::Applied(d) => {
+                tracing::info!(schedule = %d.id, name = %d.name, spec = %d.timing.text, enabled = d.enabled, "row applied");
+            }
+            Change::Removed(id) => tracing::info!(schedule = %format_args!("db:{id}"), "row removed"),
+        }
+    }
+    if changes.len() > LOGGED_CHANGES {
+        tracing::info!(changes = changes.len(), "rows applied");
+    }
+}
+
+#[async_trait]
+impl Role for Table {
+    fn name(&self) -> &'static str {
+        "table"
+    }
+
+    fn every(&self) -> Duration {
+        // Only a bound: each turn says itself when the next one is.
+        self.interval * 2
+    }
+
+    async fn turn(&mut self) -> Option<Duration> {
+        let asked = self.trigger.begin();
+        self.looks += 1;
+        let again = self.look().await;
+        self.trigger.end(asked);
+        Some(again.unwrap_or_else(|| self.pause()))
+    }
+}

@@ -1,0 +1,368 @@
+//! One row as a schedule: what its columns mean, and what is wrong with them. No I/O.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use bytes::Bytes;
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+use runner_core::cron::{self, CronError, Expression};
+use runner_core::schedule::{Definition, Origin, Overlap, Problem, ScheduleId, Severity, Source, Timing};
+use runner_core::task::Task;
+
+use super::store::Row;
+use crate::source::manifest::{
+    Context, Fields, MAX_TASK_TYPE, Policies, Report, read_policies, read_task_options, read_zone,
+};
+use crate::source::text::quoted;
+use crate::source::yaml;
+
+/// The key of a payload object that holds options of the schedule; it is removed before a task is made.
+const OPTIONS_KEY: &str = "_runner";
+
+const KNOWN: [&str; 8] = [
+    "timezone",
+    "overlap",
+    "catch_up",
+    "queue",
+    "retry",
+    "timeout",
+    "retention",
+    "jitter",
+];
+
+/// The size of a full `text` column of MySQL, which cuts off silently what is longer.
+const TEXT_BYTES: usize = 65_535;
+
+/// The deepest nesting of a payload; handlers read it with parsers that recurse.
+const MAX_DEPTH: usize = 64;
+
+/// What a row says.
+pub struct Read {
+    /// The schedule, if nothing is wrong but perhaps warnings.
+    pub definition: Option<Definition>,
+    /// Whether the row is switched on.
+    pub enabled: bool,
+    /// Errors and warnings.
+    pub problems: Vec<Problem>,
+}
+
+/// Where a row stands, for people.
+#[must_use]
+pub fn place(id: &str) -> String {
+    format!("sys_crontab id {id}")
+}
+
+/// Reads a row.
+#[must_use]
+pub fn read(row: &Row, context: &Context) -> Read {
+    let mut reader = Reader {
+        row,
+        id: ScheduleId::row(&row.id),
+        problems: Vec::new(),
+    };
+    let enabled = matches!(&row.status, Ok(Some(status)) if matches!(status.trim(), "1" | "true" | "t"));
+    let definition = reader.definition(enabled, context);
+    let problems = reader.problems;
+    let good = problems.iter().all(|p| p.severity == Severity::Warning);
+    Read {
+        definition: definition.filter(|_| good),
+        enabled,
+        problems,
+    }
+}
+
+struct Reader<'r> {
+    row: &'r Row,
+    id: ScheduleId,
+    problems: Vec<Problem>,
+}
+
+/// A payload and the options that came with it.
+#[derive(Default)]
+struct Parts {
+    payload: Option<Bytes>,
+    options: Option<String>,
+}
+
+impl Reader<'_> {
+    fn origin(&self) -> Origin {
+        Origin {
+            source: Source::Table,
+            place: place(&self.row.id),
+        }
+    }
+
+    fn error(&mut self, code: &str, message: impl Into<String>) -> &mut Problem {
+        let problem = Problem::error(code, message, self.origin()).about(self.id.clone());
+        self.push(problem)
+    }
+
+    fn warning(&mut self, code: &str, message: impl Into<String>) {
+        let problem = Problem::warning(code, message, self.origin()).about(self.id.clone());
+        self.push(problem);
+    }
+
+    fn push(&mut self, problem: Problem) -> &mut Problem {
+        let index = self.problems.len();
+        self.problems.push(problem);
+        &mut self.problems[index]
+    }
+
+    /// A column as text; empty for NULL.
+    fn cell(&mut self, name: &str, cell: &super::store::Cell) -> String {
+        match cell {
+            Ok(text) => text.clone().unwrap_or_default(),
+            Err(reason) => {
+                self.error("D106", format!("column {name} is no text: {reason}"));
+                String::new()
+            }
+        }
+    }
+
+    fn definition(&mut self, enabled: bool, context: &Context) -> Option<Definition> {
+        let row = self.row;
+        let name = self.cell("name", &row.name);
+        let kind = self.kind();
+        let parts = self.payload();
+        let mut task = Task::new(kind);
+        task.payload = parts.payload;
+        let options = self.options(parts.options.as_deref(), context, &mut task);
+        let zone_given = options.zone_given;
+        let timing = self.timing(&options.context, zone_given)?;
+        let policies = options.policies;
+        Some(Definition {
+            id: self.id.clone(),
+            name,
+            description: String::new(),
+            origin: self.origin(),
+            enabled,
+            timing,
+            overlap: policies.overlap.unwrap_or(Overlap::Allow),
+            catch_up: policies.catch_up.unwrap_or_default(),
+            jitter: policies.jitter,
+            task,
+        })
+    }
+
+    fn kind(&mut self) -> String {
+        let kind = self.cell("type", &self.row.kind);
+        let kind = kind.trim();
+        if kind.is_empty() && self.row.kind.is_ok() {
+            self.error("D101", "type is empty; it names the handler");
+        } else if kind.chars().count() > MAX_TASK_TYPE || kind.chars().any(char::is_control) {
+            let text = format!(
+                "type {} must be at most {MAX_TASK_TYPE} characters on one line",
+                quoted(kind)
+            );
+            self.error("D101", text);
+        }
+        kind.to_owned()
+    }
+
+    fn timing(&mut self, context: &Context, zone_given: bool) -> Option<Timing> {
+        let text = self.cell("spec", &self.row.spec);
+        if text.trim_ascii().is_empty() {
+            if self.row.spec.is_ok() {
+                self.error("D102", "spec is empty; write a cron expression such as 0 2 * * *");
+            }
+            return None;
+        }
+        let expression = match Expression::parse(&text) {
+            Ok(expression) if !expression.never_fires() => expression,
+            Ok(expression) => return self.refuse(&text, &CronError::never(&expression)),
+            Err(error) => return self.refuse(&text, &error),
+        };
+        if zone_given && expression.zone_name().is_some() {
+            self.error(
+                "E211",
+                "time zone is set both in \"CRON_TZ=\" and in _runner.timezone; keep one",
+            );
+            return None;
+        }
+        for lint in cron::lint(&expression) {
+            self.warning(lint.code, lint.message);
+        }
+        Timing::parse(self.id.as_str(), &text, &context.zone_name, &context.zone, context.dst).ok()
+    }
+
+    fn refuse<T>(&mut self, text: &str, error: &CronError) -> Option<T> {
+        let span = error.span();
+        let column = text.get(..span.start).unwrap_or_default().chars().count();
+        let len = text.get(span).unwrap_or_default().chars().count();
+        let mark = yaml::Mark {
+            line: 1,
+            column: column + 1,
+            len,
+        };
+        let shown = crate::source::text::excerpt(text, mark);
+        let problem = self.error(error.code(), format!("spec {}: {error}", quoted(text)));
+        problem.hint = error.hint();
+        problem.excerpt = shown;
+        None
+    }
+
+    /// Byte for byte what the column holds, unless options must be taken out of it.
+    fn payload(&mut self) -> Parts {
+        let text = self.cell("payload", &self.row.payload);
+        if text.trim_ascii().is_empty() {
+            return Parts::default();
+        }
+        let members = match serde_json::from_str::<Json<'_>>(&text) {
+            Ok(Json::Object(members)) => members,
+            Ok(Json::Other) => Vec::new(),
+            Err(error) => {
+                let mut message = format!("payload is not valid JSON: {error}");
+                if text.len() == TEXT_BYTES {
+                    message += "; it is exactly 65,535 bytes, probably cut off by the column";
+                }
+                self.error("D103", message);
+                return Parts::default();
+            }
+        };
+        if depth(&text) > MAX_DEPTH {
+            self.error("D105", format!("payload is nested deeper than {MAX_DEPTH}"));
+            return Parts::default();
+        }
+        let mut seen = BTreeSet::new();
+        for (key, _) in members.iter().filter(|(key, _)| !seen.insert(key.as_str())) {
+            self.warning(
+                "W251",
+                format!("payload has the key {} twice; most readers take the last", quoted(key)),
+            );
+        }
+        let Some((_, options)) = members.iter().rev().find(|(key, _)| key == OPTIONS_KEY) else {
+            return Parts {
+                payload: Some(Bytes::from(text)),
+                options: None,
+            };
+        };
+        let kept = members.iter().filter(|(key, _)| key != OPTIONS_KEY);
+        let kept: Vec<String> = kept
+            .map(|(key, value)| format!("{}:{}", serde_json::Value::from(key.as_str()), value.get()))
+            .collect();
+        let payload = Some(Bytes::from(format!("{{{}}}", kept.join(","))));
+        Parts {
+            payload,
+            options: Some(options.get().to_owned()),
+        }
+    }
+
+    /// Reads `_runner` as if it stood in a manifest: JSON is YAML.
+    fn options(&mut self, text: Option<&str>, context: &Context, task: &mut Task) -> Options {
+        let mut options = Options {
+            context: context.clone(),
+            zone_given: false,
+            policies: Policies::default(),
+        };
+        let Some(text) = text else { return options };
+        let place = place(&self.row.id);
+        let mut report = Report::of_row(&place, text);
+        match yaml::parse(text).as_deref() {
+            Ok([node]) => {
+                if let Some(fields) = Fields::read(node, OPTIONS_KEY, &KNOWN, &mut report) {
+                    read_task_options(&fields, task, &mut report);
+                    options.policies = read_policies(&fields, &mut report);
+                    if let Some(field) = fields.get("timezone", &mut report)
+                        && let Some((zone_name, zone)) = read_zone(field, &mut report)
+                    {
+                        options.zone_given = true;
+                        options.context = Context {
+                            zone_name,
+                            zone,
+                            dst: context.dst,
+                        };
+                    }
+                }
+            }
+            Ok(_) => {
+                report
+                    .error("E108", yaml::Mark::default(), "_runner must be a map")
+                    .hint = None
+            }
+            Err(fault) => {
+                report
+                    .error("E108", yaml::Mark::default(), format!("_runner: {}", fault.message))
+                    .hint = None
+            }
+        }
+        let found = report.finish().into_iter().map(|p| p.about(self.id.clone()));
+        self.problems.extend(found);
+        options
+    }
+}
+
+/// How deep a text of valid JSON is nested.
+fn depth(json: &str) -> usize {
+    let (mut deepest, mut depth, mut in_string, mut escaped) = (0usize, 0usize, false, false);
+    for byte in json.bytes() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_string => escaped = true,
+            b'"' => in_string = !in_string,
+            b'[' | b'{' if !in_string => depth += 1,
+            b']' | b'}' if !in_string => depth = depth.saturating_sub(1),
+            _ => (),
+        }
+        deepest = deepest.max(depth);
+    }
+    deepest
+}
+
+struct Options {
+    context: Context,
+    zone_given: bool,
+    policies: Policies,
+}
+
+/// A JSON text: the members of an object as they stand there, or that it is something else.
+enum Json<'a> {
+    Object(Vec<(String, &'a RawValue)>),
+    Other,
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Json<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(JsonVisitor)
+    }
+}
+
+struct JsonVisitor;
+
+impl<'de> Visitor<'de> for JsonVisitor {
+    type Value = Json<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON value")
+    }
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut members = Vec::new();
+        while let Some(member) = map.next_entry::<String, &RawValue>()? {
+            members.push(member);
+        }
+        Ok(Json::Object(members))
+    }
+    fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+        while seq.next_element::<serde::de::IgnoredAny>()?.is_some() {}
+        Ok(Json::Other)
+    }
+    fn visit_bool<E>(self, _: bool) -> Result<Self::Value, E> {
+        Ok(Json::Other)
+    }
+    fn visit_i64<E>(self, _: i64) -> Result<Self::Value, E> {
+        Ok(Json::Other)
+    }
+    fn visit_u64<E>(self, _: u64) -> Result<Self::Value, E> {
+        Ok(Json::Other)
+    }
+    fn visit_f64<E>(self, _: f64) -> Result<Self::Value, E> {
+        Ok(Json::Other)
+    }
+    fn visit_str<E>(self, _: &str) -> Result<Self::Value, E> {
+        Ok(Json::Other)
+    }
+    fn visit_unit<E>(self) -> Result<Self::Value, E> {
+        Ok(Json::Other)
+    }
+}

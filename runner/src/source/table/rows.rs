@@ -1,0 +1,163 @@
+//! What is in force of each row, given one reading of the table after another. No I/O.
+//!
+//! A bad row affects only itself: its last good version stays in force, if it had one.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use runner_core::schedule::{Definition, Origin, Problem, Severity, Source};
+
+use super::row::{self, Read};
+use super::store::{MAX_ROWS, Row};
+use crate::source::manifest::Context;
+use crate::source::shared::Part;
+
+/// How long most of the rows must be gone before their schedules are: a restored dump takes less.
+const MASS_GRACE: Duration = Duration::from_secs(2);
+
+/// Up to this many rows may go at once without doubt.
+const FEW: usize = 3;
+
+/// All rows that are in the table.
+pub struct Rows {
+    context: Context,
+    rows: BTreeMap<String, Known>,
+    mass: Option<(Instant, Vec<String>)>,
+    too_many: bool,
+}
+
+struct Known {
+    row: Row,
+    good: Option<Definition>,
+    problems: Vec<Problem>,
+}
+
+/// Something that happened to a row.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Change {
+    /// It is new, or says something else than before.
+    Applied(Box<Definition>),
+    /// It says something that is not in force.
+    Rejected {
+        /// The first error.
+        first: Problem,
+        /// Whether its last good version stays in force.
+        kept: bool,
+    },
+    /// It is gone.
+    Removed(String),
+}
+
+/// What one reading led to.
+#[derive(Debug, Default)]
+pub struct Step {
+    /// In no particular order.
+    pub changes: Vec<Change>,
+    /// When to read again at the latest.
+    pub again: Option<Duration>,
+}
+
+impl Rows {
+    /// No rows yet.
+    #[must_use]
+    pub fn new(context: Context) -> Self {
+        Self {
+            context,
+            rows: BTreeMap::new(),
+            mass: None,
+            too_many: false,
+        }
+    }
+
+    /// Takes in one reading.
+    pub fn apply(&mut self, mut rows: Vec<Row>, now: Instant) -> Step {
+        let mut step = Step::default();
+        self.too_many = rows.len() > MAX_ROWS;
+        rows.truncate(MAX_ROWS);
+        let mut before = std::mem::take(&mut self.rows);
+        for row in rows {
+            let known = match before.remove(&row.id) {
+                Some(known) if known.row == row => known,
+                old => self.take(row, old, &mut step),
+            };
+            self.rows.insert(known.row.id.clone(), known);
+        }
+        self.forget(before, now, &mut step);
+        step
+    }
+
+    fn take(&self, row: Row, old: Option<Known>, step: &mut Step) -> Known {
+        let Read {
+            definition,
+            enabled,
+            problems,
+        } = row::read(&row, &self.context);
+        if let Some(definition) = definition {
+            step.changes.push(Change::Applied(Box::new(definition.clone())));
+            return Known {
+                row,
+                good: Some(definition),
+                problems,
+            };
+        }
+        // Switching a row off must work even if something else in it is wrong.
+        let good = old.and_then(|k| k.good).map(|good| Definition {
+            enabled: enabled && good.enabled,
+            ..good
+        });
+        let mut problems = problems;
+        if let Some(first) = problems.iter().find(|p| p.severity == Severity::Error).cloned() {
+            step.changes.push(Change::Rejected {
+                first,
+                kept: good.is_some(),
+            });
+        }
+        if let Some(good) = &good {
+            let text = "the row has errors; its last good version stays in force";
+            problems.push(Problem::warning("W104", text, good.origin.clone()).about(good.id.clone()));
+        }
+        Known { row, good, problems }
+    }
+
+    /// Drops rows that are gone, unless that are most of them and they have only just gone.
+    fn forget(&mut self, gone: BTreeMap<String, Known>, now: Instant, step: &mut Step) {
+        let lost = gone.values().filter(|k| k.good.is_some()).count();
+        let all = lost + self.rows.values().filter(|k| k.good.is_some()).count();
+        let ids: Vec<String> = gone.keys().cloned().collect();
+        let since = match self.mass.take() {
+            Some((since, before)) if before == ids => since,
+            _ => now,
+        };
+        let waited = now.duration_since(since);
+        if lost > FEW && lost * 2 > all && waited < MASS_GRACE {
+            self.mass = Some((since, ids));
+            self.rows.extend(gone);
+            step.again = Some(MASS_GRACE - waited + Duration::from_millis(5));
+            return;
+        }
+        step.changes.extend(ids.into_iter().map(Change::Removed));
+    }
+
+    /// What is in force, and what is wrong.
+    #[must_use]
+    pub fn part(&self) -> Part {
+        let definitions = self.rows.values().filter_map(|k| k.good.clone()).collect();
+        let mut problems: Vec<Problem> = self.rows.values().flat_map(|k| k.problems.iter().cloned()).collect();
+        if self.too_many {
+            let text = format!("more than {MAX_ROWS} rows; only the first {MAX_ROWS} by id are in force");
+            problems.push(Problem::error("D107", text, table_origin()));
+        }
+        Part { definitions, problems }
+    }
+}
+
+/// The table as a whole.
+#[must_use]
+pub fn table_origin() -> Origin {
+    Origin {
+        source: Source::Table,
+        place: "sys_crontab".to_owned(),
+    }
+}

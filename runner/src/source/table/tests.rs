@@ -1,0 +1,385 @@
+//! Rows by example, and the table in a SQLite file.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{AssertSqlSafe, ConnectOptions, Executor};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use runner_core::clock::SystemClock;
+use runner_core::cron::DstRule;
+use runner_core::schedule::{CatchUpPolicy, Overlap};
+use runner_sdk::Functions;
+
+use super::row::{self, Read};
+use super::rows::{Change, Rows};
+use super::store::{MAX_ROWS, Row};
+use crate::source::{Catalog, Context, Settings, SourceState, TableSettings};
+
+fn context() -> Context {
+    let zone = jiff::tz::TimeZone::get("Asia/Shanghai").unwrap();
+    Context {
+        zone_name: "Asia/Shanghai".into(),
+        zone,
+        dst: DstRule::default(),
+    }
+}
+
+/// Row 7 of these columns; `~` is NULL.
+fn row(kind: &str, spec: &str, payload: &str, status: &str) -> Row {
+    let cell = |text: &str| Ok((text != "~").then(|| text.to_owned()));
+    Row {
+        id: "7".into(),
+        name: cell("每日数据统计"),
+        kind: cell(kind),
+        spec: cell(spec),
+        payload: cell(payload),
+        status: cell(status),
+    }
+}
+
+fn read(row: &Row) -> Read {
+    row::read(row, &context())
+}
+
+#[test]
+fn the_row_of_the_manual_means_what_it_says() {
+    let read = read(&row("task:daily-stats", "0 1 * * *", r#"{"date":"today"}"#, "1"));
+    assert_eq!(read.problems, []);
+    let d = read.definition.unwrap();
+    assert_eq!(
+        (d.id.as_str(), d.name.as_str(), d.enabled),
+        ("db:7", "每日数据统计", true)
+    );
+    assert_eq!(d.origin.place, "sys_crontab id 7");
+    assert_eq!(
+        (d.timing.zone_name.as_str(), d.overlap),
+        ("Asia/Shanghai", Overlap::Allow)
+    );
+    assert_eq!(d.task.kind, "task:daily-stats");
+    assert_eq!(d.task.payload.as_deref(), Some(br#"{"date":"today"}"#.as_slice()));
+}
+
+#[test]
+fn a_payload_is_kept_byte_for_byte() {
+    for text in [
+        r#" { "b" : 1.10, "a":"\u00e9" } "#,
+        "[1, 2]",
+        "\"x\"",
+        "5",
+        "null",
+        "1e400",
+        "{}",
+    ] {
+        let read = read(&row("t", "@daily", text, "1"));
+        let expected = (text != "1e400").then_some(text);
+        assert_eq!(
+            read.definition.and_then(|d| d.task.payload).as_deref(),
+            expected.map(str::as_bytes),
+            "{text}"
+        );
+    }
+    for text in ["~", "", "  "] {
+        assert_eq!(
+            read(&row("t", "@daily", text, "1")).definition.unwrap().task.payload,
+            None
+        );
+    }
+}
+
+#[test]
+fn only_one_is_on() {
+    for (status, on) in [
+        ("1", true),
+        ("0", false),
+        ("2", false),
+        ("-1", false),
+        ("127", false),
+        ("~", false),
+    ] {
+        assert_eq!(
+            read(&row("t", "@daily", "~", status)).definition.unwrap().enabled,
+            on,
+            "{status}"
+        );
+    }
+}
+
+#[test]
+fn options_ride_in_the_payload_and_leave_it() {
+    let payload = r#"{"date": "today", "_runner": {"timezone":"America/New_York","overlap":"skip",
+        "catch_up":"none","queue":"critical","retry":5,"timeout":"10m","retention":"1h","jitter":"30s"}, "n":[1, 2]}"#;
+    let read = read(&row("t", "@daily", payload, "1"));
+    assert_eq!(read.problems, []);
+    let d = read.definition.unwrap();
+    assert_eq!(
+        (d.timing.zone_name.as_str(), d.overlap),
+        ("America/New_York", Overlap::Skip)
+    );
+    assert_eq!(
+        (d.catch_up.policy, d.jitter),
+        (CatchUpPolicy::None, Duration::from_secs(30))
+    );
+    assert_eq!((d.task.queue.as_str(), d.task.max_retry), ("critical", 5));
+    assert_eq!(
+        (d.task.timeout, d.task.retention),
+        (Some(Duration::from_secs(600)), Duration::from_secs(3600))
+    );
+    assert_eq!(
+        d.task.payload.as_deref(),
+        Some(br#"{"date":"today","n":[1, 2]}"#.as_slice())
+    );
+}
+
+#[test]
+fn what_is_wrong_with_a_row_is_told() {
+    for (row, expected) in bad_rows() {
+        let mut told: Vec<String> = read(&row)
+            .problems
+            .iter()
+            .map(|p| format!("{} {}", p.code, p.message))
+            .collect();
+        told.sort_by_key(|t| expected.iter().position(|e| t.contains(e)));
+        assert_eq!(told.len(), expected.len(), "{told:?} {expected:?}");
+        assert!(
+            told.iter().zip(&expected).all(|(t, e)| t.contains(e)),
+            "{told:?} {expected:?}"
+        );
+    }
+}
+
+/// Rows, and everything that is told about each, in this order or another.
+fn bad_rows() -> Vec<(Row, Vec<&'static str>)> {
+    let deep = format!("{}{}", "[".repeat(10_000), "]".repeat(10_000));
+    let cut = format!("{{\"a\":\"{}", "x".repeat(65_535 - 6));
+    let control = "a\nb";
+    vec![
+        (row("~", "@daily", "~", "1"), vec!["D101 type is empty"]),
+        (row(control, "@daily", "~", "1"), vec!["D101 type \"a\\nb\" must be"]),
+        (row("t", "  ", "~", "1"), vec!["D102 spec is empty"]),
+        (row("t", "~", "~", "1"), vec!["D102 spec is empty"]),
+        (
+            row("t", "0 25 * * *", "~", "1"),
+            vec!["E203 spec \"0 25 * * *\": hour 25 is not in 0-23"],
+        ),
+        (row("t", "0 0 30 2 *", "~", "1"), vec!["E204 "]),
+        (row("t", "* * *", "~", "1"), vec!["E205 "]),
+        (row("t", "CRON_TZ=Mars/Base 0 2 * * *", "~", "1"), vec!["E210 "]),
+        (
+            row("t", "@daily", r#"{"date":"today""#, "1"),
+            vec!["D103 payload is not valid JSON: EOF while parsing an object at line 1 column 15"],
+        ),
+        (row("t", "@daily", "plain", "1"), vec!["D103 payload is not valid JSON"]),
+        (
+            row("t", "@daily", &deep, "1"),
+            vec!["D105 payload is nested deeper than 64"],
+        ),
+        (row("t", "@daily", &cut, "1"), vec!["cut off by the column"]),
+        (
+            row("t", "@daily", r#"{"a":1,"a":2}"#, "1"),
+            vec!["W251 payload has the key \"a\" twice"],
+        ),
+        (row("t", "30 0 0 * * 7", "~", "1"), vec!["W250 "]),
+        (
+            row("t", "@daily", r#"{"_runner":5}"#, "1"),
+            vec!["E108 _runner must be a map, found number 5"],
+        ),
+        (
+            row(
+                "t",
+                "60 * * * *",
+                r#"{"_runner":{"overlap":"no","queu":"x","retry":-1}}"#,
+                "1",
+            ),
+            vec![
+                "E217 unknown _runner.overlap",
+                "E110 unknown field \"queu\" in _runner; did you mean \"queue\"?",
+                "E160 _runner.retry",
+                "E203 ",
+            ],
+        ),
+        (
+            row("t", "CRON_TZ=UTC 0 2 * * *", r#"{"_runner":{"timezone":"UTC"}}"#, "1"),
+            vec!["E211 "],
+        ),
+        (
+            Row {
+                payload: Err("invalid utf-8".into()),
+                ..row("t", "@daily", "~", "1")
+            },
+            vec!["D106 column payload is no text: invalid utf-8"],
+        ),
+    ]
+}
+
+#[test]
+fn the_caret_stands_inside_the_spec() {
+    let shown = read(&row("t", "0 25 * * *", "~", "1")).problems[0].to_string();
+    assert!(shown.contains("\n  1 | 0 25 * * *\n    |   ^^"), "{shown}");
+}
+
+#[test]
+fn a_bad_row_keeps_its_last_good_version_but_can_be_switched_off() {
+    let mut rows = Rows::new(context());
+    let now = Instant::now();
+    rows.apply(vec![row("t", "@daily", "~", "1")], now);
+    let step = rows.apply(vec![row("t", "0 25 * * *", "~", "1")], now);
+    assert!(matches!(step.changes[..], [Change::Rejected { kept: true, .. }]));
+    let part = rows.part();
+    assert_eq!(
+        (part.definitions[0].timing.text.as_str(), part.definitions[0].enabled),
+        ("@daily", true)
+    );
+    let codes: Vec<&str> = part.problems.iter().map(|p| p.code.as_str()).collect();
+    assert_eq!(codes, ["E203", "W104"]);
+    assert!(
+        rows.apply(vec![row("t", "0 25 * * *", "~", "1")], now)
+            .changes
+            .is_empty()
+    );
+    rows.apply(vec![row("t", "0 25 * * *", "~", "0")], now);
+    assert!(!rows.part().definitions[0].enabled);
+    rows.apply(vec![row("t", "0 5 * * *", "~", "1")], now);
+    assert_eq!(
+        (rows.part().problems.len(), rows.part().definitions[0].enabled),
+        (0, true)
+    );
+}
+
+#[test]
+fn most_rows_gone_must_be_gone_for_a_while_and_too_many_are_told() {
+    let many = |n: usize| {
+        (0..n)
+            .map(|i| Row {
+                id: i.to_string(),
+                ..row("t", "@daily", "~", "1")
+            })
+            .collect::<Vec<_>>()
+    };
+    let mut rows = Rows::new(context());
+    let start = Instant::now();
+    rows.apply(many(10), start);
+    let step = rows.apply(Vec::new(), start + Duration::from_secs(10));
+    assert_eq!((step.changes.len(), rows.part().definitions.len()), (0, 10));
+    assert!(step.again.is_some_and(|a| a < Duration::from_secs(3)));
+    let step = rows.apply(Vec::new(), start + Duration::from_secs(13));
+    assert_eq!((step.changes.len(), rows.part().definitions.len()), (10, 0));
+    rows.apply(many(MAX_ROWS + 1), start + Duration::from_secs(20));
+    let part = rows.part();
+    assert_eq!(
+        (part.definitions.len(), part.problems[0].code.as_str()),
+        (MAX_ROWS, "D107")
+    );
+}
+
+struct File {
+    dir: tempfile::TempDir,
+}
+
+impl File {
+    fn path(&self) -> PathBuf {
+        self.dir.path().join("runner.db")
+    }
+
+    fn settings(&self) -> Settings {
+        let table = Some(TableSettings::Sqlite { path: self.path() });
+        Settings {
+            table,
+            sync_interval: Duration::from_millis(100),
+            ..Settings::empty()
+        }
+    }
+
+    async fn execute(&self, sql: &str) {
+        let mut connection = SqliteConnectOptions::new()
+            .filename(self.path())
+            .create_if_missing(true)
+            .connect()
+            .await
+            .unwrap();
+        connection
+            .execute(sqlx::raw_sql(AssertSqlSafe(sql.to_owned())))
+            .await
+            .unwrap();
+    }
+}
+
+async fn catalog(settings: Settings) -> (Catalog, tokio_util::sync::DropGuard) {
+    let stop = CancellationToken::new();
+    let catalog = Catalog::start(settings, Functions::default(), Arc::new(SystemClock), stop.clone()).await;
+    (catalog, stop.drop_guard())
+}
+
+async fn until(catalog: &Catalog, what: &str, holds: impl Fn(&runner_core::schedule::Plan) -> bool) {
+    let mut plan = catalog.watch();
+    let came = plan.wait_for(|p| holds(p));
+    let came = tokio::time::timeout(Duration::from_secs(10), came).await.is_ok();
+    assert!(came, "{what}: {:?} {:?}", catalog.plan(), catalog.statuses());
+}
+
+const INSERT: &str = include_str!("../../../../tests/data/table/insert.sql");
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_of_a_file_is_live_changes_and_goes() {
+    let file = File {
+        dir: tempfile::tempdir().unwrap(),
+    };
+    let (catalog, _stop) = catalog(file.settings()).await;
+    assert_eq!(catalog.statuses()[0].state, SourceState::Loaded);
+    file.execute(INSERT).await;
+    until(&catalog, "insert", |p| p.schedules.values().any(|d| d.enabled)).await;
+    let plan = catalog.plan();
+    let (id, d) = plan.schedules.iter().next().unwrap();
+    assert_eq!((id.as_str(), d.name.as_str()), ("db:1", "每日数据统计"));
+    assert_eq!(d.task.payload.as_deref(), Some(br#"{"date":"today"}"#.as_slice()));
+    file.execute("UPDATE sys_crontab SET status = 2").await;
+    until(&catalog, "off", |p| p.schedules.values().all(|d| !d.enabled)).await;
+    file.execute("DELETE FROM sys_crontab").await;
+    until(&catalog, "gone", |p| p.schedules.is_empty()).await;
+    file.execute(INSERT).await;
+    until(&catalog, "again", |p| p.schedules.keys().any(|k| k.as_str() == "db:2")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_cannot_be_read_keeps_the_last_rows() {
+    let file = File {
+        dir: tempfile::tempdir().unwrap(),
+    };
+    file.execute(include_str!("../../../../migrations/sqlite/0100_sys_crontab.sql"))
+        .await;
+    file.execute(INSERT).await;
+    file.execute("INSERT INTO sys_crontab (name, type, spec, status) VALUES ('bytes', x'ff00', '@daily', 1)")
+        .await;
+    let (catalog, _stop) = catalog(file.settings()).await;
+    assert_eq!(catalog.plan().schedules.len(), 1);
+    assert_eq!(catalog.plan().problems[0].origin.place, "sys_crontab id 2");
+    file.execute("ALTER TABLE sys_crontab RENAME COLUMN spec TO spek").await;
+    assert!(catalog.sync().await);
+    let state = catalog.statuses()[0].state.clone();
+    assert!(
+        matches!(&state, SourceState::Stale { reason, .. } if reason.contains("spec")),
+        "{state:?}"
+    );
+    assert_eq!(catalog.plan().schedules.len(), 1);
+    file.execute("ALTER TABLE sys_crontab RENAME COLUMN spek TO spec").await;
+    assert!(catalog.sync().await);
+    assert_eq!(catalog.statuses()[0].state, SourceState::Loaded);
+}
+
+#[tokio::test]
+async fn migrating_says_whether_it_did_anything() {
+    let file = File {
+        dir: tempfile::tempdir().unwrap(),
+    };
+    let table = file.settings().table.unwrap();
+    assert_eq!(super::migrate(&table).await, Ok(true));
+    assert_eq!(super::migrate(&table).await, Ok(false));
+    let nowhere = TableSettings::Sqlite {
+        path: Path::new("/nonexistent/x.db").to_owned(),
+    };
+    assert!(super::migrate(&nowhere).await.is_err());
+}
