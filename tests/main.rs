@@ -6,8 +6,9 @@
 
 mod brokers;
 mod kit;
+mod table;
 mod tidy;
 
 fn main() -> std::process::ExitCode {
-    kit::run(vec![kit::own_tests::tests(), tidy::tests(), brokers::tests()])
+    kit::run(vec![kit::own_tests::tests(), tidy::tests(), brokers::tests(), table::tests()])
 }

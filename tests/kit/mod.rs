@@ -50,7 +50,7 @@
 #![allow(dead_code, unused_imports)] // tests come and go; what they stand on stays
 
 mod http;
-mod mariadb;
+pub mod mariadb;
 mod names;
 mod nursery;
 pub mod own_tests;
@@ -69,7 +69,7 @@ pub use nursery::{Child, free_port, scratch};
 pub use postgres::postgres;
 pub use program::{Finished, Runner, Site};
 pub use redis::{RedisDb, RedisServer, redis};
-pub use sql::SqlDb;
+pub use sql::{Dialect, SqlDb};
 pub(crate) use trial::trials;
 pub use trial::{Need, run, trial};
 pub use wait::{eventually, eventually_within};
