@@ -1,1 +1,29 @@
-//! Pages, actions, health and metrics over HTTP. Reads and forwards; decides nothing.
+//! The dashboard at `/queue`, and what machines ask of the process: health, readiness, metrics.
+//!
+//! Reads and forwards, decides nothing: data comes from the broker and from the sources, actions go to the
+//! broker. Every page works without a script.
+
+mod act;
+mod assets;
+mod desk;
+mod fault;
+mod frame;
+mod guard;
+mod lane;
+mod pages;
+mod paint;
+mod payload;
+mod probe;
+mod routes;
+mod serve;
+mod settings;
+mod text;
+mod urls;
+mod visitor;
+mod words;
+
+pub use desk::{Desk, Meters, Parts, SourceState, Sources};
+pub use paint::TemplateFault;
+pub use routes::router;
+pub use serve::serve;
+pub use settings::{Auth, Role, Settings, User};

@@ -1,0 +1,80 @@
+//! What operators do. Each action is a form that was checked before it came here, leaves an audit line
+//! before and after, and answers with a redirect and a notice.
+
+use std::fmt::Display;
+
+use axum::http::HeaderMap;
+use axum::response::{IntoResponse, Redirect, Response};
+
+use super::desk::Desk;
+use super::fault::Fault;
+use super::guard::cookies;
+use super::visitor::{Notice, Visitor};
+
+pub mod queues;
+pub mod schedules;
+pub mod tasks;
+
+/// How long a notice waits to be shown, seconds.
+const NOTICE_LASTS: u64 = 60;
+
+/// Writes the audit lines around an action. One that ends without an outcome was cut short.
+pub(crate) struct Audit<'a> {
+    visitor: &'a Visitor,
+    action: &'static str,
+    target: String,
+}
+
+impl<'a> Audit<'a> {
+    /// Says what is about to be done.
+    pub(crate) fn intent(visitor: &'a Visitor, action: &'static str, target: impl Display) -> Self {
+        let target = target.to_string().escape_debug().to_string();
+        tracing::info!(target: "audit", action, on = %target, actor = %visitor.name(), outcome = "intent");
+        Self {
+            visitor,
+            action,
+            target,
+        }
+    }
+
+    /// Says what came of it.
+    pub(crate) fn outcome(self, outcome: &str) {
+        let (action, on, actor) = (self.action, self.target, self.visitor.name());
+        tracing::info!(target: "audit", action, %on, %actor, outcome);
+    }
+}
+
+/// Back to the page, with a notice.
+pub(crate) fn told(desk: &Desk, back: &str, notice: &Notice) -> Response {
+    let mut headers = HeaderMap::new();
+    let value = notice.seal(&desk.settings.key);
+    cookies::set(&mut headers, cookies::NOTICE, &value, NOTICE_LASTS, false);
+    (headers, Redirect::to(back)).into_response()
+}
+
+/// A notice that it was done.
+pub(crate) fn done(key: &str, what: impl Into<String>) -> Notice {
+    Notice {
+        key: key.to_owned(),
+        what: super::text::cut(&what.into(), 200),
+        bad: false,
+    }
+}
+
+/// A notice that it was not.
+pub(crate) fn not_done(what: impl Into<String>) -> Notice {
+    Notice {
+        key: "notice.refused".to_owned(),
+        what: super::text::cut(&what.into(), 300),
+        bad: true,
+    }
+}
+
+/// Ends the audit of an action whose only outcomes are done and broker gone.
+pub(crate) fn settled<T>(
+    audit: Audit<'_>,
+    result: runner_queue::BrokerResult<T>,
+) -> Result<T, Fault> {
+    audit.outcome(if result.is_ok() { "done" } else { "unknown" });
+    Ok(result?)
+}

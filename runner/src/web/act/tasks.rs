@@ -1,0 +1,59 @@
+//! Actions on one task: run, archive, delete, cancel.
+
+use std::sync::Arc;
+
+use axum::Extension;
+use axum::extract::{Path, State};
+use axum::response::Response;
+use runner_queue::{Action, ActionError};
+
+use super::{Audit, done, not_done, settled, told};
+use crate::web::desk::Desk;
+use crate::web::fault::{self, Fault};
+use crate::web::pages::tasks::{queue_name, task_id};
+use crate::web::settings::Role;
+use crate::web::urls;
+use crate::web::visitor::{Form, Who};
+
+/// `POST /queue/tasks/{queue}/{id}/{verb}`
+pub async fn one(
+    State(desk): State<Desk>,
+    Extension(visitor): Extension<Who>,
+    Path((queue, id, verb)): Path<(String, String, String)>,
+    Extension(form): Extension<Arc<Form>>,
+) -> Result<Response, Fault> {
+    let (name, task) = (queue_name(&queue)?, task_id(&id)?);
+    let (action, audited, key) = match verb.as_str() {
+        "run" => (Action::Run, "task.run", "notice.task.run"),
+        "archive" => (Action::Archive, "task.archive", "notice.task.archive"),
+        "delete" => (Action::Delete, "task.delete", "notice.task.delete"),
+        "cancel" => {
+            let audit = Audit::intent(&visitor, "task.cancel", format!("{queue}/{id}"));
+            settled(audit, desk.broker.cancel(&task).await)?;
+            return Ok(told(&desk, form.back(), &done("notice.task.cancel", id)));
+        }
+        _ => return Err(Fault::NoPage),
+    };
+    if action == Action::Delete {
+        visitor.may(Role::Admin)?;
+    }
+    let audit = Audit::intent(&visitor, audited, format!("{queue}/{id}"));
+    let result = desk.broker.act(&name, &task, action).await;
+    audit.outcome(match &result {
+        Ok(()) => "done",
+        Err(ActionError::Broker(_)) => "unknown",
+        Err(_) => "refused",
+    });
+    // The page of a deleted task is no place to return to.
+    let gone = result.is_ok() && action == Action::Delete;
+    let back = if gone && form.back() == urls::task(&queue, &id) {
+        urls::queue(&queue)
+    } else {
+        form.back().to_owned()
+    };
+    let notice = match result {
+        Ok(()) => done(key, id),
+        Err(error) => not_done(fault::refused(error)?),
+    };
+    Ok(told(&desk, &back, &notice))
+}

@@ -1,0 +1,215 @@
+//! Everything that can be wrong with a request, and the page that says so.
+//!
+//! A page of this kind names what failed and what to do; what lies inside the program goes to the log only.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{Request, State};
+use axum::http::{HeaderValue, Method, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use runner_queue::{ActionError, BrokerError};
+use serde::Serialize;
+
+use super::desk::Desk;
+use super::frame;
+use super::paint::{Page, TemplateFault};
+use super::settings::Role;
+use super::visitor::{Visitor, Who};
+
+/// Why a request did not get what it asked for.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Fault {
+    /// No such page.
+    #[error("no such page")]
+    NoPage,
+    /// No such queue, task or schedule: its kind (a key of the word list) and name.
+    #[error("no such {0}: {1}")]
+    Gone(&'static str, String),
+    /// A query parameter is out of bounds: its name and what is allowed.
+    #[error("{0} must be {1}")]
+    BadQuery(&'static str, &'static str),
+    /// A form that cannot be read.
+    #[error("the form cannot be read")]
+    BadForm,
+    /// A body that is not a form.
+    #[error("the body must be a form")]
+    WrongMedia,
+    /// A body or a form that is too large.
+    #[error("the form is too large")]
+    TooLarge,
+    /// This method is not for this page.
+    #[error("method not allowed")]
+    Method,
+    /// A form that is not ours, or one from before the last login.
+    #[error("cross-site request refused")]
+    Forged,
+    /// For another host name.
+    #[error("request for another host refused")]
+    WrongHost,
+    /// An action of somebody who is not logged in.
+    #[error("login needed")]
+    LoginNeeded,
+    /// An action beyond the visitor's role.
+    #[error("needs role {}", .0.as_str())]
+    Forbidden(Role),
+    /// Too many wrong passwords.
+    #[error("too many attempts")]
+    TooMany(Duration),
+    /// The request took too long.
+    #[error("took too long")]
+    Slow,
+    /// The broker cannot be asked; its stable code.
+    #[error("broker: {0}")]
+    Broker(&'static str),
+    /// A fault of ours; the cause is in the log.
+    #[error("internal error")]
+    Internal,
+}
+
+impl Fault {
+    fn status(&self) -> StatusCode {
+        match self {
+            Self::NoPage | Self::Gone(..) => StatusCode::NOT_FOUND,
+            Self::BadQuery(..) | Self::BadForm => StatusCode::BAD_REQUEST,
+            Self::WrongMedia => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Method => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Forged | Self::Forbidden(_) => StatusCode::FORBIDDEN,
+            Self::WrongHost => StatusCode::MISDIRECTED_REQUEST,
+            Self::LoginNeeded => StatusCode::UNAUTHORIZED,
+            Self::TooMany(_) => StatusCode::TOO_MANY_REQUESTS,
+            Self::Slow | Self::Broker(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+
+    /// The part of the keys in the word list: `fault.<word>.title`, `.text`, `.hint`.
+    fn word(&self) -> &'static str {
+        match self {
+            Self::NoPage => "no-page",
+            Self::Gone(what, _) => what,
+            Self::BadQuery(..) => "bad-query",
+            Self::BadForm | Self::WrongMedia => "bad-form",
+            Self::TooLarge => "too-large",
+            Self::Method => "method",
+            Self::Forged => "forged",
+            Self::WrongHost => "wrong-host",
+            Self::LoginNeeded => "login-needed",
+            Self::Forbidden(_) => "forbidden",
+            Self::TooMany(_) => "too-many",
+            Self::Slow => "slow",
+            Self::Broker(_) => "broker",
+            Self::Internal => "internal",
+        }
+    }
+
+    /// The text that `{what}` stands for in its sentences.
+    fn what(&self) -> String {
+        match self {
+            Self::Gone(_, name) => name.clone(),
+            Self::BadQuery(name, allowed) => format!("{name}: {allowed}"),
+            Self::Forbidden(role) => role.as_str().to_owned(),
+            Self::TooMany(rest) => rest.as_secs().max(1).to_string(),
+            Self::Broker(code) => (*code).to_owned(),
+            _ => String::new(),
+        }
+    }
+
+    fn retry_after(&self) -> Option<u64> {
+        match self {
+            Self::TooMany(rest) => Some(rest.as_secs().max(1)),
+            Self::Slow | Self::Broker(_) => Some(5),
+            _ => None,
+        }
+    }
+}
+
+impl From<BrokerError> for Fault {
+    fn from(error: BrokerError) -> Self {
+        let chain = chain(&error);
+        tracing::warn!(code = error.code(), error = %chain, "the broker could not be asked for a page");
+        Self::Broker(error.code())
+    }
+}
+
+impl From<TemplateFault> for Fault {
+    fn from(error: TemplateFault) -> Self {
+        tracing::error!(error = %chain(&error), "a page could not be rendered");
+        Self::Internal
+    }
+}
+
+/// An action that was refused comes back as a notice, not as a page; only a broker that is gone is a fault.
+pub(crate) fn refused(error: ActionError) -> Result<String, Fault> {
+    match error {
+        ActionError::Broker(error) => Err(error.into()),
+        other => Ok(other.to_string()),
+    }
+}
+
+/// An error with its causes, in one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(deeper) = cause {
+        text.push_str(": ");
+        text.push_str(&deeper.to_string());
+        cause = deeper.source();
+    }
+    text
+}
+
+impl IntoResponse for Fault {
+    /// A bare answer that carries the fault; [`dress`] makes a page of it.
+    fn into_response(self) -> Response {
+        let mut response = self.status().into_response();
+        if let Some(seconds) = self.retry_after() {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        response.extensions_mut().insert(Arc::new(self));
+        response
+    }
+}
+
+/// The page of a fault.
+#[derive(Debug, Serialize)]
+struct FaultPage {
+    status: u16,
+    word: &'static str,
+    what: String,
+}
+
+impl Page for FaultPage {
+    const TEMPLATE: &'static str = "fault.html";
+}
+
+/// Turns bare answers that carry a fault into pages, in the visitor's language.
+pub async fn dress(State(desk): State<Desk>, request: Request, next: Next) -> Response {
+    let bodiless = *request.method() == Method::HEAD;
+    let response = next.run(request).await;
+    let Some(fault) = response.extensions().get::<Arc<Fault>>().cloned() else {
+        return response;
+    };
+    let stranger = || Arc::new(Visitor::unknown(desk.clock.now()));
+    let visitor = response.extensions().get::<Who>().cloned().unwrap_or_else(stranger);
+    let page = FaultPage {
+        status: response.status().as_u16(),
+        word: fault.word(),
+        what: fault.what(),
+    };
+    let (mut parts, _) = response.into_parts();
+    parts.headers.remove(header::CONTENT_LENGTH);
+    let body = match frame::html(&desk, &visitor, frame::Section::None, &page) {
+        Ok(text) if !bodiless => text,
+        Ok(_) => String::new(),
+        // The page for faults has a fault itself: say it in a word rather than not at all.
+        Err(_) => fault.to_string(),
+    };
+    parts.headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("text/html; charset=utf-8"),
+    );
+    Response::from_parts(parts, body.into())
+}

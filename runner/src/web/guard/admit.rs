@@ -1,0 +1,153 @@
+//! Who asks, and may they: cookies become a [`Visitor`], every request that changes something must prove
+//! that it comes from one of our own forms and from somebody with the right to it.
+//!
+//! A route needs to do nothing for this: whatever is not listed as open asks for an operator.
+
+use std::sync::Arc;
+
+use axum::extract::{FromRequest, MatchedPath, Request, State};
+use axum::http::{HeaderMap, Method, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Redirect, Response};
+
+use super::{cookies, session, sign};
+use crate::web::desk::Desk;
+use crate::web::fault::Fault;
+use crate::web::settings::{Auth, Role};
+use crate::web::text::Lens;
+use crate::web::urls;
+use crate::web::visitor::{Form, Notice, Theme, Visitor};
+use crate::web::words::Lang;
+
+/// Changes that anybody may make: they concern the browser that asks and nothing else.
+const OPEN_POSTS: [&str; 3] = ["/queue/login", "/queue/logout", "/queue/prefs"];
+
+/// The largest form, bytes; ours have a few hundred.
+pub const FORM_LIMIT: usize = 16 * 1024;
+
+/// The whole guard.
+pub async fn admit(State(desk): State<Desk>, mut request: Request, next: Next) -> Response {
+    let (visitor, fresh_guest) = visitor(&desk, &request);
+    let visitor = Arc::new(visitor);
+    let secure = cookies::over_tls(request.headers());
+    request.extensions_mut().insert(visitor.clone());
+    let mut response = match pass(&desk, &visitor, request).await {
+        Ok(request) => next.run(request).await,
+        Err(refused) => refused,
+    };
+    if fresh_guest {
+        let headers = response.headers_mut();
+        cookies::set(headers, cookies::GUEST, &visitor.guest, session::LASTS.as_secs(), secure);
+    }
+    response.extensions_mut().insert(visitor);
+    response
+}
+
+async fn pass(desk: &Desk, visitor: &Visitor, request: Request) -> Result<Request, Response> {
+    let path = request
+        .extensions()
+        .get::<MatchedPath>()
+        .map_or_else(|| request.uri().path().to_owned(), |p| p.as_str().to_owned());
+    let reads = matches!(*request.method(), Method::GET | Method::HEAD);
+    let for_strangers = path == "/queue/login" || path.starts_with("/queue/assets/");
+    let open = for_strangers || (!reads && OPEN_POSTS.contains(&path.as_str()));
+    if visitor.role.is_none() && !open {
+        return Err(if reads {
+            Redirect::to(&urls::login(&visitor.here)).into_response()
+        } else {
+            Fault::LoginNeeded.into_response()
+        });
+    }
+    if reads {
+        return Ok(request);
+    }
+    let request = proven(desk, visitor, request).await.map_err(IntoResponse::into_response)?;
+    if !OPEN_POSTS.contains(&path.as_str()) {
+        visitor.may(Role::Operator).map_err(IntoResponse::into_response)?;
+    }
+    Ok(request)
+}
+
+/// Reads the form and checks that it is one of ours.
+async fn proven(desk: &Desk, visitor: &Visitor, request: Request) -> Result<Request, Fault> {
+    same_site(request.headers())?;
+    let kind = request.headers().get(header::CONTENT_TYPE);
+    let is_form = kind.is_some_and(|k| k.as_bytes().starts_with(b"application/x-www-form-urlencoded"));
+    if !is_form {
+        return Err(Fault::WrongMedia);
+    }
+    let (parts, body) = request.into_parts();
+    let whole = Request::from_parts(parts.clone(), body);
+    let axum::Form(pairs) = axum::Form::<Vec<(String, String)>>::from_request(whole, &())
+        .await
+        .map_err(|refused| match refused.into_response().status() {
+            StatusCode::PAYLOAD_TOO_LARGE => Fault::TooLarge,
+            _ => Fault::BadForm,
+        })?;
+    let form = Form::new(pairs)?;
+    let token = form.get("token").unwrap_or_default();
+    if !sign::holds(&desk.settings.key, "form", &visitor.bound_to(), token) {
+        return Err(Fault::Forged);
+    }
+    let mut request = Request::from_parts(parts, axum::body::Body::empty());
+    request.extensions_mut().insert(Arc::new(form));
+    Ok(request)
+}
+
+/// What browsers say of themselves about where a form was sent from.
+fn same_site(headers: &HeaderMap) -> Result<(), Fault> {
+    if let Some(site) = headers.get("sec-fetch-site")
+        && !matches!(site.as_bytes(), b"same-origin" | b"none")
+    {
+        return Err(Fault::Forged);
+    }
+    if let Some(origin) = headers.get(header::ORIGIN) {
+        let host = headers.get(header::HOST).and_then(|h| h.to_str().ok());
+        let from = origin.to_str().ok().and_then(|o| o.split_once("://"));
+        if from.map(|(_, host)| host) != host {
+            return Err(Fault::Forged);
+        }
+    }
+    Ok(())
+}
+
+/// Who asks, and whether their browser got its random name just now.
+fn visitor(desk: &Desk, request: &Request) -> (Visitor, bool) {
+    let headers = request.headers();
+    let settings = &desk.settings;
+    let now = desk.clock.now();
+    let known = cookies::get(headers, cookies::GUEST)
+        .filter(|guest| guest.len() == 32 && guest.bytes().all(|b| b.is_ascii_hexdigit()));
+    let guest = known.map_or_else(|| uuid::Uuid::new_v4().simple().to_string(), str::to_owned);
+    let (user, role) = match &settings.auth {
+        Auth::Open => (None, Some(Role::Admin)),
+        Auth::Login { .. } => cookies::get(headers, cookies::SESSION)
+            .and_then(|cookie| session::check(settings, cookie, now))
+            .map_or((None, None), |(user, role)| (Some(user), Some(role))),
+    };
+    let accepted = headers.get(header::ACCEPT_LANGUAGE).and_then(|v| v.to_str().ok());
+    let lang = cookies::get(headers, cookies::LANG)
+        .and_then(Lang::from_word)
+        .or_else(|| accepted.and_then(Lang::from_accept))
+        .unwrap_or_default();
+    let here = request.uri().path_and_query().map_or("", |p| p.as_str());
+    let mut visitor = Visitor {
+        lens: Lens {
+            lang,
+            zone: settings.zone.clone(),
+            now,
+        },
+        theme: cookies::get(headers, cookies::THEME)
+            .and_then(Theme::from_word)
+            .unwrap_or_default(),
+        guest,
+        user,
+        role,
+        here: urls::inside(here).to_owned(),
+        token: String::new(),
+        notice: cookies::get(headers, cookies::NOTICE)
+            .and_then(|cookie| Notice::open(&settings.key, cookie)),
+    };
+    visitor.token = sign::signature(&settings.key, "form", &visitor.bound_to());
+    (visitor, known.is_none())
+}

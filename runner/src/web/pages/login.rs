@@ -1,0 +1,156 @@
+//! Logging in and out, and the choices of language and colours: what concerns one browser and nothing else.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use argon2::{Argon2, PasswordHash, PasswordVerifier};
+use axum::Extension;
+use axum::extract::{Query, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Redirect, Response};
+use serde::{Deserialize, Serialize};
+
+use crate::web::desk::Desk;
+use crate::web::fault::Fault;
+use crate::web::frame::{self, Section};
+use crate::web::guard::{cookies, session};
+use crate::web::paint::Page;
+use crate::web::settings::Auth;
+use crate::web::urls;
+use crate::web::visitor::{Form, Theme, Visitor, Who};
+use crate::web::words::Lang;
+
+/// The longest password that is looked at, bytes: hashing takes time with length.
+const LONGEST_PASSWORD: usize = 1024;
+
+/// A hash of nothing in particular, so that an unknown name takes as long as a wrong password.
+const NOBODY: &str = "$argon2id$v=19$m=19456,t=2,p=1$bm9ib2R5LW5vYm9keQ$\
+dMV9Qm0kVvIGEmJvGvIGmMzJOxRqWGNJcPzAD3rRlWo";
+
+/// The address of whoever is connected, put on each request by the server.
+#[derive(Debug, Clone, Copy)]
+pub struct Peer(pub SocketAddr);
+
+/// The page.
+#[derive(Debug, Serialize)]
+struct LoginPage {
+    next: String,
+    wrong: bool,
+    name: String,
+}
+
+impl Page for LoginPage {
+    const TEMPLATE: &'static str = "login.html";
+}
+
+/// The query of the page.
+#[derive(Debug, Deserialize)]
+pub struct Asked {
+    next: Option<String>,
+}
+
+/// `GET /queue/login`
+pub async fn show(
+    State(desk): State<Desk>,
+    Extension(visitor): Extension<Who>,
+    Query(asked): Query<Asked>,
+) -> Result<Response, Fault> {
+    let next = urls::inside(asked.next.as_deref().unwrap_or_default());
+    if visitor.role.is_some() {
+        return Ok(Redirect::to(next).into_response());
+    }
+    page(&desk, &visitor, next, None)
+}
+
+fn page(
+    desk: &Desk,
+    visitor: &Visitor,
+    next: &str,
+    wrong: Option<&str>,
+) -> Result<Response, Fault> {
+    let page = LoginPage {
+        next: next.to_owned(),
+        wrong: wrong.is_some(),
+        name: wrong.unwrap_or_default().to_owned(),
+    };
+    frame::show(desk, visitor, Section::None, &page)
+}
+
+/// `POST /queue/login`
+pub async fn enter(
+    State(desk): State<Desk>,
+    Extension(visitor): Extension<Who>,
+    peer: Option<Extension<Peer>>,
+    request_headers: HeaderMap,
+    Extension(form): Extension<std::sync::Arc<Form>>,
+) -> Result<Response, Fault> {
+    if matches!(desk.settings.auth, Auth::Open) {
+        return Ok(Redirect::to(urls::ROOT).into_response());
+    }
+    let name = form.get("name").unwrap_or_default().to_owned();
+    let password = form.get("password").unwrap_or_default().to_owned();
+    let from = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |Extension(Peer(at))| at.ip());
+    desk.attempts
+        .count(from, &name, visitor.lens.now)
+        .map_err(Fault::TooMany)?;
+    let user = desk.settings.user(&name).cloned();
+    let hash = user.as_ref().map_or(NOBODY, |u| u.password_hash.as_str()).to_owned();
+    let right = matches(&desk, password, hash).await?;
+    let next = urls::inside(form.get("next").unwrap_or_default());
+    match user.filter(|_| right) {
+        Some(user) => {
+            desk.attempts.forgive(from, &name);
+            tracing::info!(target: "audit", action = "login", actor = %user.name, addr = %from, outcome = "done");
+            let cookie = session::issue(&desk.settings, &user, visitor.lens.now);
+            let mut headers = HeaderMap::new();
+            let secure = cookies::over_tls(&request_headers);
+            cookies::set(&mut headers, cookies::SESSION, &cookie, session::LASTS.as_secs(), secure);
+            // A new name for the browser: what somebody planted before the login is worth nothing after it.
+            let guest = uuid::Uuid::new_v4().simple().to_string();
+            cookies::set(&mut headers, cookies::GUEST, &guest, session::LASTS.as_secs(), secure);
+            Ok((headers, Redirect::to(next)).into_response())
+        }
+        None => {
+            tracing::warn!(target: "audit", action = "login", actor = %name.escape_debug(), addr = %from, outcome = "refused");
+            let page = page(&desk, &visitor, next, Some(&name))?;
+            Ok((StatusCode::UNAUTHORIZED, page).into_response())
+        }
+    }
+}
+
+/// Whether the password has this hash; at most a few are computed at once, away from the event loop.
+async fn matches(desk: &Desk, password: String, hash: String) -> Result<bool, Fault> {
+    if password.len() > LONGEST_PASSWORD {
+        return Ok(false);
+    }
+    let _turn = desk.hashing.acquire().await.map_err(|_| Fault::Internal)?;
+    tokio::task::spawn_blocking(move || {
+        PasswordHash::new(&hash)
+            .is_ok_and(|hash| Argon2::default().verify_password(password.as_bytes(), &hash).is_ok())
+    })
+    .await
+    .map_err(|_| Fault::Internal)
+}
+
+/// `POST /queue/logout`
+pub async fn leave(Extension(visitor): Extension<Who>) -> Response {
+    if let Some(user) = &visitor.user {
+        tracing::info!(target: "audit", action = "logout", actor = %user, outcome = "done");
+    }
+    let mut headers = HeaderMap::new();
+    cookies::set(&mut headers, cookies::SESSION, "", 0, false);
+    cookies::set(&mut headers, cookies::GUEST, "", 0, false);
+    (headers, Redirect::to(&urls::login(urls::ROOT))).into_response()
+}
+
+/// `POST /queue/prefs`: language and colours, kept in cookies.
+pub async fn prefer(Extension(form): Extension<std::sync::Arc<Form>>) -> Response {
+    let mut headers = HeaderMap::new();
+    if let Some(lang) = form.get("lang").and_then(Lang::from_word) {
+        let word = if lang == Lang::Zh { "zh" } else { "en" };
+        cookies::set(&mut headers, cookies::LANG, word, cookies::A_YEAR, false);
+    }
+    if let Some(theme) = form.get("theme").and_then(Theme::from_word) {
+        cookies::set(&mut headers, cookies::THEME, theme.as_str(), cookies::A_YEAR, false);
+    }
+    (headers, Redirect::to(form.back())).into_response()
+}

@@ -1,0 +1,12 @@
+//! The pages, one file each: a page is a serializable value, a template of its own and a route.
+//!
+//! Pages ask and show. What changes something lives in `act`.
+
+pub mod login;
+pub mod overview;
+pub mod rows;
+pub mod schedule;
+pub mod schedules;
+pub mod servers;
+pub mod task;
+pub mod tasks;

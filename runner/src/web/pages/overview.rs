@@ -1,0 +1,215 @@
+//! The first page: queues, sources, what fires next, what was decided, what is wrong.
+
+use std::collections::BTreeMap;
+
+use axum::Extension;
+use axum::extract::State;
+use axum::response::Response;
+use jiff::Timestamp;
+use runner_core::schedule::{Definition, Plan};
+use runner_queue::{Decision, QueueInfo, ServerView};
+use serde::Serialize;
+
+use super::rows::{self, DecisionRow, ProblemRow, StateCount};
+use crate::web::desk::{Desk, SourceState};
+use crate::web::fault::Fault;
+use crate::web::frame::{self, Section};
+use crate::web::lane::Lane;
+use crate::web::paint::Page;
+use crate::web::text::{Lens, Moment};
+use crate::web::urls;
+use crate::web::visitor::Who;
+
+/// Fires listed as next.
+const NEXT: usize = 8;
+/// Decisions listed.
+const DECISIONS: usize = 8;
+/// Decisions drawn on the lane; the broker keeps more.
+const DRAWN: usize = 500;
+/// Problems listed; the page of schedules has them all.
+const PROBLEMS: usize = 5;
+/// A latency from which on a queue needs attention.
+const LATE: std::time::Duration = std::time::Duration::from_secs(60);
+
+/// One queue.
+#[derive(Debug, Serialize)]
+pub(crate) struct QueueRow {
+    name: String,
+    url: String,
+    paused: bool,
+    counts: Vec<StateCount>,
+    size: u64,
+    latency: Option<String>,
+    late: bool,
+    processed_today: u64,
+    failed_today: u64,
+    /// It has tasks to run and no live server takes from it.
+    unserved: bool,
+}
+
+/// One source of schedules.
+#[derive(Debug, Serialize)]
+pub(crate) struct SourceRow {
+    source: &'static str,
+    place: String,
+    loaded: bool,
+    schedules: usize,
+    read_at: Option<Moment>,
+    error: Option<String>,
+}
+
+impl SourceRow {
+    pub(crate) fn new(lens: &Lens, state: &SourceState) -> Self {
+        Self {
+            source: state.source.as_str(),
+            place: state.place.clone(),
+            loaded: state.loaded,
+            schedules: state.schedules,
+            read_at: state.read_at.map(|at| lens.moment(at)),
+            error: state.error.clone(),
+        }
+    }
+}
+
+/// An occurrence to come.
+#[derive(Debug, Serialize)]
+struct NextRow {
+    at: Moment,
+    schedule: String,
+    url: String,
+    name: String,
+    kind: String,
+}
+
+/// The page.
+#[derive(Debug, Serialize)]
+struct Overview {
+    totals: Vec<Total>,
+    queues: Vec<QueueRow>,
+    sources: Vec<SourceRow>,
+    next: Vec<NextRow>,
+    decisions: Vec<DecisionRow>,
+    problems: Vec<ProblemRow>,
+    problem_count: usize,
+    schedule_count: usize,
+    server_count: usize,
+    working: u64,
+    room: u64,
+    processed_today: u64,
+    failed_today: u64,
+    lane: Lane,
+}
+
+impl Page for Overview {
+    const TEMPLATE: &'static str = "overview.html";
+}
+
+#[derive(Debug, Serialize)]
+struct Total {
+    state: &'static str,
+    n: u64,
+}
+
+/// `GET /queue`
+pub async fn show(
+    State(desk): State<Desk>,
+    Extension(visitor): Extension<Who>,
+) -> Result<Response, Fault> {
+    let lens = &visitor.lens;
+    let (queues, servers, decisions) = tokio::try_join!(
+        desk.broker.queues(),
+        desk.broker.servers(),
+        desk.broker.decisions(None, DRAWN),
+    )?;
+    let plan = desk.sources.plan();
+    let upcoming = upcoming(&plan, lens.now);
+    let page = Overview {
+        totals: totals(&queues),
+        sources: desk.sources.states().iter().map(|s| SourceRow::new(lens, s)).collect(),
+        next: upcoming.iter().take(NEXT).map(|(at, d)| next_row(lens, *at, d)).collect(),
+        decisions: listed(lens, &plan, &decisions),
+        problems: plan.problems.iter().take(PROBLEMS).map(ProblemRow::new).collect(),
+        problem_count: plan.problems.len(),
+        schedule_count: plan.schedules.len(),
+        server_count: servers.len(),
+        working: servers.iter().map(|s| u64::from(s.info.active)).sum(),
+        room: servers.iter().map(|s| u64::from(s.info.concurrency)).sum(),
+        processed_today: queues.iter().map(|q| q.processed_today).sum(),
+        failed_today: queues.iter().map(|q| q.failed_today).sum(),
+        lane: Lane::new(lens, &plan, &decisions),
+        queues: queues.iter().map(|q| queue_row(lens, q, &servers)).collect(),
+    };
+    frame::show(&desk, &visitor, Section::Overview, &page)
+}
+
+fn totals(queues: &[QueueInfo]) -> Vec<Total> {
+    let mut sums: BTreeMap<_, u64> = BTreeMap::new();
+    for (state, n) in queues.iter().flat_map(|q| &q.counts) {
+        *sums.entry(*state).or_default() += n;
+    }
+    runner_core::task::State::ALL
+        .into_iter()
+        .map(|state| Total {
+            state: state.as_str(),
+            n: sums.get(&state).copied().unwrap_or_default(),
+        })
+        .collect()
+}
+
+fn queue_row(lens: &Lens, queue: &QueueInfo, servers: &[ServerView]) -> QueueRow {
+    use runner_core::task::State::{Pending, Retry, Scheduled};
+    let waiting: u64 = [Pending, Scheduled, Retry]
+        .iter()
+        .filter_map(|state| queue.counts.get(state))
+        .sum();
+    QueueRow {
+        name: queue.name.to_string(),
+        url: urls::queue(queue.name.as_str()),
+        paused: queue.paused,
+        counts: rows::counts(queue),
+        size: queue.size(),
+        latency: (!queue.latency.is_zero()).then(|| lens.span(queue.latency)),
+        late: queue.latency >= LATE,
+        processed_today: queue.processed_today,
+        failed_today: queue.failed_today,
+        unserved: waiting > 0 && !served(servers, queue.name.as_str()),
+    }
+}
+
+/// Whether a live server takes tasks from this queue.
+pub(crate) fn served(servers: &[ServerView], queue: &str) -> bool {
+    servers.iter().any(|s| s.info.queues.contains_key(queue))
+}
+
+/// The next occurrence of each enabled schedule, soonest first.
+fn upcoming(plan: &Plan, now: Timestamp) -> Vec<(Timestamp, &Definition)> {
+    let mut next: Vec<_> = plan
+        .schedules
+        .values()
+        .filter(|d| d.enabled)
+        .filter_map(|d| Some((d.timing.next(now)?, d)))
+        .collect();
+    next.sort_by_key(|(at, _)| *at);
+    next
+}
+
+fn next_row(lens: &Lens, at: Timestamp, definition: &Definition) -> NextRow {
+    NextRow {
+        at: lens.moment(at),
+        schedule: definition.id.to_string(),
+        url: urls::schedule(definition.id.as_str()),
+        name: definition.name.clone(),
+        kind: definition.task.kind.clone(),
+    }
+}
+
+fn listed(lens: &Lens, plan: &Plan, decisions: &[Decision]) -> Vec<DecisionRow> {
+    decisions
+        .iter()
+        .take(DECISIONS)
+        .map(|decision| {
+            let queue = plan.schedules.get(&decision.schedule);
+            DecisionRow::new(lens, decision, queue.map(|d| d.task.queue.as_str()))
+        })
+        .collect()
+}

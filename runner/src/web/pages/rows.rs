@@ -1,0 +1,216 @@
+//! Rows that several pages share: decisions, problems, counts by state, pages of a list.
+
+use runner_core::schedule::{Problem, Severity};
+use runner_core::task::State;
+use runner_queue::{Decision, QueueInfo};
+use serde::Serialize;
+
+use crate::web::fault::Fault;
+use crate::web::text::{self, Lens, Moment};
+use crate::web::urls;
+
+/// Characters of foreign text in a list, at most.
+pub const IN_A_LIST: usize = 160;
+
+/// How many tasks of a queue are in one state.
+#[derive(Debug, Serialize)]
+pub struct StateCount {
+    state: &'static str,
+    n: u64,
+    url: String,
+}
+
+/// The counts of a queue in the usual order, each with the address of its list.
+#[must_use]
+pub fn counts(queue: &QueueInfo) -> Vec<StateCount> {
+    State::ALL
+        .into_iter()
+        .map(|state| StateCount {
+            state: state.as_str(),
+            n: queue.counts.get(&state).copied().unwrap_or_default(),
+            url: urls::tasks(queue.name.as_str(), state.as_str()),
+        })
+        .collect()
+}
+
+/// A decision on record.
+#[derive(Debug, Serialize)]
+pub struct DecisionRow {
+    schedule: String,
+    schedule_url: String,
+    nominal: Moment,
+    decided: Moment,
+    kind: &'static str,
+    /// `on_time` or `catch_up`, which have translations, or empty.
+    known_reason: &'static str,
+    reason: String,
+    task: Option<String>,
+    task_url: Option<String>,
+    count: u32,
+    late: String,
+    instance: String,
+}
+
+impl DecisionRow {
+    /// `queue` is where the schedule's tasks go, if that is known.
+    #[must_use]
+    pub fn new(lens: &Lens, decision: &Decision, queue: Option<&str>) -> Self {
+        let late = decision.decided_at.duration_since(decision.nominal);
+        Self {
+            schedule: decision.schedule.to_string(),
+            schedule_url: urls::schedule(decision.schedule.as_str()),
+            nominal: lens.moment(decision.nominal),
+            decided: lens.moment(decision.decided_at),
+            kind: decision.kind.as_str(),
+            known_reason: match decision.reason.as_str() {
+                "on_time" => "on_time",
+                "catch_up" => "catch_up",
+                _ => "",
+            },
+            reason: text::cut(&decision.reason, IN_A_LIST),
+            task: decision.task.as_ref().map(ToString::to_string),
+            task_url: decision
+                .task
+                .as_ref()
+                .zip(queue)
+                .map(|(id, queue)| urls::task(queue, id.as_str())),
+            count: decision.count,
+            late: lens.span(late.unsigned_abs()),
+            instance: decision.instance.clone(),
+        }
+    }
+}
+
+/// Something wrong with a definition.
+#[derive(Debug, Serialize)]
+pub struct ProblemRow {
+    severity: &'static str,
+    code: String,
+    message: String,
+    source: &'static str,
+    place: String,
+    schedule: Option<String>,
+    schedule_url: Option<String>,
+    excerpt: Option<String>,
+    hint: Option<String>,
+}
+
+impl ProblemRow {
+    /// Characters of a message or an excerpt, at most.
+    const LONGEST: usize = 2000;
+
+    /// A problem as a page shows it.
+    #[must_use]
+    pub fn new(problem: &Problem) -> Self {
+        let id = problem.schedule.as_ref();
+        Self {
+            severity: match problem.severity {
+                Severity::Warning => "warning",
+                Severity::Error => "error",
+            },
+            code: problem.code.clone(),
+            message: text::cut(&problem.message, Self::LONGEST),
+            source: problem.origin.source.as_str(),
+            place: problem.origin.place.clone(),
+            schedule: id.map(ToString::to_string),
+            schedule_url: id.map(|id| urls::schedule(id.as_str())),
+            excerpt: problem.excerpt.as_deref().map(|e| text::cut(e, Self::LONGEST)),
+            hint: problem.hint.as_deref().map(|h| text::cut(h, Self::LONGEST)),
+        }
+    }
+}
+
+/// Where one is in a list, and the neighbours.
+#[derive(Debug, Serialize)]
+pub struct Pager {
+    number: usize,
+    last: usize,
+    total: u64,
+    first_row: u64,
+    last_row: u64,
+    first_url: Option<String>,
+    before_url: Option<String>,
+    after_url: Option<String>,
+    last_url: Option<String>,
+}
+
+/// The last page number that one may ask for.
+pub const LAST_PAGE: usize = 1_000_000;
+
+impl Pager {
+    /// `address` makes the address of a page from its number.
+    #[must_use]
+    pub fn new(number: usize, size: usize, total: u64, address: impl Fn(usize) -> String) -> Self {
+        let size_64 = u64::try_from(size.max(1)).unwrap_or(u64::MAX);
+        let last = usize::try_from(total.div_ceil(size_64)).unwrap_or(LAST_PAGE);
+        let last = last.clamp(1, LAST_PAGE);
+        let skipped = u64::try_from(number - 1).unwrap_or(u64::MAX).saturating_mul(size_64);
+        Self {
+            number,
+            last,
+            total,
+            first_row: skipped.saturating_add(1).min(total),
+            last_row: skipped.saturating_add(size_64).min(total),
+            first_url: (number > 2).then(|| address(1)),
+            before_url: (number > 1).then(|| address((number - 1).min(last))),
+            after_url: (number < last).then(|| address(number + 1)),
+            last_url: (number + 1 < last).then(|| address(last)),
+        }
+    }
+}
+
+/// The page number of a query, 1 when it names none.
+///
+/// # Errors
+///
+/// [`Fault::BadQuery`] unless it is a whole number from 1 to [`LAST_PAGE`].
+pub fn page_number(given: Option<&str>) -> Result<usize, Fault> {
+    let Some(given) = given else { return Ok(1) };
+    given
+        .parse()
+        .ok()
+        .filter(|n| (1..=LAST_PAGE).contains(n))
+        .ok_or(Fault::BadQuery("page", "1-1000000"))
+}
+
+/// The rows per page of a query.
+///
+/// # Errors
+///
+/// [`Fault::BadQuery`] unless it is a whole number from 1 to 100.
+pub fn page_size(given: Option<&str>, usual: usize) -> Result<usize, Fault> {
+    let Some(given) = given else { return Ok(usual) };
+    given
+        .parse()
+        .ok()
+        .filter(|n| (1..=100).contains(n))
+        .ok_or(Fault::BadQuery("size", "1-100"))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_pager_knows_its_bounds() {
+        let pager = |number, total| Pager::new(number, 25, total, |n| n.to_string());
+        let first = pager(1, 51);
+        assert_eq!((first.last, first.first_row, first.last_row), (3, 1, 25));
+        assert_eq!(first.after_url.as_deref(), Some("2"));
+        assert!(first.before_url.is_none());
+        let beyond = pager(9, 51);
+        assert_eq!(beyond.before_url.as_deref(), Some("3"));
+        assert!(beyond.after_url.is_none());
+        assert_eq!(pager(1, 0).last, 1);
+    }
+
+    #[test]
+    fn page_numbers_are_bounded() {
+        assert_eq!(page_number(None).unwrap(), 1);
+        for bad in ["0", "-1", "1000001", "abc", ""] {
+            assert!(page_number(Some(bad)).is_err(), "{bad}");
+        }
+        assert!(page_size(Some("101"), 25).is_err());
+    }
+}

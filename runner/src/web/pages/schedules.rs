@@ -1,0 +1,211 @@
+//! All schedules of the three sources, what is wrong with any of them, and definitions that are not in force.
+
+use std::collections::BTreeMap;
+
+use axum::Extension;
+use axum::extract::{Query, State};
+use axum::response::Response;
+use jiff::Timestamp;
+use runner_core::cron::Expression;
+use runner_core::schedule::{Definition, Plan, ScheduleId, Severity, Source, When};
+use runner_queue::Standing;
+use serde::{Deserialize, Serialize};
+
+use super::overview::SourceRow;
+use super::rows::{self, Pager, ProblemRow};
+use crate::web::desk::Desk;
+use crate::web::fault::Fault;
+use crate::web::frame::{self, Section};
+use crate::web::paint::Page;
+use crate::web::text::{self, Lens, Moment};
+use crate::web::urls;
+use crate::web::visitor::Who;
+
+/// Rows of a page.
+const ROWS: usize = 50;
+/// Problems listed in full.
+const PROBLEMS: usize = 50;
+/// Characters of the filter, at most.
+const LONGEST_FILTER: usize = 200;
+
+/// One schedule.
+#[derive(Debug, Serialize)]
+pub(crate) struct ScheduleRow {
+    id: String,
+    url: String,
+    name: String,
+    source: &'static str,
+    place: String,
+    expression: String,
+    words: String,
+    zone: String,
+    kind: String,
+    queue: String,
+    enabled: bool,
+    paused: bool,
+    next: Option<Moment>,
+    last: Option<Moment>,
+    last_task_url: Option<String>,
+    /// `error`, `warning` or empty.
+    trouble: &'static str,
+}
+
+impl ScheduleRow {
+    pub(crate) fn new(
+        lens: &Lens,
+        plan: &Plan,
+        definition: &Definition,
+        standing: Option<&Standing>,
+    ) -> Self {
+        let paused = standing.is_some_and(|s| s.paused.is_some());
+        let runs = definition.enabled && !paused;
+        let next = definition.timing.next(lens.now).filter(|_| runs);
+        let last = standing.and_then(|s| s.last.as_ref());
+        Self {
+            id: definition.id.to_string(),
+            url: urls::schedule(definition.id.as_str()),
+            name: text::cut(&definition.name, rows::IN_A_LIST),
+            source: definition.origin.source.as_str(),
+            place: definition.origin.place.clone(),
+            expression: text::cut(&definition.timing.text, rows::IN_A_LIST),
+            words: in_words(lens, definition),
+            zone: definition.timing.zone_name.clone(),
+            kind: text::cut(&definition.task.kind, rows::IN_A_LIST),
+            queue: definition.task.queue.to_string(),
+            enabled: definition.enabled,
+            paused,
+            next: next.map(|at| lens.moment_in(at, &definition.timing.zone)),
+            last: last.map(|(at, _)| lens.moment_in(*at, &definition.timing.zone)),
+            last_task_url: last
+                .map(|(_, id)| urls::task(definition.task.queue.as_str(), id.as_str())),
+            trouble: match plan.problems_of(&definition.id).map(|p| p.severity).max() {
+                Some(Severity::Error) => "error",
+                Some(Severity::Warning) => "warning",
+                None => "",
+            },
+        }
+    }
+}
+
+/// The rule in a sentence.
+pub(crate) fn in_words(lens: &Lens, definition: &Definition) -> String {
+    let language = lens.lang.of_expressions();
+    match &definition.timing.when {
+        When::Cron(expressions) => {
+            let all: Vec<String> = expressions.iter().map(|e| e.describe(language)).collect();
+            all.join("; ")
+        }
+        When::Every { every, .. } => Expression::parse(&format!("@every {}s", every.as_secs()))
+            .map(|e| e.describe(language))
+            .unwrap_or_default(),
+        When::At(instants) => instants
+            .iter()
+            .take(3)
+            .map(|at| lens.moment_in(*at, &definition.timing.zone).short)
+            .collect::<Vec<_>>()
+            .join(", "),
+    }
+}
+
+/// The page.
+#[derive(Debug, Serialize)]
+struct SchedulesPage {
+    schedules: Vec<ScheduleRow>,
+    all: usize,
+    sources: Vec<SourceRow>,
+    source: &'static str,
+    filter: String,
+    problems: Vec<ProblemRow>,
+    problem_count: usize,
+    pager: Pager,
+}
+
+impl Page for SchedulesPage {
+    const TEMPLATE: &'static str = "schedules.html";
+}
+
+/// The query of the list.
+#[derive(Debug, Deserialize)]
+pub struct Asked {
+    page: Option<String>,
+    source: Option<String>,
+    q: Option<String>,
+}
+
+/// `GET /queue/schedules`
+pub async fn show(
+    State(desk): State<Desk>,
+    Extension(visitor): Extension<Who>,
+    Query(asked): Query<Asked>,
+) -> Result<Response, Fault> {
+    let number = rows::page_number(asked.page.as_deref())?;
+    let source = source(asked.source.as_deref().unwrap_or_default())?;
+    let filter = text::cut(asked.q.as_deref().unwrap_or_default().trim(), LONGEST_FILTER);
+    let plan = desk.sources.plan();
+    let lens = &visitor.lens;
+    let chosen = chosen(&plan, lens.now, source, &filter);
+    let skip = (number - 1).saturating_mul(ROWS);
+    let shown: Vec<&Definition> = chosen.iter().copied().skip(skip).take(ROWS).collect();
+    let ids: Vec<ScheduleId> = shown.iter().map(|d| d.id.clone()).collect();
+    let standings = desk.broker.standings(&ids).await?;
+    let standings: BTreeMap<_, _> = ids.iter().zip(&standings).collect();
+    let page = SchedulesPage {
+        schedules: shown
+            .iter()
+            .map(|d| {
+                let standing = standings.get(&d.id).and_then(|s| s.as_ref());
+                ScheduleRow::new(lens, &plan, d, standing)
+            })
+            .collect(),
+        all: plan.schedules.len(),
+        sources: desk.sources.states().iter().map(|s| SourceRow::new(lens, s)).collect(),
+        source: source.map_or("", Source::as_str),
+        problems: plan.problems.iter().take(PROBLEMS).map(ProblemRow::new).collect(),
+        problem_count: plan.problems.len(),
+        pager: Pager::new(number, ROWS, u64::try_from(chosen.len()).unwrap_or(u64::MAX), |n| {
+            list_url(n, source, &filter)
+        }),
+        filter,
+    };
+    frame::show(&desk, &visitor, Section::Schedules, &page)
+}
+
+fn source(word: &str) -> Result<Option<Source>, Fault> {
+    match word {
+        "" => Ok(None),
+        "manifest" => Ok(Some(Source::Manifest)),
+        "table" => Ok(Some(Source::Table)),
+        "code" => Ok(Some(Source::Code)),
+        _ => Err(Fault::BadQuery("source", "manifest, table, code")),
+    }
+}
+
+fn list_url(number: usize, source: Option<Source>, filter: &str) -> String {
+    let source = source.map_or("", Source::as_str);
+    let filter = urls::encoded(filter);
+    format!("{}?page={number}&source={source}&q={filter}", urls::schedules())
+}
+
+/// Those of a source that match a text, in the order in which they fire; the silent ones come last.
+fn chosen<'a>(
+    plan: &'a Plan,
+    now: Timestamp,
+    source: Option<Source>,
+    filter: &str,
+) -> Vec<&'a Definition> {
+    let needle = filter.to_lowercase();
+    let matches = |d: &Definition| {
+        [d.id.as_str(), &d.name, &d.task.kind, &d.timing.text, &d.origin.place]
+            .iter()
+            .any(|text| text.to_lowercase().contains(&needle))
+    };
+    let mut chosen: Vec<(Option<Timestamp>, &Definition)> = plan
+        .schedules
+        .values()
+        .filter(|d| source.is_none_or(|s| d.origin.source == s))
+        .filter(|d| needle.is_empty() || matches(d))
+        .map(|d| (d.timing.next(now).filter(|_| d.enabled), d))
+        .collect();
+    chosen.sort_by_key(|(next, d)| (next.is_none(), *next, d.id.clone()));
+    chosen.into_iter().map(|(_, d)| d).collect()
+}

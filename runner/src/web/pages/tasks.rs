@@ -1,0 +1,180 @@
+//! The tasks of one queue in one state, page by page, and the search for one task by its id.
+
+use axum::Extension;
+use axum::extract::{Path, Query, State};
+use axum::response::{IntoResponse, Redirect, Response};
+use runner_core::task::{QueueName, State as TaskState, TaskId};
+use runner_queue::{Page as Span, TaskInfo};
+use serde::{Deserialize, Serialize};
+
+use super::overview::served;
+use super::rows::{self, IN_A_LIST, Pager, StateCount};
+use crate::web::desk::Desk;
+use crate::web::fault::Fault;
+use crate::web::frame::{self, Section};
+use crate::web::paint::Page;
+use crate::web::payload;
+use crate::web::text::{self, Lens, Moment};
+use crate::web::urls;
+use crate::web::visitor::Who;
+
+/// Rows of a page unless the address says otherwise.
+const ROWS: usize = 25;
+/// The longest name or id that is looked for, bytes.
+const LONGEST_NAME: usize = 300;
+
+/// One task in the list.
+#[derive(Debug, Serialize)]
+struct TaskRow {
+    id: String,
+    url: String,
+    kind: String,
+    payload: String,
+    /// The instant that matters in this state, if there is one.
+    when: Option<Moment>,
+    retried: u32,
+    max_retry: u32,
+    error: String,
+    waiting_for: Option<String>,
+}
+
+/// The page.
+#[derive(Debug, Serialize)]
+struct TasksPage {
+    queue: String,
+    queue_url: String,
+    state: &'static str,
+    paused: bool,
+    unserved: bool,
+    latency: Option<String>,
+    processed_today: u64,
+    failed_today: u64,
+    counts: Vec<StateCount>,
+    tasks: Vec<TaskRow>,
+    pager: Pager,
+}
+
+impl Page for TasksPage {
+    const TEMPLATE: &'static str = "tasks.html";
+}
+
+/// The query of a list.
+#[derive(Debug, Deserialize)]
+pub struct Asked {
+    page: Option<String>,
+    size: Option<String>,
+}
+
+/// `GET /queue/queues/{queue}`: on to its pending tasks.
+pub async fn enter(Path(queue): Path<String>) -> Redirect {
+    Redirect::to(&urls::tasks(&queue, TaskState::Pending.as_str()))
+}
+
+/// `GET /queue/queues/{queue}/{state}`
+pub async fn show(
+    State(desk): State<Desk>,
+    Extension(visitor): Extension<Who>,
+    Path((queue, state)): Path<(String, String)>,
+    Query(asked): Query<Asked>,
+) -> Result<Response, Fault> {
+    let state: TaskState = state.parse().map_err(|_| Fault::NoPage)?;
+    let name = queue_name(&queue)?;
+    let number = rows::page_number(asked.page.as_deref())?;
+    let size = rows::page_size(asked.size.as_deref(), ROWS)?;
+    let span = Span { number, size };
+    let (queues, servers, found) = tokio::try_join!(
+        desk.broker.queues(),
+        desk.broker.servers(),
+        desk.broker.tasks(&name, state, span),
+    )?;
+    let info = queues
+        .iter()
+        .find(|q| q.name == name)
+        .ok_or_else(|| Fault::Gone("queue", text::cut(&queue, IN_A_LIST)))?;
+    let lens = &visitor.lens;
+    let page = TasksPage {
+        queue_url: urls::queue(&queue),
+        state: state.as_str(),
+        paused: info.paused,
+        unserved: info.size() > 0 && !served(&servers, &queue),
+        latency: (!info.latency.is_zero()).then(|| lens.span(info.latency)),
+        processed_today: info.processed_today,
+        failed_today: info.failed_today,
+        counts: rows::counts(info),
+        tasks: found.tasks.iter().map(|t| row(lens, t)).collect(),
+        pager: Pager::new(number, size, found.total, |n| {
+            list_url(&queue, state, n, size)
+        }),
+        queue,
+    };
+    frame::show(&desk, &visitor, Section::Queues, &page)
+}
+
+fn list_url(queue: &str, state: TaskState, number: usize, size: usize) -> String {
+    let base = urls::tasks(queue, state.as_str());
+    if size == ROWS {
+        format!("{base}?page={number}")
+    } else {
+        format!("{base}?page={number}&size={size}")
+    }
+}
+
+/// A queue name from an address.
+pub(crate) fn queue_name(given: &str) -> Result<QueueName, Fault> {
+    let gone = || Fault::Gone("queue", text::cut(given, IN_A_LIST));
+    if given.len() > LONGEST_NAME {
+        return Err(gone());
+    }
+    QueueName::new(given).map_err(|_| gone())
+}
+
+/// A task id from an address.
+pub(crate) fn task_id(given: &str) -> Result<TaskId, Fault> {
+    let gone = || Fault::Gone("task", text::cut(given, IN_A_LIST));
+    if given.len() > LONGEST_NAME {
+        return Err(gone());
+    }
+    TaskId::new(given).map_err(|_| gone())
+}
+
+fn row(lens: &Lens, task: &TaskInfo) -> TaskRow {
+    let record = &task.record;
+    let when = match task.state {
+        TaskState::Scheduled | TaskState::Retry => task.next_run,
+        TaskState::Pending => task.pending_since,
+        TaskState::Active => task.lease_until,
+        TaskState::Archived => task.filed_at.or(record.last_failed_at),
+        TaskState::Completed => record.completed_at,
+        TaskState::Aggregating => None,
+    };
+    TaskRow {
+        id: record.id.to_string(),
+        url: urls::task(record.queue.as_str(), record.id.as_str()),
+        kind: text::cut(&record.kind, IN_A_LIST),
+        payload: payload::preview(&record.payload),
+        when: when.map(|at| lens.moment(at)),
+        retried: record.retried,
+        max_retry: record.max_retry,
+        error: text::cut(&record.last_error, IN_A_LIST),
+        waiting_for: task.waiting_for.as_deref().map(|w| text::cut(w, IN_A_LIST)),
+    }
+}
+
+/// The query of the search field.
+#[derive(Debug, Deserialize)]
+pub struct Search {
+    id: Option<String>,
+}
+
+/// `GET /queue/find?id=`: to the task of this id, in the first queue that has one.
+pub async fn find(
+    State(desk): State<Desk>,
+    Query(search): Query<Search>,
+) -> Result<Response, Fault> {
+    let given = search.id.unwrap_or_default();
+    let id = task_id(given.trim())?;
+    match desk.broker.find(&id).await?.first() {
+        Some(queue) => Ok(Redirect::to(&urls::task(queue.as_str(), id.as_str())).into_response()),
+        None => Err(Fault::Gone("task", text::cut(&given, IN_A_LIST))),
+    }
+}

@@ -1,0 +1,181 @@
+//! Templates: found, checked at start, rendered. One engine for each language, so a template never names one.
+//!
+//! Templates are embedded; in development they are read from disk at each request. User data is never
+//! template source.
+
+use std::borrow::Cow;
+use std::path::{Path, PathBuf};
+
+use rust_embed::RustEmbed;
+use serde::Serialize;
+use tera::{Context, Kwargs, State, Tera, Value};
+
+use super::text;
+use super::words::{Lang, Words};
+
+/// A page is a serializable value that names its own template.
+pub trait Page: Serialize {
+    /// File name under `templates/`.
+    const TEMPLATE: &'static str;
+}
+
+#[derive(RustEmbed)]
+#[folder = "../templates/"]
+struct Embedded;
+
+/// Why templates cannot be used: a fault of the program, or of an edit in development.
+#[derive(Debug, thiserror::Error)]
+pub enum TemplateFault {
+    /// A template does not parse, names something unknown, or failed on a page.
+    #[error("template: {0}")]
+    Template(#[from] tera::Error),
+    /// The word list does not parse or lacks a language.
+    #[error("templates/words.json: {0}")]
+    Words(#[from] serde_json::Error),
+    /// The templates' directory cannot be read.
+    #[error("templates: {0}")]
+    Read(#[from] std::io::Error),
+}
+
+struct Engines {
+    words: Words,
+    en: Tera,
+    zh: Tera,
+}
+
+/// Renders pages.
+pub(crate) struct Painter {
+    engines: Engines,
+    from_disk: Option<PathBuf>,
+    stamp: String,
+}
+
+const WORDS: &str = "words.json";
+
+impl Painter {
+    pub(crate) fn new(from_disk: Option<PathBuf>) -> Result<Self, TemplateFault> {
+        Ok(Self {
+            engines: Engines::load(from_disk.as_deref())?,
+            from_disk,
+            stamp: stamp(),
+        })
+    }
+
+    /// Changes with every change of an asset: part of their addresses, so that no browser keeps an old one.
+    pub(crate) fn stamp(&self) -> &str {
+        &self.stamp
+    }
+
+    /// Renders `page` inside `frame`.
+    pub(crate) fn page<P: Page>(
+        &self,
+        lang: Lang,
+        frame: &impl Serialize,
+        page: &P,
+    ) -> Result<String, TemplateFault> {
+        let mut context = Context::from_serialize(page)?;
+        context.insert("frame", frame);
+        if self.from_disk.is_some() {
+            let fresh = Engines::load(self.from_disk.as_deref())?;
+            return Ok(fresh.of(lang).render(P::TEMPLATE, &context)?);
+        }
+        Ok(self.engines.of(lang).render(P::TEMPLATE, &context)?)
+    }
+
+    /// A sentence of the word list; the key itself when there is none, so that a page never fails for it.
+    pub(crate) fn say(&self, lang: Lang, key: &str, args: &[(&str, String)]) -> String {
+        self.engines
+            .words
+            .say(lang, key, args)
+            .unwrap_or_else(|| key.to_owned())
+    }
+
+    /// A file of `templates/assets`.
+    pub(crate) fn asset(&self, name: &str) -> Option<Cow<'static, [u8]>> {
+        let known = Embedded::iter().any(|file| file.strip_prefix("assets/") == Some(name));
+        if !known {
+            return None;
+        }
+        let path = format!("assets/{name}");
+        match &self.from_disk {
+            Some(directory) => std::fs::read(directory.join(path)).ok().map(Cow::Owned),
+            None => Embedded::get(&path).map(|file| file.data),
+        }
+    }
+}
+
+impl Engines {
+    fn load(from_disk: Option<&Path>) -> Result<Self, TemplateFault> {
+        let sources = sources(from_disk)?;
+        let words = match from_disk {
+            Some(directory) => std::fs::read(directory.join(WORDS))?,
+            None => Embedded::get(WORDS)
+                .map(|file| file.data.into_owned())
+                .unwrap_or_default(),
+        };
+        let words = Words::parse(&words)?;
+        Ok(Self {
+            en: engine(Lang::En, &words, &sources)?,
+            zh: engine(Lang::Zh, &words, &sources)?,
+            words,
+        })
+    }
+
+    fn of(&self, lang: Lang) -> &Tera {
+        match lang {
+            Lang::En => &self.en,
+            Lang::Zh => &self.zh,
+        }
+    }
+}
+
+fn stamp() -> String {
+    let files: Vec<_> = Embedded::iter()
+        .filter(|name| name.starts_with("assets/"))
+        .filter_map(|name| Embedded::get(&name))
+        .map(|file| String::from_utf8_lossy(&file.data).into_owned())
+        .collect();
+    let files: Vec<&str> = files.iter().map(String::as_str).collect();
+    format!("{:016x}", runner_core::schedule::stable_hash(&files))
+}
+
+fn sources(from_disk: Option<&Path>) -> Result<Vec<(String, String)>, std::io::Error> {
+    let mut found = Vec::new();
+    for name in Embedded::iter().filter(|name| name.ends_with(".html")) {
+        let text = match from_disk {
+            Some(directory) => std::fs::read_to_string(directory.join(name.as_ref()))?,
+            None => Embedded::get(&name)
+                .map(|file| String::from_utf8_lossy(&file.data).into_owned())
+                .unwrap_or_default(),
+        };
+        found.push((name.into_owned(), text));
+    }
+    Ok(found)
+}
+
+fn engine(lang: Lang, words: &Words, sources: &[(String, String)]) -> Result<Tera, tera::Error> {
+    let mut tera = Tera::new();
+    tera.set_escape_fn(text::escape);
+    let words = words.clone();
+    tera.register_function("t", move |args: Kwargs, _: &State| {
+        let key = args.must_get::<&str>("k")?;
+        let filled: Vec<(&str, String)> = args
+            .iter()
+            .filter_map(|(name, value)| Some((name.as_str()?, plain(value))))
+            .collect();
+        words
+            .say(lang, key, &filled)
+            .ok_or_else(|| tera::Error::message(format!("no text under the key {key:?}")))
+    });
+    tera.register_filter("num", |n: u64, _: Kwargs, _: &State| text::grouped(n));
+    tera.add_raw_templates(sources.iter().map(|(name, text)| (name.as_str(), text.as_str())))?;
+    Ok(tera)
+}
+
+fn plain(value: &Value) -> String {
+    match (value.as_str(), value.as_i128()) {
+        (Some(text), _) => text.to_owned(),
+        (None, Some(n)) => u64::try_from(n).map_or_else(|_| n.to_string(), text::grouped),
+        (None, None) => value.to_string(),
+    }
+}

@@ -1,0 +1,192 @@
+//! Foreign bytes made readable: payloads, results, logs. Short, harmless, and JSON with line breaks.
+
+use serde::Serialize;
+use serde::de::IgnoredAny;
+
+/// How many bytes of a payload, result or log a page shows; all of it can be downloaded.
+pub const SHOWN: usize = 64 * 1024;
+/// How many bytes a list looks at.
+const PEEKED: usize = 2048;
+/// How many characters a list shows.
+const PREVIEW: usize = 120;
+/// Deeper levels are not indented any further.
+const DEEPEST: usize = 64;
+
+/// Bytes as a page shows them.
+#[derive(Debug, Serialize)]
+pub struct Shown {
+    /// `empty`, `json`, `text` or `binary`.
+    pub form: &'static str,
+    /// What is shown.
+    pub text: String,
+    /// How many bytes there are.
+    pub bytes: u64,
+    /// Whether `text` is not all of it.
+    pub cut: bool,
+}
+
+impl Shown {
+    /// Looks at `bytes` and chooses a form.
+    #[must_use]
+    pub fn new(bytes: &[u8]) -> Self {
+        let cut = bytes.len() > SHOWN;
+        let (form, text) = match bytes {
+            [] => ("empty", String::new()),
+            _ if !cut && serde_json::from_slice::<IgnoredAny>(bytes).is_ok() => {
+                let raw = String::from_utf8_lossy(bytes);
+                let laid_out = indented(&raw);
+                // Deep nesting can be mostly indentation; then the raw text says more.
+                let text = if laid_out.len() > 4 * SHOWN { raw.into_owned() } else { laid_out };
+                ("json", text)
+            }
+            _ => match beginning(bytes, SHOWN) {
+                Some(text) => ("text", text.to_owned()),
+                None => ("binary", hex(bytes)),
+            },
+        };
+        Self {
+            form,
+            text,
+            bytes: u64::try_from(bytes.len()).unwrap_or(u64::MAX),
+            cut: cut || (form == "binary" && bytes.len() > HEX_BYTES),
+        }
+    }
+
+    /// The end of a long text, which is where a log says what went wrong.
+    #[must_use]
+    pub fn log(text: &str) -> Self {
+        let mut start = text.len().saturating_sub(SHOWN);
+        while !text.is_char_boundary(start) {
+            start += 1;
+        }
+        Self {
+            form: if text.is_empty() { "empty" } else { "text" },
+            text: text[start..].to_owned(),
+            bytes: u64::try_from(text.len()).unwrap_or(u64::MAX),
+            cut: start > 0,
+        }
+    }
+}
+
+/// One line for a list.
+#[must_use]
+pub fn preview(bytes: &[u8]) -> String {
+    match beginning(bytes, PEEKED) {
+        Some(text) => super::text::cut(text.trim(), PREVIEW),
+        None => format!("0x{}…", hex(&bytes[..bytes.len().min(16)]).replace(' ', "")),
+    }
+}
+
+/// The first `most` bytes as text, unless they are not text. A character that the cut went through is left out.
+fn beginning(bytes: &[u8], most: usize) -> Option<&str> {
+    let head = &bytes[..bytes.len().min(most)];
+    match std::str::from_utf8(head) {
+        Ok(text) => Some(text),
+        Err(e) if e.error_len().is_none() && head.len() < bytes.len() => {
+            std::str::from_utf8(&head[..e.valid_up_to()]).ok()
+        }
+        Err(_) => None,
+    }
+}
+
+/// Bytes of binary data that are shown.
+const HEX_BYTES: usize = 512;
+
+fn hex(bytes: &[u8]) -> String {
+    let lines: Vec<String> = bytes[..bytes.len().min(HEX_BYTES)]
+        .chunks(16)
+        .map(|line| {
+            let pairs: Vec<String> = line.iter().map(|b| format!("{b:02x}")).collect();
+            pairs.join(" ")
+        })
+        .collect();
+    lines.join("\n")
+}
+
+/// Valid JSON with line breaks and indentation; every other byte stays as it was written, so that long
+/// numbers, key order and duplicate keys show what is really there.
+fn indented(json: &str) -> String {
+    let mut out = String::with_capacity(json.len() * 2);
+    let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
+    let mut chars = json.chars().peekable();
+    while let Some(c) = chars.next() {
+        if in_string {
+            out.push(c);
+            in_string = escaped || c != '"';
+            escaped = c == '\\' && !escaped;
+            continue;
+        }
+        match c {
+            '"' => {
+                in_string = true;
+                out.push(c);
+            }
+            '{' | '[' => {
+                out.push(c);
+                while chars.next_if(|c| c.is_ascii_whitespace()).is_some() {}
+                if let Some(close) = chars.next_if(|next| matches!(next, '}' | ']')) {
+                    out.push(close);
+                } else {
+                    depth += 1;
+                    line(&mut out, depth);
+                }
+            }
+            '}' | ']' => {
+                depth = depth.saturating_sub(1);
+                line(&mut out, depth);
+                out.push(c);
+            }
+            ',' => {
+                out.push(c);
+                line(&mut out, depth);
+            }
+            ':' => out.push_str(": "),
+            c if c.is_ascii_whitespace() => (),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+fn line(out: &mut String, depth: usize) {
+    out.push('\n');
+    for _ in 0..depth.min(DEEPEST) {
+        out.push_str("  ");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_is_laid_out_and_nothing_of_it_is_changed() {
+        let shown = Shown::new(br#" {"b":[1, {}],"a":"x\",{","n":12345678901234567890.10} "#);
+        let expected = "{\n  \"b\": [\n    1,\n    {}\n  ],\n  \"a\": \"x\\\",{\",\n  \"n\": 12345678901234567890.10\n}";
+        assert_eq!((shown.form, shown.text.as_str()), ("json", expected));
+    }
+
+    #[test]
+    fn five_megabytes_are_cut_and_binary_is_shown_as_such() {
+        let long = Shown::new("空".repeat(2_000_000).as_bytes());
+        assert!(long.cut && long.text.len() <= SHOWN);
+        assert_eq!(long.bytes, 6_000_000);
+        assert_eq!(Shown::new(&[0xff, 0x00]).text, "ff 00");
+        assert_eq!(Shown::new(b"").form, "empty");
+        assert_eq!(Shown::new(b"plain words").form, "text");
+    }
+
+    #[test]
+    fn logs_keep_their_end_and_previews_their_beginning() {
+        let log = Shown::log(&format!("{}last", "x".repeat(SHOWN)));
+        assert!(log.cut && log.text.ends_with("last"));
+        assert_eq!(preview(b"  hello "), "hello");
+        assert_eq!(preview(&[0xff; 40]), format!("0x{}…", "ff".repeat(16)));
+    }
+
+    #[test]
+    fn deep_nesting_stays_small() {
+        let deep = format!("{}{}", "[".repeat(30_000), "]".repeat(30_000));
+        assert!(Shown::new(deep.as_bytes()).text.len() <= 4 * SHOWN);
+    }
+}

@@ -1,0 +1,140 @@
+//! For machines: is the process alive, is it ready, what do its figures say.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderName, StatusCode, header};
+use axum::response::{IntoResponse, Json, Response};
+use runner_queue::QueueInfo;
+use serde::Serialize;
+
+use super::desk::Desk;
+use super::fault::Fault;
+use super::guard::{cookies, session};
+use super::settings::Auth;
+
+/// How long the broker has for an answer to a probe.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// Queues in the figures; each makes nine lines.
+const QUEUES: usize = 1000;
+
+/// The answer of [`alive`].
+#[derive(Serialize)]
+pub struct Alive {
+    status: &'static str,
+}
+
+/// `GET /healthz`: the process runs and answers, whatever the broker does.
+pub async fn alive() -> Json<Alive> {
+    Json(Alive { status: "alive" })
+}
+
+#[derive(Serialize)]
+struct Check {
+    name: String,
+    ok: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'static str>,
+}
+
+#[derive(Serialize)]
+struct Ready {
+    ready: bool,
+    checks: Vec<Check>,
+}
+
+/// `GET /readyz`: 200 when the broker answers and every source was read, else 503 with the reasons.
+pub async fn ready(State(desk): State<Desk>) -> Response {
+    let broker = match tokio::time::timeout(PATIENCE, desk.broker.now()).await {
+        Ok(Ok(_)) => None,
+        Ok(Err(error)) => Some(error.code()),
+        Err(_) => Some("broker_slow"),
+    };
+    let mut checks = vec![check("broker", broker)];
+    for source in desk.sources.states() {
+        let reason = (!source.loaded).then_some("not_loaded");
+        checks.push(check(source.source.as_str(), reason));
+    }
+    let stopping = desk.stopping.is_cancelled().then_some("stopping");
+    checks.push(check("process", stopping));
+    let ready = checks.iter().all(|c| c.ok);
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(Ready { ready, checks })).into_response()
+}
+
+fn check(name: &str, reason: Option<&'static str>) -> Check {
+    Check {
+        name: name.to_owned(),
+        ok: reason.is_none(),
+        reason,
+    }
+}
+
+/// `GET /metrics`: the process's counters and the broker's gauges. A broker that does not answer leaves its
+/// gauges out and `runner_broker_up` at 0; the counters are there all the same.
+pub async fn metrics(State(desk): State<Desk>, headers: HeaderMap) -> Result<Response, Fault> {
+    if !desk.settings.metrics_open && matches!(desk.settings.auth, Auth::Login { .. }) {
+        let now = desk.clock.now();
+        cookies::get(&headers, cookies::SESSION)
+            .and_then(|cookie| session::check(&desk.settings, cookie, now))
+            .ok_or(Fault::LoginNeeded)?;
+    }
+    let queues = match tokio::time::timeout(PATIENCE, desk.broker.queues()).await {
+        Ok(Ok(queues)) => Some(queues),
+        Ok(Err(_)) | Err(_) => None,
+    };
+    let mut text = desk.meters.render();
+    text.truncate(text.trim_end().trim_end_matches("# EOF").len());
+    if !text.is_empty() && !text.ends_with('\n') {
+        text.push('\n');
+    }
+    gauges(&mut text, queues.as_deref());
+    text.push_str("# EOF\n");
+    let kind: [(HeaderName, &str); 1] = [(
+        header::CONTENT_TYPE,
+        "application/openmetrics-text; version=1.0.0; charset=utf-8",
+    )];
+    Ok((kind, text).into_response())
+}
+
+fn gauges(out: &mut String, queues: Option<&[QueueInfo]>) {
+    let mut line = |text: std::fmt::Arguments<'_>| {
+        // Writing to a String cannot fail.
+        let _infallible = out.write_fmt(text);
+    };
+    line(format_args!(
+        "# HELP runner_broker_up Whether the broker answered this scrape.\n# TYPE runner_broker_up gauge\nrunner_broker_up {}\n",
+        u8::from(queues.is_some())
+    ));
+    let Some(queues) = queues else { return };
+    let queues = &queues[..queues.len().min(QUEUES)];
+    line(format_args!(
+        "# HELP runner_tasks Tasks by queue and state.\n# TYPE runner_tasks gauge\n"
+    ));
+    for queue in queues {
+        let name = label(queue.name.as_str());
+        for (state, n) in &queue.counts {
+            line(format_args!("runner_tasks{{queue=\"{name}\",state=\"{state}\"}} {n}\n"));
+        }
+    }
+    line(format_args!(
+        "# HELP runner_queue_latency_seconds How long the oldest pending task has waited.\n# TYPE runner_queue_latency_seconds gauge\n"
+    ));
+    for queue in queues {
+        let (name, seconds) = (label(queue.name.as_str()), queue.latency.as_secs_f64());
+        line(format_args!("runner_queue_latency_seconds{{queue=\"{name}\"}} {seconds}\n"));
+    }
+    line(format_args!(
+        "# HELP runner_queue_paused Whether an operator paused the queue.\n# TYPE runner_queue_paused gauge\n"
+    ));
+    for queue in queues {
+        let (name, paused) = (label(queue.name.as_str()), u8::from(queue.paused));
+        line(format_args!("runner_queue_paused{{queue=\"{name}\"}} {paused}\n"));
+    }
+}
+
+/// A label value with the three characters escaped that the format asks for.
+fn label(value: &str) -> String {
+    value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+}

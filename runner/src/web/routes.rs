@@ -1,0 +1,78 @@
+//! Every address and what answers there; the guards around all of them.
+
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, Request};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Redirect, Response};
+use axum::routing::{MethodRouter, get, post};
+use tower_http::catch_panic::CatchPanicLayer;
+
+use super::desk::Desk;
+use super::fault::{self, Fault};
+use super::guard::{admit, headers, host};
+use super::pages::{login, overview, schedule, schedules, servers, task, tasks};
+use super::{act, assets, probe, urls};
+
+/// How long a page may take; the broker has its own, shorter limits.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// The whole site.
+pub fn router(desk: Desk) -> Router {
+    let mut site = Router::new()
+        .route("/healthz", get(probe::alive))
+        .route("/readyz", get(probe::ready))
+        .route("/metrics", get(probe::metrics));
+    if desk.settings.queue_dash {
+        let guarded = dashboard().layer(middleware::from_fn_with_state(desk.clone(), admit::admit));
+        site = site
+            .merge(guarded)
+            .route("/", get(|| async { Redirect::to(urls::ROOT) }))
+            .route("/queue/", get(|| async { Redirect::permanent(urls::ROOT) }));
+    }
+    site.fallback(|| async { Fault::NoPage })
+        .method_not_allowed_fallback(|| async { Fault::Method })
+        .layer(DefaultBodyLimit::max(admit::FORM_LIMIT))
+        .layer(middleware::from_fn(patience))
+        .layer(middleware::from_fn_with_state(desk.clone(), host::check))
+        .layer(CatchPanicLayer::custom(|_: Box<dyn std::any::Any + Send>| {
+            tracing::error!("a page panicked");
+            Fault::Internal.into_response()
+        }))
+        .layer(middleware::from_fn_with_state(desk.clone(), fault::dress))
+        .layer(middleware::from_fn(headers::add))
+        .with_state(desk)
+}
+
+/// Every page and action, one line each.
+fn dashboard() -> Router<Desk> {
+    let pages: [(&str, MethodRouter<Desk>); 15] = [
+        ("/queue", get(overview::show)),
+        ("/queue/find", get(tasks::find)),
+        ("/queue/queues/{queue}", get(tasks::enter)),
+        ("/queue/queues/{queue}/{word}", get(tasks::show).post(act::queues::one)),
+        ("/queue/tasks/{queue}/{id}", get(task::show)),
+        ("/queue/tasks/{queue}/{id}/payload", get(task::payload)),
+        ("/queue/tasks/{queue}/{id}/{verb}", post(act::tasks::one)),
+        ("/queue/schedules", get(schedules::show)),
+        ("/queue/schedules/{id}", get(schedule::show)),
+        ("/queue/schedules/{id}/{verb}", post(act::schedules::one)),
+        ("/queue/sync", post(act::schedules::sync)),
+        ("/queue/servers", get(servers::show)),
+        ("/queue/login", get(login::show).post(login::enter)),
+        ("/queue/logout", post(login::leave)),
+        ("/queue/prefs", post(login::prefer)),
+    ];
+    pages
+        .into_iter()
+        .fold(Router::new(), |router, (path, page)| router.route(path, page))
+        .route("/queue/assets/{name}", get(assets::show))
+}
+
+async fn patience(request: Request, next: Next) -> Response {
+    match tokio::time::timeout(PATIENCE, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => Fault::Slow.into_response(),
+    }
+}

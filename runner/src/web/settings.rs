@@ -1,0 +1,92 @@
+//! What the dashboard is told at start: access, names, zone. Read by `config`, never here.
+
+use std::path::PathBuf;
+
+use jiff::tz::TimeZone;
+use serde::Serialize;
+
+/// What a person may do; each role may do what the ones before it may.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// Looks.
+    Viewer,
+    /// Runs, archives, cancels, pauses and resumes.
+    Operator,
+    /// Deletes as well.
+    Admin,
+}
+
+impl Role {
+    /// The word used in logs and on pages.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Viewer => "viewer",
+            Self::Operator => "operator",
+            Self::Admin => "admin",
+        }
+    }
+}
+
+/// Somebody who may log in. Has no `Debug`: a hash is a secret as well.
+#[derive(Clone)]
+pub struct User {
+    /// The name to log in with, exactly.
+    pub name: String,
+    /// The password's hash in the PHC format of argon2 (`$argon2id$v=19$…`).
+    pub password_hash: String,
+    /// What they may do.
+    pub role: Role,
+}
+
+/// Who gets in.
+#[derive(Clone)]
+pub enum Auth {
+    /// Everybody, as admin. Only for a listener on a loopback address.
+    Open,
+    /// These people, after a login.
+    Login {
+        /// By name; names are unique.
+        users: Vec<User>,
+    },
+}
+
+/// Everything the dashboard must be told. Has no `Debug`: it holds the key.
+#[derive(Clone)]
+pub struct Settings {
+    /// The address that is listened on, for people: `127.0.0.1:8080`.
+    pub listen: String,
+    /// Who gets in.
+    pub auth: Auth,
+    /// Signs sessions, notices and form tokens; random, the same on every instance behind one name.
+    pub key: [u8; 32],
+    /// Host names (a port is not looked at) that requests may be for, besides the loopback names. With
+    /// [`Auth::Login`] an empty list means any name.
+    pub allowed_hosts: Vec<String>,
+    /// Whether `/metrics` answers without a login and for any host name.
+    pub metrics_open: bool,
+    /// The zone that times are shown in.
+    pub zone: TimeZone,
+    /// Its name, for people.
+    pub zone_name: String,
+    /// Reads templates and assets from this directory at each request instead of from the program.
+    pub templates: Option<PathBuf>,
+    /// This process, as it appears in decisions: `host:pid`.
+    pub instance: String,
+    /// The program's version.
+    pub version: &'static str,
+    /// Whether there is a dashboard at all; probes and metrics answer either way.
+    pub queue_dash: bool,
+}
+
+impl Settings {
+    /// The user of this name.
+    #[must_use]
+    pub fn user(&self, name: &str) -> Option<&User> {
+        match &self.auth {
+            Auth::Open => None,
+            Auth::Login { users } => users.iter().find(|u| u.name == name),
+        }
+    }
+}
