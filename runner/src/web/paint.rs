@@ -38,7 +38,6 @@ pub enum TemplateFault {
 }
 
 struct Engines {
-    words: Words,
     en: Tera,
     zh: Tera,
 }
@@ -82,14 +81,6 @@ impl Painter {
         Ok(self.engines.of(lang).render(P::TEMPLATE, &context)?)
     }
 
-    /// A sentence of the word list; the key itself when there is none, so that a page never fails for it.
-    pub(crate) fn say(&self, lang: Lang, key: &str, args: &[(&str, String)]) -> String {
-        self.engines
-            .words
-            .say(lang, key, args)
-            .unwrap_or_else(|| key.to_owned())
-    }
-
     /// A file of `templates/assets`.
     pub(crate) fn asset(&self, name: &str) -> Option<Cow<'static, [u8]>> {
         let known = Embedded::iter().any(|file| file.strip_prefix("assets/") == Some(name));
@@ -117,7 +108,6 @@ impl Engines {
         Ok(Self {
             en: engine(Lang::En, &words, &sources)?,
             zh: engine(Lang::Zh, &words, &sources)?,
-            words,
         })
     }
 
@@ -177,5 +167,48 @@ fn plain(value: &Value) -> String {
         (Some(text), _) => text.to_owned(),
         (None, Some(n)) => u64::try_from(n).map_or_else(|_| n.to_string(), text::grouped),
         (None, None) => value.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// The texts between `t(k="` and the next quote; a key that is put together ends in a dot or a dash.
+    fn keys_used() -> BTreeSet<String> {
+        let mut keys = BTreeSet::new();
+        for (_, text) in sources(None).unwrap() {
+            for piece in text.split("t(k=\"").skip(1) {
+                keys.insert(piece.split('"').next().unwrap().to_owned());
+            }
+        }
+        keys
+    }
+
+    #[test]
+    fn templates_parse_and_every_key_they_name_has_words() {
+        Painter::new(None).unwrap();
+        let words = Words::parse(&Embedded::get(WORDS).unwrap().data).unwrap();
+        let known: BTreeSet<&str> = words.keys().collect();
+        let used = keys_used();
+        assert!(used.len() > 100, "the search for keys finds hardly any");
+        for key in &used {
+            let whole = known.contains(key.as_str());
+            let begun = key.ends_with('.') && known.iter().any(|k| k.starts_with(key.as_str()));
+            assert!(whole || begun, "no words for {key}");
+        }
+    }
+
+    #[test]
+    fn no_words_are_left_over() {
+        let words = Words::parse(&Embedded::get(WORDS).unwrap().data).unwrap();
+        let used = keys_used();
+        for key in words.keys().filter(|k| !k.starts_with("notice.")) {
+            let begun = used.iter().any(|u| u.ends_with('.') && key.starts_with(u.as_str()));
+            assert!(begun || used.contains(key), "nobody says {key}");
+        }
     }
 }

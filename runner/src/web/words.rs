@@ -19,9 +19,6 @@ pub enum Lang {
 }
 
 impl Lang {
-    /// Both, in the order of the switch.
-    pub const ALL: [Self; 2] = [Self::En, Self::Zh];
-
     /// The value of the `lang` attribute.
     #[must_use]
     pub fn tag(self) -> &'static str {
@@ -106,6 +103,7 @@ impl Words {
     }
 
     /// All keys, ascending.
+    #[cfg(test)]
     pub fn keys(&self) -> impl Iterator<Item = &str> {
         self.0.keys().map(String::as_str)
     }
