@@ -6,9 +6,16 @@
 
 mod brokers;
 mod kit;
+mod pages;
 mod table;
 mod tidy;
 
 fn main() -> std::process::ExitCode {
-    kit::run(vec![kit::own_tests::tests(), tidy::tests(), brokers::tests(), table::tests()])
+    kit::run(vec![
+        kit::own_tests::tests(),
+        tidy::tests(),
+        brokers::tests(),
+        pages::tests(),
+        table::tests(),
+    ])
 }

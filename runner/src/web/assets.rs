@@ -8,10 +8,7 @@ use super::desk::Desk;
 use super::fault::Fault;
 
 /// A file of `templates/assets`, under the program's version in its address.
-pub async fn show(
-    State(desk): State<Desk>,
-    Path(name): Path<String>,
-) -> Result<Response, Fault> {
+pub async fn show(State(desk): State<Desk>, Path(name): Path<String>) -> Result<Response, Fault> {
     let kind = match name.rsplit_once('.').map(|(_, ending)| ending) {
         Some("css") => "text/css; charset=utf-8",
         Some("js") => "text/javascript; charset=utf-8",

@@ -60,12 +60,7 @@ struct Frame<'a> {
 /// # Errors
 ///
 /// When its template fails: a fault of ours.
-pub fn html<P: Page>(
-    desk: &Desk,
-    visitor: &Visitor,
-    section: Section,
-    page: &P,
-) -> Result<String, TemplateFault> {
+pub fn html<P: Page>(desk: &Desk, visitor: &Visitor, section: Section, page: &P) -> Result<String, TemplateFault> {
     let can = |role| visitor.role.is_some_and(|own| own >= role);
     let inside = can(Role::Viewer);
     let frame = Frame {
@@ -99,12 +94,7 @@ pub fn html<P: Page>(
 /// # Errors
 ///
 /// As [`html`].
-pub fn show<P: Page>(
-    desk: &Desk,
-    visitor: &Visitor,
-    section: Section,
-    page: &P,
-) -> Result<Response, Fault> {
+pub fn show<P: Page>(desk: &Desk, visitor: &Visitor, section: Section, page: &P) -> Result<Response, Fault> {
     let text = html(desk, visitor, section, page)?;
     let mut headers = HeaderMap::new();
     headers.insert(

@@ -22,7 +22,7 @@ mod urls;
 mod visitor;
 mod words;
 
-pub use desk::{Desk, Meters, Parts, SourceState, Sources};
+pub use desk::{Desk, Parts};
 pub use paint::TemplateFault;
 pub use routes::router;
 pub use serve::serve;

@@ -66,12 +66,7 @@ impl Painter {
     }
 
     /// Renders `page` inside `frame`.
-    pub(crate) fn page<P: Page>(
-        &self,
-        lang: Lang,
-        frame: &impl Serialize,
-        page: &P,
-    ) -> Result<String, TemplateFault> {
+    pub(crate) fn page<P: Page>(&self, lang: Lang, frame: &impl Serialize, page: &P) -> Result<String, TemplateFault> {
         let mut context = Context::from_serialize(page)?;
         context.insert("frame", frame);
         if self.from_disk.is_some() {
@@ -131,7 +126,7 @@ fn stamp() -> String {
 
 fn sources(from_disk: Option<&Path>) -> Result<Vec<(String, String)>, std::io::Error> {
     let mut found = Vec::new();
-    for name in Embedded::iter().filter(|name| name.ends_with(".html")) {
+    for name in Embedded::iter().filter(|name| name.ends_with("html")) {
         let text = match from_disk {
             Some(directory) => std::fs::read_to_string(directory.join(name.as_ref()))?,
             None => Embedded::get(&name)

@@ -36,7 +36,11 @@ impl Shown {
                 let raw = String::from_utf8_lossy(bytes);
                 let laid_out = indented(&raw);
                 // Deep nesting can be mostly indentation; then the raw text says more.
-                let text = if laid_out.len() > 4 * SHOWN { raw.into_owned() } else { laid_out };
+                let text = if laid_out.len() > 4 * SHOWN {
+                    raw.into_owned()
+                } else {
+                    laid_out
+                };
                 ("json", text)
             }
             _ => match beginning(bytes, SHOWN) {
@@ -162,7 +166,8 @@ mod tests {
     #[test]
     fn json_is_laid_out_and_nothing_of_it_is_changed() {
         let shown = Shown::new(br#" {"b":[1, {}],"a":"x\",{","n":12345678901234567890.10} "#);
-        let expected = "{\n  \"b\": [\n    1,\n    {}\n  ],\n  \"a\": \"x\\\",{\",\n  \"n\": 12345678901234567890.10\n}";
+        let expected =
+            "{\n  \"b\": [\n    1,\n    {}\n  ],\n  \"a\": \"x\\\",{\",\n  \"n\": 12345678901234567890.10\n}";
         assert_eq!((shown.form, shown.text.as_str()), ("json", expected));
     }
 

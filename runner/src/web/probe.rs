@@ -13,6 +13,7 @@ use super::desk::Desk;
 use super::fault::Fault;
 use super::guard::{cookies, session};
 use super::settings::Auth;
+use crate::source::SourceState;
 
 /// How long the broker has for an answer to a probe.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -52,14 +53,22 @@ pub async fn ready(State(desk): State<Desk>) -> Response {
         Err(_) => Some("broker_slow"),
     };
     let mut checks = vec![check("broker", broker)];
-    for source in desk.sources.states() {
-        let reason = (!source.loaded).then_some("not_loaded");
+    for source in desk.catalog.statuses() {
+        let reason = match source.state {
+            SourceState::Loaded | SourceState::Stale { .. } => None,
+            SourceState::Loading => Some("loading"),
+            SourceState::Unavailable { .. } => Some("unavailable"),
+        };
         checks.push(check(source.source.as_str(), reason));
     }
     let stopping = desk.stopping.is_cancelled().then_some("stopping");
     checks.push(check("process", stopping));
     let ready = checks.iter().all(|c| c.ok);
-    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let status = if ready {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
     (status, Json(Ready { ready, checks })).into_response()
 }
 
@@ -84,11 +93,7 @@ pub async fn metrics(State(desk): State<Desk>, headers: HeaderMap) -> Result<Res
         Ok(Ok(queues)) => Some(queues),
         Ok(Err(_)) | Err(_) => None,
     };
-    let mut text = desk.meters.render();
-    text.truncate(text.trim_end().trim_end_matches("# EOF").len());
-    if !text.is_empty() && !text.ends_with('\n') {
-        text.push('\n');
-    }
+    let mut text = desk.metrics.render();
     gauges(&mut text, queues.as_deref());
     text.push_str("# EOF\n");
     let kind: [(HeaderName, &str); 1] = [(
@@ -123,7 +128,9 @@ fn gauges(out: &mut String, queues: Option<&[QueueInfo]>) {
     ));
     for queue in queues {
         let (name, seconds) = (label(queue.name.as_str()), queue.latency.as_secs_f64());
-        line(format_args!("runner_queue_latency_seconds{{queue=\"{name}\"}} {seconds}\n"));
+        line(format_args!(
+            "runner_queue_latency_seconds{{queue=\"{name}\"}} {seconds}\n"
+        ));
     }
     line(format_args!(
         "# HELP runner_queue_paused Whether an operator paused the queue.\n# TYPE runner_queue_paused gauge\n"

@@ -169,10 +169,8 @@ mod tests {
 
     #[test]
     fn arguments_are_filled_in_once_and_numbers_choose_the_form() {
-        let words = Words::parse(
-            br#"{"k": {"en": ["{n} task of {who}", "{n} tasks of {who}"], "zh": "{who}: {n}"}}"#,
-        )
-        .unwrap();
+        let words =
+            Words::parse(br#"{"k": {"en": ["{n} task of {who}", "{n} tasks of {who}"], "zh": "{who}: {n}"}}"#).unwrap();
         let say = |lang, n: &str| {
             let args = [("n", n.to_owned()), ("who", "{n}".to_owned())];
             words.say(lang, "k", &args).unwrap()

@@ -71,10 +71,7 @@ pub(crate) fn not_done(what: impl Into<String>) -> Notice {
 }
 
 /// Ends the audit of an action whose only outcomes are done and broker gone.
-pub(crate) fn settled<T>(
-    audit: Audit<'_>,
-    result: runner_queue::BrokerResult<T>,
-) -> Result<T, Fault> {
+pub(crate) fn settled<T>(audit: Audit<'_>, result: runner_queue::BrokerResult<T>) -> Result<T, Fault> {
     audit.outcome(if result.is_ok() { "done" } else { "unknown" });
     Ok(result?)
 }

@@ -22,7 +22,7 @@ pub async fn one(
     Extension(form): Extension<Arc<Form>>,
 ) -> Result<Response, Fault> {
     let id = ScheduleId::from_text(given.as_str());
-    let plan = desk.sources.plan();
+    let plan = desk.catalog.plan();
     let definition = plan
         .schedules
         .get(&id)
@@ -48,12 +48,10 @@ pub async fn one(
 async fn run(desk: &Desk, visitor: &Visitor, definition: &Definition) -> Result<Response, Fault> {
     let audit = Audit::intent(visitor, "schedule.run", &definition.id);
     let task = by_hand(definition);
-    let url = task
-        .id
-        .as_ref()
-        .map_or_else(|| urls::schedule(definition.id.as_str()), |id| {
-            urls::task(task.queue.as_str(), id.as_str())
-        });
+    let url = task.id.as_ref().map_or_else(
+        || urls::schedule(definition.id.as_str()),
+        |id| urls::task(task.queue.as_str(), id.as_str()),
+    );
     let answers = settled(audit, desk.broker.enqueue(&[task]).await)?;
     match answers.into_iter().next() {
         Some(Ok(_)) => Ok(told(desk, &url, &done("notice.schedule.run", definition.id.as_str()))),
@@ -81,7 +79,7 @@ pub async fn sync(
     Extension(form): Extension<Arc<Form>>,
 ) -> Response {
     let audit = Audit::intent(&visitor, "sources.sync", "all");
-    desk.sources.sync_now();
+    desk.catalog.sync_now();
     audit.outcome("done");
     told(&desk, form.back(), &done("notice.sync", ""))
 }

@@ -37,7 +37,13 @@ pub async fn admit(State(desk): State<Desk>, mut request: Request, next: Next) -
     };
     if fresh_guest {
         let headers = response.headers_mut();
-        cookies::set(headers, cookies::GUEST, &visitor.guest, session::LASTS.as_secs(), secure);
+        cookies::set(
+            headers,
+            cookies::GUEST,
+            &visitor.guest,
+            session::LASTS.as_secs(),
+            secure,
+        );
     }
     response.extensions_mut().insert(visitor);
     response
@@ -61,7 +67,9 @@ async fn pass(desk: &Desk, visitor: &Visitor, request: Request) -> Result<Reques
     if reads {
         return Ok(request);
     }
-    let request = proven(desk, visitor, request).await.map_err(IntoResponse::into_response)?;
+    let request = proven(desk, visitor, request)
+        .await
+        .map_err(IntoResponse::into_response)?;
     if !OPEN_POSTS.contains(&path.as_str()) {
         visitor.may(Role::Operator).map_err(IntoResponse::into_response)?;
     }
@@ -145,8 +153,7 @@ fn visitor(desk: &Desk, request: &Request) -> (Visitor, bool) {
         role,
         here: urls::inside(here).to_owned(),
         token: String::new(),
-        notice: cookies::get(headers, cookies::NOTICE)
-            .and_then(|cookie| Notice::open(&settings.key, cookie)),
+        notice: cookies::get(headers, cookies::NOTICE).and_then(|cookie| Notice::open(&settings.key, cookie)),
     };
     visitor.token = sign::signature(&settings.key, "form", &visitor.bound_to());
     (visitor, known.is_none())

@@ -77,10 +77,7 @@ impl Attempts {
 fn keys(from: IpAddr, name: &str) -> [(Key, u32); 2] {
     // A name longer than any real one must not fill the table.
     let name: String = name.chars().take(64).collect();
-    [
-        (Key::Name(from, name), PER_NAME),
-        (Key::Address(from), PER_ADDRESS),
-    ]
+    [(Key::Name(from, name), PER_NAME), (Key::Address(from), PER_ADDRESS)]
 }
 
 /// What is left of the window that began at `since`.

@@ -29,8 +29,7 @@ pub fn get<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
 /// Sets a cookie for `seconds` (0 removes it). Scripts never see it, other sites never send it with a form.
 pub fn set(headers: &mut HeaderMap, name: &str, value: &str, seconds: u64, secure: bool) {
     let secure = if secure { "; Secure" } else { "" };
-    let line =
-        format!("{name}={value}; Path=/queue; HttpOnly; SameSite=Lax; Max-Age={seconds}{secure}");
+    let line = format!("{name}={value}; Path=/queue; HttpOnly; SameSite=Lax; Max-Age={seconds}{secure}");
     // Values are base64 or fixed words; one that is not valid in a header would be a fault of ours, and is dropped.
     if let Ok(value) = HeaderValue::from_str(&line) {
         headers.append(header::SET_COOKIE, value);

@@ -61,12 +61,7 @@ pub async fn show(
     page(&desk, &visitor, next, None)
 }
 
-fn page(
-    desk: &Desk,
-    visitor: &Visitor,
-    next: &str,
-    wrong: Option<&str>,
-) -> Result<Response, Fault> {
+fn page(desk: &Desk, visitor: &Visitor, next: &str, wrong: Option<&str>) -> Result<Response, Fault> {
     let page = LoginPage {
         next: next.to_owned(),
         wrong: wrong.is_some(),
@@ -103,7 +98,13 @@ pub async fn enter(
             let cookie = session::issue(&desk.settings, &user, visitor.lens.now);
             let mut headers = HeaderMap::new();
             let secure = cookies::over_tls(&request_headers);
-            cookies::set(&mut headers, cookies::SESSION, &cookie, session::LASTS.as_secs(), secure);
+            cookies::set(
+                &mut headers,
+                cookies::SESSION,
+                &cookie,
+                session::LASTS.as_secs(),
+                secure,
+            );
             // A new name for the browser: what somebody planted before the login is worth nothing after it.
             let guest = uuid::Uuid::new_v4().simple().to_string();
             cookies::set(&mut headers, cookies::GUEST, &guest, session::LASTS.as_secs(), secure);
@@ -124,8 +125,7 @@ async fn matches(desk: &Desk, password: String, hash: String) -> Result<bool, Fa
     }
     let _turn = desk.hashing.acquire().await.map_err(|_| Fault::Internal)?;
     tokio::task::spawn_blocking(move || {
-        PasswordHash::new(&hash)
-            .is_ok_and(|hash| Argon2::default().verify_password(password.as_bytes(), &hash).is_ok())
+        PasswordHash::new(&hash).is_ok_and(|hash| Argon2::default().verify_password(password.as_bytes(), &hash).is_ok())
     })
     .await
     .map_err(|_| Fault::Internal)

@@ -11,12 +11,13 @@ use runner_queue::{Decision, QueueInfo, ServerView};
 use serde::Serialize;
 
 use super::rows::{self, DecisionRow, ProblemRow, StateCount};
-use crate::web::desk::{Desk, SourceState};
+use crate::source::{SourceState, SourceStatus};
+use crate::web::desk::Desk;
 use crate::web::fault::Fault;
 use crate::web::frame::{self, Section};
 use crate::web::lane::Lane;
 use crate::web::paint::Page;
-use crate::web::text::{Lens, Moment};
+use crate::web::text::{self, Lens, Moment};
 use crate::web::urls;
 use crate::web::visitor::Who;
 
@@ -59,14 +60,17 @@ pub(crate) struct SourceRow {
 }
 
 impl SourceRow {
-    pub(crate) fn new(lens: &Lens, state: &SourceState) -> Self {
+    pub(crate) fn new(lens: &Lens, status: &SourceStatus) -> Self {
         Self {
-            source: state.source.as_str(),
-            place: state.place.clone(),
-            loaded: state.loaded,
-            schedules: state.schedules,
-            read_at: state.read_at.map(|at| lens.moment(at)),
-            error: state.error.clone(),
+            source: status.source.as_str(),
+            place: status.place.clone(),
+            loaded: status.state == SourceState::Loaded,
+            schedules: status.schedules,
+            read_at: status.last_sync.map(|at| lens.moment(at)),
+            error: status
+                .state
+                .reason()
+                .map(|reason| text::cut(reason, rows::IN_A_LIST * 4)),
         }
     }
 }
@@ -111,22 +115,28 @@ struct Total {
 }
 
 /// `GET /queue`
-pub async fn show(
-    State(desk): State<Desk>,
-    Extension(visitor): Extension<Who>,
-) -> Result<Response, Fault> {
+pub async fn show(State(desk): State<Desk>, Extension(visitor): Extension<Who>) -> Result<Response, Fault> {
     let lens = &visitor.lens;
     let (queues, servers, decisions) = tokio::try_join!(
         desk.broker.queues(),
         desk.broker.servers(),
         desk.broker.decisions(None, DRAWN),
     )?;
-    let plan = desk.sources.plan();
+    let plan = desk.catalog.plan();
     let upcoming = upcoming(&plan, lens.now);
     let page = Overview {
         totals: totals(&queues),
-        sources: desk.sources.states().iter().map(|s| SourceRow::new(lens, s)).collect(),
-        next: upcoming.iter().take(NEXT).map(|(at, d)| next_row(lens, *at, d)).collect(),
+        sources: desk
+            .catalog
+            .statuses()
+            .iter()
+            .map(|s| SourceRow::new(lens, s))
+            .collect(),
+        next: upcoming
+            .iter()
+            .take(NEXT)
+            .map(|(at, d)| next_row(lens, *at, d))
+            .collect(),
         decisions: listed(lens, &plan, &decisions),
         problems: plan.problems.iter().take(PROBLEMS).map(ProblemRow::new).collect(),
         problem_count: plan.problems.len(),

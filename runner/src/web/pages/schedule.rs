@@ -64,12 +64,10 @@ pub async fn show(
     Path(given): Path<String>,
 ) -> Result<Response, Fault> {
     let id = ScheduleId::from_text(given.as_str());
-    let plan = desk.sources.plan();
+    let plan = desk.catalog.plan();
     let ids = [id.clone()];
-    let (standings, decisions) = tokio::try_join!(
-        desk.broker.standings(&ids),
-        desk.broker.decisions(Some(&id), DECISIONS),
-    )?;
+    let (standings, decisions) =
+        tokio::try_join!(desk.broker.standings(&ids), desk.broker.decisions(Some(&id), DECISIONS),)?;
     let definition = plan.schedules.get(&id);
     let problems: Vec<ProblemRow> = plan.problems_of(&id).map(ProblemRow::new).collect();
     // One that is only remembered by its decisions still has a page.
@@ -96,12 +94,7 @@ fn row(lens: &Lens, definition: Option<&Definition>, decision: &Decision) -> Dec
     DecisionRow::new(&lens, decision, definition.map(|d| d.task.queue.as_str()))
 }
 
-fn details(
-    lens: &Lens,
-    plan: &Plan,
-    definition: &Definition,
-    standing: Option<&Standing>,
-) -> Details {
+fn details(lens: &Lens, plan: &Plan, definition: &Definition, standing: Option<&Standing>) -> Details {
     let zone = &definition.timing.zone;
     let runs = definition.enabled && standing.is_none_or(|s| s.paused.is_none());
     let next = if runs {

@@ -51,12 +51,7 @@ pub(crate) struct ScheduleRow {
 }
 
 impl ScheduleRow {
-    pub(crate) fn new(
-        lens: &Lens,
-        plan: &Plan,
-        definition: &Definition,
-        standing: Option<&Standing>,
-    ) -> Self {
+    pub(crate) fn new(lens: &Lens, plan: &Plan, definition: &Definition, standing: Option<&Standing>) -> Self {
         let paused = standing.is_some_and(|s| s.paused.is_some());
         let runs = definition.enabled && !paused;
         let next = definition.timing.next(lens.now).filter(|_| runs);
@@ -76,8 +71,7 @@ impl ScheduleRow {
             paused,
             next: next.map(|at| lens.moment_in(at, &definition.timing.zone)),
             last: last.map(|(at, _)| lens.moment_in(*at, &definition.timing.zone)),
-            last_task_url: last
-                .map(|(_, id)| urls::task(definition.task.queue.as_str(), id.as_str())),
+            last_task_url: last.map(|(_, id)| urls::task(definition.task.queue.as_str(), id.as_str())),
             trouble: match plan.problems_of(&definition.id).map(|p| p.severity).max() {
                 Some(Severity::Error) => "error",
                 Some(Severity::Warning) => "warning",
@@ -141,7 +135,7 @@ pub async fn show(
     let number = rows::page_number(asked.page.as_deref())?;
     let source = source(asked.source.as_deref().unwrap_or_default())?;
     let filter = text::cut(asked.q.as_deref().unwrap_or_default().trim(), LONGEST_FILTER);
-    let plan = desk.sources.plan();
+    let plan = desk.catalog.plan();
     let lens = &visitor.lens;
     let chosen = chosen(&plan, lens.now, source, &filter);
     let skip = (number - 1).saturating_mul(ROWS);
@@ -158,7 +152,12 @@ pub async fn show(
             })
             .collect(),
         all: plan.schedules.len(),
-        sources: desk.sources.states().iter().map(|s| SourceRow::new(lens, s)).collect(),
+        sources: desk
+            .catalog
+            .statuses()
+            .iter()
+            .map(|s| SourceRow::new(lens, s))
+            .collect(),
         source: source.map_or("", Source::as_str),
         problems: plan.problems.iter().take(PROBLEMS).map(ProblemRow::new).collect(),
         problem_count: plan.problems.len(),
@@ -187,12 +186,7 @@ fn list_url(number: usize, source: Option<Source>, filter: &str) -> String {
 }
 
 /// Those of a source that match a text, in the order in which they fire; the silent ones come last.
-fn chosen<'a>(
-    plan: &'a Plan,
-    now: Timestamp,
-    source: Option<Source>,
-    filter: &str,
-) -> Vec<&'a Definition> {
+fn chosen<'a>(plan: &'a Plan, now: Timestamp, source: Option<Source>, filter: &str) -> Vec<&'a Definition> {
     let needle = filter.to_lowercase();
     let matches = |d: &Definition| {
         [d.id.as_str(), &d.name, &d.task.kind, &d.timing.text, &d.origin.place]

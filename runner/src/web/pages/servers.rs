@@ -66,10 +66,7 @@ impl Page for ServersPage {
 }
 
 /// `GET /queue/servers`
-pub async fn show(
-    State(desk): State<Desk>,
-    Extension(visitor): Extension<Who>,
-) -> Result<Response, Fault> {
+pub async fn show(State(desk): State<Desk>, Extension(visitor): Extension<Who>) -> Result<Response, Fault> {
     let servers = desk.broker.servers().await?;
     let own = &desk.settings.instance;
     let page = ServersPage {

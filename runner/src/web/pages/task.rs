@@ -170,12 +170,7 @@ fn attempt(lens: &Lens, attempt: &Attempt) -> AttemptRow {
 }
 
 /// What keeps the task where it is, the most telling first.
-fn reasons(
-    lens: &Lens,
-    task: &TaskInfo,
-    queue: Option<&QueueInfo>,
-    servers: &[ServerView],
-) -> Vec<Reason> {
+fn reasons(lens: &Lens, task: &TaskInfo, queue: Option<&QueueInfo>, servers: &[ServerView]) -> Vec<Reason> {
     let mut found = Vec::new();
     let mut say = |word, what: String, bad| found.push(Reason { word, what, bad });
     let name = task.record.queue.as_str();
@@ -224,10 +219,7 @@ fn handled(servers: &[ServerView], kind: &str) -> bool {
 }
 
 /// `GET /queue/tasks/{queue}/{id}/payload`: all of it, as a file that no browser takes for a page.
-pub async fn payload(
-    State(desk): State<Desk>,
-    Path((queue, id)): Path<(String, String)>,
-) -> Result<Response, Fault> {
+pub async fn payload(State(desk): State<Desk>, Path((queue, id)): Path<(String, String)>) -> Result<Response, Fault> {
     let (name, task) = (queue_name(&queue)?, task_id(&id)?);
     let found = desk.broker.task(&name, &task).await?;
     let found = found.ok_or_else(|| Fault::Gone("task", text::cut(&id, IN_A_LIST)))?;

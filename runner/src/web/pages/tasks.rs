@@ -102,9 +102,7 @@ pub async fn show(
         failed_today: info.failed_today,
         counts: rows::counts(info),
         tasks: found.tasks.iter().map(|t| row(lens, t)).collect(),
-        pager: Pager::new(number, size, found.total, |n| {
-            list_url(&queue, state, n, size)
-        }),
+        pager: Pager::new(number, size, found.total, |n| list_url(&queue, state, n, size)),
         queue,
     };
     frame::show(&desk, &visitor, Section::Queues, &page)
@@ -167,10 +165,7 @@ pub struct Search {
 }
 
 /// `GET /queue/find?id=`: to the task of this id, in the first queue that has one.
-pub async fn find(
-    State(desk): State<Desk>,
-    Query(search): Query<Search>,
-) -> Result<Response, Fault> {
+pub async fn find(State(desk): State<Desk>, Query(search): Query<Search>) -> Result<Response, Fault> {
     let given = search.id.unwrap_or_default();
     let id = task_id(given.trim())?;
     match desk.broker.find(&id).await?.first() {

@@ -1,0 +1,26 @@
+//! The dashboard over HTTP, with empty and with full stores, in both languages, and in a real browser.
+//!
+//! Each submodule has one subject; `desk` makes the dashboards that they ask.
+
+mod acts;
+mod browser;
+mod desk;
+mod guards;
+mod login;
+mod seen;
+
+use crate::kit;
+
+/// The tests of this module and of those below it.
+pub fn tests() -> Vec<kit::Trial> {
+    [
+        acts::tests(),
+        browser::tests(),
+        guards::tests(),
+        login::tests(),
+        seen::tests(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}

@@ -1,0 +1,141 @@
+//! What operators do: each action changes what it says, answers with a redirect and says what came of it.
+
+use runner_core::task::State;
+use runner_queue::{Inspector, Schedules};
+
+use super::desk::{Site, count, definition, queue};
+use crate::kit;
+
+pub fn tests() -> Vec<kit::Trial> {
+    kit::trials![
+        needs(): tasks_are_run_archived_and_deleted, what_cannot_be_done_is_said, queues_are_paused_and_resumed,
+            schedules_are_paused_and_resumed, a_schedule_runs_by_hand, sources_are_read_on_demand
+    ]
+}
+
+/// Sends the form, follows the redirect and expects the page there to say this once.
+async fn says(site: &Site, path: &str, words: &str) -> String {
+    let answer = site.act(path, &[]).await;
+    assert_eq!(answer.status, 303, "{path}: {}", answer.body);
+    let there = answer.header("location").to_owned();
+    let page = site.http.get(&there).await.body;
+    assert!(page.contains(words), "{path} does not say {words:?}: {page}");
+    assert!(
+        !site.http.get(&there).await.body.contains(words),
+        "{path} says it twice"
+    );
+    there
+}
+
+async fn tasks_are_run_archived_and_deleted() {
+    let site = Site::full().await;
+    let before = count(&*site.broker, "default", State::Archived).await;
+    says(&site, "/queue/tasks/default/dead/run", "Task dead is on its queue now").await;
+    assert_eq!(count(&*site.broker, "default", State::Archived).await, before - 1);
+    says(&site, "/queue/tasks/default/plain/archive", "Task plain was archived").await;
+    assert_eq!(count(&*site.broker, "default", State::Archived).await, before);
+    let token = site.token("/queue").await;
+    let task = "/queue/tasks/default/plain";
+    let gone = site
+        .http
+        .post_form(&format!("{task}/delete"), &[("token", &token), ("back", task)])
+        .await;
+    assert_eq!(
+        gone.header("location"),
+        "/queue/queues/default",
+        "not back to a page that is gone"
+    );
+    assert_eq!(site.http.get(task).await.status, 404);
+    says(&site, "/queue/tasks/default/held/cancel", "was asked to stop").await;
+}
+
+async fn what_cannot_be_done_is_said() {
+    let site = Site::full().await;
+    says(&site, "/queue/tasks/default/held/delete", "Nothing was changed").await;
+    says(&site, "/queue/tasks/default/none/run", "Nothing was changed").await;
+    assert_eq!(site.act("/queue/tasks/default/held/explode", &[]).await.status, 404);
+    assert_eq!(site.act("/queue/queues/none/pause", &[]).await.status, 404);
+    assert_eq!(site.act("/queue/schedules/none/run", &[]).await.status, 404);
+}
+
+async fn queues_are_paused_and_resumed() {
+    let site = Site::full().await;
+    says(&site, "/queue/queues/default/pause", "Queue default is paused").await;
+    let paused = async || site.broker.queues().await.unwrap().iter().filter(|q| q.paused).count();
+    assert_eq!(paused().await, 2);
+    says(&site, "/queue/queues/default/resume", "Queue default goes on").await;
+    says(&site, "/queue/queues/mail/resume", "Queue mail goes on").await;
+    assert_eq!(paused().await, 0);
+}
+
+async fn schedules_are_paused_and_resumed() {
+    let site = Site::full().await;
+    let ids = [definition().id];
+    let paused = async || {
+        site.broker.standings(&ids).await.unwrap()[0]
+            .as_ref()
+            .unwrap()
+            .paused
+            .clone()
+    };
+    says(
+        &site,
+        "/queue/schedules/code%3Ahourly/pause",
+        "Schedule code:hourly is paused",
+    )
+    .await;
+    assert!(paused().await.is_some_and(|by| by.contains("local")));
+    let page = site.http.get("/queue/schedules/code%3Ahourly").await.body;
+    assert!(page.contains("None: it is paused"), "{page}");
+    says(&site, "/queue/schedules/code%3Ahourly/resume", "goes on from now").await;
+    assert_eq!(paused().await, None);
+}
+
+async fn a_schedule_runs_by_hand() {
+    let site = Site::full().await;
+    let there = says(&site, "/queue/schedules/code%3Ahourly/run", "is on its queue now").await;
+    assert!(
+        there.starts_with("/queue/tasks/default/code%3Ahourly%40manual-"),
+        "{there}"
+    );
+    let found = site
+        .broker
+        .tasks(&queue("default"), State::Pending, Default::default())
+        .await
+        .unwrap();
+    let task = found
+        .tasks
+        .iter()
+        .find(|t| t.record.id.as_str().contains("@manual-"))
+        .expect("the task");
+    assert_eq!(task.record.headers["runner-fire-kind"], "manual");
+    assert_eq!(task.record.headers["runner-schedule-id"], "code:hourly");
+    assert_eq!(&task.record.payload[..], br#"{"hour":true}"#);
+    let standing = site
+        .broker
+        .standings(&[definition().id])
+        .await
+        .unwrap()
+        .remove(0)
+        .unwrap();
+    assert!(
+        standing.last.is_some_and(|(_, id)| !id.as_str().contains("manual")),
+        "the record of fires is as it was"
+    );
+}
+
+async fn sources_are_read_on_demand() {
+    let site = Site::full().await;
+    let text = "name: fresh\nhandler: task:fresh\nschedule: \"@daily\"\n";
+    std::fs::write(site.dir.join("manifests/fresh.yaml"), text).unwrap();
+    says(&site, "/queue/sync", "All sources are being read again").await;
+    kit::eventually("the new schedule is listed", async || {
+        let page = site.http.get("/queue/schedules").await.body;
+        if page.contains("m%3Afresh") {
+            Ok(())
+        } else {
+            Err("it is not")
+        }
+    })
+    .await;
+}

@@ -1,0 +1,120 @@
+//! Getting in: passwords, sessions, roles, and what too many wrong guesses lead to.
+
+use std::time::Duration;
+
+use super::desk::{Order, Site, users};
+use super::guards::ACTIONS;
+use crate::kit::{self, Http};
+
+pub fn tests() -> Vec<kit::Trial> {
+    kit::trials![
+        needs(): a_login_opens_the_dashboard_and_ends, wrong_passwords_are_slowed_down,
+            viewers_look_and_do_not_touch, operators_do_not_delete, a_planted_name_is_worth_nothing
+    ]
+}
+
+async fn site() -> Site {
+    Site::start(Order {
+        auth: users(),
+        full: true,
+        ..Order::default()
+    })
+    .await
+}
+
+async fn a_login_opens_the_dashboard_and_ends() {
+    let site = site().await;
+    let entered = site.log_in("admin").await;
+    assert_eq!((entered.status, entered.header("location")), (303, "/queue"));
+    let cookies: Vec<&str> = entered
+        .headers
+        .get_all("set-cookie")
+        .iter()
+        .filter_map(|c| c.to_str().ok())
+        .collect();
+    let session = cookies
+        .iter()
+        .find(|c| c.starts_with("runner_session="))
+        .expect("a session");
+    for part in ["HttpOnly", "SameSite=Lax", "Path=/queue", "Max-Age=43200"] {
+        assert!(session.contains(part), "{session}");
+    }
+    let page = site.http.get("/queue").await;
+    assert_eq!(page.status, 200);
+    assert!(page.body.contains("Log out"));
+    site.clock.advance(Duration::from_secs(12 * 3600));
+    assert_eq!(site.http.get("/queue").await.status, 303, "a session ends by itself");
+    assert_eq!(site.log_in("admin").await.status, 303);
+    assert_eq!(site.act("/queue/logout", &[]).await.status, 303);
+    assert_eq!(site.http.get("/queue").await.status, 303, "logged out");
+}
+
+async fn guess(site: &Site, name: &str) -> kit::Reply {
+    let token = site.token("/queue/login").await;
+    let fields = [("token", token.as_str()), ("name", name), ("password", "guess")];
+    site.http.post_form("/queue/login", &fields).await
+}
+
+async fn wrong_passwords_are_slowed_down() {
+    let site = site().await;
+    for name in ["admin", "nobody"] {
+        for _ in 0..5 {
+            let wrong = guess(&site, name).await;
+            assert_eq!(wrong.status, 401);
+            assert!(wrong.body.contains("Name or password is wrong"));
+        }
+        let slowed = guess(&site, name).await;
+        assert_eq!((slowed.status, slowed.header("retry-after")), (429, "60"), "{name}");
+    }
+    assert_eq!(site.log_in("admin").await.status, 429, "not even with the right one");
+    assert_eq!(site.log_in("operator").await.status, 303, "others are not shut out");
+    site.act("/queue/logout", &[]).await;
+    site.clock.advance(Duration::from_secs(60));
+    assert_eq!(site.log_in("admin").await.status, 303, "never for good");
+}
+
+async fn viewers_look_and_do_not_touch() {
+    let site = site().await;
+    site.log_in("viewer").await;
+    let page = site.http.get("/queue/tasks/default/plain").await;
+    assert_eq!(page.status, 200);
+    assert!(
+        !page.body.contains("Run now") && !page.body.contains("/archive"),
+        "no buttons for viewers"
+    );
+    for path in ACTIONS {
+        let refused = site.act(path, &[]).await;
+        assert_eq!(refused.status, 403, "{path}");
+        assert!(refused.body.contains("This needs the role"), "{path}: {}", refused.body);
+    }
+}
+
+async fn operators_do_not_delete() {
+    let site = site().await;
+    site.log_in("operator").await;
+    let refused = site.act("/queue/tasks/default/dead/delete", &[]).await;
+    assert_eq!(refused.status, 403);
+    assert!(refused.body.contains("admin"));
+    assert_eq!(
+        site.http.get("/queue/tasks/default/dead").await.status,
+        200,
+        "still there"
+    );
+    assert_eq!(site.act("/queue/tasks/default/dead/run", &[]).await.status, 303);
+}
+
+async fn a_planted_name_is_worth_nothing() {
+    let site = site().await;
+    let before = site.token("/queue/login").await;
+    site.log_in("admin").await;
+    let refused = site.http.post_form("/queue/sync", &[("token", &before)]).await;
+    assert_eq!(refused.status, 403, "a token from before the login");
+    let page = site.http.get("/queue").await.body;
+    let token = super::desk::token_of(&page);
+    let thief = Http::new(&site.base);
+    assert_eq!(
+        thief.post_form("/queue/sync", &[("token", &token)]).await.status,
+        401,
+        "a token without its browser"
+    );
+}

@@ -1,0 +1,288 @@
+//! What pages show: each of them, empty and full, in both languages.
+
+use super::desk::{HOSTILE, Site};
+use crate::kit;
+
+pub fn tests() -> Vec<kit::Trial> {
+    kit::trials![
+        needs(): every_page_of_an_empty_store_says_what_to_do, every_page_of_a_full_store_is_complete,
+            hostile_text_stays_text, pages_come_in_two_languages, lists_have_bounds, one_task_tells_its_story,
+            one_schedule_tells_its_story, broken_definitions_are_seen, machines_get_their_answers,
+            what_is_not_there_is_explained, a_broker_that_is_gone_is_not_an_empty_list
+    ]
+}
+
+/// Every address that an empty dashboard has.
+pub const EMPTY: [&str; 3] = ["/queue", "/queue/schedules", "/queue/servers"];
+
+/// Those that a full one has beside them.
+pub const FULL: [&str; 14] = [
+    "/queue/queues/default/pending",
+    "/queue/queues/default/active",
+    "/queue/queues/default/scheduled",
+    "/queue/queues/default/retry",
+    "/queue/queues/default/archived",
+    "/queue/queues/default/completed",
+    "/queue/queues/default/aggregating",
+    "/queue/queues/mail/pending",
+    "/queue/tasks/default/done",
+    "/queue/tasks/default/dead",
+    "/queue/tasks/default/a%2Fb%20%3F%23%E7%A9%BA",
+    "/queue/tasks/default/held",
+    "/queue/schedules/code%3Ahourly",
+    "/queue/schedules/m%3Anightly-report%3Adefault",
+];
+
+async fn every_page_of_an_empty_store_says_what_to_do() {
+    let site = Site::empty().await;
+    for (path, says) in EMPTY
+        .iter()
+        .zip(["No queue has been used yet", "No schedule yet", "No server is alive"])
+    {
+        let page = site.http.get(path).await;
+        assert_eq!(page.status, 200, "{path}: {}", page.body);
+        assert!(page.body.contains(says), "{path} lacks {says:?}");
+    }
+}
+
+async fn every_page_of_a_full_store_is_complete() {
+    let site = Site::full().await;
+    for path in EMPTY.iter().chain(&FULL) {
+        let page = site.http.get(path).await;
+        assert_eq!(page.status, 200, "{path}: {}", page.body);
+        assert_eq!(
+            page.body.matches("<h1").count(),
+            1,
+            "{path} has one heading of the first rank"
+        );
+        assert!(page.body.trim_end().ends_with("</html>"), "{path} is cut short");
+    }
+}
+
+async fn hostile_text_stays_text() {
+    let site = Site::full().await;
+    for path in EMPTY.iter().chain(&FULL) {
+        let body = site.http.get(path).await.body;
+        assert!(!body.contains("<script>"), "{path} lets a script in");
+        let signs = ['\u{1b}', '\u{202e}', '\u{0}'];
+        assert!(!body.contains(signs), "{path} lets a control character in");
+        assert!(body.len() < 400_000, "{path} has {} bytes", body.len());
+    }
+    let page = site.http.get("/queue/tasks/default/a%2Fb%20%3F%23%E7%A9%BA").await.body;
+    assert!(
+        page.contains("&lt;script&gt;alert(1)&lt;/script&gt;␛[31m⟨U+202E⟩evil␀"),
+        "{page}"
+    );
+    let long = site.http.get("/queue/tasks/default/long").await.body;
+    assert!(long.contains("5,242,880 bytes") && long.contains("cut for this page"));
+    let file = site.http.get("/queue/tasks/default/long/payload").await;
+    assert_eq!(file.body.len(), 5 << 20);
+    assert!(file.header("content-disposition").starts_with("attachment"));
+    assert!(file.header("content-type").starts_with("text/plain"));
+    let whole = site
+        .http
+        .get("/queue/tasks/default/a%2Fb%20%3F%23%E7%A9%BA/payload")
+        .await;
+    assert_eq!(whole.body, HOSTILE);
+}
+
+async fn pages_come_in_two_languages() {
+    let site = Site::full().await;
+    for (accept, lang, says) in [
+        ("zh-CN,zh;q=0.9", "zh-CN", "总览"),
+        ("en-GB", "en", "Overview"),
+        ("fr", "en", "Overview"),
+    ] {
+        let request = site
+            .http
+            .request(reqwest::Method::GET, "/queue")
+            .header("accept-language", accept);
+        let page = site.http.send(request).await.unwrap().body;
+        assert!(
+            page.contains(&format!("<html lang=\"{lang}\"")) && page.contains(says),
+            "{accept}"
+        );
+    }
+    let chosen = site.act("/queue/prefs", &[("lang", "zh"), ("theme", "dark")]).await;
+    assert_eq!((chosen.status, chosen.header("location")), (303, "/queue"));
+    let page = site.http.get("/queue/schedules").await.body;
+    assert!(page.contains("lang=\"zh-CN\" data-theme=\"dark\"") && page.contains("定时计划"));
+    // No English sentence is left where the page speaks Chinese: each page has words of its own there.
+    for path in EMPTY.iter().chain(&FULL) {
+        let page = site.http.get(path).await.body;
+        for english in ["Run now", "Pause", "Overview", "Payload", "Retries", "No server"] {
+            assert!(!page.contains(english), "{path} says {english:?} in Chinese");
+        }
+    }
+}
+
+async fn lists_have_bounds() {
+    let site = Site::full().await;
+    let list = "/queue/queues/mail/pending";
+    let first = site.http.get(list).await.body;
+    assert!(first.contains("1–25 of 60") && first.contains("page=2"), "{first}");
+    let last = site.http.get(&format!("{list}?page=3")).await.body;
+    assert!(last.contains("51–60 of 60") && !last.contains("page=4"));
+    assert!(
+        site.http
+            .get(&format!("{list}?page=9"))
+            .await
+            .body
+            .contains("it ends on page 3")
+    );
+    let sized = site.http.get(&format!("{list}?size=50")).await.body;
+    assert!(sized.contains("page=2&amp;size=50"));
+    for bad in ["page=0", "page=-1", "page=1000000000", "page=abc", "size=0", "size=101"] {
+        let refused = site.http.get(&format!("{list}?{bad}")).await;
+        assert_eq!(refused.status, 400, "{bad}");
+    }
+    assert_eq!(site.http.get("/queue/schedules?source=moon").await.status, 400);
+}
+
+async fn one_task_tells_its_story() {
+    let site = Site::full().await;
+    let page = site.http.get("/queue/tasks/default/plain").await.body;
+    assert!(
+        page.contains("&quot;n&quot;: 12345678901234567890"),
+        "JSON is laid out, numbers are kept"
+    );
+    let done = site.http.get("/queue/tasks/default/done").await.body;
+    for part in [
+        "success",
+        "1.5 s",
+        "line one\nline two",
+        "&quot;rows&quot;: 12",
+        "Kept until",
+    ] {
+        assert!(done.contains(part), "a completed task lacks {part:?}");
+    }
+    let dead = site.http.get("/queue/tasks/default/dead").await.body;
+    assert!(dead.contains("connect: timed out") && dead.contains("All 0 retries are used up"));
+    let again = site.http.get("/queue/tasks/default/again").await.body;
+    assert!(
+        again.contains("Its next attempt is in 1 min 30 s") && again.contains("1 of 5 used"),
+        "{again}"
+    );
+    let waits = site.http.get("/queue/tasks/default/waits").await.body;
+    assert!(waits.contains("Waits for handler task:unknown"), "{waits}");
+    let paused = site.http.get("/queue/tasks/mail/m1").await.body;
+    assert!(paused.contains("The queue mail is paused"));
+    let hourly = site
+        .http
+        .get("/queue/tasks/default/code%3Ahourly%4020261122T060000Z")
+        .await
+        .body;
+    assert!(hourly.contains("href=\"/queue/schedules/code%3Ahourly\""), "{hourly}");
+    assert!(hourly.contains("No live server has a handler for task:hourly"));
+    let found = site.http.get("/queue/find?id=plain").await;
+    assert_eq!(found.header("location"), "/queue/tasks/default/plain");
+}
+
+async fn one_schedule_tells_its_story() {
+    let site = Site::full().await;
+    let page = site
+        .http
+        .get("/queue/schedules/m%3Anightly-report%3Adefault")
+        .await
+        .body;
+    for part in [
+        "30 2 * * *",
+        "report.yaml",
+        "The figures of the day",
+        "2026-11-23 02:30:00 +08:00",
+        "2026-11-27 02:30:00 +08:00",
+        "Asia/Shanghai",
+    ] {
+        assert!(page.contains(part), "the schedule lacks {part:?}: {page}");
+    }
+    let hourly = site.http.get("/queue/schedules/code%3Ahourly").await.body;
+    for part in [
+        "Fired",
+        "2026-11-22 14:00:00",
+        "on time",
+        "test-host:4711",
+        "/queue/tasks/default/code%3Ahourly%40",
+    ] {
+        assert!(hourly.contains(part), "the decisions lack {part:?}: {hourly}");
+    }
+    let off = site.http.get("/queue/schedules/m%3Aresting%3Adefault").await.body;
+    assert!(off.contains("Disabled where it is defined"), "{off}");
+    let filtered = site.http.get("/queue/schedules?q=NIGHTLY&source=manifest").await.body;
+    assert!(filtered.contains("nightly-report") && !filtered.contains("m%3Asweep"));
+}
+
+async fn broken_definitions_are_seen() {
+    let site = Site::full().await;
+    for path in ["/queue", "/queue/schedules"] {
+        let page = site.http.get(path).await.body;
+        for part in ["E203", "broken.yaml:3", "hour"] {
+            assert!(page.contains(part), "{path} lacks {part:?}: {page}");
+        }
+    }
+}
+
+async fn machines_get_their_answers() {
+    let site = Site::full().await;
+    assert_eq!(site.http.get("/healthz").await.json()["status"], "alive");
+    let ready = site.http.get("/readyz").await;
+    assert_eq!(
+        (ready.status, ready.json()["ready"].as_bool()),
+        (200, Some(true)),
+        "{}",
+        ready.body
+    );
+    let metrics = site.http.get("/metrics").await.body;
+    for line in [
+        "runner_broker_up 1",
+        "runner_tasks{queue=\"mail\",state=\"pending\"} 60",
+        "runner_queue_paused{queue=\"mail\"} 1",
+        "runner_queue_latency_seconds{queue=\"default\"}",
+    ] {
+        assert!(metrics.contains(line), "{line} is not in {metrics}");
+    }
+    assert!(metrics.ends_with("# EOF\n"));
+    assert_eq!(metrics.matches("# EOF").count(), 1);
+}
+
+async fn what_is_not_there_is_explained() {
+    let site = Site::full().await;
+    for (path, says) in [
+        ("/queue/tasks/default/none", "Not in the store any more"),
+        ("/queue/queues/none/pending", "No such queue"),
+        ("/queue/schedules/none", "No such schedule"),
+        ("/queue/queues/default/sleeping", "No such page"),
+        ("/queue/find?id=none", "Not in the store any more"),
+        ("/queue/nowhere", "No such page"),
+        ("/queue/assets/..%2Fwords.json", "No such page"),
+    ] {
+        let page = site.http.get(path).await;
+        assert_eq!(page.status, 404, "{path}");
+        assert!(page.body.contains(says), "{path} does not say {says:?}: {}", page.body);
+    }
+    let wrong = site
+        .http
+        .send(site.http.request(reqwest::Method::DELETE, "/queue/servers"))
+        .await
+        .unwrap();
+    assert_eq!(wrong.status, 405);
+    assert_eq!(site.http.get("/queue/").await.header("location"), "/queue");
+}
+
+async fn a_broker_that_is_gone_is_not_an_empty_list() {
+    let site = Site::full().await;
+    // The file is still open; what is in it is not what should be there any more.
+    std::fs::write(site.dir.join("runner.db"), vec![0x55; 1 << 16]).unwrap();
+    let page = site.http.get("/queue").await;
+    assert_eq!(page.status, 503, "{}", page.body);
+    assert!(page.body.contains("The broker cannot be asked") && !page.body.contains("No queue has been used"));
+    assert_eq!(page.header("retry-after"), "5");
+    assert_eq!(site.http.get("/healthz").await.status, 200);
+    let ready = site.http.get("/readyz").await;
+    assert_eq!(
+        (ready.status, ready.json()["checks"][0]["ok"].as_bool()),
+        (503, Some(false)),
+        "{}",
+        ready.body
+    );
+    assert!(site.http.get("/metrics").await.body.contains("runner_broker_up 0"));
+}
