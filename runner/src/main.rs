@@ -1,1 +1,7 @@
-fn main() {}
+//! The program `runner`: the built-in functions and nothing else.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    runner::cli::App::new().main()
+}

@@ -1,1 +1,152 @@
-//! Commands and wiring.
+//! The command line: what can be said, and which command hears it. One file a command.
+//!
+//! Commands and wiring only: what a command does to tasks and schedules stands in the rooms below.
+
+mod app;
+mod check;
+mod context;
+mod enqueue;
+mod exit;
+mod init;
+mod ls;
+mod ls_schedules;
+mod migrate;
+mod next;
+mod open;
+mod parts;
+mod print;
+mod queue;
+mod run;
+mod serve;
+mod task;
+mod values;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{CommandFactory, Parser, Subcommand};
+use runner_core::clock::SystemClock;
+
+pub use app::{App, AppParts, CodeSchedule};
+use context::Context;
+
+/// A function runner and scheduler: schedules from files, a table and code; a queue that asynq understands;
+/// a dashboard that says what ran, what did not, and why.
+#[derive(Debug, Parser)]
+#[command(name = "runner", version, max_term_width = 100)]
+#[command(after_help = "Examples:\n  \
+    runner                          run with ./config.yaml, or with defaults\n  \
+    runner -c /etc/runner/config.yaml\n  \
+    runner init && runner check     a directory to start from\n  \
+    runner next '0 2 * * *' --tz Asia/Shanghai\n  \
+    runner ls schedules\n\n\
+    Every setting can be overridden: redis.host by RUNNER_REDIS_HOST, log.maxSize by RUNNER_LOG_MAX_SIZE.\n\
+    Exit codes: 0 done, 1 not done, 2 wrong usage, 65 bad data, 69 unavailable, 78 bad settings.")]
+struct Cli {
+    /// Configuration file [default: the first of ./config.yaml, ./bingo-scheduler.yaml,
+    /// ~/.config/runner/config.yaml, /etc/runner/config.yaml and the places of the Go service]
+    #[arg(short, long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Runs the configured roles until told to stop (the default)
+    Run,
+    Check(check::Check),
+    Next(next::Next),
+    Enqueue(enqueue::Enqueue),
+    Ls(ls::Ls),
+    Task(task::TaskCommand),
+    Queue(queue::QueueCommand),
+    Migrate(migrate::Migrate),
+    Init(init::Init),
+    /// Prints a completion script
+    #[command(after_help = "Example:\n  runner completions bash > ~/.local/share/bash-completion/completions/runner")]
+    Completions {
+        /// For which shell
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Reads the command line and does what it says; the exit code of the process.
+#[must_use]
+pub fn main(parts: AppParts) -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return misunderstood(&error),
+    };
+    match dispatch(cli, parts) {
+        Ok(code) => code,
+        Err(error) => exit::report(&error),
+    }
+}
+
+fn dispatch(cli: Cli, parts: AppParts) -> anyhow::Result<ExitCode> {
+    let context = Context::new(cli.config, Arc::new(SystemClock), parts.schedules.clone());
+    match cli.command.unwrap_or(Command::Run) {
+        Command::Run => return serve::serve(&context, parts),
+        Command::Check(check) => check.run(&context)?,
+        Command::Next(next) => next.run(&context)?,
+        Command::Init(init) => init.run()?,
+        Command::Completions { shell } => completions(shell)?,
+        Command::Enqueue(enqueue) => alone(enqueue.run(&context))?,
+        Command::Ls(ls) => alone(ls.run(&context))?,
+        Command::Task(task) => alone(task.run(&context))?,
+        Command::Queue(queue) => alone(queue.run(&context))?,
+        Command::Migrate(migrate) => alone(migrate.run(&context))?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Runs one command to its end on this thread.
+fn alone(command: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(command)
+}
+
+fn completions(shell: clap_complete::Shell) -> anyhow::Result<()> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "runner", &mut script);
+    Ok(print::text(&String::from_utf8_lossy(&script))?)
+}
+
+/// Says what was wrong with the command line; help and version come this way too.
+fn misunderstood(error: &clap::Error) -> ExitCode {
+    // If standard error is closed there is nobody to tell.
+    let _ = error.print();
+    if names_a_secret(error) {
+        eprintln!(
+            "secrets do not belong on the command line, where other users can see them:\n\
+             use the configuration file with ${{env:NAME}} or ${{file:PATH}}, or RUNNER_REDIS_PASSWORD"
+        );
+    }
+    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(exit::USAGE))
+}
+
+fn names_a_secret(error: &clap::Error) -> bool {
+    let unknown = error.kind() == ErrorKind::UnknownArgument;
+    match error.get(ContextKind::InvalidArg) {
+        Some(ContextValue::String(argument)) if unknown => {
+            let argument = argument.to_lowercase();
+            ["pass", "secret", "token", "key"]
+                .iter()
+                .any(|word| argument.contains(word))
+        }
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -92,7 +92,7 @@ fn redis_host(redis: &Section<'_>, host: Option<Found<String>>) -> String {
 }
 
 /// `host` or `host:port`, IPv6 in brackets.
-pub(super) fn split_host(text: &str, default_port: u16) -> Result<(String, u16), String> {
+fn split_host(text: &str, default_port: u16) -> Result<(String, u16), String> {
     if text.is_empty() {
         return Err("it is empty".to_owned());
     }
@@ -207,7 +207,7 @@ fn server(
     let connections = section.number(connections_key, 0..=MAX_CONNECTIONS);
     let max_lifetime = section.duration(lifetime_key, Duration::ZERO..=MAX_LIFETIME);
     let found = host?;
-    let (host, port) = split_host(found.value.trim(), default_port).unwrap_or_else(|why| {
+    let (host, port) = database_host(found.value.trim(), default_port).unwrap_or_else(|why| {
         let message = format!("{} {:?} is not host:port: {why}", section.path_of("host"), found.value);
         section
             .reader()
@@ -227,6 +227,15 @@ fn server(
             .unwrap_or(DEFAULT_CONNECTIONS),
         max_lifetime: max_lifetime.filter(|d| !d.is_zero()),
     })
+}
+
+/// A host and port, or the path of a socket. Drivers want an IPv6 address without its brackets.
+pub(super) fn database_host(text: &str, default_port: u16) -> Result<(String, u16), String> {
+    if text.starts_with('/') {
+        return Ok((text.to_owned(), default_port));
+    }
+    let (host, port) = split_host(text, default_port)?;
+    Ok((host.trim_matches(['[', ']']).to_owned(), port))
 }
 
 fn from_url(section: &Section<'_>, url: &Found<Secret>) -> Option<TableSettings> {
@@ -257,5 +266,7 @@ mod tests {
         for bad in ["", "redis://x:1", "a:b", "::1", "a:0", "a:70000", ":6379", "u@h:1"] {
             assert!(split_host(bad, 1).is_err(), "{bad}");
         }
+        assert_eq!(database_host("/run/db.sock", 1), both("/run/db.sock", 1));
+        assert_eq!(database_host("[::1]:7", 1), both("::1", 7));
     }
 }

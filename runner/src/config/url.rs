@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::Secret;
-use super::read_stores::split_host;
+use super::read_stores::database_host;
 use super::settings::{ServerSettings, TableSettings};
 
 /// The parts of `scheme://user:password@host:port/name`, or the path of `sqlite:path`.
@@ -83,7 +83,7 @@ impl Parts {
             None => ("", authority),
         };
         let (username, password) = user.split_once(':').unwrap_or((user, ""));
-        let (host, port) = split_host(host, default_port).map_err(|_| "the host is not valid")?;
+        let (host, port) = database_host(host, default_port).map_err(|_| "the host is not valid")?;
         Ok(Self {
             host,
             port,

@@ -1,0 +1,79 @@
+//! The front door for a program of one's own: handlers and schedules in code, then `main`.
+//!
+//! Only collects; nothing is opened or started before [`App::main`].
+
+use std::process::ExitCode;
+
+use runner_core::task::Task;
+use runner_sdk::Registry;
+
+pub(super) type Registrar = Box<dyn FnOnce(Registry) -> Registry>;
+
+/// A schedule registered in code.
+#[derive(Debug, Clone)]
+pub struct CodeSchedule {
+    /// Its lasting name; the identity is `code:<name>`.
+    pub name: String,
+    /// A cron expression, `@every` included.
+    pub spec: String,
+    /// The task that each occurrence enqueues.
+    pub task: Task,
+}
+
+/// What a program adds to the built-in one.
+#[derive(Default)]
+pub struct AppParts {
+    /// Functions that add handlers, in order.
+    pub registrars: Vec<Registrar>,
+    /// Schedules in code.
+    pub schedules: Vec<CodeSchedule>,
+}
+
+/// A runner with handlers and schedules of one's own.
+///
+/// ```no_run
+/// use runner::App;
+/// use runner::task::Task;
+///
+/// fn main() -> std::process::ExitCode {
+///     App::new()
+///         .schedule("nightly", "0 2 * * *", Task::new("task:daily-report"))
+///         .main()
+/// }
+/// ```
+#[derive(Default)]
+pub struct App {
+    parts: AppParts,
+}
+
+impl App {
+    /// A runner with the built-in functions only.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds handlers. A name that is taken stops the start, with both names told.
+    #[must_use]
+    pub fn handlers(mut self, register: impl FnOnce(Registry) -> Registry + 'static) -> Self {
+        self.parts.registrars.push(Box::new(register));
+        self
+    }
+
+    /// Adds a schedule under a lasting name. An invalid expression or a name used twice stops the start.
+    #[must_use]
+    pub fn schedule(mut self, name: impl Into<String>, spec: impl Into<String>, task: Task) -> Self {
+        self.parts.schedules.push(CodeSchedule {
+            name: name.into(),
+            spec: spec.into(),
+            task,
+        });
+        self
+    }
+
+    /// Reads the command line and does what it says, as the program `runner` does; the exit code.
+    #[must_use]
+    pub fn main(self) -> ExitCode {
+        super::main(self.parts)
+    }
+}

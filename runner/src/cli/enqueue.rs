@@ -1,0 +1,136 @@
+//! `runner enqueue`: puts one task on a queue.
+
+use std::io::Read;
+use std::time::Duration;
+
+use anyhow::{anyhow, bail};
+use clap::Args;
+use runner_core::task::{QueueName, Run, Task, TaskId, Unique};
+use runner_queue::Refusal;
+
+use super::exit::{BadData, Usage};
+use super::{Context, print, values};
+
+/// Bytes; larger things belong in a store, and their name in the payload.
+const MAX_PAYLOAD: u64 = 4 * 1024 * 1024;
+
+/// Puts a task on a queue and prints its id.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    runner enqueue task:daily-report --payload '{\"date\":\"today\"}'\n  \
+    runner enqueue email:welcome --queue low --in 10m --max-retry 3\n  \
+    jq -c . order.json | runner enqueue order:ship --payload - --unique 1h\n\n\
+    The payload is visible to other users of this machine while the command runs: \
+    read secrets in the function, or give the payload on standard input.")]
+pub struct Enqueue {
+    /// Which function runs it
+    #[arg(value_name = "TYPE")]
+    kind: String,
+    /// JSON, or - to read it from standard input
+    #[arg(long, value_name = "JSON|-")]
+    payload: Option<String>,
+    /// Where it waits
+    #[arg(long, default_value = "default")]
+    queue: String,
+    /// Not before this long from now: 90s, 1h30m
+    #[arg(long = "in", value_name = "DURATION", value_parser = values::length, conflicts_with = "at")]
+    delay: Option<Duration>,
+    /// Not before this instant, with an offset or in server.timezone
+    #[arg(long, value_name = "INSTANT")]
+    at: Option<String>,
+    /// Refuse another task of the same queue, type and payload for this long
+    #[arg(long, value_name = "DURATION", value_parser = values::length)]
+    unique: Option<Duration>,
+    /// Its identity within the queue [default: random]
+    #[arg(long)]
+    id: Option<String>,
+    /// How often it may be tried again [default: 25]
+    #[arg(long, value_name = "N")]
+    max_retry: Option<u32>,
+    /// How long one attempt may take [default: 30m]
+    #[arg(long, value_name = "DURATION", value_parser = values::length)]
+    timeout: Option<Duration>,
+    /// No attempt after this instant
+    #[arg(long, value_name = "INSTANT")]
+    deadline: Option<String>,
+    /// How long it is kept after success [default: not at all]
+    #[arg(long, value_name = "DURATION", value_parser = values::length)]
+    retention: Option<Duration>,
+    /// Collect it with others of this group
+    #[arg(long, value_name = "NAME")]
+    group: Option<String>,
+    /// A pair that travels with it; may be repeated
+    #[arg(long = "header", value_name = "KEY=VALUE", value_parser = values::pair)]
+    headers: Vec<(String, String)>,
+}
+
+impl Enqueue {
+    pub async fn run(self, context: &Context) -> anyhow::Result<()> {
+        let task = self.task(context)?;
+        let broker = context.broker().await?;
+        let answers = broker.enqueue(std::slice::from_ref(&task)).await?;
+        match answers.into_iter().next() {
+            Some(Ok(enqueued)) => Ok(print::text(&format!("{}\n", enqueued.id))?),
+            Some(Err(Refusal::Invalid(error))) => Err(BadData(error.to_string()).into()),
+            Some(Err(refusal)) => bail!("not enqueued: {refusal}"),
+            None => bail!("the broker gave no answer"),
+        }
+    }
+
+    fn task(self, context: &Context) -> anyhow::Result<Task> {
+        let zone = &context.settings()?.zone;
+        let mut task = Task::new(self.kind);
+        task.payload = match self.payload {
+            Some(text) => Some(payload(&text)?.into()),
+            None => None,
+        };
+        task.queue = QueueName::new(self.queue).map_err(|e| Usage(e.to_string()))?;
+        task.id = match self.id {
+            Some(id) => Some(TaskId::new(id).map_err(|e| Usage(e.to_string()))?),
+            None => None,
+        };
+        task.run = match (self.delay, self.at) {
+            (Some(delay), _) => Run::In(delay),
+            (None, Some(at)) => Run::At(values::instant(&at, zone).map_err(Usage)?),
+            (None, None) => Run::Now,
+        };
+        task.deadline = match self.deadline {
+            Some(at) => Some(values::instant(&at, zone).map_err(Usage)?),
+            None => None,
+        };
+        if let Some(times) = self.max_retry {
+            task.max_retry = times;
+        }
+        task.unique = self.unique.map(|ttl| Unique { ttl });
+        task.timeout = self.timeout;
+        task.retention = self.retention.unwrap_or_default();
+        task.group = self.group;
+        task.headers = self.headers.into_iter().collect();
+        task.check().map_err(|e| BadData(e.to_string()))?;
+        Ok(task)
+    }
+}
+
+/// The text of the payload, byte for byte, once it has been seen to be JSON.
+fn payload(text: &str) -> anyhow::Result<Vec<u8>> {
+    let bytes = if text == "-" {
+        let mut bytes = Vec::new();
+        let mut input = std::io::stdin().lock().take(MAX_PAYLOAD + 1);
+        input
+            .read_to_end(&mut bytes)
+            .map_err(|e| anyhow!("cannot read standard input: {e}"))?;
+        while bytes.last().is_some_and(|b| matches!(b, b'\n' | b'\r')) {
+            bytes.pop();
+        }
+        bytes
+    } else {
+        text.as_bytes().to_vec()
+    };
+    if bytes.len() as u64 > MAX_PAYLOAD {
+        return Err(BadData(format!("the payload is longer than {MAX_PAYLOAD} bytes")).into());
+    }
+    match serde_json::from_slice::<serde::de::IgnoredAny>(&bytes) {
+        Ok(_) => Ok(bytes),
+        Err(error) => Err(BadData(format!("the payload is not JSON: {error}")).into()),
+    }
+}

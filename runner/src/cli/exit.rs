@@ -1,0 +1,122 @@
+//! How a command ends when it fails: the exit code, and one line that says why.
+//!
+//! Codes are those of `sysexits.h` where it has one, so that service managers and scripts can tell them apart.
+
+use std::io;
+use std::process::ExitCode;
+
+use runner_core::schedule::{Problem, Severity};
+use runner_queue::BrokerError;
+
+use crate::config::{AccessError, Refused};
+use crate::log::LogError;
+
+/// The work was not done: an id that does not exist, a refused task.
+pub const FAILURE: u8 = 1;
+/// The command line cannot be understood.
+pub const USAGE: u8 = 2;
+/// What was given to the command is not valid: manifests, expressions, payloads.
+pub const BAD_DATA: u8 = 65;
+/// A store or an address cannot be used now.
+pub const UNAVAILABLE: u8 = 69;
+/// The settings cannot be used.
+pub const BAD_CONFIG: u8 = 78;
+
+/// Marks an error whose cause lies outside and may go away.
+#[derive(Debug, thiserror::Error)]
+#[error("unavailable")]
+pub struct Unavailable;
+
+/// Something given to a command is not valid.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct BadData(pub String);
+
+/// Options that do not go together.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Usage(pub String);
+
+/// The findings have been printed; only the code is left to give.
+#[derive(Debug, thiserror::Error)]
+#[error("{0} problems")]
+pub struct Found(pub usize);
+
+/// Prints why on standard error and yields the code.
+#[must_use]
+pub fn report(error: &anyhow::Error) -> ExitCode {
+    if is_closed_pipe(error) || error.is::<Found>() {
+        return ExitCode::from(code(error));
+    }
+    match error.downcast_ref::<Refused>() {
+        Some(refused) => eprintln!("{refused}"),
+        None => eprintln!("error: {}", line(error)),
+    }
+    ExitCode::from(code(error))
+}
+
+/// The causes in one line, without the marker, and without a cause that only repeats the one before it.
+fn line(error: &anyhow::Error) -> String {
+    let causes = error.chain().filter(|e| !e.is::<Unavailable>());
+    let mut causes: Vec<String> = causes.map(ToString::to_string).collect();
+    causes.dedup();
+    causes.join(": ")
+}
+
+/// A reader that has seen enough is no failure.
+fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    let io = error.downcast_ref::<io::Error>();
+    io.is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe)
+}
+
+fn code(error: &anyhow::Error) -> u8 {
+    if is_closed_pipe(error) {
+        0
+    } else if error.is::<Usage>() {
+        USAGE
+    } else if error.is::<BadData>() || error.is::<Found>() {
+        BAD_DATA
+    } else if error.is::<Unavailable>() || error.is::<BrokerError>() {
+        UNAVAILABLE
+    } else if error.is::<Refused>() || error.is::<LogError>() || error.is::<AccessError>() {
+        BAD_CONFIG
+    } else {
+        FAILURE
+    }
+}
+
+/// Whether it keeps a definition from being in force.
+#[must_use]
+pub fn is_error(problem: &Problem) -> bool {
+    problem.severity == Severity::Error
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use anyhow::anyhow;
+
+    #[test]
+    fn each_kind_of_failure_has_its_code() {
+        let pipe = io::Error::from(io::ErrorKind::BrokenPipe);
+        for (error, expected) in [
+            (anyhow!("no task a in queue b"), 1),
+            (Usage("x".into()).into(), 2),
+            (BadData("x".into()).into(), 65),
+            (Found(3).into(), 65),
+            (anyhow::Error::new(Unavailable).context("address in use"), 69),
+            (Refused(Vec::new()).into(), 78),
+            (anyhow::Error::new(pipe).context("writing"), 0),
+        ] {
+            assert_eq!(code(&error), expected, "{error:?}");
+        }
+    }
+
+    #[test]
+    fn the_marker_is_not_printed() {
+        let error = anyhow::Error::new(Unavailable)
+            .context("refused")
+            .context("cannot listen");
+        assert_eq!(line(&error), "cannot listen: refused");
+    }
+}

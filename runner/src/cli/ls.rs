@@ -1,0 +1,215 @@
+//! `runner ls`: queues, tasks and servers as the broker sees them. Schedules are in a file of their own.
+
+use clap::{Args, Subcommand};
+use runner_core::task::{QueueName, State};
+use runner_queue::{Page, TaskInfo};
+use serde_json::{Value, json};
+
+use super::exit::Usage;
+use super::ls_schedules::Schedules;
+use super::{Context, print};
+
+/// Lists queues, tasks, schedules or servers.
+#[derive(Debug, Args)]
+pub struct Ls {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    Queues(Queues),
+    Tasks(Tasks),
+    Schedules(Schedules),
+    Servers(Servers),
+}
+
+impl Ls {
+    pub async fn run(self, context: &Context) -> anyhow::Result<()> {
+        match self.what {
+            What::Queues(queues) => queues.run(context).await,
+            What::Tasks(tasks) => tasks.run(context).await,
+            What::Schedules(schedules) => schedules.run(context).await,
+            What::Servers(servers) => servers.run(context).await,
+        }
+    }
+}
+
+/// Queues, and how many tasks are in each state
+#[derive(Debug, Args)]
+struct Queues {
+    /// As an array of objects
+    #[arg(long)]
+    json: bool,
+}
+
+impl Queues {
+    async fn run(self, context: &Context) -> anyhow::Result<()> {
+        let queues = context.broker().await?.queues().await?;
+        if self.json {
+            let objects = queues.iter().map(|q| {
+                json!({
+                    "name": q.name, "paused": q.paused, "size": q.size(), "counts": q.counts,
+                    "latency_seconds": q.latency.as_secs_f64(), "processed_today": q.processed_today,
+                    "failed_today": q.failed_today, "processed": q.processed, "failed": q.failed,
+                })
+            });
+            return Ok(print::json(&objects.collect())?);
+        }
+        let count = |q: &runner_queue::QueueInfo, state| q.counts.get(&state).copied().unwrap_or(0).to_string();
+        let rows: Vec<Vec<String>> = queues
+            .iter()
+            .map(|q| {
+                let mut row = vec![q.name.to_string(), q.size().to_string()];
+                row.extend(State::ALL.iter().map(|state| count(q, *state)));
+                row.push(if q.paused { "paused" } else { "" }.to_owned());
+                row
+            })
+            .collect();
+        let heading = [
+            "QUEUE",
+            "SIZE",
+            "PENDING",
+            "ACTIVE",
+            "SCHEDULED",
+            "RETRY",
+            "ARCHIVED",
+            "COMPLETED",
+            "GROUPED",
+            "PAUSED",
+        ];
+        Ok(print::text(&print::table(&heading, &rows))?)
+    }
+}
+
+/// Tasks of one queue
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    runner ls tasks --state archived\n  \
+    runner ls tasks --queue low --state retry --size 100 --json | jq -r '.[].last_error'")]
+struct Tasks {
+    /// Of which queue
+    #[arg(long, default_value = "default")]
+    queue: String,
+    /// In which state [default: a page of each]
+    #[arg(long)]
+    state: Option<State>,
+    /// Which page, from 1
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    page: u32,
+    /// Tasks on a page
+    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    size: u16,
+    /// As an array of objects
+    #[arg(long)]
+    json: bool,
+}
+
+impl Tasks {
+    async fn run(self, context: &Context) -> anyhow::Result<()> {
+        let queue = QueueName::new(self.queue).map_err(|e| Usage(e.to_string()))?;
+        let broker = context.broker().await?;
+        let page = Page {
+            number: self.page as usize,
+            size: usize::from(self.size),
+        };
+        let states = self.state.map_or_else(|| State::ALL.to_vec(), |state| vec![state]);
+        let mut tasks = Vec::new();
+        for state in states {
+            tasks.extend(broker.tasks(&queue, state, page).await?.tasks);
+        }
+        let zone = &context.settings()?.zone;
+        if self.json {
+            let objects: Value = tasks.iter().map(|t| task_json(t, zone)).collect();
+            return Ok(print::json(&objects)?);
+        }
+        let rows: Vec<Vec<String>> = tasks.iter().map(|t| row(t, zone)).collect();
+        let heading = ["ID", "TYPE", "STATE", "RETRIED", "WHEN", "NOTE"];
+        Ok(print::text(&print::table(&heading, &rows))?)
+    }
+}
+
+fn row(task: &TaskInfo, zone: &jiff::tz::TimeZone) -> Vec<String> {
+    let record = &task.record;
+    let when = task
+        .next_run
+        .or(task.pending_since)
+        .or(task.lease_until)
+        .or(task.filed_at);
+    let note = task.waiting_for.clone().unwrap_or_else(|| record.last_error.clone());
+    vec![
+        record.id.to_string(),
+        record.kind.clone(),
+        task.state.to_string(),
+        format!("{}/{}", record.retried, record.max_retry),
+        when.map_or_else(String::new, |at| print::instant(at, zone)),
+        note,
+    ]
+}
+
+/// Everything known about a task but its attempts.
+pub(super) fn task_json(task: &TaskInfo, zone: &jiff::tz::TimeZone) -> Value {
+    let record = &task.record;
+    json!({
+        "id": record.id,
+        "type": record.kind,
+        "queue": record.queue,
+        "state": task.state,
+        "payload": print::payload(&record.payload),
+        "retried": record.retried,
+        "max_retry": record.max_retry,
+        "timeout_seconds": record.timeout.as_secs(),
+        "deadline": print::maybe(record.deadline, zone),
+        "retention_seconds": record.retention.as_secs(),
+        "group": record.group,
+        "headers": record.headers,
+        "next_run": print::maybe(task.next_run, zone),
+        "pending_since": print::maybe(task.pending_since, zone),
+        "lease_until": print::maybe(task.lease_until, zone),
+        "filed_at": print::maybe(task.filed_at, zone),
+        "completed_at": print::maybe(record.completed_at, zone),
+        "last_error": record.last_error,
+        "last_failed_at": print::maybe(record.last_failed_at, zone),
+        "waiting_for": task.waiting_for,
+        "result": task.result.as_ref().map(print::payload),
+    })
+}
+
+/// Live workers and what they work on
+#[derive(Debug, Args)]
+struct Servers {
+    /// As an array of objects
+    #[arg(long)]
+    json: bool,
+}
+
+impl Servers {
+    async fn run(self, context: &Context) -> anyhow::Result<()> {
+        let servers = context.broker().await?.servers().await?;
+        if self.json {
+            return Ok(print::json(&serde_json::to_value(&servers)?)?);
+        }
+        let zone = &context.settings()?.zone;
+        let rows: Vec<Vec<String>> = servers
+            .iter()
+            .map(|s| {
+                let queues: Vec<String> = s
+                    .info
+                    .queues
+                    .iter()
+                    .map(|(q, weight)| format!("{q}={weight}"))
+                    .collect();
+                vec![
+                    s.info.host.clone(),
+                    s.info.pid.to_string(),
+                    format!("{:?}", s.info.status).to_lowercase(),
+                    format!("{}/{}", s.info.active, s.info.concurrency),
+                    queues.join(","),
+                    print::instant(s.info.started_at, zone),
+                ]
+            })
+            .collect();
+        let heading = ["HOST", "PID", "STATUS", "BUSY", "QUEUES", "STARTED"];
+        Ok(print::text(&print::table(&heading, &rows))?)
+    }
+}

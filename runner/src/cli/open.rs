@@ -1,0 +1,72 @@
+//! Opens the configured broker.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use runner_core::clock::Clock;
+use runner_queue::Broker;
+use runner_queue::embedded::EmbeddedBroker;
+use runner_queue::redis::{RedisBroker, RedisSettings};
+
+use super::exit::Unavailable;
+use crate::config::{BrokerSettings, Settings};
+
+/// How long a command waits for the first answer of a broker; a person is watching.
+const ANSWER: Duration = Duration::from_secs(10);
+
+/// Opens the broker. Redis need not answer yet: what is opened connects when it is used.
+///
+/// # Errors
+///
+/// When the file of the embedded broker cannot be used, or the address of Redis makes no sense.
+pub async fn open_broker(settings: &Settings, clock: Arc<dyn Clock>) -> anyhow::Result<Arc<dyn Broker>> {
+    match &settings.broker {
+        BrokerSettings::Embedded { path } => {
+            let broker = EmbeddedBroker::open(path, clock).await;
+            let hint = "is the directory writable? data.dir says where it lies";
+            let broker = broker.with_context(|| format!("cannot use {} ({hint})", path.display()))?;
+            Ok(Arc::new(broker))
+        }
+        BrokerSettings::Redis {
+            host,
+            username,
+            password,
+            database,
+        } => {
+            let given = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+            let broker = RedisBroker::lazy(&RedisSettings {
+                host: host.clone(),
+                username: given(username),
+                password: given(password.expose()),
+                database: i64::from(*database),
+            })?;
+            Ok(Arc::new(broker))
+        }
+    }
+}
+
+/// Opens the broker for one command: it must answer now.
+///
+/// # Errors
+///
+/// When it does not.
+pub async fn reach(settings: &Settings, clock: Arc<dyn Clock>) -> anyhow::Result<Arc<dyn Broker>> {
+    let broker = open_broker(settings, clock).await?;
+    let named = || {
+        format!(
+            "cannot use {} (is it running? `redis.host` says where)",
+            broker.describe()
+        )
+    };
+    match tokio::time::timeout(ANSWER, broker.now()).await {
+        Ok(answer) => {
+            answer.with_context(named)?;
+        }
+        Err(_) => {
+            let late = anyhow::Error::new(Unavailable).context(format!("no answer within {} s", ANSWER.as_secs()));
+            return Err(late.context(named()));
+        }
+    }
+    Ok(broker)
+}

@@ -1,0 +1,122 @@
+//! Turns settings and what a program adds in code into the plain values that the rooms take.
+
+use anyhow::{Context as _, bail};
+use runner_core::schedule::{CatchUp, Definition, Origin, Overlap, ScheduleId, Source, Timing};
+use runner_core::task::QueueName;
+use runner_sdk::{Functions, Handlers, Registry};
+
+use super::app::{CodeSchedule, Registrar};
+use crate::config::{self, Settings};
+use crate::{source, worker};
+
+/// The built-in functions and those that the program adds.
+pub(super) fn handlers(
+    settings: &Settings,
+    registrars: Vec<Registrar>,
+    functions: Functions,
+) -> anyhow::Result<Handlers> {
+    let exec = handlers::ExecSettings {
+        enabled: settings.exec.enabled,
+        allowed_commands: settings.exec.allowed_commands.clone(),
+    };
+    let http = handlers::HttpSettings {
+        allow_private: settings.http.allow_private,
+        allowed_hosts: settings.http.allowed_hosts.clone(),
+        user_agent: concat!("runner/", env!("CARGO_PKG_VERSION")).to_owned(),
+    };
+    let mut registry = handlers::register_with(Registry::new(), functions, exec, http);
+    for add in registrars {
+        registry = add(registry);
+    }
+    registry.build().context("the handlers cannot be used")
+}
+
+/// Schedules in code; the first that cannot be used stops the start, because only a programmer can mend it.
+pub(super) fn code_schedules(settings: &Settings, schedules: Vec<CodeSchedule>) -> anyhow::Result<Vec<Definition>> {
+    let mut definitions: Vec<Definition> = Vec::with_capacity(schedules.len());
+    for CodeSchedule { name, spec, task } in schedules {
+        let id = ScheduleId::code(&name);
+        if definitions.iter().any(|d| d.id == id) {
+            bail!("the schedule {name:?} is registered twice in code");
+        }
+        task.check()
+            .with_context(|| format!("the schedule {name:?} in code cannot be used"))?;
+        let timing = Timing::parse(
+            id.as_str(),
+            &spec,
+            &settings.zone_name,
+            &settings.zone,
+            settings.scheduler.dst,
+        )
+        .with_context(|| format!("the schedule {name:?} in code cannot be used"))?;
+        definitions.push(Definition {
+            id,
+            name,
+            description: String::new(),
+            origin: Origin {
+                source: Source::Code,
+                place: "code".to_owned(),
+            },
+            enabled: true,
+            timing,
+            overlap: Overlap::Allow,
+            catch_up: CatchUp::default(),
+            jitter: std::time::Duration::ZERO,
+            task,
+        });
+    }
+    Ok(definitions)
+}
+
+/// What the sources are told.
+pub(super) fn sources(settings: &Settings, code: Vec<Definition>) -> source::Settings {
+    source::Settings {
+        manifests: settings.manifests.as_ref().map(|m| source::ManifestSettings {
+            dir: m.dir.clone(),
+            rescan: m.rescan,
+        }),
+        table: table(&settings.table),
+        code,
+        zone_name: settings.zone_name.clone(),
+        zone: settings.zone.clone(),
+        dst: settings.scheduler.dst,
+        sync_interval: settings.sync_interval,
+    }
+}
+
+/// Where `sys_crontab` lies, for the source and for `runner migrate`.
+pub(super) fn table(settings: &config::TableSettings) -> Option<source::TableSettings> {
+    use config::TableSettings as Written;
+    let server = |s: &config::ServerSettings| source::Server {
+        host: s.host.clone(),
+        port: s.port,
+        username: s.username.clone(),
+        password: s.password.expose().to_owned(),
+        database: s.database.clone(),
+    };
+    match settings {
+        Written::Off => None,
+        Written::Embedded { path } | Written::Sqlite { path } => {
+            Some(source::TableSettings::Sqlite { path: path.clone() })
+        }
+        Written::MySql(s) => Some(source::TableSettings::MySql(server(s))),
+        Written::Postgres(s) => Some(source::TableSettings::Postgres(server(s))),
+    }
+}
+
+/// What the worker is told, and who this process is.
+pub(super) fn worker(settings: &Settings) -> worker::Settings {
+    let queues = settings.worker.queues.iter();
+    let host = nix::unistd::gethostname().ok().and_then(|h| h.into_string().ok());
+    worker::Settings {
+        concurrency: settings.worker.concurrency.max(1) as usize,
+        queues: queues
+            .filter_map(|(name, priority)| Some((QueueName::new(name.clone()).ok()?, *priority)))
+            .collect(),
+        strict_priority: settings.worker.strict_priority,
+        shutdown_timeout: settings.worker.shutdown_timeout,
+        host: host.unwrap_or_else(|| "unknown-host".to_owned()),
+        pid: std::process::id(),
+        id: uuid::Uuid::new_v4().to_string(),
+    }
+}

@@ -1,0 +1,139 @@
+//! What commands print: aligned tables for people, JSON for programs. Knows no task and no schedule.
+
+use std::io::{self, Write};
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use serde_json::{Value, json};
+
+/// Columns; a longer cell is cut so that a row stays a row.
+const WIDEST_CELL: usize = 60;
+
+/// Writes to standard output at once. A closed pipe is an error that ends the command without a word.
+///
+/// # Errors
+///
+/// When standard output cannot be written.
+pub fn text(text: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    out.flush()
+}
+
+/// Writes JSON, indented, with a newline.
+///
+/// # Errors
+///
+/// When standard output cannot be written.
+pub fn json(value: &Value) -> io::Result<()> {
+    text(&format!("{value:#}\n"))
+}
+
+/// Rows under a heading, in columns as wide as their widest cell.
+#[must_use]
+pub fn table(heading: &[&str], rows: &[Vec<String>]) -> String {
+    let clean: Vec<Vec<String>> = rows.iter().map(|row| row.iter().map(|c| cell(c)).collect()).collect();
+    let mut widths: Vec<usize> = heading.iter().map(|h| width(h)).collect();
+    for row in &clean {
+        for (column, cell) in widths.iter_mut().zip(row) {
+            *column = (*column).max(width(cell));
+        }
+    }
+    let mut out = String::new();
+    let heading: Vec<String> = heading.iter().map(|h| (*h).to_owned()).collect();
+    for row in std::iter::once(&heading).chain(&clean) {
+        let mut line = String::new();
+        for (cell, column) in row.iter().zip(&widths) {
+            line.push_str(cell);
+            line.push_str(&" ".repeat(column - width(cell) + 2));
+        }
+        out.push_str(line.trim_end());
+        out.push('\n');
+    }
+    out
+}
+
+/// A cell without anything that could move the cursor, cut to [`WIDEST_CELL`].
+fn cell(text: &str) -> String {
+    let mut out = String::new();
+    let mut used = 0;
+    for c in text.chars() {
+        let c = if c.is_control() { ' ' } else { c };
+        used += columns(c);
+        if used > WIDEST_CELL {
+            out.push('…');
+            break;
+        }
+        out.push(c);
+    }
+    if out.is_empty() { "-".to_owned() } else { out }
+}
+
+fn width(text: &str) -> usize {
+    text.chars().map(columns).sum()
+}
+
+/// Terminals show East Asian characters in two columns.
+fn columns(c: char) -> usize {
+    match u32::from(c) {
+        0x1100..=0x115F | 0x2E80..=0xA4CF | 0xAC00..=0xD7A3 | 0xF900..=0xFAFF | 0xFE30..=0xFE4F => 2,
+        0xFF00..=0xFF60 | 0xFFE0..=0xFFE6 | 0x1F300..=0x1FAFF | 0x20000..=0x3FFFD => 2,
+        _ => 1,
+    }
+}
+
+/// An instant as RFC 3339 with the offset of the zone.
+#[must_use]
+pub fn instant(at: Timestamp, zone: &TimeZone) -> String {
+    let zoned = at.to_zoned(zone.clone());
+    if zoned.subsec_nanosecond() == 0 {
+        zoned.strftime("%Y-%m-%dT%H:%M:%S%:z").to_string()
+    } else {
+        zoned.strftime("%Y-%m-%dT%H:%M:%S%.3f%:z").to_string()
+    }
+}
+
+/// The same, or `null`.
+#[must_use]
+pub fn maybe(at: Option<Timestamp>, zone: &TimeZone) -> Value {
+    at.map_or(Value::Null, |at| json!(instant(at, zone)))
+}
+
+/// Payload as what it is: JSON, text, or else base64 in an object.
+#[must_use]
+pub fn payload(bytes: &Bytes) -> Value {
+    use base64::Engine;
+    if bytes.is_empty() {
+        return Value::Null;
+    }
+    if let Ok(value) = serde_json::from_slice(bytes) {
+        return value;
+    }
+    match std::str::from_utf8(bytes) {
+        Ok(text) => json!(text),
+        Err(_) => json!({"base64": base64::engine::general_purpose::STANDARD.encode(bytes)}),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_line_up_and_nothing_steers_the_terminal() {
+        let rows = vec![
+            vec!["每日".to_owned(), "1".to_owned()],
+            vec!["a\x1b[31m\n".to_owned(), String::new()],
+        ];
+        assert_eq!(table(&["NAME", "N"], &rows), "NAME    N\n每日    1\na [31m  -\n");
+    }
+
+    #[test]
+    fn payloads_of_any_kind_are_shown() {
+        assert_eq!(payload(&Bytes::from_static(br#"{"a":1}"#)), json!({"a": 1}));
+        assert_eq!(payload(&Bytes::from_static(b"plain")), json!("plain"));
+        assert_eq!(payload(&Bytes::from_static(b"\xff")), json!({"base64": "/w=="}));
+        assert_eq!(payload(&Bytes::new()), Value::Null);
+    }
+}

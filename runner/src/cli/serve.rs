@@ -1,0 +1,44 @@
+//! What comes before `runner run`: logging in force, access arranged, a runtime to run on.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use super::app::AppParts;
+use super::{Context, run};
+use crate::config::{Access, resolve_access};
+use crate::log;
+
+/// How long blocking calls of functions may delay the end of the process.
+const LAST_CALLS: Duration = Duration::from_secs(3);
+
+/// Runs until told to stop.
+///
+/// # Errors
+///
+/// When the settings, the log file or the start itself cannot be used.
+pub fn serve(context: &Context, parts: AppParts) -> anyhow::Result<ExitCode> {
+    let settings = context.settings()?.clone();
+    let guard = log::init(&settings.log, &settings.zone, context.clock.clone())?;
+    for warning in &settings.warnings {
+        let hint = warning.hint.as_deref();
+        tracing::warn!(target: "runner", code = warning.code, place = %warning.place, hint, "{}", warning.message);
+    }
+    let access = match settings.roles.web {
+        true => resolve_access(&settings, &settings.data_dir)?,
+        false => Access::nobody(),
+    };
+    for note in &access.notes {
+        tracing::warn!(target: "runner", "{note}");
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let code = runtime.block_on(run::run(settings, parts, access));
+    if let Err(error) = &code {
+        tracing::error!(target: "runner", "{error:#}");
+    }
+    runtime.shutdown_timeout(LAST_CALLS);
+    let lost = guard.lost();
+    if lost > 0 {
+        eprintln!("{lost} log lines were dropped because an output was too slow");
+    }
+    code
+}
