@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod brokers;
+mod golden;
 mod kit;
 mod pages;
 mod table;
@@ -15,6 +16,7 @@ fn main() -> std::process::ExitCode {
         kit::own_tests::tests(),
         tidy::tests(),
         brokers::tests(),
+        golden::tests(),
         pages::tests(),
         table::tests(),
     ])

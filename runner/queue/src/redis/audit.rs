@@ -39,9 +39,7 @@ impl RedisBroker {
             self.audit_queue(queue, &keys, &mut wrong).await?;
         }
         for key in &keys {
-            let counter = ["}:processed:", "}:failed:"]
-                .iter()
-                .any(|part| key.contains(part));
+            let counter = ["}:processed:", "}:failed:"].iter().any(|part| key.contains(part));
             if counter && self.ask(&["TTL", key]).await? == Value::Int(-1) {
                 wrong.push(format!("{key} never ends"));
             }
@@ -49,12 +47,7 @@ impl RedisBroker {
         Ok(wrong)
     }
 
-    async fn audit_queue(
-        &self,
-        queue: &str,
-        keys: &BTreeSet<String>,
-        wrong: &mut Vec<String>,
-    ) -> BrokerResult<()> {
+    async fn audit_queue(&self, queue: &str, keys: &BTreeSet<String>, wrong: &mut Vec<String>) -> BrokerResult<()> {
         let prefix = super::keys::queue(queue);
         let places = self.places(&prefix, keys).await?;
         let tasks: BTreeSet<&str> = keys
@@ -85,9 +78,7 @@ impl RedisBroker {
             .filter(|(_, found)| found.iter().any(|place| place == "active"))
             .map(|(id, _)| id)
             .collect();
-        let leased = self
-            .texts(&["ZRANGE", &format!("{prefix}lease"), "0", "-1"])
-            .await?;
+        let leased = self.texts(&["ZRANGE", &format!("{prefix}lease"), "0", "-1"]).await?;
         if active != leased.iter().collect() {
             wrong.push(format!("{prefix}active holds {active:?}, lease {leased:?}"));
         }
@@ -104,9 +95,7 @@ impl RedisBroker {
     ) -> BrokerResult<()> {
         let own = super::keys::own(queue);
         for key in keys {
-            let attempts = key
-                .strip_prefix(&own)
-                .and_then(|rest| rest.strip_prefix("att:"));
+            let attempts = key.strip_prefix(&own).and_then(|rest| rest.strip_prefix("att:"));
             if let Some(id) = attempts {
                 if !tasks.contains(id) {
                     wrong.push(format!("{key} outlived its task"));
@@ -125,26 +114,16 @@ impl RedisBroker {
     }
 
     /// Each id of the queue with every place it lies in.
-    async fn places(
-        &self,
-        prefix: &str,
-        keys: &BTreeSet<String>,
-    ) -> BrokerResult<BTreeMap<String, Vec<String>>> {
+    async fn places(&self, prefix: &str, keys: &BTreeSet<String>) -> BrokerResult<BTreeMap<String, Vec<String>>> {
         let mut places: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for (place, is_list) in PLACES {
             let command = if is_list { "LRANGE" } else { "ZRANGE" };
-            for id in self
-                .texts(&[command, &format!("{prefix}{place}"), "0", "-1"])
-                .await?
-            {
+            for id in self.texts(&[command, &format!("{prefix}{place}"), "0", "-1"]).await? {
                 places.entry(id).or_default().push(place.to_owned());
             }
         }
         for key in keys {
-            if key
-                .strip_prefix(prefix)
-                .is_some_and(|rest| rest.starts_with("g:"))
-            {
+            if key.strip_prefix(prefix).is_some_and(|rest| rest.starts_with("g:")) {
                 for id in self.texts(&["ZRANGE", key, "0", "-1"]).await? {
                     places.entry(id).or_default().push("aggregating".to_owned());
                 }
@@ -157,8 +136,7 @@ impl RedisBroker {
         let mut keys = BTreeSet::new();
         let mut cursor = "0".to_owned();
         loop {
-            let mut answer =
-                reply::list(self.ask(&["SCAN", &cursor, "COUNT", "1000"]).await?).into_iter();
+            let mut answer = reply::list(self.ask(&["SCAN", &cursor, "COUNT", "1000"]).await?).into_iter();
             cursor = answer.next().and_then(reply::text).unwrap_or_default();
             let part = answer.next().map(reply::list).unwrap_or_default();
             keys.extend(part.into_iter().filter_map(reply::text));

@@ -45,17 +45,13 @@ impl RedisBroker {
         lease: Duration,
         claims: &mut Vec<Claim>,
     ) -> BrokerResult<usize> {
-        let pending: Vec<String> = queues
-            .iter()
-            .map(|q| keys::part(q.as_str(), "pending"))
-            .collect();
+        let pending: Vec<String> = queues.iter().map(|q| keys::part(q.as_str(), "pending")).collect();
         let mut trip = self.conn.trip("claim tasks").await?;
         trip.script(Script::Claim, &pending)
             .arg(wanted)
             .arg(convert::millis(lease));
         for queue in queues {
-            trip.arg(keys::queue(queue.as_str()))
-                .arg(keys::own(queue.as_str()));
+            trip.arg(keys::queue(queue.as_str())).arg(keys::own(queue.as_str()));
         }
         let mut answer = reply::list(trip.one().await?).into_iter();
         let lease_until = answer.next().and_then(reply::seconds).unwrap_or_default();
@@ -84,18 +80,11 @@ impl RedisBroker {
     }
 
     /// Puts active tasks that cannot be read aside as archived.
-    pub(super) async fn quarantine(
-        &self,
-        queue: &QueueName,
-        bad: &[Unreadable],
-    ) -> BrokerResult<()> {
+    pub(super) async fn quarantine(&self, queue: &QueueName, bad: &[Unreadable]) -> BrokerResult<()> {
         if bad.is_empty() {
             return Ok(());
         }
-        let mut trip = self
-            .conn
-            .trip("put tasks aside that cannot be read")
-            .await?;
+        let mut trip = self.conn.trip("put tasks aside that cannot be read").await?;
         trip.script(Script::Quarantine, &[keys::part(queue.as_str(), "active")])
             .arg(keys::queue(queue.as_str()));
         for task in bad {
@@ -140,9 +129,7 @@ impl RedisBroker {
     }
 }
 
-fn next_row(
-    answer: &mut impl Iterator<Item = Value>,
-) -> Option<(usize, Vec<u8>, Vec<u8>, Vec<u8>)> {
+fn next_row(answer: &mut impl Iterator<Item = Value>) -> Option<(usize, Vec<u8>, Vec<u8>, Vec<u8>)> {
     let number = usize::try_from(reply::number(answer.next()?)?).ok()?;
     let id = reply::bytes(answer.next()?)?;
     let message = reply::bytes(answer.next()?)?;

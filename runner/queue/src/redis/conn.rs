@@ -57,13 +57,10 @@ impl Conn {
     /// Checks the settings; touches no network.
     pub(super) fn new(settings: &RedisSettings) -> BrokerResult<Self> {
         const DOING: &str = "read where the Redis server is";
-        let refused = |source| BrokerError::Refused {
-            doing: DOING,
-            source,
-        };
-        let address = settings.address().ok_or_else(|| {
-            refused(format!("{:?} is not of the form host:port", settings.host).into())
-        })?;
+        let refused = |source| BrokerError::Refused { doing: DOING, source };
+        let address = settings
+            .address()
+            .ok_or_else(|| refused(format!("{:?} is not of the form host:port", settings.host).into()))?;
         let mut login = redis::RedisConnectionInfo::default().set_db(settings.database);
         if let Some(username) = &settings.username {
             login = login.set_username(username);
@@ -72,12 +69,10 @@ impl Conn {
             login = login.set_password(password);
         }
         let tcp = redis::io::tcp::TcpSettings::default().set_nodelay(true);
-        let info = redis::IntoConnectionInfo::into_connection_info(redis::ConnectionAddr::Tcp(
-            address.0, address.1,
-        ))
-        .map_err(|error| refused(Box::new(error)))?
-        .set_redis_settings(login)
-        .set_tcp_settings(tcp);
+        let info = redis::IntoConnectionInfo::into_connection_info(redis::ConnectionAddr::Tcp(address.0, address.1))
+            .map_err(|error| refused(Box::new(error)))?
+            .set_redis_settings(login)
+            .set_tcp_settings(tcp);
         let client = Client::open(info).map_err(|error| refused(Box::new(error)))?;
         Ok(Self {
             client,
@@ -153,11 +148,7 @@ impl Conn {
             .get_multiplexed_async_connection_with_config(&config)
             .await?;
         let hashes = Arc::new(scripts::load(&mut link).await?);
-        Ok(Live {
-            link,
-            hashes,
-            number,
-        })
+        Ok(Live { link, hashes, number })
     }
 
     /// Throws the connection of this number away, unless somebody did already.
@@ -174,9 +165,7 @@ pub(super) async fn dedicated(client: &Client) -> Result<MultiplexedConnection, 
     let config = AsyncConnectionConfig::new()
         .set_connection_timeout(Some(CONNECT_TIMEOUT))
         .set_response_timeout(None);
-    client
-        .get_multiplexed_async_connection_with_config(&config)
-        .await
+    client.get_multiplexed_async_connection_with_config(&config).await
 }
 
 /// Commands that travel together in one round trip.
@@ -250,10 +239,7 @@ impl Trip<'_> {
     pub(super) async fn one(self) -> BrokerResult<Value> {
         let doing = self.doing;
         let answers = self.send().await?;
-        answers
-            .into_iter()
-            .next()
-            .ok_or_else(|| fault::odd_answer(doing))
+        answers.into_iter().next().ok_or_else(|| fault::odd_answer(doing))
     }
 
     /// A script that the server did not know has not run: only those are sent again.
@@ -276,12 +262,7 @@ impl Trip<'_> {
     }
 }
 
-async fn exchange(
-    conn: &Conn,
-    live: &mut Live,
-    pipe: &Pipeline,
-    doing: &'static str,
-) -> BrokerResult<Vec<Value>> {
+async fn exchange(conn: &Conn, live: &mut Live, pipe: &Pipeline, doing: &'static str) -> BrokerResult<Vec<Value>> {
     match live.link.send_packed_commands(pipe, 0, pipe.len()).await {
         Ok(answers) if answers.len() == pipe.len() => Ok(answers),
         Ok(_) => Err(fault::odd_answer(doing)),

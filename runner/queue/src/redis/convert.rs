@@ -115,6 +115,12 @@ fn message_from(record: &TaskRecord) -> TaskMessage {
     }
 }
 
+/// The whole message of a record.
+#[cfg(test)]
+pub(super) fn encode(record: &TaskRecord) -> Vec<u8> {
+    message_from(record).encode_to_vec()
+}
+
 /// The message after a failure with this text; open is `last_failed_at` (field 11).
 pub(super) fn failed(record: &TaskRecord, error: &str, counts: bool) -> Halves {
     let mut head = message_from(record);
@@ -172,11 +178,7 @@ fn instant(seconds: i64) -> Option<Timestamp> {
     if seconds == 0 {
         return None;
     }
-    Some(Timestamp::from_second(seconds).unwrap_or(if seconds < 0 {
-        Timestamp::MIN
-    } else {
-        Timestamp::MAX
-    }))
+    Some(Timestamp::from_second(seconds).unwrap_or(if seconds < 0 { Timestamp::MIN } else { Timestamp::MAX }))
 }
 
 fn filled(text: String) -> Option<String> {

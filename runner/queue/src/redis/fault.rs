@@ -110,18 +110,12 @@ mod tests {
     fn codes_are_told_apart_also_when_wrapped_by_a_script() {
         assert_eq!(code_of("OOM", "command not allowed"), "broker_full");
         assert_eq!(
-            code_of(
-                "ERR",
-                "Error running script: @user_script:5: -OOM command not allowed"
-            ),
+            code_of("ERR", "Error running script: @user_script:5: -OOM command not allowed"),
             "broker_full"
         );
         assert_eq!(code_of("WRONGTYPE", "Operation against"), "broker_corrupt");
         assert_eq!(
-            code_of(
-                "ERR",
-                "Error running script: @user_script:5: -WRONGTYPE Operation"
-            ),
+            code_of("ERR", "Error running script: @user_script:5: -WRONGTYPE Operation"),
             "broker_corrupt"
         );
         for transient in ["READONLY", "LOADING", "MASTERDOWN", "BUSY"] {

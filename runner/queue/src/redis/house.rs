@@ -8,9 +8,7 @@ use runner_core::task::{QueueName, State, TaskId, retry_delay};
 use super::claim::Unreadable;
 use super::scripts::Script;
 use super::{RedisBroker, convert, keys, reply};
-use crate::{
-    BrokerResult, Claim, Forwarded, Recovered, Settled, Settlement, Swept, TaskRecord, Verdict,
-};
+use crate::{BrokerResult, Claim, Forwarded, Recovered, Settled, Settlement, Swept, TaskRecord, Verdict};
 
 /// Tasks a script call: Redis does nothing else meanwhile.
 const BATCH: usize = 500;
@@ -22,11 +20,7 @@ const LEASE_EXPIRED: &str = "asynq: task lease expired";
 const MAX_LOOKS: usize = 1000;
 
 impl RedisBroker {
-    pub(super) async fn forward_due(
-        &self,
-        queues: &[QueueName],
-        limit: usize,
-    ) -> BrokerResult<Forwarded> {
+    pub(super) async fn forward_due(&self, queues: &[QueueName], limit: usize) -> BrokerResult<Forwarded> {
         let mut pass = Forwarded::default();
         let mut open: Vec<(&QueueName, &str, usize)> = queues
             .iter()
@@ -81,8 +75,7 @@ impl RedisBroker {
                 .arg(convert::millis(grace))
                 .arg(left);
             let rows = reply::list(trip.one().await?);
-            self.recover_rows(queue, grace, rows, &mut recovered)
-                .await?;
+            self.recover_rows(queue, grace, rows, &mut recovered).await?;
         }
         Ok(recovered)
     }
@@ -111,10 +104,7 @@ impl RedisBroker {
         self.quarantine(queue, &unreadable).await?;
         for bad in unreadable {
             // An id that is not even text can be archived but not named.
-            if let Some(id) = String::from_utf8(bad.id)
-                .ok()
-                .and_then(|id| TaskId::new(id).ok())
-            {
+            if let Some(id) = String::from_utf8(bad.id).ok().and_then(|id| TaskId::new(id).ok()) {
                 recovered.push(Recovered {
                     queue: queue.clone(),
                     id,
@@ -141,11 +131,7 @@ impl RedisBroker {
         Ok(())
     }
 
-    pub(super) async fn sweep_ended(
-        &self,
-        queues: &[QueueName],
-        limit: usize,
-    ) -> BrokerResult<Swept> {
+    pub(super) async fn sweep_ended(&self, queues: &[QueueName], limit: usize) -> BrokerResult<Swept> {
         let mut pass = Swept::default();
         for queue in queues {
             let mut left = limit;
@@ -157,8 +143,7 @@ impl RedisBroker {
                     .arg(keys::own(queue.as_str()))
                     .arg(most);
                 let mut answer = reply::list(trip.one().await?).into_iter();
-                let mut take =
-                    || usize::try_from(answer.next().map_or(0, reply::count)).unwrap_or(0);
+                let mut take = || usize::try_from(answer.next().map_or(0, reply::count)).unwrap_or(0);
                 let (expired, trimmed) = (take(), take());
                 pass.expired += expired;
                 pass.trimmed += trimmed;
@@ -172,11 +157,7 @@ impl RedisBroker {
         Ok(pass)
     }
 
-    pub(super) async fn release_for(
-        &self,
-        queues: &[QueueName],
-        handlers: &[String],
-    ) -> BrokerResult<usize> {
+    pub(super) async fn release_for(&self, queues: &[QueueName], handlers: &[String]) -> BrokerResult<usize> {
         const DOING: &str = "release tasks that waited for a handler";
         let mut released = 0;
         for queue in queues {
@@ -187,14 +168,10 @@ impl RedisBroker {
                     .arg(keys::queue(queue.as_str()))
                     .arg(&cursor);
                 let mut rows = reply::list(trip.one().await?).into_iter();
-                cursor = rows
-                    .next()
-                    .and_then(reply::text)
-                    .unwrap_or_else(|| "0".to_owned());
+                cursor = rows.next().and_then(reply::text).unwrap_or_else(|| "0".to_owned());
                 let mut ids = Vec::new();
                 while let (Some(id), Some(message)) = (rows.next(), rows.next()) {
-                    let (Some(id), Some(message)) = (reply::bytes(id), reply::bytes(message))
-                    else {
+                    let (Some(id), Some(message)) = (reply::bytes(id), reply::bytes(message)) else {
                         continue;
                     };
                     let record = convert::decode(&message, queue, &id);

@@ -11,8 +11,8 @@ use runner_core::task::{QueueName, State, TaskId};
 use super::scripts::Script;
 use super::{RedisBroker, convert, fault, keys, reply};
 use crate::{
-    Action, ActionError, Attempt, BrokerResult, Inspector, MAX_ATTEMPTS_KEPT, Page, QueueInfo,
-    ServerView, TaskInfo, TaskPage,
+    Action, ActionError, Attempt, BrokerResult, Inspector, MAX_ATTEMPTS_KEPT, Page, QueueInfo, ServerView, TaskInfo,
+    TaskPage,
 };
 
 /// The largest page.
@@ -33,11 +33,7 @@ impl Inspector for RedisBroker {
 
     async fn tasks(&self, queue: &QueueName, state: State, page: Page) -> BrokerResult<TaskPage> {
         let size = page.size.clamp(1, MAX_PAGE);
-        let skip = page
-            .number
-            .saturating_sub(1)
-            .saturating_mul(size)
-            .min(1 << 40);
+        let skip = page.number.saturating_sub(1).saturating_mul(size).min(1 << 40);
         let mut trip = self.conn.trip("list tasks").await?;
         trip.script(Script::Page, &[keys::part(queue.as_str(), "pending")])
             .arg(keys::queue(queue.as_str()))
@@ -77,9 +73,7 @@ impl Inspector for RedisBroker {
         let word = reply::text(word).unwrap_or_default();
         let state: State = word.parse().map_err(|error| corrupt(format!("{error}")))?;
         let rest = Rest::next(&mut row).ok_or_else(|| fault::odd_answer(DOING))?;
-        let info = rest
-            .info(queue, id.as_str().as_bytes(), state)
-            .map_err(corrupt)?;
+        let info = rest.info(queue, id.as_str().as_bytes(), state).map_err(corrupt)?;
         Ok(Some(info))
     }
 
@@ -130,9 +124,7 @@ impl Inspector for RedisBroker {
             .arg(id.as_str())
             .arg(word)
             .arg(lock);
-        let mut answer = reply::list(trip.one().await?)
-            .into_iter()
-            .filter_map(reply::text);
+        let mut answer = reply::list(trip.one().await?).into_iter().filter_map(reply::text);
         match answer.next().as_deref() {
             Some("ok") => Ok(()),
             Some("missing") => Err(ActionError::NotFound(id.clone(), queue.clone())),
@@ -161,8 +153,7 @@ impl Inspector for RedisBroker {
 
     async fn resume_queue(&self, queue: &QueueName) -> BrokerResult<bool> {
         let mut trip = self.conn.trip("resume a queue").await?;
-        trip.command("DEL")
-            .arg(keys::part(queue.as_str(), "paused"));
+        trip.command("DEL").arg(keys::part(queue.as_str(), "paused"));
         Ok(reply::number(trip.one().await?) == Some(1))
     }
 

@@ -83,10 +83,7 @@ pub(super) fn handlers(host: &str, pid: u32, id: &str) -> String {
 /// The keys of a server's work and handlers, from that of its description.
 pub(super) fn beside_server(key: &str) -> Option<(String, String)> {
     let braced = key.strip_prefix(SERVERS)?.strip_prefix(':')?;
-    Some((
-        format!("{WORKERS}:{braced}"),
-        format!("runner:server:{braced}"),
-    ))
+    Some((format!("{WORKERS}:{braced}"), format!("runner:server:{braced}")))
 }
 
 /// The entries of a scheduler.

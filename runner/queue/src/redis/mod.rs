@@ -22,6 +22,8 @@ mod settings;
 mod settle;
 mod shown;
 mod signals;
+#[cfg(test)]
+mod vectors;
 mod wire;
 mod work;
 

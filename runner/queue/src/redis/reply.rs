@@ -48,9 +48,7 @@ pub(super) fn number(value: Value) -> Option<i64> {
 
 /// A count; nothing and negative numbers read as zero.
 pub(super) fn count(value: Value) -> u64 {
-    number(value)
-        .and_then(|n| u64::try_from(n).ok())
-        .unwrap_or(0)
+    number(value).and_then(|n| u64::try_from(n).ok()).unwrap_or(0)
 }
 
 /// A whole number of seconds since the epoch.

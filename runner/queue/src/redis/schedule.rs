@@ -14,8 +14,7 @@ use super::conn::Trip;
 use super::scripts::Script;
 use super::{RedisBroker, convert, fault, keys, produce, reply};
 use crate::{
-    Broker as _, BrokerResult, Commit, Committed, Decision, DecisionKind, EntryView, Registration,
-    Schedules, Standing,
+    Broker as _, BrokerResult, Commit, Committed, Decision, DecisionKind, EntryView, Registration, Schedules, Standing,
 };
 
 /// Schedules a call of a script or a command.
@@ -38,8 +37,7 @@ impl Schedules for RedisBroker {
             let mut trip = self.conn.trip(DOING).await?;
             trip.script(Script::Register, &[keys::CURSORS]);
             for registration in batch {
-                trip.arg(registration.id.as_str())
-                    .arg(&registration.revision);
+                trip.arg(registration.id.as_str()).arg(&registration.revision);
             }
             let mut row = reply::list(trip.one().await?).into_iter();
             for _ in batch {
@@ -103,13 +101,8 @@ impl Schedules for RedisBroker {
     }
 
     async fn resign(&self, instance: &str) -> BrokerResult<()> {
-        let mut trip = self
-            .conn
-            .trip("give up being the leading scheduler")
-            .await?;
-        trip.script(Script::Lead, &[keys::LEADER])
-            .arg(instance)
-            .arg("");
+        let mut trip = self.conn.trip("give up being the leading scheduler").await?;
+        trip.script(Script::Lead, &[keys::LEADER]).arg(instance).arg("");
         trip.one().await.map(drop)
     }
 
@@ -124,17 +117,11 @@ impl Schedules for RedisBroker {
 
     async fn resume_schedule(&self, id: &ScheduleId) -> BrokerResult<()> {
         let mut trip = self.conn.trip("resume a schedule").await?;
-        trip.script(Script::Resume, &[keys::CURSORS])
-            .arg(id.as_str())
-            .arg("");
+        trip.script(Script::Resume, &[keys::CURSORS]).arg(id.as_str()).arg("");
         trip.one().await.map(drop)
     }
 
-    async fn decisions(
-        &self,
-        id: Option<&ScheduleId>,
-        limit: usize,
-    ) -> BrokerResult<Vec<Decision>> {
+    async fn decisions(&self, id: Option<&ScheduleId>, limit: usize) -> BrokerResult<Vec<Decision>> {
         let limit = limit.min(MAX_DECISIONS);
         if limit == 0 {
             return Ok(Vec::new());
@@ -166,12 +153,7 @@ impl Schedules for RedisBroker {
         Ok(texts.into_iter().filter_map(decision_of).collect())
     }
 
-    async fn publish_entries(
-        &self,
-        instance: &str,
-        entries: &[EntryView],
-        ttl: Duration,
-    ) -> BrokerResult<()> {
+    async fn publish_entries(&self, instance: &str, entries: &[EntryView], ttl: Duration) -> BrokerResult<()> {
         self.show_entries(instance, entries, ttl).await
     }
 }
@@ -209,9 +191,11 @@ fn commit_args(trip: &mut Trip<'_>, commit: &Commit) {
         .arg(KEPT_EACH)
         .arg(RECORD_KEPT.as_secs());
     for fire in &commit.fires {
-        let id = fire.task.id.clone().unwrap_or_else(|| {
-            TaskId::new(format!("{id}@{}", fire.nominal)).unwrap_or_else(|_| TaskId::random())
-        });
+        let id = fire
+            .task
+            .id
+            .clone()
+            .unwrap_or_else(|| TaskId::new(format!("{id}@{}", fire.nominal)).unwrap_or_else(|_| TaskId::random()));
         trip.arg(keys::queue(fire.task.queue.as_str()))
             .arg(fire.nominal.as_second())
             .arg(fire.fire_at.as_millisecond())
@@ -241,7 +225,7 @@ struct Stored {
     r: String,
     t: Option<TaskId>,
     c: u32,
-    d: i64,
+    d: String,
     i: String,
 }
 
@@ -254,7 +238,7 @@ fn decision_of(text: Value) -> Option<Decision> {
         reason: stored.r,
         task: stored.t,
         count: stored.c,
-        decided_at: Timestamp::from_millisecond(stored.d).ok()?,
+        decided_at: Timestamp::from_nanosecond(stored.d.parse().ok()?).ok()?,
         instance: stored.i,
     })
 }

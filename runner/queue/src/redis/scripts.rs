@@ -49,17 +49,11 @@ const TRIM: &str = include_str!("scripts/trim.lua");
 const PUT: &str = include_str!("scripts/put.lua");
 
 const fn drains(parts: &'static [&'static str]) -> Source {
-    Source {
-        drains: true,
-        parts,
-    }
+    Source { drains: true, parts }
 }
 
 const fn fills(parts: &'static [&'static str]) -> Source {
-    Source {
-        drains: false,
-        parts,
-    }
+    Source { drains: false, parts }
 }
 
 /// In the order of [`Script`].

@@ -26,31 +26,25 @@ impl RedisBroker {
             keys::server(&server.host, server.pid, &server.id),
             keys::workers(&server.host, server.pid, &server.id),
         );
-        let handlers =
-            serde_json::to_vec(&server.handlers).map_err(|error| crate::BrokerError::Corrupt {
-                doing: DOING,
-                what: error.to_string(),
-            })?;
+        let handlers = serde_json::to_vec(&server.handlers).map_err(|error| crate::BrokerError::Corrupt {
+            doing: DOING,
+            what: error.to_string(),
+        })?;
         let ttl = convert::whole_seconds(ttl).max(1);
         let mut trip = self.conn.trip(DOING).await?;
         trip.script(Script::Beat, &[keys::QUEUES]).arg("");
         for queue in server.queues.keys() {
             trip.arg(queue);
         }
-        trip.script(Script::Beat, &[keys::SERVERS])
-            .arg(ttl)
-            .arg(&info);
-        trip.script(Script::Beat, &[keys::WORKERS])
-            .arg(ttl)
-            .arg(&work);
+        trip.script(Script::Beat, &[keys::SERVERS]).arg(ttl).arg(&info);
+        trip.script(Script::Beat, &[keys::WORKERS]).arg(ttl).arg(&work);
         let own = keys::handlers(&server.host, server.pid, &server.id);
         trip.script(Script::Server, &[info, work, own])
             .arg(ttl)
             .arg(message_of(server).encode_to_vec())
             .arg(handlers);
         for task in working {
-            trip.arg(task.id.as_str())
-                .arg(worker_of(server, task).encode_to_vec());
+            trip.arg(task.id.as_str()).arg(worker_of(server, task).encode_to_vec());
         }
         trip.send().await?;
         Ok(())
@@ -73,8 +67,7 @@ impl RedisBroker {
     pub(super) async fn list_servers(&self) -> BrokerResult<Vec<ServerView>> {
         const DOING: &str = "list the workers";
         let mut trip = self.conn.trip(DOING).await?;
-        trip.script(Script::Listed, &[keys::SERVERS])
-            .arg(MAX_SERVERS);
+        trip.script(Script::Listed, &[keys::SERVERS]).arg(MAX_SERVERS);
         // Read only to have the dead ones removed.
         trip.script(Script::Listed, &[keys::WORKERS]).arg(1);
         let members = trip.send().await?.into_iter().next();
@@ -89,9 +82,7 @@ impl RedisBroker {
         }
         let mut answers = trip.send().await?.into_iter();
         let mut views = Vec::new();
-        while let (Some(info), Some(work), Some(own)) =
-            (answers.next(), answers.next(), answers.next())
-        {
+        while let (Some(info), Some(work), Some(own)) = (answers.next(), answers.next(), answers.next()) {
             // One that vanished meanwhile or that cannot be read is left out, as asynq's own tools do.
             views.extend(view_of(info, work, own));
         }
@@ -160,12 +151,7 @@ fn view_of(info: Value, work: Value, own: Value) -> Option<ServerView> {
         queues: message
             .queues
             .into_iter()
-            .map(|q| {
-                (
-                    q.name.unwrap_or_default(),
-                    number(q.priority.unwrap_or_default()),
-                )
-            })
+            .map(|q| (q.name.unwrap_or_default(), number(q.priority.unwrap_or_default())))
             .collect(),
         strict_priority: message.strict_priority,
         status: match message.status.as_str() {

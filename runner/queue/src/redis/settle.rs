@@ -95,9 +95,7 @@ fn verdict_args(trip: &mut Trip<'_>, settlement: &Settlement) {
         Verdict::HandBack => "h",
         Verdict::Snooze { .. } => "s",
     };
-    trip.arg(letter)
-        .arg(task.id.as_str())
-        .arg(settlement.claim.run());
+    trip.arg(letter).arg(task.id.as_str()).arg(settlement.claim.run());
     match &settlement.verdict {
         Verdict::Done | Verdict::Revoke if ends_it(settlement) => {
             trip.arg(lock);
@@ -110,15 +108,9 @@ fn verdict_args(trip: &mut Trip<'_>, settlement: &Settlement) {
                 .arg(lock)
                 .arg(settlement.result.as_deref().unwrap_or_default());
         }
-        Verdict::Retry {
-            after,
-            error,
-            counts,
-        } => {
+        Verdict::Retry { after, error, counts } => {
             let halves = convert::failed(task, error, *counts);
-            trip.arg(halves.head)
-                .arg(halves.tail)
-                .arg(convert::millis(*after));
+            trip.arg(halves.head).arg(halves.tail).arg(convert::millis(*after));
         }
         Verdict::Archive { error } => {
             let halves = convert::failed(task, error, false);
@@ -161,9 +153,6 @@ mod tests {
     fn batches_keep_queues_apart_and_bounded() {
         let (a, b): (QueueName, QueueName) = ("a".parse().unwrap(), "b".parse().unwrap());
         let batches = by_queue([&a, &b, &a, &a, &b].into_iter(), 2);
-        assert_eq!(
-            batches,
-            vec![(&a, vec![0, 2]), (&b, vec![1, 4]), (&a, vec![3])]
-        );
+        assert_eq!(batches, vec![(&a, vec![0, 2]), (&b, vec![1, 4]), (&a, vec![3])]);
     }
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use prost::Message as _;
+use runner_core::task::QueueName;
 
 use super::scripts::Script;
 use super::wire::{EnqueueEvent, EntryMessage, Instant};
@@ -15,18 +16,11 @@ const EVENTS_BEFORE: isize = 999;
 const BATCH: usize = 500;
 
 impl RedisBroker {
-    pub(super) async fn show_entries(
-        &self,
-        instance: &str,
-        entries: &[EntryView],
-        ttl: Duration,
-    ) -> BrokerResult<()> {
+    pub(super) async fn show_entries(&self, instance: &str, entries: &[EntryView], ttl: Duration) -> BrokerResult<()> {
         let key = keys::scheduler(instance);
         let ttl = convert::whole_seconds(ttl).max(1);
         let mut trip = self.conn.trip("show the schedules to other tools").await?;
-        trip.script(Script::Beat, &[keys::SCHEDULERS])
-            .arg(ttl)
-            .arg(&key);
+        trip.script(Script::Beat, &[keys::SCHEDULERS]).arg(ttl).arg(&key);
         // Read only to have instances that are gone removed.
         trip.script(Script::Listed, &[keys::SCHEDULERS]).arg(1);
         trip.command("MULTI");
@@ -60,10 +54,7 @@ impl RedisBroker {
                     task_id: task.to_string(),
                     enqueue_time: Some(decision.decided_at.into()),
                 };
-                trip.command("ZREMRANGEBYRANK")
-                    .arg(&key)
-                    .arg(0)
-                    .arg(-1 - EVENTS_BEFORE);
+                trip.command("ZREMRANGEBYRANK").arg(&key).arg(0).arg(-1 - EVENTS_BEFORE);
                 trip.command("ZADD")
                     .arg(&key)
                     .arg(decision.decided_at.as_second())
@@ -83,14 +74,19 @@ fn message_of(entry: &EntryView) -> EntryMessage {
         spec: entry.spec.clone(),
         task_type: entry.kind.clone(),
         task_payload: entry.payload.clone(),
-        enqueue_options: vec![format!("Queue({})", quoted(&entry.queue))],
+        // As asynq's schedulers do, only what differs from the default is told.
+        enqueue_options: Some(&entry.queue)
+            .filter(|queue| *queue != QueueName::default().as_str())
+            .map(|queue| format!("Queue({})", quoted(queue)))
+            .into_iter()
+            .collect(),
         next_enqueue_time: Some(Instant::or_never(entry.next)),
         prev_enqueue_time: Some(Instant::or_never(entry.last)),
     }
 }
 
 /// Text between double quotes as Go writes it, which asynq's tools read back.
-fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     use std::fmt::Write as _;
     let mut out = String::from("\"");
     for c in text.chars() {

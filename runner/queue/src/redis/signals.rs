@@ -144,16 +144,11 @@ impl RedisBroker {
     }
 
     /// The queues that are not paused, all of them empty; `None` if one has something to claim.
-    async fn idle_queues<'a>(
-        &self,
-        queues: &'a [QueueName],
-    ) -> BrokerResult<Option<Vec<&'a QueueName>>> {
+    async fn idle_queues<'a>(&self, queues: &'a [QueueName]) -> BrokerResult<Option<Vec<&'a QueueName>>> {
         let mut trip = self.conn.trip("look for work").await?;
         for queue in queues {
-            trip.command("EXISTS")
-                .arg(keys::part(queue.as_str(), "paused"));
-            trip.command("LLEN")
-                .arg(keys::part(queue.as_str(), "pending"));
+            trip.command("EXISTS").arg(keys::part(queue.as_str(), "paused"));
+            trip.command("LLEN").arg(keys::part(queue.as_str(), "pending"));
         }
         let mut answers = trip.send().await?.into_iter().map(reply::count);
         let mut running = Vec::new();
@@ -213,9 +208,7 @@ async fn pass_on(pubsub: redis::aio::PubSub, sender: mpsc::Sender<TaskId>) {
         if payload.len() > MAX_ID_BYTES {
             continue;
         }
-        let id = std::str::from_utf8(payload)
-            .ok()
-            .and_then(|id| TaskId::new(id).ok());
+        let id = std::str::from_utf8(payload).ok().and_then(|id| TaskId::new(id).ok());
         if let Some(id) = id
             && let Err(mpsc::error::TrySendError::Full(id)) = sender.try_send(id)
         {

@@ -191,15 +191,9 @@ mod tests {
     #[test]
     fn an_instant_lies_as_go_writes_it() {
         let at: jiff::Timestamp = "2030-01-02T03:04:05.678901234Z".parse().unwrap();
-        assert_eq!(
-            hex(&Instant::from(at).encode_to_vec()),
-            "08a5aaf5860710f2ebdcc302"
-        );
+        assert_eq!(hex(&Instant::from(at).encode_to_vec()), "08a5aaf5860710f2ebdcc302");
         assert_eq!(Instant::from(at).timestamp(), at);
-        assert_eq!(
-            hex(&Instant::or_never(None).encode_to_vec()),
-            "088092b8c398feffffff01"
-        );
+        assert_eq!(hex(&Instant::or_never(None).encode_to_vec()), "088092b8c398feffffff01");
     }
 
     #[test]
@@ -219,10 +213,7 @@ mod tests {
         };
         let expected = "0a0a656d61696c3a73656e64120e7b22757365725f6964223a34327d1a2431313131313131312d313131312d343131312d383131312d313131313131313131313131220764656661756c74281940880e7a120a0874726163655f69641206616263313233";
         assert_eq!(hex(&message.encode_to_vec()), expected);
-        assert_eq!(
-            TaskMessage::decode(&message.encode_to_vec()[..]).unwrap(),
-            message
-        );
+        assert_eq!(TaskMessage::decode(&message.encode_to_vec()[..]).unwrap(), message);
         assert!(TaskMessage::default().encode_to_vec().is_empty());
     }
 

@@ -8,19 +8,11 @@ use runner_core::task::{QueueName, TaskId};
 use tokio::sync::mpsc;
 
 use super::RedisBroker;
-use crate::{
-    BrokerResult, Claim, Forwarded, Recovered, ServerInfo, Settled, Settlement, Swept, Work,
-    Working,
-};
+use crate::{BrokerResult, Claim, Forwarded, Recovered, ServerInfo, Settled, Settlement, Swept, Work, Working};
 
 #[async_trait]
 impl Work for RedisBroker {
-    async fn claim(
-        &self,
-        queues: &[QueueName],
-        max: usize,
-        lease: Duration,
-    ) -> BrokerResult<Vec<Claim>> {
+    async fn claim(&self, queues: &[QueueName], max: usize, lease: Duration) -> BrokerResult<Vec<Claim>> {
         self.claim_tasks(queues, max, lease).await
     }
 
@@ -28,11 +20,7 @@ impl Work for RedisBroker {
         self.settle_claims(settlements, None).await
     }
 
-    async fn extend(
-        &self,
-        claims: &[Claim],
-        lease: Duration,
-    ) -> BrokerResult<Vec<Option<Timestamp>>> {
+    async fn extend(&self, claims: &[Claim], lease: Duration) -> BrokerResult<Vec<Option<Timestamp>>> {
         self.extend_leases(claims, lease).await
     }
 
@@ -40,12 +28,7 @@ impl Work for RedisBroker {
         self.forward_due(queues, limit).await
     }
 
-    async fn recover(
-        &self,
-        queues: &[QueueName],
-        grace: Duration,
-        limit: usize,
-    ) -> BrokerResult<Vec<Recovered>> {
+    async fn recover(&self, queues: &[QueueName], grace: Duration, limit: usize) -> BrokerResult<Vec<Recovered>> {
         self.recover_silent(queues, grace, limit).await
     }
 
@@ -53,12 +36,7 @@ impl Work for RedisBroker {
         self.sweep_ended(queues, limit).await
     }
 
-    async fn heartbeat(
-        &self,
-        server: &ServerInfo,
-        working: &[Working],
-        ttl: Duration,
-    ) -> BrokerResult<()> {
+    async fn heartbeat(&self, server: &ServerInfo, working: &[Working], ttl: Duration) -> BrokerResult<()> {
         self.write_server(server, working, ttl).await
     }
 
@@ -74,11 +52,7 @@ impl Work for RedisBroker {
         self.listen_for_cancellations().await
     }
 
-    async fn release_waiting(
-        &self,
-        queues: &[QueueName],
-        handlers: &[String],
-    ) -> BrokerResult<usize> {
+    async fn release_waiting(&self, queues: &[QueueName], handlers: &[String]) -> BrokerResult<usize> {
         self.release_for(queues, handlers).await
     }
 }

@@ -22,7 +22,7 @@ end
 local records, reply = {}, {'done'}
 local function decide(nominal, kind, reason, task, count)
   local text = cjson.encode({
-    s = id, n = tonumber(nominal), k = kind, r = reason, t = task, c = count, d = millis, i = instance,
+    s = id, n = tonumber(nominal), k = kind, r = reason, t = task, c = count, d = stamp, i = instance,
   })
   records[#records + 1] = text
   return text
