@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use runner_core::clock::ManualClock;
 use runner_queue::contract::{self, Fresh, START};
 use runner_queue::embedded::EmbeddedBroker;
+use runner_queue::redis::{RedisBroker, RedisSettings};
 
 use crate::kit;
 
@@ -17,7 +18,35 @@ pub fn tests() -> Vec<kit::Trial> {
             (clause.keep)(fresh_embedded().await).await;
         })
     });
-    embedded.collect()
+    let redis = contract::all().into_iter().map(|clause| {
+        let name = format!("brokers::redis::{}", clause.name);
+        kit::trial(name, &[kit::Need::Redis], move || async move {
+            (clause.keep)(fresh_redis().await).await;
+        })
+    });
+    embedded.chain(redis).collect()
+}
+
+async fn fresh_redis() -> Fresh {
+    let db = kit::redis().fresh_db();
+    let clock = clock();
+    let settings = RedisSettings {
+        database: i64::from(db.number),
+        ..RedisSettings::at(format!("127.0.0.1:{}", db.port))
+    };
+    let broker = RedisBroker::connect(settings).await.unwrap();
+    let broker = Arc::new(broker.with_clock(clock.clone()));
+    let audited = Arc::clone(&broker);
+    Fresh {
+        broker,
+        clock,
+        audit: Box::new(move || {
+            let broker = Arc::clone(&audited);
+            Box::pin(async move { broker.audit().await })
+        }),
+        real_time_ttl: true,
+        held: Box::new(db),
+    }
 }
 
 fn clock() -> Arc<ManualClock> {
