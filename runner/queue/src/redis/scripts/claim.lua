@@ -2,7 +2,9 @@
 -- KEYS: the pending list of each queue.
 -- ARGV after the clock: how many, lease in ms; then for each queue: queue prefix, own prefix.
 -- Returns: end of the lease in seconds; then for each task: number of its queue (from 1), id, message, run.
--- An id whose task is gone is dropped, and the next one is taken in its place. A paused queue yields nothing.
+-- The run is drawn from a count of the queue's claims, so that it also differs from that of an earlier task of
+-- the same id. An id whose task is gone is dropped, and the next one is taken in its place. A paused queue
+-- yields nothing.
 local wanted = tonumber(ARGV[3])
 local lease = whole((millis + tonumber(ARGV[4])) / 1000)
 local reply = {lease}
@@ -11,21 +13,22 @@ local function take(number, queue, own, most)
   local active, leases, again = {}, {}, {}
   local ids = redis.call('RPOP', KEYS[number], most)
   if not ids then return 0, true end
-  for _, id in ipairs(ids) do
+  local before = redis.call('INCRBY', own .. 'run', #ids) - #ids
+  for nth, id in ipairs(ids) do
     local key = queue .. 't:' .. id
     local held = redis.call('HMGET', key, 'msg', 'run')
     if held[1] then
-      local run = tonumber(held[2] or '0') + 1
-      redis.call('HSET', key, 'state', 'active', 'run', whole(run))
+      local run = whole(before + nth)
+      redis.call('HSET', key, 'state', 'active', 'run', run)
       redis.call('HDEL', key, 'pending_since')
       active[#active + 1] = id
       leases[#leases + 1] = lease
       leases[#leases + 1] = id
-      if run > 1 then again[#again + 1] = id end
+      if held[2] then again[#again + 1] = id end
       reply[#reply + 1] = number
       reply[#reply + 1] = id
       reply[#reply + 1] = held[1]
-      reply[#reply + 1] = whole(run)
+      reply[#reply + 1] = run
     else
       redis.call('DEL', key)
     end

@@ -35,7 +35,7 @@ for number = 1, claims do
   if is_ours(id, run) then
     reply[number] = 1
     accepted[id] = verdict
-    ours[#ours + 1] = {verdict = verdict, id = id, key = queue .. 't:' .. id, run = run, at = at + 3}
+    ours[#ours + 1] = {verdict = verdict, id = id, key = queue .. 't:' .. id, at = at + 3}
     ids[#ids + 1] = id
   end
   at = at + 3 + width[verdict]
@@ -78,7 +78,7 @@ end
 local apply = {}
 function apply.d(item)
   gone[#gone + 1] = item.key
-  if item.run ~= '1' then gone[#gone + 1] = own .. 'att:' .. item.id end
+  gone[#gone + 1] = own .. 'att:' .. item.id
   unlock(ARGV[item.at], item.id)
   done = done + 1
 end
