@@ -17,7 +17,7 @@ const INSERT: &str = include_str!("data/table/insert.sql");
 pub fn tests() -> Vec<kit::Trial> {
     kit::trials![
         needs(MariaDb): a_row_of_the_manual_is_live_in_mariadb, odd_tables_are_read_in_mariadb,
-            a_table_that_is_missing_in_mariadb_is_told_and_made;
+            a_table_that_is_missing_in_mariadb_is_told_and_made, a_table_that_never_answers_is_given_up;
         needs(MariaDb): a_server_that_goes_away_takes_no_schedule_with_it;
         needs(Postgres): rows_are_live_in_postgres;
     ]
@@ -136,6 +136,32 @@ async fn a_table_that_is_missing_in_mariadb_is_told_and_made() {
     db.execute(INSERT).await;
     schedules(&catalog, 1).await;
     assert_eq!(catalog.plan().problems, []);
+}
+
+async fn a_table_that_never_answers_is_given_up() {
+    let db = kit::mariadb().fresh_db().await;
+    db.execute("CREATE TABLE one (id int); INSERT INTO one VALUES (1)")
+        .await;
+    db.execute(
+        "CREATE VIEW sys_crontab AS SELECT id, 'n' AS name, 't' AS type, '@daily' AS spec, '' AS payload, \
+         SLEEP(60) AS status FROM one",
+    )
+    .await;
+    let begun = tokio::time::Instant::now();
+    let (catalog, _stop) = start(&db).await;
+    assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
+    kit::eventually("given up", || async {
+        match catalog.statuses().remove(0).state {
+            SourceState::Unavailable { reason, .. } if reason == "no answer within 5s" => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    })
+    .await;
+    // Nothing of the answer that was given up is mistaken for a later one.
+    db.execute("DROP VIEW sys_crontab").await;
+    db.execute(CREATE).await;
+    db.execute(INSERT).await;
+    schedules(&catalog, 1).await;
 }
 
 async fn a_server_that_goes_away_takes_no_schedule_with_it() {

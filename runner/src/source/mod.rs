@@ -13,6 +13,9 @@ mod table;
 pub mod text;
 pub mod yaml;
 
+#[cfg(test)]
+mod tests;
+
 pub use catalog::{Catalog, Loaded};
 pub use directory::check_paths;
 pub use manifest::Context;

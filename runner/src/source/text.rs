@@ -1,5 +1,7 @@
 //! Words about text: quoting, likely misspellings, the source line with a caret. No I/O, no YAML.
 
+use runner_core::schedule::Problem;
+
 use super::yaml::Mark;
 
 /// How much of a quoted value an error shows, in characters.
@@ -62,6 +64,14 @@ fn distance(a: &str, b: &str) -> usize {
         before = std::mem::replace(&mut last, row);
     }
     last[b.len()]
+}
+
+/// A problem for the log: without the excerpt, which has lines of its own.
+#[must_use]
+pub fn one_line(problem: &Problem) -> String {
+    let hint = problem.hint.as_ref().map_or(String::new(), |h| format!(" (help: {h})"));
+    let line = format!("{}: {} {}{hint}", problem.origin.place, problem.code, problem.message);
+    line.replace(['\n', '\r'], " ")
 }
 
 /// `a, b or c`.

@@ -21,6 +21,7 @@ use super::manifest::{self, Context};
 use super::settings::ManifestSettings;
 use super::shared::{Part, Shared, Trigger};
 use super::status::SourceState;
+use super::text::one_line;
 use crate::role::Role;
 
 use files::{Change, Files, Moment, Step};
@@ -104,9 +105,9 @@ impl Directory {
     /// Files that define what another one defines are no fault of one file, so they are logged here.
     fn log_clashes(&mut self, problems: &[Problem]) {
         let clashes = problems.iter().filter(|p| p.code == "E401");
-        let clashes: BTreeSet<String> = clashes.map(ToString::to_string).collect();
+        let clashes: BTreeSet<String> = clashes.map(one_line).collect();
         for problem in clashes.difference(&self.clashes) {
-            tracing::error!(%problem, "manifest rejected");
+            tracing::error!(problem, "manifest rejected");
         }
         self.clashes = clashes;
     }
@@ -152,7 +153,7 @@ fn log_changes(changes: &[Change]) {
                 } else {
                     "nothing of this file"
                 };
-                tracing::error!(file = %place, errors, in_force, problem = %first, "manifest rejected");
+                tracing::error!(file = %place, errors, in_force, problem = %one_line(first), "manifest rejected");
             }
             Change::Removed { place, functions } => {
                 tracing::info!(file = %place, functions = %functions.join(","), "manifest removed");

@@ -157,18 +157,30 @@ async fn editors_leave_nothing_behind_and_a_rename_is_no_gap() {
     for name in [".a.yaml.swp", "a.yaml~", "4913", "#a.yaml#", "a.yaml.tmp", ".b.yaml"] {
         bench.write(name, &manifest("x"));
     }
-    let mut plans = bench.catalog.watch();
-    plans.mark_unchanged();
     bench.write("new", &manifest("a").replace("0 2", "0 3"));
     fs::rename(bench.path("new"), bench.path("a.yaml")).unwrap();
     bench
         .until("saved", |p| p.schedules.values().any(|d| d.timing.text == "0 3 * * *"))
         .await;
     // The same functions under another file name: at no time are they there twice or not at all.
+    let sizes = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let mut plans = bench.catalog.watch();
+    let counting = tokio::spawn({
+        let sizes = Arc::clone(&sizes);
+        async move {
+            while plans.changed().await.is_ok() {
+                let plan = plans.borrow_and_update().clone();
+                sizes.lock().unwrap().push((plan.schedules.len(), plan.problems.len()));
+            }
+        }
+    });
     fs::rename(bench.path("a.yaml"), bench.path("z.yaml")).unwrap();
     let moved = |p: &Plan| p.schedules.values().any(|d| d.origin.place.ends_with("z.yaml:2"));
     bench.until("moved", moved).await;
-    assert_eq!((bench.ids().len(), bench.codes().len()), (1, 0));
+    assert!(bench.catalog.sync().await);
+    counting.abort();
+    let sizes = sizes.lock().unwrap().clone();
+    assert!(!sizes.is_empty() && sizes.iter().all(|s| *s == (1, 0)), "{sizes:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -22,6 +22,7 @@ pub struct Watcher {
     inner: Option<RecommendedWatcher>,
     /// Device and inode of what is listened to.
     listened: Option<(u64, u64)>,
+    deaf: bool,
 }
 
 impl Watcher {
@@ -34,6 +35,7 @@ impl Watcher {
             heard: Arc::new(Notify::new()),
             inner: None,
             listened: None,
+            deaf: false,
         }
     }
 
@@ -51,9 +53,13 @@ impl Watcher {
         }
         self.listened = now;
         match self.start(now.is_some()) {
-            Ok(watcher) => self.inner = Some(watcher),
-            // The periodic look goes on without it.
-            Err(error) => tracing::debug!(dir = %self.dir.display(), %error, "cannot watch"),
+            Ok(watcher) => (self.inner, self.deaf) = (Some(watcher), false),
+            Err(error) if !self.deaf => {
+                self.deaf = true;
+                let dir = self.dir.display();
+                tracing::warn!(%dir, %error, "cannot watch the manifest directory; it is only read now and then");
+            }
+            Err(_) => (),
         }
     }
 

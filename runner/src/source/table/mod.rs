@@ -21,6 +21,7 @@ use super::manifest::Context;
 use super::settings::TableSettings;
 use super::shared::{Part, Shared, Trigger};
 use super::status::SourceState;
+use super::text::one_line;
 use crate::role::Role;
 
 use rows::{Change, Rows};
@@ -140,7 +141,7 @@ fn log_changes(changes: &[Change]) {
                 } else {
                     "nothing of this row"
                 };
-                tracing::error!(in_force, problem = %first, "row rejected");
+                tracing::error!(in_force, problem = %one_line(first), "row rejected");
             }
             _ if changes.len() > LOGGED_CHANGES => (),
             Change::Applied(d) => {

@@ -1,0 +1,121 @@
+//! The sources side by side: identity, the union, and what the merge warns of.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+
+use jiff::tz::TimeZone;
+use tokio_util::sync::CancellationToken;
+
+use runner_core::clock::ManualClock;
+use runner_core::cron::DstRule;
+use runner_core::schedule::{CatchUp, Definition, Origin, Overlap, ScheduleId, Source, Timing};
+use runner_core::task::Task;
+use runner_sdk::Functions;
+
+use super::{Catalog, ManifestSettings, Settings, TableSettings};
+
+fn coded(name: &str, spec: &str, kind: &str) -> Definition {
+    let id = ScheduleId::code(name);
+    Definition {
+        name: name.to_owned(),
+        description: String::new(),
+        origin: Origin {
+            source: Source::Code,
+            place: "code".to_owned(),
+        },
+        enabled: true,
+        timing: Timing::parse(id.as_str(), spec, "UTC", &TimeZone::UTC, DstRule::default()).unwrap(),
+        id,
+        overlap: Overlap::Allow,
+        catch_up: CatchUp::default(),
+        jitter: std::time::Duration::ZERO,
+        task: Task::new(kind),
+    }
+}
+
+fn settings(home: &Path, manifest: &str, code: Vec<Definition>) -> Settings {
+    let dir = home.join("m");
+    std::fs::create_dir(&dir).unwrap();
+    std::fs::write(dir.join("a.yaml"), manifest).unwrap();
+    Settings {
+        manifests: Some(ManifestSettings {
+            dir,
+            rescan: super::DEFAULT_RESCAN,
+        }),
+        table: Some(TableSettings::Sqlite {
+            path: home.join("runner.db"),
+        }),
+        code,
+        ..Settings::empty()
+    }
+}
+
+fn clock() -> Arc<ManualClock> {
+    Arc::new(ManualClock::at(jiff::Timestamp::UNIX_EPOCH))
+}
+
+/// `id code` of every problem.
+fn told(plan: &runner_core::schedule::Plan) -> Vec<String> {
+    let id = |p: &runner_core::schedule::Problem| p.schedule.as_ref().map_or("-".into(), ToString::to_string);
+    plan.problems.iter().map(|p| format!("{} {}", id(p), p.code)).collect()
+}
+
+#[tokio::test]
+async fn the_plan_is_the_union_and_look_alikes_are_named() {
+    let home = tempfile::tempdir().unwrap();
+    let code = vec![
+        coded("nightly", "0 2 * * *", "task:a"),
+        coded("other", "0 3 * * *", "fn:missing"),
+        coded("nightly", "0 4 * * *", "task:c"),
+    ];
+    let settings = settings(home.path(), "name: a\nschedule: '0 2 * * *'\nhandler: task:a\n", code);
+    let loaded = Catalog::load_once(settings, clock()).await;
+    let ids: Vec<&str> = loaded.plan.schedules.keys().map(ScheduleId::as_str).collect();
+    assert_eq!(ids, ["code:nightly", "code:other", "m:a:default"]);
+    let expected = [
+        "code:other W212",
+        "code:nightly E401",
+        "code:nightly W240",
+        "m:a:default W240",
+    ];
+    assert_eq!(told(&loaded.plan), expected);
+    assert_eq!(loaded.functions[0].name, "a");
+    let states: Vec<(Source, usize, usize)> = loaded
+        .statuses
+        .iter()
+        .map(|s| (s.source, s.schedules, s.errors))
+        .collect();
+    assert_eq!(
+        states,
+        [(Source::Manifest, 1, 0), (Source::Table, 0, 0), (Source::Code, 2, 1)]
+    );
+}
+
+#[tokio::test]
+async fn task_types_that_nobody_runs_are_named_once_somebody_can_tell() {
+    let home = tempfile::tempdir().unwrap();
+    let text = "name: a\nschedule: '@daily'\nhandler: task:a\n---\nname: b\nschedule: '@hourly'\nexec: [date]\n";
+    let settings = settings(home.path(), text, vec![coded("c", "@weekly", "mail:welcome")]);
+    let stop = CancellationToken::new();
+    let catalog = Catalog::start(settings, Functions::default(), clock(), stop.clone()).await;
+    assert_eq!(told(&catalog.plan()), [""; 0]);
+    let known = |types: &[&str]| Some(types.iter().map(ToString::to_string).collect::<BTreeSet<_>>());
+    catalog.set_known_types(known(&["mail:*"]));
+    assert_eq!(told(&catalog.plan()), ["m:a:default W210"]);
+    catalog.set_known_types(known(&["mail:*", "task:a"]));
+    assert_eq!(told(&catalog.plan()), [""; 0]);
+    catalog.set_known_types(known(&[]));
+    assert_eq!(told(&catalog.plan()), ["code:c W210", "m:a:default W210"]);
+    catalog.set_known_types(None);
+    assert_eq!(told(&catalog.plan()), [""; 0]);
+    stop.cancel();
+}
+
+#[tokio::test]
+async fn errors_count_at_once_when_looking_only_once() {
+    let home = tempfile::tempdir().unwrap();
+    let loaded = Catalog::load_once(settings(home.path(), "name: [", Vec::new()), clock()).await;
+    assert_eq!(told(&loaded.plan), ["- E100"]);
+}
