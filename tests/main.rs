@@ -3,11 +3,17 @@
 //! Each module lists its tests in `tests()`; `kit` explains how to add one. Not here: unit tests, which
 //! live beside the code they test.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+// Outside the program there is no clock to be handed down, and waiting is done by looking again.
+#![allow(clippy::disallowed_methods)]
 
 mod brokers;
+mod chaos;
 mod golden;
 mod kit;
 mod pages;
+mod story_crash;
+mod story_original;
+mod story_sources;
 mod table;
 mod tidy;
 
@@ -19,5 +25,9 @@ fn main() -> std::process::ExitCode {
         golden::tests(),
         pages::tests(),
         table::tests(),
+        story_crash::tests(),
+        story_original::tests(),
+        story_sources::tests(),
+        chaos::tests(),
     ])
 }

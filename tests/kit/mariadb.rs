@@ -52,7 +52,7 @@ pub fn start() -> SqlServer {
     } else {
         "mariadbd"
     };
-    let mut child = Child::start(program, None, Signal::SIGKILL, &dir.join("log"), |command| {
+    let child = Child::start(program, None, Signal::SIGKILL, &dir.join("log"), |command| {
         command
             .args([
                 "--no-defaults",

@@ -86,7 +86,8 @@ pub fn free_port() -> u16 {
 /// A process that dies with us, and the file that holds what it printed.
 #[derive(Debug)]
 pub struct Child {
-    inner: std::process::Child,
+    inner: Mutex<std::process::Child>,
+    pid: i32,
     log: PathBuf,
     name: String,
 }
@@ -131,7 +132,8 @@ impl Child {
             .expect("an answer")
             .unwrap_or_else(|error| panic!("cannot start {program} by setpriv (util-linux): {error}"));
         let child = Self {
-            inner,
+            pid: i32::try_from(inner.id()).expect("a process id"),
+            inner: Mutex::new(inner),
             log: log.to_owned(),
             name: program.to_owned(),
         };
@@ -144,7 +146,7 @@ impl Child {
 
     /// Its process id.
     pub fn pid(&self) -> i32 {
-        i32::try_from(self.inner.id()).expect("a process id")
+        self.pid
     }
 
     /// Sends it a signal.
@@ -153,8 +155,12 @@ impl Child {
     }
 
     /// How it ended, if it did.
-    pub fn ended(&mut self) -> Option<ExitStatus> {
-        self.inner.try_wait().expect("the state of a child")
+    pub fn ended(&self) -> Option<ExitStatus> {
+        self.inner
+            .lock()
+            .expect("a child")
+            .try_wait()
+            .expect("the state of a child")
     }
 
     /// Waits until it ends.
@@ -162,7 +168,7 @@ impl Child {
     /// # Panics
     ///
     /// If it has not by `deadline`, with the end of its log.
-    pub fn wait(&mut self, deadline: Duration) -> ExitStatus {
+    pub fn wait(&self, deadline: Duration) -> ExitStatus {
         let end = Instant::now() + deadline;
         loop {
             if let Some(status) = self.ended() {
@@ -183,7 +189,7 @@ impl Child {
     /// # Panics
     ///
     /// If it ends first or is not ready by `deadline`, with the end of its log.
-    pub fn wait_ready(&mut self, deadline: Duration, mut ready: impl FnMut() -> bool) {
+    pub fn wait_ready(&self, deadline: Duration, mut ready: impl FnMut() -> bool) {
         let end = Instant::now() + deadline;
         while !ready() {
             if let Some(status) = self.ended() {
@@ -200,10 +206,11 @@ impl Child {
     }
 
     /// Kills it at once and waits for it.
-    pub fn kill9(&mut self) {
+    pub fn kill9(&self) {
         // It may have ended by itself, which is as good.
-        let _ = self.inner.kill();
-        let _ = self.inner.wait();
+        let mut inner = self.inner.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let _ = inner.kill();
+        let _ = inner.wait();
     }
 
     /// Everything it printed.

@@ -48,7 +48,7 @@ pub fn start() -> SqlServer {
         std::os::unix::fs::chown(&dir, Some(user.uid.as_raw()), Some(user.gid.as_raw()))
             .expect("a directory for postgres");
     }
-    let mut initdb = Child::start(
+    let initdb = Child::start(
         &bin.join("initdb").display().to_string(),
         user,
         Signal::SIGKILL,
@@ -71,7 +71,7 @@ pub fn start() -> SqlServer {
     assert!(status.success(), "initdb: {status}\n{}", initdb.tail());
     let port = free_port();
     // QUIT is its immediate shutdown: it ends its children, which KILL would leave for a moment.
-    let mut child = Child::start(
+    let child = Child::start(
         &bin.join("postgres").display().to_string(),
         user,
         Signal::SIGQUIT,

@@ -166,12 +166,22 @@ impl Runner {
     ///
     /// If it does not in time or the program ends, with the end of its log.
     pub async fn ready(&self) {
-        let look = async || match self.http.try_get("/readyz").await {
-            Ok(reply) if reply.status == 200 => Ok(()),
-            Ok(reply) => Err(format!("{}: {}\n{}", reply.status, reply.body, self.child.tail())),
-            Err(error) => Err(format!("{error}\n{}", self.child.tail())),
+        let look = async || {
+            if let Some(status) = self.child.ended() {
+                return Ok(Err(status));
+            }
+            match self.http.try_get("/readyz").await {
+                Ok(reply) if reply.status == 200 => Ok(Ok(())),
+                Ok(reply) => Err(format!("{}: {}\n{}", reply.status, reply.body, self.child.tail())),
+                Err(error) => Err(format!("{error}\n{}", self.child.tail())),
+            }
         };
-        eventually_within(START, "the program is ready", look).await;
+        if let Err(status) = eventually_within(START, "the program is ready", look).await {
+            panic!(
+                "the program ended with {status} before it was ready\n{}",
+                self.child.tail()
+            );
+        }
     }
 
     /// Everything it printed.
@@ -185,12 +195,12 @@ impl Runner {
     }
 
     /// Kills it as a power cut would.
-    pub fn kill9(&mut self) {
+    pub fn kill9(&self) {
         self.child.kill9();
     }
 
     /// Asks it to stop, and waits until it did.
-    pub async fn stop(mut self) -> ExitStatus {
+    pub async fn stop(self) -> ExitStatus {
         self.signal(Signal::SIGTERM);
         tokio::task::spawn_blocking(move || self.child.wait(STOP))
             .await

@@ -64,7 +64,7 @@ impl RedisServer {
     }
 
     /// Kills it as a power cut would.
-    pub fn kill9(&mut self) {
+    pub fn kill9(&self) {
         self.child.kill9();
     }
 
@@ -80,7 +80,7 @@ impl RedisServer {
 }
 
 fn launch(dir: &PathBuf, port: u16, options: &[String]) -> Child {
-    let mut child = Child::start("redis-server", None, Signal::SIGKILL, &dir.join("log"), |command| {
+    let child = Child::start("redis-server", None, Signal::SIGKILL, &dir.join("log"), |command| {
         let (port, databases) = (port.to_string(), DATABASES.to_string());
         command
             .current_dir(dir)

@@ -1,18 +1,21 @@
-//! Databases of the SQL servers: one for each test, and statements sent to it from outside the program.
+//! Databases: one for each test, and statements sent to it from outside the program.
 
+use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use sqlx::{AssertSqlSafe, Connection, MySqlConnection, PgConnection, Row};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, MySqlConnection, PgConnection, Row};
 
 use super::nursery::Child;
 
-/// Which kind of server.
+/// Which kind of database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Dialect {
     /// MariaDB, by the MySQL protocol.
     MariaDb,
     /// PostgreSQL.
     Postgres,
+    /// A SQLite file.
+    Sqlite,
 }
 
 /// A running server.
@@ -44,18 +47,18 @@ impl SqlServer {
     /// A new empty database of this name.
     pub async fn create_db(&self, name: &str) -> SqlDb {
         let home = match self.dialect {
-            Dialect::MariaDb => "mysql",
-            Dialect::Postgres => "postgres",
+            Dialect::MariaDb => self.db("mysql"),
+            _ => self.db("postgres"),
         };
-        let db = SqlDb {
+        home.execute(&format!("CREATE DATABASE {name}")).await;
+        self.db(name)
+    }
+
+    fn db(&self, name: &str) -> SqlDb {
+        SqlDb {
             dialect: self.dialect,
             port: self.port,
-            name: home.to_owned(),
-        };
-        db.execute(&format!("CREATE DATABASE {name}")).await;
-        SqlDb {
             name: name.to_owned(),
-            ..db
         }
     }
 
@@ -65,38 +68,49 @@ impl SqlServer {
     }
 }
 
-/// One database of a server.
+/// One database.
 #[derive(Debug, Clone)]
 pub struct SqlDb {
-    /// Which kind of server.
+    /// Which kind.
     pub dialect: Dialect,
-    /// Port on 127.0.0.1.
+    /// Port on 127.0.0.1; 0 for a file.
     pub port: u16,
-    /// Name of the database.
+    /// Name of the database, or path of the file.
     pub name: String,
 }
 
 impl SqlDb {
-    /// Who may log in.
+    /// The database in this file, which somebody else creates.
+    pub fn file(path: &Path) -> Self {
+        Self {
+            dialect: Dialect::Sqlite,
+            port: 0,
+            name: path.display().to_string(),
+        }
+    }
+
+    /// Who may log in, with the password `root`.
     pub fn user(&self) -> &'static str {
         match self.dialect {
             Dialect::MariaDb => "root",
             Dialect::Postgres => "postgres",
+            Dialect::Sqlite => "",
         }
     }
 
-    /// `mysql://…` or `postgres://…`.
+    /// `mysql://…`, `postgres://…` or `sqlite:…`.
     pub fn url(&self) -> String {
+        self.url_at(self.port)
+    }
+
+    /// The same database by another port, such as that of a [`super::Forward`].
+    pub fn url_at(&self, port: u16) -> String {
         let scheme = match self.dialect {
             Dialect::MariaDb => "mysql",
             Dialect::Postgres => "postgres",
+            Dialect::Sqlite => return format!("sqlite:{}", self.name),
         };
-        format!(
-            "{scheme}://{user}:root@127.0.0.1:{}/{}",
-            self.port,
-            self.name,
-            user = self.user()
-        )
+        format!("{scheme}://{}:root@127.0.0.1:{port}/{}", self.user(), self.name)
     }
 
     /// Runs statements, separated by `;`.
@@ -105,53 +119,48 @@ impl SqlDb {
     ///
     /// With the statement and the error.
     pub async fn execute(&self, sql: &str) {
-        self.try_execute(sql)
-            .await
-            .unwrap_or_else(|error| panic!("{sql}\n{error}"));
+        self.column(sql).await;
     }
 
     /// The first column of every row, as text; `NULL` as nothing.
+    ///
+    /// # Panics
+    ///
+    /// With the statement and the error.
     pub async fn column(&self, sql: &str) -> Vec<Option<String>> {
-        let statement = sqlx::raw_sql(AssertSqlSafe(sql.to_owned()));
-        match self.dialect {
-            Dialect::MariaDb => {
-                let mut connection = MySqlConnection::connect(&self.url())
-                    .await
-                    .expect("the test's database");
-                let rows = statement
-                    .fetch_all(&mut connection)
-                    .await
-                    .unwrap_or_else(|error| panic!("{sql}\n{error}"));
-                rows.iter()
-                    .map(|row| row.try_get_unchecked(0).expect("a text column"))
-                    .collect()
-            }
-            Dialect::Postgres => {
-                let mut connection = PgConnection::connect(&self.url()).await.expect("the test's database");
-                let rows = statement
-                    .fetch_all(&mut connection)
-                    .await
-                    .unwrap_or_else(|error| panic!("{sql}\n{error}"));
-                rows.iter()
-                    .map(|row| row.try_get_unchecked(0).expect("a text column"))
-                    .collect()
-            }
-        }
+        let found = match self.dialect {
+            Dialect::MariaDb => self.mariadb(sql).await,
+            Dialect::Postgres => self.postgres(sql).await,
+            Dialect::Sqlite => self.sqlite(sql).await,
+        };
+        found.unwrap_or_else(|error| panic!("{sql}\n{error}"))
     }
 
-    async fn try_execute(&self, sql: &str) -> sqlx::Result<()> {
-        let statement = sqlx::raw_sql(AssertSqlSafe(sql.to_owned()));
-        match self.dialect {
-            Dialect::MariaDb => {
-                let mut connection = MySqlConnection::connect(&self.url()).await?;
-                statement.execute(&mut connection).await?;
-                connection.close().await
-            }
-            Dialect::Postgres => {
-                let mut connection = PgConnection::connect(&self.url()).await?;
-                statement.execute(&mut connection).await?;
-                connection.close().await
-            }
-        }
+    async fn mariadb(&self, sql: &str) -> sqlx::Result<Vec<Option<String>>> {
+        let mut connection = MySqlConnection::connect(&self.url()).await?;
+        let rows = sqlx::raw_sql(AssertSqlSafe(sql.to_owned()))
+            .fetch_all(&mut connection)
+            .await?;
+        connection.close().await?;
+        rows.iter().map(|row| row.try_get_unchecked(0)).collect()
+    }
+
+    async fn postgres(&self, sql: &str) -> sqlx::Result<Vec<Option<String>>> {
+        let mut connection = PgConnection::connect(&self.url()).await?;
+        let rows = sqlx::raw_sql(AssertSqlSafe(sql.to_owned()))
+            .fetch_all(&mut connection)
+            .await?;
+        connection.close().await?;
+        rows.iter().map(|row| row.try_get_unchecked(0)).collect()
+    }
+
+    async fn sqlite(&self, sql: &str) -> sqlx::Result<Vec<Option<String>>> {
+        let options: sqlx::sqlite::SqliteConnectOptions = self.url().parse()?;
+        let mut connection = options.connect().await?;
+        let rows = sqlx::raw_sql(AssertSqlSafe(sql.to_owned()))
+            .fetch_all(&mut connection)
+            .await?;
+        connection.close().await?;
+        rows.iter().map(|row| row.try_get_unchecked(0)).collect()
     }
 }

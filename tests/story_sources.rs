@@ -1,0 +1,317 @@
+//! Schedules come and go while the program runs: as files, and as rows of `sys_crontab`.
+//!
+//! Each story runs in three set-ups: all in one SQLite file; Redis with MariaDB; Redis with PostgreSQL.
+//! Functions leave a line in a file when they run, so what is seen does not depend on the program's word.
+
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+
+use crate::kit::{self, Need, Runner, Site, SqlDb, eventually, eventually_within};
+
+/// The tests of this module: every story in every set-up.
+pub fn tests() -> Vec<kit::Trial> {
+    let mut all = Vec::new();
+    for (name, setup, needs) in [
+        ("embedded", Setup::Embedded, &[][..]),
+        ("redis_mariadb", Setup::RedisMariaDb, &[Need::Redis, Need::MariaDb][..]),
+        (
+            "redis_postgres",
+            Setup::RedisPostgres,
+            &[Need::Redis, Need::Postgres][..],
+        ),
+    ] {
+        let story = |story: &str| format!("story_sources::{name}::{story}");
+        all.push(kit::trial(
+            story("a_manifest_is_dropped_broken_mended_moved_and_deleted"),
+            needs,
+            move || manifest(setup),
+        ));
+        all.push(kit::trial(
+            story("a_row_is_inserted_changed_disabled_and_deleted"),
+            needs,
+            move || row(setup),
+        ));
+        all.push(kit::trial(story("a_signal_syncs_at_once"), needs, move || {
+            signal(setup)
+        }));
+    }
+    all.extend(kit::trials![
+        needs(MariaDb, Redis): a_mariadb_that_is_away_stops_nothing_else;
+        needs(Postgres, Redis): a_postgres_that_is_away_stops_nothing_else;
+    ]);
+    all
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Setup {
+    Embedded,
+    RedisMariaDb,
+    RedisPostgres,
+}
+
+/// A function that says in the file `ran` that it ran, each second.
+fn beat(word: &str) -> String {
+    format!(
+        "name: beat\nschedule: \"* * * * * *\"\nexec: {{shell: true, command: \"echo {word} >> ran\", cwd: \"$DIR\"}}\n"
+    )
+}
+
+/// A function that rows can name; it appends its payload as a line.
+const NOTE: &str = "name: note\nexec: {shell: true, command: \"cat >> noted; echo >> noted\", cwd: \"$DIR\"}\n";
+
+/// A function that keeps the time for stories in which something else must *not* happen.
+const TICK: &str =
+    "name: tick\nschedule: \"* * * * * *\"\nexec: {shell: true, command: \"echo tick >> ticks\", cwd: \"$DIR\"}\n";
+
+/// A program with its table, started.
+struct House {
+    site: Site,
+    table: SqlDb,
+    runner: Runner,
+}
+
+impl House {
+    async fn start(setup: Setup, sync: &str) -> Self {
+        let site = Site::new("");
+        let (stores, table) = match setup {
+            Setup::Embedded => (String::new(), SqlDb::file(&site.dir.join("data/runner.db"))),
+            Setup::RedisMariaDb => stores(kit::mariadb().fresh_db().await),
+            Setup::RedisPostgres => stores(kit::postgres().fresh_db().await),
+        };
+        site.write("config.yaml", &format!("db: {{sync_interval: {sync}}}\n{stores}"));
+        site.cli(["migrate", "-c", "config.yaml"]).await.ok();
+        site.write("manifests/note.yaml", &here(&site, NOTE));
+        site.write("manifests/tick.yaml", &here(&site, TICK));
+        let runner = site.start().await;
+        Self { site, table, runner }
+    }
+
+    /// Puts a manifest there.
+    fn write(&self, file: &str, text: &str) {
+        self.site.write(&format!("manifests/{file}"), &here(&self.site, text));
+    }
+
+    /// Waits until `line` has been written to `file` `more` times more often than now.
+    async fn more(&self, file: &str, line: &str, more: usize) {
+        let goal = count(&self.site, file, line) + more;
+        let what = format!("{goal} lines {line:?} in {file}");
+        eventually_within(Duration::from_secs(20), &what, async || {
+            let (found, tail) = (lines(&self.site, file), self.runner.child.tail());
+            let written = found.iter().filter(|other| *other == line).count();
+            if written >= goal {
+                Ok(())
+            } else {
+                Err(format!("{written} of them, last {:?}\n{tail}", found.last()))
+            }
+        })
+        .await;
+    }
+
+    /// Waits until the listing of schedules, as JSON text, satisfies `look`.
+    async fn listed(&self, what: &str, look: impl Fn(&str) -> bool) {
+        eventually(what, async || {
+            let listing = self.site.cli(["ls", "schedules", "-c", "config.yaml", "--json"]).await;
+            if look(&listing.stdout) {
+                Ok(())
+            } else {
+                Err(format!("{}\n{}", listing.stdout, listing.stderr))
+            }
+        })
+        .await;
+    }
+
+    /// Waits until the page of schedules satisfies `look`.
+    async fn shown(&self, what: &str, look: impl Fn(&str) -> bool) {
+        eventually(what, async || {
+            let page = self.runner.http.try_get("/queue/schedules").await?;
+            if page.status == 200 && look(&page.body) {
+                Ok(())
+            } else {
+                Err(format!("{}: {}", page.status, page.body))
+            }
+        })
+        .await;
+    }
+
+    /// Asserts that nothing is written to `file` while the time keeper ticks three times.
+    ///
+    /// What is under way when this is called may still come: the first tick is waited for.
+    async fn silent(&self, file: &str) {
+        self.more("ticks", "tick", 2).await;
+        let before = lines(&self.site, file);
+        self.more("ticks", "tick", 3).await;
+        assert_eq!(
+            lines(&self.site, file),
+            before,
+            "{file} should rest\n{}",
+            self.runner.child.tail()
+        );
+    }
+}
+
+fn stores(table: SqlDb) -> (String, SqlDb) {
+    let redis = kit::redis().fresh_db().yaml();
+    (format!("{redis}database: {{url: \"{}\"}}\n", table.url()), table)
+}
+
+fn here(site: &Site, text: &str) -> String {
+    text.replace("$DIR", &site.dir.display().to_string())
+}
+
+fn lines(site: &Site, file: &str) -> Vec<String> {
+    let text = std::fs::read_to_string(site.dir.join(file)).unwrap_or_default();
+    text.lines().map(str::to_owned).collect()
+}
+
+fn count(site: &Site, file: &str, line: &str) -> usize {
+    lines(site, file).iter().filter(|other| *other == line).count()
+}
+
+async fn manifest(setup: Setup) {
+    let house = House::start(setup, "1s").await;
+
+    house.write("beat.yaml", &beat("one"));
+    house.more("ran", "one", 2).await;
+    house
+        .listed("beat is listed", |listing| listing.contains("m:beat:default"))
+        .await;
+
+    // A broken file: the last good version goes on, and the error is shown with its place.
+    house.write(
+        "beat.yaml",
+        &beat("broken")
+            .replace("* * * * * *", "* * 25 * *")
+            .replace("schedule", "shedule"),
+    );
+    let shown = |text: &str| text.contains("E110") && text.contains("shedule");
+    house.listed("the error is listed", shown).await;
+    house.shown("the error is on the page", shown).await;
+    house.more("ran", "one", 2).await;
+
+    house.write("beat.yaml", &beat("two"));
+    house.more("ran", "two", 2).await;
+    house
+        .shown("the error is gone from the page", |page| !page.contains("E110"))
+        .await;
+    let ran = lines(&house.site, "ran");
+    let mended = ran.iter().position(|line| line == "two").expect("it ran");
+    assert!(
+        ran[mended..].iter().all(|line| line == "two"),
+        "the old version ran after the new one: {ran:?}"
+    );
+    assert!(!ran.contains(&"broken".to_owned()), "the broken version ran: {ran:?}");
+
+    // Another file name is the same function.
+    std::fs::rename(
+        house.site.dir.join("manifests/beat.yaml"),
+        house.site.dir.join("manifests/moved.yaml"),
+    )
+    .unwrap();
+    house.more("ran", "two", 2).await;
+    house
+        .listed("it is listed once, at its new place", |listing| {
+            listing.contains("moved.yaml") && !listing.contains("beat.yaml")
+        })
+        .await;
+
+    house.site.remove("manifests/moved.yaml");
+    house
+        .shown("it is gone from the page", |page| !page.contains("m:beat:default"))
+        .await;
+    house.silent("ran").await;
+}
+
+async fn row(setup: Setup) {
+    let house = House::start(setup, "500ms").await;
+    let sql = async |statement: &str| house.table.execute(statement).await;
+
+    sql("INSERT INTO sys_crontab (name, type, spec, payload, status) VALUES ('每秒', 'fn:note', '* * * * * *', '{\"n\": 1}', 1)").await;
+    house.more("noted", "{\"n\": 1}", 2).await;
+    house
+        .shown("the row is on the page", |page| page.contains("每秒"))
+        .await;
+
+    // A broken rule: the last good version goes on.
+    sql("UPDATE sys_crontab SET spec = '99 * * * *'").await;
+    house
+        .shown("the error is on the page", |page| page.contains("E203"))
+        .await;
+    house.more("noted", "{\"n\": 1}", 2).await;
+
+    sql("UPDATE sys_crontab SET spec = '* * * * * *', payload = '{\"n\": 2}'").await;
+    house.more("noted", "{\"n\": 2}", 2).await;
+
+    sql("UPDATE sys_crontab SET status = 0").await;
+    house.silent("noted").await;
+
+    sql("UPDATE sys_crontab SET status = 1").await;
+    house.more("noted", "{\"n\": 2}", 2).await;
+
+    sql("DELETE FROM sys_crontab").await;
+    house
+        .shown("the row is gone from the page", |page| !page.contains("每秒"))
+        .await;
+    house.silent("noted").await;
+}
+
+async fn signal(setup: Setup) {
+    // So long that only the signal can have been the reason.
+    let house = House::start(setup, "1h").await;
+    house
+        .table
+        .execute("INSERT INTO sys_crontab (name, type, spec, payload, status) VALUES ('a', 'fn:note', '* * * * * *', 'null', 1)")
+        .await;
+    house.silent("noted").await;
+    house.runner.signal(Signal::SIGUSR1);
+    house.more("noted", "null", 2).await;
+}
+
+async fn a_mariadb_that_is_away_stops_nothing_else() {
+    away(kit::mariadb().fresh_db().await).await;
+}
+
+async fn a_postgres_that_is_away_stops_nothing_else() {
+    away(kit::postgres().fresh_db().await).await;
+}
+
+/// The database is away at the start, comes, goes, and comes again.
+async fn away(table: SqlDb) {
+    let site = Site::new(&format!("database: {{url: \"{}\"}}\n", table.url()));
+    site.cli(["migrate", "-c", "config.yaml"]).await.ok();
+    let line = kit::Forward::start("127.0.0.1:0", table.port).await;
+    let redis = kit::redis().fresh_db().yaml();
+    let through = table.url_at(line.address.port());
+    site.write(
+        "config.yaml",
+        &format!("{redis}db: {{sync_interval: 500ms}}\ndatabase: {{url: \"{through}\"}}\n"),
+    );
+    site.write("manifests/note.yaml", &here(&site, NOTE));
+    site.write("manifests/tick.yaml", &here(&site, TICK));
+    table
+        .execute("INSERT INTO sys_crontab (name, type, spec, payload, status) VALUES ('a', 'fn:note', '* * * * * *', '1', 1)")
+        .await;
+
+    line.cut();
+    let runner = site.launch();
+    let house = House { site, table, runner };
+    house.more("ticks", "tick", 2).await;
+    house
+        .shown("the page says that the table is away", |page| {
+            page.contains("sys_crontab")
+        })
+        .await;
+    assert_eq!(lines(&house.site, "noted"), Vec::<String>::new());
+
+    line.heal();
+    house.more("noted", "1", 2).await;
+
+    // What was read goes on when the database is away.
+    line.cut();
+    house.more("ticks", "tick", 2).await;
+    house.more("noted", "1", 2).await;
+
+    line.heal();
+    house.table.execute("UPDATE sys_crontab SET payload = '2'").await;
+    house.more("noted", "2", 2).await;
+}

@@ -1,0 +1,227 @@
+//! Which room may know which: the plan, and the `use` lines held against it.
+//!
+//! Cargo refuses wrong arrows between packages; this refuses them within one. Rooms are named by `crate::room`,
+//! never reached by climbing (`super::super`), so that a line of text shows what is known.
+
+use super::text::{after, code, files, none, read, top};
+
+/// A room: its name, where it lives, and the rooms that it may know.
+struct Room {
+    name: &'static str,
+    home: &'static str,
+    knows: &'static str,
+}
+
+const fn room(name: &'static str, home: &'static str, knows: &'static str) -> Room {
+    Room { name, home, knows }
+}
+
+/// The rooms from the ground up, as in ARCHITECTURE.md. A new arrow is a change here, in a commit that says why.
+const HOUSE: &[Room] = &[
+    room("core::clock", "runner/core/src/clock.rs", ""),
+    room("core::task", "runner/core/src/task/", ""),
+    room("core::cron", "runner/core/src/cron/", ""),
+    room("core::schedule", "runner/core/src/schedule/", "core::cron core::task"),
+    room(
+        "queue",
+        "runner/queue/src/seam/",
+        "core::clock core::task core::schedule",
+    ),
+    room(
+        "queue::contract",
+        "runner/queue/src/contract/",
+        "core::clock core::task core::schedule queue",
+    ),
+    room(
+        "queue::redis",
+        "runner/queue/src/redis/",
+        "core::clock core::task core::schedule queue",
+    ),
+    room(
+        "queue::embedded",
+        "runner/queue/src/embedded/",
+        "core::clock core::task core::schedule queue",
+    ),
+    room("sdk", "runner/sdk/src/", "core::task"),
+    room("handlers", "handlers/src/", "sdk"),
+    room("role", "runner/src/role.rs", ""),
+    room("log", "runner/src/log/", "core::clock"),
+    room("metrics", "runner/src/metrics/", "core::clock"),
+    room("source", "runner/src/source/", "core sdk role log"),
+    room("worker", "runner/src/worker/", "role log metrics core queue sdk"),
+    room("scheduler", "runner/src/scheduler/", "role log metrics core queue"),
+    room("amqp", "runner/src/amqp/", "role log metrics core queue"),
+    room(
+        "web",
+        "runner/src/web/",
+        "role log metrics core queue sdk source worker scheduler",
+    ),
+    room("config", "runner/src/config/", ALL),
+    room("cli", "runner/src/cli/", ALL),
+];
+
+/// Settings, commands and wiring know every room.
+const ALL: &str = "role log metrics core queue sdk handlers source worker scheduler amqp web config cli";
+
+/// Packages as `use` names them, as the plan names them, and where they live.
+const PACKAGES: &[(&str, &str, &str)] = &[
+    ("runner_core", "core", "runner/core/src/"),
+    ("runner_queue", "queue", "runner/queue/src/"),
+    ("runner_sdk", "sdk", "runner/sdk/src/"),
+    ("handlers", "handlers", "handlers/src/"),
+    ("runner", "", "runner/src/"),
+];
+
+/// The room that `package::segment` means: itself if there is such a room, else the package's face.
+fn meant(package: &str, segment: &str) -> String {
+    let full = if package.is_empty() {
+        segment.to_owned()
+    } else {
+        format!("{package}::{segment}")
+    };
+    if HOUSE.iter().any(|room| room.name == full) {
+        full
+    } else {
+        package.to_owned()
+    }
+}
+
+/// Whether `room` may know `other`: itself, one named in the plan, or one of a package named there.
+fn may_know(room: &Room, other: &str) -> bool {
+    let named = |known: &str| known == other || (known != "queue" && other.starts_with(&format!("{known}::")));
+    room.name == other || room.knows.split(' ').any(named)
+}
+
+pub async fn the_plan_has_no_stairs_up() {
+    let mut below = vec!["core"];
+    for room in HOUSE {
+        for known in room.knows.split_terminator(' ') {
+            assert!(
+                below.contains(&known) || room.knows == ALL,
+                "{} would know {known}, which is not below it",
+                room.name
+            );
+        }
+        below.push(room.name);
+    }
+}
+
+/// The rows of the table there that name rooms by name (others say "all below" and the like).
+pub async fn architecture_md_shows_the_plan() {
+    let document = read(std::path::Path::new("ARCHITECTURE.md"));
+    let (mut complaints, mut compared) = (Vec::new(), 0);
+    for row in document.lines() {
+        let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+        let [_, floor, rooms, _, knows, _] = cells.as_slice() else {
+            continue;
+        };
+        if floor.parse::<u8>().is_err() {
+            continue;
+        }
+        let names = |cell: &str| -> Vec<String> {
+            cell.split('`')
+                .skip(1)
+                .step_by(2)
+                .map(|name| name.trim_start_matches("runner::").to_owned())
+                .collect()
+        };
+        let prose: String = knows.split('`').step_by(2).collect();
+        if prose.chars().any(char::is_alphabetic) {
+            continue;
+        }
+        for name in names(rooms) {
+            let Some(room) = HOUSE.iter().find(|room| room.name == name) else {
+                complaints.push(format!("ARCHITECTURE.md: {name} is not in the plan"));
+                continue;
+            };
+            let full = |known: String| {
+                if HOUSE.iter().any(|r| r.name == known) || known == "core" {
+                    known
+                } else {
+                    format!("core::{known}")
+                }
+            };
+            let mut there: Vec<String> = names(knows).into_iter().map(full).collect();
+            let mut here: Vec<String> = room.knows.split_terminator(' ').map(str::to_owned).collect();
+            there.sort();
+            here.sort();
+            compared += 1;
+            if there != here {
+                complaints.push(format!(
+                    "{name}: ARCHITECTURE.md lets it know {there:?}, the plan {here:?}"
+                ));
+            }
+        }
+    }
+    assert!(compared > 8, "only {compared} rows of ARCHITECTURE.md were understood");
+    none(&complaints);
+}
+
+pub async fn rooms_know_only_what_the_plan_allows() {
+    let mut complaints = Vec::new();
+    for path in files("runner", &[".rs"]).into_iter().chain(files("handlers", &[".rs"])) {
+        let shown = path.display().to_string();
+        let Some(room) = HOUSE
+            .iter()
+            .filter(|room| shown.starts_with(room.home))
+            .max_by_key(|room| room.home.len())
+        else {
+            continue;
+        };
+        let own = PACKAGES
+            .iter()
+            .filter(|(_, _, home)| shown.starts_with(home))
+            .max_by_key(|(_, _, home)| home.len());
+        let own = own.expect("every room lies in a package").1;
+        if shown.ends_with("/tests.rs") {
+            continue;
+        }
+        for (number, line) in code(&read(&path)) {
+            let mut complain = |what: &str| complaints.push(format!("{shown}:{number}: {what}: {}", line.trim()));
+            if line.contains("super::super::") {
+                complain("climb by crate:: instead, so that the room is named");
+            }
+            for segment in after(&line, "crate::") {
+                let other = meant(own, segment);
+                if !other.is_empty() && !may_know(room, &other) {
+                    complain(&format!("{} may not know {other}", room.name));
+                }
+            }
+            for (name, package, _) in PACKAGES {
+                for segment in after(&line, &format!("{name}::")) {
+                    let other = meant(package, segment);
+                    if *package != own && !may_know(room, &other) {
+                        complain(&format!("{} may not know {other}", room.name));
+                    }
+                }
+            }
+        }
+    }
+    none(&complaints);
+}
+
+/// A check that looks at nothing would always pass.
+pub async fn the_check_of_arrows_can_fail() {
+    for room in HOUSE.iter().filter(|room| room.name != "amqp") {
+        assert!(
+            top().join(room.home).exists(),
+            "{} lives at {}, which is not there",
+            room.name,
+            room.home
+        );
+    }
+    let line = "use runner_core::task::Task; let x = crate::web::page(); $crate::y::z";
+    assert_eq!(after(line, "crate::"), ["web"]);
+    assert_eq!(after(line, "runner_core::"), ["task"]);
+    assert_eq!(after("use crate::{a::{b, c}, d};", "crate::"), ["a", "d"]);
+    let find = |name: &str| HOUSE.iter().find(|room| room.name == name).unwrap();
+    assert!(!may_know(find("web"), "cli"), "pages must not know commands");
+    assert!(
+        !may_know(find("queue::redis"), "queue::embedded"),
+        "the stores must not know each other"
+    );
+    assert!(
+        may_know(find("worker"), "core::clock"),
+        "a package's name stands for its rooms"
+    );
+}

@@ -1,0 +1,174 @@
+//! Sizes, headers, words, reasons: each file for itself.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use super::text::{body, code, files, none, read};
+
+/// A file longer than this, without its tests, is two subjects.
+const MAX_LINES: usize = 800;
+
+pub async fn files_say_what_they_are_for() {
+    let all = files("", &[".rs"]);
+    let silent = all.iter().filter(|path| !read(path).starts_with("//!"));
+    none(
+        &silent
+            .map(|path| format!("{}: opens without a `//!` header", path.display()))
+            .collect::<Vec<_>>(),
+    );
+}
+
+pub async fn files_are_short() {
+    let complaints: Vec<String> = files("", &[".rs"])
+        .iter()
+        .map(|path| (path, code(&read(path)).len()))
+        .filter(|(_, lines)| *lines > MAX_LINES)
+        .map(|(path, lines)| {
+            format!(
+                "{}: {lines} lines; {MAX_LINES} is the end: split it by subject",
+                path.display()
+            )
+        })
+        .collect();
+    none(&complaints);
+}
+
+pub async fn templates_and_pages_match() {
+    let mut named = BTreeSet::new();
+    for path in files("runner/src/web", &[".rs"]) {
+        for (_, line) in code(&read(&path)) {
+            named.extend(
+                line.split('"')
+                    .filter(|text| text.ends_with(".html"))
+                    .map(str::to_owned),
+            );
+        }
+    }
+    let there: BTreeSet<String> = files("templates", &[".html"])
+        .iter()
+        .map(|path| path.strip_prefix("templates").unwrap().display().to_string())
+        .collect();
+    let by_templates: BTreeSet<String> = there
+        .iter()
+        .flat_map(|name| {
+            let text = read(&Path::new("templates").join(name));
+            text.split('"')
+                .filter(|text| text.ends_with(".html"))
+                .map(str::to_owned)
+                .collect::<Vec<_>>()
+        })
+        .collect();
+    let no_file = named
+        .iter()
+        .filter(|name| !there.contains(*name))
+        .map(|name| format!("templates/{name}: no such file"));
+    // A file of components is found by its content, not by its name.
+    let components = |name: &str| read(&Path::new("templates").join(name)).contains("{% component ");
+    let no_page = there
+        .iter()
+        .filter(|name| !named.contains(*name) && !by_templates.contains(*name) && !components(name))
+        .map(|name| format!("templates/{name}: no page shows it"));
+    none(&no_file.chain(no_page).collect::<Vec<_>>());
+}
+
+/// `.ci/run` takes these commands out of the README by their marks, so what people read is what is tested.
+pub async fn the_readme_is_run() {
+    let readme = read(Path::new("README.md"));
+    for (mark, command) in [
+        ("test", "scripts/test"),
+        ("first", "cargo run --release -- -c config.yaml"),
+    ] {
+        let expected = format!("<!-- run: {mark} -->\n```sh\n{command}\n```");
+        assert!(readme.contains(&expected), "README.md lacks this block:\n{expected}");
+    }
+}
+
+pub async fn no_machine_is_named() {
+    // Put together here, so that this file does not name them either.
+    let forbidden = ["work", "root", "home"].map(|dir| format!("/{dir}/"));
+    let mut complaints = Vec::new();
+    for path in files(
+        "",
+        &[
+            ".rs", ".md", ".toml", ".yaml", ".yml", ".html", ".sql", ".css", ".js", ".json", "/test", "/run",
+        ],
+    ) {
+        for (number, line) in read(&path).lines().enumerate() {
+            if let Some(found) = forbidden.iter().find(|dir| line.contains(*dir)) {
+                complaints.push(format!(
+                    "{}:{}: {found} is somebody's machine",
+                    path.display(),
+                    number + 1
+                ));
+            }
+        }
+    }
+    none(&complaints);
+}
+
+/// Words of the glossary in ARCHITECTURE.md, and those that it replaces.
+pub async fn words_are_the_ones_of_the_glossary() {
+    let replaced = [
+        ("job", "task or function"),
+        ("jobs", "tasks"),
+        ("crontab entry", "schedule"),
+        ("cron entry", "schedule"),
+    ];
+    let mut complaints = Vec::new();
+    for path in files("runner", &[".rs"])
+        .iter()
+        .chain(&files("handlers", &[".rs"]))
+        .chain(&files("templates", &[".html"]))
+        .filter(|path| !path.ends_with("tests.rs"))
+    {
+        for (number, line) in body(&read(path)).lines().enumerate() {
+            let spaced = line.replace(['_', '-'], " ").to_lowercase();
+            for (word, instead) in replaced {
+                let whole = spaced.match_indices(word).any(|(at, _)| {
+                    let free = |c: Option<char>| !c.is_some_and(char::is_alphanumeric);
+                    free(spaced[..at].chars().next_back()) && free(spaced[at + word.len()..].chars().next())
+                });
+                if whole {
+                    complaints.push(format!("{}:{}: {word}: say {instead}", path.display(), number + 1));
+                }
+            }
+        }
+    }
+    none(&complaints);
+}
+
+/// A dependency's reason stands beside it, or above the group it belongs to.
+pub async fn dependencies_have_reasons() {
+    let manifest = read(Path::new("Cargo.toml"));
+    let members: Vec<String> = files("", &["Cargo.toml"])
+        .iter()
+        .skip(1)
+        .map(|path| read(path))
+        .collect();
+    let (mut complaints, mut inside, mut reason) = (Vec::new(), false, false);
+    for line in manifest.lines() {
+        match line.trim() {
+            "[workspace.dependencies]" => inside = true,
+            other if other.starts_with('[') => inside = false,
+            "" => reason = false,
+            comment if comment.starts_with('#') => reason = true,
+            dependency if inside => {
+                let name = dependency.split([' ', '.', '=']).next().unwrap_or_default();
+                let ours = dependency.contains("path = ");
+                if !reason && !ours && !dependency.contains('#') {
+                    complaints.push(format!("Cargo.toml: {name}: no reason beside it or above its group"));
+                }
+                let used = |text: &String| {
+                    text.lines().any(|line| {
+                        line.starts_with(&format!("{name}.workspace")) || line.starts_with(&format!("{name} = "))
+                    })
+                };
+                if !members.iter().any(used) {
+                    complaints.push(format!("Cargo.toml: {name}: nobody uses it"));
+                }
+            }
+            _ => {}
+        }
+    }
+    none(&complaints);
+}
