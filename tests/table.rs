@@ -34,6 +34,7 @@ fn settings(db: &SqlDb) -> TableSettings {
     match db.dialect {
         Dialect::MariaDb => TableSettings::MySql(server),
         Dialect::Postgres => TableSettings::Postgres(server),
+        Dialect::Sqlite => panic!("a file is no server"),
     }
 }
 
