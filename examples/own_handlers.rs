@@ -1,1 +1,62 @@
-fn main() {}
+//! A program of one's own: a typed handler, shared state, a schedule in code, and everything else that `runner` does.
+//!
+//! Try it: `cargo run --example own_handlers -- -c config.yaml`, then
+//! `cargo run --example own_handlers -- enqueue greet --payload '{"name":"Ada"}'`.
+
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use runner::App;
+use runner::sdk::{Ctx, Payload, Registry, ResultExt, State, TaskError};
+use runner::task::Task;
+
+/// What a `greet` task carries. A payload that does not decode is never retried.
+#[derive(serde::Deserialize)]
+struct Greeting {
+    name: String,
+}
+
+/// Shared by all runs of all handlers.
+#[derive(Default)]
+struct Greeted(AtomicU64);
+
+async fn greet(
+    Payload(greeting): Payload<Greeting>,
+    State(greeted): State<Greeted>,
+    cx: Ctx,
+) -> Result<String, TaskError> {
+    let count = greeted.0.fetch_add(1, Ordering::Relaxed) + 1;
+    cx.log().push("stdout", &format!("hello, {}", greeting.name));
+    Ok(format!("greeted {count} times"))
+}
+
+/// Errors are retried unless they say otherwise: here one that trying again cannot mend, and one that waits.
+async fn divide(Payload((a, b)): Payload<(String, String)>) -> Result<String, TaskError> {
+    let a: i64 = a.parse::<i64>().skip_retry()?;
+    let b: i64 = b.parse::<i64>().skip_retry()?;
+    match a.checked_div(b) {
+        Some(quotient) => Ok(quotient.to_string()),
+        None => Err(TaskError::retry_after(
+            Duration::from_secs(60),
+            "perhaps b is not zero in a minute",
+        )),
+    }
+}
+
+fn register(registry: Registry) -> Registry {
+    registry
+        .state(Greeted::default())
+        .on("greet", greet)
+        .on("divide", divide)
+}
+
+fn main() -> ExitCode {
+    let greeting = Task::new("greet")
+        .payload(r#"{"name":"world"}"#)
+        .retention(Duration::from_secs(3600));
+    App::new()
+        .handlers(register)
+        .schedule("greetings", "@every 10s", greeting)
+        .main()
+}

@@ -16,3 +16,7 @@ pub mod web;
 
 pub mod cli;
 pub mod config;
+
+pub use cli::{App, AppParts, CodeSchedule};
+pub use runner_core::{Timestamp, cron, schedule, task};
+pub use runner_sdk as sdk;

@@ -7,7 +7,8 @@ use std::process::ExitCode;
 use runner_core::task::Task;
 use runner_sdk::Registry;
 
-pub(super) type Registrar = Box<dyn FnOnce(Registry) -> Registry>;
+/// A function that adds handlers to a registry.
+pub type Registrar = Box<dyn FnOnce(Registry) -> Registry>;
 
 /// A schedule registered in code.
 #[derive(Debug, Clone)]

@@ -7,6 +7,7 @@ mod check;
 mod context;
 mod enqueue;
 mod exit;
+mod greeting;
 mod init;
 mod ls;
 mod ls_schedules;
@@ -18,7 +19,9 @@ mod print;
 mod queue;
 mod run;
 mod serve;
+mod signals;
 mod task;
+mod types;
 mod values;
 
 use std::path::PathBuf;

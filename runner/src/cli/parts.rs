@@ -7,7 +7,7 @@ use runner_sdk::{Functions, Handlers, Registry};
 
 use super::app::{CodeSchedule, Registrar};
 use crate::config::{self, Settings};
-use crate::{source, worker};
+use crate::{source, web, worker};
 
 /// The built-in functions and those that the program adds.
 pub(super) fn handlers(
@@ -118,5 +118,40 @@ pub(super) fn worker(settings: &Settings) -> worker::Settings {
         host: host.unwrap_or_else(|| "unknown-host".to_owned()),
         pid: std::process::id(),
         id: uuid::Uuid::new_v4().to_string(),
+    }
+}
+
+/// What the dashboard is told.
+pub(super) fn web(
+    settings: &Settings,
+    access: config::Access,
+    address: std::net::SocketAddr,
+    me: &worker::Settings,
+) -> web::Settings {
+    let role = |role| match role {
+        config::Role::Viewer => web::Role::Viewer,
+        config::Role::Operator => web::Role::Operator,
+        config::Role::Admin => web::Role::Admin,
+    };
+    let users = access.users.into_iter().map(|u| web::User {
+        name: u.name,
+        password_hash: u.password_hash,
+        role: role(u.role),
+    });
+    web::Settings {
+        listen: address.to_string(),
+        auth: match access.login {
+            true => web::Auth::Login { users: users.collect() },
+            false => web::Auth::Open,
+        },
+        key: access.key,
+        allowed_hosts: Vec::new(),
+        metrics_open: true,
+        zone: settings.zone.clone(),
+        zone_name: settings.zone_name.clone(),
+        templates: (settings.mode == config::Mode::Debug).then(|| "templates".into()),
+        instance: format!("{}:{}", me.host, me.pid),
+        version: env!("CARGO_PKG_VERSION"),
+        queue_dash: settings.queue_dash,
     }
 }

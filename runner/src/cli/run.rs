@@ -1,17 +1,202 @@
 //! `runner run`: joins the rooms, starts them in order, and stops them in the opposite one.
+//!
+//! Wiring only. What a part does stands in its room.
 
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
 
-use anyhow::bail;
+use anyhow::Context as _;
+use runner_core::clock::{Clock, SystemClock};
+use runner_queue::Broker;
+use runner_sdk::{Functions, Handlers};
+use tokio::net::TcpListener;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 
 use super::app::AppParts;
+use super::{greeting, parts, signals, types};
 use crate::config::{Access, Settings};
+use crate::metrics::Metrics;
+use crate::scheduler::Scheduler;
+use crate::source::Catalog;
+use crate::worker::{self, Worker};
+use crate::{role, web};
+
+/// How long open requests may go on once everything else has stopped.
+const LAST_REQUESTS: Duration = Duration::from_secs(3);
+
+/// What the parts of a running program share.
+struct House {
+    clock: Arc<dyn Clock>,
+    broker: Arc<dyn Broker>,
+    metrics: Arc<Metrics>,
+    catalog: Catalog,
+    handlers: Handlers,
+    instance: worker::Settings,
+}
 
 /// Runs until a signal says stop; the exit code of the process.
 ///
 /// # Errors
 ///
-/// When the program cannot start.
-pub async fn run(settings: Settings, _app: AppParts, _access: Access) -> anyhow::Result<ExitCode> {
-    bail!("{} cannot run yet: its rooms are not joined", settings.name)
+/// When the program cannot start: an address in use, handlers registered twice, an invalid schedule in code.
+pub async fn run(settings: Settings, app: AppParts, access: Access) -> anyhow::Result<ExitCode> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let signals = signals::Signals::listen().context("cannot listen for signals")?;
+    let listener = match settings.roles.web {
+        true => Some(bind(&settings).await?),
+        false => None,
+    };
+    let functions = Functions::default();
+    let handlers = parts::handlers(&settings, app.registrars, functions.clone())?;
+    let code = parts::code_schedules(&settings, app.schedules)?;
+    let broker = super::open::open_broker(&settings, clock.clone()).await?;
+    let sources = CancellationToken::new();
+    let catalog = Catalog::start(
+        parts::sources(&settings, code),
+        functions,
+        clock.clone(),
+        sources.clone(),
+    )
+    .await;
+    let instance = parts::worker(&settings);
+    let house = House {
+        clock,
+        broker,
+        metrics: Arc::default(),
+        catalog,
+        handlers,
+        instance,
+    };
+
+    let stopping = CancellationToken::new();
+    let web = listener
+        .map(|listener| serve(&settings, &house, access, listener, &stopping))
+        .transpose()?;
+    let scheduler = settings
+        .roles
+        .scheduler
+        .then(|| tokio::spawn(schedule(&house, stopping.clone())));
+    let worker = settings.roles.worker.then(|| {
+        let house = &house;
+        Worker::start(
+            house.broker.clone(),
+            house.handlers.clone(),
+            house.clock.clone(),
+            house.metrics.clone(),
+            house.instance.clone(),
+        )
+    });
+    types::watch(
+        house.broker.clone(),
+        house.catalog.clone(),
+        worker.is_some().then(|| house.handlers.clone()),
+        stopping.clone(),
+    );
+    greeting::print(
+        &settings,
+        &house.catalog.plan(),
+        &house.catalog.statuses(),
+        house.clock.now(),
+        web.as_ref().map(|w| w.address),
+    );
+
+    let hurry = signals.until_told_to_stop(&house.catalog).await;
+    stopping.cancel();
+    if let Some(scheduler) = scheduler {
+        finished("scheduler", scheduler).await;
+    }
+    if let Some(worker) = worker {
+        worker.drain(hurry.clone()).await;
+    }
+    sources.cancel();
+    if let Some(web) = web {
+        web.stop.cancel();
+        finished("dashboard", web.task).await;
+    }
+    tracing::info!("stopped");
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn bind(settings: &Settings) -> anyhow::Result<TcpListener> {
+    let addr = settings.addr;
+    TcpListener::bind(addr).await.map_err(|error| {
+        anyhow::Error::new(super::exit::Unavailable).context(format!(
+            "cannot listen on {addr}: {error} (another runner? set server.addr, or 127.0.0.1:0 for a free port)"
+        ))
+    })
+}
+
+struct Web {
+    address: std::net::SocketAddr,
+    stop: CancellationToken,
+    task: tokio::task::JoinHandle<()>,
+}
+
+fn serve(
+    settings: &Settings,
+    house: &House,
+    access: Access,
+    listener: TcpListener,
+    stopping: &CancellationToken,
+) -> anyhow::Result<Web> {
+    let address = listener.local_addr().context("the listener has no address")?;
+    let desk = web::Desk::new(web::Parts {
+        broker: house.broker.clone(),
+        catalog: house.catalog.clone(),
+        clock: house.clock.clone(),
+        settings: parts::web(settings, access, address, &house.instance),
+        metrics: house.metrics.clone(),
+        stopping: stopping.clone(),
+    })?;
+    let stop = CancellationToken::new();
+    let task = tokio::spawn({
+        let stop = stop.clone();
+        async move {
+            if let Err(error) = web::serve(desk, listener, stop).await {
+                tracing::error!(error = %crate::log::chain(&error), "the dashboard stopped");
+            }
+        }
+    });
+    Ok(Web { address, stop, task })
+}
+
+fn schedule(house: &House, stop: CancellationToken) -> impl Future<Output = ()> + Send + 'static {
+    let who = &house.instance;
+    let instance = format!("{}:{}:{}", who.host, who.pid, who.id);
+    let (broker, mut plan) = (house.broker.clone(), house.catalog.watch());
+    let scheduler = Scheduler::new(
+        broker.clone(),
+        house.catalog.watch(),
+        house.clock.clone(),
+        house.metrics.clone(),
+        instance.clone(),
+    );
+    async move {
+        let wake = Arc::new(Notify::new());
+        let waker = {
+            let wake = wake.clone();
+            async move {
+                while plan.changed().await.is_ok() {
+                    wake.notify_one();
+                }
+                std::future::pending::<()>().await;
+            }
+        };
+        tokio::select! {
+            () = role::run(scheduler, &wake, &stop) => (),
+            () = waker => (),
+        }
+        // Leadership passes on at once instead of after its lease.
+        if let Ok(Err(error)) = tokio::time::timeout(LAST_REQUESTS, broker.resign(&instance)).await {
+            tracing::debug!(error = %crate::log::chain(&error), "could not hand leadership on");
+        }
+    }
+}
+
+async fn finished(what: &str, task: tokio::task::JoinHandle<()>) {
+    if tokio::time::timeout(LAST_REQUESTS, task).await.is_err() {
+        tracing::warn!("{what} did not stop in time");
+    }
 }

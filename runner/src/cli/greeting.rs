@@ -1,0 +1,75 @@
+//! What a start says in a few lines: what was loaded, where the dashboard is, what fires next.
+
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+
+use jiff::Timestamp;
+use runner_core::schedule::{Plan, Severity};
+
+use crate::config::{BrokerSettings, Settings};
+use crate::source::SourceStatus;
+
+/// How many coming fires are named.
+const NEXT: usize = 3;
+
+/// Prints the greeting to standard output.
+pub(super) fn print(
+    settings: &Settings,
+    plan: &Plan,
+    sources: &[SourceStatus],
+    now: Timestamp,
+    dashboard: Option<SocketAddr>,
+) {
+    // A closed standard output is no reason not to run.
+    drop(super::print::text(&text(settings, plan, sources, now, dashboard)));
+}
+
+fn text(
+    settings: &Settings,
+    plan: &Plan,
+    sources: &[SourceStatus],
+    now: Timestamp,
+    dashboard: Option<SocketAddr>,
+) -> String {
+    let mut out = String::new();
+    let config = settings
+        .origin
+        .as_ref()
+        .map_or("defaults (no configuration file)".to_owned(), |p| {
+            p.display().to_string()
+        });
+    let _infallible = writeln!(out, "runner {} with {config}", env!("CARGO_PKG_VERSION"));
+    let broker = match &settings.broker {
+        BrokerSettings::Embedded { path } => format!("embedded, {}", path.display()),
+        BrokerSettings::Redis { host, database, .. } => format!("redis {host}/{database}"),
+    };
+    let _infallible = writeln!(out, "  broker     {broker}");
+    let enabled = plan.schedules.values().filter(|d| d.enabled).count();
+    let places: Vec<String> = sources
+        .iter()
+        .map(|s| format!("{} from {} ({})", s.schedules, s.source.as_str(), s.place))
+        .collect();
+    let _infallible = writeln!(out, "  schedules  {enabled} enabled: {}", places.join(", "));
+    let errors = plan.problems.iter().filter(|p| p.severity == Severity::Error).count();
+    if errors > 0 {
+        let _infallible = writeln!(out, "  problems   {errors}; see `runner check` or the dashboard");
+    }
+    if let Some(address) = dashboard {
+        let _infallible = writeln!(out, "  dashboard  http://{address}/queue");
+    }
+    for (at, name) in next_fires(plan, now) {
+        let at = at.to_zoned(settings.zone.clone()).strftime("%Y-%m-%d %H:%M:%S %:z");
+        let _infallible = writeln!(out, "  next       {at}  {name}");
+    }
+    out
+}
+
+fn next_fires(plan: &Plan, now: Timestamp) -> Vec<(Timestamp, &str)> {
+    let enabled = plan.schedules.values().filter(|d| d.enabled);
+    let mut next: Vec<_> = enabled
+        .filter_map(|d| Some((d.timing.next(now)?, d.name.as_str())))
+        .collect();
+    next.sort_unstable();
+    next.truncate(NEXT);
+    next
+}
