@@ -16,6 +16,8 @@ mod signals;
 mod store;
 mod sweep;
 mod tally;
+#[cfg(test)]
+mod tests;
 mod work;
 mod writer;
 
@@ -37,6 +39,8 @@ use crate::{
 };
 use rows::{column, micros};
 use signals::Signals;
+#[cfg(test)]
+use store::built;
 use store::{Store, error, sql};
 use writer::Writer;
 

@@ -61,10 +61,8 @@ pub(super) async fn wait_for_work(readers: &SqlitePool, signals: &Signals, queue
             return;
         }
         let next = end.min(Instant::now() + pause);
-        tokio::select! {
-            () = woken => {}
-            () = tokio::time::sleep_until(next) => {}
-        }
+        // Woken or not, the next look tells.
+        drop(tokio::time::timeout_at(next, woken).await);
         if Instant::now() >= end {
             return;
         }
@@ -155,8 +153,8 @@ async fn follow(
             }
         }
         tokio::select! {
-            () = woken => {}
-            () = tokio::time::sleep(CANCEL_LOOK) => {}
+            // Woken or not, the next look tells.
+            _ = tokio::time::timeout(CANCEL_LOOK, woken) => {}
             () = sender.closed() => return Ok(()),
         }
     }

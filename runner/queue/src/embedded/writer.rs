@@ -7,12 +7,13 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use runner_core::clock::Clock;
-use sqlx::{SqliteConnection, SqlitePool};
+use sqlx::pool::PoolConnection;
+use sqlx::{Sqlite, SqliteConnection, SqlitePool};
 use tokio::sync::{mpsc, oneshot};
 
 use super::rows::micros;
 use super::signals::Signals;
-use super::store::shared_error;
+use super::store::{shared_error, sql};
 use super::tally::Tally;
 use crate::{BrokerError, BrokerResult};
 
@@ -162,21 +163,55 @@ async fn commit(
     if group.is_empty() {
         return Ok(());
     }
-    let mut transaction = pool.begin_with("BEGIN IMMEDIATE").await.map_err(Failure::Group)?;
-    let mut tx = Tx {
-        conn: &mut transaction,
-        now: micros(clock.now()),
-        tally: Tally::default(),
-    };
-    for order in group.iter_mut() {
-        order.apply(&mut tx).await.map_err(Failure::Order)?;
+    let mut conn = pool.acquire().await.map_err(Failure::Group)?;
+    let done = transact(&mut conn, clock, group).await;
+    if done.is_err() {
+        undo(conn).await;
     }
-    let Tx { now, tally, .. } = tx;
-    let wakes = tally.wakes();
-    tally.keep(&mut transaction, now).await.map_err(Failure::Group)?;
-    transaction.commit().await.map_err(Failure::Group)?;
-    if wakes {
+    if done? {
         signals.wake();
     }
     Ok(())
+}
+
+/// Begin, apply, commit; whether anything became claimable.
+///
+/// The words are sent as they are: SQLite ends a transaction by itself when the disk is full, and a wrapper
+/// that counts begins and ends would then count wrong for ever.
+async fn transact(
+    conn: &mut SqliteConnection,
+    clock: &dyn Clock,
+    group: &mut [Box<dyn Order>],
+) -> Result<bool, Failure> {
+    say(conn, "BEGIN IMMEDIATE").await?;
+    let now = micros(clock.now());
+    let tally = Tally::default();
+    let mut tx = Tx { conn, now, tally };
+    for order in group.iter_mut() {
+        order.apply(&mut tx).await.map_err(Failure::Order)?;
+    }
+    let Tx { conn, tally, .. } = tx;
+    let wakes = tally.wakes();
+    tally.keep(conn, now).await.map_err(Failure::Group)?;
+    say(conn, "COMMIT").await?;
+    Ok(wakes)
+}
+
+async fn say(conn: &mut SqliteConnection, word: &'static str) -> Result<(), Failure> {
+    let said = sql(word).execute(conn).await;
+    said.map(drop).map_err(Failure::Group)
+}
+
+/// Takes back what a failed transaction did. That SQLite has none to take back any more is no failure; a
+/// connection that does not answer is closed, and the pool opens another one.
+async fn undo(mut conn: PoolConnection<Sqlite>) {
+    match sql("ROLLBACK").execute(&mut *conn).await {
+        Ok(_) | Err(sqlx::Error::Database(_)) => {}
+        Err(cause) => {
+            tracing::warn!(error = %cause, "the connection that writes is given up");
+            if let Err(error) = conn.close().await {
+                tracing::warn!(%error, "it did not close in order");
+            }
+        }
+    }
 }

@@ -1,0 +1,278 @@
+//! What only this broker promises: about its file, its processes and its one writer. The rest is the contract.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use runner_core::clock::ManualClock;
+use runner_core::task::{State, Task};
+use tempfile::TempDir;
+
+use super::*;
+use crate::{BrokerError, Inspector, Page, Producer, Settlement, Verdict};
+
+const LEASE: Duration = Duration::from_secs(30);
+
+fn clock() -> Arc<ManualClock> {
+    Arc::new(ManualClock::at(Timestamp::from_second(1_893_553_445).unwrap()))
+}
+
+async fn open(directory: &TempDir) -> EmbeddedBroker {
+    open_with(directory, clock()).await
+}
+
+async fn open_with(directory: &TempDir, clock: Arc<ManualClock>) -> EmbeddedBroker {
+    let path = directory.path().join("deep/er/runner.db");
+    EmbeddedBroker::open(path, clock).await.unwrap()
+}
+
+fn queues() -> [QueueName; 1] {
+    [QueueName::default()]
+}
+
+async fn sound(broker: &EmbeddedBroker) {
+    assert_eq!(broker.audit().await.unwrap(), Vec::<String>::new());
+}
+
+/// A connection behind the broker's back.
+async fn meddle(broker: &EmbeddedBroker, statement: &str) {
+    let pool = sqlx::SqlitePool::connect(broker.path().to_str().unwrap())
+        .await
+        .unwrap();
+    sqlx::raw_sql(sqlx::AssertSqlSafe(statement.to_owned()))
+        .execute(&pool)
+        .await
+        .unwrap();
+    pool.close().await;
+}
+
+#[tokio::test]
+#[cfg(unix)]
+async fn nobody_else_may_read_the_file() {
+    use std::os::unix::fs::PermissionsExt;
+    let directory = tempfile::tempdir().unwrap();
+    let broker = open(&directory).await;
+    broker.enqueue(&[Task::new("a")]).await.unwrap();
+    for file in std::fs::read_dir(broker.path().parent().unwrap()).unwrap() {
+        let file = file.unwrap();
+        let mode = file.metadata().unwrap().permissions().mode();
+        assert_eq!(mode & 0o077, 0, "{:?} has mode {mode:o}", file.path());
+    }
+}
+
+#[tokio::test]
+async fn tasks_outlive_the_process() {
+    let directory = tempfile::tempdir().unwrap();
+    let broker = open(&directory).await;
+    broker.enqueue(&[Task::new("a")]).await.unwrap();
+    drop(broker);
+    let broker = open(&directory).await;
+    let claims = broker.claim(&queues(), 9, LEASE).await.unwrap();
+    assert_eq!(claims.len(), 1);
+    sound(&broker).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn several_processes_share_one_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let first = Arc::new(open(&directory).await);
+    let mut writers = Vec::new();
+    for process in 0..3 {
+        let broker = open(&directory).await;
+        writers.push(tokio::spawn(async move {
+            for n in 0..50 {
+                let task = Task::new("a").id(TaskId::new(format!("{process}-{n}")).unwrap());
+                broker.enqueue(&[task]).await.unwrap().remove(0).unwrap();
+            }
+        }));
+    }
+    let mut done = 0;
+    while done < 150 {
+        let claims = first.claim(&queues(), 16, LEASE).await.unwrap();
+        let ends: Vec<_> = claims.into_iter().map(done_with).collect();
+        done += first.settle(&ends).await.unwrap().len();
+        if ends.is_empty() {
+            first.wait_for_work(&queues(), Duration::from_secs(5)).await;
+        }
+    }
+    for writer in writers {
+        writer.await.unwrap();
+    }
+    assert_eq!(first.queues().await.unwrap()[0].processed, 150);
+    sound(&first).await;
+}
+
+fn done_with(claim: Claim) -> Settlement {
+    Settlement {
+        claim,
+        verdict: Verdict::Done,
+        result: None,
+        attempt: None,
+    }
+}
+
+#[tokio::test]
+async fn a_cancellation_reaches_another_process() {
+    let directory = tempfile::tempdir().unwrap();
+    let (one, other) = (open(&directory).await, open(&directory).await);
+    let wanted = TaskId::new("a").unwrap();
+    one.cancel(&TaskId::new("before").unwrap()).await.unwrap();
+    let mut heard = other.cancellations().await.unwrap();
+    one.cancel(&wanted).await.unwrap();
+    let id = tokio::time::timeout(Duration::from_secs(10), heard.recv()).await;
+    assert_eq!(id.unwrap(), Some(wanted));
+}
+
+#[tokio::test]
+async fn a_row_that_cannot_be_read_is_archived_and_stops_nobody() {
+    let directory = tempfile::tempdir().unwrap();
+    let broker = open(&directory).await;
+    let named = |id: &str| Task::new("t").id(TaskId::new(id).unwrap());
+    broker.enqueue(&[named("a"), named("bad"), named("c")]).await.unwrap();
+    meddle(&broker, "UPDATE tasks SET headers = '{nonsense' WHERE id = 'bad'").await;
+    let page = |state| {
+        let broker = &broker;
+        async move {
+            let queue = QueueName::default();
+            broker.tasks(&queue, state, Page::default()).await.unwrap()
+        }
+    };
+    let listed = page(State::Pending).await;
+    assert_eq!((listed.total, listed.tasks.len()), (3, 2));
+    let claims = broker.claim(&queues(), 9, LEASE).await.unwrap();
+    assert_eq!(claims.len(), 2);
+    assert_eq!(page(State::Archived).await.total, 1);
+    sound(&broker).await;
+}
+
+#[tokio::test]
+async fn an_unreadable_active_row_is_recovered_into_the_archive() {
+    let directory = tempfile::tempdir().unwrap();
+    let clock = clock();
+    let broker = open_with(&directory, clock.clone()).await;
+    broker.enqueue(&[Task::new("a"), Task::new("b")]).await.unwrap();
+    broker.claim(&queues(), 2, LEASE).await.unwrap();
+    meddle(&broker, "UPDATE tasks SET headers = '[' WHERE kind = 'a'").await;
+    clock.advance(LEASE * 2);
+    let recovered = broker.recover(&queues(), Duration::ZERO, 10).await.unwrap();
+    let states: Vec<_> = recovered.iter().map(|r| (r.kind.as_str(), r.state)).collect();
+    assert_eq!(states, [("", State::Archived), ("b", State::Retry)]);
+    sound(&broker).await;
+}
+
+#[tokio::test]
+async fn a_file_from_a_newer_program_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let broker = open(&directory).await;
+    meddle(&broker, "PRAGMA user_version = 1000").await;
+    let path = broker.path().to_path_buf();
+    drop(broker);
+    let refused = EmbeddedBroker::open(path, clock()).await;
+    assert!(matches!(refused, Err(BrokerError::Refused { .. })), "{refused:?}");
+}
+
+#[tokio::test]
+async fn a_file_that_is_no_database_is_refused_and_left_as_it_is() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("notes.txt");
+    let text = "not a database, but somebody's notes\n".repeat(100);
+    std::fs::write(&path, &text).unwrap();
+    let refused = EmbeddedBroker::open(&path, clock()).await;
+    let code = refused.err().map(|e| e.code());
+    assert_eq!(code, Some("broker_corrupt"));
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
+}
+
+#[tokio::test]
+async fn a_full_store_refuses_and_goes_on_when_there_is_room_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let broker = open(&directory).await;
+    broker.enqueue(&[Task::new("small")]).await.unwrap();
+    let limit = async |pages: &'static str| {
+        let mut conn = broker.store.writer.acquire().await.unwrap();
+        sqlx::raw_sql(pages).execute(&mut *conn).await.unwrap();
+    };
+    limit("PRAGMA max_page_count = 60").await;
+    let big = Task::new("big").payload(vec![7_u8; 1 << 20]);
+    // In one group with others: they are not refused with it.
+    let (small, large, other) = ([Task::new("small")], [big.clone()], [Task::new("small")]);
+    let (a, b, c) = tokio::join!(broker.enqueue(&small), broker.enqueue(&large), broker.enqueue(&other));
+    assert!(a.is_ok() && c.is_ok(), "{a:?} {c:?}");
+    let error = b.unwrap_err();
+    assert!(matches!(error, BrokerError::Full { .. }), "{error:?}");
+    limit("PRAGMA max_page_count = 100000").await;
+    broker.enqueue(&[big]).await.unwrap();
+    assert_eq!(broker.queues().await.unwrap()[0].counts[&State::Pending], 4);
+    sound(&broker).await;
+}
+
+#[tokio::test]
+async fn decisions_are_bounded() {
+    let directory = tempfile::tempdir().unwrap();
+    let broker = open(&directory).await;
+    meddle(
+        &broker,
+        "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 102500) \
+         INSERT INTO decisions (schedule, nominal, kind, reason, count, decided_at, instance) \
+         SELECT 's', i, 'fired', '', 1, i, 'i' FROM n",
+    )
+    .await;
+    for _ in 0..4 {
+        broker.sweep(&queues(), 10).await.unwrap();
+    }
+    let row = sql("SELECT count(*), min(nominal) FROM decisions")
+        .fetch_one(broker.readers())
+        .await
+        .unwrap();
+    let (kept, oldest): (i64, i64) = sqlx::Row::try_get(&row, 0)
+        .and_then(|n| Ok((n, sqlx::Row::try_get(&row, 1)?)))
+        .unwrap();
+    assert_eq!((kept, oldest), (100_000, 2_501));
+}
+
+/// Every statement on the path of a claim, a settle or a pass finds its rows by an index.
+#[tokio::test]
+async fn no_statement_on_a_hot_path_scans_the_tasks() {
+    let directory = tempfile::tempdir().unwrap();
+    let broker = open(&directory).await;
+    let sources = [
+        include_str!("work.rs"),
+        include_str!("settle.rs"),
+        include_str!("moves.rs"),
+        include_str!("sweep.rs"),
+        include_str!("tally.rs"),
+        include_str!("produce.rs"),
+        include_str!("schedule.rs"),
+        include_str!("inspect.rs"),
+        include_str!("signals.rs"),
+    ];
+    let mut seen = 0;
+    for statement in sources.iter().flat_map(|source| statements(source)) {
+        let plan = built(format!("EXPLAIN QUERY PLAN {statement}"))
+            .fetch_all(broker.readers())
+            .await;
+        let plan = plan.unwrap_or_else(|e| panic!("{statement}: {e}"));
+        for step in plan {
+            let step: String = sqlx::Row::try_get(&step, 3).unwrap();
+            let scans = ["SCAN tasks", "SCAN t", "SCAN locks", "SCAN attempts"];
+            assert!(!scans.contains(&step.as_str()), "{statement}\n{step}");
+        }
+        seen += 1;
+    }
+    assert!(seen > 40, "only {seen} statements were found in the sources");
+}
+
+/// The texts in a source that begin like a statement, with this room's own columns put in.
+fn statements(source: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for piece in source.split('"').skip(1).step_by(2) {
+        let text = piece.replace("\\\n", " ");
+        let text = text
+            .replace("{RECORD}", rows::RECORD)
+            .replace("{INFO}", rows::INFO)
+            .replace("{state}", "pending")
+            .replace("{places}", "(?, ?, ?, ?)");
+        let verbs = ["SELECT ", "UPDATE ", "DELETE ", "WITH "];
+        if verbs.iter().any(|verb| text.starts_with(verb)) {
+            found.push(text);
+        }
+    }
+    found
+}
