@@ -28,10 +28,12 @@ mod act;
 mod claim;
 mod inspect;
 mod keep;
+mod occurrence;
 mod produce;
 mod schedule;
 mod settle;
 mod shared;
+mod stale;
 mod states;
 
 /// One clause.
@@ -50,11 +52,13 @@ pub fn all() -> Vec<Clause> {
         produce::clauses(),
         claim::clauses(),
         settle::clauses(),
+        stale::clauses(),
         states::clauses(),
         keep::clauses(),
         act::clauses(),
         inspect::clauses(),
         schedule::clauses(),
+        occurrence::clauses(),
     ]
     .concat()
 }
@@ -71,7 +75,7 @@ pub struct Fresh {
     /// Looks for contradictions in the store.
     pub audit: Audit,
     /// Whether lapses that the store itself watches over (uniqueness locks, silent servers, the leader) follow the
-    /// real time instead of `clock`. Clauses about the moment of such a lapse then end early.
+    /// real time instead of `clock`. Clauses about such a lapse then wait for it.
     pub real_time_ttl: bool,
     /// Whatever must live as long as the store: a directory, a server process.
     pub held: Box<dyn Any + Send>,

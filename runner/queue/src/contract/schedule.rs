@@ -1,14 +1,15 @@
-//! Clauses about cursors, commits, decisions and the leader.
+//! Clauses about cursors, commits, decisions and the leader. What an occurrence makes of the tasks that are there
+//! already is in `occurrence`.
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 use runner_core::schedule::{MissedRange, Overlap, ScheduleId};
-use runner_core::task::{QueueName, Run, State};
+use runner_core::task::State;
 
-use super::shared::{archive, id, queue, retry, secs, task};
+use super::shared::{id, secs, task};
 use super::{Clause, Fresh};
-use crate::{Action, Commit, CommitFire, Committed, Decision, DecisionKind, Refusal, Registration, Standing, Verdict};
+use crate::{Commit, CommitFire, Committed, Decision, DecisionKind, Registration, Standing};
 
 pub(super) fn clauses() -> Vec<Clause> {
     clauses![
@@ -25,24 +26,15 @@ pub(super) fn clauses() -> Vec<Clause> {
         commits_of_one_call_stand_alone,
         twenty_commits_of_one_occurrence_at_once_make_one_task,
         missed_occurrences_are_recorded_as_one_decision,
-        an_occurrence_is_skipped_while_the_previous_task_is_pending_active_or_scheduled,
-        an_occurrence_fires_when_the_previous_task_is_in_retry_archived_completed_or_gone,
-        overlap_allow_fires_whatever_became_of_the_previous_task,
-        several_occurrences_under_overlap_skip_make_one_task,
-        an_occurrence_whose_task_is_there_already_is_not_enqueued_twice,
-        an_occurrence_that_meets_a_uniqueness_lock_is_skipped,
-        the_task_of_an_occurrence_takes_its_uniqueness_lock,
-        the_task_of_an_occurrence_goes_to_its_own_queue,
         a_paused_schedule_fires_nothing_and_resumes_from_now,
         resuming_a_schedule_that_runs_leaves_its_cursor_alone,
         decisions_are_listed_newest_first_by_schedule_and_bounded,
         one_instance_leads_until_it_resigns,
         a_leader_that_falls_silent_is_replaced,
-        a_task_of_an_occurrence_may_itself_be_delayed,
     ]
 }
 
-fn schedule(name: &str) -> ScheduleId {
+pub(super) fn schedule(name: &str) -> ScheduleId {
     ScheduleId::code(name)
 }
 
@@ -56,13 +48,13 @@ async fn register(fresh: &Fresh, name: &str, revision: &str) -> Standing {
     standings.remove(0)
 }
 
-async fn standing(fresh: &Fresh, name: &str) -> Standing {
+pub(super) async fn standing(fresh: &Fresh, name: &str) -> Standing {
     let mut standings = fresh.broker.standings(&[schedule(name)]).await.unwrap();
     standings.remove(0).expect("the schedule is not registered")
 }
 
 /// The occurrence at `nominal`, its task called after it.
-fn fire(name: &str, nominal: Timestamp) -> CommitFire {
+pub(super) fn fire(name: &str, nominal: Timestamp) -> CommitFire {
     CommitFire {
         nominal,
         fire_at: nominal,
@@ -72,7 +64,7 @@ fn fire(name: &str, nominal: Timestamp) -> CommitFire {
 }
 
 /// A commit of one occurrence.
-fn commit(name: &str, from: Timestamp, to: Timestamp) -> Commit {
+pub(super) fn commit(name: &str, from: Timestamp, to: Timestamp) -> Commit {
     Commit {
         id: schedule(name),
         from,
@@ -90,7 +82,7 @@ async fn send(fresh: &Fresh, commit: &Commit) -> Committed {
     answers.remove(0)
 }
 
-async fn done(fresh: &Fresh, commit: &Commit) -> Vec<Decision> {
+pub(super) async fn done(fresh: &Fresh, commit: &Commit) -> Vec<Decision> {
     match send(fresh, commit).await {
         Committed::Done(decisions) => decisions,
         other => panic!("not done but {other:?}"),
@@ -98,7 +90,7 @@ async fn done(fresh: &Fresh, commit: &Commit) -> Vec<Decision> {
 }
 
 /// Registers and lets a minute pass: the instant before and the one after.
-async fn minute(fresh: &Fresh, name: &str) -> (Timestamp, Timestamp) {
+pub(super) async fn minute(fresh: &Fresh, name: &str) -> (Timestamp, Timestamp) {
     let from = register(fresh, name, "1").await.cursor;
     fresh.clock.advance(secs(60));
     (from, fresh.now())
@@ -153,7 +145,7 @@ async fn a_commit_enqueues_records_and_moves_the_cursor(fresh: Fresh) {
         decided_at: fresh.now(),
         instance: "host:1".to_owned(),
     };
-    assert_eq!(decisions, [expected.clone()]);
+    assert_eq!(decisions, std::slice::from_ref(&expected));
     let now = standing(&fresh, "s").await;
     assert_eq!((now.cursor, now.last), (to, Some((to, id(&name)))));
     let recorded = fresh.broker.decisions(None, 10).await.unwrap();
@@ -298,158 +290,6 @@ async fn missed_occurrences_are_recorded_as_one_decision(fresh: Fresh) {
     fresh.is_sound().await;
 }
 
-/// Fires a first time, brings its task about, fires a second time; the second decision.
-async fn overlap(fresh: &Fresh, name: &str, policy: Overlap, between: impl AsyncFnOnce(&str)) -> Decision {
-    let (from, first) = minute(fresh, name).await;
-    let mut one = commit(name, from, first);
-    one.overlap = policy;
-    done(fresh, &one).await;
-    between(&format!("{name}@{}", first.as_second())).await;
-    fresh.clock.advance(secs(60));
-    let mut two = commit(name, first, fresh.now());
-    two.overlap = policy;
-    let decision = done(fresh, &two).await.remove(0);
-    assert_eq!(standing(fresh, name).await.cursor, fresh.now());
-    decision
-}
-
-async fn an_occurrence_is_skipped_while_the_previous_task_is_pending_active_or_scheduled(fresh: Fresh) {
-    let skipped = async |name: &str, decision: Decision, state: State| {
-        assert_eq!(decision.kind, DecisionKind::Skipped, "{state}");
-        let previous = decision.task.unwrap().to_string();
-        assert!(previous.starts_with(&format!("{name}@")), "{previous}");
-        let why = decision.reason;
-        assert!(
-            why.starts_with("overlap: previous task") && why.contains(state.as_str()),
-            "{why}"
-        );
-        assert_eq!(fresh.state(&previous).await, Some(state));
-        let last = standing(&fresh, name).await.last.unwrap();
-        assert_eq!(last.1.as_str(), previous, "a skipped occurrence is not the last fire");
-    };
-    let decision = overlap(&fresh, "a", Overlap::Skip, async |_| {}).await;
-    skipped("a", decision, State::Pending).await;
-    fresh.claim(9).await;
-    let decision = overlap(&fresh, "b", Overlap::Skip, async |_| drop(fresh.claim(1).await)).await;
-    skipped("b", decision, State::Active).await;
-    let decision = overlap(&fresh, "c", Overlap::Skip, async |_| {
-        let how = Verdict::Snooze {
-            delay: secs(3600),
-            waiting_for: None,
-        };
-        fresh.end(&fresh.claim_one().await, how).await;
-    });
-    skipped("c", decision.await, State::Scheduled).await;
-    fresh.is_sound().await;
-}
-
-async fn an_occurrence_fires_when_the_previous_task_is_in_retry_archived_completed_or_gone(fresh: Fresh) {
-    let fired = |decision: Decision| {
-        assert_eq!(decision.kind, DecisionKind::Fired, "{}", decision.reason);
-        assert_eq!(decision.reason, "on_time");
-    };
-    let clear = async || {
-        for name in fresh.list(State::Pending).await {
-            let delete = fresh
-                .broker
-                .act(&QueueName::default(), &id(&name), Action::Delete)
-                .await;
-            delete.unwrap();
-        }
-    };
-    for (name, how) in [
-        ("retry", retry(3600, "no")),
-        ("archived", archive("no")),
-        ("gone", Verdict::Done),
-    ] {
-        let between = async |_: &str| fresh.end(&fresh.claim_one().await, how).await;
-        fired(overlap(&fresh, name, Overlap::Skip, between).await);
-        clear().await;
-    }
-    let (from, first) = minute(&fresh, "kept").await;
-    let mut one = commit("kept", from, first);
-    one.fires[0].task.retention = secs(3600);
-    done(&fresh, &one).await;
-    fresh.end(&fresh.claim_one().await, Verdict::Done).await;
-    fresh.clock.advance(secs(60));
-    let mut two = commit("kept", first, fresh.now());
-    two.overlap = Overlap::Skip;
-    fired(done(&fresh, &two).await.remove(0));
-    fresh.is_sound().await;
-}
-
-async fn overlap_allow_fires_whatever_became_of_the_previous_task(fresh: Fresh) {
-    let decision = overlap(&fresh, "a", Overlap::Allow, async |_| {}).await;
-    assert_eq!(decision.kind, DecisionKind::Fired);
-    assert_eq!(fresh.list(State::Pending).await.len(), 2);
-    fresh.is_sound().await;
-}
-
-async fn several_occurrences_under_overlap_skip_make_one_task(fresh: Fresh) {
-    let (from, to) = minute(&fresh, "s").await;
-    let mut both = commit("s", from, to);
-    both.overlap = Overlap::Skip;
-    both.fires.insert(0, fire("s", to.checked_sub(secs(30)).unwrap()));
-    let kinds: Vec<_> = done(&fresh, &both).await.iter().map(|d| d.kind).collect();
-    assert_eq!(kinds, [DecisionKind::Fired, DecisionKind::Skipped]);
-    assert_eq!(fresh.list(State::Pending).await.len(), 1);
-    fresh.is_sound().await;
-}
-
-async fn an_occurrence_whose_task_is_there_already_is_not_enqueued_twice(fresh: Fresh) {
-    let (from, to) = minute(&fresh, "s").await;
-    fresh.put([task(&format!("s@{}", to.as_second()))]).await;
-    let decisions = done(&fresh, &commit("s", from, to)).await;
-    assert_eq!(decisions[0].kind, DecisionKind::Fired);
-    assert_eq!(fresh.list(State::Pending).await.len(), 1);
-    assert_eq!(standing(&fresh, "s").await.cursor, to);
-    fresh.is_sound().await;
-}
-
-async fn an_occurrence_that_meets_a_uniqueness_lock_is_skipped(fresh: Fresh) {
-    let (from, to) = minute(&fresh, "s").await;
-    let mut one = commit("s", from, to);
-    one.fires[0].task = one.fires[0].task.clone().unique(secs(600));
-    let mut holder = one.fires[0].task.clone();
-    holder.id = Some(id("holder"));
-    fresh.put([holder.clone()]).await;
-    let decisions = done(&fresh, &one).await;
-    assert_eq!(decisions[0].kind, DecisionKind::Skipped, "{}", decisions[0].reason);
-    assert!(decisions[0].reason.contains("unique"), "{}", decisions[0].reason);
-    assert_eq!(fresh.list(State::Pending).await, ["holder"]);
-    assert_eq!(standing(&fresh, "s").await.cursor, to);
-    fresh.is_sound().await;
-}
-
-async fn the_task_of_an_occurrence_takes_its_uniqueness_lock(fresh: Fresh) {
-    let (from, to) = minute(&fresh, "s").await;
-    let mut one = commit("s", from, to);
-    one.fires[0].task = one.fires[0].task.clone().unique(secs(600));
-    let mut second = one.fires[0].task.clone();
-    done(&fresh, &one).await;
-    second.id = Some(id("second"));
-    assert_eq!(fresh.try_put(second.clone()).await, Err(Refusal::Duplicate));
-    fresh.end(&fresh.claim_one().await, Verdict::Done).await;
-    fresh.put([second]).await;
-    fresh.is_sound().await;
-}
-
-async fn the_task_of_an_occurrence_goes_to_its_own_queue(fresh: Fresh) {
-    let (from, to) = minute(&fresh, "s").await;
-    let mut one = commit("s", from, to);
-    one.fires[0].task.queue = queue("reports");
-    done(&fresh, &one).await;
-    let queues = fresh.broker.queues().await.unwrap();
-    let reports = queues.iter().find(|q| q.name.as_str() == "reports").unwrap();
-    assert_eq!(reports.counts[&State::Pending], 1);
-    // The overlap policy looks where the previous task is, not where the next one goes.
-    fresh.clock.advance(secs(60));
-    let mut two = commit("s", to, fresh.now());
-    two.overlap = Overlap::Skip;
-    assert_eq!(done(&fresh, &two).await[0].kind, DecisionKind::Skipped);
-    fresh.is_sound().await;
-}
-
 async fn a_paused_schedule_fires_nothing_and_resumes_from_now(fresh: Fresh) {
     let (from, to) = minute(&fresh, "s").await;
     fresh.broker.pause_schedule(&schedule("s"), "alice").await.unwrap();
@@ -519,23 +359,9 @@ async fn one_instance_leads_until_it_resigns(fresh: Fresh) {
 }
 
 async fn a_leader_that_falls_silent_is_replaced(fresh: Fresh) {
-    if fresh.real_time_ttl {
-        return; // declared: the store's own time
-    }
-    assert!(fresh.broker.lead("a", secs(10)).await.unwrap());
-    fresh.clock.advance(secs(9));
-    assert!(!fresh.broker.lead("b", secs(10)).await.unwrap());
-    fresh.clock.advance(secs(1));
-    assert!(fresh.broker.lead("b", secs(10)).await.unwrap());
+    assert!(fresh.broker.lead("a", secs(2)).await.unwrap());
+    let replaced = async || fresh.broker.lead("b", secs(3600)).await.unwrap();
+    fresh.lapse(secs(2), replaced).await;
     assert!(!fresh.broker.lead("a", secs(10)).await.unwrap());
-    fresh.is_sound().await;
-}
-
-async fn a_task_of_an_occurrence_may_itself_be_delayed(fresh: Fresh) {
-    let (from, to) = minute(&fresh, "s").await;
-    let mut one = commit("s", from, to);
-    one.fires[0].task.run = Run::In(secs(30));
-    assert_eq!(done(&fresh, &one).await[0].kind, DecisionKind::Fired);
-    assert_eq!(fresh.list(State::Scheduled).await.len(), 1);
     fresh.is_sound().await;
 }

@@ -11,6 +11,12 @@ use crate::{Claim, Enqueued, Page, QueueInfo, Refusal, Settled, Settlement, Task
 /// The lease that clauses claim with.
 pub(super) const LEASE: Duration = Duration::from_secs(30);
 
+/// How much later than asked for a lapse by real time may be seen on a busy machine.
+const LAPSE_LIMIT: Duration = Duration::from_secs(20);
+
+/// How often it is looked for.
+const LAPSE_LOOK: Duration = Duration::from_millis(50);
+
 pub(super) fn secs(n: u64) -> Duration {
     Duration::from_secs(n)
 }
@@ -55,6 +61,26 @@ impl Fresh {
     pub(super) fn now(&self) -> Timestamp {
         use runner_core::clock::Clock;
         self.clock.now()
+    }
+
+    /// Lets a lapse come that is `after` from now: `holds` does not hold before, and does afterwards.
+    ///
+    /// By the manual clock just before and just after; by a store's own time whenever it comes, with a deadline.
+    pub(super) async fn lapse(&self, after: Duration, mut holds: impl AsyncFnMut() -> bool) {
+        assert!(!holds().await, "it lapsed at once");
+        if self.real_time_ttl {
+            let deadline = tokio::time::Instant::now() + after + LAPSE_LIMIT;
+            while !holds().await {
+                assert!(tokio::time::Instant::now() < deadline, "it did not lapse");
+                #[allow(clippy::disallowed_methods)] // the store tells nobody when something lapsed
+                tokio::time::sleep(LAPSE_LOOK).await;
+            }
+            return;
+        }
+        self.clock.advance(after.saturating_sub(secs(1)));
+        assert!(!holds().await, "it lapsed too early");
+        self.clock.advance(secs(1));
+        assert!(holds().await, "it did not lapse");
     }
 
     /// Enqueues one task, whatever comes of it.
