@@ -14,6 +14,7 @@ mod pages;
 mod story_crash;
 mod story_original;
 mod story_sources;
+mod redis_broker;
 mod table;
 mod tidy;
 
@@ -23,6 +24,7 @@ fn main() -> std::process::ExitCode {
         tidy::tests(),
         brokers::tests(),
         golden::tests(),
+        redis_broker::tests(),
         pages::tests(),
         table::tests(),
         story_crash::tests(),

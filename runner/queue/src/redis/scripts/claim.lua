@@ -10,32 +10,30 @@ local lease = whole((millis + tonumber(ARGV[4])) / 1000)
 local reply = {lease}
 
 local function take(number, queue, own, most)
-  local active, leases, again = {}, {}, {}
   local ids = redis.call('RPOP', KEYS[number], most)
   if not ids then return 0, true end
+  local active, leases = {}, {}
   local before = redis.call('INCRBY', own .. 'run', #ids) - #ids
   for nth, id in ipairs(ids) do
     local key = queue .. 't:' .. id
-    local held = redis.call('HMGET', key, 'msg', 'run')
-    if held[1] then
+    local msg = redis.call('HGET', key, 'msg')
+    if msg then
       local run = whole(before + nth)
       redis.call('HSET', key, 'state', 'active', 'run', run)
       redis.call('HDEL', key, 'pending_since')
       active[#active + 1] = id
       leases[#leases + 1] = lease
       leases[#leases + 1] = id
-      if held[2] then again[#again + 1] = id end
-      reply[#reply + 1] = number
-      reply[#reply + 1] = id
-      reply[#reply + 1] = held[1]
-      reply[#reply + 1] = run
+      local at = #reply
+      reply[at + 1], reply[at + 2], reply[at + 3], reply[at + 4] = number, id, msg, run
     else
       redis.call('DEL', key)
     end
   end
   spread('LPUSH', queue .. 'active', active)
   spread('ZADD', queue .. 'lease', leases)
-  spread('HDEL', own .. 'waiting', again)
+  -- Another program may have forwarded a task that has a note here.
+  if redis.call('EXISTS', own .. 'waiting') == 1 then spread('HDEL', own .. 'waiting', active) end
   return #active, #ids < most
 end
 

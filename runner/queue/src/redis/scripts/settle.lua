@@ -14,39 +14,20 @@ local queue, own = ARGV[3], ARGV[4]
 local cutoff = ARGV[5] ~= '' and math.floor((millis - tonumber(ARGV[5])) / 1000)
 local claims, keep = tonumber(ARGV[6]), tonumber(ARGV[7])
 local width = {d = 1, c = 5, r = 3, n = 3, a = 2, h = 0, s = 2}
-local accepted, reply = {}, {}
+local accepted, reply, ids = {}, {}, {}
 
--- An id is accepted once: its second settlement in one call comes too late like any other.
-local function is_ours(id, run)
-  local held = redis.call('HMGET', queue .. 't:' .. id, 'state', 'run')
-  if accepted[id] or held[1] ~= 'active' or (held[2] or '0') ~= run then return false end
+-- Whether the claim still is the caller's; then its id is no longer active. An id is accepted once: its second
+-- settlement in one call comes too late like any other. The first write is a removal: a full server of an old
+-- version lets the rest of the script pass then.
+local function take(id, key, run)
+  if accepted[id] or (redis.call('HGET', key, 'run') or '0') ~= run then return false end
   if cutoff then
     local score = redis.call('ZSCORE', queue .. 'lease', id)
     if score and tonumber(score) > cutoff then return false end
   end
-  return true
+  -- The list and the state agree but for damage, which ends with this.
+  return redis.call('LREM', KEYS[1], -1, id) == 1 or redis.call('HGET', key, 'state') == 'active'
 end
-
-local ours, ids = {}, {}
-local at = 8
-for number = 1, claims do
-  local verdict, id, run = ARGV[at], ARGV[at + 1], ARGV[at + 2]
-  reply[number] = 0
-  if is_ours(id, run) then
-    reply[number] = 1
-    accepted[id] = verdict
-    ours[#ours + 1] = {verdict = verdict, id = id, key = queue .. 't:' .. id, at = at + 3}
-    ids[#ids + 1] = id
-  end
-  at = at + 3 + width[verdict]
-end
-if #ids == 0 then return reply end
-
--- First a removal: a full server of an old version lets the rest of the script pass then.
-for _, id in ipairs(ids) do
-  redis.call('LREM', KEYS[1], -1, id)
-end
-spread('ZREM', queue .. 'lease', ids)
 
 -- The present as protobuf writes it, behind the tag of its field.
 local function field(tag)
@@ -66,58 +47,73 @@ local lists = {completed = {}, retry = {}, archived = {}, scheduled = {}}
 local gone, back, notes = {}, {}, {}
 local done, failed = 0, 0
 
-local function file(list, score, item)
-  lists[list][#lists[list] + 1] = whole(score)
-  lists[list][#lists[list] + 1] = item.id
+local function file(list, score, id)
+  local rows = lists[list]
+  rows[#rows + 1] = whole(score)
+  rows[#rows + 1] = id
 end
 
-local function message(item, tag)
-  return ARGV[item.at] .. field(tag) .. ARGV[item.at + 1]
+local function message(at, tag)
+  return ARGV[at] .. field(tag) .. ARGV[at + 1]
 end
 
 local apply = {}
-function apply.d(item)
-  gone[#gone + 1] = item.key
-  gone[#gone + 1] = own .. 'att:' .. item.id
-  unlock(ARGV[item.at], item.id)
+function apply.d(id, key, at)
+  gone[#gone + 1] = key
+  gone[#gone + 1] = own .. 'att:' .. id
+  unlock(ARGV[at], id)
   done = done + 1
 end
-function apply.c(item)
-  file('completed', now + tonumber(ARGV[item.at + 2]), item)
-  redis.call('HSET', item.key, 'msg', message(item, 104), 'state', 'completed')
-  if ARGV[item.at + 4] ~= '' then redis.call('HSET', item.key, 'result', ARGV[item.at + 4]) end
-  unlock(ARGV[item.at + 3], item.id)
+function apply.c(id, key, at)
+  file('completed', now + tonumber(ARGV[at + 2]), id)
+  redis.call('HSET', key, 'msg', message(at, 104), 'state', 'completed')
+  if ARGV[at + 4] ~= '' then redis.call('HSET', key, 'result', ARGV[at + 4]) end
+  unlock(ARGV[at + 3], id)
   done = done + 1
 end
-function apply.n(item)
-  file('retry', (millis + tonumber(ARGV[item.at + 2])) / 1000, item)
-  redis.call('HSET', item.key, 'msg', message(item, 88), 'state', 'retry')
+function apply.n(id, key, at)
+  file('retry', (millis + tonumber(ARGV[at + 2])) / 1000, id)
+  redis.call('HSET', key, 'msg', message(at, 88), 'state', 'retry')
 end
-function apply.r(item)
-  apply.n(item)
+function apply.r(id, key, at)
+  apply.n(id, key, at)
   done, failed = done + 1, failed + 1
 end
-function apply.a(item)
-  file('archived', now, item)
-  redis.call('HSET', item.key, 'msg', message(item, 88), 'state', 'archived')
+function apply.a(id, key, at)
+  file('archived', now, id)
+  redis.call('HSET', key, 'msg', message(at, 88), 'state', 'archived')
   done, failed = done + 1, failed + 1
 end
-function apply.h(item)
-  back[#back + 1] = item.id
-  redis.call('HSET', item.key, 'state', 'pending')
+function apply.h(id, key)
+  back[#back + 1] = id
+  redis.call('HSET', key, 'state', 'pending')
 end
-function apply.s(item)
-  file('scheduled', (millis + tonumber(ARGV[item.at])) / 1000, item)
-  redis.call('HSET', item.key, 'state', 'scheduled')
-  if ARGV[item.at + 1] ~= '' then
-    notes[#notes + 1] = item.id
-    notes[#notes + 1] = ARGV[item.at + 1]
+function apply.s(id, key, at)
+  file('scheduled', (millis + tonumber(ARGV[at])) / 1000, id)
+  redis.call('HSET', key, 'state', 'scheduled')
+  if ARGV[at + 1] ~= '' then
+    notes[#notes + 1] = id
+    notes[#notes + 1] = ARGV[at + 1]
   end
 end
 
-for _, item in ipairs(ours) do
-  apply[item.verdict](item)
+local at = 8
+for number = 1, claims do
+  local verdict, id = ARGV[at], ARGV[at + 1]
+  local key = queue .. 't:' .. id
+  if take(id, key, ARGV[at + 2]) then
+    accepted[id] = verdict
+    ids[#ids + 1] = id
+    apply[verdict](id, key, at + 3)
+    reply[number] = 1
+  else
+    reply[number] = 0
+  end
+  at = at + 3 + width[verdict]
 end
+if #ids == 0 then return reply end
+
+spread('ZREM', queue .. 'lease', ids)
 wipe(gone)
 for list, pairs_of_it in pairs(lists) do
   spread('ZADD', queue .. list, pairs_of_it)
