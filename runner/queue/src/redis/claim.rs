@@ -129,7 +129,10 @@ impl RedisBroker {
     }
 }
 
-fn next_row(answer: &mut impl Iterator<Item = Value>) -> Option<(usize, Vec<u8>, Vec<u8>, Vec<u8>)> {
+/// Place of the queue, id, message, run.
+type Row = (usize, Vec<u8>, Vec<u8>, Vec<u8>);
+
+fn next_row(answer: &mut impl Iterator<Item = Value>) -> Option<Row> {
     let number = usize::try_from(reply::number(answer.next()?)?).ok()?;
     let id = reply::bytes(answer.next()?)?;
     let message = reply::bytes(answer.next()?)?;

@@ -14,7 +14,7 @@ use redis::aio::MultiplexedConnection;
 use redis::{Client, Value};
 use runner_core::task::{QueueName, TaskId};
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{RedisBroker, conn, fault, keys, reply};
@@ -106,8 +106,14 @@ async fn block(
             // Nobody may be waiting any more; that is no error.
             pushed.send_replace(value != Value::Nil);
         }
-        None => sleep(PAUSE).await,
+        None => back_off(PAUSE).await,
     }
+}
+
+/// Nothing announces the end of what is waited for here: a server that fails, a pause.
+#[allow(clippy::disallowed_methods)] // a named back-off; every caller bounds it by a constant
+async fn back_off(pause: Duration) {
+    tokio::time::sleep(pause).await;
 }
 
 impl RedisBroker {
@@ -120,7 +126,7 @@ impl RedisBroker {
             }
             let Ok(idle) = self.idle_queues(queues).await else {
                 // The claim that follows says what is wrong.
-                sleep(left.min(PAUSE)).await;
+                back_off(left.min(PAUSE)).await;
                 return;
             };
             let Some(running) = idle else { return };
@@ -130,7 +136,7 @@ impl RedisBroker {
                 left
             };
             if running.is_empty() {
-                sleep(wait).await;
+                back_off(wait).await;
                 continue;
             }
             let ends = running.into_iter().map(|queue| {
