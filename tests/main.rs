@@ -11,6 +11,7 @@ mod chaos;
 mod golden;
 mod kit;
 mod pages;
+mod readme;
 mod story_crash;
 mod story_original;
 mod story_sources;
@@ -27,6 +28,7 @@ fn main() -> std::process::ExitCode {
         redis_broker::tests(),
         pages::tests(),
         table::tests(),
+        readme::tests(),
         story_crash::tests(),
         story_original::tests(),
         story_sources::tests(),

@@ -57,10 +57,14 @@ const HOUSE: &[Room] = &[
         "role log metrics core queue sdk source worker scheduler",
     ),
     room("config", "runner/src/config/", ALL),
-    room("cli", "runner/src/cli/", ALL),
+    room(
+        "cli",
+        "runner/src/cli/",
+        "role log metrics core queue queue::redis queue::embedded sdk handlers source worker scheduler amqp web config cli",
+    ),
 ];
 
-/// Settings, commands and wiring know every room.
+/// Settings know every room; commands and wiring open the brokers besides.
 const ALL: &str = "role log metrics core queue sdk handlers source worker scheduler amqp web config cli";
 
 /// Packages as `use` names them, as the plan names them, and where they live.

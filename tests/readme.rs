@@ -1,0 +1,110 @@
+//! What the README shows works as it is printed: manifests are valid, commands run, the row becomes a schedule.
+//!
+//! Blocks are found by the mark above them, `<!-- run: NAME -->`. The first run and the test command are run
+//! by `.ci/run` itself.
+
+use crate::kit;
+
+pub fn tests() -> Vec<kit::Trial> {
+    kit::trials![
+        needs(): its_manifests_are_valid, its_row_becomes_a_schedule, its_checks_print_what_it_says, its_commands_run
+    ]
+}
+
+/// The bodies of all blocks below this mark.
+fn blocks(mark: &str) -> Vec<String> {
+    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md")).unwrap();
+    let mark = format!("<!-- run: {mark} -->\n```");
+    let found = readme.split(&mark).skip(1);
+    let bodies = found.map(|rest| {
+        let body = rest.split_once('\n').unwrap().1;
+        body.split("```").next().unwrap().to_owned()
+    });
+    bodies.collect()
+}
+
+/// The one block below this mark.
+fn block(mark: &str) -> String {
+    let all = blocks(mark);
+    assert_eq!(all.len(), 1, "{mark}");
+    all.into_iter().next().unwrap()
+}
+
+/// Runs shell lines with the program in the path; what they printed.
+async fn shell(site: &kit::Site, script: &str) -> String {
+    let binary = std::path::Path::new(env!("CARGO_BIN_EXE_runner"));
+    let path = format!(
+        "{}:{}",
+        binary.parent().unwrap().display(),
+        std::env::var("PATH").unwrap()
+    );
+    let mut command = tokio::process::Command::new("sh");
+    command
+        .args(["-euc", script])
+        .current_dir(&site.dir)
+        .env("PATH", path)
+        .kill_on_drop(true);
+    let patience = std::time::Duration::from_secs(60);
+    let output = tokio::time::timeout(patience, command.output())
+        .await
+        .expect("an end")
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(
+        output.status.success(),
+        "{script}\n{text}\n{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    text
+}
+
+async fn its_manifests_are_valid() {
+    let site = kit::Site::new("");
+    let manifests = blocks("manifest");
+    assert!(manifests.len() >= 3);
+    for (number, text) in manifests.iter().enumerate() {
+        site.write(&format!("manifests/{number}.yaml"), text);
+    }
+    site.cli(["check", "manifests"]).await.ok();
+    let listed = site.cli(["ls", "schedules", "--json"]).await.json();
+    let names: Vec<_> = listed
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|s| s["name"].as_str().unwrap())
+        .collect();
+    assert!(names.iter().any(|n| n.contains("nightly-backup")), "{names:?}");
+}
+
+async fn its_row_becomes_a_schedule() {
+    let site = kit::Site::new("server: {timezone: Asia/Shanghai}\n");
+    site.cli(["migrate"]).await.ok();
+    kit::SqlDb::file(&site.dir.join("data/runner.db"))
+        .execute(&block("row"))
+        .await;
+    let listed = site.cli(["ls", "schedules", "--json"]).await.json();
+    assert_eq!(listed[0]["name"], "每日数据统计");
+    assert!(
+        listed[0]["next"][0].as_str().unwrap().ends_with("T01:00:00+08:00"),
+        "{listed}"
+    );
+}
+
+async fn its_checks_print_what_it_says() {
+    let site = kit::Site::new("");
+    site.cli(["init"]).await;
+    let printed = shell(&site, &block("check")).await;
+    assert!(
+        printed.ends_with("2026-11-23T02:00:00+08:00\n2026-11-24T02:00:00+08:00\n"),
+        "{printed}"
+    );
+}
+
+async fn its_commands_run() {
+    let site = kit::Site::new("");
+    let printed = shell(&site, &block("tasks")).await;
+    assert!(
+        printed.contains("default") && printed.contains("echo") && printed.contains("pending"),
+        "{printed}"
+    );
+}
