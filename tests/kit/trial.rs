@@ -38,6 +38,8 @@ pub enum Need {
     Chromium,
     /// `node` on the path.
     Node,
+    /// `axe-core` and `playwright-core` in `target/browser`, where `scripts/test` puts them.
+    BrowserTools,
     /// `cc`, which every machine that links Rust programs has.
     Cc,
 }
@@ -54,6 +56,11 @@ impl Need {
                 .then(|| "postgres is not installed".to_owned()),
             Self::Chromium => missing("chromium"),
             Self::Node => missing("node"),
+            Self::BrowserTools => missing("node").or_else(|| {
+                let modules = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/browser/node_modules");
+                let there = ["axe-core", "playwright-core"].iter().all(|m| modules.join(m).is_dir());
+                (!there).then(|| "axe-core is not installed (scripts/test installs it)".to_owned())
+            }),
             Self::Cc => missing("cc"),
         }
     }

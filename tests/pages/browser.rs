@@ -1,7 +1,80 @@
-//! The dashboard in a real browser.
+//! The dashboard in a real browser: what axe finds, what scrolls sideways, what the console reports.
 
+use std::path::Path;
+use std::process::Stdio;
+
+use tokio::process::Command;
+
+use super::desk::{Order, Site, users};
+use super::seen::{EMPTY, FULL};
 use crate::kit;
 
 pub fn tests() -> Vec<kit::Trial> {
-    Vec::new()
+    kit::trials![
+        needs(Chromium, BrowserTools): lists_are_for_everybody, details_are_for_everybody, the_empty_dashboard_is_for_everybody;
+    ]
+}
+
+/// Runs `scripts/look`; with `RUNNER_LOOK` set to a directory it takes pictures as well.
+async fn look(base: &str, pages: &[&str], name: &str) {
+    let top = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let script = top.join("scripts/look");
+    // Asked for by people who want to see the pages, not by any test.
+    #[allow(clippy::disallowed_methods)]
+    if let Some(dir) = std::env::var_os("RUNNER_LOOK") {
+        let dir = Path::new(&dir).join(name);
+        let pictures = Command::new(&script)
+            .arg(base)
+            .arg(dir)
+            .args(pages)
+            .status()
+            .await
+            .unwrap();
+        assert!(pictures.success(), "no pictures");
+    }
+    let mut command = Command::new(&script);
+    command
+        .arg("--check")
+        .arg(base)
+        .args(pages)
+        .stdin(Stdio::null())
+        .kill_on_drop(true);
+    let output = command.output().await.expect("node runs");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    assert!(
+        output.status.success(),
+        "{}\n{}",
+        text(&output.stdout),
+        text(&output.stderr)
+    );
+    assert!(
+        text(&output.stdout).contains(&format!("{} pages", pages.len())),
+        "all pages were looked at"
+    );
+}
+
+async fn lists_are_for_everybody() {
+    let site = Site::full().await;
+    let mut pages: Vec<&str> = EMPTY.to_vec();
+    pages.extend(FULL.iter().filter(|path| path.contains("/queues/")));
+    pages.push("/queue/queues/mail/pending?page=2");
+    look(&site.base, &pages, "lists").await;
+}
+
+async fn details_are_for_everybody() {
+    let site = Site::full().await;
+    let mut pages: Vec<&str> = FULL.iter().copied().filter(|path| !path.contains("/queues/")).collect();
+    pages.extend(["/queue/tasks/default/none", "/queue/schedules?q=zzz"]);
+    look(&site.base, &pages, "details").await;
+}
+
+async fn the_empty_dashboard_is_for_everybody() {
+    let site = Site::start(Order {
+        auth: users(),
+        ..Order::default()
+    })
+    .await;
+    look(&site.base, &["/queue/login", "/nowhere"], "login").await;
+    let site = Site::empty().await;
+    look(&site.base, &EMPTY, "empty").await;
 }

@@ -157,7 +157,7 @@ async fn one_task_tells_its_story() {
         assert!(done.contains(part), "a completed task lacks {part:?}");
     }
     let dead = site.http.get("/queue/tasks/default/dead").await.body;
-    assert!(dead.contains("connect: timed out") && dead.contains("All 0 retries are used up"));
+    assert!(dead.contains("connect: timed out") && dead.contains("It failed for good"));
     let again = site.http.get("/queue/tasks/default/again").await.body;
     assert!(
         again.contains("Its next attempt is in 1 min 30 s") && again.contains("1 of 5 used"),

@@ -14,6 +14,7 @@ use serde::Serialize;
 
 use super::desk::Desk;
 use super::frame;
+use super::guard::admit;
 use super::paint::{Page, TemplateFault};
 use super::settings::Role;
 use super::visitor::{Visitor, Who};
@@ -190,11 +191,12 @@ impl Page for FaultPage {
 /// Turns bare answers that carry a fault into pages, in the visitor's language.
 pub async fn dress(State(desk): State<Desk>, request: Request, next: Next) -> Response {
     let bodiless = *request.method() == Method::HEAD;
+    let lang = admit::language(request.headers());
     let response = next.run(request).await;
     let Some(fault) = response.extensions().get::<Arc<Fault>>().cloned() else {
         return response;
     };
-    let stranger = || Arc::new(Visitor::unknown(desk.clock.now()));
+    let stranger = || Arc::new(Visitor::unknown(lang, desk.clock.now()));
     let visitor = response.extensions().get::<Who>().cloned().unwrap_or_else(stranger);
     let page = FaultPage {
         status: response.status().as_u16(),

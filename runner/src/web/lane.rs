@@ -45,7 +45,7 @@ pub struct Tick {
     /// In units of the drawing.
     pub x: usize,
     /// The same in hundredths of its width.
-    pub percent: usize,
+    pub percent: String,
     /// `06:00` in the zone of the page.
     pub label: String,
 }
@@ -143,7 +143,7 @@ fn ticks(lens: &Lens, start: Timestamp) -> Vec<Tick> {
             let seconds = usize::try_from(at.duration_since(start).as_secs()).ok()?;
             Some(Tick {
                 x: seconds * 960 / 86_400,
-                percent: seconds * 100 / 86_400,
+                percent: format!("{}.{:02}", seconds * 100 / 86_400, seconds * 10_000 / 86_400 % 100),
                 label: at.to_zoned(zone.clone()).strftime("%H:%M").to_string(),
             })
         })

@@ -198,6 +198,26 @@ mod tests {
     }
 
     #[test]
+    fn in_development_the_directory_is_read_and_a_bad_edit_is_refused() {
+        let top = Path::new(env!("CARGO_MANIFEST_DIR")).join("../templates");
+        assert!(Painter::new(Some(top.clone())).unwrap().asset("queue.css").is_some());
+        let copy = tempfile::tempdir().unwrap();
+        assert!(matches!(
+            Painter::new(Some(copy.path().to_owned())),
+            Err(TemplateFault::Read(_))
+        ));
+        for name in Embedded::iter().filter(|name| !name.contains('/')) {
+            std::fs::copy(top.join(name.as_ref()), copy.path().join(name.as_ref())).unwrap();
+        }
+        Painter::new(Some(copy.path().to_owned())).unwrap();
+        std::fs::write(copy.path().join("fault.html"), "{% if %}").unwrap();
+        assert!(matches!(
+            Painter::new(Some(copy.path().to_owned())),
+            Err(TemplateFault::Template(_))
+        ));
+    }
+
+    #[test]
     fn no_words_are_left_over() {
         let words = Words::parse(&Embedded::get(WORDS).unwrap().data).unwrap();
         let used = keys_used();

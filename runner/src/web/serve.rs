@@ -24,6 +24,8 @@ const SEATS: usize = 512;
 const HEAD_TIME: Duration = Duration::from_secs(10);
 /// The largest head, bytes.
 const HEAD_SIZE: usize = 16 * 1024;
+/// How long to wait after a connection could not be accepted.
+const BREATH: Duration = Duration::from_millis(100);
 /// How long requests in progress may take once the process stops.
 const FAREWELL: Duration = Duration::from_secs(5);
 
@@ -55,7 +57,9 @@ pub async fn serve(desk: Desk, listener: TcpListener, stop: CancellationToken) -
             }
             Err(error) => {
                 tracing::warn!(%error, "could not accept a connection");
-                tokio::time::sleep(Duration::from_millis(100)).await;
+                // Waiting is the point: a full table of descriptors does not empty sooner by asking again.
+                #[allow(clippy::disallowed_methods)]
+                tokio::time::sleep(BREATH).await;
             }
         }
     }

@@ -155,7 +155,7 @@ impl Lens {
         let length = distance.unsigned_abs();
         // Under a second the direction is noise.
         if length < Duration::from_secs(1) {
-            return self.either("now", "刚刚").to_owned();
+            return self.either("just now", "刚刚").to_owned();
         }
         let whole = Duration::from_secs(length.as_secs());
         let text = span(self.lang, whole);

@@ -11,6 +11,7 @@ use super::guard::sign;
 use super::settings::Role;
 use super::text::Lens;
 use super::urls;
+use super::words::Lang;
 
 /// Light, dark, or as the system says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
@@ -100,10 +101,10 @@ pub struct Visitor {
 impl Visitor {
     /// Somebody of whom nothing is known, for faults before anybody looked at cookies.
     #[must_use]
-    pub fn unknown(now: jiff::Timestamp) -> Self {
+    pub fn unknown(lang: Lang, now: jiff::Timestamp) -> Self {
         Self {
             lens: Lens {
-                lang: super::words::Lang::default(),
+                lang,
                 zone: TimeZone::UTC,
                 now,
             },

@@ -75,3 +75,56 @@ pub(crate) fn settled<T>(audit: Audit<'_>, result: runner_queue::BrokerResult<T>
     audit.outcome(if result.is_ok() { "done" } else { "unknown" });
     Ok(result?)
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::io;
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn an_action_is_on_record_before_and_after() {
+        let lines = Lines::default();
+        let writer = lines.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .json()
+            .with_writer(move || writer.clone())
+            .finish();
+        tracing::subscriber::with_default(subscriber, || {
+            let visitor = Visitor::unknown(crate::web::words::Lang::En, jiff::Timestamp::UNIX_EPOCH);
+            Audit::intent(&visitor, "task.delete", "default/a\nforged").outcome("done");
+        });
+        let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+        let records: Vec<serde_json::Value> = text.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+        let told: Vec<[&str; 5]> = records
+            .iter()
+            .map(|r| {
+                let field = |name: &str| r["fields"][name].as_str().unwrap_or_default();
+                [
+                    r["target"].as_str().unwrap(),
+                    field("action"),
+                    field("on"),
+                    field("actor"),
+                    field("outcome"),
+                ]
+            })
+            .collect();
+        let expected = |outcome| ["audit", "task.delete", "default/a\\nforged", "local", outcome];
+        assert_eq!(told, [expected("intent"), expected("done")]);
+    }
+}

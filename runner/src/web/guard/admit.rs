@@ -133,11 +133,7 @@ fn visitor(desk: &Desk, request: &Request) -> (Visitor, bool) {
             .and_then(|cookie| session::check(settings, cookie, now))
             .map_or((None, None), |(user, role)| (Some(user), Some(role))),
     };
-    let accepted = headers.get(header::ACCEPT_LANGUAGE).and_then(|v| v.to_str().ok());
-    let lang = cookies::get(headers, cookies::LANG)
-        .and_then(Lang::from_word)
-        .or_else(|| accepted.and_then(Lang::from_accept))
-        .unwrap_or_default();
+    let lang = language(headers);
     let here = request.uri().path_and_query().map_or("", |p| p.as_str());
     let mut visitor = Visitor {
         lens: Lens {
@@ -157,4 +153,13 @@ fn visitor(desk: &Desk, request: &Request) -> (Visitor, bool) {
     };
     visitor.token = sign::signature(&settings.key, "form", &visitor.bound_to());
     (visitor, known.is_none())
+}
+
+/// The language chosen on the dashboard, else the browser's, else English.
+pub fn language(headers: &HeaderMap) -> Lang {
+    let accepted = headers.get(header::ACCEPT_LANGUAGE).and_then(|v| v.to_str().ok());
+    cookies::get(headers, cookies::LANG)
+        .and_then(Lang::from_word)
+        .or_else(|| accepted.and_then(Lang::from_accept))
+        .unwrap_or_default()
 }

@@ -154,3 +154,18 @@ pub async fn prefer(Extension(form): Extension<std::sync::Arc<Form>>) -> Respons
     }
     (headers, Redirect::to(form.back())).into_response()
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn an_unknown_name_costs_as_much_as_a_wrong_password() {
+        let nobody = PasswordHash::new(NOBODY).unwrap();
+        let usual = argon2::Params::try_from(&nobody).unwrap();
+        let default = argon2::Params::default();
+        assert_eq!((usual.m_cost(), usual.t_cost()), (default.m_cost(), default.t_cost()));
+        assert!(Argon2::default().verify_password(b"", &nobody).is_err());
+    }
+}

@@ -25,13 +25,16 @@ const LONGEST_ERROR: usize = 8000;
 /// Headers shown, at most.
 const HEADERS: usize = 100;
 
+/// How an attempt can end; each has words.
+const OUTCOMES: [&str; 6] = ["success", "retry", "archived", "snoozed", "revoked", "requeued"];
+
 /// One ended try.
 #[derive(Debug, Serialize)]
 struct AttemptRow {
     number: u32,
     started: Moment,
     took: String,
-    outcome: String,
+    outcome: &'static str,
     good: bool,
     error: Option<String>,
     server: String,
@@ -76,6 +79,8 @@ struct TaskPage {
     schedule: Option<(String, String)>,
     attempts: Vec<AttemptRow>,
     can_run: bool,
+    /// Running it now is a second time.
+    ended: bool,
     can_archive: bool,
     can_delete: bool,
     can_cancel: bool,
@@ -149,6 +154,7 @@ fn page(
         schedule: schedule.map(|id| (id.clone(), urls::schedule(id))),
         attempts: attempts.iter().rev().map(|a| attempt(lens, a)).collect(),
         can_run: can(Event::RunNow),
+        ended: matches!(task.state, TaskState::Archived | TaskState::Completed),
         can_archive: can(Event::Archive),
         can_delete: can(Event::Delete),
         can_cancel: task.state == TaskState::Active,
@@ -161,7 +167,10 @@ fn attempt(lens: &Lens, attempt: &Attempt) -> AttemptRow {
         number: attempt.number,
         started: lens.moment(attempt.started_at),
         took: lens.span(took.unsigned_abs()),
-        outcome: text::cut(&attempt.outcome, IN_A_LIST),
+        outcome: OUTCOMES
+            .into_iter()
+            .find(|known| *known == attempt.outcome)
+            .unwrap_or("other"),
         good: attempt.outcome == "success",
         error: attempt.error.as_deref().map(|e| text::cut(e, LONGEST_ERROR)),
         server: attempt.server.clone(),
@@ -198,7 +207,10 @@ fn reasons(lens: &Lens, task: &TaskInfo, queue: Option<&QueueInfo>, servers: &[S
         _ => (),
     }
     if task.state == TaskState::Archived && task.record.retried >= task.record.max_retry {
-        say("exhausted", task.record.max_retry.to_string(), true);
+        match task.record.max_retry {
+            0 => say("no-retry", String::new(), true),
+            most => say("exhausted", most.to_string(), true),
+        }
     }
     if task.state == TaskState::Active && task.lease_until.is_some_and(|end| end < lens.now) {
         say("silent", String::new(), true);
