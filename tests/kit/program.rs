@@ -1,6 +1,7 @@
 //! The program as a process: a directory to live in, starts, signals, commands.
 
 use std::ffi::OsStr;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::ExitStatus;
 use std::time::Duration;
@@ -48,6 +49,8 @@ impl Site {
         let beside = self.dir.join(format!(".{}.tmp", name.replace('/', "-")));
         std::fs::create_dir_all(path.parent().expect("a parent")).expect("a directory");
         std::fs::write(&beside, text).expect("a file");
+        // Settings hold passwords; the program warns when others may read them.
+        std::fs::set_permissions(&beside, std::fs::Permissions::from_mode(0o600)).expect("a private file");
         std::fs::rename(&beside, &path).expect("a file in its place");
     }
 
