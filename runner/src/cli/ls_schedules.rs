@@ -1,7 +1,7 @@
 //! `runner ls schedules`: every schedule of every source, whether it is in force, and when it occurs next.
 
 use clap::Args;
-use runner_core::schedule::{Definition, Plan};
+use runner_core::schedule::{Definition, Plan, Problem};
 use runner_queue::Standing;
 use serde_json::{Value, json};
 
@@ -30,6 +30,11 @@ impl Schedules {
             if let Some(reason) = status.state.reason() {
                 eprintln!("warning: {} cannot be read: {reason}", status.place);
             }
+        }
+        // An instance that runs may still hold the last good version of what this one cannot read.
+        let unlisted = |p: &&Problem| p.schedule.as_ref().is_none_or(|id| !loaded.plan.schedules.contains_key(id));
+        for problem in loaded.plan.problems.iter().filter(unlisted) {
+            eprintln!("{problem}");
         }
         let definitions: Vec<&Definition> = loaded.plan.schedules.values().collect();
         let ids: Vec<_> = definitions.iter().map(|d| d.id.clone()).collect();
