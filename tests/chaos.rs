@@ -118,7 +118,7 @@ async fn decisions(db: &RedisDb) -> BTreeMap<String, Vec<Decision>> {
                 kind: value["k"].as_str().unwrap().to_owned(),
                 count: value["c"].as_u64().unwrap(),
                 task: value["t"].as_str().map(str::to_owned),
-                decided_ms: value["d"].as_f64().unwrap() as i64,
+                decided_ms: value["d"].as_str().unwrap().parse::<i64>().unwrap() / 1_000_000,
             }
         };
         all.insert(id, records.iter().map(read).collect::<Vec<_>>());

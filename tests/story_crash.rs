@@ -123,7 +123,7 @@ async fn a_stopped_worker_loses_nothing_and_repeats_nothing() {
     })
     .await;
     site.write("go", "");
-    assert!(first.stop().await.success());
+    assert!(first.ended().await.success());
     let (begun, done) = (lines(&site, "begun"), lines(&site, "done"));
     assert_eq!(
         (begun.len(), done.len()),

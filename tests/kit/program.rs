@@ -205,6 +205,11 @@ impl Runner {
     /// Asks it to stop, and waits until it did.
     pub async fn stop(self) -> ExitStatus {
         self.signal(Signal::SIGTERM);
+        self.ended().await
+    }
+
+    /// Waits until it ends.
+    pub async fn ended(self) -> ExitStatus {
         tokio::task::spawn_blocking(move || self.child.wait(STOP))
             .await
             .expect("waiting for the program")
