@@ -7,6 +7,7 @@
 #![allow(clippy::disallowed_methods)]
 
 mod brokers;
+mod cli;
 mod chaos;
 mod golden;
 mod kit;
@@ -24,6 +25,7 @@ fn main() -> std::process::ExitCode {
         kit::own_tests::tests(),
         tidy::tests(),
         brokers::tests(),
+        cli::tests(),
         golden::tests(),
         redis_broker::tests(),
         pages::tests(),

@@ -116,7 +116,11 @@ fn report(findings: &[Value], errors: usize, settings: Option<&Settings>) -> Str
         },
     };
     let warnings = findings.len() - errors;
-    out + &format!("{}, {}{origin}\n", counted(errors, "error"), counted(warnings, "warning"))
+    out + &format!(
+        "{}, {}{origin}\n",
+        counted(errors, "error"),
+        counted(warnings, "warning")
+    )
 }
 
 fn counted(count: usize, word: &str) -> String {

@@ -26,7 +26,11 @@ impl Migrate {
         let made = source::migrate(&table).await;
         let made = made.map_err(|error| anyhow::Error::new(Unavailable).context(crate::log::chain(&error)));
         let made = made.with_context(|| format!("cannot make sys_crontab in {place}"))?;
-        let word = if made { "sys_crontab was made" } else { "sys_crontab is there" };
+        let word = if made {
+            "sys_crontab was made"
+        } else {
+            "sys_crontab is there"
+        };
         Ok(print::text(&format!("{place}: {word}\n"))?)
     }
 }

@@ -58,7 +58,7 @@ pub fn table(heading: &[&str], rows: &[Vec<String>]) -> String {
 fn cell(text: &str) -> String {
     let mut out = String::new();
     let mut used = 0;
-    for c in text.chars() {
+    for c in text.trim_end().chars() {
         let c = if c.is_control() { ' ' } else { c };
         used += columns(c);
         if used > WIDEST_CELL {
