@@ -8,7 +8,8 @@ use std::fmt;
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::{DuplicateKeyPolicy, MergeKeyPolicy, Options, Spanned};
 
-use super::problem::{Problem, excerpt};
+use super::excerpt::{Keys, excerpt};
+use super::problem::Problem;
 
 /// Bytes; a hundred times the size of a long configuration.
 pub const MAX_BYTES: u64 = 1024 * 1024;
@@ -113,7 +114,7 @@ fn syntax(name: &str, text: &str, error: &serde_saphyr::Error) -> Problem {
     let said = said.split(" at line ").next().unwrap_or(&said);
     let said = said.split("\n").next().unwrap_or(said).trim().to_owned();
     let mut problem = Problem::error("CFG_SYNTAX", place, format!("not valid YAML: {said}"));
-    problem.excerpt = location.and_then(|at| excerpt(text, at.line(), at.column()));
+    problem.excerpt = location.and_then(|at| excerpt(text, at.line(), at.column(), &Keys::new()));
     problem
 }
 

@@ -6,6 +6,7 @@
 mod access;
 mod document;
 mod environment;
+mod excerpt;
 mod load;
 mod problem;
 mod read_auth;

@@ -82,7 +82,8 @@ fn redis_host(redis: &Section<'_>, host: Option<Found<String>>) -> String {
     match split_host(found.value.trim(), 6379) {
         Ok((host, port)) => format!("{host}:{port}"),
         Err(why) => {
-            let message = format!("redis.host {:?} is not host:port: {why}", found.value);
+            // The text is not repeated: what was written as a URL may hold a password.
+            let message = format!("redis.host is not host:port: {why}");
             redis
                 .reader()
                 .error_hint("CFG_REDIS", &found.place, message, "for example redis:6379");
@@ -111,7 +112,7 @@ fn split_host(text: &str, default_port: u16) -> Result<(String, u16), String> {
         None => default_port,
         Some(port) => match port.parse::<u16>() {
             Ok(number) if number > 0 => number,
-            _ => return Err(format!("port {port:?} is not a number from 1 to 65535")),
+            _ => return Err("the port is not a number from 1 to 65535".to_owned()),
         },
     };
     Ok((host.to_owned(), port))
@@ -208,7 +209,7 @@ fn server(
     let max_lifetime = section.duration(lifetime_key, Duration::ZERO..=MAX_LIFETIME);
     let found = host?;
     let (host, port) = database_host(found.value.trim(), default_port).unwrap_or_else(|why| {
-        let message = format!("{} {:?} is not host:port: {why}", section.path_of("host"), found.value);
+        let message = format!("{} is not host:port: {why}", section.path_of("host"));
         section
             .reader()
             .error_hint("CFG_DATABASE", &found.place, message, "for example db:3306");

@@ -12,7 +12,8 @@ use runner_core::cron::duration;
 
 use super::document::{Entry, Mark, Node, Value};
 use super::environment::{Environment, interpolate, variable};
-use super::problem::{Problem, Severity, excerpt, nearest};
+use super::excerpt::{Keys, excerpt};
+use super::problem::{Problem, Severity, nearest};
 use super::secret::Secret;
 
 /// What all sections of one file share.
@@ -23,7 +24,8 @@ pub struct Reader<'a> {
     pub text: &'a str,
     /// Overrides and references.
     pub environment: &'a Environment,
-    problems: RefCell<Vec<Problem>>,
+    problems: RefCell<Vec<(Problem, Option<Mark>)>>,
+    keys: RefCell<Keys>,
     variables: RefCell<Vec<String>>,
     secrets: Cell<bool>,
 }
@@ -55,6 +57,7 @@ impl<'a> Reader<'a> {
             text,
             environment,
             problems: RefCell::default(),
+            keys: RefCell::default(),
             variables: RefCell::default(),
             secrets: Cell::new(false),
         }
@@ -83,21 +86,19 @@ impl<'a> Reader<'a> {
         message: impl Display,
         hint: Option<String>,
     ) {
-        let (place, excerpt) = match place {
-            Place::File(at) => (
-                format!("{}:{}:{}", self.name, at.line, at.column),
-                excerpt(self.text, at.line, at.column),
-            ),
+        let (place, mark) = match place {
+            Place::File(at) => (format!("{}:{}:{}", self.name, at.line, at.column), Some(*at)),
             Place::Variable(name) => (name.clone(), None),
         };
-        self.problems.borrow_mut().push(Problem {
+        let problem = Problem {
             severity,
             code,
             place,
             message: message.to_string(),
-            excerpt,
+            excerpt: None,
             hint,
-        });
+        };
+        self.problems.borrow_mut().push((problem, mark));
     }
 
     /// Whether a secret stands in the file itself, rather than a reference to one.
@@ -111,7 +112,13 @@ impl<'a> Reader<'a> {
     #[must_use]
     pub fn finish(self) -> Vec<Problem> {
         let known = self.variables.into_inner();
-        let mut problems = self.problems.into_inner();
+        // Only now all keys are known, and with them what may be shown.
+        let keys = self.keys.into_inner();
+        let illustrated = self.problems.into_inner().into_iter().map(|(mut problem, mark)| {
+            problem.excerpt = mark.and_then(|at| excerpt(self.text, at.line, at.column, &keys));
+            problem
+        });
+        let mut problems: Vec<Problem> = illustrated.collect();
         for name in self.environment.overrides() {
             if known.iter().any(|k| k == name) {
                 continue;
@@ -187,13 +194,13 @@ impl<'a> Section<'a> {
     /// The section under `key`.
     #[must_use]
     pub fn section(&self, key: &'static str) -> Section<'a> {
-        Section::of(self.reader, self.path_of(key), self.entry(key).map(|e| &e.node))
+        Section::of(self.reader, self.path_of(key), self.entry(key, true).map(|e| &e.node))
     }
 
     /// The elements of the list of mappings under `key`.
     #[must_use]
     pub fn sections(&self, key: &'static str) -> Vec<Section<'a>> {
-        match self.entry(key).map(|e| &e.node) {
+        match self.entry(key, true).map(|e| &e.node) {
             None => Vec::new(),
             Some(Node { value: Value::Null, .. }) => Vec::new(),
             Some(Node {
@@ -221,16 +228,24 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// Takes note that `key` exists, and finds it in the file.
-    fn entry(&self, key: &'static str) -> Option<&'a Entry> {
+    /// Takes note that `key` exists and whether its value may be shown, and finds it in the file.
+    fn entry(&self, key: &'static str, may_show: bool) -> Option<&'a Entry> {
         self.asked.borrow_mut().push(key);
+        // A key that holds a secret in one section is not shown in any.
+        let mut keys = self.reader.keys.borrow_mut();
+        let shown = keys.entry(key).or_insert(may_show);
+        *shown &= may_show;
         self.entries?.iter().find(|e| e.key == key)
     }
 
     /// The scalar under `key`: the override, or else the file's with references resolved.
     #[must_use]
     pub fn text(&self, key: &'static str) -> Option<Found<String>> {
-        let entry = self.entry(key);
+        self.scalar(key, true)
+    }
+
+    fn scalar(&self, key: &'static str, may_show: bool) -> Option<Found<String>> {
+        let entry = self.entry(key, may_show);
         if let Some(found) = self.variable(key) {
             return Some(found);
         }
@@ -283,7 +298,7 @@ impl<'a> Section<'a> {
         {
             self.reader.secrets.set(true);
         }
-        self.text(key).map(|found| Found {
+        self.scalar(key, false).map(|found| Found {
             value: Secret::new(found.value),
             place: found.place,
         })
@@ -357,7 +372,7 @@ impl<'a> Section<'a> {
     /// A list of texts; an override separates them by commas.
     #[must_use]
     pub fn list(&self, key: &'static str) -> Option<Vec<Found<String>>> {
-        let entry = self.entry(key);
+        let entry = self.entry(key, true);
         if let Some(found) = self.variable(key) {
             let parts = found.value.split(',').map(str::trim).filter(|p| !p.is_empty());
             return Some(
@@ -391,7 +406,7 @@ impl<'a> Section<'a> {
     /// Names with numbers; an override writes `a=6,b=3`.
     #[must_use]
     pub fn weights(&self, key: &'static str, bounds: RangeInclusive<u32>) -> Option<Vec<(Found<String>, u32)>> {
-        let entry = self.entry(key);
+        let entry = self.entry(key, true);
         let mut pairs: Vec<(Found<String>, String)> = Vec::new();
         if let Some(found) = self.variable(key) {
             for part in found.value.split(',').filter(|p| !p.trim().is_empty()) {
@@ -437,7 +452,7 @@ impl<'a> Section<'a> {
 
     /// Accepts a key of the Go service that has no effect here, with a note that says so.
     pub fn legacy(&self, key: &'static str, note: &str) {
-        let Some(entry) = self.entry(key) else { return };
+        let Some(entry) = self.entry(key, true) else { return };
         let message = format!("{} is accepted and has no effect: {note}", self.path_of(key));
         self.reader.warning("CFG_LEGACY", &Place::File(entry.at), message, None);
     }

@@ -257,10 +257,20 @@ fn all_faults_are_shown_at_once_with_source_and_caret() {
 
 #[test]
 fn no_finding_repeats_a_secret() {
-    let text = "redis: {host: [], password: hunter2, pasword: hunter2}\ndatabase:\n  url: \"hunter2\"\n\
-                auth: {users: [{name: a, password_hash: hunter2}]}\n";
-    for problem in problems(text) {
-        assert!(!problem.to_string().contains("hunter2"), "{problem}");
+    for text in [
+        "redis: {host: [], password: hunter2, pasword: hunter2}",
+        "redis:\n  host: r\n  pasword: hunter2\n  pwd: hunter2\n",
+        "redis: {host: \"redis://:hunter2@h\"}",
+        "redis: redis://:hunter2@h",
+        "mysql: {host: \"root:hunter2@h\"}",
+        "database:\n  url: \"hunter2\"\n",
+        "auth: {users: [{name: a, password_hash: hunter2}]}",
+        "redis:\n  password: \"hunter2\n",
+        "redis:\n  password: \"a\n  hunter2\n",
+    ] {
+        for problem in problems(text) {
+            assert!(!problem.to_string().contains("hunter2"), "{problem}");
+        }
     }
 }
 

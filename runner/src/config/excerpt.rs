@@ -1,0 +1,114 @@
+//! The source line under a finding, with a caret, and without anything that may be a secret.
+//!
+//! A value is shown only if its key is known to hold none: a misspelt `pasword` must not print what it
+//! protects. Letters and digits of other values become dots, so that the structure can still be seen.
+
+use std::collections::BTreeMap;
+
+use super::problem::nearest;
+
+/// Columns; wider lines wrap and put the caret in the wrong place.
+const WIDEST: usize = 160;
+
+/// Known keys, and whether what stands behind each may be shown.
+pub type Keys = BTreeMap<&'static str, bool>;
+
+/// The line numbered `line` (from 1) of `text` with a caret under column `column` (from 1).
+///
+/// `None` if there is no such line or it is too long to help.
+#[must_use]
+pub fn excerpt(text: &str, line: u64, column: u64, keys: &Keys) -> Option<String> {
+    let index = usize::try_from(line).ok()?.checked_sub(1)?;
+    let source = text.lines().nth(index)?;
+    if source.chars().count() > WIDEST {
+        return None;
+    }
+    let shown = masked(source, keys);
+    let gutter = line.to_string();
+    let before = usize::try_from(column).ok()?.saturating_sub(1);
+    Some(format!(
+        "  {gutter} | {shown}\n  {:width$} | {:before$}^",
+        "",
+        "",
+        width = gutter.len()
+    ))
+}
+
+/// The line, as long as it was, with the values hidden that may be secrets.
+fn masked(source: &str, keys: &Keys) -> String {
+    // Without a key the line is an element of a list; with no known keys at all, nothing is known about it.
+    let mut shown = !keys.is_empty();
+    let mut out = String::new();
+    for part in source.split_inclusive(' ') {
+        let word = part.trim_end();
+        let key = word
+            .trim_start_matches(['{', '[', ',', '-', '"', '\''])
+            .strip_suffix(':');
+        match key {
+            Some(key) if is_key(key) => {
+                shown = may_show(key.trim_end_matches(['"', '\'']), keys);
+                push(&mut out, part, true);
+            }
+            _ => push(&mut out, part, shown && !part.contains('@') && !part.contains("://")),
+        }
+    }
+    out
+}
+
+fn is_key(key: &str) -> bool {
+    let plain = |c: char| c.is_alphanumeric() || "_-.\"'".contains(c);
+    !key.is_empty() && key.chars().all(plain)
+}
+
+fn may_show(key: &str, keys: &Keys) -> bool {
+    nearest(key, keys.keys().copied()).is_some_and(|near| keys[near])
+}
+
+fn push(out: &mut String, part: &str, shown: bool) {
+    out.extend(part.chars().map(|c| match c {
+        c if c.is_control() => ' ',
+        c if !shown && c.is_alphanumeric() => '·',
+        c => c,
+    }));
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn keys() -> Keys {
+        Keys::from([
+            ("timezone", true),
+            ("host", true),
+            ("password", false),
+            ("redis", false),
+        ])
+    }
+
+    #[test]
+    fn the_caret_stands_under_the_fault() {
+        let text = "server:\n  timezon: UTC\n";
+        assert_eq!(excerpt(text, 2, 3, &keys()).unwrap(), "  2 |   timezon: UTC\n    |   ^");
+        assert_eq!(excerpt(text, 9, 1, &keys()), None);
+    }
+
+    #[test]
+    fn only_values_of_known_keys_are_shown() {
+        for (line, shown) in [
+            ("password: hunter2", "password: ·······"),
+            ("pasword: \"hunter2\"", "pasword: \"·······\""),
+            ("pwd: a hunter2", "pwd: · ·······"),
+            (
+                "{host: r, password: hunter2, timezon: UTC}",
+                "{host: r, password: ·······, timezon: UTC}",
+            ),
+            ("redis: redis://:hunter2@h", "redis: ·····://:·······@·"),
+            ("host: redis://:hunter2@h", "host: ·····://:·······@·"),
+            ("- wizard", "- wizard"),
+        ] {
+            assert_eq!(masked(line, &keys()), shown);
+        }
+        assert_eq!(masked("hunter2\"", &Keys::new()), "·······\"");
+    }
+}
