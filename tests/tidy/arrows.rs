@@ -60,7 +60,7 @@ const HOUSE: &[Room] = &[
     room(
         "cli",
         "runner/src/cli/",
-        "role log metrics core queue queue::redis queue::embedded sdk handlers source worker scheduler amqp web config cli",
+        "role log metrics core queue queue::redis queue::embedded sdk handlers source worker scheduler amqp web config",
     ),
 ];
 
