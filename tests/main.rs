@@ -13,10 +13,10 @@ mod golden;
 mod kit;
 mod pages;
 mod readme;
+mod redis_broker;
 mod story_crash;
 mod story_original;
 mod story_sources;
-mod redis_broker;
 mod table;
 mod tidy;
 

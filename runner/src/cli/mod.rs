@@ -3,6 +3,7 @@
 //! Commands and wiring only: what a command does to tasks and schedules stands in the rooms below.
 
 mod app;
+mod bench;
 mod check;
 mod context;
 mod enqueue;
@@ -68,6 +69,7 @@ enum Command {
     Queue(queue::QueueCommand),
     Migrate(migrate::Migrate),
     Init(init::Init),
+    Bench(bench::BenchCommand),
     /// Prints a completion script
     #[command(after_help = "Example:\n  runner completions bash > ~/.local/share/bash-completion/completions/runner")]
     Completions {
@@ -102,6 +104,7 @@ fn dispatch(cli: Cli, parts: AppParts) -> anyhow::Result<ExitCode> {
         Command::Task(task) => alone(task.run(&context))?,
         Command::Queue(queue) => alone(queue.run(&context))?,
         Command::Migrate(migrate) => alone(migrate.run(&context))?,
+        Command::Bench(bench) => crowded(bench.run(&context))?,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -109,6 +112,12 @@ fn dispatch(cli: Cli, parts: AppParts) -> anyhow::Result<ExitCode> {
 /// Runs one command to its end on this thread.
 fn alone(command: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(command)
+}
+
+/// Runs one command on all processors.
+fn crowded(command: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(command)
 }
 
