@@ -64,7 +64,7 @@ impl RedisBroker {
                 continue;
             };
             let number = std::str::from_utf8(&run).ok().and_then(|r| r.parse().ok());
-            match convert::decode(&message, queue, &id) {
+            match convert::decode(message, queue, &id) {
                 Ok(record) => claims.push(Claim::new(record, number.unwrap_or(0), lease_until)),
                 Err(why) => bad.push(Unreadable { id, run, why }),
             }

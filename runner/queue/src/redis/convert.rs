@@ -55,10 +55,10 @@ pub(super) fn message_of(task: &Task, id: &TaskId) -> TaskMessage {
 /// # Errors
 ///
 /// What is wrong with it, for people.
-pub(super) fn decode(bytes: &[u8], queue: &QueueName, id: &[u8]) -> Result<TaskRecord, String> {
-    // One copy of the whole message; the payload is then a slice of it.
-    let message = TaskMessage::decode(Bytes::copy_from_slice(bytes))
-        .map_err(|error| format!("its message cannot be decoded: {error}"))?;
+pub(super) fn decode(bytes: impl Into<Bytes>, queue: &QueueName, id: &[u8]) -> Result<TaskRecord, String> {
+    // The payload is a slice of the answer: nothing is copied.
+    let message =
+        TaskMessage::decode(bytes.into()).map_err(|error| format!("its message cannot be decoded: {error}"))?;
     if message.id.as_bytes() != id || message.queue != queue.as_str() {
         return Err(format!(
             "its message says that it is {:?} of queue {:?}",
@@ -269,7 +269,7 @@ mod tests {
             deadline: i64::MAX,
             ..TaskMessage::default()
         };
-        let record = decode(&odd.encode_to_vec(), &"q".parse().unwrap(), b"a").unwrap();
+        let record = decode(odd.encode_to_vec(), &"q".parse().unwrap(), b"a").unwrap();
         assert_eq!(record.max_retry, 0);
         assert_eq!(record.timeout, Duration::ZERO);
         assert_eq!(record.deadline, Some(Timestamp::MAX));
@@ -279,9 +279,9 @@ mod tests {
     fn a_message_of_another_task_is_not_this_one() {
         let bytes = full().encode_to_vec();
         let queue: QueueName = "critical".parse().unwrap();
-        assert!(decode(&bytes, &queue, b"custom-id").is_ok());
-        assert!(decode(&bytes, &queue, b"other").is_err());
-        assert!(decode(&bytes, &"low".parse().unwrap(), b"custom-id").is_err());
+        assert!(decode(bytes.clone(), &queue, b"custom-id").is_ok());
+        assert!(decode(bytes.clone(), &queue, b"other").is_err());
+        assert!(decode(bytes.clone(), &"low".parse().unwrap(), b"custom-id").is_err());
     }
 
     #[test]

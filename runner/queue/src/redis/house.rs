@@ -96,7 +96,7 @@ impl RedisBroker {
                 continue;
             };
             let number = std::str::from_utf8(&run).ok().and_then(|r| r.parse().ok());
-            match convert::decode(&message, queue, &id) {
+            match convert::decode(message, queue, &id) {
                 Ok(record) => settlements.push(silent(record, number.unwrap_or(0))),
                 Err(why) => unreadable.push(Unreadable { id, run, why }),
             }
@@ -174,7 +174,7 @@ impl RedisBroker {
                     let (Some(id), Some(message)) = (reply::bytes(id), reply::bytes(message)) else {
                         continue;
                     };
-                    let record = convert::decode(&message, queue, &id);
+                    let record = convert::decode(message, queue, &id);
                     if record.is_ok_and(|r| handlers.iter().any(|h| handles(h, &r.kind))) {
                         ids.push(id);
                     }

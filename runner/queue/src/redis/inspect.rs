@@ -180,7 +180,7 @@ impl RedisBroker {
             .arg("msg");
         let message = reply::bytes(trip.one().await?);
         Ok(message
-            .and_then(|m| convert::decode(&m, queue, id.as_str().as_bytes()).ok())
+            .and_then(|m| convert::decode(m, queue, id.as_str().as_bytes()).ok())
             .and_then(|record| record.unique_key)
             .unwrap_or_default())
     }
@@ -244,7 +244,7 @@ impl Rest {
     }
 
     fn info(self, queue: &QueueName, id: &[u8], state: State) -> Result<TaskInfo, String> {
-        let record = convert::decode(&self.message, queue, id)?;
+        let record = convert::decode(self.message, queue, id)?;
         let score = reply::seconds(self.score);
         let when = |states: &[State]| score.filter(|_| states.contains(&state));
         Ok(TaskInfo {

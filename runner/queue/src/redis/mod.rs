@@ -3,6 +3,10 @@
 //! What lies where is said by `keys` and `wire`; every change of a task is one script, so that it happens as a
 //! whole. Our own data lies under `runner:`, apart from one field `run` of the task's hash, which fences late
 //! workers and which others ignore. Needs Redis 6.2 or newer. Nothing of Redis leaves this room.
+//!
+//! One server (or what stands behind one name). Each script but two keeps to the keys of one queue, and so to one
+//! slot of a cluster; the two are claims, which take several queues a call, and commits of schedules, whose
+//! cursors lie in one hash.
 
 #[cfg(feature = "contract")]
 mod audit;
