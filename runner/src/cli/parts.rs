@@ -145,7 +145,7 @@ pub(super) fn web(
             false => web::Auth::Open,
         },
         key: access.key,
-        allowed_hosts: Vec::new(),
+        allowed_hosts: settings.allowed_hosts.clone(),
         metrics_open: true,
         zone: settings.zone.clone(),
         zone_name: settings.zone_name.clone(),

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use super::document::{MAX_BYTES, parse};
 use super::environment::Environment;
 use super::problem::{Problem, Refused};
-use super::section::{Reader, Section};
+use super::reader::Reader;
+use super::section::Section;
 use super::settings::Settings;
 use super::{read_auth, read_log, read_server, read_stores, read_work};
 
@@ -89,6 +90,7 @@ fn read(root: &Section<'_>) -> Settings {
         name: server.name,
         mode: server.mode,
         addr: server.addr,
+        allowed_hosts: server.allowed_hosts,
         zone_name: server.zone_name,
         zone: server.zone,
         key: server.key,

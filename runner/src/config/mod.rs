@@ -14,6 +14,7 @@ mod read_log;
 mod read_server;
 mod read_stores;
 mod read_work;
+mod reader;
 mod secret;
 mod section;
 mod settings;

@@ -7,7 +7,8 @@ use jiff::tz::TimeZone;
 use runner_core::cron::find_zone;
 
 use super::Secret;
-use super::section::{Found, Place, Section};
+use super::reader::{Found, Place};
+use super::section::Section;
 use super::settings::{Mode, Roles};
 
 /// Where the dashboard listens unless told otherwise: reachable from this machine only.
@@ -18,6 +19,7 @@ pub struct Server {
     pub name: String,
     pub mode: Mode,
     pub addr: SocketAddr,
+    pub allowed_hosts: Vec<String>,
     pub zone_name: String,
     pub zone: TimeZone,
     pub key: Option<Secret>,
@@ -39,6 +41,7 @@ pub fn read(root: &Section<'_>) -> Server {
         Some(found) => addr(&server, &found),
         None => DEFAULT_ADDR,
     };
+    let allowed_hosts = server.list("allowed_hosts").unwrap_or_default();
     let modes = [("release", Mode::Release), ("debug", Mode::Debug), ("test", Mode::Test)];
     clash(&server, "mode", &http, "ginMode");
     let mode = server
@@ -57,6 +60,7 @@ pub fn read(root: &Section<'_>) -> Server {
         name,
         mode,
         addr,
+        allowed_hosts: allowed_hosts.into_iter().map(|f| f.value).collect(),
         zone_name,
         zone,
         key,

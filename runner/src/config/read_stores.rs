@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::Secret;
-use super::section::{Found, Section};
+use super::reader::Found;
+use super::section::Section;
 use super::settings::{BrokerSettings, ServerSettings, TableSettings};
 use super::url::DatabaseUrl;
 

@@ -7,7 +7,8 @@ use std::time::Duration;
 use runner_core::cron::DstRule;
 
 use super::read_server::place_of;
-use super::section::{Found, Section};
+use super::reader::Found;
+use super::section::Section;
 use super::settings::{ExecSettings, HttpSettings, ManifestSettings, SchedulerSettings, WorkerSettings};
 
 /// Tasks mostly wait for others, so a few more than processors; enough of them on a small machine too.

@@ -3,137 +3,17 @@
 //! A key is known because somebody asked for it; [`Section::finish`] reports the others. Nothing stops at the
 //! first fault, so a person sees all of them at once.
 
-use std::cell::{Cell, RefCell};
-use std::fmt::Display;
+use std::cell::RefCell;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use runner_core::cron::duration;
 
 use super::document::{Entry, Mark, Node, Value};
-use super::environment::{Environment, interpolate, variable};
-use super::excerpt::{Keys, excerpt};
-use super::problem::{Problem, Severity, nearest};
+use super::environment::{interpolate, variable};
+use super::problem::nearest;
+use super::reader::{Found, Place, Reader};
 use super::secret::Secret;
-
-/// What all sections of one file share.
-pub struct Reader<'a> {
-    /// The file's name for people.
-    pub name: &'a str,
-    /// Its text, for excerpts.
-    pub text: &'a str,
-    /// Overrides and references.
-    pub environment: &'a Environment,
-    problems: RefCell<Vec<(Problem, Option<Mark>)>>,
-    keys: RefCell<Keys>,
-    variables: RefCell<Vec<String>>,
-    secrets: Cell<bool>,
-}
-
-/// Where a value was found.
-#[derive(Debug, Clone)]
-pub enum Place {
-    /// In the file.
-    File(Mark),
-    /// In this variable.
-    Variable(String),
-}
-
-/// A value and its place.
-#[derive(Debug, Clone)]
-pub struct Found<T> {
-    /// The value.
-    pub value: T,
-    /// Where it came from.
-    pub place: Place,
-}
-
-impl<'a> Reader<'a> {
-    /// A reader without findings.
-    #[must_use]
-    pub fn new(name: &'a str, text: &'a str, environment: &'a Environment) -> Self {
-        Self {
-            name,
-            text,
-            environment,
-            problems: RefCell::default(),
-            keys: RefCell::default(),
-            variables: RefCell::default(),
-            secrets: Cell::new(false),
-        }
-    }
-
-    /// Reports an error.
-    pub fn error(&self, code: &'static str, place: &Place, message: impl Display) {
-        self.report(Severity::Error, code, place, message, None);
-    }
-
-    /// Reports an error with advice.
-    pub fn error_hint(&self, code: &'static str, place: &Place, message: impl Display, hint: impl Into<String>) {
-        self.report(Severity::Error, code, place, message, Some(hint.into()));
-    }
-
-    /// Reports a warning.
-    pub fn warning(&self, code: &'static str, place: &Place, message: impl Display, hint: Option<String>) {
-        self.report(Severity::Warning, code, place, message, hint);
-    }
-
-    fn report(
-        &self,
-        severity: Severity,
-        code: &'static str,
-        place: &Place,
-        message: impl Display,
-        hint: Option<String>,
-    ) {
-        let (place, mark) = match place {
-            Place::File(at) => (format!("{}:{}:{}", self.name, at.line, at.column), Some(*at)),
-            Place::Variable(name) => (name.clone(), None),
-        };
-        let problem = Problem {
-            severity,
-            code,
-            place,
-            message: message.to_string(),
-            excerpt: None,
-            hint,
-        };
-        self.problems.borrow_mut().push((problem, mark));
-    }
-
-    /// Whether a secret stands in the file itself, rather than a reference to one.
-    #[must_use]
-    pub fn holds_secrets(&self) -> bool {
-        self.secrets.get()
-    }
-
-    /// All findings, in the order in which they were made, and a warning for each variable that nearly
-    /// names a setting. Other tools use the same prefix, so a far one is none of our business.
-    #[must_use]
-    pub fn finish(self) -> Vec<Problem> {
-        let known = self.variables.into_inner();
-        // Only now all keys are known, and with them what may be shown.
-        let keys = self.keys.into_inner();
-        let illustrated = self.problems.into_inner().into_iter().map(|(mut problem, mark)| {
-            problem.excerpt = mark.and_then(|at| excerpt(self.text, at.line, at.column, &keys));
-            problem
-        });
-        let mut problems: Vec<Problem> = illustrated.collect();
-        for name in self.environment.overrides() {
-            if known.iter().any(|k| k == name) {
-                continue;
-            }
-            if let Some(meant) = nearest(name, known.iter().map(String::as_str)) {
-                problems.push(Problem {
-                    severity: Severity::Warning,
-                    ..Problem::error("CFG_UNKNOWN", name, "this variable overrides no setting")
-                        .hint(format!("did you mean {meant}?"))
-                });
-            }
-        }
-        problems
-    }
-}
 
 /// A mapping, or the absence of one: reads of an absent section find only overrides.
 pub struct Section<'a> {

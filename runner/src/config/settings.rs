@@ -24,6 +24,8 @@ pub struct Settings {
     pub mode: Mode,
     /// Where the dashboard listens.
     pub addr: SocketAddr,
+    /// Host names that browsers may ask for, besides the loopback names.
+    pub allowed_hosts: Vec<String>,
     /// IANA name of the default zone.
     pub zone_name: String,
     /// The default zone of all three sources of schedules.

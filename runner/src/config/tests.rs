@@ -108,6 +108,8 @@ fn the_environment_overrides_the_file_and_what_it_lacks() {
     assert!(!settings.roles.scheduler && settings.roles.web);
     assert_eq!(settings.addr.to_string(), "127.0.0.1:0");
     assert_eq!(settings.zone_name, "UTC");
+    let settings = Settings::parse("c", "server: {allowed_hosts: [a.example]}\n", &Environment::default()).unwrap();
+    assert_eq!(settings.allowed_hosts, ["a.example"]);
 }
 
 #[test]
