@@ -7,8 +7,8 @@
 #![allow(clippy::disallowed_methods)]
 
 mod brokers;
-mod cli;
 mod chaos;
+mod cli;
 mod golden;
 mod kit;
 mod pages;

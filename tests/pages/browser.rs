@@ -3,6 +3,9 @@
 use std::path::Path;
 use std::process::Stdio;
 
+use runner_core::task::Task;
+use runner_queue::Producer;
+use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Command;
 
 use super::desk::{Order, Site, users};
@@ -11,7 +14,7 @@ use crate::kit;
 
 pub fn tests() -> Vec<kit::Trial> {
     kit::trials![
-        needs(Chromium, BrowserTools): lists_are_for_everybody, details_are_for_everybody, the_empty_dashboard_is_for_everybody;
+        needs(Chromium, BrowserTools): an_open_page_stays_fresh, lists_are_for_everybody, details_are_for_everybody, the_empty_dashboard_is_for_everybody;
     ]
 }
 
@@ -66,6 +69,45 @@ async fn details_are_for_everybody() {
     let mut pages: Vec<&str> = FULL.iter().copied().filter(|path| !path.contains("/queues/")).collect();
     pages.extend(["/queue/tasks/default/none", "/queue/schedules?q=zzz"]);
     look(&site.base, &pages, "details").await;
+}
+
+/// Opens the overview and waits for the tile of pending tasks to say 65; reports itself in between.
+const WATCH: &str = r#"
+const { createRequire } = require("node:module");
+const [base, tools] = process.argv.slice(1);
+const { chromium } = createRequire(tools + "/index.js")("playwright-core");
+(async () => {
+  const browser = await chromium.launch({ executablePath: "/usr/bin/chromium", args: ["--no-sandbox", "--disable-gpu"] });
+  const page = await browser.newPage();
+  const trouble = [];
+  page.on("console", (line) => { if (line.type() === "error") trouble.push(line.text()); });
+  await page.goto(base + "/queue");
+  console.log("open " + await page.textContent(".tile.s-pending dd"));
+  await page.waitForFunction(() => document.querySelector(".tile.s-pending dd").textContent === "65", null, { timeout: 60000 });
+  console.log("fresh " + trouble.join());
+  await browser.close();
+})().catch((error) => { console.error(error); process.exit(1); });
+"#;
+
+async fn an_open_page_stays_fresh() {
+    let site = Site::full().await;
+    let tools = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/browser");
+    let mut watch = Command::new("node")
+        .args(["-e", WATCH, &site.base])
+        .arg(std::fs::canonicalize(tools).unwrap())
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .expect("node runs");
+    let mut lines = BufReader::new(watch.stdout.take().expect("a pipe")).lines();
+    assert_eq!(lines.next_line().await.unwrap().as_deref(), Some("open 64"));
+    let answer = site.broker.enqueue(&[Task::new("late:comer")]).await.unwrap().remove(0);
+    answer.expect("accepted");
+    assert_eq!(
+        lines.next_line().await.unwrap().as_deref(),
+        Some("fresh "),
+        "without any report on the console"
+    );
 }
 
 async fn the_empty_dashboard_is_for_everybody() {

@@ -39,9 +39,19 @@ async fn a_login_opens_the_dashboard_and_ends() {
     for part in ["HttpOnly", "SameSite=Lax", "Path=/queue", "Max-Age=43200"] {
         assert!(session.contains(part), "{session}");
     }
+    let copied = session.split(';').next().unwrap_or_default().to_owned();
     let page = site.http.get("/queue").await;
     assert_eq!(page.status, 200);
     assert!(page.body.contains("Log out"));
+    assert_eq!(site.act("/queue/logout", &[]).await.status, 303);
+    let replay = Http::new(&site.base);
+    let request = replay.request(reqwest::Method::GET, "/queue").header("cookie", copied);
+    assert_eq!(
+        replay.send(request).await.unwrap().status,
+        303,
+        "a copied cookie ends with the logout"
+    );
+    assert_eq!(site.log_in("admin").await.status, 303);
     site.clock.advance(Duration::from_secs(12 * 3600));
     assert_eq!(site.http.get("/queue").await.status, 303, "a session ends by itself");
     assert_eq!(site.log_in("admin").await.status, 303);

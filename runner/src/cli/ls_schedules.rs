@@ -32,7 +32,11 @@ impl Schedules {
             }
         }
         // An instance that runs may still hold the last good version of what this one cannot read.
-        let unlisted = |p: &&Problem| p.schedule.as_ref().is_none_or(|id| !loaded.plan.schedules.contains_key(id));
+        let unlisted = |p: &&Problem| {
+            p.schedule
+                .as_ref()
+                .is_none_or(|id| !loaded.plan.schedules.contains_key(id))
+        };
         for problem in loaded.plan.problems.iter().filter(unlisted) {
             eprintln!("{problem}");
         }

@@ -9,6 +9,7 @@ use runner_queue::Broker;
 use tokio_util::sync::CancellationToken;
 
 use super::guard::attempts::Attempts;
+use super::guard::session::Logouts;
 use super::paint::{Painter, TemplateFault};
 use super::settings::Settings;
 use crate::metrics::Metrics;
@@ -44,6 +45,7 @@ pub struct Inner {
     pub(crate) stopping: CancellationToken,
     pub(crate) painter: Painter,
     pub(crate) attempts: Attempts,
+    pub(crate) logouts: Logouts,
     pub(crate) hashing: tokio::sync::Semaphore,
 }
 
@@ -67,6 +69,7 @@ impl Desk {
             stopping: parts.stopping,
             painter,
             attempts: Attempts::default(),
+            logouts: Logouts::default(),
             hashing: tokio::sync::Semaphore::new(HASHES_AT_ONCE),
         })))
     }

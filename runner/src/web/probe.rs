@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::desk::Desk;
 use super::fault::Fault;
-use super::guard::{cookies, session};
+use super::guard::session;
 use super::settings::Auth;
 use crate::source::SourceState;
 
@@ -84,10 +84,7 @@ fn check(name: &str, reason: Option<&'static str>) -> Check {
 /// gauges out and `runner_broker_up` at 0; the counters are there all the same.
 pub async fn metrics(State(desk): State<Desk>, headers: HeaderMap) -> Result<Response, Fault> {
     if !desk.settings.metrics_open && matches!(desk.settings.auth, Auth::Login { .. }) {
-        let now = desk.clock.now();
-        cookies::get(&headers, cookies::SESSION)
-            .and_then(|cookie| session::check(&desk.settings, cookie, now))
-            .ok_or(Fault::LoginNeeded)?;
+        session::of(&desk, &headers).ok_or(Fault::LoginNeeded)?;
     }
     let queues = match tokio::time::timeout(PATIENCE, desk.broker.queues()).await {
         Ok(Ok(queues)) => Some(queues),

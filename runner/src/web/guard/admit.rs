@@ -129,9 +129,7 @@ fn visitor(desk: &Desk, request: &Request) -> (Visitor, bool) {
     let guest = known.map_or_else(|| uuid::Uuid::new_v4().simple().to_string(), str::to_owned);
     let (user, role) = match &settings.auth {
         Auth::Open => (None, Some(Role::Admin)),
-        Auth::Login { .. } => cookies::get(headers, cookies::SESSION)
-            .and_then(|cookie| session::check(settings, cookie, now))
-            .map_or((None, None), |(user, role)| (Some(user), Some(role))),
+        Auth::Login { .. } => session::of(desk, headers).map_or((None, None), |(user, role)| (Some(user), Some(role))),
     };
     let lang = language(headers);
     let here = request.uri().path_and_query().map_or("", |p| p.as_str());

@@ -1,10 +1,14 @@
 //! Who is logged in: a signed cookie that ends by itself, and with the password it was made for.
 
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use axum::http::HeaderMap;
 use jiff::Timestamp;
 
-use super::sign;
+use super::{cookies, sign};
+use crate::web::desk::Desk;
 use crate::web::settings::{Role, Settings, User};
 
 /// How long a login lasts.
@@ -12,27 +16,64 @@ pub const LASTS: Duration = Duration::from_secs(12 * 3600);
 
 const LABEL: &str = "session";
 
+/// Logouts remembered; when full, the one that would end first goes. About 400 kB.
+const LOGOUTS: usize = 2048;
+
+/// Sessions that were left before their end, so that a copied cookie is worth nothing afterwards.
+///
+/// Kept in this process only: a restart forgets them, and other instances do not learn of them.
+#[derive(Debug, Default)]
+pub struct Logouts(Mutex<HashMap<String, Timestamp>>);
+
+impl Logouts {
+    /// Ends the session of this cookie.
+    pub fn add(&self, cookie: &str, now: Timestamp) {
+        let mut left = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        left.retain(|_, ends| *ends > now);
+        let first = left.iter().min_by_key(|(_, ends)| **ends).map(|(c, _)| c.clone());
+        if let Some(first) = first.filter(|_| left.len() >= LOGOUTS) {
+            left.remove(&first);
+        }
+        left.insert(cookie.to_owned(), now.checked_add(LASTS).unwrap_or(Timestamp::MAX));
+    }
+
+    /// Whether the session of this cookie was ended.
+    pub fn has(&self, cookie: &str) -> bool {
+        let left = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        left.contains_key(cookie)
+    }
+}
+
 /// The cookie of a fresh login.
 pub fn issue(settings: &Settings, user: &User, now: Timestamp) -> String {
     let ends = now.as_second().saturating_add(12 * 3600);
-    let text = format!("{ends}|{}|{}", password_mark(settings, user), user.name);
+    // Two logins of the same second are two sessions: leaving one must not end the other.
+    let nonce = uuid::Uuid::new_v4().simple();
+    let text = format!("{ends}|{}|{nonce}|{}", password_mark(settings, user), user.name);
     sign::sealed(&settings.key, LABEL, &text)
 }
 
 /// Name and present role of the user that the cookie speaks of; nobody when it has ended, was altered, or
 /// the user's password has changed since.
-pub fn check(settings: &Settings, cookie: &str, now: Timestamp) -> Option<(String, Role)> {
+fn check(settings: &Settings, cookie: &str, now: Timestamp) -> Option<(String, Role)> {
     let text = sign::opened(&settings.key, LABEL, cookie)?;
-    let mut parts = text.splitn(3, '|');
+    let mut parts = text.splitn(4, '|');
     let ends: i64 = parts.next()?.parse().ok()?;
     let mark = parts.next()?;
-    let user = settings.user(parts.next()?)?;
+    let user = settings.user(parts.nth(1)?)?;
     let valid = now.as_second() < ends && password_mark(settings, user) == mark;
     valid.then(|| (user.name.clone(), user.role))
 }
 
 fn password_mark(settings: &Settings, user: &User) -> String {
     sign::signature(&settings.key, "password", &user.password_hash)
+}
+
+/// Who is logged in by the cookies of this request.
+pub fn of(desk: &Desk, headers: &HeaderMap) -> Option<(String, Role)> {
+    let cookie = cookies::get(headers, cookies::SESSION)?;
+    let known = check(&desk.settings, cookie, desk.clock.now())?;
+    (!desk.logouts.has(cookie)).then_some(known)
 }
 
 #[cfg(test)]

@@ -132,7 +132,14 @@ async fn matches(desk: &Desk, password: String, hash: String) -> Result<bool, Fa
 }
 
 /// `POST /queue/logout`
-pub async fn leave(Extension(visitor): Extension<Who>) -> Response {
+pub async fn leave(
+    State(desk): State<Desk>,
+    Extension(visitor): Extension<Who>,
+    request_headers: HeaderMap,
+) -> Response {
+    if let Some(cookie) = cookies::get(&request_headers, cookies::SESSION).filter(|_| visitor.user.is_some()) {
+        desk.logouts.add(cookie, visitor.lens.now);
+    }
     if let Some(user) = &visitor.user {
         tracing::info!(target: "audit", action = "logout", actor = %user, outcome = "done");
     }
