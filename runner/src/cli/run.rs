@@ -12,6 +12,7 @@ use runner_queue::Broker;
 use runner_sdk::{Functions, Handlers};
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::app::AppParts;
@@ -34,6 +35,15 @@ struct House {
     catalog: Catalog,
     handlers: Handlers,
     instance: worker::Settings,
+    /// Ends the reading of sources.
+    sources: CancellationToken,
+}
+
+/// The parts that run, each if the process plays that role.
+struct Running {
+    scheduler: Option<JoinHandle<()>>,
+    worker: Option<Worker>,
+    web: Option<Web>,
 }
 
 /// Runs until a signal says stop; the exit code of the process.
@@ -42,81 +52,83 @@ struct House {
 ///
 /// When the program cannot start: an address in use, handlers registered twice, an invalid schedule in code.
 pub async fn run(settings: Settings, app: AppParts, access: Access) -> anyhow::Result<ExitCode> {
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let signals = signals::Signals::listen().context("cannot listen for signals")?;
     let listener = match settings.roles.web {
         true => Some(bind(&settings).await?),
         false => None,
     };
-    let functions = Functions::default();
-    let handlers = parts::handlers(&settings, app.registrars, functions.clone())?;
-    let code = parts::code_schedules(&settings, app.schedules)?;
-    let broker = super::open::open_broker(&settings, clock.clone()).await?;
-    let sources = CancellationToken::new();
-    let catalog = Catalog::start(
-        parts::sources(&settings, code),
-        functions,
-        clock.clone(),
-        sources.clone(),
-    )
-    .await;
-    let instance = parts::worker(&settings);
-    let house = House {
-        clock,
-        broker,
-        metrics: Arc::default(),
-        catalog,
-        handlers,
-        instance,
-    };
-
+    let house = House::open(&settings, app).await?;
     let stopping = CancellationToken::new();
-    let web = listener
-        .map(|listener| serve(&settings, &house, access, listener, &stopping))
-        .transpose()?;
-    let scheduler = settings
-        .roles
-        .scheduler
-        .then(|| tokio::spawn(schedule(&house, stopping.clone())));
-    let worker = settings.roles.worker.then(|| {
-        let house = &house;
-        Worker::start(
-            house.broker.clone(),
-            house.handlers.clone(),
-            house.clock.clone(),
-            house.metrics.clone(),
-            house.instance.clone(),
-        )
-    });
-    types::watch(
-        house.broker.clone(),
-        house.catalog.clone(),
-        worker.is_some().then(|| house.handlers.clone()),
-        stopping.clone(),
-    );
+    let running = house.start(&settings, access, listener, &stopping)?;
     greeting::print(
         &settings,
         &house.catalog.plan(),
         &house.catalog.statuses(),
         house.clock.now(),
-        web.as_ref().map(|w| w.address),
+        running.web.as_ref().map(|w| w.address),
     );
 
     let hurry = signals.until_told_to_stop(&house.catalog).await;
     stopping.cancel();
-    if let Some(scheduler) = scheduler {
+    if let Some(scheduler) = running.scheduler {
         finished("scheduler", scheduler).await;
     }
-    if let Some(worker) = worker {
-        worker.drain(hurry.clone()).await;
+    if let Some(worker) = running.worker {
+        worker.drain(hurry).await;
     }
-    sources.cancel();
-    if let Some(web) = web {
+    house.sources.cancel();
+    if let Some(web) = running.web {
         web.stop.cancel();
         finished("dashboard", web.task).await;
     }
     tracing::info!("stopped");
     Ok(ExitCode::SUCCESS)
+}
+
+impl House {
+    async fn open(settings: &Settings, app: AppParts) -> anyhow::Result<Self> {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let functions = Functions::default();
+        let handlers = parts::handlers(settings, app.registrars, functions.clone())?;
+        let code = parts::code_schedules(settings, app.schedules)?;
+        let broker = super::open::open_broker(settings, clock.clone()).await?;
+        let sources = CancellationToken::new();
+        let told = parts::sources(settings, code);
+        let catalog = Catalog::start(told, functions, clock.clone(), sources.clone()).await;
+        let instance = parts::worker(settings);
+        Ok(Self {
+            clock,
+            broker,
+            metrics: Arc::default(),
+            catalog,
+            handlers,
+            instance,
+            sources,
+        })
+    }
+
+    fn start(
+        &self,
+        settings: &Settings,
+        access: Access,
+        listener: Option<TcpListener>,
+        stopping: &CancellationToken,
+    ) -> anyhow::Result<Running> {
+        let web = listener
+            .map(|listener| serve(settings, self, access, listener, stopping))
+            .transpose()?;
+        let scheduler = settings
+            .roles
+            .scheduler
+            .then(|| tokio::spawn(schedule(self, stopping.clone())));
+        let worker = settings.roles.worker.then(|| {
+            let (broker, handlers, clock) = (self.broker.clone(), self.handlers.clone(), self.clock.clone());
+            Worker::start(broker, handlers, clock, self.metrics.clone(), self.instance.clone())
+        });
+        let own = worker.is_some().then(|| self.handlers.clone());
+        types::watch(self.broker.clone(), self.catalog.clone(), own, stopping.clone());
+        Ok(Running { scheduler, worker, web })
+    }
 }
 
 async fn bind(settings: &Settings) -> anyhow::Result<TcpListener> {
@@ -131,7 +143,7 @@ async fn bind(settings: &Settings) -> anyhow::Result<TcpListener> {
 struct Web {
     address: std::net::SocketAddr,
     stop: CancellationToken,
-    task: tokio::task::JoinHandle<()>,
+    task: JoinHandle<()>,
 }
 
 fn serve(
@@ -195,7 +207,7 @@ fn schedule(house: &House, stop: CancellationToken) -> impl Future<Output = ()> 
     }
 }
 
-async fn finished(what: &str, task: tokio::task::JoinHandle<()>) {
+async fn finished(what: &str, task: JoinHandle<()>) {
     if tokio::time::timeout(LAST_REQUESTS, task).await.is_err() {
         tracing::warn!("{what} did not stop in time");
     }
