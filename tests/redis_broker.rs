@@ -380,7 +380,7 @@ async fn a_wait_that_was_given_up_does_no_harm() {
 }
 
 async fn cancellations_end_with_the_server() {
-    let mut server = RedisServer::start(&[]);
+    let server = RedisServer::start(&[]);
     let db = server.fresh_db();
     let broker = RedisBroker::connect(settings(db.port, db.number)).await.unwrap();
     let mut heard = broker.cancellations().await.unwrap();

@@ -56,6 +56,7 @@ pub async fn run(mut role: impl Role, wake: &Notify, stop: &CancellationToken) {
     tracing::debug!(role = role.name(), "stopped");
 }
 
+#[allow(clippy::disallowed_methods)] // the one home of ticks
 async fn after(delay: Option<Duration>) {
     match delay {
         Some(delay) => tokio::time::sleep(delay).await,

@@ -2,7 +2,6 @@
 //!
 //! The handler runs in a task of its own, so that a panic ends the try and nothing else.
 
-use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -98,9 +97,9 @@ pub(super) async fn run(shop: &Shop, claim: &Claim) -> Option<Settlement> {
 }
 
 /// Waits for the handler, tells it to stop when its time is up, drops it when it does not listen.
+#[allow(clippy::disallowed_methods)] // the time limit of the attempt, beside what else may end it
 async fn supervise(shop: &Shop, claim: &Claim, found: Found, ctx: Ctx, stop: &Stop, limit: Duration) -> End {
-    let work = AssertUnwindSafe(found.call(ctx));
-    let mut running = tokio::spawn(async move { work.0.await });
+    let mut running = tokio::spawn(found.call(ctx));
     shop.board.set_abort(claim, running.abort_handle());
     let in_time = tokio::select! {
         ended = &mut running => Some(ended),
@@ -168,6 +167,15 @@ fn verdict_of(
         (End::Panicked(text), _) => Outcome::Retry(format!("panic: {text}")),
         (End::Returned(outcome), _) => outcome,
     };
+    verdict_of_outcome(shop, task, outcome)
+}
+
+/// The same for a handler that ended by itself.
+fn verdict_of_outcome(
+    shop: &Shop,
+    task: &TaskRecord,
+    outcome: Outcome,
+) -> (Verdict, &'static str, Option<String>, Option<Bytes>) {
     match outcome {
         Outcome::Success(result) => (Verdict::Done, "success", None, result),
         Outcome::Revoke(why) => (Verdict::Revoke, "revoked", Some(why), None),

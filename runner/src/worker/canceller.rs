@@ -11,6 +11,7 @@ use super::Shop;
 /// Pause before listening again after the broker went away.
 const AGAIN: Duration = Duration::from_secs(1);
 
+#[allow(clippy::disallowed_methods)] // a named back-off that a stop ends
 pub(super) async fn run(shop: Arc<Shop>, stop: CancellationToken) {
     loop {
         tokio::select! {

@@ -176,6 +176,7 @@ impl Worker {
 
     /// Stops taking tasks, waits for the running ones up to the shutdown timeout (or until `hurry`), hands
     /// the rest back without using up a retry, and takes this server off the list.
+    #[allow(clippy::disallowed_methods)] // the limit of the wait, beside what else may end it
     pub async fn drain(self, hurry: CancellationToken) {
         self.intake.cancel();
         let running = self.shop.board.len();

@@ -24,6 +24,7 @@ const BACKOFF: Duration = Duration::from_millis(50);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(5);
 
 /// Runs until `stop`, then returns once every handler that was started has ended.
+#[allow(clippy::disallowed_methods)] // a named back-off that a stop ends
 pub(super) async fn run(
     shop: Arc<Shop>,
     settlements: mpsc::Sender<(Settlement, OwnedSemaphorePermit)>,

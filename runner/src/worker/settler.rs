@@ -52,6 +52,7 @@ impl Settler {
     }
 }
 
+#[allow(clippy::disallowed_methods)] // a named back-off; leases end before it matters
 async fn run(shop: Arc<Shop>, mut ended: mpsc::Receiver<Ended>) {
     let mut kept: VecDeque<Ended> = VecDeque::new();
     let mut open = true;

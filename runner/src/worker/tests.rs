@@ -78,6 +78,7 @@ impl Scene {
                 begun.elapsed() < PATIENCE,
                 "task {id} never became {what}; it is {info:?}"
             );
+            #[allow(clippy::disallowed_methods)] // between two looks
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }

@@ -117,6 +117,7 @@ impl Bench {
             seen.wait().await?;
             let started = seen.started.lock().unwrap_or_else(PoisonError::into_inner).pop();
             waits.push(started.map_or(Duration::ZERO, |s| s.duration_since(begun)));
+            #[allow(clippy::disallowed_methods)] // the pace of the measurement
             tokio::time::sleep(PACE.saturating_sub(begun.elapsed())).await;
         }
         worker.drain(CancellationToken::new()).await;
