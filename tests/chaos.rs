@@ -3,7 +3,8 @@
 //! The short form runs with the other tests; `RUNNER_LONG=1` runs it for a minute. The count is taken from
 //! Redis, not from the program.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
@@ -20,7 +21,10 @@ const FROZEN: Duration = Duration::from_secs(3);
 
 /// The tests of this module.
 pub fn tests() -> Vec<kit::Trial> {
-    kit::trials![needs(Redis): every_occurrence_gets_one_decision_whoever_dies]
+    kit::trials![
+        needs(): the_count_notices_what_is_wrong;
+        needs(Redis): every_occurrence_gets_one_decision_whoever_dies;
+    ]
 }
 
 async fn every_occurrence_gets_one_decision_whoever_dies() {
@@ -144,48 +148,92 @@ async fn decided_from(db: &RedisDb, second: i64) {
     .await;
 }
 
-async fn judge(db: &RedisDb, began: i64, ended: i64) {
-    let expected = usize::try_from(ended - began + 1).unwrap() * SCHEDULES;
-    let (mut fired, mut duplicated, mut missed, mut lateness) = (0, 0, 0, Vec::new());
-    let mut wrong = Vec::new();
-    for (id, list) in decisions(db).await {
+/// What became of the occurrences of some seconds.
+#[derive(Debug, Default, PartialEq)]
+struct Count {
+    fired: usize,
+    duplicated: usize,
+    missed: usize,
+    other: Vec<String>,
+    lateness_ms: Vec<i64>,
+}
+
+impl Count {
+    /// Adds the decisions of one schedule, of which there should be one for each second.
+    fn add(&mut self, list: &[Decision], seconds: RangeInclusive<i64>) {
         let mut each: HashMap<i64, usize> = HashMap::new();
-        for decision in list.iter().filter(|d| (began..=ended).contains(&d.nominal)) {
+        for decision in list.iter().filter(|decision| seconds.contains(&decision.nominal)) {
             *each.entry(decision.nominal).or_default() += 1;
-            if decision.kind != "fired" || decision.count != 1 {
-                wrong.push(format!("{id}: {decision:?}"));
-                continue;
-            }
-            fired += 1;
-            lateness.push(decision.decided_ms - decision.nominal * 1000);
-            // The task's name is the occurrence, so a second one of the same name could not be told apart:
-            // what counts is that the decision was recorded once and that its task is there.
-            let key = format!("asynq:{{default}}:t:{}", decision.task.as_deref().unwrap_or_default());
-            let there: bool = redis::cmd("EXISTS")
-                .arg(&key)
-                .query_async(&mut db.connect().await)
-                .await
-                .unwrap();
-            if !there {
-                wrong.push(format!("{id}: no task {key}"));
+            if decision.kind == "fired" && decision.count == 1 {
+                self.fired += 1;
+                self.lateness_ms.push(decision.decided_ms - decision.nominal * 1000);
+            } else {
+                self.other.push(format!("{decision:?}"));
             }
         }
-        duplicated += each.values().filter(|count| **count > 1).count();
-        missed += (began..=ended).filter(|second| !each.contains_key(second)).count();
+        self.duplicated += each.values().filter(|count| **count > 1).count();
+        self.missed += seconds.filter(|second| !each.contains_key(second)).count();
     }
-    lateness.sort_unstable();
-    let at = |percent: usize| {
-        lateness
-            .get((lateness.len() * percent / 100).min(lateness.len().saturating_sub(1)))
-            .copied()
-    };
+
+    /// The lateness that this share of the fires keeps within.
+    fn late(&self, percent: usize) -> i64 {
+        let mut sorted = self.lateness_ms.clone();
+        sorted.sort_unstable();
+        let last = sorted.len().saturating_sub(1);
+        sorted.get(last * percent / 100).copied().unwrap_or_default()
+    }
+}
+
+async fn judge(db: &RedisDb, began: i64, ended: i64) {
+    let expected = usize::try_from(ended - began + 1).unwrap() * SCHEDULES;
+    let decisions = decisions(db).await;
+    let mut count = Count::default();
+    for list in decisions.values() {
+        count.add(list, began..=ended);
+    }
     println!(
-        "chaos: expected {expected}, fired {fired}, duplicated {duplicated}, missed {missed}, \
-         lateness p50 {} ms, p99 {} ms, most {} ms",
-        at(50).unwrap_or(-1),
-        at(99).unwrap_or(-1),
-        at(100).unwrap_or(-1)
+        "chaos: expected {expected}, fired {}, duplicated {}, missed {}, lateness p50 {} ms, p99 {} ms, most {} ms",
+        count.fired,
+        count.duplicated,
+        count.missed,
+        count.late(50),
+        count.late(99),
+        count.late(100)
     );
-    assert_eq!((duplicated, missed, wrong), (0, 0, Vec::new()));
-    assert_eq!(fired, expected);
+    assert_eq!((count.duplicated, count.missed, &count.other), (0, 0, &Vec::new()));
+    assert_eq!(count.fired, expected);
+
+    // Each decision has its task, and there is no task without a decision.
+    let decided: BTreeSet<String> = decisions.values().flatten().filter_map(|d| d.task.clone()).collect();
+    let prefix = "asynq:{default}:t:";
+    let keys: Vec<String> = redis::cmd("KEYS")
+        .arg(format!("{prefix}*"))
+        .query_async(&mut db.connect().await)
+        .await
+        .unwrap();
+    let there: BTreeSet<String> = keys.iter().map(|key| key[prefix.len()..].to_owned()).collect();
+    assert_eq!(decided, there);
+}
+
+async fn the_count_notices_what_is_wrong() {
+    let fired = |nominal| Decision {
+        nominal,
+        kind: "fired".to_owned(),
+        count: 1,
+        task: None,
+        decided_ms: nominal * 1000 + 7,
+    };
+    let counted = |list: &[Decision]| {
+        let mut count = Count::default();
+        count.add(list, 10..=12);
+        (count.fired, count.duplicated, count.missed, count.other.len())
+    };
+    assert_eq!(counted(&[fired(10), fired(11), fired(12), fired(13)]), (3, 0, 0, 0));
+    assert_eq!(counted(&[fired(10), fired(12)]), (2, 0, 1, 0));
+    assert_eq!(counted(&[fired(10), fired(11), fired(11), fired(12)]), (4, 1, 0, 0));
+    let skipped = Decision {
+        kind: "skipped".to_owned(),
+        ..fired(11)
+    };
+    assert_eq!(counted(&[fired(10), skipped, fired(12)]), (2, 0, 0, 1));
 }

@@ -39,6 +39,7 @@ pub fn tests() -> Vec<kit::Trial> {
     all.extend(kit::trials![
         needs(MariaDb, Redis): a_mariadb_that_is_away_stops_nothing_else;
         needs(Postgres, Redis): a_postgres_that_is_away_stops_nothing_else;
+        needs(Redis): a_redis_that_is_away_is_waited_for;
     ]);
     all
 }
@@ -312,4 +313,43 @@ async fn away(table: SqlDb) {
     line.heal();
     house.table.execute("UPDATE sys_crontab SET payload = '2'").await;
     house.more("noted", "2", 2).await;
+}
+
+/// Redis is away at the start, comes, goes, and comes again; the process stays.
+async fn a_redis_that_is_away_is_waited_for() {
+    let db = kit::redis().fresh_db();
+    let line = kit::Forward::start("127.0.0.1:0", db.port).await;
+    let through = kit::RedisDb {
+        port: line.address.port(),
+        ..db
+    };
+    let site = Site::new(&through.yaml());
+    site.write("manifests/tick.yaml", &here(&site, TICK));
+    line.cut();
+    let runner = site.launch();
+    let table = SqlDb::file(&site.dir.join("data/runner.db"));
+    let house = House { site, table, runner };
+    let answers = async |path: &str, status: u16| {
+        eventually(&format!("{path} answers {status}"), async || {
+            let reply = house.runner.http.try_get(path).await?;
+            if reply.status == status {
+                Ok(())
+            } else {
+                Err(format!("{}: {}", reply.status, reply.body))
+            }
+        })
+        .await;
+    };
+    answers("/readyz", 503).await;
+
+    line.heal();
+    house.more("ticks", "tick", 2).await;
+    answers("/readyz", 200).await;
+
+    line.cut();
+    answers("/readyz", 503).await;
+    line.heal();
+    house.more("ticks", "tick", 2).await;
+    answers("/readyz", 200).await;
+    assert!(house.runner.stop().await.success());
 }
