@@ -112,7 +112,7 @@ async fn check_shows_every_fault_of_settings_and_manifests() {
     assert!(places.iter().any(|p| p.starts_with("manifests/a.yaml:2")), "{places:?}");
     assert!(!places.iter().any(|p| p.starts_with("manifests/b.yaml")), "{places:?}");
     let finished = site.cli(["check"]).await;
-    let unknown = "config.yaml:2:3: CFG_UNKNOWN unknown key \"timezon\" in server\n  2 |   timezon: UTC\n    |   ^\n  \
+    let unknown = "config.yaml:2:3: CFG_UNKNOWN unknown key \"timezon\" in server\n  2 |   timezon: UTC\n    |   ^^^^^^^\n  \
                    help: did you mean \"timezone\"?\n";
     assert!(finished.stdout.contains(unknown), "{}", finished.stdout);
     assert!(

@@ -4,6 +4,8 @@
 
 pub mod role;
 
+pub mod text;
+
 pub mod log;
 pub mod metrics;
 

@@ -47,25 +47,26 @@ const HOUSE: &[Room] = &[
     room("role", "runner/src/role.rs", ""),
     room("log", "runner/src/log/", "core::clock"),
     room("metrics", "runner/src/metrics/", "core::clock"),
-    room("source", "runner/src/source/", "core sdk role log"),
+    room("text", "runner/src/text/", ""),
+    room("source", "runner/src/source/", "core sdk role log text"),
     room("worker", "runner/src/worker/", "role log metrics core queue sdk"),
     room("scheduler", "runner/src/scheduler/", "role log metrics core queue"),
     room("amqp", "runner/src/amqp/", "role log metrics core queue"),
     room(
         "web",
         "runner/src/web/",
-        "role log metrics core queue sdk source worker scheduler",
+        "role log metrics text core queue sdk source worker scheduler",
     ),
     room(
         "config",
         "runner/src/config/",
-        "role log metrics core queue sdk handlers source worker scheduler amqp web",
+        "role log metrics text core queue sdk handlers source worker scheduler amqp web",
     ),
     // Commands and wiring know every room; nobody else opens a store.
     room(
         "cli",
         "runner/src/cli/",
-        "role log metrics core queue queue::redis queue::embedded sdk handlers source worker scheduler amqp web config",
+        "role log metrics text core queue queue::redis queue::embedded sdk handlers source worker scheduler amqp web config",
     ),
 ];
 

@@ -3,11 +3,12 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use runner_core::schedule::Severity;
 use serde_json::{Value, json};
 
 use super::exit::{self, Found};
 use super::{Context, parts, print};
-use crate::config::{Refused, Settings, Severity};
+use crate::config::{Refused, Settings};
 use crate::source::check_paths;
 
 /// Checks the settings and the manifests: all errors at once, exit code 65 if there are any.

@@ -1,33 +1,12 @@
-//! A YAML file as a tree in which every key and value knows its place.
+//! The settings file as a tree: what a YAML text says, with scalars as they were written.
 //!
-//! Knows the syntax and its bounds, no setting. Scalars stay as they were written: `012` is those three
-//! characters until a setting asks for a number, so that no password loses a zero.
-
-use std::fmt;
-
-use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
-use serde_saphyr::{DuplicateKeyPolicy, MergeKeyPolicy, Options, Spanned};
+//! `012` is those three characters until a setting asks for a number, so that no password loses a zero. It
+//! knows no setting; the syntax and its bounds are those of [`yaml`].
 
 use super::excerpt::{Keys, excerpt};
 use super::problem::Problem;
-
-/// Bytes; a hundred times the size of a long configuration.
-pub const MAX_BYTES: u64 = 1024 * 1024;
-
-/// Levels of nesting; the deepest setting lies at five.
-const MAX_DEPTH: usize = 16;
-
-/// Keys and values in one file.
-const MAX_NODES: usize = 10_000;
-
-/// Where something stands; both count from 1.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Mark {
-    /// Line.
-    pub line: u64,
-    /// Column, in characters.
-    pub column: u64,
-}
+use crate::text::yaml::{self, Mark};
+use crate::text::{line_of, quoted};
 
 /// A value and its place.
 #[derive(Debug, Clone)]
@@ -66,165 +45,88 @@ pub struct Entry {
 ///
 /// # Errors
 ///
-/// The one place where the text stops being YAML (`CFG_SYNTAX`), or the bound that it exceeds.
+/// The one place where the text stops being a settings file (`CFG_SYNTAX`), or the bound that it exceeds.
 pub fn parse(name: &str, text: &str) -> Result<Node, Problem> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let empty = text.lines().all(|l| {
-        let l = l.trim();
-        l.is_empty() || l.starts_with('#') || l == "---"
-    });
-    if empty {
-        return Ok(Node {
+    let fault = |mark, message: String| refused(name, text, mark, message);
+    let mut documents = yaml::parse(text).map_err(|f| fault(f.mark, f.message))?.into_iter();
+    let root = match documents.next() {
+        Some(node) => shaped(node, text).map_err(|(mark, message)| fault(Some(mark), message))?,
+        None => Node {
             value: Value::Null,
-            at: Mark { line: 1, column: 1 },
-        });
-    }
-    match serde_saphyr::from_str_with_options::<Spanned<Raw>>(text, options()) {
-        Ok(raw) => Ok(raw_node(raw, text)),
-        Err(error) => Err(syntax(name, text, &error)),
+            at: Mark::START,
+        },
+    };
+    match documents.next() {
+        Some(second) => Err(fault(
+            Some(second.mark),
+            "a second document; settings are one".to_owned(),
+        )),
+        None => Ok(root),
     }
 }
 
-fn options() -> Options {
-    let mut options = Options::default();
-    let mut budget = options.budget.take().unwrap_or_default();
-    budget.max_depth = MAX_DEPTH;
-    budget.max_nodes = MAX_NODES;
-    budget.max_events = 4 * MAX_NODES;
-    budget.max_aliases = 100;
-    budget.max_anchors = 100;
-    budget.max_documents = 1;
-    options.budget = Some(budget);
-    options.duplicate_keys = DuplicateKeyPolicy::Error;
-    options.merge_keys = MergeKeyPolicy::Error;
-    options.strict_booleans = true;
-    options.reject_unsupported_tags = true;
-    options.with_snippet = false;
-    options
-}
-
-fn syntax(name: &str, text: &str, error: &serde_saphyr::Error) -> Problem {
-    let location = error.location().filter(|l| l.line() > 0);
-    let place = match location {
-        Some(at) => format!("{name}:{}:{}", at.line(), at.column()),
+fn refused(name: &str, text: &str, mark: Option<Mark>, message: String) -> Problem {
+    let mark = mark.filter(|at| at.line > 0);
+    let place = match mark {
+        Some(at) => format!("{name}:{}:{}", at.line, at.column),
         None => name.to_owned(),
     };
-    // The parser appends its own idea of the place; ours stands in front already.
-    let said = error.without_snippet().to_string();
-    let said = said.split(" at line ").next().unwrap_or(&said);
-    let said = said.split("\n").next().unwrap_or(said).trim().to_owned();
-    let mut problem = Problem::error("CFG_SYNTAX", place, format!("not valid YAML: {said}"));
-    problem.excerpt = location.and_then(|at| excerpt(text, at.line(), at.column(), &Keys::new()));
+    let mut problem = Problem::error("CFG_SYNTAX", place, message);
+    // No key is known yet, so nothing is known to hold no secret.
+    problem.excerpt = mark.and_then(|at| excerpt(text, at, &Keys::new()));
     problem
 }
 
-/// A value as the parser hands it over, before scalars are cut from the source.
-enum Raw {
-    Null,
-    /// A plain scalar that looks like a number or a boolean; the fallback if the source cannot be cut.
-    Plain(String),
-    Text(String),
-    List(Vec<Spanned<Raw>>),
-    Map(Vec<(Spanned<String>, Spanned<Raw>)>),
+/// The value with its scalars as they stand in `text`.
+fn shaped(node: yaml::Node, text: &str) -> Result<Node, (Mark, String)> {
+    let at = node.mark;
+    let value = match node.value {
+        yaml::Value::Null => Value::Null,
+        yaml::Value::List(items) => {
+            let items = items.into_iter().map(|item| shaped(item, text));
+            Value::List(items.collect::<Result<_, _>>()?)
+        }
+        yaml::Value::Map(pairs) => Value::Map(entries(pairs, text)?),
+        scalar => Value::Text(written(scalar, at, text)),
+    };
+    Ok(Node { value, at })
 }
 
-fn raw_node(raw: Spanned<Raw>, text: &str) -> Node {
-    let at = Mark {
-        line: raw.referenced.line(),
-        column: raw.referenced.column(),
-    };
-    let value = match raw.value {
-        Raw::Null => Value::Null,
-        Raw::Text(text) => Value::Text(text),
-        Raw::Plain(fallback) => Value::Text(cut(text, raw.defined.span()).unwrap_or(fallback)),
-        Raw::List(items) => Value::List(items.into_iter().map(|n| raw_node(n, text)).collect()),
-        Raw::Map(entries) => Value::Map(
-            entries
-                .into_iter()
-                .map(|(key, node)| Entry {
-                    at: Mark {
-                        line: key.referenced.line(),
-                        column: key.referenced.column(),
-                    },
-                    key: key.value,
-                    node: raw_node(node, text),
-                })
-                .collect(),
-        ),
-    };
-    Node { value, at }
+fn entries(pairs: Vec<(yaml::Node, yaml::Node)>, text: &str) -> Result<Vec<Entry>, (Mark, String)> {
+    let mut entries: Vec<Entry> = Vec::with_capacity(pairs.len());
+    for (key, value) in pairs {
+        let at = key.mark;
+        let key = match key.value {
+            yaml::Value::Null | yaml::Value::List(_) | yaml::Value::Map(_) => {
+                return Err((at, format!("a key must be a word, found {}", key.value.describe())));
+            }
+            scalar => written(scalar, at, text),
+        };
+        if let Some(first) = entries.iter().find(|entry| entry.key == key) {
+            let message = format!("duplicate key {} (first in line {})", quoted(&key), first.at.line);
+            return Err((at, message));
+        }
+        let node = shaped(value, text)?;
+        entries.push(Entry { key, at, node });
+    }
+    Ok(entries)
 }
 
-/// The characters of a plain scalar, if the span holds nothing else.
-fn cut(text: &str, span: serde_saphyr::Span) -> Option<String> {
-    let from = usize::try_from(span.byte_offset()?).ok()?;
-    let len = usize::try_from(span.byte_len()?).ok()?;
-    let cut = text.get(from..from.checked_add(len)?)?.trim();
+/// A scalar's own characters: a number or a flag is cut from the source, unless other things stand there too.
+fn written(scalar: yaml::Value, at: Mark, text: &str) -> String {
+    let read = match scalar {
+        yaml::Value::Text(text) => return text,
+        yaml::Value::Bool(flag) => flag.to_string(),
+        yaml::Value::Int(number) => number.to_string(),
+        yaml::Value::Float(number) => number.to_string(),
+        yaml::Value::Null | yaml::Value::List(_) | yaml::Value::Map(_) => String::new(),
+    };
+    let line = line_of(text, at).unwrap_or_default();
+    let cut: String = line.chars().skip(at.column.saturating_sub(1)).take(at.len).collect();
+    let cut = cut.trim();
     let clean = !cut.is_empty() && !cut.contains(|c: char| c.is_whitespace() || "&!*\"'".contains(c));
-    clean.then(|| cut.to_owned())
-}
-
-impl<'de> Deserialize<'de> for Raw {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(RawVisitor)
-    }
-}
-
-struct RawVisitor;
-
-impl<'de> Visitor<'de> for RawVisitor {
-    type Value = Raw;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a value")
-    }
-    fn visit_unit<E: de::Error>(self) -> Result<Raw, E> {
-        Ok(Raw::Null)
-    }
-    fn visit_none<E: de::Error>(self) -> Result<Raw, E> {
-        Ok(Raw::Null)
-    }
-    fn visit_some<D: Deserializer<'de>>(self, d: D) -> Result<Raw, D::Error> {
-        Raw::deserialize(d)
-    }
-    fn visit_bool<E: de::Error>(self, v: bool) -> Result<Raw, E> {
-        Ok(Raw::Plain(v.to_string()))
-    }
-    fn visit_i64<E: de::Error>(self, v: i64) -> Result<Raw, E> {
-        Ok(Raw::Plain(v.to_string()))
-    }
-    fn visit_u64<E: de::Error>(self, v: u64) -> Result<Raw, E> {
-        Ok(Raw::Plain(v.to_string()))
-    }
-    fn visit_i128<E: de::Error>(self, v: i128) -> Result<Raw, E> {
-        Ok(Raw::Plain(v.to_string()))
-    }
-    fn visit_u128<E: de::Error>(self, v: u128) -> Result<Raw, E> {
-        Ok(Raw::Plain(v.to_string()))
-    }
-    fn visit_f64<E: de::Error>(self, v: f64) -> Result<Raw, E> {
-        Ok(Raw::Plain(v.to_string()))
-    }
-    fn visit_str<E: de::Error>(self, v: &str) -> Result<Raw, E> {
-        Ok(Raw::Text(v.to_owned()))
-    }
-    fn visit_string<E: de::Error>(self, v: String) -> Result<Raw, E> {
-        Ok(Raw::Text(v))
-    }
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Raw, A::Error> {
-        let mut items = Vec::new();
-        while let Some(item) = seq.next_element()? {
-            items.push(item);
-        }
-        Ok(Raw::List(items))
-    }
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Raw, A::Error> {
-        let mut entries = Vec::new();
-        while let Some(entry) = map.next_entry()? {
-            entries.push(entry);
-        }
-        Ok(Raw::Map(entries))
-    }
+    if clean { cut.to_owned() } else { read }
 }
 
 #[cfg(test)]
@@ -253,8 +155,8 @@ mod tests {
             })
             .collect();
         assert_eq!(texts, ["012", "no", "1e3", "true", "x y", "(null)", ":8080"]);
-        assert_eq!(inner[1].at, Mark { line: 3, column: 3 });
-        assert_eq!(inner[1].node.at, Mark { line: 3, column: 8 });
+        assert_eq!((inner[1].at.line, inner[1].at.column), (3, 3));
+        assert_eq!((inner[1].node.at.line, inner[1].node.at.column), (3, 8));
     }
 
     #[test]
@@ -263,7 +165,8 @@ mod tests {
             ("a: [1, 2\nb: 3\n", "2"),
             ("a: 1\na: 2\n", "2"),
             ("a:\n\tb: 2\n", "2"),
-            ("a: 1\n---\nb: 2\n", "2"),
+            ("a: 1\n? [b]\n: 2\n", "2"),
+            ("a: 1\n---\nb: 2\n", "3"),
             ("a: &x 1\n<<: *y\n", "2"),
             ("a: !!python/object x\n", "1"),
         ] {
@@ -282,7 +185,7 @@ mod tests {
     fn bombs_are_refused() {
         let deep = "[".repeat(100_000);
         assert!(parse("t", &deep).is_err());
-        let wide = "- 1\n".repeat(MAX_NODES + 1);
+        let wide = "- 1\n".repeat(yaml::MAX_NODES + 1);
         assert!(parse("t", &wide).is_err());
     }
 }

@@ -1,37 +1,22 @@
-//! The source line under a finding, with a caret, and without anything that may be a secret.
+//! What may be shown of the source line under a finding: nothing that may be a secret.
 //!
 //! A value is shown only if its key is known to hold none: a misspelt `pasword` must not print what it
 //! protects. Letters and digits of other values become dots, so that the structure can still be seen.
 
 use std::collections::BTreeMap;
 
-use super::problem::nearest;
-
-/// Columns; wider lines wrap and put the caret in the wrong place.
-const WIDEST: usize = 160;
+use crate::text::yaml::Mark;
+use crate::text::{excerpt_of_line, line_of, nearest};
 
 /// Known keys, and whether what stands behind each may be shown.
 pub type Keys = BTreeMap<&'static str, bool>;
 
-/// The line numbered `line` (from 1) of `text` with a caret under column `column` (from 1).
-///
-/// `None` if there is no such line or it is too long to help.
+/// The source line of `mark` with carets under it, masked; `None` if the text has no such line.
 #[must_use]
-pub fn excerpt(text: &str, line: u64, column: u64, keys: &Keys) -> Option<String> {
-    let index = usize::try_from(line).ok()?.checked_sub(1)?;
-    let source = text.lines().nth(index)?;
-    if source.chars().count() > WIDEST {
-        return None;
-    }
-    let shown = masked(source, keys);
-    let gutter = line.to_string();
-    let before = usize::try_from(column).ok()?.saturating_sub(1);
-    Some(format!(
-        "  {gutter} | {shown}\n  {:width$} | {:before$}^",
-        "",
-        "",
-        width = gutter.len()
-    ))
+pub fn excerpt(text: &str, mark: Mark, keys: &Keys) -> Option<String> {
+    let line = line_of(text, mark)?;
+    // Masked before it is cut to a width: what a word is shows only on the whole line.
+    Some(excerpt_of_line(&masked(line, keys), mark))
 }
 
 /// The line, as long as it was, with the values hidden that may be secrets.
@@ -87,10 +72,14 @@ mod tests {
     }
 
     #[test]
-    fn the_caret_stands_under_the_fault() {
+    fn the_carets_stand_under_the_fault() {
         let text = "server:\n  timezon: UTC\n";
-        assert_eq!(excerpt(text, 2, 3, &keys()).unwrap(), "  2 |   timezon: UTC\n    |   ^");
-        assert_eq!(excerpt(text, 9, 1, &keys()), None);
+        let mark = |line, column, len| Mark { line, column, len };
+        assert_eq!(
+            excerpt(text, mark(2, 3, 7), &keys()).unwrap(),
+            "  2 |   timezon: UTC\n    |   ^^^^^^^"
+        );
+        assert_eq!(excerpt(text, mark(9, 1, 1), &keys()), None);
     }
 
     #[test]

@@ -4,13 +4,16 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use super::document::{MAX_BYTES, parse};
+use runner_core::schedule::Severity;
+
+use super::document::parse;
 use super::environment::Environment;
 use super::problem::{Problem, Refused};
 use super::reader::Reader;
 use super::section::Section;
 use super::settings::Settings;
 use super::{read_auth, read_log, read_server, read_stores, read_work};
+use crate::text::yaml::MAX_BYTES;
 
 /// Where a file is looked for when none is named, in this order.
 #[must_use]
@@ -123,10 +126,10 @@ fn read_file(path: &Path) -> Result<String, Problem> {
         })
     })?;
     let mut bytes = Vec::new();
-    file.take(MAX_BYTES + 1)
+    file.take(MAX_BYTES as u64 + 1)
         .read_to_end(&mut bytes)
         .map_err(|e| failed(e.to_string()))?;
-    if bytes.len() as u64 > MAX_BYTES {
+    if bytes.len() > MAX_BYTES {
         return Err(failed(format!("it is longer than {MAX_BYTES} bytes")));
     }
     String::from_utf8(bytes).map_err(|e| {
@@ -146,7 +149,7 @@ fn readable_by_others(path: &Path) -> Option<Problem> {
         let name = path.display().to_string();
         let message = format!("the file holds secrets and has mode {mode:04o}: every user may read it");
         Problem {
-            severity: super::Severity::Warning,
+            severity: Severity::Warning,
             ..Problem::error("CFG_PERM", name.clone(), message)
         }
         .hint(format!("chmod 600 {name}, or write ${{env:NAME}} or ${{file:PATH}}"))

@@ -25,7 +25,7 @@ mod url;
 pub use access::{Access, AccessError, AccessUser, resolve_access};
 pub use environment::Environment;
 pub use load::candidates;
-pub use problem::{Problem, Refused, Severity};
+pub use problem::{Problem, Refused};
 pub use secret::Secret;
 pub use settings::{
     AuthSettings, BrokerSettings, Credential, ExecSettings, HttpSettings, ManifestSettings, Mode, Role, Roles,

@@ -5,10 +5,13 @@
 use std::cell::{Cell, RefCell};
 use std::fmt::Display;
 
-use super::document::Mark;
+use runner_core::schedule::Severity;
+
 use super::environment::Environment;
 use super::excerpt::{Keys, excerpt};
-use super::problem::{Problem, Severity, nearest};
+use super::problem::Problem;
+use crate::text::nearest;
+use crate::text::yaml::Mark;
 
 /// What all sections of one file share.
 pub struct Reader<'a> {
@@ -109,7 +112,7 @@ impl<'a> Reader<'a> {
         // Only now all keys are known, and with them what may be shown.
         let keys = self.keys.into_inner();
         let illustrated = self.problems.into_inner().into_iter().map(|(mut problem, mark)| {
-            problem.excerpt = mark.and_then(|at| excerpt(self.text, at.line, at.column, &keys));
+            problem.excerpt = mark.and_then(|at| excerpt(self.text, at, &keys));
             problem
         });
         let mut problems: Vec<Problem> = illustrated.collect();

@@ -9,11 +9,12 @@ use std::time::Duration;
 
 use runner_core::cron::duration;
 
-use super::document::{Entry, Mark, Node, Value};
+use super::document::{Entry, Node, Value};
 use super::environment::{interpolate, variable};
-use super::problem::nearest;
 use super::reader::{Found, Place, Reader};
 use super::secret::Secret;
+use crate::text::nearest;
+use crate::text::yaml::Mark;
 
 /// A mapping, or the absence of one: reads of an absent section find only overrides.
 pub struct Section<'a> {
@@ -32,7 +33,7 @@ impl<'a> Section<'a> {
     }
 
     fn of(reader: &'a Reader<'a>, path: String, node: Option<&'a Node>) -> Self {
-        let at = node.map_or(Mark { line: 1, column: 1 }, |n| n.at);
+        let at = node.map_or(Mark::START, |n| n.at);
         let entries: Option<&'a [Entry]> = match node.map(|n| &n.value) {
             None => None,
             Some(Value::Null) => Some(&[]),

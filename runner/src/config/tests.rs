@@ -229,7 +229,7 @@ const BAD: &[(&str, &str, &str, &str)] = &[
         "1:15",
         "NONE is not set",
     ),
-    ("a: 1\na: 2", "CFG_SYNTAX", "2:1", "not valid YAML"),
+    ("a: 1\na: 2", "CFG_SYNTAX", "2:1", "duplicate key \"a\""),
 ];
 
 #[test]
@@ -253,7 +253,7 @@ fn all_faults_are_shown_at_once_with_source_and_caret() {
     assert_eq!(
         unknown.to_string(),
         "config.yaml:2:3: CFG_UNKNOWN unknown key \"timezon\" in server\n\
-         \u{20} 2 |   timezon: UTC\n    |   ^\n  help: did you mean \"timezone\"?"
+         \u{20} 2 |   timezon: UTC\n    |   ^^^^^^^\n  help: did you mean \"timezone\"?"
     );
 }
 

@@ -10,8 +10,6 @@ mod settings;
 mod shared;
 mod status;
 mod table;
-pub mod text;
-pub mod yaml;
 
 #[cfg(test)]
 mod tests;

@@ -65,6 +65,14 @@ impl Problem {
         self.schedule = Some(schedule);
         self
     }
+
+    /// For the log: on one line, without the excerpt.
+    #[must_use]
+    pub fn one_line(&self) -> String {
+        let hint = self.hint.as_ref().map_or(String::new(), |h| format!(" (help: {h})"));
+        let line = format!("{}: {} {}{hint}", self.origin.place, self.code, self.message);
+        line.replace(['\n', '\r'], " ")
+    }
 }
 
 impl fmt::Display for Problem {

@@ -21,7 +21,6 @@ use super::manifest::{self, Context};
 use super::settings::ManifestSettings;
 use super::shared::{Part, Shared, Trigger};
 use super::status::SourceState;
-use super::text::one_line;
 use crate::role::Role;
 
 use files::{Change, Files, Moment, Step};
@@ -105,7 +104,7 @@ impl Directory {
     /// Files that define what another one defines are no fault of one file, so they are logged here.
     fn log_clashes(&mut self, problems: &[Problem]) {
         let clashes = problems.iter().filter(|p| p.code == "E401");
-        let clashes: BTreeSet<String> = clashes.map(one_line).collect();
+        let clashes: BTreeSet<String> = clashes.map(Problem::one_line).collect();
         for problem in clashes.difference(&self.clashes) {
             tracing::error!(problem, "manifest rejected");
         }
@@ -153,7 +152,7 @@ fn log_changes(changes: &[Change]) {
                 } else {
                     "nothing of this file"
                 };
-                tracing::error!(file = %place, errors, in_force, problem = %one_line(first), "manifest rejected");
+                tracing::error!(file = %place, errors, in_force, problem = %first.one_line(), "manifest rejected");
             }
             Change::Removed { place, functions } => {
                 tracing::info!(file = %place, functions = %functions.join(","), "manifest removed");

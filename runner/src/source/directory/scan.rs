@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-use crate::source::yaml::MAX_BYTES;
+use crate::text::yaml::MAX_BYTES;
 
 /// The deepest directory below the manifest directory; also ends loops.
 const MAX_DEPTH: usize = 8;

@@ -7,8 +7,8 @@ use runner_sdk::{ExecResult, ExecSpec, FunctionKind, HttpBody, HttpSpec};
 
 use super::fields::{Field, Fields};
 use super::report::Report;
-use crate::source::text::{one_of, quoted};
-use crate::source::yaml::Value;
+use crate::text::yaml::Value;
+use crate::text::{one_of, quoted};
 
 /// The longest task type, in characters, as in the column of the table and then some.
 pub const MAX_TASK_TYPE: usize = 100;

@@ -9,8 +9,8 @@ use std::time::Duration;
 use runner_core::cron::duration;
 
 use super::report::Report;
-use crate::source::text::{nearest, one_of, quoted};
-use crate::source::yaml::{Mark, Node, Value};
+use crate::text::yaml::{Mark, Node, Value};
+use crate::text::{nearest, one_of, quoted};
 
 /// Words that other systems use, and what to write here.
 const FOREIGN: &[(&str, &str)] = &[
@@ -128,7 +128,7 @@ fn unknown(name: &str, path: &str, mark: Mark, known: &[&str], report: &mut Repo
     let foreign = FOREIGN
         .iter()
         .find(|(n, _)| path.is_empty() && *n == name.to_lowercase());
-    let likely = nearest(name, known).filter(|_| foreign.is_none());
+    let likely = nearest(name, known.iter().copied()).filter(|_| foreign.is_none());
     if let Some(likely) = likely {
         text += &format!("; did you mean \"{likely}\"?");
     }
@@ -228,7 +228,7 @@ impl<'a> Field<'a> {
             return Some(*value);
         }
         let mut message = format!("unknown {} {}; expected {}", self.path, quoted(text), one_of(&names));
-        if let Some(likely) = nearest(text, &names) {
+        if let Some(likely) = nearest(text, names.iter().copied()) {
             message += &format!("; did you mean \"{likely}\"?");
         }
         report.error(code, self.node.mark, message);

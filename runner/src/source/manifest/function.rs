@@ -10,8 +10,8 @@ use super::options::read_task_options;
 use super::payload::Payload;
 use super::report::Report;
 use super::schedule::{Context, Scheduled, read_schedules};
-use crate::source::text::quoted;
-use crate::source::yaml::{Mark, Node, Value};
+use crate::text::quoted;
+use crate::text::yaml::{Mark, Node, Value};
 
 /// The longest name of a function.
 const MAX_NAME: usize = 100;

@@ -22,7 +22,7 @@ pub use schedule::{Context, read_zone};
 
 use runner_core::schedule::{Problem, Severity};
 
-use super::yaml::{self, Fault, FaultKind, Mark};
+use crate::text::yaml::{self, Fault, FaultKind, Mark};
 
 /// What a file says.
 #[derive(Debug, Clone, PartialEq)]

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 
 use super::fields::{Field, Fields};
 use super::report::Report;
-use crate::source::yaml::Value;
+use crate::text::yaml::Value;
 
 const SECOND: Duration = Duration::from_secs(1);
 const DAY: Duration = Duration::from_secs(86_400);

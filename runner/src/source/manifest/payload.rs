@@ -1,8 +1,8 @@
 //! The payload of a manifest: a YAML value written as compact JSON, keys in the order of the file.
 
 use super::report::Report;
-use crate::source::text::quoted;
-use crate::source::yaml::{Node, Value};
+use crate::text::quoted;
+use crate::text::yaml::{Node, Value};
 
 /// The largest payload, in bytes of JSON; a task is no place for files.
 pub const MAX_PAYLOAD_BYTES: usize = 1024 * 1024;

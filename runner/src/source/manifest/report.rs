@@ -4,8 +4,8 @@ use std::ops::Range;
 
 use runner_core::schedule::{Origin, Problem, Severity, Source};
 
-use crate::source::text;
-use crate::source::yaml::Mark;
+use crate::text;
+use crate::text::yaml::Mark;
 
 /// How many problems of one text are kept; the rest is counted.
 const MAX_PROBLEMS: usize = 50;

@@ -13,8 +13,8 @@ use super::fields::{Field, Fields};
 use super::options::{Policies, clipped_jitter, read_policies};
 use super::payload::Payload;
 use super::report::Report;
-use crate::source::text::quoted;
-use crate::source::yaml::{Mark, Node, Value};
+use crate::text::quoted;
+use crate::text::yaml::{Mark, Node, Value};
 
 /// The most expressions of one schedule and the most instants of `at`.
 const MAX_RULES: usize = 100;

@@ -166,7 +166,7 @@ const SLIPS: &[(&str, &[&str])] = &[
         "name: a\nschedule: '@daily'\nhttp: {url: 'file:///etc/passwd', method: get, headers: {Host: x}}\n",
         &[
             "3:13 E310 http.url \"file:///etc/passwd\" must be http:// or https://",
-            "3:43 E312 unknown http.method \"get\"; expected GET, HEAD, POST, PUT, PATCH or DELETE",
+            "3:43 E312 unknown http.method \"get\"; expected GET, HEAD, POST, PUT, PATCH or DELETE; did you mean \"GET\"?",
             "3:57 E312 http.headers: \"Host\" cannot be set",
         ],
     ),

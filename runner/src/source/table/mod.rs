@@ -21,7 +21,6 @@ use super::manifest::Context;
 use super::settings::TableSettings;
 use super::shared::{Part, Shared, Trigger};
 use super::status::SourceState;
-use super::text::one_line;
 use crate::role::Role;
 
 use rows::{Change, Rows};
@@ -141,7 +140,7 @@ fn log_changes(changes: &[Change]) {
                 } else {
                     "nothing of this row"
                 };
-                tracing::error!(in_force, problem = %one_line(first), "row rejected");
+                tracing::error!(in_force, problem = %first.one_line(), "row rejected");
             }
             _ if changes.len() > LOGGED_CHANGES => (),
             Change::Applied(d) => {

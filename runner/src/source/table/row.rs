@@ -15,8 +15,8 @@ use super::store::Row;
 use crate::source::manifest::{
     Context, Fields, MAX_TASK_TYPE, Policies, Report, read_policies, read_task_options, read_zone,
 };
-use crate::source::text::quoted;
-use crate::source::yaml;
+use crate::text::quoted;
+use crate::text::yaml;
 
 /// The key of a payload object that holds options of the schedule; it is removed before a task is made.
 const OPTIONS_KEY: &str = "_runner";
@@ -196,7 +196,7 @@ impl Reader<'_> {
             column: column + 1,
             len,
         };
-        let shown = crate::source::text::excerpt(text, mark);
+        let shown = crate::text::excerpt(text, mark);
         let problem = self.error(error.code(), format!("spec {}: {error}", quoted(text)));
         problem.hint = error.hint();
         problem.excerpt = shown;

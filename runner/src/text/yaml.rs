@@ -1,7 +1,7 @@
 //! YAML text as a tree in which every value knows its place. The only file that talks to the YAML library.
 //!
 //! Strict: YAML 1.2 booleans, no merge keys, no unknown tags, and a budget for size, depth and aliases, so
-//! that no text, however hostile, costs more than a few milliseconds. It knows nothing of manifests.
+//! that no text, however hostile, costs more than a few milliseconds. It knows nothing of what a text is for.
 
 use std::fmt;
 
@@ -10,7 +10,7 @@ use serde_saphyr::budget::BudgetBreach;
 use serde_saphyr::options::{DuplicateKeyPolicy, MergeKeyPolicy, NonFiniteFloatPolicy};
 use serde_saphyr::{Error, Location, Options, Spanned};
 
-/// The largest text that is parsed, in bytes; far above any manifest written by hand.
+/// The largest text that is parsed, in bytes; far above anything written by hand.
 pub const MAX_BYTES: usize = 256 * 1024;
 
 /// The deepest nesting of lists and maps.
@@ -28,6 +28,15 @@ pub struct Mark {
     pub column: usize,
     /// In characters.
     pub len: usize,
+}
+
+impl Mark {
+    /// The beginning of the text.
+    pub const START: Self = Self {
+        line: 1,
+        column: 1,
+        len: 0,
+    };
 }
 
 /// A value and where it stands.
@@ -67,7 +76,7 @@ impl Value {
             Self::Bool(b) => b.to_string(),
             Self::Int(i) => format!("number {i}"),
             Self::Float(f) => format!("number {f}"),
-            Self::Text(t) => super::text::quoted(t),
+            Self::Text(t) => super::quoted(t),
             Self::List(_) => "a list".to_owned(),
             Self::Map(_) => "a map".to_owned(),
         }

@@ -1,0 +1,10 @@
+//! What people wrote: YAML as a tree that knows its places, the line of a fault with carets, likely words.
+//!
+//! Knows texts only, nothing of manifests, rows or settings, and reads no file.
+
+mod excerpt;
+mod words;
+pub mod yaml;
+
+pub use excerpt::{excerpt, excerpt_of_line, line_of};
+pub use words::{nearest, one_of, quoted};
