@@ -15,8 +15,8 @@ use super::text::Lens;
 const REACH: Duration = Duration::from_secs(12 * 3600);
 /// Columns of the lane: a quarter of an hour each.
 const COLUMNS: usize = 96;
-/// Occurrences looked at for each schedule; a minutely one has 720 in reach.
-const PER_SCHEDULE: usize = 750;
+/// Occurrences of one schedule counted in one column; a busier quarter is reckoned from its first ones.
+const PER_COLUMN: u32 = 64;
 /// Occurrences looked at in all, so that a page with thousands of schedules stays quick.
 const IN_ALL: usize = 50_000;
 
@@ -80,11 +80,7 @@ impl Lane {
                 }
             }
         }
-        for at in coming(plan, lens.now) {
-            if let Some(column) = column_of(start, at).and_then(|at| columns.get_mut(at)) {
-                column.due_n += 1;
-            }
-        }
+        count_coming(plan, lens.now, start, &mut columns);
         let sum = |of: fn(&Column) -> u32| columns.iter().map(of).fold(0, u32::saturating_add);
         let (fired, lost, due) = (sum(|c| c.fired_n), sum(|c| c.lost_n), sum(|c| c.due_n));
         for (index, column) in columns.iter_mut().enumerate() {
@@ -104,18 +100,55 @@ impl Lane {
     }
 }
 
-fn coming(plan: &Plan, now: Timestamp) -> Vec<Timestamp> {
-    let end = now.checked_add(REACH).unwrap_or(Timestamp::MAX);
-    plan.schedules
-        .values()
-        .filter(|d| d.enabled)
-        .flat_map(|d| {
-            std::iter::successors(d.timing.next(now), |t| d.timing.next(*t))
-                .take_while(|t| *t < end)
-                .take(PER_SCHEDULE)
-        })
-        .take(IN_ALL)
-        .collect()
+/// Counts the occurrences to come, column by column.
+fn count_coming(plan: &Plan, now: Timestamp, start: Timestamp, columns: &mut [Column]) {
+    let mut budget = IN_ALL;
+    for definition in plan.schedules.values().filter(|d| d.enabled) {
+        let mut next = definition.timing.next(now);
+        while let Some((first, index)) = next.and_then(|at| Some((at, column_of(start, at)?))) {
+            let edge = edge_of(start, index + 1);
+            let mut last = first;
+            let mut count: u32 = 1;
+            next = definition.timing.next(first);
+            while let Some(at) = next.filter(|at| *at < edge && count < PER_COLUMN) {
+                (last, count) = (at, count + 1);
+                next = definition.timing.next(at);
+            }
+            budget = budget.saturating_sub(count as usize);
+            if count == PER_COLUMN && next.is_some_and(|at| at < edge) {
+                count = reckoned(count, seconds(first, last), seconds(first, edge));
+                next = definition
+                    .timing
+                    .next(edge.checked_sub(Duration::from_nanos(1)).unwrap_or(edge));
+            }
+            if let Some(column) = columns.get_mut(index) {
+                column.due_n = column.due_n.saturating_add(count);
+            }
+            if budget == 0 {
+                return;
+            }
+        }
+    }
+}
+
+/// How many there are in `whole` seconds if there are `count` in the first `part` of them.
+fn reckoned(count: u32, part: u64, whole: u64) -> u32 {
+    let gaps = u64::from(count.saturating_sub(1));
+    u32::try_from(gaps.saturating_mul(whole) / part.max(1))
+        .unwrap_or(u32::MAX)
+        .max(count)
+}
+
+fn seconds(from: Timestamp, to: Timestamp) -> u64 {
+    u64::try_from(to.duration_since(from).as_secs()).unwrap_or(0)
+}
+
+/// The left edge of a column.
+fn edge_of(start: Timestamp, index: usize) -> Timestamp {
+    let width = REACH.as_secs() * 2 / COLUMNS as u64;
+    start
+        .checked_add(Duration::from_secs(width * index as u64))
+        .unwrap_or(Timestamp::MAX)
 }
 
 fn column_of(start: Timestamp, at: Timestamp) -> Option<usize> {
@@ -178,5 +211,11 @@ mod tests {
         assert_eq!(lane.ticks.len(), 8);
         assert!(lane.ticks.iter().all(|t| t.label.ends_with(":00")), "{:?}", lane.ticks);
         assert!(lane.columns.is_empty());
+    }
+
+    #[test]
+    fn a_busy_quarter_is_reckoned_from_its_first_occurrences() {
+        assert_eq!(reckoned(64, 63, 900), 900);
+        assert_eq!(reckoned(64, 63 * 5, 900), 180);
     }
 }

@@ -2,6 +2,8 @@
 //!
 //! The handler runs in a task of its own, so that a panic ends the try and nothing else.
 
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -23,6 +25,30 @@ const LEASE_LOST_GRACE: Duration = Duration::from_secs(4);
 
 /// How long a task without a handler here is put off; a worker that knows its type takes it sooner.
 const NO_HANDLER_DELAY: Duration = Duration::from_secs(5);
+
+/// How long a task type without a handler is not told of again: each of its tasks comes by every few seconds.
+const TOLD_AGAIN: Duration = Duration::from_secs(600);
+
+/// How many such types are remembered; beyond that all are forgotten and told of once more.
+const TYPES_REMEMBERED: usize = 1000;
+
+/// Task types without a handler here, and when each was last told of.
+#[derive(Default)]
+pub(super) struct Unknown(Mutex<HashMap<String, Instant>>);
+
+impl Unknown {
+    fn is_news(&self, kind: &str) -> bool {
+        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.get(kind).is_some_and(|at| at.elapsed() < TOLD_AGAIN) {
+            return false;
+        }
+        if told.len() >= TYPES_REMEMBERED {
+            told.clear();
+        }
+        told.insert(kind.to_owned(), Instant::now());
+        true
+    }
+}
 
 /// How a handler ended.
 enum End {
@@ -225,10 +251,12 @@ fn verdict_of_outcome(
 
 fn without_handler(shop: &Shop, claim: &Claim) -> Settlement {
     let task = claim.task();
-    tracing::warn!(
-        task_id = %task.id, task_type = %task.kind, queue = %task.queue,
-        "no handler here for this task type; the task waits for a worker that has one"
-    );
+    if shop.unknown.is_news(&task.kind) {
+        tracing::warn!(
+            task_id = %task.id, task_type = %task.kind, queue = %task.queue,
+            "no handler here for this task type; its tasks wait for a worker that has one (told every ten minutes)"
+        );
+    }
     shop.metrics.attempt(task.queue.as_str(), "no_handler", Duration::ZERO);
     let waiting_for = Some(format!("a handler for {}", task.kind));
     let verdict = Verdict::Snooze {

@@ -69,6 +69,7 @@ struct Shop {
     /// Wakes the forwarder when a delay was just written.
     delayed: Notify,
     started_at: jiff::Timestamp,
+    unknown: attempt::Unknown,
 }
 
 impl Shop {
@@ -145,6 +146,7 @@ impl Worker {
             board: Board::default(),
             delayed: Notify::new(),
             started_at,
+            unknown: attempt::Unknown::default(),
         });
         let (intake, upkeep) = (CancellationToken::new(), CancellationToken::new());
         let settler = settler::Settler::start(shop.clone());
