@@ -30,6 +30,8 @@ fn settings(db: &SqlDb) -> TableSettings {
         username: db.user().to_owned(),
         password: "root".to_owned(),
         database: db.name.clone(),
+        // A few readings long, so that each test also sees connections replaced.
+        max_lifetime: Some(Duration::from_millis(500)),
     };
     match db.dialect {
         Dialect::MariaDb => TableSettings::MySql(server),

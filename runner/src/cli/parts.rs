@@ -93,6 +93,7 @@ pub(super) fn table(settings: &config::TableSettings) -> Option<source::TableSet
         username: s.username.clone(),
         password: s.password.expose().to_owned(),
         database: s.database.clone(),
+        max_lifetime: s.max_lifetime,
     };
     match settings {
         Written::Off => None,

@@ -15,10 +15,7 @@ const MAX_LIFETIME: Duration = Duration::from_secs(24 * 3600);
 /// How often the table is read unless told otherwise; the interval that the Go service documents.
 const DEFAULT_SYNC: Duration = Duration::from_secs(10);
 
-/// Connections to the table's server unless told otherwise; only the sync and a few pages use them.
-const DEFAULT_CONNECTIONS: u32 = 5;
-
-/// Most connections one process may hold; beyond it the server is the bottleneck.
+/// Connections; what is beyond cannot be meant.
 const MAX_CONNECTIONS: u64 = 1000;
 
 /// What `database.driver` may say.
@@ -146,7 +143,8 @@ pub fn table(root: &Section<'_>, data_dir: &Path) -> (TableSettings, Duration) {
 
 /// The section of the Go service.
 fn go_mysql(mysql: &Section<'_>) -> Option<TableSettings> {
-    let server = server(mysql, 3306, "maxOpenConnections", "maxConnectionLifeTime");
+    let max_lifetime = limits(mysql, "maxOpenConnections", "maxConnectionLifeTime");
+    let server = server(mysql, 3306, max_lifetime);
     mysql.legacy("maxIdleConnections", "idle connections are closed by age");
     mysql.legacy("logLevel", "statements are logged at level debug");
     if server.is_none() && mysql.written() {
@@ -164,9 +162,10 @@ fn any_database(section: &Section<'_>, data_dir: &Path) -> Option<TableSettings>
         Some(Driver::Postgres) => 5432,
         _ => 3306,
     };
-    let server = server(section, port, "max_connections", "max_lifetime");
+    let max_lifetime = limits(section, "max_connections", "max_lifetime");
+    let server = server(section, port, max_lifetime);
     if let Some(url) = url {
-        return from_url(section, &url);
+        return from_url(section, &url, max_lifetime);
     }
     let driver = driver.or_else(|| {
         if section.written() && section.place_of("driver").is_none() {
@@ -195,19 +194,20 @@ fn missing(section: &Section<'_>, key: &str, hint: &str) {
         .error_hint("CFG_DATABASE", &section.place(), message, hint);
 }
 
+/// How old a connection may grow. 0 is "no limit", as in the Go service.
+fn limits(section: &Section<'_>, connections_key: &'static str, lifetime_key: &'static str) -> Option<Duration> {
+    // Only checked: the table is read over one connection, which keeps every bound on their number.
+    let _most = section.number(connections_key, 0..=MAX_CONNECTIONS);
+    let lifetime = section.duration(lifetime_key, Duration::ZERO..=MAX_LIFETIME);
+    lifetime.filter(|d| !d.is_zero())
+}
+
 /// The keys that all servers share; `None` if no host is named.
-fn server(
-    section: &Section<'_>,
-    default_port: u16,
-    connections_key: &'static str,
-    lifetime_key: &'static str,
-) -> Option<ServerSettings> {
+fn server(section: &Section<'_>, default_port: u16, max_lifetime: Option<Duration>) -> Option<ServerSettings> {
     let host = section.text("host");
     let text = |key| section.text(key).map_or_else(String::new, |f| f.value);
     let (username, database) = (text("username"), text("database"));
     let password = section.secret("password").map_or_else(Secret::default, |f| f.value);
-    let connections = section.number(connections_key, 0..=MAX_CONNECTIONS);
-    let max_lifetime = section.duration(lifetime_key, Duration::ZERO..=MAX_LIFETIME);
     let found = host?;
     let (host, port) = database_host(found.value.trim(), default_port).unwrap_or_else(|why| {
         let message = format!("{} is not host:port: {why}", section.path_of("host"));
@@ -216,18 +216,13 @@ fn server(
             .error_hint("CFG_DATABASE", &found.place, message, "for example db:3306");
         (String::new(), default_port)
     });
-    // Go reads 0 as "no limit"; a limit is better than none, and zero connections cannot be meant.
-    let connections = connections.filter(|n| *n > 0);
     Some(ServerSettings {
         host,
         port,
         username,
         password,
         database,
-        max_connections: connections
-            .and_then(|n| u32::try_from(n).ok())
-            .unwrap_or(DEFAULT_CONNECTIONS),
-        max_lifetime: max_lifetime.filter(|d| !d.is_zero()),
+        max_lifetime,
     })
 }
 
@@ -240,9 +235,9 @@ pub(super) fn database_host(text: &str, default_port: u16) -> Result<(String, u1
     Ok((host.trim_matches(['[', ']']).to_owned(), port))
 }
 
-fn from_url(section: &Section<'_>, url: &Found<Secret>) -> Option<TableSettings> {
+fn from_url(section: &Section<'_>, url: &Found<Secret>, max_lifetime: Option<Duration>) -> Option<TableSettings> {
     match DatabaseUrl::parse(url.value.expose()) {
-        Ok(url) => Some(url.into_settings(DEFAULT_CONNECTIONS)),
+        Ok(url) => Some(url.into_settings(max_lifetime)),
         Err(why) => {
             // The text itself may hold a password, so only the reason is said.
             let message = format!("database.url cannot be used: {why}");

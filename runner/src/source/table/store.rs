@@ -62,7 +62,7 @@ impl TableError {
     }
 }
 
-/// A database that may hold the table. Keeps a connection, and makes a new one after any error.
+/// A database that may hold the table.
 #[async_trait]
 pub trait Store: Send {
     /// Every row, ordered by id, one more than [`MAX_ROWS`] at most.
