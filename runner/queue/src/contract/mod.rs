@@ -25,11 +25,14 @@ macro_rules! clauses {
 }
 
 mod act;
+mod bulk;
 mod claim;
+mod history;
 mod inspect;
 mod keep;
 mod occurrence;
 mod produce;
+mod remove;
 mod schedule;
 mod settle;
 mod shared;
@@ -56,7 +59,10 @@ pub fn all() -> Vec<Clause> {
         states::clauses(),
         keep::clauses(),
         act::clauses(),
+        bulk::clauses(),
+        remove::clauses(),
         inspect::clauses(),
+        history::clauses(),
         schedule::clauses(),
         occurrence::clauses(),
     ]

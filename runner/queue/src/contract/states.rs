@@ -18,7 +18,7 @@ pub(super) fn clauses() -> Vec<Clause> {
 }
 
 /// Brings a task named like its state into that state; everything else that was made on the way is settled.
-async fn bring(fresh: &Fresh, state: State, name: &str) {
+pub(super) async fn bring(fresh: &Fresh, state: State, name: &str) {
     let task = || -> Task { task(name).retention(secs(3600)).max_retry(1) };
     let queue = QueueName::default();
     match state {
@@ -80,7 +80,7 @@ async fn every_action_of_an_operator_is_the_move_of_the_table(fresh: Fresh) {
 }
 
 /// Gets a task out of the way, whatever its state.
-async fn clear(fresh: &Fresh, name: &str) {
+pub(super) async fn clear(fresh: &Fresh, name: &str) {
     let queue = QueueName::default();
     if fresh.state(name).await == Some(State::Active) {
         fresh.clock.advance(LEASE);

@@ -1,25 +1,32 @@
-//! What the dashboard and the command line ask and do.
+//! What the dashboard and the command line ask. What they do is in `act` and `remove`.
 
 use std::time::Duration;
 
 use async_trait::async_trait;
-use runner_core::task::{Event, QueueName, State, TaskId};
+use bytes::Bytes;
+use runner_core::schedule::ScheduleId;
+use runner_core::task::{QueueName, State, TaskId};
 use sqlx::{Row, SqlitePool};
 
-use super::EmbeddedBroker;
-use super::moves;
 use super::rows::{self, INFO, RECORD, column, count, micros};
 use super::signals::Cancel;
 use super::store::{built, error, sql};
 use super::tally::DAY;
-use super::writer::{Tx, Write};
+use super::{EmbeddedBroker, act, history, remove};
 use crate::{
-    Action, ActionError, Attempt, BrokerResult, Inspector, MAX_ATTEMPTS_KEPT, Page, QueueInfo, ServerView, TaskInfo,
-    TaskPage,
+    Acted, Action, ActionError, Attempt, BrokerResult, DayCount, EnqueueEventPage, Inspector, MAX_ATTEMPTS_KEPT,
+    MAX_HISTORY_DAYS, Page, QueueInfo, RemoveError, ServerView, TaskInfo, TaskPage,
 };
 
 /// The largest page.
 const LARGEST_PAGE: usize = 1_000;
+
+/// Where a page begins, counted from 0, and its size.
+fn bounds(page: Page) -> (i64, i64) {
+    let size = page.size.clamp(1, LARGEST_PAGE);
+    let skip = page.number.saturating_sub(1).saturating_mul(size);
+    (column(skip as u64), column(size as u64))
+}
 
 async fn queues(readers: &SqlitePool, now: i64) -> Result<Vec<QueueInfo>, sqlx::Error> {
     let found = sql(
@@ -62,16 +69,15 @@ async fn queues(readers: &SqlitePool, now: i64) -> Result<Vec<QueueInfo>, sqlx::
 }
 
 async fn page(readers: &SqlitePool, queue: &QueueName, state: State, page: Page) -> Result<TaskPage, sqlx::Error> {
-    let size = page.size.clamp(1, LARGEST_PAGE);
-    let skip = page.number.saturating_sub(1).saturating_mul(size);
+    let (skip, size) = bounds(page);
     // The state is one of seven words of ours: as text in the statement it can use the index of its list.
     let found = built(format!(
         "SELECT {RECORD}, {INFO} FROM tasks t WHERE t.queue = ?1 AND t.state = '{state}' \
          ORDER BY t.at, t.seq LIMIT ?2 OFFSET ?3"
     ))
     .bind(queue.as_str().to_owned())
-    .bind(column(size as u64))
-    .bind(column(skip as u64))
+    .bind(size)
+    .bind(skip)
     .fetch_all(readers)
     .await?;
     let row = built(format!("SELECT {state} FROM queues WHERE name = ?"))
@@ -120,91 +126,6 @@ async fn attempts(readers: &SqlitePool, queue: &QueueName, id: &TaskId) -> Resul
     found.iter().map(|row| rows::json(row.try_get(0)?)).collect()
 }
 
-/// An operator's action on one task.
-struct Act {
-    queue: QueueName,
-    id: TaskId,
-    action: Action,
-}
-
-/// What stood in its way.
-enum Obstacle {
-    Absent,
-    State(State),
-}
-
-#[async_trait]
-impl Write for Act {
-    type Output = Result<(), Obstacle>;
-    const DOING: &'static str = "carry out an operator's action";
-
-    async fn apply(&mut self, tx: &mut Tx<'_>) -> Result<Self::Output, sqlx::Error> {
-        let row = sql("SELECT seq, state, unique_key FROM tasks WHERE queue = ? AND id = ?")
-            .bind(self.queue.as_str().to_owned())
-            .bind(self.id.as_str().to_owned())
-            .fetch_optional(&mut *tx.conn)
-            .await?;
-        let Some(row) = row else {
-            return Ok(Err(Obstacle::Absent));
-        };
-        let (seq, key): (i64, Option<String>) = (row.try_get(0)?, row.try_get(2)?);
-        let state = rows::state(row.try_get(1)?)?;
-        let event = match self.action {
-            Action::Run => Event::RunNow,
-            Action::Archive => Event::Archive,
-            Action::Delete => Event::Delete,
-        };
-        if state.after(event).is_err() {
-            return Ok(Err(Obstacle::State(state)));
-        }
-        match self.action {
-            Action::Run => moves::to_back(tx, &self.queue, state, &[seq]).await?,
-            Action::Archive => {
-                sql("UPDATE tasks SET state = 'archived', at = ?, waiting_for = NULL WHERE seq = ?")
-                    .bind(tx.now)
-                    .bind(seq)
-                    .execute(&mut *tx.conn)
-                    .await?;
-                let to = Some(State::Archived);
-                tx.tally.moved(self.queue.as_str(), Some(state), to, 1);
-            }
-            Action::Delete => {
-                moves::unlock(tx, &self.queue, key.as_deref(), self.id.as_str()).await?;
-                moves::delete(tx, &self.queue, state, &[seq]).await?;
-            }
-        }
-        Ok(Ok(()))
-    }
-}
-
-/// Stops claims from a queue or lets them go on; whether that changed anything.
-struct PauseQueue {
-    queue: QueueName,
-    paused: bool,
-}
-
-#[async_trait]
-impl Write for PauseQueue {
-    type Output = bool;
-    const DOING: &'static str = "pause or resume a queue";
-
-    async fn apply(&mut self, tx: &mut Tx<'_>) -> Result<bool, sqlx::Error> {
-        let query = if self.paused {
-            sql(
-                "INSERT INTO queues (name, paused_at) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE \
-                 SET paused_at = excluded.paused_at WHERE paused_at IS NULL",
-            )
-            .bind(self.queue.as_str().to_owned())
-            .bind(tx.now)
-        } else {
-            tx.tally.wake();
-            sql("UPDATE queues SET paused_at = NULL WHERE name = ? AND paused_at IS NOT NULL")
-                .bind(self.queue.as_str().to_owned())
-        };
-        Ok(query.execute(&mut *tx.conn).await?.rows_affected() > 0)
-    }
-}
-
 #[async_trait]
 impl Inspector for EmbeddedBroker {
     async fn queues(&self) -> BrokerResult<Vec<QueueInfo>> {
@@ -235,24 +156,55 @@ impl Inspector for EmbeddedBroker {
             .map_err(|e| error("read attempts", e))
     }
 
+    async fn history(&self, queue: &QueueName, days: usize) -> BrokerResult<Vec<DayCount>> {
+        let now = micros(self.clock.now());
+        history::days(self.readers(), queue, days.clamp(1, MAX_HISTORY_DAYS), now)
+            .await
+            .map_err(|e| error("read what a queue processed", e))
+    }
+
+    async fn memory(&self, queue: &QueueName) -> BrokerResult<u64> {
+        history::memory(self.readers(), queue)
+            .await
+            .map_err(|e| error("estimate the size of a queue", e))
+    }
+
+    async fn enqueue_events(&self, schedule: &ScheduleId, at: Page) -> BrokerResult<EnqueueEventPage> {
+        history::enqueue_events(self.readers(), schedule, bounds(at))
+            .await
+            .map_err(|e| error("read what a schedule enqueued", e))
+    }
+
     async fn act(&self, queue: &QueueName, id: &TaskId, action: Action) -> Result<(), ActionError> {
-        let act = Act {
+        let act = act::Act {
             queue: queue.clone(),
             id: id.clone(),
             action,
         };
-        self.writer.write(act).await?.map_err(|obstacle| match obstacle {
-            Obstacle::Absent => ActionError::NotFound(id.clone(), queue.clone()),
-            Obstacle::State(state) => ActionError::WrongState {
-                id: id.clone(),
-                state,
-                done: match action {
-                    Action::Run => "run",
-                    Action::Archive => "archived",
-                    Action::Delete => "deleted",
-                },
-            },
-        })
+        let done = self.writer.write(act).await?;
+        done.map_err(|obstacle| obstacle.of(queue, id, action.done()))
+    }
+
+    async fn act_all(&self, queue: &QueueName, state: State, action: Action) -> Result<Acted, ActionError> {
+        action.check(state)?;
+        let queue = queue.clone();
+        let act = act::ActAll { queue, state, action };
+        Ok(self.writer.write(act).await?)
+    }
+
+    async fn update_payload(&self, queue: &QueueName, id: &TaskId, payload: Bytes) -> Result<(), ActionError> {
+        let edit = act::Edit {
+            queue: queue.clone(),
+            id: id.clone(),
+            payload,
+        };
+        let done = self.writer.write(edit).await?;
+        done.map_err(|obstacle| obstacle.of(queue, id, "edited"))
+    }
+
+    async fn remove_queue(&self, queue: &QueueName, force: bool) -> Result<Acted, RemoveError> {
+        let queue = queue.clone();
+        self.writer.write(remove::Remove { queue, force }).await?
     }
 
     async fn cancel(&self, id: &TaskId) -> BrokerResult<()> {
@@ -263,12 +215,12 @@ impl Inspector for EmbeddedBroker {
 
     async fn pause_queue(&self, queue: &QueueName) -> BrokerResult<bool> {
         let (queue, paused) = (queue.clone(), true);
-        self.writer.write(PauseQueue { queue, paused }).await
+        self.writer.write(act::PauseQueue { queue, paused }).await
     }
 
     async fn resume_queue(&self, queue: &QueueName) -> BrokerResult<bool> {
         let (queue, paused) = (queue.clone(), false);
-        self.writer.write(PauseQueue { queue, paused }).await
+        self.writer.write(act::PauseQueue { queue, paused }).await
     }
 
     async fn servers(&self) -> BrokerResult<Vec<ServerView>> {

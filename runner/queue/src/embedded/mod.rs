@@ -4,10 +4,13 @@
 //! shares the sync of the disk between whatever came in meanwhile (`writer`); questions are answered from
 //! connections that cannot write. Each subject of the seam has its file; this one puts them together.
 
+mod act;
 mod audit;
+mod history;
 mod inspect;
 mod moves;
 mod produce;
+mod remove;
 mod rows;
 mod schedule;
 mod servers;

@@ -92,6 +92,25 @@ pub(super) async fn to_archive(tx: &mut Tx<'_>, queue: &QueueName, seq: i64, err
     Ok(())
 }
 
+/// Archived by an operator: no failure, and no error to keep.
+pub(super) async fn put_aside(
+    tx: &mut Tx<'_>,
+    queue: &QueueName,
+    from: State,
+    seqs: &[i64],
+) -> Result<(), sqlx::Error> {
+    sql("UPDATE tasks SET state = 'archived', at = ?, waiting_for = NULL \
+         WHERE seq IN (SELECT value FROM json_each(?))")
+    .bind(tx.now)
+    .bind(to_json(&seqs)?)
+    .execute(&mut *tx.conn)
+    .await?;
+    let n = column(seqs.len() as u64);
+    let to = Some(State::Archived);
+    tx.tally.moved(queue.as_str(), Some(from), to, n);
+    Ok(())
+}
+
 /// A row that cannot be read is put aside, so that it stands in nobody's way.
 pub(super) async fn archive_unreadable(
     tx: &mut Tx<'_>,

@@ -66,6 +66,11 @@ impl Tally {
         self.of(queue);
     }
 
+    /// The queue is no more, with all that this transaction did to it so far.
+    pub(super) fn forget(&mut self, queue: &str) {
+        self.queues.remove(queue);
+    }
+
     /// Waiting claims should look again.
     pub(super) fn wake(&mut self) {
         self.wakes = true;

@@ -94,14 +94,16 @@ async fn take(
     Ok(())
 }
 
-/// The first of `n` numbers that no claim from the queue has had.
+/// The first of `n` numbers that no claim from the queue has had. A count that begins goes on from the time, above
+/// those of a queue of this name that was removed.
 async fn first_run(tx: &mut Tx<'_>, queue: &QueueName, n: i64) -> Result<i64, sqlx::Error> {
     let row = sql(
-        "INSERT INTO queues (name, claims) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE \
-         SET claims = claims + excluded.claims RETURNING claims - ?2 + 1",
+        "INSERT INTO queues (name, claims) VALUES (?1, ?2 + ?3) ON CONFLICT (name) DO UPDATE \
+         SET claims = CASE claims WHEN 0 THEN ?3 ELSE claims END + ?2 RETURNING claims - ?2 + 1",
     )
     .bind(queue.as_str().to_owned())
     .bind(n)
+    .bind(tx.now)
     .fetch_one(&mut *tx.conn)
     .await?;
     row.try_get(0)

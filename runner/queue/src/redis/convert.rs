@@ -56,6 +56,26 @@ pub(super) fn message_of(task: &Task, id: &TaskId) -> TaskMessage {
 ///
 /// What is wrong with it, for people.
 pub(super) fn decode(bytes: impl Into<Bytes>, queue: &QueueName, id: &[u8]) -> Result<TaskRecord, String> {
+    record_of(checked(bytes, queue, id)?)
+}
+
+/// The same message with another payload.
+///
+/// # Errors
+///
+/// What is wrong with the message, for people.
+pub(super) fn with_payload(
+    bytes: impl Into<Bytes>,
+    queue: &QueueName,
+    id: &[u8],
+    payload: Bytes,
+) -> Result<Vec<u8>, String> {
+    let mut message = checked(bytes, queue, id)?;
+    message.payload = payload;
+    Ok(message.encode_to_vec())
+}
+
+fn checked(bytes: impl Into<Bytes>, queue: &QueueName, id: &[u8]) -> Result<TaskMessage, String> {
     // The payload is a slice of the answer: nothing is copied.
     let message =
         TaskMessage::decode(bytes.into()).map_err(|error| format!("its message cannot be decoded: {error}"))?;
@@ -65,7 +85,7 @@ pub(super) fn decode(bytes: impl Into<Bytes>, queue: &QueueName, id: &[u8]) -> R
             message.id, message.queue
         ));
     }
-    record_of(message)
+    Ok(message)
 }
 
 fn record_of(message: TaskMessage) -> Result<TaskRecord, String> {

@@ -1,22 +1,30 @@
-//! The dashboard's questions and an operator's actions.
+//! The dashboard's questions. An operator's actions are in `act`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use jiff::Timestamp;
 use redis::Value;
+use runner_core::schedule::ScheduleId;
 use runner_core::task::{QueueName, State, TaskId};
 
 use super::scripts::Script;
 use super::{RedisBroker, convert, fault, keys, reply};
 use crate::{
-    Action, ActionError, Attempt, BrokerResult, Inspector, MAX_ATTEMPTS_KEPT, Page, QueueInfo, ServerView, TaskInfo,
-    TaskPage,
+    Acted, Action, ActionError, Attempt, BrokerResult, DayCount, EnqueueEventPage, Inspector, MAX_ATTEMPTS_KEPT,
+    MAX_HISTORY_DAYS, Page, QueueInfo, RemoveError, ServerView, TaskInfo, TaskPage,
 };
 
 /// The largest page.
 const MAX_PAGE: usize = 1000;
+
+/// Where a page begins, counted from 0, and its size.
+pub(super) fn bounds(page: Page) -> (usize, usize) {
+    let size = page.size.clamp(1, MAX_PAGE);
+    (page.number.saturating_sub(1).saturating_mul(size).min(1 << 40), size)
+}
 
 #[async_trait]
 impl Inspector for RedisBroker {
@@ -32,8 +40,7 @@ impl Inspector for RedisBroker {
     }
 
     async fn tasks(&self, queue: &QueueName, state: State, page: Page) -> BrokerResult<TaskPage> {
-        let size = page.size.clamp(1, MAX_PAGE);
-        let skip = page.number.saturating_sub(1).saturating_mul(size).min(1 << 40);
+        let (skip, size) = bounds(page);
         let mut trip = self.conn.trip("list tasks").await?;
         trip.script(Script::Page, &[keys::part(queue.as_str(), "pending")])
             .arg(keys::queue(queue.as_str()))
@@ -105,38 +112,50 @@ impl Inspector for RedisBroker {
             .collect())
     }
 
-    async fn act(&self, queue: &QueueName, id: &TaskId, action: Action) -> Result<(), ActionError> {
-        const DOING: &str = "act on a task";
-        let (word, done) = match action {
-            Action::Run => ("run", "run"),
-            Action::Archive => ("archive", "archived"),
-            Action::Delete => ("delete", "deleted"),
-        };
-        let key = keys::task(queue.as_str(), id.as_str());
-        let lock = match action {
-            Action::Delete => self.lock_of(queue, id).await?,
-            Action::Run | Action::Archive => String::new(),
-        };
-        let mut trip = self.conn.trip(DOING).await?;
-        trip.script(Script::Act, &[&key])
+    async fn history(&self, queue: &QueueName, days: usize) -> BrokerResult<Vec<DayCount>> {
+        let mut trip = self.conn.trip("read what a queue processed").await?;
+        trip.script(Script::History, &[keys::part(queue.as_str(), "processed")])
             .arg(keys::queue(queue.as_str()))
-            .arg(keys::own(queue.as_str()))
-            .arg(id.as_str())
-            .arg(word)
-            .arg(lock);
-        let mut answer = reply::list(trip.one().await?).into_iter().filter_map(reply::text);
-        match answer.next().as_deref() {
-            Some("ok") => Ok(()),
-            Some("missing") => Err(ActionError::NotFound(id.clone(), queue.clone())),
-            _ => match answer.next().and_then(|word| word.parse().ok()) {
-                Some(state) => Err(ActionError::WrongState {
-                    id: id.clone(),
-                    state,
-                    done,
-                }),
-                None => Err(fault::odd_answer(DOING).into()),
-            },
+            .arg(days.clamp(1, MAX_HISTORY_DAYS));
+        let mut row = reply::list(trip.one().await?).into_iter();
+        let mut history = Vec::new();
+        while let (Some(day), Some(processed), Some(failed)) = (row.next(), row.next(), row.next()) {
+            if let Some(day) = reply::text(day).and_then(|day| day.parse().ok()) {
+                history.push(DayCount {
+                    day,
+                    processed: reply::count(processed),
+                    failed: reply::count(failed),
+                });
+            }
         }
+        Ok(history)
+    }
+
+    async fn memory(&self, queue: &QueueName) -> BrokerResult<u64> {
+        let mut trip = self.conn.trip("estimate the size of a queue").await?;
+        trip.script(Script::Memory, &[keys::part(queue.as_str(), "pending")])
+            .arg(keys::queue(queue.as_str()));
+        trip.one().await.map(reply::count)
+    }
+
+    async fn enqueue_events(&self, schedule: &ScheduleId, page: Page) -> BrokerResult<EnqueueEventPage> {
+        self.shown_fires(schedule, page).await
+    }
+
+    async fn act(&self, queue: &QueueName, id: &TaskId, action: Action) -> Result<(), ActionError> {
+        self.act_on(queue, id, action).await
+    }
+
+    async fn act_all(&self, queue: &QueueName, state: State, action: Action) -> Result<Acted, ActionError> {
+        self.act_on_list(queue, state, action).await
+    }
+
+    async fn update_payload(&self, queue: &QueueName, id: &TaskId, payload: Bytes) -> Result<(), ActionError> {
+        self.edit_payload(queue, id, payload).await
+    }
+
+    async fn remove_queue(&self, queue: &QueueName, force: bool) -> Result<Acted, RemoveError> {
+        self.remove_part(queue, force).await
     }
 
     async fn cancel(&self, id: &TaskId) -> BrokerResult<()> {
@@ -170,19 +189,6 @@ impl RedisBroker {
         Ok(names
             .filter_map(|name| QueueName::new(reply::text(name)?).ok())
             .collect())
-    }
-
-    /// The lock named by a task's message; empty if there is none or it cannot be read.
-    async fn lock_of(&self, queue: &QueueName, id: &TaskId) -> BrokerResult<String> {
-        let mut trip = self.conn.trip("look at a task").await?;
-        trip.command("HGET")
-            .arg(keys::task(queue.as_str(), id.as_str()))
-            .arg("msg");
-        let message = reply::bytes(trip.one().await?);
-        Ok(message
-            .and_then(|m| convert::decode(m, queue, id.as_str().as_bytes()).ok())
-            .and_then(|record| record.unique_key)
-            .unwrap_or_default())
     }
 }
 

@@ -8,6 +8,7 @@
 //! slot of a cluster; the two are claims, which take several queues a call, and commits of schedules, whose
 //! cursors lie in one hash.
 
+mod act;
 #[cfg(feature = "contract")]
 mod audit;
 mod claim;

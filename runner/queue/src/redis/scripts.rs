@@ -35,6 +35,11 @@ pub(super) enum Script {
     Task,
     Act,
     Pause,
+    ActAll,
+    Remove,
+    Edit,
+    History,
+    Memory,
 }
 
 struct Source {
@@ -47,6 +52,8 @@ const CLOCK: &str = include_str!("scripts/clock.lua");
 const COUNT: &str = include_str!("scripts/count.lua");
 const TRIM: &str = include_str!("scripts/trim.lua");
 const PUT: &str = include_str!("scripts/put.lua");
+const UNLOCK: &str = include_str!("scripts/unlock.lua");
+const TAKE: &str = include_str!("scripts/take.lua");
 
 const fn drains(parts: &'static [&'static str]) -> Source {
     Source { drains: true, parts }
@@ -57,7 +64,7 @@ const fn fills(parts: &'static [&'static str]) -> Source {
 }
 
 /// In the order of [`Script`].
-static SOURCES: [Source; 22] = [
+static SOURCES: [Source; 27] = [
     fills(&[CLOCK, PUT, include_str!("scripts/enqueue.lua")]),
     drains(&[CLOCK, include_str!("scripts/claim.lua")]),
     drains(&[CLOCK, include_str!("scripts/quarantine.lua")]),
@@ -78,8 +85,13 @@ static SOURCES: [Source; 22] = [
     drains(&[CLOCK, COUNT, include_str!("scripts/info.lua")]),
     drains(&[CLOCK, include_str!("scripts/page.lua")]),
     drains(&[CLOCK, include_str!("scripts/task.lua")]),
-    drains(&[CLOCK, TRIM, include_str!("scripts/act.lua")]),
+    drains(&[CLOCK, TRIM, UNLOCK, include_str!("scripts/act.lua")]),
     drains(&[CLOCK, include_str!("scripts/pause.lua")]),
+    drains(&[CLOCK, TRIM, UNLOCK, TAKE, include_str!("scripts/act_all.lua")]),
+    drains(&[CLOCK, COUNT, UNLOCK, TAKE, include_str!("scripts/remove.lua")]),
+    fills(&[CLOCK, include_str!("scripts/edit.lua")]),
+    drains(&[CLOCK, COUNT, include_str!("scripts/history.lua")]),
+    drains(&[CLOCK, include_str!("scripts/memory.lua")]),
 ];
 
 /// The names under which a server knows the scripts.
@@ -135,7 +147,7 @@ mod tests {
 
     #[test]
     fn the_last_name_has_the_last_source() {
-        assert_eq!(Script::Pause as usize + 1, SOURCES.len());
+        assert_eq!(Script::Memory as usize + 1, SOURCES.len());
     }
 
     #[test]

@@ -1,14 +1,16 @@
-//! Schedules shown to asynq's own tools: entries and their history. Nothing of ours is read from here.
+//! Schedules shown to asynq's own tools: entries and their history. No decision of ours is made from what lies here.
 
 use std::time::Duration;
 
 use prost::Message as _;
-use runner_core::task::QueueName;
+use runner_core::schedule::ScheduleId;
+use runner_core::task::{QueueName, TaskId};
 
+use super::inspect::bounds;
 use super::scripts::Script;
-use super::wire::{EnqueueEvent, EntryMessage, Instant};
-use super::{RedisBroker, convert, keys};
-use crate::{BrokerResult, Committed, DecisionKind, EntryView};
+use super::wire::{self, EntryMessage, Instant};
+use super::{RedisBroker, convert, keys, reply};
+use crate::{BrokerResult, Committed, DecisionKind, EnqueueEvent, EnqueueEventPage, EntryView, Page};
 
 /// Events that asynq's tools keep for each entry, less the one about to be added.
 const EVENTS_BEFORE: isize = 999;
@@ -36,6 +38,29 @@ impl RedisBroker {
         trip.send().await.map(drop)
     }
 
+    /// What other tools are told that a schedule enqueued; also that of a Go scheduler, under the id of its entry.
+    pub(super) async fn shown_fires(&self, schedule: &ScheduleId, page: Page) -> BrokerResult<EnqueueEventPage> {
+        let key = keys::history(schedule.as_str());
+        let (skip, size) = bounds(page);
+        let mut trip = self.conn.trip("read what a schedule enqueued").await?;
+        trip.command("ZCARD").arg(&key);
+        trip.command("ZREVRANGE").arg(&key).arg(skip).arg(skip + size - 1);
+        let mut answers = trip.send().await?.into_iter();
+        let total = answers.next().map_or(0, reply::count);
+        let rows = answers.next().map(reply::list).unwrap_or_default().into_iter();
+        let events = rows.filter_map(|row| {
+            let event = wire::EnqueueEvent::decode(&reply::bytes(row)?[..]).ok()?;
+            Some(EnqueueEvent {
+                task: TaskId::new(event.task_id).ok()?,
+                at: event.enqueue_time?.timestamp(),
+            })
+        });
+        Ok(EnqueueEventPage {
+            events: events.collect(),
+            total,
+        })
+    }
+
     /// Best effort: the decisions stand whether or not other tools get to see them.
     pub(super) async fn show_fires(&self, committed: &[Committed]) {
         let fired = committed
@@ -50,7 +75,7 @@ impl RedisBroker {
             for decision in fired {
                 let Some(task) = &decision.task else { continue };
                 let key = keys::history(decision.schedule.as_str());
-                let event = EnqueueEvent {
+                let event = wire::EnqueueEvent {
                     task_id: task.to_string(),
                     enqueue_time: Some(decision.decided_at.into()),
                 };

@@ -1,4 +1,4 @@
-//! The dashboard's side of the seam: questions and an operator's actions.
+//! The dashboard's side of the seam: questions, and the trait that also carries an operator's actions.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -6,10 +6,15 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use jiff::Timestamp;
+use jiff::civil::Date;
+use runner_core::schedule::ScheduleId;
 use runner_core::task::{QueueName, State, TaskId};
 use serde::Serialize;
 
-use super::{Attempt, BrokerResult, ServerInfo, TaskRecord, Working};
+use super::{Acted, Action, ActionError, Attempt, BrokerResult, RemoveError, ServerInfo, TaskRecord, Working};
+
+/// How many days a store remembers what a queue processed.
+pub const MAX_HISTORY_DAYS: usize = 90;
 
 /// A queue at a glance.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -94,36 +99,33 @@ pub struct ServerView {
     pub working: Vec<Working>,
 }
 
-/// What an operator does to a task.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Action {
-    /// Puts it on its queue now.
-    Run,
-    /// Puts it aside.
-    Archive,
-    /// Deletes it and releases its uniqueness lock.
-    Delete,
+/// What a queue processed on one UTC day.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct DayCount {
+    /// The day, UTC.
+    pub day: Date,
+    /// Tasks processed, failures included.
+    pub processed: u64,
+    /// Failures.
+    pub failed: u64,
 }
 
-/// Why an action was not carried out; nothing was changed.
-#[derive(Debug, thiserror::Error)]
-pub enum ActionError {
-    /// No such task.
-    #[error("no task {0} in queue {1}")]
-    NotFound(TaskId, QueueName),
-    /// The table of moves does not allow it.
-    #[error("task {id} is {state}; it cannot be {done}")]
-    WrongState {
-        /// The task.
-        id: TaskId,
-        /// The state it is in.
-        state: State,
-        /// `run`, `archived`, `deleted`.
-        done: &'static str,
-    },
-    /// The store could not be asked.
-    #[error(transparent)]
-    Broker(#[from] super::BrokerError),
+/// A task that a schedule put on a queue.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct EnqueueEvent {
+    /// The task.
+    pub task: TaskId,
+    /// When it was enqueued, by the broker's clock.
+    pub at: Timestamp,
+}
+
+/// Events of one page and how many there are in all.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EnqueueEventPage {
+    /// Newest first.
+    pub events: Vec<EnqueueEvent>,
+    /// On record.
+    pub total: u64,
 }
 
 /// What the dashboard and the command line ask of a broker.
@@ -144,8 +146,35 @@ pub trait Inspector {
     /// Attempts of a task, oldest first; empty when none is remembered.
     async fn attempts(&self, queue: &QueueName, id: &TaskId) -> BrokerResult<Vec<Attempt>>;
 
+    /// What a queue processed on each of the last days, today (UTC) first. `days` counts from 1 to
+    /// [`MAX_HISTORY_DAYS`]; anything else is taken for the nearest of these. An unknown queue processed nothing.
+    async fn history(&self, queue: &QueueName, days: usize) -> BrokerResult<Vec<DayCount>>;
+
+    /// About how many bytes the tasks of a queue take up in the store, estimated from a few tasks of each state.
+    /// Costs more than the other questions: ask it on request, not on every page.
+    async fn memory(&self, queue: &QueueName) -> BrokerResult<u64>;
+
+    /// What a schedule enqueued, as far as the store remembers.
+    async fn enqueue_events(&self, schedule: &ScheduleId, page: Page) -> BrokerResult<EnqueueEventPage>;
+
     /// Carries out an operator's action.
     async fn act(&self, queue: &QueueName, id: &TaskId, action: Action) -> Result<(), ActionError>;
+
+    /// Carries out an action on the first [`MAX_ACTED`] tasks of a list, in the order of the list; for tasks that
+    /// wait in groups, of all groups of the queue. Call it again while there are more.
+    ///
+    /// Tasks that come meanwhile are taken too: a caller who wants to end counts first.
+    async fn act_all(&self, queue: &QueueName, state: State, action: Action) -> Result<Acted, ActionError>;
+
+    /// Gives a scheduled task another payload. Its uniqueness lock stays the one that it took.
+    async fn update_payload(&self, queue: &QueueName, id: &TaskId, payload: Bytes) -> Result<(), ActionError>;
+
+    /// Removes a queue with everything of it: tasks, their attempts and locks, counters, pause. Without `force`
+    /// only an empty one; never one that has active tasks.
+    ///
+    /// Deletes at most [`MAX_ACTED`] tasks a call: while there are more, the queue is paused, and calling again
+    /// goes on. Nothing keeps producers from using the name again.
+    async fn remove_queue(&self, queue: &QueueName, force: bool) -> Result<Acted, RemoveError>;
 
     /// Asks whichever worker holds the task to stop it.
     async fn cancel(&self, id: &TaskId) -> BrokerResult<()>;

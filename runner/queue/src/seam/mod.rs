@@ -3,6 +3,7 @@
 //! It is batch-first: many tasks a round trip. A verdict is data, never a closure, so that a settle that
 //! failed can be kept and tried again until the lease ends.
 
+mod act;
 mod error;
 mod inspect;
 mod produce;
@@ -10,8 +11,12 @@ mod record;
 mod schedule;
 mod work;
 
+pub use act::{Acted, Action, ActionError, MAX_ACTED, RemoveError};
 pub use error::{BoxError, BrokerError, BrokerResult};
-pub use inspect::{Action, ActionError, Inspector, Page, QueueInfo, ServerView, TaskInfo, TaskPage};
+pub use inspect::{
+    DayCount, EnqueueEvent, EnqueueEventPage, Inspector, MAX_HISTORY_DAYS, Page, QueueInfo, ServerView, TaskInfo,
+    TaskPage,
+};
 pub use produce::{Enqueued, Producer, Refusal};
 pub use record::{Attempt, MAX_ATTEMPTS_KEPT, MAX_LOG_BYTES, TaskRecord};
 pub use schedule::{

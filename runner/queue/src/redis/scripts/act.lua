@@ -1,9 +1,9 @@
 -- Carries out an operator's action on one task.
 -- KEYS: the task.
--- ARGV after the clock: queue prefix, own prefix, id, 'run', 'archive' or 'delete', lock named by the message or ''.
+-- ARGV after the clock: queue prefix, own prefix, id, 'run', 'archive' or 'delete'.
 -- Returns: 'ok'; 'missing'; or 'state' and the state that does not allow it.
 local queue, own, id, action = ARGV[3], ARGV[4], ARGV[5], ARGV[6]
-local held = redis.call('HMGET', KEYS[1], 'state', 'group', 'unique_key')
+local held = redis.call('HMGET', KEYS[1], 'state', 'group')
 local state = held[1]
 if not state then return {'missing'} end
 if state == 'active'
@@ -32,9 +32,7 @@ elseif action == 'archive' then
   redis.call('ZADD', queue .. 'archived', whole(now), id)
   trim(queue, own, 1000)
 else
-  for _, lock in ipairs({held[3] or '', ARGV[7]}) do
-    if lock ~= '' and redis.call('GET', lock) == id then redis.call('DEL', lock) end
-  end
+  unlock(queue, id)
   redis.call('DEL', KEYS[1], own .. 'att:' .. id)
 end
 return {'ok'}

@@ -3,8 +3,8 @@
 -- ARGV after the clock: how many, lease in ms; then for each queue: queue prefix, own prefix.
 -- Returns: end of the lease in seconds; then for each task: number of its queue (from 1), id, message, run.
 -- The run is drawn from a count of the queue's claims, so that it also differs from that of an earlier task of
--- the same id. An id whose task is gone is dropped, and the next one is taken in its place. A paused queue
--- yields nothing.
+-- the same id; a count that begins goes on from the time, above those of a queue of this name that was removed.
+-- An id whose task is gone is dropped, and the next one is taken in its place. A paused queue yields nothing.
 local wanted = tonumber(ARGV[3])
 local lease = whole((millis + tonumber(ARGV[4])) / 1000)
 local reply = {lease}
@@ -14,6 +14,7 @@ local function take(number, queue, own, most)
   if not ids then return 0, true end
   local active, leases = {}, {}
   local before = redis.call('INCRBY', own .. 'run', #ids) - #ids
+  if before == 0 then before = redis.call('INCRBY', own .. 'run', whole(millis * 1000)) - #ids end
   for nth, id in ipairs(ids) do
     local key = queue .. 't:' .. id
     local msg = redis.call('HGET', key, 'msg')

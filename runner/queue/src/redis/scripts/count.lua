@@ -1,8 +1,9 @@
 -- Counting what was processed: totals for ever, and each UTC day for 90 days.
--- Needs clock.lua. Gives: today() and tally(queue, done, failed), where done includes the failures.
+-- Needs clock.lua. Gives: day_of(seconds), today() and tally(queue, done, failed), where done includes the failures.
 
-local function today()
-  local days = math.floor(now / 86400)
+-- The UTC date of an instant in seconds.
+local function day_of(seconds)
+  local days = math.floor(seconds / 86400)
   -- Days from the epoch to the first of January of a year.
   local function starts(year)
     local before = year - 1
@@ -24,6 +25,10 @@ local function today()
     month = month + 1
   end
   return string.format('%04d-%02d-%02d', year, month, left + 1)
+end
+
+local function today()
+  return day_of(now)
 end
 
 -- Adds to a total; at the end of the 64-bit numbers it begins anew. Returns whether it did.

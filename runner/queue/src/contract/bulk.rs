@@ -1,0 +1,220 @@
+//! Clauses about actions on whole lists, and about another payload for a scheduled task.
+
+use runner_core::task::{QueueName, Run, State, Task};
+
+use super::shared::{archive, id, queue, retry, secs, task};
+use super::states::{bring, clear};
+use super::{Clause, Fresh};
+use crate::{Acted, Action, ActionError, MAX_ACTED, Refusal, Verdict};
+
+pub(super) fn clauses() -> Vec<Clause> {
+    clauses![
+        every_action_on_a_list_is_the_move_of_the_table,
+        an_action_on_a_list_leaves_other_lists_and_queues_alone,
+        an_action_on_an_empty_list_does_nothing,
+        a_list_is_run_in_its_order,
+        a_long_list_is_worked_off_call_by_call,
+        all_groups_of_a_queue_are_acted_on,
+        deleting_a_list_releases_the_locks_and_archiving_it_does_not,
+        tasks_of_a_list_that_is_run_wait_for_nothing_any_more,
+        a_scheduled_task_gets_another_payload_and_keeps_all_else,
+        only_a_scheduled_task_gets_another_payload,
+    ]
+}
+
+async fn act_all(fresh: &Fresh, state: State, action: Action) -> Result<Acted, ActionError> {
+    fresh.broker.act_all(&QueueName::default(), state, action).await
+}
+
+fn acted(tasks: u64) -> Acted {
+    Acted { tasks, more: false }
+}
+
+async fn every_action_on_a_list_is_the_move_of_the_table(fresh: Fresh) {
+    for from in State::ALL {
+        for action in [Action::Run, Action::Archive, Action::Delete] {
+            let name = format!("{from}-{action:?}");
+            bring(&fresh, from, &name).await;
+            let counted = fresh.counted().await;
+            let done = act_all(&fresh, from, action).await;
+            match from.after(action.event()) {
+                Ok(next) => {
+                    assert_eq!(done.unwrap(), acted(1), "{from} {action:?}");
+                    assert_eq!(fresh.state(&name).await, next, "{from} {action:?}");
+                }
+                Err(_) => {
+                    let refused = matches!(done, Err(ActionError::Never { state, .. }) if state == from);
+                    assert!(refused, "{from} {action:?} was not refused: {done:?}");
+                    assert_eq!(fresh.state(&name).await, Some(from));
+                }
+            }
+            assert_eq!(fresh.counted().await, counted, "an action counts as no attempt");
+            clear(&fresh, &name).await;
+        }
+    }
+    fresh.is_sound().await;
+}
+
+async fn an_action_on_a_list_leaves_other_lists_and_queues_alone(fresh: Fresh) {
+    let later = |name: &str| task(name).run(Run::In(secs(60)));
+    fresh
+        .put([later("a"), later("b"), task("c"), later("d").queue(queue("low"))])
+        .await;
+    assert_eq!(
+        act_all(&fresh, State::Scheduled, Action::Delete).await.unwrap(),
+        acted(2)
+    );
+    assert_eq!(fresh.state("c").await, Some(State::Pending));
+    let low = fresh.broker.task(&queue("low"), &id("d")).await.unwrap();
+    assert_eq!(low.map(|info| info.state), Some(State::Scheduled));
+    assert!(fresh.look("a").await.is_none() && fresh.look("b").await.is_none());
+    fresh.is_sound().await;
+}
+
+async fn an_action_on_an_empty_list_does_nothing(fresh: Fresh) {
+    let nowhere = fresh
+        .broker
+        .act_all(&queue("nobody ever used this"), State::Retry, Action::Run)
+        .await;
+    assert_eq!(nowhere.unwrap(), acted(0));
+    fresh.put([task("a")]).await;
+    for (state, action) in [
+        (State::Retry, Action::Run),
+        (State::Scheduled, Action::Archive),
+        (State::Completed, Action::Delete),
+        (State::Aggregating, Action::Delete),
+    ] {
+        assert_eq!(act_all(&fresh, state, action).await.unwrap(), acted(0), "{state}");
+    }
+    assert_eq!(fresh.list(State::Pending).await, ["a"]);
+    fresh.is_sound().await;
+}
+
+async fn a_list_is_run_in_its_order(fresh: Fresh) {
+    let due = |name: &str, n| task(name).run(Run::In(secs(n)));
+    fresh
+        .put([task("first"), due("c", 30), due("a", 10), due("b", 20)])
+        .await;
+    assert_eq!(act_all(&fresh, State::Scheduled, Action::Run).await.unwrap(), acted(3));
+    assert_eq!(fresh.see("a").await.pending_since, Some(fresh.now()));
+    assert_eq!(fresh.claim_ids(9).await, ["first", "a", "b", "c"]);
+    fresh.is_sound().await;
+}
+
+async fn a_long_list_is_worked_off_call_by_call(fresh: Fresh) {
+    let most = MAX_ACTED as u64;
+    let many = (0..MAX_ACTED + 5).map(|n| task(&format!("{n:05}")).max_retry(0));
+    fresh.put(many).await;
+    for action in [Action::Archive, Action::Run, Action::Delete] {
+        let state = match action {
+            Action::Run => State::Archived,
+            Action::Archive | Action::Delete => State::Pending,
+        };
+        let first = act_all(&fresh, state, action).await.unwrap();
+        assert_eq!((first.tasks, first.more), (most, true), "{action:?}");
+        assert_eq!(act_all(&fresh, state, action).await.unwrap(), acted(5), "{action:?}");
+    }
+    assert_eq!(fresh.glance().await.size(), 0);
+    fresh.is_sound().await;
+}
+
+async fn all_groups_of_a_queue_are_acted_on(fresh: Fresh) {
+    let grouped = |name: &str, group: &str| {
+        let mut task = task(name);
+        task.group = Some(group.to_owned());
+        task
+    };
+    let all = || [grouped("a", "x"), grouped("b", "y"), grouped("c", "x")];
+    fresh.put(all()).await;
+    let count = async || fresh.glance().await.counts[&State::Aggregating];
+    assert_eq!(count().await, 3);
+    assert_eq!(
+        act_all(&fresh, State::Aggregating, Action::Delete).await.unwrap(),
+        acted(3)
+    );
+    assert_eq!(count().await, 0);
+    fresh.put(all()).await;
+    assert_eq!(
+        act_all(&fresh, State::Aggregating, Action::Run).await.unwrap(),
+        acted(3)
+    );
+    assert_eq!(fresh.list(State::Pending).await.len(), 3);
+    fresh.is_sound().await;
+}
+
+async fn deleting_a_list_releases_the_locks_and_archiving_it_does_not(fresh: Fresh) {
+    let locked = |name: &str| Task::new("u").id(id(name)).unique(secs(600));
+    let scheduled = |name: &str| locked(name).run(Run::In(secs(60)));
+    fresh.put([locked("a")]).await;
+    act_all(&fresh, State::Pending, Action::Archive).await.unwrap();
+    assert_eq!(fresh.try_put(locked("b")).await, Err(Refusal::Duplicate));
+    act_all(&fresh, State::Archived, Action::Delete).await.unwrap();
+    fresh.put([locked("b")]).await;
+    act_all(&fresh, State::Pending, Action::Delete).await.unwrap();
+    fresh.put([scheduled("c")]).await;
+    act_all(&fresh, State::Scheduled, Action::Delete).await.unwrap();
+    let mut grouped = locked("d");
+    grouped.group = Some("g".to_owned());
+    fresh.put([grouped]).await;
+    act_all(&fresh, State::Aggregating, Action::Delete).await.unwrap();
+    fresh.put([locked("e")]).await;
+    fresh.end(&fresh.claim_one().await, retry(60, "no")).await;
+    act_all(&fresh, State::Retry, Action::Delete).await.unwrap();
+    fresh.put([locked("f")]).await;
+    fresh.is_sound().await;
+}
+
+async fn tasks_of_a_list_that_is_run_wait_for_nothing_any_more(fresh: Fresh) {
+    fresh.put([task("a"), task("b")]).await;
+    for claim in fresh.claim(2).await {
+        let how = Verdict::Snooze {
+            delay: secs(3600),
+            waiting_for: Some("a handler".to_owned()),
+        };
+        fresh.end(&claim, how).await;
+    }
+    assert_eq!(act_all(&fresh, State::Scheduled, Action::Run).await.unwrap(), acted(2));
+    assert_eq!(fresh.see("a").await.waiting_for, None);
+    fresh.is_sound().await;
+}
+
+async fn a_scheduled_task_gets_another_payload_and_keeps_all_else(fresh: Fresh) {
+    let queue = QueueName::default();
+    let mine = || Task::new("u").payload("old").unique(secs(600)).run(Run::In(secs(60)));
+    fresh.put([mine().id(id("a")).max_retry(7).header("k", "v")]).await;
+    let before = fresh.see("a").await;
+    let edit = fresh.broker.update_payload(&queue, &id("a"), "new".into()).await;
+    edit.unwrap();
+    let mut after = fresh.see("a").await;
+    assert_eq!(after.record.payload, "new");
+    after.record.payload = before.record.payload.clone();
+    assert_eq!(after, before);
+    // The lock is still that of the old payload, and still its own.
+    assert_eq!(fresh.try_put(mine()).await, Err(Refusal::Duplicate));
+    fresh.broker.act(&queue, &id("a"), Action::Delete).await.unwrap();
+    fresh.put([mine()]).await;
+    fresh.is_sound().await;
+}
+
+async fn only_a_scheduled_task_gets_another_payload(fresh: Fresh) {
+    let queue = QueueName::default();
+    for state in State::ALL {
+        let name = state.as_str();
+        bring(&fresh, state, name).await;
+        let before = fresh.see(name).await.record.payload;
+        let edit = fresh.broker.update_payload(&queue, &id(name), "new".into()).await;
+        if state == State::Scheduled {
+            edit.unwrap();
+        } else {
+            let refused = matches!(edit, Err(ActionError::WrongState { state: found, .. }) if found == state);
+            assert!(refused, "{state}: {edit:?}");
+            assert_eq!(fresh.see(name).await.record.payload, before);
+        }
+        clear(&fresh, name).await;
+    }
+    let absent = fresh.broker.update_payload(&queue, &id("nobody"), "new".into()).await;
+    assert!(matches!(absent, Err(ActionError::NotFound(..))), "{absent:?}");
+    fresh.put([task("b")]).await;
+    fresh.end(&fresh.claim_one().await, archive("no")).await;
+    fresh.is_sound().await;
+}

@@ -1,0 +1,89 @@
+//! Removing a queue with everything of it, a bounded number of tasks a call.
+
+use async_trait::async_trait;
+use runner_core::task::{QueueName, State};
+use sqlx::Row;
+
+use super::act;
+use super::rows::count;
+use super::store::sql;
+use super::writer::{Tx, Write};
+use crate::{Acted, MAX_ACTED, RemoveError};
+
+/// One call's part of it.
+pub(super) struct Remove {
+    pub(super) queue: QueueName,
+    pub(super) force: bool,
+}
+
+#[async_trait]
+impl Write for Remove {
+    type Output = Result<Acted, RemoveError>;
+    const DOING: &'static str = "remove a queue";
+
+    async fn apply(&mut self, tx: &mut Tx<'_>) -> Result<Self::Output, sqlx::Error> {
+        if let Some(obstacle) = self.obstacle(tx).await? {
+            return Ok(Err(obstacle));
+        }
+        let mut tasks = 0;
+        for state in State::ALL {
+            let found = act::first(tx, &self.queue, state, MAX_ACTED - tasks).await?;
+            act::erase(tx, &self.queue, state, &found).await?;
+            tasks += found.len();
+            if tasks == MAX_ACTED {
+                // Nobody shall claim what is about to go.
+                sql("UPDATE queues SET paused_at = coalesce(paused_at, ?) WHERE name = ?")
+                    .bind(tx.now)
+                    .bind(self.queue.as_str().to_owned())
+                    .execute(&mut *tx.conn)
+                    .await?;
+                let tasks = tasks as u64;
+                return Ok(Ok(Acted { tasks, more: true }));
+            }
+        }
+        self.forget(tx).await?;
+        let tasks = tasks as u64;
+        Ok(Ok(Acted { tasks, more: false }))
+    }
+}
+
+impl Remove {
+    /// Why the queue has to stay. Counted from the tasks: the sums of this transaction are not written down yet.
+    async fn obstacle(&self, tx: &mut Tx<'_>) -> Result<Option<RemoveError>, sqlx::Error> {
+        let queue = self.queue.clone();
+        let row = sql("SELECT (SELECT count(*) FROM queues WHERE name = ?1), \
+                    (SELECT count(*) FROM tasks WHERE queue = ?1 AND state = 'active'), \
+                    (SELECT count(*) FROM tasks WHERE queue = ?1)")
+        .bind(queue.as_str().to_owned())
+        .fetch_one(&mut *tx.conn)
+        .await?;
+        let (known, active, tasks): (i64, i64, i64) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+        Ok(if active > 0 {
+            let tasks = count(active);
+            Some(RemoveError::Active { queue, tasks })
+        } else if tasks > 0 && !self.force {
+            let tasks = count(tasks);
+            Some(RemoveError::NotEmpty { queue, tasks })
+        } else if known == 0 && tasks == 0 {
+            Some(RemoveError::Unknown(queue))
+        } else {
+            None
+        })
+    }
+
+    /// Everything that is not a task.
+    async fn forget(&self, tx: &mut Tx<'_>) -> Result<(), sqlx::Error> {
+        for statement in [
+            "DELETE FROM locks WHERE queue = ?",
+            "DELETE FROM day_counts WHERE queue = ?",
+            "DELETE FROM queues WHERE name = ?",
+        ] {
+            sql(statement)
+                .bind(self.queue.as_str().to_owned())
+                .execute(&mut *tx.conn)
+                .await?;
+        }
+        tx.tally.forget(self.queue.as_str());
+        Ok(())
+    }
+}

@@ -1,0 +1,151 @@
+//! An operator's actions: on one task, on a whole list, on a queue.
+//!
+//! No script works on more than a thousand tasks; what is longer is worked off call by call.
+
+use bytes::Bytes;
+use redis::Value;
+use runner_core::task::{QueueName, State, TaskId};
+
+use super::scripts::Script;
+use super::{RedisBroker, convert, fault, keys, reply};
+use crate::{Acted, Action, ActionError, BrokerError, MAX_ACTED, RemoveError};
+
+/// How often an edit begins anew because somebody else changed the task meanwhile.
+const EDITS: usize = 5;
+
+/// What the scripts call an action.
+fn word(action: Action) -> &'static str {
+    match action {
+        Action::Run => "run",
+        Action::Archive => "archive",
+        Action::Delete => "delete",
+    }
+}
+
+impl RedisBroker {
+    pub(super) async fn act_on(&self, queue: &QueueName, id: &TaskId, action: Action) -> Result<(), ActionError> {
+        const DOING: &str = "act on a task";
+        let key = keys::task(queue.as_str(), id.as_str());
+        let mut trip = self.conn.trip(DOING).await?;
+        trip.script(Script::Act, &[&key])
+            .arg(keys::queue(queue.as_str()))
+            .arg(keys::own(queue.as_str()))
+            .arg(id.as_str())
+            .arg(word(action));
+        let answer = Answer::of(trip.one().await?);
+        match answer.word.as_str() {
+            "ok" => Ok(()),
+            "missing" => Err(ActionError::NotFound(id.clone(), queue.clone())),
+            _ => Err(answer.wrong_state(id, action.done(), DOING)),
+        }
+    }
+
+    pub(super) async fn act_on_list(
+        &self,
+        queue: &QueueName,
+        state: State,
+        action: Action,
+    ) -> Result<Acted, ActionError> {
+        action.check(state)?;
+        let mut trip = self.conn.trip("act on a list of tasks").await?;
+        trip.script(Script::ActAll, &[keys::part(queue.as_str(), "pending")])
+            .arg(keys::queue(queue.as_str()))
+            .arg(keys::own(queue.as_str()))
+            .arg(state.as_str())
+            .arg(word(action))
+            .arg(MAX_ACTED);
+        let mut answer = reply::list(trip.one().await?).into_iter();
+        Ok(Acted {
+            tasks: answer.next().map_or(0, reply::count),
+            more: answer.next().map_or(0, reply::count) > 0,
+        })
+    }
+
+    pub(super) async fn edit_payload(&self, queue: &QueueName, id: &TaskId, payload: Bytes) -> Result<(), ActionError> {
+        const DOING: &str = "change the payload of a task";
+        let key = keys::task(queue.as_str(), id.as_str());
+        for _ in 0..EDITS {
+            let mut trip = self.conn.trip(DOING).await?;
+            trip.command("HGET").arg(&key).arg("msg");
+            let Some(message) = reply::bytes(trip.one().await?) else {
+                return Err(ActionError::NotFound(id.clone(), queue.clone()));
+            };
+            let edited = convert::with_payload(message.clone(), queue, id.as_str().as_bytes(), payload.clone());
+            let edited = edited.map_err(|what| BrokerError::Corrupt {
+                doing: DOING,
+                what: format!("{key}: {what}"),
+            })?;
+            let mut trip = self.conn.trip(DOING).await?;
+            trip.script(Script::Edit, &[&key]).arg(message).arg(edited);
+            let answer = Answer::of(trip.one().await?);
+            match answer.word.as_str() {
+                "ok" => return Ok(()),
+                "missing" => return Err(ActionError::NotFound(id.clone(), queue.clone())),
+                "changed" => {}
+                _ => return Err(answer.wrong_state(id, "edited", DOING)),
+            }
+        }
+        let source = format!("others changed the task {EDITS} times meanwhile").into();
+        Err(BrokerError::Unreachable { doing: DOING, source }.into())
+    }
+
+    /// One call's part of removing a queue. Its name goes last, so that a removal that was cut short can be taken
+    /// up again.
+    pub(super) async fn remove_part(&self, queue: &QueueName, force: bool) -> Result<Acted, RemoveError> {
+        const DOING: &str = "remove a queue";
+        let mut trip = self.conn.trip(DOING).await?;
+        trip.command("SISMEMBER").arg(keys::QUEUES).arg(queue.as_str());
+        if reply::number(trip.one().await?) != Some(1) {
+            return Err(RemoveError::Unknown(queue.clone()));
+        }
+        let mut trip = self.conn.trip(DOING).await?;
+        trip.script(Script::Remove, &[keys::part(queue.as_str(), "pending")])
+            .arg(keys::queue(queue.as_str()))
+            .arg(keys::own(queue.as_str()))
+            .arg(u8::from(force))
+            .arg(MAX_ACTED);
+        let Answer { word, rest } = Answer::of(trip.one().await?);
+        let tasks = reply::count(rest);
+        let queue = queue.clone();
+        match word.as_str() {
+            "active" => Err(RemoveError::Active { queue, tasks }),
+            "full" => Err(RemoveError::NotEmpty { queue, tasks }),
+            "more" => Ok(Acted { tasks, more: true }),
+            "gone" => {
+                let mut trip = self.conn.trip(DOING).await?;
+                trip.command("SREM").arg(keys::QUEUES).arg(queue.as_str());
+                trip.one().await?;
+                Ok(Acted { tasks, more: false })
+            }
+            _ => Err(fault::odd_answer(DOING).into()),
+        }
+    }
+}
+
+/// A word, and what follows it.
+struct Answer {
+    word: String,
+    rest: Value,
+}
+
+impl Answer {
+    fn of(value: Value) -> Self {
+        let mut row = reply::list(value).into_iter();
+        Self {
+            word: row.next().and_then(reply::text).unwrap_or_default(),
+            rest: row.next().unwrap_or_default(),
+        }
+    }
+
+    /// The answer `state` and the state.
+    fn wrong_state(self, id: &TaskId, done: &'static str, doing: &'static str) -> ActionError {
+        match reply::text(self.rest).and_then(|word| word.parse().ok()) {
+            Some(state) => ActionError::WrongState {
+                id: id.clone(),
+                state,
+                done,
+            },
+            None => fault::odd_answer(doing).into(),
+        }
+    }
+}

@@ -1,0 +1,33 @@
+-- Carries out an operator's action on the first tasks of a list.
+-- KEYS: the queue's pending list.
+-- ARGV after the clock: queue prefix, own prefix, state, 'run', 'archive' or 'delete', how many at most.
+-- Returns: how many tasks it was done to, how many remain in the list (aggregating: how many groups remain).
+local queue, own, state, action = ARGV[3], ARGV[4], ARGV[5], ARGV[6]
+local taken, left = take(queue, state, tonumber(ARGV[7]))
+local ids = {}
+for _, id in ipairs(taken) do
+  -- An id without a task is dropped, and one whose task lies elsewhere.
+  if redis.call('HGET', queue .. 't:' .. id, 'state') == state then ids[#ids + 1] = id end
+end
+
+if action == 'delete' then
+  erase(queue, own, ids)
+  return {#ids, left}
+end
+if state == 'scheduled' then spread('HDEL', own .. 'waiting', ids) end
+if action == 'run' then
+  for _, id in ipairs(ids) do
+    redis.call('HSET', queue .. 't:' .. id, 'state', 'pending', 'pending_since', stamp)
+  end
+  spread('LPUSH', KEYS[1], ids)
+else
+  local rows = {}
+  for _, id in ipairs(ids) do
+    redis.call('HSET', queue .. 't:' .. id, 'state', 'archived')
+    rows[#rows + 1] = whole(now)
+    rows[#rows + 1] = id
+  end
+  spread('ZADD', queue .. 'archived', rows)
+  trim(queue, own, 1000)
+end
+return {#ids, left}

@@ -1,0 +1,61 @@
+-- Deletes tasks of a queue, and once there are none, everything else of it but its name.
+-- KEYS: the queue's pending list.
+-- ARGV after the clock: queue prefix, own prefix, '1' to delete tasks at all, how many at most.
+-- Returns: 'active' or 'full' and how many tasks are in the way; 'more' or 'gone' and how many were deleted.
+-- While there are more the queue is paused, so that nobody claims what is about to go.
+local queue, own, most = ARGV[3], ARGV[4], tonumber(ARGV[6])
+local active = redis.call('LLEN', queue .. 'active')
+if active > 0 then return {'active', active} end
+
+if ARGV[5] ~= '1' then
+  local size = redis.call('LLEN', KEYS[1])
+  for _, set in ipairs({'scheduled', 'retry', 'archived', 'completed'}) do
+    size = size + redis.call('ZCARD', queue .. set)
+  end
+  for _, group in ipairs(redis.call('SMEMBERS', queue .. 'groups')) do
+    size = size + redis.call('ZCARD', queue .. 'g:' .. group)
+  end
+  for _, set in ipairs(redis.call('ZRANGE', queue .. 'aggregation_sets', 0, -1)) do
+    size = size + redis.call('ZCARD', set)
+  end
+  if size > 0 then return {'full', size} end
+end
+
+local deleted = 0
+for _, state in ipairs({'pending', 'scheduled', 'retry', 'archived', 'completed', 'aggregating'}) do
+  if deleted < most then
+    local ids = take(queue, state, most - deleted)
+    erase(queue, own, ids)
+    deleted = deleted + #ids
+  end
+end
+-- Tasks that somebody was putting together lie in sets of their own, listed by key.
+for _, set in ipairs(redis.call('ZRANGE', queue .. 'aggregation_sets', 0, most - 1)) do
+  if deleted == most then break end
+  if string.sub(set, 1, #queue + 2) == queue .. 'g:' then
+    local ids = redis.call('ZRANGE', set, 0, most - deleted - 1)
+    redis.call('ZREMRANGEBYRANK', set, 0, #ids - 1)
+    erase(queue, own, ids)
+    deleted = deleted + #ids
+  end
+  if redis.call('EXISTS', set) == 0 or string.sub(set, 1, #queue + 2) ~= queue .. 'g:' then
+    redis.call('ZREM', queue .. 'aggregation_sets', set)
+  end
+end
+if deleted == most or redis.call('EXISTS', queue .. 'groups', queue .. 'aggregation_sets') > 0 then
+  redis.call('SET', queue .. 'paused', whole(now), 'NX')
+  return {'more', deleted}
+end
+
+local gone = {own .. 'waiting', own .. 'run'}
+for _, part in ipairs({'active', 'lease', 'paused', 'processed', 'failed'}) do
+  gone[#gone + 1] = queue .. part
+end
+-- Counters of days end after 90; another program's clock may be ahead of ours.
+for back = -1, 91 do
+  local day = day_of(now - back * 86400)
+  gone[#gone + 1] = queue .. 'processed:' .. day
+  gone[#gone + 1] = queue .. 'failed:' .. day
+end
+wipe(gone)
+return {'gone', deleted}

@@ -1,0 +1,44 @@
+-- Releasing the uniqueness lock of a task that an operator deletes.
+-- Needs clock.lua. Gives: unlock(queue, id).
+-- The hash names the lock, except that of a task that was put in a group: there only the message does.
+
+-- A number as protobuf writes it, and where it ends; nothing if the text ends first.
+local function varint(text, at)
+  local number, factor = 0, 1
+  for place = at, at + 9 do
+    local byte = string.byte(text, place)
+    if not byte then return nil end
+    number = number + byte % 128 * factor
+    if byte < 128 then return number, place + 1 end
+    factor = factor * 128
+  end
+end
+
+-- Field 10 of a message; '' if it has none or is damaged. Only headers may come before it more than once.
+local function lock_in(msg)
+  local at = 1
+  for _ = 1, 100 do
+    local tag, value
+    tag, at = varint(msg, at)
+    if not tag then return '' end
+    value, at = varint(msg, at)
+    if not value then return '' end
+    if tag == 82 then return string.sub(msg, at, at + value - 1) end
+    if tag % 8 == 2 then
+      at = at + value
+    elseif tag % 8 ~= 0 then
+      return ''
+    end
+  end
+  return ''
+end
+
+local function unlock(queue, id)
+  local key = queue .. 't:' .. id
+  local held = redis.call('HMGET', key, 'unique_key', 'group')
+  local lock = held[1] or held[2] and lock_in(redis.call('HGET', key, 'msg') or '') or ''
+  -- A message is anybody's: it must not name a key of another kind.
+  if string.sub(lock, 1, #queue + 7) == queue .. 'unique:' and redis.pcall('GET', lock) == id then
+    redis.call('DEL', lock)
+  end
+end
