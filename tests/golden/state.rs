@@ -164,15 +164,19 @@ async fn same_page(replay: &mut Replay, step: &str, state: State, page: Page, to
 async fn queue_info() {
     let mut replay = Replay::open("queue_info").await;
     let result = replay.step("queue info 7s later")["result"].clone();
-    for step in [
-        "queue info of an unknown queue",
-        "history of 3 days",
-        "history of 0 days",
-        "group stats",
-    ] {
+    replay.step("queue info of an unknown queue");
+    let days = replay.step("history of 3 days")["result"].clone();
+    for step in ["history of 0 days", "group stats"] {
         replay.step(step);
     }
     replay.set_up("dump").await;
+    let history = replay.broker.history(&default_queue(), 3).await.unwrap();
+    assert_eq!(days.as_array().map(Vec::len), Some(history.len()));
+    for (expected, found) in days.as_array().unwrap().iter().zip(history) {
+        assert!(expected["Time"].as_str().unwrap().starts_with(&found.day.to_string()));
+        assert_eq!(expected["Processed"], found.processed);
+        assert_eq!(expected["Failed"], found.failed);
+    }
     let info = replay.broker.queues().await.unwrap().remove(0);
     assert_eq!(result["Queue"], info.name.as_str());
     assert_eq!(result["Size"], info.size());

@@ -192,6 +192,7 @@ async fn retry() {
     replay.enqueue(email(ID1)).await.unwrap();
     replay.step("dequeue");
     let claim = replay.claim().await;
+    let first = claim.run();
     replay.same().await;
     let again = |error: &str, after, counts| Verdict::Retry {
         after: Duration::from_secs(after),
@@ -208,7 +209,7 @@ async fn retry() {
     replay.same().await;
     replay.step("dequeue");
     let claim = replay.claim().await;
-    assert_eq!((claim.run(), claim.task().retried), (2, 1));
+    assert_eq!((claim.run(), claim.task().retried), (first + 1, 1));
     replay.same().await;
     replay.step("retry, not a failure");
     replay.settle(&claim, again("rate limited", 30, false)).await;
