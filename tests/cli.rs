@@ -27,18 +27,18 @@ fn code(finished: &Finished) -> i32 {
     finished.status.code().expect("an exit code")
 }
 
-async fn fails(site: &Site, arguments: &[&str], expected: i32) -> String {
+pub async fn fails(site: &Site, arguments: &[&str], expected: i32) -> String {
     let finished = site.cli(arguments).await;
     assert_eq!(code(&finished), expected, "{arguments:?}: {finished:?}");
     assert!(!finished.stderr.contains("panicked"), "{finished:?}");
     finished.stderr
 }
 
-async fn prints(site: &Site, arguments: &[&str]) -> String {
+pub async fn prints(site: &Site, arguments: &[&str]) -> String {
     site.cli(arguments).await.ok().stdout
 }
 
-async fn json(site: &Site, arguments: &[&str]) -> Value {
+pub async fn json(site: &Site, arguments: &[&str]) -> Value {
     site.cli(arguments).await.json()
 }
 

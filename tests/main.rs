@@ -9,6 +9,7 @@
 mod brokers;
 mod chaos;
 mod cli;
+mod cli_lists;
 mod golden;
 mod kit;
 mod pages;
@@ -26,6 +27,7 @@ fn main() -> std::process::ExitCode {
         tidy::tests(),
         brokers::tests(),
         cli::tests(),
+        cli_lists::tests(),
         golden::tests(),
         redis_broker::tests(),
         pages::tests(),

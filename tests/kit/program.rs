@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
-use std::process::ExitStatus;
+use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
@@ -99,6 +99,8 @@ impl Site {
     pub async fn cli<A: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = A>) -> Finished {
         let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_runner"));
         command.args(arguments).current_dir(&self.dir).kill_on_drop(true);
+        // Nobody sits there to be asked.
+        command.stdin(Stdio::null());
         command.envs(self.env.iter().map(|(key, value)| (key, value)));
         let output = tokio::time::timeout(COMMAND, command.output())
             .await

@@ -1,18 +1,14 @@
 //! `runner enqueue`: puts one task on a queue.
 
-use std::io::Read;
 use std::time::Duration;
 
-use anyhow::{anyhow, bail};
+use anyhow::bail;
 use clap::Args;
 use runner_core::task::{QueueName, Run, Task, TaskId, Unique};
 use runner_queue::Refusal;
 
 use super::exit::{BadData, Usage};
-use super::{Context, print, values};
-
-/// Bytes; larger things belong in a store, and their name in the payload.
-const MAX_PAYLOAD: u64 = 4 * 1024 * 1024;
+use super::{Context, payload, print, values};
 
 /// Puts a task on a queue and prints its id.
 #[derive(Debug, Args)]
@@ -81,7 +77,7 @@ impl Enqueue {
         let zone = &context.settings()?.zone;
         let mut task = Task::new(self.kind);
         task.payload = match self.payload {
-            Some(text) => Some(payload(&text)?.into()),
+            Some(text) => Some(payload::read(&text)?.into()),
             None => None,
         };
         task.queue = QueueName::new(self.queue).map_err(|e| Usage(e.to_string()))?;
@@ -108,29 +104,5 @@ impl Enqueue {
         task.headers = self.headers.into_iter().collect();
         task.check().map_err(|e| BadData(e.to_string()))?;
         Ok(task)
-    }
-}
-
-/// The text of the payload, byte for byte, once it has been seen to be JSON.
-fn payload(text: &str) -> anyhow::Result<Vec<u8>> {
-    let bytes = if text == "-" {
-        let mut bytes = Vec::new();
-        let mut input = std::io::stdin().lock().take(MAX_PAYLOAD + 1);
-        input
-            .read_to_end(&mut bytes)
-            .map_err(|e| anyhow!("cannot read standard input: {e}"))?;
-        while bytes.last().is_some_and(|b| matches!(b, b'\n' | b'\r')) {
-            bytes.pop();
-        }
-        bytes
-    } else {
-        text.as_bytes().to_vec()
-    };
-    if bytes.len() as u64 > MAX_PAYLOAD {
-        return Err(BadData(format!("the payload is longer than {MAX_PAYLOAD} bytes")).into());
-    }
-    match serde_json::from_slice::<serde::de::IgnoredAny>(&bytes) {
-        Ok(_) => Ok(bytes),
-        Err(error) => Err(BadData(format!("the payload is not JSON: {error}")).into()),
     }
 }

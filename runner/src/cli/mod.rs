@@ -16,12 +16,14 @@ mod migrate;
 mod next;
 mod open;
 mod parts;
+mod payload;
 mod print;
 mod queue;
 mod run;
 mod serve;
 mod signals;
 mod task;
+mod task_all;
 mod types;
 mod values;
 

@@ -1,14 +1,24 @@
-//! `runner queue`: stops claims from a queue, or lets them go on.
+//! `runner queue`: stops claims from a queue or lets them go on, tells its past, removes it.
 
 use anyhow::bail;
 use clap::{Args, Subcommand};
 use runner_core::task::QueueName;
+use runner_queue::{Broker, MAX_ACTED, RemoveError};
+use serde_json::json;
 
 use super::exit::Usage;
+use super::task_all::number;
 use super::{Context, print};
 
-/// Pauses or resumes a queue; tasks may still be put on it.
+/// Calls beyond those that the tasks of a queue need to be removed: for tasks that come meanwhile.
+const SPARE_CALLS: u64 = 10;
+
+/// Pauses, resumes or removes a queue, or tells its past.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    runner queue pause low\n  \
+    runner queue history low --days 30\n  \
+    runner queue rm bench-1234 --force")]
 pub struct QueueCommand {
     #[command(subcommand)]
     verb: Verb,
@@ -16,7 +26,7 @@ pub struct QueueCommand {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// No task is taken from it any more; running ones go on
+    /// No task is taken from it any more; running ones go on, and new ones may still be put on it
     Pause {
         /// Name of the queue
         name: String,
@@ -26,22 +36,133 @@ enum Verb {
         /// Name of the queue
         name: String,
     },
+    Rm(Remove),
+    History(History),
+}
+
+/// Removes it with everything that is remembered of it
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  \
+    runner queue rm old-imports --force\n\n\
+    Gone are its tasks in all states, their attempts and uniqueness locks, its counters and its pause. A queue that has \
+    tasks is removed with --force only; one that has active tasks is never removed: pause it and wait for them, or \
+    cancel them. A queue that a running worker serves comes back, empty, with the worker's next heartbeat.")]
+struct Remove {
+    /// Name of the queue
+    name: String,
+    /// Delete its tasks too
+    #[arg(long)]
+    force: bool,
+    /// Print what was done as an object
+    #[arg(long)]
+    json: bool,
+}
+
+/// How many tasks it processed on each day (UTC), today first
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  \
+    runner queue history default --days 30 --json | jq 'map(.failed) | add'\n\n\
+    Failures are among the processed ones. Days are remembered for 90 days.")]
+struct History {
+    /// Name of the queue
+    name: String,
+    /// How many days
+    #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u8).range(1..=90))]
+    days: u8,
+    /// As an array of objects
+    #[arg(long)]
+    json: bool,
 }
 
 impl QueueCommand {
     pub async fn run(self, context: &Context) -> anyhow::Result<()> {
-        let (Verb::Pause { name } | Verb::Resume { name }) = &self.verb;
-        let queue = QueueName::new(name.as_str()).map_err(|e| Usage(e.to_string()))?;
-        let broker = context.broker().await?;
-        if !broker.queues().await?.iter().any(|q| q.name == queue) {
-            bail!("no queue {queue}; `runner ls queues` shows those that exist");
+        match self.verb {
+            Verb::Pause { name } => hold(context, &name, true).await,
+            Verb::Resume { name } => hold(context, &name, false).await,
+            Verb::Rm(remove) => remove.run(context).await,
+            Verb::History(history) => history.run(context).await,
         }
-        let line = match self.verb {
-            Verb::Pause { .. } if broker.pause_queue(&queue).await? => "is paused",
-            Verb::Pause { .. } => "was paused already",
-            Verb::Resume { .. } if broker.resume_queue(&queue).await? => "goes on",
-            Verb::Resume { .. } => "was not paused",
+    }
+}
+
+fn named(name: &str) -> anyhow::Result<QueueName> {
+    Ok(QueueName::new(name).map_err(|e| Usage(e.to_string()))?)
+}
+
+/// How many tasks the queue has, which must exist.
+async fn known(broker: &dyn Broker, queue: &QueueName) -> anyhow::Result<u64> {
+    match broker.queues().await?.iter().find(|q| q.name == *queue) {
+        Some(info) => Ok(info.size()),
+        None => bail!("no queue {queue}; `runner ls queues` shows those that exist"),
+    }
+}
+
+async fn hold(context: &Context, name: &str, pause: bool) -> anyhow::Result<()> {
+    let queue = named(name)?;
+    let broker = context.broker().await?;
+    known(broker.as_ref(), &queue).await?;
+    let line = if pause {
+        if broker.pause_queue(&queue).await? {
+            "is paused"
+        } else {
+            "was paused already"
+        }
+    } else if broker.resume_queue(&queue).await? {
+        "goes on"
+    } else {
+        "was not paused"
+    };
+    Ok(print::text(&format!("{queue} {line}\n"))?)
+}
+
+impl Remove {
+    async fn run(self, context: &Context) -> anyhow::Result<()> {
+        let queue = named(&self.name)?;
+        let broker = context.broker().await?;
+        let tasks = remove(broker.as_ref(), &queue, self.force).await?;
+        if self.json {
+            return Ok(print::json(&json!({"queue": queue, "tasks": tasks}))?);
+        }
+        Ok(print::text(&format!("{queue} is removed, with {}\n", number(tasks)))?)
+    }
+}
+
+/// Removes a queue call by call; how many tasks it had.
+///
+/// # Errors
+///
+/// When it has to stay.
+pub(super) async fn remove(broker: &dyn Broker, queue: &QueueName, force: bool) -> anyhow::Result<u64> {
+    let calls = known(broker, queue).await? / MAX_ACTED as u64 + SPARE_CALLS;
+    let mut tasks = 0;
+    for _ in 0..calls {
+        let removed = match broker.remove_queue(queue, force).await {
+            Ok(removed) => removed,
+            Err(RemoveError::Broker(error)) => return Err(error.into()),
+            Err(error @ RemoveError::NotEmpty { .. }) => bail!("{error}; --force deletes them too"),
+            Err(error) => return Err(error.into()),
         };
-        Ok(print::text(&format!("{queue} {line}\n"))?)
+        tasks += removed.tasks;
+        if !removed.more {
+            return Ok(tasks);
+        }
+    }
+    bail!("{tasks} tasks were deleted, and more keep coming; {queue} is paused: stop its producers and try again")
+}
+
+impl History {
+    async fn run(self, context: &Context) -> anyhow::Result<()> {
+        let queue = named(&self.name)?;
+        let broker = context.broker().await?;
+        known(broker.as_ref(), &queue).await?;
+        let days = broker.history(&queue, usize::from(self.days)).await?;
+        if self.json {
+            return Ok(print::json(&serde_json::to_value(&days)?)?);
+        }
+        let rows: Vec<Vec<String>> = days
+            .iter()
+            .map(|d| vec![d.day.to_string(), d.processed.to_string(), d.failed.to_string()])
+            .collect();
+        Ok(print::text(&print::table(&["DAY", "PROCESSED", "FAILED"], &rows))?)
     }
 }

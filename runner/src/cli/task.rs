@@ -1,4 +1,4 @@
-//! `runner task`: looks at one task, or does what an operator does to it.
+//! `runner task`: looks at one task, or does what an operator does to it. Whole lists are in `task_all`.
 
 use anyhow::bail;
 use clap::{Args, Subcommand};
@@ -8,10 +8,17 @@ use serde_json::json;
 
 use super::exit::Usage;
 use super::ls::task_json;
-use super::{Context, print};
+use super::task_all::{self, Target, Targets};
+use super::{Context, payload, print};
 
-/// Shows, runs, archives, deletes or cancels one task.
+/// Shows, runs, archives, deletes, cancels or edits one task, or acts on a whole list.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    runner task show 6a1f…\n  \
+    runner task run 6a1f… --queue low\n  \
+    runner task run --all --queue low --state archived\n  \
+    runner task delete --all --queue low --state completed --yes\n  \
+    jq -c . order.json | runner task update 6a1f… --payload -")]
 pub struct TaskCommand {
     #[command(subcommand)]
     verb: Verb,
@@ -21,23 +28,41 @@ pub struct TaskCommand {
 enum Verb {
     /// Everything known about it, with its attempts
     Show(Show),
-    /// Puts it on its queue now
-    Run(Which),
-    /// Puts it aside
-    Archive(Which),
-    /// Deletes it and releases its uniqueness lock
-    Delete(Which),
+    /// Puts it on its queue now; with --all, every task of a list
+    #[command(after_help = task_all::RUN)]
+    Run(Targets),
+    /// Puts it aside; with --all, every task of a list
+    #[command(after_help = task_all::ARCHIVE)]
+    Archive(Targets),
+    /// Deletes it and releases its uniqueness lock; with --all, every task of a list
+    #[command(after_help = task_all::DELETE)]
+    Delete(Targets),
+    /// Gives it another payload, while it is scheduled
+    Update(Update),
     /// Asks the worker that holds it to stop it
     Cancel(Which),
 }
 
 #[derive(Debug, Args)]
-struct Which {
+pub(super) struct Which {
     /// Identity of the task
-    id: String,
+    pub(super) id: String,
     /// Its queue; needed only if several have a task of this id
     #[arg(long)]
-    queue: Option<String>,
+    pub(super) queue: Option<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Only a scheduled task can be edited: any other one may have run already, or may run any \
+    moment.\nIts uniqueness lock stays the one that it took with its first payload."
+)]
+struct Update {
+    #[command(flatten)]
+    which: Which,
+    /// JSON, or - to read it from standard input
+    #[arg(long, value_name = "JSON|-")]
+    payload: String,
 }
 
 #[derive(Debug, Args)]
@@ -53,9 +78,10 @@ impl TaskCommand {
     pub async fn run(self, context: &Context) -> anyhow::Result<()> {
         match self.verb {
             Verb::Show(show) => show.run(context).await,
-            Verb::Run(which) => act(context, which, Action::Run, "is on its queue").await,
-            Verb::Archive(which) => act(context, which, Action::Archive, "is archived").await,
-            Verb::Delete(which) => act(context, which, Action::Delete, "is deleted").await,
+            Verb::Run(targets) => act(context, targets, Action::Run, "is on its queue").await,
+            Verb::Archive(targets) => act(context, targets, Action::Archive, "is archived").await,
+            Verb::Delete(targets) => act(context, targets, Action::Delete, "is deleted").await,
+            Verb::Update(update) => update.run(context).await,
             Verb::Cancel(which) => cancel(context, which).await,
         }
     }
@@ -85,13 +111,34 @@ impl Which {
     }
 }
 
-async fn act(context: &Context, which: Which, action: Action, done: &str) -> anyhow::Result<()> {
+async fn act(context: &Context, targets: Targets, action: Action, done: &str) -> anyhow::Result<()> {
+    let which = match targets.target() {
+        Target::One(which) => which,
+        Target::All(all) => return all.act(context, action).await,
+    };
     let broker = context.broker().await?;
     let (queue, id) = which.find(broker.as_ref()).await?;
-    match broker.act(&queue, &id, action).await {
-        Ok(()) => Ok(print::text(&format!("{id} {done}\n"))?),
-        Err(ActionError::Broker(error)) => Err(error.into()),
-        Err(refused) => Err(refused.into()),
+    broker.act(&queue, &id, action).await.map_err(refused)?;
+    Ok(print::text(&format!("{id} {done}\n"))?)
+}
+
+/// The error with the exit code that belongs to it.
+pub(super) fn refused(error: ActionError) -> anyhow::Error {
+    match error {
+        ActionError::Broker(error) => error.into(),
+        never @ ActionError::Never { .. } => Usage(never.to_string()).into(),
+        refused => refused.into(),
+    }
+}
+
+impl Update {
+    async fn run(self, context: &Context) -> anyhow::Result<()> {
+        let payload = payload::read(&self.payload)?;
+        let broker = context.broker().await?;
+        let (queue, id) = self.which.find(broker.as_ref()).await?;
+        let edited = broker.update_payload(&queue, &id, payload.into()).await;
+        edited.map_err(refused)?;
+        Ok(print::text(&format!("{id} has another payload\n"))?)
     }
 }
 

@@ -5,11 +5,12 @@
 
 mod measure;
 
+use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 use runner_core::task::QueueName;
 use serde_json::json;
 
-use super::{Context, print};
+use super::{Context, print, queue};
 use measure::{Bench, Figure};
 
 /// Measures the configured broker with tasks that do nothing.
@@ -19,7 +20,8 @@ use measure::{Bench, Figure};
     runner bench drain --tasks 100000 --concurrency 64 --json\n\n\
     enqueue: batches from one process, and one by one · drain: a full queue, one worker ·\n\
     latency: one task every 10 ms, an idle worker · steady: enqueue and run at the same time.\n\
-    Works in a queue called bench-… that no worker serves; what is left of it are its counters.")]
+    Works in a queue called bench-… that no worker serves, and removes it at the end. A run that was cut short\n\
+    leaves it behind: `runner queue rm bench-… --force`.")]
 pub struct BenchCommand {
     /// What to measure
     #[arg(value_enum, default_value_t = What::All)]
@@ -60,6 +62,30 @@ impl BenchCommand {
             concurrency: self.concurrency as usize,
             payload: self.payload as usize,
         };
+        let figures = self.measure(&bench).await;
+        let removed = queue::remove(bench.broker.as_ref(), &bench.queue, true).await;
+        let figures = figures?;
+        removed.context("the queue of the measurement is left behind")?;
+        if self.json {
+            let objects = figures
+                .iter()
+                .map(|f| json!({"measure": f.name, "value": f.value, "unit": f.unit, "broker": place}));
+            return Ok(print::json(&objects.collect())?);
+        }
+        let rows: Vec<Vec<String>> = figures
+            .iter()
+            .map(|f| vec![f.name.to_owned(), format!("{:.2}", f.value), f.unit.to_owned()])
+            .collect();
+        let title = format!(
+            "{place}, {} tasks of {} bytes, concurrency {}\n",
+            self.tasks, self.payload, self.concurrency
+        );
+        Ok(print::text(
+            &(title + &print::table(&["MEASURE", "VALUE", "UNIT"], &rows)),
+        )?)
+    }
+
+    async fn measure(&self, bench: &Bench) -> anyhow::Result<Vec<Figure>> {
         let wanted = |what| self.what == What::All || self.what == what;
         let mut figures: Vec<Figure> = Vec::new();
         if wanted(What::Enqueue) {
@@ -78,22 +104,6 @@ impl BenchCommand {
         if wanted(What::Steady) {
             figures.push(bench.steady().await?);
         }
-        if self.json {
-            let objects = figures
-                .iter()
-                .map(|f| json!({"measure": f.name, "value": f.value, "unit": f.unit, "broker": place}));
-            return Ok(print::json(&objects.collect())?);
-        }
-        let rows: Vec<Vec<String>> = figures
-            .iter()
-            .map(|f| vec![f.name.to_owned(), format!("{:.2}", f.value), f.unit.to_owned()])
-            .collect();
-        let title = format!(
-            "{place}, {} tasks of {} bytes, concurrency {}\n",
-            self.tasks, self.payload, self.concurrency
-        );
-        Ok(print::text(
-            &(title + &print::table(&["MEASURE", "VALUE", "UNIT"], &rows)),
-        )?)
+        Ok(figures)
     }
 }

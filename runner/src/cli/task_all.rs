@@ -1,0 +1,153 @@
+//! `runner task run|archive|delete --all`: what an operator does to every task of a list.
+
+use std::io::{BufRead, IsTerminal, Read};
+
+use anyhow::bail;
+use clap::Args;
+use runner_core::task::{QueueName, State};
+use runner_queue::{Action, Broker, MAX_ACTED};
+use serde_json::json;
+
+use super::exit::Usage;
+use super::task::{Which, refused};
+use super::{Context, print};
+
+/// Bytes of an answer to a question.
+const MAX_ANSWER: u64 = 64;
+
+pub(super) const RUN: &str = "Examples:\n  \
+    runner task run 6a1f…\n  \
+    runner task run --all --queue low --state archived\n\n\
+    --all takes tasks that are scheduled, retry, archived, completed or aggregating, in the order of their list; they \
+    go behind those that wait already.";
+
+pub(super) const ARCHIVE: &str = "Examples:\n  \
+    runner task archive 6a1f…\n  \
+    runner task archive --all --queue low --state pending\n\n\
+    --all takes tasks that are pending, scheduled, retry, completed or aggregating. The archive of a queue keeps the \
+    newest 9999 tasks, for 90 days: what is beyond is deleted.";
+
+pub(super) const DELETE: &str = "Examples:\n  \
+    runner task delete 6a1f…\n  \
+    runner task delete --all --queue low --state completed --yes\n\n\
+    --all takes tasks in any state but active; a task that is running can only be asked to stop: `runner task cancel`.";
+
+/// One task, or all of a list.
+#[derive(Debug, Args)]
+pub(super) struct Targets {
+    /// Identity of the task
+    #[arg(required_unless_present = "all", conflicts_with = "all")]
+    id: Option<String>,
+    /// Its queue; needed if several have a task of this id, and with --all
+    #[arg(long)]
+    queue: Option<String>,
+    /// Every task of --queue that is in --state
+    #[arg(long, requires = "queue", requires = "state")]
+    all: bool,
+    /// Which list
+    #[arg(long, requires = "all")]
+    state: Option<State>,
+    /// Do it without asking; needed when standard input is no terminal
+    #[arg(long, requires = "all")]
+    yes: bool,
+    /// Print what was done as an object
+    #[arg(long, requires = "all")]
+    json: bool,
+}
+
+/// What is meant.
+pub(super) enum Target {
+    One(Which),
+    All(All),
+}
+
+/// A whole list.
+pub(super) struct All {
+    queue: String,
+    state: State,
+    yes: bool,
+    json: bool,
+}
+
+impl Targets {
+    pub(super) fn target(self) -> Target {
+        match (self.id, self.queue, self.state) {
+            // The command line is refused unless these two come with --all.
+            (None, Some(queue), Some(state)) => Target::All(All {
+                queue,
+                state,
+                yes: self.yes,
+                json: self.json,
+            }),
+            (id, queue, _) => Target::One(Which {
+                id: id.unwrap_or_default(),
+                queue,
+            }),
+        }
+    }
+}
+
+impl All {
+    pub(super) async fn act(self, context: &Context, action: Action) -> anyhow::Result<()> {
+        let queue = QueueName::new(self.queue.as_str()).map_err(|e| Usage(e.to_string()))?;
+        action.check(self.state).map_err(refused)?;
+        let asks = !self.yes;
+        if asks && !std::io::stdin().is_terminal() {
+            let text = "nobody can be asked: standard input is no terminal; --yes says that you mean every task of it";
+            return Err(Usage(text.to_owned()).into());
+        }
+        let broker = context.broker().await?;
+        let there = count(broker.as_ref(), &queue, self.state).await?;
+        let what = format!("{} of {queue} that are {}", number(there), self.state);
+        if asks && there > 0 && !agreed(&format!("{what} will be {}. Go on? [y/N] ", action.done()))? {
+            bail!("nothing was done");
+        }
+        // Those that come meanwhile are not worked off for ever.
+        let calls = there / MAX_ACTED as u64 + 1;
+        let mut tasks = 0;
+        for _ in 0..calls {
+            let acted = broker.act_all(&queue, self.state, action).await.map_err(refused)?;
+            tasks += acted.tasks;
+            if !acted.more {
+                break;
+            }
+        }
+        if self.json {
+            let done = action.done();
+            let object = json!({"queue": queue, "state": self.state, "done": done, "tasks": tasks});
+            return Ok(print::json(&object)?);
+        }
+        let line = match action {
+            Action::Run => "put on the queue",
+            Action::Archive => "archived",
+            Action::Delete => "deleted",
+        };
+        Ok(print::text(&format!("{} {line}\n", number(tasks)))?)
+    }
+}
+
+/// How many tasks there are.
+async fn count(broker: &dyn Broker, queue: &QueueName, state: State) -> anyhow::Result<u64> {
+    let queues = broker.queues().await?;
+    let Some(info) = queues.iter().find(|q| q.name == *queue) else {
+        bail!("no queue {queue}; `runner ls queues` shows those that exist");
+    };
+    Ok(info.counts.get(&state).copied().unwrap_or(0))
+}
+
+/// So many tasks, in words.
+pub(super) fn number(tasks: u64) -> String {
+    if tasks == 1 {
+        "1 task".to_owned()
+    } else {
+        format!("{tasks} tasks")
+    }
+}
+
+/// Asks whoever sits there.
+fn agreed(question: &str) -> anyhow::Result<bool> {
+    eprint!("{question}");
+    let mut answer = String::new();
+    std::io::stdin().lock().take(MAX_ANSWER).read_line(&mut answer)?;
+    Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
+}

@@ -1,0 +1,140 @@
+//! Commands about whole lists and queues from outside: `task … --all`, `task update`, `queue rm`, `queue history`,
+//! and that `bench` leaves nothing behind.
+
+use serde_json::json;
+
+use crate::cli::{fails, json, prints};
+use crate::kit::{self, Site};
+
+pub fn tests() -> Vec<kit::Trial> {
+    kit::trials![
+        needs(): a_whole_list_is_acted_on, a_whole_list_is_acted_on_only_when_it_is_meant, a_payload_is_replaced,
+            a_queue_is_removed, the_past_of_a_queue_is_told, a_measurement_leaves_nothing_behind;
+        needs(Redis): lists_and_queues_in_redis;
+    ]
+}
+
+async fn a_whole_list_is_acted_on() {
+    acts_on_lists(&Site::new("")).await;
+}
+
+async fn lists_and_queues_in_redis() {
+    let db = kit::redis().fresh_db();
+    let site = Site::new(&db.yaml());
+    acts_on_lists(&site).await;
+    removes(&site).await;
+}
+
+async fn counts(site: &Site, state: &str) -> serde_json::Value {
+    let queues = json(site, &["ls", "queues", "--json"]).await;
+    let low = queues.as_array().expect("queues").iter().find(|q| q["name"] == "low");
+    low.expect("the queue")["counts"][state].clone()
+}
+
+async fn acts_on_lists(site: &Site) {
+    for id in ["a", "b", "c"] {
+        prints(site, &["enqueue", "t", "--queue", "low", "--id", id]).await;
+    }
+    let all = ["--all", "--queue", "low", "--yes", "--state"];
+    let act = |verb: &'static str, state: &'static str| [&["task", verb][..], &all[..], &[state][..]].concat();
+    assert_eq!(prints(site, &act("archive", "pending")).await, "3 tasks archived\n");
+    prints(site, &["task", "delete", "b"]).await;
+    let done = json(site, &[&act("run", "archived")[..], &["--json"]].concat()).await;
+    let expected = json!({"queue": "low", "state": "archived", "done": "run", "tasks": 2});
+    assert_eq!(done, expected);
+    assert_eq!(counts(site, "pending").await, json!(2));
+    assert_eq!(prints(site, &act("delete", "scheduled")).await, "0 tasks deleted\n");
+    assert_eq!(prints(site, &act("delete", "pending")).await, "2 tasks deleted\n");
+    assert_eq!(counts(site, "pending").await, json!(0));
+}
+
+async fn a_whole_list_is_acted_on_only_when_it_is_meant() {
+    let site = Site::new("");
+    prints(&site, &["enqueue", "t", "--queue", "low", "--id", "a"]).await;
+    let list = ["--all", "--queue", "low", "--state"];
+    let delete = |more: &[&'static str]| [&["task", "delete"][..], more].concat();
+    // Nobody can be asked.
+    let error = fails(&site, &[&delete(&list)[..], &["pending"]].concat(), 2).await;
+    assert!(error.contains("--yes"), "{error}");
+    // A list that cannot be acted on so is refused before anything is opened.
+    let error = fails(&site, &[&delete(&list)[..], &["active", "--yes"]].concat(), 2).await;
+    assert!(error.contains("active cannot be deleted"), "{error}");
+    fails(&site, &delete(&["--all", "--yes", "--state", "pending"]), 2).await;
+    fails(&site, &delete(&["--all", "--yes", "--queue", "low"]), 2).await;
+    fails(
+        &site,
+        &delete(&["a", "--all", "--queue", "low", "--state", "pending"]),
+        2,
+    )
+    .await;
+    fails(&site, &delete(&["a", "--yes"]), 2).await;
+    fails(&site, &delete(&[]), 2).await;
+    let unknown = ["--all", "--queue", "nope", "--state", "pending", "--yes"];
+    let error = fails(&site, &delete(&unknown), 1).await;
+    assert!(error.contains("no queue nope"), "{error}");
+    assert_eq!(counts(&site, "pending").await, json!(1));
+}
+
+async fn a_payload_is_replaced() {
+    let site = Site::new("");
+    let old = ["--payload", r#"{"n":1}"#];
+    prints(
+        &site,
+        &[&["enqueue", "t", "--id", "a", "--in", "1h"][..], &old].concat(),
+    )
+    .await;
+    prints(&site, &["task", "update", "a", "--payload", r#"{"n":2}"#]).await;
+    let task = json(&site, &["task", "show", "a", "--json"]).await;
+    assert_eq!(
+        (&task["payload"], &task["state"]),
+        (&json!({"n": 2}), &json!("scheduled"))
+    );
+    fails(&site, &["task", "update", "a", "--payload", "{"], 65).await;
+    fails(&site, &["task", "update", "a"], 2).await;
+    fails(&site, &["task", "update", "b", "--payload", "1"], 1).await;
+    prints(&site, &["task", "run", "a"]).await;
+    let error = fails(&site, &["task", "update", "a", "--payload", "3"], 1).await;
+    assert!(error.contains("pending") && error.contains("edited"), "{error}");
+}
+
+async fn a_queue_is_removed() {
+    removes(&Site::new("")).await;
+}
+
+async fn removes(site: &Site) {
+    for id in ["a", "b"] {
+        prints(site, &["enqueue", "t", "--queue", "low", "--id", id]).await;
+    }
+    let error = fails(site, &["queue", "rm", "low"], 1).await;
+    assert!(error.contains("2 tasks") && error.contains("--force"), "{error}");
+    assert_eq!(counts(site, "pending").await, json!(2));
+    let line = prints(site, &["queue", "rm", "low", "--force"]).await;
+    assert_eq!(line, "low is removed, with 2 tasks\n");
+    assert_eq!(json(site, &["ls", "queues", "--json"]).await, json!([]));
+    let error = fails(site, &["queue", "rm", "low", "--force"], 1).await;
+    assert!(error.contains("no queue low"), "{error}");
+    prints(site, &["enqueue", "t", "--queue", "low", "--id", "a"]).await;
+    let removed = json(site, &["queue", "rm", "low", "--force", "--json"]).await;
+    assert_eq!(removed, json!({"queue": "low", "tasks": 1}));
+}
+
+async fn the_past_of_a_queue_is_told() {
+    let site = Site::new("");
+    prints(&site, &["enqueue", "t"]).await;
+    let days = json(&site, &["queue", "history", "default", "--days", "3", "--json"]).await;
+    assert_eq!(days.as_array().map(Vec::len), Some(3), "{days}");
+    assert_eq!((&days[2]["processed"], &days[2]["failed"]), (&json!(0), &json!(0)));
+    let text = prints(&site, &["queue", "history", "default"]).await;
+    assert_eq!(text.lines().count(), 8, "{text}");
+    for days in ["0", "91"] {
+        fails(&site, &["queue", "history", "default", "--days", days], 2).await;
+    }
+    fails(&site, &["queue", "history", "nope"], 1).await;
+}
+
+async fn a_measurement_leaves_nothing_behind() {
+    let site = Site::new("");
+    let figures = json(&site, &["bench", "latency", "--tasks", "100", "--json"]).await;
+    assert_eq!(figures.as_array().map(Vec::len), Some(2), "{figures}");
+    assert_eq!(json(&site, &["ls", "queues", "--json"]).await, json!([]));
+}
