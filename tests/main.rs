@@ -15,6 +15,7 @@ mod kit;
 mod pages;
 mod readme;
 mod redis_broker;
+mod story_code;
 mod story_crash;
 mod story_original;
 mod story_sources;
@@ -33,6 +34,7 @@ fn main() -> std::process::ExitCode {
         pages::tests(),
         table::tests(),
         readme::tests(),
+        story_code::tests(),
         story_crash::tests(),
         story_original::tests(),
         story_sources::tests(),
