@@ -27,6 +27,23 @@ pub fn retry_delay(retried: u32, random: u64) -> Duration {
     Duration::from_secs(seconds).min(LONGEST)
 }
 
+/// The delay before a task whose worker fell silent is tried again.
+///
+/// It has waited out a lease already, and the fault is rarely its own, so the first time comes at once. A task
+/// that kills its workers must not go round and round: the delay grows by four up to [`retry_delay`].
+///
+/// ```
+/// use runner_core::task::recovery_delay;
+/// assert_eq!(recovery_delay(0, 0).as_secs(), 1);
+/// assert_eq!(recovery_delay(2, 0).as_secs(), 16);
+/// assert_eq!(recovery_delay(10, 0).as_secs(), 10_015);
+/// ```
+#[must_use]
+pub fn recovery_delay(retried: u32, random: u64) -> Duration {
+    let seconds = 4u64.saturating_pow(retried);
+    Duration::from_secs(seconds).min(retry_delay(retried, random))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use runner_core::task::{QueueName, State, TaskId, retry_delay};
+use runner_core::task::{QueueName, State, TaskId, recovery_delay};
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
@@ -213,7 +213,7 @@ async fn recover_one(tx: &mut Tx<'_>, queue: &QueueName, row: &SqliteRow) -> Res
     let state = if record.retries_left() {
         // Any random number will do; a random id is one.
         let random = uuid::Uuid::new_v4().as_u64_pair().1;
-        let due = tx.now.saturating_add(span(retry_delay(record.retried, random)));
+        let due = tx.now.saturating_add(span(recovery_delay(record.retried, random)));
         moves::to_retry(tx, queue, seq, due, LEASE_EXPIRED, true).await?;
         State::Retry
     } else {

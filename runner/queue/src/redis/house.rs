@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use redis::Value;
-use runner_core::task::{QueueName, State, TaskId, retry_delay};
+use runner_core::task::{QueueName, State, TaskId, recovery_delay};
 
 use super::claim::Unreadable;
 use super::scripts::Script;
@@ -202,7 +202,7 @@ fn silent(record: TaskRecord, run: u64) -> Settlement {
     let verdict = if record.retries_left() {
         let (random, _) = uuid::Uuid::new_v4().as_u64_pair();
         Verdict::Retry {
-            after: retry_delay(record.retried, random),
+            after: recovery_delay(record.retried, random),
             error,
             counts: true,
         }
