@@ -172,7 +172,8 @@ async fn completed_tasks_are_deleted_when_their_retention_ends(fresh: Fresh) {
 
 async fn the_archive_is_trimmed_by_age(fresh: Fresh) {
     let queues = [QueueName::default()];
-    fresh.put([task("old").unique(secs(3600)), task("new")]).await;
+    let lasting = secs(200 * 24 * 3600);
+    fresh.put([task("old").unique(lasting), task("new")]).await;
     fresh.end(&fresh.claim_one().await, archive("no")).await;
     fresh.clock.advance(secs(2 * 24 * 3600));
     fresh.end(&fresh.claim_one().await, archive("no")).await;
@@ -181,6 +182,8 @@ async fn the_archive_is_trimmed_by_age(fresh: Fresh) {
     assert_eq!((swept.trimmed, swept.more), (1, false));
     assert!(fresh.look("old").await.is_none());
     assert_eq!(fresh.list(State::Archived).await, ["new"]);
+    // Nothing of it is left, its lock neither.
+    fresh.put([task("old").unique(lasting)]).await;
     fresh.is_sound().await;
 }
 

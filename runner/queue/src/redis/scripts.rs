@@ -52,7 +52,7 @@ const CLOCK: &str = include_str!("scripts/clock.lua");
 const COUNT: &str = include_str!("scripts/count.lua");
 const TRIM: &str = include_str!("scripts/trim.lua");
 const PUT: &str = include_str!("scripts/put.lua");
-const UNLOCK: &str = include_str!("scripts/unlock.lua");
+const FORGET: &str = include_str!("scripts/forget.lua");
 const TAKE: &str = include_str!("scripts/take.lua");
 
 const fn drains(parts: &'static [&'static str]) -> Source {
@@ -68,11 +68,11 @@ static SOURCES: [Source; 27] = [
     fills(&[CLOCK, PUT, include_str!("scripts/enqueue.lua")]),
     drains(&[CLOCK, include_str!("scripts/claim.lua")]),
     drains(&[CLOCK, include_str!("scripts/quarantine.lua")]),
-    drains(&[CLOCK, COUNT, TRIM, include_str!("scripts/settle.lua")]),
+    drains(&[CLOCK, COUNT, FORGET, TRIM, include_str!("scripts/settle.lua")]),
     drains(&[CLOCK, include_str!("scripts/extend.lua")]),
     drains(&[CLOCK, include_str!("scripts/forward.lua")]),
     drains(&[CLOCK, include_str!("scripts/expired.lua")]),
-    drains(&[CLOCK, TRIM, include_str!("scripts/sweep.lua")]),
+    drains(&[CLOCK, FORGET, TRIM, include_str!("scripts/sweep.lua")]),
     drains(&[CLOCK, include_str!("scripts/waiting.lua")]),
     drains(&[CLOCK, include_str!("scripts/release.lua")]),
     drains(&[CLOCK, include_str!("scripts/beat.lua")]),
@@ -85,10 +85,10 @@ static SOURCES: [Source; 27] = [
     drains(&[CLOCK, COUNT, include_str!("scripts/info.lua")]),
     drains(&[CLOCK, include_str!("scripts/page.lua")]),
     drains(&[CLOCK, include_str!("scripts/task.lua")]),
-    drains(&[CLOCK, TRIM, UNLOCK, include_str!("scripts/act.lua")]),
+    drains(&[CLOCK, FORGET, TRIM, include_str!("scripts/act.lua")]),
     drains(&[CLOCK, include_str!("scripts/pause.lua")]),
-    drains(&[CLOCK, TRIM, UNLOCK, TAKE, include_str!("scripts/act_all.lua")]),
-    drains(&[CLOCK, COUNT, UNLOCK, TAKE, include_str!("scripts/remove.lua")]),
+    drains(&[CLOCK, FORGET, TRIM, TAKE, include_str!("scripts/act_all.lua")]),
+    drains(&[CLOCK, COUNT, FORGET, TAKE, include_str!("scripts/remove.lua")]),
     fills(&[CLOCK, include_str!("scripts/edit.lua")]),
     drains(&[CLOCK, COUNT, include_str!("scripts/history.lua")]),
     drains(&[CLOCK, include_str!("scripts/memory.lua")]),

@@ -32,7 +32,6 @@ elseif action == 'archive' then
   redis.call('ZADD', queue .. 'archived', whole(now), id)
   trim(queue, own, 1000)
 else
-  unlock(queue, id)
-  redis.call('DEL', KEYS[1], own .. 'att:' .. id)
+  forget(queue, own, {id})
 end
 return {'ok'}

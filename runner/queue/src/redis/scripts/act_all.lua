@@ -11,7 +11,7 @@ for _, id in ipairs(taken) do
 end
 
 if action == 'delete' then
-  erase(queue, own, ids)
+  forget(queue, own, ids)
   return {#ids, left}
 end
 if state == 'scheduled' then spread('HDEL', own .. 'waiting', ids) end
@@ -28,6 +28,6 @@ else
     rows[#rows + 1] = id
   end
   spread('ZADD', queue .. 'archived', rows)
-  trim(queue, own, 1000)
+  trim(queue, own, tonumber(ARGV[7]))
 end
 return {#ids, left}

@@ -25,7 +25,7 @@ local deleted = 0
 for _, state in ipairs({'pending', 'scheduled', 'retry', 'archived', 'completed', 'aggregating'}) do
   if deleted < most then
     local ids = take(queue, state, most - deleted)
-    erase(queue, own, ids)
+    forget(queue, own, ids)
     deleted = deleted + #ids
   end
 end
@@ -35,7 +35,7 @@ for _, set in ipairs(redis.call('ZRANGE', queue .. 'aggregation_sets', 0, most -
   if string.sub(set, 1, #queue + 2) == queue .. 'g:' then
     local ids = redis.call('ZRANGE', set, 0, most - deleted - 1)
     redis.call('ZREMRANGEBYRANK', set, 0, #ids - 1)
-    erase(queue, own, ids)
+    forget(queue, own, ids)
     deleted = deleted + #ids
   end
   if redis.call('EXISTS', set) == 0 or string.sub(set, 1, #queue + 2) ~= queue .. 'g:' then

@@ -4,7 +4,8 @@
 -- Returns: how many were expired, how many trimmed.
 local queue, own, limit = ARGV[3], ARGV[4], tonumber(ARGV[5])
 local ids = redis.call('ZRANGE', KEYS[1], '-inf', whole(now), 'BYSCORE', 'LIMIT', 0, limit)
-forget(queue, own, 'completed', ids)
+spread('ZREM', KEYS[1], ids)
+forget(queue, own, ids)
 local trimmed = 0
 if #ids < limit then trimmed = trim(queue, own, limit - #ids) end
 -- Another program may have moved or deleted a task that had a note.

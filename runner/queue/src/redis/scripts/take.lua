@@ -1,5 +1,5 @@
--- Taking the first tasks of a list, and deleting what was taken.
--- Needs clock.lua, unlock.lua. Gives: take(queue, state, most) and erase(queue, own, ids).
+-- Taking the first tasks of a list.
+-- Needs clock.lua. Gives: take(queue, state, most).
 
 -- The first ids of a state's list, in its order; they are removed from it. Also how many remain (aggregating:
 -- how many groups do).
@@ -27,16 +27,4 @@ local function take(queue, state, most)
   ids = redis.call('ZRANGE', key, 0, most - 1)
   redis.call('ZREMRANGEBYRANK', key, 0, #ids - 1)
   return ids, redis.call('ZCARD', key)
-end
-
--- Deletes tasks that lie in no list any more, with everything that is remembered of them.
-local function erase(queue, own, ids)
-  local gone = {}
-  for _, id in ipairs(ids) do
-    unlock(queue, id)
-    gone[#gone + 1] = queue .. 't:' .. id
-    gone[#gone + 1] = own .. 'att:' .. id
-  end
-  wipe(gone)
-  spread('HDEL', own .. 'waiting', ids)
 end

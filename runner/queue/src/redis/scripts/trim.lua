@@ -1,18 +1,5 @@
--- Keeping the archive within its bounds, and forgetting tasks altogether.
--- Needs clock.lua. Gives: forget(queue, own, set, ids) and trim(queue, own, limit).
-
--- Deletes tasks that lie in a sorted set, with everything that is remembered of them.
-local function forget(queue, own, set, ids)
-  if #ids == 0 then return end
-  local gone = {}
-  for _, id in ipairs(ids) do
-    gone[#gone + 1] = queue .. 't:' .. id
-    gone[#gone + 1] = own .. 'att:' .. id
-  end
-  wipe(gone)
-  spread('ZREM', queue .. set, ids)
-  spread('HDEL', own .. 'waiting', ids)
-end
+-- Keeping the archive within its bounds.
+-- Needs clock.lua, forget.lua. Gives: trim(queue, own, limit).
 
 -- The archive keeps tasks for 90 days, and 9999 of them; returns how many went, at most limit.
 local function trim(queue, own, limit)
@@ -25,6 +12,7 @@ local function trim(queue, own, limit)
       gone[#gone + 1] = id
     end
   end
-  forget(queue, own, 'archived', gone)
+  spread('ZREM', archive, gone)
+  forget(queue, own, gone)
   return #gone
 end

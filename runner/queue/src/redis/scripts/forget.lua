@@ -1,6 +1,5 @@
--- Releasing the uniqueness lock of a task that an operator deletes.
--- Needs clock.lua. Gives: unlock(queue, id).
--- The hash names the lock, except that of a task that was put in a group: there only the message does.
+-- Forgetting tasks altogether, with their attempts, notes and uniqueness locks.
+-- Needs clock.lua. Gives: release(queue, id) and forget(queue, own, ids).
 
 -- A number as protobuf writes it, and where it ends; nothing if the text ends first.
 local function varint(text, at)
@@ -33,7 +32,8 @@ local function lock_in(msg)
   return ''
 end
 
-local function unlock(queue, id)
+-- The hash names the lock, except that of a task that was put in a group: there only the message does.
+local function release(queue, id)
   local key = queue .. 't:' .. id
   local held = redis.call('HMGET', key, 'unique_key', 'group')
   local lock = held[1] or held[2] and lock_in(redis.call('HGET', key, 'msg') or '') or ''
@@ -41,4 +41,16 @@ local function unlock(queue, id)
   if string.sub(lock, 1, #queue + 7) == queue .. 'unique:' and redis.pcall('GET', lock) == id then
     redis.call('DEL', lock)
   end
+end
+
+-- Deletes tasks that lie in no list any more.
+local function forget(queue, own, ids)
+  local gone = {}
+  for _, id in ipairs(ids) do
+    release(queue, id)
+    gone[#gone + 1] = queue .. 't:' .. id
+    gone[#gone + 1] = own .. 'att:' .. id
+  end
+  wipe(gone)
+  spread('HDEL', own .. 'waiting', ids)
 end
