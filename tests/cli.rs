@@ -17,7 +17,8 @@ pub fn tests() -> Vec<kit::Trial> {
             the_environment_overrides_the_file, a_task_goes_through_every_command,
             a_payload_comes_from_standard_input_and_must_be_json, a_task_can_be_delayed_and_unique,
             a_queue_is_paused_and_resumed, schedules_are_listed_with_their_next_occurrences,
-            a_broker_that_is_away_is_told_in_one_line, wrong_usage_is_told,
+            a_broker_that_is_away_is_told_in_one_line, a_start_that_fails_is_told_once,
+            wrong_usage_is_told,
             a_reader_that_has_seen_enough_is_no_failure, the_store_is_brought_up_to_date;
         needs(Redis): a_task_goes_through_every_command_in_redis;
     ]
@@ -349,6 +350,21 @@ async fn a_broker_that_is_away_is_told_in_one_line() {
         );
         assert!(!error.contains("hunter2"), "{error}");
     }
+}
+
+/// On the console by standard error alone, although the log goes there too; and in the log file.
+async fn a_start_that_fails_is_told_once() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = taken.local_addr().expect("an address").port();
+    let site = Site::new(&format!(
+        "server: {{addr: \"127.0.0.1:{port}\"}}\nlog: {{path: end.log}}\n"
+    ));
+    let finished = site.cli(["run"]).await;
+    assert_eq!(code(&finished), 69, "{finished:?}");
+    let told = |text: &str| text.matches("cannot listen on").count();
+    assert_eq!((told(&finished.stdout), told(&finished.stderr)), (0, 1), "{finished:?}");
+    let kept = std::fs::read_to_string(site.dir.join("end.log")).expect("a log");
+    assert_eq!(told(&kept), 1, "{kept}");
 }
 
 async fn wrong_usage_is_told() {

@@ -56,7 +56,7 @@ pub fn report(error: &anyhow::Error) -> ExitCode {
 }
 
 /// The causes in one line, without the marker, and without a cause that only repeats the one before it.
-fn line(error: &anyhow::Error) -> String {
+pub fn line(error: &anyhow::Error) -> String {
     let causes = error.chain().filter(|e| !e.is::<Unavailable>());
     let mut causes: Vec<String> = causes.map(ToString::to_string).collect();
     causes.dedup();

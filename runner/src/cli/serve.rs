@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use super::app::AppParts;
-use super::{Context, run};
+use super::{Context, exit, run};
 use crate::config::{Access, resolve_access};
 use crate::log;
 
@@ -33,7 +33,8 @@ pub fn serve(context: &Context, parts: AppParts) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let code = runtime.block_on(run::run(settings, parts, access));
     if let Err(error) = &code {
-        tracing::error!(target: "runner", "{error:#}");
+        // The caller prints it; the file keeps it.
+        tracing::error!(target: log::ONLY_FILE, "{}", exit::line(error));
     }
     runtime.shutdown_timeout(LAST_CALLS);
     let lost = guard.lost();

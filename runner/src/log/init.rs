@@ -12,7 +12,7 @@ use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuild
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
-use tracing_subscriber::{Layer, Registry, reload};
+use tracing_subscriber::{Layer, Registry};
 
 use super::line::{Line, SpanFields, Time};
 use super::roller::Roller;
@@ -24,6 +24,9 @@ const WAITING_LINES: usize = 65_536;
 
 /// Libraries that talk about every frame and handshake at debug; their detail is of no use to operators.
 const CHATTY: [&str; 6] = ["h2", "hyper", "hyper_util", "mio", "reqwest", "rustls"];
+
+/// The target of what the program says on standard error itself; people who look at a console see it there.
+pub const ONLY_FILE: &str = "runner::end";
 
 /// Why logging cannot be put in force.
 #[derive(Debug, thiserror::Error)]
@@ -46,7 +49,6 @@ pub enum LogError {
 pub struct Guard {
     _workers: Vec<WorkerGuard>,
     counters: Vec<ErrorCounter>,
-    level: reload::Handle<Targets, Registry>,
 }
 
 impl Guard {
@@ -54,13 +56,6 @@ impl Guard {
     #[must_use]
     pub fn lost(&self) -> usize {
         self.counters.iter().map(ErrorCounter::dropped_lines).sum()
-    }
-
-    /// Changes the level while running.
-    pub fn set_level(&self, level: LevelFilter) {
-        if let Err(error) = self.level.reload(targets(level)) {
-            tracing::warn!(%error, "the log level could not be changed");
-        }
     }
 }
 
@@ -79,11 +74,12 @@ pub fn init(settings: &LogSettings, zone: &TimeZone, clock: Arc<dyn Clock>) -> R
     let mut add = |writer: NonBlocking, worker, ansi| {
         counters.push(writer.error_counter());
         workers.push(worker);
-        layers.push(layer(settings.format, time.clone(), writer, ansi));
+        layer(settings.format, time.clone(), writer, ansi)
     };
     if settings.console {
         let (writer, worker) = non_blocking(io::stdout());
-        add(writer, worker, io::stdout().is_terminal());
+        let all = add(writer, worker, io::stdout().is_terminal());
+        layers.push(all.with_filter(console()).boxed());
     }
     if let Some(file) = &settings.file {
         let roller = Roller::open(file.clone(), clock).map_err(|source| LogError::Unusable {
@@ -91,16 +87,21 @@ pub fn init(settings: &LogSettings, zone: &TimeZone, clock: Arc<dyn Clock>) -> R
             source,
         })?;
         let (writer, worker) = non_blocking(roller);
-        add(writer, worker, false);
+        layers.push(add(writer, worker, false));
     }
-    let (filter, level) = reload::Layer::new(targets(settings.level));
-    let subscriber = Registry::default().with(layers.with_filter(filter));
+    let subscriber = Registry::default().with(layers.with_filter(targets(settings.level)));
     tracing::subscriber::set_global_default(subscriber).map_err(LogError::Twice)?;
     Ok(Guard {
         _workers: workers,
         counters,
-        level,
     })
+}
+
+/// What reaches standard output.
+fn console() -> Targets {
+    Targets::new()
+        .with_default(LevelFilter::TRACE)
+        .with_target(ONLY_FILE, LevelFilter::OFF)
 }
 
 fn targets(level: LevelFilter) -> Targets {
