@@ -21,6 +21,9 @@ use runner_queue::{
 };
 use tokio::net::TcpListener;
 use tokio_util::sync::{CancellationToken, DropGuard};
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::kit::{self, Http};
 
@@ -99,9 +102,8 @@ impl Site {
 
     pub async fn start(order: Order) -> Self {
         // A page that fails says why in the log only. Another test may have been first, which is as good.
-        let _ = tracing_subscriber::fmt()
-            .with_env_filter("runner::web=error")
-            .try_init();
+        let ours = Targets::new().with_target("runner::web", tracing::Level::ERROR);
+        let _ = tracing_subscriber::fmt().finish().with(ours).try_init();
         let dir = kit::scratch("pages");
         let clock = Arc::new(ManualClock::at(NOW.parse().expect("an instant")));
         let shared: Arc<dyn Clock> = clock.clone();
@@ -184,6 +186,7 @@ pub fn token_of(page: &str) -> String {
 
 fn settings(order: Order) -> Settings {
     Settings {
+        name: "a-service".to_owned(),
         listen: "127.0.0.1:0".to_owned(),
         auth: order.auth,
         key: [42; 32],

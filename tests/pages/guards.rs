@@ -199,7 +199,7 @@ async fn strangers_see_nothing() {
                 "{path}"
             );
         }
-        for told in ["1.2.3", "test-host", "runner.db", "nightly"] {
+        for told in ["a-service", "1.2.3", "test-host", "runner.db", "nightly"] {
             assert!(!answer.body.contains(told), "{path} tells {told:?}");
         }
     }

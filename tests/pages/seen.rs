@@ -56,6 +56,10 @@ async fn every_page_of_a_full_store_is_complete() {
             "{path} has one heading of the first rank"
         );
         assert!(page.body.trim_end().ends_with("</html>"), "{path} is cut short");
+        assert!(
+            page.body.contains(" · a-service</title>"),
+            "{path} does not say whose it is"
+        );
     }
 }
 

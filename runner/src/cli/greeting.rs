@@ -38,7 +38,12 @@ fn text(
         .map_or("defaults (no configuration file)".to_owned(), |p| {
             p.display().to_string()
         });
-    let _infallible = writeln!(out, "runner {} with {config}", env!("CARGO_PKG_VERSION"));
+    let program = concat!("runner ", env!("CARGO_PKG_VERSION"));
+    let who = match settings.name.as_str() {
+        "runner" => program.to_owned(),
+        name => format!("{name}: {program}"),
+    };
+    let _infallible = writeln!(out, "{who} with {config}");
     let broker = match &settings.broker {
         BrokerSettings::Embedded { path } => format!("embedded, {}", path.display()),
         BrokerSettings::Redis { host, database, .. } => format!("redis {host}/{database}"),

@@ -129,20 +129,11 @@ pub(super) fn web(
     address: std::net::SocketAddr,
     me: &worker::Settings,
 ) -> web::Settings {
-    let role = |role| match role {
-        config::Role::Viewer => web::Role::Viewer,
-        config::Role::Operator => web::Role::Operator,
-        config::Role::Admin => web::Role::Admin,
-    };
-    let users = access.users.into_iter().map(|u| web::User {
-        name: u.name,
-        password_hash: u.password_hash,
-        role: role(u.role),
-    });
     web::Settings {
+        name: settings.name.clone(),
         listen: address.to_string(),
         auth: match access.login {
-            true => web::Auth::Login { users: users.collect() },
+            true => web::Auth::Login { users: access.users },
             false => web::Auth::Open,
         },
         key: access.key,

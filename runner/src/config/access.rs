@@ -11,7 +11,8 @@ use argon2::Argon2;
 use argon2::password_hash::PasswordHasher;
 use sha2::{Digest, Sha256};
 
-use super::{Credential, Role, Settings, UserSettings};
+use super::{Credential, Settings, UserSettings};
+use crate::web::{Role, User};
 
 /// Holds the generated password of the user `admin`, one line.
 pub const PASSWORD_FILE: &str = "admin-password";
@@ -30,22 +31,11 @@ pub struct Access {
     /// Whether a login is asked for; without it everybody who reaches the address is an admin.
     pub login: bool,
     /// Who may log in.
-    pub users: Vec<AccessUser>,
+    pub users: Vec<User>,
     /// Signs sessions and form tokens.
     pub key: [u8; 32],
     /// What an operator should know about this, for the log; never a secret.
     pub notes: Vec<String>,
-}
-
-/// A person who may log in.
-#[derive(Clone)]
-pub struct AccessUser {
-    /// Login name.
-    pub name: String,
-    /// Argon2 hash of the password in PHC form.
-    pub password_hash: String,
-    /// What the person may do.
-    pub role: Role,
 }
 
 impl std::fmt::Debug for Access {
@@ -111,7 +101,7 @@ pub fn resolve_access(settings: &Settings, data_dir: &Path) -> Result<Access, Ac
     if users.is_empty() && !settings.is_loopback() {
         let path = data_dir.join(PASSWORD_FILE);
         let password = kept(&path, || Ok(base64_url(&random::<18>()?)), |text| text.len() >= 8)?;
-        users.push(AccessUser {
+        users.push(User {
             name: "admin".to_owned(),
             password_hash: hash("admin", &password)?,
             role: Role::Admin,
@@ -130,12 +120,12 @@ pub fn resolve_access(settings: &Settings, data_dir: &Path) -> Result<Access, Ac
     })
 }
 
-fn resolve(user: &UserSettings) -> Result<AccessUser, AccessError> {
+fn resolve(user: &UserSettings) -> Result<User, AccessError> {
     let password_hash = match &user.credential {
         Credential::Hash(hash) => hash.expose().to_owned(),
         Credential::Password(password) => hash(&user.name, password.expose())?,
     };
-    Ok(AccessUser {
+    Ok(User {
         name: user.name.clone(),
         password_hash,
         role: user.role,
@@ -263,7 +253,7 @@ mod tests {
         resolve_access(&settings, dir).unwrap()
     }
 
-    fn fits(user: &AccessUser, password: &str) -> bool {
+    fn fits(user: &User, password: &str) -> bool {
         let hash = PasswordHash::new(&user.password_hash).unwrap();
         Argon2::default().verify_password(password.as_bytes(), &hash).is_ok()
     }

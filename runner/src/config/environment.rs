@@ -33,7 +33,7 @@ impl Environment {
     }
 
     /// Made by hand.
-    #[must_use]
+    #[cfg(test)]
     pub fn of(variables: &[(&str, &str)]) -> Self {
         Self(
             variables

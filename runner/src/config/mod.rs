@@ -22,12 +22,8 @@ mod settings;
 mod tests;
 mod url;
 
-pub use access::{Access, AccessError, AccessUser, resolve_access};
+pub use access::{Access, AccessError, resolve_access};
 pub use environment::Environment;
-pub use load::candidates;
 pub use problem::{Problem, Refused};
 pub use secret::Secret;
-pub use settings::{
-    AuthSettings, BrokerSettings, Credential, ExecSettings, HttpSettings, ManifestSettings, Mode, Role, Roles,
-    SchedulerSettings, ServerSettings, Settings, TableSettings, UserSettings, WorkerSettings,
-};
+pub use settings::{BrokerSettings, Credential, Mode, ServerSettings, Settings, TableSettings, UserSettings};

@@ -2,7 +2,8 @@
 
 use super::Secret;
 use super::section::Section;
-use super::settings::{AuthSettings, Credential, Role, UserSettings};
+use super::settings::{AuthSettings, Credential, UserSettings};
+use crate::web::Role;
 
 /// People; more of them want a directory service.
 const MAX_USERS: usize = 1000;

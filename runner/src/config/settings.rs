@@ -12,13 +12,14 @@ use runner_core::cron::DstRule;
 
 use super::{Problem, Secret};
 use crate::log::LogSettings;
+use crate::web::Role;
 
 /// Everything that can be set.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// The file they came from; `None`: defaults and environment only.
     pub origin: Option<PathBuf>,
-    /// What this service calls itself on pages and in logs.
+    /// What this service calls itself, for people.
     pub name: String,
     /// How the service runs; only for people.
     pub mode: Mode,
@@ -217,17 +218,6 @@ pub enum Credential {
     Hash(Secret),
     /// The password itself.
     Password(Secret),
-}
-
-/// What a user may do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Role {
-    /// Look.
-    Viewer,
-    /// Run, retry, cancel, pause.
-    Operator,
-    /// Delete, purge, edit.
-    Admin,
 }
 
 impl Settings {

@@ -28,6 +28,9 @@ pub enum Section {
     None,
 }
 
+/// What a service is called until it is given a name.
+const PRODUCT: &str = "runner";
+
 #[derive(Serialize)]
 struct May {
     view: bool,
@@ -50,6 +53,7 @@ struct Frame<'a> {
     notice: Option<&'a Notice>,
     now: Moment,
     zone: &'a str,
+    service: &'a str,
     version: &'a str,
     instance: &'a str,
     broker: String,
@@ -81,7 +85,8 @@ pub fn html<P: Page>(desk: &Desk, visitor: &Visitor, section: Section, page: &P)
         notice: visitor.notice.as_ref(),
         now: visitor.lens.moment(visitor.lens.now),
         zone: &desk.settings.zone_name,
-        // Strangers learn neither version nor place.
+        // Strangers learn neither name nor version nor place.
+        service: if inside { &desk.settings.name } else { PRODUCT },
         version: if inside { desk.settings.version } else { "" },
         instance: if inside { &desk.settings.instance } else { "" },
         broker: if inside { desk.broker.describe() } else { String::new() },

@@ -57,8 +57,8 @@ pub async fn serve(desk: Desk, listener: TcpListener, stop: CancellationToken) -
             }
             Err(error) => {
                 tracing::warn!(%error, "could not accept a connection");
-                // Waiting is the point: a full table of descriptors does not empty sooner by asking again.
                 #[allow(clippy::disallowed_methods)]
+                // a full table of descriptors does not empty sooner by asking again
                 tokio::time::sleep(BREATH).await;
             }
         }

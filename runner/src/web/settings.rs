@@ -55,6 +55,8 @@ pub enum Auth {
 /// Everything the dashboard must be told. Has no `Debug`: it holds the key.
 #[derive(Clone)]
 pub struct Settings {
+    /// What the service calls itself, to tell one dashboard from another.
+    pub name: String,
     /// The address that is listened on, for people: `127.0.0.1:8080`.
     pub listen: String,
     /// Who gets in.

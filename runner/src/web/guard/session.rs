@@ -84,6 +84,7 @@ mod tests {
 
     fn settings(hash: &str) -> Settings {
         Settings {
+            name: "runner".to_owned(),
             listen: String::new(),
             auth: Auth::Login {
                 users: vec![User {

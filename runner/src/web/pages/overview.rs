@@ -60,7 +60,12 @@ pub(crate) struct SourceRow {
 }
 
 impl SourceRow {
-    pub(crate) fn new(lens: &Lens, status: &SourceStatus) -> Self {
+    /// Every source, as it stands now.
+    pub(crate) fn all(lens: &Lens, desk: &Desk) -> Vec<Self> {
+        desk.catalog.statuses().iter().map(|s| Self::new(lens, s)).collect()
+    }
+
+    fn new(lens: &Lens, status: &SourceStatus) -> Self {
         Self {
             source: status.source.as_str(),
             place: status.place.clone(),
@@ -126,12 +131,7 @@ pub async fn show(State(desk): State<Desk>, Extension(visitor): Extension<Who>) 
     let upcoming = upcoming(&plan, lens.now);
     let page = Overview {
         totals: totals(&queues),
-        sources: desk
-            .catalog
-            .statuses()
-            .iter()
-            .map(|s| SourceRow::new(lens, s))
-            .collect(),
+        sources: SourceRow::all(lens, &desk),
         next: upcoming
             .iter()
             .take(NEXT)

@@ -152,12 +152,7 @@ pub async fn show(
             })
             .collect(),
         all: plan.schedules.len(),
-        sources: desk
-            .catalog
-            .statuses()
-            .iter()
-            .map(|s| SourceRow::new(lens, s))
-            .collect(),
+        sources: SourceRow::all(lens, &desk),
         source: source.map_or("", Source::as_str),
         problems: plan.problems.iter().take(PROBLEMS).map(ProblemRow::new).collect(),
         problem_count: plan.problems.len(),
