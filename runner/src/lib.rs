@@ -1,23 +1,24 @@
 //! The program `runner` as a library: a user's own `main` joins handlers and schedules to it.
 //!
-//! The rooms, from the ground up. What each may know stands in ARCHITECTURE.md, and a test holds them to it.
+//! What a `main` needs stands at the top level. The rooms, from the ground up; those that are public are so for
+//! tests that join them to stores and browsers of their own. What each may know stands in ARCHITECTURE.md,
+//! and a test holds them to it.
 
-pub mod role;
+mod role;
 
-pub mod text;
-
-pub mod log;
+mod log;
 pub mod metrics;
+mod text;
 
 pub mod source;
 
-pub mod scheduler;
-pub mod worker;
+mod scheduler;
+mod worker;
 
 pub mod web;
 
-pub mod cli;
-pub mod config;
+mod cli;
+mod config;
 
 pub use cli::{App, AppParts, CodeSchedule};
 pub use runner_core::{Timestamp, cron, schedule, task};

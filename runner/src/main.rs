@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    runner::cli::App::new().main()
+    runner::App::new().main()
 }
