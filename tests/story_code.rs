@@ -16,13 +16,20 @@ pub fn tests() -> Vec<kit::Trial> {
 
 fn example() -> String {
     let beside = PathBuf::from(env!("CARGO_BIN_EXE_runner"));
-    beside.with_file_name("examples").join("own_handlers").display().to_string()
+    beside
+        .with_file_name("examples")
+        .join("own_handlers")
+        .display()
+        .to_string()
 }
 
 async fn ask(site: &Site, arguments: &[&str]) -> Value {
     let mut command = tokio::process::Command::new(example());
     command.args(arguments).current_dir(&site.dir).kill_on_drop(true);
-    let output = tokio::time::timeout(Duration::from_secs(20), command.output()).await.expect("an end").unwrap();
+    let output = tokio::time::timeout(Duration::from_secs(20), command.output())
+        .await
+        .expect("an end")
+        .unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     serde_json::from_slice(&output.stdout).unwrap()
 }
