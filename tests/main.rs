@@ -10,6 +10,7 @@ mod brokers;
 mod chaos;
 mod cli;
 mod cli_lists;
+mod cli_sources;
 mod golden;
 mod kit;
 mod pages;
@@ -29,6 +30,7 @@ fn main() -> std::process::ExitCode {
         brokers::tests(),
         cli::tests(),
         cli_lists::tests(),
+        cli_sources::tests(),
         golden::tests(),
         redis_broker::tests(),
         pages::tests(),

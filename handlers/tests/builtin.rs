@@ -12,6 +12,7 @@ fn function(name: &str, kind: FunctionKind) -> Function {
         name: name.into(),
         description: String::new(),
         kind,
+        options: Default::default(),
         revision: "1".into(),
     }
 }

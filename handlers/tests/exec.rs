@@ -20,6 +20,7 @@ fn registry(spec: ExecSpec, settings: ExecSettings) -> Registry {
         name: "it".into(),
         description: String::new(),
         kind: FunctionKind::Exec(spec),
+        options: Default::default(),
         revision: "1".into(),
     }]);
     register_with(Registry::new(), functions, settings, HttpSettings::default())

@@ -108,6 +108,7 @@ fn registry(spec: HttpSpec, settings: HttpSettings) -> Registry {
         name: "call".into(),
         description: String::new(),
         kind: FunctionKind::Http(spec),
+        options: Default::default(),
         revision: "1".into(),
     }]);
     register_with(Registry::new(), functions, ExecSettings::default(), settings)

@@ -7,6 +7,8 @@ use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use runner_core::task::{QueueName, Task};
+
 /// The task type of a function that is a command or an HTTP call is this and the function's name.
 pub const FUNCTION_PREFIX: &str = "fn:";
 
@@ -25,6 +27,8 @@ pub struct Function {
     pub description: String,
     /// What running it means.
     pub kind: FunctionKind,
+    /// What holds for its tasks, whoever makes them, where they say nothing else.
+    pub options: FunctionOptions,
     /// Changes whenever the definition does.
     pub revision: String,
 }
@@ -38,6 +42,60 @@ impl Function {
             FunctionKind::Exec(_) | FunctionKind::Http(_) => {
                 format!("{FUNCTION_PREFIX}{}", self.name)
             }
+        }
+    }
+}
+
+/// What a function, a row or a command line says about tasks; nothing where it says nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct FunctionOptions {
+    /// Where they wait.
+    pub queue: Option<QueueName>,
+    /// How often each may be tried again.
+    pub max_retry: Option<u32>,
+    /// How long one attempt may take.
+    pub timeout: Option<Duration>,
+    /// How long they are kept after success; zero: not at all.
+    pub retention: Option<Duration>,
+}
+
+impl FunctionOptions {
+    /// What a task says differently from a new one of its type.
+    #[must_use]
+    pub fn of(task: &Task) -> Self {
+        let new = Task::new("");
+        Self {
+            queue: (task.queue != new.queue).then(|| task.queue.clone()),
+            max_retry: (task.max_retry != new.max_retry).then_some(task.max_retry),
+            timeout: task.timeout,
+            retention: (task.retention != new.retention).then_some(task.retention),
+        }
+    }
+
+    /// These, and where they say nothing, the others.
+    #[must_use]
+    pub fn or(self, others: &Self) -> Self {
+        Self {
+            queue: self.queue.or_else(|| others.queue.clone()),
+            max_retry: self.max_retry.or(others.max_retry),
+            timeout: self.timeout.or(others.timeout),
+            retention: self.retention.or(others.retention),
+        }
+    }
+
+    /// Writes what they say into a task.
+    pub fn apply(&self, task: &mut Task) {
+        if let Some(queue) = &self.queue {
+            task.queue = queue.clone();
+        }
+        if let Some(times) = self.max_retry {
+            task.max_retry = times;
+        }
+        if self.timeout.is_some() {
+            task.timeout = self.timeout;
+        }
+        if let Some(keep) = self.retention {
+            task.retention = keep;
         }
     }
 }
@@ -230,6 +288,7 @@ mod tests {
             name: name.to_owned(),
             description: String::new(),
             kind,
+            options: FunctionOptions::default(),
             revision: "1".to_owned(),
         }
     }

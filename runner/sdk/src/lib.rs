@@ -51,7 +51,7 @@ pub use context::{Ctx, CtxParts};
 pub use extract::{FromTask, Payload, Raw, State};
 pub use function::{
     DEFAULT_INHERIT_ENV, DEFAULT_KILL_AFTER, ExecResult, ExecSpec, ExitCodes, FUNCTION_PREFIX, Function, FunctionKind,
-    Functions, HttpBody, HttpSpec,
+    FunctionOptions, Functions, HttpBody, HttpSpec,
 };
 pub use handler::{BoxFuture, Handler};
 pub use jiff::Timestamp;

@@ -57,6 +57,7 @@ async fn a_prefix_that_does_not_know_a_type_leaves_it_to_a_shorter_one() {
         name: "a".into(),
         description: String::new(),
         kind: runner_sdk::FunctionKind::Handler { kind: "k".into() },
+        options: Default::default(),
         revision: String::new(),
     }]);
     assert!(handlers.knows("fn:a"));

@@ -6,28 +6,32 @@ use anyhow::bail;
 use clap::Args;
 use runner_core::task::{QueueName, Run, Task, TaskId, Unique};
 use runner_queue::Refusal;
+use runner_sdk::{FUNCTION_PREFIX, FunctionKind, FunctionOptions, Functions, Registry};
 
 use super::exit::{BadData, Usage};
-use super::{Context, payload, print, values};
+use super::{Context, parts, payload, print, values};
+use crate::source::{self, Catalog};
 
 /// Puts a task on a queue and prints its id.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     runner enqueue task:daily-report --payload '{\"date\":\"today\"}'\n  \
+    runner enqueue fn:nightly-backup
+  \
     runner enqueue email:welcome --queue low --in 10m --max-retry 3\n  \
     jq -c . order.json | runner enqueue order:ship --payload - --unique 1h\n\n\
     The payload is visible to other users of this machine while the command runs: \
     read secrets in the function, or give the payload on standard input.")]
 pub struct Enqueue {
-    /// Which function runs it
+    /// Which handler runs it; fn:NAME is the function of a manifest, whose queue, retry, timeout and retention hold
     #[arg(value_name = "TYPE")]
     kind: String,
     /// JSON, or - to read it from standard input
     #[arg(long, value_name = "JSON|-")]
     payload: Option<String>,
-    /// Where it waits
-    #[arg(long, default_value = "default")]
-    queue: String,
+    /// Where it waits [default: default]
+    #[arg(long)]
+    queue: Option<String>,
     /// Not before this long from now: 90s, 1h30m
     #[arg(long = "in", value_name = "DURATION", value_parser = values::length, conflicts_with = "at")]
     delay: Option<Duration>,
@@ -62,7 +66,12 @@ pub struct Enqueue {
 
 impl Enqueue {
     pub async fn run(self, context: &Context) -> anyhow::Result<()> {
-        let task = self.task(context)?;
+        let functions = functions(context).await?;
+        let defaults = function_options(&functions, &self.kind);
+        let task = self.task(context, &defaults)?;
+        if let Some(doubt) = doubt(&functions, &task.kind) {
+            eprintln!("warning: {doubt}");
+        }
         let broker = context.broker().await?;
         let answers = broker.enqueue(std::slice::from_ref(&task)).await?;
         match answers.into_iter().next() {
@@ -73,14 +82,13 @@ impl Enqueue {
         }
     }
 
-    fn task(self, context: &Context) -> anyhow::Result<Task> {
+    fn task(self, context: &Context, defaults: &FunctionOptions) -> anyhow::Result<Task> {
         let zone = &context.settings()?.zone;
         let mut task = Task::new(self.kind);
         task.payload = match self.payload {
             Some(text) => Some(payload::read(&text)?.into()),
             None => None,
         };
-        task.queue = QueueName::new(self.queue).map_err(|e| Usage(e.to_string()))?;
         task.id = match self.id {
             Some(id) => Some(TaskId::new(id).map_err(|e| Usage(e.to_string()))?),
             None => None,
@@ -94,15 +102,54 @@ impl Enqueue {
             Some(at) => Some(values::instant(&at, zone).map_err(Usage)?),
             None => None,
         };
-        if let Some(times) = self.max_retry {
-            task.max_retry = times;
-        }
         task.unique = self.unique.map(|ttl| Unique { ttl });
-        task.timeout = self.timeout;
-        task.retention = self.retention.unwrap_or_default();
+        let queue = self.queue.map(QueueName::new).transpose();
+        let stated = FunctionOptions {
+            queue: queue.map_err(|e| Usage(e.to_string()))?,
+            max_retry: self.max_retry,
+            timeout: self.timeout,
+            retention: self.retention,
+        };
+        stated.or(defaults).apply(&mut task);
         task.group = self.group;
         task.headers = self.headers.into_iter().collect();
         task.check().map_err(|e| BadData(e.to_string()))?;
         Ok(task)
     }
+}
+
+/// The functions of the manifests as they are now; what cannot be read defines none.
+async fn functions(context: &Context) -> anyhow::Result<Functions> {
+    let manifests_only = source::Settings {
+        table: None,
+        ..parts::sources(context.settings()?, Vec::new())
+    };
+    let loaded = Catalog::load_once(manifests_only, context.clock.clone()).await;
+    Ok(Functions::new(loaded.functions))
+}
+
+fn function_options(functions: &Functions, kind: &str) -> FunctionOptions {
+    let function = kind.strip_prefix(FUNCTION_PREFIX).and_then(|name| functions.get(name));
+    function.map(|f| f.options.clone()).unwrap_or_default()
+}
+
+/// Why a task of this type may wait for ever, as far as can be told here.
+fn doubt(functions: &Functions, kind: &str) -> Option<String> {
+    if let Some(name) = kind.strip_prefix(FUNCTION_PREFIX) {
+        return match functions.get(name).map(|f| f.kind.clone()) {
+            None => Some(format!(
+                "no manifest here defines the function {name:?}; the task waits for one"
+            )),
+            Some(FunctionKind::Handler { kind }) => Some(format!(
+                "the function {name:?} is run by the handler {kind:?}; did you mean {kind}?"
+            )),
+            Some(_) => None,
+        };
+    }
+    let built_in = handlers::register(Registry::new()).build().is_ok_and(|h| h.knows(kind));
+    let function = functions.get(kind).filter(|f| f.task_type() != kind && !built_in)?;
+    Some(format!(
+        "{kind:?} is the name of a function; did you mean {}?",
+        function.task_type()
+    ))
 }

@@ -8,8 +8,8 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use runner_core::clock::Clock;
-use runner_core::schedule::{Plan, Source};
-use runner_sdk::{Function, Functions};
+use runner_core::schedule::{Definition, Plan, Source};
+use runner_sdk::{Function, FunctionOptions, Functions};
 
 use super::directory::Directory;
 use super::settings::Settings;
@@ -159,8 +159,10 @@ fn publish_code(settings: &Settings, shared: &Shared) {
         return;
     }
     shared.expect(Source::Code, "code".to_owned());
+    let stated = |d: &Definition| (d.id.clone(), FunctionOptions::of(&d.task));
     let part = Part {
         definitions: settings.code.clone(),
+        stated: settings.code.iter().map(stated).collect(),
         problems: Vec::new(),
     };
     shared.publish(Source::Code, part, shared.now());

@@ -9,8 +9,8 @@ use jiff::Timestamp;
 use tokio::sync::{Notify, watch};
 
 use runner_core::clock::Clock;
-use runner_core::schedule::{Definition, Plan, Problem, Severity, Source, merge};
-use runner_sdk::{FUNCTION_PREFIX, Functions};
+use runner_core::schedule::{Definition, Plan, Problem, ScheduleId, Severity, Source, merge};
+use runner_sdk::{FUNCTION_PREFIX, FunctionKind, FunctionOptions, Functions};
 
 use super::status::{SourceState, SourceStatus};
 
@@ -19,6 +19,8 @@ use super::status::{SourceState, SourceStatus};
 pub struct Part {
     /// Valid schedules.
     pub definitions: Vec<Definition>,
+    /// What those that may name a function of a manifest say about their tasks themselves.
+    pub stated: BTreeMap<ScheduleId, FunctionOptions>,
     /// What is wrong.
     pub problems: Vec<Problem>,
 }
@@ -145,7 +147,9 @@ impl Shared {
         let slots = self.slots();
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let parts = || slots.values().map(|s| &s.part);
-        let definitions: Vec<Definition> = parts().flat_map(|p| p.definitions.iter().cloned()).collect();
+        let completed =
+            |p: &Part| -> Vec<Definition> { p.definitions.iter().map(|d| self.complete(d, &p.stated)).collect() };
+        let definitions: Vec<Definition> = parts().flat_map(completed).collect();
         let mut problems: Vec<Problem> = parts().flat_map(|p| p.problems.iter().cloned()).collect();
         problems.extend(self.undefined_functions(&definitions));
         let knows = |kind: &str| {
@@ -162,18 +166,34 @@ impl Shared {
         });
     }
 
-    /// Rows and code may name functions of manifests; those that do not exist are named.
+    /// A row or a schedule in code with what its function says about tasks, where it says nothing itself.
+    fn complete(&self, definition: &Definition, stated: &BTreeMap<ScheduleId, FunctionOptions>) -> Definition {
+        let mut definition = definition.clone();
+        if let Some(stated) = stated.get(&definition.id)
+            && let Some(name) = definition.task.kind.strip_prefix(FUNCTION_PREFIX)
+            && let Some(function) = self.functions.get(name)
+        {
+            stated.clone().or(&function.options).apply(&mut definition.task);
+        }
+        definition
+    }
+
+    /// Rows and code may name functions of manifests; those that cannot be run by that name are named.
     fn undefined_functions(&self, definitions: &[Definition]) -> Vec<Problem> {
         let all = self.functions.all();
         let undefined = definitions.iter().filter_map(|d| {
             let name = d.task.kind.strip_prefix(FUNCTION_PREFIX)?;
-            (d.enabled && !all.contains_key(name)).then_some((d, name))
+            let text = match all.get(name).map(|f| &f.kind) {
+                None => format!("no manifest defines the function \"{name}\"; its tasks wait for one"),
+                Some(FunctionKind::Handler { kind }) => {
+                    format!("the function \"{name}\" is run by the handler {kind:?}; write that as the type")
+                }
+                Some(_) => return None,
+            };
+            d.enabled.then_some((d, text))
         });
         undefined
-            .map(|(d, name)| {
-                let text = format!("no manifest defines the function \"{name}\"; its tasks wait for one");
-                Problem::warning("W212", text, d.origin.clone()).about(d.id.clone())
-            })
+            .map(|(d, text)| Problem::warning("W212", text, d.origin.clone()).about(d.id.clone()))
             .collect()
     }
 

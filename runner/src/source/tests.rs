@@ -119,3 +119,48 @@ async fn errors_count_at_once_when_looking_only_once() {
     let loaded = Catalog::load_once(settings(home.path(), "name: [", Vec::new()), clock()).await;
     assert_eq!(told(&loaded.plan), ["- E100"]);
 }
+
+/// Queue, retries and seconds of timeout of a schedule's tasks.
+fn limits(plan: &runner_core::schedule::Plan, id: ScheduleId) -> (String, u32, Option<u64>) {
+    let task = &plan.schedules[&id].task;
+    let timeout = task.timeout.map(|t| t.as_secs());
+    (task.queue.to_string(), task.max_retry, timeout)
+}
+
+#[tokio::test]
+async fn the_limits_of_a_function_hold_for_every_schedule_that_names_it() {
+    let home = tempfile::tempdir().unwrap();
+    let mut own = coded("own", "0 3 * * *", "fn:a");
+    own.task.max_retry = 7;
+    let code = vec![
+        own,
+        coded("plain", "0 4 * * *", "fn:a"),
+        coded("other", "0 5 * * *", "task:a"),
+    ];
+    let text = "name: a\nexec: [date]\nretry: 2\ntimeout: 90s\nqueue: low\n";
+    let settings = settings(home.path(), text, code);
+    let pool = sqlx::SqlitePool::connect_with(
+        sqlx::sqlite::SqliteConnectOptions::new()
+            .filename(home.path().join("runner.db"))
+            .create_if_missing(true),
+    );
+    let pool = pool.await.unwrap();
+    super::migrate(settings.table.as_ref().unwrap()).await.unwrap();
+    let insert = "INSERT INTO sys_crontab (id, name, type, spec, payload, status) VALUES \
+         (1, 'r', 'fn:a', '@daily', '', 1), \
+         (2, 's', 'fn:a', '@daily', '{\"_runner\": {\"retry\": 25, \"timeout\": \"5s\"}}', 1)";
+    sqlx::query(insert).execute(&pool).await.unwrap();
+    let stop = CancellationToken::new();
+    let catalog = Catalog::start(settings, Functions::default(), clock(), stop.clone()).await;
+    let plan = catalog.plan();
+    assert_eq!(limits(&plan, ScheduleId::code("own")), ("low".into(), 7, Some(90)));
+    assert_eq!(limits(&plan, ScheduleId::code("plain")), ("low".into(), 2, Some(90)));
+    assert_eq!(limits(&plan, ScheduleId::code("other")), ("default".into(), 25, None));
+    assert_eq!(limits(&plan, ScheduleId::row(1)), ("low".into(), 2, Some(90)));
+    assert_eq!(limits(&plan, ScheduleId::row(2)), ("low".into(), 25, Some(5)));
+    let edited = "name: a\nexec: [date]\nretry: 4\n";
+    std::fs::write(home.path().join("m/a.yaml"), edited).unwrap();
+    assert!(catalog.sync().await);
+    assert_eq!(limits(&catalog.plan(), ScheduleId::row(1)), ("default".into(), 4, None));
+    stop.cancel();
+}

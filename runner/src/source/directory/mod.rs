@@ -74,6 +74,7 @@ impl Directory {
                 let part = Part {
                     definitions: contents.definitions,
                     problems: contents.problems,
+                    ..Part::default()
                 };
                 if self.shared.recovered(Source::Manifest) {
                     tracing::info!(dir = %self.settings.dir.display(), "manifest directory can be read again");

@@ -58,8 +58,7 @@ pub fn read_function(node: &Node, context: &Context, report: &mut Report<'_>) ->
         .to_owned();
     let enabled = fields.get("enabled", report).and_then(|f| f.flag("E120", report));
     let kind = read_action(&fields, report);
-    let mut template = Task::new("");
-    read_task_options(&fields, &mut template, report);
+    let options = read_task_options(&fields, report);
     let payload = fields
         .peek("payload")
         .filter(|f| f.node.value != Value::Null)
@@ -75,14 +74,16 @@ pub fn read_function(node: &Node, context: &Context, report: &mut Report<'_>) ->
         report.warning("W201", node.mark, text);
     }
     let kind = kind?;
-    let revision = format!("{:016x}", stable_hash(&[&format!("{kind:?}"), &description]));
+    let revision = format!("{:016x}", stable_hash(&[&format!("{kind:?}{options:?}"), &description]));
     let function = Function {
         name: name?.to_owned(),
         description,
         kind,
+        options,
         revision,
     };
-    template.kind = function.task_type();
+    let mut template = Task::new(function.task_type());
+    function.options.apply(&mut template);
     let enabled = enabled.unwrap_or(true);
     let define = |s: Scheduled, report: &mut Report<'_>| Definition {
         id: s.id,

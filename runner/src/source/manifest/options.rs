@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use runner_core::schedule::{CatchUp, CatchUpPolicy, DEFAULT_CATCH_UP_MAX, DEFAULT_CATCH_UP_WINDOW, Overlap, Timing};
-use runner_core::task::{QueueName, Task};
+use runner_core::task::QueueName;
+use runner_sdk::FunctionOptions;
 
 use jiff::Timestamp;
 
@@ -31,27 +32,29 @@ const CATCH_UP_WORDS: [(&str, CatchUpPolicy); 3] = [
     ("all", CatchUpPolicy::All),
 ];
 
-/// Reads `queue`, `retry`, `timeout` and `retention` into a task.
-pub fn read_task_options(fields: &Fields<'_>, task: &mut Task, report: &mut Report<'_>) {
+/// Reads `queue`, `retry`, `timeout` and `retention`.
+pub fn read_task_options(fields: &Fields<'_>, report: &mut Report<'_>) -> FunctionOptions {
+    let mut options = FunctionOptions::default();
     if let Some(field) = fields.get("queue", report)
         && let Some(name) = field.text("E166", report)
         && let Ok(name) = QueueName::new(name)
     {
-        task.queue = name;
+        options.queue = Some(name);
     }
     if let Some(field) = fields.get("retry", report)
         && let Some(times) = field.whole("E160", 0..=MAX_RETRY, report)
     {
-        task.max_retry = times;
+        options.max_retry = Some(times);
     }
     if let Some(field) = fields.get("timeout", report) {
-        task.timeout = field.seconds("E161", SECOND..=MAX_TIMEOUT, report);
+        options.timeout = field.seconds("E161", SECOND..=MAX_TIMEOUT, report);
     }
     if let Some(field) = fields.get("retention", report)
         && let Some(keep) = field.seconds("E162", Duration::ZERO..=MAX_RETENTION, report)
     {
-        task.retention = keep;
+        options.retention = Some(keep);
     }
+    options
 }
 
 /// What to do with overlapping, late and simultaneous occurrences; nothing where nothing was said.

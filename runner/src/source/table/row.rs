@@ -10,6 +10,7 @@ use serde_json::value::RawValue;
 use runner_core::cron::{self, CronError, Expression};
 use runner_core::schedule::{Definition, Origin, Overlap, Problem, ScheduleId, Severity, Source, Timing};
 use runner_core::task::Task;
+use runner_sdk::FunctionOptions;
 
 use super::store::Row;
 use crate::source::manifest::{
@@ -42,6 +43,8 @@ const MAX_DEPTH: usize = 64;
 pub struct Read {
     /// The schedule, if nothing is wrong but perhaps warnings.
     pub definition: Option<Definition>,
+    /// What it says about its tasks itself, and no function can say otherwise.
+    pub stated: FunctionOptions,
     /// Whether the row is switched on.
     pub enabled: bool,
     /// Errors and warnings.
@@ -63,11 +66,12 @@ pub fn read(row: &Row, context: &Context) -> Read {
         problems: Vec::new(),
     };
     let enabled = matches!(&row.status, Ok(Some(status)) if matches!(status.trim(), "1" | "true" | "t"));
-    let definition = reader.definition(enabled, context);
+    let (definition, stated) = reader.definition(enabled, context);
     let problems = reader.problems;
     let good = problems.iter().all(|p| p.severity == Severity::Warning);
     Read {
         definition: definition.filter(|_| good),
+        stated,
         enabled,
         problems,
     }
@@ -121,18 +125,18 @@ impl Reader<'_> {
         }
     }
 
-    fn definition(&mut self, enabled: bool, context: &Context) -> Option<Definition> {
+    fn definition(&mut self, enabled: bool, context: &Context) -> (Option<Definition>, FunctionOptions) {
         let row = self.row;
         let name = self.cell("name", &row.name);
         let kind = self.kind();
         let parts = self.payload();
         let mut task = Task::new(kind);
         task.payload = parts.payload;
-        let options = self.options(parts.options.as_deref(), context, &mut task);
-        let zone_given = options.zone_given;
-        let timing = self.timing(&options.context, zone_given)?;
+        let options = self.options(parts.options.as_deref(), context);
+        options.stated.apply(&mut task);
         let policies = options.policies;
-        Some(Definition {
+        let timing = self.timing(&options.context, options.zone_given);
+        let definition = timing.map(|timing| Definition {
             id: self.id.clone(),
             name,
             description: String::new(),
@@ -143,7 +147,8 @@ impl Reader<'_> {
             catch_up: policies.catch_up.unwrap_or_default(),
             jitter: policies.jitter,
             task,
-        })
+        });
+        (definition, options.stated)
     }
 
     fn kind(&mut self) -> String {
@@ -250,11 +255,12 @@ impl Reader<'_> {
     }
 
     /// Reads `_runner` as if it stood in a manifest: JSON is YAML.
-    fn options(&mut self, text: Option<&str>, context: &Context, task: &mut Task) -> Options {
+    fn options(&mut self, text: Option<&str>, context: &Context) -> Options {
         let mut options = Options {
             context: context.clone(),
             zone_given: false,
             policies: Policies::default(),
+            stated: FunctionOptions::default(),
         };
         let Some(text) = text else { return options };
         let place = place(&self.row.id);
@@ -262,7 +268,7 @@ impl Reader<'_> {
         match yaml::parse(text).as_deref() {
             Ok([node]) => {
                 if let Some(fields) = Fields::read(node, OPTIONS_KEY, &KNOWN, &mut report) {
-                    read_task_options(&fields, task, &mut report);
+                    options.stated = read_task_options(&fields, &mut report);
                     options.policies = read_policies(&fields, &mut report);
                     if let Some(field) = fields.get("timezone", &mut report)
                         && let Some((zone_name, zone)) = read_zone(field, &mut report)
@@ -314,6 +320,7 @@ struct Options {
     context: Context,
     zone_given: bool,
     policies: Policies,
+    stated: FunctionOptions,
 }
 
 /// A JSON text: the members of an object as they stand there, or that it is something else.

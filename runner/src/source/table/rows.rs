@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use runner_core::schedule::{Definition, Origin, Problem, Severity, Source};
+use runner_sdk::FunctionOptions;
 
 use super::row::{self, Read};
 use super::store::{MAX_ROWS, Row};
@@ -31,6 +32,8 @@ pub struct Rows {
 struct Known {
     row: Row,
     good: Option<Definition>,
+    /// What the good version says about its tasks.
+    stated: FunctionOptions,
     problems: Vec<Problem>,
 }
 
@@ -91,6 +94,7 @@ impl Rows {
     fn take(&self, row: Row, old: Option<Known>, step: &mut Step) -> Known {
         let Read {
             definition,
+            stated,
             enabled,
             problems,
         } = row::read(&row, &self.context);
@@ -99,11 +103,13 @@ impl Rows {
             return Known {
                 row,
                 good: Some(definition),
+                stated,
                 problems,
             };
         }
         // Switching a row off must work even if something else in it is wrong.
-        let good = old.and_then(|k| k.good).map(|good| Definition {
+        let (good, stated) = old.map(|k| (k.good, k.stated)).unwrap_or_default();
+        let good = good.map(|good| Definition {
             enabled: enabled && good.enabled,
             ..good
         });
@@ -118,7 +124,12 @@ impl Rows {
             let text = "the row has errors; its last good version stays in force";
             problems.push(Problem::warning("W104", text, good.origin.clone()).about(good.id.clone()));
         }
-        Known { row, good, problems }
+        Known {
+            row,
+            good,
+            stated,
+            problems,
+        }
     }
 
     /// Drops rows that are gone, unless that are most of them and they have only just gone.
@@ -143,13 +154,20 @@ impl Rows {
     /// What is in force, and what is wrong.
     #[must_use]
     pub fn part(&self) -> Part {
-        let definitions = self.rows.values().filter_map(|k| k.good.clone()).collect();
+        let good = || self.rows.values().filter_map(|k| Some((k.good.as_ref()?, &k.stated)));
+        let definitions = good().map(|(definition, _)| definition.clone()).collect();
+        let stated = good().map(|(definition, stated)| (definition.id.clone(), stated.clone()));
+        let stated = stated.collect();
         let mut problems: Vec<Problem> = self.rows.values().flat_map(|k| k.problems.iter().cloned()).collect();
         if self.too_many {
             let text = format!("more than {MAX_ROWS} rows; only the first {MAX_ROWS} by id are in force");
             problems.push(Problem::error("D107", text, table_origin()));
         }
-        Part { definitions, problems }
+        Part {
+            definitions,
+            stated,
+            problems,
+        }
     }
 }
 
