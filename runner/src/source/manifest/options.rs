@@ -68,8 +68,8 @@ pub struct Policies {
     pub jitter: Duration,
 }
 
-/// Reads `overlap`, `catch_up` and `jitter`.
-pub fn read_policies(fields: &Fields<'_>, report: &mut Report<'_>) -> Policies {
+/// Reads `overlap`, `catch_up` and `jitter`; `overlap` is what holds where nothing is said about it.
+pub fn read_policies(fields: &Fields<'_>, overlap: Overlap, report: &mut Report<'_>) -> Policies {
     let mut policies = Policies::default();
     if let Some(field) = fields.get("overlap", report) {
         policies.overlap = read_overlap(field, report);
@@ -81,6 +81,14 @@ pub fn read_policies(fields: &Fields<'_>, report: &mut Report<'_>) -> Policies {
         && let Some(jitter) = field.seconds("E223", Duration::ZERO..=DAY, report)
     {
         policies.jitter = jitter;
+    }
+    if policies.overlap.unwrap_or(overlap) == Overlap::Skip
+        && policies.catch_up.is_some_and(|c| c.policy == CatchUpPolicy::All)
+        && let Some(field) = fields.peek("catch_up")
+    {
+        // The first of them is unfinished when the next ones are decided, a moment later.
+        let text = "catch_up all with overlap skip runs only the oldest of the late occurrences";
+        report.warning("W224", field.node.mark, text).hint = Some("add overlap: allow".to_owned());
     }
     policies
 }

@@ -7,7 +7,7 @@ use jiff::tz::TimeZone;
 use jiff::{Timestamp, tz};
 
 use runner_core::cron::{self, CronError, DstRule, Expression};
-use runner_core::schedule::{ScheduleId, Timing, When};
+use runner_core::schedule::{Overlap, ScheduleId, Timing, When};
 
 use super::fields::{Field, Fields};
 use super::options::{Policies, clipped_jitter, read_policies};
@@ -129,7 +129,7 @@ fn read_one(
     };
     let zone_field = own_zone.as_ref().map(|(field, _)| *field);
     let timing = read_timing(&fields, path, &id, zone_field, &inner, report);
-    let policies = read_policies(&fields, report);
+    let policies = read_policies(&fields, Overlap::default(), report);
     if let (Some(timing), Some(field)) = (&timing, fields.peek("jitter"))
         && let Some((room, gap)) = clipped_jitter(timing, policies.jitter)
     {

@@ -141,6 +141,16 @@ const SLIPS: &[(&str, &[&str])] = &[
         &["2:31 W223 jitter 10m0s is clipped to 2m30s, half of the 5m0s interval"],
     ),
     (
+        "name: a\nschedule: {cron: '0 2 * * *', catch_up: all}\nhandler: x\n",
+        &[
+            "2:41 W224 catch_up all with overlap skip runs only the oldest of the late occurrences // add overlap: allow",
+        ],
+    ),
+    (
+        "name: a\nschedule: {cron: '0 2 * * *', catch_up: all, overlap: allow}\nhandler: x\n",
+        &[],
+    ),
+    (
         "name: a\nschedule: {at: '2026-03-08T02:30:00', timezone: America/New_York}\nhandler: x\n",
         &["2:16 E209 schedule.at \"2026-03-08T02:30:00\" does not exist in America/New_York: the clocks jump over it"],
     ),

@@ -22,6 +22,9 @@ use crate::text::yaml;
 /// The key of a payload object that holds options of the schedule; it is removed before a task is made.
 const OPTIONS_KEY: &str = "_runner";
 
+/// Rows were made for schedulers that never look whether the previous task has ended.
+const DEFAULT_OVERLAP: Overlap = Overlap::Allow;
+
 const KNOWN: [&str; 8] = [
     "timezone",
     "overlap",
@@ -143,7 +146,7 @@ impl Reader<'_> {
             origin: self.origin(),
             enabled,
             timing,
-            overlap: policies.overlap.unwrap_or(Overlap::Allow),
+            overlap: policies.overlap.unwrap_or(DEFAULT_OVERLAP),
             catch_up: policies.catch_up.unwrap_or_default(),
             jitter: policies.jitter,
             task,
@@ -269,7 +272,7 @@ impl Reader<'_> {
             Ok([node]) => {
                 if let Some(fields) = Fields::read(node, OPTIONS_KEY, &KNOWN, &mut report) {
                     options.stated = read_task_options(&fields, &mut report);
-                    options.policies = read_policies(&fields, &mut report);
+                    options.policies = read_policies(&fields, DEFAULT_OVERLAP, &mut report);
                     if let Some(field) = fields.get("timezone", &mut report)
                         && let Some((zone_name, zone)) = read_zone(field, &mut report)
                     {

@@ -185,6 +185,10 @@ fn bad_rows() -> Vec<(Row, Vec<&'static str>)> {
         ),
         (row("t", "30 0 0 * * 7", "~", "1"), vec!["W250 "]),
         (
+            row("t", "@daily", r#"{"_runner":{"overlap":"skip","catch_up":"all"}}"#, "1"),
+            vec!["W224 catch_up all with overlap skip"],
+        ),
+        (
             row("t", "@daily", r#"{"_runner":5}"#, "1"),
             vec!["E108 _runner must be a map, found number 5"],
         ),
