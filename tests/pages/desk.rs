@@ -51,6 +51,7 @@ pub struct Order {
     pub auth: Auth,
     pub allowed_hosts: Vec<String>,
     pub full: bool,
+    pub key: [u8; 32],
 }
 
 impl Default for Order {
@@ -59,6 +60,7 @@ impl Default for Order {
             auth: Auth::Open,
             allowed_hosts: Vec::new(),
             full: false,
+            key: [42; 32],
         }
     }
 }
@@ -189,7 +191,7 @@ fn settings(order: Order) -> Settings {
         name: "a-service".to_owned(),
         listen: "127.0.0.1:0".to_owned(),
         auth: order.auth,
-        key: [42; 32],
+        key: order.key,
         allowed_hosts: order.allowed_hosts,
         metrics_open: false,
         zone: zone("Asia/Shanghai"),

@@ -9,7 +9,8 @@ use crate::kit::{self, Http};
 pub fn tests() -> Vec<kit::Trial> {
     kit::trials![
         needs(): a_login_opens_the_dashboard_and_ends, wrong_passwords_are_slowed_down,
-            viewers_look_and_do_not_touch, operators_do_not_delete, a_planted_name_is_worth_nothing
+            viewers_look_and_do_not_touch, operators_do_not_delete, a_planted_name_is_worth_nothing,
+            a_session_holds_wherever_the_key_is_known
     ]
 }
 
@@ -127,4 +128,39 @@ async fn a_planted_name_is_worth_nothing() {
         401,
         "a token without its browser"
     );
+}
+
+async fn a_session_holds_wherever_the_key_is_known() {
+    // Each site hashes the passwords anew, as each process does at its start.
+    let (first, second) = (site().await, site().await);
+    let stranger = Site::start(Order {
+        auth: users(),
+        key: [43; 32],
+        ..Order::default()
+    })
+    .await;
+    let cookie_of = async |site: &Site| {
+        let entered = site.log_in("admin").await;
+        let session = entered
+            .headers
+            .get_all("set-cookie")
+            .iter()
+            .filter_map(|c| c.to_str().ok())
+            .find(|c| c.starts_with("runner_session="))
+            .expect("a session");
+        session.split(';').next().unwrap_or_default().to_owned()
+    };
+    let asked = async |site: &Site, cookie: &str| {
+        let browser = Http::new(&site.base);
+        let request = browser.request(reqwest::Method::GET, "/queue");
+        browser.send(request.header("cookie", cookie)).await.unwrap().status
+    };
+    let of_first = cookie_of(&first).await;
+    assert_eq!(asked(&second, &of_first).await, 200, "another process with the key");
+    assert_eq!(
+        asked(&first, &cookie_of(&second).await).await,
+        200,
+        "the other way round"
+    );
+    assert_eq!(asked(&stranger, &of_first).await, 303, "another key");
 }
