@@ -163,14 +163,7 @@ fn serve(
         stopping: stopping.clone(),
     })?;
     let stop = CancellationToken::new();
-    let task = tokio::spawn({
-        let stop = stop.clone();
-        async move {
-            if let Err(error) = web::serve(desk, listener, stop).await {
-                tracing::error!(error = %crate::log::chain(&error), "the dashboard stopped");
-            }
-        }
-    });
+    let task = tokio::spawn(web::serve(desk, listener, stop.clone()));
     Ok(Web { address, stop, task })
 }
 

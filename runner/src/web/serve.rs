@@ -1,6 +1,5 @@
 //! The listener: as many connections as there are seats, each with a limit for how long a request may dawdle.
 
-use std::io;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,10 +30,8 @@ const FAREWELL: Duration = Duration::from_secs(5);
 
 /// Answers on `listener` until stopped, then lets requests in progress end.
 ///
-/// # Errors
-///
-/// None at present: a failed accept is logged and tried again, since it passes (out of descriptors).
-pub async fn serve(desk: Desk, listener: TcpListener, stop: CancellationToken) -> io::Result<()> {
+/// A failed accept is logged and tried again, since it passes (out of descriptors).
+pub async fn serve(desk: Desk, listener: TcpListener, stop: CancellationToken) {
     let app = router(desk);
     let seats = Arc::new(Semaphore::new(SEATS));
     let tracker = TaskTracker::new();
@@ -68,7 +65,6 @@ pub async fn serve(desk: Desk, listener: TcpListener, stop: CancellationToken) -
     if tokio::time::timeout(FAREWELL, tracker.wait()).await.is_err() {
         tracing::warn!("connections were cut off: they had not ended in time");
     }
-    Ok(())
 }
 
 async fn connection(stream: TcpStream, app: axum::Router, stop: CancellationToken) {
