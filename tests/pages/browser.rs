@@ -23,7 +23,6 @@ async fn look(base: &str, pages: &[&str], name: &str) {
     let top = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let script = top.join("scripts/look");
     // Asked for by people who want to see the pages, not by any test.
-    #[allow(clippy::disallowed_methods)]
     if let Some(dir) = std::env::var_os("RUNNER_LOOK") {
         let dir = Path::new(&dir).join(name);
         let pictures = Command::new(&script)

@@ -1,4 +1,4 @@
-//! Something wrong with a manifest, a row or a setting: where, what, and what to do about it.
+//! Something wrong with a manifest, a row or a schedule in code: where, what, and what to do about it.
 
 use std::fmt;
 

@@ -22,6 +22,7 @@ pub struct Claim {
 }
 
 impl Claim {
+    // Only brokers make claims, and a producer may be built without any.
     #[cfg_attr(not(any(feature = "redis", feature = "embedded")), allow(dead_code))]
     pub(crate) fn new(record: TaskRecord, run: u64, lease_until: Timestamp) -> Self {
         Self {

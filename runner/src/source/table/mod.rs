@@ -1,4 +1,4 @@
-//! The table `sys_crontab`: read every ten seconds, whatever the database.
+//! The table `sys_crontab`: read every so often, whatever the database.
 
 mod kept;
 mod mysql;
