@@ -7,7 +7,8 @@ use crate::kit::{self, Site};
 
 pub fn tests() -> Vec<kit::Trial> {
     kit::trials![
-        needs(): a_task_made_by_hand_has_the_limits_of_its_function
+        needs(): a_task_made_by_hand_has_the_limits_of_its_function, what_is_broken_is_listed_all_the_same,
+            a_table_that_is_away_is_told, check_looks_at_the_rows
     ]
 }
 
@@ -42,4 +43,76 @@ async fn a_task_made_by_hand_has_the_limits_of_its_function() {
     for kind in ["fn:fail", "task:anything", "echo"] {
         assert_eq!(site.cli(["enqueue", kind]).await.ok().stderr, "", "{kind}");
     }
+}
+
+async fn what_is_broken_is_listed_all_the_same() {
+    let site = Site::new("");
+    site.write("manifests/a.yaml", "name: good\nschedule: '@daily'\nexec: [date]\n");
+    site.write("manifests/bad.yaml", "name: bad\nshedule: '@daily'\nexec: [date]\n");
+    site.write("manifests/torn.yaml", "name: torn # yet\nschedule: [\n");
+    site.write(
+        "manifests/z.yaml",
+        "name: good\nexec: [uptime]\n---\nname: other\nexec: [uptime]\n",
+    );
+    let finished = site.cli(["ls", "schedules", "--json"]).await.ok();
+    for words in ["bad.yaml:2:1: E110", "torn.yaml:", "z.yaml:1: E401"] {
+        assert!(finished.stderr.contains(words), "{words}: {finished:?}");
+    }
+    let listed: Value = serde_json::from_str(&finished.stdout).unwrap();
+    let shown = |s: &Value| {
+        let text = |key: &str| s[key].as_str().unwrap_or("-").to_owned();
+        let code = s["problems"][0]["code"].as_str().unwrap_or("-").to_owned();
+        let silent = s["next"].as_array().unwrap().is_empty();
+        assert_eq!(s["enabled"] == false, silent, "{s}");
+        format!("{} {} {} {code}", text("id"), text("name"), text("origin"))
+    };
+    let shown: Vec<String> = listed.as_array().unwrap().iter().map(shown).collect();
+    let expected = [
+        "m:good:default good manifests/a.yaml:2 -",
+        "- bad manifests/bad.yaml E110",
+        "- torn manifests/torn.yaml E100",
+        "- good manifests/z.yaml E401",
+        "- other manifests/z.yaml E401",
+    ];
+    assert_eq!(shown, expected);
+    let table = prints(&site, &["ls", "schedules"]).await;
+    assert_eq!(table.lines().filter(|l| l.contains("broken")).count(), 4, "{table}");
+}
+
+async fn a_table_that_is_away_is_told() {
+    let port = kit::free_port();
+    let site = Site::new(&format!(
+        "mysql: {{host: \"127.0.0.1:{port}\", username: u, password: hunter2, database: d}}\n"
+    ));
+    site.write("manifests/a.yaml", "name: a\nschedule: '@daily'\nexec: [date]\n");
+    let finished = site.cli(["ls", "schedules"]).await;
+    assert_eq!(finished.status.code(), Some(69), "{finished:?}");
+    assert!(finished.stdout.contains("m:a:default"), "{finished:?}");
+    let place = format!("mysql:127.0.0.1:{port}/d");
+    assert!(
+        finished.stderr.contains(&place) && finished.stderr.contains("cannot be read"),
+        "{finished:?}"
+    );
+    assert!(!finished.stderr.contains("hunter2"), "{finished:?}");
+    let checked = prints(&site, &["check"]).await;
+    assert!(
+        checked.contains(&format!("{place}: warning D109")) && checked.contains("0 errors"),
+        "{checked}"
+    );
+}
+
+async fn check_looks_at_the_rows() {
+    let site = Site::new("");
+    assert!(prints(&site, &["check"]).await.contains("0 errors, 0 warnings"));
+    assert!(!site.dir.join("data/runner.db").exists());
+    prints(&site, &["migrate"]).await;
+    let insert = "INSERT INTO sys_crontab (name, type, spec, status) VALUES ('r', 'fn:gone', '61 * * * *', 1)";
+    kit::SqlDb::file(&site.dir.join("data/runner.db")).execute(insert).await;
+    let finished = site.cli(["check"]).await;
+    assert_eq!(finished.status.code(), Some(65), "{finished:?}");
+    assert!(finished.stdout.contains("sys_crontab id 1: E203"), "{finished:?}");
+    let listed = json(&site, &["ls", "schedules", "--json"]).await;
+    assert_eq!((&listed[0]["id"], &listed[0]["name"]), (&"db:1".into(), &"r".into()));
+    site.write("manifests/a.yaml", "name: a\nschedule: '@daily'\nexec: [date]\n");
+    assert!(prints(&site, &["check", "manifests"]).await.contains("0 errors"));
 }

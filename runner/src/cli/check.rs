@@ -1,24 +1,30 @@
-//! `runner check`: everything that is wrong with the settings and the manifests, without starting anything.
+//! `runner check`: everything that is wrong with the settings, the manifests and the rows of the table, without
+//! starting anything.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
 use runner_core::schedule::Severity;
+use runner_core::schedule::{Problem, Source};
 use serde_json::{Value, json};
 
 use super::exit::{self, Found};
 use super::{Context, parts, print};
 use crate::config::{Refused, Settings};
-use crate::source::check_paths;
+use crate::source::{self, Catalog, TableSettings, check_paths};
 
-/// Checks the settings and the manifests: all errors at once, exit code 65 if there are any.
+/// How long the database may take to answer: a check must be quick where there is none.
+const TABLE_LIMIT: Duration = Duration::from_secs(3);
+
+/// Checks settings, manifests and the rows of the table: all errors at once, exit code 65 if there are any.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     runner check\n  \
     runner check manifests/nightly.yaml deploy/manifests\n  \
     runner check --json | jq -r '.[] | .place + \" \" + .code'")]
 pub struct Check {
-    /// Manifest files or directories [default: manifests.dir]
+    /// Manifest files or directories, and nothing else [default: manifests.dir and the table]
     paths: Vec<PathBuf>,
     /// As an array of objects
     #[arg(long)]
@@ -26,7 +32,7 @@ pub struct Check {
 }
 
 impl Check {
-    pub fn run(self, context: &Context) -> anyhow::Result<()> {
+    pub async fn run(self, context: &Context) -> anyhow::Result<()> {
         let mut findings = Vec::new();
         let settings = match context.settings() {
             Ok(settings) => {
@@ -52,11 +58,10 @@ impl Check {
         }
         let paths = self.paths(settings);
         let problems = check_paths(&paths, &parts::sources(settings, Vec::new()).context());
-        findings.extend(problems.iter().map(|p| {
-            let severity = if exit::is_error(p) { "error" } else { "warning" };
-            let (excerpt, hint) = (p.excerpt.as_deref(), p.hint.as_deref());
-            finding(severity, &p.code, &p.origin.place, &p.message, excerpt, hint)
-        }));
+        findings.extend(problems.iter().map(of_source));
+        if self.paths.is_empty() && read.is_some() {
+            findings.extend(table_findings(context, parts::sources(settings, Vec::new())).await);
+        }
         let errors = findings.iter().filter(|f| f["severity"] == "error").count();
         if self.json {
             print::json(&Value::Array(findings))?;
@@ -73,6 +78,38 @@ impl Check {
         let dir = settings.manifests.as_ref().map(|m| m.dir.clone());
         dir.into_iter().filter(|d| d.exists()).collect()
     }
+}
+
+/// What is wrong with the rows; that they cannot be read now is no fault of theirs.
+async fn table_findings(context: &Context, sources: source::Settings) -> Vec<Value> {
+    let Some(table) = sources.table.clone() else {
+        return Vec::new();
+    };
+    // Looking must not make the file.
+    if matches!(&table, TableSettings::Sqlite { path } if !path.exists()) {
+        return Vec::new();
+    }
+    let unread = |reason: &str| {
+        let text = format!("the table cannot be read, so its rows are not checked: {reason}");
+        vec![finding("warning", "D109", &table.place(), &text, None, None)]
+    };
+    let loaded = Catalog::load_once(sources, context.clock.clone());
+    let Ok(loaded) = tokio::time::timeout(TABLE_LIMIT, loaded).await else {
+        return unread(&format!("no answer within {}s", TABLE_LIMIT.as_secs()));
+    };
+    let problems = loaded.plan.problems.iter().filter(|p| p.origin.source == Source::Table);
+    let findings: Vec<Value> = problems.map(of_source).collect();
+    let status = loaded.statuses.iter().find(|s| s.source == Source::Table);
+    match status.and_then(|s| s.state.reason()) {
+        Some(reason) if findings.is_empty() => unread(reason),
+        _ => findings,
+    }
+}
+
+fn of_source(p: &Problem) -> Value {
+    let severity = if exit::is_error(p) { "error" } else { "warning" };
+    let (excerpt, hint) = (p.excerpt.as_deref(), p.hint.as_deref());
+    finding(severity, &p.code, &p.origin.place, &p.message, excerpt, hint)
 }
 
 fn of_setting(p: &crate::config::Problem) -> Value {

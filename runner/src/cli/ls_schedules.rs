@@ -1,12 +1,13 @@
 //! `runner ls schedules`: every schedule of every source, whether it is in force, and when it occurs next.
 
 use clap::Args;
-use runner_core::schedule::{Definition, Plan, Problem};
+use runner_core::schedule::{Definition, Plan, Problem, Source};
 use runner_queue::Standing;
 use serde_json::{Value, json};
 
+use super::exit::Unavailable;
 use super::{Context, parts, print};
-use crate::source::Catalog;
+use crate::source::{Catalog, Loaded, Rejected};
 
 /// Schedules of manifests, table and code
 #[derive(Debug, Args)]
@@ -26,31 +27,21 @@ impl Schedules {
         let sources = parts::sources(settings, code);
         let broker = context.broker().await?;
         let loaded = Catalog::load_once(sources, context.clock.clone()).await;
-        for status in &loaded.statuses {
-            if let Some(reason) = status.state.reason() {
-                eprintln!("warning: {} cannot be read: {reason}", status.place);
-            }
-        }
-        // An instance that runs may still hold the last good version of what this one cannot read.
-        let unlisted = |p: &&Problem| {
-            p.schedule
-                .as_ref()
-                .is_none_or(|id| !loaded.plan.schedules.contains_key(id))
-        };
-        for problem in loaded.plan.problems.iter().filter(unlisted) {
-            eprintln!("{problem}");
-        }
+        tell_problems(&loaded);
         let definitions: Vec<&Definition> = loaded.plan.schedules.values().collect();
         let ids: Vec<_> = definitions.iter().map(|d| d.id.clone()).collect();
         let standings = broker.standings(&ids).await?;
         let listed = definitions.into_iter().zip(standings);
         if self.json {
             let objects = listed.map(|(d, s)| self.object(context, &loaded.plan, d, s.as_ref()));
-            return Ok(print::json(&objects.collect())?);
+            print::json(&objects.chain(loaded.rejected.iter().map(rejected_object)).collect())?;
+        } else {
+            let rows = listed.map(|(d, s)| row(context, &loaded.plan, d, s.as_ref()));
+            let rows: Vec<Vec<String>> = rows.chain(loaded.rejected.iter().map(rejected_row)).collect();
+            let heading = ["ID", "NAME", "SPEC", "ZONE", "TYPE", "STATE", "NEXT", "LAST"];
+            print::text(&print::table(&heading, &rows))?;
         }
-        let rows: Vec<Vec<String>> = listed.map(|(d, s)| row(context, &loaded.plan, d, s.as_ref())).collect();
-        let heading = ["ID", "NAME", "SPEC", "ZONE", "TYPE", "STATE", "NEXT", "LAST"];
-        Ok(print::text(&print::table(&heading, &rows))?)
+        complete(&loaded)
     }
 
     fn object(&self, context: &Context, plan: &Plan, d: &Definition, standing: Option<&Standing>) -> Value {
@@ -78,6 +69,71 @@ impl Schedules {
             "problems": plan.problems_of(&d.id).collect::<Vec<_>>(),
         })
     }
+}
+
+/// On standard error, what is wrong beside the schedules that are listed with their own problems.
+fn tell_problems(loaded: &Loaded) {
+    let others = loaded.statuses.iter().filter(|s| s.source != Source::Table);
+    for status in others {
+        if let Some(reason) = status.state.reason() {
+            eprintln!("warning: {} cannot be read: {reason}", status.place);
+        }
+    }
+    // An instance that runs may still hold the last good version of what this one cannot read.
+    let unlisted = |p: &&Problem| {
+        p.schedule
+            .as_ref()
+            .is_none_or(|id| !loaded.plan.schedules.contains_key(id))
+    };
+    for problem in loaded.plan.problems.iter().filter(unlisted) {
+        eprintln!("{problem}");
+    }
+}
+
+/// An error if the table could not be read: then the list lacks its rows, and scripts must be able to tell.
+fn complete(loaded: &Loaded) -> anyhow::Result<()> {
+    let Some(table) = loaded.statuses.iter().find(|s| s.source == Source::Table) else {
+        return Ok(());
+    };
+    let Some(reason) = table.state.reason() else {
+        return Ok(());
+    };
+    let text = format!(
+        "the list lacks the rows of {}, which cannot be read: {reason}",
+        table.place
+    );
+    Err(anyhow::Error::new(Unavailable).context(text))
+}
+
+/// The keys of a schedule, as far as they are known of one that cannot be read.
+fn rejected_object(rejected: &Rejected) -> Value {
+    json!({
+        "id": rejected.id,
+        "name": rejected.name,
+        "description": "",
+        "source": rejected.origin.source,
+        "origin": rejected.origin.place,
+        "spec": null,
+        "timezone": null,
+        "type": null,
+        "payload": null,
+        "queue": null,
+        "enabled": false,
+        "paused": false,
+        "paused_by": null,
+        "overlap": null,
+        "next": [],
+        "last": null,
+        "problems": rejected.problems,
+    })
+}
+
+fn rejected_row(rejected: &Rejected) -> Vec<String> {
+    let mut row = vec![String::new(); 8];
+    row[0] = rejected.id.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string);
+    row[1].clone_from(&rejected.name);
+    row[5] = "broken".to_owned();
+    row
 }
 
 fn row(context: &Context, plan: &Plan, d: &Definition, standing: Option<&Standing>) -> Vec<String> {

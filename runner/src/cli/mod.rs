@@ -97,7 +97,7 @@ fn dispatch(cli: Cli, parts: AppParts) -> anyhow::Result<ExitCode> {
     let context = Context::new(cli.config, Arc::new(SystemClock), parts.schedules.clone());
     match cli.command.unwrap_or(Command::Run) {
         Command::Run => return serve::serve(&context, parts),
-        Command::Check(check) => check.run(&context)?,
+        Command::Check(check) => alone(check.run(&context))?,
         Command::Next(next) => next.run(&context)?,
         Command::Init(init) => init.run()?,
         Command::Completions { shell } => completions(shell)?,

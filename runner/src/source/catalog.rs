@@ -14,7 +14,7 @@ use runner_sdk::{Function, FunctionOptions, Functions};
 use super::directory::Directory;
 use super::settings::Settings;
 use super::shared::{Part, Shared, Trigger};
-use super::status::SourceStatus;
+use super::status::{Rejected, SourceStatus};
 use super::table::Table;
 use crate::role;
 
@@ -38,6 +38,8 @@ pub struct Loaded {
     pub plan: Arc<Plan>,
     /// What the manifests define to be run.
     pub functions: Vec<Function>,
+    /// Functions and rows of which nothing is in force.
+    pub rejected: Vec<Rejected>,
     /// How each source is doing.
     pub statuses: Vec<SourceStatus>,
 }
@@ -101,6 +103,7 @@ impl Catalog {
         Loaded {
             plan,
             functions,
+            rejected: shared.rejected(),
             statuses: shared.statuses(),
         }
     }
@@ -163,7 +166,7 @@ fn publish_code(settings: &Settings, shared: &Shared) {
     let part = Part {
         definitions: settings.code.clone(),
         stated: settings.code.iter().map(stated).collect(),
-        problems: Vec::new(),
+        ..Part::default()
     };
     shared.publish(Source::Code, part, shared.now());
 }

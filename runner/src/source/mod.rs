@@ -18,5 +18,5 @@ pub use catalog::{Catalog, Loaded};
 pub use directory::check_paths;
 pub use manifest::Context;
 pub use settings::{DEFAULT_RESCAN, DEFAULT_SYNC_INTERVAL, ManifestSettings, Server, Settings, TableSettings};
-pub use status::{SourceState, SourceStatus};
+pub use status::{Rejected, SourceState, SourceStatus};
 pub use table::{TableError, migrate};

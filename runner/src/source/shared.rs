@@ -12,7 +12,7 @@ use runner_core::clock::Clock;
 use runner_core::schedule::{Definition, Plan, Problem, ScheduleId, Severity, Source, merge};
 use runner_sdk::{FUNCTION_PREFIX, FunctionKind, FunctionOptions, Functions};
 
-use super::status::{SourceState, SourceStatus};
+use super::status::{Rejected, SourceState, SourceStatus};
 
 /// What one source says.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -21,6 +21,8 @@ pub struct Part {
     pub definitions: Vec<Definition>,
     /// What those that may name a function of a manifest say about their tasks themselves.
     pub stated: BTreeMap<ScheduleId, FunctionOptions>,
+    /// What is not in force at all.
+    pub rejected: Vec<Rejected>,
     /// What is wrong.
     pub problems: Vec<Problem>,
 }
@@ -195,6 +197,13 @@ impl Shared {
         undefined
             .map(|(d, text)| Problem::warning("W212", text, d.origin.clone()).about(d.id.clone()))
             .collect()
+    }
+
+    /// Functions and rows of which nothing is in force, in the order of the sources.
+    #[must_use]
+    pub fn rejected(&self) -> Vec<Rejected> {
+        let slots = self.slots();
+        slots.values().flat_map(|s| s.part.rejected.iter().cloned()).collect()
     }
 
     /// How every source is doing.

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::Serialize;
 
-use runner_core::schedule::Source;
+use runner_core::schedule::{Origin, Problem, ScheduleId, Source};
 
 /// One source.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -20,6 +20,19 @@ pub struct SourceStatus {
     pub schedules: usize,
     /// Errors found in what it says.
     pub errors: usize,
+}
+
+/// A function or a row of which nothing is in force, because something is wrong with it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rejected {
+    /// Of a row; the schedules of a file that cannot be read are not known.
+    pub id: Option<ScheduleId>,
+    /// What the file or the row calls itself.
+    pub name: String,
+    /// The file or the row.
+    pub origin: Origin,
+    /// Why.
+    pub problems: Vec<Problem>,
 }
 
 /// Whether what is in force is what the source says now.

@@ -13,6 +13,7 @@ use runner_sdk::Function;
 
 use super::scan::{Found, Hash, Snapshot};
 use crate::source::manifest::{self, Context, Entry, Reading};
+use crate::source::status::Rejected;
 
 /// When a text that does not parse is looked at again; after the last one it is an error.
 const LOOKS: [Duration; 4] = [
@@ -58,6 +59,7 @@ struct Good {
 
 struct Bad {
     hash: Hash,
+    names: Vec<String>,
     problems: Vec<Problem>,
 }
 
@@ -117,6 +119,8 @@ pub struct Contents {
     pub functions: Vec<Function>,
     /// In the order of the paths.
     pub definitions: Vec<Definition>,
+    /// Functions of files that are not in force in any version.
+    pub rejected: Vec<Rejected>,
     /// In the order of the paths.
     pub problems: Vec<Problem>,
 }
@@ -215,14 +219,22 @@ impl Files {
             contents
                 .problems
                 .extend(file.bad.iter().flat_map(|b| b.problems.iter().cloned()));
-            let Some(good) = &file.good else { continue };
+            let Some(good) = &file.good else {
+                let bad = file.bad.iter();
+                let rejected = bad.flat_map(|b| rejected_of(&b.names, &self.place(path), &b.problems));
+                contents.rejected.extend(rejected);
+                continue;
+            };
             let clash = good
                 .entries
                 .iter()
                 .find_map(|entry| taken.get(entry.function.name.as_str()).map(|first| (entry, *first)));
             if let Some((entry, first)) = clash {
                 if file.gone.is_none() {
-                    contents.problems.push(clash_problem(entry, first));
+                    let problem = clash_problem(entry, first);
+                    let rejected = rejected_of(&good.names(), &self.place(path), std::slice::from_ref(&problem));
+                    contents.rejected.extend(rejected);
+                    contents.problems.push(problem);
                 }
                 continue;
             }
@@ -238,6 +250,20 @@ impl Files {
         }
         contents
     }
+}
+
+/// The functions of a file that is not in force.
+fn rejected_of(names: &[String], place: &str, problems: &[Problem]) -> Vec<Rejected> {
+    let one = |name: &String| Rejected {
+        id: None,
+        name: name.clone(),
+        origin: Origin {
+            source: Source::Manifest,
+            place: place.to_owned(),
+        },
+        problems: problems.to_vec(),
+    };
+    names.iter().map(one).collect()
 }
 
 fn clash_problem(entry: &Entry, first: &Origin) -> Problem {
@@ -331,7 +357,7 @@ impl File {
     }
 
     fn reject(&mut self, hash: Hash, reading: Reading, place: &str, step: &mut Step) {
-        let problems = reading.problems;
+        let Reading { problems, names, .. } = reading;
         let mut errors = problems.iter().filter(|p| p.severity == Severity::Error);
         if let Some(first) = errors.next().cloned() {
             let (place, errors) = (place.to_owned(), 1 + errors.count());
@@ -343,6 +369,6 @@ impl File {
                 kept,
             });
         }
-        (self.bad, self.doubtful) = (Some(Bad { hash, problems }), None);
+        (self.bad, self.doubtful) = (Some(Bad { hash, names, problems }), None);
     }
 }

@@ -73,6 +73,7 @@ impl Directory {
                 self.shared.functions().replace(contents.functions);
                 let part = Part {
                     definitions: contents.definitions,
+                    rejected: contents.rejected,
                     problems: contents.problems,
                     ..Part::default()
                 };

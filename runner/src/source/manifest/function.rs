@@ -14,7 +14,7 @@ use crate::text::quoted;
 use crate::text::yaml::{Mark, Node, Value};
 
 /// The longest name of a function.
-const MAX_NAME: usize = 100;
+pub const MAX_NAME: usize = 100;
 
 const KNOWN: [&str; 14] = [
     "apiVersion",

@@ -29,6 +29,8 @@ use crate::text::yaml::{self, Fault, FaultKind, Mark};
 pub struct Reading {
     /// In the order of the file; empty if there is any error.
     pub entries: Vec<Entry>,
+    /// What its functions are called, as far as that can be told of a text with errors; without repetition.
+    pub names: Vec<String>,
     /// Errors and warnings, in the order of the file.
     pub problems: Vec<Problem>,
     /// Whether the text may be one that is still being written.
@@ -49,6 +51,7 @@ impl Reading {
         report.error(code, Mark::default(), message);
         Self {
             entries: Vec::new(),
+            names: Vec::new(),
             problems: report.finish(),
             unfinished: false,
         }
@@ -74,6 +77,7 @@ pub fn read(text: &str, place: &str, context: &Context) -> Reading {
             let unfinished = fault.kind == FaultKind::Syntax;
             return Reading {
                 entries: Vec::new(),
+                names: names_in(text),
                 problems: report.finish(),
                 unfinished,
             };
@@ -96,9 +100,26 @@ pub fn read(text: &str, place: &str, context: &Context) -> Reading {
     }
     Reading {
         entries,
+        names: names_in(text),
         problems: report.finish(),
         unfinished: false,
     }
+}
+
+/// The names that stand at the beginning of a line: that much can be told of a text that is no YAML, too.
+fn names_in(text: &str) -> Vec<String> {
+    let mut names = Vec::new();
+    for line in text.lines() {
+        let Some(value) = line.strip_prefix("name:") else {
+            continue;
+        };
+        let value = value.split(" #").next().unwrap_or_default();
+        let name = value.trim().trim_matches(['"', '\'']).to_owned();
+        if function::is_name(&name, function::MAX_NAME) && !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    names
 }
 
 fn report_fault(fault: &Fault, text: &str, report: &mut Report<'_>) {

@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use runner_core::schedule::{Definition, Origin, Problem, Severity, Source};
+use runner_core::schedule::{Definition, Origin, Problem, ScheduleId, Severity, Source};
 use runner_sdk::FunctionOptions;
 
 use super::row::{self, Read};
 use super::store::{MAX_ROWS, Row};
 use crate::source::manifest::Context;
 use crate::source::shared::Part;
+use crate::source::status::Rejected;
 
 /// How long most of the rows must be gone before their schedules are: a restored dump takes less.
 const MASS_GRACE: Duration = Duration::from_secs(2);
@@ -158,6 +159,8 @@ impl Rows {
         let definitions = good().map(|(definition, _)| definition.clone()).collect();
         let stated = good().map(|(definition, stated)| (definition.id.clone(), stated.clone()));
         let stated = stated.collect();
+        let bad = self.rows.values().filter(|k| k.good.is_none());
+        let rejected = bad.map(Known::rejected).collect();
         let mut problems: Vec<Problem> = self.rows.values().flat_map(|k| k.problems.iter().cloned()).collect();
         if self.too_many {
             let text = format!("more than {MAX_ROWS} rows; only the first {MAX_ROWS} by id are in force");
@@ -166,7 +169,22 @@ impl Rows {
         Part {
             definitions,
             stated,
+            rejected,
             problems,
+        }
+    }
+}
+
+impl Known {
+    fn rejected(&self) -> Rejected {
+        Rejected {
+            id: Some(ScheduleId::row(&self.row.id)),
+            name: self.row.name.clone().ok().flatten().unwrap_or_default(),
+            origin: Origin {
+                source: Source::Table,
+                place: row::place(&self.row.id),
+            },
+            problems: self.problems.clone(),
         }
     }
 }
