@@ -79,8 +79,8 @@ pub enum Change {
     Rejected {
         /// The file.
         place: String,
-        /// The first error.
-        first: Problem,
+        /// The error that explains most.
+        telling: Problem,
         /// How many errors there are.
         errors: usize,
         /// Whether an older version stays in force.
@@ -93,6 +93,16 @@ pub enum Change {
         /// Its functions.
         functions: Vec<String>,
     },
+}
+
+impl Change {
+    /// The file.
+    #[must_use]
+    pub fn place(&self) -> &str {
+        match self {
+            Self::Applied { place, .. } | Self::Rejected { place, .. } | Self::Removed { place, .. } => place,
+        }
+    }
 }
 
 /// What one look led to.
@@ -119,6 +129,8 @@ pub struct Contents {
     pub functions: Vec<Function>,
     /// In the order of the paths.
     pub definitions: Vec<Definition>,
+    /// Files that are in order and not in force, as another one defines a function of the same name.
+    pub clashing: BTreeSet<String>,
     /// Functions of files that are not in force in any version.
     pub rejected: Vec<Rejected>,
     /// In the order of the paths.
@@ -235,6 +247,7 @@ impl Files {
                     let rejected = rejected_of(&good.names(), &self.place(path), std::slice::from_ref(&problem));
                     contents.rejected.extend(rejected);
                     contents.problems.push(problem);
+                    contents.clashing.insert(self.place(path));
                 }
                 continue;
             }
@@ -249,6 +262,15 @@ impl Files {
             }
         }
         contents
+    }
+}
+
+/// A rank, low for errors that explain others: what is misspelt is missed as well.
+fn told_last(problem: &Problem) -> u8 {
+    match problem.code.as_str() {
+        "E110" if problem.message.contains("did you mean") => 0,
+        "E130" => 2,
+        _ => 1,
     }
 }
 
@@ -358,13 +380,13 @@ impl File {
 
     fn reject(&mut self, hash: Hash, reading: Reading, place: &str, step: &mut Step) {
         let Reading { problems, names, .. } = reading;
-        let mut errors = problems.iter().filter(|p| p.severity == Severity::Error);
-        if let Some(first) = errors.next().cloned() {
-            let (place, errors) = (place.to_owned(), 1 + errors.count());
+        let errors = || problems.iter().filter(|p| p.severity == Severity::Error);
+        if let Some(telling) = errors().min_by_key(|p| told_last(p)).cloned() {
+            let (place, errors) = (place.to_owned(), errors().count());
             let kept = self.good.is_some();
             step.changes.push(Change::Rejected {
                 place,
-                first,
+                telling,
                 errors,
                 kept,
             });

@@ -1,13 +1,13 @@
 //! The manifest directory: looked at when something is heard of it, and every so often anyway.
 
 mod files;
+mod log;
 mod scan;
 mod watch;
 
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -23,7 +23,8 @@ use super::shared::{Part, Shared, Trigger};
 use super::status::SourceState;
 use crate::role::Role;
 
-use files::{Change, Files, Moment, Step};
+use files::{Files, Moment, Step};
+use log::Log;
 use watch::Watcher;
 
 /// The background work of the manifest directory.
@@ -33,7 +34,7 @@ pub struct Directory {
     watcher: Watcher,
     shared: Arc<Shared>,
     trigger: Arc<Trigger>,
-    clashes: BTreeSet<String>,
+    log: Log,
     patient: bool,
 }
 
@@ -54,7 +55,7 @@ impl Directory {
             settings,
             shared,
             trigger,
-            clashes: BTreeSet::new(),
+            log: Log::default(),
             patient,
         }
     }
@@ -68,8 +69,7 @@ impl Directory {
         let looked = looked.unwrap_or_else(|e| Err(format!("reading the directory failed: {e}")));
         match looked {
             Ok((step, contents)) => {
-                log_changes(&step.changes);
-                self.log_clashes(&contents.problems);
+                self.log.tell(step.changes, &contents);
                 self.shared.functions().replace(contents.functions);
                 let part = Part {
                     definitions: contents.definitions,
@@ -103,16 +103,6 @@ impl Directory {
         }
     }
 
-    /// Files that define what another one defines are no fault of one file, so they are logged here.
-    fn log_clashes(&mut self, problems: &[Problem]) {
-        let clashes = problems.iter().filter(|p| p.code == "E401");
-        let clashes: BTreeSet<String> = clashes.map(Problem::one_line).collect();
-        for problem in clashes.difference(&self.clashes) {
-            tracing::error!(problem, "manifest rejected");
-        }
-        self.clashes = clashes;
-    }
-
     /// Passes on what is heard of the directory until stopped.
     pub fn listen(&mut self, stop: CancellationToken) {
         self.watcher.listen();
@@ -131,36 +121,6 @@ fn look(files: &Mutex<Files>, dir: &Path, shown: &str, patient: bool) -> Result<
     };
     let step = files.apply(snapshot, moment, patient);
     Ok((step, files.contents()))
-}
-
-fn log_changes(changes: &[Change]) {
-    for change in changes {
-        match change {
-            Change::Applied {
-                place,
-                functions,
-                schedules,
-            } => {
-                tracing::info!(file = %place, functions = %functions.join(","), schedules, "manifest applied");
-            }
-            Change::Rejected {
-                place,
-                first,
-                errors,
-                kept,
-            } => {
-                let in_force = if *kept {
-                    "the last good version"
-                } else {
-                    "nothing of this file"
-                };
-                tracing::error!(file = %place, errors, in_force, problem = %first.one_line(), "manifest rejected");
-            }
-            Change::Removed { place, functions } => {
-                tracing::info!(file = %place, functions = %functions.join(","), "manifest removed");
-            }
-        }
-    }
 }
 
 #[async_trait]

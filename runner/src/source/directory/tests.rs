@@ -309,3 +309,22 @@ async fn what_is_no_readable_text_is_told_and_hurts_nobody_else() {
         ]
     );
 }
+
+#[test]
+fn the_error_that_explains_most_is_told_first() {
+    use super::files::{Change, Files, Moment};
+    use super::scan;
+    let home = tempfile::tempdir().unwrap();
+    fs::write(home.path().join("a.yaml"), "name: a\nretry: -1\nexecc: [date]\n").unwrap();
+    let mut files = Files::new("m", Settings::empty().context());
+    let moment = Moment {
+        instant: tokio::time::Instant::now(),
+        shown: "",
+    };
+    let step = files.apply(scan::scan(home.path()).unwrap(), moment, false);
+    let [Change::Rejected { telling, errors, .. }] = step.changes.as_slice() else {
+        panic!("{step:?}");
+    };
+    assert!(telling.message.contains("did you mean \"exec\"?"), "{telling}");
+    assert!(*errors >= 2);
+}
