@@ -98,7 +98,7 @@ impl All {
         }
         let broker = context.broker().await?;
         let there = count(broker.as_ref(), &queue, self.state).await?;
-        let what = format!("{} of {queue} that are {}", number(there), self.state);
+        let what = format!("{} in the {} list of {queue}", number(there), self.state);
         if asks && there > 0 && !agreed(&format!("{what} will be {}. Go on? [y/N] ", action.done()))? {
             bail!("nothing was done");
         }
