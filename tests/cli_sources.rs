@@ -24,6 +24,7 @@ async fn a_task_made_by_hand_has_the_limits_of_its_function() {
     let site = Site::new("");
     let text = "name: fail\nexec: ['false']\nretry: 2\ntimeout: 90s\nqueue: low\n---\nname: far\nhandler: task:far\n";
     site.write("manifests/fail.yaml", text);
+    site.write("manifests/bad.yaml", "name: bad\nexecc: [date]\n");
     let limits = enqueued(&site, &["fn:fail"], "low").await;
     assert_eq!(limits, (2.into(), 90.into()));
     let limits = enqueued(&site, &["fn:fail", "--max-retry", "25", "--queue", "high"], "high").await;
@@ -35,6 +36,7 @@ async fn a_task_made_by_hand_has_the_limits_of_its_function() {
         ("fail", "did you mean fn:fail?"),
         ("fn:fial", "no manifest here defines the function \"fial\""),
         ("fn:far", "did you mean task:far?"),
+        ("fn:bad", "manifests/bad.yaml has errors"),
     ] {
         let finished = site.cli(["enqueue", kind]).await.ok();
         assert!(finished.stderr.contains(doubt), "{finished:?}");

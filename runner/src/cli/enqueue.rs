@@ -10,7 +10,7 @@ use runner_sdk::{FUNCTION_PREFIX, FunctionKind, FunctionOptions, Functions, Regi
 
 use super::exit::{BadData, Usage};
 use super::{Context, parts, payload, print, values};
-use crate::source::{self, Catalog};
+use crate::source::{self, Catalog, Rejected};
 
 /// Puts a task on a queue and prints its id.
 #[derive(Debug, Args)]
@@ -66,10 +66,10 @@ pub struct Enqueue {
 
 impl Enqueue {
     pub async fn run(self, context: &Context) -> anyhow::Result<()> {
-        let functions = functions(context).await?;
+        let (functions, rejected) = functions(context).await?;
         let defaults = function_options(&functions, &self.kind);
         let task = self.task(context, &defaults)?;
-        if let Some(doubt) = doubt(&functions, &task.kind) {
+        if let Some(doubt) = doubt(&functions, &rejected, &task.kind) {
             eprintln!("warning: {doubt}");
         }
         let broker = context.broker().await?;
@@ -118,14 +118,14 @@ impl Enqueue {
     }
 }
 
-/// The functions of the manifests as they are now; what cannot be read defines none.
-async fn functions(context: &Context) -> anyhow::Result<Functions> {
+/// The functions of the manifests as they are now, and those of files with errors.
+async fn functions(context: &Context) -> anyhow::Result<(Functions, Vec<Rejected>)> {
     let manifests_only = source::Settings {
         table: None,
         ..parts::sources(context.settings()?, Vec::new())
     };
     let loaded = Catalog::load_once(manifests_only, context.clock.clone()).await;
-    Ok(Functions::new(loaded.functions))
+    Ok((Functions::new(loaded.functions), loaded.rejected))
 }
 
 fn function_options(functions: &Functions, kind: &str) -> FunctionOptions {
@@ -134,16 +134,21 @@ fn function_options(functions: &Functions, kind: &str) -> FunctionOptions {
 }
 
 /// Why a task of this type may wait for ever, as far as can be told here.
-fn doubt(functions: &Functions, kind: &str) -> Option<String> {
+fn doubt(functions: &Functions, rejected: &[Rejected], kind: &str) -> Option<String> {
     if let Some(name) = kind.strip_prefix(FUNCTION_PREFIX) {
-        return match functions.get(name).map(|f| f.kind.clone()) {
-            None => Some(format!(
+        let broken = rejected.iter().find(|r| r.name == name);
+        return match (functions.get(name).map(|f| f.kind.clone()), broken) {
+            (None, Some(broken)) => Some(format!(
+                "{} has errors, so queue, retry, timeout and retention of the function {name:?} are not known here",
+                broken.origin.place
+            )),
+            (None, None) => Some(format!(
                 "no manifest here defines the function {name:?}; the task waits for one"
             )),
-            Some(FunctionKind::Handler { kind }) => Some(format!(
+            (Some(FunctionKind::Handler { kind }), _) => Some(format!(
                 "the function {name:?} is run by the handler {kind:?}; did you mean {kind}?"
             )),
-            Some(_) => None,
+            (Some(_), _) => None,
         };
     }
     let built_in = handlers::register(Registry::new()).build().is_ok_and(|h| h.knows(kind));
