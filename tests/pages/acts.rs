@@ -53,6 +53,8 @@ async fn what_cannot_be_done_is_said() {
     let site = Site::full().await;
     says(&site, "/queue/tasks/default/held/delete", "Nothing was changed").await;
     says(&site, "/queue/tasks/default/none/run", "Nothing was changed").await;
+    says(&site, "/queue/tasks/default/plain/cancel", "Task plain is not running").await;
+    says(&site, "/queue/tasks/default/none/cancel", "Task none is not running").await;
     assert_eq!(site.act("/queue/tasks/default/held/explode", &[]).await.status, 404);
     assert_eq!(site.act("/queue/queues/none/pause", &[]).await.status, 404);
     assert_eq!(site.act("/queue/schedules/none/run", &[]).await.status, 404);

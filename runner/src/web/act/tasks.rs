@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::Extension;
 use axum::extract::{Path, State};
 use axum::response::Response;
+use runner_core::task::{QueueName, State as TaskState, TaskId};
 use runner_queue::{Action, ActionError};
 
 use super::{Audit, done, not_done, settled, told};
@@ -13,7 +14,7 @@ use crate::web::fault::{self, Fault};
 use crate::web::pages::tasks::{queue_name, task_id};
 use crate::web::settings::Role;
 use crate::web::urls;
-use crate::web::visitor::{Form, Who};
+use crate::web::visitor::{Form, Notice, Visitor, Who};
 
 /// `POST /queue/tasks/{queue}/{id}/{verb}`
 pub async fn one(
@@ -28,9 +29,8 @@ pub async fn one(
         "archive" => (Action::Archive, "task.archive", "notice.task.archive"),
         "delete" => (Action::Delete, "task.delete", "notice.task.delete"),
         "cancel" => {
-            let audit = Audit::intent(&visitor, "task.cancel", format!("{queue}/{id}"));
-            settled(audit, desk.broker.cancel(&task).await)?;
-            return Ok(told(&desk, form.back(), &done("notice.task.cancel", id)));
+            let notice = cancel(&desk, &visitor, &name, &task).await?;
+            return Ok(told(&desk, form.back(), &notice));
         }
         _ => return Err(Fault::NoPage),
     };
@@ -56,4 +56,25 @@ pub async fn one(
         Err(error) => not_done(fault::refused(error)?),
     };
     Ok(told(&desk, &back, &notice))
+}
+
+/// Asks the worker of a task to stop it; a task that nobody runs has nobody to ask.
+async fn cancel(desk: &Desk, visitor: &Visitor, queue: &QueueName, id: &TaskId) -> Result<Notice, Fault> {
+    let audit = Audit::intent(visitor, "task.cancel", format!("{queue}/{id}"));
+    let found = match desk.broker.task(queue, id).await {
+        Ok(found) => found,
+        Err(error) => {
+            audit.outcome("unknown");
+            return Err(error.into());
+        }
+    };
+    if found.is_none_or(|task| task.state != TaskState::Active) {
+        audit.outcome("refused");
+        return Ok(Notice {
+            bad: true,
+            ..done("notice.task.idle", id.as_str())
+        });
+    }
+    settled(audit, desk.broker.cancel(id).await)?;
+    Ok(done("notice.task.cancel", id.as_str()))
 }

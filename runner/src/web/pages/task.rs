@@ -201,6 +201,8 @@ fn reasons(lens: &Lens, task: &TaskInfo, queue: Option<&QueueInfo>, servers: &[S
         }
     }
     match (task.state, task.next_run) {
+        // One that waits for a handler is only put off until somebody looks again: that instant says nothing.
+        (TaskState::Scheduled, Some(at)) if at > lens.now && task.waiting_for.is_some() => (),
         (TaskState::Scheduled, Some(at)) if at > lens.now => say("due", lens.ago(at), false),
         (TaskState::Retry, Some(at)) if at > lens.now => say("again", lens.ago(at), false),
         (TaskState::Scheduled | TaskState::Retry, Some(at)) => say("overdue", lens.ago(at), true),
