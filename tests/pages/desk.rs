@@ -52,6 +52,7 @@ pub struct Order {
     pub allowed_hosts: Vec<String>,
     pub full: bool,
     pub key: [u8; 32],
+    pub directory: bool,
 }
 
 impl Default for Order {
@@ -61,6 +62,7 @@ impl Default for Order {
             allowed_hosts: Vec::new(),
             full: false,
             key: [42; 32],
+            directory: true,
         }
     }
 }
@@ -115,7 +117,9 @@ impl Site {
         let broker = Arc::new(broker);
         let stop = CancellationToken::new();
         let manifests = dir.join("manifests");
-        fs::create_dir_all(&manifests).expect("a directory");
+        if order.directory {
+            fs::create_dir_all(&manifests).expect("a directory");
+        }
         let mut sources = SourceSettings::empty();
         sources.zone_name = "Asia/Shanghai".to_owned();
         sources.zone = zone("Asia/Shanghai");

@@ -35,6 +35,18 @@ pub struct Rejected {
     pub problems: Vec<Problem>,
 }
 
+impl SourceStatus {
+    /// Whether it is a manifest directory that does not exist and never did: nothing is wrong, there are only
+    /// no manifests yet.
+    #[must_use]
+    pub fn is_absent(&self) -> bool {
+        let SourceState::Unavailable { reason, .. } = &self.state else {
+            return false;
+        };
+        self.source == Source::Manifest && *reason == format!("{} does not exist", self.place)
+    }
+}
+
 /// Whether what is in force is what the source says now.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase", tag = "state")]

@@ -13,10 +13,13 @@ use super::desk::Desk;
 use super::fault::Fault;
 use super::guard::session;
 use super::settings::Auth;
-use crate::source::SourceState;
+use super::text;
+use crate::source::{SourceState, SourceStatus};
 
 /// How long the broker has for an answer to a probe.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// Characters of a note, at most.
+const NOTE: usize = 300;
 /// Queues in the figures; each makes nine lines.
 const QUEUES: usize = 1000;
 
@@ -37,6 +40,9 @@ struct Check {
     ok: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'static str>,
+    /// What is not as it might be, and yet no reason to send nobody here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    note: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -45,7 +51,8 @@ struct Ready {
     checks: Vec<Check>,
 }
 
-/// `GET /readyz`: 200 when the broker answers and every source was read, else 503 with the reasons.
+/// `GET /readyz`: 200 when the broker answers and every source that exists was read once, else 503 with the
+/// reasons. A source that was read and is gone now leaves its last known schedules in force: a note.
 pub async fn ready(State(desk): State<Desk>) -> Response {
     let broker = match tokio::time::timeout(PATIENCE, desk.broker.now()).await {
         Ok(Ok(_)) => None,
@@ -54,12 +61,7 @@ pub async fn ready(State(desk): State<Desk>) -> Response {
     };
     let mut checks = vec![check("broker", broker)];
     for source in desk.catalog.statuses() {
-        let reason = match source.state {
-            SourceState::Loaded | SourceState::Stale { .. } => None,
-            SourceState::Loading => Some("loading"),
-            SourceState::Unavailable { .. } => Some("unavailable"),
-        };
-        checks.push(check(source.source.as_str(), reason));
+        checks.push(of_source(&source, tells(&desk)));
     }
     let stopping = desk.stopping.is_cancelled().then_some("stopping");
     checks.push(check("process", stopping));
@@ -77,6 +79,27 @@ fn check(name: &str, reason: Option<&'static str>) -> Check {
         name: name.to_owned(),
         ok: reason.is_none(),
         reason,
+        note: None,
+    }
+}
+
+/// Whether strangers may read why a source cannot be read: such a text may name hosts and people.
+fn tells(desk: &Desk) -> bool {
+    desk.settings.metrics_open || matches!(desk.settings.auth, Auth::Open)
+}
+
+fn of_source(source: &SourceStatus, tells: bool) -> Check {
+    let (reason, note) = match &source.state {
+        SourceState::Loaded => (None, None),
+        SourceState::Loading => (Some("loading"), None),
+        SourceState::Stale { reason, .. } if tells => (None, Some(format!("stale: {}", text::cut(reason, NOTE)))),
+        SourceState::Stale { .. } => (None, Some("stale".to_owned())),
+        SourceState::Unavailable { .. } if source.is_absent() => (None, Some("not there yet".to_owned())),
+        SourceState::Unavailable { .. } => (Some("unavailable"), None),
+    };
+    Check {
+        note,
+        ..check(source.source.as_str(), reason)
     }
 }
 

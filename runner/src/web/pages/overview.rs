@@ -54,6 +54,8 @@ pub(crate) struct SourceRow {
     source: &'static str,
     place: String,
     loaded: bool,
+    /// A directory that is not there yet, which is no fault.
+    absent: bool,
     schedules: usize,
     read_at: Option<Moment>,
     error: Option<String>,
@@ -72,9 +74,11 @@ impl SourceRow {
             loaded: status.state == SourceState::Loaded,
             schedules: status.schedules,
             read_at: status.last_sync.map(|at| lens.moment(at)),
+            absent: status.is_absent(),
             error: status
                 .state
                 .reason()
+                .filter(|_| !status.is_absent())
                 .map(|reason| text::cut(reason, rows::IN_A_LIST * 4)),
         }
     }
@@ -129,6 +133,7 @@ pub async fn show(State(desk): State<Desk>, Extension(visitor): Extension<Who>) 
     )?;
     let plan = desk.catalog.plan();
     let upcoming = upcoming(&plan, lens.now);
+    let (problems, _) = rows::by_weight(&plan);
     let page = Overview {
         totals: totals(&queues),
         sources: SourceRow::all(lens, &desk),
@@ -138,8 +143,8 @@ pub async fn show(State(desk): State<Desk>, Extension(visitor): Extension<Who>) 
             .map(|(at, d)| next_row(lens, *at, d))
             .collect(),
         decisions: listed(lens, &plan, &decisions),
-        problems: plan.problems.iter().take(PROBLEMS).map(ProblemRow::new).collect(),
-        problem_count: plan.problems.len(),
+        problem_count: problems.len(),
+        problems: problems.into_iter().take(PROBLEMS).map(ProblemRow::new).collect(),
         schedule_count: plan.schedules.len(),
         server_count: servers.len(),
         working: servers.iter().map(|s| u64::from(s.info.active)).sum(),

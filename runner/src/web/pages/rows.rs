@@ -1,6 +1,6 @@
 //! Rows that several pages share: decisions, problems, counts by state, pages of a list.
 
-use runner_core::schedule::{Problem, Severity};
+use runner_core::schedule::{Plan, Problem, Severity};
 use runner_core::task::State;
 use runner_queue::{Decision, QueueInfo};
 use serde::Serialize;
@@ -46,6 +46,8 @@ pub struct DecisionRow {
     reason: String,
     task: Option<String>,
     task_url: Option<String>,
+    /// The state of the task, where it was looked up and is still there.
+    task_state: Option<&'static str>,
     count: u32,
     late: String,
     instance: String,
@@ -74,11 +76,32 @@ impl DecisionRow {
                 .as_ref()
                 .zip(queue)
                 .map(|(id, queue)| urls::task(queue, id.as_str())),
+            task_state: None,
             count: decision.count,
             late: lens.span(late.unsigned_abs()),
             instance: decision.instance.clone(),
         }
     }
+
+    /// The same, with the present state of its task.
+    #[must_use]
+    pub fn with_state(self, state: Option<State>) -> Self {
+        Self {
+            task_state: state.map(State::as_str),
+            ..self
+        }
+    }
+}
+
+/// The code of the note on a function that no schedule runs: to run one by hand is nothing unusual.
+const BY_HAND: &str = "W201";
+
+/// The problems of a plan, errors first, and apart from them the notes on functions that only run by hand.
+#[must_use]
+pub fn by_weight(plan: &Plan) -> (Vec<&Problem>, Vec<&Problem>) {
+    let (by_hand, mut problems): (Vec<_>, Vec<_>) = plan.problems.iter().partition(|p| p.code == BY_HAND);
+    problems.sort_by_key(|p| std::cmp::Reverse(p.severity));
+    (problems, by_hand)
 }
 
 /// Something wrong with a definition.

@@ -111,6 +111,9 @@ struct SchedulesPage {
     filter: String,
     problems: Vec<ProblemRow>,
     problem_count: usize,
+    /// Functions that only run by hand.
+    by_hand: Vec<ProblemRow>,
+    by_hand_count: usize,
     pager: Pager,
 }
 
@@ -143,6 +146,7 @@ pub async fn show(
     let ids: Vec<ScheduleId> = shown.iter().map(|d| d.id.clone()).collect();
     let standings = desk.broker.standings(&ids).await?;
     let standings: BTreeMap<_, _> = ids.iter().zip(&standings).collect();
+    let (problems, by_hand) = rows::by_weight(&plan);
     let page = SchedulesPage {
         schedules: shown
             .iter()
@@ -154,8 +158,10 @@ pub async fn show(
         all: plan.schedules.len(),
         sources: SourceRow::all(lens, &desk),
         source: source.map_or("", Source::as_str),
-        problems: plan.problems.iter().take(PROBLEMS).map(ProblemRow::new).collect(),
-        problem_count: plan.problems.len(),
+        problem_count: problems.len(),
+        problems: problems.into_iter().take(PROBLEMS).map(ProblemRow::new).collect(),
+        by_hand_count: by_hand.len(),
+        by_hand: by_hand.into_iter().take(PROBLEMS).map(ProblemRow::new).collect(),
         pager: Pager::new(number, ROWS, u64::try_from(chosen.len()).unwrap_or(u64::MAX), |n| {
             list_url(n, source, &filter)
         }),
