@@ -1,6 +1,8 @@
 //! What pages show: each of them, empty and full, in both languages.
 
-use super::desk::{HOSTILE, Site};
+use runner_queue::{Action, Inspector};
+
+use super::desk::{HOSTILE, Order, Site, id, queue};
 use crate::kit;
 
 pub fn tests() -> Vec<kit::Trial> {
@@ -8,7 +10,9 @@ pub fn tests() -> Vec<kit::Trial> {
         needs(): every_page_of_an_empty_store_says_what_to_do, every_page_of_a_full_store_is_complete,
             hostile_text_stays_text, pages_come_in_two_languages, lists_have_bounds, one_task_tells_its_story,
             one_schedule_tells_its_story, broken_definitions_are_seen, machines_get_their_answers,
-            what_is_not_there_is_explained, a_broker_that_is_gone_is_not_an_empty_list
+            what_is_not_there_is_explained, a_directory_that_is_not_there_is_no_fault,
+            functions_that_run_by_hand_are_no_problem, the_last_task_of_a_schedule_is_seen,
+            a_broker_that_is_gone_is_not_an_empty_list
     ]
 }
 
@@ -168,7 +172,10 @@ async fn one_task_tells_its_story() {
         "{again}"
     );
     let waits = site.http.get("/queue/tasks/default/waits").await.body;
-    assert!(waits.contains("Waits for handler task:unknown"), "{waits}");
+    assert!(
+        waits.contains("Waits for handler task:unknown") && !waits.contains("It is due"),
+        "{waits}"
+    );
     let paused = site.http.get("/queue/tasks/mail/m1").await.body;
     assert!(paused.contains("The queue mail is paused"));
     let hourly = site
@@ -270,6 +277,84 @@ async fn what_is_not_there_is_explained() {
         .unwrap();
     assert_eq!(wrong.status, 405);
     assert_eq!(site.http.get("/queue/").await.header("location"), "/queue");
+}
+
+async fn a_directory_that_is_not_there_is_no_fault() {
+    let site = Site::start(Order {
+        directory: false,
+        ..Order::default()
+    })
+    .await;
+    let ready = site.http.get("/readyz").await;
+    let checks = ready.json()["checks"].clone();
+    assert_eq!(ready.status, 200, "{}", ready.body);
+    assert_eq!(
+        (&checks[1]["name"], &checks[1]["ok"], &checks[1]["note"]),
+        (&"manifest".into(), &true.into(), &"not there yet".into()),
+        "{}",
+        ready.body
+    );
+    for path in ["/queue", "/queue/schedules"] {
+        let page = site.http.get(path).await.body;
+        assert!(
+            page.contains("Not there yet") && !page.contains("Failing"),
+            "{path}: {page}"
+        );
+    }
+    // One that was read and went away is another matter: what it said stays in force.
+    let site = Site::full().await;
+    std::fs::remove_dir_all(site.dir.join("manifests")).unwrap();
+    site.act("/queue/sync", &[]).await;
+    kit::eventually("the directory is stale", async || {
+        let ready = site.http.get("/readyz").await;
+        assert_eq!(ready.status, 200, "{}", ready.body);
+        if ready.body.contains("\"note\":\"stale: ") {
+            Ok(())
+        } else {
+            Err(ready.body)
+        }
+    })
+    .await;
+}
+
+async fn functions_that_run_by_hand_are_no_problem() {
+    let site = Site::full().await;
+    for n in 0..6 {
+        let text = format!("name: hand-{n}\nhandler: task:hand\n");
+        std::fs::write(site.dir.join(format!("manifests/a-{n}.yaml")), text).unwrap();
+    }
+    site.act("/queue/sync", &[]).await;
+    kit::eventually("the page of schedules names them", async || {
+        let page = site.http.get("/queue/schedules").await.body;
+        if page.contains("6 functions without a schedule") && page.contains("W201") {
+            Ok(())
+        } else {
+            Err(page)
+        }
+    })
+    .await;
+    let page = site.http.get("/queue").await.body;
+    assert!(!page.contains("W201") && page.contains("E203"), "{page}");
+}
+
+async fn the_last_task_of_a_schedule_is_seen() {
+    let site = Site::full().await;
+    let (path, id) = ("/queue/schedules/code%3Ahourly", id("code:hourly@20261122T060000Z"));
+    let page = site.http.get(path).await.body;
+    assert!(page.contains("Last task"), "{page}");
+    assert_eq!(
+        page.matches("s-pending").count(),
+        2,
+        "beside the schedule and its decision: {page}"
+    );
+    site.broker.act(&queue("default"), &id, Action::Archive).await.unwrap();
+    let page = site.http.get(path).await.body;
+    assert!(page.contains("The last task is in the archive"), "{page}");
+    assert_eq!(page.matches("s-archived").count(), 2, "{page}");
+    site.broker.act(&queue("default"), &id, Action::Delete).await.unwrap();
+    let page = site.http.get(path).await.body;
+    assert!(page.contains("finished and not kept (retention 0)"), "{page}");
+    assert_eq!(page.matches("s-archived").count(), 0, "{page}");
 }
 
 async fn a_broker_that_is_gone_is_not_an_empty_list() {

@@ -1,10 +1,13 @@
 //! One schedule: its rule in words, its next occurrences, and what was decided about the past ones.
 
+use std::collections::BTreeMap;
+
 use axum::Extension;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use runner_core::schedule::{CatchUpPolicy, Definition, Overlap, Plan, ScheduleId};
-use runner_queue::{Decision, Standing};
+use runner_core::task::{State as TaskState, TaskId};
+use runner_queue::{Decision, DecisionKind, Standing};
 use serde::Serialize;
 
 use super::rows::{DecisionRow, IN_A_LIST, ProblemRow};
@@ -23,6 +26,28 @@ const NEXT: usize = 5;
 /// Decisions listed.
 const DECISIONS: usize = 100;
 
+/// Tasks looked up for one page.
+const LOOKED_UP: usize = 20;
+/// Characters of an error, at most.
+const LONGEST_ERROR: usize = 300;
+
+/// What became of a task: its state, and its last error if it failed.
+type Fate = (TaskState, String);
+
+/// The task of the last fire.
+#[derive(Debug, Serialize)]
+struct LastRun {
+    at: Moment,
+    url: String,
+    /// `None` when it is not in the store any more.
+    state: Option<&'static str>,
+    /// Tasks of this schedule are not kept once they are done.
+    unkept: bool,
+    /// It failed: it waits for its next attempt, or is in the archive.
+    failing: bool,
+    error: String,
+}
+
 /// What there is to say about a schedule that is in force.
 #[derive(Debug, Serialize)]
 struct Details {
@@ -32,6 +57,7 @@ struct Details {
     next: Vec<Moment>,
     paused_by: Option<String>,
     cursor: Option<Moment>,
+    last_run: Option<LastRun>,
     overlap: &'static str,
     catch_up: &'static str,
     catch_up_window: String,
@@ -76,13 +102,71 @@ pub async fn show(
     }
     let standing = standings.into_iter().next().flatten();
     let lens = &visitor.lens;
+    let fates = fates(&desk, definition, standing.as_ref(), &decisions).await?;
     let page = SchedulePage {
         id: given,
-        details: definition.map(|d| details(lens, &plan, d, standing.as_ref())),
+        details: definition.map(|d| details(lens, &plan, d, standing.as_ref(), &fates)),
         problems,
-        decisions: decisions.iter().map(|d| row(lens, definition, d)).collect(),
+        decisions: decisions
+            .iter()
+            .map(|d| {
+                let fate = fired(d).and_then(|id| fates.get(id));
+                row(lens, definition, d).with_state(fate.map(|(state, _)| *state))
+            })
+            .collect(),
     };
     frame::show(&desk, &visitor, Section::Schedules, &page)
+}
+
+/// The task of a decision that fired one; others name the task that stood in their way.
+fn fired(decision: &Decision) -> Option<&TaskId> {
+    let task = decision.task.as_ref();
+    task.filter(|_| decision.kind == DecisionKind::Fired)
+}
+
+/// What became of the task of the last fire and of those of the newest decisions, as far as they are there.
+async fn fates(
+    desk: &Desk,
+    definition: Option<&Definition>,
+    standing: Option<&Standing>,
+    decisions: &[Decision],
+) -> Result<BTreeMap<TaskId, Fate>, Fault> {
+    let Some(definition) = definition else {
+        return Ok(BTreeMap::new());
+    };
+    let last = standing.and_then(|s| s.last.as_ref()).map(|(_, id)| id);
+    let mut ids: Vec<&TaskId> = Vec::new();
+    for id in last.into_iter().chain(decisions.iter().filter_map(fired)) {
+        if ids.len() < LOOKED_UP && !ids.contains(&id) {
+            ids.push(id);
+        }
+    }
+    let looks = ids.into_iter().map(|id| desk.broker.task(&definition.task.queue, id));
+    let found = futures_util::future::try_join_all(looks).await?;
+    let fate = |task: runner_queue::TaskInfo| (task.record.id, (task.state, task.record.last_error));
+    Ok(found.into_iter().flatten().map(fate).collect())
+}
+
+fn last_run(
+    lens: &Lens,
+    definition: &Definition,
+    standing: Option<&Standing>,
+    fates: &BTreeMap<TaskId, Fate>,
+) -> Option<LastRun> {
+    let (at, id) = standing?.last.as_ref()?;
+    let fate = fates.get(id);
+    let state = fate.map(|(state, _)| *state);
+    let failing = matches!(state, Some(TaskState::Retry | TaskState::Archived));
+    Some(LastRun {
+        at: lens.moment_in(*at, &definition.timing.zone),
+        url: urls::task(definition.task.queue.as_str(), id.as_str()),
+        state: state.map(TaskState::as_str),
+        unkept: definition.task.retention.is_zero(),
+        failing,
+        error: fate
+            .filter(|_| failing)
+            .map_or_else(String::new, |(_, error)| text::cut(error, LONGEST_ERROR)),
+    })
 }
 
 fn row(lens: &Lens, definition: Option<&Definition>, decision: &Decision) -> DecisionRow {
@@ -94,7 +178,13 @@ fn row(lens: &Lens, definition: Option<&Definition>, decision: &Decision) -> Dec
     DecisionRow::new(&lens, decision, definition.map(|d| d.task.queue.as_str()))
 }
 
-fn details(lens: &Lens, plan: &Plan, definition: &Definition, standing: Option<&Standing>) -> Details {
+fn details(
+    lens: &Lens,
+    plan: &Plan,
+    definition: &Definition,
+    standing: Option<&Standing>,
+    fates: &BTreeMap<TaskId, Fate>,
+) -> Details {
     let zone = &definition.timing.zone;
     let runs = definition.enabled && standing.is_none_or(|s| s.paused.is_none());
     let next = if runs {
@@ -111,6 +201,7 @@ fn details(lens: &Lens, plan: &Plan, definition: &Definition, standing: Option<&
         next: next.iter().map(|at| lens.moment_in(*at, zone)).collect(),
         paused_by: standing.and_then(|s| s.paused.clone()),
         cursor: standing.map(|s| lens.moment_in(s.cursor, zone)),
+        last_run: last_run(lens, definition, standing, fates),
         overlap: match definition.overlap {
             Overlap::Skip => "skip",
             Overlap::Allow => "allow",
