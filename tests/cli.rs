@@ -389,6 +389,7 @@ async fn wrong_usage_is_told() {
 
 async fn a_reader_that_has_seen_enough_is_no_failure() {
     let site = Site::new("");
+    site.cli(["migrate"]).await.ok(); // a command that makes a new store says so
     for arguments in [
         &["next", "@daily", "-n", "1000"][..],
         &["ls", "queues", "--json"],

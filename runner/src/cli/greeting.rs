@@ -7,12 +7,13 @@ use jiff::Timestamp;
 use runner_core::schedule::{Plan, Severity};
 
 use crate::config::{BrokerSettings, Settings};
+use crate::log::Format;
 use crate::source::SourceStatus;
 
 /// How many coming fires are named.
 const NEXT: usize = 3;
 
-/// Prints the greeting to standard output.
+/// Says the greeting: on standard output for people, as log lines where a program reads that or nobody does.
 pub(super) fn print(
     settings: &Settings,
     plan: &Plan,
@@ -20,8 +21,14 @@ pub(super) fn print(
     now: Timestamp,
     dashboard: Option<SocketAddr>,
 ) {
-    // A closed standard output is no reason not to run.
-    drop(super::print::text(&text(settings, plan, sources, now, dashboard)));
+    let text = text(settings, plan, sources, now, dashboard);
+    if settings.log.format == Format::Console && settings.log.console {
+        // A closed standard output is no reason not to run.
+        drop(super::print::text(&text));
+    } else {
+        text.lines()
+            .for_each(|line| tracing::info!(target: "runner", "{}", line.trim()));
+    }
 }
 
 fn text(
@@ -57,7 +64,10 @@ fn text(
     let _infallible = writeln!(out, "  schedules  {enabled} enabled: {}", places.join(", "));
     let errors = plan.problems.iter().filter(|p| p.severity == Severity::Error).count();
     if errors > 0 {
-        let _infallible = writeln!(out, "  problems   {errors}; see `runner check` or the dashboard");
+        let _infallible = writeln!(
+            out,
+            "  problems   {errors}; the dashboard and `runner ls schedules` show them"
+        );
     }
     if let Some(address) = dashboard {
         let _infallible = writeln!(out, "  dashboard  http://{address}/queue");

@@ -52,6 +52,15 @@ pub async fn open_broker(settings: &Settings, clock: Arc<dyn Clock>) -> anyhow::
 ///
 /// When it does not.
 pub async fn reach(settings: &Settings, clock: Arc<dyn Clock>) -> anyhow::Result<Arc<dyn Broker>> {
+    if let BrokerSettings::Embedded { path } = &settings.broker
+        && !path.exists()
+    {
+        let place = std::path::absolute(path).unwrap_or_else(|_| path.clone());
+        eprintln!(
+            "note: no runner has run here yet; a new store was made: {}",
+            place.display()
+        );
+    }
     let broker = open_broker(settings, clock).await?;
     let named = || {
         format!(

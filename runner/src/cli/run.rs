@@ -81,6 +81,9 @@ pub async fn run(settings: Settings, app: AppParts, access: Access) -> anyhow::R
         web.stop.cancel();
         finished("dashboard", web.task).await;
     }
+    if tokio::time::timeout(LAST_REQUESTS, house.broker.close()).await.is_err() {
+        tracing::warn!("the broker did not close in time");
+    }
     tracing::info!("stopped");
     Ok(ExitCode::SUCCESS)
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use runner_core::schedule::{Decided, Definition, decide, fire_task};
+use runner_core::schedule::{Decided, Definition, Overlap, decide, fire_task};
 use runner_queue::{BrokerError, Commit, CommitFire, Committed, Decision, DecisionKind};
 
 use super::{LONGEST_SLEEP, Scheduler};
@@ -116,11 +116,16 @@ fn commit_of(definition: &Definition, from: Timestamp, decided: Decided, instanc
         task: fire_task(definition, fire),
         catch_up: fire.catch_up,
     });
+    let mut fires: Vec<CommitFire> = fires.collect();
+    if definition.overlap == Overlap::Skip {
+        // Of several at once only the first one tried can run: the newest stands for the others.
+        fires.reverse();
+    }
     Commit {
         id: definition.id.clone(),
         from,
         to: decided.to,
-        fires: fires.collect(),
+        fires,
         missed: decided.missed,
         overlap: definition.overlap,
         instance: instance.to_owned(),

@@ -10,12 +10,16 @@ use jiff::Timestamp;
 use super::{CatchUpPolicy, Definition, stable_hash};
 use crate::task::{Run, Task, TaskId};
 
-/// Up to this long after its fire instant an occurrence counts as on time and always fires.
-pub const GRACE: Duration = Duration::from_secs(60);
+/// An occurrence counts as on time, and always fires, until the next one is due, but for at least this long: a
+/// new leader needs some seconds, and none of them may cost a fire of a schedule of every second.
+pub const SHORTEST_GRACE: Duration = Duration::from_secs(15);
+
+/// The longest time after its fire instant that an occurrence counts as on time.
+pub const LONGEST_GRACE: Duration = Duration::from_secs(60);
 
 /// How many occurrences one decision looks at, newest first; older ones are counted as "more".
 ///
-/// Enough for the largest `catch_up.max` (1000) and a schedule of every second within [`GRACE`].
+/// Enough for the largest `catch_up.max` (1000) and a schedule of every second within [`LONGEST_GRACE`].
 pub const SCAN_LIMIT: usize = 1100;
 
 /// One occurrence that is to be enqueued.
@@ -81,7 +85,7 @@ pub fn decide(definition: &Definition, cursor: Timestamp, now: Timestamp) -> Opt
     let to = due.first()?.0;
     let (on_time, late): (Vec<_>, Vec<_>) = due
         .into_iter()
-        .partition(|(_, fire_at)| elapsed(*fire_at, now) <= GRACE);
+        .partition(|(nominal, fire_at)| elapsed(*fire_at, now) <= grace_of(definition, *nominal));
 
     let window = definition.catch_up.window;
     let inside = late
@@ -116,6 +120,13 @@ pub fn decide(definition: &Definition, cursor: Timestamp, now: Timestamp) -> Opt
         });
     }
     Some(Decided { to, fires, missed })
+}
+
+/// How long the occurrence counts as on time.
+fn grace_of(definition: &Definition, nominal: Timestamp) -> Duration {
+    let next = definition.timing.next(nominal);
+    next.map_or(LONGEST_GRACE, |next| elapsed(nominal, next))
+        .clamp(SHORTEST_GRACE, LONGEST_GRACE)
 }
 
 /// Due occurrences with their fire instants, newest first, and whether older ones were left out.

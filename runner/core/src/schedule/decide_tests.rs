@@ -71,10 +71,20 @@ fn nothing_is_decided_before_the_instant() {
 
 #[test]
 fn on_time_occurrences_all_fire_whatever_the_policy() {
-    let schedule = every(20, CatchUpPolicy::None);
-    let decided = decide(&schedule, at(0), at(60)).unwrap();
-    assert_eq!(nominals(&decided), [20, 40, 60]);
-    assert!(decided.fires.iter().all(|f| !f.catch_up));
+    let seconds = decide(&every(5, CatchUpPolicy::None), at(0), at(17)).unwrap();
+    assert_eq!(nominals(&seconds), [5, 10, 15]);
+    assert!(seconds.fires.iter().all(|f| !f.catch_up));
+}
+
+#[test]
+fn an_occurrence_is_on_time_until_the_next_one_but_for_at_least_fifteen_seconds() {
+    let decided = decide(&every(20, CatchUpPolicy::None), at(0), at(79)).unwrap();
+    assert_eq!((nominals(&decided), decided.missed.unwrap().count), (vec![60], 2));
+    let decided = decide(&every(5, CatchUpPolicy::Last), at(0), at(61)).unwrap();
+    assert_eq!(
+        (nominals(&decided), decided.missed.unwrap().count),
+        (vec![50, 55, 60], 9)
+    );
 }
 
 #[test]

@@ -11,7 +11,7 @@ mod merge;
 mod problem;
 mod timing;
 
-pub use decide::{Decided, Fire, GRACE, MissedRange, SCAN_LIMIT, decide, fire_task, jitter_of};
+pub use decide::{Decided, Fire, LONGEST_GRACE, MissedRange, SCAN_LIMIT, SHORTEST_GRACE, decide, fire_task, jitter_of};
 pub use definition::{
     CatchUp, CatchUpPolicy, DEFAULT_CATCH_UP_MAX, DEFAULT_CATCH_UP_WINDOW, Definition, Origin, Overlap, ScheduleId,
     Source,

@@ -128,6 +128,15 @@ impl Broker for EmbeddedBroker {
             .map_err(|e| error("see whether it answers", e))?;
         Ok(self.clock.now())
     }
+
+    /// Everything is in the one file then, and nothing beside it, so that it can be copied.
+    async fn close(&self) {
+        if let Err(error) = sql("PRAGMA wal_checkpoint(TRUNCATE)").execute(&self.store.writer).await {
+            tracing::warn!(%error, "the file could not be tidied; what is beside it belongs to it");
+        }
+        self.store.readers.close().await;
+        self.store.writer.close().await;
+    }
 }
 
 #[async_trait]

@@ -40,4 +40,7 @@ pub trait Broker: Producer + Work + Schedules + Inspector + Send + Sync + 'stati
     ///
     /// [`BrokerError::Unreachable`] or [`BrokerError::Refused`].
     async fn now(&self) -> BrokerResult<jiff::Timestamp>;
+
+    /// Puts the store in order for a copy or a move, at the end of a program. Calls after it fail.
+    async fn close(&self) {}
 }

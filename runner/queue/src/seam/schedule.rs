@@ -52,7 +52,7 @@ pub struct Commit {
     pub from: Timestamp,
     /// The new cursor.
     pub to: Timestamp,
-    /// Occurrences to enqueue, oldest first.
+    /// Occurrences to enqueue, in the order in which they are tried.
     pub fires: Vec<CommitFire>,
     /// Occurrences to record as missed.
     pub missed: Option<MissedRange>,
