@@ -87,7 +87,7 @@ pub fn read_policies(fields: &Fields<'_>, overlap: Overlap, report: &mut Report<
         && let Some(field) = fields.peek("catch_up")
     {
         // The first of them is unfinished when the next ones are decided, a moment later.
-        let text = "catch_up all with overlap skip runs only the oldest of the late occurrences";
+        let text = "catch_up all with overlap skip runs only the newest of the late occurrences";
         report.warning("W224", field.node.mark, text).hint = Some("add overlap: allow".to_owned());
     }
     policies

@@ -143,7 +143,7 @@ const SLIPS: &[(&str, &[&str])] = &[
     (
         "name: a\nschedule: {cron: '0 2 * * *', catch_up: all}\nhandler: x\n",
         &[
-            "2:41 W224 catch_up all with overlap skip runs only the oldest of the late occurrences // add overlap: allow",
+            "2:41 W224 catch_up all with overlap skip runs only the newest of the late occurrences // add overlap: allow",
         ],
     ),
     (
