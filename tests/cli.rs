@@ -222,7 +222,8 @@ async fn through_every_command(site: &Site) {
     prints(site, &["task", "run", "a1", "--queue", "low"]).await;
     assert_eq!(json(site, &["task", "show", "a1", "--json"]).await["state"], "pending");
     assert!(prints(site, &["task", "show", "a1"]).await.contains("task:a"));
-    prints(site, &["task", "cancel", "a1"]).await;
+    let error = fails(site, &["task", "cancel", "a1"], 1).await;
+    assert!(error.contains("task a1 is pending"), "{error}");
     prints(site, &["task", "delete", "a1"]).await;
     let error = fails(site, &["task", "show", "a1"], 1).await;
     assert!(error.contains("no task a1"), "{error}");

@@ -2,7 +2,7 @@
 
 use anyhow::bail;
 use clap::{Args, Subcommand};
-use runner_core::task::{QueueName, TaskId};
+use runner_core::task::{QueueName, State, TaskId};
 use runner_queue::{Action, ActionError, Attempt, Broker, TaskInfo};
 use serde_json::json;
 
@@ -144,7 +144,15 @@ impl Update {
 
 async fn cancel(context: &Context, which: Which) -> anyhow::Result<()> {
     let broker = context.broker().await?;
-    let (_, id) = which.find(broker.as_ref()).await?;
+    let (queue, id) = which.find(broker.as_ref()).await?;
+    if let Some(task) = broker.task(&queue, &id).await?
+        && task.state != State::Active
+    {
+        bail!(
+            "task {id} is {}; only one that is active can be stopped (`runner task delete` removes others)",
+            task.state
+        );
+    }
     broker.cancel(&id).await?;
     Ok(print::text(&format!("{id} was asked to stop\n"))?)
 }
