@@ -6,21 +6,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client, Pipeline, RedisError, ToRedisArgs, Value};
+use redis::{Pipeline, RedisError, ToRedisArgs, Value};
 use runner_core::clock::Clock;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
+use super::link::{Dialer, Link};
 use super::scripts::{Hashes, Script};
 use super::settings::RedisSettings;
 use super::{fault, scripts};
-use crate::{BrokerError, BrokerResult};
+use crate::BrokerResult;
 
-/// How long the server may take to answer; a script of ours takes a few milliseconds at most.
-const RESPONSE_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long making a connection may take.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// The pause after the first failed attempt to connect; doubled with each further one.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 /// The longest pause between two attempts.
@@ -28,7 +24,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// The one shared connection and what is needed to make it.
 pub(super) struct Conn {
-    client: Client,
+    dialer: Dialer,
     slot: Mutex<Slot>,
     clock: Option<Arc<dyn Clock>>,
 }
@@ -48,7 +44,7 @@ struct Failure {
 
 #[derive(Clone)]
 struct Live {
-    link: MultiplexedConnection,
+    link: Link,
     hashes: Arc<Hashes>,
     number: u64,
 }
@@ -56,26 +52,8 @@ struct Live {
 impl Conn {
     /// Checks the settings; touches no network.
     pub(super) fn new(settings: &RedisSettings) -> BrokerResult<Self> {
-        const DOING: &str = "read where the Redis server is";
-        let refused = |source| BrokerError::Refused { doing: DOING, source };
-        let address = settings
-            .address()
-            .ok_or_else(|| refused(format!("{:?} is not of the form host:port", settings.host).into()))?;
-        let mut login = redis::RedisConnectionInfo::default().set_db(settings.database);
-        if let Some(username) = &settings.username {
-            login = login.set_username(username);
-        }
-        if let Some(password) = &settings.password {
-            login = login.set_password(password);
-        }
-        let tcp = redis::io::tcp::TcpSettings::default().set_nodelay(true);
-        let info = redis::IntoConnectionInfo::into_connection_info(redis::ConnectionAddr::Tcp(address.0, address.1))
-            .map_err(|error| refused(Box::new(error)))?
-            .set_redis_settings(login)
-            .set_tcp_settings(tcp);
-        let client = Client::open(info).map_err(|error| refused(Box::new(error)))?;
         Ok(Self {
-            client,
+            dialer: Dialer::new(settings)?,
             slot: Mutex::default(),
             clock: None,
         })
@@ -92,8 +70,8 @@ impl Conn {
     }
 
     /// What is needed for connections of one's own.
-    pub(super) fn client(&self) -> &Client {
-        &self.client
+    pub(super) fn dialer(&self) -> &Dialer {
+        &self.dialer
     }
 
     /// Starts a round trip.
@@ -140,13 +118,7 @@ impl Conn {
     }
 
     async fn connect(&self, number: u64) -> Result<Live, RedisError> {
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(CONNECT_TIMEOUT))
-            .set_response_timeout(Some(RESPONSE_TIMEOUT));
-        let mut link = self
-            .client
-            .get_multiplexed_async_connection_with_config(&config)
-            .await?;
+        let mut link = self.dialer.shared().await?;
         let hashes = Arc::new(scripts::load(&mut link).await?);
         Ok(Live { link, hashes, number })
     }
@@ -158,14 +130,6 @@ impl Conn {
             slot.live = None;
         }
     }
-}
-
-/// A connection of its own for blocking commands: it waits for answers as long as it takes.
-pub(super) async fn dedicated(client: &Client) -> Result<MultiplexedConnection, RedisError> {
-    let config = AsyncConnectionConfig::new()
-        .set_connection_timeout(Some(CONNECT_TIMEOUT))
-        .set_response_timeout(None);
-    client.get_multiplexed_async_connection_with_config(&config).await
 }
 
 /// Commands that travel together in one round trip.
@@ -263,7 +227,7 @@ impl Trip<'_> {
 }
 
 async fn exchange(conn: &Conn, live: &mut Live, pipe: &Pipeline, doing: &'static str) -> BrokerResult<Vec<Value>> {
-    match live.link.send_packed_commands(pipe, 0, pipe.len()).await {
+    match live.link.send(pipe).await {
         Ok(answers) if answers.len() == pipe.len() => Ok(answers),
         Ok(_) => Err(fault::odd_answer(doing)),
         Err(error) => {

@@ -18,6 +18,7 @@ mod fault;
 mod house;
 mod inspect;
 mod keys;
+mod link;
 mod produce;
 mod reply;
 mod schedule;

@@ -7,6 +7,7 @@
 use redis::aio::MultiplexedConnection;
 use redis::{RedisResult, Value};
 
+use super::link::Link;
 use super::reply;
 
 /// Names a script.
@@ -105,8 +106,16 @@ impl Hashes {
     }
 }
 
-/// Gives a server all scripts, in two round trips.
-pub(super) async fn load(link: &mut MultiplexedConnection) -> RedisResult<Hashes> {
+/// Gives every server all scripts, in two round trips each.
+pub(super) async fn load(link: &mut Link) -> RedisResult<Hashes> {
+    let mut hashes = Hashes(Vec::new());
+    for server in link.servers() {
+        hashes = load_one(server).await?;
+    }
+    Ok(hashes)
+}
+
+async fn load_one(link: &mut MultiplexedConnection) -> RedisResult<Hashes> {
     // A server that does not tell its version (it may be forbidden to us) is treated as an old one.
     let info: RedisResult<String> = redis::cmd("INFO").arg("server").query_async(link).await;
     let info = match info {

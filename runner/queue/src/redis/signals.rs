@@ -10,14 +10,15 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use futures_util::future::select_all;
+use redis::Value;
 use redis::aio::MultiplexedConnection;
-use redis::{Client, Value};
 use runner_core::task::{QueueName, TaskId};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{RedisBroker, conn, fault, keys, reply};
+use super::link::Dialer;
+use super::{RedisBroker, fault, keys, reply};
 use crate::{BrokerError, BrokerResult};
 
 /// How long the server blocks before it answers "nothing": short enough to notice a dead connection.
@@ -49,7 +50,7 @@ struct Watch {
 
 impl Watches {
     /// Joins the wait under way for this queue, or starts one.
-    fn join(&self, client: &Client, queue: &QueueName) -> watch::Receiver<bool> {
+    fn join(&self, dialer: &Dialer, queue: &QueueName) -> watch::Receiver<bool> {
         let mut watches = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(watch) = watches.get(queue)
             && !watch.task.is_finished()
@@ -63,7 +64,7 @@ impl Watches {
             .unwrap_or_default();
         let (sender, pushed) = watch::channel(false);
         let pending = keys::part(queue.as_str(), "pending");
-        let task = tokio::spawn(block(client.clone(), Arc::clone(&link), pending, sender));
+        let task = tokio::spawn(block(dialer.clone(), Arc::clone(&link), pending, sender));
         let watch = Watch {
             pushed: pushed.clone(),
             task: AbortOnDropHandle::new(task),
@@ -76,7 +77,7 @@ impl Watches {
 
 /// One blocking wait. The connection is kept only when it was answered in full.
 async fn block(
-    client: Client,
+    dialer: Dialer,
     slot: Arc<Mutex<Option<MultiplexedConnection>>>,
     pending: String,
     pushed: watch::Sender<bool>,
@@ -84,7 +85,7 @@ async fn block(
     let kept = slot.lock().unwrap_or_else(PoisonError::into_inner).take();
     let link = match kept {
         Some(link) => Ok(link),
-        None => conn::dedicated(&client).await,
+        None => dialer.dedicated(&pending).await,
     };
     let answer = match link {
         Ok(mut link) => {
@@ -140,7 +141,7 @@ impl RedisBroker {
                 continue;
             }
             let ends = running.into_iter().map(|queue| {
-                let mut pushed = self.watches.join(self.conn.client(), queue);
+                let mut pushed = self.watches.join(self.conn.dialer(), queue);
                 Box::pin(async move { pushed.wait_for(|yes| *yes).await.is_ok() })
             });
             if let Ok((true, _, _)) = timeout(wait, select_all(ends)).await {
@@ -173,7 +174,7 @@ impl RedisBroker {
     pub(super) async fn listen_for_cancellations(&self) -> BrokerResult<mpsc::Receiver<TaskId>> {
         const DOING: &str = "listen for cancellations";
         let subscribed = async {
-            let mut pubsub = self.conn.client().get_async_pubsub().await?;
+            let mut pubsub = self.conn.dialer().listener().await?;
             pubsub.subscribe(keys::CANCEL).await?;
             Ok::<_, redis::RedisError>(pubsub)
         };
