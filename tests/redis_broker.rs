@@ -20,6 +20,8 @@ pub fn tests() -> Vec<kit::Trial> {
         needs(Redis): forgotten_scripts_are_loaded_again, a_ghost_is_dropped_and_its_neighbours_are_claimed,
             an_unreadable_task_is_archived_and_its_neighbours_are_claimed,
             an_unreadable_task_does_not_stop_the_recovery_of_others, a_task_that_go_holds_is_recovered,
+            a_lease_that_go_wrote_has_its_time_for_clocks_that_differ,
+            a_late_verdict_is_refused_even_when_go_has_the_task,
             an_active_task_without_a_lease_is_recovered, a_full_server_still_drains,
             a_server_that_comes_back_is_found_again, a_server_that_is_down_fails_at_once,
             a_key_of_the_wrong_type_is_named_as_corrupt, a_wrong_password_is_a_refusal_until_it_is_right,
@@ -144,7 +146,7 @@ async fn an_unreadable_task_does_not_stop_the_recovery_of_others() {
         let _: i64 = ask(&mut link, &["ZADD", "asynq:{default}:lease", "1", id]).await;
     }
     let _: i64 = ask(&mut link, &["HSET", "asynq:{default}:t:a", "msg", "\u{ff}"]).await;
-    let mut found = broker.recover(&[queue()], Duration::ZERO, 10).await.unwrap();
+    let mut found = broker.recover(&[queue()], Duration::ZERO, 10, 0).await.unwrap();
     found.sort_by(|x, y| x.id.cmp(&y.id));
     let found: Vec<_> = found
         .iter()
@@ -170,7 +172,10 @@ async fn a_task_that_go_holds_is_recovered() {
     put(&broker, &["a", "b"]).await;
     take_as_go(&mut link, "a", "1000").await;
     take_as_go(&mut link, "b", "99999999999").await;
-    let found = broker.recover(&[queue()], Duration::from_secs(30), 10).await.unwrap();
+    let found = broker
+        .recover(&[queue()], Duration::from_secs(30), 10, 0)
+        .await
+        .unwrap();
     assert_eq!(found.len(), 1);
     assert_eq!((found[0].id.as_str(), found[0].state), ("a", State::Retry));
     let info = broker
@@ -182,6 +187,60 @@ async fn a_task_that_go_holds_is_recovered() {
         (info.record.retried, info.record.last_error.as_str()),
         (1, "asynq: task lease expired")
     );
+    is_sound(&broker).await;
+}
+
+async fn a_lease_that_go_wrote_has_its_time_for_clocks_that_differ() {
+    let (broker, mut link, _db) = open().await;
+    put(&broker, &["a", "b"]).await;
+    let now = broker.now().await.unwrap().as_second();
+    take_as_go(&mut link, "a", &(now - 20).to_string()).await;
+    claim(&broker, 1).await;
+    let lease = (now - 20).to_string();
+    let _: i64 = ask(&mut link, &["ZADD", "asynq:{default}:lease", &lease, "b"]).await;
+    let grace = Duration::from_secs(5);
+    let found = broker.recover(&[queue()], grace, 10, 3).await.unwrap();
+    let found: Vec<&str> = found.iter().map(|r| r.id.as_str()).collect();
+    assert_eq!(found, ["b"], "ours is over, that of Go may be a matter of its clock");
+    let _: i64 = ask(
+        &mut link,
+        &["ZADD", "asynq:{default}:lease", &(now - 31).to_string(), "a"],
+    )
+    .await;
+    assert_eq!(broker.recover(&[queue()], grace, 10, 3).await.unwrap().len(), 1);
+    is_sound(&broker).await;
+}
+
+/// Whoever gives a task back has no say in it any more, though Go workers leave no run of their own.
+async fn a_late_verdict_is_refused_even_when_go_has_the_task() {
+    let (broker, mut link, _db) = open().await;
+    let far = "99999999999";
+    for (id, by_go) in [("a", false), ("b", true)] {
+        put(&broker, &[id]).await;
+        let late = claim(&broker, 1).await.remove(0);
+        if by_go {
+            // A Go server recovers it: the run stays in the hash.
+            let _: i64 = ask(&mut link, &["LREM", "asynq:{default}:active", "0", id]).await;
+            let _: i64 = ask(&mut link, &["ZREM", "asynq:{default}:lease", id]).await;
+            let key = format!("asynq:{{default}}:t:{id}");
+            let _: i64 = ask(&mut link, &["HSET", &key, "state", "retry"]).await;
+        } else {
+            let _: i64 = ask(&mut link, &["ZADD", "asynq:{default}:lease", "1", id]).await;
+            broker.recover(&[queue()], Duration::ZERO, 10, 3).await.unwrap();
+        }
+        let _: i64 = ask(&mut link, &["ZADD", "asynq:{default}:retry", "1", id]).await;
+        broker.forward(&[queue()], 10).await.unwrap();
+        take_as_go(&mut link, id, far).await;
+        assert_eq!(end(&broker, &late, Verdict::Done).await, Settled::Stale, "{id}");
+        assert_eq!(broker.extend(&[late], LEASE).await.unwrap(), [None], "{id}");
+        assert_eq!(state_of(&mut link, id).await, "active");
+    }
+    // The same for a verdict whose answer was lost: the second copy of it comes too late.
+    put(&broker, &["c"]).await;
+    let ours = claim(&broker, 1).await.remove(0);
+    assert_eq!(end(&broker, &ours, Verdict::HandBack).await, Settled::Accepted);
+    take_as_go(&mut link, "c", far).await;
+    assert_eq!(end(&broker, &ours, Verdict::HandBack).await, Settled::Stale);
     is_sound(&broker).await;
 }
 
@@ -200,7 +259,7 @@ async fn an_active_task_without_a_lease_is_recovered() {
     is_sound(&broker).await;
     // If nobody does, it gets a lease that ends now, and is taken back like any other.
     let _: i64 = ask(&mut link, &["DEL", "asynq:{default}:lease"]).await;
-    let found = broker.recover(&[queue()], Duration::ZERO, 10).await.unwrap();
+    let found = broker.recover(&[queue()], Duration::ZERO, 10, 0).await.unwrap();
     assert_eq!(found.len(), 1);
     is_sound(&broker).await;
 }

@@ -242,7 +242,7 @@ async fn lease() {
         replay.clock.set(at);
         let recovered = replay
             .broker
-            .recover(&[default_queue()], Duration::ZERO, 10)
+            .recover(&[default_queue()], Duration::ZERO, 10, 0)
             .await
             .unwrap();
         assert_eq!(recovered.len(), taken);

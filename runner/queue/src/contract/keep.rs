@@ -81,7 +81,7 @@ async fn a_task_whose_worker_fell_silent_is_tried_again(fresh: Fresh) {
     let queues = [QueueName::default()];
     fresh.put([task("a").max_retry(1)]).await;
     fresh.claim_one().await;
-    let recover = async || fresh.broker.recover(&queues, secs(30), 10).await.unwrap();
+    let recover = async || fresh.broker.recover(&queues, secs(30), 10, 0).await.unwrap();
     fresh.clock.advance(LEASE + secs(29));
     assert!(recover().await.is_empty(), "the grace is not over");
     fresh.clock.advance(secs(1));
@@ -107,7 +107,7 @@ async fn a_task_whose_worker_fell_silent_is_archived_when_no_retry_is_left(fresh
     fresh.put([task("a").max_retry(0)]).await;
     fresh.claim_one().await;
     fresh.clock.advance(LEASE);
-    let recovered = fresh.broker.recover(&queues, secs(0), 10).await.unwrap();
+    let recovered = fresh.broker.recover(&queues, secs(0), 10, 0).await.unwrap();
     assert_eq!(recovered[0].state, State::Archived);
     let info = fresh.see("a").await;
     assert_eq!((info.state, info.record.retried), (State::Archived, 0));
@@ -126,7 +126,7 @@ async fn recover_takes_no_more_than_its_limit(fresh: Fresh) {
     fresh.clock.advance(secs(60));
     let mut seen = Vec::new();
     for expected in [3, 3, 2, 0] {
-        let recovered = fresh.broker.recover(&queues, secs(0), 3).await.unwrap();
+        let recovered = fresh.broker.recover(&queues, secs(0), 3, 0).await.unwrap();
         assert_eq!(recovered.len(), expected);
         seen.extend(recovered.into_iter().map(|r| r.id));
     }
@@ -143,7 +143,7 @@ async fn a_lease_that_is_extended_is_not_recovered(fresh: Fresh) {
     fresh.clock.advance(secs(20));
     fresh.broker.extend(&claims[..1], LEASE).await.unwrap();
     fresh.clock.advance(secs(20));
-    let recovered = fresh.broker.recover(&queues, secs(0), 10).await.unwrap();
+    let recovered = fresh.broker.recover(&queues, secs(0), 10, 0).await.unwrap();
     assert_eq!(recovered.len(), 1);
     assert_eq!(recovered[0].id.as_str(), "b");
     fresh.end(&claims[0], Verdict::Done).await;
@@ -207,7 +207,7 @@ async fn the_archive_is_trimmed_by_size_oldest_first(fresh: Fresh) {
     fresh.is_sound().await;
 }
 
-fn server(name: &str, fresh: &Fresh) -> ServerInfo {
+pub(super) fn server(name: &str, fresh: &Fresh) -> ServerInfo {
     ServerInfo {
         host: "host".to_owned(),
         pid: 42,
@@ -279,7 +279,7 @@ async fn a_silent_server_is_forgotten(fresh: Fresh) {
 async fn passes_over_unknown_queues_do_nothing(fresh: Fresh) {
     let queues = [queue("nobody ever used this")];
     assert_eq!(fresh.broker.forward(&queues, 10).await.unwrap().moved, 0);
-    assert!(fresh.broker.recover(&queues, secs(0), 10).await.unwrap().is_empty());
+    assert!(fresh.broker.recover(&queues, secs(0), 10, 0).await.unwrap().is_empty());
     let swept = fresh.broker.sweep(&queues, 10).await.unwrap();
     assert_eq!((swept.expired, swept.trimmed, swept.more), (0, 0, false));
     let claims = fresh.broker.claim(&queues, 10, LEASE).await.unwrap();

@@ -30,6 +30,7 @@ mod claim;
 mod history;
 mod inspect;
 mod keep;
+mod lost;
 mod occurrence;
 mod produce;
 mod remove;
@@ -56,6 +57,7 @@ pub fn all() -> Vec<Clause> {
         claim::clauses(),
         settle::clauses(),
         stale::clauses(),
+        lost::clauses(),
         states::clauses(),
         keep::clauses(),
         act::clauses(),

@@ -176,7 +176,7 @@ async fn a_late_verdict_does_not_touch_the_task_of_a_new_queue_of_the_same_name(
     fresh.put([task("a")]).await;
     let late = fresh.claim_one().await;
     fresh.clock.advance(secs(60));
-    fresh.broker.recover(&queues, secs(0), 10).await.unwrap();
+    fresh.broker.recover(&queues, secs(0), 10, 0).await.unwrap();
     remove(&fresh, true).await.unwrap();
     fresh.put([task("a")]).await;
     let claim = fresh.claim_one().await;

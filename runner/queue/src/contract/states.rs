@@ -85,7 +85,7 @@ pub(super) async fn clear(fresh: &Fresh, name: &str) {
     if fresh.state(name).await == Some(State::Active) {
         fresh.clock.advance(LEASE);
         let queues = [queue.clone()];
-        let recovered = fresh.broker.recover(&queues, secs(0), 10).await.unwrap();
+        let recovered = fresh.broker.recover(&queues, secs(0), 10, 0).await.unwrap();
         assert_eq!(recovered.len(), 1);
     }
     if fresh.look(name).await.is_some() {

@@ -10,6 +10,7 @@ mod history;
 mod inspect;
 mod moves;
 mod produce;
+mod recover;
 mod remove;
 mod rows;
 mod schedule;
@@ -25,7 +26,7 @@ mod work;
 mod writer;
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -61,6 +62,8 @@ pub struct EmbeddedBroker {
     writer: Writer,
     signals: Arc<Signals>,
     clock: Arc<dyn Clock>,
+    /// The server that claims are noted for, once a heartbeat has told.
+    claimant: OnceLock<String>,
 }
 
 impl std::fmt::Debug for EmbeddedBroker {
@@ -89,6 +92,7 @@ impl EmbeddedBroker {
             writer,
             signals,
             clock,
+            claimant: OnceLock::new(),
         })
     }
 
@@ -143,7 +147,9 @@ impl Broker for EmbeddedBroker {
 impl Work for EmbeddedBroker {
     async fn claim(&self, queues: &[QueueName], max: usize, lease: Duration) -> BrokerResult<Vec<Claim>> {
         let queues = queues.to_vec();
-        self.writer.write(work::TakeClaims { queues, max, lease }).await
+        let by = self.claimant.get().cloned();
+        let take = work::TakeClaims { queues, max, lease, by };
+        self.writer.write(take).await
     }
 
     async fn settle(&self, settlements: &[Settlement]) -> BrokerResult<Vec<Settled>> {
@@ -160,9 +166,21 @@ impl Work for EmbeddedBroker {
         self.writer.write(work::Forward { queues, limit }).await
     }
 
-    async fn recover(&self, queues: &[QueueName], grace: Duration, limit: usize) -> BrokerResult<Vec<Recovered>> {
+    async fn recover(
+        &self,
+        queues: &[QueueName],
+        grace: Duration,
+        limit: usize,
+        poison_after: u32,
+    ) -> BrokerResult<Vec<Recovered>> {
         let queues = queues.to_vec();
-        self.writer.write(work::Recover { queues, grace, limit }).await
+        let pass = recover::Recover {
+            queues,
+            grace,
+            limit,
+            poison_after,
+        };
+        self.writer.write(pass).await
     }
 
     async fn sweep(&self, queues: &[QueueName], limit: usize) -> BrokerResult<Swept> {
@@ -171,6 +189,7 @@ impl Work for EmbeddedBroker {
     }
 
     async fn heartbeat(&self, server: &ServerInfo, working: &[Working], ttl: Duration) -> BrokerResult<()> {
+        self.claimant.get_or_init(|| format!("{}:{}", server.host, server.pid));
         let (server, working) = (server.clone(), working.to_vec());
         self.writer.write(servers::Heartbeat { server, working, ttl }).await
     }

@@ -76,6 +76,12 @@ impl Write for Settle {
         for (queue, seqs) in together.handed_back {
             moves::to_front(tx, &queue, State::Active, &seqs).await?;
         }
+        if !together.reported.is_empty() {
+            sql("UPDATE tasks SET lost = 0 WHERE lost > 0 AND seq IN (SELECT value FROM json_each(?))")
+                .bind(to_json(&together.reported)?)
+                .execute(&mut *tx.conn)
+                .await?;
+        }
         Ok(answers)
     }
 }
@@ -85,6 +91,8 @@ impl Write for Settle {
 struct Together {
     gone: BTreeMap<QueueName, Vec<i64>>,
     handed_back: BTreeMap<QueueName, Vec<i64>>,
+    /// Tasks that go on: whatever runs of theirs were lost before, this one was not.
+    reported: Vec<i64>,
 }
 
 async fn end(tx: &mut Tx<'_>, settlement: &Settlement, seq: i64, together: &mut Together) -> Result<(), sqlx::Error> {
@@ -127,6 +135,7 @@ async fn end(tx: &mut Tx<'_>, settlement: &Settlement, seq: i64, together: &mut 
             tx.tally.moved(queue.as_str(), from, to, 1);
         }
     }
+    together.reported.push(seq);
     match &settlement.attempt {
         Some(attempt) => remember(tx, seq, attempt).await,
         None => Ok(()),
@@ -147,7 +156,8 @@ async fn complete(tx: &mut Tx<'_>, settlement: &Settlement, seq: i64) -> Result<
     Ok(())
 }
 
-async fn remember(tx: &mut Tx<'_>, seq: i64, attempt: &Attempt) -> Result<(), sqlx::Error> {
+/// Adds to what is remembered of a task's attempts.
+pub(super) async fn remember(tx: &mut Tx<'_>, seq: i64, attempt: &Attempt) -> Result<(), sqlx::Error> {
     sql("INSERT INTO attempts (task, body) VALUES (?, ?)")
         .bind(seq)
         .bind(to_json(attempt)?)

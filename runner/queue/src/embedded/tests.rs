@@ -151,7 +151,7 @@ async fn an_unreadable_active_row_is_recovered_into_the_archive() {
     broker.claim(&queues(), 2, LEASE).await.unwrap();
     meddle(&broker, "UPDATE tasks SET headers = '[' WHERE kind = 'a'").await;
     clock.advance(LEASE * 2);
-    let recovered = broker.recover(&queues(), Duration::ZERO, 10).await.unwrap();
+    let recovered = broker.recover(&queues(), Duration::ZERO, 10, 0).await.unwrap();
     let states: Vec<_> = recovered.iter().map(|r| (r.kind.as_str(), r.state)).collect();
     assert_eq!(states, [("", State::Archived), ("b", State::Retry)]);
     sound(&broker).await;

@@ -1,11 +1,11 @@
-//! Claims, leases, and the passes that keep lists in order: forward, recover, sweep, release.
+//! Claims, and the passes that keep lists in order: forward, release.
 //!
-//! How a claim ends is in `settle`.
+//! How a claim ends is in `settle`, what happens when its worker falls silent in `recover`.
 
 use std::time::Duration;
 
 use async_trait::async_trait;
-use runner_core::task::{QueueName, State, TaskId, recovery_delay};
+use runner_core::task::{QueueName, State};
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
@@ -13,16 +13,15 @@ use super::moves;
 use super::rows::{self, RECORD, column, instant, span};
 use super::store::{built, sql};
 use super::writer::{Tx, Write};
-use crate::{Claim, Forwarded, Recovered};
-
-/// What a recovered task carries as its error; the text that Go servers use.
-const LEASE_EXPIRED: &str = "asynq: task lease expired";
+use crate::{Claim, Forwarded};
 
 /// Takes up to `max` tasks.
 pub(super) struct TakeClaims {
     pub(super) queues: Vec<QueueName>,
     pub(super) max: usize,
     pub(super) lease: Duration,
+    /// The server that asks, if it is known.
+    pub(super) by: Option<String>,
 }
 
 #[async_trait]
@@ -47,18 +46,18 @@ impl Write for TakeClaims {
             .bind(column(room as u64))
             .fetch_all(&mut *tx.conn)
             .await?;
-            take(tx, queue, &found, until, &mut claims).await?;
+            take(tx, queue, &found, (until, self.by.as_deref()), &mut claims).await?;
         }
         Ok(claims)
     }
 }
 
-/// Makes claims of rows that can be read and archives the others.
+/// Makes claims of rows that can be read and archives the others. The lease: until when, and whose.
 async fn take(
     tx: &mut Tx<'_>,
     queue: &QueueName,
     found: &[SqliteRow],
-    until: i64,
+    (until, by): (i64, Option<&str>),
     claims: &mut Vec<Claim>,
 ) -> Result<(), sqlx::Error> {
     if found.is_empty() {
@@ -81,11 +80,13 @@ async fn take(
     }
     sql(
         "UPDATE tasks SET state = 'active', at = ?1, run = ?2 + j.key, pending_since = NULL, \
-             waiting_for = NULL FROM json_each(?3) j WHERE tasks.seq = j.value",
+             waiting_for = NULL, claimed_by = ?4, claimed_at = ?5 FROM json_each(?3) j WHERE tasks.seq = j.value",
     )
     .bind(until)
     .bind(first)
     .bind(rows::to_json(&taken)?)
+    .bind(by.map(str::to_owned))
+    .bind(tx.now)
     .execute(&mut *tx.conn)
     .await?;
     let n = column(taken.len() as u64);
@@ -158,74 +159,6 @@ impl Write for Forward {
         }
         Ok(done)
     }
-}
-
-/// Takes back tasks whose lease ran out.
-pub(super) struct Recover {
-    pub(super) queues: Vec<QueueName>,
-    pub(super) grace: Duration,
-    pub(super) limit: usize,
-}
-
-#[async_trait]
-impl Write for Recover {
-    type Output = Vec<Recovered>;
-    const DOING: &'static str = "recover tasks of silent workers";
-
-    async fn apply(&mut self, tx: &mut Tx<'_>) -> Result<Self::Output, sqlx::Error> {
-        let cutoff = tx.now.saturating_sub(span(self.grace));
-        let mut recovered = Vec::new();
-        for queue in &self.queues {
-            let room = self.limit.saturating_sub(recovered.len());
-            let found = built(format!(
-                "SELECT {RECORD} FROM tasks t WHERE t.queue = ?1 AND t.state = 'active' AND t.at <= ?2 \
-                 ORDER BY t.at, t.seq LIMIT ?3"
-            ))
-            .bind(queue.as_str().to_owned())
-            .bind(cutoff)
-            .bind(column(room as u64))
-            .fetch_all(&mut *tx.conn)
-            .await?;
-            for row in &found {
-                recovered.extend(recover_one(tx, queue, row).await?);
-            }
-        }
-        Ok(recovered)
-    }
-}
-
-async fn recover_one(tx: &mut Tx<'_>, queue: &QueueName, row: &SqliteRow) -> Result<Option<Recovered>, sqlx::Error> {
-    let seq: i64 = row.try_get(0)?;
-    let stored = match rows::record(row) {
-        Ok(stored) => stored,
-        Err(why) => {
-            moves::archive_unreadable(tx, queue, seq, State::Active, &why).await?;
-            let id = TaskId::new(row.try_get::<String, _>(2)?).ok();
-            return Ok(id.map(|id| Recovered {
-                queue: queue.clone(),
-                id,
-                kind: String::new(),
-                state: State::Archived,
-            }));
-        }
-    };
-    let record = stored.record;
-    let state = if record.retries_left() {
-        // Any random number will do; a random id is one.
-        let random = uuid::Uuid::new_v4().as_u64_pair().1;
-        let due = tx.now.saturating_add(span(recovery_delay(record.retried, random)));
-        moves::to_retry(tx, queue, seq, due, LEASE_EXPIRED, true).await?;
-        State::Retry
-    } else {
-        moves::to_archive(tx, queue, seq, LEASE_EXPIRED).await?;
-        State::Archived
-    };
-    Ok(Some(Recovered {
-        queue: queue.clone(),
-        id: record.id,
-        kind: record.kind,
-        state,
-    }))
 }
 
 /// Puts waiting tasks back on their queues.

@@ -53,6 +53,7 @@ impl RedisBroker {
         for queue in queues {
             trip.arg(keys::queue(queue.as_str())).arg(keys::own(queue.as_str()));
         }
+        trip.arg(self.claimant.get().map_or("", String::as_str));
         let mut answer = reply::list(trip.one().await?).into_iter();
         let lease_until = answer.next().and_then(reply::seconds).unwrap_or_default();
         let mut taken = 0;

@@ -1,20 +1,15 @@
-//! Keeping the house in order: due tasks, silent workers, ended retentions, tasks that wait for a handler.
+//! Keeping the house in order: due tasks, ended retentions, tasks that wait for a handler.
+//!
+//! What silent workers leave behind is the affair of `recover`.
 
-use std::time::Duration;
+use runner_core::task::QueueName;
 
-use redis::Value;
-use runner_core::task::{QueueName, State, TaskId, recovery_delay};
-
-use super::claim::Unreadable;
 use super::scripts::Script;
 use super::{RedisBroker, convert, keys, reply};
-use crate::{BrokerResult, Claim, Forwarded, Recovered, Settled, Settlement, Swept, TaskRecord, Verdict};
+use crate::{BrokerResult, Forwarded, Swept};
 
 /// Tasks a script call: Redis does nothing else meanwhile.
 const BATCH: usize = 500;
-
-/// What asynq writes as the error of a task whose lease ran out; tools look for it.
-const LEASE_EXPIRED: &str = "asynq: task lease expired";
 
 /// Bound on looks at the tasks of one queue that wait for a handler: 200 tasks each.
 const MAX_LOOKS: usize = 1000;
@@ -55,80 +50,6 @@ impl RedisBroker {
             open = again;
         }
         Ok(pass)
-    }
-
-    pub(super) async fn recover_silent(
-        &self,
-        queues: &[QueueName],
-        grace: Duration,
-        limit: usize,
-    ) -> BrokerResult<Vec<Recovered>> {
-        let mut recovered = Vec::new();
-        for queue in queues {
-            let left = limit.saturating_sub(recovered.len()).min(BATCH);
-            if left == 0 {
-                break;
-            }
-            let mut trip = self.conn.trip("look for leases that ran out").await?;
-            trip.script(Script::Expired, &[keys::part(queue.as_str(), "active")])
-                .arg(keys::queue(queue.as_str()))
-                .arg(convert::millis(grace))
-                .arg(left);
-            let rows = reply::list(trip.one().await?);
-            self.recover_rows(queue, grace, rows, &mut recovered).await?;
-        }
-        Ok(recovered)
-    }
-
-    async fn recover_rows(
-        &self,
-        queue: &QueueName,
-        grace: Duration,
-        rows: Vec<Value>,
-        recovered: &mut Vec<Recovered>,
-    ) -> BrokerResult<()> {
-        let mut unreadable = Vec::new();
-        let mut settlements = Vec::new();
-        let mut rows = rows.into_iter();
-        while let (Some(id), Some(message), Some(run)) = (rows.next(), rows.next(), rows.next()) {
-            let parts = (reply::bytes(id), reply::bytes(message), reply::bytes(run));
-            let (Some(id), Some(message), Some(run)) = parts else {
-                continue;
-            };
-            let number = std::str::from_utf8(&run).ok().and_then(|r| r.parse().ok());
-            match convert::decode(message, queue, &id) {
-                Ok(record) => settlements.push(silent(record, number.unwrap_or(0))),
-                Err(why) => unreadable.push(Unreadable { id, run, why }),
-            }
-        }
-        self.quarantine(queue, &unreadable).await?;
-        for bad in unreadable {
-            // An id that is not even text can be archived but not named.
-            if let Some(id) = String::from_utf8(bad.id).ok().and_then(|id| TaskId::new(id).ok()) {
-                recovered.push(Recovered {
-                    queue: queue.clone(),
-                    id,
-                    kind: String::new(),
-                    state: State::Archived,
-                });
-            }
-        }
-        // A worker may have woken up meanwhile; then the claim stands.
-        let settled = self.settle_claims(&settlements, Some(grace)).await?;
-        for (settlement, settled) in settlements.iter().zip(settled) {
-            if settled == Settled::Accepted {
-                recovered.push(Recovered {
-                    queue: queue.clone(),
-                    id: settlement.claim.task().id.clone(),
-                    kind: settlement.claim.task().kind.clone(),
-                    state: match settlement.verdict {
-                        Verdict::Archive { .. } => State::Archived,
-                        _ => State::Retry,
-                    },
-                });
-            }
-        }
-        Ok(())
     }
 
     pub(super) async fn sweep_ended(&self, queues: &[QueueName], limit: usize) -> BrokerResult<Swept> {
@@ -193,27 +114,6 @@ impl RedisBroker {
             }
         }
         Ok(released)
-    }
-}
-
-/// The end of a claim whose worker fell silent: a failed attempt.
-fn silent(record: TaskRecord, run: u64) -> Settlement {
-    let error = LEASE_EXPIRED.to_owned();
-    let verdict = if record.retries_left() {
-        let (random, _) = uuid::Uuid::new_v4().as_u64_pair();
-        Verdict::Retry {
-            after: recovery_delay(record.retried, random),
-            error,
-            counts: true,
-        }
-    } else {
-        Verdict::Archive { error }
-    };
-    Settlement {
-        claim: Claim::new(record, run, jiff::Timestamp::UNIX_EPOCH),
-        verdict,
-        result: None,
-        attempt: None,
     }
 }
 

@@ -1,8 +1,9 @@
 //! The Redis broker, in the exact format of asynq: Go programs share the same Redis and notice nothing.
 //!
 //! What lies where is said by `keys` and `wire`; every change of a task is one script, so that it happens as a
-//! whole. Our own data lies under `runner:`, apart from one field `run` of the task's hash, which fences late
-//! workers and which others ignore. Needs Redis 6.2 or newer. Nothing of Redis leaves this room.
+//! whole. Our own data lies under `runner:`, apart from three fields of the task's hash, which others ignore: `run`
+//! fences late workers, `by` says who claimed it and when (both only while it is ours), `lost` counts its runs that
+//! ended without a report. Needs Redis 6.2 or newer. Nothing of Redis leaves this room.
 //!
 //! One server (or what stands behind one name). Each script but two keeps to the keys of one queue, and so to one
 //! slot of a cluster; the two are claims, which take several queues a call, and commits of schedules, whose
@@ -20,6 +21,7 @@ mod inspect;
 mod keys;
 mod link;
 mod produce;
+mod recover;
 mod reply;
 mod schedule;
 mod scripts;
@@ -33,7 +35,7 @@ mod vectors;
 mod wire;
 mod work;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -50,6 +52,8 @@ pub struct RedisBroker {
     conn: Conn,
     place: String,
     watches: Watches,
+    /// The server that claims are noted for, once a heartbeat has told.
+    claimant: OnceLock<String>,
 }
 
 impl RedisBroker {
@@ -66,6 +70,7 @@ impl RedisBroker {
             conn: Conn::new(settings)?,
             place: format!("redis {}/{}", settings.host, settings.database),
             watches: Watches::default(),
+            claimant: OnceLock::new(),
         })
     }
 

@@ -22,6 +22,7 @@ impl RedisBroker {
         ttl: Duration,
     ) -> BrokerResult<()> {
         const DOING: &str = "report a worker";
+        self.claimant.get_or_init(|| format!("{}:{}", server.host, server.pid));
         let (info, work) = (
             keys::server(&server.host, server.pid, &server.id),
             keys::workers(&server.host, server.pid, &server.id),

@@ -1,4 +1,4 @@
-//! The worker's verbs; how each is done stands in `claim`, `settle`, `house`, `servers` and `signals`.
+//! The worker's verbs; how each is done stands in `claim`, `settle`, `house`, `recover`, `servers` and `signals`.
 
 use std::time::Duration;
 
@@ -28,8 +28,14 @@ impl Work for RedisBroker {
         self.forward_due(queues, limit).await
     }
 
-    async fn recover(&self, queues: &[QueueName], grace: Duration, limit: usize) -> BrokerResult<Vec<Recovered>> {
-        self.recover_silent(queues, grace, limit).await
+    async fn recover(
+        &self,
+        queues: &[QueueName],
+        grace: Duration,
+        limit: usize,
+        poison_after: u32,
+    ) -> BrokerResult<Vec<Recovered>> {
+        self.recover_silent(queues, grace, limit, poison_after).await
     }
 
     async fn sweep(&self, queues: &[QueueName], limit: usize) -> BrokerResult<Swept> {

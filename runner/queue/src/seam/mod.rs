@@ -22,8 +22,11 @@ pub use record::{Attempt, MAX_ATTEMPTS_KEPT, MAX_LOG_BYTES, TaskRecord};
 pub use schedule::{
     Commit, CommitFire, Committed, Decision, DecisionKind, EntryView, Registration, Schedules, Standing,
 };
+#[cfg(any(feature = "redis", feature = "embedded"))]
+pub(crate) use work::poison;
 pub use work::{
-    Claim, Forwarded, Recovered, ServerInfo, ServerStatus, Settled, Settlement, Swept, Verdict, Work, Working,
+    Claim, Forwarded, LEASE_EXPIRED, LOST, Recovered, ServerInfo, ServerStatus, Settled, Settlement, Swept, Verdict,
+    Work, Working,
 };
 
 /// A store of tasks: everything the program asks of it.

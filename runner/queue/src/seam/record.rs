@@ -62,16 +62,16 @@ impl TaskRecord {
 pub struct Attempt {
     /// Counts from 1.
     pub number: u32,
-    /// When the handler was called.
+    /// When the handler was called; of a lost one when it was claimed, or noticed if nobody noted that.
     pub started_at: Timestamp,
-    /// When it ended.
+    /// When it ended; of a lost one when that was noticed.
     pub ended_at: Timestamp,
-    /// `success`, `retry`, `archived`, `snoozed`, `revoked`, `requeued`.
+    /// `success`, `retry`, `archived`, `snoozed`, `revoked`, `requeued`, [`lost`](crate::LOST).
     pub outcome: String,
     /// Text of the error, if it failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
-    /// `host:pid` of the worker.
+    /// `host:pid` of the worker; empty when it is not known, as of a lost run of a Go worker.
     pub server: String,
     /// What the function printed, at most [`MAX_LOG_BYTES`]; lossy text.
     #[serde(default, skip_serializing_if = "Option::is_none")]

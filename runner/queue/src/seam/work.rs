@@ -127,6 +127,22 @@ pub struct Recovered {
     pub kind: String,
     /// Where it is now: retry, archived or pending.
     pub state: State,
+    /// How many of its runs have ended without any report, this one included; 0 when it could not be read.
+    pub lost: u32,
+    /// Whether that was once too often: archived as poison, although retries may be left.
+    pub poison: bool,
+}
+
+/// What a task's error says whose worker fell silent: asynq's words, tools look for them.
+pub const LEASE_EXPIRED: &str = "asynq: task lease expired";
+
+/// The outcome of an attempt whose worker fell silent.
+pub const LOST: &str = "lost";
+
+/// The error of a task that is archived because so many of its runs ended without a report.
+#[cfg_attr(not(any(feature = "redis", feature = "embedded")), allow(dead_code))]
+pub(crate) fn poison(runs: u32) -> String {
+    format!("poison: {runs} runs ended without a report (crash, kill or lost lease); {LEASE_EXPIRED}")
 }
 
 /// What a pass of [`Work::sweep`] cleaned up.
@@ -212,13 +228,24 @@ pub trait Work {
     async fn forward(&self, queues: &[QueueName], limit: usize) -> BrokerResult<Forwarded>;
 
     /// Takes back tasks whose lease ran out at least `grace` ago: each goes to retry or to the archive as a
-    /// failed attempt, at most `limit` of them. An unreadable one is archived and does not stop the others.
-    async fn recover(&self, queues: &[QueueName], grace: Duration, limit: usize) -> BrokerResult<Vec<Recovered>>;
+    /// failed attempt that is remembered as [`LOST`], at most `limit` of them. An unreadable one is archived and
+    /// does not stop the others.
+    ///
+    /// A task whose runs ended so for the `poison_after`th time is archived whatever retries are left, and its
+    /// count begins anew; 0: never.
+    async fn recover(
+        &self,
+        queues: &[QueueName],
+        grace: Duration,
+        limit: usize,
+        poison_after: u32,
+    ) -> BrokerResult<Vec<Recovered>>;
 
     /// Deletes completed tasks whose retention ended and trims the archive, at most `limit` a queue.
     async fn sweep(&self, queues: &[QueueName], limit: usize) -> BrokerResult<Swept>;
 
-    /// Says that this server lives and what it works on; forgotten after `ttl` without another word.
+    /// Says that this server lives and what it works on; forgotten after `ttl` without another word. Claims of this
+    /// broker are noted as this server's from then on.
     /// Lists the server's queues, so that a queue of a flushed store is seen again.
     async fn heartbeat(&self, server: &ServerInfo, working: &[Working], ttl: Duration) -> BrokerResult<()>;
 

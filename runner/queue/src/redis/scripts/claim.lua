@@ -1,12 +1,14 @@
 -- Takes tasks from queues, from the first one onwards, up to a number in all.
 -- KEYS: the pending list of each queue.
--- ARGV after the clock: how many, lease in ms; then for each queue: queue prefix, own prefix.
+-- ARGV after the clock: how many, lease in ms; then for each queue: queue prefix, own prefix; then who claims or ''.
 -- Returns: end of the lease in seconds; then for each task: number of its queue (from 1), id, message, run.
 -- The run is drawn from a count of the queue's claims, so that it also differs from that of an earlier task of
 -- the same id; a count that begins goes on from the time, above those of a queue of this name that was removed.
 -- An id whose task is gone is dropped, and the next one is taken in its place. A paused queue yields nothing.
 local wanted = tonumber(ARGV[3])
 local lease = whole((millis + tonumber(ARGV[4])) / 1000)
+local by = ARGV[#ARGV]
+if by ~= '' then by = whole(millis) .. ' ' .. by end
 local reply = {lease}
 
 local function take(number, queue, own, most)
@@ -20,7 +22,7 @@ local function take(number, queue, own, most)
     local msg = redis.call('HGET', key, 'msg')
     if msg then
       local run = whole(before + nth)
-      redis.call('HSET', key, 'state', 'active', 'run', run)
+      redis.call('HSET', key, 'state', 'active', 'run', run, 'by', by)
       redis.call('HDEL', key, 'pending_since')
       active[#active + 1] = id
       leases[#leases + 1] = lease

@@ -12,6 +12,7 @@ for i = 4, #ARGV, 2 do
     redis.call('ZREM', queue .. 'lease', id)
     redis.call('ZADD', queue .. 'archived', whole(now), id)
     redis.call('HSET', key, 'state', 'archived')
+    redis.call('HDEL', key, 'run', 'by', 'lost')
     count = count + 1
   end
 end

@@ -10,6 +10,8 @@
 --   s snooze: delay in ms, what it waits for or ''
 -- then for each attempt to remember: id, JSON, seconds to keep it.
 -- Returns: 1 or 0 for each claim: whether it still was the caller's.
+-- A task that goes on is nobody's: without a run a late settlement is refused even when the next one to take it is
+-- a Go worker, which writes none. Of claims whose lease ran out it is counted how many there were in a row.
 local queue, own = ARGV[3], ARGV[4]
 local cutoff = ARGV[5] ~= '' and math.floor((millis - tonumber(ARGV[5])) / 1000)
 local claims, keep = tonumber(ARGV[6]), tonumber(ARGV[7])
@@ -97,6 +99,15 @@ function apply.s(id, key, at)
   end
 end
 
+local function let_go(verdict, key)
+  if cutoff and verdict == 'r' then
+    redis.call('HINCRBY', key, 'lost', 1)
+    redis.call('HDEL', key, 'run', 'by')
+  else
+    redis.call('HDEL', key, 'run', 'by', 'lost')
+  end
+end
+
 local at = 8
 for number = 1, claims do
   local verdict, id = ARGV[at], ARGV[at + 1]
@@ -105,6 +116,7 @@ for number = 1, claims do
     accepted[id] = verdict
     ids[#ids + 1] = id
     apply[verdict](id, key, at + 3)
+    if verdict ~= 'd' then let_go(verdict, key) end
     reply[number] = 1
   else
     reply[number] = 0

@@ -1,0 +1,125 @@
+//! Taking back tasks whose workers fell silent.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use runner_core::task::{QueueName, State, TaskId, recovery_delay};
+use sqlx::Row;
+use sqlx::sqlite::SqliteRow;
+
+use super::rows::{self, RECORD, column, instant, span};
+use super::store::{built, sql};
+use super::writer::{Tx, Write};
+use super::{moves, settle};
+use crate::{Attempt, LEASE_EXPIRED, LOST, Recovered, TaskRecord, poison};
+
+/// Columns read after those of [`RECORD`]: when and by whom it was claimed, how many runs were lost before.
+const RUN: &str = "t.claimed_at, t.claimed_by, t.lost";
+
+/// Where they begin.
+const RUN_FROM: usize = 16;
+
+/// Takes back tasks whose lease ran out.
+pub(super) struct Recover {
+    pub(super) queues: Vec<QueueName>,
+    pub(super) grace: Duration,
+    pub(super) limit: usize,
+    pub(super) poison_after: u32,
+}
+
+#[async_trait]
+impl Write for Recover {
+    type Output = Vec<Recovered>;
+    const DOING: &'static str = "recover tasks of silent workers";
+
+    async fn apply(&mut self, tx: &mut Tx<'_>) -> Result<Self::Output, sqlx::Error> {
+        let cutoff = tx.now.saturating_sub(span(self.grace));
+        let mut recovered = Vec::new();
+        for queue in &self.queues {
+            let room = self.limit.saturating_sub(recovered.len());
+            let found = built(format!(
+                "SELECT {RECORD}, {RUN} FROM tasks t WHERE t.queue = ?1 AND t.state = 'active' AND t.at <= ?2 \
+                 ORDER BY t.at, t.seq LIMIT ?3"
+            ))
+            .bind(queue.as_str().to_owned())
+            .bind(cutoff)
+            .bind(column(room as u64))
+            .fetch_all(&mut *tx.conn)
+            .await?;
+            for row in &found {
+                recovered.extend(recover_one(tx, queue, row, self.poison_after).await?);
+            }
+        }
+        Ok(recovered)
+    }
+}
+
+async fn recover_one(
+    tx: &mut Tx<'_>,
+    queue: &QueueName,
+    row: &SqliteRow,
+    poison_after: u32,
+) -> Result<Option<Recovered>, sqlx::Error> {
+    let seq: i64 = row.try_get(0)?;
+    let record = match rows::record(row) {
+        Ok(stored) => stored.record,
+        Err(why) => {
+            moves::archive_unreadable(tx, queue, seq, State::Active, &why).await?;
+            let id = TaskId::new(row.try_get::<String, _>(2)?).ok();
+            return Ok(id.map(|id| Recovered {
+                queue: queue.clone(),
+                id,
+                kind: String::new(),
+                state: State::Archived,
+                lost: 0,
+                poison: false,
+            }));
+        }
+    };
+    let before: i64 = row.try_get(RUN_FROM + 2)?;
+    let lost = u32::try_from(before.max(0)).unwrap_or(u32::MAX).saturating_add(1);
+    let poisonous = poison_after != 0 && lost >= poison_after;
+    let state = if poisonous {
+        moves::to_archive(tx, queue, seq, &poison(lost)).await?;
+        State::Archived
+    } else if record.retries_left() {
+        // Any random number will do; a random id is one.
+        let random = uuid::Uuid::new_v4().as_u64_pair().1;
+        let due = tx.now.saturating_add(span(recovery_delay(record.retried, random)));
+        moves::to_retry(tx, queue, seq, due, LEASE_EXPIRED, true).await?;
+        State::Retry
+    } else {
+        moves::to_archive(tx, queue, seq, LEASE_EXPIRED).await?;
+        State::Archived
+    };
+    sql("UPDATE tasks SET lost = ? WHERE seq = ?")
+        .bind(if state == State::Retry { i64::from(lost) } else { 0 })
+        .bind(seq)
+        .execute(&mut *tx.conn)
+        .await?;
+    let attempt = attempt(&record, row, tx.now)?;
+    settle::remember(tx, seq, &attempt).await?;
+    Ok(Some(Recovered {
+        queue: queue.clone(),
+        id: record.id,
+        kind: record.kind,
+        state,
+        lost,
+        poison: poisonous,
+    }))
+}
+
+/// What is remembered of the run: nobody is left to tell more.
+fn attempt(record: &TaskRecord, row: &SqliteRow, now: i64) -> Result<Attempt, sqlx::Error> {
+    let claimed_at: Option<i64> = row.try_get(RUN_FROM)?;
+    let claimed_by: Option<String> = row.try_get(RUN_FROM + 1)?;
+    Ok(Attempt {
+        number: record.retried.saturating_add(1),
+        started_at: instant(claimed_at.unwrap_or(now)),
+        ended_at: instant(now),
+        outcome: LOST.to_owned(),
+        error: Some(LEASE_EXPIRED.to_owned()),
+        server: claimed_by.unwrap_or_default(),
+        log: None,
+    })
+}

@@ -1,0 +1,209 @@
+//! Taking back tasks whose workers fell silent.
+//!
+//! The script names them with all that is known of the run; what becomes of each is decided here and written by the
+//! script that ends claims, under the condition that the lease is still over then.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use redis::Value;
+use runner_core::task::{QueueName, State, TaskId, recovery_delay};
+
+use super::claim::Unreadable;
+use super::scripts::Script;
+use super::{RedisBroker, convert, keys, reply};
+use crate::{
+    Attempt, BrokerResult, Claim, LEASE_EXPIRED, LOST, Recovered, Settled, Settlement, TaskRecord, Verdict, poison,
+};
+
+/// Tasks a script call: Redis does nothing else meanwhile.
+const BATCH: usize = 500;
+
+/// How long after its end a lease that no worker of ours took is left alone: a Go worker writes it by its own clock,
+/// and asynq itself allows so much.
+const FOREIGN_GRACE: Duration = Duration::from_secs(30);
+
+/// A task whose lease ran out, as the script tells of it.
+struct Row {
+    id: Vec<u8>,
+    message: Vec<u8>,
+    /// Of its last claim, `0` if that was a Go worker's.
+    run: Vec<u8>,
+    /// Runs that ended without a report before this one.
+    lost: u32,
+    /// When it was claimed and by which server, if that was noted.
+    claimed: Option<(Timestamp, String)>,
+}
+
+/// One that can be read, and what is to become of it.
+struct Silent {
+    settlement: Settlement,
+    lost: u32,
+    poison: bool,
+}
+
+impl RedisBroker {
+    pub(super) async fn recover_silent(
+        &self,
+        queues: &[QueueName],
+        grace: Duration,
+        limit: usize,
+        poison_after: u32,
+    ) -> BrokerResult<Vec<Recovered>> {
+        let mut recovered = Vec::new();
+        for queue in queues {
+            let left = limit.saturating_sub(recovered.len()).min(BATCH);
+            if left == 0 {
+                break;
+            }
+            let mut trip = self.conn.trip("look for leases that ran out").await?;
+            trip.script(Script::Expired, &[keys::part(queue.as_str(), "active")])
+                .arg(keys::queue(queue.as_str()))
+                .arg(convert::millis(grace))
+                .arg(convert::millis(grace.max(FOREIGN_GRACE)))
+                .arg(left);
+            let mut answer = reply::list(trip.one().await?).into_iter();
+            let now = answer.next().and_then(reply::number);
+            let now = now
+                .and_then(|ms| Timestamp::from_millisecond(ms).ok())
+                .unwrap_or_default();
+            let rows: Vec<Row> = std::iter::from_fn(|| next_row(&mut answer)).collect();
+            let (silent, unreadable) = sort(queue, rows, now, poison_after);
+            self.put_aside(queue, unreadable, &mut recovered).await?;
+            self.take_back(silent, grace, &mut recovered).await?;
+        }
+        Ok(recovered)
+    }
+
+    async fn put_aside(
+        &self,
+        queue: &QueueName,
+        unreadable: Vec<Unreadable>,
+        recovered: &mut Vec<Recovered>,
+    ) -> BrokerResult<()> {
+        self.quarantine(queue, &unreadable).await?;
+        for bad in unreadable {
+            // An id that is not even text can be archived but not named.
+            if let Some(id) = String::from_utf8(bad.id).ok().and_then(|id| TaskId::new(id).ok()) {
+                recovered.push(Recovered {
+                    queue: queue.clone(),
+                    id,
+                    kind: String::new(),
+                    state: State::Archived,
+                    lost: 0,
+                    poison: false,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    async fn take_back(
+        &self,
+        silent: Vec<Silent>,
+        grace: Duration,
+        recovered: &mut Vec<Recovered>,
+    ) -> BrokerResult<()> {
+        let settlements: Vec<Settlement> = silent.iter().map(|s| s.settlement.clone()).collect();
+        // A worker may have woken up meanwhile; then the claim stands.
+        let settled = self.settle_claims(&settlements, Some(grace)).await?;
+        for (silent, settled) in silent.into_iter().zip(settled) {
+            if settled == Settled::Accepted {
+                let task = silent.settlement.claim.task();
+                recovered.push(Recovered {
+                    queue: task.queue.clone(),
+                    id: task.id.clone(),
+                    kind: task.kind.clone(),
+                    state: match silent.settlement.verdict {
+                        Verdict::Archive { .. } => State::Archived,
+                        _ => State::Retry,
+                    },
+                    lost: silent.lost,
+                    poison: silent.poison,
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+fn next_row(answer: &mut impl Iterator<Item = Value>) -> Option<Row> {
+    let id = reply::bytes(answer.next()?)?;
+    let message = reply::bytes(answer.next()?)?;
+    let run = reply::bytes(answer.next()?)?;
+    let lost = answer.next().and_then(reply::text)?;
+    let by = answer.next().and_then(reply::text)?;
+    let claimed = by.split_once(' ').and_then(|(millis, server)| {
+        let at = Timestamp::from_millisecond(millis.parse().ok()?).ok()?;
+        Some((at, server.to_owned()))
+    });
+    Some(Row {
+        id,
+        message,
+        run,
+        lost: lost.parse().unwrap_or(0),
+        claimed,
+    })
+}
+
+/// Those that can be read, and the others.
+fn sort(queue: &QueueName, rows: Vec<Row>, now: Timestamp, poison_after: u32) -> (Vec<Silent>, Vec<Unreadable>) {
+    let (mut silent, mut unreadable) = (Vec::new(), Vec::new());
+    for row in rows {
+        let number = std::str::from_utf8(&row.run).ok().and_then(|r| r.parse().ok());
+        match convert::decode(row.message, queue, &row.id) {
+            Ok(record) => {
+                let lost = row.lost.saturating_add(1);
+                let poison = poison_after != 0 && lost >= poison_after;
+                let attempt = attempt(&record, row.claimed, now);
+                silent.push(Silent {
+                    settlement: Settlement {
+                        verdict: verdict(&record, lost, poison),
+                        claim: Claim::new(record, number.unwrap_or(0), Timestamp::UNIX_EPOCH),
+                        result: None,
+                        attempt: Some(attempt),
+                    },
+                    lost,
+                    poison,
+                });
+            }
+            Err(why) => unreadable.push(Unreadable {
+                id: row.id,
+                run: row.run,
+                why,
+            }),
+        }
+    }
+    (silent, unreadable)
+}
+
+fn verdict(record: &TaskRecord, lost: u32, poisonous: bool) -> Verdict {
+    if poisonous {
+        return Verdict::Archive { error: poison(lost) };
+    }
+    let error = LEASE_EXPIRED.to_owned();
+    if !record.retries_left() {
+        return Verdict::Archive { error };
+    }
+    // Any random number will do; a random id is one.
+    let (random, _) = uuid::Uuid::new_v4().as_u64_pair();
+    Verdict::Retry {
+        after: recovery_delay(record.retried, random),
+        error,
+        counts: true,
+    }
+}
+
+/// What is remembered of the run: nobody is left to tell more.
+fn attempt(record: &TaskRecord, claimed: Option<(Timestamp, String)>, now: Timestamp) -> Attempt {
+    let (started_at, server) = claimed.unwrap_or_else(|| (now, String::new()));
+    Attempt {
+        number: record.retried.saturating_add(1),
+        started_at,
+        ended_at: now,
+        outcome: LOST.to_owned(),
+        error: Some(LEASE_EXPIRED.to_owned()),
+        server,
+        log: None,
+    }
+}
