@@ -9,6 +9,8 @@ use runner_core::cron::DstRule;
 use super::read_server::place_of;
 use super::reader::Found;
 use super::section::Section;
+use crate::worker::{DEFAULT_LEASE, SHORTEST_LEASE};
+
 use super::settings::{ExecSettings, HttpSettings, ManifestSettings, SchedulerSettings, WorkerSettings};
 
 /// Tasks mostly wait for others, so a few more than processors; enough of them on a small machine too.
@@ -22,6 +24,12 @@ const MAX_WEIGHT: u32 = 10_000;
 
 /// Matches the time that service managers give before they kill.
 const DEFAULT_SHUTDOWN: Duration = Duration::from_secs(30);
+
+/// A run may be lost by accident, and so may the next; hardly a third one in a row.
+const DEFAULT_POISON_AFTER: u32 = 3;
+
+/// Each such run takes a process with it.
+const MAX_POISON_AFTER: u64 = 1000;
 
 /// Events are hints; this is how late a change without an event is seen.
 const DEFAULT_RESCAN: Duration = Duration::from_secs(30);
@@ -40,12 +48,21 @@ pub fn worker(root: &Section<'_>) -> WorkerSettings {
     let shutdown_timeout = section
         .duration("shutdown_timeout", Duration::ZERO..=HOUR)
         .unwrap_or(DEFAULT_SHUTDOWN);
+    let lease = section
+        .duration("lease", SHORTEST_LEASE..=HOUR)
+        .unwrap_or(DEFAULT_LEASE);
+    let poison_after = section
+        .number("poison_after", 0..=MAX_POISON_AFTER)
+        .and_then(|n| u32::try_from(n).ok())
+        .unwrap_or(DEFAULT_POISON_AFTER);
     section.finish();
     WorkerSettings {
         concurrency,
         queues,
         strict_priority,
         shutdown_timeout,
+        lease,
+        poison_after,
     }
 }
 

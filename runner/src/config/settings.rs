@@ -164,6 +164,10 @@ pub struct WorkerSettings {
     pub strict_priority: bool,
     /// How long running tasks may go on after a stop was asked for.
     pub shutdown_timeout: Duration,
+    /// How long a worker may say nothing of a task before another one takes it, 3 s to 1 h.
+    pub lease: Duration,
+    /// After how many runs in a row that ended without any report a task is archived, 0 (never) to 1000.
+    pub poison_after: u32,
 }
 
 /// The scheduler.

@@ -206,6 +206,8 @@ const BAD: &[(&str, &str, &str, &str)] = &[
         "1:28",
         "not a duration",
     ),
+    ("worker: {lease: 1s}", "CFG_RANGE", "1:17", "3s"),
+    ("worker: {poison_after: -1}", "CFG_RANGE", "1:24", "from 0 to 1000"),
     ("worker: {strict_priority: yes}", "CFG_VALUE", "1:27", "true, false"),
     (
         "roles: [worker, wizard]",

@@ -49,6 +49,8 @@ pub struct Metrics {
     fires: Family<DecisionLabel, Counter>,
     lateness: Histogram,
     broker_errors: Family<CodeLabel, Counter>,
+    lost: Family<QueueLabel, Counter>,
+    poison: Family<QueueLabel, Counter>,
     active: Gauge,
     leader: Gauge,
 }
@@ -62,6 +64,8 @@ impl Default for Metrics {
             fires: Family::default(),
             lateness: Histogram::new(LATENESS_BUCKETS),
             broker_errors: Family::default(),
+            lost: Family::default(),
+            poison: Family::default(),
             active: Gauge::default(),
             leader: Gauge::default(),
         };
@@ -89,6 +93,16 @@ impl Default for Metrics {
             "broker_errors",
             "Calls to the broker that failed, by code",
             all.broker_errors.clone(),
+        );
+        registry.register(
+            "tasks_lost",
+            "Runs whose worker fell silent, noticed by this process",
+            all.lost.clone(),
+        );
+        registry.register(
+            "poison",
+            "Tasks archived because their runs were lost again and again",
+            all.poison.clone(),
         );
         registry.register("worker_active", "Tasks in work in this process", all.active.clone());
         registry.register(
@@ -124,6 +138,17 @@ impl Metrics {
     /// A fire was committed this long after its instant.
     pub fn lateness(&self, late: Duration) {
         self.lateness.observe(late.as_secs_f64());
+    }
+
+    /// A run ended without a report; whether that made the task poison.
+    pub fn lost(&self, queue: &str, poison: bool) {
+        let label = QueueLabel {
+            queue: queue.to_owned(),
+        };
+        if poison {
+            self.poison.get_or_create(&label).inc();
+        }
+        self.lost.get_or_create(&label).inc();
     }
 
     /// A call to the broker failed.
@@ -162,11 +187,13 @@ mod tests {
         metrics.attempt("default", "success", Duration::from_millis(3));
         metrics.decided("fired", 2);
         metrics.lateness(Duration::from_millis(2));
+        metrics.lost("default", true);
         let text = metrics.render();
         assert!(
             text.contains(r#"runner_tasks_processed_total{queue="default",outcome="success"} 1"#),
             "{text}"
         );
+        assert!(text.contains(r#"runner_poison_total{queue="default"} 1"#), "{text}");
         assert!(text.contains(r#"runner_fires_total{decision="fired"} 2"#), "{text}");
         assert!(text.contains("runner_schedule_lateness_seconds_count 1"), "{text}");
     }

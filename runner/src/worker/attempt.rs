@@ -20,9 +20,6 @@ use super::board::InWork;
 /// How long a handler that was told to stop may take to return before it is dropped.
 const STOP_GRACE: Duration = Duration::from_secs(15);
 
-/// How long one whose lease is about to end may take: it must be gone before another worker can have the task.
-const LEASE_LOST_GRACE: Duration = Duration::from_secs(4);
-
 /// How long a task without a handler here is put off; a worker that knows its type takes it sooner.
 const NO_HANDLER_DELAY: Duration = Duration::from_secs(5);
 
@@ -139,7 +136,7 @@ async fn supervise(shop: &Shop, claim: &Claim, found: Found, ctx: Ctx, stop: &St
         Some(ended) => ended,
         None => {
             let lost = stop.reason() == Some(StopReason::LeaseLost);
-            let grace = if lost { LEASE_LOST_GRACE } else { STOP_GRACE };
+            let grace = if lost { shop.settings.last_moment() } else { STOP_GRACE };
             match tokio::time::timeout(grace, &mut running).await {
                 Ok(ended) => ended,
                 Err(_) => {

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use runner_core::task::{QueueName, TaskId};
@@ -11,8 +12,6 @@ use runner_sdk::{Stop, StopReason};
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
-
-use super::LEASE;
 
 /// A task in work.
 #[derive(Clone)]
@@ -108,12 +107,12 @@ impl Board {
         }
     }
 
-    /// Whether the lease of `claim` is still being extended.
-    pub(super) fn holds(&self, claim: &Claim) -> bool {
+    /// Whether `claim` was extended within the last `lease`.
+    pub(super) fn holds(&self, claim: &Claim, lease: Duration) -> bool {
         let task = claim.task();
         let all = self.lock();
         all.get(&(task.queue.clone(), task.id.clone()))
-            .is_some_and(|w| w.extended_at.elapsed() < LEASE)
+            .is_some_and(|w| w.extended_at.elapsed() < lease)
     }
 
     /// Stops the handler of a claim that is not ours any more.
@@ -124,6 +123,15 @@ impl Board {
         {
             in_work.stop.stop(StopReason::LeaseLost);
         }
+    }
+
+    /// Stops the handlers whose lease was not extended for `limit`; how many are told for the first time.
+    pub(super) fn stop_overdue(&self, limit: Duration) -> usize {
+        let all = self.lock();
+        let overdue = all
+            .values()
+            .filter(|w| w.extended_at.elapsed() >= limit && w.stop.reason().is_none());
+        overdue.map(|w| w.stop.stop(StopReason::LeaseLost)).count()
     }
 
     /// Stops the handlers of every task with this id, whatever its queue; how many.

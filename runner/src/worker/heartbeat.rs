@@ -1,25 +1,18 @@
-//! Says that this worker lives, keeps the leases of its tasks, and stops a handler before its lease can end.
+//! Says that this worker lives, and keeps the leases of its tasks.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use runner_queue::{Claim, ServerStatus};
-use runner_sdk::StopReason;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::{LEASE, Shop};
+use super::Shop;
 use crate::role::Role;
 
-/// asynq's interval; the server is forgotten after twice as long.
-const EVERY: Duration = Duration::from_secs(5);
-
-/// A handler whose lease was not extended for this long (80 % of it) is stopped: G7 of "no overlap by us".
-const FENCE: Duration = Duration::from_secs(LEASE.as_secs() * 8 / 10);
-
-/// The longest wait for one call: several must fit before the fence.
-const CALL_LIMIT: Duration = Duration::from_secs(4);
+/// How long a server is listed after its last word; asynq's.
+const REMEMBERED: Duration = Duration::from_secs(10);
 
 pub(super) struct Heartbeat {
     shop: Arc<Shop>,
@@ -43,7 +36,8 @@ impl Heartbeat {
             return;
         }
         let began = Instant::now();
-        match tokio::time::timeout(CALL_LIMIT, self.shop.broker.extend(&claims, LEASE)).await {
+        let lease = self.shop.settings.lease;
+        match tokio::time::timeout(self.every(), self.shop.broker.extend(&claims, lease)).await {
             Ok(Ok(answers)) => {
                 for (claim, answer) in claims.iter().zip(answers) {
                     if answer.is_some() {
@@ -58,15 +52,6 @@ impl Heartbeat {
         }
     }
 
-    /// Stops whatever could run into another worker's turn.
-    fn fence(&self) {
-        for in_work in self.shop.board.all() {
-            if in_work.extended_at.elapsed() >= FENCE {
-                in_work.stop.stop(StopReason::LeaseLost);
-            }
-        }
-    }
-
     async fn tell(&mut self) {
         let status = if self.intake.is_cancelled() {
             ServerStatus::Stopped
@@ -75,8 +60,8 @@ impl Heartbeat {
         };
         let (info, working) = (self.shop.info(status), self.shop.board.working());
         self.shop.metrics.set_active(working.len());
-        let call = self.shop.broker.heartbeat(&info, &working, EVERY * 2);
-        match tokio::time::timeout(CALL_LIMIT, call).await {
+        let call = self.shop.broker.heartbeat(&info, &working, REMEMBERED);
+        match tokio::time::timeout(self.every(), call).await {
             Ok(Ok(())) => self.shop.broker_answered(),
             Ok(Err(error)) => return self.shop.broker_failed("send a heartbeat", &error),
             Err(_) => return tracing::warn!("the broker did not take the heartbeat in time"),
@@ -106,13 +91,13 @@ impl Role for Heartbeat {
         "heartbeat"
     }
 
+    /// Also the longest wait for one call: several must fit before the fence.
     fn every(&self) -> Duration {
-        EVERY
+        self.shop.settings.heartbeat_every()
     }
 
     async fn turn(&mut self) -> Option<Duration> {
         self.extend_leases().await;
-        self.fence();
         self.tell().await;
         None
     }

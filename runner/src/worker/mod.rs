@@ -1,12 +1,13 @@
 //! The roles that run tasks. Each is one file and one loop: the processor claims and runs, the settler ends
-//! claims, the heartbeat keeps leases, the forwarder, recoverer and janitor keep the house in order, the
-//! canceller listens.
+//! claims, the heartbeat keeps leases, the fence stops what lost its own, the forwarder, recoverer and janitor keep
+//! the house in order, the canceller listens.
 //!
 //! Knows brokers only through the seam and handlers only through the registry; reads no settings itself.
 
 mod attempt;
 mod board;
 mod canceller;
+mod fence;
 mod forwarder;
 mod heartbeat;
 mod janitor;
@@ -33,8 +34,14 @@ use crate::metrics::Metrics;
 use crate::role;
 use board::Board;
 
-/// How long a claim is good for without an extension: six heartbeats, so that five may be lost.
-pub const LEASE: Duration = Duration::from_secs(30);
+/// The lease that is set unless one is configured: asynq's.
+pub const DEFAULT_LEASE: Duration = Duration::from_secs(30);
+
+/// The shortest lease: its end is kept in whole seconds, and several heartbeats must fit.
+pub const SHORTEST_LEASE: Duration = Duration::from_secs(3);
+
+/// asynq's interval of heartbeats; no longer one is of use.
+const LONGEST_HEARTBEAT: Duration = Duration::from_secs(5);
 
 /// How long the stopped handlers get to return before they are dropped at the end of a drain.
 const LAST_WORDS: Duration = Duration::from_secs(3);
@@ -50,12 +57,44 @@ pub struct Settings {
     pub strict_priority: bool,
     /// How long a drain waits for running handlers.
     pub shutdown_timeout: Duration,
+    /// How long a claim is good for without an extension; at least [`SHORTEST_LEASE`].
+    pub lease: Duration,
+    /// After how many runs in a row that ended without any report a task is archived as poison; 0: never.
+    pub poison_after: u32,
     /// Host name, process id and a random id: who this worker is.
     pub host: String,
     /// Process id.
     pub pid: u32,
     /// Random id of this start.
     pub id: String,
+}
+
+impl Settings {
+    /// Six to a lease, so that five may be lost.
+    fn heartbeat_every(&self) -> Duration {
+        (self.lease / 6).min(LONGEST_HEARTBEAT)
+    }
+
+    /// A handler whose lease was not extended for this long is told to stop: 80 % of it.
+    fn fence_after(&self) -> Duration {
+        self.lease * 8 / 10
+    }
+
+    /// How often that is looked at: what is told a look late must still be gone in time.
+    fn fence_every(&self) -> Duration {
+        (self.lease / 30).min(Duration::from_secs(1))
+    }
+
+    /// How long a handler that was told so may take before it is dropped: it must be gone before the lease is.
+    fn last_moment(&self) -> Duration {
+        self.lease * 2 / 15
+    }
+
+    /// How long after the end of its lease a task is taken back: allowance for the rounding of its end to a second,
+    /// and for one late call.
+    fn recover_grace(&self) -> Duration {
+        (self.lease / 6).clamp(Duration::from_secs(1), Duration::from_secs(5))
+    }
 }
 
 /// What the worker's files share.
@@ -163,6 +202,7 @@ impl Worker {
             roles.spawn(async move { role::run(role, &idle, &upkeep).await });
         };
         keep_unwoken(Box::new(heartbeat::Heartbeat::new(shop.clone(), intake.clone())));
+        keep_unwoken(Box::new(fence::Fence(shop.clone())));
         keep_unwoken(Box::new(recoverer::Recoverer(shop.clone())));
         keep_unwoken(Box::new(janitor::Janitor(shop.clone())));
         roles.spawn(canceller::run(shop.clone(), upkeep.clone()));

@@ -9,9 +9,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::Shop;
 use super::attempt;
 use super::order::Order;
-use super::{LEASE, Shop};
 
 /// How many tasks one call claims at most: about a millisecond of the store's time.
 const CLAIM_BATCH: usize = 256;
@@ -43,7 +43,7 @@ pub(super) async fn run(
             break;
         };
         let queues = order.next();
-        match shop.broker.claim(&queues, permits.len(), LEASE).await {
+        match shop.broker.claim(&queues, permits.len(), shop.settings.lease).await {
             Ok(claims) => {
                 failures = 0;
                 shop.broker_answered();

@@ -4,16 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use runner_queue::Recovered;
 
 use super::Shop;
 use crate::role::Role;
-
-/// Together with [`GRACE`] and the lease this bounds how long a dead worker's task lies still.
-const EVERY: Duration = Duration::from_secs(5);
-
-/// How long after the end of its lease a task is taken back: allowance for clocks that differ, since Go
-/// workers write leases by their own clock.
-const GRACE: Duration = Duration::from_secs(5);
 
 /// Tasks taken back in one call.
 const BATCH: usize = 100;
@@ -26,18 +20,27 @@ impl Role for Recoverer {
         "recoverer"
     }
 
+    /// Together with the lease and the grace this bounds how long a dead worker's task lies still.
     fn every(&self) -> Duration {
-        EVERY
+        self.0.settings.heartbeat_every()
     }
 
     async fn turn(&mut self) -> Option<Duration> {
-        match self.0.broker.recover(&self.0.queue_names(), GRACE, BATCH).await {
+        let shop = &self.0;
+        let recovered = shop
+            .broker
+            .recover(
+                &shop.queue_names(),
+                shop.settings.recover_grace(),
+                BATCH,
+                shop.settings.poison_after,
+            )
+            .await;
+        match recovered {
             Ok(recovered) => {
                 for task in &recovered {
-                    tracing::error!(
-                        task_id = %task.id, task_type = %task.kind, queue = %task.queue, state = %task.state,
-                        "the lease of a task ran out: its worker died or was cut off; the task was taken back"
-                    );
+                    report(task);
+                    shop.metrics.lost(task.queue.as_str(), task.poison);
                 }
                 if !recovered.is_empty() {
                     self.0.delayed.notify_one();
@@ -49,5 +52,19 @@ impl Role for Recoverer {
                 None
             }
         }
+    }
+}
+
+fn report(task: &Recovered) {
+    if task.poison {
+        tracing::error!(
+            task_id = %task.id, task_type = %task.kind, queue = %task.queue, state = %task.state, lost = task.lost,
+            "poison: a task was archived because its worker died or was cut off each time it ran"
+        );
+    } else {
+        tracing::error!(
+            task_id = %task.id, task_type = %task.kind, queue = %task.queue, state = %task.state, lost = task.lost,
+            "the lease of a task ran out: its worker died or was cut off; the task was taken back"
+        );
     }
 }

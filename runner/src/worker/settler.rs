@@ -99,7 +99,9 @@ async fn settle(shop: &Shop, batch: Vec<Ended>, kept: &mut VecDeque<Ended>) -> b
                 shop.broker_failed("write verdicts", &error);
                 written = false;
                 for (settlement, permit) in settlements.into_iter().zip(permits) {
-                    if shop.clock.now() < settlement.claim.lease_until() || shop.board.holds(&settlement.claim) {
+                    if shop.clock.now() < settlement.claim.lease_until()
+                        || shop.board.holds(&settlement.claim, shop.settings.lease)
+                    {
                         kept.push_back((settlement, permit));
                     } else {
                         let task = settlement.claim.task();

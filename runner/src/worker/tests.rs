@@ -44,6 +44,8 @@ impl Scene {
             queues: [(QueueName::default(), 1)].into(),
             strict_priority: false,
             shutdown_timeout,
+            lease: DEFAULT_LEASE,
+            poison_after: 3,
             host: "here".into(),
             pid: 7,
             id: uuid::Uuid::new_v4().to_string(),

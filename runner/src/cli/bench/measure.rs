@@ -178,6 +178,8 @@ impl Bench {
             queues: [(self.queue.clone(), 1)].into(),
             strict_priority: false,
             shutdown_timeout: Duration::from_secs(10),
+            lease: worker::DEFAULT_LEASE,
+            poison_after: 3,
             host: "bench".to_owned(),
             pid: std::process::id(),
             id: uuid::Uuid::new_v4().to_string(),

@@ -26,7 +26,7 @@ const LONGEST_ERROR: usize = 8000;
 const HEADERS: usize = 100;
 
 /// How an attempt can end; each has words.
-const OUTCOMES: [&str; 6] = ["success", "retry", "archived", "snoozed", "revoked", "requeued"];
+const OUTCOMES: [&str; 7] = ["success", "retry", "archived", "snoozed", "revoked", "requeued", "lost"];
 
 /// One ended try.
 #[derive(Debug, Serialize)]
