@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
 use runner_core::task::{QueueName, Run, State, Task, TaskId};
-use runner_queue::redis::{RedisBroker, RedisSettings};
+use runner_queue::redis::{Password, RedisBroker, RedisSettings};
 use runner_queue::{
     Action, Broker as _, BrokerError, Claim, Inspector as _, Producer as _, Settled, Settlement, Verdict, Work as _,
 };
@@ -340,13 +340,13 @@ async fn a_wrong_password_is_a_refusal_until_it_is_right() {
     let _: () = ask(&mut link, &["CONFIG", "SET", "requirepass", "right"]).await;
     let mut login = settings(db.port, db.number);
     for password in [None, Some("wrong")] {
-        login.password = password.map(str::to_owned);
+        login.password = password.map(Password::new);
         let error = RedisBroker::connect(login.clone()).await.unwrap_err();
-        assert_eq!(error.code(), "broker_refused", "{password:?}: {error:?}");
+        assert_eq!(error.code(), "broker_auth", "{password:?}: {error:?}");
         assert!(!format!("{error:?}").contains("wrong\""), "{error:?}");
     }
     let broker = RedisBroker::lazy(&login).unwrap();
-    assert_eq!(broker.now().await.unwrap_err().code(), "broker_refused");
+    assert_eq!(broker.now().await.unwrap_err().code(), "broker_auth");
     // The operator mends the server; the program is not restarted.
     let _: () = ask(&mut link, &["CONFIG", "SET", "requirepass", "wrong"]).await;
     kit::eventually("the broker logs in", || async {

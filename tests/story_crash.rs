@@ -39,10 +39,8 @@ fn site(db: &RedisDb) -> Site {
 
 async fn enqueue(db: &RedisDb, count: usize) {
     let broker = RedisBroker::lazy(&RedisSettings {
-        host: format!("127.0.0.1:{}", db.port),
-        username: None,
-        password: None,
         database: i64::from(db.number),
+        ..RedisSettings::at(format!("127.0.0.1:{}", db.port))
     })
     .expect("a broker");
     let tasks: Vec<Task> = (0..count).map(|_| Task::new("fn:gated")).collect();

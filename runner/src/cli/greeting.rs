@@ -53,7 +53,7 @@ fn text(
     let _infallible = writeln!(out, "{who} with {config}");
     let broker = match &settings.broker {
         BrokerSettings::Embedded { path } => format!("embedded, {}", path.display()),
-        BrokerSettings::Redis { host, database, .. } => format!("redis {host}/{database}"),
+        BrokerSettings::Redis(settings) => format!("redis {}", settings.place()),
     };
     let _infallible = writeln!(out, "  broker     {broker}");
     let enabled = plan.schedules.values().filter(|d| d.enabled).count();

@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use runner_core::clock::Clock;
 use runner_queue::Broker;
 use runner_queue::embedded::EmbeddedBroker;
-use runner_queue::redis::{RedisBroker, RedisSettings};
+use runner_queue::redis::RedisBroker;
 
 use super::exit::Unavailable;
 use crate::config::{BrokerSettings, Settings};
@@ -28,21 +28,7 @@ pub async fn open_broker(settings: &Settings, clock: Arc<dyn Clock>) -> anyhow::
             let broker = broker.with_context(|| format!("cannot use {} ({hint})", path.display()))?;
             Ok(Arc::new(broker))
         }
-        BrokerSettings::Redis {
-            host,
-            username,
-            password,
-            database,
-        } => {
-            let given = |text: &str| (!text.is_empty()).then(|| text.to_owned());
-            let broker = RedisBroker::lazy(&RedisSettings {
-                host: host.clone(),
-                username: given(username),
-                password: given(password.expose()),
-                database: i64::from(*database),
-            })?;
-            Ok(Arc::new(broker))
-        }
+        BrokerSettings::Redis(settings) => Ok(Arc::new(RedisBroker::lazy(settings)?)),
     }
 }
 

@@ -11,10 +11,13 @@ mod load;
 mod problem;
 mod read_auth;
 mod read_log;
+mod read_redis;
 mod read_server;
 mod read_stores;
 mod read_work;
 mod reader;
+#[cfg(test)]
+mod redis_tests;
 mod secret;
 mod section;
 mod settings;

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::Secret;
+use super::read_redis;
 use super::reader::Found;
 use super::section::Section;
 use super::settings::{BrokerSettings, ServerSettings, TableSettings};
@@ -42,56 +43,20 @@ impl Driver {
 
 /// Reads `redis`; without it tasks wait in `data_dir/runner.db`.
 pub fn broker(root: &Section<'_>, data_dir: &Path) -> BrokerSettings {
-    let redis = root.section("redis");
-    let host = redis.text("host");
-    let username = redis.text("username").map_or_else(String::new, |f| f.value);
-    let password = redis.secret("password").map_or_else(Secret::default, |f| f.value);
-    // Redis itself knows how many it has; this bound only catches what cannot be meant.
-    let database = redis.number("database", 0..=65_535).unwrap_or(0);
-    let wanted = redis.written() || host.is_some();
-    let settings = if wanted {
-        BrokerSettings::Redis {
-            host: redis_host(&redis, host),
-            username,
-            password,
-            database: u32::try_from(database).unwrap_or_default(),
-        }
-    } else {
-        BrokerSettings::Embedded {
+    match read_redis::read(root) {
+        Some(settings) => BrokerSettings::Redis(Box::new(settings)),
+        None => BrokerSettings::Embedded {
             path: embedded(data_dir),
-        }
-    };
-    redis.finish();
-    settings
+        },
+    }
 }
 
 fn embedded(data_dir: &Path) -> PathBuf {
     data_dir.join("runner.db")
 }
 
-fn redis_host(redis: &Section<'_>, host: Option<Found<String>>) -> String {
-    let Some(found) = host else {
-        let hint = "write host: 127.0.0.1:6379, or remove the section to keep tasks in a file";
-        redis
-            .reader()
-            .error_hint("CFG_REDIS", &redis.place(), "redis.host is missing", hint);
-        return String::new();
-    };
-    match split_host(found.value.trim(), 6379) {
-        Ok((host, port)) => format!("{host}:{port}"),
-        Err(why) => {
-            // The text is not repeated: what was written as a URL may hold a password.
-            let message = format!("redis.host is not host:port: {why}");
-            redis
-                .reader()
-                .error_hint("CFG_REDIS", &found.place, message, "for example redis:6379");
-            String::new()
-        }
-    }
-}
-
 /// `host` or `host:port`, IPv6 in brackets.
-fn split_host(text: &str, default_port: u16) -> Result<(String, u16), String> {
+pub(super) fn split_host(text: &str, default_port: u16) -> Result<(String, u16), String> {
     if text.is_empty() {
         return Err("it is empty".to_owned());
     }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use jiff::tz::TimeZone;
 use runner_core::cron::DstRule;
+use runner_queue::redis::RedisSettings;
 
 use super::{Problem, Secret};
 use crate::log::LogSettings;
@@ -94,16 +95,7 @@ pub enum BrokerSettings {
         path: PathBuf,
     },
     /// In Redis, as asynq lays them out.
-    Redis {
-        /// `host:port`.
-        host: String,
-        /// Empty: the default user.
-        username: String,
-        /// Empty: none.
-        password: Secret,
-        /// Number of the database.
-        database: u32,
-    },
+    Redis(Box<RedisSettings>),
 }
 
 /// Where the table `sys_crontab` lies.

@@ -5,6 +5,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use runner_queue::redis::{Password, RedisSettings, RedisTarget};
 use tracing::level_filters::LevelFilter;
 
 use super::*;
@@ -29,16 +30,11 @@ fn the_file_of_the_go_service_loads_unchanged() {
     assert_eq!(settings.addr.to_string(), "0.0.0.0:8080");
     assert_eq!(settings.zone_name, "Asia/Shanghai");
     assert_eq!(settings.key.unwrap().expose(), "your-secret-key");
-    let BrokerSettings::Redis {
-        host,
-        password,
-        database,
-        ..
-    } = settings.broker
-    else {
+    let BrokerSettings::Redis(redis) = settings.broker else {
         panic!("not redis")
     };
-    assert_eq!((host.as_str(), password.is_empty(), database), ("redis:6379", true, 1));
+    assert_eq!(redis.target, RedisTarget::Server("redis:6379".to_owned()));
+    assert_eq!((redis.password, redis.database), (None, 1));
     let TableSettings::MySql(mysql) = settings.table else {
         panic!("not mysql")
     };
@@ -110,7 +106,7 @@ fn the_environment_overrides_the_file_and_what_it_lacks() {
         ("BINGO_SERVER_TIMEZONE", "UTC"),
     ]);
     let settings = Settings::parse("c", "server: {addr: \":1\"}\n", &environment).unwrap();
-    assert!(matches!(&settings.broker, BrokerSettings::Redis { host, .. } if host == "other:7000"));
+    assert!(matches!(&settings.broker, BrokerSettings::Redis(redis) if **redis == RedisSettings::at("other:7000")));
     assert_eq!(settings.log.file.unwrap().max_bytes, 7 * 1024 * 1024);
     assert_eq!(settings.worker.queues.len(), 2);
     assert_eq!(settings.worker.queues["critical"], 6);
@@ -140,10 +136,10 @@ fn secrets_come_from_references_and_are_never_printed() {
     let text = "redis: {host: r, password: \"${env:PW}\"}\ndatabase:\n  url: postgres://a:hunter2@h/d\n";
     let settings = Settings::parse("c", text, &environment).unwrap();
     assert!(!format!("{settings:?}").contains("hunter2"));
-    let BrokerSettings::Redis { password, .. } = settings.broker else {
+    let BrokerSettings::Redis(redis) = settings.broker else {
         panic!("not redis")
     };
-    assert_eq!(password.expose(), "hunter2");
+    assert_eq!(redis.password, Some(Password::new("hunter2")));
     assert!(matches!(settings.table, TableSettings::Postgres(_)));
 }
 

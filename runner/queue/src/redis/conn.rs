@@ -6,11 +6,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use redis::{Pipeline, RedisError, ToRedisArgs, Value};
+use redis::{Pipeline, ToRedisArgs, Value};
 use runner_core::clock::Clock;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
+use super::dial::DialError;
 use super::link::{Dialer, Link};
 use super::scripts::{Hashes, Script};
 use super::settings::RedisSettings;
@@ -37,7 +38,7 @@ struct Slot {
 }
 
 struct Failure {
-    error: RedisError,
+    error: DialError,
     pause: Duration,
     until: Instant,
 }
@@ -85,7 +86,7 @@ impl Conn {
         })
     }
 
-    async fn live(&self) -> Result<Live, RedisError> {
+    async fn live(&self) -> Result<Live, DialError> {
         let mut slot = self.slot.lock().await;
         if let Some(live) = &slot.live {
             return Ok(live.clone());
@@ -117,7 +118,7 @@ impl Conn {
         }
     }
 
-    async fn connect(&self, number: u64) -> Result<Live, RedisError> {
+    async fn connect(&self, number: u64) -> Result<Live, DialError> {
         let mut link = self.dialer.shared().await?;
         let hashes = Arc::new(scripts::load(&mut link).await?);
         Ok(Live { link, hashes, number })

@@ -2,6 +2,7 @@
 
 use redis::{RedisError, ServerError};
 
+use super::dial::DialError;
 use crate::{BoxError, BrokerError};
 
 /// Codes of answers that pass by themselves: a replica about to be promoted, a server that loads its file.
@@ -16,8 +17,25 @@ const TRANSIENT: [&str; 8] = [
     "UNBLOCKED",
 ];
 
-/// An error of a call that got no usable answer.
-pub(super) fn of(error: RedisError, doing: &'static str) -> BrokerError {
+/// Codes of answers that say who we are not, or what we may not.
+const DENIED: [&str; 3] = ["NOAUTH", "WRONGPASS", "NOPERM"];
+
+/// An error of a call that got no usable answer, or of making a connection.
+pub(super) fn of(error: impl Into<DialError>, doing: &'static str) -> BrokerError {
+    match error.into() {
+        DialError::Unreachable(why) => BrokerError::Unreachable {
+            doing,
+            source: why.into(),
+        },
+        DialError::Refused(why) => BrokerError::Refused {
+            doing,
+            source: why.into(),
+        },
+        DialError::Redis(error) => by_kind(error, doing),
+    }
+}
+
+fn by_kind(error: RedisError, doing: &'static str) -> BrokerError {
     use redis::ErrorKind;
     match error.kind() {
         ErrorKind::Server(_) | ErrorKind::Extension => {
@@ -25,21 +43,10 @@ pub(super) fn of(error: RedisError, doing: &'static str) -> BrokerError {
             let detail = error.detail().unwrap_or_default().to_owned();
             by_code(&code, &detail, doing, Box::new(error))
         }
-        ErrorKind::AuthenticationFailed if !is_connection_trouble(&error) => {
-            let text = error.to_string();
-            let loading = TRANSIENT.iter().any(|code| text.contains(code));
-            if loading {
-                BrokerError::Unreachable {
-                    doing,
-                    source: Box::new(error),
-                }
-            } else {
-                BrokerError::Refused {
-                    doing,
-                    source: Box::new(error),
-                }
-            }
-        }
+        ErrorKind::AuthenticationFailed => BrokerError::Denied {
+            doing,
+            source: Box::new(error),
+        },
         ErrorKind::InvalidClientConfig | ErrorKind::RESP3NotSupported => BrokerError::Refused {
             doing,
             source: Box::new(error),
@@ -69,6 +76,8 @@ fn by_code(code: &str, detail: &str, doing: &'static str, source: BoxError) -> B
     } else if is("WRONGTYPE") {
         let what = format!("a key has the wrong type: {code} {detail}");
         BrokerError::Corrupt { doing, what }
+    } else if DENIED.into_iter().any(is) || detail.contains("ACL failure in script") {
+        BrokerError::Denied { doing, source }
     } else if TRANSIENT.into_iter().any(is) {
         BrokerError::Unreachable { doing, source }
     } else {
@@ -121,8 +130,10 @@ mod tests {
         for transient in ["READONLY", "LOADING", "MASTERDOWN", "BUSY"] {
             assert_eq!(code_of(transient, ""), "broker_unavailable", "{transient}");
         }
-        for refusal in ["NOAUTH", "WRONGPASS", "NOPERM", "ERR"] {
-            assert_eq!(code_of(refusal, ""), "broker_refused", "{refusal}");
+        for denial in ["NOAUTH", "WRONGPASS", "NOPERM"] {
+            assert_eq!(code_of(denial, ""), "broker_auth", "{denial}");
         }
+        assert_eq!(code_of("ERR", "ACL failure in script: no permissions"), "broker_auth");
+        assert_eq!(code_of("ERR", "unknown command"), "broker_refused");
     }
 }

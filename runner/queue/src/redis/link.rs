@@ -1,94 +1,146 @@
 //! Making connections: the shared one, on which all callers' commands travel, and those of one's own.
 //!
-//! Where the server is and how to log in is decided here once. What travels, and when a connection is thrown away
-//! and made anew, is decided by `conn`.
+//! Which address to take is decided here; what travels, and when a connection is thrown away and made anew, by `conn`.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use redis::aio::{MultiplexedConnection, PubSub};
-use redis::{AsyncConnectionConfig, Client, Pipeline, RedisResult, Value};
+use redis::aio::{ConnectionLike as _, PubSub};
+use redis::{Pipeline, RedisResult, Value};
 
-use super::settings::RedisSettings;
+use super::dial::{self, Address, DialError, Line, Login};
+use super::sentinel::{self, Sentinels};
+use super::settings::{RedisSettings, RedisTarget, RedisTls, address};
 use crate::{BrokerError, BrokerResult};
 
 /// How long the server may take to answer; a script of ours takes a few milliseconds at most.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long making a connection may take.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// A live connection that is shared by cloning it.
 #[derive(Clone)]
 pub(super) enum Link {
     /// To one server.
-    One(MultiplexedConnection),
+    One(Line),
 }
 
 impl Link {
     /// Sends all commands; one answer for each, in order. What the server refused is an answer too.
     pub(super) async fn send(&mut self, pipe: &Pipeline) -> RedisResult<Vec<Value>> {
         match self {
-            Self::One(link) => link.send_packed_commands(pipe, 0, pipe.len()).await,
+            Self::One(line) => line.req_packed_commands(pipe, 0, pipe.len()).await,
         }
     }
 
     /// The connections to every server that must know the scripts.
-    pub(super) fn servers(&mut self) -> Vec<&mut MultiplexedConnection> {
+    pub(super) fn servers(&mut self) -> Vec<&mut Line> {
         match self {
-            Self::One(link) => vec![link],
+            Self::One(line) => vec![line],
         }
     }
 }
 
 /// Makes connections as the settings say. Cheap to clone.
 #[derive(Clone)]
-pub(super) struct Dialer {
-    client: Client,
+pub(super) struct Dialer(Arc<Inner>);
+
+struct Inner {
+    target: RedisTarget,
+    login: Login,
+    tls: Option<RedisTls>,
+    sentinels: Option<Sentinels>,
 }
 
 impl Dialer {
     /// Checks the settings; touches no network.
     pub(super) fn new(settings: &RedisSettings) -> BrokerResult<Self> {
-        const DOING: &str = "read where the Redis server is";
-        let refused = |source| BrokerError::Refused { doing: DOING, source };
-        let address = settings
-            .address()
-            .ok_or_else(|| refused(format!("{:?} is not of the form host:port", settings.host).into()))?;
-        let mut login = redis::RedisConnectionInfo::default().set_db(settings.database);
-        if let Some(username) = &settings.username {
-            login = login.set_username(username);
-        }
-        if let Some(password) = &settings.password {
-            login = login.set_password(password);
-        }
-        let tcp = redis::io::tcp::TcpSettings::default().set_nodelay(true);
-        let info = redis::IntoConnectionInfo::into_connection_info(redis::ConnectionAddr::Tcp(address.0, address.1))
-            .map_err(|error| refused(Box::new(error)))?
-            .set_redis_settings(login)
-            .set_tcp_settings(tcp);
-        let client = Client::open(info).map_err(|error| refused(Box::new(error)))?;
-        Ok(Self { client })
+        check(settings).map_err(|why| BrokerError::Refused {
+            doing: "read where the Redis server is",
+            source: why.into(),
+        })?;
+        let sentinels = match &settings.target {
+            RedisTarget::Sentinels(sentinels) => Some(Sentinels::new(sentinels.clone(), settings.tls.clone())),
+            _ => None,
+        };
+        Ok(Self(Arc::new(Inner {
+            target: settings.target.clone(),
+            login: Login {
+                username: settings.username.clone(),
+                password: settings.password.clone(),
+                database: settings.database,
+            },
+            tls: settings.tls.clone(),
+            sentinels,
+        })))
     }
 
     /// A connection to be shared: each answer must come within a bound.
-    pub(super) async fn shared(&self) -> RedisResult<Link> {
+    pub(super) async fn shared(&self) -> Result<Link, DialError> {
         self.one(Some(RESPONSE_TIMEOUT)).await.map(Link::One)
     }
 
     /// A connection of one's own for blocking commands, to the server that holds `key`. It waits for answers as
     /// long as it takes, so the caller sets the bound, and throws the connection away when it ran out.
-    pub(super) async fn dedicated(&self, _key: &str) -> RedisResult<MultiplexedConnection> {
+    pub(super) async fn dedicated(&self, _key: &str) -> Result<Line, DialError> {
         self.one(None).await
     }
 
     /// A connection of one's own that listens to a channel.
-    pub(super) async fn listener(&self) -> RedisResult<PubSub> {
-        self.client.get_async_pubsub().await
+    pub(super) async fn listener(&self) -> Result<PubSub, DialError> {
+        let Inner { login, tls, .. } = &*self.0;
+        match self.master().await? {
+            Some(master) => dial::listener(Address::Tcp(&master), tls.as_ref(), login).await,
+            None => dial::listener(self.address()?, tls.as_ref(), login).await,
+        }
     }
 
-    async fn one(&self, answer_within: Option<Duration>) -> RedisResult<MultiplexedConnection> {
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(CONNECT_TIMEOUT))
-            .set_response_timeout(answer_within);
-        self.client.get_multiplexed_async_connection_with_config(&config).await
+    async fn one(&self, answer_within: Option<Duration>) -> Result<Line, DialError> {
+        let Inner { login, tls, .. } = &*self.0;
+        let Some(master) = self.master().await? else {
+            return dial::line(self.address()?, tls.as_ref(), login, answer_within).await;
+        };
+        let mut line = dial::line(Address::Tcp(&master), tls.as_ref(), login, answer_within).await?;
+        sentinel::confirm(&mut line, &master).await?;
+        Ok(line)
+    }
+
+    /// The server that the sentinels name, if there are sentinels.
+    async fn master(&self) -> Result<Option<String>, DialError> {
+        match &self.0.sentinels {
+            Some(sentinels) => sentinels.master().await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    fn address(&self) -> Result<Address<'_>, DialError> {
+        match &self.0.target {
+            RedisTarget::Server(host) => Ok(Address::Tcp(host)),
+            RedisTarget::Socket(path) => Ok(Address::Socket(path)),
+            RedisTarget::Sentinels(_) | RedisTarget::Cluster(_) => {
+                Err(DialError::Refused("no one server is named".to_owned()))
+            }
+        }
+    }
+}
+
+fn check(settings: &RedisSettings) -> Result<(), String> {
+    let must_be_address = |text: &String| match address(text) {
+        Some(_) => Ok(()),
+        None => Err(format!("{text:?} is not of the form host:port")),
+    };
+    match &settings.target {
+        RedisTarget::Server(host) => must_be_address(host)?,
+        RedisTarget::Socket(path) if path.as_os_str().is_empty() => return Err("the socket has no path".to_owned()),
+        RedisTarget::Socket(_) if settings.tls.is_some() => return Err("a socket takes no TLS".to_owned()),
+        RedisTarget::Socket(_) => {}
+        RedisTarget::Sentinels(sentinels) if sentinels.addresses.is_empty() || sentinels.master.is_empty() => {
+            return Err("sentinels need addresses and the name of a master".to_owned());
+        }
+        RedisTarget::Sentinels(sentinels) => sentinels.addresses.iter().try_for_each(must_be_address)?,
+        RedisTarget::Cluster(_) => return Err("a cluster is not supported yet".to_owned()),
+    }
+    // Now rather than at the first call: a file that is not there is most likely a typing error.
+    match &settings.tls {
+        Some(tls) => super::tls::terms(tls, "localhost").map(|_| ()),
+        None => Ok(()),
     }
 }

@@ -15,6 +15,7 @@ mod audit;
 mod claim;
 mod conn;
 mod convert;
+mod dial;
 mod fault;
 mod house;
 mod inspect;
@@ -25,11 +26,14 @@ mod recover;
 mod reply;
 mod schedule;
 mod scripts;
+mod sentinel;
 mod servers;
 mod settings;
 mod settle;
 mod shown;
 mod signals;
+mod tls;
+mod url;
 #[cfg(test)]
 mod vectors;
 mod wire;
@@ -45,7 +49,7 @@ use self::conn::Conn;
 use self::signals::Watches;
 use crate::{Broker, BrokerResult};
 
-pub use self::settings::RedisSettings;
+pub use self::settings::{Password, RedisSentinels, RedisSettings, RedisTarget, RedisTls};
 
 /// A broker over one Redis server.
 pub struct RedisBroker {
@@ -68,7 +72,7 @@ impl RedisBroker {
     pub fn lazy(settings: &RedisSettings) -> BrokerResult<Self> {
         Ok(Self {
             conn: Conn::new(settings)?,
-            place: format!("redis {}/{}", settings.host, settings.database),
+            place: format!("redis {}", settings.place()),
             watches: Watches::default(),
             claimant: OnceLock::new(),
         })

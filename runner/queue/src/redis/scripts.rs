@@ -4,9 +4,9 @@
 //! that only take things out of a full server carry a flag that lets them run there; servers before
 //! version 7 do not know the flag, and there it is enough that such a script begins with a removal.
 
-use redis::aio::MultiplexedConnection;
 use redis::{RedisResult, Value};
 
+use super::dial::Line;
 use super::link::Link;
 use super::reply;
 
@@ -115,7 +115,7 @@ pub(super) async fn load(link: &mut Link) -> RedisResult<Hashes> {
     Ok(hashes)
 }
 
-async fn load_one(link: &mut MultiplexedConnection) -> RedisResult<Hashes> {
+async fn load_one(link: &mut Line) -> RedisResult<Hashes> {
     // A server that does not tell its version (it may be forbidden to us) is treated as an old one.
     let info: RedisResult<String> = redis::cmd("INFO").arg("server").query_async(link).await;
     let info = match info {

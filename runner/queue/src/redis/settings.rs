@@ -1,52 +1,133 @@
-//! Where the Redis server is and how to log in. Read from configuration by others.
+//! Where the Redis is and how to log in. Data only: read from a configuration or a URL by others.
 
 use std::fmt;
+use std::path::PathBuf;
 
-/// How to reach one Redis server.
-#[derive(Clone, PartialEq, Eq)]
+/// How to reach a Redis.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RedisSettings {
-    /// `host:port`; an IPv6 address stands in brackets.
-    pub host: String,
+    /// What it is and where.
+    pub target: RedisTarget,
     /// Name to log in with; `None`: the server's default user.
     pub username: Option<String>,
     /// Password, if the server asks for one. Never printed.
-    pub password: Option<String>,
+    pub password: Option<Password>,
     /// Number of the database.
     pub database: i64,
+    /// TLS for every connection, those to sentinels too; `None`: none.
+    pub tls: Option<RedisTls>,
+    /// Goes on although the server may evict keys, and with them tasks.
+    pub allow_eviction: bool,
+}
+
+/// What stands behind the settings.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RedisTarget {
+    /// One server at `host:port`; an IPv6 address stands in brackets.
+    Server(String),
+    /// One server behind a socket of this machine.
+    Socket(PathBuf),
+    /// The server that the sentinels name.
+    Sentinels(RedisSentinels),
+    /// A cluster, of which these nodes are known (`host:port`).
+    Cluster(Vec<String>),
+}
+
+/// Sentinels, and what to ask them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RedisSentinels {
+    /// The name under which they watch the server.
+    pub master: String,
+    /// `host:port` of each.
+    pub addresses: Vec<String>,
+    /// Name to log in to the sentinels; `None`: their default user.
+    pub username: Option<String>,
+    /// Password of the sentinels, if they ask for one; not that of the server.
+    pub password: Option<Password>,
+}
+
+/// How the server proves who it is, and how we do. Files are read at each connection, so that they can be replaced.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct RedisTls {
+    /// Authorities that may sign the server's certificate (PEM); `None`: those that the system trusts.
+    pub ca_file: Option<PathBuf>,
+    /// Our certificate and those between it and an authority (PEM), if the server asks for one.
+    pub cert_file: Option<PathBuf>,
+    /// The key of our certificate (PEM).
+    pub key_file: Option<PathBuf>,
+    /// The name that must stand in the server's certificate; `None`: the host connected to.
+    pub server_name: Option<String>,
+}
+
+/// A password: it is used, and never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Password(String);
+
+impl Password {
+    /// Wraps `text`.
+    #[must_use]
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    pub(super) fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Password {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
 }
 
 impl RedisSettings {
     /// Database 0 of the server at `host` (`host:port`), without a password.
     #[must_use]
     pub fn at(host: impl Into<String>) -> Self {
+        Self::of(RedisTarget::Server(host.into()))
+    }
+
+    /// Database 0 of `target`, without a password.
+    #[must_use]
+    pub fn of(target: RedisTarget) -> Self {
         Self {
-            host: host.into(),
+            target,
             username: None,
             password: None,
             database: 0,
+            tls: None,
+            allow_eviction: false,
         }
     }
 
-    /// Host and port, apart; `None` if the text is not `host:port`.
-    pub(super) fn address(&self) -> Option<(String, u16)> {
-        let (host, port) = self.host.rsplit_once(':')?;
-        let host = host.trim_start_matches('[').trim_end_matches(']');
-        if host.is_empty() {
-            return None;
+    /// The place for people: never a user name or a password.
+    #[must_use]
+    pub fn place(&self) -> String {
+        let database = self.database;
+        match &self.target {
+            RedisTarget::Server(host) if self.tls.is_some() => format!("{host}/{database} (TLS)"),
+            RedisTarget::Server(host) => format!("{host}/{database}"),
+            RedisTarget::Socket(path) => format!("{}, database {database}", path.display()),
+            RedisTarget::Sentinels(sentinel) => {
+                let (master, at) = (&sentinel.master, sentinel.addresses.join(","));
+                format!("{master}/{database} (by sentinels {at})")
+            }
+            RedisTarget::Cluster(nodes) => format!("cluster {}", nodes.join(",")),
         }
-        Some((host.to_owned(), port.parse().ok()?))
     }
 }
 
-impl fmt::Debug for RedisSettings {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RedisSettings")
-            .field("host", &self.host)
-            .field("username", &self.username)
-            .field("password", &self.password.as_ref().map(|_| "***"))
-            .field("database", &self.database)
-            .finish()
-    }
+/// Host and port, apart; `None` if the text is not `host:port`.
+pub(super) fn address(text: &str) -> Option<(&str, u16)> {
+    let (host, port) = text.rsplit_once(':')?;
+    let host = match host.strip_prefix('[') {
+        Some(inner) => inner.strip_suffix(']')?,
+        None if host.contains(':') => return None,
+        None => host,
+    };
+    let port = port.parse().ok().filter(|port| *port != 0)?;
+    (!host.is_empty()).then_some((host, port))
 }
 
 #[cfg(test)]
@@ -54,19 +135,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_password_is_never_printed() {
-        let mut settings = RedisSettings::at("localhost:6379");
-        settings.password = Some("hunter2".to_owned());
-        assert!(!format!("{settings:?}").contains("hunter2"));
+    fn passwords_are_never_printed() {
+        let mut settings = RedisSettings::of(RedisTarget::Sentinels(RedisSentinels {
+            master: "m".to_owned(),
+            addresses: vec!["h:26379".to_owned()],
+            username: None,
+            password: Some(Password::new("hunter3")),
+        }));
+        settings.password = Some(Password::new("hunter2"));
+        settings.tls = Some(RedisTls::default());
+        for text in [format!("{settings:?}"), settings.place()] {
+            assert!(!text.contains("hunter"), "{text}");
+        }
     }
 
     #[test]
     fn an_address_has_host_and_port() {
-        let at = |text: &str| RedisSettings::at(text).address();
-        assert_eq!(at("localhost:6379"), Some(("localhost".into(), 6379)));
-        assert_eq!(at("[::1]:7000"), Some(("::1".into(), 7000)));
-        assert_eq!(at("localhost"), None);
-        assert_eq!(at(":6379"), None);
-        assert_eq!(at("h:70000"), None);
+        assert_eq!(address("localhost:6379"), Some(("localhost", 6379)));
+        assert_eq!(address("[::1]:7000"), Some(("::1", 7000)));
+        for bad in ["localhost", ":6379", "h:70000", "h:0", "::1:7000", "[::1:7000"] {
+            assert_eq!(address(bad), None, "{bad}");
+        }
     }
 }

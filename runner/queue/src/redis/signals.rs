@@ -11,12 +11,12 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use futures_util::future::select_all;
 use redis::Value;
-use redis::aio::MultiplexedConnection;
 use runner_core::task::{QueueName, TaskId};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
+use super::dial::{DialError, Line};
 use super::link::Dialer;
 use super::{RedisBroker, fault, keys, reply};
 use crate::{BrokerError, BrokerResult};
@@ -45,7 +45,7 @@ struct Watch {
     pushed: watch::Receiver<bool>,
     task: AbortOnDropHandle<()>,
     /// The connection between two waits.
-    link: Arc<Mutex<Option<MultiplexedConnection>>>,
+    link: Arc<Mutex<Option<Line>>>,
 }
 
 impl Watches {
@@ -76,12 +76,7 @@ impl Watches {
 }
 
 /// One blocking wait. The connection is kept only when it was answered in full.
-async fn block(
-    dialer: Dialer,
-    slot: Arc<Mutex<Option<MultiplexedConnection>>>,
-    pending: String,
-    pushed: watch::Sender<bool>,
-) {
+async fn block(dialer: Dialer, slot: Arc<Mutex<Option<Line>>>, pending: String, pushed: watch::Sender<bool>) {
     let kept = slot.lock().unwrap_or_else(PoisonError::into_inner).take();
     let link = match kept {
         Some(link) => Ok(link),
@@ -176,7 +171,7 @@ impl RedisBroker {
         let subscribed = async {
             let mut pubsub = self.conn.dialer().listener().await?;
             pubsub.subscribe(keys::CANCEL).await?;
-            Ok::<_, redis::RedisError>(pubsub)
+            Ok::<_, DialError>(pubsub)
         };
         let pubsub = match timeout(BLOCK, subscribed).await {
             Ok(result) => result.map_err(|error| fault::of(error, DOING))?,

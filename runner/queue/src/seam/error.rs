@@ -28,7 +28,16 @@ pub enum BrokerError {
         #[source]
         source: BoxError,
     },
-    /// The store answered with an error that trying again does not mend: credentials, permissions, version.
+    /// The store does not let us in, or not do this: credentials and permissions. Mended there or in the settings.
+    #[error("the broker does not let us {doing}")]
+    Denied {
+        /// What was being done, to be read after "does not let us".
+        doing: &'static str,
+        /// The cause; never the credentials.
+        #[source]
+        source: BoxError,
+    },
+    /// The store answered with an error that trying again does not mend: its version, its certificate, the address.
     #[error("the broker refused to {doing}")]
     Refused {
         /// What was being done.
@@ -60,6 +69,7 @@ impl BrokerError {
         match self {
             Self::Unreachable { .. } => "broker_unavailable",
             Self::Full { .. } => "broker_full",
+            Self::Denied { .. } => "broker_auth",
             Self::Refused { .. } => "broker_refused",
             Self::Corrupt { .. } => "broker_corrupt",
         }

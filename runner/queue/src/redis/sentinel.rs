@@ -1,0 +1,110 @@
+//! Which server is the one to write to, asked anew for each connection: sentinels may have promoted another.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use redis::Value;
+
+use super::dial::{self, Address, DialError, Line, Login};
+use super::reply;
+use super::settings::{RedisSentinels, RedisTls};
+
+/// How long a sentinel may take to answer; there are others to ask.
+const ANSWER: Duration = Duration::from_secs(1);
+
+/// The sentinels of one server.
+pub(super) struct Sentinels {
+    settings: RedisSentinels,
+    tls: Option<RedisTls>,
+    /// The one that answered last is asked first.
+    first: AtomicUsize,
+}
+
+impl Sentinels {
+    pub(super) fn new(settings: RedisSentinels, tls: Option<RedisTls>) -> Self {
+        Self {
+            settings,
+            tls,
+            first: AtomicUsize::new(0),
+        }
+    }
+
+    /// `host:port` of the server to write to.
+    ///
+    /// # Errors
+    ///
+    /// If no sentinel answered, what each said; if those that answered know no server of this name, that.
+    pub(super) async fn master(&self) -> Result<String, DialError> {
+        let count = self.settings.addresses.len();
+        let first = self.first.load(Ordering::Relaxed);
+        let mut failures = Vec::new();
+        let mut unknown = false;
+        for step in 0..count {
+            let index = (first + step) % count;
+            let address = &self.settings.addresses[index];
+            match self.ask(address).await {
+                Ok(Some(master)) => {
+                    self.first.store(index, Ordering::Relaxed);
+                    return Ok(master);
+                }
+                Ok(None) => unknown = true,
+                Err(DialError::Redis(error)) if !error.is_io_error() => return Err(DialError::Redis(error)),
+                Err(error) => failures.push(error.to_string()),
+            }
+        }
+        if unknown {
+            let name = &self.settings.master;
+            return Err(DialError::Refused(format!(
+                "the sentinels watch no server called {name:?}"
+            )));
+        }
+        Err(DialError::Unreachable(format!(
+            "no sentinel answers: {}",
+            failures.join("; ")
+        )))
+    }
+
+    async fn ask(&self, address: &str) -> Result<Option<String>, DialError> {
+        let login = Login {
+            username: self.settings.username.clone(),
+            password: self.settings.password.clone(),
+            database: 0,
+        };
+        let dialing = dial::line(Address::Tcp(address), self.tls.as_ref(), &login, Some(ANSWER));
+        let mut line = match tokio::time::timeout(ANSWER, dialing).await {
+            Ok(line) => line?,
+            Err(_) => return Err(DialError::Unreachable(format!("{address}: no answer in time"))),
+        };
+        let answer: Value = redis::cmd("SENTINEL")
+            .arg("get-master-addr-by-name")
+            .arg(&self.settings.master)
+            .query_async(&mut line)
+            .await?;
+        let mut parts = reply::list(answer).into_iter().map(reply::text);
+        Ok(match (parts.next().flatten(), parts.next().flatten()) {
+            (Some(host), Some(port)) if host.contains(':') => Some(format!("[{host}]:{port}")),
+            (Some(host), Some(port)) => Some(format!("{host}:{port}")),
+            _ => None,
+        })
+    }
+}
+
+/// Makes sure that a server that sentinels named knows of its office: right after a failover it may not, or not yet.
+///
+/// # Errors
+///
+/// [`DialError::Unreachable`] if it is a replica: the sentinels will name another soon.
+pub(super) async fn confirm(line: &mut Line, address: &str) -> Result<(), DialError> {
+    let answer: Value = match redis::cmd("ROLE").query_async(line).await {
+        Ok(answer) => answer,
+        // Forbidden to our user: the first write says the same, as READONLY.
+        Err(error) if error.code() == Some("NOPERM") => return Ok(()),
+        Err(error) => return Err(error.into()),
+    };
+    match reply::list(answer).into_iter().next().and_then(reply::text).as_deref() {
+        Some("master") => Ok(()),
+        _ => Err(DialError::Unreachable(format!(
+            "{address}: READONLY, the sentinels name it but it is a replica; a failover is under way"
+        ))),
+    }
+}

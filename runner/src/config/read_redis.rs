@@ -1,0 +1,300 @@
+//! Reads `redis`: which server, by which way, and who we are to it.
+//!
+//! One of `host`, `url`, `sentinel` and `cluster` says where; what a URL leaves out, the other keys may add. A
+//! variable of the environment overrides what the file says instead of contradicting it.
+
+use std::path::PathBuf;
+
+use runner_queue::redis::{Password, RedisSentinels, RedisSettings, RedisTarget, RedisTls};
+
+use super::Secret;
+use super::read_stores::split_host;
+use super::reader::{Found, Place};
+use super::section::Section;
+
+const PORT: u16 = 6379;
+const SENTINEL_PORT: u16 = 26379;
+/// Addresses of sentinels or nodes; more are not asked in any sensible time.
+const MAX_ADDRESSES: usize = 64;
+
+/// Reads `redis`; `None` if there is no such section, nor a variable that names a server.
+pub fn read(root: &Section<'_>) -> Option<RedisSettings> {
+    let redis = root.section("redis");
+    let written = redis.written();
+    let settings = target(&redis, written).map(|settings| {
+        let settings = login(&redis, settings);
+        tls(&redis, settings)
+    });
+    if settings.is_none() {
+        // Asked all the same, so that they are known.
+        let nothing = RedisSettings::of(RedisTarget::Cluster(Vec::new()));
+        let _known = tls(&redis, login(&redis, nothing));
+    }
+    let allow_eviction = redis.flag("allow_eviction").unwrap_or(false);
+    redis.finish();
+    match settings {
+        Some(settings) => Some(RedisSettings {
+            allow_eviction,
+            ..settings
+        }),
+        // The faults are reported; only the section's existence matters now.
+        None => written.then(|| RedisSettings::at("")),
+    }
+}
+
+/// One way to say where, and where it was said.
+struct Way {
+    key: &'static str,
+    place: Place,
+    settings: Option<RedisSettings>,
+}
+
+fn target(redis: &Section<'_>, written: bool) -> Option<RedisSettings> {
+    let mut ways = Vec::new();
+    ways.extend(redis.secret("url").map(|found| from_url(redis, &found)));
+    ways.extend(redis.text("host").map(|found| from_host(redis, &found)));
+    let sentinel = sentinels(redis, &mut ways);
+    ways.extend(cluster(redis));
+    let said_outside = ways.iter().any(|way| matches!(way.place, Place::Variable(_)));
+    ways.retain(|way| !said_outside || matches!(way.place, Place::Variable(_)));
+    let mut ways = ways.into_iter();
+    let Some(way) = ways.next() else {
+        if written || sentinel.written {
+            let hint = "write host: 127.0.0.1:6379, or remove the section to keep tasks in a file";
+            let message = "redis.host is missing (or redis.url, redis.sentinel, redis.cluster)";
+            fault(redis, &redis.place(), message, hint);
+        }
+        return None;
+    };
+    for other in ways {
+        let message = format!("redis.{} and redis.{} both say where the server is", way.key, other.key);
+        redis
+            .reader()
+            .error_hint("CFG_TWICE", &other.place, message, "keep one of them");
+    }
+    let mut settings = way.settings?;
+    match &mut settings.target {
+        RedisTarget::Sentinels(target) => sentinel.complete(redis, &way.place, target),
+        _ if sentinel.written && !said_outside => {
+            let message = format!("redis.sentinel does not go with redis.{}", way.key);
+            fault(redis, &sentinel.place, &message, "keep one of them");
+        }
+        _ => {}
+    }
+    Some(settings)
+}
+
+fn from_url(redis: &Section<'_>, found: &Found<Secret>) -> Way {
+    let settings = RedisSettings::from_url(found.value.expose()).map_err(|why| {
+        let hint =
+            "for example redis://host:6379/0, rediss://host:6379 or redis-sentinel://a:26379,b:26379?master=name";
+        // The text itself may hold a password, so only the reason is said.
+        fault(redis, &found.place, &format!("redis.url cannot be used: {why}"), hint);
+    });
+    Way {
+        key: "url",
+        place: found.place.clone(),
+        settings: settings.ok(),
+    }
+}
+
+fn from_host(redis: &Section<'_>, found: &Found<String>) -> Way {
+    let text = found.value.trim();
+    let target = if text.starts_with('/') {
+        Some(RedisTarget::Socket(PathBuf::from(text)))
+    } else {
+        address(redis, "redis.host", found, PORT).map(RedisTarget::Server)
+    };
+    Way {
+        key: "host",
+        place: found.place.clone(),
+        settings: target.map(RedisSettings::of),
+    }
+}
+
+/// `host:port` with the port filled in.
+fn address(redis: &Section<'_>, key: &str, found: &Found<String>, port: u16) -> Option<String> {
+    match split_host(found.value.trim(), port) {
+        Ok((host, port)) => Some(format!("{host}:{port}")),
+        Err(why) => {
+            // The text is not repeated: what was written as a URL may hold a password.
+            let message = format!("{key} is not host:port: {why}");
+            fault(
+                redis,
+                &found.place,
+                &message,
+                "for example redis:6379; a URL goes under redis.url",
+            );
+            None
+        }
+    }
+}
+
+fn addresses(redis: &Section<'_>, key: &str, found: &[Found<String>], port: u16) -> Option<Vec<String>> {
+    let first = found.first()?;
+    if found.len() > MAX_ADDRESSES {
+        let message = format!("{key} holds {} addresses; {MAX_ADDRESSES} are enough", found.len());
+        fault(
+            redis,
+            &first.place,
+            &message,
+            "name a few; the others are found by asking",
+        );
+        return None;
+    }
+    // All are looked at, so that all faults are told at once.
+    let read: Vec<_> = found.iter().map(|one| address(redis, key, one, port)).collect();
+    read.into_iter().collect()
+}
+
+/// What the section `sentinel` says besides addresses.
+struct Sentinel {
+    written: bool,
+    place: Place,
+    master: Option<String>,
+    username: Option<String>,
+    password: Option<Password>,
+}
+
+fn sentinels(redis: &Section<'_>, ways: &mut Vec<Way>) -> Sentinel {
+    let section = redis.section("sentinel");
+    let found = section.list("addresses");
+    let text = |key| {
+        section
+            .text(key)
+            .map(|found| found.value)
+            .filter(|text| !text.is_empty())
+    };
+    let sentinel = Sentinel {
+        written: section.written(),
+        place: section.place(),
+        master: text("master"),
+        username: text("username"),
+        password: given(section.secret("password").map(|found| found.value)),
+    };
+    if let Some(found) = found
+        && let Some(first) = found.first()
+    {
+        let addresses = addresses(redis, "redis.sentinel.addresses", &found, SENTINEL_PORT);
+        ways.push(Way {
+            key: "sentinel",
+            place: first.place.clone(),
+            settings: addresses.map(|addresses| {
+                RedisSettings::of(RedisTarget::Sentinels(RedisSentinels {
+                    master: String::new(),
+                    addresses,
+                    username: None,
+                    password: None,
+                }))
+            }),
+        });
+    }
+    section.finish();
+    sentinel
+}
+
+impl Sentinel {
+    /// Adds what the addresses do not say.
+    fn complete(self, redis: &Section<'_>, place: &Place, target: &mut RedisSentinels) {
+        if let Some(master) = self.master {
+            target.master = master;
+        }
+        target.username = self.username.or(target.username.take());
+        target.password = self.password.or(target.password.take());
+        if target.master.is_empty() {
+            let message = "the name of the server that the sentinels watch is missing";
+            fault(
+                redis,
+                place,
+                message,
+                "redis.sentinel.master: mymaster, or ?master=mymaster in the URL",
+            );
+        }
+    }
+}
+
+fn cluster(redis: &Section<'_>) -> Option<Way> {
+    let section = redis.section("cluster");
+    let found = section.list("addresses");
+    section.finish();
+    let found = found?;
+    let place = found.first()?.place.clone();
+    let addresses = addresses(redis, "redis.cluster.addresses", &found, PORT);
+    Some(Way {
+        key: "cluster",
+        place,
+        settings: addresses.map(|nodes| RedisSettings::of(RedisTarget::Cluster(nodes))),
+    })
+}
+
+/// Adds who we are; what the URL said already may only be overridden from outside.
+fn login(redis: &Section<'_>, mut settings: RedisSettings) -> RedisSettings {
+    let username = redis.text("username").filter(|found| !found.value.is_empty());
+    let password = redis.secret("password").filter(|found| !found.value.is_empty());
+    if let Some(found) = username {
+        twice(redis, "username", settings.username.is_some(), &found.place);
+        settings.username = Some(found.value);
+    }
+    if let Some(found) = password {
+        twice(redis, "password", settings.password.is_some(), &found.place);
+        settings.password = given(Some(found.value));
+    }
+    // Redis itself knows how many it has; this bound only catches what cannot be meant.
+    if let Some(database) = redis.number("database", 0..=65_535) {
+        let place = redis.place_of("database").unwrap_or_else(|| redis.place());
+        let outside = redis.variable("database").map(|found| found.place);
+        twice(redis, "database", settings.database != 0, &outside.unwrap_or(place));
+        settings.database = i64::try_from(database).unwrap_or_default();
+    }
+    settings
+}
+
+fn twice(redis: &Section<'_>, key: &str, in_url: bool, place: &Place) {
+    if in_url && matches!(place, Place::File(_)) {
+        let message = format!("redis.{key} and redis.url both say it; keep one of them");
+        redis.reader().error("CFG_TWICE", place, message);
+    }
+}
+
+fn given(secret: Option<Secret>) -> Option<Password> {
+    secret
+        .filter(|secret| !secret.is_empty())
+        .map(|secret| Password::new(secret.expose()))
+}
+
+fn tls(redis: &Section<'_>, mut settings: RedisSettings) -> RedisSettings {
+    let section = redis.section("tls");
+    let file = |key| section.text(key).map(|found| PathBuf::from(found.value));
+    let tls = RedisTls {
+        ca_file: file("ca_file"),
+        cert_file: file("cert_file"),
+        key_file: file("key_file"),
+        server_name: section.text("server_name").map(|found| found.value),
+    };
+    let (written, place) = (section.written(), section.place());
+    section.finish();
+    if !written && tls == RedisTls::default() {
+        return settings;
+    }
+    if tls.cert_file.is_some() != tls.key_file.is_some() {
+        let hint = "a client certificate needs both cert_file and key_file";
+        fault(redis, &place, "redis.tls names one half of a client certificate", hint);
+    }
+    let plain_url = redis.place_of("url").is_some() || redis.variable("url").is_some();
+    match &settings.target {
+        RedisTarget::Socket(_) => {
+            let message = "redis.tls does not go with a socket, which never leaves this machine";
+            fault(redis, &place, message, "remove redis.tls");
+        }
+        RedisTarget::Server(_) if plain_url && settings.tls.is_none() => {
+            let message = "redis.url begins with redis://, which is without TLS, and redis.tls asks for it";
+            fault(redis, &place, message, "write rediss://, or remove redis.tls");
+        }
+        _ => settings.tls = Some(tls),
+    }
+    settings
+}
+
+fn fault(redis: &Section<'_>, place: &Place, message: &str, hint: &str) {
+    redis.reader().error_hint("CFG_REDIS", place, message, hint);
+}
