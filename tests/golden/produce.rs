@@ -3,10 +3,13 @@
 use std::time::Duration;
 
 use runner_core::task::{Run, TaskId};
-use runner_queue::{Action, ActionError, Inspector as _, Producer as _, Refusal, Verdict, Work as _};
+use runner_queue::{
+    Action, ActionError, GroupRule, Groups as _, Inspector as _, Producer as _, Refusal, StagedSet, Verdict, Work as _,
+};
+use serde_json::Value;
 
 use super::replay::{ID1, ID2, ID3, LEASE, Replay, default_queue, email, id, task_key};
-use super::store::{Bytes, Store, ask};
+use super::store::{Bytes, Content, Store, ask};
 use crate::kit;
 
 /// The tests of this module.
@@ -117,9 +120,7 @@ async fn schedule() {
 async fn schedule_with_group() {
     let mut replay = Replay::open("schedule_with_group").await;
     replay.step("schedule id1");
-    let mut task = later(email(ID1), 5_000);
-    task.group = Some("g1".to_owned());
-    replay.enqueue(task).await.unwrap();
+    replay.enqueue(later(email(ID1), 5_000).group("g1")).await.unwrap();
     replay.same().await;
     replay.step("forward");
     replay.broker.forward(&[default_queue()], 1000).await.unwrap();
@@ -150,13 +151,29 @@ async fn forward_250() {
     assert_eq!(result["rightmost"], pending[249]);
 }
 
+/// A check of the group `g1` as the scenario makes it.
+async fn check(replay: &Replay, max_size: usize) -> Option<StagedSet> {
+    let rule = GroupRule {
+        grace: Duration::from_secs(60),
+        max_delay: None,
+        max_size: Some(max_size),
+    };
+    replay.broker.stage(&default_queue(), "g1", &rule).await.unwrap()
+}
+
+/// What the vector says, with our id of the staged set instead of its own.
+fn our_set(set: &StagedSet, theirs: &Value, store: &mut Store) {
+    let key = |id: &str| format!("asynq:{{default}}:g:g1:{id}");
+    let (theirs, ours) = (key(theirs.as_str().unwrap()), key(&set.id));
+    let entry = store.0.remove(&theirs).expect("the staged set");
+    store.0.insert(ours.clone(), entry);
+    let sets = store.0.get_mut("asynq:{default}:aggregation_sets").unwrap();
+    sets.content = Content::Sorted(vec![(Bytes::from(ours.as_str()), "1893553569".to_owned())]);
+}
+
 async fn group() {
     let mut replay = Replay::open("group").await;
-    let grouped = |id| {
-        let mut task = email(id);
-        task.group = Some("g1".to_owned());
-        task
-    };
+    let grouped = |id| email(id).group("g1");
     replay.step("add id1 to g1");
     replay.enqueue(grouped(ID1)).await.unwrap();
     replay.same().await;
@@ -170,14 +187,21 @@ async fn group() {
     assert_eq!(replay.enqueue(unique(ID3)).await, Err(Refusal::Duplicate));
     replay.step("add id3");
     replay.enqueue(grouped(ID3)).await.unwrap();
-    replay.step("list groups");
+    let names = replay.step("list groups")["result"].clone();
+    let found = replay.broker.group_names(&default_queue(), None).await.unwrap();
+    assert_eq!((names, found.next), (serde_json::json!(found.names), None));
     replay.step("aggregation check grace 60s, no max delay, max size 5");
-    // Aggregating is not ours yet: what a Go server staged is set up.
-    let _: () = ask(&mut replay.link, &["FLUSHDB"]).await;
-    replay
-        .set_up("aggregation check grace 60s, no max delay, max size 2")
-        .await;
-    replay.step("read aggregation set");
+    assert_eq!(check(&replay, 5).await, None);
+    let theirs = replay.step("aggregation check grace 60s, no max delay, max size 2")["result"].clone();
+    let set = check(&replay, 2).await.expect("ripe");
+    replay.same_but(|store| our_set(&set, &theirs, store)).await;
+    let result = replay.step("read aggregation set")["result"].clone();
+    assert_eq!(result["deadline"]["unix_seconds"], set.deadline.as_second());
+    let read = replay.broker.read_staged(&set).await.unwrap();
+    let ids: Vec<&str> = read.iter().map(|task| task.id.as_str()).collect();
+    let messages = result["messages"].as_array().unwrap();
+    let expected: Vec<&str> = messages.iter().map(|m| m["id"].as_str().unwrap()).collect();
+    assert_eq!(ids, expected);
     for (step, action) in [("run task id1", Action::Run), ("delete task id1", Action::Delete)] {
         replay.step(step);
         let refused = replay.broker.act(&default_queue(), &id(ID1), action).await;
@@ -189,6 +213,9 @@ async fn group() {
     replay.step("queue info");
     let info = replay.broker.queues().await.unwrap();
     assert_eq!(info[0].size(), 1);
+    replay.step("delete aggregation set");
+    assert_eq!(replay.broker.drop_staged(&set).await.unwrap(), 2);
+    replay.same().await;
 }
 
 async fn group_retry() {

@@ -166,10 +166,16 @@ async fn queue_info() {
     let result = replay.step("queue info 7s later")["result"].clone();
     replay.step("queue info of an unknown queue");
     let days = replay.step("history of 3 days")["result"].clone();
-    for step in ["history of 0 days", "group stats"] {
-        replay.step(step);
-    }
+    replay.step("history of 0 days");
+    let groups = replay.step("group stats")["result"].clone();
     replay.set_up("dump").await;
+    let found = replay.broker.groups(&default_queue(), Page::default()).await.unwrap();
+    let found: Vec<_> = found
+        .groups
+        .iter()
+        .map(|g| serde_json::json!({"Group": g.name, "Size": g.tasks}))
+        .collect();
+    assert_eq!(groups, serde_json::json!(found));
     let history = replay.broker.history(&default_queue(), 3).await.unwrap();
     assert_eq!(days.as_array().map(Vec::len), Some(history.len()));
     for (expected, found) in days.as_array().unwrap().iter().zip(history) {

@@ -170,6 +170,14 @@ impl Task {
         self
     }
 
+    /// Collects it with others of this group instead of running it alone. A task with a delay runs alone all the
+    /// same: its group counts only when it is due at once.
+    #[must_use]
+    pub fn group(mut self, name: impl Into<String>) -> Self {
+        self.group = Some(name.into());
+        self
+    }
+
     /// Adds a header.
     #[must_use]
     pub fn header(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {

@@ -82,6 +82,10 @@ impl FromStr for State {
 pub enum Event {
     /// Its time has come (scheduled, retry).
     Due,
+    /// Its time has come, and it had been put in a group before: it goes back there.
+    Regrouped,
+    /// It became one task with others of its group.
+    Aggregated,
     /// A worker took it.
     Claimed,
     /// It ended well; `keep` when it has a retention.
@@ -125,10 +129,15 @@ impl State {
     ///
     /// [`IllegalMove`] when `event` cannot happen to a task in this state.
     pub fn after(self, event: Event) -> Result<Option<Self>, IllegalMove> {
-        use Event::{Archive, Claimed, Delete, Due, Expired, Failed, HandedBack, RunNow, Snoozed, Succeeded};
+        use Event::{
+            Aggregated, Archive, Claimed, Delete, Due, Expired, Failed, HandedBack, Regrouped, RunNow, Snoozed,
+            Succeeded,
+        };
         use State::{Active, Aggregating, Archived, Completed, Pending, Retry, Scheduled};
         let next = match (self, event) {
             (Scheduled | Retry, Due) | (Scheduled | Retry | Archived | Completed | Aggregating, RunNow) => Pending,
+            (Scheduled | Retry, Regrouped) => Aggregating,
+            (Aggregating, Aggregated) => return Ok(None),
             (Pending, Claimed) => Active,
             (Active, Succeeded { keep: true }) => Completed,
             (Active, Succeeded { keep: false }) | (Completed, Expired) => return Ok(None),

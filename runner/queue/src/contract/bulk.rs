@@ -119,11 +119,7 @@ async fn a_long_list_is_worked_off_call_by_call(fresh: Fresh) {
 }
 
 async fn all_groups_of_a_queue_are_acted_on(fresh: Fresh) {
-    let grouped = |name: &str, group: &str| {
-        let mut task = task(name);
-        task.group = Some(group.to_owned());
-        task
-    };
+    let grouped = |name: &str, group: &str| task(name).group(group);
     let all = || [grouped("a", "x"), grouped("b", "y"), grouped("c", "x")];
     fresh.put(all()).await;
     let count = async || fresh.glance().await.counts[&State::Aggregating];
@@ -153,9 +149,7 @@ async fn deleting_a_list_releases_the_locks_and_archiving_it_does_not(fresh: Fre
     act_all(&fresh, State::Pending, Action::Delete).await.unwrap();
     fresh.put([scheduled("c")]).await;
     act_all(&fresh, State::Scheduled, Action::Delete).await.unwrap();
-    let mut grouped = locked("d");
-    grouped.group = Some("g".to_owned());
-    fresh.put([grouped]).await;
+    fresh.put([locked("d").group("g")]).await;
     act_all(&fresh, State::Aggregating, Action::Delete).await.unwrap();
     fresh.put([locked("e")]).await;
     fresh.end(&fresh.claim_one().await, retry(60, "no")).await;

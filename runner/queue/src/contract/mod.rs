@@ -27,6 +27,7 @@ macro_rules! clauses {
 mod act;
 mod bulk;
 mod claim;
+mod group;
 mod history;
 mod inspect;
 mod keep;
@@ -37,6 +38,7 @@ mod remove;
 mod schedule;
 mod settle;
 mod shared;
+mod staged;
 mod stale;
 mod states;
 
@@ -65,6 +67,8 @@ pub fn all() -> Vec<Clause> {
         remove::clauses(),
         inspect::clauses(),
         history::clauses(),
+        group::clauses(),
+        staged::clauses(),
         schedule::clauses(),
         occurrence::clauses(),
     ]

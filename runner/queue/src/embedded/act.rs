@@ -6,7 +6,7 @@ use runner_core::task::{QueueName, State, TaskId};
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
-use super::moves;
+use super::{group, moves};
 use super::rows::{self, column};
 use super::store::{built, sql};
 use super::writer::{Tx, Write};
@@ -42,7 +42,7 @@ impl Write for Act {
     const DOING: &'static str = "carry out an operator's action";
 
     async fn apply(&mut self, tx: &mut Tx<'_>) -> Result<Self::Output, sqlx::Error> {
-        let row = sql("SELECT seq, state, unique_key FROM tasks WHERE queue = ? AND id = ?")
+        let row = sql("SELECT seq, state, unique_key, staged IS NOT NULL FROM tasks WHERE queue = ? AND id = ?")
             .bind(self.queue.as_str().to_owned())
             .bind(self.id.as_str().to_owned())
             .fetch_optional(&mut *tx.conn)
@@ -52,7 +52,8 @@ impl Write for Act {
         };
         let (seq, key): (i64, Option<String>) = (row.try_get(0)?, row.try_get(2)?);
         let state = rows::state(row.try_get(1)?)?;
-        if self.action.check(state).is_err() {
+        // One that is being put together with others belongs to whoever does that.
+        if self.action.check(state).is_err() || row.try_get(3)? {
             return Ok(Err(Obstacle::State(state)));
         }
         match self.action {
@@ -71,6 +72,8 @@ impl Write for Act {
 pub(super) struct ActAll {
     pub(super) queue: QueueName,
     pub(super) state: State,
+    /// Of this group alone.
+    pub(super) group: Option<String>,
     pub(super) action: Action,
 }
 
@@ -81,7 +84,10 @@ impl Write for ActAll {
 
     async fn apply(&mut self, tx: &mut Tx<'_>) -> Result<Acted, sqlx::Error> {
         let (queue, state) = (&self.queue, self.state);
-        let mut found = first(tx, queue, state, MAX_ACTED + 1).await?;
+        let mut found = match &self.group {
+            Some(group) => group::first(tx, queue, group, MAX_ACTED + 1).await?,
+            None => first(tx, queue, state, MAX_ACTED + 1).await?,
+        };
         let more = found.len() > MAX_ACTED;
         found.truncate(MAX_ACTED);
         match self.action {
@@ -102,7 +108,8 @@ pub(super) async fn first(
     most: usize,
 ) -> Result<Vec<SqliteRow>, sqlx::Error> {
     built(format!(
-        "SELECT seq, id, unique_key FROM tasks WHERE queue = ? AND state = '{state}' ORDER BY at, seq LIMIT ?"
+        "SELECT seq, id, unique_key FROM tasks WHERE queue = ? AND {} ORDER BY at, seq LIMIT ?",
+        rows::on_list(state)
     ))
     .bind(queue.as_str().to_owned())
     .bind(column(most as u64))

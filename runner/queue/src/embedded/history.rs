@@ -60,7 +60,8 @@ pub(super) async fn memory(readers: &SqlitePool, queue: &QueueName) -> Result<u6
                (SELECT length(t.payload) + length(t.id) * 2 + length(t.queue) * 3 + length(t.kind) \
                   + coalesce(length(t.headers), 0) + length(t.last_error) + coalesce(length(t.result), 0) \
                   + coalesce((SELECT sum(length(a.body)) FROM attempts a WHERE a.task = t.seq), 0) + {ROW} AS size \
-                FROM tasks t WHERE t.queue = ?1 AND t.state = '{state}' ORDER BY t.at, t.seq LIMIT {SAMPLE})"
+                FROM tasks t WHERE t.queue = ?1 AND {} ORDER BY t.at, t.seq LIMIT {SAMPLE})",
+            rows::on_list(state)
         ))
         .bind(queue.as_str().to_owned())
         .fetch_one(readers)

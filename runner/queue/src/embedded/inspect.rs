@@ -6,15 +6,16 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use runner_core::schedule::ScheduleId;
 use runner_core::task::{QueueName, State, TaskId};
+use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqlitePool};
 
 use super::rows::{self, INFO, RECORD, column, count, micros};
 use super::signals::Cancel;
 use super::store::{built, error, sql};
 use super::tally::DAY;
-use super::{EmbeddedBroker, act, history, remove};
+use super::{EmbeddedBroker, act, group, history, remove};
 use crate::{
-    Acted, Action, ActionError, Attempt, BrokerResult, DayCount, EnqueueEventPage, Inspector, MAX_ATTEMPTS_KEPT,
+    Acted, Action, ActionError, Attempt, BrokerResult, DayCount, EnqueueEventPage, GroupPage, Inspector, MAX_ATTEMPTS_KEPT,
     MAX_HISTORY_DAYS, Page, QueueInfo, RemoveError, ServerView, TaskInfo, TaskPage,
 };
 
@@ -70,10 +71,9 @@ async fn queues(readers: &SqlitePool, now: i64) -> Result<Vec<QueueInfo>, sqlx::
 
 async fn page(readers: &SqlitePool, queue: &QueueName, state: State, page: Page) -> Result<TaskPage, sqlx::Error> {
     let (skip, size) = bounds(page);
-    // The state is one of seven words of ours: as text in the statement it can use the index of its list.
     let found = built(format!(
-        "SELECT {RECORD}, {INFO} FROM tasks t WHERE t.queue = ?1 AND t.state = '{state}' \
-         ORDER BY t.at, t.seq LIMIT ?2 OFFSET ?3"
+        "SELECT {RECORD}, {INFO} FROM tasks t WHERE t.queue = ?1 AND {} ORDER BY t.at, t.seq LIMIT ?2 OFFSET ?3",
+        rows::on_list(state)
     ))
     .bind(queue.as_str().to_owned())
     .bind(size)
@@ -85,15 +85,21 @@ async fn page(readers: &SqlitePool, queue: &QueueName, state: State, page: Page)
         .fetch_optional(readers)
         .await?;
     let total: i64 = row.map_or(Ok(0), |row| row.try_get(0))?;
+    let total = count(total);
+    Ok(TaskPage {
+        tasks: readable(queue, &found),
+        total,
+    })
+}
+
+/// The tasks of a page that can be read.
+pub(super) fn readable(queue: &QueueName, found: &[SqliteRow]) -> Vec<TaskInfo> {
     let tasks = found.iter().filter_map(|row| {
         rows::info(row)
             .inspect_err(|e| tracing::warn!(%queue, error = %e, "task cannot be read; left out"))
             .ok()
     });
-    Ok(TaskPage {
-        tasks: tasks.collect(),
-        total: count(total),
-    })
+    tasks.collect()
 }
 
 async fn one(readers: &SqlitePool, queue: &QueueName, id: &TaskId) -> Result<Option<TaskInfo>, sqlx::Error> {
@@ -138,6 +144,18 @@ impl Inspector for EmbeddedBroker {
         page(self.readers(), queue, state, at)
             .await
             .map_err(|e| error("list tasks", e))
+    }
+
+    async fn groups(&self, queue: &QueueName, at: Page) -> BrokerResult<GroupPage> {
+        group::page(self.readers(), queue, bounds(at))
+            .await
+            .map_err(|e| error("list groups", e))
+    }
+
+    async fn group_tasks(&self, queue: &QueueName, group: &str, at: Page) -> BrokerResult<TaskPage> {
+        group::tasks(self.readers(), queue, group, bounds(at))
+            .await
+            .map_err(|e| error("list the tasks of a group", e))
     }
 
     async fn task(&self, queue: &QueueName, id: &TaskId) -> BrokerResult<Option<TaskInfo>> {
@@ -187,8 +205,26 @@ impl Inspector for EmbeddedBroker {
 
     async fn act_all(&self, queue: &QueueName, state: State, action: Action) -> Result<Acted, ActionError> {
         action.check(state)?;
-        let queue = queue.clone();
-        let act = act::ActAll { queue, state, action };
+        let (queue, group) = (queue.clone(), None);
+        let act = act::ActAll {
+            queue,
+            state,
+            group,
+            action,
+        };
+        Ok(self.writer.write(act).await?)
+    }
+
+    async fn act_group(&self, queue: &QueueName, group: &str, action: Action) -> Result<Acted, ActionError> {
+        let state = State::Aggregating;
+        action.check(state)?;
+        let (queue, group) = (queue.clone(), Some(group.to_owned()));
+        let act = act::ActAll {
+            queue,
+            state,
+            group,
+            action,
+        };
         Ok(self.writer.write(act).await?)
     }
 

@@ -6,6 +6,9 @@
 
 mod act;
 mod audit;
+mod group;
+#[cfg(test)]
+mod group_tests;
 mod history;
 mod inspect;
 mod moves;

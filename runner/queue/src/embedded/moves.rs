@@ -50,6 +50,28 @@ async fn to_pending(
     Ok(())
 }
 
+/// Back into their groups, as if they joined now.
+pub(super) async fn to_group(
+    tx: &mut Tx<'_>,
+    queue: &QueueName,
+    from: State,
+    seqs: &[i64],
+) -> Result<(), sqlx::Error> {
+    if seqs.is_empty() {
+        return Ok(());
+    }
+    sql("UPDATE tasks SET state = 'aggregating', at = ?, waiting_for = NULL \
+         WHERE seq IN (SELECT value FROM json_each(?))")
+    .bind(tx.now)
+    .bind(to_json(&seqs)?)
+    .execute(&mut *tx.conn)
+    .await?;
+    let n = column(seqs.len() as u64);
+    let to = Some(State::Aggregating);
+    tx.tally.moved(queue.as_str(), Some(from), to, n);
+    Ok(())
+}
+
 /// An active task failed and is tried again at `due`.
 pub(super) async fn to_retry(
     tx: &mut Tx<'_>,
@@ -133,6 +155,14 @@ pub(super) async fn archive_unreadable(
 
 /// Deletes rows with what is remembered of their attempts. Locks are the caller's affair.
 pub(super) async fn delete(tx: &mut Tx<'_>, queue: &QueueName, from: State, seqs: &[i64]) -> Result<(), sqlx::Error> {
+    delete_uncounted(tx, seqs).await?;
+    let n = column(seqs.len() as u64);
+    tx.tally.moved(queue.as_str(), Some(from), None, n);
+    Ok(())
+}
+
+/// The same for rows that no sum counts.
+pub(super) async fn delete_uncounted(tx: &mut Tx<'_>, seqs: &[i64]) -> Result<(), sqlx::Error> {
     if seqs.is_empty() {
         return Ok(());
     }
@@ -145,8 +175,6 @@ pub(super) async fn delete(tx: &mut Tx<'_>, queue: &QueueName, from: State, seqs
         .bind(list)
         .execute(&mut *tx.conn)
         .await?;
-    let n = column(seqs.len() as u64);
-    tx.tally.moved(queue.as_str(), Some(from), None, n);
     Ok(())
 }
 

@@ -16,8 +16,8 @@ use crate::{BrokerResult, Enqueued, Producer, Refusal};
 const CHUNKS: [usize; 3] = [64, 8, 1];
 
 const COLUMNS: &str = "queue, id, kind, payload, state, at, pending_since, max_retry, timeout_s, deadline_s, \
-     retention_s, unique_key, group_name, headers";
-const PLACES: &str = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+     retention_s, unique_key, group_name, grouped, headers";
+const PLACES: &str = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
 
 /// A task with everything decided but its position.
 struct Placed<'a> {
@@ -187,6 +187,7 @@ async fn insert(tx: &mut Tx<'_>, placed: &[Placed<'_>]) -> Result<(), sqlx::Erro
                     .bind(column(task.retention.as_secs()))
                     .bind(row.lock.clone())
                     .bind(task.group.clone())
+                    .bind(row.state == State::Aggregating)
                     .bind(headers);
             }
             query.execute(&mut *tx.conn).await?;

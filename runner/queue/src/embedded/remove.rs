@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use runner_core::task::{QueueName, State};
 use sqlx::Row;
 
-use super::act;
+use super::{act, group};
 use super::rows::count;
 use super::store::sql;
 use super::writer::{Tx, Write};
@@ -25,11 +25,13 @@ impl Write for Remove {
         if let Some(obstacle) = self.obstacle(tx).await? {
             return Ok(Err(obstacle));
         }
-        let mut tasks = 0;
+        let mut tasks = group::remove_staged(tx, &self.queue, MAX_ACTED).await?;
         for state in State::ALL {
-            let found = act::first(tx, &self.queue, state, MAX_ACTED - tasks).await?;
-            act::erase(tx, &self.queue, state, &found).await?;
-            tasks += found.len();
+            if tasks < MAX_ACTED {
+                let found = act::first(tx, &self.queue, state, MAX_ACTED - tasks).await?;
+                act::erase(tx, &self.queue, state, &found).await?;
+                tasks += found.len();
+            }
             if tasks == MAX_ACTED {
                 // Nobody shall claim what is about to go.
                 sql("UPDATE queues SET paused_at = coalesce(paused_at, ?) WHERE name = ?")
@@ -75,6 +77,7 @@ impl Remove {
     async fn forget(&self, tx: &mut Tx<'_>) -> Result<(), sqlx::Error> {
         for statement in [
             "DELETE FROM locks WHERE queue = ?",
+            "DELETE FROM staged_sets WHERE queue = ?",
             "DELETE FROM day_counts WHERE queue = ?",
             "DELETE FROM queues WHERE name = ?",
         ] {

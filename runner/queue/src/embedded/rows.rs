@@ -21,6 +21,20 @@ pub(super) const RECORD: &str = "t.seq, t.queue, t.id, t.kind, t.payload, t.max_
 /// Columns that [`info`] reads after those of [`RECORD`].
 pub(super) const INFO: &str = "t.state, t.at, t.pending_since, t.result, t.waiting_for";
 
+/// The condition under which a task is on the list of a state. With these very words a query can use the index of
+/// the list.
+pub(super) fn on_list(state: State) -> &'static str {
+    match state {
+        State::Pending => "state = 'pending'",
+        State::Active => "state = 'active'",
+        State::Scheduled => "state = 'scheduled'",
+        State::Retry => "state = 'retry'",
+        State::Archived => "state = 'archived'",
+        State::Completed => "state = 'completed'",
+        State::Aggregating => "state = 'aggregating' AND staged IS NULL",
+    }
+}
+
 /// Microseconds since 1970.
 pub(super) fn micros(instant: Timestamp) -> i64 {
     instant.as_microsecond()

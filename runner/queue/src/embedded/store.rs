@@ -24,9 +24,10 @@ const READERS: u32 = 4;
 const STATEMENTS: usize = 256;
 
 /// What a file needs, in order; its position (from 1) is the `user_version` that the file has afterwards.
-const MIGRATIONS: [&str; 2] = [
+const MIGRATIONS: [&str; 3] = [
     include_str!("../../../../migrations/sqlite/0001_broker.sql"),
     include_str!("../../../../migrations/sqlite/0002_lost_runs.sql"),
+    include_str!("../../../../migrations/sqlite/0003_groups.sql"),
 ];
 
 /// A query of this room: prepared once for each connection.

@@ -10,7 +10,7 @@ use crate::{BrokerError, Inspector, Page, Producer, Settlement, Verdict};
 
 const LEASE: Duration = Duration::from_secs(30);
 
-fn clock() -> Arc<ManualClock> {
+pub(super) fn clock() -> Arc<ManualClock> {
     Arc::new(ManualClock::at(Timestamp::from_second(1_893_553_445).unwrap()))
 }
 
@@ -18,7 +18,7 @@ async fn open(directory: &TempDir) -> EmbeddedBroker {
     open_with(directory, clock()).await
 }
 
-async fn open_with(directory: &TempDir, clock: Arc<ManualClock>) -> EmbeddedBroker {
+pub(super) async fn open_with(directory: &TempDir, clock: Arc<ManualClock>) -> EmbeddedBroker {
     let path = directory.path().join("deep/er/runner.db");
     EmbeddedBroker::open(path, clock).await.unwrap()
 }
@@ -27,12 +27,12 @@ fn queues() -> [QueueName; 1] {
     [QueueName::default()]
 }
 
-async fn sound(broker: &EmbeddedBroker) {
+pub(super) async fn sound(broker: &EmbeddedBroker) {
     assert_eq!(broker.audit().await.unwrap(), Vec::<String>::new());
 }
 
 /// A connection behind the broker's back.
-async fn meddle(broker: &EmbeddedBroker, statement: &str) {
+pub(super) async fn meddle(broker: &EmbeddedBroker, statement: &str) {
     let pool = sqlx::SqlitePool::connect(broker.path().to_str().unwrap())
         .await
         .unwrap();
@@ -242,6 +242,7 @@ async fn no_statement_on_a_hot_path_scans_the_tasks() {
         include_str!("schedule.rs"),
         include_str!("inspect.rs"),
         include_str!("signals.rs"),
+        include_str!("group.rs"),
     ];
     let mut seen = 0;
     for statement in sources.iter().flat_map(|source| statements(source)) {
@@ -268,6 +269,7 @@ fn statements(source: &str) -> Vec<String> {
             .replace("{RECORD}", rows::RECORD)
             .replace("{INFO}", rows::INFO)
             .replace("{state}", "pending")
+            .replace("{}", rows::on_list(State::Aggregating))
             .replace("{places}", "(?, ?, ?, ?)");
         let verbs = ["SELECT ", "UPDATE ", "DELETE ", "WITH "];
         if verbs.iter().any(|verb| text.starts_with(verb)) {

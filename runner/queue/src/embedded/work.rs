@@ -110,7 +110,7 @@ async fn first_run(tx: &mut Tx<'_>, queue: &QueueName, n: i64) -> Result<i64, sq
     row.try_get(0)
 }
 
-/// Moves due tasks to pending.
+/// Moves due tasks to pending, or back to their groups.
 pub(super) struct Forward {
     pub(super) queues: Vec<QueueName>,
     pub(super) limit: usize,
@@ -127,11 +127,11 @@ impl Write for Forward {
             for (state, due) in [
                 (
                     State::Scheduled,
-                    "SELECT seq, at FROM tasks WHERE queue = ? AND state = 'scheduled' ORDER BY at, seq LIMIT ?",
+                    "SELECT seq, at, grouped FROM tasks WHERE queue = ? AND state = 'scheduled' ORDER BY at, seq LIMIT ?",
                 ),
                 (
                     State::Retry,
-                    "SELECT seq, at FROM tasks WHERE queue = ? AND state = 'retry' ORDER BY at, seq LIMIT ?",
+                    "SELECT seq, at, grouped FROM tasks WHERE queue = ? AND state = 'retry' ORDER BY at, seq LIMIT ?",
                 ),
             ] {
                 let found = sql(due)
@@ -139,7 +139,7 @@ impl Write for Forward {
                     .bind(column(self.limit as u64).saturating_add(1))
                     .fetch_all(&mut *tx.conn)
                     .await?;
-                let mut ready = Vec::new();
+                let (mut ready, mut grouped) = (Vec::new(), Vec::new());
                 for row in &found {
                     let (seq, at): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
                     if at > tx.now {
@@ -147,14 +147,16 @@ impl Write for Forward {
                         done.next_due = Some(done.next_due.map_or(at, |next| next.min(at)));
                         break;
                     }
-                    if ready.len() == self.limit {
+                    if ready.len() + grouped.len() == self.limit {
                         done.more = true;
                         break;
                     }
-                    ready.push(seq);
+                    let list = if row.try_get(2)? { &mut grouped } else { &mut ready };
+                    list.push(seq);
                 }
-                done.moved += ready.len();
+                done.moved += ready.len() + grouped.len();
                 moves::to_back(tx, queue, state, &ready).await?;
+                moves::to_group(tx, queue, state, &grouped).await?;
             }
         }
         Ok(done)

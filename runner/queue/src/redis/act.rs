@@ -48,6 +48,7 @@ impl RedisBroker {
         &self,
         queue: &QueueName,
         state: State,
+        group: Option<&str>,
         action: Action,
     ) -> Result<Acted, ActionError> {
         action.check(state)?;
@@ -59,7 +60,8 @@ impl RedisBroker {
                 .arg(keys::own(queue.as_str()))
                 .arg(state.as_str())
                 .arg(word(action))
-                .arg(BATCH);
+                .arg(BATCH)
+                .arg(group.unwrap_or_default());
             let mut answer = reply::list(trip.one().await?).into_iter();
             acted.tasks += answer.next().map_or(0, reply::count);
             acted.more = answer.next().map_or(0, reply::count) > 0;

@@ -82,7 +82,31 @@ impl RedisBroker {
         if active != leased.iter().collect() {
             wrong.push(format!("{prefix}active holds {active:?}, lease {leased:?}"));
         }
+        self.audit_groups(queue, keys, wrong).await?;
         self.audit_own(queue, keys, &tasks, &places, wrong).await
+    }
+
+    /// Every group is named and every staged set is listed: what is not is never looked at again.
+    async fn audit_groups(&self, queue: &str, keys: &BTreeSet<String>, wrong: &mut Vec<String>) -> BrokerResult<()> {
+        let prefix = super::keys::queue(queue);
+        let named = self.texts(&["SMEMBERS", &format!("{prefix}groups")]).await?;
+        let listed = self
+            .texts(&["ZRANGE", &format!("{prefix}aggregation_sets"), "0", "-1"])
+            .await?;
+        for set in &listed {
+            if !keys.contains(set) {
+                wrong.push(format!("{prefix}aggregation_sets has {set}, which is gone"));
+            }
+        }
+        let groups = keys
+            .iter()
+            .filter_map(|key| Some((key, key.strip_prefix(&prefix)?.strip_prefix("g:")?)));
+        for (key, group) in groups {
+            if !listed.contains(key) && !named.iter().any(|name| name == group) {
+                wrong.push(format!("{key} is neither a named group nor a listed set"));
+            }
+        }
+        Ok(())
     }
 
     async fn audit_own(

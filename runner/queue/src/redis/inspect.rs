@@ -13,7 +13,7 @@ use runner_core::task::{QueueName, State, TaskId};
 use super::scripts::Script;
 use super::{RedisBroker, convert, fault, keys, reply};
 use crate::{
-    Acted, Action, ActionError, Attempt, BrokerResult, DayCount, EnqueueEventPage, Inspector, MAX_ATTEMPTS_KEPT,
+    Acted, Action, ActionError, Attempt, BrokerResult, DayCount, EnqueueEventPage, GroupPage, Inspector, MAX_ATTEMPTS_KEPT,
     MAX_HISTORY_DAYS, Page, QueueInfo, RemoveError, ServerView, TaskInfo, TaskPage,
 };
 
@@ -40,25 +40,15 @@ impl Inspector for RedisBroker {
     }
 
     async fn tasks(&self, queue: &QueueName, state: State, page: Page) -> BrokerResult<TaskPage> {
-        let (skip, size) = bounds(page);
-        let mut trip = self.conn.trip("list tasks").await?;
-        trip.script(Script::Page, &[keys::part(queue.as_str(), "pending")])
-            .arg(keys::queue(queue.as_str()))
-            .arg(keys::own(queue.as_str()))
-            .arg(state.as_str())
-            .arg(skip)
-            .arg(size);
-        let mut row = reply::list(trip.one().await?).into_iter();
-        let total = row.next().map_or(0, reply::count);
-        let mut tasks = Vec::new();
-        while let (Some(id), Some(rest)) = (row.next(), Rest::next(&mut row)) {
-            if let Some(id) = reply::bytes(id)
-                && let Ok(info) = rest.info(queue, &id, state)
-            {
-                tasks.push(info);
-            }
-        }
-        Ok(TaskPage { tasks, total })
+        self.page_of(queue, state, None, page).await
+    }
+
+    async fn groups(&self, queue: &QueueName, page: Page) -> BrokerResult<GroupPage> {
+        self.page_of_groups(queue, page).await
+    }
+
+    async fn group_tasks(&self, queue: &QueueName, group: &str, page: Page) -> BrokerResult<TaskPage> {
+        self.page_of(queue, State::Aggregating, Some(group), page).await
     }
 
     async fn task(&self, queue: &QueueName, id: &TaskId) -> BrokerResult<Option<TaskInfo>> {
@@ -147,7 +137,11 @@ impl Inspector for RedisBroker {
     }
 
     async fn act_all(&self, queue: &QueueName, state: State, action: Action) -> Result<Acted, ActionError> {
-        self.act_on_list(queue, state, action).await
+        self.act_on_list(queue, state, None, action).await
+    }
+
+    async fn act_group(&self, queue: &QueueName, group: &str, action: Action) -> Result<Acted, ActionError> {
+        self.act_on_list(queue, State::Aggregating, Some(group), action).await
     }
 
     async fn update_payload(&self, queue: &QueueName, id: &TaskId, payload: Bytes) -> Result<(), ActionError> {
@@ -182,6 +176,35 @@ impl Inspector for RedisBroker {
 }
 
 impl RedisBroker {
+    async fn page_of(
+        &self,
+        queue: &QueueName,
+        state: State,
+        group: Option<&str>,
+        page: Page,
+    ) -> BrokerResult<TaskPage> {
+        let (skip, size) = bounds(page);
+        let mut trip = self.conn.trip("list tasks").await?;
+        trip.script(Script::Page, &[keys::part(queue.as_str(), "pending")])
+            .arg(keys::queue(queue.as_str()))
+            .arg(keys::own(queue.as_str()))
+            .arg(state.as_str())
+            .arg(skip)
+            .arg(size)
+            .arg(group.unwrap_or_default());
+        let mut row = reply::list(trip.one().await?).into_iter();
+        let total = row.next().map_or(0, reply::count);
+        let mut tasks = Vec::new();
+        while let (Some(id), Some(rest)) = (row.next(), Rest::next(&mut row)) {
+            if let Some(id) = reply::bytes(id)
+                && let Ok(info) = rest.info(queue, &id, state)
+            {
+                tasks.push(info);
+            }
+        }
+        Ok(TaskPage { tasks, total })
+    }
+
     async fn queue_names(&self) -> BrokerResult<BTreeSet<QueueName>> {
         let mut trip = self.conn.trip("list the queues").await?;
         trip.command("SMEMBERS").arg(keys::QUEUES);

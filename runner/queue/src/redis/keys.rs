@@ -43,6 +43,16 @@ pub(super) fn part(queue_name: &str, part: &str) -> String {
     format!("{}{part}", queue(queue_name))
 }
 
+/// The tasks that wait in a group.
+pub(super) fn group(queue_name: &str, group: &str) -> String {
+    format!("{}g:{group}", queue(queue_name))
+}
+
+/// Tasks that were taken out of a group to become one.
+pub(super) fn staged(queue_name: &str, group_name: &str, set: &str) -> String {
+    format!("{}:{set}", group(queue_name, group_name))
+}
+
 /// What is remembered of the attempts of a task.
 pub(super) fn attempts(queue_name: &str, id: &str) -> String {
     format!("{}att:{id}", own(queue_name))

@@ -17,6 +17,7 @@ mod conn;
 mod convert;
 mod dial;
 mod fault;
+mod group;
 mod house;
 mod inspect;
 mod keys;

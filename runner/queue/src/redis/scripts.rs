@@ -41,6 +41,12 @@ pub(super) enum Script {
     Edit,
     History,
     Memory,
+    Stage,
+    Staged,
+    Aside,
+    Drop,
+    Reclaim,
+    Groups,
 }
 
 struct Source {
@@ -65,7 +71,7 @@ const fn fills(parts: &'static [&'static str]) -> Source {
 }
 
 /// In the order of [`Script`].
-static SOURCES: [Source; 27] = [
+static SOURCES: [Source; 33] = [
     fills(&[CLOCK, PUT, include_str!("scripts/enqueue.lua")]),
     drains(&[CLOCK, include_str!("scripts/claim.lua")]),
     drains(&[CLOCK, include_str!("scripts/quarantine.lua")]),
@@ -93,6 +99,12 @@ static SOURCES: [Source; 27] = [
     fills(&[CLOCK, include_str!("scripts/edit.lua")]),
     drains(&[CLOCK, COUNT, include_str!("scripts/history.lua")]),
     drains(&[CLOCK, include_str!("scripts/memory.lua")]),
+    drains(&[CLOCK, include_str!("scripts/stage.lua")]),
+    drains(&[CLOCK, include_str!("scripts/staged.lua")]),
+    drains(&[CLOCK, include_str!("scripts/aside.lua")]),
+    drains(&[CLOCK, include_str!("scripts/drop.lua")]),
+    drains(&[CLOCK, include_str!("scripts/reclaim.lua")]),
+    drains(&[CLOCK, include_str!("scripts/groups.lua")]),
 ];
 
 /// The names under which a server knows the scripts.
@@ -156,7 +168,7 @@ mod tests {
 
     #[test]
     fn the_last_name_has_the_last_source() {
-        assert_eq!(Script::Memory as usize + 1, SOURCES.len());
+        assert_eq!(Script::Groups as usize + 1, SOURCES.len());
     }
 
     #[test]

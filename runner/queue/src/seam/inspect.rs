@@ -11,7 +11,9 @@ use runner_core::schedule::ScheduleId;
 use runner_core::task::{QueueName, State, TaskId};
 use serde::Serialize;
 
-use super::{Acted, Action, ActionError, Attempt, BrokerResult, RemoveError, ServerInfo, TaskRecord, Working};
+use super::{
+    Acted, Action, ActionError, Attempt, BrokerResult, GroupPage, RemoveError, ServerInfo, TaskRecord, Working,
+};
 
 /// How many days a store remembers what a queue processed.
 pub const MAX_HISTORY_DAYS: usize = 90;
@@ -137,6 +139,12 @@ pub trait Inspector {
     /// One page of the tasks of a queue in one state. Unreadable tasks are left out of the page, not of the total.
     async fn tasks(&self, queue: &QueueName, state: State, page: Page) -> BrokerResult<TaskPage>;
 
+    /// The groups of a queue that have tasks, by name. Tasks that are being put together right now are not counted.
+    async fn groups(&self, queue: &QueueName, page: Page) -> BrokerResult<GroupPage>;
+
+    /// One page of the tasks that wait in one group, in the order in which they are put together.
+    async fn group_tasks(&self, queue: &QueueName, group: &str, page: Page) -> BrokerResult<TaskPage>;
+
     /// One task.
     async fn task(&self, queue: &QueueName, id: &TaskId) -> BrokerResult<Option<TaskInfo>>;
 
@@ -165,6 +173,9 @@ pub trait Inspector {
     ///
     /// Tasks that come meanwhile are taken too: a caller who wants to end counts first.
     async fn act_all(&self, queue: &QueueName, state: State, action: Action) -> Result<Acted, ActionError>;
+
+    /// The same for the tasks that wait in one group.
+    async fn act_group(&self, queue: &QueueName, group: &str, action: Action) -> Result<Acted, ActionError>;
 
     /// Gives a scheduled task another payload. Its uniqueness lock stays the one that it took.
     async fn update_payload(&self, queue: &QueueName, id: &TaskId, payload: Bytes) -> Result<(), ActionError>;

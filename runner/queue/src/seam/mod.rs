@@ -1,10 +1,11 @@
-//! The seam, split by reader: producers, workers, the scheduler, the dashboard, signals.
+//! The seam, split by reader: producers, workers, aggregators, the scheduler, the dashboard, signals.
 //!
 //! It is batch-first: many tasks a round trip. A verdict is data, never a closure, so that a settle that
 //! failed can be kept and tried again until the lease ends.
 
 mod act;
 mod error;
+mod group;
 mod inspect;
 mod produce;
 mod record;
@@ -13,6 +14,7 @@ mod work;
 
 pub use act::{Acted, Action, ActionError, MAX_ACTED, RemoveError};
 pub use error::{BoxError, BrokerError, BrokerResult};
+pub use group::{GroupInfo, GroupNames, GroupPage, GroupRule, Groups, MAX_SET, Reclaimed, SET_DEADLINE, StagedSet};
 pub use inspect::{
     DayCount, EnqueueEvent, EnqueueEventPage, Inspector, MAX_HISTORY_DAYS, Page, QueueInfo, ServerView, TaskInfo,
     TaskPage,
@@ -33,7 +35,7 @@ pub use work::{
 ///
 /// Held as `Arc<dyn Broker>`; one allocation a call is nothing next to a round trip.
 #[async_trait::async_trait]
-pub trait Broker: Producer + Work + Schedules + Inspector + Send + Sync + 'static {
+pub trait Broker: Producer + Work + Groups + Schedules + Inspector + Send + Sync + 'static {
     /// A short name for logs and pages: `redis 127.0.0.1:6379/0`, `embedded data/runner.db`. Never a secret.
     fn describe(&self) -> String;
 

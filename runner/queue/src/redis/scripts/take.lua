@@ -1,11 +1,23 @@
 -- Taking the first tasks of a list.
--- Needs clock.lua. Gives: take(queue, state, most).
+-- Needs clock.lua. Gives: take(queue, state, most, only).
+
+-- The first ids of a group; they are removed from it, and its name with the last of them.
+local function take_group(queue, group, most)
+  local key = queue .. 'g:' .. group
+  local ids = redis.call('ZRANGE', key, 0, most - 1)
+  redis.call('ZREMRANGEBYRANK', key, 0, #ids - 1)
+  local left = redis.call('ZCARD', key)
+  if left == 0 then redis.call('SREM', queue .. 'groups', group) end
+  return ids, left
+end
 
 -- The first ids of a state's list, in its order; they are removed from it. Also how many remain (aggregating:
--- how many groups do).
-local function take(queue, state, most)
+-- how many groups do; of the group `only`, if there is one).
+local function take(queue, state, most, only)
   local key, ids = queue .. state, {}
-  if state == 'pending' then
+  if only then
+    return take_group(queue, only, most)
+  elseif state == 'pending' then
     -- The right end is the oldest.
     local found = redis.call('LRANGE', key, -most, -1)
     redis.call('LTRIM', key, 0, -(#found + 1))
@@ -16,11 +28,7 @@ local function take(queue, state, most)
     table.sort(groups)
     for _, group in ipairs(groups) do
       if #ids == most then break end
-      local members = queue .. 'g:' .. group
-      local found = redis.call('ZRANGE', members, 0, most - #ids - 1)
-      redis.call('ZREMRANGEBYRANK', members, 0, #found - 1)
-      if redis.call('EXISTS', members) == 0 then redis.call('SREM', queue .. 'groups', group) end
-      for _, id in ipairs(found) do ids[#ids + 1] = id end
+      for _, id in ipairs((take_group(queue, group, most - #ids))) do ids[#ids + 1] = id end
     end
     return ids, redis.call('SCARD', queue .. 'groups')
   end

@@ -1,0 +1,445 @@
+//! Groups: which are ripe, the sets in which their tasks become one, and sets that nobody came back for.
+//!
+//! A group is nothing but its tasks. One that was taken into a set is on no list and in no sum until it goes back.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use runner_core::task::{QueueName, State};
+use sqlx::sqlite::SqliteRow;
+use sqlx::{Row, SqliteConnection, SqlitePool};
+
+use super::moves;
+use super::rows::{self, INFO, RECORD, column, count, instant, micros, span, to_json};
+use super::store::{built, error, sql};
+use super::writer::{Tx, Write};
+use super::{EmbeddedBroker, inspect};
+use crate::{
+    BrokerResult, GroupInfo, GroupNames, GroupPage, GroupRule, Groups, MAX_ACTED, MAX_SET, Reclaimed, SET_DEADLINE,
+    StagedSet, TaskPage, TaskRecord,
+};
+
+/// Names that a look at the groups asks for at once.
+const NAMES: i64 = 500;
+
+/// Stale sets that one transaction takes back.
+const SETS: i64 = 100;
+
+/// One page of the groups of a queue; `(skip, size)` says which.
+pub(super) async fn page(
+    readers: &SqlitePool,
+    queue: &QueueName,
+    (skip, size): (i64, i64),
+) -> Result<GroupPage, sqlx::Error> {
+    let found = sql(
+        "SELECT group_name, count(*) FROM tasks WHERE queue = ? AND state = 'aggregating' \
+         AND staged IS NULL GROUP BY group_name ORDER BY group_name LIMIT ? OFFSET ?",
+    )
+    .bind(queue.as_str().to_owned())
+    .bind(size)
+    .bind(skip)
+    .fetch_all(readers)
+    .await?;
+    let row = sql(
+        "SELECT count(DISTINCT group_name) FROM tasks WHERE queue = ? AND state = 'aggregating' \
+         AND staged IS NULL",
+    )
+    .bind(queue.as_str().to_owned())
+    .fetch_one(readers)
+    .await?;
+    let mut groups = Vec::with_capacity(found.len());
+    for row in &found {
+        groups.push(GroupInfo {
+            name: row.try_get(0)?,
+            tasks: count(row.try_get(1)?),
+        });
+    }
+    Ok(GroupPage {
+        groups,
+        total: count(row.try_get(0)?),
+    })
+}
+
+/// One page of the tasks of a group; `(skip, size)` says which.
+pub(super) async fn tasks(
+    readers: &SqlitePool,
+    queue: &QueueName,
+    group: &str,
+    (skip, size): (i64, i64),
+) -> Result<TaskPage, sqlx::Error> {
+    let found = built(format!(
+        "SELECT {RECORD}, {INFO} FROM tasks t WHERE t.queue = ? AND t.group_name = ? AND state = 'aggregating' \
+         AND staged IS NULL ORDER BY t.at, t.id LIMIT ? OFFSET ?"
+    ))
+    .bind(queue.as_str().to_owned())
+    .bind(group.to_owned())
+    .bind(size)
+    .bind(skip)
+    .fetch_all(readers)
+    .await?;
+    let row = sql(
+        "SELECT count(*) FROM tasks WHERE queue = ? AND group_name = ? AND state = 'aggregating' \
+         AND staged IS NULL",
+    )
+    .bind(queue.as_str().to_owned())
+    .bind(group.to_owned())
+    .fetch_one(readers)
+    .await?;
+    Ok(TaskPage {
+        tasks: inspect::readable(queue, &found),
+        total: count(row.try_get(0)?),
+    })
+}
+
+/// The first rows of a group, as number, id and lock.
+pub(super) async fn first(
+    tx: &mut Tx<'_>,
+    queue: &QueueName,
+    group: &str,
+    most: usize,
+) -> Result<Vec<SqliteRow>, sqlx::Error> {
+    sql(
+        "SELECT seq, id, unique_key FROM tasks WHERE queue = ? AND group_name = ? AND state = 'aggregating' \
+         AND staged IS NULL ORDER BY at, id LIMIT ?",
+    )
+    .bind(queue.as_str().to_owned())
+    .bind(group.to_owned())
+    .bind(column(most as u64))
+    .fetch_all(&mut *tx.conn)
+    .await
+}
+
+/// Whether a group is ripe at this instant.
+async fn is_ripe(
+    conn: &mut SqliteConnection,
+    queue: &QueueName,
+    group: &str,
+    rule: &GroupRule,
+    now: i64,
+) -> Result<bool, sqlx::Error> {
+    let row = sql(
+        "WITH g AS (SELECT at FROM tasks WHERE queue = ?1 AND group_name = ?2 AND state = 'aggregating' \
+             AND staged IS NULL ORDER BY at, id) \
+         SELECT (SELECT count(*) FROM (SELECT 1 FROM g LIMIT ?3)), (SELECT min(at) FROM g), (SELECT max(at) FROM g)",
+    )
+    .bind(queue.as_str().to_owned())
+    .bind(group.to_owned())
+    .bind(column(rule.size() as u64))
+    .fetch_one(conn)
+    .await?;
+    let size: i64 = row.try_get(0)?;
+    let (Some(oldest), Some(newest)) = (row.try_get::<Option<i64>, _>(1)?, row.try_get::<Option<i64>, _>(2)?) else {
+        return Ok(false);
+    };
+    let passed = |at: i64, length: Duration| at <= now.saturating_sub(span(length));
+    Ok(size >= column(rule.size() as u64)
+        || rule.max_delay.is_some_and(|delay| passed(oldest, delay))
+        || passed(newest, rule.grace))
+}
+
+/// Takes the first tasks of a group into a set if it is ripe.
+struct Stage {
+    queue: QueueName,
+    group: String,
+    rule: GroupRule,
+    id: String,
+}
+
+#[async_trait]
+impl Write for Stage {
+    type Output = Option<StagedSet>;
+    const DOING: &'static str = "take the tasks of a group aside";
+
+    async fn apply(&mut self, tx: &mut Tx<'_>) -> Result<Self::Output, sqlx::Error> {
+        if !is_ripe(tx.conn, &self.queue, &self.group, &self.rule, tx.now).await? {
+            return Ok(None);
+        }
+        let deadline = tx.now.saturating_add(span(SET_DEADLINE));
+        let row = sql("INSERT INTO staged_sets (queue, group_name, id, deadline) VALUES (?, ?, ?, ?) RETURNING seq")
+            .bind(self.queue.as_str().to_owned())
+            .bind(self.group.clone())
+            .bind(self.id.clone())
+            .bind(deadline)
+            .fetch_one(&mut *tx.conn)
+            .await?;
+        let staged = sql(
+            "UPDATE tasks SET staged = ? WHERE seq IN (SELECT seq FROM tasks WHERE queue = ? \
+             AND group_name = ? AND state = 'aggregating' AND staged IS NULL ORDER BY at, id LIMIT ?)",
+        )
+        .bind(row.try_get::<i64, _>(0)?)
+        .bind(self.queue.as_str().to_owned())
+        .bind(self.group.clone())
+        .bind(column(self.rule.size() as u64))
+        .execute(&mut *tx.conn)
+        .await?;
+        let from = Some(State::Aggregating);
+        tx.tally
+            .moved(self.queue.as_str(), from, None, column(staged.rows_affected()));
+        Ok(Some(StagedSet {
+            queue: self.queue.clone(),
+            group: self.group.clone(),
+            id: self.id.clone(),
+            deadline: instant(deadline),
+        }))
+    }
+}
+
+/// The number of a set, if it is still there.
+async fn number_of(conn: &mut SqliteConnection, set: &StagedSet) -> Result<Option<i64>, sqlx::Error> {
+    let row = sql("SELECT seq FROM staged_sets WHERE queue = ? AND id = ?")
+        .bind(set.queue.as_str().to_owned())
+        .bind(set.id.clone())
+        .fetch_optional(conn)
+        .await?;
+    row.map(|row| row.try_get(0)).transpose()
+}
+
+async fn forget_if_empty(tx: &mut Tx<'_>, set: i64) -> Result<(), sqlx::Error> {
+    sql("DELETE FROM staged_sets WHERE seq = ?1 AND NOT EXISTS (SELECT 1 FROM tasks WHERE staged = ?1)")
+        .bind(set)
+        .execute(&mut *tx.conn)
+        .await
+        .map(drop)
+}
+
+/// The rows of a set, in order; those that cannot be read with the reason.
+type Read = (Vec<TaskRecord>, Vec<(i64, String)>);
+
+async fn read(readers: &SqlitePool, set: &StagedSet) -> Result<Read, sqlx::Error> {
+    let mut conn = readers.acquire().await?;
+    let (mut tasks, mut odd) = (Vec::new(), Vec::new());
+    let Some(number) = number_of(&mut conn, set).await? else {
+        return Ok((tasks, odd));
+    };
+    let found = built(format!(
+        "SELECT {RECORD} FROM tasks t WHERE t.staged = ? ORDER BY t.at, t.id LIMIT ?"
+    ))
+    .bind(number)
+    .bind(column(MAX_SET as u64))
+    .fetch_all(&mut *conn)
+    .await?;
+    for row in &found {
+        match rows::record(row) {
+            Ok(stored) => tasks.push(stored.record),
+            Err(why) => odd.push((row.try_get(0)?, why.to_string())),
+        }
+    }
+    Ok((tasks, odd))
+}
+
+/// Archives tasks of a set that cannot be read.
+struct PutAside {
+    set: StagedSet,
+    odd: Vec<(i64, String)>,
+}
+
+#[async_trait]
+impl Write for PutAside {
+    type Output = ();
+    const DOING: &'static str = "put tasks aside that cannot be read";
+
+    async fn apply(&mut self, tx: &mut Tx<'_>) -> Result<(), sqlx::Error> {
+        let Some(number) = number_of(tx.conn, &self.set).await? else {
+            return Ok(());
+        };
+        let (queue, group) = (&self.set.queue, &self.set.group);
+        for (seq, why) in &self.odd {
+            tracing::warn!(%queue, %group, row = seq, why, "task cannot be read; archived");
+            let archived = sql(
+                "UPDATE tasks SET state = 'archived', at = ?, staged = NULL, last_error = ? \
+                 WHERE seq = ? AND staged = ?",
+            )
+            .bind(tx.now)
+            .bind(format!("unreadable: {why}"))
+            .bind(*seq)
+            .bind(number)
+            .execute(&mut *tx.conn)
+            .await?;
+            let to = Some(State::Archived);
+            tx.tally
+                .moved(queue.as_str(), None, to, column(archived.rows_affected()));
+        }
+        forget_if_empty(tx, number).await
+    }
+}
+
+/// Deletes the first tasks of a set; how many.
+struct Drop(StagedSet);
+
+#[async_trait]
+impl Write for Drop {
+    type Output = usize;
+    const DOING: &'static str = "delete tasks that became one";
+
+    async fn apply(&mut self, tx: &mut Tx<'_>) -> Result<usize, sqlx::Error> {
+        let queue = &self.0.queue;
+        let Some(number) = number_of(tx.conn, &self.0).await? else {
+            return Ok(0);
+        };
+        let found = sql("SELECT seq FROM tasks WHERE staged = ? ORDER BY at, id LIMIT ?")
+            .bind(number)
+            .bind(column(MAX_ACTED as u64))
+            .fetch_all(&mut *tx.conn)
+            .await?;
+        let seqs = found
+            .iter()
+            .map(|row| row.try_get(0))
+            .collect::<Result<Vec<i64>, _>>()?;
+        sql(
+            "UPDATE locks SET outlives = 1 FROM json_each(?1) j CROSS JOIN tasks t ON t.seq = j.value \
+             WHERE locks.queue = ?2 AND locks.key = t.unique_key AND locks.task_id = t.id",
+        )
+        .bind(to_json(&seqs)?)
+        .bind(queue.as_str().to_owned())
+        .execute(&mut *tx.conn)
+        .await?;
+        moves::delete_uncounted(tx, &seqs).await?;
+        forget_if_empty(tx, number).await?;
+        Ok(seqs.len())
+    }
+}
+
+/// Deletes tasks of any set of a queue that is to go; how many.
+pub(super) async fn remove_staged(tx: &mut Tx<'_>, queue: &QueueName, most: usize) -> Result<usize, sqlx::Error> {
+    let found = sql("SELECT seq FROM tasks WHERE staged IN (SELECT seq FROM staged_sets WHERE queue = ?) LIMIT ?")
+        .bind(queue.as_str().to_owned())
+        .bind(column(most as u64))
+        .fetch_all(&mut *tx.conn)
+        .await?;
+    let seqs = found
+        .iter()
+        .map(|row| row.try_get(0))
+        .collect::<Result<Vec<i64>, _>>()?;
+    sql("DELETE FROM locks WHERE (queue, key, task_id) IN \
+         (SELECT queue, unique_key, id FROM tasks WHERE seq IN (SELECT value FROM json_each(?)))")
+    .bind(to_json(&seqs)?)
+    .execute(&mut *tx.conn)
+    .await?;
+    moves::delete_uncounted(tx, &seqs).await?;
+    Ok(seqs.len())
+}
+
+/// Puts the tasks of stale sets back into their groups.
+struct Reclaim {
+    queues: Vec<QueueName>,
+    grace: Duration,
+    limit: usize,
+}
+
+#[async_trait]
+impl Write for Reclaim {
+    type Output = Vec<Reclaimed>;
+    const DOING: &'static str = "take back sets of groups";
+
+    async fn apply(&mut self, tx: &mut Tx<'_>) -> Result<Self::Output, sqlx::Error> {
+        let cutoff = tx.now.saturating_sub(span(self.grace));
+        let mut reclaimed: Vec<Reclaimed> = Vec::new();
+        let mut left = self.limit;
+        for queue in &self.queues {
+            let stale = sql(
+                "SELECT seq, group_name FROM staged_sets WHERE queue = ? AND deadline <= ? \
+                 ORDER BY deadline, seq LIMIT ?",
+            )
+            .bind(queue.as_str().to_owned())
+            .bind(cutoff)
+            .bind(SETS)
+            .fetch_all(&mut *tx.conn)
+            .await?;
+            for row in &stale {
+                let (number, group): (i64, String) = (row.try_get(0)?, row.try_get(1)?);
+                let back = sql("UPDATE tasks SET staged = NULL WHERE seq IN \
+                     (SELECT seq FROM tasks WHERE staged = ? ORDER BY at, id LIMIT ?)")
+                .bind(number)
+                .bind(column(left as u64))
+                .execute(&mut *tx.conn)
+                .await?
+                .rows_affected();
+                forget_if_empty(tx, number).await?;
+                let to = Some(State::Aggregating);
+                tx.tally.moved(queue.as_str(), None, to, column(back));
+                let tasks = usize::try_from(back).unwrap_or(usize::MAX);
+                left = left.saturating_sub(tasks);
+                match reclaimed.iter_mut().find(|r| r.queue == *queue && r.group == group) {
+                    Some(known) => known.tasks += tasks,
+                    None => reclaimed.push(Reclaimed {
+                        queue: queue.clone(),
+                        group,
+                        tasks,
+                    }),
+                }
+            }
+        }
+        reclaimed.retain(|r| r.tasks > 0);
+        Ok(reclaimed)
+    }
+}
+
+#[async_trait]
+impl Groups for EmbeddedBroker {
+    async fn group_names(&self, queue: &QueueName, from: Option<&str>) -> BrokerResult<GroupNames> {
+        // Each name is one step down the index of the groups, however many tasks a group has.
+        let found = sql("WITH RECURSIVE names (name) AS ( \
+               SELECT min(group_name) FROM tasks WHERE queue = ?1 AND state = 'aggregating' AND staged IS NULL \
+                 AND group_name > ?2 \
+               UNION ALL \
+               SELECT (SELECT min(group_name) FROM tasks WHERE queue = ?1 AND state = 'aggregating' \
+                 AND staged IS NULL AND group_name > name) FROM names WHERE name IS NOT NULL) \
+             SELECT name FROM names WHERE name IS NOT NULL LIMIT ?3")
+        .bind(queue.as_str().to_owned())
+        .bind(from.unwrap_or_default().to_owned())
+        .bind(NAMES)
+        .fetch_all(self.readers())
+        .await;
+        let names = found.and_then(|rows| rows.iter().map(|row| row.try_get(0)).collect());
+        let names: Vec<String> = names.map_err(|e| error("look for groups", e))?;
+        let full = names.len() == usize::try_from(NAMES).unwrap_or(usize::MAX);
+        let next = names.last().filter(|_| full).cloned();
+        Ok(GroupNames { names, next })
+    }
+
+    async fn stage(&self, queue: &QueueName, group: &str, rule: &GroupRule) -> BrokerResult<Option<StagedSet>> {
+        // Most looks find nothing ripe; those need no writer.
+        let looked = async {
+            let mut conn = self.readers().acquire().await?;
+            is_ripe(&mut conn, queue, group, rule, micros(self.clock.now())).await
+        };
+        if !looked.await.map_err(|e| error("see whether a group is ripe", e))? {
+            return Ok(None);
+        }
+        let stage = Stage {
+            queue: queue.clone(),
+            group: group.to_owned(),
+            rule: *rule,
+            id: uuid::Uuid::new_v4().to_string(),
+        };
+        self.writer.write(stage).await
+    }
+
+    async fn read_staged(&self, set: &StagedSet) -> BrokerResult<Vec<TaskRecord>> {
+        let (tasks, odd) = read(self.readers(), set)
+            .await
+            .map_err(|e| error("read the tasks of a group", e))?;
+        if !odd.is_empty() {
+            let set = set.clone();
+            self.writer.write(PutAside { set, odd }).await?;
+        }
+        Ok(tasks)
+    }
+
+    async fn drop_staged(&self, set: &StagedSet) -> BrokerResult<usize> {
+        let mut dropped = 0;
+        for _ in 0..=MAX_SET / MAX_ACTED {
+            let now = self.writer.write(Drop(set.clone())).await?;
+            dropped += now;
+            if now < MAX_ACTED {
+                break;
+            }
+        }
+        Ok(dropped)
+    }
+
+    async fn reclaim(&self, queues: &[QueueName], grace: Duration, limit: usize) -> BrokerResult<Vec<Reclaimed>> {
+        let queues = queues.to_vec();
+        self.writer.write(Reclaim { queues, grace, limit }).await
+    }
+}

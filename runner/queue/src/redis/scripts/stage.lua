@@ -1,0 +1,33 @@
+-- Takes the first tasks of a group aside if it is ripe.
+-- KEYS: the group.
+-- ARGV after the clock: queue prefix, group, id of the set, grace in s, longest delay in s (0: none), size that is
+-- ripe and taken at most, seconds until the set may be taken back.
+-- Returns: nothing, or the instant until which the set is the caller's.
+-- Nothing is read of the tasks themselves, and no list passes through here: any size costs about the same.
+local queue, group, set = ARGV[3], ARGV[4], KEYS[1] .. ':' .. ARGV[5]
+local grace, delay, most = tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8])
+local size = redis.call('ZCARD', KEYS[1])
+if size == 0 then
+  -- Another program may have left the name behind.
+  redis.call('SREM', queue .. 'groups', group)
+  return {}
+end
+
+local function score(rank)
+  return tonumber(redis.call('ZRANGE', KEYS[1], rank, rank, 'WITHSCORES')[2])
+end
+local ripe = size >= most or (delay > 0 and score(0) <= now - delay) or score(-1) <= now - grace
+if not ripe then return {} end
+
+-- First a removal: a full server of an old version lets the rest of the script pass then.
+redis.call('DEL', set)
+if size <= most then
+  redis.call('RENAME', KEYS[1], set)
+  redis.call('SREM', queue .. 'groups', group)
+else
+  redis.call('ZRANGESTORE', set, KEYS[1], 0, most - 1)
+  redis.call('ZREMRANGEBYRANK', KEYS[1], 0, most - 1)
+end
+local deadline = whole(now + tonumber(ARGV[9]))
+redis.call('ZADD', queue .. 'aggregation_sets', deadline, set)
+return {deadline}
