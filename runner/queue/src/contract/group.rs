@@ -261,7 +261,7 @@ async fn a_failed_task_of_a_group_goes_back_to_it(fresh: Fresh) {
     let claim = run_alone(&fresh, "silent").await;
     fresh.clock.advance(LEASE);
     let queues = [QueueName::default()];
-    let recovered = fresh.broker.recover(&queues, Duration::ZERO, 9).await.unwrap();
+    let recovered = fresh.broker.recover(&queues, Duration::ZERO, 9, 0).await.unwrap();
     assert_eq!(recovered[0].id, claim.task().id);
     fresh.clock.advance(secs(3600));
     assert_eq!(fresh.forward().await, 1);

@@ -94,7 +94,7 @@ impl Groups for RedisBroker {
                 break;
             }
         }
-        self.put_aside(set, &odd).await?;
+        self.set_aside(set, &odd).await?;
         Ok(tasks)
     }
 
@@ -167,7 +167,7 @@ impl RedisBroker {
         Ok(more)
     }
 
-    async fn put_aside(&self, set: &StagedSet, odd: &[(Vec<u8>, String)]) -> BrokerResult<()> {
+    async fn set_aside(&self, set: &StagedSet, odd: &[(Vec<u8>, String)]) -> BrokerResult<()> {
         for part in odd.chunks(BATCH) {
             let mut trip = self.conn.trip("put tasks aside that cannot be read").await?;
             trip.script(Script::Aside, &[key_of(set)])
