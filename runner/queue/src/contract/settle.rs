@@ -21,6 +21,8 @@ pub(super) fn clauses() -> Vec<Clause> {
         waiting_tasks_are_released_by_the_type_of_a_new_handler,
         a_delayed_task_is_not_released_as_if_it_waited,
         attempts_are_remembered_oldest_first_and_bounded,
+        an_exchange_ends_claims_before_it_takes_new_ones,
+        either_half_of_an_exchange_may_be_empty,
     ]
 }
 
@@ -240,4 +242,38 @@ async fn attempts_are_remembered_oldest_first_and_bounded(fresh: Fresh) {
 pub(super) async fn delete(fresh: &Fresh, name: &str) {
     let (queue, id) = (QueueName::default(), id(name));
     fresh.broker.act(&queue, &id, Action::Delete).await.unwrap();
+}
+
+async fn an_exchange_ends_claims_before_it_takes_new_ones(fresh: Fresh) {
+    fresh.put([task("a"), task("b"), task("c")]).await;
+    let claims = fresh.claim(2).await;
+    let ends = [verdict(&claims[0], Verdict::Done), verdict(&claims[1], Verdict::HandBack)];
+    let queues = [QueueName::default()];
+    let done = fresh.broker.exchange(&ends, &queues, 5, secs(30)).await;
+    assert_eq!(done.settled.unwrap(), [Settled::Accepted, Settled::Accepted]);
+    let taken = done.claims.unwrap();
+    let ids: Vec<_> = taken.iter().map(|c| c.task().id.as_str()).collect();
+    assert_eq!(ids, ["b", "c"], "what was handed back is next");
+    let again = fresh.broker.exchange(&ends, &queues, 1, secs(30)).await;
+    assert_eq!(again.settled.unwrap(), [Settled::Stale, Settled::Stale]);
+    assert!(again.claims.unwrap().is_empty());
+    assert_eq!(fresh.counted().await, (1, 0));
+    fresh.is_sound().await;
+}
+
+async fn either_half_of_an_exchange_may_be_empty(fresh: Fresh) {
+    fresh.put([task("a"), task("b")]).await;
+    let queues = [QueueName::default()];
+    let taken = fresh.broker.exchange(&[], &queues, 1, secs(30)).await;
+    assert!(taken.settled.unwrap().is_empty());
+    let claims = taken.claims.unwrap();
+    assert_eq!(claims.len(), 1);
+    let ended = fresh
+        .broker
+        .exchange(&[verdict(&claims[0], Verdict::Done)], &queues, 0, secs(30))
+        .await;
+    assert_eq!(ended.settled.unwrap(), [Settled::Accepted]);
+    assert!(ended.claims.unwrap().is_empty(), "none was asked for");
+    assert_eq!(fresh.glance().await.counts[&State::Pending], 1);
+    fresh.is_sound().await;
 }

@@ -27,8 +27,8 @@ pub use schedule::{
 #[cfg(any(feature = "redis", feature = "embedded"))]
 pub(crate) use work::poison;
 pub use work::{
-    Claim, Forwarded, LEASE_EXPIRED, LOST, Recovered, ServerInfo, ServerStatus, Settled, Settlement, Swept, Verdict,
-    Work, Working,
+    Claim, Exchanged, Forwarded, LEASE_EXPIRED, LOST, Recovered, ServerInfo, ServerStatus, Settled, Settlement, Swept,
+    Verdict, Work, Working,
 };
 
 /// A store of tasks: everything the program asks of it.

@@ -1,6 +1,7 @@
 //! The worker's side of the seam: claiming, settling, and keeping the house in order.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -16,7 +17,8 @@ use super::{Attempt, BrokerResult, TaskRecord};
 /// Only a broker makes one, so nobody can settle a task they do not hold.
 #[derive(Debug, Clone)]
 pub struct Claim {
-    record: TaskRecord,
+    // Shared: a claim is handed to the table of tasks in work, to the attempt and to the settlement.
+    record: Arc<TaskRecord>,
     run: u64,
     lease_until: Timestamp,
 }
@@ -26,7 +28,7 @@ impl Claim {
     #[cfg_attr(not(any(feature = "redis", feature = "embedded")), allow(dead_code))]
     pub(crate) fn new(record: TaskRecord, run: u64, lease_until: Timestamp) -> Self {
         Self {
-            record,
+            record: Arc::new(record),
             run,
             lease_until,
         }
@@ -103,6 +105,15 @@ pub enum Settled {
     Accepted,
     /// The claim was not ours any more (lease lost, or settled before); nothing was written.
     Stale,
+}
+
+/// What came of [`Work::exchange`]; each half may fail alone.
+#[derive(Debug)]
+pub struct Exchanged {
+    /// As [`Work::settle`].
+    pub settled: BrokerResult<Vec<Settled>>,
+    /// As [`Work::claim`].
+    pub claims: BrokerResult<Vec<Claim>>,
 }
 
 /// What a pass of [`Work::forward`] did.
@@ -220,6 +231,26 @@ pub trait Work {
     ///
     /// The same settlement may be sent again after an error; if it had taken effect, it is `Stale` then.
     async fn settle(&self, settlements: &[Settlement]) -> BrokerResult<Vec<Settled>>;
+
+    /// Ends claims and takes new ones, in this order and, where the store can, in one round trip: a busy worker
+    /// makes no other call. Nothing to settle or a `max` of zero leaves that half out.
+    async fn exchange(
+        &self,
+        settlements: &[Settlement],
+        queues: &[QueueName],
+        max: usize,
+        lease: Duration,
+    ) -> Exchanged {
+        let settled = match settlements {
+            [] => Ok(Vec::new()),
+            some => self.settle(some).await,
+        };
+        let claims = match max {
+            0 => Ok(Vec::new()),
+            _ => self.claim(queues, max, lease).await,
+        };
+        Exchanged { settled, claims }
+    }
 
     /// Extends leases to `lease` from now; for each claim the new end, or `None` if it is not ours any more.
     async fn extend(&self, claims: &[Claim], lease: Duration) -> BrokerResult<Vec<Option<Timestamp>>>;
