@@ -249,12 +249,12 @@ async fn an_exchange_ends_claims_before_it_takes_new_ones(fresh: Fresh) {
     let claims = fresh.claim(2).await;
     let ends = [verdict(&claims[0], Verdict::Done), verdict(&claims[1], Verdict::HandBack)];
     let queues = [QueueName::default()];
-    let done = fresh.broker.exchange(&ends, &queues, 5, secs(30)).await;
+    let done = fresh.broker.exchange(&ends, &queues, 5, secs(30)).await.unwrap();
     assert_eq!(done.settled.unwrap(), [Settled::Accepted, Settled::Accepted]);
     let taken = done.claims.unwrap();
     let ids: Vec<_> = taken.iter().map(|c| c.task().id.as_str()).collect();
     assert_eq!(ids, ["b", "c"], "what was handed back is next");
-    let again = fresh.broker.exchange(&ends, &queues, 1, secs(30)).await;
+    let again = fresh.broker.exchange(&ends, &queues, 1, secs(30)).await.unwrap();
     assert_eq!(again.settled.unwrap(), [Settled::Stale, Settled::Stale]);
     assert!(again.claims.unwrap().is_empty());
     assert_eq!(fresh.counted().await, (1, 0));
@@ -264,14 +264,15 @@ async fn an_exchange_ends_claims_before_it_takes_new_ones(fresh: Fresh) {
 async fn either_half_of_an_exchange_may_be_empty(fresh: Fresh) {
     fresh.put([task("a"), task("b")]).await;
     let queues = [QueueName::default()];
-    let taken = fresh.broker.exchange(&[], &queues, 1, secs(30)).await;
+    let taken = fresh.broker.exchange(&[], &queues, 1, secs(30)).await.unwrap();
     assert!(taken.settled.unwrap().is_empty());
     let claims = taken.claims.unwrap();
     assert_eq!(claims.len(), 1);
     let ended = fresh
         .broker
         .exchange(&[verdict(&claims[0], Verdict::Done)], &queues, 0, secs(30))
-        .await;
+        .await
+        .unwrap();
     assert_eq!(ended.settled.unwrap(), [Settled::Accepted]);
     assert!(ended.claims.unwrap().is_empty(), "none was asked for");
     assert_eq!(fresh.glance().await.counts[&State::Pending], 1);

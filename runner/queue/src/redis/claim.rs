@@ -5,9 +5,12 @@ use std::time::Duration;
 use redis::Value;
 use runner_core::task::QueueName;
 
+use super::conn::Trip;
 use super::scripts::Script;
-use super::{RedisBroker, convert, keys, reply};
-use crate::{BrokerResult, Claim};
+use super::{RedisBroker, convert, keys, reply, settle};
+use crate::{BrokerResult, Claim, Exchanged, Settlement};
+
+const CLAIM: &str = "claim tasks";
 
 /// Claims a script call: Redis does nothing else meanwhile, about 1 ms.
 const BATCH: usize = 256;
@@ -45,8 +48,14 @@ impl RedisBroker {
         lease: Duration,
         claims: &mut Vec<Claim>,
     ) -> BrokerResult<usize> {
+        let mut trip = self.conn.trip(CLAIM).await?;
+        self.add_claim(&mut trip, queues, wanted, lease);
+        let answer = trip.one().await?;
+        Ok(self.read_claims(queues, answer, claims).await)
+    }
+
+    fn add_claim(&self, trip: &mut Trip<'_>, queues: &[QueueName], wanted: usize, lease: Duration) {
         let pending: Vec<String> = queues.iter().map(|q| keys::part(q.as_str(), "pending")).collect();
-        let mut trip = self.conn.trip("claim tasks").await?;
         trip.script(Script::Claim, &pending)
             .arg(wanted)
             .arg(convert::millis(lease));
@@ -54,30 +63,66 @@ impl RedisBroker {
             trip.arg(keys::queue(queue.as_str())).arg(keys::own(queue.as_str()));
         }
         trip.arg(self.claimant.get().map_or("", String::as_str));
-        let mut answer = reply::list(trip.one().await?).into_iter();
+    }
+
+    /// Claims out of an answer of the script, and how many it took; puts aside what cannot be read.
+    async fn read_claims(&self, queues: &[QueueName], answer: Value, claims: &mut Vec<Claim>) -> usize {
+        let mut answer = reply::list(answer).into_iter();
         let lease_until = answer.next().and_then(reply::seconds).unwrap_or_default();
         let mut taken = 0;
-        let mut unreadable: Vec<Vec<Unreadable>> = Vec::new();
-        unreadable.resize_with(queues.len(), Vec::new);
-        while let Some((place, id, message, run)) = next_row(&mut answer) {
-            taken += 1;
-            let (Some(queue), Some(bad)) = (queues.get(place), unreadable.get_mut(place)) else {
-                continue;
-            };
-            let number = std::str::from_utf8(&run).ok().and_then(|r| r.parse().ok());
-            match convert::decode(message, queue, &id) {
-                Ok(record) => claims.push(Claim::new(record, number.unwrap_or(0), lease_until)),
-                Err(why) => bad.push(Unreadable { id, run, why }),
+        while let Some((place, count, first)) = next_head(&mut answer) {
+            let Some(queue) = queues.get(place) else { break };
+            let mut unreadable = Vec::new();
+            for nth in 0..count {
+                let Some((id, message)) = next_row(&mut answer) else { break };
+                taken += 1;
+                let run = first + nth;
+                match convert::decode(message, queue, &id) {
+                    Ok(record) => claims.push(Claim::new(record, run, lease_until)),
+                    Err(why) => {
+                        let run = run.to_string().into_bytes();
+                        unreadable.push(Unreadable { id, run, why });
+                    }
+                }
             }
-        }
-        for (queue, bad) in queues.iter().zip(unreadable) {
             // The tasks that were claimed must reach the caller: what cannot be put aside now stays active,
             // and is found again when its lease has run out.
-            if let Err(error) = self.quarantine(queue, &bad).await {
+            if let Err(error) = self.quarantine(queue, &unreadable).await {
                 tracing::warn!(queue = %queue, %error, "tasks that cannot be read stay active for now");
             }
         }
-        Ok(taken)
+        taken
+    }
+
+    /// Settles and claims in one round trip.
+    pub(super) async fn exchange_claims(
+        &self,
+        settlements: &[Settlement],
+        queues: &[QueueName],
+        max: usize,
+        lease: Duration,
+    ) -> BrokerResult<Exchanged> {
+        let batches = settle::by_queue(settlements.iter().map(|s| &s.claim.task().queue), BATCH);
+        let mut trip = self.conn.trip("settle and claim tasks").await?;
+        settle::add_settles(&mut trip, settlements, &batches, None);
+        if max > 0 && !queues.is_empty() {
+            self.add_claim(&mut trip, queues, max.min(BATCH), lease);
+        }
+        let mut answers = trip.each().await?.into_iter();
+        let ended: BrokerResult<Vec<Value>> = answers.by_ref().take(batches.len()).collect();
+        let claims = match answers.next() {
+            None => Ok(Vec::new()),
+            Some(Err(error)) => Err(error),
+            Some(Ok(answer)) => {
+                let mut claims = Vec::new();
+                self.read_claims(queues, answer, &mut claims).await;
+                Ok(claims)
+            }
+        };
+        Ok(Exchanged {
+            settled: ended.map(|answers| settle::settled(settlements.len(), &batches, answers)),
+            claims,
+        })
     }
 
     /// Puts active tasks that cannot be read aside as archived.
@@ -130,13 +175,15 @@ impl RedisBroker {
     }
 }
 
-/// Place of the queue, id, message, run.
-type Row = (usize, Vec<u8>, Vec<u8>, Vec<u8>);
-
-fn next_row(answer: &mut impl Iterator<Item = Value>) -> Option<Row> {
+/// Place of the queue, how many tasks of it follow, run of the first.
+fn next_head(answer: &mut impl Iterator<Item = Value>) -> Option<(usize, u64, u64)> {
     let number = usize::try_from(reply::number(answer.next()?)?).ok()?;
-    let id = reply::bytes(answer.next()?)?;
-    let message = reply::bytes(answer.next()?)?;
-    let run = reply::bytes(answer.next()?)?;
-    Some((number.checked_sub(1)?, id, message, run))
+    let count = reply::count(answer.next()?);
+    let first = reply::count(answer.next()?);
+    Some((number.checked_sub(1)?, count, first))
+}
+
+/// Id and message.
+fn next_row(answer: &mut impl Iterator<Item = Value>) -> Option<(Vec<u8>, Vec<u8>)> {
+    Some((reply::bytes(answer.next()?)?, reply::bytes(answer.next()?)?))
 }

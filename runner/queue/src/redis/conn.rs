@@ -178,7 +178,16 @@ impl Trip<'_> {
     /// # Errors
     ///
     /// If the connection failed, or if the server refused any of the commands.
-    pub(super) async fn send(mut self) -> BrokerResult<Vec<Value>> {
+    pub(super) async fn send(self) -> BrokerResult<Vec<Value>> {
+        self.each().await?.into_iter().collect()
+    }
+
+    /// Sends everything; one answer or refusal for each command, in order.
+    ///
+    /// # Errors
+    ///
+    /// If the connection failed.
+    pub(super) async fn each(mut self) -> BrokerResult<Vec<BrokerResult<Value>>> {
         if self.pipe.is_empty() {
             return Ok(Vec::new());
         }
@@ -189,15 +198,19 @@ impl Trip<'_> {
                 .map_err(|error| fault::of(error, self.doing))?;
             self.repeat_unknown(&mut answers).await?;
         }
-        for answer in &answers {
-            if let Value::ServerError(error) = answer {
-                if fault::is_wrong_server(error) {
-                    self.conn.discard(self.live.number).await;
+        let mut checked = Vec::with_capacity(answers.len());
+        for answer in answers {
+            checked.push(match answer {
+                Value::ServerError(error) => {
+                    if fault::is_wrong_server(&error) {
+                        self.conn.discard(self.live.number).await;
+                    }
+                    Err(fault::answered(&error, self.doing))
                 }
-                return Err(fault::answered(error, self.doing));
-            }
+                answer => Ok(answer),
+            });
         }
-        Ok(answers)
+        Ok(checked)
     }
 
     /// Sends a single command.

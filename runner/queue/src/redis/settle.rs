@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use redis::Value;
 use runner_core::task::QueueName;
 
 use super::conn::Trip;
@@ -16,11 +17,8 @@ const BATCH: usize = 256;
 const ATTEMPTS_KEPT: Duration = Duration::from_secs(90 * 24 * 3600);
 
 /// Places of an input, by the queue they belong to, at most `batch` together; order is kept within a queue.
-pub(super) fn by_queue<'a>(
-    queues: impl Iterator<Item = &'a QueueName>,
-    batch: usize,
-) -> Vec<(&'a QueueName, Vec<usize>)> {
-    let mut batches: Vec<(&QueueName, Vec<usize>)> = Vec::new();
+pub(super) fn by_queue<'a>(queues: impl Iterator<Item = &'a QueueName>, batch: usize) -> Batches<'a> {
+    let mut batches: Batches<'a> = Vec::new();
     // Few queues: a walk from the end beats hashing.
     for (place, queue) in queues.enumerate() {
         match batches
@@ -41,36 +39,57 @@ impl RedisBroker {
         settlements: &[Settlement],
         expired_for: Option<Duration>,
     ) -> BrokerResult<Vec<Settled>> {
-        let mut settled = vec![Settled::Stale; settlements.len()];
         let batches = by_queue(settlements.iter().map(|s| &s.claim.task().queue), BATCH);
         if batches.is_empty() {
-            return Ok(settled);
+            return Ok(Vec::new());
         }
         let mut trip = self.conn.trip("settle tasks").await?;
-        for (queue, places) in &batches {
-            let batch: Vec<&Settlement> = places.iter().map(|place| &settlements[*place]).collect();
-            trip.script(Script::Settle, &[keys::part(queue.as_str(), "active")])
-                .arg(keys::queue(queue.as_str()))
-                .arg(keys::own(queue.as_str()))
-                .arg(expired_for.map_or(String::new(), |grace| convert::millis(grace).to_string()))
-                .arg(batch.len())
-                .arg(MAX_ATTEMPTS_KEPT);
-            for settlement in &batch {
-                verdict_args(&mut trip, settlement);
-            }
-            for settlement in &batch {
-                attempt_args(&mut trip, settlement);
-            }
-        }
-        for ((_, places), answer) in batches.iter().zip(trip.send().await?) {
-            for (place, code) in places.iter().zip(reply::list(answer)) {
-                if reply::number(code) == Some(1) {
-                    settled[*place] = Settled::Accepted;
-                }
-            }
-        }
-        Ok(settled)
+        add_settles(&mut trip, settlements, &batches, expired_for);
+        let answers = trip.send().await?;
+        Ok(settled(settlements.len(), &batches, answers))
     }
+}
+
+/// Places of an input together with their queue.
+pub(super) type Batches<'a> = Vec<(&'a QueueName, Vec<usize>)>;
+
+/// Adds one call of the script for each batch.
+pub(super) fn add_settles(
+    trip: &mut Trip<'_>,
+    settlements: &[Settlement],
+    batches: &Batches<'_>,
+    expired_for: Option<Duration>,
+) {
+    for (queue, places) in batches {
+        trip.script(Script::Settle, &[keys::part(queue.as_str(), "active")])
+            .arg(keys::queue(queue.as_str()))
+            .arg(keys::own(queue.as_str()))
+            .arg(expired_for.map_or(String::new(), |grace| convert::millis(grace).to_string()))
+            .arg(places.len())
+            .arg(MAX_ATTEMPTS_KEPT);
+        for place in places {
+            verdict_args(trip, &settlements[*place]);
+        }
+        for place in places {
+            attempt_args(trip, &settlements[*place]);
+        }
+    }
+}
+
+/// What the script's answers mean, one for each batch.
+pub(super) fn settled(count: usize, batches: &Batches<'_>, answers: impl IntoIterator<Item = Value>) -> Vec<Settled> {
+    let mut settled = vec![Settled::Accepted; count];
+    for ((_, places), answer) in batches.iter().zip(answers) {
+        for number in reply::list(answer) {
+            let place = reply::number(number)
+                .and_then(|n| usize::try_from(n).ok()?.checked_sub(1))
+                .and_then(|nth| places.get(nth));
+            if let Some(place) = place {
+                settled[*place] = Settled::Stale;
+            }
+        }
+    }
+    settled
 }
 
 /// Whether nothing of the task remains after this verdict.

@@ -8,7 +8,7 @@ use runner_core::task::{QueueName, TaskId};
 use tokio::sync::mpsc;
 
 use super::RedisBroker;
-use crate::{BrokerResult, Claim, Forwarded, Recovered, ServerInfo, Settled, Settlement, Swept, Work, Working};
+use crate::{BrokerResult, Claim, Exchanged, Forwarded, Recovered, ServerInfo, Settled, Settlement, Swept, Work, Working};
 
 #[async_trait]
 impl Work for RedisBroker {
@@ -18,6 +18,16 @@ impl Work for RedisBroker {
 
     async fn settle(&self, settlements: &[Settlement]) -> BrokerResult<Vec<Settled>> {
         self.settle_claims(settlements, None).await
+    }
+
+    async fn exchange(
+        &self,
+        settlements: &[Settlement],
+        queues: &[QueueName],
+        max: usize,
+        lease: Duration,
+    ) -> BrokerResult<Exchanged> {
+        self.exchange_claims(settlements, queues, max, lease).await
     }
 
     async fn extend(&self, claims: &[Claim], lease: Duration) -> BrokerResult<Vec<Option<Timestamp>>> {

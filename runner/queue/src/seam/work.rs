@@ -234,22 +234,25 @@ pub trait Work {
 
     /// Ends claims and takes new ones, in this order and, where the store can, in one round trip: a busy worker
     /// makes no other call. Nothing to settle or a `max` of zero leaves that half out.
+    ///
+    /// An error of the call itself leaves both halves unknown.
     async fn exchange(
         &self,
         settlements: &[Settlement],
         queues: &[QueueName],
         max: usize,
         lease: Duration,
-    ) -> Exchanged {
+    ) -> BrokerResult<Exchanged> {
         let settled = match settlements {
-            [] => Ok(Vec::new()),
-            some => self.settle(some).await,
+            [] => Vec::new(),
+            some => self.settle(some).await?,
         };
         let claims = match max {
             0 => Ok(Vec::new()),
             _ => self.claim(queues, max, lease).await,
         };
-        Exchanged { settled, claims }
+        let settled = Ok(settled);
+        Ok(Exchanged { settled, claims })
     }
 
     /// Extends leases to `lease` from now; for each claim the new end, or `None` if it is not ours any more.

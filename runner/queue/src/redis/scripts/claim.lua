@@ -1,7 +1,8 @@
 -- Takes tasks from queues, from the first one onwards, up to a number in all.
 -- KEYS: the pending list of each queue.
 -- ARGV after the clock: how many, lease in ms; then for each queue: queue prefix, own prefix; then who claims or ''.
--- Returns: end of the lease in seconds; then for each task: number of its queue (from 1), id, message, run.
+-- Returns: end of the lease in seconds; then for each queue that gave any: its number (from 1), how many, the run
+-- of the first (each further one has the next run), then id and message of each.
 -- The run is drawn from a count of the queue's claims, so that it also differs from that of an earlier task of
 -- the same id; a count that begins goes on from the time, above those of a queue of this name that was removed.
 -- An id whose task is gone is dropped, and the next one is taken in its place. A paused queue yields nothing.
@@ -15,24 +16,26 @@ local function take(number, queue, own, most)
   local ids = redis.call('RPOP', KEYS[number], most)
   if not ids then return 0, true end
   local active, leases = {}, {}
-  local before = redis.call('INCRBY', own .. 'run', #ids) - #ids
-  if before == 0 then before = redis.call('INCRBY', own .. 'run', whole(millis * 1000)) - #ids end
-  for nth, id in ipairs(ids) do
+  local run = redis.call('INCRBY', own .. 'run', #ids) - #ids
+  if run == 0 then run = redis.call('INCRBY', own .. 'run', whole(millis * 1000)) - #ids end
+  local head = #reply
+  local at = head + 3
+  for _, id in ipairs(ids) do
     local key = queue .. 't:' .. id
     local msg = redis.call('HGET', key, 'msg')
     if msg then
-      local run = whole(before + nth)
-      redis.call('HSET', key, 'state', 'active', 'run', run, 'by', by)
+      local nth = #active + 1
+      redis.call('HSET', key, 'state', 'active', 'run', whole(run + nth), 'by', by)
       redis.call('HDEL', key, 'pending_since')
-      active[#active + 1] = id
-      leases[#leases + 1] = lease
-      leases[#leases + 1] = id
-      local at = #reply
-      reply[at + 1], reply[at + 2], reply[at + 3], reply[at + 4] = number, id, msg, run
+      active[nth] = id
+      leases[2 * nth - 1], leases[2 * nth] = lease, id
+      reply[at + 1], reply[at + 2] = id, msg
+      at = at + 2
     else
       redis.call('DEL', key)
     end
   end
+  if #active > 0 then reply[head + 1], reply[head + 2], reply[head + 3] = number, #active, whole(run + 1) end
   spread('LPUSH', queue .. 'active', active)
   spread('ZADD', queue .. 'lease', leases)
   -- Another program may have forwarded a task that has a note here.

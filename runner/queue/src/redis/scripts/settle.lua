@@ -9,26 +9,40 @@
 --   h hand back
 --   s snooze: delay in ms, what it waits for or ''
 -- then for each attempt to remember: id, JSON, seconds to keep it.
--- Returns: 1 or 0 for each claim: whether it still was the caller's.
+-- Returns: the numbers (from 1) of those claims that were not the caller's any more.
 -- A task that goes on is nobody's: without a run a late settlement is refused even when the next one to take it is
 -- a Go worker, which writes none. Of claims whose lease ran out it is counted how many there were in a row.
 local queue, own = ARGV[3], ARGV[4]
 local cutoff = ARGV[5] ~= '' and math.floor((millis - tonumber(ARGV[5])) / 1000)
 local claims, keep = tonumber(ARGV[6]), tonumber(ARGV[7])
 local width = {d = 1, c = 5, r = 3, n = 3, a = 2, h = 0, s = 2}
-local accepted, reply, ids = {}, {}, {}
+local accepted, noted, reply, ids = {}, {}, {}, {}
 
--- Whether the claim still is the caller's; then its id is no longer active. An id is accepted once: its second
--- settlement in one call comes too late like any other. The first write is a removal: a full server of an old
--- version lets the rest of the script pass then.
-local function take(id, key, run)
-  if accepted[id] or (redis.call('HGET', key, 'run') or '0') ~= run then return false end
+-- Whether the claim still is the caller's. An id is accepted once: its second settlement in one call comes too
+-- late like any other.
+local function is_held(id, run)
+  if accepted[id] then return false end
+  local held = redis.call('HMGET', queue .. 't:' .. id, 'run', 'state', 'att')
+  if (held[1] or '0') ~= run or held[2] ~= 'active' then return false end
   if cutoff then
     local score = redis.call('ZSCORE', queue .. 'lease', id)
     if score and tonumber(score) > cutoff then return false end
   end
-  -- The list and the state agree but for damage, which ends with this.
-  return redis.call('LREM', KEYS[1], -1, id) == 1 or redis.call('HGET', key, 'state') == 'active'
+  noted[id] = held[3]
+  return true
+end
+
+-- Takes the accepted ids off the active list. Tasks mostly end in the order in which they were claimed: then they
+-- are its tail, which goes as a whole. A list that has lost one of them is mended by this like any other.
+local function leave_active()
+  local tail = redis.call('LRANGE', KEYS[1], -#ids, -1)
+  for _, id in ipairs(tail) do
+    if not accepted[id] then
+      for _, each in ipairs(ids) do redis.call('LREM', KEYS[1], -1, each) end
+      return
+    end
+  end
+  redis.call('LTRIM', KEYS[1], 0, -(#tail + 1))
 end
 
 -- The present as protobuf writes it, behind the tag of its field.
@@ -62,7 +76,7 @@ end
 local apply = {}
 function apply.d(id, key, at)
   gone[#gone + 1] = key
-  gone[#gone + 1] = own .. 'att:' .. id
+  if noted[id] then gone[#gone + 1] = own .. 'att:' .. id end
   unlock(ARGV[at], id)
   done = done + 1
 end
@@ -108,24 +122,30 @@ local function let_go(verdict, key)
   end
 end
 
-local at = 8
+-- All are looked at before anything is written, and the first write is a removal: a full server of an old version
+-- lets the rest of the script pass then.
+local first = 8
+local at = first
 for number = 1, claims do
   local verdict, id = ARGV[at], ARGV[at + 1]
-  local key = queue .. 't:' .. id
-  if take(id, key, ARGV[at + 2]) then
-    accepted[id] = verdict
+  if is_held(id, ARGV[at + 2]) then
+    accepted[id] = at
     ids[#ids + 1] = id
-    apply[verdict](id, key, at + 3)
-    if verdict ~= 'd' then let_go(verdict, key) end
-    reply[number] = 1
   else
-    reply[number] = 0
+    reply[#reply + 1] = number
   end
   at = at + 3 + width[verdict]
 end
 if #ids == 0 then return reply end
 
+leave_active()
 spread('ZREM', queue .. 'lease', ids)
+for _, id in ipairs(ids) do
+  local from = accepted[id]
+  local verdict, key = ARGV[from], queue .. 't:' .. id
+  apply[verdict](id, key, from + 3)
+  if verdict ~= 'd' then let_go(verdict, key) end
+end
 wipe(gone)
 for list, pairs_of_it in pairs(lists) do
   spread('ZADD', queue .. list, pairs_of_it)
@@ -136,9 +156,10 @@ for i = #back, 1, -1 do
 end
 spread('HSET', own .. 'waiting', notes)
 for i = at, #ARGV, 3 do
-  local verdict = accepted[ARGV[i]]
-  if verdict and verdict ~= 'd' then
+  local from = accepted[ARGV[i]]
+  if from and ARGV[from] ~= 'd' then
     local key = own .. 'att:' .. ARGV[i]
+    redis.call('HSET', queue .. 't:' .. ARGV[i], 'att', '1')
     redis.call('RPUSH', key, ARGV[i + 1])
     redis.call('LTRIM', key, -keep, -1)
     redis.call('EXPIRE', key, ARGV[i + 2])
