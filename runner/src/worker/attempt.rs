@@ -1,17 +1,22 @@
 //! One try at one task: call its handler, bound it, and turn what happens into a verdict.
 //!
-//! The handler runs in a task of its own, so that a panic ends the try and nothing else.
+//! A panic of the handler ends the try and nothing else.
 
 use std::collections::HashMap;
+use std::future::poll_fn;
+use std::panic::AssertUnwindSafe;
 use std::sync::{Mutex, PoisonError};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::FutureExt as _;
+use futures_util::future::CatchUnwind;
 use jiff::Timestamp;
 use runner_core::schedule::stable_hash;
 use runner_core::task::{DEFAULT_TIMEOUT, retry_delay};
 use runner_queue::{Attempt, Claim, Settlement, TaskRecord, Verdict};
-use runner_sdk::{Ctx, CtxParts, Found, Outcome, Stop, StopReason};
+use runner_sdk::{BoxFuture, Ctx, CtxParts, Found, Outcome, Stop, StopReason};
 use tokio::time::Instant;
 
 use super::Shop;
@@ -55,21 +60,16 @@ enum End {
     Dropped,
 }
 
-/// Runs the claim's handler to its end. `None` when nothing may be written, because the lease was lost.
-pub(super) async fn run(shop: &Shop, claim: &Claim) -> Option<Settlement> {
-    let task = claim.task();
-    let started_at = shop.clock.now();
-    let began = Instant::now();
-    let deadline = deadline_of(task, started_at);
-    let stop = Stop::new();
-    shop.board.add(InWork {
-        claim: claim.clone(),
-        stop: stop.clone(),
+/// Runs the handler of a task in work to its end. `None` when nothing may be written, because the lease was lost.
+pub(super) async fn run(shop: &Shop, in_work: InWork) -> Option<Settlement> {
+    let InWork {
+        claim,
+        stop,
         started_at,
         deadline,
-        extended_at: began,
-        abort: None,
-    });
+        ..
+    } = in_work;
+    let task = claim.task();
     let Some(found) = shop.handlers.find(&task.kind) else {
         return Some(without_handler(shop, claim));
     };
@@ -77,6 +77,7 @@ pub(super) async fn run(shop: &Shop, claim: &Claim) -> Option<Settlement> {
         task_id = %task.id, task_type = %task.kind, queue = %task.queue, attempt = task.retried + 1,
         start = %started_at, "task started"
     );
+    let began = Instant::now();
     let ctx = Ctx::new(
         parts_of(task, deadline, started_at),
         stop.clone(),
@@ -87,7 +88,7 @@ pub(super) async fn run(shop: &Shop, claim: &Claim) -> Option<Settlement> {
         stop.stop(StopReason::Deadline);
         End::Dropped
     } else {
-        supervise(shop, claim, found, ctx.clone(), &stop, limit).await
+        supervise(shop, found, ctx.clone(), &stop, limit).await
     };
     let reason = stop.reason();
     // A success is still offered: the broker's fence refuses it if the task is someone else's by now.
@@ -112,7 +113,7 @@ pub(super) async fn run(shop: &Shop, claim: &Claim) -> Option<Settlement> {
         log,
     });
     Some(Settlement {
-        claim: claim.clone(),
+        claim,
         verdict,
         result,
         attempt,
@@ -121,37 +122,73 @@ pub(super) async fn run(shop: &Shop, claim: &Claim) -> Option<Settlement> {
 
 /// Waits for the handler, tells it to stop when its time is up, drops it when it does not listen.
 #[allow(clippy::disallowed_methods)] // the time limit of the attempt, beside what else may end it
-async fn supervise(shop: &Shop, claim: &Claim, found: Found, ctx: Ctx, stop: &Stop, limit: Duration) -> End {
-    let mut running = tokio::spawn(found.call(ctx));
-    shop.board.set_abort(claim, running.abort_handle());
-    let in_time = tokio::select! {
-        ended = &mut running => Some(ended),
-        () = tokio::time::sleep(limit) => {
-            stop.stop(StopReason::Deadline);
-            None
+async fn supervise(shop: &Shop, found: Found, ctx: Ctx, stop: &Stop, limit: Duration) -> End {
+    let mut running = Running::new(found, ctx);
+    // One that waits for nothing is done here, without a timer and before anybody listens.
+    if let Some(end) = running.poll_once().await {
+        return end;
+    }
+    tokio::select! {
+        end = running.end() => return end,
+        () = tokio::time::sleep(limit) => stop.stop(StopReason::Deadline),
+        _ = stop.stopped() => (),
+    }
+    let lost = stop.reason() == Some(StopReason::LeaseLost);
+    let grace = if lost { shop.settings.last_moment() } else { STOP_GRACE };
+    tokio::select! {
+        end = running.end() => return end,
+        () = tokio::time::sleep(grace) => (),
+        () = shop.board.abandoned() => (),
+    }
+    running.drop_it();
+    End::Dropped
+}
+
+type Caught = CatchUnwind<AssertUnwindSafe<BoxFuture<'static, Outcome>>>;
+
+/// A handler's future. A panic of it, also while it is dropped, ends the try and nothing else.
+struct Running(Option<Caught>);
+
+impl Running {
+    fn new(found: Found, ctx: Ctx) -> Self {
+        // What a handler does before its first await happens when it is polled.
+        let call: BoxFuture<'static, Outcome> = Box::pin(async move { found.call(ctx).await });
+        Self(Some(AssertUnwindSafe(call).catch_unwind()))
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        let Some(running) = &mut self.0 else {
+            return Poll::Ready(End::Dropped);
+        };
+        running.poll_unpin(cx).map(|ended| match ended {
+            Ok(outcome) => End::Returned(outcome),
+            Err(panic) => End::Panicked(panic_text(panic.as_ref())),
+        })
+    }
+
+    async fn poll_once(&mut self) -> Option<End> {
+        let end = poll_fn(|cx| match self.poll(cx) {
+            Poll::Ready(end) => Poll::Ready(Some(end)),
+            Poll::Pending => Poll::Ready(None),
+        });
+        end.await
+    }
+
+    async fn end(&mut self) -> End {
+        poll_fn(|cx| self.poll(cx)).await
+    }
+
+    fn drop_it(&mut self) {
+        let handler = self.0.take();
+        if std::panic::catch_unwind(AssertUnwindSafe(|| drop(handler))).is_err() {
+            tracing::error!("a handler panicked while it was dropped");
         }
-        _ = stop.stopped() => None,
-    };
-    let ended = match in_time {
-        Some(ended) => ended,
-        None => {
-            let lost = stop.reason() == Some(StopReason::LeaseLost);
-            let grace = if lost { shop.settings.last_moment() } else { STOP_GRACE };
-            match tokio::time::timeout(grace, &mut running).await {
-                Ok(ended) => ended,
-                Err(_) => {
-                    running.abort();
-                    running.await
-                }
-            }
-        }
-    };
-    match ended {
-        Ok(outcome) => End::Returned(outcome),
-        Err(error) => match error.try_into_panic() {
-            Ok(panic) => End::Panicked(panic_text(panic.as_ref())),
-            Err(_) => End::Dropped,
-        },
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.drop_it();
     }
 }
 
@@ -246,7 +283,7 @@ fn verdict_of_outcome(
     }
 }
 
-fn without_handler(shop: &Shop, claim: &Claim) -> Settlement {
+fn without_handler(shop: &Shop, claim: Claim) -> Settlement {
     let task = claim.task();
     if shop.unknown.is_news(&task.kind) {
         tracing::warn!(
@@ -261,7 +298,7 @@ fn without_handler(shop: &Shop, claim: &Claim) -> Settlement {
         waiting_for,
     };
     Settlement {
-        claim: claim.clone(),
+        claim,
         verdict,
         result: None,
         attempt: None,
@@ -297,7 +334,7 @@ fn parts_of(task: &TaskRecord, deadline: Timestamp, now: Timestamp) -> CtxParts 
 }
 
 /// The earlier of timeout and deadline; 30 minutes when the task has neither, as asynq reads it.
-fn deadline_of(task: &TaskRecord, now: Timestamp) -> Timestamp {
+pub(super) fn deadline_of(task: &TaskRecord, now: Timestamp) -> Timestamp {
     let after = |d: Duration| now.checked_add(d).unwrap_or(Timestamp::MAX);
     match (task.timeout.is_zero(), task.deadline) {
         (true, None) => after(DEFAULT_TIMEOUT),

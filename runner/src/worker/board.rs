@@ -1,17 +1,16 @@
 //! What this process has in work: the one table that the processor, the heartbeat and the canceller share.
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use runner_core::task::{QueueName, TaskId};
+use runner_core::task::TaskId;
 use runner_queue::{Claim, Working};
 use runner_sdk::{Stop, StopReason};
 use tokio::sync::Notify;
-use tokio::task::AbortHandle;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 /// A task in work.
 #[derive(Clone)]
@@ -26,46 +25,77 @@ pub(super) struct InWork {
     pub deadline: Timestamp,
     /// When its lease was last known to be extended, by the monotonic clock.
     pub extended_at: Instant,
-    /// Drops the handler's future.
-    pub abort: Option<AbortHandle>,
 }
 
-type Key = (QueueName, TaskId);
+/// Where a task in work stands on the board. Given out anew once it is free.
+pub(super) type Place = usize;
+
+#[derive(Default)]
+struct Places {
+    tasks: Vec<Option<InWork>>,
+    free: Vec<Place>,
+}
 
 /// All tasks in work. The lock is held for look-ups only, never across an await.
 #[derive(Default)]
 pub(super) struct Board {
-    tasks: Mutex<HashMap<Key, InWork>>,
+    places: Mutex<Places>,
     changed: Notify,
+    /// Falls when handlers that did not return when asked are to be dropped.
+    abandoned: CancellationToken,
     broker_down: AtomicBool,
 }
 
+impl Places {
+    fn all(&self) -> impl Iterator<Item = (Place, &InWork)> {
+        let places = self.tasks.iter().enumerate();
+        places.filter_map(|(place, task)| Some((place, task.as_ref()?)))
+    }
+
+    /// The task at this place, if it still is the one of this claim.
+    fn of(&mut self, place: Place, claim: &Claim) -> Option<&mut InWork> {
+        let task = self.tasks.get_mut(place)?.as_mut()?;
+        let same = task.claim.run() == claim.run() && task.claim.task().id == claim.task().id;
+        same.then_some(task)
+    }
+}
+
 impl Board {
-    fn lock(&self) -> MutexGuard<'_, HashMap<Key, InWork>> {
-        self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Places> {
+        self.places.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn add(&self, in_work: InWork) {
-        let task = in_work.claim.task();
-        let key = (task.queue.clone(), task.id.clone());
-        self.lock().insert(key, in_work);
+    /// Writes tasks down; their places, in order.
+    pub(super) fn add(&self, tasks: impl IntoIterator<Item = InWork>) -> Vec<Place> {
+        let mut places = self.lock();
+        let tasks = tasks.into_iter().map(|task| match places.free.pop() {
+            Some(place) => {
+                places.tasks[place] = Some(task);
+                place
+            }
+            None => {
+                places.tasks.push(Some(task));
+                places.tasks.len() - 1
+            }
+        });
+        tasks.collect()
     }
 
-    pub(super) fn set_abort(&self, claim: &Claim, abort: AbortHandle) {
-        let task = claim.task();
-        if let Some(in_work) = self.lock().get_mut(&(task.queue.clone(), task.id.clone())) {
-            in_work.abort = Some(abort);
+    /// Frees places, each of which holds a task.
+    pub(super) fn remove(&self, gone: impl IntoIterator<Item = Place>) {
+        let mut places = self.lock();
+        for place in gone {
+            if places.tasks.get_mut(place).is_some_and(|task| task.take().is_some()) {
+                places.free.push(place);
+            }
         }
-    }
-
-    pub(super) fn remove(&self, claim: &Claim) {
-        let task = claim.task();
-        self.lock().remove(&(task.queue.clone(), task.id.clone()));
+        drop(places);
         self.changed.notify_waiters();
     }
 
     pub(super) fn len(&self) -> usize {
-        self.lock().len()
+        let places = self.lock();
+        places.tasks.len() - places.free.len()
     }
 
     /// Returns once nothing is in work.
@@ -80,13 +110,14 @@ impl Board {
         }
     }
 
-    pub(super) fn all(&self) -> Vec<InWork> {
-        self.lock().values().cloned().collect()
+    pub(super) fn all(&self) -> Vec<(Place, InWork)> {
+        let places = self.lock();
+        places.all().map(|(place, task)| (place, task.clone())).collect()
     }
 
     pub(super) fn working(&self) -> Vec<Working> {
-        let all = self.lock();
-        let working = all.values().map(|w| {
+        let places = self.lock();
+        let working = places.all().map(|(_, w)| {
             let task = w.claim.task();
             Working {
                 id: task.id.clone(),
@@ -100,58 +131,54 @@ impl Board {
     }
 
     /// Notes that the lease of `claim` was extended in a call that began at `at`.
-    pub(super) fn extended(&self, claim: &Claim, at: Instant) {
-        let task = claim.task();
-        if let Some(in_work) = self.lock().get_mut(&(task.queue.clone(), task.id.clone())) {
-            in_work.extended_at = at;
+    pub(super) fn extended(&self, place: Place, claim: &Claim, at: Instant) {
+        if let Some(task) = self.lock().of(place, claim) {
+            task.extended_at = at;
         }
     }
 
     /// Whether `claim` was extended within the last `lease`.
-    pub(super) fn holds(&self, claim: &Claim, lease: Duration) -> bool {
-        let task = claim.task();
-        let all = self.lock();
-        all.get(&(task.queue.clone(), task.id.clone()))
-            .is_some_and(|w| w.extended_at.elapsed() < lease)
-    }
-
-    /// Stops the handler of a claim that is not ours any more.
-    pub(super) fn lost(&self, claim: &Claim) {
-        let task = claim.task();
-        if let Some(in_work) = self.lock().get(&(task.queue.clone(), task.id.clone()))
-            && in_work.claim.run() == claim.run()
-        {
-            in_work.stop.stop(StopReason::LeaseLost);
-        }
+    pub(super) fn holds(&self, place: Place, claim: &Claim, lease: Duration) -> bool {
+        let mut places = self.lock();
+        places.of(place, claim).is_some_and(|w| w.extended_at.elapsed() < lease)
     }
 
     /// Stops the handlers whose lease was not extended for `limit`; how many are told for the first time.
     pub(super) fn stop_overdue(&self, limit: Duration) -> usize {
-        let all = self.lock();
-        let overdue = all
-            .values()
-            .filter(|w| w.extended_at.elapsed() >= limit && w.stop.reason().is_none());
-        overdue.map(|w| w.stop.stop(StopReason::LeaseLost)).count()
+        let places = self.lock();
+        let overdue = places
+            .all()
+            .filter(|(_, w)| w.extended_at.elapsed() >= limit && w.stop.reason().is_none());
+        overdue.map(|(_, w)| w.stop.stop(StopReason::LeaseLost)).count()
+    }
+
+    /// Stops the handler of a claim that is not ours any more.
+    pub(super) fn lost(&self, place: Place, claim: &Claim) {
+        if let Some(task) = self.lock().of(place, claim) {
+            task.stop.stop(StopReason::LeaseLost);
+        }
     }
 
     /// Stops the handlers of every task with this id, whatever its queue; how many.
     pub(super) fn stop_id(&self, id: &TaskId, reason: StopReason) -> usize {
-        let all = self.lock();
-        let hit: Vec<_> = all.values().filter(|w| w.claim.task().id == *id).collect();
-        hit.iter().for_each(|w| w.stop.stop(reason));
+        let places = self.lock();
+        let hit: Vec<_> = places.all().filter(|(_, w)| w.claim.task().id == *id).collect();
+        hit.iter().for_each(|(_, w)| w.stop.stop(reason));
         hit.len()
     }
 
     pub(super) fn stop_all(&self, reason: StopReason) {
-        self.lock().values().for_each(|w| w.stop.stop(reason));
+        self.lock().all().for_each(|(_, w)| w.stop.stop(reason));
     }
 
     /// Drops the futures of handlers that did not return when asked.
     pub(super) fn abandon_all(&self) {
-        self.lock()
-            .values()
-            .filter_map(|w| w.abort.as_ref())
-            .for_each(AbortHandle::abort);
+        self.abandoned.cancel();
+    }
+
+    /// Returns once handlers are to be dropped.
+    pub(super) async fn abandoned(&self) {
+        self.abandoned.cancelled().await;
     }
 
     /// Whether this is news.

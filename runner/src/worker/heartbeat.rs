@@ -31,7 +31,8 @@ impl Heartbeat {
     }
 
     async fn extend_leases(&self) {
-        let claims: Vec<Claim> = self.shop.board.all().into_iter().map(|w| w.claim).collect();
+        let all = self.shop.board.all().into_iter();
+        let (places, claims): (Vec<_>, Vec<Claim>) = all.map(|(place, w)| (place, w.claim)).unzip();
         if claims.is_empty() {
             return;
         }
@@ -39,11 +40,11 @@ impl Heartbeat {
         let lease = self.shop.settings.lease;
         match tokio::time::timeout(self.every(), self.shop.broker.extend(&claims, lease)).await {
             Ok(Ok(answers)) => {
-                for (claim, answer) in claims.iter().zip(answers) {
+                for ((place, claim), answer) in places.into_iter().zip(&claims).zip(answers) {
                     if answer.is_some() {
-                        self.shop.board.extended(claim, began);
+                        self.shop.board.extended(place, claim, began);
                     } else {
-                        self.shop.board.lost(claim);
+                        self.shop.board.lost(place, claim);
                     }
                 }
             }

@@ -1,5 +1,5 @@
-//! The roles that run tasks. Each is one file and one loop: the processor claims and runs, the settler ends
-//! claims, the heartbeat keeps leases, the fence stops what lost its own, the forwarder, recoverer and janitor keep
+//! The roles that run tasks. Each is one file and one loop: the processor ends claims, makes new ones and runs
+//! them, the heartbeat keeps leases, the fence stops what lost its own, the forwarder, recoverer and janitor keep
 //! the house in order, the canceller listens.
 //!
 //! Knows brokers only through the seam and handlers only through the registry; reads no settings itself.
@@ -7,6 +7,7 @@
 mod attempt;
 mod board;
 mod canceller;
+mod ended;
 mod fence;
 mod forwarder;
 mod heartbeat;
@@ -14,7 +15,6 @@ mod janitor;
 mod order;
 mod processor;
 mod recoverer;
-mod settler;
 #[cfg(test)]
 mod tests;
 
@@ -105,6 +105,7 @@ struct Shop {
     metrics: Arc<Metrics>,
     settings: Settings,
     board: Board,
+    ended: ended::EndedTray,
     /// Wakes the forwarder when a delay was just written.
     delayed: Notify,
     started_at: jiff::Timestamp,
@@ -162,7 +163,6 @@ pub struct Worker {
     intake: CancellationToken,
     upkeep: CancellationToken,
     processor: tokio::task::JoinHandle<()>,
-    settler: settler::Settler,
     roles: TaskTracker,
 }
 
@@ -183,13 +183,13 @@ impl Worker {
             metrics,
             settings,
             board: Board::default(),
+            ended: ended::EndedTray::default(),
             delayed: Notify::new(),
             started_at,
             unknown: attempt::Unknown::default(),
         });
         let (intake, upkeep) = (CancellationToken::new(), CancellationToken::new());
-        let settler = settler::Settler::start(shop.clone());
-        let processor = tokio::spawn(processor::run(shop.clone(), settler.sender(), intake.clone()));
+        let processor = tokio::spawn(processor::run(shop.clone(), intake.clone()));
         let roles = TaskTracker::new();
         let keep = |role: Box<dyn role::Role>| {
             let (shop, upkeep) = (shop.clone(), upkeep.clone());
@@ -211,7 +211,6 @@ impl Worker {
             intake,
             upkeep,
             processor,
-            settler,
             roles,
         }
     }
@@ -240,9 +239,11 @@ impl Worker {
             self.shop.board.abandon_all();
         }
         if tokio::time::timeout(LAST_WORDS, self.processor).await.is_err() {
-            tracing::error!("some handlers did not stop in time");
+            tracing::error!(
+                "some handlers did not stop in time, or their verdicts could not be written; their tasks run again \
+                 when their leases end"
+            );
         }
-        self.settler.finish(LAST_WORDS).await;
         self.upkeep.cancel();
         self.roles.close();
         if tokio::time::timeout(LAST_WORDS, self.roles.wait()).await.is_err() {

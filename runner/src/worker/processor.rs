@@ -1,117 +1,352 @@
-//! Claims as many tasks as there are free slots and starts a handler for each.
+//! Takes what ended to the broker and as many new tasks as there are free slots back, in one call, and starts a
+//! handler for each.
+//!
+//! While a call is under way the next results gather, so batches grow by themselves under load, and a single task
+//! leaves at once when there is none. A slot is free again once its verdict is written. What could not be written
+//! is kept, as data, until it can or its lease is over.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::StreamExt as _;
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
 use runner_core::schedule::stable_hash;
-use runner_queue::{Claim, Settlement};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use runner_queue::{BrokerError, BrokerResult, Claim, Exchanged, Settled, Settlement, Verdict};
+use runner_sdk::Stop;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
-use super::Shop;
-use super::attempt;
+use super::board::{InWork, Place};
+use super::ended::Leaving;
 use super::order::Order;
+use super::{Shop, attempt};
 
-/// How many tasks one call claims at most: about a millisecond of the store's time.
-const CLAIM_BATCH: usize = 256;
+/// How many tasks one call ends and claims at most: about a millisecond of the store's time.
+const BATCH: usize = 256;
+
+/// Calls under way at once: while the store works on one, this process works on what the other brought.
+const CALLS: usize = 2;
 
 /// The longest wait for a wake-up while all queues are empty.
-const IDLE: Duration = Duration::from_secs(1);
+const IDLE: Duration = Duration::from_secs(10);
 
-/// Pause after a failed claim, doubled up to the longest.
+/// Pause after a failed call, doubled up to the longest, or to the shorter one while verdicts wait.
 const BACKOFF: Duration = Duration::from_millis(50);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(5);
+const LONGEST_WITH_VERDICTS: Duration = Duration::from_millis(500);
 
-/// Runs until `stop`, then returns once every handler that was started has ended.
-#[allow(clippy::disallowed_methods)] // a named back-off that a stop ends
-pub(super) async fn run(
-    shop: Arc<Shop>,
-    settlements: mpsc::Sender<(Settlement, OwnedSemaphorePermit)>,
-    stop: CancellationToken,
-) {
-    let slots = Arc::new(Semaphore::new(shop.settings.concurrency));
-    let running = TaskTracker::new();
-    let mut order = Order::new(
-        &shop.settings.queues,
-        shop.settings.strict_priority,
-        stable_hash(&[&shop.settings.id]),
-    );
-    let mut failures = 0u32;
+/// Runs until `stop`, then returns once every handler that was started has ended and its verdict is written.
+pub(super) async fn run(shop: Arc<Shop>, stop: CancellationToken) {
+    let mut desk = Desk::new(shop);
     loop {
-        let Some(mut permits) = free_slots(&slots, &stop).await else {
+        desk.collect();
+        desk.call();
+        if desk.is_done() {
             break;
-        };
-        let queues = order.next();
-        match shop.broker.claim(&queues, permits.len(), shop.settings.lease).await {
-            Ok(claims) => {
-                failures = 0;
-                shop.broker_answered();
-                let empty = claims.is_empty();
-                for claim in claims {
-                    let Some(permit) = permits.pop() else { break };
-                    start(&shop, claim, permit, &settlements, &running);
-                }
-                drop(permits);
-                if empty {
-                    tokio::select! {
-                        () = shop.broker.wait_for_work(&queues, IDLE) => (),
-                        () = stop.cancelled() => break,
-                    }
-                }
+        }
+        let shop = desk.shop.clone();
+        tokio::select! {
+            Some(back) = desk.calls.next(), if !desk.calls.is_empty() => desk.take(back),
+            // Those that were started together mostly end together: they go together.
+            () = shop.ended.filled() => tokio::task::yield_now().await,
+            () = until_done(&mut desk.waking) => desk.hungry = true,
+            () = until_done(&mut desk.pause) => (),
+            () = stop.cancelled(), if desk.open => desk.open = false,
+        }
+    }
+}
+
+/// Waits for a future that is there, once; for ever when there is none.
+async fn until_done(future: &mut Option<BoxFuture<'static, ()>>) {
+    match future {
+        Some(running) => {
+            running.await;
+            *future = None;
+        }
+        None => std::future::pending().await,
+    }
+}
+
+/// Verdicts with the places of their tasks, side by side.
+#[derive(Default)]
+struct Batch {
+    places: Vec<Place>,
+    settlements: Vec<Settlement>,
+}
+
+/// A call that came back.
+struct Back {
+    sent: Batch,
+    asked: usize,
+    reserved: usize,
+    began: Instant,
+    answer: BrokerResult<Exchanged>,
+}
+
+/// The state of the loop.
+struct Desk {
+    shop: Arc<Shop>,
+    order: Order,
+    /// Whether new tasks are taken.
+    open: bool,
+    /// Whether the queues may have something to claim.
+    hungry: bool,
+    /// Whether the last claim brought all that was asked for.
+    busy: bool,
+    /// Slots that are taken: handlers that run, and verdicts not yet written.
+    taken: usize,
+    /// Free slots that calls under way may fill.
+    reserved: usize,
+    /// Verdicts to write, oldest first.
+    verdicts: VecDeque<(Place, Settlement)>,
+    /// Claimed when verdicts of the same call were not taken: they wait for a slot.
+    ready: VecDeque<(Claim, Instant)>,
+    calls: FuturesUnordered<BoxFuture<'static, Back>>,
+    waking: Option<BoxFuture<'static, ()>>,
+    pause: Option<BoxFuture<'static, ()>>,
+    failures: u32,
+}
+
+impl Desk {
+    fn new(shop: Arc<Shop>) -> Self {
+        let settings = &shop.settings;
+        let seed = stable_hash(&[&settings.id]);
+        Self {
+            order: Order::new(&settings.queues, settings.strict_priority, seed),
+            open: true,
+            hungry: true,
+            busy: false,
+            taken: 0,
+            reserved: 0,
+            verdicts: VecDeque::new(),
+            ready: VecDeque::new(),
+            calls: FuturesUnordered::new(),
+            waking: None,
+            pause: None,
+            failures: 0,
+            shop,
+        }
+    }
+
+    fn is_done(&self) -> bool {
+        !self.open && self.taken == 0 && self.calls.is_empty()
+    }
+
+    /// Picks up what ended, and starts what waits for a slot.
+    fn collect(&mut self) {
+        let mut gone = Vec::new();
+        for ended in self.shop.ended.take() {
+            match ended.settlement {
+                Some(settlement) => self.verdicts.push_back((ended.place, settlement)),
+                None => gone.push(ended.place),
             }
+        }
+        self.free(gone);
+        while self.free_slots() > 0
+            && let Some((claim, began)) = self.ready.pop_front()
+        {
+            self.start(vec![claim], began);
+        }
+    }
+
+    fn free_slots(&self) -> usize {
+        self.shop
+            .settings
+            .concurrency
+            .saturating_sub(self.taken + self.reserved)
+    }
+
+    fn free(&mut self, places: Vec<Place>) {
+        if !places.is_empty() {
+            self.taken -= places.len();
+            self.shop.board.remove(places);
+        }
+    }
+
+    /// Starts calls as long as there is something to say or to ask.
+    fn call(&mut self) {
+        while self.pause.is_none() && self.calls.len() < CALLS {
+            let sent = self.next_batch();
+            let ask = self.room_for(sent.places.len());
+            let first = self.calls.is_empty();
+            if sent.places.is_empty() && (ask == 0 || !(first || self.busy)) {
+                break;
+            }
+            self.send(sent, ask);
+        }
+        let idle = self.open && !self.hungry && self.waking.is_none() && self.free_slots() > 0;
+        if idle {
+            let (broker, queues) = (self.shop.broker.clone(), self.order.next());
+            self.waking = Some(Box::pin(async move { broker.wait_for_work(&queues, IDLE).await }));
+        }
+    }
+
+    /// How many tasks a call that ends `ending` of them may claim: their slots are free by then. Each call asks for
+    /// its share only, so that there is something left for the other one.
+    fn room_for(&self, ending: usize) -> usize {
+        let wanted = self.open && self.ready.is_empty() && (self.hungry || ending > 0);
+        if !wanted {
+            return 0;
+        }
+        let share = self.shop.settings.concurrency.div_ceil(CALLS);
+        (self.free_slots() + ending).min(share.max(ending)).min(BATCH)
+    }
+
+    fn next_batch(&mut self) -> Batch {
+        let count = self.verdicts.len().min(BATCH);
+        let mut batch = Batch::default();
+        for (place, settlement) in self.verdicts.drain(..count) {
+            batch.places.push(place);
+            batch.settlements.push(settlement);
+        }
+        batch
+    }
+
+    fn send(&mut self, sent: Batch, asked: usize) {
+        let reserved = asked.saturating_sub(sent.places.len());
+        self.reserved += reserved;
+        let (broker, queues) = (self.shop.broker.clone(), self.order.next());
+        let lease = self.shop.settings.lease;
+        self.calls.push(Box::pin(async move {
+            let began = Instant::now();
+            let answer = broker.exchange(&sent.settlements, &queues, asked, lease).await;
+            Back {
+                sent,
+                asked,
+                reserved,
+                began,
+                answer,
+            }
+        }));
+    }
+
+    /// Takes in what a call brought.
+    fn take(&mut self, back: Back) {
+        self.reserved -= back.reserved;
+        let Exchanged { settled, claims } = match back.answer {
+            Ok(exchanged) => exchanged,
             Err(error) => {
-                drop(permits);
-                shop.broker_failed("claim tasks", &error);
-                let pause = BACKOFF.saturating_mul(1 << failures.min(7)).min(LONGEST_BACKOFF);
-                failures = failures.saturating_add(1);
-                tokio::select! {
-                    () = tokio::time::sleep(pause) => (),
-                    () = stop.cancelled() => break,
-                }
+                self.failed("settle and claim tasks", &error, back.sent);
+                return;
             }
+        };
+        match settled {
+            Ok(settled) => self.written(back.sent, &settled),
+            Err(error) => self.failed("write verdicts", &error, back.sent),
+        }
+        match claims {
+            Ok(claims) => {
+                if back.asked > 0 {
+                    self.busy = claims.len() == back.asked;
+                    self.hungry = self.busy;
+                }
+                if self.pause.is_none() {
+                    self.failures = 0;
+                    self.shop.broker_answered();
+                }
+                self.take_claims(claims, back.began);
+            }
+            Err(error) => self.failed("claim tasks", &error, Batch::default()),
         }
     }
-    running.close();
-    running.wait().await;
-}
 
-/// Waits for at least one free slot and takes all that are free; `None` when stopped.
-async fn free_slots(slots: &Arc<Semaphore>, stop: &CancellationToken) -> Option<Vec<OwnedSemaphorePermit>> {
-    let first = tokio::select! {
-        biased;
-        () = stop.cancelled() => return None,
-        permit = slots.clone().acquire_owned() => permit.ok()?,
-    };
-    let mut permits = vec![first];
-    while permits.len() < CLAIM_BATCH {
-        match slots.clone().try_acquire_owned() {
-            Ok(permit) => permits.push(permit),
-            Err(_) => break,
+    fn take_claims(&mut self, claims: Vec<Claim>, began: Instant) {
+        if !self.open {
+            // Claimed while the stop came: they go back, to the front.
+            let back = claims.into_iter().map(|claim| Settlement {
+                claim,
+                verdict: Verdict::HandBack,
+                result: None,
+                attempt: None,
+            });
+            let back: Vec<_> = back.collect();
+            let places = self.write_down(back.iter().map(|s| s.claim.clone()), began);
+            self.verdicts
+                .extend(places.into_iter().map(|(place, _)| place).zip(back));
+            return;
+        }
+        let mut claims = claims;
+        let late = claims.split_off(self.free_slots().min(claims.len()));
+        self.ready.extend(late.into_iter().map(|claim| (claim, began)));
+        self.start(claims, began);
+    }
+
+    /// Puts claims on the board; each takes a slot.
+    fn write_down(&mut self, claims: impl Iterator<Item = Claim>, began: Instant) -> Vec<(Place, InWork)> {
+        let now = self.shop.clock.now();
+        let tasks: Vec<InWork> = claims
+            .map(|claim| InWork {
+                stop: Stop::new(),
+                started_at: now,
+                deadline: attempt::deadline_of(claim.task(), now),
+                extended_at: began,
+                claim,
+            })
+            .collect();
+        let places = self.shop.board.add(tasks.iter().cloned());
+        self.taken += places.len();
+        places.into_iter().zip(tasks).collect()
+    }
+
+    /// Starts the handler of each claim. `began`: when the call that brought them was made.
+    fn start(&mut self, claims: Vec<Claim>, began: Instant) {
+        for (place, task) in self.write_down(claims.into_iter(), began) {
+            let shop = self.shop.clone();
+            tokio::spawn(async move {
+                let leaving = Leaving::new(&shop.ended, place);
+                let settlement = attempt::run(&shop, task).await;
+                leaving.leave(settlement);
+            });
         }
     }
-    Some(permits)
+
+    /// These verdicts reached the broker.
+    fn written(&mut self, sent: Batch, settled: &[Settled]) {
+        let delays = |s: &Settlement| matches!(s.verdict, Verdict::Retry { .. } | Verdict::Snooze { .. });
+        if sent.settlements.iter().any(delays) {
+            self.shop.delayed.notify_one();
+        }
+        for (settlement, answer) in sent.settlements.iter().zip(settled) {
+            if *answer == Settled::Stale {
+                let task = settlement.claim.task();
+                tracing::warn!(task_id = %task.id, task_type = %task.kind, "verdict came too late; the task is no longer held here");
+            }
+        }
+        self.free(sent.places);
+    }
+
+    /// A call did not do it: keeps those verdicts whose lease may still hold, and waits a little.
+    fn failed(&mut self, doing: &'static str, error: &BrokerError, sent: Batch) {
+        self.shop.broker_failed(doing, error);
+        let mut given_up = Vec::new();
+        for (place, settlement) in sent.places.into_iter().zip(sent.settlements).rev() {
+            let claim = &settlement.claim;
+            if self.shop.clock.now() < claim.lease_until()
+                || self.shop.board.holds(place, claim, self.shop.settings.lease)
+            {
+                self.verdicts.push_front((place, settlement));
+            } else {
+                let task = claim.task();
+                tracing::error!(task_id = %task.id, task_type = %task.kind, "verdict given up: the lease is over; the task runs again");
+                given_up.push(place);
+            }
+        }
+        self.free(given_up);
+        self.hungry = true;
+        let longest = if self.verdicts.is_empty() {
+            LONGEST_BACKOFF
+        } else {
+            LONGEST_WITH_VERDICTS
+        };
+        let pause = BACKOFF.saturating_mul(1 << self.failures.min(7)).min(longest);
+        self.failures = self.failures.saturating_add(1);
+        self.pause = Some(Box::pin(back_off(pause)));
+    }
 }
 
-/// Starts the handler of one claim. The slot is free again once the verdict is written.
-fn start(
-    shop: &Arc<Shop>,
-    claim: Claim,
-    permit: OwnedSemaphorePermit,
-    settlements: &mpsc::Sender<(Settlement, OwnedSemaphorePermit)>,
-    running: &TaskTracker,
-) {
-    let (shop, settlements) = (shop.clone(), settlements.clone());
-    running.spawn(async move {
-        match attempt::run(&shop, &claim).await {
-            Some(settlement) => {
-                // The settler outlives every sender.
-                if settlements.send((settlement, permit)).await.is_err() {
-                    tracing::error!("the settler is gone; the task will be recovered when its lease ends");
-                    shop.board.remove(&claim);
-                }
-            }
-            None => shop.board.remove(&claim),
-        }
-    });
+#[allow(clippy::disallowed_methods)] // a named back-off, bounded by the constants above
+async fn back_off(pause: Duration) {
+    tokio::time::sleep(pause).await;
 }

@@ -247,7 +247,10 @@ pub(super) async fn delete(fresh: &Fresh, name: &str) {
 async fn an_exchange_ends_claims_before_it_takes_new_ones(fresh: Fresh) {
     fresh.put([task("a"), task("b"), task("c")]).await;
     let claims = fresh.claim(2).await;
-    let ends = [verdict(&claims[0], Verdict::Done), verdict(&claims[1], Verdict::HandBack)];
+    let ends = [
+        verdict(&claims[0], Verdict::Done),
+        verdict(&claims[1], Verdict::HandBack),
+    ];
     let queues = [QueueName::default()];
     let done = fresh.broker.exchange(&ends, &queues, 5, secs(30)).await.unwrap();
     assert_eq!(done.settled.unwrap(), [Settled::Accepted, Settled::Accepted]);

@@ -74,7 +74,9 @@ impl RedisBroker {
             let Some(queue) = queues.get(place) else { break };
             let mut unreadable = Vec::new();
             for nth in 0..count {
-                let Some((id, message)) = next_row(&mut answer) else { break };
+                let Some((id, message)) = next_row(&mut answer) else {
+                    break;
+                };
                 taken += 1;
                 let run = first + nth;
                 match convert::decode(message, queue, &id) {

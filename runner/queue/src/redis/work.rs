@@ -8,7 +8,9 @@ use runner_core::task::{QueueName, TaskId};
 use tokio::sync::mpsc;
 
 use super::RedisBroker;
-use crate::{BrokerResult, Claim, Exchanged, Forwarded, Recovered, ServerInfo, Settled, Settlement, Swept, Work, Working};
+use crate::{
+    BrokerResult, Claim, Exchanged, Forwarded, Recovered, ServerInfo, Settled, Settlement, Swept, Work, Working,
+};
 
 #[async_trait]
 impl Work for RedisBroker {

@@ -1,0 +1,95 @@
+//! Where attempts leave what came of them until the processor takes it to the broker.
+//!
+//! Bounded by the worker's slots: each attempt leaves one thing, and keeps its slot until that is written.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use runner_queue::Settlement;
+use tokio::sync::Notify;
+
+use super::board::Place;
+
+/// An attempt that is over. Without a settlement nothing may be written: its lease was lost.
+pub(super) struct Ended {
+    pub place: Place,
+    pub settlement: Option<Settlement>,
+}
+
+/// The attempts that ended since somebody looked.
+#[derive(Default)]
+pub(super) struct EndedTray {
+    all: Mutex<Vec<Ended>>,
+    some: Notify,
+}
+
+impl EndedTray {
+    fn lock(&self) -> MutexGuard<'_, Vec<Ended>> {
+        self.all.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn put(&self, ended: Ended) {
+        let mut all = self.lock();
+        let first = all.is_empty();
+        all.push(ended);
+        drop(all);
+        if first {
+            self.some.notify_one();
+        }
+    }
+
+    /// Takes everything there is, in the order in which it ended.
+    pub(super) fn take(&self) -> Vec<Ended> {
+        std::mem::take(&mut *self.lock())
+    }
+
+    /// Returns when something ended since the last time.
+    pub(super) async fn filled(&self) {
+        self.some.notified().await;
+    }
+}
+
+/// The promise of an attempt to leave something here. If it breaks down, it leaves that nothing may be written,
+/// so that its slot is not lost.
+pub(super) struct Leaving<'a> {
+    tray: &'a EndedTray,
+    place: Option<Place>,
+}
+
+impl<'a> Leaving<'a> {
+    pub(super) fn new(tray: &'a EndedTray, place: Place) -> Self {
+        let place = Some(place);
+        Self { tray, place }
+    }
+
+    pub(super) fn leave(mut self, settlement: Option<Settlement>) {
+        if let Some(place) = self.place.take() {
+            self.tray.put(Ended { place, settlement });
+        }
+    }
+}
+
+impl Drop for Leaving<'_> {
+    fn drop(&mut self) {
+        if let Some(place) = self.place.take() {
+            tracing::error!("an attempt broke down; its task is taken back when its lease ends");
+            let settlement = None;
+            self.tray.put(Ended { place, settlement });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_attempt_that_breaks_down_gives_its_place_back() {
+        let tray = EndedTray::default();
+        Leaving::new(&tray, 3).leave(None);
+        drop(Leaving::new(&tray, 4));
+        tray.filled().await;
+        let places: Vec<_> = tray.take().iter().map(|e| e.place).collect();
+        assert_eq!(places, [3, 4]);
+        assert!(tray.take().is_empty());
+    }
+}
