@@ -35,6 +35,7 @@
 //! # Ok(()) }
 //! ```
 
+mod aggregate;
 mod context;
 mod extract;
 mod function;
@@ -46,6 +47,7 @@ mod state;
 mod stop;
 pub mod testing;
 
+pub use aggregate::{Aggregator, Group, GroupTask, IntoTask};
 pub use bytes::Bytes;
 pub use context::{Ctx, CtxParts};
 pub use extract::{FromTask, Payload, Raw, State};
@@ -58,6 +60,6 @@ pub use jiff::Timestamp;
 pub use log::{RUN_LOG_LINE_BYTES, RUN_LOG_MAX_BYTES, RunLog};
 pub use outcome::{IntoOutcome, Json, Outcome, ResultExt, TaskError};
 pub use registry::{DuplicateName, Found, Handlers, Registry};
-pub use runner_core::task::{QueueName, TaskId};
+pub use runner_core::task::{QueueName, Task, TaskId};
 pub use state::States;
 pub use stop::{Stop, StopReason};

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use crate::{BoxFuture, Ctx, Handler, Outcome, States};
+use crate::aggregate::Aggregators;
+use crate::{Aggregator, BoxFuture, Ctx, Group, Handler, IntoTask, Outcome, States};
 
 type Call = Arc<dyn Fn(Ctx) -> BoxFuture<'static, Outcome> + Send + Sync>;
 type Knows = Box<dyn Fn(&str) -> bool + Send + Sync>;
@@ -14,7 +15,7 @@ type Names = Box<dyn Fn() -> Vec<String> + Send + Sync>;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{what} `{name}` is registered twice; remove one of them, or give it another name")]
 pub struct DuplicateName {
-    /// What is there twice: "handler", "prefix", "state".
+    /// What is there twice: "handler", "prefix", "aggregator", "state".
     pub what: &'static str,
     /// The name that is taken.
     pub name: String,
@@ -34,6 +35,7 @@ struct Prefix {
 pub struct Registry {
     exact: BTreeMap<String, Call>,
     prefixes: Vec<Prefix>,
+    aggregators: Aggregators,
     states: States,
     errors: Vec<DuplicateName>,
 }
@@ -92,6 +94,35 @@ impl Registry {
         self.add_prefix(prefix, Some(knows), Some(names), erase(handler))
     }
 
+    /// Makes one task of the tasks that wait together in a group of this name; a pattern that ends in `*` stands
+    /// for all groups whose name begins with what is before it. The very name wins, then the longest prefix.
+    ///
+    /// Tasks of groups without an aggregator wait for a worker that has one. The task that is returned is enqueued
+    /// with its own options, always into the queue of the group. After an error or a panic, and when the worker
+    /// dies, the tasks go back to their group within about two minutes, and are put together again.
+    ///
+    /// ```
+    /// use runner_sdk::{Group, Registry, Task};
+    ///
+    /// async fn digest(group: Group) -> Result<Task, serde_json::Error> {
+    ///     let lines: Vec<_> = group.tasks().iter().map(|t| String::from_utf8_lossy(&t.payload)).collect();
+    ///     Task::new("mail.digest").header("to", group.name()).json(&lines)
+    /// }
+    /// let handlers = Registry::new().aggregate("digest:*", digest).build();
+    /// # assert!(handlers.is_ok_and(|h| h.aggregator("digest:ada").is_some() && h.aggregator("other").is_none()));
+    /// ```
+    #[must_use]
+    pub fn aggregate<F, Fut>(mut self, pattern: &str, aggregator: F) -> Self
+    where
+        F: Fn(Group) -> Fut + Clone + Send + Sync + 'static,
+        Fut: Future<Output: IntoTask> + Send + 'static,
+    {
+        if self.aggregators.add(pattern, aggregator) {
+            return self;
+        }
+        self.refuse("aggregator", pattern)
+    }
+
     /// Shares a value with all handlers, which ask for it as [`crate::State`]. One of each type.
     #[must_use]
     pub fn state<T: Send + Sync + 'static>(mut self, value: T) -> Self {
@@ -126,6 +157,7 @@ impl Registry {
         Ok(Handlers(Arc::new(Built {
             exact: self.exact,
             prefixes: self.prefixes,
+            aggregators: self.aggregators,
             states: Arc::new(self.states),
         })))
     }
@@ -167,6 +199,7 @@ struct Built {
     exact: BTreeMap<String, Call>,
     /// Longest first.
     prefixes: Vec<Prefix>,
+    aggregators: Aggregators,
     states: Arc<States>,
 }
 
@@ -208,6 +241,18 @@ impl Handlers {
         }
         all.sort();
         all
+    }
+
+    /// The aggregator of this group, if there is one.
+    #[must_use]
+    pub fn aggregator(&self, group: &str) -> Option<Aggregator> {
+        self.0.aggregators.find(group)
+    }
+
+    /// Whether there is any aggregator.
+    #[must_use]
+    pub fn aggregates(&self) -> bool {
+        !self.0.aggregators.is_empty()
     }
 
     /// The shared values, for [`Ctx::new`].

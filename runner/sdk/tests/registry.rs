@@ -5,7 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use runner_sdk::testing::{Trial, TrialError};
-use runner_sdk::{Bytes, Ctx, Functions, Json, Outcome, Payload, Raw, Registry, State, StopReason, TaskError};
+use runner_sdk::{
+    Bytes, Ctx, Functions, Group, GroupTask, Json, Outcome, Payload, QueueName, Raw, Registry, State, States,
+    StopReason, Task, TaskError, TaskId,
+};
 
 async fn one() -> &'static str {
     "one"
@@ -170,4 +173,83 @@ async fn a_handler_sees_that_it_is_to_stop_and_why() {
     stop.stop(StopReason::Shutdown);
     let delay = Duration::from_secs(1);
     assert_eq!(run.await.unwrap(), Outcome::Snooze { delay });
+}
+
+fn grouped(name: &str, payloads: &[&str]) -> Group {
+    let tasks = payloads.iter().map(|payload| GroupTask {
+        id: TaskId::random(),
+        kind: "mail".to_owned(),
+        payload: Bytes::from((*payload).to_owned()),
+        headers: Default::default(),
+    });
+    Group::new(name, QueueName::default(), tasks.collect(), Arc::new(States::default()))
+}
+
+#[tokio::test]
+async fn a_group_finds_the_aggregator_of_its_name_or_of_the_longest_prefix() {
+    let kind = |kind: &'static str| move |_: Group| async move { Task::new(kind) };
+    let handlers = Registry::new()
+        .aggregate("mail:ada", kind("exact"))
+        .aggregate("mail:*", kind("prefix"))
+        .aggregate("mail:a*", kind("longer"))
+        .build()
+        .unwrap();
+    assert!(handlers.aggregates());
+    for (group, expected) in [
+        ("mail:ada", "exact"),
+        ("mail:alan", "longer"),
+        ("mail:grace", "prefix"),
+        ("mail:", "prefix"),
+    ] {
+        let found = handlers.aggregator(group).expect(group);
+        let task = found.call(grouped(group, &["x"])).await.unwrap();
+        assert_eq!(task.kind, expected, "{group}");
+    }
+    assert!(handlers.aggregator("sms").is_none() && handlers.aggregator("mail").is_none());
+    assert!(!handlers.knows("mail:ada"), "an aggregator is no handler");
+    assert!(!Registry::new().on("one", one).build().unwrap().aggregates());
+}
+
+#[tokio::test]
+async fn an_aggregator_sees_its_tasks_and_its_error_comes_through() {
+    async fn join(group: Group) -> Result<Task, TaskError> {
+        let texts: Vec<&str> = group
+            .tasks()
+            .iter()
+            .map(|task| std::str::from_utf8(&task.payload))
+            .collect::<Result<_, _>>()?;
+        if texts.contains(&"bad") {
+            return Err(TaskError::retry("not today"));
+        }
+        Ok(Task::new("all").payload(format!("{}: {}", group.name(), texts.join(","))))
+    }
+    let handlers = Registry::new().aggregate("*", join).build().unwrap();
+    let found = handlers.aggregator("anything").unwrap();
+    let task = found.call(grouped("g", &["a", "b"])).await.unwrap();
+    assert_eq!(task.payload.as_deref(), Some(&b"g: a,b"[..]));
+    let error = found.call(grouped("g", &["bad"])).await.unwrap_err();
+    assert_eq!(error.to_string(), "not today");
+}
+
+#[test]
+fn two_aggregators_of_one_pattern_are_refused() {
+    let twice = |pattern: &str| {
+        let none = |_: Group| async { Task::new("none") };
+        Registry::new()
+            .aggregate(pattern, none)
+            .aggregate(pattern, none)
+            .build()
+    };
+    for pattern in ["g", "g*", "*"] {
+        let error = twice(pattern).unwrap_err();
+        assert_eq!((error.what, error.name.as_str()), ("aggregator", pattern));
+    }
+    let none = |_: Group| async { Task::new("none") };
+    assert!(
+        Registry::new()
+            .aggregate("g", none)
+            .aggregate("g*", none)
+            .build()
+            .is_ok()
+    );
 }

@@ -31,6 +31,17 @@ pub struct GroupRule {
     pub max_size: Option<usize>,
 }
 
+impl Default for GroupRule {
+    /// asynq's: a minute of grace and nothing else.
+    fn default() -> Self {
+        Self {
+            grace: Duration::from_secs(60),
+            max_delay: None,
+            max_size: None,
+        }
+    }
+}
+
 impl GroupRule {
     /// Tasks that become one at most.
     #[must_use]

@@ -1,0 +1,162 @@
+//! Aggregators: what makes one task of the tasks that waited together in a group.
+//!
+//! Written as an `async fn` that takes a [`Group`] and returns a task, and listed in the registry beside the
+//! handlers. When groups are ripe, and what becomes of the task, is the worker's affair.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use runner_core::task::{QueueName, Task, TaskId};
+
+use crate::{BoxFuture, States, TaskError};
+
+/// A task that waited in a group: what its producer stated.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GroupTask {
+    /// Its identity within its queue.
+    pub id: TaskId,
+    /// Its type.
+    pub kind: String,
+    /// Its payload, byte for byte; empty if it has none.
+    pub payload: Bytes,
+    /// Key-value pairs that travelled with it.
+    pub headers: BTreeMap<String, String>,
+}
+
+/// The tasks of a group that are to become one.
+#[derive(Debug, Clone)]
+pub struct Group {
+    name: String,
+    queue: QueueName,
+    tasks: Vec<GroupTask>,
+    states: Arc<States>,
+}
+
+impl Group {
+    /// As a worker makes it. In a test of an aggregator, `States::default()` will do.
+    #[must_use]
+    pub fn new(name: impl Into<String>, queue: QueueName, tasks: Vec<GroupTask>, states: Arc<States>) -> Self {
+        Self {
+            name: name.into(),
+            queue,
+            tasks,
+            states,
+        }
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The queue that its tasks wait in, and that the one made of them goes to.
+    #[must_use]
+    pub fn queue(&self) -> &QueueName {
+        &self.queue
+    }
+
+    /// Its tasks, those that joined first come first; at least one, at most 10 000.
+    #[must_use]
+    pub fn tasks(&self) -> &[GroupTask] {
+        &self.tasks
+    }
+
+    /// The shared value of type `T`, if the registry was given one.
+    #[must_use]
+    pub fn state<T: Send + Sync + 'static>(&self) -> Option<Arc<T>> {
+        self.states.get()
+    }
+}
+
+/// What an aggregator may return.
+#[diagnostic::on_unimplemented(
+    message = "an aggregator cannot return `{Self}`",
+    note = "return a Task, or a Result of a Task and any error"
+)]
+pub trait IntoTask {
+    /// The task, or why there is none.
+    ///
+    /// # Errors
+    ///
+    /// The aggregator's own error.
+    fn into_task(self) -> Result<Task, TaskError>;
+}
+
+impl IntoTask for Task {
+    fn into_task(self) -> Result<Task, TaskError> {
+        Ok(self)
+    }
+}
+
+impl<E: Into<TaskError>> IntoTask for Result<Task, E> {
+    fn into_task(self) -> Result<Task, TaskError> {
+        self.map_err(Into::into)
+    }
+}
+
+type Call = Arc<dyn Fn(Group) -> BoxFuture<'static, Result<Task, TaskError>> + Send + Sync>;
+
+/// An aggregator that was found.
+#[derive(Clone)]
+pub struct Aggregator(Call);
+
+impl Aggregator {
+    /// Makes one task of a group. A panic of the aggregator comes through; the caller catches it.
+    #[must_use]
+    pub fn call(&self, group: Group) -> BoxFuture<'static, Result<Task, TaskError>> {
+        (self.0)(group)
+    }
+}
+
+impl fmt::Debug for Aggregator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Aggregator")
+    }
+}
+
+/// Aggregators by the names of their groups.
+#[derive(Default)]
+pub(crate) struct Aggregators {
+    exact: BTreeMap<String, Aggregator>,
+    prefixes: BTreeMap<String, Aggregator>,
+}
+
+impl Aggregators {
+    /// Adds one; false, and nothing changed, if there is one of this pattern.
+    pub(crate) fn add<F, Fut>(&mut self, pattern: &str, aggregator: F) -> bool
+    where
+        F: Fn(Group) -> Fut + Clone + Send + Sync + 'static,
+        Fut: Future<Output: IntoTask> + Send + 'static,
+    {
+        let call: Call = Arc::new(move |group| {
+            let aggregator = aggregator.clone();
+            // Called within the future: a panic before its first wait is caught like any other.
+            Box::pin(async move { aggregator(group).await.into_task() })
+        });
+        let (list, name) = match pattern.strip_suffix('*') {
+            Some(prefix) => (&mut self.prefixes, prefix),
+            None => (&mut self.exact, pattern),
+        };
+        if list.contains_key(name) {
+            return false;
+        }
+        list.insert(name.to_owned(), Aggregator(call));
+        true
+    }
+
+    /// That of the very name, else that of the longest prefix.
+    pub(crate) fn find(&self, group: &str) -> Option<Aggregator> {
+        let by_prefix = || {
+            let fits = self.prefixes.iter().filter(|(prefix, _)| group.starts_with(*prefix));
+            fits.max_by_key(|(prefix, _)| prefix.len()).map(|(_, found)| found)
+        };
+        self.exact.get(group).or_else(by_prefix).cloned()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.exact.is_empty() && self.prefixes.is_empty()
+    }
+}
