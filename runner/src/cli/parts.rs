@@ -118,6 +118,7 @@ pub(super) fn worker(settings: &Settings) -> worker::Settings {
         shutdown_timeout: settings.worker.shutdown_timeout,
         lease: settings.worker.lease,
         poison_after: settings.worker.poison_after,
+        groups: settings.worker.groups,
         host: host.unwrap_or_else(|| "unknown-host".to_owned()),
         pid: std::process::id(),
         id: uuid::Uuid::new_v4().to_string(),

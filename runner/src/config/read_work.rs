@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use runner_core::cron::DstRule;
+use runner_queue::{GroupRule, MAX_SET};
 
 use super::read_server::place_of;
 use super::reader::Found;
@@ -35,6 +36,10 @@ const MAX_POISON_AFTER: u64 = 1000;
 const DEFAULT_RESCAN: Duration = Duration::from_secs(30);
 
 const HOUR: Duration = Duration::from_secs(3600);
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// Instants at which tasks join a group are kept in whole seconds; asynq's bound too.
+const SHORTEST_GRACE: Duration = Duration::from_secs(1);
 
 /// Reads `worker`.
 pub fn worker(root: &Section<'_>) -> WorkerSettings {
@@ -55,6 +60,7 @@ pub fn worker(root: &Section<'_>) -> WorkerSettings {
         .number("poison_after", 0..=MAX_POISON_AFTER)
         .and_then(|n| u32::try_from(n).ok())
         .unwrap_or(DEFAULT_POISON_AFTER);
+    let groups = groups(&section);
     section.finish();
     WorkerSettings {
         concurrency,
@@ -63,6 +69,23 @@ pub fn worker(root: &Section<'_>) -> WorkerSettings {
         shutdown_timeout,
         lease,
         poison_after,
+        groups,
+    }
+}
+
+fn groups(section: &Section<'_>) -> GroupRule {
+    let default = GroupRule::default();
+    GroupRule {
+        grace: section
+            .duration("group_grace_period", SHORTEST_GRACE..=DAY)
+            .unwrap_or(default.grace),
+        max_delay: section
+            .duration("group_max_delay", Duration::ZERO..=DAY)
+            .filter(|delay| !delay.is_zero()),
+        max_size: section
+            .number("group_max_size", 0..=MAX_SET as u64)
+            .and_then(|size| usize::try_from(size).ok())
+            .filter(|size| *size > 0),
     }
 }
 

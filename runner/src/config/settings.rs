@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use jiff::tz::TimeZone;
 use runner_core::cron::DstRule;
+use runner_queue::GroupRule;
 use runner_queue::redis::RedisSettings;
 
 use super::{Problem, Secret};
@@ -160,6 +161,8 @@ pub struct WorkerSettings {
     pub lease: Duration,
     /// After how many runs in a row that ended without any report a task is archived, 0 (never) to 1000.
     pub poison_after: u32,
+    /// When the tasks of a group become one.
+    pub groups: GroupRule,
 }
 
 /// The scheduler.

@@ -5,6 +5,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use runner_queue::GroupRule;
 use runner_queue::redis::{Password, RedisSettings, RedisTarget};
 use tracing::level_filters::LevelFilter;
 
@@ -143,6 +144,19 @@ fn secrets_come_from_references_and_are_never_printed() {
     assert!(matches!(settings.table, TableSettings::Postgres(_)));
 }
 
+#[test]
+fn groups_have_asynqs_defaults_and_zero_is_no_bound() {
+    let groups = |text: &str| parse(text).worker.groups;
+    assert_eq!(groups(""), GroupRule::default());
+    let zero = "worker: {group_max_delay: 0s, group_max_size: 0}";
+    assert_eq!(groups(zero), GroupRule::default());
+    let all = groups("worker: {group_grace_period: 1s, group_max_delay: 1h, group_max_size: 20}");
+    assert_eq!(
+        (all.grace.as_secs(), all.max_delay, all.max_size),
+        (1, Some(Duration::from_secs(3600)), Some(20))
+    );
+}
+
 /// Text, code, line:column, and words that the message or hint must hold.
 const BAD: &[(&str, &str, &str, &str)] = &[
     (
@@ -203,6 +217,13 @@ const BAD: &[(&str, &str, &str, &str)] = &[
         "not a duration",
     ),
     ("worker: {lease: 1s}", "CFG_RANGE", "1:17", "3s"),
+    ("worker: {group_grace_period: 999ms}", "CFG_RANGE", "1:30", "1s"),
+    (
+        "worker: {group_max_size: 10001}",
+        "CFG_RANGE",
+        "1:26",
+        "from 0 to 10000",
+    ),
     ("worker: {poison_after: -1}", "CFG_RANGE", "1:24", "from 0 to 1000"),
     ("worker: {strict_priority: yes}", "CFG_VALUE", "1:27", "true, false"),
     (

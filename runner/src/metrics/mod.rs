@@ -50,6 +50,8 @@ pub struct Metrics {
     lateness: Histogram,
     broker_errors: Family<CodeLabel, Counter>,
     lost: Family<QueueLabel, Counter>,
+    aggregated: Family<QueueOutcome, Counter>,
+    aggregated_tasks: Family<QueueLabel, Counter>,
     poison: Family<QueueLabel, Counter>,
     active: Gauge,
     leader: Gauge,
@@ -65,6 +67,8 @@ impl Default for Metrics {
             lateness: Histogram::new(LATENESS_BUCKETS),
             broker_errors: Family::default(),
             lost: Family::default(),
+            aggregated: Family::default(),
+            aggregated_tasks: Family::default(),
             poison: Family::default(),
             active: Gauge::default(),
             leader: Gauge::default(),
@@ -103,6 +107,16 @@ impl Default for Metrics {
             "poison",
             "Tasks archived because their runs were lost again and again",
             all.poison.clone(),
+        );
+        registry.register(
+            "group_sets",
+            "Sets of grouped tasks that were to become one, by queue and outcome",
+            all.aggregated.clone(),
+        );
+        registry.register(
+            "group_tasks",
+            "Grouped tasks that became one with others",
+            all.aggregated_tasks.clone(),
         );
         registry.register("worker_active", "Tasks in work in this process", all.active.clone());
         registry.register(
@@ -149,6 +163,25 @@ impl Metrics {
             self.poison.get_or_create(&label).inc();
         }
         self.lost.get_or_create(&label).inc();
+    }
+
+    /// A set of grouped tasks became one task, or did not.
+    pub fn aggregated(&self, queue: &str, outcome: &'static str) {
+        self.aggregated
+            .get_or_create(&QueueOutcome {
+                queue: queue.to_owned(),
+                outcome,
+            })
+            .inc();
+    }
+
+    /// So many tasks became one.
+    pub fn aggregated_tasks(&self, queue: &str, tasks: usize) {
+        self.aggregated_tasks
+            .get_or_create(&QueueLabel {
+                queue: queue.to_owned(),
+            })
+            .inc_by(u64::try_from(tasks).unwrap_or(u64::MAX));
     }
 
     /// A call to the broker failed.

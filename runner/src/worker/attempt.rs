@@ -344,7 +344,7 @@ pub(super) fn deadline_of(task: &TaskRecord, now: Timestamp) -> Timestamp {
     }
 }
 
-fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+pub(super) fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
     panic
         .downcast_ref::<&str>()
         .map(|s| (*s).to_owned())

@@ -4,6 +4,9 @@
 //!
 //! Knows brokers only through the seam and handlers only through the registry; reads no settings itself.
 
+mod aggregator;
+#[cfg(test)]
+mod aggregator_tests;
 mod attempt;
 mod board;
 mod canceller;
@@ -24,7 +27,7 @@ use std::time::Duration;
 
 use runner_core::clock::Clock;
 use runner_core::task::QueueName;
-use runner_queue::{Broker, BrokerError, ServerInfo, ServerStatus};
+use runner_queue::{Broker, BrokerError, GroupRule, ServerInfo, ServerStatus};
 use runner_sdk::Handlers;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -61,6 +64,8 @@ pub struct Settings {
     pub lease: Duration,
     /// After how many runs in a row that ended without any report a task is archived as poison; 0: never.
     pub poison_after: u32,
+    /// When the tasks of a group become one.
+    pub groups: GroupRule,
     /// Host name, process id and a random id: who this worker is.
     pub host: String,
     /// Process id.
@@ -205,6 +210,11 @@ impl Worker {
         keep_unwoken(Box::new(fence::Fence(shop.clone())));
         keep_unwoken(Box::new(recoverer::Recoverer(shop.clone())));
         keep_unwoken(Box::new(janitor::Janitor(shop.clone())));
+        if shop.handlers.aggregates() {
+            let aggregator = aggregator::Aggregator::new(shop.clone(), intake.clone(), roles.clone());
+            let intake = intake.clone();
+            roles.spawn(async move { role::run(aggregator, &Notify::new(), &intake).await });
+        }
         roles.spawn(canceller::run(shop.clone(), upkeep.clone()));
         Self {
             shop,

@@ -27,6 +27,7 @@ impl Role for Recoverer {
 
     async fn turn(&mut self) -> Option<Duration> {
         let shop = &self.0;
+        super::aggregator::reclaim(shop).await;
         let recovered = shop
             .broker
             .recover(

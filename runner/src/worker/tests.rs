@@ -7,34 +7,38 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use runner_core::clock::SystemClock;
 use runner_core::task::{State, Task, TaskId};
 use runner_queue::embedded::EmbeddedBroker;
-use runner_queue::{Inspector, Producer, TaskInfo};
+use runner_queue::{GroupRule, Inspector, Producer, TaskInfo};
 use runner_sdk::{Ctx, Outcome, Registry, TaskError};
 
 use super::*;
 
 /// No test waits longer than this for anything.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
-struct Scene {
-    broker: Arc<EmbeddedBroker>,
-    metrics: Arc<Metrics>,
+pub(super) struct Scene {
+    pub(super) broker: Arc<EmbeddedBroker>,
+    pub(super) metrics: Arc<Metrics>,
     _dir: tempfile::TempDir,
 }
 
 impl Scene {
-    async fn new() -> Self {
+    pub(super) async fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let broker = EmbeddedBroker::open(&dir.path().join("q.db"), Arc::new(SystemClock))
             .await
             .unwrap();
+        Self::over(Arc::new(broker), dir)
+    }
+
+    pub(super) fn over(broker: Arc<EmbeddedBroker>, dir: tempfile::TempDir) -> Self {
         Self {
-            broker: Arc::new(broker),
+            broker,
             metrics: Arc::default(),
             _dir: dir,
         }
     }
 
-    fn worker(&self, registry: Registry) -> Worker {
+    pub(super) fn worker(&self, registry: Registry) -> Worker {
         self.worker_with(registry, 4, Duration::from_secs(5))
     }
 
@@ -46,6 +50,11 @@ impl Scene {
             shutdown_timeout,
             lease: DEFAULT_LEASE,
             poison_after: 3,
+            groups: GroupRule {
+                grace: Duration::from_secs(1),
+                max_delay: None,
+                max_size: Some(3),
+            },
             host: "here".into(),
             pid: 7,
             id: uuid::Uuid::new_v4().to_string(),
@@ -60,16 +69,16 @@ impl Scene {
         )
     }
 
-    async fn put(&self, task: Task) -> TaskId {
+    pub(super) async fn put(&self, task: Task) -> TaskId {
         self.broker.enqueue(&[task]).await.unwrap().remove(0).unwrap().id
     }
 
-    async fn look(&self, id: &TaskId) -> Option<TaskInfo> {
+    pub(super) async fn look(&self, id: &TaskId) -> Option<TaskInfo> {
         self.broker.task(&QueueName::default(), id).await.unwrap()
     }
 
     /// Waits until the task is as `wanted`.
-    async fn until(&self, id: &TaskId, what: &str, wanted: impl Fn(Option<&TaskInfo>) -> bool) -> Option<TaskInfo> {
+    pub(super) async fn until(&self, id: &TaskId, what: &str, wanted: impl Fn(Option<&TaskInfo>) -> bool) -> Option<TaskInfo> {
         let begun = tokio::time::Instant::now();
         loop {
             let info = self.look(id).await;

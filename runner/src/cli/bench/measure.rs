@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use runner_core::clock::Clock;
 use runner_core::task::{QueueName, Task};
-use runner_queue::Broker;
+use runner_queue::{Broker, GroupRule};
 use runner_sdk::{Ctx, Handlers, Registry};
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -180,6 +180,7 @@ impl Bench {
             shutdown_timeout: Duration::from_secs(10),
             lease: worker::DEFAULT_LEASE,
             poison_after: 3,
+            groups: GroupRule::default(),
             host: "bench".to_owned(),
             pid: std::process::id(),
             id: uuid::Uuid::new_v4().to_string(),

@@ -1,0 +1,184 @@
+//! The aggregator against the embedded broker: what becomes one, what stays in its group, what a failure leaves.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use runner_core::task::{State, Task};
+use runner_queue::{Groups, Inspector, Page};
+use runner_sdk::{Group, Registry, TaskError};
+
+use super::tests::{PATIENCE, Scene};
+use super::*;
+
+/// Joins the payloads of a group, in their order.
+async fn join(group: Group) -> Task {
+    let texts: Vec<_> = group
+        .tasks()
+        .iter()
+        .map(|t| String::from_utf8_lossy(&t.payload))
+        .collect();
+    Task::new("joined")
+        .payload(format!("{}: {}", group.name(), texts.join(",")))
+        .retention(Duration::from_secs(60))
+}
+
+fn part(group: &str, payload: &str) -> Task {
+    Task::new("part").payload(payload.to_owned()).group(group)
+}
+
+impl Scene {
+    /// Payloads of all tasks in this state, once there are as many as wanted.
+    async fn payloads(&self, state: State, wanted: usize) -> Vec<String> {
+        let begun = tokio::time::Instant::now();
+        loop {
+            let page = Page { number: 1, size: 1000 };
+            let page = self.broker.tasks(&QueueName::default(), state, page).await.unwrap();
+            if page.tasks.len() == wanted {
+                let payloads = page.tasks.iter().map(|t| &t.record.payload);
+                return payloads.map(|p| String::from_utf8_lossy(p).into_owned()).collect();
+            }
+            assert!(begun.elapsed() < PATIENCE, "{state}: {:?}", page.tasks);
+            #[allow(clippy::disallowed_methods)] // between two looks
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    async fn metric(&self, line: &str) {
+        let begun = tokio::time::Instant::now();
+        while !self.metrics.render().contains(line) {
+            assert!(begun.elapsed() < PATIENCE, "no {line} in\n{}", self.metrics.render());
+            #[allow(clippy::disallowed_methods)] // between two looks
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_tasks_of_a_group_become_one_that_is_run() {
+    let scene = Scene::new().await;
+    for (group, payload) in [("a", "1"), ("b", "x"), ("a", "2"), ("other", "y")] {
+        scene.put(part(group, payload)).await;
+    }
+    let registry = Registry::new()
+        .on("joined", |_: runner_sdk::Ctx| async {})
+        .aggregate("a", join)
+        .aggregate("b*", join);
+    let worker = scene.worker(registry);
+    let mut done = scene.payloads(State::Completed, 2).await;
+    done.sort();
+    assert_eq!(done, ["a: 1,2", "b: x"]);
+    assert_eq!(
+        scene.payloads(State::Aggregating, 1).await,
+        ["y"],
+        "no aggregator, so it waits"
+    );
+    worker.drain(CancellationToken::new()).await;
+    let told = scene.metrics.render();
+    assert!(
+        told.contains(r#"runner_group_sets_total{queue="default",outcome="success"} 2"#),
+        "{told}"
+    );
+    assert!(
+        told.contains(r#"runner_group_tasks_total{queue="default"} 3"#),
+        "{told}"
+    );
+    assert_eq!(scene.broker.audit().await.unwrap(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn no_more_become_one_than_the_largest_size() {
+    let scene = Scene::new().await;
+    for n in 0..7 {
+        scene.put(part("g", &n.to_string())).await;
+    }
+    let worker = scene.worker(Registry::new().aggregate("*", join));
+    let mut one = scene.payloads(State::Scheduled, 3).await;
+    one.sort();
+    assert_eq!(one, ["g: 0,1,2", "g: 3,4,5", "g: 6"], "they wait for a handler");
+    worker.drain(CancellationToken::new()).await;
+}
+
+#[tokio::test]
+async fn the_task_goes_to_the_queue_of_its_group_with_options_of_its_own() {
+    let scene = Scene::new().await;
+    scene.put(part("g", "1")).await;
+    let elsewhere = |_: Group| async {
+        let low = QueueName::new("low").unwrap();
+        Task::new("joined")
+            .queue(low)
+            .max_retry(3)
+            .run(runner_core::task::Run::In(Duration::from_secs(60)))
+    };
+    let worker = scene.worker(Registry::new().aggregate("*", elsewhere));
+    scene.payloads(State::Scheduled, 1).await;
+    let page = scene
+        .broker
+        .tasks(&QueueName::default(), State::Scheduled, Page::default())
+        .await
+        .unwrap();
+    let record = &page.tasks[0].record;
+    assert_eq!((record.kind.as_str(), record.max_retry), ("joined", 3));
+    worker.drain(CancellationToken::new()).await;
+}
+
+#[tokio::test]
+async fn a_failure_leaves_the_set_for_a_later_time() {
+    let scene = Scene::new().await;
+    for group in ["error", "panic", "refused"] {
+        scene.put(part(group, "1")).await;
+    }
+    scene
+        .put(Task::new("u").payload("p").unique(Duration::from_secs(600)))
+        .await;
+    let calls = Arc::new(AtomicUsize::new(0));
+    let counted = calls.clone();
+    let registry = Registry::new()
+        .aggregate("error", move |_: Group| {
+            counted.fetch_add(1, Ordering::SeqCst);
+            async { Err::<Task, _>(TaskError::retry("not today")) }
+        })
+        .aggregate("panic", |group: Group| async move {
+            assert!(group.tasks().is_empty(), "at the disco");
+            Task::new("never")
+        })
+        .aggregate("refused", |_: Group| async {
+            Task::new("u").payload("p").unique(Duration::from_secs(600))
+        });
+    let worker = scene.worker(registry);
+    for outcome in ["failed", "panicked", "refused"] {
+        let line = format!(r#"runner_group_sets_total{{queue="default",outcome="{outcome}"}} 1"#);
+        scene.metric(&line).await;
+    }
+    worker.drain(CancellationToken::new()).await;
+    assert_eq!(calls.load(Ordering::SeqCst), 1, "not again before the set went back");
+    assert!(
+        scene.payloads(State::Aggregating, 0).await.is_empty(),
+        "they are staged"
+    );
+    let queues = [QueueName::default()];
+    let early = scene.broker.reclaim(&queues, Duration::ZERO, 9).await.unwrap();
+    assert!(early.is_empty(), "{early:?}");
+    assert_eq!(scene.broker.audit().await.unwrap(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_set_that_nobody_came_back_for_is_put_together_again() {
+    use runner_core::clock::{Clock, ManualClock};
+
+    let directory = tempfile::tempdir().unwrap();
+    let clock = Arc::new(ManualClock::at(runner_core::clock::SystemClock.now()));
+    let broker = runner_queue::embedded::EmbeddedBroker::open(directory.path().join("q.db"), clock.clone());
+    let broker = Arc::new(broker.await.unwrap());
+    let scene = Scene::over(broker, directory);
+    scene.put(part("g", "1")).await;
+    clock.advance(Duration::from_secs(60));
+    // An aggregator took it, and died.
+    let rule = GroupRule::default();
+    let set = scene.broker.stage(&QueueName::default(), "g", &rule).await.unwrap();
+    assert!(set.is_some());
+    clock.advance(runner_queue::SET_DEADLINE + Duration::from_secs(5));
+    let worker = scene.worker(Registry::new().aggregate("*", join));
+    let one = scene.payloads(State::Scheduled, 1).await;
+    assert_eq!(one, ["g: 1"]);
+    worker.drain(CancellationToken::new()).await;
+}
