@@ -1,12 +1,13 @@
-//! The contract suite against both brokers, each test over an empty store of its own.
+//! The contract suite against both brokers, Redis as one server and as a cluster, each test over an empty store of its own.
 
+use std::any::Any;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use runner_core::clock::ManualClock;
 use runner_queue::contract::{self, Fresh, START};
 use runner_queue::embedded::EmbeddedBroker;
-use runner_queue::redis::{RedisBroker, RedisSettings};
+use runner_queue::redis::{RedisBroker, RedisSettings, RedisTarget};
 
 use crate::kit;
 
@@ -24,16 +25,35 @@ pub fn tests() -> Vec<kit::Trial> {
             (clause.keep)(fresh_redis().await).await;
         })
     });
-    embedded.chain(redis).collect()
+    let cluster = contract::all().into_iter().map(|clause| {
+        let name = format!("brokers::cluster::{}", clause.name);
+        kit::trial(name, &[kit::Need::Cluster], move || async move {
+            (clause.keep)(fresh_cluster().await).await;
+        })
+    });
+    embedded.chain(redis).chain(cluster).collect()
 }
 
 async fn fresh_redis() -> Fresh {
     let db = kit::redis().fresh_db();
-    let clock = clock();
     let settings = RedisSettings {
         database: i64::from(db.number),
         ..RedisSettings::at(format!("127.0.0.1:{}", db.port))
     };
+    fresh(settings, Box::new(db)).await
+}
+
+async fn fresh_cluster() -> Fresh {
+    let turn = kit::cluster().await;
+    fresh(
+        RedisSettings::of(RedisTarget::Cluster(turn.addresses())),
+        Box::new(turn),
+    )
+    .await
+}
+
+async fn fresh(settings: RedisSettings, held: Box<dyn Any + Send>) -> Fresh {
+    let clock = clock();
     let broker = RedisBroker::connect(settings).await.unwrap();
     let broker = Arc::new(broker.with_clock(clock.clone()));
     let audited = Arc::clone(&broker);
@@ -45,7 +65,7 @@ async fn fresh_redis() -> Fresh {
             Box::pin(async move { broker.audit().await })
         }),
         real_time_ttl: true,
-        held: Box::new(db),
+        held,
     }
 }
 

@@ -39,8 +39,9 @@
 //! # Servers
 //!
 //! [`redis()`], [`mariadb()`] and [`postgres()`] start once per test process, on first use, on a free port
-//! of 127.0.0.1 and in a temporary directory. Every test takes a database of its own from them. All
-//! children die with the test process, even when that is killed.
+//! of 127.0.0.1 and in a temporary directory. Every test takes a database of its own from them; a Redis Cluster
+//! has none to give, so tests take turns at [`cluster()`]. All children die with the test process, even when that
+//! is killed.
 //!
 //! # The program
 //!
@@ -49,6 +50,7 @@
 //! and fails with the last reason why it did not hold.
 #![allow(dead_code, unused_imports)] // tests come and go; what they stand on stays
 
+mod cluster;
 mod http;
 pub mod mariadb;
 mod names;
@@ -61,6 +63,7 @@ mod sql;
 mod trial;
 mod wait;
 
+pub use cluster::{Cluster, ClusterTurn, cluster};
 pub use http::{Http, Reply};
 pub use libtest_mimic::Trial;
 pub use mariadb::mariadb;

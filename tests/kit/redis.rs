@@ -93,7 +93,7 @@ fn launch(dir: &PathBuf, port: u16, options: &[String]) -> Child {
     child
 }
 
-fn answers(port: u16) -> bool {
+pub(super) fn answers(port: u16) -> bool {
     let ping = || -> std::io::Result<bool> {
         let mut stream = TcpStream::connect(("127.0.0.1", port))?;
         stream.set_read_timeout(Some(Duration::from_secs(1)))?;

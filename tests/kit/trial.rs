@@ -9,7 +9,7 @@ use std::time::Duration;
 use libtest_mimic::{Arguments, Completion, Trial};
 use tokio::runtime::Runtime;
 
-use super::{nursery, postgres};
+use super::{cluster, nursery, postgres};
 
 /// No test may take longer; one that hangs must not hang the whole run.
 const TRIAL_LIMIT: Duration = Duration::from_secs(180);
@@ -30,6 +30,8 @@ static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
 pub enum Need {
     /// `redis-server` on the path.
     Redis,
+    /// A Redis Cluster: `redis-server` of version 7 or newer on the path.
+    Cluster,
     /// `mariadbd` and `mariadb-install-db` on the path.
     MariaDb,
     /// `initdb` and `postgres`, on the path or where Debian puts them.
@@ -50,6 +52,7 @@ impl Need {
         let missing = |program: &str| (!on_path(program)).then(|| format!("{program} is not installed"));
         match self {
             Self::Redis => missing("redis-server"),
+            Self::Cluster => missing("redis-server").or_else(cluster::too_old),
             Self::MariaDb => missing("mariadbd").or_else(|| missing("mariadb-install-db")),
             Self::Postgres => postgres::bin_dir()
                 .is_none()

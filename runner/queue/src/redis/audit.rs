@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use redis::Value;
 
-use super::{RedisBroker, reply};
+use super::{RedisBroker, fault, reply};
 use crate::BrokerResult;
 
 const DOING: &str = "audit the store";
@@ -158,16 +158,22 @@ impl RedisBroker {
 
     async fn all_keys(&self) -> BrokerResult<BTreeSet<String>> {
         let mut keys = BTreeSet::new();
-        let mut cursor = "0".to_owned();
-        loop {
-            let mut answer = reply::list(self.ask(&["SCAN", &cursor, "COUNT", "1000"]).await?).into_iter();
-            cursor = answer.next().and_then(reply::text).unwrap_or_default();
-            let part = answer.next().map(reply::list).unwrap_or_default();
-            keys.extend(part.into_iter().filter_map(reply::text));
-            if cursor == "0" || cursor.is_empty() {
-                return Ok(keys);
+        for mut server in self.conn.servers(DOING).await? {
+            let mut cursor = "0".to_owned();
+            loop {
+                let mut scan = redis::cmd("SCAN");
+                scan.arg(&cursor).arg("COUNT").arg(1000);
+                let answer = scan.query_async::<Value>(&mut server).await;
+                let mut answer = reply::list(answer.map_err(|error| fault::of(error, DOING))?).into_iter();
+                cursor = answer.next().and_then(reply::text).unwrap_or_default();
+                let part = answer.next().map(reply::list).unwrap_or_default();
+                keys.extend(part.into_iter().filter_map(reply::text));
+                if cursor == "0" || cursor.is_empty() {
+                    break;
+                }
             }
         }
+        Ok(keys)
     }
 
     async fn texts(&self, command: &[&str]) -> BrokerResult<Vec<String>> {

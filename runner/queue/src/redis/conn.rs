@@ -1,53 +1,32 @@
 //! The connection: made at the first call, shared by all, made anew when it breaks.
 //!
-//! While the server cannot be reached each call fails at once, and new attempts are spaced out. The
-//! scripts are loaded with each new connection; a server that lost them is given them again.
+//! The scripts are loaded with each new connection; a server that lost them is given them again. Of a cluster,
+//! where several servers share the keys, the connections to each are made by `cluster`; here it looks like one.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use redis::{Pipeline, ToRedisArgs, Value};
 use runner_core::clock::Clock;
-use tokio::sync::Mutex;
-use tokio::time::Instant;
 
 use super::dial::DialError;
+use super::kept::Kept;
 use super::link::{Dialer, Link};
 use super::scripts::{Hashes, Script};
 use super::settings::RedisSettings;
 use super::{fault, scripts};
 use crate::BrokerResult;
 
-/// The pause after the first failed attempt to connect; doubled with each further one.
-const FIRST_PAUSE: Duration = Duration::from_millis(50);
-/// The longest pause between two attempts.
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
-
 /// The one shared connection and what is needed to make it.
 pub(super) struct Conn {
     dialer: Dialer,
-    slot: Mutex<Slot>,
+    kept: Kept<Live>,
     clock: Option<Arc<dyn Clock>>,
-}
-
-#[derive(Default)]
-struct Slot {
-    live: Option<Live>,
-    made: u64,
-    failure: Option<Failure>,
-}
-
-struct Failure {
-    error: DialError,
-    pause: Duration,
-    until: Instant,
 }
 
 #[derive(Clone)]
 struct Live {
     link: Link,
     hashes: Arc<Hashes>,
-    number: u64,
 }
 
 impl Conn {
@@ -55,7 +34,7 @@ impl Conn {
     pub(super) fn new(settings: &RedisSettings) -> BrokerResult<Self> {
         Ok(Self {
             dialer: Dialer::new(settings)?,
-            slot: Mutex::default(),
+            kept: Kept::default(),
             clock: None,
         })
     }
@@ -75,61 +54,39 @@ impl Conn {
         &self.dialer
     }
 
+    /// Whether keys lie in slots of several servers, so that no script may touch those of two queues.
+    pub(super) fn is_cluster(&self) -> bool {
+        self.dialer.is_cluster()
+    }
+
     /// Starts a round trip.
     pub(super) async fn trip(&self, doing: &'static str) -> BrokerResult<Trip<'_>> {
-        let live = self.live().await.map_err(|error| fault::of(error, doing))?;
+        let (live, number) = self
+            .kept
+            .get(|| self.connect())
+            .await
+            .map_err(|error| fault::of(error, doing))?;
         Ok(Trip {
             conn: self,
             live,
+            number,
             pipe: Pipeline::new(),
             doing,
         })
     }
 
-    async fn live(&self) -> Result<Live, DialError> {
-        let mut slot = self.slot.lock().await;
-        if let Some(live) = &slot.live {
-            return Ok(live.clone());
-        }
-        if let Some(failure) = &slot.failure
-            && Instant::now() < failure.until
-        {
-            return Err(failure.error.clone());
-        }
-        match self.connect(slot.made + 1).await {
-            Ok(live) => {
-                slot.made = live.number;
-                slot.failure = None;
-                slot.live = Some(live.clone());
-                Ok(live)
-            }
-            Err(error) => {
-                let pause = slot
-                    .failure
-                    .as_ref()
-                    .map_or(FIRST_PAUSE, |f| (f.pause * 2).min(LONGEST_PAUSE));
-                slot.failure = Some(Failure {
-                    error: error.clone(),
-                    pause,
-                    until: Instant::now() + pause,
-                });
-                Err(error)
-            }
-        }
+    /// A connection to each server that has keys.
+    #[cfg(feature = "contract")]
+    pub(super) async fn servers(&self, doing: &'static str) -> BrokerResult<Vec<super::dial::Line>> {
+        let live = self.kept.get(|| self.connect()).await;
+        let (live, _) = live.map_err(|error| fault::of(error, doing))?;
+        live.link.servers().await.map_err(|error| fault::of(error, doing))
     }
 
-    async fn connect(&self, number: u64) -> Result<Live, DialError> {
+    async fn connect(&self) -> Result<Live, DialError> {
         let mut link = self.dialer.shared().await?;
         let hashes = Arc::new(scripts::load(&mut link).await?);
-        Ok(Live { link, hashes, number })
-    }
-
-    /// Throws the connection of this number away, unless somebody did already.
-    async fn discard(&self, number: u64) {
-        let mut slot = self.slot.lock().await;
-        if slot.live.as_ref().is_some_and(|live| live.number == number) {
-            slot.live = None;
-        }
+        Ok(Live { link, hashes })
     }
 }
 
@@ -137,6 +94,7 @@ impl Conn {
 pub(super) struct Trip<'a> {
     conn: &'a Conn,
     live: Live,
+    number: u64,
     pipe: Pipeline,
     doing: &'static str,
 }
@@ -182,7 +140,7 @@ impl Trip<'_> {
         self.each().await?.into_iter().collect()
     }
 
-    /// Sends everything; one answer or refusal for each command, in order.
+    /// Sends everything; one answer or refusal for each command, in order: of a cluster some servers may be away.
     ///
     /// # Errors
     ///
@@ -191,7 +149,7 @@ impl Trip<'_> {
         if self.pipe.is_empty() {
             return Ok(Vec::new());
         }
-        let mut answers = exchange(self.conn, &mut self.live, &self.pipe, self.doing).await?;
+        let mut answers = self.exchange(None).await?;
         if answers.iter().any(is_unknown_script) {
             scripts::load(&mut self.live.link)
                 .await
@@ -203,7 +161,7 @@ impl Trip<'_> {
             checked.push(match answer {
                 Value::ServerError(error) => {
                     if fault::is_wrong_server(&error) {
-                        self.conn.discard(self.live.number).await;
+                        self.conn.kept.discard(self.number).await;
                     }
                     Err(fault::answered(&error, self.doing))
                 }
@@ -231,28 +189,30 @@ impl Trip<'_> {
         {
             again.add_command(command.clone());
         }
-        let second = exchange(self.conn, &mut self.live, &again, self.doing).await?;
+        let second = self.exchange(Some(&again)).await?;
         let mut second = second.into_iter();
         for answer in answers.iter_mut().filter(|a| is_unknown_script(a)) {
             *answer = second.next().unwrap_or_default();
         }
         Ok(())
     }
-}
 
-async fn exchange(conn: &Conn, live: &mut Live, pipe: &Pipeline, doing: &'static str) -> BrokerResult<Vec<Value>> {
-    match live.link.send(pipe).await {
-        Ok(answers) if answers.len() == pipe.len() => Ok(answers),
-        Ok(_) => Err(fault::odd_answer(doing)),
-        Err(error) => {
-            if fault::needs_new_connection(&error) {
-                conn.discard(live.number).await;
+    /// Sends these commands, or the trip's own.
+    async fn exchange(&mut self, pipe: Option<&Pipeline>) -> BrokerResult<Vec<Value>> {
+        let pipe = pipe.unwrap_or(&self.pipe);
+        match self.live.link.send(pipe).await {
+            Ok(answers) if answers.len() == pipe.len() => Ok(answers),
+            Ok(_) => Err(fault::odd_answer(self.doing)),
+            Err(error) => {
+                if fault::needs_new_connection(&error) {
+                    self.conn.kept.discard(self.number).await;
+                }
+                Err(fault::of(error, self.doing))
             }
-            Err(fault::of(error, doing))
         }
     }
 }
 
-fn is_unknown_script(answer: &Value) -> bool {
+pub(super) fn is_unknown_script(answer: &Value) -> bool {
     matches!(answer, Value::ServerError(error) if error.code() == "NOSCRIPT")
 }

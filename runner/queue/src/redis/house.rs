@@ -5,6 +5,7 @@
 use runner_core::task::QueueName;
 
 use super::scripts::Script;
+use super::trouble::Trouble;
 use super::{RedisBroker, convert, keys, reply};
 use crate::{BrokerResult, Forwarded, Swept};
 
@@ -21,6 +22,7 @@ impl RedisBroker {
             .iter()
             .flat_map(|queue| ["scheduled", "retry"].map(|list| (queue, list, limit)))
             .collect();
+        let mut trouble = Trouble::default();
         while !open.is_empty() {
             let mut trip = self.conn.trip("forward due tasks").await?;
             for (queue, list, left) in &open {
@@ -30,9 +32,12 @@ impl RedisBroker {
                     .arg(list)
                     .arg((*left).min(BATCH));
             }
-            let answers = trip.send().await?;
+            let answers = trip.each().await?;
             let mut again = Vec::new();
             for ((queue, list, left), answer) in open.into_iter().zip(answers) {
+                let Some(answer) = trouble.part(queue, answer) else {
+                    continue;
+                };
                 let mut answer = reply::list(answer).into_iter();
                 let moved = answer.next().map_or(0, reply::count);
                 let taken = usize::try_from(answer.next().map_or(0, reply::count)).unwrap_or(0);
@@ -49,11 +54,13 @@ impl RedisBroker {
             }
             open = again;
         }
+        trouble.unless(pass != Forwarded::default())?;
         Ok(pass)
     }
 
     pub(super) async fn sweep_ended(&self, queues: &[QueueName], limit: usize) -> BrokerResult<Swept> {
         let mut pass = Swept::default();
+        let mut trouble = Trouble::default();
         for queue in queues {
             let mut left = limit;
             while left > 0 {
@@ -63,7 +70,10 @@ impl RedisBroker {
                     .arg(keys::queue(queue.as_str()))
                     .arg(keys::own(queue.as_str()))
                     .arg(most);
-                let mut answer = reply::list(trip.one().await?).into_iter();
+                let Some(answer) = trouble.part(queue, trip.one().await) else {
+                    break;
+                };
+                let mut answer = reply::list(answer).into_iter();
                 let mut take = || usize::try_from(answer.next().map_or(0, reply::count)).unwrap_or(0);
                 let (expired, trimmed) = (take(), take());
                 pass.expired += expired;
@@ -75,42 +85,51 @@ impl RedisBroker {
                 pass.more |= left == 0;
             }
         }
+        trouble.unless(pass != Swept::default())?;
         Ok(pass)
     }
 
     pub(super) async fn release_for(&self, queues: &[QueueName], handlers: &[String]) -> BrokerResult<usize> {
+        let (mut released, mut trouble) = (0, Trouble::default());
+        for queue in queues {
+            let done = self.release_in(queue, handlers).await;
+            released += trouble.part(queue, done).unwrap_or(0);
+        }
+        trouble.unless(released > 0)?;
+        Ok(released)
+    }
+
+    async fn release_in(&self, queue: &QueueName, handlers: &[String]) -> BrokerResult<usize> {
         const DOING: &str = "release tasks that waited for a handler";
         let mut released = 0;
-        for queue in queues {
-            let mut cursor = "0".to_owned();
-            for _ in 0..MAX_LOOKS {
+        let mut cursor = "0".to_owned();
+        for _ in 0..MAX_LOOKS {
+            let mut trip = self.conn.trip(DOING).await?;
+            trip.script(Script::Waiting, &[keys::waiting(queue.as_str())])
+                .arg(keys::queue(queue.as_str()))
+                .arg(&cursor);
+            let mut rows = reply::list(trip.one().await?).into_iter();
+            cursor = rows.next().and_then(reply::text).unwrap_or_else(|| "0".to_owned());
+            let mut ids = Vec::new();
+            while let (Some(id), Some(message)) = (rows.next(), rows.next()) {
+                let (Some(id), Some(message)) = (reply::bytes(id), reply::bytes(message)) else {
+                    continue;
+                };
+                let record = convert::decode(message, queue, &id);
+                if record.is_ok_and(|r| handlers.iter().any(|h| handles(h, &r.kind))) {
+                    ids.push(id);
+                }
+            }
+            if !ids.is_empty() {
                 let mut trip = self.conn.trip(DOING).await?;
-                trip.script(Script::Waiting, &[keys::waiting(queue.as_str())])
+                trip.script(Script::Release, &[keys::part(queue.as_str(), "pending")])
                     .arg(keys::queue(queue.as_str()))
-                    .arg(&cursor);
-                let mut rows = reply::list(trip.one().await?).into_iter();
-                cursor = rows.next().and_then(reply::text).unwrap_or_else(|| "0".to_owned());
-                let mut ids = Vec::new();
-                while let (Some(id), Some(message)) = (rows.next(), rows.next()) {
-                    let (Some(id), Some(message)) = (reply::bytes(id), reply::bytes(message)) else {
-                        continue;
-                    };
-                    let record = convert::decode(message, queue, &id);
-                    if record.is_ok_and(|r| handlers.iter().any(|h| handles(h, &r.kind))) {
-                        ids.push(id);
-                    }
-                }
-                if !ids.is_empty() {
-                    let mut trip = self.conn.trip(DOING).await?;
-                    trip.script(Script::Release, &[keys::part(queue.as_str(), "pending")])
-                        .arg(keys::queue(queue.as_str()))
-                        .arg(keys::own(queue.as_str()))
-                        .arg(&ids);
-                    released += usize::try_from(reply::count(trip.one().await?)).unwrap_or(0);
-                }
-                if cursor == "0" {
-                    break;
-                }
+                    .arg(keys::own(queue.as_str()))
+                    .arg(&ids);
+                released += usize::try_from(reply::count(trip.one().await?)).unwrap_or(0);
+            }
+            if cursor == "0" {
+                break;
             }
         }
         Ok(released)

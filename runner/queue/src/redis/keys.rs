@@ -18,8 +18,6 @@ pub(super) const CANCEL: &str = "asynq:cancel";
 
 /// Cursors, revisions, pauses and last fires of all schedules.
 pub(super) const CURSORS: &str = "runner:cur";
-/// Decisions about all schedules, a capped stream.
-pub(super) const FIRES: &str = "runner:fires";
 /// Who leads.
 pub(super) const LEADER: &str = "runner:leader";
 
@@ -61,6 +59,11 @@ pub(super) fn attempts(queue_name: &str, id: &str) -> String {
 /// What the snoozed tasks of a queue wait for.
 pub(super) fn waiting(queue_name: &str) -> String {
     format!("{}waiting", own(queue_name))
+}
+
+/// What became of an occurrence whose commit is or was under way, in a cluster; nominal instant in seconds.
+pub(super) fn fire(queue_name: &str, schedule: &str, nominal: i64) -> String {
+    format!("{}fire:{schedule}@{nominal}", own(queue_name))
 }
 
 /// The lock that a task of this type and payload takes. No payload and an empty one differ here alone.
@@ -106,9 +109,18 @@ pub(super) fn history(entry: &str) -> String {
     format!("asynq:scheduler_history:{entry}")
 }
 
-/// Decisions about one schedule, newest first, capped.
-pub(super) fn fires_of(schedule: &str) -> String {
-    format!("{FIRES}:{schedule}")
+/// Decisions about all schedules, a capped stream. In a cluster it shares the slot of [`CURSORS`].
+pub(super) fn fires(cluster: bool) -> String {
+    if cluster {
+        format!("runner:fires:{{{CURSORS}}}")
+    } else {
+        "runner:fires".to_owned()
+    }
+}
+
+/// Decisions about one schedule, newest first, capped; in the same slot.
+pub(super) fn fires_of(schedule: &str, cluster: bool) -> String {
+    format!("{}:{schedule}", fires(cluster))
 }
 
 #[cfg(test)]

@@ -8,19 +8,22 @@ use std::time::Duration;
 use redis::aio::{ConnectionLike as _, PubSub};
 use redis::{Pipeline, RedisResult, Value};
 
+use super::cluster::Cluster;
 use super::dial::{self, Address, DialError, Line, Login};
 use super::sentinel::{self, Sentinels};
 use super::settings::{RedisSettings, RedisTarget, RedisTls, address};
 use crate::{BrokerError, BrokerResult};
 
 /// How long the server may take to answer; a script of ours takes a few milliseconds at most.
-const RESPONSE_TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const RESPONSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A live connection that is shared by cloning it.
 #[derive(Clone)]
 pub(super) enum Link {
     /// To one server.
     One(Line),
+    /// To the nodes of a cluster.
+    Cluster(Arc<Cluster>),
 }
 
 impl Link {
@@ -28,13 +31,16 @@ impl Link {
     pub(super) async fn send(&mut self, pipe: &Pipeline) -> RedisResult<Vec<Value>> {
         match self {
             Self::One(line) => line.req_packed_commands(pipe, 0, pipe.len()).await,
+            Self::Cluster(cluster) => Ok(cluster.send(pipe).await),
         }
     }
 
-    /// The connections to every server that must know the scripts.
-    pub(super) fn servers(&mut self) -> Vec<&mut Line> {
+    /// A connection to each server that has keys.
+    #[cfg(feature = "contract")]
+    pub(super) async fn servers(&self) -> Result<Vec<Line>, DialError> {
         match self {
-            Self::One(line) => vec![line],
+            Self::One(line) => Ok(vec![line.clone()]),
+            Self::Cluster(cluster) => cluster.each().await.into_iter().collect(),
         }
     }
 }
@@ -48,6 +54,7 @@ struct Inner {
     login: Login,
     tls: Option<RedisTls>,
     sentinels: Option<Sentinels>,
+    cluster: Option<Arc<Cluster>>,
 }
 
 impl Dialer {
@@ -61,31 +68,54 @@ impl Dialer {
             RedisTarget::Sentinels(sentinels) => Some(Sentinels::new(sentinels.clone(), settings.tls.clone())),
             _ => None,
         };
+        let login = Login {
+            username: settings.username.clone(),
+            password: settings.password.clone(),
+            database: settings.database,
+        };
+        let cluster = match &settings.target {
+            RedisTarget::Cluster(nodes) => Some(Arc::new(Cluster::new(nodes, login.clone(), settings.tls.clone()))),
+            _ => None,
+        };
         Ok(Self(Arc::new(Inner {
             target: settings.target.clone(),
-            login: Login {
-                username: settings.username.clone(),
-                password: settings.password.clone(),
-                database: settings.database,
-            },
+            login,
             tls: settings.tls.clone(),
             sentinels,
+            cluster,
         })))
+    }
+
+    /// Whether keys lie in slots of several servers, so that no script may touch those of two queues.
+    pub(super) fn is_cluster(&self) -> bool {
+        self.0.cluster.is_some()
     }
 
     /// A connection to be shared: each answer must come within a bound.
     pub(super) async fn shared(&self) -> Result<Link, DialError> {
-        self.one(Some(RESPONSE_TIMEOUT)).await.map(Link::One)
+        match &self.0.cluster {
+            Some(cluster) => {
+                cluster.look().await?;
+                Ok(Link::Cluster(Arc::clone(cluster)))
+            }
+            None => self.one(Some(RESPONSE_TIMEOUT)).await.map(Link::One),
+        }
     }
 
     /// A connection of one's own for blocking commands, to the server that holds `key`. It waits for answers as
     /// long as it takes, so the caller sets the bound, and throws the connection away when it ran out.
-    pub(super) async fn dedicated(&self, _key: &str) -> Result<Line, DialError> {
-        self.one(None).await
+    pub(super) async fn dedicated(&self, key: &str) -> Result<Line, DialError> {
+        match &self.0.cluster {
+            Some(cluster) => cluster.dedicated(key).await,
+            None => self.one(None).await,
+        }
     }
 
     /// A connection of one's own that listens to a channel.
     pub(super) async fn listener(&self) -> Result<PubSub, DialError> {
+        if let Some(cluster) = &self.0.cluster {
+            return cluster.listener().await;
+        }
         let Inner { login, tls, .. } = &*self.0;
         match self.master().await? {
             Some(master) => dial::listener(Address::Tcp(&master), tls.as_ref(), login).await,
@@ -136,7 +166,11 @@ fn check(settings: &RedisSettings) -> Result<(), String> {
             return Err("sentinels need addresses and the name of a master".to_owned());
         }
         RedisTarget::Sentinels(sentinels) => sentinels.addresses.iter().try_for_each(must_be_address)?,
-        RedisTarget::Cluster(_) => return Err("a cluster is not supported yet".to_owned()),
+        RedisTarget::Cluster(nodes) if nodes.is_empty() => return Err("a cluster needs addresses of nodes".to_owned()),
+        RedisTarget::Cluster(_) if settings.database != 0 => {
+            return Err("a cluster has no databases but number 0".to_owned());
+        }
+        RedisTarget::Cluster(nodes) => nodes.iter().try_for_each(must_be_address)?,
     }
     // Now rather than at the first call: a file that is not there is most likely a typing error.
     match &settings.tls {

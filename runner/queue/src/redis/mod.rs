@@ -5,14 +5,16 @@
 //! fences late workers, `by` says who claimed it and when (both only while it is ours), `lost` counts its runs that
 //! ended without a report. Needs Redis 6.2 or newer. Nothing of Redis leaves this room.
 //!
-//! One server (or what stands behind one name). Each script but two keeps to the keys of one queue, and so to one
-//! slot of a cluster; the two are claims, which take several queues a call, and commits of schedules, whose
-//! cursors lie in one hash.
+//! One server, or a cluster. Each script keeps to the keys of one queue, or to those of all schedules, and so to one
+//! slot of a cluster, but for two that only one server runs: claims from several queues a call, which `apart` makes
+//! queue by queue in a cluster, and commits of schedules, which `steps` divides there.
 
 mod act;
+mod apart;
 #[cfg(feature = "contract")]
 mod audit;
 mod claim;
+mod cluster;
 mod conn;
 mod convert;
 mod dial;
@@ -20,8 +22,10 @@ mod fault;
 mod group;
 mod house;
 mod inspect;
+mod kept;
 mod keys;
 mod link;
+mod node;
 mod produce;
 mod recover;
 mod reply;
@@ -33,7 +37,10 @@ mod settings;
 mod settle;
 mod shown;
 mod signals;
+mod slots;
+mod steps;
 mod tls;
+mod trouble;
 mod url;
 #[cfg(test)]
 mod vectors;

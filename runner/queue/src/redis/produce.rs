@@ -11,7 +11,7 @@ use runner_core::task::{QueueName, Run, State, Task, TaskId};
 use super::conn::Trip;
 use super::scripts::Script;
 use super::{RedisBroker, convert, fault, keys, reply};
-use crate::{BrokerResult, Enqueued, Producer, Refusal};
+use crate::{BrokerError, BrokerResult, Enqueued, Producer, Refusal};
 
 /// Tasks a script call: Redis does nothing else meanwhile, about 1 ms.
 const BATCH: usize = 256;
@@ -29,14 +29,18 @@ pub(super) fn when(run: Run) -> String {
     }
 }
 
+/// How long the task's lock lasts, in milliseconds; 0 if it takes none.
+pub(super) fn lock_ttl(task: &Task) -> u64 {
+    task.unique.map_or(0, |unique| convert::millis(unique.ttl))
+}
+
 /// Appends what `put.lua` wants of a task, from the id to the group.
 pub(super) fn put_args(trip: &mut Trip<'_>, task: &Task, id: &TaskId) {
     let message = convert::message_of(task, id);
-    let ttl = task.unique.map_or(0, |unique| convert::millis(unique.ttl));
     trip.arg(id.as_str())
         .arg(message.encode_to_vec())
         .arg(&message.unique_key)
-        .arg(ttl)
+        .arg(lock_ttl(task))
         .arg(when(task.run))
         .arg(&message.group_key);
 }
@@ -83,9 +87,12 @@ impl RedisBroker {
                     batches.push(batch);
                 }
             }
-            let answers = trip.send().await?.into_iter().skip(1);
+            let mut answers = trip.each().await?.into_iter();
+            if let Some(Err(error)) = answers.next().filter(|listed| !passes(listed)) {
+                return Err(error);
+            }
             for (batch, answer) in batches.into_iter().zip(answers) {
-                take_codes(tasks, batch, answer, &mut results)?;
+                take_codes(tasks, batch, answer?, &mut results)?;
             }
         }
         results
@@ -93,6 +100,12 @@ impl RedisBroker {
             .map(|result| result.ok_or_else(|| fault::odd_answer(DOING)))
             .collect()
     }
+}
+
+/// Whether listing the queues went well enough. In a cluster the list may be away while the queues are there: the
+/// tasks are accepted, and the next ones list the queues again.
+fn passes(listed: &BrokerResult<Value>) -> bool {
+    !matches!(listed, Err(error) if !matches!(error, BrokerError::Unreachable { .. }))
 }
 
 fn take_codes(

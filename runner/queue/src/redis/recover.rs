@@ -11,6 +11,7 @@ use runner_core::task::{QueueName, State, TaskId, recovery_delay};
 
 use super::claim::Unreadable;
 use super::scripts::Script;
+use super::trouble::Trouble;
 use super::{RedisBroker, convert, keys, reply};
 use crate::{
     Attempt, BrokerResult, Claim, LEASE_EXPIRED, LOST, Recovered, Settled, Settlement, TaskRecord, Verdict, poison,
@@ -51,6 +52,7 @@ impl RedisBroker {
         poison_after: u32,
     ) -> BrokerResult<Vec<Recovered>> {
         let mut recovered = Vec::new();
+        let mut trouble = Trouble::default();
         for queue in queues {
             let left = limit.saturating_sub(recovered.len()).min(BATCH);
             if left == 0 {
@@ -62,16 +64,22 @@ impl RedisBroker {
                 .arg(convert::millis(grace))
                 .arg(convert::millis(grace.max(FOREIGN_GRACE)))
                 .arg(left);
-            let mut answer = reply::list(trip.one().await?).into_iter();
+            let Some(answer) = trouble.part(queue, trip.one().await) else {
+                continue;
+            };
+            let mut answer = reply::list(answer).into_iter();
             let now = answer.next().and_then(reply::number);
             let now = now
                 .and_then(|ms| Timestamp::from_millisecond(ms).ok())
                 .unwrap_or_default();
             let rows: Vec<Row> = std::iter::from_fn(|| next_row(&mut answer)).collect();
             let (silent, unreadable) = sort(queue, rows, now, poison_after);
-            self.put_aside(queue, unreadable, &mut recovered).await?;
-            self.take_back(silent, grace, &mut recovered).await?;
+            let done = self.put_aside(queue, unreadable, &mut recovered).await;
+            trouble.part(queue, done);
+            let done = self.take_back(silent, grace, &mut recovered).await;
+            trouble.part(queue, done);
         }
+        trouble.unless(!recovered.is_empty())?;
         Ok(recovered)
     }
 

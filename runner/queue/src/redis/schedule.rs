@@ -14,17 +14,18 @@ use super::conn::Trip;
 use super::scripts::Script;
 use super::{RedisBroker, convert, fault, keys, produce, reply};
 use crate::{
-    Broker as _, BrokerResult, Commit, Committed, Decision, DecisionKind, EntryView, Registration, Schedules, Standing,
+    Broker as _, BrokerResult, Commit, CommitFire, Committed, Decision, DecisionKind, EntryView, Registration,
+    Schedules, Standing,
 };
 
 /// Schedules a call of a script or a command.
 const BATCH: usize = 256;
 /// Decisions on record in all, the newest; about 20 MB.
-const KEPT: usize = 100_000;
+pub(super) const KEPT: usize = 100_000;
 /// Decisions on record of one schedule.
-const KEPT_EACH: usize = 200;
+pub(super) const KEPT_EACH: usize = 200;
 /// How long the record of a schedule outlives its last decision.
-const RECORD_KEPT: Duration = Duration::from_secs(90 * 24 * 3600);
+pub(super) const RECORD_KEPT: Duration = Duration::from_secs(90 * 24 * 3600);
 /// Most decisions given in one answer.
 const MAX_DECISIONS: usize = 10_000;
 
@@ -34,6 +35,10 @@ impl Schedules for RedisBroker {
         const DOING: &str = "register schedules";
         let mut standings = Vec::with_capacity(registrations.len());
         for batch in registrations.chunks(BATCH) {
+            if self.conn.is_cluster() {
+                let ids: Vec<ScheduleId> = batch.iter().map(|registration| registration.id.clone()).collect();
+                self.end_open(&ids).await?;
+            }
             let mut trip = self.conn.trip(DOING).await?;
             trip.script(Script::Register, &[keys::CURSORS]);
             for registration in batch {
@@ -69,16 +74,11 @@ impl Schedules for RedisBroker {
         let mut committed = Vec::with_capacity(commits.len());
         for batch in commits.chunks(BATCH) {
             let mut trip = self.conn.trip(DOING).await?;
-            let queues: BTreeSet<&str> = batch
-                .iter()
-                .flat_map(|commit| &commit.fires)
-                .map(|fire| fire.task.queue.as_str())
-                .collect();
-            let listed = usize::from(!queues.is_empty());
-            if listed == 1 {
-                trip.command("SADD")
-                    .arg(keys::QUEUES)
-                    .arg(queues.into_iter().collect::<Vec<_>>());
+            let listed = list_queues(&mut trip, batch);
+            if self.conn.is_cluster() {
+                trip.send().await?;
+                committed.append(&mut self.commit_in_steps(batch, None).await?);
+                continue;
             }
             for commit in batch {
                 commit_args(&mut trip, commit);
@@ -130,12 +130,12 @@ impl Schedules for RedisBroker {
         match id {
             Some(id) => trip
                 .command("LRANGE")
-                .arg(keys::fires_of(id.as_str()))
+                .arg(keys::fires_of(id.as_str(), self.conn.is_cluster()))
                 .arg(0)
                 .arg(limit - 1),
             None => trip
                 .command("XREVRANGE")
-                .arg(keys::FIRES)
+                .arg(keys::fires(self.conn.is_cluster()))
                 .arg("+")
                 .arg("-")
                 .arg("COUNT")
@@ -158,6 +158,19 @@ impl Schedules for RedisBroker {
     }
 }
 
+/// Makes the queues of these fires known, as a producer does; how many commands that takes.
+fn list_queues(trip: &mut Trip<'_>, commits: &[Commit]) -> usize {
+    let fires = commits.iter().flat_map(|commit| &commit.fires);
+    let queues: BTreeSet<&str> = fires.map(|fire| fire.task.queue.as_str()).collect();
+    if queues.is_empty() {
+        return 0;
+    }
+    trip.command("SADD")
+        .arg(keys::QUEUES)
+        .arg(queues.into_iter().collect::<Vec<_>>());
+    1
+}
+
 /// `None` also when there is no cursor; takes its four values in any case.
 fn next_standing(row: &mut impl Iterator<Item = Value>) -> Option<Standing> {
     let (cursor, paused, nominal, task) = (row.next()?, row.next()?, row.next()?, row.next()?);
@@ -172,44 +185,56 @@ fn next_standing(row: &mut impl Iterator<Item = Value>) -> Option<Standing> {
 /// See `commit.lua`.
 fn commit_args(trip: &mut Trip<'_>, commit: &Commit) {
     let id = commit.id.as_str();
-    let record = keys::fires_of(id);
     let missed = commit.missed;
-    trip.script(Script::Commit, &[keys::CURSORS, keys::FIRES, &record])
-        .arg(id)
-        .arg(commit.from.as_second())
-        .arg(commit.to.as_second())
-        .arg(match commit.overlap {
-            Overlap::Skip => "skip",
-            Overlap::Allow => "allow",
-        })
-        .arg(&commit.instance)
-        .arg(missed.map_or(0, |m| m.count))
-        .arg(missed.map_or(0, |m| m.last.as_second()))
-        .arg(missed.map_or(String::new(), |m| m.first.to_string()))
-        .arg(u8::from(missed.is_some_and(|m| m.more)))
-        .arg(KEPT)
-        .arg(KEPT_EACH)
-        .arg(RECORD_KEPT.as_secs());
+    trip.script(
+        Script::Commit,
+        &[keys::CURSORS, &keys::fires(false), &keys::fires_of(id, false)],
+    )
+    .arg(id)
+    .arg(commit.from.as_second())
+    .arg(commit.to.as_second())
+    .arg(match commit.overlap {
+        Overlap::Skip => "skip",
+        Overlap::Allow => "allow",
+    })
+    .arg(&commit.instance)
+    .arg(missed.map_or(0, |m| m.count))
+    .arg(missed.map_or(0, |m| m.last.as_second()))
+    .arg(missed.map_or(String::new(), |m| m.first.to_string()))
+    .arg(u8::from(missed.is_some_and(|m| m.more)))
+    .arg(KEPT)
+    .arg(KEPT_EACH)
+    .arg(RECORD_KEPT.as_secs());
     for fire in &commit.fires {
-        let id = fire
-            .task
-            .id
-            .clone()
-            .unwrap_or_else(|| TaskId::new(format!("{id}@{}", fire.nominal)).unwrap_or_else(|_| TaskId::random()));
+        let id = task_id(commit, fire);
         trip.arg(keys::queue(fire.task.queue.as_str()))
-            .arg(fire.nominal.as_second())
             .arg(fire.fire_at.as_millisecond())
+            .arg(fire.nominal.as_second())
             .arg(u8::from(fire.catch_up));
         produce::put_args(trip, &fire.task, &id);
     }
 }
 
+/// The id of a fire's task: it names the occurrence.
+pub(super) fn task_id(commit: &Commit, fire: &CommitFire) -> TaskId {
+    let named = || TaskId::new(format!("{}@{}", commit.id, fire.nominal)).unwrap_or_else(|_| TaskId::random());
+    fire.task.id.clone().unwrap_or_else(named)
+}
+
 fn committed_of(answer: Value) -> Option<Committed> {
     let mut answer = reply::list(answer).into_iter();
-    Some(match reply::text(answer.next()?)?.as_str() {
-        "done" => Committed::Done(answer.map(decision_of).collect::<Option<_>>()?),
-        "moved" => Committed::Moved(reply::seconds(answer.next()?)?),
-        "early" => Committed::Early(Duration::from_millis(reply::count(answer.next()?))),
+    let word = reply::text(answer.next()?)?;
+    match refusal(&word, &mut answer) {
+        None if word == "done" => Some(Committed::Done(answer.map(decision_of).collect::<Option<_>>()?)),
+        refusal => refusal,
+    }
+}
+
+/// An answer that means that nothing was written; its word and what follows it.
+pub(super) fn refusal(word: &str, rest: &mut impl Iterator<Item = Value>) -> Option<Committed> {
+    Some(match word {
+        "moved" => Committed::Moved(reply::seconds(rest.next()?)?),
+        "early" => Committed::Early(Duration::from_millis(reply::count(rest.next()?))),
         "unknown" => Committed::Unknown,
         "paused" => Committed::Paused,
         _ => return None,
@@ -229,7 +254,7 @@ struct Stored {
     i: String,
 }
 
-fn decision_of(text: Value) -> Option<Decision> {
+pub(super) fn decision_of(text: Value) -> Option<Decision> {
     let stored: Stored = serde_json::from_slice(&reply::bytes(text)?).ok()?;
     Some(Decision {
         schedule: stored.s,

@@ -6,7 +6,7 @@
 
 use redis::{RedisResult, Value};
 
-use super::dial::Line;
+use super::dial::{DialError, Line};
 use super::link::Link;
 use super::reply;
 
@@ -47,6 +47,10 @@ pub(super) enum Script {
     Drop,
     Reclaim,
     Groups,
+    Intend,
+    Fire,
+    Finish,
+    Entries,
 }
 
 struct Source {
@@ -59,6 +63,7 @@ const CLOCK: &str = include_str!("scripts/clock.lua");
 const COUNT: &str = include_str!("scripts/count.lua");
 const TRIM: &str = include_str!("scripts/trim.lua");
 const PUT: &str = include_str!("scripts/put.lua");
+const DECIDE: &str = include_str!("scripts/decide.lua");
 const FORGET: &str = include_str!("scripts/forget.lua");
 const TAKE: &str = include_str!("scripts/take.lua");
 
@@ -71,7 +76,7 @@ const fn fills(parts: &'static [&'static str]) -> Source {
 }
 
 /// In the order of [`Script`].
-static SOURCES: [Source; 33] = [
+static SOURCES: [Source; 37] = [
     fills(&[CLOCK, PUT, include_str!("scripts/enqueue.lua")]),
     drains(&[CLOCK, include_str!("scripts/claim.lua")]),
     drains(&[CLOCK, include_str!("scripts/quarantine.lua")]),
@@ -87,7 +92,7 @@ static SOURCES: [Source; 33] = [
     drains(&[CLOCK, include_str!("scripts/listed.lua")]),
     fills(&[CLOCK, include_str!("scripts/register.lua")]),
     drains(&[CLOCK, include_str!("scripts/resume.lua")]),
-    fills(&[CLOCK, PUT, include_str!("scripts/commit.lua")]),
+    fills(&[CLOCK, PUT, DECIDE, include_str!("scripts/commit.lua")]),
     drains(&[CLOCK, include_str!("scripts/lead.lua")]),
     drains(&[CLOCK, COUNT, include_str!("scripts/info.lua")]),
     drains(&[CLOCK, include_str!("scripts/page.lua")]),
@@ -105,6 +110,10 @@ static SOURCES: [Source; 33] = [
     drains(&[CLOCK, include_str!("scripts/drop.lua")]),
     drains(&[CLOCK, include_str!("scripts/reclaim.lua")]),
     drains(&[CLOCK, include_str!("scripts/groups.lua")]),
+    fills(&[CLOCK, include_str!("scripts/intend.lua")]),
+    fills(&[CLOCK, PUT, DECIDE, include_str!("scripts/fire.lua")]),
+    drains(&[CLOCK, PUT, DECIDE, include_str!("scripts/finish.lua")]),
+    drains(&[CLOCK, include_str!("scripts/entries.lua")]),
 ];
 
 /// The names under which a server knows the scripts.
@@ -118,24 +127,30 @@ impl Hashes {
     }
 }
 
-/// Gives every server all scripts, in two round trips each.
-pub(super) async fn load(link: &mut Link) -> RedisResult<Hashes> {
-    let mut hashes = Hashes(Vec::new());
-    for server in link.servers() {
-        hashes = load_one(server).await?;
+/// Gives the server, or each of a cluster, all scripts.
+pub(super) async fn load(link: &mut Link) -> Result<Hashes, DialError> {
+    match link {
+        Link::One(server) => {
+            let flags = knows_flags(server).await?;
+            Ok(load_as(server, flags).await?)
+        }
+        Link::Cluster(cluster) => cluster.load().await,
     }
-    Ok(hashes)
 }
 
-async fn load_one(link: &mut Line) -> RedisResult<Hashes> {
+/// Whether this server's version knows flags of scripts.
+pub(super) async fn knows_flags(server: &mut Line) -> RedisResult<bool> {
     // A server that does not tell its version (it may be forbidden to us) is treated as an old one.
-    let info: RedisResult<String> = redis::cmd("INFO").arg("server").query_async(link).await;
-    let info = match info {
-        Ok(info) => info,
-        Err(error) if super::fault::needs_new_connection(&error) => return Err(error),
-        Err(_) => String::new(),
-    };
-    let flags = major_version(&info) >= 7;
+    let info: RedisResult<String> = redis::cmd("INFO").arg("server").query_async(server).await;
+    match info {
+        Ok(info) => Ok(major_version(&info) >= 7),
+        Err(error) if super::fault::needs_new_connection(&error) => Err(error),
+        Err(_) => Ok(false),
+    }
+}
+
+/// Gives one server all scripts, with flags or without; the names depend on that and on nothing else.
+pub(super) async fn load_as(server: &mut Line, flags: bool) -> RedisResult<Hashes> {
     let mut pipe = redis::pipe();
     for source in &SOURCES {
         let shebang = if flags && source.drains {
@@ -146,7 +161,7 @@ async fn load_one(link: &mut Line) -> RedisResult<Hashes> {
         let code = format!("{shebang}{}", source.parts.join("\n"));
         pipe.cmd("SCRIPT").arg("LOAD").arg(code);
     }
-    let answers: Vec<Value> = pipe.query_async(link).await?;
+    let answers: Vec<Value> = pipe.query_async(server).await?;
     Ok(Hashes(
         answers
             .into_iter()
@@ -168,7 +183,7 @@ mod tests {
 
     #[test]
     fn the_last_name_has_the_last_source() {
-        assert_eq!(Script::Groups as usize + 1, SOURCES.len());
+        assert_eq!(Script::Entries as usize + 1, SOURCES.len());
     }
 
     #[test]

@@ -14,8 +14,6 @@ use crate::{BrokerResult, Committed, DecisionKind, EnqueueEvent, EnqueueEventPag
 
 /// Events that asynq's tools keep for each entry, less the one about to be added.
 const EVENTS_BEFORE: isize = 999;
-/// Entries a command.
-const BATCH: usize = 500;
 
 impl RedisBroker {
     pub(super) async fn show_entries(&self, instance: &str, entries: &[EntryView], ttl: Duration) -> BrokerResult<()> {
@@ -25,16 +23,10 @@ impl RedisBroker {
         trip.script(Script::Beat, &[keys::SCHEDULERS]).arg(ttl).arg(&key);
         // Read only to have instances that are gone removed.
         trip.script(Script::Listed, &[keys::SCHEDULERS]).arg(1);
-        trip.command("MULTI");
-        trip.command("DEL").arg(&key);
-        for batch in entries.chunks(BATCH) {
-            trip.command("LPUSH").arg(&key);
-            for entry in batch {
-                trip.arg(message_of(entry).encode_to_vec());
-            }
+        trip.script(Script::Entries, &[&key]).arg(ttl);
+        for entry in entries {
+            trip.arg(message_of(entry).encode_to_vec());
         }
-        trip.command("EXPIRE").arg(&key).arg(ttl);
-        trip.command("EXEC");
         trip.send().await.map(drop)
     }
 

@@ -152,10 +152,12 @@ impl RedisBroker {
             trip.command("EXISTS").arg(keys::part(queue.as_str(), "paused"));
             trip.command("LLEN").arg(keys::part(queue.as_str(), "pending"));
         }
-        let mut answers = trip.send().await?.into_iter().map(reply::count);
+        // A queue whose server is away is looked at again like a paused one.
+        let answers = trip.each().await?.into_iter();
+        let mut answers = answers.map(|answer| answer.ok().map(reply::count));
         let mut running = Vec::new();
         for queue in queues {
-            let (paused, length) = (answers.next(), answers.next());
+            let (paused, length) = (answers.next().flatten(), answers.next().flatten());
             if paused == Some(0) {
                 if length.is_some_and(|n| n > 0) {
                     return Ok(None);

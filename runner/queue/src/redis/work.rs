@@ -15,6 +15,9 @@ use crate::{
 #[async_trait]
 impl Work for RedisBroker {
     async fn claim(&self, queues: &[QueueName], max: usize, lease: Duration) -> BrokerResult<Vec<Claim>> {
+        if self.conn.is_cluster() {
+            return self.claim_by_queue(queues, max, lease).await;
+        }
         self.claim_tasks(queues, max, lease).await
     }
 
@@ -29,6 +32,9 @@ impl Work for RedisBroker {
         max: usize,
         lease: Duration,
     ) -> BrokerResult<Exchanged> {
+        if self.conn.is_cluster() {
+            return Ok(self.exchange_apart(settlements, queues, max, lease).await);
+        }
         self.exchange_claims(settlements, queues, max, lease).await
     }
 

@@ -55,8 +55,11 @@ local function field(tag)
   return text .. string.char(number)
 end
 
+-- A message is anybody's: it must not name a key of another queue or kind.
 local function unlock(lock, id)
-  if lock ~= '' and redis.call('GET', lock) == id then redis.call('DEL', lock) end
+  if string.sub(lock, 1, #queue + 7) == queue .. 'unique:' and redis.call('GET', lock) == id then
+    redis.call('DEL', lock)
+  end
 end
 
 local lists = {completed = {}, retry = {}, archived = {}, scheduled = {}}

@@ -1,0 +1,354 @@
+//! A Redis Cluster: each command goes to the node that has its slot, all nodes at once.
+//!
+//! One node's trouble is the trouble of its slots alone: commands for them are answered with an error, the others
+//! with what they asked for. Where slots are is asked at the start, whenever a node says that one has moved, and
+//! whenever a node cannot be reached. What was sent and not answered is never sent again from here.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use redis::aio::PubSub;
+use redis::{Cmd, Pipeline, Value};
+use tokio::time::{Instant, timeout};
+
+use super::dial::{DialError, Line, Login};
+use super::node::{Door, Lost, Node};
+use super::scripts::{self, Hashes};
+use super::settings::{self, RedisTls};
+use super::slots::{self, Address, Route};
+
+/// How often a command is sent on before its redirection is taken for a circle.
+const REDIRECTIONS: usize = 5;
+/// How long a node may take to say where slots are, and to take a listener, before the next one is asked.
+const LOOK_TIMEOUT: Duration = Duration::from_secs(1);
+/// Slots are not asked for more often than this.
+const LOOK_PAUSE: Duration = Duration::from_millis(100);
+
+/// The nodes of one cluster.
+pub(super) struct Cluster {
+    door: Arc<Door>,
+    seeds: Vec<Address>,
+    map: Mutex<Map>,
+    looked: tokio::sync::Mutex<Option<Instant>>,
+    /// Whether scripts carry flags, which all nodes must agree on; decided when they are loaded first.
+    flags: OnceLock<bool>,
+}
+
+#[derive(Default)]
+struct Map {
+    /// Last slot of a range, and who has it; in order.
+    owners: Vec<(u16, Option<Arc<Node>>)>,
+    nodes: HashMap<Address, Arc<Node>>,
+}
+
+impl Map {
+    fn owner(&self, slot: u16) -> Option<Arc<Node>> {
+        let at = self.owners.partition_point(|(last, _)| *last < slot);
+        self.owners.get(at)?.1.clone()
+    }
+}
+
+/// Commands for one node, by their places in the pipeline.
+struct Group {
+    node: Arc<Node>,
+    once: bool,
+    places: Vec<usize>,
+}
+
+/// What remains to be sent, by node; and the answers so far.
+struct Round<'a> {
+    commands: Vec<&'a Cmd>,
+    groups: Vec<Group>,
+    answers: Vec<Value>,
+}
+
+impl Round<'_> {
+    fn add(&mut self, node: Arc<Node>, once: bool, place: usize) {
+        let same = |group: &&mut Group| group.once == once && group.node.address == node.address;
+        match self.groups.iter_mut().find(same) {
+            Some(group) => group.places.push(place),
+            None => self.groups.push(Group {
+                node,
+                once,
+                places: vec![place],
+            }),
+        }
+    }
+}
+
+impl Cluster {
+    /// Touches no network. `nodes`: `host:port` of each node that is known.
+    pub(super) fn new(nodes: &[String], login: Login, tls: Option<RedisTls>) -> Self {
+        let seeds = nodes.iter().filter_map(|text| settings::address(text));
+        let seeds = seeds.map(|(host, port)| Address {
+            host: host.to_owned(),
+            port,
+        });
+        Self {
+            door: Arc::new(Door { login, tls }),
+            seeds: seeds.collect(),
+            map: Mutex::default(),
+            looked: tokio::sync::Mutex::default(),
+            flags: OnceLock::new(),
+        }
+    }
+
+    /// Sends all commands; one answer for each, in order. A command whose node cannot be reached is answered with
+    /// the error `CLUSTERDOWN`.
+    pub(super) async fn send(&self, pipe: &Pipeline) -> Vec<Value> {
+        let commands: Vec<&Cmd> = pipe.cmd_iter().collect();
+        let mut round = Round {
+            groups: Vec::new(),
+            answers: vec![Value::Nil; commands.len()],
+            commands,
+        };
+        self.sort(&mut round, None).await;
+        for left in (0..=REDIRECTIONS).rev() {
+            let groups = std::mem::take(&mut round.groups);
+            if groups.is_empty() {
+                break;
+            }
+            let answered = join_all(groups.iter().map(|group| {
+                let commands: Vec<&Cmd> = group.places.iter().map(|place| round.commands[*place]).collect();
+                async move { group.node.exchange(&commands, group.once, &self.flags).await }
+            }));
+            for (group, result) in groups.iter().zip(answered.await) {
+                match result {
+                    Ok(values) => self.sort_answers(&mut round, group, values, left > 0).await,
+                    Err(lost) => self.sort_lost(&mut round, group, lost, left > 0).await,
+                }
+            }
+        }
+        round.answers
+    }
+
+    /// Finds the node of each command, or of those that `failed` could not be sent.
+    async fn sort(&self, round: &mut Round<'_>, failed: Option<(&Group, &DialError)>) {
+        let all: Vec<usize> = (0..round.commands.len()).collect();
+        let places = failed.map_or(&all, |(group, _)| &group.places);
+        let mut looked = failed.is_some();
+        for place in places {
+            let route = slots::route(round.commands[*place]);
+            let avoid = failed.map(|(group, _)| &group.node.address);
+            let mut node = self.node_for(route, avoid);
+            if node.is_none() && !looked {
+                looked = true;
+                if let Err(error) = self.look().await {
+                    tracing::debug!(%error, "no node says where the cluster's slots are");
+                }
+                node = self.node_for(route, avoid);
+            }
+            match node {
+                Some(node) => round.add(node, false, *place),
+                None => {
+                    round.answers[*place] = match failed {
+                        Some((_, error)) => unanswered(error),
+                        None => unanswered(&unserved()),
+                    };
+                }
+            }
+        }
+    }
+
+    /// The node to send to, other than the one to avoid.
+    fn node_for(&self, route: Route, avoid: Option<&Address>) -> Option<Arc<Node>> {
+        let map = self.map.lock().unwrap_or_else(PoisonError::into_inner);
+        match route {
+            Route::Slot(slot) => map.owner(slot).filter(|node| Some(&node.address) != avoid),
+            Route::Any => {
+                let mut nodes = map.owners.iter().filter_map(|(_, node)| node.as_ref());
+                nodes.find(|node| Some(&node.address) != avoid).cloned()
+            }
+        }
+    }
+
+    async fn sort_answers(&self, round: &mut Round<'_>, group: &Group, values: Vec<Value>, may_go_on: bool) {
+        let mut moved = false;
+        for (place, value) in group.places.iter().zip(values) {
+            match slots::redirect(&value, &group.node.address).filter(|_| may_go_on) {
+                Some(redirect) => {
+                    moved |= !redirect.once;
+                    round.add(self.node(redirect.to), redirect.once, *place);
+                }
+                None => {
+                    moved |= matches!(&value, Value::ServerError(error) if error.code() == "CLUSTERDOWN");
+                    round.answers[*place] = value;
+                }
+            }
+        }
+        if moved && let Err(error) = self.look().await {
+            tracing::debug!(%error, "no node says where the cluster's slots are");
+        }
+    }
+
+    /// The slots may have gone to another node, a replica of the lost one: what was not sent goes there.
+    async fn sort_lost(&self, round: &mut Round<'_>, group: &Group, lost: Lost, may_go_on: bool) {
+        if let Err(error) = self.look().await {
+            tracing::debug!(%error, "no node says where the cluster's slots are");
+        }
+        if may_go_on && !lost.sent {
+            self.sort(round, Some((group, &lost.error))).await;
+            return;
+        }
+        for place in &group.places {
+            round.answers[*place] = unanswered(&lost.error);
+        }
+    }
+
+    /// The node at this address, known or new.
+    fn node(&self, address: Address) -> Arc<Node> {
+        let mut map = self.map.lock().unwrap_or_else(PoisonError::into_inner);
+        let new = || Arc::new(Node::new(address.clone(), Arc::clone(&self.door)));
+        Arc::clone(map.nodes.entry(address.clone()).or_insert_with(new))
+    }
+
+    /// Asks where the slots are, unless that was done just now.
+    pub(super) async fn look(&self) -> Result<(), DialError> {
+        let mut looked = self.looked.lock().await;
+        if looked.is_some_and(|at| at.elapsed() < LOOK_PAUSE) {
+            return Ok(());
+        }
+        let mut last = unserved();
+        for address in self.places_to_ask() {
+            let asked = async {
+                let (mut link, _) = self.node(address.clone()).connection().await?;
+                let mut command = redis::cmd("CLUSTER");
+                let answer = command.arg("SLOTS").query_async::<Value>(&mut link);
+                answer.await.map_err(DialError::from)
+            };
+            match timeout(LOOK_TIMEOUT, asked).await {
+                Ok(Ok(answer)) => {
+                    let owners = slots::owners(answer, &address);
+                    // A node that is alone or restarting knows of none; another may.
+                    if owners.iter().any(|(_, owner)| owner.is_some()) {
+                        self.redraw(owners);
+                        *looked = Some(Instant::now());
+                        return Ok(());
+                    }
+                }
+                Ok(Err(error)) => last = error,
+                Err(_) => last = DialError::Unreachable(format!("{address}: it did not answer in time")),
+            }
+        }
+        *looked = Some(Instant::now());
+        Err(last)
+    }
+
+    /// Every node known, those with slots first, then the configured ones.
+    fn places_to_ask(&self) -> Vec<Address> {
+        let map = self.map.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut places: Vec<Address> = Vec::new();
+        let known = map.owners.iter().filter_map(|(_, node)| node.as_ref());
+        for address in known.map(|node| &node.address).chain(&self.seeds) {
+            if !places.contains(address) {
+                places.push(address.clone());
+            }
+        }
+        places
+    }
+
+    fn redraw(&self, owners: Vec<(u16, Option<Address>)>) {
+        let owners: Vec<(u16, Option<Arc<Node>>)> = owners
+            .into_iter()
+            .map(|(last, address)| (last, address.map(|address| self.node(address))))
+            .collect();
+        let mut map = self.map.lock().unwrap_or_else(PoisonError::into_inner);
+        let used = |address: &Address| owners.iter().flat_map(|(_, n)| n).any(|n| n.address == *address);
+        map.nodes
+            .retain(|address, _| used(address) || self.seeds.contains(address));
+        map.owners = owners;
+    }
+
+    /// Every node that has slots.
+    fn primaries(&self) -> Vec<Arc<Node>> {
+        let map = self.map.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut nodes: Vec<Arc<Node>> = Vec::new();
+        for node in map.owners.iter().filter_map(|(_, node)| node.as_ref()) {
+            if !nodes.iter().any(|known| known.address == node.address) {
+                nodes.push(Arc::clone(node));
+            }
+        }
+        nodes
+    }
+
+    /// The shared connection to each node that has slots; those that cannot be reached are an error, too.
+    pub(super) async fn each(&self) -> Vec<Result<Line, DialError>> {
+        let nodes = self.primaries();
+        let connections = nodes
+            .iter()
+            .map(|node| async move { node.connection().await.map(|(link, _)| link) });
+        join_all(connections).await
+    }
+
+    /// Gives all scripts to every node that can be reached; a node that lacks them later is given them then.
+    pub(super) async fn load(&self) -> Result<Hashes, DialError> {
+        let (mut links, mut failure) = (Vec::new(), None);
+        for link in self.each().await {
+            match link {
+                Ok(link) => links.push(link),
+                Err(error) => failure = Some(error),
+            }
+        }
+        if self.flags.get().is_none() {
+            let known = join_all(links.iter_mut().map(scripts::knows_flags)).await;
+            let flags = known.into_iter().filter_map(Result::ok).all(|knows| knows);
+            self.flags.get_or_init(|| flags);
+        }
+        let flags = self.flags.get().copied().unwrap_or(false);
+        let mut hashes = None;
+        for loaded in join_all(links.iter_mut().map(|link| scripts::load_as(link, flags))).await {
+            match loaded {
+                Ok(loaded) => hashes = Some(loaded),
+                Err(error) => failure = Some(error.into()),
+            }
+        }
+        hashes.ok_or_else(|| failure.unwrap_or_else(unserved))
+    }
+
+    /// A connection of the caller's own to the node that has `key`.
+    pub(super) async fn dedicated(&self, key: &str) -> Result<Line, DialError> {
+        let route = Route::Slot(slots::of_key(key.as_bytes()));
+        if self.node_for(route, None).is_none() {
+            self.look().await?;
+        }
+        let node = self.node_for(route, None).ok_or_else(unserved)?;
+        let link = node.dial(None).await;
+        if link.is_err() {
+            self.look().await?;
+        }
+        link
+    }
+
+    /// A connection of the caller's own to any node, to listen: what is published at one is heard at all.
+    pub(super) async fn listener(&self) -> Result<PubSub, DialError> {
+        if self.primaries().is_empty() {
+            self.look().await?;
+        }
+        let mut last = unserved();
+        for node in self.primaries() {
+            match timeout(LOOK_TIMEOUT, node.listener()).await {
+                Ok(Ok(listener)) => return Ok(listener),
+                Ok(Err(error)) => last = error,
+                Err(_) => {}
+            }
+        }
+        Err(last)
+    }
+}
+
+fn unserved() -> DialError {
+    DialError::Unreachable("no node of the cluster serves this slot".to_owned())
+}
+
+/// The answer to a command that got none: the server's own error if it said one, else that the node is away.
+fn unanswered(error: &DialError) -> Value {
+    let code = match error {
+        DialError::Redis(error) => error.code(),
+        DialError::Unreachable(_) | DialError::Refused(_) => None,
+    };
+    let line = format!("-{} {error}\r\n", code.unwrap_or("CLUSTERDOWN"));
+    let line = line.trim_end().replace(['\r', '\n'], " ");
+    redis::parse_redis_value(format!("{line}\r\n").as_bytes()).unwrap_or(Value::Nil)
+}

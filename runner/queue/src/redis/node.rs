@@ -1,0 +1,135 @@
+//! One node of a cluster: its connection, the scripts it knows, and an exchange with it.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use redis::aio::{ConnectionLike as _, PubSub};
+use redis::{Cmd, Pipeline, RedisError, RedisResult, Value};
+
+use super::conn::is_unknown_script;
+use super::dial::{self, DialError, Line, Login};
+use super::kept::Kept;
+use super::link::RESPONSE_TIMEOUT;
+use super::settings::RedisTls;
+use super::slots::Address;
+use super::{fault, scripts};
+
+/// How to enter any node of a cluster.
+pub(super) struct Door {
+    pub(super) login: Login,
+    pub(super) tls: Option<RedisTls>,
+}
+
+/// A primary, as long as the cluster says so.
+pub(super) struct Node {
+    pub(super) address: Address,
+    door: Arc<Door>,
+    kept: Kept<Line>,
+}
+
+/// An exchange that gave no answers.
+pub(super) struct Lost {
+    pub(super) error: DialError,
+    /// Whether the commands may have reached the node.
+    pub(super) sent: bool,
+}
+
+impl Node {
+    pub(super) fn new(address: Address, door: Arc<Door>) -> Self {
+        Self {
+            address,
+            door,
+            kept: Kept::default(),
+        }
+    }
+
+    /// The shared connection and its number.
+    pub(super) async fn connection(&self) -> Result<(Line, u64), DialError> {
+        self.kept.get(|| self.dial(Some(RESPONSE_TIMEOUT))).await
+    }
+
+    /// A connection of the caller's own; `answer_within` bounds each of its answers.
+    pub(super) async fn dial(&self, answer_within: Option<Duration>) -> Result<Line, DialError> {
+        let Door { login, tls } = &*self.door;
+        let at = self.address.to_string();
+        dial::line(dial::Address::Tcp(&at), tls.as_ref(), login, answer_within).await
+    }
+
+    /// A connection of the caller's own that listens.
+    pub(super) async fn listener(&self) -> Result<PubSub, DialError> {
+        let Door { login, tls } = &*self.door;
+        let at = self.address.to_string();
+        dial::listener(dial::Address::Tcp(&at), tls.as_ref(), login).await
+    }
+
+    /// Sends commands, each after `ASKING` if it is sent here only this once; one answer for each, in order.
+    ///
+    /// A script that the node does not know is given to it and called again.
+    pub(super) async fn exchange(
+        &self,
+        commands: &[&Cmd],
+        once: bool,
+        flags: &OnceLock<bool>,
+    ) -> Result<Vec<Value>, Lost> {
+        let before = |error| Lost { error, sent: false };
+        let (mut link, number) = self.connection().await.map_err(before)?;
+        let mut answers = match send(&mut link, commands, once).await {
+            Ok(answers) => answers,
+            Err(error) => return Err(self.lost(error, number).await),
+        };
+        let unknown: Vec<usize> = (0..answers.len())
+            .filter(|at| is_unknown_script(&answers[*at]))
+            .collect();
+        if unknown.is_empty() {
+            return Ok(answers);
+        }
+        // What was not known has not run; what else was sent has.
+        let repeated = async {
+            scripts::load_as(&mut link, flags.get().copied().unwrap_or(false)).await?;
+            let commands: Vec<&Cmd> = unknown.iter().map(|at| commands[*at]).collect();
+            send(&mut link, &commands, once).await
+        };
+        match repeated.await {
+            Ok(second) => {
+                for (at, answer) in unknown.into_iter().zip(second) {
+                    answers[at] = answer;
+                }
+                Ok(answers)
+            }
+            Err(error) => Err(self.lost(error, number).await),
+        }
+    }
+
+    async fn lost(&self, error: RedisError, number: u64) -> Lost {
+        if fault::needs_new_connection(&error) {
+            self.kept.discard(number).await;
+        }
+        Lost {
+            error: error.into(),
+            sent: true,
+        }
+    }
+}
+
+async fn send(link: &mut Line, commands: &[&Cmd], once: bool) -> RedisResult<Vec<Value>> {
+    let mut pipe = Pipeline::with_capacity(commands.len());
+    for command in commands {
+        if once {
+            pipe.cmd("ASKING");
+        }
+        pipe.add_command((*command).clone());
+    }
+    let mut answers = link.req_packed_commands(&pipe, 0, pipe.len()).await?;
+    if once {
+        let mut asking = true;
+        answers.retain(|_| {
+            asking = !asking;
+            asking
+        });
+    }
+    if answers.len() == commands.len() {
+        Ok(answers)
+    } else {
+        Err((redis::ErrorKind::UnexpectedReturnType, "an answer is missing").into())
+    }
+}

@@ -1,0 +1,58 @@
+-- Decisions about the occurrences of a schedule, and their record.
+-- Needs clock.lua. Gives: decided(…), missed(…), busy(key) and record(keys, texts, …).
+
+-- A decision in JSON.
+local function decided(id, instance, nominal, kind, reason, task, count)
+  return cjson.encode({
+    s = id, n = tonumber(nominal), k = kind, r = reason, t = task, c = count, d = stamp, i = instance,
+  })
+end
+
+-- The decision about what is too late: how many, newest and oldest instant, '1' if older ones were not counted.
+local function missed(id, instance, count, last, oldest, more)
+  local reason = 'too late, from ' .. oldest
+  if more == '1' then reason = reason .. '; older ones were not counted' end
+  return decided(id, instance, last, 'missed', reason, nil, tonumber(count))
+end
+
+-- The decision about an occurrence that the previous task stands in the way of.
+local function overlaps(id, instance, nominal, task, state)
+  return decided(id, instance, nominal, 'skipped', 'overlap: previous task ' .. task .. ' is ' .. state, task, 1)
+end
+
+-- Whether a task in this state stands in the way: a failed one does not.
+local function in_the_way(state)
+  return state == 'pending' or state == 'active' or state == 'scheduled'
+end
+
+-- The state of the previous task, if it waits, runs or is due later.
+local function busy(key)
+  local state = key and key ~= '' and redis.call('HGET', key, 'state')
+  if in_the_way(state) then return state end
+end
+
+-- Puts a task on its queue for an occurrence: the decision, and whether it was enqueued.
+-- fire: nominal instant, '1' if it is late, task id, message, lock, lock ttl in ms, when, group.
+local function enqueue(id, instance, queue, fire)
+  local nominal, late, task, msg, lock, ttl, at, group = unpack(fire)
+  local lists = {pending = {}, scheduled = {}}
+  local code = put(queue, lists, task, msg, lock, ttl, at, group)
+  flush(queue, lists)
+  if code == -1 then
+    local holder = redis.call('GET', lock)
+    return decided(id, instance, nominal, 'skipped', 'unique: task ' .. holder .. ' holds the lock', holder, 1), false
+  end
+  -- A task of this id is this occurrence, enqueued before.
+  return decided(id, instance, nominal, 'fired', late == '1' and 'catch_up' or 'on_time', task, 1), true
+end
+
+-- Adds decisions to the record of all and to that of their schedule; how many to keep in each, and for how long.
+local function record(all, own, texts, keep, keep_own, seconds)
+  if #texts == 0 then return end
+  for _, text in ipairs(texts) do
+    redis.call('XADD', all, 'MAXLEN', '~', keep, '*', 'd', text)
+    redis.call('LPUSH', own, text)
+  end
+  redis.call('LTRIM', own, 0, tonumber(keep_own) - 1)
+  redis.call('EXPIRE', own, seconds)
+end

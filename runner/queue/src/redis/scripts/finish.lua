@@ -1,0 +1,21 @@
+-- Last of three steps of a commit in a cluster: records the decisions and moves the cursor, once.
+-- KEYS: the cursors, the record of all decisions, the record of this schedule's.
+-- ARGV after the clock: schedule, the intent, cursor after, instance, missed count, newest missed instant, oldest
+-- missed instant, '1' if older ones were not counted, how many decisions to keep in all, how many of this schedule,
+-- seconds to keep its own record, nominal instant of the last fire or '', its task's id, its task's key; then the
+-- decisions in JSON.
+-- Returns: 1, or 0 if somebody else did it.
+-- A schedule that was changed or resumed meanwhile may stand further on: it is not moved back.
+local id, to = ARGV[3], ARGV[5]
+if redis.call('HGET', KEYS[1], 'i:' .. id) ~= ARGV[4] then return 0 end
+redis.call('HDEL', KEYS[1], 'i:' .. id)
+local cursor = redis.call('HGET', KEYS[1], 'c:' .. id)
+if tonumber(cursor) < tonumber(to) then redis.call('HSET', KEYS[1], 'c:' .. id, to) end
+if ARGV[14] ~= '' then
+  redis.call('HSET', KEYS[1], 'l:' .. id, ARGV[14], 't:' .. id, ARGV[15], 'p:' .. id, ARGV[16])
+end
+local texts = {}
+if tonumber(ARGV[7]) > 0 then texts[1] = missed(id, ARGV[6], ARGV[7], ARGV[8], ARGV[9], ARGV[10]) end
+for i = 17, #ARGV do texts[#texts + 1] = ARGV[i] end
+record(KEYS[2], KEYS[3], texts, ARGV[11], ARGV[12], ARGV[13])
+return 1

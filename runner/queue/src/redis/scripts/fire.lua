@@ -1,0 +1,34 @@
+-- Second of three steps of a commit in a cluster: enqueues occurrences of one schedule in one queue, each once.
+-- KEYS: the queue's pending list (names the slot).
+-- ARGV after the clock: queue prefix, own prefix, schedule, 'skip' or 'allow' overlaps, instance, last second at
+-- which this may run, seconds to remember the decisions, previous task's id or '', its key if it is of this queue
+-- or '', else its state or ''; then for each fire: nominal instant, '1' if it is late, task id, message, lock key or
+-- '', lock ttl in ms, when, group.
+-- Returns: 'done' and a decision in JSON for each fire; 'late'.
+-- What was decided about an occurrence is remembered beside the tasks, so that a repeat gives the same answer. One
+-- that comes after it was forgotten must not run: hence the last second.
+local queue, own, id, instance = ARGV[3], ARGV[4], ARGV[5], ARGV[7]
+if now > tonumber(ARGV[8]) then return {'late'} end
+local previous, key, state = ARGV[10], ARGV[11], ARGV[12]
+if not in_the_way(state) then state = nil end
+
+local reply = {'done'}
+for i = 13, #ARGV, 8 do
+  local nominal = ARGV[i]
+  local mark = own .. 'fire:' .. id .. '@' .. nominal
+  local text = redis.call('GET', mark)
+  if not text then
+    local stands = ARGV[6] == 'skip' and (state or busy(key))
+    if stands then
+      text = overlaps(id, instance, nominal, previous, stands)
+    else
+      text = enqueue(id, instance, queue, {unpack(ARGV, i, i + 7)})
+    end
+    redis.call('SET', mark, text, 'EX', ARGV[9])
+  end
+  if cjson.decode(text).k == 'fired' then
+    previous, key, state = ARGV[i + 2], queue .. 't:' .. ARGV[i + 2], nil
+  end
+  reply[#reply + 1] = text
+end
+return reply

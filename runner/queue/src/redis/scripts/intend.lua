@@ -1,0 +1,20 @@
+-- First of three steps of a commit in a cluster: writes down what is about to be enqueued, changes nothing else.
+-- KEYS: the cursors.
+-- ARGV after the clock: schedule, cursor before, the intent; then the fire instant of each fire in ms.
+-- Returns: 'go' or 'open', previous task's key or '', its id or '', present in seconds, and if open the intent that
+-- stands there already and must be ended first; 'moved' and the cursor; 'early' and the wait in ms; 'unknown';
+-- 'paused'.
+local id, from = ARGV[3], ARGV[4]
+local known = redis.call('HMGET', KEYS[1], 'c:' .. id, 'z:' .. id, 'i:' .. id, 'p:' .. id, 't:' .. id)
+local cursor, open = known[1], known[3]
+if not cursor then return {'unknown'} end
+if open then return {'open', known[4] or '', known[5] or '', whole(now), open} end
+if cursor ~= from then return {'moved', cursor} end
+if known[2] then return {'paused'} end
+for i = 6, #ARGV do
+  -- Clocks of instances differ from the server's by half a round trip.
+  local ahead = tonumber(ARGV[i]) - millis
+  if ahead > 50 then return {'early', whole(ahead)} end
+end
+redis.call('HSET', KEYS[1], 'i:' .. id, ARGV[5])
+return {'go', known[4] or '', known[5] or '', whole(now)}

@@ -1,0 +1,454 @@
+//! Commits of schedules in a cluster, where cursors and queues lie on different servers: three steps, each atomic.
+//!
+//! 1. *Intend*, in the slot of the cursors: if the cursor stands where the decision was made from, what is about to
+//!    be enqueued is written down beside it.
+//! 2. *Fire*, in the slot of the queue: each occurrence is enqueued or skipped, and what became of it is remembered
+//!    beside the tasks in the same step. A repeat finds that and gives the same answer.
+//! 3. *Finish*, in the slot of the cursors: decisions recorded, cursor moved, intent struck out, all in one.
+//!
+//! Whoever finds an intent that somebody left behind ends it first, from what is written there: it does not matter
+//! what he would decide himself, nor how much later he comes. Several may do so at once. Fires are refused to
+//! whoever slept longer than [`PATIENCE`] after his first step, by when what they did may have been forgotten.
+//! With one server all this is one script: see `schedule`.
+
+use std::time::Duration;
+
+use prost::Message;
+use redis::Value;
+use runner_core::schedule::{Overlap, ScheduleId};
+
+use super::conn::Trip;
+use super::schedule::{KEPT, KEPT_EACH, RECORD_KEPT, decision_of, task_id};
+use super::scripts::Script;
+use super::{RedisBroker, fault, keys, produce, reply};
+use crate::{BrokerError, BrokerResult, Commit, Committed};
+
+/// How long after the first step the second may still be made.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// How long an occurrence is remembered beside its queue while its commit is not finished.
+const OPEN_KEPT: Duration = Duration::from_secs(30 * 24 * 3600);
+/// The same once it is finished: much longer than [`PATIENCE`] and any difference between the servers' clocks. Also
+/// what a failover that lost the end of a commit is mended by. About 400 bytes for each occurrence.
+const FINISHED_KEPT: Duration = Duration::from_secs(2 * 3600);
+/// When to try again what could not be done because a server was away.
+const AGAIN: Duration = Duration::from_millis(250);
+/// How often commits begin anew because somebody else's intent was in the way.
+const PASSES: usize = 3;
+
+const DOING: &str = "commit decisions of schedules";
+
+/// Where a commit is cut short, as by a crash. For tests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cut {
+    /// After the first step: written down, nothing enqueued.
+    Intended,
+    /// After the second: enqueued, cursor not moved.
+    Fired,
+}
+
+/// What lies beside the cursor until the commit is finished.
+#[derive(Clone, PartialEq, Message)]
+struct Intent {
+    /// Differs for each commit ever made.
+    #[prost(string, tag = "1")]
+    token: String,
+    #[prost(int64, tag = "2")]
+    to: i64,
+    #[prost(bool, tag = "3")]
+    skip: bool,
+    #[prost(string, tag = "4")]
+    instance: String,
+    #[prost(uint32, tag = "5")]
+    missed: u32,
+    #[prost(int64, tag = "6")]
+    missed_last: i64,
+    #[prost(string, tag = "7")]
+    missed_first: String,
+    #[prost(bool, tag = "8")]
+    missed_more: bool,
+    #[prost(message, repeated, tag = "9")]
+    fires: Vec<Fire>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Fire {
+    #[prost(string, tag = "1")]
+    queue: String,
+    #[prost(int64, tag = "2")]
+    nominal: i64,
+    #[prost(bool, tag = "3")]
+    late: bool,
+    #[prost(string, tag = "4")]
+    task: String,
+    #[prost(bytes = "vec", tag = "5")]
+    message: Vec<u8>,
+    #[prost(string, tag = "6")]
+    lock: String,
+    /// Milliseconds.
+    #[prost(uint64, tag = "7")]
+    lock_ttl: u64,
+    /// See `put.lua`.
+    #[prost(string, tag = "8")]
+    when: String,
+    #[prost(string, tag = "9")]
+    group: String,
+}
+
+/// A commit on its way through the steps.
+struct Walk {
+    /// The place of the commit that it answers; `None`: somebody else's, left behind.
+    place: Option<usize>,
+    schedule: ScheduleId,
+    intent: Intent,
+    /// As it stands beside the cursor.
+    written: Vec<u8>,
+    /// Last second for the second step.
+    not_after: i64,
+    /// Key and id of the task that may stand in the way.
+    previous: (String, String),
+    /// Nominal instant, task and its key.
+    last: Option<(i64, String, String)>,
+    /// Decisions in JSON, for as many fires as are done.
+    texts: Vec<Value>,
+    /// Could not go on for now.
+    stuck: bool,
+}
+
+impl RedisBroker {
+    pub(super) async fn commit_in_steps(&self, commits: &[Commit], cut: Option<Cut>) -> BrokerResult<Vec<Committed>> {
+        let mut outcomes: Vec<Option<Committed>> = vec![None; commits.len()];
+        let mut trouble = None;
+        for _ in 0..PASSES {
+            let mut walks = self.intend(commits, &mut outcomes).await?;
+            if walks.is_empty() || cut == Some(Cut::Intended) {
+                break;
+            }
+            self.fire(&mut walks, &mut trouble).await?;
+            walks.retain(|walk| !walk.stuck);
+            if cut == Some(Cut::Fired) {
+                break;
+            }
+            self.finish(&walks).await?;
+            self.shorten(&walks).await;
+            for walk in walks {
+                if let Some(place) = walk.place {
+                    let decisions = walk.texts.into_iter().map(decision_of).collect::<Option<_>>();
+                    outcomes[place] = Some(Committed::Done(decisions.ok_or_else(|| fault::odd_answer(DOING))?));
+                }
+            }
+            if trouble.is_some() {
+                break;
+            }
+        }
+        match trouble {
+            Some(error) if outcomes.iter().all(Option::is_none) => Err(error),
+            // One server's trouble is no reason to lose the answers of the others.
+            _ => Ok(outcomes
+                .into_iter()
+                .map(|outcome| outcome.unwrap_or(Committed::Early(AGAIN)))
+                .collect()),
+        }
+    }
+
+    /// Ends what others left behind of these schedules.
+    pub(super) async fn end_open(&self, ids: &[ScheduleId]) -> BrokerResult<()> {
+        let mut trip = self.conn.trip(DOING).await?;
+        trip.command("HMGET").arg(keys::CURSORS);
+        for id in ids {
+            trip.arg(format!("i:{id}"));
+        }
+        let open = reply::list(trip.one().await?).into_iter();
+        let open = ids.iter().zip(open).filter(|(_, intent)| *intent != Value::Nil);
+        let commits: Vec<Commit> = open.map(|(id, _)| nothing(id)).collect();
+        if !commits.is_empty() {
+            self.commit_in_steps(&commits, None).await?;
+        }
+        Ok(())
+    }
+
+    /// The first step. Answers what is answered by it already.
+    async fn intend(&self, commits: &[Commit], outcomes: &mut [Option<Committed>]) -> BrokerResult<Vec<Walk>> {
+        let places: Vec<usize> = (0..commits.len()).filter(|place| outcomes[*place].is_none()).collect();
+        let intents: Vec<Vec<u8>> = places
+            .iter()
+            .map(|place| intent_of(&commits[*place]).encode_to_vec())
+            .collect();
+        let mut trip = self.conn.trip(DOING).await?;
+        for (place, intent) in places.iter().zip(&intents) {
+            let commit = &commits[*place];
+            trip.script(Script::Intend, &[keys::CURSORS])
+                .arg(commit.id.as_str())
+                .arg(commit.from.as_second())
+                .arg(&intent[..]);
+            for fire in &commit.fires {
+                trip.arg(fire.fire_at.as_millisecond());
+            }
+        }
+        let mut walks = Vec::new();
+        for ((place, intent), answer) in places.into_iter().zip(intents).zip(trip.send().await?) {
+            let odd = || fault::odd_answer(DOING);
+            match Answer::of(answer, place, intent, &commits[place].id).ok_or_else(odd)? {
+                Answer::Outcome(outcome) => outcomes[place] = Some(outcome),
+                Answer::Walk(walk) => walks.push(*walk),
+            }
+        }
+        Ok(walks)
+    }
+
+    /// The second step: for each commit the fires of one queue together.
+    async fn fire(&self, walks: &mut [Walk], trouble: &mut Option<BrokerError>) -> BrokerResult<()> {
+        loop {
+            let mut open: Vec<&mut Walk> = walks.iter_mut().filter(|walk| walk.waits()).collect();
+            if open.is_empty() {
+                return Ok(());
+            }
+            let states = self.states_elsewhere(&mut open, trouble).await?;
+            let mut trip = self.conn.trip(DOING).await?;
+            for (walk, state) in open.iter().zip(&states) {
+                walk.fire_args(&mut trip, state);
+            }
+            for (walk, answer) in open.into_iter().zip(trip.each().await?) {
+                match answer {
+                    Ok(answer) => walk.take(answer)?,
+                    Err(error) => {
+                        walk.stuck = true;
+                        *trouble = Some(error);
+                    }
+                }
+            }
+        }
+    }
+
+    /// States of previous tasks that lie in another queue than the next fires, where the script cannot look.
+    async fn states_elsewhere(
+        &self,
+        open: &mut Vec<&mut Walk>,
+        trouble: &mut Option<BrokerError>,
+    ) -> BrokerResult<Vec<String>> {
+        let mut trip = self.conn.trip(DOING).await?;
+        let asks: Vec<bool> = open.iter().map(|walk| walk.previous_elsewhere()).collect();
+        for walk in open.iter().filter(|walk| walk.previous_elsewhere()) {
+            trip.command("HGET").arg(&walk.previous.0).arg("state");
+        }
+        let mut answers = trip.each().await?.into_iter();
+        let mut states = Vec::new();
+        for (walk, asks) in open.iter_mut().zip(asks) {
+            match asks.then(|| answers.next()).flatten() {
+                None => states.push(String::new()),
+                Some(Ok(state)) => states.push(reply::text(state).unwrap_or_default()),
+                Some(Err(error)) => {
+                    walk.stuck = true;
+                    *trouble = Some(error);
+                }
+            }
+        }
+        open.retain(|walk| !walk.stuck);
+        Ok(states)
+    }
+
+    /// The last step. Who comes second finds it done.
+    async fn finish(&self, walks: &[Walk]) -> BrokerResult<()> {
+        let mut trip = self.conn.trip(DOING).await?;
+        for walk in walks {
+            let (id, intent) = (walk.schedule.as_str(), &walk.intent);
+            let keys = [keys::CURSORS.to_owned(), keys::fires(true), keys::fires_of(id, true)];
+            let (nominal, task, key) = walk.last.as_ref().map_or_else(
+                || (String::new(), "", ""),
+                |(nominal, task, key)| (nominal.to_string(), task.as_str(), key.as_str()),
+            );
+            trip.script(Script::Finish, &keys)
+                .arg(id)
+                .arg(&walk.written[..])
+                .arg(intent.to)
+                .arg(&intent.instance)
+                .arg(intent.missed)
+                .arg(intent.missed_last)
+                .arg(&intent.missed_first)
+                .arg(u8::from(intent.missed_more))
+                .arg(KEPT)
+                .arg(KEPT_EACH)
+                .arg(RECORD_KEPT.as_secs())
+                .arg(nominal)
+                .arg(task)
+                .arg(key);
+            for text in &walk.texts {
+                trip.arg(reply::bytes(text.clone()).unwrap_or_default());
+            }
+        }
+        trip.send().await.map(drop)
+    }
+
+    /// What is finished need not be remembered for long. Only a matter of room: nothing depends on it.
+    async fn shorten(&self, walks: &[Walk]) {
+        let shortened = async {
+            let mut trip = self.conn.trip(DOING).await?;
+            for walk in walks {
+                for fire in &walk.intent.fires {
+                    trip.command("EXPIRE")
+                        .arg(keys::fire(&fire.queue, walk.schedule.as_str(), fire.nominal))
+                        .arg(FINISHED_KEPT.as_secs());
+                }
+            }
+            trip.each().await
+        };
+        if let Err(error) = shortened.await {
+            tracing::debug!(%error, "occurrences are remembered for longer than they need be");
+        }
+    }
+}
+
+/// A commit that intends nothing: it finds out what stands open.
+fn nothing(id: &ScheduleId) -> Commit {
+    Commit {
+        id: id.clone(),
+        from: jiff::Timestamp::MIN,
+        to: jiff::Timestamp::MIN,
+        fires: Vec::new(),
+        missed: None,
+        overlap: Overlap::Allow,
+        instance: String::new(),
+    }
+}
+
+fn intent_of(commit: &Commit) -> Intent {
+    let missed = commit.missed;
+    let fires = commit.fires.iter().map(|fire| {
+        let task = task_id(commit, fire);
+        let message = super::convert::message_of(&fire.task, &task);
+        Fire {
+            queue: fire.task.queue.to_string(),
+            nominal: fire.nominal.as_second(),
+            late: fire.catch_up,
+            task: task.to_string(),
+            message: message.encode_to_vec(),
+            lock: message.unique_key,
+            lock_ttl: produce::lock_ttl(&fire.task),
+            when: produce::when(fire.task.run),
+            group: message.group_key,
+        }
+    });
+    Intent {
+        token: uuid::Uuid::new_v4().to_string(),
+        to: commit.to.as_second(),
+        skip: commit.overlap == Overlap::Skip,
+        instance: commit.instance.clone(),
+        missed: missed.map_or(0, |m| m.count),
+        missed_last: missed.map_or(0, |m| m.last.as_second()),
+        missed_first: missed.map_or(String::new(), |m| m.first.to_string()),
+        missed_more: missed.is_some_and(|m| m.more),
+        fires: fires.collect(),
+    }
+}
+
+/// What the first step answers.
+enum Answer {
+    Outcome(Committed),
+    Walk(Box<Walk>),
+}
+
+impl Answer {
+    fn of(answer: Value, place: usize, written: Vec<u8>, schedule: &ScheduleId) -> Option<Self> {
+        let mut row = reply::list(answer).into_iter();
+        let word = reply::text(row.next()?)?;
+        if let Some(outcome) = super::schedule::refusal(&word, &mut row) {
+            return Some(Self::Outcome(outcome));
+        }
+        let previous = (reply::text(row.next()?)?, reply::text(row.next()?)?);
+        let now = reply::number(row.next()?)?;
+        let (place, written) = match word.as_str() {
+            "go" => (Some(place), written),
+            "open" => (None, reply::bytes(row.next()?)?),
+            _ => return None,
+        };
+        Some(Self::Walk(Box::new(Walk {
+            place,
+            schedule: schedule.clone(),
+            intent: Intent::decode(&written[..]).ok()?,
+            written,
+            not_after: now.saturating_add(i64::try_from(PATIENCE.as_secs()).unwrap_or(0)),
+            previous,
+            last: None,
+            texts: Vec::new(),
+            stuck: false,
+        })))
+    }
+}
+
+impl Walk {
+    /// Whether it has fires left and may go on.
+    fn waits(&self) -> bool {
+        !self.stuck && self.texts.len() < self.intent.fires.len()
+    }
+
+    /// The next fires of one queue.
+    fn next(&self) -> &[Fire] {
+        let rest = &self.intent.fires[self.texts.len()..];
+        let same = rest.iter().take_while(|fire| fire.queue == rest[0].queue).count();
+        &rest[..same]
+    }
+
+    fn previous_here(&self) -> bool {
+        let queue = self.next().first().map(|fire| keys::queue(&fire.queue));
+        queue.is_some_and(|queue| self.previous.0.starts_with(&queue))
+    }
+
+    fn previous_elsewhere(&self) -> bool {
+        self.intent.skip && !self.previous.0.is_empty() && !self.previous_here()
+    }
+
+    /// See `fire.lua`.
+    fn fire_args(&self, trip: &mut Trip<'_>, state: &str) {
+        let fires = self.next();
+        let queue = fires.first().map_or("", |fire| fire.queue.as_str());
+        trip.script(Script::Fire, &[keys::part(queue, "pending")])
+            .arg(keys::queue(queue))
+            .arg(keys::own(queue))
+            .arg(self.schedule.as_str())
+            .arg(if self.intent.skip { "skip" } else { "allow" })
+            .arg(&self.intent.instance)
+            .arg(self.not_after)
+            .arg(OPEN_KEPT.as_secs())
+            .arg(&self.previous.1)
+            .arg(if self.previous_here() { &self.previous.0 } else { "" })
+            .arg(state);
+        for fire in fires {
+            trip.arg(fire.nominal)
+                .arg(u8::from(fire.late))
+                .arg(&fire.task)
+                .arg(&fire.message[..])
+                .arg(&fire.lock)
+                .arg(fire.lock_ttl)
+                .arg(&fire.when)
+                .arg(&fire.group);
+        }
+    }
+
+    /// Takes note of what became of the next fires.
+    fn take(&mut self, answer: Value) -> BrokerResult<()> {
+        let mut row = reply::list(answer).into_iter();
+        match row.next().and_then(reply::text).as_deref() {
+            Some("done") => {}
+            // Too late for this walk; the next one begins with the first step.
+            Some("late") => {
+                self.stuck = true;
+                return Ok(());
+            }
+            _ => return Err(fault::odd_answer(DOING)),
+        }
+        let fires = self.next().to_vec();
+        let texts: Vec<Value> = row.collect();
+        if texts.len() != fires.len() {
+            return Err(fault::odd_answer(DOING));
+        }
+        for (fire, text) in fires.into_iter().zip(texts) {
+            let decision = decision_of(text.clone()).ok_or_else(|| fault::odd_answer(DOING))?;
+            if decision.kind == crate::DecisionKind::Fired {
+                let key = keys::task(&fire.queue, &fire.task);
+                self.previous = (key.clone(), fire.task.clone());
+                self.last = Some((fire.nominal, fire.task, key));
+            }
+            self.texts.push(text);
+        }
+        Ok(())
+    }
+}
