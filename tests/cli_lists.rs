@@ -135,6 +135,27 @@ async fn the_past_of_a_queue_is_told() {
 async fn a_measurement_leaves_nothing_behind() {
     let site = Site::new("");
     let figures = json(&site, &["bench", "latency", "--tasks", "100", "--json"]).await;
+    assert_eq!(figures.as_array().map(Vec::len), Some(4), "{figures}");
+    assert_eq!(json(&site, &["ls", "queues", "--json"]).await, json!([]));
+    let compared = [
+        "bench",
+        "enqueue",
+        "--ceiling",
+        "--rounds",
+        "1",
+        "--tasks",
+        "100",
+        "--json",
+    ];
+    let figures = json(&site, &compared).await;
     assert_eq!(figures.as_array().map(Vec::len), Some(2), "{figures}");
+    for figure in figures.as_array().into_iter().flatten() {
+        let number = |field: &str| figure[field].as_f64().unwrap_or(0.0);
+        assert!(number("value") > 0.0 && number("ceiling") > 0.0, "{figure}");
+        assert!(
+            (number("ratio") - number("value") / number("ceiling")).abs() < 1e-6,
+            "{figure}"
+        );
+    }
     assert_eq!(json(&site, &["ls", "queues", "--json"]).await, json!([]));
 }

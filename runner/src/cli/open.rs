@@ -1,13 +1,15 @@
 //! Opens the configured broker.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use runner_core::clock::Clock;
-use runner_queue::Broker;
+use runner_core::task::Task;
 use runner_queue::embedded::EmbeddedBroker;
 use runner_queue::redis::RedisBroker;
+use runner_queue::{Broker, Ceiling};
 
 use super::exit::Unavailable;
 use crate::config::{BrokerSettings, Settings};
@@ -22,13 +24,26 @@ const ANSWER: Duration = Duration::from_secs(10);
 /// When the file of the embedded broker cannot be used, or the address of Redis makes no sense.
 pub async fn open_broker(settings: &Settings, clock: Arc<dyn Clock>) -> anyhow::Result<Arc<dyn Broker>> {
     match &settings.broker {
-        BrokerSettings::Embedded { path } => {
-            let broker = EmbeddedBroker::open(path, clock).await;
-            let hint = "is the directory writable? data.dir says where it lies";
-            let broker = broker.with_context(|| format!("cannot use {} ({hint})", path.display()))?;
-            Ok(Arc::new(broker))
-        }
+        BrokerSettings::Embedded { path } => Ok(Arc::new(embedded(path, clock).await?)),
         BrokerSettings::Redis(settings) => Ok(Arc::new(RedisBroker::lazy(settings)?)),
+    }
+}
+
+async fn embedded(path: &Path, clock: Arc<dyn Clock>) -> anyhow::Result<EmbeddedBroker> {
+    let broker = EmbeddedBroker::open(path, clock).await;
+    let hint = "is the directory writable? data.dir says where it lies";
+    broker.with_context(|| format!("cannot use {} ({hint})", path.display()))
+}
+
+/// The configured store without the broker, to be measured with tasks like this one.
+///
+/// # Errors
+///
+/// When it cannot be used.
+pub async fn ceiling(settings: &Settings, clock: Arc<dyn Clock>, like: &Task) -> anyhow::Result<Box<dyn Ceiling>> {
+    match &settings.broker {
+        BrokerSettings::Embedded { path } => Ok(Box::new(embedded(path, clock).await?.ceiling(like).await?)),
+        BrokerSettings::Redis(settings) => Ok(Box::new(RedisBroker::lazy(settings)?.ceiling(like).await?)),
     }
 }
 

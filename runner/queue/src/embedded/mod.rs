@@ -6,6 +6,8 @@
 
 mod act;
 mod audit;
+#[cfg(feature = "ceiling")]
+mod ceiling;
 mod group;
 #[cfg(test)]
 mod group_tests;
@@ -50,6 +52,9 @@ use signals::Signals;
 use store::built;
 use store::{Store, error, sql};
 use writer::Writer;
+
+#[cfg(feature = "ceiling")]
+pub use ceiling::EmbeddedCeiling;
 
 /// Waiting tasks that are released in one transaction.
 const RELEASE_CHUNK: usize = 1_000;

@@ -13,6 +13,8 @@ mod act;
 mod apart;
 #[cfg(feature = "contract")]
 mod audit;
+#[cfg(feature = "ceiling")]
+mod ceiling;
 mod claim;
 mod cluster;
 mod conn;
@@ -57,6 +59,8 @@ use self::conn::Conn;
 use self::signals::Watches;
 use crate::{Broker, BrokerResult};
 
+#[cfg(feature = "ceiling")]
+pub use self::ceiling::RedisCeiling;
 pub use self::settings::{Password, RedisSentinels, RedisSettings, RedisTarget, RedisTls};
 
 /// A broker over one Redis server.

@@ -4,6 +4,8 @@
 //! failed can be kept and tried again until the lease ends.
 
 mod act;
+#[cfg(feature = "ceiling")]
+mod ceiling;
 mod error;
 mod group;
 mod inspect;
@@ -13,6 +15,8 @@ mod schedule;
 mod work;
 
 pub use act::{Acted, Action, ActionError, MAX_ACTED, RemoveError};
+#[cfg(feature = "ceiling")]
+pub use ceiling::{Ceiling, StoreUsage};
 pub use error::{BoxError, BrokerError, BrokerResult};
 pub use group::{GroupInfo, GroupNames, GroupPage, GroupRule, Groups, MAX_SET, Reclaimed, SET_DEADLINE, StagedSet};
 pub use inspect::{

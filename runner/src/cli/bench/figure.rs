@@ -1,0 +1,136 @@
+//! A measured value, as a line for people and as an object for programs.
+
+use serde_json::{Value, json};
+
+use super::meter::{Sample, median};
+
+/// The headings of [`Figure::row`].
+pub(super) const HEADINGS: [&str; 7] = ["MEASURE", "VALUE", "UNIT", "CEILING", "RATIO", "CPU", "STORE CPU"];
+
+/// One measured value.
+pub(super) struct Figure {
+    pub(super) name: &'static str,
+    pub(super) value: f64,
+    pub(super) unit: &'static str,
+    /// For rates only.
+    pub(super) costs: Option<Costs>,
+}
+
+/// What a rate cost, and what it is held against.
+pub(super) struct Costs {
+    /// How often it was measured; all values are medians.
+    pub(super) rounds: usize,
+    pub(super) ours: Sample,
+    pub(super) ceiling: Option<Sample>,
+}
+
+impl Figure {
+    /// A value alone.
+    pub(super) fn plain(name: &'static str, value: f64, unit: &'static str) -> Self {
+        let costs = None;
+        Self {
+            name,
+            value,
+            unit,
+            costs,
+        }
+    }
+
+    /// The medians of a rate; the ceiling is the best of its forms.
+    pub(super) fn rate(name: &'static str, ours: &[Sample], forms: &[Vec<Sample>]) -> Self {
+        let best = forms
+            .iter()
+            .map(|form| middle(form))
+            .max_by(|a, b| a.rate.total_cmp(&b.rate));
+        let rounds = ours.len();
+        let ours = middle(ours);
+        Self {
+            name,
+            value: ours.rate,
+            unit: "tasks/s",
+            costs: Some(Costs {
+                rounds,
+                ours,
+                ceiling: best,
+            }),
+        }
+    }
+
+    /// The object of `--json`; what was not measured is left out.
+    pub(super) fn object(&self, broker: &str) -> Value {
+        let mut object = json!({"measure": self.name, "value": self.value, "unit": self.unit, "broker": broker});
+        if let Some(costs) = &self.costs {
+            object["rounds"] = json!(costs.rounds);
+            object["cpu_us"] = json!(costs.ours.cpu);
+            if let Some(cpu) = costs.ours.store_cpu {
+                object["store_cpu_us"] = json!(cpu);
+            }
+            if let Some(ceiling) = &costs.ceiling {
+                object["ceiling"] = json!(ceiling.rate);
+                object["ratio"] = json!(self.value / ceiling.rate.max(1e-9));
+                object["ceiling_cpu_us"] = json!(ceiling.cpu);
+                if let Some(cpu) = ceiling.store_cpu {
+                    object["ceiling_store_cpu_us"] = json!(cpu);
+                }
+            }
+        }
+        object
+    }
+
+    /// The line of the table.
+    pub(super) fn row(&self) -> Vec<String> {
+        let costs = self.costs.as_ref();
+        let ceiling = costs.and_then(|c| c.ceiling.as_ref());
+        let cell = |value: Option<f64>, unit: &str| value.map_or_else(String::new, |v| format!("{v:.1}{unit}"));
+        vec![
+            self.name.to_owned(),
+            format!("{:.2}", self.value),
+            self.unit.to_owned(),
+            cell(ceiling.map(|c| c.rate), ""),
+            ceiling.map_or_else(String::new, |c| format!("{:.2}", self.value / c.rate.max(1e-9))),
+            cell(costs.map(|c| c.ours.cpu), " µs"),
+            cell(costs.and_then(|c| c.ours.store_cpu), " µs"),
+        ]
+    }
+}
+
+fn middle(samples: &[Sample]) -> Sample {
+    let store = samples.iter().filter_map(|s| s.store_cpu).collect::<Vec<_>>();
+    Sample {
+        rate: median(samples.iter().map(|s| s.rate)),
+        cpu: median(samples.iter().map(|s| s.cpu)),
+        store_cpu: (!store.is_empty()).then(|| median(store)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn sample(rate: f64) -> Sample {
+        Sample {
+            rate,
+            cpu: 1.0,
+            store_cpu: None,
+        }
+    }
+
+    #[test]
+    fn the_ratio_is_to_the_best_form() {
+        let ours = [sample(10.0), sample(30.0), sample(20.0)];
+        let forms = [vec![sample(25.0)], vec![sample(40.0)]];
+        let object = Figure::rate("drain", &ours, &forms).object("here");
+        assert_eq!(object["value"], 20.0);
+        assert_eq!(object["ceiling"], 40.0);
+        assert_eq!(object["ratio"], 0.5);
+        assert_eq!(object["rounds"], 3);
+        assert!(object.get("store_cpu_us").is_none());
+    }
+
+    #[test]
+    fn a_value_alone_has_no_costs() {
+        let object = Figure::plain("idle, cpu", 0.2, "%").object("here");
+        assert_eq!(object.as_object().unwrap().len(), 4);
+    }
+}

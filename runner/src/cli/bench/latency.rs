@@ -1,0 +1,67 @@
+//! From just before a task is enqueued to its handler's start, one task at a time, the worker idle.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::figure::Figure;
+use super::meter::at;
+use super::rig::{Bench, Seen, put};
+
+/// Distance of two tasks.
+const PACE: Duration = Duration::from_millis(10);
+
+/// The part for another program's tasks ends after this, however many were measured: a store that cannot tell
+/// us of them is looked at now and then only.
+const LONGEST: Duration = Duration::from_secs(5);
+
+/// Who enqueues.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum By {
+    /// The client in this process.
+    Us,
+    /// Something that knows the store's format and nothing of us.
+    Another,
+}
+
+/// Median and 99th percentile, for our own tasks and for those of another program.
+pub(super) async fn measure(bench: &Bench) -> anyhow::Result<Vec<Figure>> {
+    let own = waits(bench, By::Us).await?;
+    let foreign = waits(bench, By::Another).await?;
+    let at = |waits: &[f64], share| at(waits.iter().copied(), share);
+    Ok(vec![
+        Figure::plain("pick-up latency, p50", at(&own, 0.5), "ms"),
+        Figure::plain("pick-up latency, p99", at(&own, 0.99), "ms"),
+        Figure::plain("pick-up latency, another program's task, p50", at(&foreign, 0.5), "ms"),
+        Figure::plain("pick-up latency, another program's task, p99", at(&foreign, 0.99), "ms"),
+    ])
+}
+
+/// Milliseconds for each task.
+async fn waits(bench: &Bench, by: By) -> anyhow::Result<Vec<f64>> {
+    let tasks = (bench.tasks / 100).max(20);
+    let seen = Arc::new(Seen::default());
+    let worker = bench.counting_worker(&seen)?;
+    let mut waits = Vec::with_capacity(tasks);
+    let task = [bench.task()];
+    let first = Instant::now();
+    for n in 1..=tasks {
+        if by == By::Another && first.elapsed() > LONGEST {
+            break;
+        }
+        seen.expect(n);
+        let begun = Instant::now();
+        match by {
+            By::Us => put(bench.broker.as_ref(), &task).await?,
+            By::Another => bench.store.push(&task[0]).await?,
+        }
+        let started = seen.wait().await?;
+        waits.push(started.duration_since(begun).as_secs_f64() * 1000.0);
+        #[allow(clippy::disallowed_methods)] // the pace of the measurement
+        tokio::time::sleep(PACE.saturating_sub(begun.elapsed())).await;
+    }
+    worker.drain(CancellationToken::new()).await;
+    Ok(waits)
+}
