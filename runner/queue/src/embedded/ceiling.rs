@@ -150,8 +150,8 @@ struct File {
     made: u64,
 }
 
-/// Row and number of a claim.
-type Held = (i64, i64);
+/// What a settlement names: id and number of the claim.
+type Held = (String, i64);
 
 impl File {
     fn open(path: &Path, like: Task) -> rusqlite::Result<Self> {
@@ -214,15 +214,18 @@ impl File {
                  unique_key, group_name, headers FROM tasks \
              WHERE queue = ?1 AND state = 'pending' ORDER BY at, seq LIMIT ?2",
         )?;
-        let mut held = Vec::with_capacity(wanted);
+        let (mut held, mut seqs) = (Vec::with_capacity(wanted), Vec::<i64>::with_capacity(wanted));
         let mut rows = first.query(params![queue, count(wanted)])?;
         while let Some(row) = rows.next()? {
-            held.push((row.get(0)?, row.get::<_, i64>(1)? + 1));
+            // A claim hands all of a task over.
+            let (_kind, _payload): (String, Vec<u8>) = (row.get(3)?, row.get(4)?);
+            seqs.push(row.get(0)?);
+            held.push((row.get(2)?, row.get::<_, i64>(1)? + 1));
         }
         let mut claim = tx.prepare_cached(
             "UPDATE tasks SET state = 'active', at = ?1, run = ?2, pending_since = NULL WHERE seq = ?3",
         )?;
-        for (seq, run) in &held {
+        for (seq, (_, run)) in seqs.iter().zip(&held) {
             claim.execute(params![LEASE, run, seq])?;
         }
         let n = count(held.len());
@@ -232,9 +235,10 @@ impl File {
 
     fn settle(&self, tx: &Transaction<'_>, held: &[Held]) -> rusqlite::Result<()> {
         let queue = self.like.queue.as_str();
-        let mut done = tx.prepare_cached("DELETE FROM tasks WHERE seq = ?1 AND run = ?2 AND state = 'active'")?;
-        for (seq, run) in held {
-            done.execute(params![seq, run])?;
+        let mut done =
+            tx.prepare_cached("DELETE FROM tasks WHERE queue = ? AND id = ? AND run = ? AND state = 'active'")?;
+        for (id, run) in held {
+            done.execute(params![queue, id, run])?;
         }
         let n = count(held.len());
         sums(tx, queue, [0, -n, n])?;
