@@ -8,12 +8,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use prost::Message as _;
-use redis::aio::MultiplexedConnection;
 use redis::{Cmd, RedisError, Value};
 use runner_core::task::{Task, TaskId};
 use tokio::sync::Mutex;
 use uuid::Uuid;
 
+use super::dial::{DialError, Line};
 use super::link::Dialer;
 use super::{RedisBroker, convert, fault, keys, reply};
 use crate::{BrokerResult, Ceiling, StoreUsage};
@@ -38,8 +38,8 @@ const TAKE: &str = concat!(
 
 /// One queue of one server, over two connections.
 pub struct RedisCeiling {
-    producer: MultiplexedConnection,
-    consumer: MultiplexedConnection,
+    producer: Line,
+    consumer: Line,
     put: Arc<str>,
     take: Arc<str>,
     queue: String,
@@ -48,7 +48,7 @@ pub struct RedisCeiling {
     ids: AtomicU64,
     dialer: Dialer,
     /// Connections to the servers of other queues, by pending list.
-    pushers: Mutex<HashMap<String, MultiplexedConnection>>,
+    pushers: Mutex<HashMap<String, Line>>,
 }
 
 impl std::fmt::Debug for RedisCeiling {
@@ -66,11 +66,12 @@ impl RedisBroker {
     ///
     /// When the server cannot be reached or refuses us.
     pub async fn ceiling(&self, like: &Task) -> BrokerResult<RedisCeiling> {
-        let failed = |error| fault::of(error, DOING);
+        let dialed = |error: DialError| fault::of(error, DOING);
+        let failed = |error: RedisError| fault::of(error, DOING);
         let dialer = self.conn.dialer().clone();
         let pending = keys::part(like.queue.as_str(), "pending");
-        let mut producer = dialer.dedicated(&pending).await.map_err(failed)?;
-        let consumer = dialer.dedicated(&pending).await.map_err(failed)?;
+        let mut producer = dialer.dedicated(&pending).await.map_err(dialed)?;
+        let consumer = dialer.dedicated(&pending).await.map_err(dialed)?;
         let mut known = redis::cmd("SADD");
         known.arg(keys::QUEUES).arg(like.queue.as_str());
         known.exec_async(&mut producer).await.map_err(failed)?;
@@ -89,7 +90,7 @@ impl RedisBroker {
     }
 }
 
-async fn load(link: &mut MultiplexedConnection, script: &str) -> Result<Arc<str>, RedisError> {
+async fn load(link: &mut Line, script: &str) -> Result<Arc<str>, RedisError> {
     let hash: String = redis::cmd("SCRIPT").arg("LOAD").arg(script).query_async(link).await?;
     Ok(hash.into())
 }
@@ -110,7 +111,7 @@ impl RedisCeiling {
     }
 
     /// A connection to the server of another queue, which knows the script.
-    async fn pusher(&self, pending: &str) -> Result<MultiplexedConnection, RedisError> {
+    async fn pusher(&self, pending: &str) -> Result<Line, DialError> {
         let mut pushers = self.pushers.lock().await;
         if let Some(link) = pushers.get(pending) {
             return Ok(link.clone());
@@ -196,7 +197,7 @@ impl Ceiling for RedisCeiling {
         call.arg(id.as_str())
             .arg(convert::message_of(task, &id).encode_to_vec());
         let pushed = match self.pusher(&pending).await {
-            Ok(mut link) => call.exec_async(&mut link).await,
+            Ok(mut link) => call.exec_async(&mut link).await.map_err(DialError::from),
             Err(error) => Err(error),
         };
         pushed.map_err(|error| fault::of(error, DOING))
