@@ -9,7 +9,7 @@ use crate::kit::{self, Site};
 pub fn tests() -> Vec<kit::Trial> {
     kit::trials![
         needs(): a_whole_list_is_acted_on, a_whole_list_is_acted_on_only_when_it_is_meant, a_payload_is_replaced,
-            a_queue_is_removed, the_past_of_a_queue_is_told, a_measurement_leaves_nothing_behind;
+            one_group_is_acted_on, a_queue_is_removed, the_past_of_a_queue_is_told, a_measurement_leaves_nothing_behind;
         needs(Redis): lists_and_queues_in_redis;
     ]
 }
@@ -23,6 +23,7 @@ async fn lists_and_queues_in_redis() {
     let site = Site::new(&db.yaml());
     acts_on_lists(&site).await;
     removes(&site).await;
+    groups(&site).await;
 }
 
 async fn counts(site: &Site, state: &str) -> serde_json::Value {
@@ -73,6 +74,32 @@ async fn a_whole_list_is_acted_on_only_when_it_is_meant() {
     let error = fails(&site, &delete(&unknown), 1).await;
     assert!(error.contains("no queue nope"), "{error}");
     assert_eq!(counts(&site, "pending").await, json!(1));
+}
+
+async fn one_group_is_acted_on() {
+    groups(&Site::new("")).await;
+}
+
+async fn groups(site: &Site) {
+    for (id, group) in [("a", "x"), ("b", "y"), ("c", "x")] {
+        prints(site, &["enqueue", "t", "--id", id, "--group", group]).await;
+    }
+    let listed = prints(site, &["queue", "groups", "default"]).await;
+    assert!(listed.starts_with("GROUP  TASKS\nx      2\ny      1\n"), "{listed:?}");
+    let tasks = json(site, &["ls", "tasks", "--group", "x", "--json"]).await;
+    let ids: Vec<_> = tasks.as_array().unwrap().iter().map(|task| &task["id"]).collect();
+    assert_eq!(ids, ["a", "c"]);
+    let all = ["--all", "--queue", "default", "--yes", "--group"];
+    let act = |verb: &'static str, group: &'static str| [&["task", verb][..], &all[..], &[group][..]].concat();
+    let done = json(site, &[&act("run", "x")[..], &["--json"]].concat()).await;
+    let expected = json!({"queue": "default", "state": "aggregating", "group": "x", "done": "run", "tasks": 2});
+    assert_eq!(done, expected);
+    assert_eq!(prints(site, &act("archive", "y")).await, "1 task archived\n");
+    assert_eq!(prints(site, &act("delete", "nobody")).await, "0 tasks deleted\n");
+    assert_eq!(json(site, &["queue", "groups", "default", "--json"]).await, json!([]));
+    fails(site, &[&act("run", "x")[..], &["--state", "aggregating"]].concat(), 2).await;
+    fails(site, &["ls", "tasks", "--group", "x", "--state", "pending"], 2).await;
+    fails(site, &["queue", "groups", "nope"], 1).await;
 }
 
 async fn a_payload_is_replaced() {

@@ -18,6 +18,7 @@ mod readme;
 mod redis_broker;
 mod story_code;
 mod story_crash;
+mod story_groups;
 mod story_original;
 mod story_sources;
 mod table;
@@ -38,6 +39,7 @@ fn main() -> std::process::ExitCode {
         readme::tests(),
         story_code::tests(),
         story_crash::tests(),
+        story_groups::tests(),
         story_original::tests(),
         story_sources::tests(),
         chaos::tests(),

@@ -7,7 +7,8 @@ use crate::kit;
 
 pub fn tests() -> Vec<kit::Trial> {
     kit::trials![
-        needs(): its_manifests_are_valid, its_row_becomes_a_schedule, its_checks_print_what_it_says, its_commands_run
+        needs(): its_manifests_are_valid, its_row_becomes_a_schedule, its_checks_print_what_it_says, its_commands_run,
+            its_groups_are_filled, its_aggregator_is_that_of_the_example
     ]
 }
 
@@ -107,4 +108,21 @@ async fn its_commands_run() {
         printed.contains("default") && printed.contains("echo") && printed.contains("pending"),
         "{printed}"
     );
+}
+
+/// What becomes of them is the affair of `story_groups`.
+async fn its_groups_are_filled() {
+    let site = kit::Site::new("");
+    let printed = shell(&site, &block("groups")).await;
+    assert!(printed.contains("\ndigest:ada  2\n"), "{printed}");
+    assert_eq!(printed.matches(" aggregating ").count(), 2, "{printed}");
+}
+
+async fn its_aggregator_is_that_of_the_example() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/digest.rs");
+    let example = std::fs::read_to_string(path).unwrap();
+    let readme = block("digest");
+    assert!(example.contains(&readme), "{readme}");
+    let listed = r#"registry.aggregate("digest:*", digest).on("digest", send)"#;
+    assert!(example.contains(listed), "{listed}");
 }

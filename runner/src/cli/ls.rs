@@ -86,7 +86,8 @@ impl Queues {
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     runner ls tasks --state archived\n  \
-    runner ls tasks --queue low --state retry --size 100 --json | jq -r '.[].last_error'")]
+    runner ls tasks --queue low --state retry --size 100 --json | jq -r '.[].last_error'\n  \
+    runner ls tasks --group digest:ada")]
 struct Tasks {
     /// Of which queue
     #[arg(long, default_value = "default")]
@@ -94,6 +95,9 @@ struct Tasks {
     /// In which state [default: a page of each]
     #[arg(long)]
     state: Option<State>,
+    /// Those that wait in this group
+    #[arg(long, conflicts_with = "state")]
+    group: Option<String>,
     /// Which page, from 1
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     page: u32,
@@ -113,10 +117,13 @@ impl Tasks {
             number: self.page as usize,
             size: usize::from(self.size),
         };
-        let states = self.state.map_or_else(|| State::ALL.to_vec(), |state| vec![state]);
         let mut tasks = Vec::new();
-        for state in states {
-            tasks.extend(broker.tasks(&queue, state, page).await?.tasks);
+        if let Some(group) = &self.group {
+            tasks = broker.group_tasks(&queue, group, page).await?.tasks;
+        } else {
+            for state in self.state.map_or_else(|| State::ALL.to_vec(), |state| vec![state]) {
+                tasks.extend(broker.tasks(&queue, state, page).await?.tasks);
+            }
         }
         let zone = &context.settings()?.zone;
         if self.json {

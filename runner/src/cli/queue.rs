@@ -1,9 +1,9 @@
-//! `runner queue`: stops claims from a queue or lets them go on, tells its past, removes it.
+//! `runner queue`: stops claims from a queue or lets them go on, tells its past and its groups, removes it.
 
 use anyhow::bail;
 use clap::{Args, Subcommand};
 use runner_core::task::QueueName;
-use runner_queue::{Broker, MAX_ACTED, RemoveError};
+use runner_queue::{Broker, MAX_ACTED, Page, RemoveError};
 use serde_json::json;
 
 use super::exit::Usage;
@@ -13,11 +13,12 @@ use super::{Context, print};
 /// Calls beyond those that the tasks of a queue need to be removed: for tasks that come meanwhile.
 const SPARE_CALLS: u64 = 10;
 
-/// Pauses, resumes or removes a queue, or tells its past.
+/// Pauses, resumes or removes a queue, or tells its past or its groups.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     runner queue pause low\n  \
     runner queue history low --days 30\n  \
+    runner queue groups low\n  \
     runner queue rm bench-1234 --force")]
 pub struct QueueCommand {
     #[command(subcommand)]
@@ -38,6 +39,7 @@ enum Verb {
     },
     Rm(Remove),
     History(History),
+    Groups(Groups),
 }
 
 /// Removes it with everything that is remembered of it
@@ -74,6 +76,25 @@ struct History {
     json: bool,
 }
 
+/// Its groups, and how many tasks wait in each
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  \
+    runner queue groups default --json | jq -r '.[].name'\n\n\
+    Tasks that are becoming one right now are not counted. Those of one group are listed by `runner ls tasks --group`.")]
+struct Groups {
+    /// Name of the queue
+    name: String,
+    /// Which page, from 1
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    page: u32,
+    /// Groups on a page
+    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    size: u16,
+    /// As an array of objects
+    #[arg(long)]
+    json: bool,
+}
+
 impl QueueCommand {
     pub async fn run(self, context: &Context) -> anyhow::Result<()> {
         match self.verb {
@@ -81,6 +102,7 @@ impl QueueCommand {
             Verb::Resume { name } => hold(context, &name, false).await,
             Verb::Rm(remove) => remove.run(context).await,
             Verb::History(history) => history.run(context).await,
+            Verb::Groups(groups) => groups.run(context).await,
         }
     }
 }
@@ -164,5 +186,26 @@ impl History {
             .map(|d| vec![d.day.to_string(), d.processed.to_string(), d.failed.to_string()])
             .collect();
         Ok(print::text(&print::table(&["DAY", "PROCESSED", "FAILED"], &rows))?)
+    }
+}
+
+impl Groups {
+    async fn run(self, context: &Context) -> anyhow::Result<()> {
+        let queue = named(&self.name)?;
+        let broker = context.broker().await?;
+        known(broker.as_ref(), &queue).await?;
+        let page = Page {
+            number: self.page as usize,
+            size: usize::from(self.size),
+        };
+        let groups = broker.groups(&queue, page).await?.groups;
+        if self.json {
+            return Ok(print::json(&serde_json::to_value(&groups)?)?);
+        }
+        let rows: Vec<Vec<String>> = groups
+            .into_iter()
+            .map(|group| vec![group.name, group.tasks.to_string()])
+            .collect();
+        Ok(print::text(&print::table(&["GROUP", "TASKS"], &rows))?)
     }
 }

@@ -5,7 +5,7 @@ use std::io::{BufRead, IsTerminal, Read};
 use anyhow::bail;
 use clap::Args;
 use runner_core::task::{QueueName, State};
-use runner_queue::{Action, Broker, MAX_ACTED};
+use runner_queue::{Action, Broker, MAX_ACTED, Page};
 use serde_json::json;
 
 use super::exit::Usage;
@@ -17,7 +17,8 @@ const MAX_ANSWER: u64 = 64;
 
 pub(super) const RUN: &str = "Examples:\n  \
     runner task run 6a1f…\n  \
-    runner task run --all --queue low --state archived\n\n\
+    runner task run --all --queue low --state archived\n  \
+    runner task run --all --queue low --group digest:ada\n\n\
     --all takes tasks that are scheduled, retry, archived, completed or aggregating, in the order of their list; they \
     go behind those that wait already.";
 
@@ -41,12 +42,15 @@ pub(super) struct Targets {
     /// Its queue; needed if several have a task of this id, and with --all
     #[arg(long)]
     queue: Option<String>,
-    /// Every task of --queue that is in --state
-    #[arg(long, requires = "queue", requires = "state")]
+    /// Every task of --queue that is in --state, or in --group
+    #[arg(long, requires = "queue", requires = "list")]
     all: bool,
     /// Which list
-    #[arg(long, requires = "all")]
+    #[arg(long, requires = "all", group = "list")]
     state: Option<State>,
+    /// Those that wait in this group instead
+    #[arg(long, requires = "all", group = "list")]
+    group: Option<String>,
     /// Do it without asking; needed when standard input is no terminal
     #[arg(long, requires = "all")]
     yes: bool,
@@ -65,17 +69,21 @@ pub(super) enum Target {
 pub(super) struct All {
     queue: String,
     state: State,
+    /// Of this group alone; the state is aggregating then.
+    group: Option<String>,
     yes: bool,
     json: bool,
 }
 
 impl Targets {
     pub(super) fn target(self) -> Target {
-        match (self.id, self.queue, self.state) {
+        let state = self.state.or(self.group.as_ref().map(|_| State::Aggregating));
+        match (self.id, self.queue, state) {
             // The command line is refused unless these two come with --all.
             (None, Some(queue), Some(state)) => Target::All(All {
                 queue,
                 state,
+                group: self.group,
                 yes: self.yes,
                 json: self.json,
             }),
@@ -97,8 +105,11 @@ impl All {
             return Err(Usage(text.to_owned()).into());
         }
         let broker = context.broker().await?;
-        let there = count(broker.as_ref(), &queue, self.state).await?;
-        let what = format!("{} in the {} list of {queue}", number(there), self.state);
+        let there = self.count(broker.as_ref(), &queue).await?;
+        let what = match &self.group {
+            Some(group) => format!("{} in the group {group} of {queue}", number(there)),
+            None => format!("{} in the {} list of {queue}", number(there), self.state),
+        };
         if asks && there > 0 && !agreed(&format!("{what} will be {}. Go on? [y/N] ", action.done()))? {
             bail!("nothing was done");
         }
@@ -106,7 +117,11 @@ impl All {
         let calls = there / MAX_ACTED as u64 + 1;
         let mut tasks = 0;
         for _ in 0..calls {
-            let acted = broker.act_all(&queue, self.state, action).await.map_err(refused)?;
+            let acted = match &self.group {
+                Some(group) => broker.act_group(&queue, group, action).await,
+                None => broker.act_all(&queue, self.state, action).await,
+            };
+            let acted = acted.map_err(refused)?;
             tasks += acted.tasks;
             if !acted.more {
                 break;
@@ -114,7 +129,10 @@ impl All {
         }
         if self.json {
             let done = action.done();
-            let object = json!({"queue": queue, "state": self.state, "done": done, "tasks": tasks});
+            let mut object = json!({"queue": queue, "state": self.state, "done": done, "tasks": tasks});
+            if let Some(group) = self.group {
+                object["group"] = group.into();
+            }
             return Ok(print::json(&object)?);
         }
         let line = match action {
@@ -124,15 +142,21 @@ impl All {
         };
         Ok(print::text(&format!("{} {line}\n", number(tasks)))?)
     }
-}
 
-/// How many tasks there are.
-async fn count(broker: &dyn Broker, queue: &QueueName, state: State) -> anyhow::Result<u64> {
-    let queues = broker.queues().await?;
-    let Some(info) = queues.iter().find(|q| q.name == *queue) else {
-        bail!("no queue {queue}; `runner ls queues` shows those that exist");
-    };
-    Ok(info.counts.get(&state).copied().unwrap_or(0))
+    /// How many tasks there are.
+    async fn count(&self, broker: &dyn Broker, queue: &QueueName) -> anyhow::Result<u64> {
+        let queues = broker.queues().await?;
+        let Some(info) = queues.iter().find(|q| q.name == *queue) else {
+            bail!("no queue {queue}; `runner ls queues` shows those that exist");
+        };
+        match &self.group {
+            Some(group) => {
+                let page = Page { number: 1, size: 1 };
+                Ok(broker.group_tasks(queue, group, page).await?.total)
+            }
+            None => Ok(info.counts.get(&self.state).copied().unwrap_or(0)),
+        }
+    }
 }
 
 /// So many tasks, in words.

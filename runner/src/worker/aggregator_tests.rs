@@ -165,11 +165,8 @@ async fn a_failure_leaves_the_set_for_a_later_time() {
 async fn a_set_that_nobody_came_back_for_is_put_together_again() {
     use runner_core::clock::{Clock, ManualClock};
 
-    let directory = tempfile::tempdir().unwrap();
     let clock = Arc::new(ManualClock::at(runner_core::clock::SystemClock.now()));
-    let broker = runner_queue::embedded::EmbeddedBroker::open(directory.path().join("q.db"), clock.clone());
-    let broker = Arc::new(broker.await.unwrap());
-    let scene = Scene::over(broker, directory);
+    let scene = Scene::at(clock.clone()).await;
     scene.put(part("g", "1")).await;
     clock.advance(Duration::from_secs(60));
     // An aggregator took it, and died.

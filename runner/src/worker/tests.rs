@@ -23,16 +23,15 @@ pub(super) struct Scene {
 
 impl Scene {
     pub(super) async fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let broker = EmbeddedBroker::open(&dir.path().join("q.db"), Arc::new(SystemClock))
-            .await
-            .unwrap();
-        Self::over(Arc::new(broker), dir)
+        Self::at(Arc::new(SystemClock)).await
     }
 
-    pub(super) fn over(broker: Arc<EmbeddedBroker>, dir: tempfile::TempDir) -> Self {
+    /// By this clock.
+    pub(super) async fn at(clock: Arc<dyn Clock>) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let broker = EmbeddedBroker::open(&dir.path().join("q.db"), clock).await.unwrap();
         Self {
-            broker,
+            broker: Arc::new(broker),
             metrics: Arc::default(),
             _dir: dir,
         }
@@ -78,7 +77,12 @@ impl Scene {
     }
 
     /// Waits until the task is as `wanted`.
-    pub(super) async fn until(&self, id: &TaskId, what: &str, wanted: impl Fn(Option<&TaskInfo>) -> bool) -> Option<TaskInfo> {
+    pub(super) async fn until(
+        &self,
+        id: &TaskId,
+        what: &str,
+        wanted: impl Fn(Option<&TaskInfo>) -> bool,
+    ) -> Option<TaskInfo> {
         let begun = tokio::time::Instant::now();
         loop {
             let info = self.look(id).await;
