@@ -21,6 +21,7 @@ pub fn tests() -> Vec<kit::Trial> {
             wrong_usage_is_told,
             a_reader_that_has_seen_enough_is_no_failure, the_store_is_brought_up_to_date;
         needs(Redis): a_task_goes_through_every_command_in_redis;
+        needs(Cluster): a_task_goes_through_every_command_in_a_cluster;
     ]
 }
 
@@ -175,6 +176,11 @@ async fn a_task_goes_through_every_command() {
 async fn a_task_goes_through_every_command_in_redis() {
     let db = kit::redis().fresh_db();
     through_every_command(&Site::new(&db.yaml())).await;
+}
+
+async fn a_task_goes_through_every_command_in_a_cluster() {
+    let turn = kit::cluster().await;
+    through_every_command(&Site::new(&turn.yaml())).await;
 }
 
 async fn through_every_command(site: &Site) {

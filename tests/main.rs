@@ -16,6 +16,8 @@ mod kit;
 mod pages;
 mod readme;
 mod redis_broker;
+mod redis_cluster;
+mod story_cluster;
 mod story_code;
 mod story_crash;
 mod story_groups;
@@ -34,9 +36,11 @@ fn main() -> std::process::ExitCode {
         cli_sources::tests(),
         golden::tests(),
         redis_broker::tests(),
+        redis_cluster::tests(),
         pages::tests(),
         table::tests(),
         readme::tests(),
+        story_cluster::tests(),
         story_code::tests(),
         story_crash::tests(),
         story_groups::tests(),

@@ -140,6 +140,11 @@ impl Cluster {
             .collect()
     }
 
+    /// The section `redis:` of a configuration.
+    pub fn yaml(&self) -> String {
+        format!("redis: {{cluster: {{addresses: [{}]}}}}\n", self.addresses().join(", "))
+    }
+
     /// The primary (0 to 2) that had the slot of this key at the start.
     pub async fn owner(&self, key: &str) -> usize {
         let slot: usize = self.nodes[0].ask(&["CLUSTER", "KEYSLOT", key]).await;

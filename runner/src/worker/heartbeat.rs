@@ -1,18 +1,24 @@
 //! Says that this worker lives, and keeps the leases of its tasks.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use runner_core::task::QueueName;
 use runner_queue::{Claim, ServerStatus};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::Shop;
+use super::board::Place;
 use crate::role::Role;
 
 /// How long a server is listed after its last word; asynq's.
 const REMEMBERED: Duration = Duration::from_secs(10);
+
+/// A claim and where it stands on the board.
+type Held = (Place, Claim);
 
 pub(super) struct Heartbeat {
     shop: Arc<Shop>,
@@ -32,25 +38,46 @@ impl Heartbeat {
 
     async fn extend_leases(&self) {
         let all = self.shop.board.all().into_iter();
-        let (places, claims): (Vec<_>, Vec<Claim>) = all.map(|(place, w)| (place, w.claim)).unzip();
-        if claims.is_empty() {
+        let all: Vec<Held> = all.map(|(place, w)| (place, w.claim)).collect();
+        if self.extend(&all).await {
             return;
         }
+        // Queues may lie on different servers: one that is away must not cost the others their leases.
+        let mut by_queue: BTreeMap<&QueueName, Vec<Held>> = BTreeMap::new();
+        for (place, claim) in &all {
+            let of = by_queue.entry(&claim.task().queue).or_default();
+            of.push((*place, claim.clone()));
+        }
+        if by_queue.len() > 1 {
+            for held in by_queue.values() {
+                self.extend(held).await;
+            }
+        }
+    }
+
+    /// Whether the broker answered.
+    async fn extend(&self, held: &[Held]) -> bool {
+        if held.is_empty() {
+            return true;
+        }
+        let claims: Vec<Claim> = held.iter().map(|(_, claim)| claim.clone()).collect();
         let began = Instant::now();
         let lease = self.shop.settings.lease;
         match tokio::time::timeout(self.every(), self.shop.broker.extend(&claims, lease)).await {
             Ok(Ok(answers)) => {
-                for ((place, claim), answer) in places.into_iter().zip(&claims).zip(answers) {
+                for ((place, claim), answer) in held.iter().zip(answers) {
                     if answer.is_some() {
-                        self.shop.board.extended(place, claim, began);
+                        self.shop.board.extended(*place, claim, began);
                     } else {
-                        self.shop.board.lost(place, claim);
+                        self.shop.board.lost(*place, claim);
                     }
                 }
+                return true;
             }
             Ok(Err(error)) => self.shop.broker_failed("extend leases", &error),
             Err(_) => tracing::warn!("the broker did not extend the leases in time"),
         }
+        false
     }
 
     async fn tell(&mut self) {

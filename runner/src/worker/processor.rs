@@ -308,13 +308,25 @@ impl Desk {
         if sent.settlements.iter().any(delays) {
             self.shop.delayed.notify_one();
         }
-        for (settlement, answer) in sent.settlements.iter().zip(settled) {
+        let (mut done, mut unknown) = (Vec::with_capacity(sent.places.len()), Batch::default());
+        for ((place, settlement), answer) in sent.places.into_iter().zip(sent.settlements).zip(settled) {
+            if *answer == Settled::Unknown {
+                unknown.places.push(place);
+                unknown.settlements.push(settlement);
+                continue;
+            }
             if *answer == Settled::Stale {
                 let task = settlement.claim.task();
                 tracing::warn!(task_id = %task.id, task_type = %task.kind, "verdict came too late; the task is no longer held here");
             }
+            done.push(place);
         }
-        self.free(sent.places);
+        self.free(done);
+        if !unknown.places.is_empty() {
+            let doing = "write verdicts";
+            let source = "the server that holds their queue did not answer".into();
+            self.failed(doing, &BrokerError::Unreachable { doing, source }, unknown);
+        }
     }
 
     /// A call did not do it: keeps those verdicts whose lease may still hold, and waits a little.

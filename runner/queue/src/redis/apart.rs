@@ -1,14 +1,16 @@
-//! Claims in a cluster: queues lie on different servers, so each has a script call of its own, in the order given.
+//! Claims and their ends in a cluster: queues lie on different servers, and one that is away must not stop the others.
 //!
-//! With one server a single call takes from all queues: see `claim`.
+//! Each queue has a script call of its own, in the order given. With one server a single call takes from all queues:
+//! see `claim`.
 
 use std::time::Duration;
 
 use futures_util::future::join;
+use redis::Value;
 use runner_core::task::QueueName;
 
-use super::{RedisBroker, keys, reply};
-use crate::{BrokerResult, Claim, Exchanged, Settlement};
+use super::{RedisBroker, keys, reply, settle};
+use crate::{BrokerResult, Claim, Exchanged, Settled, Settlement};
 
 impl RedisBroker {
     /// Settles and claims at once, each on its own.
@@ -19,9 +21,34 @@ impl RedisBroker {
         max: usize,
         lease: Duration,
     ) -> Exchanged {
-        let settled = self.settle_claims(settlements, None);
+        let settled = self.settle_apart(settlements);
         let (settled, claims) = join(settled, self.claim_by_queue(queues, max, lease)).await;
         Exchanged { settled, claims }
+    }
+
+    /// What lies on a server that is away stays unknown; an error only if no server answered.
+    pub(super) async fn settle_apart(&self, settlements: &[Settlement]) -> BrokerResult<Vec<Settled>> {
+        let batches = settle::by_queue(settlements.iter().map(|s| &s.claim.task().queue), settle::BATCH);
+        let mut trip = self.conn.trip("settle tasks").await?;
+        settle::add_settles(&mut trip, settlements, &batches, None);
+        let (mut known, mut away, mut trouble) = (Vec::new(), Vec::new(), None);
+        for ((_, places), answer) in batches.iter().zip(trip.each().await?) {
+            known.push(answer.unwrap_or_else(|error| {
+                away.push(places);
+                trouble = Some(error);
+                Value::Nil
+            }));
+        }
+        match trouble {
+            Some(error) if away.len() == batches.len() => Err(error),
+            _ => {
+                let mut settled = settle::settled(settlements.len(), &batches, known);
+                for place in away.into_iter().flatten() {
+                    settled[*place] = Settled::Unknown;
+                }
+                Ok(settled)
+            }
+        }
     }
 
     /// A queue whose server is away yields nothing; an error only if no queue could be asked.

@@ -10,6 +10,7 @@ use runner_core::task::QueueName;
 
 use super::inspect::bounds;
 use super::scripts::Script;
+use super::trouble::Trouble;
 use super::{RedisBroker, convert, keys, reply};
 use crate::{
     BrokerResult, GroupInfo, GroupNames, GroupPage, GroupRule, Groups, MAX_SET, Page, Reclaimed, SET_DEADLINE,
@@ -118,18 +119,19 @@ impl Groups for RedisBroker {
 
     async fn reclaim(&self, queues: &[QueueName], grace: Duration, limit: usize) -> BrokerResult<Vec<Reclaimed>> {
         let mut reclaimed: Vec<Reclaimed> = Vec::new();
-        let mut left = limit;
+        let (mut left, mut trouble) = (limit, Trouble::default());
         for queue in queues {
             for _ in 0..CALLS {
                 if left == 0 {
                     return Ok(reclaimed);
                 }
-                let more = self.reclaim_part(queue, grace, &mut left, &mut reclaimed).await?;
-                if !more {
+                let part = self.reclaim_part(queue, grace, &mut left, &mut reclaimed).await;
+                if trouble.part(queue, part) != Some(true) {
                     break;
                 }
             }
         }
+        trouble.unless(!reclaimed.is_empty())?;
         Ok(reclaimed)
     }
 }

@@ -11,10 +11,11 @@ use runner_core::schedule::ScheduleId;
 use runner_core::task::{QueueName, State, TaskId};
 
 use super::scripts::Script;
+use super::trouble::Trouble;
 use super::{RedisBroker, convert, fault, keys, reply};
 use crate::{
-    Acted, Action, ActionError, Attempt, BrokerResult, DayCount, EnqueueEventPage, GroupPage, Inspector, MAX_ATTEMPTS_KEPT,
-    MAX_HISTORY_DAYS, Page, QueueInfo, RemoveError, ServerView, TaskInfo, TaskPage,
+    Acted, Action, ActionError, Attempt, BrokerResult, DayCount, EnqueueEventPage, GroupPage, Inspector,
+    MAX_ATTEMPTS_KEPT, MAX_HISTORY_DAYS, Page, QueueInfo, RemoveError, ServerView, TaskInfo, TaskPage,
 };
 
 /// The largest page.
@@ -35,8 +36,14 @@ impl Inspector for RedisBroker {
             trip.script(Script::Info, &[keys::part(name.as_str(), "pending")])
                 .arg(keys::queue(name.as_str()));
         }
-        let answers = trip.send().await?;
-        Ok(names.into_iter().zip(answers).map(queue_info).collect())
+        let mut trouble = Trouble::default();
+        let mut infos = Vec::with_capacity(names.len());
+        for (name, answer) in names.into_iter().zip(trip.each().await?) {
+            let answer = trouble.part(&name, answer);
+            infos.extend(answer.map(|answer| queue_info((name, answer))));
+        }
+        trouble.unless(!infos.is_empty())?;
+        Ok(infos)
     }
 
     async fn tasks(&self, queue: &QueueName, state: State, page: Page) -> BrokerResult<TaskPage> {

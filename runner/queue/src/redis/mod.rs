@@ -62,6 +62,8 @@ use crate::{Broker, BrokerResult};
 #[cfg(feature = "ceiling")]
 pub use self::ceiling::RedisCeiling;
 pub use self::settings::{Password, RedisSentinels, RedisSettings, RedisTarget, RedisTls};
+#[cfg(feature = "contract")]
+pub use self::steps::{Asleep, Cut};
 
 /// A broker over one Redis server.
 pub struct RedisBroker {

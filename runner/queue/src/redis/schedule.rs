@@ -76,7 +76,12 @@ impl Schedules for RedisBroker {
             let mut trip = self.conn.trip(DOING).await?;
             let listed = list_queues(&mut trip, batch);
             if self.conn.is_cluster() {
-                trip.send().await?;
+                for listed in trip.each().await? {
+                    // The list may be away while the queues are there.
+                    listed
+                        .map(drop)
+                        .or_else(|error| if error.is_transient() { Ok(()) } else { Err(error) })?;
+                }
                 committed.append(&mut self.commit_in_steps(batch, None).await?);
                 continue;
             }

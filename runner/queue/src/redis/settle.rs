@@ -11,7 +11,7 @@ use super::{RedisBroker, convert, keys, reply};
 use crate::{BrokerResult, MAX_ATTEMPTS_KEPT, Settled, Settlement, Verdict};
 
 /// Settlements a script call: Redis does nothing else meanwhile, about 1 ms.
-const BATCH: usize = 256;
+pub(super) const BATCH: usize = 256;
 
 /// How long attempts of a task that is not kept for a stated time are remembered, as long as the archive keeps.
 const ATTEMPTS_KEPT: Duration = Duration::from_secs(90 * 24 * 3600);

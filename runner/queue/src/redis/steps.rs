@@ -46,6 +46,10 @@ pub enum Cut {
     Fired,
 }
 
+/// Commits between their first and their second step. For tests.
+#[cfg(feature = "contract")]
+pub struct Asleep(Vec<Walk>);
+
 /// What lies beside the cursor until the commit is finished.
 #[derive(Clone, PartialEq, Message)]
 struct Intent {
@@ -115,6 +119,42 @@ struct Walk {
 }
 
 impl RedisBroker {
+    /// Commits in a cluster as far as `cut`, as a process does that is killed there. For tests.
+    ///
+    /// # Errors
+    ///
+    /// As [`crate::Schedules::commit`].
+    #[cfg(feature = "contract")]
+    pub async fn commit_until(&self, commits: &[Commit], cut: Cut) -> BrokerResult<()> {
+        self.commit_in_steps(commits, Some(cut)).await.map(drop)
+    }
+
+    /// Makes the first step of commits as a process that falls asleep then, with all that it would go on with.
+    ///
+    /// # Errors
+    ///
+    /// As [`crate::Schedules::commit`].
+    #[cfg(feature = "contract")]
+    pub async fn commit_asleep(&self, commits: &[Commit]) -> BrokerResult<Asleep> {
+        let mut outcomes = vec![None; commits.len()];
+        self.intend(commits, &mut outcomes).await.map(Asleep)
+    }
+
+    /// Goes on with the second step.
+    ///
+    /// # Errors
+    ///
+    /// As [`crate::Schedules::commit`].
+    #[cfg(feature = "contract")]
+    pub async fn commit_awake(&self, asleep: Asleep) -> BrokerResult<()> {
+        let mut trouble = None;
+        let mut walks = asleep.0;
+        self.fire(&mut walks, &mut trouble).await?;
+        walks.retain(|walk| !walk.stuck);
+        self.finish(&walks).await?;
+        trouble.map_or(Ok(()), Err)
+    }
+
     pub(super) async fn commit_in_steps(&self, commits: &[Commit], cut: Option<Cut>) -> BrokerResult<Vec<Committed>> {
         let mut outcomes: Vec<Option<Committed>> = vec![None; commits.len()];
         let mut trouble = None;

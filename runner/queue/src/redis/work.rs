@@ -22,6 +22,9 @@ impl Work for RedisBroker {
     }
 
     async fn settle(&self, settlements: &[Settlement]) -> BrokerResult<Vec<Settled>> {
+        if self.conn.is_cluster() {
+            return self.settle_apart(settlements).await;
+        }
         self.settle_claims(settlements, None).await
     }
 

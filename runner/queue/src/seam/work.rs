@@ -105,6 +105,8 @@ pub enum Settled {
     Accepted,
     /// The claim was not ours any more (lease lost, or settled before); nothing was written.
     Stale,
+    /// The server that holds its queue did not answer, while others did: as if the call had failed for it alone.
+    Unknown,
 }
 
 /// What came of [`Work::exchange`]; each half may fail alone.

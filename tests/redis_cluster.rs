@@ -1,0 +1,304 @@
+//! What the Redis broker does in a cluster beyond the contract: commits cut short, slots that move, signals.
+//!
+//! Nodes that die are in `story_cluster`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use runner_core::clock::{Clock as _, ManualClock};
+use runner_core::schedule::{MissedRange, Overlap, ScheduleId};
+use runner_core::task::{QueueName, Task, TaskId};
+use runner_queue::contract::START;
+use runner_queue::redis::{Cut, RedisBroker, RedisSettings, RedisTarget};
+use runner_queue::{
+    Commit, CommitFire, Committed, DecisionKind, Inspector as _, Producer as _, Registration,
+    Schedules as _, Settlement, Verdict, Work as _,
+};
+use tokio::time::{Instant, timeout};
+
+use crate::kit::{self, Cluster};
+
+/// The tests of this module.
+pub fn tests() -> Vec<kit::Trial> {
+    kit::trials![
+        needs(Cluster): a_commit_cut_short_is_ended_as_it_was_meant, a_change_ends_what_was_cut_short,
+            a_fire_is_not_repeated_though_its_task_is_long_gone, a_decider_that_slept_too_long_fires_nothing,
+            forgotten_scripts_are_loaded_again, slots_that_move_are_followed,
+            pushes_and_cancellations_arrive_from_every_node;
+    ]
+}
+
+const LEASE: Duration = Duration::from_secs(30);
+const MINUTE: Duration = Duration::from_secs(60);
+
+pub async fn open(cluster: &Cluster) -> RedisBroker {
+    let settings = RedisSettings::of(RedisTarget::Cluster(cluster.addresses()));
+    RedisBroker::connect(settings).await.unwrap()
+}
+
+/// Two brokers as of two instances, by one clock.
+async fn two(cluster: &Cluster) -> (RedisBroker, RedisBroker, Arc<ManualClock>) {
+    let clock = Arc::new(ManualClock::at(Timestamp::from_second(START).unwrap()));
+    let (one, other) = (open(cluster).await, open(cluster).await);
+    (one.with_clock(clock.clone()), other.with_clock(clock.clone()), clock)
+}
+
+async fn is_sound(broker: &RedisBroker) {
+    assert_eq!(broker.audit().await.unwrap(), Vec::<String>::new());
+}
+
+fn id() -> ScheduleId {
+    ScheduleId::code("nightly")
+}
+
+async fn register(broker: &RedisBroker, revision: &str) -> Timestamp {
+    let registration = Registration {
+        id: id(),
+        revision: revision.to_owned(),
+    };
+    broker.register(&[registration]).await.unwrap().remove(0).cursor
+}
+
+fn commit(queue: &str, from: Timestamp, to: Timestamp, instance: &str) -> Commit {
+    let task = Task::new("report")
+        .queue(queue.parse().unwrap())
+        .id(TaskId::new(format!("nightly@{}", to.as_second())).unwrap());
+    Commit {
+        id: id(),
+        from,
+        to,
+        fires: vec![CommitFire {
+            nominal: to,
+            fire_at: to,
+            task,
+            catch_up: false,
+        }],
+        missed: None,
+        overlap: Overlap::Skip,
+        instance: instance.to_owned(),
+    }
+}
+
+async fn send(broker: &RedisBroker, commit: &Commit) -> Committed {
+    broker.commit(std::slice::from_ref(commit)).await.unwrap().remove(0)
+}
+
+/// Kind, instance and nominal instant of each decision, the oldest first.
+async fn decided(broker: &RedisBroker) -> Vec<(DecisionKind, String, Timestamp)> {
+    let mut all = broker.decisions(Some(&id()), 100).await.unwrap();
+    assert_eq!(broker.decisions(None, 100).await.unwrap(), all);
+    all.reverse();
+    all.into_iter().map(|d| (d.kind, d.instance, d.nominal)).collect()
+}
+
+/// Claims and ends whatever there is; the ids.
+async fn work_off(broker: &RedisBroker, queue: &QueueName) -> Vec<String> {
+    let claims = broker.claim(std::slice::from_ref(queue), 10, LEASE).await.unwrap();
+    let names = claims.iter().map(|claim| claim.task().id.to_string()).collect();
+    let settlements = claims.into_iter().map(|claim| Settlement {
+        claim,
+        verdict: Verdict::Done,
+        result: None,
+        attempt: None,
+    });
+    broker.settle(&settlements.collect::<Vec<_>>()).await.unwrap();
+    names
+}
+
+async fn a_commit_cut_short_is_ended_as_it_was_meant() {
+    for cut in [Cut::Intended, Cut::Fired] {
+        let turn = kit::cluster().await;
+        let (dying, next, clock) = two(&turn).await;
+        let queue: QueueName = "reports".parse().unwrap();
+        let from = register(&dying, "1").await;
+        clock.advance(MINUTE);
+        let first = clock.now();
+        dying
+            .commit_until(&[commit("reports", from, first, "dying")], cut)
+            .await
+            .unwrap();
+        let standing = next.standings(&[id()]).await.unwrap().remove(0).unwrap();
+        assert_eq!((standing.cursor, standing.last), (from, None), "{cut:?}");
+        assert_eq!(decided(&next).await, [], "{cut:?}");
+
+        // Whoever comes next comes late, and would decide otherwise.
+        clock.advance(MINUTE);
+        let mut other = commit("reports", from, clock.now(), "next");
+        other.missed = Some(MissedRange {
+            first,
+            last: first,
+            count: 1,
+            more: false,
+        });
+        assert_eq!(send(&next, &other).await, Committed::Moved(first), "{cut:?}");
+        let fired = (DecisionKind::Fired, "dying".to_owned(), first);
+        assert_eq!(decided(&next).await, std::slice::from_ref(&fired), "{cut:?}");
+        let standing = next.standings(&[id()]).await.unwrap().remove(0).unwrap();
+        let name = TaskId::new(format!("nightly@{}", first.as_second())).unwrap();
+        assert_eq!((standing.cursor, standing.last), (first, Some((first, name))));
+        assert_eq!(work_off(&next, &queue).await.len(), 1, "{cut:?}");
+
+        // The dead one was only slow: its commit is nobody's any more.
+        let late = send(&dying, &commit("reports", from, first, "dying")).await;
+        assert_eq!(late, Committed::Moved(first));
+        let on = commit("reports", first, clock.now(), "next");
+        assert!(matches!(send(&next, &on).await, Committed::Done(_)), "{cut:?}");
+        assert_eq!(decided(&next).await.len(), 2, "{cut:?}");
+        is_sound(&next).await;
+    }
+}
+
+async fn a_change_ends_what_was_cut_short() {
+    let turn = kit::cluster().await;
+    let (dying, next, clock) = two(&turn).await;
+    let from = register(&dying, "1").await;
+    clock.advance(MINUTE);
+    let first = clock.now();
+    dying
+        .commit_until(&[commit("reports", from, first, "dying")], Cut::Fired)
+        .await
+        .unwrap();
+    clock.advance(MINUTE);
+    // The cursor moves to now; what was fired before is on record all the same.
+    assert_eq!(register(&next, "2").await, clock.now());
+    assert_eq!(decided(&next).await, [(DecisionKind::Fired, "dying".to_owned(), first)]);
+    is_sound(&next).await;
+}
+
+async fn a_fire_is_not_repeated_though_its_task_is_long_gone() {
+    let turn = kit::cluster().await;
+    let (dying, next, clock) = two(&turn).await;
+    let queue: QueueName = "reports".parse().unwrap();
+    let from = register(&dying, "1").await;
+    clock.advance(MINUTE);
+    let first = clock.now();
+    dying
+        .commit_until(&[commit("reports", from, first, "dying")], Cut::Fired)
+        .await
+        .unwrap();
+    assert_eq!(work_off(&next, &queue).await.len(), 1);
+    clock.advance(MINUTE);
+    let again = send(&next, &commit("reports", from, first, "next")).await;
+    assert_eq!(again, Committed::Moved(first));
+    assert_eq!(work_off(&next, &queue).await, Vec::<String>::new());
+    assert_eq!(decided(&next).await, [(DecisionKind::Fired, "dying".to_owned(), first)]);
+}
+
+async fn a_decider_that_slept_too_long_fires_nothing() {
+    let turn = kit::cluster().await;
+    let (slow, next, clock) = two(&turn).await;
+    let queue: QueueName = "reports".parse().unwrap();
+    let from = register(&slow, "1").await;
+    clock.advance(MINUTE);
+    let first = clock.now();
+    let meant = [commit("reports", from, first, "slow")];
+    let walks = slow.commit_asleep(&meant).await.unwrap();
+    assert_eq!(send(&next, &meant[0]).await, Committed::Moved(first));
+    assert_eq!(work_off(&next, &queue).await.len(), 1);
+    // By now it may be forgotten that this one was fired.
+    clock.advance(100 * MINUTE);
+    let mark = format!("runner:{{reports}}:fire:{}@{}", id(), first.as_second());
+    let node = &turn.nodes[turn.owner("reports").await];
+    assert_eq!(node.ask::<i64>(&["DEL", &mark]).await, 1);
+    slow.commit_awake(walks).await.unwrap();
+    assert_eq!(work_off(&next, &queue).await, Vec::<String>::new());
+    assert_eq!(decided(&next).await.len(), 1);
+}
+
+async fn forgotten_scripts_are_loaded_again() {
+    let turn = kit::cluster().await;
+    let broker = open(&turn).await;
+    let names = turn.queues(1).await.concat();
+    for node in &turn.nodes {
+        node.ask::<()>(&["SCRIPT", "FLUSH"]).await;
+    }
+    let tasks: Vec<Task> = names
+        .iter()
+        .map(|name| Task::new("x").queue(name.parse().unwrap()))
+        .collect();
+    let results = broker.enqueue(&tasks).await.unwrap();
+    assert!(results.iter().all(Result::is_ok), "{results:?}");
+    let queues: Vec<QueueName> = names.iter().map(|name| name.parse().unwrap()).collect();
+    let claims = broker.claim(&queues, 10, LEASE).await.unwrap();
+    let order: Vec<&QueueName> = claims.iter().map(|claim| &claim.task().queue).collect();
+    assert_eq!(order, queues.iter().collect::<Vec<_>>(), "in the order given");
+    is_sound(&broker).await;
+}
+
+async fn slots_that_move_are_followed() {
+    let cluster = Cluster::start(0).await;
+    let broker = open(&cluster).await;
+    let name = cluster.queues(1).await[0][0].clone();
+    let queue: QueueName = name.parse().unwrap();
+    let put = async |id: &str| {
+        let task = Task::new("x").queue(queue.clone()).id(TaskId::new(id).unwrap());
+        broker.enqueue(&[task]).await.unwrap().remove(0).unwrap();
+    };
+    put("before").await;
+    let slot = cluster.nodes[0]
+        .ask::<u32>(&["CLUSTER", "KEYSLOT", &name])
+        .await
+        .to_string();
+    let (from, to) = (&cluster.nodes[0], &cluster.nodes[1]);
+    let (from_id, to_id): (String, String) = (from.ask(&["CLUSTER", "MYID"]).await, to.ask(&["CLUSTER", "MYID"]).await);
+    to.ask::<()>(&["CLUSTER", "SETSLOT", &slot, "IMPORTING", &from_id])
+        .await;
+    from.ask::<()>(&["CLUSTER", "SETSLOT", &slot, "MIGRATING", &to_id])
+        .await;
+    let port = to.port.to_string();
+    let keys: Vec<String> = from.ask(&["CLUSTER", "GETKEYSINSLOT", &slot, "100"]).await;
+    let mut words = vec!["MIGRATE", "127.0.0.1", &port, "", "0", "5000", "KEYS"];
+    words.extend(keys.iter().map(String::as_str));
+    from.ask::<String>(&words).await;
+    // The keys are there, the slot is not yet: each call is sent on once.
+    put("between").await;
+    for node in [to, from, &cluster.nodes[2]] {
+        node.ask::<()>(&["CLUSTER", "SETSLOT", &slot, "NODE", &to_id]).await;
+    }
+    put("after").await;
+    let claims = broker.claim(&[queue], 10, LEASE).await.unwrap();
+    let ids: Vec<&str> = claims.iter().map(|claim| claim.task().id.as_str()).collect();
+    assert_eq!(ids, ["before", "between", "after"]);
+    is_sound(&broker).await;
+}
+
+async fn pushes_and_cancellations_arrive_from_every_node() {
+    let turn = kit::cluster().await;
+    let (waiting, pushing) = (Arc::new(open(&turn).await), open(&turn).await);
+    let names = turn.queues(1).await.concat();
+    let queues: Vec<QueueName> = names.iter().map(|name| name.parse().unwrap()).collect();
+    for queue in &queues {
+        let (broker, all) = (Arc::clone(&waiting), queues.clone());
+        let woken = tokio::spawn(async move { broker.wait_for_work(&all, Duration::from_secs(20)).await });
+        let node = &turn.nodes[turn.owner(queue.as_str()).await];
+        kit::eventually("somebody waits at the node", async || {
+            let clients: String = node.ask(&["CLIENT", "LIST"]).await;
+            if clients.contains("cmd=blmove") {
+                Ok(())
+            } else {
+                Err(clients)
+            }
+        })
+        .await;
+        let pushed = Instant::now();
+        let task = Task::new("x").queue(queue.clone());
+        pushing.enqueue(&[task]).await.unwrap().remove(0).unwrap();
+        timeout(Duration::from_secs(5), woken).await.expect("it wakes").unwrap();
+        println!("redis_cluster: woken after {:?}", pushed.elapsed());
+        assert_eq!(work_off(&pushing, queue).await.len(), 1);
+    }
+    let mut heard = waiting.cancellations().await.unwrap();
+    for (nth, node) in turn.nodes.iter().enumerate() {
+        node.ask::<i64>(&["PUBLISH", "asynq:cancel", &format!("t{nth}")]).await;
+        let id = timeout(Duration::from_secs(5), heard.recv())
+            .await
+            .expect("it is heard");
+        assert_eq!(id.unwrap().as_str(), format!("t{nth}"));
+    }
+    waiting.cancel(&TaskId::new("ours").unwrap()).await.unwrap();
+    let id = timeout(Duration::from_secs(5), heard.recv())
+        .await
+        .expect("it is heard");
+    assert_eq!(id.unwrap().as_str(), "ours");
+}
