@@ -3,9 +3,9 @@
 use async_trait::async_trait;
 use bytes::Bytes;
 use runner_core::task::{QueueName, State, TaskId};
-use sqlx::Row;
-use sqlx::sqlite::SqliteRow;
 
+use super::cells::Row;
+use super::link::SqlError;
 use super::{group, moves};
 use super::rows::{self, column};
 use super::store::{built, sql};
@@ -41,7 +41,7 @@ impl Write for Act {
     type Output = Result<(), Obstacle>;
     const DOING: &'static str = "carry out an operator's action";
 
-    async fn apply(&mut self, tx: &mut Tx<'_>) -> Result<Self::Output, sqlx::Error> {
+    async fn apply(&mut self, tx: &mut Tx<'_>) -> Result<Self::Output, SqlError> {
         let row = sql("SELECT seq, state, unique_key, staged IS NOT NULL FROM tasks WHERE queue = ? AND id = ?")
             .bind(self.queue.as_str().to_owned())
             .bind(self.id.as_str().to_owned())
@@ -82,7 +82,7 @@ impl Write for ActAll {
     type Output = Acted;
     const DOING: &'static str = "carry out an operator's action on a list";
 
-    async fn apply(&mut self, tx: &mut Tx<'_>) -> Result<Acted, sqlx::Error> {
+    async fn apply(&mut self, tx: &mut Tx<'_>) -> Result<Acted, SqlError> {
         let (queue, state) = (&self.queue, self.state);
         let mut found = match &self.group {
             Some(group) => group::first(tx, queue, group, MAX_ACTED + 1).await?,
@@ -106,7 +106,7 @@ pub(super) async fn first(
     queue: &QueueName,
     state: State,
     most: usize,
-) -> Result<Vec<SqliteRow>, sqlx::Error> {
+) -> Result<Vec<Row>, SqlError> {
     built(format!(
         "SELECT seq, id, unique_key FROM tasks WHERE queue = ? AND {} ORDER BY at, seq LIMIT ?",
         rows::on_list(state)
@@ -117,7 +117,7 @@ pub(super) async fn first(
     .await
 }
 
-fn seqs(found: &[SqliteRow]) -> Result<Vec<i64>, sqlx::Error> {
+fn seqs(found: &[Row]) -> Result<Vec<i64>, SqlError> {
     found.iter().map(|row| row.try_get(0)).collect()
 }
 
@@ -126,8 +126,8 @@ pub(super) async fn erase(
     tx: &mut Tx<'_>,
     queue: &QueueName,
     from: State,
-    found: &[SqliteRow],
-) -> Result<(), sqlx::Error> {
+    found: &[Row],
+) -> Result<(), SqlError> {
     for row in found {
         let (id, key): (String, Option<String>) = (row.try_get(1)?, row.try_get(2)?);
         moves::unlock(tx, queue, key.as_deref(), &id).await?;
@@ -147,7 +147,7 @@ impl Write for Edit {
     type Output = Result<(), Obstacle>;
     const DOING: &'static str = "change the payload of a task";
 
-    async fn apply(&mut self, tx: &mut Tx<'_>) -> Result<Self::Output, sqlx::Error> {
+    async fn apply(&mut self, tx: &mut Tx<'_>) -> Result<Self::Output, SqlError> {
         let row = sql("SELECT seq, state FROM tasks WHERE queue = ? AND id = ?")
             .bind(self.queue.as_str().to_owned())
             .bind(self.id.as_str().to_owned())
@@ -162,7 +162,7 @@ impl Write for Edit {
         }
         sql("UPDATE tasks SET payload = ? WHERE seq = ?")
             .bind(self.payload.to_vec())
-            .bind(row.try_get::<i64, _>(0)?)
+            .bind(row.try_get::<i64>(0)?)
             .execute(&mut *tx.conn)
             .await?;
         Ok(Ok(()))
@@ -180,7 +180,7 @@ impl Write for PauseQueue {
     type Output = bool;
     const DOING: &'static str = "pause or resume a queue";
 
-    async fn apply(&mut self, tx: &mut Tx<'_>) -> Result<bool, sqlx::Error> {
+    async fn apply(&mut self, tx: &mut Tx<'_>) -> Result<bool, SqlError> {
         let query = if self.paused {
             sql(
                 "INSERT INTO queues (name, paused_at) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE \

@@ -3,8 +3,10 @@
 //! Reads everything: never on the path of a request.
 
 use runner_core::task::State;
-use sqlx::{Row, SqlitePool};
 
+use super::cells::Row;
+use super::link::SqlError;
+use super::readers::Readers;
 use super::rows::on_list;
 use super::store::{built, sql};
 
@@ -28,7 +30,7 @@ const QUESTIONS: [&str; 9] = [
     "SELECT 'queue ' || name || ' has failed more often than it processed' FROM queues WHERE failed > processed",
 ];
 
-pub(super) async fn audit(readers: &SqlitePool, now: i64) -> Result<Vec<String>, sqlx::Error> {
+pub(super) async fn audit(readers: &Readers, now: i64) -> Result<Vec<String>, SqlError> {
     let mut found = Vec::new();
     for question in QUESTIONS {
         collect(&mut found, sql(question).fetch_all(readers).await?)?;
@@ -55,7 +57,7 @@ pub(super) async fn audit(readers: &SqlitePool, now: i64) -> Result<Vec<String>,
     Ok(found)
 }
 
-fn collect(found: &mut Vec<String>, rows: Vec<sqlx::sqlite::SqliteRow>) -> Result<(), sqlx::Error> {
+fn collect(found: &mut Vec<String>, rows: Vec<Row>) -> Result<(), SqlError> {
     for row in rows {
         found.push(row.try_get(0)?);
     }

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use runner_core::task::{QueueName, State};
-use sqlx::sqlite::SqliteRow;
-use sqlx::{Row, SqliteConnection, SqlitePool};
 
+use super::cells::Row;
+use super::link::{Executor, SqlError};
+use super::readers::Readers;
 use super::moves;
 use super::rows::{self, INFO, RECORD, column, count, instant, micros, span, to_json};
 use super::store::{built, error, sql};
@@ -27,10 +28,10 @@ const SETS: i64 = 100;
 
 /// One page of the groups of a queue; `(skip, size)` says which.
 pub(super) async fn page(
-    readers: &SqlitePool,
+    readers: &Readers,
     queue: &QueueName,
     (skip, size): (i64, i64),
-) -> Result<GroupPage, sqlx::Error> {
+) -> Result<GroupPage, SqlError> {
     let found = sql(
         "SELECT group_name, count(*) FROM tasks WHERE queue = ? AND state = 'aggregating' \
          AND staged IS NULL GROUP BY group_name ORDER BY group_name LIMIT ? OFFSET ?",
@@ -62,11 +63,11 @@ pub(super) async fn page(
 
 /// One page of the tasks of a group; `(skip, size)` says which.
 pub(super) async fn tasks(
-    readers: &SqlitePool,
+    readers: &Readers,
     queue: &QueueName,
     group: &str,
     (skip, size): (i64, i64),
-) -> Result<TaskPage, sqlx::Error> {
+) -> Result<TaskPage, SqlError> {
     let found = built(format!(
         "SELECT {RECORD}, {INFO} FROM tasks t WHERE t.queue = ? AND t.group_name = ? AND state = 'aggregating' \
          AND staged IS NULL ORDER BY t.at, t.id LIMIT ? OFFSET ?"
@@ -97,7 +98,7 @@ pub(super) async fn first(
     queue: &QueueName,
     group: &str,
     most: usize,
-) -> Result<Vec<SqliteRow>, sqlx::Error> {
+) -> Result<Vec<Row>, SqlError> {
     sql(
         "SELECT seq, id, unique_key FROM tasks WHERE queue = ? AND group_name = ? AND state = 'aggregating' \
          AND staged IS NULL ORDER BY at, id LIMIT ?",
@@ -111,12 +112,12 @@ pub(super) async fn first(
 
 /// Whether a group is ripe at this instant.
 async fn is_ripe(
-    conn: &mut SqliteConnection,
+    on: impl Executor,
     queue: &QueueName,
     group: &str,
     rule: &GroupRule,
     now: i64,
-) -> Result<bool, sqlx::Error> {
+) -> Result<bool, SqlError> {
     let row = sql(
         "WITH g AS (SELECT at FROM tasks WHERE queue = ?1 AND group_name = ?2 AND state = 'aggregating' \
              AND staged IS NULL ORDER BY at, id) \
@@ -125,10 +126,10 @@ async fn is_ripe(
     .bind(queue.as_str().to_owned())
     .bind(group.to_owned())
     .bind(column(rule.size() as u64))
-    .fetch_one(conn)
+    .fetch_one(on)
     .await?;
     let size: i64 = row.try_get(0)?;
-    let (Some(oldest), Some(newest)) = (row.try_get::<Option<i64>, _>(1)?, row.try_get::<Option<i64>, _>(2)?) else {
+    let (Some(oldest), Some(newest)) = (row.try_get::<Option<i64>>(1)?, row.try_get::<Option<i64>>(2)?) else {
         return Ok(false);
     };
     let passed = |at: i64, length: Duration| at <= now.saturating_sub(span(length));
@@ -150,8 +151,8 @@ impl Write for Stage {
     type Output = Option<StagedSet>;
     const DOING: &'static str = "take the tasks of a group aside";
 
-    async fn apply(&mut self, tx: &mut Tx<'_>) -> Result<Self::Output, sqlx::Error> {
-        if !is_ripe(tx.conn, &self.queue, &self.group, &self.rule, tx.now).await? {
+    async fn apply(&mut self, tx: &mut Tx<'_>) -> Result<Self::Output, SqlError> {
+        if !is_ripe(&mut *tx.conn, &self.queue, &self.group, &self.rule, tx.now).await? {
             return Ok(None);
         }
         let deadline = tx.now.saturating_add(span(SET_DEADLINE));
@@ -166,7 +167,7 @@ impl Write for Stage {
             "UPDATE tasks SET staged = ? WHERE seq IN (SELECT seq FROM tasks WHERE queue = ? \
              AND group_name = ? AND state = 'aggregating' AND staged IS NULL ORDER BY at, id LIMIT ?)",
         )
-        .bind(row.try_get::<i64, _>(0)?)
+        .bind(row.try_get::<i64>(0)?)
         .bind(self.queue.as_str().to_owned())
         .bind(self.group.clone())
         .bind(column(self.rule.size() as u64))
@@ -185,16 +186,16 @@ impl Write for Stage {
 }
 
 /// The number of a set, if it is still there.
-async fn number_of(conn: &mut SqliteConnection, set: &StagedSet) -> Result<Option<i64>, sqlx::Error> {
+async fn number_of(on: impl Executor, set: &StagedSet) -> Result<Option<i64>, SqlError> {
     let row = sql("SELECT seq FROM staged_sets WHERE queue = ? AND id = ?")
         .bind(set.queue.as_str().to_owned())
         .bind(set.id.clone())
-        .fetch_optional(conn)
+        .fetch_optional(on)
         .await?;
     row.map(|row| row.try_get(0)).transpose()
 }
 
-async fn forget_if_empty(tx: &mut Tx<'_>, set: i64) -> Result<(), sqlx::Error> {
+async fn forget_if_empty(tx: &mut Tx<'_>, set: i64) -> Result<(), SqlError> {
     sql("DELETE FROM staged_sets WHERE seq = ?1 AND NOT EXISTS (SELECT 1 FROM tasks WHERE staged = ?1)")
         .bind(set)
         .execute(&mut *tx.conn)
@@ -205,10 +206,9 @@ async fn forget_if_empty(tx: &mut Tx<'_>, set: i64) -> Result<(), sqlx::Error> {
 /// The rows of a set, in order; those that cannot be read with the reason.
 type Read = (Vec<TaskRecord>, Vec<(i64, String)>);
 
-async fn read(readers: &SqlitePool, set: &StagedSet) -> Result<Read, sqlx::Error> {
-    let mut conn = readers.acquire().await?;
+async fn read(readers: &Readers, set: &StagedSet) -> Result<Read, SqlError> {
     let (mut tasks, mut odd) = (Vec::new(), Vec::new());
-    let Some(number) = number_of(&mut conn, set).await? else {
+    let Some(number) = number_of(readers, set).await? else {
         return Ok((tasks, odd));
     };
     let found = built(format!(
@@ -216,7 +216,7 @@ async fn read(readers: &SqlitePool, set: &StagedSet) -> Result<Read, sqlx::Error
     ))
     .bind(number)
     .bind(column(MAX_SET as u64))
-    .fetch_all(&mut *conn)
+    .fetch_all(readers)
     .await?;
     for row in &found {
         match rows::record(row) {
@@ -238,8 +238,8 @@ impl Write for PutAside {
     type Output = ();
     const DOING: &'static str = "put tasks aside that cannot be read";
 
-    async fn apply(&mut self, tx: &mut Tx<'_>) -> Result<(), sqlx::Error> {
-        let Some(number) = number_of(tx.conn, &self.set).await? else {
+    async fn apply(&mut self, tx: &mut Tx<'_>) -> Result<(), SqlError> {
+        let Some(number) = number_of(&mut *tx.conn, &self.set).await? else {
             return Ok(());
         };
         let (queue, group) = (&self.set.queue, &self.set.group);
@@ -271,9 +271,9 @@ impl Write for Drop {
     type Output = usize;
     const DOING: &'static str = "delete tasks that became one";
 
-    async fn apply(&mut self, tx: &mut Tx<'_>) -> Result<usize, sqlx::Error> {
+    async fn apply(&mut self, tx: &mut Tx<'_>) -> Result<usize, SqlError> {
         let queue = &self.0.queue;
-        let Some(number) = number_of(tx.conn, &self.0).await? else {
+        let Some(number) = number_of(&mut *tx.conn, &self.0).await? else {
             return Ok(0);
         };
         let found = sql("SELECT seq FROM tasks WHERE staged = ? ORDER BY at, id LIMIT ?")
@@ -300,7 +300,7 @@ impl Write for Drop {
 }
 
 /// Deletes tasks of any set of a queue that is to go; how many.
-pub(super) async fn remove_staged(tx: &mut Tx<'_>, queue: &QueueName, most: usize) -> Result<usize, sqlx::Error> {
+pub(super) async fn remove_staged(tx: &mut Tx<'_>, queue: &QueueName, most: usize) -> Result<usize, SqlError> {
     let found = sql("SELECT seq FROM tasks WHERE staged IN (SELECT seq FROM staged_sets WHERE queue = ?) LIMIT ?")
         .bind(queue.as_str().to_owned())
         .bind(column(most as u64))
@@ -331,7 +331,7 @@ impl Write for Reclaim {
     type Output = Vec<Reclaimed>;
     const DOING: &'static str = "take back sets of groups";
 
-    async fn apply(&mut self, tx: &mut Tx<'_>) -> Result<Self::Output, sqlx::Error> {
+    async fn apply(&mut self, tx: &mut Tx<'_>) -> Result<Self::Output, SqlError> {
         let cutoff = tx.now.saturating_sub(span(self.grace));
         let mut reclaimed: Vec<Reclaimed> = Vec::new();
         let mut left = self.limit;
@@ -399,11 +399,8 @@ impl Groups for EmbeddedBroker {
 
     async fn stage(&self, queue: &QueueName, group: &str, rule: &GroupRule) -> BrokerResult<Option<StagedSet>> {
         // Most looks find nothing ripe; those need no writer.
-        let looked = async {
-            let mut conn = self.readers().acquire().await?;
-            is_ripe(&mut conn, queue, group, rule, micros(self.clock.now())).await
-        };
-        if !looked.await.map_err(|e| error("see whether a group is ripe", e))? {
+        let looked = is_ripe(self.readers(), queue, group, rule, micros(self.clock.now())).await;
+        if !looked.map_err(|e| error("see whether a group is ripe", e))? {
             return Ok(None);
         }
         let stage = Stage {

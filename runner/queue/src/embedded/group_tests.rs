@@ -27,10 +27,7 @@ async fn tasks_of_groups_in_a_file_of_an_older_program_still_wait_in_them() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("deep/er/runner.db");
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-    let options = sqlx::sqlite::SqliteConnectOptions::new()
-        .filename(&path)
-        .create_if_missing(true);
-    let old = SqlitePool::connect_with(options).await.unwrap();
+    let old = rusqlite::Connection::open(&path).unwrap();
     let text = concat!(
         include_str!("../../../../migrations/sqlite/0001_broker.sql"),
         "INSERT INTO queues (name, aggregating, retry) VALUES ('default', 1, 1);
@@ -39,8 +36,8 @@ async fn tasks_of_groups_in_a_file_of_an_older_program_still_wait_in_them() {
                 ('default', 'failed', 't', x'', 'retry', 1, 25, 1800, 0, 0, 'g');
          PRAGMA user_version = 1;"
     );
-    sqlx::raw_sql(sqlx::AssertSqlSafe(text)).execute(&old).await.unwrap();
-    old.close().await;
+    old.execute_batch(text).unwrap();
+    drop(old);
     let broker = open_with(&directory, clock()).await;
     sound(&broker).await;
     let queues = [QueueName::default()];
@@ -68,14 +65,14 @@ async fn a_row_that_cannot_be_read_does_not_hold_up_its_set() {
     clock.advance(RULE.grace);
     let queue = QueueName::default();
     let set = broker.stage(&queue, "g", &RULE).await.unwrap().expect("ripe");
-    meddle(&broker, "UPDATE tasks SET headers = '{nonsense' WHERE id = 'bad'").await;
+    meddle(&broker, "UPDATE tasks SET headers = '{nonsense' WHERE id = 'bad'");
     let tasks = broker.read_staged(&set).await.unwrap();
     let ids: Vec<_> = tasks.iter().map(|task| task.id.as_str()).collect();
     assert_eq!(ids, ["a", "c"]);
     let archived = broker.tasks(&queue, State::Archived, Page::default()).await.unwrap();
     assert_eq!(archived.total, 1);
     sound(&broker).await;
-    meddle(&broker, "UPDATE tasks SET headers = '{nonsense' WHERE id IN ('a', 'c')").await;
+    meddle(&broker, "UPDATE tasks SET headers = '{nonsense' WHERE id IN ('a', 'c')");
     assert!(broker.read_staged(&set).await.unwrap().is_empty());
     sound(&broker).await;
 }

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use jiff::tz::TimeZone;
 use runner_core::schedule::ScheduleId;
 use runner_core::task::{QueueName, State};
-use sqlx::{Row, SqlitePool};
 
+use super::link::SqlError;
+use super::readers::Readers;
 use super::rows::{self, count, instant};
 use super::store::{built, sql};
 use super::tally::DAY;
@@ -20,11 +21,11 @@ const ROW: i64 = 200;
 
 /// The last days, today first.
 pub(super) async fn days(
-    readers: &SqlitePool,
+    readers: &Readers,
     queue: &QueueName,
     days: usize,
     now: i64,
-) -> Result<Vec<DayCount>, sqlx::Error> {
+) -> Result<Vec<DayCount>, SqlError> {
     let today = now.div_euclid(DAY);
     let back = i64::try_from(days).unwrap_or(1);
     let found = sql("SELECT day, processed, failed FROM day_counts WHERE queue = ? AND day > ? AND day <= ?")
@@ -51,7 +52,7 @@ pub(super) async fn days(
 }
 
 /// About how many bytes the tasks of a queue take: the mean of a few rows of each state, times their number.
-pub(super) async fn memory(readers: &SqlitePool, queue: &QueueName) -> Result<u64, sqlx::Error> {
+pub(super) async fn memory(readers: &Readers, queue: &QueueName) -> Result<u64, SqlError> {
     let mut total = 0_u64;
     for state in State::ALL {
         // Attempts are texts of any length; the newest ones of the sampled tasks stand for all.
@@ -77,10 +78,10 @@ pub(super) async fn memory(readers: &SqlitePool, queue: &QueueName) -> Result<u6
 
 /// Fires on record, newest first; `(skip, size)` says which.
 pub(super) async fn enqueue_events(
-    readers: &SqlitePool,
+    readers: &Readers,
     schedule: &ScheduleId,
     (skip, size): (i64, i64),
-) -> Result<EnqueueEventPage, sqlx::Error> {
+) -> Result<EnqueueEventPage, SqlError> {
     let found = sql(
         "SELECT task, decided_at FROM decisions WHERE schedule = ? AND kind = 'fired' AND task IS NOT NULL \
          ORDER BY seq DESC LIMIT ? OFFSET ?",

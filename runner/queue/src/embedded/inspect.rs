@@ -6,9 +6,10 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use runner_core::schedule::ScheduleId;
 use runner_core::task::{QueueName, State, TaskId};
-use sqlx::sqlite::SqliteRow;
-use sqlx::{Row, SqlitePool};
 
+use super::cells::Row;
+use super::link::SqlError;
+use super::readers::Readers;
 use super::rows::{self, INFO, RECORD, column, count, micros};
 use super::signals::Cancel;
 use super::store::{built, error, sql};
@@ -29,7 +30,7 @@ fn bounds(page: Page) -> (i64, i64) {
     (column(skip as u64), column(size as u64))
 }
 
-async fn queues(readers: &SqlitePool, now: i64) -> Result<Vec<QueueInfo>, sqlx::Error> {
+async fn queues(readers: &Readers, now: i64) -> Result<Vec<QueueInfo>, SqlError> {
     let found = sql(
         "SELECT q.name, q.pending, q.active, q.scheduled, q.retry, q.archived, q.completed, q.aggregating, \
              q.processed, q.failed, q.paused_at IS NOT NULL, \
@@ -43,14 +44,14 @@ async fn queues(readers: &SqlitePool, now: i64) -> Result<Vec<QueueInfo>, sqlx::
     .await?;
     let mut queues = Vec::with_capacity(found.len());
     for row in &found {
-        let number = |place: usize| row.try_get::<i64, _>(place).map(count);
+        let number = |place: usize| row.try_get::<i64>(place).map(count);
         let since: Option<i64> = row.try_get(13)?;
         let mut counts = std::collections::BTreeMap::new();
         for (place, state) in State::ALL.into_iter().enumerate() {
             counts.insert(state, number(place + 1)?);
         }
         // A name that is blank was never enqueued to by us; leave it out rather than fail the page.
-        let Ok(name) = QueueName::new(row.try_get::<String, _>(0)?) else {
+        let Ok(name) = QueueName::new(row.try_get::<String>(0)?) else {
             continue;
         };
         queues.push(QueueInfo {
@@ -69,7 +70,7 @@ async fn queues(readers: &SqlitePool, now: i64) -> Result<Vec<QueueInfo>, sqlx::
     Ok(queues)
 }
 
-async fn page(readers: &SqlitePool, queue: &QueueName, state: State, page: Page) -> Result<TaskPage, sqlx::Error> {
+async fn page(readers: &Readers, queue: &QueueName, state: State, page: Page) -> Result<TaskPage, SqlError> {
     let (skip, size) = bounds(page);
     let found = built(format!(
         "SELECT {RECORD}, {INFO} FROM tasks t WHERE t.queue = ?1 AND {} ORDER BY t.at, t.seq LIMIT ?2 OFFSET ?3",
@@ -93,7 +94,7 @@ async fn page(readers: &SqlitePool, queue: &QueueName, state: State, page: Page)
 }
 
 /// The tasks of a page that can be read.
-pub(super) fn readable(queue: &QueueName, found: &[SqliteRow]) -> Vec<TaskInfo> {
+pub(super) fn readable(queue: &QueueName, found: &[Row]) -> Vec<TaskInfo> {
     let tasks = found.iter().filter_map(|row| {
         rows::info(row)
             .inspect_err(|e| tracing::warn!(%queue, error = %e, "task cannot be read; left out"))
@@ -102,7 +103,7 @@ pub(super) fn readable(queue: &QueueName, found: &[SqliteRow]) -> Vec<TaskInfo> 
     tasks.collect()
 }
 
-async fn one(readers: &SqlitePool, queue: &QueueName, id: &TaskId) -> Result<Option<TaskInfo>, sqlx::Error> {
+async fn one(readers: &Readers, queue: &QueueName, id: &TaskId) -> Result<Option<TaskInfo>, SqlError> {
     let row = built(format!(
         "SELECT {RECORD}, {INFO} FROM tasks t WHERE t.queue = ? AND t.id = ?"
     ))
@@ -113,7 +114,7 @@ async fn one(readers: &SqlitePool, queue: &QueueName, id: &TaskId) -> Result<Opt
     row.as_ref().map(rows::info).transpose()
 }
 
-async fn find(readers: &SqlitePool, id: &TaskId) -> Result<Vec<QueueName>, sqlx::Error> {
+async fn find(readers: &Readers, id: &TaskId) -> Result<Vec<QueueName>, SqlError> {
     let found = sql("SELECT q.name FROM queues q CROSS JOIN tasks t ON t.queue = q.name AND t.id = ? ORDER BY q.name")
         .bind(id.as_str().to_owned())
         .fetch_all(readers)
@@ -121,7 +122,7 @@ async fn find(readers: &SqlitePool, id: &TaskId) -> Result<Vec<QueueName>, sqlx:
     found.iter().map(|row| rows::queue_name(row.try_get(0)?)).collect()
 }
 
-async fn attempts(readers: &SqlitePool, queue: &QueueName, id: &TaskId) -> Result<Vec<Attempt>, sqlx::Error> {
+async fn attempts(readers: &Readers, queue: &QueueName, id: &TaskId) -> Result<Vec<Attempt>, SqlError> {
     let found = sql("SELECT a.body FROM tasks t CROSS JOIN attempts a ON a.task = t.seq \
          WHERE t.queue = ? AND t.id = ? ORDER BY a.seq LIMIT ?")
     .bind(queue.as_str().to_owned())

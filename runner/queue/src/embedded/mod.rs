@@ -6,6 +6,7 @@
 
 mod act;
 mod audit;
+mod cells;
 #[cfg(feature = "ceiling")]
 mod ceiling;
 mod group;
@@ -13,8 +14,10 @@ mod group;
 mod group_tests;
 mod history;
 mod inspect;
+mod link;
 mod moves;
 mod produce;
+mod readers;
 mod recover;
 mod remove;
 mod rows;
@@ -39,18 +42,19 @@ use jiff::Timestamp;
 use runner_core::clock::Clock;
 use runner_core::schedule::ScheduleId;
 use runner_core::task::{QueueName, TaskId};
-use sqlx::SqlitePool;
 use tokio::sync::mpsc;
 
 use crate::{
-    Broker, BrokerResult, Claim, Commit, Committed, Decision, EntryView, Forwarded, Recovered, Registration, Schedules,
+    Broker, BrokerError, BrokerResult, Claim, Commit, Committed, Decision, EntryView, Exchanged, Forwarded, Recovered, Registration, Schedules,
     ServerInfo, Settled, Settlement, Standing, Swept, Work, Working,
 };
+#[cfg(test)]
+use link::built;
+use link::sql;
+use readers::Readers;
 use rows::{column, micros};
 use signals::Signals;
-#[cfg(test)]
-use store::built;
-use store::{Store, error, sql};
+use store::error;
 use writer::Writer;
 
 #[cfg(feature = "ceiling")]
@@ -66,7 +70,7 @@ const MOST_DECISIONS: usize = 10_000;
 /// holder is gone.
 pub struct EmbeddedBroker {
     path: PathBuf,
-    store: Store,
+    readers: Readers,
     writer: Writer,
     signals: Arc<Signals>,
     clock: Arc<dyn Clock>,
@@ -91,12 +95,19 @@ impl EmbeddedBroker {
     /// when another process keeps it locked; `Full` when the disk is.
     pub async fn open(path: impl AsRef<Path>, clock: Arc<dyn Clock>) -> BrokerResult<Self> {
         let path = path.as_ref().to_path_buf();
-        let store = Store::open(&path).await?;
+        let failed = |source| BrokerError::Unreachable {
+            doing: "start the thread that writes",
+            source,
+        };
+        let opened = path.clone();
+        let opened = tokio::task::spawn_blocking(move || store::open(&opened));
+        let (link, readers) = opened.await.map_err(|e| failed(e.into()))??;
         let signals = Arc::new(Signals::default());
-        let writer = Writer::start(store.writer.clone(), Arc::clone(&clock), Arc::clone(&signals));
+        let writer = Writer::start(link, path.clone(), Arc::clone(&clock), Arc::clone(&signals));
+        let writer = writer.map_err(|e| failed(e.into()))?;
         Ok(Self {
             path,
-            store,
+            readers,
             writer,
             signals,
             clock,
@@ -122,8 +133,8 @@ impl EmbeddedBroker {
             .map_err(|e| error("audit its file", e))
     }
 
-    fn readers(&self) -> &SqlitePool {
-        &self.store.readers
+    fn readers(&self) -> &Readers {
+        &self.readers
     }
 }
 
@@ -143,11 +154,8 @@ impl Broker for EmbeddedBroker {
 
     /// Everything is in the one file then, and nothing beside it, so that it can be copied.
     async fn close(&self) {
-        if let Err(error) = sql("PRAGMA wal_checkpoint(TRUNCATE)").execute(&self.store.writer).await {
-            tracing::warn!(%error, "the file could not be tidied; what is beside it belongs to it");
-        }
-        self.store.readers.close().await;
-        self.store.writer.close().await;
+        self.readers.close();
+        self.writer.close().await;
     }
 }
 
@@ -162,6 +170,28 @@ impl Work for EmbeddedBroker {
 
     async fn settle(&self, settlements: &[Settlement]) -> BrokerResult<Vec<Settled>> {
         self.writer.write(settle::Settle(settlements.to_vec())).await
+    }
+
+    /// One transaction for both: neither half fails alone.
+    async fn exchange(
+        &self,
+        settlements: &[Settlement],
+        queues: &[QueueName],
+        max: usize,
+        lease: Duration,
+    ) -> BrokerResult<Exchanged> {
+        let (settled, claims) = match (settlements, max) {
+            ([], _) => (Vec::new(), self.claim(queues, max, lease).await?),
+            (some, 0) => (self.settle(some).await?, Vec::new()),
+            (some, _) => {
+                let (queues, by) = (queues.to_vec(), self.claimant.get().cloned());
+                let settle = settle::Settle(some.to_vec());
+                let take = work::TakeClaims { queues, max, lease, by };
+                self.writer.write(work::Exchange { settle, take }).await?
+            }
+        };
+        let (settled, claims) = (Ok(settled), Ok(claims));
+        Ok(Exchanged { settled, claims })
     }
 
     async fn extend(&self, claims: &[Claim], lease: Duration) -> BrokerResult<Vec<Option<Timestamp>>> {

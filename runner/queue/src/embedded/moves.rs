@@ -4,12 +4,13 @@
 
 use runner_core::task::{QueueName, State};
 
+use super::link::SqlError;
 use super::rows::{column, to_json};
 use super::store::sql;
 use super::writer::Tx;
 
 /// Behind all pending tasks of the queue, in the order given.
-pub(super) async fn to_back(tx: &mut Tx<'_>, queue: &QueueName, from: State, seqs: &[i64]) -> Result<(), sqlx::Error> {
+pub(super) async fn to_back(tx: &mut Tx<'_>, queue: &QueueName, from: State, seqs: &[i64]) -> Result<(), SqlError> {
     if seqs.is_empty() {
         return Ok(());
     }
@@ -19,7 +20,7 @@ pub(super) async fn to_back(tx: &mut Tx<'_>, queue: &QueueName, from: State, seq
 }
 
 /// Before all pending tasks of the queue, in the order given.
-pub(super) async fn to_front(tx: &mut Tx<'_>, queue: &QueueName, from: State, seqs: &[i64]) -> Result<(), sqlx::Error> {
+pub(super) async fn to_front(tx: &mut Tx<'_>, queue: &QueueName, from: State, seqs: &[i64]) -> Result<(), SqlError> {
     if seqs.is_empty() {
         return Ok(());
     }
@@ -34,7 +35,7 @@ async fn to_pending(
     from: State,
     seqs: &[i64],
     first: i64,
-) -> Result<(), sqlx::Error> {
+) -> Result<(), SqlError> {
     sql(
         "UPDATE tasks SET state = 'pending', at = ?1 + j.key, pending_since = ?2, waiting_for = NULL \
          FROM json_each(?3) j WHERE tasks.seq = j.value",
@@ -56,7 +57,7 @@ pub(super) async fn to_group(
     queue: &QueueName,
     from: State,
     seqs: &[i64],
-) -> Result<(), sqlx::Error> {
+) -> Result<(), SqlError> {
     if seqs.is_empty() {
         return Ok(());
     }
@@ -80,7 +81,7 @@ pub(super) async fn to_retry(
     due: i64,
     error: &str,
     counts: bool,
-) -> Result<(), sqlx::Error> {
+) -> Result<(), SqlError> {
     sql(
         "UPDATE tasks SET state = 'retry', at = ?1, last_error = ?2, last_failed_at = ?3, \
          retried = retried + ?4 WHERE seq = ?5",
@@ -101,7 +102,7 @@ pub(super) async fn to_retry(
 }
 
 /// An active task failed for good.
-pub(super) async fn to_archive(tx: &mut Tx<'_>, queue: &QueueName, seq: i64, error: &str) -> Result<(), sqlx::Error> {
+pub(super) async fn to_archive(tx: &mut Tx<'_>, queue: &QueueName, seq: i64, error: &str) -> Result<(), SqlError> {
     sql("UPDATE tasks SET state = 'archived', at = ?1, last_error = ?2, last_failed_at = ?1 WHERE seq = ?3")
         .bind(tx.now)
         .bind(error.to_owned())
@@ -120,7 +121,7 @@ pub(super) async fn put_aside(
     queue: &QueueName,
     from: State,
     seqs: &[i64],
-) -> Result<(), sqlx::Error> {
+) -> Result<(), SqlError> {
     sql("UPDATE tasks SET state = 'archived', at = ?, waiting_for = NULL \
          WHERE seq IN (SELECT value FROM json_each(?))")
     .bind(tx.now)
@@ -139,8 +140,8 @@ pub(super) async fn archive_unreadable(
     queue: &QueueName,
     seq: i64,
     from: State,
-    why: &sqlx::Error,
-) -> Result<(), sqlx::Error> {
+    why: &SqlError,
+) -> Result<(), SqlError> {
     tracing::warn!(queue = %queue, row = seq, error = %why, "task cannot be read; archived");
     sql("UPDATE tasks SET state = 'archived', at = ?1, last_error = ?2 WHERE seq = ?3")
         .bind(tx.now)
@@ -154,7 +155,7 @@ pub(super) async fn archive_unreadable(
 }
 
 /// Deletes rows with what is remembered of their attempts. Locks are the caller's affair.
-pub(super) async fn delete(tx: &mut Tx<'_>, queue: &QueueName, from: State, seqs: &[i64]) -> Result<(), sqlx::Error> {
+pub(super) async fn delete(tx: &mut Tx<'_>, queue: &QueueName, from: State, seqs: &[i64]) -> Result<(), SqlError> {
     delete_uncounted(tx, seqs).await?;
     let n = column(seqs.len() as u64);
     tx.tally.moved(queue.as_str(), Some(from), None, n);
@@ -162,7 +163,7 @@ pub(super) async fn delete(tx: &mut Tx<'_>, queue: &QueueName, from: State, seqs
 }
 
 /// The same for rows that no sum counts.
-pub(super) async fn delete_uncounted(tx: &mut Tx<'_>, seqs: &[i64]) -> Result<(), sqlx::Error> {
+pub(super) async fn delete_uncounted(tx: &mut Tx<'_>, seqs: &[i64]) -> Result<(), SqlError> {
     if seqs.is_empty() {
         return Ok(());
     }
@@ -179,7 +180,7 @@ pub(super) async fn delete_uncounted(tx: &mut Tx<'_>, seqs: &[i64]) -> Result<()
 }
 
 /// Releases a uniqueness lock if this task still holds it.
-pub(super) async fn unlock(tx: &mut Tx<'_>, queue: &QueueName, key: Option<&str>, id: &str) -> Result<(), sqlx::Error> {
+pub(super) async fn unlock(tx: &mut Tx<'_>, queue: &QueueName, key: Option<&str>, id: &str) -> Result<(), SqlError> {
     if let Some(key) = key {
         sql("DELETE FROM locks WHERE queue = ? AND key = ? AND task_id = ?")
             .bind(queue.as_str().to_owned())

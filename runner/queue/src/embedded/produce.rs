@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use md5::{Digest, Md5};
 use runner_core::task::{Run, State, Task, TaskId};
 
+use super::link::SqlError;
 use super::EmbeddedBroker;
 use super::rows::{column, instant, micros, span, to_json};
 use super::store::{built, sql};
@@ -51,7 +52,7 @@ impl Write for Enqueue {
     type Output = Vec<Result<Enqueued, Refusal>>;
     const DOING: &'static str = "enqueue tasks";
 
-    async fn apply(&mut self, tx: &mut Tx<'_>) -> Result<Self::Output, sqlx::Error> {
+    async fn apply(&mut self, tx: &mut Tx<'_>) -> Result<Self::Output, SqlError> {
         let mut answers = Vec::with_capacity(self.0.len());
         let mut plain = Vec::with_capacity(self.0.len());
         for task in &self.0 {
@@ -72,7 +73,7 @@ impl Write for Enqueue {
 }
 
 /// Enqueues one checked task inside a transaction; a refusal leaves nothing behind.
-pub(super) async fn enqueue_one(tx: &mut Tx<'_>, task: &Task) -> Result<Result<Enqueued, Refusal>, sqlx::Error> {
+pub(super) async fn enqueue_one(tx: &mut Tx<'_>, task: &Task) -> Result<Result<Enqueued, Refusal>, SqlError> {
     let lock = task.unique.map(|_| lock_key(task));
     if let Some(key) = &lock
         && locked(tx, task.queue.as_str(), key).await?
@@ -114,7 +115,7 @@ fn lock_key(task: &Task) -> String {
     format!("unique:{}:{hash}", task.kind)
 }
 
-async fn locked(tx: &mut Tx<'_>, queue: &str, key: &str) -> Result<bool, sqlx::Error> {
+async fn locked(tx: &mut Tx<'_>, queue: &str, key: &str) -> Result<bool, SqlError> {
     let row = sql("SELECT 1 FROM locks WHERE queue = ? AND key = ? AND expires_at > ?")
         .bind(queue.to_owned())
         .bind(key.to_owned())
@@ -124,7 +125,7 @@ async fn locked(tx: &mut Tx<'_>, queue: &str, key: &str) -> Result<bool, sqlx::E
     Ok(row.is_some())
 }
 
-async fn exists(tx: &mut Tx<'_>, queue: &str, id: &TaskId) -> Result<bool, sqlx::Error> {
+async fn exists(tx: &mut Tx<'_>, queue: &str, id: &TaskId) -> Result<bool, SqlError> {
     let row = sql("SELECT 1 FROM tasks WHERE queue = ? AND id = ?")
         .bind(queue.to_owned())
         .bind(id.as_str().to_owned())
@@ -134,7 +135,7 @@ async fn exists(tx: &mut Tx<'_>, queue: &str, id: &TaskId) -> Result<bool, sqlx:
 }
 
 /// Decides state and place, and counts the task in.
-async fn place<'a>(tx: &mut Tx<'_>, task: &'a Task) -> Result<Placed<'a>, sqlx::Error> {
+async fn place<'a>(tx: &mut Tx<'_>, task: &'a Task) -> Result<Placed<'a>, SqlError> {
     let later = match task.run {
         Run::Now => None,
         Run::At(instant) => Some(micros(instant)),
@@ -157,7 +158,7 @@ async fn place<'a>(tx: &mut Tx<'_>, task: &'a Task) -> Result<Placed<'a>, sqlx::
     })
 }
 
-async fn insert(tx: &mut Tx<'_>, placed: &[Placed<'_>]) -> Result<(), sqlx::Error> {
+async fn insert(tx: &mut Tx<'_>, placed: &[Placed<'_>]) -> Result<(), SqlError> {
     let mut rest = placed;
     for size in CHUNKS {
         while rest.len() >= size {

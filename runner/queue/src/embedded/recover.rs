@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use runner_core::task::{QueueName, State, TaskId, recovery_delay};
-use sqlx::Row;
-use sqlx::sqlite::SqliteRow;
 
+use super::cells::Row;
+use super::link::SqlError;
 use super::rows::{self, RECORD, column, instant, span};
 use super::store::{built, sql};
 use super::writer::{Tx, Write};
@@ -32,7 +32,7 @@ impl Write for Recover {
     type Output = Vec<Recovered>;
     const DOING: &'static str = "recover tasks of silent workers";
 
-    async fn apply(&mut self, tx: &mut Tx<'_>) -> Result<Self::Output, sqlx::Error> {
+    async fn apply(&mut self, tx: &mut Tx<'_>) -> Result<Self::Output, SqlError> {
         let cutoff = tx.now.saturating_sub(span(self.grace));
         let mut recovered = Vec::new();
         for queue in &self.queues {
@@ -57,15 +57,15 @@ impl Write for Recover {
 async fn recover_one(
     tx: &mut Tx<'_>,
     queue: &QueueName,
-    row: &SqliteRow,
+    row: &Row,
     poison_after: u32,
-) -> Result<Option<Recovered>, sqlx::Error> {
+) -> Result<Option<Recovered>, SqlError> {
     let seq: i64 = row.try_get(0)?;
     let record = match rows::record(row) {
         Ok(stored) => stored.record,
         Err(why) => {
             moves::archive_unreadable(tx, queue, seq, State::Active, &why).await?;
-            let id = TaskId::new(row.try_get::<String, _>(2)?).ok();
+            let id = TaskId::new(row.try_get::<String>(2)?).ok();
             return Ok(id.map(|id| Recovered {
                 queue: queue.clone(),
                 id,
@@ -110,7 +110,7 @@ async fn recover_one(
 }
 
 /// What is remembered of the run: nobody is left to tell more.
-fn attempt(record: &TaskRecord, row: &SqliteRow, now: i64) -> Result<Attempt, sqlx::Error> {
+fn attempt(record: &TaskRecord, row: &Row, now: i64) -> Result<Attempt, SqlError> {
     let claimed_at: Option<i64> = row.try_get(RUN_FROM)?;
     let claimed_by: Option<String> = row.try_get(RUN_FROM + 1)?;
     Ok(Attempt {

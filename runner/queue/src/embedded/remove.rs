@@ -2,8 +2,8 @@
 
 use async_trait::async_trait;
 use runner_core::task::{QueueName, State};
-use sqlx::Row;
 
+use super::link::SqlError;
 use super::{act, group};
 use super::rows::count;
 use super::store::sql;
@@ -21,7 +21,7 @@ impl Write for Remove {
     type Output = Result<Acted, RemoveError>;
     const DOING: &'static str = "remove a queue";
 
-    async fn apply(&mut self, tx: &mut Tx<'_>) -> Result<Self::Output, sqlx::Error> {
+    async fn apply(&mut self, tx: &mut Tx<'_>) -> Result<Self::Output, SqlError> {
         if let Some(obstacle) = self.obstacle(tx).await? {
             return Ok(Err(obstacle));
         }
@@ -51,7 +51,7 @@ impl Write for Remove {
 
 impl Remove {
     /// Why the queue has to stay. Counted from the tasks: the sums of this transaction are not written down yet.
-    async fn obstacle(&self, tx: &mut Tx<'_>) -> Result<Option<RemoveError>, sqlx::Error> {
+    async fn obstacle(&self, tx: &mut Tx<'_>) -> Result<Option<RemoveError>, SqlError> {
         let queue = self.queue.clone();
         let row = sql("SELECT (SELECT count(*) FROM queues WHERE name = ?1), \
                     (SELECT count(*) FROM tasks WHERE queue = ?1 AND state = 'active'), \
@@ -74,7 +74,7 @@ impl Remove {
     }
 
     /// Everything that is not a task.
-    async fn forget(&self, tx: &mut Tx<'_>) -> Result<(), sqlx::Error> {
+    async fn forget(&self, tx: &mut Tx<'_>) -> Result<(), SqlError> {
         for statement in [
             "DELETE FROM locks WHERE queue = ?",
             "DELETE FROM staged_sets WHERE queue = ?",

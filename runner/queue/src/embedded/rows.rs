@@ -8,9 +8,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use jiff::Timestamp;
 use runner_core::task::{QueueName, State, TaskId};
-use sqlx::Row;
-use sqlx::sqlite::SqliteRow;
 
+use super::cells::Row;
+use super::link::SqlError;
 use crate::{TaskInfo, TaskRecord};
 
 /// Columns that [`record`] reads, by position.
@@ -69,13 +69,13 @@ pub(super) struct Stored {
 }
 
 /// The record of a row that was read with [`RECORD`].
-pub(super) fn record(row: &SqliteRow) -> Result<Stored, sqlx::Error> {
+pub(super) fn record(row: &Row) -> Result<Stored, SqlError> {
     let deadline: i64 = row.try_get(8)?;
     let record = TaskRecord {
         queue: queue_name(row.try_get(1)?)?,
         id: task_id(row.try_get(2)?)?,
         kind: row.try_get(3)?,
-        payload: Bytes::from(row.try_get::<Vec<u8>, _>(4)?),
+        payload: Bytes::from(row.try_get::<Vec<u8>>(4)?),
         max_retry: small(row.try_get(5)?),
         retried: small(row.try_get(6)?),
         timeout: Duration::from_secs(count(row.try_get(7)?)),
@@ -85,8 +85,8 @@ pub(super) fn record(row: &SqliteRow) -> Result<Stored, sqlx::Error> {
         group: row.try_get(11)?,
         headers: headers(row.try_get(12)?)?,
         last_error: row.try_get(13)?,
-        last_failed_at: row.try_get::<Option<i64>, _>(14)?.map(instant),
-        completed_at: row.try_get::<Option<i64>, _>(15)?.map(instant),
+        last_failed_at: row.try_get::<Option<i64>>(14)?.map(instant),
+        completed_at: row.try_get::<Option<i64>>(15)?.map(instant),
     };
     Ok(Stored {
         seq: row.try_get(0)?,
@@ -95,7 +95,7 @@ pub(super) fn record(row: &SqliteRow) -> Result<Stored, sqlx::Error> {
 }
 
 /// Everything about the task of a row that was read with [`RECORD`] and [`INFO`].
-pub(super) fn info(row: &SqliteRow) -> Result<TaskInfo, sqlx::Error> {
+pub(super) fn info(row: &Row) -> Result<TaskInfo, SqlError> {
     let state = state(row.try_get(16)?)?;
     let at = instant(row.try_get(17)?);
     let pending_since: Option<i64> = row.try_get(18)?;
@@ -107,37 +107,37 @@ pub(super) fn info(row: &SqliteRow) -> Result<TaskInfo, sqlx::Error> {
         pending_since: pending_since.filter(|_| state == State::Pending).map(instant),
         lease_until: when(&[State::Active]),
         filed_at: when(&[State::Archived, State::Completed]),
-        result: row.try_get::<Option<Vec<u8>>, _>(19)?.map(Bytes::from),
+        result: row.try_get::<Option<Vec<u8>>>(19)?.map(Bytes::from),
         waiting_for: row.try_get(20)?,
     })
 }
 
 /// The state that a column names.
-pub(super) fn state(word: &str) -> Result<State, sqlx::Error> {
-    word.parse().map_err(|e| sqlx::Error::Decode(Box::new(e)))
+pub(super) fn state(word: &str) -> Result<State, SqlError> {
+    word.parse().map_err(|e| SqlError::Decode(Box::new(e)))
 }
 
 /// The queue that a column names.
-pub(super) fn queue_name(text: String) -> Result<QueueName, sqlx::Error> {
-    QueueName::new(text).map_err(|e| sqlx::Error::Decode(Box::new(e)))
+pub(super) fn queue_name(text: String) -> Result<QueueName, SqlError> {
+    QueueName::new(text).map_err(|e| SqlError::Decode(Box::new(e)))
 }
 
 /// The task id that a column holds.
-pub(super) fn task_id(text: String) -> Result<TaskId, sqlx::Error> {
-    TaskId::new(text).map_err(|e| sqlx::Error::Decode(Box::new(e)))
+pub(super) fn task_id(text: String) -> Result<TaskId, SqlError> {
+    TaskId::new(text).map_err(|e| SqlError::Decode(Box::new(e)))
 }
 
 /// A value kept as JSON.
-pub(super) fn json<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, sqlx::Error> {
-    serde_json::from_str(text).map_err(|e| sqlx::Error::Decode(Box::new(e)))
+pub(super) fn json<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, SqlError> {
+    serde_json::from_str(text).map_err(|e| SqlError::Decode(Box::new(e)))
 }
 
 /// A value to keep as JSON.
-pub(super) fn to_json<T: serde::Serialize>(value: &T) -> Result<String, sqlx::Error> {
-    serde_json::to_string(value).map_err(|e| sqlx::Error::Encode(Box::new(e)))
+pub(super) fn to_json<T: serde::Serialize>(value: &T) -> Result<String, SqlError> {
+    serde_json::to_string(value).map_err(|e| SqlError::Encode(Box::new(e)))
 }
 
-fn headers(text: Option<&str>) -> Result<BTreeMap<String, String>, sqlx::Error> {
+fn headers(text: Option<&str>) -> Result<BTreeMap<String, String>, SqlError> {
     text.map_or_else(|| Ok(BTreeMap::new()), json)
 }
 

@@ -5,9 +5,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use runner_core::schedule::{Overlap, ScheduleId};
 use runner_core::task::{State, TaskId};
-use sqlx::sqlite::SqliteRow;
-use sqlx::{Row, SqliteExecutor};
 
+use super::cells::Row;
+use super::link::{Executor, SqlError};
 use super::produce::enqueue_one;
 use super::rows::{self, instant, micros, span};
 use super::store::sql;
@@ -23,7 +23,7 @@ struct Kept {
     last_queue: Option<String>,
 }
 
-async fn read(on: impl SqliteExecutor<'_>, id: &ScheduleId) -> Result<Option<Kept>, sqlx::Error> {
+async fn read(on: impl Executor, id: &ScheduleId) -> Result<Option<Kept>, SqlError> {
     let row = sql(
         "SELECT cursor, revision, paused_at, paused_by, last_nominal, last_queue, last_task \
          FROM schedules WHERE id = ?",
@@ -34,7 +34,7 @@ async fn read(on: impl SqliteExecutor<'_>, id: &ScheduleId) -> Result<Option<Kep
     row.as_ref().map(kept).transpose()
 }
 
-fn kept(row: &SqliteRow) -> Result<Kept, sqlx::Error> {
+fn kept(row: &Row) -> Result<Kept, SqlError> {
     let paused_at: Option<i64> = row.try_get(2)?;
     let by: Option<String> = row.try_get(3)?;
     let nominal: Option<i64> = row.try_get(4)?;
@@ -54,7 +54,7 @@ fn kept(row: &SqliteRow) -> Result<Kept, sqlx::Error> {
 }
 
 /// Where one schedule stands.
-pub(super) async fn standing(on: impl SqliteExecutor<'_>, id: &ScheduleId) -> Result<Option<Standing>, sqlx::Error> {
+pub(super) async fn standing(on: impl Executor, id: &ScheduleId) -> Result<Option<Standing>, SqlError> {
     Ok(read(on, id).await?.map(|kept| kept.standing))
 }
 
@@ -66,7 +66,7 @@ impl Write for Register {
     type Output = Vec<Standing>;
     const DOING: &'static str = "register schedules";
 
-    async fn apply(&mut self, tx: &mut Tx<'_>) -> Result<Self::Output, sqlx::Error> {
+    async fn apply(&mut self, tx: &mut Tx<'_>) -> Result<Self::Output, SqlError> {
         let mut standings = Vec::with_capacity(self.0.len());
         for registration in &self.0 {
             let known = read(&mut *tx.conn, &registration.id).await?;
@@ -84,7 +84,7 @@ impl Write for Register {
             .execute(&mut *tx.conn)
             .await?;
             let now_known = read(&mut *tx.conn, &registration.id).await?;
-            standings.push(now_known.ok_or(sqlx::Error::RowNotFound)?.standing);
+            standings.push(now_known.ok_or(SqlError::RowNotFound)?.standing);
         }
         Ok(standings)
     }
@@ -98,7 +98,7 @@ impl Write for Commits {
     type Output = Vec<Committed>;
     const DOING: &'static str = "commit occurrences";
 
-    async fn apply(&mut self, tx: &mut Tx<'_>) -> Result<Self::Output, sqlx::Error> {
+    async fn apply(&mut self, tx: &mut Tx<'_>) -> Result<Self::Output, SqlError> {
         let mut answers = Vec::with_capacity(self.0.len());
         for commit in &self.0 {
             answers.push(commit_one(tx, commit).await?);
@@ -107,7 +107,7 @@ impl Write for Commits {
     }
 }
 
-async fn commit_one(tx: &mut Tx<'_>, commit: &Commit) -> Result<Committed, sqlx::Error> {
+async fn commit_one(tx: &mut Tx<'_>, commit: &Commit) -> Result<Committed, SqlError> {
     let Some(known) = read(&mut *tx.conn, &commit.id).await? else {
         return Ok(Committed::Unknown);
     };
@@ -153,7 +153,7 @@ async fn fire_one(
     commit: &Commit,
     fire: &CommitFire,
     last: &mut Option<(String, TaskId)>,
-) -> Result<Decision, sqlx::Error> {
+) -> Result<Decision, SqlError> {
     let decide = |tx: &Tx<'_>, kind, reason| decision(tx, commit, fire.nominal, kind, reason);
     if commit.overlap == Overlap::Skip
         && let Some((queue, previous)) = last.as_ref()
@@ -168,7 +168,7 @@ async fn fire_one(
     let (id, reason) = match enqueue_one(tx, &fire.task).await? {
         Ok(Enqueued { id, .. }) => (id, on_time.to_owned()),
         Err(Refusal::IdTaken) => {
-            let id = fire.task.id.clone().ok_or(sqlx::Error::RowNotFound)?;
+            let id = fire.task.id.clone().ok_or(SqlError::RowNotFound)?;
             (id, "its task was there already".to_owned())
         }
         Err(Refusal::Duplicate) => {
@@ -194,7 +194,7 @@ async fn fire_one(
 }
 
 /// The state of a task that still counts as running for the overlap policy.
-async fn running(tx: &mut Tx<'_>, queue: &str, id: &TaskId) -> Result<Option<State>, sqlx::Error> {
+async fn running(tx: &mut Tx<'_>, queue: &str, id: &TaskId) -> Result<Option<State>, SqlError> {
     let row = sql("SELECT state FROM tasks WHERE queue = ? AND id = ?")
         .bind(queue.to_owned())
         .bind(id.as_str().to_owned())
@@ -219,7 +219,7 @@ fn decision(tx: &Tx<'_>, commit: &Commit, nominal: jiff::Timestamp, kind: Decisi
     }
 }
 
-async fn record(tx: &mut Tx<'_>, decision: &Decision) -> Result<(), sqlx::Error> {
+async fn record(tx: &mut Tx<'_>, decision: &Decision) -> Result<(), SqlError> {
     sql(
         "INSERT INTO decisions (schedule, nominal, kind, reason, task, count, decided_at, instance) \
          VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
@@ -238,21 +238,21 @@ async fn record(tx: &mut Tx<'_>, decision: &Decision) -> Result<(), sqlx::Error>
 }
 
 /// A decision from its row, columns in the order in which [`record`] writes them.
-pub(super) fn decision_of(row: &SqliteRow) -> Result<Decision, sqlx::Error> {
+pub(super) fn decision_of(row: &Row) -> Result<Decision, SqlError> {
     let kind: &str = row.try_get(2)?;
     let kind = match kind {
         "fired" => DecisionKind::Fired,
         "skipped" => DecisionKind::Skipped,
         "missed" => DecisionKind::Missed,
-        other => return Err(sqlx::Error::Decode(format!("no decision: {other}").into())),
+        other => return Err(SqlError::Decode(format!("no decision: {other}").into())),
     };
     Ok(Decision {
-        schedule: ScheduleId::from_text(row.try_get::<String, _>(0)?),
+        schedule: ScheduleId::from_text(row.try_get::<String>(0)?),
         nominal: instant(row.try_get(1)?),
         kind,
         reason: row.try_get(3)?,
-        task: row.try_get::<Option<String>, _>(4)?.map(rows::task_id).transpose()?,
-        count: u32::try_from(row.try_get::<i64, _>(5)?).unwrap_or(u32::MAX),
+        task: row.try_get::<Option<String>>(4)?.map(rows::task_id).transpose()?,
+        count: u32::try_from(row.try_get::<i64>(5)?).unwrap_or(u32::MAX),
         decided_at: instant(row.try_get(6)?),
         instance: row.try_get(7)?,
     })
@@ -270,7 +270,7 @@ impl Write for Pause {
     type Output = ();
     const DOING: &'static str = "pause or resume a schedule";
 
-    async fn apply(&mut self, tx: &mut Tx<'_>) -> Result<(), sqlx::Error> {
+    async fn apply(&mut self, tx: &mut Tx<'_>) -> Result<(), SqlError> {
         let query = match &self.by {
             Some(by) => sql("UPDATE schedules SET paused_at = ?, paused_by = ? WHERE id = ?")
                 .bind(tx.now)
@@ -297,7 +297,7 @@ impl Write for Lead {
     type Output = bool;
     const DOING: &'static str = "settle who leads";
 
-    async fn apply(&mut self, tx: &mut Tx<'_>) -> Result<bool, sqlx::Error> {
+    async fn apply(&mut self, tx: &mut Tx<'_>) -> Result<bool, SqlError> {
         let query = match self.ttl {
             Some(ttl) => sql("INSERT INTO leader (one, instance, expires_at) VALUES (1, ?1, ?2) \
                  ON CONFLICT (one) DO UPDATE SET instance = excluded.instance, \

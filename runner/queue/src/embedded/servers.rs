@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use sqlx::{Row, SqlitePool};
 
+use super::link::SqlError;
+use super::readers::Readers;
 use super::rows::{json, span, to_json};
 use super::store::sql;
 use super::writer::{Tx, Write};
@@ -25,8 +26,9 @@ pub(super) struct Heartbeat {
 impl Write for Heartbeat {
     type Output = ();
     const DOING: &'static str = "tell that this server lives";
+    const DURABLE: bool = false;
 
-    async fn apply(&mut self, tx: &mut Tx<'_>) -> Result<(), sqlx::Error> {
+    async fn apply(&mut self, tx: &mut Tx<'_>) -> Result<(), SqlError> {
         for queue in self.server.queues.keys() {
             tx.tally.known(queue);
         }
@@ -49,7 +51,7 @@ impl Write for Leave {
     type Output = ();
     const DOING: &'static str = "take this server off the list";
 
-    async fn apply(&mut self, tx: &mut Tx<'_>) -> Result<(), sqlx::Error> {
+    async fn apply(&mut self, tx: &mut Tx<'_>) -> Result<(), SqlError> {
         sql("DELETE FROM servers WHERE key = ?")
             .bind(key(&self.0))
             .execute(&mut *tx.conn)
@@ -59,7 +61,7 @@ impl Write for Leave {
 }
 
 /// Live servers; one that cannot be read is left out.
-pub(super) async fn list(readers: &SqlitePool, now: i64) -> Result<Vec<ServerView>, sqlx::Error> {
+pub(super) async fn list(readers: &Readers, now: i64) -> Result<Vec<ServerView>, SqlError> {
     let found = sql("SELECT info, working FROM servers WHERE expires_at > ? ORDER BY key")
         .bind(now)
         .fetch_all(readers)

@@ -6,8 +6,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use runner_core::task::{QueueName, State};
-use sqlx::Row;
 
+use super::link::SqlError;
 use super::moves;
 use super::rows::{column, instant, span, to_json};
 use super::store::{built, sql};
@@ -18,7 +18,7 @@ use crate::{Attempt, Claim, MAX_ATTEMPTS_KEPT, Settled, Settlement, Verdict};
 const CHUNKS: [usize; 3] = [64, 8, 1];
 
 /// The row of each claim that is still ours: same task, same run, still active.
-async fn held(tx: &mut Tx<'_>, claims: &[&Claim]) -> Result<Vec<Option<i64>>, sqlx::Error> {
+async fn held(tx: &mut Tx<'_>, claims: &[&Claim]) -> Result<Vec<Option<i64>>, SqlError> {
     let mut found = vec![None; claims.len()];
     let mut from = 0;
     for size in CHUNKS {
@@ -37,7 +37,7 @@ async fn held(tx: &mut Tx<'_>, claims: &[&Claim]) -> Result<Vec<Option<i64>>, sq
                     .bind(column(claim.run()));
             }
             for row in query.fetch_all(&mut *tx.conn).await? {
-                let n = usize::try_from(row.try_get::<i64, _>(0)?).unwrap_or(usize::MAX);
+                let n = usize::try_from(row.try_get::<i64>(0)?).unwrap_or(usize::MAX);
                 if let Some(place) = found.get_mut(n) {
                     *place = Some(row.try_get(1)?);
                 }
@@ -56,7 +56,7 @@ impl Write for Settle {
     type Output = Vec<Settled>;
     const DOING: &'static str = "settle claims";
 
-    async fn apply(&mut self, tx: &mut Tx<'_>) -> Result<Self::Output, sqlx::Error> {
+    async fn apply(&mut self, tx: &mut Tx<'_>) -> Result<Self::Output, SqlError> {
         let claims: Vec<&Claim> = self.0.iter().map(|s| &s.claim).collect();
         let held = held(tx, &claims).await?;
         let mut seen = HashSet::new();
@@ -95,7 +95,7 @@ struct Together {
     reported: Vec<i64>,
 }
 
-async fn end(tx: &mut Tx<'_>, settlement: &Settlement, seq: i64, together: &mut Together) -> Result<(), sqlx::Error> {
+async fn end(tx: &mut Tx<'_>, settlement: &Settlement, seq: i64, together: &mut Together) -> Result<(), SqlError> {
     let record = settlement.claim.task();
     let (queue, lock) = (&record.queue, record.unique_key.as_deref());
     match &settlement.verdict {
@@ -142,7 +142,7 @@ async fn end(tx: &mut Tx<'_>, settlement: &Settlement, seq: i64, together: &mut 
     }
 }
 
-async fn complete(tx: &mut Tx<'_>, settlement: &Settlement, seq: i64) -> Result<(), sqlx::Error> {
+async fn complete(tx: &mut Tx<'_>, settlement: &Settlement, seq: i64) -> Result<(), SqlError> {
     let record = settlement.claim.task();
     sql("UPDATE tasks SET state = 'completed', at = ?1, completed_at = ?2, result = ?3 WHERE seq = ?4")
         .bind(tx.now.saturating_add(span(record.retention)))
@@ -157,7 +157,7 @@ async fn complete(tx: &mut Tx<'_>, settlement: &Settlement, seq: i64) -> Result<
 }
 
 /// Adds to what is remembered of a task's attempts.
-pub(super) async fn remember(tx: &mut Tx<'_>, seq: i64, attempt: &Attempt) -> Result<(), sqlx::Error> {
+pub(super) async fn remember(tx: &mut Tx<'_>, seq: i64, attempt: &Attempt) -> Result<(), SqlError> {
     sql("INSERT INTO attempts (task, body) VALUES (?, ?)")
         .bind(seq)
         .bind(to_json(attempt)?)
@@ -182,8 +182,10 @@ pub(super) struct Extend {
 impl Write for Extend {
     type Output = Vec<Option<Timestamp>>;
     const DOING: &'static str = "extend leases";
+    /// Leases are over when the power is.
+    const DURABLE: bool = false;
 
-    async fn apply(&mut self, tx: &mut Tx<'_>) -> Result<Self::Output, sqlx::Error> {
+    async fn apply(&mut self, tx: &mut Tx<'_>) -> Result<Self::Output, SqlError> {
         let until = tx.now.saturating_add(span(self.lease));
         let claims: Vec<&Claim> = self.claims.iter().collect();
         let held = held(tx, &claims).await?;

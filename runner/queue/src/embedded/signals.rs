@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use runner_core::task::{QueueName, TaskId};
-use sqlx::{Row, SqlitePool};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 
+use super::link::SqlError;
+use super::readers::Readers;
 use super::rows;
 use super::store::sql;
 use super::writer::{Tx, Write};
@@ -49,7 +50,7 @@ impl Signals {
 }
 
 /// Waits until one of the queues has something to claim, at most so long.
-pub(super) async fn wait_for_work(readers: &SqlitePool, signals: &Signals, queues: &[QueueName], at_most: Duration) {
+pub(super) async fn wait_for_work(readers: &Readers, signals: &Signals, queues: &[QueueName], at_most: Duration) {
     let end = Instant::now() + at_most;
     let mut pause = FIRST_LOOK;
     loop {
@@ -70,7 +71,7 @@ pub(super) async fn wait_for_work(readers: &SqlitePool, signals: &Signals, queue
     }
 }
 
-async fn claimable(readers: &SqlitePool, queues: &[QueueName]) -> Result<bool, sqlx::Error> {
+async fn claimable(readers: &Readers, queues: &[QueueName]) -> Result<bool, SqlError> {
     let row = sql(
         "SELECT EXISTS (SELECT 1 FROM json_each(?) j CROSS JOIN queues q ON q.name = j.value \
          WHERE q.pending > 0 AND q.paused_at IS NULL)",
@@ -89,7 +90,7 @@ impl Write for Cancel {
     type Output = ();
     const DOING: &'static str = "ask for a cancellation";
 
-    async fn apply(&mut self, tx: &mut Tx<'_>) -> Result<(), sqlx::Error> {
+    async fn apply(&mut self, tx: &mut Tx<'_>) -> Result<(), SqlError> {
         sql("DELETE FROM cancellations WHERE at < ?")
             .bind(tx.now.saturating_sub(CANCEL_KEPT))
             .execute(&mut *tx.conn)
@@ -105,11 +106,11 @@ impl Write for Cancel {
 
 /// Ids from now on, until the listener is gone or the file cannot be read.
 pub(super) async fn cancellations(
-    readers: SqlitePool,
+    readers: Readers,
     signals: Arc<Signals>,
-) -> Result<mpsc::Receiver<TaskId>, sqlx::Error> {
+) -> Result<mpsc::Receiver<TaskId>, SqlError> {
     let row = sql("SELECT max(seq) FROM cancellations").fetch_one(&readers).await?;
-    let seen = row.try_get::<Option<i64>, _>(0)?;
+    let seen = row.try_get::<Option<i64>>(0)?;
     let seen = match seen {
         Some(seen) => seen,
         None => last_number(&readers).await?,
@@ -124,19 +125,19 @@ pub(super) async fn cancellations(
 }
 
 /// The last number ever given, for a list that is empty by now.
-async fn last_number(readers: &SqlitePool) -> Result<i64, sqlx::Error> {
+async fn last_number(readers: &Readers) -> Result<i64, SqlError> {
     let row = sql("SELECT max(seq) FROM sqlite_sequence WHERE name = 'cancellations'")
         .fetch_one(readers)
         .await?;
-    Ok(row.try_get::<Option<i64>, _>(0)?.unwrap_or(0))
+    Ok(row.try_get::<Option<i64>>(0)?.unwrap_or(0))
 }
 
 async fn follow(
-    readers: &SqlitePool,
+    readers: &Readers,
     signals: &Signals,
     sender: &mpsc::Sender<TaskId>,
     mut seen: i64,
-) -> Result<(), sqlx::Error> {
+) -> Result<(), SqlError> {
     loop {
         let mut woken = std::pin::pin!(signals.cancel.notified());
         woken.as_mut().enable();
@@ -146,7 +147,7 @@ async fn follow(
             .await?;
         for row in found {
             seen = row.try_get(0)?;
-            if let Ok(id) = TaskId::new(row.try_get::<String, _>(1)?)
+            if let Ok(id) = TaskId::new(row.try_get::<String>(1)?)
                 && sender.send(id).await.is_err()
             {
                 return Ok(());

@@ -4,9 +4,9 @@
 
 use async_trait::async_trait;
 use runner_core::task::{QueueName, State};
-use sqlx::Row;
-use sqlx::sqlite::SqliteRow;
 
+use super::cells::Row;
+use super::link::SqlError;
 use super::moves;
 use super::rows::column;
 use super::store::sql;
@@ -37,7 +37,7 @@ impl Write for Sweep {
     type Output = Swept;
     const DOING: &'static str = "sweep old tasks";
 
-    async fn apply(&mut self, tx: &mut Tx<'_>) -> Result<Self::Output, sqlx::Error> {
+    async fn apply(&mut self, tx: &mut Tx<'_>) -> Result<Self::Output, SqlError> {
         let mut swept = Swept::default();
         for queue in &self.queues {
             let expired = sql(
@@ -62,7 +62,7 @@ impl Write for Sweep {
     }
 }
 
-async fn trim_archive(tx: &mut Tx<'_>, queue: &QueueName, limit: usize) -> Result<usize, sqlx::Error> {
+async fn trim_archive(tx: &mut Tx<'_>, queue: &QueueName, limit: usize) -> Result<usize, SqlError> {
     let row = sql("SELECT archived FROM queues WHERE name = ?")
         .bind(queue.as_str().to_owned())
         .fetch_optional(&mut *tx.conn)
@@ -91,7 +91,7 @@ async fn trim_archive(tx: &mut Tx<'_>, queue: &QueueName, limit: usize) -> Resul
 }
 
 /// Deletes rows read as number, id and lock.
-async fn drop_all(tx: &mut Tx<'_>, queue: &QueueName, from: State, found: &[SqliteRow]) -> Result<(), sqlx::Error> {
+async fn drop_all(tx: &mut Tx<'_>, queue: &QueueName, from: State, found: &[Row]) -> Result<(), SqlError> {
     let mut seqs = Vec::with_capacity(found.len());
     for row in found {
         seqs.push(row.try_get(0)?);
@@ -102,7 +102,7 @@ async fn drop_all(tx: &mut Tx<'_>, queue: &QueueName, from: State, found: &[Sqli
 }
 
 /// Everything that is not a task: a few rows each pass, by index.
-async fn sweep_records(tx: &mut Tx<'_>) -> Result<(), sqlx::Error> {
+async fn sweep_records(tx: &mut Tx<'_>) -> Result<(), SqlError> {
     sql("DELETE FROM locks WHERE (queue, key) IN \
          (SELECT queue, key FROM locks WHERE expires_at <= ? ORDER BY expires_at LIMIT ?)")
     .bind(tx.now)

@@ -5,8 +5,8 @@
 use std::collections::BTreeMap;
 
 use runner_core::task::State;
-use sqlx::{Row, SqliteConnection};
 
+use super::link::{Link, SqlError};
 use super::store::sql;
 
 /// Microseconds of a UTC day.
@@ -82,7 +82,7 @@ impl Tally {
     }
 
     /// The first of `n` new positions behind all pending tasks of the queue.
-    pub(super) async fn back(&mut self, conn: &mut SqliteConnection, queue: &str, n: i64) -> Result<i64, sqlx::Error> {
+    pub(super) async fn back(&mut self, conn: &mut Link, queue: &str, n: i64) -> Result<i64, SqlError> {
         let ends = self.ends(conn, queue).await?;
         let first = ends.back;
         ends.back = first.saturating_add(n);
@@ -90,13 +90,13 @@ impl Tally {
     }
 
     /// The first of `n` new positions before all pending tasks of the queue.
-    pub(super) async fn front(&mut self, conn: &mut SqliteConnection, queue: &str, n: i64) -> Result<i64, sqlx::Error> {
+    pub(super) async fn front(&mut self, conn: &mut Link, queue: &str, n: i64) -> Result<i64, SqlError> {
         let ends = self.ends(conn, queue).await?;
         ends.front = ends.front.saturating_sub(n);
         Ok(ends.front + 1)
     }
 
-    async fn ends(&mut self, conn: &mut SqliteConnection, queue: &str) -> Result<&mut Ends, sqlx::Error> {
+    async fn ends(&mut self, conn: &mut Link, queue: &str) -> Result<&mut Ends, SqlError> {
         let sums = self.of(queue);
         if sums.ends.is_none() {
             let row = sql(
@@ -112,11 +112,11 @@ impl Tally {
                 back: last.unwrap_or(-1) + 1,
             });
         }
-        sums.ends.as_mut().ok_or(sqlx::Error::RowNotFound)
+        sums.ends.as_mut().ok_or(SqlError::RowNotFound)
     }
 
     /// Writes the sums down; the last thing before the commit.
-    pub(super) async fn keep(self, conn: &mut SqliteConnection, now: i64) -> Result<(), sqlx::Error> {
+    pub(super) async fn keep(self, conn: &mut Link, now: i64) -> Result<(), SqlError> {
         for (queue, sums) in self.queues {
             let mut query = sql(
                 "INSERT INTO queues (name, pending, active, scheduled, retry, archived, \

@@ -32,15 +32,9 @@ pub(super) async fn sound(broker: &EmbeddedBroker) {
 }
 
 /// A connection behind the broker's back.
-pub(super) async fn meddle(broker: &EmbeddedBroker, statement: &str) {
-    let pool = sqlx::SqlitePool::connect(broker.path().to_str().unwrap())
-        .await
-        .unwrap();
-    sqlx::raw_sql(sqlx::AssertSqlSafe(statement.to_owned()))
-        .execute(&pool)
-        .await
-        .unwrap();
-    pool.close().await;
+pub(super) fn meddle(broker: &EmbeddedBroker, statements: &str) {
+    let other = rusqlite::Connection::open(broker.path()).unwrap();
+    other.execute_batch(statements).unwrap();
 }
 
 #[tokio::test]
@@ -126,7 +120,7 @@ async fn a_row_that_cannot_be_read_is_archived_and_stops_nobody() {
     let broker = open(&directory).await;
     let named = |id: &str| Task::new("t").id(TaskId::new(id).unwrap());
     broker.enqueue(&[named("a"), named("bad"), named("c")]).await.unwrap();
-    meddle(&broker, "UPDATE tasks SET headers = '{nonsense' WHERE id = 'bad'").await;
+    meddle(&broker, "UPDATE tasks SET headers = '{nonsense' WHERE id = 'bad'");
     let page = |state| {
         let broker = &broker;
         async move {
@@ -149,7 +143,7 @@ async fn an_unreadable_active_row_is_recovered_into_the_archive() {
     let broker = open_with(&directory, clock.clone()).await;
     broker.enqueue(&[Task::new("a"), Task::new("b")]).await.unwrap();
     broker.claim(&queues(), 2, LEASE).await.unwrap();
-    meddle(&broker, "UPDATE tasks SET headers = '[' WHERE kind = 'a'").await;
+    meddle(&broker, "UPDATE tasks SET headers = '[' WHERE kind = 'a'");
     clock.advance(LEASE * 2);
     let recovered = broker.recover(&queues(), Duration::ZERO, 10, 0).await.unwrap();
     let states: Vec<_> = recovered.iter().map(|r| (r.kind.as_str(), r.state)).collect();
@@ -161,7 +155,7 @@ async fn an_unreadable_active_row_is_recovered_into_the_archive() {
 async fn a_file_from_a_newer_program_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     let broker = open(&directory).await;
-    meddle(&broker, "PRAGMA user_version = 1000").await;
+    meddle(&broker, "PRAGMA user_version = 1000");
     let path = broker.path().to_path_buf();
     drop(broker);
     let refused = EmbeddedBroker::open(path, clock()).await;
@@ -180,14 +174,26 @@ async fn a_file_that_is_no_database_is_refused_and_left_as_it_is() {
     assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
 }
 
+/// A statement over the connection that writes.
+struct Say(&'static str);
+
+#[async_trait]
+impl writer::Write for Say {
+    type Output = ();
+    const DOING: &'static str = "try something";
+
+    async fn apply(&mut self, tx: &mut writer::Tx<'_>) -> Result<(), link::SqlError> {
+        tx.conn.batch(self.0)
+    }
+}
+
 #[tokio::test]
 async fn a_full_store_refuses_and_goes_on_when_there_is_room_again() {
     let directory = tempfile::tempdir().unwrap();
     let broker = open(&directory).await;
     broker.enqueue(&[Task::new("small")]).await.unwrap();
     let limit = async |pages: &'static str| {
-        let mut conn = broker.store.writer.acquire().await.unwrap();
-        sqlx::raw_sql(pages).execute(&mut *conn).await.unwrap();
+        broker.writer.write(Say(pages)).await.unwrap();
     };
     limit("PRAGMA max_page_count = 60").await;
     let big = Task::new("big").payload(vec![7_u8; 1 << 20]);
@@ -212,8 +218,7 @@ async fn decisions_are_bounded() {
         "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 102500) \
          INSERT INTO decisions (schedule, nominal, kind, reason, count, decided_at, instance) \
          SELECT 's', i, 'fired', '', 1, i, 'i' FROM n",
-    )
-    .await;
+    );
     for _ in 0..4 {
         broker.sweep(&queues(), 10).await.unwrap();
     }
@@ -221,9 +226,7 @@ async fn decisions_are_bounded() {
         .fetch_one(broker.readers())
         .await
         .unwrap();
-    let (kept, oldest): (i64, i64) = sqlx::Row::try_get(&row, 0)
-        .and_then(|n| Ok((n, sqlx::Row::try_get(&row, 1)?)))
-        .unwrap();
+    let (kept, oldest): (i64, i64) = (row.try_get(0).unwrap(), row.try_get(1).unwrap());
     assert_eq!((kept, oldest), (100_000, 2_501));
 }
 
@@ -251,7 +254,7 @@ async fn no_statement_on_a_hot_path_scans_the_tasks() {
             .await;
         let plan = plan.unwrap_or_else(|e| panic!("{statement}: {e}"));
         for step in plan {
-            let step: String = sqlx::Row::try_get(&step, 3).unwrap();
+            let step: String = step.try_get(3).unwrap();
             let scans = ["SCAN tasks", "SCAN t", "SCAN locks", "SCAN attempts"];
             assert!(!scans.contains(&step.as_str()), "{statement}\n{step}");
         }

@@ -6,14 +6,15 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use runner_core::task::{QueueName, State};
-use sqlx::Row;
-use sqlx::sqlite::SqliteRow;
 
+use super::cells::Row;
+use super::link::SqlError;
 use super::moves;
 use super::rows::{self, RECORD, column, instant, span};
+use super::settle::Settle;
 use super::store::{built, sql};
 use super::writer::{Tx, Write};
-use crate::{Claim, Forwarded};
+use crate::{Claim, Forwarded, Settled};
 
 /// Takes up to `max` tasks.
 pub(super) struct TakeClaims {
@@ -28,8 +29,10 @@ pub(super) struct TakeClaims {
 impl Write for TakeClaims {
     type Output = Vec<Claim>;
     const DOING: &'static str = "claim tasks";
+    /// A power cut ends the worker together with its claims: the tasks wait again then.
+    const DURABLE: bool = false;
 
-    async fn apply(&mut self, tx: &mut Tx<'_>) -> Result<Self::Output, sqlx::Error> {
+    async fn apply(&mut self, tx: &mut Tx<'_>) -> Result<Self::Output, SqlError> {
         let until = tx.now.saturating_add(span(self.lease));
         let mut claims = Vec::new();
         for queue in &self.queues {
@@ -52,14 +55,30 @@ impl Write for TakeClaims {
     }
 }
 
+/// Ends claims and takes new ones.
+pub(super) struct Exchange {
+    pub(super) settle: Settle,
+    pub(super) take: TakeClaims,
+}
+
+#[async_trait]
+impl Write for Exchange {
+    type Output = (Vec<Settled>, Vec<Claim>);
+    const DOING: &'static str = "settle and claim tasks";
+
+    async fn apply(&mut self, tx: &mut Tx<'_>) -> Result<Self::Output, SqlError> {
+        Ok((self.settle.apply(tx).await?, self.take.apply(tx).await?))
+    }
+}
+
 /// Makes claims of rows that can be read and archives the others. The lease: until when, and whose.
 async fn take(
     tx: &mut Tx<'_>,
     queue: &QueueName,
-    found: &[SqliteRow],
+    found: &[Row],
     (until, by): (i64, Option<&str>),
     claims: &mut Vec<Claim>,
-) -> Result<(), sqlx::Error> {
+) -> Result<(), SqlError> {
     if found.is_empty() {
         return Ok(());
     }
@@ -97,7 +116,7 @@ async fn take(
 
 /// The first of `n` numbers that no claim from the queue has had. A count that begins goes on from the time, above
 /// those of a queue of this name that was removed.
-async fn first_run(tx: &mut Tx<'_>, queue: &QueueName, n: i64) -> Result<i64, sqlx::Error> {
+async fn first_run(tx: &mut Tx<'_>, queue: &QueueName, n: i64) -> Result<i64, SqlError> {
     let row = sql(
         "INSERT INTO queues (name, claims) VALUES (?1, ?2 + ?3) ON CONFLICT (name) DO UPDATE \
          SET claims = CASE claims WHEN 0 THEN ?3 ELSE claims END + ?2 RETURNING claims - ?2 + 1",
@@ -121,7 +140,7 @@ impl Write for Forward {
     type Output = Forwarded;
     const DOING: &'static str = "forward due tasks";
 
-    async fn apply(&mut self, tx: &mut Tx<'_>) -> Result<Self::Output, sqlx::Error> {
+    async fn apply(&mut self, tx: &mut Tx<'_>) -> Result<Self::Output, SqlError> {
         let mut done = Forwarded::default();
         for queue in &self.queues {
             for (state, due) in [
@@ -185,7 +204,7 @@ impl Write for ReleaseWaiting {
     type Output = usize;
     const DOING: &'static str = "release waiting tasks";
 
-    async fn apply(&mut self, tx: &mut Tx<'_>) -> Result<Self::Output, sqlx::Error> {
+    async fn apply(&mut self, tx: &mut Tx<'_>) -> Result<Self::Output, SqlError> {
         let mut released = 0;
         for queue in &self.queues {
             for (first, last) in &self.ranges {
@@ -199,7 +218,7 @@ impl Write for ReleaseWaiting {
                 .await?;
                 let mut seqs = found
                     .iter()
-                    .map(|row| row.try_get::<i64, _>(0))
+                    .map(|row| row.try_get::<i64>(0))
                     .collect::<Result<Vec<_>, _>>()?;
                 seqs.sort_unstable();
                 released += seqs.len();

@@ -1,19 +1,19 @@
-//! The one task that writes: whatever queued up while a transaction committed goes into the next one.
+//! The one thread that writes: whatever queued up while a transaction committed goes into the next one.
 //!
 //! A transaction costs one sync of the disk however much it holds, so under load the sync is shared, and a
 //! single write waits for nobody. Not here: what the writes are; each is a type of its own, by subject.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use runner_core::clock::Clock;
-use sqlx::pool::PoolConnection;
-use sqlx::{Sqlite, SqliteConnection, SqlitePool};
 use tokio::sync::{mpsc, oneshot};
 
+use super::link::{Link, SqlError, sql};
 use super::rows::micros;
 use super::signals::Signals;
-use super::store::{shared_error, sql};
+use super::store::shared_error;
 use super::tally::Tally;
 use crate::{BrokerError, BrokerResult};
 
@@ -26,7 +26,7 @@ const GROUP: usize = 256;
 /// What a write works with: the open transaction, the instant at which it began, and the sums to be kept.
 pub(super) struct Tx<'a> {
     /// The connection inside the transaction.
-    pub(super) conn: &'a mut SqliteConnection,
+    pub(super) conn: &'a mut Link,
     /// The broker's clock when the transaction began, microseconds.
     pub(super) now: i64,
     /// Counts and ends of lists that the transaction changes.
@@ -42,22 +42,53 @@ pub(super) trait Write: Send + 'static {
     type Output: Send;
     /// What it does, to be read after "trying to".
     const DOING: &'static str;
+    /// Whether it must be on the disk before the caller hears of it. What a power cut may undo without harm, such as
+    /// a claim whose worker is gone with the power, does without the sync.
+    const DURABLE: bool = true;
 
     /// Makes the change within the transaction.
-    async fn apply(&mut self, tx: &mut Tx<'_>) -> Result<Self::Output, sqlx::Error>;
+    async fn apply(&mut self, tx: &mut Tx<'_>) -> Result<Self::Output, SqlError>;
 }
 
 /// The way to the writer. The writer ends when the last of these is gone.
 #[derive(Debug, Clone)]
 pub(super) struct Writer {
-    queue: mpsc::Sender<Box<dyn Order>>,
+    queue: mpsc::Sender<Asked>,
+}
+
+/// What the thread is asked to do.
+enum Asked {
+    Write(Box<dyn Order>),
+    /// Puts everything into the one file and ends.
+    Close(oneshot::Sender<()>),
 }
 
 impl Writer {
-    pub(super) fn start(pool: SqlitePool, clock: Arc<dyn Clock>, signals: Arc<Signals>) -> Self {
-        let (queue, orders) = mpsc::channel(WAITING);
-        tokio::spawn(write_all(pool, clock, signals, orders));
-        Self { queue }
+    /// Starts the thread.
+    pub(super) fn start(link: Link, path: PathBuf, clock: Arc<dyn Clock>, signals: Arc<Signals>) -> std::io::Result<Self> {
+        let (queue, asked) = mpsc::channel(WAITING);
+        // Statements hold up this thread; only the wait for orders is a wait of the runtime.
+        let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+        let desk = Desk {
+            link,
+            path,
+            clock,
+            signals,
+            syncs: true,
+        };
+        std::thread::Builder::new()
+            .name("queue-writer".to_owned())
+            .spawn(move || runtime.block_on(desk.write_all(asked)))?;
+        Ok(Self { queue })
+    }
+
+    /// Ends the thread, with everything in the one file and nothing beside it.
+    pub(super) async fn close(&self) {
+        let (reply, done) = oneshot::channel();
+        if self.queue.send(Asked::Close(reply)).await.is_ok() {
+            // Without an answer it has ended all the same.
+            drop(done.await);
+        }
     }
 
     /// Hands a change over and waits until it is on the disk.
@@ -72,7 +103,7 @@ impl Writer {
             output: None,
             reply,
         };
-        self.queue.send(Box::new(order)).await.map_err(|_| gone())?;
+        self.queue.send(Asked::Write(Box::new(order))).await.map_err(|_| gone())?;
         answer.await.map_err(|_| gone())?
     }
 }
@@ -80,9 +111,10 @@ impl Writer {
 /// A write of any type, on its way.
 #[async_trait]
 trait Order: Send {
-    async fn apply(&mut self, tx: &mut Tx<'_>) -> Result<(), sqlx::Error>;
+    async fn apply(&mut self, tx: &mut Tx<'_>) -> Result<(), SqlError>;
     fn given_up(&self) -> bool;
-    fn finish(self: Box<Self>, failure: Option<&Arc<sqlx::Error>>);
+    fn is_durable(&self) -> bool;
+    fn finish(self: Box<Self>, failure: Option<&Arc<SqlError>>);
 }
 
 struct Waiting<W: Write> {
@@ -93,7 +125,7 @@ struct Waiting<W: Write> {
 
 #[async_trait]
 impl<W: Write> Order for Waiting<W> {
-    async fn apply(&mut self, tx: &mut Tx<'_>) -> Result<(), sqlx::Error> {
+    async fn apply(&mut self, tx: &mut Tx<'_>) -> Result<(), SqlError> {
         self.output = Some(self.what.apply(tx).await?);
         Ok(())
     }
@@ -102,11 +134,15 @@ impl<W: Write> Order for Waiting<W> {
         self.reply.is_closed()
     }
 
-    fn finish(self: Box<Self>, failure: Option<&Arc<sqlx::Error>>) {
+    fn is_durable(&self) -> bool {
+        W::DURABLE
+    }
+
+    fn finish(self: Box<Self>, failure: Option<&Arc<SqlError>>) {
         let answer = match (failure, self.output) {
             (None, Some(output)) => Ok(output),
             (Some(cause), _) => Err(shared_error(W::DOING, cause)),
-            (None, None) => Err(shared_error(W::DOING, &Arc::new(sqlx::Error::WorkerCrashed))),
+            (None, None) => Err(shared_error(W::DOING, &Arc::new(SqlError::Gone("the writer forgot an answer")))),
         };
         // The caller may have stopped waiting; the change stands all the same.
         drop(self.reply.send(answer));
@@ -115,25 +151,52 @@ impl<W: Write> Order for Waiting<W> {
 
 /// Where a group failed: in one of its orders, or as a whole.
 enum Failure {
-    Order(sqlx::Error),
-    Group(sqlx::Error),
+    Order(SqlError),
+    Group(SqlError),
 }
 
-async fn write_all(
-    pool: SqlitePool,
+/// What the thread works with.
+struct Desk {
+    link: Link,
+    path: PathBuf,
     clock: Arc<dyn Clock>,
     signals: Arc<Signals>,
-    mut orders: mpsc::Receiver<Box<dyn Order>>,
-) {
-    let mut group = Vec::with_capacity(GROUP);
-    while orders.recv_many(&mut group, GROUP).await > 0 {
-        group.retain(|order| !order.given_up());
-        match commit(&pool, &*clock, &signals, &mut group).await {
+    /// Whether the connection syncs at each commit.
+    syncs: bool,
+}
+
+impl Desk {
+    async fn write_all(mut self, mut asked: mpsc::Receiver<Asked>) {
+        let (mut some, mut group) = (Vec::with_capacity(GROUP), Vec::with_capacity(GROUP));
+        let mut closing = None;
+        while closing.is_none() && asked.recv_many(&mut some, GROUP).await > 0 {
+            for asked in some.drain(..) {
+                match asked {
+                    Asked::Write(order) if !order.given_up() => group.push(order),
+                    Asked::Write(_) => {}
+                    Asked::Close(reply) => closing = Some(reply),
+                }
+            }
+            self.write(&mut group).await;
+        }
+        drop(asked);
+        if let Some(reply) = closing {
+            if let Err(error) = self.link.ask(&sql("PRAGMA wal_checkpoint(TRUNCATE)")) {
+                tracing::warn!(%error, "the file could not be tidied; what is beside it belongs to it");
+            }
+            drop(self);
+            // Whoever asked may have stopped waiting.
+            reply.send(()).unwrap_or(());
+        }
+    }
+
+    async fn write(&mut self, group: &mut Vec<Box<dyn Order>>) {
+        match self.commit(group).await {
             Ok(()) => finish(group.drain(..), None),
             Err(Failure::Order(_)) if group.len() > 1 => {
                 for order in group.drain(..) {
                     let mut alone = [order];
-                    let cause = match commit(&pool, &*clock, &signals, &mut alone).await {
+                    let cause = match self.commit(&mut alone).await {
                         Ok(()) => None,
                         Err(Failure::Order(e) | Failure::Group(e)) => Some(Arc::new(e)),
                     };
@@ -145,73 +208,73 @@ async fn write_all(
             }
         }
     }
-    pool.close().await;
+
+    async fn commit(&mut self, group: &mut [Box<dyn Order>]) -> Result<(), Failure> {
+        if group.is_empty() {
+            return Ok(());
+        }
+        self.sync_if(group.iter().any(|order| order.is_durable()))?;
+        let done = self.transact(group).await;
+        if done.is_err() {
+            self.undo();
+        }
+        if done? {
+            self.signals.wake();
+        }
+        Ok(())
+    }
+
+    fn sync_if(&mut self, durable: bool) -> Result<(), Failure> {
+        if self.syncs != durable {
+            self.say(if durable {
+                "PRAGMA synchronous = FULL"
+            } else {
+                "PRAGMA synchronous = NORMAL"
+            })?;
+            self.syncs = durable;
+        }
+        Ok(())
+    }
+
+    /// Begin, apply, commit; whether anything became claimable.
+    ///
+    /// The words are sent as they are: SQLite ends a transaction by itself when the disk is full, and a wrapper
+    /// that counts begins and ends would then count wrong for ever.
+    async fn transact(&mut self, group: &mut [Box<dyn Order>]) -> Result<bool, Failure> {
+        self.say("BEGIN IMMEDIATE")?;
+        let now = micros(self.clock.now());
+        let (conn, tally) = (&mut self.link, Tally::default());
+        let mut tx = Tx { conn, now, tally };
+        for order in group.iter_mut() {
+            order.apply(&mut tx).await.map_err(Failure::Order)?;
+        }
+        let Tx { conn, tally, .. } = tx;
+        let wakes = tally.wakes();
+        tally.keep(conn, now).await.map_err(Failure::Group)?;
+        self.say("COMMIT")?;
+        Ok(wakes)
+    }
+
+    fn say(&self, word: &'static str) -> Result<(), Failure> {
+        self.link.ask(&sql(word)).map(drop).map_err(Failure::Group)
+    }
+
+    /// Takes back what a failed transaction did, unless SQLite has done so already. A connection that cannot is
+    /// given up for another one.
+    fn undo(&mut self) {
+        if !self.link.is_in_transaction() || self.say("ROLLBACK").is_ok() {
+            return;
+        }
+        tracing::warn!("the connection that writes is given up");
+        match Link::open(&self.path) {
+            Ok(link) => (self.link, self.syncs) = (link, true),
+            Err(error) => tracing::warn!(%error, "there is no other one yet"),
+        }
+    }
 }
 
-fn finish(orders: impl IntoIterator<Item = Box<dyn Order>>, failure: Option<&Arc<sqlx::Error>>) {
+fn finish(orders: impl IntoIterator<Item = Box<dyn Order>>, failure: Option<&Arc<SqlError>>) {
     for order in orders {
         order.finish(failure);
-    }
-}
-
-async fn commit(
-    pool: &SqlitePool,
-    clock: &dyn Clock,
-    signals: &Signals,
-    group: &mut [Box<dyn Order>],
-) -> Result<(), Failure> {
-    if group.is_empty() {
-        return Ok(());
-    }
-    let mut conn = pool.acquire().await.map_err(Failure::Group)?;
-    let done = transact(&mut conn, clock, group).await;
-    if done.is_err() {
-        undo(conn).await;
-    }
-    if done? {
-        signals.wake();
-    }
-    Ok(())
-}
-
-/// Begin, apply, commit; whether anything became claimable.
-///
-/// The words are sent as they are: SQLite ends a transaction by itself when the disk is full, and a wrapper
-/// that counts begins and ends would then count wrong for ever.
-async fn transact(
-    conn: &mut SqliteConnection,
-    clock: &dyn Clock,
-    group: &mut [Box<dyn Order>],
-) -> Result<bool, Failure> {
-    say(conn, "BEGIN IMMEDIATE").await?;
-    let now = micros(clock.now());
-    let tally = Tally::default();
-    let mut tx = Tx { conn, now, tally };
-    for order in group.iter_mut() {
-        order.apply(&mut tx).await.map_err(Failure::Order)?;
-    }
-    let Tx { conn, tally, .. } = tx;
-    let wakes = tally.wakes();
-    tally.keep(conn, now).await.map_err(Failure::Group)?;
-    say(conn, "COMMIT").await?;
-    Ok(wakes)
-}
-
-async fn say(conn: &mut SqliteConnection, word: &'static str) -> Result<(), Failure> {
-    let said = sql(word).execute(conn).await;
-    said.map(drop).map_err(Failure::Group)
-}
-
-/// Takes back what a failed transaction did. That SQLite has none to take back any more is no failure; a
-/// connection that does not answer is closed, and the pool opens another one.
-async fn undo(mut conn: PoolConnection<Sqlite>) {
-    match sql("ROLLBACK").execute(&mut *conn).await {
-        Ok(_) | Err(sqlx::Error::Database(_)) => {}
-        Err(cause) => {
-            tracing::warn!(error = %cause, "the connection that writes is given up");
-            if let Err(error) = conn.close().await {
-                tracing::warn!(%error, "it did not close in order");
-            }
-        }
     }
 }

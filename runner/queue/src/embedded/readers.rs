@@ -1,0 +1,76 @@
+//! Connections that only read, a bounded number of them, and the threads that wait for their answers.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+
+use super::cells::Row;
+use super::link::{Executor, Link, Query, SqlError};
+
+/// Connections; each answer holds up a thread meanwhile. Pages and pollers need no more.
+const READERS: usize = 4;
+
+/// How long a question waits for a free connection; longer than a statement waits for a lock, so that the cause is
+/// reported.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The connections; opened when they are needed, and kept.
+#[derive(Clone)]
+pub(super) struct Readers(Arc<Inner>);
+
+struct Inner {
+    path: PathBuf,
+    permits: Arc<Semaphore>,
+    free: Mutex<Vec<Link>>,
+}
+
+impl Readers {
+    pub(super) fn new(path: PathBuf) -> Self {
+        Self(Arc::new(Inner {
+            path,
+            permits: Arc::new(Semaphore::new(READERS)),
+            free: Mutex::default(),
+        }))
+    }
+
+    /// Answers no more questions.
+    pub(super) fn close(&self) {
+        self.0.permits.close();
+        self.0.free.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+}
+
+impl Inner {
+    fn ask(&self, query: &Query) -> Result<(Vec<Row>, u64), SqlError> {
+        let kept = self.free.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let link = match kept {
+            Some(link) => link,
+            None => Link::open_to_read(&self.path)?,
+        };
+        let answer = link.ask(query);
+        if !self.permits.is_closed() {
+            self.free.lock().unwrap_or_else(PoisonError::into_inner).push(link);
+        }
+        answer
+    }
+}
+
+impl Executor for &Readers {
+    async fn run(self, query: Query) -> Result<(Vec<Row>, u64), SqlError> {
+        let inner = Arc::clone(&self.0);
+        let permit = tokio::time::timeout(PATIENCE, Arc::clone(&inner.permits).acquire_owned()).await;
+        let permit = permit
+            .map_err(|_| SqlError::Gone("all connections that read are busy"))?
+            .map_err(|_| SqlError::Gone("the file is closed"))?;
+        let asked = tokio::task::spawn_blocking(move || {
+            let answer = inner.ask(&query);
+            drop(permit);
+            answer
+        });
+        asked
+            .await
+            .map_err(|_| SqlError::Gone("the thread that asked has ended"))?
+    }
+}
