@@ -161,7 +161,13 @@ mod tests {
 
     #[test]
     fn a_cell_is_read_as_what_it_holds_and_as_nothing_else() {
-        let row = Row([Cell::Number(1), Cell::Text("x".into()), Cell::Null, Cell::Blob(vec![0xff])].into());
+        let row = Row([
+            Cell::Number(1),
+            Cell::Text("x".into()),
+            Cell::Null,
+            Cell::Blob(vec![0xff]),
+        ]
+        .into());
         assert_eq!(row.try_get::<i64>(0).unwrap(), 1);
         assert!(row.try_get::<bool>(0).unwrap());
         assert_eq!(row.try_get::<Option<&str>>(1).unwrap(), Some("x"));

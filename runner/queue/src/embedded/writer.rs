@@ -65,7 +65,12 @@ enum Asked {
 
 impl Writer {
     /// Starts the thread.
-    pub(super) fn start(link: Link, path: PathBuf, clock: Arc<dyn Clock>, signals: Arc<Signals>) -> std::io::Result<Self> {
+    pub(super) fn start(
+        link: Link,
+        path: PathBuf,
+        clock: Arc<dyn Clock>,
+        signals: Arc<Signals>,
+    ) -> std::io::Result<Self> {
         let (queue, asked) = mpsc::channel(WAITING);
         // Statements hold up this thread; only the wait for orders is a wait of the runtime.
         let runtime = tokio::runtime::Builder::new_current_thread().build()?;
@@ -103,7 +108,10 @@ impl Writer {
             output: None,
             reply,
         };
-        self.queue.send(Asked::Write(Box::new(order))).await.map_err(|_| gone())?;
+        self.queue
+            .send(Asked::Write(Box::new(order)))
+            .await
+            .map_err(|_| gone())?;
         answer.await.map_err(|_| gone())?
     }
 }
@@ -142,7 +150,10 @@ impl<W: Write> Order for Waiting<W> {
         let answer = match (failure, self.output) {
             (None, Some(output)) => Ok(output),
             (Some(cause), _) => Err(shared_error(W::DOING, cause)),
-            (None, None) => Err(shared_error(W::DOING, &Arc::new(SqlError::Gone("the writer forgot an answer")))),
+            (None, None) => Err(shared_error(
+                W::DOING,
+                &Arc::new(SqlError::Gone("the writer forgot an answer")),
+            )),
         };
         // The caller may have stopped waiting; the change stands all the same.
         drop(self.reply.send(answer));
