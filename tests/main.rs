@@ -17,6 +17,11 @@ mod pages;
 mod readme;
 mod redis_broker;
 mod redis_cluster;
+mod redis_failover;
+mod redis_faults;
+mod redis_links;
+mod redis_setup;
+mod redis_storm;
 mod story_cluster;
 mod story_code;
 mod story_crash;
@@ -37,6 +42,11 @@ fn main() -> std::process::ExitCode {
         golden::tests(),
         redis_broker::tests(),
         redis_cluster::tests(),
+        redis_failover::tests(),
+        redis_faults::tests(),
+        redis_links::tests(),
+        redis_setup::tests(),
+        redis_storm::tests(),
         pages::tests(),
         table::tests(),
         readme::tests(),

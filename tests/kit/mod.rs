@@ -59,7 +59,9 @@ pub mod own_tests;
 mod postgres;
 mod program;
 mod redis;
+pub mod sentinel;
 mod sql;
+pub mod tls;
 mod trial;
 mod wait;
 

@@ -100,7 +100,8 @@ pub(super) fn answers(port: u16) -> bool {
         stream.write_all(b"PING\r\n")?;
         let mut reply = [0; 5];
         stream.read_exact(&mut reply)?;
-        Ok(&reply == b"+PONG")
+        // One that asks for a password answers too.
+        Ok(&reply == b"+PONG" || &reply == b"-NOAU")
     };
     ping().unwrap_or(false)
 }

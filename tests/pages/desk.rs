@@ -141,6 +141,7 @@ impl Site {
             clock: shared,
             settings: settings(order),
             metrics: Arc::new(Metrics::default()),
+            caveats: tokio::sync::watch::channel(Vec::new()).1,
             stopping: stop.clone(),
         })
         .expect("templates that parse");

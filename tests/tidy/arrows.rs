@@ -57,10 +57,11 @@ const HOUSE: &[Room] = &[
         "runner/src/web/",
         "role log metrics text core queue sdk source worker scheduler",
     ),
+    // How a Redis is reached is one type with one reader of URLs, which producers use as well.
     room(
         "config",
         "runner/src/config/",
-        "role log metrics text core queue sdk handlers source worker scheduler amqp web",
+        "role log metrics text core queue queue::redis sdk handlers source worker scheduler amqp web",
     ),
     // Commands and wiring know every room; nobody else opens a store.
     room(

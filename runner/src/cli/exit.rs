@@ -37,6 +37,11 @@ pub struct BadData(pub String);
 #[error("{0}")]
 pub struct Usage(pub String);
 
+/// The store is set up in a way that endangers tasks, and nobody allowed that.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct UnsafeBroker(pub String);
+
 /// The findings have been printed; only the code is left to give.
 #[derive(Debug, thiserror::Error)]
 #[error("{0} problems")]
@@ -78,7 +83,8 @@ fn code(error: &anyhow::Error) -> u8 {
         BAD_DATA
     } else if error.is::<Unavailable>() || error.is::<BrokerError>() {
         UNAVAILABLE
-    } else if error.is::<Refused>() || error.is::<LogError>() || error.is::<AccessError>() {
+    } else if error.is::<UnsafeBroker>() || error.is::<Refused>() || error.is::<LogError>() || error.is::<AccessError>()
+    {
         BAD_CONFIG
     } else {
         FAILURE
@@ -106,6 +112,7 @@ mod tests {
             (Found(3).into(), 65),
             (anyhow::Error::new(Unavailable).context("address in use"), 69),
             (Refused(Vec::new()).into(), 78),
+            (UnsafeBroker("x".into()).into(), 78),
             (anyhow::Error::new(pipe).context("writing"), 0),
         ] {
             assert_eq!(code(&error), expected, "{error:?}");

@@ -21,6 +21,7 @@ mod print;
 mod queue;
 mod run;
 mod serve;
+mod setup;
 mod signals;
 mod task;
 mod task_all;

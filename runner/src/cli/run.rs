@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::app::AppParts;
-use super::{greeting, parts, signals, types};
+use super::{greeting, parts, setup, signals, types};
 use crate::config::{Access, Settings};
 use crate::metrics::Metrics;
 use crate::scheduler::Scheduler;
@@ -35,6 +35,7 @@ struct House {
     catalog: Catalog,
     handlers: Handlers,
     instance: worker::Settings,
+    caveats: setup::Caveats,
     /// Ends the reading of sources.
     sources: CancellationToken,
 }
@@ -57,8 +58,8 @@ pub async fn run(settings: Settings, app: AppParts, access: Access) -> anyhow::R
         true => Some(bind(&settings).await?),
         false => None,
     };
-    let house = House::open(&settings, app).await?;
     let stopping = CancellationToken::new();
+    let house = House::open(&settings, app, &stopping).await?;
     let running = house.start(&settings, access, listener, &stopping)?;
     greeting::print(
         &settings,
@@ -89,12 +90,15 @@ pub async fn run(settings: Settings, app: AppParts, access: Access) -> anyhow::R
 }
 
 impl House {
-    async fn open(settings: &Settings, app: AppParts) -> anyhow::Result<Self> {
+    async fn open(settings: &Settings, app: AppParts, stopping: &CancellationToken) -> anyhow::Result<Self> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let functions = Functions::default();
         let handlers = parts::handlers(settings, app.registrars, functions.clone())?;
         let code = parts::code_schedules(settings, app.schedules)?;
         let broker = super::open::open_broker(settings, clock.clone()).await?;
+        let metrics = Arc::<Metrics>::default();
+        let found = setup::first_look(broker.as_ref()).await?;
+        let caveats = setup::watch(broker.clone(), metrics.clone(), found, stopping.clone());
         let sources = CancellationToken::new();
         let told = parts::sources(settings, code);
         let catalog = Catalog::start(told, functions, clock.clone(), sources.clone()).await;
@@ -102,7 +106,8 @@ impl House {
         Ok(Self {
             clock,
             broker,
-            metrics: Arc::default(),
+            metrics,
+            caveats,
             catalog,
             handlers,
             instance,
@@ -163,6 +168,7 @@ fn serve(
         clock: house.clock.clone(),
         settings: parts::web(settings, access, address, &house.instance),
         metrics: house.metrics.clone(),
+        caveats: house.caveats.clone(),
         stopping: stopping.clone(),
     })?;
     let stop = CancellationToken::new();

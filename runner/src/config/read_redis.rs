@@ -17,6 +17,9 @@ const SENTINEL_PORT: u16 = 26379;
 /// Addresses of sentinels or nodes; more are not asked in any sensible time.
 const MAX_ADDRESSES: usize = 64;
 
+/// How many replicas must have what is enqueued.
+const DURABILITY: [(&str, u32); 2] = [("acknowledged", 0), ("replicated", 1)];
+
 /// Reads `redis`; `None` if there is no such section, nor a variable that names a server.
 pub fn read(root: &Section<'_>) -> Option<RedisSettings> {
     let redis = root.section("redis");
@@ -31,10 +34,12 @@ pub fn read(root: &Section<'_>) -> Option<RedisSettings> {
         let _known = tls(&redis, login(&redis, nothing));
     }
     let allow_eviction = redis.flag("allow_eviction").unwrap_or(false);
+    let replicas = redis.choice("durability", &DURABILITY).unwrap_or(0);
     redis.finish();
     match settings {
         Some(settings) => Some(RedisSettings {
             allow_eviction,
+            replicas,
             ..settings
         }),
         // The faults are reported; only the section's existence matters now.

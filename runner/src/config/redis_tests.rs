@@ -31,6 +31,8 @@ fn every_way_to_name_a_server_is_read() {
     };
     assert_eq!(sentinels.addresses, ["a:26379", "b:1"]);
     assert_eq!(sentinels.password, Some(Password::new("sp")));
+    let redis = read("redis: {host: a, durability: replicated, allow_eviction: true}", &[]).unwrap();
+    assert_eq!((redis.replicas, redis.allow_eviction), (1, true));
     let redis = read("redis: {cluster: {addresses: [a, b]}}", &[]).unwrap();
     assert_eq!(
         redis.target,

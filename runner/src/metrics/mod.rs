@@ -55,6 +55,7 @@ pub struct Metrics {
     poison: Family<QueueLabel, Counter>,
     active: Gauge,
     leader: Gauge,
+    unsafe_policy: Gauge,
 }
 
 impl Default for Metrics {
@@ -72,6 +73,7 @@ impl Default for Metrics {
             poison: Family::default(),
             active: Gauge::default(),
             leader: Gauge::default(),
+            unsafe_policy: Gauge::default(),
         };
         let registry = &mut all.registry;
         // The encoder appends `_total` to counters.
@@ -123,6 +125,11 @@ impl Default for Metrics {
             "scheduler_leader",
             "1 while this process leads the schedulers",
             all.leader.clone(),
+        );
+        registry.register(
+            "broker_unsafe_policy",
+            "1 while the broker is set up to delete keys when its memory is full",
+            all.unsafe_policy.clone(),
         );
         all
     }
@@ -197,6 +204,11 @@ impl Metrics {
     /// Whether this process leads.
     pub fn set_leader(&self, leads: bool) {
         self.leader.set(i64::from(leads));
+    }
+
+    /// Whether the broker may delete keys by itself.
+    pub fn set_unsafe_policy(&self, evicts: bool) {
+        self.unsafe_policy.set(i64::from(evicts));
     }
 
     /// The Prometheus text form, without the closing `# EOF`.

@@ -5,7 +5,8 @@
 use std::sync::Arc;
 
 use runner_core::clock::Clock;
-use runner_queue::Broker;
+use runner_queue::{Broker, Caveat};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::guard::attempts::Attempts;
@@ -27,6 +28,8 @@ pub struct Parts {
     pub settings: Settings,
     /// The process's own counters.
     pub metrics: Arc<Metrics>,
+    /// How the broker is set up, as far as that endangers tasks.
+    pub caveats: watch::Receiver<Vec<Caveat>>,
     /// Cancelled when the process begins to stop: `/readyz` says so from then on.
     pub stopping: CancellationToken,
 }
@@ -42,6 +45,7 @@ pub struct Inner {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) settings: Settings,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) caveats: watch::Receiver<Vec<Caveat>>,
     pub(crate) stopping: CancellationToken,
     pub(crate) painter: Painter,
     pub(crate) attempts: Attempts,
@@ -66,6 +70,7 @@ impl Desk {
             clock: parts.clock,
             settings: parts.settings,
             metrics: parts.metrics,
+            caveats: parts.caveats,
             stopping: parts.stopping,
             painter,
             attempts: Attempts::default(),

@@ -40,7 +40,7 @@ struct Check {
     ok: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'static str>,
-    /// What is not as it might be, and yet no reason to send nobody here.
+    /// More about the reason, or what is not as it might be and yet no reason to send nobody here.
     #[serde(skip_serializing_if = "Option::is_none")]
     note: Option<String>,
 }
@@ -54,12 +54,15 @@ struct Ready {
 /// `GET /readyz`: 200 when the broker answers and every source that exists was read once, else 503 with the
 /// reasons. A source that was read and is gone now leaves its last known schedules in force: a note.
 pub async fn ready(State(desk): State<Desk>) -> Response {
-    let broker = match tokio::time::timeout(PATIENCE, desk.broker.now()).await {
-        Ok(Ok(_)) => None,
-        Ok(Err(error)) => Some(error.code()),
-        Err(_) => Some("broker_slow"),
+    let (broker, note) = match tokio::time::timeout(PATIENCE, desk.broker.now()).await {
+        Ok(Ok(_)) => (None, caveats(&desk)),
+        Ok(Err(error)) => (Some(error.code()), tells(&desk).then(|| crate::log::chain(&error))),
+        Err(_) => (Some("broker_slow"), None),
     };
-    let mut checks = vec![check("broker", broker)];
+    let mut checks = vec![Check {
+        note: note.map(|note| text::cut(&note, NOTE)),
+        ..check("broker", broker)
+    }];
     for source in desk.catalog.statuses() {
         checks.push(of_source(&source, tells(&desk)));
     }
@@ -72,6 +75,13 @@ pub async fn ready(State(desk): State<Desk>) -> Response {
         StatusCode::SERVICE_UNAVAILABLE
     };
     (status, Json(Ready { ready, checks })).into_response()
+}
+
+/// What endangers tasks although the broker answers.
+fn caveats(desk: &Desk) -> Option<String> {
+    let found = desk.caveats.borrow();
+    let notes: Vec<String> = found.iter().map(|c| format!("{}: {}", c.code, c.message)).collect();
+    (!notes.is_empty()).then(|| notes.join("; "))
 }
 
 fn check(name: &str, reason: Option<&'static str>) -> Check {

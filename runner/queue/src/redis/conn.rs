@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use redis::{Pipeline, ToRedisArgs, Value};
+use redis::{Arg, Cmd, Pipeline, ToRedisArgs, Value};
 use runner_core::clock::Clock;
 
 use super::dial::DialError;
@@ -15,6 +15,9 @@ use super::scripts::{Hashes, Script};
 use super::settings::RedisSettings;
 use super::{fault, scripts};
 use crate::BrokerResult;
+
+/// How often a call loads the scripts again: somebody may throw them away between loading and calling.
+const LOADS: usize = 3;
 
 /// The one shared connection and what is needed to make it.
 pub(super) struct Conn {
@@ -150,7 +153,10 @@ impl Trip<'_> {
             return Ok(Vec::new());
         }
         let mut answers = self.exchange(None).await?;
-        if answers.iter().any(is_unknown_script) {
+        for _ in 0..LOADS {
+            if !answers.iter().any(is_unknown_script) {
+                break;
+            }
             scripts::load(&mut self.live.link)
                 .await
                 .map_err(|error| fault::of(error, self.doing))?;
@@ -178,20 +184,21 @@ impl Trip<'_> {
         answers.into_iter().next().ok_or_else(|| fault::odd_answer(doing))
     }
 
-    /// A script that the server did not know has not run: only those are sent again.
+    /// A script that the server did not know has not run: only those are sent again, and what confirms them.
     async fn repeat_unknown(&mut self, answers: &mut [Value]) -> BrokerResult<()> {
         let mut again = Pipeline::new();
         for (command, _) in self
             .pipe
             .cmd_iter()
             .zip(answers.iter())
-            .filter(|(_, answer)| is_unknown_script(answer))
+            .filter(|(command, answer)| must_go_again(command, answer))
         {
             again.add_command(command.clone());
         }
         let second = self.exchange(Some(&again)).await?;
         let mut second = second.into_iter();
-        for answer in answers.iter_mut().filter(|a| is_unknown_script(a)) {
+        let answers = self.pipe.cmd_iter().zip(answers.iter_mut());
+        for (_, answer) in answers.filter(|(command, answer)| must_go_again(command, answer)) {
             *answer = second.next().unwrap_or_default();
         }
         Ok(())
@@ -211,6 +218,10 @@ impl Trip<'_> {
             }
         }
     }
+}
+
+fn must_go_again(command: &Cmd, answer: &Value) -> bool {
+    is_unknown_script(answer) || matches!(command.args_iter().next(), Some(Arg::Simple(b"WAIT")))
 }
 
 pub(super) fn is_unknown_script(answer: &Value) -> bool {

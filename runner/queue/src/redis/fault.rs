@@ -6,7 +6,8 @@ use super::dial::DialError;
 use crate::{BoxError, BrokerError};
 
 /// Codes of answers that pass by themselves: a replica about to be promoted, a server that loads its file.
-const TRANSIENT: [&str; 8] = [
+const TRANSIENT: [&str; 9] = [
+    "NOSCRIPT",
     "READONLY",
     "LOADING",
     "MASTERDOWN",
@@ -19,6 +20,9 @@ const TRANSIENT: [&str; 8] = [
 
 /// Codes of answers that say who we are not, or what we may not.
 const DENIED: [&str; 3] = ["NOAUTH", "WRONGPASS", "NOPERM"];
+
+/// How servers from version 7 on say the same of a command within a script, by version.
+const DENIED_IN_SCRIPT: [&str; 2] = ["The user executing the script can't", "ACL failure in script"];
 
 /// An error of a call that got no usable answer, or of making a connection.
 pub(super) fn of(error: impl Into<DialError>, doing: &'static str) -> BrokerError {
@@ -41,7 +45,7 @@ fn by_kind(error: RedisError, doing: &'static str) -> BrokerError {
         ErrorKind::Server(_) | ErrorKind::Extension => {
             let code = error.code().unwrap_or_default().to_owned();
             let detail = error.detail().unwrap_or_default().to_owned();
-            by_code(&code, &detail, doing, Box::new(error))
+            by_code(&code, &detail, doing)
         }
         ErrorKind::AuthenticationFailed => BrokerError::Denied {
             doing,
@@ -65,10 +69,12 @@ fn by_kind(error: RedisError, doing: &'static str) -> BrokerError {
 /// An error that the server answered to one command of several.
 pub(super) fn answered(error: &ServerError, doing: &'static str) -> BrokerError {
     let detail = error.details().unwrap_or_default();
-    by_code(error.code(), detail, doing, error.to_string().into())
+    by_code(error.code(), detail, doing)
 }
 
-fn by_code(code: &str, detail: &str, doing: &'static str, source: BoxError) -> BrokerError {
+fn by_code(code: &str, detail: &str, doing: &'static str) -> BrokerError {
+    // The server's own word, by which people look it up.
+    let source: BoxError = format!("{code} {detail}").trim().into();
     // Servers before version 7 wrap what a command within a script answered into a general error.
     let is = |word: &str| code == word || detail.contains(&format!("-{word} "));
     if is("OOM") || is("MISCONF") || detail.contains("OOM command not allowed") {
@@ -76,7 +82,7 @@ fn by_code(code: &str, detail: &str, doing: &'static str, source: BoxError) -> B
     } else if is("WRONGTYPE") {
         let what = format!("a key has the wrong type: {code} {detail}");
         BrokerError::Corrupt { doing, what }
-    } else if DENIED.into_iter().any(is) || detail.contains("ACL failure in script") {
+    } else if DENIED.into_iter().any(is) || DENIED_IN_SCRIPT.into_iter().any(|words| detail.contains(words)) {
         BrokerError::Denied { doing, source }
     } else if TRANSIENT.into_iter().any(is) {
         BrokerError::Unreachable { doing, source }
@@ -112,7 +118,7 @@ mod tests {
     use super::*;
 
     fn code_of(code: &str, detail: &str) -> &'static str {
-        by_code(code, detail, "try", "x".into()).code()
+        by_code(code, detail, "try").code()
     }
 
     #[test]
@@ -133,7 +139,9 @@ mod tests {
         for denial in ["NOAUTH", "WRONGPASS", "NOPERM"] {
             assert_eq!(code_of(denial, ""), "broker_auth", "{denial}");
         }
-        assert_eq!(code_of("ERR", "ACL failure in script: no permissions"), "broker_auth");
+        for words in DENIED_IN_SCRIPT {
+            assert_eq!(code_of("ERR", words), "broker_auth", "{words}");
+        }
         assert_eq!(code_of("ERR", "unknown command"), "broker_refused");
     }
 }

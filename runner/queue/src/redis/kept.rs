@@ -1,6 +1,7 @@
 //! Something that takes connecting to make: made at the first use, shared by all, made anew when it broke.
 //!
-//! While it cannot be made each use fails at once, and new attempts are spaced out.
+//! While it cannot be made each use fails at once, and new attempts are spaced out, by chance too: many programs that
+//! lost the same server do not come back at the same instant.
 
 use std::time::Duration;
 
@@ -71,7 +72,7 @@ impl<T: Clone> Kept<T> {
                 inner.failure = Some(Failure {
                     error: error.clone(),
                     pause,
-                    until: Instant::now() + pause,
+                    until: Instant::now() + spread(pause, uuid::Uuid::new_v4().as_u64_pair().0),
                 });
                 Err(error)
             }
@@ -84,5 +85,49 @@ impl<T: Clone> Kept<T> {
         if inner.live.as_ref().is_some_and(|(_, live)| *live == number) {
             inner.live = None;
         }
+    }
+}
+
+/// Between half of the pause and all of it, by `chance`.
+fn spread(pause: Duration, chance: u64) -> Duration {
+    let half = pause / 2;
+    let steps = u64::try_from(half.as_micros()).unwrap_or(u64::MAX).saturating_add(1);
+    half + Duration::from_micros(chance % steps)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn pauses_are_spread_over_their_second_half() {
+        for pause in [FIRST_PAUSE, LONGEST_PAUSE] {
+            let all: Vec<Duration> = (0..1000_u64)
+                .map(|n| spread(pause, n.wrapping_mul(0x9e37_79b9_7f4a_7c15)))
+                .collect();
+            assert!(all.iter().all(|one| (pause / 2..=pause).contains(one)));
+            let (first, last) = (all.iter().min().unwrap(), all.iter().max().unwrap());
+            assert!(*last - *first > pause / 3, "{first:?} to {last:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn attempts_are_spaced_out_up_to_the_longest_pause() {
+        let kept = Kept::<u8>::default();
+        let mut tried = 0_u32;
+        for _ in 0..60_000 {
+            let make = || {
+                tried += 1;
+                std::future::ready(Err(DialError::Unreachable("gone".to_owned())))
+            };
+            assert!(kept.get(make).await.is_err());
+            tokio::time::advance(Duration::from_millis(1)).await;
+        }
+        // A minute: seven doublings to 5 s within 10 s at most, then one each 2.5 to 5 s.
+        assert!((15..=32).contains(&tried), "{tried}");
+        tokio::time::advance(LONGEST_PAUSE).await;
+        let made = kept.get(|| std::future::ready(Ok(7))).await;
+        assert_eq!(made.unwrap_or_default(), (7, 1));
     }
 }

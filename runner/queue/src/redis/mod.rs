@@ -13,10 +13,12 @@ mod act;
 mod apart;
 #[cfg(feature = "contract")]
 mod audit;
+mod caveats;
 #[cfg(feature = "ceiling")]
 mod ceiling;
 mod claim;
 mod cluster;
+mod confirm;
 mod conn;
 mod convert;
 mod dial;
@@ -55,6 +57,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use runner_core::clock::Clock;
 
+use self::confirm::Confirm;
 use self::conn::Conn;
 use self::signals::Watches;
 use crate::{Broker, BrokerResult};
@@ -72,6 +75,8 @@ pub struct RedisBroker {
     watches: Watches,
     /// The server that claims are noted for, once a heartbeat has told.
     claimant: OnceLock<String>,
+    allow_eviction: bool,
+    confirm: Option<Confirm>,
 }
 
 impl RedisBroker {
@@ -88,6 +93,8 @@ impl RedisBroker {
             conn: Conn::new(settings)?,
             place: format!("redis {}", settings.place()),
             watches: Watches::default(),
+            allow_eviction: settings.allow_eviction,
+            confirm: Confirm::of(settings)?,
             claimant: OnceLock::new(),
         })
     }
@@ -107,6 +114,9 @@ impl RedisBroker {
     /// the server's clock.
     #[must_use]
     pub fn with_clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        if let Some(confirm) = &mut self.confirm {
+            confirm.set_clock(clock.clone());
+        }
         self.conn.set_clock(clock);
         self
     }
@@ -140,5 +150,9 @@ impl Broker for RedisBroker {
             .zip(micros)
             .and_then(|(s, us)| Timestamp::new(s, i32::try_from(us.checked_mul(1000)?).ok()?).ok())
             .ok_or_else(|| fault::odd_answer(DOING))
+    }
+
+    async fn caveats(&self) -> BrokerResult<Vec<crate::Caveat>> {
+        self.look_at_setup().await
     }
 }

@@ -8,6 +8,7 @@ use prost::Message as _;
 use redis::Value;
 use runner_core::task::{QueueName, Run, State, Task, TaskId};
 
+use super::confirm::Confirm;
 use super::conn::Trip;
 use super::scripts::Script;
 use super::{RedisBroker, convert, fault, keys, reply};
@@ -70,7 +71,8 @@ impl RedisBroker {
             }
         }
         if !by_queue.is_empty() {
-            let mut trip = self.conn.trip(DOING).await?;
+            let conn = self.confirm.as_ref().map_or(&self.conn, Confirm::conn);
+            let mut trip = conn.trip(DOING).await?;
             // Each time, because a flushed or failed-over store has forgotten its queues.
             trip.command("SADD").arg(keys::QUEUES);
             for queue in by_queue.keys() {
@@ -87,12 +89,20 @@ impl RedisBroker {
                     batches.push(batch);
                 }
             }
-            let mut answers = trip.each().await?.into_iter();
+            if let Some(confirm) = &self.confirm {
+                confirm.ask(&mut trip);
+            }
+            let mut answers = trip.each().await?;
+            let confirmed = self.confirm.as_ref().map(|confirm| (confirm, answers.pop()));
+            let mut answers = answers.into_iter();
             if let Some(Err(error)) = answers.next().filter(|listed| !passes(listed)) {
                 return Err(error);
             }
             for (batch, answer) in batches.into_iter().zip(answers) {
                 take_codes(tasks, batch, answer?, &mut results)?;
+            }
+            if let Some((confirm, answer)) = confirmed {
+                confirm.check(answer, DOING)?;
             }
         }
         results

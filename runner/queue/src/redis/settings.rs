@@ -16,6 +16,8 @@ pub struct RedisSettings {
     pub database: i64,
     /// TLS for every connection, those to sentinels too; `None`: none.
     pub tls: Option<RedisTls>,
+    /// Replicas that must confirm what is enqueued before that counts as accepted; 0: none. Not for a cluster.
+    pub replicas: u32,
     /// Goes on although the server may evict keys, and with them tasks.
     pub allow_eviction: bool,
 }
@@ -97,6 +99,7 @@ impl RedisSettings {
             password: None,
             database: 0,
             tls: None,
+            replicas: 0,
             allow_eviction: false,
         }
     }

@@ -46,6 +46,18 @@ pub enum BrokerError {
         #[source]
         source: BoxError,
     },
+    /// The store did it, but did not confirm that it survives the loss of a server, as it was asked to.
+    #[error(
+        "the broker was asked to {doing}, and only {confirmed} of {wanted} replicas confirmed: it may be lost with the server"
+    )]
+    Unconfirmed {
+        /// What was being done.
+        doing: &'static str,
+        /// Replicas that confirmed in time.
+        confirmed: u32,
+        /// Replicas that were to confirm.
+        wanted: u32,
+    },
     /// What lies in the store is not what should lie there.
     #[error("the broker holds data that cannot be read while trying to {doing}: {what}")]
     Corrupt {
@@ -71,6 +83,7 @@ impl BrokerError {
             Self::Full { .. } => "broker_full",
             Self::Denied { .. } => "broker_auth",
             Self::Refused { .. } => "broker_refused",
+            Self::Unconfirmed { .. } => "broker_not_replicated",
             Self::Corrupt { .. } => "broker_corrupt",
         }
     }

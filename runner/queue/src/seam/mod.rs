@@ -6,6 +6,7 @@
 mod act;
 #[cfg(feature = "ceiling")]
 mod ceiling;
+mod caveat;
 mod error;
 mod group;
 mod inspect;
@@ -17,6 +18,7 @@ mod work;
 pub use act::{Acted, Action, ActionError, MAX_ACTED, RemoveError};
 #[cfg(feature = "ceiling")]
 pub use ceiling::{Ceiling, StoreUsage};
+pub use caveat::Caveat;
 pub use error::{BoxError, BrokerError, BrokerResult};
 pub use group::{GroupInfo, GroupNames, GroupPage, GroupRule, Groups, MAX_SET, Reclaimed, SET_DEADLINE, StagedSet};
 pub use inspect::{
@@ -49,6 +51,15 @@ pub trait Broker: Producer + Work + Groups + Schedules + Inspector + Send + Sync
     ///
     /// [`BrokerError::Unreachable`] or [`BrokerError::Refused`].
     async fn now(&self) -> BrokerResult<jiff::Timestamp>;
+
+    /// What endangers tasks in this store although every call to it succeeds; asked at the start and now and then.
+    ///
+    /// # Errors
+    ///
+    /// As any call.
+    async fn caveats(&self) -> BrokerResult<Vec<Caveat>> {
+        Ok(Vec::new())
+    }
 
     /// Puts the store in order for a copy or a move, at the end of a program. Calls after it fail.
     async fn close(&self) {}

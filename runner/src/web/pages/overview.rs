@@ -134,6 +134,10 @@ pub async fn show(State(desk): State<Desk>, Extension(visitor): Extension<Who>) 
     let plan = desk.catalog.plan();
     let upcoming = upcoming(&plan, lens.now);
     let (problems, _) = rows::by_weight(&plan);
+    let mut shown: Vec<ProblemRow> = endangered(&desk);
+    let problem_count = shown.len() + problems.len();
+    shown.extend(problems.into_iter().map(ProblemRow::new));
+    shown.truncate(PROBLEMS);
     let page = Overview {
         totals: totals(&queues),
         sources: SourceRow::all(lens, &desk),
@@ -143,8 +147,8 @@ pub async fn show(State(desk): State<Desk>, Extension(visitor): Extension<Who>) 
             .map(|(at, d)| next_row(lens, *at, d))
             .collect(),
         decisions: listed(lens, &plan, &decisions),
-        problem_count: problems.len(),
-        problems: problems.into_iter().take(PROBLEMS).map(ProblemRow::new).collect(),
+        problem_count,
+        problems: shown,
         schedule_count: plan.schedules.len(),
         server_count: servers.len(),
         working: servers.iter().map(|s| u64::from(s.info.active)).sum(),
@@ -155,6 +159,15 @@ pub async fn show(State(desk): State<Desk>, Extension(visitor): Extension<Who>) 
         queues: queues.iter().map(|q| queue_row(lens, q, &servers)).collect(),
     };
     frame::show(&desk, &visitor, Section::Overview, &page)
+}
+
+/// Tasks may be deleted by the broker itself; what is only less safe than it might be is in the log and at `/readyz`.
+fn endangered(desk: &Desk) -> Vec<ProblemRow> {
+    let found = desk.caveats.borrow();
+    let grave = found.iter().filter(|caveat| caveat.grave);
+    grave
+        .map(|c| ProblemRow::of_broker(c, desk.broker.describe()))
+        .collect()
 }
 
 fn totals(queues: &[QueueInfo]) -> Vec<Total> {

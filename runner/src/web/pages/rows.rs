@@ -2,7 +2,7 @@
 
 use runner_core::schedule::{Plan, Problem, Severity};
 use runner_core::task::State;
-use runner_queue::{Decision, QueueInfo};
+use runner_queue::{Caveat, Decision, QueueInfo};
 use serde::Serialize;
 
 use crate::web::fault::Fault;
@@ -139,6 +139,24 @@ impl ProblemRow {
             schedule_url: id.map(|id| urls::schedule(id.as_str())),
             excerpt: problem.excerpt.as_deref().map(|e| text::cut(e, Self::LONGEST)),
             hint: problem.hint.as_deref().map(|h| text::cut(h, Self::LONGEST)),
+        }
+    }
+}
+
+impl ProblemRow {
+    /// How the broker at `place` is set up, as a page shows it.
+    #[must_use]
+    pub fn of_broker(caveat: &Caveat, place: String) -> Self {
+        Self {
+            severity: if caveat.grave { "error" } else { "warning" },
+            code: caveat.code.to_owned(),
+            message: caveat.message.clone(),
+            source: "broker",
+            place,
+            schedule: None,
+            schedule_url: None,
+            excerpt: None,
+            hint: Some(caveat.hint.to_owned()),
         }
     }
 }

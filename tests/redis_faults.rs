@@ -1,0 +1,188 @@
+//! What the server may say instead of an answer, each told apart: not now, not here, not you, not enough room.
+
+use std::time::Duration;
+
+use redis::aio::MultiplexedConnection;
+use runner_core::task::{QueueName, Task};
+use runner_queue::redis::{Password, RedisBroker, RedisSettings};
+use runner_queue::{BrokerError, Inspector as _, Producer as _, Work as _};
+use tokio::time::Instant;
+
+use crate::kit::{self, RedisServer};
+
+/// The tests of this module.
+pub fn tests() -> Vec<kit::Trial> {
+    kit::trials![
+        needs(Redis): a_replica_a_loading_and_a_busy_server_are_told_apart,
+            a_user_that_lost_a_right_or_its_password_is_denied_until_it_is_back,
+            scripts_may_be_flushed_all_the_time;
+    ]
+}
+
+const LEASE: Duration = Duration::from_secs(30);
+
+fn at(server: &RedisServer) -> RedisSettings {
+    RedisSettings::at(format!("127.0.0.1:{}", server.port))
+}
+
+async fn ask<T: redis::FromRedisValue>(link: &mut MultiplexedConnection, words: &[&str]) -> T {
+    let mut command = redis::cmd(words[0]);
+    command.arg(&words[1..]);
+    command.query_async(link).await.unwrap()
+}
+
+async fn link_to(server: &RedisServer) -> MultiplexedConnection {
+    let client = redis::Client::open(format!("redis://127.0.0.1:{}", server.port)).unwrap();
+    client.get_multiplexed_async_connection().await.unwrap()
+}
+
+fn told(error: &BrokerError) -> String {
+    let mut text = format!("[{}] {error}", error.code());
+    let mut cause = std::error::Error::source(error);
+    while let Some(inner) = cause {
+        text.push_str(&format!(": {inner}"));
+        cause = inner.source();
+    }
+    text
+}
+
+async fn put(broker: &RedisBroker) -> Result<(), String> {
+    let results = broker.enqueue(&[Task::new("x")]).await.map_err(|error| told(&error))?;
+    results
+        .into_iter()
+        .try_for_each(|result| result.map(drop).map_err(|refusal| refusal.to_string()))
+}
+
+/// Waits until enqueuing fails with this word, and returns what was told.
+async fn fails_with(broker: &RedisBroker, word: &str) -> String {
+    kit::eventually(word, || async {
+        match put(broker).await {
+            Err(text) if text.contains(word) => Ok(text),
+            other => Err(format!("{other:?}")),
+        }
+    })
+    .await
+}
+
+async fn works(broker: &RedisBroker) {
+    kit::eventually("a task is accepted again", || put(broker)).await;
+}
+
+async fn a_replica_a_loading_and_a_busy_server_are_told_apart() {
+    let server = RedisServer::start(&[
+        "--lua-time-limit",
+        "50",
+        "--key-load-delay",
+        "2000",
+        "--loading-process-events-interval-bytes",
+        "1024",
+    ]);
+    let broker = RedisBroker::connect(at(&server)).await.unwrap();
+    let mut link = link_to(&server).await;
+
+    // READONLY: it was made a replica of one that is not there.
+    let _: () = ask(&mut link, &["REPLICAOF", "127.0.0.1", "1"]).await;
+    let text = fails_with(&broker, "READONLY").await;
+    assert!(text.starts_with("[broker_unavailable]"), "{text}");
+    // MASTERDOWN: and it does not want to answer from what it has.
+    let _: () = ask(&mut link, &["CONFIG", "SET", "replica-serve-stale-data", "no"]).await;
+    let text = fails_with(&broker, "MASTERDOWN").await;
+    assert!(text.starts_with("[broker_unavailable]"), "{text}");
+    let _: () = ask(&mut link, &["CONFIG", "SET", "replica-serve-stale-data", "yes"]).await;
+    let _: () = ask(&mut link, &["REPLICAOF", "NO", "ONE"]).await;
+    works(&broker).await;
+
+    // BUSY: somebody else's script takes long.
+    let mut other = link_to(&server).await;
+    let foreign = tokio::spawn(async move {
+        // It ends by being killed, which is an error to whoever sent it.
+        let _killed: redis::RedisResult<()> = redis::cmd("EVAL")
+            .arg("while true do end")
+            .arg(0)
+            .query_async(&mut other)
+            .await;
+    });
+    let text = fails_with(&broker, "BUSY").await;
+    assert!(text.starts_with("[broker_unavailable]"), "{text}");
+    let _: () = ask(&mut link, &["SCRIPT", "KILL"]).await;
+    works(&broker).await;
+    foreign.await.unwrap();
+
+    // LOADING: it reads its file slowly.
+    let fill = "for i = 1, 2000 do redis.call('SET', 'fill:' .. i, string.rep('x', 2000)) end";
+    let _: () = ask(&mut link, &["EVAL", fill, "0"]).await;
+    let _: () = ask(&mut link, &["SAVE"]).await;
+    let starting = tokio::task::spawn_blocking(move || {
+        let mut server = server;
+        server.kill9();
+        server.start_again();
+        server
+    });
+    let text = fails_with(&broker, "LOADING").await;
+    assert!(text.starts_with("[broker_unavailable]"), "{text}");
+    let _server = starting.await.unwrap();
+    works(&broker).await;
+    println!("FT id=F57 result=pass states=READONLY,MASTERDOWN,BUSY,LOADING");
+}
+
+async fn a_user_that_lost_a_right_or_its_password_is_denied_until_it_is_back() {
+    let server = RedisServer::start(&[]);
+    let mut link = link_to(&server).await;
+    let allow = ["ACL", "SETUSER", "app", "on", ">first", "~*", "&*", "+@all"];
+    let _: () = ask(&mut link, &allow).await;
+    let mut settings = at(&server);
+    settings.username = Some("app".to_owned());
+    settings.password = Some(Password::new("first"));
+    let broker = RedisBroker::connect(settings).await.unwrap();
+    works(&broker).await;
+    for take_away in [vec!["-evalsha"], vec!["-sadd"], vec!["-lpush"], vec!["resetkeys"]] {
+        let words = [&["ACL", "SETUSER", "app"][..], &take_away].concat();
+        let _: () = ask(&mut link, &words).await;
+        let text = put(&broker).await.unwrap_err();
+        assert!(text.starts_with("[broker_auth]"), "{take_away:?}: {text}");
+        let _: () = ask(&mut link, &allow).await;
+        put(&broker).await.unwrap();
+    }
+    // The password is another one, and the connections made with the old one are closed.
+    let _: () = ask(&mut link, &["ACL", "SETUSER", "app", "resetpass", ">second"]).await;
+    let _: i64 = ask(&mut link, &["CLIENT", "KILL", "USER", "app"]).await;
+    let text = fails_with(&broker, "WRONGPASS").await;
+    assert!(text.starts_with("[broker_auth]"), "{text}");
+    assert!(!text.contains("first"), "{text}");
+    let _: () = ask(&mut link, &["ACL", "SETUSER", "app", ">first"]).await;
+    let back = Instant::now();
+    works(&broker).await;
+    let resumed = back.elapsed();
+    println!("FT id=F58 result=pass resume_ms={}", resumed.as_millis());
+    assert!(resumed < Duration::from_secs(6), "{resumed:?}");
+}
+
+async fn scripts_may_be_flushed_all_the_time() {
+    let server = RedisServer::start(&[]);
+    let broker = RedisBroker::connect(at(&server)).await.unwrap();
+    let mut link = link_to(&server).await;
+    let flushing = tokio::spawn(async move {
+        let mut tick = tokio::time::interval(Duration::from_millis(20));
+        let mut flushed = 0_u32;
+        loop {
+            tick.tick().await;
+            let _: () = ask(&mut link, &["SCRIPT", "FLUSH"]).await;
+            flushed += 1;
+            if flushed >= 50 {
+                return flushed;
+            }
+        }
+    });
+    let mut calls = 0;
+    while !flushing.is_finished() {
+        put(&broker).await.unwrap();
+        let claims = broker.claim(&[QueueName::default()], 10, LEASE).await.unwrap();
+        assert_eq!(claims.len(), 1);
+        broker.queues().await.unwrap();
+        calls += 3;
+    }
+    println!(
+        "FT id=F55 result=pass flushed={} calls={calls} errors=0",
+        flushing.await.unwrap()
+    );
+}

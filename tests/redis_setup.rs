@@ -1,0 +1,136 @@
+//! How the Redis is set up: one that may delete tasks is not started on, and noticed when it becomes one.
+
+use std::time::Duration;
+
+use redis::aio::MultiplexedConnection;
+use tokio::time::Instant;
+
+use crate::kit::{self, RedisDb, RedisServer, Runner, Site};
+
+/// The tests of this module.
+pub fn tests() -> Vec<kit::Trial> {
+    kit::trials![
+        needs(Redis): a_server_that_may_evict_is_not_started_on_unless_that_is_allowed,
+            a_policy_that_changes_is_seen_and_so_is_its_end, a_denied_login_is_said_at_readyz_and_in_the_log;
+    ]
+}
+
+async fn set_policy(link: &mut MultiplexedConnection, policy: &str) {
+    let _: () = redis::cmd("CONFIG")
+        .arg(&["SET", "maxmemory-policy", policy])
+        .query_async(link)
+        .await
+        .unwrap();
+}
+
+async fn broker_check(runner: &Runner) -> (u16, serde_json::Value) {
+    let reply = runner.http.get("/readyz").await;
+    let checks = reply.json()["checks"].clone();
+    let broker = checks
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|check| check["name"] == "broker");
+    (reply.status, broker.unwrap().clone())
+}
+
+async fn metric(runner: &Runner, line: &str) -> bool {
+    runner.http.get("/metrics").await.body.lines().any(|l| l == line)
+}
+
+async fn a_server_that_may_evict_is_not_started_on_unless_that_is_allowed() {
+    let server = RedisServer::start(&["--maxmemory-policy", "allkeys-lru"]);
+    let db = server.fresh_db();
+    let site = Site::new(&db.yaml());
+    let runner = site.launch();
+    let log = runner.child.pid();
+    let status = runner.ended().await;
+    assert_eq!(status.code(), Some(78), "process {log}");
+    let said = std::fs::read_dir(&site.dir)
+        .unwrap()
+        .filter_map(|entry| std::fs::read_to_string(entry.unwrap().path()).ok())
+        .collect::<String>();
+    for part in ["broker_evicts", "allkeys-lru", "noeviction", "redis.allow_eviction"] {
+        assert!(said.contains(part), "{part} is not in {said}");
+    }
+    // Whoever wants it so may have it so, and is told at the start.
+    site.write("config.yaml", &format!("{}  allow_eviction: true\n", db.yaml()));
+    let runner = site.start().await;
+    assert!(runner.log().contains("broker_evicts"), "{}", runner.log());
+    let page = runner.http.get("/queue").await.body;
+    assert!(!page.contains("broker_evicts"), "what is allowed is no problem: {page}");
+    // A server that keeps nothing on disk is pointed out too, once.
+    assert_eq!(
+        runner.log().matches("broker_not_durable").count(),
+        1,
+        "{}",
+        runner.log()
+    );
+    assert!(runner.stop().await.success());
+}
+
+async fn a_policy_that_changes_is_seen_and_so_is_its_end() {
+    let server = RedisServer::start(&["--appendonly", "yes"]);
+    let db: RedisDb = server.fresh_db();
+    let mut link = db.connect().await;
+    let runner = Site::new(&db.yaml()).start().await;
+    assert!(!runner.log().contains("broker_not_durable"), "{}", runner.log());
+    assert_eq!(broker_check(&runner).await.1["note"], serde_json::Value::Null);
+    let changed = Instant::now();
+    set_policy(&mut link, "volatile-ttl").await;
+    let limit = Duration::from_secs(30);
+    kit::eventually_within(limit, "the policy is counted", || async {
+        let seen = metric(&runner, "runner_broker_unsafe_policy 1").await;
+        seen.then_some(()).ok_or("the gauge is still 0")
+    })
+    .await;
+    let detected = changed.elapsed();
+    let (status, check) = broker_check(&runner).await;
+    assert_eq!(status, 200, "it still works");
+    assert!(check["note"].as_str().unwrap().contains("volatile-ttl"), "{check}");
+    assert!(runner.log().contains("broker_evicts"), "{}", runner.log());
+    let page = runner.http.get("/queue").await.body;
+    assert!(
+        page.contains("broker_evicts") && page.contains("volatile-ttl"),
+        "{page}"
+    );
+    set_policy(&mut link, "noeviction").await;
+    kit::eventually_within(limit, "the end is seen too", || async {
+        let seen = metric(&runner, "runner_broker_unsafe_policy 0").await;
+        seen.then_some(()).ok_or("the gauge is still 1")
+    })
+    .await;
+    println!("FT id=F15 result=pass refused=1 detect_s={:.1}", detected.as_secs_f64());
+    assert!(runner.stop().await.success());
+}
+
+async fn a_denied_login_is_said_at_readyz_and_in_the_log() {
+    let server = RedisServer::start(&["--requirepass", "of-the-operator"]);
+    let site = Site::new(&format!(
+        "redis: {{host: \"127.0.0.1:{}\", password: hunter2}}\n",
+        server.port
+    ));
+    let runner = site.launch();
+    kit::eventually_within(Duration::from_secs(20), "the reason is said", || async {
+        let reply = runner
+            .http
+            .try_get("/readyz")
+            .await
+            .map_err(|error| error.to_string())?;
+        let said = reply.status == 503 && reply.body.contains("broker_auth") && runner.log().contains("WRONGPASS");
+        said.then_some(())
+            .ok_or(format!("{}: {}\n{}", reply.status, reply.body, runner.log()))
+    })
+    .await;
+    assert!(!runner.log().contains("hunter2"), "{}", runner.log());
+    // The right password, and it goes on without a restart.
+    let client = redis::Client::open(format!("redis://:of-the-operator@127.0.0.1:{}", server.port)).unwrap();
+    let mut link = client.get_multiplexed_async_connection().await.unwrap();
+    let _: () = redis::cmd("CONFIG")
+        .arg(&["SET", "requirepass", "hunter2"])
+        .query_async(&mut link)
+        .await
+        .unwrap();
+    runner.ready().await;
+    assert!(runner.stop().await.success());
+}
