@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use nix::sys::signal::Signal;
 use runner_core::task::{QueueName, Task, TaskId};
 use runner_queue::redis::{Password, RedisBroker, RedisSentinels, RedisSettings, RedisTarget};
 use runner_queue::{Broker as _, Claim, Enqueued, Producer as _, Settlement, Verdict, Work as _};
@@ -16,7 +17,8 @@ use crate::kit::{self, RedisServer};
 /// The tests of this module.
 pub fn tests() -> Vec<kit::Trial> {
     kit::trials![
-        needs(Redis): a_dead_primary_is_followed_by_another, confirmed_tasks_survive_the_primary,
+        needs(Redis): a_dead_primary_is_followed_by_another,
+            a_frozen_primary_is_left_and_not_believed_when_it_wakes, confirmed_tasks_survive_the_primary,
             an_enqueue_that_no_replica_confirms_fails_loudly, sentinels_and_their_logins_are_told_apart;
     ]
 }
@@ -108,7 +110,16 @@ struct Figures {
     refused: u64,
 }
 
-async fn kill_the_primary(set: &SentinelSet, settings: RedisSettings) -> Figures {
+/// What befalls the primary.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Blow {
+    /// It is gone.
+    Kill,
+    /// It hangs with its connections open, and comes back as if nothing had been.
+    Freeze,
+}
+
+async fn strike(set: &SentinelSet, settings: RedisSettings, blow: Blow) -> Figures {
     let broker = Arc::new(RedisBroker::connect(settings.clone()).await.unwrap());
     let worker = Arc::new(RedisBroker::connect(settings).await.unwrap());
     let (accepted, begun) = (Shared::<Accepted>::default(), Shared::default());
@@ -127,7 +138,10 @@ async fn kill_the_primary(set: &SentinelSet, settings: RedisSettings) -> Figures
         .await;
     };
     reaches(ENOUGH).await;
-    set.servers[0].kill9();
+    match blow {
+        Blow::Kill => set.servers[0].kill9(),
+        Blow::Freeze => set.servers[0].child().signal(Signal::SIGSTOP),
+    }
     let killed = Instant::now();
     // What was sent before the death may still be counted; the first refusal divides before from after.
     kit::eventually("the death is felt", || async {
@@ -137,6 +151,10 @@ async fn kill_the_primary(set: &SentinelSet, settings: RedisSettings) -> Figures
     .await;
     reaches(count() + 1).await;
     let failover = killed.elapsed();
+    if blow == Blow::Freeze {
+        // It wakes up believing that it is still the one.
+        set.servers[0].child().signal(Signal::SIGCONT);
+    }
     reaches(count() + ENOUGH).await;
     halt.store(true, Ordering::Relaxed);
     producing.await.unwrap();
@@ -185,10 +203,18 @@ fn report(mode: &str, figures: &Figures) {
 
 async fn a_dead_primary_is_followed_by_another() {
     let set = SentinelSet::start().await;
-    let figures = kill_the_primary(&set, settings(&set)).await;
+    let figures = strike(&set, settings(&set), Blow::Kill).await;
     report("nowait", &figures);
     assert!(figures.failover < FAILOVER, "{:?}", figures.failover);
     // What was acknowledged within the moment that replication lags behind, at 300 a second.
+    assert!(figures.lost <= 30, "{} of {} lost", figures.lost, figures.acked);
+}
+
+async fn a_frozen_primary_is_left_and_not_believed_when_it_wakes() {
+    let set = SentinelSet::start().await;
+    let figures = strike(&set, settings(&set), Blow::Freeze).await;
+    report("frozen", &figures);
+    assert!(figures.failover < FAILOVER, "{:?}", figures.failover);
     assert!(figures.lost <= 30, "{} of {} lost", figures.lost, figures.acked);
 }
 
@@ -196,7 +222,7 @@ async fn confirmed_tasks_survive_the_primary() {
     let set = SentinelSet::start().await;
     let mut settings = settings(&set);
     settings.replicas = 1;
-    let figures = kill_the_primary(&set, settings).await;
+    let figures = strike(&set, settings, Blow::Kill).await;
     report("wait", &figures);
     assert!(figures.failover < FAILOVER, "{:?}", figures.failover);
     assert_eq!(figures.lost, 0, "of {}", figures.acked);

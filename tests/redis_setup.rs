@@ -11,7 +11,7 @@ use crate::kit::{self, RedisDb, RedisServer, Runner, Site};
 pub fn tests() -> Vec<kit::Trial> {
     kit::trials![
         needs(Redis): a_server_that_may_evict_is_not_started_on_unless_that_is_allowed,
-            a_policy_that_changes_is_seen_and_so_is_its_end, a_denied_login_is_said_at_readyz_and_in_the_log;
+            files_of_tls_that_are_not_there_are_a_matter_of_settings, a_policy_that_changes_is_seen_and_so_is_its_end, a_denied_login_is_said_at_readyz_and_in_the_log;
     ]
 }
 
@@ -67,6 +67,15 @@ async fn a_server_that_may_evict_is_not_started_on_unless_that_is_allowed() {
         runner.log()
     );
     assert!(runner.stop().await.success());
+}
+
+async fn files_of_tls_that_are_not_there_are_a_matter_of_settings() {
+    let site = Site::new("redis: {host: \"127.0.0.1:1\", tls: {ca_file: /no/ca.pem}}\n");
+    for command in [&["ls", "queues"][..], &["run", "-c", "config.yaml"]] {
+        let ended = site.cli(command).await;
+        assert_eq!(ended.status.code(), Some(78), "{command:?}: {}", ended.stderr);
+        assert!(ended.stderr.contains("cannot read /no/ca.pem"), "{}", ended.stderr);
+    }
 }
 
 async fn a_policy_that_changes_is_seen_and_so_is_its_end() {

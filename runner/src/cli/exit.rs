@@ -37,10 +37,10 @@ pub struct BadData(pub String);
 #[error("{0}")]
 pub struct Usage(pub String);
 
-/// The store is set up in a way that endangers tasks, and nobody allowed that.
+/// What the settings say about the store cannot be used, or the store endangers tasks and they do not allow that.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub struct UnsafeBroker(pub String);
+pub struct BadStore(pub String);
 
 /// The findings have been printed; only the code is left to give.
 #[derive(Debug, thiserror::Error)]
@@ -83,8 +83,7 @@ fn code(error: &anyhow::Error) -> u8 {
         BAD_DATA
     } else if error.is::<Unavailable>() || error.is::<BrokerError>() {
         UNAVAILABLE
-    } else if error.is::<UnsafeBroker>() || error.is::<Refused>() || error.is::<LogError>() || error.is::<AccessError>()
-    {
+    } else if error.is::<BadStore>() || error.is::<Refused>() || error.is::<LogError>() || error.is::<AccessError>() {
         BAD_CONFIG
     } else {
         FAILURE
@@ -112,7 +111,7 @@ mod tests {
             (Found(3).into(), 65),
             (anyhow::Error::new(Unavailable).context("address in use"), 69),
             (Refused(Vec::new()).into(), 78),
-            (UnsafeBroker("x".into()).into(), 78),
+            (BadStore("x".into()).into(), 78),
             (anyhow::Error::new(pipe).context("writing"), 0),
         ] {
             assert_eq!(code(&error), expected, "{error:?}");

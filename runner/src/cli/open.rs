@@ -11,7 +11,7 @@ use runner_queue::embedded::EmbeddedBroker;
 use runner_queue::redis::RedisBroker;
 use runner_queue::{Broker, Ceiling};
 
-use super::exit::Unavailable;
+use super::exit::{BadStore, Unavailable};
 use crate::config::{BrokerSettings, Settings};
 
 /// How long a command waits for the first answer of a broker; a person is watching.
@@ -25,7 +25,11 @@ const ANSWER: Duration = Duration::from_secs(10);
 pub async fn open_broker(settings: &Settings, clock: Arc<dyn Clock>) -> anyhow::Result<Arc<dyn Broker>> {
     match &settings.broker {
         BrokerSettings::Embedded { path } => Ok(Arc::new(embedded(path, clock).await?)),
-        BrokerSettings::Redis(settings) => Ok(Arc::new(RedisBroker::lazy(settings)?)),
+        BrokerSettings::Redis(settings) => {
+            let broker = RedisBroker::lazy(settings);
+            let broker = broker.map_err(|e| BadStore(format!("redis: {}", crate::log::chain(&e))))?;
+            Ok(Arc::new(broker))
+        }
     }
 }
 

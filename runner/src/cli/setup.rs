@@ -10,7 +10,7 @@ use runner_queue::{Broker, BrokerError, BrokerResult, Caveat};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::exit::UnsafeBroker;
+use super::exit::BadStore;
 use crate::metrics::Metrics;
 use crate::role::{self, Role};
 
@@ -28,7 +28,7 @@ pub(super) type Caveats = watch::Receiver<Vec<Caveat>>;
 ///
 /// # Errors
 ///
-/// [`UnsafeBroker`] if the store may delete tasks and nobody allowed that.
+/// [`BadStore`] if the store may delete tasks and nobody allowed that.
 pub(super) async fn first_look(broker: &dyn Broker) -> anyhow::Result<Vec<Caveat>> {
     let found = match tokio::time::timeout(FIRST_ANSWER, broker.caveats()).await {
         Ok(Ok(found)) => found,
@@ -40,7 +40,7 @@ pub(super) async fn first_look(broker: &dyn Broker) -> anyhow::Result<Vec<Caveat
             code, message, hint, ..
         } = caveat;
         let why = format!("{}: {code}, {message} ({hint})", broker.describe());
-        return Err(UnsafeBroker(why).into());
+        return Err(BadStore(why).into());
     }
     for caveat in &found {
         tracing::warn!(target: "runner", code = caveat.code, hint = caveat.hint, "{}", caveat.message);
@@ -120,11 +120,29 @@ impl Looks {
     /// One line a minute while it lasts, the first at once if only a person can mend it.
     fn failed(&mut self, error: &BrokerError) {
         self.metrics.broker_error(error.code());
-        let first_at = if error.is_transient() { TURNS_A_LINE } else { 0 };
-        if self.failures >= first_at && (self.failures - first_at) % TURNS_A_LINE == 0 {
+        if says(self.failures, error.is_transient()) {
             let (code, error) = (error.code(), crate::log::chain(error));
             tracing::error!(code, %error, "the broker cannot be used");
         }
         self.failures = self.failures.saturating_add(1);
+    }
+}
+
+/// Whether the failure after so many others in a row gets a line. What passes by itself was told when it began, by
+/// whoever met it.
+fn says(before: u32, transient: bool) -> bool {
+    before % TURNS_A_LINE == 0 && (before > 0 || !transient)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_that_lasts_is_said_once_a_minute() {
+        let said = |transient| (0..=9).filter(|n| says(*n, transient)).collect::<Vec<u32>>();
+        assert_eq!(said(false), [0, 4, 8]);
+        assert_eq!(said(true), [4, 8]);
+        assert_eq!(EVERY * TURNS_A_LINE, Duration::from_secs(60));
     }
 }
