@@ -179,3 +179,26 @@ async fn a_set_that_nobody_came_back_for_is_put_together_again() {
     assert_eq!(one, ["g: 1"]);
     worker.drain(CancellationToken::new()).await;
 }
+
+#[tokio::test]
+async fn a_drain_waits_for_the_set_in_hand() {
+    let scene = Scene::new().await;
+    scene.put(part("g", "1")).await;
+    let (began, go) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let (tells, waits) = (began.clone(), go.clone());
+    let slow = move |group: Group| {
+        let (tells, waits) = (tells.clone(), waits.clone());
+        async move {
+            tells.notify_one();
+            waits.notified().await;
+            join(group).await
+        }
+    };
+    let worker = scene.worker(Registry::new().aggregate("*", slow));
+    began.notified().await;
+    let drained = tokio::spawn(worker.drain(CancellationToken::new()));
+    go.notify_one();
+    drained.await.unwrap();
+    assert_eq!(scene.payloads(State::Pending, 1).await, ["g: 1"]);
+    assert_eq!(scene.broker.audit().await.unwrap(), Vec::<String>::new());
+}

@@ -168,6 +168,8 @@ pub struct Worker {
     intake: CancellationToken,
     upkeep: CancellationToken,
     processor: tokio::task::JoinHandle<()>,
+    /// Sets of groups that are being put together.
+    sets: TaskTracker,
     roles: TaskTracker,
 }
 
@@ -210,8 +212,9 @@ impl Worker {
         keep_unwoken(Box::new(fence::Fence(shop.clone())));
         keep_unwoken(Box::new(recoverer::Recoverer(shop.clone())));
         keep_unwoken(Box::new(janitor::Janitor(shop.clone())));
+        let sets = TaskTracker::new();
         if shop.handlers.aggregates() {
-            let aggregator = aggregator::Aggregator::new(shop.clone(), intake.clone(), roles.clone());
+            let aggregator = aggregator::Aggregator::new(shop.clone(), intake.clone(), sets.clone());
             let intake = intake.clone();
             roles.spawn(async move { role::run(aggregator, &Notify::new(), &intake).await });
         }
@@ -221,6 +224,7 @@ impl Worker {
             intake,
             upkeep,
             processor,
+            sets,
             roles,
         }
     }
@@ -230,13 +234,17 @@ impl Worker {
     #[allow(clippy::disallowed_methods)] // the limit of the wait, beside what else may end it
     pub async fn drain(self, hurry: CancellationToken) {
         self.intake.cancel();
+        self.sets.close();
         let running = self.shop.board.len();
         tracing::info!(running, timeout = ?self.shop.settings.shutdown_timeout, "draining");
         tokio::select! {
-            () = self.shop.board.emptied() => (),
+            _ = async { tokio::join!(self.shop.board.emptied(), self.sets.wait()) } => (),
             () = hurry.cancelled() => tracing::warn!("told twice to stop: handing back what still runs"),
             () = tokio::time::sleep(self.shop.settings.shutdown_timeout) => {
-                tracing::warn!(running = self.shop.board.len(), "shutdown timeout: handing back what still runs");
+                tracing::warn!(
+                    running = self.shop.board.len(), sets = self.sets.len(),
+                    "shutdown timeout: handing back what still runs"
+                );
             }
         }
         self.shop.board.stop_all(runner_sdk::StopReason::Shutdown);

@@ -316,6 +316,10 @@ pub(super) async fn remove_staged(tx: &mut Tx<'_>, queue: &QueueName, most: usiz
     .execute(&mut *tx.conn)
     .await?;
     moves::delete_uncounted(tx, &seqs).await?;
+    sql("DELETE FROM staged_sets WHERE queue = ? AND NOT EXISTS (SELECT 1 FROM tasks WHERE staged = staged_sets.seq)")
+        .bind(queue.as_str().to_owned())
+        .execute(&mut *tx.conn)
+        .await?;
     Ok(seqs.len())
 }
 

@@ -77,7 +77,6 @@ impl Remove {
     async fn forget(&self, tx: &mut Tx<'_>) -> Result<(), SqlError> {
         for statement in [
             "DELETE FROM locks WHERE queue = ?",
-            "DELETE FROM staged_sets WHERE queue = ?",
             "DELETE FROM day_counts WHERE queue = ?",
             "DELETE FROM queues WHERE name = ?",
         ] {

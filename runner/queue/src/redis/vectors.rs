@@ -196,8 +196,8 @@ fn keys_are_spelled_alike() {
             "failed_total" => keys::part("default", "failed"),
             "processed_day" => keys::part("default", "processed:2030-01-03"),
             "failed_day" => keys::part("default", "failed:2030-01-03"),
-            "group" => keys::part("default", "g:g1"),
-            "aggregation_set" => keys::part("default", "g:g1:S"),
+            "group" => keys::group("default", "g1"),
+            "aggregation_set" => keys::staged("default", "g1", "S"),
             part => keys::part("default", part),
         };
         assert_eq!(key.as_str().unwrap(), ours, "{name}");

@@ -20,7 +20,7 @@ pub const MAX_SET: usize = 10_000;
 /// How long a set is its stager's; asynq's time.
 pub const SET_DEADLINE: Duration = Duration::from_secs(120);
 
-/// When a group is ripe. Spans count in whole seconds.
+/// When a group is ripe. A store may count spans in whole seconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct GroupRule {
     /// It is when no task has joined it for this long; at least 1 s.
