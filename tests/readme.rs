@@ -8,7 +8,8 @@ use crate::kit;
 pub fn tests() -> Vec<kit::Trial> {
     kit::trials![
         needs(): its_manifests_are_valid, its_row_becomes_a_schedule, its_checks_print_what_it_says, its_commands_run,
-            its_groups_are_filled, its_aggregator_is_that_of_the_example
+            its_groups_are_filled, its_aggregator_is_that_of_the_example;
+        needs(Cluster): its_cluster_is_reached
     ]
 }
 
@@ -125,4 +126,15 @@ async fn its_aggregator_is_that_of_the_example() {
     assert!(example.contains(&readme), "{readme}");
     let listed = r#"registry.aggregate("digest:*", digest).on("digest", send)"#;
     assert!(example.contains(listed), "{listed}");
+}
+
+async fn its_cluster_is_reached() {
+    let turn = kit::cluster().await;
+    let settings = block("cluster");
+    let (before, after) = settings.split_once('[').unwrap();
+    let after = after.split_once(']').unwrap().1;
+    let site = kit::Site::new(&format!("{before}[{}]{after}", turn.addresses().join(", ")));
+    site.cli(["enqueue", "task:a", "--queue", "low"]).await.ok();
+    let queues = site.cli(["ls", "queues", "--json"]).await.json();
+    assert_eq!(queues[0]["name"], "low", "{queues}");
 }

@@ -18,8 +18,6 @@ pub(super) const CANCEL: &str = "asynq:cancel";
 
 /// Cursors, revisions, pauses and last fires of all schedules.
 pub(super) const CURSORS: &str = "runner:cur";
-/// Who leads.
-pub(super) const LEADER: &str = "runner:leader";
 
 /// What all keys of a queue begin with.
 pub(super) fn queue(queue: &str) -> String {
@@ -107,6 +105,15 @@ pub(super) fn scheduler(id: &str) -> String {
 /// When an entry enqueued what.
 pub(super) fn history(entry: &str) -> String {
     format!("asynq:scheduler_history:{entry}")
+}
+
+/// Who leads. In a cluster it shares the slot of [`CURSORS`]: one server has all that schedules need but the queues.
+pub(super) fn leader(cluster: bool) -> String {
+    if cluster {
+        format!("runner:leader:{{{CURSORS}}}")
+    } else {
+        "runner:leader".to_owned()
+    }
 }
 
 /// Decisions about all schedules, a capped stream. In a cluster it shares the slot of [`CURSORS`].

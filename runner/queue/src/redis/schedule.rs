@@ -99,7 +99,7 @@ impl Schedules for RedisBroker {
 
     async fn lead(&self, instance: &str, ttl: Duration) -> BrokerResult<bool> {
         let mut trip = self.conn.trip("become the leading scheduler").await?;
-        trip.script(Script::Lead, &[keys::LEADER])
+        trip.script(Script::Lead, &[keys::leader(self.conn.is_cluster())])
             .arg(instance)
             .arg(convert::millis(ttl).max(1));
         Ok(reply::number(trip.one().await?) == Some(1))
@@ -107,7 +107,7 @@ impl Schedules for RedisBroker {
 
     async fn resign(&self, instance: &str) -> BrokerResult<()> {
         let mut trip = self.conn.trip("give up being the leading scheduler").await?;
-        trip.script(Script::Lead, &[keys::LEADER]).arg(instance).arg("");
+        trip.script(Script::Lead, &[keys::leader(self.conn.is_cluster())]).arg(instance).arg("");
         trip.one().await.map(drop)
     }
 

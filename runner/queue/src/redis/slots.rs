@@ -73,8 +73,8 @@ pub(super) fn route(command: &Cmd) -> Route {
     let key = match words.next() {
         // Name of the script, number of keys, keys.
         Some(b"EVALSHA") => words.nth(2),
-        // These name a channel or nothing.
-        Some(b"PUBLISH" | b"TIME" | b"PING") | None => None,
+        // These name a channel, or ask the server about itself.
+        Some(b"PUBLISH" | b"TIME" | b"PING" | b"INFO" | b"CONFIG") | None => None,
         Some(_) => words.next(),
     };
     key.map_or(Route::Any, |key| Route::Slot(of_key(key)))
@@ -174,7 +174,7 @@ mod tests {
             assert_eq!(of_key(key.as_bytes()), of_key(b"a"), "{key}");
         }
         let schedules = of_key(keys::CURSORS.as_bytes());
-        for key in [keys::fires(true), keys::fires_of("m:{f}:g", true)] {
+        for key in [keys::fires(true), keys::fires_of("m:{f}:g", true), keys::leader(true)] {
             assert_eq!(of_key(key.as_bytes()), schedules, "{key}");
         }
     }
