@@ -40,6 +40,11 @@ struct CodeLabel {
     code: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct DamageLabel {
+    damage: &'static str,
+}
+
 /// The process's counters. Cheap to write from many tasks at once.
 #[derive(Debug)]
 pub struct Metrics {
@@ -53,6 +58,7 @@ pub struct Metrics {
     aggregated: Family<QueueOutcome, Counter>,
     aggregated_tasks: Family<QueueLabel, Counter>,
     poison: Family<QueueLabel, Counter>,
+    repaired: Family<DamageLabel, Counter>,
     active: Gauge,
     leader: Gauge,
     unsafe_policy: Gauge,
@@ -71,6 +77,7 @@ impl Default for Metrics {
             aggregated: Family::default(),
             aggregated_tasks: Family::default(),
             poison: Family::default(),
+            repaired: Family::default(),
             active: Gauge::default(),
             leader: Gauge::default(),
             unsafe_policy: Gauge::default(),
@@ -119,6 +126,11 @@ impl Default for Metrics {
             "group_tasks",
             "Grouped tasks that became one with others",
             all.aggregated_tasks.clone(),
+        );
+        registry.register(
+            "repaired",
+            "Damaged tasks that this process put right, by what was wrong",
+            all.repaired.clone(),
         );
         registry.register("worker_active", "Tasks in work in this process", all.active.clone());
         registry.register(
@@ -189,6 +201,15 @@ impl Metrics {
                 queue: queue.to_owned(),
             })
             .inc_by(u64::try_from(tasks).unwrap_or(u64::MAX));
+    }
+
+    /// Damage that was put right, by what was wrong.
+    pub fn repaired(&self, counts: &[(&'static str, usize)]) {
+        for (damage, count) in counts.iter().filter(|(_, count)| *count > 0) {
+            self.repaired
+                .get_or_create(&DamageLabel { damage })
+                .inc_by(*count as u64);
+        }
     }
 
     /// A call to the broker failed.

@@ -1,6 +1,6 @@
 //! The roles that run tasks. Each is one file and one loop: the processor ends claims, makes new ones and runs
-//! them, the heartbeat keeps leases, the fence stops what lost its own, the forwarder, recoverer and janitor keep
-//! the house in order, the canceller listens.
+//! them, the heartbeat keeps leases, the fence stops what lost its own, the forwarder, recoverer, janitor and
+//! mender keep the house in order, the canceller listens.
 //!
 //! Knows brokers only through the seam and handlers only through the registry; reads no settings itself.
 
@@ -15,6 +15,7 @@ mod fence;
 mod forwarder;
 mod heartbeat;
 mod janitor;
+mod mender;
 mod order;
 mod processor;
 mod recoverer;
@@ -212,6 +213,7 @@ impl Worker {
         keep_unwoken(Box::new(fence::Fence(shop.clone())));
         keep_unwoken(Box::new(recoverer::Recoverer(shop.clone())));
         keep_unwoken(Box::new(janitor::Janitor(shop.clone())));
+        keep_unwoken(Box::new(mender::Mender(shop.clone())));
         let sets = TaskTracker::new();
         if shop.handlers.aggregates() {
             let aggregator = aggregator::Aggregator::new(shop.clone(), intake.clone(), sets.clone());

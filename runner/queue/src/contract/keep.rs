@@ -4,7 +4,7 @@ use runner_core::task::{QueueName, Run, State, recovery_delay};
 
 use super::shared::{LEASE, archive, names, queue, retry, secs, task, verdict};
 use super::{Clause, Fresh};
-use crate::{ServerInfo, ServerStatus, Verdict, Working};
+use crate::{Repaired, ServerInfo, ServerStatus, Verdict, Working};
 
 pub(super) fn clauses() -> Vec<Clause> {
     clauses![
@@ -23,6 +23,7 @@ pub(super) fn clauses() -> Vec<Clause> {
         the_queues_of_a_server_are_known,
         a_silent_server_is_forgotten,
         passes_over_unknown_queues_do_nothing,
+        a_repair_finds_nothing_where_all_is_well,
     ]
 }
 
@@ -284,5 +285,37 @@ async fn passes_over_unknown_queues_do_nothing(fresh: Fresh) {
     assert_eq!((swept.expired, swept.trimmed, swept.more), (0, 0, false));
     let claims = fresh.broker.claim(&queues, 10, LEASE).await.unwrap();
     assert!(names(&claims).is_empty());
+    fresh.is_sound().await;
+}
+
+async fn a_repair_finds_nothing_where_all_is_well(fresh: Fresh) {
+    let queues = [QueueName::default()];
+    let repair = async || fresh.broker.repair(&queues, 100).await.unwrap();
+    assert_eq!(repair().await, Repaired::default(), "an empty store");
+    fresh.put((0..300).map(|n| task(&format!("p{n}")))).await;
+    fresh
+        .put((0..9).map(|n| task(&format!("s{n}")).run(Run::In(secs(60)))))
+        .await;
+    let claims = fresh.claim(60).await;
+    let ends = [Verdict::Done, retry(9, "no"), archive("no"), Verdict::HandBack];
+    let some: Vec<_> = claims[..40]
+        .iter()
+        .zip(ends.iter().cycle())
+        .map(|(claim, how)| verdict(claim, how.clone()))
+        .collect();
+    fresh.broker.settle(&some).await.unwrap();
+    fresh.put([task("kept").retention(secs(60))]).await;
+    let counts = fresh.glance().await.counts;
+    // More than once round.
+    for _ in 0..8 {
+        assert_eq!(repair().await, Repaired::default());
+    }
+    assert_eq!(fresh.glance().await.counts, counts);
+    let others = claims[40..]
+        .iter()
+        .map(|c| verdict(c, Verdict::Done))
+        .collect::<Vec<_>>();
+    fresh.broker.settle(&others).await.unwrap();
+    assert_eq!(repair().await, Repaired::default());
     fresh.is_sound().await;
 }

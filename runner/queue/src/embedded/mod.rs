@@ -20,6 +20,7 @@ mod produce;
 mod readers;
 mod recover;
 mod remove;
+mod repair;
 mod rows;
 mod schedule;
 mod servers;
@@ -34,6 +35,7 @@ mod work;
 mod writer;
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -45,7 +47,7 @@ use runner_core::task::{QueueName, TaskId};
 use tokio::sync::mpsc;
 
 use crate::{
-    Broker, BrokerError, BrokerResult, Claim, Commit, Committed, Decision, EntryView, Exchanged, Forwarded, Recovered, Registration, Schedules,
+    Broker, BrokerError, BrokerResult, Claim, Commit, Committed, Decision, EntryView, Exchanged, Forwarded, Recovered, Registration, Repaired, Schedules,
     ServerInfo, Settled, Settlement, Standing, Swept, Work, Working,
 };
 #[cfg(test)]
@@ -76,6 +78,8 @@ pub struct EmbeddedBroker {
     clock: Arc<dyn Clock>,
     /// The server that claims are noted for, once a heartbeat has told.
     claimant: OnceLock<String>,
+    /// The record of an attempt at which the last repair ended.
+    repaired_to: AtomicI64,
 }
 
 impl std::fmt::Debug for EmbeddedBroker {
@@ -112,6 +116,7 @@ impl EmbeddedBroker {
             signals,
             clock,
             claimant: OnceLock::new(),
+            repaired_to: AtomicI64::new(0),
         })
     }
 
@@ -224,6 +229,17 @@ impl Work for EmbeddedBroker {
     async fn sweep(&self, queues: &[QueueName], limit: usize) -> BrokerResult<Swept> {
         let queues = queues.to_vec();
         self.writer.write(sweep::Sweep { queues, limit }).await
+    }
+
+    async fn repair(&self, queues: &[QueueName], limit: usize) -> BrokerResult<Repaired> {
+        let pass = repair::Repair {
+            queues: queues.to_vec(),
+            limit,
+            after: self.repaired_to.load(Ordering::Relaxed),
+        };
+        let (repaired, after) = self.writer.write(pass).await?;
+        self.repaired_to.store(after, Ordering::Relaxed);
+        Ok(repaired)
     }
 
     async fn heartbeat(&self, server: &ServerInfo, working: &[Working], ttl: Duration) -> BrokerResult<()> {

@@ -68,7 +68,7 @@ async fn trim_archive(tx: &mut Tx<'_>, queue: &QueueName, limit: usize) -> Resul
         .fetch_optional(&mut *tx.conn)
         .await?;
     let size: i64 = row.map_or(Ok(0), |row| row.try_get(0))?;
-    let size = size + tx.tally.archived(queue.as_str());
+    let size = size + tx.tally.moves(queue.as_str(), State::Archived);
     let beyond = (size - ARCHIVE_SIZE).max(0);
     let found = sql(
         "SELECT seq, id, unique_key, at FROM tasks WHERE queue = ? AND state = 'archived' \

@@ -54,11 +54,9 @@ impl Tally {
         sums.failed += i64::from(failed);
     }
 
-    /// By how much this transaction has changed the number of archived tasks so far.
-    pub(super) fn archived(&self, queue: &str) -> i64 {
-        self.queues
-            .get(queue)
-            .map_or(0, |sums| sums.moved[place(State::Archived)])
+    /// By how much this transaction has changed the number of tasks in a state so far.
+    pub(super) fn moves(&self, queue: &str, state: State) -> i64 {
+        self.queues.get(queue).map_or(0, |sums| sums.moved[place(state)])
     }
 
     /// The queue is to be known, even without a task.

@@ -281,3 +281,37 @@ fn statements(source: &str) -> Vec<String> {
     }
     found
 }
+
+#[tokio::test]
+async fn damage_is_found_and_put_right() {
+    let directory = tempfile::tempdir().unwrap();
+    let broker = open(&directory).await;
+    let tasks: Vec<Task> = ["a", "b", "c"].map(Task::new).into();
+    broker.enqueue(&tasks).await.unwrap();
+    broker.claim(&queues(), 1, LEASE).await.unwrap();
+    sound(&broker).await;
+    meddle(
+        &broker,
+        "UPDATE queues SET pending = 7, retry = 2; \
+         UPDATE tasks SET waiting_for = 'x' WHERE kind = 'b'; \
+         UPDATE tasks SET at = at + 864000000000 WHERE state = 'active'; \
+         INSERT INTO attempts (task, body) VALUES (999, '{}'), (998, '{}'); \
+         INSERT INTO tasks (queue, id, kind, payload, state, at, max_retry, timeout_s, deadline_s, retention_s) \
+         VALUES ('lost', 'd', 'd', x'', 'pending', 0, 1, 1, 0, 0)",
+    )
+    .await;
+    assert!(broker.audit().await.unwrap().len() >= 4);
+    let repaired = broker.repair(&queues(), 100).await.unwrap();
+    let expected = Repaired {
+        ghosts: 2,
+        unleased: 1,
+        // Two sums, a note, a queue without a row and its sum.
+        misplaced: 5,
+        ..Repaired::default()
+    };
+    assert_eq!(repaired, expected);
+    sound(&broker).await;
+    assert_eq!(broker.repair(&queues(), 100).await.unwrap(), Repaired::default());
+    let recovered = broker.recover(&queues(), Duration::ZERO, 10, 3).await.unwrap();
+    assert_eq!(recovered.len(), 1, "the task with the odd lease runs again");
+}

@@ -7,8 +7,8 @@ use runner_core::task::QueueName;
 
 use super::conn::Trip;
 use super::scripts::Script;
-use super::{RedisBroker, convert, keys, reply, settle};
-use crate::{BrokerResult, Claim, Exchanged, Settlement};
+use super::{RedisBroker, convert, keys, repair, reply, settle};
+use crate::{BrokerResult, Claim, Exchanged, Repaired, Settlement};
 
 const CLAIM: &str = "claim tasks";
 
@@ -134,11 +134,17 @@ impl RedisBroker {
         }
         let mut trip = self.conn.trip("put tasks aside that cannot be read").await?;
         trip.script(Script::Quarantine, &[keys::part(queue.as_str(), "active")])
-            .arg(keys::queue(queue.as_str()));
+            .arg(keys::queue(queue.as_str()))
+            .arg(keys::own(queue.as_str()));
         for task in bad {
             let id = String::from_utf8_lossy(&task.id);
             tracing::warn!(queue = %queue, task = %id, why = task.why, "a task cannot be read; archived");
-            trip.arg(&task.id[..]).arg(&task.run[..]);
+            let reason = repair::put_aside(&format!("unreadable: {}", task.why), self.present());
+            trip.arg(&task.id[..]).arg(&task.run[..]).arg(reason);
+            self.mended.add(&Repaired {
+                quarantined: 1,
+                ..Repaired::default()
+            });
         }
         trip.one().await?;
         Ok(())

@@ -7,7 +7,7 @@ use runner_core::task::QueueName;
 use super::scripts::Script;
 use super::trouble::Trouble;
 use super::{RedisBroker, convert, keys, reply};
-use crate::{BrokerResult, Forwarded, Swept};
+use crate::{BrokerResult, Forwarded, Repaired, Swept};
 
 /// Tasks a script call: Redis does nothing else meanwhile.
 const BATCH: usize = 500;
@@ -42,7 +42,12 @@ impl RedisBroker {
                 let moved = answer.next().map_or(0, reply::count);
                 let taken = usize::try_from(answer.next().map_or(0, reply::count)).unwrap_or(0);
                 let next_due = answer.next().and_then(reply::seconds);
-                pass.moved += usize::try_from(moved).unwrap_or(0);
+                let moved = usize::try_from(moved).unwrap_or(0);
+                pass.moved += moved;
+                self.mended.add(&Repaired {
+                    ghosts: taken.saturating_sub(moved),
+                    ..Repaired::default()
+                });
                 let full = taken >= left.min(BATCH);
                 let left = left - taken.min(left);
                 if full && left > 0 {

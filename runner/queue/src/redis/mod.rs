@@ -32,6 +32,7 @@ mod link;
 mod node;
 mod produce;
 mod recover;
+mod repair;
 mod reply;
 mod schedule;
 mod scripts;
@@ -56,9 +57,11 @@ use std::sync::{Arc, OnceLock};
 use async_trait::async_trait;
 use jiff::Timestamp;
 use runner_core::clock::Clock;
+use tokio::sync::Mutex;
 
 use self::confirm::Confirm;
 use self::conn::Conn;
+use self::repair::{Mended, Rounds};
 use self::signals::Watches;
 use crate::{Broker, BrokerResult};
 
@@ -77,6 +80,8 @@ pub struct RedisBroker {
     claimant: OnceLock<String>,
     allow_eviction: bool,
     confirm: Option<Confirm>,
+    mended: Mended,
+    rounds: Mutex<Rounds>,
 }
 
 impl RedisBroker {
@@ -96,6 +101,8 @@ impl RedisBroker {
             allow_eviction: settings.allow_eviction,
             confirm: Confirm::of(settings)?,
             claimant: OnceLock::new(),
+            mended: Mended::default(),
+            rounds: Mutex::default(),
         })
     }
 

@@ -12,7 +12,7 @@ use runner_core::task::{QueueName, State, TaskId, recovery_delay};
 use super::claim::Unreadable;
 use super::scripts::Script;
 use super::trouble::Trouble;
-use super::{RedisBroker, convert, keys, reply};
+use super::{RedisBroker, convert, keys, repair, reply};
 use crate::{
     Attempt, BrokerResult, Claim, LEASE_EXPIRED, LOST, Recovered, Settled, Settlement, TaskRecord, Verdict, poison,
 };
@@ -63,7 +63,9 @@ impl RedisBroker {
                 .arg(keys::queue(queue.as_str()))
                 .arg(convert::millis(grace))
                 .arg(convert::millis(grace.max(FOREIGN_GRACE)))
-                .arg(left);
+                .arg(left)
+                .arg(keys::own(queue.as_str()))
+                .arg(repair::nowhere(self.present()));
             let Some(answer) = trouble.part(queue, trip.one().await) else {
                 continue;
             };
@@ -72,6 +74,8 @@ impl RedisBroker {
             let now = now
                 .and_then(|ms| Timestamp::from_millisecond(ms).ok())
                 .unwrap_or_default();
+            self.mended
+                .note_all(queue, answer.next().map(reply::list).unwrap_or_default());
             let rows: Vec<Row> = std::iter::from_fn(|| next_row(&mut answer)).collect();
             let (silent, unreadable) = sort(queue, rows, now, poison_after);
             let done = self.put_aside(queue, unreadable, &mut recovered).await;

@@ -22,6 +22,7 @@ pub(super) enum Script {
     Forward,
     Expired,
     Sweep,
+    Repair,
     Waiting,
     Release,
     Beat,
@@ -66,6 +67,7 @@ const PUT: &str = include_str!("scripts/put.lua");
 const DECIDE: &str = include_str!("scripts/decide.lua");
 const FORGET: &str = include_str!("scripts/forget.lua");
 const TAKE: &str = include_str!("scripts/take.lua");
+const MEND: &str = include_str!("scripts/mend.lua");
 
 const fn drains(parts: &'static [&'static str]) -> Source {
     Source { drains: true, parts }
@@ -76,15 +78,16 @@ const fn fills(parts: &'static [&'static str]) -> Source {
 }
 
 /// In the order of [`Script`].
-static SOURCES: [Source; 37] = [
+static SOURCES: [Source; 38] = [
     fills(&[CLOCK, PUT, include_str!("scripts/enqueue.lua")]),
     drains(&[CLOCK, include_str!("scripts/claim.lua")]),
     drains(&[CLOCK, include_str!("scripts/quarantine.lua")]),
     drains(&[CLOCK, COUNT, FORGET, TRIM, include_str!("scripts/settle.lua")]),
     drains(&[CLOCK, include_str!("scripts/extend.lua")]),
     drains(&[CLOCK, include_str!("scripts/forward.lua")]),
-    drains(&[CLOCK, include_str!("scripts/expired.lua")]),
+    drains(&[CLOCK, MEND, include_str!("scripts/expired.lua")]),
     drains(&[CLOCK, FORGET, TRIM, include_str!("scripts/sweep.lua")]),
+    drains(&[CLOCK, MEND, include_str!("scripts/repair.lua")]),
     drains(&[CLOCK, include_str!("scripts/waiting.lua")]),
     drains(&[CLOCK, include_str!("scripts/release.lua")]),
     drains(&[CLOCK, include_str!("scripts/beat.lua")]),

@@ -1,4 +1,4 @@
-//! The worker's verbs; how each is done stands in `claim`, `settle`, `house`, `recover`, `servers` and `signals`.
+//! The worker's verbs; how each is done stands in `claim`, `settle`, `house`, `recover`, `repair`, `servers` and `signals`.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 
 use super::RedisBroker;
 use crate::{
-    BrokerResult, Claim, Exchanged, Forwarded, Recovered, ServerInfo, Settled, Settlement, Swept, Work, Working,
+    BrokerResult, Claim, Exchanged, Forwarded, Recovered, Repaired, ServerInfo, Settled, Settlement, Swept, Work, Working,
 };
 
 #[async_trait]
@@ -61,6 +61,10 @@ impl Work for RedisBroker {
 
     async fn sweep(&self, queues: &[QueueName], limit: usize) -> BrokerResult<Swept> {
         self.sweep_ended(queues, limit).await
+    }
+
+    async fn repair(&self, queues: &[QueueName], limit: usize) -> BrokerResult<Repaired> {
+        self.repair_some(queues, limit).await
     }
 
     async fn heartbeat(&self, server: &ServerInfo, working: &[Working], ttl: Duration) -> BrokerResult<()> {

@@ -33,7 +33,7 @@ pub use schedule::{
 #[cfg(any(feature = "redis", feature = "embedded"))]
 pub(crate) use work::poison;
 pub use work::{
-    Claim, Exchanged, Forwarded, LEASE_EXPIRED, LOST, Recovered, ServerInfo, ServerStatus, Settled, Settlement, Swept,
+    Claim, Exchanged, Forwarded, LEASE_EXPIRED, LOST, Recovered, Repaired, ServerInfo, ServerStatus, Settled, Settlement, Swept,
     Verdict, Work, Working,
 };
 

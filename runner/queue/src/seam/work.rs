@@ -169,6 +169,51 @@ pub struct Swept {
     pub more: bool,
 }
 
+/// What a pass of [`Work::repair`] put right, and other passes since the last one on their way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Repaired {
+    /// Ids without a task, or what was left of one: dropped.
+    pub ghosts: usize,
+    /// Tasks that lay in no list: put where their state says.
+    pub orphans: usize,
+    /// Active tasks without a lease: given one that ends now.
+    pub unleased: usize,
+    /// Tasks whose state, list and lease contradicted each other, notes and sums that were off.
+    pub misplaced: usize,
+    /// Tasks that cannot be read, or that nothing tells where they belong: archived with a reason.
+    pub quarantined: usize,
+}
+
+impl Repaired {
+    /// How many in all.
+    #[must_use]
+    pub fn total(&self) -> usize {
+        self.each().iter().map(|(_, n)| n).sum()
+    }
+
+    /// Each count with its name.
+    #[must_use]
+    pub fn each(&self) -> [(&'static str, usize); 5] {
+        [
+            ("ghosts", self.ghosts),
+            ("orphans", self.orphans),
+            ("unleased", self.unleased),
+            ("misplaced", self.misplaced),
+            ("quarantined", self.quarantined),
+        ]
+    }
+}
+
+impl std::ops::AddAssign<&Self> for Repaired {
+    fn add_assign(&mut self, other: &Self) {
+        self.ghosts += other.ghosts;
+        self.orphans += other.orphans;
+        self.unleased += other.unleased;
+        self.misplaced += other.misplaced;
+        self.quarantined += other.quarantined;
+    }
+}
+
 /// What a worker process tells about itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServerInfo {
@@ -279,6 +324,11 @@ pub trait Work {
 
     /// Deletes completed tasks whose retention ended and trims the archive, at most `limit` a queue.
     async fn sweep(&self, queues: &[QueueName], limit: usize) -> BrokerResult<Swept>;
+
+    /// Looks for damage (ids without a task, tasks in no list, without a lease, in a list that is not their state's),
+    /// and puts it right. Looks at about `limit` tasks of each list and as many found by their keys; the next pass
+    /// goes on from there and begins anew at the end. Nothing that is in order is touched.
+    async fn repair(&self, queues: &[QueueName], limit: usize) -> BrokerResult<Repaired>;
 
     /// Says that this server lives and what it works on; forgotten after `ttl` without another word. Claims of this
     /// broker are noted as this server's from then on.

@@ -5,7 +5,8 @@
 -- of the first (each further one has the next run), then id and message of each.
 -- The run is drawn from a count of the queue's claims, so that it also differs from that of an earlier task of
 -- the same id; a count that begins goes on from the time, above those of a queue of this name that was removed.
--- An id whose task is gone is dropped, and the next one is taken in its place. A paused queue yields nothing.
+-- An id whose task is gone is dropped and counted, and the next one is taken in its place. A paused queue yields
+-- nothing.
 local wanted = tonumber(ARGV[3])
 local lease = whole((millis + tonumber(ARGV[4])) / 1000)
 local by = ARGV[#ARGV]
@@ -33,6 +34,7 @@ local function take(number, queue, own, most)
       at = at + 2
     else
       redis.call('DEL', key)
+      redis.call('INCR', own .. 'ghosts')
     end
   end
   if #active > 0 then reply[head + 1], reply[head + 2], reply[head + 3] = number, #active, whole(run + 1) end

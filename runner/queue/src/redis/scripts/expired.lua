@@ -1,18 +1,31 @@
 -- Finds active tasks whose lease ran out, and repairs what does not belong together on the way.
 -- KEYS: the queue's active list.
--- ARGV after the clock: queue prefix, grace in ms, the same for a lease that none of our workers took, how many at most.
--- Returns: the present in ms; then for each task: id, message, run, how many runs were lost before, who claimed it.
--- An id without a task is dropped. An active id without a lease gets one that ends now, so that the grace
+-- ARGV after the clock: queue prefix, grace in ms, the same for a lease that none of our workers took, how many at most,
+-- own prefix, what to remember of a task that is put aside.
+-- Returns: the present in ms; what was put right, each with its id; then for each task: id, message, run, how many runs
+-- were lost before, who claimed it.
+-- What claims dropped since the last time is told as ghosts without a name. An id without a task is dropped. An active id without a lease gets one that ends now, so that the grace
 -- passes before it is taken back; only the 1000 oldest are looked at, and only when the numbers differ.
 local queue = ARGV[3]
 local lease = queue .. 'lease'
 local cutoff = whole((millis - tonumber(ARGV[4])) / 1000)
 local foreign = math.floor((millis - tonumber(ARGV[5])) / 1000)
 
-local function drop(id)
-  redis.call('LREM', KEYS[1], 0, id)
-  redis.call('ZREM', lease, id)
-  redis.call('DEL', queue .. 't:' .. id)
+local purse, mended = {left = 100000}, {}
+
+-- What cannot be mended now is taken out of the way: it must not hold up the others.
+local function right(id, ghost)
+  local done = mend(queue, ARGV[7], id, purse, ARGV[8])
+  if done == nil then
+    redis.call('LREM', KEYS[1], 0, id)
+    redis.call('ZREM', lease, id)
+    if ghost then redis.call('DEL', queue .. 't:' .. id) end
+    done = ghost and 'ghost' or 'misplaced'
+  end
+  if done ~= '' then
+    mended[#mended + 1] = done
+    mended[#mended + 1] = id
+  end
 end
 
 if redis.call('LLEN', KEYS[1]) ~= redis.call('ZCARD', lease) then
@@ -20,23 +33,26 @@ if redis.call('LLEN', KEYS[1]) ~= redis.call('ZCARD', lease) then
     if not redis.call('ZSCORE', lease, id) then
       if redis.call('HGET', queue .. 't:' .. id, 'state') == 'active' then
         redis.call('ZADD', lease, whole(now), id)
+        mended[#mended + 1] = 'unleased'
+        mended[#mended + 1] = id
       else
-        redis.call('LREM', KEYS[1], -1, id)
+        right(id, redis.call('HEXISTS', queue .. 't:' .. id, 'msg') == 0)
       end
     end
   end
 end
 
-local reply = {whole(millis)}
+for _ = 1, math.min(tonumber(redis.call('GETDEL', ARGV[7] .. 'ghosts') or '0'), 1000) do
+  mended[#mended + 1] = 'ghost'
+  mended[#mended + 1] = ''
+end
+local reply = {whole(millis), mended}
 local found = redis.call('ZRANGE', lease, '-inf', cutoff, 'BYSCORE', 'LIMIT', 0, ARGV[6], 'WITHSCORES')
 for i = 1, #found, 2 do
   local id = found[i]
   local held = redis.call('HMGET', queue .. 't:' .. id, 'msg', 'state', 'run', 'lost', 'by')
-  if not held[1] then
-    drop(id)
-  elseif held[2] ~= 'active' then
-    redis.call('ZREM', lease, id)
-    redis.call('LREM', KEYS[1], 0, id)
+  if not held[1] or held[2] ~= 'active' then
+    right(id, not held[1])
   elseif held[3] or tonumber(found[i + 1]) <= foreign then
     local at = #reply
     reply[at + 1], reply[at + 2], reply[at + 3] = id, held[1], held[3] or '0'

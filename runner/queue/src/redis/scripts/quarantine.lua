@@ -1,10 +1,10 @@
 -- Puts active tasks that cannot be read aside as archived, message untouched.
 -- KEYS: the queue's active list.
--- ARGV after the clock: queue prefix; then for each task: id, run.
+-- ARGV after the clock: queue prefix, own prefix; then for each task: id, run, what to remember of it.
 -- Returns: how many.
-local queue = ARGV[3]
+local queue, own = ARGV[3], ARGV[4]
 local count = 0
-for i = 4, #ARGV, 2 do
+for i = 5, #ARGV, 3 do
   local id, key = ARGV[i], queue .. 't:' .. ARGV[i]
   local held = redis.call('HMGET', key, 'state', 'run')
   if held[1] == 'active' and (held[2] or '0') == ARGV[i + 1] then
@@ -12,7 +12,10 @@ for i = 4, #ARGV, 2 do
     redis.call('ZREM', queue .. 'lease', id)
     redis.call('ZADD', queue .. 'archived', whole(now), id)
     redis.call('HSET', key, 'state', 'archived')
+    redis.call('HSET', key, 'att', '1')
     redis.call('HDEL', key, 'run', 'by', 'lost')
+    redis.call('RPUSH', own .. 'att:' .. id, ARGV[i + 2])
+    redis.call('EXPIRE', own .. 'att:' .. id, 7776000)
     count = count + 1
   end
 end

@@ -1,0 +1,206 @@
+//! Damage, found piece by piece and put right: what belongs together in Redis may be torn apart by a crash of another
+//! program between two commands, a restored copy, a hand.
+//!
+//! Each task is looked at and put right within one script, so that no worker's move comes in between. A pass is
+//! bounded and goes on where the last one of this process ended: through every list of the queues by position, and
+//! through the keys of tasks, which is the only way to find one that is in no list.
+
+use std::collections::BTreeMap;
+use std::sync::PoisonError;
+
+use jiff::Timestamp;
+use redis::Value;
+use runner_core::task::QueueName;
+
+use super::scripts::Script;
+use super::{RedisBroker, keys, reply};
+use crate::{Attempt, BrokerResult, Repaired};
+
+/// Tasks a script call: Redis does nothing else meanwhile, about a millisecond.
+const PAGE: usize = 200;
+
+/// Keys that one step of a scan looks at.
+const SCANNED: usize = 500;
+
+/// Damaged tasks that are named in the log, a note of a pass; more are counted only.
+const TOLD: usize = 20;
+
+/// Where ids lie.
+const PLACES: [&str; 7] = [
+    "pending",
+    "active",
+    "lease",
+    "scheduled",
+    "retry",
+    "archived",
+    "completed",
+];
+
+/// Where the next pass goes on.
+#[derive(Default)]
+pub(super) struct Rounds {
+    lists: BTreeMap<(QueueName, &'static str), usize>,
+    scan: Option<String>,
+}
+
+/// What was put right and not reported yet.
+#[derive(Default)]
+pub(super) struct Mended(std::sync::Mutex<Repaired>);
+
+impl Mended {
+    pub(super) fn add(&self, more: &Repaired) {
+        if more.total() > 0 {
+            *self.0.lock().unwrap_or_else(PoisonError::into_inner) += more;
+        }
+    }
+
+    /// Counts and logs one task that a script put right.
+    pub(super) fn note(&self, queue: &QueueName, done: &str, id: &[u8]) {
+        self.add(&counted(done));
+        let id = String::from_utf8_lossy(id);
+        tracing::warn!(queue = %queue, task_id = %id, found = done, "a damaged task was put right");
+    }
+
+    /// The same for pairs of what was done and id.
+    pub(super) fn note_all(&self, queue: &QueueName, pairs: Vec<Value>) {
+        let mut pairs = pairs.into_iter();
+        let mut told = 0;
+        while let (Some(done), Some(id)) = (pairs.next().and_then(reply::text), pairs.next().and_then(reply::bytes)) {
+            if told < TOLD {
+                self.note(queue, &done, &id);
+            } else {
+                self.add(&counted(&done));
+            }
+            told += 1;
+        }
+    }
+
+    fn take(&self) -> Repaired {
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+fn counted(done: &str) -> Repaired {
+    let mut one = Repaired::default();
+    match done {
+        "ghost" => one.ghosts = 1,
+        "orphan" => one.orphans = 1,
+        "unleased" => one.unleased = 1,
+        "quarantined" => one.quarantined = 1,
+        _ => one.misplaced = 1,
+    }
+    one
+}
+
+/// What is remembered of a task that was put aside: among its attempts, for there people look.
+pub(super) fn put_aside(why: &str, now: Timestamp) -> Vec<u8> {
+    let attempt = Attempt {
+        number: 0,
+        started_at: now,
+        ended_at: now,
+        outcome: "archived".to_owned(),
+        error: Some(why.to_owned()),
+        server: String::new(),
+        log: None,
+    };
+    // Text and numbers can always be written.
+    serde_json::to_vec(&attempt).unwrap_or_default()
+}
+
+/// The same for one that nothing tells where it belongs.
+pub(super) fn nowhere(now: Timestamp) -> Vec<u8> {
+    put_aside("damaged: it was in no list and in no known state", now)
+}
+
+impl RedisBroker {
+    /// The present, for notes only.
+    pub(super) fn present(&self) -> Timestamp {
+        use runner_core::clock::{Clock as _, SystemClock};
+        self.conn.clock().map_or_else(|| SystemClock.now(), |clock| clock.now())
+    }
+
+    pub(super) async fn repair_some(&self, queues: &[QueueName], limit: usize) -> BrokerResult<Repaired> {
+        let mut rounds = self.rounds.lock().await;
+        self.walk_lists(queues, limit, &mut rounds).await?;
+        self.walk_keys(queues, limit, &mut rounds).await?;
+        Ok(self.mended.take())
+    }
+
+    async fn walk_lists(&self, queues: &[QueueName], limit: usize, rounds: &mut Rounds) -> BrokerResult<()> {
+        let mut open: Vec<(&QueueName, &'static str, usize)> = queues
+            .iter()
+            .flat_map(|queue| PLACES.map(|place| (queue, place, limit)))
+            .collect();
+        while !open.is_empty() {
+            let mut trip = self.conn.trip("look for damage in lists").await?;
+            for (queue, place, left) in &open {
+                let from = rounds.lists.get(&((*queue).clone(), *place)).copied().unwrap_or(0);
+                trip.script(Script::Repair, &[keys::part(queue.as_str(), "pending")])
+                    .arg(keys::queue(queue.as_str()))
+                    .arg(keys::own(queue.as_str()))
+                    .arg(nowhere(self.present()))
+                    .arg(*place)
+                    .arg(from)
+                    .arg((*left).min(PAGE));
+            }
+            let answers = trip.send().await?;
+            let mut again = Vec::new();
+            for ((queue, place, left), answer) in open.into_iter().zip(answers) {
+                let mut answer = reply::list(answer).into_iter();
+                let next = usize::try_from(answer.next().map_or(0, reply::count)).unwrap_or(0);
+                self.mended.note_all(queue, answer.collect());
+                if next == 0 {
+                    rounds.lists.remove(&(queue.clone(), place));
+                    continue;
+                }
+                rounds.lists.insert((queue.clone(), place), next);
+                if left > PAGE {
+                    again.push((queue, place, left - PAGE));
+                }
+            }
+            open = again;
+        }
+        Ok(())
+    }
+
+    async fn walk_keys(&self, queues: &[QueueName], limit: usize, rounds: &mut Rounds) -> BrokerResult<()> {
+        for _ in 0..limit.div_ceil(SCANNED) {
+            let cursor = rounds.scan.take().unwrap_or_else(|| "0".to_owned());
+            let mut trip = self.conn.trip("look for damage among tasks").await?;
+            trip.command("SCAN").arg(cursor).arg("MATCH").arg("asynq:{*}:t:*");
+            trip.arg("COUNT").arg(SCANNED);
+            let mut answer = reply::list(trip.one().await?).into_iter();
+            let next = answer.next().and_then(reply::text).unwrap_or_else(|| "0".to_owned());
+            let found = answer.next().map(reply::list).unwrap_or_default();
+            let found: Vec<Vec<u8>> = found.into_iter().filter_map(reply::bytes).collect();
+            for queue in queues {
+                let prefix = keys::task(queue.as_str(), "");
+                let ids: Vec<&[u8]> = found
+                    .iter()
+                    .filter_map(|key| key.strip_prefix(prefix.as_bytes()))
+                    .collect();
+                self.look_at(queue, &ids).await?;
+            }
+            if next == "0" {
+                return Ok(());
+            }
+            rounds.scan = Some(next);
+        }
+        Ok(())
+    }
+
+    async fn look_at(&self, queue: &QueueName, ids: &[&[u8]]) -> BrokerResult<()> {
+        for page in ids.chunks(PAGE) {
+            let mut trip = self.conn.trip("look for damage among tasks").await?;
+            trip.script(Script::Repair, &[keys::part(queue.as_str(), "pending")])
+                .arg(keys::queue(queue.as_str()))
+                .arg(keys::own(queue.as_str()))
+                .arg(nowhere(self.present()))
+                .arg("")
+                .arg(page);
+            let answer = reply::list(trip.one().await?).into_iter();
+            self.mended.note_all(queue, answer.skip(1).collect());
+        }
+        Ok(())
+    }
+}

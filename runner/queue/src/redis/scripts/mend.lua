@@ -1,0 +1,115 @@
+-- Putting one task right whose lists, state and lease contradict each other.
+-- Needs clock.lua. Gives: listed(key, id, purse), grouped(queue, group, id) and mend(queue, own, id, purse, reason).
+-- purse.left: elements of lists that this call may still look at, for lists are searched from end to end.
+
+-- How long a completed task is kept that lay nowhere, so that its end is not known.
+local KEPT = 3600
+
+-- Whether an id lies in a list; nil if looking would take too long.
+local function listed(key, id, purse)
+  local length = redis.call('LLEN', key)
+  if length > purse.left then return nil end
+  purse.left = purse.left - length
+  return redis.call('LPOS', key, id) ~= false
+end
+
+-- Whether an id lies in its group, or with others that are being put together right now.
+local function grouped(queue, group, id)
+  if redis.call('ZSCORE', queue .. 'g:' .. group, id) then return true end
+  for _, set in ipairs(redis.call('ZRANGE', queue .. 'aggregation_sets', 0, 99)) do
+    if string.sub(set, 1, #queue + 2) == queue .. 'g:' and redis.call('ZSCORE', set, id) then return true end
+  end
+  return false
+end
+
+local function leave(queue, place, id, group)
+  if place == 'active' or place == 'pending' then
+    redis.call('LREM', queue .. place, 0, id)
+  elseif place == 'aggregating' then
+    redis.call('ZREM', queue .. 'g:' .. group, id)
+  else
+    redis.call('ZREM', queue .. place, id)
+  end
+end
+
+-- What is due at an instant that nobody knows any more is due now.
+local function enter(queue, place, id, group)
+  local key = queue .. 't:' .. id
+  if place == 'pending' then
+    redis.call('HSETNX', key, 'pending_since', stamp)
+    redis.call('LPUSH', queue .. place, id)
+  elseif place == 'active' then
+    redis.call('LPUSH', queue .. place, id)
+  elseif place == 'aggregating' then
+    redis.call('ZADD', queue .. 'g:' .. group, whole(now), id)
+    redis.call('SADD', queue .. 'groups', group)
+  else
+    redis.call('ZADD', queue .. place, whole(place == 'completed' and now + KEPT or now), id)
+  end
+end
+
+-- What was done: 'ghost' an id without a task, or what is left of one, was dropped; 'orphan' it lay nowhere and was put
+-- where its state says; 'unleased' it was active without a lease and got one that ends now; 'misplaced' state, place
+-- and lease agree again; 'quarantined' nothing tells where it belongs, it was archived with the reason given; '' all
+-- was well; nil there was no looking now.
+local function mend(queue, own, id, purse, reason)
+  local key, lease = queue .. 't:' .. id, queue .. 'lease'
+  local exists = redis.pcall('HEXISTS', key, 'msg')
+  local foreign = type(exists) == 'table'
+  local state, group
+  if not foreign then
+    local held = redis.call('HMGET', key, 'state', 'group')
+    state, group = held[1] or '', held[2] or ''
+  end
+  local active, pending = listed(queue .. 'active', id, purse), listed(queue .. 'pending', id, purse)
+  if active == nil or pending == nil then return nil end
+  local places = {}
+  if active then places[1] = 'active' end
+  if pending then places[#places + 1] = 'pending' end
+  for _, set in ipairs({'retry', 'scheduled', 'archived', 'completed'}) do
+    if redis.call('ZSCORE', queue .. set, id) then places[#places + 1] = set end
+  end
+  local leased = redis.call('ZSCORE', lease, id)
+
+  if foreign or exists == 0 then
+    for _, place in ipairs(places) do leave(queue, place, id) end
+    redis.call('ZREM', lease, id)
+    -- What lies there and is no task is not ours to delete.
+    if not foreign then redis.call('DEL', key, own .. 'att:' .. id) end
+    redis.call('HDEL', own .. 'waiting', id)
+    return 'ghost'
+  end
+
+  if group ~= '' and grouped(queue, group, id) then places[#places + 1] = 'aggregating' end
+  local done, home = '', nil
+  for _, place in ipairs(places) do
+    if place == state then home = place end
+  end
+  if #places == 0 then
+    local known = {pending = 1, active = 1, retry = 1, scheduled = 1, archived = 1, completed = 1}
+    home, done = state, 'orphan'
+    if state == 'aggregating' then
+      if group == '' then home = 'pending' end
+    elseif not known[state] then
+      home, done = 'archived', 'quarantined'
+      redis.call('HSET', key, 'att', '1')
+      redis.call('RPUSH', own .. 'att:' .. id, reason)
+      redis.call('EXPIRE', own .. 'att:' .. id, 7776000)
+    end
+    enter(queue, home, id, group)
+  elseif #places > 1 or not home then
+    home, done = home or places[1], 'misplaced'
+    for _, place in ipairs(places) do
+      if place ~= home then leave(queue, place, id, group) end
+    end
+  end
+  if home ~= state then redis.call('HSET', key, 'state', home) end
+  if home == 'active' and not leased then
+    redis.call('ZADD', lease, whole(now), id)
+    if done == '' then done = 'unleased' end
+  elseif home ~= 'active' and leased then
+    redis.call('ZREM', lease, id)
+    if done == '' then done = 'misplaced' end
+  end
+  return done
+end

@@ -1,0 +1,58 @@
+-- Looks at a part of a queue's tasks, and puts right those that contradict themselves.
+-- KEYS: the queue's pending list.
+-- ARGV after the clock: queue prefix, own prefix, what to remember of a task that is put aside, and either the name of
+-- a list, where to begin in it and how many at most, or '' and then ids of tasks.
+-- Returns: where to go on ('0' at the end); then for each task that was put right: what was done, id.
+local queue, own, reason, place = ARGV[3], ARGV[4], ARGV[5], ARGV[6]
+local purse = {left = 100000}
+local reply, ids = {'0'}, {}
+
+if place == '' then
+  for i = 7, #ARGV do ids[#ids + 1] = ARGV[i] end
+else
+  local from, most = tonumber(ARGV[7]), tonumber(ARGV[8])
+  local list = place == 'pending' or place == 'active'
+  ids = redis.call(list and 'LRANGE' or 'ZRANGE', queue .. place, from, from + most - 1)
+  if #ids == most then reply[1] = whole(from + most) end
+end
+
+-- Whether there is a list for each lease; which has none is found from the other side when the numbers agree.
+local paired = redis.call('LLEN', queue .. 'active') == redis.call('ZCARD', queue .. 'lease')
+
+-- A pending task that is found by its key lies in the list if others that became pending before it still wait.
+local oldest
+local function waits(id)
+  if oldest == nil then
+    local first = redis.call('LINDEX', KEYS[1], -1)
+    oldest = first and redis.call('HGET', queue .. 't:' .. first, 'pending_since') or false
+  end
+  local since = oldest and redis.call('HGET', queue .. 't:' .. id, 'pending_since')
+  return since and tonumber(since) >= tonumber(oldest)
+end
+
+-- Whether a task that was found in a place, or by its key, is where it should be, as far as a cheap look tells.
+local function fine(id)
+  local key = queue .. 't:' .. id
+  if redis.pcall('HEXISTS', key, 'msg') ~= 1 then return false end
+  local state = redis.call('HGET', key, 'state')
+  if place == 'lease' then return state == 'active' and paired end
+  if place ~= '' and state ~= place then return false end
+  if state == 'active' then return redis.call('ZSCORE', queue .. 'lease', id) end
+  if place ~= '' then return true end
+  if state == 'pending' then return waits(id) end
+  if state == 'retry' or state == 'scheduled' or state == 'archived' or state == 'completed' then
+    return redis.call('ZSCORE', queue .. state, id)
+  end
+  return state == 'aggregating' and grouped(queue, redis.call('HGET', key, 'group') or '', id)
+end
+
+for _, id in ipairs(ids) do
+  if not fine(id) then
+    local done = mend(queue, own, id, purse, reason)
+    if done and done ~= '' then
+      reply[#reply + 1] = done
+      reply[#reply + 1] = id
+    end
+  end
+end
+return reply
