@@ -11,6 +11,7 @@ mod chaos;
 mod cli;
 mod cli_lists;
 mod cli_sources;
+mod faults;
 mod golden;
 mod kit;
 mod pages;
@@ -32,6 +33,9 @@ mod table;
 mod tidy;
 
 fn main() -> std::process::ExitCode {
+    if let Some(code) = faults::program() {
+        return code;
+    }
     kit::run(vec![
         kit::own_tests::tests(),
         tidy::tests(),
@@ -57,5 +61,6 @@ fn main() -> std::process::ExitCode {
         story_original::tests(),
         story_sources::tests(),
         chaos::tests(),
+        faults::tests(),
     ])
 }

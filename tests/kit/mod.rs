@@ -51,6 +51,7 @@
 #![allow(dead_code, unused_imports)] // tests come and go; what they stand on stays
 
 mod cluster;
+mod fault;
 mod http;
 pub mod mariadb;
 mod names;
@@ -58,6 +59,7 @@ mod nursery;
 pub mod own_tests;
 mod postgres;
 mod program;
+mod proxy;
 mod redis;
 pub mod sentinel;
 mod sql;
@@ -66,6 +68,7 @@ mod trial;
 mod wait;
 
 pub use cluster::{Cluster, ClusterTurn, cluster};
+pub use fault::{Fault, long};
 pub use http::{Http, Reply};
 pub use libtest_mimic::Trial;
 pub use mariadb::mariadb;
@@ -73,6 +76,7 @@ pub use names::{Forward, Names};
 pub use nursery::{Child, free_port, scratch};
 pub use postgres::postgres;
 pub use program::{Finished, Runner, Site};
+pub use proxy::{Harm, Proxy};
 pub use redis::{RedisDb, RedisServer, redis};
 pub use sql::{Dialect, SqlDb};
 pub(crate) use trial::trials;

@@ -29,6 +29,8 @@ pub struct Site {
     pub dir: PathBuf,
     /// Environment for everything that runs here.
     pub env: Vec<(String, String)>,
+    /// The program; `runner` itself unless a test has one of its own.
+    pub binary: PathBuf,
 }
 
 impl Site {
@@ -37,6 +39,7 @@ impl Site {
         let site = Self {
             dir: scratch("site"),
             env: Vec::new(),
+            binary: PathBuf::from(env!("CARGO_BIN_EXE_runner")),
         };
         site.write("config.yaml", config);
         std::fs::create_dir_all(site.dir.join("manifests")).expect("a directory for manifests");
@@ -74,7 +77,7 @@ impl Site {
     /// Starts the program by another one, such as `unshare --mount sh -c …`.
     pub fn launch_by(&self, wrapper: &[&str]) -> Runner {
         let port = free_port();
-        let binary = env!("CARGO_BIN_EXE_runner");
+        let binary = self.binary.to_str().expect("a path that is text");
         let (program, before) = wrapper
             .split_first()
             .map_or((binary, &[][..]), |(first, rest)| (*first, rest));
@@ -97,7 +100,7 @@ impl Site {
 
     /// Runs a command of the program here: `site.cli(["ls", "schedules", "--json"])`.
     pub async fn cli<A: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = A>) -> Finished {
-        let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_runner"));
+        let mut command = tokio::process::Command::new(&self.binary);
         command.args(arguments).current_dir(&self.dir).kill_on_drop(true);
         // Nobody sits there to be asked.
         command.stdin(Stdio::null());

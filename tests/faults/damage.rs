@@ -1,0 +1,317 @@
+//! F17 and F18: content of Redis that no program of sound mind writes. Each piece is put right or put aside, and
+//! nothing else is touched, while workers go on.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use redis::aio::MultiplexedConnection;
+use runner_core::task::{Run, State, Task};
+use runner_queue::redis::RedisBroker;
+use runner_queue::{Inspector as _, Repaired, Settled, Settlement, Verdict, Work as _};
+
+use super::{broker, contradictions, id, put, queue};
+use crate::kit::{self, Fault, RedisServer};
+
+const LEASE: Duration = Duration::from_secs(30);
+
+/// Tasks and keys that one pass of the repair looks at, of each kind.
+const LOOKED_AT: usize = 2_000;
+
+pub fn tests() -> Vec<kit::Trial> {
+    kit::trials![needs(Redis): f17_junk_is_put_aside_and_holds_up_nobody, f18_damage_is_put_right_beside_living_workers]
+}
+
+async fn ask<T: redis::FromRedisValue>(link: &mut MultiplexedConnection, words: &[&[u8]]) -> T {
+    let mut command = redis::cmd(std::str::from_utf8(words[0]).unwrap());
+    for word in &words[1..] {
+        command.arg(*word);
+    }
+    command.query_async(link).await.unwrap()
+}
+
+async fn set(link: &mut MultiplexedConnection, name: &str, field: &str, value: &[u8]) {
+    let key = format!("asynq:{{default}}:t:{name}");
+    let _: i64 = ask(link, &[b"HSET", key.as_bytes(), field.as_bytes(), value]).await;
+}
+
+/// One call on a list of the queue: `on(link, "ZADD", "retry", &["1", "x"])`.
+async fn on(link: &mut MultiplexedConnection, command: &str, list: &str, words: &[&str]) {
+    let key = format!("asynq:{{default}}:{list}");
+    let mut all: Vec<&[u8]> = vec![command.as_bytes(), key.as_bytes()];
+    all.extend(words.iter().map(|word| word.as_bytes()));
+    let _: redis::Value = ask(link, &all).await;
+}
+
+async fn f17_junk_is_put_aside_and_holds_up_nobody() {
+    let tasks = if kit::long() { 1_000 } else { 400 };
+    let db = kit::redis().fresh_db();
+    let (broker, mut link) = (broker(&db), db.connect().await);
+    put(
+        &broker,
+        (0..tasks).map(|n| Task::new("x").id(id(&format!("{n}")))).collect(),
+    )
+    .await;
+    let claims = broker.claim(&[queue()], tasks, LEASE).await.unwrap();
+    assert_eq!(claims.len(), tasks);
+    let whole: Vec<u8> = ask(&mut link, &[b"HGET", b"asynq:{default}:t:1", b"msg"]).await;
+    // An unfinished varint, half a message, a number where a text belongs, groups within groups, nothing at all.
+    let junk: [(&str, Vec<u8>); 5] = [
+        ("0", vec![0xff; 40]),
+        ("1", whole[..whole.len() / 2].to_vec()),
+        ("2", vec![0x08, 0x01]),
+        ("3", vec![0x0b; 20_000]),
+        ("4", vec![0x0a, 0x02, 0xc3, 0x28]),
+    ];
+    for (name, message) in &junk {
+        set(&mut link, name, "msg", message).await;
+    }
+    for n in 0..tasks {
+        on(&mut link, "ZADD", "lease", &["1", &n.to_string()]).await;
+    }
+    let began = Instant::now();
+    let mut recovered = Vec::new();
+    loop {
+        let some = broker
+            .recover(&[queue()], Duration::from_secs(5), 100, 3)
+            .await
+            .unwrap();
+        if some.is_empty() {
+            break;
+        }
+        recovered.extend(some);
+    }
+    let pass_ms = began.elapsed().as_millis();
+    let quarantined = recovered
+        .iter()
+        .filter(|r| r.kind.is_empty() && r.state == State::Archived)
+        .count();
+    let retried = recovered.iter().filter(|r| r.state == State::Retry).count();
+    let mut reasons = 0;
+    for (name, _) in &junk {
+        let key = format!("runner:{{default}}:att:{name}");
+        let notes: Vec<String> = ask(&mut link, &[b"LRANGE", key.as_bytes(), b"0", b"-1"]).await;
+        reasons += usize::from(notes.len() == 1 && notes[0].contains("unreadable: "));
+    }
+    let wrong = contradictions(&broker).await;
+    let mut fault = Fault::new("F17");
+    fault
+        .require("quarantined", quarantined, quarantined == junk.len())
+        .require("reasons", reasons, reasons == junk.len())
+        .require("recovered", retried, retried == tasks - junk.len())
+        .figure("pass_ms", pass_ms)
+        .require("contradictions", wrong.len(), wrong.is_empty());
+    fault.end(|| format!("{wrong:#?}"));
+}
+
+/// Where ids lie, and the state of a task that lies there.
+const PLACES: [&str; 6] = ["pending", "active", "retry", "scheduled", "archived", "completed"];
+
+async fn enter(link: &mut MultiplexedConnection, place: &str, name: &str) {
+    if place == "pending" || place == "active" {
+        on(link, "LPUSH", place, &[name]).await;
+    } else {
+        on(link, "ZADD", place, &["99999999999", name]).await;
+    }
+}
+
+/// What is damaged, so many of each kind; and the tasks that must be there afterwards, with their states.
+async fn damage(
+    broker: &RedisBroker,
+    link: &mut MultiplexedConnection,
+    each: usize,
+) -> (Repaired, BTreeMap<String, State>) {
+    let mut kept = BTreeMap::new();
+    let sound: Vec<u8> = ask(link, &[b"HGET", b"asynq:{default}:t:pattern", b"msg"]).await;
+    for n in 0..each {
+        for place in PLACES {
+            // An id without a task; in the list of the living there is a lease as well.
+            enter(link, place, &format!("ghost-{place}-{n}")).await;
+            // A task in no list.
+            let orphan = format!("orphan-{place}-{n}");
+            set(link, &orphan, "msg", &sound).await;
+            set(link, &orphan, "state", place.as_bytes()).await;
+            kept.insert(orphan, place.parse().unwrap());
+            // A task whose state is that of another list.
+            let odd = format!("odd-{place}-{n}");
+            let other = if place == "retry" { "archived" } else { "retry" };
+            set(link, &odd, "msg", &sound).await;
+            set(link, &odd, "state", other.as_bytes()).await;
+            enter(link, place, &odd).await;
+            kept.insert(odd, place.parse().unwrap());
+        }
+        // What a dequeue of asynq leaves of an id without a task.
+        let rest = format!("rest-{n}");
+        set(link, &rest, "state", b"active").await;
+        enter(link, "active", &rest).await;
+        on(link, "ZADD", "lease", &["99999999999", &rest]).await;
+        // A lease of a task that does not run, and one of nothing.
+        let waits = format!("waits-{n}");
+        put(
+            broker,
+            vec![Task::new("x").id(id(&waits)).run(Run::In(Duration::from_secs(9999)))],
+        )
+        .await;
+        on(link, "ZADD", "lease", &["99999999999", &waits]).await;
+        kept.insert(waits, State::Scheduled);
+        on(link, "ZADD", "lease", &["99999999999", &format!("nothing-{n}")]).await;
+        // One that runs, with a lease, in no list; one in the list without a lease.
+        for (name, listed) in [("unlisted", false), ("unleased", true)] {
+            let name = format!("{name}-{n}");
+            set(link, &name, "msg", &sound).await;
+            set(link, &name, "state", b"active").await;
+            if listed {
+                enter(link, "active", &name).await;
+            } else {
+                on(link, "ZADD", "lease", &["99999999999", &name]).await;
+            }
+            kept.insert(name, State::Active);
+        }
+        // One that nothing tells where it belongs.
+        let nowhere = format!("nowhere-{n}");
+        set(link, &nowhere, "msg", &sound).await;
+        set(link, &nowhere, "state", b"banana").await;
+        kept.insert(nowhere, State::Archived);
+    }
+    let expected = Repaired {
+        ghosts: each * (PLACES.len() + 2),
+        orphans: each * (PLACES.len() + 1),
+        unleased: each,
+        misplaced: each * (PLACES.len() + 1),
+        quarantined: each,
+    };
+    (expected, kept)
+}
+
+/// A worker that claims and ends tasks of a queue beside the damaged ones until told to stop; each must be its own.
+async fn work(broker: Arc<RedisBroker>, stop: Arc<AtomicBool>, done: Arc<AtomicUsize>, stolen: Arc<AtomicUsize>) {
+    let queues = [queue()];
+    for n in 0.. {
+        if stop.load(Ordering::SeqCst) {
+            return;
+        }
+        let name = format!("live-{n}");
+        put(&broker, vec![Task::new("live").id(id(&name))]).await;
+        let claims = broker.claim(&queues, 5, LEASE).await.unwrap();
+        let (live, others): (Vec<_>, Vec<_>) = claims.into_iter().partition(|c| c.task().kind == "live");
+        let back = |claim, verdict| Settlement {
+            claim,
+            verdict,
+            result: None,
+            attempt: None,
+        };
+        let ends: Vec<Settlement> = live
+            .into_iter()
+            .map(|claim| back(claim, Verdict::Done))
+            .chain(others.into_iter().map(|claim| back(claim, Verdict::HandBack)))
+            .collect();
+        for answer in broker.settle(&ends).await.unwrap() {
+            let count = if answer == Settled::Accepted { &done } else { &stolen };
+            count.fetch_add(1, Ordering::SeqCst);
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+async fn f18_damage_is_put_right_beside_living_workers() {
+    let (each, sound) = if kit::long() { (20, 20_000) } else { (3, 1_000) };
+    let server = RedisServer::start(&["--slowlog-log-slower-than", "100", "--slowlog-max-len", "2000"]);
+    let db = server.fresh_db();
+    let (broker, mut link) = (Arc::new(broker(&db)), db.connect().await);
+    // Sound tasks that must not be touched: most wait for another day, one is the pattern of all damaged ones.
+    let later = |name: String| Task::new("x").id(id(&name)).run(Run::In(Duration::from_secs(9999)));
+    put(&broker, (0..sound).map(|n| later(format!("sound-{n}"))).collect()).await;
+    put(&broker, vec![later("pattern".to_owned())]).await;
+    let (expected, kept) = damage(&broker, &mut link, each).await;
+    let before = contradictions(&broker).await.len();
+    let _: redis::Value = ask(&mut link, &[b"SLOWLOG", b"RESET"]).await;
+
+    let [done, stolen] = [(); 2].map(|()| Arc::new(AtomicUsize::new(0)));
+    let stop = Arc::new(AtomicBool::new(false));
+    let worker = tokio::spawn(work(broker.clone(), stop.clone(), done.clone(), stolen.clone()));
+    let (mut repaired, mut passes, mut quiet) = (Repaired::default(), 0, 0);
+    let mut longest = Duration::ZERO;
+    while quiet < 3 + sound / LOOKED_AT {
+        // Claims drop ghosts, too; this is what tells of them. No lease here is over for so long.
+        let recovered = broker.recover(&[queue()], LEASE * 10, 100, 3).await.unwrap();
+        assert!(recovered.is_empty(), "{recovered:?}");
+        let began = Instant::now();
+        let pass = broker.repair(&[queue()], LOOKED_AT).await.unwrap();
+        longest = longest.max(began.elapsed());
+        quiet = if pass.total() == 0 { quiet + 1 } else { 0 };
+        repaired += &pass;
+        passes += 1;
+        assert!(passes < 1_000, "the repair never ends: {repaired:?}");
+    }
+    stop.store(true, Ordering::SeqCst);
+    worker.await.unwrap();
+    let script_us = slowest_repair(&mut link).await;
+    let began = Instant::now();
+    assert_eq!(broker.repair(&[queue()], LOOKED_AT).await.unwrap(), Repaired::default());
+    let idle = began.elapsed();
+
+    let mut gone = Vec::new();
+    for (name, state) in &kept {
+        let found = broker.task(&queue(), &id(name)).await.unwrap().map(|task| task.state);
+        // What is pending may be in the hands of the worker's next.
+        if found != Some(*state) {
+            gone.push(format!("{name} is {found:?}, not {state}"));
+        }
+    }
+    let wrong = contradictions(&broker).await;
+    let same = [
+        ("ghosts", repaired.ghosts, expected.ghosts),
+        ("orphans", repaired.orphans, expected.orphans),
+        ("unleased", repaired.unleased, expected.unleased),
+        // A claim writes the state of what it finds pending, and so puts those right before anybody looks.
+        ("misplaced", repaired.misplaced, expected.misplaced - each),
+        ("quarantined", repaired.quarantined, expected.quarantined),
+    ];
+    let mut fault = Fault::new("F18");
+    fault.require("contradictions_before", before, before >= expected.total());
+    for (name, found, expected) in same {
+        let enough = found >= expected;
+        fault.require(name, format!("{found}/{expected}"), enough);
+    }
+    fault
+        .figure("repaired", repaired.total())
+        .figure("passes", passes)
+        .figure("pass_ms_max", longest.as_millis())
+        .figure("idle_pass_ms", idle.as_millis())
+        .figure("script_us_max", script_us)
+        .require(
+            "live_done",
+            done.load(Ordering::SeqCst),
+            done.load(Ordering::SeqCst) > 0,
+        )
+        .require(
+            "stolen",
+            stolen.load(Ordering::SeqCst),
+            stolen.load(Ordering::SeqCst) == 0,
+        )
+        .require("missing", gone.len(), gone.is_empty())
+        .require("contradictions", wrong.len(), wrong.is_empty());
+    fault.end(|| format!("{gone:#?}\n{wrong:#?}"));
+}
+
+/// The longest that a script of the repair kept the server, microseconds, by its own slow log.
+async fn slowest_repair(link: &mut MultiplexedConnection) -> i64 {
+    let entries: Vec<redis::Value> = ask(link, &[b"SLOWLOG", b"GET", b"-1"]).await;
+    let mut longest = 0;
+    for entry in entries {
+        let redis::Value::Array(parts) = entry else { continue };
+        let (Some(redis::Value::Int(took)), Some(redis::Value::Array(words))) = (parts.get(2), parts.get(3)) else {
+            continue;
+        };
+        let text = |at: usize| match words.get(at) {
+            Some(redis::Value::BulkString(word)) => String::from_utf8_lossy(word).into_owned(),
+            _ => String::new(),
+        };
+        // Its argument after the prefixes is the note for what is put aside.
+        if text(0).eq_ignore_ascii_case("EVALSHA") && (5..10).any(|at| text(at).contains("damaged: ")) {
+            longest = longest.max(*took);
+        }
+    }
+    longest
+}
