@@ -72,6 +72,8 @@ local function mend(queue, own, id, purse, reason)
   local leased = redis.call('ZSCORE', lease, id)
 
   if foreign or exists == 0 then
+    -- It ended between the look and this.
+    if #places == 0 and not leased and redis.call('EXISTS', key) == 0 then return '' end
     for _, place in ipairs(places) do leave(queue, place, id) end
     redis.call('ZREM', lease, id)
     -- What lies there and is no task is not ours to delete.
