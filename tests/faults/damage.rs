@@ -227,8 +227,8 @@ async fn work(broker: Arc<RedisBroker>, stop: Arc<AtomicBool>, done: Arc<AtomicU
 }
 
 async fn f18_damage_is_put_right_beside_living_workers() {
-    let (each, sound) = if kit::long() { (20, 20_000) } else { (3, 1_000) };
-    let server = RedisServer::start(&["--slowlog-log-slower-than", "100", "--slowlog-max-len", "2000"]);
+    let (each, sound) = if kit::long() { (20, 5_000) } else { (3, 1_000) };
+    let server = RedisServer::start(&["--slowlog-log-slower-than", "300", "--slowlog-max-len", "256"]);
     let db = server.fresh_db();
     let (broker, mut link) = (Arc::new(broker(&db)), db.connect().await);
     // Sound tasks that must not be touched.
