@@ -13,6 +13,7 @@ use redis::Value;
 use runner_core::task::QueueName;
 
 use super::scripts::Script;
+use super::trouble::Trouble;
 use super::{RedisBroker, keys, reply};
 use crate::{Attempt, BrokerResult, Repaired};
 
@@ -21,6 +22,8 @@ const PAGE: usize = 200;
 
 /// Keys that one step of a scan looks at.
 const SCANNED: usize = 500;
+
+const AMONG_TASKS: &str = "look for damage among tasks";
 
 /// Damaged tasks that are named in the log, a note of a pass; more are counted only.
 const TOLD: usize = 20;
@@ -41,6 +44,7 @@ const PLACES: [&str; 7] = [
 pub(super) struct Rounds {
     lists: BTreeMap<(QueueName, &'static str), usize>,
     scan: Option<String>,
+    scans: BTreeMap<QueueName, String>,
 }
 
 /// What was put right and not reported yet.
@@ -112,6 +116,14 @@ pub(super) fn nowhere(now: Timestamp) -> Vec<u8> {
     put_aside("damaged: it was in no list and in no known state", now)
 }
 
+/// Where a scan goes on, and the keys it found.
+fn part(answer: Value) -> (Option<String>, Vec<Vec<u8>>) {
+    let mut answer = reply::list(answer).into_iter();
+    let next = answer.next().and_then(reply::text).filter(|next| next != "0");
+    let found = answer.next().map(reply::list).unwrap_or_default();
+    (next, found.into_iter().filter_map(reply::bytes).collect())
+}
+
 impl RedisBroker {
     /// The present, for notes only.
     pub(super) fn present(&self) -> Timestamp {
@@ -127,6 +139,7 @@ impl RedisBroker {
     }
 
     async fn walk_lists(&self, queues: &[QueueName], limit: usize, rounds: &mut Rounds) -> BrokerResult<()> {
+        let mut trouble = Trouble::default();
         let mut open: Vec<(&QueueName, &'static str, usize)> = queues
             .iter()
             .flat_map(|queue| PLACES.map(|place| (queue, place, limit)))
@@ -143,9 +156,12 @@ impl RedisBroker {
                     .arg(from)
                     .arg((*left).min(PAGE));
             }
-            let answers = trip.send().await?;
+            let answers = trip.each().await?;
             let mut again = Vec::new();
             for ((queue, place, left), answer) in open.into_iter().zip(answers) {
+                let Some(answer) = trouble.part(queue, answer) else {
+                    continue;
+                };
                 let mut answer = reply::list(answer).into_iter();
                 let next = usize::try_from(answer.next().map_or(0, reply::count)).unwrap_or(0);
                 self.mended.note_all(queue, answer.collect());
@@ -160,38 +176,66 @@ impl RedisBroker {
             }
             open = again;
         }
-        Ok(())
+        trouble.unless(false)
     }
 
+    /// Of one server all keys are looked at once for all queues; of a cluster those beside each queue.
     async fn walk_keys(&self, queues: &[QueueName], limit: usize, rounds: &mut Rounds) -> BrokerResult<()> {
-        for _ in 0..limit.div_ceil(SCANNED) {
-            let cursor = rounds.scan.take().unwrap_or_else(|| "0".to_owned());
-            let mut trip = self.conn.trip("look for damage among tasks").await?;
-            trip.command("SCAN").arg(cursor).arg("MATCH").arg("asynq:{*}:t:*");
-            trip.arg("COUNT").arg(SCANNED);
-            let mut answer = reply::list(trip.one().await?).into_iter();
-            let next = answer.next().and_then(reply::text).unwrap_or_else(|| "0".to_owned());
-            let found = answer.next().map(reply::list).unwrap_or_default();
-            let found: Vec<Vec<u8>> = found.into_iter().filter_map(reply::bytes).collect();
-            for queue in queues {
-                let prefix = keys::task(queue.as_str(), "");
-                let ids: Vec<&[u8]> = found
-                    .iter()
-                    .filter_map(|key| key.strip_prefix(prefix.as_bytes()))
-                    .collect();
-                self.look_at(queue, &ids).await?;
+        let steps = limit.div_ceil(SCANNED);
+        if !self.conn.is_cluster() {
+            for _ in 0..steps {
+                let cursor = rounds.scan.take().unwrap_or_else(|| "0".to_owned());
+                let mut trip = self.conn.trip(AMONG_TASKS).await?;
+                trip.command("SCAN").arg(cursor).arg("MATCH").arg("asynq:{*}:t:*");
+                trip.arg("COUNT").arg(SCANNED);
+                let (next, found) = part(trip.one().await?);
+                for queue in queues {
+                    let prefix = keys::task(queue.as_str(), "");
+                    let ids = found.iter().filter_map(|key| key.strip_prefix(prefix.as_bytes()));
+                    self.look_at(queue, &ids.collect::<Vec<_>>()).await?;
+                }
+                rounds.scan = next;
+                if rounds.scan.is_none() {
+                    break;
+                }
             }
-            if next == "0" {
-                return Ok(());
-            }
-            rounds.scan = Some(next);
+            return Ok(());
         }
-        Ok(())
+        let mut trouble = Trouble::default();
+        for queue in queues {
+            let mut cursor = rounds.scans.remove(queue);
+            for _ in 0..steps {
+                let step = self.scan_beside(queue, cursor.take()).await;
+                cursor = trouble.part(queue, step).flatten();
+                if cursor.is_none() {
+                    break;
+                }
+            }
+            if let Some(cursor) = cursor {
+                rounds.scans.insert(queue.clone(), cursor);
+            }
+        }
+        trouble.unless(false)
+    }
+
+    /// One step through the keys of the server that has the queue; where to go on.
+    async fn scan_beside(&self, queue: &QueueName, cursor: Option<String>) -> BrokerResult<Option<String>> {
+        let mut trip = self.conn.trip(AMONG_TASKS).await?;
+        trip.script(Script::Scan, &[keys::part(queue.as_str(), "pending")])
+            .arg(keys::task(queue.as_str(), ""))
+            .arg(cursor.as_deref().unwrap_or("0"))
+            .arg(SCANNED);
+        let mut answer = reply::list(trip.one().await?).into_iter();
+        let next = answer.next().and_then(reply::text).filter(|next| next != "0");
+        let ids: Vec<Vec<u8>> = answer.filter_map(reply::bytes).collect();
+        self.look_at(queue, &ids.iter().map(|id| &id[..]).collect::<Vec<_>>())
+            .await?;
+        Ok(next)
     }
 
     async fn look_at(&self, queue: &QueueName, ids: &[&[u8]]) -> BrokerResult<()> {
         for page in ids.chunks(PAGE) {
-            let mut trip = self.conn.trip("look for damage among tasks").await?;
+            let mut trip = self.conn.trip(AMONG_TASKS).await?;
             trip.script(Script::Repair, &[keys::part(queue.as_str(), "pending")])
                 .arg(keys::queue(queue.as_str()))
                 .arg(keys::own(queue.as_str()))

@@ -23,6 +23,7 @@ pub(super) enum Script {
     Expired,
     Sweep,
     Repair,
+    Scan,
     Waiting,
     Release,
     Beat,
@@ -78,7 +79,7 @@ const fn fills(parts: &'static [&'static str]) -> Source {
 }
 
 /// In the order of [`Script`].
-static SOURCES: [Source; 38] = [
+static SOURCES: [Source; 39] = [
     fills(&[CLOCK, PUT, include_str!("scripts/enqueue.lua")]),
     drains(&[CLOCK, include_str!("scripts/claim.lua")]),
     drains(&[CLOCK, include_str!("scripts/quarantine.lua")]),
@@ -88,6 +89,7 @@ static SOURCES: [Source; 38] = [
     drains(&[CLOCK, MEND, include_str!("scripts/expired.lua")]),
     drains(&[CLOCK, FORGET, TRIM, include_str!("scripts/sweep.lua")]),
     drains(&[CLOCK, MEND, include_str!("scripts/repair.lua")]),
+    drains(&[CLOCK, include_str!("scripts/scan.lua")]),
     drains(&[CLOCK, include_str!("scripts/waiting.lua")]),
     drains(&[CLOCK, include_str!("scripts/release.lua")]),
     drains(&[CLOCK, include_str!("scripts/beat.lua")]),
