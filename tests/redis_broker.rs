@@ -8,8 +8,8 @@ use redis::aio::MultiplexedConnection;
 use runner_core::task::{QueueName, Run, State, Task, TaskId};
 use runner_queue::redis::{Password, RedisBroker, RedisSettings};
 use runner_queue::{
-    Action, Broker as _, BrokerError, Claim, GroupRule, Groups as _, Inspector as _, Producer as _, Settled,
-    Settlement, Verdict, Work as _,
+    Action, ArchiveBounds, Broker as _, BrokerError, Claim, GroupRule, Groups as _, Inspector as _, Producer as _,
+    Settled, Settlement, Verdict, Work as _,
 };
 use tokio::time::{Instant, timeout};
 
@@ -508,9 +508,12 @@ async fn an_old_archive_is_trimmed_in_parts() {
         end(&broker, &claims[0], Verdict::Archive { error }).await,
         Settled::Accepted
     );
-    let pass = broker.sweep(&[queue()], 5000).await.unwrap();
+    let pass = broker.sweep(&[queue()], 5000, ArchiveBounds::default()).await.unwrap();
     assert_eq!((pass.trimmed, pass.more), (5000, true));
-    let pass = broker.sweep(&[queue()], 50_000).await.unwrap();
+    let pass = broker
+        .sweep(&[queue()], 50_000, ArchiveBounds::default())
+        .await
+        .unwrap();
     assert_eq!((pass.trimmed, pass.more), (6000, false));
     let info = &broker.queues().await.unwrap()[0];
     assert_eq!(info.counts[&State::Archived], 1);

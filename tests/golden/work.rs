@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
 use runner_core::task::{State, Task};
-use runner_queue::{Action, Inspector as _, ServerInfo, ServerStatus, Settled, Verdict, Work as _, Working};
+use runner_queue::{
+    Action, ArchiveBounds, Inspector as _, ServerInfo, ServerStatus, Settled, Verdict, Work as _, Working,
+};
 
 use super::replay::{ID1, ID2, LEASE, Replay, default_queue, email, id};
 use super::store::{Bytes, Content, Store, ask};
@@ -160,7 +162,11 @@ async fn complete_with_retention() {
     assert_eq!(info.record.completed_at.unwrap().as_second(), 1_893_553_450);
     for (step, expired) in [("janitor at +59s", 0), ("janitor at +60s", 1)] {
         replay.step(step);
-        let pass = replay.broker.sweep(&[default_queue()], 100).await.unwrap();
+        let pass = replay
+            .broker
+            .sweep(&[default_queue()], 100, ArchiveBounds::default())
+            .await
+            .unwrap();
         assert_eq!((pass.expired, pass.trimmed, pass.more), (expired, 0, false), "{step}");
         replay.same().await;
     }

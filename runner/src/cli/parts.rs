@@ -117,6 +117,7 @@ pub(super) fn worker(settings: &Settings) -> worker::Settings {
         strict_priority: settings.worker.strict_priority,
         shutdown_timeout: settings.worker.shutdown_timeout,
         lease: settings.worker.lease,
+        archive: settings.worker.archive,
         poison_after: settings.worker.poison_after,
         groups: settings.worker.groups,
         host: host.unwrap_or_else(|| "unknown-host".to_owned()),

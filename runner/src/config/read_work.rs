@@ -5,14 +5,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use runner_core::cron::DstRule;
-use runner_queue::{GroupRule, MAX_SET};
+use runner_queue::{ArchiveBounds, GroupRule, MAX_SET};
 
 use super::read_server::place_of;
 use super::reader::Found;
 use super::section::Section;
-use crate::worker::{DEFAULT_LEASE, SHORTEST_LEASE};
-
 use super::settings::{ExecSettings, HttpSettings, ManifestSettings, SchedulerSettings, WorkerSettings};
+use crate::worker::{DEFAULT_LEASE, SHORTEST_LEASE};
 
 /// Tasks mostly wait for others, so a few more than processors; enough of them on a small machine too.
 const MIN_DEFAULT_CONCURRENCY: usize = 10;
@@ -28,6 +27,11 @@ const DEFAULT_SHUTDOWN: Duration = Duration::from_secs(30);
 
 /// A run may be lost by accident, and so may the next; hardly a third one in a row.
 const DEFAULT_POISON_AFTER: u32 = 3;
+
+/// Each failed task is kept whole; a million of them is a gigabyte or more.
+const MAX_ARCHIVE: u64 = 1_000_000;
+
+const LONGEST_KEEP: Duration = Duration::from_secs(3650 * 24 * 3600);
 
 /// Each such run takes a process with it.
 const MAX_POISON_AFTER: u64 = 1000;
@@ -56,6 +60,7 @@ pub fn worker(root: &Section<'_>) -> WorkerSettings {
     let lease = section
         .duration("lease", SHORTEST_LEASE..=HOUR)
         .unwrap_or(DEFAULT_LEASE);
+    let archive = archive(&section);
     let poison_after = section
         .number("poison_after", 0..=MAX_POISON_AFTER)
         .and_then(|n| u32::try_from(n).ok())
@@ -68,6 +73,7 @@ pub fn worker(root: &Section<'_>) -> WorkerSettings {
         strict_priority,
         shutdown_timeout,
         lease,
+        archive,
         poison_after,
         groups,
     }
@@ -86,6 +92,19 @@ fn groups(section: &Section<'_>) -> GroupRule {
             .number("group_max_size", 0..=MAX_SET as u64)
             .and_then(|size| usize::try_from(size).ok())
             .filter(|size| *size > 0),
+    }
+}
+
+fn archive(section: &Section<'_>) -> ArchiveBounds {
+    let usual = ArchiveBounds::default();
+    ArchiveBounds {
+        most: section
+            .number("archive_max", 1..=MAX_ARCHIVE)
+            .and_then(|n| usize::try_from(n).ok())
+            .unwrap_or(usual.most),
+        keep: section
+            .duration("archive_keep", Duration::from_secs(60)..=LONGEST_KEEP)
+            .unwrap_or(usual.keep),
     }
 }
 

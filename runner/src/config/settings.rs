@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use jiff::tz::TimeZone;
 use runner_core::cron::DstRule;
-use runner_queue::GroupRule;
 use runner_queue::redis::RedisSettings;
+use runner_queue::{ArchiveBounds, GroupRule};
 
 use super::{Problem, Secret};
 use crate::log::LogSettings;
@@ -159,6 +159,8 @@ pub struct WorkerSettings {
     pub shutdown_timeout: Duration,
     /// How long a worker may say nothing of a task before another one takes it, 3 s to 1 h.
     pub lease: Duration,
+    /// What the archive of a queue keeps: 1 to 1 000 000 tasks, for 1 minute to 10 years.
+    pub archive: ArchiveBounds,
     /// After how many runs in a row that ended without any report a task is archived, 0 (never) to 1000.
     pub poison_after: u32,
     /// When the tasks of a group become one.

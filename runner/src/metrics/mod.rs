@@ -59,6 +59,7 @@ pub struct Metrics {
     aggregated_tasks: Family<QueueLabel, Counter>,
     poison: Family<QueueLabel, Counter>,
     repaired: Family<DamageLabel, Counter>,
+    trimmed: Counter,
     active: Gauge,
     leader: Gauge,
     unsafe_policy: Gauge,
@@ -78,6 +79,7 @@ impl Default for Metrics {
             aggregated_tasks: Family::default(),
             poison: Family::default(),
             repaired: Family::default(),
+            trimmed: Counter::default(),
             active: Gauge::default(),
             leader: Gauge::default(),
             unsafe_policy: Gauge::default(),
@@ -126,6 +128,11 @@ impl Default for Metrics {
             "group_tasks",
             "Grouped tasks that became one with others",
             all.aggregated_tasks.clone(),
+        );
+        registry.register(
+            "archive_trimmed",
+            "Archived tasks that were deleted because the archive is bounded",
+            all.trimmed.clone(),
         );
         registry.register(
             "repaired",
@@ -201,6 +208,11 @@ impl Metrics {
                 queue: queue.to_owned(),
             })
             .inc_by(u64::try_from(tasks).unwrap_or(u64::MAX));
+    }
+
+    /// Archived tasks were deleted to keep the archive within its bounds.
+    pub fn trimmed(&self, tasks: usize) {
+        self.trimmed.inc_by(tasks as u64);
     }
 
     /// Damage that was put right, by what was wrong.

@@ -27,8 +27,14 @@ impl Role for Janitor {
     }
 
     async fn turn(&mut self) -> Option<Duration> {
-        match self.0.broker.sweep(&self.0.queue_names(), BATCH).await {
+        let shop = &self.0;
+        let swept = shop
+            .broker
+            .sweep(&shop.queue_names(), BATCH, shop.settings.archive)
+            .await;
+        match swept {
             Ok(swept) => {
+                shop.metrics.trimmed(swept.trimmed);
                 if swept.trimmed > 0 {
                     tracing::warn!(
                         trimmed = swept.trimmed,
@@ -38,7 +44,7 @@ impl Role for Janitor {
                 swept.more.then_some(Duration::from_millis(50))
             }
             Err(error) => {
-                self.0.broker_failed("clean up", &error);
+                shop.broker_failed("clean up", &error);
                 None
             }
         }

@@ -28,7 +28,7 @@ use std::time::Duration;
 
 use runner_core::clock::Clock;
 use runner_core::task::QueueName;
-use runner_queue::{Broker, BrokerError, GroupRule, ServerInfo, ServerStatus};
+use runner_queue::{ArchiveBounds, Broker, BrokerError, GroupRule, ServerInfo, ServerStatus};
 use runner_sdk::Handlers;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -63,6 +63,8 @@ pub struct Settings {
     pub shutdown_timeout: Duration,
     /// How long a claim is good for without an extension; at least [`SHORTEST_LEASE`].
     pub lease: Duration,
+    /// What the archive of a queue keeps.
+    pub archive: ArchiveBounds,
     /// After how many runs in a row that ended without any report a task is archived as poison; 0: never.
     pub poison_after: u32,
     /// When the tasks of a group become one.

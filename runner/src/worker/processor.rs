@@ -352,10 +352,18 @@ impl Desk {
         } else {
             LONGEST_WITH_VERDICTS
         };
-        let pause = BACKOFF.saturating_mul(1 << self.failures.min(7)).min(longest);
+        let pause = spread(BACKOFF.saturating_mul(1 << self.failures.min(7)).min(longest));
         self.failures = self.failures.saturating_add(1);
         self.pause = Some(Box::pin(back_off(pause)));
     }
+}
+
+/// Between half of it and all: workers that lost the broker together must not come back together.
+fn spread(pause: Duration) -> Duration {
+    // Any random number will do; a random id is one.
+    let (random, _) = uuid::Uuid::new_v4().as_u64_pair();
+    let half = pause / 2;
+    half + half.mul_f64((random % 1024) as f64 / 1023.0)
 }
 
 #[allow(clippy::disallowed_methods)] // a named back-off, bounded by the constants above

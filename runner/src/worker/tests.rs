@@ -48,6 +48,7 @@ impl Scene {
             strict_priority: false,
             shutdown_timeout,
             lease: DEFAULT_LEASE,
+            archive: runner_queue::ArchiveBounds::default(),
             poison_after: 3,
             groups: GroupRule {
                 grace: Duration::from_secs(1),

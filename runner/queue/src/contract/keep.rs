@@ -4,7 +4,7 @@ use runner_core::task::{QueueName, Run, State, recovery_delay};
 
 use super::shared::{LEASE, archive, names, queue, retry, secs, task, verdict};
 use super::{Clause, Fresh};
-use crate::{Repaired, ServerInfo, ServerStatus, Verdict, Working};
+use crate::{ArchiveBounds, Repaired, ServerInfo, ServerStatus, Verdict, Working};
 
 pub(super) fn clauses() -> Vec<Clause> {
     clauses![
@@ -19,6 +19,7 @@ pub(super) fn clauses() -> Vec<Clause> {
         completed_tasks_are_deleted_when_their_retention_ends,
         the_archive_is_trimmed_by_age,
         the_archive_is_trimmed_by_size_oldest_first,
+        an_archive_with_bounds_of_its_own_keeps_that_much_and_tells_what_goes,
         a_server_is_listed_with_what_it_works_on,
         the_queues_of_a_server_are_known,
         a_silent_server_is_forgotten,
@@ -159,11 +160,19 @@ async fn completed_tasks_are_deleted_when_their_retention_ends(fresh: Fresh) {
         fresh.end(&claim, Verdict::Done).await;
     }
     fresh.clock.advance(secs(9));
-    assert_eq!(fresh.broker.sweep(&queues, 100).await.unwrap().expired, 0);
+    assert_eq!(
+        fresh
+            .broker
+            .sweep(&queues, 100, ArchiveBounds::default())
+            .await
+            .unwrap()
+            .expired,
+        0
+    );
     fresh.clock.advance(secs(21));
-    let first = fresh.broker.sweep(&queues, 2).await.unwrap();
+    let first = fresh.broker.sweep(&queues, 2, ArchiveBounds::default()).await.unwrap();
     assert_eq!((first.expired, first.more), (2, true));
-    let second = fresh.broker.sweep(&queues, 2).await.unwrap();
+    let second = fresh.broker.sweep(&queues, 2, ArchiveBounds::default()).await.unwrap();
     assert_eq!((second.expired, second.more), (1, false));
     assert_eq!(fresh.list(State::Completed).await, ["40"]);
     fresh.is_sound().await;
@@ -177,7 +186,11 @@ async fn the_archive_is_trimmed_by_age(fresh: Fresh) {
     fresh.clock.advance(secs(2 * 24 * 3600));
     fresh.end(&fresh.claim_one().await, archive("no")).await;
     fresh.clock.advance(secs(89 * 24 * 3600));
-    let swept = fresh.broker.sweep(&queues, 100).await.unwrap();
+    let swept = fresh
+        .broker
+        .sweep(&queues, 100, ArchiveBounds::default())
+        .await
+        .unwrap();
     assert_eq!((swept.trimmed, swept.more), (1, false));
     assert!(fresh.look("old").await.is_none());
     assert_eq!(fresh.list(State::Archived).await, ["new"]);
@@ -197,7 +210,13 @@ async fn the_archive_is_trimmed_by_size_oldest_first(fresh: Fresh) {
         fresh.clock.advance(secs(1));
     }
     let mut passes = 0;
-    while fresh.broker.sweep(&queues, 100).await.unwrap().more {
+    while fresh
+        .broker
+        .sweep(&queues, 100, ArchiveBounds::default())
+        .await
+        .unwrap()
+        .more
+    {
         passes += 1;
         assert!(passes < 20, "the trimming never ends");
     }
@@ -281,7 +300,7 @@ async fn passes_over_unknown_queues_do_nothing(fresh: Fresh) {
     let queues = [queue("nobody ever used this")];
     assert_eq!(fresh.broker.forward(&queues, 10).await.unwrap().moved, 0);
     assert!(fresh.broker.recover(&queues, secs(0), 10, 0).await.unwrap().is_empty());
-    let swept = fresh.broker.sweep(&queues, 10).await.unwrap();
+    let swept = fresh.broker.sweep(&queues, 10, ArchiveBounds::default()).await.unwrap();
     assert_eq!((swept.expired, swept.trimmed, swept.more), (0, 0, false));
     let claims = fresh.broker.claim(&queues, 10, LEASE).await.unwrap();
     assert!(names(&claims).is_empty());
@@ -317,5 +336,42 @@ async fn a_repair_finds_nothing_where_all_is_well(fresh: Fresh) {
         .collect::<Vec<_>>();
     fresh.broker.settle(&others).await.unwrap();
     assert_eq!(repair().await, Repaired::default());
+    fresh.is_sound().await;
+}
+
+async fn an_archive_with_bounds_of_its_own_keeps_that_much_and_tells_what_goes(fresh: Fresh) {
+    let queues = [QueueName::default()];
+    let mut told = 0;
+    let fail = async |from: usize, n: usize| {
+        fresh.put((from..from + n).map(|n| task(&format!("{n:03}")))).await;
+        let all: Vec<_> = fresh.claim(n).await.iter().map(|c| verdict(c, archive("no"))).collect();
+        fresh.broker.settle(&all).await.unwrap();
+        fresh.clock.advance(secs(1));
+    };
+    let few = ArchiveBounds {
+        most: 5,
+        keep: secs(3600),
+    };
+    told += fresh.broker.sweep(&queues, 100, few).await.unwrap().trimmed;
+    fail(0, 5).await;
+    told += fresh.broker.sweep(&queues, 100, few).await.unwrap().trimmed;
+    assert_eq!(told, 0);
+    fail(5, 3).await;
+    fail(8, 3).await;
+    told += fresh.broker.sweep(&queues, 100, few).await.unwrap().trimmed;
+    assert_eq!(told, 6, "whoever deleted them");
+    assert_eq!(fresh.list(State::Archived).await, ["006", "007", "008", "009", "010"]);
+    // More room again, and a shorter time.
+    let brief = ArchiveBounds {
+        most: 50,
+        keep: secs(60),
+    };
+    fresh.broker.sweep(&queues, 100, brief).await.unwrap();
+    fail(11, 9).await;
+    assert_eq!(fresh.glance().await.counts[&State::Archived], 14);
+    fresh.clock.advance(secs(58));
+    let swept = fresh.broker.sweep(&queues, 100, brief).await.unwrap();
+    assert_eq!((swept.trimmed, swept.more), (5, false));
+    assert_eq!(fresh.glance().await.counts[&State::Archived], 9);
     fresh.is_sound().await;
 }

@@ -4,7 +4,7 @@ use runner_core::task::{Event, QueueName, Run, State, Task};
 
 use super::shared::{LEASE, archive, id, retry, secs, task, verdict};
 use super::{Clause, Fresh};
-use crate::{Action, ActionError, Settled, Verdict};
+use crate::{Action, ActionError, ArchiveBounds, Settled, Verdict};
 
 pub(super) fn clauses() -> Vec<Clause> {
     clauses![
@@ -133,7 +133,11 @@ async fn only_completed_tasks_expire(fresh: Fresh) {
         let name = from.as_str();
         bring(&fresh, from, name).await;
         fresh.clock.advance(secs(3600));
-        let swept = fresh.broker.sweep(&queues, 100).await.unwrap();
+        let swept = fresh
+            .broker
+            .sweep(&queues, 100, ArchiveBounds::default())
+            .await
+            .unwrap();
         let next = from.after(Event::Expired);
         assert_eq!(swept.expired == 1, next.is_ok(), "{from}");
         assert_eq!(fresh.state(name).await, next.unwrap_or(Some(from)));

@@ -47,7 +47,7 @@ use runner_core::task::{QueueName, TaskId};
 use tokio::sync::mpsc;
 
 use crate::{
-    Broker, BrokerError, BrokerResult, Claim, Commit, Committed, Decision, EntryView, Exchanged, Forwarded, Recovered, Registration, Repaired, Schedules,
+    ArchiveBounds, Broker, BrokerError, BrokerResult, Claim, Commit, Committed, Decision, EntryView, Exchanged, Forwarded, Recovered, Registration, Repaired, Schedules,
     ServerInfo, Settled, Settlement, Standing, Swept, Work, Working,
 };
 #[cfg(test)]
@@ -226,9 +226,10 @@ impl Work for EmbeddedBroker {
         self.writer.write(pass).await
     }
 
-    async fn sweep(&self, queues: &[QueueName], limit: usize) -> BrokerResult<Swept> {
+    async fn sweep(&self, queues: &[QueueName], limit: usize, archive: ArchiveBounds) -> BrokerResult<Swept> {
         let queues = queues.to_vec();
-        self.writer.write(sweep::Sweep { queues, limit }).await
+        let pass = sweep::Sweep { queues, limit, archive };
+        self.writer.write(pass).await
     }
 
     async fn repair(&self, queues: &[QueueName], limit: usize) -> BrokerResult<Repaired> {

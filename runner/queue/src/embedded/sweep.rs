@@ -8,16 +8,13 @@ use runner_core::task::{QueueName, State};
 use super::cells::Row;
 use super::link::SqlError;
 use super::moves;
-use super::rows::column;
+use super::rows::{column, span};
 use super::store::sql;
 use super::tally::DAY;
 use super::writer::{Tx, Write};
-use crate::Swept;
+use crate::{ArchiveBounds, Swept};
 
-/// Archived tasks kept in a queue; asynq's bound, so that pages look alike over both brokers.
-const ARCHIVE_SIZE: i64 = 9_999;
-
-/// How long an archived task and a day's counters are kept.
+/// How long a day's counters are kept.
 const KEEP: i64 = 90 * DAY;
 
 /// Decisions kept, of all schedules together.
@@ -30,6 +27,7 @@ const CHUNK: i64 = 1_000;
 pub(super) struct Sweep {
     pub(super) queues: Vec<QueueName>,
     pub(super) limit: usize,
+    pub(super) archive: ArchiveBounds,
 }
 
 #[async_trait]
@@ -52,7 +50,7 @@ impl Write for Sweep {
             swept.expired += expired.len();
             swept.more |= expired.len() == self.limit;
             drop_all(tx, queue, State::Completed, &expired).await?;
-            let trimmed = trim_archive(tx, queue, self.limit).await?;
+            let trimmed = trim_archive(tx, queue, self.limit, self.archive).await?;
             swept.trimmed += trimmed;
             swept.more |= trimmed == self.limit;
         }
@@ -62,14 +60,19 @@ impl Write for Sweep {
     }
 }
 
-async fn trim_archive(tx: &mut Tx<'_>, queue: &QueueName, limit: usize) -> Result<usize, SqlError> {
+async fn trim_archive(
+    tx: &mut Tx<'_>,
+    queue: &QueueName,
+    limit: usize,
+    archive: ArchiveBounds,
+) -> Result<usize, SqlError> {
     let row = sql("SELECT archived FROM queues WHERE name = ?")
         .bind(queue.as_str().to_owned())
         .fetch_optional(&mut *tx.conn)
         .await?;
     let size: i64 = row.map_or(Ok(0), |row| row.try_get(0))?;
     let size = size + tx.tally.moves(queue.as_str(), State::Archived);
-    let beyond = (size - ARCHIVE_SIZE).max(0);
+    let beyond = (size - column(archive.most as u64)).max(0);
     let found = sql(
         "SELECT seq, id, unique_key, at FROM tasks WHERE queue = ? AND state = 'archived' \
          ORDER BY at, seq LIMIT ?",
@@ -81,7 +84,7 @@ async fn trim_archive(tx: &mut Tx<'_>, queue: &QueueName, limit: usize) -> Resul
     let mut old = Vec::new();
     for (place, row) in (0_i64..).zip(found) {
         let at: i64 = row.try_get(3)?;
-        if place >= beyond && at > tx.now.saturating_sub(KEEP) {
+        if place >= beyond && at > tx.now.saturating_sub(span(archive.keep)) {
             break;
         }
         old.push(row);

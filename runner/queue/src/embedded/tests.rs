@@ -6,7 +6,7 @@ use runner_core::task::{State, Task};
 use tempfile::TempDir;
 
 use super::*;
-use crate::{BrokerError, Inspector, Page, Producer, Settlement, Verdict};
+use crate::{ArchiveBounds, BrokerError, Inspector, Page, Producer, Settlement, Verdict};
 
 const LEASE: Duration = Duration::from_secs(30);
 
@@ -220,7 +220,7 @@ async fn decisions_are_bounded() {
          SELECT 's', i, 'fired', '', 1, i, 'i' FROM n",
     );
     for _ in 0..4 {
-        broker.sweep(&queues(), 10).await.unwrap();
+        broker.sweep(&queues(), 10, ArchiveBounds::default()).await.unwrap();
     }
     let row = sql("SELECT count(*), min(nominal) FROM decisions")
         .fetch_one(broker.readers())

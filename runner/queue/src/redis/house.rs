@@ -7,7 +7,7 @@ use runner_core::task::QueueName;
 use super::scripts::Script;
 use super::trouble::Trouble;
 use super::{RedisBroker, convert, keys, reply};
-use crate::{BrokerResult, Forwarded, Repaired, Swept};
+use crate::{ArchiveBounds, BrokerResult, Forwarded, Repaired, Swept};
 
 /// Tasks a script call: Redis does nothing else meanwhile.
 const BATCH: usize = 500;
@@ -63,7 +63,12 @@ impl RedisBroker {
         Ok(pass)
     }
 
-    pub(super) async fn sweep_ended(&self, queues: &[QueueName], limit: usize) -> BrokerResult<Swept> {
+    pub(super) async fn sweep_ended(
+        &self,
+        queues: &[QueueName],
+        limit: usize,
+        archive: ArchiveBounds,
+    ) -> BrokerResult<Swept> {
         let mut pass = Swept::default();
         let mut trouble = Trouble::default();
         for queue in queues {
@@ -74,15 +79,17 @@ impl RedisBroker {
                 trip.script(Script::Sweep, &[keys::part(queue.as_str(), "completed")])
                     .arg(keys::queue(queue.as_str()))
                     .arg(keys::own(queue.as_str()))
-                    .arg(most);
+                    .arg(most)
+                    .arg(archive.most)
+                    .arg(archive.keep.as_secs());
                 let Some(answer) = trouble.part(queue, trip.one().await) else {
                     break;
                 };
                 let mut answer = reply::list(answer).into_iter();
                 let mut take = || usize::try_from(answer.next().map_or(0, reply::count)).unwrap_or(0);
-                let (expired, trimmed) = (take(), take());
+                let (expired, trimmed, told) = (take(), take(), take());
                 pass.expired += expired;
-                pass.trimmed += trimmed;
+                pass.trimmed += told;
                 if expired + trimmed < most {
                     break;
                 }

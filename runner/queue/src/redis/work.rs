@@ -9,7 +9,8 @@ use tokio::sync::mpsc;
 
 use super::RedisBroker;
 use crate::{
-    BrokerResult, Claim, Exchanged, Forwarded, Recovered, Repaired, ServerInfo, Settled, Settlement, Swept, Work, Working,
+    ArchiveBounds, BrokerResult, Claim, Exchanged, Forwarded, Recovered, Repaired, ServerInfo, Settled, Settlement,
+    Swept, Work, Working,
 };
 
 #[async_trait]
@@ -59,8 +60,8 @@ impl Work for RedisBroker {
         self.recover_silent(queues, grace, limit, poison_after).await
     }
 
-    async fn sweep(&self, queues: &[QueueName], limit: usize) -> BrokerResult<Swept> {
-        self.sweep_ended(queues, limit).await
+    async fn sweep(&self, queues: &[QueueName], limit: usize, archive: ArchiveBounds) -> BrokerResult<Swept> {
+        self.sweep_ended(queues, limit, archive).await
     }
 
     async fn repair(&self, queues: &[QueueName], limit: usize) -> BrokerResult<Repaired> {

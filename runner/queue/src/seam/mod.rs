@@ -33,8 +33,8 @@ pub use schedule::{
 #[cfg(any(feature = "redis", feature = "embedded"))]
 pub(crate) use work::poison;
 pub use work::{
-    Claim, Exchanged, Forwarded, LEASE_EXPIRED, LOST, Recovered, Repaired, ServerInfo, ServerStatus, Settled, Settlement, Swept,
-    Verdict, Work, Working,
+    ArchiveBounds, Claim, Exchanged, Forwarded, LEASE_EXPIRED, LOST, Recovered, Repaired, ServerInfo, ServerStatus,
+    Settled, Settlement, Swept, Verdict, Work, Working,
 };
 
 /// A store of tasks: everything the program asks of it.

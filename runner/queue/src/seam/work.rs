@@ -158,12 +158,31 @@ pub(crate) fn poison(runs: u32) -> String {
     format!("poison: {runs} runs ended without a report (crash, kill or lost lease); {LEASE_EXPIRED}")
 }
 
+/// What an archive keeps of a queue's failed tasks; the oldest go first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ArchiveBounds {
+    /// How many tasks, at least 1.
+    pub most: usize,
+    /// For how long; whole seconds.
+    pub keep: Duration,
+}
+
+impl Default for ArchiveBounds {
+    /// asynq's: 9999 tasks, 90 days.
+    fn default() -> Self {
+        Self {
+            most: 9_999,
+            keep: Duration::from_secs(90 * 24 * 3600),
+        }
+    }
+}
+
 /// What a pass of [`Work::sweep`] cleaned up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Swept {
     /// Completed tasks whose retention had ended.
     pub expired: usize,
-    /// Archived tasks beyond the bounds of the archive.
+    /// Archived tasks beyond the bounds of the archive, those included that other calls deleted since the last pass.
     pub trimmed: usize,
     /// Whether a bound cut the pass short.
     pub more: bool,
@@ -322,8 +341,9 @@ pub trait Work {
         poison_after: u32,
     ) -> BrokerResult<Vec<Recovered>>;
 
-    /// Deletes completed tasks whose retention ended and trims the archive, at most `limit` a queue.
-    async fn sweep(&self, queues: &[QueueName], limit: usize) -> BrokerResult<Swept>;
+    /// Deletes completed tasks whose retention ended and trims the archive, at most `limit` a queue. The bounds hold
+    /// from then on, for whoever archives: give the same everywhere.
+    async fn sweep(&self, queues: &[QueueName], limit: usize, archive: ArchiveBounds) -> BrokerResult<Swept>;
 
     /// Looks for damage (ids without a task, tasks in no list, without a lease, in a list that is not their state's),
     /// and puts it right. Looks at about `limit` tasks of each list and as many found by their keys; the next pass

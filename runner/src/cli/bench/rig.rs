@@ -121,6 +121,7 @@ impl Bench {
             pid: std::process::id(),
             id: uuid::Uuid::new_v4().to_string(),
             lease: worker::DEFAULT_LEASE,
+            archive: runner_queue::ArchiveBounds::default(),
             poison_after: 3,
         };
         let metrics = Arc::new(Metrics::default());

@@ -1,18 +1,35 @@
 -- Keeping the archive within its bounds.
--- Needs clock.lua, forget.lua. Gives: trim(queue, own, limit).
+-- Needs clock.lua, forget.lua. Gives: bound(own, most, age) and trim(queue, own, limit).
 
--- The archive keeps tasks for 90 days, and 9999 of them; returns how many went, at most limit.
+-- How many tasks an archive keeps and for how many seconds, unless the queue has bounds of its own: asynq's.
+local MOST, AGE = 9999, 7776000
+
+-- States the bounds, which hold for everybody who archives.
+local function bound(own, most, age)
+  local key = own .. 'archive'
+  if tonumber(most) == MOST and tonumber(age) == AGE then
+    redis.call('DEL', key)
+  elseif redis.call('GET', key) ~= most .. ' ' .. age then
+    redis.call('SET', key, most .. ' ' .. age)
+  end
+end
+
+-- Returns how many went, at most limit; the count of all that nobody was told of yet grows by them.
 local function trim(queue, own, limit)
   local archive = queue .. 'archived'
-  local gone = redis.call('ZRANGE', archive, '-inf', whole(now - 7776000), 'BYSCORE', 'LIMIT', 0, limit)
-  local over = math.min(redis.call('ZCARD', archive) - #gone - 9999, limit - #gone)
+  local most, age = string.match(redis.call('GET', own .. 'archive') or '', '^(%d+) (%d+)$')
+  most, age = tonumber(most or MOST), tonumber(age or AGE)
+  local gone = redis.call('ZRANGE', archive, '-inf', whole(now - age), 'BYSCORE', 'LIMIT', 0, limit)
+  local over = math.min(redis.call('ZCARD', archive) - #gone - most, limit - #gone)
   if over > 0 then
     -- The old ones are the lowest; those that are too many follow them.
     for _, id in ipairs(redis.call('ZRANGE', archive, #gone, #gone + over - 1)) do
       gone[#gone + 1] = id
     end
   end
+  if #gone == 0 then return 0 end
   spread('ZREM', archive, gone)
   forget(queue, own, gone)
+  redis.call('INCRBY', own .. 'trimmed', #gone)
   return #gone
 end
