@@ -10,7 +10,6 @@ use super::{group, moves};
 use super::rows::{self, column};
 use super::store::{built, sql};
 use super::writer::{Tx, Write};
-use super::{group, moves};
 use crate::{Acted, Action, ActionError, MAX_ACTED};
 
 /// An operator's action on one task.

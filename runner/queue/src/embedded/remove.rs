@@ -8,7 +8,6 @@ use super::{act, group};
 use super::rows::count;
 use super::store::sql;
 use super::writer::{Tx, Write};
-use super::{act, group};
 use crate::{Acted, MAX_ACTED, RemoveError};
 
 /// One call's part of it.

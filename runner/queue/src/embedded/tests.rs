@@ -298,8 +298,7 @@ async fn damage_is_found_and_put_right() {
          INSERT INTO attempts (task, body) VALUES (999, '{}'), (998, '{}'); \
          INSERT INTO tasks (queue, id, kind, payload, state, at, max_retry, timeout_s, deadline_s, retention_s) \
          VALUES ('lost', 'd', 'd', x'', 'pending', 0, 1, 1, 0, 0)",
-    )
-    .await;
+    );
     assert!(broker.audit().await.unwrap().len() >= 4);
     let repaired = broker.repair(&queues(), 100).await.unwrap();
     let expected = Repaired {
