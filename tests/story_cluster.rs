@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use nix::sys::signal::Signal;
 use runner_core::task::{QueueName, Task, TaskId};
 use runner_queue::redis::RedisBroker;
 use runner_queue::{Decision, Inspector as _, Producer as _, Schedules as _};
@@ -17,7 +18,7 @@ use crate::redis_cluster::open;
 pub fn tests() -> Vec<kit::Trial> {
     kit::trials![
         needs(Cluster): three_queues_on_three_servers_are_worked_off, killed_schedulers_lose_and_repeat_nothing,
-            a_server_that_dies_stops_its_queues_alone, a_replica_takes_over;
+            a_server_that_dies_stops_its_queues_alone, a_server_that_hangs_holds_up_nobody_for_long, a_replica_takes_over;
     ]
 }
 
@@ -292,6 +293,56 @@ async fn a_server_that_dies_stops_its_queues_alone() {
         let task = decision.task.expect("a task").to_string();
         assert_eq!(until_ran(&site, &[task].into(), SOON).await, BTreeSet::new());
     }
+    assert!(runner.stop().await.success());
+}
+
+async fn a_server_that_hangs_holds_up_nobody_for_long() {
+    // Answers are waited for 5 s, once; from then on the others must not feel it.
+    const NOTICED: Duration = Duration::from_secs(7);
+    const FROZEN: Duration = Duration::from_secs(15);
+    let cluster = Cluster::start(0).await;
+    let queues = cluster.queues(1).await.concat();
+    let victim = dispensable(&cluster).await;
+    let site = site(&cluster, &queues, "worker", "");
+    let runner = site.start().await;
+    let broker = open(&cluster).await;
+    for queue in &queues {
+        let first = put(&broker, queue).await.unwrap();
+        assert_eq!(until_ran(&site, &[first].into(), SOON).await, BTreeSet::new());
+    }
+
+    cluster.nodes[victim].signal(Signal::SIGSTOP);
+    let frozen = Instant::now();
+    let (mut before, mut after) = (Duration::ZERO, Duration::ZERO);
+    while frozen.elapsed() < FROZEN {
+        for (nth, queue) in queues.iter().enumerate().filter(|(nth, _)| *nth != victim) {
+            let began = Instant::now();
+            let id = put(&broker, queue).await.expect("its server is up");
+            let left = until_ran(&site, &[id].into(), SOON).await;
+            assert_eq!(left, BTreeSet::new(), "{nth} {queue}\n{}", runner.child.tail());
+            let slowest = if frozen.elapsed() < NOTICED {
+                &mut before
+            } else {
+                &mut after
+            };
+            *slowest = began.elapsed().max(*slowest);
+        }
+    }
+    cluster.nodes[victim].signal(Signal::SIGCONT);
+    let back = Instant::now();
+    let id = eventually_within(SOON, "the queue is back", async || put(&broker, &queues[victim]).await).await;
+    assert_eq!(
+        until_ran(&site, &[id].into(), SOON).await,
+        BTreeSet::new(),
+        "{}",
+        runner.child.tail()
+    );
+    println!(
+        "story_cluster: one of three servers frozen for {FROZEN:?}: the others' slowest task took {before:.1?} in the \
+         first {NOTICED:?}, then {after:.1?}; the queue was back after {:.1?}",
+        back.elapsed()
+    );
+    assert!(after < Duration::from_secs(3), "{after:?}\n{}", runner.child.tail());
     assert!(runner.stop().await.success());
 }
 

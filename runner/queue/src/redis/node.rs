@@ -1,6 +1,7 @@
 //! One node of a cluster: its connection, the scripts it knows, and an exchange with it.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use redis::aio::{ConnectionLike as _, PubSub};
@@ -25,6 +26,9 @@ pub(super) struct Node {
     pub(super) address: Address,
     door: Arc<Door>,
     kept: Kept<Line>,
+    /// Why it cannot be reached, until it can: calls fail at once, and a task of its own tries again.
+    away: Mutex<Option<DialError>>,
+    trying: AtomicBool,
 }
 
 /// An exchange that gave no answers.
@@ -40,12 +44,40 @@ impl Node {
             address,
             door,
             kept: Kept::default(),
+            away: Mutex::default(),
+            trying: AtomicBool::new(false),
         }
     }
 
     /// The shared connection and its number.
-    pub(super) async fn connection(&self) -> Result<(Line, u64), DialError> {
-        self.kept.get(|| self.dial(Some(RESPONSE_TIMEOUT))).await
+    ///
+    /// Only the first callers wait for it to be made: one node that takes long must not hold up what others do.
+    pub(super) async fn connection(self: &Arc<Self>) -> Result<(Line, u64), DialError> {
+        let away = self.away().clone();
+        match away {
+            None => self.connect().await,
+            Some(error) => {
+                if !self.trying.swap(true, Ordering::AcqRel) {
+                    let node = Arc::clone(self);
+                    tokio::spawn(async move {
+                        // What came of it is noted where the next caller looks.
+                        let _noted = node.connect().await;
+                        node.trying.store(false, Ordering::Release);
+                    });
+                }
+                Err(error)
+            }
+        }
+    }
+
+    async fn connect(&self) -> Result<(Line, u64), DialError> {
+        let made = self.kept.get(|| self.dial(Some(RESPONSE_TIMEOUT))).await;
+        *self.away() = made.as_ref().err().cloned();
+        made
+    }
+
+    fn away(&self) -> MutexGuard<'_, Option<DialError>> {
+        self.away.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A connection of the caller's own; `answer_within` bounds each of its answers.
@@ -66,7 +98,7 @@ impl Node {
     ///
     /// A script that the node does not know is given to it and called again.
     pub(super) async fn exchange(
-        &self,
+        self: &Arc<Self>,
         commands: &[&Cmd],
         once: bool,
         flags: &OnceLock<bool>,
@@ -103,6 +135,9 @@ impl Node {
     async fn lost(&self, error: RedisError, number: u64) -> Lost {
         if fault::needs_new_connection(&error) {
             self.kept.discard(number).await;
+        }
+        if error.is_timeout() {
+            *self.away() = Some(error.clone().into());
         }
         Lost {
             error: error.into(),
