@@ -42,6 +42,7 @@ impl RedisBroker {
                 let moved = answer.next().map_or(0, reply::count);
                 let taken = usize::try_from(answer.next().map_or(0, reply::count)).unwrap_or(0);
                 let next_due = answer.next().and_then(reply::seconds);
+                let due = answer.next().map_or(0, reply::count) > 0;
                 let moved = usize::try_from(moved).unwrap_or(0);
                 pass.moved += moved;
                 self.mended.add(&Repaired {
@@ -54,7 +55,7 @@ impl RedisBroker {
                     again.push((queue, list, left));
                     continue;
                 }
-                pass.more |= full && next_due.is_some();
+                pass.more |= full && due;
                 pass.next_due = [pass.next_due, next_due].into_iter().flatten().min();
             }
             open = again;

@@ -1,7 +1,7 @@
 -- Moves tasks whose time has come to pending, or back to their group.
 -- KEYS: the queue's pending list.
 -- ARGV after the clock: queue prefix, own prefix, list to take from, how many at most.
--- Returns: how many were moved, how many were taken (ghosts included), lowest score left or ''.
+-- Returns: how many were moved, how many were taken (ghosts included), lowest score left or '', 1 if that is due.
 local queue, own, source = ARGV[3], ARGV[4], ARGV[3] .. ARGV[5]
 local ids = redis.call('ZRANGE', source, '-inf', whole(now), 'BYSCORE', 'LIMIT', 0, ARGV[6])
 -- First a removal: a full server of an old version lets the rest of the script pass then.
@@ -30,4 +30,5 @@ if #ids > 0 and redis.call('EXISTS', own .. 'waiting') == 1 then
   spread('HDEL', own .. 'waiting', ids)
 end
 local lowest = redis.call('ZRANGE', source, 0, 0, 'WITHSCORES')
-return {moved, #ids, lowest[2] or ''}
+local due = lowest[2] and tonumber(lowest[2]) <= now
+return {moved, #ids, lowest[2] or '', due and 1 or 0}
