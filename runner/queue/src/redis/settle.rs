@@ -70,8 +70,8 @@ pub(super) fn add_settles(
         for place in places {
             verdict_args(trip, &settlements[*place]);
         }
-        for place in places {
-            attempt_args(trip, &settlements[*place]);
+        for (number, place) in (1..).zip(places) {
+            attempt_args(trip, number, &settlements[*place]);
         }
     }
 }
@@ -143,7 +143,7 @@ fn verdict_args(trip: &mut Trip<'_>, settlement: &Settlement) {
     }
 }
 
-fn attempt_args(trip: &mut Trip<'_>, settlement: &Settlement) {
+fn attempt_args(trip: &mut Trip<'_>, number: usize, settlement: &Settlement) {
     let Some(attempt) = settlement.attempt.as_ref().filter(|_| !ends_it(settlement)) else {
         return;
     };
@@ -154,9 +154,7 @@ fn attempt_args(trip: &mut Trip<'_>, settlement: &Settlement) {
                 Verdict::Done => task.retention,
                 _ => ATTEMPTS_KEPT,
             };
-            trip.arg(task.id.as_str())
-                .arg(json)
-                .arg(convert::whole_seconds(keep).max(1));
+            trip.arg(number).arg(json).arg(convert::whole_seconds(keep).max(1));
         }
         // Plain text and numbers always can; the verdict must not fail for the sake of its record.
         Err(error) => tracing::warn!(task = %task.id, %error, "an attempt cannot be written down"),

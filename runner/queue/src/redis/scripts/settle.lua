@@ -8,7 +8,7 @@
 --   a archive: message before and after the instant
 --   h hand back
 --   s snooze: delay in ms, what it waits for or ''
--- then for each attempt to remember: id, JSON, seconds to keep it.
+-- then for each attempt to remember: number of its claim (from 1), JSON, seconds to keep it.
 -- Returns: the numbers (from 1) of those claims that were not the caller's any more.
 -- A task that goes on is nobody's: without a run a late settlement is refused even when the next one to take it is
 -- a Go worker, which writes none. Of claims whose lease ran out it is counted how many there were in a row.
@@ -128,12 +128,13 @@ end
 -- All are looked at before anything is written, and the first write is a removal: a full server of an old version
 -- lets the rest of the script pass then.
 local first = 8
-local at = first
+local at, keepers = first, {}
 for number = 1, claims do
   local verdict, id = ARGV[at], ARGV[at + 1]
   if is_held(id, ARGV[at + 2]) then
     accepted[id] = at
     ids[#ids + 1] = id
+    if verdict ~= 'd' then keepers[number] = id end
   else
     reply[#reply + 1] = number
   end
@@ -159,10 +160,11 @@ for i = #back, 1, -1 do
 end
 spread('HSET', own .. 'waiting', notes)
 for i = at, #ARGV, 3 do
-  local from = accepted[ARGV[i]]
-  if from and ARGV[from] ~= 'd' then
-    local key = own .. 'att:' .. ARGV[i]
-    redis.call('HSET', queue .. 't:' .. ARGV[i], 'att', '1')
+  -- By number, not by id: of two settlements of one task one was stale.
+  local id = keepers[tonumber(ARGV[i])]
+  if id then
+    local key = own .. 'att:' .. id
+    redis.call('HSET', queue .. 't:' .. id, 'att', '1')
     redis.call('RPUSH', key, ARGV[i + 1])
     redis.call('LTRIM', key, -keep, -1)
     redis.call('EXPIRE', key, ARGV[i + 2])
