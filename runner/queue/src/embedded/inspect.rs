@@ -72,8 +72,10 @@ async fn queues(readers: &Readers, now: i64) -> Result<Vec<QueueInfo>, SqlError>
 
 async fn page(readers: &Readers, queue: &QueueName, state: State, page: Page) -> Result<TaskPage, SqlError> {
     let (skip, size) = bounds(page);
+    // Active tasks lie in the order of the ends of their leases, and are shown as they were claimed.
+    let order = if state == State::Active { "t.run" } else { "t.at, t.seq" };
     let found = built(format!(
-        "SELECT {RECORD}, {INFO} FROM tasks t WHERE t.queue = ?1 AND {} ORDER BY t.at, t.seq LIMIT ?2 OFFSET ?3",
+        "SELECT {RECORD}, {INFO} FROM tasks t WHERE t.queue = ?1 AND {} ORDER BY {order} LIMIT ?2 OFFSET ?3",
         rows::on_list(state)
     ))
     .bind(queue.as_str().to_owned())

@@ -147,7 +147,13 @@ async fn complete(tx: &mut Tx<'_>, settlement: &Settlement, seq: i64) -> Result<
     sql("UPDATE tasks SET state = 'completed', at = ?1, completed_at = ?2, result = ?3 WHERE seq = ?4")
         .bind(tx.now.saturating_add(span(record.retention)))
         .bind(tx.now)
-        .bind(settlement.result.as_deref().map(<[u8]>::to_vec))
+        .bind(
+            settlement
+                .result
+                .as_deref()
+                .filter(|r| !r.is_empty())
+                .map(<[u8]>::to_vec),
+        )
         .bind(seq)
         .execute(&mut *tx.conn)
         .await?;

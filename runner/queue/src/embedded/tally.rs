@@ -35,8 +35,11 @@ pub(super) struct Tally {
 }
 
 impl Tally {
-    /// A task left `from` for `to`; `None` is "not in the store".
+    /// `n` tasks left `from` for `to`; `None` is "not in the store". None at all do not make a queue known.
     pub(super) fn moved(&mut self, queue: &str, from: Option<State>, to: Option<State>, n: i64) {
+        if n == 0 {
+            return;
+        }
         let sums = self.of(queue);
         if let Some(from) = from {
             sums.moved[place(from)] -= n;
@@ -44,7 +47,7 @@ impl Tally {
         if let Some(to) = to {
             sums.moved[place(to)] += n;
         }
-        self.wakes |= to == Some(State::Pending) && n > 0;
+        self.wakes |= to == Some(State::Pending);
     }
 
     /// A try ended and counts.
