@@ -4,14 +4,13 @@
 
 use runner_core::task::State;
 
-use super::cells::Row;
 use super::link::SqlError;
 use super::readers::Readers;
 use super::rows::on_list;
-use super::store::{built, sql};
+use super::store::built;
 
-/// Each selects one text a contradiction.
-const QUESTIONS: [&str; 9] = [
+/// Each selects one text a contradiction; `?1` is the present.
+const QUESTIONS: [&str; 11] = [
     "SELECT 'task ' || id || ' is in the unknown queue ' || queue FROM tasks \
      WHERE queue NOT IN (SELECT name FROM queues)",
     "SELECT 'task ' || id || ' is active but was never claimed' FROM tasks WHERE state = 'active' AND run = 0",
@@ -28,38 +27,26 @@ const QUESTIONS: [&str; 9] = [
     "SELECT 'pending tasks of ' || queue || ' share position ' || at FROM tasks WHERE state = 'pending' \
      GROUP BY queue, at HAVING count(*) > 1",
     "SELECT 'queue ' || name || ' has failed more often than it processed' FROM queues WHERE failed > processed",
+    "SELECT 'lock ' || l.key || ' of ' || l.task_id || ' has no task that is to run' FROM locks l \
+     LEFT JOIN tasks t ON t.queue = l.queue AND t.id = l.task_id \
+     WHERE l.expires_at > ?1 AND l.outlives = 0 AND (t.unique_key IS NOT l.key OR t.state = 'completed')",
+    "SELECT integrity_check FROM pragma_integrity_check WHERE integrity_check <> 'ok'",
 ];
 
 pub(super) async fn audit(readers: &Readers, now: i64) -> Result<Vec<String>, SqlError> {
-    let mut found = Vec::new();
-    for question in QUESTIONS {
-        collect(&mut found, sql(question).fetch_all(readers).await?)?;
-    }
-    for state in State::ALL {
-        let question = format!(
+    let counts = State::ALL.map(|state| {
+        format!(
             "SELECT 'queue ' || name || ' counts ' || {state} || ' {state}, it has ' || n FROM \
              (SELECT name, {state}, (SELECT count(*) FROM tasks WHERE queue = name AND {}) n \
               FROM queues) WHERE {state} <> n",
             on_list(state)
-        );
-        collect(&mut found, built(question).fetch_all(readers).await?)?;
-    }
-    let locks = sql(
-        "SELECT 'lock ' || l.key || ' of ' || l.task_id || ' has no task that is to run' FROM locks l \
-         LEFT JOIN tasks t ON t.queue = l.queue AND t.id = l.task_id \
-         WHERE l.expires_at > ? AND l.outlives = 0 AND (t.unique_key IS NOT l.key OR t.state = 'completed')",
-    );
-    collect(&mut found, locks.bind(now).fetch_all(readers).await?)?;
-    let integrity = sql("PRAGMA integrity_check(10)").fetch_all(readers).await?;
-    let mut damage = Vec::new();
-    collect(&mut damage, integrity)?;
-    found.extend(damage.into_iter().filter(|line| line != "ok"));
-    Ok(found)
-}
-
-fn collect(found: &mut Vec<String>, rows: Vec<Row>) -> Result<(), SqlError> {
-    for row in rows {
-        found.push(row.try_get(0)?);
-    }
-    Ok(())
+        )
+    });
+    // In one statement, so that all of it is asked of one moment.
+    let questions: Vec<&str> = QUESTIONS.into_iter().chain(counts.iter().map(String::as_str)).collect();
+    let found = built(questions.join(" UNION ALL "))
+        .bind(now)
+        .fetch_all(readers)
+        .await?;
+    found.iter().map(|row| row.try_get(0)).collect()
 }

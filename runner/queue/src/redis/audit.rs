@@ -1,8 +1,8 @@
 //! A look at everything in the database, for tests: whether all that belongs together is there, and no more.
 //!
-//! Reads key by key and is neither fast nor atomic: nothing else may run meanwhile.
+//! Reads in two round trips, or in more of a store in disorder, so it is not atomic: nothing else may run meanwhile.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use redis::Value;
 
@@ -28,17 +28,88 @@ impl RedisBroker {
     ///
     /// If the store cannot be read.
     pub async fn audit(&self) -> BrokerResult<Vec<String>> {
-        let keys = self.all_keys().await?;
-        let queues: BTreeSet<&str> = keys
-            .iter()
-            .filter_map(|key| key.strip_prefix("asynq:{").or(key.strip_prefix("runner:{")))
-            .filter_map(|rest| rest.rsplit_once("}:").map(|(queue, _)| queue))
-            .collect();
-        let mut wrong = Vec::new();
-        for queue in queues {
-            self.audit_queue(queue, &keys, &mut wrong).await?;
+        let mut audit = Audit {
+            broker: self,
+            known: HashMap::new(),
+        };
+        let keys = audit.all_keys().await?;
+        audit.foresee(&keys).await?;
+        audit.all(&keys).await
+    }
+}
+
+/// An audit under way.
+struct Audit<'a> {
+    broker: &'a RedisBroker,
+    /// Answers to commands that were foreseen, by their words.
+    known: HashMap<String, Value>,
+}
+
+/// The queues that any key belongs to.
+fn queues_of(keys: &BTreeSet<String>) -> BTreeSet<&str> {
+    keys.iter()
+        .filter_map(|key| key.strip_prefix("asynq:{").or(key.strip_prefix("runner:{")))
+        .filter_map(|rest| rest.rsplit_once("}:").map(|(queue, _)| queue))
+        .collect()
+}
+
+impl Audit<'_> {
+    /// Asks in one go what will be asked anyway.
+    async fn foresee(&mut self, keys: &BTreeSet<String>) -> BrokerResult<()> {
+        let mut commands: Vec<Vec<String>> = Vec::new();
+        let mut add = |words: &[&str]| commands.push(words.iter().map(|w| (*w).to_owned()).collect());
+        for queue in queues_of(keys) {
+            let prefix = super::keys::queue(queue);
+            for (place, is_list) in PLACES
+                .into_iter()
+                .chain([("lease", false), ("aggregation_sets", false)])
+            {
+                let command = if is_list { "LRANGE" } else { "ZRANGE" };
+                add(&[command, &format!("{prefix}{place}"), "0", "-1"]);
+            }
+            add(&["SMEMBERS", &format!("{prefix}groups")]);
+            add(&["HKEYS", &super::keys::waiting(queue)]);
         }
-        for key in &keys {
+        for key in keys {
+            if key.contains("}:t:") {
+                add(&["HGET", key, "state"]);
+                add(&["HEXISTS", key, "msg"]);
+            }
+            if key.contains("}:g:") {
+                add(&["ZRANGE", key, "0", "-1"]);
+            }
+            if ["}:t:", "}:att:", "}:processed:", "}:failed:"]
+                .iter()
+                .any(|part| key.contains(part))
+            {
+                add(&["TTL", key]);
+            }
+        }
+        if commands.is_empty() {
+            return Ok(());
+        }
+        let mut trip = self.broker.conn.trip(DOING).await?;
+        for words in &commands {
+            trip.command(&words[0]);
+            words[1..].iter().for_each(|word| {
+                trip.arg(word);
+            });
+        }
+        let answers = trip.send().await?;
+        self.known = commands
+            .into_iter()
+            .map(|words| words.join("\n"))
+            .zip(answers)
+            .collect();
+        Ok(())
+    }
+
+    async fn all(&self, keys: &BTreeSet<String>) -> BrokerResult<Vec<String>> {
+        let mut wrong = Vec::new();
+        for queue in queues_of(keys) {
+            self.audit_queue(queue, keys, &mut wrong).await?;
+        }
+        for key in keys {
             let counter = ["}:processed:", "}:failed:"].iter().any(|part| key.contains(part));
             if counter && self.ask(&["TTL", key]).await? == Value::Int(-1) {
                 wrong.push(format!("{key} never ends"));
@@ -158,7 +229,7 @@ impl RedisBroker {
 
     async fn all_keys(&self) -> BrokerResult<BTreeSet<String>> {
         let mut keys = BTreeSet::new();
-        for mut server in self.conn.servers(DOING).await? {
+        for mut server in self.broker.conn.servers(DOING).await? {
             let mut cursor = "0".to_owned();
             loop {
                 let mut scan = redis::cmd("SCAN");
@@ -182,7 +253,10 @@ impl RedisBroker {
     }
 
     async fn ask(&self, command: &[&str]) -> BrokerResult<Value> {
-        let mut trip = self.conn.trip(DOING).await?;
+        if let Some(answer) = self.known.get(&command.join("\n")) {
+            return Ok(answer.clone());
+        }
+        let mut trip = self.broker.conn.trip(DOING).await?;
         let (name, args) = command.split_first().unwrap_or((&"PING", &[]));
         trip.command(name);
         for arg in args {
