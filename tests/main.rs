@@ -14,6 +14,7 @@ mod cli_sources;
 mod faults;
 mod golden;
 mod kit;
+mod model;
 mod pages;
 mod readme;
 mod redis_broker;
@@ -44,6 +45,7 @@ fn main() -> std::process::ExitCode {
         cli_lists::tests(),
         cli_sources::tests(),
         golden::tests(),
+        model::tests(),
         redis_broker::tests(),
         redis_cluster::tests(),
         redis_failover::tests(),

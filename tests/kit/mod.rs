@@ -80,5 +80,5 @@ pub use proxy::{Harm, Proxy};
 pub use redis::{RedisDb, RedisServer, redis};
 pub use sql::{Dialect, SqlDb};
 pub(crate) use trial::trials;
-pub use trial::{Need, run, trial};
+pub use trial::{Need, run, trial, trial_within};
 pub use wait::{eventually, eventually_within};

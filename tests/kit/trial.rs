@@ -11,7 +11,7 @@ use tokio::runtime::Runtime;
 
 use super::{cluster, nursery, postgres};
 
-/// No test may take longer; one that hangs must not hang the whole run.
+/// No test may take longer unless it says so; one that hangs must not hang the whole run.
 const TRIAL_LIMIT: Duration = Duration::from_secs(180);
 
 /// Tests mostly wait for other processes, so more of them run at once than there are cores.
@@ -84,6 +84,15 @@ where
     F: FnOnce() -> Fut + Send + 'static,
     Fut: Future<Output = ()>,
 {
+    trial_within(TRIAL_LIMIT, name, needs, body)
+}
+
+/// The same for a test that may take longer than others, for so long.
+pub fn trial_within<F, Fut>(limit: Duration, name: impl Into<String>, needs: &[Need], body: F) -> Trial
+where
+    F: FnOnce() -> Fut + Send + 'static,
+    Fut: Future<Output = ()>,
+{
     let name = name.into();
     let name = name.strip_prefix("it::").unwrap_or(&name).to_owned();
     let needs = needs.to_vec();
@@ -97,9 +106,9 @@ where
             }
         }
         RUNTIME.block_on(async {
-            match tokio::time::timeout(TRIAL_LIMIT, body()).await {
+            match tokio::time::timeout(limit, body()).await {
                 Ok(()) => Ok(Completion::Completed),
-                Err(_) => Err(format!("still running after {TRIAL_LIMIT:?}").into()),
+                Err(_) => Err(format!("still running after {limit:?}").into()),
             }
         })
     })
