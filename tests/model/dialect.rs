@@ -52,7 +52,7 @@ impl Dialect {
         self == Self::Embedded
     }
 
-    /// asynq trims the archive whenever it grows, the embedded broker when it sweeps.
+    /// asynq trims the archive whenever somebody archives, the embedded broker when it sweeps.
     pub fn trims_at_once(self) -> bool {
         self == Self::Redis
     }

@@ -27,7 +27,8 @@ fn op() -> BoxedStrategy<Op> {
         9 => (queues(), limit()).prop_map(|(q, l)| Op::Forward(q, l)),
         6 => (queues(), seconds(&[0, 0, 5]), limit(), select(vec![0, 2, 3]))
             .prop_map(|(q, g, l, p)| Op::Recover(q, g, l, p)),
-        3 => (queues(), limit()).prop_map(|(q, l)| Op::Sweep(q, l)),
+        3 => (queues(), limit(), select(vec![1, 3, 9_999]), seconds(&[60, 90 * 86_400]))
+            .prop_map(|(q, l, m, k)| Op::Sweep(q, l, m, k)),
         2 => release(),
         9 => (pick(), action()).prop_map(|(p, a)| Op::Act(p, a)),
         2 => (queue(), state(), action()).prop_map(|(q, s, a)| Op::ActAll(q, s, a)),

@@ -98,7 +98,7 @@ fn found() -> Vec<(&'static str, Vec<Op>)> {
         (
             "a pass over a queue that nobody knows made it known",
             vec![
-                Op::Sweep(vec![0], 1),
+                Op::Sweep(vec![0], 1, 9_999, 60),
                 Op::ActAll(1, State::Scheduled, Action::Archive),
                 Op::ActAll(2, State::Retry, Action::Delete),
             ],

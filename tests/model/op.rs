@@ -102,8 +102,8 @@ pub enum Op {
     Forward(Vec<usize>, usize),
     /// Queues, seconds of grace, limit, how many lost runs are poison.
     Recover(Vec<usize>, u64, usize, u32),
-    /// Queues, limit.
-    Sweep(Vec<usize>, usize),
+    /// Queues, limit, how many tasks the archive keeps, for how many seconds.
+    Sweep(Vec<usize>, usize, usize, u64),
     /// Queues, names of handlers.
     Release(Vec<usize>, Vec<usize>),
     Act(Pick, Action),

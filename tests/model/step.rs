@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use runner_core::task::{QueueName, Run, Task, TaskId};
-use runner_queue::{Attempt, Claim, Page, Settlement, Verdict};
+use runner_queue::{ArchiveBounds, Attempt, Claim, Page, Settlement, Verdict};
 
 use super::compare::{Found, bare, plain, same};
 use super::look::{List, Locks};
@@ -126,10 +126,11 @@ impl<'a> Trip<'a> {
                 let expected = self.world.recover(&names, secs(*grace), *limit, *poison);
                 same("recovered", &recovered, &expected)
             }
-            Op::Sweep(names, limit) => {
-                let names = queues(names);
-                let swept = broker.sweep(&names, *limit).await.unwrap();
-                same("swept", &swept, &self.world.sweep(&names, *limit))
+            Op::Sweep(names, limit, most, keep) => {
+                let (names, most, keep) = (queues(names), *most, secs(*keep));
+                let bounds = ArchiveBounds { most, keep };
+                let swept = broker.sweep(&names, *limit, bounds).await.unwrap();
+                same("swept", &swept, &self.world.sweep(&names, *limit, bounds))
             }
             Op::Release(names, handlers) => {
                 let names = queues(names);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use runner_core::task::{QueueName, State, TaskId, recovery_delay};
 use runner_queue::{
-    Attempt, Forwarded, LEASE_EXPIRED, LOST, Recovered, Settled, Settlement, Swept, TaskRecord, Verdict,
+    ArchiveBounds, Attempt, Forwarded, LEASE_EXPIRED, LOST, Recovered, Settled, Settlement, Swept, TaskRecord, Verdict,
 };
 
 use super::op::HANDLERS;
@@ -230,7 +230,7 @@ impl World {
         }
     }
 
-    pub fn sweep(&mut self, queues: &[QueueName], limit: usize) -> Swept {
+    pub fn sweep(&mut self, queues: &[QueueName], limit: usize, archive: ArchiveBounds) -> Swept {
         let mut pass = Swept::default();
         for name in queues {
             let mut ended = self.due(name, State::Completed, self.now);
@@ -244,9 +244,10 @@ impl World {
             } else {
                 limit
             };
+            self.queue(name).archive = archive;
             let trimmed = self.trim(name, room);
             pass.expired += expired;
-            pass.trimmed += trimmed;
+            pass.trimmed += std::mem::take(&mut self.queue(name).trimmed);
             pass.more |= expired == limit || trimmed == room;
         }
         pass

@@ -10,12 +10,9 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use runner_core::task::{QueueName, State, TaskId};
-use runner_queue::{Attempt, MAX_ATTEMPTS_KEPT, TaskRecord};
+use runner_queue::{ArchiveBounds, Attempt, MAX_ATTEMPTS_KEPT, TaskRecord};
 
 use super::dialect::Dialect;
-
-/// How long the archive keeps, and how much.
-const ARCHIVE_KEEPS: Duration = Duration::from_secs(90 * 24 * 3600);
 
 /// A task and where it is.
 #[derive(Debug, Clone)]
@@ -61,6 +58,10 @@ pub struct Queue {
     pub days: BTreeMap<Date, (u64, u64)>,
     /// The highest number that any claim has had.
     pub last_run: u64,
+    /// What its archive keeps.
+    pub archive: ArchiveBounds,
+    /// How many tasks left the archive that no sweep has told of.
+    pub trimmed: usize,
 }
 
 /// The whole store.
@@ -174,13 +175,16 @@ impl World {
 
     /// Deletes what the archive keeps no longer; how many went.
     pub fn trim(&mut self, name: &QueueName, limit: usize) -> usize {
-        let oldest = self.now.checked_sub(ARCHIVE_KEEPS).unwrap();
-        let mut old = self.due(name, State::Archived, oldest);
-        old.truncate(limit);
-        for id in &old {
+        let bounds = self.queue(name).archive;
+        let all = self.list(name, State::Archived);
+        let oldest = self.now.checked_sub(bounds.keep).unwrap();
+        let aged = self.due(name, State::Archived, oldest).len();
+        let gone = aged.max(all.len().saturating_sub(bounds.most)).min(limit);
+        for id in &all[..gone] {
             self.delete(name, id);
         }
-        old.len()
+        self.queue(name).trimmed += gone;
+        gone
     }
 
     /// Gone, and its lock with it.
