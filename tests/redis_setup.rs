@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
+use runner_queue::Broker as _;
+use runner_queue::redis::{RedisBroker, RedisSettings, RedisTarget};
 use tokio::time::Instant;
 
 use crate::kit::{self, RedisDb, RedisServer, Runner, Site};
@@ -11,7 +13,9 @@ use crate::kit::{self, RedisDb, RedisServer, Runner, Site};
 pub fn tests() -> Vec<kit::Trial> {
     kit::trials![
         needs(Redis): a_server_that_may_evict_is_not_started_on_unless_that_is_allowed,
-            files_of_tls_that_are_not_there_are_a_matter_of_settings, a_policy_that_changes_is_seen_and_so_is_its_end, a_denied_login_is_said_at_readyz_and_in_the_log;
+            files_of_tls_that_are_not_there_are_a_matter_of_settings, a_policy_that_changes_is_seen_and_so_is_its_end,
+            a_denied_login_is_said_at_readyz_and_in_the_log;
+        needs(Cluster): one_node_that_may_evict_is_enough;
     ]
 }
 
@@ -111,6 +115,27 @@ async fn a_policy_that_changes_is_seen_and_so_is_its_end() {
     .await;
     println!("FT id=F15 result=pass refused=1 detect_s={:.1}", detected.as_secs_f64());
     assert!(runner.stop().await.success());
+}
+
+async fn one_node_that_may_evict_is_enough() {
+    let cluster = kit::cluster().await;
+    let settings = RedisSettings::of(RedisTarget::Cluster(cluster.addresses()));
+    let broker = RedisBroker::connect(settings).await.unwrap();
+    let codes = async || -> Vec<&'static str> {
+        let found = broker.caveats().await.unwrap();
+        found.iter().map(|caveat| caveat.code).collect()
+    };
+    assert!(!codes().await.contains(&"broker_evicts"));
+    let set = async |policy: &str| {
+        let _: () = cluster.nodes[2]
+            .ask(&["CONFIG", "SET", "maxmemory-policy", policy])
+            .await;
+    };
+    set("volatile-lru").await;
+    let seen = codes().await;
+    set("noeviction").await;
+    assert!(seen.contains(&"broker_evicts"), "{seen:?}");
+    assert!(!codes().await.contains(&"broker_evicts"));
 }
 
 async fn a_denied_login_is_said_at_readyz_and_in_the_log() {

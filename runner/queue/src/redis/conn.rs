@@ -78,6 +78,13 @@ impl Conn {
         })
     }
 
+    /// A connection to each server that has keys and can be reached.
+    pub(super) async fn reached(&self, doing: &'static str) -> BrokerResult<Vec<super::dial::Line>> {
+        let live = self.kept.get(|| self.connect()).await;
+        let (live, _) = live.map_err(|error| fault::of(error, doing))?;
+        Ok(live.link.reached().await)
+    }
+
     /// A connection to each server that has keys.
     #[cfg(feature = "contract")]
     pub(super) async fn servers(&self, doing: &'static str) -> BrokerResult<Vec<super::dial::Line>> {

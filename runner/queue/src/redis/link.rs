@@ -35,6 +35,14 @@ impl Link {
         }
     }
 
+    /// A connection to each server that has keys and can be reached.
+    pub(super) async fn reached(&self) -> Vec<Line> {
+        match self {
+            Self::One(line) => vec![line.clone()],
+            Self::Cluster(cluster) => cluster.each().await.into_iter().flatten().collect(),
+        }
+    }
+
     /// A connection to each server that has keys.
     #[cfg(feature = "contract")]
     pub(super) async fn servers(&self) -> Result<Vec<Line>, DialError> {
