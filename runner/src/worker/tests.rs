@@ -289,3 +289,30 @@ async fn no_more_handlers_run_at_once_than_allowed() {
     assert_eq!(done.load(Ordering::SeqCst), 501);
     assert!(most.load(Ordering::SeqCst) <= 3);
 }
+
+#[test]
+fn a_handler_is_gone_before_its_lease_is_over() {
+    let scene = |lease| Settings {
+        concurrency: 1,
+        queues: BTreeMap::new(),
+        strict_priority: false,
+        shutdown_timeout: Duration::ZERO,
+        lease,
+        archive: ArchiveBounds::default(),
+        poison_after: 3,
+        groups: runner_queue::GroupRule::default(),
+        host: String::new(),
+        pid: 0,
+        id: String::new(),
+    };
+    for seconds in [3, 5, 30, 3600] {
+        let settings = scene(Duration::from_secs(seconds));
+        let gone = settings.fence_after() + settings.fence_every() + settings.last_moment();
+        assert!(gone < settings.lease, "{seconds} s: {gone:?}");
+        assert!(settings.heartbeat_every() * 3 < settings.fence_after(), "{seconds} s");
+        assert!(
+            settings.recover_grace() >= Duration::from_secs(1),
+            "ends are whole seconds"
+        );
+    }
+}
