@@ -509,7 +509,8 @@ async fn an_old_archive_is_trimmed_in_parts() {
         Settled::Accepted
     );
     let pass = broker.sweep(&[queue()], 5000, ArchiveBounds::default()).await.unwrap();
-    assert_eq!((pass.trimmed, pass.more), (5000, true));
+    // And what the archiving itself deleted, which nobody was told of then.
+    assert_eq!((pass.trimmed, pass.more), (5000 + 1000, true));
     let pass = broker
         .sweep(&[queue()], 50_000, ArchiveBounds::default())
         .await
