@@ -43,7 +43,7 @@ impl Confirm {
         }))
     }
 
-    pub(super) fn set_clock(&mut self, clock: Arc<dyn Clock>) {
+    pub(super) fn set_clock(&self, clock: Arc<dyn Clock>) {
         self.conn.set_clock(clock);
     }
 

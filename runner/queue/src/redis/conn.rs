@@ -3,7 +3,7 @@
 //! The scripts are loaded with each new connection; a server that lost them is given them again. Of a cluster,
 //! where several servers share the keys, the connections to each are made by `cluster`; here it looks like one.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use redis::{Arg, Cmd, Pipeline, ToRedisArgs, Value};
 use runner_core::clock::Clock;
@@ -23,7 +23,7 @@ const LOADS: usize = 3;
 pub(super) struct Conn {
     dialer: Dialer,
     kept: Kept<Live>,
-    clock: Option<Arc<dyn Clock>>,
+    clock: OnceLock<Arc<dyn Clock>>,
 }
 
 #[derive(Clone)]
@@ -38,18 +38,18 @@ impl Conn {
         Ok(Self {
             dialer: Dialer::new(settings)?,
             kept: Kept::default(),
-            clock: None,
+            clock: OnceLock::new(),
         })
     }
 
-    /// Uses this clock instead of the server's.
-    pub(super) fn set_clock(&mut self, clock: Arc<dyn Clock>) {
-        self.clock = Some(clock);
+    /// Uses this clock instead of the server's; the first one that is set stays.
+    pub(super) fn set_clock(&self, clock: Arc<dyn Clock>) {
+        self.clock.get_or_init(|| clock);
     }
 
     /// The clock in use, if it is not the server's.
     pub(super) fn clock(&self) -> Option<&dyn Clock> {
-        self.clock.as_deref()
+        self.clock.get().map(AsRef::as_ref)
     }
 
     /// What is needed for connections of one's own.

@@ -2,8 +2,8 @@
 //!
 //! What lies where is said by `keys` and `wire`; every change of a task is one script, so that it happens as a
 //! whole. Our own data lies under `runner:`, apart from three fields of the task's hash, which others ignore: `run`
-//! fences late workers, `by` says who claimed it and when (both only while it is ours), `lost` counts its runs that
-//! ended without a report. Needs Redis 6.2 or newer. Nothing of Redis leaves this room.
+//! fences late workers and says who claimed it and when (only while it is ours), `lost` counts its runs that ended
+//! without a report, `att` says that attempts are on record. Needs Redis 6.2 or newer. Nothing of Redis leaves this room.
 //!
 //! One server, or a cluster. Each script keeps to the keys of one queue, or to those of all schedules, and so to one
 //! slot of a cluster, but for two that only one server runs: claims from several queues a call, which `apart` makes
@@ -23,6 +23,7 @@ mod conn;
 mod convert;
 mod dial;
 mod fault;
+mod gather;
 mod group;
 mod house;
 mod inspect;
@@ -61,6 +62,7 @@ use tokio::sync::Mutex;
 
 use self::confirm::Confirm;
 use self::conn::Conn;
+use self::gather::Gather;
 use self::repair::{Mended, Rounds};
 use self::signals::Watches;
 use crate::{Broker, BrokerResult};
@@ -73,13 +75,13 @@ pub use self::steps::{Asleep, Cut};
 
 /// A broker over one Redis server.
 pub struct RedisBroker {
-    conn: Conn,
+    conn: Arc<Conn>,
+    gather: Gather,
     place: String,
     watches: Watches,
     /// The server that claims are noted for, once a heartbeat has told.
     claimant: OnceLock<String>,
     allow_eviction: bool,
-    confirm: Option<Confirm>,
     mended: Mended,
     rounds: Mutex<Rounds>,
 }
@@ -94,12 +96,13 @@ impl RedisBroker {
     ///
     /// [`crate::BrokerError::Refused`] if the settings name no server.
     pub fn lazy(settings: &RedisSettings) -> BrokerResult<Self> {
+        let conn = Arc::new(Conn::new(settings)?);
         Ok(Self {
-            conn: Conn::new(settings)?,
+            gather: Gather::new(Arc::clone(&conn), Confirm::of(settings)?),
+            conn,
             place: format!("redis {}", settings.place()),
             watches: Watches::default(),
             allow_eviction: settings.allow_eviction,
-            confirm: Confirm::of(settings)?,
             claimant: OnceLock::new(),
             mended: Mended::default(),
             rounds: Mutex::default(),
@@ -120,10 +123,8 @@ impl RedisBroker {
     /// Lets `clock` tell the time instead of the server. Ends of keys (locks, servers' descriptions) still run by
     /// the server's clock.
     #[must_use]
-    pub fn with_clock(mut self, clock: Arc<dyn Clock>) -> Self {
-        if let Some(confirm) = &mut self.confirm {
-            confirm.set_clock(clock.clone());
-        }
+    pub fn with_clock(self, clock: Arc<dyn Clock>) -> Self {
+        self.gather.set_clock(&clock);
         self.conn.set_clock(clock);
         self
     }

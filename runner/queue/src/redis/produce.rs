@@ -8,8 +8,8 @@ use prost::Message as _;
 use redis::Value;
 use runner_core::task::{QueueName, Run, State, Task, TaskId};
 
-use super::confirm::Confirm;
 use super::conn::Trip;
+use super::gather::Way;
 use super::scripts::Script;
 use super::{RedisBroker, convert, fault, keys, reply};
 use crate::{BrokerError, BrokerResult, Enqueued, Producer, Refusal};
@@ -19,7 +19,7 @@ const BATCH: usize = 256;
 /// Tasks a round trip: bounds what is held in memory on both sides.
 const TRIP: usize = 2048;
 
-const DOING: &str = "enqueue tasks";
+pub(super) const DOING: &str = "enqueue tasks";
 
 /// The part of a script's arguments that says when: see `put.lua`.
 pub(super) fn when(run: Run) -> String {
@@ -46,70 +46,82 @@ pub(super) fn put_args(trip: &mut Trip<'_>, task: &Task, id: &TaskId) {
         .arg(&message.group_key);
 }
 
+/// One answer for each task, in order.
+pub(super) type Answers = Vec<Result<Enqueued, Refusal>>;
+
 #[async_trait]
 impl Producer for RedisBroker {
-    async fn enqueue(&self, tasks: &[Task]) -> BrokerResult<Vec<Result<Enqueued, Refusal>>> {
-        let mut results = Vec::with_capacity(tasks.len());
-        for part in tasks.chunks(TRIP) {
-            results.append(&mut self.enqueue_trip(part).await?);
-        }
-        Ok(results)
+    async fn enqueue(&self, tasks: &[Task]) -> BrokerResult<Answers> {
+        self.gather.put(tasks).await
     }
 }
 
-impl RedisBroker {
-    async fn enqueue_trip(&self, tasks: &[Task]) -> BrokerResult<Vec<Result<Enqueued, Refusal>>> {
-        let mut results: Vec<Option<Result<Enqueued, Refusal>>> = vec![None; tasks.len()];
-        let mut by_queue: HashMap<&QueueName, Vec<(usize, TaskId)>> = HashMap::new();
-        for (place, (task, result)) in tasks.iter().zip(&mut results).enumerate() {
-            match task.check() {
-                Ok(()) => by_queue
-                    .entry(&task.queue)
-                    .or_default()
-                    .push((place, task.id.clone().unwrap_or_else(TaskId::random))),
-                Err(invalid) => *result = Some(Err(invalid.into())),
-            }
+/// Sends tasks at once.
+pub(super) async fn send(way: &Way, tasks: &[Task]) -> BrokerResult<Answers> {
+    let mut results = Vec::with_capacity(tasks.len());
+    for part in tasks.chunks(TRIP) {
+        results.append(&mut send_trip(way, part).await?);
+    }
+    Ok(results)
+}
+
+async fn send_trip(way: &Way, tasks: &[Task]) -> BrokerResult<Answers> {
+    let mut results: Vec<Option<Result<Enqueued, Refusal>>> = vec![None; tasks.len()];
+    let mut by_queue: HashMap<&QueueName, Vec<(usize, TaskId)>> = HashMap::new();
+    for (place, (task, result)) in tasks.iter().zip(&mut results).enumerate() {
+        match task.check() {
+            Ok(()) => by_queue
+                .entry(&task.queue)
+                .or_default()
+                .push((place, task.id.clone().unwrap_or_else(TaskId::random))),
+            Err(invalid) => *result = Some(Err(invalid.into())),
         }
-        if !by_queue.is_empty() {
-            let conn = self.confirm.as_ref().map_or(&self.conn, Confirm::conn);
-            let mut trip = conn.trip(DOING).await?;
-            // Each time, because a flushed or failed-over store has forgotten its queues.
+    }
+    if !by_queue.is_empty() {
+        let mut trip = way.conn().trip(DOING).await?;
+        // Each time, because a flushed or failed-over store has forgotten its queues; by the script itself where the
+        // list is within its reach.
+        let apart = way.conn().is_cluster();
+        if apart {
             trip.command("SADD").arg(keys::QUEUES);
             for queue in by_queue.keys() {
                 trip.arg(queue.as_str());
             }
-            let mut batches = Vec::new();
-            for (queue, members) in &by_queue {
-                for batch in members.chunks(BATCH) {
-                    trip.script(Script::Enqueue, &[keys::part(queue.as_str(), "pending")])
-                        .arg(keys::queue(queue.as_str()));
-                    for (place, id) in batch {
-                        put_args(&mut trip, &tasks[*place], id);
-                    }
-                    batches.push(batch);
+        }
+        let mut batches = Vec::new();
+        for (queue, members) in &by_queue {
+            for batch in members.chunks(BATCH) {
+                let keys = [keys::part(queue.as_str(), "pending"), keys::QUEUES.to_owned()];
+                let keys = if apart { &keys[..1] } else { &keys[..] };
+                trip.script(Script::Enqueue, keys)
+                    .arg(keys::queue(queue.as_str()))
+                    .arg(queue.as_str());
+                for (place, id) in batch {
+                    put_args(&mut trip, &tasks[*place], id);
                 }
-            }
-            if let Some(confirm) = &self.confirm {
-                confirm.ask(&mut trip);
-            }
-            let mut answers = trip.each().await?;
-            let confirmed = self.confirm.as_ref().map(|confirm| (confirm, answers.pop()));
-            let mut answers = answers.into_iter();
-            if let Some(Err(error)) = answers.next().filter(|listed| !passes(listed)) {
-                return Err(error);
-            }
-            for (batch, answer) in batches.into_iter().zip(answers) {
-                take_codes(tasks, batch, answer?, &mut results)?;
-            }
-            if let Some((confirm, answer)) = confirmed {
-                confirm.check(answer, DOING)?;
+                batches.push(batch);
             }
         }
-        results
-            .into_iter()
-            .map(|result| result.ok_or_else(|| fault::odd_answer(DOING)))
-            .collect()
+        if let Some(confirm) = way.confirm() {
+            confirm.ask(&mut trip);
+        }
+        let mut answers = trip.each().await?;
+        let confirmed = way.confirm().map(|confirm| (confirm, answers.pop()));
+        let mut answers = answers.into_iter();
+        if apart && let Some(Err(error)) = answers.next().filter(|listed| !passes(listed)) {
+            return Err(error);
+        }
+        for (batch, answer) in batches.into_iter().zip(answers) {
+            take_codes(tasks, batch, answer?, &mut results)?;
+        }
+        if let Some((confirm, answer)) = confirmed {
+            confirm.check(answer, DOING)?;
+        }
     }
+    results
+        .into_iter()
+        .map(|result| result.ok_or_else(|| fault::odd_answer(DOING)))
+        .collect()
 }
 
 /// Whether listing the queues went well enough. In a cluster the list may be away while the queues are there: the

@@ -107,7 +107,9 @@ impl Schedules for RedisBroker {
 
     async fn resign(&self, instance: &str) -> BrokerResult<()> {
         let mut trip = self.conn.trip("give up being the leading scheduler").await?;
-        trip.script(Script::Lead, &[keys::leader(self.conn.is_cluster())]).arg(instance).arg("");
+        trip.script(Script::Lead, &[keys::leader(self.conn.is_cluster())])
+            .arg(instance)
+            .arg("");
         trip.one().await.map(drop)
     }
 

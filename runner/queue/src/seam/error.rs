@@ -75,6 +75,47 @@ impl BrokerError {
         matches!(self, Self::Unreachable { .. } | Self::Full { .. })
     }
 
+    /// The same error for another caller who waited for the same call; its causes are kept as text.
+    #[cfg_attr(not(any(feature = "redis", feature = "embedded")), allow(dead_code))]
+    pub(crate) fn for_another(&self) -> Self {
+        let source = || {
+            let causes = std::iter::successors(std::error::Error::source(self), |error| error.source());
+            let texts: Vec<String> = causes.map(ToString::to_string).collect();
+            BoxError::from(texts.join(": "))
+        };
+        match self {
+            Self::Unreachable { doing, .. } => Self::Unreachable {
+                doing,
+                source: source(),
+            },
+            Self::Full { doing, .. } => Self::Full {
+                doing,
+                source: source(),
+            },
+            Self::Denied { doing, .. } => Self::Denied {
+                doing,
+                source: source(),
+            },
+            Self::Refused { doing, .. } => Self::Refused {
+                doing,
+                source: source(),
+            },
+            Self::Corrupt { doing, what } => Self::Corrupt {
+                doing,
+                what: what.clone(),
+            },
+            Self::Unconfirmed {
+                doing,
+                confirmed,
+                wanted,
+            } => Self::Unconfirmed {
+                doing,
+                confirmed: *confirmed,
+                wanted: *wanted,
+            },
+        }
+    }
+
     /// A stable code for logs, pages and machines.
     #[must_use]
     pub fn code(&self) -> &'static str {

@@ -10,7 +10,7 @@
 local wanted = tonumber(ARGV[3])
 local lease = whole((millis + tonumber(ARGV[4])) / 1000)
 local by = ARGV[#ARGV]
-if by ~= '' then by = whole(millis) .. ' ' .. by end
+if by ~= '' then by = ' ' .. whole(millis) .. ' ' .. by end
 local reply = {lease}
 
 local function take(number, queue, own, most)
@@ -26,8 +26,9 @@ local function take(number, queue, own, most)
     local msg = redis.call('HGET', key, 'msg')
     if msg then
       local nth = #active + 1
-      redis.call('HSET', key, 'state', 'active', 'run', whole(run + nth), 'by', by)
+      -- A field goes before one comes: the hash need not grow.
       redis.call('HDEL', key, 'pending_since')
+      redis.call('HSET', key, 'state', 'active', 'run', whole(run + nth) .. by)
       active[nth] = id
       leases[2 * nth - 1], leases[2 * nth] = lease, id
       reply[at + 1], reply[at + 2] = id, msg

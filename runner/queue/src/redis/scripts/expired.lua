@@ -50,13 +50,14 @@ local reply = {whole(millis), mended}
 local found = redis.call('ZRANGE', lease, '-inf', cutoff, 'BYSCORE', 'LIMIT', 0, ARGV[6], 'WITHSCORES')
 for i = 1, #found, 2 do
   local id = found[i]
-  local held = redis.call('HMGET', queue .. 't:' .. id, 'msg', 'state', 'run', 'lost', 'by')
+  local held = redis.call('HMGET', queue .. 't:' .. id, 'msg', 'state', 'run', 'lost')
   if not held[1] or held[2] ~= 'active' then
     right(id, not held[1])
   elseif held[3] or tonumber(found[i + 1]) <= foreign then
     local at = #reply
-    reply[at + 1], reply[at + 2], reply[at + 3] = id, held[1], held[3] or '0'
-    reply[at + 4], reply[at + 5] = held[4] or '0', held[5] or ''
+    local run, by = string.match(held[3] or '0', '^(%d+) ?(.*)$')
+    reply[at + 1], reply[at + 2], reply[at + 3] = id, held[1], run or '0'
+    reply[at + 4], reply[at + 5] = held[4] or '0', by or ''
   end
 end
 return reply

@@ -8,7 +8,7 @@ local score = whole((millis + tonumber(ARGV[4])) / 1000)
 local reply, leases = {score}, {}
 for i = 5, #ARGV, 2 do
   local held = redis.call('HMGET', queue .. 't:' .. ARGV[i], 'state', 'run')
-  if held[1] == 'active' and (held[2] or '0') == ARGV[i + 1] then
+  if held[1] == 'active' and is_run(held[2], ARGV[i + 1]) then
     leases[#leases + 1] = score
     leases[#leases + 1] = ARGV[i]
     reply[#reply + 1] = 1

@@ -11,7 +11,7 @@ for _, id in ipairs(ids) do
   local key = queue .. 't:' .. id
   local held = redis.call('HMGET', key, 'msg', 'group', 'run')
   -- Taken from one of our workers by a Go server, which leaves the run: whoever claimed it must not end it any more.
-  if held[3] then redis.call('HDEL', key, 'run', 'by') end
+  if held[3] then redis.call('HDEL', key, 'run') end
   if not held[1] then
     redis.call('DEL', key)
   elseif held[2] and held[2] ~= '' then

@@ -7,13 +7,13 @@ local count = 0
 for i = 5, #ARGV, 3 do
   local id, key = ARGV[i], queue .. 't:' .. ARGV[i]
   local held = redis.call('HMGET', key, 'state', 'run')
-  if held[1] == 'active' and (held[2] or '0') == ARGV[i + 1] then
+  if held[1] == 'active' and is_run(held[2], ARGV[i + 1]) then
     redis.call('LREM', KEYS[1], -1, id)
     redis.call('ZREM', queue .. 'lease', id)
     redis.call('ZADD', queue .. 'archived', whole(now), id)
     redis.call('HSET', key, 'state', 'archived')
     redis.call('HSET', key, 'att', '1')
-    redis.call('HDEL', key, 'run', 'by', 'lost')
+    redis.call('HDEL', key, 'run', 'lost')
     redis.call('RPUSH', own .. 'att:' .. id, ARGV[i + 2])
     redis.call('EXPIRE', own .. 'att:' .. id, 7776000)
     count = count + 1

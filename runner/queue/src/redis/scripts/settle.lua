@@ -23,7 +23,7 @@ local accepted, noted, reply, ids = {}, {}, {}, {}
 local function is_held(id, run)
   if accepted[id] then return false end
   local held = redis.call('HMGET', queue .. 't:' .. id, 'run', 'state', 'att')
-  if (held[1] or '0') ~= run or held[2] ~= 'active' then return false end
+  if held[2] ~= 'active' or not is_run(held[1], run) then return false end
   if cutoff then
     local score = redis.call('ZSCORE', queue .. 'lease', id)
     if score and tonumber(score) > cutoff then return false end
@@ -119,9 +119,9 @@ end
 local function let_go(verdict, key)
   if cutoff and verdict == 'r' then
     redis.call('HINCRBY', key, 'lost', 1)
-    redis.call('HDEL', key, 'run', 'by')
+    redis.call('HDEL', key, 'run')
   else
-    redis.call('HDEL', key, 'run', 'by', 'lost')
+    redis.call('HDEL', key, 'run', 'lost')
   end
 end
 
