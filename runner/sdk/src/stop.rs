@@ -1,6 +1,7 @@
 //! How a running handler learns that it is to stop, and why. Who decides that is the worker's affair.
 
 use std::fmt;
+use std::sync::atomic::{Ordering, fence};
 use std::sync::{Arc, OnceLock};
 
 use tokio_util::sync::CancellationToken;
@@ -31,9 +32,13 @@ impl fmt::Display for StopReason {
 
 /// The switch of one running task. Clones share it; it can be thrown once.
 #[derive(Debug, Clone, Default)]
-pub struct Stop {
-    token: CancellationToken,
-    reason: Arc<OnceLock<StopReason>>,
+pub struct Stop(Arc<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    reason: OnceLock<StopReason>,
+    /// Made by the first who waits: most tasks end before anybody does.
+    token: OnceLock<CancellationToken>,
 }
 
 impl Stop {
@@ -45,33 +50,46 @@ impl Stop {
 
     /// Throws the switch. The first reason stays; later ones are ignored.
     pub fn stop(&self, reason: StopReason) {
-        self.reason.get_or_init(|| reason);
-        self.token.cancel();
+        self.0.reason.get_or_init(|| reason);
+        // Either this sees the token, or whoever makes it sees the reason.
+        fence(Ordering::SeqCst);
+        if let Some(token) = self.0.token.get() {
+            token.cancel();
+        }
     }
 
     /// The reason, once thrown.
     #[must_use]
     pub fn reason(&self) -> Option<StopReason> {
-        self.reason.get().copied()
+        self.0.reason.get().copied()
     }
 
     /// Whether the switch was thrown.
     #[must_use]
     pub fn is_stopped(&self) -> bool {
-        self.token.is_cancelled()
+        self.reason().is_some()
     }
 
     /// A token that falls with this switch, for libraries that take one. Cancelling it stops nothing else.
     #[must_use]
     pub fn token(&self) -> CancellationToken {
-        self.token.child_token()
+        self.listen().child_token()
+    }
+
+    fn listen(&self) -> &CancellationToken {
+        let token = self.0.token.get_or_init(CancellationToken::new);
+        fence(Ordering::SeqCst);
+        if self.reason().is_some() {
+            token.cancel();
+        }
+        token
     }
 
     /// Waits until the switch is thrown.
     pub fn stopped(&self) -> impl Future<Output = StopReason> + Send + 'static {
         let this = self.clone();
         async move {
-            this.token.cancelled().await;
+            this.listen().cancelled().await;
             this.reason().unwrap_or(StopReason::Cancelled)
         }
     }

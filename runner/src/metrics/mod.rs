@@ -45,6 +45,24 @@ struct DamageLabel {
     damage: &'static str,
 }
 
+/// The outcome of an attempt that went well.
+pub const SUCCESS: &str = "success";
+
+/// Counts the successes of one queue, without looking its counters up each time.
+#[derive(Debug, Clone)]
+pub struct Successes {
+    processed: Counter,
+    duration: Histogram,
+}
+
+impl Successes {
+    /// An attempt succeeded.
+    pub fn add(&self, took: Duration) {
+        self.processed.inc();
+        self.duration.observe(took.as_secs_f64());
+    }
+}
+
 /// The process's counters. Cheap to write from many tasks at once.
 #[derive(Debug)]
 pub struct Metrics {
@@ -157,17 +175,30 @@ impl Default for Metrics {
 impl Metrics {
     /// An attempt ended.
     pub fn attempt(&self, queue: &str, outcome: &'static str, took: Duration) {
-        self.processed
-            .get_or_create(&QueueOutcome {
-                queue: queue.to_owned(),
-                outcome,
-            })
-            .inc();
-        self.duration
-            .get_or_create(&QueueLabel {
-                queue: queue.to_owned(),
-            })
-            .observe(took.as_secs_f64());
+        let processed = self.processed.get_or_create(&QueueOutcome {
+            queue: queue.to_owned(),
+            outcome,
+        });
+        processed.inc();
+        drop(processed);
+        self.durations(queue).observe(took.as_secs_f64());
+    }
+
+    /// The counters of one queue's successes, for those who count many.
+    pub fn successes(&self, queue: &str) -> Successes {
+        let processed = self.processed.get_or_create(&QueueOutcome {
+            queue: queue.to_owned(),
+            outcome: SUCCESS,
+        });
+        Successes {
+            processed: processed.clone(),
+            duration: self.durations(queue),
+        }
+    }
+
+    fn durations(&self, queue: &str) -> Histogram {
+        let queue = queue.to_owned();
+        self.duration.get_or_create(&QueueLabel { queue }).clone()
     }
 
     /// An occurrence (or `count` of them) was decided.

@@ -21,6 +21,7 @@ use tokio::time::Instant;
 
 use super::Shop;
 use super::board::InWork;
+use crate::metrics::SUCCESS;
 
 /// How long a handler that was told to stop may take to return before it is dropped.
 const STOP_GRACE: Duration = Duration::from_secs(15);
@@ -100,7 +101,10 @@ pub(super) async fn run(shop: &Shop, in_work: InWork) -> Option<Settlement> {
     let (verdict, outcome, error, result) = verdict_of(shop, task, end, reason);
     let took = began.elapsed();
     report(task, outcome, error.as_deref(), took);
-    shop.metrics.attempt(task.queue.as_str(), outcome, took);
+    match shop.successes.get(&task.queue) {
+        Some(successes) if outcome == SUCCESS => successes.add(took),
+        _ => shop.metrics.attempt(task.queue.as_str(), outcome, took),
+    }
     let log = ctx.log().take();
     let keep_attempt = error.is_some() || log.is_some() || !task.retention.is_zero();
     let attempt = keep_attempt.then(|| Attempt {
@@ -121,13 +125,18 @@ pub(super) async fn run(shop: &Shop, in_work: InWork) -> Option<Settlement> {
 }
 
 /// Waits for the handler, tells it to stop when its time is up, drops it when it does not listen.
-#[allow(clippy::disallowed_methods)] // the time limit of the attempt, beside what else may end it
 async fn supervise(shop: &Shop, found: Found, ctx: Ctx, stop: &Stop, limit: Duration) -> End {
     let mut running = Running::new(found, ctx);
     // One that waits for nothing is done here, without a timer and before anybody listens.
-    if let Some(end) = running.poll_once().await {
-        return end;
+    match running.poll_once().await {
+        Some(end) => end,
+        // Apart, so that the others carry no room for it.
+        None => Box::pin(watch(shop, running, stop, limit)).await,
     }
+}
+
+#[allow(clippy::disallowed_methods)] // the time limit of the attempt, beside what else may end it
+async fn watch(shop: &Shop, mut running: Running, stop: &Stop, limit: Duration) -> End {
     tokio::select! {
         end = running.end() => return end,
         () = tokio::time::sleep(limit) => stop.stop(StopReason::Deadline),
@@ -201,7 +210,7 @@ fn verdict_of(
 ) -> (Verdict, &'static str, Option<String>, Option<Bytes>) {
     let outcome = match (end, stopped) {
         (End::Returned(Outcome::Success(result)), _) => {
-            return (Verdict::Done, "success", None, result);
+            return (Verdict::Done, SUCCESS, None, result);
         }
         (End::Returned(Outcome::Revoke(why)), _) => {
             return (Verdict::Revoke, "revoked", Some(why), None);
@@ -237,7 +246,7 @@ fn verdict_of_outcome(
     outcome: Outcome,
 ) -> (Verdict, &'static str, Option<String>, Option<Bytes>) {
     match outcome {
-        Outcome::Success(result) => (Verdict::Done, "success", None, result),
+        Outcome::Success(result) => (Verdict::Done, SUCCESS, None, result),
         Outcome::Revoke(why) => (Verdict::Revoke, "revoked", Some(why), None),
         Outcome::Snooze { delay } => (
             Verdict::Snooze {

@@ -22,7 +22,7 @@ mod recoverer;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,7 +34,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Successes};
 use crate::role;
 use board::Board;
 
@@ -111,6 +111,8 @@ struct Shop {
     handlers: Handlers,
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
+    /// Of each queue that is served.
+    successes: HashMap<QueueName, Successes>,
     settings: Settings,
     board: Board,
     ended: ended::EndedTray,
@@ -190,6 +192,11 @@ impl Worker {
             broker,
             handlers,
             clock,
+            successes: settings
+                .queues
+                .keys()
+                .map(|queue| (queue.clone(), metrics.successes(queue.as_str())))
+                .collect(),
             metrics,
             settings,
             board: Board::default(),

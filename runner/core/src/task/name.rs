@@ -3,6 +3,7 @@
 use std::borrow::Borrow;
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -19,7 +20,8 @@ macro_rules! name {
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
         #[serde(try_from = "String", into = "String")]
-        pub struct $name(String);
+        // Shared: a name is handed on far more often than it is made.
+        pub struct $name(Arc<str>);
 
         impl $name {
             /// Accepts any text that is not blank, exactly as it is.
@@ -32,7 +34,7 @@ macro_rules! name {
                 if text.trim().is_empty() {
                     return Err(BlankName { what: $what });
                 }
-                Ok(Self(text))
+                Ok(Self(text.into()))
             }
 
             /// The name as text.
@@ -61,7 +63,7 @@ macro_rules! name {
         }
         impl From<$name> for String {
             fn from(name: $name) -> String {
-                name.0
+                name.0.as_ref().to_owned()
             }
         }
         impl AsRef<str> for $name {
@@ -91,7 +93,7 @@ name!(
 impl Default for QueueName {
     /// The queue called `default`.
     fn default() -> Self {
-        Self("default".to_owned())
+        Self("default".into())
     }
 }
 
@@ -99,7 +101,8 @@ impl TaskId {
     /// A fresh random identity: a version-4 UUID, lower case with hyphens, as asynq makes them.
     #[must_use]
     pub fn random() -> Self {
-        Self(uuid::Uuid::new_v4().to_string())
+        let mut text = uuid::Uuid::encode_buffer();
+        Self((&*uuid::Uuid::new_v4().hyphenated().encode_lower(&mut text)).into())
     }
 }
 

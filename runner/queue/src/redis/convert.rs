@@ -56,7 +56,7 @@ pub(super) fn message_of(task: &Task, id: &TaskId) -> TaskMessage {
 ///
 /// What is wrong with it, for people.
 pub(super) fn decode(bytes: impl Into<Bytes>, queue: &QueueName, id: &[u8]) -> Result<TaskRecord, String> {
-    record_of(checked(bytes, queue, id)?)
+    record_of(checked(bytes, queue, id)?, queue)
 }
 
 /// The same message with another payload.
@@ -88,14 +88,14 @@ fn checked(bytes: impl Into<Bytes>, queue: &QueueName, id: &[u8]) -> Result<Task
     Ok(message)
 }
 
-fn record_of(message: TaskMessage) -> Result<TaskRecord, String> {
+/// `queue` is the one that the message names.
+fn record_of(message: TaskMessage, queue: &QueueName) -> Result<TaskRecord, String> {
     let id = TaskId::new(message.id).map_err(|error| error.to_string())?;
-    let queue = QueueName::new(message.queue).map_err(|error| error.to_string())?;
     Ok(TaskRecord {
         id,
         kind: message.kind,
         payload: message.payload,
-        queue,
+        queue: queue.clone(),
         // Negative numbers, which no producer should write, count as none.
         max_retry: u32::try_from(message.retry).unwrap_or_default(),
         retried: u32::try_from(message.retried).unwrap_or_default(),
@@ -258,13 +258,13 @@ mod tests {
 
     #[test]
     fn there_and_back_changes_nothing() {
-        let record = record_of(full()).unwrap();
+        let record = record_of(full(), &QueueName::new("critical").unwrap()).unwrap();
         assert_eq!(message_from(&record), full());
     }
 
     #[test]
     fn halves_joined_are_the_message_that_go_would_write() {
-        let record = record_of(full()).unwrap();
+        let record = record_of(full(), &QueueName::new("critical").unwrap()).unwrap();
         let mut expected = full();
         expected.error_msg = "again".into();
         expected.retried = 4;
