@@ -65,7 +65,12 @@ pub(super) fn add_settles(
             .arg(keys::queue(queue.as_str()))
             .arg(keys::own(queue.as_str()))
             .arg(expired_for.map_or(String::new(), |grace| convert::millis(grace).to_string()))
-            .arg(places.len())
+            .arg(
+                places
+                    .iter()
+                    .map(|place| letter(&settlements[*place]))
+                    .collect::<Vec<u8>>(),
+            )
             .arg(MAX_ATTEMPTS_KEPT);
         for place in places {
             verdict_args(trip, &settlements[*place]);
@@ -102,29 +107,37 @@ fn ends_it(settlement: &Settlement) -> bool {
 }
 
 /// See `settle.lua` for the letters and what follows them.
+fn letter(settlement: &Settlement) -> u8 {
+    match &settlement.verdict {
+        Verdict::Done | Verdict::Revoke if ends_it(settlement) => match settlement.claim.task().unique_key {
+            None => b'd',
+            Some(_) => b'u',
+        },
+        Verdict::Done | Verdict::Revoke => b'c',
+        Verdict::Retry { counts: true, .. } => b'r',
+        Verdict::Retry { counts: false, .. } => b'n',
+        Verdict::Archive { .. } => b'a',
+        Verdict::HandBack => b'h',
+        Verdict::Snooze { .. } => b's',
+    }
+}
+
 fn verdict_args(trip: &mut Trip<'_>, settlement: &Settlement) {
     let task = settlement.claim.task();
-    let lock = task.unique_key.as_deref().unwrap_or_default();
-    let letter = match &settlement.verdict {
-        Verdict::Done | Verdict::Revoke if ends_it(settlement) => "d",
-        Verdict::Done | Verdict::Revoke => "c",
-        Verdict::Retry { counts: true, .. } => "r",
-        Verdict::Retry { counts: false, .. } => "n",
-        Verdict::Archive { .. } => "a",
-        Verdict::HandBack => "h",
-        Verdict::Snooze { .. } => "s",
-    };
-    trip.arg(letter).arg(task.id.as_str()).arg(settlement.claim.run());
+    let lock = task.unique_key.as_deref();
+    trip.arg(task.id.as_str()).arg(settlement.claim.run());
     match &settlement.verdict {
         Verdict::Done | Verdict::Revoke if ends_it(settlement) => {
-            trip.arg(lock);
+            if let Some(lock) = lock {
+                trip.arg(lock);
+            }
         }
         Verdict::Done | Verdict::Revoke => {
             let halves = convert::completed(task);
             trip.arg(halves.head)
                 .arg(halves.tail)
                 .arg(convert::whole_seconds(task.retention))
-                .arg(lock)
+                .arg(lock.unwrap_or_default())
                 .arg(settlement.result.as_deref().unwrap_or_default());
         }
         Verdict::Retry { after, error, counts } => {

@@ -16,13 +16,13 @@ local reply = {lease}
 local function take(number, queue, own, most)
   local ids = redis.call('RPOP', KEYS[number], most)
   if not ids then return 0, true end
-  local active, leases = {}, {}
+  local active, leases, prefix = {}, {}, queue .. 't:'
   local run = redis.call('INCRBY', own .. 'run', #ids) - #ids
   if run == 0 then run = redis.call('INCRBY', own .. 'run', whole(millis * 1000)) - #ids end
   local head = #reply
   local at = head + 3
   for _, id in ipairs(ids) do
-    local key = queue .. 't:' .. id
+    local key = prefix .. id
     local msg = redis.call('HGET', key, 'msg')
     if msg then
       local nth = #active + 1

@@ -1,8 +1,9 @@
 -- Ends claims on tasks of one queue, each on its own.
 -- KEYS: the queue's active list.
 -- ARGV after the clock: queue prefix, own prefix, '' or ms: only claims whose lease ran out so long ago,
--- number of claims, how many attempts to keep; then for each claim: verdict, id, run, and
---   d done: lock
+-- the letters of the verdicts, one for each claim, how many attempts to keep; then for each claim: id, run, and
+--   d done, which holds no lock
+--   u done: lock
 --   c complete: message before and after the instant, retention in s, lock, result or ''
 --   r retry, n retry that does not count: message before and after the instant, delay in ms
 --   a archive: message before and after the instant
@@ -14,15 +15,18 @@
 -- a Go worker, which writes none. Of claims whose lease ran out it is counted how many there were in a row.
 local queue, own = ARGV[3], ARGV[4]
 local cutoff = ARGV[5] ~= '' and math.floor((millis - tonumber(ARGV[5])) / 1000)
-local claims, keep = tonumber(ARGV[6]), tonumber(ARGV[7])
-local width = {d = 1, c = 5, r = 3, n = 3, a = 2, h = 0, s = 2}
-local accepted, noted, reply, ids = {}, {}, {}, {}
+local letters, keep = ARGV[6], tonumber(ARGV[7])
+local width = {d = 0, u = 1, c = 5, r = 3, n = 3, a = 2, h = 0, s = 2}
+local ends = {d = true, u = true}
+-- Of the accepted claims by id: verdict, where its arguments are, the task's key, whether attempts are on record.
+local verdicts, places, tasks, noted = {}, {}, {}, {}
+local reply, ids = {}, {}
 
 -- Whether the claim still is the caller's. An id is accepted once: its second settlement in one call comes too
 -- late like any other.
-local function is_held(id, run)
-  if accepted[id] then return false end
-  local held = redis.call('HMGET', queue .. 't:' .. id, 'run', 'state', 'att')
+local function is_held(id, key, run)
+  if verdicts[id] then return false end
+  local held = redis.call('HMGET', key, 'run', 'state', 'att')
   if held[2] ~= 'active' or not is_run(held[1], run) then return false end
   if cutoff then
     local score = redis.call('ZSCORE', queue .. 'lease', id)
@@ -37,7 +41,7 @@ end
 local function leave_active()
   local tail = redis.call('LRANGE', KEYS[1], -#ids, -1)
   for _, id in ipairs(tail) do
-    if not accepted[id] then
+    if not verdicts[id] then
       for _, each in ipairs(ids) do redis.call('LREM', KEYS[1], -1, each) end
       return
     end
@@ -77,11 +81,14 @@ local function message(at, tag)
 end
 
 local apply = {}
-function apply.d(id, key, at)
+function apply.d(id, key)
   gone[#gone + 1] = key
   if noted[id] then gone[#gone + 1] = own .. 'att:' .. id end
-  unlock(ARGV[at], id)
   done = done + 1
+end
+function apply.u(id, key, at)
+  apply.d(id, key)
+  unlock(ARGV[at], id)
 end
 function apply.c(id, key, at)
   file('completed', now + tonumber(ARGV[at + 2]), id)
@@ -127,28 +134,27 @@ end
 
 -- All are looked at before anything is written, and the first write is a removal: a full server of an old version
 -- lets the rest of the script pass then.
-local first = 8
-local at, keepers = first, {}
-for number = 1, claims do
-  local verdict, id = ARGV[at], ARGV[at + 1]
-  if is_held(id, ARGV[at + 2]) then
-    accepted[id] = at
+local at, prefix, keepers = 8, queue .. 't:', {}
+for number = 1, #letters do
+  local verdict, id = string.sub(letters, number, number), ARGV[at]
+  local key = prefix .. id
+  if is_held(id, key, ARGV[at + 1]) then
+    verdicts[id], places[id], tasks[id] = verdict, at + 2, key
     ids[#ids + 1] = id
-    if verdict ~= 'd' then keepers[number] = id end
+    if not ends[verdict] then keepers[number] = id end
   else
     reply[#reply + 1] = number
   end
-  at = at + 3 + width[verdict]
+  at = at + 2 + width[verdict]
 end
 if #ids == 0 then return reply end
 
 leave_active()
 spread('ZREM', queue .. 'lease', ids)
 for _, id in ipairs(ids) do
-  local from = accepted[id]
-  local verdict, key = ARGV[from], queue .. 't:' .. id
-  apply[verdict](id, key, from + 3)
-  if verdict ~= 'd' then let_go(verdict, key) end
+  local verdict, key = verdicts[id], tasks[id]
+  apply[verdict](id, key, places[id])
+  if not ends[verdict] then let_go(verdict, key) end
 end
 wipe(gone)
 for list, pairs_of_it in pairs(lists) do
