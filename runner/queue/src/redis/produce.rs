@@ -35,6 +35,14 @@ pub(super) fn lock_ttl(task: &Task) -> u64 {
     task.unique.map_or(0, |unique| convert::millis(unique.ttl))
 }
 
+/// The letter of a task that waits for nothing and belongs to nothing: see `enqueue.lua`.
+const PLAIN: u8 = b'p';
+
+fn letter(task: &Task) -> u8 {
+    let plain = task.run == Run::Now && task.unique.is_none() && task.group.is_none();
+    if plain { PLAIN } else { b'x' }
+}
+
 /// Appends what `put.lua` wants of a task, from the id to the group.
 pub(super) fn put_args(trip: &mut Trip<'_>, task: &Task, id: &TaskId) {
     let message = convert::message_of(task, id);
@@ -95,9 +103,21 @@ async fn send_trip(way: &Way, tasks: &[Task]) -> BrokerResult<Answers> {
                 let keys = if apart { &keys[..1] } else { &keys[..] };
                 trip.script(Script::Enqueue, keys)
                     .arg(keys::queue(queue.as_str()))
-                    .arg(queue.as_str());
+                    .arg(queue.as_str())
+                    .arg(
+                        batch
+                            .iter()
+                            .map(|(place, _)| letter(&tasks[*place]))
+                            .collect::<Vec<u8>>(),
+                    );
                 for (place, id) in batch {
-                    put_args(&mut trip, &tasks[*place], id);
+                    let task = &tasks[*place];
+                    match letter(task) {
+                        PLAIN => {
+                            trip.arg(id.as_str()).arg(convert::message_of(task, id).encode_to_vec());
+                        }
+                        _ => put_args(&mut trip, task, id),
+                    }
                 }
                 batches.push(batch);
             }
@@ -142,7 +162,15 @@ fn take_codes(
         .zip(answer.next())
         .and_then(|(seconds, nanos)| reply::instant(seconds, nanos))
         .ok_or_else(|| fault::odd_answer(DOING))?;
-    for (place, id) in batch {
+    let mut codes = vec![1; batch.len()];
+    while let Some((number, code)) = answer.next().zip(answer.next()) {
+        let place = usize::try_from(reply::number(number).unwrap_or_default()).ok();
+        let code_at = place.and_then(|n| codes.get_mut(n.checked_sub(1)?));
+        let told = code_at.zip(reply::number(code));
+        let (at, code) = told.ok_or_else(|| fault::odd_answer(DOING))?;
+        *at = code;
+    }
+    for ((place, id), code) in batch.iter().zip(codes) {
         let task = &tasks[*place];
         let accepted = |state, run_at| {
             Ok(Enqueued {
@@ -152,12 +180,12 @@ fn take_codes(
                 run_at,
             })
         };
-        results[*place] = Some(match answer.next().and_then(reply::number) {
-            Some(1) => accepted(State::Pending, Some(now)),
-            Some(2) => accepted(State::Scheduled, Some(run_at(task.run, now))),
-            Some(3) => accepted(State::Aggregating, None),
-            Some(0) => Err(Refusal::IdTaken),
-            Some(-1) => Err(Refusal::Duplicate),
+        results[*place] = Some(match code {
+            1 => accepted(State::Pending, Some(now)),
+            2 => accepted(State::Scheduled, Some(run_at(task.run, now))),
+            3 => accepted(State::Aggregating, None),
+            0 => Err(Refusal::IdTaken),
+            -1 => Err(Refusal::Duplicate),
             _ => return Err(fault::odd_answer(DOING)),
         });
     }
