@@ -4,17 +4,28 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use tokio_util::sync::CancellationToken;
 
 use super::Shop;
 use crate::role::Role;
 
-/// The longest sleep: a delayed task that another process wrote is seen after this long at the latest.
-const EVERY: Duration = Duration::from_secs(1);
+/// The longest sleep: a delayed task that another program wrote is seen after this long at the latest; asynq's.
+const EVERY: Duration = Duration::from_secs(5);
 
 /// Tasks moved in one call and list.
 const BATCH: usize = 500;
 
 pub(super) struct Forwarder(pub Arc<Shop>);
+
+/// Wakes the forwarder when a delayed task was written, until `stop`.
+pub(super) async fn listen(shop: Arc<Shop>, stop: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = shop.broker.wait_for_delayed(EVERY) => shop.delayed.notify_one(),
+        }
+    }
+}
 
 #[async_trait]
 impl Role for Forwarder {
@@ -22,8 +33,9 @@ impl Role for Forwarder {
         "forwarder"
     }
 
+    /// The listener wakes it sooner.
     fn every(&self) -> Duration {
-        EVERY
+        EVERY * 2
     }
 
     async fn turn(&mut self) -> Option<Duration> {

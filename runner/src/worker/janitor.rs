@@ -8,8 +8,11 @@ use async_trait::async_trait;
 use super::Shop;
 use crate::role::Role;
 
-/// asynq's interval.
-const EVERY: Duration = Duration::from_secs(8);
+/// asynq's interval, as long as there is something to delete.
+const BUSY: Duration = Duration::from_secs(8);
+
+/// The longest time between two looks: nobody minds a finished task that is kept a little longer.
+const EVERY: Duration = Duration::from_secs(30);
 
 /// Tasks deleted in one call and queue.
 const BATCH: usize = 500;
@@ -41,7 +44,11 @@ impl Role for Janitor {
                         "archived tasks beyond the archive's bounds were deleted"
                     );
                 }
-                swept.more.then_some(Duration::from_millis(50))
+                match (swept.more, swept.expired + swept.trimmed) {
+                    (true, _) => Some(Duration::from_millis(50)),
+                    (false, 0) => None,
+                    (false, _) => Some(BUSY),
+                }
             }
             Err(error) => {
                 shop.broker_failed("clean up", &error);

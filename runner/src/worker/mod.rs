@@ -229,6 +229,7 @@ impl Worker {
             let intake = intake.clone();
             roles.spawn(async move { role::run(aggregator, &Notify::new(), &intake).await });
         }
+        roles.spawn(forwarder::listen(shop.clone(), upkeep.clone()));
         roles.spawn(canceller::run(shop.clone(), upkeep.clone()));
         Self {
             shop,

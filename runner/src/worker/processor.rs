@@ -57,7 +57,10 @@ pub(super) async fn run(shop: Arc<Shop>, stop: CancellationToken) {
                     let_others_run().await;
                 }
             }
-            () = shop.ended.filled() => let_others_run().await,
+            () = shop.ended.filled() => match desk.most_calls {
+                1 => let_others_run().await,
+                _ => tokio::task::yield_now().await,
+            },
             () = until_done(&mut desk.waking) => desk.hungry = true,
             () = until_done(&mut desk.pause) => (),
             () = stop.cancelled(), if desk.open => desk.open = false,

@@ -20,9 +20,9 @@ impl Role for Recoverer {
         "recoverer"
     }
 
-    /// Together with the lease and the grace this bounds how long a dead worker's task lies still.
+    /// A lease that is written after a look ends later than this.
     fn every(&self) -> Duration {
-        self.0.settings.heartbeat_every()
+        self.0.settings.lease
     }
 
     async fn turn(&mut self) -> Option<Duration> {
@@ -46,11 +46,34 @@ impl Role for Recoverer {
                 if !recovered.is_empty() {
                     self.0.delayed.notify_one();
                 }
-                (recovered.len() >= BATCH).then_some(Duration::ZERO)
+                if recovered.len() >= BATCH {
+                    return Some(Duration::ZERO);
+                }
+                self.until_next().await
             }
             Err(error) => {
                 self.0.broker_failed("recover tasks", &error);
-                None
+                Some(self.0.settings.heartbeat_every())
+            }
+        }
+    }
+}
+
+impl Recoverer {
+    /// Until the next lease may have to be taken back. Together with the lease and the grace this bounds how long a
+    /// dead worker's task lies still.
+    async fn until_next(&self) -> Option<Duration> {
+        let shop = &self.0;
+        let soonest = shop.settings.heartbeat_every();
+        match shop.broker.next_lease_end(&shop.queue_names()).await {
+            Ok(None) => None,
+            Ok(Some(end)) => {
+                let left = Duration::try_from(end.duration_since(shop.clock.now())).unwrap_or_default();
+                Some((left + shop.settings.recover_grace()).max(soonest))
+            }
+            Err(error) => {
+                shop.broker_failed("look for leases", &error);
+                Some(soonest)
             }
         }
     }

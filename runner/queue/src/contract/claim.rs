@@ -17,6 +17,8 @@ pub(super) fn clauses() -> Vec<Clause> {
         an_idle_worker_is_woken_by_a_task,
         waiting_for_work_ends_in_time,
         a_cancellation_reaches_every_listener,
+        a_task_that_is_due_later_is_announced_to_a_worker_that_listens,
+        the_next_end_of_a_lease_is_known,
     ]
 }
 
@@ -155,5 +157,33 @@ async fn a_cancellation_reaches_every_listener(fresh: Fresh) {
     }
     let mut late = fresh.broker.cancellations().await.unwrap();
     assert!(late.try_recv().is_err(), "heard what was before its time");
+    fresh.is_sound().await;
+}
+
+async fn a_task_that_is_due_later_is_announced_to_a_worker_that_listens(fresh: Fresh) {
+    // A worker listens for cancellations too; some brokers hear of both in one place.
+    let _listening = fresh.broker.cancellations().await.unwrap();
+    let began = tokio::time::Instant::now();
+    let later = task("a").run(runner_core::task::Run::In(secs(60)));
+    tokio::join!(fresh.broker.wait_for_delayed(secs(30)), fresh.put([later]));
+    let waited = began.elapsed();
+    assert!(
+        waited < secs(10),
+        "waited {waited:?} for word of a task that was written"
+    );
+    fresh.is_sound().await;
+}
+
+async fn the_next_end_of_a_lease_is_known(fresh: Fresh) {
+    let queues = [QueueName::default(), queue("low")];
+    fresh.put([task("a"), task("b").queue(queue("low"))]).await;
+    assert_eq!(fresh.broker.next_lease_end(&queues).await.unwrap(), None);
+    let first = fresh.claim_one().await;
+    fresh.clock.advance(secs(5));
+    let low = fresh.broker.claim(&queues[1..], 1, LEASE).await.unwrap();
+    let end = fresh.broker.next_lease_end(&queues).await.unwrap();
+    assert_eq!(end, Some(first.lease_until()), "the one that ends first");
+    let end = fresh.broker.next_lease_end(&queues[1..]).await.unwrap();
+    assert_eq!(end, Some(low[0].lease_until()));
     fresh.is_sound().await;
 }

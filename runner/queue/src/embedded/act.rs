@@ -6,10 +6,10 @@ use runner_core::task::{QueueName, State, TaskId};
 
 use super::cells::Row;
 use super::link::SqlError;
-use super::{group, moves};
 use super::rows::{self, column};
 use super::store::{built, sql};
 use super::writer::{Tx, Write};
+use super::{group, moves};
 use crate::{Acted, Action, ActionError, MAX_ACTED};
 
 /// An operator's action on one task.
@@ -101,12 +101,7 @@ impl Write for ActAll {
 }
 
 /// The first rows of a list, as number, id and lock.
-pub(super) async fn first(
-    tx: &mut Tx<'_>,
-    queue: &QueueName,
-    state: State,
-    most: usize,
-) -> Result<Vec<Row>, SqlError> {
+pub(super) async fn first(tx: &mut Tx<'_>, queue: &QueueName, state: State, most: usize) -> Result<Vec<Row>, SqlError> {
     built(format!(
         "SELECT seq, id, unique_key FROM tasks WHERE queue = ? AND {} ORDER BY at, seq LIMIT ?",
         rows::on_list(state)
@@ -122,12 +117,7 @@ fn seqs(found: &[Row]) -> Result<Vec<i64>, SqlError> {
 }
 
 /// Deletes rows read as number, id and lock, and releases their locks.
-pub(super) async fn erase(
-    tx: &mut Tx<'_>,
-    queue: &QueueName,
-    from: State,
-    found: &[Row],
-) -> Result<(), SqlError> {
+pub(super) async fn erase(tx: &mut Tx<'_>, queue: &QueueName, from: State, found: &[Row]) -> Result<(), SqlError> {
     for row in found {
         let (id, key): (String, Option<String>) = (row.try_get(1)?, row.try_get(2)?);
         moves::unlock(tx, queue, key.as_deref(), &id).await?;

@@ -9,8 +9,8 @@ use runner_core::task::{QueueName, State};
 
 use super::cells::Row;
 use super::link::{Executor, SqlError};
-use super::readers::Readers;
 use super::moves;
+use super::readers::Readers;
 use super::rows::{self, INFO, RECORD, column, count, instant, micros, span, to_json};
 use super::store::{built, error, sql};
 use super::writer::{Tx, Write};
@@ -93,12 +93,7 @@ pub(super) async fn tasks(
 }
 
 /// The first rows of a group, as number, id and lock.
-pub(super) async fn first(
-    tx: &mut Tx<'_>,
-    queue: &QueueName,
-    group: &str,
-    most: usize,
-) -> Result<Vec<Row>, SqlError> {
+pub(super) async fn first(tx: &mut Tx<'_>, queue: &QueueName, group: &str, most: usize) -> Result<Vec<Row>, SqlError> {
     sql(
         "SELECT seq, id, unique_key FROM tasks WHERE queue = ? AND group_name = ? AND state = 'aggregating' \
          AND staged IS NULL ORDER BY at, id LIMIT ?",

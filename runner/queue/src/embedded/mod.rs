@@ -6,9 +6,9 @@
 
 mod act;
 mod audit;
-mod cells;
 #[cfg(feature = "ceiling")]
 mod ceiling;
+mod cells;
 mod group;
 #[cfg(test)]
 mod group_tests;
@@ -47,8 +47,9 @@ use runner_core::task::{QueueName, TaskId};
 use tokio::sync::mpsc;
 
 use crate::{
-    ArchiveBounds, Broker, BrokerError, BrokerResult, Claim, Commit, Committed, Decision, EntryView, Exchanged, Forwarded, Recovered, Registration, Repaired, Schedules,
-    ServerInfo, Settled, Settlement, Standing, Swept, Work, Working,
+    ArchiveBounds, Broker, BrokerError, BrokerResult, Claim, Commit, Committed, Decision, EntryView, Exchanged,
+    Forwarded, Recovered, Registration, Repaired, Schedules, ServerInfo, Settled, Settlement, Standing, Swept, Work,
+    Working,
 };
 #[cfg(test)]
 use link::built;
@@ -207,6 +208,16 @@ impl Work for EmbeddedBroker {
     async fn forward(&self, queues: &[QueueName], limit: usize) -> BrokerResult<Forwarded> {
         let queues = queues.to_vec();
         self.writer.write(work::Forward { queues, limit }).await
+    }
+
+    async fn wait_for_delayed(&self, at_most: Duration) {
+        self.signals.wait_for_delayed(at_most).await;
+    }
+
+    async fn next_lease_end(&self, queues: &[QueueName]) -> BrokerResult<Option<Timestamp>> {
+        recover::next_lease_end(self.readers(), queues)
+            .await
+            .map_err(|e| error("look for the next lease that ends", e))
     }
 
     async fn recover(

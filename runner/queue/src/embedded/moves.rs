@@ -29,13 +29,7 @@ pub(super) async fn to_front(tx: &mut Tx<'_>, queue: &QueueName, from: State, se
     to_pending(tx, queue, from, seqs, first).await
 }
 
-async fn to_pending(
-    tx: &mut Tx<'_>,
-    queue: &QueueName,
-    from: State,
-    seqs: &[i64],
-    first: i64,
-) -> Result<(), SqlError> {
+async fn to_pending(tx: &mut Tx<'_>, queue: &QueueName, from: State, seqs: &[i64], first: i64) -> Result<(), SqlError> {
     sql(
         "UPDATE tasks SET state = 'pending', at = ?1 + j.key, pending_since = ?2, waiting_for = NULL \
          FROM json_each(?3) j WHERE tasks.seq = j.value",
@@ -52,12 +46,7 @@ async fn to_pending(
 }
 
 /// Back into their groups, as if they joined now.
-pub(super) async fn to_group(
-    tx: &mut Tx<'_>,
-    queue: &QueueName,
-    from: State,
-    seqs: &[i64],
-) -> Result<(), SqlError> {
+pub(super) async fn to_group(tx: &mut Tx<'_>, queue: &QueueName, from: State, seqs: &[i64]) -> Result<(), SqlError> {
     if seqs.is_empty() {
         return Ok(());
     }
@@ -116,12 +105,7 @@ pub(super) async fn to_archive(tx: &mut Tx<'_>, queue: &QueueName, seq: i64, err
 }
 
 /// Archived by an operator: no failure, and no error to keep.
-pub(super) async fn put_aside(
-    tx: &mut Tx<'_>,
-    queue: &QueueName,
-    from: State,
-    seqs: &[i64],
-) -> Result<(), SqlError> {
+pub(super) async fn put_aside(tx: &mut Tx<'_>, queue: &QueueName, from: State, seqs: &[i64]) -> Result<(), SqlError> {
     sql("UPDATE tasks SET state = 'archived', at = ?, waiting_for = NULL \
          WHERE seq IN (SELECT value FROM json_each(?))")
     .bind(tx.now)

@@ -6,8 +6,8 @@ use async_trait::async_trait;
 use md5::{Digest, Md5};
 use runner_core::task::{Run, State, Task, TaskId};
 
-use super::link::SqlError;
 use super::EmbeddedBroker;
+use super::link::SqlError;
 use super::rows::{column, instant, micros, span, to_json};
 use super::store::{built, sql};
 use super::writer::{Tx, Write};

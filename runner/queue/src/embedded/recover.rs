@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 use runner_core::task::{QueueName, State, TaskId, recovery_delay};
 
 use super::cells::Row;
 use super::link::SqlError;
+use super::readers::Readers;
 use super::rows::{self, RECORD, column, instant, span};
 use super::store::{built, sql};
 use super::writer::{Tx, Write};
@@ -52,6 +54,19 @@ impl Write for Recover {
         }
         Ok(recovered)
     }
+}
+
+/// When the first lease on a task of these queues ends.
+pub(super) async fn next_lease_end(readers: &Readers, queues: &[QueueName]) -> Result<Option<Timestamp>, SqlError> {
+    let row = sql(
+        "SELECT min((SELECT t.at FROM tasks t WHERE t.queue = j.value AND t.state = 'active' ORDER BY t.at LIMIT 1)) \
+         FROM json_each(?) j",
+    )
+    .bind(rows::to_json(&queues)?)
+    .fetch_one(readers)
+    .await?;
+    let first = row.try_get::<Option<i64>>(0)?;
+    Ok(first.map(instant))
 }
 
 async fn recover_one(

@@ -4,10 +4,10 @@ use async_trait::async_trait;
 use runner_core::task::{QueueName, State};
 
 use super::link::SqlError;
-use super::{act, group};
 use super::rows::count;
 use super::store::sql;
 use super::writer::{Tx, Write};
+use super::{act, group};
 use crate::{Acted, MAX_ACTED, RemoveError};
 
 /// One call's part of it.

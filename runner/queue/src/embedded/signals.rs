@@ -35,12 +35,24 @@ const CANCEL_WAITING: usize = 256;
 pub(super) struct Signals {
     work: Notify,
     cancel: Notify,
+    delayed: Notify,
 }
 
 impl Signals {
     /// Something may be claimable.
     pub(super) fn wake(&self) {
         self.work.notify_waiters();
+    }
+
+    /// A task that is due later was written.
+    pub(super) fn delayed(&self) {
+        self.delayed.notify_waiters();
+    }
+
+    /// Waits for such a task of this process, and no longer than others may take to be seen.
+    pub(super) async fn wait_for_delayed(&self, at_most: Duration) {
+        // Its end by time is as good an answer.
+        drop(tokio::time::timeout(at_most.min(SLOWEST_LOOK), self.delayed.notified()).await);
     }
 
     /// A cancellation lies in the file.
@@ -105,10 +117,7 @@ impl Write for Cancel {
 }
 
 /// Ids from now on, until the listener is gone or the file cannot be read.
-pub(super) async fn cancellations(
-    readers: Readers,
-    signals: Arc<Signals>,
-) -> Result<mpsc::Receiver<TaskId>, SqlError> {
+pub(super) async fn cancellations(readers: Readers, signals: Arc<Signals>) -> Result<mpsc::Receiver<TaskId>, SqlError> {
     let row = sql("SELECT max(seq) FROM cancellations").fetch_one(&readers).await?;
     let seen = row.try_get::<Option<i64>>(0)?;
     let seen = match seen {

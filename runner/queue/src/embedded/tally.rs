@@ -31,7 +31,16 @@ struct Sums {
 #[derive(Debug, Default)]
 pub(super) struct Tally {
     queues: BTreeMap<String, Sums>,
-    wakes: bool,
+    news: News,
+}
+
+/// What others want to hear of once it is committed.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct News {
+    /// Something may be claimable.
+    pub(super) work: bool,
+    /// Something is due later.
+    pub(super) delayed: bool,
 }
 
 impl Tally {
@@ -47,7 +56,8 @@ impl Tally {
         if let Some(to) = to {
             sums.moved[place(to)] += n;
         }
-        self.wakes |= to == Some(State::Pending);
+        self.news.work |= to == Some(State::Pending);
+        self.news.delayed |= matches!(to, Some(State::Scheduled | State::Retry));
     }
 
     /// A try ended and counts.
@@ -74,12 +84,12 @@ impl Tally {
 
     /// Waiting claims should look again.
     pub(super) fn wake(&mut self) {
-        self.wakes = true;
+        self.news.work = true;
     }
 
-    /// Whether anything became claimable.
-    pub(super) fn wakes(&self) -> bool {
-        self.wakes
+    /// What others want to hear of.
+    pub(super) fn news(&self) -> News {
+        self.news
     }
 
     /// The first of `n` new positions behind all pending tasks of the queue.

@@ -14,7 +14,7 @@ use super::link::{Link, SqlError, sql};
 use super::rows::micros;
 use super::signals::Signals;
 use super::store::shared_error;
-use super::tally::Tally;
+use super::tally::{News, Tally};
 use crate::{BrokerError, BrokerResult};
 
 /// Writes that may wait; a caller beyond it waits for room.
@@ -229,8 +229,12 @@ impl Desk {
         if done.is_err() {
             self.undo();
         }
-        if done? {
+        let news = done?;
+        if news.work {
             self.signals.wake();
+        }
+        if news.delayed {
+            self.signals.delayed();
         }
         Ok(())
     }
@@ -247,11 +251,11 @@ impl Desk {
         Ok(())
     }
 
-    /// Begin, apply, commit; whether anything became claimable.
+    /// Begin, apply, commit; what others want to hear of.
     ///
     /// The words are sent as they are: SQLite ends a transaction by itself when the disk is full, and a wrapper
     /// that counts begins and ends would then count wrong for ever.
-    async fn transact(&mut self, group: &mut [Box<dyn Order>]) -> Result<bool, Failure> {
+    async fn transact(&mut self, group: &mut [Box<dyn Order>]) -> Result<News, Failure> {
         self.say("BEGIN IMMEDIATE")?;
         let now = micros(self.clock.now());
         let (conn, tally) = (&mut self.link, Tally::default());
@@ -260,10 +264,10 @@ impl Desk {
             order.apply(&mut tx).await.map_err(Failure::Order)?;
         }
         let Tx { conn, tally, .. } = tx;
-        let wakes = tally.wakes();
+        let news = tally.news();
         tally.keep(conn, now).await.map_err(Failure::Group)?;
         self.say("COMMIT")?;
-        Ok(wakes)
+        Ok(news)
     }
 
     fn say(&self, word: &'static str) -> Result<(), Failure> {

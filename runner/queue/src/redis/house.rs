@@ -2,12 +2,26 @@
 //!
 //! What silent workers leave behind is the affair of `recover`.
 
+use jiff::Timestamp;
 use runner_core::task::QueueName;
 
+use super::conn::Trip;
 use super::scripts::Script;
 use super::trouble::Trouble;
 use super::{RedisBroker, convert, keys, reply};
 use crate::{ArchiveBounds, BrokerResult, Forwarded, Repaired, Swept};
+
+/// When the first task of a list is due.
+enum First {
+    None,
+    Due,
+    Later(Timestamp),
+}
+
+/// Asks for the first member of a sorted set, with its score.
+fn first_of(trip: &mut Trip<'_>, key: &str) {
+    trip.command("ZRANGE").arg(key).arg(0).arg(0).arg("WITHSCORES");
+}
 
 /// Tasks a script call: Redis does nothing else meanwhile.
 const BATCH: usize = 500;
@@ -18,11 +32,15 @@ const MAX_LOOKS: usize = 1000;
 impl RedisBroker {
     pub(super) async fn forward_due(&self, queues: &[QueueName], limit: usize) -> BrokerResult<Forwarded> {
         let mut pass = Forwarded::default();
-        let mut open: Vec<(&QueueName, &str, usize)> = queues
-            .iter()
-            .flat_map(|queue| ["scheduled", "retry"].map(|list| (queue, list, limit)))
-            .collect();
         let mut trouble = Trouble::default();
+        let mut open = Vec::new();
+        for (queue, list, first) in self.first_due(queues, &mut trouble).await? {
+            match first {
+                First::Due => open.push((queue, list, limit)),
+                First::Later(at) => pass.next_due = [pass.next_due, Some(at)].into_iter().flatten().min(),
+                First::None => {}
+            }
+        }
         while !open.is_empty() {
             let mut trip = self.conn.trip("forward due tasks").await?;
             for (queue, list, left) in &open {
@@ -62,6 +80,60 @@ impl RedisBroker {
         }
         trouble.unless(pass != Forwarded::default())?;
         Ok(pass)
+    }
+
+    /// The first task of each list of tasks that are due later. Mostly that is all that need be asked.
+    async fn first_due<'a>(
+        &self,
+        queues: &'a [QueueName],
+        trouble: &mut Trouble,
+    ) -> BrokerResult<Vec<(&'a QueueName, &'static str, First)>> {
+        let lists = || {
+            let of = |queue: &'a QueueName| ["scheduled", "retry"].map(|list| (queue, list));
+            queues.iter().flat_map(of)
+        };
+        let mut trip = self.conn.trip("look for due tasks").await?;
+        trip.command("TIME");
+        for (queue, list) in lists() {
+            first_of(&mut trip, &keys::part(queue.as_str(), list));
+        }
+        let mut answers = trip.each().await?.into_iter();
+        let now = match (self.conn.clock(), answers.next()) {
+            (Some(clock), _) => clock.now(),
+            (None, Some(told)) => reply::list(told?)
+                .into_iter()
+                .next()
+                .and_then(reply::seconds)
+                .unwrap_or_default(),
+            (None, None) => Timestamp::default(),
+        };
+        let mut first = Vec::new();
+        for ((queue, list), answer) in lists().zip(answers) {
+            if let Some(answer) = trouble.part(queue, answer) {
+                first.push((
+                    queue,
+                    list,
+                    match reply::list(answer).into_iter().nth(1).and_then(reply::seconds) {
+                        None => First::None,
+                        Some(at) if at <= now => First::Due,
+                        Some(at) => First::Later(at),
+                    },
+                ));
+            }
+        }
+        Ok(first)
+    }
+
+    pub(super) async fn first_lease_end(&self, queues: &[QueueName]) -> BrokerResult<Option<Timestamp>> {
+        let mut trip = self.conn.trip("look for the next lease that ends").await?;
+        for queue in queues {
+            first_of(&mut trip, &keys::part(queue.as_str(), "lease"));
+        }
+        let mut ends = Vec::new();
+        for answer in trip.send().await? {
+            ends.extend(reply::list(answer).into_iter().nth(1).and_then(reply::seconds));
+        }
+        Ok(ends.into_iter().min())
     }
 
     pub(super) async fn sweep_ended(

@@ -16,6 +16,9 @@ pub(super) const SCHEDULERS: &str = "asynq:schedulers";
 /// The channel of cancellations.
 pub(super) const CANCEL: &str = "asynq:cancel";
 
+/// The channel that says that a task was written which is due later.
+pub(super) const DELAYED: &str = "runner:delayed";
+
 /// Cursors, revisions, pauses and last fires of all schedules.
 pub(super) const CURSORS: &str = "runner:cur";
 

@@ -58,7 +58,7 @@ use std::sync::{Arc, OnceLock};
 use async_trait::async_trait;
 use jiff::Timestamp;
 use runner_core::clock::Clock;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Notify};
 
 use self::confirm::Confirm;
 use self::conn::Conn;
@@ -79,6 +79,8 @@ pub struct RedisBroker {
     gather: Gather,
     place: String,
     watches: Watches,
+    /// Falls when a task that is due later was written.
+    delayed: Arc<Notify>,
     /// The server that claims are noted for, once a heartbeat has told.
     claimant: OnceLock<String>,
     allow_eviction: bool,
@@ -103,6 +105,7 @@ impl RedisBroker {
             place: format!("redis {}", settings.place()),
             watches: Watches::default(),
             allow_eviction: settings.allow_eviction,
+            delayed: Arc::default(),
             claimant: OnceLock::new(),
             mended: Mended::default(),
             rounds: Mutex::default(),

@@ -12,7 +12,7 @@ use futures_util::StreamExt as _;
 use futures_util::future::select_all;
 use redis::Value;
 use runner_core::task::{QueueName, TaskId};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{Instant, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
@@ -22,7 +22,9 @@ use super::{RedisBroker, fault, keys, reply};
 use crate::{BrokerError, BrokerResult};
 
 /// How long the server blocks before it answers "nothing": short enough to notice a dead connection.
-const BLOCK: Duration = Duration::from_secs(5);
+const BLOCK: Duration = Duration::from_secs(10);
+/// How long subscribing may take.
+const SUBSCRIBED: Duration = Duration::from_secs(5);
 /// How much later than promised an answer may come before the connection counts as dead.
 const LATE: Duration = Duration::from_secs(3);
 /// The pause after an error, so that a broken server is not hammered.
@@ -173,9 +175,10 @@ impl RedisBroker {
         let subscribed = async {
             let mut pubsub = self.conn.dialer().listener().await?;
             pubsub.subscribe(keys::CANCEL).await?;
+            pubsub.subscribe(keys::DELAYED).await?;
             Ok::<_, DialError>(pubsub)
         };
-        let pubsub = match timeout(BLOCK, subscribed).await {
+        let pubsub = match timeout(SUBSCRIBED, subscribed).await {
             Ok(result) => result.map_err(|error| fault::of(error, DOING))?,
             Err(late) => {
                 return Err(BrokerError::Unreachable {
@@ -185,13 +188,13 @@ impl RedisBroker {
             }
         };
         let (sender, receiver) = mpsc::channel(CANCELLATIONS);
-        tokio::spawn(pass_on(pubsub, sender));
+        tokio::spawn(pass_on(pubsub, sender, Arc::clone(&self.delayed)));
         Ok(receiver)
     }
 }
 
 /// Ends when the receiver is gone or the connection is.
-async fn pass_on(pubsub: redis::aio::PubSub, sender: mpsc::Sender<TaskId>) {
+async fn pass_on(pubsub: redis::aio::PubSub, sender: mpsc::Sender<TaskId>, delayed: Arc<Notify>) {
     let (mut sink, mut stream) = pubsub.split();
     let mut ping = tokio::time::interval_at(Instant::now() + PING, PING);
     loop {
@@ -208,6 +211,10 @@ async fn pass_on(pubsub: redis::aio::PubSub, sender: mpsc::Sender<TaskId>) {
             }
         };
         let Some(message) = message else { return };
+        if message.get_channel_name() == keys::DELAYED {
+            delayed.notify_one();
+            continue;
+        }
         let payload = message.get_payload_bytes();
         if payload.len() > MAX_ID_BYTES {
             continue;

@@ -50,6 +50,15 @@ impl Work for RedisBroker {
         self.forward_due(queues, limit).await
     }
 
+    async fn wait_for_delayed(&self, at_most: Duration) {
+        // Its end by time is as good an answer.
+        drop(tokio::time::timeout(at_most, self.delayed.notified()).await);
+    }
+
+    async fn next_lease_end(&self, queues: &[QueueName]) -> BrokerResult<Option<Timestamp>> {
+        self.first_lease_end(queues).await
+    }
+
     async fn recover(
         &self,
         queues: &[QueueName],

@@ -327,6 +327,13 @@ pub trait Work {
     /// Moves tasks whose time has come to pending (or to their group), at most `limit` a queue and list.
     async fn forward(&self, queues: &[QueueName], limit: usize) -> BrokerResult<Forwarded>;
 
+    /// Returns when somebody may have written a task that is due later, or after `at_most`. A hint like
+    /// [`Work::wait_for_work`]: tasks that other programs write are seen only by looking.
+    async fn wait_for_delayed(&self, at_most: Duration);
+
+    /// When the first of the leases on tasks of these queues ends; `None` if nothing is leased.
+    async fn next_lease_end(&self, queues: &[QueueName]) -> BrokerResult<Option<Timestamp>>;
+
     /// Takes back tasks whose lease ran out at least `grace` ago: each goes to retry or to the archive as a
     /// failed attempt that is remembered as [`LOST`], at most `limit` of them. An unreadable one is archived and
     /// does not stop the others.

@@ -46,5 +46,9 @@ end
 
 local function flush(queue, lists)
   spread('LPUSH', queue .. 'pending', lists.pending)
-  spread('ZADD', queue .. 'scheduled', lists.scheduled)
+  if #lists.scheduled > 0 then
+    spread('ZADD', queue .. 'scheduled', lists.scheduled)
+    -- Workers sleep until the next task is due: this one may be sooner. Who may not publish does without.
+    redis.pcall('PUBLISH', 'runner:delayed', '')
+  end
 end
