@@ -12,8 +12,8 @@ use runner_core::task::{QueueName, Task, TaskId};
 use runner_queue::contract::START;
 use runner_queue::redis::{Cut, RedisBroker, RedisSettings, RedisTarget};
 use runner_queue::{
-    Commit, CommitFire, Committed, DecisionKind, Inspector as _, Producer as _, Registration,
-    Schedules as _, Settlement, Verdict, Work as _,
+    Commit, CommitFire, Committed, DecisionKind, Inspector as _, Producer as _, Registration, Schedules as _,
+    Settlement, Verdict, Work as _,
 };
 use tokio::time::{Instant, timeout};
 
@@ -246,6 +246,12 @@ async fn slots_that_move_are_followed() {
         .await;
     from.ask::<()>(&["CLUSTER", "SETSLOT", &slot, "MIGRATING", &to_id])
         .await;
+    // A script that needs what is not here might find it there: it is refused, and may be called again.
+    let early = broker
+        .enqueue(&[Task::new("x").queue(queue.clone())])
+        .await
+        .unwrap_err();
+    assert!(early.is_transient(), "{early:?}");
     let port = to.port.to_string();
     let keys: Vec<String> = from.ask(&["CLUSTER", "GETKEYSINSLOT", &slot, "100"]).await;
     let mut words = vec!["MIGRATE", "127.0.0.1", &port, "", "0", "5000", "KEYS"];

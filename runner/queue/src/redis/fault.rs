@@ -84,7 +84,8 @@ fn by_code(code: &str, detail: &str, doing: &'static str) -> BrokerError {
         BrokerError::Corrupt { doing, what }
     } else if DENIED.into_iter().any(is) || DENIED_IN_SCRIPT.into_iter().any(|words| detail.contains(words)) {
         BrokerError::Denied { doing, source }
-    } else if TRANSIENT.into_iter().any(is) {
+    } else if TRANSIENT.into_iter().any(is) || detail.contains("non local key") {
+        // The latter while a slot of a cluster is on its way to another node, and a part of the queue is there.
         BrokerError::Unreachable { doing, source }
     } else {
         BrokerError::Refused { doing, source }
@@ -132,6 +133,10 @@ mod tests {
         assert_eq!(
             code_of("ERR", "Error running script: @user_script:5: -WRONGTYPE Operation"),
             "broker_corrupt"
+        );
+        assert_eq!(
+            code_of("ERR", "Script attempted to access a non local key in a cluster node"),
+            "broker_unavailable"
         );
         for transient in ["READONLY", "LOADING", "MASTERDOWN", "BUSY"] {
             assert_eq!(code_of(transient, ""), "broker_unavailable", "{transient}");
