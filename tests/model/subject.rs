@@ -21,6 +21,9 @@ use super::dialect::Dialect;
 use super::look::Locks;
 use super::work::SERVER;
 
+/// How long the way past the broker waits for Redis on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 /// All locks with their holders.
 const LOCKS: &str = "local found = {} \
     for _, key in ipairs(redis.call('KEYS', 'asynq:*}:unique:*')) do \
@@ -82,7 +85,11 @@ impl Subject {
         let broker = RedisBroker::connect(settings).await.unwrap();
         let broker = Arc::new(broker.with_clock(clock.clone()));
         let client = redis::Client::open(format!("redis://127.0.0.1:{port}/{database}")).unwrap();
-        let link = client.get_multiplexed_async_connection().await.unwrap();
+        let patient = redis::AsyncConnectionConfig::new().set_response_timeout(Some(PATIENCE));
+        let link = client
+            .get_multiplexed_async_connection_with_config(&patient)
+            .await
+            .unwrap();
         introduce(&*broker).await;
         Self {
             dialect: Dialect::Redis,
