@@ -8,6 +8,7 @@ use super::link::SqlError;
 use super::rows::{column, to_json};
 use super::store::sql;
 use super::writer::Tx;
+use crate::kept;
 
 /// Behind all pending tasks of the queue, in the order given.
 pub(super) async fn to_back(tx: &mut Tx<'_>, queue: &QueueName, from: State, seqs: &[i64]) -> Result<(), SqlError> {
@@ -76,7 +77,7 @@ pub(super) async fn to_retry(
          retried = retried + ?4 WHERE seq = ?5",
     )
     .bind(due)
-    .bind(error.to_owned())
+    .bind(kept(error).to_owned())
     .bind(tx.now)
     .bind(i64::from(counts))
     .bind(seq)
@@ -94,7 +95,7 @@ pub(super) async fn to_retry(
 pub(super) async fn to_archive(tx: &mut Tx<'_>, queue: &QueueName, seq: i64, error: &str) -> Result<(), SqlError> {
     sql("UPDATE tasks SET state = 'archived', at = ?1, last_error = ?2, last_failed_at = ?1 WHERE seq = ?3")
         .bind(tx.now)
-        .bind(error.to_owned())
+        .bind(kept(error).to_owned())
         .bind(seq)
         .execute(&mut *tx.conn)
         .await?;

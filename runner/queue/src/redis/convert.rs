@@ -13,11 +13,7 @@ use runner_core::task::{QueueName, Task, TaskId};
 
 use super::keys;
 use super::wire::{Header, TaskMessage};
-use crate::TaskRecord;
-
-/// The most bytes of an error text that are kept with a task: enough for a stack trace, and a task stays
-/// small enough to be listed by the thousand.
-const MAX_ERROR_BYTES: usize = 16 * 1024;
+use crate::{TaskRecord, kept};
 
 /// A message in two halves, with the instant that the script writes left out between them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -144,7 +140,7 @@ pub(super) fn encode(record: &TaskRecord) -> Vec<u8> {
 /// The message after a failure with this text; open is `last_failed_at` (field 11).
 pub(super) fn failed(record: &TaskRecord, error: &str, counts: bool) -> Halves {
     let mut head = message_from(record);
-    truncate(error, MAX_ERROR_BYTES).clone_into(&mut head.error_msg);
+    kept(error).clone_into(&mut head.error_msg);
     if counts {
         head.retried = head.retried.saturating_add(1);
     }
@@ -175,11 +171,6 @@ pub(super) fn completed(record: &TaskRecord) -> Halves {
         head: head.encode_to_vec(),
         tail: tail.encode_to_vec(),
     }
-}
-
-/// The longest beginning of `text` of at most `bytes` bytes that ends between two characters.
-pub(super) fn truncate(text: &str, bytes: usize) -> &str {
-    &text[..text.floor_char_boundary(bytes)]
 }
 
 /// Whole seconds, rounded toward zero, at most what the wire can hold.
@@ -302,12 +293,5 @@ mod tests {
         assert!(decode(bytes.clone(), &queue, b"custom-id").is_ok());
         assert!(decode(bytes.clone(), &queue, b"other").is_err());
         assert!(decode(bytes.clone(), &"low".parse().unwrap(), b"custom-id").is_err());
-    }
-
-    #[test]
-    fn texts_are_cut_between_characters() {
-        assert_eq!(truncate("boom ✓", 6), "boom ");
-        assert_eq!(truncate("boom ✓", 8), "boom ✓");
-        assert_eq!(truncate("", 6), "");
     }
 }

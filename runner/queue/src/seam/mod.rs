@@ -26,7 +26,9 @@ pub use inspect::{
     TaskPage,
 };
 pub use produce::{Enqueued, Producer, Refusal};
-pub use record::{Attempt, MAX_ATTEMPTS_KEPT, MAX_LOG_BYTES, TaskRecord};
+pub use record::{Attempt, MAX_ATTEMPTS_KEPT, MAX_ERROR_BYTES, MAX_LOG_BYTES, TaskRecord};
+#[cfg_attr(not(any(feature = "redis", feature = "embedded")), allow(unused_imports))]
+pub(crate) use record::kept;
 pub use schedule::{
     Commit, CommitFire, Committed, Decision, DecisionKind, EntryView, Registration, Schedules, Standing,
 };

@@ -14,6 +14,16 @@ pub const MAX_ATTEMPTS_KEPT: usize = 30;
 /// How many bytes of output one attempt may leave behind (first quarter, last three quarters).
 pub const MAX_LOG_BYTES: usize = 256 * 1024;
 
+/// How many bytes of an error's text are kept with a task: enough for a stack trace, and a task stays small enough
+/// to be listed by the thousand.
+pub const MAX_ERROR_BYTES: usize = 16 * 1024;
+
+/// The beginning of an error's text that is kept; it ends between two characters.
+#[cfg_attr(not(any(feature = "redis", feature = "embedded")), allow(dead_code))]
+pub(crate) fn kept(error: &str) -> &str {
+    &error[..error.floor_char_boundary(MAX_ERROR_BYTES)]
+}
+
 /// A task that lies in a store: what its producer stated, and what has happened to it since.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TaskRecord {
@@ -41,7 +51,7 @@ pub struct TaskRecord {
     pub group: Option<String>,
     /// Free key-value pairs.
     pub headers: BTreeMap<String, String>,
-    /// Text of the last error; empty when it never failed.
+    /// Text of the last error, at most [`MAX_ERROR_BYTES`]; empty when it never failed.
     pub last_error: String,
     /// When it last failed.
     pub last_failed_at: Option<Timestamp>,
@@ -76,4 +86,18 @@ pub struct Attempt {
     /// What the function printed, at most [`MAX_LOG_BYTES`]; lossy text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_are_cut_between_characters() {
+        let long = format!("x{}", "é".repeat(MAX_ERROR_BYTES));
+        let cut = kept(&long);
+        assert!(cut.len() == MAX_ERROR_BYTES - 1 && long.starts_with(cut));
+        assert_eq!(kept("boom ✓"), "boom ✓");
+        assert_eq!(kept(""), "");
+    }
 }
