@@ -33,6 +33,7 @@ mod inspect;
 mod keep;
 mod lost;
 mod occurrence;
+mod options;
 mod produce;
 mod remove;
 mod schedule;
@@ -56,6 +57,7 @@ pub struct Clause {
 pub fn all() -> Vec<Clause> {
     [
         produce::clauses(),
+        options::clauses(),
         claim::clauses(),
         settle::clauses(),
         stale::clauses(),
