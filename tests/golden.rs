@@ -12,6 +12,7 @@ mod replay;
 mod schedule;
 mod state;
 mod store;
+mod twins;
 mod work;
 
 use std::collections::BTreeSet;
@@ -91,6 +92,7 @@ pub fn tests() -> Vec<kit::Trial> {
     tests.extend(state::tests());
     tests.extend(schedule::tests());
     tests.extend(bulk::tests());
+    tests.extend(twins::tests());
     tests
 }
 

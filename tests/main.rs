@@ -32,6 +32,7 @@ mod story_original;
 mod story_sources;
 mod table;
 mod tidy;
+mod traps;
 
 fn main() -> std::process::ExitCode {
     if let Some(code) = faults::program() {
@@ -46,6 +47,7 @@ fn main() -> std::process::ExitCode {
         cli_sources::tests(),
         golden::tests(),
         model::tests(),
+        traps::tests(),
         redis_broker::tests(),
         redis_cluster::tests(),
         redis_failover::tests(),

@@ -3,7 +3,7 @@
 //! It works on the text of the files. What the compiler and clippy check is not here.
 
 mod arrows;
-mod text;
+pub mod text;
 mod words;
 
 use crate::kit;
