@@ -124,8 +124,8 @@ impl Role for Aggregator {
     async fn turn(&mut self) -> Option<Duration> {
         for queue in self.shop.queue_names() {
             if let Err(error) = self.look(&queue).await {
+                // In a cluster the server of one queue may be away, and those of others not.
                 self.shop.broker_failed("look at the groups", &error);
-                break;
             }
         }
         None

@@ -1,6 +1,6 @@
-//! Groups: which are ripe, the sets in which their tasks become one, and sets that nobody came back for.
+//! Groups: their names, their tasks, which are ripe, and taking a ripe one into a set.
 //!
-//! A group is nothing but its tasks. One that was taken into a set is on no list and in no sum until it goes back.
+//! A group is nothing but its tasks. What becomes of those in a set is in `staged`.
 
 use std::time::Duration;
 
@@ -9,12 +9,11 @@ use runner_core::task::{QueueName, State};
 
 use super::cells::Row;
 use super::link::{Executor, SqlError};
-use super::moves;
 use super::readers::Readers;
-use super::rows::{self, INFO, RECORD, column, count, instant, micros, span, to_json};
+use super::rows::{INFO, RECORD, column, count, instant, micros, span};
 use super::store::{built, error, sql};
 use super::writer::{Tx, Write};
-use super::{EmbeddedBroker, inspect};
+use super::{EmbeddedBroker, inspect, staged};
 use crate::{
     BrokerResult, GroupInfo, GroupNames, GroupPage, GroupRule, Groups, MAX_ACTED, MAX_SET, Reclaimed, SET_DEADLINE,
     StagedSet, TaskPage, TaskRecord,
@@ -22,9 +21,6 @@ use crate::{
 
 /// Names that a look at the groups asks for at once.
 const NAMES: i64 = 500;
-
-/// Stale sets that one transaction takes back.
-const SETS: i64 = 100;
 
 /// One page of the groups of a queue; `(skip, size)` says which.
 pub(super) async fn page(
@@ -180,199 +176,6 @@ impl Write for Stage {
     }
 }
 
-/// The number of a set, if it is still there.
-async fn number_of(on: impl Executor, set: &StagedSet) -> Result<Option<i64>, SqlError> {
-    let row = sql("SELECT seq FROM staged_sets WHERE queue = ? AND id = ?")
-        .bind(set.queue.as_str().to_owned())
-        .bind(set.id.clone())
-        .fetch_optional(on)
-        .await?;
-    row.map(|row| row.try_get(0)).transpose()
-}
-
-async fn forget_if_empty(tx: &mut Tx<'_>, set: i64) -> Result<(), SqlError> {
-    sql("DELETE FROM staged_sets WHERE seq = ?1 AND NOT EXISTS (SELECT 1 FROM tasks WHERE staged = ?1)")
-        .bind(set)
-        .execute(&mut *tx.conn)
-        .await
-        .map(drop)
-}
-
-/// The rows of a set, in order; those that cannot be read with the reason.
-type Read = (Vec<TaskRecord>, Vec<(i64, String)>);
-
-async fn read(readers: &Readers, set: &StagedSet) -> Result<Read, SqlError> {
-    let (mut tasks, mut odd) = (Vec::new(), Vec::new());
-    let Some(number) = number_of(readers, set).await? else {
-        return Ok((tasks, odd));
-    };
-    let found = built(format!(
-        "SELECT {RECORD} FROM tasks t WHERE t.staged = ? ORDER BY t.at, t.id LIMIT ?"
-    ))
-    .bind(number)
-    .bind(column(MAX_SET as u64))
-    .fetch_all(readers)
-    .await?;
-    for row in &found {
-        match rows::record(row) {
-            Ok(stored) => tasks.push(stored.record),
-            Err(why) => odd.push((row.try_get(0)?, why.to_string())),
-        }
-    }
-    Ok((tasks, odd))
-}
-
-/// Archives tasks of a set that cannot be read.
-struct PutAside {
-    set: StagedSet,
-    odd: Vec<(i64, String)>,
-}
-
-#[async_trait]
-impl Write for PutAside {
-    type Output = ();
-    const DOING: &'static str = "put tasks aside that cannot be read";
-
-    async fn apply(&mut self, tx: &mut Tx<'_>) -> Result<(), SqlError> {
-        let Some(number) = number_of(&mut *tx.conn, &self.set).await? else {
-            return Ok(());
-        };
-        let (queue, group) = (&self.set.queue, &self.set.group);
-        for (seq, why) in &self.odd {
-            tracing::warn!(%queue, %group, row = seq, why, "task cannot be read; archived");
-            let archived = sql(
-                "UPDATE tasks SET state = 'archived', at = ?, staged = NULL, last_error = ? \
-                 WHERE seq = ? AND staged = ?",
-            )
-            .bind(tx.now)
-            .bind(format!("unreadable: {why}"))
-            .bind(*seq)
-            .bind(number)
-            .execute(&mut *tx.conn)
-            .await?;
-            let to = Some(State::Archived);
-            tx.tally
-                .moved(queue.as_str(), None, to, column(archived.rows_affected()));
-        }
-        forget_if_empty(tx, number).await
-    }
-}
-
-/// Deletes the first tasks of a set; how many.
-struct Drop(StagedSet);
-
-#[async_trait]
-impl Write for Drop {
-    type Output = usize;
-    const DOING: &'static str = "delete tasks that became one";
-
-    async fn apply(&mut self, tx: &mut Tx<'_>) -> Result<usize, SqlError> {
-        let queue = &self.0.queue;
-        let Some(number) = number_of(&mut *tx.conn, &self.0).await? else {
-            return Ok(0);
-        };
-        let found = sql("SELECT seq FROM tasks WHERE staged = ? ORDER BY at, id LIMIT ?")
-            .bind(number)
-            .bind(column(MAX_ACTED as u64))
-            .fetch_all(&mut *tx.conn)
-            .await?;
-        let seqs = found
-            .iter()
-            .map(|row| row.try_get(0))
-            .collect::<Result<Vec<i64>, _>>()?;
-        sql(
-            "UPDATE locks SET outlives = 1 FROM json_each(?1) j CROSS JOIN tasks t ON t.seq = j.value \
-             WHERE locks.queue = ?2 AND locks.key = t.unique_key AND locks.task_id = t.id",
-        )
-        .bind(to_json(&seqs)?)
-        .bind(queue.as_str().to_owned())
-        .execute(&mut *tx.conn)
-        .await?;
-        moves::delete_uncounted(tx, &seqs).await?;
-        forget_if_empty(tx, number).await?;
-        Ok(seqs.len())
-    }
-}
-
-/// Deletes tasks of any set of a queue that is to go; how many.
-pub(super) async fn remove_staged(tx: &mut Tx<'_>, queue: &QueueName, most: usize) -> Result<usize, SqlError> {
-    let found = sql("SELECT seq FROM tasks WHERE staged IN (SELECT seq FROM staged_sets WHERE queue = ?) LIMIT ?")
-        .bind(queue.as_str().to_owned())
-        .bind(column(most as u64))
-        .fetch_all(&mut *tx.conn)
-        .await?;
-    let seqs = found
-        .iter()
-        .map(|row| row.try_get(0))
-        .collect::<Result<Vec<i64>, _>>()?;
-    sql("DELETE FROM locks WHERE (queue, key, task_id) IN \
-         (SELECT queue, unique_key, id FROM tasks WHERE seq IN (SELECT value FROM json_each(?)))")
-    .bind(to_json(&seqs)?)
-    .execute(&mut *tx.conn)
-    .await?;
-    moves::delete_uncounted(tx, &seqs).await?;
-    sql("DELETE FROM staged_sets WHERE queue = ? AND NOT EXISTS (SELECT 1 FROM tasks WHERE staged = staged_sets.seq)")
-        .bind(queue.as_str().to_owned())
-        .execute(&mut *tx.conn)
-        .await?;
-    Ok(seqs.len())
-}
-
-/// Puts the tasks of stale sets back into their groups.
-struct Reclaim {
-    queues: Vec<QueueName>,
-    grace: Duration,
-    limit: usize,
-}
-
-#[async_trait]
-impl Write for Reclaim {
-    type Output = Vec<Reclaimed>;
-    const DOING: &'static str = "take back sets of groups";
-
-    async fn apply(&mut self, tx: &mut Tx<'_>) -> Result<Self::Output, SqlError> {
-        let cutoff = tx.now.saturating_sub(span(self.grace));
-        let mut reclaimed: Vec<Reclaimed> = Vec::new();
-        let mut left = self.limit;
-        for queue in &self.queues {
-            let stale = sql(
-                "SELECT seq, group_name FROM staged_sets WHERE queue = ? AND deadline <= ? \
-                 ORDER BY deadline, seq LIMIT ?",
-            )
-            .bind(queue.as_str().to_owned())
-            .bind(cutoff)
-            .bind(SETS)
-            .fetch_all(&mut *tx.conn)
-            .await?;
-            for row in &stale {
-                let (number, group): (i64, String) = (row.try_get(0)?, row.try_get(1)?);
-                let back = sql("UPDATE tasks SET staged = NULL WHERE seq IN \
-                     (SELECT seq FROM tasks WHERE staged = ? ORDER BY at, id LIMIT ?)")
-                .bind(number)
-                .bind(column(left as u64))
-                .execute(&mut *tx.conn)
-                .await?
-                .rows_affected();
-                forget_if_empty(tx, number).await?;
-                let to = Some(State::Aggregating);
-                tx.tally.moved(queue.as_str(), None, to, column(back));
-                let tasks = usize::try_from(back).unwrap_or(usize::MAX);
-                left = left.saturating_sub(tasks);
-                match reclaimed.iter_mut().find(|r| r.queue == *queue && r.group == group) {
-                    Some(known) => known.tasks += tasks,
-                    None => reclaimed.push(Reclaimed {
-                        queue: queue.clone(),
-                        group,
-                        tasks,
-                    }),
-                }
-            }
-        }
-        reclaimed.retain(|r| r.tasks > 0);
-        Ok(reclaimed)
-    }
-}
-
 #[async_trait]
 impl Groups for EmbeddedBroker {
     async fn group_names(&self, queue: &QueueName, from: Option<&str>) -> BrokerResult<GroupNames> {
@@ -412,12 +215,12 @@ impl Groups for EmbeddedBroker {
     }
 
     async fn read_staged(&self, set: &StagedSet) -> BrokerResult<Vec<TaskRecord>> {
-        let (tasks, odd) = read(self.readers(), set)
+        let (tasks, odd) = staged::read(self.readers(), set)
             .await
             .map_err(|e| error("read the tasks of a group", e))?;
         if !odd.is_empty() {
             let set = set.clone();
-            self.writer.write(PutAside { set, odd }).await?;
+            self.writer.write(staged::PutAside { set, odd }).await?;
         }
         Ok(tasks)
     }
@@ -425,7 +228,7 @@ impl Groups for EmbeddedBroker {
     async fn drop_staged(&self, set: &StagedSet) -> BrokerResult<usize> {
         let mut dropped = 0;
         for _ in 0..=MAX_SET / MAX_ACTED {
-            let now = self.writer.write(Drop(set.clone())).await?;
+            let now = self.writer.write(staged::Drop(set.clone())).await?;
             dropped += now;
             if now < MAX_ACTED {
                 break;
@@ -436,6 +239,6 @@ impl Groups for EmbeddedBroker {
 
     async fn reclaim(&self, queues: &[QueueName], grace: Duration, limit: usize) -> BrokerResult<Vec<Reclaimed>> {
         let queues = queues.to_vec();
-        self.writer.write(Reclaim { queues, grace, limit }).await
+        self.writer.write(staged::Reclaim { queues, grace, limit }).await
     }
 }

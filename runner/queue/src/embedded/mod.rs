@@ -26,6 +26,7 @@ mod schedule;
 mod servers;
 mod settle;
 mod signals;
+mod staged;
 mod store;
 mod sweep;
 mod tally;

@@ -7,7 +7,7 @@ use super::link::SqlError;
 use super::rows::count;
 use super::store::sql;
 use super::writer::{Tx, Write};
-use super::{act, group};
+use super::{act, staged};
 use crate::{Acted, MAX_ACTED, RemoveError};
 
 /// One call's part of it.
@@ -25,7 +25,7 @@ impl Write for Remove {
         if let Some(obstacle) = self.obstacle(tx).await? {
             return Ok(Err(obstacle));
         }
-        let mut tasks = group::remove_staged(tx, &self.queue, MAX_ACTED).await?;
+        let mut tasks = staged::remove(tx, &self.queue, MAX_ACTED).await?;
         for state in State::ALL {
             if tasks < MAX_ACTED {
                 let found = act::first(tx, &self.queue, state, MAX_ACTED - tasks).await?;

@@ -246,6 +246,7 @@ async fn no_statement_on_a_hot_path_scans_the_tasks() {
         include_str!("inspect.rs"),
         include_str!("signals.rs"),
         include_str!("group.rs"),
+        include_str!("staged.rs"),
     ];
     let mut seen = 0;
     for statement in sources.iter().flat_map(|source| statements(source)) {
