@@ -7,7 +7,9 @@ use runner_core::task::{Event, QueueName, State, Task};
 use super::group::{grouped, rule};
 use super::shared::{id, queue, secs, task};
 use super::{Clause, Fresh};
-use crate::{Acted, Action, ActionError, GroupRule, Page, Reclaimed, Refusal, RemoveError, SET_DEADLINE, StagedSet};
+use crate::{
+    Acted, Action, ActionError, GroupRule, Page, Reclaimed, Refusal, RemoveError, Repaired, SET_DEADLINE, StagedSet,
+};
 
 pub(super) fn clauses() -> Vec<Clause> {
     clauses![
@@ -25,6 +27,7 @@ pub(super) fn clauses() -> Vec<Clause> {
         tasks_whose_aggregator_died_after_the_enqueue_are_put_together_again,
         a_large_set_is_read_and_dropped_whole,
         removing_a_queue_removes_its_staged_sets,
+        a_repair_leaves_staged_tasks_alone,
     ]
 }
 
@@ -271,5 +274,27 @@ async fn removing_a_queue_removes_its_staged_sets(fresh: Fresh) {
     assert!(fresh.broker.read_staged(&set).await.unwrap().is_empty());
     assert_eq!(fresh.broker.drop_staged(&set).await.unwrap(), 0);
     fresh.put([locked()]).await;
+    fresh.is_sound().await;
+}
+
+async fn a_repair_leaves_staged_tasks_alone(fresh: Fresh) {
+    let eager = GroupRule {
+        max_size: Some(1),
+        ..rule()
+    };
+    // More sets than a look at one task goes through.
+    fresh.put((0..120).map(|n| grouped(&format!("{n}"), "g"))).await;
+    for _ in 0..120 {
+        fresh.stage("g", &eager).await.expect("ripe");
+    }
+    fresh.put([grouped("a", "h"), grouped("b", "h")]).await;
+    let set = take(&fresh, "h").await;
+    let queues = [QueueName::default()];
+    for _ in 0..5 {
+        let repaired = fresh.broker.repair(&queues, 100).await.unwrap();
+        assert_eq!(repaired, Repaired::default());
+    }
+    assert_eq!(fresh.glance().await.size(), 0);
+    assert_eq!(fresh.staged_ids(&set).await, ["a", "b"]);
     fresh.is_sound().await;
 }

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use runner_core::task::{QueueName, State};
 
 use super::link::SqlError;
-use super::rows::column;
+use super::rows::{column, on_list};
 use super::store::{built, sql};
 use super::tally::DAY;
 use super::writer::{Tx, Write};
@@ -69,7 +69,8 @@ async fn right_sums(tx: &mut Tx<'_>, queue: &str, done: &mut Repaired) -> Result
     for state in State::ALL {
         let row = built(format!(
             "SELECT (SELECT {state} FROM queues WHERE name = ?1), (SELECT count(*) FROM \
-             (SELECT 1 FROM tasks WHERE queue = ?1 AND state = '{state}' LIMIT ?2))"
+             (SELECT 1 FROM tasks WHERE queue = ?1 AND {} LIMIT ?2))",
+            on_list(state)
         ))
         .bind(queue.to_owned())
         .bind(COUNTED)

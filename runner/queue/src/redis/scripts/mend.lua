@@ -16,6 +16,8 @@ end
 -- Whether an id lies in its group, or with others that are being put together right now.
 local function grouped(queue, group, id)
   if redis.call('ZSCORE', queue .. 'g:' .. group, id) then return true end
+  -- Among more sets nobody looks: what may lie in one of them is left alone.
+  if redis.call('ZCARD', queue .. 'aggregation_sets') > 100 then return true end
   for _, set in ipairs(redis.call('ZRANGE', queue .. 'aggregation_sets', 0, 99)) do
     if string.sub(set, 1, #queue + 2) == queue .. 'g:' and redis.call('ZSCORE', set, id) then return true end
   end
