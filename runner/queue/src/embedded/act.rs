@@ -179,10 +179,13 @@ impl Write for PauseQueue {
             .bind(self.queue.as_str().to_owned())
             .bind(tx.now)
         } else {
-            tx.tally.wake();
             sql("UPDATE queues SET paused_at = NULL WHERE name = ? AND paused_at IS NOT NULL")
                 .bind(self.queue.as_str().to_owned())
         };
-        Ok(query.execute(&mut *tx.conn).await?.rows_affected() > 0)
+        let changed = query.execute(&mut *tx.conn).await?.rows_affected() > 0;
+        if changed && !self.paused {
+            tx.tally.wake(self.queue.as_str());
+        }
+        Ok(changed)
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use runner_core::task::{QueueName, TaskId};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, broadcast, mpsc};
 use tokio::time::Instant;
 
 use super::link::SqlError;
@@ -30,18 +30,35 @@ const CANCEL_KEPT: i64 = 60 * 1_000_000;
 /// Cancellations on their way to one listener; a listener that is behind sees the rest at its next look.
 const CANCEL_WAITING: usize = 256;
 
+/// Wake-ups on their way to one waiter; one that is behind looks for itself.
+const WAKES_WAITING: usize = 64;
+
 /// What is heard within this process.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Signals {
-    work: Notify,
+    /// Queues that may have become claimable.
+    work: broadcast::Sender<Arc<[String]>>,
     cancel: Notify,
     delayed: Notify,
 }
 
+impl Default for Signals {
+    fn default() -> Self {
+        Self {
+            work: broadcast::Sender::new(WAKES_WAITING),
+            cancel: Notify::new(),
+            delayed: Notify::new(),
+        }
+    }
+}
+
 impl Signals {
-    /// Something may be claimable.
-    pub(super) fn wake(&self) {
-        self.work.notify_waiters();
+    /// These queues may have something to claim.
+    pub(super) fn wake(&self, queues: Vec<String>) {
+        if !queues.is_empty() {
+            // Often nobody waits.
+            self.work.send(queues.into()).map(drop).unwrap_or(());
+        }
     }
 
     /// A task that is due later was written.
@@ -65,21 +82,31 @@ impl Signals {
 pub(super) async fn wait_for_work(readers: &Readers, signals: &Signals, queues: &[QueueName], at_most: Duration) {
     let end = Instant::now() + at_most;
     let mut pause = FIRST_LOOK;
+    // Listen before looking, so that what is enqueued in between is not overheard.
+    let mut woken = signals.work.subscribe();
     loop {
-        // Listen before looking, so that what is enqueued in between is not overheard.
-        let mut woken = std::pin::pin!(signals.work.notified());
-        woken.as_mut().enable();
         // When the file cannot be read, waiting is all that can be done here; the claim reports the error.
         if claimable(readers, queues).await.unwrap_or(false) {
             return;
         }
         let next = end.min(Instant::now() + pause);
-        // Woken or not, the next look tells.
-        drop(tokio::time::timeout_at(next, woken).await);
-        if Instant::now() >= end {
+        let heard = tokio::time::timeout_at(next, one_of(&mut woken, queues)).await;
+        if heard.is_ok() || Instant::now() >= end {
             return;
         }
         pause = (pause * 2).min(SLOWEST_LOOK);
+    }
+}
+
+/// Returns when one of the queues was heard of, or when some wake-ups were missed.
+async fn one_of(woken: &mut broadcast::Receiver<Arc<[String]>>, queues: &[QueueName]) {
+    while let Ok(heard) = woken.recv().await {
+        if queues
+            .iter()
+            .any(|queue| heard.iter().any(|name| name == queue.as_str()))
+        {
+            return;
+        }
     }
 }
 

@@ -25,20 +25,21 @@ struct Sums {
     processed: i64,
     failed: i64,
     ends: Option<Ends>,
+    wakes: bool,
 }
 
 /// Sums of one transaction, by queue.
 #[derive(Debug, Default)]
 pub(super) struct Tally {
     queues: BTreeMap<String, Sums>,
-    news: News,
+    delayed: bool,
 }
 
 /// What others want to hear of once it is committed.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Default)]
 pub(super) struct News {
-    /// Something may be claimable.
-    pub(super) work: bool,
+    /// Queues of which something may be claimable.
+    pub(super) work: Vec<String>,
     /// Something is due later.
     pub(super) delayed: bool,
 }
@@ -56,8 +57,8 @@ impl Tally {
         if let Some(to) = to {
             sums.moved[place(to)] += n;
         }
-        self.news.work |= to == Some(State::Pending);
-        self.news.delayed |= matches!(to, Some(State::Scheduled | State::Retry));
+        sums.wakes |= to == Some(State::Pending);
+        self.delayed |= matches!(to, Some(State::Scheduled | State::Retry));
     }
 
     /// A try ended and counts.
@@ -82,14 +83,18 @@ impl Tally {
         self.queues.remove(queue);
     }
 
-    /// Waiting claims should look again.
-    pub(super) fn wake(&mut self) {
-        self.news.work = true;
+    /// Who waits for the queue should look again.
+    pub(super) fn wake(&mut self, queue: &str) {
+        self.of(queue).wakes = true;
     }
 
     /// What others want to hear of.
     pub(super) fn news(&self) -> News {
-        self.news
+        let awake = self.queues.iter().filter(|(_, sums)| sums.wakes);
+        News {
+            work: awake.map(|(queue, _)| queue.clone()).collect(),
+            delayed: self.delayed,
+        }
     }
 
     /// The first of `n` new positions behind all pending tasks of the queue.

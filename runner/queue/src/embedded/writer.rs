@@ -230,9 +230,7 @@ impl Desk {
             self.undo();
         }
         let news = done?;
-        if news.work {
-            self.signals.wake();
-        }
+        self.signals.wake(news.work);
         if news.delayed {
             self.signals.delayed();
         }
