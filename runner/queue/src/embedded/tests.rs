@@ -273,6 +273,7 @@ fn statements(source: &str) -> Vec<String> {
             .replace("{RECORD}", rows::RECORD)
             .replace("{INFO}", rows::INFO)
             .replace("{state}", "pending")
+            .replace("{order}", "t.at, t.seq")
             .replace("{}", rows::on_list(State::Aggregating))
             .replace("{places}", "(?, ?, ?, ?)");
         let verbs = ["SELECT ", "UPDATE ", "DELETE ", "WITH "];
