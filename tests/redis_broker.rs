@@ -30,7 +30,8 @@ pub fn tests() -> Vec<kit::Trial> {
             a_paused_queue_wakes_nobody, a_wait_that_was_given_up_does_no_harm,
             cancellations_end_with_the_server, a_large_batch_is_enqueued_claimed_and_settled,
             an_old_archive_is_trimmed_in_parts, staged_tasks_that_cannot_be_read_do_not_hold_up_their_set,
-            a_set_that_go_left_behind_goes_back_to_its_group, a_full_server_still_stages_drops_and_reclaims;
+            a_set_that_go_left_behind_goes_back_to_its_group, a_full_server_still_stages_drops_and_reclaims,
+            callers_that_enqueue_at_once_are_each_told_of_their_own_tasks;
     ]
 }
 
@@ -616,4 +617,50 @@ async fn a_full_server_still_stages_drops_and_reclaims() {
     assert_eq!(back[0].tasks, 2);
     let _: () = ask(&mut link, &["CONFIG", "SET", "maxmemory", "0"]).await;
     is_sound(&broker).await;
+}
+
+/// Small calls under way at once travel together. Those that are given up take nobody else's answer with them.
+async fn callers_that_enqueue_at_once_are_each_told_of_their_own_tasks() {
+    const CALLERS: usize = 300;
+    let (broker, mut link, _db) = open().await;
+    put(&broker, &["7", "77"]).await;
+    let broker = std::sync::Arc::new(broker);
+    let callers: Vec<_> = (0..CALLERS)
+        .map(|number| {
+            let broker = broker.clone();
+            tokio::spawn(async move { broker.enqueue(&[named(&number.to_string())]).await })
+        })
+        .collect();
+    for caller in callers.iter().skip(3).step_by(10) {
+        caller.abort();
+    }
+    let (mut accepted, mut given_up) = (0, 0);
+    for (number, caller) in callers.into_iter().enumerate() {
+        let Ok(answer) = caller.await else {
+            given_up += 1;
+            continue;
+        };
+        match answer.unwrap().remove(0) {
+            Ok(enqueued) => {
+                assert_eq!(enqueued.id.as_str(), number.to_string());
+                accepted += 1;
+            }
+            Err(refusal) => {
+                assert_eq!(refusal.to_string(), runner_queue::Refusal::IdTaken.to_string());
+                assert!(number == 7 || number == 77, "{number} was refused as taken");
+            }
+        }
+    }
+    assert_eq!(accepted + given_up + 2, CALLERS);
+    // Of those given up some were sent and some were not; nothing else is there.
+    let pending: usize = redis::cmd("LLEN")
+        .arg("asynq:{default}:pending")
+        .query_async(&mut link)
+        .await
+        .unwrap();
+    assert!(
+        (accepted + 2..=CALLERS).contains(&pending),
+        "{pending} of {accepted} accepted"
+    );
+    assert_eq!(broker.audit().await.unwrap(), Vec::<String>::new());
 }
