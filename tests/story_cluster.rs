@@ -216,6 +216,7 @@ async fn dispensable(cluster: &Cluster) -> usize {
     (0..3).find(|nth| !needed.contains(nth)).expect("one of three")
 }
 
+#[allow(clippy::too_many_lines)] // one story from its beginning to its end
 async fn a_server_that_dies_stops_its_queues_alone() {
     let cluster = Cluster::start(0).await;
     let queues = cluster.queues(1).await.concat();

@@ -226,6 +226,7 @@ async fn work(broker: Arc<RedisBroker>, stop: Arc<AtomicBool>, done: Arc<AtomicU
     }
 }
 
+#[allow(clippy::too_many_lines)] // one story from its beginning to its end
 async fn f18_damage_is_put_right_beside_living_workers() {
     let (each, sound) = if kit::long() { (20, 5_000) } else { (3, 1_000) };
     let server = RedisServer::start(&["--slowlog-log-slower-than", "300", "--slowlog-max-len", "256"]);

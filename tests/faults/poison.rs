@@ -21,6 +21,7 @@ pub fn tests() -> Vec<kit::Trial> {
     kit::trials![needs(Redis): f16_poison_is_put_aside_after_three_crashes]
 }
 
+#[allow(clippy::too_many_lines)] // one story from its beginning to its end
 async fn f16_poison_is_put_aside_after_three_crashes() {
     let normal = if kit::long() { 1_000 } else { 300 };
     let db = kit::redis().fresh_db();

@@ -38,6 +38,9 @@ pub struct Proxy {
     shared: Arc<Shared>,
 }
 
+/// When each timed argument was sent first, and how long its answer took.
+type Waits = HashMap<Vec<u8>, (Instant, Option<Duration>)>;
+
 struct Shared {
     upstream: u16,
     /// Words that the script to be watched contains.
@@ -50,7 +53,7 @@ struct Shared {
     cut: watch::Sender<u64>,
     /// Arguments of the script that begin like this are timed: from the first call to the first answer.
     prefix: &'static str,
-    waits: Mutex<HashMap<Vec<u8>, (Instant, Option<Duration>)>>,
+    waits: Mutex<Waits>,
 }
 
 /// What is to become of the answer to a command under way.

@@ -21,8 +21,8 @@ impl World {
 
     fn carry_out(&mut self, name: &QueueName, id: &TaskId, action: Action) {
         match action {
-            Action::Run => self.to_back(name, id),
-            Action::Archive => self.to_archive(name, id),
+            Action::Run => self.put_back(name, id),
+            Action::Archive => self.put_in_archive(name, id),
             Action::Delete => self.delete(name, id),
         }
     }

@@ -95,7 +95,7 @@ fn record_of(task: &Task, id: TaskId, unique_key: Option<String>) -> TaskRecord 
     TaskRecord {
         id,
         kind: task.kind.clone(),
-        payload: task.payload.clone().unwrap_or_else(Bytes::new),
+        payload: task.payload.clone().unwrap_or_default(),
         queue: task.queue.clone(),
         max_retry: task.max_retry,
         retried: 0,

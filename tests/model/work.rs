@@ -133,7 +133,7 @@ impl World {
         entry.record.retried += u32::from(counts);
         match after {
             Some(after) => self.shift(name, id, State::Retry, later(now, after)),
-            None => self.to_archive(name, id),
+            None => self.put_in_archive(name, id),
         }
         if counts || after.is_none() {
             self.count(name, true);
@@ -164,7 +164,7 @@ impl World {
                     if self.entry(name, id).grouped {
                         self.shift(name, id, State::Aggregating, self.now);
                     } else {
-                        self.to_back(name, id);
+                        self.put_back(name, id);
                     }
                 }
                 let left = self.queue(name).tasks.values().filter(|e| e.state == state);
@@ -267,7 +267,7 @@ impl World {
             let waiting = waiting.filter(|e| e.waiting_for.is_some() && matches(&e.record.kind));
             let ids: Vec<TaskId> = waiting.map(|e| e.record.id.clone()).collect();
             for id in &ids {
-                self.to_back(name, id);
+                self.put_back(name, id);
             }
             all.push((name.clone(), ids));
         }

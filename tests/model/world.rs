@@ -158,7 +158,7 @@ impl World {
     }
 
     /// Behind all pending tasks, from now on.
-    pub fn to_back(&mut self, name: &QueueName, id: &TaskId) {
+    pub fn put_back(&mut self, name: &QueueName, id: &TaskId) {
         let now = self.now;
         self.shift(name, id, State::Pending, now);
         self.entry(name, id).pending_since = Some(now);
@@ -166,7 +166,7 @@ impl World {
     }
 
     /// Into the archive, which may push others out.
-    pub fn to_archive(&mut self, name: &QueueName, id: &TaskId) {
+    pub fn put_in_archive(&mut self, name: &QueueName, id: &TaskId) {
         self.shift(name, id, State::Archived, self.now);
         if self.dialect.trims_at_once() {
             self.trim(name, usize::MAX);

@@ -131,7 +131,7 @@ impl Looks {
 /// Whether the failure after so many others in a row gets a line. What passes by itself was told when it began, by
 /// whoever met it.
 fn says(before: u32, transient: bool) -> bool {
-    before % TURNS_A_LINE == 0 && (before > 0 || !transient)
+    before.is_multiple_of(TURNS_A_LINE) && (before > 0 || !transient)
 }
 
 #[cfg(test)]

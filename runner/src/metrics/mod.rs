@@ -102,6 +102,15 @@ impl Default for Metrics {
             leader: Gauge::default(),
             unsafe_policy: Gauge::default(),
         };
+        all.register_work();
+        all.register_damage();
+        all
+    }
+}
+
+impl Metrics {
+    fn register_work(&mut self) {
+        let all = self;
         let registry = &mut all.registry;
         // The encoder appends `_total` to counters.
         registry.register(
@@ -123,6 +132,27 @@ impl Default for Metrics {
             all.lateness.clone(),
         );
         registry.register(
+            "group_sets",
+            "Sets of grouped tasks that were to become one, by queue and outcome",
+            all.aggregated.clone(),
+        );
+        registry.register(
+            "group_tasks",
+            "Grouped tasks that became one with others",
+            all.aggregated_tasks.clone(),
+        );
+        registry.register("worker_active", "Tasks in work in this process", all.active.clone());
+        registry.register(
+            "scheduler_leader",
+            "1 while this process leads the schedulers",
+            all.leader.clone(),
+        );
+    }
+
+    fn register_damage(&mut self) {
+        let all = self;
+        let registry = &mut all.registry;
+        registry.register(
             "broker_errors",
             "Calls to the broker that failed, by code",
             all.broker_errors.clone(),
@@ -138,16 +168,6 @@ impl Default for Metrics {
             all.poison.clone(),
         );
         registry.register(
-            "group_sets",
-            "Sets of grouped tasks that were to become one, by queue and outcome",
-            all.aggregated.clone(),
-        );
-        registry.register(
-            "group_tasks",
-            "Grouped tasks that became one with others",
-            all.aggregated_tasks.clone(),
-        );
-        registry.register(
             "archive_trimmed",
             "Archived tasks that were deleted because the archive is bounded",
             all.trimmed.clone(),
@@ -157,18 +177,11 @@ impl Default for Metrics {
             "Damaged tasks that this process put right, by what was wrong",
             all.repaired.clone(),
         );
-        registry.register("worker_active", "Tasks in work in this process", all.active.clone());
-        registry.register(
-            "scheduler_leader",
-            "1 while this process leads the schedulers",
-            all.leader.clone(),
-        );
         registry.register(
             "broker_unsafe_policy",
             "1 while the broker is set up to delete keys when its memory is full",
             all.unsafe_policy.clone(),
         );
-        all
     }
 }
 
