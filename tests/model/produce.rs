@@ -1,6 +1,5 @@
 //! What the model makes of tasks that are enqueued.
 
-use bytes::Bytes;
 use runner_core::task::{Run, State, Task, TaskId};
 use runner_queue::{Enqueued, Refusal, TaskRecord};
 

@@ -4,9 +4,9 @@
 //! failed can be kept and tried again until the lease ends.
 
 mod act;
+mod caveat;
 #[cfg(feature = "ceiling")]
 mod ceiling;
-mod caveat;
 mod error;
 mod group;
 mod inspect;
@@ -16,9 +16,9 @@ mod schedule;
 mod work;
 
 pub use act::{Acted, Action, ActionError, MAX_ACTED, RemoveError};
+pub use caveat::Caveat;
 #[cfg(feature = "ceiling")]
 pub use ceiling::{Ceiling, StoreUsage};
-pub use caveat::Caveat;
 pub use error::{BoxError, BrokerError, BrokerResult};
 pub use group::{GroupInfo, GroupNames, GroupPage, GroupRule, Groups, MAX_SET, Reclaimed, SET_DEADLINE, StagedSet};
 pub use inspect::{
@@ -26,9 +26,9 @@ pub use inspect::{
     TaskPage,
 };
 pub use produce::{Enqueued, Producer, Refusal};
-pub use record::{Attempt, MAX_ATTEMPTS_KEPT, MAX_ERROR_BYTES, MAX_LOG_BYTES, TaskRecord};
 #[cfg_attr(not(any(feature = "redis", feature = "embedded")), allow(unused_imports))]
 pub(crate) use record::kept;
+pub use record::{Attempt, MAX_ATTEMPTS_KEPT, MAX_ERROR_BYTES, MAX_LOG_BYTES, TaskRecord};
 pub use schedule::{
     Commit, CommitFire, Committed, Decision, DecisionKind, EntryView, Registration, Schedules, Standing,
 };
