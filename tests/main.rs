@@ -13,6 +13,7 @@ mod cli_lists;
 mod cli_sources;
 mod faults;
 mod golden;
+mod growth;
 mod kit;
 mod model;
 mod pages;
@@ -46,6 +47,7 @@ fn main() -> std::process::ExitCode {
         cli_lists::tests(),
         cli_sources::tests(),
         golden::tests(),
+        growth::tests(),
         model::tests(),
         traps::tests(),
         redis_broker::tests(),

@@ -12,7 +12,7 @@ use crate::role::Role;
 const BUSY: Duration = Duration::from_secs(8);
 
 /// The longest time between two looks: nobody minds a finished task that is kept a little longer.
-const EVERY: Duration = Duration::from_secs(30);
+const EVERY: Duration = Duration::from_secs(60);
 
 /// Tasks deleted in one call and queue.
 const BATCH: usize = 500;

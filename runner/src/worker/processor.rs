@@ -32,7 +32,7 @@ const BATCH: usize = 256;
 const SLOTS_FOR_TWO: usize = 128;
 
 /// The longest wait for a wake-up while all queues are empty.
-const IDLE: Duration = Duration::from_secs(10);
+const IDLE: Duration = Duration::from_secs(15);
 
 /// Pause after a failed call, doubled up to the longest, or to the shorter one while verdicts wait.
 const BACKOFF: Duration = Duration::from_millis(50);

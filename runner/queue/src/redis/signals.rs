@@ -22,7 +22,7 @@ use super::{RedisBroker, fault, keys, reply};
 use crate::{BrokerError, BrokerResult};
 
 /// How long the server blocks before it answers "nothing": short enough to notice a dead connection.
-const BLOCK: Duration = Duration::from_secs(10);
+const BLOCK: Duration = Duration::from_secs(15);
 /// How long subscribing may take.
 const SUBSCRIBED: Duration = Duration::from_secs(5);
 /// How much later than promised an answer may come before the connection counts as dead.
