@@ -163,8 +163,9 @@ async fn strike(set: &SentinelSet, settings: RedisSettings, blow: Blow) -> Figur
         let begun: &HashMap<String, u32> = &begun;
         accepted.ids.iter().filter(|id| !begun.contains_key(*id)).count()
     };
-    // Whatever is there is worked off within two leases; what is missing then was lost with the primary.
-    let patience = Instant::now() + LEASE * 2 + Duration::from_secs(4);
+    // Whatever is there is worked off within two leases, once the worker has found the new primary: one that woke up takes
+    // its calls until the sentinels have told it what it is. What is missing then was lost with the primary.
+    let patience = Instant::now() + LEASE * 2 + Duration::from_secs(40);
     while missing() > 0 && Instant::now() < patience {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }

@@ -48,9 +48,9 @@ for _ = 1, math.min(tonumber(redis.call('GETDEL', ARGV[7] .. 'ghosts') or '0'), 
 end
 local reply = {whole(millis), mended}
 local found = redis.call('ZRANGE', lease, '-inf', cutoff, 'BYSCORE', 'LIMIT', 0, ARGV[6], 'WITHSCORES')
-if #found > 0 then
-  -- Rather those at the end of the active list, if theirs ran out too: they leave it as a whole, while each one from
-  -- the middle of a long list has to be searched for.
+if #found >= 100 then
+  -- Of many rather those at the end of the active list, if theirs ran out too: they leave it as a whole, while each
+  -- one from the middle of a long list has to be searched for.
   local tail = redis.call('LRANGE', KEYS[1], -#found / 2, -1)
   local scores = #tail > 0 and redis.call('ZMSCORE', lease, unpack(tail)) or {}
   local last = {}
