@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use runner_queue::redis::percent_decoded;
+
 use super::Secret;
 use super::read_stores::database_host;
 use super::settings::{ServerSettings, TableSettings};
@@ -42,7 +44,7 @@ impl DatabaseUrl {
             return if path.is_empty() {
                 Err("the path is missing".to_owned())
             } else {
-                Ok(Self::Sqlite(PathBuf::from(decode(path)?)))
+                Ok(Self::Sqlite(PathBuf::from(percent_decoded(path)?)))
             };
         }
         let rest = rest.strip_prefix("//").ok_or("\"//\" is missing after the scheme")?;
@@ -87,29 +89,11 @@ impl Parts {
         Ok(Self {
             host,
             port,
-            username: decode(username)?,
-            password: Secret::new(decode(password)?),
-            database: decode(database)?,
+            username: percent_decoded(username)?,
+            password: Secret::new(percent_decoded(password)?),
+            database: percent_decoded(database)?,
         })
     }
-}
-
-/// Undoes percent-encoding.
-fn decode(text: &str) -> Result<String, String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let [first, tail @ ..] = rest {
-        rest = tail;
-        if *first != b'%' {
-            bytes.push(*first);
-            continue;
-        }
-        let hex = tail.get(..2).and_then(|h| std::str::from_utf8(h).ok());
-        let byte = hex.and_then(|h| u8::from_str_radix(h, 16).ok());
-        bytes.push(byte.ok_or("a \"%\" is not followed by two hexadecimal digits")?);
-        rest = &tail[2..];
-    }
-    String::from_utf8(bytes).map_err(|_| "it is not UTF-8 after decoding".to_owned())
 }
 
 #[cfg(test)]
@@ -138,6 +122,7 @@ mod tests {
             "hunter2",
             "oracle://u:hunter2@h/x",
             "mysql://u:hunter2%@h/x",
+            "mysql://u:hunter2%+a@h/x",
             "mysql:hunter2",
         ] {
             let error = DatabaseUrl::parse(bad).unwrap_err();

@@ -72,6 +72,7 @@ pub use self::ceiling::RedisCeiling;
 pub use self::settings::{Password, RedisSentinels, RedisSettings, RedisTarget, RedisTls};
 #[cfg(feature = "contract")]
 pub use self::steps::{Asleep, Cut};
+pub use self::url::percent_decoded;
 
 /// A broker over one Redis server.
 pub struct RedisBroker {

@@ -58,7 +58,7 @@ fn socket(rest: &str, query: &str) -> Result<RedisSettings, String> {
     if path.is_empty() {
         return Err("the path of the socket is missing".to_owned());
     }
-    let mut settings = RedisSettings::of(RedisTarget::Socket(PathBuf::from(decode(path)?)));
+    let mut settings = RedisSettings::of(RedisTarget::Socket(PathBuf::from(percent_decoded(path)?)));
     (settings.username, settings.password) = login;
     settings.database = database(parameter(query, "db").unwrap_or_default())?;
     Ok(settings)
@@ -70,7 +70,7 @@ fn sentinel(rest: &str, query: &str) -> Result<RedisSettings, String> {
     let (hosts, path) = rest.split_once('/').unwrap_or((rest, ""));
     let addresses = hosts.split(',').map(|host| host_and_port(host, SENTINEL_PORT));
     let mut settings = RedisSettings::of(RedisTarget::Sentinels(RedisSentinels {
-        master: decode(parameter(query, "master").unwrap_or_default())?,
+        master: percent_decoded(parameter(query, "master").unwrap_or_default())?,
         addresses: addresses.collect::<Result<_, _>>()?,
         username,
         password,
@@ -85,7 +85,7 @@ fn login(rest: &str) -> Result<(Login, &str), String> {
         return Ok(((None, None), rest));
     };
     let (username, password) = login.split_once(':').unwrap_or((login, ""));
-    let given = |text: &str| decode(text).map(|text| (!text.is_empty()).then_some(text));
+    let given = |text: &str| percent_decoded(text).map(|text| (!text.is_empty()).then_some(text));
     Ok(((given(username)?, given(password)?.map(Password::new)), rest))
 }
 
@@ -129,8 +129,12 @@ fn no_other(query: &str, known: &[&str]) -> Result<(), String> {
     }
 }
 
-/// Undoes percent-encoding.
-fn decode(text: &str) -> Result<String, String> {
+/// Undoes the percent-encoding of one part of a URL.
+///
+/// # Errors
+///
+/// A reason, to be read after "cannot be used: "; it repeats nothing of the text, which may hold a password.
+pub fn percent_decoded(text: &str) -> Result<String, String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let [first, tail @ ..] = rest {
@@ -139,6 +143,7 @@ fn decode(text: &str) -> Result<String, String> {
             bytes.push(*first);
             continue;
         }
+        // Digits alone: to a parser of numbers "+a" is a number as well.
         let hex = tail.get(..2).filter(|hex| hex.iter().all(u8::is_ascii_hexdigit));
         let byte = hex.and_then(|hex| u8::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok());
         bytes.push(byte.ok_or("a \"%\" is not followed by two hexadecimal digits")?);
@@ -183,6 +188,14 @@ mod tests {
         assert_eq!((sentinel.master.as_str(), settings.database), ("m", 4));
         assert_eq!(sentinel.password.unwrap().expose(), "pw");
         assert_eq!(settings.password, None);
+    }
+
+    #[test]
+    fn two_digits_after_a_percent_sign_are_one_byte_and_nothing_else_is() {
+        assert_eq!(percent_decoded("a%20%c3%A9%2525+").unwrap(), "a \u{e9}%25+");
+        for bad in ["%", "%4", "%+a", "%-1", "% a", "%zz", "%4\u{e9}", "%ff"] {
+            assert!(percent_decoded(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]
