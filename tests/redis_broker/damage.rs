@@ -1,0 +1,91 @@
+//! What it does about what lies in Redis and should not, or does not and should.
+
+use std::time::Duration;
+
+use runner_core::task::{State, TaskId};
+use runner_queue::{Action, Inspector as _, Settled, Verdict, Work as _};
+
+use super::{LEASE, ask, claim, end, ids, is_sound, open, put, queue, state_of};
+use crate::kit;
+
+/// The tests of this module.
+pub fn tests() -> Vec<kit::Trial> {
+    kit::trials![
+        needs(Redis): a_ghost_is_dropped_and_its_neighbours_are_claimed,
+            an_unreadable_task_is_archived_and_its_neighbours_are_claimed,
+            an_unreadable_task_does_not_stop_the_recovery_of_others,
+            an_active_task_without_a_lease_is_recovered,
+            a_key_of_the_wrong_type_is_named_as_corrupt;
+    ]
+}
+
+async fn a_ghost_is_dropped_and_its_neighbours_are_claimed() {
+    let (broker, mut link, _db) = open().await;
+    put(&broker, &["a", "b", "c", "d"]).await;
+    let _: i64 = ask(&mut link, &["DEL", "asynq:{default}:t:a", "asynq:{default}:t:c"]).await;
+    // What a Go server leaves of a ghost: a hash that holds nothing but a state.
+    let _: i64 = ask(&mut link, &["HSET", "asynq:{default}:t:c", "state", "active"]).await;
+    assert_eq!(ids(&claim(&broker, 2).await), ["b", "d"]);
+    is_sound(&broker).await;
+}
+
+async fn an_unreadable_task_is_archived_and_its_neighbours_are_claimed() {
+    let (broker, mut link, _db) = open().await;
+    put(&broker, &["a", "b", "c"]).await;
+    let _: i64 = ask(&mut link, &["HSET", "asynq:{default}:t:b", "msg", "\u{1}\u{1}junk"]).await;
+    assert_eq!(ids(&claim(&broker, 3).await), ["a", "c"]);
+    assert_eq!(state_of(&mut link, "b").await, "archived");
+    is_sound(&broker).await;
+    // An operator can still be rid of it.
+    broker
+        .act(&queue(), &TaskId::new("b").unwrap(), Action::Delete)
+        .await
+        .unwrap();
+    is_sound(&broker).await;
+}
+
+async fn an_unreadable_task_does_not_stop_the_recovery_of_others() {
+    let (broker, mut link, _db) = open().await;
+    put(&broker, &["a", "b", "c"]).await;
+    let claims = claim(&broker, 3).await;
+    for id in ["a", "b"] {
+        let _: i64 = ask(&mut link, &["ZADD", "asynq:{default}:lease", "1", id]).await;
+    }
+    let _: i64 = ask(&mut link, &["HSET", "asynq:{default}:t:a", "msg", "\u{ff}"]).await;
+    let mut found = broker.recover(&[queue()], Duration::ZERO, 10, 0).await.unwrap();
+    found.sort_by(|x, y| x.id.cmp(&y.id));
+    let found: Vec<_> = found
+        .iter()
+        .map(|r| (r.id.as_str(), r.kind.as_str(), r.state))
+        .collect();
+    assert_eq!(found, [("a", "", State::Archived), ("b", "email:send", State::Retry)]);
+    assert_eq!(end(&broker, &claims[2], Verdict::Done).await, Settled::Accepted);
+    is_sound(&broker).await;
+}
+
+async fn an_active_task_without_a_lease_is_recovered() {
+    let (broker, mut link, _db) = open().await;
+    put(&broker, &["a"]).await;
+    let claims = claim(&broker, 1).await;
+    let _: i64 = ask(&mut link, &["DEL", "asynq:{default}:lease"]).await;
+    assert_eq!(
+        broker.audit().await.unwrap().len(),
+        1,
+        "the audit sees that the lease is missing"
+    );
+    // Whoever still holds it keeps it.
+    assert!(broker.extend(&claims, LEASE).await.unwrap()[0].is_some());
+    is_sound(&broker).await;
+    // If nobody does, it gets a lease that ends now, and is taken back like any other.
+    let _: i64 = ask(&mut link, &["DEL", "asynq:{default}:lease"]).await;
+    let found = broker.recover(&[queue()], Duration::ZERO, 10, 0).await.unwrap();
+    assert_eq!(found.len(), 1);
+    is_sound(&broker).await;
+}
+
+async fn a_key_of_the_wrong_type_is_named_as_corrupt() {
+    let (broker, mut link, _db) = open().await;
+    let _: () = ask(&mut link, &["SET", "asynq:{default}:pending", "x"]).await;
+    let error = broker.claim(&[queue()], 1, LEASE).await.unwrap_err();
+    assert_eq!(error.code(), "broker_corrupt", "{error:?}");
+}

@@ -1,0 +1,144 @@
+//! What Go servers leave: tasks that they hold, leases that they wrote, an archive that nobody trimmed.
+
+use std::time::Duration;
+
+use redis::aio::MultiplexedConnection;
+use runner_core::task::{State, TaskId};
+use runner_queue::{ArchiveBounds, Broker as _, Inspector as _, Settled, Verdict, Work as _};
+
+use super::{LEASE, ask, claim, end, is_sound, open, put, queue, state_of};
+use crate::kit;
+
+/// The tests of this module.
+pub fn tests() -> Vec<kit::Trial> {
+    kit::trials![
+        needs(Redis): a_task_that_go_holds_is_recovered,
+            a_lease_that_go_wrote_has_its_time_for_clocks_that_differ,
+            a_late_verdict_is_refused_even_when_go_has_the_task,
+            an_old_archive_is_trimmed_in_parts;
+    ]
+}
+
+/// Takes a task as a Go server does: no run in the hash.
+async fn take_as_go(link: &mut MultiplexedConnection, id: &str, lease: &str) {
+    let _: i64 = ask(link, &["LREM", "asynq:{default}:pending", "1", id]).await;
+    let _: i64 = ask(link, &["LPUSH", "asynq:{default}:active", id]).await;
+    let _: i64 = ask(link, &["ZADD", "asynq:{default}:lease", lease, id]).await;
+    let key = format!("asynq:{{default}}:t:{id}");
+    let _: i64 = ask(link, &["HSET", &key, "state", "active"]).await;
+    let _: i64 = ask(link, &["HDEL", &key, "pending_since"]).await;
+}
+
+async fn a_task_that_go_holds_is_recovered() {
+    let (broker, mut link, _db) = open().await;
+    put(&broker, &["a", "b"]).await;
+    take_as_go(&mut link, "a", "1000").await;
+    take_as_go(&mut link, "b", "99999999999").await;
+    let found = broker
+        .recover(&[queue()], Duration::from_secs(30), 10, 0)
+        .await
+        .unwrap();
+    assert_eq!(found.len(), 1);
+    assert_eq!((found[0].id.as_str(), found[0].state), ("a", State::Retry));
+    let info = broker
+        .task(&queue(), &TaskId::new("a").unwrap())
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(
+        (info.record.retried, info.record.last_error.as_str()),
+        (1, "asynq: task lease expired")
+    );
+    is_sound(&broker).await;
+}
+
+async fn a_lease_that_go_wrote_has_its_time_for_clocks_that_differ() {
+    let (broker, mut link, _db) = open().await;
+    put(&broker, &["a", "b"]).await;
+    let now = broker.now().await.unwrap().as_second();
+    take_as_go(&mut link, "a", &(now - 20).to_string()).await;
+    claim(&broker, 1).await;
+    let lease = (now - 20).to_string();
+    let _: i64 = ask(&mut link, &["ZADD", "asynq:{default}:lease", &lease, "b"]).await;
+    let grace = Duration::from_secs(5);
+    let found = broker.recover(&[queue()], grace, 10, 3).await.unwrap();
+    let found: Vec<&str> = found.iter().map(|r| r.id.as_str()).collect();
+    assert_eq!(found, ["b"], "ours is over, that of Go may be a matter of its clock");
+    let _: i64 = ask(
+        &mut link,
+        &["ZADD", "asynq:{default}:lease", &(now - 31).to_string(), "a"],
+    )
+    .await;
+    assert_eq!(broker.recover(&[queue()], grace, 10, 3).await.unwrap().len(), 1);
+    is_sound(&broker).await;
+}
+
+/// Whoever gives a task back has no say in it any more, though Go workers leave no run of their own.
+async fn a_late_verdict_is_refused_even_when_go_has_the_task() {
+    let (broker, mut link, _db) = open().await;
+    let far = "99999999999";
+    for (id, by_go) in [("a", false), ("b", true)] {
+        put(&broker, &[id]).await;
+        let late = claim(&broker, 1).await.remove(0);
+        if by_go {
+            // A Go server recovers it: the run stays in the hash.
+            let _: i64 = ask(&mut link, &["LREM", "asynq:{default}:active", "0", id]).await;
+            let _: i64 = ask(&mut link, &["ZREM", "asynq:{default}:lease", id]).await;
+            let key = format!("asynq:{{default}}:t:{id}");
+            let _: i64 = ask(&mut link, &["HSET", &key, "state", "retry"]).await;
+        } else {
+            let _: i64 = ask(&mut link, &["ZADD", "asynq:{default}:lease", "1", id]).await;
+            broker.recover(&[queue()], Duration::ZERO, 10, 3).await.unwrap();
+        }
+        let _: i64 = ask(&mut link, &["ZADD", "asynq:{default}:retry", "1", id]).await;
+        broker.forward(&[queue()], 10).await.unwrap();
+        take_as_go(&mut link, id, far).await;
+        assert_eq!(end(&broker, &late, Verdict::Done).await, Settled::Stale, "{id}");
+        assert_eq!(broker.extend(&[late], LEASE).await.unwrap(), [None], "{id}");
+        assert_eq!(state_of(&mut link, id).await, "active");
+    }
+    // The same for a verdict whose answer was lost: the second copy of it comes too late.
+    put(&broker, &["c"]).await;
+    let ours = claim(&broker, 1).await.remove(0);
+    assert_eq!(end(&broker, &ours, Verdict::HandBack).await, Settled::Accepted);
+    take_as_go(&mut link, "c", far).await;
+    assert_eq!(end(&broker, &ours, Verdict::HandBack).await, Settled::Stale);
+    is_sound(&broker).await;
+}
+
+async fn an_old_archive_is_trimmed_in_parts() {
+    let (broker, mut link, _db) = open().await;
+    put(&broker, &["a"]).await;
+    // More than fits into one call of a script, all older than the archive keeps.
+    let mut pipe = redis::pipe();
+    for n in 0..12_000 {
+        pipe.cmd("ZADD")
+            .arg("asynq:{default}:archived")
+            .arg(1000 + n)
+            .arg(n)
+            .ignore();
+        let key = format!("asynq:{{default}}:t:{n}");
+        pipe.cmd("HSET")
+            .arg(key)
+            .arg(&["msg", "", "state", "archived"])
+            .ignore();
+    }
+    let () = pipe.query_async(&mut link).await.unwrap();
+    let claims = claim(&broker, 1).await;
+    let error = "x".to_owned();
+    assert_eq!(
+        end(&broker, &claims[0], Verdict::Archive { error }).await,
+        Settled::Accepted
+    );
+    let pass = broker.sweep(&[queue()], 5000, ArchiveBounds::default()).await.unwrap();
+    // And what the archiving itself deleted, which nobody was told of then.
+    assert_eq!((pass.trimmed, pass.more), (5000 + 1000, true));
+    let pass = broker
+        .sweep(&[queue()], 50_000, ArchiveBounds::default())
+        .await
+        .unwrap();
+    assert_eq!((pass.trimmed, pass.more), (6000, false));
+    let info = &broker.queues().await.unwrap()[0];
+    assert_eq!(info.counts[&State::Archived], 1);
+    is_sound(&broker).await;
+}

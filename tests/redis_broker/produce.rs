@@ -1,0 +1,91 @@
+//! What producers see: many tasks in one call, many calls at once.
+
+use std::time::Duration;
+
+use runner_core::task::{Run, Task};
+use runner_queue::{Inspector as _, Producer as _, Settled, Settlement, Verdict, Work as _};
+
+use super::{claim, ending, ids, is_sound, named, open, put};
+use crate::kit;
+
+/// The tests of this module.
+pub fn tests() -> Vec<kit::Trial> {
+    kit::trials![
+        needs(Redis): a_large_batch_is_enqueued_claimed_and_settled,
+            callers_that_enqueue_at_once_are_each_told_of_their_own_tasks;
+    ]
+}
+
+async fn a_large_batch_is_enqueued_claimed_and_settled() {
+    let (broker, _link, _db) = open().await;
+    let count = 5000;
+    let tasks: Vec<Task> = (0..count)
+        .map(|n| {
+            let task = named(&format!("{n:05}"))
+                .unique(Duration::from_secs(600))
+                .payload(n.to_string());
+            let late = Run::In(Duration::from_secs(3600));
+            if n % 5 == 4 { task.run(late) } else { task }
+        })
+        .collect();
+    let results = broker.enqueue(&tasks).await.unwrap();
+    assert!(results.iter().all(Result::is_ok));
+    let claims = claim(&broker, count).await;
+    assert_eq!(claims.len(), count * 4 / 5);
+    let mut order = ids(&claims);
+    assert!(order.is_sorted(), "the oldest come first");
+    order.dedup();
+    assert_eq!(order.len(), claims.len());
+    let settlements: Vec<Settlement> = claims.iter().map(|c| ending(c, Verdict::Done)).collect();
+    let settled = broker.settle(&settlements).await.unwrap();
+    assert!(settled.iter().all(|s| *s == Settled::Accepted));
+    let info = &broker.queues().await.unwrap()[0];
+    assert_eq!((info.size(), info.processed), (1000, 4000));
+    is_sound(&broker).await;
+}
+
+/// Small calls under way at once travel together. Those that are given up take nobody else's answer with them.
+async fn callers_that_enqueue_at_once_are_each_told_of_their_own_tasks() {
+    const CALLERS: usize = 300;
+    let (broker, mut link, _db) = open().await;
+    put(&broker, &["7", "77"]).await;
+    let broker = std::sync::Arc::new(broker);
+    let callers: Vec<_> = (0..CALLERS)
+        .map(|number| {
+            let broker = broker.clone();
+            tokio::spawn(async move { broker.enqueue(&[named(&number.to_string())]).await })
+        })
+        .collect();
+    for caller in callers.iter().skip(3).step_by(10) {
+        caller.abort();
+    }
+    let (mut accepted, mut given_up) = (0, 0);
+    for (number, caller) in callers.into_iter().enumerate() {
+        let Ok(answer) = caller.await else {
+            given_up += 1;
+            continue;
+        };
+        match answer.unwrap().remove(0) {
+            Ok(enqueued) => {
+                assert_eq!(enqueued.id.as_str(), number.to_string());
+                accepted += 1;
+            }
+            Err(refusal) => {
+                assert_eq!(refusal.to_string(), runner_queue::Refusal::IdTaken.to_string());
+                assert!(number == 7 || number == 77, "{number} was refused as taken");
+            }
+        }
+    }
+    assert_eq!(accepted + given_up + 2, CALLERS);
+    // Of those given up some were sent and some were not; nothing else is there.
+    let pending: usize = redis::cmd("LLEN")
+        .arg("asynq:{default}:pending")
+        .query_async(&mut link)
+        .await
+        .unwrap();
+    assert!(
+        (accepted + 2..=CALLERS).contains(&pending),
+        "{pending} of {accepted} accepted"
+    );
+    assert_eq!(broker.audit().await.unwrap(), Vec::<String>::new());
+}

@@ -1,0 +1,116 @@
+//! Sets of grouped tasks that are damaged, left behind by Go, or on a full server.
+
+use std::time::Duration;
+
+use runner_core::task::Task;
+use runner_queue::redis::RedisBroker;
+use runner_queue::{BrokerError, GroupRule, Groups as _, Producer as _};
+
+use super::{ask, is_sound, named, open, queue, settings, state_of};
+use crate::kit::{self, RedisServer};
+
+/// The tests of this module.
+pub fn tests() -> Vec<kit::Trial> {
+    kit::trials![
+        needs(Redis): staged_tasks_that_cannot_be_read_do_not_hold_up_their_set,
+            a_set_that_go_left_behind_goes_back_to_its_group,
+            a_full_server_still_stages_drops_and_reclaims;
+    ]
+}
+
+/// Ripe as soon as it has a task, and no more than this many become one.
+fn eager(size: usize) -> GroupRule {
+    GroupRule {
+        grace: Duration::from_secs(60),
+        max_delay: None,
+        max_size: Some(size),
+    }
+}
+
+async fn put_grouped(broker: &RedisBroker, ids: &[&str]) {
+    let tasks: Vec<Task> = ids.iter().map(|id| named(id).group("g")).collect();
+    for result in broker.enqueue(&tasks).await.unwrap() {
+        result.unwrap();
+    }
+}
+
+async fn staged(broker: &RedisBroker, size: usize) -> (runner_queue::StagedSet, Vec<String>) {
+    let set = broker.stage(&queue(), "g", &eager(size)).await.unwrap().expect("ripe");
+    let tasks = broker.read_staged(&set).await.unwrap();
+    (set, tasks.into_iter().map(|task| task.id.to_string()).collect())
+}
+
+async fn staged_tasks_that_cannot_be_read_do_not_hold_up_their_set() {
+    let (broker, mut link, _db) = open().await;
+    put_grouped(&broker, &["a", "damaged", "b", "ghost", "c"]).await;
+    let _: i64 = ask(&mut link, &["HSET", "asynq:{default}:t:damaged", "msg", "\u{ff}"]).await;
+    let _: i64 = ask(&mut link, &["DEL", "asynq:{default}:t:ghost"]).await;
+    let (set, ids) = staged(&broker, 5).await;
+    assert_eq!(ids, ["a", "b", "c"]);
+    assert_eq!(state_of(&mut link, "damaged").await, "archived");
+    is_sound(&broker).await;
+    assert_eq!(broker.drop_staged(&set).await.unwrap(), 3);
+    is_sound(&broker).await;
+    // A set of nothing else is gone.
+    put_grouped(&broker, &["x"]).await;
+    let _: i64 = ask(&mut link, &["HSET", "asynq:{default}:t:x", "msg", "\u{ff}"]).await;
+    assert!(staged(&broker, 1).await.1.is_empty());
+    is_sound(&broker).await;
+}
+
+async fn a_set_that_go_left_behind_goes_back_to_its_group() {
+    let (broker, mut link, _db) = open().await;
+    put_grouped(&broker, &["a", "b"]).await;
+    // As asynq stages, and then dies; nobody names the group any more.
+    let set = "asynq:{default}:g:g:6b7a1f0e-0000-4000-8000-000000000000";
+    let _: () = ask(&mut link, &["RENAME", "asynq:{default}:g:g", set]).await;
+    let _: i64 = ask(&mut link, &["SREM", "asynq:{default}:groups", "g"]).await;
+    let _: i64 = ask(
+        &mut link,
+        &["ZADD", "asynq:{default}:aggregation_sets", "1893553445", set],
+    )
+    .await;
+    // What is not a set of this queue is taken off the list, and nothing else is done to it.
+    for odd in ["asynq:{low}:g:g:1", "asynq:{default}:pending", ""] {
+        let _: i64 = ask(&mut link, &["ZADD", "asynq:{default}:aggregation_sets", "1", odd]).await;
+    }
+    assert!(
+        broker
+            .reclaim(&[queue()], Duration::ZERO, 100)
+            .await
+            .unwrap()
+            .is_empty()
+    );
+    let _: i64 = ask(&mut link, &["ZADD", "asynq:{default}:aggregation_sets", "1", set]).await;
+    let back = broker.reclaim(&[queue()], Duration::ZERO, 100).await.unwrap();
+    assert_eq!((back[0].group.as_str(), back[0].tasks), ("g", 2));
+    is_sound(&broker).await;
+    assert_eq!(staged(&broker, 2).await.1, ["a", "b"]);
+    is_sound(&broker).await;
+}
+
+async fn a_full_server_still_stages_drops_and_reclaims() {
+    let server = RedisServer::start(&[]);
+    let db = server.fresh_db();
+    let broker = RedisBroker::connect(settings(db.port, db.number)).await.unwrap();
+    let mut link = db.connect().await;
+    put_grouped(&broker, &["a", "b", "c", "d"]).await;
+    let _: () = ask(&mut link, &["CONFIG", "SET", "maxmemory-policy", "noeviction"]).await;
+    let _: () = ask(&mut link, &["CONFIG", "SET", "maxmemory", "1"]).await;
+    let full = broker.enqueue(&[named("f")]).await;
+    assert!(matches!(full, Err(BrokerError::Full { .. })), "{full:?}");
+    let (set, ids) = staged(&broker, 2).await;
+    assert_eq!(ids, ["a", "b"]);
+    assert_eq!(broker.drop_staged(&set).await.unwrap(), 2);
+    let (set, ids) = staged(&broker, 2).await;
+    assert_eq!(ids, ["c", "d"]);
+    let sets = "asynq:{default}:aggregation_sets";
+    let key = format!("asynq:{{default}}:g:g:{}", set.id);
+    let _: () = ask(&mut link, &["CONFIG", "SET", "maxmemory", "0"]).await;
+    let _: i64 = ask(&mut link, &["ZADD", sets, "1", &key]).await;
+    let _: () = ask(&mut link, &["CONFIG", "SET", "maxmemory", "1"]).await;
+    let back = broker.reclaim(&[queue()], Duration::ZERO, 100).await.unwrap();
+    assert_eq!(back[0].tasks, 2);
+    let _: () = ask(&mut link, &["CONFIG", "SET", "maxmemory", "0"]).await;
+    is_sound(&broker).await;
+}
