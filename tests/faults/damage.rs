@@ -90,9 +90,9 @@ async fn f17_junk_is_put_aside_and_holds_up_nobody() {
     let retried = recovered.iter().filter(|r| r.state == State::Retry).count();
     let mut reasons = 0;
     for (name, _) in &junk {
-        let key = format!("runner:{{default}}:att:{name}");
-        let notes: Vec<String> = ask(&mut link, &[b"LRANGE", key.as_bytes(), b"0", b"-1"]).await;
-        reasons += usize::from(notes.len() == 1 && notes[0].contains("unreadable: "));
+        let key = format!("asynq:{{default}}:t:{name}");
+        let note: String = ask(&mut link, &[b"HGET", key.as_bytes(), b"att"]).await;
+        reasons += usize::from(!note.contains('\n') && note.contains("unreadable: "));
     }
     let wrong = contradictions(&broker).await;
     let mut fault = Fault::new("F17");

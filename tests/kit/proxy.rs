@@ -204,6 +204,9 @@ impl Shared {
             .filter(|word| word.starts_with(self.prefix.as_bytes()))
             .map(|word| word.to_vec())
             .collect();
+        if names.is_empty() {
+            return Fate::Pass;
+        }
         let mut waits = self.waits.lock().expect("the waits");
         for name in &names {
             waits.entry(name.clone()).or_insert_with(|| (Instant::now(), None));

@@ -66,6 +66,7 @@ impl World {
             result: None,
             waiting_for: None,
             run: 0,
+            claimed: 0,
             arrival: self.arrivals,
             attempts: Vec::new(),
             claimed_at: now,

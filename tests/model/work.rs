@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use runner_core::task::{QueueName, State, TaskId, recovery_delay};
 use runner_queue::{
-    ArchiveBounds, Attempt, Forwarded, LEASE_EXPIRED, LOST, Recovered, Settled, Settlement, Swept, TaskRecord, Verdict,
+    ArchiveBounds, Attempt, Claim, Forwarded, LEASE_EXPIRED, LOST, Recovered, Settled, Settlement, Swept, TaskRecord,
+    Verdict,
 };
 
 use super::op::HANDLERS;
@@ -35,7 +36,10 @@ impl World {
                 };
                 self.shift(name, &id, State::Active, until);
                 let now = self.now;
+                let nth = self.queue(name).claims + 1;
+                self.queue(name).claims = nth;
                 let entry = self.entry(name, &id);
+                entry.claimed = nth;
                 entry.claimed_at = now;
                 let record = entry.record.clone();
                 let lease_until = until;
@@ -45,13 +49,19 @@ impl World {
         taken
     }
 
-    /// A claim got this number; whether it is higher than all before it.
-    pub fn note_run(&mut self, name: &QueueName, id: &TaskId, run: u64) -> bool {
-        let queue = self.queue(name);
-        let grows = run > queue.last_run;
-        queue.last_run = run;
-        self.entry(name, id).run = run;
-        grows
+    /// One call made these claims; their numbers are above those of all calls before.
+    pub fn note_runs(&mut self, claims: &[Claim]) -> Result<(), String> {
+        for claim in claims {
+            let task = claim.task();
+            if claim.run() <= self.queue(&task.queue).last_run {
+                return Err(format!("run {} of {} is not above all before", claim.run(), task.id));
+            }
+            self.entry(&task.queue, &task.id).run = claim.run();
+        }
+        for claim in claims {
+            self.queue(&claim.task().queue).last_run = claim.run();
+        }
+        Ok(())
     }
 
     /// Whether a claim is still its holder's.

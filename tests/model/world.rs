@@ -26,6 +26,8 @@ pub struct Entry {
     pub waiting_for: Option<String>,
     /// The number of its last claim; 0 before the first.
     pub run: u64,
+    /// Grows with each claim.
+    pub claimed: u64,
     /// Grows with each task accepted.
     pub arrival: u64,
     pub attempts: Vec<Attempt>,
@@ -58,6 +60,8 @@ pub struct Queue {
     pub days: BTreeMap<Date, (u64, u64)>,
     /// The highest number that any claim has had.
     pub last_run: u64,
+    /// How many there have been.
+    pub claims: u64,
     /// What its archive keeps.
     pub archive: ArchiveBounds,
     /// How many tasks left the archive that no sweep has told of.
@@ -119,7 +123,7 @@ impl World {
         }
         let mut entries: Vec<&Entry> = queue.tasks.values().filter(|e| e.state == state).collect();
         match state {
-            State::Active => entries.sort_by_key(|e| e.run),
+            State::Active => entries.sort_by_key(|e| e.claimed),
             State::Aggregating => entries.sort_by_key(|e| self.dialect.grouped(e)),
             _ => entries.sort_by_key(|e| (e.at, self.dialect.tie(e))),
         }

@@ -69,6 +69,7 @@ impl Audit<'_> {
             }
             add(&["SMEMBERS", &format!("{prefix}groups")]);
             add(&["HKEYS", &super::keys::waiting(queue)]);
+            add(&["HKEYS", &super::keys::claims(queue)]);
         }
         for key in keys {
             if key.contains("}:t:") {
@@ -78,7 +79,7 @@ impl Audit<'_> {
             if key.contains("}:g:") {
                 add(&["ZRANGE", key, "0", "-1"]);
             }
-            if ["}:t:", "}:att:", "}:processed:", "}:failed:"]
+            if ["}:t:", "}:processed:", "}:failed:"]
                 .iter()
                 .any(|part| key.contains(part))
             {
@@ -154,7 +155,7 @@ impl Audit<'_> {
             wrong.push(format!("{prefix}active holds {active:?}, lease {leased:?}"));
         }
         self.audit_groups(queue, keys, wrong).await?;
-        self.audit_own(queue, keys, &tasks, &places, wrong).await
+        self.audit_own(queue, &places, wrong).await
     }
 
     /// Every group is named and every staged set is listed: what is not is never looked at again.
@@ -183,26 +184,19 @@ impl Audit<'_> {
     async fn audit_own(
         &self,
         queue: &str,
-        keys: &BTreeSet<String>,
-        tasks: &BTreeSet<&str>,
         places: &BTreeMap<String, Vec<String>>,
         wrong: &mut Vec<String>,
     ) -> BrokerResult<()> {
         let own = super::keys::own(queue);
-        for key in keys {
-            let attempts = key.strip_prefix(&own).and_then(|rest| rest.strip_prefix("att:"));
-            if let Some(id) = attempts {
-                if !tasks.contains(id) {
-                    wrong.push(format!("{key} outlived its task"));
-                }
-                if self.ask(&["TTL", key]).await? == Value::Int(-1) {
-                    wrong.push(format!("{key} never ends"));
-                }
-            }
-        }
         for id in self.texts(&["HKEYS", &super::keys::waiting(queue)]).await? {
             if places.get(&id).is_none_or(|found| found != &["scheduled"]) {
                 wrong.push(format!("{own}waiting has {id}, which is not scheduled"));
+            }
+        }
+        for id in self.texts(&["HKEYS", &super::keys::claims(queue)]).await? {
+            let active = places.get(&id).is_some_and(|found| found == &["active"]);
+            if !id.is_empty() && !active {
+                wrong.push(format!("{own}claims has {id}, which is not active"));
             }
         }
         Ok(())

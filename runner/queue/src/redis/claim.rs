@@ -11,6 +11,7 @@ use super::{RedisBroker, convert, keys, repair, reply, settle};
 use crate::{BrokerResult, Claim, Exchanged, Repaired, Settlement};
 
 const CLAIM: &str = "claim tasks";
+const EXCHANGE: &str = "settle and claim tasks";
 
 /// Claims a script call: Redis does nothing else meanwhile, about 1 ms.
 const BATCH: usize = 256;
@@ -49,36 +50,46 @@ impl RedisBroker {
         claims: &mut Vec<Claim>,
     ) -> BrokerResult<usize> {
         let mut trip = self.conn.trip(CLAIM).await?;
-        self.add_claim(&mut trip, queues, wanted, lease);
-        let answer = trip.one().await?;
+        self.add_claim(&mut trip, queues, wanted, lease, None);
+        let answer = reply::list(trip.one().await?);
         Ok(self.read_claims(queues, answer, claims).await)
     }
 
-    fn add_claim(&self, trip: &mut Trip<'_>, queues: &[QueueName], wanted: usize, lease: Duration) {
-        let pending: Vec<String> = queues.iter().map(|q| keys::part(q.as_str(), "pending")).collect();
-        trip.script(Script::Claim, &pending)
+    /// With the queue whose claims end in the same call; they follow.
+    fn add_claim(
+        &self,
+        trip: &mut Trip<'_>,
+        queues: &[QueueName],
+        wanted: usize,
+        lease: Duration,
+        ending: Option<&QueueName>,
+    ) {
+        let pending = queues.iter().map(|q| keys::part(q.as_str(), "pending"));
+        let active = ending.map(|queue| keys::part(queue.as_str(), "active"));
+        let touched: Vec<String> = pending.chain(active).collect();
+        trip.script(Script::Exchange, &touched)
             .arg(wanted)
-            .arg(convert::millis(lease));
+            .arg(convert::millis(lease))
+            .arg(self.claimant.get().map_or("", String::as_str))
+            .arg(queues.len());
         for queue in queues {
             trip.arg(keys::queue(queue.as_str())).arg(keys::own(queue.as_str()));
         }
-        trip.arg(self.claimant.get().map_or("", String::as_str));
     }
 
     /// Claims out of an answer of the script, and how many it took; puts aside what cannot be read.
-    async fn read_claims(&self, queues: &[QueueName], answer: Value, claims: &mut Vec<Claim>) -> usize {
-        let mut answer = reply::list(answer).into_iter();
+    async fn read_claims(&self, queues: &[QueueName], answer: Vec<Value>, claims: &mut Vec<Claim>) -> usize {
+        let mut answer = answer.into_iter().skip(1);
         let lease_until = answer.next().and_then(reply::seconds).unwrap_or_default();
         let mut taken = 0;
-        while let Some((place, count, first)) = next_head(&mut answer) {
+        while let Some((place, count, run)) = next_head(&mut answer) {
             let Some(queue) = queues.get(place) else { break };
             let mut unreadable = Vec::new();
-            for nth in 0..count {
+            for _ in 0..count {
                 let Some((id, message)) = next_row(&mut answer) else {
                     break;
                 };
                 taken += 1;
-                let run = first + nth;
                 match convert::decode(message, queue, &id) {
                     Ok(record) => claims.push(Claim::new(record, run, lease_until)),
                     Err(why) => {
@@ -105,10 +116,16 @@ impl RedisBroker {
         lease: Duration,
     ) -> BrokerResult<Exchanged> {
         let batches = settle::by_queue(settlements.iter().map(|s| &s.claim.task().queue), BATCH);
-        let mut trip = self.conn.trip("settle and claim tasks").await?;
+        let wanted = if queues.is_empty() { 0 } else { max.min(BATCH) };
+        if let [only] = &batches[..]
+            && settle::leaves_nothing(settlements, only)
+        {
+            return self.exchange_at_once(settlements, only, queues, wanted, lease).await;
+        }
+        let mut trip = self.conn.trip(EXCHANGE).await?;
         settle::add_settles(&mut trip, settlements, &batches, None);
-        if max > 0 && !queues.is_empty() {
-            self.add_claim(&mut trip, queues, max.min(BATCH), lease);
+        if wanted > 0 {
+            self.add_claim(&mut trip, queues, wanted, lease, None);
         }
         let mut answers = trip.each().await?.into_iter();
         let ended: BrokerResult<Vec<Value>> = answers.by_ref().take(batches.len()).collect();
@@ -117,13 +134,39 @@ impl RedisBroker {
             Some(Err(error)) => Err(error),
             Some(Ok(answer)) => {
                 let mut claims = Vec::new();
-                self.read_claims(queues, answer, &mut claims).await;
+                self.read_claims(queues, reply::list(answer), &mut claims).await;
                 Ok(claims)
             }
         };
         Ok(Exchanged {
             settled: ended.map(|answers| settle::settled(settlements.len(), &batches, answers)),
             claims,
+        })
+    }
+
+    /// The same in one script call: the usual case of a busy worker, tasks that are done and leave nothing.
+    async fn exchange_at_once(
+        &self,
+        settlements: &[Settlement],
+        batch: &settle::Batch<'_>,
+        queues: &[QueueName],
+        wanted: usize,
+        lease: Duration,
+    ) -> BrokerResult<Exchanged> {
+        let mut trip = self.conn.trip(EXCHANGE).await?;
+        self.add_claim(&mut trip, queues, wanted, lease, Some(batch.0));
+        settle::ends(&mut trip, settlements, batch);
+        let mut answer = reply::list(trip.one().await?);
+        let stale = answer.first_mut().map(std::mem::take).unwrap_or_default();
+        let mut claims = Vec::new();
+        self.read_claims(queues, answer, &mut claims).await;
+        Ok(Exchanged {
+            settled: Ok(settle::settled(
+                settlements.len(),
+                std::slice::from_ref(batch),
+                [Value::Array(vec![stale])],
+            )),
+            claims: Ok(claims),
         })
     }
 
@@ -164,10 +207,14 @@ impl RedisBroker {
         for (queue, places) in &batches {
             trip.script(Script::Extend, &[keys::part(queue.as_str(), "lease")])
                 .arg(keys::queue(queue.as_str()))
-                .arg(convert::millis(lease));
+                .arg(keys::own(queue.as_str()))
+                .arg(convert::millis(lease))
+                .arg(places.len());
             for place in places {
-                let claim = &claims[*place];
-                trip.arg(claim.task().id.as_str()).arg(claim.run());
+                trip.arg(claims[*place].task().id.as_str());
+            }
+            for place in places {
+                trip.arg(claims[*place].run());
             }
         }
         for ((_, places), answer) in batches.iter().zip(trip.send().await?) {
@@ -183,12 +230,12 @@ impl RedisBroker {
     }
 }
 
-/// Place of the queue, how many tasks of it follow, run of the first.
+/// Place of the queue, how many tasks of it follow, their run.
 fn next_head(answer: &mut impl Iterator<Item = Value>) -> Option<(usize, u64, u64)> {
     let number = usize::try_from(reply::number(answer.next()?)?).ok()?;
     let count = reply::count(answer.next()?);
-    let first = reply::count(answer.next()?);
-    Some((number.checked_sub(1)?, count, first))
+    let run = reply::count(answer.next()?);
+    Some((number.checked_sub(1)?, count, run))
 }
 
 /// Id and message.

@@ -106,7 +106,6 @@ impl Groups for RedisBroker {
             let mut trip = self.conn.trip("delete tasks that became one").await?;
             trip.script(Script::Drop, &[&key])
                 .arg(keys::queue(set.queue.as_str()))
-                .arg(keys::own(set.queue.as_str()))
                 .arg(BATCH);
             let mut answer = reply::list(trip.one().await?).into_iter();
             dropped += usize::try_from(answer.next().map_or(0, reply::count)).unwrap_or(0);

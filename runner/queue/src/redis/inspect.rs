@@ -15,7 +15,7 @@ use super::trouble::Trouble;
 use super::{RedisBroker, convert, fault, keys, reply};
 use crate::{
     Acted, Action, ActionError, Attempt, BrokerResult, DayCount, EnqueueEventPage, GroupPage, Inspector,
-    MAX_ATTEMPTS_KEPT, MAX_HISTORY_DAYS, Page, QueueInfo, RemoveError, ServerView, TaskInfo, TaskPage,
+    MAX_HISTORY_DAYS, Page, QueueInfo, RemoveError, ServerView, TaskInfo, TaskPage,
 };
 
 /// The largest page.
@@ -99,13 +99,13 @@ impl Inspector for RedisBroker {
 
     async fn attempts(&self, queue: &QueueName, id: &TaskId) -> BrokerResult<Vec<Attempt>> {
         let mut trip = self.conn.trip("read the attempts of a task").await?;
-        trip.command("LRANGE")
-            .arg(keys::attempts(queue.as_str(), id.as_str()))
-            .arg(-i64::try_from(MAX_ATTEMPTS_KEPT).unwrap_or(1))
-            .arg(-1);
-        let records = reply::list(trip.one().await?).into_iter();
-        Ok(records
-            .filter_map(|json| serde_json::from_slice(&reply::bytes(json)?).ok())
+        trip.command("HGET")
+            .arg(keys::task(queue.as_str(), id.as_str()))
+            .arg("att");
+        let lines = reply::bytes(trip.one().await?).unwrap_or_default();
+        Ok(lines
+            .split(|byte| *byte == b'\n')
+            .filter_map(|line| serde_json::from_slice(line).ok())
             .collect())
     }
 

@@ -52,9 +52,9 @@ pub(super) fn staged(queue_name: &str, group_name: &str, set: &str) -> String {
     format!("{}:{set}", group(queue_name, group_name))
 }
 
-/// What is remembered of the attempts of a task.
-pub(super) fn attempts(queue_name: &str, id: &str) -> String {
-    format!("{}att:{id}", own(queue_name))
+/// Who has claimed which task.
+pub(super) fn claims(queue_name: &str) -> String {
+    format!("{}claims", own(queue_name))
 }
 
 /// What the snoozed tasks of a queue wait for.
@@ -158,6 +158,6 @@ mod tests {
         assert_eq!(task("a}b", "abc"), "asynq:{a}b}:t:abc");
         assert_eq!(part("default", "pending"), "asynq:{default}:pending");
         assert_eq!(server("web-1", 4321, "S"), "asynq:servers:{web-1:4321:S}");
-        assert_eq!(attempts("low", "1"), "runner:{low}:att:1");
+        assert_eq!(claims("low"), "runner:{low}:claims");
     }
 }

@@ -45,6 +45,7 @@ pub(super) struct Rounds {
     lists: BTreeMap<(QueueName, &'static str), usize>,
     scan: Option<String>,
     scans: BTreeMap<QueueName, String>,
+    claims: BTreeMap<QueueName, String>,
 }
 
 /// What was put right and not reported yet.
@@ -135,6 +136,7 @@ impl RedisBroker {
         let mut rounds = self.rounds.lock().await;
         self.walk_lists(queues, limit, &mut rounds).await?;
         self.walk_keys(queues, limit, &mut rounds).await?;
+        self.walk_claims(queues, limit, &mut rounds).await?;
         Ok(self.mended.take())
     }
 
@@ -231,6 +233,29 @@ impl RedisBroker {
         self.look_at(queue, &ids.iter().map(|id| &id[..]).collect::<Vec<_>>())
             .await?;
         Ok(next)
+    }
+
+    /// Drops claims on tasks that a Go server took over: no damage, but nobody else would.
+    async fn walk_claims(&self, queues: &[QueueName], limit: usize, rounds: &mut Rounds) -> BrokerResult<()> {
+        let mut trouble = Trouble::default();
+        let mut trip = self.conn.trip("look for claims that nobody holds").await?;
+        for queue in queues {
+            trip.script(Script::Unclaim, &[keys::claims(queue.as_str())])
+                .arg(keys::queue(queue.as_str()))
+                .arg(rounds.claims.get(queue).map_or("0", String::as_str))
+                .arg(limit.min(SCANNED));
+        }
+        for (queue, answer) in queues.iter().zip(trip.each().await?) {
+            let Some(answer) = trouble.part(queue, answer) else {
+                continue;
+            };
+            let next = reply::list(answer).into_iter().next().and_then(reply::text);
+            match next.filter(|next| next != "0") {
+                Some(next) => rounds.claims.insert(queue.clone(), next),
+                None => rounds.claims.remove(queue),
+            };
+        }
+        trouble.unless(false)
     }
 
     async fn look_at(&self, queue: &QueueName, ids: &[&[u8]]) -> BrokerResult<()> {

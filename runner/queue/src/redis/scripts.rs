@@ -15,7 +15,7 @@ use super::reply;
 #[repr(usize)]
 pub(super) enum Script {
     Enqueue,
-    Claim,
+    Exchange,
     Quarantine,
     Settle,
     Extend,
@@ -23,6 +23,7 @@ pub(super) enum Script {
     Expired,
     Sweep,
     Repair,
+    Unclaim,
     Scan,
     Waiting,
     Release,
@@ -64,6 +65,9 @@ struct Source {
 const CLOCK: &str = include_str!("scripts/clock.lua");
 const COUNT: &str = include_str!("scripts/count.lua");
 const TRIM: &str = include_str!("scripts/trim.lua");
+const CLAIMS: &str = include_str!("scripts/claims.lua");
+const ACCEPT: &str = include_str!("scripts/accept.lua");
+const NOTES: &str = include_str!("scripts/notes.lua");
 const PUT: &str = include_str!("scripts/put.lua");
 const DECIDE: &str = include_str!("scripts/decide.lua");
 const FORGET: &str = include_str!("scripts/forget.lua");
@@ -79,16 +83,26 @@ const fn fills(parts: &'static [&'static str]) -> Source {
 }
 
 /// In the order of [`Script`].
-static SOURCES: [Source; 39] = [
+static SOURCES: [Source; 40] = [
     fills(&[CLOCK, PUT, include_str!("scripts/enqueue.lua")]),
-    drains(&[CLOCK, include_str!("scripts/claim.lua")]),
-    drains(&[CLOCK, include_str!("scripts/quarantine.lua")]),
-    drains(&[CLOCK, COUNT, FORGET, TRIM, include_str!("scripts/settle.lua")]),
-    drains(&[CLOCK, include_str!("scripts/extend.lua")]),
-    drains(&[CLOCK, include_str!("scripts/forward.lua")]),
-    drains(&[CLOCK, MEND, include_str!("scripts/expired.lua")]),
-    drains(&[CLOCK, FORGET, TRIM, include_str!("scripts/sweep.lua")]),
-    drains(&[CLOCK, MEND, include_str!("scripts/repair.lua")]),
+    drains(&[CLOCK, COUNT, CLAIMS, ACCEPT, include_str!("scripts/exchange.lua")]),
+    drains(&[CLOCK, CLAIMS, NOTES, include_str!("scripts/quarantine.lua")]),
+    drains(&[
+        CLOCK,
+        COUNT,
+        CLAIMS,
+        ACCEPT,
+        NOTES,
+        FORGET,
+        TRIM,
+        include_str!("scripts/settle.lua"),
+    ]),
+    drains(&[CLOCK, CLAIMS, include_str!("scripts/extend.lua")]),
+    drains(&[CLOCK, CLAIMS, include_str!("scripts/forward.lua")]),
+    drains(&[CLOCK, CLAIMS, NOTES, MEND, include_str!("scripts/expired.lua")]),
+    drains(&[CLOCK, CLAIMS, FORGET, TRIM, include_str!("scripts/sweep.lua")]),
+    drains(&[CLOCK, CLAIMS, NOTES, MEND, include_str!("scripts/repair.lua")]),
+    drains(&[CLOCK, include_str!("scripts/unclaim.lua")]),
     drains(&[CLOCK, include_str!("scripts/scan.lua")]),
     drains(&[CLOCK, include_str!("scripts/waiting.lua")]),
     drains(&[CLOCK, include_str!("scripts/release.lua")]),
@@ -102,10 +116,10 @@ static SOURCES: [Source; 39] = [
     drains(&[CLOCK, COUNT, include_str!("scripts/info.lua")]),
     drains(&[CLOCK, include_str!("scripts/page.lua")]),
     drains(&[CLOCK, include_str!("scripts/task.lua")]),
-    drains(&[CLOCK, FORGET, TRIM, include_str!("scripts/act.lua")]),
+    drains(&[CLOCK, CLAIMS, FORGET, TRIM, include_str!("scripts/act.lua")]),
     drains(&[CLOCK, include_str!("scripts/pause.lua")]),
-    drains(&[CLOCK, FORGET, TRIM, TAKE, include_str!("scripts/act_all.lua")]),
-    drains(&[CLOCK, COUNT, FORGET, TAKE, include_str!("scripts/remove.lua")]),
+    drains(&[CLOCK, CLAIMS, FORGET, TRIM, TAKE, include_str!("scripts/act_all.lua")]),
+    drains(&[CLOCK, COUNT, CLAIMS, FORGET, TAKE, include_str!("scripts/remove.lua")]),
     fills(&[CLOCK, include_str!("scripts/edit.lua")]),
     drains(&[CLOCK, COUNT, include_str!("scripts/history.lua")]),
     drains(&[CLOCK, include_str!("scripts/memory.lua")]),

@@ -13,9 +13,6 @@ use crate::{BrokerResult, MAX_ATTEMPTS_KEPT, Settled, Settlement, Verdict};
 /// Settlements a script call: Redis does nothing else meanwhile, about 1 ms.
 pub(super) const BATCH: usize = 256;
 
-/// How long attempts of a task that is not kept for a stated time are remembered, as long as the archive keeps.
-const ATTEMPTS_KEPT: Duration = Duration::from_secs(90 * 24 * 3600);
-
 /// Places of an input, by the queue they belong to, at most `batch` together; order is kept within a queue.
 pub(super) fn by_queue<'a>(queues: impl Iterator<Item = &'a QueueName>, batch: usize) -> Batches<'a> {
     let mut batches: Batches<'a> = Vec::new();
@@ -51,41 +48,82 @@ impl RedisBroker {
 }
 
 /// Places of an input together with their queue.
-pub(super) type Batches<'a> = Vec<(&'a QueueName, Vec<usize>)>;
+pub(super) type Batch<'a> = (&'a QueueName, Vec<usize>);
+pub(super) type Batches<'a> = Vec<Batch<'a>>;
 
-/// Adds one call of the script for each batch.
+/// Adds one call of a script for each batch.
 pub(super) fn add_settles(
     trip: &mut Trip<'_>,
     settlements: &[Settlement],
     batches: &Batches<'_>,
     expired_for: Option<Duration>,
 ) {
-    for (queue, places) in batches {
-        trip.script(Script::Settle, &[keys::part(queue.as_str(), "active")])
-            .arg(keys::queue(queue.as_str()))
-            .arg(keys::own(queue.as_str()))
-            .arg(expired_for.map_or(String::new(), |grace| convert::millis(grace).to_string()))
-            .arg(
-                places
-                    .iter()
-                    .map(|place| letter(&settlements[*place]))
-                    .collect::<Vec<u8>>(),
-            )
-            .arg(MAX_ATTEMPTS_KEPT);
-        for place in places {
-            verdict_args(trip, &settlements[*place]);
-        }
-        for (number, place) in (1..).zip(places) {
-            attempt_args(trip, number, &settlements[*place]);
+    for batch in batches {
+        if expired_for.is_none() && leaves_nothing(settlements, batch) {
+            trip.script(Script::Exchange, &[keys::part(batch.0.as_str(), "active")])
+                .arg(0)
+                .arg(0)
+                .arg("")
+                .arg(0);
+            ends(trip, settlements, batch);
+        } else {
+            add_settle(trip, settlements, batch, expired_for);
         }
     }
 }
 
+/// Whether all of a batch are ends of tasks of which nothing remains, not even a lock.
+pub(super) fn leaves_nothing(settlements: &[Settlement], (_, places): &Batch<'_>) -> bool {
+    places.iter().all(|place| letter(&settlements[*place]) == b'd')
+}
+
+/// Such a batch as the script that also claims wants it: see `exchange.lua`.
+pub(super) fn ends(trip: &mut Trip<'_>, settlements: &[Settlement], (queue, places): &Batch<'_>) {
+    let run_of = |place: &usize| settlements[*place].claim.run();
+    // Those that were claimed together mostly end together.
+    let groups = places.chunk_by(|a, b| run_of(a) == run_of(b));
+    trip.arg(keys::queue(queue.as_str()))
+        .arg(keys::own(queue.as_str()))
+        .arg(groups.clone().count());
+    for group in groups {
+        trip.arg(run_of(&group[0])).arg(group.len());
+    }
+    for place in places {
+        trip.arg(settlements[*place].claim.task().id.as_str());
+    }
+}
+
+fn add_settle(
+    trip: &mut Trip<'_>,
+    settlements: &[Settlement],
+    (queue, places): &Batch<'_>,
+    expired_for: Option<Duration>,
+) {
+    trip.script(Script::Settle, &[keys::part(queue.as_str(), "active")])
+        .arg(keys::queue(queue.as_str()))
+        .arg(keys::own(queue.as_str()))
+        .arg(expired_for.map_or(String::new(), |grace| convert::millis(grace).to_string()))
+        .arg(
+            places
+                .iter()
+                .map(|place| letter(&settlements[*place]))
+                .collect::<Vec<u8>>(),
+        )
+        .arg(MAX_ATTEMPTS_KEPT);
+    for place in places {
+        verdict_args(trip, &settlements[*place]);
+    }
+    for (number, place) in (1..).zip(places) {
+        attempt_args(trip, number, &settlements[*place]);
+    }
+}
+
 /// What the script's answers mean, one for each batch.
-pub(super) fn settled(count: usize, batches: &Batches<'_>, answers: impl IntoIterator<Item = Value>) -> Vec<Settled> {
+pub(super) fn settled(count: usize, batches: &[Batch<'_>], answers: impl IntoIterator<Item = Value>) -> Vec<Settled> {
     let mut settled = vec![Settled::Accepted; count];
     for ((_, places), answer) in batches.iter().zip(answers) {
-        for number in reply::list(answer) {
+        let stale = reply::list(answer).into_iter().next();
+        for number in stale.map(reply::list).unwrap_or_default() {
             let place = reply::number(number)
                 .and_then(|n| usize::try_from(n).ok()?.checked_sub(1))
                 .and_then(|nth| places.get(nth));
@@ -163,11 +201,7 @@ fn attempt_args(trip: &mut Trip<'_>, number: usize, settlement: &Settlement) {
     let task = settlement.claim.task();
     match serde_json::to_vec(attempt) {
         Ok(json) => {
-            let keep = match settlement.verdict {
-                Verdict::Done => task.retention,
-                _ => ATTEMPTS_KEPT,
-            };
-            trip.arg(number).arg(json).arg(convert::whole_seconds(keep).max(1));
+            trip.arg(number).arg(json);
         }
         // Plain text and numbers always can; the verdict must not fail for the sake of its record.
         Err(error) => tracing::warn!(task = %task.id, %error, "an attempt cannot be written down"),

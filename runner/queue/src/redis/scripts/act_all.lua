@@ -20,6 +20,7 @@ if action == 'run' then
   for _, id in ipairs(ids) do
     redis.call('HSET', queue .. 't:' .. id, 'state', 'pending', 'pending_since', stamp)
   end
+  disclaim(own, ids)
   spread('LPUSH', KEYS[1], ids)
 else
   local rows = {}

@@ -29,10 +29,3 @@ local function wipe(list)
     redis.call('DEL', unpack(list, from, math.min(from + 999, #list)))
   end
 end
-
--- Whether a task's field `run` (the number of its claim; then, after a blank, when and by whom) has this number. One
--- that no worker of ours claimed has none, which is '0'.
-local function is_run(field, run)
-  if not field then return run == '0' end
-  return string.find(field, run, 1, true) == 1 and (string.byte(field, #run + 1) or 32) == 32
-end

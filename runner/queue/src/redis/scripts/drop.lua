@@ -1,16 +1,15 @@
 -- Deletes the first tasks of a staged set, and the set with the last of them. Their locks stay.
 -- KEYS: the set.
--- ARGV after the clock: queue prefix, own prefix, how many at most.
+-- ARGV after the clock: queue prefix, how many at most.
 -- Returns: how many were deleted, how many ids are left.
-local queue, own = ARGV[3], ARGV[4]
-local ids = redis.call('ZRANGE', KEYS[1], 0, tonumber(ARGV[5]) - 1)
+local queue = ARGV[3]
+local ids = redis.call('ZRANGE', KEYS[1], 0, tonumber(ARGV[4]) - 1)
 redis.call('ZREMRANGEBYRANK', KEYS[1], 0, #ids - 1)
 local gone, deleted = {}, 0
 for _, id in ipairs(ids) do
   local key = queue .. 't:' .. id
   if redis.call('HGET', key, 'state') == 'aggregating' then
     gone[#gone + 1] = key
-    gone[#gone + 1] = own .. 'att:' .. id
     deleted = deleted + 1
   end
 end

@@ -4,8 +4,9 @@
 -- own prefix, what to remember of a task that is put aside.
 -- Returns: the present in ms; what was put right, each with its id; then for each task: id, message, run, how many runs
 -- were lost before, who claimed it.
--- What claims dropped since the last time is told as ghosts without a name. An id without a task is dropped. An active id without a lease gets one that ends now, so that the grace
--- passes before it is taken back; only the 1000 oldest are looked at, and only when the numbers differ.
+-- What claims dropped since the last time is told as ghosts without a name. An id without a task is dropped. An active
+-- id without a lease gets one that ends now, so that the grace passes before it is taken back; only the 1000 oldest are
+-- looked at, and only when the numbers differ.
 local queue = ARGV[3]
 local lease = queue .. 'lease'
 local cutoff = whole((millis - tonumber(ARGV[4])) / 1000)
@@ -20,6 +21,7 @@ local function right(id, ghost)
     redis.call('LREM', KEYS[1], 0, id)
     redis.call('ZREM', lease, id)
     if ghost then redis.call('DEL', queue .. 't:' .. id) end
+    disclaim(ARGV[7], {id})
     done = ghost and 'ghost' or 'misplaced'
   end
   if done ~= '' then
@@ -61,16 +63,18 @@ if #found >= 100 then
   end
   if #last > 0 then found = last end
 end
-for i = 1, #found, 2 do
-  local id = found[i]
-  local held = redis.call('HMGET', queue .. 't:' .. id, 'msg', 'state', 'run', 'lost')
+local ids, ends = {}, {}
+for i = 1, #found, 2 do ids[#ids + 1], ends[#ends + 1] = found[i], tonumber(found[i + 1]) end
+local claims = claimed(ARGV[7], ids)
+for i, id in ipairs(ids) do
+  local held = redis.call('HMGET', queue .. 't:' .. id, 'msg', 'state', 'lost')
   if not held[1] or held[2] ~= 'active' then
     right(id, not held[1])
-  elseif held[3] or tonumber(found[i + 1]) <= foreign then
+  elseif claims[i] or ends[i] <= foreign then
     local at = #reply
-    local run, by = string.match(held[3] or '0', '^(%d+) ?(.*)$')
+    local run, by = string.match(claims[i] or '0', '^(%d+) ?(.*)$')
     reply[at + 1], reply[at + 2], reply[at + 3] = id, held[1], run or '0'
-    reply[at + 4], reply[at + 5] = held[4] or '0', by or ''
+    reply[at + 4], reply[at + 5] = held[3] or '0', by or ''
   end
 end
 return reply

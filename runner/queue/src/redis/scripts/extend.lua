@@ -1,20 +1,22 @@
 -- Extends leases on tasks of one queue.
 -- KEYS: the queue's lease set.
--- ARGV after the clock: queue prefix, lease in ms; then for each claim: id, run.
+-- ARGV after the clock: queue prefix, own prefix, lease in ms, how many claims (at most 1000); then their ids; then their
+-- runs.
 -- Returns: the new end in seconds, then 1 or 0 for each claim: whether it still is the caller's.
 -- A lease that is missing although the claim stands is written anew.
-local queue = ARGV[3]
-local score = whole((millis + tonumber(ARGV[4])) / 1000)
+local queue, own, count = ARGV[3], ARGV[4], tonumber(ARGV[6])
+local score = whole((millis + tonumber(ARGV[5])) / 1000)
+local ids = {unpack(ARGV, 7, 6 + count)}
+local fields, ends = claimed(own, ids), redis.call('ZMSCORE', KEYS[1], unpack(ids))
 local reply, leases = {score}, {}
-for i = 5, #ARGV, 2 do
-  local held = redis.call('HMGET', queue .. 't:' .. ARGV[i], 'state', 'run')
-  if held[1] == 'active' and is_run(held[2], ARGV[i + 1]) then
+for i = 1, count do
+  local stands = is_run(fields[i], ARGV[6 + count + i])
+    and (ends[i] or redis.call('HGET', queue .. 't:' .. ids[i], 'state') == 'active')
+  if stands then
     leases[#leases + 1] = score
-    leases[#leases + 1] = ARGV[i]
-    reply[#reply + 1] = 1
-  else
-    reply[#reply + 1] = 0
+    leases[#leases + 1] = ids[i]
   end
+  reply[i + 1] = stands and 1 or 0
 end
 spread('ZADD', KEYS[1], leases)
 return reply

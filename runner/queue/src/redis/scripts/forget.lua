@@ -1,5 +1,5 @@
--- Forgetting tasks altogether, with their attempts, notes and uniqueness locks.
--- Needs clock.lua. Gives: release(queue, id) and forget(queue, own, ids).
+-- Forgetting tasks altogether, with their notes, claims and uniqueness locks.
+-- Needs clock.lua and claims.lua. Gives: release(queue, id) and forget(queue, own, ids).
 
 -- A number as protobuf writes it, and where it ends; nothing if the text ends first.
 local function varint(text, at)
@@ -49,8 +49,8 @@ local function forget(queue, own, ids)
   for _, id in ipairs(ids) do
     release(queue, id)
     gone[#gone + 1] = queue .. 't:' .. id
-    gone[#gone + 1] = own .. 'att:' .. id
   end
   wipe(gone)
+  disclaim(own, ids)
   spread('HDEL', own .. 'waiting', ids)
 end

@@ -6,12 +6,12 @@ local queue, own, source = ARGV[3], ARGV[4], ARGV[3] .. ARGV[5]
 local ids = redis.call('ZRANGE', source, '-inf', whole(now), 'BYSCORE', 'LIMIT', 0, ARGV[6])
 -- First a removal: a full server of an old version lets the rest of the script pass then.
 spread('ZREM', source, ids)
+-- Those that a Go server took from one of our workers still bear its claim.
+disclaim(own, ids)
 local pending, moved = {}, 0
 for _, id in ipairs(ids) do
   local key = queue .. 't:' .. id
-  local held = redis.call('HMGET', key, 'msg', 'group', 'run')
-  -- Taken from one of our workers by a Go server, which leaves the run: whoever claimed it must not end it any more.
-  if held[3] then redis.call('HDEL', key, 'run') end
+  local held = redis.call('HMGET', key, 'msg', 'group')
   if not held[1] then
     redis.call('DEL', key)
   elseif held[2] and held[2] ~= '' then

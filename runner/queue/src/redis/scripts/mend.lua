@@ -1,5 +1,5 @@
 -- Putting one task right whose lists, state and lease contradict each other.
--- Needs clock.lua. Gives: listed(key, id, purse), grouped(queue, group, id) and mend(queue, own, id, purse, reason).
+-- Needs clock.lua, claims.lua and notes.lua. Gives: listed(key, id, purse), grouped(queue, group, id) and mend(queue, own, id, purse, reason).
 -- purse.left: elements of lists that this call may still look at, for lists are searched from end to end.
 
 -- How long a completed task is kept that lay nowhere, so that its end is not known.
@@ -79,8 +79,9 @@ local function mend(queue, own, id, purse, reason)
     for _, place in ipairs(places) do leave(queue, place, id) end
     redis.call('ZREM', lease, id)
     -- What lies there and is no task is not ours to delete.
-    if not foreign then redis.call('DEL', key, own .. 'att:' .. id) end
+    if not foreign then redis.call('DEL', key) end
     redis.call('HDEL', own .. 'waiting', id)
+    disclaim(own, {id})
     return 'ghost'
   end
 
@@ -96,9 +97,7 @@ local function mend(queue, own, id, purse, reason)
       if group == '' then home = 'pending' end
     elseif not known[state] then
       home, done = 'archived', 'quarantined'
-      redis.call('HSET', key, 'att', '1')
-      redis.call('RPUSH', own .. 'att:' .. id, reason)
-      redis.call('EXPIRE', own .. 'att:' .. id, 7776000)
+      remember(key, reason)
     end
     enter(queue, home, id, group)
   elseif #places > 1 or not home then
@@ -108,6 +107,7 @@ local function mend(queue, own, id, purse, reason)
     end
   end
   if home ~= state then redis.call('HSET', key, 'state', home) end
+  if home ~= 'active' then disclaim(own, {id}) end
   if home == 'active' and not leased then
     redis.call('ZADD', lease, whole(now), id)
     if done == '' then done = 'unleased' end

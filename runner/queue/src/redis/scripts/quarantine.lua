@@ -6,16 +6,14 @@ local queue, own = ARGV[3], ARGV[4]
 local count = 0
 for i = 5, #ARGV, 3 do
   local id, key = ARGV[i], queue .. 't:' .. ARGV[i]
-  local held = redis.call('HMGET', key, 'state', 'run')
-  if held[1] == 'active' and is_run(held[2], ARGV[i + 1]) then
+  if redis.call('HGET', key, 'state') == 'active' and is_run(claimed(own, {id})[1], ARGV[i + 1]) then
     redis.call('LREM', KEYS[1], -1, id)
     redis.call('ZREM', queue .. 'lease', id)
+    disclaim(own, {id})
     redis.call('ZADD', queue .. 'archived', whole(now), id)
     redis.call('HSET', key, 'state', 'archived')
-    redis.call('HSET', key, 'att', '1')
-    redis.call('HDEL', key, 'run', 'lost')
-    redis.call('RPUSH', own .. 'att:' .. id, ARGV[i + 2])
-    redis.call('EXPIRE', own .. 'att:' .. id, 7776000)
+    redis.call('HDEL', key, 'lost')
+    remember(key, ARGV[i + 2])
     count = count + 1
   end
 end

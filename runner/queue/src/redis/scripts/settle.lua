@@ -9,45 +9,14 @@
 --   a archive: message before and after the instant
 --   h hand back
 --   s snooze: delay in ms, what it waits for or ''
--- then for each attempt to remember: number of its claim (from 1), JSON, seconds to keep it.
--- Returns: the numbers (from 1) of those claims that were not the caller's any more.
--- A task that goes on is nobody's: without a run a late settlement is refused even when the next one to take it is
--- a Go worker, which writes none. Of claims whose lease ran out it is counted how many there were in a row.
+-- then for each attempt to remember: number of its claim (from 1), a line.
+-- Returns: one list, the numbers (from 1) of those claims that were not the caller's any more.
+-- Of claims whose lease ran out it is counted how many there were in a row.
 local queue, own = ARGV[3], ARGV[4]
 local cutoff = ARGV[5] ~= '' and math.floor((millis - tonumber(ARGV[5])) / 1000)
 local letters, keep = ARGV[6], tonumber(ARGV[7])
 local width = {d = 0, u = 1, c = 5, r = 3, n = 3, a = 2, h = 0, s = 2}
 local ends = {d = true, u = true}
--- Of the accepted claims by id: verdict, where its arguments are, the task's key, whether attempts are on record.
-local verdicts, places, tasks, noted = {}, {}, {}, {}
-local reply, ids = {}, {}
-
--- Whether the claim still is the caller's. An id is accepted once: its second settlement in one call comes too
--- late like any other.
-local function is_held(id, key, run)
-  if verdicts[id] then return false end
-  local held = redis.call('HMGET', key, 'run', 'state', 'att')
-  if held[2] ~= 'active' or not is_run(held[1], run) then return false end
-  if cutoff then
-    local score = redis.call('ZSCORE', queue .. 'lease', id)
-    if score and tonumber(score) > cutoff then return false end
-  end
-  noted[id] = held[3]
-  return true
-end
-
--- Takes the accepted ids off the active list. Tasks mostly end in the order in which they were claimed: then they
--- are its tail, which goes as a whole. A list that has lost one of them is mended by this like any other.
-local function leave_active()
-  local tail = redis.call('LRANGE', KEYS[1], -#ids, -1)
-  for _, id in ipairs(tail) do
-    if not verdicts[id] then
-      for _, each in ipairs(ids) do redis.call('LREM', KEYS[1], -1, each) end
-      return
-    end
-  end
-  redis.call('LTRIM', KEYS[1], 0, -(#tail + 1))
-end
 
 -- The present as protobuf writes it, behind the tag of its field.
 local function field(tag)
@@ -81,9 +50,8 @@ local function message(at, tag)
 end
 
 local apply = {}
-function apply.d(id, key)
+function apply.d(_, key)
   gone[#gone + 1] = key
-  if noted[id] then gone[#gone + 1] = own .. 'att:' .. id end
   done = done + 1
 end
 function apply.u(id, key, at)
@@ -126,35 +94,28 @@ end
 local function let_go(verdict, key)
   if cutoff and verdict == 'r' then
     redis.call('HINCRBY', key, 'lost', 1)
-    redis.call('HDEL', key, 'run')
   else
-    redis.call('HDEL', key, 'run', 'lost')
+    redis.call('HDEL', key, 'lost')
   end
 end
 
--- All are looked at before anything is written, and the first write is a removal: a full server of an old version
--- lets the rest of the script pass then.
-local at, prefix, keepers = 8, queue .. 't:', {}
+local ids, runs, verdicts, places, at = {}, {}, {}, {}, 8
 for number = 1, #letters do
-  local verdict, id = string.sub(letters, number, number), ARGV[at]
-  local key = prefix .. id
-  if is_held(id, key, ARGV[at + 1]) then
-    verdicts[id], places[id], tasks[id] = verdict, at + 2, key
-    ids[#ids + 1] = id
-    if not ends[verdict] then keepers[number] = id end
-  else
-    reply[#reply + 1] = number
-  end
+  local verdict = string.sub(letters, number, number)
+  ids[number], runs[number], verdicts[number], places[number] = ARGV[at], ARGV[at + 1], verdict, at + 2
   at = at + 2 + width[verdict]
 end
-if #ids == 0 then return reply end
 
-leave_active()
-spread('ZREM', queue .. 'lease', ids)
-for _, id in ipairs(ids) do
-  local verdict, key = verdicts[id], tasks[id]
-  apply[verdict](id, key, places[id])
-  if not ends[verdict] then let_go(verdict, key) end
+local ended, numbers, stale = accept(queue, own, KEYS[1], ids, runs, cutoff)
+local keepers = {}
+for _, id in ipairs(ended) do
+  local number, key = numbers[id], queue .. 't:' .. id
+  local verdict = verdicts[number]
+  apply[verdict](id, key, places[number])
+  if not ends[verdict] then
+    let_go(verdict, key)
+    keepers[number] = key
+  end
 end
 wipe(gone)
 for list, pairs_of_it in pairs(lists) do
@@ -165,17 +126,11 @@ for i = #back, 1, -1 do
   redis.call('RPUSH', queue .. 'pending', back[i])
 end
 spread('HSET', own .. 'waiting', notes)
-for i = at, #ARGV, 3 do
+for i = at, #ARGV, 2 do
   -- By number, not by id: of two settlements of one task one was stale.
-  local id = keepers[tonumber(ARGV[i])]
-  if id then
-    local key = own .. 'att:' .. id
-    redis.call('HSET', queue .. 't:' .. id, 'att', '1')
-    redis.call('RPUSH', key, ARGV[i + 1])
-    redis.call('LTRIM', key, -keep, -1)
-    redis.call('EXPIRE', key, ARGV[i + 2])
-  end
+  local key = keepers[tonumber(ARGV[i])]
+  if key then remember(key, ARGV[i + 1], keep) end
 end
 if #lists.archived > 0 then trim(queue, own, 1000) end
 tally(queue, done, failed)
-return reply
+return {stale}

@@ -1,0 +1,61 @@
+-- Accepting the ends of claims, and taking the tasks out of the hands of those who claimed them.
+-- Needs clock.lua and claims.lua. Gives: accept(queue, own, active, ids, runs, cutoff).
+
+-- Takes ids off the active list. Tasks mostly end in the order in which they were claimed: then they are its tail,
+-- which goes as a whole. A list that has lost one of them is mended by this like any other.
+local function leave_active(active, ids, numbers)
+  local tail = redis.call('LRANGE', active, -#ids, -1)
+  for i = 1, #tail do
+    if not numbers[tail[i]] then
+      for _, id in ipairs(ids) do redis.call('LREM', active, -1, id) end
+      return
+    end
+  end
+  redis.call('LTRIM', active, 0, -(#tail + 1))
+end
+
+-- Of at most 1000 claims on tasks of one queue, those that stand: ids, the number of each by id, and the numbers of the
+-- others. With a cutoff (whole seconds) only claims stand whose lease ended until then. An id is accepted once: its
+-- second settlement in one call comes too late like any other.
+-- The first write is a removal: a full server of an old version lets the rest of the script pass then.
+local function accept(queue, own, active, ids, runs, cutoff)
+  local fields, lease = claimed(own, ids), queue .. 'lease'
+  local held, numbers, stale = {}, {}, {}
+  -- Claims that were made together look alike.
+  local run, field
+  for number = 1, #ids do
+    local id = ids[number]
+    if (runs[number] ~= run or fields[number] ~= field) and is_run(fields[number], runs[number]) then
+      run, field = runs[number], fields[number]
+    end
+    if runs[number] == run and fields[number] == field and not numbers[id] then
+      held[#held + 1] = id
+      numbers[id] = number
+    else
+      stale[#stale + 1] = number
+    end
+  end
+  if #held == 0 then return held, numbers, stale end
+
+  local ended = held
+  if cutoff or redis.call('ZREM', lease, unpack(held)) < #held then
+    local ends = cutoff and redis.call('ZMSCORE', lease, unpack(held)) or {}
+    ended = {}
+    for i, id in ipairs(held) do
+      local lasts = ends[i] and tonumber(ends[i]) > cutoff
+      if not lasts and redis.call('HGET', queue .. 't:' .. id, 'state') == 'active' then
+        ended[#ended + 1] = id
+      else
+        stale[#stale + 1] = numbers[id]
+        numbers[id] = nil
+      end
+    end
+    if cutoff then
+      spread('ZREM', lease, ended)
+      held = ended
+    end
+  end
+  if #ended > 0 then leave_active(active, ended, numbers) end
+  disclaim(own, held)
+  return ended, numbers, stale
+end

@@ -1,0 +1,21 @@
+-- Who has claimed what. The hash `claims` has for each task that a worker of ours holds: the run (the number of the
+-- claim), then, after a blank, when in ms and by whom. Its line without an id keeps it a table: as a short list it
+-- would be searched from end to end.
+-- Needs clock.lua. Gives: claimed(own, ids), is_run(field, run) and disclaim(own, ids).
+
+-- What the hash has for each of at most 1000 ids.
+local function claimed(own, ids)
+  if #ids == 0 then return {} end
+  return redis.call('HMGET', own .. 'claims', unpack(ids))
+end
+
+-- Whether it is about the claim of this number. A task that no worker of ours claimed has none, which is '0'.
+local function is_run(field, run)
+  if not field then return run == '0' end
+  return string.find(field, run, 1, true) == 1 and (string.byte(field, #run + 1) or 32) == 32
+end
+
+-- From now on nobody's: a late settlement is refused, also when the next one to take the task is a Go worker.
+local function disclaim(own, ids)
+  spread('HDEL', own .. 'claims', ids)
+end

@@ -1,0 +1,90 @@
+-- Ends claims of which nothing remains, and takes tasks from queues, from the first one onwards, up to a number in all.
+-- KEYS: the pending list of each queue to take from; then, if claims end, the active list of their queue.
+-- ARGV after the clock: how many to take, lease in ms, who claims or '', how many queues to take from; then for each
+-- of these: queue prefix, own prefix; then, if claims end: queue prefix and own prefix of their queue, how many groups
+-- of claims; then for each group: run, how many; then the ids.
+-- Returns: the numbers (from 1) of those claims that were not the caller's any more; end of the leases in seconds; then
+-- for each queue that gave any: its number (from 1), how many, their run, then id and message of each.
+-- The run is drawn from a count of the queue's claims, so that it also differs from that of an earlier task of
+-- the same id; a count that begins goes on from the time, above those of a queue of this name that was removed.
+-- An id whose task is gone is dropped and counted, and the next one is taken in its place. A paused queue yields
+-- nothing.
+local wanted, by, queues = tonumber(ARGV[3]), ARGV[5], tonumber(ARGV[6])
+local lease = whole((millis + tonumber(ARGV[4])) / 1000)
+if by ~= '' then by = ' ' .. whole(millis) .. ' ' .. by end
+
+-- The claims whose tasks are done: nothing is left of these, and no lock was theirs.
+local function finish(at)
+  local queue, own, groups = ARGV[at], ARGV[at + 1], tonumber(ARGV[at + 2])
+  at = at + 3
+  local runs, first = {}, at + 2 * groups
+  for group = at, first - 1, 2 do
+    local run = ARGV[group]
+    for nth = #runs + 1, #runs + tonumber(ARGV[group + 1]) do runs[nth] = run end
+  end
+  local ended, _, stale = accept(queue, own, KEYS[#KEYS], {unpack(ARGV, first)}, runs)
+  local gone, prefix = {}, queue .. 't:'
+  for i = 1, #ended do gone[i] = prefix .. ended[i] end
+  wipe(gone)
+  tally(queue, #ended, 0)
+  return stale
+end
+
+local function next_run(own)
+  local run = redis.call('INCR', own .. 'run')
+  if run == 1 then
+    run = redis.call('INCRBY', own .. 'run', whole(millis * 1000))
+    redis.call('HSET', own .. 'claims', '', 'id of a task: run, when it was claimed in ms, by whom (this line is to be left)')
+  end
+  return whole(run)
+end
+
+local reply = {{}, lease}
+
+local function take(number, queue, own, most)
+  local ids = redis.call('RPOP', KEYS[number], most)
+  if not ids then return 0, true end
+  local active, leases, claims, prefix = {}, {}, {}, queue .. 't:'
+  local run = next_run(own)
+  local mark, head = run .. by, #reply
+  local at, nth = head + 3, 0
+  for i = 1, #ids do
+    local id = ids[i]
+    local key = prefix .. id
+    local msg = redis.call('HGET', key, 'msg')
+    if msg then
+      redis.call('HDEL', key, 'pending_since')
+      redis.call('HSET', key, 'state', 'active')
+      nth = nth + 1
+      active[nth] = id
+      leases[2 * nth - 1], leases[2 * nth] = lease, id
+      claims[2 * nth - 1], claims[2 * nth] = id, mark
+      reply[at + 1], reply[at + 2] = id, msg
+      at = at + 2
+    else
+      redis.call('DEL', key)
+      redis.call('INCR', own .. 'ghosts')
+    end
+  end
+  if nth > 0 then reply[head + 1], reply[head + 2], reply[head + 3] = number, nth, run end
+  spread('LPUSH', queue .. 'active', active)
+  spread('ZADD', queue .. 'lease', leases)
+  spread('HSET', own .. 'claims', claims)
+  -- Another program may have forwarded a task that has a note here.
+  if redis.call('EXISTS', own .. 'waiting') == 1 then spread('HDEL', own .. 'waiting', active) end
+  return nth, #ids < most
+end
+
+if #ARGV > 6 + 2 * queues then reply[1] = finish(7 + 2 * queues) end
+for number = 1, queues do
+  local queue, own = ARGV[5 + 2 * number], ARGV[6 + 2 * number]
+  if wanted > 0 and redis.call('EXISTS', queue .. 'paused') == 0 then
+    -- A second look only when ids were dropped; the number of looks is bounded like everything here.
+    for _ = 1, 100 do
+      local taken, empty = take(number, queue, own, wanted)
+      wanted = wanted - taken
+      if wanted <= 0 or empty then break end
+    end
+  end
+end
+return reply
