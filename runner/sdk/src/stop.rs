@@ -1,7 +1,7 @@
 //! How a running handler learns that it is to stop, and why. Who decides that is the worker's affair.
 
 use std::fmt;
-use std::sync::atomic::{Ordering, fence};
+use std::sync::atomic::{AtomicBool, Ordering, fence};
 use std::sync::{Arc, OnceLock};
 
 use tokio_util::sync::CancellationToken;
@@ -30,15 +30,47 @@ impl fmt::Display for StopReason {
     }
 }
 
-/// The switch of one running task. Clones share it; it can be thrown once.
+/// The switch of one running task. Clones share it; it can be thrown once, and after that the lease can still be lost.
 #[derive(Debug, Clone, Default)]
 pub struct Stop(Arc<Inner>);
 
 #[derive(Debug, Default)]
 struct Inner {
     reason: OnceLock<StopReason>,
+    thrown: Signal,
+    lease_lost: Signal,
+}
+
+/// Something that happens at most once.
+#[derive(Debug, Default)]
+struct Signal {
+    given: AtomicBool,
     /// Made by the first who waits: most tasks end before anybody does.
     token: OnceLock<CancellationToken>,
+}
+
+impl Signal {
+    fn give(&self) {
+        self.given.store(true, Ordering::Release);
+        // Either this sees the token, or whoever makes it sees that the signal was given.
+        fence(Ordering::SeqCst);
+        if let Some(token) = self.token.get() {
+            token.cancel();
+        }
+    }
+
+    fn is_given(&self) -> bool {
+        self.given.load(Ordering::Acquire)
+    }
+
+    fn listen(&self) -> &CancellationToken {
+        let token = self.token.get_or_init(CancellationToken::new);
+        fence(Ordering::SeqCst);
+        if self.is_given() {
+            token.cancel();
+        }
+        token
+    }
 }
 
 impl Stop {
@@ -48,13 +80,13 @@ impl Stop {
         Self::default()
     }
 
-    /// Throws the switch. The first reason stays; later ones are ignored.
+    /// Throws the switch. The first reason stays; later ones are ignored, except that a lost lease is remembered
+    /// beside it: it shortens the time that is left.
     pub fn stop(&self, reason: StopReason) {
         self.0.reason.get_or_init(|| reason);
-        // Either this sees the token, or whoever makes it sees the reason.
-        fence(Ordering::SeqCst);
-        if let Some(token) = self.0.token.get() {
-            token.cancel();
+        self.0.thrown.give();
+        if reason == StopReason::LeaseLost {
+            self.0.lease_lost.give();
         }
     }
 
@@ -73,23 +105,26 @@ impl Stop {
     /// A token that falls with this switch, for libraries that take one. Cancelling it stops nothing else.
     #[must_use]
     pub fn token(&self) -> CancellationToken {
-        self.listen().child_token()
+        self.0.thrown.listen().child_token()
     }
 
-    fn listen(&self) -> &CancellationToken {
-        let token = self.0.token.get_or_init(CancellationToken::new);
-        fence(Ordering::SeqCst);
-        if self.reason().is_some() {
-            token.cancel();
-        }
-        token
+    /// Whether the lease is lost, whatever the reason of the stop was.
+    #[must_use]
+    pub fn is_lease_lost(&self) -> bool {
+        self.0.lease_lost.is_given()
+    }
+
+    /// Waits until the lease is lost, whatever the reason of the stop was.
+    pub fn lease_lost(&self) -> impl Future<Output = ()> + Send + 'static {
+        let this = self.clone();
+        async move { this.0.lease_lost.listen().cancelled().await }
     }
 
     /// Waits until the switch is thrown.
     pub fn stopped(&self) -> impl Future<Output = StopReason> + Send + 'static {
         let this = self.clone();
         async move {
-            this.listen().cancelled().await;
+            this.0.thrown.listen().cancelled().await;
             this.reason().unwrap_or(StopReason::Cancelled)
         }
     }
@@ -97,6 +132,7 @@ impl Stop {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
 
     #[tokio::test]
@@ -107,7 +143,20 @@ mod tests {
         stop.stop(StopReason::Deadline);
         stop.stop(StopReason::Shutdown);
         assert_eq!(seen.stopped().await, StopReason::Deadline);
-        assert!(seen.token().is_cancelled());
+        assert!(seen.token().is_cancelled() && !seen.is_lease_lost());
+    }
+
+    #[tokio::test]
+    async fn a_lost_lease_is_told_also_after_another_reason() {
+        let stop = Stop::new();
+        stop.stop(StopReason::Deadline);
+        let waiting = tokio::spawn(stop.lease_lost());
+        stop.stop(StopReason::LeaseLost);
+        waiting.await.unwrap();
+        assert_eq!(
+            (stop.reason(), stop.is_lease_lost()),
+            (Some(StopReason::Deadline), true)
+        );
     }
 
     #[test]

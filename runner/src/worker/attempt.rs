@@ -23,7 +23,7 @@ use super::Shop;
 use super::board::InWork;
 use crate::metrics::SUCCESS;
 
-/// How long a handler that was told to stop may take to return before it is dropped.
+/// How long a handler that was told to stop may take to return before it is dropped; less once its lease is lost.
 const STOP_GRACE: Duration = Duration::from_secs(15);
 
 /// How long a task without a handler here is put off; a worker that knows its type takes it sooner.
@@ -142,11 +142,14 @@ async fn watch(shop: &Shop, mut running: Running, stop: &Stop, limit: Duration) 
         () = tokio::time::sleep(limit) => stop.stop(StopReason::Deadline),
         _ = stop.stopped() => (),
     }
-    let lost = stop.reason() == Some(StopReason::LeaseLost);
-    let grace = if lost { shop.settings.last_moment() } else { STOP_GRACE };
+    let last_moment = async {
+        stop.lease_lost().await;
+        tokio::time::sleep(shop.settings.last_moment()).await;
+    };
     tokio::select! {
         end = running.end() => return end,
-        () = tokio::time::sleep(grace) => (),
+        () = tokio::time::sleep(STOP_GRACE) => (),
+        () = last_moment => (),
         () = shop.board.abandoned() => (),
     }
     running.drop_it();

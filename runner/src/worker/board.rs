@@ -143,12 +143,13 @@ impl Board {
         places.of(place, claim).is_some_and(|w| w.extended_at.elapsed() < lease)
     }
 
-    /// Stops the handlers whose lease was not extended for `limit`; how many are told for the first time.
+    /// Stops the handlers whose lease was not extended for `limit`, those too that were told to stop for another
+    /// reason; how many hear of it for the first time.
     pub(super) fn stop_overdue(&self, limit: Duration) -> usize {
         let places = self.lock();
         let overdue = places
             .all()
-            .filter(|(_, w)| w.extended_at.elapsed() >= limit && w.stop.reason().is_none());
+            .filter(|(_, w)| w.extended_at.elapsed() >= limit && !w.stop.is_lease_lost());
         overdue.map(|(_, w)| w.stop.stop(StopReason::LeaseLost)).count()
     }
 

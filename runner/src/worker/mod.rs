@@ -20,6 +20,8 @@ mod order;
 mod processor;
 mod recoverer;
 #[cfg(test)]
+mod stop_tests;
+#[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeMap, HashMap};
@@ -123,6 +125,33 @@ struct Shop {
 }
 
 impl Shop {
+    fn new(
+        broker: Arc<dyn Broker>,
+        handlers: Handlers,
+        clock: Arc<dyn Clock>,
+        metrics: Arc<Metrics>,
+        settings: Settings,
+    ) -> Self {
+        let started_at = clock.now();
+        Self {
+            broker,
+            handlers,
+            clock,
+            successes: settings
+                .queues
+                .keys()
+                .map(|queue| (queue.clone(), metrics.successes(queue.as_str())))
+                .collect(),
+            metrics,
+            settings,
+            board: Board::default(),
+            ended: ended::EndedTray::default(),
+            delayed: Notify::new(),
+            started_at,
+            unknown: attempt::Unknown::default(),
+        }
+    }
+
     fn queue_names(&self) -> Vec<QueueName> {
         self.settings.queues.keys().cloned().collect()
     }
@@ -187,24 +216,7 @@ impl Worker {
         metrics: Arc<Metrics>,
         settings: Settings,
     ) -> Self {
-        let started_at = clock.now();
-        let shop = Arc::new(Shop {
-            broker,
-            handlers,
-            clock,
-            successes: settings
-                .queues
-                .keys()
-                .map(|queue| (queue.clone(), metrics.successes(queue.as_str())))
-                .collect(),
-            metrics,
-            settings,
-            board: Board::default(),
-            ended: ended::EndedTray::default(),
-            delayed: Notify::new(),
-            started_at,
-            unknown: attempt::Unknown::default(),
-        });
+        let shop = Arc::new(Shop::new(broker, handlers, clock, metrics, settings));
         let (intake, upkeep) = (CancellationToken::new(), CancellationToken::new());
         let processor = tokio::spawn(processor::run(shop.clone(), intake.clone()));
         let roles = TaskTracker::new();

@@ -41,12 +41,27 @@ impl Scene {
         self.worker_with(registry, 4, Duration::from_secs(5))
     }
 
-    fn worker_with(&self, registry: Registry, concurrency: usize, shutdown_timeout: Duration) -> Worker {
+    pub(super) fn worker_with(&self, registry: Registry, concurrency: usize, shutdown_timeout: Duration) -> Worker {
         let settings = Settings {
+            shutdown_timeout,
+            ..Self::settings(concurrency)
+        };
+        let handlers = registry.build().unwrap();
+        Worker::start(
+            self.broker.clone(),
+            handlers,
+            Arc::new(SystemClock),
+            self.metrics.clone(),
+            settings,
+        )
+    }
+
+    pub(super) fn settings(concurrency: usize) -> Settings {
+        Settings {
             concurrency,
             queues: [(QueueName::default(), 1)].into(),
             strict_priority: false,
-            shutdown_timeout,
+            shutdown_timeout: Duration::from_secs(5),
             lease: DEFAULT_LEASE,
             archive: runner_queue::ArchiveBounds::default(),
             poison_after: 3,
@@ -58,15 +73,18 @@ impl Scene {
             host: "here".into(),
             pid: 7,
             id: uuid::Uuid::new_v4().to_string(),
-        };
-        let handlers = registry.build().unwrap();
-        Worker::start(
+        }
+    }
+
+    /// What a worker with these handlers works with, without the worker.
+    pub(super) fn shop(&self, registry: Registry, concurrency: usize) -> Arc<Shop> {
+        Arc::new(Shop::new(
             self.broker.clone(),
-            handlers,
+            registry.build().unwrap(),
             Arc::new(SystemClock),
             self.metrics.clone(),
-            settings,
-        )
+            Self::settings(concurrency),
+        ))
     }
 
     pub(super) async fn put(&self, task: Task) -> TaskId {

@@ -1,0 +1,44 @@
+//! Handlers that are told to stop: how long they get, and who is told.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use runner_core::task::Task;
+use runner_queue::Work;
+use runner_sdk::{Ctx, Registry, Stop};
+
+use super::board::InWork;
+use super::tests::Scene;
+use super::*;
+
+/// A task that ignores every stop, on the board and running; what it ends with.
+async fn deaf(scene: &Scene, shop: &Arc<Shop>, timeout: Duration) -> tokio::task::JoinHandle<()> {
+    scene.put(Task::new("deaf").timeout(timeout)).await;
+    let claims = scene.broker.claim(&shop.queue_names(), 1, DEFAULT_LEASE).await;
+    let claim = claims.unwrap().remove(0);
+    let started_at = shop.clock.now();
+    let task = InWork {
+        stop: Stop::new(),
+        started_at,
+        deadline: attempt::deadline_of(claim.task(), started_at),
+        extended_at: tokio::time::Instant::now(),
+        claim,
+    };
+    shop.board.add([task.clone()]);
+    let shop = shop.clone();
+    tokio::spawn(async move { drop(attempt::run(&shop, task).await) })
+}
+
+#[tokio::test]
+#[allow(clippy::disallowed_methods)] // paused time that goes by
+async fn a_handler_past_its_deadline_is_gone_before_its_lease_is() {
+    let scene = Scene::new().await;
+    let shop = scene.shop(Registry::new().on("deaf", |_: Ctx| std::future::pending::<()>()), 1);
+    let running = deaf(&scene, &shop, Duration::from_secs(23)).await;
+    tokio::time::pause();
+    let began = tokio::time::Instant::now();
+    tokio::time::sleep(shop.settings.fence_after()).await;
+    assert!(!running.is_finished(), "told to stop at 23 s, it has some seconds left");
+    assert_eq!(shop.board.stop_overdue(shop.settings.fence_after()), 1);
+    assert_eq!(shop.board.stop_overdue(shop.settings.fence_after()), 0, "told once");
+    running.await.unwrap();
+    assert!(began.elapsed() < DEFAULT_LEASE, "{:?}", began.elapsed());
+}
