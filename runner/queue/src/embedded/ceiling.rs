@@ -2,22 +2,26 @@
 //! once, one connection, a sync for each transaction, and no program around them.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use runner_core::clock::Clock;
 use runner_core::task::Task;
 use rusqlite::{Connection, Transaction, TransactionBehavior, params};
-use uuid::Uuid;
+use uuid::{Builder, Uuid};
 
 use super::EmbeddedBroker;
+use super::rows::micros;
 use crate::{BrokerError, BrokerResult, Ceiling, Producer as _, StoreUsage};
 
 /// How long a statement waits for another connection that is writing.
 const BUSY: Duration = Duration::from_secs(5);
 
-/// The end of a lease; never looked at here.
-const LEASE: i64 = i64::MAX / 2;
+/// How long a claim holds, microseconds; longer than any transaction takes. What a measurement that was killed leaves
+/// behind is nobody's once it is over.
+const LEASE: i64 = 30 * 1_000_000;
 
 const DOING: &str = "measure what its file can do at best";
 
@@ -40,7 +44,7 @@ impl EmbeddedBroker {
     ///
     /// When the file cannot be used.
     pub async fn ceiling(&self, like: &Task) -> BrokerResult<EmbeddedCeiling> {
-        let file = File::open(&self.path, like.clone()).map_err(failed)?;
+        let file = File::open(&self.path, like.clone(), Arc::clone(&self.clock)).map_err(failed)?;
         Ok(EmbeddedCeiling {
             file: Arc::new(Mutex::new(file)),
             other: Self::open(&self.path, Arc::clone(&self.clock)).await?,
@@ -55,12 +59,25 @@ fn failed(cause: rusqlite::Error) -> BrokerError {
     }
 }
 
+/// Tells the thread that works when nobody waits for it any more.
+struct Asked(Arc<AtomicBool>);
+
+impl Drop for Asked {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 impl EmbeddedCeiling {
-    /// Runs on a thread of its own, as everything does that waits for a disk.
+    /// Runs on a thread of its own, as everything does that waits for a disk. Ends after the transaction at hand when
+    /// the caller gives up.
     async fn run(&self, work: impl FnOnce(&mut File) -> rusqlite::Result<()> + Send + 'static) -> BrokerResult<()> {
         let file = Arc::clone(&self.file);
+        let asked = Asked(Arc::default());
+        let given_up = Arc::clone(&asked.0);
         let done = tokio::task::spawn_blocking(move || {
             let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
+            file.given_up = given_up;
             work(&mut file)
         });
         let gone = |cause| BrokerError::Unreachable {
@@ -73,8 +90,9 @@ impl EmbeddedCeiling {
 
 #[async_trait]
 impl Ceiling for EmbeddedCeiling {
+    /// The larger one is what the writer puts into a transaction when several producers hand it batches.
     fn batches(&self) -> &'static [usize] {
-        &[64, 512]
+        &[64, 1024]
     }
 
     async fn enqueue(&self, tasks: usize, batch: usize) -> BrokerResult<()> {
@@ -100,7 +118,7 @@ impl Ceiling for EmbeddedCeiling {
                     file.settle(tx, &held)?;
                     file.claim(tx, wanted)
                 })?;
-                claimed += held.len();
+                claimed += progress(&held, wanted)?;
             }
             Ok(())
         })
@@ -119,7 +137,7 @@ impl Ceiling for EmbeddedCeiling {
                     file.claim(tx, wanted)
                 })?;
                 put += more;
-                claimed += held.len();
+                claimed += progress(&held, wanted)?;
             }
             Ok(())
         })
@@ -144,31 +162,39 @@ impl Ceiling for EmbeddedCeiling {
 }
 
 /// The connection and what its statements are given.
-struct File {
+pub(super) struct File {
     link: Option<Connection>,
     like: Task,
+    clock: Arc<dyn Clock>,
     made: u64,
+    given_up: Arc<AtomicBool>,
 }
 
 /// What a settlement names: id and number of the claim.
-type Held = (String, i64);
+pub(super) type Held = (String, i64);
 
 impl File {
-    fn open(path: &Path, like: Task) -> rusqlite::Result<Self> {
+    pub(super) fn open(path: &Path, like: Task, clock: Arc<dyn Clock>) -> rusqlite::Result<Self> {
         let link = Connection::open(path)?;
         link.pragma_update(None, "synchronous", "FULL")?;
         link.busy_timeout(BUSY)?;
         Ok(Self {
             link: Some(link),
             like,
+            clock,
             made: 0,
+            given_up: Arc::default(),
         })
     }
 
-    fn transact<T>(
+    pub(super) fn transact<T>(
         &mut self,
         work: impl FnOnce(&mut Self, &Transaction<'_>) -> rusqlite::Result<T>,
     ) -> rusqlite::Result<T> {
+        if self.given_up.load(Ordering::Relaxed) {
+            let stopped = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_INTERRUPT);
+            return Err(rusqlite::Error::SqliteFailure(stopped, None));
+        }
         // Taken out for the time, because the rest of `self` changes meanwhile.
         let mut link = self.link.take().ok_or(rusqlite::Error::InvalidQuery)?;
         let done = link
@@ -182,7 +208,20 @@ impl File {
         done
     }
 
-    fn put(&mut self, tx: &Transaction<'_>, tasks: usize) -> rusqlite::Result<()> {
+    fn now(&self) -> i64 {
+        micros(self.clock.now())
+    }
+
+    /// As long as a real id, and sorted by time like one.
+    fn id(&self, now: i64) -> Uuid {
+        let mut number = [0; 10];
+        number[2..].copy_from_slice(&self.made.to_be_bytes());
+        let millis = u64::try_from(now.div_euclid(1_000)).unwrap_or(0);
+        Builder::from_unix_timestamp_millis(millis, &number).into_uuid()
+    }
+
+    pub(super) fn put(&mut self, tx: &Transaction<'_>, tasks: usize) -> rusqlite::Result<()> {
+        let now = self.now();
         let queue = self.like.queue.as_str();
         let (timeout, deadline) = self.like.stored_limits();
         let mut insert = tx.prepare_cached(
@@ -191,14 +230,13 @@ impl File {
         )?;
         for _ in 0..tasks {
             self.made += 1;
-            let id = Uuid::from_u64_pair(self.made.wrapping_mul(0x9e37_79b9_7f4a_7c15), self.made);
             insert.execute(params![
                 queue,
-                &*id.hyphenated().encode_lower(&mut Uuid::encode_buffer()),
+                &*self.id(now).hyphenated().encode_lower(&mut Uuid::encode_buffer()),
                 self.like.kind,
                 self.like.payload.as_deref().unwrap_or_default(),
                 self.made.cast_signed(),
-                LEASE,
+                now,
                 self.like.max_retry,
                 timeout.cast_signed(),
                 deadline,
@@ -207,7 +245,7 @@ impl File {
         sums(tx, queue, [count(tasks), 0, 0])
     }
 
-    fn claim(&self, tx: &Transaction<'_>, wanted: usize) -> rusqlite::Result<Vec<Held>> {
+    pub(super) fn claim(&self, tx: &Transaction<'_>, wanted: usize) -> rusqlite::Result<Vec<Held>> {
         let queue = self.like.queue.as_str();
         let mut first = tx.prepare_cached(
             "SELECT seq, run, id, kind, payload, max_retry, retried, timeout_s, deadline_s, retention_s, \
@@ -225,8 +263,9 @@ impl File {
         let mut claim = tx.prepare_cached(
             "UPDATE tasks SET state = 'active', at = ?1, run = ?2, pending_since = NULL WHERE seq = ?3",
         )?;
+        let until = self.now().saturating_add(LEASE);
         for (seq, (_, run)) in seqs.iter().zip(&held) {
-            claim.execute(params![LEASE, run, seq])?;
+            claim.execute(params![until, run, seq])?;
         }
         let n = count(held.len());
         sums(tx, queue, [-n, n, 0])?;
@@ -249,6 +288,15 @@ impl File {
         .execute(params![queue, n])?;
         Ok(())
     }
+}
+
+/// How many were claimed. None of those that are wanted means that somebody else took them: they would be waited for
+/// for ever.
+fn progress(held: &[Held], wanted: usize) -> rusqlite::Result<usize> {
+    if held.is_empty() && wanted > 0 {
+        return Err(rusqlite::Error::QueryReturnedNoRows);
+    }
+    Ok(held.len())
 }
 
 fn count(number: usize) -> i64 {

@@ -8,6 +8,8 @@ mod act;
 mod audit;
 #[cfg(feature = "ceiling")]
 mod ceiling;
+#[cfg(all(test, feature = "ceiling"))]
+mod ceiling_tests;
 mod cells;
 mod group;
 #[cfg(test)]
