@@ -10,7 +10,7 @@ pub(crate) fn stopped(reason: StopReason, cx: &Ctx) -> TaskError {
         (StopReason::Cancelled, _) => TaskError::skip("stopped on request"),
         (StopReason::Deadline, Some(limit)) => TaskError::retry(format!("timeout after {limit:?}")),
         (StopReason::Deadline, None) => TaskError::retry("timeout: the deadline has passed"),
-        // Not the task's fault: it goes back without using up a retry.
+        // Not the task's fault: the worker hands it back, or writes nothing, whatever stands here.
         (StopReason::Shutdown | StopReason::LeaseLost, _) => {
             TaskError::retry_after(Duration::ZERO, format!("stopped: {reason}"))
         }

@@ -16,9 +16,10 @@ pub enum Outcome {
     Success(Option<Bytes>),
     /// Failed; try again after the task's usual delay, while it has retries left.
     Retry(String),
-    /// Not now, and the other side said when: try again after this delay, without using up a retry.
+    /// Failed, and the other side said when to try again: after this delay instead of the usual one, while the task
+    /// has retries left.
     RetryAfter {
-        /// How long to wait.
+        /// How long to wait. The worker waits at least 1 s and at most 90 days.
         after: Duration,
         /// What was wrong.
         error: String,
@@ -62,7 +63,7 @@ impl TaskError {
         Self(Outcome::Retry(error.to_string()))
     }
 
-    /// Try again after this delay, without using up a retry.
+    /// Try again after this delay instead of the usual one; like any failure it uses up a retry.
     pub fn retry_after(after: Duration, error: impl fmt::Display) -> Self {
         let error = error.to_string();
         Self(Outcome::RetryAfter { after, error })
@@ -144,7 +145,7 @@ pub trait ResultExt<T> {
     /// The error, as [`TaskError::skip`].
     fn skip_retry(self) -> Result<T, TaskError>;
 
-    /// Try again after this delay, without using up a retry.
+    /// Try again after this delay instead of the usual one; like any failure it uses up a retry.
     ///
     /// # Errors
     ///

@@ -14,7 +14,7 @@ use futures_util::FutureExt as _;
 use futures_util::future::CatchUnwind;
 use jiff::Timestamp;
 use runner_core::schedule::stable_hash;
-use runner_core::task::{DEFAULT_TIMEOUT, retry_delay};
+use runner_core::task::{DEFAULT_TIMEOUT, retry_delay, stated_delay};
 use runner_queue::{Attempt, Claim, Settlement, TaskRecord, Verdict};
 use runner_sdk::{BoxFuture, Ctx, CtxParts, Found, Outcome, Stop, StopReason};
 use tokio::time::Instant;
@@ -284,9 +284,9 @@ fn verdict_of_outcome(
         }
         Outcome::RetryAfter { after, error } => (
             Verdict::Retry {
-                after,
+                after: stated_delay(after),
                 error: error.clone(),
-                counts: false,
+                counts: true,
             },
             "retry",
             Some(error),

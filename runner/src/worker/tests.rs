@@ -167,6 +167,9 @@ async fn failures_retry_until_the_last_and_then_lie_in_the_archive() {
             .on("later", |_: Ctx| async {
                 Err::<(), _>(TaskError::retry_after(Duration::from_secs(3600), "busy"))
             })
+            .on("now", |_: Ctx| async {
+                Err::<(), _>(TaskError::retry_after(Duration::ZERO, "busy"))
+            })
             .on("revoked", |_: Ctx| async {
                 Err::<(), _>(TaskError::revoke("not needed"))
             }),
@@ -186,12 +189,20 @@ async fn failures_retry_until_the_last_and_then_lie_in_the_archive() {
         scene.until_state(&panics, State::Retry).await.record.last_error,
         "panic: at the disco"
     );
-    let later = scene.put(kept("later")).await;
-    assert_eq!(
-        scene.until_state(&later, State::Retry).await.record.retried,
-        0,
-        "uses up no retry"
-    );
+    let later = scene.put(kept("later").max_retry(1)).await;
+    let info = scene.until_state(&later, State::Retry).await;
+    assert_eq!(info.record.retried, 1, "a stated delay uses up a retry");
+    let wait = info.next_run.unwrap().duration_since(SystemClock.now());
+    assert!(wait.as_secs() > 3000, "{wait:?}");
+    let last = scene.put(kept("later").max_retry(0)).await;
+    let info = scene.until_state(&last, State::Archived).await;
+    assert_eq!(info.record.last_error, "busy");
+    // "Now" is not taken at its word.
+    let now = scene.put(kept("now").max_retry(1)).await;
+    let failed_at = |info: &TaskInfo| info.record.last_failed_at.unwrap();
+    let info = scene.until_state(&now, State::Retry).await;
+    let wait = info.next_run.unwrap().duration_since(failed_at(&info));
+    assert!(wait.as_millis() >= 1000, "{wait:?}");
     let revoked = scene.put(kept("revoked")).await;
     scene.until(&revoked, "gone", |i| i.is_none()).await;
     worker.drain(CancellationToken::new()).await;

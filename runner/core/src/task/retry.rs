@@ -27,6 +27,22 @@ pub fn retry_delay(retried: u32, random: u64) -> Duration {
     Duration::from_secs(seconds).min(LONGEST)
 }
 
+/// No stated delay is shorter: a server or command that always says "now" must not be asked without a pause.
+const SHORTEST_STATED: Duration = Duration::from_secs(1);
+
+/// The delay before the next attempt of a task whose handler said how long to wait: at least 1 s, at most 90 days.
+///
+/// ```
+/// use runner_core::task::stated_delay;
+/// use std::time::Duration;
+/// assert_eq!(stated_delay(Duration::ZERO).as_secs(), 1);
+/// assert_eq!(stated_delay(Duration::from_secs(30)).as_secs(), 30);
+/// ```
+#[must_use]
+pub fn stated_delay(said: Duration) -> Duration {
+    said.clamp(SHORTEST_STATED, LONGEST)
+}
+
 /// The delay before a task whose worker fell silent is tried again.
 ///
 /// It has waited out a lease already, and the fault is rarely its own, so the first time comes at once. A task
@@ -52,5 +68,6 @@ mod tests {
     fn grows_with_the_fourth_power_and_is_capped() {
         assert_eq!(retry_delay(10, 0).as_secs(), 10_015);
         assert_eq!(retry_delay(u32::MAX, 29), LONGEST);
+        assert_eq!(stated_delay(Duration::MAX), LONGEST);
     }
 }
