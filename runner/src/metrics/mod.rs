@@ -75,6 +75,7 @@ pub struct Metrics {
     lost: Family<QueueLabel, Counter>,
     aggregated: Family<QueueOutcome, Counter>,
     aggregated_tasks: Family<QueueLabel, Counter>,
+    aggregators_failing: Family<QueueLabel, Counter>,
     poison: Family<QueueLabel, Counter>,
     repaired: Family<DamageLabel, Counter>,
     trimmed: Counter,
@@ -95,6 +96,7 @@ impl Default for Metrics {
             lost: Family::default(),
             aggregated: Family::default(),
             aggregated_tasks: Family::default(),
+            aggregators_failing: Family::default(),
             poison: Family::default(),
             repaired: Family::default(),
             trimmed: Counter::default(),
@@ -161,6 +163,11 @@ impl Metrics {
             "tasks_lost",
             "Runs whose worker fell silent, noticed by this process",
             all.lost.clone(),
+        );
+        registry.register(
+            "group_repeated_failures",
+            "Failures of the aggregator of a group that followed a failure of the same group",
+            all.aggregators_failing.clone(),
         );
         registry.register(
             "poison",
@@ -243,6 +250,12 @@ impl Metrics {
                 outcome,
             })
             .inc();
+    }
+
+    /// The aggregator of a group failed, as it did the last time.
+    pub fn aggregator_failed_again(&self, queue: &str) {
+        let queue = queue.to_owned();
+        self.aggregators_failing.get_or_create(&QueueLabel { queue }).inc();
     }
 
     /// So many tasks became one.

@@ -2,6 +2,7 @@
 //!
 //! A set is enqueued as one task and then dropped: two steps, so that a crash between them repeats the first. Until
 //! its deadline the set is ours alone; whatever goes wrong, it is left alone and goes back to its group after that.
+//! A group whose aggregator fails again and again is looked at less and less often.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +18,7 @@ use tokio_util::task::TaskTracker;
 
 use super::Shop;
 use super::attempt::panic_text;
+use super::setbacks::Setbacks;
 use crate::role::Role;
 
 /// The longest time between two looks at the groups.
@@ -50,6 +52,7 @@ pub(super) struct Aggregator {
     stop: CancellationToken,
     slots: Arc<Semaphore>,
     sets: TaskTracker,
+    setbacks: Arc<Setbacks>,
 }
 
 impl Aggregator {
@@ -61,6 +64,7 @@ impl Aggregator {
             stop,
             slots,
             sets,
+            setbacks: Arc::default(),
         }
     }
 
@@ -97,13 +101,16 @@ impl Aggregator {
         for _ in 0..IN_A_ROW {
             let Some(slot) = self.slot().await else { break };
             let began = Instant::now();
+            if self.setbacks.pauses(queue, group, began) {
+                break;
+            }
             let Some(set) = self.shop.broker.stage(queue, group, &self.shop.settings.groups).await? else {
                 break;
             };
-            let (shop, function) = (self.shop.clone(), function.clone());
+            let (shop, function, setbacks) = (self.shop.clone(), function.clone(), self.setbacks.clone());
             self.sets.spawn(async move {
                 let set = InWork { set, began };
-                set.run(&shop, &function).await;
+                set.run(&shop, &function, &setbacks).await;
                 drop(slot);
             });
         }
@@ -161,8 +168,8 @@ struct InWork {
 /// Why the tasks of a set did not become one.
 #[derive(Debug, thiserror::Error)]
 enum Failure {
-    #[error("the tasks cannot be read")]
-    Read(#[source] BrokerError),
+    #[error("the tasks could not be read in time")]
+    Unread(#[source] Option<BrokerError>),
     #[error("the aggregator failed: {0}")]
     Returned(runner_sdk::TaskError),
     #[error("the aggregator panicked: {0}")]
@@ -179,16 +186,21 @@ impl Failure {
     /// The word for metrics.
     fn outcome(&self) -> &'static str {
         match self {
-            Self::Read(_) | Self::Unwritten(_) => "broker",
+            Self::Unread(_) | Self::Unwritten(_) => "broker",
             Self::Returned(_) | Self::TooSlow => "failed",
             Self::Panicked(_) => "panicked",
             Self::Refused(_) => "refused",
         }
     }
+
+    /// Whether the aggregator is to blame, which may fail the same way each time.
+    fn is_the_aggregators(&self) -> bool {
+        !matches!(self, Self::Unread(_) | Self::Unwritten(_))
+    }
 }
 
 impl InWork {
-    async fn run(&self, shop: &Shop, function: &Function) {
+    async fn run(&self, shop: &Shop, function: &Function, setbacks: &Setbacks) {
         let (queue, group) = (&self.set.queue, self.set.group.as_str());
         let outcome = match self.make_one(shop, function).await {
             Ok(None) => return,
@@ -199,6 +211,10 @@ impl InWork {
                     "the tasks of a group became one"
                 );
                 shop.metrics.aggregated_tasks(queue.as_str(), tasks);
+                let failures = setbacks.succeeded(queue, group);
+                if failures > 1 {
+                    tracing::info!(%queue, group, failures, "the aggregator of a group works again");
+                }
                 "success"
             }
             Err(failure) => {
@@ -207,16 +223,35 @@ impl InWork {
                     %queue, group, error,
                     "the tasks of a group did not become one; they go back to it within about two minutes"
                 );
+                if failure.is_the_aggregators() {
+                    self.failed(shop, setbacks);
+                }
                 failure.outcome()
             }
         };
         shop.metrics.aggregated(queue.as_str(), outcome);
     }
 
+    /// One failure may be luck; a row of them is for somebody to look at.
+    fn failed(&self, shop: &Shop, setbacks: &Setbacks) {
+        let (queue, group) = (&self.set.queue, self.set.group.as_str());
+        let again = setbacks.failed(queue, group, self.began, Instant::now());
+        if again.another && again.in_a_row > 1 {
+            shop.metrics.aggregator_failed_again(queue.as_str());
+            tracing::warn!(
+                code = "aggregator_failing", %queue, group, failures = again.in_a_row, pause_s = again.pause.as_secs(),
+                "the aggregator of a group failed again and again; this instance leaves the group alone for a while. \
+                 A task that it cannot bear can be run alone, archived or deleted once it is back in its group"
+            );
+        }
+    }
+
     /// How many became which one; nothing when none of them was there any more.
     async fn make_one(&self, shop: &Shop, function: &Function) -> Result<Option<(usize, Task)>, Failure> {
         let read = timeout_at(self.until(WRITING), shop.broker.read_staged(&self.set)).await;
-        let tasks = read.map_err(|_| Failure::TooSlow)?.map_err(Failure::Read)?;
+        let tasks = read
+            .map_err(|_| Failure::Unread(None))?
+            .map_err(|error| Failure::Unread(Some(error)))?;
         if tasks.is_empty() {
             return Ok(None);
         }

@@ -162,6 +162,53 @@ async fn a_failure_leaves_the_set_for_a_later_time() {
 }
 
 #[tokio::test]
+async fn a_group_whose_aggregator_keeps_failing_is_told_of_and_left_alone() {
+    let told = tempfile::NamedTempFile::new().unwrap();
+    let lines = Arc::new(told.reopen().unwrap());
+    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(lines).finish();
+    let _listening = tracing::subscriber::set_default(subscriber);
+    let scene = Scene::new().await;
+    // As many as are ripe at once.
+    let fill = async |group| {
+        for n in ["1", "2", "3"] {
+            scene.put(part(group, n)).await;
+        }
+    };
+    let calls = Arc::new(AtomicUsize::new(0));
+    let counted = calls.clone();
+    let registry = Registry::new()
+        .aggregate("good", join)
+        .aggregate("bad", move |_: Group| {
+            counted.fetch_add(1, Ordering::SeqCst);
+            async { Err::<Task, _>(TaskError::retry("not today")) }
+        });
+    let worker = scene.worker(registry);
+    fill("bad").await;
+    scene
+        .metric(r#"runner_group_sets_total{queue="default",outcome="failed"} 1"#)
+        .await;
+    // The groups are gone through by name, so whoever comes to this one has passed by the other.
+    fill("good").await;
+    scene.payloads(State::Scheduled, 1).await;
+    fill("bad").await;
+    scene
+        .metric(r#"runner_group_repeated_failures_total{queue="default"} 1"#)
+        .await;
+    fill("bad").await;
+    fill("good").await;
+    scene.payloads(State::Scheduled, 2).await;
+    worker.drain(CancellationToken::new()).await;
+    assert_eq!(calls.load(Ordering::SeqCst), 2);
+    scene.payloads(State::Aggregating, 3).await;
+    let told = std::fs::read_to_string(told.path()).unwrap();
+    let warned: Vec<_> = told.lines().filter(|l| l.contains("aggregator_failing")).collect();
+    assert_eq!(warned.len(), 1, "{told}");
+    for word in ["WARN", "queue=default", r#"group="bad""#, "failures=2", "pause_s=240"] {
+        assert!(warned[0].contains(word), "no {word} in {}", warned[0]);
+    }
+}
+
+#[tokio::test]
 async fn a_set_that_nobody_came_back_for_is_put_together_again() {
     use runner_core::clock::{Clock, ManualClock};
 

@@ -19,6 +19,7 @@ mod mender;
 mod order;
 mod processor;
 mod recoverer;
+mod setbacks;
 #[cfg(test)]
 mod stop_tests;
 #[cfg(test)]
