@@ -201,6 +201,8 @@ impl Shop {
 pub struct Worker {
     shop: Arc<Shop>,
     intake: CancellationToken,
+    /// Falls when the processor starts no further handler.
+    closed: CancellationToken,
     upkeep: CancellationToken,
     processor: tokio::task::JoinHandle<()>,
     /// Sets of groups that are being put together.
@@ -219,7 +221,9 @@ impl Worker {
     ) -> Self {
         let shop = Arc::new(Shop::new(broker, handlers, clock, metrics, settings));
         let (intake, upkeep) = (CancellationToken::new(), CancellationToken::new());
-        let processor = tokio::spawn(processor::run(shop.clone(), intake.clone()));
+        let closed = CancellationToken::new();
+        let guard = closed.clone().drop_guard();
+        let processor = tokio::spawn(processor::run(shop.clone(), intake.clone(), guard));
         let roles = TaskTracker::new();
         let keep = |role: Box<dyn role::Role>| {
             let (shop, upkeep) = (shop.clone(), upkeep.clone());
@@ -247,6 +251,7 @@ impl Worker {
         Self {
             shop,
             intake,
+            closed,
             upkeep,
             processor,
             sets,
@@ -260,6 +265,10 @@ impl Worker {
     pub async fn drain(self, hurry: CancellationToken) {
         self.intake.cancel();
         self.sets.close();
+        // Only then is everything that will run on the board.
+        if tokio::time::timeout(LAST_WORDS, self.closed.cancelled()).await.is_err() {
+            tracing::error!("the intake did not close in time");
+        }
         let running = self.shop.board.len();
         tracing::info!(running, timeout = ?self.shop.settings.shutdown_timeout, "draining");
         tokio::select! {

@@ -17,7 +17,7 @@ use runner_core::schedule::stable_hash;
 use runner_queue::{BrokerError, BrokerResult, Claim, Exchanged, Settled, Settlement, Verdict};
 use runner_sdk::Stop;
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::board::{InWork, Place};
 use super::ended::Leaving;
@@ -40,8 +40,9 @@ const LONGEST_BACKOFF: Duration = Duration::from_secs(5);
 const LONGEST_WITH_VERDICTS: Duration = Duration::from_millis(500);
 
 /// Runs until `stop`, then returns once every handler that was started has ended and its verdict is written.
-pub(super) async fn run(shop: Arc<Shop>, stop: CancellationToken) {
-    let mut desk = Desk::new(shop);
+/// `intake` falls as soon as no further handler is started, or this breaks down.
+pub(super) async fn run(shop: Arc<Shop>, stop: CancellationToken, intake: DropGuard) {
+    let mut desk = Desk::new(shop, intake);
     loop {
         desk.collect();
         desk.call();
@@ -50,6 +51,9 @@ pub(super) async fn run(shop: Arc<Shop>, stop: CancellationToken) {
         }
         let shop = desk.shop.clone();
         tokio::select! {
+            // The stop comes first: what is claimed by a call that comes back together with it is not started.
+            biased;
+            () = stop.cancelled(), if desk.is_open() => desk.close(),
             // Those that were started together mostly end together: they get their turn, and then go together.
             Some(back) = desk.calls.next(), if !desk.calls.is_empty() => {
                 desk.take(back);
@@ -63,7 +67,6 @@ pub(super) async fn run(shop: Arc<Shop>, stop: CancellationToken) {
             },
             () = until_done(&mut desk.waking) => desk.hungry = true,
             () = until_done(&mut desk.pause) => (),
-            () = stop.cancelled(), if desk.open => desk.open = false,
         }
     }
 }
@@ -113,8 +116,8 @@ struct Back {
 struct Desk {
     shop: Arc<Shop>,
     order: Order,
-    /// Whether new tasks are taken.
-    open: bool,
+    /// There as long as new tasks are taken.
+    intake: Option<DropGuard>,
     /// Whether the queues may have something to claim.
     hungry: bool,
     /// Whether the last claim brought all that was asked for.
@@ -125,8 +128,6 @@ struct Desk {
     reserved: usize,
     /// Verdicts to write, oldest first.
     verdicts: VecDeque<(Place, Settlement)>,
-    /// Claimed when verdicts of the same call were not taken: they wait for a slot.
-    ready: VecDeque<(Claim, Instant)>,
     calls: FuturesUnordered<BoxFuture<'static, Back>>,
     most_calls: usize,
     waking: Option<BoxFuture<'static, ()>>,
@@ -135,18 +136,17 @@ struct Desk {
 }
 
 impl Desk {
-    fn new(shop: Arc<Shop>) -> Self {
+    fn new(shop: Arc<Shop>, intake: DropGuard) -> Self {
         let settings = &shop.settings;
         let seed = stable_hash(&[&settings.id]);
         Self {
             order: Order::new(&settings.queues, settings.strict_priority, seed),
-            open: true,
+            intake: Some(intake),
             hungry: true,
             busy: false,
             taken: 0,
             reserved: 0,
             verdicts: VecDeque::new(),
-            ready: VecDeque::new(),
             calls: FuturesUnordered::new(),
             most_calls: if settings.concurrency < SLOTS_FOR_TWO { 1 } else { 2 },
             waking: None,
@@ -156,11 +156,19 @@ impl Desk {
         }
     }
 
-    fn is_done(&self) -> bool {
-        !self.open && self.taken == 0 && self.calls.is_empty()
+    fn is_open(&self) -> bool {
+        self.intake.is_some()
     }
 
-    /// Picks up what ended, and starts what waits for a slot.
+    fn close(&mut self) {
+        drop(self.intake.take());
+    }
+
+    fn is_done(&self) -> bool {
+        !self.is_open() && self.taken == 0 && self.calls.is_empty()
+    }
+
+    /// Picks up what ended.
     fn collect(&mut self) {
         let mut gone = Vec::new();
         for ended in self.shop.ended.take() {
@@ -170,11 +178,6 @@ impl Desk {
             }
         }
         self.free(gone);
-        while self.free_slots() > 0
-            && let Some((claim, began)) = self.ready.pop_front()
-        {
-            self.start(vec![claim], began);
-        }
     }
 
     fn free_slots(&self) -> usize {
@@ -202,7 +205,7 @@ impl Desk {
             }
             self.send(sent, ask);
         }
-        let idle = self.open && !self.hungry && self.waking.is_none() && self.free_slots() > 0;
+        let idle = self.is_open() && !self.hungry && self.waking.is_none() && self.free_slots() > 0;
         if idle {
             let (broker, queues) = (self.shop.broker.clone(), self.order.next());
             self.waking = Some(Box::pin(async move { broker.wait_for_work(&queues, IDLE).await }));
@@ -212,12 +215,16 @@ impl Desk {
     /// How many tasks a call that ends `ending` of them may claim: their slots are free by then. Each call asks for
     /// its share only, so that there is something left for the other one.
     fn room_for(&self, ending: usize) -> usize {
-        let wanted = self.open && self.ready.is_empty() && (self.hungry || ending > 0);
+        let wanted = self.is_open() && (self.hungry || ending > 0);
         if !wanted {
             return 0;
         }
-        let share = self.shop.settings.concurrency.div_ceil(self.most_calls);
-        (self.free_slots() + ending).min(share.max(ending)).min(BATCH)
+        // After a failure only what is free by now: verdicts that fail once more keep their slots.
+        let freed = if self.failures == 0 { ending } else { 0 };
+        let taken = (self.taken + self.reserved).saturating_sub(freed);
+        let concurrency = self.shop.settings.concurrency;
+        let share = concurrency.div_ceil(self.most_calls);
+        concurrency.saturating_sub(taken).min(share.max(ending)).min(BATCH)
     }
 
     fn next_batch(&mut self) -> Batch {
@@ -278,28 +285,29 @@ impl Desk {
         }
     }
 
-    fn take_claims(&mut self, claims: Vec<Claim>, began: Instant) {
-        if !self.open {
-            // Claimed while the stop came: they go back, to the front.
-            let back = claims.into_iter().map(|claim| Settlement {
-                claim,
-                verdict: Verdict::HandBack,
-                result: None,
-                attempt: None,
-            });
-            let back: Vec<_> = back.collect();
-            let places = self.write_down(back.iter().map(|s| s.claim.clone()), began);
-            self.verdicts
-                .extend(places.into_iter().map(|(place, _)| place).zip(back));
-            return;
+    fn take_claims(&mut self, mut claims: Vec<Claim>, began: Instant) {
+        // No slot is left for some when verdicts of the same call were not taken.
+        let startable = if self.is_open() { self.free_slots() } else { 0 };
+        if claims.len() > startable {
+            self.hand_back(claims.split_off(startable), began);
         }
-        let mut claims = claims;
-        let late = claims.split_off(self.free_slots().min(claims.len()));
-        self.ready.extend(late.into_iter().map(|claim| (claim, began)));
         self.start(claims, began);
     }
 
-    /// Puts claims on the board; each takes a slot.
+    /// Gives claims back to the front of their queues. Their leases are kept until that is written.
+    fn hand_back(&mut self, claims: Vec<Claim>, began: Instant) {
+        for (place, task) in self.write_down(claims.into_iter(), began) {
+            let settlement = Settlement {
+                claim: task.claim,
+                verdict: Verdict::HandBack,
+                result: None,
+                attempt: None,
+            };
+            self.verdicts.push_back((place, settlement));
+        }
+    }
+
+    /// Puts claims on the board; each takes a slot, or is one too many until it is handed back.
     fn write_down(&mut self, claims: impl Iterator<Item = Claim>, began: Instant) -> Vec<(Place, InWork)> {
         let now = self.shop.clock.now();
         let tasks: Vec<InWork> = claims
@@ -396,3 +404,7 @@ fn spread(pause: Duration) -> Duration {
 async fn back_off(pause: Duration) {
     tokio::time::sleep(pause).await;
 }
+
+#[cfg(test)]
+#[path = "processor_tests.rs"]
+mod tests;

@@ -1,0 +1,86 @@
+//! The processor's loop: what becomes of claims that come back with a stop, or with verdicts that were not taken.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use runner_core::task::{QueueName, State, Task};
+use runner_queue::Work as _;
+use runner_sdk::{Ctx, Outcome, Registry};
+
+use super::super::DEFAULT_LEASE;
+use super::super::tests::Scene;
+use super::*;
+
+fn desk_of(shop: &Arc<Shop>) -> Desk {
+    Desk::new(shop.clone(), CancellationToken::new().drop_guard())
+}
+
+/// An answer to a call that wanted to end `sent` and claim as many.
+fn back(sent: Batch, settled: Settled, claims: Vec<Claim>) -> Back {
+    let settled = Ok(vec![settled; sent.places.len()]);
+    Back {
+        asked: sent.places.len(),
+        reserved: 0,
+        began: Instant::now(),
+        answer: Ok(Exchanged {
+            settled,
+            claims: Ok(claims),
+        }),
+        sent,
+    }
+}
+
+#[tokio::test]
+async fn a_claim_without_a_slot_is_kept_alive_and_handed_back() {
+    let scene = Scene::new().await;
+    let shop = scene.shop(Registry::new().on("a", |_: Ctx| std::future::pending::<()>()), 1);
+    for _ in 0..2 {
+        scene.put(Task::new("a")).await;
+    }
+    let claimed = scene.broker.claim(&shop.queue_names(), 2, DEFAULT_LEASE).await;
+    let mut claims = claimed.unwrap();
+    let (late, first) = (claims.pop().unwrap(), claims.pop().unwrap());
+    let mut desk = desk_of(&shop);
+    desk.hand_back(vec![first], Instant::now());
+    let sent = desk.next_batch();
+    desk.take(back(sent, Settled::Unknown, vec![late.clone()]));
+    assert_eq!(shop.board.len(), 2, "the heartbeat sees both");
+    let waiting: Vec<_> = desk.verdicts.iter().map(|(_, s)| (s.claim.run(), &s.verdict)).collect();
+    assert!(waiting.contains(&(late.run(), &Verdict::HandBack)), "{waiting:?}");
+    assert_eq!(desk.room_for(2), 0, "verdicts that fail once more keep their slots");
+    // The next call gets through: now there is one slot, not two.
+    desk.pause = None;
+    let sent = desk.next_batch();
+    desk.take(back(sent, Settled::Accepted, Vec::new()));
+    desk.hungry = true;
+    assert_eq!((shop.board.len(), desk.room_for(0)), (0, 1));
+}
+
+/// Lets the broker's thread answer what it was asked so far, while nothing of this runtime runs.
+fn broker_answers(scene: &Scene) {
+    std::thread::scope(|threads| {
+        let elsewhere = || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            let other = Task::new("other").queue(QueueName::new("elsewhere").unwrap());
+            runtime.unwrap().block_on(scene.put(other));
+        };
+        threads.spawn(elsewhere).join().unwrap();
+    });
+}
+
+#[tokio::test]
+async fn no_claim_that_comes_together_with_the_stop_is_overlooked() {
+    let scene = Scene::new().await;
+    let id = scene.put(Task::new("late")).await;
+    // What a select does is chance.
+    for _ in 0..30 {
+        let registry = Registry::new().on("late", |cx: Ctx| async move {
+            cx.cancelled().await;
+            Outcome::Retry("stopped".into())
+        });
+        let worker = scene.worker_with(registry, 4, Duration::ZERO);
+        tokio::task::yield_now().await;
+        broker_answers(&scene);
+        worker.drain(CancellationToken::new()).await;
+        let info = scene.look(&id).await.unwrap();
+        assert_eq!((info.state, info.record.retried), (State::Pending, 0));
+    }
+}
