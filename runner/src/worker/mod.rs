@@ -259,6 +259,11 @@ impl Worker {
         }
     }
 
+    /// Returns once nothing is in work: no handler runs, and the verdicts of all that ran are written.
+    pub async fn at_rest(&self) {
+        self.shop.board.emptied().await;
+    }
+
     /// Stops taking tasks, waits for the running ones up to the shutdown timeout (or until `hurry`), hands
     /// the rest back without using up a retry, and takes this server off the list.
     #[allow(clippy::disallowed_methods)] // the limit of the wait, beside what else may end it

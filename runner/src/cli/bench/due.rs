@@ -1,44 +1,52 @@
 //! How late a task begins whose time has come: tasks that were scheduled, and tasks that are tried again.
 //!
-//! All are due at whole seconds, because that is what a store may round an instant to.
+//! Scheduled ones are due at whole seconds, because that is what a store may round an instant to. When one is due
+//! again is the store's to say: it counts the delay from the moment at which it takes the verdict.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use anyhow::ensure;
 use jiff::Timestamp;
 use runner_core::clock::Clock;
-use runner_core::task::{Run, Task};
+use runner_core::task::{Run, State, Task};
+use runner_queue::Page;
 use runner_sdk::{Ctx, Registry, TaskError};
-use tokio_util::sync::CancellationToken;
 
 use super::figure::Figure;
-use super::meter::at;
-use super::rig::{Bench, KIND, Seen, put};
+use super::rig::{BATCH, Bench, KIND, Seen, put};
 
 /// Seconds over which the tasks are spread.
 const SECONDS: i64 = 3;
 
-/// How much later a task is tried again, from the second in which it began.
-const AGAIN: i64 = 2;
+/// Seconds from the first task's enqueue to the first due one, beside those that enqueueing takes.
+const LEAD: i64 = 2;
 
-/// When each task was due for its next try, and how late the tries began (ms): scheduled, tried again.
+/// Tasks that any store takes in a second.
+const PACE: usize = 2_000;
+
+/// After which time a task is tried again: the first tries of all are over by then, and it has been read when the
+/// next ones are due.
+const AGAIN: Duration = Duration::from_secs(SECONDS.cast_unsigned() + 3);
+
+/// Tasks on a page of those that are due again.
+const PAGE: usize = 1_000;
+
+/// When the tries of each task began: the first one, the one after it; microseconds.
 struct Log {
     clock: Arc<dyn Clock>,
-    due: Mutex<Vec<(i64, bool)>>,
-    late: [Mutex<Vec<f64>>; 2],
+    began: Mutex<Vec<[Option<i64>; 2]>>,
     seen: Seen,
 }
 
 /// Median and 99th percentile of the lateness, for both.
 pub(super) async fn measure(bench: &Bench) -> anyhow::Result<Vec<Figure>> {
     let tasks = (bench.tasks / 100).max(20);
-    let first = bench.broker.now().await?.as_second() + 2;
-    let due: Vec<i64> = (0..tasks as i64).map(|n| first + n % SECONDS).collect();
     let log = Arc::new(Log {
         clock: bench.clock.clone(),
-        due: Mutex::new(due.iter().map(|second| (*second, false)).collect()),
-        late: Default::default(),
-        seen: Seen::for_tasks(2 * tasks),
+        began: Mutex::new(vec![[None; 2]; tasks]),
+        seen: Seen::for_tasks(tasks),
     });
     let noted = log.clone();
     let handlers = Registry::new()
@@ -47,46 +55,111 @@ pub(super) async fn measure(bench: &Bench) -> anyhow::Result<Vec<Figure>> {
             std::future::ready(outcome)
         })
         .build()?;
-    let worker = bench.worker(handlers, [(bench.queue.clone(), 1)].into());
+    bench.start(handlers, [(bench.queue.clone(), 1)].into()).await;
+    let due = schedule(bench, tasks).await?;
+    bench.worked_off(&log.seen).await?;
+    log.seen.expect(2 * tasks);
+    let again = due_again(bench, tasks).await?;
+    bench.worked_off(&log.seen).await?;
+    bench.end().await;
+    let names = ["due, scheduled, p50", "due, scheduled, p99"];
+    let mut figures = Figure::shares(names, &log.late(0, |n| due.get(n).copied()), "ms");
+    let names = ["due, tried again, p50", "due, tried again, p99"];
+    figures.extend(Figure::shares(names, &log.late(1, |n| again.get(&n).copied()), "ms"));
+    Ok(figures)
+}
+
+/// Enqueues the tasks before the first of them is due; when each is, microseconds.
+async fn schedule(bench: &Bench, tasks: usize) -> anyhow::Result<Vec<i64>> {
+    let lead = LEAD + (tasks / PACE) as i64;
+    let first = bench.broker.now().await?.as_second() + lead;
+    let due: Vec<i64> = (0..tasks as i64).map(|n| first + n % SECONDS).collect();
     let scheduled = due.iter().enumerate().map(|(n, second)| {
         let at = Timestamp::from_second(*second)?;
         let task = Task::new(KIND).queue(bench.queue.clone()).payload(n.to_string());
         anyhow::Ok(task.run(Run::At(at)))
     });
-    put(bench.broker.as_ref(), &scheduled.collect::<anyhow::Result<Vec<_>>>()?).await?;
-    log.seen.wait().await?;
-    worker.drain(CancellationToken::new()).await;
-    let late = |which: usize, share| at(log.lateness(which).iter().copied(), share);
-    Ok(vec![
-        Figure::plain("due, scheduled, p50", late(0, 0.5), "ms"),
-        Figure::plain("due, scheduled, p99", late(0, 0.99), "ms"),
-        Figure::plain("due, tried again, p50", late(1, 0.5), "ms"),
-        Figure::plain("due, tried again, p99", late(1, 0.99), "ms"),
-    ])
+    let scheduled: Vec<Task> = scheduled.collect::<anyhow::Result<_>>()?;
+    for batch in scheduled.chunks(BATCH) {
+        put(bench.broker.as_ref(), batch).await?;
+    }
+    ensure!(
+        bench.broker.now().await?.as_second() < first,
+        "{tasks} tasks could not be scheduled within {lead} s, so that some were late before they were there; measure \
+         with fewer --tasks"
+    );
+    Ok(due.into_iter().map(|second| second * 1_000_000).collect())
+}
+
+/// When the store means to try each task again, microseconds.
+async fn due_again(bench: &Bench, tasks: usize) -> anyhow::Result<HashMap<usize, i64>> {
+    let mut due = HashMap::with_capacity(tasks);
+    for number in 1..=tasks.div_ceil(PAGE) {
+        let page = Page { number, size: PAGE };
+        for task in bench.broker.tasks(&bench.queue, State::Retry, page).await?.tasks {
+            if let (Some(n), Some(at)) = (place(&task.record.payload), task.next_run) {
+                due.insert(n, at.as_microsecond());
+            }
+        }
+    }
+    Ok(due)
+}
+
+/// Which task it is that carries this.
+fn place(payload: &[u8]) -> Option<usize> {
+    std::str::from_utf8(payload).ok()?.parse().ok()
 }
 
 impl Log {
-    /// Notes how late this try is; the first one fails, and asks for another at a whole second.
+    /// Notes when this try began; the first one fails, and asks for another.
     fn began(&self, payload: &[u8]) -> Result<(), TaskError> {
         let now = self.clock.now().as_microsecond();
-        let mut due = self.due.lock().unwrap_or_else(PoisonError::into_inner);
-        let place = std::str::from_utf8(payload).ok().and_then(|n| n.parse::<usize>().ok());
-        let Some((second, again)) = place.and_then(|n| due.get_mut(n)) else {
+        let mut began = self.began.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some([first, again]) = place(payload).and_then(|n| began.get_mut(n)) else {
             return Ok(());
         };
-        let late = (now - *second * 1_000_000) as f64 / 1000.0;
-        self.lateness(usize::from(*again)).push(late);
         self.seen.note();
-        if *again {
+        if first.is_some() {
+            *again = Some(now);
             return Ok(());
         }
-        *second = now.div_euclid(1_000_000) + AGAIN;
-        *again = true;
-        let delay = u64::try_from(*second * 1_000_000 - now).unwrap_or(0);
-        Err(TaskError::retry_after(Duration::from_micros(delay), "once more"))
+        *first = Some(now);
+        Err(TaskError::retry_after(AGAIN, "once more"))
     }
 
-    fn lateness(&self, which: usize) -> std::sync::MutexGuard<'_, Vec<f64>> {
-        self.late[which].lock().unwrap_or_else(PoisonError::into_inner)
+    /// How late the first or the second tries began that were due at a known time, milliseconds.
+    fn late(&self, which: usize, due: impl Fn(usize) -> Option<i64>) -> Vec<f64> {
+        let began = self.began.lock().unwrap_or_else(PoisonError::into_inner);
+        let tries = began.iter().enumerate();
+        let late = tries.filter_map(|(n, tries)| Some((tries[which]? - due(n)?) as f64 / 1000.0));
+        late.collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use runner_core::clock::ManualClock;
+
+    use super::*;
+
+    #[test]
+    fn a_second_try_is_held_against_what_the_store_said() {
+        let clock = Arc::new(ManualClock::at(Timestamp::UNIX_EPOCH));
+        let log = Log {
+            clock: clock.clone(),
+            began: Mutex::new(vec![[None; 2]; 2]),
+            seen: Seen::for_tasks(2),
+        };
+        assert!(log.began(b"0").is_err(), "the first try asks for another");
+        // The verdict takes a while to reach the store, which counts from then on.
+        clock.advance(Duration::from_millis(40));
+        let due = BTreeMap::from([(0, 6_040_000)]);
+        clock.advance(Duration::from_millis(6_003));
+        assert!(log.began(b"0").is_ok());
+        assert!(log.began(b"7").is_ok() && log.began(b"x").is_ok(), "nobody's");
+        assert_eq!(log.late(0, |_| Some(0)), [0.0]);
+        assert_eq!(log.late(1, |n| due.get(&n).copied()), [3.0]);
     }
 }

@@ -2,16 +2,30 @@
 
 use serde_json::{Value, json};
 
-use super::meter::{Sample, median};
+use super::meter::{Sample, at, median};
 
 /// The headings of [`Figure::row`].
-pub(super) const HEADINGS: [&str; 7] = ["MEASURE", "VALUE", "UNIT", "CEILING", "RATIO", "CPU", "STORE CPU"];
+pub(super) const HEADINGS: [&str; 8] = [
+    "MEASURE",
+    "VALUE",
+    "UNIT",
+    "SAMPLES",
+    "CEILING",
+    "RATIO",
+    "CPU",
+    "STORE CPU",
+];
+
+/// Of fewer values the 99th percentile would be the largest one.
+const ENOUGH: usize = 100;
 
 /// One measured value.
 pub(super) struct Figure {
     pub(super) name: &'static str,
     pub(super) value: f64,
     pub(super) unit: &'static str,
+    /// How many values it was taken from, if there were several.
+    pub(super) samples: Option<usize>,
     /// For rates only.
     pub(super) costs: Option<Costs>,
 }
@@ -27,13 +41,24 @@ pub(super) struct Costs {
 impl Figure {
     /// A value alone.
     pub(super) fn plain(name: &'static str, value: f64, unit: &'static str) -> Self {
-        let costs = None;
         Self {
             name,
             value,
             unit,
-            costs,
+            samples: None,
+            costs: None,
         }
+    }
+
+    /// Median and 99th percentile of values, the latter only if there are enough of them.
+    pub(super) fn shares(names: [&'static str; 2], values: &[f64], unit: &'static str) -> Vec<Self> {
+        let shares = names.into_iter().zip([(0.5, 1), (0.99, ENOUGH)]);
+        let known = shares.filter(|(_, (_, needed))| values.len() >= *needed);
+        let figures = known.map(|(name, (share, _))| Self {
+            samples: Some(values.len()),
+            ..Self::plain(name, at(values.iter().copied(), share), unit)
+        });
+        figures.collect()
     }
 
     /// The medians of a rate; the ceiling is the best of its forms.
@@ -48,6 +73,7 @@ impl Figure {
             name,
             value: ours.rate,
             unit: "tasks/s",
+            samples: Some(rounds),
             costs: Some(Costs {
                 rounds,
                 ours,
@@ -59,6 +85,9 @@ impl Figure {
     /// The object of `--json`; what was not measured is left out.
     pub(super) fn object(&self, broker: &str) -> Value {
         let mut object = json!({"measure": self.name, "value": self.value, "unit": self.unit, "broker": broker});
+        if let Some(samples) = self.samples.filter(|_| self.costs.is_none()) {
+            object["samples"] = json!(samples);
+        }
         if let Some(costs) = &self.costs {
             object["rounds"] = json!(costs.rounds);
             object["cpu_us"] = json!(costs.ours.cpu);
@@ -86,6 +115,7 @@ impl Figure {
             self.name.to_owned(),
             format!("{:.2}", self.value),
             self.unit.to_owned(),
+            self.samples.map_or_else(String::new, |n| n.to_string()),
             cell(ceiling.map(|c| c.rate), ""),
             ceiling.map_or_else(String::new, |c| format!("{:.2}", self.value / c.rate.max(1e-9))),
             cell(costs.map(|c| c.ours.cpu), " µs"),
@@ -126,6 +156,18 @@ mod tests {
         assert_eq!(object["ratio"], 0.5);
         assert_eq!(object["rounds"], 3);
         assert!(object.get("store_cpu_us").is_none());
+    }
+
+    #[test]
+    fn few_values_have_no_99th_percentile() {
+        let names = ["p50", "p99"];
+        let of = |n: usize| Figure::shares(names, &vec![1.0; n], "ms");
+        let told = |figures: &[Figure]| figures.iter().map(|f| (f.name, f.samples)).collect::<Vec<_>>();
+        assert!(of(0).is_empty());
+        assert_eq!(told(&of(99)), [("p50", Some(99))]);
+        assert_eq!(told(&of(100)), [("p50", Some(100)), ("p99", Some(100))]);
+        assert_eq!(of(99)[0].object("here")["samples"], 99);
+        assert_eq!(of(99)[0].row().len(), HEADINGS.len());
     }
 
     #[test]

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use runner_core::task::QueueName;
 use runner_sdk::Registry;
-use tokio_util::sync::CancellationToken;
 
 use super::figure::Figure;
 use super::meter::Meter;
@@ -26,12 +25,12 @@ pub(super) async fn measure(bench: &Bench) -> anyhow::Result<Vec<Figure>> {
     let handlers = Registry::new()
         .on(KIND, |_: runner_sdk::Ctx| std::future::ready(()))
         .build()?;
-    let worker = bench.worker(handlers, queues(&bench.queue)?);
+    bench.start(handlers, queues(&bench.queue)?).await;
     tokio::time::sleep(SETTLING).await;
     let meter = Meter::start(bench.store.as_ref()).await?;
     tokio::time::sleep(WATCHED).await;
     let used = meter.stop().await?;
-    worker.drain(CancellationToken::new()).await;
+    bench.end().await;
     let seconds = used.took.as_secs_f64();
     let percent = |cpu: Duration| cpu.as_secs_f64() / seconds * 100.0;
     let mut figures = vec![Figure::plain("idle, cpu", percent(used.cpu), "%")];

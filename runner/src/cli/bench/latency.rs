@@ -4,10 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
 use super::figure::Figure;
-use super::meter::at;
 use super::rig::{Bench, Seen, put};
 
 /// Distance of two tasks.
@@ -30,20 +28,20 @@ enum By {
 pub(super) async fn measure(bench: &Bench) -> anyhow::Result<Vec<Figure>> {
     let own = waits(bench, By::Us).await?;
     let foreign = waits(bench, By::Another).await?;
-    let at = |waits: &[f64], share| at(waits.iter().copied(), share);
-    Ok(vec![
-        Figure::plain("pick-up latency, p50", at(&own, 0.5), "ms"),
-        Figure::plain("pick-up latency, p99", at(&own, 0.99), "ms"),
-        Figure::plain("pick-up latency, another program's task, p50", at(&foreign, 0.5), "ms"),
-        Figure::plain("pick-up latency, another program's task, p99", at(&foreign, 0.99), "ms"),
-    ])
+    let mut figures = Figure::shares(["pick-up latency, p50", "pick-up latency, p99"], &own, "ms");
+    let names = [
+        "pick-up latency, another program's task, p50",
+        "pick-up latency, another program's task, p99",
+    ];
+    figures.extend(Figure::shares(names, &foreign, "ms"));
+    Ok(figures)
 }
 
 /// Milliseconds for each task.
 async fn waits(bench: &Bench, by: By) -> anyhow::Result<Vec<f64>> {
     let tasks = (bench.tasks / 100).max(20);
     let seen = Arc::new(Seen::default());
-    let worker = bench.counting_worker(&seen)?;
+    bench.count_with(&seen).await?;
     let mut waits = Vec::with_capacity(tasks);
     let task = [bench.task()];
     let first = Instant::now();
@@ -62,6 +60,6 @@ async fn waits(bench: &Bench, by: By) -> anyhow::Result<Vec<f64>> {
         #[allow(clippy::disallowed_methods)] // the pace of the measurement
         tokio::time::sleep(PACE.saturating_sub(begun.elapsed())).await;
     }
-    worker.drain(CancellationToken::new()).await;
+    bench.end().await;
     Ok(waits)
 }

@@ -93,6 +93,7 @@ impl BenchCommand {
             tasks: self.tasks as usize,
             concurrency: self.concurrency as usize,
             payload: self.payload as usize,
+            worker: tokio::sync::Mutex::default(),
         };
         let figures = self.measure(&bench).await;
         let removed = clean(bench.broker.as_ref(), &queues).await;

@@ -4,7 +4,6 @@
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use tokio_util::sync::CancellationToken;
 
 use super::figure::Figure;
 use super::meter::{Meter, Sample};
@@ -17,9 +16,9 @@ pub(super) enum Rate {
     Batches,
     /// Enqueueing one by one; a twentieth of the tasks.
     Singly,
-    /// From the worker's start until every waiting task has been handled.
+    /// From the worker's start until every waiting task has been handled and its verdict is in the store.
     Drain,
-    /// Enqueueing and running at the same time, until all have run.
+    /// Enqueueing and running at the same time, until all have run and are settled.
     Steady,
 }
 
@@ -60,11 +59,13 @@ pub(super) async fn measure(bench: &Bench, rate: Rate, rounds: usize, ceiling: b
 async fn ours(bench: &Bench, rate: Rate) -> anyhow::Result<Sample> {
     let tasks = rate.tasks(bench);
     let store = bench.store.as_ref();
-    let (used, worker) = match rate {
+    let used = match rate {
         Rate::Batches => {
             let meter = Meter::start(store).await?;
             bench.fill(tasks).await?;
-            (meter.stop().await?, bench.work_off(tasks).await?)
+            let used = meter.stop().await?;
+            bench.work_off(tasks).await?;
+            used
         }
         Rate::Singly => {
             let task = [bench.task()];
@@ -72,25 +73,27 @@ async fn ours(bench: &Bench, rate: Rate) -> anyhow::Result<Sample> {
             for _ in 0..tasks {
                 put(bench.broker.as_ref(), &task).await?;
             }
-            (meter.stop().await?, bench.work_off(tasks).await?)
+            let used = meter.stop().await?;
+            bench.work_off(tasks).await?;
+            used
         }
         Rate::Drain => {
             bench.fill(tasks).await?;
             let tasks = bench.waiting().await?;
             let meter = Meter::start(store).await?;
-            let worker = bench.work_off(tasks).await?;
-            (meter.stop().await?, worker)
+            bench.work_off(tasks).await?;
+            meter.stop().await?
         }
         Rate::Steady => {
             let seen = Arc::new(Seen::for_tasks(tasks));
             let meter = Meter::start(store).await?;
-            let worker = bench.counting_worker(&seen)?;
+            bench.count_with(&seen).await?;
             bench.fill(tasks).await?;
-            seen.wait().await?;
-            (meter.stop().await?, worker)
+            bench.worked_off(&seen).await?;
+            meter.stop().await?
         }
     };
-    worker.drain(CancellationToken::new()).await;
+    bench.end().await;
     Ok(used.over(tasks))
 }
 

@@ -10,14 +10,16 @@ use runner_core::clock::Clock;
 use runner_core::task::{QueueName, Task};
 use runner_queue::{Broker, Ceiling, GroupRule};
 use runner_sdk::{Ctx, Handlers, Registry};
-use tokio::sync::Notify;
+use tokio::sync::{Mutex as AsyncMutex, Notify};
+use tokio::task::JoinSet;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use crate::metrics::Metrics;
 use crate::worker::{self, Worker};
 
 /// Tasks in one call of the client.
-const BATCH: usize = 256;
+pub(super) const BATCH: usize = 256;
 
 /// Calls of the client under way at once.
 const PRODUCERS: usize = 4;
@@ -41,6 +43,8 @@ pub(super) struct Bench {
     pub(super) tasks: usize,
     pub(super) concurrency: usize,
     pub(super) payload: usize,
+    /// The worker of the measurement under way, here so that it can be ended when the measurement is cut short.
+    pub(super) worker: AsyncMutex<Option<Worker>>,
 }
 
 /// What the handler saw.
@@ -56,9 +60,10 @@ impl Bench {
     /// Puts so many tasks on the queue: batches, from several callers of one process.
     pub(super) async fn fill(&self, tasks: usize) -> anyhow::Result<()> {
         let next = Arc::new(AtomicUsize::new(0));
-        let producers = (0..PRODUCERS).map(|_| {
+        let mut producers = JoinSet::new();
+        for _ in 0..PRODUCERS {
             let (broker, next, task) = (self.broker.clone(), next.clone(), self.task());
-            tokio::spawn(async move {
+            producers.spawn(async move {
                 loop {
                     let from = next.fetch_add(BATCH, Ordering::Relaxed);
                     if from >= tasks {
@@ -66,20 +71,29 @@ impl Bench {
                     }
                     put(broker.as_ref(), &vec![task.clone(); BATCH.min(tasks - from)]).await?;
                 }
-            })
-        });
-        for producer in producers.collect::<Vec<_>>() {
-            producer.await.context("a producer")??;
+            });
+        }
+        while let Some(producer) = producers.join_next().await {
+            producer.context("a producer")??;
         }
         Ok(())
     }
 
-    /// Starts a worker, and returns once `tasks` of its tasks have been handled.
-    pub(super) async fn work_off(&self, tasks: usize) -> anyhow::Result<Worker> {
+    /// Starts a worker, and returns once `tasks` of its tasks have been handled and settled.
+    pub(super) async fn work_off(&self, tasks: usize) -> anyhow::Result<()> {
         let seen = Arc::new(Seen::for_tasks(tasks));
-        let worker = self.counting_worker(&seen)?;
+        self.count_with(&seen).await?;
+        self.worked_off(&seen).await
+    }
+
+    /// Returns once as many tasks as expected began, and the store has taken the verdict of each.
+    pub(super) async fn worked_off(&self, seen: &Seen) -> anyhow::Result<()> {
         seen.wait().await?;
-        Ok(worker)
+        if let Some(worker) = self.worker.lock().await.as_ref() {
+            let settled = tokio::time::timeout(PATIENCE, worker.at_rest()).await;
+            settled.context("verdicts were not taken in time")?;
+        }
+        Ok(())
     }
 
     /// A task that the counting handler takes.
@@ -97,8 +111,8 @@ impl Bench {
         Ok(usize::try_from(ours.size()).unwrap_or(usize::MAX))
     }
 
-    /// A worker whose handler does nothing but tell `seen`.
-    pub(super) fn counting_worker(&self, seen: &Arc<Seen>) -> anyhow::Result<Worker> {
+    /// Starts a worker whose handler does nothing but tell `seen`.
+    pub(super) async fn count_with(&self, seen: &Arc<Seen>) -> anyhow::Result<()> {
         let seen = seen.clone();
         let handlers = Registry::new()
             .on(KIND, move |_: Ctx| {
@@ -106,11 +120,12 @@ impl Bench {
                 std::future::ready(())
             })
             .build()?;
-        Ok(self.worker(handlers, [(self.queue.clone(), 1)].into()))
+        self.start(handlers, [(self.queue.clone(), 1)].into()).await;
+        Ok(())
     }
 
-    /// A worker with these handlers on these queues.
-    pub(super) fn worker(&self, handlers: Handlers, queues: BTreeMap<QueueName, u32>) -> Worker {
+    /// Starts a worker with these handlers on these queues; the one before it must have been ended.
+    pub(super) async fn start(&self, handlers: Handlers, queues: BTreeMap<QueueName, u32>) {
         let settings = worker::Settings {
             concurrency: self.concurrency,
             queues,
@@ -125,7 +140,16 @@ impl Bench {
             poison_after: 3,
         };
         let metrics = Arc::new(Metrics::default());
-        Worker::start(self.broker.clone(), handlers, self.clock.clone(), metrics, settings)
+        let worker = Worker::start(self.broker.clone(), handlers, self.clock.clone(), metrics, settings);
+        *self.worker.lock().await = Some(worker);
+    }
+
+    /// Ends the worker, if there is one.
+    pub(super) async fn end(&self) {
+        let worker = self.worker.lock().await.take();
+        if let Some(worker) = worker {
+            worker.drain(CancellationToken::new()).await;
+        }
     }
 }
 
@@ -180,4 +204,39 @@ pub(super) async fn put(broker: &dyn Broker, tasks: &[Task]) -> anyhow::Result<(
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use runner_core::clock::SystemClock;
+    use runner_queue::embedded::EmbeddedBroker;
+
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_queue_is_worked_off_when_the_last_verdict_is_in_the_store() {
+        let directory = tempfile::tempdir().unwrap();
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let broker = EmbeddedBroker::open(directory.path().join("q.db"), clock.clone()).await;
+        let broker = Arc::new(broker.unwrap());
+        let queue = QueueName::default();
+        let bench = Bench {
+            store: Box::new(broker.ceiling(&task_for(&queue, 1)).await.unwrap()),
+            broker,
+            clock,
+            queue,
+            tasks: 300,
+            concurrency: 64,
+            payload: 1,
+            worker: AsyncMutex::default(),
+        };
+        for _ in 0..5 {
+            bench.fill(bench.tasks).await.unwrap();
+            assert_eq!(bench.waiting().await.unwrap(), bench.tasks);
+            bench.work_off(bench.tasks).await.unwrap();
+            assert_eq!(bench.waiting().await.unwrap(), 0, "none waits, none is active");
+            bench.end().await;
+        }
+    }
 }
