@@ -42,6 +42,11 @@ pub struct Usage(pub String);
 #[error("{0}")]
 pub struct BadStore(pub String);
 
+/// A signal of this number ended the command before it was done.
+#[derive(Debug, thiserror::Error)]
+#[error("stopped by signal {0}")]
+pub struct Stopped(pub i32);
+
 /// The findings have been printed; only the code is left to give.
 #[derive(Debug, thiserror::Error)]
 #[error("{0} problems")]
@@ -75,7 +80,10 @@ fn is_closed_pipe(error: &anyhow::Error) -> bool {
 }
 
 fn code(error: &anyhow::Error) -> u8 {
-    if is_closed_pipe(error) {
+    if let Some(Stopped(signal)) = error.downcast_ref() {
+        // As a shell tells of a command that a signal killed.
+        u8::try_from(128 + signal).unwrap_or(FAILURE)
+    } else if is_closed_pipe(error) {
         0
     } else if error.is::<Usage>() {
         USAGE
@@ -109,6 +117,7 @@ mod tests {
             (Usage("x".into()).into(), 2),
             (BadData("x".into()).into(), 65),
             (Found(3).into(), 65),
+            (anyhow::Error::new(Stopped(2)).context("left behind"), 130),
             (anyhow::Error::new(Unavailable).context("address in use"), 69),
             (Refused(Vec::new()).into(), 78),
             (BadStore("x".into()).into(), 78),

@@ -19,9 +19,9 @@ use crate::{BrokerError, BrokerResult, Ceiling, Producer as _, StoreUsage};
 /// How long a statement waits for another connection that is writing.
 const BUSY: Duration = Duration::from_secs(5);
 
-/// How long a claim holds, microseconds; longer than any transaction takes. What a measurement that was killed leaves
-/// behind is nobody's once it is over.
-const LEASE: i64 = 30 * 1_000_000;
+/// How long a claim holds, microseconds; its end is never waited for here. What a measurement that was cut short
+/// leaves behind is nobody's once it is over.
+const LEASE: i64 = 2 * 1_000_000;
 
 const DOING: &str = "measure what its file can do at best";
 

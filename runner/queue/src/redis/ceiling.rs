@@ -21,8 +21,9 @@ use crate::{BrokerResult, Ceiling, StoreUsage};
 /// Batches of one connection under way at once when enqueueing.
 const IN_FLIGHT: usize = 4;
 
-/// How long a claim holds; longer than any measurement waits for a script.
-const LEASE_MS: u64 = 30_000;
+/// How long a claim holds; its end is never waited for here. What a measurement that was cut short leaves behind is
+/// nobody's once it is over.
+const LEASE_MS: u64 = 2_000;
 
 const DOING: &str = "measure what it can do at best";
 
