@@ -1,30 +1,23 @@
 -- Counting what was processed: totals for ever, and each UTC day for 90 days.
 -- Needs clock.lua. Gives: day_of(seconds), today() and tally(queue, done, failed), where done includes the failures.
 
--- The UTC date of an instant in seconds.
+-- The UTC date of an instant in seconds. Years are counted from March, so that the leap day is their last one.
 local function day_of(seconds)
-  local days = math.floor(seconds / 86400)
-  -- Days from the epoch to the first of January of a year.
-  local function starts(year)
-    local before = year - 1
-    return 365 * (year - 1970) + math.floor(before / 4) - math.floor(before / 100)
-      + math.floor(before / 400) - 477
+  local floor = math.floor
+  local days = floor(seconds / 86400) + 719468
+  local era = floor(days / 146097)
+  local day = days - era * 146097
+  local year = floor((day - floor(day / 1460) + floor(day / 36524) - floor(day / 146096)) / 365)
+  day = day - 365 * year - floor(year / 4) + floor(year / 100)
+  local month = floor((5 * day + 2) / 153)
+  local nth = day - floor((153 * month + 2) / 5) + 1
+  year = year + 400 * era
+  if month < 10 then
+    month = month + 3
+  else
+    month, year = month - 9, year + 1
   end
-  local year = 1970 + math.floor(days / 365.2425)
-  if days < starts(year) then
-    year = year - 1
-  elseif days >= starts(year + 1) then
-    year = year + 1
-  end
-  local left = days - starts(year)
-  local february = starts(year + 1) - starts(year) - 337
-  local month = 1
-  for _, length in ipairs({31, february, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31}) do
-    if left < length then break end
-    left = left - length
-    month = month + 1
-  end
-  return string.format('%04d-%02d-%02d', year, month, left + 1)
+  return string.format('%04d-%02d-%02d', year, month, nth)
 end
 
 local function today()
