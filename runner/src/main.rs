@@ -2,6 +2,10 @@
 
 use std::process::ExitCode;
 
+// The program's choice, not the library's: programs of one's own have their own.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     runner::App::new().main()
 }
