@@ -200,8 +200,8 @@ async fn content_of_server(link: &mut MultiplexedConnection, key: &str) -> Conte
         "hash" => {
             let rows: Vec<(Vec<u8>, Vec<u8>)> = ask(link, &["HGETALL", key]).await;
             let fields = rows.into_iter().map(|(f, v)| (Bytes(f), Bytes(v)));
-            let ours = ["lost", "att"].map(Bytes::from);
-            Content::Hash(fields.filter(|(field, _)| !ours.contains(field)).collect())
+            let ours = |field: &Bytes| field.0.starts_with(b"att") || [&b"lost"[..], b"run"].contains(&&field.0[..]);
+            Content::Hash(fields.filter(|(field, _)| !ours(field)).collect())
         }
         other => panic!("{key} is a {other}"),
     }

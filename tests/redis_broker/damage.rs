@@ -12,6 +12,7 @@ use crate::kit;
 pub fn tests() -> Vec<kit::Trial> {
     kit::trials![
         needs(Redis): a_ghost_is_dropped_and_its_neighbours_are_claimed,
+            what_is_no_task_is_left_alone_and_its_neighbours_are_claimed,
             an_unreadable_task_is_archived_and_its_neighbours_are_claimed,
             an_unreadable_task_does_not_stop_the_recovery_of_others,
             an_active_task_without_a_lease_is_recovered,
@@ -27,6 +28,22 @@ async fn a_ghost_is_dropped_and_its_neighbours_are_claimed() {
     let _: i64 = ask(&mut link, &["HSET", "asynq:{default}:t:c", "state", "active"]).await;
     assert_eq!(ids(&claim(&broker, 2).await), ["b", "d"]);
     is_sound(&broker).await;
+}
+
+async fn what_is_no_task_is_left_alone_and_its_neighbours_are_claimed() {
+    let (broker, mut link, _db) = open().await;
+    put(&broker, &["a", "b"]).await;
+    let _: i64 = ask(&mut link, &["DEL", "asynq:{default}:t:a"]).await;
+    let _: () = ask(&mut link, &["SET", "asynq:{default}:t:a", "not a task"]).await;
+    let _: i64 = ask(&mut link, &["ZADD", "asynq:{default}:retry", "1", "a"]).await;
+    assert_eq!(ids(&claim(&broker, 2).await), ["b"]);
+    put(&broker, &["c"]).await;
+    let _: i64 = ask(&mut link, &["LREM", "asynq:{default}:pending", "0", "c"]).await;
+    let _: i64 = ask(&mut link, &["ZADD", "asynq:{default}:retry", "1", "c"]).await;
+    assert_eq!(broker.forward(&[queue()], 10).await.unwrap().moved, 1);
+    assert_eq!(ids(&claim(&broker, 2).await), ["c"]);
+    let left: String = ask(&mut link, &["GET", "asynq:{default}:t:a"]).await;
+    assert_eq!(left, "not a task");
 }
 
 async fn an_unreadable_task_is_archived_and_its_neighbours_are_claimed() {

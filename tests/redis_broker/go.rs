@@ -7,7 +7,7 @@ use runner_core::task::{State, TaskId};
 use runner_queue::{ArchiveBounds, Broker as _, Inspector as _, Settled, Verdict, Work as _};
 
 use super::{LEASE, ask, claim, end, is_sound, open, put, queue, state_of};
-use crate::kit;
+use crate::kit::{self, eventually_within};
 
 /// The tests of this module.
 pub fn tests() -> Vec<kit::Trial> {
@@ -15,6 +15,8 @@ pub fn tests() -> Vec<kit::Trial> {
         needs(Redis): a_task_that_go_holds_is_recovered,
             a_lease_that_go_wrote_has_its_time_for_clocks_that_differ,
             a_late_verdict_is_refused_even_when_go_has_the_task,
+            a_late_verdict_does_not_end_a_new_task_of_the_same_id,
+            claims_that_go_took_over_are_dropped,
             an_old_archive_is_trimmed_in_parts;
     ]
 }
@@ -103,6 +105,64 @@ async fn a_late_verdict_is_refused_even_when_go_has_the_task() {
     assert_eq!(end(&broker, &ours, Verdict::HandBack).await, Settled::Accepted);
     take_as_go(&mut link, "c", far).await;
     assert_eq!(end(&broker, &ours, Verdict::HandBack).await, Settled::Stale);
+    is_sound(&broker).await;
+}
+
+/// Recovered, archived, deleted, enqueued again and claimed, all by Go programs: nothing of ours has noticed.
+async fn a_late_verdict_does_not_end_a_new_task_of_the_same_id() {
+    let (broker, mut link, _db) = open().await;
+    for extended in [false, true] {
+        put(&broker, &["a"]).await;
+        let second = Duration::from_secs(1);
+        let late = broker.claim(&[queue()], 1, second).await.unwrap().remove(0);
+        if extended {
+            assert_ne!(broker.extend(&[late.clone()], second).await.unwrap(), [None]);
+        }
+        let key = "asynq:{default}:t:a";
+        let message: Vec<u8> = ask(&mut link, &["HGET", key, "msg"]).await;
+        let _: i64 = ask(&mut link, &["LREM", "asynq:{default}:active", "0", "a"]).await;
+        let _: i64 = ask(&mut link, &["ZREM", "asynq:{default}:lease", "a"]).await;
+        let _: i64 = ask(&mut link, &["DEL", key]).await;
+        let mut anew = redis::cmd("HSET");
+        anew.arg(key).arg("msg").arg(message).arg("state").arg("pending");
+        let _: i64 = anew.query_async(&mut link).await.unwrap();
+        let _: i64 = ask(&mut link, &["LPUSH", "asynq:{default}:pending", "a"]).await;
+        take_as_go(&mut link, "a", "99999999999").await;
+        eventually_within(Duration::from_secs(5), "the lease is over", async || {
+            let now = broker.now().await.unwrap();
+            if now > late.lease_until() { Ok(()) } else { Err(now) }
+        })
+        .await;
+        assert_eq!(broker.extend(&[late.clone()], LEASE).await.unwrap(), [None]);
+        assert_eq!(end(&broker, &late, Verdict::Done).await, Settled::Stale);
+        assert_eq!(state_of(&mut link, "a").await, "active");
+        let _: i64 = ask(
+            &mut link,
+            &["DEL", key, "asynq:{default}:active", "asynq:{default}:lease"],
+        )
+        .await;
+    }
+}
+
+async fn claims_that_go_took_over_are_dropped() {
+    let (broker, mut link, _db) = open().await;
+    put(&broker, &["a", "b"]).await;
+    let claims = claim(&broker, 2).await;
+    // A Go server took it back, and a Go worker has ended it.
+    let _: i64 = ask(&mut link, &["LREM", "asynq:{default}:active", "0", "a"]).await;
+    let _: i64 = ask(&mut link, &["ZREM", "asynq:{default}:lease", "a"]).await;
+    let _: i64 = ask(&mut link, &["DEL", "asynq:{default}:t:a"]).await;
+    let held = async |link: &mut MultiplexedConnection| -> Vec<String> {
+        let mut ids: Vec<String> = ask(link, &["HKEYS", "runner:{default}:claims"]).await;
+        ids.retain(|id| !id.is_empty());
+        ids.sort();
+        ids
+    };
+    assert_eq!(held(&mut link).await, ["a", "b"]);
+    broker.repair(&[queue()], 100).await.unwrap();
+    assert_eq!(held(&mut link).await, ["b"]);
+    let theirs = claims.iter().find(|claim| claim.task().id.as_str() == "b").unwrap();
+    assert_eq!(end(&broker, theirs, Verdict::Done).await, Settled::Accepted);
     is_sound(&broker).await;
 }
 

@@ -7,7 +7,7 @@ use runner_queue::redis::{Password, RedisBroker};
 use runner_queue::{Broker as _, BrokerError, Producer as _, Settled, Settlement, Verdict, Work as _};
 use tokio::time::{Instant, timeout};
 
-use super::{LEASE, ask, claim, end, ending, ids, is_sound, named, put, settings};
+use super::{LEASE, ask, claim, end, ending, ids, is_sound, named, put, queue, settings};
 use crate::kit::{self, RedisServer};
 
 /// The tests of this module.
@@ -15,6 +15,7 @@ pub fn tests() -> Vec<kit::Trial> {
     kit::trials![
         needs(Redis): forgotten_scripts_are_loaded_again,
             a_full_server_still_drains,
+            rights_to_the_keys_of_asynq_alone_lose_nothing,
             a_server_that_comes_back_is_found_again,
             a_server_that_is_down_fails_at_once,
             a_wrong_password_is_a_refusal_until_it_is_right,
@@ -35,6 +36,32 @@ async fn forgotten_scripts_are_loaded_again() {
     assert!(results.iter().all(Result::is_ok), "{results:?}");
     assert_eq!(ids(&claim(&broker, 5).await), ["a", "b"]);
     is_sound(&broker).await;
+}
+
+async fn rights_to_the_keys_of_asynq_alone_lose_nothing() {
+    let server = RedisServer::start(&[]);
+    let db = server.fresh_db();
+    let all = RedisBroker::connect(settings(db.port, db.number)).await.unwrap();
+    let mut link = db.connect().await;
+    let user = ["ACL", "SETUSER", "app", "on", ">word", "~asynq:*", "&*", "+@all"];
+    let _: () = ask(&mut link, &user).await;
+    put(&all, &["a", "b"]).await;
+    let later = named("c").run(runner_core::task::Run::In(Duration::from_secs(60)));
+    all.enqueue(&[later]).await.unwrap().remove(0).unwrap();
+    let _: i64 = ask(&mut link, &["ZADD", "asynq:{default}:scheduled", "1", "c"]).await;
+    let some = RedisBroker::connect(runner_queue::redis::RedisSettings {
+        username: Some("app".to_owned()),
+        password: Some(Password::new("word")),
+        ..settings(db.port, db.number)
+    })
+    .await
+    .unwrap();
+    let denied = some.claim(&[queue()], 5, LEASE).await.unwrap_err();
+    assert!(matches!(denied, BrokerError::Denied { .. }), "{denied}");
+    assert!(some.forward(&[queue()], 5).await.is_err());
+    is_sound(&all).await;
+    assert_eq!(all.forward(&[queue()], 5).await.unwrap().moved, 1);
+    assert_eq!(ids(&claim(&all, 5).await), ["a", "b", "c"]);
 }
 
 async fn a_full_server_still_drains() {

@@ -68,7 +68,10 @@ impl RedisBroker {
                 break;
             }
             if nth == 1 {
-                empty = self.empty(&queues[1..]).await?;
+                match self.empty(&queues[1..]).await {
+                    Ok(found) => empty = found,
+                    Err(error) => trouble = Some(error),
+                }
                 answered |= empty.contains(&true);
             }
             if nth > 0 && empty.get(nth - 1) == Some(&true) {

@@ -33,9 +33,15 @@ impl RedisBroker {
         let mut claims = Vec::new();
         while claims.len() < max && !queues.is_empty() {
             let wanted = (max - claims.len()).min(BATCH);
-            let taken = self.claim_batch(queues, wanted, lease, &mut claims).await?;
-            if taken < wanted {
-                break;
+            match self.claim_batch(queues, wanted, lease, &mut claims).await {
+                Ok(taken) if taken == wanted => (),
+                Ok(_) => break,
+                // What was claimed must reach the caller.
+                Err(error) if claims.is_empty() => return Err(error),
+                Err(error) => {
+                    tracing::debug!(%error, "some tasks were claimed before the server failed");
+                    break;
+                }
             }
         }
         Ok(claims)
@@ -214,7 +220,8 @@ impl RedisBroker {
                 trip.arg(claims[*place].task().id.as_str());
             }
             for place in places {
-                trip.arg(claims[*place].run());
+                let claim = &claims[*place];
+                trip.arg(claim.run()).arg(claim.lease_until().as_second());
             }
         }
         for ((_, places), answer) in batches.iter().zip(trip.send().await?) {

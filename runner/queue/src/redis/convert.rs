@@ -178,6 +178,11 @@ pub(super) fn whole_seconds(span: Duration) -> i64 {
     i64::try_from(span.as_secs()).unwrap_or(i64::MAX)
 }
 
+/// The same for a script that adds them to the present, bounded so that no digit is lost.
+pub(super) fn seconds(span: Duration) -> u64 {
+    millis(span) / 1000
+}
+
 /// Whole milliseconds, bounded so that a script can add them to the present without losing digits.
 pub(super) fn millis(span: Duration) -> u64 {
     /// About 30,000 years.

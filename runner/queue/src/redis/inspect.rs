@@ -15,7 +15,7 @@ use super::trouble::Trouble;
 use super::{RedisBroker, convert, fault, keys, reply};
 use crate::{
     Acted, Action, ActionError, Attempt, BrokerResult, DayCount, EnqueueEventPage, GroupPage, Inspector,
-    MAX_HISTORY_DAYS, Page, QueueInfo, RemoveError, ServerView, TaskInfo, TaskPage,
+    MAX_ATTEMPTS_KEPT, MAX_HISTORY_DAYS, Page, QueueInfo, RemoveError, ServerView, TaskInfo, TaskPage,
 };
 
 /// The largest page.
@@ -99,13 +99,22 @@ impl Inspector for RedisBroker {
 
     async fn attempts(&self, queue: &QueueName, id: &TaskId) -> BrokerResult<Vec<Attempt>> {
         let mut trip = self.conn.trip("read the attempts of a task").await?;
-        trip.command("HGET")
+        let fields = (1..=MAX_ATTEMPTS_KEPT).map(|nth| format!("att:{nth}"));
+        trip.command("HMGET")
             .arg(keys::task(queue.as_str(), id.as_str()))
-            .arg("att");
-        let lines = reply::bytes(trip.one().await?).unwrap_or_default();
+            .arg("att")
+            .arg(fields.collect::<Vec<_>>());
+        let mut answer = reply::list(trip.one().await?).into_iter();
+        let count = answer.next().map_or(0, reply::count);
+        let mut lines: Vec<Value> = answer.filter(|line| *line != Value::Nil).collect();
+        // They are written in turn: the oldest one comes where the next one will go.
+        let kept = u64::try_from(lines.len()).unwrap_or(u64::MAX);
+        if count > kept && kept > 0 {
+            lines.rotate_left(usize::try_from(count % kept).unwrap_or(0));
+        }
         Ok(lines
-            .split(|byte| *byte == b'\n')
-            .filter_map(|line| serde_json::from_slice(line).ok())
+            .into_iter()
+            .filter_map(|json| serde_json::from_slice(&reply::bytes(json)?).ok())
             .collect())
     }
 

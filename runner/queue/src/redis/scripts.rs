@@ -1,8 +1,9 @@
 //! The scripts: what each is made of, and loading them into a server.
 //!
 //! Each opens with a comment that lists its keys, arguments and answer. All begin with the clock. Scripts
-//! that only take things out of a full server carry a flag that lets them run there; servers before
-//! version 7 do not know the flag, and there it is enough that such a script begins with a removal.
+//! that only take things out of a full server, or must run in one for the sake of those that do, carry a flag that lets
+//! them run there; servers before version 7 do not know the flag, and there it is enough that such a script begins with
+//! a removal, be it of nothing.
 
 use redis::{RedisResult, Value};
 
@@ -172,12 +173,12 @@ pub(super) async fn knows_flags(server: &mut Line) -> RedisResult<bool> {
 pub(super) async fn load_as(server: &mut Line, flags: bool) -> RedisResult<Hashes> {
     let mut pipe = redis::pipe();
     for source in &SOURCES {
-        let shebang = if flags && source.drains {
-            "#!lua flags=allow-oom\n"
-        } else {
-            ""
+        let opening = match (source.drains, flags) {
+            (false, _) => "",
+            (true, true) => "#!lua flags=allow-oom\n",
+            (true, false) => "redis.pcall('ZREM', KEYS[1], '')\n",
         };
-        let code = format!("{shebang}{}", source.parts.join("\n"));
+        let code = format!("{opening}{}", source.parts.join("\n"));
         pipe.cmd("SCRIPT").arg("LOAD").arg(code);
     }
     let answers: Vec<Value> = pipe.query_async(server).await?;
@@ -212,6 +213,11 @@ mod tests {
                 assert!(part.starts_with("-- "), "{}", &part[..40.min(part.len())]);
             }
         }
+    }
+
+    #[test]
+    fn attempts_are_kept_as_many_as_readers_ask_for() {
+        assert!(NOTES.contains(&format!("KEPT = {}\n", crate::MAX_ATTEMPTS_KEPT)));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use runner_core::task::QueueName;
 use super::conn::Trip;
 use super::scripts::Script;
 use super::{RedisBroker, convert, keys, reply};
-use crate::{BrokerResult, MAX_ATTEMPTS_KEPT, Settled, Settlement, Verdict};
+use crate::{BrokerResult, Settled, Settlement, Verdict};
 
 /// Settlements a script call: Redis does nothing else meanwhile, about 1 ms.
 pub(super) const BATCH: usize = 256;
@@ -80,13 +80,16 @@ pub(super) fn leaves_nothing(settlements: &[Settlement], (_, places): &Batch<'_>
 /// Such a batch as the script that also claims wants it: see `exchange.lua`.
 pub(super) fn ends(trip: &mut Trip<'_>, settlements: &[Settlement], (queue, places): &Batch<'_>) {
     let run_of = |place: &usize| settlements[*place].claim.run();
-    // Those that were claimed together mostly end together.
+    // Those that were claimed together have one run and one lease, and mostly end together.
     let groups = places.chunk_by(|a, b| run_of(a) == run_of(b));
     trip.arg(keys::queue(queue.as_str()))
         .arg(keys::own(queue.as_str()))
         .arg(groups.clone().count());
     for group in groups {
-        trip.arg(run_of(&group[0])).arg(group.len());
+        let claim = &settlements[group[0]].claim;
+        trip.arg(claim.run())
+            .arg(claim.lease_until().as_second())
+            .arg(group.len());
     }
     for place in places {
         trip.arg(settlements[*place].claim.task().id.as_str());
@@ -108,8 +111,7 @@ fn add_settle(
                 .iter()
                 .map(|place| letter(&settlements[*place]))
                 .collect::<Vec<u8>>(),
-        )
-        .arg(MAX_ATTEMPTS_KEPT);
+        );
     for place in places {
         verdict_args(trip, &settlements[*place]);
     }
@@ -163,7 +165,9 @@ fn letter(settlement: &Settlement) -> u8 {
 fn verdict_args(trip: &mut Trip<'_>, settlement: &Settlement) {
     let task = settlement.claim.task();
     let lock = task.unique_key.as_deref();
-    trip.arg(task.id.as_str()).arg(settlement.claim.run());
+    trip.arg(task.id.as_str())
+        .arg(settlement.claim.run())
+        .arg(settlement.claim.lease_until().as_second());
     match &settlement.verdict {
         Verdict::Done | Verdict::Revoke if ends_it(settlement) => {
             if let Some(lock) = lock {
@@ -174,7 +178,7 @@ fn verdict_args(trip: &mut Trip<'_>, settlement: &Settlement) {
             let halves = convert::completed(task);
             trip.arg(halves.head)
                 .arg(halves.tail)
-                .arg(convert::whole_seconds(task.retention))
+                .arg(convert::seconds(task.retention))
                 .arg(lock.unwrap_or_default())
                 .arg(settlement.result.as_deref().unwrap_or_default());
         }

@@ -1,5 +1,5 @@
 -- Accepting the ends of claims, and taking the tasks out of the hands of those who claimed them.
--- Needs clock.lua and claims.lua. Gives: accept(queue, own, active, ids, runs, cutoff).
+-- Needs clock.lua and claims.lua. Gives: accept(queue, own, active, ids, runs, untils, cutoff).
 
 -- Takes ids off the active list. Tasks mostly end in the order in which they were claimed: then they are its tail,
 -- which goes as a whole. A list that has lost one of them is mended by this like any other.
@@ -15,10 +15,11 @@ local function leave_active(active, ids, numbers)
 end
 
 -- Of at most 1000 claims on tasks of one queue, those that stand: ids, the number of each by id, and the numbers of the
--- others. With a cutoff (whole seconds) only claims stand whose lease ended until then. An id is accepted once: its
--- second settlement in one call comes too late like any other.
+-- others. untils: the second in which each lease ends or was to end first. With a cutoff (whole seconds) instead only
+-- claims stand whose lease ended until then. An id is accepted once: its second settlement in one call comes too late
+-- like any other.
 -- The first write is a removal: a full server of an old version lets the rest of the script pass then.
-local function accept(queue, own, active, ids, runs, cutoff)
+local function accept(queue, own, active, ids, runs, untils, cutoff)
   local fields, lease = claimed(own, ids), queue .. 'lease'
   local held, numbers, stale = {}, {}, {}
   -- Claims that were made together look alike.
@@ -28,7 +29,8 @@ local function accept(queue, own, active, ids, runs, cutoff)
     if (runs[number] ~= run or fields[number] ~= field) and is_run(fields[number], runs[number]) then
       run, field = runs[number], fields[number]
     end
-    if runs[number] == run and fields[number] == field and not numbers[id] then
+    if runs[number] == run and fields[number] == field and not numbers[id]
+      and (cutoff or now < untils[number] or outlives(queue, id, run, untils[number])) then
       held[#held + 1] = id
       numbers[id] = number
     else

@@ -1,7 +1,8 @@
 -- Who has claimed what. The hash `claims` has for each task that a worker of ours holds: the run (the number of the
 -- claim), then, after a blank, when in ms and by whom. Its line without an id keeps it a table: as a short list it
 -- would be searched from end to end.
--- Needs clock.lua. Gives: claimed(own, ids), is_run(field, run) and disclaim(own, ids).
+-- Needs clock.lua. Gives: claimed(own, ids), is_run(field, run), outlives(queue, id, run, till)
+-- and disclaim(own, ids).
 
 -- What the hash has for each of at most 1000 ids.
 local function claimed(own, ids)
@@ -13,6 +14,14 @@ end
 local function is_run(field, run)
   if not field then return run == '0' end
   return string.find(field, run, 1, true) == 1 and (string.byte(field, #run + 1) or 32) == 32
+end
+
+-- Whether a claim stands although the second has come until which it was made: its lease was extended, or nobody has
+-- looked since. Otherwise a Go server may have taken the task back, which leaves our claim, and a Go worker have it.
+local function outlives(queue, id, run, till)
+  if redis.call('HGET', queue .. 't:' .. id, 'run') == run then return true end
+  local ends = redis.call('ZSCORE', queue .. 'lease', id)
+  return not ends or tonumber(ends) == till
 end
 
 -- From now on nobody's: a late settlement is refused, also when the next one to take the task is a Go worker.

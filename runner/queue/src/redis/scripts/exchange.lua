@@ -2,7 +2,7 @@
 -- KEYS: the pending list of each queue to take from; then, if claims end, the active list of their queue.
 -- ARGV after the clock: how many to take, lease in ms, who claims or '', how many queues to take from; then for each
 -- of these: queue prefix, own prefix; then, if claims end: queue prefix and own prefix of their queue, how many groups
--- of claims; then for each group: run, how many; then the ids.
+-- of claims; then for each group: run, end of its lease in s, how many; then the ids.
 -- Returns: the numbers (from 1) of those claims that were not the caller's any more; end of the leases in seconds; then
 -- for each queue that gave any: its number (from 1), how many, their run, then id and message of each.
 -- The run is drawn from a count of the queue's claims, so that it also differs from that of an earlier task of
@@ -17,12 +17,12 @@ if by ~= '' then by = ' ' .. whole(millis) .. ' ' .. by end
 local function finish(at)
   local queue, own, groups = ARGV[at], ARGV[at + 1], tonumber(ARGV[at + 2])
   at = at + 3
-  local runs, first = {}, at + 2 * groups
-  for group = at, first - 1, 2 do
-    local run = ARGV[group]
-    for nth = #runs + 1, #runs + tonumber(ARGV[group + 1]) do runs[nth] = run end
+  local runs, untils, first = {}, {}, at + 3 * groups
+  for group = at, first - 1, 3 do
+    local run, till = ARGV[group], tonumber(ARGV[group + 1])
+    for nth = #runs + 1, #runs + tonumber(ARGV[group + 2]) do runs[nth], untils[nth] = run, till end
   end
-  local ended, _, stale = accept(queue, own, KEYS[#KEYS], {unpack(ARGV, first)}, runs)
+  local ended, _, stale = accept(queue, own, KEYS[#KEYS], {unpack(ARGV, first)}, runs, untils)
   local gone, prefix = {}, queue .. 't:'
   for i = 1, #ended do gone[i] = prefix .. ended[i] end
   wipe(gone)
@@ -42,17 +42,18 @@ end
 local reply = {{}, lease}
 
 local function take(number, queue, own, most)
+  if redis.call('LLEN', KEYS[number]) == 0 then return 0, true end
+  -- Before anything is taken: to a server that lets us touch asynq's keys only, nothing must get lost.
+  local run, noted = next_run(own), redis.call('EXISTS', own .. 'waiting') == 1
   local ids = redis.call('RPOP', KEYS[number], most)
-  if not ids then return 0, true end
   local active, leases, claims, prefix = {}, {}, {}, queue .. 't:'
-  local run = next_run(own)
   local mark, head = run .. by, #reply
   local at, nth = head + 3, 0
   for i = 1, #ids do
     local id = ids[i]
     local key = prefix .. id
-    local msg = redis.call('HGET', key, 'msg')
-    if msg then
+    local msg = redis.pcall('HGET', key, 'msg')
+    if type(msg) == 'string' then
       redis.call('HDEL', key, 'pending_since')
       redis.call('HSET', key, 'state', 'active')
       nth = nth + 1
@@ -62,7 +63,8 @@ local function take(number, queue, own, most)
       reply[at + 1], reply[at + 2] = id, msg
       at = at + 2
     else
-      redis.call('DEL', key)
+      -- What lies there and is no task is not ours to delete.
+      if not msg then redis.call('DEL', key) end
       redis.call('INCR', own .. 'ghosts')
     end
   end
@@ -71,7 +73,7 @@ local function take(number, queue, own, most)
   spread('ZADD', queue .. 'lease', leases)
   spread('HSET', own .. 'claims', claims)
   -- Another program may have forwarded a task that has a note here.
-  if redis.call('EXISTS', own .. 'waiting') == 1 then spread('HDEL', own .. 'waiting', active) end
+  if noted then spread('HDEL', own .. 'waiting', active) end
   return nth, #ids < most
 end
 

@@ -1,7 +1,7 @@
 -- Extends leases on tasks of one queue.
 -- KEYS: the queue's lease set.
--- ARGV after the clock: queue prefix, own prefix, lease in ms, how many claims (at most 1000); then their ids; then their
--- runs.
+-- ARGV after the clock: queue prefix, own prefix, lease in ms, how many claims (at most 1000); then their ids; then for
+-- each: run, second until which it was made.
 -- Returns: the new end in seconds, then 1 or 0 for each claim: whether it still is the caller's.
 -- A lease that is missing although the claim stands is written anew.
 local queue, own, count = ARGV[3], ARGV[4], tonumber(ARGV[6])
@@ -10,11 +10,15 @@ local ids = {unpack(ARGV, 7, 6 + count)}
 local fields, ends = claimed(own, ids), redis.call('ZMSCORE', KEYS[1], unpack(ids))
 local reply, leases = {score}, {}
 for i = 1, count do
-  local stands = is_run(fields[i], ARGV[6 + count + i])
-    and (ends[i] or redis.call('HGET', queue .. 't:' .. ids[i], 'state') == 'active')
+  local id, run, till = ids[i], ARGV[5 + count + 2 * i], tonumber(ARGV[6 + count + 2 * i])
+  local key = queue .. 't:' .. id
+  local stands = is_run(fields[i], run) and (now < till or outlives(queue, id, run, till))
+    and (ends[i] or redis.call('HGET', key, 'state') == 'active')
   if stands then
+    -- What the claim is worth later on: see outlives.
+    redis.call('HSET', key, 'run', run)
     leases[#leases + 1] = score
-    leases[#leases + 1] = ids[i]
+    leases[#leases + 1] = id
   end
   reply[i + 1] = stands and 1 or 0
 end

@@ -4,15 +4,18 @@
 -- Returns: how many were moved, how many were taken (ghosts included), lowest score left or '', 1 if that is due.
 local queue, own, source = ARGV[3], ARGV[4], ARGV[3] .. ARGV[5]
 local ids = redis.call('ZRANGE', source, '-inf', whole(now), 'BYSCORE', 'LIMIT', 0, ARGV[6])
--- First a removal: a full server of an old version lets the rest of the script pass then.
-spread('ZREM', source, ids)
--- Those that a Go server took from one of our workers still bear its claim.
+-- Those that a Go server took from one of our workers still bear its claim. First of all: to a server that lets us
+-- touch asynq's keys only, nothing must get lost. And a removal, after which a full server of an old version lets the
+-- rest of the script pass.
 disclaim(own, ids)
+spread('ZREM', source, ids)
 local pending, moved = {}, 0
 for _, id in ipairs(ids) do
   local key = queue .. 't:' .. id
-  local held = redis.call('HMGET', key, 'msg', 'group')
-  if not held[1] then
+  local held = redis.pcall('HMGET', key, 'msg', 'group')
+  if held.err then
+    -- What lies there is no task, and not ours to delete.
+  elseif not held[1] then
     redis.call('DEL', key)
   elseif held[2] and held[2] ~= '' then
     redis.call('ZADD', queue .. 'g:' .. held[2], whole(now), id)

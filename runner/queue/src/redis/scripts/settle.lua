@@ -1,7 +1,7 @@
 -- Ends claims on tasks of one queue, each on its own.
 -- KEYS: the queue's active list.
 -- ARGV after the clock: queue prefix, own prefix, '' or ms: only claims whose lease ran out so long ago,
--- the letters of the verdicts, one for each claim, how many attempts to keep; then for each claim: id, run, and
+-- the letters of the verdicts, one for each claim; then for each claim: id, run, end of its lease in s, and
 --   d done, which holds no lock
 --   u done: lock
 --   c complete: message before and after the instant, retention in s, lock, result or ''
@@ -14,7 +14,7 @@
 -- Of claims whose lease ran out it is counted how many there were in a row.
 local queue, own = ARGV[3], ARGV[4]
 local cutoff = ARGV[5] ~= '' and math.floor((millis - tonumber(ARGV[5])) / 1000)
-local letters, keep = ARGV[6], tonumber(ARGV[7])
+local letters = ARGV[6]
 local width = {d = 0, u = 1, c = 5, r = 3, n = 3, a = 2, h = 0, s = 2}
 local ends = {d = true, u = true}
 
@@ -94,19 +94,21 @@ end
 local function let_go(verdict, key)
   if cutoff and verdict == 'r' then
     redis.call('HINCRBY', key, 'lost', 1)
+    redis.call('HDEL', key, 'run')
   else
-    redis.call('HDEL', key, 'lost')
+    redis.call('HDEL', key, 'run', 'lost')
   end
 end
 
-local ids, runs, verdicts, places, at = {}, {}, {}, {}, 8
+local ids, runs, untils, verdicts, places, at = {}, {}, {}, {}, {}, 7
 for number = 1, #letters do
   local verdict = string.sub(letters, number, number)
-  ids[number], runs[number], verdicts[number], places[number] = ARGV[at], ARGV[at + 1], verdict, at + 2
-  at = at + 2 + width[verdict]
+  ids[number], runs[number], untils[number] = ARGV[at], ARGV[at + 1], tonumber(ARGV[at + 2])
+  verdicts[number], places[number] = verdict, at + 3
+  at = at + 3 + width[verdict]
 end
 
-local ended, numbers, stale = accept(queue, own, KEYS[1], ids, runs, cutoff)
+local ended, numbers, stale = accept(queue, own, KEYS[1], ids, runs, untils, cutoff)
 local keepers = {}
 for _, id in ipairs(ended) do
   local number, key = numbers[id], queue .. 't:' .. id
@@ -129,7 +131,7 @@ spread('HSET', own .. 'waiting', notes)
 for i = at, #ARGV, 2 do
   -- By number, not by id: of two settlements of one task one was stale.
   local key = keepers[tonumber(ARGV[i])]
-  if key then remember(key, ARGV[i + 1], keep) end
+  if key then remember(key, ARGV[i + 1]) end
 end
 if #lists.archived > 0 then trim(queue, own, 1000) end
 tally(queue, done, failed)
