@@ -21,7 +21,10 @@ impl World {
 
     fn carry_out(&mut self, name: &QueueName, id: &TaskId, action: Action) {
         match action {
-            Action::Run => self.put_back(name, id),
+            Action::Run => {
+                self.put_back(name, id);
+                self.entry(name, id).result = None;
+            }
             Action::Archive => self.put_in_archive(name, id),
             Action::Delete => self.delete(name, id),
         }

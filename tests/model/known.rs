@@ -96,6 +96,21 @@ fn found() -> Vec<(&'static str, Vec<Op>)> {
             ],
         ),
         (
+            "a completed task that was run again still had the result of the run before",
+            vec![
+                Op::Enqueue(vec![New {
+                    retention: 600,
+                    ..plain()
+                }]),
+                Op::Claim(vec![0], 1, 30),
+                Op::Settle(vec![End {
+                    result: Some("done"),
+                    ..end(How::Done)
+                }]),
+                Op::Act(first, Action::Run),
+            ],
+        ),
+        (
             "a pass over a queue that nobody knows made it known",
             vec![
                 Op::Sweep(vec![0], 1, 9_999, 60),

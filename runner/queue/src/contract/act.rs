@@ -2,14 +2,15 @@
 
 use runner_core::task::{QueueName, Run, State, Task};
 
-use super::shared::{archive, id, queue, secs, task};
+use super::shared::{archive, id, queue, secs, task, verdict};
 use super::{Clause, Fresh};
-use crate::{Action, ActionError, Refusal, Verdict};
+use crate::{Action, ActionError, Refusal, Settled, Settlement, Verdict};
 
 pub(super) fn clauses() -> Vec<Clause> {
     clauses![
         a_task_that_is_run_now_goes_behind_those_that_wait,
         an_archived_task_that_is_run_again_keeps_its_history,
+        a_completed_task_that_is_run_again_has_no_result_any_more,
         an_action_on_an_unknown_task_says_so,
         archiving_a_task_keeps_its_lock_and_deleting_it_does_not,
         a_waiting_task_that_an_operator_moves_waits_no_more,
@@ -37,6 +38,40 @@ async fn an_archived_task_that_is_run_again_keeps_its_history(fresh: Fresh) {
     assert_eq!(claim.task().last_error, "hopeless");
     assert_eq!(claim.task().retried, 0);
     fresh.end(&claim, Verdict::Done).await;
+    fresh.is_sound().await;
+}
+
+async fn a_completed_task_that_is_run_again_has_no_result_any_more(fresh: Fresh) {
+    let (alone, all) = (["archived", "completed"], ["a", "b"]);
+    let names = || alone.iter().chain(&all).copied();
+    fresh.put(names().map(|name| task(name).retention(secs(600)))).await;
+    for claim in fresh.claim(4).await {
+        let first = Settlement {
+            result: Some("of the first run".into()),
+            ..verdict(&claim, Verdict::Done)
+        };
+        assert_eq!(fresh.broker.settle(&[first]).await.unwrap(), [Settled::Accepted]);
+    }
+    act(&fresh, "archived", Action::Archive).await.unwrap();
+    for name in names() {
+        assert_eq!(fresh.see(name).await.result.as_deref(), Some(&b"of the first run"[..]));
+    }
+    for name in alone {
+        act(&fresh, name, Action::Run).await.unwrap();
+    }
+    let queue = QueueName::default();
+    let run = fresh.broker.act_all(&queue, State::Completed, Action::Run).await;
+    assert_eq!(run.unwrap().tasks, 2);
+    for name in names() {
+        assert_eq!(fresh.see(name).await.result, None, "{name} waits");
+    }
+    for claim in fresh.claim(4).await {
+        fresh.end(&claim, Verdict::Done).await;
+    }
+    for name in names() {
+        let info = fresh.see(name).await;
+        assert_eq!((info.state, info.result), (State::Completed, None), "{name}");
+    }
     fresh.is_sound().await;
 }
 

@@ -32,7 +32,7 @@ pub(super) async fn to_front(tx: &mut Tx<'_>, queue: &QueueName, from: State, se
 
 async fn to_pending(tx: &mut Tx<'_>, queue: &QueueName, from: State, seqs: &[i64], first: i64) -> Result<(), SqlError> {
     sql(
-        "UPDATE tasks SET state = 'pending', at = ?1 + j.key, pending_since = ?2, waiting_for = NULL \
+        "UPDATE tasks SET state = 'pending', at = ?1 + j.key, pending_since = ?2, waiting_for = NULL, result = NULL \
          FROM json_each(?3) j WHERE tasks.seq = j.value",
     )
     .bind(first)

@@ -27,6 +27,7 @@ redis.call('HDEL', own .. 'waiting', id)
 if action == 'run' then
   redis.call('HSET', KEYS[1], 'state', 'pending', 'pending_since', stamp)
   disclaim(own, {id})
+  redis.call('HDEL', KEYS[1], 'result')
   redis.call('LPUSH', queue .. 'pending', id)
 elseif action == 'archive' then
   redis.call('HSET', KEYS[1], 'state', 'archived')

@@ -19,6 +19,7 @@ if state == 'scheduled' then spread('HDEL', own .. 'waiting', ids) end
 if action == 'run' then
   for _, id in ipairs(ids) do
     redis.call('HSET', queue .. 't:' .. id, 'state', 'pending', 'pending_since', stamp)
+    redis.call('HDEL', queue .. 't:' .. id, 'result')
   end
   disclaim(own, ids)
   spread('LPUSH', KEYS[1], ids)
