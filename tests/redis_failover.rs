@@ -6,9 +6,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
-use runner_core::task::{QueueName, Task, TaskId};
+use runner_core::task::{QueueName, State, Task, TaskId};
 use runner_queue::redis::{Password, RedisBroker, RedisSentinels, RedisSettings, RedisTarget};
-use runner_queue::{Broker as _, Claim, Enqueued, Producer as _, Settlement, Verdict, Work as _};
+use runner_queue::{
+    Broker as _, Claim, Enqueued, Inspector as _, Producer as _, Refusal, Settlement, Verdict, Work as _,
+};
 use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::kit::sentinel::{MASTER, PASSWORD, SENTINEL_PASSWORD, SentinelSet};
@@ -19,7 +21,8 @@ pub fn tests() -> Vec<kit::Trial> {
     kit::trials![
         needs(Redis): a_dead_primary_is_followed_by_another,
             a_frozen_primary_is_left_and_not_believed_when_it_wakes, confirmed_tasks_survive_the_primary,
-            an_enqueue_that_no_replica_confirms_fails_loudly, sentinels_and_their_logins_are_told_apart;
+            an_enqueue_that_no_replica_confirms_fails_loudly, what_no_replica_confirms_is_sent_to_the_last_task,
+            sentinels_and_their_logins_are_told_apart;
     ]
 }
 
@@ -239,6 +242,24 @@ async fn an_enqueue_that_no_replica_confirms_fails_loudly() {
     assert!(error.to_string().contains("0 of 1"), "{error}");
     // Work goes on all the same: only what is new needs a second place.
     assert_eq!(broker.claim(&[QueueName::default()], 1, LEASE).await.unwrap().len(), 1);
+}
+
+async fn what_no_replica_confirms_is_sent_to_the_last_task() {
+    let server = RedisServer::start(&[]);
+    let mut alone = RedisSettings::at(format!("127.0.0.1:{}", server.port));
+    alone.replicas = 1;
+    let broker = RedisBroker::connect(alone).await.unwrap();
+    // More than travel together.
+    let tasks: Vec<Task> = (0..5000)
+        .map(|n| Task::new("x").id(TaskId::new(format!("t{n}")).unwrap()))
+        .collect();
+    let error = broker.enqueue(&tasks).await.unwrap_err();
+    assert_eq!(error.code(), "broker_not_replicated", "{error:?}");
+    let pending = broker.queues().await.unwrap()[0].counts[&State::Pending];
+    assert_eq!(pending, 5000);
+    // Nothing of what is refused is to be confirmed, so the refusal is told.
+    let again = broker.enqueue(&tasks[..1]).await.unwrap();
+    assert!(matches!(again[..], [Err(Refusal::IdTaken)]), "{again:?}");
 }
 
 async fn sentinels_and_their_logins_are_told_apart() {

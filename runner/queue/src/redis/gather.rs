@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 
 use super::confirm::Confirm;
 use super::conn::Conn;
-use super::produce::{Answers, send};
+use super::produce::{Answers, Sent, send};
 use super::{fault, produce};
 use crate::BrokerResult;
 
@@ -79,12 +79,12 @@ impl Gather {
     pub(super) async fn put(&self, tasks: &[Task]) -> BrokerResult<Answers> {
         let inner = &self.0;
         if tasks.len() >= MOST {
-            return send(&inner.way, tasks).await;
+            return send(&inner.way, tasks).await?.told();
         }
         match inner.enter(tasks) {
             Entry::Go => {
                 let _under_way = UnderWay(inner);
-                send(&inner.way, tasks).await
+                send(&inner.way, tasks).await?.told()
             }
             Entry::Wait(told) => told.await.unwrap_or_else(|_| Err(fault::odd_answer(produce::DOING))),
         }
@@ -156,12 +156,13 @@ async fn send_on(inner: Arc<Inner>, mut next: Vec<Waiting>) {
 }
 
 /// A caller who has gone away is told nothing.
-fn tell(tellings: Vec<oneshot::Sender<BrokerResult<Answers>>>, counts: &[usize], sent: BrokerResult<Answers>) {
+fn tell(tellings: Vec<oneshot::Sender<BrokerResult<Answers>>>, counts: &[usize], sent: BrokerResult<Sent>) {
     match sent {
-        Ok(answers) => {
+        Ok(Sent { answers, unconfirmed }) => {
             let mut answers = answers.into_iter();
             for (told, count) in tellings.into_iter().zip(counts) {
-                let _gone = told.send(Ok(answers.by_ref().take(*count).collect()));
+                let own = answers.by_ref().take(*count).collect();
+                let _gone = told.send(produce::told(own, unconfirmed.as_ref()));
             }
         }
         Err(error) => {

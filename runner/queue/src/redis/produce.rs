@@ -64,16 +64,44 @@ impl Producer for RedisBroker {
     }
 }
 
-/// Sends tasks at once.
-pub(super) async fn send(way: &Way, tasks: &[Task]) -> BrokerResult<Answers> {
-    let mut results = Vec::with_capacity(tasks.len());
-    for part in tasks.chunks(TRIP) {
-        results.append(&mut send_trip(way, part).await?);
-    }
-    Ok(results)
+/// What came of tasks that were sent.
+pub(super) struct Sent {
+    pub(super) answers: Answers,
+    /// That too few replicas have what was written, if they were to confirm it.
+    pub(super) unconfirmed: Option<BrokerError>,
 }
 
-async fn send_trip(way: &Way, tasks: &[Task]) -> BrokerResult<Answers> {
+impl Sent {
+    /// What the one who sent them all is told.
+    pub(super) fn told(self) -> BrokerResult<Answers> {
+        told(self.answers, self.unconfirmed.as_ref())
+    }
+}
+
+/// What a caller is told about tasks of theirs: of those that were refused nothing was to be confirmed.
+pub(super) fn told(answers: Answers, unconfirmed: Option<&BrokerError>) -> BrokerResult<Answers> {
+    match unconfirmed {
+        Some(error) if answers.iter().any(Result::is_ok) => Err(error.for_another()),
+        _ => Ok(answers),
+    }
+}
+
+/// Sends tasks at once: all of them, also where replicas do not confirm the first.
+pub(super) async fn send(way: &Way, tasks: &[Task]) -> BrokerResult<Sent> {
+    let mut sent = Sent {
+        answers: Vec::with_capacity(tasks.len()),
+        unconfirmed: None,
+    };
+    for part in tasks.chunks(TRIP) {
+        let mut trip = send_trip(way, part).await?;
+        sent.answers.append(&mut trip.answers);
+        sent.unconfirmed = trip.unconfirmed.or(sent.unconfirmed);
+    }
+    Ok(sent)
+}
+
+async fn send_trip(way: &Way, tasks: &[Task]) -> BrokerResult<Sent> {
+    let mut unconfirmed = None;
     let mut results: Vec<Option<Result<Enqueued, Refusal>>> = vec![None; tasks.len()];
     let mut by_queue: HashMap<&QueueName, Vec<(usize, TaskId)>> = HashMap::new();
     for (place, (task, result)) in tasks.iter().zip(&mut results).enumerate() {
@@ -135,13 +163,19 @@ async fn send_trip(way: &Way, tasks: &[Task]) -> BrokerResult<Answers> {
             take_codes(tasks, batch, answer?, &mut results)?;
         }
         if let Some((confirm, answer)) = confirmed {
-            confirm.check(answer, DOING)?;
+            match confirm.check(answer, DOING) {
+                Err(error @ BrokerError::Unconfirmed { .. }) => unconfirmed = Some(error),
+                checked => checked?,
+            }
         }
     }
-    results
+    let answers = results
         .into_iter()
-        .map(|result| result.ok_or_else(|| fault::odd_answer(DOING)))
-        .collect()
+        .map(|result| result.ok_or_else(|| fault::odd_answer(DOING)));
+    Ok(Sent {
+        answers: answers.collect::<BrokerResult<_>>()?,
+        unconfirmed,
+    })
 }
 
 /// Whether listing the queues went well enough. In a cluster the list may be away while the queues are there: the

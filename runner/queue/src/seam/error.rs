@@ -46,7 +46,8 @@ pub enum BrokerError {
         #[source]
         source: BoxError,
     },
-    /// The store did it, but did not confirm that it survives the loss of a server, as it was asked to.
+    /// The store did it, all of it that was not to be refused, but did not confirm that it survives the loss of a
+    /// server, as it was asked to.
     #[error(
         "the broker was asked to {doing}, and only {confirmed} of {wanted} replicas confirmed: it may be lost with the server"
     )]
