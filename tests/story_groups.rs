@@ -25,7 +25,8 @@ pub fn tests() -> Vec<kit::Trial> {
         needs(): grouped_tasks_become_one, a_killed_aggregators_tasks_become_one_later,
             tasks_that_became_one_but_were_not_deleted_become_one_again;
         needs(Redis): grouped_tasks_become_one_in_redis, a_killed_aggregators_tasks_become_one_later_in_redis,
-            tasks_that_became_one_but_were_not_deleted_become_one_again_in_redis;
+            tasks_that_became_one_but_were_not_deleted_become_one_again_in_redis,
+            tasks_become_one_once_though_no_replica_confirms_it;
     ]
 }
 
@@ -49,6 +50,10 @@ impl Scene {
 
     fn new(db: Option<RedisDb>) -> Self {
         let broker = db.as_ref().map(RedisDb::yaml).unwrap_or_default();
+        Self::configured(&broker, db)
+    }
+
+    fn configured(broker: &str, db: Option<RedisDb>) -> Self {
         let site = Site::new(&format!(
             "{broker}server: {{addr: 127.0.0.1:0}}\nworker: {{group_grace_period: 1s}}\n"
         ));
@@ -253,4 +258,22 @@ async fn tasks_that_became_one_but_were_not_deleted_become_one_again() {
 
 async fn tasks_that_became_one_but_were_not_deleted_become_one_again_in_redis() {
     enqueued_but_not_dropped(Scene::redis()).await;
+}
+
+async fn tasks_become_one_once_though_no_replica_confirms_it() {
+    let db = kit::redis().fresh_db();
+    let scene = Scene::configured(&format!("{}  durability: replicated\n", db.yaml()), Some(db));
+    let note = json!("a").to_string();
+    let task = Task::new("note").payload(note).group("digest:ada");
+    scene.broker().await.enqueue(&[task]).await.unwrap().remove(0).unwrap();
+    let child = scene.start();
+    assert_eq!(scene.digests(&child, 1).await, ["hello ada: a"]);
+    kit::eventually_within(PATIENCE, "the set is dropped", async || match scene.age_sets().await {
+        0 => Ok(()),
+        sets => Err(format!("{sets} sets\n{}", child.tail())),
+    })
+    .await;
+    assert!(child.log().contains("only 0 of 1 replicas confirmed"), "{}", child.tail());
+    stop(child).await;
+    assert_eq!(scene.groups().await, json!([]), "nothing went back");
 }

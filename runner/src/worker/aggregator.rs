@@ -314,6 +314,13 @@ impl InWork {
                         None => Err(Failure::Unwritten(None)),
                     };
                 }
+                // It is there: to put the set together again would double it for as long as a replica is away.
+                Ok(Err(error @ BrokerError::Unconfirmed { .. })) => {
+                    shop.metrics.broker_error(error.code());
+                    let (queue, group) = (&self.set.queue, &self.set.group);
+                    tracing::warn!(%queue, group, %error, "the tasks of a group became one all the same");
+                    return Ok(());
+                }
                 Ok(Err(error)) if error.is_transient() => {
                     shop.broker_failed("enqueue the task of a group", &error);
                     last = Some(error);
