@@ -7,6 +7,7 @@
 mod aggregator;
 #[cfg(test)]
 mod aggregator_tests;
+mod alone;
 mod attempt;
 mod board;
 mod canceller;

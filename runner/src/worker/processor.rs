@@ -19,6 +19,7 @@ use runner_sdk::Stop;
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use super::alone::{self, Sifted};
 use super::board::{InWork, Place};
 use super::ended::Leaving;
 use super::order::Order;
@@ -98,9 +99,9 @@ async fn until_done(future: &mut Option<BoxFuture<'static, ()>>) {
 
 /// Verdicts with the places of their tasks, side by side.
 #[derive(Default)]
-struct Batch {
-    places: Vec<Place>,
-    settlements: Vec<Settlement>,
+pub(super) struct Batch {
+    pub places: Vec<Place>,
+    pub settlements: Vec<Settlement>,
 }
 
 /// A call that came back.
@@ -110,6 +111,8 @@ struct Back {
     reserved: usize,
     began: Instant,
     answer: BrokerResult<Exchanged>,
+    /// Of verdicts that will not be offered again.
+    given_up: Vec<Place>,
 }
 
 /// The state of the loop.
@@ -245,12 +248,18 @@ impl Desk {
         self.calls.push(Box::pin(async move {
             let began = Instant::now();
             let answer = broker.exchange(&sent.settlements, &queues, asked, lease).await;
+            let given_up = Vec::new();
+            let sifted = match alone::is_refusal(&answer) && !sent.places.is_empty() {
+                true => Box::pin(alone::sift(&*broker, sent, answer, lease)).await,
+                false => Sifted { sent, answer, given_up },
+            };
             Back {
-                sent,
+                sent: sifted.sent,
                 asked,
                 reserved,
                 began,
-                answer,
+                answer: sifted.answer,
+                given_up: sifted.given_up,
             }
         }));
     }
@@ -258,6 +267,7 @@ impl Desk {
     /// Takes in what a call brought.
     fn take(&mut self, back: Back) {
         self.reserved -= back.reserved;
+        self.free(back.given_up);
         let Exchanged { settled, claims } = match back.answer {
             Ok(exchanged) => exchanged,
             Err(error) => {

@@ -24,6 +24,7 @@ fn back(sent: Batch, settled: Settled, claims: Vec<Claim>) -> Back {
             settled,
             claims: Ok(claims),
         }),
+        given_up: Vec::new(),
         sent,
     }
 }
@@ -83,4 +84,47 @@ async fn no_claim_that_comes_together_with_the_stop_is_overlooked() {
         let info = scene.look(&id).await.unwrap();
         assert_eq!((info.state, info.record.retried), (State::Pending, 0));
     }
+}
+
+/// A worker with one slot and a store that refuses to make a task of type `bad` any of these states.
+async fn refusing(states: &str) -> (Scene, crate::worker::Worker) {
+    let scene = Scene::new().await;
+    let trigger = format!(
+        "CREATE TRIGGER refuse BEFORE UPDATE ON tasks WHEN new.kind = 'bad' AND new.state IN ({states}) \
+         BEGIN SELECT raise(ABORT, 'not this one'); END"
+    );
+    scene.sql(&trigger).await;
+    let registry = Registry::new()
+        .on("bad", |_: Ctx| async {})
+        .on("good", |_: Ctx| async {});
+    let worker = scene.worker_with(registry, 1, Duration::ZERO);
+    (scene, worker)
+}
+
+fn kept(kind: &str) -> Task {
+    Task::new(kind).retention(Duration::from_secs(60))
+}
+
+#[tokio::test]
+async fn a_verdict_that_is_always_refused_holds_up_nothing() {
+    let (scene, worker) = refusing("'completed'").await;
+    let (bad, good) = (scene.put(kept("bad")).await, scene.put(kept("good")).await);
+    scene.until_state(&good, State::Completed).await;
+    let info = scene.until_state(&bad, State::Archived).await;
+    assert!(
+        info.record.last_error.contains("not this one"),
+        "{}",
+        info.record.last_error
+    );
+    worker.drain(CancellationToken::new()).await;
+}
+
+#[tokio::test]
+async fn a_task_that_cannot_end_at_all_is_left_to_its_lease() {
+    let (scene, worker) = refusing("'completed', 'archived'").await;
+    let (bad, good) = (scene.put(kept("bad")).await, scene.put(kept("good")).await);
+    scene.until_state(&good, State::Completed).await;
+    assert_eq!(scene.look(&bad).await.unwrap().state, State::Active);
+    worker.shop.board.emptied().await;
+    worker.drain(CancellationToken::new()).await;
 }

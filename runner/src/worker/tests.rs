@@ -18,7 +18,7 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 pub(super) struct Scene {
     pub(super) broker: Arc<EmbeddedBroker>,
     pub(super) metrics: Arc<Metrics>,
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
 }
 
 impl Scene {
@@ -33,7 +33,7 @@ impl Scene {
         Self {
             broker: Arc::new(broker),
             metrics: Arc::default(),
-            _dir: dir,
+            dir,
         }
     }
 
@@ -87,6 +87,15 @@ impl Scene {
         ))
     }
 
+    /// Runs a statement beside the broker.
+    pub(super) async fn sql(&self, text: &str) {
+        use sqlx::Connection as _;
+        let url = format!("sqlite://{}", self.dir.path().join("q.db").display());
+        let mut file = sqlx::SqliteConnection::connect(&url).await.unwrap();
+        let text = sqlx::AssertSqlSafe(text.to_owned());
+        sqlx::raw_sql(text).execute(&mut file).await.unwrap();
+    }
+
     pub(super) async fn put(&self, task: Task) -> TaskId {
         self.broker.enqueue(&[task]).await.unwrap().remove(0).unwrap().id
     }
@@ -117,7 +126,7 @@ impl Scene {
         }
     }
 
-    async fn until_state(&self, id: &TaskId, state: State) -> TaskInfo {
+    pub(super) async fn until_state(&self, id: &TaskId, state: State) -> TaskInfo {
         self.until(id, state.as_str(), |i| i.is_some_and(|i| i.state == state))
             .await
             .unwrap()
