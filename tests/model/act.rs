@@ -2,9 +2,9 @@
 
 use bytes::Bytes;
 use runner_core::task::{QueueName, State, TaskId};
-use runner_queue::{Acted, Action, ActionError, RemoveError};
+use runner_queue::{Acted, Action, ActionError, REMOVE_GRACE, RemoveError};
 
-use super::world::{Queue, World};
+use super::world::{Entry, Queue, World};
 
 impl World {
     pub fn act(&mut self, name: &QueueName, id: &TaskId, action: Action) -> Result<(), ActionError> {
@@ -69,9 +69,11 @@ impl World {
     }
 
     pub fn remove(&mut self, name: &QueueName, force: bool) -> Result<Acted, RemoveError> {
+        let nobodys = self.now.checked_sub(REMOVE_GRACE).unwrap();
         let of_it = self.queue(name);
         let queue = name.clone();
-        let active = of_it.tasks.values().filter(|e| e.state == State::Active).count() as u64;
+        let held = |e: &&Entry| e.state == State::Active && e.at > nobodys;
+        let active = of_it.tasks.values().filter(held).count() as u64;
         let tasks = of_it.tasks.len() as u64;
         if !of_it.known {
             return Err(RemoveError::Unknown(queue));

@@ -48,7 +48,7 @@ enum Verb {
     runner queue rm old-imports --force\n\n\
     Gone are its tasks in all states, their attempts and uniqueness locks, its counters and its pause. A queue that has \
     tasks is removed with --force only; one that has active tasks is never removed: pause it and wait for them, or \
-    cancel them. A queue that a running worker serves comes back, empty, with the worker's next heartbeat.")]
+    cancel them. Those whose lease ran out more than 5 s ago count as any other. A queue that a running worker serves comes back, empty, with the worker's next heartbeat.")]
 struct Remove {
     /// Name of the queue
     name: String,

@@ -2,15 +2,16 @@
 
 use runner_core::task::{QueueName, Run, State, Task};
 
-use super::shared::{archive, id, queue, retry, secs, task, verdict};
+use super::shared::{LEASE, archive, id, queue, retry, secs, task, verdict};
 use super::states::{bring, clear};
 use super::{Clause, Fresh};
-use crate::{Acted, Attempt, MAX_ACTED, RemoveError, Settled, Settlement, Verdict};
+use crate::{Acted, Attempt, MAX_ACTED, REMOVE_GRACE, RemoveError, Settled, Settlement, Verdict};
 
 pub(super) fn clauses() -> Vec<Clause> {
     clauses![
         a_queue_with_tasks_is_removed_by_force_only,
         a_queue_with_active_tasks_is_never_removed,
+        tasks_that_nobody_holds_any_more_do_not_keep_a_queue,
         an_empty_queue_is_removed,
         an_unknown_queue_cannot_be_removed,
         nothing_of_a_removed_queue_is_left,
@@ -60,6 +61,42 @@ async fn a_queue_with_active_tasks_is_never_removed(fresh: Fresh) {
     assert_eq!(fresh.state("b").await, Some(State::Pending));
     assert!(!fresh.glance().await.paused);
     fresh.end(&claim, Verdict::Done).await;
+    fresh.is_sound().await;
+}
+
+/// Of a queue that no worker serves nobody takes them back.
+async fn tasks_that_nobody_holds_any_more_do_not_keep_a_queue(fresh: Fresh) {
+    fresh.put([task("a").unique(secs(90_000)), task("b"), task("c")]).await;
+    let late = fresh.claim_one().await;
+    fresh.clock.advance(secs(20));
+    fresh.claim_one().await;
+    // The first lease has just ended, the second one has not.
+    fresh.clock.advance(LEASE - secs(20) + secs(1));
+    let refused = remove(&fresh, true).await;
+    assert!(
+        matches!(refused, Err(RemoveError::Active { tasks: 2, .. })),
+        "{refused:?}"
+    );
+    fresh.clock.advance(REMOVE_GRACE);
+    let refused = remove(&fresh, true).await;
+    assert!(
+        matches!(refused, Err(RemoveError::Active { tasks: 1, .. })),
+        "{refused:?}"
+    );
+    fresh.clock.advance(secs(20));
+    let refused = remove(&fresh, false).await;
+    assert!(
+        matches!(refused, Err(RemoveError::NotEmpty { tasks: 3, .. })),
+        "{refused:?}"
+    );
+    let removed = remove(&fresh, true).await.unwrap();
+    assert_eq!((removed.tasks, removed.more), (3, false));
+    assert!(listed(&fresh).await.is_empty());
+    assert_eq!(fresh.settle(&late, Verdict::Done).await, Settled::Stale);
+    assert!(
+        fresh.try_put(task("a").unique(secs(60))).await.is_ok(),
+        "its lock is free"
+    );
     fresh.is_sound().await;
 }
 

@@ -4,11 +4,11 @@ use async_trait::async_trait;
 use runner_core::task::{QueueName, State};
 
 use super::link::SqlError;
-use super::rows::count;
+use super::rows::{count, span};
 use super::store::sql;
 use super::writer::{Tx, Write};
 use super::{act, staged};
-use crate::{Acted, MAX_ACTED, RemoveError};
+use crate::{Acted, MAX_ACTED, REMOVE_GRACE, RemoveError};
 
 /// One call's part of it.
 pub(super) struct Remove {
@@ -50,27 +50,38 @@ impl Write for Remove {
 }
 
 impl Remove {
-    /// Why the queue has to stay. Counted from the tasks: the sums of this transaction are not written down yet.
+    /// Why the queue has to stay. Told from the tasks: the sums of this transaction are not written down yet. All of
+    /// them are counted only for an answer that ends the removal.
     async fn obstacle(&self, tx: &mut Tx<'_>) -> Result<Option<RemoveError>, SqlError> {
         let queue = self.queue.clone();
-        let row = sql("SELECT (SELECT count(*) FROM queues WHERE name = ?1), \
-                    (SELECT count(*) FROM tasks WHERE queue = ?1 AND state = 'active'), \
-                    (SELECT count(*) FROM tasks WHERE queue = ?1)")
+        let row = sql("SELECT EXISTS (SELECT 1 FROM queues WHERE name = ?1), \
+                    EXISTS (SELECT 1 FROM tasks WHERE queue = ?1), \
+                    (SELECT count(*) FROM tasks WHERE queue = ?1 AND state = 'active' AND at > ?2)")
         .bind(queue.as_str().to_owned())
+        .bind(tx.now.saturating_sub(span(REMOVE_GRACE)))
         .fetch_one(&mut *tx.conn)
         .await?;
-        let (known, active, tasks): (i64, i64, i64) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
-        Ok(if active > 0 {
-            let tasks = count(active);
+        let (known, any): (bool, bool) = (row.try_get(0)?, row.try_get(1)?);
+        let held: i64 = row.try_get(2)?;
+        Ok(if held > 0 {
+            let tasks = count(held);
             Some(RemoveError::Active { queue, tasks })
-        } else if tasks > 0 && !self.force {
-            let tasks = count(tasks);
+        } else if any && !self.force {
+            let tasks = self.size(tx).await?;
             Some(RemoveError::NotEmpty { queue, tasks })
-        } else if known == 0 && tasks == 0 {
+        } else if !known && !any {
             Some(RemoveError::Unknown(queue))
         } else {
             None
         })
+    }
+
+    async fn size(&self, tx: &mut Tx<'_>) -> Result<u64, SqlError> {
+        let row = sql("SELECT count(*) FROM tasks WHERE queue = ?")
+            .bind(self.queue.as_str().to_owned())
+            .fetch_one(&mut *tx.conn)
+            .await?;
+        Ok(count(row.try_get(0)?))
     }
 
     /// Everything that is not a task.

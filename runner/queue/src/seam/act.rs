@@ -1,10 +1,15 @@
 //! What an operator can do to tasks and queues, and why it may be refused.
 
+use std::time::Duration;
+
 use runner_core::task::{Event, QueueName, State, TaskId};
 use serde::Serialize;
 
 /// Tasks that one call acts on at most, so that a store is never busy with one call for long.
 pub const MAX_ACTED: usize = 1000;
+
+/// How long after its lease ran out a task counts as held when its queue is removed: its worker may be a little late.
+pub const REMOVE_GRACE: Duration = Duration::from_secs(5);
 
 /// What an operator does to a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,7 +99,7 @@ pub enum RemoveError {
     /// No such queue.
     #[error("no queue {0}")]
     Unknown(QueueName),
-    /// Workers hold tasks of it.
+    /// Workers hold tasks of it: their leases ran out less than [`REMOVE_GRACE`] ago, if at all.
     #[error("queue {queue} has {tasks} active tasks; pause it and wait for them to end, or cancel them")]
     Active {
         /// The queue.

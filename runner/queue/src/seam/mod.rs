@@ -15,7 +15,7 @@ mod record;
 mod schedule;
 mod work;
 
-pub use act::{Acted, Action, ActionError, MAX_ACTED, RemoveError};
+pub use act::{Acted, Action, ActionError, MAX_ACTED, REMOVE_GRACE, RemoveError};
 pub use caveat::Caveat;
 #[cfg(feature = "ceiling")]
 pub use ceiling::{Ceiling, StoreUsage};

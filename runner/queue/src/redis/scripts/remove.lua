@@ -2,13 +2,16 @@
 -- KEYS: the queue's pending list.
 -- ARGV after the clock: queue prefix, own prefix, '1' to delete tasks at all, how many at most.
 -- Returns: 'active' or 'full' and how many tasks are in the way; 'more' or 'gone' and how many were deleted.
+-- An active task whose lease ran out more than five seconds ago is nobody's: it goes with the others.
 -- While there are more the queue is paused, so that nobody claims what is about to go.
 local queue, own, most = ARGV[3], ARGV[4], tonumber(ARGV[6])
 local active = redis.call('LLEN', queue .. 'active')
-if active > 0 then return {'active', active} end
+local held = active
+if active > 0 then held = active - redis.call('ZCOUNT', queue .. 'lease', '-inf', whole(now - 5)) end
+if held > 0 then return {'active', held} end
 
 if ARGV[5] ~= '1' then
-  local size = redis.call('LLEN', KEYS[1])
+  local size = redis.call('LLEN', KEYS[1]) + active
   for _, set in ipairs({'scheduled', 'retry', 'archived', 'completed'}) do
     size = size + redis.call('ZCARD', queue .. set)
   end
@@ -22,6 +25,13 @@ if ARGV[5] ~= '1' then
 end
 
 local deleted = 0
+if active > 0 then
+  local ids = redis.call('LRANGE', queue .. 'active', -most, -1)
+  redis.call('LTRIM', queue .. 'active', 0, -(#ids + 1))
+  spread('ZREM', queue .. 'lease', ids)
+  forget(queue, own, ids)
+  deleted = #ids
+end
 for _, state in ipairs({'pending', 'scheduled', 'retry', 'archived', 'completed', 'aggregating'}) do
   if deleted < most then
     local ids = take(queue, state, most - deleted)
