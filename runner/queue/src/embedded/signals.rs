@@ -110,10 +110,12 @@ async fn one_of(woken: &mut broadcast::Receiver<Arc<[String]>>, queues: &[QueueN
     }
 }
 
+/// Asked of the tasks, as a claim does: a sum that is off would wake the claim again and again.
 async fn claimable(readers: &Readers, queues: &[QueueName]) -> Result<bool, SqlError> {
     let row = sql(
         "SELECT EXISTS (SELECT 1 FROM json_each(?) j CROSS JOIN queues q ON q.name = j.value \
-         WHERE q.pending > 0 AND q.paused_at IS NULL)",
+         WHERE q.paused_at IS NULL AND EXISTS \
+             (SELECT 1 FROM tasks t WHERE t.queue = q.name AND t.state = 'pending'))",
     )
     .bind(rows::to_json(&queues)?)
     .fetch_one(readers)
@@ -143,7 +145,7 @@ impl Write for Cancel {
     }
 }
 
-/// Ids from now on, until the listener is gone or the file cannot be read.
+/// Ids from now on, until the listener is gone.
 pub(super) async fn cancellations(readers: Readers, signals: Arc<Signals>) -> Result<mpsc::Receiver<TaskId>, SqlError> {
     let row = sql("SELECT max(seq) FROM cancellations").fetch_one(&readers).await?;
     let seen = row.try_get::<Option<i64>>(0)?;
@@ -152,11 +154,8 @@ pub(super) async fn cancellations(readers: Readers, signals: Arc<Signals>) -> Re
         None => last_number(&readers).await?,
     };
     let (sender, receiver) = mpsc::channel(CANCEL_WAITING);
-    tokio::spawn(async move {
-        if let Err(e) = follow(&readers, &signals, &sender, seen).await {
-            tracing::warn!(error = %e, "cancellations cannot be read");
-        }
-    });
+    let look = move |seen| look(readers.clone(), seen);
+    tokio::spawn(async move { follow(look, &signals, &sender, seen).await });
     Ok(receiver)
 }
 
@@ -168,31 +167,77 @@ async fn last_number(readers: &Readers) -> Result<i64, SqlError> {
     Ok(row.try_get::<Option<i64>>(0)?.unwrap_or(0))
 }
 
-async fn follow(
-    readers: &Readers,
+/// What was asked for after this number; an id that cannot be read is nobody's.
+async fn look(readers: Readers, seen: i64) -> Result<Vec<(i64, Option<TaskId>)>, SqlError> {
+    let found = sql("SELECT seq, task_id FROM cancellations WHERE seq > ? ORDER BY seq LIMIT 256")
+        .bind(seen)
+        .fetch_all(&readers)
+        .await?;
+    let asked = found.iter().map(|row| {
+        let id = row.try_get::<String>(1).ok();
+        Ok((row.try_get(0)?, id.and_then(|id| TaskId::new(id).ok())))
+    });
+    asked.collect()
+}
+
+/// Passes ids on. A look that fails is made again from the same place, so that nothing asked for meanwhile is missed.
+async fn follow<Look>(
+    mut look: impl FnMut(i64) -> Look,
     signals: &Signals,
     sender: &mpsc::Sender<TaskId>,
     mut seen: i64,
-) -> Result<(), SqlError> {
+) where
+    Look: Future<Output = Result<Vec<(i64, Option<TaskId>)>, SqlError>>,
+{
+    let mut fails = false;
     loop {
         let mut woken = std::pin::pin!(signals.cancel.notified());
         woken.as_mut().enable();
-        let found = sql("SELECT seq, task_id FROM cancellations WHERE seq > ? ORDER BY seq LIMIT 256")
-            .bind(seen)
-            .fetch_all(readers)
-            .await?;
-        for row in found {
-            seen = row.try_get(0)?;
-            if let Ok(id) = TaskId::new(row.try_get::<String>(1)?)
+        let found = look(seen).await;
+        match &found {
+            Err(error) if !fails => tracing::warn!(%error, "cancellations cannot be read; they wait"),
+            _ => {}
+        }
+        fails = found.is_err();
+        for (number, id) in found.unwrap_or_default() {
+            seen = number;
+            if let Some(id) = id
                 && sender.send(id).await.is_err()
             {
-                return Ok(());
+                return;
             }
         }
         tokio::select! {
             // Woken or not, the next look tells.
             _ = tokio::time::timeout(CANCEL_LOOK, woken) => {}
-            () = sender.closed() => return Ok(()),
+            () = sender.closed() => return,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_asked_for_while_the_file_cannot_be_read_is_heard_later() {
+        let (sender, mut heard) = mpsc::channel(8);
+        let mut looks = 0;
+        let look = move |seen| {
+            looks += 1;
+            let failed = looks <= 2;
+            async move {
+                if failed {
+                    return Err(SqlError::Gone("a test"));
+                }
+                let asked = (seen < 7).then(|| (7, Some(TaskId::new("a").unwrap())));
+                Ok(asked.into_iter().collect())
+            }
+        };
+        let listener = tokio::spawn(async move { follow(look, &Signals::default(), &sender, 6).await });
+        assert_eq!(heard.recv().await, Some(TaskId::new("a").unwrap()));
+        drop(heard);
+        listener.await.unwrap();
     }
 }
