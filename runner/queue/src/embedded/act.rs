@@ -116,11 +116,13 @@ fn seqs(found: &[Row]) -> Result<Vec<i64>, SqlError> {
     found.iter().map(|row| row.try_get(0)).collect()
 }
 
-/// Deletes rows read as number, id and lock, and releases their locks.
+/// Deletes rows read as number, id and lock, and releases their locks. A row whose id or lock cannot be read goes too;
+/// what it may have locked is free in time.
 pub(super) async fn erase(tx: &mut Tx<'_>, queue: &QueueName, from: State, found: &[Row]) -> Result<(), SqlError> {
     for row in found {
-        let (id, key): (String, Option<String>) = (row.try_get(1)?, row.try_get(2)?);
-        moves::unlock(tx, queue, key.as_deref(), &id).await?;
+        if let (Ok(id), Ok(key)) = (row.try_get::<&str>(1), row.try_get::<Option<&str>>(2)) {
+            moves::unlock(tx, queue, key, id).await?;
+        }
     }
     moves::delete(tx, queue, from, &seqs(found)?).await
 }

@@ -80,7 +80,8 @@ async fn recover_one(
         Ok(stored) => stored.record,
         Err(why) => {
             moves::archive_unreadable(tx, queue, seq, State::Active, &why).await?;
-            let id = TaskId::new(row.try_get::<String>(2)?).ok();
+            // What cannot be read may be the id itself.
+            let id = row.try_get::<String>(2).ok().and_then(|id| TaskId::new(id).ok());
             return Ok(id.map(|id| Recovered {
                 queue: queue.clone(),
                 id,
@@ -91,7 +92,7 @@ async fn recover_one(
             }));
         }
     };
-    let before: i64 = row.try_get(RUN_FROM + 2)?;
+    let before: i64 = row.try_get(RUN_FROM + 2).unwrap_or(0);
     let lost = u32::try_from(before.max(0)).unwrap_or(u32::MAX).saturating_add(1);
     let poisonous = poison_after != 0 && lost >= poison_after;
     let state = if poisonous {
@@ -112,7 +113,7 @@ async fn recover_one(
         .bind(seq)
         .execute(&mut *tx.conn)
         .await?;
-    let attempt = attempt(&record, row, tx.now)?;
+    let attempt = attempt(&record, row, tx.now);
     settle::remember(tx, seq, &attempt).await?;
     Ok(Some(Recovered {
         queue: queue.clone(),
@@ -124,11 +125,11 @@ async fn recover_one(
     }))
 }
 
-/// What is remembered of the run: nobody is left to tell more.
-fn attempt(record: &TaskRecord, row: &Row, now: i64) -> Result<Attempt, SqlError> {
-    let claimed_at: Option<i64> = row.try_get(RUN_FROM)?;
-    let claimed_by: Option<String> = row.try_get(RUN_FROM + 1)?;
-    Ok(Attempt {
+/// What is remembered of the run: nobody is left to tell more. What cannot be read counts as unknown.
+fn attempt(record: &TaskRecord, row: &Row, now: i64) -> Attempt {
+    let claimed_at: Option<i64> = row.try_get(RUN_FROM).unwrap_or_default();
+    let claimed_by: Option<String> = row.try_get(RUN_FROM + 1).unwrap_or_default();
+    Attempt {
         number: record.retried.saturating_add(1),
         started_at: instant(claimed_at.unwrap_or(now)),
         ended_at: instant(now),
@@ -136,5 +137,5 @@ fn attempt(record: &TaskRecord, row: &Row, now: i64) -> Result<Attempt, SqlError
         error: Some(LEASE_EXPIRED.to_owned()),
         server: claimed_by.unwrap_or_default(),
         log: None,
-    })
+    }
 }

@@ -165,7 +165,11 @@ async fn fire_one(
         return Ok(skipped);
     }
     let on_time = if fire.catch_up { "catch_up" } else { "on_time" };
-    let (id, reason) = match enqueue_one(tx, &fire.task).await? {
+    let enqueued = match fire.task.check() {
+        Ok(()) => enqueue_one(tx, &fire.task).await?,
+        Err(invalid) => Err(invalid.into()),
+    };
+    let (id, reason) = match enqueued {
         Ok(Enqueued { id, .. }) => (id, on_time.to_owned()),
         Err(Refusal::IdTaken) => {
             let id = fire.task.id.clone().ok_or(SqlError::RowNotFound)?;

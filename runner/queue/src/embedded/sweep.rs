@@ -5,9 +5,8 @@
 use async_trait::async_trait;
 use runner_core::task::{QueueName, State};
 
-use super::cells::Row;
+use super::act;
 use super::link::SqlError;
-use super::moves;
 use super::rows::{column, span};
 use super::store::sql;
 use super::tally::DAY;
@@ -49,7 +48,7 @@ impl Write for Sweep {
             .await?;
             swept.expired += expired.len();
             swept.more |= expired.len() == self.limit;
-            drop_all(tx, queue, State::Completed, &expired).await?;
+            act::erase(tx, queue, State::Completed, &expired).await?;
             let trimmed = trim_archive(tx, queue, self.limit, self.archive).await?;
             swept.trimmed += trimmed;
             swept.more |= trimmed == self.limit;
@@ -89,19 +88,8 @@ async fn trim_archive(
         }
         old.push(row);
     }
-    drop_all(tx, queue, State::Archived, &old).await?;
+    act::erase(tx, queue, State::Archived, &old).await?;
     Ok(old.len())
-}
-
-/// Deletes rows read as number, id and lock.
-async fn drop_all(tx: &mut Tx<'_>, queue: &QueueName, from: State, found: &[Row]) -> Result<(), SqlError> {
-    let mut seqs = Vec::with_capacity(found.len());
-    for row in found {
-        seqs.push(row.try_get(0)?);
-        let (id, key): (String, Option<String>) = (row.try_get(1)?, row.try_get(2)?);
-        moves::unlock(tx, queue, key.as_deref(), &id).await?;
-    }
-    moves::delete(tx, queue, from, &seqs).await
 }
 
 /// Everything that is not a task: a few rows each pass, by index.

@@ -115,6 +115,80 @@ async fn a_cancellation_reaches_another_process() {
 }
 
 #[tokio::test]
+async fn rows_whose_ids_cannot_be_read_hold_up_no_pass() {
+    let directory = tempfile::tempdir().unwrap();
+    let clock = clock();
+    let broker = open_with(&directory, clock.clone()).await;
+    broker.enqueue(&["a", "b"].map(Task::new)).await.unwrap();
+    broker.claim(&queues(), 2, LEASE).await.unwrap();
+    meddle(&broker, "UPDATE tasks SET id = CAST(x'61ff' AS TEXT) WHERE kind = 'a'");
+    clock.advance(LEASE + Duration::from_secs(1));
+    let recovered = broker.recover(&queues(), Duration::ZERO, 10, 0).await.unwrap();
+    let kinds: Vec<_> = recovered.iter().map(|r| r.kind.as_str()).collect();
+    assert_eq!(kinds, ["b"], "the other one is taken back");
+    let archive = ArchiveBounds {
+        most: 0,
+        ..ArchiveBounds::default()
+    };
+    assert_eq!(broker.sweep(&queues(), 10, archive).await.unwrap().trimmed, 1);
+    broker.enqueue(&["c", "d"].map(Task::new)).await.unwrap();
+    meddle(&broker, "UPDATE tasks SET id = CAST(x'61ff' AS TEXT) WHERE kind = 'c'");
+    let deleted = broker
+        .act_all(&queues()[0], State::Pending, crate::Action::Delete)
+        .await;
+    assert_eq!(deleted.unwrap().tasks, 2);
+    sound(&broker).await;
+}
+
+#[tokio::test]
+async fn a_sum_that_is_off_wakes_nobody() {
+    let directory = tempfile::tempdir().unwrap();
+    let broker = open(&directory).await;
+    broker.enqueue(&[Task::new("a")]).await.unwrap();
+    broker.claim(&queues(), 1, LEASE).await.unwrap();
+    meddle(&broker, "UPDATE queues SET pending = 7");
+    let all = queues();
+    let wait = broker.wait_for_work(&all, Duration::from_secs(60));
+    assert!(tokio::time::timeout(Duration::from_millis(400), wait).await.is_err());
+}
+
+#[tokio::test]
+async fn an_occurrence_of_a_task_that_is_not_valid_is_skipped() {
+    let directory = tempfile::tempdir().unwrap();
+    let clock = clock();
+    let broker = open_with(&directory, clock.clone()).await;
+    let id = ScheduleId::from_text("s".to_owned());
+    let registration = Registration {
+        id: id.clone(),
+        revision: "1".to_owned(),
+    };
+    let from = broker.register(&[registration]).await.unwrap()[0].cursor;
+    clock.advance(Duration::from_secs(60));
+    let fire = crate::CommitFire {
+        nominal: clock.now(),
+        fire_at: clock.now(),
+        task: Task::new(" "),
+        catch_up: false,
+    };
+    let commit = Commit {
+        id,
+        from,
+        to: clock.now(),
+        fires: vec![fire],
+        missed: None,
+        overlap: runner_core::schedule::Overlap::Allow,
+        instance: "i".to_owned(),
+    };
+    let answer = broker.commit(&[commit]).await.unwrap().remove(0);
+    let Committed::Done(decisions) = answer else {
+        panic!("{answer:?}");
+    };
+    assert_eq!(decisions[0].kind, crate::DecisionKind::Skipped);
+    assert!(decisions[0].reason.starts_with("invalid: "), "{}", decisions[0].reason);
+    assert!(broker.queues().await.unwrap().is_empty());
+}
+
+#[tokio::test]
 async fn a_row_that_cannot_be_read_is_archived_and_stops_nobody() {
     let directory = tempfile::tempdir().unwrap();
     let broker = open(&directory).await;
