@@ -9,6 +9,7 @@
 mod brokers;
 mod chaos;
 mod cli;
+mod cli_ends;
 mod cli_lists;
 mod cli_sources;
 mod faults;
@@ -44,6 +45,7 @@ fn main() -> std::process::ExitCode {
         tidy::tests(),
         brokers::tests(),
         cli::tests(),
+        cli_ends::tests(),
         cli_lists::tests(),
         cli_sources::tests(),
         golden::tests(),

@@ -145,13 +145,24 @@ impl Update {
 async fn cancel(context: &Context, which: Which) -> anyhow::Result<()> {
     let broker = context.broker().await?;
     let (queue, id) = which.find(broker.as_ref()).await?;
-    if let Some(task) = broker.task(&queue, &id).await?
-        && task.state != State::Active
-    {
+    let Some(task) = broker.task(&queue, &id).await? else {
+        bail!("no task {id} in queue {queue}");
+    };
+    if task.state != State::Active {
         bail!(
             "task {id} is {}; only one that is active can be stopped (`runner task delete` removes others)",
             task.state
         );
+    }
+    for other in broker.find(&id).await?.into_iter().filter(|other| *other != queue) {
+        let namesake = broker.task(&other, &id).await?;
+        if namesake.is_some_and(|task| task.state == State::Active) {
+            // Workers are told the id and nothing else, as those in Go are.
+            bail!(
+                "a task {id} is active in queue {other} too, and both would be stopped: wait until one of them has \
+                 ended, or give the tasks of the two queues different ids"
+            );
+        }
     }
     broker.cancel(&id).await?;
     Ok(print::text(&format!("{id} was asked to stop\n"))?)

@@ -1,0 +1,122 @@
+//! How commands end when something stands in their way: a signal, an error output that nobody reads, an id that means
+//! two tasks or none.
+
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use runner_core::clock::SystemClock;
+use runner_core::task::QueueName;
+use runner_queue::Work as _;
+use runner_queue::embedded::EmbeddedBroker;
+use serde_json::json;
+
+use crate::cli::{fails, json, prints};
+use crate::kit::{self, Child, Site, eventually_within};
+
+/// How long a measurement may take to begin, and to end when it is told to.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+pub fn tests() -> Vec<kit::Trial> {
+    kit::trials![
+        needs(): a_measurement_that_is_told_to_stop_leaves_nothing_behind, errors_that_nobody_reads_are_no_panic,
+            only_a_task_that_is_active_can_be_asked_to_stop, a_request_to_stop_that_would_hit_two_tasks_is_refused;
+        needs(Redis): a_measurement_in_redis_that_is_told_to_stop_leaves_nothing_behind;
+    ]
+}
+
+async fn a_measurement_that_is_told_to_stop_leaves_nothing_behind() {
+    stopped(&Site::new(""), Signal::SIGINT, 130).await;
+}
+
+async fn a_measurement_in_redis_that_is_told_to_stop_leaves_nothing_behind() {
+    let db = kit::redis().fresh_db();
+    stopped(&Site::new(&db.yaml()), Signal::SIGTERM, 143).await;
+}
+
+/// Stops a measurement while the bare store holds tasks.
+async fn stopped(site: &Site, signal: Signal, code: i32) {
+    let log = site.dir.join("bench.log");
+    let program = env!("CARGO_BIN_EXE_runner");
+    let bench = Child::start(program, None, Signal::SIGKILL, &log, |command| {
+        let rate = ["bench", "steady", "--ceiling", "--tasks", "10000000"];
+        command.args(rate).current_dir(&site.dir);
+    });
+    eventually_within(PATIENCE, "a task is active", async || {
+        let queues = json(site, &["ls", "queues", "--json"]).await;
+        let mut all = queues.as_array().into_iter().flatten();
+        let active = all.any(|queue| queue["counts"]["active"].as_u64() > Some(0));
+        if active {
+            Ok(())
+        } else {
+            Err(format!("{queues}\n{}", bench.tail()))
+        }
+    })
+    .await;
+    bench.signal(signal);
+    let status = tokio::task::spawn_blocking(move || (bench.wait(PATIENCE), bench.log())).await;
+    let (status, log) = status.expect("its end");
+    assert_eq!(status.code(), Some(code), "{log}");
+    assert_eq!(json(site, &["ls", "queues", "--json"]).await, json!([]), "{log}");
+}
+
+async fn errors_that_nobody_reads_are_no_panic() {
+    let site = Site::new("");
+    site.write("manifests/broken.yaml", "kind: [\n");
+    for (arguments, expected) in [
+        (&["task", "show", "nope"][..], 1),
+        (&["ls", "schedules"], 0),
+        (&["next", "@every 1m"], 0),
+        (&["enqueue", "t", "--password", "x"], 2),
+    ] {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let status = Command::new(env!("CARGO_BIN_EXE_runner"))
+            .args(arguments)
+            .current_dir(&site.dir)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(writer)
+            .status()
+            .expect("the program");
+        assert_eq!(status.code(), Some(expected), "{arguments:?}");
+    }
+}
+
+async fn only_a_task_that_is_active_can_be_asked_to_stop() {
+    let site = Site::new("");
+    prints(&site, &["enqueue", "t", "--id", "a", "--queue", "low"]).await;
+    let error = fails(&site, &["task", "cancel", "a"], 1).await;
+    assert!(error.contains("a is pending"), "{error}");
+    for missing in [
+        &["task", "cancel", "b", "--queue", "low"][..],
+        &["task", "cancel", "a", "--queue", "high"],
+    ] {
+        let error = fails(&site, missing, 1).await;
+        assert!(error.contains("no task"), "{error}");
+    }
+}
+
+async fn a_request_to_stop_that_would_hit_two_tasks_is_refused() {
+    let site = Site::new("");
+    let queues = ["low", "high"].map(|name| QueueName::new(name).expect("a name"));
+    for queue in &queues {
+        prints(&site, &["enqueue", "t", "--id", "a", "--queue", queue.as_str()]).await;
+    }
+    let path: PathBuf = site.dir.join("data/runner.db");
+    let worker = EmbeddedBroker::open(path, Arc::new(SystemClock))
+        .await
+        .expect("the store");
+    let claim = async |queue: &QueueName| {
+        let claims = worker.claim(std::slice::from_ref(queue), 1, PATIENCE).await;
+        assert_eq!(claims.expect("claims").len(), 1);
+    };
+    claim(&queues[0]).await;
+    let asked = prints(&site, &["task", "cancel", "a", "--queue", "low"]).await;
+    assert!(asked.contains("asked to stop"), "{asked}");
+    claim(&queues[1]).await;
+    let error = fails(&site, &["task", "cancel", "a", "--queue", "low"], 1).await;
+    assert!(error.contains("queue high too"), "{error}");
+}
