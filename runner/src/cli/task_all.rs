@@ -1,6 +1,6 @@
 //! `runner task run|archive|delete --all`: what an operator does to every task of a list.
 
-use std::io::{BufRead, IsTerminal, Read};
+use std::io::{BufRead, IsTerminal, Read, Write};
 
 use anyhow::bail;
 use clap::Args;
@@ -26,7 +26,8 @@ pub(super) const ARCHIVE: &str = "Examples:\n  \
     runner task archive 6a1f…\n  \
     runner task archive --all --queue low --state pending\n\n\
     --all takes tasks that are pending, scheduled, retry, completed or aggregating. The archive of a queue keeps the \
-    newest 9999 tasks, for 90 days: what is beyond is deleted.";
+    newest tasks, as many and as long as worker.archive_max and worker.archive_keep say (9999 and 90 days unless they \
+    are set): what is beyond is deleted.";
 
 pub(super) const DELETE: &str = "Examples:\n  \
     runner task delete 6a1f…\n  \
@@ -113,10 +114,8 @@ impl All {
         if asks && there > 0 && !agreed(&format!("{what} will be {}. Go on? [y/N] ", action.done()))? {
             bail!("nothing was done");
         }
-        // Those that come meanwhile are not worked off for ever.
-        let calls = there / MAX_ACTED as u64 + 1;
         let mut tasks = 0;
-        for _ in 0..calls {
+        for _ in 0..calls(there) {
             let acted = match &self.group {
                 Some(group) => broker.act_group(&queue, group, action).await,
                 None => broker.act_all(&queue, self.state, action).await,
@@ -159,6 +158,11 @@ impl All {
     }
 }
 
+/// How many calls so many tasks need. Those that come meanwhile are not worked off: nobody was asked about them.
+fn calls(tasks: u64) -> u64 {
+    tasks.div_ceil(MAX_ACTED as u64)
+}
+
 /// So many tasks, in words.
 pub(super) fn number(tasks: u64) -> String {
     if tasks == 1 {
@@ -170,8 +174,20 @@ pub(super) fn number(tasks: u64) -> String {
 
 /// Asks whoever sits there.
 fn agreed(question: &str) -> anyhow::Result<bool> {
-    eprint!("{question}");
+    let mut err = std::io::stderr().lock();
+    write!(err, "{question}")?;
+    err.flush()?;
     let mut answer = String::new();
     std::io::stdin().lock().take(MAX_ANSWER).read_line(&mut answer)?;
     Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_takes_as_many_calls_as_it_needs() {
+        assert_eq!([0, 1, 1000, 1001, 2500].map(calls), [0, 1, 1, 2, 3]);
+    }
 }
