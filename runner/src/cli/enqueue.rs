@@ -70,7 +70,7 @@ impl Enqueue {
         let defaults = function_options(&functions, &self.kind);
         let task = self.task(context, &defaults)?;
         if let Some(doubt) = doubt(&functions, &rejected, &task.kind) {
-            eprintln!("warning: {doubt}");
+            print::note(&format!("warning: {doubt}"));
         }
         let broker = context.broker().await?;
         let answers = broker.enqueue(std::slice::from_ref(&task)).await?;

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use runner_core::schedule::{Problem, Severity};
 use runner_queue::BrokerError;
 
+use super::print;
 use crate::config::{AccessError, Refused};
 use crate::log::LogError;
 
@@ -59,8 +60,8 @@ pub fn report(error: &anyhow::Error) -> ExitCode {
         return ExitCode::from(code(error));
     }
     match error.downcast_ref::<Refused>() {
-        Some(refused) => eprintln!("{refused}"),
-        None => eprintln!("error: {}", line(error)),
+        Some(refused) => print::note(&refused.to_string()),
+        None => print::note(&format!("error: {}", line(error))),
     }
     ExitCode::from(code(error))
 }

@@ -76,7 +76,7 @@ fn tell_problems(loaded: &Loaded) {
     let others = loaded.statuses.iter().filter(|s| s.source != Source::Table);
     for status in others {
         if let Some(reason) = status.state.reason() {
-            eprintln!("warning: {} cannot be read: {reason}", status.place);
+            print::note(&format!("warning: {} cannot be read: {reason}", status.place));
         }
     }
     // An instance that runs may still hold the last good version of what this one cannot read.
@@ -86,7 +86,7 @@ fn tell_problems(loaded: &Loaded) {
             .is_none_or(|id| !loaded.plan.schedules.contains_key(id))
     };
     for problem in loaded.plan.problems.iter().filter(unlisted) {
-        eprintln!("{problem}");
+        print::note(&problem.to_string());
     }
 }
 

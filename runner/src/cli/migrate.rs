@@ -11,7 +11,7 @@ use crate::source;
 ///
 /// The embedded broker and its table are brought up to date whenever they are opened; with this command a
 /// deployment can do it beforehand. In a database server the table sys_crontab is made if it is missing; one
-/// that exists is left as it is. Redis needs nothing.
+/// that exists is left as it is. In Redis nothing has to be made, but it must answer.
 #[derive(Debug, Args)]
 pub struct Migrate {}
 

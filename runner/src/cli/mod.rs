@@ -135,9 +135,9 @@ fn misunderstood(error: &clap::Error) -> ExitCode {
     // If standard error is closed there is nobody to tell.
     let _ = error.print();
     if names_a_secret(error) {
-        eprintln!(
+        print::note(
             "secrets do not belong on the command line, where other users can see them:\n\
-             use the configuration file with ${{env:NAME}} or ${{file:PATH}}, or RUNNER_REDIS_PASSWORD"
+             use the configuration file with ${env:NAME} or ${file:PATH}, or RUNNER_REDIS_PASSWORD",
         );
     }
     ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(exit::USAGE))

@@ -45,8 +45,8 @@ impl Next {
             None => context.clock.now(),
         };
         if text.trim_start().starts_with("@every") {
-            eprintln!(
-                "note: where on the clock an @every schedule occurs depends on its identity; this shows one of them"
+            print::note(
+                "note: where on the clock an @every schedule occurs depends on its identity; this shows one of them",
             );
         }
         let mut out = String::new();

@@ -12,6 +12,7 @@ use runner_queue::redis::RedisBroker;
 use runner_queue::{Broker, Ceiling};
 
 use super::exit::{BadStore, Unavailable};
+use super::print;
 use crate::config::{BrokerSettings, Settings};
 
 /// How long a command waits for the first answer of a broker; a person is watching.
@@ -35,8 +36,18 @@ pub async fn open_broker(settings: &Settings, clock: Arc<dyn Clock>) -> anyhow::
 
 async fn embedded(path: &Path, clock: Arc<dyn Clock>) -> anyhow::Result<EmbeddedBroker> {
     let broker = EmbeddedBroker::open(path, clock).await;
-    let hint = "is the directory writable? data.dir says where it lies";
-    broker.with_context(|| format!("cannot use {} ({hint})", path.display()))
+    broker.with_context(|| format!("cannot use {} ({WRITABLE})", path.display()))
+}
+
+/// What to look at when the store of the embedded broker cannot be used.
+const WRITABLE: &str = "is the directory writable? data.dir says where it lies";
+
+/// What to look at when a broker does not answer.
+fn hint(broker: &BrokerSettings) -> &'static str {
+    match broker {
+        BrokerSettings::Embedded { .. } => WRITABLE,
+        BrokerSettings::Redis(_) => "is it running? `redis.host` says where",
+    }
 }
 
 /// The configured store without the broker, to be measured with tasks like this one.
@@ -57,22 +68,19 @@ pub async fn ceiling(settings: &Settings, clock: Arc<dyn Clock>, like: &Task) ->
 ///
 /// When it does not.
 pub async fn reach(settings: &Settings, clock: Arc<dyn Clock>) -> anyhow::Result<Arc<dyn Broker>> {
-    if let BrokerSettings::Embedded { path } = &settings.broker
-        && !path.exists()
-    {
-        let place = std::path::absolute(path).unwrap_or_else(|_| path.clone());
-        eprintln!(
-            "note: no runner has run here yet; a new store was made: {}",
-            place.display()
-        );
-    }
-    let broker = open_broker(settings, clock).await?;
-    let named = || {
-        format!(
-            "cannot use {} (is it running? `redis.host` says where)",
-            broker.describe()
-        )
+    let made = match &settings.broker {
+        BrokerSettings::Embedded { path } if !path.exists() => Some(path),
+        _ => None,
     };
+    let broker = open_broker(settings, clock).await?;
+    if let Some(path) = made {
+        let place = std::path::absolute(path).unwrap_or_else(|_| path.clone());
+        let place = place.display();
+        print::note(&format!(
+            "note: no runner has run here yet; a new store was made: {place}"
+        ));
+    }
+    let named = || format!("cannot use {} ({})", broker.describe(), hint(&settings.broker));
     match tokio::time::timeout(ANSWER, broker.now()).await {
         Ok(answer) => {
             answer.with_context(named)?;

@@ -21,6 +21,12 @@ pub fn text(text: &str) -> io::Result<()> {
     out.flush()
 }
 
+/// Says a line beside the result, on standard error. When nobody reads that there is nobody to tell.
+pub fn note(line: &str) {
+    let mut err = io::stderr().lock();
+    writeln!(err, "{line}").and_then(|()| err.flush()).unwrap_or(());
+}
+
 /// Writes JSON, indented, with a newline.
 ///
 /// # Errors

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use super::app::AppParts;
-use super::{Context, exit, run};
+use super::{Context, exit, print, run};
 use crate::config::{Access, resolve_access};
 use crate::log;
 
@@ -39,7 +39,7 @@ pub fn serve(context: &Context, parts: AppParts) -> anyhow::Result<ExitCode> {
     runtime.shutdown_timeout(LAST_CALLS);
     let lost = guard.lost();
     if lost > 0 {
-        eprintln!("{lost} log lines were dropped because an output was too slow");
+        print::note(&format!("{lost} log lines were dropped because an output was too slow"));
     }
     code
 }
