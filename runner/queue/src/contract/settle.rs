@@ -1,5 +1,7 @@
 //! Clauses about how claims end. Those that are not ours any more are in `stale`.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use runner_core::task::{QueueName, State};
 
@@ -13,6 +15,7 @@ pub(super) fn clauses() -> Vec<Clause> {
         a_done_task_with_retention_is_kept_with_its_result,
         a_failed_task_waits_for_its_retry_and_carries_the_error,
         a_retry_that_is_no_failure_counts_nothing,
+        a_wait_is_at_most_a_second_longer_than_promised_and_never_shorter,
         an_archived_task_keeps_its_error_and_counts_as_failed,
         a_task_handed_back_is_next_and_unchanged,
         tasks_handed_back_together_come_before_all_others,
@@ -89,6 +92,18 @@ async fn a_retry_that_is_no_failure_counts_nothing(fresh: Fresh) {
     assert_eq!((info.state, info.record.retried), (State::Retry, 0));
     assert_eq!(info.record.last_error, "busy");
     assert_eq!(fresh.counted().await, (0, 0));
+    fresh.is_sound().await;
+}
+
+async fn a_wait_is_at_most_a_second_longer_than_promised_and_never_shorter(fresh: Fresh) {
+    fresh.put([task("a"), task("b")]).await;
+    fresh.clock.advance(Duration::from_millis(400));
+    fresh.end(&fresh.claim_one().await, retry(2, "busy")).await;
+    fresh.end(&fresh.claim_one().await, snooze(2, None)).await;
+    for name in ["a", "b"] {
+        let wait = fresh.see(name).await.next_run.unwrap().duration_since(fresh.now());
+        assert!((2000..=3000).contains(&wait.as_millis()), "{name}: {wait:?}");
+    }
     fresh.is_sound().await;
 }
 

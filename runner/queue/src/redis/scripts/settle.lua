@@ -45,6 +45,11 @@ local function file(list, score, id)
   rows[#rows + 1] = id
 end
 
+-- The end of a wait that was promised: scores are whole seconds, and none is cut short.
+local function after(delay)
+  return math.ceil((millis + tonumber(delay)) / 1000)
+end
+
 local function message(at, tag)
   return ARGV[at] .. field(tag) .. ARGV[at + 1]
 end
@@ -66,7 +71,7 @@ function apply.c(id, key, at)
   done = done + 1
 end
 function apply.n(id, key, at)
-  file('retry', (millis + tonumber(ARGV[at + 2])) / 1000, id)
+  file('retry', after(ARGV[at + 2]), id)
   redis.call('HSET', key, 'msg', message(at, 88), 'state', 'retry')
 end
 function apply.r(id, key, at)
@@ -83,7 +88,7 @@ function apply.h(id, key)
   redis.call('HSET', key, 'state', 'pending')
 end
 function apply.s(id, key, at)
-  file('scheduled', (millis + tonumber(ARGV[at])) / 1000, id)
+  file('scheduled', after(ARGV[at]), id)
   redis.call('HSET', key, 'state', 'scheduled')
   if ARGV[at + 1] ~= '' then
     notes[#notes + 1] = id
