@@ -12,6 +12,7 @@ mod cli;
 mod cli_ends;
 mod cli_lists;
 mod cli_sources;
+mod cli_told;
 mod faults;
 mod golden;
 mod growth;
@@ -48,6 +49,7 @@ fn main() -> std::process::ExitCode {
         cli_ends::tests(),
         cli_lists::tests(),
         cli_sources::tests(),
+        cli_told::tests(),
         golden::tests(),
         growth::tests(),
         model::tests(),

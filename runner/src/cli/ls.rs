@@ -54,7 +54,7 @@ impl Queues {
                     "failed_today": q.failed_today, "processed": q.processed, "failed": q.failed,
                 })
             });
-            return Ok(print::json(&objects.collect())?);
+            return Ok(print::json(&objects.collect::<Vec<_>>())?);
         }
         let count = |q: &runner_queue::QueueInfo, state| q.counts.get(&state).copied().unwrap_or(0).to_string();
         let rows: Vec<Vec<String>> = queues
@@ -127,7 +127,7 @@ impl Tasks {
         }
         let zone = &context.settings()?.zone;
         if self.json {
-            let objects: Value = tasks.iter().map(|t| task_json(t, zone)).collect();
+            let objects: Vec<print::Object> = tasks.iter().map(|t| task_json(t, zone)).collect();
             return Ok(print::json(&objects)?);
         }
         let rows: Vec<Vec<String>> = tasks.iter().map(|t| row(t, zone)).collect();
@@ -155,14 +155,14 @@ fn row(task: &TaskInfo, zone: &jiff::tz::TimeZone) -> Vec<String> {
 }
 
 /// Everything known about a task but its attempts.
-pub(super) fn task_json(task: &TaskInfo, zone: &jiff::tz::TimeZone) -> Value {
+pub(super) fn task_json(task: &TaskInfo, zone: &jiff::tz::TimeZone) -> print::Object {
     let record = &task.record;
-    json!({
+    let result = task.result.as_ref();
+    let object = json!({
         "id": record.id,
         "type": record.kind,
         "queue": record.queue,
         "state": task.state,
-        "payload": print::payload(&record.payload),
         "retried": record.retried,
         "max_retry": record.max_retry,
         "timeout_seconds": record.timeout.as_secs(),
@@ -178,8 +178,13 @@ pub(super) fn task_json(task: &TaskInfo, zone: &jiff::tz::TimeZone) -> Value {
         "last_error": record.last_error,
         "last_failed_at": print::maybe(record.last_failed_at, zone),
         "waiting_for": task.waiting_for,
-        "result": task.result.as_ref().map(print::payload),
-    })
+    });
+    print::Object::of(object)
+        .with("payload", print::payload(&record.payload))
+        .with(
+            "result",
+            result.map_or(print::Field::Value(Value::Null), print::payload),
+        )
 }
 
 /// Live workers and what they work on

@@ -6,6 +6,7 @@ use runner_queue::Standing;
 use serde_json::{Value, json};
 
 use super::exit::Unavailable;
+use super::print::{Field, Object};
 use super::{Context, parts, print};
 use crate::source::{Catalog, Loaded, Rejected};
 
@@ -34,7 +35,11 @@ impl Schedules {
         let listed = definitions.into_iter().zip(standings);
         if self.json {
             let objects = listed.map(|(d, s)| self.object(context, &loaded.plan, d, s.as_ref()));
-            print::json(&objects.chain(loaded.rejected.iter().map(rejected_object)).collect())?;
+            print::json(
+                &objects
+                    .chain(loaded.rejected.iter().map(rejected_object))
+                    .collect::<Vec<_>>(),
+            )?;
         } else {
             let rows = listed.map(|(d, s)| row(context, &loaded.plan, d, s.as_ref()));
             let rows: Vec<Vec<String>> = rows.chain(loaded.rejected.iter().map(rejected_row)).collect();
@@ -44,12 +49,13 @@ impl Schedules {
         complete(&loaded)
     }
 
-    fn object(&self, context: &Context, plan: &Plan, d: &Definition, standing: Option<&Standing>) -> Value {
+    fn object(&self, context: &Context, plan: &Plan, d: &Definition, standing: Option<&Standing>) -> Object {
         let zone = &d.timing.zone;
         let next = d.timing.upcoming(context.clock.now(), usize::from(self.next));
         let next: Vec<String> = next.into_iter().map(|at| print::instant(at, zone)).collect();
         let last = standing.and_then(|s| s.last.as_ref());
-        json!({
+        let payload = d.task.payload.as_ref();
+        let object = json!({
             "id": d.id,
             "name": d.name,
             "description": d.description,
@@ -58,7 +64,6 @@ impl Schedules {
             "spec": d.timing.text,
             "timezone": d.timing.zone_name,
             "type": d.task.kind,
-            "payload": d.task.payload.as_ref().map(print::payload),
             "queue": d.task.queue,
             "enabled": d.enabled,
             "paused": standing.is_some_and(|s| s.paused.is_some()),
@@ -67,7 +72,8 @@ impl Schedules {
             "next": next,
             "last": last.map(|(at, task)| json!({"nominal": print::instant(*at, zone), "task": task})),
             "problems": plan.problems_of(&d.id).collect::<Vec<_>>(),
-        })
+        });
+        Object::of(object).with("payload", payload.map_or(Field::Value(Value::Null), print::payload))
     }
 }
 
@@ -106,8 +112,8 @@ fn complete(loaded: &Loaded) -> anyhow::Result<()> {
 }
 
 /// The keys of a schedule, as far as they are known of one that cannot be read.
-fn rejected_object(rejected: &Rejected) -> Value {
-    json!({
+fn rejected_object(rejected: &Rejected) -> Object {
+    Object::of(json!({
         "id": rejected.id,
         "name": rejected.name,
         "description": "",
@@ -125,7 +131,7 @@ fn rejected_object(rejected: &Rejected) -> Value {
         "next": [],
         "last": null,
         "problems": rejected.problems,
-    })
+    }))
 }
 
 fn rejected_row(rejected: &Rejected) -> Vec<String> {

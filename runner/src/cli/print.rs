@@ -1,10 +1,13 @@
 //! What commands print: aligned tables for people, JSON for programs. Knows no task and no schedule.
 
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 
 use bytes::Bytes;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use serde::Serialize;
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 /// Columns; a longer cell is cut so that a row stays a row.
@@ -32,8 +35,49 @@ pub fn note(line: &str) {
 /// # Errors
 ///
 /// When standard output cannot be written.
-pub fn json(value: &Value) -> io::Result<()> {
-    text(&format!("{value:#}\n"))
+pub fn json(value: &impl Serialize) -> io::Result<()> {
+    text(&(serde_json::to_string_pretty(value)? + "\n"))
+}
+
+/// An object that may hold foreign JSON as it was written, its keys in the order of the alphabet.
+#[derive(Debug, Serialize)]
+pub struct Object(BTreeMap<String, Field>);
+
+/// A value of an [`Object`].
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub enum Field {
+    /// Ours.
+    Value(Value),
+    /// Foreign: numbers keep their digits and keys their order.
+    Raw(Box<RawValue>),
+}
+
+impl Object {
+    /// The pairs of an object; of anything else nothing.
+    #[must_use]
+    pub fn of(value: Value) -> Self {
+        let pairs = match value {
+            Value::Object(pairs) => pairs
+                .into_iter()
+                .map(|(key, value)| (key, Field::Value(value)))
+                .collect(),
+            _ => BTreeMap::new(),
+        };
+        Self(pairs)
+    }
+
+    /// With one more pair.
+    #[must_use]
+    pub fn with(mut self, key: &str, field: Field) -> Self {
+        self.0.insert(key.to_owned(), field);
+        self
+    }
+
+    /// Its pairs.
+    pub fn pairs(&self) -> impl Iterator<Item = (&str, &Field)> {
+        self.0.iter().map(|(key, field)| (key.as_str(), field))
+    }
 }
 
 /// Rows under a heading, in columns as wide as their widest cell.
@@ -106,24 +150,25 @@ pub fn maybe(at: Option<Timestamp>, zone: &TimeZone) -> Value {
     at.map_or(Value::Null, |at| json!(instant(at, zone)))
 }
 
-/// Payload as what it is: JSON, text, or else base64 in an object.
+/// Payload as what it is: JSON as it was written, text, or else base64 in an object.
 #[must_use]
-pub fn payload(bytes: &Bytes) -> Value {
+pub fn payload(bytes: &Bytes) -> Field {
     use base64::Engine;
     if bytes.is_empty() {
-        return Value::Null;
+        return Field::Value(Value::Null);
     }
-    if let Ok(value) = serde_json::from_slice(bytes) {
-        return value;
+    if let Ok(raw) = serde_json::from_slice::<Box<RawValue>>(bytes) {
+        return Field::Raw(raw);
     }
-    match std::str::from_utf8(bytes) {
+    Field::Value(match std::str::from_utf8(bytes) {
         Ok(text) => json!(text),
         Err(_) => json!({"base64": base64::engine::general_purpose::STANDARD.encode(bytes)}),
-    }
+    })
 }
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
 
     #[test]
@@ -137,9 +182,16 @@ mod tests {
 
     #[test]
     fn payloads_of_any_kind_are_shown() {
-        assert_eq!(payload(&Bytes::from_static(br#"{"a":1}"#)), json!({"a": 1}));
-        assert_eq!(payload(&Bytes::from_static(b"plain")), json!("plain"));
-        assert_eq!(payload(&Bytes::from_static(b"\xff")), json!({"base64": "/w=="}));
-        assert_eq!(payload(&Bytes::new()), Value::Null);
+        let shown = |bytes: &'static [u8]| {
+            let object = Object::of(json!({"n": 1})).with("p", payload(&Bytes::from_static(bytes)));
+            serde_json::to_string(&object).unwrap()
+        };
+        assert_eq!(
+            shown(br#"{"b":12345678901234567890123, "a":1.0}"#),
+            r#"{"n":1,"p":{"b":12345678901234567890123, "a":1.0}}"#
+        );
+        assert_eq!(shown(b"plain"), r#"{"n":1,"p":"plain"}"#);
+        assert_eq!(shown(b"\xff"), r#"{"n":1,"p":{"base64":"/w=="}}"#);
+        assert_eq!(shown(b""), r#"{"n":1,"p":null}"#);
     }
 }

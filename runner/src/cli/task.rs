@@ -4,10 +4,11 @@ use anyhow::bail;
 use clap::{Args, Subcommand};
 use runner_core::task::{QueueName, State, TaskId};
 use runner_queue::{Action, ActionError, Attempt, Broker, TaskInfo};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::exit::Usage;
 use super::ls::task_json;
+use super::print::{Field, Object};
 use super::task_all::{self, Target, Targets};
 use super::{Context, payload, print};
 
@@ -177,9 +178,9 @@ impl Show {
         };
         let attempts = broker.attempts(&queue, &id).await?;
         let zone = &context.settings()?.zone;
-        let mut object = task_json(&task, zone);
+        let object = task_json(&task, zone);
         if self.json {
-            object["attempts"] = attempts
+            let attempts = attempts
                 .iter()
                 .map(|a| {
                     json!({
@@ -188,24 +189,25 @@ impl Show {
                     })
                 })
                 .collect();
-            return Ok(print::json(&object)?);
+            return Ok(print::json(&object.with("attempts", Field::Value(attempts)))?);
         }
         Ok(print::text(&(facts(&task, &object) + &history(&attempts, zone)))?)
     }
 }
 
 /// One line for each thing that is known.
-fn facts(task: &TaskInfo, object: &serde_json::Value) -> String {
+fn facts(task: &TaskInfo, object: &Object) -> String {
     let mut rows = Vec::new();
-    for (key, value) in object.as_object().into_iter().flatten() {
+    for (key, value) in object.pairs() {
         let shown = match value {
-            serde_json::Value::Null => continue,
-            serde_json::Value::String(text) if text.is_empty() => continue,
-            serde_json::Value::Object(map) if map.is_empty() => continue,
-            serde_json::Value::String(text) => text.clone(),
-            other => other.to_string(),
+            Field::Value(Value::Null) => continue,
+            Field::Value(Value::String(text)) if text.is_empty() => continue,
+            Field::Value(Value::Object(map)) if map.is_empty() => continue,
+            Field::Value(Value::String(text)) => text.clone(),
+            Field::Value(other) => other.to_string(),
+            Field::Raw(raw) => raw.get().to_owned(),
         };
-        rows.push(vec![key.clone(), shown]);
+        rows.push(vec![key.to_owned(), shown]);
     }
     print::table(&["TASK", task.record.id.as_str()], &rows)
 }

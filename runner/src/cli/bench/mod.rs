@@ -126,7 +126,7 @@ impl BenchCommand {
         };
         if self.json {
             let objects = figures.iter().map(|figure| figure.object(&place));
-            return Ok(print::json(&objects.collect())?);
+            return Ok(print::json(&objects.collect::<Vec<_>>())?);
         }
         let rows: Vec<Vec<String>> = figures.iter().map(Figure::row).collect();
         let title = format!(
