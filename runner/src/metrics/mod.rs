@@ -11,7 +11,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
-use prometheus_client::registry::{Registry, Unit};
+use prometheus_client::registry::{Metric, Registry, Unit};
 
 /// Bucket bounds in seconds for lateness of fires and waits: 1 ms to 5 min.
 const LATENESS_BUCKETS: [f64; 12] = [0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 60.0, 300.0];
@@ -85,110 +85,64 @@ pub struct Metrics {
 }
 
 impl Default for Metrics {
+    /// Each with its name, to which the encoder adds `_total` where it counts, and its help.
     fn default() -> Self {
-        let mut all = Self {
-            registry: Registry::with_prefix("runner"),
-            processed: Family::default(),
-            duration: Family::new_with_constructor(|| Histogram::new(DURATION_BUCKETS)),
-            fires: Family::default(),
-            lateness: Histogram::new(LATENESS_BUCKETS),
-            broker_errors: Family::default(),
-            lost: Family::default(),
-            aggregated: Family::default(),
-            aggregated_tasks: Family::default(),
-            aggregators_failing: Family::default(),
-            poison: Family::default(),
-            repaired: Family::default(),
-            trimmed: Counter::default(),
-            active: Gauge::default(),
-            leader: Gauge::default(),
-            unsafe_policy: Gauge::default(),
-        };
-        all.register_work();
-        all.register_damage();
-        all
+        let mut shown = Shown(Registry::with_prefix("runner"));
+        let by_queue = Family::new_with_constructor((|| Histogram::new(DURATION_BUCKETS)) as fn() -> Histogram);
+        Self {
+            processed: shown.plain("tasks_processed", "Attempts that ended, by queue and outcome"),
+            duration: shown.seconds("task_duration", "Run time of attempts", by_queue),
+            fires: shown.plain("fires", "Decisions about occurrences"),
+            lateness: shown.seconds(
+                "schedule_lateness",
+                "From the planned instant of a fire to its commit",
+                Histogram::new(LATENESS_BUCKETS),
+            ),
+            aggregated: shown.plain(
+                "group_sets",
+                "Sets of grouped tasks that were to become one, by queue and outcome",
+            ),
+            aggregated_tasks: shown.plain("group_tasks", "Grouped tasks that became one with others"),
+            active: shown.plain("worker_active", "Tasks in work in this process"),
+            leader: shown.plain("scheduler_leader", "1 while this process leads the schedulers"),
+            broker_errors: shown.plain("broker_errors", "Calls to the broker that failed, by code"),
+            lost: shown.plain("tasks_lost", "Runs whose worker fell silent, noticed by this process"),
+            aggregators_failing: shown.plain(
+                "group_repeated_failures",
+                "Failures of the aggregator of a group that followed a failure of the same group",
+            ),
+            poison: shown.plain("poison", "Tasks archived because their runs were lost again and again"),
+            trimmed: shown.plain(
+                "archive_trimmed",
+                "Archived tasks that were deleted because the archive is bounded",
+            ),
+            repaired: shown.plain(
+                "repaired",
+                "Damaged tasks that this process put right, by what was wrong",
+            ),
+            unsafe_policy: shown.plain(
+                "broker_unsafe_policy",
+                "1 while the broker is set up to delete keys when its memory is full",
+            ),
+            registry: shown.0,
+        }
     }
 }
 
-impl Metrics {
-    fn register_work(&mut self) {
-        let all = self;
-        let registry = &mut all.registry;
-        // The encoder appends `_total` to counters.
-        registry.register(
-            "tasks_processed",
-            "Attempts that ended, by queue and outcome",
-            all.processed.clone(),
-        );
-        registry.register_with_unit(
-            "task_duration",
-            "Run time of attempts",
-            Unit::Seconds,
-            all.duration.clone(),
-        );
-        registry.register("fires", "Decisions about occurrences", all.fires.clone());
-        registry.register_with_unit(
-            "schedule_lateness",
-            "From the planned instant of a fire to its commit",
-            Unit::Seconds,
-            all.lateness.clone(),
-        );
-        registry.register(
-            "group_sets",
-            "Sets of grouped tasks that were to become one, by queue and outcome",
-            all.aggregated.clone(),
-        );
-        registry.register(
-            "group_tasks",
-            "Grouped tasks that became one with others",
-            all.aggregated_tasks.clone(),
-        );
-        registry.register("worker_active", "Tasks in work in this process", all.active.clone());
-        registry.register(
-            "scheduler_leader",
-            "1 while this process leads the schedulers",
-            all.leader.clone(),
-        );
+/// Makes metrics and shows them at once, so that none is made and forgotten.
+struct Shown(Registry);
+
+impl Shown {
+    fn plain<M: Metric + Clone + Default>(&mut self, name: &str, help: &str) -> M {
+        let metric = M::default();
+        self.0.register(name, help, metric.clone());
+        metric
     }
 
-    fn register_damage(&mut self) {
-        let all = self;
-        let registry = &mut all.registry;
-        registry.register(
-            "broker_errors",
-            "Calls to the broker that failed, by code",
-            all.broker_errors.clone(),
-        );
-        registry.register(
-            "tasks_lost",
-            "Runs whose worker fell silent, noticed by this process",
-            all.lost.clone(),
-        );
-        registry.register(
-            "group_repeated_failures",
-            "Failures of the aggregator of a group that followed a failure of the same group",
-            all.aggregators_failing.clone(),
-        );
-        registry.register(
-            "poison",
-            "Tasks archived because their runs were lost again and again",
-            all.poison.clone(),
-        );
-        registry.register(
-            "archive_trimmed",
-            "Archived tasks that were deleted because the archive is bounded",
-            all.trimmed.clone(),
-        );
-        registry.register(
-            "repaired",
-            "Damaged tasks that this process put right, by what was wrong",
-            all.repaired.clone(),
-        );
-        registry.register(
-            "broker_unsafe_policy",
-            "1 while the broker is set up to delete keys when its memory is full",
-            all.unsafe_policy.clone(),
-        );
+    /// One that measures seconds, which its name then says.
+    fn seconds<M: Metric + Clone>(&mut self, name: &str, help: &str, metric: M) -> M {
+        self.0.register_with_unit(name, help, Unit::Seconds, metric.clone());
+        metric
     }
 }
 
@@ -316,8 +270,44 @@ impl Metrics {
 mod tests {
     use super::*;
 
+    /// What others look for by name; a change breaks their alerts.
+    const NAMES: [&str; 15] = [
+        "runner_tasks_processed counter",
+        "runner_task_duration_seconds histogram",
+        "runner_fires counter",
+        "runner_schedule_lateness_seconds histogram",
+        "runner_group_sets counter",
+        "runner_group_tasks counter",
+        "runner_worker_active gauge",
+        "runner_scheduler_leader gauge",
+        "runner_broker_errors counter",
+        "runner_tasks_lost counter",
+        "runner_group_repeated_failures counter",
+        "runner_poison counter",
+        "runner_archive_trimmed counter",
+        "runner_repaired counter",
+        "runner_broker_unsafe_policy gauge",
+    ];
+
     #[test]
-    fn names_are_the_documented_ones() {
+    fn names_and_kinds_are_the_ones_that_alerts_know() {
+        let metrics = Metrics::default();
+        // One with labels is not shown before its first value.
+        metrics.attempt("default", SUCCESS, Duration::from_millis(3));
+        metrics.decided("fired", 2);
+        metrics.lost("default", true);
+        metrics.aggregated("default", SUCCESS);
+        metrics.aggregated_tasks("default", 3);
+        metrics.aggregator_failed_again("default");
+        metrics.broker_error("broker_full");
+        metrics.repaired(&[("ghost", 1)]);
+        let text = metrics.render();
+        let found: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")).collect();
+        assert_eq!(found, NAMES);
+    }
+
+    #[test]
+    fn values_carry_their_labels() {
         let metrics = Metrics::default();
         metrics.attempt("default", "success", Duration::from_millis(3));
         metrics.decided("fired", 2);
