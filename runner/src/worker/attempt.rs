@@ -15,7 +15,7 @@ use futures_util::future::CatchUnwind;
 use jiff::Timestamp;
 use runner_core::schedule::stable_hash;
 use runner_core::task::{DEFAULT_TIMEOUT, retry_delay, stated_delay};
-use runner_queue::{Attempt, Claim, Settlement, TaskRecord, Verdict};
+use runner_queue::{Attempt, Claim, MAX_ERROR_BYTES, MAX_RESULT_BYTES, Settlement, TaskRecord, Verdict};
 use runner_sdk::{BoxFuture, Ctx, CtxParts, Found, Outcome, Stop, StopReason};
 use tokio::time::Instant;
 
@@ -99,6 +99,11 @@ pub(super) async fn run(shop: &Shop, in_work: InWork) -> Option<Settlement> {
         return None;
     }
     let (verdict, outcome, error, result) = verdict_of(shop, task, end, reason);
+    let error = error.map(|mut text| {
+        text.truncate(text.floor_char_boundary(MAX_ERROR_BYTES));
+        text
+    });
+    let result = bounded(task, &ctx, result);
     let took = began.elapsed();
     report(task, outcome, error.as_deref(), took);
     match shop.successes.get(&task.queue) {
@@ -122,6 +127,20 @@ pub(super) async fn run(shop: &Shop, in_work: InWork) -> Option<Settlement> {
         result,
         attempt,
     })
+}
+
+/// Drops a result that is too long to be kept; the task succeeded all the same.
+fn bounded(task: &TaskRecord, ctx: &Ctx, result: Option<Bytes>) -> Option<Bytes> {
+    let bytes = result.as_ref().map_or(0, Bytes::len);
+    if bytes <= MAX_RESULT_BYTES {
+        return result;
+    }
+    if !task.retention.is_zero() {
+        tracing::warn!(task_id = %task.id, task_type = %task.kind, bytes, most = MAX_RESULT_BYTES, "the result is too long and was not kept");
+        let note = format!("the result of {bytes} bytes is longer than {MAX_RESULT_BYTES} and was not kept");
+        ctx.log().push("log", &note);
+    }
+    None
 }
 
 /// Waits for the handler, tells it to stop when its time is up, drops it when it does not listen.

@@ -160,6 +160,37 @@ async fn success_is_kept_with_its_result_or_gone() {
 }
 
 #[tokio::test]
+async fn a_result_or_an_error_that_is_too_long_costs_no_verdict() {
+    let scene = Scene::new().await;
+    let most = runner_queue::MAX_RESULT_BYTES;
+    let worker = scene.worker(
+        Registry::new()
+            .on("just", move |_: Ctx| async move { Outcome::success(vec![b'x'; most]) })
+            .on(
+                "over",
+                move |_: Ctx| async move { Outcome::success(vec![b'x'; most + 1]) },
+            )
+            .on("wordy", |_: Ctx| async {
+                Err::<(), _>(TaskError::skip("é".repeat(100_000)))
+            }),
+    );
+    let (just, over) = (scene.put(kept("just")).await, scene.put(kept("over")).await);
+    let info = scene.until_state(&just, State::Completed).await;
+    assert_eq!(info.result.map(|r| r.len()), Some(most));
+    let info = scene.until_state(&over, State::Completed).await;
+    assert_eq!(info.result.map_or(0, |r| r.len()), 0);
+    let attempts = scene.broker.attempts(&QueueName::default(), &over).await.unwrap();
+    let log = attempts[0].log.clone().unwrap_or_default();
+    assert!(log.contains("was not kept"), "{log}");
+    let wordy = scene.put(kept("wordy")).await;
+    scene.until_state(&wordy, State::Archived).await;
+    let attempts = scene.broker.attempts(&QueueName::default(), &wordy).await.unwrap();
+    let error = attempts[0].error.clone().unwrap_or_default();
+    assert_eq!(error.len(), runner_queue::MAX_ERROR_BYTES);
+    worker.drain(CancellationToken::new()).await;
+}
+
+#[tokio::test]
 async fn failures_retry_until_the_last_and_then_lie_in_the_archive() {
     let scene = Scene::new().await;
     let worker = scene.worker(

@@ -18,6 +18,10 @@ pub const MAX_LOG_BYTES: usize = 256 * 1024;
 /// to be listed by the thousand.
 pub const MAX_ERROR_BYTES: usize = 16 * 1024;
 
+/// How many bytes of a result are kept with a completed task: as much as a command may return. A store that keeps
+/// thousands of them, and sends them over connections that others wait for, is no place for files.
+pub const MAX_RESULT_BYTES: usize = 1024 * 1024;
+
 /// The beginning of an error's text that is kept; it ends between two characters.
 #[cfg_attr(not(any(feature = "redis", feature = "embedded")), allow(dead_code))]
 pub(crate) fn kept(error: &str) -> &str {
@@ -78,7 +82,7 @@ pub struct Attempt {
     pub ended_at: Timestamp,
     /// `success`, `retry`, `archived`, `snoozed`, `revoked`, `requeued`, [`lost`](crate::LOST).
     pub outcome: String,
-    /// Text of the error, if it failed.
+    /// Text of the error, at most [`MAX_ERROR_BYTES`], if it failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
     /// `host:pid` of the worker; empty when it is not known, as of a lost run of a Go worker.

@@ -92,7 +92,7 @@ pub struct Settlement {
     pub claim: Claim,
     /// How.
     pub verdict: Verdict,
-    /// What the handler returned, kept with a completed task.
+    /// What the handler returned, kept with a completed task; at most [`MAX_RESULT_BYTES`](crate::MAX_RESULT_BYTES).
     pub result: Option<Bytes>,
     /// What to remember of the attempt; `None` remembers nothing (the cheapest).
     pub attempt: Option<Attempt>,
