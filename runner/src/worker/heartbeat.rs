@@ -23,17 +23,11 @@ type Held = (Place, Claim);
 pub(super) struct Heartbeat {
     shop: Arc<Shop>,
     intake: CancellationToken,
-    /// Task types that were told to the broker last; a change releases tasks that wait for one.
-    told: Vec<String>,
 }
 
 impl Heartbeat {
     pub(super) fn new(shop: Arc<Shop>, intake: CancellationToken) -> Self {
-        Self {
-            shop,
-            intake,
-            told: Vec::new(),
-        }
+        Self { shop, intake }
     }
 
     async fn extend_leases(&self) {
@@ -80,7 +74,7 @@ impl Heartbeat {
         false
     }
 
-    async fn tell(&mut self) {
+    async fn tell(&self) {
         let status = if self.intake.is_cancelled() {
             ServerStatus::Stopped
         } else {
@@ -91,24 +85,8 @@ impl Heartbeat {
         let call = self.shop.broker.heartbeat(&info, &working, REMEMBERED);
         match tokio::time::timeout(self.every(), call).await {
             Ok(Ok(())) => self.shop.broker_answered(),
-            Ok(Err(error)) => return self.shop.broker_failed("send a heartbeat", &error),
-            Err(_) => return tracing::warn!("the broker did not take the heartbeat in time"),
-        }
-        if info.handlers != self.told {
-            match self
-                .shop
-                .broker
-                .release_waiting(&self.shop.queue_names(), &info.handlers)
-                .await
-            {
-                Ok(released) => {
-                    if released > 0 {
-                        tracing::info!(released, "tasks that waited for a handler go on");
-                    }
-                    self.told = info.handlers;
-                }
-                Err(error) => self.shop.broker_failed("release waiting tasks", &error),
-            }
+            Ok(Err(error)) => self.shop.broker_failed("send a heartbeat", &error),
+            Err(_) => tracing::warn!("the broker did not take the heartbeat in time"),
         }
     }
 }

@@ -20,6 +20,7 @@ mod mender;
 mod order;
 mod processor;
 mod recoverer;
+mod releaser;
 mod setbacks;
 #[cfg(test)]
 mod stop_tests;
@@ -238,6 +239,7 @@ impl Worker {
         };
         keep_unwoken(Box::new(heartbeat::Heartbeat::new(shop.clone(), intake.clone())));
         keep_unwoken(Box::new(fence::Fence(shop.clone())));
+        keep_unwoken(Box::new(releaser::Releaser::new(shop.clone())));
         keep_unwoken(Box::new(recoverer::Recoverer(shop.clone())));
         keep_unwoken(Box::new(janitor::Janitor(shop.clone())));
         keep_unwoken(Box::new(mender::Mender(shop.clone())));
