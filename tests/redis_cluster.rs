@@ -25,6 +25,7 @@ pub fn tests() -> Vec<kit::Trial> {
         needs(Cluster): a_commit_cut_short_is_ended_as_it_was_meant, a_change_ends_what_was_cut_short,
             a_fire_is_not_repeated_though_its_task_is_long_gone, a_decider_that_slept_too_long_fires_nothing,
             forgotten_scripts_are_loaded_again, slots_that_move_are_followed,
+            a_task_that_moved_ahead_of_its_queue_is_no_damage,
             pushes_and_cancellations_arrive_from_every_node;
     ]
 }
@@ -257,15 +258,81 @@ async fn slots_that_move_are_followed() {
     let mut words = vec!["MIGRATE", "127.0.0.1", &port, "", "0", "5000", "KEYS"];
     words.extend(keys.iter().map(String::as_str));
     from.ask::<String>(&words).await;
-    // The keys are there, the slot is not yet: each call is sent on once.
-    put("between").await;
+    // The keys are there, the slot is not yet: other keys of the queue might still be here, so no script is sent on.
+    let between = broker
+        .enqueue(&[Task::new("x").queue(queue.clone())])
+        .await
+        .unwrap_err();
+    assert!(between.is_transient(), "{between:?}");
+    let state = broker.find(&TaskId::new("before").unwrap()).await.unwrap();
+    assert_eq!(state, [queue.clone()], "a plain command is");
     for node in [to, from, &cluster.nodes[2]] {
         node.ask::<()>(&["CLUSTER", "SETSLOT", &slot, "NODE", &to_id]).await;
     }
     put("after").await;
     let claims = broker.claim(&[queue], 10, LEASE).await.unwrap();
     let ids: Vec<&str> = claims.iter().map(|claim| claim.task().id.as_str()).collect();
-    assert_eq!(ids, ["before", "between", "after"]);
+    assert_eq!(ids, ["before", "after"]);
+    is_sound(&broker).await;
+}
+
+async fn a_task_that_moved_ahead_of_its_queue_is_no_damage() {
+    let cluster = Cluster::start(0).await;
+    let broker = open(&cluster).await;
+    let name = cluster.queues(1).await[0][0].clone();
+    let queue: QueueName = name.parse().unwrap();
+    for id in ["works", "stays", "goes"] {
+        let task = Task::new("x").queue(queue.clone()).id(TaskId::new(id).unwrap());
+        broker.enqueue(&[task]).await.unwrap().remove(0).unwrap();
+    }
+    let works = broker
+        .claim(std::slice::from_ref(&queue), 1, LEASE)
+        .await
+        .unwrap()
+        .remove(0);
+    let (from, to) = (&cluster.nodes[0], &cluster.nodes[1]);
+    // A queue that has a bit of everything, so that nothing but the task itself is missing where it is looked for.
+    let sets = ["retry", "scheduled", "archived", "completed"].map(|set| format!("asynq:{{{name}}}:{set}"));
+    for set in &sets {
+        from.ask::<i64>(&["ZADD", set, "99999999999", "x"]).await;
+    }
+    let slot = from.ask::<u32>(&["CLUSTER", "KEYSLOT", &name]).await.to_string();
+    let (from_id, to_id): (String, String) = (from.ask(&["CLUSTER", "MYID"]).await, to.ask(&["CLUSTER", "MYID"]).await);
+    to.ask::<()>(&["CLUSTER", "SETSLOT", &slot, "IMPORTING", &from_id])
+        .await;
+    from.ask::<()>(&["CLUSTER", "SETSLOT", &slot, "MIGRATING", &to_id])
+        .await;
+    let port = to.port.to_string();
+    let moved = format!("asynq:{{{name}}}:t:goes");
+    let migrate = async |keys: &[String]| {
+        let mut words = vec!["MIGRATE", "127.0.0.1", &port, "", "0", "5000", "KEYS"];
+        words.extend(keys.iter().map(String::as_str));
+        from.ask::<String>(&words).await;
+    };
+    migrate(std::slice::from_ref(&moved)).await;
+    // The list is here and names it, its key is not: nobody can tell whether it is damaged.
+    let error = broker.repair(std::slice::from_ref(&queue), 1000).await.unwrap_err();
+    assert!(error.is_transient(), "{error:?}");
+    let pending = format!("asynq:{{{name}}}:pending");
+    assert_eq!(from.ask::<i64>(&["LLEN", &pending]).await, 2);
+    let rest: Vec<String> = from.ask(&["CLUSTER", "GETKEYSINSLOT", &slot, "100"]).await;
+    migrate(&rest).await;
+    for node in [to, from, &cluster.nodes[2]] {
+        node.ask::<()>(&["CLUSTER", "SETSLOT", &slot, "NODE", &to_id]).await;
+    }
+    for set in &sets {
+        to.ask::<i64>(&["DEL", set]).await;
+    }
+    let repaired = broker.repair(std::slice::from_ref(&queue), 1000).await.unwrap();
+    assert_eq!(repaired.total(), 0, "{repaired:?}");
+    let done = Settlement {
+        claim: works,
+        verdict: Verdict::Done,
+        result: None,
+        attempt: None,
+    };
+    broker.settle(&[done]).await.unwrap();
+    assert_eq!(work_off(&broker, &queue).await, ["stays", "goes"]);
     is_sound(&broker).await;
 }
 

@@ -167,7 +167,11 @@ impl Cluster {
     async fn sort_answers(&self, round: &mut Round<'_>, group: &Group, values: Vec<Value>, may_go_on: bool) {
         let mut moved = false;
         for (place, value) in group.places.iter().zip(values) {
-            match slots::redirect(&value, &group.node.address).filter(|_| may_go_on) {
+            let redirect = slots::redirect(&value, &group.node.address).filter(|redirect| {
+                // While its slot is moved a script would find only a part of the queue there, and take the rest for gone.
+                may_go_on && !(redirect.once && slots::is_script(round.commands[*place]))
+            });
+            match redirect {
                 Some(redirect) => {
                     moved |= !redirect.once;
                     round.add(self.node(redirect.to), redirect.once, *place);

@@ -5,8 +5,9 @@ use redis::{RedisError, ServerError};
 use super::dial::DialError;
 use crate::{BoxError, BrokerError};
 
-/// Codes of answers that pass by themselves: a replica about to be promoted, a server that loads its file.
-const TRANSIENT: [&str; 9] = [
+/// Codes of answers that pass by themselves: a replica about to be promoted, a server that loads its file, a slot of a
+/// cluster on its way.
+const TRANSIENT: [&str; 11] = [
     "NOSCRIPT",
     "READONLY",
     "LOADING",
@@ -16,6 +17,8 @@ const TRANSIENT: [&str; 9] = [
     "CLUSTERDOWN",
     "NOREPLICAS",
     "UNBLOCKED",
+    "ASK",
+    "MOVED",
 ];
 
 /// Codes of answers that say who we are not, or what we may not.
@@ -138,7 +141,7 @@ mod tests {
             code_of("ERR", "Script attempted to access a non local key in a cluster node"),
             "broker_unavailable"
         );
-        for transient in ["READONLY", "LOADING", "MASTERDOWN", "BUSY"] {
+        for transient in ["READONLY", "LOADING", "MASTERDOWN", "BUSY", "TRYAGAIN", "ASK"] {
             assert_eq!(code_of(transient, ""), "broker_unavailable", "{transient}");
         }
         for denial in ["NOAUTH", "WRONGPASS", "NOPERM"] {

@@ -80,6 +80,11 @@ pub(super) fn route(command: &Cmd) -> Route {
     key.map_or(Route::Any, |key| Route::Slot(of_key(key)))
 }
 
+/// Whether a command calls a script, which touches more keys than it names.
+pub(super) fn is_script(command: &Cmd) -> bool {
+    matches!(command.args_iter().next(), Some(Arg::Simple(b"EVALSHA")))
+}
+
 /// What `MOVED` and `ASK` say; `asked` is who said it, because a node need not name its own host.
 pub(super) fn redirect(answer: &Value, asked: &Address) -> Option<Redirect> {
     let Value::ServerError(error) = answer else { return None };

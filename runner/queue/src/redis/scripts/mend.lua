@@ -1,6 +1,16 @@
 -- Putting one task right whose lists, state and lease contradict each other.
--- Needs clock.lua, claims.lua and notes.lua. Gives: listed(key, id, purse), grouped(queue, group, id) and mend(queue, own, id, purse, reason).
+-- Needs clock.lua, claims.lua and notes.lua. Gives: holds(key), listed(key, id, purse), grouped(queue, group, id) and
+-- mend(queue, own, id, purse, reason).
 -- purse.left: elements of lists that this call may still look at, for lists are searched from end to end.
+
+-- Whether a key holds a task; nil if something else lies there. Any other error is the caller's: while a slot of a
+-- cluster is moved key by key, this server does not know what the next one has.
+local function holds(key)
+  local answer = redis.pcall('HEXISTS', key, 'msg')
+  if type(answer) ~= 'table' then return answer == 1 end
+  if string.find(answer.err, 'WRONGTYPE', 1, true) then return nil end
+  return redis.call('HEXISTS', key, 'msg') == 1
+end
 
 -- How long a completed task is kept that lay nowhere, so that its end is not known.
 local KEPT = 3600
@@ -56,8 +66,8 @@ end
 -- was well; nil there was no looking now.
 local function mend(queue, own, id, purse, reason)
   local key, lease = queue .. 't:' .. id, queue .. 'lease'
-  local exists = redis.pcall('HEXISTS', key, 'msg')
-  local foreign = type(exists) == 'table'
+  local exists = holds(key)
+  local foreign = exists == nil
   local state, group
   if not foreign then
     local held = redis.call('HMGET', key, 'state', 'group')
@@ -73,7 +83,7 @@ local function mend(queue, own, id, purse, reason)
   end
   local leased = redis.call('ZSCORE', lease, id)
 
-  if foreign or exists == 0 then
+  if not exists then
     -- It ended between the look and this.
     if #places == 0 and not leased and redis.call('EXISTS', key) == 0 then return '' end
     for _, place in ipairs(places) do leave(queue, place, id) end

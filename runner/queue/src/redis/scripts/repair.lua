@@ -33,7 +33,7 @@ end
 -- Whether a task that was found in a place, or by its key, is where it should be, as far as a cheap look tells.
 local function fine(id)
   local key = queue .. 't:' .. id
-  if redis.pcall('HEXISTS', key, 'msg') ~= 1 then return false end
+  if not holds(key) then return false end
   local state = redis.call('HGET', key, 'state')
   if place == 'lease' then return state == 'active' and paired end
   if place ~= '' and state ~= place then return false end
