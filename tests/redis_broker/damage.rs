@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use runner_core::task::{State, TaskId};
-use runner_queue::{Action, Inspector as _, Settled, Verdict, Work as _};
+use runner_core::task::{State, Task, TaskId};
+use runner_queue::{Action, Groups as _, Inspector as _, Producer as _, Settled, Verdict, Work as _};
 
 use super::{LEASE, ask, claim, end, ids, is_sound, open, put, queue, state_of};
 use crate::kit;
@@ -16,7 +16,8 @@ pub fn tests() -> Vec<kit::Trial> {
             an_unreadable_task_is_archived_and_its_neighbours_are_claimed,
             an_unreadable_task_does_not_stop_the_recovery_of_others,
             an_active_task_without_a_lease_is_recovered,
-            a_key_of_the_wrong_type_is_named_as_corrupt;
+            a_key_of_the_wrong_type_is_named_as_corrupt,
+            a_group_without_a_name_is_named_again;
     ]
 }
 
@@ -105,4 +106,25 @@ async fn a_key_of_the_wrong_type_is_named_as_corrupt() {
     let _: () = ask(&mut link, &["SET", "asynq:{default}:pending", "x"]).await;
     let error = broker.claim(&[queue()], 1, LEASE).await.unwrap_err();
     assert_eq!(error.code(), "broker_corrupt", "{error:?}");
+}
+
+async fn a_group_without_a_name_is_named_again() {
+    let (broker, mut link, _db) = open().await;
+    let tasks: Vec<Task> = ["a", "b"]
+        .map(|payload| Task::new("x").payload(payload).group("g"))
+        .into();
+    assert!(broker.enqueue(&tasks).await.unwrap().iter().all(Result::is_ok));
+    put(&broker, &["p"]).await;
+    // As Go's servers leave it that forward a task to its group, or take one back.
+    let _: i64 = ask(&mut link, &["SREM", "asynq:{default}:groups", "g"]).await;
+    assert_eq!(
+        broker.group_names(&queue(), None).await.unwrap().names,
+        Vec::<String>::new()
+    );
+    let repaired = broker.repair(&[queue()], 1000).await.unwrap();
+    assert_eq!((repaired.misplaced, repaired.total()), (1, 1), "{repaired:?}");
+    assert_eq!(broker.group_names(&queue(), None).await.unwrap().names, ["g"]);
+    assert_eq!(broker.repair(&[queue()], 1000).await.unwrap().total(), 0);
+    assert_eq!(ids(&claim(&broker, 9).await), ["p"]);
+    is_sound(&broker).await;
 }

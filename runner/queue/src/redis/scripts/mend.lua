@@ -23,9 +23,14 @@ local function listed(key, id, purse)
   return redis.call('LPOS', key, id) ~= false
 end
 
--- Whether an id lies in its group, or with others that are being put together right now.
+-- Whether an id lies in its group, or with others that are being put together right now; and whether the group had
+-- lost its name, which it gets here: others forget it when they move tasks there, and nobody looks at it then.
 local function grouped(queue, group, id)
-  if redis.call('ZSCORE', queue .. 'g:' .. group, id) then return true end
+  if redis.call('ZSCORE', queue .. 'g:' .. group, id) then
+    if redis.call('SISMEMBER', queue .. 'groups', group) == 1 then return true, false end
+    redis.call('SADD', queue .. 'groups', group)
+    return true, true
+  end
   -- Among more sets nobody looks: what may lie in one of them is left alone.
   if redis.call('ZCARD', queue .. 'aggregation_sets') > 100 then return true end
   for _, set in ipairs(redis.call('ZRANGE', queue .. 'aggregation_sets', 0, 99)) do
@@ -61,8 +66,8 @@ local function enter(queue, place, id, group)
 end
 
 -- What was done: 'ghost' an id without a task, or what is left of one, was dropped; 'orphan' it lay nowhere and was put
--- where its state says; 'unleased' it was active without a lease and got one that ends now; 'misplaced' state, place
--- and lease agree again; 'quarantined' nothing tells where it belongs, it was archived with the reason given; '' all
+-- where its state says; 'unleased' it was active without a lease and got one that ends now; 'misplaced' state, place,
+-- lease and names agree again; 'quarantined' nothing tells where it belongs, it was archived with the reason given; '' all
 -- was well; nil there was no looking now.
 local function mend(queue, own, id, purse, reason)
   local key, lease = queue .. 't:' .. id, queue .. 'lease'
@@ -95,8 +100,12 @@ local function mend(queue, own, id, purse, reason)
     return 'ghost'
   end
 
-  if group ~= '' and grouped(queue, group, id) then places[#places + 1] = 'aggregating' end
   local done, home = '', nil
+  if group ~= '' then
+    local there, nameless = grouped(queue, group, id)
+    if there then places[#places + 1] = 'aggregating' end
+    if nameless then done = 'misplaced' end
+  end
   for _, place in ipairs(places) do
     if place == state then home = place end
   end

@@ -16,6 +16,11 @@ else
   if #ids == most then reply[1] = whole(from + most) end
 end
 
+local function tell(done, id)
+  reply[#reply + 1] = done
+  reply[#reply + 1] = id
+end
+
 -- Whether there is a list for each lease; which has none is found from the other side when the numbers agree.
 local paired = redis.call('LLEN', queue .. 'active') == redis.call('ZCARD', queue .. 'lease')
 
@@ -43,16 +48,16 @@ local function fine(id)
   if state == 'retry' or state == 'scheduled' or state == 'archived' or state == 'completed' then
     return redis.call('ZSCORE', queue .. state, id)
   end
-  return state == 'aggregating' and grouped(queue, redis.call('HGET', key, 'group') or '', id)
+  if state ~= 'aggregating' then return false end
+  local there, nameless = grouped(queue, redis.call('HGET', key, 'group') or '', id)
+  if nameless then tell('misplaced', id) end
+  return there
 end
 
 for _, id in ipairs(ids) do
   if not fine(id) then
     local done = mend(queue, own, id, purse, reason)
-    if done and done ~= '' then
-      reply[#reply + 1] = done
-      reply[#reply + 1] = id
-    end
+    if done and done ~= '' then tell(done, id) end
   end
 end
 return reply
