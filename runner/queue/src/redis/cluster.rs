@@ -31,9 +31,15 @@ pub(super) struct Cluster {
     door: Arc<Door>,
     seeds: Vec<Address>,
     map: Mutex<Map>,
-    looked: tokio::sync::Mutex<Option<Instant>>,
+    looked: tokio::sync::Mutex<Option<Looked>>,
     /// Whether scripts carry flags, which all nodes must agree on; decided when they are loaded first.
     flags: OnceLock<bool>,
+}
+
+/// When the slots were asked for last, and why in vain.
+struct Looked {
+    at: Instant,
+    error: Option<DialError>,
 }
 
 #[derive(Default)]
@@ -208,12 +214,21 @@ impl Cluster {
         Arc::clone(map.nodes.entry(address.clone()).or_insert_with(new))
     }
 
-    /// Asks where the slots are, unless that was done just now.
+    /// Asks where the slots are; if that was done just now, what came of it.
     pub(super) async fn look(&self) -> Result<(), DialError> {
         let mut looked = self.looked.lock().await;
-        if looked.is_some_and(|at| at.elapsed() < LOOK_PAUSE) {
-            return Ok(());
+        if let Some(last) = looked.as_ref().filter(|last| last.at.elapsed() < LOOK_PAUSE) {
+            return last.error.clone().map_or(Ok(()), Err);
         }
+        let asked = self.ask_around().await;
+        *looked = Some(Looked {
+            at: Instant::now(),
+            error: asked.as_ref().err().cloned(),
+        });
+        asked
+    }
+
+    async fn ask_around(&self) -> Result<(), DialError> {
         let mut last = unserved();
         for address in self.places_to_ask() {
             let asked = async {
@@ -228,7 +243,6 @@ impl Cluster {
                     // A node that is alone or restarting knows of none; another may.
                     if owners.iter().any(|(_, owner)| owner.is_some()) {
                         self.redraw(owners);
-                        *looked = Some(Instant::now());
                         return Ok(());
                     }
                 }
@@ -236,7 +250,6 @@ impl Cluster {
                 Err(_) => last = DialError::Unreachable(format!("{address}: it did not answer in time")),
             }
         }
-        *looked = Some(Instant::now());
         Err(last)
     }
 
@@ -297,8 +310,12 @@ impl Cluster {
         }
         if self.flags.get().is_none() {
             let known = join_all(links.iter_mut().map(scripts::knows_flags)).await;
-            let flags = known.into_iter().filter_map(Result::ok).all(|knows| knows);
-            self.flags.get_or_init(|| flags);
+            let mut known = known.into_iter().filter_map(Result::ok).peekable();
+            // Nobody's version is no version: what is decided here holds until the end.
+            if known.peek().is_some() {
+                let flags = known.all(|knows| knows);
+                self.flags.get_or_init(|| flags);
+            }
         }
         let flags = self.flags.get().copied().unwrap_or(false);
         let mut hashes = None;
@@ -355,4 +372,34 @@ fn unanswered(error: &DialError) -> Value {
     let line = format!("-{} {error}\r\n", code.unwrap_or("CLUSTERDOWN"));
     let line = line.trim_end().replace(['\r', '\n'], " ");
     redis::parse_redis_value(format!("{line}\r\n").as_bytes()).unwrap_or(Value::Nil)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn nobody() -> Cluster {
+        // Nobody listens at a port that was just given back.
+        let port = std::net::TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap()
+            .port();
+        Cluster::new(&[format!("127.0.0.1:{port}")], Login::default(), None)
+    }
+
+    #[tokio::test]
+    async fn a_cluster_that_is_down_stays_down_until_somebody_answers() {
+        let cluster = nobody();
+        let first = cluster.look().await.unwrap_err().to_string();
+        assert!(first.contains("refused"), "{first}");
+        assert_eq!(
+            cluster.look().await.unwrap_err().to_string(),
+            first,
+            "nor is it up because it was just asked"
+        );
+        assert!(cluster.load().await.is_err());
+        assert_eq!(cluster.flags.get(), None, "nobody told a version");
+    }
 }
