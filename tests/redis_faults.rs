@@ -15,7 +15,7 @@ pub fn tests() -> Vec<kit::Trial> {
     kit::trials![
         needs(Redis): a_replica_a_loading_and_a_busy_server_are_told_apart,
             a_user_that_lost_a_right_or_its_password_is_denied_until_it_is_back,
-            scripts_may_be_flushed_all_the_time;
+            scripts_may_be_flushed_all_the_time, a_server_that_turns_everybody_away_is_heard;
     ]
 }
 
@@ -185,4 +185,32 @@ async fn scripts_may_be_flushed_all_the_time() {
         "FT id=F55 result=pass flushed={} calls={calls} errors=0",
         flushing.await.unwrap()
     );
+}
+
+async fn a_server_that_turns_everybody_away_is_heard() {
+    let server = RedisServer::start(&["--maxclients", "1"]);
+    let client = redis::Client::open(format!("redis://127.0.0.1:{}", server.port)).unwrap();
+    let only = kit::eventually("one client is let in", || async {
+        let mut link = client.get_multiplexed_async_connection().await?;
+        let _: String = redis::cmd("PING").query_async(&mut link).await?;
+        Ok::<_, redis::RedisError>(link)
+    })
+    .await;
+    // It says so before it is asked, or after: both ways it is heard.
+    for _ in 0..20 {
+        let error = RedisBroker::connect(at(&server)).await.unwrap_err();
+        let text = told(&error);
+        assert!(
+            text.starts_with("[broker_unavailable]") && text.contains("max number of clients"),
+            "{text}"
+        );
+    }
+    drop(only);
+    kit::eventually("there is room", || async {
+        RedisBroker::connect(at(&server))
+            .await
+            .map(drop)
+            .map_err(|error| told(&error))
+    })
+    .await;
 }

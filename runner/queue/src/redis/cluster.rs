@@ -13,7 +13,8 @@ use redis::aio::PubSub;
 use redis::{Cmd, Pipeline, Value};
 use tokio::time::{Instant, timeout};
 
-use super::dial::{DialError, Line, Login};
+use super::dial::{DialError, Line};
+use super::login::Login;
 use super::node::{Door, Lost, Node};
 use super::scripts::{self, Hashes};
 use super::settings::{self, RedisTls};

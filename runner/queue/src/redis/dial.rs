@@ -1,6 +1,6 @@
 //! One connection to one address: the socket, TLS, the login, each within a bound and with its own words for failure.
 //!
-//! Which address to take is decided by `link` and `sentinel`.
+//! Which address to take is decided by `link` and `sentinel`; what is said at the login is in `login`.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -14,7 +14,8 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::settings::{Password, RedisTls, address};
+use super::login::{self, Login};
+use super::settings::{RedisTls, address};
 use super::tls::{self, Asked};
 
 /// How long making a connection may take, the login included.
@@ -72,14 +73,6 @@ impl ConnectionLike for Line {
     }
 }
 
-/// Who we are to a server.
-#[derive(Clone, Default)]
-pub(super) struct Login {
-    pub(super) username: Option<String>,
-    pub(super) password: Option<Password>,
-    pub(super) database: i64,
-}
-
 /// Where to connect.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Address<'a> {
@@ -98,7 +91,8 @@ impl std::fmt::Display for Address<'_> {
     }
 }
 
-trait Bytes: AsyncRead + AsyncWrite + Send + Unpin {}
+/// What a connection is made of.
+pub(super) trait Bytes: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Bytes for T {}
 
 /// A socket, encrypted where that was asked for.
@@ -115,19 +109,13 @@ pub(super) async fn line(
     answer_within: Option<Duration>,
 ) -> Result<Line, DialError> {
     let asked = bounded(at, async {
-        let open = open(at, tls).await?;
+        let bytes = entered(at, tls, login).await?;
         let config = AsyncConnectionConfig::new().set_response_timeout(answer_within);
-        let plain = RedisConnectionInfo::default().set_skip_set_lib_name();
-        let made = MultiplexedConnection::new_with_config(&plain, open.bytes, config).await;
-        let (link, driver) = made.map_err(|error| broken(at, error, open.asked.as_deref()))?;
-        let mut line = Line {
+        let (link, driver) = MultiplexedConnection::new_with_config(&nothing_to_say(), bytes, config).await?;
+        Ok(Line {
             link,
             _driver: Arc::new(AbortOnDropHandle::new(tokio::spawn(driver))),
-        };
-        enter(&mut line, login)
-            .await
-            .map_err(|error| broken(at, error, open.asked.as_deref()))?;
-        Ok(line)
+        })
     });
     asked.await
 }
@@ -135,20 +123,23 @@ pub(super) async fn line(
 /// Connects and logs in to listen to channels.
 pub(super) async fn listener(at: Address<'_>, tls: Option<&RedisTls>, login: &Login) -> Result<PubSub, DialError> {
     bounded(at, async {
-        let open = open(at, tls).await?;
-        let mut info = RedisConnectionInfo::default()
-            .set_db(login.database)
-            .set_skip_set_lib_name();
-        if let Some(username) = &login.username {
-            info = info.set_username(username);
-        }
-        if let Some(password) = &login.password {
-            info = info.set_password(password.expose());
-        }
-        let made = PubSub::new(&info, open.bytes).await;
-        made.map_err(|error| broken(at, error, open.asked.as_deref()))
+        let bytes = entered(at, tls, login).await?;
+        Ok(PubSub::new(&nothing_to_say(), bytes).await?)
     })
     .await
+}
+
+/// The login is over when a connection is handed on.
+fn nothing_to_say() -> RedisConnectionInfo {
+    RedisConnectionInfo::default().set_skip_set_lib_name()
+}
+
+async fn entered(at: Address<'_>, tls: Option<&RedisTls>, login: &Login) -> Result<Box<dyn Bytes>, DialError> {
+    let mut open = open(at, tls).await?;
+    match login::enter(&mut open.bytes, login).await {
+        Ok(()) => Ok(open.bytes),
+        Err(error) => Err(broken(at, error, open.asked.as_deref())),
+    }
 }
 
 async fn bounded<T>(at: Address<'_>, making: impl Future<Output = Result<T, DialError>>) -> Result<T, DialError> {
@@ -201,44 +192,6 @@ async fn open(at: Address<'_>, tls: Option<&RedisTls>) -> Result<Open, DialError
 }
 
 const NO_CERTIFICATE: &str = "the server asks for a client certificate (tls.cert_file and tls.key_file)";
-
-/// Logs in with commands of our own, so that the server's words are known when it refuses.
-async fn enter(line: &mut Line, login: &Login) -> Result<(), RedisError> {
-    let mut pipe = Pipeline::new();
-    if let Some(password) = &login.password {
-        pipe.cmd("AUTH");
-        if let Some(username) = &login.username {
-            pipe.arg(username);
-        }
-        pipe.arg(password.expose());
-    }
-    if login.database != 0 {
-        pipe.cmd("SELECT").arg(login.database);
-    }
-    // Always something: with TLS the server's objection to our certificate comes with its first answer.
-    pipe.cmd("CLIENT").arg("SETNAME").arg("runner");
-    let answers = line.link.send_packed_commands(&pipe, 0, pipe.len()).await?;
-    let named = answers.len().saturating_sub(1);
-    for answer in answers.into_iter().take(named) {
-        // A proxy or a server that renamed AUTH may quote the arguments of a command that it does not know.
-        if let Value::ServerError(error) = answer {
-            return Err(without(error.into(), login));
-        }
-    }
-    Ok(())
-}
-
-fn without(error: RedisError, login: &Login) -> RedisError {
-    let quoted = login
-        .password
-        .as_ref()
-        .is_some_and(|password| !password.expose().is_empty() && error.to_string().contains(password.expose()));
-    if quoted {
-        RedisError::from((redis::ErrorKind::AuthenticationFailed, "the server refused the login"))
-    } else {
-        error
-    }
-}
 
 /// A connection that broke before the first answer.
 fn broken(at: Address<'_>, error: RedisError, asked: Option<&Asked>) -> DialError {

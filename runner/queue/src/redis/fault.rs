@@ -21,6 +21,10 @@ const TRANSIENT: [&str; 11] = [
     "MOVED",
 ];
 
+/// What passes by itself and has no code: a slot of a cluster is on its way to another node, and a part of the queue is
+/// there; the server has as many clients as it may.
+const PASSING: [&str; 2] = ["non local key", "max number of clients"];
+
 /// Codes of answers that say who we are not, or what we may not.
 const DENIED: [&str; 3] = ["NOAUTH", "WRONGPASS", "NOPERM"];
 
@@ -87,8 +91,7 @@ fn by_code(code: &str, detail: &str, doing: &'static str) -> BrokerError {
         BrokerError::Corrupt { doing, what }
     } else if DENIED.into_iter().any(is) || DENIED_IN_SCRIPT.into_iter().any(|words| detail.contains(words)) {
         BrokerError::Denied { doing, source }
-    } else if TRANSIENT.into_iter().any(is) || detail.contains("non local key") {
-        // The latter while a slot of a cluster is on its way to another node, and a part of the queue is there.
+    } else if TRANSIENT.into_iter().any(is) || PASSING.into_iter().any(|words| detail.contains(words)) {
         BrokerError::Unreachable { doing, source }
     } else {
         BrokerError::Refused { doing, source }
@@ -140,6 +143,11 @@ mod tests {
         assert_eq!(
             code_of("ERR", "Script attempted to access a non local key in a cluster node"),
             "broker_unavailable"
+        );
+        assert_eq!(code_of("ERR", "max number of clients reached"), "broker_unavailable");
+        assert_eq!(
+            code_of("DENIED", "Redis is running in protected mode"),
+            "broker_refused"
         );
         for transient in ["READONLY", "LOADING", "MASTERDOWN", "BUSY", "TRYAGAIN", "ASK"] {
             assert_eq!(code_of(transient, ""), "broker_unavailable", "{transient}");

@@ -9,7 +9,8 @@ use redis::aio::{ConnectionLike as _, PubSub};
 use redis::{Pipeline, RedisResult, Value};
 
 use super::cluster::Cluster;
-use super::dial::{self, Address, DialError, Line, Login};
+use super::dial::{self, Address, DialError, Line};
+use super::login::Login;
 use super::sentinel::{self, Sentinels};
 use super::settings::{RedisSettings, RedisTarget, RedisTls, address};
 use crate::{BrokerError, BrokerResult};

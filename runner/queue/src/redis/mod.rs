@@ -30,6 +30,7 @@ mod inspect;
 mod kept;
 mod keys;
 mod link;
+mod login;
 mod node;
 mod produce;
 mod recover;

@@ -8,9 +8,10 @@ use redis::aio::{ConnectionLike as _, PubSub};
 use redis::{Cmd, Pipeline, RedisError, RedisResult, Value};
 
 use super::conn::is_unknown_script;
-use super::dial::{self, DialError, Line, Login};
+use super::dial::{self, DialError, Line};
 use super::kept::Kept;
 use super::link::RESPONSE_TIMEOUT;
+use super::login::Login;
 use super::settings::RedisTls;
 use super::slots::Address;
 use super::{fault, scripts};

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use redis::Value;
 
-use super::dial::{self, Address, DialError, Line, Login};
+use super::dial::{self, Address, DialError, Line};
+use super::login::Login;
 use super::reply;
 use super::settings::{RedisSentinels, RedisTls};
 
