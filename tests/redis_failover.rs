@@ -289,7 +289,14 @@ async fn sentinels_and_their_logins_are_told_apart() {
     let (code, text) = refused(change(|s| s.addresses = vec!["127.0.0.1:1".to_owned()])).await;
     assert_eq!(code, "broker_unavailable", "{text}");
     assert!(text.contains("no sentinel answers"), "{text}");
-    // One sentinel that is gone is no reason to stop.
+    // One sentinel that turns us away is no reason to stop.
+    let stranger = RedisServer::start(&["--requirepass", "another"]);
+    let mut odd = right.clone();
+    if let RedisTarget::Sentinels(sentinels) = &mut odd.target {
+        sentinels.addresses.insert(0, format!("127.0.0.1:{}", stranger.port));
+    }
+    RedisBroker::connect(odd).await.unwrap();
+    // Nor is one that is gone.
     let url = format!(
         "redis-sentinel://:{SENTINEL_PASSWORD}@127.0.0.1:1,{}/7?master={MASTER}",
         set.addresses().join(",")

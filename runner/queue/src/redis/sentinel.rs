@@ -34,12 +34,13 @@ impl Sentinels {
     ///
     /// # Errors
     ///
-    /// If no sentinel answered, what each said; if those that answered know no server of this name, that.
+    /// If none answers the question: that those asked know no server of this name, or why one turned us away, or what
+    /// became of each.
     pub(super) async fn master(&self) -> Result<String, DialError> {
         let count = self.settings.addresses.len();
         let first = self.first.load(Ordering::Relaxed);
         let mut failures = Vec::new();
-        let mut unknown = false;
+        let (mut unknown, mut refusal) = (false, None);
         for step in 0..count {
             let index = (first + step) % count;
             let address = &self.settings.addresses[index];
@@ -49,7 +50,11 @@ impl Sentinels {
                     return Ok(master);
                 }
                 Ok(None) => unknown = true,
-                Err(DialError::Redis(error)) if !error.is_io_error() => return Err(DialError::Redis(error)),
+                // One with another password is no reason not to ask the others.
+                Err(DialError::Redis(error)) if !error.is_io_error() => {
+                    tracing::warn!(sentinel = address, %error, "a sentinel turns us away; the next one is asked");
+                    refusal = Some(error);
+                }
                 Err(error) => failures.push(error.to_string()),
             }
         }
@@ -58,6 +63,9 @@ impl Sentinels {
             return Err(DialError::Refused(format!(
                 "the sentinels watch no server called {name:?}"
             )));
+        }
+        if let Some(error) = refusal {
+            return Err(DialError::Redis(error));
         }
         Err(DialError::Unreachable(format!(
             "no sentinel answers: {}",
