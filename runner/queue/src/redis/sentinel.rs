@@ -13,6 +13,9 @@ use super::settings::{RedisSentinels, RedisTls};
 /// How long a sentinel may take to answer; there are others to ask.
 const ANSWER: Duration = Duration::from_secs(1);
 
+/// How long the server that they name may take to say that it is the one; as long as all the rest of connecting.
+const CONFIRMED: Duration = Duration::from_secs(3);
+
 /// The sentinels of one server.
 pub(super) struct Sentinels {
     settings: RedisSentinels,
@@ -102,18 +105,56 @@ impl Sentinels {
 ///
 /// # Errors
 ///
-/// [`DialError::Unreachable`] if it is a replica: the sentinels will name another soon.
+/// [`DialError::Unreachable`] if it is a replica: the sentinels will name another soon. The same if it does not answer in
+/// time, however long answers on this connection may take.
 pub(super) async fn confirm(line: &mut Line, address: &str) -> Result<(), DialError> {
-    let answer: Value = match redis::cmd("ROLE").query_async(line).await {
-        Ok(answer) => answer,
+    let role = redis::cmd("ROLE");
+    let answer: Value = match tokio::time::timeout(CONFIRMED, role.query_async(line)).await {
+        Ok(Ok(answer)) => answer,
         // Forbidden to our user: the first write says the same, as READONLY.
-        Err(error) if error.code() == Some("NOPERM") => return Ok(()),
-        Err(error) => return Err(error.into()),
+        Ok(Err(error)) if error.code() == Some("NOPERM") => return Ok(()),
+        Ok(Err(error)) => return Err(error.into()),
+        Err(_) => {
+            return Err(DialError::Unreachable(format!(
+                "{address}: no answer in time after the login"
+            )));
+        }
     };
     match reply::list(answer).into_iter().next().and_then(reply::text).as_deref() {
         Some("master") => Ok(()),
         _ => Err(DialError::Unreachable(format!(
             "{address}: READONLY, the sentinels name it but it is a replica; a failover is under way"
         ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_server_that_falls_silent_after_the_login_holds_nobody_up() {
+        let server = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = server.local_addr().unwrap().to_string();
+        let silent = tokio::spawn(async move {
+            let (mut stream, _) = server.accept().await.unwrap();
+            let mut said = [0; 512];
+            assert!(stream.read(&mut said).await.unwrap() > 0);
+            stream.write_all(b"+OK\r\n").await.unwrap();
+            // Until the other side gives up.
+            while stream.read(&mut said).await.unwrap_or(0) > 0 {}
+        });
+        // As a connection that waits for pushes: its answers have no bound.
+        let mut line = dial::line(Address::Tcp(&address), None, &Login::default(), None)
+            .await
+            .unwrap();
+        let confirmed = tokio::time::timeout(CONFIRMED * 10, confirm(&mut line, &address)).await;
+        let error = confirmed.unwrap().unwrap_err();
+        assert!(matches!(error, DialError::Unreachable(_)), "{error}");
+        drop(line);
+        silent.await.unwrap();
     }
 }
