@@ -26,6 +26,7 @@ pub fn read(root: &Section<'_>) -> Option<RedisSettings> {
     let written = redis.written();
     let settings = target(&redis, written).map(|settings| {
         let settings = login(&redis, settings);
+        no_half_login(&redis, &settings);
         tls(&redis, settings)
     });
     if settings.is_none() {
@@ -252,6 +253,22 @@ fn login(redis: &Section<'_>, mut settings: RedisSettings) -> RedisSettings {
         settings.database = i64::try_from(database).unwrap_or_default();
     }
     settings
+}
+
+/// A username alone would be ignored, and we be the default user, who may have other rights.
+fn no_half_login(redis: &Section<'_>, settings: &RedisSettings) {
+    let half = |key: &str, username: &Option<String>, password: &Option<Password>| {
+        if username.is_some() && password.is_none() {
+            let place = redis.place_of("username").unwrap_or_else(|| redis.place());
+            let message = format!("a username without a password logs nobody in: {key} is missing");
+            let hint = format!("{key}: ${{file:/run/secrets/redis}}; a user that needs none (nopass) takes any");
+            fault(redis, &place, &message, &hint);
+        }
+    };
+    half("redis.password", &settings.username, &settings.password);
+    if let RedisTarget::Sentinels(sentinels) = &settings.target {
+        half("redis.sentinel.password", &sentinels.username, &sentinels.password);
+    }
 }
 
 fn twice(redis: &Section<'_>, key: &str, in_url: bool, place: &Place) {

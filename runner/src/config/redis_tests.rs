@@ -137,3 +137,23 @@ fn what_contradicts_itself_is_refused_and_no_secret_is_repeated() {
         assert!(!told.contains("hunter2"), "{text}: {told}");
     }
 }
+
+#[test]
+fn a_username_without_a_password_is_refused() {
+    for text in [
+        "redis: {host: h, username: app}",
+        "redis: {url: \"redis://app@h\"}",
+        "redis: {url: \"redis-sentinel://watch@h?master=m\"}",
+        "redis: {sentinel: {master: m, addresses: [h], username: watch}}",
+    ] {
+        let refused = read(text, &[]).unwrap_err();
+        assert_eq!(refused.0[0].code, "CFG_REDIS", "{text}: {refused}");
+        let told = refused.to_string();
+        assert!(
+            told.contains("username without a password") && told.contains("password: ${file"),
+            "{text}: {told}"
+        );
+    }
+    assert!(read("redis: {url: \"redis://app@h\", password: p}", &[]).is_ok());
+    assert!(read("redis: {host: h, username: app}", &[("RUNNER_REDIS_PASSWORD", "p")]).is_ok());
+}

@@ -161,7 +161,19 @@ impl Dialer {
     }
 }
 
+const NO_PASSWORD: &str = "a username without a password logs nobody in; a user that needs none (nopass) takes any";
+
 fn check(settings: &RedisSettings) -> Result<(), String> {
+    let mut logins = vec![(&settings.username, &settings.password)];
+    if let RedisTarget::Sentinels(sentinels) = &settings.target {
+        logins.push((&sentinels.username, &sentinels.password));
+    }
+    if logins
+        .iter()
+        .any(|(username, password)| username.is_some() && password.is_none())
+    {
+        return Err(NO_PASSWORD.to_owned());
+    }
     let must_be_address = |text: &String| match address(text) {
         Some(_) => Ok(()),
         None => Err(format!("{text:?} is not of the form host:port")),
@@ -185,5 +197,36 @@ fn check(settings: &RedisSettings) -> Result<(), String> {
     match &settings.tls {
         Some(tls) => super::tls::terms(tls, "localhost").map(|_| ()),
         None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic)]
+    use super::super::settings::{Password, RedisSentinels};
+    use super::*;
+
+    #[test]
+    fn a_username_without_a_password_is_refused_and_not_forgotten() {
+        let mut server = RedisSettings::at("localhost:6379");
+        server.username = Some("app".to_owned());
+        let mut sentinels = RedisSettings::of(RedisTarget::Sentinels(RedisSentinels {
+            master: "m".to_owned(),
+            addresses: vec!["localhost:26379".to_owned()],
+            username: Some("watch".to_owned()),
+            password: None,
+        }));
+        for settings in [&server, &sentinels] {
+            let error = Dialer::new(settings).err().unwrap();
+            assert_eq!(error.code(), "broker_refused");
+            let why = std::error::Error::source(&error).unwrap().to_string();
+            assert!(why.contains("username without a password"), "{why}");
+        }
+        server.password = Some(Password::new("p"));
+        let RedisTarget::Sentinels(target) = &mut sentinels.target else {
+            panic!("not sentinels")
+        };
+        target.password = Some(Password::new("p"));
+        assert!([server, sentinels].iter().all(|settings| Dialer::new(settings).is_ok()));
     }
 }

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 pub struct RedisSettings {
     /// What it is and where.
     pub target: RedisTarget,
-    /// Name to log in with; `None`: the server's default user.
+    /// Name to log in with, which takes a password too; `None`: the server's default user.
     pub username: Option<String>,
     /// Password, if the server asks for one. Never printed.
     pub password: Option<Password>,
