@@ -13,7 +13,7 @@ use runner_queue::contract::START;
 use runner_queue::redis::{Cut, RedisBroker, RedisSettings, RedisTarget};
 use runner_queue::{
     Commit, CommitFire, Committed, DecisionKind, Inspector as _, Producer as _, Registration, Schedules as _,
-    Settlement, Verdict, Work as _,
+    ServerInfo, ServerStatus, Settlement, Verdict, Work as _,
 };
 use tokio::time::{Instant, timeout};
 
@@ -26,7 +26,7 @@ pub fn tests() -> Vec<kit::Trial> {
             a_fire_is_not_repeated_though_its_task_is_long_gone, a_decider_that_slept_too_long_fires_nothing,
             forgotten_scripts_are_loaded_again, slots_that_move_are_followed,
             a_task_that_moved_ahead_of_its_queue_is_no_damage,
-            pushes_and_cancellations_arrive_from_every_node;
+            pushes_and_cancellations_arrive_from_every_node, a_node_that_is_away_silences_no_worker;
     ]
 }
 
@@ -374,4 +374,61 @@ async fn pushes_and_cancellations_arrive_from_every_node() {
         .await
         .expect("it is heard");
     assert_eq!(id.unwrap().as_str(), "ours");
+}
+
+fn worker(id: &str) -> ServerInfo {
+    ServerInfo {
+        host: "h".to_owned(),
+        pid: 1,
+        id: id.to_owned(),
+        concurrency: 1,
+        queues: [("default".to_owned(), 1)].into(),
+        strict_priority: false,
+        status: ServerStatus::Active,
+        started_at: Timestamp::from_second(START).unwrap(),
+        active: 0,
+        handlers: Vec::new(),
+    }
+}
+
+async fn a_node_that_is_away_silences_no_worker() {
+    let cluster = Cluster::start(0).await;
+    let broker = open(&cluster).await;
+    // The node that has the list of all queues dies, and with it a worker's description; that of another is elsewhere.
+    let (dead, lists) = (
+        cluster.owner("asynq:queues").await,
+        cluster.owner("asynq:servers").await,
+    );
+    assert_ne!(dead, lists, "by their slots");
+    let mut ids = [const { None }; 3];
+    for nth in 0..100 {
+        let id = format!("s{nth}");
+        ids[cluster.owner(&format!("h:1:{id}")).await].get_or_insert(id);
+    }
+    let (gone, there) = (ids[dead].take().unwrap(), ids[lists].take().unwrap());
+    let queues = cluster.queues(1).await.map(|of| of[0].parse::<QueueName>().unwrap());
+    let task = Task::new("x").queue(queues[lists].clone());
+    broker.enqueue(&[task]).await.unwrap().remove(0).unwrap();
+    let claims = broker.claim(&queues[lists..=lists], 1, LEASE).await.unwrap();
+    for id in [&gone, &there] {
+        broker.heartbeat(&worker(id), &[], MINUTE).await.unwrap();
+    }
+    assert_eq!(broker.servers().await.unwrap().len(), 2);
+    cluster.nodes[dead].kill9();
+    kit::eventually("its death is felt", async || match broker.queues().await {
+        Ok(queues) => Err(format!("{queues:?}")),
+        Err(_) => Ok(()),
+    })
+    .await;
+    broker.heartbeat(&worker(&there), &[], MINUTE).await.unwrap();
+    let listed = broker.servers().await.unwrap();
+    assert_eq!(listed.iter().map(|view| &view.info.id).collect::<Vec<_>>(), [&there]);
+    // One lease is known; of the other queue nobody can tell.
+    assert_eq!(claims.len(), 1);
+    assert!(broker.next_lease_end(&queues).await.unwrap().is_some());
+    let error = broker.next_lease_end(&queues[dead..=dead]).await.unwrap_err();
+    assert!(error.is_transient(), "{error:?}");
+    broker.leave(&worker(&there)).await.unwrap();
+    let left: Vec<String> = cluster.nodes[lists].ask(&["ZRANGE", "asynq:servers", "0", "-1"]).await;
+    assert_eq!(left, [format!("asynq:servers:{{h:1:{gone}}}")]);
 }

@@ -14,6 +14,7 @@ use redis::{Cmd, Pipeline, Value};
 use tokio::time::{Instant, timeout};
 
 use super::dial::{DialError, Line};
+use super::fault;
 use super::login::Login;
 use super::node::{Door, Lost, Node};
 use super::scripts::{self, Hashes};
@@ -103,7 +104,7 @@ impl Cluster {
     }
 
     /// Sends all commands; one answer for each, in order. A command whose node cannot be reached is answered with
-    /// the error `CLUSTERDOWN`.
+    /// the error `CLUSTERDOWN`, or why we do not trust the node or it does not let us in.
     pub(super) async fn send(&self, pipe: &Pipeline) -> Vec<Value> {
         let commands: Vec<&Cmd> = pipe.cmd_iter().collect();
         let mut round = Round {
@@ -151,8 +152,8 @@ impl Cluster {
                 Some(node) => round.add(node, false, *place),
                 None => {
                     round.answers[*place] = match failed {
-                        Some((_, error)) => unanswered(error),
-                        None => unanswered(&unserved()),
+                        Some((_, error)) => fault::unanswered(error),
+                        None => fault::unanswered(&unserved()),
                     };
                 }
             }
@@ -204,7 +205,7 @@ impl Cluster {
             return;
         }
         for place in &group.places {
-            round.answers[*place] = unanswered(&lost.error);
+            round.answers[*place] = fault::unanswered(&lost.error);
         }
     }
 
@@ -362,17 +363,6 @@ impl Cluster {
 
 fn unserved() -> DialError {
     DialError::Unreachable("no node of the cluster serves this slot".to_owned())
-}
-
-/// The answer to a command that got none: the server's own error if it said one, else that the node is away.
-fn unanswered(error: &DialError) -> Value {
-    let code = match error {
-        DialError::Redis(error) => error.code(),
-        DialError::Unreachable(_) | DialError::Refused(_) => None,
-    };
-    let line = format!("-{} {error}\r\n", code.unwrap_or("CLUSTERDOWN"));
-    let line = line.trim_end().replace(['\r', '\n'], " ");
-    redis::parse_redis_value(format!("{line}\r\n").as_bytes()).unwrap_or(Value::Nil)
 }
 
 #[cfg(test)]

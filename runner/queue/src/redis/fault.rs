@@ -1,9 +1,12 @@
 //! What an error of the server or of the connection means to callers of the seam.
 
-use redis::{RedisError, ServerError};
+use redis::{ErrorKind, RedisError, ServerError, Value};
 
 use super::dial::DialError;
 use crate::{BoxError, BrokerError};
+
+/// What stands for a node that cannot be reached.
+const AWAY: &str = "CLUSTERDOWN";
 
 /// Codes of answers that pass by themselves: a replica about to be promoted, a server that loads its file, a slot of a
 /// cluster on its way.
@@ -47,7 +50,6 @@ pub(super) fn of(error: impl Into<DialError>, doing: &'static str) -> BrokerErro
 }
 
 fn by_kind(error: RedisError, doing: &'static str) -> BrokerError {
-    use redis::ErrorKind;
     match error.kind() {
         ErrorKind::Server(_) | ErrorKind::Extension => {
             let code = error.code().unwrap_or_default().to_owned();
@@ -112,6 +114,23 @@ pub(super) fn is_wrong_server(error: &ServerError) -> bool {
     error.code() == "READONLY" || error.details().is_some_and(|d| d.contains("-READONLY "))
 }
 
+/// The answer to a command for a node of a cluster that there is no connection to: the node's own error if it said one,
+/// else why there was nobody to ask.
+pub(super) fn unanswered(error: &DialError) -> Value {
+    let code = match error {
+        DialError::Redis(error) => match (error.code(), error.kind()) {
+            (Some(code), _) => code,
+            (None, ErrorKind::AuthenticationFailed) => "WRONGPASS",
+            (None, _) => AWAY,
+        },
+        DialError::Unreachable(_) => AWAY,
+        // No server says this: trying again does not mend it.
+        DialError::Refused(_) => "REFUSED",
+    };
+    let line = format!("-{code} {error}").replace(['\r', '\n'], " ");
+    redis::parse_redis_value(format!("{line}\r\n").as_bytes()).unwrap_or(Value::Nil)
+}
+
 /// An answer of a shape that no version of our scripts gives.
 pub(super) fn odd_answer(doing: &'static str) -> BrokerError {
     BrokerError::Corrupt {
@@ -122,6 +141,7 @@ pub(super) fn odd_answer(doing: &'static str) -> BrokerError {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::panic)]
     use super::*;
 
     fn code_of(code: &str, detail: &str) -> &'static str {
@@ -159,5 +179,23 @@ mod tests {
             assert_eq!(code_of("ERR", words), "broker_auth", "{words}");
         }
         assert_eq!(code_of("ERR", "unknown command"), "broker_refused");
+    }
+
+    #[test]
+    fn what_is_wrong_with_one_node_keeps_its_code() {
+        let text = || "here: it is not made out to here".to_owned();
+        let redis = |kind| DialError::Redis((kind, "no").into());
+        for (error, code) in [
+            (DialError::Unreachable(text()), "broker_unavailable"),
+            (DialError::Refused(text()), "broker_refused"),
+            (redis(ErrorKind::Io), "broker_unavailable"),
+            (redis(ErrorKind::AuthenticationFailed), "broker_auth"),
+        ] {
+            let Value::ServerError(answer) = unanswered(&error) else {
+                panic!("no error: {error}")
+            };
+            let told = answered(&answer, "try");
+            assert_eq!(told.code(), code, "{told:?}");
+        }
     }
 }

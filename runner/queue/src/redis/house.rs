@@ -129,10 +129,14 @@ impl RedisBroker {
         for queue in queues {
             first_of(&mut trip, &keys::part(queue.as_str(), "lease"));
         }
-        let mut ends = Vec::new();
-        for answer in trip.send().await? {
-            ends.extend(reply::list(answer).into_iter().nth(1).and_then(reply::seconds));
+        let (mut ends, mut told, mut trouble) = (Vec::new(), false, Trouble::default());
+        for (queue, answer) in queues.iter().zip(trip.each().await?) {
+            if let Some(answer) = trouble.part(queue, answer) {
+                told = true;
+                ends.extend(reply::list(answer).into_iter().nth(1).and_then(reply::seconds));
+            }
         }
+        trouble.unless(told)?;
         Ok(ends.into_iter().min())
     }
 

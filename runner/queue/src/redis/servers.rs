@@ -6,7 +6,9 @@ use prost::Message as _;
 use redis::Value;
 use runner_core::task::{QueueName, TaskId};
 
+use super::conn::Trip;
 use super::scripts::Script;
+use super::trouble::Trouble;
 use super::wire::{Instant, QueuePriority, ServerMessage, WorkerMessage};
 use super::{RedisBroker, convert, fault, keys, reply};
 use crate::{BrokerResult, ServerInfo, ServerStatus, ServerView, Working};
@@ -57,8 +59,7 @@ impl RedisBroker {
         for task in working {
             trip.arg(task.id.as_str()).arg(worker_of(server, task).encode_to_vec());
         }
-        trip.send().await?;
-        Ok(())
+        any(trip).await
     }
 
     pub(super) async fn clear_server(&self, server: &ServerInfo) -> BrokerResult<()> {
@@ -71,8 +72,7 @@ impl RedisBroker {
         trip.command("ZREM").arg(keys::SERVERS).arg(&info);
         trip.command("ZREM").arg(keys::WORKERS).arg(&work);
         trip.command("DEL").arg(info).arg(work).arg(own);
-        trip.send().await?;
-        Ok(())
+        any(trip).await
     }
 
     pub(super) async fn list_servers(&self) -> BrokerResult<Vec<ServerView>> {
@@ -81,8 +81,8 @@ impl RedisBroker {
         trip.script(Script::Listed, &[keys::SERVERS]).arg(MAX_SERVERS);
         // Read only to have the dead ones removed.
         trip.script(Script::Listed, &[keys::WORKERS]).arg(1);
-        let members = trip.send().await?.into_iter().next();
-        let members = reply::list(members.ok_or_else(|| fault::odd_answer(DOING))?);
+        let members = trip.each().await?.into_iter().next();
+        let members = reply::list(members.ok_or_else(|| fault::odd_answer(DOING))??);
         let mut trip = self.conn.trip(DOING).await?;
         for key in members.into_iter().filter_map(reply::text) {
             if let Some((work, own)) = keys::beside_server(&key) {
@@ -91,18 +91,29 @@ impl RedisBroker {
                 trip.command("GET").arg(own);
             }
         }
-        let mut answers = trip.send().await?.into_iter();
-        let mut views = Vec::new();
+        let (mut views, mut trouble) = (Vec::new(), Trouble::default());
+        let mut answers = trip.each().await?.into_iter().map(|answer| trouble.answer(answer));
         while let (Some(info), Some(work), Some(own)) = (answers.next(), answers.next(), answers.next()) {
-            // One that vanished meanwhile or that cannot be read is left out, as asynq's own tools do.
-            views.extend(view_of(info, work, own));
+            // One that vanished meanwhile, that cannot be read or whose node is away is left out, as asynq's own tools do.
+            let told = info.zip(work).zip(own);
+            views.extend(told.and_then(|((info, work), own)| view_of(info, work, own)));
         }
+        drop(answers);
+        trouble.unless(!views.is_empty())?;
         views.sort_by(|a, b| {
             let order = |v: &ServerView| (v.info.host.clone(), v.info.pid, v.info.id.clone());
             order(a).cmp(&order(b))
         });
         Ok(views)
     }
+}
+
+/// Sends what is told about a server: the parts lie on several nodes of a cluster, and any of them may be away.
+async fn any(trip: Trip<'_>) -> BrokerResult<()> {
+    let mut trouble = Trouble::default();
+    let answers = trip.each().await?.into_iter();
+    let told = answers.filter_map(|answer| trouble.answer(answer)).count();
+    trouble.unless(told > 0)
 }
 
 fn message_of(server: &ServerInfo) -> ServerMessage {
