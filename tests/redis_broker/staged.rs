@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use runner_core::task::Task;
+use runner_core::task::{State, Task};
 use runner_queue::redis::RedisBroker;
-use runner_queue::{BrokerError, GroupRule, Groups as _, Producer as _};
+use runner_queue::{BrokerError, GroupRule, Groups as _, Inspector as _, Page, Producer as _};
 
 use super::{ask, is_sound, named, open, queue, settings, state_of};
 use crate::kit::{self, RedisServer};
@@ -14,7 +14,7 @@ pub fn tests() -> Vec<kit::Trial> {
     kit::trials![
         needs(Redis): staged_tasks_that_cannot_be_read_do_not_hold_up_their_set,
             a_set_that_go_left_behind_goes_back_to_its_group,
-            a_full_server_still_stages_drops_and_reclaims;
+            a_full_server_still_stages_drops_and_reclaims, very_many_groups_are_not_all_looked_at;
     ]
 }
 
@@ -113,4 +113,32 @@ async fn a_full_server_still_stages_drops_and_reclaims() {
     assert_eq!(back[0].tasks, 2);
     let _: () = ask(&mut link, &["CONFIG", "SET", "maxmemory", "0"]).await;
     is_sound(&broker).await;
+}
+
+async fn very_many_groups_are_not_all_looked_at() {
+    let (broker, mut link, _db) = open().await;
+    let tasks = (0..3000).map(|n| named(&format!("t{n}")).group(format!("g{n}")));
+    let answers = broker.enqueue(&tasks.collect::<Vec<_>>()).await.unwrap();
+    assert!(answers.iter().all(Result::is_ok));
+    let some = 1000..2000;
+    let page = Page { number: 3, size: 100 };
+    let groups = broker.groups(&queue(), page).await.unwrap();
+    assert!(
+        some.contains(&groups.total) && groups.groups.len() == 100,
+        "{}",
+        groups.total
+    );
+    let tasks = broker.tasks(&queue(), State::Aggregating, page).await.unwrap();
+    assert!(
+        some.contains(&tasks.total) && tasks.tasks.len() == 100,
+        "{}",
+        tasks.total
+    );
+    // None of them is empty, so all are known to have a task.
+    let info = broker.queues().await.unwrap().remove(0);
+    assert_eq!(info.counts[&State::Aggregating], 3000);
+    // The estimate is for all of them.
+    let one: u64 = ask(&mut link, &["MEMORY", "USAGE", "asynq:{default}:t:t7"]).await;
+    let all = broker.memory(&queue()).await.unwrap();
+    assert!(all > one * 2000, "{all} for 3000 of {one}");
 }

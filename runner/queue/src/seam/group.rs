@@ -97,7 +97,7 @@ pub struct GroupInfo {
 pub struct GroupPage {
     /// By name.
     pub groups: Vec<GroupInfo>,
-    /// Groups of the queue that have tasks.
+    /// Groups of the queue that have tasks; at least, for a store may leave off counting and showing at a thousand.
     pub total: u64,
 }
 

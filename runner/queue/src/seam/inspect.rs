@@ -23,7 +23,8 @@ pub const MAX_HISTORY_DAYS: usize = 90;
 pub struct QueueInfo {
     /// Its name.
     pub name: QueueName,
-    /// How many tasks are in each state; every state is present.
+    /// How many tasks are in each state; every state is present. Of more than a thousand groups a store may look at some
+    /// and count one task for each of the others: there are at least so many aggregating ones.
     pub counts: BTreeMap<State, u64>,
     /// Whether it is paused.
     pub paused: bool,

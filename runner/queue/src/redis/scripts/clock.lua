@@ -29,3 +29,9 @@ local function wipe(list)
     redis.call('DEL', unpack(list, from, math.min(from + 999, #list)))
   end
 end
+
+-- Names of a queue's groups; of very many about a thousand, always much the same: more to look at in one call would
+-- hold up everybody else.
+local function some_groups(queue)
+  return redis.call('SSCAN', queue .. 'groups', '0', 'COUNT', 1000)[2]
+end

@@ -1,9 +1,9 @@
--- One page of the groups of a queue that have tasks, by name.
+-- One page of the groups of a queue that have tasks, by name; of very many groups some make up all pages.
 -- KEYS: the names of the groups.
 -- ARGV after the clock: queue prefix, how many to leave out, how many to show.
 -- Returns: how many there are, then for each group of the page: name, how many tasks.
 local queue, skip, size = ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5])
-local names = redis.call('SMEMBERS', KEYS[1])
+local names = some_groups(queue)
 table.sort(names)
 local reply, total = {0}, 0
 for _, name in ipairs(names) do

@@ -2,7 +2,7 @@
 -- KEYS: the queue's pending list.
 -- ARGV after the clock: queue prefix.
 -- Returns: seconds, nanoseconds, sizes of pending, active, scheduled, retry, archived, completed and of all
--- groups together, 1 if paused, pending_since of the oldest pending task or '', processed today, failed today,
+-- groups together (of very many at least so many), 1 if paused, pending_since of the oldest pending task or '', processed today, failed today,
 -- processed, failed.
 local queue = ARGV[3]
 local reply = {whole(now), fraction}
@@ -12,8 +12,10 @@ add_reply(redis.call('LLEN', queue .. 'active'))
 for _, set in ipairs({'scheduled', 'retry', 'archived', 'completed'}) do
   add_reply(redis.call('ZCARD', queue .. set))
 end
-local grouped = 0
-for _, group in ipairs(redis.call('SMEMBERS', queue .. 'groups')) do
+local groups = some_groups(queue)
+-- Each of those that are not looked at has at least one.
+local grouped = math.max(redis.call('SCARD', queue .. 'groups') - #groups, 0)
+for _, group in ipairs(groups) do
   grouped = grouped + redis.call('ZCARD', queue .. 'g:' .. group)
 end
 add_reply(grouped)

@@ -20,12 +20,12 @@ for _, set in ipairs({'scheduled', 'retry', 'archived', 'completed'}) do
   estimate(redis.call('ZRANGE', queue .. set, 0, 19), redis.call('ZCARD', queue .. set))
   total = total + usage(queue .. set)
 end
-local sample, waiting = {}, 0
-for nth, group in ipairs(redis.call('SMEMBERS', queue .. 'groups')) do
+local sample, waiting, groups = {}, 0, some_groups(queue)
+for nth, group in ipairs(groups) do
   waiting = waiting + redis.call('ZCARD', queue .. 'g:' .. group)
   if nth <= 5 then
     for _, id in ipairs(redis.call('ZRANGE', queue .. 'g:' .. group, 0, 19)) do sample[#sample + 1] = id end
   end
 end
-estimate(sample, waiting)
+estimate(sample, waiting * redis.call('SCARD', queue .. 'groups') / math.max(#groups, 1))
 return math.floor(total)

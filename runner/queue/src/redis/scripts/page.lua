@@ -1,7 +1,7 @@
 -- One page of the tasks of a queue in one state.
 -- KEYS: the queue's pending list (names the slot).
 -- ARGV after the clock: queue prefix, own prefix, state, how many to leave out, how many to show, group
--- or '' (all).
+-- or '' (all, of very many groups some).
 -- Returns: how many there are, then for each task: id, score of its place or '', message, pending_since,
 -- result, what it waits for ('' for what is missing).
 local queue, own, state = ARGV[3], ARGV[4], ARGV[5]
@@ -24,7 +24,7 @@ if state == 'pending' or state == 'active' then
   end
 elseif state == 'aggregating' then
   local groups = {ARGV[8]}
-  if ARGV[8] == '' then groups = redis.call('SMEMBERS', queue .. 'groups') end
+  if ARGV[8] == '' then groups = some_groups(queue) end
   table.sort(groups)
   for _, group in ipairs(groups) do
     local key = queue .. 'g:' .. group
