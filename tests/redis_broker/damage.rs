@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use runner_core::task::{State, Task, TaskId};
-use runner_queue::{Action, Groups as _, Inspector as _, Producer as _, Settled, Verdict, Work as _};
+use runner_core::task::{Run, State, Task, TaskId};
+use runner_queue::{Action, ArchiveBounds, Groups as _, Inspector as _, Producer as _, Settled, Verdict, Work as _};
 
 use super::{LEASE, ask, claim, end, ids, is_sound, open, put, queue, state_of};
 use crate::kit;
@@ -17,7 +17,7 @@ pub fn tests() -> Vec<kit::Trial> {
             an_unreadable_task_does_not_stop_the_recovery_of_others,
             an_active_task_without_a_lease_is_recovered,
             a_key_of_the_wrong_type_is_named_as_corrupt,
-            a_group_without_a_name_is_named_again;
+            a_group_without_a_name_is_named_again, notes_of_tasks_that_are_gone_are_dropped_to_the_last;
     ]
 }
 
@@ -127,4 +127,26 @@ async fn a_group_without_a_name_is_named_again() {
     assert_eq!(broker.repair(&[queue()], 1000).await.unwrap().total(), 0);
     assert_eq!(ids(&claim(&broker, 9).await), ["p"]);
     is_sound(&broker).await;
+}
+
+async fn notes_of_tasks_that_are_gone_are_dropped_to_the_last() {
+    let (broker, mut link, _db) = open().await;
+    let later = Task::new("x").id(TaskId::new("later").unwrap());
+    let later = later.run(Run::In(Duration::from_secs(3600)));
+    broker.enqueue(&[later]).await.unwrap().remove(0).unwrap();
+    // More than one look sees; one of them is not stale.
+    let notes: Vec<String> = (0..3000)
+        .map(|n| format!("gone{n}"))
+        .chain(["later".to_owned()])
+        .collect();
+    for part in notes.chunks(1000) {
+        let mut words = vec!["HSET", "runner:{default}:waiting"];
+        words.extend(part.iter().flat_map(|id| [id.as_str(), "x"]));
+        let _: i64 = ask(&mut link, &words).await;
+    }
+    for _ in 0..100 {
+        broker.sweep(&[queue()], 100, ArchiveBounds::default()).await.unwrap();
+    }
+    let left: Vec<String> = ask(&mut link, &["HKEYS", "runner:{default}:waiting"]).await;
+    assert_eq!(left, ["later"]);
 }

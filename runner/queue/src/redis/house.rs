@@ -2,6 +2,9 @@
 //!
 //! What silent workers leave behind is the affair of `recover`.
 
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
 use jiff::Timestamp;
 use runner_core::task::QueueName;
 
@@ -28,6 +31,25 @@ const BATCH: usize = 500;
 
 /// Bound on looks at the tasks of one queue that wait for a handler: 200 tasks each.
 const MAX_LOOKS: usize = 1000;
+
+/// Where each queue's next look at the notes of its waiting tasks goes on.
+#[derive(Default)]
+pub(super) struct Notes(Mutex<BTreeMap<QueueName, String>>);
+
+impl Notes {
+    fn begin(&self, queue: &QueueName) -> String {
+        let places = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        places.get(queue).map_or_else(|| "0".to_owned(), Clone::clone)
+    }
+
+    fn end(&self, queue: &QueueName, next: Option<String>) {
+        let mut places = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match next.filter(|next| next != "0") {
+            Some(next) => places.insert(queue.clone(), next),
+            None => places.remove(queue),
+        };
+    }
+}
 
 impl RedisBroker {
     pub(super) async fn forward_due(&self, queues: &[QueueName], limit: usize) -> BrokerResult<Forwarded> {
@@ -158,13 +180,15 @@ impl RedisBroker {
                     .arg(keys::own(queue.as_str()))
                     .arg(most)
                     .arg(archive.most)
-                    .arg(archive.keep.as_secs());
+                    .arg(archive.keep.as_secs())
+                    .arg(self.notes.begin(queue));
                 let Some(answer) = trouble.part(queue, trip.one().await) else {
                     break;
                 };
                 let mut answer = reply::list(answer).into_iter();
                 let mut take = || usize::try_from(answer.next().map_or(0, reply::count)).unwrap_or(0);
                 let (expired, trimmed, told) = (take(), take(), take());
+                self.notes.end(queue, answer.next().and_then(reply::text));
                 pass.expired += expired;
                 pass.trimmed += told;
                 if expired + trimmed < most {

@@ -1,5 +1,6 @@
-//! Names of all keys, as functions; nothing else spells a key.
+//! Names of all keys, as functions; outside of the scripts nothing else spells a key.
 //!
+//! A script is given keys or what they begin with, and adds the names of a queue's parts itself.
 //! The first part is asynq's, byte for byte; the second, under `runner:`, is our own. The braces around a
 //! queue are part of the key: they keep all keys of a queue in one slot of a cluster.
 
@@ -16,7 +17,7 @@ pub(super) const SCHEDULERS: &str = "asynq:schedulers";
 /// The channel of cancellations.
 pub(super) const CANCEL: &str = "asynq:cancel";
 
-/// The channel that says that a task was written which is due later.
+/// The channel that says that a task was written which is due later; the scripts that write one spell it themselves.
 pub(super) const DELAYED: &str = "runner:delayed";
 
 /// Cursors, revisions, pauses and last fires of all schedules.
@@ -31,6 +32,9 @@ pub(super) fn queue(queue: &str) -> String {
 pub(super) fn own(queue: &str) -> String {
     format!("runner:{{{queue}}}:")
 }
+
+/// What the keys of all tasks of all queues look like, to those who scan for them.
+pub(super) const TASKS: &str = "asynq:{*}:t:*";
 
 /// A task.
 pub(super) fn task(queue_name: &str, id: &str) -> String {
@@ -151,6 +155,13 @@ mod tests {
             unique("default", "email:send", Some(br#"{"user_id":42}"#)),
             "asynq:{default}:unique:email:send:1181f89307fa271072c095747d5813cc"
         );
+    }
+
+    #[test]
+    fn what_is_spelled_elsewhere_is_spelled_the_same() {
+        assert!(include_str!("scripts/put.lua").contains(&format!("'PUBLISH', '{DELAYED}'")));
+        let head = task("*", "");
+        assert_eq!(TASKS.strip_suffix('*'), Some(head.as_str()));
     }
 
     #[test]

@@ -64,6 +64,7 @@ use tokio::sync::{Mutex, Notify};
 use self::confirm::Confirm;
 use self::conn::Conn;
 use self::gather::Gather;
+use self::house::Notes;
 use self::repair::{Mended, Rounds};
 use self::signals::Watches;
 use crate::{Broker, BrokerResult};
@@ -88,6 +89,7 @@ pub struct RedisBroker {
     allow_eviction: bool,
     mended: Mended,
     rounds: Mutex<Rounds>,
+    notes: Notes,
 }
 
 impl RedisBroker {
@@ -111,6 +113,7 @@ impl RedisBroker {
             claimant: OnceLock::new(),
             mended: Mended::default(),
             rounds: Mutex::default(),
+            notes: Notes::default(),
         })
     }
 

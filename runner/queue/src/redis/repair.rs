@@ -188,7 +188,7 @@ impl RedisBroker {
             for _ in 0..steps {
                 let cursor = rounds.scan.take().unwrap_or_else(|| "0".to_owned());
                 let mut trip = self.conn.trip(AMONG_TASKS).await?;
-                trip.command("SCAN").arg(cursor).arg("MATCH").arg("asynq:{*}:t:*");
+                trip.command("SCAN").arg(cursor).arg("MATCH").arg(keys::TASKS);
                 trip.arg("COUNT").arg(SCANNED);
                 let (next, found) = part(trip.one().await?);
                 for queue in queues {

@@ -1,7 +1,8 @@
 -- Deletes completed tasks whose retention ended, trims the archive, drops notes of tasks that moved on.
 -- KEYS: the queue's completed set.
--- ARGV after the clock: queue prefix, own prefix, how many at most; of the archive how many tasks, for how many seconds.
--- Returns: how many were expired, how many trimmed, how many were trimmed by anybody since the last time.
+-- ARGV after the clock: queue prefix, own prefix, how many at most; of the archive how many tasks, for how many seconds;
+-- where to go on among the notes ('0' to begin).
+-- Returns: how many were expired, how many trimmed, how many were trimmed by anybody since the last time, where to go on.
 local queue, own, limit = ARGV[3], ARGV[4], tonumber(ARGV[5])
 local ids = redis.call('ZRANGE', KEYS[1], '-inf', whole(now), 'BYSCORE', 'LIMIT', 0, limit)
 spread('ZREM', KEYS[1], ids)
@@ -10,10 +11,10 @@ bound(own, ARGV[6], ARGV[7])
 local trimmed = 0
 if #ids < limit then trimmed = trim(queue, own, limit - #ids) end
 -- Another program may have moved or deleted a task that had a note.
-local cursor = redis.call('HSCAN', own .. 'waiting', 0, 'COUNT', 100)
+local cursor = redis.call('HSCAN', own .. 'waiting', ARGV[8], 'COUNT', 100)
 for i = 1, #cursor[2], 2 do
   if redis.call('HGET', queue .. 't:' .. cursor[2][i], 'state') ~= 'scheduled' then
     redis.call('HDEL', own .. 'waiting', cursor[2][i])
   end
 end
-return {#ids, trimmed, redis.call('GETDEL', own .. 'trimmed') or 0}
+return {#ids, trimmed, redis.call('GETDEL', own .. 'trimmed') or 0, cursor[1]}
