@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::future::poll_fn;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Mutex, PoisonError};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -61,8 +61,31 @@ enum End {
     Dropped,
 }
 
-/// Runs the handler of a task in work to its end. `None` when nothing may be written, because the lease was lost.
-pub(super) async fn run(shop: &Shop, in_work: InWork) -> Option<Settlement> {
+/// An attempt whose handler was called.
+pub(super) enum Begun {
+    /// It waited for nothing. Without a settlement nothing may be written, because the lease was lost.
+    Over(Option<Settlement>),
+    UnderWay(Box<UnderWay>),
+}
+
+/// An attempt whose handler waits for something.
+pub(super) struct UnderWay {
+    running: Running,
+    limit: Duration,
+    known: Known,
+}
+
+/// What is known of an attempt from its beginning.
+struct Known {
+    claim: Claim,
+    stop: Stop,
+    ctx: Ctx,
+    started_at: Timestamp,
+    began: Instant,
+}
+
+/// Calls the handler of a task in work, and runs it until it waits for something.
+pub(super) fn begin(shop: &Shop, in_work: InWork) -> Begun {
     let InWork {
         claim,
         stop,
@@ -72,7 +95,7 @@ pub(super) async fn run(shop: &Shop, in_work: InWork) -> Option<Settlement> {
     } = in_work;
     let task = claim.task();
     let Some(found) = shop.handlers.find(&task.kind) else {
-        return Some(without_handler(shop, claim));
+        return Begun::Over(Some(without_handler(shop, claim)));
     };
     tracing::info!(
         task_id = %task.id, task_type = %task.kind, queue = %task.queue, attempt = task.retried + 1,
@@ -85,12 +108,44 @@ pub(super) async fn run(shop: &Shop, in_work: InWork) -> Option<Settlement> {
         shop.handlers.states(),
     );
     let limit = Duration::try_from(deadline.duration_since(started_at)).unwrap_or(Duration::ZERO);
-    let end = if limit.is_zero() {
-        stop.stop(StopReason::Deadline);
-        End::Dropped
-    } else {
-        supervise(shop, found, ctx.clone(), &stop, limit).await
+    let known = Known {
+        claim,
+        stop,
+        ctx,
+        started_at,
+        began,
     };
+    if limit.is_zero() {
+        known.stop.stop(StopReason::Deadline);
+        return Begun::Over(ended(shop, known, End::Dropped));
+    }
+    let mut running = Running::new(found, known.ctx.clone());
+    // Whoever waits for the rest asks again, and is woken then.
+    match running.poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(end) => Begun::Over(ended(shop, known, end)),
+        Poll::Pending => Begun::UnderWay(Box::new(UnderWay { running, limit, known })),
+    }
+}
+
+impl UnderWay {
+    /// Waits for the handler, tells it to stop when its time is up, drops it when it does not listen.
+    pub(super) async fn end(self: Box<Self>, shop: &Shop) -> Option<Settlement> {
+        let Self { running, limit, known } = *self;
+        let end = watch(shop, running, &known.stop, limit).await;
+        ended(shop, known, end)
+    }
+}
+
+/// What is to be written of an attempt that is over. `None` when nothing may be, because the lease was lost.
+fn ended(shop: &Shop, known: Known, end: End) -> Option<Settlement> {
+    let Known {
+        claim,
+        stop,
+        ctx,
+        started_at,
+        began,
+    } = known;
+    let task = claim.task();
     let reason = stop.reason();
     // A success is still offered: the broker's fence refuses it if the task is someone else's by now.
     let succeeded = matches!(end, End::Returned(Outcome::Success(_)));
@@ -143,17 +198,6 @@ fn bounded(task: &TaskRecord, ctx: &Ctx, result: Option<Bytes>) -> Option<Bytes>
     None
 }
 
-/// Waits for the handler, tells it to stop when its time is up, drops it when it does not listen.
-async fn supervise(shop: &Shop, found: Found, ctx: Ctx, stop: &Stop, limit: Duration) -> End {
-    let mut running = Running::new(found, ctx);
-    // One that waits for nothing is done here, without a timer and before anybody listens.
-    match running.poll_once().await {
-        Some(end) => end,
-        // Apart, so that the others carry no room for it.
-        None => Box::pin(watch(shop, running, stop, limit)).await,
-    }
-}
-
 #[allow(clippy::disallowed_methods)] // the time limit of the attempt, beside what else may end it
 async fn watch(shop: &Shop, mut running: Running, stop: &Stop, limit: Duration) -> End {
     tokio::select! {
@@ -195,14 +239,6 @@ impl Running {
             Ok(outcome) => End::Returned(outcome),
             Err(panic) => End::Panicked(panic_text(panic.as_ref())),
         })
-    }
-
-    async fn poll_once(&mut self) -> Option<End> {
-        let end = poll_fn(|cx| match self.poll(cx) {
-            Poll::Ready(end) => Poll::Ready(Some(end)),
-            Poll::Pending => Poll::Ready(None),
-        });
-        end.await
     }
 
     async fn end(&mut self) -> End {

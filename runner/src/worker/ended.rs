@@ -13,6 +13,8 @@ use super::board::Place;
 pub(super) struct Ended {
     pub place: Place,
     pub settlement: Option<Settlement>,
+    /// Whether its handler was done as soon as it was called.
+    pub at_once: bool,
 }
 
 /// The attempts that ended since somebody looked.
@@ -27,7 +29,7 @@ impl EndedTray {
         self.all.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn put(&self, ended: Ended) {
+    pub(super) fn put(&self, ended: Ended) {
         let mut all = self.lock();
         let first = all.is_empty();
         all.push(ended);
@@ -61,9 +63,13 @@ impl<'a> Leaving<'a> {
         Self { tray, place }
     }
 
-    pub(super) fn leave(mut self, settlement: Option<Settlement>) {
+    pub(super) fn leave(mut self, settlement: Option<Settlement>, at_once: bool) {
         if let Some(place) = self.place.take() {
-            self.tray.put(Ended { place, settlement });
+            self.tray.put(Ended {
+                place,
+                settlement,
+                at_once,
+            });
         }
     }
 }
@@ -72,8 +78,11 @@ impl Drop for Leaving<'_> {
     fn drop(&mut self) {
         if let Some(place) = self.place.take() {
             tracing::error!("an attempt broke down; its task is taken back when its lease ends");
-            let settlement = None;
-            self.tray.put(Ended { place, settlement });
+            self.tray.put(Ended {
+                place,
+                settlement: None,
+                at_once: false,
+            });
         }
     }
 }
@@ -85,7 +94,7 @@ mod tests {
     #[tokio::test]
     async fn an_attempt_that_breaks_down_gives_its_place_back() {
         let tray = EndedTray::default();
-        Leaving::new(&tray, 3).leave(None);
+        Leaving::new(&tray, 3).leave(None, false);
         drop(Leaving::new(&tray, 4));
         tray.filled().await;
         let places: Vec<_> = tray.take().iter().map(|e| e.place).collect();

@@ -18,6 +18,7 @@ mod heartbeat;
 mod janitor;
 mod mender;
 mod order;
+mod pace;
 mod processor;
 mod recoverer;
 mod releaser;

@@ -20,13 +20,16 @@ use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::alone::{self, Sifted};
+use super::attempt::{Begun, UnderWay};
 use super::board::{InWork, Place};
 use super::ended::Leaving;
 use super::order::Order;
-use super::{Shop, attempt};
+use super::pace::{Pace, Turn};
+use super::{Shop, attempt, pace};
 
-/// How many tasks one call ends and claims at most: about a millisecond of the store's time.
-const BATCH: usize = 256;
+/// How many tasks one call ends and claims at most: about a millisecond of the store's time. More at once are slower:
+/// the store's list of leases is then longer than it is quick with.
+const BATCH: usize = 128;
 
 /// From so many slots on two calls are under way at once: while the store works on one, this process works on what the
 /// other brought. With fewer, half as large batches cost the store more than the overlap gains (measured).
@@ -86,6 +89,22 @@ async fn let_others_run() {
     .await;
 }
 
+/// An attempt from its beginning to its end.
+async fn run_apart(shop: Arc<Shop>, place: Place, task: InWork) {
+    let leaving = Leaving::new(&shop.ended, place);
+    let mut turn = Turn::new();
+    match attempt::begin(&shop, task) {
+        Begun::Over(settlement) => leaving.leave(settlement, pace::is_moment(turn.lap())),
+        Begun::UnderWay(rest) => leaving.leave(rest.end(&shop).await, false),
+    }
+}
+
+/// The rest of an attempt.
+async fn run_on(shop: Arc<Shop>, place: Place, rest: Box<UnderWay>) {
+    let leaving = Leaving::new(&shop.ended, place);
+    leaving.leave(rest.end(&shop).await, false);
+}
+
 /// Waits for a future that is there, once; for ever when there is none.
 async fn until_done(future: &mut Option<BoxFuture<'static, ()>>) {
     match future {
@@ -133,6 +152,7 @@ struct Desk {
     verdicts: VecDeque<(Place, Settlement)>,
     calls: FuturesUnordered<BoxFuture<'static, Back>>,
     most_calls: usize,
+    pace: Pace,
     waking: Option<BoxFuture<'static, ()>>,
     pause: Option<BoxFuture<'static, ()>>,
     failures: u32,
@@ -152,6 +172,7 @@ impl Desk {
             verdicts: VecDeque::new(),
             calls: FuturesUnordered::new(),
             most_calls: if settings.concurrency < SLOTS_FOR_TWO { 1 } else { 2 },
+            pace: Pace::default(),
             waking: None,
             pause: None,
             failures: 0,
@@ -176,7 +197,12 @@ impl Desk {
         let mut gone = Vec::new();
         for ended in self.shop.ended.take() {
             match ended.settlement {
-                Some(settlement) => self.verdicts.push_back((ended.place, settlement)),
+                Some(settlement) => {
+                    if ended.at_once {
+                        self.pace.learn(&settlement.claim.task().kind);
+                    }
+                    self.verdicts.push_back((ended.place, settlement));
+                }
                 None => gone.push(ended.place),
             }
         }
@@ -336,13 +362,35 @@ impl Desk {
 
     /// Starts the handler of each claim. `began`: when the call that brought them was made.
     fn start(&mut self, claims: Vec<Claim>, began: Instant) {
+        let mut turn = Turn::new();
         for (place, task) in self.write_down(claims.into_iter(), began) {
-            let shop = self.shop.clone();
-            tokio::spawn(async move {
-                let leaving = Leaving::new(&shop.ended, place);
-                let settlement = attempt::run(&shop, task).await;
-                leaving.leave(settlement);
-            });
+            if turn.is_over() || !self.pace.is_at_once(&task.claim.task().kind) {
+                tokio::spawn(run_apart(self.shop.clone(), place, task));
+            } else {
+                self.run_here(place, task, &mut turn);
+            }
+        }
+    }
+
+    /// Calls a handler that is most likely done at once.
+    fn run_here(&mut self, place: Place, task: InWork, turn: &mut Turn) {
+        let claim = task.claim.clone();
+        let at_once = match attempt::begin(&self.shop, task) {
+            Begun::Over(Some(settlement)) => {
+                self.verdicts.push_back((place, settlement));
+                true
+            }
+            Begun::Over(None) => {
+                self.free(vec![place]);
+                true
+            }
+            Begun::UnderWay(rest) => {
+                tokio::spawn(run_on(self.shop.clone(), place, rest));
+                false
+            }
+        };
+        if !at_once || !pace::is_moment(turn.lap()) {
+            self.pace.forget(&claim.task().kind);
         }
     }
 

@@ -5,9 +5,9 @@ use runner_core::task::{QueueName, State, Task};
 use runner_queue::Work as _;
 use runner_sdk::{Ctx, Outcome, Registry};
 
-use super::super::DEFAULT_LEASE;
-use super::super::tests::Scene;
 use super::*;
+use crate::worker::DEFAULT_LEASE;
+use crate::worker::tests::Scene;
 
 fn desk_of(shop: &Arc<Shop>) -> Desk {
     Desk::new(shop.clone(), CancellationToken::new().drop_guard())
@@ -53,6 +53,52 @@ async fn a_claim_without_a_slot_is_kept_alive_and_handed_back() {
     desk.take(back(sent, Settled::Accepted, Vec::new()));
     desk.hungry = true;
     assert_eq!((shop.board.len(), desk.room_for(0)), (0, 1));
+}
+
+#[tokio::test]
+async fn the_processor_calls_what_is_done_at_once_itself_and_nothing_else() {
+    let scene = Scene::new().await;
+    let registry = Registry::new()
+        .on("quick", |_: Ctx| async {})
+        .on("fails", |cx: Ctx| async move {
+            assert!(cx.id().as_str().is_empty(), "at once");
+        })
+        .on("waits", |_: Ctx| std::future::pending::<()>());
+    let shop = scene.shop(registry, 3);
+    for kind in ["quick", "waits", "fails"] {
+        scene.put(Task::new(kind)).await;
+    }
+    let claims = scene.broker.claim(&shop.queue_names(), 3, DEFAULT_LEASE).await.unwrap();
+    let mut desk = desk_of(&shop);
+    for kind in ["quick", "waits", "fails"] {
+        desk.pace.learn(kind);
+    }
+    desk.start(claims, Instant::now());
+    // Nothing else has run on this thread meanwhile.
+    let verdicts: Vec<_> = desk.verdicts.iter().map(|(_, s)| &s.verdict).collect();
+    assert!(
+        matches!(verdicts[..], [Verdict::Done, Verdict::Retry { .. }]),
+        "{verdicts:?}"
+    );
+    assert!(!desk.pace.is_at_once("waits"), "it has lost its place");
+    assert_eq!((desk.taken, shop.board.len()), (3, 3));
+}
+
+#[tokio::test]
+async fn a_type_is_called_by_the_processor_once_it_was_seen_to_be_done_at_once() {
+    let scene = Scene::new().await;
+    let shop = scene.shop(Registry::new().on("quick", |_: Ctx| async {}), 1);
+    scene.put(Task::new("quick")).await;
+    let claims = scene.broker.claim(&shop.queue_names(), 1, DEFAULT_LEASE).await.unwrap();
+    let mut desk = desk_of(&shop);
+    desk.start(claims, Instant::now());
+    assert!(desk.verdicts.is_empty(), "it runs apart");
+    shop.ended.filled().await;
+    let ended = shop.ended.take().remove(0);
+    shop.ended.put(crate::worker::ended::Ended { at_once: true, ..ended });
+    desk.collect();
+    assert!(desk.pace.is_at_once("quick"));
+    assert_eq!(desk.verdicts.len(), 1);
 }
 
 /// Lets the broker's thread answer what it was asked so far, while nothing of this runtime runs.

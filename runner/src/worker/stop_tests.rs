@@ -24,7 +24,10 @@ async fn deaf(scene: &Scene, shop: &Arc<Shop>, timeout: Duration) -> tokio::task
     };
     shop.board.add([task.clone()]);
     let shop = shop.clone();
-    tokio::spawn(async move { drop(attempt::run(&shop, task).await) })
+    let attempt::Begun::UnderWay(rest) = attempt::begin(&shop, task) else {
+        panic!("it waits");
+    };
+    tokio::spawn(async move { drop(rest.end(&shop).await) })
 }
 
 #[tokio::test]
