@@ -121,10 +121,11 @@ impl Agenda {
         self.plan_next(id);
     }
 
-    /// Asks the broker again about every paused schedule.
-    pub(super) fn forget_paused(&mut self) {
-        let paused = self.items.iter().filter(|(_, item)| item.paused);
-        self.unregistered.extend(paused.map(|(id, _)| id.clone()));
+    /// Asks the broker again about every schedule that is paused, or whose cursor is later than any should be.
+    pub(super) fn forget_doubtful(&mut self, latest: Timestamp) {
+        let doubtful = |item: &Item| item.paused || item.cursor.is_some_and(|cursor| cursor > latest);
+        let doubtful = self.items.iter().filter(|(_, item)| doubtful(item));
+        self.unregistered.extend(doubtful.map(|(id, _)| id.clone()));
     }
 
     /// Schedules with a fire not after `now`, earliest first, at most `limit`, with their cursors.

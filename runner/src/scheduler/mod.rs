@@ -14,7 +14,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use runner_core::clock::Clock;
 use runner_core::schedule::{Plan, stable_hash};
-use runner_queue::{Broker, BrokerError};
+use runner_queue::{Broker, BrokerError, CURSOR_AHEAD};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -103,7 +103,9 @@ impl Scheduler {
             }
             self.leads = leads;
             self.metrics.set_leader(leads);
-            self.agenda.forget_paused();
+            if let Ok(latest) = self.broker_now().checked_add(CURSOR_AHEAD) {
+                self.agenda.forget_doubtful(latest);
+            }
             self.renew_at = Some(now + LEADER_RENEW);
         }
         if self.housekeep_at.is_none_or(|at| at <= now) {

@@ -9,13 +9,14 @@ use runner_core::task::State;
 
 use super::shared::{id, secs, task};
 use super::{Clause, Fresh};
-use crate::{Commit, CommitFire, Committed, Decision, DecisionKind, Registration, Standing};
+use crate::{CURSOR_AHEAD, Commit, CommitFire, Committed, Decision, DecisionKind, Registration, Standing};
 
 pub(super) fn clauses() -> Vec<Clause> {
     clauses![
         a_schedule_starts_from_now_at_first_sight,
         registering_again_moves_the_cursor_only_when_the_revision_changed,
         a_changed_revision_never_moves_the_cursor_back,
+        a_cursor_from_a_wrong_clock_is_set_to_the_present,
         a_commit_enqueues_records_and_moves_the_cursor,
         a_commit_of_several_occurrences_enqueues_them_in_order,
         a_commit_from_another_cursor_changes_nothing,
@@ -128,6 +129,25 @@ async fn a_changed_revision_never_moves_the_cursor_back(fresh: Fresh) {
     done(&fresh, &commit("s", from, to)).await;
     fresh.clock.set(from);
     assert_eq!(register(&fresh, "s", "2").await.cursor, to);
+    fresh.is_sound().await;
+}
+
+async fn a_cursor_from_a_wrong_clock_is_set_to_the_present(fresh: Fresh) {
+    let right = fresh.now();
+    register(&fresh, "near", "1").await;
+    fresh.clock.advance(CURSOR_AHEAD);
+    let near = register(&fresh, "near", "2").await.cursor;
+    fresh.clock.advance(secs(1));
+    register(&fresh, "far", "1").await;
+    register(&fresh, "revised", "1").await;
+    fresh.clock.set(right);
+    assert_eq!(register(&fresh, "near", "2").await.cursor, near, "a day is no damage");
+    assert_eq!(register(&fresh, "far", "1").await.cursor, right);
+    assert_eq!(register(&fresh, "revised", "2").await.cursor, right);
+    assert_eq!(standing(&fresh, "far").await.cursor, right);
+    // From there it goes on like any other.
+    fresh.clock.advance(secs(60));
+    done(&fresh, &commit("far", right, fresh.now())).await;
     fresh.is_sound().await;
 }
 

@@ -12,7 +12,10 @@ use super::produce::enqueue_one;
 use super::rows::{self, instant, micros, span};
 use super::store::sql;
 use super::writer::{Tx, Write};
-use crate::{Commit, CommitFire, Committed, Decision, DecisionKind, Enqueued, Refusal, Registration, Standing};
+use crate::{
+    CURSOR_AHEAD, Commit, CommitFire, Committed, Decision, DecisionKind, Enqueued, Refusal, Registration, Standing,
+    cursor_was_ahead,
+};
 
 /// How much before its instant a fire may be committed: instances measure the broker's clock over a wire.
 const EARLY: i64 = 50_000;
@@ -70,17 +73,23 @@ impl Write for Register {
         let mut standings = Vec::with_capacity(self.0.len());
         for registration in &self.0 {
             let known = read(&mut *tx.conn, &registration.id).await?;
-            if let Some(known) = known.filter(|k| k.revision == registration.revision) {
+            let latest = tx.now.saturating_add(span(CURSOR_AHEAD));
+            let is_ahead = |kept: &Kept| micros(kept.standing.cursor) > latest;
+            if known.as_ref().is_some_and(is_ahead) {
+                cursor_was_ahead(registration.id.as_str());
+            } else if let Some(known) = known.filter(|k| k.revision == registration.revision) {
                 standings.push(known.standing);
                 continue;
             }
             sql(
-                "INSERT INTO schedules (id, revision, cursor) VALUES (?, ?, ?) ON CONFLICT (id) DO UPDATE \
-                 SET revision = excluded.revision, cursor = max(cursor, excluded.cursor)",
+                "INSERT INTO schedules (id, revision, cursor) VALUES (?1, ?2, ?3) ON CONFLICT (id) DO UPDATE \
+                 SET revision = excluded.revision, \
+                     cursor = iif(cursor > ?4, excluded.cursor, max(cursor, excluded.cursor))",
             )
             .bind(registration.id.as_str().to_owned())
             .bind(registration.revision.clone())
             .bind(tx.now)
+            .bind(latest)
             .execute(&mut *tx.conn)
             .await?;
             let now_known = read(&mut *tx.conn, &registration.id).await?;

@@ -15,7 +15,7 @@ use super::scripts::Script;
 use super::{RedisBroker, convert, fault, keys, produce, reply};
 use crate::{
     Broker as _, BrokerResult, Commit, CommitFire, Committed, Decision, DecisionKind, EntryView, Registration,
-    Schedules, Standing,
+    Schedules, Standing, cursor_was_ahead,
 };
 
 /// Schedules a call of a script or a command.
@@ -49,6 +49,7 @@ impl Schedules for RedisBroker {
                 let standing = next_standing(&mut row);
                 standings.push(standing.ok_or_else(|| fault::odd_answer(DOING))?);
             }
+            row.filter_map(reply::text).for_each(|id| cursor_was_ahead(&id));
         }
         Ok(standings)
     }

@@ -29,8 +29,10 @@ pub use produce::{Enqueued, Producer, Refusal};
 #[cfg_attr(not(any(feature = "redis", feature = "embedded")), allow(unused_imports))]
 pub(crate) use record::kept;
 pub use record::{Attempt, MAX_ATTEMPTS_KEPT, MAX_ERROR_BYTES, MAX_LOG_BYTES, MAX_RESULT_BYTES, TaskRecord};
+#[cfg(any(feature = "redis", feature = "embedded"))]
+pub(crate) use schedule::cursor_was_ahead;
 pub use schedule::{
-    Commit, CommitFire, Committed, Decision, DecisionKind, EntryView, Registration, Schedules, Standing,
+    CURSOR_AHEAD, Commit, CommitFire, Committed, Decision, DecisionKind, EntryView, Registration, Schedules, Standing,
 };
 #[cfg(any(feature = "redis", feature = "embedded"))]
 pub(crate) use work::poison;

@@ -10,6 +10,10 @@ use serde::{Deserialize, Serialize};
 
 use super::BrokerResult;
 
+/// A cursor that is further ahead of the broker's clock was written while that clock was wrong: decisions are made up to
+/// the present, and never so much early. Registering its schedule sets it to the present.
+pub const CURSOR_AHEAD: Duration = Duration::from_secs(24 * 3600);
+
 /// A schedule that an instance knows, under the fingerprint of its timing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Registration {
@@ -28,6 +32,16 @@ pub struct Standing {
     pub paused: Option<String>,
     /// Nominal instant and task of the last fire.
     pub last: Option<(Timestamp, TaskId)>,
+}
+
+/// Says that a cursor was set to the present.
+#[cfg(any(feature = "redis", feature = "embedded"))]
+pub(crate) fn cursor_was_ahead(schedule: &str) {
+    tracing::warn!(
+        code = "schedule_cursor_ahead",
+        schedule,
+        "the cursor was more than a day ahead of the broker's clock, which must have been wrong; it is set to the present"
+    );
 }
 
 /// An occurrence to enqueue within a commit.
