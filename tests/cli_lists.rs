@@ -1,6 +1,13 @@
 //! Commands about whole lists and queues from outside: `task … --all`, `task update`, `queue rm`, `queue history`,
-//! and that `bench` leaves nothing behind.
+//! what comes next by `ls schedules`, and that `bench` leaves nothing behind.
 
+use std::sync::Arc;
+
+use jiff::{Timestamp, ToSpan as _};
+use runner_core::clock::ManualClock;
+use runner_core::schedule::ScheduleId;
+use runner_queue::embedded::EmbeddedBroker;
+use runner_queue::{Registration, Schedules as _};
 use serde_json::json;
 
 use crate::cli::{fails, json, prints};
@@ -9,7 +16,8 @@ use crate::kit::{self, Site};
 pub fn tests() -> Vec<kit::Trial> {
     kit::trials![
         needs(): a_whole_list_is_acted_on, a_whole_list_is_acted_on_only_when_it_is_meant, a_payload_is_replaced,
-            one_group_is_acted_on, a_queue_is_removed, the_past_of_a_queue_is_told, a_measurement_leaves_nothing_behind;
+            one_group_is_acted_on, a_queue_is_removed, the_past_of_a_queue_is_told, a_measurement_leaves_nothing_behind,
+            what_is_decided_or_paused_does_not_come_next;
         needs(Redis): lists_and_queues_in_redis;
     ]
 }
@@ -162,7 +170,11 @@ async fn the_past_of_a_queue_is_told() {
 async fn a_measurement_leaves_nothing_behind() {
     let site = Site::new("");
     let figures = json(&site, &["bench", "latency", "--tasks", "100", "--json"]).await;
-    assert_eq!(figures.as_array().map(Vec::len), Some(2), "too few for a p99: {figures}");
+    assert_eq!(
+        figures.as_array().map(Vec::len),
+        Some(2),
+        "too few for a p99: {figures}"
+    );
     assert_eq!(figures[0]["samples"], 20, "{figures}");
     assert_eq!(json(&site, &["ls", "queues", "--json"]).await, json!([]));
     let compared = [
@@ -186,4 +198,36 @@ async fn a_measurement_leaves_nothing_behind() {
         );
     }
     assert_eq!(json(&site, &["ls", "queues", "--json"]).await, json!([]));
+}
+
+async fn what_is_decided_or_paused_does_not_come_next() {
+    let site = Site::new("");
+    site.write(
+        "manifests/often.yaml",
+        "name: often\nschedule: \"* * * * *\"\nhandler: t\n",
+    );
+    prints(&site, &["migrate"]).await;
+    let id = ScheduleId::from_text("m:often:default".to_owned());
+    let cursor = Timestamp::now() + 10.hours();
+    let clock = Arc::new(ManualClock::at(cursor));
+    let broker = EmbeddedBroker::open(site.dir.join("data/runner.db"), clock)
+        .await
+        .expect("the store");
+    let registration = Registration {
+        id: id.clone(),
+        revision: "1".to_owned(),
+    };
+    broker.register(&[registration]).await.expect("it is known");
+    let listed = json(&site, &["ls", "schedules", "--json", "--next", "1"]).await;
+    let next: Timestamp = listed[0]["next"][0]
+        .as_str()
+        .expect("an instant")
+        .parse()
+        .expect("an instant");
+    assert!(next > cursor, "{listed}");
+    broker.pause_schedule(&id, "me").await.expect("it is paused");
+    let table = prints(&site, &["ls", "schedules"]).await;
+    let row = table.lines().nth(1).expect("a row");
+    let cells: Vec<&str> = row.split("  ").map(str::trim).filter(|cell| !cell.is_empty()).collect();
+    assert_eq!(cells[cells.len() - 3..], ["paused", "-", "-"], "{table}");
 }

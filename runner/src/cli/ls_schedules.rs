@@ -1,6 +1,7 @@
 //! `runner ls schedules`: every schedule of every source, whether it is in force, and when it occurs next.
 
 use clap::Args;
+use jiff::Timestamp;
 use runner_core::schedule::{Definition, Plan, Problem, Source};
 use runner_queue::Standing;
 use serde_json::{Value, json};
@@ -51,7 +52,7 @@ impl Schedules {
 
     fn object(&self, context: &Context, plan: &Plan, d: &Definition, standing: Option<&Standing>) -> Object {
         let zone = &d.timing.zone;
-        let next = d.timing.upcoming(context.clock.now(), usize::from(self.next));
+        let next = d.timing.upcoming(decided(context, standing), usize::from(self.next));
         let next: Vec<String> = next.into_iter().map(|at| print::instant(at, zone)).collect();
         let last = standing.and_then(|s| s.last.as_ref());
         let payload = d.task.payload.as_ref();
@@ -142,6 +143,12 @@ fn rejected_row(rejected: &Rejected) -> Vec<String> {
     row
 }
 
+/// What comes next comes after this: every occurrence up to the cursor is decided.
+fn decided(context: &Context, standing: Option<&Standing>) -> Timestamp {
+    let now = context.clock.now();
+    standing.map_or(now, |s| s.cursor.max(now))
+}
+
 fn row(context: &Context, plan: &Plan, d: &Definition, standing: Option<&Standing>) -> Vec<String> {
     let zone = &d.timing.zone;
     let state = match (d.enabled, standing.is_some_and(|s| s.paused.is_some())) {
@@ -150,11 +157,10 @@ fn row(context: &Context, plan: &Plan, d: &Definition, standing: Option<&Standin
         (true, false) if plan.problems_of(&d.id).next().is_some() => "warned",
         (true, false) => "on",
     };
-    let next = (state != "disabled")
-        .then(|| d.timing.next(context.clock.now()))
-        .flatten();
+    let comes = !matches!(state, "disabled" | "paused");
+    let next = comes.then(|| d.timing.next(decided(context, standing))).flatten();
     let last = standing.and_then(|s| s.last.as_ref());
-    let shown = |at: Option<jiff::Timestamp>| at.map_or_else(String::new, |at| print::instant(at, zone));
+    let shown = |at: Option<Timestamp>| at.map_or_else(String::new, |at| print::instant(at, zone));
     vec![
         d.id.to_string(),
         d.name.clone(),
