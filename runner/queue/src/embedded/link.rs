@@ -33,6 +33,9 @@ pub(super) enum SqlError {
     /// There should have been a row.
     #[error("a row is missing")]
     RowNotFound,
+    /// A write broke down in this program; whoever asked for it asks in vain, the others do not.
+    #[error("the program broke down while it wrote this")]
+    Panicked,
     /// Nobody is there to run the statement: all are busy, or the file is closed.
     #[error("{0}")]
     Gone(&'static str),

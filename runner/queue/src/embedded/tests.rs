@@ -390,3 +390,32 @@ async fn damage_is_found_and_put_right() {
     let recovered = broker.recover(&queues(), Duration::ZERO, 10, 3).await.unwrap();
     assert_eq!(recovered.len(), 1, "the task with the odd lease runs again");
 }
+
+/// Writes a row and breaks down.
+struct Stumbles;
+
+#[async_trait]
+impl writer::Write for Stumbles {
+    type Output = ();
+    const DOING: &'static str = "stumble";
+
+    async fn apply(&mut self, tx: &mut writer::Tx<'_>) -> Result<(), store::SqlError> {
+        let row = store::sql("INSERT INTO queues (name) VALUES ('half')");
+        row.execute(&mut *tx.conn).await?;
+        panic!("over its feet")
+    }
+}
+
+#[tokio::test]
+async fn a_write_that_panics_costs_itself_only() {
+    let directory = tempfile::tempdir().unwrap();
+    let broker = open(&directory).await;
+    let tasks = [Task::new("a")];
+    let (stumbled, stood) = tokio::join!(broker.writer.write(Stumbles), broker.enqueue(&tasks));
+    assert!(matches!(stumbled, Err(BrokerError::Refused { .. })), "{stumbled:?}");
+    stood.unwrap().remove(0).unwrap();
+    assert_eq!(broker.enqueue(&tasks).await.unwrap().len(), 1);
+    let queues = broker.queues().await.unwrap();
+    assert_eq!(queues.len(), 1, "nothing of it stays: {queues:?}");
+    sound(&broker).await;
+}

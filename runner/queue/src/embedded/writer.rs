@@ -3,10 +3,12 @@
 //! A transaction costs one sync of the disk however much it holds, so under load the sync is shared, and a
 //! single write waits for nobody. Not here: what the writes are; each is a type of its own, by subject.
 
+use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use futures_util::FutureExt as _;
 use runner_core::clock::Clock;
 use tokio::sync::{mpsc, oneshot};
 
@@ -35,7 +37,7 @@ pub(super) struct Tx<'a> {
 
 /// One change of the store, all or nothing.
 ///
-/// `apply` may run twice: when a neighbour in the transaction fails, all of them are tried again alone.
+/// `apply` may run twice, and may panic: when a neighbour in the transaction fails, all of them are tried again alone.
 #[async_trait]
 pub(super) trait Write: Send + 'static {
     /// What the caller gets once it is committed.
@@ -225,7 +227,8 @@ impl Desk {
             return Ok(());
         }
         self.sync_if(group.iter().any(|order| order.is_durable()))?;
-        let done = self.transact(group).await;
+        let done = AssertUnwindSafe(self.transact(group)).catch_unwind().await;
+        let done = done.unwrap_or(Err(Failure::Order(SqlError::Panicked)));
         if done.is_err() {
             self.undo();
         }
