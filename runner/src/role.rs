@@ -3,9 +3,11 @@
 //! Knows neither tasks nor schedules. A turn takes no input: it looks at the whole state and puts right
 //! what it finds, so a missed wake-up costs time and never correctness.
 
+use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::FutureExt as _;
 use tokio::sync::Notify;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
@@ -38,7 +40,8 @@ impl Role for Box<dyn Role> {
     }
 }
 
-/// Takes turns until stopped; the first one at once. A turn in progress is finished before the stop is obeyed.
+/// Takes turns until stopped; the first one at once. A turn in progress is finished before the stop is obeyed, and
+/// one that panics costs itself only.
 pub async fn run(mut role: impl Role, wake: &Notify, stop: &CancellationToken) {
     let mut tick = interval(role.every());
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -51,9 +54,26 @@ pub async fn run(mut role: impl Role, wake: &Notify, stop: &CancellationToken) {
             _ = tick.tick() => (),
             () = after(sooner) => (),
         }
-        sooner = role.turn().await;
+        // What it was at is looked at again, with the whole state, in the next turn.
+        sooner = match AssertUnwindSafe(role.turn()).catch_unwind().await {
+            Ok(sooner) => sooner,
+            Err(panic) => {
+                let (role, panic) = (role.name(), panic_text(panic.as_ref()));
+                tracing::error!(role, panic, "a turn broke down; the next one comes as always");
+                None
+            }
+        };
     }
     tracing::debug!(role = role.name(), "stopped");
+}
+
+/// What a panic said.
+pub(crate) fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    panic
+        .downcast_ref::<&str>()
+        .map(|s| (*s).to_owned())
+        .or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "of unknown kind".to_owned())
 }
 
 #[allow(clippy::disallowed_methods)] // the one home of ticks
@@ -66,7 +86,7 @@ async fn after(delay: Option<Duration>) {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, clippy::panic)]
     use super::*;
     use std::sync::Arc;
     use tokio::sync::mpsc;
@@ -105,5 +125,30 @@ mod tests {
         assert_eq!(start.elapsed().as_secs(), 10, "the third one by the wake");
         stop.cancel();
         running.await.unwrap();
+    }
+
+    struct Stumbling(u32, CancellationToken);
+
+    #[async_trait]
+    impl Role for Stumbling {
+        fn name(&self) -> &'static str {
+            "stumbling"
+        }
+        fn every(&self) -> Duration {
+            Duration::from_secs(1)
+        }
+        async fn turn(&mut self) -> Option<Duration> {
+            self.0 += 1;
+            assert!(self.0 > 2, "not yet");
+            self.1.cancel();
+            None
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_turn_that_panics_is_followed_by_the_next() {
+        let stop = CancellationToken::new();
+        run(Stumbling(0, stop.clone()), &Notify::new(), &stop).await;
+        assert!(stop.is_cancelled());
     }
 }

@@ -51,7 +51,8 @@ struct Running {
 ///
 /// # Errors
 ///
-/// When the program cannot start: an address in use, handlers registered twice, an invalid schedule in code.
+/// When the program cannot start: an address in use, handlers registered twice, an invalid schedule in code. When a
+/// part of it ended although nobody told it to.
 pub async fn run(settings: Settings, app: AppParts, access: Access) -> anyhow::Result<ExitCode> {
     let signals = signals::Signals::listen().context("cannot listen for signals")?;
     let listener = match settings.roles.web {
@@ -60,7 +61,7 @@ pub async fn run(settings: Settings, app: AppParts, access: Access) -> anyhow::R
     };
     let stopping = CancellationToken::new();
     let house = House::open(&settings, app, &stopping).await?;
-    let running = house.start(&settings, access, listener, &stopping)?;
+    let mut running = house.start(&settings, access, listener, &stopping)?;
     greeting::print(
         &settings,
         &house.catalog.plan(),
@@ -69,7 +70,10 @@ pub async fn run(settings: Settings, app: AppParts, access: Access) -> anyhow::R
         running.web.as_ref().map(|w| w.address),
     );
 
-    let hurry = signals.until_told_to_stop(&house.catalog).await;
+    let (hurry, broken) = tokio::select! {
+        hurry = signals.until_told_to_stop(&house.catalog) => (hurry, None),
+        part = running.broken() => (CancellationToken::new(), Some(part)),
+    };
     stopping.cancel();
     if let Some(scheduler) = running.scheduler {
         finished("scheduler", scheduler).await;
@@ -86,7 +90,36 @@ pub async fn run(settings: Settings, app: AppParts, access: Access) -> anyhow::R
         tracing::warn!("the broker did not close in time");
     }
     tracing::info!("stopped");
-    Ok(ExitCode::SUCCESS)
+    match broken {
+        None => Ok(ExitCode::SUCCESS),
+        // Whoever looks after the process starts it again; nothing is gained by one that does nothing.
+        Some(part) => anyhow::bail!("the {part} broke down, so the process ended; what it said is on standard error"),
+    }
+}
+
+impl Running {
+    /// Returns when a part ended by itself; which one.
+    async fn broken(&mut self) -> &'static str {
+        let worker = async {
+            match &self.worker {
+                Some(worker) => worker.broken().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = ended(self.scheduler.as_mut()) => "scheduler",
+            () = worker => "worker",
+            () = ended(self.web.as_mut().map(|web| &mut web.task)) => "dashboard",
+        }
+    }
+}
+
+async fn ended(part: Option<&mut JoinHandle<()>>) {
+    match part {
+        // However it did.
+        Some(task) => drop(task.await),
+        None => std::future::pending().await,
+    }
 }
 
 impl House {
@@ -210,7 +243,7 @@ fn schedule(house: &House, stop: CancellationToken) -> impl Future<Output = ()> 
 }
 
 async fn finished(what: &str, task: JoinHandle<()>) {
-    if tokio::time::timeout(LAST_REQUESTS, task).await.is_err() {
+    if !task.is_finished() && tokio::time::timeout(LAST_REQUESTS, task).await.is_err() {
         tracing::warn!("{what} did not stop in time");
     }
 }

@@ -17,9 +17,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::Shop;
-use super::attempt::panic_text;
 use super::setbacks::Setbacks;
-use crate::role::Role;
+use crate::role::{Role, panic_text};
 
 /// The longest time between two looks at the groups.
 const EVERY: Duration = Duration::from_secs(7);

@@ -22,6 +22,7 @@ use tokio::time::Instant;
 use super::Shop;
 use super::board::InWork;
 use crate::metrics::SUCCESS;
+use crate::role::panic_text;
 
 /// How long a handler that was told to stop may take to return before it is dropped; less once its lease is lost.
 const STOP_GRACE: Duration = Duration::from_secs(15);
@@ -409,12 +410,4 @@ pub(super) fn deadline_of(task: &TaskRecord, now: Timestamp) -> Timestamp {
         (false, None) => after(task.timeout),
         (false, Some(deadline)) => after(task.timeout).min(deadline),
     }
-}
-
-pub(super) fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
-    panic
-        .downcast_ref::<&str>()
-        .map(|s| (*s).to_owned())
-        .or_else(|| panic.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "of unknown kind".to_owned())
 }

@@ -268,6 +268,11 @@ impl Worker {
         self.shop.board.emptied().await;
     }
 
+    /// Returns when no task is taken any more although nobody asked for that: something in here broke down.
+    pub async fn broken(&self) {
+        self.closed.cancelled().await;
+    }
+
     /// Stops taking tasks, waits for the running ones up to the shutdown timeout (or until `hurry`), hands
     /// the rest back without using up a retry, and takes this server off the list.
     #[allow(clippy::disallowed_methods)] // the limit of the wait, beside what else may end it

@@ -45,3 +45,14 @@ async fn a_handler_past_its_deadline_is_gone_before_its_lease_is() {
     running.await.unwrap();
     assert!(began.elapsed() < DEFAULT_LEASE, "{:?}", began.elapsed());
 }
+
+#[tokio::test]
+async fn a_worker_that_broke_down_says_so() {
+    let scene = Scene::new().await;
+    let worker = scene.worker(Registry::new());
+    worker.processor.abort();
+    tokio::time::timeout(super::tests::PATIENCE, worker.broken())
+        .await
+        .unwrap();
+    worker.drain(CancellationToken::new()).await;
+}
