@@ -35,12 +35,9 @@ pub(super) fn lock_ttl(task: &Task) -> u64 {
     task.unique.map_or(0, |unique| convert::millis(unique.ttl))
 }
 
-/// The letter of a task that waits for nothing and belongs to nothing: see `enqueue.lua`.
-const PLAIN: u8 = b'p';
-
-fn letter(task: &Task) -> u8 {
-    let plain = task.run == Run::Now && task.unique.is_none() && task.group.is_none();
-    if plain { PLAIN } else { b'x' }
+/// Whether it waits for nothing and belongs to nothing: see `plain.lua`.
+fn is_plain(task: &Task) -> bool {
+    task.run == Run::Now && task.unique.is_none() && task.group.is_none()
 }
 
 /// Appends what `put.lua` wants of a task, from the id to the group.
@@ -129,22 +126,17 @@ async fn send_trip(way: &Way, tasks: &[Task]) -> BrokerResult<Sent> {
             for batch in members.chunks(BATCH) {
                 let keys = [keys::part(queue.as_str(), "pending"), keys::QUEUES.to_owned()];
                 let keys = if apart { &keys[..1] } else { &keys[..] };
-                trip.script(Script::Enqueue, keys)
+                let plain = batch.iter().all(|(place, _)| is_plain(&tasks[*place]));
+                let script = if plain { Script::Plain } else { Script::Enqueue };
+                trip.script(script, keys)
                     .arg(keys::queue(queue.as_str()))
-                    .arg(queue.as_str())
-                    .arg(
-                        batch
-                            .iter()
-                            .map(|(place, _)| letter(&tasks[*place]))
-                            .collect::<Vec<u8>>(),
-                    );
+                    .arg(queue.as_str());
                 for (place, id) in batch {
                     let task = &tasks[*place];
-                    match letter(task) {
-                        PLAIN => {
-                            trip.arg(id.as_str()).arg(convert::message_of(task, id).encode_to_vec());
-                        }
-                        _ => put_args(&mut trip, task, id),
+                    if plain {
+                        trip.arg(id.as_str()).arg(convert::message_of(task, id).encode_to_vec());
+                    } else {
+                        put_args(&mut trip, task, id);
                     }
                 }
                 batches.push(batch);

@@ -15,6 +15,7 @@ use super::reply;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(usize)]
 pub(super) enum Script {
+    Plain,
     Enqueue,
     Exchange,
     Quarantine,
@@ -84,7 +85,8 @@ const fn fills(parts: &'static [&'static str]) -> Source {
 }
 
 /// In the order of [`Script`].
-static SOURCES: [Source; 40] = [
+static SOURCES: [Source; 41] = [
+    fills(&[CLOCK, include_str!("scripts/plain.lua")]),
     fills(&[CLOCK, PUT, include_str!("scripts/enqueue.lua")]),
     drains(&[CLOCK, COUNT, CLAIMS, ACCEPT, include_str!("scripts/exchange.lua")]),
     drains(&[CLOCK, CLAIMS, NOTES, include_str!("scripts/quarantine.lua")]),
