@@ -13,14 +13,14 @@ use bytes::Bytes;
 use futures_util::FutureExt as _;
 use futures_util::future::CatchUnwind;
 use jiff::Timestamp;
-use runner_core::schedule::stable_hash;
-use runner_core::task::{DEFAULT_TIMEOUT, retry_delay, stated_delay};
+use runner_core::task::DEFAULT_TIMEOUT;
 use runner_queue::{Attempt, Claim, MAX_ERROR_BYTES, MAX_RESULT_BYTES, Settlement, TaskRecord, Verdict};
 use runner_sdk::{BoxFuture, Ctx, CtxParts, Found, Outcome, Stop, StopReason};
 use tokio::time::Instant;
 
 use super::Shop;
 use super::board::InWork;
+use super::verdict::{End, verdict_of};
 use crate::metrics::SUCCESS;
 use crate::role::panic_text;
 
@@ -52,14 +52,6 @@ impl Unknown {
         told.insert(kind.to_owned(), Instant::now());
         true
     }
-}
-
-/// How a handler ended.
-enum End {
-    Returned(Outcome),
-    Panicked(String),
-    /// Dropped after it did not return in time.
-    Dropped,
 }
 
 /// An attempt whose handler was called.
@@ -257,97 +249,6 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         self.drop_it();
-    }
-}
-
-/// Verdict, word for metrics and records, error text, result.
-fn verdict_of(
-    shop: &Shop,
-    task: &TaskRecord,
-    end: End,
-    stopped: Option<StopReason>,
-) -> (Verdict, &'static str, Option<String>, Option<Bytes>) {
-    let outcome = match (end, stopped) {
-        (End::Returned(Outcome::Success(result)), _) => {
-            return (Verdict::Done, SUCCESS, None, result);
-        }
-        (End::Returned(Outcome::Revoke(why)), _) => {
-            return (Verdict::Revoke, "revoked", Some(why), None);
-        }
-        (_, Some(StopReason::Shutdown)) => return (Verdict::HandBack, "requeued", None, None),
-        (end, Some(StopReason::Cancelled)) => {
-            let detail = match end {
-                End::Returned(Outcome::Retry(e) | Outcome::Skip(e)) => format!("cancelled: {e}"),
-                _ => "cancelled".to_owned(),
-            };
-            return (
-                Verdict::Archive { error: detail.clone() },
-                "cancelled",
-                Some(detail),
-                None,
-            );
-        }
-        (End::Returned(outcome), Some(StopReason::Deadline)) => match outcome {
-            Outcome::Retry(e) | Outcome::Skip(e) => Outcome::Retry(format!("context deadline exceeded: {e}")),
-            _ => Outcome::Retry("context deadline exceeded".to_owned()),
-        },
-        (End::Dropped, _) => Outcome::Retry("context deadline exceeded".to_owned()),
-        (End::Panicked(text), _) => Outcome::Retry(format!("panic: {text}")),
-        (End::Returned(outcome), _) => outcome,
-    };
-    verdict_of_outcome(shop, task, outcome)
-}
-
-/// The same for a handler that ended by itself.
-fn verdict_of_outcome(
-    shop: &Shop,
-    task: &TaskRecord,
-    outcome: Outcome,
-) -> (Verdict, &'static str, Option<String>, Option<Bytes>) {
-    match outcome {
-        Outcome::Success(result) => (Verdict::Done, SUCCESS, None, result),
-        Outcome::Revoke(why) => (Verdict::Revoke, "revoked", Some(why), None),
-        Outcome::Snooze { delay } => (
-            Verdict::Snooze {
-                delay,
-                waiting_for: None,
-            },
-            "snoozed",
-            None,
-            None,
-        ),
-        Outcome::Skip(error) => (Verdict::Archive { error: error.clone() }, "archived", Some(error), None),
-        Outcome::Retry(error) | Outcome::RetryAfter { error, .. } if !task.retries_left() => {
-            (Verdict::Archive { error: error.clone() }, "archived", Some(error), None)
-        }
-        Outcome::Retry(error) => {
-            let random = stable_hash(&[
-                task.id.as_str(),
-                &task.retried.to_string(),
-                &shop.clock.now().to_string(),
-            ]);
-            let after = retry_delay(task.retried, random);
-            (
-                Verdict::Retry {
-                    after,
-                    error: error.clone(),
-                    counts: true,
-                },
-                "retry",
-                Some(error),
-                None,
-            )
-        }
-        Outcome::RetryAfter { after, error } => (
-            Verdict::Retry {
-                after: stated_delay(after),
-                error: error.clone(),
-                counts: true,
-            },
-            "retry",
-            Some(error),
-            None,
-        ),
     }
 }
 

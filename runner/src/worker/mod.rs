@@ -27,6 +27,7 @@ mod setbacks;
 mod stop_tests;
 #[cfg(test)]
 mod tests;
+mod verdict;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
