@@ -375,7 +375,7 @@ impl Desk {
     /// Calls a handler that is most likely done at once.
     fn run_here(&mut self, place: Place, task: InWork, turn: &mut Turn) {
         let claim = task.claim.clone();
-        let at_once = match attempt::begin(&self.shop, task) {
+        let over = match attempt::begin(&self.shop, task) {
             Begun::Over(Some(settlement)) => {
                 self.verdicts.push_back((place, settlement));
                 true
@@ -389,9 +389,7 @@ impl Desk {
                 false
             }
         };
-        if !at_once || !pace::is_moment(turn.lap()) {
-            self.pace.forget(&claim.task().kind);
-        }
+        self.pace.called(&claim.task().kind, over, turn.lap());
     }
 
     /// These verdicts reached the broker.
