@@ -22,7 +22,8 @@ use crate::metrics::Metrics;
 use crate::role::Role;
 use agenda::Agenda;
 
-/// How long leadership lasts without renewal; how often it is renewed and paused schedules are looked at again.
+/// How long leadership lasts without renewal; how often it is renewed, and schedules that are paused or stand
+/// too far ahead are looked at again.
 const LEADER_TTL: Duration = Duration::from_secs(10);
 const LEADER_RENEW: Duration = Duration::from_secs(3);
 

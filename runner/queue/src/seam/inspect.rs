@@ -182,13 +182,14 @@ pub trait Inspector {
     async fn update_payload(&self, queue: &QueueName, id: &TaskId, payload: Bytes) -> Result<(), ActionError>;
 
     /// Removes a queue with everything of it: tasks, their attempts and locks, counters, pause. Without `force`
-    /// only an empty one; never one that has active tasks.
+    /// only an empty one; never one that has active tasks, unless their leases ran out more than [`REMOVE_GRACE`](super::REMOVE_GRACE) ago.
     ///
     /// Deletes at most [`MAX_ACTED`] tasks a call: while there are more, the queue is paused, and calling again
     /// goes on. Nothing keeps producers from using the name again.
     async fn remove_queue(&self, queue: &QueueName, force: bool) -> Result<Acted, RemoveError>;
 
-    /// Asks whichever worker holds the task to stop it.
+    /// Asks whichever worker holds the task to stop it. Workers are told the id alone: tasks of this id in other
+    /// queues are stopped too.
     async fn cancel(&self, id: &TaskId) -> BrokerResult<()>;
 
     /// Stops claims from a queue; whether it was running.
