@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use runner_core::task::{State, Task};
-use runner_queue::{Groups, Inspector, Page};
+use runner_queue::{Groups, Inspector, Page, Producer};
 use runner_sdk::{Group, Registry, TaskError};
 
 use super::tests::{PATIENCE, Scene};
@@ -27,6 +27,12 @@ fn part(group: &str, payload: &str) -> Task {
 }
 
 impl Scene {
+    /// In one call, so that none of them is ripe for its age before the others are there. In no order.
+    async fn put_together(&self, tasks: &[Task]) {
+        let answers = self.broker.enqueue(tasks).await.unwrap();
+        assert!(answers.iter().all(Result::is_ok), "{answers:?}");
+    }
+
     /// Payloads of all tasks in this state, once there are as many as wanted.
     async fn payloads(&self, state: State, wanted: usize) -> Vec<String> {
         let begun = tokio::time::Instant::now();
@@ -169,11 +175,7 @@ async fn a_group_whose_aggregator_keeps_failing_is_told_of_and_left_alone() {
     let _listening = tracing::subscriber::set_default(subscriber);
     let scene = Scene::new().await;
     // As many as are ripe at once.
-    let fill = async |group| {
-        for n in ["1", "2", "3"] {
-            scene.put(part(group, n)).await;
-        }
-    };
+    let fill = async |group| scene.put_together(&["1", "2", "3"].map(|n| part(group, n))).await;
     let calls = Arc::new(AtomicUsize::new(0));
     let counted = calls.clone();
     let registry = Registry::new()
