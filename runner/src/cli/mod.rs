@@ -9,6 +9,7 @@ mod context;
 mod enqueue;
 mod exit;
 mod greeting;
+mod hint;
 mod init;
 mod ls;
 mod ls_schedules;

@@ -9,10 +9,10 @@ use runner_core::clock::Clock;
 use runner_core::task::Task;
 use runner_queue::embedded::EmbeddedBroker;
 use runner_queue::redis::RedisBroker;
-use runner_queue::{Broker, Ceiling};
+use runner_queue::{Broker, BrokerError, Ceiling};
 
 use super::exit::{BadStore, Unavailable};
-use super::print;
+use super::{hint, print};
 use crate::config::{BrokerSettings, Settings};
 
 /// How long a command waits for the first answer of a broker; a person is watching.
@@ -26,9 +26,11 @@ const ANSWER: Duration = Duration::from_secs(10);
 pub async fn open_broker(settings: &Settings, clock: Arc<dyn Clock>) -> anyhow::Result<Arc<dyn Broker>> {
     match &settings.broker {
         BrokerSettings::Embedded { path } => Ok(Arc::new(embedded(path, clock).await?)),
-        BrokerSettings::Redis(settings) => {
-            let broker = RedisBroker::lazy(settings);
-            let broker = broker.map_err(|e| BadStore(format!("redis: {}", crate::log::chain(&e))))?;
+        BrokerSettings::Redis(redis) => {
+            let broker = RedisBroker::lazy(redis).map_err(|error| {
+                let hint = hint::hint(redis, settings.redis_in_url, &error);
+                BadStore(format!("redis ({hint}): {}", crate::log::chain(&error)))
+            })?;
             Ok(Arc::new(broker))
         }
     }
@@ -42,11 +44,12 @@ async fn embedded(path: &Path, clock: Arc<dyn Clock>) -> anyhow::Result<Embedded
 /// What to look at when the store of the embedded broker cannot be used.
 const WRITABLE: &str = "is the directory writable? data.dir says where it lies";
 
-/// What to look at when a broker does not answer.
-fn hint(broker: &BrokerSettings) -> &'static str {
-    match broker {
-        BrokerSettings::Embedded { .. } => WRITABLE,
-        BrokerSettings::Redis(_) => "is it running? `redis.host` says where",
+/// What to look at when a broker answers with an error, or not at all.
+fn hint(settings: &Settings, error: Option<&BrokerError>) -> String {
+    match (&settings.broker, error) {
+        (BrokerSettings::Embedded { .. }, _) => WRITABLE.to_owned(),
+        (BrokerSettings::Redis(redis), Some(error)) => hint::hint(redis, settings.redis_in_url, error),
+        (BrokerSettings::Redis(redis), None) => hint::is_it_running(redis, settings.redis_in_url),
     }
 }
 
@@ -80,15 +83,16 @@ pub async fn reach(settings: &Settings, clock: Arc<dyn Clock>) -> anyhow::Result
             "note: no runner has run here yet; a new store was made: {place}"
         ));
     }
-    let named = || format!("cannot use {} ({})", broker.describe(), hint(&settings.broker));
+    let named = |error: Option<&BrokerError>| format!("cannot use {} ({})", broker.describe(), hint(settings, error));
     match tokio::time::timeout(ANSWER, broker.now()).await {
-        Ok(answer) => {
-            answer.with_context(named)?;
+        Ok(Ok(_)) => Ok(broker),
+        Ok(Err(error)) => {
+            let named = named(Some(&error));
+            Err(anyhow::Error::new(error).context(named))
         }
         Err(_) => {
             let late = anyhow::Error::new(Unavailable).context(format!("no answer within {} s", ANSWER.as_secs()));
-            return Err(late.context(named()));
+            Err(late.context(named(None)))
         }
     }
-    Ok(broker)
 }

@@ -12,7 +12,7 @@ use super::problem::{Problem, Refused};
 use super::reader::Reader;
 use super::section::Section;
 use super::settings::Settings;
-use super::{read_auth, read_log, read_server, read_stores, read_work};
+use super::{read_auth, read_log, read_redis, read_server, read_stores, read_work};
 use crate::text::yaml::MAX_BYTES;
 
 /// Where a file is looked for when none is named, in this order.
@@ -90,6 +90,7 @@ fn read(root: &Section<'_>) -> Settings {
     Settings {
         origin: None,
         broker: read_stores::broker(root, &server.data_dir),
+        redis_in_url: read_redis::is_in_url(root),
         name: server.name,
         mode: server.mode,
         addr: server.addr,

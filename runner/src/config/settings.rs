@@ -41,6 +41,8 @@ pub struct Settings {
     pub data_dir: PathBuf,
     /// Where tasks wait.
     pub broker: BrokerSettings,
+    /// Whether `redis.url` says where, and not another key of `redis`; for hints.
+    pub redis_in_url: bool,
     /// Where the table `sys_crontab` lies.
     pub table: TableSettings,
     /// The directory of manifests; `None`: not read.

@@ -52,6 +52,11 @@ pub(super) fn of(error: impl Into<DialError>, doing: &'static str) -> BrokerErro
 fn by_kind(error: RedisError, doing: &'static str) -> BrokerError {
     match error.kind() {
         ErrorKind::Server(_) | ErrorKind::Extension => {
+            // Of several commands at once each has an answer of its own, and the error as a whole has no words.
+            let all = error.clone().into_server_errors();
+            if let Some((_, first)) = all.as_deref().and_then(<[_]>::first) {
+                return answered(first, doing);
+            }
             let code = error.code().unwrap_or_default().to_owned();
             let detail = error.detail().unwrap_or_default().to_owned();
             by_code(&code, &detail, doing)

@@ -1,5 +1,7 @@
 //! Going through several queues, or other parts, where one may be in trouble.
 
+use std::error::Error;
+
 use runner_core::task::QueueName;
 
 use crate::{BrokerError, BrokerResult};
@@ -13,10 +15,12 @@ impl Trouble {
     pub(super) fn part<T>(&mut self, queue: &QueueName, result: BrokerResult<T>) -> Option<T> {
         result
             .map_err(|error| {
-                if error.is_transient() {
-                    tracing::debug!(queue = %queue, %error, "the other queues are looked after all the same");
+                let why = chain(&error);
+                // A wrong login is that of all queues: the caller tells of it, and once.
+                if error.is_transient() || matches!(error, BrokerError::Denied { .. }) {
+                    tracing::debug!(queue = %queue, error = %why, "the other queues are looked after all the same");
                 } else {
-                    tracing::warn!(queue = %queue, %error, "the other queues are looked after all the same");
+                    tracing::warn!(queue = %queue, error = %why, "the other queues are looked after all the same");
                 }
                 self.0 = Some(error);
             })
@@ -41,7 +45,18 @@ impl Trouble {
     pub(super) fn unless(self, told: bool) -> BrokerResult<()> {
         match self.0 {
             Some(error) if !told => Err(error),
+            Some(error @ BrokerError::Denied { .. }) => {
+                tracing::warn!(error = %chain(&error), "a queue is not looked after; the others are");
+                Ok(())
+            }
             _ => Ok(()),
         }
     }
+}
+
+/// The error with its causes: its own words never repeat them.
+fn chain(error: &BrokerError) -> String {
+    let causes = std::iter::successors(Some(error as &dyn Error), |error| (*error).source());
+    let texts: Vec<String> = causes.map(ToString::to_string).collect();
+    texts.join(": ")
 }
