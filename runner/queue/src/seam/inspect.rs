@@ -182,7 +182,8 @@ pub trait Inspector {
     async fn update_payload(&self, queue: &QueueName, id: &TaskId, payload: Bytes) -> Result<(), ActionError>;
 
     /// Removes a queue with everything of it: tasks, their attempts and locks, counters, pause. Without `force`
-    /// only an empty one; never one that has active tasks, unless their leases ran out more than [`REMOVE_GRACE`](super::REMOVE_GRACE) ago.
+    /// only an empty one; never one that has active tasks, unless their leases ran out more than
+    /// [`REMOVE_GRACE`](super::REMOVE_GRACE) ago.
     ///
     /// Deletes at most [`MAX_ACTED`] tasks a call: while there are more, the queue is paused, and calling again
     /// goes on. Nothing keeps producers from using the name again.
