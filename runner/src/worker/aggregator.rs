@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use runner_core::task::{QueueName, Task, TaskId};
-use runner_queue::{BrokerError, BrokerResult, Refusal, SET_DEADLINE, StagedSet, TaskRecord};
+use runner_queue::{Broker, BrokerError, BrokerResult, Refusal, SET_DEADLINE, StagedSet, TaskRecord};
 use runner_sdk::{Aggregator as Function, Group, GroupTask};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
@@ -155,6 +155,14 @@ pub(super) async fn reclaim(shop: &Shop) {
         }
         Err(error) => shop.broker_failed("take back tasks of groups", &error),
     }
+}
+
+/// Whether a task of this id, type and payload is there, in whatever state.
+pub(super) async fn is_written(broker: &dyn Broker, task: &Task) -> BrokerResult<bool> {
+    let Some(id) = &task.id else { return Ok(false) };
+    let found = broker.task(&task.queue, id).await?;
+    let payload = task.payload.as_deref().unwrap_or_default();
+    Ok(found.is_some_and(|found| found.record.kind == task.kind && found.record.payload == payload))
 }
 
 /// A set that is ours until its deadline.
@@ -305,13 +313,17 @@ impl InWork {
         while Instant::now() < self.until(Duration::ZERO) {
             match timeout_at(self.until(Duration::ZERO), shop.broker.enqueue(&task)).await {
                 Ok(Ok(mut answers)) => {
-                    return match answers.pop() {
-                        Some(Ok(_)) => Ok(()),
-                        // An earlier try took effect though its answer was lost.
-                        Some(Err(Refusal::IdTaken)) if !chosen && last.is_some() => Ok(()),
-                        Some(Err(refusal)) => Err(Failure::Refused(refusal)),
-                        None => Err(Failure::Unwritten(None)),
+                    let refusal = match answers.pop() {
+                        Some(Ok(_)) => return Ok(()),
+                        Some(Err(refusal)) => refusal,
+                        None => return Err(Failure::Unwritten(None)),
                     };
+                    // An earlier try may have taken effect though its answer was lost.
+                    let own = !chosen && refusal == Refusal::IdTaken;
+                    if last.is_some() && (own || self.is_there(shop, &task[0]).await) {
+                        return Ok(());
+                    }
+                    return Err(Failure::Refused(refusal));
                 }
                 // It is there: to put the set together again would double it for as long as a replica is away.
                 Ok(Err(error @ BrokerError::Unconfirmed { .. })) => {
@@ -330,6 +342,19 @@ impl InWork {
             }
         }
         Err(Failure::Unwritten(last))
+    }
+
+    /// Whether this very task lies in the store, where its own uniqueness lock bars it from being written a second
+    /// time.
+    async fn is_there(&self, shop: &Shop, task: &Task) -> bool {
+        match timeout_at(self.until(Duration::ZERO), is_written(shop.broker.as_ref(), task)).await {
+            Ok(Ok(there)) => there,
+            Ok(Err(error)) => {
+                shop.broker_failed("look for the task of a group", &error);
+                false
+            }
+            Err(_) => false,
+        }
     }
 
     /// What cannot be dropped in time is put together once more.

@@ -3,7 +3,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use runner_core::task::{State, Task};
+use runner_core::task::{State, Task, TaskId};
 use runner_queue::{Groups, Inspector, Page, Producer};
 use runner_sdk::{Group, Registry, TaskError};
 
@@ -250,4 +250,24 @@ async fn a_drain_waits_for_the_set_in_hand() {
     drained.await.unwrap();
     assert_eq!(scene.payloads(State::Pending, 1).await, ["g: 1"]);
     assert_eq!(scene.broker.audit().await.unwrap(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_task_that_its_own_lock_bars_is_known_by_its_id_and_what_it_says() {
+    let scene = Scene::new().await;
+    let id = TaskId::new("set").unwrap();
+    let unique = |payload: &str| {
+        let task = Task::new("joined").payload(payload.to_owned()).id(id.clone());
+        task.unique(Duration::from_secs(60))
+    };
+    let broker = scene.broker.as_ref();
+    assert!(!aggregator::is_written(broker, &unique("1")).await.unwrap());
+    scene.put(unique("1")).await;
+    let again = scene.broker.enqueue(&[unique("1")]).await.unwrap().remove(0);
+    assert_eq!(again.unwrap_err(), runner_queue::Refusal::Duplicate);
+    assert!(aggregator::is_written(broker, &unique("1")).await.unwrap());
+    assert!(
+        !aggregator::is_written(broker, &unique("2")).await.unwrap(),
+        "another one"
+    );
 }
