@@ -13,6 +13,7 @@ use runner_sdk::{Functions, Handlers};
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::app::AppParts;
@@ -24,8 +25,11 @@ use crate::source::Catalog;
 use crate::worker::{self, Worker};
 use crate::{role, web};
 
-/// How long open requests may go on once everything else has stopped.
+/// How long the scheduler may take to end its turn and to hand leadership on.
 const LAST_REQUESTS: Duration = Duration::from_secs(3);
+
+/// What is left for the broker to close when open requests are cut off.
+const CLOSING: Duration = Duration::from_millis(300);
 
 /// What the parts of a running program share.
 struct House {
@@ -75,20 +79,7 @@ pub async fn run(settings: Settings, app: AppParts, access: Access) -> anyhow::R
         part = running.broken() => (CancellationToken::new(), Some(part)),
     };
     stopping.cancel();
-    if let Some(scheduler) = running.scheduler {
-        finished("scheduler", scheduler).await;
-    }
-    if let Some(worker) = running.worker {
-        worker.drain(hurry).await;
-    }
-    house.sources.cancel();
-    if let Some(web) = running.web {
-        web.stop.cancel();
-        finished("dashboard", web.task).await;
-    }
-    if tokio::time::timeout(LAST_REQUESTS, house.broker.close()).await.is_err() {
-        tracing::warn!("the broker did not close in time");
-    }
+    running.end(hurry, &house).await;
     tracing::info!("stopped");
     match broken {
         None => Ok(ExitCode::SUCCESS),
@@ -110,6 +101,32 @@ impl Running {
             () = ended(self.scheduler.as_mut()) => "scheduler",
             () = worker => "worker",
             () = ended(self.web.as_mut().map(|web| &mut web.task)) => "dashboard",
+        }
+    }
+}
+
+impl Running {
+    /// Ends all parts in the opposite order, the whole within the shutdown timeout and [`worker::LAST_STEPS`].
+    async fn end(self, hurry: CancellationToken, house: &House) {
+        let scheduler = async {
+            if let Some(task) = self.scheduler {
+                finished("scheduler", task, Instant::now() + LAST_REQUESTS).await;
+            }
+        };
+        let worker = async {
+            match self.worker {
+                Some(worker) => worker.drain(hurry).await,
+                None => Instant::now() + worker::LAST_STEPS,
+            }
+        };
+        let ((), until) = tokio::join!(scheduler, worker);
+        house.sources.cancel();
+        if let Some(web) = self.web {
+            web.stop.cancel();
+            finished("dashboard", web.task, until - CLOSING).await;
+        }
+        if timeout_at(until, house.broker.close()).await.is_err() {
+            tracing::warn!("the broker did not close in time");
         }
     }
 }
@@ -242,8 +259,8 @@ fn schedule(house: &House, stop: CancellationToken) -> impl Future<Output = ()> 
     }
 }
 
-async fn finished(what: &str, task: JoinHandle<()>) {
-    if !task.is_finished() && tokio::time::timeout(LAST_REQUESTS, task).await.is_err() {
+async fn finished(what: &str, task: JoinHandle<()>, until: Instant) {
+    if !task.is_finished() && timeout_at(until, task).await.is_err() {
         tracing::warn!("{what} did not stop in time");
     }
 }

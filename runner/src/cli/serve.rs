@@ -9,7 +9,7 @@ use crate::config::{Access, resolve_access};
 use crate::log;
 
 /// How long blocking calls of functions may delay the end of the process.
-const LAST_CALLS: Duration = Duration::from_secs(3);
+const LAST_CALLS: Duration = Duration::from_millis(500);
 
 /// Runs until told to stop.
 ///

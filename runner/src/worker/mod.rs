@@ -38,6 +38,7 @@ use runner_core::task::QueueName;
 use runner_queue::{ArchiveBounds, Broker, BrokerError, GroupRule, ServerInfo, ServerStatus};
 use runner_sdk::Handlers;
 use tokio::sync::Notify;
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -54,8 +55,21 @@ pub const SHORTEST_LEASE: Duration = Duration::from_secs(3);
 /// asynq's interval of heartbeats; no longer one is of use.
 const LONGEST_HEARTBEAT: Duration = Duration::from_secs(5);
 
-/// How long the stopped handlers get to return before they are dropped at the end of a drain.
+/// How long the processor may take to notice that a drain begins.
+const CLOSING: Duration = Duration::from_secs(1);
+
+/// Everything that follows the wait for running handlers is over so long after it, one step after the other: whoever
+/// stops the process waits for the shutdown timeout and five seconds, the last half of one for what cannot be stopped.
+pub const LAST_STEPS: Duration = Duration::from_millis(4500);
+
+/// Of these, when stopped handlers are dropped that did not return, also if someone is in a hurry.
 const LAST_WORDS: Duration = Duration::from_secs(3);
+const HURRIED_WORDS: Duration = Duration::from_millis(500);
+
+/// By when verdicts are written, roles have ended, and this server is off the list.
+const LAST_VERDICTS: Duration = Duration::from_millis(3500);
+const LAST_TURNS: Duration = Duration::from_millis(3800);
+const LEAVING: Duration = Duration::from_millis(4000);
 
 /// How a worker works; plain values, valid once they are here.
 #[derive(Debug, Clone)]
@@ -275,13 +289,15 @@ impl Worker {
     }
 
     /// Stops taking tasks, waits for the running ones up to the shutdown timeout (or until `hurry`), hands
-    /// the rest back without using up a retry, and takes this server off the list.
+    /// the rest back without using up a retry, and takes this server off the list. Until when everything else that
+    /// ends with it has to be over.
     #[allow(clippy::disallowed_methods)] // the limit of the wait, beside what else may end it
-    pub async fn drain(self, hurry: CancellationToken) {
+    pub async fn drain(self, hurry: CancellationToken) -> Instant {
+        let told = Instant::now();
         self.intake.cancel();
         self.sets.close();
         // Only then is everything that will run on the board.
-        if tokio::time::timeout(LAST_WORDS, self.closed.cancelled()).await.is_err() {
+        if timeout(CLOSING, self.closed.cancelled()).await.is_err() {
             tracing::error!("the intake did not close in time");
         }
         let running = self.shop.board.len();
@@ -289,23 +305,24 @@ impl Worker {
         tokio::select! {
             _ = async { tokio::join!(self.shop.board.emptied(), self.sets.wait()) } => (),
             () = hurry.cancelled() => tracing::warn!("told twice to stop: handing back what still runs"),
-            () = tokio::time::sleep(self.shop.settings.shutdown_timeout) => {
+            () = tokio::time::sleep_until(told + self.shop.settings.shutdown_timeout) => {
                 tracing::warn!(
                     running = self.shop.board.len(), sets = self.sets.len(),
                     "shutdown timeout: handing back what still runs"
                 );
             }
         }
+        let over = Instant::now();
         self.shop.board.stop_all(runner_sdk::StopReason::Shutdown);
-        let patience = if hurry.is_cancelled() {
-            Duration::from_millis(500)
+        let words = if hurry.is_cancelled() {
+            HURRIED_WORDS
         } else {
             LAST_WORDS
         };
-        if tokio::time::timeout(patience, self.shop.board.emptied()).await.is_err() {
+        if timeout(words, self.shop.board.emptied()).await.is_err() {
             self.shop.board.abandon_all();
         }
-        if tokio::time::timeout(LAST_WORDS, self.processor).await.is_err() {
+        if timeout_at(over + LAST_VERDICTS, self.processor).await.is_err() {
             tracing::error!(
                 "some handlers did not stop in time, or their verdicts could not be written; their tasks run again \
                  when their leases end"
@@ -313,13 +330,14 @@ impl Worker {
         }
         self.upkeep.cancel();
         self.roles.close();
-        if tokio::time::timeout(LAST_WORDS, self.roles.wait()).await.is_err() {
+        if timeout_at(over + LAST_TURNS, self.roles.wait()).await.is_err() {
             tracing::warn!("background roles did not stop in time");
         }
         let info = self.shop.info(ServerStatus::Closed);
-        if let Ok(Err(error)) = tokio::time::timeout(LAST_WORDS, self.shop.broker.leave(&info)).await {
+        if let Ok(Err(error)) = timeout_at(over + LEAVING, self.shop.broker.leave(&info)).await {
             tracing::debug!(error = %crate::log::chain(&error), "could not leave the list of servers");
         }
         tracing::info!("drained");
+        over + LAST_STEPS
     }
 }

@@ -139,7 +139,7 @@ async fn refusing(states: &str) -> (Scene, crate::worker::Worker) {
         "CREATE TRIGGER refuse BEFORE UPDATE ON tasks WHEN new.kind = 'bad' AND new.state IN ({states}) \
          BEGIN SELECT raise(ABORT, 'not this one'); END"
     );
-    scene.sql(&trigger).await;
+    drop(scene.sql(&trigger).await);
     let registry = Registry::new()
         .on("bad", |_: Ctx| async {})
         .on("good", |_: Ctx| async {});

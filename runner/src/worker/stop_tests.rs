@@ -56,3 +56,18 @@ async fn a_worker_that_broke_down_says_so() {
         .unwrap();
     worker.drain(CancellationToken::new()).await;
 }
+
+#[tokio::test]
+async fn a_drain_ends_in_time_also_when_nothing_answers() {
+    let scene = Scene::new().await;
+    let registry = Registry::new().on("deaf", |_: Ctx| std::future::pending::<()>());
+    let worker = scene.worker_with(registry, 1, Duration::ZERO);
+    let id = scene.put(Task::new("deaf")).await;
+    scene.until_state(&id, runner_core::task::State::Active).await;
+    let told = Instant::now();
+    let in_the_way = scene.sql("BEGIN IMMEDIATE").await;
+    let until = worker.drain(CancellationToken::new()).await;
+    assert!(Instant::now() <= until, "late by {:?}", until.elapsed());
+    assert!(until <= told + LAST_STEPS + CLOSING + Duration::from_secs(1));
+    drop(in_the_way);
+}

@@ -87,13 +87,14 @@ impl Scene {
         ))
     }
 
-    /// Runs a statement beside the broker.
-    pub(super) async fn sql(&self, text: &str) {
+    /// Runs a statement beside the broker, over the connection that it returns.
+    pub(super) async fn sql(&self, text: &str) -> sqlx::SqliteConnection {
         use sqlx::Connection as _;
         let url = format!("sqlite://{}", self.dir.path().join("q.db").display());
         let mut file = sqlx::SqliteConnection::connect(&url).await.unwrap();
         let text = sqlx::AssertSqlSafe(text.to_owned());
         sqlx::raw_sql(text).execute(&mut file).await.unwrap();
+        file
     }
 
     pub(super) async fn put(&self, task: Task) -> TaskId {
