@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::sync::Semaphore;
 
@@ -22,17 +22,28 @@ pub(super) struct Readers(Arc<Inner>);
 
 struct Inner {
     path: PathBuf,
+    /// Where SQLite writes first.
+    log: PathBuf,
     permits: Arc<Semaphore>,
     free: Mutex<Vec<Link>>,
 }
 
 impl Readers {
     pub(super) fn new(path: PathBuf) -> Self {
+        let mut log = path.clone().into_os_string();
+        log.push("-wal");
         Self(Arc::new(Inner {
             path,
+            log: log.into(),
             permits: Arc::new(Semaphore::new(READERS)),
             free: Mutex::default(),
         }))
+    }
+
+    /// When anybody last wrote, as far as the file system tells: another answer than before means that somebody has.
+    pub(super) fn last_write(&self) -> Option<(SystemTime, u64)> {
+        let log = std::fs::metadata(&self.0.log).ok()?;
+        Some((log.modified().ok()?, log.len()))
     }
 
     /// Answers no more questions.

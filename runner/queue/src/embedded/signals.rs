@@ -14,11 +14,12 @@ use super::rows;
 use super::store::sql;
 use super::writer::{Tx, Write};
 
-/// How soon after it began to wait a claim looks for tasks that another process enqueued; doubles up to
-/// [`SLOWEST_LOOK`].
-const FIRST_LOOK: Duration = Duration::from_millis(250);
+/// How often one who waits glances at whether anybody wrote: what a task of another process waits at most for an idle
+/// worker, mostly. A glance asks the file system, not the store: about a microsecond.
+const GLANCE: Duration = Duration::from_millis(20);
 
-/// The longest time between two looks: what a task of another process waits at most for an idle worker.
+/// The longest time between two looks into the store: a glance may overlook what was written in the same tick of the file
+/// system's clock.
 const SLOWEST_LOOK: Duration = Duration::from_secs(1);
 
 /// How often another process's cancellations are looked for.
@@ -81,20 +82,27 @@ impl Signals {
 /// Waits until one of the queues has something to claim, at most so long.
 pub(super) async fn wait_for_work(readers: &Readers, signals: &Signals, queues: &[QueueName], at_most: Duration) {
     let end = Instant::now() + at_most;
-    let mut pause = FIRST_LOOK;
     // Listen before looking, so that what is enqueued in between is not overheard.
     let mut woken = signals.work.subscribe();
     loop {
+        let written = readers.last_write();
         // When the file cannot be read, waiting is all that can be done here; the claim reports the error.
         if claimable(readers, queues).await.unwrap_or(false) {
             return;
         }
-        let next = end.min(Instant::now() + pause);
-        let heard = tokio::time::timeout_at(next, one_of(&mut woken, queues)).await;
-        if heard.is_ok() || Instant::now() >= end {
+        let look = end.min(Instant::now() + SLOWEST_LOOK);
+        while Instant::now() < look && readers.last_write() == written {
+            let glance = look.min(Instant::now() + GLANCE);
+            if tokio::time::timeout_at(glance, one_of(&mut woken, queues))
+                .await
+                .is_ok()
+            {
+                return;
+            }
+        }
+        if Instant::now() >= end {
             return;
         }
-        pause = (pause * 2).min(SLOWEST_LOOK);
     }
 }
 

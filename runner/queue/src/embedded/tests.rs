@@ -141,6 +141,26 @@ async fn rows_whose_ids_cannot_be_read_hold_up_no_pass() {
 }
 
 #[tokio::test]
+async fn a_task_of_another_process_is_seen_long_before_the_store_is_looked_into() {
+    let directory = tempfile::tempdir().unwrap();
+    let (first, other) = (open(&directory).await, open(&directory).await);
+    let mut shortest = Duration::MAX;
+    // A machine that is busy may take its time now and then.
+    for _ in 0..5 {
+        let all = queues();
+        let mut wait = std::pin::pin!(first.wait_for_work(&all, Duration::from_secs(60)));
+        let early = tokio::time::timeout(Duration::from_millis(50), &mut wait).await;
+        assert!(early.is_err(), "there is nothing");
+        other.enqueue(&[Task::new("a")]).await.unwrap().remove(0).unwrap();
+        let written = tokio::time::Instant::now();
+        wait.await;
+        shortest = shortest.min(written.elapsed());
+        assert_eq!(first.claim(&all, 2, LEASE).await.unwrap().len(), 1);
+    }
+    assert!(shortest < Duration::from_millis(250), "{shortest:?}");
+}
+
+#[tokio::test]
 async fn a_sum_that_is_off_wakes_nobody() {
     let directory = tempfile::tempdir().unwrap();
     let broker = open(&directory).await;
