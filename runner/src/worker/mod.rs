@@ -256,7 +256,7 @@ impl Worker {
         keep_unwoken(Box::new(heartbeat::Heartbeat::new(shop.clone(), intake.clone())));
         keep_unwoken(Box::new(fence::Fence(shop.clone())));
         keep_unwoken(Box::new(releaser::Releaser::new(shop.clone())));
-        keep_unwoken(Box::new(recoverer::Recoverer(shop.clone())));
+        keep_unwoken(Box::new(recoverer::Recoverer::new(shop.clone())));
         keep_unwoken(Box::new(janitor::Janitor(shop.clone())));
         keep_unwoken(Box::new(mender::Mender(shop.clone())));
         let sets = TaskTracker::new();

@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 use runner_queue::Recovered;
+use tokio::time::Instant;
 
 use super::Shop;
 use crate::role::Role;
@@ -12,7 +14,11 @@ use crate::role::Role;
 /// Tasks taken back in one call.
 const BATCH: usize = 100;
 
-pub(super) struct Recoverer(pub Arc<Shop>);
+pub(super) struct Recoverer {
+    shop: Arc<Shop>,
+    /// The last look, by the wall clock and by the one that nobody sets.
+    looked: Option<(Timestamp, Instant)>,
+}
 
 #[async_trait]
 impl Role for Recoverer {
@@ -22,11 +28,15 @@ impl Role for Recoverer {
 
     /// A lease that is written after a look ends later than this.
     fn every(&self) -> Duration {
-        self.0.settings.lease
+        self.shop.settings.lease
     }
 
     async fn turn(&mut self) -> Option<Duration> {
-        let shop = &self.0;
+        if self.clock_was_set() {
+            // The heartbeat writes our leases by the new time first.
+            return Some(self.shop.settings.heartbeat_every() * 2);
+        }
+        let shop = &self.shop;
         super::aggregator::reclaim(shop).await;
         let recovered = shop
             .broker
@@ -44,7 +54,7 @@ impl Role for Recoverer {
                     shop.metrics.lost(task.queue.as_str(), task.poison);
                 }
                 if !recovered.is_empty() {
-                    self.0.delayed.notify_one();
+                    self.shop.delayed.notify_one();
                 }
                 if recovered.len() >= BATCH {
                     return Some(Duration::ZERO);
@@ -52,18 +62,41 @@ impl Role for Recoverer {
                 self.until_next().await
             }
             Err(error) => {
-                self.0.broker_failed("recover tasks", &error);
-                Some(self.0.settings.heartbeat_every())
+                self.shop.broker_failed("recover tasks", &error);
+                Some(self.shop.settings.heartbeat_every())
             }
         }
     }
 }
 
 impl Recoverer {
+    pub(super) fn new(shop: Arc<Shop>) -> Self {
+        Self { shop, looked: None }
+    }
+
+    /// Whether the wall clock was set forward since the last look, or the machine slept: leases that are kept by it seem
+    /// to be over then, though their handlers run.
+    fn clock_was_set(&mut self) -> bool {
+        let (wall, steady) = (self.shop.clock.now(), Instant::now());
+        let Some((wall_then, steady_then)) = self.looked.replace((wall, steady)) else {
+            return false;
+        };
+        let went_by = Duration::try_from(wall.duration_since(wall_then)).unwrap_or_default();
+        let ahead = went_by.saturating_sub(steady - steady_then);
+        if ahead <= self.shop.settings.recover_grace() {
+            return false;
+        }
+        tracing::warn!(
+            ?ahead,
+            "the clock was set forward, or the machine slept; leases are looked at again a little later"
+        );
+        true
+    }
+
     /// Until the next lease may have to be taken back. Together with the lease and the grace this bounds how long a
     /// dead worker's task lies still.
     async fn until_next(&self) -> Option<Duration> {
-        let shop = &self.0;
+        let shop = &self.shop;
         let soonest = shop.settings.heartbeat_every();
         match shop.broker.next_lease_end(&shop.queue_names()).await {
             Ok(None) => None,

@@ -1,13 +1,15 @@
 //! Handlers that are told to stop: how long they get, and who is told.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use runner_core::task::Task;
+use runner_core::clock::ManualClock;
+use runner_core::task::{State, Task};
 use runner_queue::Work;
 use runner_sdk::{Ctx, Registry, Stop};
 
 use super::board::InWork;
 use super::tests::Scene;
 use super::*;
+use crate::role::Role as _;
 
 /// A task that ignores every stop, on the board and running; what it ends with.
 async fn deaf(scene: &Scene, shop: &Arc<Shop>, timeout: Duration) -> tokio::task::JoinHandle<()> {
@@ -63,11 +65,33 @@ async fn a_drain_ends_in_time_also_when_nothing_answers() {
     let registry = Registry::new().on("deaf", |_: Ctx| std::future::pending::<()>());
     let worker = scene.worker_with(registry, 1, Duration::ZERO);
     let id = scene.put(Task::new("deaf")).await;
-    scene.until_state(&id, runner_core::task::State::Active).await;
+    scene.until_state(&id, State::Active).await;
     let told = Instant::now();
     let in_the_way = scene.sql("BEGIN IMMEDIATE").await;
     let until = worker.drain(CancellationToken::new()).await;
     assert!(Instant::now() <= until, "late by {:?}", until.elapsed());
     assert!(until <= told + LAST_STEPS + CLOSING + Duration::from_secs(1));
     drop(in_the_way);
+}
+
+#[tokio::test]
+async fn a_clock_that_is_set_forward_takes_no_task_from_its_handler() {
+    let clock = Arc::new(ManualClock::at(jiff::Timestamp::from_second(1_893_553_445).unwrap()));
+    let scene = Scene::at(clock.clone()).await;
+    let shop = scene.shop_at(Registry::new(), 1, clock.clone());
+    let mut recoverer = recoverer::Recoverer::new(shop.clone());
+    let id = scene.put(Task::new("a")).await;
+    let claims = scene.broker.claim(&shop.queue_names(), 1, DEFAULT_LEASE).await.unwrap();
+    recoverer.turn().await;
+    clock.advance(DEFAULT_LEASE * 10);
+    let next = recoverer.turn().await;
+    assert_eq!(scene.look(&id).await.unwrap().state, State::Active);
+    assert!(
+        next.is_some_and(|next| next > shop.settings.heartbeat_every()),
+        "{next:?}"
+    );
+    // What nobody extends meanwhile is taken back then.
+    recoverer.turn().await;
+    assert_eq!(scene.look(&id).await.unwrap().state, State::Retry);
+    drop(claims);
 }

@@ -78,10 +78,15 @@ impl Scene {
 
     /// What a worker with these handlers works with, without the worker.
     pub(super) fn shop(&self, registry: Registry, concurrency: usize) -> Arc<Shop> {
+        self.shop_at(registry, concurrency, Arc::new(SystemClock))
+    }
+
+    /// The same by this clock.
+    pub(super) fn shop_at(&self, registry: Registry, concurrency: usize, clock: Arc<dyn Clock>) -> Arc<Shop> {
         Arc::new(Shop::new(
             self.broker.clone(),
             registry.build().unwrap(),
-            Arc::new(SystemClock),
+            clock,
             self.metrics.clone(),
             Self::settings(concurrency),
         ))
