@@ -110,7 +110,7 @@ pub(super) fn begin(shop: &Shop, in_work: InWork) -> Begun {
     };
     if limit.is_zero() {
         known.stop.stop(StopReason::Deadline);
-        return Begun::Over(ended(shop, known, End::Dropped));
+        return Begun::Over(ended(shop, known, End::TooLate));
     }
     let mut running = Running::new(found, known.ctx.clone());
     // Whoever waits for the rest asks again, and is woken then.

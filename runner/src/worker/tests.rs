@@ -255,6 +255,23 @@ async fn failures_retry_until_the_last_and_then_lie_in_the_archive() {
 }
 
 #[tokio::test]
+async fn a_task_whose_deadline_has_passed_is_archived_and_not_tried_again_and_again() {
+    let scene = Scene::new().await;
+    let worker = scene.worker(Registry::new().on("known", |_: Ctx| async {}));
+    let mut task = kept("known");
+    task.deadline = jiff::Timestamp::from_second(1_000_000_000).ok();
+    let id = scene.put(task).await;
+    let info = scene.until_state(&id, State::Archived).await;
+    assert!(
+        info.record.last_error.contains("deadline passed"),
+        "{}",
+        info.record.last_error
+    );
+    assert_eq!(info.record.retried, 0);
+    worker.drain(CancellationToken::new()).await;
+}
+
+#[tokio::test]
 async fn a_handler_that_takes_too_long_is_told_and_the_task_retried() {
     let scene = Scene::new().await;
     let told = Arc::new(AtomicUsize::new(0));

@@ -15,6 +15,8 @@ pub(super) enum End {
     Panicked(String),
     /// Dropped after it did not return in time.
     Dropped,
+    /// Not called: the task's deadline had passed when it was claimed.
+    TooLate,
 }
 
 /// Verdict, word for metrics and records, error text, result.
@@ -48,6 +50,10 @@ pub(super) fn verdict_of(
             Outcome::Retry(e) | Outcome::Skip(e) => Outcome::Retry(format!("context deadline exceeded: {e}")),
             _ => Outcome::Retry("context deadline exceeded".to_owned()),
         },
+        // Every other attempt would be too late as well.
+        (End::TooLate, _) => {
+            Outcome::Skip("context deadline exceeded: the task's deadline passed before it began".to_owned())
+        }
         (End::Dropped, _) => Outcome::Retry("context deadline exceeded".to_owned()),
         (End::Panicked(text), _) => Outcome::Retry(format!("panic: {text}")),
         (End::Returned(outcome), _) => outcome,
