@@ -176,6 +176,7 @@ impl<'a> Section<'a> {
         if let Some(Value::Text(text)) = written.map(|e| &e.node.value)
             && !text.is_empty()
             && !text.contains("${")
+            && !(key == "url" && is_without_login(text))
         {
             self.reader.secrets.set(true);
         }
@@ -380,4 +381,9 @@ fn shape(value: &Value) -> &'static str {
         Value::List(_) => "a list",
         Value::Map(_) => "a mapping",
     }
+}
+
+/// Whether a URL names nobody, and so holds no password.
+fn is_without_login(url: &str) -> bool {
+    !url.contains('@') && !url.to_lowercase().contains("password")
 }

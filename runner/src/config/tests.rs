@@ -326,7 +326,8 @@ fn a_named_file_must_exist_and_be_text() {
 fn a_file_with_secrets_that_everybody_may_read_is_pointed_out() {
     use std::os::unix::fs::PermissionsExt;
     let file = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(file.path(), "redis: {host: r, password: p}\n").unwrap();
+    let write = |text: &str| std::fs::write(file.path(), format!("redis: {text}\n")).unwrap();
+    write("{host: r, password: p}");
     let codes = |mode| {
         let permissions = std::fs::Permissions::from_mode(mode);
         std::fs::set_permissions(file.path(), permissions).unwrap();
@@ -335,4 +336,12 @@ fn a_file_with_secrets_that_everybody_may_read_is_pointed_out() {
     };
     assert_eq!(codes(0o644), ["CFG_PERM"]);
     assert!(codes(0o600).is_empty());
+    for (url, holds) in [
+        ("redis://127.0.0.1:7501/2", false),
+        ("unix:///run/redis.sock?db=3", false),
+        ("redis://:p@127.0.0.1:7501/2", true),
+    ] {
+        write(&format!("{{url: \"{url}\"}}"));
+        assert_eq!(codes(0o644) == ["CFG_PERM"], holds, "{url}");
+    }
 }
