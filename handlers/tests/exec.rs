@@ -223,7 +223,15 @@ async fn exit_codes_and_the_control_file_say_how_it_ended() {
         ("echo only words >&2", Outcome::done()),
     ];
     for (script, expected) in cases {
-        assert_eq!(outcome(sh(script)).await, expected, "{script}");
+        let report = run(sh(script), trial()).await;
+        assert_eq!(report.outcome, expected, "{script}");
+        let in_vain = script.contains("retry_after") && !script.ends_with("exit 75");
+        assert_eq!(
+            report.log.contains("retry_after counts only"),
+            in_vain,
+            "{script}: {}",
+            report.log
+        );
     }
 }
 

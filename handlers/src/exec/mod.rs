@@ -84,6 +84,12 @@ pub(crate) async fn run(
             let control = Control::read(&place.control(), &secrets, cx);
             let said = control.summary.clone().or(ended.last_error_line);
             let verdict = verdict::of(status, &spec.exit_codes);
+            if control.retry_after.is_some() && !matches!(verdict, verdict::Verdict::Later(_)) {
+                let note = format!(
+                    "control file: retry_after counts only beside an exit code of exit_codes.retry, not {status}"
+                );
+                cx.log().push("log", &note);
+            }
             let result = || result(spec.result, ended.stdout, &place, &secrets, cx);
             verdict::outcome(verdict, &control, said, result)
         }
