@@ -137,6 +137,9 @@ async fn a_uniqueness_lock_refuses_the_same_type_and_payload_in_the_same_queue(f
     let refused = Err(Refusal::Duplicate);
     assert_eq!(fresh.try_put(locked("b")).await, refused);
     assert!(fresh.look("b").await.is_none());
+    let holder = async |task: Task| fresh.broker.lock_holder(&task).await.unwrap();
+    assert_eq!(holder(locked("b")).await, Some(id("a")));
+    assert_eq!(holder(locked("b").payload("q")).await, None);
     // Everything that makes it another task.
     fresh.put([locked("other payload").payload("q")]).await;
     fresh.put([locked("empty payload").payload("")]).await;

@@ -5,10 +5,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use runner_core::schedule::ScheduleId;
-use runner_core::task::{QueueName, State, TaskId};
+use runner_core::task::{QueueName, State, Task, TaskId};
 
 use super::cells::Row;
 use super::link::SqlError;
+use super::produce::lock_key;
 use super::readers::Readers;
 use super::rows::{self, INFO, RECORD, column, count, micros};
 use super::signals::Cancel;
@@ -124,6 +125,17 @@ async fn find(readers: &Readers, id: &TaskId) -> Result<Vec<QueueName>, SqlError
     found.iter().map(|row| rows::queue_name(row.try_get(0)?)).collect()
 }
 
+async fn lock_holder(readers: &Readers, task: &Task, now: i64) -> Result<Option<TaskId>, SqlError> {
+    let row = sql("SELECT task_id FROM locks WHERE queue = ? AND key = ? AND expires_at > ?")
+        .bind(task.queue.as_str().to_owned())
+        .bind(lock_key(task))
+        .bind(now)
+        .fetch_optional(readers)
+        .await?;
+    let holder = row.map(|row| row.try_get::<String>(0)).transpose()?;
+    Ok(holder.and_then(|id| TaskId::new(id).ok()))
+}
+
 async fn attempts(readers: &Readers, queue: &QueueName, id: &TaskId) -> Result<Vec<Attempt>, SqlError> {
     let found = sql("SELECT a.body FROM tasks t CROSS JOIN attempts a ON a.task = t.seq \
          WHERE t.queue = ? AND t.id = ? ORDER BY a.seq LIMIT ?")
@@ -169,6 +181,12 @@ impl Inspector for EmbeddedBroker {
 
     async fn find(&self, id: &TaskId) -> BrokerResult<Vec<QueueName>> {
         find(self.readers(), id).await.map_err(|e| error("find a task", e))
+    }
+
+    async fn lock_holder(&self, task: &Task) -> BrokerResult<Option<TaskId>> {
+        lock_holder(self.readers(), task, micros(self.clock.now()))
+            .await
+            .map_err(|e| error("look at a uniqueness lock", e))
     }
 
     async fn attempts(&self, queue: &QueueName, id: &TaskId) -> BrokerResult<Vec<Attempt>> {

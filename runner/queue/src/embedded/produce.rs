@@ -107,7 +107,7 @@ pub(super) async fn enqueue_one(tx: &mut Tx<'_>, task: &Task) -> Result<Result<E
 }
 
 /// The name of a task's lock: type and MD5 of the payload, nothing for "no payload", as asynq has it.
-fn lock_key(task: &Task) -> String {
+pub(super) fn lock_key(task: &Task) -> String {
     let digest = task.payload.as_deref().map(Md5::digest).unwrap_or_default();
     let hash: String = match task.payload {
         Some(_) => digest.iter().map(|byte| format!("{byte:02x}")).collect(),

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use redis::Value;
 use runner_core::schedule::ScheduleId;
-use runner_core::task::{QueueName, State, TaskId};
+use runner_core::task::{QueueName, State, Task, TaskId};
 
 use super::scripts::Script;
 use super::trouble::Trouble;
@@ -95,6 +95,14 @@ impl Inspector for RedisBroker {
             .filter(|(_, answer)| *answer == Value::Int(1))
             .map(|(name, _)| name)
             .collect())
+    }
+
+    async fn lock_holder(&self, task: &Task) -> BrokerResult<Option<TaskId>> {
+        let key = keys::unique(task.queue.as_str(), &task.kind, task.payload.as_deref());
+        let mut trip = self.conn.trip("look at a uniqueness lock").await?;
+        trip.command("GET").arg(key);
+        let holder = reply::text(trip.one().await?);
+        Ok(holder.and_then(|id| TaskId::new(id).ok()))
     }
 
     async fn attempts(&self, queue: &QueueName, id: &TaskId) -> BrokerResult<Vec<Attempt>> {

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use jiff::civil::Date;
 use runner_core::schedule::ScheduleId;
-use runner_core::task::{QueueName, State, TaskId};
+use runner_core::task::{QueueName, State, Task, TaskId};
 use serde::Serialize;
 
 use super::{
@@ -151,6 +151,9 @@ pub trait Inspector {
 
     /// The queues that have a task of this id.
     async fn find(&self, id: &TaskId) -> BrokerResult<Vec<QueueName>>;
+
+    /// The task that holds the uniqueness lock that this one would take; it may be gone while its lock stays.
+    async fn lock_holder(&self, task: &Task) -> BrokerResult<Option<TaskId>>;
 
     /// Attempts of a task, oldest first; empty when none is remembered.
     async fn attempts(&self, queue: &QueueName, id: &TaskId) -> BrokerResult<Vec<Attempt>>;
