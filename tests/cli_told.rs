@@ -5,7 +5,8 @@ use crate::kit::{self, RedisServer, Site};
 
 pub fn tests() -> Vec<kit::Trial> {
     kit::trials![
-        needs(): a_payload_is_shown_as_it_was_written;
+        needs(): a_payload_is_shown_as_it_was_written, a_queue_that_is_not_there_is_told, a_refusal_names_the_other_task,
+            what_a_task_cannot_be_is_refused;
         needs(Redis): a_redis_that_refuses_is_told_with_a_hint_that_fits;
     ]
 }
@@ -67,4 +68,79 @@ async fn a_redis_that_refuses_is_told_with_a_hint_that_fits() {
     let error = said(&format!("{{host: \"{host}\", username: shop, password: pw}}")).await;
     assert!(error.contains("NOPERM") && error.contains("ACL SETUSER"), "{error}");
     assert!(error.contains("script|load"), "{error}");
+}
+
+async fn a_queue_that_is_not_there_is_told() {
+    let site = Site::new("worker: {queues: {default: 1, low: 1}}\n");
+    assert_eq!(prints(&site, &["ls", "tasks"]).await.lines().count(), 1);
+    let error = fails(&site, &["ls", "tasks", "--queue", "nosuch"], 1).await;
+    assert!(error.contains("no queue nosuch"), "{error}");
+    let told = async |arguments: &[&str]| site.cli(arguments).await.ok().stderr;
+    assert!(!told(&["enqueue", "t", "--queue", "low"]).await.contains("warning"));
+    let warning = told(&["enqueue", "t", "--queue", "lwo"]).await;
+    assert!(
+        warning.contains("the queue lwo is new") && warning.contains("did you mean low?"),
+        "{warning}"
+    );
+    site.write("manifests/a.yaml", "name: nightly\nexec: [\"true\"]\n");
+    let warning = told(&["enqueue", "fn:nigthly"]).await;
+    assert!(warning.contains("did you mean fn:nightly?"), "{warning}");
+    let runner = site.start().await;
+    let warning = told(&["enqueue", "t", "--queue", "nobodys"]).await;
+    assert!(
+        warning.contains("no running server serves the queue nobodys"),
+        "{warning}"
+    );
+    assert!(
+        !told(&["enqueue", "t", "--queue", "low"])
+            .await
+            .contains("warning: no running")
+    );
+    assert!(runner.stop().await.success());
+}
+
+async fn a_refusal_names_the_other_task() {
+    let site = Site::new("");
+    prints(&site, &["enqueue", "t", "--id", "a", "--unique", "1h"]).await;
+    let error = fails(&site, &["enqueue", "t", "--unique", "1h"], 1).await;
+    assert!(
+        error.contains("task already exists: a in queue default (pending) holds the lock"),
+        "{error}"
+    );
+    let error = fails(&site, &["enqueue", "other", "--id", "a"], 1).await;
+    assert!(
+        error.contains("conflicts with another task: a in queue default (pending)"),
+        "{error}"
+    );
+}
+
+async fn what_a_task_cannot_be_is_refused() {
+    let site = Site::new("");
+    for (option, value, part) in [
+        ("--timeout", "500ms", "at least 1s"),
+        ("--timeout", "1500ms", "a fraction would be dropped"),
+        ("--retention", "500ms", "at least 1s"),
+        ("--unique", "500ms", "at least 1s"),
+        ("--in", "-5s", "must not be negative"),
+        ("--max-retry", "-1", "must not be negative"),
+    ] {
+        let error = fails(&site, &["enqueue", "t", option, value], 2).await;
+        assert!(
+            error.contains(part) && !error.contains("tip:"),
+            "{option} {value}: {error}"
+        );
+    }
+    let late = ["enqueue", "t", "--deadline", "2020-01-01T00:00:00Z"];
+    let error = fails(&site, &late, 65).await;
+    assert!(error.contains("has passed"), "{error}");
+    let never = [
+        "enqueue",
+        "t",
+        "--deadline",
+        "2999-01-01T00:00:00Z",
+        "--at",
+        "2999-01-02T00:00:00Z",
+    ];
+    let error = fails(&site, &never, 65).await;
+    assert!(error.contains("comes before"), "{error}");
 }

@@ -6,10 +6,10 @@ use anyhow::bail;
 use clap::Args;
 use runner_core::task::{QueueName, Run, Task, TaskId, Unique};
 use runner_queue::Refusal;
-use runner_sdk::{FUNCTION_PREFIX, FunctionKind, FunctionOptions, Functions, Registry};
+use runner_sdk::{FUNCTION_PREFIX, FunctionOptions, Functions};
 
 use super::exit::{BadData, Usage};
-use super::{Context, parts, payload, print, values};
+use super::{Context, doubts, parts, payload, print, values};
 use crate::source::{self, Catalog, Rejected};
 
 /// Puts a task on a queue and prints its id.
@@ -33,28 +33,28 @@ pub struct Enqueue {
     #[arg(long)]
     queue: Option<String>,
     /// Not before this long from now: 90s, 1h30m
-    #[arg(long = "in", value_name = "DURATION", value_parser = values::length, conflicts_with = "at")]
+    #[arg(long = "in", value_name = "DURATION", value_parser = values::length, conflicts_with = "at", allow_hyphen_values = true)]
     delay: Option<Duration>,
     /// Not before this instant, with an offset or in server.timezone
     #[arg(long, value_name = "INSTANT")]
     at: Option<String>,
     /// Refuse another task of the same queue, type and payload for this long
-    #[arg(long, value_name = "DURATION", value_parser = values::length)]
+    #[arg(long, value_name = "DURATION", value_parser = values::seconds, allow_hyphen_values = true)]
     unique: Option<Duration>,
     /// Its identity within the queue [default: random]
     #[arg(long)]
     id: Option<String>,
     /// How often it may be tried again [default: 25]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = values::times, allow_hyphen_values = true)]
     max_retry: Option<u32>,
     /// How long one attempt may take [default: 30m]
-    #[arg(long, value_name = "DURATION", value_parser = values::length)]
+    #[arg(long, value_name = "DURATION", value_parser = values::seconds, allow_hyphen_values = true)]
     timeout: Option<Duration>,
     /// No attempt after this instant
     #[arg(long, value_name = "INSTANT")]
     deadline: Option<String>,
     /// How long it is kept after success [default: not at all]
-    #[arg(long, value_name = "DURATION", value_parser = values::length)]
+    #[arg(long, value_name = "DURATION", value_parser = values::kept, allow_hyphen_values = true)]
     retention: Option<Duration>,
     /// Collect it with others of this group
     #[arg(long, value_name = "NAME")]
@@ -69,15 +69,25 @@ impl Enqueue {
         let (functions, rejected) = functions(context).await?;
         let defaults = function_options(&functions, &self.kind);
         let task = self.task(context, &defaults)?;
-        if let Some(doubt) = doubt(&functions, &rejected, &task.kind) {
+        if let Some(why) = doubts::of_deadline(&task, context.clock.now()) {
+            return Err(BadData(why).into());
+        }
+        if let Some(doubt) = doubts::of_type(&functions, &rejected, &task.kind) {
             print::note(&format!("warning: {doubt}"));
         }
         let broker = context.broker().await?;
+        let own = &context.settings()?.worker.queues;
+        if let Some(doubt) = doubts::of_queue(broker.as_ref(), own, &task.queue).await {
+            print::note(&format!("warning: {doubt}"));
+        }
         let answers = broker.enqueue(std::slice::from_ref(&task)).await?;
         match answers.into_iter().next() {
             Some(Ok(enqueued)) => Ok(print::text(&format!("{}\n", enqueued.id))?),
             Some(Err(Refusal::Invalid(error))) => Err(BadData(error.to_string()).into()),
-            Some(Err(refusal)) => bail!("not enqueued: {refusal}"),
+            Some(Err(refusal)) => {
+                let why = doubts::refusal(broker.as_ref(), &task, &refusal).await;
+                bail!("not enqueued: {why}")
+            }
             None => bail!("the broker gave no answer"),
         }
     }
@@ -131,30 +141,4 @@ async fn functions(context: &Context) -> anyhow::Result<(Functions, Vec<Rejected
 fn function_options(functions: &Functions, kind: &str) -> FunctionOptions {
     let function = kind.strip_prefix(FUNCTION_PREFIX).and_then(|name| functions.get(name));
     function.map(|f| f.options.clone()).unwrap_or_default()
-}
-
-/// Why a task of this type may wait for ever, as far as can be told here.
-fn doubt(functions: &Functions, rejected: &[Rejected], kind: &str) -> Option<String> {
-    if let Some(name) = kind.strip_prefix(FUNCTION_PREFIX) {
-        let broken = rejected.iter().find(|r| r.name == name);
-        return match (functions.get(name).map(|f| f.kind.clone()), broken) {
-            (None, Some(broken)) => Some(format!(
-                "{} has errors, so queue, retry, timeout and retention of the function {name:?} are not known here",
-                broken.origin.place
-            )),
-            (None, None) => Some(format!(
-                "no manifest here defines the function {name:?}; the task waits for one"
-            )),
-            (Some(FunctionKind::Handler { kind }), _) => Some(format!(
-                "the function {name:?} is run by the handler {kind:?}; did you mean {kind}?"
-            )),
-            (Some(_), _) => None,
-        };
-    }
-    let built_in = handlers::register(Registry::new()).build().is_ok_and(|h| h.knows(kind));
-    let function = functions.get(kind).filter(|f| f.task_type() != kind && !built_in)?;
-    Some(format!(
-        "{kind:?} is the name of a function; did you mean {}?",
-        function.task_type()
-    ))
 }

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::exit::Usage;
 use super::ls_schedules::Schedules;
+use super::queue::known;
 use super::{Context, print};
 
 /// Lists queues, tasks, schedules or servers.
@@ -89,9 +90,9 @@ impl Queues {
     runner ls tasks --queue low --state retry --size 100 --json | jq -r '.[].last_error'\n  \
     runner ls tasks --group digest:ada")]
 struct Tasks {
-    /// Of which queue
-    #[arg(long, default_value = "default")]
-    queue: String,
+    /// Of which queue [default: default]
+    #[arg(long)]
+    queue: Option<String>,
     /// In which state [default: a page of each]
     #[arg(long)]
     state: Option<State>,
@@ -111,8 +112,13 @@ struct Tasks {
 
 impl Tasks {
     async fn run(self, context: &Context) -> anyhow::Result<()> {
-        let queue = QueueName::new(self.queue).map_err(|e| Usage(e.to_string()))?;
+        let queue = self.queue.as_deref().map(QueueName::new).transpose();
+        let queue = queue.map_err(|e| Usage(e.to_string()))?;
         let broker = context.broker().await?;
+        if let Some(queue) = &queue {
+            known(broker.as_ref(), queue).await?;
+        }
+        let queue = queue.unwrap_or_default();
         let page = Page {
             number: self.page as usize,
             size: usize::from(self.size),

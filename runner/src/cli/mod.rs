@@ -6,6 +6,7 @@ mod app;
 mod bench;
 mod check;
 mod context;
+mod doubts;
 mod enqueue;
 mod exit;
 mod greeting;
