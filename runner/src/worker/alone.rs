@@ -8,7 +8,7 @@ use std::time::Duration;
 use runner_queue::{Broker, BrokerError, BrokerResult, Exchanged, MAX_ERROR_BYTES, Settled, Settlement, Verdict};
 
 use super::board::Place;
-use super::processor::Batch;
+use super::desk::Batch;
 
 /// What came of a call once its verdicts were offered alone.
 pub(super) struct Sifted {

@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::future::poll_fn;
 use std::panic::AssertUnwindSafe;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -19,7 +19,9 @@ use runner_sdk::{BoxFuture, Ctx, CtxParts, Found, Outcome, Stop, StopReason};
 use tokio::time::Instant;
 
 use super::Shop;
-use super::board::InWork;
+use super::board::{InWork, Place};
+use super::ended::Leaving;
+use super::pace::{self, Turn};
 use super::verdict::{End, verdict_of};
 use crate::metrics::SUCCESS;
 use crate::role::panic_text;
@@ -127,6 +129,22 @@ impl UnderWay {
         let end = watch(shop, running, &known.stop, limit).await;
         ended(shop, known, end)
     }
+}
+
+/// An attempt from its beginning to its end, as a task of the runtime.
+pub(super) async fn run_apart(shop: Arc<Shop>, place: Place, task: InWork) {
+    let leaving = Leaving::new(&shop.ended, place);
+    let mut turn = Turn::new();
+    match begin(&shop, task) {
+        Begun::Over(settlement) => leaving.leave(settlement, pace::is_moment(turn.lap())),
+        Begun::UnderWay(rest) => leaving.leave(rest.end(&shop).await, false),
+    }
+}
+
+/// The rest of an attempt, likewise.
+pub(super) async fn run_on(shop: Arc<Shop>, place: Place, rest: Box<UnderWay>) {
+    let leaving = Leaving::new(&shop.ended, place);
+    leaving.leave(rest.end(&shop).await, false);
 }
 
 /// What is to be written of an attempt that is over. `None` when nothing may be, because the lease was lost.

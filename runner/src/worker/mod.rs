@@ -11,6 +11,7 @@ mod alone;
 mod attempt;
 mod board;
 mod canceller;
+mod desk;
 mod ended;
 mod fence;
 mod forwarder;

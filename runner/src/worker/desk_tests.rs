@@ -1,4 +1,4 @@
-//! The processor's loop: what becomes of claims that come back with a stop, or with verdicts that were not taken.
+//! The desk: what becomes of claims that come back with a stop, or with verdicts that were not taken.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use runner_core::task::{QueueName, State, Task};

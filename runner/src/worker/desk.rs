@@ -1,0 +1,387 @@
+//! What the processor has in hand: slots, verdicts to write, calls under way; and what it does with each of them.
+//!
+//! When it does it is the loop's affair: see `processor`.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
+use runner_core::schedule::stable_hash;
+use runner_queue::{BrokerError, BrokerResult, Claim, Exchanged, Settled, Settlement, Verdict};
+use runner_sdk::Stop;
+use tokio::time::Instant;
+use tokio_util::sync::DropGuard;
+
+use super::alone::{self, Sifted};
+use super::attempt::Begun;
+use super::board::{InWork, Place};
+use super::order::Order;
+use super::pace::{Pace, Turn};
+use super::{Shop, attempt};
+
+/// How many tasks one call ends and claims at most: about a millisecond of the store's time. More at once are slower:
+/// the store's list of leases is then longer than it is quick with.
+const BATCH: usize = 128;
+
+/// From so many slots on two calls are under way at once: while the store works on one, this process works on what the
+/// other brought. With fewer, half as large batches cost the store more than the overlap gains (measured).
+const SLOTS_FOR_TWO: usize = 128;
+
+/// The longest wait for a wake-up while all queues are empty.
+const IDLE: Duration = Duration::from_secs(15);
+
+/// Pause after a failed call, doubled up to the longest, or to the shorter one while verdicts wait.
+const BACKOFF: Duration = Duration::from_millis(50);
+const LONGEST_BACKOFF: Duration = Duration::from_secs(5);
+const LONGEST_WITH_VERDICTS: Duration = Duration::from_millis(500);
+
+/// Verdicts with the places of their tasks, side by side.
+#[derive(Default)]
+pub(super) struct Batch {
+    pub places: Vec<Place>,
+    pub settlements: Vec<Settlement>,
+}
+
+/// A call that came back.
+pub(super) struct Back {
+    sent: Batch,
+    asked: usize,
+    reserved: usize,
+    began: Instant,
+    answer: BrokerResult<Exchanged>,
+    /// Of verdicts that will not be offered again.
+    given_up: Vec<Place>,
+}
+
+/// The state of the loop.
+pub(super) struct Desk {
+    pub(super) shop: Arc<Shop>,
+    order: Order,
+    /// There as long as new tasks are taken.
+    intake: Option<DropGuard>,
+    /// Whether the queues may have something to claim.
+    pub(super) hungry: bool,
+    /// Whether the last claim brought all that was asked for.
+    busy: bool,
+    /// Slots that are taken: handlers that run, and verdicts not yet written.
+    taken: usize,
+    /// Free slots that calls under way may fill.
+    reserved: usize,
+    /// Verdicts to write, oldest first.
+    verdicts: VecDeque<(Place, Settlement)>,
+    pub(super) calls: FuturesUnordered<BoxFuture<'static, Back>>,
+    pub(super) most_calls: usize,
+    pace: Pace,
+    pub(super) waking: Option<BoxFuture<'static, ()>>,
+    pub(super) pause: Option<BoxFuture<'static, ()>>,
+    failures: u32,
+}
+
+impl Desk {
+    pub(super) fn new(shop: Arc<Shop>, intake: DropGuard) -> Self {
+        let settings = &shop.settings;
+        let seed = stable_hash(&[&settings.id]);
+        Self {
+            order: Order::new(&settings.queues, settings.strict_priority, seed),
+            intake: Some(intake),
+            hungry: true,
+            busy: false,
+            taken: 0,
+            reserved: 0,
+            verdicts: VecDeque::new(),
+            calls: FuturesUnordered::new(),
+            most_calls: if settings.concurrency < SLOTS_FOR_TWO { 1 } else { 2 },
+            pace: Pace::default(),
+            waking: None,
+            pause: None,
+            failures: 0,
+            shop,
+        }
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        self.intake.is_some()
+    }
+
+    pub(super) fn close(&mut self) {
+        drop(self.intake.take());
+    }
+
+    pub(super) fn is_done(&self) -> bool {
+        !self.is_open() && self.taken == 0 && self.calls.is_empty()
+    }
+
+    /// Picks up what ended.
+    pub(super) fn collect(&mut self) {
+        let mut gone = Vec::new();
+        for ended in self.shop.ended.take() {
+            match ended.settlement {
+                Some(settlement) => {
+                    if ended.at_once {
+                        self.pace.learn(&settlement.claim.task().kind);
+                    }
+                    self.verdicts.push_back((ended.place, settlement));
+                }
+                None => gone.push(ended.place),
+            }
+        }
+        self.free(gone);
+    }
+
+    fn free_slots(&self) -> usize {
+        self.shop
+            .settings
+            .concurrency
+            .saturating_sub(self.taken + self.reserved)
+    }
+
+    fn free(&mut self, places: Vec<Place>) {
+        if !places.is_empty() {
+            self.taken -= places.len();
+            self.shop.board.remove(places);
+        }
+    }
+
+    /// Starts calls as long as there is something to say or to ask.
+    pub(super) fn call(&mut self) {
+        while self.pause.is_none() && self.calls.len() < self.most_calls {
+            let sent = self.next_batch();
+            let ask = self.room_for(sent.places.len());
+            let first = self.calls.is_empty();
+            if sent.places.is_empty() && (ask == 0 || !(first || self.busy)) {
+                break;
+            }
+            self.send(sent, ask);
+        }
+        let idle = self.is_open() && !self.hungry && self.waking.is_none() && self.free_slots() > 0;
+        if idle {
+            let (broker, queues) = (self.shop.broker.clone(), self.order.next());
+            self.waking = Some(Box::pin(async move { broker.wait_for_work(&queues, IDLE).await }));
+        }
+    }
+
+    /// How many tasks a call that ends `ending` of them may claim: their slots are free by then. Each call asks for
+    /// its share only, so that there is something left for the other one.
+    fn room_for(&self, ending: usize) -> usize {
+        let wanted = self.is_open() && (self.hungry || ending > 0);
+        if !wanted {
+            return 0;
+        }
+        // After a failure only what is free by now: verdicts that fail once more keep their slots.
+        let freed = if self.failures == 0 { ending } else { 0 };
+        let taken = (self.taken + self.reserved).saturating_sub(freed);
+        let concurrency = self.shop.settings.concurrency;
+        let share = concurrency.div_ceil(self.most_calls);
+        concurrency.saturating_sub(taken).min(share.max(ending)).min(BATCH)
+    }
+
+    fn next_batch(&mut self) -> Batch {
+        let count = self.verdicts.len().min(BATCH);
+        let mut batch = Batch::default();
+        for (place, settlement) in self.verdicts.drain(..count) {
+            batch.places.push(place);
+            batch.settlements.push(settlement);
+        }
+        batch
+    }
+
+    fn send(&mut self, sent: Batch, asked: usize) {
+        let reserved = asked.saturating_sub(sent.places.len());
+        self.reserved += reserved;
+        let (broker, queues) = (self.shop.broker.clone(), self.order.next());
+        let lease = self.shop.settings.lease;
+        self.calls.push(Box::pin(async move {
+            let began = Instant::now();
+            let answer = broker.exchange(&sent.settlements, &queues, asked, lease).await;
+            let given_up = Vec::new();
+            let sifted = match alone::is_refusal(&answer) && !sent.places.is_empty() {
+                true => Box::pin(alone::sift(&*broker, sent, answer, lease)).await,
+                false => Sifted { sent, answer, given_up },
+            };
+            Back {
+                sent: sifted.sent,
+                asked,
+                reserved,
+                began,
+                answer: sifted.answer,
+                given_up: sifted.given_up,
+            }
+        }));
+    }
+
+    /// Takes in what a call brought.
+    pub(super) fn take(&mut self, back: Back) {
+        self.reserved -= back.reserved;
+        self.free(back.given_up);
+        let Exchanged { settled, claims } = match back.answer {
+            Ok(exchanged) => exchanged,
+            Err(error) => {
+                self.failed("settle and claim tasks", &error, back.sent);
+                return;
+            }
+        };
+        match settled {
+            Ok(settled) => self.written(back.sent, &settled),
+            Err(error) => self.failed("write verdicts", &error, back.sent),
+        }
+        match claims {
+            Ok(claims) => {
+                if back.asked > 0 {
+                    self.busy = claims.len() == back.asked;
+                    self.hungry = self.busy;
+                }
+                if self.pause.is_none() {
+                    self.failures = 0;
+                    self.shop.broker_answered();
+                }
+                self.take_claims(claims, back.began);
+            }
+            Err(error) => self.failed("claim tasks", &error, Batch::default()),
+        }
+    }
+
+    fn take_claims(&mut self, mut claims: Vec<Claim>, began: Instant) {
+        // No slot is left for some when verdicts of the same call were not taken.
+        let startable = if self.is_open() { self.free_slots() } else { 0 };
+        if claims.len() > startable {
+            self.hand_back(claims.split_off(startable), began);
+        }
+        self.start(claims, began);
+    }
+
+    /// Gives claims back to the front of their queues. Their leases are kept until that is written.
+    fn hand_back(&mut self, claims: Vec<Claim>, began: Instant) {
+        for (place, task) in self.write_down(claims.into_iter(), began) {
+            let settlement = Settlement {
+                claim: task.claim,
+                verdict: Verdict::HandBack,
+                result: None,
+                attempt: None,
+            };
+            self.verdicts.push_back((place, settlement));
+        }
+    }
+
+    /// Puts claims on the board; each takes a slot, or is one too many until it is handed back.
+    fn write_down(&mut self, claims: impl Iterator<Item = Claim>, began: Instant) -> Vec<(Place, InWork)> {
+        let now = self.shop.clock.now();
+        let tasks: Vec<InWork> = claims
+            .map(|claim| InWork {
+                stop: Stop::new(),
+                started_at: now,
+                deadline: attempt::deadline_of(claim.task(), now),
+                extended_at: began,
+                claim,
+            })
+            .collect();
+        let places = self.shop.board.add(tasks.iter().cloned());
+        self.taken += places.len();
+        places.into_iter().zip(tasks).collect()
+    }
+
+    /// Starts the handler of each claim. `began`: when the call that brought them was made.
+    fn start(&mut self, claims: Vec<Claim>, began: Instant) {
+        let mut turn = Turn::new();
+        for (place, task) in self.write_down(claims.into_iter(), began) {
+            if turn.is_over() || !self.pace.is_at_once(&task.claim.task().kind) {
+                tokio::spawn(attempt::run_apart(self.shop.clone(), place, task));
+            } else {
+                self.run_here(place, task, &mut turn);
+            }
+        }
+    }
+
+    /// Calls a handler that is most likely done at once.
+    fn run_here(&mut self, place: Place, task: InWork, turn: &mut Turn) {
+        let claim = task.claim.clone();
+        let over = match attempt::begin(&self.shop, task) {
+            Begun::Over(Some(settlement)) => {
+                self.verdicts.push_back((place, settlement));
+                true
+            }
+            Begun::Over(None) => {
+                self.free(vec![place]);
+                true
+            }
+            Begun::UnderWay(rest) => {
+                tokio::spawn(attempt::run_on(self.shop.clone(), place, rest));
+                false
+            }
+        };
+        self.pace.called(&claim.task().kind, over, turn.lap());
+    }
+
+    /// These verdicts reached the broker.
+    fn written(&mut self, sent: Batch, settled: &[Settled]) {
+        let delays = |s: &Settlement| matches!(s.verdict, Verdict::Retry { .. } | Verdict::Snooze { .. });
+        if sent.settlements.iter().any(delays) {
+            self.shop.delayed.notify_one();
+        }
+        let (mut done, mut unknown) = (Vec::with_capacity(sent.places.len()), Batch::default());
+        for ((place, settlement), answer) in sent.places.into_iter().zip(sent.settlements).zip(settled) {
+            if *answer == Settled::Unknown {
+                unknown.places.push(place);
+                unknown.settlements.push(settlement);
+                continue;
+            }
+            if *answer == Settled::Stale {
+                let task = settlement.claim.task();
+                tracing::warn!(task_id = %task.id, task_type = %task.kind, "verdict came too late; the task is no longer held here");
+            }
+            done.push(place);
+        }
+        self.free(done);
+        if !unknown.places.is_empty() {
+            let doing = "write verdicts";
+            let source = "the server that holds their queue did not answer".into();
+            self.failed(doing, &BrokerError::Unreachable { doing, source }, unknown);
+        }
+    }
+
+    /// A call did not do it: keeps those verdicts whose lease may still hold, and waits a little.
+    fn failed(&mut self, doing: &'static str, error: &BrokerError, sent: Batch) {
+        self.shop.broker_failed(doing, error);
+        let mut given_up = Vec::new();
+        for (place, settlement) in sent.places.into_iter().zip(sent.settlements).rev() {
+            let claim = &settlement.claim;
+            if self.shop.clock.now() < claim.lease_until()
+                || self.shop.board.holds(place, claim, self.shop.settings.lease)
+            {
+                self.verdicts.push_front((place, settlement));
+            } else {
+                let task = claim.task();
+                tracing::error!(task_id = %task.id, task_type = %task.kind, "verdict given up: the lease is over; the task runs again");
+                given_up.push(place);
+            }
+        }
+        self.free(given_up);
+        self.hungry = true;
+        let longest = if self.verdicts.is_empty() {
+            LONGEST_BACKOFF
+        } else {
+            LONGEST_WITH_VERDICTS
+        };
+        let pause = spread(BACKOFF.saturating_mul(1 << self.failures.min(7)).min(longest));
+        self.failures = self.failures.saturating_add(1);
+        self.pause = Some(Box::pin(back_off(pause)));
+    }
+}
+
+/// Between half of it and all: workers that lost the broker together must not come back together.
+fn spread(pause: Duration) -> Duration {
+    // Any random number will do; a random id is one.
+    let (random, _) = uuid::Uuid::new_v4().as_u64_pair();
+    let half = pause / 2;
+    half + half.mul_f64((random % 1024) as f64 / 1023.0)
+}
+
+#[allow(clippy::disallowed_methods)] // a named back-off, bounded by the constants above
+async fn back_off(pause: Duration) {
+    tokio::time::sleep(pause).await;
+}
+
+#[cfg(test)]
+#[path = "desk_tests.rs"]
+mod tests;
