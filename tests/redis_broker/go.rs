@@ -116,7 +116,10 @@ async fn a_late_verdict_does_not_end_a_new_task_of_the_same_id() {
         let second = Duration::from_secs(1);
         let late = broker.claim(&[queue()], 1, second).await.unwrap().remove(0);
         if extended {
-            assert_ne!(broker.extend(&[late.clone()], second).await.unwrap(), [None]);
+            assert_ne!(
+                broker.extend(std::slice::from_ref(&late), second).await.unwrap(),
+                [None]
+            );
         }
         let key = "asynq:{default}:t:a";
         let message: Vec<u8> = ask(&mut link, &["HGET", key, "msg"]).await;
@@ -133,7 +136,7 @@ async fn a_late_verdict_does_not_end_a_new_task_of_the_same_id() {
             if now > late.lease_until() { Ok(()) } else { Err(now) }
         })
         .await;
-        assert_eq!(broker.extend(&[late.clone()], LEASE).await.unwrap(), [None]);
+        assert_eq!(broker.extend(std::slice::from_ref(&late), LEASE).await.unwrap(), [None]);
         assert_eq!(end(&broker, &late, Verdict::Done).await, Settled::Stale);
         assert_eq!(state_of(&mut link, "a").await, "active");
         let _: i64 = ask(

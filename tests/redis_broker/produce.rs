@@ -12,6 +12,7 @@ use crate::kit;
 pub fn tests() -> Vec<kit::Trial> {
     kit::trials![
         needs(Redis): a_large_batch_is_enqueued_claimed_and_settled,
+            large_tasks_travel_few_at_a_time_and_keep_their_order,
             callers_that_enqueue_at_once_are_each_told_of_their_own_tasks;
     ]
 }
@@ -42,6 +43,22 @@ async fn a_large_batch_is_enqueued_claimed_and_settled() {
     let info = &broker.queues().await.unwrap()[0];
     assert_eq!((info.size(), info.processed), (1000, 4000));
     is_sound(&broker).await;
+}
+
+async fn large_tasks_travel_few_at_a_time_and_keep_their_order() {
+    let (broker, _link, _db) = open().await;
+    let names: Vec<String> = (0..40).map(|n| format!("{n:02}")).collect();
+    let tasks: Vec<Task> = names.iter().map(|id| named(id).payload(vec![b'x'; 1 << 20])).collect();
+    let results = broker.enqueue(&tasks).await.unwrap();
+    assert!(results.iter().all(Result::is_ok));
+    let mut claimed = Vec::new();
+    while claimed.len() < names.len() {
+        let claims = claim(&broker, 100).await;
+        assert!((1..=8).contains(&claims.len()), "{}", claims.len());
+        claimed.extend(ids(&claims).into_iter().map(str::to_owned));
+        is_sound(&broker).await;
+    }
+    assert_eq!(claimed, names);
 }
 
 /// Small calls under way at once travel together. Those that are given up take nobody else's answer with them.

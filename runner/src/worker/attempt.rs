@@ -57,6 +57,7 @@ impl Unknown {
 }
 
 /// An attempt whose handler was called.
+#[allow(clippy::large_enum_variant)] // the large one is the usual case, and taken apart at once
 pub(super) enum Begun {
     /// It waited for nothing. Without a settlement nothing may be written, because the lease was lost.
     Over(Option<Settlement>),

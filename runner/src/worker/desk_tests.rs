@@ -4,6 +4,7 @@
 use runner_core::task::{QueueName, State, Task};
 use runner_queue::Work as _;
 use runner_sdk::{Ctx, Outcome, Registry};
+use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::worker::DEFAULT_LEASE;

@@ -89,12 +89,14 @@ impl Inspector for RedisBroker {
                 .arg(keys::task(name.as_str(), id.as_str()))
                 .arg("msg");
         }
-        let answers = trip.send().await?;
-        let found = names.into_iter().zip(answers);
-        Ok(found
-            .filter(|(_, answer)| *answer == Value::Int(1))
-            .map(|(name, _)| name)
-            .collect())
+        let (mut found, mut trouble) = (Vec::new(), Trouble::default());
+        for (name, answer) in names.into_iter().zip(trip.each().await?) {
+            if trouble.part(&name, answer) == Some(Value::Int(1)) {
+                found.push(name);
+            }
+        }
+        trouble.unless(!found.is_empty())?;
+        Ok(found)
     }
 
     async fn lock_holder(&self, task: &Task) -> BrokerResult<Option<TaskId>> {

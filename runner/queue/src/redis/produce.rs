@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use jiff::Timestamp;
 use prost::Message as _;
 use redis::Value;
@@ -18,6 +19,35 @@ use crate::{BrokerError, BrokerResult, Enqueued, Producer, Refusal};
 const BATCH: usize = 256;
 /// Tasks a round trip: bounds what is held in memory on both sides.
 const TRIP: usize = 2048;
+
+/// Bytes of payloads a script call, and a round trip: Redis holds a call in memory several times, and cuts off who sends
+/// it a gigabyte. One task goes however large it is.
+const BATCH_BYTES: usize = 4 << 20;
+const TRIP_BYTES: usize = 16 << 20;
+
+/// Leading tasks that go together: at most so many, of so many bytes.
+fn portion<T>(tasks: &[T], most: usize, bytes: usize, payload: impl Fn(&T) -> usize) -> usize {
+    let mut sum = 0_usize;
+    let fit = tasks.iter().take(most).take_while(|task| {
+        sum = sum.saturating_add(payload(task));
+        sum <= bytes
+    });
+    fit.count().max(1).min(tasks.len())
+}
+
+/// All of them, in portions.
+fn portions<T>(
+    mut tasks: &[T],
+    most: usize,
+    bytes: usize,
+    payload: impl Fn(&T) -> usize + Copy,
+) -> impl Iterator<Item = &[T]> {
+    std::iter::from_fn(move || {
+        let (now, later) = tasks.split_at(portion(tasks, most, bytes, payload));
+        tasks = later;
+        (!now.is_empty()).then_some(now)
+    })
+}
 
 pub(super) const DOING: &str = "enqueue tasks";
 
@@ -83,13 +113,17 @@ pub(super) fn told(answers: Answers, unconfirmed: Option<&BrokerError>) -> Broke
     }
 }
 
+fn payload(task: &Task) -> usize {
+    task.payload.as_ref().map_or(0, Bytes::len)
+}
+
 /// Sends tasks at once: all of them, also where replicas do not confirm the first.
 pub(super) async fn send(way: &Way, tasks: &[Task]) -> BrokerResult<Sent> {
     let mut sent = Sent {
         answers: Vec::with_capacity(tasks.len()),
         unconfirmed: None,
     };
-    for part in tasks.chunks(TRIP) {
+    for part in portions(tasks, TRIP, TRIP_BYTES, payload) {
         let mut trip = send_trip(way, part).await?;
         sent.answers.append(&mut trip.answers);
         sent.unconfirmed = trip.unconfirmed.or(sent.unconfirmed);
@@ -123,7 +157,7 @@ async fn send_trip(way: &Way, tasks: &[Task]) -> BrokerResult<Sent> {
         }
         let mut batches = Vec::new();
         for (queue, members) in &by_queue {
-            for batch in members.chunks(BATCH) {
+            for batch in portions(members, BATCH, BATCH_BYTES, |(place, _)| payload(&tasks[*place])) {
                 let keys = [keys::part(queue.as_str(), "pending"), keys::QUEUES.to_owned()];
                 let keys = if apart { &keys[..1] } else { &keys[..] };
                 let plain = batch.iter().all(|(place, _)| is_plain(&tasks[*place]));
@@ -223,5 +257,18 @@ fn run_at(run: Run, now: Timestamp) -> Timestamp {
         Run::Now => now,
         Run::At(at) => at,
         Run::In(delay) => now.checked_add(delay).unwrap_or(Timestamp::MAX),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tasks_go_in_portions_by_number_and_by_bytes() {
+        let sizes = [3, 3, 9, 1, 1, 1, 1, 20];
+        let parts: Vec<&[usize]> = portions(&sizes, 3, 10, |size| *size).collect();
+        assert_eq!(parts, [&[3, 3][..], &[9, 1], &[1, 1, 1], &[20]]);
+        assert_eq!(portions(&[0_usize; 0], 3, 10, |size| *size).count(), 0);
     }
 }

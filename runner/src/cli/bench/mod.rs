@@ -112,11 +112,11 @@ impl BenchCommand {
         let mut told = Told::listen()?;
         let figures = tokio::select! {
             figures = self.measure(&bench) => figures,
-            stopped = told.to_stop() => Err(stopped.into()),
+            stopped = told.stopped() => Err(stopped.into()),
         };
         let removed = tokio::select! {
             removed = clean(&bench, &queues) => removed.context("a queue of the measurement is left behind"),
-            stopped = told.to_stop() => Err(anyhow::Error::new(stopped).context("the queues of the measurement are left behind")),
+            stopped = told.stopped() => Err(anyhow::Error::new(stopped).context("the queues of the measurement are left behind")),
         };
         // Who was stopped is told so first, and what is left behind as well.
         let figures = match (figures, removed) {

@@ -21,7 +21,7 @@ impl Told {
     }
 
     /// Returns when one of them comes, with which one it was.
-    pub(super) async fn to_stop(&mut self) -> Stopped {
+    pub(super) async fn stopped(&mut self) -> Stopped {
         let signal = tokio::select! {
             _ = self.interrupt.recv() => SignalKind::interrupt(),
             _ = self.terminate.recv() => SignalKind::terminate(),

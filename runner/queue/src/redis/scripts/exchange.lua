@@ -8,7 +8,7 @@
 -- The run is drawn from a count of the queue's claims, so that it also differs from that of an earlier task of
 -- the same id; a count that begins goes on from the time, above those of a queue of this name that was removed.
 -- An id whose task is gone is dropped and counted, and the next one is taken in its place. A paused queue yields
--- nothing.
+-- nothing. What would make the answer larger than some megabytes stays where it is: fewer are taken than wanted.
 local wanted, by, queues = tonumber(ARGV[3]), ARGV[5], tonumber(ARGV[6])
 local lease = whole((millis + tonumber(ARGV[4])) / 1000)
 if by ~= '' then by = ' ' .. whole(millis) .. ' ' .. by end
@@ -39,7 +39,8 @@ local function next_run(own)
   return whole(run)
 end
 
-local reply = {{}, lease}
+-- Messages of at most so many bytes leave in one call, and at least one.
+local reply, room = {{}, lease}, 8388608
 
 local function take(number, queue, own, most)
   if redis.call('LLEN', KEYS[number]) == 0 then return 0, true end
@@ -48,15 +49,20 @@ local function take(number, queue, own, most)
   local ids = redis.call('RPOP', KEYS[number], most)
   local active, leases, claims, prefix = {}, {}, {}, queue .. 't:'
   local mark, head = run .. by, #reply
-  local at, nth = head + 3, 0
+  local at, nth, seen = head + 3, 0, #ids
   for i = 1, #ids do
     local id = ids[i]
+    if room <= 0 then
+      for back = #ids, i, -1 do redis.call('RPUSH', KEYS[number], ids[back]) end
+      seen, wanted = i - 1, 0
+      break
+    end
     local key = prefix .. id
     local msg = redis.pcall('HGET', key, 'msg')
     if type(msg) == 'string' then
       redis.call('HDEL', key, 'pending_since')
       redis.call('HSET', key, 'state', 'active')
-      nth = nth + 1
+      nth, room = nth + 1, room - #msg
       active[nth] = id
       leases[2 * nth - 1], leases[2 * nth] = lease, id
       claims[2 * nth - 1], claims[2 * nth] = id, mark
@@ -74,7 +80,7 @@ local function take(number, queue, own, most)
   spread('HSET', own .. 'claims', claims)
   -- Another program may have forwarded a task that has a note here.
   if noted then spread('HDEL', own .. 'waiting', active) end
-  return nth, #ids < most
+  return nth, seen < most
 end
 
 if #ARGV > 6 + 2 * queues then reply[1] = finish(7 + 2 * queues) end
