@@ -238,6 +238,8 @@ impl Worker {
         metrics: Arc<Metrics>,
         settings: Settings,
     ) -> Self {
+        // Before the first claim: a run that is lost before the first heartbeat has a server and a beginning too.
+        broker.claims_as(&settings.host, settings.pid);
         let shop = Arc::new(Shop::new(broker, handlers, clock, metrics, settings));
         let (intake, upkeep) = (CancellationToken::new(), CancellationToken::new());
         let closed = CancellationToken::new();

@@ -11,6 +11,7 @@ use crate::{Action, LEASE_EXPIRED, LOST, Recovered, Verdict};
 pub(super) fn clauses() -> Vec<Clause> {
     clauses![
         a_lost_run_is_remembered_with_when_and_by_whom,
+        a_run_that_is_lost_before_the_first_heartbeat_is_known_too,
         a_task_whose_runs_are_lost_again_and_again_is_poison,
         without_a_bound_no_task_is_poison,
         a_reported_end_begins_the_count_of_lost_runs_anew,
@@ -59,6 +60,16 @@ async fn a_lost_run_is_remembered_with_when_and_by_whom(fresh: Fresh) {
         }
     }
     fresh.broker.leave(&info).await.unwrap();
+    fresh.is_sound().await;
+}
+
+async fn a_run_that_is_lost_before_the_first_heartbeat_is_known_too(fresh: Fresh) {
+    fresh.put([task("a")]).await;
+    fresh.broker.claims_as("host", 7);
+    let begun = fresh.now();
+    lose(&fresh, 3).await;
+    let found = attempts(&fresh).await;
+    assert_eq!((found[0].server.as_str(), found[0].started_at), ("host:7", begun));
     fresh.is_sound().await;
 }
 

@@ -170,6 +170,10 @@ impl Broker for EmbeddedBroker {
 
 #[async_trait]
 impl Work for EmbeddedBroker {
+    fn claims_as(&self, host: &str, pid: u32) {
+        self.claimant.get_or_init(|| format!("{host}:{pid}"));
+    }
+
     async fn claim(&self, queues: &[QueueName], max: usize, lease: Duration) -> BrokerResult<Vec<Claim>> {
         let queues = queues.to_vec();
         let by = self.claimant.get().cloned();
@@ -258,7 +262,7 @@ impl Work for EmbeddedBroker {
     }
 
     async fn heartbeat(&self, server: &ServerInfo, working: &[Working], ttl: Duration) -> BrokerResult<()> {
-        self.claimant.get_or_init(|| format!("{}:{}", server.host, server.pid));
+        self.claims_as(&server.host, server.pid);
         let (server, working) = (server.clone(), working.to_vec());
         self.writer.write(servers::Heartbeat { server, working, ttl }).await
     }

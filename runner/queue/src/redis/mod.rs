@@ -84,7 +84,7 @@ pub struct RedisBroker {
     watches: Watches,
     /// Falls when a task that is due later was written.
     delayed: Arc<Notify>,
-    /// The server that claims are noted for, once a heartbeat has told.
+    /// The server that claims are noted for, once it has been told.
     claimant: OnceLock<String>,
     allow_eviction: bool,
     mended: Mended,

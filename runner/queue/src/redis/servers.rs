@@ -17,6 +17,10 @@ use crate::{BrokerResult, ServerInfo, ServerStatus, ServerView, Working};
 const MAX_SERVERS: usize = 1000;
 
 impl RedisBroker {
+    pub(super) fn note_claimant(&self, host: &str, pid: u32) {
+        self.claimant.get_or_init(|| format!("{host}:{pid}"));
+    }
+
     pub(super) async fn write_server(
         &self,
         server: &ServerInfo,
@@ -24,7 +28,7 @@ impl RedisBroker {
         ttl: Duration,
     ) -> BrokerResult<()> {
         const DOING: &str = "report a worker";
-        self.claimant.get_or_init(|| format!("{}:{}", server.host, server.pid));
+        self.note_claimant(&server.host, server.pid);
         let (info, work) = (
             keys::server(&server.host, server.pid, &server.id),
             keys::workers(&server.host, server.pid, &server.id),

@@ -15,6 +15,10 @@ use crate::{
 
 #[async_trait]
 impl Work for RedisBroker {
+    fn claims_as(&self, host: &str, pid: u32) {
+        self.note_claimant(host, pid);
+    }
+
     async fn claim(&self, queues: &[QueueName], max: usize, lease: Duration) -> BrokerResult<Vec<Claim>> {
         if self.conn.is_cluster() {
             return self.claim_by_queue(queues, max, lease).await;

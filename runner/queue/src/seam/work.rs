@@ -357,8 +357,11 @@ pub trait Work {
     /// goes on from there and begins anew at the end. Nothing that is in order is touched.
     async fn repair(&self, queues: &[QueueName], limit: usize) -> BrokerResult<Repaired>;
 
+    /// Says whose claims those of this broker are from now on; the first one stays. Asks no store.
+    fn claims_as(&self, host: &str, pid: u32);
+
     /// Says that this server lives and what it works on; forgotten after `ttl` without another word. Claims of this
-    /// broker are noted as this server's from then on.
+    /// broker are noted as this server's from then on, if nobody has said otherwise.
     /// Lists the server's queues, so that a queue of a flushed store is seen again.
     async fn heartbeat(&self, server: &ServerInfo, working: &[Working], ttl: Duration) -> BrokerResult<()>;
 
