@@ -21,8 +21,9 @@ pub fn run(longest: usize) -> BoxedStrategy<Vec<Op>> {
 fn op() -> BoxedStrategy<Op> {
     prop_oneof![
         20 => collection::vec(new(), 1..4).prop_map(Op::Enqueue),
-        18 => claim(),
-        18 => collection::vec(end(), 1..4).prop_map(Op::Settle),
+        14 => claim(),
+        12 => collection::vec(end(), 1..4).prop_map(Op::Settle),
+        10 => exchange(),
         3 => (collection::vec(0_usize..6, 1..3), seconds(&[10, LEASE, 60])).prop_map(|(c, l)| Op::Extend(c, l)),
         9 => (queues(), limit()).prop_map(|(q, l)| Op::Forward(q, l)),
         6 => (queues(), seconds(&[0, 0, 5]), limit(), select(vec![0, 2, 3]))
@@ -118,6 +119,13 @@ fn new() -> impl Strategy<Value = New> {
 fn claim() -> impl Strategy<Value = Op> {
     let most = prop_oneof![4 => 1_usize..4, 1 => Just(100), 1 => Just(0)];
     (queues(), most, seconds(&[LEASE, LEASE, 10])).prop_map(|(q, m, l)| Op::Claim(q, m, l))
+}
+
+/// Mostly what a busy worker does: tasks that are done make room for others.
+fn exchange() -> impl Strategy<Value = Op> {
+    let done = end().prop_map(|end| End { how: How::Done, ..end });
+    let ends = prop_oneof![2 => collection::vec(done, 0..4), 1 => collection::vec(end(), 0..4)];
+    (ends, queues(), 0_usize..4, seconds(&[LEASE, 10])).prop_map(|(e, q, m, l)| Op::Exchange(e, q, m, l))
 }
 
 fn end() -> impl Strategy<Value = End> {

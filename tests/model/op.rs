@@ -96,6 +96,8 @@ pub enum Op {
     /// Queues, how many, seconds of the lease.
     Claim(Vec<usize>, usize, u64),
     Settle(Vec<End>),
+    /// Both in one call: what ends; queues, how many, seconds of the lease.
+    Exchange(Vec<End>, Vec<usize>, usize, u64),
     /// Claims as in [`End`], seconds of the lease.
     Extend(Vec<usize>, u64),
     /// Queues, limit.
@@ -133,6 +135,7 @@ impl Op {
             Self::Enqueue(_) => "enqueue",
             Self::Claim(..) => "claim",
             Self::Settle(_) => "settle",
+            Self::Exchange(..) => "exchange",
             Self::Extend(..) => "extend",
             Self::Forward(..) => "forward",
             Self::Recover(..) => "recover",

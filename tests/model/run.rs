@@ -14,7 +14,7 @@ use super::step::Trip;
 use super::subject::Subject;
 
 /// Cases of a short run, and the most steps of each; half as many on average.
-const SHORT: (u64, usize) = (1_200, 70);
+const SHORT: (u64, usize) = (2_000, 70);
 
 /// The same with `RUNNER_LONG=1`; its seeds are others.
 const LONG: (u64, usize) = (20_000, 200);

@@ -55,7 +55,9 @@ impl<'a> Trip<'a> {
     /// Takes one step and compares everything.
     pub async fn step(&mut self, op: &Op) -> Found {
         match op {
-            Op::Enqueue(_) | Op::Claim(..) | Op::Settle(_) | Op::Extend(..) => self.handle(op).await?,
+            Op::Enqueue(_) | Op::Claim(..) | Op::Settle(_) | Op::Exchange(..) | Op::Extend(..) => {
+                self.handle(op).await?;
+            }
             Op::Forward(..) | Op::Recover(..) | Op::Sweep(..) | Op::Release(..) | Op::Advance(_) => {
                 self.keep_house(op).await?;
             }
@@ -79,15 +81,14 @@ impl<'a> Trip<'a> {
             Op::Claim(names, max, lease) => {
                 let names = queues(names);
                 let claims = self.subject.broker.claim(&names, *max, secs(*lease)).await.unwrap();
-                let expected = self.world.claim(&names, *max, secs(*lease));
-                let taken = claims.iter().map(|claim| Taken {
-                    record: bare(claim.task().clone()),
-                    lease_until: claim.lease_until(),
-                });
-                same("claims", &taken.collect::<Vec<_>>(), &expected)?;
-                let grow = self.world.note_runs(&claims);
-                self.claims.extend(claims);
-                grow
+                self.claimed(claims, &names, *max, *lease)
+            }
+            Op::Exchange(ends, names, max, lease) => {
+                let ends: Vec<Settlement> = ends.iter().filter_map(|end| self.settlement(end)).collect();
+                let (names, lasts) = (queues(names), secs(*lease));
+                let both = self.subject.broker.exchange(&ends, &names, *max, lasts).await.unwrap();
+                same("settle answers", &both.settled.unwrap(), &self.world.settle(&ends))?;
+                self.claimed(both.claims.unwrap(), &names, *max, *lease)
             }
             Op::Settle(ends) => {
                 let ends: Vec<Settlement> = ends.iter().filter_map(|end| self.settlement(end)).collect();
@@ -101,6 +102,19 @@ impl<'a> Trip<'a> {
             }
             _ => unreachable!("not a verb of tasks: {op:?}"),
         }
+    }
+
+    /// These claims came of a call that wanted so many.
+    fn claimed(&mut self, claims: Vec<Claim>, names: &[QueueName], max: usize, lease: u64) -> Found {
+        let expected = self.world.claim(names, max, secs(lease));
+        let taken = claims.iter().map(|claim| Taken {
+            record: bare(claim.task().clone()),
+            lease_until: claim.lease_until(),
+        });
+        same("claims", &taken.collect::<Vec<_>>(), &expected)?;
+        let grow = self.world.note_runs(&claims);
+        self.claims.extend(claims);
+        grow
     }
 
     async fn keep_house(&mut self, op: &Op) -> Found {
