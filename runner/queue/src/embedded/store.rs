@@ -48,11 +48,27 @@ fn create(path: &Path) -> std::io::Result<()> {
     file.append(true).create(true).open(path).map(drop)
 }
 
-/// Brings the file up to date in one transaction, so that several processes may open it at once.
+const UPDATING: &str = "bring its file up to date";
+
+/// Brings the file up to date in one transaction, so that several processes may open it at once. One that is up to date
+/// is not locked: others may be writing all the time.
 fn migrate(writer: &Link) -> BrokerResult<()> {
-    const DOING: &str = "bring its file up to date";
-    let failed = |e| error(DOING, e);
+    let failed = |e| error(UPDATING, e);
+    if steps_done(writer)? == MIGRATIONS.len() {
+        return Ok(());
+    }
     writer.batch("BEGIN IMMEDIATE").map_err(failed)?;
+    for (index, text) in MIGRATIONS.iter().enumerate().skip(steps_done(writer)?) {
+        writer.batch(text).map_err(failed)?;
+        let version = format!("PRAGMA user_version = {}", index + 1);
+        writer.batch(&version).map_err(failed)?;
+    }
+    writer.batch("COMMIT").map_err(failed)
+}
+
+/// How many of the migrations have run.
+fn steps_done(writer: &Link) -> BrokerResult<usize> {
+    let failed = |e| error(UPDATING, e);
     let (rows, _) = writer.ask(&sql("PRAGMA user_version")).map_err(failed)?;
     let version: i64 = match rows.first() {
         Some(row) => row.try_get(0).map_err(failed)?,
@@ -61,7 +77,7 @@ fn migrate(writer: &Link) -> BrokerResult<()> {
     let done = usize::try_from(version).unwrap_or(0);
     if done > MIGRATIONS.len() {
         return Err(BrokerError::Refused {
-            doing: DOING,
+            doing: UPDATING,
             source: format!(
                 "the file has version {version}, this program knows versions up to {}; use a newer program",
                 MIGRATIONS.len()
@@ -69,12 +85,7 @@ fn migrate(writer: &Link) -> BrokerResult<()> {
             .into(),
         });
     }
-    for (index, text) in MIGRATIONS.iter().enumerate().skip(done) {
-        writer.batch(text).map_err(failed)?;
-        let version = format!("PRAGMA user_version = {}", index + 1);
-        writer.batch(&version).map_err(failed)?;
-    }
-    writer.batch("COMMIT").map_err(failed)
+    Ok(done)
 }
 
 /// Says in the seam's words what went wrong below it.

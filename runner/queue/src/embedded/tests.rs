@@ -38,6 +38,17 @@ pub(super) fn meddle(broker: &EmbeddedBroker, statements: &str) {
 }
 
 #[tokio::test]
+async fn a_file_is_opened_while_another_process_writes() {
+    let directory = tempfile::tempdir().unwrap();
+    let first = open(&directory).await;
+    let other = rusqlite::Connection::open(first.path()).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let second = open(&directory).await;
+    assert_eq!(second.queues().await.unwrap(), []);
+    other.execute_batch("ROLLBACK").unwrap();
+}
+
+#[tokio::test]
 #[cfg(unix)]
 async fn nobody_else_may_read_the_file() {
     use std::os::unix::fs::PermissionsExt;
