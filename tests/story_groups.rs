@@ -273,7 +273,11 @@ async fn tasks_become_one_once_though_no_replica_confirms_it() {
         sets => Err(format!("{sets} sets\n{}", child.tail())),
     })
     .await;
-    assert!(child.log().contains("only 0 of 1 replicas confirmed"), "{}", child.tail());
+    assert!(
+        child.log().contains("only 0 of 1 replicas confirmed"),
+        "{}",
+        child.tail()
+    );
     stop(child).await;
     assert_eq!(scene.groups().await, json!([]), "nothing went back");
 }
