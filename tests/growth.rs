@@ -33,6 +33,9 @@ pub fn tests() -> Vec<kit::Trial> {
     )]
 }
 
+/// Drains of which the middle one counts.
+const ROUNDS: usize = 5;
+
 struct Sizes {
     pending: usize,
     later: usize,
@@ -66,18 +69,26 @@ async fn a_large_store_is_worked_off_like_a_small_one() {
     let broker = RedisBroker::connect(settings).await.unwrap().with_clock(clock.clone());
     let mut fault = Fault::new("GROWTH");
 
-    put(&broker, sizes.timed, &Task::new("grow")).await;
-    let alone = drain(&broker, sizes.timed).await;
+    let mut rates = Vec::new();
+    for _ in 0..ROUNDS {
+        put(&broker, sizes.timed, &Task::new("grow")).await;
+        rates.push(drain(&broker, sizes.timed).await);
+    }
+    let alone = median(rates);
     let later = Task::new("grow").run(Run::In(Duration::from_secs(3600)));
     put(&broker, sizes.later, &later).await;
-    put(&broker, sizes.pending + sizes.timed, &Task::new("grow")).await;
-    let beside = drain(&broker, sizes.timed).await;
+    put(&broker, sizes.pending + ROUNDS * sizes.timed, &Task::new("grow")).await;
+    let mut rates = Vec::new();
+    for _ in 0..ROUNDS {
+        rates.push(drain(&broker, sizes.timed).await);
+    }
+    let beside = median(rates);
     fault.figure("alone", alone.round()).figure("beside", beside.round());
     // In the short form a busy machine may do anything to a rate.
     fault.require(
         "ratio",
         format!("{:.2}", beside / alone),
-        !kit::long() || beside / alone > 0.8,
+        !kit::long() || beside / alone > 0.9,
     );
 
     clock.advance(Duration::from_secs(7200));
@@ -100,6 +111,11 @@ async fn a_large_store_is_worked_off_like_a_small_one() {
         .unwrap();
     fault.require("scripts_over_10_ms", slow, !kit::long() || slow == 0);
     fault.end(String::new);
+}
+
+fn median(mut rates: Vec<f64>) -> f64 {
+    rates.sort_by(f64::total_cmp);
+    rates[rates.len() / 2]
 }
 
 fn queues() -> [QueueName; 1] {
