@@ -65,23 +65,24 @@ impl Scheduler {
     /// Takes note of one answer; how long to wait if it was too early.
     fn note(&mut self, commit: &Commit, answer: Committed) -> Option<Duration> {
         match answer {
-            Committed::Done(decisions) => {
-                let fired = decisions
-                    .iter()
-                    .filter(|d| d.kind == DecisionKind::Fired)
-                    .map(|d| d.nominal)
-                    .max();
-                for decision in &decisions {
-                    self.report(commit, decision);
-                }
-                self.agenda.moved(&commit.id, commit.to, fired);
-            }
+            Committed::Done(decisions) => self.decided(commit, commit.to, &decisions),
+            Committed::Completed(cursor, decisions) => self.decided(commit, cursor, &decisions),
             Committed::Moved(cursor) => self.agenda.moved(&commit.id, cursor, None),
             Committed::Unknown => self.agenda.unknown(&commit.id),
             Committed::Paused => self.agenda.paused(&commit.id),
             Committed::Early(wait) => return Some(wait),
         }
         None
+    }
+
+    /// Reports decisions and goes on from `cursor`.
+    fn decided(&mut self, commit: &Commit, cursor: Timestamp, decisions: &[Decision]) {
+        for decision in decisions {
+            self.report(commit, decision);
+        }
+        let fired = decisions.iter().filter(|d| d.kind == DecisionKind::Fired);
+        let fired = fired.map(|d| d.nominal).max();
+        self.agenda.moved(&commit.id, cursor, fired);
     }
 
     fn report(&self, commit: &Commit, decision: &Decision) {

@@ -7,6 +7,8 @@
 
 mod agenda;
 mod fire;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::time::Duration;

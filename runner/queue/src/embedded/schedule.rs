@@ -136,14 +136,19 @@ async fn commit_one(tx: &mut Tx<'_>, commit: &Commit) -> Result<Committed, SqlEr
         (Some(queue), Some((_, task))) => Some((queue, task)),
         _ => None,
     };
+    let mut decisions = Vec::with_capacity(commit.fires.len() + 1);
     if let Some(missed) = commit.missed {
-        let more = if missed.more { ", and more before" } else { "" };
-        let reason = format!("too late{more}");
+        let more = if missed.more {
+            "; older ones were not counted"
+        } else {
+            ""
+        };
+        let reason = format!("too late, from {}{more}", missed.first);
         let mut decision = decision(tx, commit, missed.last, DecisionKind::Missed, reason);
         decision.count = missed.count;
         record(tx, &decision).await?;
+        decisions.push(decision);
     }
-    let mut decisions = Vec::with_capacity(commit.fires.len());
     for fire in &commit.fires {
         let decided = fire_one(tx, commit, fire, &mut last).await?;
         record(tx, &decided).await?;

@@ -58,7 +58,7 @@ impl RedisBroker {
         let fired = committed
             .iter()
             .flat_map(|outcome| match outcome {
-                Committed::Done(decisions) => &decisions[..],
+                Committed::Done(decisions) | Committed::Completed(_, decisions) => &decisions[..],
                 _ => &[],
             })
             .filter(|decision| decision.kind == DecisionKind::Fired);

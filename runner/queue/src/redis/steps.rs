@@ -11,6 +11,7 @@
 //! whoever slept longer than [`PATIENCE`] after his first step, by when what they did may have been forgotten.
 //! With one server all this is one script: see `schedule`.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use prost::Message;
@@ -21,7 +22,7 @@ use super::conn::Trip;
 use super::schedule::{KEPT, KEPT_EACH, RECORD_KEPT, decision_of, task_id};
 use super::scripts::Script;
 use super::{RedisBroker, fault, keys, produce, reply};
-use crate::{BrokerError, BrokerResult, Commit, Committed};
+use crate::{BrokerError, BrokerResult, Commit, Committed, Decision};
 
 /// How long after the first step the second may still be made.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -151,12 +152,13 @@ impl RedisBroker {
         let mut walks = asleep.0;
         self.fire(&mut walks, &mut trouble).await?;
         walks.retain(|walk| !walk.stuck);
-        self.finish(&walks).await?;
+        self.finish(&walks).await.map(drop)?;
         trouble.map_or(Ok(()), Err)
     }
 
     pub(super) async fn commit_in_steps(&self, commits: &[Commit], cut: Option<Cut>) -> BrokerResult<Vec<Committed>> {
         let mut outcomes: Vec<Option<Committed>> = vec![None; commits.len()];
+        let mut completed: HashMap<ScheduleId, Vec<Decision>> = HashMap::new();
         let mut trouble = None;
         for _ in 0..PASSES {
             let mut walks = self.intend(commits, &mut outcomes).await?;
@@ -168,12 +170,16 @@ impl RedisBroker {
             if cut == Some(Cut::Fired) {
                 break;
             }
-            self.finish(&walks).await?;
+            let ended = self.finish(&walks).await?;
             self.shorten(&walks).await;
-            for walk in walks {
-                if let Some(place) = walk.place {
-                    let decisions = walk.texts.into_iter().map(decision_of).collect::<Option<_>>();
-                    outcomes[place] = Some(Committed::Done(decisions.ok_or_else(|| fault::odd_answer(DOING))?));
+            for (walk, decisions) in walks.into_iter().zip(ended) {
+                match (walk.place, decisions) {
+                    (Some(place), Some(decisions)) => outcomes[place] = Some(Committed::Done(decisions)),
+                    // Another instance completed it and reports it: the next pass finds the cursor moved.
+                    (_, None) => {}
+                    (None, Some(decisions)) => {
+                        completed.insert(walk.schedule, decisions);
+                    }
                 }
             }
             if trouble.is_some() {
@@ -183,9 +189,16 @@ impl RedisBroker {
         match trouble {
             Some(error) if outcomes.iter().all(Option::is_none) => Err(error),
             // One server's trouble is no reason to lose the answers of the others.
-            _ => Ok(outcomes
-                .into_iter()
-                .map(|outcome| outcome.unwrap_or(Committed::Early(AGAIN)))
+            _ => Ok(commits
+                .iter()
+                .zip(outcomes)
+                .map(|(commit, outcome)| {
+                    let outcome = outcome.unwrap_or(Committed::Early(AGAIN));
+                    match completed.remove(&commit.id) {
+                        Some(decisions) => with_completed(outcome, commit, decisions),
+                        None => outcome,
+                    }
+                })
                 .collect()),
         }
     }
@@ -200,8 +213,21 @@ impl RedisBroker {
         let open = reply::list(trip.one().await?).into_iter();
         let open = ids.iter().zip(open).filter(|(_, intent)| *intent != Value::Nil);
         let commits: Vec<Commit> = open.map(|(id, _)| nothing(id)).collect();
-        if !commits.is_empty() {
-            self.commit_in_steps(&commits, None).await?;
+        if commits.is_empty() {
+            return Ok(());
+        }
+        for outcome in self.commit_in_steps(&commits, None).await? {
+            let Committed::Completed(_, decisions) = outcome else {
+                continue;
+            };
+            for decision in decisions {
+                tracing::warn!(
+                    schedule = %decision.schedule, nominal = %decision.nominal, count = decision.count,
+                    reason = %decision.reason, instance = %decision.instance,
+                    "{} by an instance that did not finish; completed before the schedule changes",
+                    decision.kind.as_str()
+                );
+            }
         }
         Ok(())
     }
@@ -286,8 +312,8 @@ impl RedisBroker {
         Ok(states)
     }
 
-    /// The last step. Who comes second finds it done.
-    async fn finish(&self, walks: &[Walk]) -> BrokerResult<()> {
+    /// The last step. For each walk the decisions, or `None` where another instance was faster.
+    async fn finish(&self, walks: &[Walk]) -> BrokerResult<Vec<Option<Vec<Decision>>>> {
         let mut trip = self.conn.trip(DOING).await?;
         for walk in walks {
             let (id, intent) = (walk.schedule.as_str(), &walk.intent);
@@ -315,7 +341,17 @@ impl RedisBroker {
                 trip.arg(reply::bytes(text.clone()).unwrap_or_default());
             }
         }
-        trip.send().await.map(drop)
+        let answers = trip.send().await?;
+        let ended = walks.iter().zip(answers).map(|(walk, answer)| {
+            let mut answer = reply::list(answer).into_iter();
+            if answer.next().and_then(reply::number) != Some(1) {
+                return Ok(None);
+            }
+            let texts = answer.chain(walk.texts.iter().cloned());
+            let decisions: Option<Vec<Decision>> = texts.map(decision_of).collect();
+            decisions.map(Some).ok_or_else(|| fault::odd_answer(DOING))
+        });
+        ended.collect()
     }
 
     /// What is finished need not be remembered for long. Only a matter of room: nothing depends on it.
@@ -334,6 +370,19 @@ impl RedisBroker {
         if let Err(error) = shortened.await {
             tracing::debug!(%error, "occurrences are remembered for longer than they need be");
         }
+    }
+}
+
+/// The outcome of a commit that came upon the unfinished one of another instance, whose decisions are reported with it.
+fn with_completed(outcome: Committed, commit: &Commit, mut decisions: Vec<Decision>) -> Committed {
+    match outcome {
+        Committed::Moved(cursor) => Committed::Completed(cursor, decisions),
+        Committed::Done(ours) => {
+            decisions.extend(ours);
+            Committed::Done(decisions)
+        }
+        // Decided again soon, from where the cursor was before: that answers `Moved`.
+        _ => Committed::Completed(commit.from, decisions),
     }
 }
 

@@ -79,8 +79,12 @@ pub struct Commit {
 /// What became of one commit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Committed {
-    /// The cursor is at `to`; these decisions were recorded, one for each fire, in order.
+    /// The cursor is at `to`; these decisions were recorded: the one about what was missed, if anything was, then one
+    /// for each fire, in order.
     Done(Vec<Decision>),
+    /// Another instance had left a commit of this schedule unfinished. It was completed, with these decisions; the
+    /// cursor is here. Decide again from it.
+    Completed(Timestamp, Vec<Decision>),
     /// Somebody decided already; the cursor is here. Decide again from it.
     Moved(Timestamp),
     /// By the broker's clock it is too early; try again after this long.

@@ -5,7 +5,7 @@
 -- how many decisions to keep in all, how many of this schedule, seconds to keep its own record;
 -- then for each fire: queue prefix, fire instant in ms, nominal instant, '1' if it is late, task id, message,
 -- lock key or '', lock ttl in ms, when, group.
--- Returns: 'done' and a decision in JSON for each fire; 'moved' and the cursor; 'early' and the wait in ms;
+-- Returns: 'done' and the decisions in JSON, that about what was missed first, then one for each fire; 'moved' and the cursor; 'early' and the wait in ms;
 -- 'unknown'; 'paused'.
 local id, from, to, instance = ARGV[3], ARGV[4], ARGV[5], ARGV[7]
 local width, first = 10, 15
@@ -22,6 +22,7 @@ end
 local records, reply = {}, {'done'}
 if tonumber(ARGV[8]) > 0 then
   records[1] = missed(id, instance, ARGV[8], ARGV[9], ARGV[10], ARGV[11])
+  reply[2] = records[1]
 end
 
 local previous = redis.call('HMGET', KEYS[1], 'p:' .. id, 't:' .. id)

@@ -4,10 +4,10 @@
 -- missed instant, '1' if older ones were not counted, how many decisions to keep in all, how many of this schedule,
 -- seconds to keep its own record, nominal instant of the last fire or '', its task's id, its task's key; then the
 -- decisions in JSON.
--- Returns: 1, or 0 if somebody else did it.
+-- Returns: 1, then the decision about what was missed, if anything was; 0 if another instance did it.
 -- A schedule that was changed or resumed meanwhile may stand further on: it is not moved back.
 local id, to = ARGV[3], ARGV[5]
-if redis.call('HGET', KEYS[1], 'i:' .. id) ~= ARGV[4] then return 0 end
+if redis.call('HGET', KEYS[1], 'i:' .. id) ~= ARGV[4] then return {0} end
 redis.call('HDEL', KEYS[1], 'i:' .. id)
 local cursor = redis.call('HGET', KEYS[1], 'c:' .. id)
 if tonumber(cursor) < tonumber(to) then redis.call('HSET', KEYS[1], 'c:' .. id, to) end
@@ -18,4 +18,5 @@ local texts = {}
 if tonumber(ARGV[7]) > 0 then texts[1] = missed(id, ARGV[6], ARGV[7], ARGV[8], ARGV[9], ARGV[10]) end
 for i = 17, #ARGV do texts[#texts + 1] = ARGV[i] end
 record(KEYS[2], KEYS[3], texts, ARGV[11], ARGV[12], ARGV[13])
-return 1
+if tonumber(ARGV[7]) > 0 then return {1, texts[1]} end
+return {1}
