@@ -8,7 +8,7 @@ use crate::kit::{self, Site};
 pub fn tests() -> Vec<kit::Trial> {
     kit::trials![
         needs(): a_task_made_by_hand_has_the_limits_of_its_function, what_is_broken_is_listed_all_the_same,
-            a_table_that_is_away_is_told, check_looks_at_the_rows
+            a_table_that_is_away_is_told, check_looks_at_the_rows, the_zone_of_the_machine_is_never_guessed
     ]
 }
 
@@ -45,6 +45,31 @@ async fn a_task_made_by_hand_has_the_limits_of_its_function() {
     for kind in ["fn:fail", "task:anything", "echo"] {
         assert_eq!(site.cli(["enqueue", kind]).await.ok().stderr, "", "{kind}");
     }
+}
+
+async fn the_zone_of_the_machine_is_never_guessed() {
+    let mut site = Site::new("");
+    let arguments = ["next", "0 2 * * *", "--from", "2026-06-28T00:00:00Z", "-n", "1"];
+    for (tz, time) in [("CST-8", "02:00:00+08"), ("CET-1CEST,M3.5.0,M10.5.0/3", "02:00:00+02")] {
+        site.env = vec![("TZ".to_owned(), tz.to_owned())];
+        let said = prints(&site, &arguments).await;
+        assert!(said.contains(time), "{tz}: {said}");
+        assert!(prints(&site, &["check"]).await.contains("0 errors, 0 warnings"));
+    }
+    site.env = vec![("TZ".to_owned(), "Asia/Shangai".to_owned())];
+    let commands: [&[&str]; 3] = [&arguments, &["check"], &["run", "-c", "config.yaml"]];
+    for command in commands {
+        let ended = site.cli(command).await;
+        let said = ended.stdout + &ended.stderr;
+        assert!(!ended.status.success(), "{said}");
+        assert!(
+            said.contains("TZ: CFG_TZ") && said.contains("did you mean TZ=Asia/Shanghai?"),
+            "{said}"
+        );
+    }
+    // What the settings say goes before it.
+    site.write("config.yaml", "server: {timezone: UTC}\n");
+    assert!(prints(&site, &["check"]).await.contains("0 errors, 0 warnings"));
 }
 
 async fn what_is_broken_is_listed_all_the_same() {

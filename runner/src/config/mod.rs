@@ -24,6 +24,7 @@ mod settings;
 #[cfg(test)]
 mod tests;
 mod url;
+mod zone;
 
 pub use access::{Access, AccessError, resolve_access};
 pub use environment::Environment;

@@ -1,7 +1,7 @@
 //! Reads who this service is and where it listens: `server`, and `app` and `http` of the newer shape.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use jiff::tz::TimeZone;
 use runner_core::cron::find_zone;
@@ -10,6 +10,7 @@ use super::Secret;
 use super::reader::{Found, Place};
 use super::section::Section;
 use super::settings::{Mode, Roles};
+use super::zone;
 
 /// Where the dashboard listens unless told otherwise: reachable from this machine only.
 const DEFAULT_ADDR: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
@@ -36,7 +37,7 @@ pub fn read(root: &Section<'_>) -> Server {
         root.section("data"),
     );
     let name = either(&server, "name", &app, "name").map_or_else(|| "runner".to_owned(), |f| f.value);
-    let (zone_name, zone) = zone(&server, &app);
+    let (zone_name, zone) = default_zone(&server, &app);
     let addr = match either(&server, "addr", &http, "addr") {
         Some(found) => addr(&server, &found),
         None => DEFAULT_ADDR,
@@ -119,14 +120,11 @@ fn clash(a: &Section<'_>, a_key: &str, b: &Section<'_>, b_key: &str) {
     }
 }
 
-fn zone(server: &Section<'_>, app: &Section<'_>) -> (String, TimeZone) {
+fn default_zone(server: &Section<'_>, app: &Section<'_>) -> (String, TimeZone) {
     let utc = || ("UTC".to_owned(), TimeZone::UTC);
-    let Some(found) = either(server, "timezone", app, "timezone") else {
-        let system = TimeZone::system();
-        return match system.iana_name() {
-            Some(name) => (name.to_owned(), system.clone()),
-            None => utc(),
-        };
+    let found = either(server, "timezone", app, "timezone");
+    let Some(found) = found.filter(|found| found.value.trim() != "Local") else {
+        return machine_zone(server).unwrap_or_else(utc);
     };
     match find_zone(found.value.trim()) {
         Ok(zone) => (found.value.trim().to_owned(), zone),
@@ -140,6 +138,38 @@ fn zone(server: &Section<'_>, app: &Section<'_>) -> (String, TimeZone) {
             utc()
         }
     }
+}
+
+/// What holds where no setting says it. `None` if that cannot be used, which is reported.
+fn machine_zone(server: &Section<'_>) -> Option<zone::Named> {
+    let reader = server.reader();
+    if let Some(value) = reader.environment.get("TZ") {
+        let read = zone::of_variable(value);
+        let report = |bad: zone::Unusable| {
+            let meant = bad
+                .meant
+                .map(|name| format!("did you mean TZ={name}? "))
+                .unwrap_or_default();
+            let hint = format!("{meant}server.timezone: Asia/Shanghai, for example, goes before TZ");
+            let message = format!("TZ={value} cannot be used: {}", bad.why);
+            reader.error_hint("CFG_TZ", &Place::Variable("TZ".to_owned()), message, hint);
+        };
+        return read.map_err(report).ok();
+    }
+    let report = |bad: zone::Unusable| {
+        let message = format!(
+            "the time zone of this machine cannot be used, UTC is in force: {}",
+            bad.why
+        );
+        let hint = "set server.timezone, or TZ, or mend the file".to_owned();
+        reader.warning(
+            "CFG_TZ",
+            &Place::Variable(zone::LOCALTIME.to_owned()),
+            message,
+            Some(hint),
+        );
+    };
+    zone::of_machine(Path::new(zone::LOCALTIME)).map_err(report).ok()
 }
 
 fn addr(server: &Section<'_>, found: &Found<String>) -> SocketAddr {

@@ -79,6 +79,9 @@ impl UnknownZone {
     /// The reason without the suggestion.
     pub(super) fn reason(&self) -> String {
         let name = super::error::excerpt(&self.name);
+        if self.name == "Local" {
+            return "the zone that this machine is set to (TZ, /etc/localtime) cannot be used".to_owned();
+        }
         if abbreviation(&self.name).is_some() {
             format!("\"{name}\" is an abbreviation, not a time zone; abbreviations are ambiguous")
         } else {
@@ -107,13 +110,15 @@ impl std::error::Error for UnknownZone {}
 pub fn find_zone(name: &str) -> Result<TimeZone, UnknownZone> {
     match name {
         "" | "UTC" => return Ok(TimeZone::UTC),
-        "Local" => return Ok(TimeZone::system()),
         _ => {}
     }
     let unknown = |suggestion: Option<String>| UnknownZone {
         name: name.to_owned(),
         suggestion,
     };
+    if name == "Local" {
+        return TimeZone::try_system().map_err(|_| unknown(None));
+    }
     if name.len() > MAX_NAME {
         return Err(unknown(None));
     }
