@@ -27,6 +27,7 @@ mod redis_faults;
 mod redis_links;
 mod redis_setup;
 mod redis_storm;
+mod rotation;
 mod story_cluster;
 mod story_code;
 mod story_crash;
@@ -64,6 +65,7 @@ fn main() -> std::process::ExitCode {
         pages::tests(),
         table::tests(),
         readme::tests(),
+        rotation::tests(),
         story_cluster::tests(),
         story_code::tests(),
         story_crash::tests(),

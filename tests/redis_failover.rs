@@ -296,6 +296,21 @@ async fn sentinels_and_their_logins_are_told_apart() {
         sentinels.addresses.insert(0, format!("127.0.0.1:{}", stranger.port));
     }
     RedisBroker::connect(odd).await.unwrap();
+    // A password that was changed is read anew at the next connection, and so is that of the sentinels.
+    let said = Arc::new(std::sync::Mutex::new("hunter2".to_owned()));
+    let source = said.clone();
+    let mut changed = right.clone();
+    if let RedisTarget::Sentinels(sentinels) = &mut changed.target {
+        let read = move || -> Result<String, String> { Ok(source.lock().unwrap().clone()) };
+        sentinels.password = Some(Password::new("hunter2").read_from(read));
+    }
+    let broker = RedisBroker::lazy(&changed).unwrap();
+    assert_eq!(broker.now().await.unwrap_err().code(), "broker_auth");
+    *said.lock().unwrap() = SENTINEL_PASSWORD.to_owned();
+    kit::eventually("the sentinels let us in", || async {
+        broker.now().await.map(drop).map_err(|error| format!("{error:?}"))
+    })
+    .await;
     // Nor is one that is gone.
     let url = format!(
         "redis-sentinel://:{SENTINEL_PASSWORD}@127.0.0.1:1,{}/7?master={MASTER}",

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
-use runner::source::{self, Catalog, Server, Settings, SourceState, TableError, TableSettings};
+use runner::source::{self, Catalog, Login, Server, Settings, SourceState, TableError, TableSettings};
 use runner_core::clock::SystemClock;
 use runner_sdk::Functions;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -27,8 +27,7 @@ fn settings(db: &SqlDb) -> TableSettings {
     let server = Server {
         host: "127.0.0.1".to_owned(),
         port: db.port,
-        username: db.user().to_owned(),
-        password: "root".to_owned(),
+        login: Login::fixed(db.user(), "root"),
         database: db.name.clone(),
         // A few readings long, so that each test also sees connections replaced.
         max_lifetime: Some(Duration::from_millis(500)),

@@ -9,6 +9,9 @@ use runner_queue::redis::{RedisSettings, RedisTarget};
 pub(super) fn hint(redis: &RedisSettings, in_url: bool, error: &BrokerError) -> String {
     let code = error.code();
     let what = match error {
+        BrokerError::Unreachable { .. } if crate::log::chain(error).contains("cannot read the password") => {
+            "see the file that `redis.password` or `redis.url` refers to; it is read at each connection".to_owned()
+        }
         BrokerError::Unreachable { .. } => is_it_running(redis, in_url),
         BrokerError::Denied { .. } => login(redis, in_url, &crate::log::chain(error)),
         BrokerError::Refused { .. } => match refused(&crate::log::chain(error)) {

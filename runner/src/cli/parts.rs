@@ -90,8 +90,10 @@ pub(super) fn table(settings: &config::TableSettings) -> Option<source::TableSet
     let server = |s: &config::ServerSettings| source::Server {
         host: s.host.clone(),
         port: s.port,
-        username: s.username.clone(),
-        password: s.password.expose().to_owned(),
+        login: {
+            let s = s.clone();
+            source::Login::read_from(move || s.login())
+        },
         database: s.database.clone(),
         max_lifetime: s.max_lifetime,
     };

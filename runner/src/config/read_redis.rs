@@ -97,12 +97,27 @@ fn target(redis: &Section<'_>, written: bool) -> Option<RedisSettings> {
 }
 
 fn from_url(redis: &Section<'_>, found: &Found<Secret>) -> Way {
-    let settings = RedisSettings::from_url(found.value.expose()).map_err(|why| {
+    let mut settings = RedisSettings::from_url(found.value.expose()).map_err(|why| {
         let hint =
             "for example redis://host:6379/0, rediss://host:6379 or redis-sentinel://a:26379,b:26379?master=name";
         // The text itself may hold a password, so only the reason is said.
         fault(redis, &found.place, &format!("redis.url cannot be used: {why}"), hint);
     });
+    if let Ok(settings) = &mut settings
+        && found.value.is_reference()
+    {
+        let url = found.value.clone();
+        let read = move || {
+            let mut settings = RedisSettings::from_url(&url.read()?)?;
+            // One that cannot be shown to be there is wrong: the old one was.
+            password_of(&mut settings)
+                .take()
+                .map(|p| p.expose().to_owned())
+                .ok_or_else(|| "redis.url has none".to_owned())
+        };
+        let password = password_of(settings);
+        *password = password.take().map(|password| password.read_from(read));
+    }
     Way {
         key: "url",
         place: found.place.clone(),
@@ -121,6 +136,14 @@ fn from_host(redis: &Section<'_>, found: &Found<String>) -> Way {
         key: "host",
         place: found.place.clone(),
         settings: target.map(RedisSettings::of),
+    }
+}
+
+/// The password that a URL names: that of the sentinels, if it names some.
+fn password_of(settings: &mut RedisSettings) -> &mut Option<Password> {
+    match &mut settings.target {
+        RedisTarget::Sentinels(sentinels) => &mut sentinels.password,
+        _ => &mut settings.password,
     }
 }
 
@@ -285,9 +308,11 @@ fn twice(redis: &Section<'_>, key: &str, in_url: bool, place: &Place) {
 }
 
 fn given(secret: Option<Secret>) -> Option<Password> {
-    secret
-        .filter(|secret| !secret.is_empty())
-        .map(|secret| Password::new(secret.expose()))
+    let secret = secret.filter(|secret| !secret.is_empty())?;
+    Some(match secret.is_reference() {
+        true => Password::new(secret.expose()).read_from(move || secret.read()),
+        false => Password::new(secret.expose()),
+    })
 }
 
 fn tls(redis: &Section<'_>, mut settings: RedisSettings) -> RedisSettings {

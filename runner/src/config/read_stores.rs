@@ -171,7 +171,10 @@ fn limits(section: &Section<'_>, connections_key: &'static str, lifetime_key: &'
 fn server(section: &Section<'_>, default_port: u16, max_lifetime: Option<Duration>) -> Option<ServerSettings> {
     let host = section.text("host");
     let text = |key| section.text(key).map_or_else(String::new, |f| f.value);
-    let (username, database) = (text("username"), text("database"));
+    let database = text("database");
+    let username = section
+        .reference("username", true)
+        .map_or_else(Secret::default, |f| f.value);
     let password = section.secret("password").map_or_else(Secret::default, |f| f.value);
     let found = host?;
     let (host, port) = database_host(found.value.trim(), default_port).unwrap_or_else(|why| {
@@ -186,6 +189,7 @@ fn server(section: &Section<'_>, default_port: u16, max_lifetime: Option<Duratio
         port,
         username,
         password,
+        url: None,
         database,
         max_lifetime,
     })
@@ -202,7 +206,13 @@ pub(super) fn database_host(text: &str, default_port: u16) -> Result<(String, u1
 
 fn from_url(section: &Section<'_>, url: &Found<Secret>, max_lifetime: Option<Duration>) -> Option<TableSettings> {
     match DatabaseUrl::parse(url.value.expose()) {
-        Ok(url) => Some(url.into_settings(max_lifetime)),
+        Ok(parsed) => {
+            let mut settings = parsed.into_settings(max_lifetime);
+            if let TableSettings::MySql(server) | TableSettings::Postgres(server) = &mut settings {
+                server.url = Some(url.value.clone()).filter(Secret::is_reference);
+            }
+            Some(settings)
+        }
         Err(why) => {
             // The text itself may hold a password, so only the reason is said.
             let message = format!("database.url cannot be used: {why}");

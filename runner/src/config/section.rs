@@ -180,10 +180,21 @@ impl<'a> Section<'a> {
         {
             self.reader.secrets.set(true);
         }
-        self.scalar(key, false).map(|found| Found {
-            value: Secret::new(found.value),
-            place: found.place,
-        })
+        self.reference(key, false)
+    }
+
+    /// Text that may refer to files, to be read again when it is used.
+    #[must_use]
+    pub fn reference(&self, key: &'static str, may_show: bool) -> Option<Found<Secret>> {
+        let Found { value, place } = self.scalar(key, may_show)?;
+        let written = self.entries.and_then(|es| es.iter().find(|e| e.key == key));
+        let value = match (&place, written.map(|e| &e.node.value)) {
+            (Place::File(_), Some(Value::Text(written))) if written.contains("${") => {
+                Secret::of_reference(value, written, self.reader.environment)
+            }
+            _ => Secret::new(value),
+        };
+        Some(Found { value, place })
     }
 
     /// `true` or `false`; `on`, `off`, `yes`, `no` are refused, because YAML's versions disagree on them.

@@ -12,6 +12,7 @@ use runner_core::cron::DstRule;
 use runner_queue::redis::RedisSettings;
 use runner_queue::{ArchiveBounds, GroupRule};
 
+use super::url::DatabaseUrl;
 use super::{Problem, Secret};
 use crate::log::LogSettings;
 use crate::web::Role;
@@ -130,13 +131,29 @@ pub struct ServerSettings {
     /// The port.
     pub port: u16,
     /// User name.
-    pub username: String,
+    pub username: Secret,
     /// Password.
     pub password: Secret,
+    /// The URL that all this was taken from, if a part of it stands elsewhere.
+    pub url: Option<Secret>,
     /// Name of the database.
     pub database: String,
     /// A connection is closed when it is this old; `None`: never.
     pub max_lifetime: Option<Duration>,
+}
+
+impl ServerSettings {
+    /// User name and password as they are now.
+    ///
+    /// # Errors
+    ///
+    /// What cannot be read, without any part of it.
+    pub fn login(&self) -> Result<(String, String), String> {
+        match &self.url {
+            Some(url) => DatabaseUrl::parse(&url.read()?)?.login(),
+            None => Ok((self.username.read()?, self.password.read()?)),
+        }
+    }
 }
 
 /// The directory of manifests.

@@ -40,7 +40,7 @@ fn the_file_of_the_go_service_loads_unchanged() {
         panic!("not mysql")
     };
     assert_eq!((mysql.host.as_str(), mysql.port), ("mysql", 3306));
-    assert_eq!((mysql.username.as_str(), mysql.password.expose()), ("root", "root"));
+    assert_eq!((mysql.username.expose(), mysql.password.expose()), ("root", "root"));
     assert_eq!(mysql.database, "bingo");
     assert_eq!(mysql.max_lifetime, Some(Duration::from_secs(10)));
     assert!(settings.queue_dash && settings.log.console);

@@ -55,14 +55,27 @@ impl DatabaseUrl {
         }
     }
 
+    /// User name and password.
+    ///
+    /// # Errors
+    ///
+    /// If it names a file.
+    pub fn login(self) -> Result<(String, String), String> {
+        match self {
+            Self::MySql(parts) | Self::Postgres(parts) => Ok((parts.username, parts.password.expose().to_owned())),
+            Self::Sqlite(_) => Err("database.url names a file now".to_owned()),
+        }
+    }
+
     /// The settings that it stands for.
     #[must_use]
     pub fn into_settings(self, max_lifetime: Option<Duration>) -> TableSettings {
         let server = |parts: Parts| ServerSettings {
             host: parts.host,
             port: parts.port,
-            username: parts.username,
+            username: Secret::new(parts.username),
             password: parts.password,
+            url: None,
             database: parts.database,
             max_lifetime,
         };

@@ -17,6 +17,6 @@ mod tests;
 pub use catalog::{Catalog, Loaded};
 pub use directory::check_paths;
 pub use manifest::Context;
-pub use settings::{DEFAULT_RESCAN, DEFAULT_SYNC_INTERVAL, ManifestSettings, Server, Settings, TableSettings};
+pub use settings::{DEFAULT_RESCAN, DEFAULT_SYNC_INTERVAL, Login, ManifestSettings, Server, Settings, TableSettings};
 pub use status::{Rejected, SourceState, SourceStatus};
 pub use table::{TableError, migrate};

@@ -1,6 +1,7 @@
 //! What the sources need to know; the configuration room fills it in.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
@@ -92,18 +93,48 @@ pub struct Server {
     /// The port.
     pub port: u16,
     /// The account; reading is all it needs to be allowed.
-    pub username: String,
-    /// Its password; never shown.
-    pub password: String,
+    pub login: Login,
     /// The database.
     pub database: String,
     /// A connection older than this is not used again; `None`: it may be.
     pub max_lifetime: Option<Duration>,
 }
 
+/// Account and password at a database, read anew for each connection; never shown.
+#[derive(Clone)]
+pub struct Login(Arc<ReadLogin>);
+
+type ReadLogin = dyn Fn() -> Result<(String, String), String> + Send + Sync;
+
+impl Login {
+    /// These, as long as the program runs.
+    #[must_use]
+    pub fn fixed(username: &str, password: &str) -> Self {
+        let both = (username.to_owned(), password.to_owned());
+        Self::read_from(move || Ok(both.clone()))
+    }
+
+    /// What `read` says at each connection: a password may have been changed. It may block.
+    #[must_use]
+    pub fn read_from(read: impl Fn() -> Result<(String, String), String> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(read))
+    }
+
+    /// Account and password now.
+    ///
+    /// # Errors
+    ///
+    /// Why they cannot be read.
+    pub(super) async fn now(&self) -> Result<(String, String), String> {
+        let read = Arc::clone(&self.0);
+        let read = tokio::task::spawn_blocking(move || read()).await;
+        read.map_err(|error| error.to_string()).and_then(|read| read)
+    }
+}
+
 impl std::fmt::Debug for Server {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}@{}", self.username, self.place())
+        f.write_str(&self.place())
     }
 }
 

@@ -135,8 +135,10 @@ fn nothing_to_say() -> RedisConnectionInfo {
 }
 
 async fn entered(at: Address<'_>, tls: Option<&RedisTls>, login: &Login) -> Result<Box<dyn Bytes>, DialError> {
+    // Read at each connection: a password that was changed takes no restart.
+    let login = login.now().await.map_err(DialError::Unreachable)?;
     let mut open = open(at, tls).await?;
-    match login::enter(&mut open.bytes, login).await {
+    match login::enter(&mut open.bytes, &login).await {
         Ok(()) => Ok(open.bytes),
         Err(error) => Err(broken(at, error, open.asked.as_deref())),
     }

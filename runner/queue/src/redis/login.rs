@@ -20,6 +20,20 @@ pub(super) struct Login {
     pub(super) database: i64,
 }
 
+impl Login {
+    /// With the password as it is now.
+    pub(super) async fn now(&self) -> Result<Self, String> {
+        let password = match &self.password {
+            Some(password) => Some(password.now().await?),
+            None => None,
+        };
+        Ok(Self {
+            password,
+            ..self.clone()
+        })
+    }
+}
+
 /// Logs in with commands of our own, so that the server's words are known when it refuses.
 pub(super) async fn enter(bytes: &mut Box<dyn Bytes>, login: &Login) -> Result<(), RedisError> {
     if let Some(password) = &login.password {

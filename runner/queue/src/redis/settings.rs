@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// How to reach a Redis.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,20 +63,73 @@ pub struct RedisTls {
 }
 
 /// A password: it is used, and never printed.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Password(String);
+#[derive(Clone)]
+pub struct Password {
+    text: String,
+    source: Option<Arc<dyn PasswordSource>>,
+}
 
-impl Password {
-    /// Wraps `text`.
-    #[must_use]
-    pub fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
-    }
+/// Where a password stands, so that each connection takes it as it is by then. Reading may block.
+pub trait PasswordSource: Send + Sync {
+    /// The password now.
+    ///
+    /// # Errors
+    ///
+    /// Why it cannot be read now, without any part of it. It is tried again with the next connection.
+    fn read(&self) -> Result<String, String>;
+}
 
-    pub(super) fn expose(&self) -> &str {
-        &self.0
+impl<F: Fn() -> Result<String, String> + Send + Sync> PasswordSource for F {
+    fn read(&self) -> Result<String, String> {
+        self()
     }
 }
+
+impl Password {
+    /// Wraps `text`, which stays the same.
+    #[must_use]
+    pub fn new(text: impl Into<String>) -> Self {
+        let text = text.into();
+        Self { text, source: None }
+    }
+
+    /// The same for now; `source` is asked for each connection.
+    #[must_use]
+    pub fn read_from(self, source: impl PasswordSource + 'static) -> Self {
+        Self {
+            source: Some(Arc::new(source)),
+            ..self
+        }
+    }
+
+    /// The text itself, for the one call that needs it.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.text
+    }
+
+    /// The password as it is now, for one connection.
+    pub(super) async fn now(&self) -> Result<Self, String> {
+        let Some(source) = self.source.clone() else {
+            return Ok(self.clone());
+        };
+        // A file may lie on a share that does not answer.
+        let read = tokio::task::spawn_blocking(move || source.read()).await;
+        match read.map_err(|error| error.to_string()).and_then(|read| read) {
+            Ok(text) if text.is_empty() => Err("cannot read the password of Redis: it is empty".to_owned()),
+            Ok(text) => Ok(Self::new(text)),
+            Err(why) => Err(format!("cannot read the password of Redis: {why}")),
+        }
+    }
+}
+
+impl PartialEq for Password {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
+impl Eq for Password {}
 
 impl fmt::Debug for Password {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -135,6 +189,7 @@ pub(super) fn address(text: &str) -> Option<(&str, u16)> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
 
     #[test]
@@ -150,6 +205,32 @@ mod tests {
         for text in [format!("{settings:?}"), settings.place()] {
             assert!(!text.contains("hunter"), "{text}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_password_with_a_source_is_read_anew_each_time() {
+        let said = Arc::new(std::sync::Mutex::new(Ok("first".to_owned())));
+        let source = {
+            let said = said.clone();
+            move || -> Result<String, String> { said.lock().map_err(|e| e.to_string())?.clone() }
+        };
+        let password = Password::new("first").read_from(source);
+        let set = |next| *said.lock().unwrap() = next;
+        assert_eq!(password.now().await.unwrap().expose(), "first");
+        set(Ok("second".to_owned()));
+        assert_eq!(password.now().await.unwrap().expose(), "second");
+        for (bad, words) in [
+            (Ok(String::new()), "is empty"),
+            (Err("no such file".to_owned()), "no such file"),
+        ] {
+            set(bad);
+            let why = password.now().await.unwrap_err();
+            assert!(
+                why.starts_with("cannot read the password") && why.contains(words),
+                "{why}"
+            );
+        }
+        assert_eq!(Password::new("fixed").now().await.unwrap().expose(), "fixed");
     }
 
     #[test]

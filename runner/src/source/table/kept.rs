@@ -7,6 +7,7 @@ use sqlx::{ColumnIndex, ConnectOptions, Connection, Database, Decode, Executor, 
 use tokio::time::Instant;
 
 use super::store::{Row, Store, TableError, in_time, row_of};
+use crate::source::settings::Login;
 
 /// What a database is asked, in its own words.
 pub struct Dialect {
@@ -47,24 +48,32 @@ impl Dialect {
 /// After any error or timeout nobody knows what a connection still has to say, so a new one is made.
 pub struct Kept<D: Database> {
     dialect: &'static Dialect,
-    options: <D::Connection as Connection>::Options,
+    options: Options<D>,
+    login: Option<(Login, Enter<D>)>,
     max_age: Option<Duration>,
     connection: Option<(D::Connection, Instant)>,
 }
 
+/// Adds account and password to the options of a connection.
+type Enter<D> = fn(Options<D>, (String, String)) -> Options<D>;
+type Options<D> = <<D as Database>::Connection as Connection>::Options;
+
 impl<D: Database> Kept<D> {
     /// Not connected yet. A connection older than `max_age` is not used again.
-    pub fn new(
-        dialect: &'static Dialect,
-        options: <D::Connection as Connection>::Options,
-        max_age: Option<Duration>,
-    ) -> Self {
+    pub fn new(dialect: &'static Dialect, options: Options<D>, max_age: Option<Duration>) -> Self {
         Self {
             dialect,
             options,
+            login: None,
             max_age,
             connection: None,
         }
+    }
+
+    /// Each connection asks `login` who it is.
+    pub fn with_login(self, login: Login, enter: Enter<D>) -> Self {
+        let login = Some((login, enter));
+        Self { login, ..self }
     }
 
     /// Takes the connection out, to be put back only after it answered.
@@ -78,7 +87,11 @@ impl<D: Database> Kept<D> {
             Some(connection) => return Ok(connection),
             None => (),
         }
-        let connection = self.options.connect().await.map_err(|e| self.dialect.error(&e))?;
+        let options = match &self.login {
+            Some((login, enter)) => enter(self.options.clone(), login.now().await.map_err(TableError::Login)?),
+            None => self.options.clone(),
+        };
+        let connection = options.connect().await.map_err(|e| self.dialect.error(&e))?;
         Ok((connection, Instant::now()))
     }
 }

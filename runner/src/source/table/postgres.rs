@@ -19,13 +19,14 @@ static DIALECT: Dialect = Dialect {
 /// A PostgreSQL server, not connected yet.
 pub fn open(server: &Server) -> Kept<Postgres> {
     let options = PgConnectOptions::new_without_pgpass()
-        .username(&server.username)
-        .password(&server.password)
         .database(&server.database)
         .disable_statement_logging();
     let options = match server.host.strip_prefix('/') {
         Some(_) => options.socket(&server.host),
         None => options.host(&server.host).port(server.port),
     };
-    Kept::new(&DIALECT, options, server.max_lifetime)
+    let enter = |options: PgConnectOptions, (username, password): (String, String)| {
+        options.username(&username).password(&password)
+    };
+    Kept::new(&DIALECT, options, server.max_lifetime).with_login(server.login.clone(), enter)
 }

@@ -40,6 +40,9 @@ pub enum TableError {
     /// The database answers, and has no such table.
     #[error("table sys_crontab does not exist; `runner migrate` makes it")]
     NoTable,
+    /// Account or password stand in a file or a variable, and cannot be read now.
+    #[error("cannot read the login of the database: {0}")]
+    Login(String),
     /// Anything else, in the words of the database.
     #[error("{0}")]
     Database(String),
