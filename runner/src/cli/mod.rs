@@ -12,6 +12,7 @@ mod exit;
 mod greeting;
 mod hint;
 mod init;
+mod lost_lines;
 mod ls;
 mod ls_schedules;
 mod migrate;

@@ -17,8 +17,9 @@ use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::app::AppParts;
-use super::{greeting, parts, setup, signals, types};
+use super::{greeting, lost_lines, parts, setup, signals, types};
 use crate::config::{Access, Settings};
+use crate::log::LostLines;
 use crate::metrics::Metrics;
 use crate::scheduler::Scheduler;
 use crate::source::Catalog;
@@ -57,7 +58,7 @@ struct Running {
 ///
 /// When the program cannot start: an address in use, handlers registered twice, an invalid schedule in code. When a
 /// part of it ended although nobody told it to.
-pub async fn run(settings: Settings, app: AppParts, access: Access) -> anyhow::Result<ExitCode> {
+pub async fn run(settings: Settings, app: AppParts, access: Access, lost: LostLines) -> anyhow::Result<ExitCode> {
     let signals = signals::Signals::listen().context("cannot listen for signals")?;
     let listener = match settings.roles.web {
         true => Some(bind(&settings).await?),
@@ -65,6 +66,7 @@ pub async fn run(settings: Settings, app: AppParts, access: Access) -> anyhow::R
     };
     let stopping = CancellationToken::new();
     let house = House::open(&settings, app, &stopping).await?;
+    lost_lines::watch(lost, house.metrics.clone(), stopping.clone());
     let mut running = house.start(&settings, access, listener, &stopping)?;
     greeting::print(
         &settings,

@@ -31,15 +31,18 @@ pub fn serve(context: &Context, parts: AppParts) -> anyhow::Result<ExitCode> {
         tracing::warn!(target: "runner", "{note}");
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let code = runtime.block_on(run::run(settings, parts, access));
+    let lost = guard.lost();
+    let code = runtime.block_on(run::run(settings, parts, access, lost.clone()));
     if let Err(error) = &code {
         // The caller prints it; the file keeps it.
         tracing::error!(target: log::ONLY_FILE, "{}", exit::line(error));
     }
     runtime.shutdown_timeout(LAST_CALLS);
-    let lost = guard.lost();
+    let lost = lost.total();
     if lost > 0 {
-        print::note(&format!("{lost} log lines were dropped because an output was too slow"));
+        print::note(&format!(
+            "{lost} log lines were lost in all: an output was full or too slow"
+        ));
     }
     code
 }

@@ -9,6 +9,10 @@ use super::section::Section;
 use crate::log::{FileSettings, Format, LogSettings};
 
 const MEGABYTE: u64 = 1024 * 1024;
+/// Megabytes that all log files may have together by default: 2 GiB fit beside anything else on a small disk.
+const TOTAL: u64 = 2048;
+/// The largest bound on all log files, in megabytes: 100 TiB.
+const TOTAL_MOST: u64 = 104_857_600;
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// Level words; the last three exist in the Go service and are above everything that we write.
@@ -33,7 +37,10 @@ pub fn read(root: &Section<'_>) -> LogSettings {
     let console = section.flag("console").unwrap_or(true);
     let days = section.number("days", 1..=3650).unwrap_or(14);
     let megabytes = section.number("maxSize", 1..=102_400).unwrap_or(50);
-    let compress = section.flag("compress").unwrap_or(false);
+    let total = section
+        .number("maxTotal", megabytes..=TOTAL_MOST)
+        .unwrap_or(TOTAL.max(megabytes));
+    let compress = section.flag("compress").unwrap_or(true);
     let path = section
         .text("path")
         .map(|f| f.value)
@@ -46,6 +53,7 @@ pub fn read(root: &Section<'_>) -> LogSettings {
         file: path.map(|path| FileSettings {
             path: PathBuf::from(path),
             max_bytes: megabytes * MEGABYTE,
+            max_total: total * MEGABYTE,
             keep: DAY * u32::try_from(days).unwrap_or(u32::MAX),
             compress,
         }),

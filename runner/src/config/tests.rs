@@ -235,6 +235,7 @@ const BAD: &[(&str, &str, &str, &str)] = &[
     ("roles: []", "CFG_VALUE", "1:1", "nothing"),
     ("log: {level: loud}", "CFG_VALUE", "1:14", "debug"),
     ("log: {maxSize: 0}", "CFG_RANGE", "1:16", "from 1"),
+    ("log: {maxSize: 60, maxTotal: 50}", "CFG_RANGE", "1:30", "from 60"),
     ("manifests: {dir: /}", "CFG_DIR", "1:18", "root"),
     ("manifests: {dir: /dev/null}", "CFG_DIR", "1:18", "not a directory"),
     ("app: {name: a}\nserver: {name: b}", "CFG_TWICE", "1:7", "same setting"),

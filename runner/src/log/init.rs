@@ -3,6 +3,7 @@
 use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use jiff::tz::TimeZone;
 use runner_core::clock::Clock;
@@ -48,14 +49,60 @@ pub enum LogError {
 /// Keeps the outputs alive; flushes them when dropped.
 pub struct Guard {
     _workers: Vec<WorkerGuard>,
-    counters: Vec<ErrorCounter>,
+    lost: LostLines,
 }
 
 impl Guard {
-    /// Lines that were dropped because an output was too slow.
+    /// The lines that did not reach an output, still counting.
     #[must_use]
-    pub fn lost(&self) -> usize {
-        self.counters.iter().map(ErrorCounter::dropped_lines).sum()
+    pub fn lost(&self) -> LostLines {
+        self.lost.clone()
+    }
+}
+
+/// Counts the lines that did not reach an output: it was too slow, or could not be written.
+#[derive(Clone, Default)]
+pub struct LostLines(Vec<LostBy>);
+
+#[derive(Clone)]
+struct LostBy {
+    output: &'static str,
+    too_slow: ErrorCounter,
+    refused: Arc<AtomicUsize>,
+}
+
+impl LostLines {
+    /// Since the start, by output: `console`, `file`.
+    pub fn by_output(&self) -> impl Iterator<Item = (&'static str, usize)> {
+        self.0.iter().map(|by| {
+            let refused = by.refused.load(Ordering::Relaxed);
+            (by.output, by.too_slow.dropped_lines().saturating_add(refused))
+        })
+    }
+
+    /// Since the start, over all outputs.
+    #[must_use]
+    pub fn total(&self) -> usize {
+        self.by_output().map(|(_, lines)| lines).sum()
+    }
+}
+
+/// Counts what the output refuses instead of passing the error on: the thread that writes has no use for it.
+struct Counted<W> {
+    output: W,
+    refused: Arc<AtomicUsize>,
+}
+
+impl<W: io::Write> io::Write for Counted<W> {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        if self.output.write_all(line).is_err() {
+            self.refused.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.output.flush()
     }
 }
 
@@ -70,15 +117,14 @@ pub fn init(settings: &LogSettings, zone: &TimeZone, clock: Arc<dyn Clock>) -> R
         zone: zone.clone(),
     };
     let mut layers = Vec::new();
-    let (mut workers, mut counters) = (Vec::new(), Vec::new());
-    let mut add = |writer: NonBlocking, worker, ansi| {
-        counters.push(writer.error_counter());
+    let (mut workers, mut lost) = (Vec::new(), LostLines::default());
+    let mut add = |(writer, worker, by): (NonBlocking, WorkerGuard, LostBy), ansi| {
+        lost.0.push(by);
         workers.push(worker);
         layer(settings.format, time.clone(), writer, ansi)
     };
     if settings.console {
-        let (writer, worker) = non_blocking(io::stdout());
-        let all = add(writer, worker, io::stdout().is_terminal());
+        let all = add(non_blocking("console", io::stdout()), io::stdout().is_terminal());
         layers.push(all.with_filter(console()).boxed());
     }
     if let Some(file) = &settings.file {
@@ -86,14 +132,13 @@ pub fn init(settings: &LogSettings, zone: &TimeZone, clock: Arc<dyn Clock>) -> R
             path: file.path.clone(),
             source,
         })?;
-        let (writer, worker) = non_blocking(roller);
-        layers.push(add(writer, worker, false));
+        layers.push(add(non_blocking("file", roller), false));
     }
     let subscriber = Registry::default().with(layers.with_filter(targets(settings.level)));
     tracing::subscriber::set_global_default(subscriber).map_err(LogError::Twice)?;
     Ok(Guard {
         _workers: workers,
-        counters,
+        lost,
     })
 }
 
@@ -111,11 +156,22 @@ fn targets(level: LevelFilter) -> Targets {
         .with_targets(CHATTY.map(|target| (target, quiet)))
 }
 
-fn non_blocking(writer: impl io::Write + Send + 'static) -> (NonBlocking, WorkerGuard) {
-    NonBlockingBuilder::default()
+fn non_blocking(output: &'static str, writer: impl io::Write + Send + 'static) -> (NonBlocking, WorkerGuard, LostBy) {
+    let refused = Arc::<AtomicUsize>::default();
+    let counted = Counted {
+        output: writer,
+        refused: refused.clone(),
+    };
+    let (writer, worker) = NonBlockingBuilder::default()
         .lossy(true)
         .buffered_lines_limit(WAITING_LINES)
-        .finish(writer)
+        .finish(counted);
+    let by = LostBy {
+        output,
+        too_slow: writer.error_counter(),
+        refused,
+    };
+    (writer, worker, by)
 }
 
 fn layer<S>(format: Format, time: Time, writer: NonBlocking, ansi: bool) -> Box<dyn Layer<S> + Send + Sync>
@@ -153,10 +209,11 @@ mod tests {
         let file = FileSettings {
             path: path.clone(),
             max_bytes: 1 << 20,
+            max_total: 1 << 30,
             keep: Duration::from_secs(86_400),
             compress: false,
         };
-        let (writer, worker) = non_blocking(Roller::open(file, clock.clone()).unwrap());
+        let (writer, worker, _) = non_blocking("file", Roller::open(file, clock.clone()).unwrap());
         let zone = TimeZone::get("Asia/Shanghai").unwrap();
         let layers = layer(format, Time { clock, zone }, writer, false);
         let subscriber = Registry::default().with(layers.with_filter(targets(LevelFilter::DEBUG)));
@@ -201,6 +258,7 @@ mod tests {
             file: Some(FileSettings {
                 path: dir.path().to_owned(),
                 max_bytes: 1,
+                max_total: 1,
                 keep: Duration::from_secs(1),
                 compress: false,
             }),
@@ -209,5 +267,18 @@ mod tests {
         let clock = Arc::new(ManualClock::at(jiff::Timestamp::UNIX_EPOCH));
         let error = init(&settings, &TimeZone::UTC, clock).err().unwrap();
         assert!(super::super::chain(&error).contains("cannot write the log file"));
+    }
+
+    #[test]
+    fn lines_that_an_output_refuses_are_counted() {
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let (mut writer, worker, by) = non_blocking("file", full);
+        for _ in 0..3 {
+            io::Write::write_all(&mut writer, b"line\n").unwrap();
+        }
+        drop(worker);
+        let lost = LostLines(vec![by]);
+        assert_eq!(lost.by_output().collect::<Vec<_>>(), [("file", 3)]);
+        assert_eq!(lost.total(), 3);
     }
 }

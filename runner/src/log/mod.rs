@@ -7,5 +7,5 @@ mod roller;
 mod settings;
 
 pub use chain::chain;
-pub use init::{LogError, ONLY_FILE, init};
+pub use init::{LogError, LostLines, ONLY_FILE, init};
 pub use settings::{FileSettings, Format, LogSettings};

@@ -1,10 +1,12 @@
-//! A log file of bounded size: full, it is put aside; old ones are compressed and, later, deleted.
+//! A log file of bounded size: when it is full it is renamed and a new one begun; old files are compressed and deleted.
 //!
-//! The live file keeps its identity (it is copied and cut, not renamed), so that `tail -f` goes on. A crash
-//! between copy and cut repeats lines, never loses any.
+//! Renaming needs no space, so a full disk can still rotate, and a crash neither loses nor repeats a line. Another program
+//! may rename or remove the file as well (logrotate): that is noticed, and a new file is made under the configured name.
+//! A rotated file never replaces another. Not here: which lines are written, and what becomes of those that could not be.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -17,20 +19,24 @@ use runner_core::clock::Clock;
 
 use super::FileSettings;
 
-/// How often old files are looked for even if nothing was put aside.
+/// How often old files are looked for even if nothing was rotated.
 const HOUSEKEEPING: Duration = Duration::from_secs(3600);
 
-/// The time in the name of a file that was put aside: UTC, sorts by age, free of characters that shells mind.
+/// How often the path is compared with the open file: one `stat` a second at most, and only while lines are written.
+const IDENTITY_CHECK: Duration = Duration::from_secs(1);
+
+/// The time in the name of a rotated file: UTC, sorts by age, free of characters that shells interpret.
 const STAMP: &str = "%Y%m%dT%H%M%S%.3fZ";
 
-/// The live file and its past.
+/// The live file and its rotated predecessors.
 pub struct Roller {
     settings: FileSettings,
     clock: Arc<dyn Clock>,
     file: File,
     size: u64,
-    /// After a failed rotation: the size at which to try again, so that a full disk costs one try a tenth.
+    /// After a failed rotation: the size at which to try again, so that it is tried once for each tenth.
     try_again_at: u64,
+    checked_at: Timestamp,
     cleaned_at: Timestamp,
     cleaner: Option<JoinHandle<()>>,
 }
@@ -42,13 +48,10 @@ impl Roller {
     ///
     /// If the directory cannot be made or the file cannot be appended to.
     pub fn open(settings: FileSettings, clock: Arc<dyn Clock>) -> io::Result<Self> {
-        if let Some(dir) = settings.path.parent().filter(|d| !d.as_os_str().is_empty()) {
-            fs::create_dir_all(dir)?;
-        }
-        let file = OpenOptions::new().append(true).create(true).open(&settings.path)?;
-        let size = file.metadata()?.len();
+        let (file, size) = open_live(&settings.path)?;
         let mut roller = Self {
             try_again_at: settings.max_bytes,
+            checked_at: clock.now(),
             cleaned_at: clock.now(),
             settings,
             clock,
@@ -60,17 +63,28 @@ impl Roller {
         Ok(roller)
     }
 
-    fn put_aside(&mut self) {
+    /// Opens the path anew. The old file stays in use if that fails: its lines are not lost to whoever moved it.
+    fn reopen(&mut self) -> io::Result<()> {
+        (self.file, self.size) = open_live(&self.settings.path)?;
+        self.try_again_at = self.settings.max_bytes;
+        Ok(())
+    }
+
+    /// Whether the path still leads to the open file.
+    fn is_in_place(&self) -> bool {
+        let identity = |m: fs::Metadata| (m.dev(), m.ino());
+        match (self.file.metadata(), fs::metadata(&self.settings.path)) {
+            (Ok(open), Ok(named)) => identity(open) == identity(named),
+            (_, Err(error)) => error.kind() != io::ErrorKind::NotFound,
+            (Err(_), Ok(_)) => true,
+        }
+    }
+
+    fn rotate(&mut self) {
         let stamp = self.clock.now().strftime(STAMP).to_string();
-        let aside = beside(&self.settings.path, &stamp);
-        // Without the copy nothing may be cut: the lines stay where they are, and the file grows.
-        let moved = copy(&self.settings.path, &aside).and_then(|()| self.file.set_len(0));
-        match moved {
-            Ok(()) => {
-                self.size = 0;
-                self.try_again_at = self.settings.max_bytes;
-                self.clean();
-            }
+        let rotated = beside(&self.settings.path, &stamp);
+        match rename_new(&self.settings.path, &rotated).and_then(|()| self.reopen()) {
+            Ok(()) => self.clean(),
             Err(_) => self.try_again_at = self.size + self.settings.max_bytes / 10 + 1,
         }
     }
@@ -88,25 +102,39 @@ impl Roller {
             .ok();
     }
 
-    fn since_cleaned(&self) -> Duration {
-        self.clock
-            .now()
-            .duration_since(self.cleaned_at)
-            .try_into()
-            .unwrap_or_default()
+    fn since(&self, then: Timestamp) -> Duration {
+        self.clock.now().duration_since(then).unsigned_abs()
+    }
+
+    /// Makes room on a full disk at the expense of the oldest rotated file. Says whether there was one.
+    fn drop_oldest(&self) -> bool {
+        let oldest = rotated(&self.settings.path).into_iter().min_by_key(|(_, stamp)| *stamp);
+        oldest.is_some_and(|(path, _)| fs::remove_file(path).is_ok())
     }
 }
 
 impl Write for Roller {
-    /// One call is one line; a line is never torn between two files.
+    /// One call is one line; a line is never split between two files.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        if self.since(self.checked_at) >= IDENTITY_CHECK {
+            self.checked_at = self.clock.now();
+            if !self.is_in_place() {
+                // If it cannot be made anew now, the next check tries again.
+                let _ = self.reopen();
+            }
+        }
         let full = self.size + line.len() as u64 > self.try_again_at;
         if full && self.size > 0 {
-            self.put_aside();
-        } else if self.since_cleaned() >= HOUSEKEEPING {
+            self.rotate();
+        } else if self.since(self.cleaned_at) >= HOUSEKEEPING {
             self.clean();
         }
-        self.file.write_all(line)?;
+        match write_whole(&mut self.file, line) {
+            Err(error) if error.kind() == io::ErrorKind::StorageFull && self.drop_oldest() => {
+                write_whole(&mut self.file, line)?;
+            }
+            written => written?,
+        }
         self.size += line.len() as u64;
         Ok(line.len())
     }
@@ -119,10 +147,41 @@ impl Write for Roller {
 impl Drop for Roller {
     fn drop(&mut self) {
         if let Some(cleaner) = self.cleaner.take() {
-            // A panic of the cleaner has been printed; there is nobody left to tell.
+            // A panic of the cleaner has been printed already.
             let _ = cleaner.join();
         }
     }
+}
+
+fn open_live(path: &Path) -> io::Result<(File, u64)> {
+    if let Some(dir) = path.parent().filter(|d| !d.as_os_str().is_empty()) {
+        fs::create_dir_all(dir)?;
+    }
+    let file = OpenOptions::new().append(true).create(true).open(path)?;
+    let size = file.metadata()?.len();
+    Ok((file, size))
+}
+
+/// Writes a line or nothing: what a full disk took of it is cut off again, so that the next line begins on its own.
+fn write_whole(file: &mut File, line: &[u8]) -> io::Result<()> {
+    let mut written = 0;
+    while written < line.len() {
+        match file.write(&line[written..]) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(n) => written += n,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => (),
+            Err(error) => {
+                if written > 0 {
+                    // A device has no length; half a line stays there.
+                    let _ = file
+                        .metadata()
+                        .and_then(|m| file.set_len(m.len().saturating_sub(written as u64)));
+                }
+                return Err(error);
+            }
+        }
+    }
+    Ok(())
 }
 
 /// `scheduler.log` and a stamp → `scheduler-STAMP.log`.
@@ -137,32 +196,49 @@ fn names(live: &Path) -> (String, String) {
     (text(live.file_stem()).unwrap_or_default(), extension)
 }
 
-/// Copies into a new file; one of that name, put aside in the same millisecond, is never overwritten.
-fn copy(from: &Path, to: &Path) -> io::Result<()> {
-    let mut new = File::create_new(to)?;
-    let copied = File::open(from).and_then(|mut old| io::copy(&mut old, &mut new));
-    copied.map(|_| ()).inspect_err(|_| {
-        // Half a copy is worth nothing; if it cannot be removed either, cleaning deletes it when it is old.
-        let _ = fs::remove_file(to);
-    })
+/// Renames without replacing: a file rotated in the same millisecond keeps its name.
+fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
+    if to.try_exists()? {
+        return Err(io::ErrorKind::AlreadyExists.into());
+    }
+    fs::rename(from, to)
 }
 
-/// Deletes what is older than the settings allow, and compresses what is not compressed yet.
+/// Deletes what is older than the settings allow, compresses the rest, then deletes the oldest beyond the total size.
 fn clean(settings: &FileSettings, now: Timestamp) {
-    for (path, stamp) in aside(&settings.path) {
+    let mut kept = Vec::new();
+    for (path, stamp) in rotated(&settings.path) {
         let age = Duration::try_from(now.duration_since(stamp)).unwrap_or_default();
         if age > settings.keep {
-            // Somebody else may have deleted it, or it stays until the next time.
+            // If it cannot be removed now, the next run tries again.
             let _ = fs::remove_file(&path);
-        } else if settings.compress && path.extension().is_none_or(|e| e != "gz") {
-            // The plain file stays readable if this fails, and the next time tries again.
-            let _ = compress(&path);
+            continue;
+        }
+        let plain = path.extension().is_none_or(|e| e != "gz");
+        // The plain file stays readable if compression fails, and the next run tries again.
+        let path = match settings.compress && plain {
+            true => compress(&path).unwrap_or(path),
+            false => path,
+        };
+        kept.push((stamp, path));
+    }
+    trim(kept, settings.max_total.saturating_sub(settings.max_bytes));
+}
+
+/// Deletes the oldest files until the rest have at most `room` bytes.
+fn trim(mut files: Vec<(Timestamp, PathBuf)>, room: u64) {
+    files.sort_unstable();
+    let mut total = 0_u64;
+    for (_, path) in files.iter().rev() {
+        total = total.saturating_add(fs::metadata(path).map_or(0, |m| m.len()));
+        if total > room {
+            let _ = fs::remove_file(path);
         }
     }
 }
 
-/// The files that were put aside, and when.
-fn aside(live: &Path) -> Vec<(PathBuf, Timestamp)> {
+/// The rotated files, and when each was.
+fn rotated(live: &Path) -> Vec<(PathBuf, Timestamp)> {
     let (stem, extension) = names(live);
     let dir = live.parent().filter(|d| !d.as_os_str().is_empty());
     let Ok(entries) = fs::read_dir(dir.unwrap_or(Path::new("."))) else {
@@ -183,15 +259,22 @@ fn aside(live: &Path) -> Vec<(PathBuf, Timestamp)> {
         .collect()
 }
 
-fn compress(path: &Path) -> io::Result<()> {
+/// The compressed file. A failure leaves nothing behind: on a full disk half a copy would take the last space.
+fn compress(path: &Path) -> io::Result<PathBuf> {
     let mut name = path.as_os_str().to_owned();
     name.push(".gz");
     let (target, partial) = (PathBuf::from(&name), path.with_extension("part"));
-    let mut gz = GzEncoder::new(File::create(&partial)?, Compression::default());
-    io::copy(&mut File::open(path)?, &mut gz)?;
-    gz.finish()?.sync_all()?;
-    fs::rename(&partial, &target)?;
-    fs::remove_file(path)
+    let copied = File::create(&partial).and_then(|file| {
+        let mut gz = GzEncoder::new(file, Compression::default());
+        io::copy(&mut File::open(path)?, &mut gz)?;
+        gz.finish()?.sync_all()
+    });
+    if let Err(error) = copied.and_then(|()| fs::rename(&partial, &target)) {
+        let _ = fs::remove_file(&partial);
+        return Err(error);
+    }
+    fs::remove_file(path)?;
+    Ok(target)
 }
 
 #[cfg(test)]
@@ -211,6 +294,7 @@ mod tests {
         FileSettings {
             path: dir.join("deep/er/s.log"),
             max_bytes: 100,
+            max_total: 10_000,
             keep: 7 * DAY,
             compress,
         }
@@ -226,11 +310,10 @@ mod tests {
     }
 
     #[test]
-    fn a_full_file_is_put_aside_and_compressed_and_nothing_is_lost() {
+    fn a_full_file_is_rotated_and_compressed_and_nothing_is_lost() {
         let dir = tempfile::tempdir().unwrap();
         let (clock, settings) = (start(), settings(dir.path(), true));
         let mut roller = Roller::open(settings.clone(), clock.clone()).unwrap();
-        let watched = File::open(&settings.path).unwrap();
         for n in 0..12 {
             clock.advance(Duration::from_secs(1));
             roller
@@ -245,8 +328,6 @@ mod tests {
             let file = File::open(&path).unwrap();
             if name == "s.log" {
                 assert!(file.metadata().unwrap().len() <= 100);
-                use std::os::unix::fs::MetadataExt;
-                assert_eq!(file.metadata().unwrap().ino(), watched.metadata().unwrap().ino());
                 (&file).read_to_string(&mut all).unwrap();
             } else {
                 assert!(name.ends_with(".log.gz"), "{name}");
@@ -284,5 +365,73 @@ mod tests {
         let mut roller = Roller::open(settings.clone(), clock).unwrap();
         roller.write_all(b"0123456789").unwrap();
         assert_eq!(fs::read(&settings.path).unwrap(), b"0123456789");
+    }
+
+    #[test]
+    fn all_files_together_stay_within_the_total() {
+        let dir = tempfile::tempdir().unwrap();
+        let clock = start();
+        let mut settings = settings(dir.path(), false);
+        settings.max_total = 350;
+        let mut roller = Roller::open(settings.clone(), clock.clone()).unwrap();
+        for n in 0..20_u8 {
+            clock.advance(Duration::from_secs(1));
+            roller.write_all(&[b'a' + n; 90]).unwrap();
+            roller.cleaner.take().map(JoinHandle::join);
+        }
+        drop(roller);
+        let sizes = names_in(&settings).len() as u64 * 90;
+        assert_eq!(sizes, 270, "two rotated files and the live one");
+        assert_eq!(
+            fs::read(&settings.path).unwrap(),
+            [b'a' + 19; 90],
+            "the newest lines stay"
+        );
+    }
+
+    #[test]
+    fn a_file_that_was_renamed_or_removed_is_made_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let (clock, settings) = (start(), settings(dir.path(), false));
+        let mut roller = Roller::open(settings.clone(), clock.clone()).unwrap();
+        roller.write_all(b"first\n").unwrap();
+        let moved = settings.path.with_extension("1");
+        fs::rename(&settings.path, &moved).unwrap();
+        clock.advance(IDENTITY_CHECK);
+        roller.write_all(b"second\n").unwrap();
+        fs::remove_dir_all(settings.path.parent().unwrap()).unwrap();
+        clock.advance(IDENTITY_CHECK);
+        roller.write_all(b"third\n").unwrap();
+        assert_eq!(fs::read(&settings.path).unwrap(), b"third\n");
+    }
+
+    #[test]
+    fn a_rotated_file_of_the_same_instant_is_never_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let (clock, settings) = (start(), settings(dir.path(), false));
+        let mut roller = Roller::open(settings.clone(), clock).unwrap();
+        for byte in [b'a', b'b', b'c'] {
+            roller.write_all(&[byte; 90]).unwrap();
+        }
+        drop(roller);
+        let rotated = rotated(&settings.path);
+        assert_eq!(rotated.len(), 1);
+        assert_eq!(fs::read(&rotated[0].0).unwrap(), [b'a'; 90]);
+        assert_eq!(fs::read(&settings.path).unwrap(), [[b'b'; 90], [b'c'; 90]].concat());
+    }
+
+    /// A full disk without a disk: the live file is a device that takes nothing.
+    #[test]
+    fn a_full_disk_costs_lines_and_old_files_but_no_panic() {
+        let dir = tempfile::tempdir().unwrap();
+        let (clock, settings) = (start(), settings(dir.path(), false));
+        fs::create_dir_all(settings.path.parent().unwrap()).unwrap();
+        std::os::unix::fs::symlink("/dev/full", &settings.path).unwrap();
+        let old = beside(&settings.path, "20261121T020000.000Z");
+        fs::write(&old, "old").unwrap();
+        let mut roller = Roller::open(settings, clock).unwrap();
+        let error = roller.write_all(b"line\n").unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::StorageFull);
+        assert!(!old.exists(), "the oldest file gives way");
     }
 }

@@ -27,13 +27,15 @@ pub enum Format {
     Json,
 }
 
-/// A log file and what becomes of its predecessors.
+/// A log file and what becomes of its rotated predecessors.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileSettings {
     /// The live file; rotated ones lie beside it.
     pub path: PathBuf,
-    /// Bytes after which the file is put aside.
+    /// Bytes after which the file is rotated.
     pub max_bytes: u64,
+    /// Bytes that the live and all rotated files may have together; at least `max_bytes`. The oldest go first.
+    pub max_total: u64,
     /// How long rotated files are kept.
     pub keep: Duration,
     /// Whether rotated files are compressed.

@@ -41,6 +41,11 @@ struct CodeLabel {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OutputLabel {
+    output: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct DamageLabel {
     damage: &'static str,
 }
@@ -79,6 +84,7 @@ pub struct Metrics {
     poison: Family<QueueLabel, Counter>,
     repaired: Family<DamageLabel, Counter>,
     trimmed: Counter,
+    log_lines_lost: Family<OutputLabel, Counter>,
     active: Gauge,
     leader: Gauge,
     unsafe_policy: Gauge,
@@ -115,6 +121,10 @@ impl Default for Metrics {
             trimmed: shown.plain(
                 "archive_trimmed",
                 "Archived tasks that were deleted because the archive is bounded",
+            ),
+            log_lines_lost: shown.plain(
+                "log_lines_lost",
+                "Log lines that did not reach an output: it was too slow or could not be written",
             ),
             repaired: shown.plain(
                 "repaired",
@@ -226,6 +236,13 @@ impl Metrics {
         self.trimmed.inc_by(tasks as u64);
     }
 
+    /// Log lines did not reach an output.
+    pub fn log_lines_lost(&self, output: &'static str, lines: usize) {
+        self.log_lines_lost
+            .get_or_create(&OutputLabel { output })
+            .inc_by(lines as u64);
+    }
+
     /// Damage that was put right, by what was wrong.
     pub fn repaired(&self, counts: &[(&'static str, usize)]) {
         for (damage, count) in counts.iter().filter(|(_, count)| *count > 0) {
@@ -271,7 +288,7 @@ mod tests {
     use super::*;
 
     /// What others look for by name; a change breaks their alerts.
-    const NAMES: [&str; 15] = [
+    const NAMES: [&str; 16] = [
         "runner_tasks_processed counter",
         "runner_task_duration_seconds histogram",
         "runner_fires counter",
@@ -285,6 +302,7 @@ mod tests {
         "runner_group_repeated_failures counter",
         "runner_poison counter",
         "runner_archive_trimmed counter",
+        "runner_log_lines_lost counter",
         "runner_repaired counter",
         "runner_broker_unsafe_policy gauge",
     ];
@@ -300,6 +318,7 @@ mod tests {
         metrics.aggregated_tasks("default", 3);
         metrics.aggregator_failed_again("default");
         metrics.broker_error("broker_full");
+        metrics.log_lines_lost("file", 1);
         metrics.repaired(&[("ghost", 1)]);
         let text = metrics.render();
         let found: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")).collect();

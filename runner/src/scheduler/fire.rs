@@ -96,11 +96,19 @@ impl Scheduler {
                 if fire.is_some_and(|f| !f.catch_up) {
                     self.metrics.lateness(late);
                 }
-                tracing::info!(
-                    schedule = %decision.schedule, nominal = %decision.nominal, reason = %decision.reason,
-                    task_id = decision.task.as_ref().map(tracing::field::display), late_ms = late.as_millis() as u64,
-                    "fired"
-                );
+                let (late_ms, task_id) = (late.as_millis() as u64, decision.task.as_ref());
+                let task_id = task_id.map(tracing::field::display);
+                let Decision {
+                    schedule,
+                    nominal,
+                    reason,
+                    ..
+                } = decision;
+                // What fires on time gets its line when it has run; a late fire says why it runs now.
+                match fire.is_some_and(|f| f.catch_up) {
+                    true => tracing::info!(%schedule, %nominal, %reason, task_id, late_ms, "fired"),
+                    false => tracing::debug!(%schedule, %nominal, %reason, task_id, late_ms, "fired"),
+                }
             }
             DecisionKind::Skipped | DecisionKind::Missed => tracing::warn!(
                 schedule = %decision.schedule, nominal = %decision.nominal, count = decision.count,

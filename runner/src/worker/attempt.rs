@@ -93,7 +93,8 @@ pub(super) fn begin(shop: &Shop, in_work: InWork) -> Begun {
     let Some(found) = shop.handlers.find(&task.kind) else {
         return Begun::Over(Some(without_handler(shop, claim)));
     };
-    tracing::info!(
+    // A run gets one line, at its end.
+    tracing::debug!(
         task_id = %task.id, task_type = %task.kind, queue = %task.queue, attempt = task.retried + 1,
         start = %started_at, "task started"
     );

@@ -1,0 +1,86 @@
+//! Reports log lines that did not reach their output: to the metrics, to standard error, to the log itself once it works
+//! again. Counting them is the log room's work.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use super::print;
+use crate::log::LostLines;
+use crate::metrics::Metrics;
+use crate::role::{self, Role};
+
+/// How often the counts are compared; a loss is known within that time.
+const EVERY: Duration = Duration::from_secs(10);
+/// Turns between two reports while lines go on being lost: a minute.
+const TURNS_A_REPORT: u32 = 6;
+
+/// Compares from now on until `stop`.
+pub(super) fn watch(lost: LostLines, metrics: Arc<Metrics>, stop: CancellationToken) {
+    let watch = Watch {
+        lost,
+        metrics,
+        counted: Vec::new(),
+        unreported: 0,
+        turns: TURNS_A_REPORT,
+    };
+    tokio::spawn(async move { role::run(watch, &Notify::new(), &stop).await });
+}
+
+struct Watch {
+    lost: LostLines,
+    metrics: Arc<Metrics>,
+    /// What the metrics were given, by output.
+    counted: Vec<(&'static str, usize)>,
+    unreported: usize,
+    /// Since the last report.
+    turns: u32,
+}
+
+impl Watch {
+    /// Brings the metrics up to date; how many lines to report now.
+    fn compare(&mut self) -> Option<usize> {
+        self.counted.resize(self.lost.by_output().count(), ("", 0));
+        for (now, before) in self.lost.by_output().zip(&mut self.counted) {
+            let more = now.1.saturating_sub(before.1);
+            if more > 0 {
+                self.metrics.log_lines_lost(now.0, more);
+                self.unreported += more;
+            }
+            *before = now;
+        }
+        self.turns = self.turns.saturating_add(1);
+        if self.unreported == 0 || self.turns < TURNS_A_REPORT {
+            return None;
+        }
+        self.turns = 0;
+        Some(std::mem::take(&mut self.unreported))
+    }
+}
+
+#[async_trait]
+impl Role for Watch {
+    fn name(&self) -> &'static str {
+        "lost log lines"
+    }
+
+    fn every(&self) -> Duration {
+        EVERY
+    }
+
+    async fn turn(&mut self) -> Option<Duration> {
+        if let Some(lines) = self.compare() {
+            // Whichever output still works shows it.
+            print::note(&format!("{lines} log lines were lost: an output is full or too slow"));
+            tracing::warn!(
+                code = "log_lines_lost",
+                lines,
+                "log lines were lost: an output is full or too slow"
+            );
+        }
+        None
+    }
+}
