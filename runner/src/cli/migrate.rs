@@ -3,8 +3,9 @@
 use anyhow::Context as _;
 use clap::Args;
 
-use super::exit::Unavailable;
-use super::{Context, parts, print};
+use super::exit::{Unavailable, Usage};
+use super::{Context, open, parts, print};
+use crate::config::BrokerSettings;
 use crate::source;
 
 /// Creates or updates what this program keeps in its stores; safe to repeat.
@@ -13,12 +14,20 @@ use crate::source;
 /// deployment can do it beforehand. In a database server the table sys_crontab is made if it is missing; one
 /// that exists is left as it is. In Redis nothing has to be made, but it must answer.
 #[derive(Debug, Args)]
-pub struct Migrate {}
+pub struct Migrate {
+    /// Rewrite the file of the embedded broker without gaps, so that it gives the space of deleted tasks back from then
+    /// on. Needs as much free space as the file has; whoever writes waits
+    #[arg(long)]
+    compact: bool,
+}
 
 impl Migrate {
     pub async fn run(self, context: &Context) -> anyhow::Result<()> {
         let broker = context.broker().await?;
         print::text(&format!("{}: up to date\n", broker.describe()))?;
+        if self.compact {
+            compact(context).await?;
+        }
         let Some(table) = parts::table(&context.settings()?.table) else {
             return Ok(());
         };
@@ -33,4 +42,19 @@ impl Migrate {
         };
         Ok(print::text(&format!("{place}: {word}\n"))?)
     }
+}
+
+async fn compact(context: &Context) -> anyhow::Result<()> {
+    let BrokerSettings::Embedded { path } = &context.settings()?.broker else {
+        let why = "--compact is for the file of the embedded broker; here tasks wait in Redis";
+        return Err(Usage(why.to_owned()).into());
+    };
+    let size = |path: &std::path::Path| std::fs::metadata(path).map_or(0, |file| file.len());
+    let before = size(path);
+    open::embedded(path, context.clock.clone()).await?.compact().await?;
+    let after = size(path);
+    Ok(print::text(&format!(
+        "{}: rewritten, {before} bytes before, {after} now\n",
+        path.display()
+    ))?)
 }

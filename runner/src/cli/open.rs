@@ -36,7 +36,8 @@ pub async fn open_broker(settings: &Settings, clock: Arc<dyn Clock>) -> anyhow::
     }
 }
 
-async fn embedded(path: &Path, clock: Arc<dyn Clock>) -> anyhow::Result<EmbeddedBroker> {
+/// The store in this file.
+pub(super) async fn embedded(path: &Path, clock: Arc<dyn Clock>) -> anyhow::Result<EmbeddedBroker> {
     let broker = EmbeddedBroker::open(path, clock).await;
     broker.with_context(|| format!("cannot use {} ({WRITABLE})", path.display()))
 }

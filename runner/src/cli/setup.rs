@@ -85,6 +85,7 @@ impl Role for Looks {
     }
 
     async fn turn(&mut self) -> Option<Duration> {
+        self.metrics.records_trimmed(self.broker.trimmed_records());
         let answer = self.broker.caveats().await;
         self.note(answer);
         None

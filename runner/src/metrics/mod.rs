@@ -85,6 +85,7 @@ pub struct Metrics {
     repaired: Family<DamageLabel, Counter>,
     trimmed: Counter,
     log_lines_lost: Family<OutputLabel, Counter>,
+    records_trimmed: Counter,
     active: Gauge,
     leader: Gauge,
     unsafe_policy: Gauge,
@@ -125,6 +126,10 @@ impl Default for Metrics {
             log_lines_lost: shown.plain(
                 "log_lines_lost",
                 "Log lines that did not reach an output: it was too slow or could not be written",
+            ),
+            records_trimmed: shown.plain(
+                "records_trimmed",
+                "Decisions, locks and counters of days that this process deleted from its file because they are bounded",
             ),
             repaired: shown.plain(
                 "repaired",
@@ -243,6 +248,11 @@ impl Metrics {
             .inc_by(lines as u64);
     }
 
+    /// Records were deleted to keep them within their bounds.
+    pub fn records_trimmed(&self, records: u64) {
+        self.records_trimmed.inc_by(records);
+    }
+
     /// Damage that was put right, by what was wrong.
     pub fn repaired(&self, counts: &[(&'static str, usize)]) {
         for (damage, count) in counts.iter().filter(|(_, count)| *count > 0) {
@@ -288,7 +298,7 @@ mod tests {
     use super::*;
 
     /// What others look for by name; a change breaks their alerts.
-    const NAMES: [&str; 16] = [
+    const NAMES: [&str; 17] = [
         "runner_tasks_processed counter",
         "runner_task_duration_seconds histogram",
         "runner_fires counter",
@@ -303,6 +313,7 @@ mod tests {
         "runner_poison counter",
         "runner_archive_trimmed counter",
         "runner_log_lines_lost counter",
+        "runner_records_trimmed counter",
         "runner_repaired counter",
         "runner_broker_unsafe_policy gauge",
     ];

@@ -31,6 +31,7 @@ pub(super) fn clauses() -> Vec<Clause> {
         a_paused_schedule_fires_nothing_and_resumes_from_now,
         resuming_a_schedule_that_runs_leaves_its_cursor_alone,
         decisions_are_listed_newest_first_by_schedule_and_bounded,
+        a_busy_schedule_pushes_out_no_decisions_but_its_own,
         one_instance_leads_until_it_resigns,
         a_leader_that_falls_silent_is_replaced,
     ]
@@ -380,6 +381,33 @@ async fn decisions_are_listed_newest_first_by_schedule_and_bounded(fresh: Fresh)
             .is_empty()
     );
     assert!(fresh.broker.decisions(None, 0).await.unwrap().is_empty());
+    fresh.is_sound().await;
+}
+
+async fn a_busy_schedule_pushes_out_no_decisions_but_its_own(fresh: Fresh) {
+    const BUSY: u32 = 300;
+    let nightly = register(&fresh, "nightly", "1").await.cursor;
+    let (mut from, mut to) = minute(&fresh, "busy").await;
+    done(&fresh, &commit("nightly", nightly, to)).await;
+    for _ in 0..BUSY {
+        let range = MissedRange {
+            first: to,
+            last: to,
+            count: 1,
+            more: false,
+        };
+        let mut missed = commit("busy", from, to);
+        (missed.fires, missed.missed) = (Vec::new(), Some(range));
+        done(&fresh, &missed).await;
+        fresh.clock.advance(secs(1));
+        (from, to) = (to, fresh.now());
+    }
+    let listed = async |name| fresh.broker.decisions(Some(&schedule(name)), 1_000).await.unwrap();
+    let (busy, nightly) = (listed("busy").await, listed("nightly").await);
+    assert_eq!(nightly.len(), 1);
+    assert!((200..250).contains(&busy.len()), "{}", busy.len());
+    assert_eq!(busy[0].nominal, from, "the newest are kept");
+    assert!(busy.windows(2).all(|two| two[0].nominal > two[1].nominal));
     fresh.is_sound().await;
 }
 

@@ -10,6 +10,7 @@ use std::time::Duration;
 use rusqlite::{Connection, OpenFlags};
 
 use super::cells::{Bound, Cell, Row};
+use super::upkeep::LOG_LIMIT;
 use crate::BoxError;
 
 /// How long a statement waits for another process that is writing.
@@ -118,8 +119,15 @@ impl Link {
         let link = Connection::open_with_flags(path, flags)?;
         link.busy_timeout(BUSY_TIMEOUT)?;
         link.set_prepared_statement_cache_capacity(STATEMENTS);
+        // One that has pages keeps how it was made.
+        if link.pragma_query_value(None, "page_count", |row| row.get::<_, i64>(0))? == 0 {
+            link.pragma_update(None, "auto_vacuum", "incremental")?;
+        }
         link.pragma_update(None, "journal_mode", "wal")?;
+        link.pragma_update(None, "journal_size_limit", LOG_LIMIT)?;
         link.pragma_update(None, "synchronous", "full")?;
+        // What was deleted is not to be read from the file.
+        link.pragma_update(None, "secure_delete", true)?;
         Ok(Self(link))
     }
 
@@ -148,6 +156,24 @@ impl Link {
         }
         drop(rows);
         Ok((found, self.0.changes()))
+    }
+
+    /// The number that a statement answers with.
+    pub(super) fn number(&self, text: &'static str) -> Result<i64, SqlError> {
+        let (rows, _) = self.ask(&sql(text))?;
+        rows.first().ok_or(SqlError::RowNotFound)?.try_get(0)
+    }
+
+    /// Does something while statements wait this long for others, instead of as long as usual.
+    pub(super) fn with_patience<T>(
+        &self,
+        patience: Duration,
+        what: impl FnOnce() -> Result<T, SqlError>,
+    ) -> Result<T, SqlError> {
+        self.0.busy_timeout(patience)?;
+        let done = what();
+        self.0.busy_timeout(BUSY_TIMEOUT)?;
+        done
     }
 
     /// Several statements that are given nothing.

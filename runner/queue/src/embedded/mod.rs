@@ -34,11 +34,14 @@ mod sweep;
 mod tally;
 #[cfg(test)]
 mod tests;
+mod upkeep;
+#[cfg(test)]
+mod upkeep_tests;
 mod work;
 mod writer;
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -50,13 +53,13 @@ use runner_core::task::{QueueName, TaskId};
 use tokio::sync::mpsc;
 
 use crate::{
-    ArchiveBounds, Broker, BrokerError, BrokerResult, Claim, Commit, Committed, Decision, EntryView, Exchanged,
+    ArchiveBounds, Broker, BrokerError, BrokerResult, Caveat, Claim, Commit, Committed, Decision, EntryView, Exchanged,
     Forwarded, Recovered, Registration, Repaired, Schedules, ServerInfo, Settled, Settlement, Standing, Swept, Work,
     Working,
 };
 #[cfg(test)]
 use link::built;
-use link::sql;
+use link::{SqlError, sql};
 use readers::Readers;
 use rows::{column, micros};
 use signals::Signals;
@@ -84,6 +87,8 @@ pub struct EmbeddedBroker {
     claimant: OnceLock<String>,
     /// The record of an attempt at which the last repair ended.
     repaired_to: AtomicI64,
+    /// Records deleted to keep bounds that nobody has counted yet.
+    trimmed: Arc<AtomicU64>,
 }
 
 impl std::fmt::Debug for EmbeddedBroker {
@@ -111,7 +116,14 @@ impl EmbeddedBroker {
         let opened = tokio::task::spawn_blocking(move || store::open(&opened));
         let (link, readers) = opened.await.map_err(|e| failed(e.into()))??;
         let signals = Arc::new(Signals::default());
-        let writer = Writer::start(link, path.clone(), Arc::clone(&clock), Arc::clone(&signals));
+        let trimmed = Arc::<AtomicU64>::default();
+        let writer = Writer::start(
+            link,
+            path.clone(),
+            Arc::clone(&clock),
+            Arc::clone(&signals),
+            Arc::clone(&trimmed),
+        );
         let writer = writer.map_err(|e| failed(e.into()))?;
         Ok(Self {
             path,
@@ -121,6 +133,7 @@ impl EmbeddedBroker {
             clock,
             claimant: OnceLock::new(),
             repaired_to: AtomicI64::new(0),
+            trimmed,
         })
     }
 
@@ -142,6 +155,23 @@ impl EmbeddedBroker {
             .map_err(|e| error("audit its file", e))
     }
 
+    /// Rewrites the whole file without gaps, so that it gives the space of deleted tasks back from then on. Whoever
+    /// writes waits meanwhile, and the disk needs room for a second copy.
+    ///
+    /// # Errors
+    ///
+    /// `Unreachable` when others keep the file in use, `Full` when there is no room.
+    pub async fn compact(&self) -> BrokerResult<()> {
+        const DOING: &str = "rewrite its file";
+        let path = self.path.clone();
+        let done = tokio::task::spawn_blocking(move || upkeep::rewrite(&link::Link::open(&path)?));
+        let gone = |_| SqlError::Gone("the thread that rewrites has ended");
+        done.await
+            .map_err(gone)
+            .and_then(|done| done)
+            .map_err(|e| error(DOING, e))
+    }
+
     fn readers(&self) -> &Readers {
         &self.readers
     }
@@ -159,6 +189,20 @@ impl Broker for EmbeddedBroker {
             .await
             .map_err(|e| error("see whether it answers", e))?;
         Ok(self.clock.now())
+    }
+
+    async fn caveats(&self) -> BrokerResult<Vec<Caveat>> {
+        let failed = |e| error("ask how its file was made", e);
+        // The table makes the connection look at the file again; it answers from memory otherwise.
+        let row = sql("SELECT auto_vacuum, (SELECT count(*) FROM sqlite_schema) FROM pragma_auto_vacuum")
+            .fetch_one(self.readers())
+            .await;
+        let how: i64 = row.and_then(|row| row.try_get(0)).map_err(failed)?;
+        Ok(upkeep::caveat(how).into_iter().collect())
+    }
+
+    fn trimmed_records(&self) -> u64 {
+        self.trimmed.swap(0, Ordering::Relaxed)
     }
 
     /// Everything is in the one file then, and nothing beside it, so that it can be copied.

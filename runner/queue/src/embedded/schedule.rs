@@ -20,15 +20,26 @@ use crate::{
 /// How much before its instant a fire may be committed: instances measure the broker's clock over a wire.
 const EARLY: i64 = 50_000;
 
+/// Decisions on record of one schedule, as many as over Redis: a busy one pushes out none but its own.
+const RECORDED: i64 = 200;
+
+/// So many beyond that are deleted together, instead of one with each fire.
+const BEYOND: i64 = 50;
+
+/// Decisions deleted with one commit, at most: of an older file there may be more.
+const TRIMMED: i64 = 1_000;
+
 struct Kept {
     standing: Standing,
     revision: String,
     last_queue: Option<String>,
+    /// Decisions on record.
+    decisions: i64,
 }
 
 async fn read(on: impl Executor, id: &ScheduleId) -> Result<Option<Kept>, SqlError> {
     let row = sql(
-        "SELECT cursor, revision, paused_at, paused_by, last_nominal, last_queue, last_task \
+        "SELECT cursor, revision, paused_at, paused_by, last_nominal, last_queue, last_task, decisions \
          FROM schedules WHERE id = ?",
     )
     .bind(id.as_str().to_owned())
@@ -53,6 +64,7 @@ fn kept(row: &Row) -> Result<Kept, SqlError> {
         },
         revision: row.try_get(1)?,
         last_queue: row.try_get(5)?,
+        decisions: row.try_get(7)?,
     })
 }
 
@@ -154,12 +166,36 @@ async fn commit_one(tx: &mut Tx<'_>, commit: &Commit) -> Result<Committed, SqlEr
         record(tx, &decided).await?;
         decisions.push(decided);
     }
-    sql("UPDATE schedules SET cursor = max(cursor, ?1) WHERE id = ?2")
-        .bind(micros(commit.to))
-        .bind(commit.id.as_str().to_owned())
-        .execute(&mut *tx.conn)
-        .await?;
+    let new = decisions.len() + usize::from(commit.missed.is_some());
+    let on_record = trim(tx, &commit.id, known.decisions + rows::column(new as u64)).await?;
+    sql(
+        "UPDATE schedules SET cursor = max(cursor, ?1), decisions = ?2, decided_at = iif(?3 > 0, ?4, decided_at) \
+         WHERE id = ?5",
+    )
+    .bind(micros(commit.to))
+    .bind(on_record)
+    .bind(rows::column(new as u64))
+    .bind(tx.now)
+    .bind(commit.id.as_str().to_owned())
+    .execute(&mut *tx.conn)
+    .await?;
     Ok(Committed::Done(decisions))
+}
+
+/// Deletes the oldest decisions of a schedule that has so many on record; how many it has then.
+async fn trim(tx: &mut Tx<'_>, id: &ScheduleId, on_record: i64) -> Result<i64, SqlError> {
+    if on_record < RECORDED + BEYOND {
+        return Ok(on_record);
+    }
+    let gone =
+        sql("DELETE FROM decisions WHERE seq IN (SELECT seq FROM decisions WHERE schedule = ? ORDER BY seq LIMIT ?)")
+            .bind(id.as_str().to_owned())
+            .bind((on_record - RECORDED).min(TRIMMED))
+            .execute(&mut *tx.conn)
+            .await?
+            .rows_affected();
+    tx.trimmed += gone;
+    Ok(on_record - rows::column(gone))
 }
 
 async fn fire_one(

@@ -10,13 +10,15 @@ use rusqlite::ErrorCode;
 use super::link::Link;
 pub(super) use super::link::{SqlError, built, sql};
 use super::readers::Readers;
+use super::upkeep;
 use crate::{BoxError, BrokerError, BrokerResult};
 
 /// What a file needs, in order; its position (from 1) is the `user_version` that the file has afterwards.
-const MIGRATIONS: [&str; 3] = [
+const MIGRATIONS: [&str; 4] = [
     include_str!("../../../../migrations/sqlite/0001_broker.sql"),
     include_str!("../../../../migrations/sqlite/0002_lost_runs.sql"),
     include_str!("../../../../migrations/sqlite/0003_groups.sql"),
+    include_str!("../../../../migrations/sqlite/0004_decisions_per_schedule.sql"),
 ];
 
 /// Opens the file, brings it up to date, and makes the connection that writes and those that read. Waits for the
@@ -29,6 +31,7 @@ pub(super) fn open(path: &Path) -> BrokerResult<(Link, Readers)> {
     })?;
     let writer = Link::open(path).map_err(|e| error(DOING, e))?;
     migrate(&writer)?;
+    upkeep::rewrite_if_small(&writer).map_err(|e| error(DOING, e))?;
     Ok((writer, Readers::new(path.to_path_buf())))
 }
 

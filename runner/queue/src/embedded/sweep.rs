@@ -7,17 +7,21 @@ use runner_core::task::{QueueName, State};
 
 use super::act;
 use super::link::SqlError;
-use super::rows::{column, span};
+use super::rows::{self, column, span};
 use super::store::sql;
 use super::tally::DAY;
+use super::upkeep;
 use super::writer::{Tx, Write};
 use crate::{ArchiveBounds, Swept};
 
 /// How long a day's counters are kept.
 const KEEP: i64 = 90 * DAY;
 
-/// Decisions kept, of all schedules together.
-const DECISIONS: i64 = 100_000;
+/// How long the decisions of a schedule that makes no more are kept.
+const DECISIONS: i64 = 90 * DAY;
+
+/// Schedules whose decisions one pass deletes, some two hundred each.
+const FORGOTTEN: i64 = 20;
 
 /// Rows of other tables that one pass deletes; the next pass goes on.
 const CHUNK: i64 = 1_000;
@@ -54,7 +58,8 @@ impl Write for Sweep {
             swept.more |= trimmed == self.limit;
         }
         swept.more &= self.limit > 0;
-        sweep_records(tx).await?;
+        swept.more |= sweep_records(tx).await?;
+        swept.more |= upkeep::give_back(tx.conn)?;
         Ok(swept)
     }
 }
@@ -92,29 +97,44 @@ async fn trim_archive(
     Ok(old.len())
 }
 
-/// Everything that is not a task: a few rows each pass, by index.
-async fn sweep_records(tx: &mut Tx<'_>) -> Result<(), SqlError> {
-    sql("DELETE FROM locks WHERE (queue, key) IN \
+/// Everything that is not a task: a few rows each pass, by index; whether a bound cut it short.
+async fn sweep_records(tx: &mut Tx<'_>) -> Result<bool, SqlError> {
+    let locks = sql("DELETE FROM locks WHERE (queue, key) IN \
          (SELECT queue, key FROM locks WHERE expires_at <= ? ORDER BY expires_at LIMIT ?)")
     .bind(tx.now)
     .bind(CHUNK)
     .execute(&mut *tx.conn)
     .await?;
-    sql("DELETE FROM day_counts WHERE day < ?")
-        .bind(tx.now.saturating_sub(KEEP).div_euclid(DAY))
-        .execute(&mut *tx.conn)
-        .await?;
-    sql(
-        "DELETE FROM decisions WHERE seq <= (SELECT max(seq) FROM decisions) - ?1 \
-         AND seq < (SELECT min(seq) FROM decisions) + ?2",
-    )
-    .bind(DECISIONS)
-    .bind(CHUNK)
-    .execute(&mut *tx.conn)
-    .await?;
+    let days =
+        sql("DELETE FROM day_counts WHERE (day, queue) IN (SELECT day, queue FROM day_counts WHERE day < ? LIMIT ?)")
+            .bind(tx.now.saturating_sub(KEEP).div_euclid(DAY))
+            .bind(CHUNK)
+            .execute(&mut *tx.conn)
+            .await?;
     sql("DELETE FROM servers WHERE expires_at <= ?")
         .bind(tx.now)
         .execute(&mut *tx.conn)
         .await?;
-    Ok(())
+    let forgotten = forget_decisions(tx).await?;
+    let (locks, days) = (locks.rows_affected(), days.rows_affected());
+    tx.trimmed += locks + days;
+    let chunk = rows::count(CHUNK);
+    Ok(forgotten || locks == chunk || days == chunk)
+}
+
+/// Deletes what is on record of schedules that have decided nothing for long; whether there may be more of them.
+async fn forget_decisions(tx: &mut Tx<'_>) -> Result<bool, SqlError> {
+    let silent = sql("SELECT id FROM schedules WHERE decisions > 0 AND decided_at <= ? ORDER BY decided_at LIMIT ?")
+        .bind(tx.now.saturating_sub(DECISIONS))
+        .bind(FORGOTTEN)
+        .fetch_all(&mut *tx.conn)
+        .await?;
+    for row in &silent {
+        let id: String = row.try_get(0)?;
+        let gone = sql("DELETE FROM decisions WHERE schedule = ?").bind(id.clone());
+        tx.trimmed += gone.execute(&mut *tx.conn).await?.rows_affected();
+        let none = sql("UPDATE schedules SET decisions = 0 WHERE id = ?").bind(id);
+        none.execute(&mut *tx.conn).await?;
+    }
+    Ok(silent.len() as i64 == FORGOTTEN)
 }

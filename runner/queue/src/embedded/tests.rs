@@ -314,27 +314,6 @@ async fn a_full_store_refuses_and_goes_on_when_there_is_room_again() {
     sound(&broker).await;
 }
 
-#[tokio::test]
-async fn decisions_are_bounded() {
-    let directory = tempfile::tempdir().unwrap();
-    let broker = open(&directory).await;
-    meddle(
-        &broker,
-        "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 102500) \
-         INSERT INTO decisions (schedule, nominal, kind, reason, count, decided_at, instance) \
-         SELECT 's', i, 'fired', '', 1, i, 'i' FROM n",
-    );
-    for _ in 0..4 {
-        broker.sweep(&queues(), 10, ArchiveBounds::default()).await.unwrap();
-    }
-    let row = sql("SELECT count(*), min(nominal) FROM decisions")
-        .fetch_one(broker.readers())
-        .await
-        .unwrap();
-    let (kept, oldest): (i64, i64) = (row.try_get(0).unwrap(), row.try_get(1).unwrap());
-    assert_eq!((kept, oldest), (100_000, 2_501));
-}
-
 /// Every statement on the path of a claim, a settle or a pass finds its rows by an index.
 #[tokio::test]
 async fn no_statement_on_a_hot_path_scans_the_tasks() {

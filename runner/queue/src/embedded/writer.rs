@@ -6,6 +6,7 @@
 use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use futures_util::FutureExt as _;
@@ -17,6 +18,7 @@ use super::rows::micros;
 use super::signals::Signals;
 use super::store::shared_error;
 use super::tally::{News, Tally};
+use super::upkeep::Log;
 use crate::{BrokerError, BrokerResult};
 
 /// Writes that may wait; a caller beyond it waits for room.
@@ -33,6 +35,8 @@ pub(super) struct Tx<'a> {
     pub(super) now: i64,
     /// Counts and ends of lists that the transaction changes.
     pub(super) tally: Tally,
+    /// Records that it deletes because there is a bound on their number.
+    pub(super) trimmed: u64,
 }
 
 /// One change of the store, all or nothing.
@@ -72,15 +76,18 @@ impl Writer {
         path: PathBuf,
         clock: Arc<dyn Clock>,
         signals: Arc<Signals>,
+        trimmed: Arc<AtomicU64>,
     ) -> std::io::Result<Self> {
         let (queue, asked) = mpsc::channel(WAITING);
         // Statements hold up this thread; only the wait for orders is a wait of the runtime.
         let runtime = tokio::runtime::Builder::new_current_thread().build()?;
         let desk = Desk {
             link,
+            log: Log::of(&path),
             path,
             clock,
             signals,
+            trimmed,
             syncs: true,
         };
         std::thread::Builder::new()
@@ -172,8 +179,11 @@ enum Failure {
 struct Desk {
     link: Link,
     path: PathBuf,
+    log: Log,
     clock: Arc<dyn Clock>,
     signals: Arc<Signals>,
+    /// Records that were deleted because there is a bound on their number, until somebody asks.
+    trimmed: Arc<AtomicU64>,
     /// Whether the connection syncs at each commit.
     syncs: bool,
 }
@@ -191,6 +201,7 @@ impl Desk {
                 }
             }
             self.write(&mut group).await;
+            self.log.look(&self.link);
         }
         drop(asked);
         if let Some(reply) = closing {
@@ -260,14 +271,22 @@ impl Desk {
         self.say("BEGIN IMMEDIATE")?;
         let now = micros(self.clock.now());
         let (conn, tally) = (&mut self.link, Tally::default());
-        let mut tx = Tx { conn, now, tally };
+        let mut tx = Tx {
+            conn,
+            now,
+            tally,
+            trimmed: 0,
+        };
         for order in group.iter_mut() {
             order.apply(&mut tx).await.map_err(Failure::Order)?;
         }
-        let Tx { conn, tally, .. } = tx;
+        let Tx {
+            conn, tally, trimmed, ..
+        } = tx;
         let news = tally.news();
         tally.keep(conn, now).await.map_err(Failure::Group)?;
         self.say("COMMIT")?;
+        self.trimmed.fetch_add(trimmed, Ordering::Relaxed);
         Ok(news)
     }
 

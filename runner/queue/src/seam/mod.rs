@@ -65,6 +65,12 @@ pub trait Broker: Producer + Work + Groups + Schedules + Inspector + Send + Sync
         Ok(Vec::new())
     }
 
+    /// How many records (decisions, locks, counters of days) this process deleted since the last call because there is
+    /// a bound on their number or age. Tasks are counted by [`Work::sweep`].
+    fn trimmed_records(&self) -> u64 {
+        0
+    }
+
     /// Puts the store in order for a copy or a move, at the end of a program. Calls after it fail.
     async fn close(&self) {}
 }

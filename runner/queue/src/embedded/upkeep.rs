@@ -1,0 +1,106 @@
+//! Keeps the file as small as what it holds: pages of deleted rows go back to the file system in bounded steps, and so
+//! does the log that SQLite writes first.
+//!
+//! Which rows are deleted, and when, is not decided here.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::link::{Link, SqlError};
+use super::store::{built, sql};
+use crate::Caveat;
+
+/// Pages (of 4 KiB) that may stay free: 1 MiB, what a busy store frees and takes again within a second.
+const SLACK: i64 = 256;
+
+/// Pages given back in one transaction: 8 MiB, some 20 ms if each has to be moved.
+const STEP: i64 = 2_048;
+
+/// Bytes of the log beyond which it is cut: four times what SQLite copies into the file at once.
+pub(super) const LOG_LIMIT: i64 = 16 * 1024 * 1024;
+
+/// Groups of writes between two looks at the length of the log; a look is one call of the system.
+const GROUPS: u32 = 32;
+
+/// How long a cut waits for readers: writers wait meanwhile. The next look tries again.
+const READERS: Duration = Duration::from_millis(20);
+
+/// Bytes up to which a file of an older version is rewritten when it is opened: well under a second.
+const REWRITTEN: i64 = 64 * 1024 * 1024;
+
+/// SQLite's number for "free pages are given back step by step".
+const INCREMENTAL: i64 = 2;
+
+/// Gives free pages back to the file system, inside the transaction that is open; whether more could follow.
+pub(super) fn give_back(link: &Link) -> Result<bool, SqlError> {
+    let free = link.number("PRAGMA freelist_count")?;
+    if free <= SLACK || !gives_back(link)? {
+        return Ok(false);
+    }
+    // One row a page.
+    let pages = (free - SLACK).min(STEP);
+    link.ask(&built(format!("PRAGMA incremental_vacuum({pages})")))?;
+    Ok(free - SLACK > STEP)
+}
+
+/// Whether the file was made so that free pages can be given back.
+pub(super) fn gives_back(link: &Link) -> Result<bool, SqlError> {
+    Ok(link.number("PRAGMA auto_vacuum")? == INCREMENTAL)
+}
+
+/// What a file is that does not, in which this is SQLite's number for how it was made: too large to be rewritten at a start.
+pub(super) fn caveat(how: i64) -> Option<Caveat> {
+    (how != INCREMENTAL).then(|| Caveat {
+        code: "broker_never_shrinks",
+        message: "the file of an older version keeps the space of deleted tasks".to_owned(),
+        hint: "runner migrate --compact, which rewrites it, while no runner runs",
+        grave: false,
+    })
+}
+
+/// Rewrites the whole file, so that free pages can be given back from then on. Others wait, and the disk needs room for
+/// a second copy meanwhile.
+pub(super) fn rewrite(link: &Link) -> Result<(), SqlError> {
+    link.batch("PRAGMA auto_vacuum = INCREMENTAL; VACUUM; PRAGMA wal_checkpoint(TRUNCATE);")
+}
+
+/// Does that for a small file that needs it. One that is in use, or a full disk, leaves it to the next time.
+pub(super) fn rewrite_if_small(link: &Link) -> Result<(), SqlError> {
+    if gives_back(link)? || link.number("PRAGMA page_count")? * link.number("PRAGMA page_size")? > REWRITTEN {
+        return Ok(());
+    }
+    if let Err(error) = rewrite(link) {
+        tracing::debug!(%error, "the file is not rewritten this time; it keeps the space of deleted tasks");
+    }
+    Ok(())
+}
+
+/// Watches over the log.
+pub(super) struct Log {
+    path: PathBuf,
+    groups: u32,
+}
+
+impl Log {
+    /// Of the file at `path`.
+    pub(super) fn of(path: &Path) -> Self {
+        let mut log = path.to_path_buf().into_os_string();
+        log.push("-wal");
+        let path = log.into();
+        Self { path, groups: 0 }
+    }
+
+    /// After each group of writes: cuts a log that has become long, as after a reader that took minutes.
+    pub(super) fn look(&mut self, link: &Link) {
+        self.groups = (self.groups + 1) % GROUPS;
+        let long =
+            || std::fs::metadata(&self.path).is_ok_and(|log| i64::try_from(log.len()).is_ok_and(|len| len > LOG_LIMIT));
+        if self.groups != 0 || !long() {
+            return;
+        }
+        let cut = link.with_patience(READERS, || link.ask(&sql("PRAGMA wal_checkpoint(TRUNCATE)")));
+        if let Err(error) = cut {
+            tracing::debug!(%error, "the log of the file could not be cut yet");
+        }
+    }
+}
