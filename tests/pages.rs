@@ -5,6 +5,7 @@
 mod acts;
 mod browser;
 mod desk;
+mod flood;
 mod guards;
 mod login;
 mod seen;
@@ -16,6 +17,7 @@ pub fn tests() -> Vec<kit::Trial> {
     [
         acts::tests(),
         browser::tests(),
+        flood::tests(),
         guards::tests(),
         login::tests(),
         seen::tests(),

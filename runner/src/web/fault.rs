@@ -61,6 +61,12 @@ pub enum Fault {
     /// The request took too long.
     #[error("took too long")]
     Slow,
+    /// The form did not arrive in time.
+    #[error("the form did not arrive in time")]
+    SlowForm,
+    /// As many requests are worked on as there are places.
+    #[error("too many requests at once")]
+    Busy,
     /// The broker cannot be asked; its stable code.
     #[error("broker: {0}")]
     Broker(&'static str),
@@ -81,7 +87,8 @@ impl Fault {
             Self::WrongHost => StatusCode::MISDIRECTED_REQUEST,
             Self::LoginNeeded => StatusCode::UNAUTHORIZED,
             Self::TooMany(_) => StatusCode::TOO_MANY_REQUESTS,
-            Self::Slow | Self::Broker(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::SlowForm => StatusCode::REQUEST_TIMEOUT,
+            Self::Slow | Self::Busy | Self::Broker(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -101,6 +108,8 @@ impl Fault {
             Self::Forbidden(_) => "forbidden",
             Self::TooMany(_) => "too-many",
             Self::Slow => "slow",
+            Self::SlowForm => "slow-form",
+            Self::Busy => "busy",
             Self::Broker(_) => "broker",
             Self::Internal => "internal",
         }
@@ -122,6 +131,7 @@ impl Fault {
         match self {
             Self::TooMany(rest) => Some(rest.as_secs().max(1)),
             Self::Slow | Self::Broker(_) => Some(5),
+            Self::Busy => Some(1),
             _ => None,
         }
     }

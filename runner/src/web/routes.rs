@@ -11,6 +11,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use super::desk::Desk;
 use super::fault::{self, Fault};
+use super::gate::{self, Gate};
 use super::guard::{admit, headers, host};
 use super::pages::{login, overview, schedule, schedules, servers, task, tasks};
 use super::{act, assets, probe, urls};
@@ -35,6 +36,7 @@ pub fn router(desk: Desk) -> Router {
         .method_not_allowed_fallback(|| async { Fault::Method })
         .layer(DefaultBodyLimit::max(admit::FORM_LIMIT))
         .layer(middleware::from_fn(patience))
+        .layer(middleware::from_fn_with_state(Gate::default(), gate::pass))
         .layer(middleware::from_fn_with_state(desk.clone(), host::check))
         .layer(CatchPanicLayer::custom(|_: Box<dyn std::any::Any + Send>| {
             tracing::error!("a page panicked");

@@ -1,0 +1,153 @@
+//! Clients that hold connections without reading, sending or ending: probes and pages answer all the same.
+//!
+//! `RUNNER_LONG=1` opens as many as an attack did that once stopped the dashboard, and keeps them for longer than every bound.
+
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::time::Instant;
+
+use super::desk::Site;
+use crate::kit;
+
+pub fn tests() -> Vec<kit::Trial> {
+    kit::trials![
+        needs(): readers_that_never_read_are_closed, heads_that_never_end, bodies_that_never_end, connections_that_say_nothing,
+            halves_that_are_closed
+    ]
+}
+
+/// From which address a test attacks, and from which one somebody else asks.
+const ATTACKER: &str = "127.0.0.1:0";
+const OTHER: &str = "127.0.0.2:0";
+
+/// More than one address may have.
+const SHORT: usize = 400;
+const LONG: usize = 520;
+
+/// What anybody waits at most while this machine is busy with other tests; a quiet one answers in a few milliseconds.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+fn many() -> usize {
+    if std::env::var_os("RUNNER_LONG").is_some() {
+        LONG
+    } else {
+        SHORT
+    }
+}
+
+async fn connect(site: &Site, from: &str) -> TcpStream {
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.bind(from.parse().expect("an address")).expect("a port");
+    let to = site
+        .base
+        .strip_prefix("http://")
+        .expect("a base")
+        .parse()
+        .expect("an address");
+    socket.connect(to).await.expect("a connection")
+}
+
+fn get(path: &str, more: &str) -> String {
+    format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n{more}\r\n")
+}
+
+/// Asks on a connection of its own; the status.
+async fn ask(site: &Site, from: &str, path: &str) -> u16 {
+    let whole = async {
+        let mut stream = connect(site, from).await;
+        let request = get(path, "connection: close\r\n");
+        stream.write_all(request.as_bytes()).await.expect("a request");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.expect("an answer");
+        answer.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or(0)
+    };
+    let answered = tokio::time::timeout(PATIENCE, whole).await;
+    answered.unwrap_or_else(|_| panic!("{path} from {from} was not answered within {PATIENCE:?}"))
+}
+
+/// Opens the connections and sends each of them `data`, as far as it goes.
+async fn flood(site: &Site, data: &[u8]) -> Vec<TcpStream> {
+    let mut held = Vec::new();
+    for _ in 0..many() {
+        let stream = connect(site, ATTACKER).await;
+        // What does not fit waits for a server that never takes it.
+        let _full = stream.try_write(data);
+        held.push(stream);
+    }
+    held
+}
+
+/// Everything is answered, to others and to the attacker's own address.
+async fn all_answer(site: &Site) {
+    for from in [OTHER, ATTACKER] {
+        for path in ["/healthz", "/readyz", "/metrics", "/queue", "/queue/assets/queue.css"] {
+            assert_eq!(ask(site, from, path).await, 200, "{path} from {from}");
+        }
+    }
+}
+
+/// How many of these connections the server has closed.
+fn closed(held: &[TcpStream]) -> usize {
+    let is_closed = |stream: &&TcpStream| {
+        let mut sink = vec![0; 1 << 16];
+        loop {
+            match stream.try_read(&mut sink) {
+                Ok(0) => return true,
+                Ok(_) => {}
+                Err(error) => return error.kind() != std::io::ErrorKind::WouldBlock,
+            }
+        }
+    };
+    held.iter().filter(is_closed).count()
+}
+
+async fn readers_that_never_read_are_closed() {
+    let site = Site::full().await;
+    let ahead = get("/queue/assets/queue.css", "").repeat(400);
+    let held = flood(&site, ahead.as_bytes()).await;
+    all_answer(&site).await;
+    if many() == LONG {
+        let until = Instant::now() + Duration::from_secs(40);
+        while Instant::now() < until {
+            all_answer(&site).await;
+        }
+        assert_eq!(closed(&held), LONG, "all were closed for not reading");
+    }
+}
+
+async fn heads_that_never_end() {
+    let site = Site::full().await;
+    let _held = flood(&site, b"GET /queue HTTP/1.1\r\nhost: loc").await;
+    all_answer(&site).await;
+}
+
+async fn bodies_that_never_end() {
+    let site = Site::full().await;
+    let form = "POST /queue/sync HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1000\r\n\
+                content-type: application/x-www-form-urlencoded\r\n\r\ntoken";
+    let mut held = flood(&site, form.as_bytes()).await;
+    all_answer(&site).await;
+    let mut last = held.pop().expect("a connection");
+    let mut answer = String::new();
+    last.read_to_string(&mut answer).await.expect("an answer");
+    assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+}
+
+async fn connections_that_say_nothing() {
+    let site = Site::full().await;
+    let held = flood(&site, b"").await;
+    all_answer(&site).await;
+    assert!(closed(&held) >= many() - 384, "those that were too many are closed");
+}
+
+async fn halves_that_are_closed() {
+    let site = Site::full().await;
+    let mut held = flood(&site, get("/queue/assets/queue.css", "").repeat(3).as_bytes()).await;
+    for stream in &mut held {
+        // A connection may be closed already.
+        let _gone = stream.shutdown().await;
+    }
+    all_answer(&site).await;
+}
