@@ -19,6 +19,7 @@ mod growth;
 mod kit;
 mod model;
 mod pages;
+mod probes;
 mod readme;
 mod redis_broker;
 mod redis_cluster;
@@ -63,6 +64,7 @@ fn main() -> std::process::ExitCode {
         redis_setup::tests(),
         redis_storm::tests(),
         pages::tests(),
+        probes::tests(),
         table::tests(),
         readme::tests(),
         rotation::tests(),

@@ -242,7 +242,9 @@ async fn machines_get_their_answers() {
         "{}",
         ready.body
     );
-    let metrics = site.http.get("/metrics").await.body;
+    let request = site.http.request(reqwest::Method::GET, "/metrics");
+    let request = request.header("accept", "application/openmetrics-text");
+    let metrics = site.http.send(request).await.unwrap().body;
     for line in [
         "runner_broker_up 1",
         "runner_tasks{queue=\"mail\",state=\"pending\"} 60",

@@ -20,8 +20,9 @@ pub(super) fn print(
     sources: &[SourceStatus],
     now: Timestamp,
     dashboard: Option<SocketAddr>,
+    probes: Option<SocketAddr>,
 ) {
-    let text = text(settings, plan, sources, now, dashboard);
+    let text = text(settings, plan, sources, now, dashboard, probes);
     if settings.log.format == Format::Console && settings.log.console {
         // A closed standard output is no reason not to run.
         drop(super::print::text(&text));
@@ -37,6 +38,7 @@ fn text(
     sources: &[SourceStatus],
     now: Timestamp,
     dashboard: Option<SocketAddr>,
+    probes: Option<SocketAddr>,
 ) -> String {
     let mut out = String::new();
     let config = settings
@@ -71,6 +73,9 @@ fn text(
     }
     if let Some(address) = dashboard {
         let _infallible = writeln!(out, "  dashboard  http://{address}/queue");
+    }
+    if let Some(address) = probes {
+        let _infallible = writeln!(out, "  probes     http://{address}/metrics, /healthz, /readyz");
     }
     for (at, name) in next_fires(plan, now) {
         let at = at.to_zoned(settings.zone.clone()).strftime("%Y-%m-%d %H:%M:%S %:z");

@@ -128,6 +128,15 @@ pub(super) fn worker(settings: &Settings) -> worker::Settings {
     }
 }
 
+/// What probes and metrics on an address of their own are told: no dashboard, and so nobody who could log in.
+pub(super) fn probes(settings: &Settings, address: std::net::SocketAddr, me: &worker::Settings) -> web::Settings {
+    web::Settings {
+        metrics_open: true,
+        queue_dash: false,
+        ..web(settings, config::Access::nobody(), address, me)
+    }
+}
+
 /// What the dashboard is told.
 pub(super) fn web(
     settings: &Settings,
@@ -144,7 +153,8 @@ pub(super) fn web(
         },
         key: access.key,
         allowed_hosts: settings.allowed_hosts.clone(),
-        metrics_open: true,
+        // Figures that have an address of their own are asked for there.
+        metrics_open: settings.metrics_addr.is_none(),
         zone: settings.zone.clone(),
         zone_name: settings.zone_name.clone(),
         templates: (settings.mode == config::Mode::Debug).then(|| "templates".into()),

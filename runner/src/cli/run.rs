@@ -50,6 +50,27 @@ struct Running {
     scheduler: Option<JoinHandle<()>>,
     worker: Option<Worker>,
     web: Option<Web>,
+    probes: Option<Web>,
+}
+
+/// What is listened on.
+struct Listeners {
+    web: Option<TcpListener>,
+    probes: Option<TcpListener>,
+}
+
+impl Listeners {
+    async fn bind(settings: &Settings) -> anyhow::Result<Self> {
+        let web = match settings.roles.web {
+            true => Some(bind("server.addr", settings.addr).await?),
+            false => None,
+        };
+        let probes = match settings.metrics_addr {
+            Some(addr) => Some(bind("server.metrics_addr", addr).await?),
+            None => None,
+        };
+        Ok(Self { web, probes })
+    }
 }
 
 /// Runs until a signal says stop; the exit code of the process.
@@ -60,20 +81,18 @@ struct Running {
 /// part of it ended although nobody told it to.
 pub async fn run(settings: Settings, app: AppParts, access: Access, lost: LostLines) -> anyhow::Result<ExitCode> {
     let signals = signals::Signals::listen().context("cannot listen for signals")?;
-    let listener = match settings.roles.web {
-        true => Some(bind(&settings).await?),
-        false => None,
-    };
+    let listeners = Listeners::bind(&settings).await?;
     let stopping = CancellationToken::new();
     let house = House::open(&settings, app, &stopping).await?;
     lost_lines::watch(lost, house.metrics.clone(), stopping.clone());
-    let mut running = house.start(&settings, access, listener, &stopping)?;
+    let mut running = house.start(&settings, access, listeners, &stopping)?;
     greeting::print(
         &settings,
         &house.catalog.plan(),
         &house.catalog.statuses(),
         house.clock.now(),
         running.web.as_ref().map(|w| w.address),
+        running.probes.as_ref().map(|w| w.address),
     );
 
     let (hurry, broken) = tokio::select! {
@@ -103,6 +122,7 @@ impl Running {
             () = ended(self.scheduler.as_mut()) => "scheduler",
             () = worker => "worker",
             () = ended(self.web.as_mut().map(|web| &mut web.task)) => "dashboard",
+            () = ended(self.probes.as_mut().map(|web| &mut web.task)) => "address of the probes",
         }
     }
 }
@@ -123,9 +143,11 @@ impl Running {
         };
         let ((), until) = tokio::join!(scheduler, worker);
         house.sources.cancel();
-        if let Some(web) = self.web {
-            web.stop.cancel();
-            finished("dashboard", web.task, until - CLOSING).await;
+        for (what, web) in [("dashboard", self.web), ("address of the probes", self.probes)] {
+            if let Some(web) = web {
+                web.stop.cancel();
+                finished(what, web.task, until - CLOSING).await;
+            }
         }
         if timeout_at(until, house.broker.close()).await.is_err() {
             tracing::warn!("the broker did not close in time");
@@ -171,12 +193,24 @@ impl House {
         &self,
         settings: &Settings,
         access: Access,
-        listener: Option<TcpListener>,
+        listeners: Listeners,
         stopping: &CancellationToken,
     ) -> anyhow::Result<Running> {
-        let web = listener
-            .map(|listener| serve(settings, self, access, listener, stopping))
-            .transpose()?;
+        let me = &self.instance;
+        let web = match listeners.web {
+            Some(listener) => {
+                let told = parts::web(settings, access, address_of(&listener)?, me);
+                Some(serve(told, self, listener, stopping)?)
+            }
+            None => None,
+        };
+        let probes = match listeners.probes {
+            Some(listener) => {
+                let told = parts::probes(settings, address_of(&listener)?, me);
+                Some(serve(told, self, listener, stopping)?)
+            }
+            None => None,
+        };
         let scheduler = settings
             .roles
             .scheduler
@@ -187,15 +221,19 @@ impl House {
         });
         let own = worker.is_some().then(|| self.handlers.clone());
         types::watch(self.broker.clone(), self.catalog.clone(), own, stopping.clone());
-        Ok(Running { scheduler, worker, web })
+        Ok(Running {
+            scheduler,
+            worker,
+            web,
+            probes,
+        })
     }
 }
 
-async fn bind(settings: &Settings) -> anyhow::Result<TcpListener> {
-    let addr = settings.addr;
+async fn bind(setting: &str, addr: std::net::SocketAddr) -> anyhow::Result<TcpListener> {
     TcpListener::bind(addr).await.map_err(|error| {
         anyhow::Error::new(super::exit::Unavailable).context(format!(
-            "cannot listen on {addr}: {error} (another runner? set server.addr, or 127.0.0.1:0 for a free port)"
+            "cannot listen on {addr}: {error} (another runner? set {setting}, or 127.0.0.1:0 for a free port)"
         ))
     })
 }
@@ -206,19 +244,22 @@ struct Web {
     task: JoinHandle<()>,
 }
 
+fn address_of(listener: &TcpListener) -> anyhow::Result<std::net::SocketAddr> {
+    listener.local_addr().context("the listener has no address")
+}
+
 fn serve(
-    settings: &Settings,
+    settings: web::Settings,
     house: &House,
-    access: Access,
     listener: TcpListener,
     stopping: &CancellationToken,
 ) -> anyhow::Result<Web> {
-    let address = listener.local_addr().context("the listener has no address")?;
+    let address = address_of(&listener)?;
     let desk = web::Desk::new(web::Parts {
         broker: house.broker.clone(),
         catalog: house.catalog.clone(),
         clock: house.clock.clone(),
-        settings: parts::web(settings, access, address, &house.instance),
+        settings,
         metrics: house.metrics.clone(),
         caveats: house.caveats.clone(),
         stopping: stopping.clone(),

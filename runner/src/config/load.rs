@@ -94,6 +94,7 @@ fn read(root: &Section<'_>) -> Settings {
         name: server.name,
         mode: server.mode,
         addr: server.addr,
+        metrics_addr: server.metrics_addr,
         allowed_hosts: server.allowed_hosts,
         zone_name: server.zone_name,
         zone: server.zone,

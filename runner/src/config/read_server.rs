@@ -20,6 +20,7 @@ pub struct Server {
     pub name: String,
     pub mode: Mode,
     pub addr: SocketAddr,
+    pub metrics_addr: Option<SocketAddr>,
     pub allowed_hosts: Vec<String>,
     pub zone_name: String,
     pub zone: TimeZone,
@@ -42,6 +43,14 @@ pub fn read(root: &Section<'_>) -> Server {
         Some(found) => addr(&server, &found),
         None => DEFAULT_ADDR,
     };
+    let metrics_addr = server.text("metrics_addr").map(|found| {
+        let own = self::addr(&server, &found);
+        if own == addr && own.port() != 0 {
+            let message = format!("server.metrics_addr and server.addr are both {own}; they need a port each");
+            server.reader().error("CFG_TWICE", &found.place, message);
+        }
+        own
+    });
     let allowed_hosts = server.list("allowed_hosts").unwrap_or_default();
     let modes = [("release", Mode::Release), ("debug", Mode::Debug), ("test", Mode::Test)];
     clash(&server, "mode", &http, "ginMode");
@@ -61,6 +70,7 @@ pub fn read(root: &Section<'_>) -> Server {
         name,
         mode,
         addr,
+        metrics_addr,
         allowed_hosts: allowed_hosts.into_iter().map(|f| f.value).collect(),
         zone_name,
         zone,

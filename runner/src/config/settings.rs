@@ -28,6 +28,8 @@ pub struct Settings {
     pub mode: Mode,
     /// Where the dashboard listens.
     pub addr: SocketAddr,
+    /// Where probes and metrics answer besides, whatever the roles; `None`: with the dashboard only.
+    pub metrics_addr: Option<SocketAddr>,
     /// Host names that browsers may ask for, besides the loopback names.
     pub allowed_hosts: Vec<String>,
     /// IANA name of the default zone.

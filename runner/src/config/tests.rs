@@ -53,6 +53,16 @@ fn the_file_of_the_go_service_loads_unchanged() {
 }
 
 #[test]
+fn figures_may_have_an_address_of_their_own() {
+    assert_eq!(parse("server: {addr: \":8080\"}\n").metrics_addr, None);
+    let settings = parse("server: {metrics_addr: \":9090\"}\n");
+    assert_eq!(settings.metrics_addr.unwrap().to_string(), "0.0.0.0:9090");
+    let found = problems("server: {addr: \":9090\", metrics_addr: \":9090\"}\n");
+    assert_eq!((found.len(), found[0].code), (1, "CFG_TWICE"), "{found:?}");
+    assert_eq!(problems("server: {metrics_addr: nowhere}\n")[0].code, "CFG_ADDR");
+}
+
+#[test]
 fn a_database_named_by_a_url_has_the_same_limits() {
     let settings = parse("database: {url: \"postgres://u@h/d\", max_connections: 3, max_lifetime: 5s}\n");
     let TableSettings::Postgres(server) = settings.table else {

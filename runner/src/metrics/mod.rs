@@ -3,6 +3,8 @@
 //! Only the process's own counters live here; what the broker holds (queue sizes, latency) is asked of it at
 //! scrape time by the web room. Label values come from configuration, never from payloads.
 
+mod plain;
+
 use std::time::Duration;
 
 use prometheus_client::encoding::EncodeLabelSet;
@@ -12,6 +14,8 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Metric, Registry, Unit};
+
+pub use self::plain::plain;
 
 /// Bucket bounds in seconds for lateness of fires and waits: 1 ms to 5 min.
 const LATENESS_BUCKETS: [f64; 12] = [0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 60.0, 300.0];
@@ -282,7 +286,7 @@ impl Metrics {
         self.unsafe_policy.set(i64::from(evicts));
     }
 
-    /// The Prometheus text form, without the closing `# EOF`.
+    /// OpenMetrics text, without the closing `# EOF`.
     #[must_use]
     pub fn render(&self) -> String {
         let mut text = String::new();

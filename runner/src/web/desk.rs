@@ -51,10 +51,14 @@ pub struct Inner {
     pub(crate) attempts: Attempts,
     pub(crate) logouts: Logouts,
     pub(crate) hashing: tokio::sync::Semaphore,
+    pub(crate) scrapes: tokio::sync::Semaphore,
 }
 
 /// Password hashes computed at once: each takes 19 MiB and a core for some 20 ms.
 const HASHES_AT_ONCE: usize = 2;
+
+/// Scrapes that ask the broker at once: each reads the figures of many queues.
+const SCRAPES_AT_ONCE: usize = 2;
 
 impl Desk {
     /// Reads the templates and lays everything out.
@@ -76,6 +80,7 @@ impl Desk {
             attempts: Attempts::default(),
             logouts: Logouts::default(),
             hashing: tokio::sync::Semaphore::new(HASHES_AT_ONCE),
+            scrapes: tokio::sync::Semaphore::new(SCRAPES_AT_ONCE),
         })))
     }
 }

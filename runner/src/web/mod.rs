@@ -16,6 +16,7 @@ mod paint;
 mod payload;
 mod probe;
 mod routes;
+mod scrape;
 mod seats;
 mod serve;
 mod settings;

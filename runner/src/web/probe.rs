@@ -1,17 +1,13 @@
-//! For machines: is the process alive, is it ready, what do its figures say.
+//! For machines: is the process alive, is it ready. Its figures are in `scrape`.
 
-use std::fmt::Write as _;
 use std::time::Duration;
 
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderName, StatusCode, header};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Json, Response};
-use runner_queue::QueueInfo;
 use serde::Serialize;
 
 use super::desk::Desk;
-use super::fault::Fault;
-use super::guard::session;
 use super::settings::Auth;
 use super::text;
 use crate::source::{SourceState, SourceStatus};
@@ -20,8 +16,6 @@ use crate::source::{SourceState, SourceStatus};
 const PATIENCE: Duration = Duration::from_secs(2);
 /// Characters of a note, at most.
 const NOTE: usize = 300;
-/// Queues in the figures; each makes nine lines.
-const QUEUES: usize = 1000;
 
 /// The answer of [`alive`].
 #[derive(Serialize)]
@@ -111,67 +105,4 @@ fn of_source(source: &SourceStatus, tells: bool) -> Check {
         note,
         ..check(source.source.as_str(), reason)
     }
-}
-
-/// `GET /metrics`: the process's counters and the broker's gauges. A broker that does not answer leaves its
-/// gauges out and `runner_broker_up` at 0; the counters are there all the same.
-pub async fn metrics(State(desk): State<Desk>, headers: HeaderMap) -> Result<Response, Fault> {
-    if !desk.settings.metrics_open && matches!(desk.settings.auth, Auth::Login { .. }) {
-        session::of(&desk, &headers).ok_or(Fault::LoginNeeded)?;
-    }
-    let queues = match tokio::time::timeout(PATIENCE, desk.broker.queues()).await {
-        Ok(Ok(queues)) => Some(queues),
-        Ok(Err(_)) | Err(_) => None,
-    };
-    let mut text = desk.metrics.render();
-    gauges(&mut text, queues.as_deref());
-    text.push_str("# EOF\n");
-    let kind: [(HeaderName, &str); 1] = [(
-        header::CONTENT_TYPE,
-        "application/openmetrics-text; version=1.0.0; charset=utf-8",
-    )];
-    Ok((kind, text).into_response())
-}
-
-fn gauges(out: &mut String, queues: Option<&[QueueInfo]>) {
-    let mut line = |text: std::fmt::Arguments<'_>| {
-        // Writing to a String cannot fail.
-        let _infallible = out.write_fmt(text);
-    };
-    line(format_args!(
-        "# HELP runner_broker_up Whether the broker answered this scrape.\n# TYPE runner_broker_up gauge\nrunner_broker_up {}\n",
-        u8::from(queues.is_some())
-    ));
-    let Some(queues) = queues else { return };
-    let queues = &queues[..queues.len().min(QUEUES)];
-    line(format_args!(
-        "# HELP runner_tasks Tasks by queue and state.\n# TYPE runner_tasks gauge\n"
-    ));
-    for queue in queues {
-        let name = label(queue.name.as_str());
-        for (state, n) in &queue.counts {
-            line(format_args!("runner_tasks{{queue=\"{name}\",state=\"{state}\"}} {n}\n"));
-        }
-    }
-    line(format_args!(
-        "# HELP runner_queue_latency_seconds How long the oldest pending task has waited.\n# TYPE runner_queue_latency_seconds gauge\n"
-    ));
-    for queue in queues {
-        let (name, seconds) = (label(queue.name.as_str()), queue.latency.as_secs_f64());
-        line(format_args!(
-            "runner_queue_latency_seconds{{queue=\"{name}\"}} {seconds}\n"
-        ));
-    }
-    line(format_args!(
-        "# HELP runner_queue_paused Whether an operator paused the queue.\n# TYPE runner_queue_paused gauge\n"
-    ));
-    for queue in queues {
-        let (name, paused) = (label(queue.name.as_str()), u8::from(queue.paused));
-        line(format_args!("runner_queue_paused{{queue=\"{name}\"}} {paused}\n"));
-    }
-}
-
-/// A label value with the three characters escaped that the format asks for.
-fn label(value: &str) -> String {
-    value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }

@@ -14,7 +14,7 @@ use super::fault::{self, Fault};
 use super::gate::{self, Gate};
 use super::guard::{admit, headers, host};
 use super::pages::{login, overview, schedule, schedules, servers, task, tasks};
-use super::{act, assets, probe, urls};
+use super::{act, assets, probe, scrape, urls};
 
 /// How long a page may take; the broker has its own, shorter limits.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -24,7 +24,7 @@ pub fn router(desk: Desk) -> Router {
     let mut site = Router::new()
         .route("/healthz", get(probe::alive))
         .route("/readyz", get(probe::ready))
-        .route("/metrics", get(probe::metrics));
+        .route("/metrics", get(scrape::metrics));
     if desk.settings.queue_dash {
         let guarded = dashboard().layer(middleware::from_fn_with_state(desk.clone(), admit::admit));
         site = site

@@ -1,0 +1,192 @@
+//! `/metrics`: the process's counters and the broker's gauges, in the form that the scraper can read.
+//!
+//! What is counted is said by `metrics`; which form a client gets, here.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderName, header};
+use axum::response::{IntoResponse, Response};
+use runner_queue::QueueInfo;
+
+use super::desk::Desk;
+use super::fault::Fault;
+use super::guard::session;
+use super::settings::Auth;
+use crate::metrics::plain;
+
+/// How long the broker has for an answer to a scrape.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// Queues in the figures; each makes nine lines.
+const QUEUES: usize = 1000;
+
+/// The two forms.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    /// OpenMetrics 1.0.
+    Open,
+    /// Prometheus' text format 0.0.4.
+    Plain,
+}
+
+impl Form {
+    fn content_type(self) -> &'static str {
+        match self {
+            Self::Open => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+            Self::Plain => "text/plain; version=0.0.4; charset=utf-8",
+        }
+    }
+
+    /// OpenMetrics for those who name it and like it no less than plain text; plain text, which every scraper reads, for
+    /// all others.
+    fn wanted(headers: &HeaderMap) -> Self {
+        let (mut open, mut plain) = (0, 0);
+        for value in headers.get_all(header::ACCEPT) {
+            for range in value.to_str().unwrap_or_default().split(',') {
+                let (kind, version, weight) = media_range(range);
+                match (kind.as_str(), version) {
+                    ("application/openmetrics-text", None | Some("1.0.0" | "0.0.1")) => open = open.max(weight),
+                    ("text/plain", None | Some("0.0.4")) => plain = plain.max(weight),
+                    _ => {}
+                }
+            }
+        }
+        if open > 0 && open >= plain {
+            Self::Open
+        } else {
+            Self::Plain
+        }
+    }
+}
+
+/// Type, version and weight (thousandths) of one part of an `Accept` header. What is malformed weighs nothing.
+fn media_range(range: &str) -> (String, Option<&str>, u32) {
+    let mut parts = range.split(';').map(str::trim);
+    let kind = parts.next().unwrap_or_default().to_ascii_lowercase();
+    let (mut version, mut weight) = (None, 1000);
+    for (name, value) in parts.filter_map(|part| part.split_once('=')) {
+        let value = value.trim().trim_matches('"');
+        match name.trim().to_ascii_lowercase().as_str() {
+            "version" => version = Some(value),
+            "q" => weight = thousandths(value).unwrap_or(0),
+            _ => {}
+        }
+    }
+    (kind, version, weight)
+}
+
+/// `0.5` is 500; at most three digits, as HTTP has it.
+fn thousandths(text: &str) -> Option<u32> {
+    let (whole, part) = text.split_once('.').unwrap_or((text, ""));
+    let whole: u32 = whole.parse().ok()?;
+    let digits = part.len() <= 3 && part.bytes().all(|b| b.is_ascii_digit());
+    let part: u32 = digits.then(|| format!("{part:0<3}").parse().ok())??;
+    Some((whole * 1000 + part).min(1000)).filter(|_| whole <= 1)
+}
+
+/// `GET /metrics`: the process's counters and the broker's gauges. A broker that does not answer leaves its
+/// gauges out and `runner_broker_up` at 0; the counters are there all the same.
+pub async fn metrics(State(desk): State<Desk>, headers: HeaderMap) -> Result<Response, Fault> {
+    if !desk.settings.metrics_open && matches!(desk.settings.auth, Auth::Login { .. }) {
+        session::of(&desk, &headers).ok_or(Fault::LoginNeeded)?;
+    }
+    let asked = async {
+        // Few scrapers at once ask the broker; nobody closes the semaphore.
+        let _turn = desk.scrapes.acquire().await;
+        desk.broker.queues().await.ok()
+    };
+    let queues = tokio::time::timeout(PATIENCE, asked).await.ok().flatten();
+    let mut text = desk.metrics.render();
+    gauges(&mut text, queues.as_deref());
+    let form = Form::wanted(&headers);
+    let text = match form {
+        Form::Open => text + "# EOF\n",
+        Form::Plain => plain(&text),
+    };
+    let kind: [(HeaderName, &str); 2] = [(header::CONTENT_TYPE, form.content_type()), (header::VARY, "accept")];
+    Ok((kind, text).into_response())
+}
+
+fn gauges(out: &mut String, queues: Option<&[QueueInfo]>) {
+    let mut line = |text: std::fmt::Arguments<'_>| {
+        // Writing to a String cannot fail.
+        let _infallible = out.write_fmt(text);
+    };
+    line(format_args!(
+        "# HELP runner_broker_up Whether the broker answered this scrape.\n# TYPE runner_broker_up gauge\nrunner_broker_up {}\n",
+        u8::from(queues.is_some())
+    ));
+    let Some(queues) = queues else { return };
+    let queues = &queues[..queues.len().min(QUEUES)];
+    line(format_args!(
+        "# HELP runner_tasks Tasks by queue and state.\n# TYPE runner_tasks gauge\n"
+    ));
+    for queue in queues {
+        let name = label(queue.name.as_str());
+        for (state, n) in &queue.counts {
+            line(format_args!("runner_tasks{{queue=\"{name}\",state=\"{state}\"}} {n}\n"));
+        }
+    }
+    line(format_args!(
+        "# HELP runner_queue_latency_seconds How long the oldest pending task has waited.\n# TYPE runner_queue_latency_seconds gauge\n"
+    ));
+    for queue in queues {
+        let (name, seconds) = (label(queue.name.as_str()), queue.latency.as_secs_f64());
+        line(format_args!(
+            "runner_queue_latency_seconds{{queue=\"{name}\"}} {seconds}\n"
+        ));
+    }
+    line(format_args!(
+        "# HELP runner_queue_paused Whether an operator paused the queue.\n# TYPE runner_queue_paused gauge\n"
+    ));
+    for queue in queues {
+        let (name, paused) = (label(queue.name.as_str()), u8::from(queue.paused));
+        line(format_args!("runner_queue_paused{{queue=\"{name}\"}} {paused}\n"));
+    }
+}
+
+/// A label value with the three characters escaped that the format asks for.
+fn label(value: &str) -> String {
+    value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn wanted(accept: &str) -> Form {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::ACCEPT, accept.parse().unwrap());
+        Form::wanted(&headers)
+    }
+
+    #[test]
+    fn scrapers_get_the_form_that_they_ask_for() {
+        // Prometheus 2 and 3, VictoriaMetrics' agent.
+        for open in [
+            "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1",
+            "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.5,application/openmetrics-text;version=0.0.1;q=0.4,text/plain;version=1.0.0;escaping=allow-utf-8;q=0.3,text/plain;version=0.0.4;q=0.2,*/*;q=0.1",
+            "application/openmetrics-text",
+            "text/plain, Application/OpenMetrics-Text; Version=\"1.0.0\"",
+        ] {
+            assert_eq!(wanted(open), Form::Open, "{open}");
+        }
+        for plain in [
+            "text/plain;version=0.0.4",
+            "text/plain;version=0.0.4;q=0.9,application/openmetrics-text;q=0.5",
+            "*/*",
+            "",
+            "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited",
+            "application/openmetrics-text;q=0",
+            "application/openmetrics-text;q=x",
+            "application/openmetrics-text;q=9",
+            "application/openmetrics-text;version=2.0.0",
+            ";;;=,,q=;",
+        ] {
+            assert_eq!(wanted(plain), Form::Plain, "{plain}");
+        }
+        assert_eq!(Form::wanted(&HeaderMap::new()), Form::Plain);
+    }
+}
