@@ -20,7 +20,8 @@ const fn room(name: &'static str, home: &'static str, knows: &'static str) -> Ro
 const HOUSE: &[Room] = &[
     room("core::clock", "runner/core/src/clock.rs", ""),
     room("core::task", "runner/core/src/task/", ""),
-    room("core::cron", "runner/core/src/cron/", ""),
+    room("core::duration", "runner/core/src/duration.rs", ""),
+    room("core::cron", "runner/core/src/cron/", "core::duration"),
     room("core::schedule", "runner/core/src/schedule/", "core::cron core::task"),
     room(
         "queue",
@@ -35,7 +36,7 @@ const HOUSE: &[Room] = &[
     room(
         "queue::redis",
         "runner/queue/src/redis/",
-        "core::clock core::task core::schedule queue",
+        "core::clock core::duration core::task core::schedule queue",
     ),
     room(
         "queue::embedded",

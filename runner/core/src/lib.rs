@@ -1,10 +1,11 @@
-//! The pure rooms of `runner`, from the ground up: time, tasks, cron expressions, schedules.
+//! The pure rooms of `runner`, from the ground up: time, durations, tasks, cron expressions, schedules.
 //!
 //! Nothing here performs I/O, knows an async runtime, or reads a setting. Whatever needs a store,
 //! a file or a socket lives in a package above.
 
 pub mod clock;
 pub mod cron;
+pub mod duration;
 pub mod schedule;
 pub mod task;
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, civil};
-use runner_core::cron::duration::{self, DurationError};
+use runner_core::duration::{self, DurationError};
 
 /// `90s`, `1h30m`, `2d`.
 pub fn length(text: &str) -> Result<Duration, String> {

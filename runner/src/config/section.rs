@@ -7,7 +7,7 @@ use std::cell::RefCell;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use runner_core::cron::duration;
+use runner_core::duration;
 
 use super::document::{Entry, Node, Value};
 use super::environment::{interpolate, variable};

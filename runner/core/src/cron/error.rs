@@ -2,13 +2,9 @@
 //!
 //! Messages speak of the field alone; whoever knows the file or the row puts that in front.
 
-use std::fmt::Write as _;
 use std::ops::Range;
 
 use super::Expression;
-
-/// Longest piece of foreign text repeated in a message, in characters; enough to recognise it.
-const EXCERPT: usize = 40;
 
 /// A cron text that cannot be used. [`Display`](std::fmt::Display) gives the reason alone, such as
 /// `hour 25 is not in 0-23`.
@@ -79,22 +75,4 @@ impl CronError {
 pub(super) fn span_of(whole: &str, part: &str) -> Range<usize> {
     let start = (part.as_ptr() as usize).saturating_sub(whole.as_ptr() as usize);
     start..start.saturating_add(part.len()).min(whole.len())
-}
-
-/// Foreign text made fit for a message: short, one line, control characters visible.
-pub(super) fn excerpt(text: &str) -> String {
-    let mut out = String::new();
-    for (count, c) in text.chars().enumerate() {
-        if count == EXCERPT {
-            out.push('…');
-            break;
-        }
-        if c.is_control() {
-            // Writing to a String cannot fail.
-            write!(out, "{}", c.escape_default()).ok();
-        } else {
-            out.push(c);
-        }
-    }
-    out
 }

@@ -3,7 +3,8 @@
 //! Accepts exactly what Go's standard cron parser accepts, oddities included (`+5`, `*-5`, empty
 //! items), plus 7 for Sunday. What other cron dialects add is named and refused.
 
-use super::error::{CronError, excerpt, span_of};
+use super::error::{CronError, span_of};
+use crate::duration::excerpt;
 
 /// What a field counts.
 #[derive(Debug)]

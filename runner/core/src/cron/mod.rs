@@ -9,7 +9,6 @@
 
 mod calendar;
 mod describe;
-pub mod duration;
 mod error;
 mod expression;
 mod field;

@@ -5,10 +5,10 @@ use std::time::Duration;
 use jiff::tz::TimeZone;
 
 use super::calendar::Calendar;
-use super::duration;
-use super::error::{CronError, excerpt, span_of};
+use super::error::{CronError, span_of};
 use super::field::{self, Field, UNITS};
 use super::zone::find_zone;
+use crate::duration::{self, excerpt};
 
 /// Longest text looked at, in bytes. Real ones have tens; a list of every minute has 170.
 const MAX_TEXT: usize = 4096;

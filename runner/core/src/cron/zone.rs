@@ -78,7 +78,7 @@ pub struct UnknownZone {
 impl UnknownZone {
     /// The reason without the suggestion.
     pub(super) fn reason(&self) -> String {
-        let name = super::error::excerpt(&self.name);
+        let name = crate::duration::excerpt(&self.name);
         if self.name == "Local" {
             return "the zone that this machine is set to (TZ, /etc/localtime) cannot be used".to_owned();
         }

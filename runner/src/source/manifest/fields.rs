@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use runner_core::cron::duration;
+use runner_core::duration;
 
 use super::report::Report;
 use crate::text::yaml::{Mark, Node, Value};

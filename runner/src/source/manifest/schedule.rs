@@ -133,7 +133,7 @@ fn read_one(
     if let (Some(timing), Some(field)) = (&timing, fields.peek("jitter"))
         && let Some((room, gap)) = clipped_jitter(timing, policies.jitter)
     {
-        let show = cron::duration::format;
+        let show = runner_core::duration::format;
         let text = format!(
             "jitter {} is clipped to {}, half of the {} interval",
             show(policies.jitter),
@@ -220,7 +220,7 @@ fn read_timing(
             let when = Timing::every(id.as_str(), every);
             Some(timing(
                 when,
-                format!("@every {}", cron::duration::format(every)),
+                format!("@every {}", runner_core::duration::format(every)),
                 context,
             ))
         }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use crate::cron::duration::{DurationError, format, parse, parse_go};
+use crate::duration::{DurationError, format, parse, parse_go};
 
 #[test]
 fn gos_notation_is_read_and_written_as_go_does() {

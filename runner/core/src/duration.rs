@@ -2,9 +2,11 @@
 //!
 //! Integer arithmetic only, bounded as in Go by 2⁶³ nanoseconds (about 292 years).
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
-use super::error::excerpt;
+/// Longest piece of foreign text repeated in a message, in characters; enough to recognise it.
+const EXCERPT: usize = 40;
 
 const MICROSECOND: u64 = 1_000;
 const MILLISECOND: u64 = 1_000_000;
@@ -69,7 +71,7 @@ fn unsigned(text: &str, days: bool) -> Result<Duration, DurationError> {
 }
 
 /// Nanoseconds, with a sign, as Go reads them; `days` adds `d` and `w`.
-pub(super) fn parse_signed(text: &str, days: bool) -> Result<i64, DurationError> {
+pub(crate) fn parse_signed(text: &str, days: bool) -> Result<i64, DurationError> {
     let too_long = || DurationError::TooLong(excerpt(text));
     let negative = text.starts_with('-');
     let mut rest = text.strip_prefix(['-', '+']).unwrap_or(text);
@@ -187,4 +189,22 @@ fn decimal(value: u64, scale: u64) -> String {
     let width = scale.ilog10() as usize;
     let digits = format!("{rest:0width$}");
     format!("{whole}.{}", digits.trim_end_matches('0'))
+}
+
+/// Foreign text made fit for a message: short, one line, control characters visible.
+pub(crate) fn excerpt(text: &str) -> String {
+    let mut out = String::new();
+    for (count, c) in text.chars().enumerate() {
+        if count == EXCERPT {
+            out.push('…');
+            break;
+        }
+        if c.is_control() {
+            // Writing to a String cannot fail.
+            write!(out, "{}", c.escape_default()).ok();
+        } else {
+            out.push(c);
+        }
+    }
+    out
 }
