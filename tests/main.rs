@@ -23,6 +23,7 @@ mod probes;
 mod readme;
 mod redis_broker;
 mod redis_cluster;
+mod redis_entries;
 mod redis_failover;
 mod redis_faults;
 mod redis_links;
@@ -58,6 +59,7 @@ fn main() -> std::process::ExitCode {
         traps::tests(),
         redis_broker::tests(),
         redis_cluster::tests(),
+        redis_entries::tests(),
         redis_failover::tests(),
         redis_faults::tests(),
         redis_links::tests(),

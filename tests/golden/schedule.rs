@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use runner_core::schedule::{Overlap, ScheduleId};
-use runner_core::task::Task;
-use runner_queue::{Commit, CommitFire, Committed, EntryView, Registration, Schedules as _};
+use runner_core::task::{QueueName, Task};
+use runner_queue::{Commit, CommitFire, Committed, EntryView, Inspector as _, Registration, Schedules as _};
 
 use super::replay::{ID1, ID2, ID3, Replay, id};
 use super::store::{Store, ask};
@@ -24,18 +24,14 @@ fn entries() -> [EntryView; 2] {
         EntryView {
             id: ScheduleId::from_text(ID3),
             spec: "@every 30s".to_owned(),
-            kind: "a".to_owned(),
-            payload: "p".into(),
-            queue: "low".to_owned(),
+            task: Task::new("a").payload("p").queue(QueueName::new("low").unwrap()),
             next: at("2030-01-02T03:04:35Z"),
             last: None,
         },
         EntryView {
             id: ScheduleId::from_text("44444444-4444-4444-8444-444444444444"),
             spec: "0 0 * * *".to_owned(),
-            kind: "b".to_owned(),
-            payload: "".into(),
-            queue: "default".to_owned(),
+            task: Task::new("b").payload(""),
             next: at("2030-01-03T00:00:00Z"),
             last: at("2030-01-02T00:00:00Z"),
         },
@@ -48,6 +44,17 @@ async fn scheduler_state() {
     replay.step("write entries e1,e2");
     replay.broker.publish_entries(&instance, &entries(), ttl).await.unwrap();
     replay.same().await;
+    let listed = replay.broker.foreign_entries().await.unwrap();
+    let [first, second] = &listed[..] else {
+        panic!("{listed:?}")
+    };
+    assert_eq!((first.id.as_str(), first.scheduler.as_str()), (ID3, instance.as_str()));
+    assert_eq!(
+        (first.spec.as_str(), first.kind.as_str(), first.queue()),
+        ("@every 30s", "a", "low")
+    );
+    assert_eq!((first.next, first.last), (entries()[0].next, None));
+    assert_eq!((second.queue(), second.last), ("default", entries()[1].last));
     replay.step("write no entries");
     replay.broker.publish_entries(&instance, &[], ttl).await.unwrap();
     replay.same().await;
@@ -57,6 +64,9 @@ async fn scheduler_state() {
     let found = Store::of_server(&mut replay.link).await;
     assert_eq!(found.0.get(HISTORY), replay.expected().0.get(HISTORY));
     replay.step("clear entries");
+    replay.broker.resign(&instance).await.unwrap();
+    let shown: u64 = ask(&mut replay.link, &["ZCARD", "asynq:schedulers"]).await;
+    assert_eq!(shown, 0);
     replay.step("clear history");
     let _: () = ask(&mut replay.link, &["FLUSHDB"]).await;
     let result = replay.step("after 1005 events")["result"].clone();

@@ -1,9 +1,11 @@
-//! `runner ls schedules`: every schedule of every source, whether it is in force, and when it occurs next.
+//! `runner ls schedules`: every schedule of every source, whether it is in force, and when it occurs next; then the
+//! entries of Go schedulers on the same broker, which are shown and never changed.
 
 use clap::Args;
 use jiff::Timestamp;
+use jiff::tz::TimeZone;
 use runner_core::schedule::{Definition, Plan, Problem, Source};
-use runner_queue::Standing;
+use runner_queue::{ForeignEntry, Standing};
 use serde_json::{Value, json};
 
 use super::exit::Unavailable;
@@ -11,7 +13,7 @@ use super::print::{Field, Object};
 use super::{Context, parts, print};
 use crate::source::{Catalog, Loaded, Rejected};
 
-/// Schedules of manifests, table and code
+/// Schedules of manifests, table and code, and entries of Go schedulers
 #[derive(Debug, Args)]
 pub struct Schedules {
     /// As an array of objects
@@ -33,17 +35,22 @@ impl Schedules {
         let definitions: Vec<&Definition> = loaded.plan.schedules.values().collect();
         let ids: Vec<_> = definitions.iter().map(|d| d.id.clone()).collect();
         let standings = broker.standings(&ids).await?;
+        let foreign = broker.foreign_entries().await?;
         let listed = definitions.into_iter().zip(standings);
         if self.json {
             let objects = listed.map(|(d, s)| self.object(context, &loaded.plan, d, s.as_ref()));
             print::json(
                 &objects
                     .chain(loaded.rejected.iter().map(rejected_object))
+                    .chain(foreign.iter().map(|entry| foreign_object(&settings.zone, entry)))
                     .collect::<Vec<_>>(),
             )?;
         } else {
             let rows = listed.map(|(d, s)| row(context, &loaded.plan, d, s.as_ref()));
-            let rows: Vec<Vec<String>> = rows.chain(loaded.rejected.iter().map(rejected_row)).collect();
+            let rows = rows.chain(loaded.rejected.iter().map(rejected_row));
+            let rows: Vec<Vec<String>> = rows
+                .chain(foreign.iter().map(|e| foreign_row(&settings.zone, e)))
+                .collect();
             let heading = ["ID", "NAME", "SPEC", "ZONE", "TYPE", "STATE", "NEXT", "LAST"];
             print::text(&print::table(&heading, &rows))?;
         }
@@ -141,6 +148,45 @@ fn rejected_row(rejected: &Rejected) -> Vec<String> {
     row[1].clone_from(&rejected.name);
     row[5] = "broken".to_owned();
     row
+}
+
+/// The keys of a schedule, as far as an entry of a Go scheduler has them.
+fn foreign_object(zone: &TimeZone, entry: &ForeignEntry) -> Object {
+    let shown = |at: Option<Timestamp>| at.map(|at| print::instant(at, zone));
+    Object::of(json!({
+        "id": entry.id,
+        "name": "",
+        "description": "",
+        "source": "go",
+        "origin": entry.scheduler,
+        "spec": entry.spec,
+        "timezone": entry.zone,
+        "type": entry.kind,
+        "queue": entry.queue(),
+        "options": entry.options,
+        "enabled": true,
+        "paused": false,
+        "paused_by": null,
+        "overlap": null,
+        "next": shown(entry.next).into_iter().collect::<Vec<_>>(),
+        "last": entry.last.map(|at| json!({"nominal": shown(Some(at)), "task": null})),
+        "problems": [],
+    }))
+    .with("payload", print::payload(&entry.payload))
+}
+
+fn foreign_row(zone: &TimeZone, entry: &ForeignEntry) -> Vec<String> {
+    let shown = |at: Option<Timestamp>| at.map_or_else(String::new, |at| print::instant(at, zone));
+    vec![
+        entry.id.to_string(),
+        String::new(),
+        entry.spec.clone(),
+        entry.zone.clone(),
+        entry.kind.clone(),
+        "go".to_owned(),
+        shown(entry.next),
+        shown(entry.last),
+    ]
 }
 
 /// What comes next comes after this: every occurrence up to the cursor is decided.

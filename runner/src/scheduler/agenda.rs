@@ -152,10 +152,8 @@ impl Agenda {
         active
             .map(|(id, item)| EntryView {
                 id: id.clone(),
-                spec: item.definition.timing.text.clone(),
-                kind: item.definition.task.kind.clone(),
-                payload: item.definition.task.payload.clone().unwrap_or_default(),
-                queue: item.definition.task.queue.to_string(),
+                spec: item.definition.timing.in_go(),
+                task: item.definition.task.clone(),
                 next: item.next_fire,
                 last: item.last,
             })

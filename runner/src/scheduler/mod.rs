@@ -89,11 +89,15 @@ impl Scheduler {
 
     async fn look(&mut self) -> Result<Duration, BrokerError> {
         self.keep_house().await?;
-        if self.plan.has_changed().unwrap_or(false) {
+        let changed = self.plan.has_changed().unwrap_or(false);
+        if changed {
             let plan = self.plan.borrow_and_update().clone();
             self.agenda.adopt(&plan);
         }
         self.register_new().await?;
+        if changed {
+            self.show_entries().await?;
+        }
         self.fire_due().await
     }
 
@@ -113,14 +117,19 @@ impl Scheduler {
         }
         if self.housekeep_at.is_none_or(|at| at <= now) {
             self.measure_offset().await?;
-            if self.leads {
-                self.broker
-                    .publish_entries(&self.instance, &self.agenda.entries(), HOUSEKEEPING * 2)
-                    .await?;
-            }
+            self.show_entries().await?;
             self.housekeep_at = Some(now + HOUSEKEEPING);
         }
         Ok(())
+    }
+
+    async fn show_entries(&self) -> Result<(), BrokerError> {
+        if !self.leads {
+            return Ok(());
+        }
+        self.broker
+            .publish_entries(&self.instance, &self.agenda.entries(), HOUSEKEEPING * 2)
+            .await
     }
 
     /// The broker's clock is the only one that counts; ours is corrected by half a round trip's uncertainty.

@@ -104,6 +104,18 @@ impl Timing {
         }
     }
 
+    /// The rule as Go's schedulers show it: `CRON_TZ=Asia/Shanghai 0 2 * * *`. The zone is left out where it is UTC, which
+    /// is what they assume, where it has no name, and where the rule does not depend on it.
+    #[must_use]
+    pub fn in_go(&self) -> String {
+        let depends = matches!(&self.when, When::Cron(_)) && !self.text.contains("TZ=");
+        let named = !matches!(self.zone_name.as_str(), "" | "UTC") && self.zone.iana_name().is_some();
+        match depends && named {
+            true => format!("CRON_TZ={} {}", self.zone_name, self.text),
+            false => self.text.clone(),
+        }
+    }
+
     /// The first occurrence strictly after `after`, if there is one.
     #[must_use]
     pub fn next(&self, after: Timestamp) -> Option<Timestamp> {
@@ -177,6 +189,23 @@ mod tests {
             zone: TimeZone::UTC,
             dst: DstRule::default(),
         }
+    }
+
+    #[test]
+    fn go_is_shown_the_zone_where_the_rule_depends_on_it() {
+        let shown = |text: &str, zone: &str| {
+            let zone_of = TimeZone::get(zone).unwrap();
+            Timing::parse("s", text, zone, &zone_of, DstRule::default())
+                .unwrap()
+                .in_go()
+        };
+        assert_eq!(shown("0 2 * * *", "Asia/Shanghai"), "CRON_TZ=Asia/Shanghai 0 2 * * *");
+        assert_eq!(
+            shown("CRON_TZ=Asia/Tokyo 0 2 * * *", "Asia/Shanghai"),
+            "CRON_TZ=Asia/Tokyo 0 2 * * *"
+        );
+        assert_eq!(shown("0 2 * * *", "UTC"), "0 2 * * *");
+        assert_eq!(shown("@every 90s", "Asia/Shanghai"), "@every 90s");
     }
 
     #[test]

@@ -14,7 +14,7 @@ use super::scripts::Script;
 use super::trouble::Trouble;
 use super::{RedisBroker, convert, fault, keys, reply};
 use crate::{
-    Acted, Action, ActionError, Attempt, BrokerResult, DayCount, EnqueueEventPage, GroupPage, Inspector,
+    Acted, Action, ActionError, Attempt, BrokerResult, DayCount, EnqueueEventPage, ForeignEntry, GroupPage, Inspector,
     MAX_ATTEMPTS_KEPT, MAX_HISTORY_DAYS, Page, QueueInfo, RemoveError, ServerView, TaskInfo, TaskPage,
 };
 
@@ -152,6 +152,10 @@ impl Inspector for RedisBroker {
         trip.script(Script::Memory, &[keys::part(queue.as_str(), "pending")])
             .arg(keys::queue(queue.as_str()));
         trip.one().await.map(reply::count)
+    }
+
+    async fn foreign_entries(&self) -> BrokerResult<Vec<ForeignEntry>> {
+        self.list_foreign_entries().await
     }
 
     async fn enqueue_events(&self, schedule: &ScheduleId, page: Page) -> BrokerResult<EnqueueEventPage> {

@@ -109,6 +109,14 @@ pub(super) fn scheduler(id: &str) -> String {
     format!("asynq:schedulers:{{{id}}}")
 }
 
+/// The id of the scheduler whose entries lie under this key; the key itself if it is no such key.
+pub(super) fn scheduler_of(key: &str) -> &str {
+    let id = key
+        .strip_prefix("asynq:schedulers:{")
+        .and_then(|rest| rest.strip_suffix('}'));
+    id.unwrap_or(key)
+}
+
 /// When an entry enqueued what.
 pub(super) fn history(entry: &str) -> String {
     format!("asynq:scheduler_history:{entry}")

@@ -111,7 +111,8 @@ impl Schedules for RedisBroker {
         trip.script(Script::Lead, &[keys::leader(self.conn.is_cluster())])
             .arg(instance)
             .arg("");
-        trip.one().await.map(drop)
+        trip.one().await?;
+        self.hide_entries(instance).await
     }
 
     async fn pause_schedule(&self, id: &ScheduleId, by: &str) -> BrokerResult<()> {

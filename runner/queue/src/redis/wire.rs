@@ -156,6 +156,11 @@ impl Instant {
         )
     }
 
+    /// The instant; `None` for Go's zero time and for what no clock shows.
+    pub(super) fn unless_never(self) -> Option<jiff::Timestamp> {
+        (self.seconds > GO_ZERO_SECONDS).then(|| self.timestamp())
+    }
+
     /// The instant, or the nearest one that can be told.
     pub(super) fn timestamp(self) -> jiff::Timestamp {
         let nanos = self.nanos.clamp(0, 999_999_999);

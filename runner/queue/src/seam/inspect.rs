@@ -12,7 +12,8 @@ use runner_core::task::{QueueName, State, Task, TaskId};
 use serde::Serialize;
 
 use super::{
-    Acted, Action, ActionError, Attempt, BrokerResult, GroupPage, RemoveError, ServerInfo, TaskRecord, Working,
+    Acted, Action, ActionError, Attempt, BrokerResult, ForeignEntry, GroupPage, RemoveError, ServerInfo, TaskRecord,
+    Working,
 };
 
 /// How many days a store remembers what a queue processed.
@@ -168,6 +169,12 @@ pub trait Inspector {
 
     /// What a schedule enqueued, as far as the store remembers.
     async fn enqueue_events(&self, schedule: &ScheduleId, page: Page) -> BrokerResult<EnqueueEventPage>;
+
+    /// Live entries of the schedulers of other programs, soonest first, at most [`MAX_FOREIGN_ENTRIES`]; a store that
+    /// no other program uses has none.
+    async fn foreign_entries(&self) -> BrokerResult<Vec<ForeignEntry>> {
+        Ok(Vec::new())
+    }
 
     /// Carries out an operator's action.
     async fn act(&self, queue: &QueueName, id: &TaskId, action: Action) -> Result<(), ActionError>;

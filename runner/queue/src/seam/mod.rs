@@ -7,6 +7,7 @@ mod act;
 mod caveat;
 #[cfg(feature = "ceiling")]
 mod ceiling;
+mod entry;
 mod error;
 mod group;
 mod inspect;
@@ -19,6 +20,7 @@ pub use act::{Acted, Action, ActionError, MAX_ACTED, REMOVE_GRACE, RemoveError};
 pub use caveat::Caveat;
 #[cfg(feature = "ceiling")]
 pub use ceiling::{Ceiling, StoreUsage};
+pub use entry::{EntryView, ForeignEntry, MAX_FOREIGN_ENTRIES};
 pub use error::{BoxError, BrokerError, BrokerResult};
 pub use group::{GroupInfo, GroupNames, GroupPage, GroupRule, Groups, MAX_SET, Reclaimed, SET_DEADLINE, StagedSet};
 pub use inspect::{
@@ -32,7 +34,7 @@ pub use record::{Attempt, MAX_ATTEMPTS_KEPT, MAX_ERROR_BYTES, MAX_LOG_BYTES, MAX
 #[cfg(any(feature = "redis", feature = "embedded"))]
 pub(crate) use schedule::cursor_was_ahead;
 pub use schedule::{
-    CURSOR_AHEAD, Commit, CommitFire, Committed, Decision, DecisionKind, EntryView, Registration, Schedules, Standing,
+    CURSOR_AHEAD, Commit, CommitFire, Committed, Decision, DecisionKind, Registration, Schedules, Standing,
 };
 #[cfg(any(feature = "redis", feature = "embedded"))]
 pub(crate) use work::poison;

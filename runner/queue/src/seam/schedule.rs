@@ -8,7 +8,7 @@ use runner_core::schedule::{MissedRange, Overlap, ScheduleId};
 use runner_core::task::{Task, TaskId};
 use serde::{Deserialize, Serialize};
 
-use super::BrokerResult;
+use super::{BrokerResult, EntryView};
 
 /// A cursor that is further ahead of the broker's clock was written while that clock was wrong: decisions are made up to
 /// the present, and never so much early. Registering its schedule sets it to the present.
@@ -140,25 +140,6 @@ pub struct Decision {
     pub instance: String,
 }
 
-/// A schedule as shown to other tools that share the store (asynq's scheduler entries).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct EntryView {
-    /// Identity.
-    pub id: ScheduleId,
-    /// The rule as written.
-    pub spec: String,
-    /// The task that it enqueues.
-    pub kind: String,
-    /// Its payload.
-    pub payload: bytes::Bytes,
-    /// Its queue.
-    pub queue: String,
-    /// The next occurrence, if any.
-    pub next: Option<Timestamp>,
-    /// The last fire, if any.
-    pub last: Option<Timestamp>,
-}
-
 /// What a scheduler asks of a broker.
 #[async_trait]
 pub trait Schedules {
@@ -179,7 +160,7 @@ pub trait Schedules {
     /// Tries to be or stay the leader for `ttl`. Only for efficiency: nothing depends on there being one.
     async fn lead(&self, instance: &str, ttl: Duration) -> BrokerResult<bool>;
 
-    /// Gives leadership up, if `instance` has it.
+    /// Gives leadership up, if `instance` has it, and takes its schedules off the list that other tools are shown.
     async fn resign(&self, instance: &str) -> BrokerResult<()>;
 
     /// Stops a schedule until it is resumed; `by` is kept for people.

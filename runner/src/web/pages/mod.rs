@@ -2,6 +2,7 @@
 //!
 //! Pages ask and show. What changes something lives in `act`.
 
+mod foreign;
 pub mod login;
 pub mod overview;
 pub mod rows;

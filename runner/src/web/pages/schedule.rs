@@ -10,6 +10,7 @@ use runner_core::task::{State as TaskState, TaskId};
 use runner_queue::{Decision, DecisionKind, Standing};
 use serde::Serialize;
 
+use super::foreign::{self, Foreign};
 use super::rows::{DecisionRow, IN_A_LIST, ProblemRow};
 use super::schedules::ScheduleRow;
 use crate::web::desk::Desk;
@@ -75,6 +76,8 @@ struct Details {
 struct SchedulePage {
     id: String,
     details: Option<Details>,
+    /// An entry of a scheduler of another program.
+    foreign: Option<Foreign>,
     problems: Vec<ProblemRow>,
     decisions: Vec<DecisionRow>,
 }
@@ -97,14 +100,16 @@ pub async fn show(
     let definition = plan.schedules.get(&id);
     let problems: Vec<ProblemRow> = plan.problems_of(&id).map(ProblemRow::new).collect();
     // One that is only remembered by its decisions still has a page.
-    if definition.is_none() && problems.is_empty() && decisions.is_empty() {
-        return Err(Fault::Gone("schedule", text::cut(&given, IN_A_LIST)));
-    }
+    let foreign = match definition.is_none() && problems.is_empty() && decisions.is_empty() {
+        true => Some(entry_of_others(&desk, &visitor.lens, &id).await?),
+        false => None,
+    };
     let standing = standings.into_iter().next().flatten();
     let lens = &visitor.lens;
     let fates = fates(&desk, definition, standing.as_ref(), &decisions).await?;
     let page = SchedulePage {
         id: given,
+        foreign,
         details: definition.map(|d| details(lens, &plan, d, standing.as_ref(), &fates)),
         problems,
         decisions: decisions
@@ -116,6 +121,12 @@ pub async fn show(
             .collect(),
     };
     frame::show(&desk, &visitor, Section::Schedules, &page)
+}
+
+/// The entry of this id of a scheduler of another program.
+async fn entry_of_others(desk: &Desk, lens: &Lens, id: &ScheduleId) -> Result<Foreign, Fault> {
+    let found = foreign::find(desk, lens, id).await?;
+    found.ok_or_else(|| Fault::Gone("schedule", text::cut(id.as_str(), IN_A_LIST)))
 }
 
 /// The task of a decision that fired one; others name the task that stood in their way.

@@ -11,6 +11,7 @@ use runner_core::schedule::{Definition, Plan, ScheduleId, Severity, Source, When
 use runner_queue::Standing;
 use serde::{Deserialize, Serialize};
 
+use super::foreign::{self, ForeignRow};
 use super::overview::SourceRow;
 use super::rows::{self, Pager, ProblemRow};
 use crate::web::desk::Desk;
@@ -106,6 +107,9 @@ pub(crate) fn in_words(lens: &Lens, definition: &Definition) -> String {
 struct SchedulesPage {
     schedules: Vec<ScheduleRow>,
     all: usize,
+    /// Entries of schedulers of other programs, unless a source of this program is chosen.
+    foreign: Vec<ForeignRow>,
+    foreign_count: usize,
     sources: Vec<SourceRow>,
     source: &'static str,
     filter: String,
@@ -140,7 +144,15 @@ pub async fn show(
     let filter = text::cut(asked.q.as_deref().unwrap_or_default().trim(), LONGEST_FILTER);
     let plan = desk.catalog.plan();
     let lens = &visitor.lens;
-    let chosen = chosen(&plan, lens.now, source, &filter);
+    let chosen = match source {
+        Chosen::Foreign => Vec::new(),
+        Chosen::All => chosen(&plan, lens.now, None, &filter),
+        Chosen::Own(source) => chosen(&plan, lens.now, Some(source), &filter),
+    };
+    let (foreign, foreign_count) = match source {
+        Chosen::Own(_) => (Vec::new(), 0),
+        Chosen::All | Chosen::Foreign => foreign::rows(&desk, lens, &filter).await?,
+    };
     let skip = (number - 1).saturating_mul(ROWS);
     let shown: Vec<&Definition> = chosen.iter().copied().skip(skip).take(ROWS).collect();
     let ids: Vec<ScheduleId> = shown.iter().map(|d| d.id.clone()).collect();
@@ -157,7 +169,9 @@ pub async fn show(
             .collect(),
         all: plan.schedules.len(),
         sources: SourceRow::all(lens, &desk),
-        source: source.map_or("", Source::as_str),
+        source: source.as_str(),
+        foreign,
+        foreign_count,
         problem_count: problems.len(),
         problems: problems.into_iter().take(PROBLEMS).map(ProblemRow::new).collect(),
         by_hand_count: by_hand.len(),
@@ -170,18 +184,38 @@ pub async fn show(
     frame::show(&desk, &visitor, Section::Schedules, &page)
 }
 
-fn source(word: &str) -> Result<Option<Source>, Fault> {
-    match word {
-        "" => Ok(None),
-        "manifest" => Ok(Some(Source::Manifest)),
-        "table" => Ok(Some(Source::Table)),
-        "code" => Ok(Some(Source::Code)),
-        _ => Err(Fault::BadQuery("source", "manifest, table, code")),
+/// Which schedules were asked for.
+#[derive(Debug, Clone, Copy)]
+enum Chosen {
+    All,
+    Own(Source),
+    /// Those of schedulers of other programs.
+    Foreign,
+}
+
+impl Chosen {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::All => "",
+            Self::Own(source) => source.as_str(),
+            Self::Foreign => "go",
+        }
     }
 }
 
-fn list_url(number: usize, source: Option<Source>, filter: &str) -> String {
-    let source = source.map_or("", Source::as_str);
+fn source(word: &str) -> Result<Chosen, Fault> {
+    match word {
+        "" => Ok(Chosen::All),
+        "manifest" => Ok(Chosen::Own(Source::Manifest)),
+        "table" => Ok(Chosen::Own(Source::Table)),
+        "code" => Ok(Chosen::Own(Source::Code)),
+        "go" => Ok(Chosen::Foreign),
+        _ => Err(Fault::BadQuery("source", "manifest, table, code, go")),
+    }
+}
+
+fn list_url(number: usize, source: Chosen, filter: &str) -> String {
+    let source = source.as_str();
     let filter = urls::encoded(filter);
     format!("{}?page={number}&source={source}&q={filter}", urls::schedules())
 }

@@ -1,0 +1,61 @@
+//! Schedules as they appear to other programs on the same store, and theirs as they appear here: asynq's scheduler
+//! entries. For display alone; nothing is fired because of an entry.
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use runner_core::schedule::ScheduleId;
+use runner_core::task::Task;
+use serde::Serialize;
+
+/// How many entries of other schedulers are read at most.
+pub const MAX_FOREIGN_ENTRIES: usize = 1000;
+
+/// A schedule of this program as shown to other tools.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EntryView {
+    /// Identity.
+    pub id: ScheduleId,
+    /// The rule in asynq's grammar, with `CRON_TZ=` where the zone matters.
+    pub spec: String,
+    /// The task that it enqueues, with its options.
+    pub task: Task,
+    /// The next occurrence, if any.
+    pub next: Option<Timestamp>,
+    /// The last fire, if any.
+    pub last: Option<Timestamp>,
+}
+
+/// An entry of a scheduler of another program, such as asynq's in Go.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ForeignEntry {
+    /// Its id, new with each start of that scheduler; [`Inspector::enqueue_events`](super::Inspector::enqueue_events)
+    /// has its history under it.
+    pub id: ScheduleId,
+    /// The scheduler, as `host:pid:id`.
+    pub scheduler: String,
+    /// The rule as it was registered, without its zone.
+    pub spec: String,
+    /// The zone that the rule names; empty if it names none, which is UTC or that scheduler's own.
+    pub zone: String,
+    /// The task type.
+    pub kind: String,
+    /// The payload.
+    #[serde(skip)]
+    pub payload: Bytes,
+    /// The options of the task in asynq's text form: `Queue("low")`, `MaxRetry(3)`.
+    pub options: Vec<String>,
+    /// The next planned occurrence.
+    pub next: Option<Timestamp>,
+    /// The last planned occurrence that has passed, whether or not its task was accepted.
+    pub last: Option<Timestamp>,
+}
+
+impl ForeignEntry {
+    /// The queue named by the options, else asynq's default.
+    #[must_use]
+    pub fn queue(&self) -> &str {
+        let named = |option: &'_ String| option.starts_with("Queue(\"") && option.ends_with("\")");
+        let option = self.options.iter().find(|option| named(option));
+        option.map_or("default", |text| &text["Queue(\"".len()..text.len() - "\")".len()])
+    }
+}

@@ -1,0 +1,102 @@
+//! Entries of schedulers of other programs on the same broker: shown, never changed from here. Schedules of this program
+//! have pages of their own.
+
+use runner_core::schedule::ScheduleId;
+use runner_queue::{EnqueueEvent, ForeignEntry, Page};
+use serde::Serialize;
+
+use super::rows::IN_A_LIST;
+use crate::web::desk::Desk;
+use crate::web::fault::Fault;
+use crate::web::text::{self, Lens, Moment};
+use crate::web::urls;
+
+/// Entries listed: as many as fit beside the schedules of this program.
+const LISTED: usize = 100;
+/// Enqueues listed on the page of one entry.
+const EVENTS: usize = 100;
+
+/// One entry.
+#[derive(Debug, Serialize)]
+pub(super) struct ForeignRow {
+    id: String,
+    url: String,
+    scheduler: String,
+    expression: String,
+    zone: String,
+    kind: String,
+    queue: String,
+    options: String,
+    next: Option<Moment>,
+    last: Option<Moment>,
+}
+
+impl ForeignRow {
+    fn new(lens: &Lens, entry: &ForeignEntry) -> Self {
+        Self {
+            id: text::cut(entry.id.as_str(), IN_A_LIST),
+            url: urls::schedule(entry.id.as_str()),
+            scheduler: text::cut(&entry.scheduler, IN_A_LIST),
+            expression: text::cut(&entry.spec, IN_A_LIST),
+            zone: text::cut(&entry.zone, IN_A_LIST),
+            kind: text::cut(&entry.kind, IN_A_LIST),
+            queue: text::cut(entry.queue(), IN_A_LIST),
+            options: text::cut(&entry.options.join(", "), IN_A_LIST * 4),
+            next: entry.next.map(|at| lens.moment(at)),
+            last: entry.last.map(|at| lens.moment(at)),
+        }
+    }
+}
+
+/// Entries that match a filter, soonest first, and how many match in all.
+pub(super) async fn rows(desk: &Desk, lens: &Lens, filter: &str) -> Result<(Vec<ForeignRow>, usize), Fault> {
+    let entries = desk.broker.foreign_entries().await?;
+    let needle = filter.to_lowercase();
+    let matches = |e: &&ForeignEntry| {
+        [e.id.as_str(), &e.kind, &e.spec, &e.scheduler]
+            .iter()
+            .any(|text| text.to_lowercase().contains(&needle))
+    };
+    let chosen: Vec<&ForeignEntry> = entries.iter().filter(matches).collect();
+    let rows = chosen.iter().take(LISTED).map(|e| ForeignRow::new(lens, e)).collect();
+    Ok((rows, chosen.len()))
+}
+
+/// A task that an entry enqueued.
+#[derive(Debug, Serialize)]
+pub(super) struct EventRow {
+    at: Moment,
+    task: String,
+    url: Option<String>,
+}
+
+/// What there is to say about one entry. The entry is gone with its scheduler; what it enqueued may still be known.
+#[derive(Debug, Serialize)]
+pub(super) struct Foreign {
+    row: Option<ForeignRow>,
+    events: Vec<EventRow>,
+    event_count: u64,
+}
+
+/// The entry of this id, `None` if there is neither an entry nor a history.
+pub(super) async fn find(desk: &Desk, lens: &Lens, id: &ScheduleId) -> Result<Option<Foreign>, Fault> {
+    let page = Page {
+        number: 1,
+        size: EVENTS,
+    };
+    let (entries, history) = tokio::try_join!(desk.broker.foreign_entries(), desk.broker.enqueue_events(id, page))?;
+    let entry = entries.iter().find(|entry| entry.id == *id);
+    if entry.is_none() && history.events.is_empty() {
+        return Ok(None);
+    }
+    let event = |event: &EnqueueEvent| EventRow {
+        at: lens.moment(event.at),
+        task: text::cut(event.task.as_str(), IN_A_LIST),
+        url: entry.map(|entry| urls::task(entry.queue(), event.task.as_str())),
+    };
+    Ok(Some(Foreign {
+        row: entry.map(|entry| ForeignRow::new(lens, entry)),
+        events: history.events.iter().map(event).collect(),
+        event_count: history.total,
+    }))
+}
