@@ -8,7 +8,7 @@ use crate::kit::{self, Site};
 pub fn tests() -> Vec<kit::Trial> {
     kit::trials![
         needs(): a_task_made_by_hand_has_the_limits_of_its_function, what_is_broken_is_listed_all_the_same,
-            a_table_that_is_away_is_told, check_looks_at_the_rows, the_zone_of_the_machine_is_never_guessed
+            a_table_that_is_away_is_told, check_looks_at_the_rows, check_doubts_what_will_not_run, the_zone_of_the_machine_is_never_guessed
     ]
 }
 
@@ -45,6 +45,39 @@ async fn a_task_made_by_hand_has_the_limits_of_its_function() {
     for kind in ["fn:fail", "task:anything", "echo"] {
         assert_eq!(site.cli(["enqueue", kind]).await.ok().stderr, "", "{kind}");
     }
+}
+
+async fn check_doubts_what_will_not_run() {
+    let site = Site::new("worker: {queues: {default: 1, low: 1}}\n");
+    site.write(
+        "manifests/a.yaml",
+        "name: a\nschedule: '@daily'\nexec: [date]\nqueue: defualt\n",
+    );
+    site.write(
+        "manifests/b.yaml",
+        "name: b\nschedule: {at: 2026-01-01T00:00:00Z}\nexec: [date]\nqueue: low\n",
+    );
+    site.write(
+        "manifests/c.yaml",
+        "name: c\nschedule: {at: ['2026-01-01T00:00:00Z', '2999-01-01T00:00:00Z']}\nexec: [date]\n",
+    );
+    let findings = json(&site, &["check", "--json"]).await;
+    let told: Vec<String> = findings
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|f| format!("{} {}", f["place"], f["code"]))
+        .collect();
+    assert_eq!(
+        told,
+        ["\"manifests/b.yaml:2\" \"W209\"", "\"manifests/a.yaml:2\" \"W211\""],
+        "{findings}"
+    );
+    let said = prints(&site, &["check", "manifests/a.yaml"]).await;
+    assert!(said.contains("\"defualt\" is not in worker.queues"), "{said}");
+    // A scheduler alone serves no queue.
+    site.write("config.yaml", "roles: [scheduler]\n");
+    assert!(!prints(&site, &["check"]).await.contains("W211"));
 }
 
 async fn the_zone_of_the_machine_is_never_guessed() {

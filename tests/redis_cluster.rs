@@ -77,6 +77,7 @@ fn commit(queue: &str, from: Timestamp, to: Timestamp, instance: &str) -> Commit
         }],
         missed: None,
         overlap: Overlap::Skip,
+        unserved: false,
         instance: instance.to_owned(),
     }
 }
@@ -131,6 +132,7 @@ async fn a_commit_cut_short_is_ended_as_it_was_meant() {
             last: first,
             count: 1,
             more: false,
+            bound: None,
         });
         let Committed::Completed(cursor, told) = send(&next, &other).await else {
             panic!("{cut:?}: what was left unfinished is not reported");

@@ -100,6 +100,7 @@ async fn fire(replay: &Replay, task: &str, n: i64) {
         }],
         missed: None,
         overlap: Overlap::Allow,
+        unserved: false,
         instance: "web-1:4321".to_owned(),
     };
     let committed = replay.broker.commit(&[commit]).await.unwrap();

@@ -421,6 +421,7 @@ async fn decide(broker: &EmbeddedBroker, clock: &ManualClock) {
         fires: vec![fire],
         missed: None,
         overlap: Overlap::Allow,
+        unserved: false,
         instance: "test-host:4711".to_owned(),
     };
     broker.commit(&[commit]).await.expect("committed");

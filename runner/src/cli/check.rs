@@ -5,14 +5,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use runner_core::schedule::Severity;
-use runner_core::schedule::{Problem, Source};
+use runner_core::schedule::{Definition, Problem, Served, Severity, Source, no_occurrence_left, not_served};
 use serde_json::{Value, json};
 
 use super::exit::{self, Found};
 use super::{Context, parts, print};
 use crate::config::{Refused, Settings};
-use crate::source::{self, Catalog, TableSettings, check_paths};
+use crate::source::{Catalog, TableSettings, check_paths};
 
 /// How long the database may take to answer: a check must be quick where there is none.
 const TABLE_LIMIT: Duration = Duration::from_secs(3);
@@ -53,14 +52,22 @@ impl Check {
         let fallback = Settings::parse("(defaults)", "", &crate::config::Environment::default())?;
         let read = settings;
         let settings = read.unwrap_or(&fallback);
-        if let Err(error) = parts::code_schedules(settings, context.schedules.clone()) {
+        let code = parts::code_schedules(settings, context.schedules.clone()).unwrap_or_else(|error| {
             findings.push(finding("error", "CODE", "code", &format!("{error:#}"), None, None));
-        }
+            Vec::new()
+        });
         let paths = self.paths(settings);
-        let problems = check_paths(&paths, &parts::sources(settings, Vec::new()).context());
+        let (problems, definitions) = check_paths(&paths, &parts::sources(settings, Vec::new()).context());
         findings.extend(problems.iter().map(of_source));
+        findings.extend(
+            no_occurrence_left(&definitions, context.clock.now())
+                .iter()
+                .map(of_source),
+        );
+        findings.extend(unserved(settings, &definitions));
         if self.paths.is_empty() && read.is_some() {
-            findings.extend(table_findings(context, parts::sources(settings, Vec::new())).await);
+            findings.extend(code_findings(context, settings, code).await);
+            findings.extend(table_findings(context, settings).await);
         }
         let errors = findings.iter().filter(|f| f["severity"] == "error").count();
         if self.json {
@@ -80,8 +87,27 @@ impl Check {
     }
 }
 
+/// Schedules whose tasks the worker of these settings would not take.
+fn unserved<'a>(settings: &Settings, definitions: impl IntoIterator<Item = &'a Definition>) -> Vec<Value> {
+    if !settings.roles.worker {
+        return Vec::new();
+    }
+    let served = Served::Here(settings.worker.queues.keys().cloned().collect());
+    not_served(definitions, &served).iter().map(of_source).collect()
+}
+
+/// Schedules in code, with what their functions say about their tasks.
+async fn code_findings(context: &Context, settings: &Settings, code: Vec<Definition>) -> Vec<Value> {
+    let mut sources = parts::sources(settings, code);
+    sources.table = None;
+    let plan = Catalog::load_once(sources, context.clock.clone()).await.plan;
+    let code = plan.schedules.values().filter(|d| d.origin.source == Source::Code);
+    unserved(settings, code)
+}
+
 /// What is wrong with the rows; that they cannot be read now is no fault of theirs.
-async fn table_findings(context: &Context, sources: source::Settings) -> Vec<Value> {
+async fn table_findings(context: &Context, settings: &Settings) -> Vec<Value> {
+    let sources = parts::sources(settings, Vec::new());
     let Some(table) = sources.table.clone() else {
         return Vec::new();
     };
@@ -98,7 +124,12 @@ async fn table_findings(context: &Context, sources: source::Settings) -> Vec<Val
         return unread(&format!("no answer within {}s", TABLE_LIMIT.as_secs()));
     };
     let problems = loaded.plan.problems.iter().filter(|p| p.origin.source == Source::Table);
-    let findings: Vec<Value> = problems.map(of_source).collect();
+    let rows = loaded
+        .plan
+        .schedules
+        .values()
+        .filter(|d| d.origin.source == Source::Table);
+    let findings: Vec<Value> = problems.map(of_source).chain(unserved(settings, rows)).collect();
     let status = loaded.statuses.iter().find(|s| s.source == Source::Table);
     match status.and_then(|s| s.state.reason()) {
         Some(reason) if findings.is_empty() => unread(reason),

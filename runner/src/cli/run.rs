@@ -219,7 +219,10 @@ impl House {
             let (broker, handlers, clock) = (self.broker.clone(), self.handlers.clone(), self.clock.clone());
             Worker::start(broker, handlers, clock, self.metrics.clone(), self.instance.clone())
         });
-        let own = worker.is_some().then(|| self.handlers.clone());
+        let own = worker.is_some().then(|| types::Own {
+            handlers: self.handlers.clone(),
+            queues: settings.worker.queues.keys().cloned().collect(),
+        });
         types::watch(self.broker.clone(), self.catalog.clone(), own, stopping.clone());
         Ok(Running {
             scheduler,

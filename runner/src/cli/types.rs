@@ -1,11 +1,12 @@
-//! Which task types live workers have handlers for: asked of the broker now and then, told to the sources.
+//! Which task types live workers have handlers for, and which queues they serve: asked of the broker now and then, and
+//! handed to the sources.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use runner_queue::Broker;
+use runner_queue::{Broker, ServerView};
 use runner_sdk::Handlers;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -13,14 +14,22 @@ use tokio_util::sync::CancellationToken;
 use crate::role::{self, Role};
 use crate::source::Catalog;
 
+/// What the worker of this process does.
+pub(super) struct Own {
+    /// Its handlers.
+    pub(super) handlers: Handlers,
+    /// The queues that it takes from, names or patterns.
+    pub(super) queues: BTreeSet<String>,
+}
+
 struct Types {
     broker: Arc<dyn Broker>,
     catalog: Catalog,
-    own: Option<Handlers>,
+    own: Option<Own>,
 }
 
-/// Keeps the sources informed until `stop`. `own` are the handlers of this process's worker, if it has one.
-pub(super) fn watch(broker: Arc<dyn Broker>, catalog: Catalog, own: Option<Handlers>, stop: CancellationToken) {
+/// Keeps the sources informed until `stop`. `own` is the worker of this process, if it has one.
+pub(super) fn watch(broker: Arc<dyn Broker>, catalog: Catalog, own: Option<Own>, stop: CancellationToken) {
     tokio::spawn(async move { role::run(Types { broker, catalog, own }, &Notify::new(), &stop).await });
 }
 
@@ -36,20 +45,29 @@ impl Role for Types {
     }
 
     async fn turn(&mut self) -> Option<Duration> {
-        self.catalog.set_known_types(self.known().await);
+        let servers = self.broker.servers().await.ok();
+        self.catalog
+            .set_known_types(servers.as_deref().and_then(|s| self.known(s)));
+        self.catalog
+            .set_served_queues(servers.as_deref().map(|s| self.served(s)));
         None
     }
 }
 
 impl Types {
-    /// `None` when nobody can tell: the broker is away, or a worker in Go is there, which names no types.
-    async fn known(&self) -> Option<BTreeSet<String>> {
-        let servers = self.broker.servers().await.ok()?;
+    /// `None` when it is not known: a worker in Go is there, which names no types.
+    fn known(&self, servers: &[ServerView]) -> Option<BTreeSet<String>> {
         if servers.iter().any(|s| s.info.handlers.is_empty()) {
             return None;
         }
-        let mut types: BTreeSet<String> = servers.into_iter().flat_map(|s| s.info.handlers).collect();
-        types.extend(self.own.as_ref().map(Handlers::names).unwrap_or_default());
+        let mut types: BTreeSet<String> = servers.iter().flat_map(|s| s.info.handlers.iter().cloned()).collect();
+        types.extend(self.own.as_ref().map(|own| own.handlers.names()).unwrap_or_default());
         Some(types)
+    }
+
+    fn served(&self, servers: &[ServerView]) -> BTreeSet<String> {
+        let live = servers.iter().flat_map(|s| s.info.queues.keys());
+        let own = self.own.iter().flat_map(|own| own.queues.iter());
+        live.chain(own).cloned().collect()
     }
 }

@@ -34,6 +34,7 @@ impl Scheduler {
                         cursor,
                         decide(definition, cursor, now)?,
                         &self.instance,
+                        self.plan.borrow().unserved.contains(definition.task.queue.as_str()),
                     ))
                 })
                 .collect();
@@ -118,7 +119,7 @@ impl Scheduler {
     }
 }
 
-fn commit_of(definition: &Definition, from: Timestamp, decided: Decided, instance: &str) -> Commit {
+fn commit_of(definition: &Definition, from: Timestamp, decided: Decided, instance: &str, unserved: bool) -> Commit {
     let fires = decided.fires.iter().map(|fire| CommitFire {
         nominal: fire.nominal,
         fire_at: fire.fire_at,
@@ -137,6 +138,7 @@ fn commit_of(definition: &Definition, from: Timestamp, decided: Decided, instanc
         fires,
         missed: decided.missed,
         overlap: definition.overlap,
+        unserved,
         instance: instance.to_owned(),
     }
 }

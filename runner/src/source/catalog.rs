@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use runner_core::clock::Clock;
-use runner_core::schedule::{Definition, Plan, Source};
+use runner_core::schedule::{Definition, Plan, Served, Source};
 use runner_sdk::{Function, FunctionOptions, Functions};
 
 use super::directory::Directory;
@@ -145,6 +145,13 @@ impl Catalog {
     /// Schedules of other types get the warning W210.
     pub fn set_known_types(&self, types: Option<BTreeSet<String>>) {
         self.shared.set_known_types(types);
+    }
+
+    /// Says which queues live servers take tasks from, names or patterns; `None` if that is not known.
+    ///
+    /// Schedules of other queues get the warning W211, and a skip of theirs says so.
+    pub fn set_served_queues(&self, queues: Option<BTreeSet<String>>) {
+        self.shared.set_served(queues.map(Served::Live));
     }
 }
 

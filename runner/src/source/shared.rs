@@ -9,7 +9,9 @@ use jiff::Timestamp;
 use tokio::sync::{Notify, watch};
 
 use runner_core::clock::Clock;
-use runner_core::schedule::{Definition, Plan, Problem, ScheduleId, Severity, Source, merge};
+use runner_core::schedule::{
+    Definition, Plan, Problem, ScheduleId, Served, Severity, Source, merge, no_occurrence_left, not_served,
+};
 use runner_sdk::{FUNCTION_PREFIX, FunctionKind, FunctionOptions, Functions};
 
 use super::status::{Rejected, SourceState, SourceStatus};
@@ -40,6 +42,7 @@ pub struct Shared {
     clock: Arc<dyn Clock>,
     slots: Mutex<BTreeMap<Source, Slot>>,
     known: Mutex<Option<BTreeSet<String>>>,
+    served: Mutex<Option<Served>>,
     plan: watch::Sender<Arc<Plan>>,
 }
 
@@ -48,12 +51,12 @@ impl Shared {
     #[must_use]
     pub fn new(functions: Functions, clock: Arc<dyn Clock>) -> Self {
         let plan = watch::Sender::new(Arc::new(Plan::default()));
-        let (slots, known) = (Mutex::default(), Mutex::default());
         Self {
             functions,
             clock,
-            slots,
-            known,
+            slots: Mutex::default(),
+            known: Mutex::default(),
+            served: Mutex::default(),
             plan,
         }
     }
@@ -143,6 +146,18 @@ impl Shared {
         self.rebuild();
     }
 
+    /// Which queues are served; `None` if that is not known.
+    pub fn set_served(&self, served: Option<Served>) {
+        {
+            let mut known = self.served.lock().unwrap_or_else(PoisonError::into_inner);
+            if *known == served {
+                return;
+            }
+            *known = served;
+        }
+        self.rebuild();
+    }
+
     /// Merges all parts; whoever watches the plan is told if it is another one.
     fn rebuild(&self) {
         // One rebuild at a time: an older merge must never overwrite a newer one.
@@ -154,11 +169,27 @@ impl Shared {
         let definitions: Vec<Definition> = parts().flat_map(completed).collect();
         let mut problems: Vec<Problem> = parts().flat_map(|p| p.problems.iter().cloned()).collect();
         problems.extend(self.undefined_functions(&definitions));
+        problems.extend(no_occurrence_left(&definitions, self.now()));
+        let served = self.served.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let unserved: BTreeSet<String> = match &served {
+            Some(served) => {
+                problems.extend(not_served(&definitions, served));
+                let enabled = definitions.iter().filter(|d| d.enabled);
+                let queues = enabled
+                    .map(|d| d.task.queue.as_str())
+                    .filter(|queue| !served.covers(queue));
+                queues.map(str::to_owned).collect()
+            }
+            None => BTreeSet::new(),
+        };
         let knows = |kind: &str| {
             let known = known.as_ref().filter(|_| !kind.starts_with(FUNCTION_PREFIX))?;
             Some(known.iter().any(|k| matches_type(k, kind)))
         };
-        let plan = merge(definitions, problems, knows);
+        let plan = Plan {
+            unserved,
+            ..merge(definitions, problems, knows)
+        };
         self.plan.send_if_modified(|current| {
             let changed = **current != plan;
             if changed {

@@ -114,6 +114,25 @@ async fn task_types_that_nobody_runs_are_named_once_somebody_can_tell() {
 }
 
 #[tokio::test]
+async fn queues_that_no_server_serves_and_instants_that_passed_are_named() {
+    let home = tempfile::tempdir().unwrap();
+    let text = "name: a\nschedule: '@daily'\nhandler: task:a\nqueue: low\n---\nname: b\n\
+                schedule: {at: 1969-01-01T00:00:00Z}\nhandler: task:b\n---\nname: c\nschedule: '@daily'\n\
+                handler: task:c\nqueue: tenant-7\nenabled: true\n";
+    let settings = settings(home.path(), text, Vec::new());
+    let stop = CancellationToken::new();
+    let catalog = Catalog::start(settings, Functions::default(), clock(), stop.clone()).await;
+    assert_eq!(told(&catalog.plan()), ["m:b:default W209"]);
+    let served = |queues: &[&str]| Some(queues.iter().map(ToString::to_string).collect::<BTreeSet<_>>());
+    catalog.set_served_queues(served(&["default", "tenant-*"]));
+    assert_eq!(told(&catalog.plan()), ["m:b:default W209", "m:a:default W211"]);
+    assert_eq!(catalog.plan().unserved, BTreeSet::from(["low".to_owned()]));
+    catalog.set_served_queues(served(&["*"]));
+    assert_eq!(told(&catalog.plan()), ["m:b:default W209"]);
+    stop.cancel();
+}
+
+#[tokio::test]
 async fn errors_count_at_once_when_looking_only_once() {
     let home = tempfile::tempdir().unwrap();
     let loaded = Catalog::load_once(settings(home.path(), "name: [", Vec::new()), clock()).await;

@@ -48,6 +48,25 @@ pub struct MissedRange {
     pub count: u32,
     /// Whether there are more before `first` that were not counted.
     pub more: bool,
+    /// The bound of `catch_up: all`, if it is why some of them do not run.
+    pub bound: Option<u32>,
+}
+
+impl MissedRange {
+    /// What the reason of the decision says besides how late they are.
+    #[must_use]
+    pub fn note(&self) -> String {
+        let mut note = String::new();
+        if let Some(bound) = self.bound {
+            note.push_str(&format!(
+                "; catch_up all runs the newest {bound} at most (catch_up.max)"
+            ));
+        }
+        if self.more {
+            note.push_str("; older ones were not counted");
+        }
+        note
+    }
 }
 
 /// The decision about everything in `(cursor, to]`.
@@ -99,7 +118,9 @@ pub fn decide(definition: &Definition, cursor: Timestamp, now: Timestamp) -> Opt
         CatchUpPolicy::All => inside.min(definition.catch_up.max as usize),
     };
     let (run_late, given_up) = late.split_at(caught);
-    let missed = missed_range(given_up, more);
+    let bound =
+        (definition.catch_up.policy == CatchUpPolicy::All && inside > caught).then_some(definition.catch_up.max);
+    let missed = missed_range(given_up, more, bound);
     let mut stands_for = missed.map_or(0, |m| m.count);
 
     let mut fires = Vec::with_capacity(on_time.len() + run_late.len());
@@ -153,13 +174,14 @@ fn elapsed(from: Timestamp, now: Timestamp) -> Duration {
     Duration::try_from(now.duration_since(from)).unwrap_or(Duration::ZERO)
 }
 
-fn missed_range(newest_first: &[(Timestamp, Timestamp)], more: bool) -> Option<MissedRange> {
+fn missed_range(newest_first: &[(Timestamp, Timestamp)], more: bool, bound: Option<u32>) -> Option<MissedRange> {
     let (last, first) = (newest_first.first()?.0, newest_first.last()?.0);
     Some(MissedRange {
         first,
         last,
         count: u32::try_from(newest_first.len()).unwrap_or(u32::MAX),
         more,
+        bound,
     })
 }
 

@@ -134,7 +134,17 @@ fn all_is_bounded_by_its_maximum_and_window() {
     schedule.catch_up.max = 5;
     let decided = decide(&schedule, at(0), at(3600)).unwrap();
     assert_eq!(decided.fires.iter().filter(|f| f.catch_up).count(), 5);
-    assert_eq!(decided.missed.unwrap().last, at(3600 - 7 * 60));
+    let missed = decided.missed.unwrap();
+    assert_eq!((missed.last, missed.bound), (at(3600 - 7 * 60), Some(5)));
+    assert_eq!(missed.note(), "; catch_up all runs the newest 5 at most (catch_up.max)");
+    // What lies outside the window is missed for that reason, and not by the bound.
+    schedule.catch_up = CatchUp {
+        window: Duration::from_secs(240),
+        max: 5,
+        ..schedule.catch_up
+    };
+    let missed = decide(&schedule, at(0), at(3600)).unwrap().missed.unwrap();
+    assert_eq!((missed.bound, missed.note().as_str()), (None, ""));
 }
 
 #[test]

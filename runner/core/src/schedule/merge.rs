@@ -2,7 +2,7 @@
 //!
 //! Merging cannot fail. It yields a plan and its problems, each with where it was found.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::{Definition, Problem, ScheduleId, stable_hash};
 
@@ -13,6 +13,8 @@ pub struct Plan {
     pub schedules: BTreeMap<ScheduleId, Definition>,
     /// Of all sources, with those that merging found.
     pub problems: Vec<Problem>,
+    /// Queues of enabled schedules that no live server is known to serve.
+    pub unserved: BTreeSet<String>,
 }
 
 impl Plan {
@@ -53,7 +55,11 @@ pub fn merge(
             problems.push(Problem::warning("W210", text, definition.origin.clone()).about(definition.id.clone()));
         }
     }
-    Plan { schedules, problems }
+    Plan {
+        schedules,
+        problems,
+        unserved: BTreeSet::new(),
+    }
 }
 
 /// A warning on each schedule that does the same at the same time as another one.

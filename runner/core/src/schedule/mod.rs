@@ -7,6 +7,7 @@ mod decide;
 #[cfg(test)]
 mod decide_tests;
 mod definition;
+mod doubt;
 mod merge;
 mod problem;
 mod timing;
@@ -16,6 +17,7 @@ pub use definition::{
     CatchUp, CatchUpPolicy, DEFAULT_CATCH_UP_MAX, DEFAULT_CATCH_UP_WINDOW, Definition, Origin, Overlap, ScheduleId,
     Source,
 };
+pub use doubt::{Served, no_occurrence_left, not_served};
 pub use merge::{Plan, merge};
 pub use problem::{Problem, Severity};
 pub use timing::{Timing, TimingError, When, stable_hash};

@@ -1,5 +1,6 @@
 //! Clauses about one occurrence and the tasks that are there already: overlap, identity, locks, queues.
 
+use jiff::Timestamp;
 use runner_core::schedule::Overlap;
 use runner_core::task::{QueueName, Run, State};
 
@@ -13,6 +14,8 @@ pub(super) fn clauses() -> Vec<Clause> {
         an_occurrence_is_skipped_while_the_previous_task_is_pending_active_or_scheduled,
         an_occurrence_fires_when_the_previous_task_is_in_retry_archived_completed_or_gone,
         overlap_allow_fires_whatever_became_of_the_previous_task,
+        a_task_left_in_another_queue_stands_in_the_way_only_while_a_worker_holds_it,
+        a_skip_says_that_no_server_serves_the_queue,
         several_occurrences_under_overlap_skip_make_one_task,
         an_occurrence_whose_task_is_there_already_is_not_enqueued_twice,
         an_occurrence_that_meets_a_uniqueness_lock_is_skipped,
@@ -64,6 +67,65 @@ async fn an_occurrence_is_skipped_while_the_previous_task_is_pending_active_or_s
         fresh.end(&fresh.claim_one().await, how).await;
     });
     skipped("c", decision.await, State::Scheduled).await;
+    fresh.is_sound().await;
+}
+
+/// Fires a minute of a schedule whose tasks go to `queue`; the decision.
+async fn fires_in(fresh: &Fresh, name: &str, queue: &str, from: Timestamp) -> (Decision, Timestamp) {
+    let to = fresh.now();
+    let mut commit = commit(name, from, to);
+    commit.overlap = Overlap::Skip;
+    for fire in &mut commit.fires {
+        fire.task.queue = QueueName::new(queue).unwrap();
+    }
+    (done(fresh, &commit).await.remove(0), to)
+}
+
+async fn a_task_left_in_another_queue_stands_in_the_way_only_while_a_worker_holds_it(fresh: Fresh) {
+    let lease = secs(30);
+    for (name, held) in [("waiting", false), ("held", true)] {
+        let old = format!("{name}-old");
+        let (from, _) = minute(&fresh, name).await;
+        let (first, to) = fires_in(&fresh, name, &old, from).await;
+        assert_eq!(first.kind, DecisionKind::Fired);
+        if held {
+            let old = [QueueName::new(old.clone()).unwrap()];
+            assert_eq!(fresh.broker.claim(&old, 1, lease).await.unwrap().len(), 1);
+        }
+        // The schedule is edited: its tasks go to another queue from now on.
+        fresh.clock.advance(secs(20));
+        let (second, to) = fires_in(&fresh, name, "new", to).await;
+        let expected = if held {
+            DecisionKind::Skipped
+        } else {
+            DecisionKind::Fired
+        };
+        assert_eq!(second.kind, expected, "{name}: {}", second.reason);
+        if held {
+            // The worker died, and no other one looks after its queue: the task stays active for ever.
+            fresh.clock.advance(secs(20));
+            let (third, _) = fires_in(&fresh, name, "new", to).await;
+            assert_eq!(third.kind, DecisionKind::Fired, "{}", third.reason);
+        }
+    }
+}
+
+async fn a_skip_says_that_no_server_serves_the_queue(fresh: Fresh) {
+    let (from, first) = minute(&fresh, "s").await;
+    let mut one = commit("s", from, first);
+    (one.overlap, one.unserved) = (Overlap::Skip, true);
+    let fired = done(&fresh, &one).await.remove(0);
+    assert_eq!((fired.kind, fired.reason.as_str()), (DecisionKind::Fired, "on_time"));
+    fresh.clock.advance(secs(60));
+    let mut two = commit("s", first, fresh.now());
+    (two.overlap, two.unserved) = (Overlap::Skip, true);
+    let skipped = done(&fresh, &two).await.remove(0);
+    assert_eq!(skipped.kind, DecisionKind::Skipped);
+    assert!(
+        skipped.reason.ends_with("is pending; no live server serves its queue"),
+        "{}",
+        skipped.reason
+    );
     fresh.is_sound().await;
 }
 

@@ -75,6 +75,7 @@ pub(super) fn commit(name: &str, from: Timestamp, to: Timestamp) -> Commit {
         fires: vec![fire(name, to)],
         missed: None,
         overlap: Overlap::Allow,
+        unserved: false,
         instance: "host:1".to_owned(),
     }
 }
@@ -243,6 +244,7 @@ async fn all_or_nothing_holds_when_only_the_last_occurrence_is_early(fresh: Fres
         last: from,
         count: 1,
         more: false,
+        bound: None,
     });
     assert!(matches!(send(&fresh, &both).await, Committed::Early(_)));
     assert!(fresh.list(State::Pending).await.is_empty());
@@ -297,6 +299,7 @@ async fn missed_occurrences_are_recorded_as_one_decision(fresh: Fresh) {
         last,
         count: 7,
         more: false,
+        bound: None,
     });
     let told = done(&fresh, &late).await;
     let recorded = fresh.broker.decisions(None, 10).await.unwrap();
@@ -319,6 +322,7 @@ async fn a_missed_range_is_told_before_the_fires_beside_it(fresh: Fresh) {
         last: first,
         count: 1,
         more: true,
+        bound: None,
     });
     let told = done(&fresh, &both).await;
     let kinds: Vec<_> = told.iter().map(|d| (d.kind, d.nominal, d.count)).collect();
@@ -395,6 +399,7 @@ async fn a_busy_schedule_pushes_out_no_decisions_but_its_own(fresh: Fresh) {
             last: to,
             count: 1,
             more: false,
+            bound: None,
         };
         let mut missed = commit("busy", from, to);
         (missed.fires, missed.missed) = (Vec::new(), Some(range));

@@ -150,12 +150,7 @@ async fn commit_one(tx: &mut Tx<'_>, commit: &Commit) -> Result<Committed, SqlEr
     };
     let mut decisions = Vec::with_capacity(commit.fires.len() + 1);
     if let Some(missed) = commit.missed {
-        let more = if missed.more {
-            "; older ones were not counted"
-        } else {
-            ""
-        };
-        let reason = format!("too late, from {}{more}", missed.first);
+        let reason = format!("too late, from {}{}", missed.first, missed.note());
         let mut decision = decision(tx, commit, missed.last, DecisionKind::Missed, reason);
         decision.count = missed.count;
         record(tx, &decision).await?;
@@ -207,9 +202,13 @@ async fn fire_one(
     let decide = |tx: &Tx<'_>, kind, reason| decision(tx, commit, fire.nominal, kind, reason);
     if commit.overlap == Overlap::Skip
         && let Some((queue, previous)) = last.as_ref()
-        && let Some(state) = running(tx, queue, previous).await?
+        && let Some(state) = running(tx, queue, previous, fire.task.queue.as_str()).await?
     {
-        let reason = format!("overlap: previous task {previous} is {state}");
+        let unserved = match commit.unserved {
+            true => "; no live server serves its queue",
+            false => "",
+        };
+        let reason = format!("overlap: previous task {previous} is {state}{unserved}");
         let mut skipped = decide(tx, DecisionKind::Skipped, reason);
         skipped.task = Some(previous.clone());
         return Ok(skipped);
@@ -247,16 +246,23 @@ async fn fire_one(
     Ok(fired)
 }
 
-/// The state of a task that still counts as running for the overlap policy.
-async fn running(tx: &mut Tx<'_>, queue: &str, id: &TaskId) -> Result<Option<State>, SqlError> {
-    let row = sql("SELECT state FROM tasks WHERE queue = ? AND id = ?")
+/// The state of a task that can still run, for the overlap policy: it waits or is due in the queue that the schedule
+/// names `now`, or a worker holds it. One that waits in another queue was left behind by an edit; perhaps nothing
+/// serves that queue, and the schedule would never fire again.
+async fn running(tx: &mut Tx<'_>, queue: &str, id: &TaskId, now: &str) -> Result<Option<State>, SqlError> {
+    let row = sql("SELECT state, at FROM tasks WHERE queue = ? AND id = ?")
         .bind(queue.to_owned())
         .bind(id.as_str().to_owned())
         .fetch_optional(&mut *tx.conn)
         .await?;
     let Some(row) = row else { return Ok(None) };
     let state = rows::state(row.try_get(0)?)?;
-    let running = matches!(state, State::Pending | State::Active | State::Scheduled);
+    let running = match state {
+        State::Active if queue != now => row.try_get::<i64>(1)? > tx.now,
+        State::Active => true,
+        State::Pending | State::Scheduled => queue == now,
+        _ => false,
+    };
     Ok(running.then_some(state))
 }
 

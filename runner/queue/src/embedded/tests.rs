@@ -208,6 +208,7 @@ async fn an_occurrence_of_a_task_that_is_not_valid_is_skipped() {
         fires: vec![fire],
         missed: None,
         overlap: runner_core::schedule::Overlap::Allow,
+        unserved: false,
         instance: "i".to_owned(),
     };
     let answer = broker.commit(&[commit]).await.unwrap().remove(0);

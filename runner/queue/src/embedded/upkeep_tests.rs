@@ -148,8 +148,10 @@ fn missed(id: &ScheduleId, from: Timestamp, to: Timestamp) -> Commit {
             last: to,
             count: 1,
             more: false,
+            bound: None,
         }),
         overlap: Overlap::Allow,
+        unserved: false,
         instance: "host:1".to_owned(),
     }
 }

@@ -202,15 +202,12 @@ fn commit_args(trip: &mut Trip<'_>, commit: &Commit) {
     .arg(id)
     .arg(commit.from.as_second())
     .arg(commit.to.as_second())
-    .arg(match commit.overlap {
-        Overlap::Skip => "skip",
-        Overlap::Allow => "allow",
-    })
+    .arg(overlap_word(commit.overlap == Overlap::Skip, commit.unserved))
     .arg(&commit.instance)
     .arg(missed.map_or(0, |m| m.count))
     .arg(missed.map_or(0, |m| m.last.as_second()))
     .arg(missed.map_or(String::new(), |m| m.first.to_string()))
-    .arg(u8::from(missed.is_some_and(|m| m.more)))
+    .arg(missed.map_or(String::new(), |m| m.note()))
     .arg(KEPT)
     .arg(KEPT_EACH)
     .arg(RECORD_KEPT.as_secs());
@@ -221,6 +218,15 @@ fn commit_args(trip: &mut Trip<'_>, commit: &Commit) {
             .arg(fire.nominal.as_second())
             .arg(u8::from(fire.catch_up));
         produce::put_args(trip, &fire.task, &id);
+    }
+}
+
+/// The policy as the scripts know it.
+pub(super) fn overlap_word(skip: bool, unserved: bool) -> &'static str {
+    match (skip, unserved) {
+        (true, true) => "skip_unserved",
+        (true, false) => "skip",
+        (false, _) => "allow",
     }
 }
 

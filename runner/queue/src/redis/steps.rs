@@ -19,7 +19,7 @@ use redis::Value;
 use runner_core::schedule::{Overlap, ScheduleId};
 
 use super::conn::Trip;
-use super::schedule::{KEPT, KEPT_EACH, RECORD_KEPT, decision_of, task_id};
+use super::schedule::{KEPT, KEPT_EACH, RECORD_KEPT, decision_of, overlap_word, task_id};
 use super::scripts::Script;
 use super::{RedisBroker, fault, keys, produce, reply};
 use crate::{BrokerError, BrokerResult, Commit, Committed, Decision};
@@ -69,10 +69,13 @@ struct Intent {
     missed_last: i64,
     #[prost(string, tag = "7")]
     missed_first: String,
-    #[prost(bool, tag = "8")]
-    missed_more: bool,
     #[prost(message, repeated, tag = "9")]
     fires: Vec<Fire>,
+    #[prost(bool, tag = "10")]
+    unserved: bool,
+    /// What the reason says besides. Tag 8 was a flag for one such note.
+    #[prost(string, tag = "11")]
+    missed_note: String,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -285,7 +288,8 @@ impl RedisBroker {
         }
     }
 
-    /// States of previous tasks that lie in another queue than the next fires, where the script cannot look.
+    /// States of previous tasks that lie in another queue than the next fires, where the script cannot look: `active`
+    /// while a worker holds it, else nothing. See `busy` in `decide.lua`.
     async fn states_elsewhere(
         &self,
         open: &mut Vec<&mut Walk>,
@@ -294,15 +298,28 @@ impl RedisBroker {
         let mut trip = self.conn.trip(DOING).await?;
         let asks: Vec<bool> = open.iter().map(|walk| walk.previous_elsewhere()).collect();
         for walk in open.iter().filter(|walk| walk.previous_elsewhere()) {
-            trip.command("HGET").arg(&walk.previous.0).arg("state");
+            let (key, task) = &walk.previous;
+            let queue = key.strip_suffix(task.as_str()).and_then(|rest| rest.strip_suffix("t:"));
+            trip.command("HGET").arg(key).arg("state");
+            trip.command("ZSCORE")
+                .arg(format!("{}lease", queue.unwrap_or(key)))
+                .arg(task);
         }
         let mut answers = trip.each().await?.into_iter();
         let mut states = Vec::new();
         for (walk, asks) in open.iter_mut().zip(asks) {
-            match asks.then(|| answers.next()).flatten() {
+            match asks.then(|| answers.next().zip(answers.next())).flatten() {
                 None => states.push(String::new()),
-                Some(Ok(state)) => states.push(reply::text(state).unwrap_or_default()),
-                Some(Err(error)) => {
+                Some((Ok(state), ends)) => {
+                    let ends = ends
+                        .ok()
+                        .and_then(reply::text)
+                        .and_then(|ends| ends.parse::<f64>().ok());
+                    let held =
+                        reply::text(state).as_deref() == Some("active") && ends.is_some_and(|at| at > walk.now());
+                    states.push(if held { "active".to_owned() } else { String::new() });
+                }
+                Some((Err(error), _)) => {
                     walk.stuck = true;
                     *trouble = Some(error);
                 }
@@ -330,7 +347,7 @@ impl RedisBroker {
                 .arg(intent.missed)
                 .arg(intent.missed_last)
                 .arg(&intent.missed_first)
-                .arg(u8::from(intent.missed_more))
+                .arg(&intent.missed_note)
                 .arg(KEPT)
                 .arg(KEPT_EACH)
                 .arg(RECORD_KEPT.as_secs())
@@ -395,6 +412,7 @@ fn nothing(id: &ScheduleId) -> Commit {
         fires: Vec::new(),
         missed: None,
         overlap: Overlap::Allow,
+        unserved: false,
         instance: String::new(),
     }
 }
@@ -424,8 +442,9 @@ fn intent_of(commit: &Commit) -> Intent {
         missed: missed.map_or(0, |m| m.count),
         missed_last: missed.map_or(0, |m| m.last.as_second()),
         missed_first: missed.map_or(String::new(), |m| m.first.to_string()),
-        missed_more: missed.is_some_and(|m| m.more),
+        missed_note: missed.map_or(String::new(), |m| m.note()),
         fires: fires.collect(),
+        unserved: commit.unserved,
     }
 }
 
@@ -464,6 +483,13 @@ impl Answer {
 }
 
 impl Walk {
+    /// The broker's clock at the first step, in seconds.
+    #[allow(clippy::cast_precision_loss)] // a present second is far below 2^52
+    fn now(&self) -> f64 {
+        self.not_after
+            .saturating_sub(i64::try_from(PATIENCE.as_secs()).unwrap_or(0)) as f64
+    }
+
     /// Whether it has fires left and may go on.
     fn waits(&self) -> bool {
         !self.stuck && self.texts.len() < self.intent.fires.len()
@@ -493,7 +519,7 @@ impl Walk {
             .arg(keys::queue(queue))
             .arg(keys::own(queue))
             .arg(self.schedule.as_str())
-            .arg(if self.intent.skip { "skip" } else { "allow" })
+            .arg(overlap_word(self.intent.skip, self.intent.unserved))
             .arg(&self.intent.instance)
             .arg(self.not_after)
             .arg(OPEN_KEPT.as_secs())

@@ -70,8 +70,11 @@ pub struct Commit {
     pub fires: Vec<CommitFire>,
     /// Occurrences to record as missed.
     pub missed: Option<MissedRange>,
-    /// Whether a fire is skipped while the previous task is pending, active or scheduled.
+    /// Whether a fire is skipped while the previous task can still run: it is pending or scheduled in the queue of the
+    /// fire, or active with a lease. A task that waits in another queue was left behind by an edit and counts no more.
     pub overlap: Overlap,
+    /// No live server is known to serve the queue of the fires; a skip says so.
+    pub unserved: bool,
     /// `host:pid` of the deciding instance, for the record.
     pub instance: String,
 }

@@ -15,7 +15,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 
-use runner_core::schedule::{Problem, Source};
+use runner_core::schedule::{Definition, Problem, Source};
 
 use super::manifest::{self, Context};
 use super::settings::ManifestSettings;
@@ -142,10 +142,11 @@ impl Role for Directory {
     }
 }
 
-/// Every problem of these files and directories, for checking before anything runs.
+/// Every problem of these files and directories, and the schedules that would be in force, for checking before anything
+/// runs.
 #[must_use]
-pub fn check_paths(paths: &[PathBuf], context: &Context) -> Vec<Problem> {
-    let mut problems = Vec::new();
+pub fn check_paths(paths: &[PathBuf], context: &Context) -> (Vec<Problem>, Vec<Definition>) {
+    let (mut problems, mut definitions) = (Vec::new(), Vec::new());
     for path in paths {
         let place = path.display().to_string();
         if path.is_dir() {
@@ -157,7 +158,9 @@ pub fn check_paths(paths: &[PathBuf], context: &Context) -> Vec<Problem> {
                         shown: "",
                     };
                     files.apply(snapshot, moment, false);
-                    problems.extend(files.contents().problems);
+                    let contents = files.contents();
+                    problems.extend(contents.problems);
+                    definitions.extend(contents.definitions);
                 }
                 Err(reason) => {
                     problems.extend(manifest::Reading::failed(&place, "E106", reason).problems);
@@ -170,7 +173,10 @@ pub fn check_paths(paths: &[PathBuf], context: &Context) -> Vec<Problem> {
             Some(Err((code, reason))) => manifest::Reading::failed(&place, code, reason),
             None => manifest::Reading::failed(&place, "E106", "the file does not exist"),
         };
+        if reading.is_good() {
+            definitions.extend(reading.entries.into_iter().flat_map(|entry| entry.schedules));
+        }
         problems.extend(reading.problems);
     }
-    problems
+    (problems, definitions)
 }

@@ -1,7 +1,7 @@
 -- Enqueues what is due of one schedule, records the decisions, moves the cursor: all or nothing.
 -- KEYS: the cursors, the record of all decisions, the record of this schedule's.
--- ARGV after the clock: schedule, cursor before, cursor after, 'skip' or 'allow' overlaps, instance,
--- missed count, newest missed instant, oldest missed instant, '1' if older ones were not counted,
+-- ARGV after the clock: schedule, cursor before, cursor after, 'skip', 'skip_unserved' or 'allow' overlaps, instance,
+-- missed count, newest missed instant, oldest missed instant, what else the reason says,
 -- how many decisions to keep in all, how many of this schedule, seconds to keep its own record;
 -- then for each fire: queue prefix, fire instant in ms, nominal instant, '1' if it is late, task id, message,
 -- lock key or '', lock ttl in ms, when, group.
@@ -28,10 +28,10 @@ end
 local previous = redis.call('HMGET', KEYS[1], 'p:' .. id, 't:' .. id)
 for i = first, #ARGV, width do
   local queue, nominal, task = ARGV[i], ARGV[i + 2], ARGV[i + 4]
-  local state = ARGV[6] == 'skip' and busy(previous[1])
+  local state = ARGV[6] ~= 'allow' and busy(previous[1], previous[2], queue)
   local text, fired
   if state then
-    text = overlaps(id, instance, nominal, previous[2], state)
+    text = overlaps(id, instance, nominal, previous[2], state, ARGV[6])
   else
     text, fired = enqueue(id, instance, queue, {unpack(ARGV, i + 2, i + 9)})
   end

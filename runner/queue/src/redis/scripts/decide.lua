@@ -1,5 +1,5 @@
 -- Decisions about the occurrences of a schedule, and their record.
--- Needs clock.lua. Gives: decided(…), missed(…), busy(key) and record(keys, texts, …).
+-- Needs clock.lua. Gives: decided(…), missed(…), busy(key, task, queue) and record(keys, texts, …).
 
 -- A decision in JSON.
 local function decided(id, instance, nominal, kind, reason, task, count)
@@ -8,16 +8,18 @@ local function decided(id, instance, nominal, kind, reason, task, count)
   })
 end
 
--- The decision about what is too late: how many, newest and oldest instant, '1' if older ones were not counted.
-local function missed(id, instance, count, last, oldest, more)
-  local reason = 'too late, from ' .. oldest
-  if more == '1' then reason = reason .. '; older ones were not counted' end
+-- The decision about what is too late: how many, newest and oldest instant, what else there is to say.
+local function missed(id, instance, count, last, oldest, note)
+  local reason = 'too late, from ' .. oldest .. note
   return decided(id, instance, last, 'missed', reason, nil, tonumber(count))
 end
 
 -- The decision about an occurrence that the previous task stands in the way of.
-local function overlaps(id, instance, nominal, task, state)
-  return decided(id, instance, nominal, 'skipped', 'overlap: previous task ' .. task .. ' is ' .. state, task, 1)
+-- how: the overlap policy, 'skip_unserved' if no live server is known to serve the queue.
+local function overlaps(id, instance, nominal, task, state, how)
+  local reason = 'overlap: previous task ' .. task .. ' is ' .. state
+  if how == 'skip_unserved' then reason = reason .. '; no live server serves its queue' end
+  return decided(id, instance, nominal, 'skipped', reason, task, 1)
 end
 
 -- Whether a task in this state stands in the way: a failed one does not.
@@ -25,10 +27,16 @@ local function in_the_way(state)
   return state == 'pending' or state == 'active' or state == 'scheduled'
 end
 
--- The state of the previous task, if it waits, runs or is due later.
-local function busy(key)
+-- The state of the previous task, if it can still run: it waits or is due in the queue that the schedule names now,
+-- or a worker holds it. One that waits in another queue was left behind by an edit. Perhaps nothing serves that queue,
+-- and the schedule would never fire again.
+local function busy(key, task, queue)
   local state = key and key ~= '' and redis.call('HGET', key, 'state')
-  if in_the_way(state) then return state end
+  if not in_the_way(state) then return end
+  if string.sub(key, 1, #queue + 2) == queue .. 't:' then return state end
+  if state ~= 'active' then return end
+  local ends = redis.pcall('ZSCORE', string.sub(key, 1, #key - #task - 2) .. 'lease', task)
+  if type(ends) == 'string' and tonumber(ends) > now then return state end
 end
 
 -- Puts a task on its queue for an occurrence: the decision, and whether it was enqueued.

@@ -1,7 +1,7 @@
 -- Last of three steps of a commit in a cluster: records the decisions and moves the cursor, once.
 -- KEYS: the cursors, the record of all decisions, the record of this schedule's.
 -- ARGV after the clock: schedule, the intent, cursor after, instance, missed count, newest missed instant, oldest
--- missed instant, '1' if older ones were not counted, how many decisions to keep in all, how many of this schedule,
+-- missed instant, what else the reason says, how many decisions to keep in all, how many of this schedule,
 -- seconds to keep its own record, nominal instant of the last fire or '', its task's id, its task's key; then the
 -- decisions in JSON.
 -- Returns: 1, then the decision about what was missed, if anything was; 0 if another instance did it.

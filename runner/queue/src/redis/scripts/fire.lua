@@ -1,6 +1,6 @@
 -- Second of three steps of a commit in a cluster: enqueues occurrences of one schedule in one queue, each once.
 -- KEYS: the queue's pending list (names the slot).
--- ARGV after the clock: queue prefix, own prefix, schedule, 'skip' or 'allow' overlaps, instance, last second at
+-- ARGV after the clock: queue prefix, own prefix, schedule, 'skip', 'skip_unserved' or 'allow' overlaps, instance, last second at
 -- which this may run, seconds to remember the decisions, previous task's id or '', its key if it is of this queue
 -- or '', else its state or ''; then for each fire: nominal instant, '1' if it is late, task id, message, lock key or
 -- '', lock ttl in ms, when, group.
@@ -18,9 +18,9 @@ for i = 13, #ARGV, 8 do
   local mark = own .. 'fire:' .. id .. '@' .. nominal
   local text = redis.call('GET', mark)
   if not text then
-    local stands = ARGV[6] == 'skip' and (state or busy(key))
+    local stands = ARGV[6] ~= 'allow' and (state or busy(key, previous, queue))
     if stands then
-      text = overlaps(id, instance, nominal, previous, stands)
+      text = overlaps(id, instance, nominal, previous, stands, ARGV[6])
     else
       text = enqueue(id, instance, queue, {unpack(ARGV, i, i + 7)})
     end

@@ -1,0 +1,64 @@
+//! What is doubtful about schedules that are well formed: they may never fire, or their tasks never run.
+//!
+//! Pure: who serves which queue, and what time it is, is handed in.
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+
+use super::{Definition, Problem, When};
+use crate::task::covers;
+
+/// Which queues are served, as far as it is known. Names or patterns.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Served {
+    /// By the worker of the settings at hand; other instances may serve others.
+    Here(BTreeSet<String>),
+    /// By the servers that are alive.
+    Live(BTreeSet<String>),
+}
+
+impl Served {
+    /// Whether tasks of this queue are taken.
+    #[must_use]
+    pub fn covers(&self, queue: &str) -> bool {
+        let (Self::Here(patterns) | Self::Live(patterns)) = self;
+        patterns.iter().any(|pattern| covers(pattern, queue))
+    }
+}
+
+/// Warnings about schedules whose instants have all passed by `now`.
+#[must_use]
+pub fn no_occurrence_left<'a>(definitions: impl IntoIterator<Item = &'a Definition>, now: Timestamp) -> Vec<Problem> {
+    let past = |d: &&Definition| d.enabled && matches!(&d.timing.when, When::At(at) if at.iter().all(|at| *at <= now));
+    let warning = |d: &Definition| {
+        let text = format!("{} lies in the past; the schedule does not fire", d.timing.text);
+        let mut problem = Problem::warning("W209", text, d.origin.clone()).about(d.id.clone());
+        problem.hint = Some("give it an instant to come, or remove it".to_owned());
+        problem
+    };
+    definitions.into_iter().filter(past).map(warning).collect()
+}
+
+/// Warnings about enabled schedules whose tasks go to queues that nothing takes from.
+#[must_use]
+pub fn not_served<'a>(definitions: impl IntoIterator<Item = &'a Definition>, served: &Served) -> Vec<Problem> {
+    let unserved = |d: &&Definition| d.enabled && !served.covers(d.task.queue.as_str());
+    let warning = |d: &Definition| {
+        let queue = &d.task.queue;
+        let (text, hint) = match served {
+            Served::Here(_) => (
+                format!("the queue \"{queue}\" is not in worker.queues of these settings"),
+                "add it there, unless another instance serves it",
+            ),
+            Served::Live(_) => (
+                format!("no live server serves the queue \"{queue}\"; its tasks wait for one"),
+                "add it to worker.queues of a worker, or correct its name",
+            ),
+        };
+        let mut problem = Problem::warning("W211", text, d.origin.clone()).about(d.id.clone());
+        problem.hint = Some(hint.to_owned());
+        problem
+    };
+    definitions.into_iter().filter(unserved).map(warning).collect()
+}
