@@ -7,6 +7,7 @@ mod go;
 mod produce;
 mod server;
 mod staged;
+mod types;
 mod wait;
 
 use std::time::Duration;
@@ -26,6 +27,7 @@ pub fn tests() -> Vec<kit::Trial> {
         produce::tests(),
         server::tests(),
         staged::tests(),
+        types::tests(),
         wait::tests(),
     ]
     .into_iter()

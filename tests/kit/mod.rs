@@ -52,6 +52,7 @@
 
 mod cluster;
 mod fault;
+mod go_worker;
 mod http;
 pub mod mariadb;
 mod names;
@@ -69,6 +70,7 @@ mod wait;
 
 pub use cluster::{Cluster, ClusterTurn, cluster};
 pub use fault::{Fault, long};
+pub use go_worker::{GoWorker, Ran};
 pub use http::{Http, Reply};
 pub use libtest_mimic::Trial;
 pub use mariadb::mariadb;

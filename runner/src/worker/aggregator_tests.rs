@@ -98,7 +98,7 @@ async fn no_more_become_one_than_the_largest_size() {
         scene.put(part("g", &n.to_string())).await;
     }
     let worker = scene.worker(Registry::new().aggregate("*", join));
-    let mut one = scene.payloads(State::Scheduled, 3).await;
+    let mut one = scene.payloads(State::Pending, 3).await;
     one.sort();
     assert_eq!(one, ["g: 0,1,2", "g: 3,4,5", "g: 6"], "they wait for a handler");
     worker.drain(CancellationToken::new()).await;
@@ -116,10 +116,10 @@ async fn the_task_goes_to_the_queue_of_its_group_with_options_of_its_own() {
             .run(runner_core::task::Run::In(Duration::from_secs(60)))
     };
     let worker = scene.worker(Registry::new().aggregate("*", elsewhere));
-    scene.payloads(State::Scheduled, 1).await;
+    scene.payloads(State::Pending, 1).await;
     let page = scene
         .broker
-        .tasks(&QueueName::default(), State::Scheduled, Page::default())
+        .tasks(&QueueName::default(), State::Pending, Page::default())
         .await
         .unwrap();
     let record = &page.tasks[0].record;
@@ -191,14 +191,14 @@ async fn a_group_whose_aggregator_keeps_failing_is_told_of_and_left_alone() {
         .await;
     // The groups are gone through by name, so whoever comes to this one has passed by the other.
     fill("good").await;
-    scene.payloads(State::Scheduled, 1).await;
+    scene.payloads(State::Pending, 1).await;
     fill("bad").await;
     scene
         .metric(r#"runner_group_repeated_failures_total{queue="default"} 1"#)
         .await;
     fill("bad").await;
     fill("good").await;
-    scene.payloads(State::Scheduled, 2).await;
+    scene.payloads(State::Pending, 2).await;
     worker.drain(CancellationToken::new()).await;
     assert_eq!(calls.load(Ordering::SeqCst), 2);
     scene.payloads(State::Aggregating, 3).await;
@@ -224,7 +224,7 @@ async fn a_set_that_nobody_came_back_for_is_put_together_again() {
     assert!(set.is_some());
     clock.advance(runner_queue::SET_DEADLINE + Duration::from_secs(5));
     let worker = scene.worker(Registry::new().aggregate("*", join));
-    let one = scene.payloads(State::Scheduled, 1).await;
+    let one = scene.payloads(State::Pending, 1).await;
     assert_eq!(one, ["g: 1"]);
     worker.drain(CancellationToken::new()).await;
 }

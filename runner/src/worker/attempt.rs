@@ -2,10 +2,9 @@
 //!
 //! A panic of the handler ends the try and nothing else.
 
-use std::collections::HashMap;
 use std::future::poll_fn;
 use std::panic::AssertUnwindSafe;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -28,33 +27,6 @@ use crate::role::panic_text;
 
 /// How long a handler that was told to stop may take to return before it is dropped; less once its lease is lost.
 const STOP_GRACE: Duration = Duration::from_secs(15);
-
-/// How long a task without a handler here is put off; a worker that knows its type takes it sooner.
-const NO_HANDLER_DELAY: Duration = Duration::from_secs(5);
-
-/// How long a task type without a handler is not told of again: each of its tasks comes by every few seconds.
-const TOLD_AGAIN: Duration = Duration::from_secs(600);
-
-/// How many such types are remembered; beyond that all are forgotten and told of once more.
-const TYPES_REMEMBERED: usize = 1000;
-
-/// Task types without a handler here, and when each was last told of.
-#[derive(Default)]
-pub(super) struct Unknown(Mutex<HashMap<String, Instant>>);
-
-impl Unknown {
-    fn is_news(&self, kind: &str) -> bool {
-        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if told.get(kind).is_some_and(|at| at.elapsed() < TOLD_AGAIN) {
-            return false;
-        }
-        if told.len() >= TYPES_REMEMBERED {
-            told.clear();
-        }
-        told.insert(kind.to_owned(), Instant::now());
-        true
-    }
-}
 
 /// An attempt whose handler was called.
 #[allow(clippy::large_enum_variant)] // the large one is the usual case, and taken apart at once
@@ -272,23 +244,15 @@ impl Drop for Running {
     }
 }
 
+/// Its type was claimed, but no handler knows it any more: it goes back to where it was, for whoever does.
 fn without_handler(shop: &Shop, claim: Claim) -> Settlement {
     let task = claim.task();
-    if shop.unknown.is_news(&task.kind) {
-        tracing::warn!(
-            task_id = %task.id, task_type = %task.kind, queue = %task.queue,
-            "no handler here for this task type; its tasks wait for a worker that has one (told every ten minutes)"
-        );
-    }
+    tracing::debug!(task_id = %task.id, task_type = %task.kind, queue = %task.queue, "no handler here; handed back");
+    shop.broker.claims_types(&shop.known.refuse(&shop.handlers, &task.kind));
     shop.metrics.attempt(task.queue.as_str(), "no_handler", Duration::ZERO);
-    let waiting_for = Some(format!("a handler for {}", task.kind));
-    let verdict = Verdict::Snooze {
-        delay: NO_HANDLER_DELAY,
-        waiting_for,
-    };
     Settlement {
         claim,
-        verdict,
+        verdict: Verdict::HandBack,
         result: None,
         attempt: None,
     }

@@ -17,6 +17,7 @@ mod fence;
 mod forwarder;
 mod heartbeat;
 mod janitor;
+mod known;
 mod mender;
 mod order;
 mod pace;
@@ -141,7 +142,7 @@ struct Shop {
     /// Wakes the forwarder when a delay was just written.
     delayed: Notify,
     started_at: jiff::Timestamp,
-    unknown: attempt::Unknown,
+    known: known::Known,
 }
 
 impl Shop {
@@ -168,7 +169,7 @@ impl Shop {
             ended: ended::EndedTray::default(),
             delayed: Notify::new(),
             started_at,
-            unknown: attempt::Unknown::default(),
+            known: known::Known::default(),
         }
     }
 
@@ -241,6 +242,9 @@ impl Worker {
         // Before the first claim: a run that is lost before the first heartbeat has a server and a beginning too.
         broker.claims_as(&settings.host, settings.pid);
         let shop = Arc::new(Shop::new(broker, handlers, clock, metrics, settings));
+        if let Some(types) = shop.known.look(&shop.handlers) {
+            shop.broker.claims_types(&types);
+        }
         let (intake, upkeep) = (CancellationToken::new(), CancellationToken::new());
         let closed = CancellationToken::new();
         let guard = closed.clone().drop_guard();

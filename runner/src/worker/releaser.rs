@@ -1,6 +1,7 @@
-//! Lets tasks that wait for a handler go on once this worker has one.
+//! Tells the broker which types this worker claims when that changes, and lets tasks go on that an older version of this
+//! program put off because it had no handler for them.
 //!
-//! A role of its own, because that may be many: the heartbeat must not wait for it with the leases it keeps.
+//! A role of its own, because those may be many: the heartbeat must not wait for it with the leases it keeps.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,6 +10,9 @@ use async_trait::async_trait;
 
 use super::Shop;
 use crate::role::Role;
+
+/// How soon a task of a function that was just added is claimed.
+const EVERY: Duration = Duration::from_millis(500);
 
 pub(super) struct Releaser {
     shop: Arc<Shop>,
@@ -30,10 +34,13 @@ impl Role for Releaser {
     }
 
     fn every(&self) -> Duration {
-        self.shop.settings.heartbeat_every()
+        EVERY
     }
 
     async fn turn(&mut self) -> Option<Duration> {
+        if let Some(types) = self.shop.known.look(&self.shop.handlers) {
+            self.shop.broker.claims_types(&types);
+        }
         let handlers = self.shop.handlers.names();
         if handlers == self.released_for {
             return None;

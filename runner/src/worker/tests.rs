@@ -298,20 +298,43 @@ async fn a_handler_that_takes_too_long_is_told_and_the_task_retried() {
 }
 
 #[tokio::test]
-async fn an_unknown_type_waits_for_a_handler_and_uses_up_no_retry() {
+async fn an_unknown_type_is_left_alone_until_a_worker_knows_it() {
     let scene = Scene::new().await;
     let worker = scene.worker(Registry::new().on("known", |_: Ctx| async {}));
     let id = scene.put(kept("unknown")).await;
-    let info = scene
-        .until(&id, "put off", |i| i.is_some_and(|i| i.waiting_for.is_some()))
-        .await
-        .unwrap();
-    assert_eq!((info.state, info.record.retried), (State::Scheduled, 0));
+    // Behind it, so that the worker has seen it by then.
+    scene
+        .until_state(&scene.put(kept("known")).await, State::Completed)
+        .await;
+    let info = scene.until_state(&id, State::Pending).await;
+    assert_eq!((info.record.retried, info.waiting_for), (0, None));
     worker.drain(CancellationToken::new()).await;
     let knows = scene.worker(Registry::new().on("unknown", |_: Ctx| async {}));
     let info = scene.until_state(&id, State::Completed).await;
     assert_eq!(info.record.retried, 0);
     knows.drain(CancellationToken::new()).await;
+}
+
+#[tokio::test]
+async fn a_type_that_a_prefix_refuses_is_handed_back_once() {
+    let scene = Scene::new().await;
+    let open = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let asked = open.clone();
+    let worker = scene.worker(Registry::new().on("known", |_: Ctx| async {}).on_prefix_if(
+        "some:",
+        move |_| asked.load(Ordering::SeqCst),
+        |_: Ctx| async {},
+    ));
+    let id = scene.put(kept("some:type")).await;
+    scene
+        .until_state(&scene.put(kept("known")).await, State::Completed)
+        .await;
+    let info = scene.until_state(&id, State::Pending).await;
+    assert_eq!(info.record.retried, 0);
+    open.store(true, Ordering::SeqCst);
+    let info = scene.until_state(&id, State::Completed).await;
+    assert_eq!(info.record.retried, 0);
+    worker.drain(CancellationToken::new()).await;
 }
 
 #[tokio::test]

@@ -42,6 +42,7 @@ mod shared;
 mod staged;
 mod stale;
 mod states;
+mod types;
 
 /// One clause.
 #[derive(Clone, Copy)]
@@ -59,6 +60,7 @@ pub fn all() -> Vec<Clause> {
         produce::clauses(),
         options::clauses(),
         claim::clauses(),
+        types::clauses(),
         settle::clauses(),
         stale::clauses(),
         lost::clauses(),

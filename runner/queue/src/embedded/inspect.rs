@@ -18,7 +18,8 @@ use super::tally::DAY;
 use super::{EmbeddedBroker, act, group, history, remove};
 use crate::{
     Acted, Action, ActionError, Attempt, BrokerResult, DayCount, EnqueueEventPage, GroupPage, Inspector,
-    MAX_ATTEMPTS_KEPT, MAX_HISTORY_DAYS, Page, QueueInfo, RemoveError, ServerView, TaskInfo, TaskPage,
+    MAX_ATTEMPTS_KEPT, MAX_HISTORY_DAYS, MAX_PENDING_LOOK, MAX_PENDING_TYPES, Page, PendingType, QueueInfo,
+    RemoveError, ServerView, TaskInfo, TaskPage,
 };
 
 /// The largest page.
@@ -145,6 +146,25 @@ async fn attempts(readers: &Readers, queue: &QueueName, id: &TaskId) -> Result<V
     .fetch_all(readers)
     .await?;
     found.iter().map(|row| rows::json(row.try_get(0)?)).collect()
+}
+
+async fn pending_types(readers: &Readers, queue: &QueueName, look: usize) -> Result<Vec<PendingType>, SqlError> {
+    let found = sql("SELECT kind, count(*), min(pending_since) FROM \
+             (SELECT kind, pending_since FROM tasks WHERE queue = ? AND state = 'pending' ORDER BY at, seq LIMIT ?) \
+         GROUP BY kind LIMIT ?")
+    .bind(queue.as_str().to_owned())
+    .bind(column(look as u64))
+    .bind(column(MAX_PENDING_TYPES as u64))
+    .fetch_all(readers)
+    .await?;
+    let of = |row: &Row| {
+        Ok(PendingType {
+            kind: row.try_get(0)?,
+            count: rows::count(row.try_get(1)?),
+            oldest: row.try_get::<Option<i64>>(2)?.map(rows::instant),
+        })
+    };
+    found.iter().map(of).collect()
 }
 
 #[async_trait]
@@ -278,6 +298,12 @@ impl Inspector for EmbeddedBroker {
     async fn resume_queue(&self, queue: &QueueName) -> BrokerResult<bool> {
         let (queue, paused) = (queue.clone(), false);
         self.writer.write(act::PauseQueue { queue, paused }).await
+    }
+
+    async fn pending_types(&self, queue: &QueueName, look: usize) -> BrokerResult<Vec<PendingType>> {
+        pending_types(self.readers(), queue, look.clamp(1, MAX_PENDING_LOOK))
+            .await
+            .map_err(|e| error("look at the types of pending tasks", e))
     }
 
     async fn servers(&self) -> BrokerResult<Vec<ServerView>> {

@@ -18,6 +18,7 @@ mod history;
 mod inspect;
 mod link;
 mod moves;
+mod passed;
 mod produce;
 mod readers;
 mod recover;
@@ -54,12 +55,13 @@ use tokio::sync::mpsc;
 
 use crate::{
     ArchiveBounds, Broker, BrokerError, BrokerResult, Caveat, Claim, Commit, Committed, Decision, EntryView, Exchanged,
-    Forwarded, Recovered, Registration, Repaired, Schedules, ServerInfo, Settled, Settlement, Standing, Swept, Work,
-    Working,
+    Forwarded, KnownTypes, Recovered, Registration, Repaired, Schedules, ServerInfo, Settled, Settlement, Standing,
+    Swept, Work, Working,
 };
 #[cfg(test)]
 use link::built;
 use link::{SqlError, sql};
+use passed::Passed;
 use readers::Readers;
 use rows::{column, micros};
 use signals::Signals;
@@ -85,6 +87,7 @@ pub struct EmbeddedBroker {
     clock: Arc<dyn Clock>,
     /// The server that claims are noted for, once a heartbeat has told.
     claimant: OnceLock<String>,
+    passed: Arc<Passed>,
     /// The record of an attempt at which the last repair ended.
     repaired_to: AtomicI64,
     /// Records deleted to keep bounds that nobody has counted yet.
@@ -132,6 +135,7 @@ impl EmbeddedBroker {
             signals,
             clock,
             claimant: OnceLock::new(),
+            passed: Arc::default(),
             repaired_to: AtomicI64::new(0),
             trimmed,
         })
@@ -174,6 +178,16 @@ impl EmbeddedBroker {
 
     fn readers(&self) -> &Readers {
         &self.readers
+    }
+
+    fn taking(&self, queues: &[QueueName], max: usize, lease: Duration) -> work::TakeClaims {
+        work::TakeClaims {
+            queues: queues.to_vec(),
+            max,
+            lease,
+            by: self.claimant.get().cloned(),
+            passed: Arc::clone(&self.passed),
+        }
     }
 }
 
@@ -218,11 +232,12 @@ impl Work for EmbeddedBroker {
         self.claimant.get_or_init(|| format!("{host}:{pid}"));
     }
 
+    fn claims_types(&self, types: &KnownTypes) {
+        self.signals.wake(self.passed.know(types));
+    }
+
     async fn claim(&self, queues: &[QueueName], max: usize, lease: Duration) -> BrokerResult<Vec<Claim>> {
-        let queues = queues.to_vec();
-        let by = self.claimant.get().cloned();
-        let take = work::TakeClaims { queues, max, lease, by };
-        self.writer.write(take).await
+        self.writer.write(self.taking(queues, max, lease)).await
     }
 
     async fn settle(&self, settlements: &[Settlement]) -> BrokerResult<Vec<Settled>> {
@@ -241,9 +256,8 @@ impl Work for EmbeddedBroker {
             ([], _) => (Vec::new(), self.claim(queues, max, lease).await?),
             (some, 0) => (self.settle(some).await?, Vec::new()),
             (some, _) => {
-                let (queues, by) = (queues.to_vec(), self.claimant.get().cloned());
                 let settle = settle::Settle(some.to_vec());
-                let take = work::TakeClaims { queues, max, lease, by };
+                let take = self.taking(queues, max, lease);
                 self.writer.write(work::Exchange { settle, take }).await?
             }
         };
@@ -316,7 +330,7 @@ impl Work for EmbeddedBroker {
     }
 
     async fn wait_for_work(&self, queues: &[QueueName], at_most: Duration) {
-        signals::wait_for_work(self.readers(), &self.signals, queues, at_most).await;
+        signals::wait_for_work(self.readers(), &self.signals, &self.passed, queues, at_most).await;
     }
 
     async fn cancellations(&self) -> BrokerResult<mpsc::Receiver<TaskId>> {

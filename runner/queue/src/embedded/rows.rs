@@ -94,6 +94,11 @@ pub(super) fn record(row: &Row) -> Result<Stored, SqlError> {
     })
 }
 
+/// The type of a row that was read with [`RECORD`]; `None` if it cannot be read.
+pub(super) fn kind(row: &Row) -> Option<&str> {
+    row.try_get(3).ok()
+}
+
 /// Everything about the task of a row that was read with [`RECORD`] and [`INFO`].
 pub(super) fn info(row: &Row) -> Result<TaskInfo, SqlError> {
     let state = state(row.try_get(16)?)?;

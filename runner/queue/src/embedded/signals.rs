@@ -9,6 +9,7 @@ use tokio::sync::{Notify, broadcast, mpsc};
 use tokio::time::Instant;
 
 use super::link::SqlError;
+use super::passed::Passed;
 use super::readers::Readers;
 use super::rows;
 use super::store::sql;
@@ -80,14 +81,20 @@ impl Signals {
 }
 
 /// Waits until one of the queues has something to claim, at most so long.
-pub(super) async fn wait_for_work(readers: &Readers, signals: &Signals, queues: &[QueueName], at_most: Duration) {
+pub(super) async fn wait_for_work(
+    readers: &Readers,
+    signals: &Signals,
+    passed: &Passed,
+    queues: &[QueueName],
+    at_most: Duration,
+) {
     let end = Instant::now() + at_most;
     // Listen before looking, so that what is enqueued in between is not overheard.
     let mut woken = signals.work.subscribe();
     loop {
         let written = readers.last_write();
         // When the file cannot be read, waiting is all that can be done here; the claim reports the error.
-        if claimable(readers, queues).await.unwrap_or(false) {
+        if claimable(readers, passed, queues).await.unwrap_or(false) {
             return;
         }
         let look = end.min(Instant::now() + SLOWEST_LOOK);
@@ -119,16 +126,21 @@ async fn one_of(woken: &mut broadcast::Receiver<Arc<[String]>>, queues: &[QueueN
 }
 
 /// Asked of the tasks, as a claim does: a sum that is off would wake the claim again and again.
-async fn claimable(readers: &Readers, queues: &[QueueName]) -> Result<bool, SqlError> {
-    let row = sql(
-        "SELECT EXISTS (SELECT 1 FROM json_each(?) j CROSS JOIN queues q ON q.name = j.value \
+async fn claimable(readers: &Readers, passed: &Passed, queues: &[QueueName]) -> Result<bool, SqlError> {
+    let found = sql(
+        "SELECT q.name FROM json_each(?) j CROSS JOIN queues q ON q.name = j.value \
          WHERE q.paused_at IS NULL AND EXISTS \
-             (SELECT 1 FROM tasks t WHERE t.queue = q.name AND t.state = 'pending'))",
+             (SELECT 1 FROM tasks t WHERE t.queue = q.name AND t.state = 'pending')",
     )
     .bind(rows::to_json(&queues)?)
-    .fetch_one(readers)
+    .fetch_all(readers)
     .await?;
-    row.try_get(0)
+    for row in found {
+        if passed.claimable(readers, &rows::queue_name(row.try_get(0)?)?).await? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Asks for the cancellation of a task.

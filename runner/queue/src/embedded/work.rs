@@ -2,6 +2,7 @@
 //!
 //! How a claim ends is in `settle`, what happens when its worker falls silent in `recover`.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -10,6 +11,7 @@ use runner_core::task::{QueueName, State};
 use super::cells::Row;
 use super::link::SqlError;
 use super::moves;
+use super::passed::Passed;
 use super::rows::{self, RECORD, column, instant, span};
 use super::settle::Settle;
 use super::store::{built, sql};
@@ -23,6 +25,8 @@ pub(super) struct TakeClaims {
     pub(super) lease: Duration,
     /// The server that asks, if it is known.
     pub(super) by: Option<String>,
+    /// Which types are known, and what is passed over.
+    pub(super) passed: Arc<Passed>,
 }
 
 #[async_trait]
@@ -40,6 +44,18 @@ impl Write for TakeClaims {
             if room == 0 {
                 break;
             }
+            let found = self.find(tx, queue, room).await?;
+            take(tx, queue, &found, (until, self.by.as_deref()), &mut claims).await?;
+        }
+        Ok(claims)
+    }
+}
+
+impl TakeClaims {
+    /// The first tasks of known types. As long as all are known there is one statement, which reads whole rows.
+    async fn find(&self, tx: &mut Tx<'_>, queue: &QueueName, room: usize) -> Result<Vec<Row>, SqlError> {
+        let types = self.passed.types();
+        if self.passed.stretch(queue).is_none() {
             let found = built(format!(
                 "SELECT {RECORD} FROM tasks t WHERE t.queue = ?1 AND t.state = 'pending' AND NOT EXISTS \
                      (SELECT 1 FROM queues WHERE name = ?1 AND paused_at IS NOT NULL) \
@@ -49,10 +65,33 @@ impl Write for TakeClaims {
             .bind(column(room as u64))
             .fetch_all(&mut *tx.conn)
             .await?;
-            take(tx, queue, &found, (until, self.by.as_deref()), &mut claims).await?;
+            let unknown = |row: &Row| rows::kind(row).is_some_and(|kind| !types.has(kind));
+            if types.is_all() || !found.iter().any(unknown) {
+                return Ok(found);
+            }
         }
-        Ok(claims)
+        if is_paused(tx, queue).await? {
+            return Ok(Vec::new());
+        }
+        let picked = self.passed.pick(tx, &types, queue, room).await?;
+        if picked.is_empty() {
+            return Ok(Vec::new());
+        }
+        built(format!(
+            "SELECT {RECORD} FROM tasks t WHERE t.seq IN (SELECT value FROM json_each(?)) ORDER BY t.at, t.seq"
+        ))
+        .bind(rows::to_json(&picked)?)
+        .fetch_all(&mut *tx.conn)
+        .await
     }
+}
+
+async fn is_paused(tx: &mut Tx<'_>, queue: &QueueName) -> Result<bool, SqlError> {
+    sql("SELECT EXISTS (SELECT 1 FROM queues WHERE name = ? AND paused_at IS NOT NULL)")
+        .bind(queue.as_str().to_owned())
+        .fetch_one(&mut *tx.conn)
+        .await?
+        .try_get(0)
 }
 
 /// Ends claims and takes new ones.

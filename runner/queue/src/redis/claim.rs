@@ -6,6 +6,7 @@ use redis::Value;
 use runner_core::task::QueueName;
 
 use super::conn::Trip;
+use super::passed::Told;
 use super::scripts::Script;
 use super::{RedisBroker, convert, keys, repair, reply, settle};
 use crate::{BrokerResult, Claim, Exchanged, Repaired, Settlement};
@@ -56,9 +57,9 @@ impl RedisBroker {
         claims: &mut Vec<Claim>,
     ) -> BrokerResult<usize> {
         let mut trip = self.conn.trip(CLAIM).await?;
-        self.add_claim(&mut trip, queues, wanted, lease, None);
+        let told = self.add_claim(&mut trip, queues, wanted, lease, None);
         let answer = reply::list(trip.one().await?);
-        Ok(self.read_claims(queues, answer, claims).await)
+        Ok(self.read_claims(&told, queues, answer, claims).await)
     }
 
     /// With the queue whose claims end in the same call; they follow.
@@ -69,7 +70,7 @@ impl RedisBroker {
         wanted: usize,
         lease: Duration,
         ending: Option<&QueueName>,
-    ) {
+    ) -> Told {
         let pending = queues.iter().map(|q| keys::part(q.as_str(), "pending"));
         let active = ending.map(|queue| keys::part(queue.as_str(), "active"));
         let touched: Vec<String> = pending.chain(active).collect();
@@ -78,15 +79,22 @@ impl RedisBroker {
             .arg(convert::millis(lease))
             .arg(self.claimant.get().map_or("", String::as_str))
             .arg(queues.len());
-        for queue in queues {
+        self.passed.add(trip, queues, |trip, queue| {
             trip.arg(keys::queue(queue.as_str())).arg(keys::own(queue.as_str()));
-        }
+        })
     }
 
     /// Claims out of an answer of the script, and how many it took; puts aside what cannot be read.
-    async fn read_claims(&self, queues: &[QueueName], answer: Vec<Value>, claims: &mut Vec<Claim>) -> usize {
+    async fn read_claims(
+        &self,
+        told: &Told,
+        queues: &[QueueName],
+        answer: Vec<Value>,
+        claims: &mut Vec<Claim>,
+    ) -> usize {
         let mut answer = answer.into_iter().skip(1);
         let lease_until = answer.next().and_then(reply::seconds).unwrap_or_default();
+        self.passed.learn(told, queues, answer.next().unwrap_or(Value::Nil));
         let mut taken = 0;
         while let Some((place, count, run)) = next_head(&mut answer) {
             let Some(queue) = queues.get(place) else { break };
@@ -130,17 +138,15 @@ impl RedisBroker {
         }
         let mut trip = self.conn.trip(EXCHANGE).await?;
         settle::add_settles(&mut trip, settlements, &batches, None);
-        if wanted > 0 {
-            self.add_claim(&mut trip, queues, wanted, lease, None);
-        }
+        let told = (wanted > 0).then(|| self.add_claim(&mut trip, queues, wanted, lease, None));
         let mut answers = trip.each().await?.into_iter();
         let ended: BrokerResult<Vec<Value>> = answers.by_ref().take(batches.len()).collect();
-        let claims = match answers.next() {
+        let claims = match answers.next().zip(told) {
             None => Ok(Vec::new()),
-            Some(Err(error)) => Err(error),
-            Some(Ok(answer)) => {
+            Some((Err(error), _)) => Err(error),
+            Some((Ok(answer), told)) => {
                 let mut claims = Vec::new();
-                self.read_claims(queues, reply::list(answer), &mut claims).await;
+                self.read_claims(&told, queues, reply::list(answer), &mut claims).await;
                 Ok(claims)
             }
         };
@@ -160,12 +166,12 @@ impl RedisBroker {
         lease: Duration,
     ) -> BrokerResult<Exchanged> {
         let mut trip = self.conn.trip(EXCHANGE).await?;
-        self.add_claim(&mut trip, queues, wanted, lease, Some(batch.0));
+        let told = self.add_claim(&mut trip, queues, wanted, lease, Some(batch.0));
         settle::ends(&mut trip, settlements, batch);
         let mut answer = reply::list(trip.one().await?);
         let stale = answer.first_mut().map(std::mem::take).unwrap_or_default();
         let mut claims = Vec::new();
-        self.read_claims(queues, answer, &mut claims).await;
+        self.read_claims(&told, queues, answer, &mut claims).await;
         Ok(Exchanged {
             settled: Ok(settle::settled(
                 settlements.len(),

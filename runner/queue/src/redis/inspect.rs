@@ -15,7 +15,8 @@ use super::trouble::Trouble;
 use super::{RedisBroker, convert, fault, keys, reply};
 use crate::{
     Acted, Action, ActionError, Attempt, BrokerResult, DayCount, EnqueueEventPage, ForeignEntry, GroupPage, Inspector,
-    MAX_ATTEMPTS_KEPT, MAX_HISTORY_DAYS, Page, QueueInfo, RemoveError, ServerView, TaskInfo, TaskPage,
+    MAX_ATTEMPTS_KEPT, MAX_HISTORY_DAYS, MAX_PENDING_LOOK, MAX_PENDING_TYPES, Page, PendingType, QueueInfo,
+    RemoveError, ServerView, TaskInfo, TaskPage,
 };
 
 /// The largest page.
@@ -202,6 +203,27 @@ impl Inspector for RedisBroker {
 
     async fn servers(&self) -> BrokerResult<Vec<ServerView>> {
         self.list_servers().await
+    }
+
+    async fn pending_types(&self, queue: &QueueName, look: usize) -> BrokerResult<Vec<PendingType>> {
+        let mut trip = self.conn.trip("look at the types of pending tasks").await?;
+        trip.script(Script::Kinds, &[keys::part(queue.as_str(), "pending")])
+            .arg(keys::queue(queue.as_str()))
+            .arg(look.clamp(1, MAX_PENDING_LOOK))
+            .arg(MAX_PENDING_TYPES);
+        let mut rows = reply::list(trip.one().await?).into_iter();
+        let mut types = Vec::new();
+        while let (Some(kind), Some(count), Some(oldest)) = (rows.next(), rows.next(), rows.next()) {
+            // What is not UTF-8 is no type; such a task is put aside by whoever claims it.
+            if let Some(kind) = reply::text(kind) {
+                types.push(PendingType {
+                    kind,
+                    count: reply::count(count),
+                    oldest: nanoseconds(oldest),
+                });
+            }
+        }
+        Ok(types)
     }
 }
 

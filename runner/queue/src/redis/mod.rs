@@ -32,6 +32,7 @@ mod keys;
 mod link;
 mod login;
 mod node;
+mod passed;
 mod produce;
 mod recover;
 mod repair;
@@ -65,6 +66,7 @@ use self::confirm::Confirm;
 use self::conn::Conn;
 use self::gather::Gather;
 use self::house::Notes;
+use self::passed::Passed;
 use self::repair::{Mended, Rounds};
 use self::signals::Watches;
 use crate::{Broker, BrokerResult};
@@ -86,6 +88,7 @@ pub struct RedisBroker {
     delayed: Arc<Notify>,
     /// The server that claims are noted for, once it has been told.
     claimant: OnceLock<String>,
+    passed: Passed,
     allow_eviction: bool,
     mended: Mended,
     rounds: Mutex<Rounds>,
@@ -111,6 +114,7 @@ impl RedisBroker {
             allow_eviction: settings.allow_eviction,
             delayed: Arc::default(),
             claimant: OnceLock::new(),
+            passed: Passed::default(),
             mended: Mended::default(),
             rounds: Mutex::default(),
             notes: Notes::default(),

@@ -56,6 +56,7 @@ pub(super) enum Script {
     Fire,
     Finish,
     Entries,
+    Kinds,
 }
 
 struct Source {
@@ -74,6 +75,8 @@ const PUT: &str = include_str!("scripts/put.lua");
 const DECIDE: &str = include_str!("scripts/decide.lua");
 const FORGET: &str = include_str!("scripts/forget.lua");
 const TAKE: &str = include_str!("scripts/take.lua");
+const TYPES: &str = include_str!("scripts/types.lua");
+const PICK: &str = include_str!("scripts/pick.lua");
 const MEND: &str = include_str!("scripts/mend.lua");
 
 const fn drains(parts: &'static [&'static str]) -> Source {
@@ -85,10 +88,18 @@ const fn fills(parts: &'static [&'static str]) -> Source {
 }
 
 /// In the order of [`Script`].
-static SOURCES: [Source; 41] = [
+static SOURCES: [Source; 42] = [
     fills(&[CLOCK, include_str!("scripts/plain.lua")]),
     fills(&[CLOCK, PUT, include_str!("scripts/enqueue.lua")]),
-    drains(&[CLOCK, COUNT, CLAIMS, ACCEPT, include_str!("scripts/exchange.lua")]),
+    drains(&[
+        CLOCK,
+        COUNT,
+        CLAIMS,
+        ACCEPT,
+        TYPES,
+        PICK,
+        include_str!("scripts/exchange.lua"),
+    ]),
     drains(&[CLOCK, CLAIMS, NOTES, include_str!("scripts/quarantine.lua")]),
     drains(&[
         CLOCK,
@@ -136,6 +147,7 @@ static SOURCES: [Source; 41] = [
     fills(&[CLOCK, PUT, DECIDE, include_str!("scripts/fire.lua")]),
     drains(&[CLOCK, PUT, DECIDE, include_str!("scripts/finish.lua")]),
     drains(&[CLOCK, include_str!("scripts/entries.lua")]),
+    drains(&[CLOCK, TYPES, include_str!("scripts/kinds.lua")]),
 ];
 
 /// The names under which a server knows the scripts.
@@ -205,7 +217,7 @@ mod tests {
 
     #[test]
     fn the_last_name_has_the_last_source() {
-        assert_eq!(Script::Entries as usize + 1, SOURCES.len());
+        assert_eq!(Script::Kinds as usize + 1, SOURCES.len());
     }
 
     #[test]

@@ -65,6 +65,8 @@ pub(super) fn add_settles(
                 .arg(0)
                 .arg("")
                 .arg(0);
+            // Nothing is taken, so that it does not matter which types are known.
+            trip.arg("").arg("").arg(0);
             ends(trip, settlements, batch);
         } else {
             add_settle(trip, settlements, batch, expired_for);

@@ -31,6 +31,9 @@ const LATE: Duration = Duration::from_secs(3);
 const PAUSE: Duration = Duration::from_millis(250);
 /// How often it is looked whether a paused queue was resumed.
 const PAUSED_LOOK: Duration = Duration::from_secs(1);
+/// How often it is looked at a queue in which only tasks of unknown types lie: nothing can be blocked on then. A task
+/// that another program enqueues behind them waits half of it.
+const PASSED_LOOK: Duration = Duration::from_millis(100);
 /// Cancellations that wait to be read; more than that in a burst are dropped, and said so.
 const CANCELLATIONS: usize = 256;
 /// Longer payloads of a cancellation name no task.
@@ -114,6 +117,16 @@ async fn back_off(pause: Duration) {
     tokio::time::sleep(pause).await;
 }
 
+/// Queues that have nothing to claim.
+#[derive(Default)]
+struct Idle<'a> {
+    empty: Vec<&'a QueueName>,
+    /// Whether some are paused, or away.
+    stopped: bool,
+    /// Whether in some there are tasks of unknown types.
+    passed: bool,
+}
+
 impl RedisBroker {
     pub(super) async fn wait_for_push(&self, queues: &[QueueName], at_most: Duration) {
         let end = Instant::now() + at_most;
@@ -127,47 +140,62 @@ impl RedisBroker {
                 back_off(left.min(PAUSE)).await;
                 return;
             };
-            let Some(running) = idle else { return };
-            let wait = if running.len() < queues.len() {
-                left.min(PAUSED_LOOK)
-            } else {
-                left
+            let Some(idle) = idle else { return };
+            let wait = match idle {
+                Idle { passed: true, .. } => left.min(PASSED_LOOK),
+                Idle { stopped: true, .. } => left.min(PAUSED_LOOK),
+                _ => left,
             };
-            if running.is_empty() {
-                back_off(wait).await;
-                continue;
-            }
-            let ends = running.into_iter().map(|queue| {
+            let ends = idle.empty.into_iter().map(|queue| {
                 let mut pushed = self.watches.join(self.conn.dialer(), queue);
                 Box::pin(async move { pushed.wait_for(|yes| *yes).await.is_ok() })
             });
-            if let Ok((true, _, _)) = timeout(wait, select_all(ends)).await {
+            let pushed = async {
+                match ends.len() {
+                    0 => std::future::pending().await,
+                    _ => select_all(ends).await.0,
+                }
+            };
+            if let Ok(true) = timeout(wait, pushed).await {
                 return;
             }
         }
     }
 
-    /// The queues that are not paused, all of them empty; `None` if one has something to claim.
-    async fn idle_queues<'a>(&self, queues: &'a [QueueName]) -> BrokerResult<Option<Vec<&'a QueueName>>> {
+    /// What there is to wait for; `None` if a queue has something to claim.
+    async fn idle_queues<'a>(&self, queues: &'a [QueueName]) -> BrokerResult<Option<Idle<'a>>> {
+        let passed: Vec<bool> = queues.iter().map(|queue| self.passed.has(queue)).collect();
         let mut trip = self.conn.trip("look for work").await?;
-        for queue in queues {
+        for (queue, passed) in queues.iter().zip(&passed) {
+            let pending = keys::part(queue.as_str(), "pending");
             trip.command("EXISTS").arg(keys::part(queue.as_str(), "paused"));
-            trip.command("LLEN").arg(keys::part(queue.as_str(), "pending"));
-        }
-        // A queue whose server is away is looked at again like a paused one.
-        let answers = trip.each().await?.into_iter();
-        let mut answers = answers.map(|answer| answer.ok().map(reply::count));
-        let mut running = Vec::new();
-        for queue in queues {
-            let (paused, length) = (answers.next().flatten(), answers.next().flatten());
-            if paused == Some(0) {
-                if length.is_some_and(|n| n > 0) {
-                    return Ok(None);
-                }
-                running.push(queue);
+            trip.command("LLEN").arg(&pending);
+            if *passed {
+                trip.command("LINDEX").arg(&pending).arg(0);
+                trip.command("LINDEX").arg(&pending).arg(-1);
             }
         }
-        Ok(Some(running))
+        // A queue whose server is away is looked at again like a paused one.
+        let mut answers = trip.each().await?.into_iter().map(Result::ok);
+        let mut next = || answers.next().flatten();
+        let mut idle = Idle::default();
+        for (queue, passed) in queues.iter().zip(passed) {
+            let (paused, length) = (next().map(reply::count), next().map(reply::count));
+            let ends = passed.then(|| (next().and_then(reply::bytes), next().and_then(reply::bytes)));
+            match (paused, length) {
+                (Some(0), Some(length)) if length > 0 => {
+                    let (newest, front) = ends.unwrap_or_default();
+                    let (newest, front) = (newest.unwrap_or_default(), front.unwrap_or_default());
+                    if !self.passed.is_all(queue, length, &newest, &front) {
+                        return Ok(None);
+                    }
+                    idle.passed = true;
+                }
+                (Some(0), _) => idle.empty.push(queue),
+                _ => idle.stopped = true,
+            }
+        }
+        Ok(Some(idle))
     }
 
     pub(super) async fn listen_for_cancellations(&self) -> BrokerResult<mpsc::Receiver<TaskId>> {

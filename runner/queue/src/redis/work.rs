@@ -9,14 +9,18 @@ use tokio::sync::mpsc;
 
 use super::RedisBroker;
 use crate::{
-    ArchiveBounds, BrokerResult, Claim, Exchanged, Forwarded, Recovered, Repaired, ServerInfo, Settled, Settlement,
-    Swept, Work, Working,
+    ArchiveBounds, BrokerResult, Claim, Exchanged, Forwarded, KnownTypes, Recovered, Repaired, ServerInfo, Settled,
+    Settlement, Swept, Work, Working,
 };
 
 #[async_trait]
 impl Work for RedisBroker {
     fn claims_as(&self, host: &str, pid: u32) {
         self.note_claimant(host, pid);
+    }
+
+    fn claims_types(&self, types: &KnownTypes) {
+        self.passed.know(types);
     }
 
     async fn claim(&self, queues: &[QueueName], max: usize, lease: Duration) -> BrokerResult<Vec<Claim>> {

@@ -12,12 +12,18 @@ use runner_core::task::{QueueName, State, Task, TaskId};
 use serde::Serialize;
 
 use super::{
-    Acted, Action, ActionError, Attempt, BrokerResult, ForeignEntry, GroupPage, RemoveError, ServerInfo, TaskRecord,
-    Working,
+    Acted, Action, ActionError, Attempt, BrokerResult, ForeignEntry, GroupPage, PendingType, RemoveError, ServerInfo,
+    TaskRecord, Working,
 };
 
 /// How many days a store remembers what a queue processed.
 pub const MAX_HISTORY_DAYS: usize = 90;
+
+/// How many tasks a look at the types of pending tasks goes through at most: about a millisecond of the store's time.
+pub const MAX_PENDING_LOOK: usize = 1_000;
+
+/// How many types such a look tells of at most.
+pub const MAX_PENDING_TYPES: usize = 100;
 
 /// A queue at a glance.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -208,6 +214,10 @@ pub trait Inspector {
 
     /// Lets claims go on; whether it was paused.
     async fn resume_queue(&self, queue: &QueueName) -> BrokerResult<bool>;
+
+    /// The types of the oldest pending tasks of a queue, of at most [`MAX_PENDING_TYPES`] and among at most `look` tasks,
+    /// fewer when they are large. Tasks that cannot be read are left out. At most [`MAX_PENDING_LOOK`] are looked at.
+    async fn pending_types(&self, queue: &QueueName, look: usize) -> BrokerResult<Vec<PendingType>>;
 
     /// Live servers and what they work on.
     async fn servers(&self) -> BrokerResult<Vec<ServerView>>;

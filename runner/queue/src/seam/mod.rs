@@ -14,6 +14,8 @@ mod inspect;
 mod produce;
 mod record;
 mod schedule;
+mod types;
+mod unclaimed;
 mod work;
 
 pub use act::{Acted, Action, ActionError, MAX_ACTED, REMOVE_GRACE, RemoveError};
@@ -24,8 +26,8 @@ pub use entry::{EntryView, ForeignEntry, MAX_FOREIGN_ENTRIES};
 pub use error::{BoxError, BrokerError, BrokerResult};
 pub use group::{GroupInfo, GroupNames, GroupPage, GroupRule, Groups, MAX_SET, Reclaimed, SET_DEADLINE, StagedSet};
 pub use inspect::{
-    DayCount, EnqueueEvent, EnqueueEventPage, Inspector, MAX_HISTORY_DAYS, Page, QueueInfo, ServerView, TaskInfo,
-    TaskPage,
+    DayCount, EnqueueEvent, EnqueueEventPage, Inspector, MAX_HISTORY_DAYS, MAX_PENDING_LOOK, MAX_PENDING_TYPES, Page,
+    QueueInfo, ServerView, TaskInfo, TaskPage,
 };
 pub use produce::{Enqueued, Producer, Refusal};
 #[cfg_attr(not(any(feature = "redis", feature = "embedded")), allow(unused_imports))]
@@ -36,6 +38,8 @@ pub(crate) use schedule::cursor_was_ahead;
 pub use schedule::{
     CURSOR_AHEAD, Commit, CommitFire, Committed, Decision, DecisionKind, Registration, Schedules, Standing,
 };
+pub use types::KnownTypes;
+pub use unclaimed::{PendingType, UNCLAIMED_AFTER, Unclaimed, unclaimed};
 #[cfg(any(feature = "redis", feature = "embedded"))]
 pub(crate) use work::poison;
 pub use work::{

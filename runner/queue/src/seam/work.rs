@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use runner_core::task::{QueueName, State, TaskId};
 use serde::{Deserialize, Serialize};
 
-use super::{Attempt, BrokerResult, TaskRecord};
+use super::{Attempt, BrokerResult, KnownTypes, TaskRecord};
 
 /// A task that this process holds until its lease runs out.
 ///
@@ -290,7 +290,12 @@ pub struct Working {
 pub trait Work {
     /// Takes up to `max` tasks, from the first queue that has any onwards. Paused queues yield nothing.
     ///
-    /// A task that cannot be decoded is put aside as archived and never returned, its neighbours are.
+    /// Only tasks of the types of [`Work::claims_types`]: others stay in their queue, in place and untouched, for a
+    /// worker that knows them. A call looks at a bounded number of those; while they are many, it may bring fewer tasks
+    /// than there are, and the next call goes on behind them.
+    ///
+    /// A task whose type cannot be read, or that cannot be decoded although its type is known, is put aside as archived
+    /// and never returned, its neighbours are.
     async fn claim(&self, queues: &[QueueName], max: usize, lease: Duration) -> BrokerResult<Vec<Claim>>;
 
     /// Ends claims, each on its own; one answer for each, in order.
@@ -360,6 +365,10 @@ pub trait Work {
     /// Says whose claims those of this broker are from now on; the first one stays. Asks no store.
     fn claims_as(&self, host: &str, pid: u32);
 
+    /// Says which task types the claims of this broker are for from now on; until then for all. Asks no store. Waits for
+    /// work that are under way look again.
+    fn claims_types(&self, types: &KnownTypes);
+
     /// Says that this server lives and what it works on; forgotten after `ttl` without another word. Claims of this
     /// broker are noted as this server's from then on, if nobody has said otherwise.
     /// Lists the server's queues, so that a queue of a flushed store is seen again.
@@ -369,7 +378,8 @@ pub trait Work {
     async fn leave(&self, server: &ServerInfo) -> BrokerResult<()>;
 
     /// Returns when one of `queues` may have something to claim, or after `at_most`. A hint, never a promise:
-    /// too early costs a look, and a lost wake-up costs at most `at_most`.
+    /// too early costs a look, and a lost wake-up costs at most `at_most`. Tasks of types that this broker does not
+    /// claim, and that a claim has seen, are nothing to wake up for.
     async fn wait_for_work(&self, queues: &[QueueName], at_most: Duration);
 
     /// Ids of tasks that somebody wants cancelled, from now on. Ends when the store is gone; call again then.

@@ -1,14 +1,19 @@
 -- Ends claims of which nothing remains, and takes tasks from queues, from the first one onwards, up to a number in all.
 -- KEYS: the pending list of each queue to take from; then, if claims end, the active list of their queue.
--- ARGV after the clock: how many to take, lease in ms, who claims or '', how many queues to take from; then for each
--- of these: queue prefix, own prefix; then, if claims end: queue prefix and own prefix of their queue, how many groups
--- of claims; then for each group: run, end of its lease in s, how many; then the ids.
--- Returns: the numbers (from 1) of those claims that were not the caller's any more; end of the leases in seconds; then
--- for each queue that gave any: its number (from 1), how many, their run, then id and message of each.
+-- ARGV after the clock: how many to take, lease in ms, who claims or '', how many queues to take from; which types the
+-- caller knows, see types.lua; then for each queue: queue prefix, own prefix, and what is known of tasks of other types at
+-- the right end of its list, see pick.lua: '' or depth, window, front, anchor, since; then, if claims end: queue prefix and
+-- own prefix of their queue, how many groups of claims; then for each group: run, end of its lease in s, how many; then
+-- the ids.
+-- Returns: the numbers (from 1) of those claims that were not the caller's any more; end of the leases in seconds; a list
+-- with, for each queue with a stretch of unknown tasks or that was said to have one: its number (from 1), depth, length of
+-- the list, front, anchor, since, the id at its left end (depth 0: none, the rest is empty); then for each queue that gave
+-- any: its number, how many, their run, then id and message of each.
 -- The run is drawn from a count of the queue's claims, so that it also differs from that of an earlier task of
 -- the same id; a count that begins goes on from the time, above those of a queue of this name that was removed.
 -- An id whose task is gone is dropped and counted, and the next one is taken in its place. A paused queue yields
 -- nothing. What would make the answer larger than some megabytes stays where it is: fewer are taken than wanted.
+-- A task of a type that the caller does not know stays where it is.
 local wanted, by, queues = tonumber(ARGV[3]), ARGV[5], tonumber(ARGV[6])
 local lease = whole((millis + tonumber(ARGV[4])) / 1000)
 if by ~= '' then by = ' ' .. whole(millis) .. ' ' .. by end
@@ -40,29 +45,33 @@ local function next_run(own)
 end
 
 -- Messages of at most so many bytes leave in one call, and at least one.
-local reply, room = {{}, lease}, 8388608
+local reply, room = {{}, lease, {}}, 8388608
 
-local function take(number, queue, own, most)
-  if redis.call('LLEN', KEYS[number]) == 0 then return 0, true end
+-- What remains of the unknown tasks at the head of a queue.
+local function tell(number, remains, stretch)
+  if not (remains or stretch) then return end
+  local told = reply[3]
+  told[#told + 1] = number
+  for i = 1, 6 do told[#told + 1] = remains and remains[i] or i < 3 and 0 or '' end
+end
+
+local function claim(number, queue, own, takes, stretch)
+  local prefix = queue .. 't:'
+  local ids, messages, take, remains, left = pick(KEYS[number], prefix, wanted, room, takes, stretch)
+  if #ids == 0 then return tell(number, takes and remains(), stretch) end
   -- Before anything is taken: to a server that lets us touch asynq's keys only, nothing must get lost.
   local run, noted = next_run(own), redis.call('EXISTS', own .. 'waiting') == 1
-  local ids = redis.call('RPOP', KEYS[number], most)
-  local active, leases, claims, prefix = {}, {}, {}, queue .. 't:'
+  take()
+  local active, leases, claims = {}, {}, {}
   local mark, head = run .. by, #reply
-  local at, nth, seen = head + 3, 0, #ids
+  local at, nth = head + 3, 0
   for i = 1, #ids do
-    local id = ids[i]
-    if room <= 0 then
-      for back = #ids, i, -1 do redis.call('RPUSH', KEYS[number], ids[back]) end
-      seen, wanted = i - 1, 0
-      break
-    end
+    local id, msg = ids[i], messages[i]
     local key = prefix .. id
-    local msg = redis.pcall('HGET', key, 'msg')
     if type(msg) == 'string' then
       redis.call('HDEL', key, 'pending_since')
       redis.call('HSET', key, 'state', 'active')
-      nth, room = nth + 1, room - #msg
+      nth = nth + 1
       active[nth] = id
       leases[2 * nth - 1], leases[2 * nth] = lease, id
       claims[2 * nth - 1], claims[2 * nth] = id, mark
@@ -80,19 +89,31 @@ local function take(number, queue, own, most)
   spread('HSET', own .. 'claims', claims)
   -- Another program may have forwarded a task that has a note here.
   if noted then spread('HDEL', own .. 'waiting', active) end
-  return nth, seen < most
+  wanted, room = wanted - nth, left
+  if room <= 0 then wanted = 0 end
+  if takes then tell(number, remains(), stretch) end
 end
 
-if #ARGV > 6 + 2 * queues then reply[1] = finish(7 + 2 * queues) end
+local takes, at = types(7)
+local asked = {}
 for number = 1, queues do
-  local queue, own = ARGV[5 + 2 * number], ARGV[6 + 2 * number]
-  if wanted > 0 and redis.call('EXISTS', queue .. 'paused') == 0 then
-    -- A second look only when ids were dropped; the number of looks is bounded like everything here.
-    for _ = 1, 100 do
-      local taken, empty = take(number, queue, own, wanted)
-      wanted = wanted - taken
-      if wanted <= 0 or empty then break end
-    end
+  local ask = {queue = ARGV[at], own = ARGV[at + 1]}
+  local depth = ARGV[at + 2]
+  at = at + 3
+  if depth ~= '' then
+    ask.stretch = {
+      depth = tonumber(depth), window = tonumber(ARGV[at]), front = ARGV[at + 1], anchor = ARGV[at + 2],
+      since = ARGV[at + 3],
+    }
+    at = at + 4
+  end
+  asked[number] = ask
+end
+if at <= #ARGV then reply[1] = finish(at) end
+for number = 1, queues do
+  local ask = asked[number]
+  if wanted > 0 and redis.call('EXISTS', ask.queue .. 'paused') == 0 then
+    claim(number, ask.queue, ask.own, takes, ask.stretch)
   end
 end
 return reply

@@ -1,0 +1,217 @@
+//! Which types this broker claims, and where in each queue tasks of other types lie that it passes over.
+//!
+//! Such tasks stay at the head of a pending list, for a worker that knows them. How long that stretch is, is remembered
+//! from claim to claim, so that a claim does not look at all of it again; the script checks it each time, for others may
+//! have taken any of it. What others hand back to the head lies within the stretch: a claim sees that the first task is
+//! another one and looks at a few, and now and then, less and less often, at more.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use redis::Value;
+use runner_core::task::QueueName;
+use tokio::time::Instant;
+
+use super::conn::Trip;
+use super::reply;
+use crate::KnownTypes;
+
+/// The first pause until the head of a stretch is looked at again; each next one is twice as long, up to the longest.
+const FIRST_PAUSE: Duration = Duration::from_secs(2);
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+/// Tasks that such a look goes through: about a millisecond of the server's time.
+const LOOKED_AT: usize = 1_000;
+
+/// What the script is told of the types that are known.
+#[derive(Debug, Default)]
+pub(super) struct Filter {
+    all: bool,
+    names: Vec<u8>,
+    exceptions: Vec<u8>,
+    prefixes: Vec<String>,
+}
+
+impl Filter {
+    fn of(types: &KnownTypes) -> Self {
+        Self {
+            all: types.is_all(),
+            names: between_zeros(types.names()),
+            exceptions: between_zeros(types.exceptions()),
+            prefixes: types.prefixes().map(str::to_owned).collect(),
+        }
+    }
+
+    fn add(&self, trip: &mut Trip<'_>) {
+        if self.all {
+            trip.arg("").arg("").arg(0);
+            return;
+        }
+        trip.arg(&self.names[..])
+            .arg(&self.exceptions[..])
+            .arg(self.prefixes.len());
+        for prefix in &self.prefixes {
+            trip.arg(prefix);
+        }
+    }
+}
+
+fn between_zeros<'a>(words: impl Iterator<Item = &'a str>) -> Vec<u8> {
+    let mut text = vec![0];
+    for word in words {
+        text.extend_from_slice(word.as_bytes());
+        text.push(0);
+    }
+    text
+}
+
+/// Tasks of unknown types at the head of one queue.
+struct Stretch {
+    depth: u64,
+    /// Of the whole list when it was last looked at.
+    length: u64,
+    /// The first and the last id of the stretch, and when the last became pending.
+    front: Vec<u8>,
+    anchor: Vec<u8>,
+    since: Vec<u8>,
+    /// The id at the other end of the list.
+    newest: Vec<u8>,
+    look_again: Instant,
+    pause: Duration,
+}
+
+struct Memory {
+    filter: Arc<Filter>,
+    types: KnownTypes,
+    stretches: HashMap<QueueName, Stretch>,
+}
+
+/// The state of all queues.
+pub(super) struct Passed(Mutex<Memory>);
+
+impl Default for Passed {
+    fn default() -> Self {
+        let types = KnownTypes::all();
+        let memory = Memory {
+            filter: Arc::new(Filter::of(&types)),
+            types,
+            stretches: HashMap::new(),
+        };
+        Self(Mutex::new(memory))
+    }
+}
+
+/// What a call was told, to be compared when it comes back: types may have changed meanwhile.
+pub(super) struct Told {
+    filter: Arc<Filter>,
+    /// Whether the call looks at more of the head than usual, by queue.
+    again: Vec<bool>,
+}
+
+impl Passed {
+    /// Claims are for these types from now on.
+    pub(super) fn know(&self, types: &KnownTypes) {
+        let mut memory = self.lock();
+        if memory.types == *types {
+            return;
+        }
+        memory.filter = Arc::new(Filter::of(types));
+        memory.types = types.clone();
+        memory.stretches.clear();
+    }
+
+    /// Writes into a call which types are known and, with each queue, what is to be passed over there.
+    pub(super) fn add(
+        &self,
+        trip: &mut Trip<'_>,
+        queues: &[QueueName],
+        mut name: impl FnMut(&mut Trip<'_>, &QueueName),
+    ) -> Told {
+        let memory = self.lock();
+        let now = Instant::now();
+        memory.filter.add(trip);
+        let mut again = Vec::with_capacity(queues.len());
+        for queue in queues {
+            name(trip, queue);
+            let Some(stretch) = memory.stretches.get(queue) else {
+                trip.arg("");
+                again.push(false);
+                continue;
+            };
+            let due = stretch.look_again <= now;
+            trip.arg(stretch.depth)
+                .arg(if due { LOOKED_AT } else { 0 })
+                .arg(&stretch.front[..])
+                .arg(&stretch.anchor[..])
+                .arg(&stretch.since[..]);
+            again.push(due);
+        }
+        Told {
+            filter: Arc::clone(&memory.filter),
+            again,
+        }
+    }
+
+    /// Remembers what the script says remains.
+    pub(super) fn learn(&self, told: &Told, queues: &[QueueName], answer: Value) {
+        let mut rows = reply::list(answer).into_iter();
+        let mut memory = self.lock();
+        if !Arc::ptr_eq(&memory.filter, &told.filter) {
+            return;
+        }
+        while let Some((number, stretch)) = next_stretch(&mut rows) {
+            let Some(place) = number.checked_sub(1) else { continue };
+            let Some(queue) = queues.get(place) else { continue };
+            let before = memory.stretches.remove(queue);
+            if stretch.depth == 0 {
+                continue;
+            }
+            let mut stretch = stretch;
+            if let Some(before) = before {
+                stretch.pause = before.pause;
+                stretch.look_again = before.look_again;
+                if told.again.get(place) == Some(&true) {
+                    stretch.pause = (before.pause * 2).min(LONGEST_PAUSE);
+                    stretch.look_again = Instant::now() + stretch.pause;
+                }
+            }
+            memory.stretches.insert(queue.clone(), stretch);
+        }
+    }
+
+    /// Whether a stretch is known at the head of this queue.
+    pub(super) fn has(&self, queue: &QueueName) -> bool {
+        self.lock().stretches.contains_key(queue)
+    }
+
+    /// Whether there is nothing to claim in a list of this length with these ids at its ends, as far as is known.
+    pub(super) fn is_all(&self, queue: &QueueName, length: u64, newest: &[u8], front: &[u8]) -> bool {
+        self.lock().stretches.get(queue).is_some_and(|stretch| {
+            let same = stretch.newest == newest && stretch.front == front && stretch.length == length;
+            same && stretch.depth == length && stretch.look_again > Instant::now()
+        })
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Memory> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The number of the queue (from 1) and its stretch.
+fn next_stretch(rows: &mut impl Iterator<Item = Value>) -> Option<(usize, Stretch)> {
+    let number = usize::try_from(reply::number(rows.next()?)?).ok()?;
+    let (depth, length) = (reply::count(rows.next()?), reply::count(rows.next()?));
+    let mut text = || rows.next().and_then(reply::bytes);
+    let stretch = Stretch {
+        depth,
+        length,
+        front: text()?,
+        anchor: text()?,
+        since: text()?,
+        newest: text()?,
+        look_again: Instant::now() + FIRST_PAUSE,
+        pause: FIRST_PAUSE,
+    };
+    Some((number, stretch))
+}

@@ -1,0 +1,149 @@
+//! Pending tasks that no worker takes: their types, from the oldest tasks of each queue and from who is there.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use runner_core::task::QueueName;
+use serde::Serialize;
+
+use super::{Broker, BrokerResult, KnownTypes, QueueInfo, ServerStatus, ServerView};
+
+/// A type is told of once a task of it has waited for so long.
+pub const UNCLAIMED_AFTER: Duration = Duration::from_secs(60);
+
+/// Queues that are looked at, those first whose oldest task has waited longest: about a millisecond of the store each.
+const QUEUES: usize = 50;
+
+/// The oldest tasks of a queue that are looked at.
+const LOOKED_AT: usize = 1_000;
+
+/// Types in an answer.
+const TYPES: usize = 100;
+
+/// Tasks of one type among the oldest pending ones of a queue.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PendingType {
+    /// The type.
+    pub kind: String,
+    /// How many.
+    pub count: u64,
+    /// Since when the oldest of them has been pending, if that is known.
+    pub oldest: Option<Timestamp>,
+}
+
+/// A task type of which tasks wait in a queue and that no worker takes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Unclaimed {
+    /// The queue.
+    pub queue: QueueName,
+    /// The type.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// How many, among the oldest thousand tasks of the queue.
+    pub count: u64,
+    /// Since when the oldest has waited.
+    pub oldest: Timestamp,
+}
+
+/// The types of tasks that have waited for longer than [`UNCLAIMED_AFTER`] in these queues, oldest first, although their
+/// queue is not paused: no worker that serves the queue says that it knows them, and none works on one of them. Whether
+/// a worker in Go knows a type is seen only while it works on it.
+///
+/// # Errors
+///
+/// As any call.
+pub async fn unclaimed(broker: &dyn Broker, queues: &[QueueInfo]) -> BrokerResult<Vec<Unclaimed>> {
+    let mut late: Vec<&QueueInfo> = queues
+        .iter()
+        .filter(|queue| !queue.paused && queue.latency >= UNCLAIMED_AFTER)
+        .collect();
+    if late.is_empty() {
+        return Ok(Vec::new());
+    }
+    late.sort_by_key(|queue| std::cmp::Reverse(queue.latency));
+    late.truncate(QUEUES);
+    let (now, servers) = (broker.now().await?, broker.servers().await?);
+    let since = now.checked_sub(UNCLAIMED_AFTER).unwrap_or(Timestamp::MIN);
+    let mut found = Vec::new();
+    for queue in late {
+        for waiting in broker.pending_types(&queue.name, LOOKED_AT).await? {
+            if let Some(oldest) = waiting.oldest.filter(|oldest| *oldest <= since)
+                && !is_taken(&servers, &queue.name, &waiting.kind)
+            {
+                found.push(Unclaimed {
+                    queue: queue.name.clone(),
+                    kind: waiting.kind,
+                    count: waiting.count,
+                    oldest,
+                });
+            }
+        }
+    }
+    found.sort_by_key(|unclaimed| unclaimed.oldest);
+    found.truncate(TYPES);
+    Ok(found)
+}
+
+/// Whether a worker takes tasks of this type from this queue.
+fn is_taken(servers: &[ServerView], queue: &QueueName, kind: &str) -> bool {
+    let none: [&str; 0] = [];
+    servers.iter().any(|server| {
+        let serves = server.info.queues.contains_key(queue.as_str()) && server.info.status == ServerStatus::Active;
+        let knows = || KnownTypes::new(server.info.handlers.iter().map(String::as_str), none).has(kind);
+        (serves && knows())
+            || server
+                .working
+                .iter()
+                .any(|task| task.queue == *queue && task.kind == kind)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::{ServerInfo, Working};
+
+    fn server(handlers: &[&str], working: &[&str]) -> ServerView {
+        let (queue, now) = (QueueName::default(), Timestamp::UNIX_EPOCH);
+        ServerView {
+            info: ServerInfo {
+                host: "host".to_owned(),
+                pid: 1,
+                id: "id".to_owned(),
+                concurrency: 1,
+                queues: BTreeMap::from([("default".to_owned(), 1)]),
+                strict_priority: false,
+                status: ServerStatus::Active,
+                started_at: now,
+                active: 0,
+                handlers: handlers.iter().map(|&kind| kind.to_owned()).collect(),
+            },
+            working: working
+                .iter()
+                .map(|&kind| Working {
+                    id: runner_core::task::TaskId::new(kind).unwrap(),
+                    kind: kind.to_owned(),
+                    queue: queue.clone(),
+                    started_at: now,
+                    deadline: now,
+                })
+                .collect(),
+        }
+    }
+
+    #[test]
+    fn a_type_is_taken_where_a_server_of_the_queue_knows_it_or_works_on_it() {
+        let default = QueueName::default();
+        let mut servers = [server(&["a", "b:*"], &[]), server(&[], &["go"])];
+        assert!(is_taken(&servers, &default, "a"));
+        assert!(is_taken(&servers, &default, "b:c"));
+        assert!(is_taken(&servers, &default, "go"));
+        assert!(!is_taken(&servers, &default, "c"));
+        assert!(!is_taken(&servers, &QueueName::new("low").unwrap(), "a"));
+        servers[0].info.status = ServerStatus::Stopped;
+        assert!(!is_taken(&servers, &default, "a"));
+    }
+}
