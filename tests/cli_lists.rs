@@ -6,8 +6,9 @@ use std::sync::Arc;
 use jiff::{Timestamp, ToSpan as _};
 use runner_core::clock::ManualClock;
 use runner_core::schedule::ScheduleId;
+use runner_core::task::Task;
 use runner_queue::embedded::EmbeddedBroker;
-use runner_queue::{Registration, Schedules as _};
+use runner_queue::{Broker as _, Producer as _, Registration, Schedules as _};
 use serde_json::json;
 
 use crate::cli::{fails, json, prints};
@@ -17,7 +18,7 @@ pub fn tests() -> Vec<kit::Trial> {
     kit::trials![
         needs(): a_whole_list_is_acted_on, a_whole_list_is_acted_on_only_when_it_is_meant, a_payload_is_replaced,
             one_group_is_acted_on, a_queue_is_removed, the_past_of_a_queue_is_told, a_measurement_leaves_nothing_behind,
-            what_is_decided_or_paused_does_not_come_next;
+            what_is_decided_or_paused_does_not_come_next, a_type_that_no_worker_takes_is_listed;
         needs(Redis): lists_and_queues_in_redis;
     ]
 }
@@ -230,4 +231,26 @@ async fn what_is_decided_or_paused_does_not_come_next() {
     let row = table.lines().nth(1).expect("a row");
     let cells: Vec<&str> = row.split("  ").map(str::trim).filter(|cell| !cell.is_empty()).collect();
     assert_eq!(cells[cells.len() - 3..], ["paused", "-", "-"], "{table}");
+}
+
+async fn a_type_that_no_worker_takes_is_listed() {
+    let site = Site::new("");
+    prints(&site, &["enqueue", "echo"]).await;
+    let text = prints(&site, &["ls", "queues"]).await;
+    assert!(!text.contains("No worker takes"), "{text}");
+    let long_ago: Timestamp = "2026-01-02T03:04:05Z".parse().unwrap();
+    let clock = Arc::new(ManualClock::at(long_ago));
+    let broker = EmbeddedBroker::open(site.dir.join("data/runner.db"), clock)
+        .await
+        .unwrap();
+    let odd = Task::new("task:odd").queue("low".parse().unwrap());
+    broker.enqueue(&[odd]).await.unwrap().remove(0).unwrap();
+    broker.close().await;
+    let text = prints(&site, &["ls", "queues"]).await;
+    assert!(text.contains("No worker takes these"), "{text}");
+    assert!(text.contains("task:odd  low    1"), "{text}");
+    let queues = json(&site, &["ls", "queues", "--json"]).await;
+    let low = queues.as_array().unwrap().iter().find(|q| q["name"] == "low").unwrap();
+    assert_eq!(low["unclaimed"][0]["type"], "task:odd");
+    assert_eq!(low["unclaimed"][0]["count"], 1);
 }

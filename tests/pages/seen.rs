@@ -1,6 +1,9 @@
 //! What pages show: each of them, empty and full, in both languages.
 
-use runner_queue::{Action, Inspector};
+use std::time::Duration;
+
+use runner_core::task::Task;
+use runner_queue::{Action, Inspector, Producer as _};
 
 use super::desk::{HOSTILE, Order, Site, id, queue};
 use crate::kit;
@@ -12,7 +15,7 @@ pub fn tests() -> Vec<kit::Trial> {
             one_schedule_tells_its_story, broken_definitions_are_seen, machines_get_their_answers,
             what_is_not_there_is_explained, a_directory_that_is_not_there_is_no_fault,
             functions_that_run_by_hand_are_no_problem, the_last_task_of_a_schedule_is_seen,
-            a_broker_that_is_gone_is_not_an_empty_list
+            a_broker_that_is_gone_is_not_an_empty_list, a_type_that_no_worker_takes_is_a_problem
     ]
 }
 
@@ -376,4 +379,39 @@ async fn a_broker_that_is_gone_is_not_an_empty_list() {
         ready.body
     );
     assert!(site.http.get("/metrics").await.body.contains("runner_broker_up 0"));
+}
+
+async fn a_type_that_no_worker_takes_is_a_problem() {
+    let site = Site::empty().await;
+    let tasks = ["task:odd", "task:odd", "<b>"].map(Task::new);
+    for answer in site.broker.enqueue(&tasks).await.unwrap() {
+        answer.unwrap();
+    }
+    site.clock.advance(Duration::from_secs(90));
+    let ask = async |lang: &str| {
+        let request = site.http.request(reqwest::Method::GET, "/queue");
+        let request = request.header("accept-language", lang);
+        site.http.send(request).await.unwrap().body
+    };
+    let page = ask("en").await;
+    for part in [
+        "type_unclaimed",
+        "2 tasks of type task:odd in queue default have waited for up to 1 min 30 s, and no worker takes them.",
+        "1 task of type &lt;b&gt; in queue default has waited for 1 min 30 s, and no worker takes it.",
+        "Start a worker that has a handler for this type",
+    ] {
+        assert!(page.contains(part), "{part:?} is not in {page}");
+    }
+    let page = ask("zh").await;
+    assert!(
+        page.contains("类型为 task:odd 的任务") && !page.contains("no worker"),
+        "{page}"
+    );
+    let metrics = site.http.get("/metrics").await.body;
+    for line in [
+        "runner_unclaimed_tasks{queue=\"default\",type=\"task:odd\"} 2\n",
+        "runner_unclaimed_age_seconds{queue=\"default\",type=\"task:odd\"} 90\n",
+    ] {
+        assert!(metrics.contains(line), "{line} is not in {metrics}");
+    }
 }

@@ -2,7 +2,7 @@
 
 use clap::{Args, Subcommand};
 use runner_core::task::{QueueName, State};
-use runner_queue::{Page, TaskInfo};
+use runner_queue::{Page, TaskInfo, unclaimed};
 use serde_json::{Value, json};
 
 use super::exit::Usage;
@@ -36,7 +36,7 @@ impl Ls {
     }
 }
 
-/// Queues, and how many tasks are in each state
+/// Queues, how many tasks are in each state, and task types that no worker takes
 #[derive(Debug, Args)]
 struct Queues {
     /// As an array of objects
@@ -46,10 +46,18 @@ struct Queues {
 
 impl Queues {
     async fn run(self, context: &Context) -> anyhow::Result<()> {
-        let queues = context.broker().await?.queues().await?;
+        let broker = context.broker().await?;
+        let queues = broker.queues().await?;
+        let unclaimed = unclaimed(broker.as_ref(), &queues).await?;
+        let zone = &context.settings()?.zone;
         if self.json {
             let objects = queues.iter().map(|q| {
+                let of = unclaimed.iter().filter(|one| one.queue == q.name);
+                let of = of.map(
+                    |one| json!({"type": one.kind, "count": one.count, "oldest": print::instant(one.oldest, zone)}),
+                );
                 json!({
+                    "unclaimed": of.collect::<Vec<_>>(),
                     "name": q.name, "paused": q.paused, "size": q.size(), "counts": q.counts,
                     "latency_seconds": q.latency.as_secs_f64(), "processed_today": q.processed_today,
                     "failed_today": q.failed_today, "processed": q.processed, "failed": q.failed,
@@ -79,7 +87,19 @@ impl Queues {
             "GROUPED",
             "PAUSED",
         ];
-        Ok(print::text(&print::table(&heading, &rows))?)
+        let mut text = print::table(&heading, &rows);
+        if !unclaimed.is_empty() {
+            let rows: Vec<Vec<String>> = unclaimed
+                .iter()
+                .map(|one| {
+                    let since = print::instant(one.oldest, zone);
+                    vec![one.kind.clone(), one.queue.to_string(), one.count.to_string(), since]
+                })
+                .collect();
+            text += "\nNo worker takes these; start one that has a handler for the type, or delete the tasks:\n";
+            text += &print::table(&["TYPE", "QUEUE", "TASKS", "OLDEST SINCE"], &rows);
+        }
+        Ok(print::text(&text)?)
     }
 }
 

@@ -13,6 +13,7 @@ use super::guard::attempts::Attempts;
 use super::guard::session::Logouts;
 use super::paint::{Painter, TemplateFault};
 use super::settings::Settings;
+use super::unclaimed;
 use crate::metrics::Metrics;
 use crate::source::Catalog;
 
@@ -52,6 +53,7 @@ pub struct Inner {
     pub(crate) logouts: Logouts,
     pub(crate) hashing: tokio::sync::Semaphore,
     pub(crate) scrapes: tokio::sync::Semaphore,
+    pub(super) unclaimed: unclaimed::Watch,
 }
 
 /// Password hashes computed at once: each takes 19 MiB and a core for some 20 ms.
@@ -81,6 +83,7 @@ impl Desk {
             logouts: Logouts::default(),
             hashing: tokio::sync::Semaphore::new(HASHES_AT_ONCE),
             scrapes: tokio::sync::Semaphore::new(SCRAPES_AT_ONCE),
+            unclaimed: unclaimed::Watch::default(),
         })))
     }
 }

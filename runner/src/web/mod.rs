@@ -22,6 +22,7 @@ mod serve;
 mod settings;
 mod stream;
 mod text;
+mod unclaimed;
 mod urls;
 mod visitor;
 mod words;

@@ -8,18 +8,22 @@ use std::time::Duration;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, header};
 use axum::response::{IntoResponse, Response};
-use runner_queue::QueueInfo;
+use jiff::Timestamp;
+use runner_queue::{QueueInfo, Unclaimed};
 
 use super::desk::Desk;
 use super::fault::Fault;
 use super::guard::session;
 use super::settings::Auth;
+use super::text;
 use crate::metrics::plain;
 
 /// How long the broker has for an answer to a scrape.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// Queues in the figures; each makes nine lines.
 const QUEUES: usize = 1000;
+/// Characters of a task type in a label.
+const LABEL: usize = 200;
 
 /// The two forms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,6 +103,10 @@ pub async fn metrics(State(desk): State<Desk>, headers: HeaderMap) -> Result<Res
     let queues = tokio::time::timeout(PATIENCE, asked).await.ok().flatten();
     let mut text = desk.metrics.render();
     gauges(&mut text, queues.as_deref());
+    if let Some(queues) = &queues {
+        let found = desk.unclaimed.look(&*desk.broker, queues).await;
+        waiting(&mut text, &found, desk.clock.now());
+    }
     let form = Form::wanted(&headers);
     let text = match form {
         Form::Open => text + "# EOF\n",
@@ -143,6 +151,29 @@ fn gauges(out: &mut String, queues: Option<&[QueueInfo]>) {
     for queue in queues {
         let (name, paused) = (label(queue.name.as_str()), u8::from(queue.paused));
         line(format_args!("runner_queue_paused{{queue=\"{name}\"}} {paused}\n"));
+    }
+}
+
+/// Task types that no worker takes; a hundred at most, the oldest.
+fn waiting(out: &mut String, found: &[Unclaimed], now: Timestamp) {
+    for (name, help, of) in [
+        (
+            "runner_unclaimed_tasks",
+            "Pending tasks of a type that no worker has taken for over a minute, among the oldest 1,000 of the queue.",
+            (|one: &Unclaimed, _| one.count.to_string()) as fn(&Unclaimed, Timestamp) -> String,
+        ),
+        (
+            "runner_unclaimed_age_seconds",
+            "How long the oldest of these tasks has waited.",
+            |one, now| now.duration_since(one.oldest).as_secs().max(0).to_string(),
+        ),
+    ] {
+        let _infallible = write!(out, "# HELP {name} {help}\n# TYPE {name} gauge\n");
+        for one in found {
+            let (queue, kind) = (label(one.queue.as_str()), label(&text::cut(&one.kind, LABEL)));
+            let value = of(one, now);
+            let _infallible = writeln!(out, "{name}{{queue=\"{queue}\",type=\"{kind}\"}} {value}");
+        }
     }
 }
 

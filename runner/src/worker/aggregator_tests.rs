@@ -116,10 +116,10 @@ async fn the_task_goes_to_the_queue_of_its_group_with_options_of_its_own() {
             .run(runner_core::task::Run::In(Duration::from_secs(60)))
     };
     let worker = scene.worker(Registry::new().aggregate("*", elsewhere));
-    scene.payloads(State::Pending, 1).await;
+    scene.payloads(State::Scheduled, 1).await;
     let page = scene
         .broker
-        .tasks(&QueueName::default(), State::Pending, Page::default())
+        .tasks(&QueueName::default(), State::Scheduled, Page::default())
         .await
         .unwrap();
     let record = &page.tasks[0].record;

@@ -30,6 +30,7 @@ mod stop_tests;
 #[cfg(test)]
 mod tests;
 mod verdict;
+mod watcher;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -266,6 +267,7 @@ impl Worker {
         keep_unwoken(Box::new(recoverer::Recoverer::new(shop.clone())));
         keep_unwoken(Box::new(janitor::Janitor(shop.clone())));
         keep_unwoken(Box::new(mender::Mender(shop.clone())));
+        keep_unwoken(Box::new(watcher::Watcher::new(shop.clone())));
         let sets = TaskTracker::new();
         if shop.handlers.aggregates() {
             let aggregator = aggregator::Aggregator::new(shop.clone(), intake.clone(), sets.clone());

@@ -18,6 +18,7 @@ use crate::web::frame::{self, Section};
 use crate::web::lane::Lane;
 use crate::web::paint::Page;
 use crate::web::text::{self, Lens, Moment};
+use crate::web::unclaimed::UnclaimedRow;
 use crate::web::urls;
 use crate::web::visitor::Who;
 
@@ -104,6 +105,7 @@ struct Overview {
     decisions: Vec<DecisionRow>,
     problems: Vec<ProblemRow>,
     problem_count: usize,
+    unclaimed: Vec<UnclaimedRow>,
     schedule_count: usize,
     server_count: usize,
     working: u64,
@@ -135,7 +137,8 @@ pub async fn show(State(desk): State<Desk>, Extension(visitor): Extension<Who>) 
     let upcoming = upcoming(&plan, lens.now);
     let (problems, _) = rows::by_weight(&plan);
     let mut shown: Vec<ProblemRow> = endangered(&desk);
-    let problem_count = shown.len() + problems.len();
+    let unclaimed = desk.unclaimed.look(&*desk.broker, &queues).await;
+    let problem_count = shown.len() + problems.len() + unclaimed.len();
     shown.extend(problems.into_iter().map(ProblemRow::new));
     shown.truncate(PROBLEMS);
     let page = Overview {
@@ -149,6 +152,11 @@ pub async fn show(State(desk): State<Desk>, Extension(visitor): Extension<Who>) 
         decisions: listed(lens, &plan, &decisions),
         problem_count,
         problems: shown,
+        unclaimed: unclaimed
+            .iter()
+            .take(PROBLEMS)
+            .map(|u| UnclaimedRow::new(lens, u))
+            .collect(),
         schedule_count: plan.schedules.len(),
         server_count: servers.len(),
         working: servers.iter().map(|s| u64::from(s.info.active)).sum(),

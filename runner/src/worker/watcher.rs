@@ -1,0 +1,83 @@
+//! Says in the log which task types no worker takes.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use runner_core::task::QueueName;
+use runner_queue::{BrokerResult, QueueInfo, Unclaimed, unclaimed};
+use tokio::time::Instant;
+
+use super::Shop;
+use crate::role::Role;
+
+/// As soon as it can be said: that is after a task has waited for a minute.
+const EVERY: Duration = Duration::from_secs(60);
+
+/// How long a type of a queue is not told of again.
+const TOLD_AGAIN: Duration = Duration::from_secs(600);
+
+/// How many of them are remembered; beyond that all are forgotten and told of once more.
+const REMEMBERED: usize = 1_000;
+
+pub(super) struct Watcher {
+    shop: Arc<Shop>,
+    told: HashMap<(QueueName, String), Instant>,
+}
+
+impl Watcher {
+    pub(super) fn new(shop: Arc<Shop>) -> Self {
+        let told = HashMap::new();
+        Self { shop, told }
+    }
+
+    async fn look(&self) -> BrokerResult<Vec<Unclaimed>> {
+        let broker = &*self.shop.broker;
+        let served = |queue: &QueueInfo| self.shop.settings.queues.contains_key(&queue.name);
+        let queues: Vec<QueueInfo> = broker.queues().await?.into_iter().filter(served).collect();
+        unclaimed(broker, &queues).await
+    }
+
+    fn is_news(&mut self, found: &Unclaimed) -> bool {
+        let name = (found.queue.clone(), found.kind.clone());
+        if self.told.get(&name).is_some_and(|at| at.elapsed() < TOLD_AGAIN) {
+            return false;
+        }
+        if self.told.len() >= REMEMBERED {
+            self.told.clear();
+        }
+        self.told.insert(name, Instant::now());
+        true
+    }
+}
+
+#[async_trait]
+impl Role for Watcher {
+    fn name(&self) -> &'static str {
+        "watcher"
+    }
+
+    fn every(&self) -> Duration {
+        EVERY
+    }
+
+    async fn turn(&mut self) -> Option<Duration> {
+        let found = match self.look().await {
+            Ok(found) => found,
+            Err(error) => {
+                self.shop.broker_failed("look for tasks that no worker takes", &error);
+                return None;
+            }
+        };
+        for one in found {
+            if self.is_news(&one) {
+                tracing::warn!(
+                    task_type = %one.kind, queue = %one.queue, tasks = one.count, oldest = %one.oldest,
+                    "no worker takes tasks of this type; start one that has a handler for it, or delete them (told every ten minutes)"
+                );
+            }
+        }
+        None
+    }
+}
