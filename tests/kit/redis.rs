@@ -129,8 +129,10 @@ impl RedisDb {
     /// A connection to it.
     pub async fn connect(&self) -> redis::aio::MultiplexedConnection {
         let client = redis::Client::open(self.url()).expect("a Redis address");
+        // The client's own half a second is short for a large pipeline on a busy machine.
+        let config = redis::AsyncConnectionConfig::new().set_response_timeout(Some(START));
         client
-            .get_multiplexed_async_connection()
+            .get_multiplexed_async_connection_with_config(&config)
             .await
             .expect("a connection to the test's Redis")
     }
