@@ -86,7 +86,7 @@ impl Scheduler {
         self.agenda.moved(&commit.id, cursor, fired);
     }
 
-    fn report(&self, commit: &Commit, decision: &Decision) {
+    fn report(&mut self, commit: &Commit, decision: &Decision) {
         self.metrics
             .decided(decision.kind.as_str(), u64::from(decision.count.max(1)));
         let fire = commit.fires.iter().find(|f| f.nominal == decision.nominal);
@@ -105,8 +105,8 @@ impl Scheduler {
                     reason,
                     ..
                 } = decision;
-                // What fires on time gets its line when it has run; a late fire says why it runs now.
-                match fire.is_some_and(|f| f.catch_up) {
+                let own_line = fire.is_some_and(|f| f.catch_up) || self.lines.allows(decision.decided_at.as_second());
+                match own_line {
                     true => tracing::info!(%schedule, %nominal, %reason, task_id, late_ms, "fired"),
                     false => tracing::debug!(%schedule, %nominal, %reason, task_id, late_ms, "fired"),
                 }

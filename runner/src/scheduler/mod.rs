@@ -7,6 +7,7 @@
 
 mod agenda;
 mod fire;
+mod lines;
 #[cfg(test)]
 mod tests;
 
@@ -23,6 +24,7 @@ use tokio::time::Instant;
 use crate::metrics::Metrics;
 use crate::role::Role;
 use agenda::Agenda;
+use lines::FireLines;
 
 /// How long leadership lasts without renewal; how often it is renewed, and schedules that are paused or stand
 /// too far ahead are looked at again.
@@ -51,6 +53,7 @@ pub struct Scheduler {
     metrics: Arc<Metrics>,
     instance: String,
     agenda: Agenda,
+    lines: FireLines,
     leads: bool,
     own_grace: Duration,
     renew_at: Option<Instant>,
@@ -78,6 +81,7 @@ impl Scheduler {
             metrics,
             instance,
             agenda: Agenda::default(),
+            lines: FireLines::default(),
             leads: false,
             own_grace,
             renew_at: None,
