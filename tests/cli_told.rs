@@ -6,7 +6,7 @@ use crate::kit::{self, RedisServer, Site};
 pub fn tests() -> Vec<kit::Trial> {
     kit::trials![
         needs(): a_payload_is_shown_as_it_was_written, a_queue_that_is_not_there_is_told, a_refusal_names_the_other_task,
-            what_a_task_cannot_be_is_refused;
+            what_a_task_cannot_be_is_refused, nothing_that_is_printed_steers_a_terminal;
         needs(Redis): a_redis_that_refuses_is_told_with_a_hint_that_fits;
     ]
 }
@@ -143,4 +143,49 @@ async fn what_a_task_cannot_be_is_refused() {
     ];
     let error = fails(&site, &never, 65).await;
     assert!(error.contains("comes before"), "{error}");
+}
+
+async fn nothing_that_is_printed_steers_a_terminal() {
+    let site = Site::new("");
+    let evil = "\x1b]0;x\x07\x1b[2J\u{202e}";
+    site.write("manifests/a\nERROR b\x1b[31m.yaml", "name: [\n");
+    let checked = site.cli(["check"]).await;
+    assert!(checked.stdout.contains("a␊ERROR b␛[31m.yaml:"), "{}", checked.stdout);
+    site.remove("manifests/a\nERROR b\x1b[31m.yaml");
+    prints(&site, &["migrate"]).await;
+    let row = format!(
+        "INSERT INTO sys_crontab (name, type, spec, status) VALUES ('{evil}nightly\nERROR forged', 'echo', '0 0 * * *', 1)"
+    );
+    kit::SqlDb::file(&site.dir.join("data/runner.db")).execute(&row).await;
+    let payload = format!("\"{}\"", "p\u{202e}q\u{2028}");
+    prints(&site, &["enqueue", "echo", "--id", "x", "--payload", &payload]).await;
+    let mut said = checked.stdout;
+    for command in [
+        &["ls", "schedules"][..],
+        &["ls", "schedules", "--json"],
+        &["ls", "tasks", "--json"],
+        &["task", "show", "x"],
+        &["task", "show", "x", "--json"],
+    ] {
+        let shown = prints(&site, command).await;
+        if command.contains(&"--json") {
+            serde_json::from_str::<serde_json::Value>(&shown).expect("JSON");
+        }
+        said += &shown;
+    }
+    for command in [
+        &["task", "show", evil][..],
+        &["ls", evil],
+        &["next", evil],
+        &["check", evil],
+    ] {
+        let failed = site.cli(command).await;
+        said += &(failed.stdout + &failed.stderr);
+    }
+    let runner = site.start().await;
+    let greeting = runner.log();
+    assert!(greeting.contains("nightly␊ERROR forged"), "{greeting}");
+    said += &greeting;
+    let loud = |c: &char| c.is_control() && *c != '\n' || matches!(c, '\u{2028}'..='\u{202e}');
+    assert_eq!(said.chars().find(loud), None, "{said:?}");
 }

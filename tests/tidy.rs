@@ -13,7 +13,7 @@ use arrows::{
 };
 use words::{
     dependencies_have_reasons, files_are_short, files_say_what_they_are_for, no_machine_is_named,
-    templates_and_pages_match, the_readme_is_run, words_are_the_ones_of_the_glossary,
+    only_the_printing_place_prints, templates_and_pages_match, the_readme_is_run, words_are_the_ones_of_the_glossary,
 };
 
 /// The tests of this module.
@@ -21,6 +21,7 @@ pub fn tests() -> Vec<kit::Trial> {
     kit::trials![
         needs(): the_plan_has_no_stairs_up, architecture_md_shows_the_plan, rooms_know_only_what_the_plan_allows,
             the_check_of_arrows_can_fail, files_say_what_they_are_for, files_are_short, templates_and_pages_match,
-            the_readme_is_run, no_machine_is_named, words_are_the_ones_of_the_glossary, dependencies_have_reasons
+            the_readme_is_run, no_machine_is_named, words_are_the_ones_of_the_glossary, dependencies_have_reasons,
+            only_the_printing_place_prints
     ]
 }

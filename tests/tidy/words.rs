@@ -172,3 +172,22 @@ pub async fn dependencies_have_reasons() {
     }
     none(&complaints);
 }
+
+/// Whoever writes to standard output or standard error must not hand foreign text to a terminal: `cli::print` takes care.
+pub async fn only_the_printing_place_prints() {
+    const MAY: [&str; 2] = ["runner/src/cli/print.rs", "runner/src/log/init.rs"];
+    let ways = ["println!", "print!", "io::stdout", "io::stderr"];
+    let mut complaints = Vec::new();
+    for path in files("runner", &[".rs"]).into_iter().chain(files("handlers", &[".rs"])) {
+        let shown = path.display().to_string();
+        if MAY.contains(&shown.as_str()) {
+            continue;
+        }
+        for (number, line) in code(&read(&path)) {
+            if ways.iter().any(|way| line.contains(way)) {
+                complaints.push(format!("{shown}:{number}: print by cli::print: {}", line.trim()));
+            }
+        }
+    }
+    none(&complaints);
+}

@@ -12,6 +12,7 @@ use super::exit::{self, Found};
 use super::{Context, parts, print};
 use crate::config::{Refused, Settings};
 use crate::source::{Catalog, TableSettings, check_paths};
+use crate::text::signs;
 
 /// How long the database may take to answer: a check must be quick where there is none.
 const TABLE_LIMIT: Duration = Duration::from_secs(3);
@@ -167,20 +168,22 @@ fn finding(severity: &str, code: &str, place: &str, message: &str, excerpt: Opti
 fn report(findings: &[Value], errors: usize, settings: Option<&Settings>) -> String {
     let mut out = String::new();
     for f in findings {
-        let text = |key: &str| f[key].as_str().unwrap_or_default().to_owned();
+        let text = |key: &str| f[key].as_str().unwrap_or_default();
         let severity = if f["severity"] == "error" { "" } else { "warning " };
-        out += &format!("{}: {severity}{} {}\n", text("place"), text("code"), text("message"));
-        if let Some(excerpt) = f["excerpt"].as_str() {
-            out += &format!("{excerpt}\n");
-        }
-        if let Some(hint) = f["hint"].as_str() {
-            out += &format!("  help: {hint}\n");
-        }
+        let finding = print::Finding {
+            place: text("place"),
+            code: &format!("{severity}{}", text("code")),
+            message: text("message"),
+            excerpt: f["excerpt"].as_str(),
+            hint: f["hint"].as_str(),
+        };
+        out += &finding.lines();
+        out += "\n";
     }
     let origin = match settings {
         None => String::new(),
         Some(settings) => match &settings.origin {
-            Some(path) => format!(" (settings: {})", path.display()),
+            Some(path) => format!(" (settings: {})", signs::line(&path.display().to_string())),
             None => " (settings: defaults)".to_owned(),
         },
     };

@@ -82,7 +82,7 @@ impl Enqueue {
         }
         let answers = broker.enqueue(std::slice::from_ref(&task)).await?;
         match answers.into_iter().next() {
-            Some(Ok(enqueued)) => Ok(print::text(&format!("{}\n", enqueued.id))?),
+            Some(Ok(enqueued)) => Ok(print::line(&format!("{}", enqueued.id))?),
             Some(Err(Refusal::Invalid(error))) => Err(BadData(error.to_string()).into()),
             Some(Err(refusal)) => {
                 let why = doubts::refusal(broker.as_ref(), &task, &refusal).await;

@@ -9,7 +9,7 @@ use runner_core::schedule::{Problem, Severity};
 use runner_queue::BrokerError;
 
 use super::print;
-use crate::config::{AccessError, Refused};
+use crate::config::{self, AccessError, Refused};
 use crate::log::LogError;
 
 /// The work was not done: an id that does not exist, a refused task.
@@ -32,6 +32,11 @@ pub struct Unavailable;
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct BadData(pub String);
+
+/// The same with an explanation of several lines, whose foreign parts are shown as signs already.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Explained(pub String);
 
 /// Options that do not go together.
 #[derive(Debug, thiserror::Error)]
@@ -60,7 +65,8 @@ pub fn report(error: &anyhow::Error) -> ExitCode {
         return ExitCode::from(code(error));
     }
     match error.downcast_ref::<Refused>() {
-        Some(refused) => print::note(&refused.to_string()),
+        Some(Refused(problems)) => problems.iter().for_each(|p| print::notes(&setting(p).lines())),
+        None if error.is::<Explained>() => print::notes(&format!("error: {error}")),
         None => print::note(&format!("error: {}", line(error))),
     }
     ExitCode::from(code(error))
@@ -72,6 +78,28 @@ pub fn line(error: &anyhow::Error) -> String {
     let mut causes: Vec<String> = causes.map(ToString::to_string).collect();
     causes.dedup();
     causes.join(": ")
+}
+
+/// What is wrong with a setting, as it is printed.
+pub fn setting(problem: &config::Problem) -> print::Finding<'_> {
+    print::Finding {
+        place: &problem.place,
+        code: problem.code,
+        message: &problem.message,
+        excerpt: problem.excerpt.as_deref(),
+        hint: problem.hint.as_deref(),
+    }
+}
+
+/// What is wrong with a manifest or a row, as it is printed.
+pub fn definition(problem: &Problem) -> print::Finding<'_> {
+    print::Finding {
+        place: &problem.origin.place,
+        code: &problem.code,
+        message: &problem.message,
+        excerpt: problem.excerpt.as_deref(),
+        hint: problem.hint.as_deref(),
+    }
 }
 
 /// A reader that has seen enough is no failure.
@@ -88,7 +116,7 @@ fn code(error: &anyhow::Error) -> u8 {
         0
     } else if error.is::<Usage>() {
         USAGE
-    } else if error.is::<BadData>() || error.is::<Found>() {
+    } else if error.is::<BadData>() || error.is::<Explained>() || error.is::<Found>() {
         BAD_DATA
     } else if error.is::<Unavailable>() || error.is::<BrokerError>() {
         UNAVAILABLE

@@ -1,6 +1,5 @@
 //! What a start says in a few lines: what was loaded, where the dashboard is, what fires next.
 
-use std::fmt::Write as _;
 use std::net::SocketAddr;
 
 use jiff::Timestamp;
@@ -9,6 +8,7 @@ use runner_core::schedule::{Plan, Severity};
 use crate::config::{BrokerSettings, Settings};
 use crate::log::Format;
 use crate::source::SourceStatus;
+use crate::text::signs;
 
 /// How many coming fires are named.
 const NEXT: usize = 3;
@@ -41,6 +41,11 @@ fn text(
     probes: Option<SocketAddr>,
 ) -> String {
     let mut out = String::new();
+    // What others named must not look like a line of its own.
+    let mut add = |line: &str| {
+        out.push_str(&signs::line(line));
+        out.push('\n');
+    };
     let config = settings
         .origin
         .as_ref()
@@ -52,34 +57,33 @@ fn text(
         "runner" => program.to_owned(),
         name => format!("{name}: {program}"),
     };
-    let _infallible = writeln!(out, "{who} with {config}");
+    add(&format!("{who} with {config}"));
     let broker = match &settings.broker {
         BrokerSettings::Embedded { path } => format!("embedded, {}", path.display()),
         BrokerSettings::Redis(settings) => format!("redis {}", settings.place()),
     };
-    let _infallible = writeln!(out, "  broker     {broker}");
+    add(&format!("  broker     {broker}"));
     let enabled = plan.schedules.values().filter(|d| d.enabled).count();
     let places: Vec<String> = sources
         .iter()
         .map(|s| format!("{} from {} ({})", s.schedules, s.source.as_str(), s.place))
         .collect();
-    let _infallible = writeln!(out, "  schedules  {enabled} enabled: {}", places.join(", "));
+    add(&format!("  schedules  {enabled} enabled: {}", places.join(", ")));
     let errors = plan.problems.iter().filter(|p| p.severity == Severity::Error).count();
     if errors > 0 {
-        let _infallible = writeln!(
-            out,
+        add(&format!(
             "  problems   {errors}; the dashboard and `runner ls schedules` show them"
-        );
+        ));
     }
     if let Some(address) = dashboard {
-        let _infallible = writeln!(out, "  dashboard  http://{address}/queue");
+        add(&format!("  dashboard  http://{address}/queue"));
     }
     if let Some(address) = probes {
-        let _infallible = writeln!(out, "  probes     http://{address}/metrics, /healthz, /readyz");
+        add(&format!("  probes     http://{address}/metrics, /healthz, /readyz"));
     }
     for (at, name) in next_fires(plan, now) {
         let at = at.to_zoned(settings.zone.clone()).strftime("%Y-%m-%d %H:%M:%S %:z");
-        let _infallible = writeln!(out, "  next       {at}  {name}");
+        add(&format!("  next       {at}  {name}"));
     }
     out
 }

@@ -24,14 +24,13 @@ pub struct Init {
 
 impl Init {
     pub fn run(self) -> anyhow::Result<()> {
-        let mut out = String::new();
         for (name, text) in [("config.yaml", CONFIG), ("manifests/hello.yaml", HELLO)] {
             let path = self.dir.join(name);
             let made = write_new(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
             let word = if made { "wrote" } else { "kept" };
-            out += &format!("{word} {}\n", path.display());
+            print::line(&format!("{word} {}", path.display()))?;
         }
-        Ok(print::text(&out)?)
+        Ok(())
     }
 }
 

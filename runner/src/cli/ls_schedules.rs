@@ -8,7 +8,7 @@ use runner_core::schedule::{Definition, Plan, Problem, Source};
 use runner_queue::{ForeignEntry, Standing};
 use serde_json::{Value, json};
 
-use super::exit::Unavailable;
+use super::exit::{self, Unavailable};
 use super::print::{Field, Object};
 use super::{Context, parts, print};
 use crate::source::{Catalog, Loaded, Rejected};
@@ -100,7 +100,7 @@ fn tell_problems(loaded: &Loaded) {
             .is_none_or(|id| !loaded.plan.schedules.contains_key(id))
     };
     for problem in loaded.plan.problems.iter().filter(unlisted) {
-        print::note(&problem.to_string());
+        print::notes(&exit::definition(problem).lines());
     }
 }
 

@@ -24,7 +24,7 @@ pub struct Migrate {
 impl Migrate {
     pub async fn run(self, context: &Context) -> anyhow::Result<()> {
         let broker = context.broker().await?;
-        print::text(&format!("{}: up to date\n", broker.describe()))?;
+        print::line(&format!("{}: up to date", broker.describe()))?;
         if self.compact {
             compact(context).await?;
         }
@@ -40,7 +40,7 @@ impl Migrate {
         } else {
             "sys_crontab is there"
         };
-        Ok(print::text(&format!("{place}: {word}\n"))?)
+        Ok(print::line(&format!("{place}: {word}"))?)
     }
 }
 
@@ -53,8 +53,8 @@ async fn compact(context: &Context) -> anyhow::Result<()> {
     let before = size(path);
     open::embedded(path, context.clock.clone()).await?.compact().await?;
     let after = size(path);
-    Ok(print::text(&format!(
-        "{}: rewritten, {before} bytes before, {after} now\n",
+    Ok(print::line(&format!(
+        "{}: rewritten, {before} bytes before, {after} now",
         path.display()
     ))?)
 }

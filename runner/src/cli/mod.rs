@@ -135,10 +135,15 @@ fn completions(shell: clap_complete::Shell) -> anyhow::Result<()> {
 
 /// Says what was wrong with the command line; help and version come this way too.
 fn misunderstood(error: &clap::Error) -> ExitCode {
-    // If standard error is closed there is nobody to tell.
-    let _ = error.print();
+    if error.use_stderr() {
+        // It quotes what was written, which may come from elsewhere.
+        print::notes(error.render().to_string().trim_end());
+    } else {
+        // Help and version, in colours where there are some. If nobody reads it there is nobody to tell.
+        let _ = error.print();
+    }
     if names_a_secret(error) {
-        print::note(
+        print::notes(
             "secrets do not belong on the command line, where other users can see them:\n\
              use the configuration file with ${env:NAME} or ${file:PATH}, or RUNNER_REDIS_PASSWORD",
         );

@@ -5,8 +5,9 @@ use jiff::Timestamp;
 use runner_core::cron::find_zone;
 use runner_core::schedule::{Timing, TimingError};
 
-use super::exit::{BadData, Usage};
+use super::exit::{BadData, Explained, Usage};
 use super::{Context, print, values};
+use crate::text::signs;
 
 /// When an expression occurs: one instant a line, as RFC 3339 with the zone's offset.
 #[derive(Debug, Args)]
@@ -39,7 +40,7 @@ impl Next {
         };
         let text = self.spec.join(" ");
         let timing = Timing::parse("", &text, &zone_name, &zone, settings.scheduler.dst);
-        let timing = timing.map_err(|e| BadData(explain(&text, &e)))?;
+        let timing = timing.map_err(|e| Explained(explain(&text, &e)))?;
         let from: Timestamp = match &self.from {
             Some(from) => values::instant(from, &timing.zone).map_err(Usage)?,
             None => context.clock.now(),
@@ -68,10 +69,22 @@ fn explain(text: &str, error: &TimingError) -> String {
     let span = error.span();
     let before = text.get(..span.start).map_or(0, |t| t.chars().count());
     let length = text.get(span).map_or(1, |t| t.chars().count().max(1));
-    let mut out = format!("{} {error}\n  {text}\n  {:before$}{:^<length$}", error.code(), "", "");
+    // One column each, so that the carets stand where they should.
+    let shown: String = text
+        .chars()
+        .map(|c| if signs::is_special(c) { ' ' } else { c })
+        .collect();
+    let message = error.to_string();
+    let mut out = format!(
+        "{} {}\n  {shown}\n  {:before$}{:^<length$}",
+        error.code(),
+        signs::line(&message),
+        "",
+        ""
+    );
     if let Some(hint) = error.hint() {
         out.push_str("\n  help: ");
-        out.push_str(&hint);
+        out.push_str(&signs::line(&hint));
     }
     out
 }

@@ -1,4 +1,7 @@
 //! What commands print: aligned tables for people, JSON for programs. Knows no task and no schedule.
+//!
+//! The one place that writes to standard output and standard error beside the log: nothing that leaves here steers a
+//! terminal, whoever wrote it.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -10,24 +13,27 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
+use crate::text::signs;
+
 /// Columns; a longer cell is cut so that a row stays a row.
 const WIDEST_CELL: usize = 60;
 
-/// Writes to standard output at once. A closed pipe is an error that ends the command without a word.
+/// Writes lines to standard output at once. A closed pipe is an error that ends the command without a word.
 ///
 /// # Errors
 ///
 /// When standard output cannot be written.
 pub fn text(text: &str) -> io::Result<()> {
-    let mut out = io::stdout().lock();
-    out.write_all(text.as_bytes())?;
-    out.flush()
+    write(&signs::lines(text))
 }
 
-/// Says a line beside the result, on standard error. When nobody reads that there is nobody to tell.
-pub fn note(line: &str) {
-    let mut err = io::stderr().lock();
-    writeln!(err, "{line}").and_then(|()| err.flush()).unwrap_or(());
+/// Writes one line to standard output, whatever is in it.
+///
+/// # Errors
+///
+/// When standard output cannot be written.
+pub fn line(line: &str) -> io::Result<()> {
+    write(&(signs::line(line) + "\n"))
 }
 
 /// Writes JSON, indented, with a newline.
@@ -36,7 +42,70 @@ pub fn note(line: &str) {
 ///
 /// When standard output cannot be written.
 pub fn json(value: &impl Serialize) -> io::Result<()> {
-    text(&(serde_json::to_string_pretty(value)? + "\n"))
+    write(&(signs::json(&serde_json::to_string_pretty(value)?) + "\n"))
+}
+
+fn write(text: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    out.flush()
+}
+
+/// Says a line beside the result, on standard error. When nobody reads that there is nobody to tell.
+pub fn note(line: &str) {
+    complain(&(signs::line(line) + "\n")).unwrap_or(());
+}
+
+/// The same of several lines, each of which was made by [`Finding`] or holds nothing foreign.
+pub fn notes(text: &str) {
+    complain(&(signs::lines(text) + "\n")).unwrap_or(());
+}
+
+/// Asks on standard error; the answer comes by another way.
+///
+/// # Errors
+///
+/// When standard error cannot be written.
+pub fn ask(question: &str) -> io::Result<()> {
+    complain(&signs::line(question))
+}
+
+fn complain(text: &str) -> io::Result<()> {
+    let mut err = io::stderr().lock();
+    err.write_all(text.as_bytes())?;
+    err.flush()
+}
+
+/// Something that is wrong, as one to four lines: `place: CODE message`, the source line with its carets, the hint.
+pub struct Finding<'a> {
+    /// File, line and column, or a row.
+    pub place: &'a str,
+    /// Stable.
+    pub code: &'a str,
+    /// What is wrong.
+    pub message: &'a str,
+    /// Two lines.
+    pub excerpt: Option<&'a str>,
+    /// What would be right.
+    pub hint: Option<&'a str>,
+}
+
+impl Finding<'_> {
+    /// Its lines without the last line feed. Nothing in one of its parts can look like a line of its own.
+    #[must_use]
+    pub fn lines(&self) -> String {
+        let (place, message) = (signs::line(self.place), signs::line(self.message));
+        let mut out = format!("{place}: {} {message}", self.code);
+        if let Some(excerpt) = self.excerpt {
+            out += "\n";
+            out += excerpt;
+        }
+        if let Some(hint) = self.hint {
+            out += "\n  help: ";
+            out += &signs::line(hint);
+        }
+        out
+    }
 }
 
 /// An object that may hold foreign JSON as it was written, its keys in the order of the alphabet.
@@ -108,8 +177,7 @@ pub fn table(heading: &[&str], rows: &[Vec<String>]) -> String {
 fn cell(text: &str) -> String {
     let mut out = String::new();
     let mut used = 0;
-    for c in text.trim_end().chars() {
-        let c = if c.is_control() { ' ' } else { c };
+    for c in signs::line(text.trim_end()).chars() {
         used += columns(c);
         if used > WIDEST_CELL {
             out.push('…');
@@ -177,7 +245,19 @@ mod tests {
             vec!["每日".to_owned(), "1".to_owned()],
             vec!["a\x1b[31m\n".to_owned(), String::new()],
         ];
-        assert_eq!(table(&["NAME", "N"], &rows), "NAME    N\n每日    1\na [31m  -\n");
+        assert_eq!(table(&["NAME", "N"], &rows), "NAME    N\n每日    1\na␛[31m  -\n");
+    }
+
+    #[test]
+    fn a_part_of_a_finding_cannot_look_like_a_line() {
+        let finding = Finding {
+            place: "a\nb.yaml:1",
+            code: "E100",
+            message: "x\ny",
+            excerpt: Some("  1 | z\n    | ^"),
+            hint: Some("p\u{1b}q"),
+        };
+        assert_eq!(finding.lines(), "a␊b.yaml:1: E100 x␊y\n  1 | z\n    | ^\n  help: p␛q");
     }
 
     #[test]

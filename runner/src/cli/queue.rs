@@ -134,7 +134,7 @@ async fn hold(context: &Context, name: &str, pause: bool) -> anyhow::Result<()> 
     } else {
         "was not paused"
     };
-    Ok(print::text(&format!("{queue} {line}\n"))?)
+    Ok(print::line(&format!("{queue} {line}"))?)
 }
 
 impl Remove {
@@ -145,7 +145,7 @@ impl Remove {
         if self.json {
             return Ok(print::json(&json!({"queue": queue, "tasks": tasks}))?);
         }
-        Ok(print::text(&format!("{queue} is removed, with {}\n", number(tasks)))?)
+        Ok(print::line(&format!("{queue} is removed, with {}", number(tasks)))?)
     }
 }
 

@@ -120,7 +120,7 @@ async fn act(context: &Context, targets: Targets, action: Action, done: &str) ->
     let broker = context.broker().await?;
     let (queue, id) = which.find(broker.as_ref()).await?;
     broker.act(&queue, &id, action).await.map_err(refused)?;
-    Ok(print::text(&format!("{id} {done}\n"))?)
+    Ok(print::line(&format!("{id} {done}"))?)
 }
 
 /// The error with the exit code that belongs to it.
@@ -139,7 +139,7 @@ impl Update {
         let (queue, id) = self.which.find(broker.as_ref()).await?;
         let edited = broker.update_payload(&queue, &id, payload.into()).await;
         edited.map_err(refused)?;
-        Ok(print::text(&format!("{id} has another payload\n"))?)
+        Ok(print::line(&format!("{id} has another payload"))?)
     }
 }
 
@@ -166,7 +166,7 @@ async fn cancel(context: &Context, which: Which) -> anyhow::Result<()> {
         }
     }
     broker.cancel(&id).await?;
-    Ok(print::text(&format!("{id} was asked to stop\n"))?)
+    Ok(print::line(&format!("{id} was asked to stop"))?)
 }
 
 impl Show {

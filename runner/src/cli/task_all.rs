@@ -1,6 +1,6 @@
 //! `runner task run|archive|delete --all`: what an operator does to every task of a list.
 
-use std::io::{BufRead, IsTerminal, Read, Write};
+use std::io::{BufRead, IsTerminal, Read};
 
 use anyhow::bail;
 use clap::Args;
@@ -139,7 +139,7 @@ impl All {
             Action::Archive => "archived",
             Action::Delete => "deleted",
         };
-        Ok(print::text(&format!("{} {line}\n", number(tasks)))?)
+        Ok(print::line(&format!("{} {line}", number(tasks)))?)
     }
 
     /// How many tasks there are.
@@ -174,9 +174,7 @@ pub(super) fn number(tasks: u64) -> String {
 
 /// Asks whoever sits there.
 fn agreed(question: &str) -> anyhow::Result<bool> {
-    let mut err = std::io::stderr().lock();
-    write!(err, "{question}")?;
-    err.flush()?;
+    print::ask(question)?;
     let mut answer = String::new();
     std::io::stdin().lock().take(MAX_ANSWER).read_line(&mut answer)?;
     Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))

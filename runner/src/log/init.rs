@@ -17,6 +17,7 @@ use tracing_subscriber::{Layer, Registry};
 
 use super::line::{Line, SpanFields, Time};
 use super::roller::Roller;
+use super::signs::Escaped;
 use super::{Format, LogSettings};
 
 /// Lines that may wait for a slow disk or terminal; more are dropped and counted, because a full disk
@@ -178,14 +179,16 @@ fn layer<S>(format: Format, time: Time, writer: NonBlocking, ansi: bool) -> Box<
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
 {
-    let layer = tracing_subscriber::fmt::layer().with_writer(writer);
+    let layer = tracing_subscriber::fmt::layer();
     match format {
         Format::Console => layer
+            .with_writer(writer)
             .with_ansi(ansi)
             .event_format(Line { time })
             .fmt_fields(SpanFields)
             .boxed(),
         Format::Json => layer
+            .with_writer(Escaped(writer))
             .json()
             .flatten_event(true)
             .with_current_span(false)
@@ -240,13 +243,14 @@ mod tests {
     #[test]
     fn a_line_for_machines() {
         let text = written(Format::Json, || {
-            tracing::error!(target: "runner", queue = "low", "a\nb");
+            tracing::error!(target: "runner", queue = "low\u{202e}", "a\nb\u{9b}");
         });
         let line: serde_json::Value = serde_json::from_str(text.trim_end()).unwrap();
         assert_eq!(text.lines().count(), 1);
         assert_eq!(line["level"], "ERROR");
-        assert_eq!(line["message"], "a\nb");
-        assert_eq!(line["queue"], "low");
+        assert_eq!(line["message"], "a\nb\u{9b}");
+        assert_eq!(line["queue"], "low\u{202e}");
+        assert!(text.contains("\\u202e") && !text.contains('\u{202e}'), "{text}");
         assert_eq!(line["timestamp"], "2026-11-22T10:00:00.123+08:00");
     }
 

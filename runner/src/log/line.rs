@@ -16,6 +16,8 @@ use tracing_subscriber::fmt::time::FormatTime;
 use tracing_subscriber::fmt::{FmtContext, FormattedFields};
 use tracing_subscriber::registry::LookupSpan;
 
+use crate::text::signs;
+
 /// Prints the present in a zone, with milliseconds and offset.
 #[derive(Clone)]
 pub struct Time {
@@ -120,17 +122,14 @@ impl Visit for Pairs<'_> {
     }
 }
 
-/// Appends `value` with every control character, and those that change the direction of text, escaped.
+/// Appends `value` with every character escaped that steers a terminal, breaks a line or turns the direction of text.
 fn escape(out: &mut String, value: &str) {
     for c in value.chars() {
         match c {
             '\n' => out.push_str("\\n"),
             '\r' => out.push_str("\\r"),
             '\t' => out.push_str("\\t"),
-            '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{2028}' | '\u{2029}' => {
-                out.extend(c.escape_unicode());
-            }
-            c if c.is_control() => out.extend(c.escape_unicode()),
+            c if signs::is_special(c) => out.extend(c.escape_unicode()),
             c => out.push(c),
         }
     }

@@ -5,6 +5,7 @@ mod init;
 mod line;
 mod roller;
 mod settings;
+mod signs;
 
 pub use chain::chain;
 pub use init::{LogError, LostLines, ONLY_FILE, init};

@@ -26,7 +26,7 @@ pub fn excerpt_of_line(line: &str, mark: Mark) -> String {
     let carets = mark.len.clamp(1, chars.len().saturating_sub(column).max(1));
     let first = (column + carets.min(MAX_LINE / 2)).saturating_sub(MAX_LINE).min(column);
     let shown = &chars[first..chars.len().min(first + MAX_LINE)];
-    let visible = |c: &char| if c.is_control() || is_hidden(*c) { ' ' } else { *c };
+    let visible = |c: &char| if is_hidden(*c) { ' ' } else { *c };
     let line: String = shown.iter().map(visible).collect();
     let pad: usize = chars[first..column].iter().copied().map(width).sum();
     let under: usize = chars[column..]

@@ -1,8 +1,10 @@
-//! What people wrote: YAML as a tree that knows its places, the line of a fault with carets, likely words.
+//! What people wrote: YAML as a tree that knows its places, the line of a fault with carets, likely words, and how
+//! foreign text is shown.
 //!
 //! Knows texts only, nothing of manifests, rows or settings, and reads no file.
 
 mod excerpt;
+pub mod signs;
 mod words;
 pub mod yaml;
 

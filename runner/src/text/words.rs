@@ -14,7 +14,7 @@ pub fn quoted(value: &str) -> String {
 }
 
 fn escape(c: char) -> Vec<char> {
-    if c.is_control() || c == '"' || is_hidden(c) {
+    if c == '"' || is_hidden(c) {
         c.escape_default().collect()
     } else {
         vec![c]
@@ -23,7 +23,7 @@ fn escape(c: char) -> Vec<char> {
 
 /// Characters that show nothing or turn the reading direction: an error must not be made to read as another.
 pub(super) fn is_hidden(c: char) -> bool {
-    matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+    super::signs::is_special(c) || matches!(c, '\u{200c}' | '\u{200d}')
 }
 
 /// The word of `known` that was probably meant by `word`, if one is near enough.

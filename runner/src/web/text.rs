@@ -1,5 +1,6 @@
 //! Text for people: numbers, spans of time, instants, and foreign text made harmless and short.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::io;
 use std::time::Duration;
@@ -9,6 +10,7 @@ use jiff::tz::TimeZone;
 use serde::Serialize;
 
 use super::words::Lang;
+use crate::text::signs;
 
 /// Digits in groups of three, in both languages.
 #[must_use]
@@ -22,25 +24,6 @@ pub fn grouped(n: u64) -> String {
         out.push(digit);
     }
     out
-}
-
-/// The stand-in for a character that could change how the text around it is read or shown.
-fn stand_in(c: char) -> Option<String> {
-    match c {
-        '\n' | '\t' => None,
-        '\r' => Some("\u{240d}".to_owned()),
-        '\u{7f}' => Some("\u{2421}".to_owned()),
-        '\u{0}'..='\u{1f}' => char::from_u32(0x2400 + u32::from(c)).map(String::from),
-        '\u{80}'..='\u{9f}'
-        | '\u{61c}'
-        | '\u{200b}'
-        | '\u{200e}'
-        | '\u{200f}'
-        | '\u{2028}'..='\u{202e}'
-        | '\u{2060}'..='\u{206f}'
-        | '\u{feff}' => Some(format!("\u{27e8}U+{:04X}\u{27e9}", u32::from(c))),
-        _ => None,
-    }
 }
 
 /// Writes `input` as HTML text or attribute value. Control and direction characters become visible signs,
@@ -58,7 +41,8 @@ pub fn escape(input: &str, out: &mut dyn io::Write) -> io::Result<()> {
             '>' => Some("&gt;".to_owned()),
             '"' => Some("&quot;".to_owned()),
             '\'' => Some("&#39;".to_owned()),
-            other => stand_in(other),
+            '\n' | '\t' => None,
+            other => signs::sign(other).map(Cow::into_owned),
         };
         if let Some(sign) = sign {
             out.write_all(&input.as_bytes()[clean..at])?;
