@@ -8,7 +8,8 @@ use crate::kit::{self, Site};
 pub fn tests() -> Vec<kit::Trial> {
     kit::trials![
         needs(): a_task_made_by_hand_has_the_limits_of_its_function, what_is_broken_is_listed_all_the_same,
-            a_table_that_is_away_is_told, check_looks_at_the_rows, check_doubts_what_will_not_run, the_zone_of_the_machine_is_never_guessed
+            a_table_that_is_away_is_told, check_looks_at_the_rows, check_doubts_what_will_not_run, the_zone_of_the_machine_is_never_guessed,
+            commands_outside_the_list_are_named_by_check_and_never_run
     ]
 }
 
@@ -159,6 +160,32 @@ async fn a_table_that_is_away_is_told() {
         checked.contains(&format!("{place}: warning D109")) && checked.contains("0 errors"),
         "{checked}"
     );
+}
+
+async fn commands_outside_the_list_are_named_by_check_and_never_run() {
+    let site = Site::new("handlers: {exec: {allowed_commands: [echo, /bin/ech*]}}\n");
+    let function = |name: &str, exec: &str| {
+        site.write(
+            &format!("manifests/{name}.yaml"),
+            &format!("name: {name}\nexec: {exec}\n"),
+        )
+    };
+    function("fine", "[echo, hi]");
+    function("climbs", "[/bin/../bin/sh, -c, 'touch climbed']");
+    function("path", "{command: [echo], env: {PATH: /tmp/evil}}");
+    function("preload", "{command: [echo], env: {LD_PRELOAD: /tmp/evil.so}}");
+    function("shell", "{command: 'touch shelled', shell: true}");
+    let finished = site.cli(["check"]).await;
+    assert_eq!(finished.status.code(), Some(65), "{finished:?}");
+    let out = finished.stdout;
+    for name in ["climbs", "path", "preload", "shell"] {
+        assert!(out.contains(&format!("{name}.yaml:2:7: E306 ")), "{name}: {out}");
+    }
+    assert!(!out.contains("fine.yaml:2") && out.contains("4 errors"), "{out}");
+    site.write("config.yaml", "handlers: {exec: {allowed_commands: [bin/echo]}}\n");
+    let refused = site.cli(["check"]).await;
+    assert_eq!(refused.status.code(), Some(65), "{refused:?}");
+    assert!(refused.stdout.contains("CFG_VALUE"), "{refused:?}");
 }
 
 async fn check_looks_at_the_rows() {

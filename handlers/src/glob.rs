@@ -1,4 +1,6 @@
 //! Patterns with `*` (any text) and `?` (any one character), for the lists of what is allowed.
+//!
+//! Texts only: paths are taken apart by whoever has some.
 
 /// Whether the whole of `text` fits `pattern`. Takes time proportional to the product of their lengths at most.
 pub(crate) fn fits(pattern: &str, text: &str) -> bool {

@@ -14,7 +14,7 @@ mod secret;
 mod sleep;
 mod stopped;
 
-pub use exec::ExecSettings;
+pub use exec::{ExecSettings, Unfit};
 pub use http::HttpSettings;
 
 use runner_sdk::{FUNCTION_PREFIX, FunctionKind, Functions, Registry};

@@ -5,6 +5,7 @@
 //! reason, the whole group is gone. What leaves the group on purpose (`setsid`) is out of reach, and so is
 //! everything if this process is killed with SIGKILL.
 
+mod allow;
 mod control;
 mod group;
 mod output;
@@ -18,9 +19,10 @@ use std::process::Stdio;
 use runner_sdk::{Bytes, Ctx, ExecResult, ExecSpec, Outcome, TaskError};
 use tokio::process::Command;
 
+use crate::context;
 use crate::secret::Secrets;
 use crate::stopped::stopped;
-use crate::{context, glob};
+pub use allow::Unfit;
 use control::Control;
 use group::Group;
 use supervise::{End, Pipes};
@@ -33,7 +35,8 @@ const MAX_RESULT_BYTES: usize = 1024 * 1024;
 pub struct ExecSettings {
     /// Whether it runs any.
     pub enabled: bool,
-    /// Programs as manifests name them (`*` and `?` are wild); none: all.
+    /// Programs that may be started: names, looked for in the PATH of this process, and absolute patterns in which
+    /// `*` and `?` stand for no slash; none: all.
     pub allowed_commands: Vec<String>,
 }
 
@@ -53,11 +56,14 @@ pub(crate) async fn run(
     settings: &ExecSettings,
     cx: &Ctx,
 ) -> Result<Outcome, TaskError> {
-    let (program, arguments) = argv(spec)?;
-    allow(program, settings)?;
+    // Another worker may run it: so it is tried again.
+    let program = settings.program(spec).map_err(misconfigured)?;
+    let arguments = arguments(spec)?;
     let place = Place::make(spec)?;
     let mut secrets = Secrets::default();
-    let mut command = Command::new(program);
+    let mut command = Command::new(&program.file);
+    let program = program.name;
+    command.arg0(&program);
     command.args(arguments).current_dir(place.cwd(spec));
     environment(&mut command, spec, function, &place, &mut secrets, cx)?;
     command.stdin(if spec.stdin_payload {
@@ -98,34 +104,17 @@ pub(crate) async fn run(
     outcome
 }
 
-/// The program and its arguments.
-fn argv(spec: &ExecSpec) -> Result<(&str, Vec<&str>), TaskError> {
+/// What follows the program.
+fn arguments(spec: &ExecSpec) -> Result<Vec<&str>, TaskError> {
     let Some((first, rest)) = spec.command.split_first() else {
         return Err(TaskError::skip("misconfigured: the command is empty"));
     };
     let rest = rest.iter().map(String::as_str);
     if spec.shell {
         // `sh -c SCRIPT NAME ARGUMENTS`: what follows the script is `$1` and so on, never part of it.
-        return Ok(("/bin/sh", ["-c", first, "sh"].into_iter().chain(rest).collect()));
+        return Ok(["-c", first, "sh"].into_iter().chain(rest).collect());
     }
-    Ok((first, rest.collect()))
-}
-
-/// Refuses what this worker does not run. Another one may: so it is tried again.
-fn allow(program: &str, settings: &ExecSettings) -> Result<(), TaskError> {
-    if !settings.enabled {
-        return Err(misconfigured(
-            "commands are disabled on this worker (handlers.exec.enabled)",
-        ));
-    }
-    let allowed = &settings.allowed_commands;
-    if !allowed.is_empty() && !allowed.iter().any(|pattern| glob::fits(pattern, program)) {
-        let allowed = allowed.join(", ");
-        return Err(misconfigured(format!(
-            "`{program}` is not in handlers.exec.allowed_commands ({allowed})"
-        )));
-    }
-    Ok(())
+    Ok(rest.collect())
 }
 
 fn misconfigured(error: impl std::fmt::Display) -> TaskError {

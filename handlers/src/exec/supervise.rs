@@ -21,6 +21,10 @@ const KILL_GRACE: Duration = Duration::from_secs(5);
 /// How long a command may take to end whose task another worker may have by now.
 const LEASE_LOST_KILL_AFTER: Duration = Duration::from_secs(1);
 
+/// The same while the process shuts down: whoever asked for that kills the process soon, and the verdict must be
+/// written before.
+const SHUTDOWN_KILL_AFTER: Duration = Duration::from_secs(2);
+
 /// How often it is looked whether the group is gone after it was asked to end.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
@@ -97,6 +101,7 @@ async fn wait(child: &mut Child, group: &Group, kill_after: Duration, cx: &Ctx) 
     };
     let kill_after = match reason {
         StopReason::LeaseLost => kill_after.min(LEASE_LOST_KILL_AFTER),
+        StopReason::Shutdown => kill_after.min(SHUTDOWN_KILL_AFTER),
         _ => kill_after,
     };
     cx.log()

@@ -3,7 +3,7 @@
 use anyhow::{Context as _, bail};
 use runner_core::schedule::{CatchUp, Definition, Origin, Overlap, ScheduleId, Source, Timing};
 use runner_core::task::QueueName;
-use runner_sdk::{Functions, Handlers, Registry};
+use runner_sdk::{FunctionKind, Functions, Handlers, Registry};
 
 use super::app::{CodeSchedule, Registrar};
 use crate::config::{self, Settings};
@@ -15,10 +15,7 @@ pub(super) fn handlers(
     registrars: Vec<Registrar>,
     functions: Functions,
 ) -> anyhow::Result<Handlers> {
-    let exec = handlers::ExecSettings {
-        enabled: settings.exec.enabled,
-        allowed_commands: settings.exec.allowed_commands.clone(),
-    };
+    let exec = exec(settings);
     let http = handlers::HttpSettings {
         allow_private: settings.http.allow_private,
         allowed_hosts: settings.http.allowed_hosts.clone(),
@@ -29,6 +26,27 @@ pub(super) fn handlers(
         registry = add(registry);
     }
     registry.build().context("the handlers cannot be used")
+}
+
+fn exec(settings: &Settings) -> handlers::ExecSettings {
+    handlers::ExecSettings {
+        enabled: settings.exec.enabled,
+        allowed_commands: settings.exec.allowed_commands.clone(),
+    }
+}
+
+/// Says of a command in a manifest that this worker would refuse it. That commands are switched off here is no fault
+/// of the manifest: another worker may run them.
+fn vet(settings: &Settings) -> source::Vet {
+    let exec = exec(settings);
+    source::Vet::new(move |kind| match kind {
+        FunctionKind::Exec(spec) => match exec.check(spec) {
+            Ok(()) | Err(handlers::Unfit::Disabled) => None,
+            Err(handlers::Unfit::Refused(why)) => Some(source::Doubt::Error(why)),
+            Err(handlers::Unfit::NotHere(why)) => Some(source::Doubt::Warning(why)),
+        },
+        _ => None,
+    })
 }
 
 /// Schedules in code; the first that cannot be used stops the start, because only a programmer can mend it.
@@ -81,6 +99,7 @@ pub(super) fn sources(settings: &Settings, code: Vec<Definition>) -> source::Set
         zone: settings.zone.clone(),
         dst: settings.scheduler.dst,
         sync_interval: settings.sync_interval,
+        vet: vet(settings),
     }
 }
 

@@ -23,7 +23,7 @@ const MAX_CONCURRENCY: u64 = 10_000;
 const MAX_WEIGHT: u32 = 10_000;
 
 /// Matches the time that service managers give before they kill.
-const DEFAULT_SHUTDOWN: Duration = Duration::from_secs(30);
+const DEFAULT_SHUTDOWN: Duration = Duration::from_secs(25);
 
 /// A run may be lost by accident, and so may the next; hardly a third one in a row.
 const DEFAULT_POISON_AFTER: u32 = 3;
@@ -194,10 +194,14 @@ pub fn handlers(root: &Section<'_>) -> (ExecSettings, HttpSettings) {
     let (exec, http) = (section.section("exec"), section.section("http"));
     let texts =
         |found: Option<Vec<Found<String>>>| found.map_or_else(Vec::new, |l| l.into_iter().map(|f| f.value).collect());
+    let allowed_commands = exec.list("allowed_commands");
+    for found in allowed_commands.iter().flatten() {
+        check_allowed(&exec, found);
+    }
     let settings = (
         ExecSettings {
             enabled: exec.flag("enabled").unwrap_or(true),
-            allowed_commands: texts(exec.list("allowed_commands")),
+            allowed_commands: texts(allowed_commands),
         },
         HttpSettings {
             allow_private: http.flag("allow_private").unwrap_or(false),
@@ -208,6 +212,17 @@ pub fn handlers(root: &Section<'_>) -> (ExecSettings, HttpSettings) {
         section.finish();
     }
     settings
+}
+
+/// An entry that could never allow anything is a mistake that would stop every command.
+fn check_allowed(section: &Section<'_>, found: &Found<String>) {
+    let entry = &found.value;
+    let climbs = entry.split('/').any(|part| part == "..");
+    if entry.is_empty() || climbs || (entry.contains('/') && !entry.starts_with('/')) {
+        let message =
+            format!("handlers.exec.allowed_commands {entry:?} must be a name or an absolute path without \"..\"");
+        section.reader().error("CFG_VALUE", &found.place, message);
+    }
 }
 
 /// Reads `feature`, and accepts the sections of the Go service that mean nothing here.

@@ -10,6 +10,7 @@ mod settings;
 mod shared;
 mod status;
 mod table;
+mod vet;
 
 #[cfg(test)]
 mod tests;
@@ -20,3 +21,4 @@ pub use manifest::Context;
 pub use settings::{DEFAULT_RESCAN, DEFAULT_SYNC_INTERVAL, Login, ManifestSettings, Server, Settings, TableSettings};
 pub use status::{Rejected, SourceState, SourceStatus};
 pub use table::{TableError, migrate};
+pub use vet::{Doubt, Vet};

@@ -10,6 +10,7 @@ use runner_core::cron::DstRule;
 use runner_core::schedule::Definition;
 
 use super::manifest::Context;
+use super::vet::Vet;
 
 /// How often the manifest directory is read when nothing is heard of it; network file systems send no events.
 pub const DEFAULT_RESCAN: Duration = Duration::from_secs(30);
@@ -34,6 +35,8 @@ pub struct Settings {
     pub dst: DstRule,
     /// How often the table is read.
     pub sync_interval: Duration,
+    /// Judges what manifests define.
+    pub vet: Vet,
 }
 
 impl Settings {
@@ -48,6 +51,7 @@ impl Settings {
             zone: TimeZone::UTC,
             dst: DstRule::default(),
             sync_interval: DEFAULT_SYNC_INTERVAL,
+            vet: Vet::default(),
         }
     }
 
@@ -58,6 +62,7 @@ impl Settings {
             zone_name: self.zone_name.clone(),
             zone: self.zone.clone(),
             dst: self.dst,
+            vet: self.vet.clone(),
         }
     }
 }

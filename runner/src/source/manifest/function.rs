@@ -10,6 +10,7 @@ use super::options::read_task_options;
 use super::payload::Payload;
 use super::report::Report;
 use super::schedule::{Context, Scheduled, read_schedules};
+use crate::source::vet::Doubt;
 use crate::text::quoted;
 use crate::text::yaml::{Mark, Node, Value};
 
@@ -58,6 +59,13 @@ pub fn read_function(node: &Node, context: &Context, report: &mut Report<'_>) ->
         .to_owned();
     let enabled = fields.get("enabled", report).and_then(|f| f.flag("E120", report));
     let kind = read_action(&fields, report);
+    if let Some(doubt) = kind.as_ref().and_then(|kind| context.vet.doubt(kind)) {
+        let mark = fields.peek("exec").map_or(fields.mark, |f| f.node.mark);
+        match doubt {
+            Doubt::Error(why) => report.error("E306", mark, why),
+            Doubt::Warning(why) => report.warning("E306", mark, why),
+        };
+    }
     let options = read_task_options(&fields, report);
     let payload = fields
         .peek("payload")

@@ -13,6 +13,7 @@ use super::fields::{Field, Fields};
 use super::options::{Policies, clipped_jitter, read_policies};
 use super::payload::Payload;
 use super::report::Report;
+use crate::source::vet::Vet;
 use crate::text::quoted;
 use crate::text::yaml::{Mark, Node, Value};
 
@@ -31,6 +32,8 @@ pub struct Context {
     pub zone: TimeZone,
     /// What happens when clocks change.
     pub dst: DstRule,
+    /// Judges what functions run.
+    pub vet: Vet,
 }
 
 /// One schedule of a function, read.
@@ -124,6 +127,7 @@ fn read_one(
             zone_name: zone_name.clone(),
             zone: zone.clone(),
             dst: context.dst,
+            vet: context.vet.clone(),
         },
         _ => context.clone(),
     };

@@ -17,6 +17,7 @@ fn context() -> Context {
         zone_name: "UTC".into(),
         zone: TimeZone::UTC,
         dst: DstRule::default(),
+        vet: Default::default(),
     }
 }
 

@@ -281,6 +281,7 @@ impl Reader<'_> {
                             zone_name,
                             zone,
                             dst: context.dst,
+                            vet: context.vet.clone(),
                         };
                     }
                 }

@@ -26,6 +26,7 @@ fn context() -> Context {
         zone_name: "Asia/Shanghai".into(),
         zone,
         dst: DstRule::default(),
+        vet: Default::default(),
     }
 }
 

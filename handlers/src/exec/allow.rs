@@ -1,0 +1,244 @@
+//! Which commands this worker runs: the boundary that `allowed_commands` draws around manifests.
+//!
+//! With a list set, a program is looked for with the PATH of this process, its path is resolved to the very file, that
+//! file is matched, and that file is started. What its arguments make it do is not looked at: a list that holds a shell
+//! or an interpreter allows everything.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Component, Path, PathBuf};
+
+use runner_sdk::ExecSpec;
+
+use super::ExecSettings;
+use crate::glob;
+
+/// Where programs are looked for if this process has no PATH.
+const USUAL_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
+
+/// The program of a command with `shell: true`.
+pub(super) const SHELL: &str = "/bin/sh";
+
+/// Variables that change which code a program loads or runs, for the loader, shells and common interpreters. A name
+/// that ends in `*` stands for all that begin so.
+const LOADING: &[&str] = &[
+    "LD_*",
+    "DYLD_*",
+    "GCONV_PATH",
+    "GLIBC_TUNABLES",
+    "LOCPATH",
+    "NLSPATH",
+    "PATH",
+    "HOME",
+    "XDG_*",
+    "IFS",
+    "ENV",
+    "BASH_ENV",
+    "BASH_FUNC_*",
+    "BASHOPTS",
+    "SHELLOPTS",
+    "PS4",
+    "PROMPT_COMMAND",
+    "CDPATH",
+    "FPATH",
+    "ZDOTDIR",
+    "PYTHON*",
+    "NODE_OPTIONS",
+    "NODE_PATH",
+    "PERL5*",
+    "PERLLIB",
+    "RUBY*",
+    "GEM_*",
+    "BUNDLE_*",
+    "JAVA_TOOL_OPTIONS",
+    "JDK_JAVA_OPTIONS",
+    "_JAVA_OPTIONS",
+    "CLASSPATH",
+    "PHPRC",
+    "PHP_INI_SCAN_DIR",
+    "LUA_*",
+    "DOTNET_*",
+    "CORECLR_*",
+    "COR_*",
+    "R_PROFILE*",
+    "R_ENVIRON*",
+    "TCLLIBPATH",
+    "GIT_*",
+    "EDITOR",
+    "VISUAL",
+    "PAGER",
+    "LESSOPEN",
+    "LESSCLOSE",
+    "MANPAGER",
+    "OPENSSL_CONF",
+    "OPENSSL_MODULES",
+    "OPENSSL_ENGINES",
+];
+
+/// What a command may inherit all the same: the operator's own value, not one of a manifest.
+const INHERITABLE: [&str; 2] = ["PATH", "HOME"];
+
+/// Why a command is not run here.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Unfit {
+    /// Commands are switched off.
+    #[error("commands are disabled on this worker (handlers.exec.enabled)")]
+    Disabled,
+    /// The list does not allow it.
+    #[error("{0}")]
+    Refused(String),
+    /// The program is not on this host, so it cannot be held against the list.
+    #[error("{0}")]
+    NotHere(String),
+}
+
+/// What is started.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Program {
+    /// The file, or the name as it is written if any command is allowed.
+    pub(super) file: PathBuf,
+    /// What the program is called by.
+    pub(super) name: String,
+}
+
+impl ExecSettings {
+    /// Whether this worker runs the command, without running it.
+    ///
+    /// # Errors
+    ///
+    /// Why not.
+    pub fn check(&self, spec: &ExecSpec) -> Result<(), Unfit> {
+        self.program(spec).map(drop)
+    }
+
+    /// What to start for this command.
+    pub(super) fn program(&self, spec: &ExecSpec) -> Result<Program, Unfit> {
+        #[allow(clippy::disallowed_methods)] // where this process itself finds programs
+        self.program_in(spec, std::env::var_os("PATH"))
+    }
+
+    fn program_in(&self, spec: &ExecSpec, path: Option<OsString>) -> Result<Program, Unfit> {
+        if !self.enabled {
+            return Err(Unfit::Disabled);
+        }
+        let written = if spec.shell {
+            SHELL
+        } else {
+            spec.command.first().map_or("", String::as_str)
+        };
+        if self.allowed_commands.is_empty() {
+            return Ok(Program {
+                file: PathBuf::from(written),
+                name: written.to_owned(),
+            });
+        }
+        self.check_variables(spec)?;
+        let path = path.unwrap_or_else(|| USUAL_PATH.into());
+        let file = located(written, &path)?;
+        let name = written.rsplit('/').next().unwrap_or(written);
+        let entries = &self.allowed_commands;
+        if !entries.iter().any(|entry| allows(entry, name, &file, &path)) {
+            let allowed = entries.join(", ");
+            let file = file.display();
+            return Err(Unfit::Refused(format!(
+                "`{written}` ({file}) is not in handlers.exec.allowed_commands ({allowed})"
+            )));
+        }
+        Ok(Program {
+            file,
+            name: written.to_owned(),
+        })
+    }
+
+    fn check_variables(&self, spec: &ExecSpec) -> Result<(), Unfit> {
+        let inherited = spec.inherit_env.iter();
+        let inherited = inherited.filter(|name| !INHERITABLE.contains(&name.as_str()));
+        match spec.env.keys().chain(inherited).find(|name| changes_what_loads(name)) {
+            Some(name) => Err(Unfit::Refused(format!(
+                "the variable {name} changes what a program loads, and handlers.exec.allowed_commands is set"
+            ))),
+            None => Ok(()),
+        }
+    }
+}
+
+fn changes_what_loads(name: &str) -> bool {
+    LOADING.iter().any(|known| match known.strip_suffix('*') {
+        Some(beginning) => name.starts_with(beginning),
+        None => name == *known,
+    })
+}
+
+/// The very file that is started for this name: links and `..` are resolved.
+fn located(written: &str, path: &OsStr) -> Result<PathBuf, Unfit> {
+    let not_here = |why: &dyn std::fmt::Display| Unfit::NotHere(format!("`{written}` cannot be started: {why}"));
+    if written.starts_with('/') {
+        let file = Path::new(written).canonicalize().map_err(|e| not_here(&e))?;
+        return match is_program(&file) {
+            true => Ok(file),
+            false => Err(not_here(&"it is not an executable file")),
+        };
+    }
+    if written.contains('/') || written.is_empty() {
+        let text = format!("`{written}`: write an absolute path, because handlers.exec.allowed_commands is set");
+        return Err(Unfit::Refused(text));
+    }
+    std::env::split_paths(path)
+        .filter(|dir| dir.is_absolute())
+        .filter_map(|dir| dir.join(written).canonicalize().ok())
+        .find(|file| is_program(file))
+        .ok_or_else(|| not_here(&"it is not in the PATH of this worker"))
+}
+
+fn is_program(file: &Path) -> bool {
+    file.metadata()
+        .is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0)
+}
+
+/// Whether an entry of the list allows `file`, called by `name`.
+///
+/// An entry without wild characters means one file under one name: several programs can be one file that looks at the
+/// name it is called by.
+fn allows(entry: &str, name: &str, file: &Path, path: &OsStr) -> bool {
+    let wild = entry.contains(['*', '?']);
+    if !entry.contains('/') {
+        return glob::fits(entry, name) && located(name, path).is_ok_and(|found| found == file);
+    }
+    if !entry.starts_with('/') {
+        return false;
+    }
+    if wild {
+        return fits_path(entry, file);
+    }
+    let entry = Path::new(entry);
+    entry.file_name() == Some(OsStr::new(name)) && entry.canonicalize().is_ok_and(|found| found == file)
+}
+
+/// Whether the file fits an absolute pattern, each part for itself: `*` and `?` never stand for a slash. The parts
+/// before the first wild one are resolved, for directories are links on many systems.
+fn fits_path(pattern: &str, file: &Path) -> bool {
+    let parts: Vec<Component<'_>> = Path::new(pattern).components().collect();
+    let is_wild = |part: &Component<'_>| part.as_os_str().as_bytes().iter().any(|b| matches!(b, b'*' | b'?'));
+    let first = parts.iter().position(is_wild).unwrap_or(parts.len());
+    let (fixed, wild) = parts.split_at(first);
+    let Ok(fixed) = fixed.iter().collect::<PathBuf>().canonicalize() else {
+        return false;
+    };
+    let Ok(rest) = file.strip_prefix(&fixed) else {
+        return false;
+    };
+    let rest: Vec<Component<'_>> = rest.components().collect();
+    let fits = |(pattern, part): (&Component<'_>, &Component<'_>)| match (
+        pattern.as_os_str().to_str(),
+        part.as_os_str().to_str(),
+    ) {
+        (Some(pattern), Some(part)) => glob::fits(pattern, part),
+        _ => false,
+    };
+    rest.len() == wild.len() && wild.iter().zip(&rest).all(fits)
+}
+
+#[cfg(test)]
+#[path = "allow_tests.rs"]
+mod tests;
