@@ -143,6 +143,7 @@ impl Site {
             metrics: Arc::new(Metrics::default()),
             caveats: tokio::sync::watch::channel(Vec::new()).1,
             stopping: stop.clone(),
+            quiet: Default::default(),
         })
         .expect("templates that parse");
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");

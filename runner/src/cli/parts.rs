@@ -141,6 +141,7 @@ pub(super) fn worker(settings: &Settings) -> worker::Settings {
         archive: settings.worker.archive,
         poison_after: settings.worker.poison_after,
         groups: settings.worker.groups,
+        quiet: worker::Quiet::default(),
         host: host.unwrap_or_else(|| "unknown-host".to_owned()),
         pid: std::process::id(),
         id: uuid::Uuid::new_v4().to_string(),

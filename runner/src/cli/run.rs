@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use super::app::AppParts;
 use super::{greeting, lost_lines, parts, setup, signals, types};
 use crate::config::{Access, Settings};
-use crate::log::LostLines;
+use crate::log::{LostLines, Reopen};
 use crate::metrics::Metrics;
 use crate::scheduler::Scheduler;
 use crate::source::Catalog;
@@ -79,7 +79,13 @@ impl Listeners {
 ///
 /// When the program cannot start: an address in use, handlers registered twice, an invalid schedule in code. When a
 /// part of it ended although nobody told it to.
-pub async fn run(settings: Settings, app: AppParts, access: Access, lost: LostLines) -> anyhow::Result<ExitCode> {
+pub async fn run(
+    settings: Settings,
+    app: AppParts,
+    access: Access,
+    lost: LostLines,
+    reopen: Reopen,
+) -> anyhow::Result<ExitCode> {
     let signals = signals::Signals::listen().context("cannot listen for signals")?;
     let listeners = Listeners::bind(&settings).await?;
     let stopping = CancellationToken::new();
@@ -95,8 +101,13 @@ pub async fn run(settings: Settings, app: AppParts, access: Access, lost: LostLi
         running.probes.as_ref().map(|w| w.address),
     );
 
+    let reach = signals::Reach {
+        catalog: &house.catalog,
+        reopen: &reopen,
+        quiet: settings.roles.worker.then_some(&house.instance.quiet),
+    };
     let (hurry, broken) = tokio::select! {
-        hurry = signals.until_told_to_stop(&house.catalog) => (hurry, None),
+        hurry = signals.until_told_to_stop(reach) => (hurry, None),
         part = running.broken() => (CancellationToken::new(), Some(part)),
     };
     stopping.cancel();
@@ -266,6 +277,7 @@ fn serve(
         metrics: house.metrics.clone(),
         caveats: house.caveats.clone(),
         stopping: stopping.clone(),
+        quiet: house.instance.quiet.clone(),
     })?;
     let stop = CancellationToken::new();
     let task = tokio::spawn(web::serve(desk, listener, stop.clone()));

@@ -32,7 +32,7 @@ pub fn serve(context: &Context, parts: AppParts) -> anyhow::Result<ExitCode> {
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let lost = guard.lost();
-    let code = runtime.block_on(run::run(settings, parts, access, lost.clone()));
+    let code = runtime.block_on(run::run(settings, parts, access, lost.clone(), guard.reopen()));
     if let Err(error) = &code {
         // The caller prints it; the file keeps it.
         tracing::error!(target: log::ONLY_FILE, "{}", exit::line(error));

@@ -1,57 +1,178 @@
-//! Signals: TERM and INT drain, a second one hurries, USR1 reads the sources again, HUP is no reason to die.
+//! Signals: which ones end the process, which ones ask it for something, and that no other one kills it by surprise.
+//!
+//! What is done about them stands in the rooms that do it. KILL, STOP and those of a crash cannot or must not be caught.
 
+use std::collections::BTreeSet;
+use std::future::poll_fn;
 use std::io;
+use std::task::Poll;
 
+use nix::sys::signal::Signal as Named;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
+use crate::log::Reopen;
 use crate::source::Catalog;
+use crate::worker::Quiet;
 
-/// Handlers for every signal we know; from here on none of them kills the process.
+/// What a signal asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wish {
+    /// To drain and end. A second one hurries.
+    Stop,
+    /// To read all sources.
+    Sync,
+    /// To read all sources and to open the log file anew, as after a rotation by others.
+    Reload,
+    /// To take no new tasks.
+    Quiet,
+    /// To take tasks again.
+    Resume,
+    /// Nothing that is known here. By default it would kill the process, or stop it while its leases run out.
+    Nothing,
+}
+
+/// The signals with names. XCPU comes when the time limit for the processor is near, PWR from LXC.
+const NAMED: [(Named, Wish); 17] = [
+    (Named::SIGTERM, Wish::Stop),
+    (Named::SIGINT, Wish::Stop),
+    (Named::SIGQUIT, Wish::Stop),
+    (Named::SIGXCPU, Wish::Stop),
+    (Named::SIGPWR, Wish::Stop),
+    (Named::SIGUSR1, Wish::Sync),
+    (Named::SIGHUP, Wish::Reload),
+    (Named::SIGTSTP, Wish::Quiet),
+    (Named::SIGCONT, Wish::Resume),
+    (Named::SIGUSR2, Wish::Nothing),
+    (Named::SIGALRM, Wish::Nothing),
+    (Named::SIGVTALRM, Wish::Nothing),
+    (Named::SIGPROF, Wish::Nothing),
+    (Named::SIGIO, Wish::Nothing),
+    (Named::SIGTTIN, Wish::Nothing),
+    (Named::SIGTTOU, Wish::Nothing),
+    // A file has reached the limit of its size: the write fails, which is told where it happens.
+    (Named::SIGXFSZ, Wish::Nothing),
+];
+
+/// The first and the last real-time signal that programs may use: the C library keeps some for itself.
+const RTMIN: i32 = if cfg!(target_env = "musl") { 35 } else { 34 };
+const RTMAX: i32 = 64;
+
+/// How systemd's tools and podman ask the first process of a container to halt.
+const HALT: i32 = RTMIN + 3;
+
+struct Heard {
+    stream: Signal,
+    name: String,
+    wish: Wish,
+}
+
+/// Handlers for every signal that would otherwise end or stop the process.
 pub(super) struct Signals {
-    term: Signal,
-    int: Signal,
-    usr1: Signal,
-    hup: Signal,
+    heard: Vec<Heard>,
+    /// Unknown ones that were logged: each is once, however often it comes.
+    told: BTreeSet<String>,
+}
+
+/// What signals act on.
+pub(super) struct Reach<'a> {
+    pub(super) catalog: &'a Catalog,
+    pub(super) reopen: &'a Reopen,
+    /// Nothing if no worker runs in this process.
+    pub(super) quiet: Option<&'a Quiet>,
 }
 
 impl Signals {
     pub(super) fn listen() -> io::Result<Self> {
+        let named = NAMED.iter().map(|(signal, wish)| {
+            let name = signal.as_str().trim_start_matches("SIG").to_owned();
+            (*signal as i32, name, *wish)
+        });
+        let real_time = (RTMIN..=RTMAX).map(|number| {
+            let wish = if number == HALT { Wish::Stop } else { Wish::Nothing };
+            (number, format!("RTMIN+{}", number - RTMIN), wish)
+        });
+        let heard = named.chain(real_time).map(|(number, name, wish)| {
+            let stream = signal(SignalKind::from_raw(number))?;
+            Ok(Heard { stream, name, wish })
+        });
         Ok(Self {
-            term: signal(SignalKind::terminate())?,
-            int: signal(SignalKind::interrupt())?,
-            usr1: signal(SignalKind::user_defined1())?,
-            hup: signal(SignalKind::hangup())?,
+            heard: heard.collect::<io::Result<_>>()?,
+            told: BTreeSet::new(),
         })
     }
 
+    /// The next signal.
+    async fn next(&mut self) -> (Wish, String) {
+        poll_fn(|cx| {
+            for heard in &mut self.heard {
+                if let Poll::Ready(Some(())) = heard.stream.poll_recv(cx) {
+                    return Poll::Ready((heard.wish, heard.name.clone()));
+                }
+            }
+            Poll::Pending
+        })
+        .await
+    }
+
     /// Serves the others until one says stop; the token is cancelled by the next one that does.
-    pub(super) async fn until_told_to_stop(mut self, catalog: &Catalog) -> CancellationToken {
+    pub(super) async fn until_told_to_stop(mut self, reach: Reach<'_>) -> CancellationToken {
         loop {
-            tokio::select! {
-                _ = self.term.recv() => { tracing::info!(signal = "TERM", "told to stop"); break }
-                _ = self.int.recv() => { tracing::info!(signal = "INT", "told to stop"); break }
-                _ = self.usr1.recv() => {
-                    tracing::info!(signal = "USR1", "reading all sources now");
-                    catalog.sync_now();
+            let (wish, signal) = self.next().await;
+            match wish {
+                Wish::Stop => {
+                    tracing::info!(signal, "told to stop");
+                    break;
                 }
-                _ = self.hup.recv() => {
-                    tracing::info!(signal = "HUP", "reading all sources now; settings are read at start only");
-                    catalog.sync_now();
+                Wish::Sync => {
+                    tracing::info!(signal, "reading all sources now");
+                    reach.catalog.sync_now();
                 }
+                Wish::Reload => {
+                    reach.reopen.ask();
+                    tracing::info!(
+                        signal,
+                        "reading all sources now, and opening the log file anew; settings are read at start only"
+                    );
+                    reach.catalog.sync_now();
+                }
+                Wish::Quiet => quiet(&reach, &signal, true),
+                Wish::Resume => quiet(&reach, &signal, false),
+                Wish::Nothing => self.shrug(&signal),
             }
         }
         let hurry = CancellationToken::new();
         tokio::spawn({
             let hurry = hurry.clone();
             async move {
-                tokio::select! {
-                    _ = self.term.recv() => (),
-                    _ = self.int.recv() => (),
-                }
+                while self.next().await.0 != Wish::Stop {}
                 hurry.cancel();
             }
         });
         hurry
+    }
+
+    fn shrug(&mut self, signal: &str) {
+        if self.told.insert(signal.to_owned()) {
+            tracing::info!(
+                signal,
+                "this signal means nothing here; it is ignored, and not told again"
+            );
+        }
+    }
+}
+
+/// Begins or ends the quiet time.
+fn quiet(reach: &Reach<'_>, signal: &str, on: bool) {
+    let Some(quiet) = reach.quiet else {
+        if on {
+            tracing::info!(signal, "no worker runs here, so there is nothing to quiet");
+        }
+        return;
+    };
+    match (quiet.set(on), on) {
+        (true, true) => tracing::warn!(signal, "quiet: no new tasks are taken until SIGCONT or a restart"),
+        (true, false) => tracing::info!(signal, "no longer quiet: new tasks are taken"),
+        (false, _) => tracing::debug!(signal, on, "quiet is as it was"),
     }
 }

@@ -16,7 +16,7 @@ use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::{Layer, Registry};
 
 use super::line::{Line, SpanFields, Time};
-use super::roller::Roller;
+use super::roller::{Reopen, Roller};
 use super::signs::Escaped;
 use super::{Format, LogSettings};
 
@@ -51,6 +51,7 @@ pub enum LogError {
 pub struct Guard {
     _workers: Vec<WorkerGuard>,
     lost: LostLines,
+    reopen: Reopen,
 }
 
 impl Guard {
@@ -58,6 +59,12 @@ impl Guard {
     #[must_use]
     pub fn lost(&self) -> LostLines {
         self.lost.clone()
+    }
+
+    /// What asks for the log file to be opened anew if it was moved, if there is one.
+    #[must_use]
+    pub fn reopen(&self) -> Reopen {
+        self.reopen.clone()
     }
 }
 
@@ -117,7 +124,7 @@ pub fn init(settings: &LogSettings, zone: &TimeZone, clock: Arc<dyn Clock>) -> R
         clock: clock.clone(),
         zone: zone.clone(),
     };
-    let mut layers = Vec::new();
+    let (mut layers, mut reopen) = (Vec::new(), Reopen::default());
     let (mut workers, mut lost) = (Vec::new(), LostLines::default());
     let mut add = |(writer, worker, by): (NonBlocking, WorkerGuard, LostBy), ansi| {
         lost.0.push(by);
@@ -133,6 +140,7 @@ pub fn init(settings: &LogSettings, zone: &TimeZone, clock: Arc<dyn Clock>) -> R
             path: file.path.clone(),
             source,
         })?;
+        reopen = roller.asker();
         layers.push(add(non_blocking("file", roller), false));
     }
     let subscriber = Registry::default().with(layers.with_filter(targets(settings.level)));
@@ -140,6 +148,7 @@ pub fn init(settings: &LogSettings, zone: &TimeZone, clock: Arc<dyn Clock>) -> R
     Ok(Guard {
         _workers: workers,
         lost,
+        reopen,
     })
 }
 

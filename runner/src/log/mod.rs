@@ -9,4 +9,5 @@ mod signs;
 
 pub use chain::chain;
 pub use init::{LogError, LostLines, ONLY_FILE, init};
+pub use roller::Reopen;
 pub use settings::{FileSettings, Format, LogSettings};

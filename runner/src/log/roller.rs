@@ -9,6 +9,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -25,6 +26,21 @@ const HOUSEKEEPING: Duration = Duration::from_secs(3600);
 /// How often the path is compared with the open file: one `stat` a second at most, and only while lines are written.
 const IDENTITY_CHECK: Duration = Duration::from_secs(1);
 
+/// Asks for the path to be compared with the open file before the next line is written. Clones ask the same file.
+#[derive(Clone, Default)]
+pub struct Reopen(Arc<AtomicBool>);
+
+impl Reopen {
+    /// Asks for it.
+    pub fn ask(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    fn is_asked(&self) -> bool {
+        self.0.load(Ordering::Relaxed) && self.0.swap(false, Ordering::Relaxed)
+    }
+}
+
 /// The time in the name of a rotated file: UTC, sorts by age, free of characters that shells interpret.
 const STAMP: &str = "%Y%m%dT%H%M%S%.3fZ";
 
@@ -36,6 +52,7 @@ pub struct Roller {
     size: u64,
     /// After a failed rotation: the size at which to try again, so that it is tried once for each tenth.
     try_again_at: u64,
+    asked: Reopen,
     checked_at: Timestamp,
     cleaned_at: Timestamp,
     cleaner: Option<JoinHandle<()>>,
@@ -51,6 +68,7 @@ impl Roller {
         let (file, size) = open_live(&settings.path)?;
         let mut roller = Self {
             try_again_at: settings.max_bytes,
+            asked: Reopen::default(),
             checked_at: clock.now(),
             cleaned_at: clock.now(),
             settings,
@@ -61,6 +79,11 @@ impl Roller {
         };
         roller.clean();
         Ok(roller)
+    }
+
+    /// What asks for the path to be looked at before the next line.
+    pub fn asker(&self) -> Reopen {
+        self.asked.clone()
     }
 
     /// Opens the path anew. The old file stays in use if that fails: its lines are not lost to whoever moved it.
@@ -116,7 +139,7 @@ impl Roller {
 impl Write for Roller {
     /// One call is one line; a line is never split between two files.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        if self.since(self.checked_at) >= IDENTITY_CHECK {
+        if self.asked.is_asked() || self.since(self.checked_at) >= IDENTITY_CHECK {
             self.checked_at = self.clock.now();
             if !self.is_in_place() {
                 // If it cannot be made anew now, the next check tries again.
@@ -403,6 +426,10 @@ mod tests {
         clock.advance(IDENTITY_CHECK);
         roller.write_all(b"third\n").unwrap();
         assert_eq!(fs::read(&settings.path).unwrap(), b"third\n");
+        fs::rename(&settings.path, &moved).unwrap();
+        roller.asker().ask();
+        roller.write_all(b"at once\n").unwrap();
+        assert_eq!(fs::read(&settings.path).unwrap(), b"at once\n");
     }
 
     #[test]

@@ -16,6 +16,7 @@ use super::settings::Settings;
 use super::unclaimed;
 use crate::metrics::Metrics;
 use crate::source::Catalog;
+use crate::worker::Quiet;
 
 /// What [`Desk::new`] is made of.
 pub struct Parts {
@@ -33,6 +34,8 @@ pub struct Parts {
     pub caveats: watch::Receiver<Vec<Caveat>>,
     /// Cancelled when the process begins to stop: `/readyz` says so from then on.
     pub stopping: CancellationToken,
+    /// Whether the worker of this process takes nothing new: `/readyz` says so too.
+    pub quiet: Quiet,
 }
 
 /// Everything a request may need. Cheap to clone.
@@ -48,6 +51,7 @@ pub struct Inner {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) caveats: watch::Receiver<Vec<Caveat>>,
     pub(crate) stopping: CancellationToken,
+    pub(crate) quiet: Quiet,
     pub(crate) painter: Painter,
     pub(crate) attempts: Attempts,
     pub(crate) logouts: Logouts,
@@ -78,6 +82,7 @@ impl Desk {
             metrics: parts.metrics,
             caveats: parts.caveats,
             stopping: parts.stopping,
+            quiet: parts.quiet,
             painter,
             attempts: Attempts::default(),
             logouts: Logouts::default(),

@@ -46,7 +46,7 @@ struct Ready {
 }
 
 /// `GET /readyz`: 200 when the broker answers and every source that exists was read once, else 503 with the
-/// reasons. A source that was read and is gone now leaves its last known schedules in force: a note.
+/// reasons; 503 as well while the process stops or takes nothing new. A source that was read and is gone now leaves its last known schedules in force: a note.
 pub async fn ready(State(desk): State<Desk>) -> Response {
     let (broker, note) = match tokio::time::timeout(PATIENCE, desk.broker.now()).await {
         Ok(Ok(_)) => (None, caveats(&desk)),
@@ -60,8 +60,12 @@ pub async fn ready(State(desk): State<Desk>) -> Response {
     for source in desk.catalog.statuses() {
         checks.push(of_source(&source, tells(&desk)));
     }
-    let stopping = desk.stopping.is_cancelled().then_some("stopping");
-    checks.push(check("process", stopping));
+    let process = if desk.stopping.is_cancelled() {
+        Some("stopping")
+    } else {
+        desk.quiet.is_on().then_some("quiet")
+    };
+    checks.push(check("process", process));
     let ready = checks.iter().all(|c| c.ok);
     let status = if ready {
         StatusCode::OK

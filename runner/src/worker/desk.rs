@@ -105,6 +105,11 @@ impl Desk {
         self.intake.is_some()
     }
 
+    /// Whether new tasks are taken now.
+    fn takes(&self) -> bool {
+        self.is_open() && !self.shop.settings.quiet.is_on()
+    }
+
     pub(super) fn close(&mut self) {
         drop(self.intake.take());
     }
@@ -155,7 +160,7 @@ impl Desk {
             }
             self.send(sent, ask);
         }
-        let idle = self.is_open() && !self.hungry && self.waking.is_none() && self.free_slots() > 0;
+        let idle = self.takes() && !self.hungry && self.waking.is_none() && self.free_slots() > 0;
         if idle {
             let (broker, queues) = (self.shop.broker.clone(), self.order.next());
             self.waking = Some(Box::pin(async move { broker.wait_for_work(&queues, IDLE).await }));
@@ -165,7 +170,7 @@ impl Desk {
     /// How many tasks a call that ends `ending` of them may claim: their slots are free by then. Each call asks for
     /// its share only, so that there is something left for the other one.
     fn room_for(&self, ending: usize) -> usize {
-        let wanted = self.is_open() && (self.hungry || ending > 0);
+        let wanted = self.takes() && (self.hungry || ending > 0);
         if !wanted {
             return 0;
         }
@@ -244,7 +249,7 @@ impl Desk {
 
     fn take_claims(&mut self, mut claims: Vec<Claim>, began: Instant) {
         // No slot is left for some when verdicts of the same call were not taken.
-        let startable = if self.is_open() { self.free_slots() } else { 0 };
+        let startable = if self.takes() { self.free_slots() } else { 0 };
         if claims.len() > startable {
             self.hand_back(claims.split_off(startable), began);
         }

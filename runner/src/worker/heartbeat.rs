@@ -75,7 +75,7 @@ impl Heartbeat {
     }
 
     async fn tell(&self) {
-        let status = if self.intake.is_cancelled() {
+        let status = if self.intake.is_cancelled() || self.shop.settings.quiet.is_on() {
             ServerStatus::Stopped
         } else {
             ServerStatus::Active

@@ -22,6 +22,7 @@ mod mender;
 mod order;
 mod pace;
 mod processor;
+mod quiet;
 mod recoverer;
 mod releaser;
 mod setbacks;
@@ -48,6 +49,7 @@ use tokio_util::task::TaskTracker;
 use crate::metrics::{Metrics, Successes};
 use crate::role;
 use board::Board;
+pub use quiet::Quiet;
 
 /// The lease that is set unless one is configured: asynq's.
 pub const DEFAULT_LEASE: Duration = Duration::from_secs(30);
@@ -93,6 +95,8 @@ pub struct Settings {
     pub poison_after: u32,
     /// When the tasks of a group become one.
     pub groups: GroupRule,
+    /// Whether it takes nothing new for a while.
+    pub quiet: Quiet,
     /// Host name, process id and a random id: who this worker is.
     pub host: String,
     /// Process id.

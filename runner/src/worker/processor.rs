@@ -18,6 +18,7 @@ use super::desk::Desk;
 /// Runs until `stop`, then returns once every handler that was started has ended and its verdict is written.
 /// `intake` falls as soon as no further handler is started, or this breaks down.
 pub(super) async fn run(shop: Arc<Shop>, stop: CancellationToken, intake: DropGuard) {
+    let mut quiet = shop.settings.quiet.listen();
     let mut desk = Desk::new(shop, intake);
     loop {
         desk.collect();
@@ -41,6 +42,8 @@ pub(super) async fn run(shop: Arc<Shop>, stop: CancellationToken, intake: DropGu
                 1 => let_others_run().await,
                 _ => tokio::task::yield_now().await,
             },
+            // The switch lives as long as the settings. When the quiet time ends there may be much to do.
+            Ok(()) = quiet.changed() => desk.hungry = true,
             () = until_done(&mut desk.waking) => desk.hungry = true,
             () = until_done(&mut desk.pause) => (),
         }

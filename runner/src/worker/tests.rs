@@ -416,6 +416,7 @@ fn a_handler_is_gone_before_its_lease_is_over() {
         archive: ArchiveBounds::default(),
         poison_after: 3,
         groups: runner_queue::GroupRule::default(),
+        quiet: Default::default(),
         host: String::new(),
         pid: 0,
         id: String::new(),

@@ -131,6 +131,7 @@ impl Bench {
             queues,
             strict_priority: false,
             groups: GroupRule::default(),
+            quiet: Default::default(),
             shutdown_timeout: ENDING,
             host: "bench".to_owned(),
             pid: std::process::id(),

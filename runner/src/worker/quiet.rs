@@ -1,0 +1,34 @@
+//! A switch for a quiet time: what runs goes on, nothing new is taken. Who throws it is not known here.
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+/// The switch. Clones share it.
+#[derive(Debug, Clone)]
+pub struct Quiet(Arc<watch::Sender<bool>>);
+
+impl Default for Quiet {
+    fn default() -> Self {
+        Self(Arc::new(watch::Sender::new(false)))
+    }
+}
+
+impl Quiet {
+    /// Begins or ends the quiet time; whether that changes anything.
+    pub fn set(&self, on: bool) -> bool {
+        self.0.send_if_modified(|was| std::mem::replace(was, on) != on)
+    }
+
+    /// Whether it is quiet.
+    #[must_use]
+    pub fn is_on(&self) -> bool {
+        *self.0.borrow()
+    }
+
+    /// Changes of it from now on.
+    #[must_use]
+    pub fn listen(&self) -> watch::Receiver<bool> {
+        self.0.subscribe()
+    }
+}
