@@ -9,6 +9,7 @@ mod context;
 mod doubts;
 mod enqueue;
 mod exit;
+mod first;
 mod greeting;
 mod hint;
 mod init;
@@ -87,6 +88,7 @@ enum Command {
 /// Reads the command line and does what it says; the exit code of the process.
 #[must_use]
 pub fn main(parts: AppParts) -> ExitCode {
+    first::hear_signals();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return misunderstood(&error),
@@ -100,7 +102,12 @@ pub fn main(parts: AppParts) -> ExitCode {
 fn dispatch(cli: Cli, parts: AppParts) -> anyhow::Result<ExitCode> {
     let context = Context::new(cli.config, Arc::new(SystemClock), parts.schedules.clone());
     match cli.command.unwrap_or(Command::Run) {
-        Command::Run => return serve::serve(&context, parts),
+        Command::Run => {
+            return match first::look_after() {
+                Some(code) => Ok(code),
+                None => serve::serve(&context, parts),
+            };
+        }
         Command::Check(check) => alone(check.run(&context))?,
         Command::Next(next) => next.run(&context)?,
         Command::Init(init) => init.run()?,
