@@ -86,6 +86,15 @@ async fn a_queue_that_is_not_there_is_told() {
     let warning = told(&["enqueue", "fn:nigthly"]).await;
     assert!(warning.contains("did you mean fn:nightly?"), "{warning}");
     let runner = site.start().await;
+    kit::eventually("the server is listed", async || {
+        let servers = prints(&site, &["ls", "servers"]).await;
+        if servers.lines().count() > 1 {
+            Ok(())
+        } else {
+            Err(servers)
+        }
+    })
+    .await;
     let warning = told(&["enqueue", "t", "--queue", "nobodys"]).await;
     assert!(
         warning.contains("no running server serves the queue nobodys"),
@@ -183,8 +192,15 @@ async fn nothing_that_is_printed_steers_a_terminal() {
         said += &(failed.stdout + &failed.stderr);
     }
     let runner = site.start().await;
-    let greeting = runner.log();
-    assert!(greeting.contains("nightly␊ERROR forged"), "{greeting}");
+    let greeting = kit::eventually("it has said what fires next", async || {
+        let log = runner.log();
+        if log.contains("nightly␊ERROR forged") {
+            Ok(log)
+        } else {
+            Err(log)
+        }
+    })
+    .await;
     said += &greeting;
     let loud = |c: &char| c.is_control() && *c != '\n' || matches!(c, '\u{2028}'..='\u{202e}');
     assert_eq!(said.chars().find(loud), None, "{said:?}");

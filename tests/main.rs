@@ -20,6 +20,7 @@ mod kit;
 mod model;
 mod pages;
 mod probes;
+mod processes;
 mod readme;
 mod redis_broker;
 mod redis_cluster;
@@ -67,6 +68,7 @@ fn main() -> std::process::ExitCode {
         redis_storm::tests(),
         pages::tests(),
         probes::tests(),
+        processes::tests(),
         table::tests(),
         readme::tests(),
         rotation::tests(),

@@ -89,7 +89,6 @@ async fn a_killed_workers_tasks_all_run_again() {
     assert_eq!(before, after, "each of them runs again, once");
 
     site.write("go", "");
-    // The killed worker's commands were left behind and write their lines as well.
     eventually_within(Duration::from_secs(20), "all of them are done", async || {
         let done: HashSet<String> = lines(&site, "done").into_iter().collect();
         if done.len() == SLOTS {

@@ -7,14 +7,17 @@ mod context;
 mod duration;
 mod echo;
 mod exec;
+mod exhausted;
 mod function;
 mod glob;
+mod guard;
 mod http;
 mod secret;
 mod sleep;
 mod stopped;
 
 pub use exec::{ExecSettings, Unfit};
+pub use guard::{guard_main, try_guard};
 pub use http::HttpSettings;
 
 use runner_sdk::{FUNCTION_PREFIX, FunctionKind, Functions, Registry};

@@ -4,6 +4,10 @@
 use std::borrow::Cow;
 use std::io::Read;
 
+use runner_sdk::{Ctx, TaskError};
+
+use crate::exhausted;
+
 /// Longest file that is read as a secret: keys and certificates are far smaller.
 const MAX_FILE_BYTES: u64 = 64 * 1024;
 
@@ -11,6 +15,31 @@ const MAX_FILE_BYTES: u64 = 64 * 1024;
 const MIN_HIDDEN_BYTES: usize = 4;
 
 const STARS: &[u8] = b"***";
+
+/// Why a reference cannot be resolved: a text that names the reference, never a value.
+#[derive(Debug, thiserror::Error)]
+#[error("{text}")]
+pub(crate) struct Unresolved {
+    text: String,
+    #[source]
+    source: Option<std::io::Error>,
+}
+
+impl Unresolved {
+    /// What that means for a task.
+    pub(crate) fn into_error(self, cx: &Ctx) -> TaskError {
+        match exhausted::cause(&self) {
+            Some(_) => exhausted::put_off(&self.text, cx),
+            None => TaskError::retry(format!("misconfigured: {}", self.text)),
+        }
+    }
+}
+
+impl From<String> for Unresolved {
+    fn from(text: String) -> Self {
+        Self { text, source: None }
+    }
+}
 
 /// The values that were resolved for one run.
 #[derive(Default)]
@@ -24,8 +53,8 @@ impl Secrets {
     ///
     /// # Errors
     ///
-    /// A text that names the reference, never a value.
-    pub(crate) fn resolve(&mut self, text: &str) -> Result<String, String> {
+    /// The first reference that cannot be resolved.
+    pub(crate) fn resolve(&mut self, text: &str) -> Result<String, Unresolved> {
         let mut resolved = String::new();
         let mut rest = text;
         while let Some(start) = rest.find("${") {
@@ -113,17 +142,21 @@ fn from_environment(name: &str) -> Result<String, String> {
     })
 }
 
-fn from_file(path: &str) -> Result<String, String> {
+fn from_file(path: &str) -> Result<String, Unresolved> {
     let wrong = |e: &dyn std::fmt::Display| format!("secret ${{file:{path}}}: {e}");
+    let failed = |e: std::io::Error| Unresolved {
+        text: wrong(&e),
+        source: Some(e),
+    };
     // A pipe or a device would block the worker or never end.
-    if !std::fs::metadata(path).map_err(|e| wrong(&e))?.is_file() {
-        return Err(wrong(&"not a regular file"));
+    if !std::fs::metadata(path).map_err(failed)?.is_file() {
+        return Err(wrong(&"not a regular file").into());
     }
     let mut text = String::new();
-    let file = std::fs::File::open(path).map_err(|e| wrong(&e))?;
+    let file = std::fs::File::open(path).map_err(failed)?;
     let read = file.take(MAX_FILE_BYTES + 1).read_to_string(&mut text);
-    if read.map_err(|e| wrong(&e))? as u64 > MAX_FILE_BYTES {
-        return Err(wrong(&format!("longer than {MAX_FILE_BYTES} bytes")));
+    if read.map_err(failed)? as u64 > MAX_FILE_BYTES {
+        return Err(wrong(&format!("longer than {MAX_FILE_BYTES} bytes")).into());
     }
     text.truncate(text.trim_end_matches(['\n', '\r']).len());
     Ok(text)
@@ -160,7 +193,7 @@ mod tests {
 
     #[test]
     fn what_is_missing_is_named() {
-        let resolve = |text: &str| Secrets::default().resolve(text);
+        let resolve = |text: &str| Secrets::default().resolve(text).map_err(|e| e.to_string());
         let error = resolve("${env:RUNNER_TEST_NOT_SET}").unwrap_err();
         assert_eq!(error, "secret ${env:RUNNER_TEST_NOT_SET} is not set on this worker");
         assert!(

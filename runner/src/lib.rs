@@ -21,5 +21,6 @@ mod cli;
 mod config;
 
 pub use cli::{App, AppParts, CodeSchedule};
+pub use handlers::guard_main;
 pub use runner_core::{Timestamp, cron, schedule, task};
 pub use runner_sdk as sdk;

@@ -28,7 +28,7 @@ pub(super) struct Control {
 impl Control {
     /// Reads the file, if the command left one. What cannot be used is named in the log.
     pub(super) fn read(path: &Path, secrets: &Secrets, cx: &Ctx) -> Self {
-        let Some(bytes) = read_file(path, MAX_BYTES) else {
+        let Some(bytes) = read_file(path, MAX_BYTES, cx) else {
             return Self::default();
         };
         let text = String::from_utf8_lossy(&secrets.redact(&bytes)).into_owned();

@@ -1,17 +1,21 @@
 //! Runs a command for a task: what it is given, and what its end means.
 //!
 //! The command gets an argv without a shell (unless its manifest says so), a cleared environment, the payload
-//! on standard input, a directory of its own and a process group of its own. When the run is over, for whatever
-//! reason, the whole group is gone. What leaves the group on purpose (`setsid`) is out of reach, and so is
-//! everything if this process is killed with SIGKILL.
+//! on standard input, a directory of its own and a process group of its own. Under a guard nothing that it started is
+//! left when the run is over, for whatever reason; without one (in programs whose `main` cannot be one) that holds for
+//! its group, and only as long as this process is not killed.
 
 mod allow;
+mod cannot;
 mod control;
 mod group;
+mod guarded;
 mod output;
 mod supervise;
 mod verdict;
 
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -19,13 +23,15 @@ use std::process::Stdio;
 use runner_sdk::{Bytes, Ctx, ExecResult, ExecSpec, Outcome, TaskError};
 use tokio::process::Command;
 
-use crate::context;
+use crate::guard::{self, Guard, StartError};
 use crate::secret::Secrets;
 use crate::stopped::stopped;
+use crate::{context, exhausted};
+use allow::Program;
 pub use allow::Unfit;
 use control::Control;
 use group::Group;
-use supervise::{End, Pipes};
+use supervise::{End, Ended, Pipes};
 
 /// Most bytes of a result; as much as a task's payload may sensibly be.
 const MAX_RESULT_BYTES: usize = 1024 * 1024;
@@ -38,6 +44,9 @@ pub struct ExecSettings {
     /// Programs that may be started: names, looked for in the PATH of this process, and absolute patterns in which
     /// `*` and `?` stand for no slash; none: all.
     pub allowed_commands: Vec<String>,
+    /// Whether commands run under a guard, a second process of this very program: only for programs whose `main` calls
+    /// [`crate::guard_main`] first.
+    pub guard: bool,
 }
 
 impl Default for ExecSettings {
@@ -45,6 +54,7 @@ impl Default for ExecSettings {
         Self {
             enabled: true,
             allowed_commands: Vec::new(),
+            guard: false,
         }
     }
 }
@@ -59,32 +69,28 @@ pub(crate) async fn run(
     // Another worker may run it: so it is tried again.
     let program = settings.program(spec).map_err(misconfigured)?;
     let arguments = arguments(spec)?;
-    let place = Place::make(spec)?;
+    let place = Place::make(spec, cx)?;
     let mut secrets = Secrets::default();
-    let mut command = Command::new(&program.file);
-    let program = program.name;
-    command.arg0(&program);
-    command.args(arguments).current_dir(place.cwd(spec));
-    environment(&mut command, spec, function, &place, &mut secrets, cx)?;
-    command.stdin(if spec.stdin_payload {
-        Stdio::piped()
-    } else {
-        Stdio::null()
-    });
-    command.stdout(Stdio::piped()).stderr(Stdio::piped());
-    command.process_group(0).kill_on_drop(true);
-
-    let child = command
-        .spawn()
-        .map_err(|e| misconfigured(format!("cannot start `{program}`: {e}")))?;
-    // From here on the group falls with this future, however that ends.
-    let group = Group::of(&child);
-    let stdin = spec.stdin_payload.then(|| cx.payload().clone());
-    let keep_stdout = spec.result == ExecResult::Stdout;
-    let pipes = Pipes { stdin, keep_stdout };
-    let ended = supervise::supervise(child, group, pipes, spec.kill_after, &secrets, cx).await;
+    let env = environment(spec, function, &place, &mut secrets, cx)?;
+    let start = Start {
+        cwd: place.cwd(spec),
+        program,
+        arguments,
+        env,
+    };
+    let ended = match settings.guard {
+        true => start.guarded(spec, function, &place, &secrets, cx).await?,
+        false => start.alone(spec, &secrets, cx).await?,
+    };
+    let program = start.program.name;
     let outcome = match ended.end {
         End::Stopped(reason) => Err(stopped(reason, cx)),
+        End::Overdue => Err(TaskError::retry(
+            "the lease ran out while this process was frozen; the command was ended",
+        )),
+        End::Unguarded(how) => Err(TaskError::retry(format!(
+            "the process that guards `{program}` was killed ({how}), and the command with it"
+        ))),
         End::Lost(error) => Err(TaskError::retry(format!("cannot wait for `{program}`: {error}"))),
         End::Exited(status) => {
             let control = Control::read(&place.control(), &secrets, cx);
@@ -123,27 +129,98 @@ fn misconfigured(error: impl std::fmt::Display) -> TaskError {
 
 /// Inherited variables first, then the manifest's, then ours, which nothing may change.
 fn environment(
-    command: &mut Command,
     spec: &ExecSpec,
     function: &str,
     place: &Place,
     secrets: &mut Secrets,
     cx: &Ctx,
-) -> Result<(), TaskError> {
-    command.env_clear();
+) -> Result<BTreeMap<OsString, OsString>, TaskError> {
+    let mut env = BTreeMap::new();
     #[allow(clippy::disallowed_methods)] // the manifest says which variables the command sees
     for name in &spec.inherit_env {
         if let Some(value) = std::env::var_os(name) {
-            command.env(name, value);
+            env.insert(name.into(), value);
         }
     }
     for (name, value) in &spec.env {
-        command.env(name, secrets.resolve(value).map_err(misconfigured)?);
+        let value = secrets.resolve(value).map_err(|e| e.into_error(cx))?;
+        env.insert(name.into(), value.into());
     }
-    command.envs(context::variables(cx, function));
-    command.env("RUNNER_RESULT_FILE", place.result());
-    command.env("RUNNER_CONTROL_FILE", place.control());
-    Ok(())
+    let own = context::variables(cx, function).into_iter();
+    env.extend(own.map(|(name, value)| (name.into(), value.into())));
+    env.insert("RUNNER_RESULT_FILE".into(), place.result().into());
+    env.insert("RUNNER_CONTROL_FILE".into(), place.control().into());
+    Ok(env)
+}
+
+/// Everything that a process begins with but its standard input.
+struct Start<'s> {
+    program: Program,
+    arguments: Vec<&'s str>,
+    env: BTreeMap<OsString, OsString>,
+    cwd: PathBuf,
+}
+
+impl Start<'_> {
+    async fn guarded(
+        &self,
+        spec: &ExecSpec,
+        function: &str,
+        place: &Place,
+        secrets: &Secrets,
+        cx: &Ctx,
+    ) -> Result<Ended, TaskError> {
+        let order = guard::Spec {
+            program: self.program.file.clone(),
+            name: (&self.program.name).into(),
+            arguments: self.arguments.iter().map(OsString::from).collect(),
+            env: self.env.clone().into_iter().collect(),
+            cwd: self.cwd.clone(),
+            stdin: spec.stdin_payload.then(|| cx.payload().to_vec()),
+        };
+        let hold = *cx.held().borrow();
+        let guard = match Guard::start(order, function, hold).await {
+            Ok(guard) => guard,
+            Err(StartError::Command(error)) => return Err(self.cannot(&error, cx)),
+            Err(error) => {
+                return Err(match exhausted::cause(&error) {
+                    Some(cause) => exhausted::put_off(&format!("{error}: {cause}"), cx),
+                    None => TaskError::from(error),
+                });
+            }
+        };
+        let keep_stdout = spec.result == ExecResult::Stdout;
+        let control = place.control();
+        Ok(guarded::supervise(guard, keep_stdout, spec.kill_after, &control, secrets, cx).await)
+    }
+
+    async fn alone(&self, spec: &ExecSpec, secrets: &Secrets, cx: &Ctx) -> Result<Ended, TaskError> {
+        let mut command = Command::new(&self.program.file);
+        command.arg0(&self.program.name).args(&self.arguments);
+        command.env_clear().envs(&self.env).current_dir(&self.cwd);
+        command.stdin(match spec.stdin_payload {
+            true => Stdio::piped(),
+            false => Stdio::null(),
+        });
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.process_group(0).kill_on_drop(true);
+        let child = command.spawn().map_err(|e| self.cannot(&e, cx))?;
+        // From here on the group falls with this future, however that ends.
+        let group = Group::of(&child);
+        let stdin = spec.stdin_payload.then(|| cx.payload().clone());
+        let keep_stdout = spec.result == ExecResult::Stdout;
+        let pipes = Pipes { stdin, keep_stdout };
+        Ok(supervise::supervise(child, group, pipes, spec.kill_after, secrets, cx).await)
+    }
+
+    /// The error of a command that could not be started.
+    fn cannot(&self, error: &std::io::Error, cx: &Ctx) -> TaskError {
+        let path = self.env.get(OsStr::new("PATH")).map(OsString::as_os_str);
+        match exhausted::cause(error) {
+            Some(cause) => exhausted::put_off(&format!("cannot start `{}`: {cause}", self.program.name), cx),
+            None => misconfigured(cannot::start(&self.program.file, &self.cwd, path, error)),
+        }
+    }
 }
 
 /// What the command left as its result; nothing, and a line in the log, if it is too long.
@@ -151,7 +228,7 @@ fn result(from: ExecResult, stdout: Vec<u8>, place: &Place, secrets: &Secrets, c
     let bytes = match from {
         ExecResult::None => return None,
         ExecResult::Stdout => stdout,
-        ExecResult::File => output::read_file(&place.result(), MAX_RESULT_BYTES)?,
+        ExecResult::File => output::read_file(&place.result(), MAX_RESULT_BYTES, cx)?,
     };
     if bytes.len() > MAX_RESULT_BYTES {
         let note = format!("the result is longer than {MAX_RESULT_BYTES} bytes and was not kept");
@@ -165,16 +242,20 @@ fn result(from: ExecResult, stdout: Vec<u8>, place: &Place, secrets: &Secrets, c
 struct Place(tempfile::TempDir);
 
 impl Place {
-    fn make(spec: &ExecSpec) -> Result<Self, TaskError> {
+    fn make(spec: &ExecSpec, cx: &Ctx) -> Result<Self, TaskError> {
         let owner_only = std::fs::Permissions::from_mode(0o700);
         let mut dir = tempfile::Builder::new();
         let dir = dir.prefix("runner-").permissions(owner_only).tempdir();
-        let dir = dir.map_err(|e| TaskError::retry(format!("no directory for the run: {e}")))?;
-        std::fs::create_dir(dir.path().join("work"))?;
-        match &spec.cwd {
-            // Said here, because starting a program in a missing directory blames the program.
-            Some(cwd) if !cwd.is_dir() => Err(misconfigured(format!("the directory {} does not exist", cwd.display()))),
-            _ => Ok(Self(dir)),
+        let failed = |e: std::io::Error| match exhausted::cause(&e) {
+            Some(cause) => exhausted::put_off(&format!("no directory for the run: {cause}"), cx),
+            None => TaskError::retry(format!("no directory for the run: {e}")),
+        };
+        let dir = dir.map_err(failed)?;
+        std::fs::create_dir(dir.path().join("work")).map_err(failed)?;
+        // Said here, because starting a program in a missing directory blames the program.
+        match spec.cwd.as_deref().and_then(cannot::enter) {
+            Some(why) => Err(misconfigured(why)),
+            None => Ok(Self(dir)),
         }
     }
 

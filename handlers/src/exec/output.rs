@@ -3,7 +3,7 @@
 use std::io::Read;
 use std::path::Path;
 
-use runner_sdk::{RUN_LOG_LINE_BYTES, RunLog};
+use runner_sdk::{Ctx, RUN_LOG_LINE_BYTES, RunLog};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 use super::MAX_RESULT_BYTES;
@@ -129,15 +129,21 @@ impl<'a> Lines<'a> {
 }
 
 /// A file that the command was to leave: up to one byte more than `most`. Nothing if there is none, or if it
-/// is no plain file: a pipe in its place would never end.
-pub(super) fn read_file(path: &Path, most: usize) -> Option<Vec<u8>> {
+/// is no plain file: a pipe in its place would never end. One that cannot be read is named in the log.
+pub(super) fn read_file(path: &Path, most: usize, cx: &Ctx) -> Option<Vec<u8>> {
     if !path.symlink_metadata().ok()?.is_file() {
         return None;
     }
     let mut bytes = Vec::new();
-    let file = std::fs::File::open(path).ok()?;
-    file.take(most as u64 + 1).read_to_end(&mut bytes).ok()?;
-    Some(bytes)
+    let read = std::fs::File::open(path).and_then(|file| file.take(most as u64 + 1).read_to_end(&mut bytes));
+    match read {
+        Ok(_) => Some(bytes),
+        Err(error) => {
+            cx.log()
+                .push("log", &format!("{} cannot be read: {error}", path.display()));
+            None
+        }
+    }
 }
 
 #[cfg(test)]

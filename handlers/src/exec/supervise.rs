@@ -1,4 +1,4 @@
-//! Feeds a running command, listens to it, and ends it: by itself, or because the run is to stop.
+//! Feeds a running command that has no guard, listens to it, and ends it: by itself, or because the run is to stop.
 
 use std::process::ExitStatus;
 use std::time::Duration;
@@ -13,10 +13,10 @@ use super::output::{self, Tail};
 use crate::secret::Secrets;
 
 /// How long output is still read after the command has ended: a descendant can hold the pipe open for ever.
-const PIPE_GRACE: Duration = Duration::from_secs(2);
+pub(super) const PIPE_GRACE: Duration = Duration::from_secs(2);
 
 /// How long a killed command may take to be gone: longer only if the kernel cannot end it (a dead disk).
-const KILL_GRACE: Duration = Duration::from_secs(5);
+pub(super) const KILL_GRACE: Duration = Duration::from_secs(5);
 
 /// How long a command may take to end whose task another worker may have by now.
 const LEASE_LOST_KILL_AFTER: Duration = Duration::from_secs(1);
@@ -41,6 +41,10 @@ pub(super) enum End {
     Exited(ExitStatus),
     Stopped(StopReason),
     Lost(std::io::Error),
+    /// Its guard ended it, because this process was frozen for longer than its lease.
+    Overdue,
+    /// Its guard was killed; how the guard ended.
+    Unguarded(String),
 }
 
 /// A command that has ended, and what is left of what it said.
@@ -85,6 +89,10 @@ pub(super) async fn supervise(
         }
         end
     };
+    if !matches!(end, End::Stopped(_)) && group.is_alive() {
+        cx.log()
+            .push("log", "processes that the command left in its group were killed");
+    }
     group.kill();
     Ended {
         end,
@@ -99,11 +107,7 @@ async fn wait(child: &mut Child, group: &Group, kill_after: Duration, cx: &Ctx) 
         status = child.wait() => return status.map_or_else(End::Lost, End::Exited),
         reason = cx.cancelled() => reason,
     };
-    let kill_after = match reason {
-        StopReason::LeaseLost => kill_after.min(LEASE_LOST_KILL_AFTER),
-        StopReason::Shutdown => kill_after.min(SHUTDOWN_KILL_AFTER),
-        _ => kill_after,
-    };
+    let kill_after = limit_of(reason, kill_after);
     cx.log()
         .push("log", &format!("{reason}: asked to end, killed after {kill_after:?}"));
     group.terminate();
@@ -119,6 +123,15 @@ async fn wait(child: &mut Child, group: &Group, kill_after: Duration, cx: &Ctx) 
         tracing::error!(task = %cx.id(), "a command cannot be killed");
     }
     End::Stopped(reason)
+}
+
+/// How long the command has to end when it is stopped for this reason.
+pub(super) fn limit_of(reason: StopReason, kill_after: Duration) -> Duration {
+    match reason {
+        StopReason::LeaseLost => kill_after.min(LEASE_LOST_KILL_AFTER),
+        StopReason::Shutdown => kill_after.min(SHUTDOWN_KILL_AFTER),
+        _ => kill_after,
+    }
 }
 
 /// Gives the command its payload, then the end of it. One that does not read it is free to do so.

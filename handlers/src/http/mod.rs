@@ -13,6 +13,7 @@ use std::time::Duration;
 use reqwest::{Client, Response};
 use runner_sdk::{Ctx, HttpSpec, Outcome, TaskError};
 
+use crate::exhausted;
 use crate::secret::Secrets;
 use crate::stopped::stopped;
 
@@ -88,9 +89,10 @@ pub(crate) async fn run(spec: &HttpSpec, function: &str, caller: &Caller, cx: &C
     let limit = cx.time_limit().unwrap_or(DEFAULT_TIMEOUT);
     let host = request.url().host_str().unwrap_or_default().to_owned();
     let call = async {
-        let answer = caller.client()?.execute(request).await.map_err(|e| failed(&host, e))?;
+        let answer = caller.client()?.execute(request).await;
+        let answer = answer.map_err(|e| failed(&host, e, cx))?;
         let (status, headers) = (answer.status(), answer.headers().clone());
-        let body = body(answer).await.map_err(|e| failed(&host, e))?;
+        let body = body(answer).await.map_err(|e| failed(&host, e, cx))?;
         let body = secrets.redact(&body).into_owned();
         cx.log()
             .push("log", &format!("{host} answered {status} with {} bytes", body.len()));
@@ -119,8 +121,11 @@ async fn body(mut answer: Response) -> Result<Vec<u8>, reqwest::Error> {
 
 /// Connecting, TLS and reading fail for now; a refused address fails the same way on every attempt. The text
 /// names the host alone: the rest of the URL may hold a token.
-fn failed(host: &str, error: reqwest::Error) -> TaskError {
+fn failed(host: &str, error: reqwest::Error, cx: &Ctx) -> TaskError {
     let refused = guard::is_refusal(&error);
+    if let Some(cause) = exhausted::cause(&error) {
+        return exhausted::put_off(&format!("{host}: {cause}"), cx);
+    }
     let error = TaskError::from(error.without_url());
     if refused {
         return TaskError::skip(format!("{host}: {error}"));

@@ -23,7 +23,7 @@ pub(super) fn build(
     let url = address(&spec.url, settings)?;
     let method = Method::from_bytes(spec.method.to_ascii_uppercase().as_bytes())
         .map_err(|_| TaskError::skip(format!("`{}` is not an HTTP method", spec.method)))?;
-    let mut headers = own_headers(spec, secrets)?;
+    let mut headers = own_headers(spec, secrets, cx)?;
     for (name, value) in context::headers(cx, function) {
         add(&mut headers, name, &value);
     }
@@ -55,12 +55,11 @@ fn address(text: &str, settings: &HttpSettings) -> Result<Url, TaskError> {
 }
 
 /// The headers that the manifest sets, with their secrets.
-fn own_headers(spec: &HttpSpec, secrets: &mut Secrets) -> Result<HeaderMap, TaskError> {
+fn own_headers(spec: &HttpSpec, secrets: &mut Secrets, cx: &Ctx) -> Result<HeaderMap, TaskError> {
     let mut headers = HeaderMap::new();
     for (name, text) in &spec.headers {
         let wrong = || TaskError::skip(format!("the header `{name}` cannot be sent"));
-        let value = secrets.resolve(text);
-        let value = value.map_err(|e| TaskError::retry(format!("misconfigured: {e}")))?;
+        let value = secrets.resolve(text).map_err(|e| e.into_error(cx))?;
         let mut value = HeaderValue::from_bytes(value.as_bytes()).map_err(|_| wrong())?;
         value.set_sensitive(true);
         headers.insert(HeaderName::from_bytes(name.as_bytes()).map_err(|_| wrong())?, value);

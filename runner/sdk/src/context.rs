@@ -9,8 +9,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use jiff::Timestamp;
 use runner_core::task::{QueueName, TaskId};
+use tokio::sync::watch;
 
-use crate::{RunLog, States, Stop, StopReason};
+use crate::{Hold, RunLog, States, Stop, StopReason};
 
 /// The facts of one attempt, as the worker states them.
 #[derive(Debug, Clone)]
@@ -129,6 +130,13 @@ impl Ctx {
     #[must_use]
     pub fn stop_reason(&self) -> Option<StopReason> {
         self.0.stop.reason()
+    }
+
+    /// How long this attempt may go on if nothing more is heard of its lease, kept up to date. For handlers whose work is
+    /// done by another process: that must end by itself when this one is frozen.
+    #[must_use]
+    pub fn held(&self) -> watch::Receiver<Option<Hold>> {
+        self.0.stop.held()
     }
 
     /// What this run wrote; shown with the attempt. Bounded, see [`RunLog`].

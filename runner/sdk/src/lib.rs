@@ -62,4 +62,4 @@ pub use outcome::{IntoOutcome, Json, Outcome, ResultExt, TaskError};
 pub use registry::{DuplicateName, Found, Handlers, Registry};
 pub use runner_core::task::{QueueName, Task, TaskId};
 pub use state::States;
-pub use stop::{Stop, StopReason};
+pub use stop::{Hold, Stop, StopReason};

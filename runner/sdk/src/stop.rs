@@ -2,8 +2,10 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering, fence};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Instant;
 
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 /// Why a running task is to stop.
@@ -30,6 +32,16 @@ impl fmt::Display for StopReason {
     }
 }
 
+/// How long a running task may go on if nothing more is heard of its lease: for what runs it in another process, which
+/// must end by itself when this one is frozen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Hold {
+    /// When it must be asked to end.
+    pub ask: Instant,
+    /// When it must be gone.
+    pub kill: Instant,
+}
+
 /// The switch of one running task. Clones share it; it can be thrown once, and after that the lease can still be lost.
 #[derive(Debug, Clone, Default)]
 pub struct Stop(Arc<Inner>);
@@ -39,6 +51,14 @@ struct Inner {
     reason: OnceLock<StopReason>,
     thrown: Signal,
     lease_lost: Signal,
+    hold: Mutex<Holding>,
+}
+
+#[derive(Debug, Default)]
+struct Holding {
+    last: Option<Hold>,
+    /// Made by the first who listens: most tasks end before anybody does.
+    told: Option<watch::Sender<Option<Hold>>>,
 }
 
 /// Something that happens at most once.
@@ -88,6 +108,23 @@ impl Stop {
         if reason == StopReason::LeaseLost {
             self.0.lease_lost.give();
         }
+    }
+
+    /// Says how long the task may go on unless this is said again.
+    pub fn hold(&self, hold: Hold) {
+        let mut holding = self.0.hold.lock().unwrap_or_else(PoisonError::into_inner);
+        holding.last = Some(hold);
+        if let Some(told) = &holding.told {
+            told.send_replace(Some(hold));
+        }
+    }
+
+    /// How long the task may go on, kept up to date; nothing if nobody ever said so.
+    #[must_use]
+    pub fn held(&self) -> watch::Receiver<Option<Hold>> {
+        let mut holding = self.0.hold.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = holding.last;
+        holding.told.get_or_insert_with(|| watch::Sender::new(last)).subscribe()
     }
 
     /// The reason, once thrown.
@@ -164,5 +201,23 @@ mod tests {
         let stop = Stop::new();
         stop.token().cancel();
         assert!(!stop.is_stopped());
+    }
+
+    #[tokio::test]
+    async fn whoever_listens_hears_how_long_it_may_go_on() {
+        #[allow(clippy::disallowed_methods)] // two instants that differ
+        let now = Instant::now();
+        let hold = |seconds| Hold {
+            ask: now + std::time::Duration::from_secs(seconds),
+            kill: now + std::time::Duration::from_secs(seconds + 1),
+        };
+        let stop = Stop::new();
+        assert_eq!(*stop.held().borrow(), None);
+        stop.hold(hold(1));
+        let mut held = stop.held();
+        assert_eq!(*held.borrow_and_update(), Some(hold(1)));
+        stop.hold(hold(2));
+        held.changed().await.unwrap();
+        assert_eq!(*held.borrow(), Some(hold(2)));
     }
 }

@@ -73,6 +73,10 @@ impl App {
     }
 
     /// Reads the command line and does what it says, as the program `runner` does; the exit code.
+    ///
+    /// The program is started once more for each command that it runs, to guard it, and once more by itself as the first
+    /// process of a container. What a `main` does before this line is then done again: one that does more than collect
+    /// handlers begins with `if let Some(code) = runner::guard_main() { return code; }`.
     #[must_use]
     pub fn main(self) -> ExitCode {
         super::main(self.parts)

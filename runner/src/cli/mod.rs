@@ -88,6 +88,10 @@ enum Command {
 /// Reads the command line and does what it says; the exit code of the process.
 #[must_use]
 pub fn main(parts: AppParts) -> ExitCode {
+    // A process that guards a command, or looks after orphans, does nothing else.
+    if let Some(code) = handlers::guard_main() {
+        return code;
+    }
     first::hear_signals();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,

@@ -14,8 +14,12 @@ pub(super) fn handlers(
     settings: &Settings,
     registrars: Vec<Registrar>,
     functions: Functions,
+    guard: bool,
 ) -> anyhow::Result<Handlers> {
-    let exec = exec(settings);
+    let exec = handlers::ExecSettings {
+        guard,
+        ..exec(settings)
+    };
     let http = handlers::HttpSettings {
         allow_private: settings.http.allow_private,
         allowed_hosts: settings.http.allowed_hosts.clone(),
@@ -32,6 +36,7 @@ fn exec(settings: &Settings) -> handlers::ExecSettings {
     handlers::ExecSettings {
         enabled: settings.exec.enabled,
         allowed_commands: settings.exec.allowed_commands.clone(),
+        guard: false,
     }
 }
 

@@ -178,7 +178,8 @@ impl House {
     async fn open(settings: &Settings, app: AppParts, stopping: &CancellationToken) -> anyhow::Result<Self> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let functions = Functions::default();
-        let handlers = parts::handlers(settings, app.registrars, functions.clone())?;
+        let guard = guards(settings).await;
+        let handlers = parts::handlers(settings, app.registrars, functions.clone(), guard)?;
         let code = parts::code_schedules(settings, app.schedules)?;
         let broker = super::open::open_broker(settings, clock.clone()).await?;
         let metrics = Arc::<Metrics>::default();
@@ -242,6 +243,21 @@ impl House {
             probes,
         })
     }
+}
+
+/// Whether commands run under guards, as they do unless this program cannot be started a second time.
+async fn guards(settings: &Settings) -> bool {
+    if !settings.roles.worker || !settings.exec.enabled {
+        return false;
+    }
+    let tried = handlers::try_guard().await;
+    if let Err(error) = &tried {
+        tracing::warn!(
+            error,
+            "commands run without a guard: they may outlive this process if it is killed"
+        );
+    }
+    tried.is_ok()
 }
 
 async fn bind(setting: &str, addr: std::net::SocketAddr) -> anyhow::Result<TcpListener> {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use runner_core::task::TaskId;
 use runner_queue::{Claim, Working};
-use runner_sdk::{Stop, StopReason};
+use runner_sdk::{Hold, Stop, StopReason};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -130,10 +130,11 @@ impl Board {
         working.collect()
     }
 
-    /// Notes that the lease of `claim` was extended in a call that began at `at`.
-    pub(super) fn extended(&self, place: Place, claim: &Claim, at: Instant) {
+    /// Notes that the lease of `claim` was extended in a call that began at `at`, and how long it may go on now.
+    pub(super) fn extended(&self, place: Place, claim: &Claim, at: Instant, hold: Hold) {
         if let Some(task) = self.lock().of(place, claim) {
             task.extended_at = at;
+            task.stop.hold(hold);
         }
     }
 

@@ -272,9 +272,15 @@ impl Desk {
     /// Puts claims on the board; each takes a slot, or is one too many until it is handed back.
     fn write_down(&mut self, claims: impl Iterator<Item = Claim>, began: Instant) -> Vec<(Place, InWork)> {
         let now = self.shop.clock.now();
+        let hold = self.shop.settings.hold(began);
+        let held = || {
+            let stop = Stop::new();
+            stop.hold(hold);
+            stop
+        };
         let tasks: Vec<InWork> = claims
             .map(|claim| InWork {
-                stop: Stop::new(),
+                stop: held(),
                 started_at: now,
                 deadline: attempt::deadline_of(claim.task(), now),
                 extended_at: began,

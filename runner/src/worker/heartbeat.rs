@@ -57,11 +57,12 @@ impl Heartbeat {
         let claims: Vec<Claim> = held.iter().map(|(_, claim)| claim.clone()).collect();
         let began = Instant::now();
         let lease = self.shop.settings.lease;
+        let hold = self.shop.settings.hold(began);
         match tokio::time::timeout(self.every(), self.shop.broker.extend(&claims, lease)).await {
             Ok(Ok(answers)) => {
                 for ((place, claim), answer) in held.iter().zip(answers) {
                     if answer.is_some() {
-                        self.shop.board.extended(*place, claim, began);
+                        self.shop.board.extended(*place, claim, began, hold);
                     } else {
                         self.shop.board.lost(*place, claim);
                     }

@@ -40,7 +40,7 @@ use std::time::Duration;
 use runner_core::clock::Clock;
 use runner_core::task::QueueName;
 use runner_queue::{ArchiveBounds, Broker, BrokerError, GroupRule, ServerInfo, ServerStatus};
-use runner_sdk::Handlers;
+use runner_sdk::{Handlers, Hold};
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -124,6 +124,15 @@ impl Settings {
     /// How long a handler that was told so may take before it is dropped: it must be gone before the lease is.
     fn last_moment(&self) -> Duration {
         self.lease * 2 / 15
+    }
+
+    /// How long a task whose lease was extended at `at` may go on when this process can do nothing about it.
+    fn hold(&self, at: Instant) -> Hold {
+        let ask = at + self.fence_after();
+        Hold {
+            ask: ask.into_std(),
+            kill: (ask + self.last_moment()).into_std(),
+        }
     }
 
     /// How long after the end of its lease a task is taken back: allowance for the rounding of its end to a second,

@@ -70,6 +70,7 @@ impl Scene {
                 max_delay: None,
                 max_size: Some(3),
             },
+            quiet: Default::default(),
             host: "here".into(),
             pid: 7,
             id: uuid::Uuid::new_v4().to_string(),

@@ -1,0 +1,218 @@
+//! Stays with a command that runs under a guard: listens to it, asks for its end, and says what it left behind.
+//!
+//! What is asked of the guard, and when; how it does it stands in [`crate::guard`].
+
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::process::ExitStatus;
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+use runner_sdk::{Ctx, StopReason};
+use tokio::time::{Instant, sleep_until, timeout};
+
+use super::output::{self, Tail};
+use super::supervise::{End, Ended, KILL_GRACE, PIPE_GRACE, limit_of};
+use crate::guard::{Guard, Report, with_variable};
+use crate::secret::Secrets;
+
+/// Where the run is on its way to the end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Running,
+    /// The command has ended, but somebody holds its output open.
+    Draining,
+    /// What it left behind is being ended.
+    Sweeping,
+    /// All were asked to end.
+    Asked,
+    /// All are being killed.
+    Killing,
+}
+
+/// What is known of the run so far.
+struct Course {
+    phase: Phase,
+    /// When the next step is due.
+    due: Option<Instant>,
+    status: Option<ExitStatus>,
+    stopped: Option<StopReason>,
+    overdue: bool,
+    silent: bool,
+}
+
+/// Stays with the command until it and all that it started are gone. `control` is a path that only its family knows.
+pub(super) async fn supervise(
+    mut guard: Guard,
+    keep_stdout: bool,
+    kill_after: Duration,
+    control: &Path,
+    secrets: &Secrets,
+    cx: &Ctx,
+) -> Ended {
+    let (stdout, stderr) = (guard.stdout.take(), guard.stderr.take());
+    let (mut out, mut err) = (Tail::new(keep_stdout), Tail::new(false));
+    let end = {
+        let io = async {
+            tokio::join!(
+                output::read(stdout, "out", &mut out, secrets, cx.log()),
+                output::read(stderr, "err", &mut err, secrets, cx.log()),
+            )
+        };
+        tokio::pin!(io);
+        let (mut held, mut listening) = (cx.held(), true);
+        let mut course = Course::new();
+        let whole = loop {
+            tokio::select! {
+                report = guard.report() => match report {
+                    Some(report) => if course.hear(report, &guard, cx) { break true },
+                    None => break false,
+                },
+                _ = &mut io, if !course.silent => course.fell_silent(&guard),
+                reason = cx.cancelled(), if course.may_be_stopped() => course.stop(reason, &guard, kill_after, cx),
+                () = until(course.due), if course.due.is_some() => if course.step(&guard, cx) { break true },
+                changed = held.changed(), if listening => {
+                    listening = changed.is_ok();
+                    let hold = *held.borrow_and_update();
+                    if let Some(hold) = hold {
+                        guard.hold(hold);
+                    }
+                }
+            }
+        };
+        // Nobody is left who could hold the output open; what they wrote last may still be under way.
+        if !course.silent && timeout(PIPE_GRACE, io).await.is_err() {
+            cx.log()
+                .push("log", "the output was still held open when the command had ended");
+        }
+        course.end(whole, &mut guard, control).await
+    };
+    Ended {
+        end,
+        stdout: out.kept,
+        last_error_line: err.last_line,
+    }
+}
+
+async fn until(due: Option<Instant>) {
+    match due {
+        Some(due) => sleep_until(due).await,
+        None => std::future::pending().await,
+    }
+}
+
+impl Course {
+    fn new() -> Self {
+        Self {
+            phase: Phase::Running,
+            due: None,
+            status: None,
+            stopped: None,
+            overdue: false,
+            silent: false,
+        }
+    }
+
+    /// Takes a report in; whether it was the last one.
+    fn hear(&mut self, report: Report, guard: &Guard, cx: &Ctx) -> bool {
+        match report {
+            Report::Ended(status) => {
+                self.status = Some(ExitStatus::from_raw(status));
+                if self.phase == Phase::Running {
+                    self.phase = Phase::Draining;
+                    self.due = Some(Instant::now() + PIPE_GRACE);
+                    if self.silent {
+                        self.sweep(guard);
+                    }
+                }
+            }
+            Report::Left(names) => {
+                let note = format!("still running when the command had ended, and ended with it: {names}");
+                cx.log().push("log", &note);
+            }
+            Report::Overdue => {
+                self.overdue = true;
+                cx.log().push("log", "the lease was not extended in time: asked to end");
+            }
+            Report::Gone => return true,
+            Report::Stuck(names) => {
+                tracing::error!(task = %cx.id(), processes = names, "processes of a command cannot be killed");
+                cx.log().push("log", &format!("cannot be killed: {names}"));
+                return true;
+            }
+            Report::Began(_) | Report::Failed(_) => (),
+        }
+        false
+    }
+
+    fn fell_silent(&mut self, guard: &Guard) {
+        self.silent = true;
+        if self.phase == Phase::Draining {
+            self.sweep(guard);
+        }
+    }
+
+    fn sweep(&mut self, guard: &Guard) {
+        guard.sweep();
+        self.phase = Phase::Sweeping;
+        self.due = Some(Instant::now() + KILL_GRACE);
+    }
+
+    fn may_be_stopped(&self) -> bool {
+        self.stopped.is_none() && matches!(self.phase, Phase::Running | Phase::Draining)
+    }
+
+    fn stop(&mut self, reason: StopReason, guard: &Guard, kill_after: Duration, cx: &Ctx) {
+        self.stopped = Some(reason);
+        let kill_after = limit_of(reason, kill_after);
+        let note = format!("{reason}: asked to end, killed after {kill_after:?}");
+        cx.log().push("log", &note);
+        guard.terminate();
+        self.phase = Phase::Asked;
+        self.due = Some(Instant::now() + kill_after);
+    }
+
+    /// Does what is due; whether there is nothing left to wait for.
+    fn step(&mut self, guard: &Guard, cx: &Ctx) -> bool {
+        match self.phase {
+            Phase::Running => self.due = None,
+            Phase::Draining => {
+                cx.log().push("log", "a descendant kept the output open; it was killed");
+                self.sweep(guard);
+            }
+            Phase::Asked | Phase::Sweeping => {
+                guard.kill();
+                self.phase = Phase::Killing;
+                // The guard gives up after so long itself, and says so.
+                self.due = Some(Instant::now() + KILL_GRACE + KILL_GRACE);
+            }
+            Phase::Killing => {
+                tracing::error!(task = %cx.id(), "a command cannot be killed");
+                return true;
+            }
+        }
+        false
+    }
+
+    /// `whole`: the guard did its work to the end.
+    async fn end(self, whole: bool, guard: &mut Guard, control: &Path) -> End {
+        let how = guard.ended().await;
+        if !whole {
+            // Somebody killed it. What it guarded is left to others, and found by its group and by a variable.
+            if self.status.is_none() {
+                killpg(Pid::from_raw(guard.leader), Signal::SIGKILL).ok();
+            }
+            let control = control.display().to_string();
+            for member in with_variable("RUNNER_CONTROL_FILE", &control) {
+                member.signal(Signal::SIGKILL);
+            }
+        }
+        match (self.stopped, self.status) {
+            (Some(reason), _) => End::Stopped(reason),
+            (None, _) if self.overdue => End::Overdue,
+            (None, Some(status)) => End::Exited(status),
+            (None, None) => End::Unguarded(how),
+        }
+    }
+}

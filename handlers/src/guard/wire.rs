@@ -1,0 +1,287 @@
+//! What a guard and the process that started it say to each other: frames of a kind, a length and a body.
+//!
+//! Both ends are the same program, so the form may change with any version.
+
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::PathBuf;
+
+/// Longest body: a payload of the largest task with room to spare. More is taken for nonsense.
+const MAX_BODY: usize = 64 * 1024 * 1024;
+
+/// A kind and a length.
+const HEAD: usize = 5;
+
+/// The command to start.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Spec {
+    /// A path, or a name that is looked for in the PATH of `env`.
+    pub(crate) program: PathBuf,
+    /// What it is called by.
+    pub(crate) name: OsString,
+    pub(crate) arguments: Vec<OsString>,
+    pub(crate) env: Vec<(OsString, OsString)>,
+    pub(crate) cwd: PathBuf,
+    /// What it reads; nothing: it has no standard input.
+    pub(crate) stdin: Option<Vec<u8>>,
+}
+
+/// What a guard is asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Order {
+    /// The first one.
+    Start(Spec),
+    /// Ask everything to end.
+    Terminate,
+    /// End whatever the command left behind: politely for a moment, then not.
+    Sweep,
+    /// Kill everything.
+    Kill,
+    /// Unless this is said again, ask everything to end after so many milliseconds, and kill it after so many more.
+    Hold { ask: u64, kill: u64 },
+}
+
+/// What a guard reports.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Report {
+    /// The command runs.
+    Began(i32),
+    /// It could not be started; the number of the error.
+    Failed(i32),
+    /// The command itself has ended; its status as the system encodes it.
+    Ended(i32),
+    /// These still ran when the command had ended.
+    Left(String),
+    /// The lease was not extended in time.
+    Overdue,
+    /// Nothing is left.
+    Gone,
+    /// These cannot be killed.
+    Stuck(String),
+}
+
+impl Order {
+    pub(super) fn frame(&self) -> Vec<u8> {
+        match self {
+            Self::Start(spec) => frame(b'S', &spec.encode()),
+            Self::Terminate => frame(b'T', &[]),
+            Self::Sweep => frame(b'W', &[]),
+            Self::Kill => frame(b'K', &[]),
+            Self::Hold { ask, kill } => {
+                let body: Vec<u8> = [ask.to_le_bytes(), kill.to_le_bytes()].concat();
+                frame(b'H', &body)
+            }
+        }
+    }
+
+    fn of(kind: u8, body: &[u8]) -> Option<Self> {
+        Some(match kind {
+            b'S' => Self::Start(Spec::decode(body)?),
+            b'T' => Self::Terminate,
+            b'W' => Self::Sweep,
+            b'K' => Self::Kill,
+            b'H' => {
+                let number = |at: usize| Some(u64::from_le_bytes(body.get(at..at + 8)?.try_into().ok()?));
+                Self::Hold {
+                    ask: number(0)?,
+                    kill: number(8)?,
+                }
+            }
+            _ => return None,
+        })
+    }
+}
+
+impl Report {
+    pub(super) fn frame(&self) -> Vec<u8> {
+        match self {
+            Self::Began(pid) => frame(b'B', &pid.to_le_bytes()),
+            Self::Failed(error) => frame(b'F', &error.to_le_bytes()),
+            Self::Ended(status) => frame(b'E', &status.to_le_bytes()),
+            Self::Left(names) => frame(b'L', names.as_bytes()),
+            Self::Overdue => frame(b'O', &[]),
+            Self::Gone => frame(b'G', &[]),
+            Self::Stuck(names) => frame(b'U', names.as_bytes()),
+        }
+    }
+
+    fn of(kind: u8, body: &[u8]) -> Option<Self> {
+        let number = || Some(i32::from_le_bytes(body.try_into().ok()?));
+        let text = || String::from_utf8_lossy(body).into_owned();
+        Some(match kind {
+            b'B' => Self::Began(number()?),
+            b'F' => Self::Failed(number()?),
+            b'E' => Self::Ended(number()?),
+            b'L' => Self::Left(text()),
+            b'O' => Self::Overdue,
+            b'G' => Self::Gone,
+            b'U' => Self::Stuck(text()),
+            _ => return None,
+        })
+    }
+}
+
+fn frame(kind: u8, body: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(HEAD + body.len());
+    out.push(kind);
+    put_length(&mut out, body.len());
+    out.extend_from_slice(body);
+    out
+}
+
+fn put_length(out: &mut Vec<u8>, length: usize) {
+    // Longer ones are refused before they come here: a task has at most a few MiB.
+    out.extend_from_slice(&u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes());
+}
+
+/// Bytes that have come in, as far as they are no whole frame yet.
+#[derive(Debug, Default)]
+pub(super) struct Inbox(Vec<u8>);
+
+impl Inbox {
+    pub(super) fn take_in(&mut self, bytes: &[u8]) {
+        self.0.extend_from_slice(bytes);
+    }
+
+    pub(super) fn next_order(&mut self) -> io::Result<Option<Order>> {
+        self.next(Order::of)
+    }
+
+    pub(super) fn next_report(&mut self) -> io::Result<Option<Report>> {
+        self.next(Report::of)
+    }
+
+    fn next<T>(&mut self, decode: impl Fn(u8, &[u8]) -> Option<T>) -> io::Result<Option<T>> {
+        let Some((head, rest)) = self.0.split_at_checked(HEAD) else {
+            return Ok(None);
+        };
+        let length = u32::from_le_bytes([head[1], head[2], head[3], head[4]]) as usize;
+        if length > MAX_BODY {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+        let Some(body) = rest.get(..length) else {
+            return Ok(None);
+        };
+        let decoded = decode(head[0], body).ok_or(io::ErrorKind::InvalidData)?;
+        self.0.drain(..HEAD + length);
+        Ok(Some(decoded))
+    }
+}
+
+impl Spec {
+    fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        let mut put = |bytes: &[u8]| {
+            put_length(&mut out, bytes.len());
+            out.extend_from_slice(bytes);
+        };
+        put(self.program.as_os_str().as_bytes());
+        put(self.name.as_bytes());
+        put(self.cwd.as_os_str().as_bytes());
+        put(&u32::try_from(self.arguments.len()).unwrap_or(u32::MAX).to_le_bytes());
+        self.arguments.iter().for_each(|a| put(a.as_bytes()));
+        put(&u32::try_from(self.env.len()).unwrap_or(u32::MAX).to_le_bytes());
+        for (name, value) in &self.env {
+            put(name.as_bytes());
+            put(value.as_bytes());
+        }
+        if let Some(stdin) = &self.stdin {
+            put(stdin);
+        }
+        out
+    }
+
+    fn decode(mut body: &[u8]) -> Option<Self> {
+        let text = |bytes: &[u8]| OsString::from_vec(bytes.to_vec());
+        let program = PathBuf::from(OsStr::from_bytes(take(&mut body)?));
+        let name = text(take(&mut body)?);
+        let cwd = PathBuf::from(OsStr::from_bytes(take(&mut body)?));
+        let count = |body: &mut &[u8]| Some(u32::from_le_bytes(take(body)?.try_into().ok()?));
+        let mut arguments = Vec::new();
+        for _ in 0..count(&mut body)? {
+            arguments.push(text(take(&mut body)?));
+        }
+        let mut env = Vec::new();
+        for _ in 0..count(&mut body)? {
+            env.push((text(take(&mut body)?), text(take(&mut body)?)));
+        }
+        let stdin = if body.is_empty() {
+            None
+        } else {
+            Some(take(&mut body)?.to_vec())
+        };
+        Some(Self {
+            program,
+            name,
+            arguments,
+            env,
+            cwd,
+            stdin,
+        })
+    }
+}
+
+fn take<'b>(body: &mut &'b [u8]) -> Option<&'b [u8]> {
+    let (length, rest) = body.split_at_checked(4)?;
+    let length = u32::from_le_bytes(length.try_into().ok()?) as usize;
+    let (bytes, rest) = rest.split_at_checked(length)?;
+    *body = rest;
+    Some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn frames_survive_in_pieces() {
+        let spec = Spec {
+            program: "/bin/a b".into(),
+            name: OsString::from_vec(vec![0xff, b'x']),
+            arguments: vec!["".into(), "1".into()],
+            env: vec![("A".into(), "b=c\n".into())],
+            cwd: "/".into(),
+            stdin: Some(vec![0; 70_000]),
+        };
+        let none = Spec::default();
+        let empty = Spec {
+            stdin: Some(Vec::new()),
+            ..Spec::default()
+        };
+        let orders = [
+            Order::Start(spec),
+            Order::Start(none),
+            Order::Start(empty),
+            Order::Hold { ask: 7, kill: 1 << 40 },
+            Order::Kill,
+            Order::Sweep,
+            Order::Terminate,
+        ];
+        let bytes: Vec<u8> = orders.iter().flat_map(Order::frame).collect();
+        let (mut inbox, mut seen) = (Inbox::default(), Vec::new());
+        for piece in bytes.chunks(1000) {
+            inbox.take_in(piece);
+            while let Some(order) = inbox.next_order().unwrap() {
+                seen.push(order);
+            }
+        }
+        assert_eq!(seen, orders);
+        let reports = [
+            Report::Began(1),
+            Report::Failed(-2),
+            Report::Ended(256),
+            Report::Left("a".into()),
+            Report::Overdue,
+            Report::Gone,
+            Report::Stuck("b".into()),
+        ];
+        for report in reports {
+            inbox.take_in(&report.frame());
+            assert_eq!(inbox.next_report().unwrap(), Some(report));
+        }
+        inbox.take_in(b"?\0\0\0\0");
+        assert!(inbox.next_order().is_err());
+    }
+}
