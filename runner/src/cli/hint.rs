@@ -18,7 +18,8 @@ pub(super) fn hint(redis: &RedisSettings, in_url: bool, error: &BrokerError) -> 
             Some(hint) => hint.to_owned(),
             None => return code.to_owned(),
         },
-        BrokerError::Full { .. } => "its memory is full: `maxmemory` of the server".to_owned(),
+        BrokerError::Full { .. } => full(&crate::log::chain(error)).to_owned(),
+        BrokerError::Corrupt { .. } => "another program wrote there; `redis.database` says where we look".to_owned(),
         _ => return code.to_owned(),
     };
     format!("{code}: {what}")
@@ -54,6 +55,15 @@ fn login(redis: &RedisSettings, in_url: bool, why: &str) -> String {
         "the login is wrong; see `redis.url`, `redis.username`, `redis.password`".to_owned()
     } else {
         format!("the login is wrong; see `redis.username`, `redis.password`{sentinels}")
+    }
+}
+
+/// For a server that takes no writes.
+fn full(why: &str) -> &'static str {
+    if why.contains("MISCONF") {
+        "it cannot save to its disk; its own log says why"
+    } else {
+        "its memory is full: `maxmemory` of the server"
     }
 }
 
@@ -94,6 +104,22 @@ mod tests {
         BrokerError::Denied {
             doing,
             source: text.into(),
+        }
+    }
+
+    #[test]
+    fn a_server_that_takes_no_writes_is_full_in_one_of_two_ways() {
+        let redis = RedisSettings::at("a:6379");
+        for (text, words) in [
+            ("OOM command not allowed", "maxmemory"),
+            ("MISCONF Redis is", "its disk"),
+        ] {
+            let error = BrokerError::Full {
+                doing: "try",
+                source: text.into(),
+            };
+            let said = hint(&redis, false, &error);
+            assert!(said.starts_with("broker_full: ") && said.contains(words), "{said}");
         }
     }
 

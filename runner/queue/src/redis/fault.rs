@@ -87,10 +87,10 @@ pub(super) fn answered(error: &ServerError, doing: &'static str) -> BrokerError 
 }
 
 fn by_code(code: &str, detail: &str, doing: &'static str) -> BrokerError {
+    let (code, detail) = unwrapped(code, detail);
     // The server's own word, by which people look it up.
     let source: BoxError = format!("{code} {detail}").trim().into();
-    // Servers before version 7 wrap what a command within a script answered into a general error.
-    let is = |word: &str| code == word || detail.contains(&format!("-{word} "));
+    let is = |word: &str| code == word;
     if is("OOM") || is("MISCONF") || detail.contains("OOM command not allowed") {
         BrokerError::Full { doing, source }
     } else if is("WRONGTYPE") {
@@ -105,6 +105,34 @@ fn by_code(code: &str, detail: &str, doing: &'static str) -> BrokerError {
     }
 }
 
+/// What a command within a script answered. Servers before version 7 wrap it into a general error, twice if the command
+/// was refused before it ran: `ERR Error running script (call to f_…): @user_script:5: WRONGTYPE Operation …`,
+/// `…: @user_script:5: @user_script: 5: -OOM command …`.
+fn unwrapped<'a>(code: &'a str, detail: &'a str) -> (&'a str, &'a str) {
+    const PLACE: &str = "@user_script:";
+    let Some((_, mut inner)) = detail
+        .split_once(PLACE)
+        .filter(|(head, _)| code == "ERR" && head.starts_with("Error running script"))
+    else {
+        return (code, detail);
+    };
+    loop {
+        let line = inner.trim_start().trim_start_matches(|c: char| c.is_ascii_digit());
+        inner = line.strip_prefix(':').unwrap_or(line).trim_start();
+        match inner.strip_prefix(PLACE) {
+            Some(again) => inner = again,
+            None => break,
+        }
+    }
+    let (word, rest) = inner.split_once(' ').unwrap_or((inner, ""));
+    let word = word.strip_prefix('-').unwrap_or(word);
+    if word.len() > 2 && word.bytes().all(|byte| byte.is_ascii_uppercase()) {
+        (word, rest)
+    } else {
+        (code, inner)
+    }
+}
+
 fn is_connection_trouble(error: &RedisError) -> bool {
     error.is_io_error() || error.is_timeout() || error.is_connection_dropped()
 }
@@ -116,7 +144,7 @@ pub(super) fn needs_new_connection(error: &RedisError) -> bool {
 
 /// Whether the server says that it is the wrong one: after a failover the name may lead to another.
 pub(super) fn is_wrong_server(error: &ServerError) -> bool {
-    error.code() == "READONLY" || error.details().is_some_and(|d| d.contains("-READONLY "))
+    unwrapped(error.code(), error.details().unwrap_or_default()).0 == "READONLY"
 }
 
 /// The answer to a command for a node of a cluster that there is no connection to: the node's own error if it said one,
@@ -156,14 +184,43 @@ mod tests {
     #[test]
     fn codes_are_told_apart_also_when_wrapped_by_a_script() {
         assert_eq!(code_of("OOM", "command not allowed"), "broker_full");
-        assert_eq!(
-            code_of("ERR", "Error running script: @user_script:5: -OOM command not allowed"),
-            "broker_full"
-        );
         assert_eq!(code_of("WRONGTYPE", "Operation against"), "broker_corrupt");
+        // As 6.2 says it: of a command that ran and failed, and of one that was refused.
+        let wrapped = |inner: &str| {
+            let failed = format!("Error running script (call to f_5860e4): @user_script:15: {inner}");
+            let refused =
+                format!("Error running script (call to f_5860e4): @user_script:15: @user_script: 15: -{inner}");
+            (code_of("ERR", &failed), code_of("ERR", &refused))
+        };
+        for (inner, code) in [
+            (
+                "WRONGTYPE Operation against a key holding the wrong kind of value",
+                "broker_corrupt",
+            ),
+            ("OOM command not allowed when used memory > 'maxmemory'.", "broker_full"),
+            ("MISCONF Redis is configured to save RDB snapshots", "broker_full"),
+            (
+                "READONLY You can't write against a read only replica.",
+                "broker_unavailable",
+            ),
+            ("NOREPLICAS Not enough good replicas to write.", "broker_unavailable"),
+            ("NOSCRIPT No matching script.", "broker_unavailable"),
+            ("NOPERM this user has no permissions", "broker_auth"),
+            ("ERR value is not an integer or out of range", "broker_refused"),
+        ] {
+            assert_eq!(wrapped(inner), (code, code), "{inner}");
+        }
         assert_eq!(
-            code_of("ERR", "Error running script: @user_script:5: -WRONGTYPE Operation"),
-            "broker_corrupt"
+            code_of(
+                "ERR",
+                "Error running script (call to f_1): @user_script:1: @user_script: 1: The user executing the script can't run this command or subcommand"
+            ),
+            "broker_auth"
+        );
+        // Words of a user's that look like it change nothing.
+        assert_eq!(
+            code_of("ERR", "unknown command '@user_script:1: OOM x'"),
+            "broker_refused"
         );
         assert_eq!(
             code_of("ERR", "Script attempted to access a non local key in a cluster node"),
