@@ -9,7 +9,7 @@ use redis::FromRedisValue;
 use tokio::sync::OwnedMutexGuard;
 
 use super::nursery::{Child, free_port, scratch};
-use super::redis::answers;
+use super::redis::{answers, program};
 use super::wait::eventually_within;
 
 /// How long a start may take on a busy machine.
@@ -26,10 +26,10 @@ const VERSION: u32 = 7;
 
 /// Why the server installed here cannot form a cluster as it is done here.
 pub(super) fn too_old() -> Option<String> {
-    let output = std::process::Command::new("redis-server").arg("--version").output();
+    let output = std::process::Command::new(program()).arg("--version").output();
     let text = String::from_utf8_lossy(&output.ok()?.stdout).into_owned();
     let version = text.split("v=").nth(1)?.split('.').next()?.parse::<u32>().ok()?;
-    (version < VERSION).then(|| format!("redis-server {version} is older than {VERSION}"))
+    (version < VERSION).then(|| format!("version {version} of the server is older than {VERSION}"))
 }
 
 /// The shared cluster of three primaries, emptied; the test has it alone until it drops the turn.
@@ -212,7 +212,7 @@ impl Node {
 }
 
 fn launch(dir: &PathBuf, port: u16, bus: u16) -> Child {
-    let child = Child::start("redis-server", None, Signal::SIGKILL, &dir.join("log"), |command| {
+    let child = Child::start(&program(), None, Signal::SIGKILL, &dir.join("log"), |command| {
         let (port, bus) = (port.to_string(), bus.to_string());
         let patience = NODE_TIMEOUT_MS.to_string();
         command.current_dir(dir);

@@ -17,6 +17,11 @@ const DATABASES: u32 = 1024;
 /// How long a start may take on a busy machine.
 const START: Duration = Duration::from_secs(20);
 
+/// The server program: `redis-server` on the path, or what `RUNNER_TEST_REDIS` names, for tests against another version.
+pub fn program() -> String {
+    std::env::var("RUNNER_TEST_REDIS").unwrap_or_else(|_| "redis-server".to_owned())
+}
+
 /// The shared server, started on first use.
 pub fn redis() -> &'static RedisServer {
     static SHARED: LazyLock<RedisServer> = LazyLock::new(|| RedisServer::start(&[]));
@@ -80,7 +85,7 @@ impl RedisServer {
 }
 
 fn launch(dir: &PathBuf, port: u16, options: &[String]) -> Child {
-    let child = Child::start("redis-server", None, Signal::SIGKILL, &dir.join("log"), |command| {
+    let child = Child::start(&program(), None, Signal::SIGKILL, &dir.join("log"), |command| {
         let (port, databases) = (port.to_string(), DATABASES.to_string());
         command
             .current_dir(dir)

@@ -3,7 +3,7 @@
 use nix::sys::signal::Signal;
 
 use super::nursery::{Child, free_port, scratch};
-use super::redis::RedisServer;
+use super::redis::{RedisServer, program};
 use super::wait::eventually_within;
 
 /// The name under which the sentinels watch the primary.
@@ -87,7 +87,7 @@ fn sentinel(primary: &str) -> (Child, u16) {
     );
     let file = dir.join("sentinel.conf");
     std::fs::write(&file, config).expect("writing a configuration");
-    let child = Child::start("redis-server", None, Signal::SIGKILL, &dir.join("log"), |command| {
+    let child = Child::start(&program(), None, Signal::SIGKILL, &dir.join("log"), |command| {
         command.current_dir(&dir).arg(&file).arg("--sentinel");
     });
     (child, port)

@@ -9,7 +9,7 @@ use std::time::Duration;
 use libtest_mimic::{Arguments, Completion, Trial};
 use tokio::runtime::Runtime;
 
-use super::{cluster, nursery, postgres};
+use super::{cluster, nursery, postgres, redis};
 
 /// No test may take longer unless it says so; one that hangs must not hang the whole run. The slowest, those in a browser,
 /// need a minute or two, and three times as long on a machine that is busy.
@@ -29,9 +29,9 @@ static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
 /// Something that a machine may lack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Need {
-    /// `redis-server` on the path.
+    /// `redis-server` on the path, or what `RUNNER_TEST_REDIS` names.
     Redis,
-    /// A Redis Cluster: `redis-server` of version 7 or newer on the path.
+    /// The same of version 7 or newer: a Redis Cluster.
     Cluster,
     /// `mariadbd` and `mariadb-install-db` on the path.
     MariaDb,
@@ -52,8 +52,8 @@ impl Need {
     fn absent(self) -> Option<String> {
         let missing = |program: &str| (!on_path(program)).then(|| format!("{program} is not installed"));
         match self {
-            Self::Redis => missing("redis-server"),
-            Self::Cluster => missing("redis-server").or_else(cluster::too_old),
+            Self::Redis => missing(&redis::program()),
+            Self::Cluster => missing(&redis::program()).or_else(cluster::too_old),
             Self::MariaDb => missing("mariadbd").or_else(|| missing("mariadb-install-db")),
             Self::Postgres => postgres::bin_dir()
                 .is_none()
