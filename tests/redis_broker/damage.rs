@@ -16,7 +16,7 @@ pub fn tests() -> Vec<kit::Trial> {
             an_unreadable_task_is_archived_and_its_neighbours_are_claimed,
             an_unreadable_task_does_not_stop_the_recovery_of_others,
             an_active_task_without_a_lease_is_recovered,
-            a_key_of_the_wrong_type_is_named_as_corrupt,
+            a_key_of_the_wrong_type_is_named_as_corrupt, a_list_of_the_wrong_type_is_moved_out_of_the_way,
             a_group_without_a_name_is_named_again, notes_of_tasks_that_are_gone_are_dropped_to_the_last;
     ]
 }
@@ -103,9 +103,32 @@ async fn an_active_task_without_a_lease_is_recovered() {
 
 async fn a_key_of_the_wrong_type_is_named_as_corrupt() {
     let (broker, mut link, _db) = open().await;
-    let _: () = ask(&mut link, &["SET", "asynq:{default}:pending", "x"]).await;
-    let error = broker.claim(&[queue()], 1, LEASE).await.unwrap_err();
+    let _: () = ask(&mut link, &["SET", "asynq:queues", "x"]).await;
+    let error = broker.queues().await.unwrap_err();
     assert_eq!(error.code(), "broker_corrupt", "{error:?}");
+    // Whoever writes there puts it right.
+    put(&broker, &["a"]).await;
+    assert_eq!(broker.queues().await.unwrap().len(), 1);
+}
+
+async fn a_list_of_the_wrong_type_is_moved_out_of_the_way() {
+    let (broker, mut link, _db) = open().await;
+    put(&broker, &["a"]).await;
+    let _: i64 = ask(&mut link, &["DEL", "asynq:{default}:pending"]).await;
+    let _: i64 = ask(&mut link, &["ZADD", "asynq:{default}:pending", "1", "x"]).await;
+    assert_eq!(ids(&claim(&broker, 1).await), Vec::<&str>::new());
+    let aside = "runner:displaced:asynq:{default}:pending";
+    let kept: Vec<String> = ask(&mut link, &["ZRANGE", aside, "0", "-1"]).await;
+    assert_eq!(kept, ["x"]);
+    let seconds: i64 = ask(&mut link, &["TTL", aside]).await;
+    assert!((600_000..=604_800).contains(&seconds), "{seconds}");
+    // It is told of once.
+    broker.recover(&[queue()], LEASE, 10, 0).await.unwrap();
+    let repaired = broker.repair(&[queue()], 1000).await.unwrap();
+    assert_eq!((repaired.quarantined, repaired.orphans), (1, 1), "{repaired:?}");
+    broker.recover(&[queue()], LEASE, 10, 0).await.unwrap();
+    assert_eq!(broker.repair(&[queue()], 1000).await.unwrap().total(), 0);
+    assert_eq!(ids(&claim(&broker, 1).await), ["a"]);
 }
 
 async fn a_group_without_a_name_is_named_again() {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use runner_core::task::{State, Task};
 use runner_queue::redis::RedisBroker;
-use runner_queue::{BrokerError, GroupRule, Groups as _, Inspector as _, Page, Producer as _};
+use runner_queue::{Broker as _, BrokerError, GroupRule, Groups as _, Inspector as _, Page, Producer as _};
 
 use super::{ask, is_sound, named, open, queue, settings, state_of};
 use crate::kit::{self, RedisServer};
@@ -65,11 +65,8 @@ async fn a_set_that_go_left_behind_goes_back_to_its_group() {
     let set = "asynq:{default}:g:g:6b7a1f0e-0000-4000-8000-000000000000";
     let _: () = ask(&mut link, &["RENAME", "asynq:{default}:g:g", set]).await;
     let _: i64 = ask(&mut link, &["SREM", "asynq:{default}:groups", "g"]).await;
-    let _: i64 = ask(
-        &mut link,
-        &["ZADD", "asynq:{default}:aggregation_sets", "1893553445", set],
-    )
-    .await;
+    let deadline = (broker.now().await.unwrap().as_second() + 120).to_string();
+    let _: i64 = ask(&mut link, &["ZADD", "asynq:{default}:aggregation_sets", &deadline, set]).await;
     // What is not a set of this queue is taken off the list, and nothing else is done to it.
     for odd in ["asynq:{low}:g:g:1", "asynq:{default}:pending", ""] {
         let _: i64 = ask(&mut link, &["ZADD", "asynq:{default}:aggregation_sets", "1", odd]).await;

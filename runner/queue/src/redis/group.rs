@@ -10,7 +10,7 @@ use runner_core::task::QueueName;
 
 use super::inspect::bounds;
 use super::scripts::Script;
-use super::trouble::Trouble;
+use super::trouble::{Trouble, or_nothing};
 use super::{RedisBroker, convert, keys, reply};
 use crate::{
     BrokerResult, GroupInfo, GroupNames, GroupPage, GroupRule, Groups, MAX_SET, Page, Reclaimed, SET_DEADLINE,
@@ -38,7 +38,7 @@ impl Groups for RedisBroker {
             .arg(from.unwrap_or("0"))
             .arg("COUNT")
             .arg(NAMES);
-        let mut answer = reply::list(trip.one().await?).into_iter();
+        let mut answer = reply::list(or_nothing(trip.one().await)?).into_iter();
         let next = answer.next().and_then(reply::text).filter(|cursor| cursor != "0");
         let names = answer.next().map(reply::list).unwrap_or_default();
         // A name that is not text cannot have been written by a producer of ours or asynq's.

@@ -12,7 +12,7 @@ use super::conn::Trip;
 use super::scripts::Script;
 use super::trouble::Trouble;
 use super::{RedisBroker, convert, keys, reply};
-use crate::{ArchiveBounds, BrokerResult, Forwarded, Repaired, Swept};
+use crate::{ArchiveBounds, BrokerError, BrokerResult, Forwarded, Repaired, Swept};
 
 /// When the first task of a list is due.
 enum First {
@@ -131,6 +131,11 @@ impl RedisBroker {
         };
         let mut first = Vec::new();
         for ((queue, list), answer) in lists().zip(answers) {
+            // A key of the wrong type is for the script to deal with.
+            if let Err(BrokerError::Corrupt { .. }) = answer {
+                first.push((queue, list, First::Due));
+                continue;
+            }
             if let Some(answer) = trouble.part(queue, answer) {
                 first.push((
                     queue,
@@ -153,6 +158,12 @@ impl RedisBroker {
         }
         let (mut ends, mut told, mut trouble) = (Vec::new(), false, Trouble::default());
         for (queue, answer) in queues.iter().zip(trip.each().await?) {
+            // A key of the wrong type is for the recovery to deal with.
+            if let Err(BrokerError::Corrupt { .. }) = answer {
+                told = true;
+                ends.push(Timestamp::UNIX_EPOCH);
+                continue;
+            }
             if let Some(answer) = trouble.part(queue, answer) {
                 told = true;
                 ends.extend(reply::list(answer).into_iter().nth(1).and_then(reply::seconds));

@@ -73,6 +73,8 @@ use crate::{Broker, BrokerResult};
 
 #[cfg(feature = "ceiling")]
 pub use self::ceiling::RedisCeiling;
+#[cfg(feature = "contract")]
+pub use self::scripts::script_names;
 pub use self::settings::{Password, RedisSentinels, RedisSettings, RedisTarget, RedisTls};
 #[cfg(feature = "contract")]
 pub use self::steps::{Asleep, Cut};

@@ -150,7 +150,7 @@ async fn send_trip(way: &Way, tasks: &[Task]) -> BrokerResult<Sent> {
         // list is within its reach.
         let apart = way.conn().is_cluster();
         if apart {
-            trip.command("SADD").arg(keys::QUEUES);
+            trip.script(Script::Beat, &[keys::QUEUES]).arg("");
             for queue in by_queue.keys() {
                 trip.arg(queue.as_str());
             }

@@ -143,8 +143,8 @@ fn next_row(answer: &mut impl Iterator<Item = Value>) -> Option<Row> {
     let id = reply::bytes(answer.next()?)?;
     let message = reply::bytes(answer.next()?)?;
     let run = reply::bytes(answer.next()?)?;
-    let lost = answer.next().and_then(reply::text)?;
-    let by = answer.next().and_then(reply::text)?;
+    let lost = answer.next().and_then(reply::shown)?;
+    let by = answer.next().and_then(reply::shown)?;
     let claimed = by.split_once(' ').and_then(|(millis, server)| {
         let at = Timestamp::from_millisecond(millis.parse().ok()?).ok()?;
         Some((at, server.to_owned()))

@@ -63,6 +63,11 @@ impl Mended {
     pub(super) fn note(&self, queue: &QueueName, done: &str, id: &[u8]) {
         self.add(&counted(done));
         let id = String::from_utf8_lossy(id);
+        if done == "displaced" {
+            let kept = "a week, under runner:displaced:";
+            tracing::warn!(queue = %queue, key = %id, kept, "a value of the wrong type was moved out of the way");
+            return;
+        }
         tracing::warn!(queue = %queue, task_id = %id, found = done, "a damaged task was put right");
     }
 
@@ -91,7 +96,7 @@ fn counted(done: &str) -> Repaired {
         "ghost" => one.ghosts = 1,
         "orphan" => one.orphans = 1,
         "unleased" => one.unleased = 1,
-        "quarantined" => one.quarantined = 1,
+        "quarantined" | "displaced" => one.quarantined = 1,
         _ => one.misplaced = 1,
     }
     one

@@ -27,6 +27,11 @@ pub(super) fn text(value: Value) -> Option<String> {
     bytes(value).and_then(|b| String::from_utf8(b).ok())
 }
 
+/// Text for people and for what is compared with our own; what is not UTF-8 becomes a sign that says so.
+pub(super) fn shown(value: Value) -> Option<String> {
+    bytes(value).map(|b| String::from_utf8_lossy(&b).into_owned())
+}
+
 /// A whole number; fractions are dropped.
 pub(super) fn number(value: Value) -> Option<i64> {
     match value {

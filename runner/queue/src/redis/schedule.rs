@@ -12,6 +12,7 @@ use serde::Deserialize;
 
 use super::conn::Trip;
 use super::scripts::Script;
+use super::trouble::or_nothing;
 use super::{RedisBroker, convert, fault, keys, produce, reply};
 use crate::{
     Broker as _, BrokerResult, Commit, CommitFire, Committed, Decision, DecisionKind, EntryView, Registration,
@@ -64,7 +65,7 @@ impl Schedules for RedisBroker {
                     trip.arg(format!("{field}:{id}"));
                 }
             }
-            let mut row = reply::list(trip.one().await?).into_iter();
+            let mut row = reply::list(or_nothing(trip.one().await)?).into_iter();
             standings.extend(batch.iter().map(|_| next_standing(&mut row)));
         }
         Ok(standings)
@@ -150,7 +151,7 @@ impl Schedules for RedisBroker {
                 .arg("COUNT")
                 .arg(limit),
         };
-        let records = reply::list(trip.one().await?).into_iter();
+        let records = reply::list(or_nothing(trip.one().await)?).into_iter();
         let texts: Vec<Value> = match id {
             Some(_) => records.collect(),
             // Each entry is its number and its fields: `d` and the text.
@@ -174,8 +175,8 @@ fn list_queues(trip: &mut Trip<'_>, commits: &[Commit]) -> usize {
     if queues.is_empty() {
         return 0;
     }
-    trip.command("SADD")
-        .arg(keys::QUEUES)
+    trip.script(Script::Beat, &[keys::QUEUES])
+        .arg("")
         .arg(queues.into_iter().collect::<Vec<_>>());
     1
 }
@@ -186,7 +187,7 @@ fn next_standing(row: &mut impl Iterator<Item = Value>) -> Option<Standing> {
     let task = reply::text(task).and_then(|id| TaskId::new(id).ok());
     Some(Standing {
         cursor: reply::seconds(cursor)?,
-        paused: reply::text(paused).filter(|by| !by.is_empty()),
+        paused: reply::shown(paused).filter(|by| !by.is_empty()),
         last: reply::seconds(nominal).zip(task),
     })
 }
@@ -263,20 +264,21 @@ struct Stored {
     n: i64,
     k: DecisionKind,
     r: String,
-    t: Option<TaskId>,
+    t: Option<String>,
     c: u32,
     d: String,
     i: String,
 }
 
 pub(super) fn decision_of(text: Value) -> Option<Decision> {
-    let stored: Stored = serde_json::from_slice(&reply::bytes(text)?).ok()?;
+    // The holder of a lock is named as it stands there.
+    let stored: Stored = serde_json::from_str(&reply::shown(text)?).ok()?;
     Some(Decision {
         schedule: stored.s,
         nominal: Timestamp::from_second(stored.n).ok()?,
         kind: stored.k,
         reason: stored.r,
-        task: stored.t,
+        task: stored.t.and_then(|id| TaskId::new(id).ok()),
         count: stored.c,
         decided_at: Timestamp::from_nanosecond(stored.d.parse().ok()?).ok()?,
         instance: stored.i,

@@ -66,6 +66,7 @@ struct Source {
 }
 
 const CLOCK: &str = include_str!("scripts/clock.lua");
+const GUARD: &str = include_str!("scripts/guard.lua");
 const COUNT: &str = include_str!("scripts/count.lua");
 const TRIM: &str = include_str!("scripts/trim.lua");
 const CLAIMS: &str = include_str!("scripts/claims.lua");
@@ -100,9 +101,10 @@ static SOURCES: [Source; 42] = [
         PICK,
         include_str!("scripts/exchange.lua"),
     ]),
-    drains(&[CLOCK, CLAIMS, NOTES, include_str!("scripts/quarantine.lua")]),
+    drains(&[CLOCK, GUARD, CLAIMS, NOTES, include_str!("scripts/quarantine.lua")]),
     drains(&[
         CLOCK,
+        GUARD,
         COUNT,
         CLAIMS,
         ACCEPT,
@@ -113,41 +115,49 @@ static SOURCES: [Source; 42] = [
     ]),
     drains(&[CLOCK, CLAIMS, include_str!("scripts/extend.lua")]),
     drains(&[CLOCK, CLAIMS, include_str!("scripts/forward.lua")]),
-    drains(&[CLOCK, CLAIMS, NOTES, MEND, include_str!("scripts/expired.lua")]),
-    drains(&[CLOCK, CLAIMS, FORGET, TRIM, include_str!("scripts/sweep.lua")]),
-    drains(&[CLOCK, CLAIMS, NOTES, MEND, include_str!("scripts/repair.lua")]),
+    drains(&[CLOCK, GUARD, CLAIMS, NOTES, MEND, include_str!("scripts/expired.lua")]),
+    drains(&[CLOCK, GUARD, CLAIMS, FORGET, TRIM, include_str!("scripts/sweep.lua")]),
+    drains(&[CLOCK, GUARD, CLAIMS, NOTES, MEND, include_str!("scripts/repair.lua")]),
     drains(&[CLOCK, include_str!("scripts/unclaim.lua")]),
     drains(&[CLOCK, include_str!("scripts/scan.lua")]),
-    drains(&[CLOCK, include_str!("scripts/waiting.lua")]),
+    drains(&[CLOCK, GUARD, include_str!("scripts/waiting.lua")]),
     drains(&[CLOCK, include_str!("scripts/release.lua")]),
     drains(&[CLOCK, include_str!("scripts/beat.lua")]),
     drains(&[CLOCK, include_str!("scripts/server.lua")]),
     drains(&[CLOCK, include_str!("scripts/listed.lua")]),
-    fills(&[CLOCK, include_str!("scripts/register.lua")]),
-    drains(&[CLOCK, include_str!("scripts/resume.lua")]),
-    fills(&[CLOCK, PUT, DECIDE, include_str!("scripts/commit.lua")]),
-    drains(&[CLOCK, include_str!("scripts/lead.lua")]),
-    drains(&[CLOCK, COUNT, include_str!("scripts/info.lua")]),
-    drains(&[CLOCK, include_str!("scripts/page.lua")]),
-    drains(&[CLOCK, include_str!("scripts/task.lua")]),
-    drains(&[CLOCK, CLAIMS, FORGET, TRIM, include_str!("scripts/act.lua")]),
+    fills(&[CLOCK, GUARD, include_str!("scripts/register.lua")]),
+    drains(&[CLOCK, GUARD, include_str!("scripts/resume.lua")]),
+    fills(&[CLOCK, GUARD, PUT, DECIDE, include_str!("scripts/commit.lua")]),
+    drains(&[CLOCK, GUARD, include_str!("scripts/lead.lua")]),
+    drains(&[CLOCK, GUARD, COUNT, include_str!("scripts/info.lua")]),
+    drains(&[CLOCK, GUARD, include_str!("scripts/page.lua")]),
+    drains(&[CLOCK, GUARD, include_str!("scripts/task.lua")]),
+    drains(&[CLOCK, GUARD, CLAIMS, FORGET, TRIM, include_str!("scripts/act.lua")]),
     drains(&[CLOCK, include_str!("scripts/pause.lua")]),
-    drains(&[CLOCK, CLAIMS, FORGET, TRIM, TAKE, include_str!("scripts/act_all.lua")]),
+    drains(&[
+        CLOCK,
+        GUARD,
+        CLAIMS,
+        FORGET,
+        TRIM,
+        TAKE,
+        include_str!("scripts/act_all.lua"),
+    ]),
     drains(&[CLOCK, COUNT, CLAIMS, FORGET, TAKE, include_str!("scripts/remove.lua")]),
     fills(&[CLOCK, include_str!("scripts/edit.lua")]),
     drains(&[CLOCK, COUNT, include_str!("scripts/history.lua")]),
-    drains(&[CLOCK, include_str!("scripts/memory.lua")]),
+    drains(&[CLOCK, GUARD, include_str!("scripts/memory.lua")]),
     drains(&[CLOCK, include_str!("scripts/stage.lua")]),
-    drains(&[CLOCK, include_str!("scripts/staged.lua")]),
+    drains(&[CLOCK, GUARD, include_str!("scripts/staged.lua")]),
     drains(&[CLOCK, include_str!("scripts/aside.lua")]),
     drains(&[CLOCK, include_str!("scripts/drop.lua")]),
     drains(&[CLOCK, include_str!("scripts/reclaim.lua")]),
-    drains(&[CLOCK, include_str!("scripts/groups.lua")]),
-    fills(&[CLOCK, include_str!("scripts/intend.lua")]),
-    fills(&[CLOCK, PUT, DECIDE, include_str!("scripts/fire.lua")]),
-    drains(&[CLOCK, PUT, DECIDE, include_str!("scripts/finish.lua")]),
+    drains(&[CLOCK, GUARD, include_str!("scripts/groups.lua")]),
+    fills(&[CLOCK, GUARD, include_str!("scripts/intend.lua")]),
+    fills(&[CLOCK, GUARD, PUT, DECIDE, include_str!("scripts/fire.lua")]),
+    drains(&[CLOCK, GUARD, PUT, DECIDE, include_str!("scripts/finish.lua")]),
     drains(&[CLOCK, include_str!("scripts/entries.lua")]),
-    drains(&[CLOCK, TYPES, include_str!("scripts/kinds.lua")]),
+    drains(&[CLOCK, GUARD, TYPES, include_str!("scripts/kinds.lua")]),
 ];
 
 /// The names under which a server knows the scripts.
@@ -187,13 +197,7 @@ pub(super) async fn knows_flags(server: &mut Line) -> RedisResult<bool> {
 pub(super) async fn load_as(server: &mut Line, flags: bool) -> RedisResult<Hashes> {
     let mut pipe = redis::pipe();
     for source in &SOURCES {
-        let opening = match (source.drains, flags) {
-            (false, _) => "",
-            (true, true) => "#!lua flags=allow-oom\n",
-            (true, false) => "redis.pcall('ZREM', KEYS[1], '')\n",
-        };
-        let code = format!("{opening}{}", source.parts.join("\n"));
-        pipe.cmd("SCRIPT").arg("LOAD").arg(code);
+        pipe.cmd("SCRIPT").arg("LOAD").arg(code(source, flags));
     }
     let answers: Vec<Value> = pipe.query_async(server).await?;
     Ok(Hashes(
@@ -202,6 +206,68 @@ pub(super) async fn load_as(server: &mut Line, flags: bool) -> RedisResult<Hashe
             .map(|answer| reply::text(answer).unwrap_or_default())
             .collect(),
     ))
+}
+
+/// The name of each script to a server of version 7 or newer, and that of its file. For tests.
+#[cfg(feature = "contract")]
+#[must_use]
+pub fn script_names() -> Vec<(String, &'static str)> {
+    let names = [
+        "plain",
+        "enqueue",
+        "exchange",
+        "quarantine",
+        "settle",
+        "extend",
+        "forward",
+        "expired",
+        "sweep",
+        "repair",
+        "unclaim",
+        "scan",
+        "waiting",
+        "release",
+        "beat",
+        "server",
+        "listed",
+        "register",
+        "resume",
+        "commit",
+        "lead",
+        "info",
+        "page",
+        "task",
+        "act",
+        "pause",
+        "act_all",
+        "remove",
+        "edit",
+        "history",
+        "memory",
+        "stage",
+        "staged",
+        "aside",
+        "drop",
+        "reclaim",
+        "groups",
+        "intend",
+        "fire",
+        "finish",
+        "entries",
+        "kinds",
+    ];
+    let hash = |source: &Source| redis::Script::new(&code(source, true)).get_hash().to_owned();
+    SOURCES.iter().map(hash).zip(names).collect()
+}
+
+/// What a server is given.
+fn code(source: &Source, flags: bool) -> String {
+    let opening = match (source.drains, flags) {
+        (false, _) => "",
+        (true, true) => "#!lua flags=allow-oom\n",
+        (true, false) => "redis.pcall('ZREM', KEYS[1], '')\n",
+    };
+    format!("{opening}{}", source.parts.join("\n"))
 }
 
 fn major_version(info: &str) -> u32 {
@@ -218,6 +284,11 @@ mod tests {
     #[test]
     fn the_last_name_has_the_last_source() {
         assert_eq!(Script::Kinds as usize + 1, SOURCES.len());
+        #[cfg(feature = "contract")]
+        for ((_, name), source) in script_names().into_iter().zip(&SOURCES) {
+            let file = std::fs::read_to_string(format!("src/redis/scripts/{name}.lua"));
+            assert_eq!(file.ok().as_deref(), source.parts.last().copied(), "{name}");
+        }
     }
 
     #[test]

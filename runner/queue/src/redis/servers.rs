@@ -11,7 +11,7 @@ use super::scripts::Script;
 use super::trouble::Trouble;
 use super::wire::{Instant, QueuePriority, ServerMessage, WorkerMessage};
 use super::{RedisBroker, convert, fault, keys, reply};
-use crate::{BrokerResult, ServerInfo, ServerStatus, ServerView, Working};
+use crate::{BrokerError, BrokerResult, ServerInfo, ServerStatus, ServerView, Working};
 
 /// How many servers are listed; more would fill no page.
 const MAX_SERVERS: usize = 1000;
@@ -96,7 +96,10 @@ impl RedisBroker {
             }
         }
         let (mut views, mut trouble) = (Vec::new(), Trouble::default());
-        let mut answers = trip.each().await?.into_iter().map(|answer| trouble.answer(answer));
+        let mut answers = trip.each().await?.into_iter().map(|answer| match answer {
+            Err(BrokerError::Corrupt { .. }) => None,
+            answer => trouble.answer(answer),
+        });
         while let (Some(info), Some(work), Some(own)) = (answers.next(), answers.next(), answers.next()) {
             // One that vanished meanwhile, that cannot be read or whose node is away is left out, as asynq's own tools do.
             let told = info.zip(work).zip(own);

@@ -3,12 +3,14 @@
 use std::time::Duration;
 
 use prost::Message as _;
+use redis::Value;
 use runner_core::duration;
 use runner_core::schedule::ScheduleId;
 use runner_core::task::{DEFAULT_MAX_RETRY, QueueName, Task, TaskId};
 
 use super::inspect::bounds;
 use super::scripts::Script;
+use super::trouble::or_nothing;
 use super::wire::{self, EntryMessage, Instant};
 use super::{RedisBroker, convert, keys, reply};
 use crate::{
@@ -69,7 +71,8 @@ impl RedisBroker {
         let mut trip = self.conn.trip("take the schedules off the list of other tools").await?;
         trip.command("ZREM").arg(keys::SCHEDULERS).arg(&key);
         trip.command("DEL").arg(&key);
-        trip.send().await.map(drop)
+        let answers: BrokerResult<Vec<Value>> = trip.each().await?.into_iter().map(or_nothing).collect();
+        answers.map(drop)
     }
 
     /// What other tools are told that a schedule enqueued; also that of a Go scheduler, under the id of its entry.
@@ -79,7 +82,8 @@ impl RedisBroker {
         let mut trip = self.conn.trip("read what a schedule enqueued").await?;
         trip.command("ZCARD").arg(&key);
         trip.command("ZREVRANGE").arg(&key).arg(skip).arg(skip + size - 1);
-        let mut answers = trip.send().await?.into_iter();
+        let answers: BrokerResult<Vec<Value>> = trip.each().await?.into_iter().map(or_nothing).collect();
+        let mut answers = answers?.into_iter();
         let total = answers.next().map_or(0, reply::count);
         let rows = answers.next().map(reply::list).unwrap_or_default().into_iter();
         let events = rows.filter_map(|row| {

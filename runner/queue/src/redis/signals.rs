@@ -175,8 +175,12 @@ impl RedisBroker {
                 trip.command("LINDEX").arg(&pending).arg(-1);
             }
         }
-        // A queue whose server is away is looked at again like a paused one.
-        let mut answers = trip.each().await?.into_iter().map(Result::ok);
+        // A queue whose server is away is looked at again like a paused one; a key of the wrong type is for the claim to
+        // deal with.
+        let mut answers = trip.each().await?.into_iter().map(|answer| match answer {
+            Err(BrokerError::Corrupt { .. }) => Some(Value::Int(1)),
+            answer => answer.ok(),
+        });
         let mut next = || answers.next().flatten();
         let mut idle = Idle::default();
         for (queue, passed) in queues.iter().zip(passed) {

@@ -213,7 +213,11 @@ impl RedisBroker {
         for id in ids {
             trip.arg(format!("i:{id}"));
         }
-        let open = reply::list(trip.one().await?).into_iter();
+        let open = match trip.one().await {
+            // The registration that follows deals with a key of the wrong type.
+            Err(BrokerError::Corrupt { .. }) => return Ok(()),
+            open => reply::list(open?).into_iter(),
+        };
         let open = ids.iter().zip(open).filter(|(_, intent)| *intent != Value::Nil);
         let commits: Vec<Commit> = open.map(|(id, _)| nothing(id)).collect();
         if commits.is_empty() {
@@ -253,15 +257,44 @@ impl RedisBroker {
                 trip.arg(fire.fire_at.as_millisecond());
             }
         }
-        let mut walks = Vec::new();
+        let (mut walks, mut spoiled) = (Vec::new(), Vec::new());
         for ((place, intent), answer) in places.into_iter().zip(intents).zip(trip.send().await?) {
             let odd = || fault::odd_answer(DOING);
             match Answer::of(answer, place, intent, &commits[place].id).ok_or_else(odd)? {
                 Answer::Outcome(outcome) => outcomes[place] = Some(outcome),
                 Answer::Walk(walk) => walks.push(*walk),
+                Answer::Spoiled(written) => spoiled.push((&commits[place].id, written)),
             }
         }
+        self.strike_out(&spoiled).await?;
         Ok(walks)
+    }
+
+    /// Nothing can be ended that cannot be read: it goes, and the next pass begins with the first step.
+    async fn strike_out(&self, spoiled: &[(&ScheduleId, Vec<u8>)]) -> BrokerResult<()> {
+        let mut trip = self.conn.trip(DOING).await?;
+        for (id, written) in spoiled {
+            tracing::warn!(schedule = %id, "a commit that was written down cannot be read; dropped");
+            let keys = [
+                keys::CURSORS.to_owned(),
+                keys::fires(true),
+                keys::fires_of(id.as_str(), true),
+            ];
+            // To the beginning of time: the cursor stays.
+            trip.script(Script::Finish, &keys)
+                .arg(id.as_str())
+                .arg(&written[..])
+                .arg(0)
+                .arg("");
+            trip.arg(0).arg(0).arg("").arg(0);
+            trip.arg(KEPT)
+                .arg(KEPT_EACH)
+                .arg(RECORD_KEPT.as_secs())
+                .arg("")
+                .arg("")
+                .arg("");
+        }
+        trip.send().await.map(drop)
     }
 
     /// The second step: for each commit the fires of one queue together.
@@ -319,6 +352,8 @@ impl RedisBroker {
                         reply::text(state).as_deref() == Some("active") && ends.is_some_and(|at| at > walk.now());
                     states.push(if held { "active".to_owned() } else { String::new() });
                 }
+                // What lies there is no task, and stands in nobody's way.
+                Some((Err(BrokerError::Corrupt { .. }), _)) => states.push(String::new()),
                 Some((Err(error), _)) => {
                     walk.stuck = true;
                     *trouble = Some(error);
@@ -452,6 +487,8 @@ fn intent_of(commit: &Commit) -> Intent {
 enum Answer {
     Outcome(Committed),
     Walk(Box<Walk>),
+    /// An intent stands there that cannot be read.
+    Spoiled(Vec<u8>),
 }
 
 impl Answer {
@@ -461,17 +498,20 @@ impl Answer {
         if let Some(outcome) = super::schedule::refusal(&word, &mut row) {
             return Some(Self::Outcome(outcome));
         }
-        let previous = (reply::text(row.next()?)?, reply::text(row.next()?)?);
+        let previous = (reply::shown(row.next()?)?, reply::shown(row.next()?)?);
         let now = reply::number(row.next()?)?;
         let (place, written) = match word.as_str() {
             "go" => (Some(place), written),
             "open" => (None, reply::bytes(row.next()?)?),
             _ => return None,
         };
+        let Ok(intent) = Intent::decode(&written[..]) else {
+            return Some(Self::Spoiled(written));
+        };
         Some(Self::Walk(Box::new(Walk {
             place,
             schedule: schedule.clone(),
-            intent: Intent::decode(&written[..]).ok()?,
+            intent,
             written,
             not_after: now.saturating_add(i64::try_from(PATIENCE.as_secs()).unwrap_or(0)),
             previous,

@@ -2,6 +2,7 @@
 
 use std::error::Error;
 
+use redis::Value;
 use runner_core::task::QueueName;
 
 use crate::{BrokerError, BrokerResult};
@@ -51,6 +52,17 @@ impl Trouble {
             }
             _ => Ok(()),
         }
+    }
+}
+
+/// Nothing, where a key of the wrong type says nothing: whoever writes there next deals with it.
+pub(super) fn or_nothing(answer: BrokerResult<Value>) -> BrokerResult<Value> {
+    match answer {
+        Err(BrokerError::Corrupt { doing, what }) => {
+            tracing::warn!(doing, what, "a key of the wrong type reads as nothing");
+            Ok(Value::Nil)
+        }
+        answer => answer,
     }
 }
 

@@ -4,14 +4,14 @@
 -- Takes ids off the active list. Tasks mostly end in the order in which they were claimed: then they are its tail,
 -- which goes as a whole. A list that has lost one of them is mended by this like any other.
 local function leave_active(active, ids, numbers)
-  local tail = redis.call('LRANGE', active, -#ids, -1)
+  local tail = keep('LRANGE', active, -#ids, -1)
   for i = 1, #tail do
     if not numbers[tail[i]] then
-      for _, id in ipairs(ids) do redis.call('LREM', active, -1, id) end
+      for _, id in ipairs(ids) do keep('LREM', active, -1, id) end
       return
     end
   end
-  redis.call('LTRIM', active, 0, -(#tail + 1))
+  keep('LTRIM', active, 0, -(#tail + 1))
 end
 
 -- Of at most 1000 claims on tasks of one queue, those that stand: ids, the number of each by id, and the numbers of the
@@ -40,12 +40,12 @@ local function accept(queue, own, active, ids, runs, untils, cutoff)
   if #held == 0 then return held, numbers, stale end
 
   local ended = held
-  if cutoff or redis.call('ZREM', lease, unpack(held)) < #held then
-    local ends = cutoff and redis.call('ZMSCORE', lease, unpack(held)) or {}
+  if cutoff or keep('ZREM', lease, unpack(held)) < #held then
+    local ends = cutoff and keep('ZMSCORE', lease, unpack(held)) or {}
     ended = {}
     for i, id in ipairs(held) do
       local lasts = ends[i] and tonumber(ends[i]) > cutoff
-      if not lasts and redis.call('HGET', queue .. 't:' .. id, 'state') == 'active' then
+      if not lasts and of_task('HGET', queue .. 't:' .. id, 'state') == 'active' then
         ended[#ended + 1] = id
       else
         stale[#stale + 1] = numbers[id]

@@ -8,7 +8,7 @@ local taken, left = take(queue, state, tonumber(ARGV[7]), ARGV[8] ~= '' and ARGV
 local ids = {}
 for _, id in ipairs(taken) do
   -- An id without a task is dropped, and one whose task lies elsewhere.
-  if redis.call('HGET', queue .. 't:' .. id, 'state') == state then ids[#ids + 1] = id end
+  if of_task('HGET', queue .. 't:' .. id, 'state') == state then ids[#ids + 1] = id end
 end
 
 if action == 'delete' then

@@ -6,16 +6,18 @@
 local queue, archived = ARGV[3], 0
 for i = 4, #ARGV do
   local id, key = ARGV[i], queue .. 't:' .. ARGV[i]
-  if redis.call('ZREM', KEYS[1], id) == 1 then
-    local held = redis.call('HMGET', key, 'msg', 'state')
-    if not held[1] then
+  if keep('ZREM', KEYS[1], id) == 1 then
+    local held = of_task('HMGET', key, 'msg', 'state')
+    if not held then
+      -- What lies there is no task, and not ours to delete.
+    elseif not held[1] then
       redis.call('DEL', key)
     elseif held[2] == 'aggregating' then
-      redis.call('ZADD', queue .. 'archived', whole(now), id)
+      keep('ZADD', queue .. 'archived', whole(now), id)
       redis.call('HSET', key, 'state', 'archived')
       archived = archived + 1
     end
   end
 end
-if redis.call('EXISTS', KEYS[1]) == 0 then redis.call('ZREM', queue .. 'aggregation_sets', KEYS[1]) end
+if redis.call('EXISTS', KEYS[1]) == 0 then keep('ZREM', queue .. 'aggregation_sets', KEYS[1]) end
 return archived

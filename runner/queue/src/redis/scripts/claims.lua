@@ -7,7 +7,7 @@
 -- What the hash has for each of at most 1000 ids.
 local function claimed(own, ids)
   if #ids == 0 then return {} end
-  return redis.call('HMGET', own .. 'claims', unpack(ids))
+  return keep('HMGET', own .. 'claims', unpack(ids))
 end
 
 -- Whether it is about the claim of this number. A task that no worker of ours claimed has none, which is '0'.
@@ -19,8 +19,8 @@ end
 -- Whether a claim stands although the second has come until which it was made: its lease was extended, or nobody has
 -- looked since. Otherwise a Go server may have taken the task back, which leaves our claim, and a Go worker have it.
 local function outlives(queue, id, run, till)
-  if redis.call('HGET', queue .. 't:' .. id, 'run') == run then return true end
-  local ends = redis.call('ZSCORE', queue .. 'lease', id)
+  if of_task('HGET', queue .. 't:' .. id, 'run') == run then return true end
+  local ends = keep('ZSCORE', queue .. 'lease', id)
   return not ends or tonumber(ends) == till
 end
 

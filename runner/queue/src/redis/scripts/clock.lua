@@ -1,7 +1,14 @@
 -- The present, and helpers that all scripts share. Opens every script.
+-- Whoever can write to the server can leave anything under any key: a value of another type, text where a number
+-- belongs. A script has no way back, so it must not fail over that once it has written. Hence keys are touched by
+--   keep(command, key, ...)     if the queues or we are made of them: what does not fit is moved out of the way;
+--   of_task(command, key, ...)  if they are tasks: nil if what lies there is no task;
+--   what guard.lua has for scripts that only read, and for counts;
+-- and by redis.call only where no value can make it fail (EXISTS, DEL, SET), or its type is known by then.
 -- ARGV[1], ARGV[2]: seconds and nine digits of nanoseconds of a clock of the caller's, or empty: the server's.
 -- Gives: now (whole seconds), fraction (nanoseconds as text), stamp (nanoseconds since the epoch as text,
 -- beyond the precision of numbers here), millis (whole milliseconds).
+local try, find = redis.pcall, string.find
 local now, fraction = ARGV[1], ARGV[2]
 if now == '' then
   local time = redis.call('TIME')
@@ -16,10 +23,39 @@ local function whole(number)
   return string.format('%d', math.floor(number))
 end
 
+-- What is moved stays in the slot of its key and is kept for a week; a set names it until somebody tells of it. Other
+-- errors are the caller's: a server that is full, that does not let us do this, that has given the slot away.
+local function keep(...)
+  local answer = try(...)
+  if type(answer) ~= 'table' or not answer.err then return answer end
+  if find(answer.err, 'WRONGTYPE', 1, true) or find(answer.err, 'exhausted', 1, true) then
+    local _, key = ...
+    local tag = string.match(key, '^[^{]*({[^}]+})')
+    local aside = 'runner:displaced:' .. (tag and key or '{' .. key .. '}')
+    try('RENAME', key, aside)
+    try('EXPIRE', aside, 604800)
+    if tag then
+      try('SADD', 'runner:displaced:' .. tag, key)
+      try('EXPIRE', 'runner:displaced:' .. tag, 604800)
+    end
+    redis.log(redis.LOG_WARNING, 'runner: ' .. key .. ' holds a value of the wrong type; moved to ' .. aside)
+  end
+  -- What cannot be helped is raised by this.
+  return redis.call(...)
+end
+
+local function of_task(...)
+  local answer = try(...)
+  if type(answer) ~= 'table' or not answer.err then return answer end
+  if not find(answer.err, 'WRONGTYPE', 1, true) then return redis.call(...) end
+end
+
 -- A command over a list of any length: a call takes a bounded number of values, and an even one for pairs.
 local function spread(command, key, list)
-  for from = 1, #list, 1000 do
-    redis.call(command, key, unpack(list, from, math.min(from + 999, #list)))
+  local count = #list
+  if count > 0 and count <= 1000 then return keep(command, key, unpack(list)) end
+  for from = 1, count, 1000 do
+    keep(command, key, unpack(list, from, math.min(from + 999, count)))
   end
 end
 
@@ -28,10 +64,4 @@ local function wipe(list)
   for from = 1, #list, 1000 do
     redis.call('DEL', unpack(list, from, math.min(from + 999, #list)))
   end
-end
-
--- Names of a queue's groups; of very many about a thousand, always much the same: more to look at in one call would
--- hold up everybody else.
-local function some_groups(queue)
-  return redis.call('SSCAN', queue .. 'groups', '0', 'COUNT', 1000)[2]
 end

@@ -5,12 +5,13 @@
 -- how many decisions to keep in all, how many of this schedule, seconds to keep its own record;
 -- then for each fire: queue prefix, fire instant in ms, nominal instant, '1' if it is late, task id, message,
 -- lock key or '', lock ttl in ms, when, group.
--- Returns: 'done' and the decisions in JSON, that about what was missed first, then one for each fire; 'moved' and the cursor; 'early' and the wait in ms;
--- 'unknown'; 'paused'.
+-- Returns: 'done' and the decisions in JSON, that about what was missed first, then one for each fire; 'moved' and the
+-- cursor; 'early' and the wait in ms; 'unknown'; 'paused'.
 local id, from, to, instance = ARGV[3], ARGV[4], ARGV[5], ARGV[7]
 local width, first = 10, 15
-local cursor, paused = unpack(redis.call('HMGET', KEYS[1], 'c:' .. id, 'z:' .. id))
-if not cursor then return {'unknown'} end
+local cursor, paused = unpack(keep('HMGET', KEYS[1], 'c:' .. id, 'z:' .. id))
+-- What is no cursor is replaced by the next registration.
+if not stored(cursor) then return {'unknown'} end
 if cursor ~= from then return {'moved', cursor} end
 if paused then return {'paused'} end
 for i = first, #ARGV, width do

@@ -24,11 +24,11 @@ local function today()
   return day_of(now)
 end
 
--- Adds to a total; at the end of the 64-bit numbers it begins anew. Returns whether it did.
+-- Adds to a total, which begins anew at the end of the 64-bit numbers and where it is none. Returns whether it did.
 local function add(key, by)
-  local reply = redis.pcall('INCRBY', key, by)
-  if type(reply) == 'table' and reply.err and string.find(reply.err, 'overflow', 1, true) then
-    redis.call('SET', key, by)
+  local reply = try('INCRBY', key, by)
+  if type(reply) == 'table' then
+    try('SET', key, by)
     return true
   end
   return false
@@ -36,7 +36,11 @@ end
 
 -- The day's counter gets its end when it comes into being, which is when it equals what was added.
 local function add_today(key, by)
-  local reply = redis.pcall('INCRBY', key, by)
+  local reply = try('INCRBY', key, by)
+  if type(reply) == 'table' then
+    try('SET', key, by)
+    reply = by
+  end
   if reply == by then
     redis.call('EXPIREAT', key, whole(now + 7776000))
   end
@@ -50,7 +54,7 @@ local function tally(queue, done, failed)
   if failed == 0 then return end
   add_today(queue .. 'failed:' .. day, failed)
   if again then
-    redis.call('SET', queue .. 'failed', failed)
+    try('SET', queue .. 'failed', failed)
   else
     add(queue .. 'failed', failed)
   end

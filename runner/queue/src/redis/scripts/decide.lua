@@ -1,6 +1,11 @@
 -- Decisions about the occurrences of a schedule, and their record.
 -- Needs clock.lua. Gives: decided(…), missed(…), busy(key, task, queue) and record(keys, texts, …).
 
+-- Of what stands in a reason and comes from Redis: the longest id is shorter.
+local function short(text)
+  return string.sub(text, 1, 256)
+end
+
 -- A decision in JSON.
 local function decided(id, instance, nominal, kind, reason, task, count)
   return cjson.encode({
@@ -17,6 +22,7 @@ end
 -- The decision about an occurrence that the previous task stands in the way of.
 -- how: the overlap policy, 'skip_unserved' if no live server is known to serve the queue.
 local function overlaps(id, instance, nominal, task, state, how)
+  task = short(task or '')
   local reason = 'overlap: previous task ' .. task .. ' is ' .. state
   if how == 'skip_unserved' then reason = reason .. '; no live server serves its queue' end
   return decided(id, instance, nominal, 'skipped', reason, task, 1)
@@ -31,11 +37,11 @@ end
 -- or a worker holds it. One that waits in another queue was left behind by an edit. Perhaps nothing serves that queue,
 -- and the schedule would never fire again.
 local function busy(key, task, queue)
-  local state = key and key ~= '' and redis.call('HGET', key, 'state')
+  local state = key and key ~= '' and of_task('HGET', key, 'state')
   if not in_the_way(state) then return end
   if string.sub(key, 1, #queue + 2) == queue .. 't:' then return state end
-  if state ~= 'active' then return end
-  local ends = redis.pcall('ZSCORE', string.sub(key, 1, #key - #task - 2) .. 'lease', task)
+  if state ~= 'active' or not task then return end
+  local ends = try('ZSCORE', string.sub(key, 1, #key - #task - 2) .. 'lease', task)
   if type(ends) == 'string' and tonumber(ends) > now then return state end
 end
 
@@ -47,7 +53,7 @@ local function enqueue(id, instance, queue, fire)
   local code = put(queue, lists, task, msg, lock, ttl, at, group)
   flush(queue, lists)
   if code == -1 then
-    local holder = redis.call('GET', lock)
+    local holder = short(look(false, 'GET', lock) or '')
     return decided(id, instance, nominal, 'skipped', 'unique: task ' .. holder .. ' holds the lock', holder, 1), false
   end
   -- A task of this id is this occurrence, enqueued before.
@@ -55,12 +61,12 @@ local function enqueue(id, instance, queue, fire)
 end
 
 -- Adds decisions to the record of all and to that of their schedule; how many to keep in each, and for how long.
-local function record(all, own, texts, keep, keep_own, seconds)
+local function record(all, own, texts, most, most_own, seconds)
   if #texts == 0 then return end
   for _, text in ipairs(texts) do
-    redis.call('XADD', all, 'MAXLEN', '~', keep, '*', 'd', text)
-    redis.call('LPUSH', own, text)
+    keep('XADD', all, 'MAXLEN', '~', most, '*', 'd', text)
+    keep('LPUSH', own, text)
   end
-  redis.call('LTRIM', own, 0, tonumber(keep_own) - 1)
+  redis.call('LTRIM', own, 0, tonumber(most_own) - 1)
   redis.call('EXPIRE', own, seconds)
 end

@@ -5,7 +5,7 @@
 -- Returns: seconds, nanoseconds, then number (from 1) and code of each task that is not simply pending (see put.lua).
 local queue, lists = ARGV[3], {pending = {}, scheduled = {}}
 local reply = {whole(now), fraction}
-if KEYS[2] then redis.call('SADD', KEYS[2], ARGV[4]) end
+if KEYS[2] then keep('SADD', KEYS[2], ARGV[4]) end
 for at = 5, #ARGV, 6 do
   local code = put(queue, lists, unpack(ARGV, at, at + 5))
   if code ~= 1 then

@@ -36,10 +36,12 @@ local function finish(at)
 end
 
 local function next_run(own)
-  local run = redis.call('INCR', own .. 'run')
-  if run == 1 then
-    run = redis.call('INCRBY', own .. 'run', whole(millis * 1000))
-    redis.call('HSET', own .. 'claims', '', 'id of a task: run, when it was claimed in ms, by whom (this line is to be left)')
+  local run = try('INCR', own .. 'run')
+  -- A count that begins, or that somebody has spoiled: beyond 2^53 numbers here would no longer differ.
+  if type(run) ~= 'number' or run <= 1 or run > 9007199254740000 then
+    run = millis * 1000 + 1
+    redis.call('SET', own .. 'run', whole(run))
+    keep('HSET', own .. 'claims', '', 'id of a task: run, when it was claimed in ms, by whom (this line is to be left)')
   end
   return whole(run)
 end
@@ -80,7 +82,7 @@ local function claim(number, queue, own, takes, stretch)
     else
       -- What lies there and is no task is not ours to delete.
       if not msg then redis.call('DEL', key) end
-      redis.call('INCR', own .. 'ghosts')
+      if type(try('INCR', own .. 'ghosts')) == 'table' then redis.call('SET', own .. 'ghosts', 1) end
     end
   end
   if nth > 0 then reply[head + 1], reply[head + 2], reply[head + 3] = number, nth, run end

@@ -18,8 +18,8 @@ local purse, mended = {left = 100000}, {}
 local function right(id, ghost)
   local done = mend(queue, ARGV[7], id, purse, ARGV[8])
   if done == nil then
-    redis.call('LREM', KEYS[1], 0, id)
-    redis.call('ZREM', lease, id)
+    keep('LREM', KEYS[1], 0, id)
+    keep('ZREM', lease, id)
     if ghost then redis.call('DEL', queue .. 't:' .. id) end
     disclaim(ARGV[7], {id})
     done = ghost and 'ghost' or 'misplaced'
@@ -30,31 +30,39 @@ local function right(id, ghost)
   end
 end
 
-if redis.call('LLEN', KEYS[1]) ~= redis.call('ZCARD', lease) then
-  for _, id in ipairs(redis.call('LRANGE', KEYS[1], -1000, -1)) do
-    if not redis.call('ZSCORE', lease, id) then
-      if redis.call('HGET', queue .. 't:' .. id, 'state') == 'active' then
-        redis.call('ZADD', lease, whole(now), id)
+if keep('LLEN', KEYS[1]) ~= keep('ZCARD', lease) then
+  for _, id in ipairs(keep('LRANGE', KEYS[1], -1000, -1)) do
+    if not keep('ZSCORE', lease, id) then
+      if of_task('HGET', queue .. 't:' .. id, 'state') == 'active' then
+        keep('ZADD', lease, whole(now), id)
         mended[#mended + 1] = 'unleased'
         mended[#mended + 1] = id
       else
-        right(id, redis.call('HEXISTS', queue .. 't:' .. id, 'msg') == 0)
+        right(id, holds(queue .. 't:' .. id) == false)
       end
     end
   end
 end
 
-for _ = 1, math.min(tonumber(redis.call('GETDEL', ARGV[7] .. 'ghosts') or '0'), 1000) do
+for _ = 1, math.min(taken_count(ARGV[7] .. 'ghosts'), 1000) do
   mended[#mended + 1] = 'ghost'
   mended[#mended + 1] = ''
 end
+local displaced = 'runner:displaced:' .. string.match(queue, '{[^}]+}')
+if redis.call('EXISTS', displaced) == 1 then
+  for _, key in ipairs(look({}, 'SMEMBERS', displaced)) do
+    mended[#mended + 1] = 'displaced'
+    mended[#mended + 1] = key
+  end
+  redis.call('DEL', displaced)
+end
 local reply = {whole(millis), mended}
-local found = redis.call('ZRANGE', lease, '-inf', cutoff, 'BYSCORE', 'LIMIT', 0, ARGV[6], 'WITHSCORES')
+local found = keep('ZRANGE', lease, '-inf', cutoff, 'BYSCORE', 'LIMIT', 0, ARGV[6], 'WITHSCORES')
 if #found >= 100 then
   -- Of many rather those at the end of the active list, if theirs ran out too: they leave it as a whole, while each
   -- one from the middle of a long list has to be searched for.
-  local tail = redis.call('LRANGE', KEYS[1], -#found / 2, -1)
-  local scores = #tail > 0 and redis.call('ZMSCORE', lease, unpack(tail)) or {}
+  local tail = keep('LRANGE', KEYS[1], -#found / 2, -1)
+  local scores = #tail > 0 and keep('ZMSCORE', lease, unpack(tail)) or {}
   local last = {}
   for i = #tail, 1, -1 do
     if not scores[i] or tonumber(scores[i]) > tonumber(cutoff) then break end
@@ -67,14 +75,19 @@ local ids, ends = {}, {}
 for i = 1, #found, 2 do ids[#ids + 1], ends[#ends + 1] = found[i], tonumber(found[i + 1]) end
 local claims = claimed(ARGV[7], ids)
 for i, id in ipairs(ids) do
-  local held = redis.call('HMGET', queue .. 't:' .. id, 'msg', 'state', 'lost')
-  if not held[1] or held[2] ~= 'active' then
-    right(id, not held[1])
+  local held = of_task('HMGET', queue .. 't:' .. id, 'msg', 'state', 'lost')
+  if not held or not held[1] or held[2] ~= 'active' then
+    right(id, held and not held[1])
   elseif claims[i] or ends[i] <= foreign then
     local at = #reply
     local run, by = string.match(claims[i] or '0', '^(%d+) ?(.*)$')
-    reply[at + 1], reply[at + 2], reply[at + 3] = id, held[1], run or '0'
-    reply[at + 4], reply[at + 5] = held[3] or '0', by or ''
+    if not stored(run) then
+      -- No claim of ours: it goes, so that the task is taken back as one without.
+      disclaim(ARGV[7], {id})
+      run, by = '0', ''
+    end
+    reply[at + 1], reply[at + 2], reply[at + 3] = id, held[1], run
+    reply[at + 4], reply[at + 5] = held[3] or '0', by
   end
 end
 return reply

@@ -7,16 +7,16 @@
 local queue, own, count = ARGV[3], ARGV[4], tonumber(ARGV[6])
 local score = whole((millis + tonumber(ARGV[5])) / 1000)
 local ids = {unpack(ARGV, 7, 6 + count)}
-local fields, ends = claimed(own, ids), redis.call('ZMSCORE', KEYS[1], unpack(ids))
+local fields, ends = claimed(own, ids), keep('ZMSCORE', KEYS[1], unpack(ids))
 local reply, leases = {score}, {}
 for i = 1, count do
   local id, run, till = ids[i], ARGV[5 + count + 2 * i], tonumber(ARGV[6 + count + 2 * i])
   local key = queue .. 't:' .. id
   local stands = is_run(fields[i], run) and (now < till or outlives(queue, id, run, till))
-    and (ends[i] or redis.call('HGET', key, 'state') == 'active')
+    and (ends[i] or of_task('HGET', key, 'state') == 'active')
+  -- What the claim is worth later on: see outlives.
+  stands = stands and of_task('HSET', key, 'run', run)
   if stands then
-    -- What the claim is worth later on: see outlives.
-    redis.call('HSET', key, 'run', run)
     leases[#leases + 1] = score
     leases[#leases + 1] = id
   end

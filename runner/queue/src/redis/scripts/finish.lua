@@ -5,12 +5,13 @@
 -- seconds to keep its own record, nominal instant of the last fire or '', its task's id, its task's key; then the
 -- decisions in JSON.
 -- Returns: 1, then the decision about what was missed, if anything was; 0 if another instance did it.
+-- What is no cursor is left to the next registration.
 -- A schedule that was changed or resumed meanwhile may stand further on: it is not moved back.
 local id, to = ARGV[3], ARGV[5]
-if redis.call('HGET', KEYS[1], 'i:' .. id) ~= ARGV[4] then return {0} end
+if keep('HGET', KEYS[1], 'i:' .. id) ~= ARGV[4] then return {0} end
 redis.call('HDEL', KEYS[1], 'i:' .. id)
-local cursor = redis.call('HGET', KEYS[1], 'c:' .. id)
-if tonumber(cursor) < tonumber(to) then redis.call('HSET', KEYS[1], 'c:' .. id, to) end
+local cursor = stored(redis.call('HGET', KEYS[1], 'c:' .. id))
+if cursor and cursor < tonumber(to) then redis.call('HSET', KEYS[1], 'c:' .. id, to) end
 if ARGV[14] ~= '' then
   redis.call('HSET', KEYS[1], 'l:' .. id, ARGV[14], 't:' .. id, ARGV[15], 'p:' .. id, ARGV[16])
 end

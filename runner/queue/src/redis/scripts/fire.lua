@@ -12,12 +12,23 @@ if now > tonumber(ARGV[8]) then return {'late'} end
 local previous, key, state = ARGV[10], ARGV[11], ARGV[12]
 if not in_the_way(state) then state = nil end
 
+-- What was decided about an occurrence, if it can be read.
+local function known(text, nominal)
+  local fine, found = pcall(cjson.decode, text or '')
+  if not fine or type(found) ~= 'table' then return nil end
+  local kinds = {fired = true, skipped = true, missed = true}
+  fine = found.s == id and found.n == tonumber(nominal) and kinds[found.k] and type(found.r) == 'string'
+    and type(found.i) == 'string' and type(found.c) == 'number' and found.c == math.floor(found.c)
+    and found.c >= 0 and found.c < 4294967296 and type(found.d) == 'string' and find(found.d, '^%d+$') and #found.d < 20
+  return fine and found.k
+end
+
 local reply = {'done'}
 for i = 13, #ARGV, 8 do
   local nominal = ARGV[i]
   local mark = own .. 'fire:' .. id .. '@' .. nominal
-  local text = redis.call('GET', mark)
-  if not text then
+  local text = look(false, 'GET', mark)
+  if not known(text, nominal) then
     local stands = ARGV[6] ~= 'allow' and (state or busy(key, previous, queue))
     if stands then
       text = overlaps(id, instance, nominal, previous, stands, ARGV[6])
@@ -26,7 +37,7 @@ for i = 13, #ARGV, 8 do
     end
     redis.call('SET', mark, text, 'EX', ARGV[9])
   end
-  if cjson.decode(text).k == 'fired' then
+  if known(text, nominal) == 'fired' then
     previous, key, state = ARGV[i + 2], queue .. 't:' .. ARGV[i + 2], nil
   end
   reply[#reply + 1] = text

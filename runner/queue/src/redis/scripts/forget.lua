@@ -32,13 +32,14 @@ local function lock_in(msg)
   return ''
 end
 
--- The hash names the lock, except that of a task that was put in a group: there only the message does.
+-- Whether what lies there is no task, and not ours to delete. The hash names the lock, except that of a task that was put in a group: there only the message does.
 local function release(queue, id)
   local key = queue .. 't:' .. id
-  local held = redis.call('HMGET', key, 'unique_key', 'group')
+  local held = of_task('HMGET', key, 'unique_key', 'group')
+  if not held then return true end
   local lock = held[1] or held[2] and lock_in(redis.call('HGET', key, 'msg') or '') or ''
   -- A message is anybody's: it must not name a key of another kind.
-  if string.sub(lock, 1, #queue + 7) == queue .. 'unique:' and redis.pcall('GET', lock) == id then
+  if string.sub(lock, 1, #queue + 7) == queue .. 'unique:' and try('GET', lock) == id then
     redis.call('DEL', lock)
   end
 end
@@ -47,8 +48,7 @@ end
 local function forget(queue, own, ids)
   local gone = {}
   for _, id in ipairs(ids) do
-    release(queue, id)
-    gone[#gone + 1] = queue .. 't:' .. id
+    if not release(queue, id) then gone[#gone + 1] = queue .. 't:' .. id end
   end
   wipe(gone)
   disclaim(own, ids)

@@ -3,7 +3,7 @@
 -- ARGV after the clock: queue prefix, own prefix, list to take from, how many at most.
 -- Returns: how many were moved, how many were taken (ghosts included), lowest score left or '', 1 if that is due.
 local queue, own, source = ARGV[3], ARGV[4], ARGV[3] .. ARGV[5]
-local ids = redis.call('ZRANGE', source, '-inf', whole(now), 'BYSCORE', 'LIMIT', 0, ARGV[6])
+local ids = keep('ZRANGE', source, '-inf', whole(now), 'BYSCORE', 'LIMIT', 0, ARGV[6])
 -- Those that a Go server took from one of our workers still bear its claim. First of all: to a server that lets us
 -- touch asynq's keys only, nothing must get lost. And a removal, after which a full server of an old version lets the
 -- rest of the script pass.
@@ -12,14 +12,14 @@ spread('ZREM', source, ids)
 local pending, moved = {}, 0
 for _, id in ipairs(ids) do
   local key = queue .. 't:' .. id
-  local held = redis.pcall('HMGET', key, 'msg', 'group')
-  if held.err then
+  local held = of_task('HMGET', key, 'msg', 'group')
+  if not held then
     -- What lies there is no task, and not ours to delete.
   elseif not held[1] then
     redis.call('DEL', key)
   elseif held[2] and held[2] ~= '' then
-    redis.call('ZADD', queue .. 'g:' .. held[2], whole(now), id)
-    redis.call('SADD', queue .. 'groups', held[2])
+    keep('ZADD', queue .. 'g:' .. held[2], whole(now), id)
+    keep('SADD', queue .. 'groups', held[2])
     redis.call('HSET', key, 'state', 'aggregating')
     moved = moved + 1
   else
@@ -32,6 +32,6 @@ spread('LPUSH', KEYS[1], pending)
 if #ids > 0 and redis.call('EXISTS', own .. 'waiting') == 1 then
   spread('HDEL', own .. 'waiting', ids)
 end
-local lowest = redis.call('ZRANGE', source, 0, 0, 'WITHSCORES')
+local lowest = keep('ZRANGE', source, 0, 0, 'WITHSCORES')
 local due = lowest[2] and tonumber(lowest[2]) <= now
 return {moved, #ids, lowest[2] or '', due and 1 or 0}

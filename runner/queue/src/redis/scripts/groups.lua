@@ -7,7 +7,7 @@ local names = some_groups(queue)
 table.sort(names)
 local reply, total = {0}, 0
 for _, name in ipairs(names) do
-  local tasks = redis.call('ZCARD', queue .. 'g:' .. name)
+  local tasks = look(0, 'ZCARD', queue .. 'g:' .. name)
   if tasks > 0 then
     total = total + 1
     if total > skip and total <= skip + size then

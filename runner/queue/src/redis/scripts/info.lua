@@ -7,24 +7,24 @@
 local queue = ARGV[3]
 local reply = {whole(now), fraction}
 local function add_reply(value) reply[#reply + 1] = value or '' end
-add_reply(redis.call('LLEN', KEYS[1]))
-add_reply(redis.call('LLEN', queue .. 'active'))
+add_reply(look(0, 'LLEN', KEYS[1]))
+add_reply(look(0, 'LLEN', queue .. 'active'))
 for _, set in ipairs({'scheduled', 'retry', 'archived', 'completed'}) do
-  add_reply(redis.call('ZCARD', queue .. set))
+  add_reply(look(0, 'ZCARD', queue .. set))
 end
 local groups = some_groups(queue)
 -- Each of those that are not looked at has at least one.
-local grouped = math.max(redis.call('SCARD', queue .. 'groups') - #groups, 0)
+local grouped = math.max(look(0, 'SCARD', queue .. 'groups') - #groups, 0)
 for _, group in ipairs(groups) do
-  grouped = grouped + redis.call('ZCARD', queue .. 'g:' .. group)
+  grouped = grouped + look(0, 'ZCARD', queue .. 'g:' .. group)
 end
 add_reply(grouped)
 add_reply(redis.call('EXISTS', queue .. 'paused'))
-local oldest = redis.call('LINDEX', KEYS[1], -1)
-add_reply(oldest and redis.call('HGET', queue .. 't:' .. oldest, 'pending_since'))
+local oldest = look(false, 'LINDEX', KEYS[1], -1)
+add_reply(oldest and look(false, 'HGET', queue .. 't:' .. oldest, 'pending_since'))
 local day = today()
-add_reply(redis.call('GET', queue .. 'processed:' .. day))
-add_reply(redis.call('GET', queue .. 'failed:' .. day))
-add_reply(redis.call('GET', queue .. 'processed'))
-add_reply(redis.call('GET', queue .. 'failed'))
+add_reply(look(false, 'GET', queue .. 'processed:' .. day))
+add_reply(look(false, 'GET', queue .. 'failed:' .. day))
+add_reply(look(false, 'GET', queue .. 'processed'))
+add_reply(look(false, 'GET', queue .. 'failed'))
 return reply

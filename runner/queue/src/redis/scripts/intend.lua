@@ -5,9 +5,10 @@
 -- stands there already and must be ended first; 'moved' and the cursor; 'early' and the wait in ms; 'unknown';
 -- 'paused'.
 local id, from = ARGV[3], ARGV[4]
-local known = redis.call('HMGET', KEYS[1], 'c:' .. id, 'z:' .. id, 'i:' .. id, 'p:' .. id, 't:' .. id)
+local known = keep('HMGET', KEYS[1], 'c:' .. id, 'z:' .. id, 'i:' .. id, 'p:' .. id, 't:' .. id)
 local cursor, open = known[1], known[3]
-if not cursor then return {'unknown'} end
+-- What is no cursor is replaced by the next registration.
+if not stored(cursor) then return {'unknown'} end
 if open then return {'open', known[4] or '', known[5] or '', whole(now), open} end
 if cursor ~= from then return {'moved', cursor} end
 if known[2] then return {'paused'} end

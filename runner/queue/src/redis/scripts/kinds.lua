@@ -4,11 +4,11 @@
 -- Returns: for each type: itself, how many tasks, and since when the oldest is pending, in ns, or ''. Fewer tasks are
 -- looked at when they are large; those that cannot be read are left out.
 local counts, oldest, kinds = {}, {}, {}
-local ids = redis.call('LRANGE', KEYS[1], -tonumber(ARGV[4]), -1)
+local ids = look({}, 'LRANGE', KEYS[1], -tonumber(ARGV[4]), -1)
 local left = tonumber(ARGV[4])
 for i = #ids, 1, -1 do
   if left <= 0 then break end
-  local held = redis.pcall('HMGET', ARGV[3] .. 't:' .. ids[i], 'msg', 'pending_since')
+  local held = try('HMGET', ARGV[3] .. 't:' .. ids[i], 'msg', 'pending_since')
   local kind = held[1] and kind_of(held[1])
   left = left - 1
   if kind then

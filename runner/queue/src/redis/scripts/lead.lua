@@ -3,9 +3,11 @@
 -- ARGV after the clock: instance, time to live in ms or '' to give it up.
 -- Returns: 1 if the instance leads now.
 -- The value names the end by the clock in use; the key's own end only cleans up.
-local value = redis.call('GET', KEYS[1])
+local value = look(false, 'GET', KEYS[1])
 local ends, holder = string.match(value or '', '^(%d+) (.*)$')
-local free = not ends or tonumber(ends) <= millis
+-- Nobody leads for an hour at once: such an end was written by mistake.
+ends = stored(ends)
+local free = not ends or ends <= millis or ends > millis + 3600000
 local ours = holder == ARGV[3]
 if ARGV[4] == '' then
   if ours then redis.call('DEL', KEYS[1]) end

@@ -13,19 +13,19 @@ local function estimate(ids, size)
 end
 
 for _, list in ipairs({'pending', 'active'}) do
-  estimate(redis.call('LRANGE', queue .. list, 0, 19), redis.call('LLEN', queue .. list))
+  estimate(look({}, 'LRANGE', queue .. list, 0, 19), look(0, 'LLEN', queue .. list))
   total = total + usage(queue .. list)
 end
 for _, set in ipairs({'scheduled', 'retry', 'archived', 'completed'}) do
-  estimate(redis.call('ZRANGE', queue .. set, 0, 19), redis.call('ZCARD', queue .. set))
+  estimate(look({}, 'ZRANGE', queue .. set, 0, 19), look(0, 'ZCARD', queue .. set))
   total = total + usage(queue .. set)
 end
 local sample, waiting, groups = {}, 0, some_groups(queue)
 for nth, group in ipairs(groups) do
-  waiting = waiting + redis.call('ZCARD', queue .. 'g:' .. group)
+  waiting = waiting + look(0, 'ZCARD', queue .. 'g:' .. group)
   if nth <= 5 then
-    for _, id in ipairs(redis.call('ZRANGE', queue .. 'g:' .. group, 0, 19)) do sample[#sample + 1] = id end
+    for _, id in ipairs(look({}, 'ZRANGE', queue .. 'g:' .. group, 0, 19)) do sample[#sample + 1] = id end
   end
 end
-estimate(sample, waiting * redis.call('SCARD', queue .. 'groups') / math.max(#groups, 1))
+estimate(sample, waiting * look(0, 'SCARD', queue .. 'groups') / math.max(#groups, 1))
 return math.floor(total)

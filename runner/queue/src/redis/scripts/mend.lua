@@ -6,10 +6,8 @@
 -- Whether a key holds a task; nil if something else lies there. Any other error is the caller's: while a slot of a
 -- cluster is moved key by key, this server does not know what the next one has.
 local function holds(key)
-  local answer = redis.pcall('HEXISTS', key, 'msg')
-  if type(answer) ~= 'table' then return answer == 1 end
-  if string.find(answer.err, 'WRONGTYPE', 1, true) then return nil end
-  return redis.call('HEXISTS', key, 'msg') == 1
+  local answer = of_task('HEXISTS', key, 'msg')
+  return answer and answer == 1
 end
 
 -- How long a completed task is kept that lay nowhere, so that its end is not known.
@@ -17,35 +15,35 @@ local KEPT = 3600
 
 -- Whether an id lies in a list; nil if looking would take too long.
 local function listed(key, id, purse)
-  local length = redis.call('LLEN', key)
+  local length = keep('LLEN', key)
   if length > purse.left then return nil end
   purse.left = purse.left - length
-  return redis.call('LPOS', key, id) ~= false
+  return keep('LPOS', key, id) ~= false
 end
 
 -- Whether an id lies in its group, or with others that are being put together right now; and whether the group had
 -- lost its name, which it gets here: others forget it when they move tasks there, and nobody looks at it then.
 local function grouped(queue, group, id)
-  if redis.call('ZSCORE', queue .. 'g:' .. group, id) then
-    if redis.call('SISMEMBER', queue .. 'groups', group) == 1 then return true, false end
-    redis.call('SADD', queue .. 'groups', group)
+  if keep('ZSCORE', queue .. 'g:' .. group, id) then
+    if keep('SISMEMBER', queue .. 'groups', group) == 1 then return true, false end
+    keep('SADD', queue .. 'groups', group)
     return true, true
   end
   -- Among more sets nobody looks: what may lie in one of them is left alone.
-  if redis.call('ZCARD', queue .. 'aggregation_sets') > 100 then return true end
-  for _, set in ipairs(redis.call('ZRANGE', queue .. 'aggregation_sets', 0, 99)) do
-    if string.sub(set, 1, #queue + 2) == queue .. 'g:' and redis.call('ZSCORE', set, id) then return true end
+  if keep('ZCARD', queue .. 'aggregation_sets') > 100 then return true end
+  for _, set in ipairs(keep('ZRANGE', queue .. 'aggregation_sets', 0, 99)) do
+    if string.sub(set, 1, #queue + 2) == queue .. 'g:' and look(false, 'ZSCORE', set, id) then return true end
   end
   return false
 end
 
 local function leave(queue, place, id, group)
   if place == 'active' or place == 'pending' then
-    redis.call('LREM', queue .. place, 0, id)
+    keep('LREM', queue .. place, 0, id)
   elseif place == 'aggregating' then
-    redis.call('ZREM', queue .. 'g:' .. group, id)
+    keep('ZREM', queue .. 'g:' .. group, id)
   else
-    redis.call('ZREM', queue .. place, id)
+    keep('ZREM', queue .. place, id)
   end
 end
 
@@ -54,14 +52,14 @@ local function enter(queue, place, id, group)
   local key = queue .. 't:' .. id
   if place == 'pending' then
     redis.call('HSETNX', key, 'pending_since', stamp)
-    redis.call('LPUSH', queue .. place, id)
+    keep('LPUSH', queue .. place, id)
   elseif place == 'active' then
-    redis.call('LPUSH', queue .. place, id)
+    keep('LPUSH', queue .. place, id)
   elseif place == 'aggregating' then
-    redis.call('ZADD', queue .. 'g:' .. group, whole(now), id)
-    redis.call('SADD', queue .. 'groups', group)
+    keep('ZADD', queue .. 'g:' .. group, whole(now), id)
+    keep('SADD', queue .. 'groups', group)
   else
-    redis.call('ZADD', queue .. place, whole(place == 'completed' and now + KEPT or now), id)
+    keep('ZADD', queue .. place, whole(place == 'completed' and now + KEPT or now), id)
   end
 end
 
@@ -84,18 +82,18 @@ local function mend(queue, own, id, purse, reason)
   if active then places[1] = 'active' end
   if pending then places[#places + 1] = 'pending' end
   for _, set in ipairs({'retry', 'scheduled', 'archived', 'completed'}) do
-    if redis.call('ZSCORE', queue .. set, id) then places[#places + 1] = set end
+    if keep('ZSCORE', queue .. set, id) then places[#places + 1] = set end
   end
-  local leased = redis.call('ZSCORE', lease, id)
+  local leased = keep('ZSCORE', lease, id)
 
   if not exists then
     -- It ended between the look and this.
     if #places == 0 and not leased and redis.call('EXISTS', key) == 0 then return '' end
     for _, place in ipairs(places) do leave(queue, place, id) end
-    redis.call('ZREM', lease, id)
+    keep('ZREM', lease, id)
     -- What lies there and is no task is not ours to delete.
     if not foreign then redis.call('DEL', key) end
-    redis.call('HDEL', own .. 'waiting', id)
+    keep('HDEL', own .. 'waiting', id)
     disclaim(own, {id})
     return 'ghost'
   end
@@ -128,10 +126,10 @@ local function mend(queue, own, id, purse, reason)
   if home ~= state then redis.call('HSET', key, 'state', home) end
   if home ~= 'active' then disclaim(own, {id}) end
   if home == 'active' and not leased then
-    redis.call('ZADD', lease, whole(now), id)
+    keep('ZADD', lease, whole(now), id)
     if done == '' then done = 'unleased' end
   elseif home ~= 'active' and leased then
-    redis.call('ZREM', lease, id)
+    keep('ZREM', lease, id)
     if done == '' then done = 'misplaced' end
   end
   return done

@@ -9,17 +9,17 @@ local skip, size = tonumber(ARGV[6]), tonumber(ARGV[7])
 local rows, total = {}, 0
 
 local function from_set(key, offset, most)
-  local found = redis.call('ZRANGE', key, offset, offset + most - 1, 'WITHSCORES')
+  local found = look({}, 'ZRANGE', key, offset, offset + most - 1, 'WITHSCORES')
   for i = 1, #found, 2 do rows[#rows + 1] = {found[i], found[i + 1]} end
   return #found / 2
 end
 
 if state == 'pending' or state == 'active' then
   -- The right end is the oldest.
-  total = redis.call('LLEN', queue .. state)
-  local ids = redis.call('LRANGE', queue .. state, -(skip + size), -(skip + 1))
+  total = look(0, 'LLEN', queue .. state)
+  local ids = look({}, 'LRANGE', queue .. state, -(skip + size), -(skip + 1))
   for i = #ids, 1, -1 do
-    local score = state == 'active' and redis.call('ZSCORE', queue .. 'lease', ids[i])
+    local score = state == 'active' and look(false, 'ZSCORE', queue .. 'lease', ids[i])
     rows[#rows + 1] = {ids[i], score or ''}
   end
 elseif state == 'aggregating' then
@@ -28,23 +28,23 @@ elseif state == 'aggregating' then
   table.sort(groups)
   for _, group in ipairs(groups) do
     local key = queue .. 'g:' .. group
-    local there = redis.call('ZCARD', key)
+    local there = look(0, 'ZCARD', key)
     if #rows < size and skip < total + there then
       from_set(key, math.max(skip - total, 0), size - #rows)
     end
     total = total + there
   end
 else
-  total = redis.call('ZCARD', queue .. state)
+  total = look(0, 'ZCARD', queue .. state)
   from_set(queue .. state, skip, size)
 end
 
 local reply = {total}
 for _, row in ipairs(rows) do
-  local held = redis.call('HMGET', queue .. 't:' .. row[1], 'msg', 'pending_since', 'result')
+  local held = of_task('HMGET', queue .. 't:' .. row[1], 'msg', 'pending_since', 'result') or {}
   reply[#reply + 1] = row[1]
   reply[#reply + 1] = row[2]
   for field = 1, 3 do reply[#reply + 1] = held[field] or '' end
-  reply[#reply + 1] = state == 'scheduled' and redis.call('HGET', own .. 'waiting', row[1]) or ''
+  reply[#reply + 1] = state == 'scheduled' and look(false, 'HGET', own .. 'waiting', row[1]) or ''
 end
 return reply

@@ -14,7 +14,7 @@ local MOVED = 200
 
 -- How deep the stretch is now; 0 when it is not there any more.
 local function depth_of(list, prefix, length, stretch)
-  local since = redis.pcall('HGET', prefix .. stretch.anchor, 'pending_since') or ''
+  local since = try('HGET', prefix .. stretch.anchor, 'pending_since') or ''
   if since ~= stretch.since then return 0 end
   local depth = stretch.depth
   if redis.call('LINDEX', list, -depth) == stretch.anchor then return depth end
@@ -30,8 +30,8 @@ end
 -- A task's message; false when there is none, and an error when something else lies there. Any other error is the
 -- caller's: while a slot of a cluster is moved key by key, this server does not know what the next one has.
 local function message_of(key)
-  local msg = redis.pcall('HGET', key, 'msg')
-  if type(msg) == 'table' and not string.find(msg.err, 'WRONGTYPE', 1, true) then
+  local msg = try('HGET', key, 'msg')
+  if type(msg) == 'table' and not find(msg.err, 'WRONGTYPE', 1, true) then
     return redis.call('HGET', key, 'msg')
   end
   return msg
@@ -54,7 +54,7 @@ end
 -- them off the list; one that then tells the stretch of unknown tasks that remains, nil if there is none; and how many
 -- bytes are left of the room. Fewer than wanted, though there are more, when a bound was reached.
 local function pick(list, prefix, most, room, takes, stretch)
-  local length = redis.call('LLEN', list)
+  local length = keep('LLEN', list)
   local places, ids, messages = {}, {}, {}
   local taken, seen, last, left = 0, 0, nil, LOOKS
 

@@ -6,7 +6,7 @@
 
 local function put(queue, lists, id, msg, lock, ttl, at, group)
   local key = queue .. 't:' .. id
-  if lock ~= '' and redis.call('EXISTS', lock) == 1 then return -1 end
+  if lock ~= '' and keep('GET', lock) then return -1 end
   if redis.call('EXISTS', key) == 1 then return 0 end
   local due = millis
   if string.sub(at, 1, 1) == '@' then
@@ -31,8 +31,8 @@ local function put(queue, lists, id, msg, lock, ttl, at, group)
   end
   if group ~= '' then
     redis.call('HSET', key, 'msg', msg, 'state', 'aggregating', 'group', group)
-    redis.call('ZADD', queue .. 'g:' .. group, whole(now), id)
-    redis.call('SADD', queue .. 'groups', group)
+    keep('ZADD', queue .. 'g:' .. group, whole(now), id)
+    keep('SADD', queue .. 'groups', group)
     return 3
   end
   if lock ~= '' then
@@ -49,6 +49,6 @@ local function flush(queue, lists)
   if #lists.scheduled > 0 then
     spread('ZADD', queue .. 'scheduled', lists.scheduled)
     -- Workers sleep until the next task is due: this one may be sooner. Who may not publish does without.
-    redis.pcall('PUBLISH', 'runner:delayed', '')
+    try('PUBLISH', 'runner:delayed', '')
   end
 end

@@ -6,11 +6,11 @@ local queue, own = ARGV[3], ARGV[4]
 local count = 0
 for i = 5, #ARGV, 3 do
   local id, key = ARGV[i], queue .. 't:' .. ARGV[i]
-  if redis.call('HGET', key, 'state') == 'active' and is_run(claimed(own, {id})[1], ARGV[i + 1]) then
-    redis.call('LREM', KEYS[1], -1, id)
-    redis.call('ZREM', queue .. 'lease', id)
+  if of_task('HGET', key, 'state') == 'active' and is_run(claimed(own, {id})[1], ARGV[i + 1]) then
+    keep('LREM', KEYS[1], -1, id)
+    keep('ZREM', queue .. 'lease', id)
     disclaim(own, {id})
-    redis.call('ZADD', queue .. 'archived', whole(now), id)
+    keep('ZADD', queue .. 'archived', whole(now), id)
     redis.call('HSET', key, 'state', 'archived')
     redis.call('HDEL', key, 'run', 'lost')
     remember(key, ARGV[i + 2])

@@ -4,30 +4,34 @@
 -- Returns: 1 if a bound cut it short, then for each set: its group, how many tasks went back.
 local queue, most, sets = ARGV[3], tonumber(ARGV[5]), tonumber(ARGV[6])
 local cutoff = whole((millis - tonumber(ARGV[4])) / 1000)
-local stale = redis.call('ZRANGE', KEYS[1], '-inf', cutoff, 'BYSCORE', 'LIMIT', 0, sets)
+local stale = keep('ZRANGE', KEYS[1], '-inf', cutoff, 'BYSCORE', 'LIMIT', 0, sets)
+-- A deadline a day ahead was written by a wrong clock, or by mistake.
+for _, set in ipairs(keep('ZRANGE', KEYS[1], whole(now + 86400), '+inf', 'BYSCORE', 'LIMIT', 0, sets - #stale)) do
+  stale[#stale + 1] = set
+end
 local reply, head = {0}, queue .. 'g:'
 for nth, set in ipairs(stale) do
   -- The group is what comes before the last colon.
   local group = string.match(set, '^(.*):[^:]*$') or ''
   local left = 0
   if string.sub(group, 1, #head) == head then
-    local found = redis.call('ZRANGE', set, 0, most - 1, 'WITHSCORES')
+    local found = keep('ZRANGE', set, 0, most - 1, 'WITHSCORES')
     local rows = {}
     for i = 1, #found, 2 do
       rows[i], rows[i + 1] = found[i + 1], found[i]
     end
-    redis.call('ZREMRANGEBYRANK', set, 0, #found / 2 - 1)
+    keep('ZREMRANGEBYRANK', set, 0, #found / 2 - 1)
     spread('ZADD', group, rows)
     local name = string.sub(group, #head + 1)
     if #found > 0 then
-      redis.call('SADD', queue .. 'groups', name)
+      keep('SADD', queue .. 'groups', name)
       reply[#reply + 1] = name
       reply[#reply + 1] = #found / 2
     end
     most = most - #found / 2
-    left = redis.call('ZCARD', set)
+    left = keep('ZCARD', set)
   end
-  if left == 0 then redis.call('ZREM', KEYS[1], set) end
+  if left == 0 then keep('ZREM', KEYS[1], set) end
   if most <= 0 and (left > 0 or nth < #stale) then
     reply[1] = 1
     break

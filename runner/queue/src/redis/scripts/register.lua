@@ -7,14 +7,17 @@
 local reply, ahead = {}, {}
 for i = 3, #ARGV, 2 do
   local id, revision = ARGV[i], ARGV[i + 1]
-  local known = redis.call('HMGET', KEYS[1], 'c:' .. id, 'r:' .. id, 'z:' .. id, 'l:' .. id, 't:' .. id)
+  local known = keep('HMGET', KEYS[1], 'c:' .. id, 'r:' .. id, 'z:' .. id, 'l:' .. id, 't:' .. id)
   local cursor = known[1]
-  if cursor and tonumber(cursor) > now + 86400 then
+  local at = stored(cursor)
+  -- What is no instant is no cursor.
+  if not at or at < 0 then cursor = nil end
+  if cursor and at > now + 86400 then
     ahead[#ahead + 1] = id
     cursor = nil
   end
   if not cursor or known[2] ~= revision then
-    cursor = whole(math.max(tonumber(cursor or '0'), now))
+    cursor = whole(math.max(cursor and at or 0, now))
     redis.call('HSET', KEYS[1], 'c:' .. id, cursor, 'r:' .. id, revision)
   end
   reply[#reply + 1] = cursor

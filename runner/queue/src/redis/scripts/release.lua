@@ -6,9 +6,9 @@ local queue, own = ARGV[3], ARGV[4]
 local ids = {}
 for i = 5, #ARGV do
   local id = ARGV[i]
-  redis.call('HDEL', own .. 'waiting', id)
-  if redis.call('HGET', queue .. 't:' .. id, 'state') == 'scheduled'
-    and redis.call('ZREM', queue .. 'scheduled', id) == 1 then
+  keep('HDEL', own .. 'waiting', id)
+  if of_task('HGET', queue .. 't:' .. id, 'state') == 'scheduled'
+    and keep('ZREM', queue .. 'scheduled', id) == 1 then
     redis.call('HSET', queue .. 't:' .. id, 'state', 'pending', 'pending_since', stamp)
     ids[#ids + 1] = id
   end

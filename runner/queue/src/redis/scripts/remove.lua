@@ -5,29 +5,29 @@
 -- An active task whose lease ran out more than five seconds ago is nobody's: it goes with the others.
 -- While there are more the queue is paused, so that nobody claims what is about to go.
 local queue, own, most = ARGV[3], ARGV[4], tonumber(ARGV[6])
-local active = redis.call('LLEN', queue .. 'active')
+local active = keep('LLEN', queue .. 'active')
 local held = active
-if active > 0 then held = active - redis.call('ZCOUNT', queue .. 'lease', '-inf', whole(now - 5)) end
+if active > 0 then held = active - keep('ZCOUNT', queue .. 'lease', '-inf', whole(now - 5)) end
 if held > 0 then return {'active', held} end
 
 if ARGV[5] ~= '1' then
-  local size = redis.call('LLEN', KEYS[1]) + active
+  local size = keep('LLEN', KEYS[1]) + active
   for _, set in ipairs({'scheduled', 'retry', 'archived', 'completed'}) do
-    size = size + redis.call('ZCARD', queue .. set)
+    size = size + keep('ZCARD', queue .. set)
   end
-  for _, group in ipairs(redis.call('SMEMBERS', queue .. 'groups')) do
-    size = size + redis.call('ZCARD', queue .. 'g:' .. group)
+  for _, group in ipairs(keep('SMEMBERS', queue .. 'groups')) do
+    size = size + keep('ZCARD', queue .. 'g:' .. group)
   end
-  for _, set in ipairs(redis.call('ZRANGE', queue .. 'aggregation_sets', 0, -1)) do
-    size = size + redis.call('ZCARD', set)
+  for _, set in ipairs(keep('ZRANGE', queue .. 'aggregation_sets', 0, -1)) do
+    if string.sub(set, 1, #queue + 2) == queue .. 'g:' then size = size + keep('ZCARD', set) end
   end
   if size > 0 then return {'full', size} end
 end
 
 local deleted = 0
 if active > 0 then
-  local ids = redis.call('LRANGE', queue .. 'active', -most, -1)
-  redis.call('LTRIM', queue .. 'active', 0, -(#ids + 1))
+  local ids = keep('LRANGE', queue .. 'active', -most, -1)
+  keep('LTRIM', queue .. 'active', 0, -(#ids + 1))
   spread('ZREM', queue .. 'lease', ids)
   forget(queue, own, ids)
   deleted = #ids
@@ -40,16 +40,16 @@ for _, state in ipairs({'pending', 'scheduled', 'retry', 'archived', 'completed'
   end
 end
 -- Tasks that somebody was putting together lie in sets of their own, listed by key.
-for _, set in ipairs(redis.call('ZRANGE', queue .. 'aggregation_sets', 0, most - 1)) do
+for _, set in ipairs(keep('ZRANGE', queue .. 'aggregation_sets', 0, most - 1)) do
   if deleted == most then break end
   if string.sub(set, 1, #queue + 2) == queue .. 'g:' then
-    local ids = redis.call('ZRANGE', set, 0, most - deleted - 1)
-    redis.call('ZREMRANGEBYRANK', set, 0, #ids - 1)
+    local ids = keep('ZRANGE', set, 0, most - deleted - 1)
+    keep('ZREMRANGEBYRANK', set, 0, #ids - 1)
     forget(queue, own, ids)
     deleted = deleted + #ids
   end
   if redis.call('EXISTS', set) == 0 or string.sub(set, 1, #queue + 2) ~= queue .. 'g:' then
-    redis.call('ZREM', queue .. 'aggregation_sets', set)
+    keep('ZREM', queue .. 'aggregation_sets', set)
   end
 end
 if deleted == most or redis.call('EXISTS', queue .. 'groups', queue .. 'aggregation_sets') > 0 then

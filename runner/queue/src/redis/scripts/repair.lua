@@ -12,7 +12,7 @@ if place == '' then
 else
   local from, most = tonumber(ARGV[7]), tonumber(ARGV[8])
   local list = place == 'pending' or place == 'active'
-  ids = redis.call(list and 'LRANGE' or 'ZRANGE', queue .. place, from, from + most - 1)
+  ids = keep(list and 'LRANGE' or 'ZRANGE', queue .. place, from, from + most - 1)
   if #ids == most then reply[1] = whole(from + most) end
 end
 
@@ -22,17 +22,23 @@ local function tell(done, id)
 end
 
 -- Whether there is a list for each lease; which has none is found from the other side when the numbers agree.
-local paired = redis.call('LLEN', queue .. 'active') == redis.call('ZCARD', queue .. 'lease')
+local paired = keep('LLEN', queue .. 'active') == keep('ZCARD', queue .. 'lease')
 
 -- A pending task that is found by its key lies in the list if others that became pending before it still wait.
+local function since(id)
+  local text = of_task('HGET', queue .. 't:' .. id, 'pending_since')
+  -- Nanoseconds since the epoch, of any year from 1970 to 2286.
+  return text and string.find(text, '^%d+$') and #text < 20 and tonumber(text)
+end
+
 local oldest
 local function waits(id)
   if oldest == nil then
-    local first = redis.call('LINDEX', KEYS[1], -1)
-    oldest = first and redis.call('HGET', queue .. 't:' .. first, 'pending_since') or false
+    local first = keep('LINDEX', KEYS[1], -1)
+    oldest = first and since(first) or false
   end
-  local since = oldest and redis.call('HGET', queue .. 't:' .. id, 'pending_since')
-  return since and tonumber(since) >= tonumber(oldest)
+  local began = oldest and since(id)
+  return began and began >= oldest
 end
 
 -- Whether a task that was found in a place, or by its key, is where it should be, as far as a cheap look tells.
@@ -42,11 +48,11 @@ local function fine(id)
   local state = redis.call('HGET', key, 'state')
   if place == 'lease' then return state == 'active' and paired end
   if place ~= '' and state ~= place then return false end
-  if state == 'active' then return redis.call('ZSCORE', queue .. 'lease', id) end
+  if state == 'active' then return keep('ZSCORE', queue .. 'lease', id) end
   if place ~= '' then return true end
   if state == 'pending' then return waits(id) end
   if state == 'retry' or state == 'scheduled' or state == 'archived' or state == 'completed' then
-    return redis.call('ZSCORE', queue .. state, id)
+    return keep('ZSCORE', queue .. state, id)
   end
   if state ~= 'aggregating' then return false end
   local there, nameless = grouped(queue, redis.call('HGET', key, 'group') or '', id)

@@ -11,8 +11,8 @@ if KEYS[4] then
   local names = {}
   for i = 5, at - 1 do names[#names + 1] = ARGV[i] end
   spread('SADD', KEYS[4], names)
-  redis.call('ZADD', KEYS[5], ends, KEYS[1])
-  redis.call('ZADD', KEYS[6], ends, KEYS[2])
+  keep('ZADD', KEYS[5], ends, KEYS[1])
+  keep('ZADD', KEYS[6], ends, KEYS[2])
 end
 redis.call('SET', KEYS[1], ARGV[at], 'EX', ttl)
 redis.call('SET', KEYS[3], ARGV[at + 1], 'EX', ttl)

@@ -16,7 +16,6 @@ local queue, own = ARGV[3], ARGV[4]
 local cutoff = ARGV[5] ~= '' and math.floor((millis - tonumber(ARGV[5])) / 1000)
 local letters = ARGV[6]
 local width = {d = 0, u = 1, c = 5, r = 3, n = 3, a = 2, h = 0, s = 2}
-local ends = {d = true, u = true}
 
 -- The present as protobuf writes it, behind the tag of its field.
 local function field(tag)
@@ -30,7 +29,7 @@ end
 
 -- A message is anybody's: it must not name a key of another queue or kind.
 local function unlock(lock, id)
-  if string.sub(lock, 1, #queue + 7) == queue .. 'unique:' and redis.call('GET', lock) == id then
+  if string.sub(lock, 1, #queue + 7) == queue .. 'unique:' and try('GET', lock) == id then
     redis.call('DEL', lock)
   end
 end
@@ -54,6 +53,12 @@ local function message(at, tag)
   return ARGV[at] .. field(tag) .. ARGV[at + 1]
 end
 
+-- Whether it was written: what took the place of a task is no task, and there is nothing left to file.
+local function write(key, ...)
+  return of_task('HSET', key, ...) ~= nil
+end
+
+-- Each returns whether there still is a task.
 local apply = {}
 function apply.d(_, key)
   gone[#gone + 1] = key
@@ -64,41 +69,46 @@ function apply.u(id, key, at)
   unlock(ARGV[at], id)
 end
 function apply.c(id, key, at)
-  file('completed', now + tonumber(ARGV[at + 2]), id)
-  redis.call('HSET', key, 'msg', message(at, 104), 'state', 'completed')
-  if ARGV[at + 4] ~= '' then redis.call('HSET', key, 'result', ARGV[at + 4]) end
   unlock(ARGV[at + 3], id)
   done = done + 1
+  if not write(key, 'msg', message(at, 104), 'state', 'completed') then return false end
+  if ARGV[at + 4] ~= '' then redis.call('HSET', key, 'result', ARGV[at + 4]) end
+  file('completed', now + tonumber(ARGV[at + 2]), id)
+  return true
 end
 function apply.n(id, key, at)
+  if not write(key, 'msg', message(at, 88), 'state', 'retry') then return false end
   file('retry', after(ARGV[at + 2]), id)
-  redis.call('HSET', key, 'msg', message(at, 88), 'state', 'retry')
+  return true
 end
 function apply.r(id, key, at)
-  apply.n(id, key, at)
   done, failed = done + 1, failed + 1
+  return apply.n(id, key, at)
 end
 function apply.a(id, key, at)
-  file('archived', now, id)
-  redis.call('HSET', key, 'msg', message(at, 88), 'state', 'archived')
   done, failed = done + 1, failed + 1
+  if not write(key, 'msg', message(at, 88), 'state', 'archived') then return false end
+  file('archived', now, id)
+  return true
 end
 function apply.h(id, key)
+  if not write(key, 'state', 'pending') then return false end
   back[#back + 1] = id
-  redis.call('HSET', key, 'state', 'pending')
+  return true
 end
 function apply.s(id, key, at)
+  if not write(key, 'state', 'scheduled') then return false end
   file('scheduled', after(ARGV[at]), id)
-  redis.call('HSET', key, 'state', 'scheduled')
   if ARGV[at + 1] ~= '' then
     notes[#notes + 1] = id
     notes[#notes + 1] = ARGV[at + 1]
   end
+  return true
 end
 
 local function let_go(verdict, key)
   if cutoff and verdict == 'r' then
-    redis.call('HINCRBY', key, 'lost', 1)
+    count_field(key, 'lost', 1)
     redis.call('HDEL', key, 'run')
   else
     redis.call('HDEL', key, 'run', 'lost')
@@ -118,8 +128,7 @@ local keepers = {}
 for _, id in ipairs(ended) do
   local number, key = numbers[id], queue .. 't:' .. id
   local verdict = verdicts[number]
-  apply[verdict](id, key, places[number])
-  if not ends[verdict] then
+  if apply[verdict](id, key, places[number]) then
     let_go(verdict, key)
     keepers[number] = key
   end
@@ -130,7 +139,7 @@ for list, pairs_of_it in pairs(lists) do
 end
 -- The right end is the front; the first of the batch was claimed first and comes first again.
 for i = #back, 1, -1 do
-  redis.call('RPUSH', queue .. 'pending', back[i])
+  keep('RPUSH', queue .. 'pending', back[i])
 end
 spread('HSET', own .. 'waiting', notes)
 for i = at, #ARGV, 2 do

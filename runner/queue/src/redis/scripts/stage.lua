@@ -6,10 +6,10 @@
 -- Nothing is read of the tasks themselves, and no list passes through here: any size costs about the same.
 local queue, group, set = ARGV[3], ARGV[4], KEYS[1] .. ':' .. ARGV[5]
 local grace, delay, most = tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8])
-local size = redis.call('ZCARD', KEYS[1])
+local size = keep('ZCARD', KEYS[1])
 if size == 0 then
   -- Another program may have left the name behind.
-  redis.call('SREM', queue .. 'groups', group)
+  keep('SREM', queue .. 'groups', group)
   return {}
 end
 
@@ -23,11 +23,11 @@ if not ripe then return {} end
 redis.call('DEL', set)
 if size <= most then
   redis.call('RENAME', KEYS[1], set)
-  redis.call('SREM', queue .. 'groups', group)
+  keep('SREM', queue .. 'groups', group)
 else
   redis.call('ZRANGESTORE', set, KEYS[1], 0, most - 1)
   redis.call('ZREMRANGEBYRANK', KEYS[1], 0, most - 1)
 end
 local deadline = whole(now + tonumber(ARGV[9]))
-redis.call('ZADD', queue .. 'aggregation_sets', deadline, set)
+keep('ZADD', queue .. 'aggregation_sets', deadline, set)
 return {deadline}

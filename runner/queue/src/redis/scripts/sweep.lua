@@ -4,17 +4,17 @@
 -- where to go on among the notes ('0' to begin).
 -- Returns: how many were expired, how many trimmed, how many were trimmed by anybody since the last time, where to go on.
 local queue, own, limit = ARGV[3], ARGV[4], tonumber(ARGV[5])
-local ids = redis.call('ZRANGE', KEYS[1], '-inf', whole(now), 'BYSCORE', 'LIMIT', 0, limit)
+local ids = keep('ZRANGE', KEYS[1], '-inf', whole(now), 'BYSCORE', 'LIMIT', 0, limit)
 spread('ZREM', KEYS[1], ids)
 forget(queue, own, ids)
 bound(own, ARGV[6], ARGV[7])
 local trimmed = 0
 if #ids < limit then trimmed = trim(queue, own, limit - #ids) end
 -- Another program may have moved or deleted a task that had a note.
-local cursor = redis.call('HSCAN', own .. 'waiting', ARGV[8], 'COUNT', 100)
+local cursor = keep('HSCAN', own .. 'waiting', ARGV[8], 'COUNT', 100)
 for i = 1, #cursor[2], 2 do
-  if redis.call('HGET', queue .. 't:' .. cursor[2][i], 'state') ~= 'scheduled' then
+  if of_task('HGET', queue .. 't:' .. cursor[2][i], 'state') ~= 'scheduled' then
     redis.call('HDEL', own .. 'waiting', cursor[2][i])
   end
 end
-return {#ids, trimmed, redis.call('GETDEL', own .. 'trimmed') or 0, cursor[1]}
+return {#ids, trimmed, taken_count(own .. 'trimmed'), cursor[1]}

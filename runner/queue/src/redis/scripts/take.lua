@@ -4,10 +4,10 @@
 -- The first ids of a group; they are removed from it, and its name with the last of them.
 local function take_group(queue, group, most)
   local key = queue .. 'g:' .. group
-  local ids = redis.call('ZRANGE', key, 0, most - 1)
-  redis.call('ZREMRANGEBYRANK', key, 0, #ids - 1)
-  local left = redis.call('ZCARD', key)
-  if left == 0 then redis.call('SREM', queue .. 'groups', group) end
+  local ids = keep('ZRANGE', key, 0, most - 1)
+  keep('ZREMRANGEBYRANK', key, 0, #ids - 1)
+  local left = keep('ZCARD', key)
+  if left == 0 then keep('SREM', queue .. 'groups', group) end
   return ids, left
 end
 
@@ -19,20 +19,20 @@ local function take(queue, state, most, only)
     return take_group(queue, only, most)
   elseif state == 'pending' then
     -- The right end is the oldest.
-    local found = redis.call('LRANGE', key, -most, -1)
-    redis.call('LTRIM', key, 0, -(#found + 1))
+    local found = keep('LRANGE', key, -most, -1)
+    keep('LTRIM', key, 0, -(#found + 1))
     for i = #found, 1, -1 do ids[#ids + 1] = found[i] end
-    return ids, redis.call('LLEN', key)
+    return ids, keep('LLEN', key)
   elseif state == 'aggregating' then
-    local groups = redis.call('SRANDMEMBER', queue .. 'groups', most)
+    local groups = keep('SRANDMEMBER', queue .. 'groups', most)
     table.sort(groups)
     for _, group in ipairs(groups) do
       if #ids == most then break end
       for _, id in ipairs((take_group(queue, group, most - #ids))) do ids[#ids + 1] = id end
     end
-    return ids, redis.call('SCARD', queue .. 'groups')
+    return ids, keep('SCARD', queue .. 'groups')
   end
-  ids = redis.call('ZRANGE', key, 0, most - 1)
-  redis.call('ZREMRANGEBYRANK', key, 0, #ids - 1)
-  return ids, redis.call('ZCARD', key)
+  ids = keep('ZRANGE', key, 0, most - 1)
+  keep('ZREMRANGEBYRANK', key, 0, #ids - 1)
+  return ids, keep('ZCARD', key)
 end

@@ -9,7 +9,7 @@ local function bound(own, most, age)
   local key = own .. 'archive'
   if tonumber(most) == MOST and tonumber(age) == AGE then
     redis.call('DEL', key)
-  elseif redis.call('GET', key) ~= most .. ' ' .. age then
+  elseif look(false, 'GET', key) ~= most .. ' ' .. age then
     redis.call('SET', key, most .. ' ' .. age)
   end
 end
@@ -17,19 +17,19 @@ end
 -- Returns how many went, at most limit; the count of all that nobody was told of yet grows by them.
 local function trim(queue, own, limit)
   local archive = queue .. 'archived'
-  local most, age = string.match(redis.call('GET', own .. 'archive') or '', '^(%d+) (%d+)$')
+  local most, age = string.match(look(false, 'GET', own .. 'archive') or '', '^(%d+) (%d+)$')
   most, age = tonumber(most or MOST), tonumber(age or AGE)
-  local gone = redis.call('ZRANGE', archive, '-inf', whole(now - age), 'BYSCORE', 'LIMIT', 0, limit)
-  local over = math.min(redis.call('ZCARD', archive) - #gone - most, limit - #gone)
+  local gone = keep('ZRANGE', archive, '-inf', whole(now - age), 'BYSCORE', 'LIMIT', 0, limit)
+  local over = math.min(keep('ZCARD', archive) - #gone - most, limit - #gone)
   if over > 0 then
     -- The old ones are the lowest; those that are too many follow them.
-    for _, id in ipairs(redis.call('ZRANGE', archive, #gone, #gone + over - 1)) do
+    for _, id in ipairs(keep('ZRANGE', archive, #gone, #gone + over - 1)) do
       gone[#gone + 1] = id
     end
   end
   if #gone == 0 then return 0 end
   spread('ZREM', archive, gone)
   forget(queue, own, gone)
-  redis.call('INCRBY', own .. 'trimmed', #gone)
+  count_up(own .. 'trimmed', #gone)
   return #gone
 end
