@@ -3,8 +3,13 @@
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use runner_core::task::{State, TaskId};
-use runner_queue::{ArchiveBounds, Broker as _, Inspector as _, Settled, Verdict, Work as _};
+use runner_core::schedule::{Overlap, ScheduleId};
+use runner_core::task::{State, Task, TaskId};
+use runner_queue::redis::RedisBroker;
+use runner_queue::{
+    ArchiveBounds, Broker as _, Claim, Commit, CommitFire, Committed, Inspector as _, Registration, Schedules as _,
+    Settled, Verdict, Work as _,
+};
 
 use super::{LEASE, ask, claim, end, is_sound, open, put, queue, state_of};
 use crate::kit::{self, eventually_within};
@@ -17,7 +22,8 @@ pub fn tests() -> Vec<kit::Trial> {
             a_late_verdict_is_refused_even_when_go_has_the_task,
             a_late_verdict_does_not_end_a_new_task_of_the_same_id,
             claims_that_go_took_over_are_dropped,
-            an_old_archive_is_trimmed_in_parts;
+            an_old_archive_is_trimmed_in_parts,
+            headers_of_a_schedule_that_go_dropped_are_given_back;
     ]
 }
 
@@ -204,4 +210,127 @@ async fn an_old_archive_is_trimmed_in_parts() {
     let info = &broker.queues().await.unwrap()[0];
     assert_eq!(info.counts[&State::Archived], 1);
     is_sound(&broker).await;
+}
+
+/// A message as asynq before 0.26 writes it back, which knows no field 15.
+fn without_headers(message: &[u8]) -> Vec<u8> {
+    let varint = |at: usize| {
+        let length = message[at..].iter().position(|byte| *byte < 128).unwrap() + 1;
+        let groups = message[at..at + length].iter().rev();
+        (
+            groups.fold(0, |sum, byte| sum << 7 | usize::from(byte & 127)),
+            at + length,
+        )
+    };
+    let (mut kept, mut at) = (Vec::new(), 0);
+    while at < message.len() {
+        let (tag, after) = varint(at);
+        let (value, mut end) = varint(after);
+        if tag % 8 == 2 {
+            end += value;
+        }
+        if tag / 8 != 15 {
+            kept.extend(&message[at..end]);
+        }
+        at = end;
+    }
+    kept
+}
+
+async fn strip(link: &mut MultiplexedConnection, id: &str) {
+    let key = format!("asynq:{{default}}:t:{id}");
+    let message: Vec<u8> = redis::cmd("HGET").arg(&key).arg("msg").query_async(link).await.unwrap();
+    let stripped = without_headers(&message);
+    assert_ne!(stripped, message);
+    let mut set = redis::cmd("HSET");
+    let _: i64 = set.arg(&key).arg("msg").arg(stripped).query_async(link).await.unwrap();
+}
+
+/// Ends the claim with a retry, as Go would write it, and claims the task again.
+async fn try_again(broker: &RedisBroker, link: &mut MultiplexedConnection, claimed: &Claim) -> Claim {
+    let again = Verdict::Retry {
+        after: Duration::ZERO,
+        error: "no".to_owned(),
+        counts: true,
+    };
+    assert_eq!(end(broker, claimed, again).await, Settled::Accepted);
+    strip(link, claimed.task().id.as_str()).await;
+    let forwarded = async || {
+        let moved = broker
+            .forward(&[queue()], 10)
+            .await
+            .map_err(|error| error.to_string())?
+            .moved;
+        if moved == 1 {
+            Ok(())
+        } else {
+            Err("not due yet".to_owned())
+        }
+    };
+    eventually_within(Duration::from_secs(10), "the retry is due", forwarded).await;
+    claim(broker, 1).await.remove(0)
+}
+
+async fn headers_of_a_schedule_that_go_dropped_are_given_back() {
+    let (broker, mut link, _db) = open().await;
+    let schedule = ScheduleId::manifest("show", "default");
+    let registration = Registration {
+        id: schedule.clone(),
+        revision: "1".to_owned(),
+    };
+    let from = broker.register(&[registration]).await.unwrap()[0].cursor;
+    let id = "m:show:default@20261128T211410Z";
+    let told = [
+        ("runner-schedule-id", "m:show:default"),
+        ("runner-scheduled-at", "2026-11-28T21:14:10Z"),
+        ("runner-fire-kind", "schedule"),
+        ("runner-interval-start", "2026-11-28T21:14:00Z"),
+        ("runner-catch-up", "true"),
+        ("runner-missed", "2"),
+        ("trace", "of the manifest"),
+    ];
+    let task = Task::new("fn:show").id(TaskId::new(id).unwrap());
+    let task = told.iter().fold(task, |task, (key, value)| task.header(*key, *value));
+    let commit = Commit {
+        id: schedule,
+        from,
+        to: from + Duration::from_secs(1),
+        fires: vec![CommitFire {
+            nominal: from,
+            fire_at: from,
+            task,
+            catch_up: true,
+        }],
+        missed: None,
+        overlap: Overlap::Allow,
+        unserved: false,
+        instance: "host:1".to_owned(),
+    };
+    assert!(matches!(
+        broker.commit(&[commit]).await.unwrap()[..],
+        [Committed::Done(_)]
+    ));
+    let first = claim(&broker, 1).await.remove(0);
+    let headers = first.task().headers.clone();
+    assert_eq!(headers.len(), told.len());
+
+    let second = try_again(&broker, &mut link, &first).await;
+    assert_eq!(second.task().headers, headers);
+    // A page shows them too, while the message lacks them.
+    let shown = broker.task(&queue(), &TaskId::new(id).unwrap()).await.unwrap().unwrap();
+    assert_eq!(shown.record.headers, headers);
+
+    // Of a task that was fired before anything was kept its id still says the most.
+    let key = format!("asynq:{{default}}:t:{id}");
+    let _: i64 = ask(&mut link, &["HDEL", &key, "headers"]).await;
+    let third = try_again(&broker, &mut link, &second).await;
+    let kept: Vec<(&str, &str)> = third
+        .task()
+        .headers
+        .iter()
+        .map(|(key, value)| (&**key, &**value))
+        .collect();
+    let mut expected = told[..3].to_vec();
+    expected.sort_unstable();
+    assert_eq!(kept, expected);
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{CatchUpPolicy, Definition, stable_hash};
+use super::{CatchUpPolicy, Definition, SCHEDULE_HEADER, stable_hash};
 use crate::task::{Run, Task, TaskId};
 
 /// An occurrence counts as on time, and always fires, until the next one is due, but for at least this long: a
@@ -198,7 +198,7 @@ pub fn fire_task(definition: &Definition, fire: &Fire) -> Task {
     let mut header = |key: &str, value: String| {
         task.headers.insert(key.to_owned(), value);
     };
-    header("runner-schedule-id", definition.id.to_string());
+    header(SCHEDULE_HEADER, definition.id.to_string());
     header("runner-scheduled-at", fire.nominal.to_string());
     header("runner-fire-kind", "schedule".to_owned());
     if let Some(start) = fire.interval_start {

@@ -9,6 +9,7 @@ mod decide_tests;
 mod definition;
 mod doubt;
 mod merge;
+mod occasion;
 mod problem;
 mod timing;
 
@@ -19,5 +20,6 @@ pub use definition::{
 };
 pub use doubt::{Served, no_occurrence_left, not_served};
 pub use merge::{Plan, merge};
+pub use occasion::{SCHEDULE_HEADER, headers_in_id};
 pub use problem::{Problem, Severity};
 pub use timing::{Timing, TimingError, When, stable_hash};

@@ -9,7 +9,7 @@ use super::conn::Trip;
 use super::passed::Told;
 use super::scripts::Script;
 use super::{RedisBroker, convert, keys, repair, reply, settle};
-use crate::{BrokerResult, Claim, Exchanged, Repaired, Settlement};
+use crate::{BrokerResult, Claim, Exchanged, Repaired, Settlement, TaskRecord};
 
 const CLAIM: &str = "claim tasks";
 const EXCHANGE: &str = "settle and claim tasks";
@@ -95,7 +95,7 @@ impl RedisBroker {
         let mut answer = answer.into_iter().skip(1);
         let lease_until = answer.next().and_then(reply::seconds).unwrap_or_default();
         self.passed.learn(told, queues, answer.next().unwrap_or(Value::Nil));
-        let mut taken = 0;
+        let (mut taken, first) = (0, claims.len());
         while let Some((place, count, run)) = next_head(&mut answer) {
             let Some(queue) = queues.get(place) else { break };
             let mut unreadable = Vec::new();
@@ -118,7 +118,34 @@ impl RedisBroker {
                 tracing::warn!(queue = %queue, %error, "tasks that cannot be read stay active for now");
             }
         }
+        let stripped = claims[first..]
+            .iter_mut()
+            .filter(|claim| convert::lost_headers(claim.task()));
+        self.give_back_headers(stripped.map(Claim::record_mut).collect()).await;
         taken
+    }
+
+    /// Restores the headers of schedules' tasks that lost them. A task without is better than none.
+    pub(super) async fn give_back_headers(&self, records: Vec<&mut TaskRecord>) {
+        if records.is_empty() {
+            return;
+        }
+        let kept = async {
+            let mut trip = self.conn.trip("read what a schedule said of its task").await?;
+            for record in &records {
+                let key = keys::task(record.queue.as_str(), record.id.as_str());
+                trip.command("HGET").arg(key).arg("headers");
+            }
+            trip.each().await
+        };
+        let kept = kept.await.unwrap_or_else(|error| {
+            tracing::debug!(%error, "headers are restored from the ids of tasks");
+            Vec::new()
+        });
+        let mut kept = kept.into_iter().map(|answer| answer.ok().and_then(reply::bytes));
+        for record in records {
+            convert::restore_headers(record, kept.next().flatten());
+        }
     }
 
     /// Settles and claims in one round trip.

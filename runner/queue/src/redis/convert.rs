@@ -9,6 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use jiff::Timestamp;
 use prost::Message as _;
+use runner_core::schedule::{SCHEDULE_HEADER, headers_in_id};
 use runner_core::task::{QueueName, Task, TaskId};
 
 use super::keys;
@@ -44,6 +45,38 @@ pub(super) fn message_of(task: &Task, id: &TaskId) -> TaskMessage {
         headers: headers_to(&task.headers),
         ..TaskMessage::default()
     }
+}
+
+/// The headers of a schedule's task for a field of its own beside the message, which asynq leaves alone: workers of
+/// versions before 0.26 write messages back without headers. Empty for any other task.
+pub(super) fn kept_headers(task: &Task) -> Vec<u8> {
+    if !task.headers.contains_key(SCHEDULE_HEADER) {
+        return Vec::new();
+    }
+    let headers = headers_to(&task.headers);
+    TaskMessage {
+        headers,
+        ..TaskMessage::default()
+    }
+    .encode_to_vec()
+}
+
+/// Whether a task seems to be a schedule's and to have lost its headers.
+pub(super) fn lost_headers(record: &TaskRecord) -> bool {
+    !record.headers.contains_key(SCHEDULE_HEADER) && !headers_in_id(&record.id).is_empty()
+}
+
+/// Gives them back, from what was kept, or else from the id; those that it still has stay.
+pub(super) fn restore_headers(record: &mut TaskRecord, kept: Option<Vec<u8>>) {
+    let kept = kept
+        .and_then(|kept| TaskMessage::decode(&kept[..]).ok())
+        .unwrap_or_default();
+    let mut headers = headers_from(kept.headers);
+    if !headers.contains_key(SCHEDULE_HEADER) {
+        headers.extend(headers_in_id(&record.id));
+    }
+    headers.append(&mut record.headers);
+    record.headers = headers;
 }
 
 /// Reads a message that must be the task `id` of `queue`.
@@ -100,11 +133,7 @@ fn record_of(message: TaskMessage, queue: &QueueName) -> Result<TaskRecord, Stri
         retention: Duration::from_secs(u64::try_from(message.retention).unwrap_or_default()),
         unique_key: filled(message.unique_key),
         group: filled(message.group_key),
-        headers: message
-            .headers
-            .into_iter()
-            .map(|h| (h.key.unwrap_or_default(), h.value.unwrap_or_default()))
-            .collect(),
+        headers: headers_from(message.headers),
         last_error: message.error_msg,
         last_failed_at: instant(message.last_failed_at),
         completed_at: instant(message.completed_at),
@@ -201,6 +230,11 @@ fn filled(text: String) -> Option<String> {
     Some(text).filter(|t| !t.is_empty())
 }
 
+fn headers_from(headers: Vec<Header>) -> BTreeMap<String, String> {
+    let pair = |header: Header| (header.key.unwrap_or_default(), header.value.unwrap_or_default());
+    headers.into_iter().map(pair).collect()
+}
+
 fn headers_to(headers: &BTreeMap<String, String>) -> Vec<Header> {
     headers
         .iter()
@@ -272,6 +306,34 @@ mod tests {
         expected.completed_at = 1_900_000_000;
         let joined = join(&completed(&record), 0x68, 1_900_000_000);
         assert_eq!(joined, expected.encode_to_vec());
+    }
+
+    #[test]
+    fn headers_that_were_lost_come_back_and_those_that_were_not_stay() {
+        let id = "m:show:default@20261128T211410Z";
+        let message = TaskMessage {
+            id: id.into(),
+            queue: "q".into(),
+            ..TaskMessage::default()
+        };
+        let fresh = || record_of(message.clone(), &"q".parse().unwrap()).unwrap();
+        let task = Task::new("x")
+            .header(SCHEDULE_HEADER, "m:show:default")
+            .header("runner-missed", "3");
+        let mut record = fresh();
+        assert!(lost_headers(&record));
+        record.headers.insert("trace".to_owned(), "1".to_owned());
+        restore_headers(&mut record, Some(kept_headers(&task)));
+        assert_eq!(record.headers["runner-missed"], "3");
+        assert_eq!(record.headers["trace"], "1");
+        assert!(!lost_headers(&record));
+        // Of one that was fired before anything was kept; and what was kept is junk.
+        for kept in [None, Some(Vec::new()), Some(vec![0xff; 9])] {
+            let mut record = fresh();
+            restore_headers(&mut record, kept);
+            assert_eq!(record.headers["runner-scheduled-at"], "2026-11-28T21:14:10Z");
+        }
+        assert!(kept_headers(&Task::new("x").header("trace", "1")).is_empty());
     }
 
     #[test]

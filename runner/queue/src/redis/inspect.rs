@@ -78,7 +78,10 @@ impl Inspector for RedisBroker {
         let word = reply::text(word).unwrap_or_default();
         let state: State = word.parse().map_err(|error| corrupt(format!("{error}")))?;
         let rest = Rest::next(&mut row).ok_or_else(|| fault::odd_answer(DOING))?;
-        let info = rest.info(queue, id.as_str().as_bytes(), state).map_err(corrupt)?;
+        let mut info = rest.info(queue, id.as_str().as_bytes(), state).map_err(corrupt)?;
+        if convert::lost_headers(&info.record) {
+            self.give_back_headers(vec![&mut info.record]).await;
+        }
         Ok(Some(info))
     }
 

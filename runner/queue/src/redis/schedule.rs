@@ -219,6 +219,7 @@ fn commit_args(trip: &mut Trip<'_>, commit: &Commit) {
             .arg(fire.nominal.as_second())
             .arg(u8::from(fire.catch_up));
         produce::put_args(trip, &fire.task, &id);
+        trip.arg(convert::kept_headers(&fire.task));
     }
 }
 

@@ -100,6 +100,9 @@ struct Fire {
     when: String,
     #[prost(string, tag = "9")]
     group: String,
+    /// To be kept beside the message.
+    #[prost(bytes = "vec", tag = "10")]
+    headers: Vec<u8>,
 }
 
 /// A commit on its way through the steps.
@@ -467,6 +470,7 @@ fn intent_of(commit: &Commit) -> Intent {
             lock_ttl: produce::lock_ttl(&fire.task),
             when: produce::when(fire.task.run),
             group: message.group_key,
+            headers: super::convert::kept_headers(&fire.task),
         }
     });
     Intent {
@@ -574,7 +578,8 @@ impl Walk {
                 .arg(&fire.lock)
                 .arg(fire.lock_ttl)
                 .arg(&fire.when)
-                .arg(&fire.group);
+                .arg(&fire.group)
+                .arg(&fire.headers[..]);
         }
     }
 

@@ -34,6 +34,12 @@ impl Claim {
         }
     }
 
+    /// Of a claim that nobody else has yet: that is not copied.
+    #[cfg(feature = "redis")]
+    pub(crate) fn record_mut(&mut self) -> &mut TaskRecord {
+        Arc::make_mut(&mut self.record)
+    }
+
     /// The task.
     #[must_use]
     pub fn task(&self) -> &TaskRecord {

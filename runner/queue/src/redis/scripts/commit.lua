@@ -4,11 +4,11 @@
 -- missed count, newest missed instant, oldest missed instant, what else the reason says,
 -- how many decisions to keep in all, how many of this schedule, seconds to keep its own record;
 -- then for each fire: queue prefix, fire instant in ms, nominal instant, '1' if it is late, task id, message,
--- lock key or '', lock ttl in ms, when, group.
+-- lock key or '', lock ttl in ms, when, group, headers to keep beside the message or ''.
 -- Returns: 'done' and the decisions in JSON, that about what was missed first, then one for each fire; 'moved' and the
 -- cursor; 'early' and the wait in ms; 'unknown'; 'paused'.
 local id, from, to, instance = ARGV[3], ARGV[4], ARGV[5], ARGV[7]
-local width, first = 10, 15
+local width, first = 11, 15
 local cursor, paused = unpack(keep('HMGET', KEYS[1], 'c:' .. id, 'z:' .. id))
 -- What is no cursor is replaced by the next registration.
 if not stored(cursor) then return {'unknown'} end
@@ -34,7 +34,7 @@ for i = first, #ARGV, width do
   if state then
     text = overlaps(id, instance, nominal, previous[2], state, ARGV[6])
   else
-    text, fired = enqueue(id, instance, queue, {unpack(ARGV, i + 2, i + 9)})
+    text, fired = enqueue(id, instance, queue, {unpack(ARGV, i + 2, i + 10)})
   end
   if fired then
     previous = {queue .. 't:' .. task, task}

@@ -46,12 +46,14 @@ local function busy(key, task, queue)
 end
 
 -- Puts a task on its queue for an occurrence: the decision, and whether it was enqueued.
--- fire: nominal instant, '1' if it is late, task id, message, lock, lock ttl in ms, when, group.
+-- fire: nominal instant, '1' if it is late, task id, message, lock, lock ttl in ms, when, group, headers to keep beside
+-- the message or ''.
 local function enqueue(id, instance, queue, fire)
-  local nominal, late, task, msg, lock, ttl, at, group = unpack(fire)
+  local nominal, late, task, msg, lock, ttl, at, group, headers = unpack(fire)
   local lists = {pending = {}, scheduled = {}}
   local code = put(queue, lists, task, msg, lock, ttl, at, group)
   flush(queue, lists)
+  if code > 0 and headers ~= '' then redis.call('HSET', queue .. 't:' .. task, 'headers', headers) end
   if code == -1 then
     local holder = short(look(false, 'GET', lock) or '')
     return decided(id, instance, nominal, 'skipped', 'unique: task ' .. holder .. ' holds the lock', holder, 1), false

@@ -3,7 +3,7 @@
 -- ARGV after the clock: queue prefix, own prefix, schedule, 'skip', 'skip_unserved' or 'allow' overlaps, instance, last second at
 -- which this may run, seconds to remember the decisions, previous task's id or '', its key if it is of this queue
 -- or '', else its state or ''; then for each fire: nominal instant, '1' if it is late, task id, message, lock key or
--- '', lock ttl in ms, when, group.
+-- '', lock ttl in ms, when, group, headers to keep beside the message or ''.
 -- Returns: 'done' and a decision in JSON for each fire; 'late'.
 -- What was decided about an occurrence is remembered beside the tasks, so that a repeat gives the same answer. One
 -- that comes after it was forgotten must not run: hence the last second.
@@ -24,7 +24,7 @@ local function known(text, nominal)
 end
 
 local reply = {'done'}
-for i = 13, #ARGV, 8 do
+for i = 13, #ARGV, 9 do
   local nominal = ARGV[i]
   local mark = own .. 'fire:' .. id .. '@' .. nominal
   local text = look(false, 'GET', mark)
@@ -33,7 +33,7 @@ for i = 13, #ARGV, 8 do
     if stands then
       text = overlaps(id, instance, nominal, previous, stands, ARGV[6])
     else
-      text = enqueue(id, instance, queue, {unpack(ARGV, i, i + 7)})
+      text = enqueue(id, instance, queue, {unpack(ARGV, i, i + 8)})
     end
     redis.call('SET', mark, text, 'EX', ARGV[9])
   end
