@@ -228,9 +228,10 @@ async fn the_task_of_an_occurrence_goes_to_its_own_queue(fresh: Fresh) {
     let queues = fresh.broker.queues().await.unwrap();
     let reports = queues.iter().find(|q| q.name.as_str() == "reports").unwrap();
     assert_eq!(reports.counts[&State::Pending], 1);
-    // The overlap policy looks where the previous task is, not where the next one goes.
+    // The overlap policy looks for the previous task where it is.
     fresh.clock.advance(secs(60));
     let mut two = commit("s", to, fresh.now());
+    two.fires[0].task.queue = queue("reports");
     two.overlap = Overlap::Skip;
     assert_eq!(done(&fresh, &two).await[0].kind, DecisionKind::Skipped);
     fresh.is_sound().await;

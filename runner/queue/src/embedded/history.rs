@@ -97,8 +97,12 @@ pub(super) async fn enqueue_events(
         .await?;
     let mut events = Vec::with_capacity(found.len());
     for row in found {
+        // One that cannot be read is left out, as over Redis.
+        let Some(task) = row.try_get(0).ok().and_then(|id| rows::task_id(id).ok()) else {
+            continue;
+        };
         events.push(EnqueueEvent {
-            task: rows::task_id(row.try_get(0)?)?,
+            task,
             at: instant(row.try_get(1)?),
         });
     }

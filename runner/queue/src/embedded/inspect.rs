@@ -53,7 +53,7 @@ async fn queues(readers: &Readers, now: i64) -> Result<Vec<QueueInfo>, SqlError>
             counts.insert(state, number(place + 1)?);
         }
         // A name that is blank was never enqueued to by us; leave it out rather than fail the page.
-        let Ok(name) = QueueName::new(row.try_get::<String>(0)?) else {
+        let Some(name) = row.try_get::<String>(0).ok().and_then(|name| QueueName::new(name).ok()) else {
             continue;
         };
         queues.push(QueueInfo {
@@ -123,7 +123,10 @@ async fn find(readers: &Readers, id: &TaskId) -> Result<Vec<QueueName>, SqlError
         .bind(id.as_str().to_owned())
         .fetch_all(readers)
         .await?;
-    found.iter().map(|row| rows::queue_name(row.try_get(0)?)).collect()
+    let names = found
+        .iter()
+        .filter_map(|row| rows::queue_name(row.try_get(0).ok()?).ok());
+    Ok(names.collect())
 }
 
 async fn lock_holder(readers: &Readers, task: &Task, now: i64) -> Result<Option<TaskId>, SqlError> {
@@ -145,7 +148,11 @@ async fn attempts(readers: &Readers, queue: &QueueName, id: &TaskId) -> Result<V
     .bind(column(MAX_ATTEMPTS_KEPT as u64))
     .fetch_all(readers)
     .await?;
-    found.iter().map(|row| rows::json(row.try_get(0)?)).collect()
+    // One that cannot be read is left out, as over Redis.
+    Ok(found
+        .iter()
+        .filter_map(|row| rows::json(row.try_get(0).ok()?).ok())
+        .collect())
 }
 
 async fn pending_types(readers: &Readers, queue: &QueueName, look: usize) -> Result<Vec<PendingType>, SqlError> {

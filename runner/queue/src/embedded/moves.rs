@@ -74,7 +74,7 @@ pub(super) async fn to_retry(
 ) -> Result<(), SqlError> {
     sql(
         "UPDATE tasks SET state = 'retry', at = ?1, last_error = ?2, last_failed_at = ?3, \
-         retried = retried + ?4 WHERE seq = ?5",
+         retried = max(min(retried, 2147483646), 0) + ?4 WHERE seq = ?5",
     )
     .bind(due)
     .bind(kept(error).to_owned())

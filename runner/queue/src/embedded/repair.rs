@@ -44,6 +44,7 @@ impl Write for Repair {
             right_sums(tx, &name, &mut done).await?;
         }
         for queue in &self.queues {
+            done.orphans += unstage(tx, queue).await?;
             right_sums(tx, queue.as_str(), &mut done).await?;
             done.unleased += shorten_leases(tx, queue).await?;
             done.misplaced += drop_notes(tx, queue).await?;
@@ -61,7 +62,8 @@ async fn unknown_queues(tx: &mut Tx<'_>) -> Result<Vec<String>, SqlError> {
     .bind(UNKNOWN)
     .fetch_all(&mut *tx.conn)
     .await?;
-    found.iter().map(|row| row.try_get(0)).collect()
+    // A name that is no text is nobody's.
+    Ok(found.iter().filter_map(|row| row.try_get(0).ok()).collect())
 }
 
 /// Compares the sums of a queue with what is there, as this transaction will leave it.
@@ -77,7 +79,8 @@ async fn right_sums(tx: &mut Tx<'_>, queue: &str, done: &mut Repaired) -> Result
         .fetch_one(&mut *tx.conn)
         .await?;
         let (sum, there): (Option<i64>, i64) = (row.try_get(0)?, row.try_get(1)?);
-        let off = there - sum.unwrap_or(0) - tx.tally.moves(queue, state);
+        let known = sum.unwrap_or(0).saturating_add(tx.tally.moves(queue, state));
+        let off = there.saturating_sub(known);
         if there < COUNTED && off != 0 {
             tracing::warn!(queue, %state, off, "the sum of a queue was off and is right now");
             tx.tally.moved(queue, None, Some(state), off);
@@ -85,6 +88,20 @@ async fn right_sums(tx: &mut Tx<'_>, queue: &str, done: &mut Repaired) -> Result
         }
     }
     Ok(())
+}
+
+/// Puts tasks back into their groups whose staged set is no more.
+async fn unstage(tx: &mut Tx<'_>, queue: &QueueName) -> Result<usize, SqlError> {
+    let changed = sql("UPDATE tasks SET staged = NULL WHERE seq IN (SELECT seq FROM tasks \
+         WHERE staged IS NOT NULL AND queue = ?1 AND staged NOT IN (SELECT seq FROM staged_sets WHERE queue = ?1) LIMIT ?2)")
+    .bind(queue.as_str().to_owned())
+    .bind(COUNTED)
+    .execute(&mut *tx.conn)
+    .await?
+    .rows_affected();
+    tx.tally
+        .moved(queue.as_str(), None, Some(State::Aggregating), column(changed));
+    Ok(usize::try_from(changed).unwrap_or(usize::MAX))
 }
 
 async fn shorten_leases(tx: &mut Tx<'_>, queue: &QueueName) -> Result<usize, SqlError> {

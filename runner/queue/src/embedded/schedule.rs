@@ -48,22 +48,20 @@ async fn read(on: impl Executor, id: &ScheduleId) -> Result<Option<Kept>, SqlErr
     row.as_ref().map(kept).transpose()
 }
 
+/// What cannot be read of it counts as absent: one row must not keep the other schedules from their commits.
 fn kept(row: &Row) -> Result<Kept, SqlError> {
     let paused_at: Option<i64> = row.try_get(2)?;
-    let by: Option<String> = row.try_get(3)?;
+    let by: Option<String> = row.try_get(3).unwrap_or_default();
     let nominal: Option<i64> = row.try_get(4)?;
-    let task: Option<String> = row.try_get(6)?;
+    let task: Option<String> = row.try_get(6).unwrap_or_default();
     Ok(Kept {
         standing: Standing {
             cursor: instant(row.try_get(0)?),
             paused: paused_at.map(|at| format!("{} by {}", instant(at), by.as_deref().unwrap_or("unknown"))),
-            last: match (nominal, task) {
-                (Some(nominal), Some(task)) => Some((instant(nominal), rows::task_id(task)?)),
-                _ => None,
-            },
+            last: nominal.map(instant).zip(task.and_then(|task| rows::task_id(task).ok())),
         },
-        revision: row.try_get(1)?,
-        last_queue: row.try_get(5)?,
+        revision: row.try_get(1).unwrap_or_default(),
+        last_queue: row.try_get(5).unwrap_or_default(),
         decisions: row.try_get(7)?,
     })
 }
@@ -161,8 +159,9 @@ async fn commit_one(tx: &mut Tx<'_>, commit: &Commit) -> Result<Committed, SqlEr
         record(tx, &decided).await?;
         decisions.push(decided);
     }
-    let new = decisions.len() + usize::from(commit.missed.is_some());
-    let on_record = trim(tx, &commit.id, known.decisions + rows::column(new as u64)).await?;
+    let new = decisions.len();
+    let before = on_record(tx, &commit.id, known.decisions, new).await?;
+    let on_record = trim(tx, &commit.id, before + rows::column(new as u64)).await?;
     sql(
         "UPDATE schedules SET cursor = max(cursor, ?1), decisions = ?2, decided_at = iif(?3 > 0, ?4, decided_at) \
          WHERE id = ?5",
@@ -175,6 +174,18 @@ async fn commit_one(tx: &mut Tx<'_>, commit: &Commit) -> Result<Committed, SqlEr
     .execute(&mut *tx.conn)
     .await?;
     Ok(Committed::Done(decisions))
+}
+
+/// How many decisions were on record before these `new` ones: by the count that is kept, or, if that cannot be, counted.
+async fn on_record(tx: &mut Tx<'_>, id: &ScheduleId, known: i64, new: usize) -> Result<i64, SqlError> {
+    if (0..=RECORDED + BEYOND + TRIMMED).contains(&known) {
+        return Ok(known);
+    }
+    let row = sql("SELECT count(*) FROM decisions WHERE schedule = ?")
+        .bind(id.as_str().to_owned())
+        .fetch_one(&mut *tx.conn)
+        .await?;
+    Ok(row.try_get::<i64>(0)?.saturating_sub(rows::column(new as u64)))
 }
 
 /// Deletes the oldest decisions of a schedule that has so many on record; how many it has then.
@@ -256,7 +267,10 @@ async fn running(tx: &mut Tx<'_>, queue: &str, id: &TaskId, now: &str) -> Result
         .fetch_optional(&mut *tx.conn)
         .await?;
     let Some(row) = row else { return Ok(None) };
-    let state = rows::state(row.try_get(0)?)?;
+    // Of a state that cannot be read nobody knows that it stands in the way.
+    let Some(state) = row.try_get(0).ok().and_then(|word| rows::state(word).ok()) else {
+        return Ok(None);
+    };
     let running = match state {
         State::Active if queue != now => row.try_get::<i64>(1)? > tx.now,
         State::Active => true,

@@ -12,6 +12,7 @@ use super::moves;
 use super::readers::Readers;
 use super::rows::{self, RECORD, column, span, to_json};
 use super::store::{built, sql};
+use super::tally::DAY;
 use super::writer::{Tx, Write};
 use crate::{MAX_ACTED, MAX_SET, Reclaimed, StagedSet, TaskRecord};
 
@@ -173,16 +174,18 @@ impl Write for Reclaim {
         let mut left = self.limit;
         for queue in &self.queues {
             let stale = sql(
-                "SELECT seq, group_name FROM staged_sets WHERE queue = ? AND deadline <= ? \
-                 ORDER BY deadline, seq LIMIT ?",
+                // A deadline a day ahead was written by a wrong clock, or by mistake.
+                "SELECT seq, group_name FROM staged_sets WHERE queue = ?1 AND (deadline <= ?2 OR deadline > ?3) \
+                 ORDER BY deadline, seq LIMIT ?4",
             )
             .bind(queue.as_str().to_owned())
             .bind(cutoff)
+            .bind(tx.now.saturating_add(DAY))
             .bind(SETS)
             .fetch_all(&mut *tx.conn)
             .await?;
             for row in &stale {
-                let (number, group): (i64, String) = (row.try_get(0)?, row.try_get(1)?);
+                let (number, group): (i64, String) = (row.try_get(0)?, row.try_get(1).unwrap_or_default());
                 let back = sql("UPDATE tasks SET staged = NULL WHERE seq IN \
                      (SELECT seq FROM tasks WHERE staged = ? ORDER BY at, id LIMIT ?)")
                 .bind(number)

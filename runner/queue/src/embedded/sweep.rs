@@ -75,8 +75,18 @@ async fn trim_archive(
         .fetch_optional(&mut *tx.conn)
         .await?;
     let size: i64 = row.map_or(Ok(0), |row| row.try_get(0))?;
-    let size = size + tx.tally.moves(queue.as_str(), State::Archived);
-    let beyond = (size - column(archive.most as u64)).max(0);
+    let most = column(archive.most as u64);
+    let size = size.saturating_add(tx.tally.moves(queue.as_str(), State::Archived));
+    let mut beyond = size.saturating_sub(most).max(0);
+    if beyond > 0 {
+        // What is deleted does not come back: the sum alone is not enough.
+        let row = sql("SELECT count(*) FROM (SELECT 1 FROM tasks WHERE queue = ? AND state = 'archived' LIMIT ?)")
+            .bind(queue.as_str().to_owned())
+            .bind(most.saturating_add(column(limit as u64)))
+            .fetch_one(&mut *tx.conn)
+            .await?;
+        beyond = row.try_get::<i64>(0)?.saturating_sub(most).max(0);
+    }
     let found = sql(
         "SELECT seq, id, unique_key, at FROM tasks WHERE queue = ? AND state = 'archived' \
          ORDER BY at, seq LIMIT ?",

@@ -12,6 +12,22 @@ use super::store::sql;
 /// Microseconds of a UTC day.
 pub(super) const DAY: i64 = 24 * 3600 * 1_000_000;
 
+/// A number beyond this was written by mistake: a sum with it would leave the whole numbers, and the statement would fail
+/// for good. The statements below spell it out.
+pub(super) const LARGEST: i64 = 4_000_000_000_000_000_000;
+
+const ADD_SUMS: &str = "INSERT INTO queues (name, pending, active, scheduled, retry, archived, completed, aggregating, \
+         processed, failed) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (name) DO UPDATE SET \
+         pending = max(min(pending, 4000000000000000000), -4000000000000000000) + excluded.pending, \
+         active = max(min(active, 4000000000000000000), -4000000000000000000) + excluded.active, \
+         scheduled = max(min(scheduled, 4000000000000000000), -4000000000000000000) + excluded.scheduled, \
+         retry = max(min(retry, 4000000000000000000), -4000000000000000000) + excluded.retry, \
+         archived = max(min(archived, 4000000000000000000), -4000000000000000000) + excluded.archived, \
+         completed = max(min(completed, 4000000000000000000), -4000000000000000000) + excluded.completed, \
+         aggregating = max(min(aggregating, 4000000000000000000), -4000000000000000000) + excluded.aggregating, \
+         processed = max(min(processed, 4000000000000000000), -4000000000000000000) + excluded.processed, \
+         failed = max(min(failed, 4000000000000000000), -4000000000000000000) + excluded.failed";
+
 /// Both ends of the pending list of a queue: the next free position in front and behind.
 #[derive(Debug, Clone, Copy)]
 struct Ends {
@@ -109,23 +125,24 @@ impl Tally {
     pub(super) async fn front(&mut self, conn: &mut Link, queue: &str, n: i64) -> Result<i64, SqlError> {
         let ends = self.ends(conn, queue).await?;
         ends.front = ends.front.saturating_sub(n);
-        Ok(ends.front + 1)
+        Ok(ends.front.saturating_add(1))
     }
 
     async fn ends(&mut self, conn: &mut Link, queue: &str) -> Result<&mut Ends, SqlError> {
         let sums = self.of(queue);
         if sums.ends.is_none() {
             let row = sql(
-                "SELECT (SELECT min(at) FROM tasks WHERE queue = ?1 AND state = 'pending'), \
-                        (SELECT max(at) FROM tasks WHERE queue = ?1 AND state = 'pending')",
+                "SELECT (SELECT min(at) FROM tasks WHERE queue = ?1 AND state = 'pending' AND at > -?2), \
+                        (SELECT max(at) FROM tasks WHERE queue = ?1 AND state = 'pending' AND at < ?2)",
             )
             .bind(queue.to_owned())
+            .bind(LARGEST)
             .fetch_one(conn)
             .await?;
             let (first, last): (Option<i64>, Option<i64>) = (row.try_get(0)?, row.try_get(1)?);
             sums.ends = Some(Ends {
-                front: first.unwrap_or(0) - 1,
-                back: last.unwrap_or(-1) + 1,
+                front: first.unwrap_or(0).saturating_sub(1),
+                back: last.unwrap_or(-1).saturating_add(1),
             });
         }
         sums.ends.as_mut().ok_or(SqlError::RowNotFound)
@@ -134,17 +151,7 @@ impl Tally {
     /// Writes the sums down; the last thing before the commit.
     pub(super) async fn keep(self, conn: &mut Link, now: i64) -> Result<(), SqlError> {
         for (queue, sums) in self.queues {
-            let mut query = sql(
-                "INSERT INTO queues (name, pending, active, scheduled, retry, archived, \
-                     completed, aggregating, processed, failed) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) \
-                 ON CONFLICT (name) DO UPDATE SET pending = pending + excluded.pending, \
-                     active = active + excluded.active, scheduled = scheduled + excluded.scheduled, \
-                     retry = retry + excluded.retry, archived = archived + excluded.archived, \
-                     completed = completed + excluded.completed, \
-                     aggregating = aggregating + excluded.aggregating, \
-                     processed = processed + excluded.processed, failed = failed + excluded.failed",
-            )
-            .bind(queue.clone());
+            let mut query = sql(ADD_SUMS).bind(queue.clone());
             for moved in sums.moved {
                 query = query.bind(moved);
             }
@@ -152,8 +159,9 @@ impl Tally {
             if sums.processed > 0 {
                 sql(
                     "INSERT INTO day_counts (day, queue, processed, failed) VALUES (?, ?, ?, ?) \
-                     ON CONFLICT (day, queue) DO UPDATE SET processed = processed + excluded.processed, \
-                         failed = failed + excluded.failed",
+                     ON CONFLICT (day, queue) DO UPDATE SET \
+                         processed = max(min(processed, 4000000000000000000), 0) + excluded.processed, \
+                         failed = max(min(failed, 4000000000000000000), 0) + excluded.failed",
                 )
                 .bind(now.div_euclid(DAY))
                 .bind(queue)

@@ -158,7 +158,8 @@ async fn take(
 async fn first_run(tx: &mut Tx<'_>, queue: &QueueName, n: i64) -> Result<i64, SqlError> {
     let row = sql(
         "INSERT INTO queues (name, claims) VALUES (?1, ?2 + ?3) ON CONFLICT (name) DO UPDATE \
-         SET claims = CASE claims WHEN 0 THEN ?3 ELSE claims END + ?2 RETURNING claims - ?2 + 1",
+         SET claims = CASE WHEN claims > 0 AND claims < 4000000000000000000 THEN claims ELSE ?3 END + ?2 \
+         RETURNING claims - ?2 + 1",
     )
     .bind(queue.as_str().to_owned())
     .bind(n)
