@@ -9,6 +9,8 @@ mod frozen;
 mod full;
 mod handlers;
 mod poison;
+mod rows;
+mod spoiled;
 
 use std::time::Duration;
 
@@ -28,6 +30,8 @@ pub fn tests() -> Vec<kit::Trial> {
         frozen::tests(),
         full::tests(),
         poison::tests(),
+        rows::tests(),
+        spoiled::tests(),
     ]
     .into_iter()
     .flatten()

@@ -1,0 +1,593 @@
+//! Each call of the seam, beside six tasks: five innocents and one that is about to be spoiled. Not what is spoiled.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use jiff::Timestamp;
+use runner_core::clock::{Clock as _, ManualClock};
+use runner_core::schedule::{Overlap, ScheduleId};
+use runner_core::task::{QueueName, Run, State, Task};
+use runner_queue::{
+    Action, ArchiveBounds, Attempt, Broker, Claim, Commit, CommitFire, Committed, EntryView, GroupRule, KnownTypes,
+    Page, Registration, ServerInfo, ServerStatus, Settled, Settlement, StagedSet, Verdict, Working,
+};
+
+use crate::faults::{id, queue};
+
+/// The spoiled one lies in the middle, so that a call that fails over it has begun.
+pub const NAMES: [&str; 6] = ["in0", "in1", "bad", "in2", "in3", "in4"];
+/// Those that must not suffer.
+pub const INNOCENT: [&str; 5] = ["in0", "in1", "in2", "in3", "in4"];
+
+pub const LEASE: Duration = Duration::from_secs(30);
+const HOUR: Duration = Duration::from_secs(3600);
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// A store, and the time in it.
+#[derive(Clone)]
+pub struct At {
+    pub broker: Arc<dyn Broker>,
+    pub clock: Arc<ManualClock>,
+}
+
+/// What the caller has in its hands before the call.
+#[derive(Clone, Default)]
+pub struct Held {
+    claims: Vec<Claim>,
+    set: Option<StagedSet>,
+}
+
+/// How the six tasks stand before the call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Start {
+    /// Not there yet.
+    Nothing,
+    Pending,
+    /// Claimed by us.
+    Active,
+    /// Claimed by us, to be kept when they are done.
+    Kept,
+    /// Claimed by us, each with a lock.
+    Locked,
+    /// Claimed by us, and the leases ran out.
+    Silent,
+    /// Five claimed by us, the others pending.
+    Half,
+    /// Scheduled, and their time has come.
+    Due,
+    Later,
+    /// To be tried again, and their time has come.
+    Again,
+    Archived,
+    Completed,
+    Grouped,
+    Staged,
+    /// Staged by somebody who did not come back.
+    Stale,
+    /// Scheduled, since nobody knows their type.
+    Waiting,
+    /// Not there; schedules of their names are.
+    Registered,
+    /// The same after each fired once.
+    Fired,
+}
+
+impl Start {
+    /// Whether there are tasks to run afterwards.
+    pub fn has_tasks(self) -> bool {
+        !matches!(self, Self::Nothing | Self::Registered)
+    }
+}
+
+/// What became of a call: the innocents that need not be there any more, since the call was to end them.
+pub type Made = Result<BTreeSet<&'static str>, String>;
+
+/// One call beside six tasks.
+#[derive(Clone, Copy)]
+pub struct Call {
+    pub name: &'static str,
+    pub start: Start,
+    /// Whether it is about the spoiled one alone, and may refuse.
+    pub single: bool,
+    pub make: for<'a> fn(&'a At, &'a mut Held) -> BoxFuture<'a, Made>,
+}
+
+macro_rules! calls {
+    ($($name:literal from $start:ident $(($single:ident))?: |$at:ident, $held:ident| $body:expr;)*) => {
+        vec![$(Call {
+            name: $name,
+            start: Start::$start,
+            single: calls!(@single $($single)?),
+            make: |$at, $held| Box::pin(async move { $body }),
+        }),*]
+    };
+    (@single) => { false };
+    (@single single) => { true };
+}
+
+fn text(error: impl std::error::Error) -> String {
+    let causes = std::iter::successors(Some(&error as &dyn std::error::Error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+fn none<T, E: std::error::Error>(result: Result<T, E>) -> Made {
+    result.map(|_| BTreeSet::new()).map_err(text)
+}
+
+fn all<T, E: std::error::Error>(result: Result<T, E>) -> Made {
+    result.map(|_| INNOCENT.into()).map_err(text)
+}
+
+fn name(found: &str) -> Option<&'static str> {
+    INNOCENT.into_iter().find(|name| *name == found)
+}
+
+fn tasks(with: impl Fn(Task) -> Task) -> Vec<Task> {
+    let kind = |name: &str| if name == "bad" { "bad" } else { "in" };
+    let one = |name: &str| Task::new(kind(name)).id(id(name)).payload(name.to_owned());
+    NAMES.into_iter().map(|name| with(one(name))).collect()
+}
+
+async fn enqueue(at: &At, tasks: &[Task]) -> Made {
+    let answers = at.broker.enqueue(tasks).await.map_err(text)?;
+    let refused = tasks.iter().zip(answers).filter(|(_, answer)| answer.is_err());
+    Ok(refused
+        .filter_map(|(task, _)| name(task.id.as_ref()?.as_str()))
+        .collect())
+}
+
+fn ends(held: &Held, verdict: &Verdict) -> Vec<Settlement> {
+    let one = |claim: &Claim| Settlement {
+        claim: claim.clone(),
+        verdict: verdict.clone(),
+        result: Some(Bytes::from_static(b"result")),
+        attempt: Some(Attempt {
+            number: 1,
+            started_at: Timestamp::UNIX_EPOCH,
+            ended_at: Timestamp::UNIX_EPOCH,
+            outcome: "retry".to_owned(),
+            error: None,
+            server: String::new(),
+            log: None,
+        }),
+    };
+    held.claims.iter().map(one).collect()
+}
+
+/// The innocents whose claims were ended; which of those is over, the verdict says.
+fn over(ends: &[Settlement], settled: &[Settled]) -> BTreeSet<&'static str> {
+    let accepted = ends
+        .iter()
+        .zip(settled)
+        .filter(|(_, settled)| **settled == Settled::Accepted);
+    let over = accepted.filter(|(end, _)| matches!(end.verdict, Verdict::Done | Verdict::Revoke));
+    over.filter_map(|(end, _)| name(end.claim.task().id.as_str())).collect()
+}
+
+async fn settle(at: &At, held: &Held, verdict: Verdict) -> Made {
+    let ends = ends(held, &verdict);
+    let settled = at.broker.settle(&ends).await.map_err(text)?;
+    Ok(over(&ends, &settled))
+}
+
+fn again(counts: bool) -> Verdict {
+    Verdict::Retry {
+        after: Duration::from_secs(10),
+        error: "no".to_owned(),
+        counts,
+    }
+}
+
+fn schedule(name: &str) -> ScheduleId {
+    ScheduleId::from_text(format!("m:{name}"))
+}
+
+fn registrations() -> Vec<Registration> {
+    let one = |name| Registration {
+        id: schedule(name),
+        revision: "1".to_owned(),
+    };
+    NAMES.map(one).into()
+}
+
+/// What each schedule fires at an instant; the task has the name of the schedule if it is the first, else one more letter.
+fn commits(from: Timestamp, to: Timestamp, overlap: Overlap, first: bool) -> Vec<Commit> {
+    let one = |name: &str| Commit {
+        id: schedule(name),
+        from,
+        to,
+        fires: vec![CommitFire {
+            nominal: to,
+            fire_at: to,
+            task: tasks(|task| task)
+                .remove(NAMES.iter().position(|other| *other == name).unwrap())
+                .id(id(&if first { name.to_owned() } else { format!("{name}x") })),
+            catch_up: false,
+        }],
+        missed: None,
+        overlap,
+        unserved: false,
+        instance: "host:1".to_owned(),
+    };
+    NAMES.map(one).into()
+}
+
+fn start_of(at: &At) -> Timestamp {
+    Timestamp::from_second(at.clock.now().as_second()).unwrap()
+}
+
+/// Commits as a scheduler does: what was not known is registered, what stands elsewhere is decided from there.
+async fn commit(at: &At, overlap: Overlap, first: bool) -> Made {
+    let to = start_of(at);
+    let mut from = to - Duration::from_secs(60);
+    for _ in 0..4 {
+        let commits = commits(from, to, overlap, first);
+        let mut open = Vec::new();
+        for (commit, committed) in commits.iter().zip(at.broker.commit(&commits).await.map_err(text)?) {
+            match committed {
+                Committed::Done(_) | Committed::Paused => {}
+                Committed::Moved(cursor) if cursor >= to => {}
+                _ => open.push(commit.id.clone()),
+            }
+        }
+        if open.is_empty() {
+            return Ok(BTreeSet::new());
+        }
+        // They begin at the present now; the next instant is fired from there.
+        let standings = at.broker.register(&registrations()).await.map_err(text)?;
+        from = standings.iter().map(|standing| standing.cursor).max().unwrap_or(from);
+        if from >= to {
+            return Ok(BTreeSet::from(INNOCENT));
+        }
+    }
+    Err("commits are never done".to_owned())
+}
+
+fn server() -> ServerInfo {
+    ServerInfo {
+        host: "host".to_owned(),
+        pid: 1,
+        id: "bad".to_owned(),
+        concurrency: 1,
+        queues: [("default".to_owned(), 1)].into(),
+        strict_priority: false,
+        status: ServerStatus::Active,
+        started_at: Timestamp::UNIX_EPOCH,
+        active: 1,
+        handlers: vec!["x".to_owned()],
+    }
+}
+
+fn working() -> Working {
+    Working {
+        id: id("bad"),
+        kind: "x".to_owned(),
+        queue: queue(),
+        started_at: Timestamp::UNIX_EPOCH,
+        deadline: Timestamp::UNIX_EPOCH,
+    }
+}
+
+/// Brings the tasks there.
+pub async fn begin(at: &At, start: Start) -> Held {
+    let mut held = Held::default();
+    at.broker.claims_as("host", 1);
+    let later = |task: Task| task.run(Run::In(HOUR));
+    let list = match start {
+        Start::Nothing | Start::Registered | Start::Fired => Vec::new(),
+        Start::Due | Start::Later => tasks(later),
+        Start::Grouped | Start::Staged | Start::Stale => tasks(|task| task.group("g")),
+        Start::Kept | Start::Completed => tasks(|task| task.retention(DAY)),
+        Start::Locked => tasks(|task| task.unique(DAY)),
+        _ => tasks(|task| task),
+    };
+    assert_eq!(enqueue(at, &list).await.unwrap(), BTreeSet::new());
+    match start {
+        Start::Nothing | Start::Pending | Start::Later | Start::Grouped => {}
+        Start::Due => at.clock.advance(HOUR),
+        Start::Active | Start::Kept | Start::Locked => claim(at, &mut held, 6).await,
+        Start::Half => {
+            claim(at, &mut held, 4).await;
+            let more: Vec<Task> = ["in5", "in6"].map(|name| Task::new("in").id(id(name))).into();
+            enqueue(at, &more).await.unwrap();
+        }
+        Start::Silent => {
+            claim(at, &mut held, 6).await;
+            at.clock.advance(HOUR);
+        }
+        Start::Again => {
+            claim(at, &mut held, 6).await;
+            settle(at, &held, again(true)).await.unwrap();
+            at.clock.advance(HOUR);
+        }
+        Start::Archived => {
+            claim(at, &mut held, 6).await;
+            settle(at, &held, Verdict::Archive { error: "no".to_owned() })
+                .await
+                .unwrap();
+        }
+        Start::Completed => {
+            claim(at, &mut held, 6).await;
+            settle(at, &held, Verdict::Done).await.unwrap();
+        }
+        Start::Waiting => {
+            claim(at, &mut held, 6).await;
+            settle(at, &held, snooze()).await.unwrap();
+        }
+        Start::Staged | Start::Stale => {
+            at.clock.advance(HOUR);
+            held.set = at.broker.stage(&queue(), "g", &GroupRule::default()).await.unwrap();
+            assert!(held.set.is_some());
+            if start == Start::Stale {
+                at.clock.advance(HOUR);
+            }
+        }
+        Start::Registered | Start::Fired => {
+            at.broker.register(&registrations()).await.unwrap();
+            at.clock.advance(Duration::from_secs(60));
+            if start == Start::Fired {
+                commit(at, Overlap::Allow, true).await.unwrap();
+                at.clock.advance(Duration::from_secs(60));
+            }
+        }
+    }
+    held
+}
+
+fn snooze() -> Verdict {
+    Verdict::Snooze {
+        delay: HOUR,
+        waiting_for: Some("a handler".to_owned()),
+    }
+}
+
+async fn claim(at: &At, held: &mut Held, most: usize) {
+    held.claims = at.broker.claim(&[queue()], most, LEASE).await.unwrap();
+    assert_eq!(held.claims.len(), most);
+}
+
+async fn exchange(at: &At, held: &mut Held) -> Made {
+    let ends = ends(held, &Verdict::Done);
+    let queues: [QueueName; 2] = [queue(), "other".parse().unwrap()];
+    let answer = at.broker.exchange(&ends, &queues, 9, LEASE).await.map_err(text)?;
+    answer.claims.map_err(text)?;
+    Ok(over(&ends, &answer.settled.map_err(text)?))
+}
+
+/// Calls of a worker and of the roles beside it.
+pub fn of_workers() -> Vec<Call> {
+    calls! {
+        "enqueue" from Nothing: |at, _held| enqueue(at, &tasks(|task| task)).await;
+        "enqueue_unique" from Nothing: |at, _held| enqueue(at, &tasks(|task| task.unique(DAY))).await;
+        "enqueue_later" from Nothing: |at, _held| enqueue(at, &tasks(|task| task.run(Run::In(HOUR)))).await;
+        "enqueue_group" from Nothing: |at, _held| enqueue(at, &tasks(|task| task.group("g"))).await;
+        "enqueue_again" from Locked: |at, _held| enqueue(at, &tasks(|task| task.unique(DAY))).await.map(|_| BTreeSet::new());
+        "claim_unreadable" from Pending: |at, _held| none(at.broker.claim(&[queue()], 9, LEASE).await);
+        "recover_unreadable" from Silent: |at, _held| none(at.broker.recover(&[queue()], Duration::ZERO, 99, 3).await);
+        "read_unreadable" from Staged: |at, held| none(at.broker.read_staged(held.set.as_ref().unwrap()).await);
+        "claim" from Pending: |at, _held| none(at.broker.claim(&[queue()], 9, LEASE).await);
+        "claim_known" from Pending: |at, _held| {
+            // Two of a type that is not known here, pending since a later instant.
+            at.clock.advance(Duration::from_secs(1));
+            for name in ["other1", "other2"] {
+                enqueue(at, &[Task::new("other").id(id(name))]).await?;
+            }
+            at.broker.claims_types(&KnownTypes::new(["in", "b*"], ["c"]));
+            let claimed = at.broker.claim(&[queue()], 2, LEASE).await;
+            at.broker.claims_types(&KnownTypes::all());
+            none(claimed)
+        };
+        "settle_done" from Active: |at, held| settle(at, held, Verdict::Done).await;
+        "settle_kept" from Kept: |at, held| settle(at, held, Verdict::Done).await.map(|_| BTreeSet::new());
+        "settle_unlock" from Locked: |at, held| settle(at, held, Verdict::Done).await;
+        "settle_revoke" from Kept: |at, held| settle(at, held, Verdict::Revoke).await;
+        "settle_retry" from Active: |at, held| settle(at, held, again(true)).await;
+        "settle_free" from Locked: |at, held| settle(at, held, again(false)).await;
+        "settle_archive" from Active: |at, held| settle(at, held, Verdict::Archive { error: "no".to_owned() }).await;
+        "settle_back" from Active: |at, held| settle(at, held, Verdict::HandBack).await;
+        "settle_snooze" from Active: |at, held| settle(at, held, snooze()).await;
+        "settle_late" from Silent: |at, held| settle(at, held, again(true)).await;
+        "exchange" from Half: |at, held| exchange(at, held).await;
+        "exchange_kept" from Kept: |at, held| exchange(at, held).await.map(|_| BTreeSet::new());
+        "extend" from Active: |at, held| none(at.broker.extend(&held.claims, LEASE).await);
+        "extend_late" from Silent: |at, held| none(at.broker.extend(&held.claims, LEASE).await);
+        "recover" from Silent: |at, _held| none(at.broker.recover(&[queue()], Duration::ZERO, 99, 3).await);
+        "recover_active" from Active: |at, _held| none(at.broker.recover(&[queue()], Duration::ZERO, 99, 3).await);
+        "forward_due" from Due: |at, _held| none(at.broker.forward(&[queue()], 99).await);
+        "forward_again" from Again: |at, _held| none(at.broker.forward(&[queue()], 99).await);
+        "forward_waiting" from Waiting: |at, _held| {
+            at.clock.advance(HOUR);
+            none(at.broker.forward(&[queue()], 99).await)
+        };
+        "release" from Waiting: |at, _held| none(at.broker.release_waiting(&[queue()], &["*".to_owned()]).await);
+        "repair_pending" from Pending: |at, _held| none(at.broker.repair(&[queue()], 999).await);
+        "repair_active" from Active: |at, _held| none(at.broker.repair(&[queue()], 999).await);
+        "repair_later" from Later: |at, _held| none(at.broker.repair(&[queue()], 999).await);
+        "repair_again" from Again: |at, _held| none(at.broker.repair(&[queue()], 999).await);
+        "repair_grouped" from Grouped: |at, _held| none(at.broker.repair(&[queue()], 999).await);
+        "repair_staged" from Staged: |at, _held| none(at.broker.repair(&[queue()], 999).await);
+        "repair_archived" from Archived: |at, _held| none(at.broker.repair(&[queue()], 999).await);
+        "sweep" from Waiting: |at, _held| none(at.broker.sweep(&[queue()], 99, ArchiveBounds::default()).await);
+        "sweep_completed" from Completed: |at, _held| {
+            at.clock.advance(2 * DAY);
+            all(at.broker.sweep(&[queue()], 99, ArchiveBounds::default()).await)
+        };
+        "sweep_archived" from Archived: |at, _held| {
+            all(at.broker.sweep(&[queue()], 99, ArchiveBounds { most: 2, ..ArchiveBounds::default() }).await)
+        };
+        "next_lease_end" from Active: |at, _held| none(at.broker.next_lease_end(&[queue()]).await);
+        "wait" from Pending: |at, _held| { at.broker.wait_for_work(&[queue()], LEASE).await; Ok(BTreeSet::new()) };
+        "heartbeat" from Active: |at, _held| none(at.broker.heartbeat(&server(), &[working()], LEASE).await);
+        "leave" from Active: |at, _held| {
+            at.broker.heartbeat(&server(), &[working()], LEASE).await.map_err(text)?;
+            none(at.broker.leave(&server()).await)
+        };
+        "group_names" from Grouped: |at, _held| none(at.broker.group_names(&queue(), None).await);
+        "stage" from Grouped: |at, _held| {
+            at.clock.advance(HOUR);
+            none(at.broker.stage(&queue(), "g", &GroupRule::default()).await)
+        };
+        "stage_some" from Grouped: |at, _held| {
+            let rule = GroupRule { max_size: Some(3), ..GroupRule::default() };
+            none(at.broker.stage(&queue(), "g", &rule).await)
+        };
+        "read_staged" from Staged: |at, held| none(at.broker.read_staged(held.set.as_ref().unwrap()).await);
+        "drop_staged" from Staged: |at, held| all(at.broker.drop_staged(held.set.as_ref().unwrap()).await);
+        "reclaim" from Stale: |at, _held| none(at.broker.reclaim(&[queue()], Duration::ZERO, 99).await);
+    }
+}
+
+/// Calls of a scheduler.
+pub fn of_schedulers() -> Vec<Call> {
+    calls! {
+        "register" from Registered: |at, _held| none(at.broker.register(&registrations()).await);
+        "standings" from Fired: |at, _held| none(at.broker.standings(&NAMES.map(schedule)).await);
+        "commit" from Registered: |at, _held| commit(at, Overlap::Allow, true).await;
+        "commit_skip" from Fired: |at, _held| commit(at, Overlap::Skip, false).await.map(|_| BTreeSet::new());
+        "commit_again" from Fired: |at, _held| commit(at, Overlap::Allow, true).await.map(|_| BTreeSet::new());
+        "lead" from Nothing: |at, _held| {
+            at.broker.lead("host:1", LEASE).await.map_err(text)?;
+            none(at.broker.resign("host:1").await)
+        };
+        "pause_schedule" from Fired: |at, _held| {
+            at.broker.pause_schedule(&schedule("bad"), "ann").await.map_err(text)?;
+            none(at.broker.resume_schedule(&schedule("bad")).await)
+        };
+        "decisions" from Fired: |at, _held| {
+            at.broker.decisions(None, 99).await.map_err(text)?;
+            none(at.broker.decisions(Some(&schedule("bad")), 99).await)
+        };
+        "enqueue_events" from Fired: |at, _held| none(at.broker.enqueue_events(&schedule("bad"), Page::default()).await);
+        "entries" from Fired: |at, _held| none(at.broker.publish_entries("host:1", &[EntryView {
+            id: schedule("bad"),
+            spec: "@daily".to_owned(),
+            task: Task::new("x"),
+            next: None,
+            last: None,
+        }], LEASE).await);
+    }
+}
+
+async fn on_all(at: &At, state: State, action: Action) -> Made {
+    let acted = at.broker.act_all(&queue(), state, action).await;
+    if action == Action::Delete {
+        all(acted)
+    } else {
+        none(acted)
+    }
+}
+
+/// Calls of people.
+pub fn of_people() -> Vec<Call> {
+    calls! {
+        "run_later" from Later (single): |at, _held| none(at.broker.act(&queue(), &id("bad"), Action::Run).await);
+        "run_grouped" from Grouped (single): |at, _held| none(at.broker.act(&queue(), &id("bad"), Action::Run).await);
+        "archive_pending" from Pending (single): |at, _held| none(at.broker.act(&queue(), &id("bad"), Action::Archive).await);
+        "delete_archived" from Archived (single): |at, _held| none(at.broker.act(&queue(), &id("bad"), Action::Delete).await);
+        "edit" from Later (single): |at, _held| none(at.broker.update_payload(&queue(), &id("bad"), Bytes::from_static(b"y")).await);
+        "run_all_archived" from Archived: |at, _held| on_all(at, State::Archived, Action::Run).await;
+        "run_all_again" from Again: |at, _held| on_all(at, State::Retry, Action::Run).await;
+        "run_all_grouped" from Grouped: |at, _held| on_all(at, State::Aggregating, Action::Run).await;
+        "archive_all_pending" from Pending: |at, _held| on_all(at, State::Pending, Action::Archive).await;
+        "archive_all_waiting" from Waiting: |at, _held| on_all(at, State::Scheduled, Action::Archive).await;
+        "delete_all_completed" from Completed: |at, _held| on_all(at, State::Completed, Action::Delete).await;
+        "delete_all_grouped" from Grouped: |at, _held| on_all(at, State::Aggregating, Action::Delete).await;
+        "run_group" from Grouped: |at, _held| none(at.broker.act_group(&queue(), "g", Action::Run).await);
+        "remove" from Pending: |at, _held| {
+            // It may be refused, for there are tasks.
+            drop(at.broker.remove_queue(&queue(), false).await);
+            Ok(BTreeSet::new())
+        };
+        "remove_by_force" from Staged (single): |at, _held| all(at.broker.remove_queue(&queue(), true).await);
+        "pause_queue" from Pending: |at, _held| {
+            at.broker.pause_queue(&queue()).await.map_err(text)?;
+            none(at.broker.resume_queue(&queue()).await)
+        };
+        "queues" from Pending: |at, _held| none(at.broker.queues().await);
+        "queues_grouped" from Grouped: |at, _held| none(at.broker.queues().await);
+        "tasks_pending" from Pending: |at, _held| none(at.broker.tasks(&queue(), State::Pending, Page::default()).await);
+        "tasks_active" from Active: |at, _held| none(at.broker.tasks(&queue(), State::Active, Page::default()).await);
+        "tasks_waiting" from Waiting: |at, _held| none(at.broker.tasks(&queue(), State::Scheduled, Page::default()).await);
+        "tasks_completed" from Completed: |at, _held| none(at.broker.tasks(&queue(), State::Completed, Page::default()).await);
+        "tasks_grouped" from Grouped: |at, _held| none(at.broker.tasks(&queue(), State::Aggregating, Page::default()).await);
+        "groups" from Grouped: |at, _held| none(at.broker.groups(&queue(), Page::default()).await);
+        "task" from Waiting (single): |at, _held| none(at.broker.task(&queue(), &id("bad")).await);
+        "find" from Pending: |at, _held| none(at.broker.find(&id("in0")).await);
+        "attempts" from Again (single): |at, _held| none(at.broker.attempts(&queue(), &id("bad")).await);
+        "pending_types" from Pending: |at, _held| none(at.broker.pending_types(&queue(), 99).await);
+        "foreign_entries" from Fired: |at, _held| none(at.broker.foreign_entries().await);
+        "history" from Archived: |at, _held| none(at.broker.history(&queue(), 3).await);
+        "memory" from Grouped: |at, _held| none(at.broker.memory(&queue()).await);
+        "servers" from Active: |at, _held| {
+            at.broker.heartbeat(&server(), &[working()], LEASE).await.map_err(text)?;
+            none(at.broker.servers().await)
+        };
+    }
+}
+
+/// What a house does that has been standing for a while, until nothing is left to put right.
+pub async fn heal(at: &At) -> Result<(), String> {
+    let queues = [queue()];
+    for _ in 0..4 {
+        at.clock.advance(Duration::from_secs(600));
+        at.broker.recover(&queues, Duration::ZERO, 99, 0).await.map_err(text)?;
+        at.broker.reclaim(&queues, Duration::ZERO, 99).await.map_err(text)?;
+        let moved = at.broker.forward(&queues, 99).await.map_err(text)?.moved;
+        let repaired = at.broker.repair(&queues, 999).await.map_err(text)?.total();
+        if moved + repaired == 0 {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// The innocents that are still to be run.
+pub fn left_of(gone: &BTreeSet<&str>) -> BTreeSet<&'static str> {
+    INNOCENT.into_iter().filter(|name| !gone.contains(name)).collect()
+}
+
+/// Runs innocents to their end, and strikes them out; why the others could not be run.
+pub async fn drain(at: &At, left: &mut BTreeSet<&'static str>) -> Result<Vec<String>, String> {
+    let mut why = Vec::new();
+    // Whatever lies there says that it is paused.
+    at.broker.resume_queue(&queue()).await.map_err(text)?;
+    for _ in 0..3 {
+        for name in &*left {
+            let found = at.broker.task(&queue(), &id(name)).await.map_err(text)?;
+            match found.map(|task| task.state) {
+                // Kept after it was done.
+                Some(State::Pending) => {}
+                None => why.push(format!("{name} is gone")),
+                Some(state) => {
+                    if let Err(error) = at.broker.act(&queue(), &id(name), Action::Run).await {
+                        why.push(format!("{name} is {state}: {}", text(error)));
+                    }
+                }
+            }
+        }
+        loop {
+            let claims = at.broker.claim(&[queue()], 9, LEASE).await.map_err(text)?;
+            if claims.is_empty() {
+                break;
+            }
+            let held = Held { claims, set: None };
+            let ends = ends(&held, &Verdict::Done);
+            let settled = at.broker.settle(&ends).await.map_err(text)?;
+            for done in over(&ends, &settled) {
+                left.remove(done);
+            }
+        }
+        if left.is_empty() {
+            return Ok(Vec::new());
+        }
+        at.clock.advance(Duration::from_secs(600));
+        at.broker
+            .recover(&[queue()], Duration::ZERO, 99, 0)
+            .await
+            .map_err(text)?;
+    }
+    Ok(left.iter().map(|name| format!("{name} is not done; {why:?}")).collect())
+}
