@@ -42,6 +42,9 @@ mod tidy;
 mod traps;
 
 fn main() -> std::process::ExitCode {
+    if let Some(code) = runner::guard_main() {
+        return code;
+    }
     if let Some(code) = faults::program() {
         return code;
     }

@@ -67,8 +67,14 @@ impl Guard {
         };
         let began = timeout(START, guard.begin(spec, hold)).await;
         let late = || StartError::Guard(io::ErrorKind::TimedOut.into());
-        began.unwrap_or_else(|_| Err(late()))?;
-        Ok(guard)
+        match began.unwrap_or_else(|_| Err(late())) {
+            Ok(()) => Ok(guard),
+            Err(error) => {
+                // A program whose `main` does something else would go on doing it.
+                guard.child.start_kill().ok();
+                Err(error)
+            }
+        }
     }
 
     async fn begin(&mut self, spec: Spec, hold: Option<Hold>) -> Result<(), StartError> {

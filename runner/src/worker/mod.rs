@@ -126,9 +126,10 @@ impl Settings {
         self.lease * 2 / 15
     }
 
-    /// How long a task whose lease was extended at `at` may go on when this process can do nothing about it.
+    /// How long a task whose lease was extended at `at` may go on when this process can do nothing about it. The fence
+    /// has its say first: it may know that nobody else can take the task.
     fn hold(&self, at: Instant) -> Hold {
-        let ask = at + self.fence_after();
+        let ask = at + self.fence_after() + 2 * self.fence_every();
         Hold {
             ask: ask.into_std(),
             kill: (ask + self.last_moment()).into_std(),

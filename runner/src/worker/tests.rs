@@ -426,6 +426,13 @@ fn a_handler_is_gone_before_its_lease_is_over() {
         let settings = scene(Duration::from_secs(seconds));
         let gone = settings.fence_after() + settings.fence_every() + settings.last_moment();
         assert!(gone < settings.lease, "{seconds} s: {gone:?}");
+        let at = tokio::time::Instant::now();
+        let hold = settings.hold(at);
+        assert!(
+            hold.ask > (at + settings.fence_after() + settings.fence_every()).into_std(),
+            "{seconds} s"
+        );
+        assert!(hold.kill <= (at + settings.lease).into_std(), "{seconds} s");
         assert!(settings.heartbeat_every() * 3 < settings.fence_after(), "{seconds} s");
         assert!(
             settings.recover_grace() >= Duration::from_secs(1),
