@@ -4,10 +4,14 @@
 //! shields it from signals. So the first process does nothing but that: it passes signals on and collects who has ended.
 //! Done by the runner itself that would take the statuses of processes that handlers started.
 
+use std::ffi::CString;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Child, Command, ExitCode};
 
 use nix::errno::Errno;
+use nix::sys::prctl;
 use nix::sys::signal::{SigSet, Signal, kill};
 use nix::sys::signalfd::{SfdFlags, SignalFd, siginfo};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
@@ -21,11 +25,17 @@ const BY_KERNEL: i32 = 0x80;
 /// The number of the first process.
 const FIRST: i32 = 1;
 
-/// Undoes what the first process did to its own signals, if this one was started by it.
+/// Undoes what the first process did to its own signals, if this one was started by it, and gives it its name back.
 pub(super) fn hear_signals() {
-    if getppid().as_raw() == FIRST {
-        // Fails only for a set that makes no sense.
-        SigSet::all().thread_unblock().ok();
+    if getppid().as_raw() != FIRST {
+        return;
+    }
+    // Fails only for a set that makes no sense.
+    SigSet::all().thread_unblock().ok();
+    let name = std::env::args_os().next().unwrap_or_default();
+    let name = Path::new(&name).file_name().unwrap_or_default();
+    if let Ok(name) = CString::new(name.as_bytes()) {
+        prctl::set_name(&name).ok();
     }
 }
 
