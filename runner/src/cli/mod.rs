@@ -19,6 +19,7 @@ mod ls_schedules;
 mod migrate;
 mod next;
 mod open;
+mod panics;
 mod parts;
 mod payload;
 mod print;
@@ -93,6 +94,7 @@ pub fn main(parts: AppParts) -> ExitCode {
         return code;
     }
     first::hear_signals();
+    panics::show_safely();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return misunderstood(&error),
