@@ -2,9 +2,10 @@
 
 use runner_core::schedule::{Definition, Origin, stable_hash};
 use runner_core::task::Task;
-use runner_sdk::Function;
+use runner_sdk::{Function, FunctionKind};
 
 use super::action::read_action;
+use super::command;
 use super::fields::{Field, Fields};
 use super::options::read_task_options;
 use super::payload::Payload;
@@ -59,12 +60,8 @@ pub fn read_function(node: &Node, context: &Context, report: &mut Report<'_>) ->
         .to_owned();
     let enabled = fields.get("enabled", report).and_then(|f| f.flag("E120", report));
     let kind = read_action(&fields, report);
-    if let Some(doubt) = kind.as_ref().and_then(|kind| context.vet.doubt(kind)) {
-        let mark = fields.peek("exec").map_or(fields.mark, |f| f.node.mark);
-        match doubt {
-            Doubt::Error(why) => report.error("E306", mark, why),
-            Doubt::Warning(why) => report.warning("E306", mark, why),
-        };
+    if let Some(kind) = &kind {
+        judge(kind, &fields, context, report);
     }
     let options = read_task_options(&fields, report);
     let payload = fields
@@ -193,4 +190,23 @@ pub fn is_name(name: &str, max: usize) -> bool {
     let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "._-".contains(c);
     let end = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
     name.len() <= max && name.starts_with(end) && name.ends_with(end) && name.chars().all(inner)
+}
+
+/// What is doubtful or refused about that which the function runs.
+fn judge(kind: &FunctionKind, fields: &Fields<'_>, context: &Context, report: &mut Report<'_>) {
+    let mark = fields.peek("exec").map_or(fields.mark, |f| f.node.mark);
+    if let FunctionKind::Exec(spec) = kind {
+        for (what, hint) in command::doubts(spec) {
+            report.warning("W301", mark, what).hint = Some(hint);
+        }
+    }
+    match context.vet.doubt(kind) {
+        Some(Doubt::Error(why)) => {
+            report.error("E306", mark, why);
+        }
+        Some(Doubt::Warning(why)) => {
+            report.warning("E306", mark, why);
+        }
+        None => (),
+    }
 }

@@ -3,6 +3,7 @@
 //! A file is the atom: if anything in it is wrong, nothing of it is used.
 
 mod action;
+mod command;
 mod fields;
 mod function;
 mod options;
