@@ -15,7 +15,7 @@ pub fn tests() -> Vec<kit::Trial> {
         needs(): nothing_outlives_a_killed_runner, a_frozen_runners_command_ends_before_the_second_attempt,
             what_a_command_leaves_behind_is_ended_and_named, a_command_whose_guard_is_killed_ends_too,
             a_stopped_runner_ends_commands_that_do_not_listen, no_signal_kills_by_surprise_and_one_quiets,
-            running_out_of_descriptors_uses_up_no_retry, the_first_process_of_a_container_collects_orphans;
+            payload_output_and_end_pass_the_guard, running_out_of_descriptors_uses_up_no_retry, the_first_process_of_a_container_collects_orphans;
     ]
 }
 
@@ -193,6 +193,42 @@ async fn a_command_whose_guard_is_killed_ends_too() {
     let reached: Vec<i32> = pids.into_iter().filter(|pid| *pid != daemon).collect();
     gone(&reached).await;
     kill(Pid::from_raw(daemon), Signal::SIGKILL).ok();
+    assert!(runner.stop().await.success());
+}
+
+async fn payload_output_and_end_pass_the_guard() {
+    let site = Site::new("");
+    function(
+        &site,
+        "copies",
+        "cat > $RUNNER_RESULT_FILE; echo said; echo complained >&2\n",
+    );
+    function(&site, "deaf", "exec <&-; sleep 0.1; exit 3\n");
+    function(&site, "killed", "kill -9 $$\n");
+    let runner = site.start().await;
+    // More than a pipe takes, so that it is fed while the command runs.
+    let payload = format!("\"{}\"", "x".repeat(300_000));
+    site.write("payload", &payload);
+    let enqueue = format!(
+        "for f in copies deaf killed; do {} enqueue fn:$f --id $f --payload - < payload || exit 1; done",
+        site.binary.display()
+    );
+    let mut shell = tokio::process::Command::new("sh");
+    let enqueued = shell
+        .args(["-c", &enqueue])
+        .current_dir(&site.dir)
+        .output()
+        .await
+        .expect("a shell");
+    assert!(enqueued.status.success(), "{enqueued:?}");
+    let copied = until(&site, "copies", "it is done", |t| t["state"] == "completed").await;
+    assert_eq!(copied["result"].as_str().map(str::len), Some(300_000));
+    let log = copied["attempts"][0]["log"].as_str().unwrap_or_default();
+    assert!(log.contains("out: said") && log.contains("err: complained"), "{log}");
+    for (id, error) in [("deaf", "exit code 3"), ("killed", "signal 9")] {
+        let failed = until(&site, id, "it has failed", |t| t["state"] == "retry").await;
+        assert_eq!(failed["last_error"], error);
+    }
     assert!(runner.stop().await.success());
 }
 
