@@ -13,8 +13,8 @@ use crate::Caveat;
 /// Pages (of 4 KiB) that may stay free: 1 MiB, what a busy store frees and takes again within a second.
 const SLACK: i64 = 256;
 
-/// Pages given back in one transaction: 8 MiB, some 20 ms if each has to be moved.
-const STEP: i64 = 2_048;
+/// Pages given back in one transaction: 4 MiB, some 10 ms if each has to be moved.
+const STEP: i64 = 1_024;
 
 /// Bytes of the log beyond which it is cut: four times what SQLite copies into the file at once.
 pub(super) const LOG_LIMIT: i64 = 16 * 1024 * 1024;

@@ -8,7 +8,7 @@ use runner_core::task::{State, Task};
 
 use super::tests::{clock, meddle, open_with, sound};
 use super::*;
-use crate::{Action, ArchiveBounds, Inspector, Producer};
+use crate::{Action, ArchiveBounds, CommitFire, Inspector, Producer, Settlement, Verdict};
 
 const MIB: u64 = 1024 * 1024;
 
@@ -199,4 +199,76 @@ async fn decisions_of_a_file_with_many_and_of_silent_schedules_are_trimmed_and_c
     assert_eq!(broker.decisions(Some(&silent), 10).await.unwrap(), []);
     assert!(!broker.decisions(Some(&busy), 10).await.unwrap().is_empty());
     assert_eq!(broker.trimmed_records(), 1);
+}
+
+/// One second of a store with busy schedules: each fires once, and what it fired runs.
+async fn second(broker: &EmbeddedBroker, ids: &[ScheduleId], from: Timestamp, to: Timestamp) {
+    let fire = |id: &ScheduleId| CommitFire {
+        nominal: to,
+        fire_at: to,
+        task: Task::new("echo").id(TaskId::new(format!("{id}@{to}")).unwrap()),
+        catch_up: false,
+    };
+    let commits: Vec<Commit> = ids
+        .iter()
+        .map(|id| Commit {
+            fires: vec![fire(id)],
+            missed: None,
+            ..missed(id, from, to)
+        })
+        .collect();
+    broker.commit(&commits).await.unwrap();
+    let claims = broker
+        .claim(&[queue()], ids.len(), Duration::from_secs(30))
+        .await
+        .unwrap();
+    assert_eq!(claims.len(), ids.len());
+    let done = claims.into_iter().map(|claim| Settlement {
+        claim,
+        verdict: Verdict::Done,
+        result: None,
+        attempt: None,
+    });
+    broker.settle(&done.collect::<Vec<_>>()).await.unwrap();
+}
+
+#[tokio::test]
+async fn file_and_log_of_a_store_with_busy_schedules_level_off() {
+    const SCHEDULES: usize = 20;
+    let directory = tempfile::tempdir().unwrap();
+    let clock = clock();
+    let broker = open_with(&directory, clock.clone()).await;
+    let ids: Vec<ScheduleId> = (0..SCHEDULES).map(|n| ScheduleId::code(&format!("s{n}"))).collect();
+    let registrations: Vec<Registration> = ids
+        .iter()
+        .map(|id| Registration {
+            id: id.clone(),
+            revision: "1".to_owned(),
+        })
+        .collect();
+    let mut from = broker.register(&registrations).await.unwrap()[0].cursor;
+    let mut sizes = Vec::new();
+    for round in 1..=900 {
+        clock.advance(Duration::from_secs(1));
+        let to = broker.clock.now();
+        second(&broker, &ids, from, to).await;
+        from = to;
+        if round % 60 == 0 {
+            sweep_all(&broker).await;
+        }
+        if round % 300 == 0 {
+            sizes.push(number(&broker, "PRAGMA page_count").await);
+        }
+    }
+    let limit = u64::try_from(upkeep::LOG_LIMIT).unwrap();
+    assert!(
+        sizes[2] <= sizes[0] + sizes[0] / 10,
+        "pages after 300, 600, 900 seconds: {sizes:?}"
+    );
+    assert!(size_of(&log_of(&broker)) <= limit);
+    let recorded = number(&broker, "SELECT count(*) FROM decisions").await;
+    assert!(recorded < 250 * SCHEDULES as i64, "{recorded}");
+    let trimmed = i64::try_from(broker.trimmed_records()).unwrap();
+    assert_eq!(trimmed + recorded, 900 * SCHEDULES as i64);
+    sound(&broker).await;
 }
