@@ -3,6 +3,7 @@
 //! Commands and wiring only: what a command does to tasks and schedules stands in the rooms below.
 
 mod app;
+mod backup;
 mod bench;
 mod check;
 mod context;
@@ -76,6 +77,7 @@ enum Command {
     Task(task::TaskCommand),
     Queue(queue::QueueCommand),
     Migrate(migrate::Migrate),
+    Backup(backup::BackupCommand),
     Init(init::Init),
     Bench(bench::BenchCommand),
     /// Prints a completion script
@@ -122,6 +124,7 @@ fn dispatch(cli: Cli, parts: AppParts) -> anyhow::Result<ExitCode> {
         Command::Ls(ls) => alone(ls.run(&context))?,
         Command::Task(task) => alone(task.run(&context))?,
         Command::Queue(queue) => alone(queue.run(&context))?,
+        Command::Backup(backup) => alone(backup.run(&context))?,
         Command::Migrate(migrate) => alone(migrate.run(&context))?,
         Command::Bench(bench) => crowded(bench.run(&context))?,
     }

@@ -14,7 +14,7 @@ use super::upkeep::LOG_LIMIT;
 use crate::BoxError;
 
 /// How long a statement waits for another process that is writing.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Prepared statements kept by each connection; above the number of different ones in this room.
 const STATEMENTS: usize = 256;

@@ -6,6 +6,9 @@
 
 mod act;
 mod audit;
+mod backup;
+#[cfg(test)]
+mod backup_tests;
 #[cfg(feature = "ceiling")]
 mod ceiling;
 #[cfg(all(test, feature = "ceiling"))]
@@ -68,6 +71,7 @@ use signals::Signals;
 use store::error;
 use writer::Writer;
 
+pub use backup::{BackedUp, backup};
 #[cfg(feature = "ceiling")]
 pub use ceiling::EmbeddedCeiling;
 

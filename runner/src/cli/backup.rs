@@ -1,0 +1,57 @@
+//! `runner backup`: a copy of the SQLite file, while it is in use.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail};
+use clap::Args;
+use runner_queue::embedded::{BackedUp, backup};
+
+use super::{Context, print};
+use crate::config::{BrokerSettings, TableSettings};
+
+/// Copies the SQLite file with tasks, schedules and sys_crontab, as it is at one instant, while runners go on.
+///
+/// The copy is one file that needs nothing beside it; it is looked through before it gets its name. An existing file is
+/// never overwritten. With Redis only a table in SQLite is copied: tasks are in Redis, whose own snapshots (BGSAVE) or
+/// append-only file are to be copied instead.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  runner backup /backup/runner-$(date +%F).db\n\n\
+    To restore: stop every runner of this file, put the copy in its place, remove runner.db-wal and runner.db-shm,\n\
+    start again. What ran after the backup runs again, and what was enqueued after it is gone.")]
+pub struct BackupCommand {
+    /// Where the copy goes; must not exist
+    file: PathBuf,
+}
+
+impl BackupCommand {
+    pub async fn run(self, context: &Context) -> anyhow::Result<()> {
+        let settings = context.settings()?;
+        match (&settings.broker, &settings.table) {
+            (BrokerSettings::Embedded { path }, _) => self.copy(path).await,
+            (BrokerSettings::Redis(_), TableSettings::Embedded { path } | TableSettings::Sqlite { path })
+                if path.exists() =>
+            {
+                print::note(&format!("note: {IN_REDIS}"));
+                self.copy(path).await
+            }
+            (BrokerSettings::Redis(_), _) => bail!("nothing to copy here: {IN_REDIS}"),
+        }
+    }
+
+    async fn copy(&self, path: &Path) -> anyhow::Result<()> {
+        let made = backup(path, &self.file).await;
+        let made = made.with_context(|| format!("no backup of {}", path.display()))?;
+        let line = format!("{}: {}\n", self.file.display(), told(&made));
+        Ok(print::text(&line)?)
+    }
+}
+
+const IN_REDIS: &str = "tasks are in Redis; copy its snapshot after `BGSAVE`, or its append-only directory, as Redis' \
+                        documentation says";
+
+fn told(made: &BackedUp) -> String {
+    let some = |n: Option<u64>, what: &str| n.map(|n| format!("{n} {what}, "));
+    let tasks = some(made.tasks, "tasks").unwrap_or_default();
+    let rows = some(made.rows, "rows of sys_crontab").unwrap_or_default();
+    format!("{tasks}{rows}{} bytes, sound", made.bytes)
+}
