@@ -113,7 +113,7 @@ async fn table_findings(context: &Context, settings: &Settings) -> Vec<Value> {
         return Vec::new();
     };
     // Looking must not make the file.
-    if matches!(&table, TableSettings::Sqlite { path } if !path.exists()) {
+    if matches!(&table, TableSettings::OfBroker { path } | TableSettings::Sqlite { path } if !path.exists()) {
         return Vec::new();
     }
     let unread = |reason: &str| {

@@ -123,9 +123,8 @@ pub(super) fn table(settings: &config::TableSettings) -> Option<source::TableSet
     };
     match settings {
         Written::Off => None,
-        Written::Embedded { path } | Written::Sqlite { path } => {
-            Some(source::TableSettings::Sqlite { path: path.clone() })
-        }
+        Written::Embedded { path } => Some(source::TableSettings::OfBroker { path: path.clone() }),
+        Written::Sqlite { path } => Some(source::TableSettings::Sqlite { path: path.clone() }),
         Written::MySql(s) => Some(source::TableSettings::MySql(server(s))),
         Written::Postgres(s) => Some(source::TableSettings::Postgres(server(s))),
     }

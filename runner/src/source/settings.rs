@@ -79,7 +79,12 @@ pub struct ManifestSettings {
 /// The database that holds `sys_crontab`.
 #[derive(Clone)]
 pub enum TableSettings {
-    /// A SQLite file; its table is made on first use.
+    /// The file of the embedded broker, which makes it; with Redis it need not exist, and `runner migrate` makes it.
+    OfBroker {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A SQLite file; it and its table are made on first use.
     Sqlite {
         /// The file.
         path: PathBuf,
@@ -160,7 +165,7 @@ impl TableSettings {
     #[must_use]
     pub fn place(&self) -> String {
         match self {
-            Self::Sqlite { path } => format!("sqlite:{}", path.display()),
+            Self::OfBroker { path } | Self::Sqlite { path } => format!("sqlite:{}", path.display()),
             Self::MySql(server) => format!("mysql:{}", server.place()),
             Self::Postgres(server) => format!("postgres:{}", server.place()),
         }

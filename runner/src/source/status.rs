@@ -36,15 +36,20 @@ pub struct Rejected {
 }
 
 impl SourceStatus {
-    /// Whether it is a manifest directory that does not exist and never did: nothing is wrong, there are only
-    /// no manifests yet.
+    /// Whether it is a manifest directory, or the file of a table, that does not exist and never did: nothing is wrong,
+    /// there are only no manifests or rows yet.
     #[must_use]
     pub fn is_absent(&self) -> bool {
         let SourceState::Unavailable { reason, .. } = &self.state else {
             return false;
         };
-        self.source == Source::Manifest && *reason == format!("{} does not exist", self.place)
+        self.source != Source::Code && *reason == absent(&self.place)
     }
+}
+
+/// Why a source at a place that does not exist has nothing in force.
+pub(super) fn absent(place: &str) -> String {
+    format!("{place} does not exist")
 }
 
 /// Whether what is in force is what the source says now.

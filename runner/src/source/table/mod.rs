@@ -11,6 +11,7 @@ mod store;
 #[cfg(test)]
 mod tests;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,7 +22,7 @@ use runner_core::schedule::{Problem, Source, stable_hash};
 use super::manifest::Context;
 use super::settings::TableSettings;
 use super::shared::{Part, Shared, Trigger};
-use super::status::SourceState;
+use super::status::{SourceState, absent};
 use crate::role::Role;
 
 use rows::{Change, Rows};
@@ -37,11 +38,16 @@ const LOGGED_CHANGES: usize = 20;
 ///
 /// If the database cannot be reached within 5 seconds or refuses.
 pub async fn migrate(settings: &TableSettings) -> Result<bool, TableError> {
+    if let TableSettings::OfBroker { path } | TableSettings::Sqlite { path } = settings {
+        let made = sqlite::make_file(path);
+        made.map_err(|error| TableError::Database(format!("{}: {error}", path.display())))?;
+    }
     open(settings).migrate().await
 }
 
 fn open(settings: &TableSettings) -> Box<dyn Store> {
     match settings {
+        TableSettings::OfBroker { path } => Box::new(sqlite::open_existing(path)),
         TableSettings::Sqlite { path } => Box::new(sqlite::open(path)),
         TableSettings::MySql(server) => Box::new(mysql::open(server)),
         TableSettings::Postgres(server) => Box::new(postgres::open(server)),
@@ -51,6 +57,8 @@ fn open(settings: &TableSettings) -> Box<dyn Store> {
 /// The background work of the table.
 pub struct Table {
     store: Box<dyn Store>,
+    /// A file that need not exist yet.
+    awaited: Option<PathBuf>,
     place: String,
     rows: Rows,
     interval: Duration,
@@ -69,8 +77,13 @@ impl Table {
         trigger: Arc<Trigger>,
     ) -> Self {
         let (store, place, rows) = (open(settings), settings.place(), Rows::new(context));
+        let awaited = match settings {
+            TableSettings::OfBroker { path } => Some(path.clone()),
+            _ => None,
+        };
         Self {
             store,
+            awaited,
             place,
             rows,
             interval,
@@ -87,6 +100,14 @@ impl Table {
 
     /// Reads the table once; when to read again, if sooner than usual.
     pub async fn look(&mut self) -> Option<Duration> {
+        if self.is_absent() {
+            // No fault: nobody has made it yet.
+            let news = self.shared.fail(Source::Table, &absent(&self.place));
+            if news {
+                tracing::debug!(table = %self.place, "there is no table yet; `runner migrate` makes it");
+            }
+            return None;
+        }
         match self.store.rows().await {
             Ok(rows) => {
                 let step = self.rows.apply(rows, tokio::time::Instant::now());
@@ -102,6 +123,15 @@ impl Table {
                 None
             }
         }
+    }
+
+    /// Whether there is no file and never was.
+    fn is_absent(&self) -> bool {
+        let was_read = matches!(
+            self.shared.state_of(Source::Table),
+            Some(SourceState::Loaded | SourceState::Stale { .. })
+        );
+        !was_read && self.awaited.as_ref().is_some_and(|path| !path.exists())
     }
 
     fn unavailable(&self, error: &TableError) {

@@ -18,11 +18,36 @@ pub(super) static DIALECT: Dialect = Dialect {
     makes_table: true,
 };
 
-/// A SQLite file, not opened yet.
+/// A SQLite file, not opened yet; made if it is missing.
 pub fn open(path: &Path) -> Kept<Sqlite> {
+    kept(path, true)
+}
+
+/// A SQLite file that reading never makes: one that was removed while its broker had it open must not appear anew.
+pub fn open_existing(path: &Path) -> Kept<Sqlite> {
+    kept(path, false)
+}
+
+/// Makes the directory and the file if they are missing, for the owner only.
+pub fn make_file(path: &Path) -> std::io::Result<()> {
+    let mut directory = std::fs::DirBuilder::new();
+    let mut file = std::fs::OpenOptions::new();
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+        directory.mode(0o700);
+        file.mode(0o600);
+    }
+    if let Some(parent) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
+        directory.recursive(true).create(parent)?;
+    }
+    file.append(true).create(true).open(path).map(drop)
+}
+
+fn kept(path: &Path, create: bool) -> Kept<Sqlite> {
     let options = SqliteConnectOptions::new()
         .filename(path)
-        .create_if_missing(true)
+        .create_if_missing(create)
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Normal)
         .busy_timeout(TIMEOUT)

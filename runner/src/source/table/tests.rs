@@ -384,7 +384,7 @@ async fn migrating_says_whether_it_did_anything() {
     assert_eq!(super::migrate(&table).await, Ok(true));
     assert_eq!(super::migrate(&table).await, Ok(false));
     let nowhere = TableSettings::Sqlite {
-        path: Path::new("/nonexistent/x.db").to_owned(),
+        path: Path::new("/proc/nonexistent/x.db").to_owned(),
     };
     assert!(super::migrate(&nowhere).await.is_err());
 }
