@@ -21,6 +21,7 @@ mod model;
 mod pages;
 mod probes;
 mod processes;
+mod readiness;
 mod readme;
 mod redis_broker;
 mod redis_cluster;
@@ -73,6 +74,7 @@ fn main() -> std::process::ExitCode {
         probes::tests(),
         processes::tests(),
         table::tests(),
+        readiness::tests(),
         readme::tests(),
         rotation::tests(),
         story_cluster::tests(),

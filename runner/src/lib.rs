@@ -6,6 +6,7 @@
 
 mod role;
 
+pub mod health;
 mod log;
 pub mod metrics;
 mod text;

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use runner::health::Health;
 use runner::metrics::Metrics;
 use runner::source::{Catalog, ManifestSettings, Settings as SourceSettings};
 use runner::web::{Auth, Desk, Parts, Role, Settings, User};
@@ -135,12 +136,14 @@ impl Site {
         if order.full {
             fill(&broker, &clock).await;
         }
+        let metrics = Arc::new(Metrics::default());
         let desk = Desk::new(Parts {
+            health: Arc::new(Health::new(shared.clone(), metrics.clone())),
             broker: broker.clone(),
             catalog,
             clock: shared,
             settings: settings(order),
-            metrics: Arc::new(Metrics::default()),
+            metrics,
             caveats: tokio::sync::watch::channel(Vec::new()).1,
             stopping: stop.clone(),
             quiet: Default::default(),

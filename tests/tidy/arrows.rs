@@ -49,26 +49,31 @@ const HOUSE: &[Room] = &[
     room("text", "runner/src/text/", ""),
     room("log", "runner/src/log/", "core::clock text"),
     room("metrics", "runner/src/metrics/", "core::clock"),
+    room("health", "runner/src/health.rs", "core queue role log metrics"),
     room("source", "runner/src/source/", "core sdk role log text"),
-    room("worker", "runner/src/worker/", "role log metrics core queue sdk"),
-    room("scheduler", "runner/src/scheduler/", "role log metrics core queue"),
+    room("worker", "runner/src/worker/", "role log metrics health core queue sdk"),
+    room(
+        "scheduler",
+        "runner/src/scheduler/",
+        "role log metrics health core queue",
+    ),
     room("amqp", "runner/src/amqp/", "role log metrics core queue"),
     room(
         "web",
         "runner/src/web/",
-        "role log metrics text core queue sdk source worker scheduler",
+        "role log metrics health text core queue sdk source worker scheduler",
     ),
     // How a Redis is reached is one type with one reader of URLs, which producers use as well.
     room(
         "config",
         "runner/src/config/",
-        "role log metrics text core queue queue::redis sdk handlers source worker scheduler amqp web",
+        "role log metrics health text core queue queue::redis sdk handlers source worker scheduler amqp web",
     ),
     // Commands and wiring know every room; nobody else opens a store.
     room(
         "cli",
         "runner/src/cli/",
-        "role log metrics text core queue queue::redis queue::embedded sdk handlers source worker scheduler amqp web config",
+        "role log metrics health text core queue queue::redis queue::embedded sdk handlers source worker scheduler amqp web config",
     ),
 ];
 

@@ -12,6 +12,7 @@ mod enqueue;
 mod exit;
 mod first;
 mod greeting;
+mod held;
 mod hint;
 mod init;
 mod lost_lines;

@@ -4,7 +4,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context as _;
 use runner_core::clock::Clock;
 use runner_core::task::Task;
 use runner_queue::embedded::EmbeddedBroker;
@@ -12,8 +11,9 @@ use runner_queue::redis::RedisBroker;
 use runner_queue::{Broker, BrokerError, Ceiling};
 
 use super::exit::{BadStore, Unavailable};
-use super::{hint, print};
+use super::{held, hint, print};
 use crate::config::{BrokerSettings, Settings};
+use crate::health;
 
 /// How long a command waits for the first answer of a broker; a person is watching.
 const ANSWER: Duration = Duration::from_secs(10);
@@ -39,16 +39,28 @@ pub async fn open_broker(settings: &Settings, clock: Arc<dyn Clock>) -> anyhow::
 /// The store in this file.
 pub(super) async fn embedded(path: &Path, clock: Arc<dyn Clock>) -> anyhow::Result<EmbeddedBroker> {
     let broker = EmbeddedBroker::open(path, clock).await;
-    broker.with_context(|| format!("cannot use {} ({WRITABLE})", path.display()))
+    broker.map_err(|error| {
+        let named = format!("cannot use {} ({})", path.display(), hint_of_file(&error));
+        anyhow::Error::new(error).context(named)
+    })
 }
 
 /// What to look at when the store of the embedded broker cannot be used.
 const WRITABLE: &str = "is the directory writable? data.dir says where it lies";
 
+/// The same, by what is wrong.
+fn hint_of_file(error: &BrokerError) -> String {
+    match health::help(error.code()) {
+        Some(help) => format!("{}: {help}", error.code()),
+        None => WRITABLE.to_owned(),
+    }
+}
+
 /// What to look at when a broker answers with an error, or not at all.
 fn hint(settings: &Settings, error: Option<&BrokerError>) -> String {
     match (&settings.broker, error) {
-        (BrokerSettings::Embedded { .. }, _) => WRITABLE.to_owned(),
+        (BrokerSettings::Embedded { .. }, Some(error)) => hint_of_file(error),
+        (BrokerSettings::Embedded { .. }, None) => WRITABLE.to_owned(),
         (BrokerSettings::Redis(redis), Some(error)) => hint::hint(redis, settings.redis_in_url, error),
         (BrokerSettings::Redis(redis), None) => hint::is_it_running(redis, settings.redis_in_url),
     }
@@ -72,6 +84,16 @@ pub async fn ceiling(settings: &Settings, clock: Arc<dyn Clock>, like: &Task) ->
 ///
 /// When it does not.
 pub async fn reach(settings: &Settings, clock: Arc<dyn Clock>) -> anyhow::Result<Arc<dyn Broker>> {
+    if let BrokerSettings::Embedded { path } = &settings.broker
+        && let Some(pid) = held::other_file(path)
+    {
+        let why = format!(
+            "broker_replaced: {} was removed or replaced while process {pid} has it open, and that process would not run \
+             what is put there now; put the file back, or end the process first",
+            path.display()
+        );
+        return Err(anyhow::Error::new(Unavailable).context(why));
+    }
     let made = match &settings.broker {
         BrokerSettings::Embedded { path } if !path.exists() => Some(path),
         _ => None,

@@ -17,8 +17,10 @@ use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::app::AppParts;
+use super::held::Held;
 use super::{greeting, lost_lines, parts, setup, signals, types};
-use crate::config::{Access, Settings};
+use crate::config::{Access, BrokerSettings, Settings};
+use crate::health::{self, Health};
 use crate::log::{LostLines, Reopen};
 use crate::metrics::Metrics;
 use crate::scheduler::Scheduler;
@@ -37,6 +39,9 @@ struct House {
     clock: Arc<dyn Clock>,
     broker: Arc<dyn Broker>,
     metrics: Arc<Metrics>,
+    health: Arc<Health>,
+    /// For commands beside this process.
+    _held: Option<Held>,
     catalog: Catalog,
     handlers: Handlers,
     instance: worker::Settings,
@@ -182,17 +187,27 @@ impl House {
         let handlers = parts::handlers(settings, app.registrars, functions.clone(), guard)?;
         let code = parts::code_schedules(settings, app.schedules)?;
         let broker = super::open::open_broker(settings, clock.clone()).await?;
+        let held = match &settings.broker {
+            BrokerSettings::Embedded { path } => Some(Held::of(path)),
+            BrokerSettings::Redis(_) => None,
+        };
         let metrics = Arc::<Metrics>::default();
         let found = setup::first_look(broker.as_ref()).await?;
-        let caveats = setup::watch(broker.clone(), metrics.clone(), found, stopping.clone());
+        let health = Arc::new(Health::new(clock.clone(), metrics.clone()));
+        let both = (metrics.clone(), health.clone());
+        let caveats = setup::watch(broker.clone(), both, found, stopping.clone());
         let sources = CancellationToken::new();
         let told = parts::sources(settings, code);
         let catalog = Catalog::start(told, functions, clock.clone(), sources.clone()).await;
         let instance = parts::worker(settings);
+        let queues = instance.queues.keys().cloned().collect();
+        health::watch(broker.clone(), health.clone(), queues, stopping.clone());
         Ok(Self {
             clock,
             broker,
             metrics,
+            health,
+            _held: held,
             caveats,
             catalog,
             handlers,
@@ -229,7 +244,8 @@ impl House {
             .then(|| tokio::spawn(schedule(self, stopping.clone())));
         let worker = settings.roles.worker.then(|| {
             let (broker, handlers, clock) = (self.broker.clone(), self.handlers.clone(), self.clock.clone());
-            Worker::start(broker, handlers, clock, self.metrics.clone(), self.instance.clone())
+            let (metrics, health) = (self.metrics.clone(), self.health.clone());
+            Worker::start(broker, handlers, clock, metrics, health, self.instance.clone())
         });
         let own = worker.is_some().then(|| types::Own {
             handlers: self.handlers.clone(),
@@ -291,6 +307,7 @@ fn serve(
         clock: house.clock.clone(),
         settings,
         metrics: house.metrics.clone(),
+        health: house.health.clone(),
         caveats: house.caveats.clone(),
         stopping: stopping.clone(),
         quiet: house.instance.quiet.clone(),
@@ -309,6 +326,7 @@ fn schedule(house: &House, stop: CancellationToken) -> impl Future<Output = ()> 
         house.catalog.watch(),
         house.clock.clone(),
         house.metrics.clone(),
+        house.health.clone(),
         instance.clone(),
     );
     async move {

@@ -6,11 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use runner_queue::{Broker, BrokerError, BrokerResult, Caveat};
+use runner_queue::{Broker, BrokerResult, Caveat};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::exit::BadStore;
+use crate::health::Health;
 use crate::metrics::Metrics;
 use crate::role::{self, Role};
 
@@ -18,8 +19,6 @@ use crate::role::{self, Role};
 const FIRST_ANSWER: Duration = Duration::from_secs(3);
 /// How often it is looked at: a change is known within half a minute.
 const EVERY: Duration = Duration::from_secs(15);
-/// Turns between two lines that say that the broker cannot be used: a minute.
-const TURNS_A_LINE: u32 = 4;
 
 /// What was found last.
 pub(super) type Caveats = watch::Receiver<Vec<Caveat>>;
@@ -51,7 +50,7 @@ pub(super) async fn first_look(broker: &dyn Broker) -> anyhow::Result<Vec<Caveat
 /// Looks from now on until `stop`; `found` was found before the start.
 pub(super) fn watch(
     broker: Arc<dyn Broker>,
-    metrics: Arc<Metrics>,
+    (metrics, health): (Arc<Metrics>, Arc<Health>),
     found: Vec<Caveat>,
     stop: CancellationToken,
 ) -> Caveats {
@@ -59,8 +58,8 @@ pub(super) fn watch(
     let looks = Looks {
         broker,
         metrics,
+        health,
         told,
-        failures: 0,
     };
     tokio::spawn(async move { role::run(looks, &Notify::new(), &stop).await });
     caveats
@@ -69,9 +68,8 @@ pub(super) fn watch(
 struct Looks {
     broker: Arc<dyn Broker>,
     metrics: Arc<Metrics>,
+    health: Arc<Health>,
     told: watch::Sender<Vec<Caveat>>,
-    /// Turns in a row to which the broker did not answer.
-    failures: u32,
 }
 
 #[async_trait]
@@ -96,9 +94,8 @@ impl Looks {
     fn note(&mut self, answer: BrokerResult<Vec<Caveat>>) {
         let found = match answer {
             Ok(found) => found,
-            Err(error) => return self.failed(&error),
+            Err(error) => return self.health.failed("ask how the broker is set up", &error),
         };
-        self.failures = 0;
         let before = self.told.borrow().clone();
         for caveat in found.iter().filter(|caveat| !before.contains(caveat)) {
             let Caveat {
@@ -116,34 +113,5 @@ impl Looks {
         self.metrics.set_unsafe_policy(evicts);
         // Nobody may be looking; that is no error.
         self.told.send_replace(found);
-    }
-
-    /// One line a minute while it lasts, the first at once if only a person can mend it.
-    fn failed(&mut self, error: &BrokerError) {
-        self.metrics.broker_error(error.code());
-        if says(self.failures, error.is_transient()) {
-            let (code, error) = (error.code(), crate::log::chain(error));
-            tracing::error!(code, %error, "the broker cannot be used");
-        }
-        self.failures = self.failures.saturating_add(1);
-    }
-}
-
-/// Whether the failure after so many others in a row gets a line. What passes by itself was told when it began, by
-/// whoever met it.
-fn says(before: u32, transient: bool) -> bool {
-    before.is_multiple_of(TURNS_A_LINE) && (before > 0 || !transient)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_failure_that_lasts_is_said_once_a_minute() {
-        let said = |transient| (0..=9).filter(|n| says(*n, transient)).collect::<Vec<u32>>();
-        assert_eq!(said(false), [0, 4, 8]);
-        assert_eq!(said(true), [4, 8]);
-        assert_eq!(EVERY * TURNS_A_LINE, Duration::from_secs(60));
     }
 }

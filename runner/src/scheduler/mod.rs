@@ -21,6 +21,7 @@ use runner_queue::{Broker, BrokerError, CURSOR_AHEAD};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use crate::health::Health;
 use crate::metrics::Metrics;
 use crate::role::Role;
 use agenda::Agenda;
@@ -51,6 +52,7 @@ pub struct Scheduler {
     plan: watch::Receiver<Arc<Plan>>,
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
+    health: Arc<Health>,
     instance: String,
     agenda: Agenda,
     lines: FireLines,
@@ -69,6 +71,7 @@ impl Scheduler {
         plan: watch::Receiver<Arc<Plan>>,
         clock: Arc<dyn Clock>,
         metrics: Arc<Metrics>,
+        health: Arc<Health>,
         instance: String,
     ) -> Self {
         let own_grace = FOLLOWER_GRACE + Duration::from_millis(stable_hash(&[&instance]) % 1000);
@@ -79,6 +82,7 @@ impl Scheduler {
             plan,
             clock,
             metrics,
+            health,
             instance,
             agenda: Agenda::default(),
             lines: FireLines::default(),
@@ -186,18 +190,11 @@ impl Role for Scheduler {
     async fn turn(&mut self) -> Option<Duration> {
         match self.look().await {
             Ok(sleep) => {
-                if self.failures > 0 {
-                    tracing::info!(attempts = self.failures, "the scheduler reaches the broker again");
-                    self.failures = 0;
-                }
+                self.failures = 0;
                 Some(sleep.min(LONGEST_SLEEP))
             }
             Err(error) => {
-                self.metrics.broker_error(error.code());
-                if self.failures == 0 {
-                    let error = crate::log::chain(&error);
-                    tracing::error!(%error, "the scheduler cannot reach the broker; fires wait within their catch-up window");
-                }
+                self.health.failed("look after schedules", &error);
                 self.failures = self.failures.saturating_add(1);
                 self.renew_at = None;
                 Some(BACKOFF.saturating_mul(1 << self.failures.min(6)).min(LONGEST_BACKOFF))

@@ -87,6 +87,7 @@ impl Scene {
             self.plan.subscribe(),
             self.clock.clone(),
             self.metrics.clone(),
+            Arc::new(Health::new(self.clock.clone(), self.metrics.clone())),
             "here:1:a".to_owned(),
         )
     }

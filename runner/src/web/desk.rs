@@ -14,6 +14,7 @@ use super::guard::session::Logouts;
 use super::paint::{Painter, TemplateFault};
 use super::settings::Settings;
 use super::unclaimed;
+use crate::health::Health;
 use crate::metrics::Metrics;
 use crate::source::Catalog;
 use crate::worker::Quiet;
@@ -30,6 +31,8 @@ pub struct Parts {
     pub settings: Settings,
     /// The process's own counters.
     pub metrics: Arc<Metrics>,
+    /// Whether the broker takes writes.
+    pub health: Arc<Health>,
     /// How the broker is set up, as far as that endangers tasks.
     pub caveats: watch::Receiver<Vec<Caveat>>,
     /// Cancelled when the process begins to stop: `/readyz` says so from then on.
@@ -49,6 +52,7 @@ pub struct Inner {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) settings: Settings,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) health: Arc<Health>,
     pub(crate) caveats: watch::Receiver<Vec<Caveat>>,
     pub(crate) stopping: CancellationToken,
     pub(crate) quiet: Quiet,
@@ -80,6 +84,7 @@ impl Desk {
             clock: parts.clock,
             settings: parts.settings,
             metrics: parts.metrics,
+            health: parts.health,
             caveats: parts.caveats,
             stopping: parts.stopping,
             quiet: parts.quiet,

@@ -45,11 +45,15 @@ struct Ready {
     checks: Vec<Check>,
 }
 
-/// `GET /readyz`: 200 when the broker answers and every source that exists was read once, else 503 with the
-/// reasons; 503 as well while the process stops or takes nothing new. A source that was read and is gone now leaves its last known schedules in force: a note.
+/// `GET /readyz`: 200 when the broker answers and takes writes and every source that exists was read once, else 503 with
+/// the reasons; 503 as well while the process stops or takes nothing new. A source that was read and is gone now leaves its
+/// last known schedules in force: a note.
 pub async fn ready(State(desk): State<Desk>) -> Response {
     let (broker, note) = match tokio::time::timeout(PATIENCE, desk.broker.now()).await {
-        Ok(Ok(_)) => (None, caveats(&desk)),
+        Ok(Ok(_)) => match desk.health.trouble() {
+            None => (None, caveats(&desk)),
+            Some(trouble) => (Some(trouble.code), tells(&desk).then_some(trouble.why)),
+        },
         Ok(Err(error)) => (Some(error.code()), tells(&desk).then(|| crate::log::chain(&error))),
         Err(_) => (Some("broker_slow"), None),
     };

@@ -90,7 +90,7 @@ fn thousandths(text: &str) -> Option<u32> {
 }
 
 /// `GET /metrics`: the process's counters and the broker's gauges. A broker that does not answer leaves its
-/// gauges out and `runner_broker_up` at 0; the counters are there all the same.
+/// gauges out; `runner_broker_up` is 0 then, and while it takes no writes; the counters are there all the same.
 pub async fn metrics(State(desk): State<Desk>, headers: HeaderMap) -> Result<Response, Fault> {
     if !desk.settings.metrics_open && matches!(desk.settings.auth, Auth::Login { .. }) {
         session::of(&desk, &headers).ok_or(Fault::LoginNeeded)?;
@@ -102,7 +102,7 @@ pub async fn metrics(State(desk): State<Desk>, headers: HeaderMap) -> Result<Res
     };
     let queues = tokio::time::timeout(PATIENCE, asked).await.ok().flatten();
     let mut text = desk.metrics.render();
-    gauges(&mut text, queues.as_deref());
+    gauges(&mut text, queues.as_deref(), desk.health.trouble().is_none());
     if let Some(queues) = &queues {
         let found = desk.unclaimed.look(&*desk.broker, queues).await;
         waiting(&mut text, &found, desk.clock.now());
@@ -116,14 +116,14 @@ pub async fn metrics(State(desk): State<Desk>, headers: HeaderMap) -> Result<Res
     Ok((kind, text).into_response())
 }
 
-fn gauges(out: &mut String, queues: Option<&[QueueInfo]>) {
+fn gauges(out: &mut String, queues: Option<&[QueueInfo]>, takes_writes: bool) {
     let mut line = |text: std::fmt::Arguments<'_>| {
         // Writing to a String cannot fail.
         let _infallible = out.write_fmt(text);
     };
     line(format_args!(
-        "# HELP runner_broker_up Whether the broker answered this scrape.\n# TYPE runner_broker_up gauge\nrunner_broker_up {}\n",
-        u8::from(queues.is_some())
+        "# HELP runner_broker_up Whether the broker answered this scrape and takes writes.\n# TYPE runner_broker_up gauge\nrunner_broker_up {}\n",
+        u8::from(queues.is_some() && takes_writes)
     ));
     let Some(queues) = queues else { return };
     let queues = &queues[..queues.len().min(QUEUES)];

@@ -1,6 +1,5 @@
 //! What this process has in work: the one table that the processor, the heartbeat and the canceller share.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -43,7 +42,6 @@ pub(super) struct Board {
     changed: Notify,
     /// Falls when handlers that did not return when asked are to be dropped.
     abandoned: CancellationToken,
-    broker_down: AtomicBool,
 }
 
 impl Places {
@@ -181,15 +179,5 @@ impl Board {
     /// Returns once handlers are to be dropped.
     pub(super) async fn abandoned(&self) {
         self.abandoned.cancelled().await;
-    }
-
-    /// Whether this is news.
-    pub(super) fn broker_went_down(&self) -> bool {
-        !self.broker_down.swap(true, Ordering::Relaxed)
-    }
-
-    /// Whether this is news.
-    pub(super) fn broker_came_back(&self) -> bool {
-        self.broker_down.load(Ordering::Relaxed) && self.broker_down.swap(false, Ordering::Relaxed)
     }
 }

@@ -239,7 +239,6 @@ impl Desk {
                 }
                 if self.pause.is_none() {
                     self.failures = 0;
-                    self.shop.broker_answered();
                 }
                 self.take_claims(claims, back.began);
             }

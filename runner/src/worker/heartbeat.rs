@@ -85,7 +85,7 @@ impl Heartbeat {
         self.shop.metrics.set_active(working.len());
         let call = self.shop.broker.heartbeat(&info, &working, REMEMBERED);
         match tokio::time::timeout(self.every(), call).await {
-            Ok(Ok(())) => self.shop.broker_answered(),
+            Ok(Ok(())) => (),
             Ok(Err(error)) => self.shop.broker_failed("send a heartbeat", &error),
             Err(_) => tracing::warn!("the broker did not take the heartbeat in time"),
         }

@@ -46,6 +46,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::health::Health;
 use crate::metrics::{Metrics, Successes};
 use crate::role;
 use board::Board;
@@ -149,6 +150,7 @@ struct Shop {
     handlers: Handlers,
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
+    health: Arc<Health>,
     /// Of each queue that is served.
     successes: HashMap<QueueName, Successes>,
     settings: Settings,
@@ -166,6 +168,7 @@ impl Shop {
         handlers: Handlers,
         clock: Arc<dyn Clock>,
         metrics: Arc<Metrics>,
+        health: Arc<Health>,
         settings: Settings,
     ) -> Self {
         let started_at = clock.now();
@@ -179,6 +182,7 @@ impl Shop {
                 .map(|queue| (queue.clone(), metrics.successes(queue.as_str())))
                 .collect(),
             metrics,
+            health,
             settings,
             board: Board::default(),
             ended: ended::EndedTray::default(),
@@ -196,19 +200,9 @@ impl Shop {
         format!("{}:{}", self.settings.host, self.settings.pid)
     }
 
-    /// One line when the broker goes away, counted always.
+    /// Counted always, logged once.
     fn broker_failed(&self, doing: &'static str, error: &BrokerError) {
-        self.metrics.broker_error(error.code());
-        if self.board.broker_went_down() {
-            let error = crate::log::chain(error);
-            tracing::error!(doing, %error, "lost the broker; running tasks go on, verdicts wait");
-        }
-    }
-
-    fn broker_answered(&self) {
-        if self.board.broker_came_back() {
-            tracing::info!("the broker answers again");
-        }
+        self.health.failed(doing, error);
     }
 
     fn info(&self, status: ServerStatus) -> ServerInfo {
@@ -252,11 +246,12 @@ impl Worker {
         handlers: Handlers,
         clock: Arc<dyn Clock>,
         metrics: Arc<Metrics>,
+        health: Arc<Health>,
         settings: Settings,
     ) -> Self {
         // Before the first claim: a run that is lost before the first heartbeat has a server and a beginning too.
         broker.claims_as(&settings.host, settings.pid);
-        let shop = Arc::new(Shop::new(broker, handlers, clock, metrics, settings));
+        let shop = Arc::new(Shop::new(broker, handlers, clock, metrics, health, settings));
         if let Some(types) = shop.known.look(&shop.handlers) {
             shop.broker.claims_types(&types);
         }

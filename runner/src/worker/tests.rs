@@ -52,6 +52,7 @@ impl Scene {
             handlers,
             Arc::new(SystemClock),
             self.metrics.clone(),
+            Arc::new(Health::new(Arc::new(SystemClock), self.metrics.clone())),
             settings,
         )
     }
@@ -89,6 +90,7 @@ impl Scene {
             registry.build().unwrap(),
             clock,
             self.metrics.clone(),
+            Arc::new(Health::new(Arc::new(SystemClock), self.metrics.clone())),
             Self::settings(concurrency),
         ))
     }

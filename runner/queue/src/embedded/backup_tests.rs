@@ -37,7 +37,10 @@ async fn a_backup_is_whole_while_others_write_and_never_overwrites() {
     assert_eq!(again.code(), "broker_refused");
     let nothing = backup(&directory.path().join("none.db"), &directory.path().join("n.db")).await;
     assert_eq!(nothing.unwrap_err().code(), "broker_refused");
-    let others = std::fs::read_dir(directory.path()).unwrap().flatten().map(|e| e.file_name());
+    let others = std::fs::read_dir(directory.path())
+        .unwrap()
+        .flatten()
+        .map(|e| e.file_name());
     let others: Vec<_> = others
         .filter(|name| name.to_string_lossy().contains("partial"))
         .collect();

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use std::path::Path;
 use std::time::Duration;
 
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, InterruptHandle, OpenFlags};
 
 use super::cells::{Bound, Cell, Row};
 use super::upkeep::LOG_LIMIT;
@@ -37,6 +37,9 @@ pub(super) enum SqlError {
     /// A write broke down in this program; whoever asked for it asks in vain, the others do not.
     #[error("the program broke down while it wrote this")]
     Panicked,
+    /// The file is not the one that was opened.
+    #[error("{0}")]
+    Replaced(String),
     /// Nobody is there to run the statement: all are busy, or the file is closed.
     #[error("{0}")]
     Gone(&'static str),
@@ -179,6 +182,11 @@ impl Link {
     /// Several statements that are given nothing.
     pub(super) fn batch(&self, texts: &str) -> Result<(), SqlError> {
         Ok(self.0.execute_batch(texts)?)
+    }
+
+    /// Ends a statement that takes too long, from another thread.
+    pub(super) fn interrupter(&self) -> InterruptHandle {
+        self.0.get_interrupt_handle()
     }
 
     /// Whether a transaction is open.

@@ -14,6 +14,9 @@ mod ceiling;
 #[cfg(all(test, feature = "ceiling"))]
 mod ceiling_tests;
 mod cells;
+mod condition;
+#[cfg(test)]
+mod condition_tests;
 mod group;
 #[cfg(test)]
 mod group_tests;
@@ -22,6 +25,7 @@ mod inspect;
 mod link;
 mod moves;
 mod passed;
+mod probe;
 mod produce;
 mod readers;
 mod recover;
@@ -61,10 +65,12 @@ use crate::{
     Forwarded, KnownTypes, Recovered, Registration, Repaired, Schedules, ServerInfo, Settled, Settlement, Standing,
     Swept, Work, Working,
 };
+use condition::Condition;
 #[cfg(test)]
 use link::built;
 use link::{SqlError, sql};
 use passed::Passed;
+use probe::Probes;
 use readers::Readers;
 use rows::{column, micros};
 use signals::Signals;
@@ -96,6 +102,8 @@ pub struct EmbeddedBroker {
     repaired_to: AtomicI64,
     /// Records deleted to keep bounds that nobody has counted yet.
     trimmed: Arc<AtomicU64>,
+    condition: Arc<Condition>,
+    probes: Probes,
 }
 
 impl std::fmt::Debug for EmbeddedBroker {
@@ -121,12 +129,13 @@ impl EmbeddedBroker {
         };
         let opened = path.clone();
         let opened = tokio::task::spawn_blocking(move || store::open(&opened));
-        let (link, readers) = opened.await.map_err(|e| failed(e.into()))??;
+        let (link, readers, condition) = opened.await.map_err(|e| failed(e.into()))??;
         let signals = Arc::new(Signals::default());
         let trimmed = Arc::<AtomicU64>::default();
         let writer = Writer::start(
             link,
             path.clone(),
+            Arc::clone(&condition),
             Arc::clone(&clock),
             Arc::clone(&signals),
             Arc::clone(&trimmed),
@@ -142,6 +151,8 @@ impl EmbeddedBroker {
             passed: Arc::default(),
             repaired_to: AtomicI64::new(0),
             trimmed,
+            condition,
+            probes: Probes::default(),
         })
     }
 
@@ -202,11 +213,17 @@ impl Broker for EmbeddedBroker {
     }
 
     async fn now(&self) -> BrokerResult<Timestamp> {
+        const DOING: &str = "see whether it answers";
+        self.condition.in_place().map_err(|e| error(DOING, e))?;
         sql("SELECT count(*) FROM sqlite_schema")
             .fetch_one(self.readers())
             .await
-            .map_err(|e| error("see whether it answers", e))?;
+            .map_err(|e| error(DOING, e))?;
         Ok(self.clock.now())
+    }
+
+    async fn probe(&self, _: &[QueueName]) -> BrokerResult<()> {
+        self.probes.probe(&self.condition, &self.path, &self.writer).await
     }
 
     async fn caveats(&self) -> BrokerResult<Vec<Caveat>> {

@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::Semaphore;
 
 use super::cells::Row;
+use super::condition::Condition;
 use super::link::{Executor, Link, Query, SqlError};
 
 /// Connections; each answer holds up a thread meanwhile. Pages and pollers need no more.
@@ -24,17 +25,19 @@ struct Inner {
     path: PathBuf,
     /// Where SQLite writes first.
     log: PathBuf,
+    condition: Arc<Condition>,
     permits: Arc<Semaphore>,
     free: Mutex<Vec<Link>>,
 }
 
 impl Readers {
-    pub(super) fn new(path: PathBuf) -> Self {
+    pub(super) fn new(path: PathBuf, condition: Arc<Condition>) -> Self {
         let mut log = path.clone().into_os_string();
         log.push("-wal");
         Self(Arc::new(Inner {
             path,
             log: log.into(),
+            condition,
             permits: Arc::new(Semaphore::new(READERS)),
             free: Mutex::default(),
         }))
@@ -58,9 +61,16 @@ impl Inner {
         let kept = self.free.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let link = match kept {
             Some(link) => link,
-            None => Link::open_to_read(&self.path)?,
+            None => {
+                // Another file would be read as if it were ours.
+                self.condition.in_place()?;
+                Link::open_to_read(&self.path)?
+            }
         };
         let answer = link.ask(query);
+        if let Err(error) = &answer {
+            self.condition.met(error);
+        }
         if !self.permits.is_closed() {
             self.free.lock().unwrap_or_else(PoisonError::into_inner).push(link);
         }

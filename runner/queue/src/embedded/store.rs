@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use rusqlite::ErrorCode;
 
+use super::condition::Condition;
 use super::link::Link;
 pub(super) use super::link::{SqlError, built, sql};
 use super::readers::Readers;
@@ -14,16 +15,17 @@ use super::upkeep;
 use crate::{BoxError, BrokerError, BrokerResult};
 
 /// What a file needs, in order; its position (from 1) is the `user_version` that the file has afterwards.
-const MIGRATIONS: [&str; 4] = [
+const MIGRATIONS: [&str; 5] = [
     include_str!("../../../../migrations/sqlite/0001_broker.sql"),
     include_str!("../../../../migrations/sqlite/0002_lost_runs.sql"),
     include_str!("../../../../migrations/sqlite/0003_groups.sql"),
     include_str!("../../../../migrations/sqlite/0004_decisions_per_schedule.sql"),
+    include_str!("../../../../migrations/sqlite/0005_probes.sql"),
 ];
 
 /// Opens the file, brings it up to date, and makes the connection that writes and those that read. Waits for the
 /// disk, thread and all.
-pub(super) fn open(path: &Path) -> BrokerResult<(Link, Readers)> {
+pub(super) fn open(path: &Path) -> BrokerResult<(Link, Readers, Arc<Condition>)> {
     const DOING: &str = "open its file";
     create(path).map_err(|e| BrokerError::Refused {
         doing: "create its file",
@@ -32,7 +34,9 @@ pub(super) fn open(path: &Path) -> BrokerResult<(Link, Readers)> {
     let writer = Link::open(path).map_err(|e| error(DOING, e))?;
     migrate(&writer)?;
     upkeep::rewrite_if_small(&writer).map_err(|e| error(DOING, e))?;
-    Ok((writer, Readers::new(path.to_path_buf())))
+    let condition = Arc::new(Condition::of(path));
+    let readers = Readers::new(path.to_path_buf(), Arc::clone(&condition));
+    Ok((writer, readers, condition))
 }
 
 /// Makes the directory and the file if they are missing, for nobody else's eyes: payloads may be private.
@@ -118,6 +122,10 @@ pub(super) fn shared_error(doing: &'static str, cause: &Arc<SqlError>) -> Broker
         SqlError::Decode(e) => BrokerError::Corrupt {
             doing,
             what: e.to_string(),
+        },
+        SqlError::Replaced(what) => BrokerError::Replaced {
+            doing,
+            what: what.clone(),
         },
         SqlError::Gone(_) => BrokerError::Unreachable { doing, source },
         _ => BrokerError::Refused { doing, source },

@@ -13,6 +13,7 @@ use futures_util::FutureExt as _;
 use runner_core::clock::Clock;
 use tokio::sync::{mpsc, oneshot};
 
+use super::condition::Condition;
 use super::link::{Link, SqlError, sql};
 use super::rows::micros;
 use super::signals::Signals;
@@ -74,6 +75,7 @@ impl Writer {
     pub(super) fn start(
         link: Link,
         path: PathBuf,
+        condition: Arc<Condition>,
         clock: Arc<dyn Clock>,
         signals: Arc<Signals>,
         trimmed: Arc<AtomicU64>,
@@ -85,6 +87,7 @@ impl Writer {
             link,
             log: Log::of(&path),
             path,
+            condition,
             clock,
             signals,
             trimmed,
@@ -180,6 +183,7 @@ struct Desk {
     link: Link,
     path: PathBuf,
     log: Log,
+    condition: Arc<Condition>,
     clock: Arc<dyn Clock>,
     signals: Arc<Signals>,
     /// Records that were deleted because there is a bound on their number, until somebody asks.
@@ -237,13 +241,16 @@ impl Desk {
         if group.is_empty() {
             return Ok(());
         }
+        self.condition.in_place().map_err(Failure::Group)?;
         self.sync_if(group.iter().any(|order| order.is_durable()))?;
         let done = AssertUnwindSafe(self.transact(group)).catch_unwind().await;
         let done = done.unwrap_or(Err(Failure::Order(SqlError::Panicked)));
-        if done.is_err() {
+        if let Err(Failure::Order(error) | Failure::Group(error)) = &done {
+            self.condition.met(error);
             self.undo();
         }
         let news = done?;
+        self.condition.wrote();
         self.signals.wake(news.work);
         if news.delayed {
             self.signals.delayed();

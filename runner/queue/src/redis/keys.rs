@@ -145,6 +145,15 @@ pub(super) fn fires_of(schedule: &str, cluster: bool) -> String {
     format!("{}:{schedule}", fires(cluster))
 }
 
+/// Never there: what is written into it is empty. In the slot of [`CURSORS`].
+pub(super) fn probe(cluster: bool) -> String {
+    if cluster {
+        format!("runner:probe:{{{CURSORS}}}")
+    } else {
+        "runner:probe".to_owned()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

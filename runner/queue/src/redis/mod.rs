@@ -33,6 +33,7 @@ mod link;
 mod login;
 mod node;
 mod passed;
+mod probe;
 mod produce;
 mod recover;
 mod repair;
@@ -60,6 +61,7 @@ use std::sync::{Arc, OnceLock};
 use async_trait::async_trait;
 use jiff::Timestamp;
 use runner_core::clock::Clock;
+use runner_core::task::QueueName;
 use tokio::sync::{Mutex, Notify};
 
 use self::confirm::Confirm;
@@ -172,6 +174,10 @@ impl Broker for RedisBroker {
             .zip(micros)
             .and_then(|(s, us)| Timestamp::new(s, i32::try_from(us.checked_mul(1000)?).ok()?).ok())
             .ok_or_else(|| fault::odd_answer(DOING))
+    }
+
+    async fn probe(&self, queues: &[QueueName]) -> BrokerResult<()> {
+        self.look_whether_it_takes_writes(queues).await
     }
 
     async fn caveats(&self) -> BrokerResult<Vec<crate::Caveat>> {

@@ -46,6 +46,14 @@ pub enum BrokerError {
         #[source]
         source: BoxError,
     },
+    /// The file of the store was replaced or removed while it was open. Nothing was written.
+    #[error("the broker refused to {doing}: {what}")]
+    Replaced {
+        /// What was being done.
+        doing: &'static str,
+        /// Which file, and what is done about it.
+        what: String,
+    },
     /// The store did it, all of it that was not to be refused, but did not confirm that it survives the loss of a
     /// server, as it was asked to.
     #[error(
@@ -105,6 +113,10 @@ impl BrokerError {
                 doing,
                 what: what.clone(),
             },
+            Self::Replaced { doing, what } => Self::Replaced {
+                doing,
+                what: what.clone(),
+            },
             Self::Unconfirmed {
                 doing,
                 confirmed,
@@ -127,6 +139,7 @@ impl BrokerError {
             Self::Refused { .. } => "broker_refused",
             Self::Unconfirmed { .. } => "broker_not_replicated",
             Self::Corrupt { .. } => "broker_corrupt",
+            Self::Replaced { .. } => "broker_replaced",
         }
     }
 }

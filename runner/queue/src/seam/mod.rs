@@ -62,6 +62,14 @@ pub trait Broker: Producer + Work + Groups + Schedules + Inspector + Send + Sync
     /// [`BrokerError::Unreachable`] or [`BrokerError::Refused`].
     async fn now(&self) -> BrokerResult<jiff::Timestamp>;
 
+    /// Whether a task for one of these queues would be accepted now: whatever was met since the last call, and a small
+    /// write where nothing else wrote. Costs next to nothing; made for being asked every few seconds.
+    ///
+    /// # Errors
+    ///
+    /// Why not: any but [`BrokerError::Unconfirmed`].
+    async fn probe(&self, queues: &[runner_core::task::QueueName]) -> BrokerResult<()>;
+
     /// What endangers tasks in this store although every call to it succeeds; asked at the start and now and then.
     ///
     /// # Errors

@@ -15,6 +15,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::health::Health;
 use crate::metrics::Metrics;
 use crate::worker::{self, Worker};
 
@@ -141,7 +142,9 @@ impl Bench {
             poison_after: 3,
         };
         let metrics = Arc::new(Metrics::default());
-        let worker = Worker::start(self.broker.clone(), handlers, self.clock.clone(), metrics, settings);
+        let health = Arc::new(Health::new(self.clock.clone(), metrics.clone()));
+        let (broker, clock) = (self.broker.clone(), self.clock.clone());
+        let worker = Worker::start(broker, handlers, clock, metrics, health, settings);
         *self.worker.lock().await = Some(worker);
     }
 

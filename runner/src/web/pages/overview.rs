@@ -7,10 +7,11 @@ use axum::extract::State;
 use axum::response::Response;
 use jiff::Timestamp;
 use runner_core::schedule::{Definition, Plan};
-use runner_queue::{Decision, QueueInfo, ServerView};
+use runner_queue::{BrokerResult, Decision, QueueInfo, ServerView};
 use serde::Serialize;
 
 use super::rows::{self, DecisionRow, ProblemRow, StateCount};
+use crate::health::Trouble;
 use crate::source::{SourceState, SourceStatus};
 use crate::web::desk::Desk;
 use crate::web::fault::Fault;
@@ -128,11 +129,14 @@ struct Total {
 /// `GET /queue`
 pub async fn show(State(desk): State<Desk>, Extension(visitor): Extension<Who>) -> Result<Response, Fault> {
     let lens = &visitor.lens;
-    let (queues, servers, decisions) = tokio::try_join!(
+    let (queues, servers, decisions) = tokio::join!(
         desk.broker.queues(),
         desk.broker.servers(),
         desk.broker.decisions(None, DRAWN),
-    )?;
+    );
+    let queues = if_readable(&desk, queues)?;
+    let servers = if_readable(&desk, servers)?;
+    let decisions = if_readable(&desk, decisions)?;
     let plan = desk.catalog.plan();
     let upcoming = upcoming(&plan, lens.now);
     let (problems, _) = rows::by_weight(&plan);
@@ -169,13 +173,24 @@ pub async fn show(State(desk): State<Desk>, Extension(visitor): Extension<Who>) 
     frame::show(&desk, &visitor, Section::Overview, &page)
 }
 
-/// Tasks may be deleted by the broker itself; what is only less safe than it might be is in the log and at `/readyz`.
+/// The broker takes no writes, or may delete tasks by itself; what is only less safe than it might be is in the log and
+/// at `/readyz`.
 fn endangered(desk: &Desk) -> Vec<ProblemRow> {
+    let place = || desk.broker.describe();
+    let trouble = desk.health.trouble().map(|t| ProblemRow::of_trouble(t, place()));
     let found = desk.caveats.borrow();
     let grave = found.iter().filter(|caveat| caveat.grave);
-    grave
-        .map(|c| ProblemRow::of_broker(c, desk.broker.describe()))
-        .collect()
+    let grave = grave.map(|c| ProblemRow::of_broker(c, place()));
+    trouble.into_iter().chain(grave).collect()
+}
+
+/// What a damaged store still says; the page is there to tell of the damage.
+fn if_readable<T: Default>(desk: &Desk, answer: BrokerResult<T>) -> BrokerResult<T> {
+    let damaged = |trouble: Trouble| trouble.code == "broker_corrupt";
+    match answer {
+        Err(_) if desk.health.trouble().is_some_and(damaged) => Ok(T::default()),
+        answer => answer,
+    }
 }
 
 fn totals(queues: &[QueueInfo]) -> Vec<Total> {

@@ -5,6 +5,7 @@ use runner_core::task::State;
 use runner_queue::{Caveat, Decision, QueueInfo};
 use serde::Serialize;
 
+use crate::health::Trouble;
 use crate::web::fault::Fault;
 use crate::web::text::{self, Lens, Moment};
 use crate::web::urls;
@@ -109,6 +110,8 @@ pub fn by_weight(plan: &Plan) -> (Vec<&Problem>, Vec<&Problem>) {
 pub struct ProblemRow {
     severity: &'static str,
     code: String,
+    /// The code again, if the word list says what it means.
+    said: Option<&'static str>,
     message: String,
     source: &'static str,
     place: String,
@@ -132,6 +135,7 @@ impl ProblemRow {
                 Severity::Error => "error",
             },
             code: problem.code.clone(),
+            said: None,
             message: text::cut(&problem.message, Self::LONGEST),
             source: problem.origin.source.as_str(),
             place: problem.origin.place.clone(),
@@ -144,12 +148,30 @@ impl ProblemRow {
 }
 
 impl ProblemRow {
+    /// That the broker at `place` takes no writes.
+    #[must_use]
+    pub fn of_trouble(trouble: Trouble, place: String) -> Self {
+        Self {
+            severity: "error",
+            code: trouble.code.to_owned(),
+            said: Some(trouble.code),
+            message: text::cut(&trouble.why, Self::LONGEST),
+            source: "broker",
+            place,
+            schedule: None,
+            schedule_url: None,
+            excerpt: None,
+            hint: None,
+        }
+    }
+
     /// How the broker at `place` is set up, as a page shows it.
     #[must_use]
     pub fn of_broker(caveat: &Caveat, place: String) -> Self {
         Self {
             severity: if caveat.grave { "error" } else { "warning" },
             code: caveat.code.to_owned(),
+            said: None,
             message: caveat.message.clone(),
             source: "broker",
             place,

@@ -1,0 +1,117 @@
+//! Looks whether a task would be accepted now: by what was met, and by a write of its own when nothing else wrote.
+//!
+//! Also looks through the whole file for damage: once after the start, and again now and then after some was met.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::time::Instant;
+
+use super::condition::Condition;
+use super::link::{Link, SqlError};
+use super::store::{error, sql};
+use super::writer::{Tx, Write, Writer};
+use crate::{BrokerError, BrokerResult};
+
+const DOING: &str = "see whether it can be written";
+
+/// Bytes that must find room before a file that refused a write counts as writable again: a few large transactions.
+const ROOM: i64 = 256 * 1024;
+
+/// How long one look through the whole file may take; what was not looked at by then is looked at when it is used.
+const LONGEST_LOOK: Duration = Duration::from_secs(5);
+
+/// The time between two such looks while the file is known to be damaged.
+const LOOK_AGAIN: Duration = Duration::from_secs(60);
+
+/// What is remembered between two probes.
+#[derive(Default)]
+pub(super) struct Probes {
+    /// Writes at the last one.
+    seen: AtomicU64,
+    /// When the last look through the whole file began.
+    looked: Mutex<Option<Instant>>,
+}
+
+impl Probes {
+    /// One probe.
+    pub(super) async fn probe(&self, condition: &Arc<Condition>, path: &Path, writer: &Writer) -> BrokerResult<()> {
+        condition.in_place().map_err(|e| error(DOING, e))?;
+        if self.is_to_look(condition.damage().is_some()) {
+            let (condition, path) = (Arc::clone(condition), path.to_path_buf());
+            tokio::spawn(async move { look_through(&condition, &path).await });
+        }
+        if let Some(damage) = condition.damage() {
+            let what = format!("the file is damaged: {damage}");
+            return Err(BrokerError::Corrupt { doing: DOING, what });
+        }
+        if condition.refused() {
+            writer.write(Room(ROOM)).await?;
+            writer.write(Room(0)).await?;
+            condition.has_room();
+        } else if condition.writes() == self.seen.load(Ordering::Relaxed) {
+            writer.write(Room(0)).await?;
+        }
+        self.seen.store(condition.writes(), Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn is_to_look(&self, damaged: bool) -> bool {
+        let now = Instant::now();
+        let mut looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
+        let due = looked.is_none_or(|at| damaged && now.duration_since(at) >= LOOK_AGAIN);
+        if due {
+            *looked = Some(now);
+        }
+        due
+    }
+}
+
+/// Looks at every page, as long as that may take.
+async fn look_through(condition: &Condition, path: &Path) {
+    let link = match Link::open_to_read(path) {
+        Ok(link) => link,
+        Err(error) => return condition.met(&error),
+    };
+    let stop = link.interrupter();
+    let looking = tokio::task::spawn_blocking(move || {
+        let (rows, _) = link.ask(&sql("PRAGMA quick_check(1)"))?;
+        rows.first().ok_or(SqlError::RowNotFound)?.try_get::<String>(0)
+    });
+    tokio::pin!(looking);
+    let answer = match tokio::time::timeout(LONGEST_LOOK, &mut looking).await {
+        Ok(answer) => answer,
+        Err(_) => {
+            stop.interrupt();
+            looking.await
+        }
+    };
+    match answer {
+        Ok(Ok(found)) if found == "ok" => condition.sound(),
+        Ok(Ok(found)) => condition.damaged(&found),
+        Ok(Err(error)) => condition.met(&error),
+        Err(error) => tracing::debug!(%error, "the look through the file broke down"),
+    }
+}
+
+/// Writes so many bytes in place of those of the last time.
+struct Room(i64);
+
+#[async_trait]
+impl Write for Room {
+    type Output = ();
+    const DOING: &'static str = DOING;
+    const DURABLE: bool = false;
+
+    async fn apply(&mut self, tx: &mut Tx<'_>) -> Result<(), SqlError> {
+        sql("INSERT INTO probes (one, room) VALUES (1, zeroblob(?1)) \
+             ON CONFLICT (one) DO UPDATE SET room = excluded.room")
+        .bind(self.0)
+        .execute(&mut *tx.conn)
+        .await
+        .map(drop)
+    }
+}
