@@ -1,12 +1,13 @@
 //! `sys_crontab` in a SQLite file, most often the one of the embedded broker: its words and how to open it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use async_trait::async_trait;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{ConnectOptions, Sqlite};
 
 use super::kept::{Dialect, Kept};
-use super::store::TIMEOUT;
+use super::store::{Row, Store, TIMEOUT, TableError};
 
 pub(super) static DIALECT: Dialect = Dialect {
     select: "SELECT CAST(id AS TEXT), CAST(name AS TEXT), CAST(type AS TEXT), CAST(spec AS TEXT), \
@@ -18,14 +19,64 @@ pub(super) static DIALECT: Dialect = Dialect {
     makes_table: true,
 };
 
+/// A SQLite file: the one that is at its path, also when another one has taken its place.
+pub struct File {
+    path: PathBuf,
+    kept: Kept<Sqlite>,
+    /// The one that was read last: device and number.
+    read: Option<(u64, u64)>,
+}
+
 /// A SQLite file, not opened yet; made if it is missing.
-pub fn open(path: &Path) -> Kept<Sqlite> {
-    kept(path, true)
+pub fn open(path: &Path) -> File {
+    File::new(path, true)
 }
 
 /// A SQLite file that reading never makes: one that was removed while its broker had it open must not appear anew.
-pub fn open_existing(path: &Path) -> Kept<Sqlite> {
-    kept(path, false)
+pub fn open_existing(path: &Path) -> File {
+    File::new(path, false)
+}
+
+impl File {
+    fn new(path: &Path, create: bool) -> Self {
+        Self {
+            path: path.to_path_buf(),
+            kept: kept(path, create),
+            read: None,
+        }
+    }
+}
+
+#[async_trait]
+impl Store for File {
+    async fn rows(&mut self) -> Result<Vec<Row>, TableError> {
+        match (self.read, identity(&self.path)) {
+            (Some(_), None) => return Err(TableError::Database(format!("{} was removed", self.path.display()))),
+            // A connection would go on reading the file that is gone.
+            (Some(before), now) if now != Some(before) => self.kept = kept(&self.path, false),
+            _ => (),
+        }
+        let rows = self.kept.rows().await?;
+        self.read = identity(&self.path);
+        Ok(rows)
+    }
+
+    async fn migrate(&mut self) -> Result<bool, TableError> {
+        self.kept.migrate().await
+    }
+}
+
+#[cfg(unix)]
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    use std::os::unix::fs::MetadataExt as _;
+    let file = std::fs::metadata(path).ok()?;
+    Some((file.dev(), file.ino()))
+}
+
+/// Elsewhere an open file is not replaced.
+#[cfg(not(unix))]
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    path.exists().then_some((0, 0))
 }
 
 /// Makes the directory and the file if they are missing, for the owner only.

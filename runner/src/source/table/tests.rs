@@ -375,6 +375,44 @@ async fn a_file_that_cannot_be_read_keeps_the_last_rows() {
     assert_eq!(catalog.statuses()[0].state, SourceState::Loaded);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_was_replaced_is_read_anew_and_one_that_was_removed_is_not_made() {
+    let (file, other) = (
+        File {
+            dir: tempfile::tempdir().unwrap(),
+        },
+        File {
+            dir: tempfile::tempdir().unwrap(),
+        },
+    );
+    let table = include_str!("../../../../migrations/sqlite/0100_sys_crontab.sql");
+    for one in [&file, &other] {
+        one.execute(table).await;
+    }
+    file.execute(INSERT).await;
+    let (catalog, _stop) = catalog(file.settings()).await;
+    assert_eq!(catalog.plan().schedules.len(), 1);
+    for beside in ["-wal", "-shm"] {
+        drop(std::fs::remove_file(format!("{}{beside}", file.path().display())));
+    }
+    other.execute(INSERT).await;
+    other.execute("UPDATE sys_crontab SET id = 77").await;
+    std::fs::rename(other.path(), file.path()).unwrap();
+    until(&catalog, "of the other file", |p| {
+        p.schedules.keys().any(|k| k.as_str() == "db:77")
+    })
+    .await;
+    std::fs::remove_file(file.path()).unwrap();
+    assert!(catalog.sync().await);
+    let state = catalog.statuses()[0].state.clone();
+    assert!(
+        matches!(&state, SourceState::Stale { reason, .. } if reason.contains("was removed")),
+        "{state:?}"
+    );
+    assert!(!file.path().exists());
+    assert_eq!(catalog.plan().schedules.len(), 1, "the last known row stays in force");
+}
+
 #[tokio::test]
 async fn migrating_says_whether_it_did_anything() {
     let file = File {
