@@ -27,6 +27,7 @@ macro_rules! clauses {
 mod act;
 mod bulk;
 mod claim;
+mod document;
 mod group;
 mod history;
 mod inspect;
@@ -75,6 +76,7 @@ pub fn all() -> Vec<Clause> {
         staged::clauses(),
         schedule::clauses(),
         occurrence::clauses(),
+        document::clauses(),
     ]
     .concat()
 }

@@ -17,6 +17,7 @@ mod cells;
 mod condition;
 #[cfg(test)]
 mod condition_tests;
+mod documents;
 mod group;
 #[cfg(test)]
 mod group_tests;

@@ -23,6 +23,16 @@ pub(super) const DELAYED: &str = "runner:delayed";
 /// Cursors, revisions, pauses and last fires of all schedules.
 pub(super) const CURSORS: &str = "runner:cur";
 
+/// The documents of a kind, by the end of their time.
+pub(super) fn documents(kind: &str) -> String {
+    format!("runner:docs:{{{kind}}}")
+}
+
+/// One document, in the slot of its kind.
+pub(super) fn document(kind: &str, name: &str) -> String {
+    format!("{}:{name}", documents(kind))
+}
+
 /// What all keys of a queue begin with.
 pub(super) fn queue(queue: &str) -> String {
     format!("asynq:{{{queue}}}:")

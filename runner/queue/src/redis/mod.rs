@@ -22,6 +22,7 @@ mod confirm;
 mod conn;
 mod convert;
 mod dial;
+mod documents;
 mod fault;
 mod gather;
 mod group;

@@ -57,6 +57,7 @@ pub(super) enum Script {
     Finish,
     Entries,
     Kinds,
+    Document,
 }
 
 struct Source {
@@ -89,7 +90,7 @@ const fn fills(parts: &'static [&'static str]) -> Source {
 }
 
 /// In the order of [`Script`].
-static SOURCES: [Source; 42] = [
+static SOURCES: [Source; 43] = [
     fills(&[CLOCK, include_str!("scripts/plain.lua")]),
     fills(&[CLOCK, PUT, include_str!("scripts/enqueue.lua")]),
     drains(&[
@@ -158,6 +159,7 @@ static SOURCES: [Source; 42] = [
     drains(&[CLOCK, GUARD, PUT, DECIDE, include_str!("scripts/finish.lua")]),
     drains(&[CLOCK, include_str!("scripts/entries.lua")]),
     drains(&[CLOCK, GUARD, TYPES, include_str!("scripts/kinds.lua")]),
+    fills(&[CLOCK, include_str!("scripts/document.lua")]),
 ];
 
 /// The names under which a server knows the scripts.

@@ -7,6 +7,7 @@ mod act;
 mod caveat;
 #[cfg(feature = "ceiling")]
 mod ceiling;
+mod document;
 mod entry;
 mod error;
 mod group;
@@ -22,6 +23,7 @@ pub use act::{Acted, Action, ActionError, MAX_ACTED, REMOVE_GRACE, RemoveError};
 pub use caveat::Caveat;
 #[cfg(feature = "ceiling")]
 pub use ceiling::{Ceiling, StoreUsage};
+pub use document::{Documents, MAX_DOCUMENT, MAX_DOCUMENTS};
 pub use entry::{EntryView, ForeignEntry, MAX_FOREIGN_ENTRIES};
 pub use error::{BoxError, BrokerError, BrokerResult};
 pub use group::{GroupInfo, GroupNames, GroupPage, GroupRule, Groups, MAX_SET, Reclaimed, SET_DEADLINE, StagedSet};
@@ -51,7 +53,7 @@ pub use work::{
 ///
 /// Held as `Arc<dyn Broker>`; one allocation a call is nothing next to a round trip.
 #[async_trait::async_trait]
-pub trait Broker: Producer + Work + Groups + Schedules + Inspector + Send + Sync + 'static {
+pub trait Broker: Producer + Work + Groups + Schedules + Documents + Inspector + Send + Sync + 'static {
     /// A short name for logs and pages: `redis 127.0.0.1:6379/0`, `embedded data/runner.db`. Never a secret.
     fn describe(&self) -> String;
 
