@@ -9,9 +9,10 @@ use runner_queue::{ForeignEntry, Standing};
 use serde_json::{Value, json};
 
 use super::exit::{self, Unavailable};
+use super::keep::InBroker;
 use super::print::{Field, Object};
 use super::{Context, parts, print};
-use crate::source::{Catalog, Loaded, Rejected};
+use crate::source::{self, Catalog, Loaded, Rejected, SourceState};
 
 /// Schedules of manifests, table and code, and entries of Go schedulers
 #[derive(Debug, Args)]
@@ -28,8 +29,11 @@ impl Schedules {
     pub async fn run(self, context: &Context) -> anyhow::Result<()> {
         let settings = context.settings()?;
         let code = parts::code_schedules(settings, context.schedules.clone())?;
-        let sources = parts::sources(settings, code);
         let broker = context.broker().await?;
+        let sources = source::Settings {
+            keep: Some(InBroker::new(broker.clone(), false)),
+            ..parts::sources(settings, code)
+        };
         let loaded = Catalog::load_once(sources, context.clock.clone()).await;
         tell_problems(&loaded);
         let definitions: Vec<&Definition> = loaded.plan.schedules.values().collect();
@@ -109,8 +113,13 @@ fn complete(loaded: &Loaded) -> anyhow::Result<()> {
     let Some(table) = loaded.statuses.iter().find(|s| s.source == Source::Table) else {
         return Ok(());
     };
-    let Some(reason) = table.state.reason() else {
-        return Ok(());
+    let reason = match &table.state {
+        SourceState::Unavailable { reason, .. } => reason,
+        SourceState::Stale { reason, .. } => {
+            print::note(&format!("warning: {} cannot be read: {reason}", table.place));
+            return Ok(());
+        }
+        SourceState::Loading | SourceState::Loaded => return Ok(()),
     };
     let text = format!(
         "the list lacks the rows of {}, which cannot be read: {reason}",

@@ -15,6 +15,7 @@ mod greeting;
 mod held;
 mod hint;
 mod init;
+mod keep;
 mod lost_lines;
 mod ls;
 mod ls_schedules;

@@ -105,6 +105,8 @@ pub(super) fn sources(settings: &Settings, code: Vec<Definition>) -> source::Set
         dst: settings.scheduler.dst,
         sync_interval: settings.sync_interval,
         vet: vet(settings),
+        mass_delete: settings.mass_delete,
+        keep: None,
     }
 }
 

@@ -18,13 +18,14 @@ use tokio_util::sync::CancellationToken;
 
 use super::app::AppParts;
 use super::held::Held;
+use super::keep::InBroker;
 use super::{greeting, lost_lines, parts, setup, signals, types};
 use crate::config::{Access, BrokerSettings, Settings};
 use crate::health::{self, Health};
 use crate::log::{LostLines, Reopen};
 use crate::metrics::Metrics;
 use crate::scheduler::Scheduler;
-use crate::source::Catalog;
+use crate::source::{self, Catalog};
 use crate::worker::{self, Worker};
 use crate::{role, web};
 
@@ -197,7 +198,10 @@ impl House {
         let both = (metrics.clone(), health.clone());
         let caveats = setup::watch(broker.clone(), both, found, stopping.clone());
         let sources = CancellationToken::new();
-        let told = parts::sources(settings, code);
+        let told = source::Settings {
+            keep: Some(InBroker::new(broker.clone(), true)),
+            ..parts::sources(settings, code)
+        };
         let catalog = Catalog::start(told, functions, clock.clone(), sources.clone()).await;
         let instance = parts::worker(settings);
         let queues = instance.queues.keys().cloned().collect();

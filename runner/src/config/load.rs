@@ -104,6 +104,7 @@ fn read(root: &Section<'_>) -> Settings {
         table,
         manifests: read_work::manifests(root),
         sync_interval,
+        mass_delete: read_work::mass_delete(root),
         worker: read_work::worker(root),
         scheduler,
         exec,

@@ -11,6 +11,7 @@ use super::read_server::place_of;
 use super::reader::Found;
 use super::section::Section;
 use super::settings::{ExecSettings, HttpSettings, ManifestSettings, SchedulerSettings, WorkerSettings};
+use crate::source::DEFAULT_MASS_DELETE;
 use crate::worker::{DEFAULT_LEASE, SHORTEST_LEASE};
 
 /// Tasks mostly wait for others, so a few more than processors; enough of them on a small machine too.
@@ -166,6 +167,14 @@ pub fn manifests(root: &Section<'_>) -> Option<ManifestSettings> {
         dir: dir.map_or_else(|| PathBuf::from("manifests"), |f| PathBuf::from(f.value)),
         rescan,
     })
+}
+
+/// Reads `source`: how long the last known set stays in force when all of it is gone.
+pub fn mass_delete(root: &Section<'_>) -> Duration {
+    let section = root.section("source");
+    let guard = section.duration("mass_delete", Duration::ZERO..=Duration::from_secs(24 * 3600));
+    section.finish();
+    guard.unwrap_or(DEFAULT_MASS_DELETE)
 }
 
 fn check_dir(section: &Section<'_>, found: &Found<String>) {

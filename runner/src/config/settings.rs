@@ -52,6 +52,8 @@ pub struct Settings {
     pub manifests: Option<ManifestSettings>,
     /// How often the table is read.
     pub sync_interval: Duration,
+    /// How long the last known set stays in force when all rows or all files are gone at once.
+    pub mass_delete: Duration,
     /// The worker.
     pub worker: WorkerSettings,
     /// The scheduler.

@@ -63,7 +63,8 @@ impl Catalog {
             triggers.push(Arc::clone(&trigger));
             shared.expect(Source::Manifest, manifests.dir.display().to_string());
             let context = settings.context();
-            let mut directory = Directory::new(manifests, context, Arc::clone(&shared), Arc::clone(&trigger), true);
+            let mut directory = Directory::new(manifests, context, Arc::clone(&shared), Arc::clone(&trigger), true)
+                .guarded(settings.mass_delete);
             directory.listen(stop.clone());
             // The first look is made here, so that whoever starts us sees the plan.
             directory.look().await;
@@ -73,7 +74,7 @@ impl Catalog {
         if let Some(mut table) = new_table(&settings, &shared, &mut triggers) {
             // A database that does not answer must not keep the program from starting.
             if tokio::time::timeout(START_LIMIT, table.look()).await.is_err() {
-                tracing::warn!("table does not answer yet; going on without it");
+                table.fall_back().await;
             }
             let (trigger, stop) = (table.trigger(), stop.clone());
             tokio::spawn(async move { role::run(table, &trigger.wake, &stop).await });
@@ -160,8 +161,14 @@ fn new_table(settings: &Settings, shared: &Arc<Shared>, triggers: &mut Vec<Arc<T
     let trigger = Arc::new(Trigger::default());
     triggers.push(Arc::clone(&trigger));
     shared.expect(Source::Table, table.place());
-    let (interval, context) = (settings.sync_interval, settings.context());
-    Some(Table::new(table, interval, context, Arc::clone(shared), trigger))
+    let table = Table::new(
+        table,
+        settings.sync_interval,
+        settings.context(),
+        Arc::clone(shared),
+        trigger,
+    );
+    Some(table.guarded(settings.mass_delete).keeping(settings.keep.clone()))
 }
 
 fn publish_code(settings: &Settings, shared: &Shared) {

@@ -5,6 +5,7 @@
 
 mod catalog;
 mod directory;
+mod keep;
 mod manifest;
 mod settings;
 mod shared;
@@ -17,8 +18,12 @@ mod tests;
 
 pub use catalog::{Catalog, Loaded};
 pub use directory::check_paths;
+pub use keep::Keep;
 pub use manifest::Context;
-pub use settings::{DEFAULT_RESCAN, DEFAULT_SYNC_INTERVAL, Login, ManifestSettings, Server, Settings, TableSettings};
+pub use settings::{
+    DEFAULT_MASS_DELETE, DEFAULT_RESCAN, DEFAULT_SYNC_INTERVAL, Login, ManifestSettings, Server, Settings,
+    TableSettings,
+};
 pub use status::{Rejected, SourceState, SourceStatus};
 pub use table::{TableError, migrate};
 pub use vet::{Doubt, Vet};

@@ -9,6 +9,7 @@ use jiff::tz::TimeZone;
 use runner_core::cron::DstRule;
 use runner_core::schedule::Definition;
 
+use super::keep::Keep;
 use super::manifest::Context;
 use super::vet::Vet;
 
@@ -17,6 +18,9 @@ pub const DEFAULT_RESCAN: Duration = Duration::from_secs(30);
 
 /// How often the table is read.
 pub const DEFAULT_SYNC_INTERVAL: Duration = Duration::from_secs(10);
+
+/// How long the last known set stays in force when all rows or all files are gone at once.
+pub const DEFAULT_MASS_DELETE: Duration = Duration::from_secs(60);
 
 /// Where schedules come from, and what holds where they say nothing else.
 #[derive(Debug, Clone)]
@@ -37,6 +41,10 @@ pub struct Settings {
     pub sync_interval: Duration,
     /// Judges what manifests define.
     pub vet: Vet,
+    /// How long the last known set stays in force when all rows or all files are gone at once.
+    pub mass_delete: Duration,
+    /// Where the rows in force are kept for a restart while the database is away.
+    pub keep: Option<Arc<dyn Keep>>,
 }
 
 impl Settings {
@@ -52,6 +60,8 @@ impl Settings {
             dst: DstRule::default(),
             sync_interval: DEFAULT_SYNC_INTERVAL,
             vet: Vet::default(),
+            mass_delete: DEFAULT_MASS_DELETE,
+            keep: None,
         }
     }
 

@@ -110,6 +110,14 @@ impl Shared {
         self.rebuild();
     }
 
+    /// Lays down what a source was known to say at `at`, in an earlier run of the program.
+    pub fn restore(&self, source: Source, part: Part, at: Timestamp) {
+        if let Some(slot) = self.slots().get_mut(&source) {
+            (slot.part, slot.last_sync) = (part, Some(at));
+        }
+        self.rebuild();
+    }
+
     /// Notes that a source cannot be read; whether that is news.
     pub fn fail(&self, source: Source, reason: &str) -> bool {
         let now = self.now();

@@ -8,11 +8,13 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use runner_core::duration;
 use runner_core::schedule::{Definition, Origin, Problem, Severity, Source};
 use runner_sdk::Function;
 
 use super::scan::{Found, Hash, Snapshot};
 use crate::source::manifest::{self, Context, Entry, Reading};
+use crate::source::settings::DEFAULT_MASS_DELETE;
 use crate::source::status::Rejected;
 
 /// When a text that does not parse is looked at again; after the last one it is an error.
@@ -29,7 +31,7 @@ const GRACE: Duration = Duration::from_millis(500);
 /// How long most of the functions must be gone before they are: a swapped or emptied directory takes less.
 const MASS_GRACE: Duration = Duration::from_secs(2);
 
-/// Up to this many functions may go at once without doubt.
+/// Up to this many functions may go at once without doubt, unless they are those of several files and none is left.
 const FEW: usize = 3;
 
 /// All files that are or were in the directory.
@@ -39,6 +41,17 @@ pub struct Files {
     context: Context,
     files: BTreeMap<String, File>,
     mass: Option<(Instant, BTreeSet<String>)>,
+    /// How long all files must be gone before their functions are.
+    guard: Duration,
+    emptied: Option<Emptied>,
+}
+
+/// The directory has lost all its files.
+#[derive(Debug, Clone, Copy)]
+struct Emptied {
+    files: usize,
+    /// Whether they are still in force.
+    held: bool,
 }
 
 #[derive(Default)]
@@ -93,6 +106,22 @@ pub enum Change {
         /// Its functions.
         functions: Vec<String>,
     },
+    /// All files are gone; what they define stays in force for a while.
+    Emptied {
+        /// The directory.
+        place: String,
+        /// How many.
+        files: usize,
+        /// How long they stay.
+        guard: Duration,
+    },
+    /// None came back; no manifest is in force.
+    AllGone {
+        /// The directory.
+        place: String,
+        /// How many.
+        files: usize,
+    },
 }
 
 impl Change {
@@ -100,7 +129,11 @@ impl Change {
     #[must_use]
     pub fn place(&self) -> &str {
         match self {
-            Self::Applied { place, .. } | Self::Rejected { place, .. } | Self::Removed { place, .. } => place,
+            Self::Applied { place, .. }
+            | Self::Rejected { place, .. }
+            | Self::Removed { place, .. }
+            | Self::Emptied { place, .. }
+            | Self::AllGone { place, .. } => place,
         }
     }
 }
@@ -155,7 +188,14 @@ impl Files {
             context,
             files: BTreeMap::new(),
             mass: None,
+            guard: DEFAULT_MASS_DELETE,
+            emptied: None,
         }
+    }
+
+    /// Holds all files for so long when none is left.
+    pub fn set_guard(&mut self, guard: Duration) {
+        self.guard = guard;
     }
 
     /// Takes in one look. Without patience nothing is given a moment: what is wrong is wrong at once.
@@ -188,23 +228,34 @@ impl Files {
         };
         let all = count(&mut self.files.values());
         let lost = count(&mut missing.iter().filter_map(|path| self.files.get(path)));
-        let mass = lost > FEW && lost * 2 > all;
+        let good = |path: &&String| self.files.get(*path).is_some_and(|f| f.good.is_some());
+        let files = missing.iter().filter(good).count();
+        let emptied = lost > 0 && lost == all && (files > 1 || lost > FEW);
+        let mass = emptied || lost > FEW && lost * 2 > all;
         self.mass = match self.mass.take() {
             Some((since, set)) if mass && set == missing => Some((since, set)),
             _ => mass.then(|| (now, missing.clone())),
         };
+        let news = self.mass.as_ref().is_some_and(|(since, _)| *since == now);
+        if emptied && news {
+            let (place, guard) = (self.dir.clone(), self.guard);
+            step.changes.push(Change::Emptied { place, files, guard });
+        }
+        let mass_grace = if emptied { self.guard } else { MASS_GRACE };
+        let mut held = false;
         for path in missing {
             let Some(file) = self.files.get_mut(&path) else {
                 continue;
             };
             let own = *file.gone.get_or_insert(now);
             let (since, grace) = match &self.mass {
-                Some((since, _)) => (*since, MASS_GRACE),
+                Some((since, _)) => (*since, mass_grace),
                 None => (own, GRACE),
             };
             let waited = now.duration_since(since);
             if waited < grace && file.good.is_some() {
                 step.look_again(grace - waited);
+                held = true;
                 continue;
             }
             if let Some(good) = self.files.remove(&path).and_then(|f| f.good) {
@@ -215,6 +266,32 @@ impl Files {
                 });
             }
         }
+        if emptied {
+            self.emptied = Some(Emptied { files, held });
+            if !held {
+                let place = self.dir.clone();
+                step.changes.push(Change::AllGone { place, files });
+            }
+        } else if all > lost {
+            self.emptied = None;
+        }
+    }
+
+    fn emptied_problem(&self, emptied: Emptied) -> Problem {
+        let files = emptied.files;
+        let origin = Origin {
+            source: Source::Manifest,
+            place: self.dir.clone(),
+        };
+        if !emptied.held {
+            let text = format!("all {files} files were removed; no manifest is in force");
+            return Problem::warning("W410", text, origin);
+        }
+        let guard = duration::format(self.guard);
+        let text = format!("all {files} files are gone; what they define stays in force for {guard}");
+        let mut problem = Problem::error("E410", text, origin);
+        problem.hint = Some("put them back, or let them go; source.mass_delete says how long they stay".to_owned());
+        problem
     }
 
     /// What is in force, and what is wrong.
@@ -224,6 +301,9 @@ impl Files {
     #[must_use]
     pub fn contents(&self) -> Contents {
         let mut contents = Contents::default();
+        contents
+            .problems
+            .extend(self.emptied.map(|emptied| self.emptied_problem(emptied)));
         let mut taken: BTreeMap<&str, &Origin> = BTreeMap::new();
         let present = self.files.iter().filter(|(_, f)| f.gone.is_none());
         let leaving = self.files.iter().filter(|(_, f)| f.gone.is_some());

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use runner_core::duration;
 use runner_core::schedule::Problem;
 
 use super::files::{Change, Contents};
@@ -69,6 +70,13 @@ fn log_change(change: &Change) {
             };
             tracing::error!(file = %place, errors, in_force, %problem, "manifest rejected");
         }
+        Change::Emptied { place, files, guard } => tracing::error!(
+            code = "E410", dir = %place, files, guard = %duration::format(*guard),
+            "all manifests are gone; what they define stays in force for a while (source.mass_delete)"
+        ),
+        Change::AllGone { place, files } => tracing::error!(
+            code = "W410", dir = %place, files, "all manifests were removed; none is in force"
+        ),
         Change::Removed { place, functions } => {
             tracing::info!(file = %place, functions = %functions.join(","), "manifest removed");
         }

@@ -60,6 +60,16 @@ impl Directory {
         }
     }
 
+    /// Holds all files for so long when none is left.
+    #[must_use]
+    pub fn guarded(self, guard: Duration) -> Self {
+        self.files
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .set_guard(guard);
+        self
+    }
+
     /// Looks once; when to look again, if sooner than usual.
     pub async fn look(&mut self) -> Option<Duration> {
         let now = self.shared.now();
@@ -138,7 +148,7 @@ impl Role for Directory {
         self.watcher.listen();
         let again = self.look().await;
         self.trigger.end(asked);
-        again
+        again.map(|again| again.min(self.settings.rescan))
     }
 }
 

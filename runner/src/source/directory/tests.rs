@@ -315,6 +315,61 @@ async fn what_is_no_readable_text_is_told_and_hurts_nobody_else() {
 }
 
 #[test]
+fn when_no_file_is_left_all_stay_for_the_guard_and_it_is_an_error() {
+    use super::files::{Change, Files, Moment};
+    use super::scan;
+    let home = tempfile::tempdir().unwrap();
+    let write = |name: &str| fs::write(home.path().join(format!("{name}.yaml")), manifest(name)).unwrap();
+    let remove = |name: &str| fs::remove_file(home.path().join(format!("{name}.yaml"))).unwrap();
+    let start = tokio::time::Instant::now();
+    let guard = Duration::from_secs(60);
+    let mut files = Files::new("m", Settings::empty().context());
+    files.set_guard(guard);
+    let mut look = |files: &mut Files, seconds| {
+        let instant = start + Duration::from_secs(seconds);
+        files
+            .apply(scan::scan(home.path()).unwrap(), Moment { instant, shown: "" }, true)
+            .changes
+    };
+    let codes = |files: &Files| -> Vec<String> { files.contents().problems.into_iter().map(|p| p.code).collect() };
+    write("a");
+    write("b");
+    assert_eq!(look(&mut files, 0).len(), 2);
+    remove("a");
+    remove("b");
+    let place = "m".to_owned();
+    assert_eq!(
+        look(&mut files, 1),
+        [Change::Emptied {
+            place: place.clone(),
+            files: 2,
+            guard
+        }]
+    );
+    assert_eq!(
+        (files.contents().functions.len(), codes(&files)),
+        (2, vec!["E410".to_owned()])
+    );
+    assert_eq!(look(&mut files, 60), []);
+    let changes = look(&mut files, 62);
+    assert_eq!(
+        (changes.len(), changes.last()),
+        (3, Some(&Change::AllGone { place, files: 2 }))
+    );
+    assert_eq!(
+        (files.contents().functions.len(), codes(&files)),
+        (0, vec!["W410".to_owned()])
+    );
+    write("c");
+    look(&mut files, 70);
+    assert_eq!(codes(&files), [""; 0]);
+    // A single file is removed on purpose.
+    remove("c");
+    assert_eq!(look(&mut files, 71), []);
+    assert!(matches!(look(&mut files, 72)[..], [Change::Removed { .. }]));
+}
+
+#[test]
 fn the_error_that_explains_most_is_told_first() {
     use super::files::{Change, Files, Moment};
     use super::scan;

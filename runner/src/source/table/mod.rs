@@ -1,6 +1,7 @@
 //! The table `sys_crontab`: read every so often, whatever the database.
 
 mod kept;
+mod memory;
 mod mysql;
 mod postgres;
 mod row;
@@ -17,14 +18,18 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
+use jiff::Timestamp;
+use runner_core::duration;
 use runner_core::schedule::{Problem, Source, stable_hash};
 
+use super::keep::Keep;
 use super::manifest::Context;
 use super::settings::TableSettings;
 use super::shared::{Part, Shared, Trigger};
 use super::status::{SourceState, absent};
 use crate::role::Role;
 
+use memory::Memory;
 use rows::{Change, Rows};
 use store::Store;
 pub use store::TableError;
@@ -61,6 +66,11 @@ pub struct Table {
     awaited: Option<PathBuf>,
     place: String,
     rows: Rows,
+    memory: Memory,
+    /// It was read in this run of the program.
+    loaded: bool,
+    /// When the rows in force were read in an earlier run, if this one could not read any yet.
+    restored: Option<Timestamp>,
     interval: Duration,
     shared: Arc<Shared>,
     trigger: Arc<Trigger>,
@@ -84,13 +94,30 @@ impl Table {
         Self {
             store,
             awaited,
+            memory: Memory::new(None, &place),
             place,
             rows,
+            loaded: false,
+            restored: None,
             interval,
             shared,
             trigger,
             looks: 0,
         }
+    }
+
+    /// Holds all rows for so long when none is left.
+    #[must_use]
+    pub fn guarded(mut self, guard: Duration) -> Self {
+        self.rows = self.rows.guarded(guard);
+        self
+    }
+
+    /// Keeps what is in force there, for a restart while the database is away.
+    #[must_use]
+    pub fn keeping(mut self, keep: Option<Arc<dyn Keep>>) -> Self {
+        self.memory = Memory::new(keep, &self.place);
+        self
     }
 
     /// Asks this table to be read.
@@ -115,10 +142,14 @@ impl Table {
                     tracing::info!(table = %self.place, "table can be read again");
                 }
                 log_changes(&step.changes);
-                self.shared.publish(Source::Table, self.rows.part(), self.shared.now());
+                (self.loaded, self.restored) = (true, None);
+                let now = self.shared.now();
+                self.shared.publish(Source::Table, self.rows.part(), now);
+                self.memory.keep(self.rows.in_force(), now).await;
                 step.again
             }
             Err(error) => {
+                self.restore().await;
                 self.unavailable(&error);
                 None
             }
@@ -134,8 +165,38 @@ impl Table {
         !was_read && self.awaited.as_ref().is_some_and(|path| !path.exists())
     }
 
+    /// Goes on without an answer: with the rows of an earlier run, if they are known.
+    pub async fn fall_back(&mut self) {
+        self.restore().await;
+        self.unavailable(&TableError::Database("it does not answer yet".to_owned()));
+    }
+
+    /// Brings the rows of an earlier run into force, if none was read in this one.
+    async fn restore(&mut self) {
+        if self.loaded || self.restored.is_some() {
+            return;
+        }
+        let Some(kept) = self.memory.recall().await else {
+            return;
+        };
+        let at = kept.at;
+        self.rows.apply(kept.into_rows(), tokio::time::Instant::now());
+        self.restored = Some(at);
+        let mut part: Part = self.rows.part();
+        let rows = part.definitions.len();
+        let text = format!("the table cannot be read; its {rows} rows are in force as they were read at {at:.0}");
+        part.problems.push(Problem::warning("D112", text, rows::table_origin()));
+        tracing::warn!(
+            code = "rows_restored", table = %self.place, rows, read_at = %at,
+            "the rows of an earlier run are in force until the table can be read"
+        );
+        self.shared.restore(Source::Table, part, at);
+    }
+
     fn unavailable(&self, error: &TableError) {
-        let news = self.shared.fail(Source::Table, &error.to_string());
+        let since = self.restored.map(|at| format!("; its rows of {at:.0} are in force"));
+        let reason = format!("{error}{}", since.unwrap_or_default());
+        let news = self.shared.fail(Source::Table, &reason);
         if *error == TableError::NoTable {
             let mut part: Part = self.rows.part();
             let mut problem = Problem::error("D108", "table sys_crontab does not exist", rows::table_origin());
@@ -173,11 +234,22 @@ fn log_changes(changes: &[Change]) {
                 };
                 tracing::error!(in_force, problem = %first.one_line(), "row rejected");
             }
-            _ if changes.len() > LOGGED_CHANGES => (),
-            Change::Applied(d) => {
+            Change::Applied(d) if changes.len() <= LOGGED_CHANGES => {
                 tracing::info!(schedule = %d.id, name = %d.name, spec = %d.timing.text, enabled = d.enabled, "row applied");
             }
-            Change::Removed(id) => tracing::info!(schedule = %format_args!("db:{id}"), "row removed"),
+            Change::Emptied { rows, guard } => tracing::error!(
+                code = "D110", rows, guard = %duration::format(*guard),
+                "all rows are gone from the table; their schedules stay in force for a while (source.mass_delete)"
+            ),
+            Change::AllGone(rows) => tracing::error!(
+                code = "D111",
+                rows,
+                "all rows were deleted from the table; none of its schedules is in force"
+            ),
+            Change::Removed(id) if changes.len() <= LOGGED_CHANGES => {
+                tracing::info!(schedule = %format_args!("db:{id}"), "row removed")
+            }
+            Change::Applied(_) | Change::Removed(_) => (),
         }
     }
     if changes.len() > LOGGED_CHANGES {
@@ -201,6 +273,7 @@ impl Role for Table {
         self.looks += 1;
         let again = self.look().await;
         self.trigger.end(asked);
-        Some(again.unwrap_or_else(|| self.pause()))
+        let pause = self.pause();
+        Some(again.map_or(pause, |again| again.min(pause)))
     }
 }

@@ -7,20 +7,25 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use runner_core::duration;
 use runner_core::schedule::{Definition, Origin, Problem, ScheduleId, Severity, Source};
 use runner_sdk::FunctionOptions;
 
 use super::row::{self, Read};
 use super::store::{MAX_ROWS, Row};
 use crate::source::manifest::Context;
+use crate::source::settings::DEFAULT_MASS_DELETE;
 use crate::source::shared::Part;
 use crate::source::status::Rejected;
 
 /// How long most of the rows must be gone before their schedules are: a restored dump takes less.
 const MASS_GRACE: Duration = Duration::from_secs(2);
 
-/// Up to this many rows may go at once without doubt.
+/// Up to this many rows may go at once without doubt, unless no row is left.
 const FEW: usize = 3;
+
+/// So many rows that go together and leave none were perhaps deleted by mistake.
+const ALL: usize = 2;
 
 /// All rows that are in the table.
 pub struct Rows {
@@ -28,11 +33,24 @@ pub struct Rows {
     rows: BTreeMap<String, Known>,
     mass: Option<(Instant, Vec<String>)>,
     too_many: bool,
+    /// How long all rows must be gone before their schedules are.
+    guard: Duration,
+    emptied: Option<Emptied>,
+}
+
+/// The table has lost all its rows.
+#[derive(Debug, Clone, Copy)]
+struct Emptied {
+    rows: usize,
+    /// Whether they are still in force.
+    held: bool,
 }
 
 struct Known {
     row: Row,
     good: Option<Definition>,
+    /// The row that the good version was read from, if it was another one.
+    good_row: Option<Row>,
     /// What the good version says about its tasks.
     stated: FunctionOptions,
     problems: Vec<Problem>,
@@ -52,6 +70,15 @@ pub enum Change {
     },
     /// It is gone.
     Removed(String),
+    /// So many rows are gone and none is left; their schedules stay in force for a while.
+    Emptied {
+        /// How many.
+        rows: usize,
+        /// How long they stay.
+        guard: Duration,
+    },
+    /// None came back; nothing of the table is in force.
+    AllGone(usize),
 }
 
 /// What one reading led to.
@@ -72,7 +99,23 @@ impl Rows {
             rows: BTreeMap::new(),
             mass: None,
             too_many: false,
+            guard: DEFAULT_MASS_DELETE,
+            emptied: None,
         }
+    }
+
+    /// Holds all rows for so long when none is left.
+    #[must_use]
+    pub fn guarded(self, guard: Duration) -> Self {
+        Self { guard, ..self }
+    }
+
+    /// The rows that are in force, each as it was read.
+    #[must_use]
+    pub fn in_force(&self) -> Vec<&Row> {
+        let good = self.rows.values().filter(|known| known.good.is_some());
+        good.map(|known| known.good_row.as_ref().unwrap_or(&known.row))
+            .collect()
     }
 
     /// Takes in one reading.
@@ -104,11 +147,16 @@ impl Rows {
             return Known {
                 row,
                 good: Some(definition),
+                good_row: None,
                 stated,
                 problems,
             };
         }
         // Switching a row off must work even if something else in it is wrong.
+        let good_row = old.as_ref().map(|k| Row {
+            status: row.status.clone(),
+            ..k.good_row.as_ref().unwrap_or(&k.row).clone()
+        });
         let (good, stated) = old.map(|k| (k.good, k.stated)).unwrap_or_default();
         let good = good.map(|good| Definition {
             enabled: enabled && good.enabled,
@@ -128,6 +176,7 @@ impl Rows {
         Known {
             row,
             good,
+            good_row,
             stated,
             problems,
         }
@@ -143,13 +192,52 @@ impl Rows {
             _ => now,
         };
         let waited = now.duration_since(since);
-        if lost > FEW && lost * 2 > all && waited < MASS_GRACE {
+        let emptied = lost >= ALL && lost == all;
+        let grace = match emptied {
+            true => self.guard,
+            false if lost > FEW && lost * 2 > all => MASS_GRACE,
+            false => Duration::ZERO,
+        };
+        if emptied && waited.is_zero() {
+            let (rows, guard) = (lost, self.guard);
+            step.changes.push(Change::Emptied { rows, guard });
+        }
+        if waited < grace {
             self.mass = Some((since, ids));
             self.rows.extend(gone);
-            step.again = Some(MASS_GRACE - waited + Duration::from_millis(5));
+            self.emptied = emptied.then_some(Emptied { rows: lost, held: true });
+            step.again = Some(grace - waited + Duration::from_millis(5));
             return;
         }
         step.changes.extend(ids.into_iter().map(Change::Removed));
+        if emptied {
+            self.emptied = Some(Emptied {
+                rows: lost,
+                held: false,
+            });
+            step.changes.push(Change::AllGone(lost));
+        } else if all > lost {
+            self.emptied = None;
+        }
+    }
+
+    fn emptied_problem(&self, emptied: Emptied) -> Problem {
+        let rows = emptied.rows;
+        let hint = "put them back, or let them go; source.mass_delete says how long they stay";
+        let mut problem = match emptied.held {
+            true => {
+                let guard = duration::format(self.guard);
+                let text =
+                    format!("all {rows} rows are gone from the table; their schedules stay in force for {guard}");
+                Problem::error("D110", text, table_origin())
+            }
+            false => {
+                let text = format!("all {rows} rows were deleted from the table; none of its schedules is in force");
+                Problem::warning("D111", text, table_origin())
+            }
+        };
+        problem.hint = emptied.held.then(|| hint.to_owned());
+        problem
     }
 
     /// What is in force, and what is wrong.
@@ -162,6 +250,7 @@ impl Rows {
         let bad = self.rows.values().filter(|k| k.good.is_none());
         let rejected = bad.map(Known::rejected).collect();
         let mut problems: Vec<Problem> = self.rows.values().flat_map(|k| k.problems.iter().cloned()).collect();
+        problems.extend(self.emptied.map(|emptied| self.emptied_problem(emptied)));
         if self.too_many {
             let text = format!("more than {MAX_ROWS} rows; only the first {MAX_ROWS} by id are in force");
             problems.push(Problem::error("D107", text, table_origin()));

@@ -268,17 +268,125 @@ fn most_rows_gone_must_be_gone_for_a_while_and_too_many_are_told() {
     let mut rows = Rows::new(context());
     let start = Instant::now();
     rows.apply(many(10), start);
-    let step = rows.apply(Vec::new(), start + Duration::from_secs(10));
+    let step = rows.apply(many(1), start + Duration::from_secs(10));
     assert_eq!((step.changes.len(), rows.part().definitions.len()), (0, 10));
     assert!(step.again.is_some_and(|a| a < Duration::from_secs(3)));
-    let step = rows.apply(Vec::new(), start + Duration::from_secs(13));
-    assert_eq!((step.changes.len(), rows.part().definitions.len()), (10, 0));
+    let step = rows.apply(many(1), start + Duration::from_secs(13));
+    assert_eq!((step.changes.len(), rows.part().definitions.len()), (9, 1));
     rows.apply(many(MAX_ROWS + 1), start + Duration::from_secs(20));
     let part = rows.part();
     assert_eq!(
         (part.definitions.len(), part.problems[0].code.as_str()),
         (MAX_ROWS, "D107")
     );
+}
+
+#[test]
+fn when_no_row_is_left_all_stay_for_the_guard_and_it_is_an_error() {
+    let some = |ids: &[usize]| -> Vec<Row> {
+        let one = |id: &usize| Row {
+            id: id.to_string(),
+            ..row("t", "@daily", "~", "1")
+        };
+        ids.iter().map(one).collect()
+    };
+    let guard = Duration::from_secs(60);
+    let mut rows = Rows::new(context()).guarded(guard);
+    let start = Instant::now();
+    let at = |seconds| start + Duration::from_secs(seconds);
+    let codes = |rows: &Rows| -> Vec<String> { rows.part().problems.into_iter().map(|p| p.code).collect() };
+    rows.apply(some(&[1, 2]), start);
+    let step = rows.apply(Vec::new(), at(1));
+    assert_eq!(step.changes, [Change::Emptied { rows: 2, guard }]);
+    assert_eq!(
+        (rows.part().definitions.len(), codes(&rows)),
+        (2, vec!["D110".to_owned()])
+    );
+    // They come back, and go again.
+    assert_eq!(rows.apply(some(&[1, 2]), at(50)).changes, []);
+    assert_eq!(codes(&rows), [""; 0]);
+    assert_eq!(rows.apply(Vec::new(), at(55)).changes.len(), 1);
+    assert_eq!(rows.apply(Vec::new(), at(114)).changes, []);
+    assert_eq!(rows.part().definitions.len(), 2);
+    let step = rows.apply(Vec::new(), at(116));
+    assert_eq!(
+        (step.changes.len(), step.changes.last()),
+        (3, Some(&Change::AllGone(2)))
+    );
+    assert_eq!(
+        (rows.part().definitions.len(), codes(&rows)),
+        (0, vec!["D111".to_owned()])
+    );
+    rows.apply(some(&[3]), at(120));
+    assert_eq!(codes(&rows), [""; 0]);
+    // One row alone goes at once: that is how a person ends it.
+    assert_eq!(
+        rows.apply(Vec::new(), at(121)).changes,
+        [Change::Removed("3".to_owned())]
+    );
+}
+
+/// What is kept, in the memory of a test.
+#[derive(Default)]
+struct Shelf(std::sync::Mutex<std::collections::HashMap<String, Vec<u8>>>);
+
+#[async_trait::async_trait]
+impl crate::source::Keep for Shelf {
+    async fn put(&self, name: &str, body: Vec<u8>) -> Result<(), String> {
+        self.0.lock().unwrap().insert(name.to_owned(), body);
+        Ok(())
+    }
+
+    async fn get(&self, name: &str) -> Result<Option<Vec<u8>>, String> {
+        Ok(self.0.lock().unwrap().get(name).cloned())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_without_the_table_fires_the_last_rows_until_it_can_be_read() {
+    let file = File {
+        dir: tempfile::tempdir().unwrap(),
+    };
+    file.execute(include_str!("../../../../migrations/sqlite/0100_sys_crontab.sql"))
+        .await;
+    file.execute(INSERT).await;
+    file.execute("INSERT INTO sys_crontab (name, type, spec, payload, status) VALUES ('b', 't', '@daily', '[1]', 2)")
+        .await;
+    let settings = Settings {
+        keep: Some(Arc::new(Shelf::default())),
+        ..file.settings()
+    };
+    let (first, stop) = catalog(settings.clone()).await;
+    // The last good version is kept, whatever became of its row.
+    file.execute("UPDATE sys_crontab SET spec = '0 25 * * *' WHERE id = 2")
+        .await;
+    assert!(first.sync().await);
+    let before = first.plan().schedules.clone();
+    drop((first, stop));
+    file.execute("ALTER TABLE sys_crontab RENAME COLUMN spec TO spek").await;
+    let (second, _stop) = catalog(settings.clone()).await;
+    assert_eq!(second.plan().schedules, before);
+    let status = &second.statuses()[0];
+    assert!(
+        matches!(&status.state, SourceState::Stale { reason, .. } if reason.contains("its rows of 20")),
+        "{status:?}"
+    );
+    assert_eq!(second.plan().problems.last().unwrap().code, "D112");
+    let looked = Catalog::load_once(settings.clone(), Arc::new(SystemClock)).await;
+    assert_eq!(
+        looked.plan.schedules, before,
+        "a command that lists them knows them too"
+    );
+    file.execute("ALTER TABLE sys_crontab RENAME COLUMN spek TO spec").await;
+    file.execute("DELETE FROM sys_crontab WHERE id = 1").await;
+    assert!(second.sync().await);
+    assert_eq!(second.statuses()[0].state, SourceState::Loaded);
+    assert!(
+        second.plan().schedules.keys().all(|id| id.as_str() == "db:2"),
+        "{:?}",
+        second.plan()
+    );
+    assert!(second.plan().problems.iter().all(|p| p.code != "D112"));
 }
 
 struct File {

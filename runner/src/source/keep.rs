@@ -1,0 +1,39 @@
+//! Where a source keeps what was last in force, so that a restart knows it while the source is away.
+//!
+//! Only the question; the answer, in a store that instances share, is given by whoever wires the program.
+
+use std::fmt;
+
+use async_trait::async_trait;
+
+/// The most bytes of one text; what does not fit is left out.
+pub const MAX_KEPT: usize = 8 * 1024 * 1024;
+
+/// A place for texts by name. Reasons are for people.
+#[async_trait]
+pub trait Keep: Send + Sync {
+    /// Keeps a text in place of the one of this name.
+    ///
+    /// # Errors
+    ///
+    /// Why it could not.
+    async fn put(&self, name: &str, body: Vec<u8>) -> Result<(), String>;
+
+    /// The text of this name, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// Why that is not known.
+    async fn get(&self, name: &str) -> Result<Option<Vec<u8>>, String>;
+
+    /// Whether it is for keeping too, and not only for reading: a command that looks changes nothing.
+    fn writes(&self) -> bool {
+        true
+    }
+}
+
+impl fmt::Debug for dyn Keep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Keep")
+    }
+}
