@@ -38,6 +38,7 @@ mod story_crash;
 mod story_groups;
 mod story_original;
 mod story_sources;
+mod story_versions;
 mod table;
 mod tidy;
 mod traps;
@@ -83,6 +84,7 @@ fn main() -> std::process::ExitCode {
         story_groups::tests(),
         story_original::tests(),
         story_sources::tests(),
+        story_versions::tests(),
         chaos::tests(),
         faults::tests(),
     ])

@@ -24,10 +24,13 @@ use crate::config::{Access, BrokerSettings, Settings};
 use crate::health::{self, Health};
 use crate::log::{LostLines, Reopen};
 use crate::metrics::Metrics;
-use crate::scheduler::Scheduler;
+use crate::scheduler::{Differences, Peers, Scheduler};
 use crate::source::{self, Catalog};
 use crate::worker::{self, Worker};
 use crate::{role, web};
+
+/// How long the first look at other instances may hold up the scheduler.
+const FIRST_LOOK: Duration = Duration::from_secs(2);
 
 /// How long the scheduler may take to end its turn and to hand leadership on.
 const LAST_REQUESTS: Duration = Duration::from_secs(3);
@@ -333,20 +336,35 @@ fn schedule(house: &House, stop: CancellationToken) -> impl Future<Output = ()> 
         house.health.clone(),
         instance.clone(),
     );
+    let catalog = house.catalog.clone();
+    let tell = move |found: Differences| catalog.set_others(found.problems, found.superseded);
+    let mut peers = Peers::new(broker.clone(), house.catalog.watch(), instance.clone(), tell);
     async move {
-        let wake = Arc::new(Notify::new());
+        // Before anything is registered: what another instance has in a newer version is left to it.
+        let first = tokio::time::timeout(FIRST_LOOK, peers.look()).await;
+        if !matches!(first, Ok(Ok(()))) {
+            tracing::debug!("other instances could not be looked at yet");
+        }
+        let (wake, look) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
         let waker = {
-            let wake = wake.clone();
+            let (wake, look) = (wake.clone(), look.clone());
             async move {
                 while plan.changed().await.is_ok() {
                     wake.notify_one();
+                    look.notify_one();
                 }
                 std::future::pending::<()>().await;
             }
         };
+        let both = async {
+            tokio::join!(role::run(scheduler, &wake, &stop), role::run(peers, &look, &stop));
+        };
         tokio::select! {
-            () = role::run(scheduler, &wake, &stop) => (),
+            () = both => (),
             () = waker => (),
+        }
+        if let Ok(Err(error)) = tokio::time::timeout(LAST_REQUESTS, Peers::leave(&*broker, &instance)).await {
+            tracing::debug!(error = %crate::log::chain(&error), "others will forget this instance later");
         }
         // Leadership passes on at once instead of after its lease.
         if let Ok(Err(error)) = tokio::time::timeout(LAST_REQUESTS, broker.resign(&instance)).await {

@@ -36,7 +36,7 @@ impl Agenda {
         let gone: Vec<ScheduleId> = self
             .items
             .keys()
-            .filter(|id| !plan.schedules.contains_key(*id))
+            .filter(|id| !plan.schedules.contains_key(*id) || plan.superseded.contains(*id))
             .cloned()
             .collect();
         for id in gone {
@@ -44,7 +44,9 @@ impl Agenda {
             self.unregistered.remove(&id);
             self.items.remove(&id);
         }
-        for (id, definition) in &plan.schedules {
+        // What another instance has in the version that counts is left to it.
+        let ours = plan.schedules.iter().filter(|(id, _)| !plan.superseded.contains(*id));
+        for (id, definition) in ours {
             let revision = definition.revision();
             match self.items.get_mut(id) {
                 Some(item) if item.revision == revision => {

@@ -8,8 +8,13 @@
 mod agenda;
 mod fire;
 mod lines;
+mod peers;
 #[cfg(test)]
 mod tests;
+mod versions;
+
+pub use peers::Peers;
+pub use versions::Differences;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use runner_core::clock::Clock;
-use runner_core::schedule::{Definition, Plan, Served, Source};
+use runner_core::schedule::{Definition, Plan, Problem, ScheduleId, Served, Source};
 use runner_sdk::{Function, FunctionOptions, Functions};
 
 use super::directory::Directory;
@@ -146,6 +146,11 @@ impl Catalog {
     /// Schedules of other types get the warning W210.
     pub fn set_known_types(&self, types: Option<BTreeSet<String>>) {
         self.shared.set_known_types(types);
+    }
+
+    /// Says how other instances differ: what to report, and the schedules that are left to them.
+    pub fn set_others(&self, problems: Vec<Problem>, superseded: BTreeSet<ScheduleId>) {
+        self.shared.set_others(problems, superseded);
     }
 
     /// Says which queues live servers take tasks from, names or patterns; `None` if that is not known.

@@ -43,6 +43,7 @@ pub struct Shared {
     slots: Mutex<BTreeMap<Source, Slot>>,
     known: Mutex<Option<BTreeSet<String>>>,
     served: Mutex<Option<Served>>,
+    others: Mutex<(Vec<Problem>, BTreeSet<ScheduleId>)>,
     plan: watch::Sender<Arc<Plan>>,
 }
 
@@ -57,6 +58,7 @@ impl Shared {
             slots: Mutex::default(),
             known: Mutex::default(),
             served: Mutex::default(),
+            others: Mutex::default(),
             plan,
         }
     }
@@ -166,6 +168,19 @@ impl Shared {
         self.rebuild();
     }
 
+    /// How other instances differ: what to report, and the schedules that are left to them.
+    pub fn set_others(&self, problems: Vec<Problem>, superseded: BTreeSet<ScheduleId>) {
+        {
+            let mut known = self.others.lock().unwrap_or_else(PoisonError::into_inner);
+            let found = (problems, superseded);
+            if *known == found {
+                return;
+            }
+            *known = found;
+        }
+        self.rebuild();
+    }
+
     /// Merges all parts; whoever watches the plan is told if it is another one.
     fn rebuild(&self) {
         // One rebuild at a time: an older merge must never overwrite a newer one.
@@ -194,8 +209,11 @@ impl Shared {
             let known = known.as_ref().filter(|_| !kind.starts_with(FUNCTION_PREFIX))?;
             Some(known.iter().any(|k| matches_type(k, kind)))
         };
+        let (differences, superseded) = self.others.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        problems.extend(differences);
         let plan = Plan {
             unserved,
+            superseded,
             ..merge(definitions, problems, knows)
         };
         self.plan.send_if_modified(|current| {

@@ -15,6 +15,8 @@ pub struct Plan {
     pub problems: Vec<Problem>,
     /// Queues of enabled schedules that no live server is known to serve.
     pub unserved: BTreeSet<String>,
+    /// Schedules of which another instance has the version that counts: it decides about them.
+    pub superseded: BTreeSet<ScheduleId>,
 }
 
 impl Plan {
@@ -59,6 +61,7 @@ pub fn merge(
         schedules,
         problems,
         unserved: BTreeSet::new(),
+        superseded: BTreeSet::new(),
     }
 }
 

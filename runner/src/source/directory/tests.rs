@@ -325,7 +325,7 @@ fn when_no_file_is_left_all_stay_for_the_guard_and_it_is_an_error() {
     let guard = Duration::from_secs(60);
     let mut files = Files::new("m", Settings::empty().context());
     files.set_guard(guard);
-    let mut look = |files: &mut Files, seconds| {
+    let look = |files: &mut Files, seconds| {
         let instant = start + Duration::from_secs(seconds);
         files
             .apply(scan::scan(home.path()).unwrap(), Moment { instant, shown: "" }, true)

@@ -1,0 +1,326 @@
+//! The sets of schedules of several instances, compared: what differs, and whose version counts. Pure.
+//!
+//! The version of a schedule that appeared last counts, on every instance: an edit that one instance knows before the
+//! others, or a newer deployment beside an older one. When the last instance that has it is gone, the version before it
+//! counts again.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+use runner_core::schedule::{Definition, Origin, Overlap, Plan, Problem, ScheduleId, Source, stable_hash};
+use serde::{Deserialize, Serialize};
+
+/// Schedules named in one problem; the others are counted.
+const NAMED: usize = 5;
+
+/// One schedule as an instance has it: enough to tell it from others and to say what differs, short because there are
+/// thousands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Version {
+    /// Of everything below but the place.
+    #[serde(rename = "v")]
+    pub(super) hash: u64,
+    /// The file or the row.
+    #[serde(rename = "p")]
+    place: String,
+    /// The rule as written, with its zone; `off` if it is disabled.
+    #[serde(rename = "s")]
+    spec: String,
+    /// The task type.
+    #[serde(rename = "k")]
+    kind: String,
+    #[serde(rename = "d")]
+    payload: u64,
+    #[serde(rename = "o")]
+    options: u64,
+}
+
+/// All schedules of one instance.
+pub(super) type Set = BTreeMap<ScheduleId, Version>;
+
+/// When the version that an instance has of each schedule appeared first on any of them, in milliseconds since 1970.
+pub(super) type Since = BTreeMap<ScheduleId, i64>;
+
+/// Another instance.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Peer {
+    /// `host:pid`.
+    pub(super) name: String,
+    pub(super) set: Set,
+    pub(super) since: Since,
+}
+
+/// What the comparison with all others led to.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Differences {
+    /// Each difference, as a warning on this instance.
+    pub problems: Vec<Problem>,
+    /// Schedules of which another instance has the version that counts: they are left to it.
+    pub superseded: BTreeSet<ScheduleId>,
+}
+
+/// The schedules of a plan as others are told of them.
+pub(super) fn set_of(plan: &Plan) -> Set {
+    plan.schedules.values().map(|d| (d.id.clone(), version_of(d))).collect()
+}
+
+fn version_of(d: &Definition) -> Version {
+    let task = &d.task;
+    let spec = match d.enabled {
+        true => format!("{} ({})", d.timing.text, d.timing.zone_name),
+        false => "off".to_owned(),
+    };
+    let payload = stable_hash(&[&String::from_utf8_lossy(task.payload.as_deref().unwrap_or_default())]);
+    let seconds = |length: std::time::Duration| length.as_millis().to_string();
+    let headers: Vec<String> = task
+        .headers
+        .iter()
+        .map(|(key, value)| format!("{key}={value}"))
+        .collect();
+    let overlap = if d.overlap == Overlap::Skip { "skip" } else { "allow" };
+    let options = stable_hash(&[
+        task.queue.as_str(),
+        &task.max_retry.to_string(),
+        &task.timeout.map_or_else(String::new, seconds),
+        &task.deadline.map_or_else(String::new, |at| at.to_string()),
+        &seconds(task.retention),
+        &task.unique.map_or_else(String::new, |unique| seconds(unique.ttl)),
+        task.group.as_deref().unwrap_or_default(),
+        &headers.join("\n"),
+        overlap,
+        &format!(
+            "{:?} {} {}",
+            d.catch_up.policy,
+            seconds(d.catch_up.window),
+            d.catch_up.max
+        ),
+        &seconds(d.jitter),
+    ]);
+    let hash = stable_hash(&[
+        &d.revision(),
+        &spec,
+        &task.kind,
+        &payload.to_string(),
+        &options.to_string(),
+    ]);
+    Version {
+        hash,
+        place: d.origin.place.clone(),
+        spec,
+        kind: task.kind.clone(),
+        payload,
+        options,
+    }
+}
+
+/// A fingerprint of a whole set, the same on every instance that has it from the same places.
+pub(super) fn digest_of(set: &Set) -> String {
+    let text = serde_json::to_string(set).unwrap_or_default();
+    format!("{:016x}", stable_hash(&[&text]))
+}
+
+/// When each version of `set` appeared: as known before, or by the first instance that had it, or now.
+pub(super) fn since_of(set: &Set, before: (&Set, &Since), peers: &[Peer], now: Timestamp) -> Since {
+    let known = |id: &ScheduleId, version: &Version| {
+        let peers = peers.iter().map(|peer| (&peer.set, &peer.since));
+        let same = |(set, since): (&Set, &Since)| {
+            let there = set.get(id).is_some_and(|other| other.hash == version.hash);
+            there.then(|| since.get(id).copied()).flatten()
+        };
+        std::iter::once(before).chain(peers).filter_map(same).min()
+    };
+    let since = |(id, version): (&ScheduleId, &Version)| {
+        (id.clone(), known(id, version).unwrap_or_else(|| now.as_millisecond()))
+    };
+    set.iter().map(since).collect()
+}
+
+/// Compares the own set with those of all others.
+pub(super) fn differences(set: &Set, since: &Since, peers: &[Peer]) -> Differences {
+    let mut found = Differences::default();
+    for peer in peers {
+        for (id, version) in set {
+            let Some(theirs) = peer.set.get(id).filter(|other| other.hash != version.hash) else {
+                continue;
+            };
+            let rank = |since: &Since, version: &Version| (since.get(id).copied().unwrap_or(0), version.hash);
+            let lost = rank(&peer.since, theirs) > rank(since, version);
+            if lost {
+                found.superseded.insert(id.clone());
+            }
+            found.problems.push(contested(id, version, theirs, &peer.name, lost));
+        }
+        found.problems.extend(only_there(set, peer));
+        found.problems.extend(only_here(set, peer));
+    }
+    found
+}
+
+fn contested(id: &ScheduleId, ours: &Version, theirs: &Version, peer: &str, lost: bool) -> Problem {
+    let mut differs = Vec::new();
+    if ours.spec != theirs.spec {
+        differs.push(format!("{} there, {} here", theirs.spec, ours.spec));
+    }
+    if ours.kind != theirs.kind {
+        differs.push(format!("type {} there, {} here", theirs.kind, ours.kind));
+    }
+    if ours.payload != theirs.payload {
+        differs.push("payload".to_owned());
+    }
+    if ours.options != theirs.options || differs.is_empty() {
+        differs.push("queue, limits or policies".to_owned());
+    }
+    let counts = if lost { "that one counts" } else { "this one counts" };
+    let text = format!(
+        "the instance {peer} has another version of {id} at {} ({}); {counts}, as it appeared last",
+        theirs.place,
+        differs.join("; ")
+    );
+    let mut problem = Problem::warning("W260", text, origin(id, &ours.place)).about(id.clone());
+    problem.hint = Some("give all instances the same files and rows".to_owned());
+    problem
+}
+
+fn only_there(set: &Set, peer: &Peer) -> Option<Problem> {
+    let there: Vec<(&ScheduleId, &Version)> = peer.set.iter().filter(|(id, _)| !set.contains_key(*id)).collect();
+    let (first, version) = there.first()?;
+    let text = format!(
+        "the instance {} has schedules that this one lacks, and fires them: {}",
+        peer.name,
+        named(&there)
+    );
+    Some(Problem::warning("W261", text, origin(first, &version.place)))
+}
+
+fn only_here(set: &Set, peer: &Peer) -> Option<Problem> {
+    let here: Vec<(&ScheduleId, &Version)> = set.iter().filter(|(id, _)| !peer.set.contains_key(*id)).collect();
+    let (first, version) = here.first()?;
+    let text = format!(
+        "the instance {} lacks schedules that this one has and fires: {}",
+        peer.name,
+        named(&here)
+    );
+    Some(Problem::warning("W261", text, origin(first, &version.place)))
+}
+
+fn named(all: &[(&ScheduleId, &Version)]) -> String {
+    let names: Vec<String> = all
+        .iter()
+        .take(NAMED)
+        .map(|(id, v)| format!("{id} ({})", v.place))
+        .collect();
+    let rest = match all.len().saturating_sub(NAMED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    format!("{}{rest}", names.join(", "))
+}
+
+fn origin(id: &ScheduleId, place: &str) -> Origin {
+    let source = match id.as_str().split_once(':') {
+        Some(("m", _)) => Source::Manifest,
+        Some(("db", _)) => Source::Table,
+        _ => Source::Code,
+    };
+    Origin {
+        source,
+        place: place.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn id(name: &str) -> ScheduleId {
+        ScheduleId::manifest(name, "default")
+    }
+
+    fn version(spec: &str, payload: u64) -> Version {
+        Version {
+            hash: stable_hash(&[spec, &payload.to_string()]),
+            place: format!("manifests/{payload}.yaml:2"),
+            spec: spec.to_owned(),
+            kind: "fn:job".to_owned(),
+            payload,
+            options: 0,
+        }
+    }
+
+    fn peer(name: &str, versions: &[(&str, Version, i64)]) -> Peer {
+        Peer {
+            name: name.to_owned(),
+            set: versions
+                .iter()
+                .map(|(name, version, _)| (id(name), version.clone()))
+                .collect(),
+            since: versions.iter().map(|(name, _, since)| (id(name), *since)).collect(),
+        }
+    }
+
+    #[test]
+    fn the_version_that_appeared_last_counts_on_both_and_both_say_so() {
+        let (old, new) = (version("*/4 (UTC)", 1), version("*/6 (UTC)", 1));
+        let first = peer("a:1", &[("job", old, 1000)]);
+        let second = peer("b:2", &[("job", new, 2000)]);
+        let at_first = differences(&first.set, &first.since, std::slice::from_ref(&second));
+        assert_eq!(at_first.superseded, BTreeSet::from([id("job")]));
+        let told = &at_first.problems[0];
+        assert_eq!(told.schedule, Some(id("job")));
+        assert!(
+            told.message.contains("b:2") && told.message.contains("that one counts"),
+            "{told}"
+        );
+        assert!(told.message.contains("*/6 (UTC) there, */4 (UTC) here"), "{told}");
+        let at_second = differences(&second.set, &second.since, std::slice::from_ref(&first));
+        assert_eq!(at_second.superseded, BTreeSet::new());
+        assert!(
+            at_second.problems[0].message.contains("this one counts"),
+            "{at_second:?}"
+        );
+        // Those that appeared in the same instant: one of both counts, the same everywhere.
+        let mut twin = second.clone();
+        twin.since = first.since.clone();
+        let here = differences(&first.set, &first.since, std::slice::from_ref(&twin)).superseded;
+        let there = differences(&twin.set, &twin.since, std::slice::from_ref(&first)).superseded;
+        assert_eq!(here.len() + there.len(), 1);
+    }
+
+    #[test]
+    fn what_only_one_has_is_said_and_left_in_force() {
+        let here = peer("a:1", &[("both", version("x", 1), 1), ("here", version("x", 2), 1)]);
+        let there: Vec<(String, Version)> = (0..7).map(|n| (format!("t{n}"), version("x", n))).collect();
+        let mut all: Vec<(&str, Version, i64)> = there.iter().map(|(n, v)| (n.as_str(), v.clone(), 1)).collect();
+        all.push(("both", version("x", 1), 9));
+        let there = peer("b:2", &all);
+        let found = differences(&here.set, &here.since, std::slice::from_ref(&there));
+        assert_eq!(found.superseded, BTreeSet::new());
+        let texts: Vec<&str> = found.problems.iter().map(|p| p.message.as_str()).collect();
+        assert_eq!(texts.len(), 2, "{texts:?}");
+        assert!(
+            texts[0].contains("m:t0:default") && texts[0].ends_with("and 2 more"),
+            "{texts:?}"
+        );
+        assert!(texts[1].contains("m:here:default (manifests/2.yaml:2)"), "{texts:?}");
+        assert_eq!(
+            differences(&here.set, &here.since, std::slice::from_ref(&here)),
+            Differences::default()
+        );
+    }
+
+    #[test]
+    fn a_restart_is_no_appearance_while_another_instance_has_the_version() {
+        let old = peer("a:1", &[("job", version("x", 1), 1000)]);
+        let now = Timestamp::from_millisecond(5000).unwrap();
+        let nothing = (&Set::new(), &Since::new());
+        let since = since_of(&old.set, nothing, std::slice::from_ref(&old), now);
+        assert_eq!(since[&id("job")], 1000);
+        assert_eq!(since_of(&old.set, nothing, &[], now)[&id("job")], 5000);
+        let edited = peer("a:1", &[("job", version("y", 1), 0)]);
+        let since = since_of(&edited.set, (&old.set, &old.since), std::slice::from_ref(&old), now);
+        assert_eq!(since[&id("job")], 5000, "an edit is a new version");
+        let since = since_of(&old.set, (&old.set, &old.since), &[], now);
+        assert_eq!(since[&id("job")], 1000, "what stays is as old as it was");
+    }
+}
