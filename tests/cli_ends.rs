@@ -88,8 +88,13 @@ async fn errors_that_nobody_reads_are_no_panic() {
 async fn only_a_task_that_is_active_can_be_asked_to_stop() {
     let site = Site::new("");
     prints(&site, &["enqueue", "t", "--id", "a", "--queue", "low"]).await;
-    let error = fails(&site, &["task", "cancel", "a"], 1).await;
-    assert!(error.contains("a is pending"), "{error}");
+    for verb in ["cancel", "stop"] {
+        let error = fails(&site, &["task", verb, "a"], 1).await;
+        assert!(
+            error.contains("a is pending") && error.contains("task archive"),
+            "{error}"
+        );
+    }
     for missing in [
         &["task", "cancel", "b", "--queue", "low"][..],
         &["task", "cancel", "a", "--queue", "high"],
@@ -116,6 +121,16 @@ async fn a_request_to_stop_that_would_hit_two_tasks_is_refused() {
     claim(&queues[0]).await;
     let asked = prints(&site, &["task", "cancel", "a", "--queue", "low"]).await;
     assert!(asked.contains("asked to stop"), "{asked}");
+    let mut heard = worker.cancellations().await.expect("a listener");
+    let stop = ["task", "stop", "a", "--queue", "low", "--reason", "wrong month"];
+    assert!(prints(&site, &stop).await.contains("asked to stop for good"));
+    let wanted = heard.recv().await.expect("a request");
+    assert_eq!((wanted.id.as_str(), wanted.queue.as_ref()), ("a", Some(&queues[0])));
+    let words = wanted.for_good.expect("for good");
+    assert!(
+        words.starts_with("stopped by ") && words.ends_with(": wrong month"),
+        "{words}"
+    );
     claim(&queues[1]).await;
     let error = fails(&site, &["task", "cancel", "a", "--queue", "low"], 1).await;
     assert!(error.contains("queue high too"), "{error}");

@@ -378,13 +378,13 @@ async fn pushes_and_cancellations_arrive_from_every_node() {
         let id = timeout(Duration::from_secs(5), heard.recv())
             .await
             .expect("it is heard");
-        assert_eq!(id.unwrap().as_str(), format!("t{nth}"));
+        assert_eq!(id.unwrap().id.as_str(), format!("t{nth}"));
     }
     waiting.cancel(&TaskId::new("ours").unwrap()).await.unwrap();
     let id = timeout(Duration::from_secs(5), heard.recv())
         .await
         .expect("it is heard");
-    assert_eq!(id.unwrap().as_str(), "ours");
+    assert_eq!(id.unwrap().id.as_str(), "ours");
 }
 
 fn worker(id: &str) -> ServerInfo {

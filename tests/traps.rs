@@ -139,7 +139,7 @@ const TRAPS: [(&str, &[&str]); 25] = [
     (
         "a cancelled task is not a deleted one, and an active task cannot be deleted",
         &[
-            "a_cancelled_task_is_archived_and_says_so",
+            "a_cancelled_attempt_fails_as_in_go_and_is_retried_while_retries_are_left",
             "every_action_of_an_operator_is_the_move_of_the_table",
         ],
     ),

@@ -7,7 +7,9 @@ use runner_sdk::{Ctx, StopReason, TaskError};
 /// The end of a run that was stopped for this reason.
 pub(crate) fn stopped(reason: StopReason, cx: &Ctx) -> TaskError {
     match (reason, cx.time_limit()) {
-        (StopReason::Cancelled, _) => TaskError::skip("stopped on request"),
+        // What the worker writes of these two says who wanted it.
+        (StopReason::Cancelled, _) => TaskError::retry("cancelled on request"),
+        (StopReason::Ended, _) => TaskError::skip("stopped on request"),
         (StopReason::Deadline, Some(limit)) => TaskError::retry(format!("timeout after {limit:?}")),
         (StopReason::Deadline, None) => TaskError::retry("timeout: the deadline has passed"),
         // Not the task's fault: the worker hands it back, or writes nothing, whatever stands here.

@@ -374,7 +374,8 @@ async fn a_stopped_run_leaves_nobody_behind_not_even_who_ignores_it() {
     };
     for (reason, expected) in [
         (StopReason::Deadline, Outcome::Retry("timeout after 5s".into())),
-        (StopReason::Cancelled, Outcome::Skip("stopped on request".into())),
+        (StopReason::Cancelled, Outcome::Retry("cancelled on request".into())),
+        (StopReason::Ended, Outcome::Skip("stopped on request".into())),
         (StopReason::Shutdown, back("stopped: shutdown")),
         (StopReason::LeaseLost, back("stopped: lease lost")),
     ] {

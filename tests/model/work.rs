@@ -22,6 +22,13 @@ pub struct Taken {
     pub lease_until: jiff::Timestamp,
 }
 
+/// The last result that is one stays.
+fn keep_result(result: &mut Option<bytes::Bytes>, settlement: &Settlement) {
+    if let Some(new) = settlement.result.clone().filter(|r| !r.is_empty()) {
+        *result = Some(new);
+    }
+}
+
 impl World {
     pub fn claim(&mut self, queues: &[QueueName], max: usize, lease: Duration) -> Vec<Taken> {
         let until = later(self.now, lease);
@@ -122,10 +129,16 @@ impl World {
                 self.shift(name, id, State::Completed, later(now, keep));
                 let entry = self.entry(name, id);
                 entry.record.completed_at = Some(now);
-                entry.result = settlement.result.clone().filter(|r| !r.is_empty());
+                keep_result(&mut entry.result, settlement);
             }
-            Verdict::Retry { after, error, counts } => self.fail(name, id, Some(*after), error, *counts),
-            Verdict::Archive { error } => self.fail(name, id, None, error, false),
+            Verdict::Retry { after, error, counts } => {
+                keep_result(&mut self.entry(name, id).result, settlement);
+                self.fail(name, id, Some(*after), error, *counts);
+            }
+            Verdict::Archive { error } => {
+                keep_result(&mut self.entry(name, id).result, settlement);
+                self.fail(name, id, None, error, false);
+            }
             Verdict::Snooze { delay, waiting_for } => {
                 self.shift(name, id, State::Scheduled, later(now, *delay));
                 self.entry(name, id).waiting_for = waiting_for.clone();

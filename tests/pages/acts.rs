@@ -1,7 +1,7 @@
 //! What operators do: each action changes what it says, answers with a redirect and says what came of it.
 
 use runner_core::task::State;
-use runner_queue::{Inspector, Schedules};
+use runner_queue::{Inspector, Schedules, Work as _};
 
 use super::desk::{Site, count, definition, queue};
 use crate::kit;
@@ -47,6 +47,14 @@ async fn tasks_are_run_archived_and_deleted() {
     );
     assert_eq!(site.http.get(task).await.status, 404);
     says(&site, "/queue/tasks/default/held/cancel", "was asked to stop").await;
+    let mut heard = site.broker.cancellations().await.unwrap();
+    says(&site, "/queue/tasks/default/held/stop", "was asked to stop for good").await;
+    let asked = heard.recv().await.unwrap();
+    assert_eq!(
+        (asked.id.as_str(), asked.for_good.as_deref()),
+        ("held", Some("stopped by local"))
+    );
+    assert_eq!(asked.queue.unwrap().as_str(), "default");
 }
 
 async fn what_cannot_be_done_is_said() {
@@ -55,6 +63,7 @@ async fn what_cannot_be_done_is_said() {
     says(&site, "/queue/tasks/default/none/run", "Nothing was changed").await;
     says(&site, "/queue/tasks/default/plain/cancel", "Task plain is not running").await;
     says(&site, "/queue/tasks/default/none/cancel", "Task none is not running").await;
+    says(&site, "/queue/tasks/default/plain/stop", "Task plain is not running").await;
     assert_eq!(site.act("/queue/tasks/default/held/explode", &[]).await.status, 404);
     assert_eq!(site.act("/queue/queues/none/pause", &[]).await.status, 404);
     assert_eq!(site.act("/queue/schedules/none/run", &[]).await.status, 404);

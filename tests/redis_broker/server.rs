@@ -158,7 +158,7 @@ async fn cancellations_end_with_the_server() {
     for payload in ["", &oversized, "a"] {
         let _: i64 = ask(&mut link, &["PUBLISH", "asynq:cancel", payload]).await;
     }
-    assert_eq!(heard.recv().await.unwrap().as_str(), "a");
+    assert_eq!(heard.recv().await.unwrap().id.as_str(), "a");
     server.kill9();
     let ended = timeout(Duration::from_secs(20), heard.recv()).await;
     assert_eq!(ended.expect("the end is noticed"), None);

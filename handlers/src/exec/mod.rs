@@ -83,6 +83,11 @@ pub(crate) async fn run(
         false => start.alone(spec, &secrets, cx).await?,
     };
     let program = start.program.name;
+    // Also what it left when it failed or was stopped.
+    let kept = result(spec.result, ended.stdout, &place, &secrets, cx);
+    if let Some(kept) = &kept {
+        cx.keep_result(kept.clone());
+    }
     let outcome = match ended.end {
         End::Stopped(reason) => Err(stopped(reason, cx)),
         End::Overdue => Err(TaskError::retry(
@@ -102,7 +107,7 @@ pub(crate) async fn run(
                 );
                 cx.log().push("log", &note);
             }
-            let result = || result(spec.result, ended.stdout, &place, &secrets, cx);
+            let result = || kept.clone();
             verdict::outcome(verdict, &control, said, result)
         }
     };

@@ -3,7 +3,7 @@
 //! Read only, and without a way back to the broker: how the task ends is said by the handler's result.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -42,6 +42,7 @@ struct Inner {
     stop: Stop,
     states: Arc<States>,
     log: RunLog,
+    result: Mutex<Option<Bytes>>,
 }
 
 /// What a handler may know of its task. A clone is one atomic increment.
@@ -57,6 +58,7 @@ impl Ctx {
             stop,
             states,
             log: RunLog::default(),
+            result: Mutex::default(),
         }))
     }
 
@@ -143,6 +145,18 @@ impl Ctx {
     #[must_use]
     pub fn log(&self) -> &RunLog {
         &self.0.log
+    }
+
+    /// Keeps `result` as what this task has returned so far: it stays with the task whatever becomes of the attempt, unless
+    /// the handler returns another one. The last call counts; as long as a returned result may be (1 MiB).
+    pub fn keep_result(&self, result: impl Into<Bytes>) {
+        *self.0.result.lock().unwrap_or_else(PoisonError::into_inner) = Some(result.into());
+    }
+
+    /// What was kept last, for the worker.
+    #[must_use]
+    pub fn take_result(&self) -> Option<Bytes> {
+        self.0.result.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// The shared value of type `T`, if the registry was given one.

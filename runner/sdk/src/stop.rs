@@ -11,8 +11,10 @@ use tokio_util::sync::CancellationToken;
 /// Why a running task is to stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum StopReason {
-    /// Someone cancelled this task.
+    /// Someone cancelled this attempt; the task is tried again if retries are left.
     Cancelled,
+    /// Someone ended this task for good.
+    Ended,
     /// Its time limit or its deadline is over.
     Deadline,
     /// The process is shutting down; the task goes back to its queue.
@@ -25,6 +27,7 @@ impl fmt::Display for StopReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Cancelled => "cancelled",
+            Self::Ended => "ended",
             Self::Deadline => "timeout",
             Self::Shutdown => "shutdown",
             Self::LeaseLost => "lease lost",
@@ -49,6 +52,8 @@ pub struct Stop(Arc<Inner>);
 #[derive(Debug, Default)]
 struct Inner {
     reason: OnceLock<StopReason>,
+    /// Who ended the task for good, and why.
+    ended: OnceLock<String>,
     thrown: Signal,
     lease_lost: Signal,
     hold: Mutex<Holding>,
@@ -127,6 +132,19 @@ impl Stop {
         holding.told.get_or_insert_with(|| watch::Sender::new(last)).subscribe()
     }
 
+    /// Throws the switch because someone ended the task for good, and says who, and why. That is remembered beside
+    /// any reason that was there before.
+    pub fn end(&self, words: String) {
+        self.0.ended.get_or_init(|| words);
+        self.stop(StopReason::Ended);
+    }
+
+    /// Who ended the task for good, and why, if someone did.
+    #[must_use]
+    pub fn ended(&self) -> Option<&str> {
+        self.0.ended.get().map(String::as_str)
+    }
+
     /// The reason, once thrown.
     #[must_use]
     pub fn reason(&self) -> Option<StopReason> {
@@ -194,6 +212,21 @@ mod tests {
             (stop.reason(), stop.is_lease_lost()),
             (Some(StopReason::Deadline), true)
         );
+    }
+
+    #[test]
+    fn an_end_for_good_is_remembered_beside_an_earlier_reason() {
+        let stop = Stop::new();
+        stop.stop(StopReason::Cancelled);
+        stop.end("by a".to_owned());
+        stop.end("by b".to_owned());
+        assert_eq!(
+            (stop.reason(), stop.ended()),
+            (Some(StopReason::Cancelled), Some("by a"))
+        );
+        let stop = Stop::new();
+        stop.end("by a".to_owned());
+        assert_eq!(stop.reason(), Some(StopReason::Ended));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use anyhow::bail;
 use clap::{Args, Subcommand};
 use runner_core::task::{QueueName, State, TaskId};
-use runner_queue::{Action, ActionError, Attempt, Broker, TaskInfo};
+use runner_queue::{Action, ActionError, Attempt, Broker, ServerView, TaskInfo, stopped_by};
 use serde_json::{Value, json};
 
 use super::exit::Usage;
@@ -12,11 +12,12 @@ use super::print::{Field, Object};
 use super::task_all::{self, Target, Targets};
 use super::{Context, payload, print};
 
-/// Shows, runs, archives, deletes, cancels or edits one task, or acts on a whole list.
+/// Shows, runs, archives, deletes, cancels, stops or edits one task, or acts on a whole list.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     runner task show 6a1f…\n  \
     runner task run 6a1f… --queue low\n  \
+    runner task stop 6a1f… --reason 'wrong month'\n  \
     runner task run --all --queue low --state archived\n  \
     runner task delete --all --queue low --state completed --yes\n  \
     jq -c . order.json | runner task update 6a1f… --payload -")]
@@ -40,8 +41,10 @@ enum Verb {
     Delete(Targets),
     /// Gives it another payload, while it is scheduled
     Update(Update),
-    /// Asks the worker that holds it to stop it
+    /// Cancels the attempt that runs: it fails, and is tried again if retries are left
     Cancel(Which),
+    /// Ends it for good while it runs: it is archived, whatever retries are left
+    Stop(Stop),
 }
 
 #[derive(Debug, Args)]
@@ -51,6 +54,18 @@ pub(super) struct Which {
     /// Its queue; needed only if several have a task of this id
     #[arg(long)]
     pub(super) queue: Option<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Only workers of this program understand it. A task that does not run is ended by `runner task archive`."
+)]
+struct Stop {
+    #[command(flatten)]
+    which: Which,
+    /// Why; kept with the task
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -84,6 +99,7 @@ impl TaskCommand {
             Verb::Delete(targets) => act(context, targets, Action::Delete, "is deleted").await,
             Verb::Update(update) => update.run(context).await,
             Verb::Cancel(which) => cancel(context, which).await,
+            Verb::Stop(stop) => stop.run(context).await,
         }
     }
 }
@@ -146,15 +162,7 @@ impl Update {
 async fn cancel(context: &Context, which: Which) -> anyhow::Result<()> {
     let broker = context.broker().await?;
     let (queue, id) = which.find(broker.as_ref()).await?;
-    let Some(task) = broker.task(&queue, &id).await? else {
-        bail!("no task {id} in queue {queue}");
-    };
-    if task.state != State::Active {
-        bail!(
-            "task {id} is {}; only one that is active can be stopped (`runner task delete` removes others)",
-            task.state
-        );
-    }
+    is_running(broker.as_ref(), &queue, &id).await?;
     for other in broker.find(&id).await?.into_iter().filter(|other| *other != queue) {
         let namesake = broker.task(&other, &id).await?;
         if namesake.is_some_and(|task| task.state == State::Active) {
@@ -167,6 +175,53 @@ async fn cancel(context: &Context, which: Which) -> anyhow::Result<()> {
     }
     broker.cancel(&id).await?;
     Ok(print::line(&format!("{id} was asked to stop"))?)
+}
+
+async fn is_running(broker: &dyn Broker, queue: &QueueName, id: &TaskId) -> anyhow::Result<()> {
+    let Some(task) = broker.task(queue, id).await? else {
+        bail!("no task {id} in queue {queue}");
+    };
+    if task.state != State::Active {
+        bail!(
+            "task {id} is {}; only one that is active can be stopped (`runner task archive` puts others aside, `runner \
+             task delete` removes them)",
+            task.state
+        );
+    }
+    Ok(())
+}
+
+impl Stop {
+    async fn run(self, context: &Context) -> anyhow::Result<()> {
+        let broker = context.broker().await?;
+        let (queue, id) = self.which.find(broker.as_ref()).await?;
+        is_running(broker.as_ref(), &queue, &id).await?;
+        let servers = broker.servers().await?;
+        if let Some(go) = ServerView::of_go(&servers, &queue, &id) {
+            bail!(
+                "task {id} runs on {}:{}, a worker in Go, which can only be asked to cancel the attempt: `runner task \
+                 cancel {id}`, then `runner task archive {id}` while it waits for its retry",
+                go.info.host,
+                go.info.pid
+            );
+        }
+        let words = stopped_by(&actor(), self.reason.as_deref());
+        broker.stop(&queue, &id, &words).await?;
+        tracing::info!(target: "audit", action = "task.stop", on = %format!("{queue}/{id}"), actor = %actor(), outcome = "done");
+        Ok(print::text(&format!("{id} was asked to stop for good\n"))?)
+    }
+}
+
+/// Who runs this command, as far as the environment says.
+fn actor() -> String {
+    let user = ["USER", "LOGNAME"]
+        .into_iter()
+        .find_map(|name| std::env::var(name).ok());
+    let user = user.filter(|user| !user.is_empty() && user.len() <= 64 && !user.contains(char::is_control));
+    user.map_or_else(
+        || "the command line".to_owned(),
+        |user| format!("{user} (command line)"),
+    )
 }
 
 impl Show {

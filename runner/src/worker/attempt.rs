@@ -138,7 +138,8 @@ fn ended(shop: &Shop, known: Known, end: End) -> Option<Settlement> {
         tracing::error!(task_id = %task.id, task_type = %task.kind, "lease lost; the handler was stopped, nothing is written");
         return None;
     }
-    let (verdict, outcome, error, result) = verdict_of(shop, task, end, reason);
+    let (verdict, outcome, error, result) = verdict_of(shop, task, end, &stop);
+    let result = result.or_else(|| ctx.take_result());
     let error = error.map(|mut text| {
         text.truncate(text.floor_char_boundary(MAX_ERROR_BYTES));
         text

@@ -4,8 +4,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use runner_core::task::TaskId;
-use runner_queue::{Claim, Working};
+use runner_queue::{Claim, StopRequest, Working};
 use runner_sdk::{Hold, Stop, StopReason};
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -159,11 +158,20 @@ impl Board {
         }
     }
 
-    /// Stops the handlers of every task with this id, whatever its queue; how many.
-    pub(super) fn stop_id(&self, id: &TaskId, reason: StopReason) -> usize {
+    /// Stops the handlers of the tasks that are meant; how many.
+    pub(super) fn stop_wanted(&self, wanted: &StopRequest) -> usize {
         let places = self.lock();
-        let hit: Vec<_> = places.all().filter(|(_, w)| w.claim.task().id == *id).collect();
-        hit.iter().for_each(|(_, w)| w.stop.stop(reason));
+        let meant = |w: &InWork| {
+            let task = w.claim.task();
+            task.id == wanted.id && wanted.queue.as_ref().is_none_or(|queue| *queue == task.queue)
+        };
+        let hit: Vec<_> = places.all().filter(|(_, w)| meant(w)).collect();
+        for (_, w) in &hit {
+            match &wanted.for_good {
+                Some(words) => w.stop.end(words.clone()),
+                None => w.stop.stop(StopReason::Cancelled),
+            }
+        }
         hit.len()
     }
 

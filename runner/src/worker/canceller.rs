@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use runner_sdk::StopReason;
 use tokio_util::sync::CancellationToken;
 
 use super::Shop;
@@ -27,10 +26,15 @@ pub(super) async fn run(shop: Arc<Shop>, stop: CancellationToken) {
 
 async fn listen(shop: &Shop) {
     match shop.broker.cancellations().await {
-        Ok(mut ids) => {
-            while let Some(id) = ids.recv().await {
-                if shop.board.stop_id(&id, StopReason::Cancelled) > 0 {
-                    tracing::info!(task_id = %id, "cancelled on request");
+        Ok(mut requests) => {
+            while let Some(request) = requests.recv().await {
+                if shop.board.stop_wanted(&request) == 0 {
+                    continue;
+                }
+                let id = &request.id;
+                match &request.for_good {
+                    Some(words) => tracing::info!(task_id = %id, words, "ended for good on request"),
+                    None => tracing::info!(task_id = %id, "cancelled on request"),
                 }
             }
         }

@@ -340,18 +340,70 @@ async fn a_type_that_a_prefix_refuses_is_handed_back_once() {
     worker.drain(CancellationToken::new()).await;
 }
 
-#[tokio::test]
-async fn a_cancelled_task_is_archived_and_says_so() {
-    let scene = Scene::new().await;
-    let worker = scene.worker(Registry::new().on("long", |cx: Ctx| async move {
+/// A handler that runs until it is told to stop, and leaves something by then.
+fn long() -> Registry {
+    Registry::new().on("long", |cx: Ctx| async move {
+        cx.keep_result("half");
         cx.cancelled().await;
-        Outcome::Retry("stopped".into())
-    }));
-    let id = scene.put(kept("long")).await;
-    scene.until_state(&id, State::Active).await;
-    scene.broker.cancel(&id).await.unwrap();
-    let info = scene.until_state(&id, State::Archived).await;
-    assert_eq!(info.record.last_error, "cancelled: stopped");
+        Outcome::Skip("stopped".into())
+    })
+}
+
+impl Scene {
+    /// The task once it is in this state. Asked for again and again, for the worker may not listen yet.
+    async fn until_stopped(&self, id: &TaskId, state: State, ask: impl AsyncFn()) -> TaskInfo {
+        self.until_state(id, State::Active).await;
+        let begun = tokio::time::Instant::now();
+        loop {
+            ask().await;
+            let info = self.broker.task(&QueueName::default(), id).await.unwrap().unwrap();
+            if info.state == state {
+                return info;
+            }
+            assert!(begun.elapsed() < PATIENCE, "{info:?}");
+            #[allow(clippy::disallowed_methods)] // between two looks
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_cancelled_attempt_fails_as_in_go_and_is_retried_while_retries_are_left() {
+    let scene = Scene::new().await;
+    let worker = scene.worker(long());
+    for (retries, state, outcome) in [(2, State::Retry, "retry"), (0, State::Archived, "archived")] {
+        let id = scene.put(kept("long").max_retry(retries)).await;
+        let cancel = async || scene.broker.cancel(&id).await.unwrap();
+        let info = scene.until_stopped(&id, state, cancel).await;
+        assert_eq!(info.record.last_error, "context canceled");
+        assert_eq!(info.record.retried, u32::from(retries > 0));
+        assert_eq!(info.result.as_deref(), Some(&b"half"[..]), "what it had is kept");
+        let attempts = scene.broker.attempts(&QueueName::default(), &id).await.unwrap();
+        assert_eq!(attempts[0].outcome, outcome);
+    }
+    worker.drain(CancellationToken::new()).await;
+}
+
+#[tokio::test]
+async fn a_task_that_is_stopped_for_good_is_archived_with_who_and_why() {
+    let scene = Scene::new().await;
+    let worker = scene.worker(long());
+    let id = scene.put(kept("long").max_retry(5)).await;
+    let (default, low) = (QueueName::default(), QueueName::new("low").unwrap());
+    let stop = async || {
+        // One of this id in another queue is another task.
+        scene.broker.stop(&low, &id, "not this one").await.unwrap();
+        scene
+            .broker
+            .stop(&default, &id, "stopped by me: wrong month")
+            .await
+            .unwrap();
+    };
+    let info = scene.until_stopped(&id, State::Archived, stop).await;
+    assert_eq!(info.record.last_error, "stopped by me: wrong month");
+    assert_eq!(info.record.retried, 0);
+    let attempts = scene.broker.attempts(&default, &id).await.unwrap();
+    assert_eq!(attempts[0].error.as_deref(), Some("stopped by me: wrong month"));
     worker.drain(CancellationToken::new()).await;
 }
 

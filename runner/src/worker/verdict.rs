@@ -3,8 +3,8 @@
 use bytes::Bytes;
 use runner_core::schedule::stable_hash;
 use runner_core::task::{retry_delay, stated_delay};
-use runner_queue::{TaskRecord, Verdict};
-use runner_sdk::{Outcome, StopReason};
+use runner_queue::{CANCELED, TaskRecord, Verdict};
+use runner_sdk::{Outcome, Stop, StopReason};
 
 use super::Shop;
 use crate::metrics::SUCCESS;
@@ -24,28 +24,19 @@ pub(super) fn verdict_of(
     shop: &Shop,
     task: &TaskRecord,
     end: End,
-    stopped: Option<StopReason>,
+    stop: &Stop,
 ) -> (Verdict, &'static str, Option<String>, Option<Bytes>) {
-    let outcome = match (end, stopped) {
+    let outcome = match (end, stop.reason()) {
         (End::Returned(Outcome::Success(result)), _) => {
             return (Verdict::Done, SUCCESS, None, result);
         }
         (End::Returned(Outcome::Revoke(why)), _) => {
             return (Verdict::Revoke, "revoked", Some(why), None);
         }
+        (_, Some(_)) if stop.ended().is_some() => Outcome::Skip(stop.ended().unwrap_or_default().to_owned()),
         (_, Some(StopReason::Shutdown)) => return (Verdict::HandBack, "requeued", None, None),
-        (end, Some(StopReason::Cancelled)) => {
-            let detail = match end {
-                End::Returned(Outcome::Retry(e) | Outcome::Skip(e)) => format!("cancelled: {e}"),
-                _ => "cancelled".to_owned(),
-            };
-            return (
-                Verdict::Archive { error: detail.clone() },
-                "cancelled",
-                Some(detail),
-                None,
-            );
-        }
+        // Whatever the handler made of it: asynq does not wait for that.
+        (_, Some(StopReason::Cancelled)) => Outcome::Retry(CANCELED.to_owned()),
         (End::Returned(outcome), Some(StopReason::Deadline)) => match outcome {
             Outcome::Retry(e) | Outcome::Skip(e) => Outcome::Retry(format!("context deadline exceeded: {e}")),
             _ => Outcome::Retry("context deadline exceeded".to_owned()),

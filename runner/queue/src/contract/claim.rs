@@ -4,7 +4,7 @@ use runner_core::task::{QueueName, State};
 
 use super::shared::{LEASE, names, queue, secs, task};
 use super::{Clause, Fresh};
-use crate::Verdict;
+use crate::{MAX_STOP_BYTES, StopRequest, Verdict};
 
 pub(super) fn clauses() -> Vec<Clause> {
     clauses![
@@ -17,6 +17,7 @@ pub(super) fn clauses() -> Vec<Clause> {
         an_idle_worker_is_woken_by_a_task,
         waiting_for_work_ends_in_time,
         a_cancellation_reaches_every_listener,
+        a_request_to_stop_for_good_reaches_every_listener,
         a_task_that_is_due_later_is_announced_to_a_worker_that_listens,
         the_next_end_of_a_lease_is_known,
     ]
@@ -153,10 +154,31 @@ async fn a_cancellation_reaches_every_listener(fresh: Fresh) {
     fresh.broker.cancel(&wanted).await.unwrap();
     for listener in [&mut one, &mut two] {
         let heard = tokio::time::timeout(secs(10), listener.recv()).await;
-        assert_eq!(heard.expect("nothing was heard").as_ref(), Some(&wanted));
+        let asked = StopRequest::cancel(wanted.clone());
+        assert_eq!(heard.expect("nothing was heard"), Some(asked));
     }
     let mut late = fresh.broker.cancellations().await.unwrap();
     assert!(late.try_recv().is_err(), "heard what was before its time");
+    fresh.is_sound().await;
+}
+
+async fn a_request_to_stop_for_good_reaches_every_listener(fresh: Fresh) {
+    let mut one = fresh.broker.cancellations().await.unwrap();
+    let mut two = fresh.broker.cancellations().await.unwrap();
+    let (name, wanted) = (queue("a\u{e9} {b}"), super::shared::id("x \"\u{1}"));
+    let words = format!("stopped by me: {}\u{e9}", "w".repeat(MAX_STOP_BYTES - 16));
+    fresh.broker.stop(&name, &wanted, &words).await.unwrap();
+    for listener in [&mut one, &mut two] {
+        let heard = tokio::time::timeout(secs(10), listener.recv()).await;
+        let heard = heard.expect("nothing was heard").expect("the channel is open");
+        assert_eq!((heard.queue.as_ref(), &heard.id), (Some(&name), &wanted));
+        let kept = heard.for_good.expect("it is for good");
+        assert!(
+            words.starts_with(&kept) && kept.len() == MAX_STOP_BYTES - 1,
+            "{}",
+            kept.len()
+        );
+    }
     fresh.is_sound().await;
 }
 

@@ -13,6 +13,7 @@ pub(super) fn clauses() -> Vec<Clause> {
     clauses![
         a_done_task_is_gone_and_counted,
         a_done_task_with_retention_is_kept_with_its_result,
+        what_a_failed_attempt_had_of_a_result_is_kept,
         a_failed_task_waits_for_its_retry_and_carries_the_error,
         a_retry_that_is_no_failure_counts_nothing,
         a_wait_is_at_most_a_second_longer_than_promised_and_never_shorter,
@@ -37,6 +38,29 @@ async fn a_done_task_is_gone_and_counted(fresh: Fresh) {
     fresh.end(&fresh.claim_one().await, Verdict::Done).await;
     assert_eq!(fresh.counted().await, (2, 0));
     assert_eq!(fresh.glance().await.size(), 0);
+    fresh.is_sound().await;
+}
+
+async fn what_a_failed_attempt_had_of_a_result_is_kept(fresh: Fresh) {
+    fresh.put([task("a").retention(secs(60))]).await;
+    let result = async |name: &str| fresh.see(name).await.result;
+    for (nth, had) in [Some("half"), None, Some("more"), Some("")].into_iter().enumerate() {
+        let mut failed = verdict(&fresh.claim_one().await, retry(1, "x"));
+        failed.result = had.map(|had| Bytes::from_static(had.as_bytes()));
+        assert_eq!(fresh.broker.settle(&[failed]).await.unwrap(), [Settled::Accepted]);
+        let kept = if nth < 2 { "half" } else { "more" };
+        assert_eq!(result("a").await.as_deref(), Some(kept.as_bytes()));
+        fresh.clock.advance(secs(2));
+        assert_eq!(fresh.forward().await, 1);
+        assert_eq!(result("a").await.as_deref(), Some(kept.as_bytes()));
+    }
+    let mut failed = verdict(&fresh.claim_one().await, archive("x"));
+    failed.result = Some(Bytes::from_static(b"last"));
+    assert_eq!(fresh.broker.settle(&[failed]).await.unwrap(), [Settled::Accepted]);
+    assert_eq!(result("a").await.as_deref(), Some(&b"last"[..]));
+    let default = QueueName::default();
+    fresh.broker.act(&default, &id("a"), Action::Run).await.unwrap();
+    assert_eq!(result("a").await, None);
     fresh.is_sound().await;
 }
 

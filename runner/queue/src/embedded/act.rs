@@ -57,7 +57,10 @@ impl Write for Act {
             return Ok(Err(Obstacle::State(state)));
         }
         match self.action {
-            Action::Run => moves::to_back(tx, &self.queue, state, &[seq]).await?,
+            Action::Run => {
+                moves::forget_results(tx, &[seq]).await?;
+                moves::to_back(tx, &self.queue, state, &[seq]).await?;
+            }
             Action::Archive => moves::put_aside(tx, &self.queue, state, &[seq]).await?,
             Action::Delete => {
                 moves::unlock(tx, &self.queue, key.as_deref(), self.id.as_str()).await?;
@@ -91,7 +94,11 @@ impl Write for ActAll {
         let more = found.len() > MAX_ACTED;
         found.truncate(MAX_ACTED);
         match self.action {
-            Action::Run => moves::to_back(tx, queue, state, &seqs(&found)?).await?,
+            Action::Run => {
+                let seqs = seqs(&found)?;
+                moves::forget_results(tx, &seqs).await?;
+                moves::to_back(tx, queue, state, &seqs).await?;
+            }
             Action::Archive => moves::put_aside(tx, queue, state, &seqs(&found)?).await?,
             Action::Delete => erase(tx, queue, state, &found).await?,
         }

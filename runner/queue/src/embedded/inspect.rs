@@ -19,7 +19,7 @@ use super::{EmbeddedBroker, act, group, history, remove};
 use crate::{
     Acted, Action, ActionError, Attempt, BrokerResult, DayCount, EnqueueEventPage, GroupPage, Inspector,
     MAX_ATTEMPTS_KEPT, MAX_HISTORY_DAYS, MAX_PENDING_LOOK, MAX_PENDING_TYPES, Page, PendingType, QueueInfo,
-    RemoveError, ServerView, TaskInfo, TaskPage,
+    RemoveError, ServerView, StopRequest, TaskInfo, TaskPage,
 };
 
 /// The largest page.
@@ -292,7 +292,14 @@ impl Inspector for EmbeddedBroker {
     }
 
     async fn cancel(&self, id: &TaskId) -> BrokerResult<()> {
-        self.writer.write(Cancel(id.clone())).await?;
+        self.writer.write(Cancel(StopRequest::cancel(id.clone()))).await?;
+        self.signals.cancelled();
+        Ok(())
+    }
+
+    async fn stop(&self, queue: &QueueName, id: &TaskId, error: &str) -> BrokerResult<()> {
+        let request = StopRequest::for_good(queue.clone(), id.clone(), error.to_owned());
+        self.writer.write(Cancel(request)).await?;
         self.signals.cancelled();
         Ok(())
     }

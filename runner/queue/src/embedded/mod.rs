@@ -58,13 +58,13 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use runner_core::clock::Clock;
 use runner_core::schedule::ScheduleId;
-use runner_core::task::{QueueName, TaskId};
+use runner_core::task::QueueName;
 use tokio::sync::mpsc;
 
 use crate::{
     ArchiveBounds, Broker, BrokerError, BrokerResult, Caveat, Claim, Commit, Committed, Decision, EntryView, Exchanged,
     Forwarded, KnownTypes, Recovered, Registration, Repaired, Schedules, ServerInfo, Settled, Settlement, Standing,
-    Swept, Work, Working,
+    StopRequest, Swept, Work, Working,
 };
 use condition::Condition;
 #[cfg(test)]
@@ -355,7 +355,7 @@ impl Work for EmbeddedBroker {
         signals::wait_for_work(self.readers(), &self.signals, &self.passed, queues, at_most).await;
     }
 
-    async fn cancellations(&self) -> BrokerResult<mpsc::Receiver<TaskId>> {
+    async fn cancellations(&self) -> BrokerResult<mpsc::Receiver<StopRequest>> {
         signals::cancellations(self.readers().clone(), Arc::clone(&self.signals))
             .await
             .map_err(|e| error("listen for cancellations", e))

@@ -32,7 +32,7 @@ pub(super) async fn to_front(tx: &mut Tx<'_>, queue: &QueueName, from: State, se
 
 async fn to_pending(tx: &mut Tx<'_>, queue: &QueueName, from: State, seqs: &[i64], first: i64) -> Result<(), SqlError> {
     sql(
-        "UPDATE tasks SET state = 'pending', at = ?1 + j.key, pending_since = ?2, waiting_for = NULL, result = NULL \
+        "UPDATE tasks SET state = 'pending', at = ?1 + j.key, pending_since = ?2, waiting_for = NULL \
          FROM json_each(?3) j WHERE tasks.seq = j.value",
     )
     .bind(first)
@@ -44,6 +44,15 @@ async fn to_pending(tx: &mut Tx<'_>, queue: &QueueName, from: State, seqs: &[i64
     let to = Some(State::Pending);
     tx.tally.moved(queue.as_str(), Some(from), to, n);
     Ok(())
+}
+
+/// Run again by an operator: what earlier runs returned is not what the next one returns.
+pub(super) async fn forget_results(tx: &mut Tx<'_>, seqs: &[i64]) -> Result<(), SqlError> {
+    sql("UPDATE tasks SET result = NULL WHERE result IS NOT NULL AND seq IN (SELECT value FROM json_each(?))")
+        .bind(to_json(&seqs)?)
+        .execute(&mut *tx.conn)
+        .await
+        .map(drop)
 }
 
 /// Back into their groups, as if they joined now.

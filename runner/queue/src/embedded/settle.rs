@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use jiff::Timestamp;
 use runner_core::task::{QueueName, State};
 
@@ -117,8 +118,12 @@ async fn end(tx: &mut Tx<'_>, settlement: &Settlement, seq: i64, together: &mut 
         Verdict::Retry { after, error, counts } => {
             let due = tx.now.saturating_add(span(*after));
             moves::to_retry(tx, queue, seq, due, error, *counts).await?;
+            keep_result(tx, settlement, seq).await?;
         }
-        Verdict::Archive { error } => moves::to_archive(tx, queue, seq, error).await?,
+        Verdict::Archive { error } => {
+            moves::to_archive(tx, queue, seq, error).await?;
+            keep_result(tx, settlement, seq).await?;
+        }
         Verdict::HandBack => {
             let list = together.handed_back.entry(queue.clone()).or_default();
             list.push(seq);
@@ -142,18 +147,29 @@ async fn end(tx: &mut Tx<'_>, settlement: &Settlement, seq: i64, together: &mut 
     }
 }
 
+/// No bytes are no result.
+fn result_of(settlement: &Settlement) -> Option<Bytes> {
+    settlement.result.clone().filter(|result| !result.is_empty())
+}
+
+/// What a failed attempt had of a result.
+async fn keep_result(tx: &mut Tx<'_>, settlement: &Settlement, seq: i64) -> Result<(), SqlError> {
+    if let Some(result) = result_of(settlement) {
+        sql("UPDATE tasks SET result = ? WHERE seq = ?")
+            .bind(result)
+            .bind(seq)
+            .execute(&mut *tx.conn)
+            .await?;
+    }
+    Ok(())
+}
+
 async fn complete(tx: &mut Tx<'_>, settlement: &Settlement, seq: i64) -> Result<(), SqlError> {
     let record = settlement.claim.task();
-    sql("UPDATE tasks SET state = 'completed', at = ?1, completed_at = ?2, result = ?3 WHERE seq = ?4")
+    sql("UPDATE tasks SET state = 'completed', at = ?1, completed_at = ?2, result = coalesce(?3, result) WHERE seq = ?4")
         .bind(tx.now.saturating_add(span(record.retention)))
         .bind(tx.now)
-        .bind(
-            settlement
-                .result
-                .as_deref()
-                .filter(|r| !r.is_empty())
-                .map(<[u8]>::to_vec),
-        )
+        .bind(result_of(settlement))
         .bind(seq)
         .execute(&mut *tx.conn)
         .await?;

@@ -4,16 +4,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use runner_core::task::{QueueName, TaskId};
+use runner_core::task::QueueName;
 use tokio::sync::{Notify, broadcast, mpsc};
 use tokio::time::Instant;
 
+use super::cells::Row;
 use super::link::SqlError;
 use super::passed::Passed;
 use super::readers::Readers;
 use super::rows;
 use super::store::sql;
 use super::writer::{Tx, Write};
+use crate::StopRequest;
 
 /// How often one who waits glances at whether anybody wrote: what a task of another process waits at most for an idle
 /// worker, mostly. A glance asks the file system, not the store: about a microsecond.
@@ -143,8 +145,8 @@ async fn claimable(readers: &Readers, passed: &Passed, queues: &[QueueName]) -> 
     Ok(false)
 }
 
-/// Asks for the cancellation of a task.
-pub(super) struct Cancel(pub(super) TaskId);
+/// Asks for the end of an attempt.
+pub(super) struct Cancel(pub(super) StopRequest);
 
 #[async_trait]
 impl Write for Cancel {
@@ -156,17 +158,23 @@ impl Write for Cancel {
             .bind(tx.now.saturating_sub(CANCEL_KEPT))
             .execute(&mut *tx.conn)
             .await?;
-        sql("INSERT INTO cancellations (task_id, at) VALUES (?, ?)")
-            .bind(self.0.as_str().to_owned())
+        let StopRequest { id, queue, for_good } = &self.0;
+        sql("INSERT INTO cancellations (task_id, at, queue, error) VALUES (?, ?, ?, ?)")
+            .bind(id.as_str().to_owned())
             .bind(tx.now)
+            .bind(queue.as_ref().map(|queue| queue.as_str().to_owned()))
+            .bind(for_good.clone())
             .execute(&mut *tx.conn)
             .await?;
         Ok(())
     }
 }
 
-/// Ids from now on, until the listener is gone.
-pub(super) async fn cancellations(readers: Readers, signals: Arc<Signals>) -> Result<mpsc::Receiver<TaskId>, SqlError> {
+/// Requests from now on, until the listener is gone.
+pub(super) async fn cancellations(
+    readers: Readers,
+    signals: Arc<Signals>,
+) -> Result<mpsc::Receiver<StopRequest>, SqlError> {
     let row = sql("SELECT max(seq) FROM cancellations").fetch_one(&readers).await?;
     let seen = row.try_get::<Option<i64>>(0)?;
     let seen = match seen {
@@ -187,27 +195,33 @@ async fn last_number(readers: &Readers) -> Result<i64, SqlError> {
     Ok(row.try_get::<Option<i64>>(0)?.unwrap_or(0))
 }
 
-/// What was asked for after this number; an id that cannot be read is nobody's.
-async fn look(readers: Readers, seen: i64) -> Result<Vec<(i64, Option<TaskId>)>, SqlError> {
-    let found = sql("SELECT seq, task_id FROM cancellations WHERE seq > ? ORDER BY seq LIMIT 256")
+/// What was asked for after this number; what cannot be read is nobody's.
+async fn look(readers: Readers, seen: i64) -> Result<Vec<(i64, Option<StopRequest>)>, SqlError> {
+    let found = sql("SELECT seq, task_id, queue, error FROM cancellations WHERE seq > ? ORDER BY seq LIMIT 256")
         .bind(seen)
         .fetch_all(&readers)
         .await?;
-    let asked = found.iter().map(|row| {
-        let id = row.try_get::<String>(1).ok();
-        Ok((row.try_get(0)?, id.and_then(|id| TaskId::new(id).ok())))
-    });
-    asked.collect()
+    let request = |row: &Row| {
+        Some(StopRequest {
+            id: rows::task_id(row.try_get(1).ok()?).ok()?,
+            queue: match row.try_get::<Option<String>>(2).ok()? {
+                Some(queue) => Some(rows::queue_name(queue).ok()?),
+                None => None,
+            },
+            for_good: row.try_get(3).ok()?,
+        })
+    };
+    found.iter().map(|row| Ok((row.try_get(0)?, request(row)))).collect()
 }
 
 /// Passes ids on. A look that fails is made again from the same place, so that nothing asked for meanwhile is missed.
 async fn follow<Look>(
     mut look: impl FnMut(i64) -> Look,
     signals: &Signals,
-    sender: &mpsc::Sender<TaskId>,
+    sender: &mpsc::Sender<StopRequest>,
     mut seen: i64,
 ) where
-    Look: Future<Output = Result<Vec<(i64, Option<TaskId>)>, SqlError>>,
+    Look: Future<Output = Result<Vec<(i64, Option<StopRequest>)>, SqlError>>,
 {
     let mut fails = false;
     loop {
@@ -219,10 +233,10 @@ async fn follow<Look>(
             _ => {}
         }
         fails = found.is_err();
-        for (number, id) in found.unwrap_or_default() {
+        for (number, request) in found.unwrap_or_default() {
             seen = number;
-            if let Some(id) = id
-                && sender.send(id).await.is_err()
+            if let Some(request) = request
+                && sender.send(request).await.is_err()
             {
                 return;
             }
@@ -238,7 +252,13 @@ async fn follow<Look>(
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use runner_core::task::TaskId;
+
     use super::*;
+
+    fn cancel() -> StopRequest {
+        StopRequest::cancel(TaskId::new("a").unwrap())
+    }
 
     #[tokio::test(start_paused = true)]
     async fn what_is_asked_for_while_the_file_cannot_be_read_is_heard_later() {
@@ -251,12 +271,12 @@ mod tests {
                 if failed {
                     return Err(SqlError::Gone("a test"));
                 }
-                let asked = (seen < 7).then(|| (7, Some(TaskId::new("a").unwrap())));
+                let asked = (seen < 7).then(|| (7, Some(cancel())));
                 Ok(asked.into_iter().collect())
             }
         };
         let listener = tokio::spawn(async move { follow(look, &Signals::default(), &sender, 6).await });
-        assert_eq!(heard.recv().await, Some(TaskId::new("a").unwrap()));
+        assert_eq!(heard.recv().await, Some(cancel()));
         drop(heard);
         listener.await.unwrap();
     }

@@ -15,13 +15,14 @@ use super::upkeep;
 use crate::{BoxError, BrokerError, BrokerResult};
 
 /// What a file needs, in order; its position (from 1) is the `user_version` that the file has afterwards.
-const MIGRATIONS: [&str; 6] = [
+const MIGRATIONS: [&str; 7] = [
     include_str!("../../../../migrations/sqlite/0001_broker.sql"),
     include_str!("../../../../migrations/sqlite/0002_lost_runs.sql"),
     include_str!("../../../../migrations/sqlite/0003_groups.sql"),
     include_str!("../../../../migrations/sqlite/0004_decisions_per_schedule.sql"),
     include_str!("../../../../migrations/sqlite/0005_probes.sql"),
     include_str!("../../../../migrations/sqlite/0006_documents.sql"),
+    include_str!("../../../../migrations/sqlite/0007_stop_requests.sql"),
 ];
 
 /// Opens the file, brings it up to date, and makes the connection that writes and those that read. Waits for the

@@ -122,7 +122,7 @@ async fn a_cancellation_reaches_another_process() {
     let mut heard = other.cancellations().await.unwrap();
     one.cancel(&wanted).await.unwrap();
     let id = tokio::time::timeout(Duration::from_secs(10), heard.recv()).await;
-    assert_eq!(id.unwrap(), Some(wanted));
+    assert_eq!(id.unwrap(), Some(crate::StopRequest::cancel(wanted)));
 }
 
 #[tokio::test]

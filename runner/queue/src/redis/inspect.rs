@@ -16,7 +16,7 @@ use super::{RedisBroker, convert, fault, keys, reply};
 use crate::{
     Acted, Action, ActionError, Attempt, BrokerResult, DayCount, EnqueueEventPage, ForeignEntry, GroupPage, Inspector,
     MAX_ATTEMPTS_KEPT, MAX_HISTORY_DAYS, MAX_PENDING_LOOK, MAX_PENDING_TYPES, Page, PendingType, QueueInfo,
-    RemoveError, ServerView, TaskInfo, TaskPage,
+    RemoveError, ServerView, StopRequest, TaskInfo, TaskPage,
 };
 
 /// The largest page.
@@ -189,6 +189,18 @@ impl Inspector for RedisBroker {
     async fn cancel(&self, id: &TaskId) -> BrokerResult<()> {
         let mut trip = self.conn.trip("ask for a task to be cancelled").await?;
         trip.command("PUBLISH").arg(keys::CANCEL).arg(id.as_str());
+        trip.one().await.map(drop)
+    }
+
+    async fn stop(&self, queue: &QueueName, id: &TaskId, error: &str) -> BrokerResult<()> {
+        const DOING: &str = "ask for a task to be ended";
+        let request = StopRequest::for_good(queue.clone(), id.clone(), error.to_owned());
+        let request = serde_json::to_vec(&request).map_err(|error| crate::BrokerError::Corrupt {
+            doing: DOING,
+            what: error.to_string(),
+        })?;
+        let mut trip = self.conn.trip(DOING).await?;
+        trip.command("PUBLISH").arg(&self.stop_channel).arg(request);
         trip.one().await.map(drop)
     }
 

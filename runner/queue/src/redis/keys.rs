@@ -17,6 +17,11 @@ pub(super) const SCHEDULERS: &str = "asynq:schedulers";
 /// The channel of cancellations.
 pub(super) const CANCEL: &str = "asynq:cancel";
 
+/// The channel of requests to end a task for good; asynq's carries ids only. One for each database: channels know none.
+pub(super) fn stop(database: i64) -> String {
+    format!("runner:stop:{database}")
+}
+
 /// The channel that says that a task was written which is due later; the scripts that write one spell it themselves.
 pub(super) const DELAYED: &str = "runner:delayed";
 

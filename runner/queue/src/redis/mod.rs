@@ -94,6 +94,7 @@ pub struct RedisBroker {
     /// The server that claims are noted for, once it has been told.
     claimant: OnceLock<String>,
     passed: Passed,
+    stop_channel: String,
     allow_eviction: bool,
     mended: Mended,
     rounds: Mutex<Rounds>,
@@ -120,6 +121,7 @@ impl RedisBroker {
             delayed: Arc::default(),
             claimant: OnceLock::new(),
             passed: Passed::default(),
+            stop_channel: keys::stop(settings.database),
             mended: Mended::default(),
             rounds: Mutex::default(),
             notes: Notes::default(),

@@ -186,11 +186,16 @@ fn verdict_args(trip: &mut Trip<'_>, settlement: &Settlement) {
         }
         Verdict::Retry { after, error, counts } => {
             let halves = convert::failed(task, error, *counts);
-            trip.arg(halves.head).arg(halves.tail).arg(convert::millis(*after));
+            trip.arg(halves.head)
+                .arg(halves.tail)
+                .arg(convert::millis(*after))
+                .arg(settlement.result.as_deref().unwrap_or_default());
         }
         Verdict::Archive { error } => {
             let halves = convert::failed(task, error, false);
-            trip.arg(halves.head).arg(halves.tail);
+            trip.arg(halves.head)
+                .arg(halves.tail)
+                .arg(settlement.result.as_deref().unwrap_or_default());
         }
         Verdict::HandBack => {}
         Verdict::Snooze { delay, waiting_for } => {

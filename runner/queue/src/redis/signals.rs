@@ -19,7 +19,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::dial::{DialError, Line};
 use super::link::Dialer;
 use super::{RedisBroker, fault, keys, reply};
-use crate::{BrokerError, BrokerResult};
+use crate::{BrokerError, BrokerResult, StopRequest};
 
 /// How long the server blocks before it answers "nothing": short enough to notice a dead connection.
 const BLOCK: Duration = Duration::from_secs(15);
@@ -38,6 +38,8 @@ const PASSED_LOOK: Duration = Duration::from_millis(100);
 const CANCELLATIONS: usize = 256;
 /// Longer payloads of a cancellation name no task.
 const MAX_ID_BYTES: usize = 4096;
+/// Longer requests to end a task for good are none of ours: id, queue and error, each character escaped.
+const MAX_STOP_PAYLOAD: usize = 64 * 1024;
 /// How often the cancellation connection is asked whether it still lives.
 const PING: Duration = Duration::from_secs(15);
 
@@ -202,11 +204,12 @@ impl RedisBroker {
         Ok(Some(idle))
     }
 
-    pub(super) async fn listen_for_cancellations(&self) -> BrokerResult<mpsc::Receiver<TaskId>> {
+    pub(super) async fn listen_for_cancellations(&self) -> BrokerResult<mpsc::Receiver<StopRequest>> {
         const DOING: &str = "listen for cancellations";
         let subscribed = async {
             let mut pubsub = self.conn.dialer().listener().await?;
             pubsub.subscribe(keys::CANCEL).await?;
+            pubsub.subscribe(&self.stop_channel).await?;
             pubsub.subscribe(keys::DELAYED).await?;
             Ok::<_, DialError>(pubsub)
         };
@@ -220,13 +223,23 @@ impl RedisBroker {
             }
         };
         let (sender, receiver) = mpsc::channel(CANCELLATIONS);
-        tokio::spawn(pass_on(pubsub, sender, Arc::clone(&self.delayed)));
+        tokio::spawn(pass_on(
+            pubsub,
+            self.stop_channel.clone(),
+            sender,
+            Arc::clone(&self.delayed),
+        ));
         Ok(receiver)
     }
 }
 
 /// Ends when the receiver is gone or the connection is.
-async fn pass_on(pubsub: redis::aio::PubSub, sender: mpsc::Sender<TaskId>, delayed: Arc<Notify>) {
+async fn pass_on(
+    pubsub: redis::aio::PubSub,
+    stop_channel: String,
+    sender: mpsc::Sender<StopRequest>,
+    delayed: Arc<Notify>,
+) {
     let (mut sink, mut stream) = pubsub.split();
     let mut ping = tokio::time::interval_at(Instant::now() + PING, PING);
     loop {
@@ -248,14 +261,18 @@ async fn pass_on(pubsub: redis::aio::PubSub, sender: mpsc::Sender<TaskId>, delay
             continue;
         }
         let payload = message.get_payload_bytes();
-        if payload.len() > MAX_ID_BYTES {
-            continue;
-        }
-        let id = std::str::from_utf8(payload).ok().and_then(|id| TaskId::new(id).ok());
-        if let Some(id) = id
-            && let Err(mpsc::error::TrySendError::Full(id)) = sender.try_send(id)
+        let request = match message.get_channel_name() {
+            name if name == stop_channel && payload.len() <= MAX_STOP_PAYLOAD => serde_json::from_slice(payload).ok(),
+            keys::CANCEL if payload.len() <= MAX_ID_BYTES => {
+                let id = std::str::from_utf8(payload).ok().and_then(|id| TaskId::new(id).ok());
+                id.map(StopRequest::cancel)
+            }
+            _ => None,
+        };
+        if let Some(request) = request
+            && let Err(mpsc::error::TrySendError::Full(request)) = sender.try_send(request)
         {
-            tracing::warn!(task = %id, "too many cancellations at once; this one is dropped");
+            tracing::warn!(task = %request.id, "too many cancellations at once; this one is dropped");
         }
     }
 }

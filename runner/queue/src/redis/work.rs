@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use runner_core::task::{QueueName, TaskId};
+use runner_core::task::QueueName;
 use tokio::sync::mpsc;
 
 use super::RedisBroker;
 use crate::{
     ArchiveBounds, BrokerResult, Claim, Exchanged, Forwarded, KnownTypes, Recovered, Repaired, ServerInfo, Settled,
-    Settlement, Swept, Work, Working,
+    Settlement, StopRequest, Swept, Work, Working,
 };
 
 #[async_trait]
@@ -97,7 +97,7 @@ impl Work for RedisBroker {
         self.wait_for_push(queues, at_most).await;
     }
 
-    async fn cancellations(&self) -> BrokerResult<mpsc::Receiver<TaskId>> {
+    async fn cancellations(&self) -> BrokerResult<mpsc::Receiver<StopRequest>> {
         self.listen_for_cancellations().await
     }
 

@@ -109,6 +109,17 @@ pub struct ServerView {
     pub working: Vec<Working>,
 }
 
+impl ServerView {
+    /// The worker in Go that runs this task, if one says so. A server that lists no handlers is one in Go.
+    #[must_use]
+    pub fn of_go<'a>(servers: &'a [Self], queue: &QueueName, id: &TaskId) -> Option<&'a Self> {
+        servers.iter().find(|server| {
+            let runs = |task: &Working| task.id == *id && task.queue == *queue;
+            server.info.handlers.is_empty() && server.working.iter().any(runs)
+        })
+    }
+}
+
 /// What a queue processed on one UTC day.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct DayCount {
@@ -205,9 +216,14 @@ pub trait Inspector {
     /// goes on. Nothing keeps producers from using the name again.
     async fn remove_queue(&self, queue: &QueueName, force: bool) -> Result<Acted, RemoveError>;
 
-    /// Asks whichever worker holds the task to stop it. Workers are told the id alone: tasks of this id in other
+    /// Asks whichever worker holds the task, here or in Go, to end its attempt: it has failed with [`CANCELED`](super::CANCELED)
+    /// and is tried again if retries are left. Workers are told the id alone: tasks of this id in other
     /// queues are stopped too.
     async fn cancel(&self, id: &TaskId) -> BrokerResult<()>;
+
+    /// Asks whichever worker of ours holds the task to end it for good: it is archived with this error, whatever retries
+    /// are left. One in Go does not hear of it, and nothing happens to a task that nobody holds.
+    async fn stop(&self, queue: &QueueName, id: &TaskId, error: &str) -> BrokerResult<()>;
 
     /// Stops claims from a queue; whether it was running.
     async fn pause_queue(&self, queue: &QueueName) -> BrokerResult<bool>;

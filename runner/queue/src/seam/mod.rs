@@ -15,6 +15,7 @@ mod inspect;
 mod produce;
 mod record;
 mod schedule;
+mod stop;
 mod types;
 mod unclaimed;
 mod work;
@@ -40,6 +41,7 @@ pub(crate) use schedule::cursor_was_ahead;
 pub use schedule::{
     CURSOR_AHEAD, Commit, CommitFire, Committed, Decision, DecisionKind, Registration, Schedules, Standing,
 };
+pub use stop::{CANCELED, MAX_STOP_BYTES, StopRequest, stopped_by};
 pub use types::KnownTypes;
 pub use unclaimed::{PendingType, UNCLAIMED_AFTER, Unclaimed, unclaimed};
 #[cfg(any(feature = "redis", feature = "embedded"))]

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use runner_core::task::{QueueName, State, TaskId};
 use serde::{Deserialize, Serialize};
 
-use super::{Attempt, BrokerResult, KnownTypes, TaskRecord};
+use super::{Attempt, BrokerResult, KnownTypes, StopRequest, TaskRecord};
 
 /// A task that this process holds until its lease runs out.
 ///
@@ -98,7 +98,9 @@ pub struct Settlement {
     pub claim: Claim,
     /// How.
     pub verdict: Verdict,
-    /// What the handler returned, kept with a completed task; at most [`MAX_RESULT_BYTES`](crate::MAX_RESULT_BYTES).
+    /// What the handler returned, kept with a completed task, or what it had by the time it failed, kept with one that is
+    /// retried or archived; at most [`MAX_RESULT_BYTES`](crate::MAX_RESULT_BYTES). The last one stays until an operator
+    /// runs the task again.
     pub result: Option<Bytes>,
     /// What to remember of the attempt; `None` remembers nothing (the cheapest).
     pub attempt: Option<Attempt>,
@@ -388,8 +390,8 @@ pub trait Work {
     /// claim, and that a claim has seen, are nothing to wake up for.
     async fn wait_for_work(&self, queues: &[QueueName], at_most: Duration);
 
-    /// Ids of tasks that somebody wants cancelled, from now on. Ends when the store is gone; call again then.
-    async fn cancellations(&self) -> BrokerResult<tokio::sync::mpsc::Receiver<TaskId>>;
+    /// Attempts that somebody wants ended, from now on. Ends when the store is gone; call again then.
+    async fn cancellations(&self) -> BrokerResult<tokio::sync::mpsc::Receiver<StopRequest>>;
 
     /// Puts tasks that wait for a handler of one of these types (exact names, or prefixes ending in `*`)
     /// back on their queues; how many. Called when a worker starts or learns a function.

@@ -1,4 +1,4 @@
-//! Actions on one task: run, archive, delete, cancel.
+//! Actions on one task: run, archive, delete, cancel, stop for good.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use axum::Extension;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use runner_core::task::{QueueName, State as TaskState, TaskId};
-use runner_queue::{Action, ActionError};
+use runner_queue::{Action, ActionError, ServerView, stopped_by};
 
 use super::{Audit, done, not_done, settled, told};
 use crate::web::desk::Desk;
@@ -30,6 +30,10 @@ pub async fn one(
         "delete" => (Action::Delete, "task.delete", "notice.task.delete"),
         "cancel" => {
             let notice = cancel(&desk, &visitor, &name, &task).await?;
+            return Ok(told(&desk, form.back(), &notice));
+        }
+        "stop" => {
+            let notice = stop(&desk, &visitor, &name, &task).await?;
             return Ok(told(&desk, form.back(), &notice));
         }
         _ => return Err(Fault::NoPage),
@@ -58,9 +62,48 @@ pub async fn one(
     Ok(told(&desk, &back, &notice))
 }
 
-/// Asks the worker of a task to stop it; a task that nobody runs has nobody to ask.
+/// Asks the worker of a task to end its attempt; a task that nobody runs has nobody to ask.
 async fn cancel(desk: &Desk, visitor: &Visitor, queue: &QueueName, id: &TaskId) -> Result<Notice, Fault> {
     let audit = Audit::intent(visitor, "task.cancel", format!("{queue}/{id}"));
+    let Some(audit) = running(desk, audit, queue, id).await? else {
+        return Ok(idle(id));
+    };
+    settled(audit, desk.broker.cancel(id).await)?;
+    Ok(done("notice.task.cancel", id.as_str()))
+}
+
+/// The same for good, which a worker in Go does not understand.
+async fn stop(desk: &Desk, visitor: &Visitor, queue: &QueueName, id: &TaskId) -> Result<Notice, Fault> {
+    let audit = Audit::intent(visitor, "task.stop", format!("{queue}/{id}"));
+    let Some(audit) = running(desk, audit, queue, id).await? else {
+        return Ok(idle(id));
+    };
+    let servers = match desk.broker.servers().await {
+        Ok(servers) => servers,
+        Err(error) => {
+            audit.outcome("unknown");
+            return Err(error.into());
+        }
+    };
+    if ServerView::of_go(&servers, queue, id).is_some() {
+        audit.outcome("refused");
+        return Ok(Notice {
+            bad: true,
+            ..done("notice.task.go", id.as_str())
+        });
+    }
+    let words = stopped_by(&visitor.name(), None);
+    settled(audit, desk.broker.stop(queue, id, &words).await)?;
+    Ok(done("notice.task.stop", id.as_str()))
+}
+
+/// The audit of an action on a task that must be running; `None` if it is not, and that was written down.
+async fn running<'a>(
+    desk: &Desk,
+    audit: Audit<'a>,
+    queue: &QueueName,
+    id: &TaskId,
+) -> Result<Option<Audit<'a>>, Fault> {
     let found = match desk.broker.task(queue, id).await {
         Ok(found) => found,
         Err(error) => {
@@ -70,11 +113,14 @@ async fn cancel(desk: &Desk, visitor: &Visitor, queue: &QueueName, id: &TaskId) 
     };
     if found.is_none_or(|task| task.state != TaskState::Active) {
         audit.outcome("refused");
-        return Ok(Notice {
-            bad: true,
-            ..done("notice.task.idle", id.as_str())
-        });
+        return Ok(None);
     }
-    settled(audit, desk.broker.cancel(id).await)?;
-    Ok(done("notice.task.cancel", id.as_str()))
+    Ok(Some(audit))
+}
+
+fn idle(id: &TaskId) -> Notice {
+    Notice {
+        bad: true,
+        ..done("notice.task.idle", id.as_str())
+    }
 }

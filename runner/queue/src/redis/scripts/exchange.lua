@@ -57,23 +57,34 @@ local function tell(number, remains, stretch)
   for i = 1, 6 do told[#told + 1] = remains and remains[i] or i < 3 and 0 or '' end
 end
 
-local function claim(number, queue, own, takes, stretch)
-  local prefix = queue .. 't:'
-  local ids, messages, take, remains, left = pick(KEYS[number], prefix, wanted, room, takes, stretch)
-  if #ids == 0 then return tell(number, takes and remains(), stretch) end
-  -- Before anything is taken: to a server that lets us touch asynq's keys only, nothing must get lost.
-  local run, noted = next_run(own), redis.call('EXISTS', own .. 'waiting') == 1
-  take()
-  local active, leases, claims = {}, {}, {}
+-- Whether something else than a task lies at a key, by the error that says so. Any other error means that this server
+-- cannot tell now, as while a slot of a cluster is moved key by key.
+local function is_odd(answer)
+  return string.find(answer.err, 'WRONGTYPE', 1, true)
+end
+
+-- Makes ids that were taken off the list the caller's. Without messages they are the next ones as they lay: the first of an
+-- unknown type, or one for which there is no room, goes back with all behind it. Returns: how many are the caller's, how
+-- many were dealt with, and whether a type was unknown.
+local function hold(number, queue, own, ids, messages, takes, run, noted)
+  local active, leases, claims, prefix = {}, {}, {}, queue .. 't:'
   local mark, head = run .. by, #reply
-  local at, nth = head + 3, 0
+  local at, nth, seen, met = head + 3, 0, #ids, false
   for i = 1, #ids do
-    local id, msg = ids[i], messages[i]
+    local id = ids[i]
     local key = prefix .. id
-    if type(msg) == 'string' then
+    local msg = messages and messages[i] or redis.pcall('HGET', key, 'msg')
+    local text = type(msg) == 'string'
+    met = text and takes and not takes(msg)
+    if met or room <= 0 or not text and msg and not is_odd(msg) then
+      for back = #ids, i, -1 do redis.call('RPUSH', KEYS[number], ids[back]) end
+      seen = i - 1
+      break
+    end
+    if text then
       redis.call('HDEL', key, 'pending_since')
       redis.call('HSET', key, 'state', 'active')
-      nth = nth + 1
+      nth, room = nth + 1, room - #msg
       active[nth] = id
       leases[2 * nth - 1], leases[2 * nth] = lease, id
       claims[2 * nth - 1], claims[2 * nth] = id, mark
@@ -91,9 +102,36 @@ local function claim(number, queue, own, takes, stretch)
   spread('HSET', own .. 'claims', claims)
   -- Another program may have forwarded a task that has a note here.
   if noted then spread('HDEL', own .. 'waiting', active) end
-  wanted, room = wanted - nth, left
+  wanted = wanted - nth
   if room <= 0 then wanted = 0 end
-  if takes then tell(number, remains(), stretch) end
+  return nth, seen, met
+end
+
+-- Takes the tasks of known types from between the others.
+local function claim_known(number, queue, own, takes, stretch)
+  local ids, messages, take, remains = pick(KEYS[number], queue .. 't:', wanted, room, takes, stretch)
+  if #ids > 0 then
+    local run, noted = next_run(own), redis.call('EXISTS', own .. 'waiting') == 1
+    take()
+    -- As much room as they need was there when they were chosen.
+    hold(number, queue, own, ids, messages, nil, run, noted)
+  end
+  tell(number, remains(), stretch)
+end
+
+-- The same where all are known, as far as is known: then they are the next ones as they lie.
+local function claim(number, queue, own, takes)
+  -- A second look only when ids were dropped; the number of looks is bounded like everything here.
+  for _ = 1, 100 do
+    if wanted <= 0 or keep('LLEN', KEYS[number]) == 0 then return end
+    -- Before anything is taken: to a server that lets us touch asynq's keys only, nothing must get lost.
+    local run, noted = next_run(own), redis.call('EXISTS', own .. 'waiting') == 1
+    local most = wanted
+    local ids = redis.call('RPOP', KEYS[number], most)
+    local _, seen, met = hold(number, queue, own, ids, nil, takes, run, noted)
+    if met then return claim_known(number, queue, own, takes) end
+    if seen < most then return end
+  end
 end
 
 local takes, at = types(7)
@@ -115,7 +153,12 @@ if at <= #ARGV then reply[1] = finish(at) end
 for number = 1, queues do
   local ask = asked[number]
   if wanted > 0 and redis.call('EXISTS', ask.queue .. 'paused') == 0 then
-    claim(number, ask.queue, ask.own, takes, ask.stretch)
+    if ask.stretch and takes then
+      claim_known(number, ask.queue, ask.own, takes, ask.stretch)
+    else
+      claim(number, ask.queue, ask.own, takes)
+      tell(number, nil, ask.stretch)
+    end
   end
 end
 return reply

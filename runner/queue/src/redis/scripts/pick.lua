@@ -51,8 +51,8 @@ local function take_off(list, length, places)
 end
 
 -- Reads only. Returns: ids, and the message of each, false or an error for an id that has none; a function that takes
--- them off the list; one that then tells the stretch of unknown tasks that remains, nil if there is none; and how many
--- bytes are left of the room. Fewer than wanted, though there are more, when a bound was reached.
+-- them off the list; and one that then tells the stretch of unknown tasks that remains, nil if there is none. Fewer than
+-- wanted, though there are more, when a bound was reached.
 local function pick(list, prefix, most, room, takes, stretch)
   local length = keep('LLEN', list)
   local places, ids, messages = {}, {}, {}
@@ -102,5 +102,5 @@ local function pick(list, prefix, most, room, takes, stretch)
       redis.call('HGET', prefix .. anchor, 'pending_since') or '', redis.call('LINDEX', list, 0),
     }
   end
-  return ids, messages, take, remains, room
+  return ids, messages, take, remains
 end

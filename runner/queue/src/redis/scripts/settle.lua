@@ -5,8 +5,8 @@
 --   d done, which holds no lock
 --   u done: lock
 --   c complete: message before and after the instant, retention in s, lock, result or ''
---   r retry, n retry that does not count: message before and after the instant, delay in ms
---   a archive: message before and after the instant
+--   r retry, n retry that does not count: message before and after the instant, delay in ms, result so far or ''
+--   a archive: message before and after the instant, result so far or ''
 --   h hand back
 --   s snooze: delay in ms, what it waits for or ''
 -- then for each attempt to remember: number of its claim (from 1), a line.
@@ -15,7 +15,7 @@
 local queue, own = ARGV[3], ARGV[4]
 local cutoff = ARGV[5] ~= '' and math.floor((millis - tonumber(ARGV[5])) / 1000)
 local letters = ARGV[6]
-local width = {d = 0, u = 1, c = 5, r = 3, n = 3, a = 2, h = 0, s = 2}
+local width = {d = 0, u = 1, c = 5, r = 4, n = 4, a = 3, h = 0, s = 2}
 
 -- The present as protobuf writes it, behind the tag of its field.
 local function field(tag)
@@ -58,6 +58,11 @@ local function write(key, ...)
   return of_task('HSET', key, ...) ~= nil
 end
 
+-- What there is of a result by now; called once the task was written.
+local function keep_result(key, result)
+  if result ~= '' then redis.call('HSET', key, 'result', result) end
+end
+
 -- Each returns whether there still is a task.
 local apply = {}
 function apply.d(_, key)
@@ -72,13 +77,14 @@ function apply.c(id, key, at)
   unlock(ARGV[at + 3], id)
   done = done + 1
   if not write(key, 'msg', message(at, 104), 'state', 'completed') then return false end
-  if ARGV[at + 4] ~= '' then redis.call('HSET', key, 'result', ARGV[at + 4]) end
+  keep_result(key, ARGV[at + 4])
   file('completed', now + tonumber(ARGV[at + 2]), id)
   return true
 end
 function apply.n(id, key, at)
   if not write(key, 'msg', message(at, 88), 'state', 'retry') then return false end
   file('retry', after(ARGV[at + 2]), id)
+  keep_result(key, ARGV[at + 3])
   return true
 end
 function apply.r(id, key, at)
@@ -88,6 +94,7 @@ end
 function apply.a(id, key, at)
   done, failed = done + 1, failed + 1
   if not write(key, 'msg', message(at, 88), 'state', 'archived') then return false end
+  keep_result(key, ARGV[at + 2])
   file('archived', now, id)
   return true
 end

@@ -1,0 +1,54 @@
+//! What somebody wants done with a task that runs, and the words that it leaves behind.
+
+use runner_core::task::{QueueName, TaskId};
+use serde::{Deserialize, Serialize};
+
+/// The error of an attempt that was cancelled: that of Go's, tools look for it.
+pub const CANCELED: &str = "context canceled";
+
+/// Bytes of the error that a task is ended for good with.
+pub const MAX_STOP_BYTES: usize = 1024;
+
+/// A wish to end an attempt, on its way to the worker that makes it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StopRequest {
+    /// The task.
+    pub id: TaskId,
+    /// Its queue; `None`: of this id in any queue, for asynq's channel carries ids only.
+    pub queue: Option<QueueName>,
+    /// Archive the task with this error, whatever retries are left. `None`: the attempt has failed with [`CANCELED`], and
+    /// is tried again if retries are left.
+    pub for_good: Option<String>,
+}
+
+impl StopRequest {
+    /// As asynq's cancellation.
+    #[must_use]
+    pub fn cancel(id: TaskId) -> Self {
+        Self {
+            id,
+            queue: None,
+            for_good: None,
+        }
+    }
+
+    /// Ends the task for good. Of the error the first [`MAX_STOP_BYTES`] are kept.
+    #[must_use]
+    pub fn for_good(queue: QueueName, id: TaskId, mut error: String) -> Self {
+        error.truncate(error.floor_char_boundary(MAX_STOP_BYTES));
+        Self {
+            id,
+            queue: Some(queue),
+            for_good: Some(error),
+        }
+    }
+}
+
+/// What a task that somebody ended for good says: who, and why.
+#[must_use]
+pub fn stopped_by(who: &str, why: Option<&str>) -> String {
+    match why {
+        Some(why) => format!("stopped by {who}: {why}"),
+        None => format!("stopped by {who}"),
+    }
+}
