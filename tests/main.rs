@@ -21,6 +21,7 @@ mod model;
 mod pages;
 mod probes;
 mod processes;
+mod queues;
 mod readiness;
 mod readme;
 mod redis_broker;
@@ -74,6 +75,7 @@ fn main() -> std::process::ExitCode {
         pages::tests(),
         probes::tests(),
         processes::tests(),
+        queues::tests(),
         table::tests(),
         readiness::tests(),
         readme::tests(),

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
-use runner_core::task::{QueueName, Run, Task, TaskId};
+use runner_core::task::{QueueName, Run, Task, TaskId, priority_of};
 use runner_queue::{Broker, Refusal};
 use runner_sdk::{FUNCTION_PREFIX, FunctionKind, Functions, Registry};
 
@@ -47,9 +47,10 @@ pub(super) async fn of_queue(broker: &dyn Broker, own: &BTreeMap<String, u32>, q
     let mut served: BTreeSet<String> = servers.iter().flat_map(|s| s.info.queues.keys().cloned()).collect();
     if servers.is_empty() {
         served.extend(own.keys().cloned());
-        served.extend(broker.queues().await.ok()?.into_iter().map(|q| q.name.to_string()));
+        served.extend(broker.queue_names().await.ok()?.iter().map(ToString::to_string));
     }
-    if served.contains(queue.as_str()) {
+    let named = served.iter().map(|name| (name.as_str(), 1));
+    if priority_of(queue, named).is_some() {
         return None;
     }
     let meant = meant(queue.as_str(), served.iter().map(String::as_str), "");

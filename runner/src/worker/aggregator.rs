@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use runner_core::task::{QueueName, Task, TaskId};
-use runner_queue::{Broker, BrokerError, BrokerResult, Refusal, SET_DEADLINE, StagedSet, TaskRecord};
+use runner_queue::{Broker, BrokerError, BrokerResult, Lists, Refusal, SET_DEADLINE, StagedSet, TaskRecord};
 use runner_sdk::{Aggregator as Function, Group, GroupTask};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
@@ -128,7 +128,14 @@ impl Role for Aggregator {
     }
 
     async fn turn(&mut self) -> Option<Duration> {
-        for queue in self.shop.queue_names() {
+        let queues = match self.shop.queues_with(Lists::Grouped).await {
+            Ok(chunks) => chunks.concat(),
+            Err(error) => {
+                self.shop.broker_failed("look for groups", &error);
+                return None;
+            }
+        };
+        for queue in queues {
             if let Err(error) = self.look(&queue).await {
                 // In a cluster the server of one queue may be away, and those of others not.
                 self.shop.broker_failed("look at the groups", &error);
@@ -140,11 +147,14 @@ impl Role for Aggregator {
 
 /// Puts the tasks of sets that nobody came back for into their groups again.
 pub(super) async fn reclaim(shop: &Shop) {
-    match shop
-        .broker
-        .reclaim(&shop.queue_names(), RECLAIM_GRACE, RECLAIM_BATCH)
-        .await
-    {
+    let pass = async {
+        let mut all = Vec::new();
+        for queues in shop.queues_with(Lists::Grouped).await? {
+            all.extend(shop.broker.reclaim(&queues, RECLAIM_GRACE, RECLAIM_BATCH).await?);
+        }
+        Ok(all)
+    };
+    match pass.await {
         Ok(reclaimed) => {
             for group in reclaimed {
                 tracing::warn!(

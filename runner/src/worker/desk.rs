@@ -9,6 +9,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use runner_core::schedule::stable_hash;
+use runner_core::task::QueueName;
 use runner_queue::{BrokerError, BrokerResult, Claim, Exchanged, Settled, Settlement, Verdict};
 use runner_sdk::Stop;
 use tokio::time::Instant;
@@ -53,12 +54,16 @@ pub(super) struct Back {
     answer: BrokerResult<Exchanged>,
     /// Of verdicts that will not be offered again.
     given_up: Vec<Place>,
+    /// The queues that were asked, when not all are asked each time.
+    queues: Option<Vec<QueueName>>,
 }
 
 /// The state of the loop.
 pub(super) struct Desk {
     pub(super) shop: Arc<Shop>,
     order: Order,
+    /// Whether so many queues are served that each call asks some of them.
+    many: bool,
     /// There as long as new tasks are taken.
     intake: Option<DropGuard>,
     /// Whether the queues may have something to claim.
@@ -84,7 +89,8 @@ impl Desk {
         let settings = &shop.settings;
         let seed = stable_hash(&[&settings.id]);
         Self {
-            order: Order::new(&settings.queues, settings.strict_priority, seed),
+            order: Order::new(shop.served.to_ask(), settings.strict_priority, seed),
+            many: !shop.served.are_few(),
             intake: Some(intake),
             hungry: true,
             busy: false,
@@ -162,9 +168,25 @@ impl Desk {
         }
         let idle = self.takes() && !self.hungry && self.waking.is_none() && self.free_slots() > 0;
         if idle {
-            let (broker, queues) = (self.shop.broker.clone(), self.order.next());
-            self.waking = Some(Box::pin(async move { broker.wait_for_work(&queues, IDLE).await }));
+            let queues = match self.many {
+                true => self.order.watched(|queue| self.shop.served.is_named(queue)),
+                false => self.order.next(),
+            };
+            // The scout wakes the loop when there is something to ask.
+            if !queues.is_empty() {
+                let broker = self.shop.broker.clone();
+                self.waking = Some(Box::pin(async move { broker.wait_for_work(&queues, IDLE).await }));
+            }
         }
+    }
+
+    /// Other queues are served, or others have tasks.
+    pub(super) fn renew(&mut self) {
+        self.order.renew(self.shop.served.to_ask());
+        self.many = !self.shop.served.are_few();
+        self.hungry = true;
+        // It waits for the queues that were there before.
+        self.waking = None;
     }
 
     /// How many tasks a call that ends `ending` of them may claim: their slots are free by then. Each call asks for
@@ -197,6 +219,7 @@ impl Desk {
         self.reserved += reserved;
         let (broker, queues) = (self.shop.broker.clone(), self.order.next());
         let lease = self.shop.settings.lease;
+        let many = self.many;
         self.calls.push(Box::pin(async move {
             let began = Instant::now();
             let answer = broker.exchange(&sent.settlements, &queues, asked, lease).await;
@@ -212,6 +235,7 @@ impl Desk {
                 began,
                 answer: sifted.answer,
                 given_up: sifted.given_up,
+                queues: many.then_some(queues),
             }
         }));
     }
@@ -236,6 +260,14 @@ impl Desk {
                 if back.asked > 0 {
                     self.busy = claims.len() == back.asked;
                     self.hungry = self.busy;
+                    if let Some(asked) = &back.queues {
+                        let gave = claims.iter().map(|claim| &claim.task().queue).collect();
+                        let named = |queue: &QueueName| self.shop.served.is_named(queue);
+                        if !self.busy {
+                            self.order.learn(asked, &gave, named);
+                        }
+                        self.hungry = self.busy || self.order.has_others(named);
+                    }
                 }
                 if self.pause.is_none() {
                     self.failures = 0;

@@ -26,6 +26,7 @@ fn back(sent: Batch, settled: Settled, claims: Vec<Claim>) -> Back {
             claims: Ok(claims),
         }),
         given_up: Vec::new(),
+        queues: None,
         sent,
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use runner_queue::{BrokerResult, Forwarded, Lists};
 use tokio_util::sync::CancellationToken;
 
 use super::Shop;
@@ -39,7 +40,7 @@ impl Role for Forwarder {
     }
 
     async fn turn(&mut self) -> Option<Duration> {
-        match self.0.broker.forward(&self.0.queue_names(), BATCH).await {
+        match self.pass().await {
             Ok(done) if done.more => Some(Duration::ZERO),
             Ok(done) => {
                 let until = done.next_due?.duration_since(self.0.clock.now());
@@ -54,5 +55,19 @@ impl Role for Forwarder {
                 None
             }
         }
+    }
+}
+
+impl Forwarder {
+    /// Goes through all queues once.
+    async fn pass(&self) -> BrokerResult<Forwarded> {
+        let mut all = Forwarded::default();
+        for queues in self.0.queues_with(Lists::Delayed).await? {
+            let done = self.0.broker.forward(&queues, BATCH).await?;
+            all.moved += done.moved;
+            all.more |= done.more;
+            all.next_due = [all.next_due, done.next_due].into_iter().flatten().min();
+        }
+        Ok(all)
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use runner_queue::{BrokerResult, Lists, Swept};
 
 use super::Shop;
 use crate::role::Role;
@@ -31,11 +32,7 @@ impl Role for Janitor {
 
     async fn turn(&mut self) -> Option<Duration> {
         let shop = &self.0;
-        let swept = shop
-            .broker
-            .sweep(&shop.queue_names(), BATCH, shop.settings.archive)
-            .await;
-        match swept {
+        match self.pass().await {
             Ok(swept) => {
                 shop.metrics.trimmed(swept.trimmed);
                 if swept.trimmed > 0 {
@@ -55,5 +52,19 @@ impl Role for Janitor {
                 None
             }
         }
+    }
+}
+
+impl Janitor {
+    /// Goes through all queues once.
+    async fn pass(&self) -> BrokerResult<Swept> {
+        let mut all = Swept::default();
+        for queues in self.0.queues_with(Lists::Ended).await? {
+            let swept = self.0.broker.sweep(&queues, BATCH, self.0.settings.archive).await?;
+            all.expired += swept.expired;
+            all.trimmed += swept.trimmed;
+            all.more |= swept.more;
+        }
+        Ok(all)
     }
 }

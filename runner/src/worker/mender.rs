@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use runner_queue::{BrokerResult, Lists, Repaired};
 
 use super::Shop;
 use crate::role::Role;
@@ -27,7 +28,7 @@ impl Role for Mender {
     }
 
     async fn turn(&mut self) -> Option<Duration> {
-        match self.0.broker.repair(&self.0.queue_names(), LOOKED_AT).await {
+        match self.pass().await {
             Ok(repaired) => {
                 self.0.metrics.repaired(&repaired.each());
                 if repaired.total() > 0 {
@@ -47,5 +48,16 @@ impl Role for Mender {
                 None
             }
         }
+    }
+}
+
+impl Mender {
+    /// Looks at a part of all queues.
+    async fn pass(&self) -> BrokerResult<Repaired> {
+        let mut all = Repaired::default();
+        for queues in self.0.queues_with(Lists::Any).await? {
+            all += &self.0.broker.repair(&queues, LOOKED_AT).await?;
+        }
+        Ok(all)
     }
 }

@@ -25,6 +25,8 @@ mod processor;
 mod quiet;
 mod recoverer;
 mod releaser;
+mod scout;
+mod served;
 mod setbacks;
 #[cfg(test)]
 mod stop_tests;
@@ -82,7 +84,7 @@ const LEAVING: Duration = Duration::from_millis(4000);
 pub struct Settings {
     /// Tasks run at once, at least 1.
     pub concurrency: usize,
-    /// Queue names with priorities of at least 1; not empty.
+    /// Queue names with priorities of at least 1; not empty. One with `*` stands for every queue that it matches.
     pub queues: BTreeMap<QueueName, u32>,
     /// Whether a higher priority always comes first.
     pub strict_priority: bool,
@@ -153,6 +155,7 @@ struct Shop {
     health: Arc<Health>,
     /// Of each queue that is served.
     successes: HashMap<QueueName, Successes>,
+    served: served::Served,
     settings: Settings,
     board: Board,
     ended: ended::EndedTray,
@@ -179,10 +182,12 @@ impl Shop {
             successes: settings
                 .queues
                 .keys()
+                .filter(|queue| !queue.as_str().contains('*'))
                 .map(|queue| (queue.clone(), metrics.successes(queue.as_str())))
                 .collect(),
             metrics,
             health,
+            served: served::Served::new(&settings.queues),
             settings,
             board: Board::default(),
             ended: ended::EndedTray::default(),
@@ -192,6 +197,7 @@ impl Shop {
         }
     }
 
+    #[cfg(test)]
     fn queue_names(&self) -> Vec<QueueName> {
         self.settings.queues.keys().cloned().collect()
     }
@@ -277,6 +283,9 @@ impl Worker {
         keep_unwoken(Box::new(janitor::Janitor(shop.clone())));
         keep_unwoken(Box::new(mender::Mender(shop.clone())));
         keep_unwoken(Box::new(watcher::Watcher::new(shop.clone())));
+        if shop.served.has_patterns() {
+            keep_unwoken(Box::new(scout::Scout::new(shop.clone())));
+        }
         let sets = TaskTracker::new();
         if shop.handlers.aggregates() {
             let aggregator = aggregator::Aggregator::new(shop.clone(), intake.clone(), sets.clone());

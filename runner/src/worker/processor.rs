@@ -46,6 +46,7 @@ pub(super) async fn run(shop: Arc<Shop>, stop: CancellationToken, intake: DropGu
             Ok(()) = quiet.changed() => desk.hungry = true,
             () = until_done(&mut desk.waking) => desk.hungry = true,
             () = until_done(&mut desk.pause) => (),
+            () = shop.served.changed.notified() => desk.renew(),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use runner_queue::Recovered;
+use runner_queue::{BrokerResult, Lists, Recovered};
 use tokio::time::Instant;
 
 use super::Shop;
@@ -36,18 +36,9 @@ impl Role for Recoverer {
             // The heartbeat writes our leases by the new time first.
             return Some(self.shop.settings.heartbeat_every() * 2);
         }
+        super::aggregator::reclaim(&self.shop).await;
         let shop = &self.shop;
-        super::aggregator::reclaim(shop).await;
-        let recovered = shop
-            .broker
-            .recover(
-                &shop.queue_names(),
-                shop.settings.recover_grace(),
-                BATCH,
-                shop.settings.poison_after,
-            )
-            .await;
-        match recovered {
+        match self.pass().await {
             Ok(recovered) => {
                 for task in &recovered {
                     report(task);
@@ -93,12 +84,35 @@ impl Recoverer {
         true
     }
 
+    /// Takes back tasks of all queues, [`BATCH`] at most.
+    async fn pass(&self) -> BrokerResult<Vec<Recovered>> {
+        let (shop, mut recovered) = (&self.shop, Vec::new());
+        for queues in shop.queues_with(Lists::Active).await? {
+            let (grace, left) = (shop.settings.recover_grace(), BATCH - recovered.len());
+            let poison_after = shop.settings.poison_after;
+            recovered.extend(shop.broker.recover(&queues, grace, left, poison_after).await?);
+            if recovered.len() >= BATCH {
+                break;
+            }
+        }
+        Ok(recovered)
+    }
+
+    async fn first_end(&self) -> BrokerResult<Option<Timestamp>> {
+        let mut first = None;
+        for queues in self.shop.queues_with(Lists::Active).await? {
+            let end = self.shop.broker.next_lease_end(&queues).await?;
+            first = [first, end].into_iter().flatten().min();
+        }
+        Ok(first)
+    }
+
     /// Until the next lease may have to be taken back. Together with the lease and the grace this bounds how long a
     /// dead worker's task lies still.
     async fn until_next(&self) -> Option<Duration> {
         let shop = &self.shop;
         let soonest = shop.settings.heartbeat_every();
-        match shop.broker.next_lease_end(&shop.queue_names()).await {
+        match self.first_end().await {
             Ok(None) => None,
             Ok(Some(end)) => {
                 let left = Duration::try_from(end.duration_since(shop.clock.now())).unwrap_or_default();

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use runner_queue::{BrokerResult, Lists};
 
 use super::Shop;
 use crate::role::Role;
@@ -24,6 +25,15 @@ impl Releaser {
     pub(super) fn new(shop: Arc<Shop>) -> Self {
         let released_for = Vec::new();
         Self { shop, released_for }
+    }
+
+    /// Goes through all queues once.
+    async fn pass(&self, handlers: &[String]) -> BrokerResult<usize> {
+        let mut released = 0;
+        for queues in self.shop.queues_with(Lists::Delayed).await? {
+            released += self.shop.broker.release_waiting(&queues, handlers).await?;
+        }
+        Ok(released)
     }
 }
 
@@ -45,8 +55,8 @@ impl Role for Releaser {
         if handlers == self.released_for {
             return None;
         }
-        let (shop, queues) = (&self.shop, self.shop.queue_names());
-        match shop.broker.release_waiting(&queues, &handlers).await {
+        let shop = &self.shop;
+        match self.pass(&handlers).await {
             Ok(released) => {
                 if released > 0 {
                     tracing::info!(released, "tasks that waited for a handler go on");

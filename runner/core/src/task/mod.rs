@@ -4,10 +4,12 @@
 
 mod name;
 mod options;
+mod pattern;
 mod retry;
 mod state;
 
 pub use name::{BlankName, QueueName, TaskId, covers};
 pub use options::{DEFAULT_MAX_RETRY, DEFAULT_TIMEOUT, InvalidTask, Run, Task, Unique};
+pub use pattern::{QueuePattern, priority_of};
 pub use retry::{RETRY_JITTER_SECONDS, recovery_delay, retry_delay, stated_delay};
 pub use state::{Event, IllegalMove, State, UnknownState};

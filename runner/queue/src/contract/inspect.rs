@@ -6,7 +6,7 @@ use runner_core::task::{QueueName, Run, State};
 
 use super::shared::{LEASE, id, queue, retry, secs, task};
 use super::{Clause, Fresh};
-use crate::{Page, Verdict};
+use crate::{Lists, Page, Verdict};
 
 pub(super) fn clauses() -> Vec<Clause> {
     clauses![
@@ -20,6 +20,8 @@ pub(super) fn clauses() -> Vec<Clause> {
         a_task_is_found_in_every_queue_that_has_one_of_its_id,
         a_pending_task_says_since_when,
         unusual_names_are_kept_byte_for_byte,
+        some_queues_are_looked_at_without_the_others,
+        queues_that_have_something_on_a_list_are_found_among_many,
     ]
 }
 
@@ -91,6 +93,53 @@ async fn counters_begin_anew_with_the_utc_day(fresh: Fresh) {
     let glance = fresh.glance().await;
     assert_eq!((glance.processed, glance.failed), (2, 1));
     assert_eq!((glance.processed_today, glance.failed_today), (1, 1));
+    fresh.is_sound().await;
+}
+
+async fn some_queues_are_looked_at_without_the_others(fresh: Fresh) {
+    let tasks = ["c", "a", "b"].map(|name| task(name).queue(queue(name)));
+    fresh.put(tasks).await;
+    let names = fresh.broker.queue_names().await.unwrap();
+    assert_eq!(names, ["a", "b", "c"].map(queue));
+    let asked = [queue("c"), queue("nobody ever used this"), queue("a")];
+    let found = fresh.broker.queues_of(&asked).await.unwrap();
+    let all = fresh.broker.queues().await.unwrap();
+    assert_eq!(found, [all[2].clone(), all[0].clone()]);
+    assert!(fresh.broker.queues_of(&[]).await.unwrap().is_empty());
+    fresh.is_sound().await;
+}
+
+async fn queues_that_have_something_on_a_list_are_found_among_many(fresh: Fresh) {
+    let of = |name: &str| task(name).queue(queue(name)).retention(secs(60));
+    fresh
+        .put([of("pending"), of("active"), of("ended"), of("retried")])
+        .await;
+    fresh
+        .put([of("delayed").run(Run::In(secs(60))), of("grouped").group("g")])
+        .await;
+    for name in ["active", "ended", "retried"] {
+        let claims = fresh.broker.claim(&[queue(name)], 1, LEASE).await.unwrap();
+        match name {
+            "ended" => fresh.end(&claims[0], Verdict::Done).await,
+            "retried" => fresh.end(&claims[0], retry(60, "no")).await,
+            _ => (),
+        }
+    }
+    let names = ["pending", "active", "ended", "retried", "delayed", "grouped", "unknown"];
+    let asked = names.map(queue);
+    for (lists, expected) in [
+        (Lists::Pending, &["pending"][..]),
+        (Lists::Active, &["active"]),
+        (Lists::Ended, &["ended"]),
+        (Lists::Delayed, &["retried", "delayed"]),
+        (Lists::Grouped, &["grouped"]),
+        (Lists::Any, &names[..6]),
+    ] {
+        let found = fresh.broker.narrow(&asked, lists).await.unwrap();
+        let found: Vec<&str> = found.iter().map(QueueName::as_str).collect();
+        assert_eq!(found, expected, "{lists:?}");
+    }
+    assert!(fresh.broker.narrow(&[], Lists::Any).await.unwrap().is_empty());
     fresh.is_sound().await;
 }
 

@@ -1,5 +1,6 @@
 //! What the dashboard and the command line ask. What they do is in `act` and `remove`.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -17,7 +18,7 @@ use super::store::{built, error, sql};
 use super::tally::DAY;
 use super::{EmbeddedBroker, act, group, history, remove};
 use crate::{
-    Acted, Action, ActionError, Attempt, BrokerResult, DayCount, EnqueueEventPage, GroupPage, Inspector,
+    Acted, Action, ActionError, Attempt, BrokerResult, DayCount, EnqueueEventPage, GroupPage, Inspector, Lists,
     MAX_ATTEMPTS_KEPT, MAX_HISTORY_DAYS, MAX_PENDING_LOOK, MAX_PENDING_TYPES, Page, PendingType, QueueInfo,
     RemoveError, ServerView, StopRequest, TaskInfo, TaskPage,
 };
@@ -32,16 +33,19 @@ fn bounds(page: Page) -> (i64, i64) {
     (column(skip as u64), column(size as u64))
 }
 
-async fn queues(readers: &Readers, now: i64) -> Result<Vec<QueueInfo>, SqlError> {
+/// All queues, or those whose names are in `only`, a JSON array.
+async fn queues(readers: &Readers, now: i64, only: Option<String>) -> Result<Vec<QueueInfo>, SqlError> {
     let found = sql(
         "SELECT q.name, q.pending, q.active, q.scheduled, q.retry, q.archived, q.completed, q.aggregating, \
              q.processed, q.failed, q.paused_at IS NOT NULL, \
              coalesce(d.processed, 0), coalesce(d.failed, 0), \
              (SELECT pending_since FROM tasks WHERE queue = q.name AND state = 'pending' \
               ORDER BY at, seq LIMIT 1) \
-         FROM queues q LEFT JOIN day_counts d ON d.day = ? AND d.queue = q.name ORDER BY q.name",
+         FROM queues q LEFT JOIN day_counts d ON d.day = ?1 AND d.queue = q.name \
+         WHERE ?2 IS NULL OR q.name IN (SELECT value FROM json_each(?2)) ORDER BY q.name",
     )
     .bind(now.div_euclid(DAY))
+    .bind(only)
     .fetch_all(readers)
     .await?;
     let mut queues = Vec::with_capacity(found.len());
@@ -70,6 +74,44 @@ async fn queues(readers: &Readers, now: i64) -> Result<Vec<QueueInfo>, SqlError>
         });
     }
     Ok(queues)
+}
+
+async fn names(readers: &Readers) -> Result<Vec<QueueName>, SqlError> {
+    let found = sql("SELECT name FROM queues ORDER BY name").fetch_all(readers).await?;
+    let names = found
+        .iter()
+        .map(|row| Ok(QueueName::new(row.try_get::<String>(0)?).ok()));
+    Ok(names
+        .collect::<Result<Vec<_>, SqlError>>()?
+        .into_iter()
+        .flatten()
+        .collect())
+}
+
+/// Those of the queues that have anything on these lists.
+pub(super) async fn having(readers: &Readers, queues: &[QueueName], lists: Lists) -> Result<Vec<QueueName>, SqlError> {
+    let sum = match lists {
+        Lists::Pending => "pending",
+        Lists::Delayed => "scheduled + retry",
+        Lists::Active => "active",
+        Lists::Ended => "completed + archived",
+        // Sets that are being put together are in no sum.
+        Lists::Grouped => "aggregating + EXISTS (SELECT 1 FROM staged_sets s WHERE s.queue = q.name)",
+        Lists::Any => {
+            "pending + scheduled + retry + active + completed + archived + aggregating + \
+             EXISTS (SELECT 1 FROM staged_sets s WHERE s.queue = q.name)"
+        }
+    };
+    let found = built(format!("SELECT q.name FROM queues q WHERE {sum} > 0"))
+        .fetch_all(readers)
+        .await?;
+    let having: Result<HashSet<&str>, SqlError> = found.iter().map(|row| row.try_get(0)).collect();
+    let having = having?;
+    Ok(queues
+        .iter()
+        .filter(|queue| having.contains(queue.as_str()))
+        .cloned()
+        .collect())
 }
 
 async fn page(readers: &Readers, queue: &QueueName, state: State, page: Page) -> Result<TaskPage, SqlError> {
@@ -177,9 +219,23 @@ async fn pending_types(readers: &Readers, queue: &QueueName, look: usize) -> Res
 #[async_trait]
 impl Inspector for EmbeddedBroker {
     async fn queues(&self) -> BrokerResult<Vec<QueueInfo>> {
-        queues(self.readers(), micros(self.clock.now()))
+        queues(self.readers(), micros(self.clock.now()), None)
             .await
             .map_err(|e| error("list queues", e))
+    }
+
+    async fn queue_names(&self) -> BrokerResult<Vec<QueueName>> {
+        names(self.readers()).await.map_err(|e| error("list queues", e))
+    }
+
+    async fn queues_of(&self, wanted: &[QueueName]) -> BrokerResult<Vec<QueueInfo>> {
+        let asked = async {
+            let only = rows::to_json(&wanted)?;
+            queues(self.readers(), micros(self.clock.now()), Some(only)).await
+        };
+        let mut found = asked.await.map_err(|e| error("look at queues", e))?;
+        found.sort_by_key(|info| wanted.iter().position(|name| *name == info.name));
+        Ok(found)
     }
 
     async fn tasks(&self, queue: &QueueName, state: State, at: Page) -> BrokerResult<TaskPage> {

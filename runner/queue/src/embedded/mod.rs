@@ -63,8 +63,8 @@ use tokio::sync::mpsc;
 
 use crate::{
     ArchiveBounds, Broker, BrokerError, BrokerResult, Caveat, Claim, Commit, Committed, Decision, EntryView, Exchanged,
-    Forwarded, KnownTypes, Recovered, Registration, Repaired, Schedules, ServerInfo, Settled, Settlement, Standing,
-    StopRequest, Swept, Work, Working,
+    Forwarded, KnownTypes, Lists, Recovered, Registration, Repaired, Schedules, ServerInfo, Settled, Settlement,
+    Standing, StopRequest, Swept, Work, Working,
 };
 use condition::Condition;
 #[cfg(test)]
@@ -260,6 +260,12 @@ impl Work for EmbeddedBroker {
 
     async fn claim(&self, queues: &[QueueName], max: usize, lease: Duration) -> BrokerResult<Vec<Claim>> {
         self.writer.write(self.taking(queues, max, lease)).await
+    }
+
+    async fn narrow(&self, queues: &[QueueName], lists: Lists) -> BrokerResult<Vec<QueueName>> {
+        inspect::having(self.readers(), queues, lists)
+            .await
+            .map_err(|e| error("look which queues have tasks", e))
     }
 
     async fn settle(&self, settlements: &[Settlement]) -> BrokerResult<Vec<Settled>> {

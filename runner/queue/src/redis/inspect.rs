@@ -15,7 +15,7 @@ use super::trouble::Trouble;
 use super::{RedisBroker, convert, fault, keys, reply};
 use crate::{
     Acted, Action, ActionError, Attempt, BrokerResult, DayCount, EnqueueEventPage, ForeignEntry, GroupPage, Inspector,
-    MAX_ATTEMPTS_KEPT, MAX_HISTORY_DAYS, MAX_PENDING_LOOK, MAX_PENDING_TYPES, Page, PendingType, QueueInfo,
+    Lists, MAX_ATTEMPTS_KEPT, MAX_HISTORY_DAYS, MAX_PENDING_LOOK, MAX_PENDING_TYPES, Page, PendingType, QueueInfo,
     RemoveError, ServerView, StopRequest, TaskInfo, TaskPage,
 };
 
@@ -31,20 +31,15 @@ pub(super) fn bounds(page: Page) -> (usize, usize) {
 #[async_trait]
 impl Inspector for RedisBroker {
     async fn queues(&self) -> BrokerResult<Vec<QueueInfo>> {
-        let names = self.queue_names().await?;
-        let mut trip = self.conn.trip("look at the queues").await?;
-        for name in &names {
-            trip.script(Script::Info, &[keys::part(name.as_str(), "pending")])
-                .arg(keys::queue(name.as_str()));
-        }
-        let mut trouble = Trouble::default();
-        let mut infos = Vec::with_capacity(names.len());
-        for (name, answer) in names.into_iter().zip(trip.each().await?) {
-            let answer = trouble.part(&name, answer);
-            infos.extend(answer.map(|answer| queue_info((name, answer))));
-        }
-        trouble.unless(!infos.is_empty())?;
-        Ok(infos)
+        self.infos_of(self.all_names().await?, false).await
+    }
+
+    async fn queue_names(&self) -> BrokerResult<Vec<QueueName>> {
+        Ok(self.all_names().await?.into_iter().collect())
+    }
+
+    async fn queues_of(&self, names: &[QueueName]) -> BrokerResult<Vec<QueueInfo>> {
+        self.infos_of(names.iter().cloned(), true).await
     }
 
     async fn tasks(&self, queue: &QueueName, state: State, page: Page) -> BrokerResult<TaskPage> {
@@ -86,7 +81,7 @@ impl Inspector for RedisBroker {
     }
 
     async fn find(&self, id: &TaskId) -> BrokerResult<Vec<QueueName>> {
-        let names = self.queue_names().await?;
+        let names = self.all_names().await?;
         let mut trip = self.conn.trip("look for a task").await?;
         for name in &names {
             trip.command("HEXISTS")
@@ -272,7 +267,81 @@ impl RedisBroker {
         Ok(TaskPage { tasks, total })
     }
 
-    async fn queue_names(&self) -> BrokerResult<BTreeSet<QueueName>> {
+    /// `known`: leaves out queues that are not on the list of queues.
+    async fn infos_of(&self, names: impl IntoIterator<Item = QueueName>, known: bool) -> BrokerResult<Vec<QueueInfo>> {
+        let names: Vec<QueueName> = names.into_iter().collect();
+        let mut trip = self.conn.trip("look at the queues").await?;
+        if known && !names.is_empty() {
+            trip.command("SMISMEMBER").arg(keys::QUEUES);
+            for name in &names {
+                trip.arg(name.as_str());
+            }
+        }
+        for name in &names {
+            trip.script(Script::Info, &[keys::part(name.as_str(), "pending")])
+                .arg(keys::queue(name.as_str()));
+        }
+        let mut answers = trip.each().await?.into_iter();
+        let listed = match known && !names.is_empty() {
+            true => reply::list(
+                answers
+                    .next()
+                    .ok_or_else(|| fault::odd_answer("look at the queues"))??,
+            ),
+            false => Vec::new(),
+        };
+        let is_listed = |place: usize| !known || listed.get(place) == Some(&Value::Int(1));
+        let mut trouble = Trouble::default();
+        let (mut infos, mut looked) = (Vec::with_capacity(names.len()), false);
+        for (place, (name, answer)) in names.into_iter().zip(answers).enumerate() {
+            if let Some(answer) = trouble.part(&name, answer) {
+                looked = true;
+                infos.extend(is_listed(place).then(|| queue_info((name, answer))));
+            }
+        }
+        trouble.unless(looked)?;
+        Ok(infos)
+    }
+
+    /// Those of the queues that have anything on these lists.
+    pub(super) async fn having(&self, queues: &[QueueName], lists: Lists) -> BrokerResult<Vec<QueueName>> {
+        let parts: &[&str] = match lists {
+            Lists::Pending => &["pending"],
+            Lists::Delayed => &["scheduled", "retry"],
+            Lists::Active => &["active", "lease"],
+            Lists::Ended => &["completed", "archived"],
+            Lists::Grouped => &["groups", "aggregation_sets"],
+            Lists::Any => &[
+                "pending",
+                "scheduled",
+                "retry",
+                "active",
+                "lease",
+                "completed",
+                "archived",
+                "groups",
+                "aggregation_sets",
+            ],
+        };
+        let mut trip = self.conn.trip("look which queues have tasks").await?;
+        for queue in queues {
+            trip.command("EXISTS");
+            for part in parts {
+                trip.arg(keys::part(queue.as_str(), part));
+            }
+        }
+        let (mut having, mut trouble, mut looked) = (Vec::new(), Trouble::default(), false);
+        for (queue, answer) in queues.iter().zip(trip.each().await?) {
+            if let Some(there) = trouble.part(queue, answer) {
+                looked = true;
+                having.extend((reply::count(there) > 0).then(|| queue.clone()));
+            }
+        }
+        trouble.unless(looked)?;
+        Ok(having)
+    }
+
+    async fn all_names(&self) -> BrokerResult<BTreeSet<QueueName>> {
         let mut trip = self.conn.trip("list the queues").await?;
         trip.command("SMEMBERS").arg(keys::QUEUES);
         let names = reply::list(trip.one().await?).into_iter();

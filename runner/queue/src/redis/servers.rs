@@ -41,22 +41,24 @@ impl RedisBroker {
         let mut trip = self.conn.trip(DOING).await?;
         let own = keys::handlers(&server.host, server.pid, &server.id);
         let lists = [keys::QUEUES, keys::SERVERS, keys::WORKERS].map(str::to_owned);
+        // A name that stands for several queues is none itself.
+        let queues: Vec<&String> = server.queues.keys().filter(|name| !name.contains('*')).collect();
         if self.conn.is_cluster() {
             trip.script(Script::Beat, &lists[..1]).arg("");
-            for queue in server.queues.keys() {
-                trip.arg(queue);
+            for queue in &queues {
+                trip.arg(*queue);
             }
             trip.script(Script::Beat, &lists[1..2]).arg(ttl).arg(&info);
             trip.script(Script::Beat, &lists[2..]).arg(ttl).arg(&work);
             trip.script(Script::Server, &[info, work, own]).arg(ttl).arg(0);
         } else {
             // The same in one step: it is most of what an idle worker says.
-            let [queues, servers, workers] = lists;
-            trip.script(Script::Server, &[info, work, own, queues, servers, workers])
+            let [listed, servers, workers] = lists;
+            trip.script(Script::Server, &[info, work, own, listed, servers, workers])
                 .arg(ttl)
-                .arg(server.queues.len());
-            for queue in server.queues.keys() {
-                trip.arg(queue);
+                .arg(queues.len());
+            for queue in &queues {
+                trip.arg(*queue);
             }
         }
         trip.arg(message_of(server).encode_to_vec()).arg(handlers);

@@ -9,8 +9,8 @@ use tokio::sync::mpsc;
 
 use super::RedisBroker;
 use crate::{
-    ArchiveBounds, BrokerResult, Claim, Exchanged, Forwarded, KnownTypes, Recovered, Repaired, ServerInfo, Settled,
-    Settlement, StopRequest, Swept, Work, Working,
+    ArchiveBounds, BrokerResult, Claim, Exchanged, Forwarded, KnownTypes, Lists, Recovered, Repaired, ServerInfo,
+    Settled, Settlement, StopRequest, Swept, Work, Working,
 };
 
 #[async_trait]
@@ -28,6 +28,10 @@ impl Work for RedisBroker {
             return self.claim_by_queue(queues, max, lease).await;
         }
         self.claim_tasks(queues, max, lease).await
+    }
+
+    async fn narrow(&self, queues: &[QueueName], lists: Lists) -> BrokerResult<Vec<QueueName>> {
+        self.having(queues, lists).await
     }
 
     async fn settle(&self, settlements: &[Settlement]) -> BrokerResult<Vec<Settled>> {

@@ -152,7 +152,13 @@ pub struct EnqueueEventPage {
 /// What the dashboard and the command line ask of a broker.
 #[async_trait]
 pub trait Inspector {
-    /// All known queues, by name.
+    /// The names of all known queues, in order.
+    async fn queue_names(&self) -> BrokerResult<Vec<QueueName>>;
+
+    /// These queues, in this order; those that are not known are left out.
+    async fn queues_of(&self, names: &[QueueName]) -> BrokerResult<Vec<QueueInfo>>;
+
+    /// All known queues, by name. Costs as much as there are queues: ask [`Inspector::queues_of`] for a page of them.
     async fn queues(&self) -> BrokerResult<Vec<QueueInfo>>;
 
     /// One page of the tasks of a queue in one state. Unreadable tasks are left out of the page, not of the total.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use jiff::Timestamp;
-use runner_core::task::{QueueName, State, TaskId};
+use runner_core::task::{QueueName, QueuePattern, State, TaskId};
 use serde::{Deserialize, Serialize};
 
 use super::{Attempt, BrokerResult, KnownTypes, StopRequest, TaskRecord};
@@ -252,7 +252,7 @@ pub struct ServerInfo {
     pub id: String,
     /// How many tasks it runs at once.
     pub concurrency: u32,
-    /// Queue name to priority, as configured.
+    /// Queue name to priority, as configured; a name with `*` stands for every queue that it matches.
     pub queues: BTreeMap<String, u32>,
     /// Whether higher priorities always come first.
     pub strict_priority: bool,
@@ -293,6 +293,32 @@ pub struct Working {
     pub deadline: Timestamp,
 }
 
+impl ServerInfo {
+    /// Whether it takes tasks from this queue: by its name, or by a pattern with `*`.
+    #[must_use]
+    pub fn serves(&self, queue: &str) -> bool {
+        let matches = |name: &String| QueuePattern::new(name).is_some_and(|pattern| pattern.matches(queue));
+        self.queues.contains_key(queue) || self.queues.keys().any(matches)
+    }
+}
+
+/// Lists of a queue, as far as upkeep is about them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lists {
+    /// Pending.
+    Pending,
+    /// Scheduled and retry.
+    Delayed,
+    /// Active.
+    Active,
+    /// Completed and archived.
+    Ended,
+    /// Aggregating, and sets of these that are being put together.
+    Grouped,
+    /// Any of these.
+    Any,
+}
+
 /// What a worker asks of a broker.
 #[async_trait]
 pub trait Work {
@@ -305,6 +331,9 @@ pub trait Work {
     /// A task whose type cannot be read, or that cannot be decoded although its type is known, is put aside as archived
     /// and never returned, its neighbours are.
     async fn claim(&self, queues: &[QueueName], max: usize, lease: Duration) -> BrokerResult<Vec<Claim>>;
+
+    /// Those of the queues that have anything on these lists: a cheap look, for whoever serves thousands of queues.
+    async fn narrow(&self, queues: &[QueueName], lists: Lists) -> BrokerResult<Vec<QueueName>>;
 
     /// Ends claims, each on its own; one answer for each, in order.
     ///
@@ -379,7 +408,7 @@ pub trait Work {
 
     /// Says that this server lives and what it works on; forgotten after `ttl` without another word. Claims of this
     /// broker are noted as this server's from then on, if nobody has said otherwise.
-    /// Lists the server's queues, so that a queue of a flushed store is seen again.
+    /// Lists the server's queues (not what stands for several), so that a queue of a flushed store is seen again.
     async fn heartbeat(&self, server: &ServerInfo, working: &[Working], ttl: Duration) -> BrokerResult<()>;
 
     /// Takes this server off the list.

@@ -3,14 +3,15 @@
 use std::collections::BTreeMap;
 
 use axum::Extension;
-use axum::extract::State;
+use axum::extract::{Query, State};
 use axum::response::Response;
 use jiff::Timestamp;
 use runner_core::schedule::{Definition, Plan};
+use runner_core::task::QueueName;
 use runner_queue::{BrokerResult, Decision, QueueInfo, ServerView};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use super::rows::{self, DecisionRow, ProblemRow, StateCount};
+use super::rows::{self, DecisionRow, Pager, ProblemRow, StateCount};
 use crate::health::Trouble;
 use crate::source::{SourceState, SourceStatus};
 use crate::web::desk::Desk;
@@ -23,6 +24,10 @@ use crate::web::unclaimed::UnclaimedRow;
 use crate::web::urls;
 use crate::web::visitor::Who;
 
+/// Queues on a page.
+const QUEUES: usize = 50;
+/// Up to so many queues are summed up; of more only those on the page.
+const SUMMED: usize = 500;
 /// Fires listed as next.
 const NEXT: usize = 8;
 /// Decisions listed.
@@ -100,7 +105,14 @@ struct NextRow {
 #[derive(Debug, Serialize)]
 struct Overview {
     totals: Vec<Total>,
+    /// Of how many queues these are the sums, if not of all.
+    summed: Option<usize>,
     queues: Vec<QueueRow>,
+    pager: Pager,
+    /// What the names of the listed queues contain.
+    filter: String,
+    /// Whether there are so many queues that one may look for some.
+    many: bool,
     sources: Vec<SourceRow>,
     next: Vec<NextRow>,
     decisions: Vec<DecisionRow>,
@@ -126,11 +138,65 @@ struct Total {
     n: u64,
 }
 
+/// The query of the page.
+#[derive(Debug, Deserialize)]
+pub struct Asked {
+    queues: Option<String>,
+    page: Option<String>,
+}
+
+/// The queues that are listed and those that are summed up, of all that there are.
+#[derive(Default)]
+struct Queues {
+    listed: Vec<QueueInfo>,
+    summed: Vec<QueueInfo>,
+    all: usize,
+    matching: usize,
+}
+
+/// Page `number` of the queues whose names contain `filter`.
+async fn queues(desk: &Desk, filter: &str, number: usize) -> BrokerResult<Queues> {
+    let names = desk.broker.queue_names().await?;
+    let found: Vec<&QueueName> = names.iter().filter(|name| name.as_str().contains(filter)).collect();
+    let on_page = found.iter().skip((number - 1).saturating_mul(QUEUES)).take(QUEUES);
+    let on_page: Vec<QueueName> = on_page.map(|name| (*name).clone()).collect();
+    let (all, matching) = (names.len(), found.len());
+    let (listed, summed) = if all > SUMMED {
+        let listed = desk.broker.queues_of(&on_page).await?;
+        (listed.clone(), listed)
+    } else {
+        let summed = desk.broker.queues_of(&names).await?;
+        let listed = summed.iter().filter(|info| on_page.contains(&info.name)).cloned();
+        (listed.collect(), summed)
+    };
+    Ok(Queues {
+        listed,
+        summed,
+        all,
+        matching,
+    })
+}
+
+/// The address of a page of the queues.
+fn page_url(filter: &str, number: usize) -> String {
+    match filter {
+        "" => format!("{}?page={number}#queues", urls::ROOT),
+        _ => format!("{}?queues={}&page={number}#queues", urls::ROOT, urls::encoded(filter)),
+    }
+}
+
 /// `GET /queue`
-pub async fn show(State(desk): State<Desk>, Extension(visitor): Extension<Who>) -> Result<Response, Fault> {
+pub async fn show(
+    State(desk): State<Desk>,
+    Extension(visitor): Extension<Who>,
+    Query(asked): Query<Asked>,
+) -> Result<Response, Fault> {
     let lens = &visitor.lens;
+    let number = rows::page_number(asked.page.as_deref())?;
+    let filter = asked.queues.unwrap_or_default();
+    let filter = filter.trim();
     let (queues, servers, decisions) = tokio::join!(
-        desk.broker.queues(),
+        queues(&desk, filter, number),
         desk.broker.servers(),
         desk.broker.decisions(None, DRAWN),
     );
@@ -141,12 +207,13 @@ pub async fn show(State(desk): State<Desk>, Extension(visitor): Extension<Who>) 
     let upcoming = upcoming(&plan, lens.now);
     let (problems, _) = rows::by_weight(&plan);
     let mut shown: Vec<ProblemRow> = endangered(&desk);
-    let unclaimed = desk.unclaimed.look(&*desk.broker, &queues).await;
+    let unclaimed = desk.unclaimed.look(&*desk.broker, &queues.summed).await;
     let problem_count = shown.len() + problems.len() + unclaimed.len();
     shown.extend(problems.into_iter().map(ProblemRow::new));
     shown.truncate(PROBLEMS);
     let page = Overview {
-        totals: totals(&queues),
+        totals: totals(&queues.summed),
+        summed: (queues.all > SUMMED).then_some(queues.summed.len()),
         sources: SourceRow::all(lens, &desk),
         next: upcoming
             .iter()
@@ -165,10 +232,13 @@ pub async fn show(State(desk): State<Desk>, Extension(visitor): Extension<Who>) 
         server_count: servers.len(),
         working: servers.iter().map(|s| u64::from(s.info.active)).sum(),
         room: servers.iter().map(|s| u64::from(s.info.concurrency)).sum(),
-        processed_today: queues.iter().map(|q| q.processed_today).sum(),
-        failed_today: queues.iter().map(|q| q.failed_today).sum(),
+        processed_today: queues.summed.iter().map(|q| q.processed_today).sum(),
+        failed_today: queues.summed.iter().map(|q| q.failed_today).sum(),
         lane: Lane::new(lens, &plan, &decisions),
-        queues: queues.iter().map(|q| queue_row(lens, q, &servers)).collect(),
+        queues: queues.listed.iter().map(|q| queue_row(lens, q, &servers)).collect(),
+        pager: Pager::new(number, QUEUES, queues.matching as u64, |n| page_url(filter, n)),
+        filter: text::cut(filter, rows::IN_A_LIST),
+        many: queues.all > QUEUES,
     };
     frame::show(&desk, &visitor, Section::Overview, &page)
 }
@@ -229,7 +299,7 @@ fn queue_row(lens: &Lens, queue: &QueueInfo, servers: &[ServerView]) -> QueueRow
 
 /// Whether a live server takes tasks from this queue.
 pub(crate) fn served(servers: &[ServerView], queue: &str) -> bool {
-    servers.iter().any(|s| s.info.queues.contains_key(queue))
+    servers.iter().any(|s| s.info.serves(queue))
 }
 
 /// The next occurrence of each enabled schedule, soonest first.

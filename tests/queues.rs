@@ -1,0 +1,99 @@
+//! Queues that a worker serves by a pattern: those that come later, and very many.
+
+use runner_core::task::Task;
+use runner_queue::redis::{RedisBroker, RedisSettings};
+use runner_queue::{Inspector as _, Producer as _};
+use serde_json::Value;
+
+use crate::kit::{self, Site};
+
+pub fn tests() -> Vec<kit::Trial> {
+    kit::trials![
+        needs(): a_pattern_serves_queues_that_come_later;
+        needs(Redis): very_many_queues_are_served_over_redis
+    ]
+}
+
+/// State of the task of this id, in whatever queue.
+async fn state(site: &Site, queue: &str, id: &str) -> Result<(), String> {
+    let shown = site.cli(["task", "show", id, "--queue", queue, "--json"]).await;
+    let task: Value = serde_json::from_str(&shown.stdout).map_err(|_| shown.stderr)?;
+    match task["state"].as_str() {
+        Some("completed") => Ok(()),
+        other => Err(format!("{other:?}")),
+    }
+}
+
+async fn enqueue(site: &Site, queue: &str, id: &str) -> kit::Finished {
+    let order = [
+        "enqueue",
+        "echo",
+        "--queue",
+        queue,
+        "--id",
+        id,
+        "--payload",
+        "1",
+        "--retention",
+        "1h",
+    ];
+    site.cli(order).await.ok()
+}
+
+async fn a_pattern_serves_queues_that_come_later() {
+    let site = Site::new("worker: {queues: {\"tenant-*\": 2, default: 1}}\n");
+    let runner = site.start().await;
+    let told = enqueue(&site, "tenant-7", "a").await;
+    assert!(!told.stderr.contains("no running server"), "{}", told.stderr);
+    kit::eventually("the task of a new queue ran", async || {
+        state(&site, "tenant-7", "a").await
+    })
+    .await;
+    let told = enqueue(&site, "other", "b").await;
+    assert!(
+        told.stderr.contains("no running server serves the queue other"),
+        "{}",
+        told.stderr
+    );
+    let servers = site.cli(["ls", "servers", "--json"]).await.json();
+    assert_eq!(servers[0]["info"]["queues"]["tenant-*"], 2, "{servers}");
+    let queues = site.cli(["ls", "queues"]).await.ok().stdout;
+    assert!(!queues.contains('*'), "a pattern is no queue: {queues}");
+    let page = runner.http.get("/queue/queues/tenant-7/pending").await.body;
+    assert!(!page.contains("No live server takes tasks"), "{page}");
+    let page = runner.http.get("/queue/servers").await.body;
+    assert!(page.contains("tenant-*"), "{page}");
+}
+
+/// More than are asked in one call.
+const MANY: usize = 300;
+
+async fn very_many_queues_are_served_over_redis() {
+    let db = kit::redis().fresh_db();
+    let site = Site::new(&format!("{}worker: {{queues: {{\"*\": 1}}}}\n", db.yaml()));
+    let runner = site.start().await;
+    for n in 0..3 {
+        enqueue(&site, &format!("first-{n}"), "a").await;
+    }
+    let mut settings = RedisSettings::at(&format!("127.0.0.1:{}", db.port));
+    settings.database = i64::from(db.number);
+    let broker = RedisBroker::connect(settings).await.expect("a broker");
+    let tasks: Vec<_> = (0..MANY)
+        .map(|n| {
+            let queue = format!("tenant-{n}").parse().expect("a name");
+            Task::new("echo").queue(queue).payload("1")
+        })
+        .collect();
+    for answer in broker.enqueue(&tasks).await.expect("an answer") {
+        answer.expect("a task");
+    }
+    kit::eventually("every task ran", async || {
+        let infos = broker.queues().await.map_err(|e| e.to_string())?;
+        let done: u64 = infos.iter().map(|q| q.processed).sum();
+        match done == MANY as u64 + 3 {
+            true => Ok(()),
+            false => Err(format!("{done} of {} queues' tasks\n{}", infos.len(), runner.log())),
+        }
+    })
+    .await;
+}
