@@ -8,6 +8,7 @@ mod desk;
 mod flood;
 mod guards;
 mod login;
+mod many;
 mod seen;
 
 use crate::kit;
@@ -20,6 +21,7 @@ pub fn tests() -> Vec<kit::Trial> {
         flood::tests(),
         guards::tests(),
         login::tests(),
+        many::tests(),
         seen::tests(),
     ]
     .into_iter()

@@ -203,6 +203,7 @@ fn settings(order: Order) -> Settings {
         key: order.key,
         allowed_hosts: order.allowed_hosts,
         metrics_open: false,
+        queues: vec![queue("mail")],
         zone: zone("Asia/Shanghai"),
         zone_name: "Asia/Shanghai".to_owned(),
         templates: None,

@@ -181,6 +181,12 @@ pub(super) fn web(
         allowed_hosts: settings.allowed_hosts.clone(),
         // Figures that have an address of their own are asked for there.
         metrics_open: settings.metrics_addr.is_none(),
+        queues: me
+            .queues
+            .keys()
+            .filter(|name| !name.as_str().contains('*'))
+            .cloned()
+            .collect(),
         zone: settings.zone.clone(),
         zone_name: settings.zone_name.clone(),
         templates: (settings.mode == config::Mode::Debug).then(|| "templates".into()),

@@ -113,7 +113,7 @@ fn named(name: &str) -> anyhow::Result<QueueName> {
 
 /// How many tasks the queue has, which must exist.
 pub(super) async fn known(broker: &dyn Broker, queue: &QueueName) -> anyhow::Result<u64> {
-    match broker.queues().await?.iter().find(|q| q.name == *queue) {
+    match broker.queues_of(std::slice::from_ref(queue)).await?.first() {
         Some(info) => Ok(info.size()),
         None => bail!("no queue {queue}; `runner ls queues` shows those that exist"),
     }

@@ -144,8 +144,8 @@ impl All {
 
     /// How many tasks there are.
     async fn count(&self, broker: &dyn Broker, queue: &QueueName) -> anyhow::Result<u64> {
-        let queues = broker.queues().await?;
-        let Some(info) = queues.iter().find(|q| q.name == *queue) else {
+        let queues = broker.queues_of(std::slice::from_ref(queue)).await?;
+        let Some(info) = queues.first() else {
             bail!("no queue {queue}; `runner ls queues` shows those that exist");
         };
         match &self.group {

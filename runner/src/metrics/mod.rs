@@ -5,6 +5,8 @@
 
 mod plain;
 
+use std::collections::HashSet;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use prometheus_client::encoding::EncodeLabelSet;
@@ -54,6 +56,13 @@ struct DamageLabel {
     damage: &'static str,
 }
 
+/// Queues with counters of their own, besides those that the configuration names: some 60 kB of text. All others are
+/// counted together.
+const QUEUES: usize = 60;
+
+/// The label of the queues that have no counters of their own.
+pub const OTHER_QUEUES: &str = "_other";
+
 /// The outcome of an attempt that went well.
 pub const SUCCESS: &str = "success";
 
@@ -76,6 +85,8 @@ impl Successes {
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
+    /// Queues with counters of their own, and how many of them were not named by the configuration.
+    queues: Mutex<(HashSet<String>, usize)>,
     processed: Family<QueueOutcome, Counter>,
     duration: Family<QueueLabel, Histogram, fn() -> Histogram>,
     fires: Family<DecisionLabel, Counter>,
@@ -143,6 +154,7 @@ impl Default for Metrics {
                 "broker_unsafe_policy",
                 "1 while the broker is set up to delete keys when its memory is full",
             ),
+            queues: Mutex::default(),
             registry: shown.0,
         }
     }
@@ -168,8 +180,9 @@ impl Shown {
 impl Metrics {
     /// An attempt ended.
     pub fn attempt(&self, queue: &str, outcome: &'static str, took: Duration) {
+        let queue = self.label(queue);
         let processed = self.processed.get_or_create(&QueueOutcome {
-            queue: queue.to_owned(),
+            queue: queue.clone(),
             outcome,
         });
         processed.inc();
@@ -177,20 +190,36 @@ impl Metrics {
         self.durations(queue).observe(took.as_secs_f64());
     }
 
-    /// The counters of one queue's successes, for those who count many.
+    /// The label for a queue: its name, or one for all that come after the first [`QUEUES`].
+    fn label(&self, queue: &str) -> String {
+        let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
+        let (known, found) = &mut *queues;
+        if !known.contains(queue) {
+            if *found >= QUEUES {
+                return OTHER_QUEUES.to_owned();
+            }
+            *found += 1;
+            known.insert(queue.to_owned());
+        }
+        queue.to_owned()
+    }
+
+    /// The counters of one queue's successes, for those who count many; the queue has counters of its own.
     pub fn successes(&self, queue: &str) -> Successes {
+        let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
+        queues.0.insert(queue.to_owned());
+        drop(queues);
         let processed = self.processed.get_or_create(&QueueOutcome {
             queue: queue.to_owned(),
             outcome: SUCCESS,
         });
         Successes {
             processed: processed.clone(),
-            duration: self.durations(queue),
+            duration: self.durations(queue.to_owned()),
         }
     }
 
-    fn durations(&self, queue: &str) -> Histogram {
-        let queue = queue.to_owned();
+    fn durations(&self, queue: String) -> Histogram {
         self.duration.get_or_create(&QueueLabel { queue }).clone()
     }
 
@@ -207,7 +236,7 @@ impl Metrics {
     /// A run ended without a report; whether that made the task poison.
     pub fn lost(&self, queue: &str, poison: bool) {
         let label = QueueLabel {
-            queue: queue.to_owned(),
+            queue: self.label(queue),
         };
         if poison {
             self.poison.get_or_create(&label).inc();
@@ -219,7 +248,7 @@ impl Metrics {
     pub fn aggregated(&self, queue: &str, outcome: &'static str) {
         self.aggregated
             .get_or_create(&QueueOutcome {
-                queue: queue.to_owned(),
+                queue: self.label(queue),
                 outcome,
             })
             .inc();
@@ -227,7 +256,7 @@ impl Metrics {
 
     /// The aggregator of a group failed, as it did the last time.
     pub fn aggregator_failed_again(&self, queue: &str) {
-        let queue = queue.to_owned();
+        let queue = self.label(queue);
         self.aggregators_failing.get_or_create(&QueueLabel { queue }).inc();
     }
 
@@ -235,7 +264,7 @@ impl Metrics {
     pub fn aggregated_tasks(&self, queue: &str, tasks: usize) {
         self.aggregated_tasks
             .get_or_create(&QueueLabel {
-                queue: queue.to_owned(),
+                queue: self.label(queue),
             })
             .inc_by(u64::try_from(tasks).unwrap_or(u64::MAX));
     }
@@ -338,6 +367,24 @@ mod tests {
         let text = metrics.render();
         let found: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")).collect();
         assert_eq!(found, NAMES);
+    }
+
+    #[test]
+    fn thousands_of_queues_do_not_make_thousands_of_series() {
+        let metrics = Metrics::default();
+        metrics.successes("named").add(Duration::from_millis(3));
+        for n in 0..5000 {
+            metrics.attempt(&format!("tenant-{n}"), SUCCESS, Duration::from_millis(3));
+        }
+        metrics.attempt("named", SUCCESS, Duration::from_millis(3));
+        let text = metrics.render();
+        assert!(text.len() < 100_000, "{}", text.len());
+        assert!(text.contains(r#"runner_tasks_processed_total{queue="named",outcome="success"} 2"#));
+        let others = format!(
+            r#"runner_tasks_processed_total{{queue="{OTHER_QUEUES}",outcome="success"}} {}"#,
+            5000 - QUEUES
+        );
+        assert!(text.contains(&others), "{others}");
     }
 
     #[test]

@@ -9,7 +9,8 @@ use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, header};
 use axum::response::{IntoResponse, Response};
 use jiff::Timestamp;
-use runner_queue::{QueueInfo, Unclaimed};
+use runner_core::task::QueueName;
+use runner_queue::{BrokerResult, QueueInfo, Unclaimed};
 
 use super::desk::Desk;
 use super::fault::Fault;
@@ -20,8 +21,11 @@ use crate::metrics::plain;
 
 /// How long the broker has for an answer to a scrape.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// Queues in the figures; each makes nine lines.
-const QUEUES: usize = 1000;
+/// All but the types that no worker takes, bytes; with these, scrapers get 200 kB at most. Queues whose figures do not fit are
+/// counted.
+const LONGEST: usize = 140_000;
+/// Queues that the broker is asked about in one call.
+const CHUNK: usize = 100;
 /// Characters of a task type in a label.
 const LABEL: usize = 200;
 
@@ -95,16 +99,18 @@ pub async fn metrics(State(desk): State<Desk>, headers: HeaderMap) -> Result<Res
     if !desk.settings.metrics_open && matches!(desk.settings.auth, Auth::Login { .. }) {
         session::of(&desk, &headers).ok_or(Fault::LoginNeeded)?;
     }
+    let mut text = desk.metrics.render();
     let asked = async {
         // Few scrapers at once ask the broker; nobody closes the semaphore.
         let _turn = desk.scrapes.acquire().await;
-        desk.broker.queues().await.ok()
+        figures(&desk, LONGEST.saturating_sub(text.len())).await.ok()
     };
-    let queues = tokio::time::timeout(PATIENCE, asked).await.ok().flatten();
-    let mut text = desk.metrics.render();
-    gauges(&mut text, queues.as_deref(), desk.health.trouble().is_none());
-    if let Some(queues) = &queues {
-        let found = desk.unclaimed.look(&*desk.broker, queues).await;
+    let figures = tokio::time::timeout(PATIENCE, asked).await.ok().flatten();
+    let up = figures.is_some() && desk.health.trouble().is_none();
+    text.push_str(&up_or_down(up));
+    if let Some(figures) = figures {
+        let found = desk.unclaimed.look(&*desk.broker, &figures.told).await;
+        text.push_str(&figures.text());
         waiting(&mut text, &found, desk.clock.now());
     }
     let form = Form::wanted(&headers);
@@ -116,41 +122,95 @@ pub async fn metrics(State(desk): State<Desk>, headers: HeaderMap) -> Result<Res
     Ok((kind, text).into_response())
 }
 
-fn gauges(out: &mut String, queues: Option<&[QueueInfo]>, takes_writes: bool) {
-    let mut line = |text: std::fmt::Arguments<'_>| {
-        // Writing to a String cannot fail.
-        let _infallible = out.write_fmt(text);
+/// What the broker tells of the queues, as far as it fits.
+#[derive(Default)]
+struct Figures {
+    tasks: String,
+    latency: String,
+    paused: String,
+    /// All queues, and those among them of which nothing is told.
+    queues: usize,
+    left_out: usize,
+    /// Those of which something is told.
+    told: Vec<QueueInfo>,
+}
+
+/// Asks about the queues that the worker's settings name, then about the others in the order of their names, until the
+/// text is `room` bytes long.
+async fn figures(desk: &Desk, room: usize) -> BrokerResult<Figures> {
+    let names = desk.broker.queue_names().await?;
+    let (mut first, others): (Vec<QueueName>, Vec<QueueName>) =
+        names.into_iter().partition(|name| desk.settings.queues.contains(name));
+    first.extend(others);
+    let mut figures = Figures {
+        queues: first.len(),
+        left_out: first.len(),
+        ..Figures::default()
     };
-    line(format_args!(
-        "# HELP runner_broker_up Whether the broker answered this scrape and takes writes.\n# TYPE runner_broker_up gauge\nrunner_broker_up {}\n",
-        u8::from(queues.is_some() && takes_writes)
-    ));
-    let Some(queues) = queues else { return };
-    let queues = &queues[..queues.len().min(QUEUES)];
-    line(format_args!(
-        "# HELP runner_tasks Tasks by queue and state.\n# TYPE runner_tasks gauge\n"
-    ));
-    for queue in queues {
-        let name = label(queue.name.as_str());
-        for (state, n) in &queue.counts {
-            line(format_args!("runner_tasks{{queue=\"{name}\",state=\"{state}\"}} {n}\n"));
+    for chunk in first.chunks(CHUNK) {
+        for queue in desk.broker.queues_of(chunk).await? {
+            if !figures.add(&queue, room) {
+                return Ok(figures);
+            }
+            figures.told.push(queue);
         }
     }
-    line(format_args!(
-        "# HELP runner_queue_latency_seconds How long the oldest pending task has waited.\n# TYPE runner_queue_latency_seconds gauge\n"
-    ));
-    for queue in queues {
-        let (name, seconds) = (label(queue.name.as_str()), queue.latency.as_secs_f64());
-        line(format_args!(
-            "runner_queue_latency_seconds{{queue=\"{name}\"}} {seconds}\n"
-        ));
+    // Queues that were removed meanwhile are not left out: there is nothing to tell of them.
+    figures.left_out = 0;
+    Ok(figures)
+}
+
+impl Figures {
+    /// `false` if there is no room for the queue.
+    fn add(&mut self, queue: &QueueInfo, room: usize) -> bool {
+        let name = label(queue.name.as_str());
+        let mut tasks = String::new();
+        for (state, n) in &queue.counts {
+            // Writing to a String cannot fail.
+            let _infallible = writeln!(tasks, "runner_tasks{{queue=\"{name}\",state=\"{state}\"}} {n}");
+        }
+        let seconds = queue.latency.as_secs_f64();
+        let latency = format!("runner_queue_latency_seconds{{queue=\"{name}\"}} {seconds}\n");
+        let paused = format!("runner_queue_paused{{queue=\"{name}\"}} {}\n", u8::from(queue.paused));
+        let so_far = self.tasks.len() + self.latency.len() + self.paused.len();
+        if so_far + tasks.len() + latency.len() + paused.len() > room {
+            return false;
+        }
+        self.tasks += &tasks;
+        self.latency += &latency;
+        self.paused += &paused;
+        self.left_out = self.left_out.saturating_sub(1);
+        true
     }
-    line(format_args!(
-        "# HELP runner_queue_paused Whether an operator paused the queue.\n# TYPE runner_queue_paused gauge\n"
-    ));
-    for queue in queues {
-        let (name, paused) = (label(queue.name.as_str()), u8::from(queue.paused));
-        line(format_args!("runner_queue_paused{{queue=\"{name}\"}} {paused}\n"));
+
+    fn text(self) -> String {
+        let mut out = String::new();
+        for (name, help, samples) in [
+            ("runner_tasks", "Tasks by queue and state.", self.tasks),
+            (
+                "runner_queue_latency_seconds",
+                "How long the oldest pending task has waited.",
+                self.latency,
+            ),
+            (
+                "runner_queue_paused",
+                "Whether an operator paused the queue.",
+                self.paused,
+            ),
+            (
+                "runner_queues",
+                "Queues in the store.",
+                format!("runner_queues {}\n", self.queues),
+            ),
+            (
+                "runner_queues_omitted",
+                "Queues whose tasks, latency and pause are not told here because there are too many.",
+                format!("runner_queues_omitted {}\n", self.left_out),
+            ),
+        ] {
+            out += &format!("# HELP {name} {help}\n# TYPE {name} gauge\n{samples}");
+        }
+        out
     }
 }
 
@@ -175,6 +235,14 @@ fn waiting(out: &mut String, found: &[Unclaimed], now: Timestamp) {
             let _infallible = writeln!(out, "{name}{{queue=\"{queue}\",type=\"{kind}\"}} {value}");
         }
     }
+}
+
+/// Whether the broker answered and takes writes.
+fn up_or_down(up: bool) -> String {
+    format!(
+        "# HELP runner_broker_up Whether the broker answered this scrape and takes writes.\n# TYPE runner_broker_up gauge\nrunner_broker_up {}\n",
+        u8::from(up)
+    )
 }
 
 /// A label value with the three characters escaped that the format asks for.

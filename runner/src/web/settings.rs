@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use jiff::tz::TimeZone;
+use runner_core::task::QueueName;
 use serde::Serialize;
 
 /// What a person may do; each role may do what the ones before it may.
@@ -68,6 +69,8 @@ pub struct Settings {
     pub allowed_hosts: Vec<String>,
     /// Whether `/metrics` answers without a login and for any host name.
     pub metrics_open: bool,
+    /// Queues that the worker's settings name: their figures come first.
+    pub queues: Vec<QueueName>,
     /// The zone that times are shown in.
     pub zone: TimeZone,
     /// Its name, for people.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use runner_core::task::QueueName;
-use runner_queue::{BrokerResult, QueueInfo, Unclaimed, unclaimed};
+use runner_queue::{BrokerResult, Lists, Unclaimed, unclaimed};
 use tokio::time::Instant;
 
 use super::Shop;
@@ -34,8 +34,10 @@ impl Watcher {
 
     async fn look(&self) -> BrokerResult<Vec<Unclaimed>> {
         let broker = &*self.shop.broker;
-        let served = |queue: &QueueInfo| self.shop.settings.queues.contains_key(&queue.name);
-        let queues: Vec<QueueInfo> = broker.queues().await?.into_iter().filter(served).collect();
+        let mut queues = Vec::new();
+        for some in self.shop.queues_with(Lists::Pending).await? {
+            queues.extend(broker.queues_of(&some).await?);
+        }
         unclaimed(broker, &queues).await
     }
 

@@ -88,7 +88,7 @@ pub async fn unclaimed(broker: &dyn Broker, queues: &[QueueInfo]) -> BrokerResul
 fn is_taken(servers: &[ServerView], queue: &QueueName, kind: &str) -> bool {
     let none: [&str; 0] = [];
     servers.iter().any(|server| {
-        let serves = server.info.queues.contains_key(queue.as_str()) && server.info.status == ServerStatus::Active;
+        let serves = server.info.serves(queue.as_str()) && server.info.status == ServerStatus::Active;
         let knows = || KnownTypes::new(server.info.handlers.iter().map(String::as_str), none).has(kind);
         (serves && knows())
             || server

@@ -93,6 +93,7 @@ mod tests {
             key: [key; 32],
             allowed_hosts: Vec::new(),
             metrics_open: false,
+            queues: Vec::new(),
             zone: jiff::tz::TimeZone::UTC,
             zone_name: "UTC".into(),
             templates: None,

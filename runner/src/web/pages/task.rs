@@ -100,11 +100,11 @@ pub async fn show(
     let (found, attempts, queues, servers) = tokio::try_join!(
         desk.broker.task(&name, &task),
         desk.broker.attempts(&name, &task),
-        desk.broker.queues(),
+        desk.broker.queues_of(std::slice::from_ref(&name)),
         desk.broker.servers(),
     )?;
     let found = found.ok_or_else(|| Fault::Gone("task", text::cut(&id, IN_A_LIST)))?;
-    let info = queues.iter().find(|q| q.name == name);
+    let info = queues.first();
     let page = page(&visitor.lens, &found, &attempts, info, &servers);
     frame::show(&desk, &visitor, Section::Queues, &page)
 }

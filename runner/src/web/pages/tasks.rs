@@ -83,13 +83,12 @@ pub async fn show(
     let size = rows::page_size(asked.size.as_deref(), ROWS)?;
     let span = Span { number, size };
     let (queues, servers, found) = tokio::try_join!(
-        desk.broker.queues(),
+        desk.broker.queues_of(std::slice::from_ref(&name)),
         desk.broker.servers(),
         desk.broker.tasks(&name, state, span),
     )?;
     let info = queues
-        .iter()
-        .find(|q| q.name == name)
+        .first()
         .ok_or_else(|| Fault::Gone("queue", text::cut(&queue, IN_A_LIST)))?;
     let lens = &visitor.lens;
     let page = TasksPage {
