@@ -9,6 +9,7 @@ mod flood;
 mod guards;
 mod login;
 mod many;
+mod odd;
 mod seen;
 
 use crate::kit;
@@ -22,6 +23,7 @@ pub fn tests() -> Vec<kit::Trial> {
         guards::tests(),
         login::tests(),
         many::tests(),
+        odd::tests(),
         seen::tests(),
     ]
     .into_iter()

@@ -8,6 +8,7 @@ mod produce;
 mod server;
 mod staged;
 mod types;
+mod unread;
 mod wait;
 
 use std::time::Duration;
@@ -28,6 +29,7 @@ pub fn tests() -> Vec<kit::Trial> {
         server::tests(),
         staged::tests(),
         types::tests(),
+        unread::tests(),
         wait::tests(),
     ]
     .into_iter()

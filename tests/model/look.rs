@@ -62,6 +62,7 @@ impl World {
         let shown = ids.iter().skip((number - 1) * size).take(size);
         TaskPage {
             tasks: shown.filter_map(|id| self.info(name, id)).collect(),
+            unreadable: Vec::new(),
             total: ids.len() as u64,
         }
     }
@@ -77,6 +78,8 @@ impl World {
             lease_until: at(&[State::Active]),
             filed_at: at(&[State::Archived, State::Completed]),
             result: entry.result.clone(),
+            payload_bytes: entry.record.payload.len() as u64,
+            result_bytes: entry.result.as_ref().map_or(0, |result| result.len() as u64),
             waiting_for: entry.waiting_for.clone(),
         })
     }

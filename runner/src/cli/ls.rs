@@ -2,12 +2,13 @@
 
 use clap::{Args, Subcommand};
 use runner_core::task::{QueueName, State};
-use runner_queue::{Page, TaskInfo, unclaimed};
+use runner_queue::{Page, RawTask, TaskInfo, TaskPage, unclaimed};
 use serde_json::{Value, json};
 
 use super::exit::Usage;
 use super::ls_schedules::Schedules;
 use super::queue::known;
+use super::task::raw_json;
 use super::{Context, print};
 
 /// Lists queues, tasks, schedules or servers.
@@ -143,20 +144,26 @@ impl Tasks {
             number: self.page as usize,
             size: usize::from(self.size),
         };
-        let mut tasks = Vec::new();
+        let (mut tasks, mut unreadable) = (Vec::new(), Vec::new());
+        let mut add = |page: TaskPage| {
+            tasks.extend(page.tasks);
+            unreadable.extend(page.unreadable);
+        };
         if let Some(group) = &self.group {
-            tasks = broker.group_tasks(&queue, group, page).await?.tasks;
+            add(broker.group_tasks(&queue, group, page).await?);
         } else {
             for state in self.state.map_or_else(|| State::ALL.to_vec(), |state| vec![state]) {
-                tasks.extend(broker.tasks(&queue, state, page).await?.tasks);
+                add(broker.tasks(&queue, state, page).await?);
             }
         }
         let zone = &context.settings()?.zone;
         if self.json {
-            let objects: Vec<print::Object> = tasks.iter().map(|t| task_json(t, zone)).collect();
-            return Ok(print::json(&objects)?);
+            let readable = tasks.iter().map(|t| task_json(t, zone));
+            let objects = readable.chain(unreadable.iter().map(|raw| raw_json(&queue, raw)));
+            return Ok(print::json(&objects.collect::<Vec<print::Object>>())?);
         }
-        let rows: Vec<Vec<String>> = tasks.iter().map(|t| row(t, zone)).collect();
+        let readable = tasks.iter().map(|t| row(t, zone));
+        let rows: Vec<Vec<String>> = readable.chain(unreadable.iter().map(raw_row)).collect();
         let heading = ["ID", "TYPE", "STATE", "RETRIED", "WHEN", "NOTE"];
         Ok(print::text(&print::table(&heading, &rows))?)
     }
@@ -180,7 +187,18 @@ fn row(task: &TaskInfo, zone: &jiff::tz::TimeZone) -> Vec<String> {
     ]
 }
 
-/// Everything known about a task but its attempts.
+/// A task that cannot be read; `runner task show` prints its bytes.
+fn raw_row(raw: &RawTask) -> Vec<String> {
+    let id = String::from_utf8_lossy(&raw.id).into_owned();
+    let state = raw.state.map_or_else(String::new, |state| state.to_string());
+    let note = match &raw.why {
+        Some(why) => format!("cannot be read: {why}"),
+        None => format!("not read: {} bytes", raw.bytes),
+    };
+    vec![id, String::new(), state, String::new(), String::new(), note]
+}
+
+/// Everything known about a task but its attempts. Lists have the beginning of its payload and result.
 pub(super) fn task_json(task: &TaskInfo, zone: &jiff::tz::TimeZone) -> print::Object {
     let record = &task.record;
     let result = task.result.as_ref();
@@ -196,6 +214,7 @@ pub(super) fn task_json(task: &TaskInfo, zone: &jiff::tz::TimeZone) -> print::Ob
         "retention_seconds": record.retention.as_secs(),
         "group": record.group,
         "headers": record.headers,
+        "payload_bytes": task.payload_bytes,
         "next_run": print::maybe(task.next_run, zone),
         "pending_since": print::maybe(task.pending_since, zone),
         "lease_until": print::maybe(task.lease_until, zone),

@@ -3,7 +3,7 @@
 use anyhow::bail;
 use clap::{Args, Subcommand};
 use runner_core::task::{QueueName, State, TaskId};
-use runner_queue::{Action, ActionError, Attempt, Broker, ServerView, TaskInfo, stopped_by};
+use runner_queue::{Action, ActionError, Attempt, Broker, BrokerError, RawTask, ServerView, TaskInfo, stopped_by};
 use serde_json::{Value, json};
 
 use super::exit::Usage;
@@ -54,6 +54,9 @@ pub(super) struct Which {
     /// Its queue; needed only if several have a task of this id
     #[arg(long)]
     pub(super) queue: Option<String>,
+    /// The identity is given in hexadecimal digits, since it is no text
+    #[arg(long, requires = "queue")]
+    pub(super) hex: bool,
 }
 
 #[derive(Debug, Args)]
@@ -105,8 +108,26 @@ impl TaskCommand {
 }
 
 impl Which {
+    /// The bytes of an identity that is given in hexadecimal digits, and its queue.
+    fn raw(&self) -> anyhow::Result<Option<(QueueName, Vec<u8>)>> {
+        let Some(queue) = self.queue.as_deref().filter(|_| self.hex) else {
+            return Ok(None);
+        };
+        let queue = QueueName::new(queue).map_err(|e| Usage(e.to_string()))?;
+        let bytes = unhex(&self.id)
+            .ok_or_else(|| Usage(format!("{:?} is not an even number of hexadecimal digits", self.id)))?;
+        Ok(Some((queue, bytes)))
+    }
+
     /// The one task that is meant.
     async fn find(&self, broker: &dyn Broker) -> anyhow::Result<(QueueName, TaskId)> {
+        if let Some((queue, bytes)) = self.raw()? {
+            let id = String::from_utf8(bytes).ok().and_then(|id| TaskId::new(id).ok());
+            let id = id.ok_or_else(|| {
+                Usage("only `task show` and `task delete` take an identity that is no text".to_owned())
+            })?;
+            return Ok((queue, id));
+        }
         let id = TaskId::new(self.id.as_str()).map_err(|e| Usage(e.to_string()))?;
         if let Some(queue) = &self.queue {
             let queue = QueueName::new(queue.as_str()).map_err(|e| Usage(e.to_string()))?;
@@ -134,6 +155,10 @@ async fn act(context: &Context, targets: Targets, action: Action, done: &str) ->
         Target::All(all) => return all.act(context, action).await,
     };
     let broker = context.broker().await?;
+    if let Some((queue, bytes)) = which.raw()?.filter(|_| action == Action::Delete) {
+        broker.delete_raw(&queue, &bytes).await.map_err(refused)?;
+        return Ok(print::text(&format!("{} {done}\n", which.id))?);
+    }
     let (queue, id) = which.find(broker.as_ref()).await?;
     broker.act(&queue, &id, action).await.map_err(refused)?;
     Ok(print::line(&format!("{id} {done}"))?)
@@ -227,8 +252,17 @@ fn actor() -> String {
 impl Show {
     async fn run(self, context: &Context) -> anyhow::Result<()> {
         let broker = context.broker().await?;
+        if let Some((queue, bytes)) = self.which.raw()? {
+            return self.show_raw(broker.as_ref(), &queue, &bytes).await;
+        }
         let (queue, id) = self.which.find(broker.as_ref()).await?;
-        let Some(task) = broker.task(&queue, &id).await? else {
+        let task = match broker.task(&queue, &id).await {
+            Err(BrokerError::Corrupt { .. }) => {
+                return self.show_raw(broker.as_ref(), &queue, id.as_str().as_bytes()).await;
+            }
+            found => found?,
+        };
+        let Some(task) = task else {
             bail!("no task {id} in queue {queue}");
         };
         let attempts = broker.attempts(&queue, &id).await?;
@@ -250,8 +284,50 @@ impl Show {
     }
 }
 
+impl Show {
+    /// What lies under an id that cannot be read.
+    async fn show_raw(&self, broker: &dyn Broker, queue: &QueueName, id: &[u8]) -> anyhow::Result<()> {
+        let Some(raw) = broker.raw_task(queue, id).await? else {
+            bail!("no task {} in queue {queue}", self.which.id);
+        };
+        let object = raw_json(queue, &raw).with("head", print::payload(&raw.head));
+        if self.json {
+            return Ok(print::json(&object)?);
+        }
+        let dump = hex(&raw.head[..raw.head.len().min(DUMPED)]);
+        let object = object.with("head", Field::Value(json!(dump)));
+        Ok(print::text(&lines(&self.which.id, &object))?)
+    }
+}
+
+/// Bytes of an unreadable task that are printed.
+const DUMPED: usize = 256;
+
+/// A task that cannot be read.
+pub(super) fn raw_json(queue: &QueueName, raw: &RawTask) -> Object {
+    Object::of(json!({
+        "id": String::from_utf8_lossy(&raw.id), "id_hex": hex(&raw.id), "queue": queue, "state": raw.state,
+        "unreadable": raw.why.as_deref().unwrap_or("too large to be read for a list"), "bytes": raw.bytes,
+    }))
+}
+
+/// Hexadecimal digits.
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn unhex(digits: &str) -> Option<Vec<u8>> {
+    let pairs = digits.as_bytes().chunks(2);
+    let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).ok().filter(|p| p.len() == 2)?, 16).ok();
+    pairs.map(byte).collect()
+}
+
 /// One line for each thing that is known.
 fn facts(task: &TaskInfo, object: &Object) -> String {
+    lines(task.record.id.as_str(), object)
+}
+
+fn lines(title: &str, object: &Object) -> String {
     let mut rows = Vec::new();
     for (key, value) in object.pairs() {
         let shown = match value {
@@ -264,7 +340,7 @@ fn facts(task: &TaskInfo, object: &Object) -> String {
         };
         rows.push(vec![key.to_owned(), shown]);
     }
-    print::table(&["TASK", task.record.id.as_str()], &rows)
+    print::table(&["TASK", title], &rows)
 }
 
 fn history(attempts: &[Attempt], zone: &jiff::tz::TimeZone) -> String {

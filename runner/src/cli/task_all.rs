@@ -43,6 +43,9 @@ pub(super) struct Targets {
     /// Its queue; needed if several have a task of this id, and with --all
     #[arg(long)]
     queue: Option<String>,
+    /// The identity is given in hexadecimal digits, since it is no text
+    #[arg(long, requires = "queue", conflicts_with = "all")]
+    hex: bool,
     /// Every task of --queue that is in --state, or in --group
     #[arg(long, requires = "queue", requires = "list")]
     all: bool,
@@ -91,6 +94,7 @@ impl Targets {
             (id, queue, _) => Target::One(Which {
                 id: id.unwrap_or_default(),
                 queue,
+                hex: self.hex,
             }),
         }
     }

@@ -29,7 +29,14 @@ impl Shown {
     /// Looks at `bytes` and chooses a form.
     #[must_use]
     pub fn new(bytes: &[u8]) -> Self {
-        let cut = bytes.len() > SHOWN;
+        Self::part(bytes, bytes.len() as u64)
+    }
+
+    /// The same for the beginning of `all` bytes.
+    #[must_use]
+    pub fn part(bytes: &[u8], all: u64) -> Self {
+        let all = all.max(bytes.len() as u64);
+        let cut = bytes.len() > SHOWN || all > bytes.len() as u64;
         let (form, text) = match bytes {
             [] => ("empty", String::new()),
             _ if !cut && serde_json::from_slice::<IgnoredAny>(bytes).is_ok() => {
@@ -43,7 +50,7 @@ impl Shown {
                 };
                 ("json", text)
             }
-            _ => match beginning(bytes, SHOWN) {
+            _ => match beginning(bytes, SHOWN, all) {
                 Some(text) => ("text", text.to_owned()),
                 None => ("binary", hex(bytes)),
             },
@@ -51,7 +58,7 @@ impl Shown {
         Self {
             form,
             text,
-            bytes: u64::try_from(bytes.len()).unwrap_or(u64::MAX),
+            bytes: all,
             cut: cut || (form == "binary" && bytes.len() > HEX_BYTES),
         }
     }
@@ -72,23 +79,22 @@ impl Shown {
     }
 }
 
-/// One line for a list.
+/// One line for a list, of the beginning of `all` bytes.
 #[must_use]
-pub fn preview(bytes: &[u8]) -> String {
-    match beginning(bytes, PEEKED) {
+pub fn preview(bytes: &[u8], all: u64) -> String {
+    match beginning(bytes, PEEKED, all) {
         Some(text) => super::text::cut(text.trim(), PREVIEW),
         None => format!("0x{}…", hex(&bytes[..bytes.len().min(16)]).replace(' ', "")),
     }
 }
 
 /// The first `most` bytes as text, unless they are not text. A character that the cut went through is left out.
-fn beginning(bytes: &[u8], most: usize) -> Option<&str> {
+fn beginning(bytes: &[u8], most: usize, all: u64) -> Option<&str> {
     let head = &bytes[..bytes.len().min(most)];
+    let is_cut = (head.len() as u64) < all;
     match std::str::from_utf8(head) {
         Ok(text) => Some(text),
-        Err(e) if e.error_len().is_none() && head.len() < bytes.len() => {
-            std::str::from_utf8(&head[..e.valid_up_to()]).ok()
-        }
+        Err(e) if e.error_len().is_none() && is_cut => std::str::from_utf8(&head[..e.valid_up_to()]).ok(),
         Err(_) => None,
     }
 }
@@ -185,8 +191,8 @@ mod tests {
     fn logs_keep_their_end_and_previews_their_beginning() {
         let log = Shown::log(&format!("{}last", "x".repeat(SHOWN)));
         assert!(log.cut && log.text.ends_with("last"));
-        assert_eq!(preview(b"  hello "), "hello");
-        assert_eq!(preview(&[0xff; 40]), format!("0x{}…", "ff".repeat(16)));
+        assert_eq!(preview(b"  hello ", 0), "hello");
+        assert_eq!(preview(&[0xff; 40], 0), format!("0x{}…", "ff".repeat(16)));
     }
 
     #[test]

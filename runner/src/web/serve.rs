@@ -25,8 +25,8 @@ use super::stream::{Paced, WRITE_TIME};
 
 /// How long a client may take to send the head of a request, also between two requests.
 const HEAD_TIME: Duration = Duration::from_secs(10);
-/// The largest head, bytes.
-const HEAD_SIZE: usize = 16 * 1024;
+/// The largest head, bytes: ids of tasks may be long, and each of their bytes may take three in an address.
+const HEAD_SIZE: usize = 64 * 1024;
 /// After this time a connection ends with the answer it is at; a browser opens another one without a word.
 const AGE: Duration = Duration::from_secs(300);
 /// How long that last answer may still take: 60 MB at 1 MB a second.

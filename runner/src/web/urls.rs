@@ -11,9 +11,7 @@ pub fn encoded(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for byte in text.bytes() {
         match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'~' => out.push(byte as char),
-            // A segment of dots only would be taken for a step upwards.
-            b'.' if text.bytes().any(|b| b != b'.') => out.push('.'),
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'~' | b'.' => out.push(byte as char),
             _ => {
                 // Writing to a String cannot fail.
                 let _infallible = write!(out, "%{byte:02X}");
@@ -23,10 +21,46 @@ pub fn encoded(text: &str) -> String {
     out
 }
 
+/// Opens a segment that is written in hexadecimal digits.
+const HEX: &str = "~x";
+
+/// A name as a path segment. Browsers take dots for a step upwards even if they are encoded, and some names of other
+/// programs are no text: such a name is written in hexadecimal digits.
+#[must_use]
+fn segment(name: &[u8]) -> String {
+    match std::str::from_utf8(name) {
+        Ok(text) if !matches!(text, "" | "." | "..") && !text.starts_with(HEX) => encoded(text),
+        _ => name.iter().fold(HEX.to_owned(), |mut out, byte| {
+            // Writing to a String cannot fail.
+            let _infallible = write!(out, "{byte:02x}");
+            out
+        }),
+    }
+}
+
+/// The name that a path segment, after the decoding of percents, stands for.
+#[must_use]
+pub fn name_in(segment: &str) -> Vec<u8> {
+    let bytes = || {
+        let digits = segment.strip_prefix(HEX)?;
+        let pairs = digits.as_bytes().chunks(2);
+        pairs
+            .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok().filter(|p| p.len() == 2)?, 16).ok())
+            .collect::<Option<Vec<u8>>>()
+    };
+    bytes().unwrap_or_else(|| segment.as_bytes().to_vec())
+}
+
+/// The same for names that must be text.
+#[must_use]
+pub fn text_in(segment: &str) -> Option<String> {
+    String::from_utf8(name_in(segment)).ok()
+}
+
 /// A queue, without a state.
 #[must_use]
 pub fn queue(queue: &str) -> String {
-    format!("{ROOT}/queues/{}", encoded(queue))
+    format!("{ROOT}/queues/{}", segment(queue.as_bytes()))
 }
 
 /// The tasks of a queue in one state.
@@ -38,7 +72,13 @@ pub fn tasks(name: &str, state: &str) -> String {
 /// One task.
 #[must_use]
 pub fn task(queue: &str, id: &str) -> String {
-    format!("{ROOT}/tasks/{}/{}", encoded(queue), encoded(id))
+    task_of(queue, id.as_bytes())
+}
+
+/// One task, whose id may be no text.
+#[must_use]
+pub fn task_of(queue: &str, id: &[u8]) -> String {
+    format!("{ROOT}/tasks/{}/{}", segment(queue.as_bytes()), segment(id))
 }
 
 /// All schedules.
@@ -50,7 +90,7 @@ pub fn schedules() -> String {
 /// One schedule.
 #[must_use]
 pub fn schedule(id: &str) -> String {
-    format!("{ROOT}/schedules/{}", encoded(id))
+    format!("{ROOT}/schedules/{}", segment(id.as_bytes()))
 }
 
 /// The page to log in on, and where to go from there.
@@ -81,7 +121,28 @@ mod tests {
     fn names_cannot_leave_their_segment() {
         assert_eq!(task("a/b", "空 ?"), "/queue/tasks/a%2Fb/%E7%A9%BA%20%3F");
         assert_eq!(encoded("v1.2"), "v1.2");
-        assert_eq!(encoded(".."), "%2E%2E");
+    }
+
+    #[test]
+    fn every_name_has_an_address_and_comes_back_from_it() {
+        for (name, address) in [
+            (&b"."[..], "~x2e"),
+            (b"..", "~x2e2e"),
+            (b"...", "..."),
+            (b"~x2e", "~x7e783265"),
+            (b"\xff\xfe", "~xfffe"),
+            (b"a~x", "a~x"),
+        ] {
+            assert_eq!(segment(name), address);
+            assert_eq!(name_in(address), name);
+        }
+        for odd in ["~x", "~x2", "~xzz", "~x+1"] {
+            let read = name_in(odd);
+            assert!(read == odd.as_bytes() || odd == "~x", "{odd}: {read:?}");
+        }
+        assert_eq!(text_in("~xff"), None);
+        let long = "x/".repeat(10_000);
+        assert_eq!(task("q", &long).len(), "/queue/tasks/q/".len() + 40_000);
     }
 
     #[test]

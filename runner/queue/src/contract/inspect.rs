@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use runner_core::task::{QueueName, Run, State};
 
-use super::shared::{LEASE, id, queue, retry, secs, task};
+use super::shared::{LEASE, id, queue, retry, secs, task, verdict};
 use super::{Clause, Fresh};
-use crate::{Lists, Page, Verdict};
+use crate::{ActionError, GLANCE_BYTES, HEAD_BYTES, Lists, Page, Settled, Settlement, Verdict};
 
 pub(super) fn clauses() -> Vec<Clause> {
     clauses![
@@ -20,6 +21,8 @@ pub(super) fn clauses() -> Vec<Clause> {
         a_task_is_found_in_every_queue_that_has_one_of_its_id,
         a_pending_task_says_since_when,
         unusual_names_are_kept_byte_for_byte,
+        lists_have_the_beginning_of_large_payloads_and_results,
+        what_lies_under_an_id_can_be_seen_and_deleted,
         some_queues_are_looked_at_without_the_others,
         queues_that_have_something_on_a_list_are_found_among_many,
     ]
@@ -140,6 +143,76 @@ async fn queues_that_have_something_on_a_list_are_found_among_many(fresh: Fresh)
         assert_eq!(found, expected, "{lists:?}");
     }
     assert!(fresh.broker.narrow(&[], Lists::Any).await.unwrap().is_empty());
+    fresh.is_sound().await;
+}
+
+async fn lists_have_the_beginning_of_large_payloads_and_results(fresh: Fresh) {
+    let large = |n: usize| Bytes::from(vec![b'x'; n]);
+    for (name, n) in [("small", 10), ("medium", 5_000), ("large", 300_000), ("huge", 9 << 20)] {
+        fresh
+            .put([task(name).payload(large(n)).retention(secs(60)).header("h", "v")])
+            .await;
+    }
+    let page = Page { number: 1, size: 10 };
+    let listed = fresh
+        .broker
+        .tasks(&queue("default"), State::Pending, page)
+        .await
+        .unwrap();
+    assert_eq!((listed.total, listed.tasks.len() + listed.unreadable.len()), (4, 4));
+    for info in &listed.tasks {
+        let whole = fresh.see(info.record.id.as_str()).await;
+        let all = whole.record.payload.clone();
+        assert_eq!(
+            (info.payload_bytes, whole.payload_bytes),
+            (all.len() as u64, all.len() as u64)
+        );
+        assert_eq!(info.record.payload, all.slice(..all.len().min(HEAD_BYTES)));
+        let mut same = info.record.clone();
+        same.payload = all.clone();
+        assert_eq!(same, whole.record, "nothing else is cut");
+        let glance = fresh
+            .broker
+            .glance(&queue("default"), &info.record.id)
+            .await
+            .unwrap()
+            .unwrap();
+        assert_eq!(glance.payload_bytes, all.len() as u64);
+        assert_eq!(glance.record.payload, all.slice(..all.len().min(GLANCE_BYTES)));
+    }
+    assert!(listed.tasks.iter().any(|info| info.record.id.as_str() == "large"));
+    let claim = fresh.claim_one().await;
+    let settlement = Settlement {
+        result: Some(large(10_000)),
+        ..verdict(&claim, Verdict::Done)
+    };
+    assert_eq!(fresh.broker.settle(&[settlement]).await.unwrap(), [Settled::Accepted]);
+    let listed = fresh
+        .broker
+        .tasks(&queue("default"), State::Completed, page)
+        .await
+        .unwrap();
+    let (info, whole) = (&listed.tasks[0], fresh.see("small").await);
+    assert_eq!(info.result.as_ref().map(Bytes::len), Some(HEAD_BYTES));
+    assert_eq!((info.result_bytes, whole.result_bytes), (10_000, 10_000));
+    assert_eq!(whole.result.map(|result| result.len()), Some(10_000));
+    fresh.is_sound().await;
+}
+
+async fn what_lies_under_an_id_can_be_seen_and_deleted(fresh: Fresh) {
+    fresh.put([task("a").payload("{}"), task("b")]).await;
+    let name = queue("default");
+    let raw = fresh.broker.raw_task(&name, b"a").await.unwrap().unwrap();
+    assert_eq!(
+        (raw.state, raw.why, &raw.id[..]),
+        (Some(State::Pending), None, &b"a"[..])
+    );
+    assert!(raw.head.windows(2).any(|bytes| bytes == b"{}"), "{:?}", raw.head);
+    assert_eq!(fresh.broker.raw_task(&name, b"\xff").await.unwrap(), None);
+    fresh.broker.delete_raw(&name, b"a").await.unwrap();
+    assert_eq!(fresh.list(State::Pending).await, ["b"]);
+    let gone = fresh.broker.delete_raw(&name, b"a").await.unwrap_err();
+    assert!(matches!(gone, ActionError::NotFound(..)), "{gone}");
     fresh.is_sound().await;
 }
 

@@ -112,6 +112,17 @@ impl Row {
     }
 }
 
+impl Row {
+    /// The bytes at a place, be they text or not; none of what has no bytes.
+    pub(super) fn bytes(&self, place: usize) -> &[u8] {
+        match self.0.get(place) {
+            Some(Cell::Text(text)) => text.as_bytes(),
+            Some(Cell::Blob(bytes)) => bytes,
+            _ => &[],
+        }
+    }
+}
+
 /// What can be read from a [`Cell`].
 pub(super) trait Take<'r>: Sized {
     /// For error texts.

@@ -10,13 +10,13 @@ use runner_core::task::{QueueName, State};
 use super::cells::Row;
 use super::link::{Executor, SqlError};
 use super::readers::Readers;
-use super::rows::{INFO, RECORD, column, count, instant, micros, span};
+use super::rows::{self, column, count, instant, micros, span};
 use super::store::{built, error, sql};
 use super::writer::{Tx, Write};
 use super::{EmbeddedBroker, inspect, staged};
 use crate::{
-    BrokerResult, GroupInfo, GroupNames, GroupPage, GroupRule, Groups, MAX_ACTED, MAX_SET, Reclaimed, SET_DEADLINE,
-    StagedSet, TaskPage, TaskRecord,
+    BrokerResult, GroupInfo, GroupNames, GroupPage, GroupRule, Groups, HEAD_BYTES, MAX_ACTED, MAX_SET, Reclaimed,
+    SET_DEADLINE, StagedSet, TaskPage, TaskRecord,
 };
 
 /// Names that a look at the groups asks for at once.
@@ -65,8 +65,9 @@ pub(super) async fn tasks(
     (skip, size): (i64, i64),
 ) -> Result<TaskPage, SqlError> {
     let found = built(format!(
-        "SELECT {RECORD}, {INFO} FROM tasks t WHERE t.queue = ? AND t.group_name = ? AND state = 'aggregating' \
-         AND staged IS NULL ORDER BY t.at, t.id LIMIT ? OFFSET ?"
+        "SELECT {} FROM tasks t WHERE t.queue = ? AND t.group_name = ? AND state = 'aggregating' \
+         AND staged IS NULL ORDER BY t.at, t.id LIMIT ? OFFSET ?",
+        rows::shown(HEAD_BYTES)
     ))
     .bind(queue.as_str().to_owned())
     .bind(group.to_owned())
@@ -82,10 +83,7 @@ pub(super) async fn tasks(
     .bind(group.to_owned())
     .fetch_one(readers)
     .await?;
-    Ok(TaskPage {
-        tasks: inspect::readable(queue, &found),
-        total: count(row.try_get(0)?),
-    })
+    Ok(inspect::page_of(&found, count(row.try_get(0)?)))
 }
 
 /// The first rows of a group, as number, id and lock.

@@ -18,9 +18,9 @@ use super::store::{built, error, sql};
 use super::tally::DAY;
 use super::{EmbeddedBroker, act, group, history, remove};
 use crate::{
-    Acted, Action, ActionError, Attempt, BrokerResult, DayCount, EnqueueEventPage, GroupPage, Inspector, Lists,
-    MAX_ATTEMPTS_KEPT, MAX_HISTORY_DAYS, MAX_PENDING_LOOK, MAX_PENDING_TYPES, Page, PendingType, QueueInfo,
-    RemoveError, ServerView, StopRequest, TaskInfo, TaskPage,
+    Acted, Action, ActionError, Attempt, BrokerError, BrokerResult, DayCount, EnqueueEventPage, GLANCE_BYTES,
+    GroupPage, HEAD_BYTES, Inspector, Lists, MAX_ATTEMPTS_KEPT, MAX_HISTORY_DAYS, MAX_PENDING_LOOK, MAX_PENDING_TYPES,
+    Page, PendingType, QueueInfo, RawTask, RemoveError, ServerView, StopRequest, TaskInfo, TaskPage,
 };
 
 /// The largest page.
@@ -119,7 +119,8 @@ async fn page(readers: &Readers, queue: &QueueName, state: State, page: Page) ->
     // Active tasks lie in the order of the ends of their leases, and are shown as they were claimed.
     let order = if state == State::Active { "t.run" } else { "t.at, t.seq" };
     let found = built(format!(
-        "SELECT {RECORD}, {INFO} FROM tasks t WHERE t.queue = ?1 AND {} ORDER BY {order} LIMIT ?2 OFFSET ?3",
+        "SELECT {} FROM tasks t WHERE t.queue = ?1 AND {} ORDER BY {order} LIMIT ?2 OFFSET ?3",
+        rows::shown(HEAD_BYTES),
         rows::on_list(state)
     ))
     .bind(queue.as_str().to_owned())
@@ -132,31 +133,52 @@ async fn page(readers: &Readers, queue: &QueueName, state: State, page: Page) ->
         .fetch_optional(readers)
         .await?;
     let total: i64 = row.map_or(Ok(0), |row| row.try_get(0))?;
-    let total = count(total);
-    Ok(TaskPage {
-        tasks: readable(queue, &found),
+    Ok(page_of(&found, count(total)))
+}
+
+/// The tasks of a page, those that can be read and the others.
+pub(super) fn page_of(found: &[Row], total: u64) -> TaskPage {
+    let (mut tasks, mut unreadable) = (Vec::with_capacity(found.len()), Vec::new());
+    for row in found {
+        match rows::info(row) {
+            Ok(info) => tasks.push(info),
+            Err(why) => unreadable.push(rows::raw(row, &why)),
+        }
+    }
+    TaskPage {
+        tasks,
+        unreadable,
         total,
-    })
+    }
 }
 
-/// The tasks of a page that can be read.
-pub(super) fn readable(queue: &QueueName, found: &[Row]) -> Vec<TaskInfo> {
-    let tasks = found.iter().filter_map(|row| {
-        rows::info(row)
-            .inspect_err(|e| tracing::warn!(%queue, error = %e, "task cannot be read; left out"))
-            .ok()
-    });
-    tasks.collect()
-}
-
-async fn one(readers: &Readers, queue: &QueueName, id: &TaskId) -> Result<Option<TaskInfo>, SqlError> {
+async fn raw(readers: &Readers, queue: &QueueName, id: &[u8]) -> Result<Option<RawTask>, SqlError> {
     let row = built(format!(
-        "SELECT {RECORD}, {INFO} FROM tasks t WHERE t.queue = ? AND t.id = ?"
+        "SELECT {} FROM tasks t WHERE t.queue = ? AND t.id = CAST(? AS TEXT)",
+        rows::shown(GLANCE_BYTES)
     ))
     .bind(queue.as_str().to_owned())
-    .bind(id.as_str().to_owned())
+    .bind(id.to_vec())
     .fetch_optional(readers)
     .await?;
+    Ok(row.map(|row| match rows::info(&row) {
+        Ok(info) => RawTask {
+            id: id.to_vec(),
+            state: Some(info.state),
+            why: None,
+            head: info.record.payload,
+            bytes: info.payload_bytes,
+        },
+        Err(why) => rows::raw(&row, &why),
+    }))
+}
+
+async fn one(readers: &Readers, queue: &QueueName, id: &TaskId, columns: &str) -> Result<Option<TaskInfo>, SqlError> {
+    let row = built(format!("SELECT {columns} FROM tasks t WHERE t.queue = ? AND t.id = ?"))
+        .bind(queue.as_str().to_owned())
+        .bind(id.as_str().to_owned())
+        .fetch_optional(readers)
+        .await?;
     row.as_ref().map(rows::info).transpose()
 }
 
@@ -257,9 +279,31 @@ impl Inspector for EmbeddedBroker {
     }
 
     async fn task(&self, queue: &QueueName, id: &TaskId) -> BrokerResult<Option<TaskInfo>> {
-        one(self.readers(), queue, id)
+        one(self.readers(), queue, id, &format!("{RECORD}, {INFO}"))
             .await
             .map_err(|e| error("read a task", e))
+    }
+
+    async fn glance(&self, queue: &QueueName, id: &TaskId) -> BrokerResult<Option<TaskInfo>> {
+        one(self.readers(), queue, id, &rows::shown(GLANCE_BYTES))
+            .await
+            .map_err(|e| error("read a task", e))
+    }
+
+    async fn raw_task(&self, queue: &QueueName, id: &[u8]) -> BrokerResult<Option<RawTask>> {
+        raw(self.readers(), queue, id)
+            .await
+            .map_err(|e| error("look at a task", e))
+    }
+
+    async fn delete_raw(&self, queue: &QueueName, id: &[u8]) -> Result<(), ActionError> {
+        // Whoever writes here writes text, so a task whose id is none cannot be.
+        let shown = String::from_utf8_lossy(id).into_owned();
+        let id = TaskId::new(shown).map_err(|e| BrokerError::Corrupt {
+            doing: "delete a task",
+            what: e.to_string(),
+        })?;
+        self.act(queue, &id, Action::Delete).await
     }
 
     async fn find(&self, id: &TaskId) -> BrokerResult<Vec<QueueName>> {

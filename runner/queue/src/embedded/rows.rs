@@ -11,7 +11,7 @@ use runner_core::task::{QueueName, State, TaskId};
 
 use super::cells::Row;
 use super::link::SqlError;
-use crate::{TaskInfo, TaskRecord};
+use crate::{RawTask, TaskInfo, TaskRecord};
 
 /// Columns that [`record`] reads, by position.
 pub(super) const RECORD: &str = "t.seq, t.queue, t.id, t.kind, t.payload, t.max_retry, t.retried, \
@@ -19,7 +19,19 @@ pub(super) const RECORD: &str = "t.seq, t.queue, t.id, t.kind, t.payload, t.max_
      t.last_failed_at, t.completed_at";
 
 /// Columns that [`info`] reads after those of [`RECORD`].
-pub(super) const INFO: &str = "t.state, t.at, t.pending_since, t.result, t.waiting_for";
+pub(super) const INFO: &str = "t.state, t.at, t.pending_since, t.result, t.waiting_for, \
+     length(t.payload), coalesce(length(t.result), 0)";
+
+/// The columns of [`RECORD`] and [`INFO`], with so many bytes of payload and result: the rest is not copied.
+pub(super) fn shown(most: usize) -> String {
+    // A part of something empty is nothing at all to SQLite.
+    let part =
+        |column| format!("CASE WHEN length({column}) > {most} THEN substr({column}, 1, {most}) ELSE {column} END");
+    let columns = format!("{RECORD}, {INFO}");
+    columns
+        .replacen("t.payload", &part("t.payload"), 1)
+        .replacen("t.result", &part("t.result"), 1)
+}
 
 /// The condition under which a task is on the list of a state. With these very words a query can use the index of
 /// the list.
@@ -114,7 +126,20 @@ pub(super) fn info(row: &Row) -> Result<TaskInfo, SqlError> {
         filed_at: when(&[State::Archived, State::Completed]),
         result: row.try_get::<Option<Vec<u8>>>(19)?.map(Bytes::from),
         waiting_for: row.try_get(20)?,
+        payload_bytes: count(row.try_get(21)?),
+        result_bytes: count(row.try_get(22)?),
     })
+}
+
+/// The same of a row that [`info`] cannot read; `why` is what it said.
+pub(super) fn raw(row: &Row, why: &SqlError) -> RawTask {
+    RawTask {
+        id: row.bytes(2).to_vec(),
+        state: row.try_get::<String>(16).ok().and_then(|word| word.parse().ok()),
+        why: Some(why.to_string()),
+        head: Bytes::copy_from_slice(row.bytes(4)),
+        bytes: row.try_get(21).map(count).unwrap_or_default(),
+    }
 }
 
 /// The state that a column names.

@@ -14,6 +14,8 @@ use crate::{Acted, Action, ActionError, BrokerError, MAX_ACTED, RemoveError};
 /// Tasks a script call: Redis does nothing else meanwhile, about 3 ms.
 const BATCH: usize = 250;
 
+const DOING: &str = "act on a task";
+
 /// How often an edit begins anew because somebody else changed the task meanwhile.
 const EDITS: usize = 5;
 
@@ -28,19 +30,37 @@ fn word(action: Action) -> &'static str {
 
 impl RedisBroker {
     pub(super) async fn act_on(&self, queue: &QueueName, id: &TaskId, action: Action) -> Result<(), ActionError> {
-        const DOING: &str = "act on a task";
-        let key = keys::task(queue.as_str(), id.as_str());
+        self.act_on_bytes(queue, id.as_str().as_bytes(), id, action).await
+    }
+
+    /// Deletes what lies under an id that may be no text.
+    pub(super) async fn delete_what_lies(&self, queue: &QueueName, id: &[u8]) -> Result<(), ActionError> {
+        let shown = String::from_utf8_lossy(id).into_owned();
+        let shown = TaskId::new(shown).or_else(|_| TaskId::new("?"));
+        let shown = shown.map_err(|_| fault::odd_answer(DOING))?;
+        self.act_on_bytes(queue, id, &shown, Action::Delete).await
+    }
+
+    /// `shown`: the id for people.
+    async fn act_on_bytes(
+        &self,
+        queue: &QueueName,
+        bytes: &[u8],
+        shown: &TaskId,
+        action: Action,
+    ) -> Result<(), ActionError> {
+        let key = keys::task_of(queue.as_str(), bytes);
         let mut trip = self.conn.trip(DOING).await?;
         trip.script(Script::Act, &[&key])
             .arg(keys::queue(queue.as_str()))
             .arg(keys::own(queue.as_str()))
-            .arg(id.as_str())
+            .arg(bytes)
             .arg(word(action));
         let answer = Answer::of(trip.one().await?);
         match answer.word.as_str() {
             "ok" => Ok(()),
-            "missing" => Err(ActionError::NotFound(id.clone(), queue.clone())),
-            _ => Err(answer.wrong_state(id, action.done(), DOING)),
+            "missing" => Err(ActionError::NotFound(shown.clone(), queue.clone())),
+            _ => Err(answer.wrong_state(shown, action.done(), DOING)),
         }
     }
 

@@ -5,18 +5,18 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use jiff::Timestamp;
 use redis::Value;
 use runner_core::schedule::ScheduleId;
 use runner_core::task::{QueueName, State, Task, TaskId};
 
+use super::look::nanoseconds;
 use super::scripts::Script;
 use super::trouble::Trouble;
-use super::{RedisBroker, convert, fault, keys, reply};
+use super::{RedisBroker, fault, keys, reply};
 use crate::{
     Acted, Action, ActionError, Attempt, BrokerResult, DayCount, EnqueueEventPage, ForeignEntry, GroupPage, Inspector,
     Lists, MAX_ATTEMPTS_KEPT, MAX_HISTORY_DAYS, MAX_PENDING_LOOK, MAX_PENDING_TYPES, Page, PendingType, QueueInfo,
-    RemoveError, ServerView, StopRequest, TaskInfo, TaskPage,
+    RawTask, RemoveError, ServerView, StopRequest, TaskInfo, TaskPage,
 };
 
 /// The largest page.
@@ -55,34 +55,24 @@ impl Inspector for RedisBroker {
     }
 
     async fn task(&self, queue: &QueueName, id: &TaskId) -> BrokerResult<Option<TaskInfo>> {
-        const DOING: &str = "look at a task";
-        let key = keys::task(queue.as_str(), id.as_str());
-        let mut trip = self.conn.trip(DOING).await?;
-        trip.script(Script::Task, &[&key])
-            .arg(keys::queue(queue.as_str()))
-            .arg(keys::own(queue.as_str()))
-            .arg(id.as_str());
-        let mut row = reply::list(trip.one().await?).into_iter();
-        let Some(word) = row.next() else {
-            return Ok(None);
-        };
-        let corrupt = |what: String| crate::BrokerError::Corrupt {
-            doing: DOING,
-            what: format!("{key}: {what}"),
-        };
-        let word = reply::text(word).unwrap_or_default();
-        let state: State = word.parse().map_err(|error| corrupt(format!("{error}")))?;
-        let rest = Rest::next(&mut row).ok_or_else(|| fault::odd_answer(DOING))?;
-        let mut info = rest.info(queue, id.as_str().as_bytes(), state).map_err(corrupt)?;
-        if convert::lost_headers(&info.record) {
-            self.give_back_headers(vec![&mut info.record]).await;
-        }
-        Ok(Some(info))
+        self.look_at_task(queue, id, true).await
+    }
+
+    async fn glance(&self, queue: &QueueName, id: &TaskId) -> BrokerResult<Option<TaskInfo>> {
+        self.look_at_task(queue, id, false).await
+    }
+
+    async fn raw_task(&self, queue: &QueueName, id: &[u8]) -> BrokerResult<Option<RawTask>> {
+        self.look_at_raw(queue, id).await
+    }
+
+    async fn delete_raw(&self, queue: &QueueName, id: &[u8]) -> Result<(), ActionError> {
+        self.delete_what_lies(queue, id).await
     }
 
     async fn find(&self, id: &TaskId) -> BrokerResult<Vec<QueueName>> {
         let names = self.all_names().await?;
-        let mut trip = self.conn.trip("look for a task").await?;
+        let mut trip = self.pages.trip("look for a task").await?;
         for name in &names {
             trip.command("HEXISTS")
                 .arg(keys::task(name.as_str(), id.as_str()))
@@ -100,14 +90,14 @@ impl Inspector for RedisBroker {
 
     async fn lock_holder(&self, task: &Task) -> BrokerResult<Option<TaskId>> {
         let key = keys::unique(task.queue.as_str(), &task.kind, task.payload.as_deref());
-        let mut trip = self.conn.trip("look at a uniqueness lock").await?;
+        let mut trip = self.pages.trip("look at a uniqueness lock").await?;
         trip.command("GET").arg(key);
         let holder = reply::text(trip.one().await?);
         Ok(holder.and_then(|id| TaskId::new(id).ok()))
     }
 
     async fn attempts(&self, queue: &QueueName, id: &TaskId) -> BrokerResult<Vec<Attempt>> {
-        let mut trip = self.conn.trip("read the attempts of a task").await?;
+        let mut trip = self.pages.trip("read the attempts of a task").await?;
         let fields = (1..=MAX_ATTEMPTS_KEPT).map(|nth| format!("att:{nth}"));
         trip.command("HMGET")
             .arg(keys::task(queue.as_str(), id.as_str()))
@@ -128,7 +118,7 @@ impl Inspector for RedisBroker {
     }
 
     async fn history(&self, queue: &QueueName, days: usize) -> BrokerResult<Vec<DayCount>> {
-        let mut trip = self.conn.trip("read what a queue processed").await?;
+        let mut trip = self.pages.trip("read what a queue processed").await?;
         trip.script(Script::History, &[keys::part(queue.as_str(), "processed")])
             .arg(keys::queue(queue.as_str()))
             .arg(days.clamp(1, MAX_HISTORY_DAYS));
@@ -147,7 +137,7 @@ impl Inspector for RedisBroker {
     }
 
     async fn memory(&self, queue: &QueueName) -> BrokerResult<u64> {
-        let mut trip = self.conn.trip("estimate the size of a queue").await?;
+        let mut trip = self.pages.trip("estimate the size of a queue").await?;
         trip.script(Script::Memory, &[keys::part(queue.as_str(), "pending")])
             .arg(keys::queue(queue.as_str()));
         trip.one().await.map(reply::count)
@@ -216,7 +206,7 @@ impl Inspector for RedisBroker {
     }
 
     async fn pending_types(&self, queue: &QueueName, look: usize) -> BrokerResult<Vec<PendingType>> {
-        let mut trip = self.conn.trip("look at the types of pending tasks").await?;
+        let mut trip = self.pages.trip("look at the types of pending tasks").await?;
         trip.script(Script::Kinds, &[keys::part(queue.as_str(), "pending")])
             .arg(keys::queue(queue.as_str()))
             .arg(look.clamp(1, MAX_PENDING_LOOK))
@@ -238,39 +228,10 @@ impl Inspector for RedisBroker {
 }
 
 impl RedisBroker {
-    async fn page_of(
-        &self,
-        queue: &QueueName,
-        state: State,
-        group: Option<&str>,
-        page: Page,
-    ) -> BrokerResult<TaskPage> {
-        let (skip, size) = bounds(page);
-        let mut trip = self.conn.trip("list tasks").await?;
-        trip.script(Script::Page, &[keys::part(queue.as_str(), "pending")])
-            .arg(keys::queue(queue.as_str()))
-            .arg(keys::own(queue.as_str()))
-            .arg(state.as_str())
-            .arg(skip)
-            .arg(size)
-            .arg(group.unwrap_or_default());
-        let mut row = reply::list(trip.one().await?).into_iter();
-        let total = row.next().map_or(0, reply::count);
-        let mut tasks = Vec::new();
-        while let (Some(id), Some(rest)) = (row.next(), Rest::next(&mut row)) {
-            if let Some(id) = reply::bytes(id)
-                && let Ok(info) = rest.info(queue, &id, state)
-            {
-                tasks.push(info);
-            }
-        }
-        Ok(TaskPage { tasks, total })
-    }
-
     /// `known`: leaves out queues that are not on the list of queues.
     async fn infos_of(&self, names: impl IntoIterator<Item = QueueName>, known: bool) -> BrokerResult<Vec<QueueInfo>> {
         let names: Vec<QueueName> = names.into_iter().collect();
-        let mut trip = self.conn.trip("look at the queues").await?;
+        let mut trip = self.pages.trip("look at the queues").await?;
         if known && !names.is_empty() {
             trip.command("SMISMEMBER").arg(keys::QUEUES);
             for name in &names {
@@ -342,7 +303,7 @@ impl RedisBroker {
     }
 
     async fn all_names(&self) -> BrokerResult<BTreeSet<QueueName>> {
-        let mut trip = self.conn.trip("list the queues").await?;
+        let mut trip = self.pages.trip("list the queues").await?;
         trip.command("SMEMBERS").arg(keys::QUEUES);
         let names = reply::list(trip.one().await?).into_iter();
         Ok(names
@@ -380,48 +341,5 @@ fn queue_info((name, answer): (QueueName, Value)) -> QueueInfo {
         failed_today: reply::count(next()),
         processed: reply::count(next()),
         failed: reply::count(next()),
-    }
-}
-
-fn nanoseconds(value: Value) -> Option<Timestamp> {
-    let text = reply::text(value)?;
-    Timestamp::from_nanosecond(text.parse().ok()?).ok()
-}
-
-/// What the scripts give of a task besides its id and state.
-struct Rest {
-    score: Value,
-    message: Vec<u8>,
-    pending_since: Value,
-    result: Vec<u8>,
-    waiting_for: String,
-}
-
-impl Rest {
-    fn next(row: &mut impl Iterator<Item = Value>) -> Option<Self> {
-        Some(Self {
-            score: row.next()?,
-            message: reply::bytes(row.next()?).unwrap_or_default(),
-            pending_since: row.next()?,
-            result: reply::bytes(row.next()?).unwrap_or_default(),
-            waiting_for: reply::text(row.next()?).unwrap_or_default(),
-        })
-    }
-
-    fn info(self, queue: &QueueName, id: &[u8], state: State) -> Result<TaskInfo, String> {
-        let record = convert::decode(self.message, queue, id)?;
-        let score = reply::seconds(self.score);
-        let when = |states: &[State]| score.filter(|_| states.contains(&state));
-        Ok(TaskInfo {
-            record,
-            state,
-            next_run: when(&[State::Scheduled, State::Retry]),
-            // It may survive a detour through the archive, but it says nothing there.
-            pending_since: nanoseconds(self.pending_since).filter(|_| state == State::Pending),
-            lease_until: when(&[State::Active]),
-            filed_at: when(&[State::Archived, State::Completed]),
-            result: Some(self.result).filter(|r| !r.is_empty()).map(Into::into),
-            waiting_for: Some(self.waiting_for).filter(|w| !w.is_empty()),
-        })
     }
 }

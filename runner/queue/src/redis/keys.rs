@@ -56,6 +56,11 @@ pub(super) fn task(queue_name: &str, id: &str) -> String {
     format!("{}t:{id}", queue(queue_name))
 }
 
+/// A task whose id may be no text.
+pub(super) fn task_of(queue_name: &str, id: &[u8]) -> Vec<u8> {
+    [task(queue_name, "").as_bytes(), id].concat()
+}
+
 /// A list, set or counter of a queue: `pending`, `lease`, `processed`, …
 pub(super) fn part(queue_name: &str, part: &str) -> String {
     format!("{}{part}", queue(queue_name))

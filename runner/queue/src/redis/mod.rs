@@ -32,6 +32,7 @@ mod kept;
 mod keys;
 mod link;
 mod login;
+mod look;
 mod node;
 mod passed;
 mod probe;
@@ -69,6 +70,7 @@ use self::confirm::Confirm;
 use self::conn::Conn;
 use self::gather::Gather;
 use self::house::Notes;
+use self::look::Looks;
 use self::passed::Passed;
 use self::repair::{Mended, Rounds};
 use self::signals::Watches;
@@ -86,6 +88,9 @@ pub use self::url::percent_decoded;
 /// A broker over one Redis server.
 pub struct RedisBroker {
     conn: Arc<Conn>,
+    /// What people look at travels here: it must not delay claims and leases.
+    pages: Conn,
+    looks: Looks,
     gather: Gather,
     place: String,
     watches: Watches,
@@ -115,6 +120,8 @@ impl RedisBroker {
         Ok(Self {
             gather: Gather::new(Arc::clone(&conn), Confirm::of(settings)?),
             conn,
+            pages: Conn::new(settings)?,
+            looks: Looks::default(),
             place: format!("redis {}", settings.place()),
             watches: Watches::default(),
             allow_eviction: settings.allow_eviction,
@@ -144,6 +151,7 @@ impl RedisBroker {
     #[must_use]
     pub fn with_clock(self, clock: Arc<dyn Clock>) -> Self {
         self.gather.set_clock(&clock);
+        self.pages.set_clock(Arc::clone(&clock));
         self.conn.set_clock(clock);
         self
     }

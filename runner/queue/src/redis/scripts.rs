@@ -38,6 +38,7 @@ pub(super) enum Script {
     Lead,
     Info,
     Page,
+    Heads,
     Task,
     Act,
     Pause,
@@ -70,6 +71,7 @@ const CLOCK: &str = include_str!("scripts/clock.lua");
 const GUARD: &str = include_str!("scripts/guard.lua");
 const COUNT: &str = include_str!("scripts/count.lua");
 const TRIM: &str = include_str!("scripts/trim.lua");
+const CUT: &str = include_str!("scripts/cut.lua");
 const CLAIMS: &str = include_str!("scripts/claims.lua");
 const ACCEPT: &str = include_str!("scripts/accept.lua");
 const NOTES: &str = include_str!("scripts/notes.lua");
@@ -131,8 +133,9 @@ static SOURCES: [Source; 43] = [
     fills(&[CLOCK, GUARD, PUT, DECIDE, include_str!("scripts/commit.lua")]),
     drains(&[CLOCK, GUARD, include_str!("scripts/lead.lua")]),
     drains(&[CLOCK, GUARD, COUNT, include_str!("scripts/info.lua")]),
-    drains(&[CLOCK, GUARD, include_str!("scripts/page.lua")]),
-    drains(&[CLOCK, GUARD, include_str!("scripts/task.lua")]),
+    drains(&[CLOCK, GUARD, CUT, include_str!("scripts/page.lua")]),
+    drains(&[CLOCK, GUARD, CUT, include_str!("scripts/heads.lua")]),
+    drains(&[CLOCK, GUARD, CUT, include_str!("scripts/task.lua")]),
     drains(&[CLOCK, GUARD, CLAIMS, FORGET, TRIM, include_str!("scripts/act.lua")]),
     drains(&[CLOCK, include_str!("scripts/pause.lua")]),
     drains(&[

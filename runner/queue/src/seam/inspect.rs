@@ -16,6 +16,12 @@ use super::{
     TaskRecord, Working,
 };
 
+/// Bytes of a payload and of a result that a list shows.
+pub const HEAD_BYTES: usize = 2048;
+
+/// Bytes of a payload and of a result that the page of a task shows.
+pub const GLANCE_BYTES: usize = 64 * 1024;
+
 /// How many days a store remembers what a queue processed.
 pub const MAX_HISTORY_DAYS: usize = 90;
 
@@ -87,6 +93,10 @@ pub struct TaskInfo {
     pub filed_at: Option<Timestamp>,
     /// What its handler returned.
     pub result: Option<Bytes>,
+    /// Bytes of the whole payload; lists have its beginning only.
+    pub payload_bytes: u64,
+    /// Bytes of the whole result.
+    pub result_bytes: u64,
     /// What it waits for, e.g. a handler of its type; `None` when it just waits its turn.
     pub waiting_for: Option<String>,
 }
@@ -94,10 +104,28 @@ pub struct TaskInfo {
 /// Tasks of one page and how many there are in all.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TaskPage {
-    /// In the order of the list: oldest first for pending and active, earliest first for timed states.
+    /// Those that can be read, in the order of the list: oldest first for pending and active, earliest first for timed states.
     pub tasks: Vec<TaskInfo>,
+    /// Those that cannot.
+    pub unreadable: Vec<RawTask>,
     /// In the whole list.
     pub total: u64,
+}
+
+/// What lies in the store under the id of a task.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RawTask {
+    /// The id; another program may have written one that is no text.
+    pub id: Vec<u8>,
+    /// Its state, if it has one.
+    pub state: Option<State>,
+    /// Why it cannot be read; `None`: it can, or it was not, because it is large and reading it would have kept the
+    /// store for too long.
+    pub why: Option<String>,
+    /// The beginning of its message (of its payload, where there are no messages).
+    pub head: Bytes,
+    /// Bytes of all of it.
+    pub bytes: u64,
 }
 
 /// A worker process and what it works on.
@@ -161,17 +189,27 @@ pub trait Inspector {
     /// All known queues, by name. Costs as much as there are queues: ask [`Inspector::queues_of`] for a page of them.
     async fn queues(&self) -> BrokerResult<Vec<QueueInfo>>;
 
-    /// One page of the tasks of a queue in one state. Unreadable tasks are left out of the page, not of the total.
+    /// One page of the tasks of a queue in one state, with at most [`HEAD_BYTES`] of each payload and result.
     async fn tasks(&self, queue: &QueueName, state: State, page: Page) -> BrokerResult<TaskPage>;
 
     /// The groups of a queue that have tasks, by name. Tasks that are being put together right now are not counted.
     async fn groups(&self, queue: &QueueName, page: Page) -> BrokerResult<GroupPage>;
 
-    /// One page of the tasks that wait in one group, in the order in which they are put together.
+    /// One page of the tasks that wait in one group, in the order in which they are put together, cut like
+    /// [`Inspector::tasks`].
     async fn group_tasks(&self, queue: &QueueName, group: &str, page: Page) -> BrokerResult<TaskPage>;
 
-    /// One task.
+    /// One task, whole.
     async fn task(&self, queue: &QueueName, id: &TaskId) -> BrokerResult<Option<TaskInfo>>;
+
+    /// One task, with at most [`GLANCE_BYTES`] of its payload and result.
+    async fn glance(&self, queue: &QueueName, id: &TaskId) -> BrokerResult<Option<TaskInfo>>;
+
+    /// What lies under an id, whether or not it can be read.
+    async fn raw_task(&self, queue: &QueueName, id: &[u8]) -> BrokerResult<Option<RawTask>>;
+
+    /// Deletes what lies under an id, as [`Action::Delete`] does with a task that can be read.
+    async fn delete_raw(&self, queue: &QueueName, id: &[u8]) -> Result<(), ActionError>;
 
     /// The queues that have a task of this id.
     async fn find(&self, id: &TaskId) -> BrokerResult<Vec<QueueName>>;

@@ -29,8 +29,8 @@ pub use entry::{EntryView, ForeignEntry, MAX_FOREIGN_ENTRIES};
 pub use error::{BoxError, BrokerError, BrokerResult};
 pub use group::{GroupInfo, GroupNames, GroupPage, GroupRule, Groups, MAX_SET, Reclaimed, SET_DEADLINE, StagedSet};
 pub use inspect::{
-    DayCount, EnqueueEvent, EnqueueEventPage, Inspector, MAX_HISTORY_DAYS, MAX_PENDING_LOOK, MAX_PENDING_TYPES, Page,
-    QueueInfo, ServerView, TaskInfo, TaskPage,
+    DayCount, EnqueueEvent, EnqueueEventPage, GLANCE_BYTES, HEAD_BYTES, Inspector, MAX_HISTORY_DAYS, MAX_PENDING_LOOK,
+    MAX_PENDING_TYPES, Page, QueueInfo, RawTask, ServerView, TaskInfo, TaskPage,
 };
 pub use produce::{Enqueued, Producer, Refusal};
 #[cfg_attr(not(any(feature = "redis", feature = "embedded")), allow(unused_imports))]

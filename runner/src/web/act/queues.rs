@@ -20,6 +20,7 @@ pub async fn one(
     Extension(form): Extension<Arc<Form>>,
 ) -> Result<Response, Fault> {
     let name = queue_name(&queue)?;
+    let queue = name.to_string();
     // Pausing makes a mark under the name; a name that nobody uses must not get one.
     let known = desk.broker.queues_of(std::slice::from_ref(&name)).await?;
     if known.is_empty() {

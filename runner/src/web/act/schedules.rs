@@ -21,6 +21,7 @@ pub async fn one(
     Path((given, verb)): Path<(String, String)>,
     Extension(form): Extension<Arc<Form>>,
 ) -> Result<Response, Fault> {
+    let given = urls::text_in(&given).unwrap_or(given);
     let id = ScheduleId::from_text(given.as_str());
     let plan = desk.catalog.plan();
     let definition = plan

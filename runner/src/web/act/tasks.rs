@@ -11,7 +11,7 @@ use runner_queue::{Action, ActionError, ServerView, stopped_by};
 use super::{Audit, done, not_done, settled, told};
 use crate::web::desk::Desk;
 use crate::web::fault::{self, Fault};
-use crate::web::pages::tasks::{queue_name, task_id};
+use crate::web::pages::tasks::{id_bytes, queue_name, text_id};
 use crate::web::settings::Role;
 use crate::web::urls;
 use crate::web::visitor::{Form, Notice, Visitor, Who};
@@ -23,7 +23,12 @@ pub async fn one(
     Path((queue, id, verb)): Path<(String, String, String)>,
     Extension(form): Extension<Arc<Form>>,
 ) -> Result<Response, Fault> {
-    let (name, task) = (queue_name(&queue)?, task_id(&id)?);
+    let name = queue_name(&queue)?;
+    let bytes = id_bytes(&id)?;
+    let Some(task) = text_id(&bytes) else {
+        return delete_raw(&desk, &visitor, &name, &bytes, &verb).await;
+    };
+    let (queue, id) = (name.as_str(), task.as_str());
     let (action, audited, key) = match verb.as_str() {
         "run" => (Action::Run, "task.run", "notice.task.run"),
         "archive" => (Action::Archive, "task.archive", "notice.task.archive"),
@@ -50,8 +55,8 @@ pub async fn one(
     });
     // The page of a deleted task is no place to return to.
     let gone = result.is_ok() && action == Action::Delete;
-    let back = if gone && form.back() == urls::task(&queue, &id) {
-        urls::queue(&queue)
+    let back = if gone && form.back() == urls::task(queue, id) {
+        urls::queue(queue)
     } else {
         form.back().to_owned()
     };
@@ -60,6 +65,33 @@ pub async fn one(
         Err(error) => not_done(fault::refused(error)?),
     };
     Ok(told(&desk, &back, &notice))
+}
+
+/// Deletes a task whose id is no text; nothing else can be done with it.
+async fn delete_raw(
+    desk: &Desk,
+    visitor: &Visitor,
+    queue: &QueueName,
+    id: &[u8],
+    verb: &str,
+) -> Result<Response, Fault> {
+    if verb != "delete" {
+        return Err(Fault::NoPage);
+    }
+    visitor.may(Role::Admin)?;
+    let shown = String::from_utf8_lossy(id).into_owned();
+    let audit = Audit::intent(visitor, "task.delete", format!("{queue}/{shown}"));
+    let result = desk.broker.delete_raw(queue, id).await;
+    audit.outcome(match &result {
+        Ok(()) => "done",
+        Err(ActionError::Broker(_)) => "unknown",
+        Err(_) => "refused",
+    });
+    let notice = match result {
+        Ok(()) => done("notice.task.delete", shown),
+        Err(error) => not_done(fault::refused(error)?),
+    };
+    Ok(told(desk, &urls::queue(queue.as_str()), &notice))
 }
 
 /// Asks the worker of a task to end its attempt; a task that nobody runs has nobody to ask.
@@ -104,7 +136,7 @@ async fn running<'a>(
     queue: &QueueName,
     id: &TaskId,
 ) -> Result<Option<Audit<'a>>, Fault> {
-    let found = match desk.broker.task(queue, id).await {
+    let found = match desk.broker.glance(queue, id).await {
         Ok(found) => found,
         Err(error) => {
             audit.outcome("unknown");

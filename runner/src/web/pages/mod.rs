@@ -5,6 +5,7 @@
 mod foreign;
 pub mod login;
 pub mod overview;
+pub mod raw;
 pub mod rows;
 pub mod schedule;
 pub mod schedules;

@@ -92,6 +92,7 @@ pub async fn show(
     Extension(visitor): Extension<Who>,
     Path(given): Path<String>,
 ) -> Result<Response, Fault> {
+    let given = urls::text_in(&given).unwrap_or(given);
     let id = ScheduleId::from_text(given.as_str());
     let plan = desk.catalog.plan();
     let ids = [id.clone()];
@@ -152,7 +153,7 @@ async fn fates(
             ids.push(id);
         }
     }
-    let looks = ids.into_iter().map(|id| desk.broker.task(&definition.task.queue, id));
+    let looks = ids.into_iter().map(|id| desk.broker.glance(&definition.task.queue, id));
     let found = futures_util::future::try_join_all(looks).await?;
     let fate = |task: runner_queue::TaskInfo| (task.record.id, (task.state, task.record.last_error));
     Ok(found.into_iter().flatten().map(fate).collect())

@@ -5,12 +5,13 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderName, header};
 use axum::response::{IntoResponse, Response};
 use runner_core::task::{Event, State as TaskState};
-use runner_queue::{Attempt, QueueInfo, ServerView, TaskInfo};
+use runner_queue::{Attempt, BrokerError, QueueInfo, ServerView, TaskInfo};
 use serde::Serialize;
 
 use super::overview::served;
+use super::raw;
 use super::rows::IN_A_LIST;
-use super::tasks::{queue_name, task_id};
+use super::tasks::{id_bytes, queue_name, task_id, text_id};
 use crate::web::desk::Desk;
 use crate::web::fault::Fault;
 use crate::web::frame::{self, Section};
@@ -96,13 +97,20 @@ pub async fn show(
     Extension(visitor): Extension<Who>,
     Path((queue, id)): Path<(String, String)>,
 ) -> Result<Response, Fault> {
-    let (name, task) = (queue_name(&queue)?, task_id(&id)?);
-    let (found, attempts, queues, servers) = tokio::try_join!(
-        desk.broker.task(&name, &task),
+    let (name, bytes) = (queue_name(&queue)?, id_bytes(&id)?);
+    let Some(task) = text_id(&bytes) else {
+        return raw::show(&desk, &visitor, &name, &bytes).await;
+    };
+    let asked = tokio::try_join!(
+        desk.broker.glance(&name, &task),
         desk.broker.attempts(&name, &task),
         desk.broker.queues_of(std::slice::from_ref(&name)),
         desk.broker.servers(),
-    )?;
+    );
+    let (found, attempts, queues, servers) = match asked {
+        Err(BrokerError::Corrupt { .. }) => return raw::show(&desk, &visitor, &name, &bytes).await,
+        asked => asked?,
+    };
     let found = found.ok_or_else(|| Fault::Gone("task", text::cut(&id, IN_A_LIST)))?;
     let info = queues.first();
     let page = page(&visitor.lens, &found, &attempts, info, &servers);
@@ -143,8 +151,12 @@ fn page(
         completed_at: moment(record.completed_at),
         last_failed_at: moment(record.last_failed_at),
         error: text::cut(&record.last_error, LONGEST_ERROR),
-        payload: Shown::new(&record.payload),
-        result: task.result.as_ref().filter(|r| !r.is_empty()).map(|r| Shown::new(r)),
+        payload: Shown::part(&record.payload, task.payload_bytes),
+        result: task
+            .result
+            .as_ref()
+            .filter(|r| !r.is_empty())
+            .map(|r| Shown::part(r, task.result_bytes)),
         headers: record
             .headers
             .iter()

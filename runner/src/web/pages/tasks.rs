@@ -8,6 +8,7 @@ use runner_queue::{Page as Span, TaskInfo};
 use serde::{Deserialize, Serialize};
 
 use super::overview::served;
+use super::raw::RawRow;
 use super::rows::{self, IN_A_LIST, Pager, StateCount};
 use crate::web::desk::Desk;
 use crate::web::fault::Fault;
@@ -20,8 +21,8 @@ use crate::web::visitor::Who;
 
 /// Rows of a page unless the address says otherwise.
 const ROWS: usize = 25;
-/// The longest name or id that is looked for, bytes.
-const LONGEST_NAME: usize = 300;
+/// The longest name or id that is looked for, bytes; its address fits into the head of a request.
+const LONGEST_NAME: usize = 20_000;
 
 /// One task in the list.
 #[derive(Debug, Serialize)]
@@ -51,6 +52,7 @@ struct TasksPage {
     failed_today: u64,
     counts: Vec<StateCount>,
     tasks: Vec<TaskRow>,
+    unreadable: Vec<RawRow>,
     pager: Pager,
 }
 
@@ -67,7 +69,8 @@ pub struct Asked {
 
 /// `GET /queue/queues/{queue}`: on to its pending tasks.
 pub async fn enter(Path(queue): Path<String>) -> Redirect {
-    Redirect::to(&urls::tasks(&queue, TaskState::Pending.as_str()))
+    let name = urls::text_in(&queue).unwrap_or(queue);
+    Redirect::to(&urls::tasks(&name, TaskState::Pending.as_str()))
 }
 
 /// `GET /queue/queues/{queue}/{state}`
@@ -92,17 +95,18 @@ pub async fn show(
         .ok_or_else(|| Fault::Gone("queue", text::cut(&queue, IN_A_LIST)))?;
     let lens = &visitor.lens;
     let page = TasksPage {
-        queue_url: urls::queue(&queue),
+        queue_url: urls::queue(name.as_str()),
         state: state.as_str(),
         paused: info.paused,
-        unserved: info.size() > 0 && !served(&servers, &queue),
+        unserved: info.size() > 0 && !served(&servers, name.as_str()),
         latency: (!info.latency.is_zero()).then(|| lens.span(info.latency)),
         processed_today: info.processed_today,
         failed_today: info.failed_today,
         counts: rows::counts(info),
         tasks: found.tasks.iter().map(|t| row(lens, t)).collect(),
-        pager: Pager::new(number, size, found.total, |n| list_url(&queue, state, n, size)),
-        queue,
+        unreadable: found.unreadable.iter().map(|t| RawRow::new(&name, t)).collect(),
+        pager: Pager::new(number, size, found.total, |n| list_url(name.as_str(), state, n, size)),
+        queue: name.to_string(),
     };
     frame::show(&desk, &visitor, Section::Queues, &page)
 }
@@ -119,19 +123,27 @@ fn list_url(queue: &str, state: TaskState, number: usize, size: usize) -> String
 /// A queue name from an address.
 pub(crate) fn queue_name(given: &str) -> Result<QueueName, Fault> {
     let gone = || Fault::Gone("queue", text::cut(given, IN_A_LIST));
-    if given.len() > LONGEST_NAME {
-        return Err(gone());
-    }
-    QueueName::new(given).map_err(|_| gone())
+    let name = urls::text_in(given).filter(|name| name.len() <= LONGEST_NAME);
+    name.and_then(|name| QueueName::new(name).ok()).ok_or_else(gone)
 }
 
 /// A task id from an address.
 pub(crate) fn task_id(given: &str) -> Result<TaskId, Fault> {
-    let gone = || Fault::Gone("task", text::cut(given, IN_A_LIST));
-    if given.len() > LONGEST_NAME {
-        return Err(gone());
+    text_id(&id_bytes(given)?).ok_or_else(|| Fault::Gone("task", text::cut(given, IN_A_LIST)))
+}
+
+/// The same for one that may be no text.
+pub(crate) fn id_bytes(given: &str) -> Result<Vec<u8>, Fault> {
+    let bytes = urls::name_in(given);
+    match bytes.len() {
+        1..=LONGEST_NAME => Ok(bytes),
+        _ => Err(Fault::Gone("task", text::cut(given, IN_A_LIST))),
     }
-    TaskId::new(given).map_err(|_| gone())
+}
+
+/// The id that these bytes are, if they are one that our own program could have written.
+pub(crate) fn text_id(bytes: &[u8]) -> Option<TaskId> {
+    TaskId::new(std::str::from_utf8(bytes).ok()?).ok()
 }
 
 fn row(lens: &Lens, task: &TaskInfo) -> TaskRow {
@@ -148,7 +160,7 @@ fn row(lens: &Lens, task: &TaskInfo) -> TaskRow {
         id: record.id.to_string(),
         url: urls::task(record.queue.as_str(), record.id.as_str()),
         kind: text::cut(&record.kind, IN_A_LIST),
-        payload: payload::preview(&record.payload),
+        payload: payload::preview(&record.payload, task.payload_bytes),
         when: when.map(|at| lens.moment(at)),
         retried: record.retried,
         max_retry: record.max_retry,
@@ -166,9 +178,10 @@ pub struct Search {
 /// `GET /queue/find?id=`: to the task of this id, in the first queue that has one.
 pub async fn find(State(desk): State<Desk>, Query(search): Query<Search>) -> Result<Response, Fault> {
     let given = search.id.unwrap_or_default();
-    let id = task_id(given.trim())?;
+    let gone = || Fault::Gone("task", text::cut(&given, IN_A_LIST));
+    let id = TaskId::new(given.trim()).map_err(|_| gone())?;
     match desk.broker.find(&id).await?.first() {
         Some(queue) => Ok(Redirect::to(&urls::task(queue.as_str(), id.as_str())).into_response()),
-        None => Err(Fault::Gone("task", text::cut(&given, IN_A_LIST))),
+        None => Err(gone()),
     }
 }

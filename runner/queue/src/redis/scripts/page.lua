@@ -1,9 +1,10 @@
 -- One page of the tasks of a queue in one state.
 -- KEYS: the queue's pending list (names the slot).
 -- ARGV after the clock: queue prefix, own prefix, state, how many to leave out, how many to show, group
--- or '' (all, of very many groups some).
--- Returns: how many there are, then for each task: id, score of its place or '', message, pending_since,
--- result, what it waits for ('' for what is missing).
+-- or '' (all, of very many groups some), how many bytes of long texts, messages of how many bytes are not read here.
+-- Needs cut.lua. Returns: how many there are, then for each task: id, score of its place or '', message with long texts
+-- cut or '' if it is not read, its bytes (-1 if there is no task of this id), bytes of its payload, pending_since, result
+-- as far as it is shown, its bytes, what it waits for ('' for what is missing).
 local queue, own, state = ARGV[3], ARGV[4], ARGV[5]
 local skip, size = tonumber(ARGV[6]), tonumber(ARGV[7])
 local rows, total = {}, 0
@@ -39,12 +40,26 @@ else
   from_set(queue .. state, skip, size)
 end
 
-local reply = {total}
+local reply, most, limit = {total}, tonumber(ARGV[9]), tonumber(ARGV[10])
+local function add(value) reply[#reply + 1] = value end
 for _, row in ipairs(rows) do
-  local held = of_task('HMGET', queue .. 't:' .. row[1], 'msg', 'pending_since', 'result') or {}
-  reply[#reply + 1] = row[1]
-  reply[#reply + 1] = row[2]
-  for field = 1, 3 do reply[#reply + 1] = held[field] or '' end
-  reply[#reply + 1] = state == 'scheduled' and look(false, 'HGET', own .. 'waiting', row[1]) or ''
+  local key, msg, payload = queue .. 't:' .. row[1], '', 0
+  local bytes = field_length(key, 'msg')
+  if bytes == 0 and redis.call('EXISTS', key) == 0 then bytes = -1 end
+  if bytes > 0 and bytes <= limit then msg, payload = cut(redis.call('HGET', key, 'msg'), most) end
+  local result, length, since = '', 0, ''
+  if bytes >= 0 then
+    result, length = head(key, 'result', most, limit)
+    since = redis.call('HGET', key, 'pending_since') or ''
+  end
+  add(row[1])
+  add(row[2])
+  add(msg)
+  add(bytes)
+  add(payload)
+  add(since)
+  add(result)
+  add(length)
+  add(state == 'scheduled' and look(false, 'HGET', own .. 'waiting', row[1]) or '')
 end
 return reply
