@@ -15,15 +15,6 @@ pub struct BlankName {
     pub what: &'static str,
 }
 
-/// Whether a pattern of queue names covers this one. Patterns are names, or end in `*`, which stands for any text.
-#[must_use]
-pub fn covers(pattern: &str, queue: &str) -> bool {
-    match pattern.strip_suffix('*') {
-        Some(prefix) => queue.starts_with(prefix),
-        None => pattern == queue,
-    }
-}
-
 macro_rules! name {
     ($(#[$doc:meta])* $name:ident, $what:literal) => {
         $(#[$doc])*

@@ -48,6 +48,12 @@ impl QueuePattern {
     }
 }
 
+/// Whether a name or a pattern covers this queue.
+#[must_use]
+pub fn covers(pattern: &str, queue: &str) -> bool {
+    QueuePattern::new(pattern).map_or(pattern == queue, |found| found.matches(queue))
+}
+
 /// The priority of a queue under names and patterns: that of its own name, else that of the pattern that says most, of
 /// two that say as much the first by their text. `None`: it is not served.
 #[must_use]

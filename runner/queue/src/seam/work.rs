@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use jiff::Timestamp;
-use runner_core::task::{QueueName, QueuePattern, State, TaskId};
+use runner_core::task::{QueueName, State, TaskId, covers};
 use serde::{Deserialize, Serialize};
 
 use super::{Attempt, BrokerResult, KnownTypes, StopRequest, TaskRecord};
@@ -297,8 +297,7 @@ impl ServerInfo {
     /// Whether it takes tasks from this queue: by its name, or by a pattern with `*`.
     #[must_use]
     pub fn serves(&self, queue: &str) -> bool {
-        let matches = |name: &String| QueuePattern::new(name).is_some_and(|pattern| pattern.matches(queue));
-        self.queues.contains_key(queue) || self.queues.keys().any(matches)
+        self.queues.contains_key(queue) || self.queues.keys().any(|name| covers(name, queue))
     }
 }
 
