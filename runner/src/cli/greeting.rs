@@ -80,6 +80,8 @@ fn text(
     }
     if let Some(address) = probes {
         add(&format!("  probes     http://{address}/metrics, /healthz, /readyz"));
+    } else if dashboard.is_none() {
+        add("  probes     none; server.metrics_addr gives /healthz, /readyz and /metrics an address");
     }
     for (at, name) in next_fires(plan, now) {
         let at = at.to_zoned(settings.zone.clone()).strftime("%Y-%m-%d %H:%M:%S %:z");
