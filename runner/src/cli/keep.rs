@@ -22,7 +22,7 @@ pub(super) struct InBroker {
 
 impl InBroker {
     /// For a program that runs, or for a command that only looks.
-    pub(super) fn new(broker: Arc<dyn Broker>, writes: bool) -> Arc<dyn Keep> {
+    pub(super) fn shared(broker: Arc<dyn Broker>, writes: bool) -> Arc<dyn Keep> {
         Arc::new(Self { broker, writes })
     }
 }

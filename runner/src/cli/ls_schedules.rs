@@ -31,7 +31,7 @@ impl Schedules {
         let code = parts::code_schedules(settings, context.schedules.clone())?;
         let broker = context.broker().await?;
         let sources = source::Settings {
-            keep: Some(InBroker::new(broker.clone(), false)),
+            keep: Some(InBroker::shared(broker.clone(), false)),
             ..parts::sources(settings, code)
         };
         let loaded = Catalog::load_once(sources, context.clock.clone()).await;

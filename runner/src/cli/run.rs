@@ -202,7 +202,7 @@ impl House {
         let caveats = setup::watch(broker.clone(), both, found, stopping.clone());
         let sources = CancellationToken::new();
         let told = source::Settings {
-            keep: Some(InBroker::new(broker.clone(), true)),
+            keep: Some(InBroker::shared(broker.clone(), true)),
             ..parts::sources(settings, code)
         };
         let catalog = Catalog::start(told, functions, clock.clone(), sources.clone()).await;
