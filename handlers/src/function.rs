@@ -3,6 +3,7 @@
 use runner_sdk::{Ctx, FUNCTION_PREFIX, FunctionKind, Functions, Outcome, State, TaskError};
 
 use crate::exec::{self, ExecSettings};
+use crate::guard::IdleGuards;
 use crate::http::{self, Caller};
 
 /// Runs the function that the task type names.
@@ -10,6 +11,7 @@ pub(crate) async fn run(
     State(functions): State<Functions>,
     State(exec): State<ExecSettings>,
     State(http): State<Caller>,
+    State(idle): State<IdleGuards>,
     cx: Ctx,
 ) -> Result<Outcome, TaskError> {
     let name = cx.kind().strip_prefix(FUNCTION_PREFIX).unwrap_or_default();
@@ -20,7 +22,7 @@ pub(crate) async fn run(
         )));
     };
     match &function.kind {
-        FunctionKind::Exec(spec) => exec::run(spec, name, &exec, &cx).await,
+        FunctionKind::Exec(spec) => exec::run(spec, name, &exec, &idle, &cx).await,
         FunctionKind::Http(spec) => http::run(spec, name, &http, &cx).await,
         FunctionKind::Handler { kind } => Err(TaskError::skip(format!(
             "function `{name}` is run by the handler `{kind}`; its tasks have that type"

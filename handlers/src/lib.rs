@@ -44,6 +44,7 @@ pub fn register_with(r: Registry, functions: Functions, exec: ExecSettings, http
     let (known, listed) = (functions.clone(), functions.clone());
     r.state(functions)
         .state(exec)
+        .state(guard::IdleGuards::default())
         .state(http::Caller::new(http))
         .on("echo", echo::echo)
         .on("sleep", sleep::sleep)

@@ -2,20 +2,49 @@
 //!
 //! What is asked of the guard, and when; how it does it stands in [`crate::guard`].
 
+use std::io;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::ExitStatus;
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, killpg};
-use nix::unistd::Pid;
+use nix::sys::stat::Mode;
+use nix::unistd::{Pid, mkfifo};
 use runner_sdk::{Ctx, StopReason};
+use tokio::net::unix::pipe;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::output::{self, Tail};
 use super::supervise::{End, Ended, KILL_GRACE, PIPE_GRACE, limit_of};
-use crate::guard::{Guard, Report, with_variable};
+use crate::guard::{Guard, IdleGuards, Report, with_variable};
 use crate::secret::Secrets;
+
+/// What a command says, as it comes out of its named pipes.
+pub(super) struct Output {
+    stdout: pipe::Receiver,
+    stderr: pipe::Receiver,
+}
+
+/// A command that has begun.
+pub(super) struct Started {
+    pub(super) guard: Guard,
+    pub(super) output: Output,
+}
+
+impl Output {
+    /// Makes the pipes; nobody else can write to them.
+    pub(super) fn at(stdout: &Path, stderr: &Path) -> io::Result<Self> {
+        let make = |path: &Path| {
+            mkfifo(path, Mode::S_IRUSR | Mode::S_IWUSR)?;
+            pipe::OpenOptions::new().open_receiver(path)
+        };
+        Ok(Self {
+            stdout: make(stdout)?,
+            stderr: make(stderr)?,
+        })
+    }
+}
 
 /// Where the run is on its way to the end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,24 +69,28 @@ struct Course {
     stopped: Option<StopReason>,
     overdue: bool,
     silent: bool,
+    /// Nothing of the family is left.
+    gone: bool,
 }
 
 /// Stays with the command until it and all that it started are gone. `control` is a path that only its family knows.
 pub(super) async fn supervise(
-    mut guard: Guard,
+    started: Started,
+    idle: &IdleGuards,
     keep_stdout: bool,
     kill_after: Duration,
     control: &Path,
     secrets: &Secrets,
     cx: &Ctx,
 ) -> Ended {
-    let (stdout, stderr) = (guard.stdout.take(), guard.stderr.take());
+    let Started { mut guard, output } = started;
+    let Output { stdout, stderr } = output;
     let (mut out, mut err) = (Tail::new(keep_stdout), Tail::new(false));
     let end = {
         let io = async {
             tokio::join!(
-                output::read(stdout, "out", &mut out, secrets, cx.log()),
-                output::read(stderr, "err", &mut err, secrets, cx.log()),
+                output::read(Some(stdout), "out", &mut out, secrets, cx.log()),
+                output::read(Some(stderr), "err", &mut err, secrets, cx.log()),
             )
         };
         tokio::pin!(io);
@@ -66,12 +99,12 @@ pub(super) async fn supervise(
         let whole = loop {
             tokio::select! {
                 report = guard.report() => match report {
-                    Some(report) => if course.hear(report, &guard, cx) { break true },
+                    Some(report) => if course.hear(report, &guard, cx) { break course.gone },
                     None => break false,
                 },
                 _ = &mut io, if !course.silent => course.fell_silent(&guard),
                 reason = cx.cancelled(), if course.may_be_stopped() => course.stop(reason, &guard, kill_after, cx),
-                () = until(course.due), if course.due.is_some() => if course.step(&guard, cx) { break true },
+                () = until(course.due), if course.due.is_some() => if course.step(&guard, cx) { break false },
                 changed = held.changed(), if listening => {
                     listening = changed.is_ok();
                     let hold = *held.borrow_and_update();
@@ -86,7 +119,11 @@ pub(super) async fn supervise(
             cx.log()
                 .push("log", "the output was still held open when the command had ended");
         }
-        course.end(whole, &mut guard, control).await
+        let end = course.end(whole, &mut guard, control).await;
+        if whole {
+            idle.put(guard);
+        }
+        end
     };
     Ended {
         end,
@@ -111,6 +148,7 @@ impl Course {
             stopped: None,
             overdue: false,
             silent: false,
+            gone: false,
         }
     }
 
@@ -135,7 +173,10 @@ impl Course {
                 self.overdue = true;
                 cx.log().push("log", "the lease was not extended in time: asked to end");
             }
-            Report::Gone => return true,
+            Report::Gone => {
+                self.gone = true;
+                return true;
+            }
             Report::Stuck(names) => {
                 tracing::error!(task = %cx.id(), processes = names, "processes of a command cannot be killed");
                 cx.log().push("log", &format!("cannot be killed: {names}"));
@@ -197,8 +238,9 @@ impl Course {
 
     /// `whole`: the guard did its work to the end.
     async fn end(self, whole: bool, guard: &mut Guard, control: &Path) -> End {
-        let how = guard.ended().await;
+        let mut how = String::new();
         if !whole {
+            how = guard.ended().await;
             // Somebody killed it. What it guarded is left to others, and found by its group and by a variable.
             if self.status.is_none() {
                 killpg(Pid::from_raw(guard.leader), Signal::SIGKILL).ok();

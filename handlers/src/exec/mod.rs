@@ -23,7 +23,7 @@ use std::process::Stdio;
 use runner_sdk::{Bytes, Ctx, ExecResult, ExecSpec, Outcome, TaskError};
 use tokio::process::Command;
 
-use crate::guard::{self, Guard, StartError};
+use crate::guard::{self, Guard, IdleGuards, StartError};
 use crate::secret::Secrets;
 use crate::stopped::stopped;
 use crate::{context, exhausted};
@@ -64,6 +64,7 @@ pub(crate) async fn run(
     spec: &ExecSpec,
     function: &str,
     settings: &ExecSettings,
+    idle: &IdleGuards,
     cx: &Ctx,
 ) -> Result<Outcome, TaskError> {
     // Another worker may run it: so it is tried again.
@@ -79,7 +80,7 @@ pub(crate) async fn run(
         env,
     };
     let ended = match settings.guard {
-        true => start.guarded(spec, function, &place, &secrets, cx).await?,
+        true => start.guarded(spec, idle, &place, &secrets, cx).await?,
         false => start.alone(spec, &secrets, cx).await?,
     };
     let program = start.program.name;
@@ -170,11 +171,16 @@ impl Start<'_> {
     async fn guarded(
         &self,
         spec: &ExecSpec,
-        function: &str,
+        idle: &IdleGuards,
         place: &Place,
         secrets: &Secrets,
         cx: &Ctx,
     ) -> Result<Ended, TaskError> {
+        let (stdout, stderr) = (place.path().join("stdout"), place.path().join("stderr"));
+        let output = guarded::Output::at(&stdout, &stderr).map_err(|e| match exhausted::cause(&e) {
+            Some(cause) => exhausted::put_off(&format!("no pipes for the command: {cause}"), cx),
+            None => TaskError::retry(format!("no pipes for the command: {e}")),
+        })?;
         let order = guard::Spec {
             program: self.program.file.clone(),
             name: (&self.program.name).into(),
@@ -182,9 +188,11 @@ impl Start<'_> {
             env: self.env.clone().into_iter().collect(),
             cwd: self.cwd.clone(),
             stdin: spec.stdin_payload.then(|| cx.payload().to_vec()),
+            stdout,
+            stderr,
         };
         let hold = *cx.held().borrow();
-        let guard = match Guard::start(order, function, hold).await {
+        let guard = match Guard::start(order, hold, idle).await {
             Ok(guard) => guard,
             Err(StartError::Command(error)) => return Err(self.cannot(&error, cx)),
             Err(error) => {
@@ -194,9 +202,10 @@ impl Start<'_> {
                 });
             }
         };
+        let started = guarded::Started { guard, output };
         let keep_stdout = spec.result == ExecResult::Stdout;
         let control = place.control();
-        Ok(guarded::supervise(guard, keep_stdout, spec.kill_after, &control, secrets, cx).await)
+        Ok(guarded::supervise(started, idle, keep_stdout, spec.kill_after, &control, secrets, cx).await)
     }
 
     async fn alone(&self, spec: &ExecSpec, secrets: &Secrets, cx: &Ctx) -> Result<Ended, TaskError> {

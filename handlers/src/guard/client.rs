@@ -4,12 +4,13 @@ use std::ffi::OsString;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::process::Stdio;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use runner_sdk::Hold;
 use tokio::io::AsyncWriteExt;
 use tokio::net::UnixStream;
-use tokio::process::{Child, ChildStderr, ChildStdout, Command};
+use tokio::process::{Child, Command};
 use tokio::time::{Instant, timeout};
 
 use super::MARK;
@@ -17,6 +18,12 @@ use super::wire::{Inbox, Order, Report, Spec};
 
 /// How long a guard may take until its command runs: a machine under heavy load, and then some.
 const START: Duration = Duration::from_secs(20);
+
+/// Guards that are kept though they have nothing to do: about 2 MB each.
+const MOST_IDLE: usize = 64;
+
+/// How long they are kept.
+const IDLE: Duration = Duration::from_secs(10);
 
 /// How long a guard that has said its last word may take to be gone.
 const LAST_STEP: Duration = Duration::from_secs(1);
@@ -39,59 +46,73 @@ impl StartError {
     pub(super) const WHAT: &str = "the process that guards the command cannot be started";
 }
 
-/// A guard with its command. When it is dropped, whatever the command started is ended.
+/// A guard, with its command if it has one. When it is dropped, whatever the command started is ended.
 pub(crate) struct Guard {
     child: Child,
     link: UnixStream,
     inbox: Inbox,
     /// The number of the command.
     pub(crate) leader: i32,
-    /// What the command prints.
-    pub(crate) stdout: Option<ChildStdout>,
-    /// What it complains.
-    pub(crate) stderr: Option<ChildStderr>,
 }
 
 impl Guard {
-    /// Starts the command under a guard; `label` shows in lists of processes.
-    pub(crate) async fn start(spec: Spec, label: &str, hold: Option<Hold>) -> Result<Self, StartError> {
-        let (mut child, link) = spawn(label).map_err(StartError::Guard)?;
-        let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
-        let mut guard = Self {
-            child,
-            link,
-            inbox: Inbox::default(),
-            leader: 0,
-            stdout,
-            stderr,
-        };
-        let began = timeout(START, guard.begin(spec, hold)).await;
-        let late = || StartError::Guard(io::ErrorKind::TimedOut.into());
-        match began.unwrap_or_else(|_| Err(late())) {
-            Ok(()) => Ok(guard),
-            Err(error) => {
-                // A program whose `main` does something else would go on doing it.
-                guard.child.start_kill().ok();
-                Err(error)
-            }
-        }
-    }
-
-    async fn begin(&mut self, spec: Spec, hold: Option<Hold>) -> Result<(), StartError> {
+    /// Starts the command under a guard, one that has nothing to do or a new one.
+    pub(crate) async fn start(spec: Spec, hold: Option<Hold>, idle: &IdleGuards) -> Result<Self, StartError> {
         // Both are read before the command starts; the guard says nothing before that, so neither waits for the other.
         let mut bytes = Order::Start(spec).frame();
         if let Some(hold) = hold {
             bytes.extend(order_of(hold).frame());
         }
-        self.link.write_all(&bytes).await.map_err(StartError::Guard)?;
-        drop(bytes);
-        match self.report().await {
-            Some(Report::Began(leader)) => {
+        if let Some(mut guard) = idle.take() {
+            match guard.begin(&bytes).await {
+                Ok(()) => return Ok(guard),
+                Err(error @ StartError::Command(_)) => {
+                    idle.put(guard);
+                    return Err(error);
+                }
+                // Somebody ended it while it had nothing to do.
+                Err(StartError::Guard(_)) => guard.dismiss(),
+            }
+        }
+        let mut guard = Self::new().map_err(StartError::Guard)?;
+        match guard.begin(&bytes).await {
+            Ok(()) => Ok(guard),
+            Err(error @ StartError::Command(_)) => {
+                idle.put(guard);
+                Err(error)
+            }
+            Err(error) => {
+                guard.dismiss();
+                Err(error)
+            }
+        }
+    }
+
+    /// Ends it, also if it is none: a program whose `main` does something else would go on doing it.
+    fn dismiss(mut self) {
+        self.child.start_kill().ok();
+    }
+
+    /// Whether it is there and has said all that it had to say.
+    fn is_idle(&self) -> bool {
+        let nothing = self.link.try_read(&mut [0; 1]);
+        self.inbox.is_empty() && nothing.is_err_and(|e| e.kind() == io::ErrorKind::WouldBlock)
+    }
+
+    async fn begin(&mut self, order: &[u8]) -> Result<(), StartError> {
+        let began = async {
+            self.link.write_all(order).await?;
+            Ok::<_, io::Error>(self.report().await)
+        };
+        match timeout(START, began).await {
+            Ok(Ok(Some(Report::Began(leader)))) => {
                 self.leader = leader;
                 Ok(())
             }
-            Some(Report::Failed(number)) => Err(StartError::Command(io::Error::from_raw_os_error(number))),
-            _ => Err(StartError::Guard(io::ErrorKind::UnexpectedEof.into())),
+            Ok(Ok(Some(Report::Failed(number)))) => Err(StartError::Command(io::Error::from_raw_os_error(number))),
+            Ok(Ok(_)) => Err(StartError::Guard(io::ErrorKind::UnexpectedEof.into())),
+            Ok(Err(error)) => Err(StartError::Guard(error)),
+            Err(_) => Err(StartError::Guard(io::ErrorKind::TimedOut.into())),
         }
     }
 
@@ -159,20 +180,72 @@ fn order_of(hold: Hold) -> Order {
     }
 }
 
-fn spawn(label: &str) -> io::Result<(Child, UnixStream)> {
-    let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
-    ours.set_nonblocking(true)?;
-    let link = UnixStream::from_std(ours)?;
-    let mut command = Command::new("/proc/self/exe");
-    command.arg0("runner-guard").args([MARK, label]);
-    #[allow(clippy::disallowed_methods)] // what the loader needs, not a setting
-    let loader = LOADER.map(|name| (name, std::env::var_os(name)));
-    let loader: Vec<(&str, OsString)> = loader.into_iter().filter_map(|(n, v)| Some((n, v?))).collect();
-    command.env_clear().envs(loader).current_dir("/");
-    command.stdin(Stdio::from(OwnedFd::from(theirs)));
-    command.stdout(Stdio::piped()).stderr(Stdio::piped());
-    // A signal to the group of this process, such as Ctrl-C in a terminal, is not for commands.
-    command.process_group(0);
-    // With the command its end of the socket goes, so that only the guard has one.
-    Ok((command.spawn()?, link))
+impl Guard {
+    fn new() -> io::Result<Self> {
+        let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
+        ours.set_nonblocking(true)?;
+        let link = UnixStream::from_std(ours)?;
+        let mut command = Command::new("/proc/self/exe");
+        command.arg0("runner-guard").arg(MARK);
+        #[allow(clippy::disallowed_methods)] // what the loader needs, not a setting
+        let loader = LOADER.map(|name| (name, std::env::var_os(name)));
+        let loader: Vec<(&str, OsString)> = loader.into_iter().filter_map(|(n, v)| Some((n, v?))).collect();
+        command.env_clear().envs(loader).current_dir("/");
+        command.stdin(Stdio::from(OwnedFd::from(theirs)));
+        // What a `main` says that does not become a guard is of no use to anybody.
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        // A signal to the group of this process, such as Ctrl-C in a terminal, is not for commands.
+        command.process_group(0);
+        // With the command its end of the socket goes, so that only the guard has one.
+        let child = command.spawn()?;
+        Ok(Self {
+            child,
+            link,
+            inbox: Inbox::default(),
+            leader: 0,
+        })
+    }
+}
+
+/// Guards whose command is gone: the next one need not wait for a process, nor pay for it. Clones share them.
+#[derive(Clone, Default)]
+pub(crate) struct IdleGuards(Arc<Mutex<Vec<(Instant, Guard)>>>);
+
+impl IdleGuards {
+    fn lock(&self) -> MutexGuard<'_, Vec<(Instant, Guard)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn take(&self) -> Option<Guard> {
+        let mut idle = self.lock();
+        std::iter::from_fn(|| idle.pop())
+            .map(|(_, guard)| guard)
+            .find(Guard::is_idle)
+    }
+
+    /// Takes back one whose family is gone.
+    pub(crate) fn put(&self, guard: Guard) {
+        let mut idle = self.lock();
+        if idle.len() >= MOST_IDLE {
+            return;
+        }
+        idle.push((Instant::now(), guard));
+        if idle.len() == 1 {
+            tokio::spawn(dismiss(Arc::downgrade(&self.0)));
+        }
+    }
+}
+
+/// Ends guards that had nothing to do for a while, until there are none.
+async fn dismiss(idle: Weak<Mutex<Vec<(Instant, Guard)>>>) {
+    loop {
+        #[allow(clippy::disallowed_methods)] // a bounded wait, for nothing but time
+        tokio::time::sleep(IDLE).await;
+        let Some(idle) = idle.upgrade() else { return };
+        let mut idle = idle.lock().unwrap_or_else(PoisonError::into_inner);
+        idle.retain(|(since, _)| since.elapsed() < IDLE);
+        if idle.is_empty() {
+            return;
+        }
+    }
 }

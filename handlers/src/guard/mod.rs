@@ -4,14 +4,15 @@
 //! It is this very program, started once more with an argument that only [`guard_main`] knows. It starts the command,
 //! adopts whatever the command leaves behind (it is a "child subreaper"), and ends all of it when it is asked to, when
 //! this process is gone (the socket between the two ends, however that came about), or when the lease was not extended
-//! in time, which also happens if this process is frozen. What a task means is not known here.
+//! in time, which also happens if this process is frozen. Then it can guard the next command. What a task means is not
+//! known here.
 
 mod client;
 mod family;
 mod process;
 mod wire;
 
-pub(crate) use client::{Guard, StartError};
+pub(crate) use client::{Guard, IdleGuards, StartError};
 pub(crate) use family::{Member, with_variable};
 pub(crate) use wire::{Report, Spec};
 
@@ -38,7 +39,7 @@ pub async fn try_guard() -> Result<(), String> {
         cwd: "/".into(),
         ..Spec::default()
     };
-    match Guard::start(nothing, "trial", None).await {
+    match Guard::start(nothing, None, &IdleGuards::default()).await {
         Err(StartError::Command(_)) => (),
         Err(StartError::Guard(error)) => return Err(format!("{}: {error}", StartError::WHAT)),
         Ok(_) => return Err("it started what is not there".to_owned()),

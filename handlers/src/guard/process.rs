@@ -1,4 +1,4 @@
-//! The guard itself: one thread that waits for orders, for the end of its family, and for deadlines.
+//! The guard itself: one thread that waits for orders, for the end of a family, and for deadlines.
 //!
 //! It must stay small and must not fail: there is nobody to tell but the one at the other end of the socket, who may be
 //! the one that is gone.
@@ -6,12 +6,15 @@
 use std::fs::OpenOptions;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::prctl;
 use nix::sys::signal::{SigSet, Signal, killpg};
@@ -41,7 +44,7 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 /// What a pipe takes without anybody reading.
 const PIPE: usize = 64 * 1024;
 
-/// Does a guard's work until nothing of the family is left.
+/// Guards one command after the other, until nobody has another one.
 pub(super) fn run() -> io::Result<()> {
     prctl::set_child_subreaper(true)?;
     // Whatever is sent to everything at once (a service manager does) must not take the guard before its family.
@@ -51,17 +54,27 @@ pub(super) fn run() -> io::Result<()> {
         SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK,
     )?;
     let mut link = Link::take()?;
-    let Some(Order::Start(spec)) = link.wait_for_order()? else {
-        return Err(io::ErrorKind::InvalidData.into());
-    };
+    be_silent();
+    while let Some(order) = link.wait_for_order()? {
+        // Others came too late for the command that they were for.
+        if let Order::Start(spec) = order
+            && !guard(&mut link, spec, &ended)?
+        {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Guards one command until nothing of its family is left; `false` if that cannot be had.
+fn guard(link: &mut Link, spec: Spec, ended: &SignalFd) -> io::Result<bool> {
     let child = match start(spec) {
         Ok(child) => child,
         Err(error) => {
             link.say(&Report::Failed(error.raw_os_error().unwrap_or(0)));
-            return Ok(());
+            return Ok(true);
         }
     };
-    be_silent();
     let leader = Pid::from_raw(i32::try_from(child.id()).map_err(io::Error::other)?);
     link.say(&Report::Began(leader.as_raw()));
     Guarding {
@@ -71,7 +84,7 @@ pub(super) fn run() -> io::Result<()> {
         held: None,
         stage: Stage::Running,
     }
-    .run(&ended)
+    .run(ended)
 }
 
 /// Starts the command with no signal blocked, as leader of a group of its own.
@@ -80,6 +93,7 @@ fn start(spec: Spec) -> io::Result<Child> {
     command.arg0(&spec.name).args(&spec.arguments);
     command.env_clear().envs(spec.env).current_dir(&spec.cwd);
     command.process_group(0);
+    command.stdout(output(&spec.stdout)?).stderr(output(&spec.stderr)?);
     command.stdin(match &spec.stdin {
         Some(_) => Stdio::piped(),
         None => Stdio::null(),
@@ -103,7 +117,21 @@ fn start(spec: Spec) -> io::Result<Child> {
     Ok(child)
 }
 
-/// Lets go of the command's output, which ends when the family has closed it, and of the socket's first descriptor.
+/// The writing end of a named pipe; only the command keeps it, so that its output ends with its family.
+fn output(path: &Path) -> io::Result<Stdio> {
+    if path.as_os_str().is_empty() {
+        return Ok(Stdio::null());
+    }
+    // Somebody reads it: otherwise this would wait, or fail if told not to.
+    let pipe = OpenOptions::new()
+        .write(true)
+        .custom_flags(OFlag::O_NONBLOCK.bits())
+        .open(path)?;
+    fcntl(&pipe, FcntlArg::F_SETFL(OFlag::empty()))?;
+    Ok(Stdio::from(pipe))
+}
+
+/// Lets go of the socket's first descriptor and of everybody else's output.
 fn be_silent() {
     if let Ok(null) = OpenOptions::new().read(true).write(true).open("/dev/null") {
         dup2_stdin(&null).ok();
@@ -174,8 +202,8 @@ enum Stage {
     Killing(Duration),
 }
 
-struct Guarding {
-    link: Link,
+struct Guarding<'l> {
+    link: &'l mut Link,
     leader: Pid,
     /// The command, until it has ended.
     child: Option<Child>,
@@ -184,21 +212,22 @@ struct Guarding {
     stage: Stage,
 }
 
-impl Guarding {
-    fn run(mut self, ended: &SignalFd) -> io::Result<()> {
+impl Guarding<'_> {
+    /// Whether all of the family is gone.
+    fn run(mut self, ended: &SignalFd) -> io::Result<bool> {
         loop {
             // Also before the first wait: orders may have come together with the command.
             self.obey();
             if self.reap() {
                 self.link.say(&Report::Gone);
-                return Ok(());
+                return Ok(true);
             }
             self.keep_time();
             if let Stage::Killing(since) = self.stage {
                 let left = self.strike();
                 if now().saturating_sub(since) > STRIKES && !left.is_empty() {
                     self.link.say(&Report::Stuck(left));
-                    return Ok(());
+                    return Ok(false);
                 }
             }
             self.sleep(ended)?;

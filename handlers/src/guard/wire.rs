@@ -23,6 +23,9 @@ pub(crate) struct Spec {
     pub(crate) arguments: Vec<OsString>,
     pub(crate) env: Vec<(OsString, OsString)>,
     pub(crate) cwd: PathBuf,
+    /// Named pipes for what it prints and complains, whose reading ends are open; an empty path: it says nothing.
+    pub(crate) stdout: PathBuf,
+    pub(crate) stderr: PathBuf,
     /// What it reads; nothing: it has no standard input.
     pub(crate) stdin: Option<Vec<u8>>,
 }
@@ -144,6 +147,10 @@ impl Inbox {
         self.0.extend_from_slice(bytes);
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     pub(super) fn next_order(&mut self) -> io::Result<Option<Order>> {
         self.next(Order::of)
     }
@@ -178,7 +185,9 @@ impl Spec {
         };
         put(self.program.as_os_str().as_bytes());
         put(self.name.as_bytes());
-        put(self.cwd.as_os_str().as_bytes());
+        for path in [&self.cwd, &self.stdout, &self.stderr] {
+            put(path.as_os_str().as_bytes());
+        }
         put(&u32::try_from(self.arguments.len()).unwrap_or(u32::MAX).to_le_bytes());
         self.arguments.iter().for_each(|a| put(a.as_bytes()));
         put(&u32::try_from(self.env.len()).unwrap_or(u32::MAX).to_le_bytes());
@@ -196,7 +205,8 @@ impl Spec {
         let text = |bytes: &[u8]| OsString::from_vec(bytes.to_vec());
         let program = PathBuf::from(OsStr::from_bytes(take(&mut body)?));
         let name = text(take(&mut body)?);
-        let cwd = PathBuf::from(OsStr::from_bytes(take(&mut body)?));
+        let path = |body: &mut &[u8]| Some(PathBuf::from(OsStr::from_bytes(take(body)?)));
+        let (cwd, stdout, stderr) = (path(&mut body)?, path(&mut body)?, path(&mut body)?);
         let count = |body: &mut &[u8]| Some(u32::from_le_bytes(take(body)?.try_into().ok()?));
         let mut arguments = Vec::new();
         for _ in 0..count(&mut body)? {
@@ -217,6 +227,8 @@ impl Spec {
             arguments,
             env,
             cwd,
+            stdout,
+            stderr,
             stdin,
         })
     }
@@ -243,6 +255,8 @@ mod tests {
             arguments: vec!["".into(), "1".into()],
             env: vec![("A".into(), "b=c\n".into())],
             cwd: "/".into(),
+            stdout: "/a/out".into(),
+            stderr: "/a/err".into(),
             stdin: Some(vec![0; 70_000]),
         };
         let none = Spec::default();
