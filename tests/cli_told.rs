@@ -67,7 +67,7 @@ async fn a_redis_that_refuses_is_told_with_a_hint_that_fits() {
     let _: () = redis::cmd("ACL").arg(&rights).query_async(&mut link).await.unwrap();
     let error = said(&format!("{{host: \"{host}\", username: shop, password: pw}}")).await;
     assert!(error.contains("NOPERM") && error.contains("ACL SETUSER"), "{error}");
-    assert!(error.contains("script|load"), "{error}");
+    assert!(error.contains("'script"), "{error}");
 }
 
 async fn a_queue_that_is_not_there_is_told() {

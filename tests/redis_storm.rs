@@ -20,6 +20,9 @@ const CALLERS: u64 = 32;
 /// Tasks that are asked for by id.
 const TASKS: u64 = 64;
 
+/// What lies under the key of this one is no task.
+const BROKEN: u64 = TASKS;
+
 #[derive(Default)]
 struct Tally {
     calls: AtomicU64,
@@ -50,7 +53,7 @@ async fn no_answer_reaches_another_call() {
         result.unwrap();
     }
     let _: () = redis::cmd("SET")
-        .arg("asynq:{broken}:pending")
+        .arg(format!("asynq:{{default}}:t:{}", id(BROKEN)))
         .arg("no list")
         .query_async(&mut db.connect().await)
         .await
@@ -113,10 +116,8 @@ async fn call(broker: &RedisBroker, tally: &Tally, chance: u64) {
     let wanted = id(chance % TASKS);
     match (chance >> 32) % 20 {
         0 => {
-            // Several commands at once, one of which meets a key of the wrong type.
-            let broken = "broken".parse().unwrap();
-            let batch = [Task::new("x").queue(broken), Task::new("echo").id(wanted)];
-            match broker.enqueue(&batch).await {
+            // A command that meets a key of the wrong type, among those of others.
+            match broker.attempts(&queue, &id(BROKEN)).await {
                 Err(BrokerError::Unreachable { .. }) => tally.unanswered.fetch_add(1, Ordering::Relaxed),
                 Err(BrokerError::Corrupt { .. }) => tally.refused.fetch_add(1, Ordering::Relaxed),
                 _ => tally.mismatches.fetch_add(1, Ordering::Relaxed),

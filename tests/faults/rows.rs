@@ -1,4 +1,4 @@
-//! F20: whatever a row of the embedded store holds, nobody else's task suffers.
+//! F22: whatever a row of the embedded store holds, nobody else's task suffers.
 //!
 //! The same calls as F19 makes over Redis, each beside a row of each table in which each column in turn holds what that
 //! type of column can hold: nothing, negative and huge numbers, texts that are none. The list of columns is the store's own.
@@ -52,7 +52,7 @@ const FORMS: [(&str, &[&str]); 3] = [
 ];
 
 pub fn tests() -> Vec<kit::Trial> {
-    kit::trials![needs(): f20_spoiled_rows_harm_nobody_else]
+    kit::trials![needs(): f22_spoiled_rows_harm_nobody_else]
 }
 
 /// One statement that spoils a row.
@@ -191,10 +191,10 @@ async fn one(folder: &Path, template: &Template, call: &Call, spoil: &Spoil) -> 
 
 /// The cases for one call: all in the long run, else one of several by turns, but each that deletes.
 fn picked(call: &Call, nth: usize, spoil: &Spoil) -> bool {
-    kit::long() || (nth + call.name.len()).is_multiple_of(4) || spoil.column == "*"
+    kit::long() || (nth + call.name.len()).is_multiple_of(8) || spoil.column == "*"
 }
 
-async fn f20_spoiled_rows_harm_nobody_else() {
+async fn f22_spoiled_rows_harm_nobody_else() {
     let folder = tempfile::tempdir().unwrap();
     let mut templates: BTreeMap<String, Arc<Template>> = BTreeMap::new();
     let mut cases = Vec::new();
@@ -241,7 +241,7 @@ async fn f20_spoiled_rows_harm_nobody_else() {
         wrong.extend(bad);
     }
     let lost = wrong.values().flatten().filter(|text| text.starts_with("in")).count();
-    let mut fault = Fault::new("F20");
+    let mut fault = Fault::new("F22");
     fault
         .figure("columns", columns.len())
         .require("cases", done, done > 100)

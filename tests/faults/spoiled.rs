@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use redis::aio::MultiplexedConnection;
+use redis::aio::{ConnectionLike as _, MultiplexedConnection};
 use runner_core::clock::ManualClock;
 use runner_queue::redis::{RedisBroker, RedisSettings, RedisTarget};
 
@@ -106,13 +106,6 @@ impl Store {
         command.query_async(&mut self.link).await.unwrap()
     }
 
-    /// Nothing where a key is of the wrong type.
-    async fn look<T: redis::FromRedisValue + Default>(&mut self, words: &[&[u8]]) -> T {
-        let mut command = redis::cmd(std::str::from_utf8(words[0]).unwrap());
-        command.arg(&words[1..]);
-        command.query_async(&mut self.link).await.unwrap_or_default()
-    }
-
     async fn empty(&mut self) {
         self.at.clock.set(Timestamp::from_second(START).unwrap());
         let _: () = self.ask(&[b"FLUSHDB"]).await;
@@ -192,25 +185,35 @@ impl Store {
 
     /// What contradicts itself about innocents: each lies in the one place of its state.
     async fn misplaced(&mut self, gone: &BTreeSet<&str>) -> Vec<String> {
-        let mut wrong = Vec::new();
-        for name in INNOCENT.iter().filter(|name| !gone.contains(*name)) {
-            let task = format!("asynq:{{default}}:t:{name}");
-            let state: Option<String> = self.look(&[b"HGET", task.as_bytes(), b"state"]).await;
-            let mut places = Vec::new();
-            for list in ["pending", "active"] {
-                let key = format!("asynq:{{default}}:{list}");
-                let found: Vec<Vec<u8>> = self.look(&[b"LRANGE", key.as_bytes(), b"0", b"-1"]).await;
-                places.extend(found.iter().filter(|id| *id == name.as_bytes()).map(|_| list));
+        let left: Vec<&str> = INNOCENT.into_iter().filter(|name| !gone.contains(name)).collect();
+        // One round trip; where a key is of the wrong type there is nothing.
+        let mut pipe = redis::pipe();
+        for list in LISTS {
+            pipe.cmd("LRANGE")
+                .arg(format!("asynq:{{default}}:{list}"))
+                .arg(0)
+                .arg(-1);
+        }
+        for name in &left {
+            pipe.cmd("HGET").arg(format!("asynq:{{default}}:t:{name}")).arg("state");
+            for (set, _) in SETS {
+                pipe.cmd("ZSCORE").arg(format!("asynq:{{default}}:{set}")).arg(*name);
             }
-            for (set, place) in [
-                ("scheduled", "scheduled"),
-                ("retry", "retry"),
-                ("archived", "archived"),
-                ("completed", "completed"),
-                ("g:g", "aggregating"),
-            ] {
-                let key = format!("asynq:{{default}}:{set}");
-                let score: Option<f64> = self.look(&[b"ZSCORE", key.as_bytes(), name.as_bytes()]).await;
+        }
+        let answers = self.link.req_packed_commands(&pipe, 0, pipe.len()).await.unwrap();
+        let mut answers = answers.into_iter();
+        let mut lists = Vec::new();
+        for list in LISTS {
+            let ids: Vec<Vec<u8>> = redis::from_redis_value(answers.next().unwrap()).unwrap_or_default();
+            lists.extend(ids.into_iter().map(|id| (id, list)));
+        }
+        let mut wrong = Vec::new();
+        for name in left {
+            let state: Option<String> = redis::from_redis_value(answers.next().unwrap()).unwrap_or_default();
+            let in_lists = lists.iter().filter(|(id, _)| id == name.as_bytes());
+            let mut places: Vec<&str> = in_lists.map(|(_, list)| *list).collect();
+            for (_, place) in SETS {
+                let score: Option<f64> = redis::from_redis_value(answers.next().unwrap()).unwrap_or_default();
                 places.extend(score.map(|_| place));
             }
             if state.as_deref().is_none_or(|state| places != [state]) {
@@ -220,6 +223,17 @@ impl Store {
         wrong
     }
 }
+
+/// Lists of a queue, by the states of the tasks in them.
+const LISTS: [&str; 2] = ["pending", "active"];
+/// Sorted sets of a queue, and the states of the tasks in them.
+const SETS: [(&str, &str); 5] = [
+    ("scheduled", "scheduled"),
+    ("retry", "retry"),
+    ("archived", "archived"),
+    ("completed", "completed"),
+    ("g:g", "aggregating"),
+];
 
 /// The instant at which the tests' clock starts.
 const START: i64 = 1_893_553_445;

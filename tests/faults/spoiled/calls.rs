@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, try_join_all};
 use jiff::Timestamp;
 use runner_core::clock::{Clock as _, ManualClock};
 use runner_core::schedule::{Overlap, ScheduleId};
@@ -555,10 +555,12 @@ pub async fn drain(at: &At, left: &mut BTreeSet<&'static str>) -> Result<Vec<Str
     // Whatever lies there says that it is paused.
     at.broker.resume_queue(&queue()).await.map_err(text)?;
     for _ in 0..3 {
-        for name in &*left {
+        let looks = left.iter().map(async |name| {
             let found = at.broker.task(&queue(), &id(name)).await.map_err(text)?;
-            match found.map(|task| task.state) {
-                // Kept after it was done.
+            Ok::<_, String>((*name, found.map(|task| task.state)))
+        });
+        for (name, found) in try_join_all(looks).await? {
+            match found {
                 Some(State::Pending) => {}
                 None => why.push(format!("{name} is gone")),
                 Some(state) => {
