@@ -4,14 +4,15 @@
 -- Takes ids off the active list. Tasks mostly end in the order in which they were claimed: then they are its tail,
 -- which goes as a whole. A list that has lost one of them is mended by this like any other.
 local function leave_active(active, ids, numbers)
-  local tail = keep('LRANGE', active, -#ids, -1)
+  local tail = try('LRANGE', active, -#ids, -1)
+  if tail.err then tail = keep('LRANGE', active, -#ids, -1) end
   for i = 1, #tail do
     if not numbers[tail[i]] then
       for _, id in ipairs(ids) do keep('LREM', active, -1, id) end
       return
     end
   end
-  keep('LTRIM', active, 0, -(#tail + 1))
+  redis.call('LTRIM', active, 0, -(#tail + 1))
 end
 
 -- Of at most 1000 claims on tasks of one queue, those that stand: ids, the number of each by id, and the numbers of the
@@ -40,7 +41,9 @@ local function accept(queue, own, active, ids, runs, untils, cutoff)
   if #held == 0 then return held, numbers, stale end
 
   local ended = held
-  if cutoff or keep('ZREM', lease, unpack(held)) < #held then
+  local unleased = cutoff or try('ZREM', lease, unpack(held))
+  if type(unleased) == 'table' then unleased = keep('ZREM', lease, unpack(held)) end
+  if cutoff or unleased < #held then
     local ends = cutoff and keep('ZMSCORE', lease, unpack(held)) or {}
     ended = {}
     for i, id in ipairs(held) do

@@ -7,7 +7,9 @@
 -- What the hash has for each of at most 1000 ids.
 local function claimed(own, ids)
   if #ids == 0 then return {} end
-  return keep('HMGET', own .. 'claims', unpack(ids))
+  local fields = try('HMGET', own .. 'claims', unpack(ids))
+  if fields.err then fields = keep('HMGET', own .. 'claims', unpack(ids)) end
+  return fields
 end
 
 -- Whether it is about the claim of this number. A task that no worker of ours claimed has none, which is '0'.

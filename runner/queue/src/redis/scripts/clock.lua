@@ -52,10 +52,10 @@ end
 
 -- A command over a list of any length: a call takes a bounded number of values, and an even one for pairs.
 local function spread(command, key, list)
-  local count = #list
-  if count > 0 and count <= 1000 then return keep(command, key, unpack(list)) end
-  for from = 1, count, 1000 do
-    keep(command, key, unpack(list, from, math.min(from + 999, count)))
+  for from = 1, #list, 1000 do
+    local to = math.min(from + 999, #list)
+    -- A count; `keep` itself would cost a few per cent of a short script, so those that claim call it only for an error.
+    if type(try(command, key, unpack(list, from, to))) == 'table' then keep(command, key, unpack(list, from, to)) end
   end
 end
 

@@ -54,7 +54,8 @@ end
 -- them off the list; and one that then tells the stretch of unknown tasks that remains, nil if there is none. Fewer than
 -- wanted, though there are more, when a bound was reached.
 local function pick(list, prefix, most, room, takes, stretch)
-  local length = keep('LLEN', list)
+  local length = try('LLEN', list)
+  if type(length) == 'table' then length = keep('LLEN', list) end
   local places, ids, messages = {}, {}, {}
   local taken, seen, last, left = 0, 0, nil, LOOKS
 

@@ -3,7 +3,7 @@
 -- ARGV after the clock: queue prefix, queue; then for each task: id, message.
 -- Returns: seconds, nanoseconds, then number (from 1) and 0 of each task whose id is taken.
 local prefix, pending, reply = ARGV[3] .. 't:', {}, {whole(now), fraction}
-if KEYS[2] then keep('SADD', KEYS[2], ARGV[4]) end
+if KEYS[2] and type(try('SADD', KEYS[2], ARGV[4])) == 'table' then keep('SADD', KEYS[2], ARGV[4]) end
 for at = 5, #ARGV, 2 do
   local key = prefix .. ARGV[at]
   if redis.call('EXISTS', key) == 0 then
