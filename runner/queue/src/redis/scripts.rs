@@ -213,10 +213,10 @@ pub(super) async fn load_as(server: &mut Line, flags: bool) -> RedisResult<Hashe
     ))
 }
 
-/// The name of each script to a server of version 7 or newer, and that of its file. For tests.
+/// The names of each script to servers of version 7 or newer and to older ones, and that of its file. For tests.
 #[cfg(feature = "contract")]
 #[must_use]
-pub fn script_names() -> Vec<(String, &'static str)> {
+pub fn script_names() -> Vec<([String; 2], &'static str)> {
     let names = [
         "plain",
         "enqueue",
@@ -261,7 +261,8 @@ pub fn script_names() -> Vec<(String, &'static str)> {
         "entries",
         "kinds",
     ];
-    let hash = |source: &Source| redis::Script::new(&code(source, true)).get_hash().to_owned();
+    let hash =
+        |source: &Source| [true, false].map(|flags| redis::Script::new(&code(source, flags)).get_hash().to_owned());
     SOURCES.iter().map(hash).zip(names).collect()
 }
 
