@@ -92,7 +92,7 @@ const fn fills(parts: &'static [&'static str]) -> Source {
 }
 
 /// In the order of [`Script`].
-static SOURCES: [Source; 43] = [
+static SOURCES: [Source; 44] = [
     fills(&[CLOCK, include_str!("scripts/plain.lua")]),
     fills(&[CLOCK, PUT, include_str!("scripts/enqueue.lua")]),
     drains(&[
