@@ -1,7 +1,7 @@
 //! What only this broker promises about groups: about files of an older program and about damaged rows.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use runner_core::task::{State, Task};
+use runner_core::task::{State, Task, TaskId};
 
 use super::tests::{clock, meddle, open_with, sound};
 use super::*;

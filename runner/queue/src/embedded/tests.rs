@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use runner_core::clock::ManualClock;
-use runner_core::task::{State, Task};
+use runner_core::task::{State, Task, TaskId};
 use tempfile::TempDir;
 
 use super::*;

@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 
 use runner_core::schedule::{MissedRange, Overlap};
-use runner_core::task::{State, Task};
+use runner_core::task::{State, Task, TaskId};
 
 use super::tests::{clock, meddle, open_with, sound};
 use super::*;
