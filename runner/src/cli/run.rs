@@ -24,7 +24,7 @@ use crate::config::{Access, BrokerSettings, Settings};
 use crate::health::{self, Health};
 use crate::log::{LostLines, Reopen};
 use crate::metrics::Metrics;
-use crate::scheduler::{Differences, Peers, Scheduler};
+use crate::scheduler::{Differences, Home, Peers, Scheduler};
 use crate::source::{self, Catalog};
 use crate::worker::{self, Worker};
 use crate::{role, web};
@@ -335,6 +335,10 @@ fn schedule(house: &House, stop: CancellationToken) -> impl Future<Output = ()> 
         house.metrics.clone(),
         house.health.clone(),
         instance.clone(),
+        Home {
+            host: who.host.clone(),
+            program: std::env::current_exe().map_or_else(|_| String::new(), |path| path.display().to_string()),
+        },
     );
     let catalog = house.catalog.clone();
     let tell = move |found: Differences| catalog.set_others(found.problems, found.superseded);

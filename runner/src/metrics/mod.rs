@@ -91,6 +91,7 @@ pub struct Metrics {
     duration: Family<QueueLabel, Histogram, fn() -> Histogram>,
     fires: Family<DecisionLabel, Counter>,
     lateness: Histogram,
+    corrected: Counter,
     broker_errors: Family<CodeLabel, Counter>,
     lost: Family<QueueLabel, Counter>,
     aggregated: Family<QueueOutcome, Counter>,
@@ -119,6 +120,10 @@ impl Default for Metrics {
                 "schedule_lateness",
                 "From the planned instant of a fire to its commit",
                 Histogram::new(LATENESS_BUCKETS),
+            ),
+            corrected: shown.plain(
+                "cursors_corrected",
+                "Cursors of schedules that were ahead of the broker's clock and were set to the present",
             ),
             aggregated: shown.plain(
                 "group_sets",
@@ -233,6 +238,11 @@ impl Metrics {
         self.lateness.observe(late.as_secs_f64());
     }
 
+    /// So many cursors were ahead of the broker's clock.
+    pub fn corrected(&self, cursors: usize) {
+        self.corrected.inc_by(cursors as u64);
+    }
+
     /// A run ended without a report; whether that made the task poison.
     pub fn lost(&self, queue: &str, poison: bool) {
         let label = QueueLabel {
@@ -331,11 +341,12 @@ mod tests {
     use super::*;
 
     /// What others look for by name; a change breaks their alerts.
-    const NAMES: [&str; 17] = [
+    const NAMES: [&str; 18] = [
         "runner_tasks_processed counter",
         "runner_task_duration_seconds histogram",
         "runner_fires counter",
         "runner_schedule_lateness_seconds histogram",
+        "runner_cursors_corrected counter",
         "runner_group_sets counter",
         "runner_group_tasks counter",
         "runner_worker_active gauge",

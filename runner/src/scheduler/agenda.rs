@@ -5,8 +5,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
-use runner_core::schedule::{Definition, Plan, ScheduleId, jitter_of};
-use runner_queue::{EntryView, Registration, Standing};
+use runner_core::schedule::{Ahead, Definition, Plan, ScheduleId, Severity, jitter_of};
+use runner_queue::{EntryView, Held, Registration, Standing};
 
 /// How many schedules are registered in one call.
 const REGISTER_BATCH: usize = 500;
@@ -17,6 +17,9 @@ struct Item {
     revision: String,
     /// `None` until the broker has told.
     cursor: Option<Timestamp>,
+    /// Occurrences to come that are decided already.
+    ahead: Ahead,
+    scope: String,
     paused: bool,
     last: Option<Timestamp>,
     next_fire: Option<Timestamp>,
@@ -28,11 +31,16 @@ pub(super) struct Agenda {
     items: BTreeMap<ScheduleId, Item>,
     due: BTreeSet<(Timestamp, ScheduleId)>,
     unregistered: BTreeSet<ScheduleId>,
+    /// The broker has not been told that this instance has these.
+    unheld: BTreeSet<ScheduleId>,
+    /// What left the plan and is to be withdrawn, with its scope.
+    gone: Vec<(String, ScheduleId)>,
 }
 
 impl Agenda {
-    /// Takes over a new plan: what is unchanged keeps its cursor, what changed is registered again.
-    pub(super) fn adopt(&mut self, plan: &Plan) {
+    /// Takes over a new plan: what is unchanged keeps its cursor, what changed is registered again, what is gone will be
+    /// withdrawn unless it is only broken. `scope_of` names the source of a definition.
+    pub(super) fn adopt(&mut self, plan: &Plan, scope_of: impl Fn(&Definition) -> String) {
         let gone: Vec<ScheduleId> = self
             .items
             .keys()
@@ -42,7 +50,11 @@ impl Agenda {
         for id in gone {
             self.drop_due(&id);
             self.unregistered.remove(&id);
-            self.items.remove(&id);
+            self.unheld.remove(&id);
+            let broken = plan.problems_of(&id).any(|p| p.severity == Severity::Error);
+            if let Some(item) = self.items.remove(&id).filter(|_| !broken) {
+                self.gone.push((item.scope, id));
+            }
         }
         // What another instance has in the version that counts is left to it.
         let ours = plan.schedules.iter().filter(|(id, _)| !plan.superseded.contains(*id));
@@ -61,15 +73,59 @@ impl Agenda {
                         definition: definition.clone(),
                         revision,
                         cursor: None,
+                        ahead: Ahead::default(),
+                        scope: scope_of(definition),
                         paused: false,
                         last: None,
                         next_fire: None,
                     };
                     self.items.insert(id.clone(), item);
                     self.unregistered.insert(id.clone());
+                    self.unheld.insert(id.clone());
                 }
             }
         }
+    }
+
+    /// Whether the plan has this schedule.
+    pub(super) fn has(&self, id: &ScheduleId) -> bool {
+        self.items.contains_key(id)
+    }
+
+    /// What left the plan, by scope.
+    pub(super) fn gone(&self) -> BTreeMap<String, Vec<ScheduleId>> {
+        let mut gone: BTreeMap<String, Vec<ScheduleId>> = BTreeMap::new();
+        for (scope, id) in &self.gone {
+            gone.entry(scope.clone()).or_default().push(id.clone());
+        }
+        gone
+    }
+
+    /// All that was gone is withdrawn.
+    pub(super) fn withdrawn(&mut self) {
+        self.gone.clear();
+    }
+
+    /// The schedules that the broker does not know this instance to have.
+    pub(super) fn unheld(&self) -> Vec<Held> {
+        let items = self.unheld.iter().filter_map(|id| Some((id, self.items.get(id)?)));
+        items
+            .map(|(id, item)| Held {
+                id: id.clone(),
+                revision: item.revision.clone(),
+                scope: item.scope.clone(),
+            })
+            .collect()
+    }
+
+    /// The broker knows what this instance has.
+    pub(super) fn all_held(&mut self) {
+        self.unheld.clear();
+    }
+
+    /// The broker forgot what this instance has.
+    pub(super) fn none_held(&mut self) {
+        self.unheld = self.items.keys().cloned().collect();
     }
 
     /// The next batch of schedules that the broker must be told of.
@@ -91,6 +147,7 @@ impl Agenda {
         self.unregistered.remove(&registration.id);
         if let Some(item) = self.items.get_mut(&registration.id) {
             item.cursor = Some(standing.cursor);
+            item.ahead.clone_from(&standing.ahead);
             item.paused = standing.paused.is_some();
             item.last = standing.last.as_ref().map(|(nominal, _)| *nominal);
         }
@@ -102,6 +159,14 @@ impl Agenda {
         if let Some(item) = self.items.get_mut(id) {
             item.cursor = Some(cursor);
             item.last = fired.or(item.last);
+        }
+        self.plan_next(id);
+    }
+
+    /// Some occurrences to come are decided already.
+    pub(super) fn ahead(&mut self, id: &ScheduleId, ahead: Ahead) {
+        if let Some(item) = self.items.get_mut(id) {
+            item.ahead = ahead;
         }
         self.plan_next(id);
     }
@@ -130,12 +195,13 @@ impl Agenda {
         self.unregistered.extend(doubtful.map(|(id, _)| id.clone()));
     }
 
-    /// Schedules with a fire not after `now`, earliest first, at most `limit`, with their cursors.
-    pub(super) fn due(&self, now: Timestamp, limit: usize) -> Vec<(&Definition, Timestamp)> {
+    /// Schedules with a fire not after `now`, earliest first, at most `limit`, with their cursors and what is decided
+    /// beyond them.
+    pub(super) fn due(&self, now: Timestamp, limit: usize) -> Vec<(&Definition, Timestamp, &Ahead)> {
         let due = self.due.iter().take_while(|(at, _)| *at <= now).take(limit);
         due.filter_map(|(_, id)| {
             let item = self.items.get(id)?;
-            Some((&item.definition, item.cursor?))
+            Some((&item.definition, item.cursor?, &item.ahead))
         })
         .collect()
     }
@@ -171,7 +237,7 @@ impl Agenda {
         let (true, false, Some(cursor)) = (item.definition.enabled, item.paused, item.cursor) else {
             return;
         };
-        let Some(nominal) = item.definition.timing.next(cursor) else {
+        let Some(nominal) = item.ahead.next(&item.definition.timing, cursor) else {
             return;
         };
         let fire_at = nominal

@@ -11,6 +11,9 @@ use super::{LONGEST_SLEEP, Scheduler};
 /// How many schedules are committed in one call.
 const COMMIT_BATCH: usize = 200;
 
+/// A commit that is early by more than this was made by a wrong idea of the broker's clock.
+const CLOCK_STEP: Duration = Duration::from_secs(1);
+
 /// How many batches one turn commits before it looks at the rest of the house again.
 const BATCHES_PER_TURN: usize = 20;
 
@@ -28,14 +31,10 @@ impl Scheduler {
                 .agenda
                 .due(horizon, COMMIT_BATCH)
                 .into_iter()
-                .filter_map(|(definition, cursor)| {
-                    Some(commit_of(
-                        definition,
-                        cursor,
-                        decide(definition, cursor, now)?,
-                        &self.instance,
-                        self.plan.borrow().unserved.contains(definition.task.queue.as_str()),
-                    ))
+                .filter_map(|(definition, cursor, ahead)| {
+                    let decided = decide(definition, cursor, ahead, now)?;
+                    let unserved = self.plan.borrow().unserved.contains(definition.task.queue.as_str());
+                    Some(commit_of(definition, cursor, decided, &self.instance, unserved))
                 })
                 .collect();
             if commits.is_empty() {
@@ -71,7 +70,14 @@ impl Scheduler {
             Committed::Moved(cursor) => self.agenda.moved(&commit.id, cursor, None),
             Committed::Unknown => self.agenda.unknown(&commit.id),
             Committed::Paused => self.agenda.paused(&commit.id),
-            Committed::Early(wait) => return Some(wait),
+            Committed::Ahead(spans) => self.agenda.ahead(&commit.id, spans),
+            Committed::Early(wait) => {
+                if wait > CLOCK_STEP {
+                    // The broker's clock is not where it was measured: it was set.
+                    self.measure_again();
+                }
+                return Some(wait);
+            }
         }
         None
     }
@@ -111,6 +117,8 @@ impl Scheduler {
                     false => tracing::debug!(%schedule, %nominal, %reason, task_id, late_ms, "fired"),
                 }
             }
+            // Made by the broker alone, when a schedule is registered.
+            DecisionKind::Corrected => {}
             DecisionKind::Skipped | DecisionKind::Missed => tracing::warn!(
                 schedule = %decision.schedule, nominal = %decision.nominal, count = decision.count,
                 reason = %decision.reason, "{}", decision.kind.as_str()

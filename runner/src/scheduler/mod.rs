@@ -7,6 +7,7 @@
 
 mod agenda;
 mod fire;
+mod hold;
 mod lines;
 mod peers;
 #[cfg(test)]
@@ -30,6 +31,7 @@ use crate::health::Health;
 use crate::metrics::Metrics;
 use crate::role::Role;
 use agenda::Agenda;
+pub use hold::Home;
 use lines::FireLines;
 
 /// How long leadership lasts without renewal; how often it is renewed, and schedules that are paused or stand
@@ -59,18 +61,21 @@ pub struct Scheduler {
     metrics: Arc<Metrics>,
     health: Arc<Health>,
     instance: String,
+    home: Home,
     agenda: Agenda,
     lines: FireLines,
     leads: bool,
     own_grace: Duration,
     renew_at: Option<Instant>,
     housekeep_at: Option<Instant>,
+    sweep_at: Option<Instant>,
     offset: jiff::SignedDuration,
     failures: u32,
 }
 
 impl Scheduler {
-    /// A scheduler that follows `plan`; `instance` is `host:pid:random`, unique among all instances.
+    /// A scheduler that follows `plan`; `instance` is `host:pid:random`, unique among all instances; `home` says what it
+    /// has in common with the instance that is started in its place.
     pub fn new(
         broker: Arc<dyn Broker>,
         plan: watch::Receiver<Arc<Plan>>,
@@ -78,6 +83,7 @@ impl Scheduler {
         metrics: Arc<Metrics>,
         health: Arc<Health>,
         instance: String,
+        home: Home,
     ) -> Self {
         let own_grace = FOLLOWER_GRACE + Duration::from_millis(stable_hash(&[&instance]) % 1000);
         let mut plan = plan;
@@ -89,12 +95,14 @@ impl Scheduler {
             metrics,
             health,
             instance,
+            home,
             agenda: Agenda::default(),
             lines: FireLines::default(),
             leads: false,
             own_grace,
             renew_at: None,
             housekeep_at: None,
+            sweep_at: None,
             offset: jiff::SignedDuration::ZERO,
             failures: 0,
         }
@@ -105,8 +113,11 @@ impl Scheduler {
         let changed = self.plan.has_changed().unwrap_or(false);
         if changed {
             let plan = self.plan.borrow_and_update().clone();
-            self.agenda.adopt(&plan);
+            let home = &self.home;
+            self.agenda.adopt(&plan, |definition| home.scope_of(&plan, definition));
         }
+        self.withdraw_gone().await?;
+        self.hold_new().await?;
         self.register_new().await?;
         if changed {
             self.show_entries().await?;
@@ -116,6 +127,12 @@ impl Scheduler {
 
     async fn keep_house(&mut self) -> Result<(), BrokerError> {
         let now = Instant::now();
+        if self.housekeep_at.is_none_or(|at| at <= now) {
+            self.measure_offset().await?;
+            self.renew_hold().await?;
+            self.show_entries().await?;
+            self.housekeep_at = Some(now + HOUSEKEEPING);
+        }
         if self.renew_at.is_none_or(|at| at <= now) {
             let leads = self.broker.lead(&self.instance, LEADER_TTL).await?;
             if leads != self.leads {
@@ -127,11 +144,6 @@ impl Scheduler {
                 self.agenda.forget_doubtful(latest);
             }
             self.renew_at = Some(now + LEADER_RENEW);
-        }
-        if self.housekeep_at.is_none_or(|at| at <= now) {
-            self.measure_offset().await?;
-            self.show_entries().await?;
-            self.housekeep_at = Some(now + HOUSEKEEPING);
         }
         Ok(())
     }
@@ -161,6 +173,12 @@ impl Scheduler {
         Ok(())
     }
 
+    /// Has the broker's clock measured and doubtful cursors looked at before anything else is decided.
+    fn measure_again(&mut self) {
+        self.housekeep_at = None;
+        self.renew_at = None;
+    }
+
     fn broker_now(&self) -> jiff::Timestamp {
         self.clock
             .now()
@@ -175,6 +193,7 @@ impl Scheduler {
                 return Ok(());
             }
             let standings = self.broker.register(&batch).await?;
+            self.report_corrections(&batch, &standings);
             for (registration, standing) in batch.iter().zip(standings) {
                 self.agenda.stands(registration, &standing);
             }

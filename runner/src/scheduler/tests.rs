@@ -9,7 +9,9 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use runner_core::clock::ManualClock;
 use runner_core::cron::DstRule;
-use runner_core::schedule::{CatchUp, CatchUpPolicy, Definition, Origin, Overlap, ScheduleId, Source, Timing};
+use runner_core::schedule::{
+    CatchUp, CatchUpPolicy, Definition, Origin, Overlap, Problem, ScheduleId, Scope, Source, Timing,
+};
 use runner_core::task::Task;
 use runner_queue::embedded::EmbeddedBroker;
 use runner_queue::{Decision, DecisionKind, Schedules};
@@ -82,20 +84,30 @@ impl Scene {
     }
 
     fn scheduler(&self) -> Scheduler {
+        self.instance("here:1:a")
+    }
+
+    fn instance(&self, name: &str) -> Scheduler {
         Scheduler::new(
             self.broker.clone(),
             self.plan.subscribe(),
             self.clock.clone(),
             self.metrics.clone(),
             Arc::new(Health::new(self.clock.clone(), self.metrics.clone())),
-            "here:1:a".to_owned(),
+            name.to_owned(),
+            Home::default(),
         )
     }
 
     fn publish(&self, definitions: &[Definition]) {
         let schedules = definitions.iter().map(|d| (d.id.clone(), d.clone())).collect();
+        let scope = Scope {
+            place: "code".to_owned(),
+            complete: true,
+        };
         self.plan.send_replace(Arc::new(Plan {
             schedules,
+            scopes: [(Source::Code, scope)].into(),
             ..Plan::default()
         }));
     }
@@ -106,18 +118,50 @@ impl Scene {
         look(scheduler).await;
     }
 
+    /// The same for each of so many seconds.
+    async fn run(&self, scheduler: &mut Scheduler, seconds: u64) {
+        for _ in 0..seconds {
+            self.after(scheduler, 1).await;
+        }
+    }
+
+    fn now(&self) -> i64 {
+        self.clock.now().as_second() - START
+    }
+
+    fn set(&self, seconds: i64) {
+        self.clock.set(Timestamp::from_second(START + seconds).unwrap());
+    }
+
     /// Decisions on record, the oldest first.
     async fn decisions(&self) -> Vec<Decision> {
         let mut all = self.broker.decisions(None, 1000).await.unwrap();
         all.reverse();
         all
     }
+
+    /// Nominal instants of what fired, in the order in which it did.
+    async fn fired(&self) -> Vec<i64> {
+        let all = self.decisions().await.into_iter();
+        all.filter(|d| d.kind == DecisionKind::Fired)
+            .map(|d| d.nominal.as_second() - START)
+            .collect()
+    }
 }
 
 async fn look(scheduler: &mut Scheduler) {
+    scheduler.sweep_at = None;
     scheduler.renew_at = None;
     scheduler.housekeep_at = None;
     scheduler.look().await.unwrap();
+}
+
+/// Due 100 seconds after the start, and each day after that.
+fn nightly() -> Definition {
+    Definition {
+        timing: Timing::parse("nightly", "45 5 3 * * *", "UTC", &TimeZone::UTC, DstRule::default()).unwrap(),
+        ..every_second(CatchUpPolicy::Last)
+    }
 }
 
 fn every_second(policy: CatchUpPolicy) -> Definition {
@@ -163,4 +207,164 @@ async fn what_is_missed_is_logged_and_counted_with_its_occurrences() {
     let lines = scene.lines.with("missed");
     assert_eq!(lines.len(), 1, "{lines:?}");
     assert!(lines[0].contains("WARN") && lines[0].contains("count=24"), "{lines:?}");
+}
+
+#[tokio::test]
+async fn a_clock_that_was_ahead_silences_nothing_and_repeats_nothing() {
+    for step in [2 * 3600, 8 * 3600, 365 * 86_400] {
+        let scene = Scene::new().await;
+        scene.publish(&[every_second(CatchUpPolicy::Last)]);
+        let mut scheduler = scene.scheduler();
+        look(&mut scheduler).await;
+        scene.run(&mut scheduler, 5).await;
+        scene.set(5 + step);
+        scene.run(&mut scheduler, 5).await;
+        let wrong = scene.fired().await;
+        assert_eq!(wrong.last(), Some(&(step + 10)));
+        scene.set(10);
+        look(&mut scheduler).await;
+        scene.run(&mut scheduler, 5).await;
+        assert_eq!(scene.now(), 15);
+        let fired = scene.fired().await;
+        assert_eq!(fired[wrong.len()..], [11, 12, 13, 14, 15], "{step}");
+        let lines = scene.lines.with("schedule_cursor_ahead");
+        assert!(lines.len() == 1 && lines[0].contains("WARN"), "{lines:?}");
+        assert!(scene.metrics.render().contains("runner_cursors_corrected_total 1"));
+        let corrected = scene.decisions().await.into_iter();
+        let corrected = corrected.filter(|d| d.kind == DecisionKind::Corrected);
+        assert_eq!(corrected.count(), 1);
+
+        // When the time comes that the clock had shown, what fired then is left out, also by an instance that is new.
+        let mut scheduler = scene.scheduler();
+        scene.set(step);
+        look(&mut scheduler).await;
+        scene.run(&mut scheduler, 15).await;
+        let mut fired = scene.fired().await;
+        assert_eq!(fired.last(), Some(&(step + 15)), "{step}");
+        let all = fired.len();
+        fired.sort_unstable();
+        fired.dedup();
+        assert_eq!(fired.len(), all, "an occurrence fired twice");
+        assert!(
+            (step - 10..=step + 15).all(|at| fired.contains(&at)),
+            "one is lacking: {fired:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn the_next_fire_that_is_told_is_one_that_will_happen() {
+    let scene = Scene::new().await;
+    scene.publish(&[every_second(CatchUpPolicy::Last)]);
+    let mut scheduler = scene.scheduler();
+    look(&mut scheduler).await;
+    scene.set(7200);
+    scene.run(&mut scheduler, 5).await;
+    let definition = every_second(CatchUpPolicy::Last);
+    let next = async || {
+        let standings = scene.broker.standings(std::slice::from_ref(&definition.id)).await;
+        let standing = standings.unwrap().remove(0).unwrap();
+        let next = standing.next(&definition.timing, scene.clock.now()).unwrap();
+        next.as_second() - START
+    };
+    // Before a scheduler has looked, after it has, and within what fired already.
+    scene.set(10);
+    assert_eq!(next().await, 11);
+    scene.after(&mut scheduler, 1).await;
+    assert_eq!(next().await, 12);
+    scene.set(7202);
+    assert_eq!(next().await, 7206);
+}
+
+#[tokio::test]
+async fn what_leaves_the_plan_and_comes_back_does_not_fire_the_past() {
+    let scene = Scene::new().await;
+    scene.publish(&[nightly()]);
+    let mut scheduler = scene.scheduler();
+    look(&mut scheduler).await;
+    scene.after(&mut scheduler, 50).await;
+    scene.publish(&[]);
+    scene.after(&mut scheduler, 10).await;
+    assert_eq!(scene.lines.with("withdrawn").len(), 1);
+    scene.set(130);
+    scene.publish(&[nightly()]);
+    look(&mut scheduler).await;
+    scene.after(&mut scheduler, 10).await;
+    assert_eq!(scene.fired().await, [0_i64; 0]);
+    scene.set(100 + 86_400);
+    look(&mut scheduler).await;
+    assert_eq!(scene.fired().await, [100 + 86_400]);
+}
+
+#[tokio::test]
+async fn what_fell_due_while_no_instance_was_up_is_caught_up() {
+    let scene = Scene::new().await;
+    scene.publish(&[nightly()]);
+    look(&mut scene.scheduler()).await;
+    scene.broker.resign("here:1:a").await.unwrap();
+    scene.set(600);
+    look(&mut scene.instance("here:2:b")).await;
+    assert_eq!(scene.fired().await, [100]);
+}
+
+#[tokio::test]
+async fn what_left_its_source_while_no_instance_was_up_is_withdrawn_by_the_next_one() {
+    let scene = Scene::new().await;
+    scene.publish(&[nightly(), every_second(CatchUpPolicy::None)][..1]);
+    look(&mut scene.scheduler()).await;
+    scene.broker.resign("here:1:a").await.unwrap();
+    scene.publish(&[]);
+    scene.set(60);
+    let mut next = scene.instance("here:2:b");
+    look(&mut next).await;
+    scene.set(130);
+    scene.publish(&[nightly()]);
+    look(&mut next).await;
+    assert_eq!(scene.fired().await, [0_i64; 0]);
+}
+
+#[tokio::test]
+async fn what_another_live_instance_has_is_left_alone() {
+    let scene = Scene::new().await;
+    scene.publish(&[nightly()]);
+    let (mut has, mut lacks) = (scene.scheduler(), scene.instance("here:2:b"));
+    look(&mut has).await;
+    look(&mut lacks).await;
+    scene.publish(&[]);
+    look(&mut lacks).await;
+    // Its own plan has not changed yet, as far as it knows.
+    has.plan.mark_unchanged();
+    scene.set(100);
+    has.sweep_at = Some(Instant::now() + Duration::from_secs(3600));
+    has.renew_at = None;
+    has.look().await.unwrap();
+    assert_eq!(scene.fired().await, [100]);
+    assert!(scene.lines.with("withdrawn").is_empty());
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_is_not_gone() {
+    let scene = Scene::new().await;
+    scene.publish(&[nightly()]);
+    let mut scheduler = scene.scheduler();
+    look(&mut scheduler).await;
+    // A row whose rule was broken, and a source that cannot be read.
+    let definition = nightly();
+    let problem = Problem::error("E203", "no rule", definition.origin.clone()).about(definition.id.clone());
+    let scope = |complete| Scope {
+        place: "code".to_owned(),
+        complete,
+    };
+    for (problems, complete) in [(vec![problem], false), (Vec::new(), false)] {
+        scene.plan.send_replace(Arc::new(Plan {
+            problems,
+            scopes: [(Source::Code, scope(complete))].into(),
+            ..Plan::default()
+        }));
+        scene.after(&mut scheduler, 50).await;
+    }
+    scene.set(130);
+    scene.publish(&[nightly()]);
+    look(&mut scheduler).await;
+    assert_eq!(scene.fired().await, [100]);
 }

@@ -10,7 +10,7 @@ use tokio::sync::{Notify, watch};
 
 use runner_core::clock::Clock;
 use runner_core::schedule::{
-    Definition, Plan, Problem, ScheduleId, Served, Severity, Source, merge, no_occurrence_left, not_served,
+    Definition, Plan, Problem, ScheduleId, Scope, Served, Severity, Source, merge, no_occurrence_left, not_served,
 };
 use runner_sdk::{FUNCTION_PREFIX, FunctionKind, FunctionOptions, Functions};
 
@@ -34,6 +34,15 @@ struct Slot {
     place: String,
     state: SourceState,
     last_sync: Option<Timestamp>,
+}
+
+impl Slot {
+    fn scope(&self) -> Scope {
+        Scope {
+            place: self.place.clone(),
+            complete: self.state == SourceState::Loaded && self.part.rejected.is_empty(),
+        }
+    }
 }
 
 /// The parts, and the plan they make.
@@ -214,6 +223,7 @@ impl Shared {
         let plan = Plan {
             unserved,
             superseded,
+            scopes: slots.iter().map(|(source, slot)| (*source, slot.scope())).collect(),
             ..merge(definitions, problems, knows)
         };
         self.plan.send_if_modified(|current| {

@@ -215,6 +215,15 @@ fn commits(from: Timestamp, to: Timestamp, overlap: Overlap, first: bool) -> Vec
     NAMES.map(one).into()
 }
 
+fn held() -> Vec<runner_queue::Held> {
+    let one = |name: &str| runner_queue::Held {
+        id: schedule(name),
+        revision: "1".to_owned(),
+        scope: "code-1".to_owned(),
+    };
+    NAMES.map(one).into()
+}
+
 fn start_of(at: &At) -> Timestamp {
     Timestamp::from_second(at.clock.now().as_second()).unwrap()
 }
@@ -448,6 +457,13 @@ pub fn of_schedulers() -> Vec<Call> {
         "commit" from Registered: |at, _held| commit(at, Overlap::Allow, true).await;
         "commit_skip" from Fired: |at, _held| commit(at, Overlap::Skip, false).await.map(|_| BTreeSet::new());
         "commit_again" from Fired: |at, _held| commit(at, Overlap::Allow, true).await.map(|_| BTreeSet::new());
+        "hold" from Registered: |at, _held| none(at.broker.hold("host:1", &held(), LEASE).await);
+        "withdraw" from Registered: |at, _held| {
+            at.broker.hold("host:1", &held(), LEASE).await.map_err(text)?;
+            at.broker.withdraw("host:2", "code-1", &[schedule("bad")]).await.map_err(text)?;
+            none(at.broker.held_from("code-1").await)
+        };
+        "corrections" from Registered: |at, _held| none(at.broker.corrections().await);
         "lead" from Nothing: |at, _held| {
             at.broker.lead("host:1", LEASE).await.map_err(text)?;
             none(at.broker.resign("host:1").await)

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{CatchUpPolicy, Definition, SCHEDULE_HEADER, stable_hash};
+use super::{Ahead, CatchUpPolicy, Definition, SCHEDULE_HEADER, stable_hash};
 use crate::task::{Run, Task, TaskId};
 
 /// An occurrence counts as on time, and always fires, until the next one is due, but for at least this long: a
@@ -95,12 +95,13 @@ pub fn jitter_of(definition: &Definition, nominal: Timestamp) -> Duration {
     Duration::from_millis(hash % bound.saturating_add(1))
 }
 
-/// Decides every occurrence after `cursor` whose fire instant is not after `now`; `None` when there is none.
+/// Decides every occurrence after `cursor` whose fire instant is not after `now`; `None` when there is none. Those of
+/// `ahead` are decided already.
 ///
 /// Looks at [`SCAN_LIMIT`] occurrences at most, whatever the distance between cursor and now.
 #[must_use]
-pub fn decide(definition: &Definition, cursor: Timestamp, now: Timestamp) -> Option<Decided> {
-    let (due, more) = due_newest_first(definition, cursor, now);
+pub fn decide(definition: &Definition, cursor: Timestamp, ahead: &Ahead, now: Timestamp) -> Option<Decided> {
+    let (due, more) = due_newest_first(definition, cursor, ahead, now);
     let to = due.first()?.0;
     let (on_time, late): (Vec<_>, Vec<_>) = due
         .into_iter()
@@ -151,12 +152,21 @@ fn grace_of(definition: &Definition, nominal: Timestamp) -> Duration {
 }
 
 /// Due occurrences with their fire instants, newest first, and whether older ones were left out.
-fn due_newest_first(definition: &Definition, cursor: Timestamp, now: Timestamp) -> (Vec<(Timestamp, Timestamp)>, bool) {
+fn due_newest_first(
+    definition: &Definition,
+    cursor: Timestamp,
+    ahead: &Ahead,
+    now: Timestamp,
+) -> (Vec<(Timestamp, Timestamp)>, bool) {
     let mut due = Vec::new();
     let mut before = now.checked_add(Duration::from_nanos(1)).unwrap_or(now);
     while let Some(nominal) = definition.timing.prev(before) {
         if nominal <= cursor {
             return (due, false);
+        }
+        if let Some(span) = ahead.span_of(nominal) {
+            before = span.from;
+            continue;
         }
         if due.len() == SCAN_LIMIT {
             return (due, true);

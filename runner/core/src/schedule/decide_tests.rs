@@ -60,8 +60,8 @@ fn nominals(decided: &Decided) -> Vec<i64> {
 #[test]
 fn nothing_is_decided_before_the_instant() {
     let schedule = every(MINUTE, CatchUpPolicy::Last);
-    assert_eq!(decide(&schedule, at(0), at(59)), None);
-    let decided = decide(&schedule, at(0), at(60)).unwrap();
+    assert_eq!(decide(&schedule, at(0), &Ahead::default(), at(59)), None);
+    let decided = decide(&schedule, at(0), &Ahead::default(), at(60)).unwrap();
     assert_eq!(
         (decided.to, nominals(&decided), decided.missed),
         (at(60), vec![60], None)
@@ -71,16 +71,16 @@ fn nothing_is_decided_before_the_instant() {
 
 #[test]
 fn on_time_occurrences_all_fire_whatever_the_policy() {
-    let seconds = decide(&every(5, CatchUpPolicy::None), at(0), at(17)).unwrap();
+    let seconds = decide(&every(5, CatchUpPolicy::None), at(0), &Ahead::default(), at(17)).unwrap();
     assert_eq!(nominals(&seconds), [5, 10, 15]);
     assert!(seconds.fires.iter().all(|f| !f.catch_up));
 }
 
 #[test]
 fn an_occurrence_is_on_time_until_the_next_one_but_for_at_least_fifteen_seconds() {
-    let decided = decide(&every(20, CatchUpPolicy::None), at(0), at(79)).unwrap();
+    let decided = decide(&every(20, CatchUpPolicy::None), at(0), &Ahead::default(), at(79)).unwrap();
     assert_eq!((nominals(&decided), decided.missed.unwrap().count), (vec![60], 2));
-    let decided = decide(&every(5, CatchUpPolicy::Last), at(0), at(61)).unwrap();
+    let decided = decide(&every(5, CatchUpPolicy::Last), at(0), &Ahead::default(), at(61)).unwrap();
     assert_eq!(
         (nominals(&decided), decided.missed.unwrap().count),
         (vec![50, 55, 60], 9)
@@ -95,7 +95,7 @@ fn late_ones_follow_the_policy() {
         (CatchUpPolicy::Last, vec![1800], 29),
     ];
     for (policy, fires, missed) in cases {
-        let decided = decide(&every(MINUTE, policy), cursor, now).unwrap();
+        let decided = decide(&every(MINUTE, policy), cursor, &Ahead::default(), now).unwrap();
         assert_eq!(
             (nominals(&decided), decided.missed.unwrap().count),
             (fires, missed),
@@ -103,7 +103,7 @@ fn late_ones_follow_the_policy() {
         );
         assert_eq!(decided.fires[0].missed, 29, "it stands for the missed ones");
     }
-    let all = decide(&every(MINUTE, CatchUpPolicy::All), cursor, now).unwrap();
+    let all = decide(&every(MINUTE, CatchUpPolicy::All), cursor, &Ahead::default(), now).unwrap();
     assert_eq!(all.fires.len(), 30);
     assert_eq!(all.missed, None);
     assert!(
@@ -117,12 +117,12 @@ fn without_one_on_time_the_last_late_one_runs_inside_the_window_only() {
     let hourly = every(3600, CatchUpPolicy::Last);
     let base = 1_800_000_000 % 3600;
     let occurrence = 3600 - base;
-    let late = decide(&hourly, at(0), at(occurrence + 1800)).unwrap();
+    let late = decide(&hourly, at(0), &Ahead::default(), at(occurrence + 1800)).unwrap();
     assert_eq!(nominals(&late), [occurrence]);
     assert!(late.fires[0].catch_up);
     let mut short = hourly;
     short.catch_up.window = Duration::from_secs(600);
-    let too_late = decide(&short, at(0), at(occurrence + 1800)).unwrap();
+    let too_late = decide(&short, at(0), &Ahead::default(), at(occurrence + 1800)).unwrap();
     assert_eq!(too_late.fires, []);
     assert_eq!(too_late.missed.unwrap().count, 1);
     assert_eq!(too_late.to, at(occurrence));
@@ -132,7 +132,7 @@ fn without_one_on_time_the_last_late_one_runs_inside_the_window_only() {
 fn all_is_bounded_by_its_maximum_and_window() {
     let mut schedule = every(MINUTE, CatchUpPolicy::All);
     schedule.catch_up.max = 5;
-    let decided = decide(&schedule, at(0), at(3600)).unwrap();
+    let decided = decide(&schedule, at(0), &Ahead::default(), at(3600)).unwrap();
     assert_eq!(decided.fires.iter().filter(|f| f.catch_up).count(), 5);
     let missed = decided.missed.unwrap();
     assert_eq!((missed.last, missed.bound), (at(3600 - 7 * 60), Some(5)));
@@ -143,14 +143,17 @@ fn all_is_bounded_by_its_maximum_and_window() {
         max: 5,
         ..schedule.catch_up
     };
-    let missed = decide(&schedule, at(0), at(3600)).unwrap().missed.unwrap();
+    let missed = decide(&schedule, at(0), &Ahead::default(), at(3600))
+        .unwrap()
+        .missed
+        .unwrap();
     assert_eq!((missed.bound, missed.note().as_str()), (None, ""));
 }
 
 #[test]
 fn years_of_downtime_cost_a_bounded_look() {
     let schedule = every(1, CatchUpPolicy::All);
-    let decided = decide(&schedule, Timestamp::UNIX_EPOCH, at(0)).unwrap();
+    let decided = decide(&schedule, Timestamp::UNIX_EPOCH, &Ahead::default(), at(0)).unwrap();
     assert_eq!(decided.to, at(0));
     let missed = decided.missed.unwrap();
     assert!(missed.more);
@@ -160,7 +163,7 @@ fn years_of_downtime_cost_a_bounded_look() {
 #[test]
 fn the_task_of_a_fire_names_its_occurrence() {
     let schedule = every(MINUTE, CatchUpPolicy::Last);
-    let decided = decide(&schedule, at(0), at(60)).unwrap();
+    let decided = decide(&schedule, at(0), &Ahead::default(), at(60)).unwrap();
     let task = fire_task(&schedule, &decided.fires[0]);
     assert_eq!(task.id.unwrap().as_str(), "code:a@20270115T080100Z");
     assert_eq!(task.headers["runner-scheduled-at"], "2027-01-15T08:01:00Z");
@@ -182,7 +185,7 @@ proptest! {
         let (mut fired, mut missed) = (Vec::new(), 0usize);
         for step in steps {
             now += Duration::from_secs(step.unsigned_abs());
-            if let Some(decided) = decide(&schedule, cursor, now) {
+            if let Some(decided) = decide(&schedule, cursor, &Ahead::default(), now) {
                 prop_assert!(decided.to > cursor && decided.to <= now);
                 prop_assert!(decided.fires.iter().all(|f| f.fire_at <= now && f.nominal > cursor));
                 prop_assert!(!decided.missed.is_some_and(|m| m.more));

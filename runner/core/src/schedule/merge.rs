@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::{Definition, Problem, ScheduleId, stable_hash};
+use super::{Definition, Problem, ScheduleId, Source, stable_hash};
 
 /// Every schedule there is, and what is wrong with those that are not as they should be.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -17,6 +17,17 @@ pub struct Plan {
     pub unserved: BTreeSet<String>,
     /// Schedules of which another instance has the version that counts: it decides about them.
     pub superseded: BTreeSet<ScheduleId>,
+    /// The sources that it was read from.
+    pub scopes: BTreeMap<Source, Scope>,
+}
+
+/// A source as it was read.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Scope {
+    /// The directory or the database; it names the source across restarts.
+    pub place: String,
+    /// Whether all that it says is in the plan: only then does a schedule that is missing not exist there.
+    pub complete: bool,
 }
 
 impl Plan {
@@ -62,6 +73,7 @@ pub fn merge(
         problems,
         unserved: BTreeSet::new(),
         superseded: BTreeSet::new(),
+        scopes: BTreeMap::new(),
     }
 }
 

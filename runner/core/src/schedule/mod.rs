@@ -3,6 +3,7 @@
 //! No I/O: where definitions come from is the affair of `runner::source`, what becomes of a decision
 //! that of `runner::scheduler` and the broker.
 
+mod ahead;
 mod decide;
 #[cfg(test)]
 mod decide_tests;
@@ -13,13 +14,14 @@ mod occasion;
 mod problem;
 mod timing;
 
+pub use ahead::{Ahead, MOST_SPANS, Span};
 pub use decide::{Decided, Fire, LONGEST_GRACE, MissedRange, SCAN_LIMIT, SHORTEST_GRACE, decide, fire_task, jitter_of};
 pub use definition::{
     CatchUp, CatchUpPolicy, DEFAULT_CATCH_UP_MAX, DEFAULT_CATCH_UP_WINDOW, Definition, Origin, Overlap, ScheduleId,
     Source,
 };
 pub use doubt::{Served, no_occurrence_left, not_served};
-pub use merge::{Plan, merge};
+pub use merge::{Plan, Scope, merge};
 pub use occasion::{SCHEDULE_HEADER, headers_in_id};
 pub use problem::{Problem, Severity};
 pub use timing::{Timing, TimingError, When, stable_hash};

@@ -27,8 +27,10 @@ macro_rules! clauses {
 mod act;
 mod bulk;
 mod claim;
+mod clock;
 mod document;
 mod group;
+mod held;
 mod history;
 mod inspect;
 mod keep;
@@ -77,6 +79,8 @@ pub fn all() -> Vec<Clause> {
         schedule::clauses(),
         occurrence::clauses(),
         document::clauses(),
+        clock::clauses(),
+        held::clauses(),
     ]
     .concat()
 }

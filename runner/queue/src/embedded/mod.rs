@@ -21,6 +21,7 @@ mod documents;
 mod group;
 #[cfg(test)]
 mod group_tests;
+mod held;
 mod history;
 mod inspect;
 mod link;
@@ -62,9 +63,9 @@ use runner_core::task::QueueName;
 use tokio::sync::mpsc;
 
 use crate::{
-    ArchiveBounds, Broker, BrokerError, BrokerResult, Caveat, Claim, Commit, Committed, Decision, EntryView, Exchanged,
-    Forwarded, KnownTypes, Lists, Recovered, Registration, Repaired, Schedules, ServerInfo, Settled, Settlement,
-    Standing, StopRequest, Swept, Work, Working,
+    ArchiveBounds, Broker, BrokerError, BrokerResult, Caveat, Claim, Commit, Committed, Corrections, Decision,
+    EntryView, Exchanged, Forwarded, HOLD_AFTER_END, Held, KnownTypes, Lists, Recovered, Registration, Repaired,
+    Schedules, ServerInfo, Settled, Settlement, Standing, StopRequest, Swept, Work, Working,
 };
 use condition::Condition;
 #[cfg(test)]
@@ -412,8 +413,33 @@ impl Schedules for EmbeddedBroker {
 
     async fn resign(&self, instance: &str) -> BrokerResult<()> {
         let (instance, ttl) = (instance.to_owned(), None);
-        self.writer.write(schedule::Lead { instance, ttl }).await?;
-        Ok(())
+        let lead = schedule::Lead { instance, ttl };
+        let instance = lead.instance.clone();
+        self.writer.write(lead).await?;
+        let soon = HOLD_AFTER_END;
+        self.writer.write(held::LetGo { instance, soon }).await
+    }
+
+    async fn hold(&self, instance: &str, held: &[Held], ttl: Duration) -> BrokerResult<bool> {
+        let (instance, held) = (instance.to_owned(), held.to_vec());
+        self.writer.write(held::Hold { instance, held, ttl }).await
+    }
+
+    async fn withdraw(&self, instance: &str, scope: &str, ids: &[ScheduleId]) -> BrokerResult<Vec<ScheduleId>> {
+        let (instance, scope, ids) = (instance.to_owned(), scope.to_owned(), ids.to_vec());
+        self.writer.write(held::Withdraw { instance, scope, ids }).await
+    }
+
+    async fn held_from(&self, scope: &str) -> BrokerResult<Vec<ScheduleId>> {
+        held::held_from(self.readers(), scope)
+            .await
+            .map_err(|e| error("ask for the schedules of a source", e))
+    }
+
+    async fn corrections(&self) -> BrokerResult<Option<Corrections>> {
+        held::corrections(self.readers())
+            .await
+            .map_err(|e| error("ask whether cursors were set back", e))
     }
 
     async fn pause_schedule(&self, id: &ScheduleId, by: &str) -> BrokerResult<()> {

@@ -3,18 +3,19 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use runner_core::schedule::{Overlap, ScheduleId};
+use runner_core::schedule::{Overlap, ScheduleId, Span};
 use runner_core::task::{State, TaskId};
 
 use super::cells::Row;
+use super::held::note_corrections;
 use super::link::{Executor, SqlError};
 use super::produce::enqueue_one;
 use super::rows::{self, instant, micros, span};
 use super::store::sql;
 use super::writer::{Tx, Write};
 use crate::{
-    CURSOR_AHEAD, Commit, CommitFire, Committed, Decision, DecisionKind, Enqueued, Refusal, Registration, Standing,
-    cursor_was_ahead,
+    CURSOR_AHEAD, Commit, CommitFire, Committed, Decision, DecisionKind, Enqueued, HOLD_AT_MOST, Refusal, Registration,
+    Standing,
 };
 
 /// How much before its instant a fire may be committed: instances measure the broker's clock over a wire.
@@ -35,12 +36,15 @@ struct Kept {
     last_queue: Option<String>,
     /// Decisions on record.
     decisions: i64,
+    /// From when on every occurrence up to the cursor was decided as it came.
+    unbroken_since: Option<i64>,
+    withdrawn: bool,
 }
 
 async fn read(on: impl Executor, id: &ScheduleId) -> Result<Option<Kept>, SqlError> {
     let row = sql(
-        "SELECT cursor, revision, paused_at, paused_by, last_nominal, last_queue, last_task, decisions \
-         FROM schedules WHERE id = ?",
+        "SELECT cursor, revision, paused_at, paused_by, last_nominal, last_queue, last_task, ahead, \
+         unbroken_since, withdrawn_at, decisions FROM schedules WHERE id = ?",
     )
     .bind(id.as_str().to_owned())
     .fetch_optional(on)
@@ -54,15 +58,20 @@ fn kept(row: &Row) -> Result<Kept, SqlError> {
     let by: Option<String> = row.try_get(3).unwrap_or_default();
     let nominal: Option<i64> = row.try_get(4)?;
     let task: Option<String> = row.try_get(6).unwrap_or_default();
+    let ahead: Option<String> = row.try_get(7).unwrap_or_default();
     Ok(Kept {
         standing: Standing {
             cursor: instant(row.try_get(0)?),
             paused: paused_at.map(|at| format!("{} by {}", instant(at), by.as_deref().unwrap_or("unknown"))),
             last: nominal.map(instant).zip(task.and_then(|task| rows::task_id(task).ok())),
+            ahead: ahead.unwrap_or_default().parse().unwrap_or_default(),
+            was: None,
         },
         revision: row.try_get(1).unwrap_or_default(),
         last_queue: row.try_get(5).unwrap_or_default(),
-        decisions: row.try_get(7)?,
+        unbroken_since: row.try_get(8).unwrap_or_default(),
+        withdrawn: row.try_get::<Option<i64>>(9).unwrap_or_default().is_some(),
+        decisions: row.try_get(10)?,
     })
 }
 
@@ -81,32 +90,94 @@ impl Write for Register {
 
     async fn apply(&mut self, tx: &mut Tx<'_>) -> Result<Self::Output, SqlError> {
         let mut standings = Vec::with_capacity(self.0.len());
+        let (mut corrected, mut furthest) = (0, 0);
         for registration in &self.0 {
-            let known = read(&mut *tx.conn, &registration.id).await?;
-            let latest = tx.now.saturating_add(span(CURSOR_AHEAD));
-            let is_ahead = |kept: &Kept| micros(kept.standing.cursor) > latest;
-            if known.as_ref().is_some_and(is_ahead) {
-                cursor_was_ahead(registration.id.as_str());
-            } else if let Some(known) = known.filter(|k| k.revision == registration.revision) {
-                standings.push(known.standing);
-                continue;
+            let standing = register_one(tx, registration).await?;
+            if let Some(was) = standing.was {
+                corrected += 1;
+                furthest = furthest.max(seconds_ahead(tx, was));
             }
-            sql(
-                "INSERT INTO schedules (id, revision, cursor) VALUES (?1, ?2, ?3) ON CONFLICT (id) DO UPDATE \
-                 SET revision = excluded.revision, \
-                     cursor = iif(cursor > ?4, excluded.cursor, max(cursor, excluded.cursor))",
-            )
-            .bind(registration.id.as_str().to_owned())
-            .bind(registration.revision.clone())
-            .bind(tx.now)
-            .bind(latest)
-            .execute(&mut *tx.conn)
-            .await?;
-            let now_known = read(&mut *tx.conn, &registration.id).await?;
-            standings.push(now_known.ok_or(SqlError::RowNotFound)?.standing);
+            standings.push(standing);
+        }
+        if corrected > 0 {
+            note_corrections(tx, furthest, corrected).await?;
         }
         Ok(standings)
     }
+}
+
+/// How far before an instant the present is.
+fn seconds_ahead(tx: &Tx<'_>, at: jiff::Timestamp) -> i64 {
+    at.duration_since(instant(tx.now)).as_secs()
+}
+
+async fn register_one(tx: &mut Tx<'_>, registration: &Registration) -> Result<Standing, SqlError> {
+    let known = read(&mut *tx.conn, &registration.id).await?;
+    let latest = tx.now.saturating_add(span(CURSOR_AHEAD));
+    let mut was = None;
+    let cursor = match &known {
+        Some(known) if micros(known.standing.cursor) > latest => {
+            was = Some(known.standing.cursor);
+            correct(tx, registration, known).await?;
+            tx.now
+        }
+        Some(known) if known.revision == registration.revision && !known.withdrawn => {
+            return Ok(known.standing.clone());
+        }
+        Some(known) => micros(known.standing.cursor).max(tx.now),
+        None => tx.now,
+    };
+    sql(
+        "INSERT INTO schedules (id, revision, cursor, unbroken_since) VALUES (?1, ?2, ?3, ?3) \
+         ON CONFLICT (id) DO UPDATE SET revision = excluded.revision, cursor = excluded.cursor, \
+             unbroken_since = excluded.unbroken_since, withdrawn_at = NULL",
+    )
+    .bind(registration.id.as_str().to_owned())
+    .bind(registration.revision.clone())
+    .bind(cursor)
+    .execute(&mut *tx.conn)
+    .await?;
+    let now_known = read(&mut *tx.conn, &registration.id).await?;
+    let standing = now_known.ok_or(SqlError::RowNotFound)?.standing;
+    Ok(Standing { was, ..standing })
+}
+
+/// Puts on record that the cursor was ahead, and remembers what was decided up to there.
+async fn correct(tx: &mut Tx<'_>, registration: &Registration, known: &Kept) -> Result<(), SqlError> {
+    let cursor = known.standing.cursor;
+    let now = instant(tx.now);
+    // A schedule that an older program registered has only its last fire to go by.
+    let mut ahead = known.standing.ahead.clone();
+    if let Some((last, _)) = known.standing.last.clone() {
+        // The present itself is decided, and nothing fired after the last fire.
+        let since = known.unbroken_since.map_or(last, instant);
+        let from = since.max(instant(tx.now.saturating_add(1_000_000)));
+        let to = cursor.min(last);
+        if from <= to {
+            ahead.add(Span { from, to }, now);
+        }
+    }
+    let decision = Decision {
+        schedule: registration.id.clone(),
+        nominal: now,
+        kind: DecisionKind::Corrected,
+        reason: format!(
+            "the cursor was {} s ahead of the broker's clock; it is set to the present",
+            seconds_ahead(tx, cursor)
+        ),
+        task: None,
+        count: 0,
+        decided_at: now,
+        instance: String::new(),
+    };
+    record(tx, &decision).await?;
+    sql("UPDATE schedules SET ahead = ?, decisions = decisions + 1, decided_at = ? WHERE id = ?")
+        .bind((!ahead.is_empty()).then(|| ahead.to_string()))
+        .bind(tx.now)
+        .bind(registration.id.as_str().to_owned())
+        .execute(&mut *tx.conn)
+        .await?;
+    Ok(())
 }
 
 /// Takes what was decided into effect.
@@ -130,12 +201,19 @@ async fn commit_one(tx: &mut Tx<'_>, commit: &Commit) -> Result<Committed, SqlEr
     let Some(known) = read(&mut *tx.conn, &commit.id).await? else {
         return Ok(Committed::Unknown);
     };
+    if known.withdrawn {
+        return Ok(Committed::Unknown);
+    }
     // Instants are kept in microseconds: compare what is kept.
     if micros(known.standing.cursor) != micros(commit.from) {
         return Ok(Committed::Moved(known.standing.cursor));
     }
     if known.standing.paused.is_some() {
         return Ok(Committed::Paused);
+    }
+    let ahead = &known.standing.ahead;
+    if commit.fires.iter().any(|fire| ahead.span_of(fire.nominal).is_some()) {
+        return Ok(Committed::Ahead(ahead.clone()));
     }
     let latest = commit.fires.iter().map(|f| micros(f.fire_at)).max();
     let wait = latest.map_or(0, |at| at.saturating_sub(tx.now));
@@ -163,13 +241,15 @@ async fn commit_one(tx: &mut Tx<'_>, commit: &Commit) -> Result<Committed, SqlEr
     let before = on_record(tx, &commit.id, known.decisions, new).await?;
     let on_record = trim(tx, &commit.id, before + rows::column(new as u64)).await?;
     sql(
-        "UPDATE schedules SET cursor = max(cursor, ?1), decisions = ?2, decided_at = iif(?3 > 0, ?4, decided_at) \
-         WHERE id = ?5",
+        "UPDATE schedules SET cursor = max(cursor, ?1), decisions = ?2, decided_at = iif(?3 > 0, ?4, decided_at), \
+             unbroken_since = coalesce(?5, unbroken_since) \
+         WHERE id = ?6",
     )
     .bind(micros(commit.to))
     .bind(on_record)
     .bind(rows::column(new as u64))
     .bind(tx.now)
+    .bind(commit.unbroken_since().map(micros))
     .bind(commit.id.as_str().to_owned())
     .execute(&mut *tx.conn)
     .await?;
@@ -318,6 +398,7 @@ pub(super) fn decision_of(row: &Row) -> Result<Decision, SqlError> {
         "fired" => DecisionKind::Fired,
         "skipped" => DecisionKind::Skipped,
         "missed" => DecisionKind::Missed,
+        "corrected" => DecisionKind::Corrected,
         other => return Err(SqlError::Decode(format!("no decision: {other}").into())),
     };
     Ok(Decision {
@@ -376,10 +457,13 @@ impl Write for Lead {
             Some(ttl) => sql("INSERT INTO leader (one, instance, expires_at) VALUES (1, ?1, ?2) \
                  ON CONFLICT (one) DO UPDATE SET instance = excluded.instance, \
                      expires_at = excluded.expires_at \
-                 WHERE leader.instance = excluded.instance OR leader.expires_at <= ?3")
+                 WHERE leader.instance = excluded.instance OR leader.expires_at <= ?3 \
+                     OR leader.expires_at > ?4")
             .bind(self.instance.clone())
             .bind(tx.now.saturating_add(span(ttl)))
-            .bind(tx.now),
+            .bind(tx.now)
+            // Written while the clock was wrong.
+            .bind(tx.now.saturating_add(span(HOLD_AT_MOST))),
             None => sql("DELETE FROM leader WHERE instance = ?").bind(self.instance.clone()),
         };
         Ok(query.execute(&mut *tx.conn).await?.rows_affected() > 0)

@@ -151,6 +151,27 @@ pub(super) fn leader(cluster: bool) -> String {
     }
 }
 
+/// Instances that have schedules, by the end of their time. In a cluster it shares the slot of [`CURSORS`].
+pub(super) fn holders(cluster: bool) -> String {
+    format!("runner:holders{}", around_held(cluster).1)
+}
+
+/// Which schedules an instance has, and under which revision; in the same slot.
+pub(super) fn held(instance: &str, cluster: bool) -> String {
+    let (before, after) = around_held(cluster);
+    format!("{before}{instance}{after}")
+}
+
+/// What [`held`] has before and after the name of the instance.
+pub(super) fn around_held(cluster: bool) -> (&'static str, &'static str) {
+    ("runner:held:", if cluster { ":{runner:cur}" } else { "" })
+}
+
+/// The schedules that were held from a source and not withdrawn since; in the same slot.
+pub(super) fn scope(scope: &str, cluster: bool) -> String {
+    format!("runner:scope:{scope}{}", around_held(cluster).1)
+}
+
 /// Decisions about all schedules, a capped stream. In a cluster it shares the slot of [`CURSORS`].
 pub(super) fn fires(cluster: bool) -> String {
     if cluster {
@@ -207,5 +228,6 @@ mod tests {
         assert_eq!(part("default", "pending"), "asynq:{default}:pending");
         assert_eq!(server("web-1", 4321, "S"), "asynq:servers:{web-1:4321:S}");
         assert_eq!(claims("low"), "runner:{low}:claims");
+        assert_eq!(holders(true), format!("runner:holders:{{{CURSORS}}}"));
     }
 }

@@ -26,6 +26,7 @@ mod documents;
 mod fault;
 mod gather;
 mod group;
+mod held;
 mod house;
 mod inspect;
 mod kept;

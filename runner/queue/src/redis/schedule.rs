@@ -6,17 +6,18 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use redis::Value;
-use runner_core::schedule::{Overlap, ScheduleId};
+use runner_core::schedule::{MOST_SPANS, Overlap, ScheduleId};
 use runner_core::task::TaskId;
 use serde::Deserialize;
 
 use super::conn::Trip;
+use super::held::next_standing;
 use super::scripts::Script;
 use super::trouble::or_nothing;
 use super::{RedisBroker, convert, fault, keys, produce, reply};
 use crate::{
-    Broker as _, BrokerResult, Commit, CommitFire, Committed, Decision, DecisionKind, EntryView, Registration,
-    Schedules, Standing, cursor_was_ahead,
+    Broker as _, BrokerResult, CURSOR_AHEAD, Commit, CommitFire, Committed, Corrections, Decision, DecisionKind,
+    EntryView, HOLD_AFTER_END, HOLD_AT_MOST, Held, Registration, Schedules, Standing,
 };
 
 /// Schedules a call of a script or a command.
@@ -41,16 +42,22 @@ impl Schedules for RedisBroker {
                 self.end_open(&ids).await?;
             }
             let mut trip = self.conn.trip(DOING).await?;
-            trip.script(Script::Register, &[keys::CURSORS]);
+            trip.script(Script::Register, &[keys::CURSORS, &keys::fires(self.conn.is_cluster())])
+                .arg(CURSOR_AHEAD.as_secs())
+                .arg(MOST_SPANS)
+                .arg(KEPT)
+                .arg(KEPT_EACH)
+                .arg(RECORD_KEPT.as_secs());
             for registration in batch {
                 trip.arg(registration.id.as_str()).arg(&registration.revision);
             }
             let mut row = reply::list(trip.one().await?).into_iter();
             for _ in batch {
-                let standing = next_standing(&mut row);
-                standings.push(standing.ok_or_else(|| fault::odd_answer(DOING))?);
+                let standing = next_standing(&mut row).zip(row.next());
+                let (standing, was) = standing.ok_or_else(|| fault::odd_answer(DOING))?;
+                let was = reply::seconds(was);
+                standings.push(Standing { was, ..standing });
             }
-            row.filter_map(reply::text).for_each(|id| cursor_was_ahead(&id));
         }
         Ok(standings)
     }
@@ -61,7 +68,7 @@ impl Schedules for RedisBroker {
             let mut trip = self.conn.trip("ask where schedules stand").await?;
             trip.command("HMGET").arg(keys::CURSORS);
             for id in batch {
-                for field in ["c", "z", "l", "t"] {
+                for field in ["c", "z", "l", "t", "a"] {
                     trip.arg(format!("{field}:{id}"));
                 }
             }
@@ -103,7 +110,8 @@ impl Schedules for RedisBroker {
         let mut trip = self.conn.trip("become the leading scheduler").await?;
         trip.script(Script::Lead, &[keys::leader(self.conn.is_cluster())])
             .arg(instance)
-            .arg(convert::millis(ttl).max(1));
+            .arg(convert::millis(ttl).max(1))
+            .arg(HOLD_AT_MOST.as_secs());
         Ok(reply::number(trip.one().await?) == Some(1))
     }
 
@@ -111,9 +119,40 @@ impl Schedules for RedisBroker {
         let mut trip = self.conn.trip("give up being the leading scheduler").await?;
         trip.script(Script::Lead, &[keys::leader(self.conn.is_cluster())])
             .arg(instance)
-            .arg("");
+            .arg("")
+            .arg(HOLD_AT_MOST.as_secs());
         trip.one().await?;
+        self.let_go(instance, HOLD_AFTER_END).await?;
         self.hide_entries(instance).await
+    }
+
+    async fn hold(&self, instance: &str, held: &[Held], ttl: Duration) -> BrokerResult<bool> {
+        self.hold_schedules(instance, held, ttl).await
+    }
+
+    async fn withdraw(&self, instance: &str, scope: &str, ids: &[ScheduleId]) -> BrokerResult<Vec<ScheduleId>> {
+        self.withdraw_schedules(instance, scope, ids).await
+    }
+
+    async fn held_from(&self, scope: &str) -> BrokerResult<Vec<ScheduleId>> {
+        self.schedules_of(scope).await
+    }
+
+    async fn corrections(&self) -> BrokerResult<Option<Corrections>> {
+        let mut trip = self.conn.trip("ask whether cursors were set back").await?;
+        trip.command("HGET").arg(keys::CURSORS).arg("k");
+        let text = reply::text(trip.one().await?).unwrap_or_default();
+        let mut words = text.split(' ').map(|word| word.parse::<u64>().ok());
+        let (at, ahead, schedules) = (words.next().flatten(), words.next().flatten(), words.next().flatten());
+        let at = at.and_then(|at| Timestamp::from_second(i64::try_from(at).ok()?).ok());
+        Ok(at
+            .zip(ahead)
+            .zip(schedules)
+            .map(|((at, ahead), schedules)| Corrections {
+                at,
+                ahead: Duration::from_secs(ahead),
+                schedules,
+            }))
     }
 
     async fn pause_schedule(&self, id: &ScheduleId, by: &str) -> BrokerResult<()> {
@@ -181,17 +220,6 @@ fn list_queues(trip: &mut Trip<'_>, commits: &[Commit]) -> usize {
     1
 }
 
-/// `None` also when there is no cursor; takes its four values in any case.
-fn next_standing(row: &mut impl Iterator<Item = Value>) -> Option<Standing> {
-    let (cursor, paused, nominal, task) = (row.next()?, row.next()?, row.next()?, row.next()?);
-    let task = reply::text(task).and_then(|id| TaskId::new(id).ok());
-    Some(Standing {
-        cursor: reply::seconds(cursor)?,
-        paused: reply::shown(paused).filter(|by| !by.is_empty()),
-        last: reply::seconds(nominal).zip(task),
-    })
-}
-
 /// See `commit.lua`.
 fn commit_args(trip: &mut Trip<'_>, commit: &Commit) {
     let id = commit.id.as_str();
@@ -211,7 +239,8 @@ fn commit_args(trip: &mut Trip<'_>, commit: &Commit) {
     .arg(missed.map_or(String::new(), |m| m.note()))
     .arg(KEPT)
     .arg(KEPT_EACH)
-    .arg(RECORD_KEPT.as_secs());
+    .arg(RECORD_KEPT.as_secs())
+    .arg(unbroken_since(commit));
     for fire in &commit.fires {
         let id = task_id(commit, fire);
         trip.arg(keys::queue(fire.task.queue.as_str()))
@@ -230,6 +259,13 @@ pub(super) fn overlap_word(skip: bool, unserved: bool) -> &'static str {
         (true, false) => "skip",
         (false, _) => "allow",
     }
+}
+
+/// Seconds from when on the commit leaves nothing out, if it leaves out anything, else nothing.
+pub(super) fn unbroken_since(commit: &Commit) -> String {
+    commit
+        .unbroken_since()
+        .map_or_else(String::new, |at| at.as_second().to_string())
 }
 
 /// The id of a fire's task: it names the occurrence.
@@ -254,6 +290,7 @@ pub(super) fn refusal(word: &str, rest: &mut impl Iterator<Item = Value>) -> Opt
         "early" => Committed::Early(Duration::from_millis(reply::count(rest.next()?))),
         "unknown" => Committed::Unknown,
         "paused" => Committed::Paused,
+        "ahead" => Committed::Ahead(reply::text(rest.next()?)?.parse().unwrap_or_default()),
         _ => return None,
     })
 }

@@ -59,6 +59,8 @@ pub(super) enum Script {
     Entries,
     Kinds,
     Document,
+    Hold,
+    Withdraw,
 }
 
 struct Source {
@@ -78,6 +80,7 @@ const NOTES: &str = include_str!("scripts/notes.lua");
 const PUT: &str = include_str!("scripts/put.lua");
 const DECIDE: &str = include_str!("scripts/decide.lua");
 const FORGET: &str = include_str!("scripts/forget.lua");
+const AHEAD: &str = include_str!("scripts/ahead.lua");
 const TAKE: &str = include_str!("scripts/take.lua");
 const TYPES: &str = include_str!("scripts/types.lua");
 const PICK: &str = include_str!("scripts/pick.lua");
@@ -92,7 +95,7 @@ const fn fills(parts: &'static [&'static str]) -> Source {
 }
 
 /// In the order of [`Script`].
-static SOURCES: [Source; 44] = [
+static SOURCES: [Source; 46] = [
     fills(&[CLOCK, include_str!("scripts/plain.lua")]),
     fills(&[CLOCK, PUT, include_str!("scripts/enqueue.lua")]),
     drains(&[
@@ -128,9 +131,9 @@ static SOURCES: [Source; 44] = [
     drains(&[CLOCK, include_str!("scripts/beat.lua")]),
     drains(&[CLOCK, include_str!("scripts/server.lua")]),
     drains(&[CLOCK, include_str!("scripts/listed.lua")]),
-    fills(&[CLOCK, GUARD, include_str!("scripts/register.lua")]),
+    fills(&[CLOCK, GUARD, PUT, DECIDE, AHEAD, include_str!("scripts/register.lua")]),
     drains(&[CLOCK, GUARD, include_str!("scripts/resume.lua")]),
-    fills(&[CLOCK, GUARD, PUT, DECIDE, include_str!("scripts/commit.lua")]),
+    fills(&[CLOCK, GUARD, PUT, DECIDE, AHEAD, include_str!("scripts/commit.lua")]),
     drains(&[CLOCK, GUARD, include_str!("scripts/lead.lua")]),
     drains(&[CLOCK, GUARD, COUNT, include_str!("scripts/info.lua")]),
     drains(&[CLOCK, GUARD, CUT, include_str!("scripts/page.lua")]),
@@ -157,12 +160,14 @@ static SOURCES: [Source; 44] = [
     drains(&[CLOCK, include_str!("scripts/drop.lua")]),
     drains(&[CLOCK, include_str!("scripts/reclaim.lua")]),
     drains(&[CLOCK, GUARD, include_str!("scripts/groups.lua")]),
-    fills(&[CLOCK, GUARD, include_str!("scripts/intend.lua")]),
+    fills(&[CLOCK, GUARD, AHEAD, include_str!("scripts/intend.lua")]),
     fills(&[CLOCK, GUARD, PUT, DECIDE, include_str!("scripts/fire.lua")]),
     drains(&[CLOCK, GUARD, PUT, DECIDE, include_str!("scripts/finish.lua")]),
     drains(&[CLOCK, include_str!("scripts/entries.lua")]),
     drains(&[CLOCK, GUARD, TYPES, include_str!("scripts/kinds.lua")]),
     fills(&[CLOCK, include_str!("scripts/document.lua")]),
+    drains(&[CLOCK, GUARD, include_str!("scripts/hold.lua")]),
+    drains(&[CLOCK, GUARD, include_str!("scripts/withdraw.lua")]),
 ];
 
 /// The names under which a server knows the scripts.
@@ -260,6 +265,8 @@ pub fn script_names() -> Vec<([String; 2], &'static str)> {
         "finish",
         "entries",
         "kinds",
+        "hold",
+        "withdraw",
     ];
     let hash =
         |source: &Source| [true, false].map(|flags| redis::Script::new(&code(source, flags)).get_hash().to_owned());
@@ -289,7 +296,7 @@ mod tests {
 
     #[test]
     fn the_last_name_has_the_last_source() {
-        assert_eq!(Script::Kinds as usize + 1, SOURCES.len());
+        assert_eq!(Script::Withdraw as usize + 1, SOURCES.len());
         #[cfg(feature = "contract")]
         for ((_, name), source) in script_names().into_iter().zip(&SOURCES) {
             let file = std::fs::read_to_string(format!("src/redis/scripts/{name}.lua"));

@@ -19,7 +19,7 @@ use redis::Value;
 use runner_core::schedule::{Overlap, ScheduleId};
 
 use super::conn::Trip;
-use super::schedule::{KEPT, KEPT_EACH, RECORD_KEPT, decision_of, overlap_word, task_id};
+use super::schedule::{KEPT, KEPT_EACH, RECORD_KEPT, decision_of, overlap_word, task_id, unbroken_since};
 use super::scripts::Script;
 use super::{RedisBroker, fault, keys, produce, reply};
 use crate::{BrokerError, BrokerResult, Commit, Committed, Decision};
@@ -76,6 +76,9 @@ struct Intent {
     /// What the reason says besides. Tag 8 was a flag for one such note.
     #[prost(string, tag = "11")]
     missed_note: String,
+    /// See [`Commit::unbroken_since`].
+    #[prost(string, tag = "12")]
+    unbroken_since: String,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -257,7 +260,7 @@ impl RedisBroker {
                 .arg(commit.from.as_second())
                 .arg(&intent[..]);
             for fire in &commit.fires {
-                trip.arg(fire.fire_at.as_millisecond());
+                trip.arg(fire.fire_at.as_millisecond()).arg(fire.nominal.as_second());
             }
         }
         let (mut walks, mut spoiled) = (Vec::new(), Vec::new());
@@ -391,7 +394,8 @@ impl RedisBroker {
                 .arg(RECORD_KEPT.as_secs())
                 .arg(nominal)
                 .arg(task)
-                .arg(key);
+                .arg(key)
+                .arg(&intent.unbroken_since);
             for text in &walk.texts {
                 trip.arg(reply::bytes(text.clone()).unwrap_or_default());
             }
@@ -484,6 +488,7 @@ fn intent_of(commit: &Commit) -> Intent {
         missed_note: missed.map_or(String::new(), |m| m.note()),
         fires: fires.collect(),
         unserved: commit.unserved,
+        unbroken_since: unbroken_since(commit),
     }
 }
 

@@ -36,10 +36,9 @@ pub use produce::{Enqueued, Producer, Refusal};
 #[cfg_attr(not(any(feature = "redis", feature = "embedded")), allow(unused_imports))]
 pub(crate) use record::kept;
 pub use record::{Attempt, MAX_ATTEMPTS_KEPT, MAX_ERROR_BYTES, MAX_LOG_BYTES, MAX_RESULT_BYTES, TaskRecord};
-#[cfg(any(feature = "redis", feature = "embedded"))]
-pub(crate) use schedule::cursor_was_ahead;
 pub use schedule::{
-    CURSOR_AHEAD, Commit, CommitFire, Committed, Decision, DecisionKind, Registration, Schedules, Standing,
+    CURSOR_AHEAD, Commit, CommitFire, Committed, Corrections, Decision, DecisionKind, HOLD_AFTER_END, HOLD_AT_MOST,
+    Held, Registration, Schedules, Standing,
 };
 pub use stop::{CANCELED, MAX_STOP_BYTES, StopRequest, stopped_by};
 pub use types::KnownTypes;

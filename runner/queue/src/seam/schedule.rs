@@ -4,15 +4,23 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use runner_core::schedule::{MissedRange, Overlap, ScheduleId};
+use runner_core::schedule::{Ahead, LONGEST_GRACE, MissedRange, Overlap, ScheduleId, Timing};
 use runner_core::task::{Task, TaskId};
 use serde::{Deserialize, Serialize};
 
 use super::{BrokerResult, EntryView};
 
-/// A cursor that is further ahead of the broker's clock was written while that clock was wrong: decisions are made up to
-/// the present, and never so much early. Registering its schedule sets it to the present.
-pub const CURSOR_AHEAD: Duration = Duration::from_secs(24 * 3600);
+/// A cursor that is further ahead of the broker's clock was written while that clock was wrong. Decisions are made up to
+/// the present, 50 ms early at most; what remains is the distance between the clocks of a server and of the replica that
+/// takes its place, or a small step of one clock, which is waited for. Registering such a schedule sets it to the present.
+pub const CURSOR_AHEAD: Duration = LONGEST_GRACE;
+
+/// The longest time for which an instance says that it has schedules, or leads. What lasts longer was written while the
+/// clock was wrong and counts as over.
+pub const HOLD_AT_MOST: Duration = Duration::from_secs(300);
+
+/// How long the schedules of an instance that ended in good order count as its own: until it is started again.
+pub const HOLD_AFTER_END: Duration = Duration::from_secs(10);
 
 /// A schedule that an instance knows, under the fingerprint of its timing.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,16 +40,54 @@ pub struct Standing {
     pub paused: Option<String>,
     /// Nominal instant and task of the last fire.
     pub last: Option<(Timestamp, TaskId)>,
+    /// Occurrences to come that were decided while the broker's clock was ahead; they do not fire again.
+    #[serde(skip_serializing_if = "Ahead::is_empty")]
+    pub ahead: Ahead,
+    /// Where the cursor stood if this very registration found it ahead of the clock.
+    #[serde(skip)]
+    pub was: Option<Timestamp>,
 }
 
-/// Says that a cursor was set to the present.
-#[cfg(any(feature = "redis", feature = "embedded"))]
-pub(crate) fn cursor_was_ahead(schedule: &str) {
-    tracing::warn!(
-        code = "schedule_cursor_ahead",
-        schedule,
-        "the cursor was more than a day ahead of the broker's clock, which must have been wrong; it is set to the present"
-    );
+impl Standing {
+    /// From where on the next occurrence is to be looked for. A cursor from a wrong clock does not count: the next look
+    /// of a scheduler corrects it.
+    #[must_use]
+    pub fn counts_from(&self, now: Timestamp) -> Timestamp {
+        let latest = now.checked_add(CURSOR_AHEAD).unwrap_or(now);
+        if self.cursor > latest {
+            now
+        } else {
+            self.cursor.max(now)
+        }
+    }
+
+    /// The next occurrence that will be decided.
+    #[must_use]
+    pub fn next(&self, timing: &Timing, now: Timestamp) -> Option<Timestamp> {
+        self.ahead.next(timing, self.counts_from(now))
+    }
+}
+
+/// A schedule that an instance has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Held {
+    /// Identity.
+    pub id: ScheduleId,
+    /// `Definition::revision`.
+    pub revision: String,
+    /// Names the source that it was read from, across restarts.
+    pub scope: String,
+}
+
+/// The last time that cursors were found ahead of the broker's clock and set to the present.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Corrections {
+    /// When.
+    pub at: Timestamp,
+    /// How far ahead the furthest one stood.
+    pub ahead: Duration,
+    /// How many schedules, those corrected within a minute taken together.
+    pub schedules: u64,
 }
 
 /// An occurrence to enqueue within a commit.
@@ -79,6 +125,16 @@ pub struct Commit {
     pub instance: String,
 }
 
+impl Commit {
+    /// From when on everything was decided as it came, if this commit misses something; else that stays as it is.
+    #[must_use]
+    pub fn unbroken_since(&self) -> Option<Timestamp> {
+        self.missed?;
+        let after = self.to.checked_add(Duration::from_secs(1)).unwrap_or(self.to);
+        Some(self.fires.iter().map(|fire| fire.nominal).min().unwrap_or(after))
+    }
+}
+
 /// What became of one commit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Committed {
@@ -92,7 +148,10 @@ pub enum Committed {
     Moved(Timestamp),
     /// By the broker's clock it is too early; try again after this long.
     Early(Duration),
-    /// No cursor: register first.
+    /// Some of its occurrences were decided while the broker's clock was ahead; nothing was written. Decide again without
+    /// those in these spans.
+    Ahead(Ahead),
+    /// No cursor, or withdrawn: register first.
     Unknown,
     /// An operator paused the schedule; nothing was written.
     Paused,
@@ -108,6 +167,8 @@ pub enum DecisionKind {
     Skipped,
     /// Too late for the catch-up policy.
     Missed,
+    /// About no occurrence: the cursor was ahead of the broker's clock and was set to the present.
+    Corrected,
 }
 
 impl DecisionKind {
@@ -118,6 +179,7 @@ impl DecisionKind {
             Self::Fired => "fired",
             Self::Skipped => "skipped",
             Self::Missed => "missed",
+            Self::Corrected => "corrected",
         }
     }
 }
@@ -149,7 +211,9 @@ pub trait Schedules {
     /// Makes schedules known, each on its own; where each stands then, in order.
     ///
     /// At first sight the cursor is now. If the revision differs from the one on record, the cursor moves to
-    /// now (never back), so that an edit, an enable or a disable never fires the past.
+    /// now (never back), so that an edit, an enable or a disable never fires the past; as it does if the schedule was
+    /// withdrawn. A cursor that is ahead by more than [`CURSOR_AHEAD`] is set to now, with a decision of its own on
+    /// record, and what was decided up to where it stood will not be decided again.
     async fn register(&self, registrations: &[Registration]) -> BrokerResult<Vec<Standing>>;
 
     /// Where schedules stand, in order; `None` for those never registered. Changes nothing.
@@ -160,10 +224,25 @@ pub trait Schedules {
     /// May be repeated after an unknown outcome: `Moved` to its own `to` means that it was ours.
     async fn commit(&self, commits: &[Commit]) -> BrokerResult<Vec<Committed>>;
 
-    /// Tries to be or stay the leader for `ttl`. Only for efficiency: nothing depends on there being one.
+    /// Tries to be or stay the leader for `ttl`, at most [`HOLD_AT_MOST`]. Only for efficiency: nothing depends on there being one.
     async fn lead(&self, instance: &str, ttl: Duration) -> BrokerResult<bool>;
 
+    /// Says that `instance` has these schedules, beside those it said before, for `ttl` from now on (at most
+    /// [`HOLD_AT_MOST`]). False if its time was over: then only these count, and it must say all of them.
+    async fn hold(&self, instance: &str, held: &[Held], ttl: Duration) -> BrokerResult<bool>;
+
+    /// Withdraws schedules that `instance` has no longer, all of one scope; those that were. They begin at the present
+    /// when they are registered again. Nothing happens to one that another instance has whose time is not over.
+    async fn withdraw(&self, instance: &str, scope: &str, ids: &[ScheduleId]) -> BrokerResult<Vec<ScheduleId>>;
+
+    /// Schedules that any instance ever had from this scope and that were not withdrawn since.
+    async fn held_from(&self, scope: &str) -> BrokerResult<Vec<ScheduleId>>;
+
+    /// The last time that cursors were set back to the present.
+    async fn corrections(&self) -> BrokerResult<Option<Corrections>>;
+
     /// Gives leadership up, if `instance` has it, and takes its schedules off the list that other tools are shown.
+    /// What it holds counts for [`HOLD_AFTER_END`] more.
     async fn resign(&self, instance: &str) -> BrokerResult<()>;
 
     /// Stops a schedule until it is resumed; `by` is kept for people.

@@ -2,19 +2,22 @@
 -- KEYS: the cursors, the record of all decisions, the record of this schedule's.
 -- ARGV after the clock: schedule, cursor before, cursor after, 'skip', 'skip_unserved' or 'allow' overlaps, instance,
 -- missed count, newest missed instant, oldest missed instant, what else the reason says,
--- how many decisions to keep in all, how many of this schedule, seconds to keep its own record;
+-- how many decisions to keep in all, how many of this schedule, seconds to keep its own record, from when on
+-- nothing is missed if something is here, else '';
 -- then for each fire: queue prefix, fire instant in ms, nominal instant, '1' if it is late, task id, message,
 -- lock key or '', lock ttl in ms, when, group, headers to keep beside the message or ''.
 -- Returns: 'done' and the decisions in JSON, that about what was missed first, then one for each fire; 'moved' and the
--- cursor; 'early' and the wait in ms; 'unknown'; 'paused'.
+-- cursor; 'early' and the wait in ms; 'unknown', also if it was withdrawn; 'paused'; 'ahead' and the spans if an
+-- occurrence was decided while the clock was ahead.
 local id, from, to, instance = ARGV[3], ARGV[4], ARGV[5], ARGV[7]
-local width, first = 11, 15
-local cursor, paused = unpack(keep('HMGET', KEYS[1], 'c:' .. id, 'z:' .. id))
+local width, first = 11, 16
+local cursor, paused, ahead, gone = unpack(keep('HMGET', KEYS[1], 'c:' .. id, 'z:' .. id, 'a:' .. id, 'w:' .. id))
 -- What is no cursor is replaced by the next registration.
-if not stored(cursor) then return {'unknown'} end
+if not stored(cursor) or gone then return {'unknown'} end
 if cursor ~= from then return {'moved', cursor} end
 if paused then return {'paused'} end
 for i = first, #ARGV, width do
+  if ahead and inside(ahead, tonumber(ARGV[i + 2])) then return {'ahead', ahead} end
   -- Clocks of instances differ from the server's by half a round trip.
   local ahead = tonumber(ARGV[i + 1]) - millis
   if ahead > 50 then return {'early', whole(ahead)} end
@@ -44,5 +47,6 @@ for i = first, #ARGV, width do
   reply[#reply + 1] = text
 end
 redis.call('HSET', KEYS[1], 'c:' .. id, to)
+if ARGV[15] ~= '' then redis.call('HSET', KEYS[1], 'u:' .. id, ARGV[15]) end
 record(KEYS[2], KEYS[3], records, ARGV[12], ARGV[13], ARGV[14])
 return reply

@@ -1,0 +1,30 @@
+-- Spans of the future that are decided already, because the clock was ahead then: 'from..to' in whole seconds, between
+-- spaces. Those that are over go when one is added, not before: only then is it sure that the clock is right.
+-- Needs clock.lua, guard.lua. Gives: add_span(text, from, to, most) and inside(text, at).
+
+local function each_span(text)
+  return string.gmatch(text or '', '(%d+)%.%.(%d+)')
+end
+
+-- With one more; those that are over are left out. Beyond the bound the last one grows.
+local function add_span(text, from, to, most)
+  local spans = {}
+  for first, last in each_span(text) do
+    local begins, ends = stored(first), stored(last)
+    if begins and ends and ends > now then spans[#spans + 1] = {begins, ends} end
+  end
+  if #spans < most then
+    spans[#spans + 1] = {from, to}
+  else
+    spans[#spans] = {math.min(spans[#spans][1], from), math.max(spans[#spans][2], to)}
+  end
+  for nth, span in ipairs(spans) do spans[nth] = whole(span[1]) .. '..' .. whole(span[2]) end
+  return table.concat(spans, ' ')
+end
+
+local function inside(text, at)
+  for first, last in each_span(text) do
+    if stored(first) and stored(last) and stored(first) <= at and at <= stored(last) then return true end
+  end
+  return false
+end

@@ -1,0 +1,132 @@
+//! Which schedules this instance has, said to the broker; and the withdrawal of those that it has no longer.
+//!
+//! A schedule that leaves the plan is withdrawn at once. One that left while no instance was up is found by comparing
+//! what the source held before with what it holds now. Not here: what the broker makes of that.
+
+use std::time::Duration;
+
+use runner_core::schedule::{Definition, Plan, ScheduleId, Source, stable_hash};
+use runner_queue::{BrokerError, CURSOR_AHEAD, Registration, Standing};
+use tokio::time::Instant;
+
+use super::Scheduler;
+
+/// How long the broker knows what this instance has without being told again: three rounds of housekeeping.
+const HOLD_TTL: Duration = Duration::from_secs(30);
+
+/// How often what the sources held before is compared with what they hold.
+const SWEEP: Duration = Duration::from_secs(60);
+
+/// Corrected cursors that are logged one by one; the others are only counted.
+const LOGGED: usize = 10;
+
+/// What an instance has in common with the one that is started in its place.
+#[derive(Debug, Clone, Default)]
+pub struct Home {
+    /// The host.
+    pub host: String,
+    /// The program.
+    pub program: String,
+}
+
+impl Home {
+    /// The name of the source of a definition: the same after a restart, another one for another directory, database or
+    /// program.
+    pub(super) fn scope_of(&self, plan: &Plan, definition: &Definition) -> String {
+        self.scope(plan, definition.origin.source)
+    }
+
+    fn scope(&self, plan: &Plan, source: Source) -> String {
+        let place = plan.scopes.get(&source).map_or("", |scope| scope.place.as_str());
+        let parts = match source {
+            Source::Manifest => [self.host.as_str(), place],
+            Source::Table => ["", place],
+            Source::Code => [self.host.as_str(), self.program.as_str()],
+        };
+        format!("{}-{:016x}", source.as_str(), stable_hash(&parts))
+    }
+}
+
+impl Scheduler {
+    /// Withdraws what left the plan. Repeated at the next look if the broker does not answer.
+    pub(super) async fn withdraw_gone(&mut self) -> Result<(), BrokerError> {
+        for (scope, ids) in self.agenda.gone() {
+            self.withdraw(&scope, &ids).await?;
+        }
+        self.agenda.withdrawn();
+        Ok(())
+    }
+
+    /// Says which schedules came into the plan.
+    pub(super) async fn hold_new(&mut self) -> Result<(), BrokerError> {
+        let held = self.agenda.unheld();
+        if !held.is_empty() {
+            self.broker.hold(&self.instance, &held, HOLD_TTL).await?;
+            self.agenda.all_held();
+        }
+        self.sweep().await
+    }
+
+    /// Says that this instance still has what it said.
+    pub(super) async fn renew_hold(&mut self) -> Result<(), BrokerError> {
+        if !self.broker.hold(&self.instance, &[], HOLD_TTL).await? {
+            self.agenda.none_held();
+        }
+        Ok(())
+    }
+
+    /// Withdraws what the sources held before and hold no longer. Only where all that a source says is known: what
+    /// cannot be read is not gone.
+    async fn sweep(&mut self) -> Result<(), BrokerError> {
+        let now = Instant::now();
+        if self.sweep_at.is_some_and(|at| at > now) {
+            return Ok(());
+        }
+        let plan = self.plan.borrow().clone();
+        let mut all = true;
+        for (source, scope) in &plan.scopes {
+            if !scope.complete {
+                all = false;
+                continue;
+            }
+            let scope = self.home.scope(&plan, *source);
+            let before = self.broker.held_from(&scope).await?;
+            let gone: Vec<ScheduleId> = before.into_iter().filter(|id| !self.agenda.has(id)).collect();
+            if !gone.is_empty() {
+                self.withdraw(&scope, &gone).await?;
+            }
+        }
+        // A source that has not been read yet is looked at as soon as it has been.
+        self.sweep_at = all.then(|| now + SWEEP);
+        Ok(())
+    }
+
+    async fn withdraw(&self, scope: &str, ids: &[ScheduleId]) -> Result<(), BrokerError> {
+        let withdrawn = self.broker.withdraw(&self.instance, scope, ids).await?;
+        for id in withdrawn {
+            tracing::info!(schedule = %id, "withdrawn: no source has it any more; it begins anew if it comes back");
+        }
+        Ok(())
+    }
+
+    /// Reports cursors that this registration found ahead of the broker's clock.
+    pub(super) fn report_corrections(&self, batch: &[Registration], standings: &[Standing]) {
+        let ahead = batch.iter().zip(standings);
+        let ahead: Vec<_> = ahead.filter_map(|(r, s)| Some((&r.id, s.was?))).collect();
+        self.metrics.corrected(ahead.len());
+        for (id, was) in ahead.iter().take(LOGGED) {
+            tracing::warn!(
+                code = "schedule_cursor_ahead", schedule = %id, %was,
+                "the cursor was more than {} s ahead of the broker's clock, which must have been wrong; \
+                 it is set to the present", CURSOR_AHEAD.as_secs()
+            );
+        }
+        if ahead.len() > LOGGED {
+            tracing::warn!(
+                code = "schedule_cursor_ahead",
+                "{} more cursors were ahead of the broker's clock and are set to the present",
+                ahead.len() - LOGGED
+            );
+        }
+    }
+}
