@@ -4,12 +4,15 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use runner_core::schedule::{MissedRange, Span};
-use runner_core::task::State;
+use runner_core::task::{QueueName, Run, State};
 
 use super::schedule::{commit, done, fire, minute, register, schedule, send, standing};
-use super::shared::secs;
+use super::shared::{LEASE, id, secs, task};
 use super::{Clause, Fresh};
-use crate::{CURSOR_AHEAD, Commit, Committed, DecisionKind, Standing};
+use crate::{
+    Action, CURSOR_AHEAD, Commit, Committed, DecisionKind, GroupRule, LONGEST_LEASE, SET_DEADLINE, Settled, Standing,
+    Verdict,
+};
 
 /// The steps that are tried: a clock in the wrong zone, one whose battery is empty.
 const STEPS: [Duration; 2] = [Duration::from_secs(2 * 3600), Duration::from_secs(365 * 86_400)];
@@ -21,7 +24,12 @@ pub(super) fn clauses() -> Vec<Clause> {
         what_fired_while_the_clock_was_ahead_does_not_fire_again,
         all_since_first_sight_counts_as_fired_if_nothing_was_missed,
         a_clock_that_goes_back_and_forth_repeats_nothing,
+        a_cursor_without_fires_behind_it_leaves_nothing_out,
         a_leader_from_a_wrong_clock_is_replaced,
+        a_lease_from_a_wrong_clock_is_cut_to_the_longest_one,
+        a_lease_from_a_wrong_clock_is_written_anew_by_a_live_worker,
+        a_staged_set_from_a_wrong_clock_goes_back_after_its_time,
+        what_waits_for_an_instant_of_a_wrong_clock_can_be_run,
     ]
 }
 
@@ -185,5 +193,86 @@ async fn a_leader_from_a_wrong_clock_is_replaced(fresh: Fresh) {
         assert!(!fresh.broker.lead("third", secs(10)).await.unwrap());
         fresh.broker.resign("next").await.unwrap();
     }
+    fresh.is_sound().await;
+}
+
+async fn recovered(fresh: &Fresh) -> usize {
+    let queues = [QueueName::default()];
+    fresh.broker.recover(&queues, secs(5), 10, 3).await.unwrap().len()
+}
+
+async fn a_lease_from_a_wrong_clock_is_cut_to_the_longest_one(fresh: Fresh) {
+    let right = fresh.now();
+    fresh.put([task("a")]).await;
+    fresh.clock.set(later(right, STEPS[1]));
+    fresh.claim_one().await;
+    fresh.clock.set(right);
+    assert_eq!(recovered(&fresh).await, 0);
+    let ends = fresh.broker.next_lease_end(&[QueueName::default()]).await.unwrap();
+    assert!(ends.unwrap() <= later(right, LONGEST_LEASE), "{ends:?}");
+    fresh.clock.advance(LONGEST_LEASE + secs(10));
+    assert_eq!(recovered(&fresh).await, 1);
+    fresh.is_sound().await;
+}
+
+async fn a_lease_from_a_wrong_clock_is_written_anew_by_a_live_worker(fresh: Fresh) {
+    let right = fresh.now();
+    fresh.put([task("a")]).await;
+    fresh.clock.set(later(right, STEPS[0]));
+    let claim = fresh.claim_one().await;
+    fresh.clock.set(right);
+    assert_eq!(recovered(&fresh).await, 0);
+    let until = fresh.broker.extend(std::slice::from_ref(&claim), LEASE).await.unwrap();
+    assert_eq!(until, [Some(later(right, LEASE))]);
+    fresh.clock.advance(secs(10));
+    assert_eq!(recovered(&fresh).await, 0);
+    assert_eq!(fresh.settle(&claim, Verdict::Done).await, Settled::Accepted);
+    fresh.is_sound().await;
+}
+
+async fn a_staged_set_from_a_wrong_clock_goes_back_after_its_time(fresh: Fresh) {
+    let right = fresh.now();
+    let rule = GroupRule {
+        grace: secs(1),
+        max_delay: None,
+        max_size: Some(1),
+    };
+    fresh.put([task("a").group("g")]).await;
+    fresh.clock.set(later(right, STEPS[0]));
+    let staged = fresh.broker.stage(&QueueName::default(), "g", &rule).await.unwrap();
+    assert!(staged.is_some());
+    fresh.clock.set(right);
+    let queues = [QueueName::default()];
+    let reclaim = async || fresh.broker.reclaim(&queues, Duration::ZERO, 100).await.unwrap().len();
+    assert_eq!(reclaim().await, 0);
+    fresh.clock.advance(SET_DEADLINE + secs(2));
+    assert_eq!(reclaim().await, 1);
+    fresh.is_sound().await;
+}
+
+async fn what_waits_for_an_instant_of_a_wrong_clock_can_be_run(fresh: Fresh) {
+    let right = fresh.now();
+    fresh.clock.set(later(right, STEPS[1]));
+    fresh.put([task("a").run(Run::In(secs(300)))]).await;
+    fresh.clock.set(right);
+    fresh.clock.advance(secs(600));
+    // It cannot be told from one that is meant to wait for a year.
+    assert_eq!(fresh.forward().await, 0);
+    let run = fresh.broker.act(&QueueName::default(), &id("a"), Action::Run).await;
+    run.unwrap();
+    assert_eq!(fresh.claim_ids(9).await, ["a"]);
+    fresh.is_sound().await;
+}
+
+async fn a_cursor_without_fires_behind_it_leaves_nothing_out(fresh: Fresh) {
+    let (from, right) = minute(&fresh, "s").await;
+    done(&fresh, &commit("s", from, right)).await;
+    fresh.clock.advance(STEPS[0]);
+    // Registered under another revision the cursor stands at a present that is wrong; nothing fired there.
+    register(&fresh, "s", "2").await;
+    fresh.clock.set(right);
+    let corrected = register(&fresh, "s", "2").await;
+    assert!(corrected.was.is_some());
+    assert!(corrected.ahead.is_empty(), "{}", corrected.ahead);
     fresh.is_sound().await;
 }

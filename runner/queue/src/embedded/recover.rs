@@ -13,7 +13,7 @@ use super::rows::{self, RECORD, column, instant, span};
 use super::store::{built, sql};
 use super::writer::{Tx, Write};
 use super::{moves, settle};
-use crate::{Attempt, LEASE_EXPIRED, LOST, Recovered, TaskRecord, poison};
+use crate::{Attempt, LEASE_EXPIRED, LONGEST_LEASE, LOST, Recovered, TaskRecord, poison};
 
 /// Columns read after those of [`RECORD`]: when and by whom it was claimed, how many runs were lost before.
 const RUN: &str = "t.claimed_at, t.claimed_by, t.lost";
@@ -38,6 +38,7 @@ impl Write for Recover {
         let cutoff = tx.now.saturating_sub(span(self.grace));
         let mut recovered = Vec::new();
         for queue in &self.queues {
+            cut_leases(tx, queue).await?;
             let room = self.limit.saturating_sub(recovered.len());
             let found = built(format!(
                 "SELECT {RECORD}, {RUN} FROM tasks t WHERE t.queue = ?1 AND t.state = 'active' AND t.at <= ?2 \
@@ -54,6 +55,17 @@ impl Write for Recover {
         }
         Ok(recovered)
     }
+}
+
+/// A lease that is longer than any was written while the clock was wrong. A live worker writes it anew; that of a dead
+/// one must not last until then.
+async fn cut_leases(tx: &mut Tx<'_>, queue: &QueueName) -> Result<(), SqlError> {
+    sql("UPDATE tasks SET at = ?1 WHERE queue = ?2 AND state = 'active' AND at > ?1")
+        .bind(tx.now.saturating_add(span(LONGEST_LEASE)))
+        .bind(queue.as_str().to_owned())
+        .execute(&mut *tx.conn)
+        .await?;
+    Ok(())
 }
 
 /// When the first lease on a task of these queues ends.

@@ -14,7 +14,7 @@ use super::rows::{self, RECORD, column, span, to_json};
 use super::store::{built, sql};
 use super::tally::DAY;
 use super::writer::{Tx, Write};
-use crate::{MAX_ACTED, MAX_SET, Reclaimed, StagedSet, TaskRecord};
+use crate::{MAX_ACTED, MAX_SET, Reclaimed, SET_DEADLINE, StagedSet, TaskRecord};
 
 /// Stale sets that one transaction takes back.
 const SETS: i64 = 100;
@@ -173,6 +173,13 @@ impl Write for Reclaim {
         let mut reclaimed: Vec<Reclaimed> = Vec::new();
         let mut left = self.limit;
         for queue in &self.queues {
+            // An end that is further ahead than any should be was written while the clock was wrong.
+            sql("UPDATE staged_sets SET deadline = ?1 WHERE queue = ?2 AND deadline > ?1 AND deadline <= ?3")
+                .bind(tx.now.saturating_add(span(SET_DEADLINE)))
+                .bind(queue.as_str().to_owned())
+                .bind(tx.now.saturating_add(DAY))
+                .execute(&mut *tx.conn)
+                .await?;
             let stale = sql(
                 // A deadline a day ahead was written by a wrong clock, or by mistake.
                 "SELECT seq, group_name FROM staged_sets WHERE queue = ?1 AND (deadline <= ?2 OR deadline > ?3) \

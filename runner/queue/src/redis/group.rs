@@ -149,7 +149,8 @@ impl RedisBroker {
             .arg(keys::queue(queue.as_str()))
             .arg(convert::millis(grace))
             .arg((*left).min(BATCH))
-            .arg(SETS);
+            .arg(SETS)
+            .arg(SET_DEADLINE.as_secs() + 1);
         let mut answer = reply::list(trip.one().await?).into_iter();
         let more = answer.next().map_or(0, reply::count) > 0;
         while let (Some(group), Some(tasks)) = (answer.next(), answer.next()) {

@@ -14,7 +14,8 @@ use super::scripts::Script;
 use super::trouble::Trouble;
 use super::{RedisBroker, convert, keys, repair, reply};
 use crate::{
-    Attempt, BrokerResult, Claim, LEASE_EXPIRED, LOST, Recovered, Settled, Settlement, TaskRecord, Verdict, poison,
+    Attempt, BrokerResult, Claim, LEASE_EXPIRED, LONGEST_LEASE, LOST, Recovered, Settled, Settlement, TaskRecord,
+    Verdict, poison,
 };
 
 /// Tasks a script call: Redis does nothing else meanwhile.
@@ -65,7 +66,8 @@ impl RedisBroker {
                 .arg(convert::millis(grace.max(FOREIGN_GRACE)))
                 .arg(left)
                 .arg(keys::own(queue.as_str()))
-                .arg(repair::nowhere(self.present()));
+                .arg(repair::nowhere(self.present()))
+                .arg(convert::millis(LONGEST_LEASE));
             let Some(answer) = trouble.part(queue, trip.one().await) else {
                 continue;
             };

@@ -46,8 +46,8 @@ pub use unclaimed::{PendingType, UNCLAIMED_AFTER, Unclaimed, unclaimed};
 #[cfg(any(feature = "redis", feature = "embedded"))]
 pub(crate) use work::poison;
 pub use work::{
-    ArchiveBounds, Claim, Exchanged, Forwarded, LEASE_EXPIRED, LOST, Lists, Recovered, Repaired, ServerInfo,
-    ServerStatus, Settled, Settlement, Swept, Verdict, Work, Working,
+    ArchiveBounds, Claim, Exchanged, Forwarded, LEASE_EXPIRED, LONGEST_LEASE, LOST, Lists, Recovered, Repaired,
+    ServerInfo, ServerStatus, Settled, Settlement, Swept, Verdict, Work, Working,
 };
 
 /// A store of tasks: everything the program asks of it.

@@ -154,6 +154,10 @@ pub struct Recovered {
     pub poison: bool,
 }
 
+/// No lease is longer: the settings allow no more. One that reaches further was written while the clock was wrong, and is
+/// cut to this.
+pub const LONGEST_LEASE: Duration = Duration::from_secs(3600);
+
 /// What a task's error says whose worker fell silent: asynq's words, tools look for them.
 pub const LEASE_EXPIRED: &str = "asynq: task lease expired";
 

@@ -1,7 +1,7 @@
 -- Finds active tasks whose lease ran out, and repairs what does not belong together on the way.
 -- KEYS: the queue's active list.
 -- ARGV after the clock: queue prefix, grace in ms, the same for a lease that none of our workers took, how many at most,
--- own prefix, what to remember of a task that is put aside.
+-- own prefix, what to remember of a task that is put aside, the longest lease in ms.
 -- Returns: the present in ms; what was put right, each with its id; then for each task: id, message, run, how many runs
 -- were lost before, who claimed it.
 -- What claims dropped since the last time is told as ghosts without a name. An id without a task is dropped. An active
@@ -11,6 +11,13 @@ local queue = ARGV[3]
 local lease = queue .. 'lease'
 local cutoff = whole((millis - tonumber(ARGV[4])) / 1000)
 local foreign = math.floor((millis - tonumber(ARGV[5])) / 1000)
+
+-- A lease that is longer than any was written while the clock was wrong. A live worker writes it anew; that of a dead
+-- one must not last until then.
+local longest = whole((millis + tonumber(ARGV[9])) / 1000)
+for _, id in ipairs(keep('ZRANGE', lease, '(' .. longest, '+inf', 'BYSCORE', 'LIMIT', 0, 1000)) do
+  redis.call('ZADD', lease, longest, id)
+end
 
 local purse, mended = {left = 100000}, {}
 
