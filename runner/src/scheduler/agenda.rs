@@ -163,6 +163,17 @@ impl Agenda {
         self.plan_next(id);
     }
 
+    /// Another instance decided; this is where the schedule stands now.
+    pub(super) fn follows(&mut self, id: &ScheduleId, standing: &Standing) {
+        if let Some(item) = self.items.get_mut(id) {
+            item.cursor = Some(standing.cursor);
+            item.ahead.clone_from(&standing.ahead);
+            item.paused = standing.paused.is_some();
+            item.last = standing.last.as_ref().map(|(nominal, _)| *nominal);
+        }
+        self.plan_next(id);
+    }
+
     /// Some occurrences to come are decided already.
     pub(super) fn ahead(&mut self, id: &ScheduleId, ahead: Ahead) {
         if let Some(item) = self.items.get_mut(id) {
@@ -195,15 +206,21 @@ impl Agenda {
         self.unregistered.extend(doubtful.map(|(id, _)| id.clone()));
     }
 
-    /// Schedules with a fire not after `now`, earliest first, at most `limit`, with their cursors and what is decided
-    /// beyond them.
-    pub(super) fn due(&self, now: Timestamp, limit: usize) -> Vec<(&Definition, Timestamp, &Ahead)> {
-        let due = self.due.iter().take_while(|(at, _)| *at <= now).take(limit);
-        due.filter_map(|(_, id)| {
+    /// Schedules with a fire not after `now`, at most `limit`, with their cursors and what is decided beyond them: from
+    /// the earliest one on, or from the last one back.
+    pub(super) fn due(&self, now: Timestamp, limit: usize, from_last: bool) -> Vec<(&Definition, Timestamp, &Ahead)> {
+        let look = |(_, id): &(Timestamp, ScheduleId)| {
             let item = self.items.get(id)?;
             Some((&item.definition, item.cursor?, &item.ahead))
-        })
-        .collect()
+        };
+        let due = self.due.iter().take_while(|(at, _)| *at <= now);
+        match from_last {
+            false => due.take(limit).filter_map(look).collect(),
+            true => {
+                let due: Vec<_> = due.collect();
+                due.into_iter().rev().take(limit).filter_map(look).collect()
+            }
+        }
     }
 
     /// The earliest next fire of all.

@@ -3,19 +3,26 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use runner_core::schedule::{Decided, Definition, Overlap, decide, fire_task};
+use runner_core::schedule::{Decided, Definition, Overlap, ScheduleId, decide, fire_task};
 use runner_queue::{BrokerError, Commit, CommitFire, Committed, Decision, DecisionKind};
 
 use super::{LONGEST_SLEEP, Scheduler};
 
-/// How many schedules are committed in one call.
-const COMMIT_BATCH: usize = 200;
+/// How many schedules are committed in one call: each call waits for its answer, which takes long on a busy machine
+/// however little there is to do.
+const COMMIT_BATCH: usize = 1000;
+
+/// Calls in which a follower looks for something that is not decided yet, before it sleeps.
+const LOOKS: usize = 100;
+
+/// Bytes of payloads in one call; one commit goes however large it is.
+const COMMIT_BYTES: usize = 16 << 20;
 
 /// A commit that is early by more than this was made by a wrong idea of the broker's clock.
 const CLOCK_STEP: Duration = Duration::from_secs(1);
 
 /// How many batches one turn commits before it looks at the rest of the house again.
-const BATCHES_PER_TURN: usize = 20;
+const BATCHES_PER_TURN: usize = 10;
 
 impl Scheduler {
     /// Commits what is due; how long to sleep until the next fire.
@@ -27,16 +34,10 @@ impl Scheduler {
             } else {
                 now.checked_sub(self.own_grace).unwrap_or(now)
             };
-            let commits: Vec<Commit> = self
-                .agenda
-                .due(horizon, COMMIT_BATCH)
-                .into_iter()
-                .filter_map(|(definition, cursor, ahead)| {
-                    let decided = decide(definition, cursor, ahead, now)?;
-                    let unserved = self.plan.borrow().unserved.contains(definition.task.queue.as_str());
-                    Some(commit_of(definition, cursor, decided, &self.instance, unserved))
-                })
-                .collect();
+            if !self.leads {
+                self.catch_up_with_the_leader(horizon).await?;
+            }
+            let commits = self.decide_due(horizon, now);
             if commits.is_empty() {
                 return Ok(self.sleep_after(horizon));
             }
@@ -52,6 +53,48 @@ impl Scheduler {
             }
         }
         Ok(Duration::ZERO)
+    }
+
+    /// Commits for what is due, as many as travel in one call.
+    fn decide_due(&self, horizon: Timestamp, now: Timestamp) -> Vec<Commit> {
+        let plan = self.plan.borrow();
+        let mut bytes = 0_usize;
+        let mut commits = Vec::new();
+        for (definition, cursor, ahead) in self.agenda.due(horizon, COMMIT_BATCH, !self.leads) {
+            let Some(decided) = decide(definition, cursor, ahead, now) else {
+                continue;
+            };
+            let unserved = plan.unserved.contains(definition.task.queue.as_str());
+            let commit = commit_of(definition, cursor, decided, &self.instance, unserved);
+            let payload = definition.task.payload.as_ref().map_or(0, bytes::Bytes::len);
+            bytes = bytes.saturating_add(payload.saturating_mul(commit.fires.len()));
+            if bytes > COMMIT_BYTES && !commits.is_empty() {
+                break;
+            }
+            commits.push(commit);
+        }
+        commits
+    }
+
+    /// Takes note of what the leader has decided of that which is due: asking is much cheaper than deciding in vain.
+    async fn catch_up_with_the_leader(&mut self, horizon: Timestamp) -> Result<(), BrokerError> {
+        for _ in 0..LOOKS {
+            let due = self.agenda.due(horizon, COMMIT_BATCH, true);
+            let known: Vec<(ScheduleId, Timestamp)> = due.iter().map(|(d, at, _)| (d.id.clone(), *at)).collect();
+            let ids: Vec<ScheduleId> = known.iter().map(|(id, _)| id.clone()).collect();
+            let mut left = ids.is_empty();
+            for ((id, cursor), standing) in known.iter().zip(self.broker.standings(&ids).await?) {
+                match standing {
+                    None => self.agenda.unknown(id),
+                    Some(standing) if standing.cursor != *cursor => self.agenda.follows(id, &standing),
+                    Some(_) => left = true,
+                }
+            }
+            if left {
+                break;
+            }
+        }
+        Ok(())
     }
 
     fn sleep_after(&self, horizon: Timestamp) -> Duration {

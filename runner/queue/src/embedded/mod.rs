@@ -86,6 +86,9 @@ pub use ceiling::EmbeddedCeiling;
 /// Waiting tasks that are released in one transaction.
 const RELEASE_CHUNK: usize = 1_000;
 
+/// Commits in one transaction.
+const COMMITTED_AT_ONCE: usize = 200;
+
 /// Decisions in one answer, at most.
 const MOST_DECISIONS: usize = 10_000;
 
@@ -403,7 +406,12 @@ impl Schedules for EmbeddedBroker {
     }
 
     async fn commit(&self, commits: &[Commit]) -> BrokerResult<Vec<Committed>> {
-        self.writer.write(schedule::Commits(commits.to_vec())).await
+        // Claims and verdicts come in between.
+        let mut committed = Vec::with_capacity(commits.len());
+        for batch in commits.chunks(COMMITTED_AT_ONCE) {
+            committed.append(&mut self.writer.write(schedule::Commits(batch.to_vec())).await?);
+        }
+        Ok(committed)
     }
 
     async fn lead(&self, instance: &str, ttl: Duration) -> BrokerResult<bool> {

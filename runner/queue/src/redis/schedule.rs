@@ -79,28 +79,14 @@ impl Schedules for RedisBroker {
     }
 
     async fn commit(&self, commits: &[Commit]) -> BrokerResult<Vec<Committed>> {
-        const DOING: &str = "commit decisions of schedules";
+        if self.conn.is_cluster() {
+            return self.commit_apart(commits).await;
+        }
+        // The server works on one part while the next one is on its way.
+        let parts = commits.chunks(BATCH).map(|batch| self.commit_part(batch));
         let mut committed = Vec::with_capacity(commits.len());
-        for batch in commits.chunks(BATCH) {
-            let mut trip = self.conn.trip(DOING).await?;
-            let listed = list_queues(&mut trip, batch);
-            if self.conn.is_cluster() {
-                for listed in trip.each().await? {
-                    // The list may be away while the queues are there.
-                    listed
-                        .map(drop)
-                        .or_else(|error| if error.is_transient() { Ok(()) } else { Err(error) })?;
-                }
-                committed.append(&mut self.commit_in_steps(batch, None).await?);
-                continue;
-            }
-            for commit in batch {
-                commit_args(&mut trip, commit);
-            }
-            for answer in trip.send().await?.into_iter().skip(listed) {
-                let outcome = committed_of(answer).ok_or_else(|| fault::odd_answer(DOING))?;
-                committed.push(outcome);
-            }
+        for mut part in futures_util::future::try_join_all(parts).await? {
+            committed.append(&mut part);
         }
         self.show_fires(&committed).await;
         Ok(committed)
@@ -204,6 +190,41 @@ impl Schedules for RedisBroker {
 
     async fn publish_entries(&self, instance: &str, entries: &[EntryView], ttl: Duration) -> BrokerResult<()> {
         self.show_entries(instance, entries, ttl).await
+    }
+}
+
+const COMMITTING: &str = "commit decisions of schedules";
+
+impl RedisBroker {
+    /// Commits in one round trip, each commit by a script call of its own.
+    async fn commit_part(&self, commits: &[Commit]) -> BrokerResult<Vec<Committed>> {
+        let mut trip = self.conn.trip(COMMITTING).await?;
+        let listed = list_queues(&mut trip, commits);
+        for commit in commits {
+            commit_args(&mut trip, commit);
+        }
+        let answers = trip.send().await?.into_iter().skip(listed);
+        answers
+            .map(|answer| committed_of(answer).ok_or_else(|| fault::odd_answer(COMMITTING)))
+            .collect()
+    }
+
+    /// Commits in a cluster, by the three steps.
+    async fn commit_apart(&self, commits: &[Commit]) -> BrokerResult<Vec<Committed>> {
+        let mut committed = Vec::with_capacity(commits.len());
+        for batch in commits.chunks(BATCH) {
+            let mut trip = self.conn.trip(COMMITTING).await?;
+            list_queues(&mut trip, batch);
+            for listed in trip.each().await? {
+                // The list may be away while the queues are there.
+                listed
+                    .map(drop)
+                    .or_else(|error| if error.is_transient() { Ok(()) } else { Err(error) })?;
+            }
+            committed.append(&mut self.commit_in_steps(batch, None).await?);
+        }
+        self.show_fires(&committed).await;
+        Ok(committed)
     }
 }
 

@@ -1,0 +1,44 @@
+//! What fires next, as people are told: by the broker's cursors, without what is paused or decided already.
+
+use jiff::Timestamp;
+use runner_core::schedule::{Definition, Plan, ScheduleId};
+use runner_queue::{Broker, BrokerResult};
+
+/// Schedules asked for in one call, the soonest first.
+const BATCH: usize = 50;
+
+/// Calls at most: what follows so many paused schedules is not looked for.
+const CALLS: usize = 4;
+
+/// The next occurrences of all enabled schedules that will be decided, soonest first, up to `most`.
+///
+/// # Errors
+///
+/// If the broker does not say where the schedules stand.
+pub async fn coming<'a>(
+    broker: &dyn Broker,
+    plan: &'a Plan,
+    now: Timestamp,
+    most: usize,
+) -> BrokerResult<Vec<(Timestamp, &'a Definition)>> {
+    let enabled = plan.schedules.values().filter(|d| d.enabled);
+    let mut all: Vec<_> = enabled.filter_map(|d| Some((d.timing.next(now)?, d))).collect();
+    all.sort_by_key(|(at, _)| *at);
+    let mut coming = Vec::new();
+    for batch in all.chunks(BATCH).take(CALLS) {
+        let ids: Vec<ScheduleId> = batch.iter().map(|(_, d)| d.id.clone()).collect();
+        for ((at, definition), standing) in batch.iter().zip(broker.standings(&ids).await?) {
+            match standing {
+                Some(standing) if standing.paused.is_some() => {}
+                Some(standing) => coming.extend(standing.next(&definition.timing, now).map(|at| (at, *definition))),
+                None => coming.push((*at, *definition)),
+            }
+        }
+        if coming.len() >= most {
+            break;
+        }
+    }
+    coming.sort_by_key(|(at, _)| *at);
+    coming.truncate(most);
+    Ok(coming)
+}
