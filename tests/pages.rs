@@ -4,6 +4,7 @@
 
 mod acts;
 mod browser;
+mod clock;
 mod desk;
 mod flood;
 mod guards;
@@ -19,6 +20,7 @@ pub fn tests() -> Vec<kit::Trial> {
     [
         acts::tests(),
         browser::tests(),
+        clock::tests(),
         flood::tests(),
         guards::tests(),
         login::tests(),

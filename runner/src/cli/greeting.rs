@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use jiff::Timestamp;
-use runner_core::schedule::{Plan, Severity};
+use runner_core::schedule::{Definition, Plan, Severity};
 
 use crate::config::{BrokerSettings, Settings};
 use crate::log::Format;
@@ -11,18 +11,18 @@ use crate::source::SourceStatus;
 use crate::text::signs;
 
 /// How many coming fires are named.
-const NEXT: usize = 3;
+pub(super) const NEXT: usize = 3;
 
 /// Says the greeting: on standard output for people, as log lines where a program reads that or nobody does.
 pub(super) fn print(
     settings: &Settings,
     plan: &Plan,
     sources: &[SourceStatus],
-    now: Timestamp,
+    coming: &[(Timestamp, &Definition)],
     dashboard: Option<SocketAddr>,
     probes: Option<SocketAddr>,
 ) {
-    let text = text(settings, plan, sources, now, dashboard, probes);
+    let text = text(settings, plan, sources, coming, dashboard, probes);
     if settings.log.format == Format::Console && settings.log.console {
         // A closed standard output is no reason not to run.
         drop(super::print::text(&text));
@@ -36,7 +36,7 @@ fn text(
     settings: &Settings,
     plan: &Plan,
     sources: &[SourceStatus],
-    now: Timestamp,
+    coming: &[(Timestamp, &Definition)],
     dashboard: Option<SocketAddr>,
     probes: Option<SocketAddr>,
 ) -> String {
@@ -83,19 +83,10 @@ fn text(
     } else if dashboard.is_none() {
         add("  probes     none; server.metrics_addr gives /healthz, /readyz and /metrics an address");
     }
-    for (at, name) in next_fires(plan, now) {
+    for (at, definition) in coming {
+        let name = &definition.name;
         let at = at.to_zoned(settings.zone.clone()).strftime("%Y-%m-%d %H:%M:%S %:z");
         add(&format!("  next       {at}  {name}"));
     }
     out
-}
-
-fn next_fires(plan: &Plan, now: Timestamp) -> Vec<(Timestamp, &str)> {
-    let enabled = plan.schedules.values().filter(|d| d.enabled);
-    let mut next: Vec<_> = enabled
-        .filter_map(|d| Some((d.timing.next(now)?, d.name.as_str())))
-        .collect();
-    next.sort_unstable();
-    next.truncate(NEXT);
-    next
 }

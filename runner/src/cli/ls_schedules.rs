@@ -5,7 +5,7 @@ use clap::Args;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use runner_core::schedule::{Definition, Plan, Problem, Source};
-use runner_queue::{ForeignEntry, Standing};
+use runner_queue::{Corrections, ForeignEntry, Standing};
 use serde_json::{Value, json};
 
 use super::exit::{self, Unavailable};
@@ -40,6 +40,7 @@ impl Schedules {
         let ids: Vec<_> = definitions.iter().map(|d| d.id.clone()).collect();
         let standings = broker.standings(&ids).await?;
         let foreign = broker.foreign_entries().await?;
+        tell_corrections(context.clock.now(), broker.corrections().await?.as_ref());
         let listed = definitions.into_iter().zip(standings);
         if self.json {
             let objects = listed.map(|(d, s)| self.object(context, &loaded.plan, d, s.as_ref()));
@@ -63,7 +64,7 @@ impl Schedules {
 
     fn object(&self, context: &Context, plan: &Plan, d: &Definition, standing: Option<&Standing>) -> Object {
         let zone = &d.timing.zone;
-        let next = d.timing.upcoming(decided(context, standing), usize::from(self.next));
+        let next = upcoming(context, d, standing, usize::from(self.next));
         let next: Vec<String> = next.into_iter().map(|at| print::instant(at, zone)).collect();
         let last = standing.and_then(|s| s.last.as_ref());
         let payload = d.task.payload.as_ref();
@@ -87,6 +88,20 @@ impl Schedules {
         });
         Object::of(object).with("payload", payload.map_or(Field::Value(Value::Null), print::payload))
     }
+}
+
+/// On standard error, that cursors were ahead of the broker's clock in the last day.
+fn tell_corrections(now: Timestamp, corrections: Option<&Corrections>) {
+    let Some(last) = corrections.filter(|c| now.duration_since(c.at) < jiff::SignedDuration::from_hours(24)) else {
+        return;
+    };
+    print::note(&format!(
+        "warning: the broker's clock was ahead: at {} the cursors of {} schedules stood up to {} s in the future and \
+         were set to the present",
+        last.at.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        last.schedules,
+        last.ahead.as_secs()
+    ));
 }
 
 /// On standard error, what is wrong beside the schedules that are listed with their own problems.
@@ -198,10 +213,13 @@ fn foreign_row(zone: &TimeZone, entry: &ForeignEntry) -> Vec<String> {
     ]
 }
 
-/// What comes next comes after this: every occurrence up to the cursor is decided.
-fn decided(context: &Context, standing: Option<&Standing>) -> Timestamp {
+/// The next occurrences that will be decided.
+fn upcoming(context: &Context, d: &Definition, standing: Option<&Standing>, count: usize) -> Vec<Timestamp> {
     let now = context.clock.now();
-    standing.map_or(now, |s| s.cursor.max(now))
+    match standing {
+        Some(standing) => standing.upcoming(&d.timing, now, count),
+        None => d.timing.upcoming(now, count),
+    }
 }
 
 fn row(context: &Context, plan: &Plan, d: &Definition, standing: Option<&Standing>) -> Vec<String> {
@@ -213,7 +231,7 @@ fn row(context: &Context, plan: &Plan, d: &Definition, standing: Option<&Standin
         (true, false) => "on",
     };
     let comes = !matches!(state, "disabled" | "paused");
-    let next = comes.then(|| d.timing.next(decided(context, standing))).flatten();
+    let next = comes.then(|| upcoming(context, d, standing, 1).pop()).flatten();
     let last = standing.and_then(|s| s.last.as_ref());
     let shown = |at: Option<Timestamp>| at.map_or_else(String::new, |at| print::instant(at, zone));
     vec![

@@ -24,13 +24,16 @@ use crate::config::{Access, BrokerSettings, Settings};
 use crate::health::{self, Health};
 use crate::log::{LostLines, Reopen};
 use crate::metrics::Metrics;
-use crate::scheduler::{Differences, Home, Peers, Scheduler};
+use crate::scheduler::{Differences, Home, Peers, Scheduler, coming};
 use crate::source::{self, Catalog};
 use crate::worker::{self, Worker};
 use crate::{role, web};
 
 /// How long the first look at other instances may hold up the scheduler.
 const FIRST_LOOK: Duration = Duration::from_secs(2);
+
+/// How long the greeting waits for the broker to say what comes next.
+const GREETING_WAIT: Duration = Duration::from_secs(1);
 
 /// How long the scheduler may take to end its turn and to hand leadership on.
 const LAST_REQUESTS: Duration = Duration::from_secs(3);
@@ -101,11 +104,15 @@ pub async fn run(
     let house = House::open(&settings, app, &stopping).await?;
     lost_lines::watch(lost, house.metrics.clone(), stopping.clone());
     let mut running = house.start(&settings, access, listeners, &stopping)?;
+    let plan = house.catalog.plan();
+    let coming = coming(&*house.broker, &plan, house.clock.now(), greeting::NEXT);
+    let coming = tokio::time::timeout(GREETING_WAIT, coming).await;
     greeting::print(
         &settings,
-        &house.catalog.plan(),
+        &plan,
         &house.catalog.statuses(),
-        house.clock.now(),
+        // Without an answer nothing is named rather than something that may not happen.
+        &coming.ok().and_then(Result::ok).unwrap_or_default(),
         running.web.as_ref().map(|w| w.address),
         running.probes.as_ref().map(|w| w.address),
     );

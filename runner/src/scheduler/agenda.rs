@@ -52,7 +52,8 @@ impl Agenda {
             self.unregistered.remove(&id);
             self.unheld.remove(&id);
             let broken = plan.problems_of(&id).any(|p| p.severity == Severity::Error);
-            if let Some(item) = self.items.remove(&id).filter(|_| !broken) {
+            let superseded = plan.schedules.contains_key(&id);
+            if let Some(item) = self.items.remove(&id).filter(|_| !broken && !superseded) {
                 self.gone.push((item.scope, id));
             }
         }
@@ -85,11 +86,6 @@ impl Agenda {
                 }
             }
         }
-    }
-
-    /// Whether the plan has this schedule.
-    pub(super) fn has(&self, id: &ScheduleId) -> bool {
-        self.items.contains_key(id)
     }
 
     /// What left the plan, by scope.

@@ -91,7 +91,10 @@ impl Scheduler {
             }
             let scope = self.home.scope(&plan, *source);
             let before = self.broker.held_from(&scope).await?;
-            let gone: Vec<ScheduleId> = before.into_iter().filter(|id| !self.agenda.has(id)).collect();
+            let gone: Vec<ScheduleId> = before
+                .into_iter()
+                .filter(|id| !plan.schedules.contains_key(id))
+                .collect();
             if !gone.is_empty() {
                 self.withdraw(&scope, &gone).await?;
             }

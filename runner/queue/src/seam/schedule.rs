@@ -61,6 +61,14 @@ impl Standing {
         }
     }
 
+    /// The next occurrences that will be decided, up to `count`.
+    #[must_use]
+    pub fn upcoming(&self, timing: &Timing, now: Timestamp, count: usize) -> Vec<Timestamp> {
+        std::iter::successors(self.next(timing, now), |at| self.ahead.next(timing, *at))
+            .take(count)
+            .collect()
+    }
+
     /// The next occurrence that will be decided.
     #[must_use]
     pub fn next(&self, timing: &Timing, now: Timestamp) -> Option<Timestamp> {

@@ -11,8 +11,9 @@ use runner_core::task::QueueName;
 use runner_queue::{BrokerResult, Decision, QueueInfo, ServerView};
 use serde::{Deserialize, Serialize};
 
-use super::rows::{self, DecisionRow, Pager, ProblemRow, StateCount};
+use super::rows::{self, ClockRow, DecisionRow, Pager, ProblemRow, StateCount};
 use crate::health::Trouble;
+use crate::scheduler::coming;
 use crate::source::{SourceState, SourceStatus};
 use crate::web::desk::Desk;
 use crate::web::fault::Fault;
@@ -118,6 +119,7 @@ struct Overview {
     decisions: Vec<DecisionRow>,
     problems: Vec<ProblemRow>,
     problem_count: usize,
+    clock: Option<ClockRow>,
     unclaimed: Vec<UnclaimedRow>,
     schedule_count: usize,
     server_count: usize,
@@ -195,31 +197,31 @@ pub async fn show(
     let number = rows::page_number(asked.page.as_deref())?;
     let filter = asked.queues.unwrap_or_default();
     let filter = filter.trim();
-    let (queues, servers, decisions) = tokio::join!(
+    let plan = desk.catalog.plan();
+    let (queues, servers, decisions, corrections, upcoming) = tokio::join!(
         queues(&desk, filter, number),
         desk.broker.servers(),
         desk.broker.decisions(None, DRAWN),
+        desk.broker.corrections(),
+        coming(&*desk.broker, &plan, lens.now, NEXT),
     );
     let queues = if_readable(&desk, queues)?;
     let servers = if_readable(&desk, servers)?;
     let decisions = if_readable(&desk, decisions)?;
-    let plan = desk.catalog.plan();
-    let upcoming = upcoming(&plan, lens.now);
+    let upcoming = if_readable(&desk, upcoming)?;
+    let clock = ClockRow::of(lens, if_readable(&desk, corrections)?.as_ref());
     let (problems, _) = rows::by_weight(&plan);
     let mut shown: Vec<ProblemRow> = endangered(&desk);
     let unclaimed = desk.unclaimed.look(&*desk.broker, &queues.summed).await;
-    let problem_count = shown.len() + problems.len() + unclaimed.len();
+    let problem_count = shown.len() + problems.len() + unclaimed.len() + usize::from(clock.is_some());
     shown.extend(problems.into_iter().map(ProblemRow::new));
     shown.truncate(PROBLEMS);
     let page = Overview {
         totals: totals(&queues.summed),
         summed: (queues.all > SUMMED).then_some(queues.summed.len()),
         sources: SourceRow::all(lens, &desk),
-        next: upcoming
-            .iter()
-            .take(NEXT)
-            .map(|(at, d)| next_row(lens, *at, d))
-            .collect(),
+        next: upcoming.iter().map(|(at, d)| next_row(lens, *at, d)).collect(),
+        clock,
         decisions: listed(lens, &plan, &decisions),
         problem_count,
         problems: shown,
@@ -300,18 +302,6 @@ fn queue_row(lens: &Lens, queue: &QueueInfo, servers: &[ServerView]) -> QueueRow
 /// Whether a live server takes tasks from this queue.
 pub(crate) fn served(servers: &[ServerView], queue: &str) -> bool {
     servers.iter().any(|s| s.info.serves(queue))
-}
-
-/// The next occurrence of each enabled schedule, soonest first.
-fn upcoming(plan: &Plan, now: Timestamp) -> Vec<(Timestamp, &Definition)> {
-    let mut next: Vec<_> = plan
-        .schedules
-        .values()
-        .filter(|d| d.enabled)
-        .filter_map(|d| Some((d.timing.next(now)?, d)))
-        .collect();
-    next.sort_by_key(|(at, _)| *at);
-    next
 }
 
 fn next_row(lens: &Lens, at: Timestamp, definition: &Definition) -> NextRow {

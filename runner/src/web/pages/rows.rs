@@ -1,8 +1,9 @@
 //! Rows that several pages share: decisions, problems, counts by state, pages of a list.
 
+use jiff::Timestamp;
 use runner_core::schedule::{Plan, Problem, Severity};
 use runner_core::task::State;
-use runner_queue::{Caveat, Decision, QueueInfo};
+use runner_queue::{Caveat, Corrections, Decision, DecisionKind, QueueInfo};
 use serde::Serialize;
 
 use crate::health::Trouble;
@@ -92,6 +93,41 @@ impl DecisionRow {
             ..self
         }
     }
+}
+
+/// How long a correction of the clock is shown.
+const CORRECTION_SHOWN: jiff::SignedDuration = jiff::SignedDuration::from_hours(24);
+
+/// Cursors that were ahead of the broker's clock and were set to the present.
+#[derive(Debug, Serialize)]
+pub struct ClockRow {
+    at: Moment,
+    ahead: String,
+    n: u64,
+}
+
+impl ClockRow {
+    /// The last correction, for a day.
+    #[must_use]
+    pub fn of(lens: &Lens, corrections: Option<&Corrections>) -> Option<Self> {
+        let last = corrections.filter(|c| is_recent(lens, c.at))?;
+        Some(Self {
+            at: lens.moment(last.at),
+            ahead: lens.span(last.ahead),
+            n: last.schedules,
+        })
+    }
+}
+
+/// When the cursor of a schedule with these decisions was corrected, for a day.
+#[must_use]
+pub fn corrected(lens: &Lens, decisions: &[Decision]) -> Option<Moment> {
+    let last = decisions.iter().find(|d| d.kind == DecisionKind::Corrected)?;
+    is_recent(lens, last.decided_at).then(|| lens.moment(last.decided_at))
+}
+
+fn is_recent(lens: &Lens, at: Timestamp) -> bool {
+    lens.now.duration_since(at) < CORRECTION_SHOWN
 }
 
 /// The code of the note on a function that no schedule runs: to run one by hand is nothing unusual.

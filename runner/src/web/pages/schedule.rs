@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 use axum::Extension;
 use axum::extract::{Path, State};
 use axum::response::Response;
+use jiff::Timestamp;
 use runner_core::schedule::{CatchUpPolicy, Definition, Overlap, Plan, ScheduleId};
 use runner_core::task::{State as TaskState, TaskId};
 use runner_queue::{Decision, DecisionKind, Standing};
 use serde::Serialize;
 
 use super::foreign::{self, Foreign};
-use super::rows::{DecisionRow, IN_A_LIST, ProblemRow};
+use super::rows::{self, DecisionRow, IN_A_LIST, ProblemRow};
 use super::schedules::ScheduleRow;
 use crate::web::desk::Desk;
 use crate::web::fault::Fault;
@@ -80,6 +81,7 @@ struct SchedulePage {
     foreign: Option<Foreign>,
     problems: Vec<ProblemRow>,
     decisions: Vec<DecisionRow>,
+    corrected: Option<Moment>,
 }
 
 impl Page for SchedulePage {
@@ -113,6 +115,7 @@ pub async fn show(
         foreign,
         details: definition.map(|d| details(lens, &plan, d, standing.as_ref(), &fates)),
         problems,
+        corrected: rows::corrected(lens, &decisions),
         decisions: decisions
             .iter()
             .map(|d| {
@@ -190,6 +193,14 @@ fn row(lens: &Lens, definition: Option<&Definition>, decision: &Decision) -> Dec
     DecisionRow::new(&lens, decision, definition.map(|d| d.task.queue.as_str()))
 }
 
+/// The next occurrences that will be decided.
+fn upcoming(definition: &Definition, standing: Option<&Standing>, now: Timestamp) -> Vec<Timestamp> {
+    match standing {
+        Some(standing) => standing.upcoming(&definition.timing, now, NEXT),
+        None => definition.timing.upcoming(now, NEXT),
+    }
+}
+
 fn details(
     lens: &Lens,
     plan: &Plan,
@@ -200,7 +211,7 @@ fn details(
     let zone = &definition.timing.zone;
     let runs = definition.enabled && standing.is_none_or(|s| s.paused.is_none());
     let next = if runs {
-        definition.timing.upcoming(lens.now, NEXT)
+        upcoming(definition, standing, lens.now)
     } else {
         Vec::new()
     };

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::foreign::{self, ForeignRow};
 use super::overview::SourceRow;
-use super::rows::{self, Pager, ProblemRow};
+use super::rows::{self, ClockRow, Pager, ProblemRow};
 use crate::web::desk::Desk;
 use crate::web::fault::Fault;
 use crate::web::frame::{self, Section};
@@ -55,7 +55,7 @@ impl ScheduleRow {
     pub(crate) fn new(lens: &Lens, plan: &Plan, definition: &Definition, standing: Option<&Standing>) -> Self {
         let paused = standing.is_some_and(|s| s.paused.is_some());
         let runs = definition.enabled && !paused;
-        let next = definition.timing.next(lens.now).filter(|_| runs);
+        let next = next_of(definition, standing, lens.now).filter(|_| runs);
         let last = standing.and_then(|s| s.last.as_ref());
         Self {
             id: definition.id.to_string(),
@@ -79,6 +79,14 @@ impl ScheduleRow {
                 None => "",
             },
         }
+    }
+}
+
+/// The next occurrence that will be decided.
+fn next_of(definition: &Definition, standing: Option<&Standing>, now: Timestamp) -> Option<Timestamp> {
+    match standing {
+        Some(standing) => standing.next(&definition.timing, now),
+        None => definition.timing.next(now),
     }
 }
 
@@ -115,6 +123,7 @@ struct SchedulesPage {
     filter: String,
     problems: Vec<ProblemRow>,
     problem_count: usize,
+    clock: Option<ClockRow>,
     /// Functions that only run by hand.
     by_hand: Vec<ProblemRow>,
     by_hand_count: usize,
@@ -157,6 +166,7 @@ pub async fn show(
     let shown: Vec<&Definition> = chosen.iter().copied().skip(skip).take(ROWS).collect();
     let ids: Vec<ScheduleId> = shown.iter().map(|d| d.id.clone()).collect();
     let standings = desk.broker.standings(&ids).await?;
+    let clock = ClockRow::of(lens, desk.broker.corrections().await?.as_ref());
     let standings: BTreeMap<_, _> = ids.iter().zip(&standings).collect();
     let (problems, by_hand) = rows::by_weight(&plan);
     let page = SchedulesPage {
@@ -172,7 +182,8 @@ pub async fn show(
         source: source.as_str(),
         foreign,
         foreign_count,
-        problem_count: problems.len(),
+        problem_count: problems.len() + usize::from(clock.is_some()),
+        clock,
         problems: problems.into_iter().take(PROBLEMS).map(ProblemRow::new).collect(),
         by_hand_count: by_hand.len(),
         by_hand: by_hand.into_iter().take(PROBLEMS).map(ProblemRow::new).collect(),
