@@ -24,8 +24,8 @@ const EVERY: Duration = Duration::from_secs(2);
 /// The least time between two looks, however many failures are reported.
 const APART: Duration = Duration::from_millis(500);
 
-/// How long a look may take: longer than an embedded store waits for a lock, so that the cause is reported.
-const PATIENCE: Duration = Duration::from_secs(7);
+/// How long a look may take: with [`EVERY`], a lock that another program holds is known after five seconds.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// For so long nobody must have met a failure before it is over: those who try again do so within five seconds.
 const QUIET: Duration = Duration::from_secs(6);
@@ -97,8 +97,10 @@ impl Health {
             }
             Err((code, why)) => {
                 let before = state.trouble.take();
-                // Another cause is news.
-                state.told &= before.as_ref().is_none_or(|trouble| trouble.code == code);
+                // Another cause is news; no answer and a late one are the same.
+                let late = |code| matches!(code, "broker_slow" | "broker_unavailable");
+                let same = |trouble: &Trouble| trouble.code == code || (late(trouble.code) && late(code));
+                state.told &= before.as_ref().is_none_or(same);
                 self.tell(&mut state, code, "see whether it takes writes", || why.clone());
                 let since = before.map_or_else(|| self.clock.now(), |trouble| trouble.since);
                 state.trouble = Some(Trouble { code, why, since });

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::link::{Link, SqlError};
-use super::store::{built, sql};
+use super::store::built;
 use crate::Caveat;
 
 /// Pages (of 4 KiB) that may stay free: 1 MiB, what a busy store frees and takes again within a second.
@@ -18,6 +18,9 @@ const STEP: i64 = 1_024;
 
 /// Bytes of the log beyond which it is cut: four times what SQLite copies into the file at once.
 pub(super) const LOG_LIMIT: i64 = 16 * 1024 * 1024;
+
+/// Bytes of the log below which a full disk gains next to nothing by a cut.
+const WORTH_CUTTING: i64 = 1024 * 1024;
 
 /// Groups of writes between two looks at the length of the log; a look is one call of the system.
 const GROUPS: u32 = 32;
@@ -93,14 +96,29 @@ impl Log {
     /// After each group of writes: cuts a log that has become long, as after a reader that took minutes.
     pub(super) fn look(&mut self, link: &Link) {
         self.groups = (self.groups + 1) % GROUPS;
-        let long =
-            || std::fs::metadata(&self.path).is_ok_and(|log| i64::try_from(log.len()).is_ok_and(|len| len > LOG_LIMIT));
-        if self.groups != 0 || !long() {
-            return;
+        if self.groups == 0 && self.length() > LOG_LIMIT {
+            self.cut(link);
         }
-        let cut = link.with_patience(READERS, || link.ask(&sql("PRAGMA wal_checkpoint(TRUNCATE)")));
-        if let Err(error) = cut {
-            tracing::debug!(%error, "the log of the file could not be cut yet");
+    }
+
+    /// Copies the log into the file and cuts it, which makes room on a full disk; whether it did.
+    pub(super) fn cut(&self, link: &Link) -> bool {
+        if self.length() < WORTH_CUTTING {
+            return false;
         }
+        let cut = link.with_patience(READERS, || link.number("PRAGMA wal_checkpoint(TRUNCATE)"));
+        match cut {
+            // The first column says whether somebody was in the way.
+            Ok(busy) => busy == 0,
+            Err(error) => {
+                tracing::debug!(%error, "the log of the file could not be cut yet");
+                false
+            }
+        }
+    }
+
+    fn length(&self) -> i64 {
+        let length = std::fs::metadata(&self.path).map_or(0, |log| log.len());
+        i64::try_from(length).unwrap_or(i64::MAX)
     }
 }

@@ -178,6 +178,14 @@ enum Failure {
     Group(SqlError),
 }
 
+impl Failure {
+    /// Whether the disk was full.
+    fn is_full(&self) -> bool {
+        let (Self::Order(error) | Self::Group(error)) = self;
+        matches!(error, SqlError::Sqlite(e) if e.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull))
+    }
+}
+
 /// What the thread works with.
 struct Desk {
     link: Link,
@@ -219,7 +227,12 @@ impl Desk {
     }
 
     async fn write(&mut self, group: &mut Vec<Box<dyn Order>>) {
-        match self.commit(group).await {
+        let mut done = self.commit(group).await;
+        if done.as_ref().is_err_and(Failure::is_full) && self.log.cut(&self.link) {
+            // What was in the log lay on the disk twice; there may be room now.
+            done = self.commit(group).await;
+        }
+        match done {
             Ok(()) => finish(group.drain(..), None),
             Err(Failure::Order(_)) if group.len() > 1 => {
                 for order in group.drain(..) {
