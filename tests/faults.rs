@@ -8,6 +8,7 @@ mod damage;
 mod frozen;
 mod full;
 mod handlers;
+mod outages;
 mod poison;
 mod rows;
 mod spoiled;
@@ -29,6 +30,7 @@ pub fn tests() -> Vec<kit::Trial> {
         damage::tests(),
         frozen::tests(),
         full::tests(),
+        outages::tests(),
         poison::tests(),
         rows::tests(),
         spoiled::tests(),

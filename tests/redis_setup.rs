@@ -14,7 +14,7 @@ pub fn tests() -> Vec<kit::Trial> {
     kit::trials![
         needs(Redis): a_server_that_may_evict_is_not_started_on_unless_that_is_allowed,
             files_of_tls_that_are_not_there_are_a_matter_of_settings, a_policy_that_changes_is_seen_and_so_is_its_end,
-            a_denied_login_is_said_at_readyz_and_in_the_log;
+            a_denied_login_is_said_at_readyz_and_in_the_log, a_flushed_server_is_reported_and_work_goes_on;
         needs(Cluster): one_node_that_may_evict_is_enough;
     ]
 }
@@ -166,5 +166,69 @@ async fn a_denied_login_is_said_at_readyz_and_in_the_log() {
         .await
         .unwrap();
     runner.ready().await;
+    assert!(runner.stop().await.success());
+}
+
+async fn a_flushed_server_is_reported_and_work_goes_on() {
+    let server = RedisServer::start(&["--appendonly", "yes"]);
+    let db: RedisDb = server.fresh_db();
+    let mut link = db.connect().await;
+    let site = Site::new(&db.yaml());
+    site.write(
+        "manifests/tick.yaml",
+        "name: tick\nschedule: '@every 1s'\nhandler: echo\n",
+    );
+    let runner = site.start().await;
+    let limit = Duration::from_secs(40);
+    let fired = async || -> u64 {
+        let text = runner.http.get("/metrics").await.body;
+        let mut lines = text.lines();
+        let line = lines.find_map(|line| line.strip_prefix("runner_fires_total{decision=\"fired\"} "));
+        line.map_or(0, |n| n.parse().unwrap())
+    };
+    kit::eventually_within(limit, "the mark is there", || async {
+        let mut link = link.clone();
+        let mark: Option<String> = redis::cmd("GET")
+            .arg("runner:epoch")
+            .query_async(&mut link)
+            .await
+            .unwrap();
+        mark.ok_or("no mark yet")
+    })
+    .await;
+    let () = redis::cmd("FLUSHDB").query_async(&mut link).await.unwrap();
+    kit::eventually_within(limit, "the loss is counted", || async {
+        let seen = metric(&runner, "runner_broker_state_lost_total 1").await;
+        seen.then_some(()).ok_or("nothing was lost yet")
+    })
+    .await;
+    let (status, check) = broker_check(&runner).await;
+    assert_eq!(status, 200, "it works");
+    assert!(check["note"].as_str().unwrap().contains("broker_state_lost"), "{check}");
+    let log = runner.log();
+    let line = log.lines().find(|line| line.contains("broker_state_lost"));
+    assert!(line.is_some_and(|line| line.contains("ERROR")), "{log}");
+    for (lang, words) in [("en", "state vanished"), ("zh", "已全部丢失")] {
+        let page = runner.http.request(reqwest::Method::GET, "/queue");
+        let page = runner.http.send(page.header("accept-language", lang)).await;
+        let page = page.unwrap().body;
+        assert!(
+            page.contains("broker_state_lost") && page.contains(words),
+            "{lang}: {page}"
+        );
+    }
+    let before = fired().await;
+    kit::eventually_within(limit, "schedules fire again", async || {
+        let now = fired().await;
+        (now > before)
+            .then_some(())
+            .ok_or(format!("{now} fires, {before} before\n{}", runner.child.tail()))
+    })
+    .await;
+    assert_eq!(
+        runner.log().matches("broker_state_lost").count(),
+        1,
+        "it is reported once"
+    );
     assert!(runner.stop().await.success());
 }

@@ -72,7 +72,7 @@ async fn freeze(db: &RedisDb) -> (usize, usize, i64) {
             .payload(millis.to_owned())
             .retention(kept)
     };
-    put(&broker, vec![hold("short", "2000"), hold("long", "9000")]).await;
+    put(&broker, vec![hold("short", "2000"), hold("long", "48000")]).await;
     let first = until_begun(&site, &owner, 1).await;
     owner.signal(Signal::SIGSTOP);
     let frozen = tokio::time::Instant::now();
@@ -131,7 +131,8 @@ async fn freeze(db: &RedisDb) -> (usize, usize, i64) {
 }
 
 async fn until_begun(site: &Site, runner: &Runner, attempt: u32) -> handlers::Event {
-    eventually_within(Duration::from_secs(20), "both tasks have begun", async || {
+    // Tasks that were lost together start one after the other.
+    eventually_within(Duration::from_secs(60), "both tasks have begun", async || {
         match (begun(site, "short", attempt), begun(site, "long", attempt)) {
             (Some(_), Some(long)) => Ok(long),
             _ => Err(runner.child.tail()),
@@ -157,7 +158,7 @@ async fn model(db: &RedisDb, runs: usize) -> (usize, usize) {
         let late = broker.claim(&queues, 1, LEASE).await.unwrap().remove(0);
         clock.advance(LEASE + Duration::from_secs(1));
         assert_eq!(broker.recover(&queues, Duration::ZERO, 9, 0).await.unwrap().len(), 1);
-        clock.advance(Duration::from_secs(2));
+        clock.advance(Duration::from_secs(5));
         broker.forward(&queues, 9).await.unwrap();
         let ours = broker.claim(&queues, 1, LEASE).await.unwrap().remove(0);
         let before = broker.task(&queue(), &id(&name)).await.unwrap();

@@ -1,10 +1,14 @@
-//! F16: tasks that take their worker with them. Each may do so three times, and the others hardly notice.
+//! F16: tasks that take their worker with them. Each may do so three times, and the others lose one attempt for each
+//! crash at most, however long they run.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use runner_core::clock::SystemClock;
 use runner_core::task::{State, Task};
-use runner_queue::Inspector as _;
+use runner_queue::embedded::EmbeddedBroker;
+use runner_queue::{Broker, Inspector as _};
 
 use super::{broker, contradictions, handlers, id, put, queue};
 use crate::kit::{self, Fault, Runner, Site};
@@ -18,7 +22,15 @@ const MEMORY: &str = "--as=2147483648";
 const LIMIT: Duration = Duration::from_secs(120);
 
 pub fn tests() -> Vec<kit::Trial> {
-    kit::trials![needs(Redis): f16_poison_is_put_aside_after_three_crashes]
+    kit::trials![
+        needs(Redis):
+            f16_poison_is_put_aside_after_three_crashes,
+            f16_long_neighbours_of_poison_over_redis_on_one_worker,
+            f16_long_neighbours_of_poison_over_redis_on_three_workers;
+        needs():
+            f16_long_neighbours_of_poison_in_a_file_on_one_worker,
+            f16_long_neighbours_of_poison_in_a_file_on_three_workers
+    ]
 }
 
 #[allow(clippy::too_many_lines)] // one story from its beginning to its end
@@ -95,4 +107,124 @@ async fn f16_poison_is_put_aside_after_three_crashes() {
         assert!(worker.stop().await.success());
     }
     fault.end(|| format!("{wrong:#?}"));
+}
+
+/// How long a neighbour takes: longer than a poison task needs to end its worker, in its second attempt too.
+const NEIGHBOUR_MS: u64 = 4_000;
+
+async fn f16_long_neighbours_of_poison_over_redis_on_one_worker() {
+    let db = kit::redis().fresh_db();
+    neighbours("F16r1", Arc::new(broker(&db)), &db.yaml(), None, (1, 1)).await;
+}
+
+async fn f16_long_neighbours_of_poison_over_redis_on_three_workers() {
+    let db = kit::redis().fresh_db();
+    neighbours("F16r3", Arc::new(broker(&db)), &db.yaml(), None, (3, 2)).await;
+}
+
+async fn f16_long_neighbours_of_poison_in_a_file_on_one_worker() {
+    let (site, broker) = file().await;
+    neighbours("F16e1", broker, "", Some(site), (1, 1)).await;
+}
+
+async fn f16_long_neighbours_of_poison_in_a_file_on_three_workers() {
+    let (site, broker) = file().await;
+    neighbours("F16e3", broker, "", Some(site), (3, 2)).await;
+}
+
+/// A site whose file is opened here too.
+async fn file() -> (Site, Arc<dyn Broker>) {
+    let site = Site::new("");
+    std::fs::create_dir_all(site.dir.join("data")).unwrap();
+    let broker = EmbeddedBroker::open(site.dir.join("data/runner.db"), Arc::new(SystemClock)).await;
+    (site, Arc::new(broker.unwrap()))
+}
+
+/// Long tasks beside poison ones, all in work at once, on workers that are started again when they end.
+async fn neighbours(
+    name: &'static str,
+    broker: Arc<dyn Broker>,
+    yaml: &str,
+    site: Option<Site>,
+    (workers, culprits): (usize, usize),
+) {
+    let innocent = 4 * workers + 2;
+    let config = format!(
+        "{yaml}roles: [worker, web]\nworker: {{concurrency: {}, lease: 3s}}\n",
+        8
+    );
+    let site = match site {
+        Some(site) => {
+            site.write("config.yaml", &config);
+            site
+        }
+        None => Site::new(&config),
+    };
+    let site = handlers::at(site);
+    let mut fleet: Vec<Runner> = (0..workers).map(|_| site.launch()).collect();
+    for worker in &fleet {
+        worker.ready().await;
+    }
+    let kept = Duration::from_secs(3600);
+    let long = |n: usize| {
+        let task = Task::new("test:hold").id(id(&format!("long{n}")));
+        task.payload(NEIGHBOUR_MS.to_string()).retention(kept)
+    };
+    let mut tasks: Vec<Task> = (0..innocent).map(long).collect();
+    for n in 0..culprits {
+        tasks.insert(n * 4 + 3, Task::new("test:abort").id(id(&format!("poison{n}"))));
+    }
+    for answer in broker.enqueue(&tasks).await.unwrap() {
+        answer.unwrap();
+    }
+    let began = Instant::now();
+    let crashes = until_all_ended(&site, &*broker, &mut fleet, tasks.len() as u64).await;
+    let (mut archived, mut extra, mut named) = (0, 0, 0);
+    for task in &tasks {
+        let task_id = task.id.clone().unwrap();
+        let info = broker.task(&queue(), &task_id).await.unwrap().unwrap();
+        if task_id.as_str().starts_with("poison") {
+            let attempts = broker.attempts(&queue(), &task_id).await.unwrap();
+            named += usize::from(info.record.last_error.starts_with("poison: 3 runs") && attempts.len() == 3);
+        } else {
+            archived += usize::from(info.state == State::Archived);
+            extra = extra.max(info.record.retried);
+        }
+    }
+    let mut fault = Fault::new(name);
+    fault
+        .figure("workers", workers)
+        .figure("bystanders", innocent)
+        // Two of them in one process end it together.
+        .require("crashes", crashes, (3..=3 * culprits).contains(&crashes))
+        .require("bystanders_archived", archived, archived == 0)
+        .require("extra_attempts_max", extra, extra as usize <= crashes)
+        .require("culprits_named", named, named == culprits)
+        .figure("took_ms", began.elapsed().as_millis());
+    for worker in fleet {
+        assert!(worker.stop().await.success());
+    }
+    fault.end(|| format!("{:?}", handlers::events(&site)));
+}
+
+/// Starts workers again until so many tasks have ended; how often one had died.
+async fn until_all_ended(site: &Site, broker: &dyn Broker, fleet: &mut [Runner], tasks: u64) -> usize {
+    let (began, mut crashes) = (Instant::now(), 0);
+    loop {
+        for worker in fleet.iter_mut() {
+            if worker.child.ended().is_some() {
+                crashes += 1;
+                *worker = site.launch();
+            }
+        }
+        let queues = broker.queues().await.unwrap();
+        let counts = queues.into_iter().find(|q| q.name == queue()).map(|q| q.counts);
+        let counts = counts.unwrap_or_default();
+        let of = |state| counts.get(&state).copied().unwrap_or(0);
+        if of(State::Completed) + of(State::Archived) == tasks {
+            return crashes;
+        }
+        assert!(began.elapsed() < LIMIT, "{counts:?}\n{}", fleet[0].child.tail());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
 }

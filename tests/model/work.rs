@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use runner_core::schedule::stable_hash;
 use runner_core::task::{QueueName, State, TaskId, recovery_delay};
 use runner_queue::{
     ArchiveBounds, Attempt, Claim, Forwarded, LEASE_EXPIRED, LOST, Recovered, Settled, Settlement, Swept, TaskRecord,
@@ -92,7 +93,15 @@ impl World {
             } else {
                 self.end(&task.queue, &task.id, settlement);
             }
-            if self.peek(&task.queue, &task.id).is_some() {
+            let was_run = !matches!(
+                settlement.verdict,
+                Verdict::HandBack
+                    | Verdict::Snooze {
+                        waiting_for: Some(_),
+                        ..
+                    }
+            );
+            if was_run && self.peek(&task.queue, &task.id).is_some() {
                 self.entry(&task.queue, &task.id).lost = 0;
             }
             if let Some(attempt) = &settlement.attempt {
@@ -221,15 +230,14 @@ impl World {
     fn recover_one(&mut self, name: &QueueName, id: &TaskId, poison_after: u32) -> Recovered {
         let entry = self.entry(name, id);
         let record = entry.record.clone();
-        let lost = entry.lost + 1;
-        let poison = poison_after > 0 && lost >= poison_after;
-        let again = record.retries_left() && !poison;
-        entry.lost = if again { lost } else { 0 };
-        let error = if poison {
-            format!("poison: {lost} runs ended without a report (crash, kill or lost lease); {LEASE_EXPIRED}")
-        } else {
-            LEASE_EXPIRED.to_owned()
+        // No run of these is noted as alone: none proves anything, and the count stops one short of the bound.
+        let lost = match poison_after {
+            0 => entry.lost + 1,
+            most => (entry.lost + 1).min(most - 1).max(1),
         };
+        let again = record.retries_left();
+        entry.lost = if again { lost } else { 0 };
+        let error = LEASE_EXPIRED.to_owned();
         let attempt = Attempt {
             number: record.retried + 1,
             started_at: entry.claimed_at,
@@ -239,8 +247,7 @@ impl World {
             server: format!("{}:{}", SERVER.0, SERVER.1),
             log: None,
         };
-        // No more than three retries here, so the random part of the delay plays no role.
-        let after = again.then(|| recovery_delay(record.retried, 0));
+        let after = again.then(|| recovery_delay(record.retried, stable_hash(&[record.id.as_str()])));
         self.fail(name, id, after, &error, again);
         self.remember(name, id, attempt);
         Recovered {
@@ -249,7 +256,7 @@ impl World {
             kind: record.kind,
             state: if again { State::Retry } else { State::Archived },
             lost,
-            poison,
+            poison: false,
         }
     }
 

@@ -101,6 +101,9 @@ impl Looks {
             let Caveat {
                 code, message, hint, ..
             } = caveat;
+            if *code == "broker_state_lost" {
+                self.metrics.broker_state_lost();
+            }
             match caveat.grave {
                 true => tracing::error!(code, hint, "{message}"),
                 false => tracing::warn!(code, hint, "{message}"),

@@ -93,10 +93,13 @@ pub struct Metrics {
     lateness: Histogram,
     corrected: Counter,
     broker_errors: Family<CodeLabel, Counter>,
+    broker_state_lost: Counter,
     lost: Family<QueueLabel, Counter>,
     aggregated: Family<QueueOutcome, Counter>,
     aggregated_tasks: Family<QueueLabel, Counter>,
     aggregators_failing: Family<QueueLabel, Counter>,
+    lost_alive: Family<QueueLabel, Counter>,
+    suspects_put_off: Family<QueueLabel, Counter>,
     poison: Family<QueueLabel, Counter>,
     repaired: Family<DamageLabel, Counter>,
     trimmed: Counter,
@@ -133,12 +136,27 @@ impl Default for Metrics {
             active: shown.plain("worker_active", "Tasks in work in this process"),
             leader: shown.plain("scheduler_leader", "1 while this process leads the schedulers"),
             broker_errors: shown.plain("broker_errors", "Calls to the broker that failed, by code"),
+            broker_state_lost: shown.plain(
+                "broker_state_lost",
+                "Times that everything in the broker was found to be gone",
+            ),
             lost: shown.plain("tasks_lost", "Runs whose worker fell silent, noticed by this process"),
             aggregators_failing: shown.plain(
                 "group_repeated_failures",
                 "Failures of the aggregator of a group that followed a failure of the same group",
             ),
-            poison: shown.plain("poison", "Tasks archived because their runs were lost again and again"),
+            lost_alive: shown.plain(
+                "tasks_lost_alive",
+                "Lost runs whose worker said that it lives: no crashes",
+            ),
+            suspects_put_off: shown.plain(
+                "suspects_put_off",
+                "Times that a task whose last worker died had to wait for its turn",
+            ),
+            poison: shown.plain(
+                "poison",
+                "Tasks archived because their worker died again and again while they ran",
+            ),
             trimmed: shown.plain(
                 "archive_trimmed",
                 "Archived tasks that were deleted because the archive is bounded",
@@ -254,6 +272,23 @@ impl Metrics {
         self.lost.get_or_create(&label).inc();
     }
 
+    /// Everything in the broker is gone.
+    pub fn broker_state_lost(&self) {
+        self.broker_state_lost.inc();
+    }
+
+    /// A lost run was not a crash: its worker is this process.
+    pub fn lost_alive(&self, queue: &str) {
+        let queue = self.label(queue);
+        self.lost_alive.get_or_create(&QueueLabel { queue }).inc();
+    }
+
+    /// A suspect had to wait for its turn.
+    pub fn suspect_put_off(&self, queue: &str) {
+        let queue = self.label(queue);
+        self.suspects_put_off.get_or_create(&QueueLabel { queue }).inc();
+    }
+
     /// A set of grouped tasks became one task, or did not.
     pub fn aggregated(&self, queue: &str, outcome: &'static str) {
         self.aggregated
@@ -341,7 +376,7 @@ mod tests {
     use super::*;
 
     /// What others look for by name; a change breaks their alerts.
-    const NAMES: [&str; 18] = [
+    const NAMES: [&str; 21] = [
         "runner_tasks_processed counter",
         "runner_task_duration_seconds histogram",
         "runner_fires counter",
@@ -352,8 +387,11 @@ mod tests {
         "runner_worker_active gauge",
         "runner_scheduler_leader gauge",
         "runner_broker_errors counter",
+        "runner_broker_state_lost counter",
         "runner_tasks_lost counter",
         "runner_group_repeated_failures counter",
+        "runner_tasks_lost_alive counter",
+        "runner_suspects_put_off counter",
         "runner_poison counter",
         "runner_archive_trimmed counter",
         "runner_log_lines_lost counter",
@@ -369,6 +407,8 @@ mod tests {
         metrics.attempt("default", SUCCESS, Duration::from_millis(3));
         metrics.decided("fired", 2);
         metrics.lost("default", true);
+        metrics.lost_alive("default");
+        metrics.suspect_put_off("default");
         metrics.aggregated("default", SUCCESS);
         metrics.aggregated_tasks("default", 3);
         metrics.aggregator_failed_again("default");

@@ -28,6 +28,10 @@ use crate::role::panic_text;
 /// How long a handler that was told to stop may take to return before it is dropped; less once its lease is lost.
 const STOP_GRACE: Duration = Duration::from_secs(15);
 
+/// How long the broker may take to note whether a run is alone, and the pause before it is told again.
+const NOTE_LIMIT: Duration = Duration::from_secs(5);
+const NOTE_AGAIN: Duration = Duration::from_millis(500);
+
 /// An attempt whose handler was called.
 #[allow(clippy::large_enum_variant)] // the large one is the usual case, and taken apart at once
 pub(super) enum Begun {
@@ -112,6 +116,30 @@ pub(super) async fn run_apart(shop: Arc<Shop>, place: Place, task: InWork) {
     match begin(&shop, task) {
         Begun::Over(settlement) => leaving.leave(settlement, pace::is_moment(turn.lap())),
         Begun::UnderWay(rest) => leaving.leave(rest.end(&shop).await, false),
+    }
+}
+
+/// An attempt of a suspect that has the process to itself: if that ends, it was this task.
+pub(super) async fn run_alone(shop: Arc<Shop>, place: Place, task: InWork) {
+    let noted = tokio::time::timeout(NOTE_LIMIT, shop.broker.run_alone(&task.claim, true)).await;
+    match noted {
+        Ok(Ok(true)) => run_apart(shop, place, task).await,
+        Ok(Ok(false)) => Leaving::new(&shop.ended, place).leave(None, false),
+        // Its crash would prove nothing then; but it has waited long enough.
+        Ok(Err(_)) | Err(_) => run_apart(shop, place, task).await,
+    }
+}
+
+/// Says that this run is not alone any more, until the broker knows it or the run is over.
+#[allow(clippy::disallowed_methods)] // a named back-off; the end of the run ends it
+pub(super) async fn not_alone(shop: &Shop, claim: &Claim) {
+    loop {
+        match tokio::time::timeout(NOTE_LIMIT, shop.broker.run_alone(claim, false)).await {
+            Ok(Ok(_)) => return,
+            Ok(Err(error)) => shop.broker_failed("note that a run is not alone", &error),
+            Err(_) => (),
+        }
+        tokio::time::sleep(NOTE_AGAIN).await;
     }
 }
 

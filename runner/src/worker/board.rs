@@ -78,6 +78,13 @@ impl Board {
         tasks.collect()
     }
 
+    /// The claims at these places.
+    pub(super) fn claims_at(&self, places: &[Place]) -> Vec<Claim> {
+        let all = self.lock();
+        let tasks = places.iter().filter_map(|place| all.tasks.get(*place)?.as_ref());
+        tasks.map(|task| task.claim.clone()).collect()
+    }
+
     /// Frees places, each of which holds a task.
     pub(super) fn remove(&self, gone: impl IntoIterator<Item = Place>) {
         let mut places = self.lock();
@@ -139,6 +146,26 @@ impl Board {
     pub(super) fn holds(&self, place: Place, claim: &Claim, lease: Duration) -> bool {
         let mut places = self.lock();
         places.of(place, claim).is_some_and(|w| w.extended_at.elapsed() < lease)
+    }
+
+    /// Whether the lease of a handler that was not told so was not extended for `limit`.
+    pub(super) fn is_overdue(&self, limit: Duration) -> bool {
+        let places = self.lock();
+        let overdue = |w: &InWork| w.extended_at.elapsed() >= limit && !w.stop.is_lease_lost();
+        places.all().any(|(_, w)| overdue(w))
+    }
+
+    /// Nobody can have taken these tasks until now: their leases are as good as extended, but no longer than until the
+    /// next look.
+    pub(super) fn hold_overdue(&self, limit: Duration, next_look: Duration, hold: Hold) {
+        let just_now = limit.saturating_sub(next_look);
+        for task in self.lock().tasks.iter_mut().flatten() {
+            if task.extended_at.elapsed() > just_now {
+                // A clock that began less than a lease ago has no such instant, and nothing overdue either.
+                task.extended_at = Instant::now().checked_sub(just_now).unwrap_or(task.extended_at);
+                task.stop.hold(hold);
+            }
+        }
     }
 
     /// Stops the handlers whose lease was not extended for `limit`, those too that were told to stop for another

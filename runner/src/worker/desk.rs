@@ -20,6 +20,7 @@ use super::attempt::Begun;
 use super::board::{InWork, Place};
 use super::order::Order;
 use super::pace::{Pace, Turn};
+use super::suspects::{Around, Step, Suspects};
 use super::{Shop, attempt};
 
 /// How many tasks one call ends and claims at most: about a millisecond of the store's time. More at once are slower:
@@ -37,6 +38,10 @@ const IDLE: Duration = Duration::from_secs(15);
 const BACKOFF: Duration = Duration::from_millis(50);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(5);
 const LONGEST_WITH_VERDICTS: Duration = Duration::from_millis(500);
+
+/// What suspects wait for that are put off.
+const ONE_AT_A_TIME: &str = "its turn: its last worker died, and such tasks start one at a time";
+const ALONE: &str = "a worker that runs nothing else: its last workers died";
 
 /// Verdicts with the places of their tasks, side by side.
 #[derive(Default)]
@@ -79,6 +84,7 @@ pub(super) struct Desk {
     pub(super) calls: FuturesUnordered<BoxFuture<'static, Back>>,
     pub(super) most_calls: usize,
     pace: Pace,
+    pub(super) suspects: Suspects,
     pub(super) waking: Option<BoxFuture<'static, ()>>,
     pub(super) pause: Option<BoxFuture<'static, ()>>,
     failures: u32,
@@ -100,6 +106,7 @@ impl Desk {
             calls: FuturesUnordered::new(),
             most_calls: if settings.concurrency < SLOTS_FOR_TWO { 1 } else { 2 },
             pace: Pace::default(),
+            suspects: Suspects::default(),
             waking: None,
             pause: None,
             failures: 0,
@@ -138,7 +145,15 @@ impl Desk {
                 None => gone.push(ended.place),
             }
         }
-        self.free(gone);
+        self.give_up(gone);
+    }
+
+    /// Frees the places of claims that are lost, or will be, although this process lives.
+    fn give_up(&mut self, places: Vec<Place>) {
+        if !places.is_empty() {
+            self.shop.survived.add(self.shop.board.claims_at(&places));
+            self.free(places);
+        }
     }
 
     fn free_slots(&self) -> usize {
@@ -151,6 +166,8 @@ impl Desk {
     fn free(&mut self, places: Vec<Place>) {
         if !places.is_empty() {
             self.taken -= places.len();
+            // What was kept out has to be asked for now.
+            self.hungry |= self.suspects.freed(&places);
             self.shop.board.remove(places);
         }
     }
@@ -167,6 +184,7 @@ impl Desk {
             self.send(sent, ask);
         }
         let idle = self.takes() && !self.hungry && self.waking.is_none() && self.free_slots() > 0;
+        let idle = idle && !self.suspects.keeps_others_out();
         if idle {
             let queues = match self.many {
                 true => self.order.watched(|queue| self.shop.served.is_named(queue)),
@@ -192,7 +210,7 @@ impl Desk {
     /// How many tasks a call that ends `ending` of them may claim: their slots are free by then. Each call asks for
     /// its share only, so that there is something left for the other one.
     fn room_for(&self, ending: usize) -> usize {
-        let wanted = self.takes() && (self.hungry || ending > 0);
+        let wanted = self.takes() && (self.hungry || ending > 0) && !self.suspects.keeps_others_out();
         if !wanted {
             return 0;
         }
@@ -243,7 +261,7 @@ impl Desk {
     /// Takes in what a call brought.
     pub(super) fn take(&mut self, back: Back) {
         self.reserved -= back.reserved;
-        self.free(back.given_up);
+        self.give_up(back.given_up);
         let Exchanged { settled, claims } = match back.answer {
             Ok(exchanged) => exchanged,
             Err(error) => {
@@ -284,7 +302,85 @@ impl Desk {
         if claims.len() > startable {
             self.hand_back(claims.split_off(startable), began);
         }
+        let suspects = claims.extract_if(.., |claim| self.is_suspect(claim)).collect();
         self.start(claims, began);
+        self.take_suspects(suspects, began);
+    }
+
+    /// Without a handler here there is nothing to fear.
+    fn is_suspect(&self, claim: &Claim) -> bool {
+        claim.suspicion().is_some() && self.shop.handlers.find(&claim.task().kind).is_some()
+    }
+
+    /// One of them starts once the others are put off, if none is on trial here.
+    fn take_suspects(&mut self, claims: Vec<Claim>, began: Instant) {
+        for (place, task) in self.write_down(claims.into_iter(), began) {
+            if self.suspects.has_room() {
+                self.suspects.admit(place, task, self.shop.settings.poison_after);
+            } else {
+                // Any random number will do; a random id is one.
+                let (random, _) = uuid::Uuid::new_v4().as_u64_pair();
+                let delay = self.suspects.put_off(place, random);
+                self.put_off(place, task.claim, delay, ONE_AT_A_TIME);
+            }
+        }
+    }
+
+    fn put_off(&mut self, place: Place, claim: Claim, delay: Duration, waiting_for: &str) {
+        self.shop.metrics.suspect_put_off(claim.task().queue.as_str());
+        let settlement = Settlement {
+            claim,
+            verdict: Verdict::Snooze {
+                delay,
+                waiting_for: Some(waiting_for.to_owned()),
+            },
+            result: None,
+            attempt: None,
+        };
+        self.verdicts.push_back((place, settlement));
+    }
+
+    /// Does what is due with the suspect on trial.
+    pub(super) fn go_on_with_suspects(&mut self) {
+        let around = Around {
+            open: self.is_open(),
+            alone: self.taken == 1 && self.calls.is_empty(),
+        };
+        match self.suspects.next(&around) {
+            Step::Wait => (),
+            Step::Start { place, mut task, alone } => {
+                task.started_at = self.shop.clock.now();
+                task.deadline = attempt::deadline_of(task.claim.task(), task.started_at);
+                let shop = self.shop.clone();
+                match alone {
+                    true => drop(tokio::spawn(attempt::run_alone(shop, place, task))),
+                    false => drop(tokio::spawn(attempt::run_apart(shop, place, task))),
+                }
+            }
+            Step::PutOff { place, task, delay } => {
+                self.put_off(place, task.claim, delay, ALONE);
+                self.hungry = true;
+            }
+            Step::HandBack { place, task } => {
+                let settlement = Settlement {
+                    claim: task.claim,
+                    verdict: Verdict::HandBack,
+                    result: None,
+                    attempt: None,
+                };
+                self.verdicts.push_back((place, settlement));
+            }
+            Step::Pass { task } => {
+                let shop = self.shop.clone();
+                self.suspects.passing = Some(Box::pin(async move { attempt::not_alone(&shop, &task.claim).await }));
+            }
+        }
+    }
+
+    /// Others may start beside it now.
+    pub(super) fn suspect_passed(&mut self) {
+        self.suspects.passed();
+        self.hungry = true;
     }
 
     /// Gives claims back to the front of their queues. Their leases are kept until that is written.
@@ -371,6 +467,7 @@ impl Desk {
             if *answer == Settled::Stale {
                 let task = settlement.claim.task();
                 tracing::warn!(task_id = %task.id, task_type = %task.kind, "verdict came too late; the task is no longer held here");
+                self.shop.survived.add([settlement.claim]);
             }
             done.push(place);
         }
@@ -398,7 +495,7 @@ impl Desk {
                 given_up.push(place);
             }
         }
-        self.free(given_up);
+        self.give_up(given_up);
         self.hungry = true;
         let longest = if self.verdicts.is_empty() {
             LONGEST_BACKOFF

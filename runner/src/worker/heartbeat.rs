@@ -10,12 +10,12 @@ use runner_queue::{Claim, ServerStatus};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::Shop;
 use super::board::Place;
+use super::{Shop, survived};
 use crate::role::Role;
 
 /// How long a server is listed after its last word; asynq's.
-const REMEMBERED: Duration = Duration::from_secs(10);
+pub(super) const REMEMBERED: Duration = Duration::from_secs(10);
 
 /// A claim and where it stands on the board.
 type Held = (Place, Claim);
@@ -30,11 +30,12 @@ impl Heartbeat {
         Self { shop, intake }
     }
 
-    async fn extend_leases(&self) {
+    /// Whether the broker answered at once.
+    async fn extend_leases(&self) -> bool {
         let all = self.shop.board.all().into_iter();
         let all: Vec<Held> = all.map(|(place, w)| (place, w.claim)).collect();
         if self.extend(&all).await {
-            return;
+            return true;
         }
         // Queues may lie on different servers: one that is away must not cost the others their leases.
         let mut by_queue: BTreeMap<&QueueName, Vec<Held>> = BTreeMap::new();
@@ -47,6 +48,7 @@ impl Heartbeat {
                 self.extend(held).await;
             }
         }
+        false
     }
 
     /// Whether the broker answered.
@@ -85,7 +87,7 @@ impl Heartbeat {
         self.shop.metrics.set_active(working.len());
         let call = self.shop.broker.heartbeat(&info, &working, REMEMBERED);
         match tokio::time::timeout(self.every(), call).await {
-            Ok(Ok(())) => (),
+            Ok(Ok(())) => self.shop.listed.told(REMEMBERED),
             Ok(Err(error)) => self.shop.broker_failed("send a heartbeat", &error),
             Err(_) => tracing::warn!("the broker did not take the heartbeat in time"),
         }
@@ -104,8 +106,11 @@ impl Role for Heartbeat {
     }
 
     async fn turn(&mut self) -> Option<Duration> {
-        self.extend_leases().await;
-        self.tell().await;
+        // Whoever is listed may take tasks back, so its own come first.
+        if self.extend_leases().await || !self.shop.broker.lists_first() {
+            self.tell().await;
+        }
+        survived::report(&self.shop, self.every()).await;
         None
     }
 }

@@ -18,8 +18,11 @@ mod forwarder;
 mod heartbeat;
 mod janitor;
 mod known;
+mod listed;
 mod mender;
 mod order;
+#[cfg(test)]
+mod outage_tests;
 mod pace;
 mod processor;
 mod quiet;
@@ -30,6 +33,8 @@ mod served;
 mod setbacks;
 #[cfg(test)]
 mod stop_tests;
+mod survived;
+mod suspects;
 #[cfg(test)]
 mod tests;
 mod verdict;
@@ -94,7 +99,7 @@ pub struct Settings {
     pub lease: Duration,
     /// What the archive of a queue keeps.
     pub archive: ArchiveBounds,
-    /// After how many runs in a row that ended without any report a task is archived as poison; 0: never.
+    /// After how many crashes of its own in a row a task is archived as poison; 0: never.
     pub poison_after: u32,
     /// When the tasks of a group become one.
     pub groups: GroupRule,
@@ -139,6 +144,22 @@ impl Settings {
         }
     }
 
+    /// The same for a task whose lease is over while this worker was alone at `at`: gone before one that comes then has
+    /// been listed for long enough, see [`Self::listed_first`].
+    fn hold_alone(&self, at: Instant) -> Hold {
+        let ask = at + self.lease / 5;
+        Hold {
+            ask: ask.into_std(),
+            kill: (ask + self.last_moment()).into_std(),
+        }
+    }
+
+    /// How long this worker has to be listed before it takes back tasks of others, where these rely on being alone:
+    /// more than their fence needs to see it and to drop handlers, and the grace that every lost lease has.
+    fn listed_first(&self) -> Duration {
+        self.lease * 3 / 5 + self.recover_grace()
+    }
+
     /// How long after the end of its lease a task is taken back: allowance for the rounding of its end to a second,
     /// and for one late call.
     fn recover_grace(&self) -> Duration {
@@ -163,6 +184,8 @@ struct Shop {
     delayed: Notify,
     started_at: jiff::Timestamp,
     known: known::Known,
+    survived: survived::Survived,
+    listed: listed::Listed,
 }
 
 impl Shop {
@@ -194,6 +217,8 @@ impl Shop {
             delayed: Notify::new(),
             started_at,
             known: known::Known::default(),
+            survived: survived::Survived::default(),
+            listed: listed::Listed::default(),
         }
     }
 
@@ -277,7 +302,7 @@ impl Worker {
             roles.spawn(async move { role::run(role, &idle, &upkeep).await });
         };
         keep_unwoken(Box::new(heartbeat::Heartbeat::new(shop.clone(), intake.clone())));
-        keep_unwoken(Box::new(fence::Fence(shop.clone())));
+        keep_unwoken(Box::new(fence::Fence::new(shop.clone())));
         keep_unwoken(Box::new(releaser::Releaser::new(shop.clone())));
         keep_unwoken(Box::new(recoverer::Recoverer::new(shop.clone())));
         keep_unwoken(Box::new(janitor::Janitor(shop.clone())));

@@ -22,6 +22,7 @@ pub(super) async fn run(shop: Arc<Shop>, stop: CancellationToken, intake: DropGu
     let mut desk = Desk::new(shop, intake);
     loop {
         desk.collect();
+        desk.go_on_with_suspects();
         desk.call();
         if desk.is_done() {
             break;
@@ -47,6 +48,8 @@ pub(super) async fn run(shop: Arc<Shop>, stop: CancellationToken, intake: DropGu
             () = until_done(&mut desk.waking) => desk.hungry = true,
             () = until_done(&mut desk.pause) => (),
             () = shop.served.changed.notified() => desk.renew(),
+            () = until_done(&mut desk.suspects.timer) => (),
+            () = until_done(&mut desk.suspects.passing) => desk.suspect_passed(),
         }
     }
 }

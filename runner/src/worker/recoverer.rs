@@ -9,6 +9,7 @@ use runner_queue::{BrokerResult, Lists, Recovered};
 use tokio::time::Instant;
 
 use super::Shop;
+use super::heartbeat::REMEMBERED;
 use crate::role::Role;
 
 /// Tasks taken back in one call.
@@ -35,6 +36,10 @@ impl Role for Recoverer {
         if self.clock_was_set() {
             // The heartbeat writes our leases by the new time first.
             return Some(self.shop.settings.heartbeat_every() * 2);
+        }
+        let settings = &self.shop.settings;
+        if self.shop.broker.lists_first() && !self.shop.listed.for_long(settings.listed_first(), REMEMBERED) {
+            return Some(settings.heartbeat_every());
         }
         super::aggregator::reclaim(&self.shop).await;
         let shop = &self.shop;
@@ -130,7 +135,7 @@ fn report(task: &Recovered) {
     if task.poison {
         tracing::error!(
             task_id = %task.id, task_type = %task.kind, queue = %task.queue, state = %task.state, lost = task.lost,
-            "poison: a task was archived because its worker died or was cut off each time it ran"
+            "poison: a task was archived because its worker died each time it ran, at last with nothing beside it"
         );
     } else {
         tracing::error!(

@@ -79,6 +79,7 @@ async fn a_clock_that_is_set_forward_takes_no_task_from_its_handler() {
     let clock = Arc::new(ManualClock::at(jiff::Timestamp::from_second(1_893_553_445).unwrap()));
     let scene = Scene::at(clock.clone()).await;
     let shop = scene.shop_at(Registry::new(), 1, clock.clone());
+    shop.listed.was_told_for(shop.settings.listed_first());
     let mut recoverer = recoverer::Recoverer::new(shop.clone());
     let id = scene.put(Task::new("a")).await;
     let claims = scene.broker.claim(&shop.queue_names(), 1, DEFAULT_LEASE).await.unwrap();

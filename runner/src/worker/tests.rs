@@ -37,6 +37,12 @@ impl Scene {
         }
     }
 
+    /// The same file, opened once more as another process would.
+    pub(super) async fn opened_again(&self) -> Arc<dyn Broker> {
+        let broker = EmbeddedBroker::open(self.broker.path(), Arc::new(SystemClock)).await;
+        Arc::new(broker.unwrap())
+    }
+
     pub(super) fn worker(&self, registry: Registry) -> Worker {
         self.worker_with(registry, 4, Duration::from_secs(5))
     }

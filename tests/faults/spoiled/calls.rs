@@ -404,6 +404,8 @@ pub fn of_workers() -> Vec<Call> {
         "extend" from Active: |at, held| none(at.broker.extend(&held.claims, LEASE).await);
         "extend_late" from Silent: |at, held| none(at.broker.extend(&held.claims, LEASE).await);
         "recover" from Silent: |at, _held| none(at.broker.recover(&[queue()], Duration::ZERO, 99, 3).await);
+        "run_alone" from Active: |at, held| none(at.broker.run_alone(&held.claims[0], true).await);
+        "absolve" from Active: |at, held| none(at.broker.absolve(&held.claims).await);
         "recover_active" from Active: |at, _held| none(at.broker.recover(&[queue()], Duration::ZERO, 99, 3).await);
         "forward_due" from Due: |at, _held| none(at.broker.forward(&[queue()], 99).await);
         "forward_again" from Again: |at, _held| none(at.broker.forward(&[queue()], 99).await);

@@ -43,21 +43,27 @@ pub fn stated_delay(said: Duration) -> Duration {
     said.clamp(SHORTEST_STATED, LONGEST)
 }
 
+/// Tasks that were lost together come back spread over so many seconds.
+pub const RECOVERY_SPREAD_SECONDS: u64 = 4;
+
 /// The delay before a task whose worker fell silent is tried again.
 ///
-/// It has waited out a lease already, and the fault is rarely its own, so the first time comes at once. A task
-/// that kills its workers must not go round and round: the delay grows by four up to [`retry_delay`].
+/// It has waited out a lease already, and the fault is rarely its own, so the first time comes almost at once. A task
+/// that kills its workers must not go round and round: the delay grows by four up to [`retry_delay`]. And what was
+/// lost together does not come back together: one of them may have been the cause. `random` spreads them.
 ///
 /// ```
 /// use runner_core::task::recovery_delay;
 /// assert_eq!(recovery_delay(0, 0).as_secs(), 1);
+/// assert_eq!(recovery_delay(0, 7).as_secs(), 4);
 /// assert_eq!(recovery_delay(2, 0).as_secs(), 16);
 /// assert_eq!(recovery_delay(10, 0).as_secs(), 10_015);
 /// ```
 #[must_use]
 pub fn recovery_delay(retried: u32, random: u64) -> Duration {
     let seconds = 4u64.saturating_pow(retried);
-    Duration::from_secs(seconds).min(retry_delay(retried, random))
+    let delay = Duration::from_secs(seconds).min(retry_delay(retried, random));
+    delay + Duration::from_secs(random % RECOVERY_SPREAD_SECONDS)
 }
 
 #[cfg(test)]

@@ -63,9 +63,9 @@ use runner_core::task::QueueName;
 use tokio::sync::mpsc;
 
 use crate::{
-    ArchiveBounds, Broker, BrokerError, BrokerResult, Caveat, Claim, Commit, Committed, Corrections, Decision,
-    EntryView, Exchanged, Forwarded, HOLD_AFTER_END, Held, KnownTypes, Lists, Recovered, Registration, Repaired,
-    Schedules, ServerInfo, Settled, Settlement, Standing, StopRequest, Swept, Work, Working,
+    Absolved, ArchiveBounds, Broker, BrokerError, BrokerResult, Caveat, Claim, Commit, Committed, Corrections,
+    Decision, EntryView, Exchanged, Forwarded, HOLD_AFTER_END, Held, KnownTypes, Lists, Recovered, Registration,
+    Repaired, Schedules, ServerInfo, Settled, Settlement, Standing, StopRequest, Swept, Work, Working,
 };
 use condition::Condition;
 #[cfg(test)]
@@ -103,6 +103,7 @@ pub struct EmbeddedBroker {
     /// The server that claims are noted for, once a heartbeat has told.
     claimant: OnceLock<String>,
     passed: Arc<Passed>,
+    presence: Arc<servers::Presence>,
     /// The record of an attempt at which the last repair ended.
     repaired_to: AtomicI64,
     /// Records deleted to keep bounds that nobody has counted yet.
@@ -154,6 +155,7 @@ impl EmbeddedBroker {
             clock,
             claimant: OnceLock::new(),
             passed: Arc::default(),
+            presence: Arc::default(),
             repaired_to: AtomicI64::new(0),
             trimmed,
             condition,
@@ -263,6 +265,7 @@ impl Work for EmbeddedBroker {
     }
 
     async fn claim(&self, queues: &[QueueName], max: usize, lease: Duration) -> BrokerResult<Vec<Claim>> {
+        self.presence.claims_for(lease);
         self.writer.write(self.taking(queues, max, lease)).await
     }
 
@@ -284,6 +287,7 @@ impl Work for EmbeddedBroker {
         max: usize,
         lease: Duration,
     ) -> BrokerResult<Exchanged> {
+        self.presence.claims_for(lease);
         let (settled, claims) = match (settlements, max) {
             ([], _) => (Vec::new(), self.claim(queues, max, lease).await?),
             (some, 0) => (self.settle(some).await?, Vec::new()),
@@ -298,6 +302,7 @@ impl Work for EmbeddedBroker {
     }
 
     async fn extend(&self, claims: &[Claim], lease: Duration) -> BrokerResult<Vec<Option<Timestamp>>> {
+        self.presence.claims_for(lease);
         let claims = claims.to_vec();
         self.writer.write(settle::Extend { claims, lease }).await
     }
@@ -326,12 +331,22 @@ impl Work for EmbeddedBroker {
     ) -> BrokerResult<Vec<Recovered>> {
         let queues = queues.to_vec();
         let pass = recover::Recover {
+            presence: Arc::clone(&self.presence),
             queues,
             grace,
             limit,
             poison_after,
         };
         self.writer.write(pass).await
+    }
+
+    async fn run_alone(&self, claim: &Claim, alone: bool) -> BrokerResult<bool> {
+        let claim = claim.clone();
+        self.writer.write(recover::Alone { claim, alone }).await
+    }
+
+    async fn absolve(&self, claims: &[Claim]) -> BrokerResult<Vec<Absolved>> {
+        self.writer.write(recover::Absolve(claims.to_vec())).await
     }
 
     async fn sweep(&self, queues: &[QueueName], limit: usize, archive: ArchiveBounds) -> BrokerResult<Swept> {
@@ -354,7 +369,18 @@ impl Work for EmbeddedBroker {
     async fn heartbeat(&self, server: &ServerInfo, working: &[Working], ttl: Duration) -> BrokerResult<()> {
         self.claims_as(&server.host, server.pid);
         let (server, working) = (server.clone(), working.to_vec());
-        self.writer.write(servers::Heartbeat { server, working, ttl }).await
+        self.writer.write(servers::Heartbeat { server, working, ttl }).await?;
+        self.presence.told();
+        Ok(())
+    }
+
+    async fn is_alone(&self, server: &ServerInfo) -> BrokerResult<bool> {
+        let others = servers::others(self.readers(), server).await;
+        Ok(!others.map_err(|e| error("look for other servers", e))?)
+    }
+
+    fn lists_first(&self) -> bool {
+        true
     }
 
     async fn leave(&self, server: &ServerInfo) -> BrokerResult<()> {

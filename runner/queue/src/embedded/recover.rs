@@ -1,28 +1,33 @@
-//! Taking back tasks whose workers fell silent.
+//! Taking back tasks whose workers fell silent, and what these tasks are suspected of then.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
+use runner_core::schedule::stable_hash;
 use runner_core::task::{QueueName, State, TaskId, recovery_delay};
 
 use super::cells::Row;
 use super::link::SqlError;
 use super::readers::Readers;
 use super::rows::{self, RECORD, column, instant, span};
+use super::servers::Presence;
 use super::store::{built, sql};
 use super::writer::{Tx, Write};
 use super::{moves, settle};
-use crate::{Attempt, LEASE_EXPIRED, LONGEST_LEASE, LOST, Recovered, TaskRecord, poison};
+use crate::{Absolved, Attempt, Claim, LEASE_EXPIRED, LONGEST_LEASE, LOST, Recovered, TaskRecord, after_crash, poison};
 
-/// Columns read after those of [`RECORD`]: when and by whom it was claimed, how many runs were lost before.
-const RUN: &str = "t.claimed_at, t.claimed_by, t.lost";
+/// Columns read after those of [`RECORD`]: when and by whom it was claimed, how many crashes were counted before, whether
+/// the run was alone in its process.
+const RUN: &str = "t.claimed_at, t.claimed_by, t.lost, t.alone_run IS t.run";
 
 /// Where they begin.
 const RUN_FROM: usize = 16;
 
 /// Takes back tasks whose lease ran out.
 pub(super) struct Recover {
+    pub(super) presence: Arc<Presence>,
     pub(super) queues: Vec<QueueName>,
     pub(super) grace: Duration,
     pub(super) limit: usize,
@@ -35,6 +40,10 @@ impl Write for Recover {
     const DOING: &'static str = "recover tasks of silent workers";
 
     async fn apply(&mut self, tx: &mut Tx<'_>) -> Result<Self::Output, SqlError> {
+        // The wait for the file may have been long: what this process holds is extended first.
+        if self.presence.is_behind() {
+            return Ok(Vec::new());
+        }
         let cutoff = tx.now.saturating_sub(span(self.grace));
         let mut recovered = Vec::new();
         for queue in &self.queues {
@@ -105,14 +114,14 @@ async fn recover_one(
         }
     };
     let before: i64 = row.try_get(RUN_FROM + 2).unwrap_or(0);
-    let lost = u32::try_from(before.max(0)).unwrap_or(u32::MAX).saturating_add(1);
-    let poisonous = poison_after != 0 && lost >= poison_after;
+    let alone: bool = row.try_get(RUN_FROM + 3).unwrap_or(false);
+    let before = u32::try_from(before.max(0)).unwrap_or(u32::MAX);
+    let (lost, poisonous) = after_crash(before, alone, poison_after);
     let state = if poisonous {
         moves::to_archive(tx, queue, seq, &poison(lost)).await?;
         State::Archived
     } else if record.retries_left() {
-        // Any random number will do; a random id is one.
-        let random = uuid::Uuid::new_v4().as_u64_pair().1;
+        let random = stable_hash(&[record.id.as_str()]);
         let due = tx.now.saturating_add(span(recovery_delay(record.retried, random)));
         moves::to_retry(tx, queue, seq, due, LEASE_EXPIRED, true).await?;
         State::Retry
@@ -120,12 +129,22 @@ async fn recover_one(
         moves::to_archive(tx, queue, seq, LEASE_EXPIRED).await?;
         State::Archived
     };
-    sql("UPDATE tasks SET lost = ? WHERE seq = ?")
-        .bind(if state == State::Retry { i64::from(lost) } else { 0 })
+    let attempt = attempt(&record, row, tx.now);
+    if state == State::Retry {
+        let ran = Duration::try_from(attempt.ended_at.duration_since(attempt.started_at)).unwrap_or_default();
+        sql(
+            "UPDATE tasks SET lost = ?1, lost_before = ?2, crash_run = run, ran_ms = ?3, alone_run = NULL \
+             WHERE seq = ?4",
+        )
+        .bind(i64::from(lost))
+        .bind(i64::from(before))
+        .bind(column(u64::try_from(ran.as_millis()).unwrap_or(u64::MAX)))
         .bind(seq)
         .execute(&mut *tx.conn)
         .await?;
-    let attempt = attempt(&record, row, tx.now);
+    } else {
+        clear(tx, &[seq]).await?;
+    }
     settle::remember(tx, seq, &attempt).await?;
     Ok(Some(Recovered {
         queue: queue.clone(),
@@ -149,5 +168,80 @@ fn attempt(record: &TaskRecord, row: &Row, now: i64) -> Attempt {
         error: Some(LEASE_EXPIRED.to_owned()),
         server: claimed_by.unwrap_or_default(),
         log: None,
+    }
+}
+
+/// These tasks are suspected of nothing from now on.
+pub(super) async fn clear(tx: &mut Tx<'_>, seqs: &[i64]) -> Result<(), SqlError> {
+    sql(
+        "UPDATE tasks SET lost = 0, lost_before = 0, crash_run = NULL, ran_ms = 0, alone_run = NULL \
+         WHERE lost > 0 AND seq IN (SELECT value FROM json_each(?))",
+    )
+    .bind(rows::to_json(&seqs)?)
+    .execute(&mut *tx.conn)
+    .await?;
+    Ok(())
+}
+
+/// Notes whether a run is the only one in work in its process.
+pub(super) struct Alone {
+    pub(super) claim: Claim,
+    pub(super) alone: bool,
+}
+
+#[async_trait]
+impl Write for Alone {
+    type Output = bool;
+    const DOING: &'static str = "note whether a run is alone";
+    /// The run ends with the power, and is no crash then.
+    const DURABLE: bool = false;
+
+    async fn apply(&mut self, tx: &mut Tx<'_>) -> Result<bool, SqlError> {
+        let noted = sql("UPDATE tasks SET alone_run = iif(?1, run, NULL) \
+             WHERE queue = ?2 AND id = ?3 AND run = ?4 AND state = 'active'")
+        .bind(i64::from(self.alone))
+        .bind(self.claim.task().queue.as_str().to_owned())
+        .bind(self.claim.task().id.as_str().to_owned())
+        .bind(column(self.claim.run()))
+        .execute(&mut *tx.conn)
+        .await?;
+        Ok(noted.rows_affected() > 0)
+    }
+}
+
+/// Takes back what was counted as crashes of runs whose process lives.
+pub(super) struct Absolve(pub(super) Vec<Claim>);
+
+#[async_trait]
+impl Write for Absolve {
+    type Output = Vec<Absolved>;
+    const DOING: &'static str = "report that a worker lives";
+
+    async fn apply(&mut self, tx: &mut Tx<'_>) -> Result<Self::Output, SqlError> {
+        let mut answers = Vec::with_capacity(self.0.len());
+        for claim in &self.0 {
+            let (queue, id) = (claim.task().queue.as_str(), claim.task().id.as_str());
+            let corrected = sql(
+                "UPDATE tasks SET lost = lost_before, crash_run = NULL, ran_ms = iif(lost_before > 0, ran_ms, 0) \
+                 WHERE queue = ?1 AND id = ?2 AND crash_run = ?3",
+            )
+            .bind(queue.to_owned())
+            .bind(id.to_owned())
+            .bind(column(claim.run()))
+            .execute(&mut *tx.conn)
+            .await?;
+            if corrected.rows_affected() > 0 {
+                answers.push(Absolved::Corrected);
+                continue;
+            }
+            let held = sql("SELECT 1 FROM tasks WHERE queue = ?1 AND id = ?2 AND run = ?3 AND state = 'active'")
+                .bind(queue.to_owned())
+                .bind(id.to_owned())
+                .bind(column(claim.run()))
+                .fetch_optional(&mut *tx.conn)
+                .await?;
+            answers.push(held.map_or(Absolved::Gone, |_| Absolved::Held));
+        }
+        Ok(answers)
     }
 }

@@ -1,8 +1,10 @@
 //! Worker processes: they say that they live, and are forgotten when they do not.
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use tokio::time::Instant;
 
 use super::link::SqlError;
 use super::readers::Readers;
@@ -13,6 +15,31 @@ use crate::{ServerInfo, ServerView, Working};
 
 fn key(server: &ServerInfo) -> String {
     format!("{}:{}:{}", server.host, server.pid, server.id)
+}
+
+/// What this process said of itself last, and how long its claims last: what it holds is extended before each word of
+/// life, so for half a lease after one none of its own leases can be over.
+#[derive(Debug, Default)]
+pub(super) struct Presence(Mutex<(Option<Instant>, Duration)>);
+
+impl Presence {
+    fn lock(&self) -> MutexGuard<'_, (Option<Instant>, Duration)> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn claims_for(&self, lease: Duration) {
+        self.lock().1 = lease;
+    }
+
+    pub(super) fn told(&self) {
+        self.lock().0 = Some(Instant::now());
+    }
+
+    /// Whether it may hold claims that it could not extend lately: after a time in which nothing could be written.
+    pub(super) fn is_behind(&self) -> bool {
+        let (told, lease) = *self.lock();
+        told.is_some_and(|told| !lease.is_zero() && told.elapsed() > lease / 2)
+    }
 }
 
 /// A word of life.
@@ -33,6 +60,11 @@ impl Write for Heartbeat {
         for queue in self.server.queues.keys().filter(|name| !name.contains('*')) {
             tx.tally.known(queue);
         }
+        // A server that fell silent is nobody's neighbour any more: see `others`.
+        sql("DELETE FROM servers WHERE expires_at <= ?")
+            .bind(tx.now)
+            .execute(&mut *tx.conn)
+            .await?;
         sql("INSERT OR REPLACE INTO servers (key, info, working, expires_at) VALUES (?, ?, ?, ?)")
             .bind(key(&self.server))
             .bind(to_json(&self.server)?)
@@ -59,6 +91,15 @@ impl Write for Leave {
             .await?;
         Ok(())
     }
+}
+
+/// Whether another server is listed than this one, even one that fell silent since anybody could write.
+pub(super) async fn others(readers: &Readers, server: &ServerInfo) -> Result<bool, SqlError> {
+    let row = sql("SELECT EXISTS (SELECT 1 FROM servers WHERE key <> ?)")
+        .bind(key(server))
+        .fetch_one(readers)
+        .await?;
+    row.try_get(0)
 }
 
 /// Live servers; one that cannot be read is left out.

@@ -9,10 +9,10 @@ use jiff::Timestamp;
 use runner_core::task::{QueueName, State};
 
 use super::link::SqlError;
-use super::moves;
 use super::rows::{column, instant, span, to_json};
 use super::store::{built, sql};
 use super::writer::{Tx, Write};
+use super::{moves, recover};
 use crate::{Attempt, Claim, MAX_ATTEMPTS_KEPT, Settled, Settlement, Verdict};
 
 /// Claims that one statement looks up, largest first.
@@ -78,10 +78,7 @@ impl Write for Settle {
             moves::to_front(tx, &queue, State::Active, &seqs).await?;
         }
         if !together.reported.is_empty() {
-            sql("UPDATE tasks SET lost = 0 WHERE lost > 0 AND seq IN (SELECT value FROM json_each(?))")
-                .bind(to_json(&together.reported)?)
-                .execute(&mut *tx.conn)
-                .await?;
+            recover::clear(tx, &together.reported).await?;
         }
         Ok(answers)
     }
@@ -92,7 +89,7 @@ impl Write for Settle {
 struct Together {
     gone: BTreeMap<QueueName, Vec<i64>>,
     handed_back: BTreeMap<QueueName, Vec<i64>>,
-    /// Tasks that go on: whatever runs of theirs were lost before, this one was not.
+    /// Tasks that go on and whose run ended by itself: they are suspected of nothing any more.
     reported: Vec<i64>,
 }
 
@@ -140,7 +137,17 @@ async fn end(tx: &mut Tx<'_>, settlement: &Settlement, seq: i64, together: &mut 
             tx.tally.moved(queue.as_str(), from, to, 1);
         }
     }
-    together.reported.push(seq);
+    let was_run = !matches!(
+        settlement.verdict,
+        Verdict::HandBack
+            | Verdict::Snooze {
+                waiting_for: Some(_),
+                ..
+            }
+    );
+    if was_run {
+        together.reported.push(seq);
+    }
     match &settlement.attempt {
         Some(attempt) => remember(tx, seq, attempt).await,
         None => Ok(()),

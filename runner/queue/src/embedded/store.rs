@@ -15,7 +15,7 @@ use super::upkeep;
 use crate::{BoxError, BrokerError, BrokerResult};
 
 /// What a file needs, in order; its position (from 1) is the `user_version` that the file has afterwards.
-const MIGRATIONS: [&str; 8] = [
+const MIGRATIONS: [&str; 9] = [
     include_str!("../../../../migrations/sqlite/0001_broker.sql"),
     include_str!("../../../../migrations/sqlite/0002_lost_runs.sql"),
     include_str!("../../../../migrations/sqlite/0003_groups.sql"),
@@ -24,6 +24,7 @@ const MIGRATIONS: [&str; 8] = [
     include_str!("../../../../migrations/sqlite/0006_documents.sql"),
     include_str!("../../../../migrations/sqlite/0007_stop_requests.sql"),
     include_str!("../../../../migrations/sqlite/0008_cursors.sql"),
+    include_str!("../../../../migrations/sqlite/0009_suspects.sql"),
 ];
 
 /// Opens the file, brings it up to date, and makes the connection that writes and those that read. Waits for the

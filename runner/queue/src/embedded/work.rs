@@ -16,7 +16,10 @@ use super::rows::{self, RECORD, column, instant, span};
 use super::settle::Settle;
 use super::store::{built, sql};
 use super::writer::{Tx, Write};
-use crate::{Claim, Forwarded, Settled};
+use crate::{Claim, Forwarded, Settled, Suspicion};
+
+/// Where a claim's columns of suspicion begin, behind those of [`RECORD`].
+const SUSPICION_FROM: usize = 16;
 
 /// Takes up to `max` tasks.
 pub(super) struct TakeClaims {
@@ -57,7 +60,7 @@ impl TakeClaims {
         let types = self.passed.types();
         if self.passed.stretch(queue).is_none() {
             let found = built(format!(
-                "SELECT {RECORD} FROM tasks t WHERE t.queue = ?1 AND t.state = 'pending' AND NOT EXISTS \
+                "SELECT {RECORD}, t.lost, t.ran_ms FROM tasks t WHERE t.queue = ?1 AND t.state = 'pending' AND NOT EXISTS \
                      (SELECT 1 FROM queues WHERE name = ?1 AND paused_at IS NOT NULL) \
                  ORDER BY t.at, t.seq LIMIT ?2"
             ))
@@ -78,7 +81,7 @@ impl TakeClaims {
             return Ok(Vec::new());
         }
         built(format!(
-            "SELECT {RECORD} FROM tasks t WHERE t.seq IN (SELECT value FROM json_each(?)) ORDER BY t.at, t.seq"
+            "SELECT {RECORD}, t.lost, t.ran_ms FROM tasks t WHERE t.seq IN (SELECT value FROM json_each(?)) ORDER BY t.at, t.seq"
         ))
         .bind(rows::to_json(&picked)?)
         .fetch_all(&mut *tx.conn)
@@ -128,7 +131,7 @@ async fn take(
             Ok(stored) => {
                 let run = rows::count(first).saturating_add(taken.len() as u64);
                 taken.push(stored.seq);
-                claims.push(Claim::new(stored.record, run, instant(until)));
+                claims.push(Claim::new(stored.record, run, instant(until)).suspected(suspicion(row)));
             }
             Err(why) => {
                 let seq: i64 = row.try_get(0)?;
@@ -151,6 +154,16 @@ async fn take(
     let (from, to) = (Some(State::Pending), Some(State::Active));
     tx.tally.moved(queue.as_str(), from, to, n);
     Ok(())
+}
+
+/// What the columns after those of [`RECORD`] tell.
+fn suspicion(row: &Row) -> Option<Suspicion> {
+    let crashes: i64 = row.try_get(SUSPICION_FROM).ok()?;
+    let ran: i64 = row.try_get(SUSPICION_FROM + 1).unwrap_or(0);
+    (crashes > 0).then(|| Suspicion {
+        crashes: u32::try_from(crashes).unwrap_or(u32::MAX),
+        ran: Duration::from_millis(rows::count(ran)),
+    })
 }
 
 /// The first of `n` numbers that no claim from the queue has had. A count that begins goes on from the time, above

@@ -9,7 +9,7 @@ use super::conn::Trip;
 use super::passed::Told;
 use super::scripts::Script;
 use super::{RedisBroker, convert, keys, repair, reply, settle};
-use crate::{BrokerResult, Claim, Exchanged, Repaired, Settlement, TaskRecord};
+use crate::{BrokerResult, Claim, Exchanged, Repaired, Settlement, Suspicion, TaskRecord};
 
 const CLAIM: &str = "claim tasks";
 const EXCHANGE: &str = "settle and claim tasks";
@@ -95,6 +95,7 @@ impl RedisBroker {
         let mut answer = answer.into_iter().skip(1);
         let lease_until = answer.next().and_then(reply::seconds).unwrap_or_default();
         self.passed.learn(told, queues, answer.next().unwrap_or(Value::Nil));
+        let suspects = suspects_of(answer.next().map(reply::list).unwrap_or_default());
         let (mut taken, first) = (0, claims.len());
         while let Some((place, count, run)) = next_head(&mut answer) {
             let Some(queue) = queues.get(place) else { break };
@@ -105,7 +106,11 @@ impl RedisBroker {
                 };
                 taken += 1;
                 match convert::decode(message, queue, &id) {
-                    Ok(record) => claims.push(Claim::new(record, run, lease_until)),
+                    Ok(record) => {
+                        let known = suspects.iter().find(|s| s.place == place && s.id == id);
+                        let claim = Claim::new(record, run, lease_until);
+                        claims.push(claim.suspected(known.map(|s| s.suspicion)));
+                    }
                     Err(why) => {
                         let run = run.to_string().into_bytes();
                         unreadable.push(Unreadable { id, run, why });
@@ -268,6 +273,31 @@ impl RedisBroker {
         }
         Ok(ends)
     }
+}
+
+/// A suspect among the tasks that were taken.
+struct Suspect {
+    place: usize,
+    id: Vec<u8>,
+    suspicion: Suspicion,
+}
+
+/// See `exchange.lua`. Counts that cannot be read are the least there is.
+fn suspects_of(answer: Vec<Value>) -> Vec<Suspect> {
+    let mut answer = answer.into_iter();
+    let next = || {
+        let place = usize::try_from(reply::number(answer.next()?)?).ok()?.checked_sub(1)?;
+        let id = reply::bytes(answer.next()?)?;
+        let number = |value: Value| reply::text(value).and_then(|text| text.parse::<u64>().ok());
+        let crashes = answer.next().and_then(number).unwrap_or(1);
+        let ran = answer.next().and_then(number).unwrap_or(0);
+        let suspicion = Suspicion {
+            crashes: u32::try_from(crashes).unwrap_or(u32::MAX).max(1),
+            ran: Duration::from_millis(ran),
+        };
+        Some(Suspect { place, id, suspicion })
+    };
+    std::iter::from_fn(next).collect()
 }
 
 /// Place of the queue, how many tasks of it follow, their run.

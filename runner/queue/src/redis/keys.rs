@@ -172,6 +172,15 @@ pub(super) fn scope(scope: &str, cluster: bool) -> String {
     format!("runner:scope:{scope}{}", around_held(cluster).1)
 }
 
+/// The mark by which a loss of everything is noticed. In a cluster it shares the slot of [`CURSORS`].
+pub(super) fn epoch(cluster: bool) -> String {
+    if cluster {
+        format!("runner:epoch:{{{CURSORS}}}")
+    } else {
+        "runner:epoch".to_owned()
+    }
+}
+
 /// Decisions about all schedules, a capped stream. In a cluster it shares the slot of [`CURSORS`].
 pub(super) fn fires(cluster: bool) -> String {
     if cluster {

@@ -23,6 +23,7 @@ mod conn;
 mod convert;
 mod dial;
 mod documents;
+mod epoch;
 mod fault;
 mod gather;
 mod group;
@@ -69,6 +70,7 @@ use tokio::sync::{Mutex, Notify};
 
 use self::confirm::Confirm;
 use self::conn::Conn;
+use self::epoch::Epoch;
 use self::gather::Gather;
 use self::house::Notes;
 use self::look::Looks;
@@ -105,6 +107,7 @@ pub struct RedisBroker {
     mended: Mended,
     rounds: Mutex<Rounds>,
     notes: Notes,
+    epoch: Epoch,
 }
 
 impl RedisBroker {
@@ -133,6 +136,7 @@ impl RedisBroker {
             mended: Mended::default(),
             rounds: Mutex::default(),
             notes: Notes::default(),
+            epoch: Epoch::default(),
         })
     }
 
@@ -193,6 +197,8 @@ impl Broker for RedisBroker {
     }
 
     async fn caveats(&self) -> BrokerResult<Vec<crate::Caveat>> {
-        self.look_at_setup().await
+        let mut found = self.look_at_setup().await?;
+        found.extend(self.look_for_loss().await?);
+        Ok(found)
     }
 }

@@ -7,15 +7,16 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use redis::Value;
+use runner_core::schedule::stable_hash;
 use runner_core::task::{QueueName, State, TaskId, recovery_delay};
 
 use super::claim::Unreadable;
 use super::scripts::Script;
 use super::trouble::Trouble;
-use super::{RedisBroker, convert, keys, repair, reply};
+use super::{RedisBroker, convert, keys, repair, reply, settle};
 use crate::{
-    Attempt, BrokerResult, Claim, LEASE_EXPIRED, LONGEST_LEASE, LOST, Recovered, Settled, Settlement, TaskRecord,
-    Verdict, poison,
+    Absolved, Attempt, BrokerResult, Claim, LEASE_EXPIRED, LONGEST_LEASE, LOST, Recovered, Settled, Settlement,
+    Suspicion, TaskRecord, Verdict, after_crash, poison,
 };
 
 /// Tasks a script call: Redis does nothing else meanwhile.
@@ -25,14 +26,19 @@ const BATCH: usize = 500;
 /// and asynq itself allows so much.
 const FOREIGN_GRACE: Duration = Duration::from_secs(30);
 
+/// How long a run is taken to have lasted whose beginning nobody noted, as of a Go worker.
+const UNKNOWN: Duration = Duration::from_secs(60);
+
 /// A task whose lease ran out, as the script tells of it.
 struct Row {
     id: Vec<u8>,
     message: Vec<u8>,
     /// Of its last claim, `0` if that was a Go worker's.
     run: Vec<u8>,
-    /// Runs that ended without a report before this one.
+    /// Crashes that were counted before this run.
     lost: u32,
+    /// Whether the run was alone in its process.
+    alone: bool,
     /// When it was claimed and by which server, if that was noted.
     claimed: Option<(Timestamp, String)>,
 }
@@ -141,11 +147,61 @@ impl RedisBroker {
     }
 }
 
+impl RedisBroker {
+    pub(super) async fn note_alone(&self, claim: &Claim, alone: bool) -> BrokerResult<bool> {
+        let (queue, id) = (claim.task().queue.as_str(), claim.task().id.as_str());
+        let mut trip = self.conn.trip("note whether a run is alone").await?;
+        trip.script(Script::Alone, &[keys::part(queue, "active")])
+            .arg(keys::queue(queue))
+            .arg(keys::own(queue))
+            .arg(id)
+            .arg(claim.run())
+            .arg(if alone { "1" } else { "" });
+        Ok(reply::number(trip.one().await?) == Some(1))
+    }
+
+    /// What lies on a server that is away is to be reported again.
+    pub(super) async fn take_back_crashes(&self, claims: &[Claim]) -> BrokerResult<Vec<Absolved>> {
+        let batches = settle::by_queue(claims.iter().map(|c| &c.task().queue), settle::BATCH);
+        let mut answers = vec![Absolved::Held; claims.len()];
+        if batches.is_empty() {
+            return Ok(answers);
+        }
+        let mut trip = self.conn.trip("report that a worker lives").await?;
+        for (queue, places) in &batches {
+            trip.script(Script::Absolve, &[keys::part(queue.as_str(), "active")])
+                .arg(keys::queue(queue.as_str()))
+                .arg(keys::own(queue.as_str()));
+            for place in places {
+                let claim = &claims[*place];
+                trip.arg(claim.task().id.as_str()).arg(claim.run());
+            }
+        }
+        let (mut trouble, mut told) = (Trouble::default(), false);
+        for ((queue, places), answer) in batches.iter().zip(trip.each().await?) {
+            let Some(answer) = trouble.part(queue, answer) else {
+                continue;
+            };
+            told = true;
+            for (place, answer) in places.iter().zip(reply::list(answer)) {
+                answers[*place] = match reply::number(answer) {
+                    Some(1) => Absolved::Corrected,
+                    Some(2) => Absolved::Held,
+                    _ => Absolved::Gone,
+                };
+            }
+        }
+        trouble.unless(told)?;
+        Ok(answers)
+    }
+}
+
 fn next_row(answer: &mut impl Iterator<Item = Value>) -> Option<Row> {
     let id = reply::bytes(answer.next()?)?;
     let message = reply::bytes(answer.next()?)?;
     let run = reply::bytes(answer.next()?)?;
     let lost = answer.next().and_then(reply::shown)?;
+    let alone = answer.next().and_then(reply::number)? == 1;
     let by = answer.next().and_then(reply::shown)?;
     let claimed = by.split_once(' ').and_then(|(millis, server)| {
         let at = Timestamp::from_millisecond(millis.parse().ok()?).ok()?;
@@ -156,6 +212,7 @@ fn next_row(answer: &mut impl Iterator<Item = Value>) -> Option<Row> {
         message,
         run,
         lost: lost.parse().unwrap_or(0),
+        alone,
         claimed,
     })
 }
@@ -167,13 +224,16 @@ fn sort(queue: &QueueName, rows: Vec<Row>, now: Timestamp, poison_after: u32) ->
         let number = std::str::from_utf8(&row.run).ok().and_then(|r| r.parse().ok());
         match convert::decode(row.message, queue, &row.id) {
             Ok(record) => {
-                let lost = row.lost.saturating_add(1);
-                let poison = poison_after != 0 && lost >= poison_after;
+                let (lost, poison) = after_crash(row.lost, row.alone, poison_after);
+                let known = row.claimed.as_ref().map(|(at, _)| now.duration_since(*at));
+                let ran = known.map_or(UNKNOWN, |ran| Duration::try_from(ran).unwrap_or_default());
                 let attempt = attempt(&record, row.claimed, now);
+                let suspicion = Suspicion { crashes: lost, ran };
                 silent.push(Silent {
                     settlement: Settlement {
                         verdict: verdict(&record, lost, poison),
-                        claim: Claim::new(record, number.unwrap_or(0), Timestamp::UNIX_EPOCH),
+                        claim: Claim::new(record, number.unwrap_or(0), Timestamp::UNIX_EPOCH)
+                            .suspected(Some(suspicion)),
                         result: None,
                         attempt: Some(attempt),
                     },
@@ -199,10 +259,8 @@ fn verdict(record: &TaskRecord, lost: u32, poisonous: bool) -> Verdict {
     if !record.retries_left() {
         return Verdict::Archive { error };
     }
-    // Any random number will do; a random id is one.
-    let (random, _) = uuid::Uuid::new_v4().as_u64_pair();
     Verdict::Retry {
-        after: recovery_delay(record.retried, random),
+        after: recovery_delay(record.retried, stable_hash(&[record.id.as_str()])),
         error,
         counts: true,
     }

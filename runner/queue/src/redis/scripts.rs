@@ -61,6 +61,8 @@ pub(super) enum Script {
     Hold,
     Withdraw,
     Document,
+    Alone,
+    Absolve,
 }
 
 struct Source {
@@ -75,6 +77,7 @@ const COUNT: &str = include_str!("scripts/count.lua");
 const TRIM: &str = include_str!("scripts/trim.lua");
 const CUT: &str = include_str!("scripts/cut.lua");
 const CLAIMS: &str = include_str!("scripts/claims.lua");
+const SUSPECTS: &str = include_str!("scripts/suspects.lua");
 const ACCEPT: &str = include_str!("scripts/accept.lua");
 const NOTES: &str = include_str!("scripts/notes.lua");
 const PUT: &str = include_str!("scripts/put.lua");
@@ -95,7 +98,7 @@ const fn fills(parts: &'static [&'static str]) -> Source {
 }
 
 /// In the order of [`Script`].
-static SOURCES: [Source; 46] = [
+static SOURCES: [Source; 48] = [
     fills(&[CLOCK, include_str!("scripts/plain.lua")]),
     fills(&[CLOCK, PUT, include_str!("scripts/enqueue.lua")]),
     drains(&[
@@ -105,6 +108,7 @@ static SOURCES: [Source; 46] = [
         ACCEPT,
         TYPES,
         PICK,
+        SUSPECTS,
         include_str!("scripts/exchange.lua"),
     ]),
     drains(&[CLOCK, GUARD, CLAIMS, NOTES, include_str!("scripts/quarantine.lua")]),
@@ -117,6 +121,7 @@ static SOURCES: [Source; 46] = [
         NOTES,
         FORGET,
         TRIM,
+        SUSPECTS,
         include_str!("scripts/settle.lua"),
     ]),
     drains(&[CLOCK, CLAIMS, include_str!("scripts/extend.lua")]),
@@ -168,6 +173,8 @@ static SOURCES: [Source; 46] = [
     drains(&[CLOCK, GUARD, include_str!("scripts/hold.lua")]),
     drains(&[CLOCK, GUARD, include_str!("scripts/withdraw.lua")]),
     fills(&[CLOCK, include_str!("scripts/document.lua")]),
+    drains(&[CLOCK, CLAIMS, include_str!("scripts/alone.lua")]),
+    drains(&[CLOCK, CLAIMS, SUSPECTS, include_str!("scripts/absolve.lua")]),
 ];
 
 /// The names under which a server knows the scripts.
@@ -246,6 +253,7 @@ pub fn script_names() -> Vec<([String; 2], &'static str)> {
         "lead",
         "info",
         "page",
+        "heads",
         "task",
         "act",
         "pause",
@@ -267,6 +275,9 @@ pub fn script_names() -> Vec<([String; 2], &'static str)> {
         "kinds",
         "hold",
         "withdraw",
+        "document",
+        "alone",
+        "absolve",
     ];
     let hash =
         |source: &Source| [true, false].map(|flags| redis::Script::new(&code(source, flags)).get_hash().to_owned());
@@ -296,7 +307,7 @@ mod tests {
 
     #[test]
     fn the_last_name_has_the_last_source() {
-        assert_eq!(Script::Document as usize + 1, SOURCES.len());
+        assert_eq!(Script::Absolve as usize + 1, SOURCES.len());
         #[cfg(feature = "contract")]
         for ((_, name), source) in script_names().into_iter().zip(&SOURCES) {
             let file = std::fs::read_to_string(format!("src/redis/scripts/{name}.lua"));

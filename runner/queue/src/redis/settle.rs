@@ -115,7 +115,13 @@ fn add_settle(
                 .collect::<Vec<u8>>(),
         );
     for place in places {
-        verdict_args(trip, &settlements[*place]);
+        let settlement = &settlements[*place];
+        verdict_args(trip, settlement);
+        if expired_for.is_some() && letter(settlement) == b'r' {
+            let suspicion = settlement.claim.suspicion();
+            trip.arg(suspicion.map_or(1, |s| s.crashes))
+                .arg(convert::millis(suspicion.map_or(Duration::ZERO, |s| s.ran)));
+        }
     }
     for (number, place) in (1..).zip(places) {
         attempt_args(trip, number, &settlements[*place]);

@@ -9,8 +9,8 @@ use tokio::sync::mpsc;
 
 use super::RedisBroker;
 use crate::{
-    ArchiveBounds, BrokerResult, Claim, Exchanged, Forwarded, KnownTypes, Lists, Recovered, Repaired, ServerInfo,
-    Settled, Settlement, StopRequest, Swept, Work, Working,
+    Absolved, ArchiveBounds, BrokerResult, Claim, Exchanged, Forwarded, KnownTypes, Lists, Recovered, Repaired,
+    ServerInfo, Settled, Settlement, StopRequest, Swept, Work, Working,
 };
 
 #[async_trait]
@@ -79,6 +79,14 @@ impl Work for RedisBroker {
         poison_after: u32,
     ) -> BrokerResult<Vec<Recovered>> {
         self.recover_silent(queues, grace, limit, poison_after).await
+    }
+
+    async fn run_alone(&self, claim: &Claim, alone: bool) -> BrokerResult<bool> {
+        self.note_alone(claim, alone).await
+    }
+
+    async fn absolve(&self, claims: &[Claim]) -> BrokerResult<Vec<Absolved>> {
+        self.take_back_crashes(claims).await
     }
 
     async fn sweep(&self, queues: &[QueueName], limit: usize, archive: ArchiveBounds) -> BrokerResult<Swept> {

@@ -3,7 +3,7 @@
 /// One such thing, for logs, metrics and pages.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Caveat {
-    /// Stable: `broker_evicts`, `broker_not_durable`.
+    /// Stable: `broker_evicts`, `broker_not_durable`, `broker_state_lost`.
     pub code: &'static str,
     /// What it is and what it puts at risk, in one sentence; never a secret.
     pub message: String,

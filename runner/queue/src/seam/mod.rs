@@ -43,12 +43,12 @@ pub use schedule::{
 pub use stop::{CANCELED, MAX_STOP_BYTES, StopRequest, stopped_by};
 pub use types::KnownTypes;
 pub use unclaimed::{PendingType, UNCLAIMED_AFTER, Unclaimed, unclaimed};
-#[cfg(any(feature = "redis", feature = "embedded"))]
-pub(crate) use work::poison;
 pub use work::{
-    ArchiveBounds, Claim, Exchanged, Forwarded, LEASE_EXPIRED, LONGEST_LEASE, LOST, Lists, Recovered, Repaired,
-    ServerInfo, ServerStatus, Settled, Settlement, Swept, Verdict, Work, Working,
+    Absolved, ArchiveBounds, Claim, Exchanged, Forwarded, LEASE_EXPIRED, LONGEST_LEASE, LOST, Lists, Recovered,
+    Repaired, ServerInfo, ServerStatus, Settled, Settlement, Suspicion, Swept, Verdict, Work, Working,
 };
+#[cfg(any(feature = "redis", feature = "embedded"))]
+pub(crate) use work::{after_crash, poison};
 
 /// A store of tasks: everything the program asks of it.
 ///

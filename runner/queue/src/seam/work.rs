@@ -21,6 +21,18 @@ pub struct Claim {
     record: Arc<TaskRecord>,
     run: u64,
     lease_until: Timestamp,
+    suspicion: Option<Suspicion>,
+}
+
+/// What is known of a task whose last run ended with its worker process: it may be the cause, or have run beside it.
+///
+/// A task that ends by itself, however that is, is suspected no longer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Suspicion {
+    /// Crashes in a row that are counted against it, at least 1; see [`Work::recover`].
+    pub crashes: u32,
+    /// At most how long its last run took until the process died.
+    pub ran: Duration,
 }
 
 impl Claim {
@@ -31,6 +43,7 @@ impl Claim {
             record: Arc::new(record),
             run,
             lease_until,
+            suspicion: None,
         }
     }
 
@@ -38,6 +51,17 @@ impl Claim {
     #[cfg(feature = "redis")]
     pub(crate) fn record_mut(&mut self) -> &mut TaskRecord {
         Arc::make_mut(&mut self.record)
+    }
+
+    #[cfg_attr(not(any(feature = "redis", feature = "embedded")), allow(dead_code))]
+    pub(crate) fn suspected(self, suspicion: Option<Suspicion>) -> Self {
+        Self { suspicion, ..self }
+    }
+
+    /// What the task is suspected of; `None` for nearly all.
+    #[must_use]
+    pub fn suspicion(&self) -> Option<Suspicion> {
+        self.suspicion
     }
 
     /// The task.
@@ -78,13 +102,14 @@ pub enum Verdict {
         /// Kept as the task's last error.
         error: String,
     },
-    /// It goes back to the front of its queue, untouched.
+    /// It goes back to the front of its queue, untouched; what it is suspected of stays.
     HandBack,
     /// It waits for this long, using up no retry; nothing is counted.
     Snooze {
         /// Counted from the settle, by the broker's clock.
         delay: Duration,
-        /// Why, for people: shown as what the task is waiting for. `None` leaves no note.
+        /// Why it was not run, for people: shown as what the task is waiting for; what it is suspected of stays. `None`
+        /// leaves no note: the handler said so.
         waiting_for: Option<String>,
     },
     /// It is not to be done any more: gone, even with a retention; counts as processed.
@@ -148,7 +173,7 @@ pub struct Recovered {
     pub kind: String,
     /// Where it is now: retry, archived or pending.
     pub state: State,
-    /// How many of its runs have ended without any report, this one included; 0 when it could not be read.
+    /// How many crashes are counted against it, this one included; 0 when it could not be read.
     pub lost: u32,
     /// Whether that was once too often: archived as poison, although retries may be left.
     pub poison: bool,
@@ -158,16 +183,41 @@ pub struct Recovered {
 /// cut to this.
 pub const LONGEST_LEASE: Duration = Duration::from_secs(3600);
 
+/// What became of the report that the process of a lost run lives; see [`Work::absolve`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Absolved {
+    /// The run was counted as a crash and is no longer.
+    Corrected,
+    /// The run has not been taken back yet: report it again later.
+    Held,
+    /// The task is gone, or the run was not counted as its last crash.
+    Gone,
+}
+
 /// What a task's error says whose worker fell silent: asynq's words, tools look for them.
 pub const LEASE_EXPIRED: &str = "asynq: task lease expired";
 
 /// The outcome of an attempt whose worker fell silent.
 pub const LOST: &str = "lost";
 
-/// The error of a task that is archived because so many of its runs ended without a report.
+/// The error of a task that is archived because its worker died so often while it ran.
 #[cfg_attr(not(any(feature = "redis", feature = "embedded")), allow(dead_code))]
 pub(crate) fn poison(runs: u32) -> String {
-    format!("poison: {runs} runs ended without a report (crash, kill or lost lease); {LEASE_EXPIRED}")
+    format!("poison: {runs} runs ended with the death of their worker; {LEASE_EXPIRED}")
+}
+
+/// What a lost run adds to the `before` crashes of its task: how many there are now, and whether that makes it poison.
+///
+/// Only a run that had its process to itself proves anything. Every other one may have run beside the cause, so
+/// however many there are, they stop one short of the bound: then the task has to run alone.
+#[cfg_attr(not(any(feature = "redis", feature = "embedded")), allow(dead_code))]
+pub(crate) fn after_crash(before: u32, alone: bool, poison_after: u32) -> (u32, bool) {
+    let crashes = before.saturating_add(1);
+    match poison_after {
+        0 => (crashes, false),
+        most if alone && crashes >= most => (crashes, true),
+        most => (crashes.min(most - 1).max(1), false),
+    }
 }
 
 /// What an archive keeps of a queue's failed tasks; the oldest go first.
@@ -383,8 +433,10 @@ pub trait Work {
     /// failed attempt that is remembered as [`LOST`], at most `limit` of them. An unreadable one is archived and
     /// does not stop the others.
     ///
-    /// A task whose runs ended so for the `poison_after`th time is archived whatever retries are left, and its
-    /// count begins anew; 0: never.
+    /// Each counts as a crash until the process that made the claim says that it lives ([`Work::absolve`]), and makes
+    /// the task a suspect ([`Claim::suspicion`]). The `poison_after`th crash in a row of a run that was alone in its
+    /// process ([`Work::run_alone`]) archives the task whatever retries are left, and its count begins anew; 0: never.
+    /// Crashes of runs that were not alone are counted up to one less.
     async fn recover(
         &self,
         queues: &[QueueName],
@@ -392,6 +444,14 @@ pub trait Work {
         limit: usize,
         poison_after: u32,
     ) -> BrokerResult<Vec<Recovered>>;
+
+    /// Notes whether this run is the only one in work in its process; whether the claim still is ours. Forgotten when
+    /// the claim ends. Nothing else may be started before a `false` is written.
+    async fn run_alone(&self, claim: &Claim, alone: bool) -> BrokerResult<bool>;
+
+    /// Says that the process of these claims lives although they were lost: what was counted as a crash of theirs is
+    /// taken back, and the task is suspected of no more than before. One answer for each, in order.
+    async fn absolve(&self, claims: &[Claim]) -> BrokerResult<Vec<Absolved>>;
 
     /// Deletes completed tasks whose retention ended and trims the archive, at most `limit` a queue. The bounds hold
     /// from then on, for whoever archives: give the same everywhere.
@@ -413,6 +473,20 @@ pub trait Work {
     /// broker are noted as this server's from then on, if nobody has said otherwise.
     /// Lists the server's queues (not what stands for several), so that a queue of a flushed store is seen again.
     async fn heartbeat(&self, server: &ServerInfo, working: &[Working], ttl: Duration) -> BrokerResult<()>;
+
+    /// Whether only this server can take back what it holds, although its leases are over: no other one is listed, and
+    /// none can take anything back before it was listed for a while ([`Work::lists_first`]). For stores on this host;
+    /// `false` where another server could act unseen.
+    async fn is_alone(&self, server: &ServerInfo) -> BrokerResult<bool> {
+        let _ = server;
+        Ok(false)
+    }
+
+    /// Whether a server must be listed for a while, without a gap, before it takes back tasks of others: those who rely
+    /// on [`Work::is_alone`] must see it first. It says that it lives only when it has just extended its own leases.
+    fn lists_first(&self) -> bool {
+        false
+    }
 
     /// Takes this server off the list.
     async fn leave(&self, server: &ServerInfo) -> BrokerResult<()>;

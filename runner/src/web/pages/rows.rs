@@ -155,7 +155,12 @@ pub struct ProblemRow {
     schedule_url: Option<String>,
     excerpt: Option<String>,
     hint: Option<String>,
+    /// Whether the page has words of its own for this code, in both languages.
+    translated: bool,
 }
+
+/// Problems of the broker that pages say in the visitor's language.
+const TRANSLATED: [&str; 1] = ["broker_state_lost"];
 
 impl ProblemRow {
     /// Characters of a message or an excerpt, at most.
@@ -179,6 +184,7 @@ impl ProblemRow {
             schedule_url: id.map(|id| urls::schedule(id.as_str())),
             excerpt: problem.excerpt.as_deref().map(|e| text::cut(e, Self::LONGEST)),
             hint: problem.hint.as_deref().map(|h| text::cut(h, Self::LONGEST)),
+            translated: false,
         }
     }
 }
@@ -198,6 +204,7 @@ impl ProblemRow {
             schedule_url: None,
             excerpt: None,
             hint: None,
+            translated: false,
         }
     }
 
@@ -215,6 +222,7 @@ impl ProblemRow {
             schedule_url: None,
             excerpt: None,
             hint: Some(caveat.hint.to_owned()),
+            translated: TRANSLATED.contains(&caveat.code),
         }
     }
 }

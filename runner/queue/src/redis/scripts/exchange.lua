@@ -7,8 +7,9 @@
 -- the ids.
 -- Returns: the numbers (from 1) of those claims that were not the caller's any more; end of the leases in seconds; a list
 -- with, for each queue with a stretch of unknown tasks or that was said to have one: its number (from 1), depth, length of
--- the list, front, anchor, since, the id at its left end (depth 0: none, the rest is empty); then for each queue that gave
--- any: its number, how many, their run, then id and message of each.
+-- the list, front, anchor, since, the id at its left end (depth 0: none, the rest is empty); a list of the suspects among
+-- those taken: number of the queue, id, crashes, ms that the last run took; then for each queue that gave any: its number,
+-- how many, their run, then id and message of each.
 -- The run is drawn from a count of the queue's claims, so that it also differs from that of an earlier task of
 -- the same id; a count that begins goes on from the time, above those of a queue of this name that was removed.
 -- An id whose task is gone is dropped and counted, and the next one is taken in its place. A paused queue yields
@@ -31,6 +32,7 @@ local function finish(at)
   local gone, prefix = {}, queue .. 't:'
   for i = 1, #ended do gone[i] = prefix .. ended[i] end
   wipe(gone)
+  cleared(own, ended)
   tally(queue, #ended, 0)
   return stale
 end
@@ -47,7 +49,24 @@ local function next_run(own)
 end
 
 -- Messages of at most so many bytes leave in one call, and at least one.
-local reply, room = {{}, lease, {}}, 8388608
+local reply, room = {{}, lease, {}, {}}, 8388608
+
+-- What is known of those among ids that are suspects.
+local function tell_suspects(number, prefix, own, ids)
+  if #ids == 0 or not has_suspects(own) then return end
+  local named, list = keep('SMISMEMBER', own .. 'suspects', unpack(ids)), reply[4]
+  for i, id in ipairs(ids) do
+    if named[i] == 1 then
+      local known = redis.call('HMGET', prefix .. id, 'lost', 'ran')
+      if known[1] then
+        local at = #list
+        list[at + 1], list[at + 2], list[at + 3], list[at + 4] = number, id, known[1], known[2] or ''
+      else
+        keep('SREM', own .. 'suspects', id)
+      end
+    end
+  end
+end
 
 -- What remains of the unknown tasks at the head of a queue.
 local function tell(number, remains, stretch)
@@ -102,6 +121,7 @@ local function hold(number, queue, own, ids, messages, takes, run, noted)
   spread('HSET', own .. 'claims', claims)
   -- Another program may have forwarded a task that has a note here.
   if noted then spread('HDEL', own .. 'waiting', active) end
+  tell_suspects(number, prefix, own, active)
   wanted = wanted - nth
   if room <= 0 then wanted = 0 end
   return nth, seen, met

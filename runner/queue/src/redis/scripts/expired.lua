@@ -2,8 +2,8 @@
 -- KEYS: the queue's active list.
 -- ARGV after the clock: queue prefix, grace in ms, the same for a lease that none of our workers took, how many at most,
 -- own prefix, what to remember of a task that is put aside, the longest lease in ms.
--- Returns: the present in ms; what was put right, each with its id; then for each task: id, message, run, how many runs
--- were lost before, who claimed it.
+-- Returns: the present in ms; what was put right, each with its id; then for each task: id, message, run, how many
+-- crashes were counted before, 1 if the run was alone in its process, who claimed it.
 -- What claims dropped since the last time is told as ghosts without a name. An id without a task is dropped. An active
 -- id without a lease gets one that ends now, so that the grace passes before it is taken back; only the 1000 oldest are
 -- looked at, and only when the numbers differ.
@@ -82,7 +82,7 @@ local ids, ends = {}, {}
 for i = 1, #found, 2 do ids[#ids + 1], ends[#ends + 1] = found[i], tonumber(found[i + 1]) end
 local claims = claimed(ARGV[7], ids)
 for i, id in ipairs(ids) do
-  local held = of_task('HMGET', queue .. 't:' .. id, 'msg', 'state', 'lost')
+  local held = of_task('HMGET', queue .. 't:' .. id, 'msg', 'state', 'lost', 'alone')
   if not held or not held[1] or held[2] ~= 'active' then
     right(id, held and not held[1])
   elseif claims[i] or ends[i] <= foreign then
@@ -94,7 +94,7 @@ for i, id in ipairs(ids) do
       run, by = '0', ''
     end
     reply[at + 1], reply[at + 2], reply[at + 3] = id, held[1], run
-    reply[at + 4], reply[at + 5] = held[3] or '0', by
+    reply[at + 4], reply[at + 5], reply[at + 6] = held[3] or '0', held[4] == run and 1 or 0, by
   end
 end
 return reply

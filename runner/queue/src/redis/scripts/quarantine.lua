@@ -12,7 +12,7 @@ for i = 5, #ARGV, 3 do
     disclaim(own, {id})
     keep('ZADD', queue .. 'archived', whole(now), id)
     redis.call('HSET', key, 'state', 'archived')
-    redis.call('HDEL', key, 'run', 'lost')
+    redis.call('HDEL', key, 'run', 'lost', 'ran', 'crash', 'alone')
     remember(key, ARGV[i + 2])
     count = count + 1
   end

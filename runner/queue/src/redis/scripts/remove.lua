@@ -57,7 +57,7 @@ if deleted == most or redis.call('EXISTS', queue .. 'groups', queue .. 'aggregat
   return {'more', deleted}
 end
 
-local gone = {own .. 'waiting', own .. 'run', own .. 'claims', own .. 'ghosts', own .. 'archive', own .. 'trimmed'}
+local gone = {own .. 'waiting', own .. 'run', own .. 'claims', own .. 'ghosts', own .. 'archive', own .. 'trimmed', own .. 'suspects'}
 for _, part in ipairs({'active', 'lease', 'paused', 'processed', 'failed'}) do
   gone[#gone + 1] = queue .. part
 end

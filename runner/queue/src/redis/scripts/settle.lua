@@ -11,11 +11,12 @@
 --   s snooze: delay in ms, what it waits for or ''
 -- then for each attempt to remember: number of its claim (from 1), a line.
 -- Returns: one list, the numbers (from 1) of those claims that were not the caller's any more.
--- Of claims whose lease ran out it is counted how many there were in a row.
+-- Of claims whose lease ran out, r has two more: crashes counted from now on, ms that the run took at most.
 local queue, own = ARGV[3], ARGV[4]
 local cutoff = ARGV[5] ~= '' and math.floor((millis - tonumber(ARGV[5])) / 1000)
 local letters = ARGV[6]
 local width = {d = 0, u = 1, c = 5, r = 4, n = 4, a = 3, h = 0, s = 2}
+if cutoff then width.r = 6 end
 
 -- The present as protobuf writes it, behind the tag of its field.
 local function field(tag)
@@ -113,15 +114,6 @@ function apply.s(id, key, at)
   return true
 end
 
-local function let_go(verdict, key)
-  if cutoff and verdict == 'r' then
-    count_field(key, 'lost', 1)
-    redis.call('HDEL', key, 'run')
-  else
-    redis.call('HDEL', key, 'run', 'lost')
-  end
-end
-
 local ids, runs, untils, verdicts, places, at = {}, {}, {}, {}, {}, 7
 for number = 1, #letters do
   local verdict = string.sub(letters, number, number)
@@ -130,17 +122,33 @@ for number = 1, #letters do
   at = at + 3 + width[verdict]
 end
 
+-- A task that was not run stays the suspect that it is; any other end that was reported clears it.
+local clear = {}
+local function let_go(verdict, key, id, number, at)
+  if cutoff and verdict == 'r' then
+    suspect(own, key, id, runs[number], ARGV[at + 4], ARGV[at + 5])
+    redis.call('HDEL', key, 'run', 'alone')
+  elseif verdict == 'h' or (verdict == 's' and ARGV[at + 1] ~= '') then
+    redis.call('HDEL', key, 'run', 'alone')
+  elseif redis.call('HDEL', key, 'run', 'alone', 'lost', 'ran', 'crash') > 1 then
+    clear[#clear + 1] = id
+  end
+end
+
 local ended, numbers, stale = accept(queue, own, KEYS[1], ids, runs, untils, cutoff)
 local keepers = {}
 for _, id in ipairs(ended) do
   local number, key = numbers[id], queue .. 't:' .. id
   local verdict = verdicts[number]
   if apply[verdict](id, key, places[number]) then
-    let_go(verdict, key)
+    let_go(verdict, key, id, number, places[number])
     keepers[number] = key
+  else
+    clear[#clear + 1] = id
   end
 end
 wipe(gone)
+cleared(own, clear)
 for list, pairs_of_it in pairs(lists) do
   spread('ZADD', queue .. list, pairs_of_it)
 end

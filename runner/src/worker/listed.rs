@@ -1,0 +1,62 @@
+//! Since when this worker is listed without a gap, and whether that is long enough to take back tasks of others.
+//!
+//! In a store on one host a worker that is alone keeps its tasks while nothing can be written, however long that takes.
+//! Another one that starts meanwhile, or wakes, must be seen by it before it takes anything back.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// First and last word of life since the last gap.
+#[derive(Default)]
+pub(super) struct Listed(Mutex<Option<(Instant, Instant)>>);
+
+impl Listed {
+    fn lock(&self) -> MutexGuard<'_, Option<(Instant, Instant)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The store took a word of life. `remembered`: for how long it lists us after each.
+    pub(super) fn told(&self, remembered: Duration) {
+        let mut listed = self.lock();
+        let now = Instant::now();
+        let first = listed.filter(|(_, last)| last.elapsed() < remembered);
+        *listed = Some((first.map_or(now, |(first, _)| first), now));
+    }
+
+    /// As if it had been listed for so long.
+    #[cfg(test)]
+    pub(super) fn was_told_for(&self, time: Duration) {
+        let now = Instant::now();
+        *self.lock() = Some((now.checked_sub(time).unwrap_or(now), now));
+    }
+
+    /// Whether this worker is listed now, and was for all of this time.
+    pub(super) fn for_long(&self, time: Duration, remembered: Duration) -> bool {
+        self.lock()
+            .is_some_and(|(first, last)| last.elapsed() < remembered && first.elapsed() >= time)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_gap_begins_the_time_anew() {
+        let (listed, kept, wanted) = (Listed::default(), Duration::from_secs(10), Duration::from_secs(11));
+        assert!(!listed.for_long(Duration::ZERO, kept));
+        for _ in 0..3 {
+            listed.told(kept);
+            assert!(!listed.for_long(wanted, kept));
+            tokio::time::advance(Duration::from_secs(5)).await;
+        }
+        assert!(listed.for_long(wanted, kept));
+        tokio::time::advance(Duration::from_secs(5)).await;
+        assert!(!listed.for_long(wanted, kept), "it is listed no longer");
+        listed.told(kept);
+        assert!(!listed.for_long(wanted, kept), "others have to see it first");
+        assert!(listed.for_long(Duration::ZERO, kept));
+    }
+}

@@ -1,0 +1,155 @@
+//! Suspects: which of them start, what is kept out for them, and that none waits for ever.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use std::sync::Arc;
+
+use runner_core::clock::{Clock as _, ManualClock};
+use runner_core::task::Task;
+use runner_queue::{Claim, Work as _};
+use runner_sdk::Stop;
+
+use super::*;
+use crate::worker::DEFAULT_LEASE;
+use crate::worker::tests::Scene;
+
+const OPEN: Around = Around {
+    open: true,
+    alone: false,
+};
+const ALONE: Around = Around {
+    open: true,
+    alone: true,
+};
+
+/// A suspect with so many crashes to its name, as it stands on the board.
+async fn suspect(crashes: u32) -> InWork {
+    let clock = Arc::new(ManualClock::at(jiff::Timestamp::from_second(1_700_000_000).unwrap()));
+    let scene = Scene::at(clock.clone()).await;
+    scene.put(Task::new("a")).await;
+    let mut claim: Option<Claim> = None;
+    for _ in 0..=crashes {
+        let queues = [runner_core::task::QueueName::default()];
+        let mut claims = scene.broker.claim(&queues, 1, DEFAULT_LEASE).await.unwrap();
+        claim = claims.pop();
+        if claim
+            .as_ref()
+            .unwrap()
+            .suspicion()
+            .is_some_and(|s| s.crashes == crashes)
+        {
+            break;
+        }
+        clock.advance(DEFAULT_LEASE);
+        scene.broker.recover(&queues, Duration::ZERO, 1, 0).await.unwrap();
+        clock.advance(Duration::from_secs(3600));
+        scene.broker.forward(&queues, 1).await.unwrap();
+    }
+    let now = clock.now();
+    InWork {
+        claim: claim.unwrap(),
+        stop: Stop::new(),
+        started_at: now,
+        deadline: now,
+        extended_at: Instant::now(),
+    }
+}
+
+fn word(step: &Step) -> &'static str {
+    match step {
+        Step::Wait => "wait",
+        Step::Start { alone: true, .. } => "start alone",
+        Step::Start { .. } => "start",
+        Step::PutOff { .. } => "put off",
+        Step::HandBack { .. } => "hand back",
+        Step::Pass { .. } => "pass",
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_next_one_has_room_once_the_first_has_passed_or_ended() {
+    let first = suspect(1).await;
+    let ran = first.claim.suspicion().unwrap().ran;
+    assert_eq!(ran, DEFAULT_LEASE);
+    let mut suspects = Suspects::default();
+    suspects.admit(0, first.clone(), 3);
+    assert!(!suspects.has_room() && !suspects.keeps_others_out());
+    // One that is about to be put off must not die with it.
+    suspects.put_off(1, 7);
+    assert_eq!(word(&suspects.next(&OPEN)), "wait");
+    assert!(!suspects.freed(&[1]));
+    assert_eq!(word(&suspects.next(&OPEN)), "start");
+    tokio::time::advance(ran - Duration::from_millis(1)).await;
+    assert_eq!(word(&suspects.next(&OPEN)), "wait");
+    assert!(!suspects.has_room());
+    tokio::time::advance(Duration::from_millis(1)).await;
+    assert_eq!(word(&suspects.next(&OPEN)), "wait");
+    assert!(suspects.has_room(), "it has passed");
+    suspects.admit(2, first, 3);
+    assert_eq!(word(&suspects.next(&OPEN)), "start");
+    assert!(suspects.freed(&[0, 2]) && suspects.has_room(), "it has ended");
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_crash_before_the_last_it_runs_alone_until_it_has_passed() {
+    let mut suspects = Suspects::default();
+    suspects.admit(0, suspect(2).await, 3);
+    assert!(suspects.keeps_others_out());
+    assert_eq!(word(&suspects.next(&OPEN)), "wait", "others still run");
+    assert_eq!(word(&suspects.next(&ALONE)), "start alone");
+    assert!(suspects.keeps_others_out());
+    tokio::time::advance(LONGEST_ALONE).await;
+    assert_eq!(word(&suspects.next(&ALONE)), "pass");
+    assert!(suspects.keeps_others_out(), "the broker must know first");
+    assert_eq!(word(&suspects.next(&ALONE)), "wait");
+    suspects.passed();
+    assert!(suspects.has_room() && !suspects.keeps_others_out());
+}
+
+#[tokio::test(start_paused = true)]
+async fn others_are_kept_out_only_for_a_while_and_nobody_waits_for_ever() {
+    let task = suspect(2).await;
+    let mut suspects = Suspects::default();
+    let (began, mut holds) = (Instant::now(), 0);
+    loop {
+        suspects.admit(0, task.clone(), 3);
+        assert_eq!(word(&suspects.next(&OPEN)), "wait");
+        tokio::time::advance(HOLD).await;
+        match suspects.next(&OPEN) {
+            Step::PutOff { delay, .. } => {
+                holds += 1;
+                assert!(suspects.has_room() && !suspects.keeps_others_out());
+                assert!((FIRST_AGAIN..=LAST_AGAIN).contains(&delay));
+                suspects.freed(&[0]);
+                tokio::time::advance(delay).await;
+            }
+            step => {
+                assert_eq!(word(&step), "start", "beside others, so its crash proves nothing");
+                break;
+            }
+        }
+        assert!(holds < 20);
+    }
+    assert!(began.elapsed() < PATIENCE * 2 + LAST_AGAIN, "{:?}", began.elapsed());
+    assert!(
+        HOLD * holds < began.elapsed() / 10,
+        "intake stood still for a tenth of the time at most"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_bound_no_suspect_has_to_be_alone() {
+    for (crashes, poison_after, last) in [(5, 0, false), (1, 3, false), (2, 3, true), (1, 2, true), (1, 1, true)] {
+        let mut suspects = Suspects::default();
+        suspects.admit(0, suspect(crashes).await, poison_after);
+        assert_eq!(suspects.keeps_others_out(), last, "{crashes} of {poison_after}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_has_not_started_goes_back_when_the_worker_ends() {
+    let mut suspects = Suspects::default();
+    suspects.admit(0, suspect(2).await, 3);
+    let closing = Around { open: false, ..OPEN };
+    assert_eq!(word(&suspects.next(&closing)), "hand back");
+    assert!(suspects.has_room());
+}
