@@ -75,7 +75,7 @@ async fn very_many_queues_are_served_over_redis() {
     for n in 0..3 {
         enqueue(&site, &format!("first-{n}"), "a").await;
     }
-    let mut settings = RedisSettings::at(&format!("127.0.0.1:{}", db.port));
+    let mut settings = RedisSettings::at(format!("127.0.0.1:{}", db.port));
     settings.database = i64::from(db.number);
     let broker = RedisBroker::connect(settings).await.expect("a broker");
     let tasks: Vec<_> = (0..MANY)

@@ -11,6 +11,7 @@ use super::ls::task_json;
 use super::print::{Field, Object};
 use super::task_all::{self, Target, Targets};
 use super::{Context, payload, print};
+use crate::config::Environment;
 
 /// Shows, runs, archives, deletes, cancels, stops or edits one task, or acts on a whole list.
 #[derive(Debug, Args)]
@@ -239,9 +240,8 @@ impl Stop {
 
 /// Who runs this command, as far as the environment says.
 fn actor() -> String {
-    let user = ["USER", "LOGNAME"]
-        .into_iter()
-        .find_map(|name| std::env::var(name).ok());
+    let environment = Environment::of_process();
+    let user = ["USER", "LOGNAME"].into_iter().find_map(|name| environment.get(name));
     let user = user.filter(|user| !user.is_empty() && user.len() <= 64 && !user.contains(char::is_control));
     user.map_or_else(
         || "the command line".to_owned(),

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::tests::Scene;
 use super::{SHORTEST_LEASE, Settings, Worker};
+use crate::health::Health;
 
 /// For anything here: outages of some seconds, on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -62,7 +63,9 @@ fn worker(scene: &Scene, broker: Arc<dyn Broker>, long: &Long) -> Worker {
         ..Scene::settings(2)
     };
     let handlers = long.registry().build().unwrap();
-    Worker::start(broker, handlers, Arc::new(SystemClock), scene.metrics.clone(), settings)
+    let (clock, metrics) = (Arc::new(SystemClock), scene.metrics.clone());
+    let health = Arc::new(Health::new(clock.clone(), metrics.clone()));
+    Worker::start(broker, handlers, clock, metrics, health, settings)
 }
 
 async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {

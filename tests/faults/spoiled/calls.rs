@@ -366,8 +366,15 @@ async fn exchange(at: &At, held: &mut Held) -> Made {
     Ok(over(&ends, &answer.settled.map_err(text)?))
 }
 
-/// Calls of a worker and of the roles beside it.
+/// Calls of producers, of a worker and of the roles beside it.
 pub fn of_workers() -> Vec<Call> {
+    let mut calls = of_claims();
+    calls.extend(of_roles());
+    calls
+}
+
+/// Calls that enqueue, claim and settle.
+fn of_claims() -> Vec<Call> {
     calls! {
         "enqueue" from Nothing: |at, _held| enqueue(at, &tasks(|task| task)).await;
         "enqueue_unique" from Nothing: |at, _held| enqueue(at, &tasks(|task| task.unique(DAY))).await;
@@ -403,6 +410,12 @@ pub fn of_workers() -> Vec<Call> {
         "exchange_kept" from Kept: |at, held| exchange(at, held).await.map(|_| BTreeSet::new());
         "extend" from Active: |at, held| none(at.broker.extend(&held.claims, LEASE).await);
         "extend_late" from Silent: |at, held| none(at.broker.extend(&held.claims, LEASE).await);
+    }
+}
+
+/// Calls of the roles that keep a queue in order.
+fn of_roles() -> Vec<Call> {
+    calls! {
         "recover" from Silent: |at, _held| none(at.broker.recover(&[queue()], Duration::ZERO, 99, 3).await);
         "run_alone" from Active: |at, held| none(at.broker.run_alone(&held.claims[0], true).await);
         "absolve" from Active: |at, held| none(at.broker.absolve(&held.claims).await);

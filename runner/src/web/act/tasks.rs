@@ -124,7 +124,7 @@ async fn stop(desk: &Desk, visitor: &Visitor, queue: &QueueName, id: &TaskId) ->
             ..done("notice.task.go", id.as_str())
         });
     }
-    let words = stopped_by(&visitor.name(), None);
+    let words = stopped_by(visitor.name(), None);
     settled(audit, desk.broker.stop(queue, id, &words).await)?;
     Ok(done("notice.task.stop", id.as_str()))
 }
