@@ -58,7 +58,10 @@ async fn heartbeat(link: &mut MultiplexedConnection) {
 }
 
 fn site(db: &RedisDb) -> Site {
-    let site = Site::new(&format!("{}server: {{timezone: UTC}}\n", db.yaml()));
+    let site = Site::new(&format!(
+        "{}server: {{timezone: UTC}}\nworker: {{queues: {{low: 1}}}}\n",
+        db.yaml()
+    ));
     let manifest = "name: own\nschedule: {cron: \"0 3 1 1 *\", timezone: Europe/Berlin}\nexec: [\"true\"]\nretry: 3\ntimeout: 90s\nretention: 1h\nqueue: low\n";
     site.write("manifests/own.yaml", manifest);
     site

@@ -273,7 +273,7 @@ async fn no_answer_is_a_timeout_and_a_stop_is_obeyed() {
     stop.stop(StopReason::Cancelled);
     assert_eq!(
         running.await.unwrap().outcome,
-        Outcome::Skip("stopped on request".into())
+        Outcome::Retry("cancelled on request".into())
     );
 }
 

@@ -42,7 +42,11 @@ fn segment(name: &[u8]) -> String {
 #[must_use]
 pub fn name_in(segment: &str) -> Vec<u8> {
     let bytes = || {
+        // A sign is no digit, although a number may begin with one.
         let digits = segment.strip_prefix(HEX)?;
+        if !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+            return None;
+        }
         let pairs = digits.as_bytes().chunks(2);
         pairs
             .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok().filter(|p| p.len() == 2)?, 16).ok())
