@@ -37,11 +37,12 @@ impl Role for Recoverer {
             // The heartbeat writes our leases by the new time first.
             return Some(self.shop.settings.heartbeat_every() * 2);
         }
+        // A set ends at its deadline, whoever is alone: no worker keeps one for longer, so this waits for no other.
+        super::aggregator::reclaim(&self.shop).await;
         let settings = &self.shop.settings;
         if self.shop.broker.lists_first() && !self.shop.listed.for_long(settings.listed_first(), REMEMBERED) {
             return Some(settings.heartbeat_every());
         }
-        super::aggregator::reclaim(&self.shop).await;
         let shop = &self.shop;
         match self.pass().await {
             Ok(recovered) => {
