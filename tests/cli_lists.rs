@@ -201,15 +201,8 @@ async fn a_measurement_leaves_nothing_behind() {
     assert_eq!(json(&site, &["ls", "queues", "--json"]).await, json!([]));
 }
 
-async fn what_is_decided_or_paused_does_not_come_next() {
-    let site = Site::new("");
-    site.write(
-        "manifests/often.yaml",
-        "name: often\nschedule: \"* * * * *\"\nhandler: t\n",
-    );
-    prints(&site, &["migrate"]).await;
-    let id = ScheduleId::from_text("m:often:default".to_owned());
-    let cursor = Timestamp::now() + 10.hours();
+/// Registers the schedule at this instant of the broker's clock: every occurrence up to there is decided.
+async fn decide_up_to(site: &Site, id: &ScheduleId, cursor: Timestamp) -> EmbeddedBroker {
     let clock = Arc::new(ManualClock::at(cursor));
     let broker = EmbeddedBroker::open(site.dir.join("data/runner.db"), clock)
         .await
@@ -219,13 +212,37 @@ async fn what_is_decided_or_paused_does_not_come_next() {
         revision: "1".to_owned(),
     };
     broker.register(&[registration]).await.expect("it is known");
+    broker
+}
+
+async fn what_is_decided_or_paused_does_not_come_next() {
+    let site = Site::new("");
+    for name in ["often", "wrong"] {
+        site.write(
+            &format!("manifests/{name}.yaml"),
+            &format!("name: {name}\nschedule: \"* * * * * *\"\nhandler: t\n"),
+        );
+    }
+    prints(&site, &["migrate"]).await;
+    let id = ScheduleId::from_text("m:often:default".to_owned());
+    let wrong = ScheduleId::from_text("m:wrong:default".to_owned());
+    let began = Timestamp::now();
+    decide_up_to(&site, &wrong, began + 10.hours()).await.close().await;
+    // As far ahead as a cursor may be without being taken for that of a wrong clock, less a little for the test.
+    let cursor = began + 50.seconds();
+    let broker = decide_up_to(&site, &id, cursor).await;
     let listed = json(&site, &["ls", "schedules", "--json", "--next", "1"]).await;
-    let next: Timestamp = listed[0]["next"][0]
-        .as_str()
-        .expect("an instant")
-        .parse()
-        .expect("an instant");
-    assert!(next > cursor, "{listed}");
+    let next = |id: &ScheduleId| -> Timestamp {
+        let schedules = listed.as_array().expect("schedules");
+        let found = schedules.iter().find(|s| s["id"] == json!(id)).expect("the schedule");
+        let at = found["next"][0].as_str().expect("an instant");
+        at.parse().expect("an instant")
+    };
+    assert!(next(&id) > cursor, "{listed}");
+    assert!(
+        next(&wrong) < began + 10.hours(),
+        "a cursor from a wrong clock does not count: {listed}"
+    );
     broker.pause_schedule(&id, "me").await.expect("it is paused");
     let table = prints(&site, &["ls", "schedules"]).await;
     let row = table.lines().nth(1).expect("a row");
