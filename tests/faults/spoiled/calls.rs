@@ -73,12 +73,14 @@ pub enum Start {
     Registered,
     /// The same after each fired once.
     Fired,
+    /// Not there; documents are, one of an innocent's name.
+    Documents,
 }
 
 impl Start {
     /// Whether there are tasks to run afterwards.
     pub fn has_tasks(self) -> bool {
-        !matches!(self, Self::Nothing | Self::Registered)
+        !matches!(self, Self::Nothing | Self::Registered | Self::Documents)
     }
 }
 
@@ -286,7 +288,7 @@ pub async fn begin(at: &At, start: Start) -> Held {
     at.broker.claims_as("host", 1);
     let later = |task: Task| task.run(Run::In(HOUR));
     let list = match start {
-        Start::Nothing | Start::Registered | Start::Fired => Vec::new(),
+        Start::Nothing | Start::Registered | Start::Fired | Start::Documents => Vec::new(),
         Start::Due | Start::Later => tasks(later),
         Start::Grouped | Start::Staged | Start::Stale => tasks(|task| task.group("g")),
         Start::Kept | Start::Completed => tasks(|task| task.retention(DAY)),
@@ -332,6 +334,12 @@ pub async fn begin(at: &At, start: Start) -> Held {
             assert!(held.set.is_some());
             if start == Start::Stale {
                 at.clock.advance(HOUR);
+            }
+        }
+        Start::Documents => {
+            for name in ["in0", "bad"] {
+                let kept = at.broker.keep_document("rows", name, b"text".to_vec(), LEASE);
+                kept.await.unwrap();
             }
         }
         Start::Registered | Start::Fired => {
@@ -460,6 +468,13 @@ fn of_roles() -> Vec<Call> {
         };
         "read_staged" from Staged: |at, held| none(at.broker.read_staged(held.set.as_ref().unwrap()).await);
         "drop_staged" from Staged: |at, held| all(at.broker.drop_staged(held.set.as_ref().unwrap()).await);
+        "keep_document" from Documents: |at, _held| {
+            none(at.broker.keep_document("rows", "bad", b"new".to_vec(), LEASE).await)
+        };
+        "renew_document" from Documents: |at, _held| none(at.broker.renew_document("rows", "bad", LEASE).await);
+        "document" from Documents: |at, _held| none(at.broker.document("rows", "bad").await);
+        "documents" from Documents: |at, _held| none(at.broker.documents("rows").await);
+        "drop_document" from Documents: |at, _held| none(at.broker.drop_document("rows", "bad").await);
         "reclaim" from Stale: |at, _held| none(at.broker.reclaim(&[queue()], Duration::ZERO, 99).await);
     }
 }
@@ -478,6 +493,7 @@ pub fn of_schedulers() -> Vec<Call> {
             at.broker.withdraw("host:2", "code-1", &[schedule("bad")]).await.map_err(text)?;
             none(at.broker.held_from("code-1").await)
         };
+        "held_from" from Registered: |at, _held| none(at.broker.held_from("code-1").await);
         "corrections" from Registered: |at, _held| none(at.broker.corrections().await);
         "lead" from Nothing: |at, _held| {
             at.broker.lead("host:1", LEASE).await.map_err(text)?;

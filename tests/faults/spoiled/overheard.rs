@@ -200,6 +200,7 @@ fn places_of(words: &[Vec<u8>]) -> Vec<Place> {
         ("INCRBY", "string"),
         ("MGET", "string"),
         ("EXISTS", "string"),
+        ("STRLEN", "string"),
         ("LPUSH", "list"),
         ("RPUSH", "list"),
         ("LLEN", "list"),

@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use redis::Value;
 
 use super::scripts::Script;
+use super::trouble::or_nothing;
 use super::{RedisBroker, keys, reply};
 use crate::{BrokerResult, Documents, MAX_DOCUMENTS};
 
@@ -37,7 +39,7 @@ impl Documents for RedisBroker {
     async fn document(&self, kind: &'static str, name: &str) -> BrokerResult<Option<Vec<u8>>> {
         let mut trip = self.conn.trip(READ).await?;
         trip.command("GET").arg(keys::document(kind, name));
-        Ok(reply::bytes(trip.one().await?))
+        Ok(reply::bytes(or_nothing(trip.one().await)?))
     }
 
     async fn documents(&self, kind: &'static str) -> BrokerResult<Vec<(String, Vec<u8>)>> {
@@ -46,7 +48,7 @@ impl Documents for RedisBroker {
             .arg(keys::documents(kind))
             .arg(0)
             .arg(MAX_DOCUMENTS - 1);
-        let names: Vec<String> = reply::list(trip.one().await?)
+        let names: Vec<String> = reply::list(or_nothing(trip.one().await)?)
             .into_iter()
             .filter_map(reply::text)
             .collect();
@@ -54,10 +56,11 @@ impl Documents for RedisBroker {
         for name in &names {
             trip.command("GET").arg(keys::document(kind, name));
         }
-        let bodies = trip.send().await?.into_iter().map(reply::bytes);
+        // One that cannot be read does not hide the others.
+        let answers: BrokerResult<Vec<Value>> = trip.each().await?.into_iter().map(or_nothing).collect();
         Ok(names
             .into_iter()
-            .zip(bodies)
+            .zip(answers?.into_iter().map(reply::bytes))
             .filter_map(|(name, body)| Some((name, body?)))
             .collect())
     }
@@ -66,6 +69,9 @@ impl Documents for RedisBroker {
         let mut trip = self.conn.trip("drop a document").await?;
         trip.command("DEL").arg(keys::document(kind, name));
         trip.command("ZREM").arg(keys::documents(kind)).arg(name);
-        trip.send().await.map(drop)
+        for answer in trip.each().await? {
+            or_nothing(answer)?;
+        }
+        Ok(())
     }
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use runner_core::schedule::ScheduleId;
 
 use super::scripts::Script;
+use super::trouble::or_nothing;
 use super::{RedisBroker, convert, keys, reply};
 use crate::{BrokerResult, HOLD_AT_MOST, Held, Standing};
 
@@ -79,7 +80,9 @@ impl RedisBroker {
     pub(super) async fn schedules_of(&self, scope: &str) -> BrokerResult<Vec<ScheduleId>> {
         let mut trip = self.conn.trip("ask for the schedules of a source").await?;
         trip.command("SMEMBERS").arg(keys::scope(scope, self.conn.is_cluster()));
-        let ids = reply::list(trip.one().await?).into_iter().filter_map(reply::text);
+        let ids = reply::list(or_nothing(trip.one().await)?)
+            .into_iter()
+            .filter_map(reply::text);
         Ok(ids.take(MOST).map(ScheduleId::from_text).collect())
     }
 
@@ -89,7 +92,7 @@ impl RedisBroker {
         trip.command("ZSCORE")
             .arg(keys::holders(self.conn.is_cluster()))
             .arg(instance);
-        if trip.one().await? != redis::Value::Nil {
+        if or_nothing(trip.one().await)? != redis::Value::Nil {
             self.hold_schedules(instance, &[], soon).await?;
         }
         Ok(())

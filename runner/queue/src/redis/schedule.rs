@@ -127,7 +127,7 @@ impl Schedules for RedisBroker {
     async fn corrections(&self) -> BrokerResult<Option<Corrections>> {
         let mut trip = self.conn.trip("ask whether cursors were set back").await?;
         trip.command("HGET").arg(keys::CURSORS).arg("k");
-        let text = reply::text(trip.one().await?).unwrap_or_default();
+        let text = reply::text(or_nothing(trip.one().await)?).unwrap_or_default();
         let mut words = text.split(' ').map(|word| word.parse::<u64>().ok());
         let (at, ahead, schedules) = (words.next().flatten(), words.next().flatten(), words.next().flatten());
         let at = at.and_then(|at| Timestamp::from_second(i64::try_from(at).ok()?).ok());

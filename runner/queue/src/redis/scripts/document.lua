@@ -2,11 +2,13 @@
 -- KEYS: the index of its kind, the document.
 -- ARGV after the clock: name, seconds to keep it; then the document, unless the one that is there stays.
 -- Returns: 1, or 0 if none is there.
-redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
+keep('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
 if ARGV[5] then
   redis.call('SET', KEYS[2], ARGV[5], 'EX', ARGV[4])
-elseif redis.call('EXPIRE', KEYS[2], ARGV[4]) == 0 then
-  return 0
+else
+  -- What is no text is moved away: then none is there, and the caller writes it again.
+  keep('STRLEN', KEYS[2])
+  if redis.call('EXPIRE', KEYS[2], ARGV[4]) == 0 then return 0 end
 end
 redis.call('ZADD', KEYS[1], whole(now + tonumber(ARGV[4])), ARGV[3])
 return 1
