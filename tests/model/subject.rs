@@ -3,7 +3,6 @@
 //! Emptying goes past the broker, so that a run costs no new file and no new connection. Looking from behind is for
 //! locks alone, which the seam shows by their effect only.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +13,7 @@ use runner_core::task::QueueName;
 use runner_queue::contract::START;
 use runner_queue::embedded::EmbeddedBroker;
 use runner_queue::redis::{RedisBroker, RedisSettings};
-use runner_queue::{Broker, ServerInfo, ServerStatus};
+use runner_queue::{Broker, Work as _};
 use sqlx::{Connection as _, Row as _, SqliteConnection};
 
 use super::dialect::Dialect;
@@ -57,23 +56,6 @@ fn clock() -> Arc<ManualClock> {
     Arc::new(ManualClock::at(Timestamp::from_second(START).unwrap()))
 }
 
-/// Says once who it is that claims.
-async fn introduce(broker: &dyn Broker) {
-    let server = ServerInfo {
-        host: SERVER.0.to_owned(),
-        pid: SERVER.1,
-        id: "one".to_owned(),
-        concurrency: 1,
-        queues: BTreeMap::new(),
-        strict_priority: false,
-        status: ServerStatus::Active,
-        started_at: Timestamp::UNIX_EPOCH,
-        active: 0,
-        handlers: Vec::new(),
-    };
-    broker.heartbeat(&server, &[], Duration::from_secs(60)).await.unwrap();
-}
-
 impl Subject {
     /// Over a database that nobody else uses.
     pub async fn redis(port: u16, database: i64) -> Self {
@@ -90,7 +72,7 @@ impl Subject {
             .get_multiplexed_async_connection_with_config(&patient)
             .await
             .unwrap();
-        introduce(&*broker).await;
+        broker.claims_as(SERVER.0, SERVER.1);
         Self {
             dialect: Dialect::Redis,
             broker: broker.clone(),
@@ -108,7 +90,7 @@ impl Subject {
         let path = directory.path().join("runner.db");
         let broker = Arc::new(EmbeddedBroker::open(&path, clock.clone()).await.unwrap());
         let link = SqliteConnection::connect(path.to_str().unwrap()).await.unwrap();
-        introduce(&*broker).await;
+        broker.claims_as(SERVER.0, SERVER.1);
         Self {
             dialect: Dialect::Embedded,
             broker: broker.clone(),
