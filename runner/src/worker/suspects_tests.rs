@@ -69,7 +69,7 @@ fn word(step: &Step) -> &'static str {
 async fn the_next_one_has_room_once_the_first_has_passed_or_ended() {
     let first = suspect(1).await;
     let ran = first.claim.suspicion().unwrap().ran;
-    assert_eq!(ran, DEFAULT_LEASE);
+    assert_eq!(ran, DEFAULT_LEASE / 6, "its lease was never extended");
     let mut suspects = Suspects::default();
     suspects.admit(0, first.clone(), 3);
     assert!(!suspects.has_room() && !suspects.keeps_others_out());

@@ -6,7 +6,7 @@ use super::keep::server;
 use super::settle::attempts;
 use super::shared::{LEASE, id, retry, secs, task};
 use super::{Clause, Fresh};
-use crate::{Absolved, Action, Claim, LEASE_EXPIRED, LOST, Recovered, Suspicion, Verdict};
+use crate::{Absolved, Action, Claim, LEASE_EXPIRED, LOST, Recovered, Verdict};
 
 pub(super) fn clauses() -> Vec<Clause> {
     clauses![
@@ -155,13 +155,24 @@ async fn a_claim_says_what_its_task_is_suspected_of(fresh: Fresh) {
     lose_run(&fresh, 3).await;
     fresh.put([task("b")]).await;
     let claims = fresh.claim(2).await;
-    let known: Vec<_> = claims.iter().map(|c| (c.task().id.as_str(), c.suspicion())).collect();
-    let suspicion = Suspicion { crashes: 1, ran: LEASE };
-    assert_eq!(known, [("a", Some(suspicion)), ("b", None)]);
+    let known: Vec<_> = claims.iter().map(|c| c.task().id.as_str()).collect();
+    assert_eq!(known, ["a", "b"]);
+    assert_eq!(claims[1].suspicion(), None);
+    let suspicion = claims[0].suspicion().unwrap();
+    assert_eq!(suspicion.crashes, 1);
+    // Its lease was never extended, so the worker died within the sixth of it after which that is done. Ends of leases
+    // may be kept in whole seconds.
+    let range = LEASE / 6..=LEASE / 6 + secs(1);
+    assert!(range.contains(&suspicion.ran), "{suspicion:?}");
     fresh.end(&claims[1], Verdict::Done).await;
+    // The second run lives for longer.
+    fresh.clock.advance(LEASE / 2);
+    assert!(fresh.broker.extend(&claims[..1], LEASE).await.unwrap()[0].is_some());
     assert_eq!(lose_run(&fresh, 3).await.lost, 2);
-    let again = fresh.claim_one().await;
-    assert_eq!(again.suspicion().map(|s| s.crashes), Some(2));
+    let suspicion = fresh.claim_one().await.suspicion().unwrap();
+    assert_eq!(suspicion.crashes, 2);
+    let range = LEASE / 2 + LEASE / 6..=LEASE / 2 + LEASE / 6 + secs(1);
+    assert!(range.contains(&suspicion.ran), "{suspicion:?}");
     fresh.is_sound().await;
 }
 

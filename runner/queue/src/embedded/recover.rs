@@ -16,11 +16,14 @@ use super::servers::Presence;
 use super::store::{built, sql};
 use super::writer::{Tx, Write};
 use super::{moves, settle};
-use crate::{Absolved, Attempt, Claim, LEASE_EXPIRED, LONGEST_LEASE, LOST, Recovered, TaskRecord, after_crash, poison};
+use crate::{
+    Absolved, Attempt, Claim, LEASE_EXPIRED, LONGEST_LEASE, LOST, Recovered, TaskRecord, after_crash, longest_run,
+    poison,
+};
 
 /// Columns read after those of [`RECORD`]: when and by whom it was claimed, how many crashes were counted before, whether
-/// the run was alone in its process.
-const RUN: &str = "t.claimed_at, t.claimed_by, t.lost, t.alone_run IS t.run";
+/// the run was alone in its process, when its lease ended.
+const RUN: &str = "t.claimed_at, t.claimed_by, t.lost, t.alone_run IS t.run, t.at";
 
 /// Where they begin.
 const RUN_FROM: usize = 16;
@@ -59,10 +62,74 @@ impl Write for Recover {
             .fetch_all(&mut *tx.conn)
             .await?;
             for row in &found {
-                recovered.extend(recover_one(tx, queue, row, self.poison_after).await?);
+                recovered.extend(self.recover_one(tx, queue, row).await?);
             }
         }
         Ok(recovered)
+    }
+}
+
+impl Recover {
+    async fn recover_one(&self, tx: &mut Tx<'_>, queue: &QueueName, row: &Row) -> Result<Option<Recovered>, SqlError> {
+        let seq: i64 = row.try_get(0)?;
+        let record = match rows::record(row) {
+            Ok(stored) => stored.record,
+            Err(why) => {
+                moves::archive_unreadable(tx, queue, seq, State::Active, &why).await?;
+                // What cannot be read may be the id itself.
+                let id = row.try_get::<String>(2).ok().and_then(|id| TaskId::new(id).ok());
+                return Ok(id.map(|id| Recovered {
+                    queue: queue.clone(),
+                    id,
+                    kind: String::new(),
+                    state: State::Archived,
+                    lost: 0,
+                    poison: false,
+                }));
+            }
+        };
+        let before: i64 = row.try_get(RUN_FROM + 2).unwrap_or(0);
+        let alone: bool = row.try_get(RUN_FROM + 3).unwrap_or(false);
+        let before = u32::try_from(before.max(0)).unwrap_or(u32::MAX);
+        let (lost, poisonous) = after_crash(before, alone, self.poison_after);
+        let state = if poisonous {
+            moves::to_archive(tx, queue, seq, &poison(lost)).await?;
+            State::Archived
+        } else if record.retries_left() {
+            let random = stable_hash(&[record.id.as_str()]);
+            let due = tx.now.saturating_add(span(recovery_delay(record.retried, random)));
+            moves::to_retry(tx, queue, seq, due, LEASE_EXPIRED, true).await?;
+            State::Retry
+        } else {
+            moves::to_archive(tx, queue, seq, LEASE_EXPIRED).await?;
+            State::Archived
+        };
+        let attempt = attempt(&record, row, tx.now);
+        if state == State::Retry {
+            let until = instant(row.try_get(RUN_FROM + 4)?);
+            let ran = longest_run(attempt.started_at, until, self.presence.lease(), attempt.ended_at);
+            sql(
+                "UPDATE tasks SET lost = ?1, lost_before = ?2, crash_run = run, ran_ms = ?3, alone_run = NULL \
+                 WHERE seq = ?4",
+            )
+            .bind(i64::from(lost))
+            .bind(i64::from(before))
+            .bind(column(u64::try_from(ran.as_millis()).unwrap_or(u64::MAX)))
+            .bind(seq)
+            .execute(&mut *tx.conn)
+            .await?;
+        } else {
+            clear(tx, &[seq]).await?;
+        }
+        settle::remember(tx, seq, &attempt).await?;
+        Ok(Some(Recovered {
+            queue: queue.clone(),
+            id: record.id,
+            kind: record.kind,
+            state,
+            lost,
+            poison: poisonous,
+        }))
     }
 }
 
@@ -88,72 +155,6 @@ pub(super) async fn next_lease_end(readers: &Readers, queues: &[QueueName]) -> R
     .await?;
     let first = row.try_get::<Option<i64>>(0)?;
     Ok(first.map(instant))
-}
-
-async fn recover_one(
-    tx: &mut Tx<'_>,
-    queue: &QueueName,
-    row: &Row,
-    poison_after: u32,
-) -> Result<Option<Recovered>, SqlError> {
-    let seq: i64 = row.try_get(0)?;
-    let record = match rows::record(row) {
-        Ok(stored) => stored.record,
-        Err(why) => {
-            moves::archive_unreadable(tx, queue, seq, State::Active, &why).await?;
-            // What cannot be read may be the id itself.
-            let id = row.try_get::<String>(2).ok().and_then(|id| TaskId::new(id).ok());
-            return Ok(id.map(|id| Recovered {
-                queue: queue.clone(),
-                id,
-                kind: String::new(),
-                state: State::Archived,
-                lost: 0,
-                poison: false,
-            }));
-        }
-    };
-    let before: i64 = row.try_get(RUN_FROM + 2).unwrap_or(0);
-    let alone: bool = row.try_get(RUN_FROM + 3).unwrap_or(false);
-    let before = u32::try_from(before.max(0)).unwrap_or(u32::MAX);
-    let (lost, poisonous) = after_crash(before, alone, poison_after);
-    let state = if poisonous {
-        moves::to_archive(tx, queue, seq, &poison(lost)).await?;
-        State::Archived
-    } else if record.retries_left() {
-        let random = stable_hash(&[record.id.as_str()]);
-        let due = tx.now.saturating_add(span(recovery_delay(record.retried, random)));
-        moves::to_retry(tx, queue, seq, due, LEASE_EXPIRED, true).await?;
-        State::Retry
-    } else {
-        moves::to_archive(tx, queue, seq, LEASE_EXPIRED).await?;
-        State::Archived
-    };
-    let attempt = attempt(&record, row, tx.now);
-    if state == State::Retry {
-        let ran = Duration::try_from(attempt.ended_at.duration_since(attempt.started_at)).unwrap_or_default();
-        sql(
-            "UPDATE tasks SET lost = ?1, lost_before = ?2, crash_run = run, ran_ms = ?3, alone_run = NULL \
-             WHERE seq = ?4",
-        )
-        .bind(i64::from(lost))
-        .bind(i64::from(before))
-        .bind(column(u64::try_from(ran.as_millis()).unwrap_or(u64::MAX)))
-        .bind(seq)
-        .execute(&mut *tx.conn)
-        .await?;
-    } else {
-        clear(tx, &[seq]).await?;
-    }
-    settle::remember(tx, seq, &attempt).await?;
-    Ok(Some(Recovered {
-        queue: queue.clone(),
-        id: record.id,
-        kind: record.kind,
-        state,
-        lost,
-        poison: poisonous,
-    }))
 }
 
 /// What is remembered of the run: nobody is left to tell more. What cannot be read counts as unknown.

@@ -31,6 +31,11 @@ impl Presence {
         self.lock().1 = lease;
     }
 
+    /// How long its claims last; zero if it has made none.
+    pub(super) fn lease(&self) -> Duration {
+        self.lock().1
+    }
+
     pub(super) fn told(&self) {
         self.lock().0 = Some(Instant::now());
     }

@@ -60,6 +60,7 @@ mod vectors;
 mod wire;
 mod work;
 
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
@@ -101,6 +102,8 @@ pub struct RedisBroker {
     delayed: Arc<Notify>,
     /// The server that claims are noted for, once it has been told.
     claimant: OnceLock<String>,
+    /// How long its claims last; zero before the first one.
+    lease_ms: AtomicU64,
     passed: Passed,
     stop_channel: String,
     allow_eviction: bool,
@@ -131,6 +134,7 @@ impl RedisBroker {
             allow_eviction: settings.allow_eviction,
             delayed: Arc::default(),
             claimant: OnceLock::new(),
+            lease_ms: AtomicU64::new(0),
             passed: Passed::default(),
             stop_channel: keys::stop(settings.database),
             mended: Mended::default(),

@@ -3,6 +3,7 @@
 //! The script names them with all that is known of the run; what becomes of each is decided here and written by the
 //! script that ends claims, under the condition that the lease is still over then.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -16,7 +17,7 @@ use super::trouble::Trouble;
 use super::{RedisBroker, convert, keys, repair, reply, settle};
 use crate::{
     Absolved, Attempt, BrokerResult, Claim, LEASE_EXPIRED, LONGEST_LEASE, LOST, Recovered, Settled, Settlement,
-    Suspicion, TaskRecord, Verdict, after_crash, poison,
+    Suspicion, TaskRecord, Verdict, after_crash, longest_run, poison,
 };
 
 /// Tasks a script call: Redis does nothing else meanwhile.
@@ -41,6 +42,8 @@ struct Row {
     alone: bool,
     /// When it was claimed and by which server, if that was noted.
     claimed: Option<(Timestamp, String)>,
+    /// When its lease ended, rounded up: scores are whole seconds, rounded down.
+    until: Timestamp,
 }
 
 /// One that can be read, and what is to become of it.
@@ -85,7 +88,7 @@ impl RedisBroker {
             self.mended
                 .note_all(queue, answer.next().map(reply::list).unwrap_or_default());
             let rows: Vec<Row> = std::iter::from_fn(|| next_row(&mut answer)).collect();
-            let (silent, unreadable) = sort(queue, rows, now, poison_after);
+            let (silent, unreadable) = sort(queue, rows, (now, self.lease()), poison_after);
             let done = self.put_aside(queue, unreadable, &mut recovered).await;
             trouble.part(queue, done);
             let done = self.take_back(silent, grace, &mut recovered).await;
@@ -148,6 +151,16 @@ impl RedisBroker {
 }
 
 impl RedisBroker {
+    /// Remembers how long claims of this process last.
+    pub(super) fn claims_for(&self, lease: Duration) {
+        self.lease_ms.store(convert::millis(lease), Ordering::Relaxed);
+    }
+
+    /// Zero if it has made none.
+    fn lease(&self) -> Duration {
+        Duration::from_millis(self.lease_ms.load(Ordering::Relaxed))
+    }
+
     pub(super) async fn note_alone(&self, claim: &Claim, alone: bool) -> BrokerResult<bool> {
         let (queue, id) = (claim.task().queue.as_str(), claim.task().id.as_str());
         let mut trip = self.conn.trip("note whether a run is alone").await?;
@@ -203,6 +216,7 @@ fn next_row(answer: &mut impl Iterator<Item = Value>) -> Option<Row> {
     let lost = answer.next().and_then(reply::shown)?;
     let alone = answer.next().and_then(reply::number)? == 1;
     let by = answer.next().and_then(reply::shown)?;
+    let until = answer.next().and_then(reply::number)?;
     let claimed = by.split_once(' ').and_then(|(millis, server)| {
         let at = Timestamp::from_millisecond(millis.parse().ok()?).ok()?;
         Some((at, server.to_owned()))
@@ -214,19 +228,25 @@ fn next_row(answer: &mut impl Iterator<Item = Value>) -> Option<Row> {
         lost: lost.parse().unwrap_or(0),
         alone,
         claimed,
+        until: Timestamp::from_second(until.saturating_add(1)).unwrap_or(Timestamp::MAX),
     })
 }
 
-/// Those that can be read, and the others.
-fn sort(queue: &QueueName, rows: Vec<Row>, now: Timestamp, poison_after: u32) -> (Vec<Silent>, Vec<Unreadable>) {
+/// Those that can be read, and the others. `lease`: how long claims of this process last.
+fn sort(
+    queue: &QueueName,
+    rows: Vec<Row>,
+    (now, lease): (Timestamp, Duration),
+    poison_after: u32,
+) -> (Vec<Silent>, Vec<Unreadable>) {
     let (mut silent, mut unreadable) = (Vec::new(), Vec::new());
     for row in rows {
         let number = std::str::from_utf8(&row.run).ok().and_then(|r| r.parse().ok());
         match convert::decode(row.message, queue, &row.id) {
             Ok(record) => {
                 let (lost, poison) = after_crash(row.lost, row.alone, poison_after);
-                let known = row.claimed.as_ref().map(|(at, _)| now.duration_since(*at));
-                let ran = known.map_or(UNKNOWN, |ran| Duration::try_from(ran).unwrap_or_default());
+                let known = row.claimed.as_ref();
+                let ran = known.map_or(UNKNOWN, |(at, _)| longest_run(*at, row.until, lease, now));
                 let attempt = attempt(&record, row.claimed, now);
                 let suspicion = Suspicion { crashes: lost, ran };
                 silent.push(Silent {

@@ -24,6 +24,7 @@ impl Work for RedisBroker {
     }
 
     async fn claim(&self, queues: &[QueueName], max: usize, lease: Duration) -> BrokerResult<Vec<Claim>> {
+        self.claims_for(lease);
         if self.conn.is_cluster() {
             return self.claim_by_queue(queues, max, lease).await;
         }
@@ -48,6 +49,7 @@ impl Work for RedisBroker {
         max: usize,
         lease: Duration,
     ) -> BrokerResult<Exchanged> {
+        self.claims_for(lease);
         if self.conn.is_cluster() {
             return Ok(self.exchange_apart(settlements, queues, max, lease).await);
         }
@@ -55,6 +57,7 @@ impl Work for RedisBroker {
     }
 
     async fn extend(&self, claims: &[Claim], lease: Duration) -> BrokerResult<Vec<Option<Timestamp>>> {
+        self.claims_for(lease);
         self.extend_leases(claims, lease).await
     }
 

@@ -48,7 +48,7 @@ pub use work::{
     Repaired, ServerInfo, ServerStatus, Settled, Settlement, Suspicion, Swept, Verdict, Work, Working,
 };
 #[cfg(any(feature = "redis", feature = "embedded"))]
-pub(crate) use work::{after_crash, poison};
+pub(crate) use work::{after_crash, longest_run, poison};
 
 /// A store of tasks: everything the program asks of it.
 ///

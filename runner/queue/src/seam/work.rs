@@ -220,6 +220,22 @@ pub(crate) fn after_crash(before: u32, alone: bool, poison_after: u32) -> (u32, 
     }
 }
 
+/// At most how long a run took until its process died, claimed at `claimed` under a lease that ended at `until` and was
+/// found to be over at `now`.
+///
+/// The process lived when it last extended the lease, and died before it would have done so again: workers do that six
+/// times in each `lease`. It is the lease of the process that asks, as all workers of a store should have the same; zero
+/// if it is not known, and then the time up to `now` is the bound.
+#[cfg_attr(not(any(feature = "redis", feature = "embedded")), allow(dead_code))]
+pub(crate) fn longest_run(claimed: Timestamp, until: Timestamp, lease: Duration, now: Timestamp) -> Duration {
+    let between = |end: Timestamp| Duration::try_from(end.duration_since(claimed)).unwrap_or_default();
+    if lease.is_zero() {
+        return between(now);
+    }
+    let last_sign = between(until).saturating_sub(lease);
+    last_sign.saturating_add(lease / 6).min(between(now))
+}
+
 /// What an archive keeps of a queue's failed tasks; the oldest go first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ArchiveBounds {
@@ -437,6 +453,9 @@ pub trait Work {
     /// the task a suspect ([`Claim::suspicion`]). The `poison_after`th crash in a row of a run that was alone in its
     /// process ([`Work::run_alone`]) archives the task whatever retries are left, and its count begins anew; 0: never.
     /// Crashes of runs that were not alone are counted up to one less.
+    ///
+    /// Where servers are listed after their leases are extended ([`Work::lists_first`]), a process takes nothing back when
+    /// its last heartbeat is older than half its lease: it may hold tasks itself that it could not extend.
     async fn recover(
         &self,
         queues: &[QueueName],

@@ -3,7 +3,7 @@
 -- ARGV after the clock: queue prefix, grace in ms, the same for a lease that none of our workers took, how many at most,
 -- own prefix, what to remember of a task that is put aside, the longest lease in ms.
 -- Returns: the present in ms; what was put right, each with its id; then for each task: id, message, run, how many
--- crashes were counted before, 1 if the run was alone in its process, who claimed it.
+-- crashes were counted before, 1 if the run was alone in its process, who claimed it, second at which its lease ended.
 -- What claims dropped since the last time is told as ghosts without a name. An id without a task is dropped. An active
 -- id without a lease gets one that ends now, so that the grace passes before it is taken back; only the 1000 oldest are
 -- looked at, and only when the numbers differ.
@@ -95,6 +95,7 @@ for i, id in ipairs(ids) do
     end
     reply[at + 1], reply[at + 2], reply[at + 3] = id, held[1], run
     reply[at + 4], reply[at + 5], reply[at + 6] = held[3] or '0', held[4] == run and 1 or 0, by
+    reply[at + 7] = whole(ends[i])
   end
 end
 return reply
