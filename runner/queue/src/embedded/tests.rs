@@ -332,6 +332,8 @@ async fn no_statement_on_a_hot_path_scans_the_tasks() {
         include_str!("signals.rs"),
         include_str!("group.rs"),
         include_str!("staged.rs"),
+        include_str!("passed.rs"),
+        include_str!("held.rs"),
     ];
     let mut seen = 0;
     for statement in sources.iter().flat_map(|source| statements(source)) {
@@ -358,6 +360,11 @@ fn statements(source: &str) -> Vec<String> {
             .replace("{RECORD}", rows::RECORD)
             .replace("{INFO}", rows::INFO)
             .replace("{state}", "pending")
+            .replace(
+                "{sum}",
+                "pending + EXISTS (SELECT 1 FROM staged_sets s WHERE s.queue = q.name)",
+            )
+            .replace("{columns}", rows::RECORD)
             .replace("{order}", "t.at, t.seq")
             .replace("{}", rows::on_list(State::Aggregating))
             .replace("{places}", "(?, ?, ?, ?)");
