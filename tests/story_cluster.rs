@@ -8,7 +8,7 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 use runner_core::task::{QueueName, Task, TaskId};
 use runner_queue::redis::RedisBroker;
-use runner_queue::{Decision, Inspector as _, Producer as _, Schedules as _};
+use runner_queue::{Decision, Inspector as _, Producer as _, Schedules as _, Work as _};
 use tokio::time::{Instant, sleep};
 
 use crate::kit::{self, Cluster, Runner, Site, eventually_within};
@@ -18,7 +18,8 @@ use crate::redis_cluster::open;
 pub fn tests() -> Vec<kit::Trial> {
     kit::trials![
         needs(Cluster): three_queues_on_three_servers_are_worked_off, killed_schedulers_lose_and_repeat_nothing,
-            a_server_that_dies_stops_its_queues_alone, a_server_that_hangs_holds_up_nobody_for_long, a_replica_takes_over;
+            a_server_that_dies_stops_its_queues_alone, a_server_that_hangs_holds_up_nobody_for_long,
+            claims_do_not_wait_for_a_server_that_hangs, a_replica_takes_over;
     ]
 }
 
@@ -345,6 +346,30 @@ async fn a_server_that_hangs_holds_up_nobody_for_long() {
     );
     assert!(after < Duration::from_secs(3), "{after:?}\n{}", runner.child.tail());
     assert!(runner.stop().await.success());
+}
+
+async fn claims_do_not_wait_for_a_server_that_hangs() {
+    const LEASE: Duration = Duration::from_secs(4);
+    let cluster = Cluster::start(0).await;
+    let mut queues: Vec<QueueName> = cluster
+        .queues(1)
+        .await
+        .concat()
+        .iter()
+        .map(|q| q.parse().unwrap())
+        .collect();
+    let victim = dispensable(&cluster).await;
+    let broker = open(&cluster).await;
+    let hangs = queues.remove(victim);
+    queues.insert(1, hangs);
+    put(&broker, queues[0].as_str()).await.unwrap();
+    cluster.nodes[victim].signal(Signal::SIGSTOP);
+    let began = Instant::now();
+    let claims = broker.claim(&queues, 10, LEASE).await.unwrap();
+    let took = began.elapsed();
+    cluster.nodes[victim].signal(Signal::SIGCONT);
+    assert_eq!(claims.len(), 1, "{claims:?}");
+    assert!(took < LEASE * 3 / 4, "its lease is nearly over: {took:?}");
 }
 
 async fn a_replica_takes_over() {

@@ -25,16 +25,18 @@ pub(super) struct Unreadable {
 }
 
 impl RedisBroker {
+    /// `within`: see [`Trip::within`].
     pub(super) async fn claim_tasks(
         &self,
         queues: &[QueueName],
         max: usize,
         lease: Duration,
+        within: Option<Duration>,
     ) -> BrokerResult<Vec<Claim>> {
         let mut claims = Vec::new();
         while claims.len() < max && !queues.is_empty() {
             let wanted = (max - claims.len()).min(BATCH);
-            match self.claim_batch(queues, wanted, lease, &mut claims).await {
+            match self.claim_batch(queues, wanted, lease, within, &mut claims).await {
                 Ok(taken) if taken == wanted => (),
                 Ok(_) => break,
                 // What was claimed must reach the caller.
@@ -54,9 +56,11 @@ impl RedisBroker {
         queues: &[QueueName],
         wanted: usize,
         lease: Duration,
+        within: Option<Duration>,
         claims: &mut Vec<Claim>,
     ) -> BrokerResult<usize> {
         let mut trip = self.conn.trip(CLAIM).await?;
+        trip.within(within);
         let told = self.add_claim(&mut trip, queues, wanted, lease, None);
         let answer = reply::list(trip.one().await?);
         Ok(self.read_claims(&told, queues, answer, claims).await)

@@ -104,8 +104,9 @@ impl Cluster {
     }
 
     /// Sends all commands; one answer for each, in order. A command whose node cannot be reached is answered with
-    /// the error `CLUSTERDOWN`, or why we do not trust the node or it does not let us in.
-    pub(super) async fn send(&self, pipe: &Pipeline) -> Vec<Value> {
+    /// the error `CLUSTERDOWN`, or why we do not trust the node or it does not let us in. `within`: how long each node
+    /// may take, if that is less than usual; a node that takes longer counts as one that was asked and did not answer.
+    pub(super) async fn send(&self, pipe: &Pipeline, within: Option<Duration>) -> Vec<Value> {
         let commands: Vec<&Cmd> = pipe.cmd_iter().collect();
         let mut round = Round {
             groups: Vec::new(),
@@ -120,12 +121,25 @@ impl Cluster {
             }
             let answered = join_all(groups.iter().map(|group| {
                 let commands: Vec<&Cmd> = group.places.iter().map(|place| round.commands[*place]).collect();
-                async move { group.node.exchange(&commands, group.once, &self.flags).await }
+                async move {
+                    let exchange = group.node.exchange(&commands, group.once, &self.flags);
+                    match within {
+                        Some(within) => timeout(within, exchange).await.ok(),
+                        None => Some(exchange.await),
+                    }
+                }
             }));
             for (group, result) in groups.iter().zip(answered.await) {
                 match result {
-                    Ok(values) => self.sort_answers(&mut round, group, values, left > 0).await,
-                    Err(lost) => self.sort_lost(&mut round, group, lost, left > 0).await,
+                    Some(Ok(values)) => self.sort_answers(&mut round, group, values, left > 0).await,
+                    Some(Err(lost)) => self.sort_lost(&mut round, group, lost, left > 0).await,
+                    // The caller has no time to look for another node either.
+                    None => {
+                        let error = DialError::Unreachable(format!("{}: it did not answer in time", group.node.address));
+                        for place in &group.places {
+                            round.answers[*place] = fault::unanswered(&error);
+                        }
+                    }
                 }
             }
         }

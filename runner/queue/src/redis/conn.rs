@@ -4,6 +4,7 @@
 //! where several servers share the keys, the connections to each are made by `cluster`; here it looks like one.
 
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use redis::{Arg, Cmd, Pipeline, ToRedisArgs, Value};
 use runner_core::clock::Clock;
@@ -74,6 +75,7 @@ impl Conn {
             live,
             number,
             pipe: Pipeline::new(),
+            within: None,
             doing,
         })
     }
@@ -106,10 +108,17 @@ pub(super) struct Trip<'a> {
     live: Live,
     number: u64,
     pipe: Pipeline,
+    within: Option<Duration>,
     doing: &'static str,
 }
 
 impl Trip<'_> {
+    /// Waits no longer than this for each node of a cluster; the answers of the others are not lost by it.
+    pub(super) fn within(&mut self, within: Option<Duration>) -> &mut Self {
+        self.within = within;
+        self
+    }
+
     /// Adds a command; its arguments follow.
     pub(super) fn command(&mut self, name: &str) -> &mut Self {
         self.pipe.cmd(name);
@@ -214,7 +223,7 @@ impl Trip<'_> {
     /// Sends these commands, or the trip's own.
     async fn exchange(&mut self, pipe: Option<&Pipeline>) -> BrokerResult<Vec<Value>> {
         let pipe = pipe.unwrap_or(&self.pipe);
-        match self.live.link.send(pipe).await {
+        match self.live.link.send(pipe, self.within).await {
             Ok(answers) if answers.len() == pipe.len() => Ok(answers),
             Ok(_) => Err(fault::odd_answer(self.doing)),
             Err(error) => {

@@ -28,11 +28,12 @@ pub(super) enum Link {
 }
 
 impl Link {
-    /// Sends all commands; one answer for each, in order. What the server refused is an answer too.
-    pub(super) async fn send(&mut self, pipe: &Pipeline) -> RedisResult<Vec<Value>> {
+    /// Sends all commands; one answer for each, in order. What the server refused is an answer too. `within`: how long
+    /// each node of a cluster may take.
+    pub(super) async fn send(&mut self, pipe: &Pipeline, within: Option<Duration>) -> RedisResult<Vec<Value>> {
         match self {
             Self::One(line) => line.req_packed_commands(pipe, 0, pipe.len()).await,
-            Self::Cluster(cluster) => Ok(cluster.send(pipe).await),
+            Self::Cluster(cluster) => Ok(cluster.send(pipe, within).await),
         }
     }
 

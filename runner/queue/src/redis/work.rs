@@ -28,7 +28,7 @@ impl Work for RedisBroker {
         if self.conn.is_cluster() {
             return self.claim_by_queue(queues, max, lease).await;
         }
-        self.claim_tasks(queues, max, lease).await
+        self.claim_tasks(queues, max, lease, None).await
     }
 
     async fn narrow(&self, queues: &[QueueName], lists: Lists) -> BrokerResult<Vec<QueueName>> {
@@ -37,7 +37,7 @@ impl Work for RedisBroker {
 
     async fn settle(&self, settlements: &[Settlement]) -> BrokerResult<Vec<Settled>> {
         if self.conn.is_cluster() {
-            return self.settle_apart(settlements).await;
+            return self.settle_apart(settlements, None).await;
         }
         self.settle_claims(settlements, None).await
     }
