@@ -17,6 +17,8 @@ pub fn tests() -> Vec<kit::Trial> {
 
 /// Callers at once.
 const CALLERS: u64 = 32;
+/// So many times the usual number of calls are made at most until enough were dropped. One in twenty always is.
+const MOST: u64 = 10;
 /// Tasks that are asked for by id.
 const TASKS: u64 = 64;
 
@@ -32,6 +34,16 @@ struct Tally {
     refused: AtomicU64,
     /// Calls that got no answer at all, as when the whole machine stands still for long.
     unanswered: AtomicU64,
+}
+
+impl Tally {
+    /// Whether there is another call to make: on a busy machine answers are often back before a call is dropped, and
+    /// then it takes more calls until enough were.
+    fn goes_on(&self, total: u64) -> bool {
+        let made = self.calls.fetch_add(1, Ordering::Relaxed);
+        let enough = self.dropped.load(Ordering::Relaxed) > total * 2 / 5;
+        made < total || !enough && made < total * MOST
+    }
 }
 
 async fn no_answer_reaches_another_call() {
@@ -65,7 +77,7 @@ async fn no_answer_reaches_another_call() {
             tokio::spawn(async move {
                 // The same sequence each time, another one for each caller.
                 let mut chance = caller.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-                while tally.calls.fetch_add(1, Ordering::Relaxed) < total {
+                while tally.goes_on(total) {
                     chance ^= chance << 13;
                     chance ^= chance >> 7;
                     chance ^= chance << 17;
@@ -80,15 +92,16 @@ async fn no_answer_reaches_another_call() {
     let of = |count: &AtomicU64| count.load(Ordering::Relaxed);
     let (dropped, answered, refused) = (of(&tally.dropped), of(&tally.answered), of(&tally.refused));
     let (mismatches, unanswered) = (of(&tally.mismatches), of(&tally.unanswered));
+    let calls = dropped + answered + refused + mismatches + unanswered;
     let result = if mismatches == 0 { "pass" } else { "fail" };
     println!(
-        "FT id=F20 result={result} calls={total} dropped={dropped} answered={answered} wrongtype={refused} \
+        "FT id=F20 result={result} calls={calls} dropped={dropped} answered={answered} wrongtype={refused} \
          unanswered={unanswered} mismatches={mismatches}"
     );
     assert_eq!(mismatches, 0);
     assert!(
         dropped > total * 2 / 5,
-        "only {dropped} of {total} calls were dropped on their way"
+        "only {dropped} of {calls} calls were dropped on their way"
     );
     assert!(
         answered > total / 5 && refused > 0,
