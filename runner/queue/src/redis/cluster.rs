@@ -135,7 +135,8 @@ impl Cluster {
                     Some(Err(lost)) => self.sort_lost(&mut round, group, lost, left > 0).await,
                     // The caller has no time to look for another node either.
                     None => {
-                        let error = DialError::Unreachable(format!("{}: it did not answer in time", group.node.address));
+                        let error =
+                            DialError::Unreachable(format!("{}: it did not answer in time", group.node.address));
                         for place in &group.places {
                             round.answers[*place] = fault::unanswered(&error);
                         }
