@@ -27,9 +27,25 @@ const MIGRATIONS: [&str; 9] = [
     include_str!("../../../../migrations/sqlite/0009_suspects.sql"),
 ];
 
+/// How often a file that another process has locked is tried, for up to 5 s each time. Two processes that make a new file
+/// at once get in each other's way, and SQLite does not always wait there; a new connection sees what the other one did.
+const TRIES: usize = 3;
+
 /// Opens the file, brings it up to date, and makes the connection that writes and those that read. Waits for the
 /// disk, thread and all.
 pub(super) fn open(path: &Path) -> BrokerResult<(Link, Readers, Arc<Condition>)> {
+    for _ in 1..TRIES {
+        match try_open(path) {
+            Err(BrokerError::Unreachable { doing, source }) => {
+                tracing::debug!(doing, error = %source, "the file is locked by another process; it is tried again");
+            }
+            opened => return opened,
+        }
+    }
+    try_open(path)
+}
+
+fn try_open(path: &Path) -> BrokerResult<(Link, Readers, Arc<Condition>)> {
     const DOING: &str = "open its file";
     create(path).map_err(|e| BrokerError::Refused {
         doing: "create its file",

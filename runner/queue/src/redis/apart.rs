@@ -75,6 +75,8 @@ impl RedisBroker {
     ) -> BrokerResult<Vec<Claim>> {
         let (mut claims, mut answered, mut trouble) = (Vec::new(), queues.is_empty(), None);
         let (mut skipped, mut hand_over) = (Vec::new(), None::<Instant>);
+        // A server that hangs may be the first one asked: what the others give must not wait for it either.
+        let patience = lease / HANDED_OVER;
         for (nth, queue) in queues.iter().enumerate() {
             if claims.len() >= max {
                 break;
@@ -84,7 +86,10 @@ impl RedisBroker {
                 break;
             }
             if nth == 1 {
-                match self.without_work(&queues[1..], left, &mut trouble).await {
+                match self
+                    .without_work(&queues[1..], left.or(Some(patience)), &mut trouble)
+                    .await
+                {
                     Ok(found) => skipped = found,
                     Err(error) => trouble = Some(error),
                 }
@@ -95,8 +100,8 @@ impl RedisBroker {
             }
             let one = std::slice::from_ref(queue);
             let began = Instant::now();
-            let left = hand_over.map(|end| end.saturating_duration_since(began));
-            match self.claim_tasks(one, max - claims.len(), lease, left).await {
+            let left = hand_over.map_or(patience, |end| end.saturating_duration_since(began));
+            match self.claim_tasks(one, max - claims.len(), lease, Some(left)).await {
                 Ok(mut some) => {
                     answered = true;
                     if !some.is_empty() {
