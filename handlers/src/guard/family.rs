@@ -145,18 +145,19 @@ mod tests {
     #[test]
     fn descendants_are_found_by_both_ways_and_by_a_variable() {
         let mut command = Command::new("sh");
-        command.args(["-c", "sleep 60 & echo; wait"]).stdout(Stdio::piped());
+        command.args(["-c", "yes & wait"]).stdout(Stdio::piped());
         command.env("RUNNER_FAMILY_TEST", "a b");
         let mut child = command.spawn().unwrap();
-        // Once it has said something, its own child is there.
+        // Only `yes` itself writes, so after its first byte it is no longer a copy of the shell. Nothing reads on: it
+        // waits on the full pipe.
         std::io::Read::read(child.stdout.as_mut().unwrap(), &mut [0; 1]).unwrap();
         let pid = Pid::from_raw(child.id().try_into().unwrap());
         let found = descendants(pid);
-        assert_eq!(found.iter().map(|m| m.name.as_str()).collect::<Vec<_>>(), ["sleep"]);
+        assert_eq!(found.iter().map(|m| m.name.as_str()).collect::<Vec<_>>(), ["yes"]);
         assert_eq!(everybody()[&pid.as_raw()], [found[0].pid.as_raw()]);
         assert_eq!(with_variable("RUNNER_FAMILY_TEST", "a b").len(), 2);
         assert_eq!(with_variable("RUNNER_FAMILY_TEST", "a"), []);
-        assert!(names(&found).starts_with("sleep ("));
+        assert!(names(&found).starts_with("yes ("));
         for member in found.iter().chain(&descendants(Pid::this())) {
             if member.pid == pid || found.contains(member) {
                 member.signal(Signal::SIGKILL);
