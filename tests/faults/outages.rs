@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
-use runner_core::task::{State, Task};
-use runner_queue::{Inspector as _, LOST};
+use runner_core::task::{RunOutcome, State, Task};
+use runner_queue::Inspector as _;
 
 use super::{broker, handlers, id, put, queue};
 use crate::kit::{self, Fault, RedisServer, Site, eventually_within};
@@ -60,7 +60,10 @@ async fn f13_outages_make_no_task_poison() {
     .await;
     let info = broker.task(&queue(), &id("long")).await.unwrap().unwrap();
     let attempts = broker.attempts(&queue(), &id("long")).await.unwrap();
-    let lost = attempts.iter().filter(|attempt| attempt.outcome == LOST).count();
+    let lost = attempts
+        .iter()
+        .filter(|attempt| attempt.outcome == RunOutcome::Lost)
+        .count();
     let mut fault = Fault::new("F13");
     fault
         .figure("outages", OUTAGES)

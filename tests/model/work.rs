@@ -4,10 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use runner_core::schedule::stable_hash;
-use runner_core::task::{QueueName, State, TaskId, recovery_delay};
+use runner_core::task::{QueueName, RunOutcome, State, TaskId, recovery_delay};
 use runner_queue::{
-    ArchiveBounds, Attempt, Claim, Forwarded, LEASE_EXPIRED, LOST, Recovered, Settled, Settlement, Swept, TaskRecord,
-    Verdict,
+    ArchiveBounds, Attempt, Claim, Forwarded, LEASE_EXPIRED, Recovered, Settled, Settlement, Swept, TaskRecord, Verdict,
 };
 
 use super::op::HANDLERS;
@@ -242,7 +241,7 @@ impl World {
             number: record.retried + 1,
             started_at: entry.claimed_at,
             ended_at: self.now,
-            outcome: LOST.to_owned(),
+            outcome: RunOutcome::Lost,
             error: Some(LEASE_EXPIRED.to_owned()),
             server: format!("{}:{}", SERVER.0, SERVER.1),
             log: None,

@@ -14,7 +14,7 @@ use runner::source::{Catalog, ManifestSettings, Settings as SourceSettings};
 use runner::web::{Auth, Desk, Parts, Role, Settings, User};
 use runner_core::clock::{Clock, ManualClock};
 use runner_core::schedule::{Definition, Origin, Overlap, ScheduleId, Source, Timing};
-use runner_core::task::{QueueName, Run, State, Task, TaskId};
+use runner_core::task::{QueueName, Run, RunOutcome, State, Task, TaskId};
 use runner_queue::embedded::EmbeddedBroker;
 use runner_queue::{
     Attempt, Broker, Commit, CommitFire, Inspector, Producer, Registration, Schedules, ServerInfo, ServerStatus,
@@ -351,11 +351,10 @@ async fn settle(broker: &EmbeddedBroker, task: Task, verdict: Verdict, result: O
         started_at: start,
         ended_at: start.checked_add(Duration::from_millis(1500)).expect("later"),
         outcome: match &verdict {
-            Verdict::Done => "success",
-            Verdict::Archive { .. } => "archived",
-            _ => "retry",
-        }
-        .to_owned(),
+            Verdict::Done => RunOutcome::Success,
+            Verdict::Archive { .. } => RunOutcome::Archived,
+            _ => RunOutcome::Retry,
+        },
         error: None,
         server: "test-host:4711".to_owned(),
         log: Some(format!("line one\nline two {HOSTILE}\n")),

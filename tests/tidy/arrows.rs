@@ -48,7 +48,7 @@ const HOUSE: &[Room] = &[
     room("role", "runner/src/role.rs", ""),
     room("text", "runner/src/text/", ""),
     room("log", "runner/src/log/", "core::clock text"),
-    room("metrics", "runner/src/metrics/", "core::clock"),
+    room("metrics", "runner/src/metrics/", "core::clock core::task"),
     room("health", "runner/src/health.rs", "core queue role log metrics"),
     room("source", "runner/src/source/", "core sdk role log text"),
     room("worker", "runner/src/worker/", "role log metrics health core queue sdk"),

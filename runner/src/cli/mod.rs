@@ -184,10 +184,44 @@ fn names_a_secret(error: &clap::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
 
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    /// Texts of the program that name one of its commands or a file of its documentation.
+    #[test]
+    fn messages_name_commands_and_documents_that_exist() {
+        let top = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+        let commands = Cli::command();
+        let (mut left, mut named) = (
+            vec![top.join("src"), top.join("queue/src"), top.join("../handlers/src")],
+            0,
+        );
+        while let Some(path) = left.pop() {
+            if path.is_dir() {
+                left.extend(std::fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+                continue;
+            }
+            let text = std::fs::read_to_string(&path).unwrap_or_default();
+            for rest in text.split("`runner ").skip(1) {
+                let word = rest.split(|c: char| !c.is_ascii_lowercase()).next().unwrap();
+                named += usize::from(!word.is_empty());
+                let known = word.is_empty() || commands.find_subcommand(word).is_some();
+                assert!(known, "{}: there is no command `runner {word}`", path.display());
+            }
+            for rest in text.split("docs/").skip(1) {
+                let name = rest
+                    .split(|c: char| !(c.is_ascii_lowercase() || "-.".contains(c)))
+                    .next()
+                    .unwrap();
+                let known = !name.ends_with(".md") || top.join("../docs").join(name).is_file();
+                assert!(known, "{}: there is no docs/{name}", path.display());
+            }
+        }
+        assert!(named > 20, "only {named} commands were found");
     }
 }

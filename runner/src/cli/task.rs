@@ -353,7 +353,7 @@ fn history(attempts: &[Attempt], zone: &jiff::tz::TimeZone) -> String {
             vec![
                 a.number.to_string(),
                 print::instant(a.started_at, zone),
-                a.outcome.clone(),
+                a.outcome.to_string(),
                 a.server.clone(),
                 a.error.clone().unwrap_or_default(),
             ]

@@ -240,9 +240,15 @@ pub fn features(root: &Section<'_>) -> bool {
     let dash = feature.flag("queueDash").unwrap_or(true);
     feature.legacy("metrics", "metrics are always served");
     feature.legacy("profiling", "there is no profiler to switch on");
-    feature.legacy("apiDoc", "the API is described in the documentation");
+    feature.legacy(
+        "apiDoc",
+        "there is no HTTP API to describe; README lists the addresses that are served",
+    );
     feature.finish();
-    root.legacy("mail", "mail settings belong to the function that sends mail");
+    root.legacy(
+        "mail",
+        "this program sends no mail; a function that does has settings of its own",
+    );
     root.legacy("code", "it configures another service");
     dash
 }

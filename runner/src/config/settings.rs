@@ -90,7 +90,7 @@ pub struct Roles {
     pub scheduler: bool,
     /// Runs tasks.
     pub worker: bool,
-    /// Serves the dashboard and the API.
+    /// Serves the dashboard, probes and metrics.
     pub web: bool,
 }
 

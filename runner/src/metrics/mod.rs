@@ -16,6 +16,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Metric, Registry, Unit};
+use runner_core::task::RunOutcome;
 
 pub use self::plain::plain;
 
@@ -62,9 +63,6 @@ const QUEUES: usize = 60;
 
 /// The label of the queues that have no counters of their own.
 pub const OTHER_QUEUES: &str = "_other";
-
-/// The outcome of an attempt that went well.
-pub const SUCCESS: &str = "success";
 
 /// Counts the successes of one queue, without looking its counters up each time.
 #[derive(Debug, Clone)]
@@ -202,11 +200,11 @@ impl Shown {
 
 impl Metrics {
     /// An attempt ended.
-    pub fn attempt(&self, queue: &str, outcome: &'static str, took: Duration) {
+    pub fn attempt(&self, queue: &str, outcome: RunOutcome, took: Duration) {
         let queue = self.label(queue);
         let processed = self.processed.get_or_create(&QueueOutcome {
             queue: queue.clone(),
-            outcome,
+            outcome: outcome.as_str(),
         });
         processed.inc();
         drop(processed);
@@ -234,7 +232,7 @@ impl Metrics {
         drop(queues);
         let processed = self.processed.get_or_create(&QueueOutcome {
             queue: queue.to_owned(),
-            outcome: SUCCESS,
+            outcome: RunOutcome::Success.as_str(),
         });
         Successes {
             processed: processed.clone(),
@@ -404,12 +402,12 @@ mod tests {
     fn names_and_kinds_are_the_ones_that_alerts_know() {
         let metrics = Metrics::default();
         // One with labels is not shown before its first value.
-        metrics.attempt("default", SUCCESS, Duration::from_millis(3));
+        metrics.attempt("default", RunOutcome::Success, Duration::from_millis(3));
         metrics.decided("fired", 2);
         metrics.lost("default", true);
         metrics.lost_alive("default");
         metrics.suspect_put_off("default");
-        metrics.aggregated("default", SUCCESS);
+        metrics.aggregated("default", "success");
         metrics.aggregated_tasks("default", 3);
         metrics.aggregator_failed_again("default");
         metrics.broker_error("broker_full");
@@ -425,9 +423,9 @@ mod tests {
         let metrics = Metrics::default();
         metrics.successes("named").add(Duration::from_millis(3));
         for n in 0..5000 {
-            metrics.attempt(&format!("tenant-{n}"), SUCCESS, Duration::from_millis(3));
+            metrics.attempt(&format!("tenant-{n}"), RunOutcome::Success, Duration::from_millis(3));
         }
-        metrics.attempt("named", SUCCESS, Duration::from_millis(3));
+        metrics.attempt("named", RunOutcome::Success, Duration::from_millis(3));
         let text = metrics.render();
         assert!(text.len() < 100_000, "{}", text.len());
         assert!(text.contains(r#"runner_tasks_processed_total{queue="named",outcome="success"} 2"#));
@@ -441,7 +439,7 @@ mod tests {
     #[test]
     fn values_carry_their_labels() {
         let metrics = Metrics::default();
-        metrics.attempt("default", "success", Duration::from_millis(3));
+        metrics.attempt("default", RunOutcome::Success, Duration::from_millis(3));
         metrics.decided("fired", 2);
         metrics.lateness(Duration::from_millis(2));
         metrics.lost("default", true);

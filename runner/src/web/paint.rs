@@ -170,6 +170,8 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use std::collections::BTreeSet;
 
+    use runner_core::task::RunOutcome;
+
     use super::*;
 
     /// The texts between `t(k="` and the next quote; a key that is put together ends in a dot or a dash.
@@ -195,6 +197,19 @@ mod tests {
             let begun = key.ends_with('.') && known.iter().any(|k| k.starts_with(key.as_str()));
             assert!(whole || begun, "no words for {key}");
         }
+    }
+
+    #[test]
+    fn every_outcome_has_words() {
+        let words = Words::parse(&Embedded::get(WORDS).unwrap().data).unwrap();
+        let known: BTreeSet<&str> = words.keys().collect();
+        let outcomes: BTreeSet<String> = RunOutcome::ALL.iter().map(|o| format!("outcome.{o}")).collect();
+        let listed: BTreeSet<String> = known
+            .iter()
+            .filter(|k| k.starts_with("outcome."))
+            .map(|k| (*k).to_owned())
+            .collect();
+        assert_eq!(outcomes, listed);
     }
 
     #[test]

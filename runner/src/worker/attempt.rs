@@ -12,7 +12,7 @@ use bytes::Bytes;
 use futures_util::FutureExt as _;
 use futures_util::future::CatchUnwind;
 use jiff::Timestamp;
-use runner_core::task::DEFAULT_TIMEOUT;
+use runner_core::task::{DEFAULT_TIMEOUT, RunOutcome};
 use runner_queue::{Attempt, Claim, MAX_ERROR_BYTES, MAX_RESULT_BYTES, Settlement, TaskRecord, Verdict};
 use runner_sdk::{BoxFuture, Ctx, CtxParts, Found, Outcome, Stop, StopReason};
 use tokio::time::Instant;
@@ -22,7 +22,6 @@ use super::board::{InWork, Place};
 use super::ended::Leaving;
 use super::pace::{self, Turn};
 use super::verdict::{End, verdict_of};
-use crate::metrics::SUCCESS;
 use crate::role::panic_text;
 
 /// How long a handler that was told to stop may take to return before it is dropped; less once its lease is lost.
@@ -176,7 +175,7 @@ fn ended(shop: &Shop, known: Known, end: End) -> Option<Settlement> {
     let took = began.elapsed();
     report(task, outcome, error.as_deref(), took);
     match shop.successes.get(&task.queue) {
-        Some(successes) if outcome == SUCCESS => successes.add(took),
+        Some(successes) if outcome == RunOutcome::Success => successes.add(took),
         _ => shop.metrics.attempt(task.queue.as_str(), outcome, took),
     }
     let log = ctx.log().take();
@@ -185,7 +184,7 @@ fn ended(shop: &Shop, known: Known, end: End) -> Option<Settlement> {
         number: task.retried + 1,
         started_at,
         ended_at: shop.clock.now(),
-        outcome: outcome.to_owned(),
+        outcome,
         error,
         server: shop.server_name(),
         log,
@@ -278,7 +277,8 @@ fn without_handler(shop: &Shop, claim: Claim) -> Settlement {
     let task = claim.task();
     tracing::debug!(task_id = %task.id, task_type = %task.kind, queue = %task.queue, "no handler here; handed back");
     shop.broker.claims_types(&shop.known.refuse(&shop.handlers, &task.kind));
-    shop.metrics.attempt(task.queue.as_str(), "no_handler", Duration::ZERO);
+    shop.metrics
+        .attempt(task.queue.as_str(), RunOutcome::NoHandler, Duration::ZERO);
     Settlement {
         claim,
         verdict: Verdict::HandBack,
@@ -287,16 +287,16 @@ fn without_handler(shop: &Shop, claim: Claim) -> Settlement {
     }
 }
 
-fn report(task: &TaskRecord, outcome: &'static str, error: Option<&str>, took: Duration) {
+fn report(task: &TaskRecord, outcome: RunOutcome, error: Option<&str>, took: Duration) {
     let duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
     match error {
         None => tracing::info!(
             task_id = %task.id, task_type = %task.kind, queue = %task.queue, attempt = task.retried + 1,
-            duration_ms, outcome, "task ended"
+            duration_ms, outcome = outcome.as_str(), "task ended"
         ),
         Some(error) => tracing::error!(
             task_id = %task.id, task_type = %task.kind, queue = %task.queue, attempt = task.retried + 1,
-            duration_ms, outcome, error, "task failed"
+            duration_ms, outcome = outcome.as_str(), error, "task failed"
         ),
     }
 }

@@ -5,7 +5,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use runner_core::clock::SystemClock;
-use runner_core::task::{State, Task, TaskId};
+use runner_core::task::{RunOutcome, State, Task, TaskId};
 use runner_queue::embedded::EmbeddedBroker;
 use runner_queue::{GroupRule, Inspector, Producer, TaskInfo};
 use runner_sdk::{Ctx, Outcome, Registry, TaskError};
@@ -164,8 +164,8 @@ async fn success_is_kept_with_its_result_or_gone() {
     assert_eq!(info.result.as_deref(), Some(&b"done"[..]));
     let attempts = scene.broker.attempts(&QueueName::default(), &id).await.unwrap();
     assert_eq!(
-        (attempts.len(), attempts[0].outcome.as_str(), attempts[0].number),
-        (1, "success", 1)
+        (attempts.len(), attempts[0].outcome, attempts[0].number),
+        (1, RunOutcome::Success, 1)
     );
     assert!(attempts[0].log.as_deref().is_some_and(|l| l.contains("hello")));
     let gone = scene.put(Task::new("greet")).await;
@@ -377,7 +377,7 @@ impl Scene {
 async fn a_cancelled_attempt_fails_as_in_go_and_is_retried_while_retries_are_left() {
     let scene = Scene::new().await;
     let worker = scene.worker(long());
-    for (retries, state, outcome) in [(2, State::Retry, "retry"), (0, State::Archived, "archived")] {
+    for (retries, state) in [(2, State::Retry), (0, State::Archived)] {
         let id = scene.put(kept("long").max_retry(retries)).await;
         let cancel = async || scene.broker.cancel(&id).await.unwrap();
         let info = scene.until_stopped(&id, state, cancel).await;
@@ -385,7 +385,7 @@ async fn a_cancelled_attempt_fails_as_in_go_and_is_retried_while_retries_are_lef
         assert_eq!(info.record.retried, u32::from(retries > 0));
         assert_eq!(info.result.as_deref(), Some(&b"half"[..]), "what it had is kept");
         let attempts = scene.broker.attempts(&QueueName::default(), &id).await.unwrap();
-        assert_eq!(attempts[0].outcome, outcome);
+        assert_eq!(attempts[0].outcome, RunOutcome::Cancelled);
     }
     worker.drain(CancellationToken::new()).await;
 }

@@ -2,12 +2,11 @@
 
 use bytes::Bytes;
 use runner_core::schedule::stable_hash;
-use runner_core::task::{retry_delay, stated_delay};
+use runner_core::task::{RunOutcome, retry_delay, stated_delay};
 use runner_queue::{CANCELED, TaskRecord, Verdict};
 use runner_sdk::{Outcome, Stop, StopReason};
 
 use super::Shop;
-use crate::metrics::SUCCESS;
 
 /// How a handler ended.
 pub(super) enum End {
@@ -19,24 +18,29 @@ pub(super) enum End {
     TooLate,
 }
 
-/// Verdict, word for metrics and records, error text, result.
+/// Verdict, how the attempt ended, error text, result.
 pub(super) fn verdict_of(
     shop: &Shop,
     task: &TaskRecord,
     end: End,
     stop: &Stop,
-) -> (Verdict, &'static str, Option<String>, Option<Bytes>) {
+) -> (Verdict, RunOutcome, Option<String>, Option<Bytes>) {
     let outcome = match (end, stop.reason()) {
         (End::Returned(Outcome::Success(result)), _) => {
-            return (Verdict::Done, SUCCESS, None, result);
+            return (Verdict::Done, RunOutcome::Success, None, result);
         }
         (End::Returned(Outcome::Revoke(why)), _) => {
-            return (Verdict::Revoke, "revoked", Some(why), None);
+            return (Verdict::Revoke, RunOutcome::Revoked, Some(why), None);
         }
-        (_, Some(_)) if stop.ended().is_some() => Outcome::Skip(stop.ended().unwrap_or_default().to_owned()),
-        (_, Some(StopReason::Shutdown)) => return (Verdict::HandBack, "requeued", None, None),
+        (_, Some(_)) if stop.ended().is_some() => {
+            let error = stop.ended().unwrap_or_default().to_owned();
+            return cancelled(verdict_of_outcome(shop, task, Outcome::Skip(error)));
+        }
+        (_, Some(StopReason::Shutdown)) => return (Verdict::HandBack, RunOutcome::Requeued, None, None),
         // Whatever the handler made of it: asynq does not wait for that.
-        (_, Some(StopReason::Cancelled)) => Outcome::Retry(CANCELED.to_owned()),
+        (_, Some(StopReason::Cancelled)) => {
+            return cancelled(verdict_of_outcome(shop, task, Outcome::Retry(CANCELED.to_owned())));
+        }
         (End::Returned(outcome), Some(StopReason::Deadline)) => match outcome {
             Outcome::Retry(e) | Outcome::Skip(e) => Outcome::Retry(format!("context deadline exceeded: {e}")),
             _ => Outcome::Retry("context deadline exceeded".to_owned()),
@@ -52,28 +56,43 @@ pub(super) fn verdict_of(
     verdict_of_outcome(shop, task, outcome)
 }
 
+/// The same attempt, of which is remembered that an operator ended it.
+fn cancelled(
+    (verdict, _, error, result): (Verdict, RunOutcome, Option<String>, Option<Bytes>),
+) -> (Verdict, RunOutcome, Option<String>, Option<Bytes>) {
+    (verdict, RunOutcome::Cancelled, error, result)
+}
+
 /// The same for a handler that ended by itself.
 fn verdict_of_outcome(
     shop: &Shop,
     task: &TaskRecord,
     outcome: Outcome,
-) -> (Verdict, &'static str, Option<String>, Option<Bytes>) {
+) -> (Verdict, RunOutcome, Option<String>, Option<Bytes>) {
     match outcome {
-        Outcome::Success(result) => (Verdict::Done, SUCCESS, None, result),
-        Outcome::Revoke(why) => (Verdict::Revoke, "revoked", Some(why), None),
+        Outcome::Success(result) => (Verdict::Done, RunOutcome::Success, None, result),
+        Outcome::Revoke(why) => (Verdict::Revoke, RunOutcome::Revoked, Some(why), None),
         Outcome::Snooze { delay } => (
             Verdict::Snooze {
                 delay,
                 waiting_for: None,
             },
-            "snoozed",
+            RunOutcome::Snoozed,
             None,
             None,
         ),
-        Outcome::Skip(error) => (Verdict::Archive { error: error.clone() }, "archived", Some(error), None),
-        Outcome::Retry(error) | Outcome::RetryAfter { error, .. } if !task.retries_left() => {
-            (Verdict::Archive { error: error.clone() }, "archived", Some(error), None)
-        }
+        Outcome::Skip(error) => (
+            Verdict::Archive { error: error.clone() },
+            RunOutcome::Archived,
+            Some(error),
+            None,
+        ),
+        Outcome::Retry(error) | Outcome::RetryAfter { error, .. } if !task.retries_left() => (
+            Verdict::Archive { error: error.clone() },
+            RunOutcome::Archived,
+            Some(error),
+            None,
+        ),
         Outcome::Retry(error) => {
             let random = stable_hash(&[
                 task.id.as_str(),
@@ -87,7 +106,7 @@ fn verdict_of_outcome(
                     error: error.clone(),
                     counts: true,
                 },
-                "retry",
+                RunOutcome::Retry,
                 Some(error),
                 None,
             )
@@ -98,7 +117,7 @@ fn verdict_of_outcome(
                 error: error.clone(),
                 counts: true,
             },
-            "retry",
+            RunOutcome::Retry,
             Some(error),
             None,
         ),

@@ -9,7 +9,7 @@ use futures_util::future::{BoxFuture, try_join_all};
 use jiff::Timestamp;
 use runner_core::clock::{Clock as _, ManualClock};
 use runner_core::schedule::{Overlap, ScheduleId};
-use runner_core::task::{QueueName, Run, State, Task};
+use runner_core::task::{QueueName, Run, RunOutcome, State, Task};
 use runner_queue::{
     Action, ArchiveBounds, Attempt, Broker, Claim, Commit, CommitFire, Committed, EntryView, GroupRule, KnownTypes,
     Page, Registration, ServerInfo, ServerStatus, Settled, Settlement, StagedSet, Verdict, Working,
@@ -150,7 +150,7 @@ fn ends(held: &Held, verdict: &Verdict) -> Vec<Settlement> {
             number: 1,
             started_at: Timestamp::UNIX_EPOCH,
             ended_at: Timestamp::UNIX_EPOCH,
-            outcome: "retry".to_owned(),
+            outcome: RunOutcome::Retry,
             error: None,
             server: String::new(),
             log: None,

@@ -4,12 +4,14 @@
 
 mod name;
 mod options;
+mod outcome;
 mod pattern;
 mod retry;
 mod state;
 
 pub use name::{BlankName, QueueName, TaskId};
 pub use options::{DEFAULT_MAX_RETRY, DEFAULT_TIMEOUT, InvalidTask, Run, Task, Unique};
+pub use outcome::RunOutcome;
 pub use pattern::{QueuePattern, covers, priority_of};
 pub use retry::{RETRY_JITTER_SECONDS, recovery_delay, retry_delay, stated_delay};
 pub use state::{Event, IllegalMove, State, UnknownState};

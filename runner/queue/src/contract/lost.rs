@@ -1,12 +1,12 @@
 //! Clauses about runs whose end nobody reported: what is remembered of them, and when a task is put aside for them.
 
-use runner_core::task::{QueueName, State};
+use runner_core::task::{QueueName, RunOutcome, State};
 
 use super::keep::server;
 use super::settle::attempts;
 use super::shared::{LEASE, id, retry, secs, task};
 use super::{Clause, Fresh};
-use crate::{Absolved, Action, Claim, LEASE_EXPIRED, LOST, Recovered, Verdict};
+use crate::{Absolved, Action, Claim, LEASE_EXPIRED, Recovered, Verdict};
 
 pub(super) fn clauses() -> Vec<Clause> {
     clauses![
@@ -76,7 +76,7 @@ async fn a_lost_run_is_remembered_with_when_and_by_whom(fresh: Fresh) {
         let found = fresh.broker.attempts(&QueueName::default(), &id(name)).await.unwrap();
         assert_eq!(found.len(), 1, "{name}");
         let lost = &found[0];
-        assert_eq!((lost.number, lost.outcome.as_str()), (1, LOST));
+        assert_eq!((lost.number, lost.outcome), (1, RunOutcome::Lost));
         assert_eq!(lost.error.as_deref(), Some(LEASE_EXPIRED));
         assert_eq!((lost.ended_at, &lost.log), (fresh.now(), &None));
         if let Some(server) = server {
@@ -114,7 +114,10 @@ async fn a_task_whose_worker_dies_again_and_again_is_poison(fresh: Fresh) {
     assert_eq!(info.record.retried, 2, "archiving uses up no retry");
     let known = attempts(&fresh).await;
     assert_eq!(known.len(), 3);
-    assert!(known.iter().all(|attempt| attempt.outcome == LOST), "{known:?}");
+    assert!(
+        known.iter().all(|attempt| attempt.outcome == RunOutcome::Lost),
+        "{known:?}"
+    );
     fresh.is_sound().await;
 }
 

@@ -1,6 +1,6 @@
 //! Clauses about removing a queue: when it is refused, and that nothing of it is left.
 
-use runner_core::task::{QueueName, Run, State, Task};
+use runner_core::task::{QueueName, Run, RunOutcome, State, Task};
 
 use super::shared::{LEASE, archive, id, queue, retry, secs, task, verdict};
 use super::states::{bring, clear};
@@ -133,7 +133,7 @@ async fn fill(fresh: &Fresh) {
         number: 1,
         started_at: fresh.now(),
         ended_at: fresh.now(),
-        outcome: "retry".to_owned(),
+        outcome: RunOutcome::Retry,
         error: Some("no".to_owned()),
         server: "host:1".to_owned(),
         log: None,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use runner_core::schedule::stable_hash;
-use runner_core::task::{QueueName, State, TaskId, recovery_delay};
+use runner_core::task::{QueueName, RunOutcome, State, TaskId, recovery_delay};
 
 use super::cells::Row;
 use super::link::SqlError;
@@ -17,8 +17,7 @@ use super::store::{built, sql};
 use super::writer::{Tx, Write};
 use super::{moves, settle};
 use crate::{
-    Absolved, Attempt, Claim, LEASE_EXPIRED, LONGEST_LEASE, LOST, Recovered, TaskRecord, after_crash, longest_run,
-    poison,
+    Absolved, Attempt, Claim, LEASE_EXPIRED, LONGEST_LEASE, Recovered, TaskRecord, after_crash, longest_run, poison,
 };
 
 /// Columns read after those of [`RECORD`]: when and by whom it was claimed, how many crashes were counted before, whether
@@ -165,7 +164,7 @@ fn attempt(record: &TaskRecord, row: &Row, now: i64) -> Attempt {
         number: record.retried.saturating_add(1),
         started_at: instant(claimed_at.unwrap_or(now)),
         ended_at: instant(now),
-        outcome: LOST.to_owned(),
+        outcome: RunOutcome::Lost,
         error: Some(LEASE_EXPIRED.to_owned()),
         server: claimed_by.unwrap_or_default(),
         log: None,

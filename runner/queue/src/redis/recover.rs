@@ -9,15 +9,15 @@ use std::time::Duration;
 use jiff::Timestamp;
 use redis::Value;
 use runner_core::schedule::stable_hash;
-use runner_core::task::{QueueName, State, TaskId, recovery_delay};
+use runner_core::task::{QueueName, RunOutcome, State, TaskId, recovery_delay};
 
 use super::claim::Unreadable;
 use super::scripts::Script;
 use super::trouble::Trouble;
 use super::{RedisBroker, convert, keys, repair, reply, settle};
 use crate::{
-    Absolved, Attempt, BrokerResult, Claim, LEASE_EXPIRED, LONGEST_LEASE, LOST, Recovered, Settled, Settlement,
-    Suspicion, TaskRecord, Verdict, after_crash, longest_run, poison,
+    Absolved, Attempt, BrokerResult, Claim, LEASE_EXPIRED, LONGEST_LEASE, Recovered, Settled, Settlement, Suspicion,
+    TaskRecord, Verdict, after_crash, longest_run, poison,
 };
 
 /// Tasks a script call: Redis does nothing else meanwhile.
@@ -293,7 +293,7 @@ fn attempt(record: &TaskRecord, claimed: Option<(Timestamp, String)>, now: Times
         number: record.retried.saturating_add(1),
         started_at,
         ended_at: now,
-        outcome: LOST.to_owned(),
+        outcome: RunOutcome::Lost,
         error: Some(LEASE_EXPIRED.to_owned()),
         server,
         log: None,

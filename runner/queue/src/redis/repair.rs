@@ -10,7 +10,7 @@ use std::sync::PoisonError;
 
 use jiff::Timestamp;
 use redis::Value;
-use runner_core::task::QueueName;
+use runner_core::task::{QueueName, RunOutcome};
 
 use super::scripts::Script;
 use super::trouble::Trouble;
@@ -108,7 +108,7 @@ pub(super) fn put_aside(why: &str, now: Timestamp) -> Vec<u8> {
         number: 0,
         started_at: now,
         ended_at: now,
-        outcome: "archived".to_owned(),
+        outcome: RunOutcome::Archived,
         error: Some(why.to_owned()),
         server: String::new(),
         log: None,

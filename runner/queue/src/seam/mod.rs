@@ -44,8 +44,8 @@ pub use stop::{CANCELED, MAX_STOP_BYTES, StopRequest, stopped_by};
 pub use types::KnownTypes;
 pub use unclaimed::{PendingType, UNCLAIMED_AFTER, Unclaimed, unclaimed};
 pub use work::{
-    Absolved, ArchiveBounds, Claim, Exchanged, Forwarded, LEASE_EXPIRED, LONGEST_LEASE, LOST, Lists, Recovered,
-    Repaired, ServerInfo, ServerStatus, Settled, Settlement, Suspicion, Swept, Verdict, Work, Working,
+    Absolved, ArchiveBounds, Claim, Exchanged, Forwarded, LEASE_EXPIRED, LONGEST_LEASE, Lists, Recovered, Repaired,
+    ServerInfo, ServerStatus, Settled, Settlement, Suspicion, Swept, Verdict, Work, Working,
 };
 #[cfg(any(feature = "redis", feature = "embedded"))]
 pub(crate) use work::{after_crash, longest_run, poison};

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use jiff::Timestamp;
-use runner_core::task::{QueueName, TaskId};
+use runner_core::task::{QueueName, RunOutcome, TaskId};
 use serde::{Deserialize, Serialize};
 
 /// How many attempts of one task are remembered; the oldest go first.
@@ -80,8 +80,8 @@ pub struct Attempt {
     pub started_at: Timestamp,
     /// When it ended; of a lost one when that was noticed.
     pub ended_at: Timestamp,
-    /// `success`, `retry`, `archived`, `snoozed`, `revoked`, `requeued`, [`lost`](crate::LOST).
-    pub outcome: String,
+    /// How it ended.
+    pub outcome: RunOutcome,
     /// Text of the error, at most [`MAX_ERROR_BYTES`], if it failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,

@@ -197,9 +197,6 @@ pub enum Absolved {
 /// What a task's error says whose worker fell silent: asynq's words, tools look for them.
 pub const LEASE_EXPIRED: &str = "asynq: task lease expired";
 
-/// The outcome of an attempt whose worker fell silent.
-pub const LOST: &str = "lost";
-
 /// The error of a task that is archived because its worker died so often while it ran.
 #[cfg_attr(not(any(feature = "redis", feature = "embedded")), allow(dead_code))]
 pub(crate) fn poison(runs: u32) -> String {
@@ -446,7 +443,7 @@ pub trait Work {
     async fn next_lease_end(&self, queues: &[QueueName]) -> BrokerResult<Option<Timestamp>>;
 
     /// Takes back tasks whose lease ran out at least `grace` ago: each goes to retry or to the archive as a
-    /// failed attempt that is remembered as [`LOST`], at most `limit` of them. An unreadable one is archived and
+    /// failed attempt that is remembered as [lost](runner_core::task::RunOutcome::Lost), at most `limit` of them. An unreadable one is archived and
     /// does not stop the others.
     ///
     /// Each counts as a crash until the process that made the claim says that it lives ([`Work::absolve`]), and makes

@@ -4,7 +4,7 @@ use axum::Extension;
 use axum::extract::{Path, State};
 use axum::http::{HeaderName, header};
 use axum::response::{IntoResponse, Response};
-use runner_core::task::{Event, State as TaskState};
+use runner_core::task::{Event, RunOutcome, State as TaskState};
 use runner_queue::{Attempt, BrokerError, QueueInfo, ServerView, TaskInfo};
 use serde::Serialize;
 
@@ -25,9 +25,6 @@ use crate::web::visitor::Who;
 const LONGEST_ERROR: usize = 8000;
 /// Headers shown, at most.
 const HEADERS: usize = 100;
-
-/// How an attempt can end; each has words.
-const OUTCOMES: [&str; 7] = ["success", "retry", "archived", "snoozed", "revoked", "requeued", "lost"];
 
 /// One ended try.
 #[derive(Debug, Serialize)]
@@ -179,11 +176,8 @@ fn attempt(lens: &Lens, attempt: &Attempt) -> AttemptRow {
         number: attempt.number,
         started: lens.moment(attempt.started_at),
         took: lens.span(took.unsigned_abs()),
-        outcome: OUTCOMES
-            .into_iter()
-            .find(|known| *known == attempt.outcome)
-            .unwrap_or("other"),
-        good: attempt.outcome == "success",
+        outcome: attempt.outcome.as_str(),
+        good: attempt.outcome == RunOutcome::Success,
         error: attempt.error.as_deref().map(|e| text::cut(e, LONGEST_ERROR)),
         server: attempt.server.clone(),
         log: attempt.log.as_deref().map(Shown::log),
