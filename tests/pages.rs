@@ -11,6 +11,7 @@ mod guards;
 mod login;
 mod many;
 mod odd;
+mod proxied;
 mod seen;
 
 use crate::kit;
@@ -26,6 +27,7 @@ pub fn tests() -> Vec<kit::Trial> {
         login::tests(),
         many::tests(),
         odd::tests(),
+        proxied::tests(),
         seen::tests(),
     ]
     .into_iter()

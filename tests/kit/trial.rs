@@ -37,6 +37,8 @@ pub enum Need {
     MariaDb,
     /// `initdb` and `postgres`, on the path or where Debian puts them.
     Postgres,
+    /// `nginx` on the path.
+    Nginx,
     /// `chromium` on the path.
     Chromium,
     /// `node` on the path.
@@ -58,6 +60,7 @@ impl Need {
             Self::Postgres => postgres::bin_dir()
                 .is_none()
                 .then(|| "postgres is not installed".to_owned()),
+            Self::Nginx => missing("nginx"),
             Self::Chromium => missing("chromium"),
             Self::Node => missing("node"),
             Self::BrowserTools => missing("node").or_else(|| {

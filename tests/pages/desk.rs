@@ -11,7 +11,7 @@ use jiff::tz::TimeZone;
 use runner::health::Health;
 use runner::metrics::Metrics;
 use runner::source::{Catalog, ManifestSettings, Settings as SourceSettings};
-use runner::web::{Auth, Desk, Parts, Role, Settings, User};
+use runner::web::{Auth, Desk, Parts, PublicUrl, Role, Settings, TrustedProxies, User};
 use runner_core::clock::{Clock, ManualClock};
 use runner_core::schedule::{Definition, Origin, Overlap, ScheduleId, Source, Timing};
 use runner_core::task::{QueueName, Run, RunOutcome, State, Task, TaskId};
@@ -51,6 +51,8 @@ pub struct Site {
 pub struct Order {
     pub auth: Auth,
     pub allowed_hosts: Vec<String>,
+    pub public_url: Option<PublicUrl>,
+    pub trusted_proxies: TrustedProxies,
     pub full: bool,
     pub key: [u8; 32],
     pub directory: bool,
@@ -61,6 +63,8 @@ impl Default for Order {
         Self {
             auth: Auth::Open,
             allowed_hosts: Vec::new(),
+            public_url: None,
+            trusted_proxies: TrustedProxies::default(),
             full: false,
             key: [42; 32],
             directory: true,
@@ -74,6 +78,7 @@ pub fn users() -> Auth {
     let user = |name: &str, role| User {
         name: name.to_owned(),
         password_hash: hash.clone(),
+        password_mark: PASSWORD.to_owned(),
         role,
     };
     Auth::Login {
@@ -202,6 +207,8 @@ fn settings(order: Order) -> Settings {
         auth: order.auth,
         key: order.key,
         allowed_hosts: order.allowed_hosts,
+        public_url: order.public_url,
+        trusted_proxies: order.trusted_proxies,
         metrics_open: false,
         queues: vec![queue("mail")],
         zone: zone("Asia/Shanghai"),

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use runner::web::Auth;
+
 use super::desk::{Order, Site, users};
 use super::guards::ACTIONS;
 use crate::kit::{self, Http};
@@ -35,7 +37,7 @@ async fn a_login_opens_the_dashboard_and_ends() {
         .collect();
     let session = cookies
         .iter()
-        .find(|c| c.starts_with("runner_session="))
+        .find(|c| c.starts_with("runner_session_"))
         .expect("a session");
     for part in ["HttpOnly", "SameSite=Lax", "Path=/queue", "Max-Age=43200"] {
         assert!(session.contains(part), "{session}");
@@ -146,12 +148,17 @@ async fn a_session_holds_wherever_the_key_is_known() {
             .get_all("set-cookie")
             .iter()
             .filter_map(|c| c.to_str().ok())
-            .find(|c| c.starts_with("runner_session="))
+            .find(|c| c.starts_with("runner_session_"))
             .expect("a session");
-        session.split(';').next().unwrap_or_default().to_owned()
+        let pair = session.split(';').next().unwrap_or_default();
+        pair.split_once('=').expect("a value").1.to_owned()
     };
-    let asked = async |site: &Site, cookie: &str| {
+    // A browser sends it only to the port that it came from; by whatever way it comes, the value is what counts.
+    let asked = async |site: &Site, value: &str| {
         let browser = Http::new(&site.base);
+        let first = browser.get("/queue/login").await;
+        let guest = first.header("set-cookie").split('=').next().unwrap_or_default();
+        let cookie = format!("{}={value}", guest.replace("guest", "session"));
         let request = browser.request(reqwest::Method::GET, "/queue");
         browser.send(request.header("cookie", cookie)).await.unwrap().status
     };
@@ -163,4 +170,16 @@ async fn a_session_holds_wherever_the_key_is_known() {
         "the other way round"
     );
     assert_eq!(asked(&stranger, &of_first).await, 303, "another key");
+    let mut auth = users();
+    if let Auth::Login { users } = &mut auth {
+        for user in users {
+            user.password_mark = "of a new password".to_owned();
+        }
+    }
+    let changed = Site::start(Order {
+        auth,
+        ..Order::default()
+    })
+    .await;
+    assert_eq!(asked(&changed, &of_first).await, 303, "another password");
 }

@@ -76,7 +76,11 @@ fn text(
         ));
     }
     if let Some(address) = dashboard {
-        add(&format!("  dashboard  http://{address}/queue"));
+        let local = format!("http://{address}/queue");
+        add(&match &settings.public_url {
+            Some(public) => format!("  dashboard  {}, by a proxy to {local}", public.first_page()),
+            None => format!("  dashboard  {local}"),
+        });
     }
     if let Some(address) = probes {
         add(&format!("  probes     http://{address}/metrics, /healthz, /readyz"));

@@ -179,6 +179,8 @@ pub(super) fn web(
         },
         key: access.key,
         allowed_hosts: settings.allowed_hosts.clone(),
+        public_url: settings.public_url.clone(),
+        trusted_proxies: settings.trusted_proxies.clone(),
         // Figures that have an address of their own are asked for there.
         metrics_open: settings.metrics_addr.is_none(),
         queues: me

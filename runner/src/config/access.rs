@@ -96,7 +96,7 @@ pub fn resolve_access(settings: &Settings, data_dir: &Path) -> Result<Access, Ac
     let key = key(settings, data_dir, &mut notes)?;
     let mut users = Vec::with_capacity(settings.auth.users.len());
     for user in &settings.auth.users {
-        users.push(resolve(user)?);
+        users.push(resolve(user, &key)?);
     }
     if users.is_empty() && !settings.is_loopback() {
         let path = data_dir.join(PASSWORD_FILE);
@@ -104,6 +104,7 @@ pub fn resolve_access(settings: &Settings, data_dir: &Path) -> Result<Access, Ac
         users.push(User {
             name: "admin".to_owned(),
             password_hash: hash("admin", &password)?,
+            password_mark: User::password_mark(&key, &password),
             role: Role::Admin,
         });
         notes.push(format!(
@@ -120,7 +121,8 @@ pub fn resolve_access(settings: &Settings, data_dir: &Path) -> Result<Access, Ac
     })
 }
 
-fn resolve(user: &UserSettings) -> Result<User, AccessError> {
+fn resolve(user: &UserSettings, key: &[u8; 32]) -> Result<User, AccessError> {
+    let (Credential::Hash(written) | Credential::Password(written)) = &user.credential;
     let password_hash = match &user.credential {
         Credential::Hash(hash) => hash.expose().to_owned(),
         Credential::Password(password) => hash(&user.name, password.expose())?,
@@ -128,6 +130,7 @@ fn resolve(user: &UserSettings) -> Result<User, AccessError> {
     Ok(User {
         name: user.name.clone(),
         password_hash,
+        password_mark: User::password_mark(key, written.expose()),
         role: user.role,
     })
 }
@@ -280,6 +283,11 @@ mod tests {
         let access = access("auth: {users: [{name: ann, password: pw, role: operator}]}", dir.path());
         assert!(access.login && fits(&access.users[0], "pw"));
         assert_eq!(access.users[0].role, Role::Operator);
+        // Sessions hold the mark: it must be the same after a restart, and another one for another password.
+        let mark_of = |auth: &str| self::access(auth, dir.path()).users[0].password_mark.clone();
+        let same = mark_of("auth: {users: [{name: ann, password: pw, role: viewer}]}");
+        let other = mark_of("auth: {users: [{name: ann, password: pw2, role: operator}]}");
+        assert_eq!((access.users[0].password_mark == same, same == other), (true, false));
         assert!(!dir.path().join(PASSWORD_FILE).exists());
     }
 

@@ -64,6 +64,12 @@ impl Settings {
         let reader = Reader::new(name, text, environment);
         let root = Section::root(&reader, &node);
         let mut settings = read(&root);
+        if settings.is_open_to_others() {
+            let message = "server.public_url is for other machines, and no users are configured: whoever the proxy lets in is an admin";
+            let hint = "auth.users, unless the proxy asks for a login itself".to_owned();
+            let place = read_server::place_of(&root.section("server"), "public_url");
+            reader.warning("CFG_AUTH", &place, message.to_owned(), Some(hint));
+        }
         root.finish();
         let in_file = reader.holds_secrets();
         let (errors, mut warnings): (Vec<_>, Vec<_>) = reader.finish().into_iter().partition(Problem::is_error);
@@ -96,6 +102,8 @@ fn read(root: &Section<'_>) -> Settings {
         addr: server.addr,
         metrics_addr: server.metrics_addr,
         allowed_hosts: server.allowed_hosts,
+        public_url: server.public_url,
+        trusted_proxies: server.trusted_proxies,
         zone_name: server.zone_name,
         zone: server.zone,
         key: server.key,

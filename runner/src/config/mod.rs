@@ -11,6 +11,7 @@ mod load;
 mod problem;
 mod read_auth;
 mod read_log;
+mod read_proxy;
 mod read_redis;
 mod read_server;
 mod read_stores;

@@ -7,10 +7,12 @@ use jiff::tz::TimeZone;
 use runner_core::cron::find_zone;
 
 use super::Secret;
+use super::read_proxy;
 use super::reader::{Found, Place};
 use super::section::Section;
 use super::settings::{Mode, Roles};
 use super::zone;
+use crate::web::{PublicUrl, TrustedProxies};
 
 /// Where the dashboard listens unless told otherwise: reachable from this machine only.
 const DEFAULT_ADDR: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
@@ -22,6 +24,8 @@ pub struct Server {
     pub addr: SocketAddr,
     pub metrics_addr: Option<SocketAddr>,
     pub allowed_hosts: Vec<String>,
+    pub public_url: Option<PublicUrl>,
+    pub trusted_proxies: TrustedProxies,
     pub zone_name: String,
     pub zone: TimeZone,
     pub key: Option<Secret>,
@@ -52,6 +56,8 @@ pub fn read(root: &Section<'_>) -> Server {
         own
     });
     let allowed_hosts = server.list("allowed_hosts").unwrap_or_default();
+    let public_url = read_proxy::public_url(&server);
+    let trusted_proxies = read_proxy::trusted_proxies(&server);
     let modes = [("release", Mode::Release), ("debug", Mode::Debug), ("test", Mode::Test)];
     clash(&server, "mode", &http, "ginMode");
     let mode = server
@@ -62,7 +68,7 @@ pub fn read(root: &Section<'_>) -> Server {
     let key = server.secret("key").or_else(|| app.secret("key")).map(|f| f.value);
     let http_enabled = http.flag("enabled").unwrap_or(true);
     let data_dir = data.text("dir").map_or_else(|| "data".into(), |f| f.value);
-    app.legacy("url", "links are relative");
+    app.legacy("url", "links have no host name; behind a proxy write server.public_url");
     for section in [server, app, http, data] {
         section.finish();
     }
@@ -72,6 +78,8 @@ pub fn read(root: &Section<'_>) -> Server {
         addr,
         metrics_addr,
         allowed_hosts: allowed_hosts.into_iter().map(|f| f.value).collect(),
+        public_url,
+        trusted_proxies,
         zone_name,
         zone,
         key,

@@ -15,7 +15,7 @@ use runner_queue::{ArchiveBounds, GroupRule};
 use super::url::DatabaseUrl;
 use super::{Problem, Secret};
 use crate::log::LogSettings;
-use crate::web::Role;
+use crate::web::{PublicUrl, Role, TrustedProxies};
 
 /// Everything that can be set.
 #[derive(Debug, Clone)]
@@ -32,6 +32,10 @@ pub struct Settings {
     pub metrics_addr: Option<SocketAddr>,
     /// Host names that browsers may ask for, besides the loopback names.
     pub allowed_hosts: Vec<String>,
+    /// The address that people open, where it is not the one that is listened on.
+    pub public_url: Option<PublicUrl>,
+    /// Whose `X-Forwarded-…` headers count.
+    pub trusted_proxies: TrustedProxies,
     /// IANA name of the default zone.
     pub zone_name: String,
     /// The default zone of all three sources of schedules.
@@ -249,5 +253,12 @@ impl Settings {
     #[must_use]
     pub fn is_loopback(&self) -> bool {
         self.addr.ip().is_loopback()
+    }
+
+    /// Whether people on other machines get in without a login of this program.
+    #[must_use]
+    pub fn is_open_to_others(&self) -> bool {
+        let public = self.public_url.as_ref().is_some_and(|url| !url.is_loopback());
+        public && self.is_loopback() && self.auth.users.is_empty()
     }
 }

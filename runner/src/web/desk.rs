@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::guard::attempts::Attempts;
+use super::guard::refusals::Refusals;
 use super::guard::session::Logouts;
 use super::paint::{Painter, TemplateFault};
 use super::settings::Settings;
@@ -59,6 +60,7 @@ pub struct Inner {
     pub(crate) painter: Painter,
     pub(crate) attempts: Attempts,
     pub(crate) logouts: Logouts,
+    pub(crate) refusals: Refusals,
     pub(crate) hashing: tokio::sync::Semaphore,
     pub(crate) scrapes: tokio::sync::Semaphore,
     pub(super) unclaimed: unclaimed::Watch,
@@ -91,6 +93,7 @@ impl Desk {
             painter,
             attempts: Attempts::default(),
             logouts: Logouts::default(),
+            refusals: Refusals::default(),
             hashing: tokio::sync::Semaphore::new(HASHES_AT_ONCE),
             scrapes: tokio::sync::Semaphore::new(SCRAPES_AT_ONCE),
             unclaimed: unclaimed::Watch::default(),

@@ -43,12 +43,29 @@ pub enum Fault {
     /// This method is not for this page.
     #[error("method not allowed")]
     Method,
-    /// A form that is not ours, or one from before the last login.
-    #[error("cross-site request refused")]
+    /// A form with the token of another browser or another login.
+    #[error("the form's token is not this browser's")]
     Forged,
+    /// A form without the cookie that its token belongs to.
+    #[error("no cookie came with the form")]
+    NoCookie,
+    /// A form that the browser says another site sent: its origin, if it says so.
+    #[error("sent by {0}")]
+    CrossSite(String),
+    /// A form from a page under a name that is none of this server's.
+    #[error("sent by {origin}, but this server was asked for {host}")]
+    OtherOrigin {
+        /// The page's origin.
+        origin: String,
+        /// The host that the request was for.
+        host: String,
+    },
     /// For another host name.
-    #[error("request for another host refused")]
-    WrongHost,
+    #[error("request for another host, {0}")]
+    WrongHost(String),
+    /// Passed on by a proxy for another machine, to a dashboard that asks for no login.
+    #[error("passed on for {0}, and no login is asked for")]
+    PassedOn(String),
     /// An action of somebody who is not logged in.
     #[error("login needed")]
     LoginNeeded,
@@ -83,8 +100,10 @@ impl Fault {
             Self::WrongMedia => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
-            Self::Forged | Self::Forbidden(_) => StatusCode::FORBIDDEN,
-            Self::WrongHost => StatusCode::MISDIRECTED_REQUEST,
+            Self::Forged | Self::NoCookie | Self::CrossSite(_) | Self::OtherOrigin { .. } | Self::Forbidden(_) => {
+                StatusCode::FORBIDDEN
+            }
+            Self::WrongHost(_) | Self::PassedOn(_) => StatusCode::MISDIRECTED_REQUEST,
             Self::LoginNeeded => StatusCode::UNAUTHORIZED,
             Self::TooMany(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::SlowForm => StatusCode::REQUEST_TIMEOUT,
@@ -103,7 +122,11 @@ impl Fault {
             Self::TooLarge => "too-large",
             Self::Method => "method",
             Self::Forged => "forged",
-            Self::WrongHost => "wrong-host",
+            Self::NoCookie => "no-cookie",
+            Self::CrossSite(_) => "cross-site",
+            Self::OtherOrigin { .. } => "other-origin",
+            Self::WrongHost(_) => "wrong-host",
+            Self::PassedOn(_) => "passed-on",
             Self::LoginNeeded => "login-needed",
             Self::Forbidden(_) => "forbidden",
             Self::TooMany(_) => "too-many",
@@ -118,11 +141,20 @@ impl Fault {
     /// The text that `{what}` stands for in its sentences.
     fn what(&self) -> String {
         match self {
-            Self::Gone(_, name) => name.clone(),
+            Self::Gone(_, name) | Self::WrongHost(name) | Self::PassedOn(name) | Self::CrossSite(name) => name.clone(),
+            Self::OtherOrigin { origin, .. } => origin.clone(),
             Self::BadQuery(name, allowed) => format!("{name}: {allowed}"),
             Self::Forbidden(role) => role.as_str().to_owned(),
             Self::TooMany(rest) => rest.as_secs().max(1).to_string(),
             Self::Broker(code) => (*code).to_owned(),
+            _ => String::new(),
+        }
+    }
+
+    /// The text that `{other}` stands for.
+    fn other(&self) -> String {
+        match self {
+            Self::OtherOrigin { host, .. } => host.clone(),
             _ => String::new(),
         }
     }
@@ -192,6 +224,7 @@ struct FaultPage {
     status: u16,
     word: &'static str,
     what: String,
+    other: String,
 }
 
 impl Page for FaultPage {
@@ -212,6 +245,7 @@ pub async fn dress(State(desk): State<Desk>, request: Request, next: Next) -> Re
         status: response.status().as_u16(),
         word: fault.word(),
         what: fault.what(),
+        other: fault.other(),
     };
     let (mut parts, _) = response.into_parts();
     parts.headers.remove(header::CONTENT_LENGTH);

@@ -10,6 +10,7 @@ use super::guard::cookies;
 use super::paint::{Page, TemplateFault};
 use super::settings::{Auth, Role};
 use super::text::Moment;
+use super::urls;
 use super::visitor::{Notice, Visitor};
 
 /// The entry of the navigation that a page belongs to.
@@ -43,6 +44,8 @@ struct Frame<'a> {
     lang: &'static str,
     theme: &'static str,
     section: Section,
+    /// The first page; every fixed address of a template begins with it.
+    root: String,
     here: &'a str,
     stamp: &'a str,
     user: Option<&'a str>,
@@ -71,6 +74,7 @@ pub fn html<P: Page>(desk: &Desk, visitor: &Visitor, section: Section, page: &P)
         lang: visitor.lens.lang.tag(),
         theme: visitor.theme.as_str(),
         section,
+        root: urls::root(),
         here: &visitor.here,
         stamp: desk.painter.stamp(),
         user: visitor.user.as_deref(),
@@ -107,7 +111,7 @@ pub fn show<P: Page>(desk: &Desk, visitor: &Visitor, section: Section, page: &P)
         HeaderValue::from_static("text/html; charset=utf-8"),
     );
     if visitor.notice.is_some() {
-        cookies::set(&mut headers, cookies::NOTICE, "", 0, false);
+        cookies::set(&mut headers, cookies::NOTICE, "", 0);
     }
     Ok((headers, text).into_response())
 }

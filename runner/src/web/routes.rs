@@ -14,25 +14,26 @@ use super::fault::{self, Fault};
 use super::gate::{self, Gate};
 use super::guard::{admit, headers, host};
 use super::pages::{login, overview, schedule, schedules, servers, task, tasks};
-use super::{act, assets, probe, scrape, urls};
+use super::{act, assets, probe, scrape, site, urls};
 
 /// How long a page may take; the broker has its own, shorter limits.
 const PATIENCE: Duration = Duration::from_secs(15);
 
 /// The whole site.
 pub fn router(desk: Desk) -> Router {
-    let mut site = Router::new()
+    let mut pages = Router::new()
         .route("/healthz", get(probe::alive))
         .route("/readyz", get(probe::ready))
         .route("/metrics", get(scrape::metrics));
     if desk.settings.queue_dash {
         let guarded = dashboard().layer(middleware::from_fn_with_state(desk.clone(), admit::admit));
-        site = site
+        pages = pages
             .merge(guarded)
-            .route("/", get(|| async { Redirect::to(urls::ROOT) }))
-            .route("/queue/", get(|| async { Redirect::permanent(urls::ROOT) }));
+            .route("/", get(|| async { Redirect::to(&urls::root()) }))
+            .route("/queue/", get(|| async { Redirect::to(&urls::root()) }));
     }
-    site.fallback(|| async { Fault::NoPage })
+    let pages = pages
+        .fallback(|| async { Fault::NoPage })
         .method_not_allowed_fallback(|| async { Fault::Method })
         .layer(DefaultBodyLimit::max(admit::FORM_LIMIT))
         .layer(middleware::from_fn(patience))
@@ -44,7 +45,11 @@ pub fn router(desk: Desk) -> Router {
         }))
         .layer(middleware::from_fn_with_state(desk.clone(), fault::dress))
         .layer(middleware::from_fn(headers::add))
-        .with_state(desk)
+        .with_state(desk.clone());
+    // Around the routes, since it changes the path that they are found by.
+    Router::new()
+        .fallback_service(pages)
+        .layer(middleware::from_fn_with_state(desk, site::enter))
 }
 
 /// Every page and action, one line each.

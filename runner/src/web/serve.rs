@@ -18,9 +18,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::desk::Desk;
-use super::pages::login::Peer;
 use super::routes::router;
 use super::seats::{Seats, Taken};
+use super::site::Peer;
 use super::stream::{Paced, WRITE_TIME};
 
 /// How long a client may take to send the head of a request, also between two requests.

@@ -6,6 +6,10 @@ use jiff::tz::TimeZone;
 use runner_core::task::QueueName;
 use serde::Serialize;
 
+use super::guard::sign;
+use super::public::PublicUrl;
+use super::trust::TrustedProxies;
+
 /// What a person may do; each role may do what the ones before it may.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -37,8 +41,19 @@ pub struct User {
     pub name: String,
     /// The password's hash in the PHC format of argon2 (`$argon2id$v=19$…`).
     pub password_hash: String,
+    /// Stands for the password in sessions, which end when it changes. The same in every process, unlike a hash that is
+    /// made at start.
+    pub password_mark: String,
     /// What they may do.
     pub role: Role,
+}
+
+impl User {
+    /// The mark of a password, or of a hash that was configured instead. Worth nothing without the key.
+    #[must_use]
+    pub fn password_mark(key: &[u8; 32], written: &str) -> String {
+        sign::signature(key, "password", written)
+    }
 }
 
 /// Who gets in.
@@ -67,6 +82,10 @@ pub struct Settings {
     /// Host names (a port is not looked at) that requests may be for, besides the loopback names. With
     /// [`Auth::Login`] an empty list means any name.
     pub allowed_hosts: Vec<String>,
+    /// The address that people open, where it is not the one that is listened on.
+    pub public_url: Option<PublicUrl>,
+    /// Whose `X-Forwarded-…` headers count.
+    pub trusted_proxies: TrustedProxies,
     /// Whether `/metrics` answers without a login and for any host name.
     pub metrics_open: bool,
     /// Queues that the worker's settings name: their figures come first.

@@ -2,8 +2,16 @@
 
 use std::fmt::Write as _;
 
-/// Where the dashboard hangs.
-pub const ROOT: &str = "/queue";
+use super::site;
+
+/// Where the dashboard hangs, below what a proxy puts before it.
+const ROOT: &str = "/queue";
+
+/// The first page, as the browser that is answered knows it.
+#[must_use]
+pub fn root() -> String {
+    format!("{}{ROOT}", site::current().base)
+}
 
 /// One path segment or query value: everything but unreserved characters is percent-encoded.
 #[must_use]
@@ -64,7 +72,7 @@ pub fn text_in(segment: &str) -> Option<String> {
 /// A queue, without a state.
 #[must_use]
 pub fn queue(queue: &str) -> String {
-    format!("{ROOT}/queues/{}", segment(queue.as_bytes()))
+    format!("{}/queues/{}", root(), segment(queue.as_bytes()))
 }
 
 /// The tasks of a queue in one state.
@@ -82,39 +90,53 @@ pub fn task(queue: &str, id: &str) -> String {
 /// One task, whose id may be no text.
 #[must_use]
 pub fn task_of(queue: &str, id: &[u8]) -> String {
-    format!("{ROOT}/tasks/{}/{}", segment(queue.as_bytes()), segment(id))
+    format!("{}/tasks/{}/{}", root(), segment(queue.as_bytes()), segment(id))
 }
 
 /// All schedules.
 #[must_use]
 pub fn schedules() -> String {
-    format!("{ROOT}/schedules")
+    format!("{}/schedules", root())
 }
 
 /// One schedule.
 #[must_use]
 pub fn schedule(id: &str) -> String {
-    format!("{ROOT}/schedules/{}", segment(id.as_bytes()))
+    format!("{}/schedules/{}", root(), segment(id.as_bytes()))
 }
 
 /// The page to log in on, and where to go from there.
 #[must_use]
 pub fn login(next: &str) -> String {
-    format!("{ROOT}/login?next={}", encoded(next))
+    format!("{}/login?next={}", root(), encoded(next))
 }
 
-/// `path` if it leads to a page of the dashboard, else its root: no way out of this site, no second header.
+/// `path` if it leads to a page of the dashboard, else its root: no way out of this site, no second header. The path
+/// before `/queue` may be missing, as in an address that was noted before there was one.
 #[must_use]
-pub fn inside(path: &str) -> &str {
+pub fn inside(path: &str) -> String {
+    let site = site::current();
+    let own = path.strip_prefix(site.base.as_str()).filter(|rest| is_page(rest));
+    match own.or_else(|| is_page(path).then_some(path)) {
+        Some(page) => format!("{}{page}", site.base),
+        None => root(),
+    }
+}
+
+/// Whether a path is that of a page and of nothing above the pages.
+fn is_page(path: &str) -> bool {
     let below = path
         .strip_prefix(ROOT)
         .is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', '?']));
     let plain = path.bytes().all(|b| b.is_ascii_graphic() && b != b'\\' && b != b'"');
-    if below && plain && !path.contains("//") {
-        path
-    } else {
-        ROOT
-    }
+    let before_query = path.split('?').next().unwrap_or_default();
+    let climbs = before_query.split('/').any(is_step);
+    below && plain && !climbs && !path.contains("//")
+}
+
+/// A part of a path that browsers take for a step, encoded or not.
+fn is_step(part: &str) -> bool {
+    matches!(part.to_ascii_lowercase().replace("%2e", ".").as_str(), "." | "..")
 }
 
 #[cfg(test)]
@@ -151,7 +173,9 @@ mod tests {
 
     #[test]
     fn one_returns_only_inside() {
-        assert_eq!(inside("/queue/schedules?page=2"), "/queue/schedules?page=2");
+        for page in ["/queue/schedules?page=2", "/queue?queues=..", "/queue/tasks/q/..."] {
+            assert_eq!(inside(page), page);
+        }
         for outside in [
             "//evil.example",
             "/queue//evil",
@@ -159,8 +183,30 @@ mod tests {
             "/queue/\r\nx: y",
             "",
             "https://e",
+            "/queue/../admin",
+            "/queue/%2E%2e/admin",
         ] {
             assert_eq!(inside(outside), ROOT, "{outside}");
         }
+    }
+
+    #[test]
+    fn every_address_begins_with_what_the_proxy_puts_before_it() {
+        let site = site::Site {
+            base: "/ops".to_owned(),
+            ..site::Site::default()
+        };
+        site::within(site, || {
+            assert_eq!(root(), "/ops/queue");
+            assert_eq!(task("q", "a"), "/ops/queue/tasks/q/a");
+            assert_eq!(tasks("q", "pending"), "/ops/queue/queues/q/pending");
+            assert_eq!(schedule("s"), "/ops/queue/schedules/s");
+            assert_eq!(login("/ops/queue"), "/ops/queue/login?next=%2Fops%2Fqueue");
+            assert_eq!(inside("/ops/queue/servers"), "/ops/queue/servers");
+            assert_eq!(inside("/queue/servers"), "/ops/queue/servers", "noted without the base");
+            for outside in ["/other/queue", "/ops/ops/queue", "/opsqueue", "//ops/queue", "/ops"] {
+                assert_eq!(inside(outside), root(), "{outside}");
+            }
+        });
     }
 }

@@ -112,7 +112,7 @@ impl Visitor {
             guest: String::new(),
             user: None,
             role: None,
-            here: urls::ROOT.to_owned(),
+            here: urls::root(),
             token: String::new(),
             notice: None,
         }
@@ -170,7 +170,7 @@ impl Form {
 
     /// Where to go after the action.
     #[must_use]
-    pub fn back(&self) -> &str {
+    pub fn back(&self) -> String {
         urls::inside(self.get("back").unwrap_or_default())
     }
 }

@@ -9,6 +9,7 @@ use axum::response::{IntoResponse, Redirect, Response};
 use super::desk::Desk;
 use super::fault::Fault;
 use super::guard::cookies;
+use super::site;
 use super::visitor::{Notice, Visitor};
 
 pub mod queues;
@@ -29,7 +30,7 @@ impl<'a> Audit<'a> {
     /// Says what is about to be done.
     pub(crate) fn intent(visitor: &'a Visitor, action: &'static str, target: impl Display) -> Self {
         let target = target.to_string().escape_debug().to_string();
-        tracing::info!(target: "audit", action, on = %target, actor = %visitor.name(), outcome = "intent");
+        tracing::info!(target: "audit", action, on = %target, actor = %visitor.name(), addr = %site::current().client, outcome = "intent");
         Self {
             visitor,
             action,
@@ -40,7 +41,8 @@ impl<'a> Audit<'a> {
     /// Says what came of it.
     pub(crate) fn outcome(self, outcome: &str) {
         let (action, on, actor) = (self.action, self.target, self.visitor.name());
-        tracing::info!(target: "audit", action, %on, %actor, outcome);
+        let addr = site::current().client;
+        tracing::info!(target: "audit", action, %on, %actor, %addr, outcome);
     }
 }
 
@@ -48,7 +50,7 @@ impl<'a> Audit<'a> {
 pub(crate) fn told(desk: &Desk, back: &str, notice: &Notice) -> Response {
     let mut headers = HeaderMap::new();
     let value = notice.seal(&desk.settings.key);
-    cookies::set(&mut headers, cookies::NOTICE, &value, NOTICE_LASTS, false);
+    cookies::set(&mut headers, cookies::NOTICE, &value, NOTICE_LASTS);
     (headers, Redirect::to(back)).into_response()
 }
 

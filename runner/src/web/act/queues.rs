@@ -39,5 +39,5 @@ pub async fn one(
         }
         _ => return Err(Fault::NoPage),
     };
-    Ok(told(&desk, form.back(), &done(key, queue)))
+    Ok(told(&desk, &form.back(), &done(key, queue)))
 }

@@ -42,7 +42,7 @@ pub async fn one(
         }
         _ => return Err(Fault::NoPage),
     };
-    Ok(told(&desk, form.back(), &done(key, given)))
+    Ok(told(&desk, &form.back(), &done(key, given)))
 }
 
 /// The schedule's task, now, beside its occurrences: cursor and decisions stay as they are.
@@ -82,5 +82,5 @@ pub async fn sync(
     let audit = Audit::intent(&visitor, "sources.sync", "all");
     desk.catalog.sync_now();
     audit.outcome("done");
-    told(&desk, form.back(), &done("notice.sync", ""))
+    told(&desk, &form.back(), &done("notice.sync", ""))
 }

@@ -35,11 +35,11 @@ pub async fn one(
         "delete" => (Action::Delete, "task.delete", "notice.task.delete"),
         "cancel" => {
             let notice = cancel(&desk, &visitor, &name, &task).await?;
-            return Ok(told(&desk, form.back(), &notice));
+            return Ok(told(&desk, &form.back(), &notice));
         }
         "stop" => {
             let notice = stop(&desk, &visitor, &name, &task).await?;
-            return Ok(told(&desk, form.back(), &notice));
+            return Ok(told(&desk, &form.back(), &notice));
         }
         _ => return Err(Fault::NoPage),
     };
@@ -58,7 +58,7 @@ pub async fn one(
     let back = if gone && form.back() == urls::task(queue, id) {
         urls::queue(queue)
     } else {
-        form.back().to_owned()
+        form.back()
     };
     let notice = match result {
         Ok(()) => done(key, id),

@@ -13,8 +13,10 @@ use axum::response::{IntoResponse, Redirect, Response};
 use super::{cookies, session, sign};
 use crate::web::desk::Desk;
 use crate::web::fault::Fault;
-use crate::web::settings::{Auth, Role};
-use crate::web::text::Lens;
+use crate::web::public::Origin;
+use crate::web::settings::{Auth, Role, Settings};
+use crate::web::site::{self, Site};
+use crate::web::text::{Lens, cut};
 use crate::web::urls;
 use crate::web::visitor::{Form, Notice, Theme, Visitor};
 use crate::web::words::Lang;
@@ -25,25 +27,21 @@ const OPEN_POSTS: [&str; 3] = ["/queue/login", "/queue/logout", "/queue/prefs"];
 /// The largest form, bytes; ours have a few hundred.
 pub const FORM_LIMIT: usize = 16 * 1024;
 
+/// What pages and log say of a header, characters.
+const SHOWN: usize = 100;
+
 /// The whole guard.
 pub async fn admit(State(desk): State<Desk>, mut request: Request, next: Next) -> Response {
     let (visitor, fresh_guest) = visitor(&desk, &request);
     let visitor = Arc::new(visitor);
-    let secure = cookies::over_tls(request.headers());
     request.extensions_mut().insert(visitor.clone());
     let mut response = match pass(&desk, &visitor, request).await {
         Ok(request) => next.run(request).await,
         Err(refused) => refused,
     };
     if fresh_guest {
-        let headers = response.headers_mut();
-        cookies::set(
-            headers,
-            cookies::GUEST,
-            &visitor.guest,
-            session::LASTS.as_secs(),
-            secure,
-        );
+        let lasts = session::LASTS.as_secs();
+        cookies::set(response.headers_mut(), cookies::GUEST, &visitor.guest, lasts);
     }
     response.extensions_mut().insert(visitor);
     response
@@ -67,9 +65,11 @@ async fn pass(desk: &Desk, visitor: &Visitor, request: Request) -> Result<Reques
     if reads {
         return Ok(request);
     }
-    let request = proven(desk, visitor, request)
-        .await
-        .map_err(IntoResponse::into_response)?;
+    let headers = request.headers().clone();
+    let request = proven(desk, visitor, request).await.map_err(|fault| {
+        note(desk, &site::current(), &headers, &fault);
+        fault.into_response()
+    })?;
     if !OPEN_POSTS.contains(&path.as_str()) {
         visitor.may(Role::Operator).map_err(IntoResponse::into_response)?;
     }
@@ -78,7 +78,7 @@ async fn pass(desk: &Desk, visitor: &Visitor, request: Request) -> Result<Reques
 
 /// Reads the form and checks that it is one of ours.
 async fn proven(desk: &Desk, visitor: &Visitor, request: Request) -> Result<Request, Fault> {
-    same_site(request.headers())?;
+    same_site(&desk.settings, &site::current(), request.headers())?;
     let kind = request.headers().get(header::CONTENT_TYPE);
     let is_form = kind.is_some_and(|k| k.as_bytes().starts_with(b"application/x-www-form-urlencoded"));
     if !is_form {
@@ -95,7 +95,8 @@ async fn proven(desk: &Desk, visitor: &Visitor, request: Request) -> Result<Requ
     let form = Form::new(pairs)?;
     let token = form.get("token").unwrap_or_default();
     if !sign::holds(&desk.settings.key, "form", &visitor.bound_to(), token) {
-        return Err(Fault::Forged);
+        let known = cookies::get(&parts.headers, cookies::GUEST).is_some();
+        return Err(if known { Fault::Forged } else { Fault::NoCookie });
     }
     let mut request = Request::from_parts(parts, axum::body::Body::empty());
     request.extensions_mut().insert(Arc::new(form));
@@ -103,20 +104,50 @@ async fn proven(desk: &Desk, visitor: &Visitor, request: Request) -> Result<Requ
 }
 
 /// What browsers say of themselves about where a form was sent from.
-fn same_site(headers: &HeaderMap) -> Result<(), Fault> {
-    if let Some(site) = headers.get("sec-fetch-site")
-        && !matches!(site.as_bytes(), b"same-origin" | b"none")
+fn same_site(settings: &Settings, site: &Site, headers: &HeaderMap) -> Result<(), Fault> {
+    let origin = headers.get(header::ORIGIN).map(|origin| origin.to_str().unwrap_or("?"));
+    if let Some(place) = headers.get("sec-fetch-site")
+        && !matches!(place.as_bytes(), b"same-origin" | b"none")
     {
-        return Err(Fault::Forged);
+        return Err(Fault::CrossSite(cut(origin.unwrap_or("another site"), SHOWN)));
     }
-    if let Some(origin) = headers.get(header::ORIGIN) {
-        let host = headers.get(header::HOST).and_then(|h| h.to_str().ok());
-        let from = origin.to_str().ok().and_then(|o| o.split_once("://"));
-        if from.map(|(_, host)| host) != host {
-            return Err(Fault::Forged);
+    let Some(origin) = origin else { return Ok(()) };
+    if Origin::parse(origin).is_some_and(|from| is_ours(settings, site, &from)) {
+        return Ok(());
+    }
+    Err(Fault::OtherOrigin {
+        origin: cut(origin, SHOWN),
+        host: cut(site.seen_host(), SHOWN),
+    })
+}
+
+/// Whether pages of this origin are pages of this dashboard: by the name that the request is for, by the one that the
+/// browser asked a trusted proxy for, or by the one in the settings.
+fn is_ours(settings: &Settings, site: &Site, origin: &Origin) -> bool {
+    let public = settings.public_url.as_ref().map(|url| &url.origin);
+    origin.is_at(&site.host) || origin.is_at(site.seen_host()) || public == Some(origin)
+}
+
+/// Logs why a form was refused: the operator of a proxy reads the log, not the page.
+fn note(desk: &Desk, site: &Site, headers: &HeaderMap, fault: &Fault) {
+    let Some(left_out) = desk.refusals.line(desk.clock.now()) else {
+        return;
+    };
+    let said = |name: &str| cut(headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or("-"), SHOWN);
+    let hint = match fault {
+        Fault::OtherOrigin { .. } if !site.proxied && headers.contains_key("x-forwarded-host") => {
+            "X-Forwarded-Host was ignored: it came from an address that is not in server.trusted_proxies"
         }
-    }
-    Ok(())
+        Fault::OtherOrigin { .. } => {
+            "behind a proxy: pass on X-Forwarded-Host, or set server.public_url; see docs/proxy.md"
+        }
+        Fault::NoCookie => "cookies may be blocked, or be meant for another path or scheme; see docs/proxy.md",
+        _ => "",
+    };
+    tracing::warn!(
+        code = "form_refused", reason = %fault, origin = %said("origin"), host = %cut(&site.host, SHOWN),
+        forwarded_host = %said("x-forwarded-host"), peer = %site.client, left_out, hint, "a form was refused"
+    );
 }
 
 /// Who asks, and whether their browser got its random name just now.
@@ -145,7 +176,7 @@ fn visitor(desk: &Desk, request: &Request) -> (Visitor, bool) {
         guest,
         user,
         role,
-        here: urls::inside(here).to_owned(),
+        here: urls::inside(here),
         token: String::new(),
         notice: cookies::get(headers, cookies::NOTICE).and_then(|cookie| Notice::open(&settings.key, cookie)),
     };

@@ -1,6 +1,11 @@
 //! Cookies: read from a request, written with the attributes that all of ours carry.
+//!
+//! Browsers tell cookies apart by host and path, not by port. So a name ends with the mark of the site: two instances
+//! under other ports or paths, or with other keys, do not overwrite each other's; replicas behind one name share theirs.
 
 use axum::http::{HeaderMap, HeaderValue, header};
+
+use crate::web::{site, urls};
 
 /// Who is logged in; signed.
 pub const SESSION: &str = "runner_session";
@@ -18,29 +23,29 @@ pub const A_YEAR: u64 = 365 * 24 * 3600;
 
 /// The value of the first cookie of this name.
 pub fn get<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    let name = marked(name);
     headers
         .get_all(header::COOKIE)
         .iter()
         .filter_map(|value| value.to_str().ok())
         .flat_map(|line| line.split(';'))
-        .find_map(|pair| pair.trim().strip_prefix(name)?.strip_prefix('='))
+        .find_map(|pair| pair.trim().strip_prefix(name.as_str())?.strip_prefix('='))
+}
+
+/// The name that the browser knows.
+fn marked(name: &str) -> String {
+    format!("{name}_{}", site::current().mark)
 }
 
 /// Sets a cookie for `seconds` (0 removes it). Scripts never see it, other sites never send it with a form.
-pub fn set(headers: &mut HeaderMap, name: &str, value: &str, seconds: u64, secure: bool) {
-    let secure = if secure { "; Secure" } else { "" };
-    let line = format!("{name}={value}; Path=/queue; HttpOnly; SameSite=Lax; Max-Age={seconds}{secure}");
+pub fn set(headers: &mut HeaderMap, name: &str, value: &str, seconds: u64) {
+    let secure = if site::current().secure { "; Secure" } else { "" };
+    let (name, path) = (marked(name), urls::root());
+    let line = format!("{name}={value}; Path={path}; HttpOnly; SameSite=Lax; Max-Age={seconds}{secure}");
     // Values are base64 or fixed words; one that is not valid in a header would be a fault of ours, and is dropped.
     if let Ok(value) = HeaderValue::from_str(&line) {
         headers.append(header::SET_COOKIE, value);
     }
-}
-
-/// Whether the browser speaks TLS to whatever stands before us. A lie harms only who tells it.
-pub fn over_tls(headers: &HeaderMap) -> bool {
-    headers
-        .get("x-forwarded-proto")
-        .is_some_and(|proto| proto.as_bytes().eq_ignore_ascii_case(b"https"))
 }
 
 #[cfg(test)]
@@ -51,8 +56,29 @@ mod tests {
     #[test]
     fn names_are_matched_whole() {
         let mut headers = HeaderMap::new();
-        headers.append(header::COOKIE, "xrunner_lang=a; runner_lang=zh".parse().unwrap());
-        assert_eq!(get(&headers, LANG), Some("zh"));
-        assert_eq!(get(&headers, THEME), None);
+        let line = "xrunner_lang_m=a; runner_lang_m2=b; runner_lang=c; runner_lang_m=zh";
+        headers.append(header::COOKIE, line.parse().unwrap());
+        let site = site::Site {
+            mark: "m".to_owned(),
+            ..site::Site::default()
+        };
+        site::within(site, || {
+            assert_eq!(get(&headers, LANG), Some("zh"));
+            assert_eq!(get(&headers, THEME), None);
+        });
+    }
+
+    #[test]
+    fn a_cookie_is_for_the_path_and_the_scheme_of_the_browser() {
+        let site = site::Site {
+            mark: "m".to_owned(),
+            base: "/ops".to_owned(),
+            secure: true,
+            ..site::Site::default()
+        };
+        let mut headers = HeaderMap::new();
+        site::within(site, || set(&mut headers, THEME, "dark", 60));
+        let expected = "runner_theme_m=dark; Path=/ops/queue; HttpOnly; SameSite=Lax; Max-Age=60; Secure";
+        assert_eq!(headers[header::SET_COOKIE], expected);
     }
 }

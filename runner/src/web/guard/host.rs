@@ -1,4 +1,5 @@
-//! Which host names a request may be for: the guard against pages elsewhere that rebind their name to us.
+//! Which host names a request may be for: the guard against pages elsewhere that rebind their name to us. And, where no
+//! login is asked for, against a proxy that lets other machines in.
 
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, Uri, header};
@@ -7,72 +8,96 @@ use axum::response::{IntoResponse, Response};
 
 use crate::web::desk::Desk;
 use crate::web::fault::Fault;
+use crate::web::public::{is_loopback_name, name_and_port};
 use crate::web::settings::{Auth, Settings};
+use crate::web::site::{self, Site};
+use crate::web::text::cut;
+use crate::web::trust;
 
 /// Paths that say nothing worth protecting and are asked for by address: probes.
 const FOR_ANY_NAME: [&str; 2] = ["/healthz", "/readyz"];
 
-/// Refuses requests for other names.
+/// What a page says of a name, characters.
+const SHOWN: usize = 100;
+
+/// Refuses requests for other names, and those that an open dashboard must not answer.
 pub async fn check(State(desk): State<Desk>, request: Request, next: Next) -> Response {
     let path = request.uri().path();
     let open = FOR_ANY_NAME.contains(&path) || (path == "/metrics" && desk.settings.metrics_open);
-    if open || allowed(&desk.settings, request.headers(), request.uri()) {
+    if open {
         return next.run(request).await;
     }
-    Fault::WrongHost.into_response()
-}
-
-fn allowed(settings: &Settings, headers: &HeaderMap, uri: &Uri) -> bool {
-    let mut named = headers.get_all(header::HOST).iter();
-    let host = match (named.next(), named.next()) {
-        (Some(host), None) => host.to_str().unwrap_or_default(),
-        _ => return false,
-    };
-    // An absolute request target must not name anybody else than the header does.
-    if uri.authority().is_some_and(|a| a.as_str() != host) {
-        return false;
-    }
-    let Some(name) = name_of(host) else {
-        return false;
-    };
-    if matches!(name, "localhost" | "127.0.0.1" | "[::1]") {
-        return true;
-    }
-    match &settings.auth {
-        Auth::Login { .. } if settings.allowed_hosts.is_empty() => true,
-        _ => settings
-            .allowed_hosts
-            .iter()
-            .filter_map(|allowed| name_of(allowed))
-            .any(|allowed| allowed.eq_ignore_ascii_case(name)),
-    }
-}
-
-/// The name without its port; `None` if there is more to it than that.
-fn name_of(host: &str) -> Option<&str> {
-    let (name, port) = match host.rfind(':') {
-        Some(colon) if !host.ends_with(']') => (&host[..colon], &host[colon + 1..]),
-        _ => (host, "0"),
-    };
-    let numeric = !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit());
-    let clean = !name.is_empty()
-        && name
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b".-_[]:".contains(&b));
-    (numeric && clean).then_some(name)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ports_are_set_aside_and_nothing_else() {
-        assert_eq!(name_of("localhost:8080"), Some("localhost"));
-        assert_eq!(name_of("[::1]:80"), Some("[::1]"));
-        assert_eq!(name_of("[::1]"), Some("[::1]"));
-        for odd in ["", ":80", "a:b", "a@localhost", "localhost/", "localhost:"] {
-            assert_eq!(name_of(odd), None, "{odd}");
+    let site = site::current();
+    let refused = wrong_host(&desk.settings, &site, request.headers(), request.uri())
+        .map(Fault::WrongHost)
+        .or_else(|| passed_on(&desk.settings, request.headers()).map(Fault::PassedOn));
+    match refused {
+        None => next.run(request).await,
+        Some(fault) => {
+            if let Some(left_out) = desk.refusals.line(desk.clock.now()) {
+                tracing::warn!(
+                    code = "request_refused", reason = %fault, host = %cut(&site.host, SHOWN),
+                    forwarded_host = %cut(site.forwarded_host.as_deref().unwrap_or("-"), SHOWN), peer = %site.client,
+                    left_out, "a request was refused; see docs/proxy.md if it came through a proxy of yours"
+                );
+            }
+            fault.into_response()
         }
     }
+}
+
+/// The name that is not one of this server's.
+fn wrong_host(settings: &Settings, site: &Site, headers: &HeaderMap, uri: &Uri) -> Option<String> {
+    let one = headers.get_all(header::HOST).iter().count() == 1;
+    // An absolute request target must not name anybody else than the header does.
+    let same = uri.authority().is_none_or(|a| a.as_str() == site.host);
+    if !one || !same || !allowed(settings, &site.host) {
+        return Some(cut(&site.host, SHOWN));
+    }
+    // A proxy that answers for every name must not be the way round this check.
+    let forwarded = site.forwarded_host.as_deref()?;
+    (!allowed(settings, forwarded)).then(|| cut(forwarded, SHOWN))
+}
+
+fn allowed(settings: &Settings, host: &str) -> bool {
+    let Some((name, _)) = name_and_port(host) else {
+        return false;
+    };
+    if is_loopback_name(name) {
+        return true;
+    }
+    if matches!(settings.auth, Auth::Login { .. }) && settings.allowed_hosts.is_empty() {
+        return true;
+    }
+    let listed = settings
+        .allowed_hosts
+        .iter()
+        .filter_map(|allowed| name_and_port(allowed));
+    let public = settings.public_url.iter().map(|url| url.origin.name());
+    listed
+        .map(|(allowed, _)| allowed)
+        .chain(public)
+        .any(|allowed| allowed.eq_ignore_ascii_case(name))
+}
+
+/// The other machine that a request was passed on for, where everybody is an admin and no setting speaks of a proxy.
+fn passed_on(settings: &Settings, headers: &HeaderMap) -> Option<String> {
+    let expected = settings.public_url.is_some()
+        || settings.trusted_proxies.is_listed()
+        || !settings.allowed_hosts.is_empty()
+        || matches!(settings.auth, Auth::Login { .. });
+    if expected {
+        return None;
+    }
+    if headers.contains_key("forwarded") {
+        return Some("another machine".to_owned());
+    }
+    let real = headers
+        .get_all("x-real-ip")
+        .iter()
+        .map(|ip| trust::address(ip.to_str().unwrap_or("?")));
+    let far = trust::forwarded_for(headers)
+        .chain(real)
+        .find(|address| !address.is_some_and(|ip| ip.is_loopback()))?;
+    Some(far.map_or_else(|| "another machine".to_owned(), |ip| ip.to_string()))
 }

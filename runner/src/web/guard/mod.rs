@@ -7,5 +7,6 @@ pub mod attempts;
 pub mod cookies;
 pub mod headers;
 pub mod host;
+pub mod refusals;
 pub mod session;
 pub mod sign;

@@ -1,5 +1,6 @@
 //! Who is logged in: a cookie that is valid by its signature and its end alone, so that every process with
-//! the same key accepts it, before and after a restart. A user who is no longer configured has no session.
+//! the same key accepts it, before and after a restart. A user who is no longer configured has no session, and a changed
+//! password ends those of its user.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -50,20 +51,20 @@ pub fn issue(settings: &Settings, user: &User, now: Timestamp) -> String {
     let ends = now.as_second().saturating_add(12 * 3600);
     // Two logins of the same second are two sessions: leaving one must not end the other.
     let nonce = uuid::Uuid::new_v4().simple();
-    let text = format!("{ends}|{nonce}|{}", user.name);
+    let text = format!("{ends}|{nonce}|{}|{}", user.password_mark, user.name);
     sign::sealed(&settings.key, LABEL, &text)
 }
 
 /// Name and present role of the user that the cookie speaks of; nobody when it has ended or was altered, or
-/// when there is no such user any more.
-///
-/// The password's hash must not take part: it has another salt in every process.
+/// when there is no such user any more or the password is another one.
 fn check(settings: &Settings, cookie: &str, now: Timestamp) -> Option<(String, Role)> {
     let text = sign::opened(&settings.key, LABEL, cookie)?;
-    let mut parts = text.splitn(3, '|');
+    let mut parts = text.splitn(4, '|');
     let ends: i64 = parts.next()?.parse().ok()?;
-    let user = settings.user(parts.nth(1)?)?;
-    (now.as_second() < ends).then(|| (user.name.clone(), user.role))
+    let password_mark = parts.nth(1)?;
+    let user = settings.user(parts.next()?)?;
+    let holds = now.as_second() < ends && user.password_mark == password_mark;
+    holds.then(|| (user.name.clone(), user.role))
 }
 
 /// Who is logged in by the cookies of this request.
@@ -79,19 +80,23 @@ mod tests {
     use super::*;
     use crate::web::settings::Auth;
 
-    fn settings(hash: &str, key: u8) -> Settings {
+    fn settings(password: &str, key: u8) -> Settings {
         Settings {
             name: "runner".to_owned(),
             listen: String::new(),
             auth: Auth::Login {
                 users: vec![User {
                     name: "li|x".into(),
-                    password_hash: hash.into(),
+                    // Another salt in every process.
+                    password_hash: format!("{key} {password}"),
+                    password_mark: password.into(),
                     role: Role::Operator,
                 }],
             },
             key: [key; 32],
             allowed_hosts: Vec::new(),
+            public_url: None,
+            trusted_proxies: Default::default(),
             metrics_open: false,
             queues: Vec::new(),
             zone: jiff::tz::TimeZone::UTC,
@@ -105,15 +110,16 @@ mod tests {
 
     #[test]
     fn a_login_ends_with_time_and_holds_wherever_the_key_is_known() {
-        let first = settings("one salt", 1);
+        let first = settings("old", 1);
         let start = Timestamp::UNIX_EPOCH;
         let cookie = issue(&first, first.user("li|x").unwrap(), start);
         let later = |seconds| Timestamp::from_second(seconds).unwrap();
         let known = Some(("li|x".to_owned(), Role::Operator));
         assert_eq!(check(&first, &cookie, later(12 * 3600 - 1)), known);
         assert_eq!(check(&first, &cookie, later(12 * 3600)), None);
-        assert_eq!(check(&settings("another salt", 1), &cookie, start), known);
-        assert_eq!(check(&settings("one salt", 2), &cookie, start), None);
+        assert_eq!(check(&settings("old", 1), &cookie, start), known, "another process");
+        assert_eq!(check(&settings("new", 1), &cookie, start), None, "another password");
+        assert_eq!(check(&settings("old", 2), &cookie, start), None, "another key");
         let nobody = Settings {
             auth: Auth::Login { users: Vec::new() },
             ..first

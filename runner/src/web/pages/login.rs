@@ -1,7 +1,5 @@
 //! Logging in and out, and the choices of language and colours: what concerns one browser and nothing else.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-
 use argon2::{Argon2, PasswordHash, PasswordVerifier};
 use axum::Extension;
 use axum::extract::{Query, State};
@@ -15,9 +13,9 @@ use crate::web::frame::{self, Section};
 use crate::web::guard::{cookies, session};
 use crate::web::paint::Page;
 use crate::web::settings::Auth;
-use crate::web::urls;
 use crate::web::visitor::{Form, Theme, Visitor, Who};
 use crate::web::words::Lang;
+use crate::web::{site, urls};
 
 /// The longest password that is looked at, bytes: hashing takes time with length.
 const LONGEST_PASSWORD: usize = 1024;
@@ -25,10 +23,6 @@ const LONGEST_PASSWORD: usize = 1024;
 /// A hash of nothing in particular, so that an unknown name takes as long as a wrong password.
 const NOBODY: &str = "$argon2id$v=19$m=19456,t=2,p=1$bm9ib2R5LW5vYm9keQ$\
 dMV9Qm0kVvIGEmJvGvIGmMzJOxRqWGNJcPzAD3rRlWo";
-
-/// The address of whoever is connected, put on each request by the server.
-#[derive(Debug, Clone, Copy)]
-pub struct Peer(pub SocketAddr);
 
 /// The page.
 #[derive(Debug, Serialize)]
@@ -56,9 +50,9 @@ pub async fn show(
 ) -> Result<Response, Fault> {
     let next = urls::inside(asked.next.as_deref().unwrap_or_default());
     if visitor.role.is_some() {
-        return Ok(Redirect::to(next).into_response());
+        return Ok(Redirect::to(&next).into_response());
     }
-    page(&desk, &visitor, next, None)
+    page(&desk, &visitor, &next, None)
 }
 
 fn page(desk: &Desk, visitor: &Visitor, next: &str, wrong: Option<&str>) -> Result<Response, Fault> {
@@ -74,16 +68,14 @@ fn page(desk: &Desk, visitor: &Visitor, next: &str, wrong: Option<&str>) -> Resu
 pub async fn enter(
     State(desk): State<Desk>,
     Extension(visitor): Extension<Who>,
-    peer: Option<Extension<Peer>>,
-    request_headers: HeaderMap,
     Extension(form): Extension<std::sync::Arc<Form>>,
 ) -> Result<Response, Fault> {
     if matches!(desk.settings.auth, Auth::Open) {
-        return Ok(Redirect::to(urls::ROOT).into_response());
+        return Ok(Redirect::to(&urls::root()).into_response());
     }
     let name = form.get("name").unwrap_or_default().to_owned();
     let password = form.get("password").unwrap_or_default().to_owned();
-    let from = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |Extension(Peer(at))| at.ip());
+    let from = site::current().client;
     desk.attempts
         .count(from, &name, visitor.lens.now)
         .map_err(Fault::TooMany)?;
@@ -97,22 +89,15 @@ pub async fn enter(
             tracing::info!(target: "audit", action = "login", actor = %user.name, addr = %from, outcome = "done");
             let cookie = session::issue(&desk.settings, &user, visitor.lens.now);
             let mut headers = HeaderMap::new();
-            let secure = cookies::over_tls(&request_headers);
-            cookies::set(
-                &mut headers,
-                cookies::SESSION,
-                &cookie,
-                session::LASTS.as_secs(),
-                secure,
-            );
+            cookies::set(&mut headers, cookies::SESSION, &cookie, session::LASTS.as_secs());
             // A new name for the browser: what somebody planted before the login is worth nothing after it.
             let guest = uuid::Uuid::new_v4().simple().to_string();
-            cookies::set(&mut headers, cookies::GUEST, &guest, session::LASTS.as_secs(), secure);
-            Ok((headers, Redirect::to(next)).into_response())
+            cookies::set(&mut headers, cookies::GUEST, &guest, session::LASTS.as_secs());
+            Ok((headers, Redirect::to(&next)).into_response())
         }
         None => {
             tracing::warn!(target: "audit", action = "login", actor = %name.escape_debug(), addr = %from, outcome = "refused");
-            let page = page(&desk, &visitor, next, Some(&name))?;
+            let page = page(&desk, &visitor, &next, Some(&name))?;
             Ok((StatusCode::UNAUTHORIZED, page).into_response())
         }
     }
@@ -141,12 +126,12 @@ pub async fn leave(
         desk.logouts.add(cookie, visitor.lens.now);
     }
     if let Some(user) = &visitor.user {
-        tracing::info!(target: "audit", action = "logout", actor = %user, outcome = "done");
+        tracing::info!(target: "audit", action = "logout", actor = %user, addr = %site::current().client, outcome = "done");
     }
     let mut headers = HeaderMap::new();
-    cookies::set(&mut headers, cookies::SESSION, "", 0, false);
-    cookies::set(&mut headers, cookies::GUEST, "", 0, false);
-    (headers, Redirect::to(&urls::login(urls::ROOT))).into_response()
+    cookies::set(&mut headers, cookies::SESSION, "", 0);
+    cookies::set(&mut headers, cookies::GUEST, "", 0);
+    (headers, Redirect::to(&urls::login(&urls::root()))).into_response()
 }
 
 /// `POST /queue/prefs`: language and colours, kept in cookies.
@@ -154,12 +139,12 @@ pub async fn prefer(Extension(form): Extension<std::sync::Arc<Form>>) -> Respons
     let mut headers = HeaderMap::new();
     if let Some(lang) = form.get("lang").and_then(Lang::from_word) {
         let word = if lang == Lang::Zh { "zh" } else { "en" };
-        cookies::set(&mut headers, cookies::LANG, word, cookies::A_YEAR, false);
+        cookies::set(&mut headers, cookies::LANG, word, cookies::A_YEAR);
     }
     if let Some(theme) = form.get("theme").and_then(Theme::from_word) {
-        cookies::set(&mut headers, cookies::THEME, theme.as_str(), cookies::A_YEAR, false);
+        cookies::set(&mut headers, cookies::THEME, theme.as_str(), cookies::A_YEAR);
     }
-    (headers, Redirect::to(form.back())).into_response()
+    (headers, Redirect::to(&form.back())).into_response()
 }
 
 #[cfg(test)]

@@ -182,8 +182,8 @@ async fn queues(desk: &Desk, filter: &str, number: usize) -> BrokerResult<Queues
 /// The address of a page of the queues.
 fn page_url(filter: &str, number: usize) -> String {
     match filter {
-        "" => format!("{}?page={number}#queues", urls::ROOT),
-        _ => format!("{}?queues={}&page={number}#queues", urls::ROOT, urls::encoded(filter)),
+        "" => format!("{}?page={number}#queues", urls::root()),
+        _ => format!("{}?queues={}&page={number}#queues", urls::root(), urls::encoded(filter)),
     }
 }
 
