@@ -1,23 +1,44 @@
-//! What the README shows works as it is printed: manifests are valid, commands run, the row becomes a schedule.
+//! What README and `docs/` show works as it is printed: manifests are valid, commands run, the row becomes a schedule.
 //!
 //! Blocks are found by the mark above them, `<!-- run: NAME -->`. The first run and the test command are run
-//! by `.ci/run` itself.
+//! by `.ci/run` itself, the lines for nginx by `pages::proxied`.
+
+use std::path::{Path, PathBuf};
 
 use crate::kit;
 
 pub fn tests() -> Vec<kit::Trial> {
     kit::trials![
         needs(): its_manifests_are_valid, its_row_becomes_a_schedule, its_checks_print_what_it_says, its_commands_run,
-            its_groups_are_filled, its_aggregator_is_that_of_the_example;
+            its_groups_are_filled, its_aggregator_is_that_of_the_example, it_is_short_and_its_links_lead_somewhere;
         needs(Cluster): its_cluster_is_reached
     ]
 }
 
+/// The repository.
+fn top() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// README and every page of `docs/`, in the order of their names.
+fn pages() -> Vec<(PathBuf, String)> {
+    let docs = std::fs::read_dir(top().join("docs"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    let mut paths: Vec<PathBuf> = docs
+        .filter(|path| path.extension().is_some_and(|e| e == "md"))
+        .collect();
+    paths.sort();
+    paths.insert(0, top().join("README.md"));
+    let read = |path: PathBuf| (path.clone(), std::fs::read_to_string(path).unwrap());
+    paths.into_iter().map(read).collect()
+}
+
 /// The bodies of all blocks below this mark.
 fn blocks(mark: &str) -> Vec<String> {
-    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md")).unwrap();
+    let all: String = pages().into_iter().map(|(_, text)| text).collect();
     let mark = format!("<!-- run: {mark} -->\n```");
-    let found = readme.split(&mark).skip(1);
+    let found = all.split(&mark).skip(1);
     let bodies = found.map(|rest| {
         let body = rest.split_once('\n').unwrap().1;
         body.split("```").next().unwrap().to_owned()
@@ -34,7 +55,7 @@ fn block(mark: &str) -> String {
 
 /// Runs shell lines with the program in the path; what they printed.
 async fn shell(site: &kit::Site, script: &str) -> String {
-    let binary = std::path::Path::new(env!("CARGO_BIN_EXE_runner"));
+    let binary = Path::new(env!("CARGO_BIN_EXE_runner"));
     let path = format!(
         "{}:{}",
         binary.parent().unwrap().display(),
@@ -126,6 +147,38 @@ async fn its_aggregator_is_that_of_the_example() {
     assert!(example.contains(&readme), "{readme}");
     let listed = r#"registry.aggregate("digest:*", digest).on("digest", send)"#;
     assert!(example.contains(listed), "{listed}");
+}
+
+/// The anchor that GitHub gives to a heading.
+fn anchor(heading: &str) -> String {
+    let words = heading.trim_start_matches('#').trim().to_lowercase();
+    let kept = words.chars().filter(|c| c.is_alphanumeric() || " -_".contains(*c));
+    kept.map(|c| if c == ' ' { '-' } else { c }).collect()
+}
+
+async fn it_is_short_and_its_links_lead_somewhere() {
+    let pages = pages();
+    let words = pages[0].1.split_whitespace().count();
+    assert!(words <= 1800, "README.md has {words} words; reference belongs to docs/");
+    for (path, text) in &pages {
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            if link.starts_with("http") {
+                continue;
+            }
+            let (file, place) = link.split_once('#').unwrap_or((link, ""));
+            let target = if file.is_empty() {
+                path.clone()
+            } else {
+                path.parent().unwrap().join(file)
+            };
+            assert!(target.exists(), "{}: {link}", path.display());
+            if !place.is_empty() {
+                let there = std::fs::read_to_string(&target).unwrap();
+                let found = there.lines().any(|line| line.starts_with('#') && anchor(line) == place);
+                assert!(found, "{}: {link}", path.display());
+            }
+        }
+    }
 }
 
 async fn its_cluster_is_reached() {

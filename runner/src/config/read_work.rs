@@ -240,10 +240,7 @@ pub fn features(root: &Section<'_>) -> bool {
     let dash = feature.flag("queueDash").unwrap_or(true);
     feature.legacy("metrics", "metrics are always served");
     feature.legacy("profiling", "there is no profiler to switch on");
-    feature.legacy(
-        "apiDoc",
-        "there is no HTTP API to describe; README lists the addresses that are served",
-    );
+    feature.legacy("apiDoc", "there is no HTTP API to describe");
     feature.finish();
     root.legacy(
         "mail",
