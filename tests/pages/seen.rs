@@ -358,7 +358,14 @@ async fn the_last_task_of_a_schedule_is_seen() {
     assert_eq!(page.matches("s-archived").count(), 2, "{page}");
     site.broker.act(&queue("default"), &id, Action::Delete).await.unwrap();
     let page = site.http.get(path).await.body;
-    assert!(page.contains("finished and not kept (retention 0)"), "{page}");
+    assert!(page.contains("finished and no longer kept"), "{page}");
+    // What the decision links to says what is on record.
+    let task = site
+        .http
+        .get("/queue/tasks/default/code%3Ahourly%4020261122T060000Z")
+        .await;
+    assert_eq!(task.status, 200, "{}", task.body);
+    assert!(task.body.contains("nothing is on record of its end"), "{}", task.body);
     assert_eq!(page.matches("s-archived").count(), 0, "{page}");
 }
 

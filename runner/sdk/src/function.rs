@@ -10,7 +10,7 @@ use std::time::Duration;
 use runner_core::task::{QueueName, Task};
 
 /// The task type of a function that is a command or an HTTP call is this and the function's name.
-pub const FUNCTION_PREFIX: &str = "fn:";
+pub use runner_core::task::FUNCTION_PREFIX;
 
 /// Variables that a command inherits when its manifest names none.
 pub const DEFAULT_INHERIT_ENV: [&str; 3] = ["PATH", "HOME", "TZ"];

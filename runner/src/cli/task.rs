@@ -3,7 +3,9 @@
 use anyhow::bail;
 use clap::{Args, Subcommand};
 use runner_core::task::{QueueName, State, TaskId};
-use runner_queue::{Action, ActionError, Attempt, Broker, BrokerError, RawTask, ServerView, TaskInfo, stopped_by};
+use runner_queue::{
+    Action, ActionError, Attempt, Broker, BrokerError, RawTask, RunRecord, ServerView, TaskInfo, stopped_by,
+};
 use serde_json::{Value, json};
 
 use super::exit::Usage;
@@ -255,7 +257,10 @@ impl Show {
         if let Some((queue, bytes)) = self.which.raw()? {
             return self.show_raw(broker.as_ref(), &queue, &bytes).await;
         }
-        let (queue, id) = self.which.find(broker.as_ref()).await?;
+        let (queue, id) = match self.which.find(broker.as_ref()).await {
+            Err(error) if !error.is::<Usage>() => return self.show_run(context, broker.as_ref(), error).await,
+            found => found?,
+        };
         let task = match broker.task(&queue, &id).await {
             Err(BrokerError::Corrupt { .. }) => {
                 return self.show_raw(broker.as_ref(), &queue, id.as_str().as_bytes()).await;
@@ -263,7 +268,8 @@ impl Show {
             found => found?,
         };
         let Some(task) = task else {
-            bail!("no task {id} in queue {queue}");
+            let error = anyhow::anyhow!("no task {id} in queue {queue}");
+            return self.show_run(context, broker.as_ref(), error).await;
         };
         let attempts = broker.attempts(&queue, &id).await?;
         let zone = &context.settings()?.zone;
@@ -285,6 +291,28 @@ impl Show {
 }
 
 impl Show {
+    /// The record of the run of a task that is gone; `error` if there is none.
+    async fn show_run(&self, context: &Context, broker: &dyn Broker, error: anyhow::Error) -> anyhow::Result<()> {
+        let Ok(id) = TaskId::new(self.which.id.as_str()) else {
+            return Err(error);
+        };
+        let queues = match &self.which.queue {
+            Some(queue) => vec![QueueName::new(queue.as_str()).map_err(|e| Usage(e.to_string()))?],
+            None => broker.queue_names().await?,
+        };
+        for queue in queues.iter().take(QUEUES_SEARCHED) {
+            if let Some(record) = broker.run(queue, &id).await? {
+                let object = run_json(&record, &context.settings()?.zone);
+                match self.json {
+                    true => print::json(&object)?,
+                    false => print::text(&lines(id.as_str(), &object))?,
+                }
+                return Ok(());
+            }
+        }
+        Err(error)
+    }
+
     /// What lies under an id that cannot be read.
     async fn show_raw(&self, broker: &dyn Broker, queue: &QueueName, id: &[u8]) -> anyhow::Result<()> {
         let Some(raw) = broker.raw_task(queue, id).await? else {
@@ -298,6 +326,28 @@ impl Show {
         let object = object.with("head", Field::Value(json!(dump)));
         Ok(print::text(&lines(&self.which.id, &object))?)
     }
+}
+
+/// Queues in which the record of a run is looked for; name one with --queue where there are more.
+const QUEUES_SEARCHED: usize = 200;
+
+/// The record of a run.
+pub(super) fn run_json(record: &RunRecord, zone: &jiff::tz::TimeZone) -> Object {
+    Object::of(json!({
+        "state": "gone",
+        "queue": record.queue,
+        "function": record.function,
+        "schedule": record.schedule,
+        "trigger": record.trigger,
+        "planned": print::maybe(record.planned, zone),
+        "attempt": record.attempt,
+        "started_at": print::instant(record.started_at, zone),
+        "ended_at": print::instant(record.ended_at, zone),
+        "outcome": record.outcome,
+        "worker": record.worker,
+        "error": record.error,
+        "output": record.output,
+    }))
 }
 
 /// Bytes of an unreadable task that are printed.

@@ -160,8 +160,8 @@ impl Scheduler {
                     false => tracing::debug!(%schedule, %nominal, %reason, task_id, late_ms, "fired"),
                 }
             }
-            // Made by the broker alone, when a schedule is registered.
-            DecisionKind::Corrected => {}
+            // Made when a schedule is registered, and when somebody runs one: no commit has them.
+            DecisionKind::Corrected | DecisionKind::Manual => {}
             DecisionKind::Skipped | DecisionKind::Missed => tracing::warn!(
                 schedule = %decision.schedule, nominal = %decision.nominal, count = decision.count,
                 reason = %decision.reason, "{}", decision.kind.as_str()

@@ -179,7 +179,7 @@ fn ended(shop: &Shop, known: Known, end: End) -> Option<Settlement> {
         _ => shop.metrics.attempt(task.queue.as_str(), outcome, took),
     }
     let log = ctx.log().take();
-    let keep_attempt = error.is_some() || log.is_some() || !task.retention.is_zero();
+    let keep_attempt = error.is_some() || log.is_some() || !task.retention.is_zero() || task.leaves_trace();
     let attempt = keep_attempt.then(|| Attempt {
         number: task.retried + 1,
         started_at,

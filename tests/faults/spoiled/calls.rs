@@ -50,6 +50,8 @@ pub enum Start {
     Active,
     /// Claimed by us, to be kept when they are done.
     Kept,
+    /// Claimed by us, functions of manifests, whose runs are remembered.
+    Functions,
     /// Claimed by us, each with a lock.
     Locked,
     /// Claimed by us, and the leases ran out.
@@ -282,24 +284,33 @@ fn working() -> Working {
     }
 }
 
-/// Brings the tasks there.
-pub async fn begin(at: &At, start: Start) -> Held {
-    let mut held = Held::default();
-    at.broker.claims_as("host", 1);
+/// The tasks that are enqueued at first.
+fn enqueued(start: Start) -> Vec<Task> {
     let later = |task: Task| task.run(Run::In(HOUR));
-    let list = match start {
+    match start {
         Start::Nothing | Start::Registered | Start::Fired | Start::Documents => Vec::new(),
         Start::Due | Start::Later => tasks(later),
         Start::Grouped | Start::Staged | Start::Stale => tasks(|task| task.group("g")),
         Start::Kept | Start::Completed => tasks(|task| task.retention(DAY)),
+        Start::Functions => tasks(|mut task| {
+            task.kind = format!("fn:{}", task.kind);
+            task
+        }),
         Start::Locked => tasks(|task| task.unique(DAY)),
         _ => tasks(|task| task),
-    };
+    }
+}
+
+/// Brings the tasks there.
+pub async fn begin(at: &At, start: Start) -> Held {
+    let mut held = Held::default();
+    at.broker.claims_as("host", 1);
+    let list = enqueued(start);
     assert_eq!(enqueue(at, &list).await.unwrap(), BTreeSet::new());
     match start {
         Start::Nothing | Start::Pending | Start::Later | Start::Grouped => {}
         Start::Due => at.clock.advance(HOUR),
-        Start::Active | Start::Kept | Start::Locked => claim(at, &mut held, 6).await,
+        Start::Active | Start::Functions | Start::Kept | Start::Locked => claim(at, &mut held, 6).await,
         Start::Half => {
             claim(at, &mut held, 4).await;
             let more: Vec<Task> = ["in5", "in6"].map(|name| Task::new("in").id(id(name))).into();
@@ -452,6 +463,14 @@ fn of_roles() -> Vec<Call> {
         };
         "next_lease_end" from Active: |at, _held| none(at.broker.next_lease_end(&[queue()]).await);
         "wait" from Pending: |at, _held| { at.broker.wait_for_work(&[queue()], LEASE).await; Ok(BTreeSet::new()) };
+        "settle_functions" from Functions: |at, held| settle(at, held, Verdict::Done).await;
+        "retry_functions" from Functions: |at, held| settle(at, held, again(true)).await;
+        "runs" from Functions: |at, held| {
+            let made = settle(at, held, Verdict::Done).await?;
+            at.broker.runs("bad", &[queue()], 20).await.map_err(text)?;
+            at.broker.run(&queue(), &id("bad")).await.map_err(text)?;
+            Ok(made)
+        };
         "heartbeat" from Active: |at, _held| none(at.broker.heartbeat(&server(), &[working()], LEASE).await);
         "leave" from Active: |at, _held| {
             at.broker.heartbeat(&server(), &[working()], LEASE).await.map_err(text)?;

@@ -9,7 +9,7 @@ mod pattern;
 mod retry;
 mod state;
 
-pub use name::{BlankName, QueueName, TaskId};
+pub use name::{BlankName, FUNCTION_PREFIX, QueueName, TaskId};
 pub use options::{DEFAULT_MAX_RETRY, DEFAULT_TIMEOUT, InvalidTask, Run, Task, Unique};
 pub use outcome::RunOutcome;
 pub use pattern::{QueuePattern, covers, priority_of};

@@ -7,6 +7,9 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+/// The task type of a function that is a command or an HTTP call is this and the function's name.
+pub const FUNCTION_PREFIX: &str = "fn:";
+
 /// A name that is empty or only white space; asynq refuses these and so do we.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{what} must not be blank")]

@@ -39,6 +39,7 @@ mod occurrence;
 mod options;
 mod produce;
 mod remove;
+mod runs;
 mod schedule;
 mod settle;
 mod shared;
@@ -72,6 +73,7 @@ pub fn all() -> Vec<Clause> {
         act::clauses(),
         bulk::clauses(),
         remove::clauses(),
+        runs::clauses(),
         inspect::clauses(),
         history::clauses(),
         group::clauses(),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use runner_core::schedule::{Ahead, MissedRange, Overlap, ScheduleId};
-use runner_core::task::State;
+use runner_core::task::{QueueName, State};
 
 use super::shared::{id, secs, task};
 use super::{Clause, Fresh};
@@ -146,6 +146,8 @@ async fn a_commit_enqueues_records_and_moves_the_cursor(fresh: Fresh) {
         kind: DecisionKind::Fired,
         reason: "on_time".to_owned(),
         task: Some(id(&name)),
+        queue: Some(QueueName::default()),
+        end: None,
         count: 1,
         decided_at: fresh.now(),
         instance: "host:1".to_owned(),

@@ -34,6 +34,7 @@ mod recover;
 mod remove;
 mod repair;
 mod rows;
+mod runs;
 mod schedule;
 mod servers;
 mod settle;
@@ -490,13 +491,13 @@ impl Schedules for EmbeddedBroker {
         let limit = column(limit.min(MOST_DECISIONS) as u64);
         let query = match id {
             Some(id) => sql(
-                "SELECT schedule, nominal, kind, reason, task, count, decided_at, instance FROM decisions \
-                 WHERE schedule = ? ORDER BY seq DESC LIMIT ?",
+                "SELECT schedule, nominal, kind, reason, task, count, decided_at, instance, queue, outcome, started_at, \
+                    ended_at FROM decisions WHERE schedule = ? ORDER BY seq DESC LIMIT ?",
             )
             .bind(id.as_str().to_owned()),
             None => sql(
-                "SELECT schedule, nominal, kind, reason, task, count, decided_at, instance FROM decisions \
-                 ORDER BY seq DESC LIMIT ?",
+                "SELECT schedule, nominal, kind, reason, task, count, decided_at, instance, queue, outcome, started_at, \
+                    ended_at FROM decisions ORDER BY seq DESC LIMIT ?",
             ),
         };
         let failed = |e| error("list decisions", e);

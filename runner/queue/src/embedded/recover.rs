@@ -15,7 +15,8 @@ use super::rows::{self, RECORD, column, instant, span};
 use super::servers::Presence;
 use super::store::{built, sql};
 use super::writer::{Tx, Write};
-use super::{moves, settle};
+use super::{moves, runs, settle};
+use crate::seam::trace_of;
 use crate::{
     Absolved, Attempt, Claim, LEASE_EXPIRED, LONGEST_LEASE, Recovered, TaskRecord, after_crash, longest_run, poison,
 };
@@ -121,6 +122,9 @@ impl Recover {
             clear(tx, &[seq]).await?;
         }
         settle::remember(tx, seq, &attempt).await?;
+        if let Some(trace) = trace_of(&record, Some(&attempt), None) {
+            runs::leave(tx, queue, &record.id, &trace).await?;
+        }
         Ok(Some(Recovered {
             queue: queue.clone(),
             id: record.id,

@@ -11,6 +11,7 @@ use super::held::note_corrections;
 use super::link::{Executor, SqlError};
 use super::produce::enqueue_one;
 use super::rows::{self, instant, micros, span};
+use super::runs;
 use super::store::sql;
 use super::writer::{Tx, Write};
 use crate::{
@@ -166,6 +167,8 @@ async fn correct(tx: &mut Tx<'_>, registration: &Registration, known: &Kept) -> 
             seconds_ahead(tx, cursor)
         ),
         task: None,
+        queue: None,
+        end: None,
         count: 0,
         decided_at: now,
         instance: String::new(),
@@ -302,6 +305,7 @@ async fn fire_one(
         let reason = format!("overlap: previous task {previous} is {state}{unserved}");
         let mut skipped = decide(tx, DecisionKind::Skipped, reason);
         skipped.task = Some(previous.clone());
+        skipped.queue = rows::queue_name(queue.clone()).ok();
         return Ok(skipped);
     }
     let on_time = if fire.catch_up { "catch_up" } else { "on_time" };
@@ -334,6 +338,7 @@ async fn fire_one(
     *last = Some((queue, id.clone()));
     let mut fired = decide(tx, DecisionKind::Fired, reason);
     fired.task = Some(id);
+    fired.queue = Some(fire.task.queue.clone());
     Ok(fired)
 }
 
@@ -367,6 +372,8 @@ fn decision(tx: &Tx<'_>, commit: &Commit, nominal: jiff::Timestamp, kind: Decisi
         kind,
         reason,
         task: None,
+        queue: None,
+        end: None,
         count: 1,
         decided_at: instant(tx.now),
         instance: commit.instance.clone(),
@@ -375,8 +382,8 @@ fn decision(tx: &Tx<'_>, commit: &Commit, nominal: jiff::Timestamp, kind: Decisi
 
 async fn record(tx: &mut Tx<'_>, decision: &Decision) -> Result<(), SqlError> {
     sql(
-        "INSERT INTO decisions (schedule, nominal, kind, reason, task, count, decided_at, instance) \
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO decisions (schedule, nominal, kind, reason, task, count, decided_at, instance, queue) \
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
     )
     .bind(decision.schedule.as_str().to_owned())
     .bind(micros(decision.nominal))
@@ -386,27 +393,25 @@ async fn record(tx: &mut Tx<'_>, decision: &Decision) -> Result<(), SqlError> {
     .bind(i64::from(decision.count))
     .bind(micros(decision.decided_at))
     .bind(decision.instance.clone())
+    .bind(decision.queue.as_ref().map(|queue| queue.as_str().to_owned()))
     .execute(&mut *tx.conn)
     .await?;
     Ok(())
 }
 
-/// A decision from its row, columns in the order in which [`record`] writes them.
+/// A decision from its row: columns in the order in which [`record`] writes them, then the end of its task.
 pub(super) fn decision_of(row: &Row) -> Result<Decision, SqlError> {
-    let kind: &str = row.try_get(2)?;
-    let kind = match kind {
-        "fired" => DecisionKind::Fired,
-        "skipped" => DecisionKind::Skipped,
-        "missed" => DecisionKind::Missed,
-        "corrected" => DecisionKind::Corrected,
-        other => return Err(SqlError::Decode(format!("no decision: {other}").into())),
-    };
+    let word: &str = row.try_get(2)?;
+    let kind = DecisionKind::from_word(word).ok_or_else(|| SqlError::Decode(format!("no decision: {word}").into()))?;
+    let queue: Option<String> = row.try_get(8)?;
     Ok(Decision {
         schedule: ScheduleId::from_text(row.try_get::<String>(0)?),
         nominal: instant(row.try_get(1)?),
         kind,
         reason: row.try_get(3)?,
         task: row.try_get::<Option<String>>(4)?.map(rows::task_id).transpose()?,
+        queue: queue.and_then(|name| rows::queue_name(name).ok()),
+        end: runs::end_of(row, 9),
         count: u32::try_from(row.try_get::<i64>(5)?).unwrap_or(u32::MAX),
         decided_at: instant(row.try_get(6)?),
         instance: row.try_get(7)?,

@@ -12,7 +12,8 @@ use super::link::SqlError;
 use super::rows::{column, instant, span, to_json};
 use super::store::{built, sql};
 use super::writer::{Tx, Write};
-use super::{moves, recover};
+use super::{moves, recover, runs};
+use crate::seam::trace_of;
 use crate::{Attempt, Claim, MAX_ATTEMPTS_KEPT, Settled, Settlement, Verdict};
 
 /// Claims that one statement looks up, largest first.
@@ -96,6 +97,9 @@ struct Together {
 async fn end(tx: &mut Tx<'_>, settlement: &Settlement, seq: i64, together: &mut Together) -> Result<(), SqlError> {
     let record = settlement.claim.task();
     let (queue, lock) = (&record.queue, record.unique_key.as_deref());
+    if let Some(trace) = trace_of(record, settlement.attempt.as_ref(), settlement.result.as_deref()) {
+        runs::leave(tx, queue, &record.id, &trace).await?;
+    }
     match &settlement.verdict {
         Verdict::Revoke => {
             tx.tally.processed(queue.as_str(), false);

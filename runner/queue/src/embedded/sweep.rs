@@ -8,6 +8,7 @@ use runner_core::task::{QueueName, State};
 use super::act;
 use super::link::SqlError;
 use super::rows::{self, column, span};
+use super::runs;
 use super::store::sql;
 use super::tally::DAY;
 use super::upkeep;
@@ -125,6 +126,7 @@ async fn sweep_records(tx: &mut Tx<'_>) -> Result<bool, SqlError> {
         .bind(tx.now)
         .execute(&mut *tx.conn)
         .await?;
+    runs::expire(tx).await?;
     let forgotten = forget_decisions(tx).await?;
     let (locks, days) = (locks.rows_affected(), days.rows_affected());
     tx.trimmed += locks + days;

@@ -86,6 +86,21 @@ pub(super) fn waiting(queue_name: &str) -> String {
     format!("{}waiting", own(queue_name))
 }
 
+/// Ids of the last runs of a function, by when they ended; see `trace.lua`.
+pub(super) fn runs(queue_name: &str, function: &str) -> String {
+    format!("{}runs:{function}", own(queue_name))
+}
+
+/// The record of the run of a task.
+pub(super) fn record(queue_name: &str, task: &str) -> String {
+    format!("{}record:{task}", own(queue_name))
+}
+
+/// How the last tasks of a schedule ended, by task.
+pub(super) fn ends(queue_name: &str, schedule: &str) -> String {
+    format!("{}ends:{schedule}", own(queue_name))
+}
+
 /// What became of an occurrence whose commit is or was under way, in a cluster; nominal instant in seconds.
 pub(super) fn fire(queue_name: &str, schedule: &str, nominal: i64) -> String {
     format!("{}fire:{schedule}@{nominal}", own(queue_name))

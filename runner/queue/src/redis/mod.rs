@@ -42,6 +42,7 @@ mod produce;
 mod recover;
 mod repair;
 mod reply;
+mod runs;
 mod schedule;
 mod scripts;
 mod sentinel;

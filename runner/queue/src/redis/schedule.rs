@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use redis::Value;
 use runner_core::schedule::{MOST_SPANS, Overlap, ScheduleId};
-use runner_core::task::TaskId;
+use runner_core::task::{QueueName, TaskId};
 use serde::Deserialize;
 
 use super::conn::Trip;
@@ -185,7 +185,9 @@ impl Schedules for RedisBroker {
                 .filter_map(|fields| reply::list(fields).into_iter().nth(1))
                 .collect(),
         };
-        Ok(texts.into_iter().filter_map(decision_of).collect())
+        let mut decisions: Vec<Decision> = texts.into_iter().filter_map(decision_of).collect();
+        self.add_ends(&mut decisions).await?;
+        Ok(decisions)
     }
 
     async fn publish_entries(&self, instance: &str, entries: &[EntryView], ttl: Duration) -> BrokerResult<()> {
@@ -324,6 +326,8 @@ struct Stored {
     k: DecisionKind,
     r: String,
     t: Option<String>,
+    #[serde(default)]
+    q: Option<String>,
     c: u32,
     d: String,
     i: String,
@@ -338,6 +342,8 @@ pub(super) fn decision_of(text: Value) -> Option<Decision> {
         kind: stored.k,
         reason: stored.r,
         task: stored.t.and_then(|id| TaskId::new(id).ok()),
+        queue: stored.q.and_then(|name| QueueName::new(name).ok()),
+        end: None,
         count: stored.c,
         decided_at: Timestamp::from_nanosecond(stored.d.parse().ok()?).ok()?,
         instance: stored.i,

@@ -87,6 +87,7 @@ const AHEAD: &str = include_str!("scripts/ahead.lua");
 const TAKE: &str = include_str!("scripts/take.lua");
 const TYPES: &str = include_str!("scripts/types.lua");
 const PICK: &str = include_str!("scripts/pick.lua");
+const TRACE: &str = include_str!("scripts/trace.lua");
 const MEND: &str = include_str!("scripts/mend.lua");
 
 const fn drains(parts: &'static [&'static str]) -> Source {
@@ -122,6 +123,7 @@ static SOURCES: [Source; 48] = [
         FORGET,
         TRIM,
         SUSPECTS,
+        TRACE,
         include_str!("scripts/settle.lua"),
     ]),
     drains(&[CLOCK, CLAIMS, include_str!("scripts/extend.lua")]),
@@ -322,6 +324,17 @@ mod tests {
                 assert!(part.starts_with("-- "), "{}", &part[..40.min(part.len())]);
             }
         }
+    }
+
+    #[test]
+    fn runs_are_kept_as_many_and_as_long_as_readers_ask_for() {
+        let bounds = format!(
+            "RUNS, ENDS, SPARE, TRACED = {}, {}, 50, {}\n",
+            crate::MAX_RUNS_KEPT,
+            super::super::schedule::KEPT_EACH,
+            crate::RUNS_KEPT_FOR.as_secs()
+        );
+        assert!(TRACE.contains(&bounds), "{bounds}");
     }
 
     #[test]

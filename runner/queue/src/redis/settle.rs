@@ -6,8 +6,10 @@ use redis::Value;
 use runner_core::task::QueueName;
 
 use super::conn::Trip;
+use super::runs::trace_args;
 use super::scripts::Script;
 use super::{RedisBroker, convert, keys, reply};
+use crate::seam::{leaves_trace, trace_of};
 use crate::{BrokerResult, Settled, Settlement, Verdict};
 
 /// Settlements a script call: Redis does nothing else meanwhile, about 1 ms.
@@ -74,9 +76,12 @@ pub(super) fn add_settles(
     }
 }
 
-/// Whether all of a batch are ends of tasks of which nothing remains, not even a lock.
+/// Whether all of a batch are ends of tasks of which nothing remains, not even a lock or a trace.
 pub(super) fn leaves_nothing(settlements: &[Settlement], (_, places): &Batch<'_>) -> bool {
-    places.iter().all(|place| letter(&settlements[*place]) == b'd')
+    places.iter().all(|place| {
+        let settlement = &settlements[*place];
+        letter(settlement) == b'd' && !leaves_trace(settlement)
+    })
 }
 
 /// Such a batch as the script that also claims wants it: see `exchange.lua`.
@@ -124,7 +129,12 @@ fn add_settle(
         }
     }
     for (number, place) in (1..).zip(places) {
-        attempt_args(trip, number, &settlements[*place]);
+        let settlement = &settlements[*place];
+        attempt_args(trip, number, settlement);
+        let (task, result) = (settlement.claim.task(), settlement.result.as_deref());
+        if let Some(trace) = trace_of(task, settlement.attempt.as_ref(), result) {
+            trace_args(trip, number, &trace);
+        }
     }
 }
 

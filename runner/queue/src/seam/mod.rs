@@ -14,6 +14,7 @@ mod group;
 mod inspect;
 mod produce;
 mod record;
+mod runs;
 mod schedule;
 mod stop;
 mod types;
@@ -36,6 +37,13 @@ pub use produce::{Enqueued, Producer, Refusal};
 #[cfg_attr(not(any(feature = "redis", feature = "embedded")), allow(unused_imports))]
 pub(crate) use record::kept;
 pub use record::{Attempt, MAX_ATTEMPTS_KEPT, MAX_ERROR_BYTES, MAX_LOG_BYTES, MAX_RESULT_BYTES, TaskRecord};
+#[cfg(feature = "redis")]
+pub(crate) use runs::leaves_trace;
+pub use runs::{
+    FiredTask, MAX_OUTPUT_BYTES, MAX_RUN_ERROR_BYTES, MAX_RUNS_KEPT, RUNS_KEPT_FOR, RunEnd, RunRecord, Runs, Trigger,
+};
+#[cfg(any(feature = "redis", feature = "embedded"))]
+pub(crate) use runs::{Trace, trace_of};
 pub use schedule::{
     CURSOR_AHEAD, Commit, CommitFire, Committed, Corrections, Decision, DecisionKind, HOLD_AFTER_END, HOLD_AT_MOST,
     Held, Registration, Schedules, Standing,
@@ -54,7 +62,7 @@ pub(crate) use work::{after_crash, longest_run, poison};
 ///
 /// Held as `Arc<dyn Broker>`; one allocation a call is nothing next to a round trip.
 #[async_trait::async_trait]
-pub trait Broker: Producer + Work + Groups + Schedules + Documents + Inspector + Send + Sync + 'static {
+pub trait Broker: Producer + Work + Groups + Schedules + Runs + Documents + Inspector + Send + Sync + 'static {
     /// A short name for logs and pages: `redis 127.0.0.1:6379/0`, `embedded data/runner.db`. Never a secret.
     fn describe(&self) -> String;
 

@@ -5,10 +5,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use runner_core::schedule::{Ahead, LONGEST_GRACE, MissedRange, Overlap, ScheduleId, Timing};
-use runner_core::task::{Task, TaskId};
+use runner_core::task::{QueueName, Task, TaskId};
 use serde::{Deserialize, Serialize};
 
-use super::{BrokerResult, EntryView};
+use super::{BrokerResult, EntryView, RunEnd};
 
 /// A cursor that is further ahead of the broker's clock was written while that clock was wrong. Decisions are made up to
 /// the present, 50 ms early at most; what remains is the distance between the clocks of a server and of the replica that
@@ -175,11 +175,22 @@ pub enum DecisionKind {
     Skipped,
     /// Too late for the catch-up policy.
     Missed,
+    /// About no occurrence: somebody ran the schedule by hand.
+    Manual,
     /// About no occurrence: the cursor was ahead of the broker's clock and was set to the present.
     Corrected,
 }
 
 impl DecisionKind {
+    /// All kinds.
+    pub const ALL: [Self; 5] = [Self::Fired, Self::Skipped, Self::Missed, Self::Manual, Self::Corrected];
+
+    /// The kind of this word.
+    #[must_use]
+    pub fn from_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == word)
+    }
+
     /// The word used in metrics, listings and on pages.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -187,6 +198,7 @@ impl DecisionKind {
             Self::Fired => "fired",
             Self::Skipped => "skipped",
             Self::Missed => "missed",
+            Self::Manual => "manual",
             Self::Corrected => "corrected",
         }
     }
@@ -205,6 +217,10 @@ pub struct Decision {
     pub reason: String,
     /// The task that was enqueued, or that stood in the way.
     pub task: Option<TaskId>,
+    /// The queue of that task; `None` where an older version recorded the decision.
+    pub queue: Option<QueueName>,
+    /// How the task that was enqueued ended, if it has and anything is known of it. A fresh decision has no end yet.
+    pub end: Option<RunEnd>,
     /// How many occurrences it speaks for.
     pub count: u32,
     /// When it was decided, by the broker's clock.

@@ -7,6 +7,7 @@ pub mod login;
 pub mod overview;
 pub mod raw;
 pub mod rows;
+pub mod run;
 pub mod schedule;
 pub mod schedules;
 pub mod servers;

@@ -2,10 +2,11 @@
 
 use jiff::Timestamp;
 use runner_core::schedule::{Plan, Problem, Severity};
-use runner_core::task::State;
+use runner_core::task::{QueueName, State};
 use runner_queue::{Caveat, Corrections, Decision, DecisionKind, QueueInfo};
 use serde::Serialize;
 
+use super::run::Ending;
 use crate::health::Trouble;
 use crate::web::fault::Fault;
 use crate::web::text::{self, Lens, Moment};
@@ -50,13 +51,15 @@ pub struct DecisionRow {
     task_url: Option<String>,
     /// The state of the task, where it was looked up and is still there.
     task_state: Option<&'static str>,
+    /// How the task ended, as far as that is known.
+    end: Option<Ending>,
     count: u32,
     late: String,
     instance: String,
 }
 
 impl DecisionRow {
-    /// `queue` is where the schedule's tasks go, if that is known.
+    /// `queue` is where the schedule's tasks go now, if that is known.
     #[must_use]
     pub fn new(lens: &Lens, decision: &Decision, queue: Option<&str>) -> Self {
         let late = decision.decided_at.duration_since(decision.nominal);
@@ -73,12 +76,9 @@ impl DecisionRow {
             },
             reason: text::cut(&decision.reason, IN_A_LIST),
             task: decision.task.as_ref().map(ToString::to_string),
-            task_url: decision
-                .task
-                .as_ref()
-                .zip(queue)
-                .map(|(id, queue)| urls::task(queue, id.as_str())),
+            task_url: task_url(decision, queue),
             task_state: None,
+            end: decision.end.as_ref().map(|end| Ending::new(lens, end)),
             count: decision.count,
             late: lens.span(late.unsigned_abs()),
             instance: decision.instance.clone(),
@@ -93,6 +93,18 @@ impl DecisionRow {
             ..self
         }
     }
+}
+
+/// The page of the task, if there will be one: of a task of this schedule something is on record when it is gone; what
+/// held a uniqueness lock may be any task.
+fn task_url(decision: &Decision, queue: Option<&str>) -> Option<String> {
+    let task = decision.task.as_ref()?;
+    let of_schedule = task
+        .as_str()
+        .strip_prefix(decision.schedule.as_str())
+        .is_some_and(|rest| rest.starts_with('@'));
+    let queue = decision.queue.as_ref().map(QueueName::as_str).or(queue)?;
+    of_schedule.then(|| urls::task(queue, task.as_str()))
 }
 
 /// How long a correction of the clock is shown.

@@ -7,12 +7,13 @@ use axum::extract::{Path, State};
 use axum::response::Response;
 use jiff::Timestamp;
 use runner_core::schedule::{CatchUpPolicy, Definition, Overlap, Plan, ScheduleId};
-use runner_core::task::{State as TaskState, TaskId};
-use runner_queue::{Decision, DecisionKind, Standing};
+use runner_core::task::{FUNCTION_PREFIX, QueueName, State as TaskState, TaskId};
+use runner_queue::{Decision, DecisionKind, MAX_RUNS_KEPT, Standing};
 use serde::Serialize;
 
 use super::foreign::{self, Foreign};
 use super::rows::{self, DecisionRow, IN_A_LIST, ProblemRow};
+use super::run::{Ending, RunRow};
 use super::schedules::ScheduleRow;
 use crate::web::desk::Desk;
 use crate::web::fault::Fault;
@@ -43,8 +44,8 @@ struct LastRun {
     url: String,
     /// `None` when it is not in the store any more.
     state: Option<&'static str>,
-    /// Tasks of this schedule are not kept once they are done.
-    unkept: bool,
+    /// How it ended, if it is not there any more and that is known.
+    end: Option<Ending>,
     /// It failed: it waits for its next attempt, or is in the archive.
     failing: bool,
     error: String,
@@ -81,6 +82,9 @@ struct SchedulePage {
     foreign: Option<Foreign>,
     problems: Vec<ProblemRow>,
     decisions: Vec<DecisionRow>,
+    /// Whether runs are remembered: of functions of manifests.
+    remembered: bool,
+    runs: Vec<RunRow>,
     corrected: Option<Moment>,
 }
 
@@ -110,10 +114,16 @@ pub async fn show(
     let standing = standings.into_iter().next().flatten();
     let lens = &visitor.lens;
     let fates = fates(&desk, definition, standing.as_ref(), &decisions).await?;
+    let runs = match definition {
+        Some(definition) => runs(&desk, lens, definition).await?,
+        None => None,
+    };
     let page = SchedulePage {
+        remembered: runs.is_some(),
+        runs: runs.unwrap_or_default(),
         id: given,
         foreign,
-        details: definition.map(|d| details(lens, &plan, d, standing.as_ref(), &fates)),
+        details: definition.map(|d| details(lens, &plan, d, standing.as_ref(), &fates, &decisions)),
         problems,
         corrected: rows::corrected(lens, &decisions),
         decisions: decisions
@@ -136,7 +146,31 @@ async fn entry_of_others(desk: &Desk, lens: &Lens, id: &ScheduleId) -> Result<Fo
 /// The task of a decision that fired one; others name the task that stood in their way.
 fn fired(decision: &Decision) -> Option<&TaskId> {
     let task = decision.task.as_ref();
-    task.filter(|_| decision.kind == DecisionKind::Fired)
+    task.filter(|_| matches!(decision.kind, DecisionKind::Fired | DecisionKind::Manual))
+}
+
+/// The last runs of the schedule's function: by this schedule, or by none. `None` for other types.
+async fn runs(desk: &Desk, lens: &Lens, definition: &Definition) -> Result<Option<Vec<RunRow>>, Fault> {
+    let Some(function) = function_of(definition) else {
+        return Ok(None);
+    };
+    let mut queues = vec![definition.task.queue.clone(), QueueName::default()];
+    queues.dedup();
+    let lens = Lens {
+        zone: definition.timing.zone.clone(),
+        ..lens.clone()
+    };
+    let runs = desk.broker.runs(function, &queues, MAX_RUNS_KEPT).await?;
+    let ours = runs
+        .iter()
+        .filter(|run| run.schedule.as_ref().is_none_or(|id| *id == definition.id));
+    Ok(Some(ours.map(|run| RunRow::new(&lens, run)).collect()))
+}
+
+/// The function of a manifest that a schedule runs. One whose action is a handler runs under the handler's type.
+fn function_of(definition: &Definition) -> Option<&str> {
+    let by_type = definition.task.kind.strip_prefix(FUNCTION_PREFIX);
+    by_type.or_else(|| Some(definition.id.as_str().strip_prefix("m:")?.split_once(':')?.0))
 }
 
 /// What became of the task of the last fire and of those of the newest decisions, as far as they are there.
@@ -167,8 +201,10 @@ fn last_run(
     definition: &Definition,
     standing: Option<&Standing>,
     fates: &BTreeMap<TaskId, Fate>,
+    decisions: &[Decision],
 ) -> Option<LastRun> {
     let (at, id) = standing?.last.as_ref()?;
+    let end = decisions.iter().find(|d| fired(d) == Some(id)).and_then(|d| d.end);
     let fate = fates.get(id);
     let state = fate.map(|(state, _)| *state);
     let failing = matches!(state, Some(TaskState::Retry | TaskState::Archived));
@@ -176,7 +212,7 @@ fn last_run(
         at: lens.moment_in(*at, &definition.timing.zone),
         url: urls::task(definition.task.queue.as_str(), id.as_str()),
         state: state.map(TaskState::as_str),
-        unkept: definition.task.retention.is_zero(),
+        end: end.filter(|_| state.is_none()).map(|end| Ending::new(lens, &end)),
         failing,
         error: fate
             .filter(|_| failing)
@@ -207,6 +243,7 @@ fn details(
     definition: &Definition,
     standing: Option<&Standing>,
     fates: &BTreeMap<TaskId, Fate>,
+    decisions: &[Decision],
 ) -> Details {
     let zone = &definition.timing.zone;
     let runs = definition.enabled && standing.is_none_or(|s| s.paused.is_none());
@@ -224,7 +261,7 @@ fn details(
         next: next.iter().map(|at| lens.moment_in(*at, zone)).collect(),
         paused_by: standing.and_then(|s| s.paused.clone()),
         cursor: standing.map(|s| lens.moment_in(s.cursor, zone)),
-        last_run: last_run(lens, definition, standing, fates),
+        last_run: last_run(lens, definition, standing, fates, decisions),
         overlap: match definition.overlap {
             Overlap::Skip => "skip",
             Overlap::Allow => "allow",

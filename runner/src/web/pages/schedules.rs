@@ -8,12 +8,13 @@ use axum::response::Response;
 use jiff::Timestamp;
 use runner_core::cron::Expression;
 use runner_core::schedule::{Definition, Plan, ScheduleId, Severity, Source, When};
-use runner_queue::Standing;
+use runner_queue::{FiredTask, RunEnd, Standing};
 use serde::{Deserialize, Serialize};
 
 use super::foreign::{self, ForeignRow};
 use super::overview::SourceRow;
 use super::rows::{self, ClockRow, Pager, ProblemRow};
+use super::run::Ending;
 use crate::web::desk::Desk;
 use crate::web::fault::Fault;
 use crate::web::frame::{self, Section};
@@ -47,6 +48,8 @@ pub(crate) struct ScheduleRow {
     next: Option<Moment>,
     last: Option<Moment>,
     last_task_url: Option<String>,
+    /// How the last task ended, as far as it has and that is known.
+    last_end: Option<Ending>,
     /// `error`, `warning` or empty.
     trouble: &'static str,
 }
@@ -73,6 +76,7 @@ impl ScheduleRow {
             next: next.map(|at| lens.moment_in(at, &definition.timing.zone)),
             last: last.map(|(at, _)| lens.moment_in(*at, &definition.timing.zone)),
             last_task_url: last.map(|(_, id)| urls::task(definition.task.queue.as_str(), id.as_str())),
+            last_end: None,
             trouble: match plan.problems_of(&definition.id).map(|p| p.severity).max() {
                 Some(Severity::Error) => "error",
                 Some(Severity::Warning) => "warning",
@@ -80,6 +84,39 @@ impl ScheduleRow {
             },
         }
     }
+}
+
+impl ScheduleRow {
+    /// The same with how its last task ended.
+    fn with_end(self, lens: &Lens, end: Option<&RunEnd>) -> Self {
+        Self {
+            last_end: end.map(|end| Ending::new(lens, end)),
+            ..self
+        }
+    }
+}
+
+/// How the last tasks of these schedules ended.
+async fn ends(
+    desk: &Desk,
+    shown: &[&Definition],
+    standings: &[Option<Standing>],
+) -> Result<BTreeMap<ScheduleId, RunEnd>, Fault> {
+    let last = |(definition, standing): (&&Definition, &Option<Standing>)| {
+        let (_, task) = standing.as_ref()?.last.clone()?;
+        Some(FiredTask {
+            schedule: definition.id.clone(),
+            queue: definition.task.queue.clone(),
+            task,
+        })
+    };
+    let tasks: Vec<FiredTask> = shown.iter().zip(standings).filter_map(last).collect();
+    let ends = desk.broker.ends(&tasks).await?;
+    let known = tasks
+        .into_iter()
+        .zip(ends)
+        .filter_map(|(task, end)| Some((task.schedule, end?)));
+    Ok(known.collect())
 }
 
 /// The next occurrence that will be decided.
@@ -167,6 +204,7 @@ pub async fn show(
     let ids: Vec<ScheduleId> = shown.iter().map(|d| d.id.clone()).collect();
     let standings = desk.broker.standings(&ids).await?;
     let clock = ClockRow::of(lens, desk.broker.corrections().await?.as_ref());
+    let ends = ends(&desk, &shown, &standings).await?;
     let standings: BTreeMap<_, _> = ids.iter().zip(&standings).collect();
     let (problems, by_hand) = rows::by_weight(&plan);
     let page = SchedulesPage {
@@ -174,7 +212,7 @@ pub async fn show(
             .iter()
             .map(|d| {
                 let standing = standings.get(&d.id).and_then(|s| s.as_ref());
-                ScheduleRow::new(lens, &plan, d, standing)
+                ScheduleRow::new(lens, &plan, d, standing).with_end(lens, ends.get(&d.id))
             })
             .collect(),
         all: plan.schedules.len(),

@@ -4,13 +4,14 @@ use axum::Extension;
 use axum::extract::{Path, State};
 use axum::http::{HeaderName, header};
 use axum::response::{IntoResponse, Response};
-use runner_core::task::{Event, RunOutcome, State as TaskState};
+use runner_core::task::{Event, State as TaskState};
 use runner_queue::{Attempt, BrokerError, QueueInfo, ServerView, TaskInfo};
 use serde::Serialize;
 
 use super::overview::served;
 use super::raw;
 use super::rows::IN_A_LIST;
+use super::run::{self, tone_of};
 use super::tasks::{id_bytes, queue_name, task_id, text_id};
 use crate::web::desk::Desk;
 use crate::web::fault::Fault;
@@ -33,7 +34,8 @@ struct AttemptRow {
     started: Moment,
     took: String,
     outcome: &'static str,
-    good: bool,
+    tone: &'static str,
+    icon: &'static str,
     error: Option<String>,
     server: String,
     log: Option<Shown>,
@@ -108,7 +110,9 @@ pub async fn show(
         Err(BrokerError::Corrupt { .. }) => return raw::show(&desk, &visitor, &name, &bytes).await,
         asked => asked?,
     };
-    let found = found.ok_or_else(|| Fault::Gone("task", text::cut(&id, IN_A_LIST)))?;
+    let Some(found) = found else {
+        return run::show(&desk, &visitor, &name, &task).await;
+    };
     let info = queues.first();
     let page = page(&visitor.lens, &found, &attempts, info, &servers);
     frame::show(&desk, &visitor, Section::Queues, &page)
@@ -172,12 +176,14 @@ fn page(
 
 fn attempt(lens: &Lens, attempt: &Attempt) -> AttemptRow {
     let took = attempt.ended_at.duration_since(attempt.started_at);
+    let (tone, icon) = tone_of(attempt.outcome);
     AttemptRow {
         number: attempt.number,
         started: lens.moment(attempt.started_at),
         took: lens.span(took.unsigned_abs()),
         outcome: attempt.outcome.as_str(),
-        good: attempt.outcome == RunOutcome::Success,
+        tone,
+        icon,
         error: attempt.error.as_deref().map(|e| text::cut(e, LONGEST_ERROR)),
         server: attempt.server.clone(),
         log: attempt.log.as_deref().map(Shown::log),

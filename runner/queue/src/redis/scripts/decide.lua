@@ -6,10 +6,11 @@ local function short(text)
   return string.sub(text, 1, 256)
 end
 
--- A decision in JSON.
-local function decided(id, instance, nominal, kind, reason, task, count)
+-- A decision in JSON. queue: the prefix of the task's queue, if it is known.
+local function decided(id, instance, nominal, kind, reason, task, count, queue)
   return cjson.encode({
     s = id, n = tonumber(nominal), k = kind, r = reason, t = task, c = count, d = stamp, i = instance,
+    q = queue and string.match(queue, '^asynq:{(.*)}:$'),
   })
 end
 
@@ -56,10 +57,10 @@ local function enqueue(id, instance, queue, fire)
   if code > 0 and headers ~= '' then redis.call('HSET', queue .. 't:' .. task, 'headers', headers) end
   if code == -1 then
     local holder = short(look(false, 'GET', lock) or '')
-    return decided(id, instance, nominal, 'skipped', 'unique: task ' .. holder .. ' holds the lock', holder, 1), false
+    return decided(id, instance, nominal, 'skipped', 'unique: task ' .. holder .. ' holds the lock', holder, 1, queue), false
   end
   -- A task of this id is this occurrence, enqueued before.
-  return decided(id, instance, nominal, 'fired', late == '1' and 'catch_up' or 'on_time', task, 1), true
+  return decided(id, instance, nominal, 'fired', late == '1' and 'catch_up' or 'on_time', task, 1, queue), true
 end
 
 -- Adds decisions to the record of all and to that of their schedule; how many to keep in each, and for how long.

@@ -9,7 +9,9 @@
 --   a archive: message before and after the instant, result so far or ''
 --   h hand back
 --   s snooze: delay in ms, what it waits for or ''
--- then for each attempt to remember: number of its claim (from 1), a line.
+-- then pairs of what is to be remembered and a text: the number of a claim (from 1) and a line about its attempt; `f` and
+-- the number, and function and record of a run; `s` and the number, and schedule and end of its task. In the latter two a
+-- line break is between both parts.
 -- Returns: one list, the numbers (from 1) of those claims that were not the caller's any more.
 -- Of claims whose lease ran out, r has two more: crashes counted from now on, ms that the run took at most.
 local queue, own = ARGV[3], ARGV[4]
@@ -136,10 +138,11 @@ local function let_go(verdict, key, id, number, at)
 end
 
 local ended, numbers, stale = accept(queue, own, KEYS[1], ids, runs, untils, cutoff)
-local keepers = {}
+local keepers, held = {}, {}
 for _, id in ipairs(ended) do
   local number, key = numbers[id], queue .. 't:' .. id
   local verdict = verdicts[number]
+  held[number] = id
   if apply[verdict](id, key, places[number]) then
     let_go(verdict, key, id, number, places[number])
     keepers[number] = key
@@ -159,8 +162,15 @@ end
 spread('HSET', own .. 'waiting', notes)
 for i = at, #ARGV, 2 do
   -- By number, not by id: of two settlements of one task one was stale.
-  local key = keepers[tonumber(ARGV[i])]
-  if key then remember(key, ARGV[i + 1]) end
+  local what, number = string.match(ARGV[i], '^(%a?)(%d+)$')
+  number = tonumber(number)
+  if what == '' then
+    if keepers[number] then remember(keepers[number], ARGV[i + 1]) end
+  elseif held[number] then
+    local name, text = string.match(ARGV[i + 1], '^([^\n]*)\n(.*)$')
+    local trace = what == 'f' and trace_record or trace_end
+    trace(own, held[number], name, text)
+  end
 end
 if #lists.archived > 0 then trim(queue, own, 1000) end
 tally(queue, done, failed)

@@ -1,0 +1,268 @@
+//! Clauses about what is remembered of runs when their tasks are gone.
+
+use runner_core::schedule::SCHEDULE_HEADER;
+use runner_core::task::{QueueName, RunOutcome, Task};
+
+use super::schedule::{commit, done, minute, schedule};
+use super::shared::{LEASE, archive, id, queue, retry, secs, task, verdict};
+use super::{Clause, Fresh};
+use crate::{
+    Attempt, Claim, Decision, DecisionKind, FiredTask, MAX_OUTPUT_BYTES, MAX_RUNS_KEPT, RunEnd, RunRecord, Settled,
+    Settlement, Trigger, Verdict,
+};
+
+pub(super) fn clauses() -> Vec<Clause> {
+    clauses![
+        the_run_of_a_function_is_remembered_when_its_task_is_gone,
+        a_function_keeps_its_last_runs_and_no_more,
+        a_run_that_is_tried_again_is_one_record_of_its_last_attempt,
+        a_verdict_that_comes_too_late_leaves_no_trace,
+        other_tasks_leave_no_trace,
+        a_decision_says_how_its_task_ended,
+        the_end_of_a_run_whose_worker_fell_silent_is_remembered,
+        what_a_header_claims_counts_only_if_the_id_agrees,
+    ]
+}
+
+fn function(name: &str, task_id: &str) -> Task {
+    Task::new(format!("fn:{name}")).id(id(task_id))
+}
+
+fn attempt(fresh: &Fresh, outcome: RunOutcome) -> Attempt {
+    Attempt {
+        number: 1,
+        started_at: fresh.now(),
+        ended_at: fresh.now().checked_add(secs(2)).unwrap(),
+        outcome,
+        error: (outcome != RunOutcome::Success).then(|| "exit code 3".to_owned()),
+        server: "host:1".to_owned(),
+        log: Some("a line\n".to_owned()),
+    }
+}
+
+async fn end(fresh: &Fresh, claim: &Claim, how: Verdict, outcome: RunOutcome) -> Settled {
+    let settlement = Settlement {
+        attempt: Some(attempt(fresh, outcome)),
+        ..verdict(claim, how)
+    };
+    fresh.broker.settle(&[settlement]).await.unwrap()[0]
+}
+
+async fn succeed(fresh: &Fresh) {
+    let claim = fresh.claim_one().await;
+    let settled = end(fresh, &claim, Verdict::Done, RunOutcome::Success).await;
+    assert_eq!(settled, Settled::Accepted);
+}
+
+async fn runs(fresh: &Fresh, name: &str) -> Vec<RunRecord> {
+    let queues = [QueueName::default(), queue("other")];
+    fresh.broker.runs(name, &queues, 100).await.unwrap()
+}
+
+async fn the_run_of_a_function_is_remembered_when_its_task_is_gone(fresh: Fresh) {
+    fresh.put([function("backup", "a")]).await;
+    let expected = RunRecord {
+        task: id("a"),
+        queue: QueueName::default(),
+        function: "backup".to_owned(),
+        schedule: None,
+        trigger: Trigger::Enqueue,
+        planned: None,
+        attempt: 1,
+        started_at: fresh.now(),
+        ended_at: fresh.now().checked_add(secs(2)).unwrap(),
+        outcome: RunOutcome::Success,
+        worker: "host:1".to_owned(),
+        error: None,
+        output: Some("a line\n".to_owned()),
+    };
+    succeed(&fresh).await;
+    assert!(fresh.look("a").await.is_none(), "no retention: the task is gone");
+    let known = fresh.broker.run(&QueueName::default(), &id("a")).await.unwrap();
+    assert_eq!(known.as_ref(), Some(&expected));
+    assert_eq!(runs(&fresh, "backup").await, [expected]);
+    assert!(fresh.broker.run(&queue("other"), &id("a")).await.unwrap().is_none());
+    assert!(fresh.broker.runs("backup", &[], 9).await.unwrap().is_empty());
+    // Without output what was returned stands for it, cut like output.
+    fresh.put([function("call", "b")]).await;
+    let claim = fresh.claim_one().await;
+    let mut settlement = verdict(&claim, Verdict::Done);
+    settlement.attempt = Some(Attempt {
+        log: None,
+        ..attempt(&fresh, RunOutcome::Success)
+    });
+    settlement.result = Some("x".repeat(3 * MAX_OUTPUT_BYTES).into());
+    fresh.broker.settle(&[settlement]).await.unwrap();
+    let output = runs(&fresh, "call").await.remove(0).output.unwrap();
+    assert!(
+        output.len() <= MAX_OUTPUT_BYTES && output.starts_with("xxx"),
+        "{}",
+        output.len()
+    );
+    fresh.is_sound().await;
+}
+
+async fn a_function_keeps_its_last_runs_and_no_more(fresh: Fresh) {
+    let last = MAX_RUNS_KEPT + 3;
+    for n in 0..=last {
+        fresh.put([function("often", &format!("often-{n}"))]).await;
+        succeed(&fresh).await;
+        fresh.clock.advance(secs(1));
+    }
+    fresh.put([function("rare", "rare-0")]).await;
+    succeed(&fresh).await;
+    let kept = runs(&fresh, "often").await;
+    let names: Vec<String> = kept.iter().map(|run| run.task.to_string()).collect();
+    let expected: Vec<String> = (0..MAX_RUNS_KEPT)
+        .map(|back| format!("often-{}", last - back))
+        .collect();
+    assert_eq!(names, expected);
+    assert_eq!(runs(&fresh, "rare").await.len(), 1);
+    let first = fresh.broker.run(&QueueName::default(), &id("often-0")).await.unwrap();
+    assert!(first.is_none(), "the record goes with its place in the list");
+    let two = fresh.broker.runs("often", &[QueueName::default()], 2).await.unwrap();
+    assert_eq!(two, kept[..2]);
+    fresh.is_sound().await;
+}
+
+async fn a_run_that_is_tried_again_is_one_record_of_its_last_attempt(fresh: Fresh) {
+    fresh.put([function("flaky", "a").max_retry(3)]).await;
+    let claim = fresh.claim_one().await;
+    end(&fresh, &claim, retry(1, "exit code 3"), RunOutcome::Retry).await;
+    let first = runs(&fresh, "flaky").await;
+    assert_eq!((first.len(), first[0].outcome), (1, RunOutcome::Retry));
+    assert_eq!(first[0].error.as_deref(), Some("exit code 3"));
+    fresh.clock.advance(secs(5));
+    assert_eq!(fresh.forward().await, 1);
+    succeed(&fresh).await;
+    let second = runs(&fresh, "flaky").await;
+    assert_eq!((second.len(), second[0].outcome), (1, RunOutcome::Success));
+    // What only puts the task back ends no run.
+    fresh.put([function("flaky", "b")]).await;
+    let claim = fresh.claim_one().await;
+    end(&fresh, &claim, Verdict::HandBack, RunOutcome::Requeued).await;
+    assert_eq!(runs(&fresh, "flaky").await, second);
+    fresh.is_sound().await;
+}
+
+async fn a_verdict_that_comes_too_late_leaves_no_trace(fresh: Fresh) {
+    fresh.put([function("late", "a").retention(secs(60))]).await;
+    let claim = fresh.claim_one().await;
+    end(&fresh, &claim, Verdict::Done, RunOutcome::Success).await;
+    let known = runs(&fresh, "late").await;
+    let settled = end(&fresh, &claim, archive("no"), RunOutcome::Archived).await;
+    assert_eq!(settled, Settled::Stale);
+    assert_eq!(runs(&fresh, "late").await, known);
+    fresh.is_sound().await;
+}
+
+async fn other_tasks_leave_no_trace(fresh: Fresh) {
+    fresh.put([task("plain")]).await;
+    succeed(&fresh).await;
+    assert!(
+        fresh
+            .broker
+            .run(&QueueName::default(), &id("plain"))
+            .await
+            .unwrap()
+            .is_none()
+    );
+    fresh.is_sound().await;
+}
+
+/// Fires a minute of a schedule; the decision as it is on record.
+async fn fired(fresh: &Fresh, name: &str, kind: &str, retention: u64) -> Decision {
+    let (from, to) = minute(fresh, name).await;
+    let mut one = commit(name, from, to);
+    let task = &mut one.fires[0].task;
+    task.kind = kind.to_owned();
+    task.retention = secs(retention);
+    task.id = Some(id(&format!("{}@{}", schedule(name), to.as_second())));
+    task.headers
+        .insert(SCHEDULE_HEADER.to_owned(), schedule(name).to_string());
+    done(fresh, &one).await;
+    on_record(fresh, name).await
+}
+
+async fn on_record(fresh: &Fresh, name: &str) -> Decision {
+    fresh
+        .broker
+        .decisions(Some(&schedule(name)), 1)
+        .await
+        .unwrap()
+        .remove(0)
+}
+
+async fn a_decision_says_how_its_task_ended(fresh: Fresh) {
+    for (name, retention) in [("gone", 0), ("kept", 3600)] {
+        let before = fired(&fresh, name, "any:type", retention).await;
+        assert_eq!((before.kind, before.end), (DecisionKind::Fired, None));
+        let expected = RunEnd {
+            outcome: RunOutcome::Success,
+            started_at: fresh.now(),
+            ended_at: fresh.now().checked_add(secs(2)).unwrap(),
+        };
+        succeed(&fresh).await;
+        let after = on_record(&fresh, name).await;
+        assert_eq!(after.end, Some(expected), "{name}");
+        assert_eq!(expected.took(), secs(2));
+        let all = fresh.broker.decisions(None, 1).await.unwrap();
+        assert_eq!(all, std::slice::from_ref(&after));
+        let asked = FiredTask {
+            schedule: after.schedule,
+            queue: after.queue.unwrap(),
+            task: after.task.unwrap(),
+        };
+        let unknown = FiredTask {
+            task: id("unknown"),
+            ..asked.clone()
+        };
+        let ends = fresh.broker.ends(&[unknown, asked]).await.unwrap();
+        assert_eq!(ends, [None, Some(expected)]);
+    }
+    // A manifest that names a handler is a function too.
+    assert!(runs(&fresh, "gone").await.is_empty(), "a schedule in code is none");
+    fresh.is_sound().await;
+}
+
+async fn the_end_of_a_run_whose_worker_fell_silent_is_remembered(fresh: Fresh) {
+    let decision = fired(&fresh, "silent", "fn:silent", 0).await;
+    assert!(decision.end.is_none());
+    fresh.claim_one().await;
+    fresh.clock.advance(LEASE);
+    let queues = [QueueName::default()];
+    assert_eq!(fresh.broker.recover(&queues, secs(0), 10, 0).await.unwrap().len(), 1);
+    let end = on_record(&fresh, "silent").await.end.unwrap();
+    assert_eq!(end.outcome, RunOutcome::Lost);
+    let run = runs(&fresh, "silent").await.remove(0);
+    assert_eq!((run.outcome, run.trigger), (RunOutcome::Lost, Trigger::Schedule));
+    assert_eq!(run.schedule, Some(schedule("silent")));
+    fresh.is_sound().await;
+}
+
+async fn what_a_header_claims_counts_only_if_the_id_agrees(fresh: Fresh) {
+    let decision = fired(&fresh, "honest", "any:type", 0).await;
+    let mut forged = task("forged");
+    forged
+        .headers
+        .insert(SCHEDULE_HEADER.to_owned(), schedule("honest").to_string());
+    fresh.put([forged]).await;
+    for claim in fresh.claim(2).await {
+        let outcome = match claim.task().id == *decision.task.as_ref().unwrap() {
+            true => (Verdict::Done, RunOutcome::Success),
+            false => (archive("no"), RunOutcome::Archived),
+        };
+        end(&fresh, &claim, outcome.0, outcome.1).await;
+    }
+    assert_eq!(
+        on_record(&fresh, "honest").await.end.unwrap().outcome,
+        RunOutcome::Success
+    );
+    let asked = FiredTask {
+        schedule: schedule("honest"),
+        queue: QueueName::default(),
+        task: id("forged"),
+    };
+    assert_eq!(fresh.broker.ends(&[asked]).await.unwrap(), [None]);
+    fresh.is_sound().await;
+}

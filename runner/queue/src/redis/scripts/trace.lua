@@ -1,0 +1,42 @@
+-- What is remembered of runs when their tasks are gone, in keys of the queue's slot:
+--   runs:<function>   ids of the function's last runs, by when they ended
+--   record:<task>     the record of one of these
+--   ends:<schedule>   for each of the last tasks of a schedule when it ended, when it began, and how
+-- Needs clock.lua. Gives: trace_record(own, id, name, text) and trace_end(own, id, schedule, text).
+
+-- Records of a function; ends of a schedule, and how many more before the oldest go; seconds that all of it is kept.
+local RUNS, ENDS, SPARE, TRACED = 20, 200, 50, 7776000
+
+local function trace_record(own, id, name, text)
+  local list = own .. 'runs:' .. name
+  keep('ZADD', list, whole(millis), id)
+  redis.call('SET', own .. 'record:' .. id, text, 'EX', TRACED)
+  local over = redis.call('ZCARD', list) - RUNS
+  if over > 0 then
+    local gone = redis.call('ZRANGE', list, 0, math.min(over, 1000) - 1)
+    redis.call('ZREM', list, unpack(gone))
+    for i, old in ipairs(gone) do gone[i] = own .. 'record:' .. old end
+    redis.call('DEL', unpack(gone))
+  end
+  redis.call('EXPIRE', list, TRACED)
+end
+
+local function trace_end(own, id, schedule, text)
+  local key = own .. 'ends:' .. schedule
+  keep('HSET', key, id, text)
+  local held = redis.call('HLEN', key)
+  if held > 10 * ENDS then
+    -- Not our doing.
+    redis.call('DEL', key)
+    redis.call('HSET', key, id, text)
+  elseif held > ENDS + SPARE then
+    local all, ids, at = redis.call('HGETALL', key), {}, {}
+    for i = 1, #all, 2 do
+      ids[#ids + 1] = all[i]
+      at[all[i]] = tonumber(string.match(all[i + 1], '^%d+') or 0)
+    end
+    table.sort(ids, function(a, b) return at[a] < at[b] end)
+    redis.call('HDEL', key, unpack(ids, 1, #ids - ENDS))
+  end
+  redis.call('EXPIRE', key, TRACED)
+end

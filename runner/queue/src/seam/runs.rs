@@ -1,0 +1,313 @@
+//! What is remembered of runs when their tasks are gone: a bounded record for each function of a manifest, and for each
+//! decision of a schedule how its task ended.
+//!
+//! Written in the step that ends the claim. Nothing is remembered of other tasks, nor of runs on workers in Go, which
+//! write no records.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use runner_core::schedule::{SCHEDULE_HEADER, ScheduleId, headers_in_id};
+use runner_core::task::{FUNCTION_PREFIX, QueueName, RunOutcome, TaskId};
+use serde::{Deserialize, Serialize};
+
+use super::{Attempt, BrokerResult, Settlement, TaskRecord};
+
+/// How many runs of one function are remembered; the oldest go first.
+pub const MAX_RUNS_KEPT: usize = 20;
+
+/// How long the record of a run is kept at most.
+pub const RUNS_KEPT_FOR: Duration = Duration::from_secs(90 * 24 * 3600);
+
+/// Bytes of output that the record of a run keeps: the first quarter and the last three quarters. Twenty of these are
+/// the most that a function takes up.
+pub const MAX_OUTPUT_BYTES: usize = 16 * 1024;
+
+/// Bytes of an error's text in the record of a run.
+pub const MAX_RUN_ERROR_BYTES: usize = 4 * 1024;
+
+/// Room for the line that says how much of the output is missing.
+const NOTE_BYTES: usize = 64;
+
+/// What started a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Trigger {
+    /// An occurrence of a schedule, on time.
+    Schedule,
+    /// An occurrence of a schedule that was late.
+    CatchUp,
+    /// Somebody ran the schedule by hand.
+    Manual,
+    /// The task was enqueued by itself.
+    Enqueue,
+    /// A word that another version of this program wrote.
+    #[serde(other)]
+    Unknown,
+}
+
+impl Trigger {
+    /// All triggers.
+    pub const ALL: [Self; 5] = [
+        Self::Schedule,
+        Self::CatchUp,
+        Self::Manual,
+        Self::Enqueue,
+        Self::Unknown,
+    ];
+
+    /// The word used in stores, listings and on pages.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Schedule => "schedule",
+            Self::CatchUp => "catch_up",
+            Self::Manual => "manual",
+            Self::Enqueue => "enqueue",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// One run of a function: its task, and how the last attempt at it went.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunRecord {
+    /// The task.
+    pub task: TaskId,
+    /// Its queue.
+    pub queue: QueueName,
+    /// The function's name.
+    pub function: String,
+    /// The schedule that it belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<ScheduleId>,
+    /// What started it.
+    pub trigger: Trigger,
+    /// The occurrence that it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub planned: Option<Timestamp>,
+    /// The attempt that the rest speaks of, counted from 1.
+    pub attempt: u32,
+    /// When that attempt began.
+    pub started_at: Timestamp,
+    /// When it ended.
+    pub ended_at: Timestamp,
+    /// How.
+    pub outcome: RunOutcome,
+    /// `host:pid` of the worker.
+    pub worker: String,
+    /// What was wrong, at most [`MAX_RUN_ERROR_BYTES`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// What the function printed, at most [`MAX_OUTPUT_BYTES`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output: Option<String>,
+}
+
+/// How the task of a decision ended, as far as it has: its last attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunEnd {
+    /// How.
+    pub outcome: RunOutcome,
+    /// When that attempt began.
+    pub started_at: Timestamp,
+    /// When it ended.
+    pub ended_at: Timestamp,
+}
+
+impl RunEnd {
+    /// How long the attempt took.
+    #[must_use]
+    pub fn took(&self) -> Duration {
+        Duration::try_from(self.ended_at.duration_since(self.started_at)).unwrap_or_default()
+    }
+}
+
+/// A task of a schedule.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FiredTask {
+    /// The schedule.
+    pub schedule: ScheduleId,
+    /// The task's queue.
+    pub queue: QueueName,
+    /// The task.
+    pub task: TaskId,
+}
+
+/// What pages and commands ask about runs.
+#[async_trait]
+pub trait Runs {
+    /// The last runs of a function whose tasks lay in one of these queues, newest first.
+    async fn runs(&self, function: &str, queues: &[QueueName], limit: usize) -> BrokerResult<Vec<RunRecord>>;
+
+    /// The record of the run of this task.
+    async fn run(&self, queue: &QueueName, task: &TaskId) -> BrokerResult<Option<RunRecord>>;
+
+    /// How tasks of schedules ended, in order; `None` for those that have not, or of which nothing is known.
+    async fn ends(&self, tasks: &[FiredTask]) -> BrokerResult<Vec<Option<RunEnd>>>;
+}
+
+impl TaskRecord {
+    /// Whether an attempt at it is remembered when it is gone: it is a function of a manifest, or the task of a schedule.
+    #[must_use]
+    pub fn leaves_trace(&self) -> bool {
+        self.kind.starts_with(FUNCTION_PREFIX) || self.headers.contains_key(SCHEDULE_HEADER)
+    }
+
+    /// The schedule that it belongs to. Headers are anybody's: the id must say the same.
+    fn schedule(&self) -> Option<ScheduleId> {
+        let named = self.headers.get(SCHEDULE_HEADER)?;
+        let rest = self.id.as_str().strip_prefix(named.as_str())?;
+        rest.starts_with('@').then(|| ScheduleId::from_text(named.as_str()))
+    }
+}
+
+/// What the end of a claim leaves behind besides the task.
+pub(crate) struct Trace {
+    pub(crate) schedule: Option<ScheduleId>,
+    pub(crate) end: RunEnd,
+    /// Of a function of a manifest.
+    pub(crate) record: Option<RunRecord>,
+}
+
+/// Whether [`trace_of`] has anything to say: a look that costs next to nothing.
+pub(crate) fn leaves_trace(settlement: &Settlement) -> bool {
+    settlement.attempt.is_some() && settlement.claim.task().leaves_trace()
+}
+
+/// What an ended attempt leaves behind. One that only put the task back has not ended a run.
+pub(crate) fn trace_of(task: &TaskRecord, attempt: Option<&Attempt>, result: Option<&[u8]>) -> Option<Trace> {
+    let attempt = attempt.filter(|_| task.leaves_trace())?;
+    if matches!(
+        attempt.outcome,
+        RunOutcome::Snoozed | RunOutcome::Requeued | RunOutcome::NoHandler
+    ) {
+        return None;
+    }
+    let schedule = task.schedule();
+    let function = function_of(task, schedule.as_ref());
+    if schedule.is_none() && function.is_none() {
+        return None;
+    }
+    let record = function.map(|function| RunRecord {
+        task: task.id.clone(),
+        queue: task.queue.clone(),
+        function,
+        trigger: trigger_of(task, schedule.as_ref()),
+        planned: planned(task).filter(|_| schedule.is_some()),
+        schedule: schedule.clone(),
+        attempt: attempt.number,
+        started_at: attempt.started_at,
+        ended_at: attempt.ended_at,
+        outcome: attempt.outcome,
+        worker: attempt.server.clone(),
+        error: attempt.error.as_deref().map(|error| {
+            let end = error.floor_char_boundary(MAX_RUN_ERROR_BYTES);
+            error[..end].to_owned()
+        }),
+        output: output_of(attempt, result),
+    });
+    Some(Trace {
+        schedule,
+        end: RunEnd {
+            outcome: attempt.outcome,
+            started_at: attempt.started_at,
+            ended_at: attempt.ended_at,
+        },
+        record,
+    })
+}
+
+/// The function's name: a manifest that names a handler runs under the type of the handler.
+fn function_of(task: &TaskRecord, schedule: Option<&ScheduleId>) -> Option<String> {
+    if let Some(name) = task.kind.strip_prefix(FUNCTION_PREFIX) {
+        return Some(name.to_owned());
+    }
+    let (name, _) = schedule?.as_str().strip_prefix("m:")?.split_once(':')?;
+    Some(name.to_owned())
+}
+
+fn trigger_of(task: &TaskRecord, schedule: Option<&ScheduleId>) -> Trigger {
+    let says = |name: &str, value: &str| task.headers.get(name).is_some_and(|known| known == value);
+    match schedule {
+        None => Trigger::Enqueue,
+        Some(_) if says("runner-fire-kind", "manual") => Trigger::Manual,
+        Some(_) if says("runner-catch-up", "true") => Trigger::CatchUp,
+        Some(_) => Trigger::Schedule,
+    }
+}
+
+fn planned(task: &TaskRecord) -> Option<Timestamp> {
+    let at = task.headers.get("runner-scheduled-at").cloned();
+    let at = at.or_else(|| headers_in_id(&task.id).remove("runner-scheduled-at"));
+    at?.parse().ok()
+}
+
+/// What it printed; of one that printed nothing what it returned, as an HTTP call does.
+fn output_of(attempt: &Attempt, result: Option<&[u8]>) -> Option<String> {
+    match &attempt.log {
+        Some(log) => Some(ends_of(log)),
+        None => {
+            let result = result.filter(|result| !result.is_empty())?;
+            // No more than this of either end is kept.
+            let (head, tail) = (
+                result.len().min(MAX_OUTPUT_BYTES),
+                result.len().saturating_sub(MAX_OUTPUT_BYTES),
+            );
+            match tail > head {
+                true => Some(ends_of(&String::from_utf8_lossy(
+                    &[&result[..head], &result[tail..]].concat(),
+                ))),
+                false => Some(ends_of(&String::from_utf8_lossy(result))),
+            }
+        }
+    }
+}
+
+/// The beginning and the end of an output, in whole characters, at most [`MAX_OUTPUT_BYTES`] with a line between them
+/// that says how much is missing.
+fn ends_of(output: &str) -> String {
+    if output.len() <= MAX_OUTPUT_BYTES {
+        return output.to_owned();
+    }
+    let head = output.floor_char_boundary(MAX_OUTPUT_BYTES / 4);
+    let tail = output.ceil_char_boundary(output.len() - (MAX_OUTPUT_BYTES - MAX_OUTPUT_BYTES / 4 - NOTE_BYTES));
+    // Whole lines, where there are some.
+    let head = output[..head].rfind('\n').map_or(head, |end| end + 1);
+    let tail = output[tail..].find('\n').map_or(tail, |end| tail + end + 1);
+    format!(
+        "{}[{} bytes left out]\n{}",
+        &output[..head],
+        tail - head,
+        &output[tail..]
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_long_output_keeps_its_ends() {
+        let long: String = (0..5000).map(|n| format!("line {n} é\n")).collect();
+        let kept = ends_of(&long);
+        assert!(kept.len() <= MAX_OUTPUT_BYTES, "{}", kept.len());
+        assert!(kept.starts_with("line 0 é\n") && kept.ends_with("line 4999 é\n"));
+        assert!(kept.contains(" bytes left out]\nline "), "{kept}");
+        assert_eq!(ends_of("short"), "short");
+        let one_line = "x".repeat(50_000);
+        let kept = ends_of(&one_line);
+        assert!(kept.len() <= MAX_OUTPUT_BYTES && kept.contains("bytes left out"));
+    }
+
+    #[test]
+    fn triggers_are_read_as_they_are_written() {
+        for trigger in Trigger::ALL {
+            let json = serde_json::to_string(&trigger).unwrap();
+            assert_eq!(json, format!("\"{}\"", trigger.as_str()));
+            assert_eq!(serde_json::from_str::<Trigger>(&json).unwrap(), trigger);
+        }
+    }
+}
