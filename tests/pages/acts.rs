@@ -9,7 +9,7 @@ use crate::kit;
 pub fn tests() -> Vec<kit::Trial> {
     kit::trials![
         needs(): tasks_are_run_archived_and_deleted, what_cannot_be_done_is_said, queues_are_paused_and_resumed,
-            schedules_are_paused_and_resumed, a_schedule_runs_by_hand, sources_are_read_on_demand
+            schedules_are_paused_and_resumed, a_schedule_runs_by_hand, a_run_beside_another_one_is_asked_about, sources_are_read_on_demand
     ]
 }
 
@@ -100,6 +100,32 @@ async fn schedules_are_paused_and_resumed() {
     assert!(page.contains("None: it is paused"), "{page}");
     says(&site, "/queue/schedules/code%3Ahourly/resume", "goes on from now").await;
     assert_eq!(paused().await, None);
+}
+
+async fn a_run_beside_another_one_is_asked_about() {
+    let site = Site::full().await;
+    let run = "/queue/schedules/m%3Aasks%3Adefault/run";
+    let text = "name: asks\nhandler: task:asks\nschedule: {cron: '@yearly'}\n";
+    std::fs::write(site.dir.join("manifests/asks.yaml"), text).unwrap();
+    site.act("/queue/sync", &[]).await;
+    kit::eventually("the schedule can be run", async || {
+        let there = site.act(run, &[]).await;
+        match there.header("location") {
+            location if location.contains("/queue/tasks/default/") => Ok(()),
+            location => Err(location.to_owned()),
+        }
+    })
+    .await;
+    let there = site.act(run, &[]).await;
+    let asks = "/queue/schedules/m%3Aasks%3Adefault?ask=run";
+    assert_eq!(there.header("location"), asks);
+    let page = site.http.get(asks).await.body;
+    assert!(
+        page.contains("Run it all the same") && page.contains("Run by hand"),
+        "{page}"
+    );
+    let there = site.act(run, &[("force", "1")]).await;
+    assert!(there.header("location").contains("/queue/tasks/default/"));
 }
 
 async fn a_schedule_runs_by_hand() {

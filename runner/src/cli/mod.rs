@@ -28,6 +28,7 @@ mod payload;
 mod print;
 mod queue;
 mod run;
+mod schedule;
 mod serve;
 mod setup;
 mod signals;
@@ -77,6 +78,7 @@ enum Command {
     Enqueue(enqueue::Enqueue),
     Ls(ls::Ls),
     Task(task::TaskCommand),
+    Schedule(schedule::ScheduleCommand),
     Queue(queue::QueueCommand),
     Migrate(migrate::Migrate),
     Backup(backup::BackupCommand),
@@ -125,6 +127,7 @@ fn dispatch(cli: Cli, parts: AppParts) -> anyhow::Result<ExitCode> {
         Command::Enqueue(enqueue) => alone(enqueue.run(&context))?,
         Command::Ls(ls) => alone(ls.run(&context))?,
         Command::Task(task) => alone(task.run(&context))?,
+        Command::Schedule(schedule) => alone(schedule.run(&context))?,
         Command::Queue(queue) => alone(queue.run(&context))?,
         Command::Backup(backup) => alone(backup.run(&context))?,
         Command::Migrate(migrate) => alone(migrate.run(&context))?,

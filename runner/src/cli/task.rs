@@ -241,7 +241,7 @@ impl Stop {
 }
 
 /// Who runs this command, as far as the environment says.
-fn actor() -> String {
+pub(super) fn actor() -> String {
     let environment = Environment::of_process();
     let user = ["USER", "LOGNAME"].into_iter().find_map(|name| environment.get(name));
     let user = user.filter(|user| !user.is_empty() && user.len() <= 64 && !user.contains(char::is_control));

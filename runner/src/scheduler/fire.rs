@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use runner_core::schedule::{Decided, Definition, Overlap, ScheduleId, decide, fire_task};
+use runner_core::schedule::{Decided, Definition, ScheduleId, decide, fire_task};
 use runner_queue::{BrokerError, Commit, CommitFire, Committed, Decision, DecisionKind};
 
 use super::{LONGEST_SLEEP, Scheduler};
@@ -178,7 +178,7 @@ fn commit_of(definition: &Definition, from: Timestamp, decided: Decided, instanc
         catch_up: fire.catch_up,
     });
     let mut fires: Vec<CommitFire> = fires.collect();
-    if definition.overlap == Overlap::Skip {
+    if definition.overlap.skips() {
         // Of several at once only the first one tried can run: the newest stands for the others.
         fires.reverse();
     }

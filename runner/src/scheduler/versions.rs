@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
-use runner_core::schedule::{Definition, Origin, Overlap, Plan, Problem, ScheduleId, Source, stable_hash};
+use runner_core::schedule::{Definition, Origin, Plan, Problem, ScheduleId, Source, stable_hash};
 use serde::{Deserialize, Serialize};
 
 /// Schedules named in one problem; the others are counted.
@@ -77,7 +77,6 @@ fn version_of(d: &Definition) -> Version {
         .iter()
         .map(|(key, value)| format!("{key}={value}"))
         .collect();
-    let overlap = if d.overlap == Overlap::Skip { "skip" } else { "allow" };
     let options = stable_hash(&[
         task.queue.as_str(),
         &task.max_retry.to_string(),
@@ -87,7 +86,7 @@ fn version_of(d: &Definition) -> Version {
         &task.unique.map_or_else(String::new, |unique| seconds(unique.ttl)),
         task.group.as_deref().unwrap_or_default(),
         &headers.join("\n"),
-        overlap,
+        d.overlap.as_str(),
         &format!(
             "{:?} {} {}",
             d.catch_up.policy,

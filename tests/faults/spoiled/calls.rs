@@ -506,6 +506,17 @@ pub fn of_schedulers() -> Vec<Call> {
         "commit" from Registered: |at, _held| commit(at, Overlap::Allow, true).await;
         "commit_skip" from Fired: |at, _held| commit(at, Overlap::Skip, false).await.map(|_| BTreeSet::new());
         "commit_again" from Fired: |at, _held| commit(at, Overlap::Allow, true).await.map(|_| BTreeSet::new());
+        "run_now" from Fired: |at, _held| {
+            let run = runner_queue::ManualRun {
+                id: schedule("bad"),
+                task: Task::new("bad").id(id("by-hand")),
+                overlap: Overlap::Skip,
+                by: "ann".to_owned(),
+            };
+            at.broker.run_now(&run).await.map_err(text)?;
+            let allowed = runner_queue::ManualRun { overlap: Overlap::Allow, ..run };
+            none(at.broker.run_now(&allowed).await)
+        };
         "hold" from Registered: |at, _held| none(at.broker.hold("host:1", &held(), LEASE).await);
         "withdraw" from Registered: |at, _held| {
             at.broker.hold("host:1", &held(), LEASE).await.map_err(text)?;

@@ -195,6 +195,16 @@ fn missed_range(newest_first: &[(Timestamp, Timestamp)], more: bool, bound: Opti
     })
 }
 
+/// The task of a run that a person asked for, beside all occurrences: it is no occurrence, and has an id of its own.
+#[must_use]
+pub fn manual_task(definition: &Definition) -> Task {
+    let mut task = definition.task.clone();
+    task.id = TaskId::new(format!("{}@manual-{}", definition.id, TaskId::random())).ok();
+    task.run = Run::Now;
+    task.header(SCHEDULE_HEADER, definition.id.as_str())
+        .header("runner-fire-kind", "manual")
+}
+
 /// The task of one fire: the definition's template under the identity of the occurrence.
 ///
 /// The id is `<schedule>@<nominal instant>`, so a repeated commit can never make a second task of it.

@@ -88,13 +88,40 @@ pub struct Origin {
 
 /// What to do when the previous task of the schedule has not ended yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "snake_case")]
 pub enum Overlap {
-    /// The occurrence is recorded as skipped.
+    /// The occurrence is recorded as skipped. A task that waits for its retry has not ended either: two runs are never
+    /// active at the same time.
     #[default]
     Skip,
+    /// The same, but a task that waits for its retry counts as ended; its next attempt may run beside another run.
+    SkipIgnoringRetries,
     /// It is enqueued all the same.
     Allow,
+}
+
+impl Overlap {
+    /// Whether anything stands in the way of an occurrence.
+    #[must_use]
+    pub fn skips(self) -> bool {
+        self != Self::Allow
+    }
+
+    /// Whether a task that waits for its retry does.
+    #[must_use]
+    pub fn counts_retries(self) -> bool {
+        self == Self::Skip
+    }
+
+    /// The word used in stores and fingerprints.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Skip => "skip",
+            Self::SkipIgnoringRetries => "skip_ignoring_retries",
+            Self::Allow => "allow",
+        }
+    }
 }
 
 /// Which late occurrences still run after a time when no instance was up.

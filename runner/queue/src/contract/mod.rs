@@ -35,6 +35,7 @@ mod history;
 mod inspect;
 mod keep;
 mod lost;
+mod manual;
 mod occurrence;
 mod options;
 mod produce;
@@ -80,6 +81,7 @@ pub fn all() -> Vec<Clause> {
         staged::clauses(),
         schedule::clauses(),
         occurrence::clauses(),
+        manual::clauses(),
         document::clauses(),
         clock::clauses(),
         held::clauses(),

@@ -12,7 +12,8 @@ use crate::{Action, Decision, DecisionKind, Refusal, Verdict};
 pub(super) fn clauses() -> Vec<Clause> {
     clauses![
         an_occurrence_is_skipped_while_the_previous_task_is_pending_active_or_scheduled,
-        an_occurrence_fires_when_the_previous_task_is_in_retry_archived_completed_or_gone,
+        an_occurrence_fires_when_the_previous_task_is_archived_completed_or_gone,
+        a_task_that_waits_for_its_retry_stands_in_the_way_unless_the_policy_ignores_retries,
         overlap_allow_fires_whatever_became_of_the_previous_task,
         a_task_left_in_another_queue_stands_in_the_way_only_while_a_worker_holds_it,
         a_skip_says_that_no_server_serves_the_queue,
@@ -129,7 +130,7 @@ async fn a_skip_says_that_no_server_serves_the_queue(fresh: Fresh) {
     fresh.is_sound().await;
 }
 
-async fn an_occurrence_fires_when_the_previous_task_is_in_retry_archived_completed_or_gone(fresh: Fresh) {
+async fn an_occurrence_fires_when_the_previous_task_is_archived_completed_or_gone(fresh: Fresh) {
     let fired = |decision: Decision| {
         assert_eq!(decision.kind, DecisionKind::Fired, "{}", decision.reason);
         assert_eq!(decision.reason, "on_time");
@@ -143,11 +144,7 @@ async fn an_occurrence_fires_when_the_previous_task_is_in_retry_archived_complet
             delete.unwrap();
         }
     };
-    for (name, how) in [
-        ("retry", retry(3600, "no")),
-        ("archived", archive("no")),
-        ("gone", Verdict::Done),
-    ] {
+    for (name, how) in [("archived", archive("no")), ("gone", Verdict::Done)] {
         let between = async |_: &str| fresh.end(&fresh.claim_one().await, how).await;
         fired(overlap(&fresh, name, Overlap::Skip, between).await);
         clear().await;
@@ -161,6 +158,34 @@ async fn an_occurrence_fires_when_the_previous_task_is_in_retry_archived_complet
     let mut two = commit("kept", first, fresh.now());
     two.overlap = Overlap::Skip;
     fired(done(&fresh, &two).await.remove(0));
+    fresh.is_sound().await;
+}
+
+async fn a_task_that_waits_for_its_retry_stands_in_the_way_unless_the_policy_ignores_retries(fresh: Fresh) {
+    let fail = async |_: &str| fresh.end(&fresh.claim_one().await, retry(3600, "no")).await;
+    let failed_at = fresh.now().checked_add(secs(60)).unwrap();
+    let decision = overlap(&fresh, "a", Overlap::Skip, fail).await;
+    assert_eq!(decision.kind, DecisionKind::Skipped);
+    let due = failed_at.checked_add(secs(3600)).unwrap();
+    let expected = format!(
+        "overlap: previous task a@{} waits for its retry at {due:.0}",
+        failed_at.as_second()
+    );
+    assert_eq!(decision.reason, expected);
+    let decision = overlap(&fresh, "b", Overlap::SkipIgnoringRetries, fail).await;
+    assert_eq!(decision.kind, DecisionKind::Fired, "{}", decision.reason);
+    fresh.end(&fresh.claim_one().await, Verdict::Done).await;
+    let decision = overlap(&fresh, "c", Overlap::SkipIgnoringRetries, async |_| {}).await;
+    assert_eq!(decision.kind, DecisionKind::Skipped, "it is pending");
+    // One that waits in a queue that the schedule has left blocks nothing.
+    fresh.end(&fresh.claim_one().await, Verdict::Done).await;
+    let (from, _) = minute(&fresh, "d").await;
+    let (_, to) = fires_in(&fresh, "d", "old", from).await;
+    let claims = fresh.broker.claim(&[queue("old")], 1, secs(30)).await.unwrap();
+    fresh.end(&claims[0], retry(3600, "no")).await;
+    fresh.clock.advance(secs(20));
+    let (decision, _) = fires_in(&fresh, "d", "new", to).await;
+    assert_eq!(decision.kind, DecisionKind::Fired, "{}", decision.reason);
     fresh.is_sound().await;
 }
 

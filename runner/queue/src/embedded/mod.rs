@@ -65,8 +65,9 @@ use tokio::sync::mpsc;
 
 use crate::{
     Absolved, ArchiveBounds, Broker, BrokerError, BrokerResult, Caveat, Claim, Commit, Committed, Corrections,
-    Decision, EntryView, Exchanged, Forwarded, HOLD_AFTER_END, Held, KnownTypes, Lists, Recovered, Registration,
-    Repaired, Schedules, ServerInfo, Settled, Settlement, Standing, StopRequest, Swept, Work, Working,
+    Decision, EntryView, Exchanged, Forwarded, HOLD_AFTER_END, Held, KnownTypes, Lists, ManualRun, ManuallyRun,
+    Recovered, Registration, Repaired, Schedules, ServerInfo, Settled, Settlement, Standing, StopRequest, Swept, Work,
+    Working,
 };
 use condition::Condition;
 #[cfg(test)]
@@ -439,6 +440,10 @@ impl Schedules for EmbeddedBroker {
             committed.append(&mut self.writer.write(schedule::Commits(batch.to_vec())).await?);
         }
         Ok(committed)
+    }
+
+    async fn run_now(&self, run: &ManualRun) -> BrokerResult<ManuallyRun> {
+        self.writer.write(schedule::RunNow(run.clone())).await
     }
 
     async fn lead(&self, instance: &str, ttl: Duration) -> BrokerResult<bool> {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use runner_core::schedule::{Overlap, ScheduleId, Span};
-use runner_core::task::{State, TaskId};
+use runner_core::task::{QueueName, State, TaskId};
 
 use super::cells::Row;
 use super::held::note_corrections;
@@ -15,8 +15,8 @@ use super::runs;
 use super::store::sql;
 use super::writer::{Tx, Write};
 use crate::{
-    CURSOR_AHEAD, Commit, CommitFire, Committed, Decision, DecisionKind, Enqueued, HOLD_AT_MOST, Refusal, Registration,
-    Standing,
+    CURSOR_AHEAD, Commit, CommitFire, Committed, Decision, DecisionKind, Enqueued, HOLD_AT_MOST, ManualRun,
+    ManuallyRun, Refusal, Registration, Standing,
 };
 
 /// How much before its instant a fire may be committed: instances measure the broker's clock over a wire.
@@ -35,6 +35,8 @@ struct Kept {
     standing: Standing,
     revision: String,
     last_queue: Option<String>,
+    /// Queue and id of the last task that a person asked for.
+    manual: Option<(String, TaskId)>,
     /// Decisions on record.
     decisions: i64,
     /// From when on every occurrence up to the cursor was decided as it came.
@@ -45,7 +47,7 @@ struct Kept {
 async fn read(on: impl Executor, id: &ScheduleId) -> Result<Option<Kept>, SqlError> {
     let row = sql(
         "SELECT cursor, revision, paused_at, paused_by, last_nominal, last_queue, last_task, ahead, \
-         unbroken_since, withdrawn_at, decisions FROM schedules WHERE id = ?",
+         unbroken_since, withdrawn_at, decisions, manual_queue, manual_task FROM schedules WHERE id = ?",
     )
     .bind(id.as_str().to_owned())
     .fetch_optional(on)
@@ -73,7 +75,14 @@ fn kept(row: &Row) -> Result<Kept, SqlError> {
         unbroken_since: row.try_get(8).unwrap_or_default(),
         withdrawn: row.try_get::<Option<i64>>(9).unwrap_or_default().is_some(),
         decisions: row.try_get(10)?,
+        manual: by_hand(row),
     })
+}
+
+fn by_hand(row: &Row) -> Option<(String, TaskId)> {
+    let queue: Option<String> = row.try_get(11).unwrap_or_default();
+    let task: Option<String> = row.try_get(12).unwrap_or_default();
+    queue.zip(task.and_then(|task| rows::task_id(task).ok()))
 }
 
 /// Where one schedule stands.
@@ -223,10 +232,7 @@ async fn commit_one(tx: &mut Tx<'_>, commit: &Commit) -> Result<Committed, SqlEr
     if wait > EARLY {
         return Ok(Committed::Early(Duration::from_micros(rows::count(wait))));
     }
-    let mut last = match (known.last_queue, known.standing.last) {
-        (Some(queue), Some((_, task))) => Some((queue, task)),
-        _ => None,
-    };
+    let mut tasks = known.tasks();
     let mut decisions = Vec::with_capacity(commit.fires.len() + 1);
     if let Some(missed) = commit.missed {
         let reason = format!("too late, from {}{}", missed.first, missed.note());
@@ -236,7 +242,7 @@ async fn commit_one(tx: &mut Tx<'_>, commit: &Commit) -> Result<Committed, SqlEr
         decisions.push(decision);
     }
     for fire in &commit.fires {
-        let decided = fire_one(tx, commit, fire, &mut last).await?;
+        let decided = fire_one(tx, commit, fire, &mut tasks).await?;
         record(tx, &decided).await?;
         decisions.push(decided);
     }
@@ -291,21 +297,18 @@ async fn fire_one(
     tx: &mut Tx<'_>,
     commit: &Commit,
     fire: &CommitFire,
-    last: &mut Option<(String, TaskId)>,
+    tasks: &mut [Option<(String, TaskId)>; 2],
 ) -> Result<Decision, SqlError> {
     let decide = |tx: &Tx<'_>, kind, reason| decision(tx, commit, fire.nominal, kind, reason);
-    if commit.overlap == Overlap::Skip
-        && let Some((queue, previous)) = last.as_ref()
-        && let Some(state) = running(tx, queue, previous, fire.task.queue.as_str()).await?
-    {
+    if let Some((queue, previous, what)) = unfinished(tx, tasks, &fire.task.queue, commit.overlap).await? {
         let unserved = match commit.unserved {
             true => "; no live server serves its queue",
             false => "",
         };
-        let reason = format!("overlap: previous task {previous} is {state}{unserved}");
+        let reason = format!("overlap: previous task {previous} {what}{unserved}");
         let mut skipped = decide(tx, DecisionKind::Skipped, reason);
-        skipped.task = Some(previous.clone());
-        skipped.queue = rows::queue_name(queue.clone()).ok();
+        skipped.task = Some(previous);
+        skipped.queue = rows::queue_name(queue).ok();
         return Ok(skipped);
     }
     let on_time = if fire.catch_up { "catch_up" } else { "on_time" };
@@ -335,17 +338,49 @@ async fn fire_one(
         .bind(commit.id.as_str().to_owned())
         .execute(&mut *tx.conn)
         .await?;
-    *last = Some((queue, id.clone()));
+    tasks[0] = Some((queue, id.clone()));
     let mut fired = decide(tx, DecisionKind::Fired, reason);
     fired.task = Some(id);
     fired.queue = Some(fire.task.queue.clone());
     Ok(fired)
 }
 
-/// The state of a task that can still run, for the overlap policy: it waits or is due in the queue that the schedule
-/// names `now`, or a worker holds it. One that waits in another queue was left behind by an edit; perhaps nothing
-/// serves that queue, and the schedule would never fire again.
-async fn running(tx: &mut Tx<'_>, queue: &str, id: &TaskId, now: &str) -> Result<Option<State>, SqlError> {
+impl Kept {
+    /// Queues and ids of the tasks that may stand in the way: that of the last fire, and the last one by hand.
+    fn tasks(&self) -> [Option<(String, TaskId)>; 2] {
+        let last = self.standing.last.as_ref().map(|(_, task)| task.clone());
+        [self.last_queue.clone().zip(last), self.manual.clone()]
+    }
+}
+
+/// The first of these tasks that can still run, and what it does.
+async fn unfinished(
+    tx: &mut Tx<'_>,
+    tasks: &[Option<(String, TaskId)>; 2],
+    queue: &QueueName,
+    overlap: Overlap,
+) -> Result<Option<(String, TaskId, String)>, SqlError> {
+    if !overlap.skips() {
+        return Ok(None);
+    }
+    for (at, task) in tasks.iter().flatten() {
+        if let Some(what) = what_it_does(tx, at, task, queue.as_str(), overlap).await? {
+            return Ok(Some((at.clone(), task.clone(), what)));
+        }
+    }
+    Ok(None)
+}
+
+/// What a task does that can still run, for the overlap policy: it waits or is due in the queue that the schedule names
+/// `now`, or a worker holds it. One that waits in another queue was left behind by an edit; perhaps nothing serves that
+/// queue, and the schedule would never fire again.
+async fn what_it_does(
+    tx: &mut Tx<'_>,
+    queue: &str,
+    id: &TaskId,
+    now: &str,
+    overlap: Overlap,
+) -> Result<Option<String>, SqlError> {
     let row = sql("SELECT state, at FROM tasks WHERE queue = ? AND id = ?")
         .bind(queue.to_owned())
         .bind(id.as_str().to_owned())
@@ -356,13 +391,71 @@ async fn running(tx: &mut Tx<'_>, queue: &str, id: &TaskId, now: &str) -> Result
     let Some(state) = row.try_get(0).ok().and_then(|word| rows::state(word).ok()) else {
         return Ok(None);
     };
-    let running = match state {
-        State::Active if queue != now => row.try_get::<i64>(1)? > tx.now,
-        State::Active => true,
-        State::Pending | State::Scheduled => queue == now,
-        _ => false,
-    };
-    Ok(running.then_some(state))
+    let at: i64 = row.try_get(1)?;
+    let here = queue == now;
+    Ok(match state {
+        State::Active if here || at > tx.now => Some("is active".to_owned()),
+        State::Pending | State::Scheduled if here => Some(format!("is {state}")),
+        State::Retry if here && overlap.counts_retries() => Some(format!("waits for its retry at {:.0}", instant(at))),
+        _ => None,
+    })
+}
+
+/// Enqueues a task because a person asks for it.
+pub(super) struct RunNow(pub(super) ManualRun);
+
+#[async_trait]
+impl Write for RunNow {
+    type Output = ManuallyRun;
+    const DOING: &'static str = "run a schedule by hand";
+
+    async fn apply(&mut self, tx: &mut Tx<'_>) -> Result<ManuallyRun, SqlError> {
+        let run = &self.0;
+        let known = read(&mut *tx.conn, &run.id).await?;
+        let tasks = known.as_ref().map_or([None, None], Kept::tasks);
+        if let Some((_, task, what)) = unfinished(tx, &tasks, &run.task.queue, run.overlap).await? {
+            return Ok(ManuallyRun::Busy { task, what });
+        }
+        let enqueued = match run.task.check() {
+            Ok(()) => enqueue_one(tx, &run.task).await?,
+            Err(invalid) => Err(invalid.into()),
+        };
+        let task = match enqueued {
+            Ok(Enqueued { id, .. }) => id,
+            Err(refusal) => return Ok(ManuallyRun::Refused(refusal)),
+        };
+        let queue = &run.task.queue;
+        // At first sight it stands at the present, and does so when a scheduler registers it.
+        sql("INSERT INTO schedules (id, revision, cursor, unbroken_since) VALUES (?1, '', ?2, ?2) ON CONFLICT DO NOTHING")
+            .bind(run.id.as_str().to_owned())
+            .bind(tx.now)
+            .execute(&mut *tx.conn)
+            .await?;
+        let decision = Decision {
+            schedule: run.id.clone(),
+            nominal: instant(tx.now.div_euclid(1_000_000).saturating_mul(1_000_000)),
+            kind: DecisionKind::Manual,
+            reason: format!("by {}", run.by),
+            task: Some(task.clone()),
+            queue: Some(queue.clone()),
+            end: None,
+            count: 1,
+            decided_at: instant(tx.now),
+            instance: run.by.clone(),
+        };
+        record(tx, &decision).await?;
+        let before = on_record(tx, &run.id, known.map_or(0, |known| known.decisions), 1).await?;
+        let on_record = trim(tx, &run.id, before + 1).await?;
+        sql("UPDATE schedules SET manual_queue = ?1, manual_task = ?2, decisions = ?3, decided_at = ?4 WHERE id = ?5")
+            .bind(queue.as_str().to_owned())
+            .bind(task.as_str().to_owned())
+            .bind(on_record)
+            .bind(tx.now)
+            .bind(run.id.as_str().to_owned())
+            .execute(&mut *tx.conn)
+            .await?;
+        Ok(ManuallyRun::Done(decision))
+    }
 }
 
 fn decision(tx: &Tx<'_>, commit: &Commit, nominal: jiff::Timestamp, kind: DecisionKind, reason: String) -> Decision {

@@ -35,6 +35,7 @@ mod keys;
 mod link;
 mod login;
 mod look;
+mod manual;
 mod node;
 mod passed;
 mod probe;

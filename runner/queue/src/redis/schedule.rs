@@ -17,7 +17,7 @@ use super::trouble::or_nothing;
 use super::{RedisBroker, convert, fault, keys, produce, reply};
 use crate::{
     Broker as _, BrokerResult, CURSOR_AHEAD, Commit, CommitFire, Committed, Corrections, Decision, DecisionKind,
-    EntryView, HOLD_AFTER_END, HOLD_AT_MOST, Held, Registration, Schedules, Standing,
+    EntryView, HOLD_AFTER_END, HOLD_AT_MOST, Held, ManualRun, ManuallyRun, Registration, Schedules, Standing,
 };
 
 /// Schedules a call of a script or a command.
@@ -90,6 +90,10 @@ impl Schedules for RedisBroker {
         }
         self.show_fires(&committed).await;
         Ok(committed)
+    }
+
+    async fn run_now(&self, run: &ManualRun) -> BrokerResult<ManuallyRun> {
+        self.run_by_hand(run).await
     }
 
     async fn lead(&self, instance: &str, ttl: Duration) -> BrokerResult<bool> {
@@ -254,7 +258,7 @@ fn commit_args(trip: &mut Trip<'_>, commit: &Commit) {
     .arg(id)
     .arg(commit.from.as_second())
     .arg(commit.to.as_second())
-    .arg(overlap_word(commit.overlap == Overlap::Skip, commit.unserved))
+    .arg(overlap_word(commit.overlap, commit.unserved))
     .arg(&commit.instance)
     .arg(missed.map_or(0, |m| m.count))
     .arg(missed.map_or(0, |m| m.last.as_second()))
@@ -276,12 +280,9 @@ fn commit_args(trip: &mut Trip<'_>, commit: &Commit) {
 }
 
 /// The policy as the scripts know it.
-pub(super) fn overlap_word(skip: bool, unserved: bool) -> &'static str {
-    match (skip, unserved) {
-        (true, true) => "skip_unserved",
-        (true, false) => "skip",
-        (false, _) => "allow",
-    }
+pub(super) fn overlap_word(overlap: Overlap, unserved: bool) -> String {
+    let unserved = if unserved && overlap.skips() { "_unserved" } else { "" };
+    format!("{}{unserved}", overlap.as_str())
 }
 
 /// Seconds from when on the commit leaves nothing out, if it leaves out anything, else nothing.

@@ -63,6 +63,7 @@ pub(super) enum Script {
     Document,
     Alone,
     Absolve,
+    Manual,
 }
 
 struct Source {
@@ -99,7 +100,7 @@ const fn fills(parts: &'static [&'static str]) -> Source {
 }
 
 /// In the order of [`Script`].
-static SOURCES: [Source; 48] = [
+static SOURCES: [Source; 49] = [
     fills(&[CLOCK, include_str!("scripts/plain.lua")]),
     fills(&[CLOCK, PUT, include_str!("scripts/enqueue.lua")]),
     drains(&[
@@ -138,9 +139,25 @@ static SOURCES: [Source; 48] = [
     drains(&[CLOCK, include_str!("scripts/beat.lua")]),
     drains(&[CLOCK, include_str!("scripts/server.lua")]),
     drains(&[CLOCK, include_str!("scripts/listed.lua")]),
-    fills(&[CLOCK, GUARD, PUT, DECIDE, AHEAD, include_str!("scripts/register.lua")]),
+    fills(&[
+        CLOCK,
+        GUARD,
+        PUT,
+        COUNT,
+        DECIDE,
+        AHEAD,
+        include_str!("scripts/register.lua"),
+    ]),
     drains(&[CLOCK, GUARD, include_str!("scripts/resume.lua")]),
-    fills(&[CLOCK, GUARD, PUT, DECIDE, AHEAD, include_str!("scripts/commit.lua")]),
+    fills(&[
+        CLOCK,
+        GUARD,
+        PUT,
+        COUNT,
+        DECIDE,
+        AHEAD,
+        include_str!("scripts/commit.lua"),
+    ]),
     drains(&[CLOCK, GUARD, include_str!("scripts/lead.lua")]),
     drains(&[CLOCK, GUARD, COUNT, include_str!("scripts/info.lua")]),
     drains(&[CLOCK, GUARD, CUT, include_str!("scripts/page.lua")]),
@@ -168,8 +185,8 @@ static SOURCES: [Source; 48] = [
     drains(&[CLOCK, include_str!("scripts/reclaim.lua")]),
     drains(&[CLOCK, GUARD, include_str!("scripts/groups.lua")]),
     fills(&[CLOCK, GUARD, AHEAD, include_str!("scripts/intend.lua")]),
-    fills(&[CLOCK, GUARD, PUT, DECIDE, include_str!("scripts/fire.lua")]),
-    drains(&[CLOCK, GUARD, PUT, DECIDE, include_str!("scripts/finish.lua")]),
+    fills(&[CLOCK, GUARD, PUT, COUNT, DECIDE, include_str!("scripts/fire.lua")]),
+    drains(&[CLOCK, GUARD, PUT, COUNT, DECIDE, include_str!("scripts/finish.lua")]),
     drains(&[CLOCK, include_str!("scripts/entries.lua")]),
     drains(&[CLOCK, GUARD, TYPES, include_str!("scripts/kinds.lua")]),
     drains(&[CLOCK, GUARD, include_str!("scripts/hold.lua")]),
@@ -177,6 +194,7 @@ static SOURCES: [Source; 48] = [
     fills(&[CLOCK, include_str!("scripts/document.lua")]),
     drains(&[CLOCK, CLAIMS, include_str!("scripts/alone.lua")]),
     drains(&[CLOCK, CLAIMS, SUSPECTS, include_str!("scripts/absolve.lua")]),
+    fills(&[CLOCK, GUARD, PUT, COUNT, DECIDE, include_str!("scripts/manual.lua")]),
 ];
 
 /// The names under which a server knows the scripts.
@@ -280,6 +298,7 @@ pub fn script_names() -> Vec<([String; 2], &'static str)> {
         "document",
         "alone",
         "absolve",
+        "manual",
     ];
     let hash =
         |source: &Source| [true, false].map(|flags| redis::Script::new(&code(source, flags)).get_hash().to_owned());
@@ -309,7 +328,7 @@ mod tests {
 
     #[test]
     fn the_last_name_has_the_last_source() {
-        assert_eq!(Script::Absolve as usize + 1, SOURCES.len());
+        assert_eq!(Script::Manual as usize + 1, SOURCES.len());
         #[cfg(feature = "contract")]
         for ((_, name), source) in script_names().into_iter().zip(&SOURCES) {
             let file = std::fs::read_to_string(format!("src/redis/scripts/{name}.lua"));

@@ -79,6 +79,19 @@ struct Intent {
     /// See [`Commit::unbroken_since`].
     #[prost(string, tag = "12")]
     unbroken_since: String,
+    /// Whether a task that waits for its retry stands in nobody's way.
+    #[prost(bool, tag = "13")]
+    ignores_retries: bool,
+}
+
+impl Intent {
+    fn overlap(&self) -> Overlap {
+        match (self.skip, self.ignores_retries) {
+            (false, _) => Overlap::Allow,
+            (true, false) => Overlap::Skip,
+            (true, true) => Overlap::SkipIgnoringRetries,
+        }
+    }
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -120,6 +133,8 @@ struct Walk {
     not_after: i64,
     /// Key and id of the task that may stand in the way.
     previous: (String, String),
+    /// The same of the last run that a person asked for.
+    manual: (String, String),
     /// Nominal instant, task and its key.
     last: Option<(i64, String, String)>,
     /// Decisions in JSON, for as many fires as are done.
@@ -327,17 +342,15 @@ impl RedisBroker {
         }
     }
 
-    /// States of previous tasks that lie in another queue than the next fires, where the script cannot look: `active`
-    /// while a worker holds it, else nothing. See `busy` in `decide.lua`.
+    /// What the previous task and the last run by hand do, where they lie in another queue than the next fires, so that
+    /// the script cannot look: `is active` while a worker holds it, else nothing. See `busy` in `decide.lua`.
     async fn states_elsewhere(
         &self,
         open: &mut Vec<&mut Walk>,
         trouble: &mut Option<BrokerError>,
-    ) -> BrokerResult<Vec<String>> {
+    ) -> BrokerResult<Vec<[String; 2]>> {
         let mut trip = self.conn.trip(DOING).await?;
-        let asks: Vec<bool> = open.iter().map(|walk| walk.previous_elsewhere()).collect();
-        for walk in open.iter().filter(|walk| walk.previous_elsewhere()) {
-            let (key, task) = &walk.previous;
+        for (key, task) in open.iter().flat_map(|walk| walk.elsewhere()).flatten() {
             let queue = key.strip_suffix(task.as_str()).and_then(|rest| rest.strip_suffix("t:"));
             trip.command("HGET").arg(key).arg("state");
             trip.command("ZSCORE")
@@ -346,24 +359,31 @@ impl RedisBroker {
         }
         let mut answers = trip.each().await?.into_iter();
         let mut states = Vec::new();
-        for (walk, asks) in open.iter_mut().zip(asks) {
-            match asks.then(|| answers.next().zip(answers.next())).flatten() {
-                None => states.push(String::new()),
-                Some((Ok(state), ends)) => {
-                    let ends = ends
-                        .ok()
-                        .and_then(reply::text)
-                        .and_then(|ends| ends.parse::<f64>().ok());
-                    let held =
-                        reply::text(state).as_deref() == Some("active") && ends.is_some_and(|at| at > walk.now());
-                    states.push(if held { "active".to_owned() } else { String::new() });
+        for walk in open.iter_mut() {
+            let mut found = [String::new(), String::new()];
+            for (found, asked) in found.iter_mut().zip(walk.elsewhere().map(|task| task.is_some())) {
+                match asked.then(|| answers.next().zip(answers.next())).flatten() {
+                    None => (),
+                    Some((Ok(state), ends)) => {
+                        let ends = ends
+                            .ok()
+                            .and_then(reply::text)
+                            .and_then(|ends| ends.parse::<f64>().ok());
+                        let active = reply::text(state).as_deref() == Some("active");
+                        if active && ends.is_some_and(|at| at > walk.now()) {
+                            "is active".clone_into(found);
+                        }
+                    }
+                    // What lies there is no task, and stands in nobody's way.
+                    Some((Err(BrokerError::Corrupt { .. }), _)) => (),
+                    Some((Err(error), _)) => {
+                        walk.stuck = true;
+                        *trouble = Some(error);
+                    }
                 }
-                // What lies there is no task, and stands in nobody's way.
-                Some((Err(BrokerError::Corrupt { .. }), _)) => states.push(String::new()),
-                Some((Err(error), _)) => {
-                    walk.stuck = true;
-                    *trouble = Some(error);
-                }
+            }
+            if !walk.stuck {
+                states.push(found);
             }
         }
         open.retain(|walk| !walk.stuck);
@@ -480,7 +500,8 @@ fn intent_of(commit: &Commit) -> Intent {
     Intent {
         token: uuid::Uuid::new_v4().to_string(),
         to: commit.to.as_second(),
-        skip: commit.overlap == Overlap::Skip,
+        skip: commit.overlap.skips(),
+        ignores_retries: commit.overlap == Overlap::SkipIgnoringRetries,
         instance: commit.instance.clone(),
         missed: missed.map_or(0, |m| m.count),
         missed_last: missed.map_or(0, |m| m.last.as_second()),
@@ -508,6 +529,7 @@ impl Answer {
             return Some(Self::Outcome(outcome));
         }
         let previous = (reply::shown(row.next()?)?, reply::shown(row.next()?)?);
+        let manual = (reply::shown(row.next()?)?, reply::shown(row.next()?)?);
         let now = reply::number(row.next()?)?;
         let (place, written) = match word.as_str() {
             "go" => (Some(place), written),
@@ -524,6 +546,7 @@ impl Answer {
             written,
             not_after: now.saturating_add(i64::try_from(PATIENCE.as_secs()).unwrap_or(0)),
             previous,
+            manual,
             last: None,
             texts: Vec::new(),
             stuck: false,
@@ -551,30 +574,35 @@ impl Walk {
         &rest[..same]
     }
 
-    fn previous_here(&self) -> bool {
+    /// Whether a task lies in the queue of the next fires.
+    fn is_here(&self, (key, _): &(String, String)) -> bool {
         let queue = self.next().first().map(|fire| keys::queue(&fire.queue));
-        queue.is_some_and(|queue| self.previous.0.starts_with(&queue))
+        queue.is_some_and(|queue| key.starts_with(&queue))
     }
 
-    fn previous_elsewhere(&self) -> bool {
-        self.intent.skip && !self.previous.0.is_empty() && !self.previous_here()
+    /// The previous task and the last run by hand, where they lie elsewhere and may stand in the way.
+    fn elsewhere(&self) -> [Option<&(String, String)>; 2] {
+        [&self.previous, &self.manual]
+            .map(|task| (self.intent.skip && !task.0.is_empty() && !self.is_here(task)).then_some(task))
     }
 
     /// See `fire.lua`.
-    fn fire_args(&self, trip: &mut Trip<'_>, state: &str) {
+    fn fire_args(&self, trip: &mut Trip<'_>, states: &[String; 2]) {
         let fires = self.next();
         let queue = fires.first().map_or("", |fire| fire.queue.as_str());
         trip.script(Script::Fire, &[keys::part(queue, "pending")])
             .arg(keys::queue(queue))
             .arg(keys::own(queue))
             .arg(self.schedule.as_str())
-            .arg(overlap_word(self.intent.skip, self.intent.unserved))
+            .arg(overlap_word(self.intent.overlap(), self.intent.unserved))
             .arg(&self.intent.instance)
             .arg(self.not_after)
-            .arg(OPEN_KEPT.as_secs())
-            .arg(&self.previous.1)
-            .arg(if self.previous_here() { &self.previous.0 } else { "" })
-            .arg(state);
+            .arg(OPEN_KEPT.as_secs());
+        for (task, state) in [&self.previous, &self.manual].into_iter().zip(states) {
+            trip.arg(&task.1)
+                .arg(if self.is_here(task) { task.0.as_str() } else { "" })
+                .arg(state);
+        }
         for fire in fires {
             trip.arg(fire.nominal)
                 .arg(u8::from(fire.late))

@@ -46,7 +46,7 @@ pub use runs::{
 pub(crate) use runs::{Trace, trace_of};
 pub use schedule::{
     CURSOR_AHEAD, Commit, CommitFire, Committed, Corrections, Decision, DecisionKind, HOLD_AFTER_END, HOLD_AT_MOST,
-    Held, Registration, Schedules, Standing,
+    Held, ManualRun, ManuallyRun, Registration, Schedules, Standing,
 };
 pub use stop::{CANCELED, MAX_STOP_BYTES, StopRequest, stopped_by};
 pub use types::KnownTypes;

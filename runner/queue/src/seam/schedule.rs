@@ -8,7 +8,7 @@ use runner_core::schedule::{Ahead, LONGEST_GRACE, MissedRange, Overlap, Schedule
 use runner_core::task::{QueueName, Task, TaskId};
 use serde::{Deserialize, Serialize};
 
-use super::{BrokerResult, EntryView, RunEnd};
+use super::{BrokerResult, EntryView, Refusal, RunEnd};
 
 /// A cursor that is further ahead of the broker's clock was written while that clock was wrong. Decisions are made up to
 /// the present, 50 ms early at most; what remains is the distance between the clocks of a server and of the replica that
@@ -124,8 +124,9 @@ pub struct Commit {
     pub fires: Vec<CommitFire>,
     /// Occurrences to record as missed.
     pub missed: Option<MissedRange>,
-    /// Whether a fire is skipped while the previous task can still run: it is pending or scheduled in the queue of the
-    /// fire, or active with a lease. A task that waits in another queue was left behind by an edit and counts no more.
+    /// Whether a fire is skipped while the previous task, or one that a person asked for, can still run: it is pending,
+    /// scheduled or (unless the policy says otherwise) waits for its retry in the queue of the fire, or is active with a
+    /// lease. A task that waits in another queue was left behind by an edit and counts no more.
     pub overlap: Overlap,
     /// No live server is known to serve the queue of the fires; a skip says so.
     pub unserved: bool,
@@ -141,6 +142,35 @@ impl Commit {
         let after = self.to.checked_add(Duration::from_secs(1)).unwrap_or(self.to);
         Some(self.fires.iter().map(|fire| fire.nominal).min().unwrap_or(after))
     }
+}
+
+/// A run that a person asks for, beside all occurrences.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ManualRun {
+    /// The schedule.
+    pub id: ScheduleId,
+    /// Its task, see `runner_core::schedule::manual_task`.
+    pub task: Task,
+    /// What stands in the way, as for an occurrence; [`Overlap::Allow`]: nothing.
+    pub overlap: Overlap,
+    /// Who asks, for the record.
+    pub by: String,
+}
+
+/// What became of it.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ManuallyRun {
+    /// Its task is on its queue, and this is on record.
+    Done(Decision),
+    /// Another run has not ended; nothing was written.
+    Busy {
+        /// Its task.
+        task: TaskId,
+        /// What that does: `is active`, `waits for its retry at 2026-11-28T02:00:00Z`.
+        what: String,
+    },
+    /// The task was refused; nothing was written.
+    Refused(Refusal),
 }
 
 /// What became of one commit.
@@ -247,6 +277,11 @@ pub trait Schedules {
     ///
     /// May be repeated after an unknown outcome: `Moved` to its own `to` means that it was ours.
     async fn commit(&self, commits: &[Commit]) -> BrokerResult<Vec<Committed>>;
+
+    /// Enqueues a task of a schedule because a person asks for it, and puts that on record; the cursor stays. From then on
+    /// it stands in the way of occurrences like the previous task. Over one store that is one atomic step; in a cluster
+    /// the look at other runs, the enqueue and the record are three.
+    async fn run_now(&self, run: &ManualRun) -> BrokerResult<ManuallyRun>;
 
     /// Tries to be or stay the leader for `ttl`, at most [`HOLD_AT_MOST`]. Only for efficiency: nothing depends on there being one.
     async fn lead(&self, instance: &str, ttl: Duration) -> BrokerResult<bool>;

@@ -82,7 +82,7 @@ pub fn read_policies(fields: &Fields<'_>, overlap: Overlap, report: &mut Report<
     {
         policies.jitter = jitter;
     }
-    if policies.overlap.unwrap_or(overlap) == Overlap::Skip
+    if policies.overlap.unwrap_or(overlap).skips()
         && policies.catch_up.is_some_and(|c| c.policy == CatchUpPolicy::All)
         && let Some(field) = fields.peek("catch_up")
     {
@@ -94,6 +94,31 @@ pub fn read_policies(fields: &Fields<'_>, overlap: Overlap, report: &mut Report<
 }
 
 fn read_overlap(field: &Field<'_>, report: &mut Report<'_>) -> Option<Overlap> {
+    if !matches!(field.node.value, Value::Map(_)) {
+        return read_overlap_word(field, report);
+    }
+    let map = Fields::read(field.node, &field.path, &["policy", "retries"], report)?;
+    let policy = match map.get("policy", report) {
+        Some(policy) => read_overlap_word(policy, report)?,
+        None => Overlap::default(),
+    };
+    let Some(retries) = map.get("retries", report) else {
+        return Some(policy);
+    };
+    let counted = retries.word("E217", &[("count", true), ("ignore", false)], report)?;
+    match (policy, counted) {
+        (Overlap::Allow, _) => {
+            let text = format!("{} says nothing where {} is allow", retries.path, field.path);
+            report.error("E217", retries.node.mark, text).hint =
+                Some("remove retries, or write policy: skip".to_owned());
+            None
+        }
+        (_, true) => Some(Overlap::Skip),
+        (_, false) => Some(Overlap::SkipIgnoringRetries),
+    }
+}
+
+fn read_overlap_word(field: &Field<'_>, report: &mut Report<'_>) -> Option<Overlap> {
     let words = [("skip", Overlap::Skip), ("allow", Overlap::Allow)];
     let read = field.word("E217", &words, report);
     if read.is_none()

@@ -131,6 +131,16 @@ const SLIPS: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "name: a\nschedule: {cron: '0 2 * * *', overlap: {policy: allow, retries: ignore}}\nhandler: x\n",
+        &[
+            "2:65 E217 schedule.overlap.retries says nothing where schedule.overlap is allow // remove retries, or write policy: skip",
+        ],
+    ),
+    (
+        "name: a\nschedule: {cron: '0 2 * * *', overlap: {retries: igonre}}\nhandler: x\n",
+        &["2:50 E217 unknown schedule.overlap.retries \"igonre\"; expected count or ignore; did you mean \"ignore\"?"],
+    ),
+    (
         "name: a\nschedule: {cron: '0 2 * * *', catch_up: {policy: lats, max: 0}}\nhandler: x\n",
         &[
             "2:50 E218 unknown schedule.catch_up.policy \"lats\"; expected none, last or all; did you mean \"last\"?",
@@ -297,6 +307,23 @@ fn hostile_texts_are_refused_in_no_time() {
         let took = start.elapsed();
         assert!(told[0].contains("E104") && told[0].contains(words), "{words}: {told:?}");
         assert!(took < Duration::from_secs(5), "{words}: {took:?}");
+    }
+}
+
+#[test]
+fn overlap_says_whether_a_retry_counts() {
+    for (text, expected) in [
+        ("skip", Overlap::Skip),
+        ("{policy: skip}", Overlap::Skip),
+        ("{retries: count}", Overlap::Skip),
+        ("{policy: skip, retries: ignore}", Overlap::SkipIgnoringRetries),
+        ("{retries: ignore}", Overlap::SkipIgnoringRetries),
+        ("{policy: allow}", Overlap::Allow),
+    ] {
+        let reading = good(&format!(
+            "name: a\nschedule: {{cron: '@daily', overlap: {text}}}\nhandler: x\n"
+        ));
+        assert_eq!(reading.entries[0].schedules[0].overlap, expected, "{text}");
     }
 }
 

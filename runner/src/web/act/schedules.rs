@@ -5,14 +5,15 @@ use std::sync::Arc;
 use axum::Extension;
 use axum::extract::{Path, State};
 use axum::response::Response;
-use runner_core::schedule::{Definition, ScheduleId};
-use runner_core::task::{Run, Task, TaskId};
+use runner_core::schedule::{Definition, Overlap, ScheduleId, manual_task};
+use runner_queue::{ManualRun, ManuallyRun};
 
 use super::{Audit, done, not_done, settled, told};
 use crate::web::desk::Desk;
 use crate::web::fault::Fault;
+use crate::web::text;
 use crate::web::urls;
-use crate::web::visitor::{Form, Visitor, Who};
+use crate::web::visitor::{Form, Notice, Visitor, Who};
 
 /// `POST /queue/schedules/{id}/{verb}`
 pub async fn one(
@@ -29,7 +30,7 @@ pub async fn one(
         .get(&id)
         .ok_or_else(|| Fault::Gone("schedule", given.clone()))?;
     let key = match verb.as_str() {
-        "run" => return run(&desk, &visitor, definition).await,
+        "run" => return run(&desk, &visitor, definition, form.get("force").is_some()).await,
         "pause" => {
             let audit = Audit::intent(&visitor, "schedule.pause", &id);
             settled(audit, desk.broker.pause_schedule(&id, visitor.name()).await)?;
@@ -45,32 +46,43 @@ pub async fn one(
     Ok(told(&desk, &form.back(), &done(key, given)))
 }
 
-/// The schedule's task, now, beside its occurrences: cursor and decisions stay as they are.
-async fn run(desk: &Desk, visitor: &Visitor, definition: &Definition) -> Result<Response, Fault> {
+/// The schedule's task, now, beside its occurrences: the cursor stays where it is. While another run has not ended, the
+/// page of the schedule asks first.
+async fn run(desk: &Desk, visitor: &Visitor, definition: &Definition, force: bool) -> Result<Response, Fault> {
+    let page = urls::schedule(definition.id.as_str());
+    let run = ManualRun {
+        id: definition.id.clone(),
+        task: manual_task(definition),
+        overlap: if force { Overlap::Allow } else { definition.overlap },
+        by: visitor.name().to_owned(),
+    };
     let audit = Audit::intent(visitor, "schedule.run", &definition.id);
-    let task = by_hand(definition);
-    let url = task.id.as_ref().map_or_else(
-        || urls::schedule(definition.id.as_str()),
-        |id| urls::task(task.queue.as_str(), id.as_str()),
-    );
-    let answers = settled(audit, desk.broker.enqueue(&[task]).await)?;
-    match answers.into_iter().next() {
-        Some(Ok(_)) => Ok(told(desk, &url, &done("notice.schedule.run", definition.id.as_str()))),
-        Some(Err(refused)) => {
-            let back = urls::schedule(definition.id.as_str());
-            Ok(told(desk, &back, &not_done(refused.to_string())))
+    let answer = desk.broker.run_now(&run).await;
+    audit.outcome(match &answer {
+        Ok(ManuallyRun::Done(_)) => "done",
+        Ok(_) => "refused",
+        Err(_) => "unknown",
+    });
+    Ok(match answer? {
+        ManuallyRun::Done(decision) => {
+            let task = decision
+                .task
+                .as_ref()
+                .map(|id| urls::task(run.task.queue.as_str(), id.as_str()));
+            let notice = done("notice.schedule.run", definition.id.as_str());
+            told(desk, task.as_deref().unwrap_or(&page), &notice)
         }
-        None => Err(Fault::Internal),
-    }
-}
-
-fn by_hand(definition: &Definition) -> Task {
-    let mut task = definition.task.clone();
-    let id = format!("{}@manual-{}", definition.id, TaskId::random());
-    task.id = TaskId::new(id).ok();
-    task.run = Run::Now;
-    task.header("runner-schedule-id", definition.id.as_str())
-        .header("runner-fire-kind", "manual")
+        ManuallyRun::Busy { task, what } => told(
+            desk,
+            &format!("{page}?ask=run"),
+            &Notice {
+                key: "notice.schedule.busy".to_owned(),
+                what: text::cut(&format!("{task} {what}"), 300),
+                bad: true,
+            },
+        ),
+        ManuallyRun::Refused(refusal) => told(desk, &page, &not_done(refusal.to_string())),
+    })
 }
 
 /// `POST /queue/sync`

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 
 use axum::Extension;
-use axum::extract::{Path, State};
+use axum::extract::{Path, Query, State};
 use axum::response::Response;
 use jiff::Timestamp;
 use runner_core::schedule::{CatchUpPolicy, Definition, Overlap, Plan, ScheduleId};
 use runner_core::task::{FUNCTION_PREFIX, QueueName, State as TaskState, TaskId};
 use runner_queue::{Decision, DecisionKind, MAX_RUNS_KEPT, Standing};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::foreign::{self, Foreign};
 use super::rows::{self, DecisionRow, IN_A_LIST, ProblemRow};
@@ -85,6 +85,8 @@ struct SchedulePage {
     /// Whether runs are remembered: of functions of manifests.
     remembered: bool,
     runs: Vec<RunRow>,
+    /// Somebody wants to run it although another run has not ended.
+    asks_run: bool,
     corrected: Option<Moment>,
 }
 
@@ -92,11 +94,18 @@ impl Page for SchedulePage {
     const TEMPLATE: &'static str = "schedule.html";
 }
 
+/// The query of the page.
+#[derive(Debug, Deserialize)]
+pub struct Asked {
+    ask: Option<String>,
+}
+
 /// `GET /queue/schedules/{id}`
 pub async fn show(
     State(desk): State<Desk>,
     Extension(visitor): Extension<Who>,
     Path(given): Path<String>,
+    Query(asked): Query<Asked>,
 ) -> Result<Response, Fault> {
     let given = urls::text_in(&given).unwrap_or(given);
     let id = ScheduleId::from_text(given.as_str());
@@ -121,6 +130,7 @@ pub async fn show(
     let page = SchedulePage {
         remembered: runs.is_some(),
         runs: runs.unwrap_or_default(),
+        asks_run: asked.ask.as_deref() == Some("run"),
         id: given,
         foreign,
         details: definition.map(|d| details(lens, &plan, d, standing.as_ref(), &fates, &decisions)),
@@ -264,6 +274,7 @@ fn details(
         last_run: last_run(lens, definition, standing, fates, decisions),
         overlap: match definition.overlap {
             Overlap::Skip => "skip",
+            Overlap::SkipIgnoringRetries => "skip_ignoring_retries",
             Overlap::Allow => "allow",
         },
         catch_up: match definition.catch_up.policy {

@@ -1,6 +1,6 @@
 -- Enqueues what is due of one schedule, records the decisions, moves the cursor: all or nothing.
 -- KEYS: the cursors, the record of all decisions, the record of this schedule's.
--- ARGV after the clock: schedule, cursor before, cursor after, 'skip', 'skip_unserved' or 'allow' overlaps, instance,
+-- ARGV after the clock: schedule, cursor before, cursor after, the overlap policy (see decide.lua), instance,
 -- missed count, newest missed instant, oldest missed instant, what else the reason says,
 -- how many decisions to keep in all, how many of this schedule, seconds to keep its own record, from when on
 -- nothing is missed if something is here, else '';
@@ -30,12 +30,17 @@ if tonumber(ARGV[8]) > 0 then
 end
 
 local previous = redis.call('HMGET', KEYS[1], 'p:' .. id, 't:' .. id)
+-- The last run that a person asked for.
+local manual = redis.call('HMGET', KEYS[1], 'mp:' .. id, 'mt:' .. id)
 for i = first, #ARGV, width do
   local queue, nominal, task = ARGV[i], ARGV[i + 2], ARGV[i + 4]
-  local state = ARGV[6] ~= 'allow' and busy(previous[1], previous[2], queue)
-  local text, fired
-  if state then
-    text = overlaps(id, instance, nominal, previous[2], state, ARGV[6])
+  local what, by, text, fired
+  if ARGV[6] ~= 'allow' then
+    what, by = busy(previous[1], previous[2], queue, ARGV[6]), previous[2]
+    if not what then what, by = busy(manual[1], manual[2], queue, ARGV[6]), manual[2] end
+  end
+  if what then
+    text = overlaps(id, instance, nominal, by, what, ARGV[6])
   else
     text, fired = enqueue(id, instance, queue, {unpack(ARGV, i + 2, i + 10)})
   end

@@ -1,5 +1,7 @@
 -- Decisions about the occurrences of a schedule, and their record.
--- Needs clock.lua. Gives: decided(…), missed(…), busy(key, task, queue) and record(keys, texts, …).
+-- Needs clock.lua and count.lua. Gives: decided(…), missed(…), busy(key, task, queue, how) and record(keys, texts, …).
+-- how: the overlap policy: 'allow'; 'skip', 'skip_ignoring_retries', and behind these '_unserved' if no live server is
+-- known to serve the queue.
 
 -- Of what stands in a reason and comes from Redis: the longest id is shorter.
 local function short(text)
@@ -20,30 +22,33 @@ local function missed(id, instance, count, last, oldest, note)
   return decided(id, instance, last, 'missed', reason, nil, tonumber(count))
 end
 
--- The decision about an occurrence that the previous task stands in the way of.
--- how: the overlap policy, 'skip_unserved' if no live server is known to serve the queue.
-local function overlaps(id, instance, nominal, task, state, how)
+-- The decision about an occurrence that the previous task stands in the way of. what: see busy.
+local function overlaps(id, instance, nominal, task, what, how)
   task = short(task or '')
-  local reason = 'overlap: previous task ' .. task .. ' is ' .. state
-  if how == 'skip_unserved' then reason = reason .. '; no live server serves its queue' end
+  local reason = 'overlap: previous task ' .. task .. ' ' .. what
+  if find(how, '_unserved', 1, true) then reason = reason .. '; no live server serves its queue' end
   return decided(id, instance, nominal, 'skipped', reason, task, 1)
 end
 
--- Whether a task in this state stands in the way: a failed one does not.
-local function in_the_way(state)
-  return state == 'pending' or state == 'active' or state == 'scheduled'
-end
-
--- The state of the previous task, if it can still run: it waits or is due in the queue that the schedule names now,
--- or a worker holds it. One that waits in another queue was left behind by an edit. Perhaps nothing serves that queue,
--- and the schedule would never fire again.
-local function busy(key, task, queue)
+-- What the previous task does, if it can still run: it waits or is due in the queue that the schedule names now, or a
+-- worker holds it. One that waits in another queue was left behind by an edit. Perhaps nothing serves that queue, and
+-- the schedule would never fire again. Nor does one that waits for a retry on no list of these.
+local function busy(key, task, queue, how)
   local state = key and key ~= '' and of_task('HGET', key, 'state')
-  if not in_the_way(state) then return end
-  if string.sub(key, 1, #queue + 2) == queue .. 't:' then return state end
+  if string.sub(key or '', 1, #queue + 2) == queue .. 't:' then
+    if state == 'pending' or state == 'active' or state == 'scheduled' then return 'is ' .. state end
+    if state ~= 'retry' or find(how, 'ignoring_retries', 1, true) then return end
+    local due = try('ZSCORE', queue .. 'retry', task or '')
+    due = type(due) == 'string' and tonumber(due)
+    -- No retry is put off for so long that its year has more than four digits.
+    if not due or due < 0 or due > 253402300799 then return end
+    local time = due % 86400
+    return string.format('waits for its retry at %sT%02d:%02d:%02dZ', day_of(due), math.floor(time / 3600),
+      math.floor(time % 3600 / 60), math.floor(time % 60))
+  end
   if state ~= 'active' or not task then return end
   local ends = try('ZSCORE', string.sub(key, 1, #key - #task - 2) .. 'lease', task)
-  if type(ends) == 'string' and tonumber(ends) > now then return state end
+  if type(ends) == 'string' and tonumber(ends) > now then return 'is active' end
 end
 
 -- Puts a task on its queue for an occurrence: the decision, and whether it was enqueued.

@@ -1,16 +1,16 @@
 -- Second of three steps of a commit in a cluster: enqueues occurrences of one schedule in one queue, each once.
 -- KEYS: the queue's pending list (names the slot).
--- ARGV after the clock: queue prefix, own prefix, schedule, 'skip', 'skip_unserved' or 'allow' overlaps, instance, last second at
+-- ARGV after the clock: queue prefix, own prefix, schedule, the overlap policy (see decide.lua), instance, last second at
 -- which this may run, seconds to remember the decisions, previous task's id or '', its key if it is of this queue
--- or '', else its state or ''; then for each fire: nominal instant, '1' if it is late, task id, message, lock key or
+-- or '', else what it does (see busy) or '', the same three of the last run that a person asked for; then for each fire: nominal instant, '1' if it is late, task id, message, lock key or
 -- '', lock ttl in ms, when, group, headers to keep beside the message or ''.
 -- Returns: 'done' and a decision in JSON for each fire; 'late'.
 -- What was decided about an occurrence is remembered beside the tasks, so that a repeat gives the same answer. One
 -- that comes after it was forgotten must not run: hence the last second.
 local queue, own, id, instance = ARGV[3], ARGV[4], ARGV[5], ARGV[7]
 if now > tonumber(ARGV[8]) then return {'late'} end
-local previous, key, state = ARGV[10], ARGV[11], ARGV[12]
-if not in_the_way(state) then state = nil end
+local previous, key, elsewhere = ARGV[10], ARGV[11], ARGV[12]
+local manual = ARGV[13]
 
 -- What was decided about an occurrence, if it can be read.
 local function known(text, nominal)
@@ -24,21 +24,25 @@ local function known(text, nominal)
 end
 
 local reply = {'done'}
-for i = 13, #ARGV, 9 do
+for i = 16, #ARGV, 9 do
   local nominal = ARGV[i]
   local mark = own .. 'fire:' .. id .. '@' .. nominal
   local text = look(false, 'GET', mark)
   if not known(text, nominal) then
-    local stands = ARGV[6] ~= 'allow' and (state or busy(key, previous, queue))
-    if stands then
-      text = overlaps(id, instance, nominal, previous, stands, ARGV[6])
+    local what, by
+    if ARGV[6] ~= 'allow' then
+      what, by = elsewhere ~= '' and elsewhere or busy(key, previous, queue, ARGV[6]), previous
+      if not what then what, by = ARGV[15] ~= '' and ARGV[15] or busy(ARGV[14], manual, queue, ARGV[6]), manual end
+    end
+    if what then
+      text = overlaps(id, instance, nominal, by, what, ARGV[6])
     else
       text = enqueue(id, instance, queue, {unpack(ARGV, i, i + 8)})
     end
     redis.call('SET', mark, text, 'EX', ARGV[9])
   end
   if known(text, nominal) == 'fired' then
-    previous, key, state = ARGV[i + 2], queue .. 't:' .. ARGV[i + 2], nil
+    previous, key, elsewhere = ARGV[i + 2], queue .. 't:' .. ARGV[i + 2], ''
   end
   reply[#reply + 1] = text
 end

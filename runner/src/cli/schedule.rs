@@ -1,0 +1,281 @@
+//! `runner schedule`: shows one schedule with what was decided about it, runs, pauses or resumes it.
+
+use anyhow::bail;
+use clap::{Args, Subcommand};
+use jiff::tz::TimeZone;
+use runner_core::schedule::{Definition, Overlap, Plan, ScheduleId, manual_task};
+use runner_core::task::FUNCTION_PREFIX;
+use runner_queue::{Broker, Decision, MAX_RUNS_KEPT, ManualRun, ManuallyRun, RunRecord, Standing};
+use serde_json::json;
+
+use super::exit::Usage;
+use super::keep::InBroker;
+use super::task::actor;
+use super::{Context, parts, print};
+use crate::source::{self, Catalog};
+
+/// Decisions that are shown unless another number is asked for.
+const SHOWN: u16 = 20;
+
+/// Shows, runs, pauses or resumes one schedule
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    runner schedule show backup\n  \
+    runner schedule run backup\n  \
+    runner schedule pause db:42\n\n\
+    NAME is the id that `runner ls schedules` lists, or the name of a function or row that only one schedule has.")]
+pub struct ScheduleCommand {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    Show(Show),
+    Run(Run),
+    /// Nothing fires until it is resumed
+    Pause {
+        /// Which schedule
+        name: String,
+    },
+    /// It goes on from now; what fell into the pause does not fire
+    Resume {
+        /// Which schedule
+        name: String,
+    },
+}
+
+/// Where it stands, what was decided about it and how that ended, and the last runs of its function
+#[derive(Debug, Args)]
+struct Show {
+    /// Which schedule
+    name: String,
+    /// How many decisions
+    #[arg(long, default_value_t = SHOWN, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=200))]
+    decisions: u16,
+    /// As one object
+    #[arg(long)]
+    json: bool,
+}
+
+/// Enqueues its task now, beside its occurrences
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Refused (exit code 1) while another run of the schedule has not ended, unless its policy is overlap: allow. Prints \
+    the id of the task."
+)]
+struct Run {
+    /// Which schedule
+    name: String,
+    /// Run it although another run has not ended
+    #[arg(long)]
+    force: bool,
+}
+
+impl ScheduleCommand {
+    pub async fn run(self, context: &Context) -> anyhow::Result<()> {
+        let broker = context.broker().await?;
+        let plan = plan(context, &broker).await?;
+        match self.verb {
+            Verb::Show(show) => show.run(context, &*broker, &plan).await,
+            Verb::Run(run) => run.run(&*broker, named(&plan, &run.name)?).await,
+            Verb::Pause { name } => {
+                let id = &named(&plan, &name)?.id;
+                broker.pause_schedule(id, &actor()).await?;
+                audit("schedule.pause", id);
+                Ok(print::line(&format!("{id} is paused"))?)
+            }
+            Verb::Resume { name } => {
+                let id = &named(&plan, &name)?.id;
+                broker.resume_schedule(id).await?;
+                audit("schedule.resume", id);
+                Ok(print::line(&format!("{id} goes on from now"))?)
+            }
+        }
+    }
+}
+
+fn audit(action: &'static str, id: &ScheduleId) {
+    tracing::info!(target: "audit", action, on = %id, actor = %actor(), outcome = "done");
+}
+
+/// The schedules of all sources, as this process reads them.
+async fn plan(context: &Context, broker: &std::sync::Arc<dyn Broker>) -> anyhow::Result<std::sync::Arc<Plan>> {
+    let settings = context.settings()?;
+    let code = parts::code_schedules(settings, context.schedules.clone())?;
+    let sources = source::Settings {
+        keep: Some(InBroker::shared(broker.clone(), false)),
+        ..parts::sources(settings, code)
+    };
+    let loaded = Catalog::load_once(sources, context.clock.clone()).await;
+    for status in &loaded.statuses {
+        if let Some(reason) = status.state.reason() {
+            print::note(&format!("warning: {} cannot be read: {reason}", status.place));
+        }
+    }
+    Ok(loaded.plan)
+}
+
+/// The one schedule that is meant: by its id, else by a name that no other one has.
+fn named<'a>(plan: &'a Plan, name: &str) -> anyhow::Result<&'a Definition> {
+    if let Some(definition) = plan.schedules.get(&ScheduleId::from_text(name)) {
+        return Ok(definition);
+    }
+    let found: Vec<&Definition> = plan.schedules.values().filter(|d| d.name == name).collect();
+    match found.as_slice() {
+        [one] => Ok(one),
+        [] => bail!("no schedule {name:?} in any source; `runner ls schedules` shows those that exist"),
+        several => {
+            let ids: Vec<&str> = several.iter().map(|d| d.id.as_str()).collect();
+            Err(Usage(format!(
+                "several schedules are called {name:?}: {}; name one by its id",
+                ids.join(", ")
+            ))
+            .into())
+        }
+    }
+}
+
+impl Run {
+    async fn run(&self, broker: &dyn Broker, definition: &Definition) -> anyhow::Result<()> {
+        let run = ManualRun {
+            id: definition.id.clone(),
+            task: manual_task(definition),
+            overlap: if self.force { Overlap::Allow } else { definition.overlap },
+            by: actor(),
+        };
+        match broker.run_now(&run).await? {
+            ManuallyRun::Done(decision) => {
+                audit("schedule.run", &definition.id);
+                let task = decision.task.map(|task| task.to_string()).unwrap_or_default();
+                Ok(print::line(&task)?)
+            }
+            ManuallyRun::Busy { task, what } => {
+                bail!(
+                    "{} is not run: another run has not ended, task {task} {what}; --force runs it all the same",
+                    definition.id
+                )
+            }
+            ManuallyRun::Refused(refusal) => bail!("{} is not run: {refusal}", definition.id),
+        }
+    }
+}
+
+impl Show {
+    async fn run(&self, context: &Context, broker: &dyn Broker, plan: &Plan) -> anyhow::Result<()> {
+        let definition = named(plan, &self.name)?;
+        let zone = &definition.timing.zone;
+        let ids = [definition.id.clone()];
+        let standing = broker.standings(&ids).await?.into_iter().next().flatten();
+        let decisions = broker
+            .decisions(Some(&definition.id), usize::from(self.decisions))
+            .await?;
+        let runs = runs(broker, definition).await?;
+        let next = match &standing {
+            Some(standing) if standing.paused.is_some() => None,
+            Some(standing) => standing.next(&definition.timing, context.clock.now()),
+            None => definition.timing.next(context.clock.now()),
+        };
+        let next = next.filter(|_| definition.enabled);
+        if self.json {
+            let object = json!({
+                "id": definition.id,
+                "name": definition.name,
+                "spec": definition.timing.text,
+                "timezone": definition.timing.zone_name,
+                "enabled": definition.enabled,
+                "overlap": definition.overlap,
+                "paused": paused(standing.as_ref()),
+                "next": print::maybe(next, zone),
+                "decisions": decisions.iter().map(|d| decision_json(d, zone)).collect::<Vec<_>>(),
+                "runs": runs,
+            });
+            return Ok(print::json(&object)?);
+        }
+        let mut facts = vec![
+            vec!["spec".to_owned(), definition.timing.text.clone()],
+            vec!["timezone".to_owned(), definition.timing.zone_name.clone()],
+            vec!["enabled".to_owned(), definition.enabled.to_string()],
+            vec!["overlap".to_owned(), definition.overlap.as_str().to_owned()],
+        ];
+        if let Some(paused) = paused(standing.as_ref()) {
+            facts.push(vec!["paused".to_owned(), paused]);
+        }
+        if let Some(next) = next {
+            facts.push(vec!["next".to_owned(), print::instant(next, zone)]);
+        }
+        let mut out = print::table(&["SCHEDULE", definition.id.as_str()], &facts);
+        let rows: Vec<Vec<String>> = decisions.iter().map(|d| decision_row(d, zone)).collect();
+        let heading = ["OCCURRENCE", "DECISION", "COUNT", "OUTCOME", "TOOK", "TASK", "REASON"];
+        out.push_str(&format!("\n{}", print::table(&heading, &rows)));
+        if !runs.is_empty() {
+            let rows: Vec<Vec<String>> = runs.iter().map(|run| run_row(run, zone)).collect();
+            let heading = ["RUN", "STARTED", "STARTED BY", "OUTCOME", "TOOK", "ERROR"];
+            out.push_str(&format!("\n{}", print::table(&heading, &rows)));
+        }
+        Ok(print::text(&out)?)
+    }
+}
+
+fn paused(standing: Option<&Standing>) -> Option<String> {
+    standing?.paused.as_ref().map(ToString::to_string)
+}
+
+/// The last runs of the schedule's function: by this schedule, or by none.
+async fn runs(broker: &dyn Broker, definition: &Definition) -> anyhow::Result<Vec<RunRecord>> {
+    let by_type = definition.task.kind.strip_prefix(FUNCTION_PREFIX);
+    let by_id = || Some(definition.id.as_str().strip_prefix("m:")?.split_once(':')?.0);
+    let Some(function) = by_type.or_else(by_id) else {
+        return Ok(Vec::new());
+    };
+    let queues = [definition.task.queue.clone()];
+    let mut runs = broker.runs(function, &queues, MAX_RUNS_KEPT).await?;
+    runs.retain(|run| run.schedule.as_ref().is_none_or(|id| *id == definition.id));
+    Ok(runs)
+}
+
+fn took(length: std::time::Duration) -> String {
+    runner_core::duration::format(std::time::Duration::from_millis(
+        u64::try_from(length.as_millis()).unwrap_or(u64::MAX),
+    ))
+}
+
+fn decision_row(decision: &Decision, zone: &TimeZone) -> Vec<String> {
+    vec![
+        print::instant(decision.nominal, zone),
+        decision.kind.as_str().to_owned(),
+        decision.count.to_string(),
+        decision.end.map(|end| end.outcome.to_string()).unwrap_or_default(),
+        decision.end.map(|end| took(end.took())).unwrap_or_default(),
+        decision.task.as_ref().map(ToString::to_string).unwrap_or_default(),
+        decision.reason.clone(),
+    ]
+}
+
+fn decision_json(decision: &Decision, zone: &TimeZone) -> serde_json::Value {
+    json!({
+        "nominal": print::instant(decision.nominal, zone),
+        "decision": decision.kind,
+        "count": decision.count,
+        "reason": decision.reason,
+        "task": decision.task,
+        "queue": decision.queue,
+        "decided_at": print::instant(decision.decided_at, zone),
+        "instance": decision.instance,
+        "outcome": decision.end.map(|end| end.outcome),
+        "started_at": print::maybe(decision.end.map(|end| end.started_at), zone),
+        "ended_at": print::maybe(decision.end.map(|end| end.ended_at), zone),
+    })
+}
+
+fn run_row(run: &RunRecord, zone: &TimeZone) -> Vec<String> {
+    let length = std::time::Duration::try_from(run.ended_at.duration_since(run.started_at)).unwrap_or_default();
+    vec![
+        run.task.to_string(),
+        print::instant(run.started_at, zone),
+        run.trigger.as_str().to_owned(),
+        run.outcome.to_string(),
+        took(length),
+        run.error.clone().unwrap_or_default(),
+    ]
+}
