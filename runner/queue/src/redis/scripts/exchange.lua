@@ -94,7 +94,7 @@ local function hold(number, queue, own, ids, messages, takes, run, noted)
     local key = prefix .. id
     local msg = messages and messages[i] or redis.pcall('HGET', key, 'msg')
     local text = type(msg) == 'string'
-    met = text and takes and not takes(msg)
+    met = text and takes and not (known and find(msg, known, 1, true) == 1) and not takes(msg)
     if met or room <= 0 or not text and msg and not is_odd(msg) then
       for back = #ids, i, -1 do redis.call('RPUSH', KEYS[number], ids[back]) end
       seen = i - 1
