@@ -243,7 +243,10 @@ async fn what_is_decided_or_paused_does_not_come_next() {
         next(&wrong) < began + 10.hours(),
         "a cursor from a wrong clock does not count: {listed}"
     );
-    broker.pause_schedule(&id, "me").await.expect("it is paused");
+    broker
+        .pause_schedule(&id, &runner_queue::Pause::by("me"))
+        .await
+        .expect("it is paused");
     let table = prints(&site, &["ls", "schedules"]).await;
     let row = table.lines().nth(1).expect("a row");
     let cells: Vec<&str> = row.split("  ").map(str::trim).filter(|cell| !cell.is_empty()).collect();

@@ -95,9 +95,21 @@ async fn schedules_are_paused_and_resumed() {
         "Schedule code:hourly is paused",
     )
     .await;
-    assert!(paused().await.is_some_and(|by| by.contains("local")));
+    assert!(paused().await.is_some_and(|pause| pause.by == "local"));
+    let form = [("note", "new disks"), ("for", "8h")];
+    site.act("/queue/schedules/code%3Ahourly/pause", &form).await;
+    let pause = paused().await.expect("it is paused");
+    assert_eq!(pause.note.as_deref(), Some("new disks"));
+    assert!(pause.until.is_some());
+    let bad = site
+        .act("/queue/schedules/code%3Ahourly/pause", &[("for", "soon")])
+        .await;
+    assert_eq!(bad.status, 400, "{}", bad.body);
     let page = site.http.get("/queue/schedules/code%3Ahourly").await.body;
-    assert!(page.contains("None: it is paused"), "{page}");
+    assert!(
+        page.contains("None: it is paused") && page.contains("new disks"),
+        "{page}"
+    );
     says(&site, "/queue/schedules/code%3Ahourly/resume", "goes on from now").await;
     assert_eq!(paused().await, None);
 }

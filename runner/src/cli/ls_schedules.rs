@@ -80,7 +80,7 @@ impl Schedules {
             "queue": d.task.queue,
             "enabled": d.enabled,
             "paused": standing.is_some_and(|s| s.paused.is_some()),
-            "paused_by": standing.and_then(|s| s.paused.clone()),
+            "paused_by": standing.and_then(|s| s.paused.as_ref()).map(ToString::to_string),
             "overlap": d.overlap,
             "next": next,
             "last": last.map(|(at, task)| json!({"nominal": print::instant(*at, zone), "task": task})),

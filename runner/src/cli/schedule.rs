@@ -5,13 +5,14 @@ use clap::{Args, Subcommand};
 use jiff::tz::TimeZone;
 use runner_core::schedule::{Definition, Overlap, Plan, ScheduleId, manual_task};
 use runner_core::task::FUNCTION_PREFIX;
-use runner_queue::{Broker, Decision, MAX_RUNS_KEPT, ManualRun, ManuallyRun, RunRecord, Standing};
+use runner_queue::{Broker, Decision, MAX_RUNS_KEPT, ManualRun, ManuallyRun, Pause, RunRecord, Standing};
 use serde_json::json;
 
 use super::exit::Usage;
 use super::keep::InBroker;
 use super::task::actor;
-use super::{Context, parts, print};
+use super::{Context, parts, print, values};
+use crate::scheduler::resume;
 use crate::source::{self, Catalog};
 
 /// Decisions that are shown unless another number is asked for.
@@ -33,16 +34,54 @@ pub struct ScheduleCommand {
 enum Verb {
     Show(Show),
     Run(Run),
-    /// Nothing fires until it is resumed
-    Pause {
-        /// Which schedule
-        name: String,
-    },
+    Pause(PauseIt),
     /// It goes on from now; what fell into the pause does not fire
     Resume {
         /// Which schedule
         name: String,
     },
+}
+
+/// Nothing fires until it is resumed
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  \
+    runner schedule pause backup --for 8h --note 'new disks'\n\n\
+    What falls into the pause does not fire afterwards; it is one line of the history when the pause ends.")]
+struct PauseIt {
+    /// Which schedule
+    name: String,
+    /// Why; one line
+    #[arg(long, value_name = "TEXT")]
+    note: Option<String>,
+    /// Resumed by itself after this time, within a few seconds
+    #[arg(long = "for", value_name = "DURATION", value_parser = values::seconds, conflicts_with = "until")]
+    length: Option<std::time::Duration>,
+    /// Resumed by itself at this instant, with an offset or in the zone of the schedule
+    #[arg(long, value_name = "INSTANT")]
+    until: Option<String>,
+}
+
+impl PauseIt {
+    async fn run(&self, context: &Context, broker: &dyn Broker, definition: &Definition) -> anyhow::Result<()> {
+        let now = context.clock.now();
+        let until = match (&self.until, self.length) {
+            (Some(text), _) => Some(values::instant(text, &definition.timing.zone).map_err(Usage)?),
+            (None, Some(length)) => now.checked_add(length).ok(),
+            (None, None) => None,
+        };
+        if until.is_some_and(|until| until <= now) {
+            return Err(Usage("the pause would be over already; --until must be in the future".to_owned()).into());
+        }
+        let pause = Pause {
+            until: until.and_then(|until| jiff::Timestamp::from_second(until.as_second()).ok()),
+            ..Pause::by(actor())
+        };
+        let id = &definition.id;
+        broker.pause_schedule(id, &pause.because(self.note.as_deref())).await?;
+        audit("schedule.pause", id);
+        let until = until.map(|until| format!(" until {}", print::instant(until, &definition.timing.zone)));
+        Ok(print::line(&format!("{id} is paused{}", until.unwrap_or_default()))?)
+    }
 }
 
 /// Where it stands, what was decided about it and how that ended, and the last runs of its function
@@ -79,17 +118,17 @@ impl ScheduleCommand {
         match self.verb {
             Verb::Show(show) => show.run(context, &*broker, &plan).await,
             Verb::Run(run) => run.run(&*broker, named(&plan, &run.name)?).await,
-            Verb::Pause { name } => {
-                let id = &named(&plan, &name)?.id;
-                broker.pause_schedule(id, &actor()).await?;
-                audit("schedule.pause", id);
-                Ok(print::line(&format!("{id} is paused"))?)
-            }
+            Verb::Pause(pause) => pause.run(context, &*broker, named(&plan, &pause.name)?).await,
             Verb::Resume { name } => {
-                let id = &named(&plan, &name)?.id;
-                broker.resume_schedule(id).await?;
+                let definition = named(&plan, &name)?;
+                let id = &definition.id;
+                let fallen = resume(&*broker, definition, None, &actor()).await?;
                 audit("schedule.resume", id);
-                Ok(print::line(&format!("{id} goes on from now"))?)
+                let fallen = fallen.map(|decision| format!("; {} occurrences fell into the pause", decision.count));
+                Ok(print::line(&format!(
+                    "{id} goes on from now{}",
+                    fallen.unwrap_or_default()
+                ))?)
             }
         }
     }

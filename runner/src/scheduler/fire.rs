@@ -161,7 +161,7 @@ impl Scheduler {
                 }
             }
             // Made when a schedule is registered, and when somebody runs one: no commit has them.
-            DecisionKind::Corrected | DecisionKind::Manual => {}
+            DecisionKind::Corrected | DecisionKind::Manual | DecisionKind::Paused => {}
             DecisionKind::Skipped | DecisionKind::Missed => tracing::warn!(
                 schedule = %decision.schedule, nominal = %decision.nominal, count = decision.count,
                 reason = %decision.reason, "{}", decision.kind.as_str()

@@ -10,6 +10,7 @@ mod coming;
 mod fire;
 mod hold;
 mod lines;
+mod pauses;
 mod peers;
 #[cfg(test)]
 mod tests;
@@ -35,6 +36,7 @@ use agenda::Agenda;
 pub use coming::coming;
 pub use hold::Home;
 use lines::FireLines;
+pub use pauses::{fallen, resume};
 
 /// How long leadership lasts without renewal; how often it is renewed, and schedules that are paused or stand
 /// too far ahead are looked at again.
@@ -199,10 +201,41 @@ impl Scheduler {
             }
             let standings = self.broker.register(&batch).await?;
             self.report_corrections(&batch, &standings);
+            let mut over = Vec::new();
             for (registration, standing) in batch.iter().zip(standings) {
+                if let Some(pause) = standing
+                    .paused
+                    .as_ref()
+                    .filter(|pause| pause.is_over(self.broker_now()))
+                {
+                    over.push((registration.id.clone(), pause.until));
+                }
                 self.agenda.stands(registration, &standing);
             }
+            for (id, until) in over {
+                self.end_pause(&id, until).await?;
+            }
         }
+    }
+
+    /// Ends a pause whose time is over, and takes note of where the schedule stands then.
+    async fn end_pause(
+        &mut self,
+        id: &runner_core::schedule::ScheduleId,
+        until: Option<jiff::Timestamp>,
+    ) -> Result<(), BrokerError> {
+        let Some(definition) = self.plan.borrow().schedules.get(id).cloned() else {
+            return Ok(());
+        };
+        if let Some(decision) = resume(&*self.broker, &definition, until, &self.instance).await? {
+            self.metrics.decided(decision.kind.as_str(), u64::from(decision.count));
+            tracing::info!(schedule = %id, count = decision.count, reason = %decision.reason, "the pause is over");
+        }
+        let standing = self.broker.standings(std::slice::from_ref(id)).await?;
+        if let Some(standing) = standing.into_iter().next().flatten() {
+            self.agenda.follows(id, &standing);
+        }
+        Ok(())
     }
 }
 

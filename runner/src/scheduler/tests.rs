@@ -13,8 +13,8 @@ use runner_core::schedule::{
     CatchUp, CatchUpPolicy, Definition, Origin, Overlap, Problem, ScheduleId, Scope, Source, Timing,
 };
 use runner_core::task::Task;
-use runner_queue::embedded::EmbeddedBroker;
 use runner_queue::{Decision, DecisionKind, Schedules};
+use runner_queue::{Pause, Schedules as _, embedded::EmbeddedBroker};
 use tracing_subscriber::fmt::MakeWriter;
 
 use super::*;
@@ -183,6 +183,38 @@ fn every_second(policy: CatchUpPolicy) -> Definition {
         jitter: Duration::ZERO,
         task: Task::new("beat"),
     }
+}
+
+#[tokio::test]
+async fn a_pause_ends_by_itself_and_what_fell_into_it_is_one_decision() {
+    let scene = Scene::new().await;
+    let beat = every_second(CatchUpPolicy::None);
+    scene.publish(std::slice::from_ref(&beat));
+    let mut scheduler = scene.scheduler();
+    look(&mut scheduler).await;
+    let pause = Pause {
+        until: Some(Timestamp::from_second(START + 5).unwrap()),
+        ..Pause::by("ann").because(Some("new disks"))
+    };
+    scene.broker.pause_schedule(&beat.id, &pause).await.unwrap();
+    scene.run(&mut scheduler, 8).await;
+    assert_eq!(scene.fired().await, [6, 7, 8]);
+    let decisions = scene.decisions().await;
+    assert_eq!((decisions[0].kind, decisions[0].count), (DecisionKind::Paused, 5));
+    let reason = &decisions[0].reason;
+    assert!(reason.contains("by ann: new disks"), "{reason}");
+    assert!(
+        scene
+            .metrics
+            .render()
+            .contains(r#"runner_fires_total{decision="paused"} 5"#)
+    );
+    // A person ends one with whatever fell into it by then.
+    scene.broker.pause_schedule(&beat.id, &Pause::by("ann")).await.unwrap();
+    scene.run(&mut scheduler, 4).await;
+    let decision = resume(&*scene.broker, &beat, None, "bob").await.unwrap().unwrap();
+    assert_eq!((decision.count, decision.instance.as_str()), (4, "bob"));
+    assert_eq!(resume(&*scene.broker, &beat, None, "bob").await.unwrap(), None);
 }
 
 #[tokio::test]

@@ -73,7 +73,10 @@ impl Lane {
         let start = lens.now.checked_sub(REACH).unwrap_or(Timestamp::MIN);
         for decision in decisions {
             if let Some(column) = column_of(start, decision.nominal).and_then(|at| columns.get_mut(at)) {
-                if matches!(decision.kind, DecisionKind::Corrected | DecisionKind::Manual) {
+                if matches!(
+                    decision.kind,
+                    DecisionKind::Corrected | DecisionKind::Manual | DecisionKind::Paused
+                ) {
                     // About no occurrence.
                 } else if decision.kind == DecisionKind::Fired {
                     column.fired_n = column.fired_n.saturating_add(decision.count.max(1));

@@ -530,8 +530,13 @@ pub fn of_schedulers() -> Vec<Call> {
             none(at.broker.resign("host:1").await)
         };
         "pause_schedule" from Fired: |at, _held| {
-            at.broker.pause_schedule(&schedule("bad"), "ann").await.map_err(text)?;
-            none(at.broker.resume_schedule(&schedule("bad")).await)
+            at.broker.pause_schedule(&schedule("bad"), &runner_queue::Pause::by("ann")).await.map_err(text)?;
+            let now = start_of(at);
+            let range = runner_core::schedule::MissedRange { first: now, last: now, count: 1, more: false, bound: None };
+            none(at.broker.resume_schedule(&runner_queue::Resume {
+                paused: Some((range, "paused".to_owned())),
+                ..runner_queue::Resume::now(schedule("bad"), "ann")
+            }).await)
         };
         "decisions" from Fired: |at, _held| {
             at.broker.decisions(None, 99).await.map_err(text)?;

@@ -80,6 +80,34 @@ pub struct Decided {
     pub missed: Option<MissedRange>,
 }
 
+/// The occurrences in `(cursor, end]` that fall into a pause which ends at `end`; at most [`SCAN_LIMIT`] are counted, the
+/// newest.
+#[must_use]
+pub fn paused_range(definition: &Definition, cursor: Timestamp, ahead: &Ahead, end: Timestamp) -> Option<MissedRange> {
+    let mut range: Option<MissedRange> = None;
+    let mut before = end.checked_add(Duration::from_nanos(1)).unwrap_or(end);
+    while let Some(nominal) = definition.timing.prev(before).filter(|nominal| *nominal > cursor) {
+        if let Some(span) = ahead.span_of(nominal) {
+            before = span.from;
+            continue;
+        }
+        let found = range.get_or_insert(MissedRange {
+            first: nominal,
+            last: nominal,
+            count: 0,
+            more: false,
+            bound: None,
+        });
+        if found.count as usize == SCAN_LIMIT {
+            found.more = true;
+            break;
+        }
+        (found.first, found.count) = (nominal, found.count + 1);
+        before = nominal;
+    }
+    range
+}
+
 /// The delay of one occurrence: the same on every instance, shorter than half the way to the next one.
 #[must_use]
 pub fn jitter_of(definition: &Definition, nominal: Timestamp) -> Duration {

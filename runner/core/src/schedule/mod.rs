@@ -17,6 +17,7 @@ mod timing;
 pub use ahead::{Ahead, MOST_SPANS, Span};
 pub use decide::{
     Decided, Fire, LONGEST_GRACE, MissedRange, SCAN_LIMIT, SHORTEST_GRACE, decide, fire_task, jitter_of, manual_task,
+    paused_range,
 };
 pub use definition::{
     CatchUp, CatchUpPolicy, DEFAULT_CATCH_UP_MAX, DEFAULT_CATCH_UP_WINDOW, Definition, Origin, Overlap, ScheduleId,

@@ -1,6 +1,6 @@
 //! Clauses about which instance has which schedules, and about those that leave their source and come back.
 
-use crate::{Committed, HOLD_AFTER_END, HOLD_AT_MOST, Held};
+use crate::{Committed, HOLD_AFTER_END, HOLD_AT_MOST, Held, Pause};
 
 use super::schedule::{commit, done, minute, register, schedule, send, standing};
 use super::shared::secs;
@@ -141,7 +141,11 @@ async fn an_instance_from_a_wrong_clock_holds_nothing(fresh: Fresh) {
 
 async fn a_pause_outlasts_a_withdrawal(fresh: Fresh) {
     register(&fresh, "s", "1").await;
-    fresh.broker.pause_schedule(&schedule("s"), "alice").await.unwrap();
+    fresh
+        .broker
+        .pause_schedule(&schedule("s"), &Pause::by("alice"))
+        .await
+        .unwrap();
     assert!(withdraw(&fresh, "a", "s").await);
     register(&fresh, "s", "1").await;
     assert!(standing(&fresh, "s").await.paused.is_some());

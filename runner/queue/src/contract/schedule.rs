@@ -9,7 +9,9 @@ use runner_core::task::{QueueName, State};
 
 use super::shared::{id, secs, task};
 use super::{Clause, Fresh};
-use crate::{Commit, CommitFire, Committed, Decision, DecisionKind, HOLD_AT_MOST, Registration, Standing};
+use crate::{
+    Commit, CommitFire, Committed, Decision, DecisionKind, HOLD_AT_MOST, Pause, Registration, Resume, Resumed, Standing,
+};
 
 pub(super) fn clauses() -> Vec<Clause> {
     clauses![
@@ -28,6 +30,7 @@ pub(super) fn clauses() -> Vec<Clause> {
         missed_occurrences_are_recorded_as_one_decision,
         a_missed_range_is_told_before_the_fires_beside_it,
         a_paused_schedule_fires_nothing_and_resumes_from_now,
+        what_fell_into_a_pause_is_one_decision,
         resuming_a_schedule_that_runs_leaves_its_cursor_alone,
         decisions_are_listed_newest_first_by_schedule_and_bounded,
         a_busy_schedule_pushes_out_no_decisions_but_its_own,
@@ -319,14 +322,23 @@ async fn a_missed_range_is_told_before_the_fires_beside_it(fresh: Fresh) {
 
 async fn a_paused_schedule_fires_nothing_and_resumes_from_now(fresh: Fresh) {
     let (from, to) = minute(&fresh, "s").await;
-    fresh.broker.pause_schedule(&schedule("s"), "alice").await.unwrap();
+    fresh
+        .broker
+        .pause_schedule(&schedule("s"), &Pause::by("alice"))
+        .await
+        .unwrap();
     let paused = standing(&fresh, "s").await.paused.expect("it is not paused");
-    assert!(paused.contains("alice"), "{paused}");
+    assert_eq!((paused.by.as_str(), paused.until, paused.note), ("alice", None, None));
+    assert_eq!(paused.at, Some(fresh.now()));
     assert_eq!(send(&fresh, &commit("s", from, to)).await, Committed::Paused);
     assert!(fresh.list(State::Pending).await.is_empty());
     assert_eq!(register(&fresh, "s", "1").await.cursor, from);
     fresh.clock.advance(secs(600));
-    fresh.broker.resume_schedule(&schedule("s")).await.unwrap();
+    fresh
+        .broker
+        .resume_schedule(&Resume::now(schedule("s"), "bob"))
+        .await
+        .unwrap();
     let now = standing(&fresh, "s").await;
     assert_eq!((now.cursor, now.paused), (fresh.now(), None));
     assert_eq!(
@@ -336,9 +348,63 @@ async fn a_paused_schedule_fires_nothing_and_resumes_from_now(fresh: Fresh) {
     fresh.is_sound().await;
 }
 
+async fn what_fell_into_a_pause_is_one_decision(fresh: Fresh) {
+    let (from, _) = minute(&fresh, "s").await;
+    let end = fresh.now().checked_add(secs(600)).unwrap();
+    let pause = Pause {
+        until: Some(end),
+        ..Pause::by("ann").because(Some("new disks"))
+    };
+    fresh.broker.pause_schedule(&schedule("s"), &pause).await.unwrap();
+    let paused = standing(&fresh, "s").await.paused.unwrap();
+    assert_eq!((paused.until, paused.note.as_deref()), (Some(end), Some("new disks")));
+    assert!(!paused.is_over(fresh.now()));
+    fresh.clock.advance(secs(660));
+    assert!(paused.is_over(fresh.now()));
+    let range = MissedRange {
+        first: from.checked_add(secs(60)).unwrap(),
+        last: end,
+        count: 11,
+        more: false,
+        bound: None,
+    };
+    let mut resume = Resume {
+        cursor: Some(end),
+        end: Some(end),
+        paused: Some((range, paused.reason(&range, end))),
+        ..Resume::now(schedule("s"), "host:1")
+    };
+    // Counted from where the cursor does not stand.
+    assert_eq!(fresh.broker.resume_schedule(&resume).await.unwrap(), Resumed::Moved);
+    assert!(standing(&fresh, "s").await.paused.is_some());
+    resume.cursor = Some(from);
+    let Resumed::Done(Some(decision)) = fresh.broker.resume_schedule(&resume).await.unwrap() else {
+        panic!("not done");
+    };
+    assert_eq!(
+        (decision.kind, decision.nominal, decision.count),
+        (DecisionKind::Paused, end, 11)
+    );
+    assert!(
+        decision.reason.contains(" by ann: new disks; from "),
+        "{}",
+        decision.reason
+    );
+    let on_record = fresh.broker.decisions(Some(&schedule("s")), 9).await.unwrap();
+    assert_eq!(on_record, [decision]);
+    let now = standing(&fresh, "s").await;
+    assert_eq!((now.cursor, now.paused), (end, None), "what is due since then fires");
+    assert_eq!(fresh.broker.resume_schedule(&resume).await.unwrap(), Resumed::Running);
+    fresh.is_sound().await;
+}
+
 async fn resuming_a_schedule_that_runs_leaves_its_cursor_alone(fresh: Fresh) {
     let (from, _) = minute(&fresh, "s").await;
-    fresh.broker.resume_schedule(&schedule("s")).await.unwrap();
+    fresh
+        .broker
+        .resume_schedule(&Resume::now(schedule("s"), "bob"))
+        .await
+        .unwrap();
     assert_eq!(standing(&fresh, "s").await.cursor, from);
     fresh.is_sound().await;
 }

@@ -65,9 +65,9 @@ use tokio::sync::mpsc;
 
 use crate::{
     Absolved, ArchiveBounds, Broker, BrokerError, BrokerResult, Caveat, Claim, Commit, Committed, Corrections,
-    Decision, EntryView, Exchanged, Forwarded, HOLD_AFTER_END, Held, KnownTypes, Lists, ManualRun, ManuallyRun,
-    Recovered, Registration, Repaired, Schedules, ServerInfo, Settled, Settlement, Standing, StopRequest, Swept, Work,
-    Working,
+    Decision, EntryView, Exchanged, Forwarded, HOLD_AFTER_END, Held, KnownTypes, Lists, ManualRun, ManuallyRun, Pause,
+    Recovered, Registration, Repaired, Resume, Resumed, Schedules, ServerInfo, Settled, Settlement, Standing,
+    StopRequest, Swept, Work, Working,
 };
 use condition::Condition;
 #[cfg(test)]
@@ -482,14 +482,13 @@ impl Schedules for EmbeddedBroker {
             .map_err(|e| error("ask whether cursors were set back", e))
     }
 
-    async fn pause_schedule(&self, id: &ScheduleId, by: &str) -> BrokerResult<()> {
-        let (id, by) = (id.clone(), Some(by.to_owned()));
-        self.writer.write(schedule::Pause { id, by }).await
+    async fn pause_schedule(&self, id: &ScheduleId, pause: &Pause) -> BrokerResult<()> {
+        let (id, pause) = (id.clone(), pause.clone());
+        self.writer.write(schedule::Stop { id, pause }).await
     }
 
-    async fn resume_schedule(&self, id: &ScheduleId) -> BrokerResult<()> {
-        let (id, by) = (id.clone(), None);
-        self.writer.write(schedule::Pause { id, by }).await
+    async fn resume_schedule(&self, resume: &Resume) -> BrokerResult<Resumed> {
+        self.writer.write(schedule::GoOn(resume.clone())).await
     }
 
     async fn decisions(&self, id: Option<&ScheduleId>, limit: usize) -> BrokerResult<Vec<Decision>> {

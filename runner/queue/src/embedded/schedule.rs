@@ -16,7 +16,7 @@ use super::store::sql;
 use super::writer::{Tx, Write};
 use crate::{
     CURSOR_AHEAD, Commit, CommitFire, Committed, Decision, DecisionKind, Enqueued, HOLD_AT_MOST, ManualRun,
-    ManuallyRun, Refusal, Registration, Standing,
+    ManuallyRun, Pause, Refusal, Registration, Resume, Resumed, Standing,
 };
 
 /// How much before its instant a fire may be committed: instances measure the broker's clock over a wire.
@@ -47,7 +47,8 @@ struct Kept {
 async fn read(on: impl Executor, id: &ScheduleId) -> Result<Option<Kept>, SqlError> {
     let row = sql(
         "SELECT cursor, revision, paused_at, paused_by, last_nominal, last_queue, last_task, ahead, \
-         unbroken_since, withdrawn_at, decisions, manual_queue, manual_task FROM schedules WHERE id = ?",
+         unbroken_since, withdrawn_at, decisions, manual_queue, manual_task, paused_note, paused_until \
+         FROM schedules WHERE id = ?",
     )
     .bind(id.as_str().to_owned())
     .fetch_optional(on)
@@ -65,7 +66,7 @@ fn kept(row: &Row) -> Result<Kept, SqlError> {
     Ok(Kept {
         standing: Standing {
             cursor: instant(row.try_get(0)?),
-            paused: paused_at.map(|at| format!("{} by {}", instant(at), by.as_deref().unwrap_or("unknown"))),
+            paused: paused_at.map(|at| pause(row, at, by)),
             last: nominal.map(instant).zip(task.and_then(|task| rows::task_id(task).ok())),
             ahead: ahead.unwrap_or_default().parse().unwrap_or_default(),
             was: None,
@@ -77,6 +78,17 @@ fn kept(row: &Row) -> Result<Kept, SqlError> {
         decisions: row.try_get(10)?,
         manual: by_hand(row),
     })
+}
+
+fn pause(row: &Row, at: i64, by: Option<String>) -> Pause {
+    let note: Option<String> = row.try_get(13).unwrap_or_default();
+    let until: Option<i64> = row.try_get(14).unwrap_or_default();
+    let pause = Pause {
+        at: Some(instant(at)),
+        until: until.map(instant),
+        ..Pause::by(by.unwrap_or_else(|| "unknown".to_owned()))
+    };
+    pause.because(note.as_deref())
 }
 
 fn by_hand(row: &Row) -> Option<(String, TaskId)> {
@@ -511,31 +523,84 @@ pub(super) fn decision_of(row: &Row) -> Result<Decision, SqlError> {
     })
 }
 
-/// Stops a schedule, or lets it go on from now.
-pub(super) struct Pause {
+/// Stops a schedule.
+pub(super) struct Stop {
     pub(super) id: ScheduleId,
-    /// Who stops it; `None` lets it go on.
-    pub(super) by: Option<String>,
+    pub(super) pause: Pause,
 }
 
 #[async_trait]
-impl Write for Pause {
+impl Write for Stop {
     type Output = ();
-    const DOING: &'static str = "pause or resume a schedule";
+    const DOING: &'static str = "pause a schedule";
 
     async fn apply(&mut self, tx: &mut Tx<'_>) -> Result<(), SqlError> {
-        let query = match &self.by {
-            Some(by) => sql("UPDATE schedules SET paused_at = ?, paused_by = ? WHERE id = ?")
-                .bind(tx.now)
-                .bind(by.clone()),
-            None => sql(
-                "UPDATE schedules SET paused_at = NULL, paused_by = NULL, cursor = max(cursor, ?) \
-                 WHERE id = ? AND paused_at IS NOT NULL",
-            )
-            .bind(tx.now),
+        let pause = &self.pause;
+        sql("UPDATE schedules SET paused_at = ?, paused_by = ?, paused_note = ?, paused_until = ? WHERE id = ?")
+            .bind(tx.now)
+            .bind(pause.by.clone())
+            .bind(pause.note.clone())
+            .bind(pause.until.map(micros))
+            .bind(self.id.as_str().to_owned())
+            .execute(&mut *tx.conn)
+            .await
+            .map(drop)
+    }
+}
+
+/// Lets a schedule go on from the end of its pause.
+pub(super) struct GoOn(pub(super) Resume);
+
+#[async_trait]
+impl Write for GoOn {
+    type Output = Resumed;
+    const DOING: &'static str = "resume a schedule";
+
+    async fn apply(&mut self, tx: &mut Tx<'_>) -> Result<Resumed, SqlError> {
+        let resume = &self.0;
+        let Some(known) = read(&mut *tx.conn, &resume.id)
+            .await?
+            .filter(|k| k.standing.paused.is_some())
+        else {
+            return Ok(Resumed::Running);
         };
-        query.bind(self.id.as_str().to_owned()).execute(&mut *tx.conn).await?;
-        Ok(())
+        if resume
+            .cursor
+            .is_some_and(|from| micros(from) != micros(known.standing.cursor))
+        {
+            return Ok(Resumed::Moved);
+        }
+        let end = resume.end.map_or(tx.now, micros).min(tx.now);
+        let mut on_record = known.decisions;
+        let decision = resume.paused.as_ref().map(|(range, reason)| Decision {
+            schedule: resume.id.clone(),
+            nominal: range.last,
+            kind: DecisionKind::Paused,
+            reason: reason.clone(),
+            task: None,
+            queue: None,
+            end: None,
+            count: range.count,
+            decided_at: instant(tx.now),
+            instance: resume.by.clone(),
+        });
+        if let Some(decision) = &decision {
+            record(tx, decision).await?;
+            let before = self::on_record(tx, &resume.id, known.decisions, 1).await?;
+            on_record = trim(tx, &resume.id, before + 1).await?;
+        }
+        sql(
+            "UPDATE schedules SET paused_at = NULL, paused_by = NULL, paused_note = NULL, paused_until = NULL, \
+                 cursor = max(cursor, ?1), decisions = ?2, decided_at = iif(?3, ?4, decided_at) WHERE id = ?5",
+        )
+        .bind(end)
+        .bind(on_record)
+        .bind(decision.is_some())
+        .bind(tx.now)
+        .bind(resume.id.as_str().to_owned())
+        .execute(&mut *tx.conn)
+        .await?;
+        Ok(Resumed::Done(decision))
     }
 }
 

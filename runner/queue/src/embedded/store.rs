@@ -15,7 +15,7 @@ use super::upkeep;
 use crate::{BoxError, BrokerError, BrokerResult};
 
 /// What a file needs, in order; its position (from 1) is the `user_version` that the file has afterwards.
-const MIGRATIONS: [&str; 11] = [
+const MIGRATIONS: [&str; 12] = [
     include_str!("../../../../migrations/sqlite/0001_broker.sql"),
     include_str!("../../../../migrations/sqlite/0002_lost_runs.sql"),
     include_str!("../../../../migrations/sqlite/0003_groups.sql"),
@@ -27,6 +27,7 @@ const MIGRATIONS: [&str; 11] = [
     include_str!("../../../../migrations/sqlite/0009_suspects.sql"),
     include_str!("../../../../migrations/sqlite/0010_runs.sql"),
     include_str!("../../../../migrations/sqlite/0011_by_hand.sql"),
+    include_str!("../../../../migrations/sqlite/0012_pauses.sql"),
 ];
 
 /// How often a file that another process has locked is tried, for up to 5 s each time. Two processes that make a new file

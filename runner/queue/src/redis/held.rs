@@ -10,7 +10,7 @@ use runner_core::schedule::ScheduleId;
 use super::scripts::Script;
 use super::trouble::or_nothing;
 use super::{RedisBroker, convert, keys, reply};
-use crate::{BrokerResult, HOLD_AT_MOST, Held, Standing};
+use crate::{BrokerResult, HOLD_AT_MOST, Held, Pause, Standing};
 
 /// Schedules a script call.
 const BATCH: usize = 500;
@@ -107,7 +107,7 @@ pub(super) fn next_standing(row: &mut impl Iterator<Item = redis::Value>) -> Opt
     let task = reply::text(task).and_then(|id| runner_core::task::TaskId::new(id).ok());
     Some(Standing {
         cursor: reply::seconds(cursor)?,
-        paused: reply::shown(paused).filter(|by| !by.is_empty()),
+        paused: reply::shown(paused).and_then(|text| Pause::of_text(&text)),
         last: reply::seconds(nominal).zip(task),
         ahead: reply::text(ahead).unwrap_or_default().parse().unwrap_or_default(),
         was: None,

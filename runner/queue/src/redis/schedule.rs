@@ -17,7 +17,8 @@ use super::trouble::or_nothing;
 use super::{RedisBroker, convert, fault, keys, produce, reply};
 use crate::{
     Broker as _, BrokerResult, CURSOR_AHEAD, Commit, CommitFire, Committed, Corrections, Decision, DecisionKind,
-    EntryView, HOLD_AFTER_END, HOLD_AT_MOST, Held, ManualRun, ManuallyRun, Registration, Schedules, Standing,
+    EntryView, HOLD_AFTER_END, HOLD_AT_MOST, Held, ManualRun, ManuallyRun, Pause, Registration, Resume, Resumed,
+    Schedules, Standing,
 };
 
 /// Schedules a call of a script or a command.
@@ -145,19 +146,43 @@ impl Schedules for RedisBroker {
             }))
     }
 
-    async fn pause_schedule(&self, id: &ScheduleId, by: &str) -> BrokerResult<()> {
+    async fn pause_schedule(&self, id: &ScheduleId, pause: &Pause) -> BrokerResult<()> {
         let now = self.now().await?;
         let mut trip = self.conn.trip("pause a schedule").await?;
-        trip.script(Script::Resume, &[keys::CURSORS])
+        trip.script(Script::Resume, &self.recorded(id))
             .arg(id.as_str())
-            .arg(format!("{now} by {by}"));
+            .arg(pause.to_text(now));
         trip.one().await.map(drop)
     }
 
-    async fn resume_schedule(&self, id: &ScheduleId) -> BrokerResult<()> {
-        let mut trip = self.conn.trip("resume a schedule").await?;
-        trip.script(Script::Resume, &[keys::CURSORS]).arg(id.as_str()).arg("");
-        trip.one().await.map(drop)
+    async fn resume_schedule(&self, resume: &Resume) -> BrokerResult<Resumed> {
+        const DOING: &str = "resume a schedule";
+        let seconds = |at: Option<Timestamp>| at.map_or_else(String::new, |at| at.as_second().to_string());
+        let (count, last, reason) = match &resume.paused {
+            Some((range, reason)) => (range.count, range.last.as_second(), reason.as_str()),
+            None => (0, 0, ""),
+        };
+        let mut trip = self.conn.trip(DOING).await?;
+        trip.script(Script::Resume, &self.recorded(&resume.id))
+            .arg(resume.id.as_str())
+            .arg("")
+            .arg(seconds(resume.cursor))
+            .arg(seconds(resume.end))
+            .arg(&resume.by)
+            .arg(count)
+            .arg(last)
+            .arg(reason)
+            .arg(KEPT)
+            .arg(KEPT_EACH)
+            .arg(RECORD_KEPT.as_secs());
+        let mut answer = reply::list(trip.one().await?).into_iter();
+        let word = answer.next().and_then(reply::text).unwrap_or_default();
+        match word.as_str() {
+            "running" => Ok(Resumed::Running),
+            "moved" => Ok(Resumed::Moved),
+            "done" => Ok(Resumed::Done(answer.next().and_then(decision_of))),
+            _ => Err(fault::odd_answer(DOING)),
+        }
     }
 
     async fn decisions(&self, id: Option<&ScheduleId>, limit: usize) -> BrokerResult<Vec<Decision>> {
@@ -196,6 +221,18 @@ impl Schedules for RedisBroker {
 
     async fn publish_entries(&self, instance: &str, entries: &[EntryView], ttl: Duration) -> BrokerResult<()> {
         self.show_entries(instance, entries, ttl).await
+    }
+}
+
+impl RedisBroker {
+    /// The cursors, the record of all decisions and that of one schedule's: in a cluster in one slot.
+    fn recorded(&self, id: &ScheduleId) -> [String; 3] {
+        let cluster = self.conn.is_cluster();
+        [
+            keys::CURSORS.to_owned(),
+            keys::fires(cluster),
+            keys::fires_of(id.as_str(), cluster),
+        ]
     }
 }
 

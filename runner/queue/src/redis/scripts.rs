@@ -148,7 +148,7 @@ static SOURCES: [Source; 49] = [
         AHEAD,
         include_str!("scripts/register.lua"),
     ]),
-    drains(&[CLOCK, GUARD, include_str!("scripts/resume.lua")]),
+    drains(&[CLOCK, GUARD, PUT, COUNT, DECIDE, include_str!("scripts/resume.lua")]),
     fills(&[
         CLOCK,
         GUARD,

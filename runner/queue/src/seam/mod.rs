@@ -12,6 +12,7 @@ mod entry;
 mod error;
 mod group;
 mod inspect;
+mod pause;
 mod produce;
 mod record;
 mod runs;
@@ -33,6 +34,7 @@ pub use inspect::{
     DayCount, EnqueueEvent, EnqueueEventPage, GLANCE_BYTES, HEAD_BYTES, Inspector, MAX_HISTORY_DAYS, MAX_PENDING_LOOK,
     MAX_PENDING_TYPES, Page, QueueInfo, RawTask, ServerView, TaskInfo, TaskPage,
 };
+pub use pause::{MAX_PAUSE_NOTE, Pause, Resume, Resumed};
 pub use produce::{Enqueued, Producer, Refusal};
 #[cfg_attr(not(any(feature = "redis", feature = "embedded")), allow(unused_imports))]
 pub(crate) use record::kept;

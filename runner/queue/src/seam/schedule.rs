@@ -8,7 +8,7 @@ use runner_core::schedule::{Ahead, LONGEST_GRACE, MissedRange, Overlap, Schedule
 use runner_core::task::{QueueName, Task, TaskId};
 use serde::{Deserialize, Serialize};
 
-use super::{BrokerResult, EntryView, Refusal, RunEnd};
+use super::{BrokerResult, EntryView, Pause, Refusal, Resume, Resumed, RunEnd};
 
 /// A cursor that is further ahead of the broker's clock was written while that clock was wrong. Decisions are made up to
 /// the present, 50 ms early at most; what remains is the distance between the clocks of a server and of the replica that
@@ -36,8 +36,8 @@ pub struct Registration {
 pub struct Standing {
     /// Every occurrence up to here is decided.
     pub cursor: Timestamp,
-    /// When and by whom it was paused, if it is.
-    pub paused: Option<String>,
+    /// The pause, if it is paused.
+    pub paused: Option<Pause>,
     /// Nominal instant and task of the last fire.
     pub last: Option<(Timestamp, TaskId)>,
     /// Occurrences to come that were decided while the broker's clock was ahead; they do not fire again.
@@ -205,6 +205,8 @@ pub enum DecisionKind {
     Skipped,
     /// Too late for the catch-up policy.
     Missed,
+    /// The schedule was paused.
+    Paused,
     /// About no occurrence: somebody ran the schedule by hand.
     Manual,
     /// About no occurrence: the cursor was ahead of the broker's clock and was set to the present.
@@ -213,7 +215,14 @@ pub enum DecisionKind {
 
 impl DecisionKind {
     /// All kinds.
-    pub const ALL: [Self; 5] = [Self::Fired, Self::Skipped, Self::Missed, Self::Manual, Self::Corrected];
+    pub const ALL: [Self; 6] = [
+        Self::Fired,
+        Self::Skipped,
+        Self::Missed,
+        Self::Paused,
+        Self::Manual,
+        Self::Corrected,
+    ];
 
     /// The kind of this word.
     #[must_use]
@@ -228,6 +237,7 @@ impl DecisionKind {
             Self::Fired => "fired",
             Self::Skipped => "skipped",
             Self::Missed => "missed",
+            Self::Paused => "paused",
             Self::Manual => "manual",
             Self::Corrected => "corrected",
         }
@@ -304,11 +314,11 @@ pub trait Schedules {
     /// What it holds counts for [`HOLD_AFTER_END`] more.
     async fn resign(&self, instance: &str) -> BrokerResult<()>;
 
-    /// Stops a schedule until it is resumed; `by` is kept for people.
-    async fn pause_schedule(&self, id: &ScheduleId, by: &str) -> BrokerResult<()>;
+    /// Stops a schedule until it is resumed. Nothing ends a pause whose time is over but [`Schedules::resume_schedule`].
+    async fn pause_schedule(&self, id: &ScheduleId, pause: &Pause) -> BrokerResult<()>;
 
-    /// Lets it go on from now: what fell into the pause does not fire.
-    async fn resume_schedule(&self, id: &ScheduleId) -> BrokerResult<()>;
+    /// Lets it go on: what fell into the pause does not fire, and leaves one decision.
+    async fn resume_schedule(&self, resume: &Resume) -> BrokerResult<Resumed>;
 
     /// Decisions on record, newest first, of one schedule or of all.
     async fn decisions(&self, id: Option<&ScheduleId>, limit: usize) -> BrokerResult<Vec<Decision>>;

@@ -1,19 +1,25 @@
 //! Actions on schedules: run now, pause, resume; and a fresh look at the sources.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Extension;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use runner_core::schedule::{Definition, Overlap, ScheduleId, manual_task};
-use runner_queue::{ManualRun, ManuallyRun};
+use runner_queue::{ManualRun, ManuallyRun, Pause};
 
 use super::{Audit, done, not_done, settled, told};
+use crate::scheduler::resume;
 use crate::web::desk::Desk;
 use crate::web::fault::Fault;
 use crate::web::text;
 use crate::web::urls;
 use crate::web::visitor::{Form, Notice, Visitor, Who};
+
+/// How long a pause with an end may last.
+const SHORTEST_PAUSE: Duration = Duration::from_secs(60);
+const LONGEST_PAUSE: Duration = Duration::from_secs(366 * 86_400);
 
 /// `POST /queue/schedules/{id}/{verb}`
 pub async fn one(
@@ -33,17 +39,38 @@ pub async fn one(
         "run" => return run(&desk, &visitor, definition, form.get("force").is_some()).await,
         "pause" => {
             let audit = Audit::intent(&visitor, "schedule.pause", &id);
-            settled(audit, desk.broker.pause_schedule(&id, visitor.name()).await)?;
+            settled(
+                audit,
+                desk.broker.pause_schedule(&id, &pause(&desk, &visitor, &form)?).await,
+            )?;
             "notice.schedule.pause"
         }
         "resume" => {
             let audit = Audit::intent(&visitor, "schedule.resume", &id);
-            settled(audit, desk.broker.resume_schedule(&id).await)?;
+            settled(audit, resume(&*desk.broker, definition, None, visitor.name()).await)?;
             "notice.schedule.resume"
         }
         _ => return Err(Fault::NoPage),
     };
     Ok(told(&desk, &form.back(), &done(key, given)))
+}
+
+/// What the form says: why, and for how long.
+fn pause(desk: &Desk, visitor: &Visitor, form: &Form) -> Result<Pause, Fault> {
+    let length = form.get("for").filter(|length| !length.is_empty());
+    let until = match length.map(runner_core::duration::parse) {
+        None => None,
+        Some(Ok(length)) if (SHORTEST_PAUSE..=LONGEST_PAUSE).contains(&length) => {
+            let until = desk.clock.now().checked_add(length).map_err(|_| Fault::BadForm)?;
+            jiff::Timestamp::from_second(until.as_second()).ok()
+        }
+        Some(_) => return Err(Fault::BadForm),
+    };
+    let pause = Pause {
+        until,
+        ..Pause::by(visitor.name())
+    };
+    Ok(pause.because(form.get("note")))
 }
 
 /// The schedule's task, now, beside its occurrences: the cursor stays where it is. While another run has not ended, the

@@ -15,6 +15,7 @@ use super::foreign::{self, Foreign};
 use super::rows::{self, DecisionRow, IN_A_LIST, ProblemRow};
 use super::run::{Ending, RunRow};
 use super::schedules::ScheduleRow;
+use crate::scheduler::fallen;
 use crate::web::desk::Desk;
 use crate::web::fault::Fault;
 use crate::web::frame::{self, Section};
@@ -51,6 +52,33 @@ struct LastRun {
     error: String,
 }
 
+/// Why it does not fire, and what fell into the pause so far.
+#[derive(Debug, Serialize)]
+struct PauseRow {
+    at: Option<Moment>,
+    by: String,
+    note: Option<String>,
+    until: Option<Moment>,
+    fallen: u32,
+    more: bool,
+}
+
+impl PauseRow {
+    fn of(lens: &Lens, definition: &Definition, standing: &Standing) -> Option<Self> {
+        let pause = standing.paused.as_ref()?;
+        let zone = &definition.timing.zone;
+        let range = fallen(definition, standing, lens.now);
+        Some(Self {
+            at: pause.at.map(|at| lens.moment_in(at, zone)),
+            by: text::cut(&pause.by, IN_A_LIST),
+            note: pause.note.clone(),
+            until: pause.until.map(|at| lens.moment_in(at, zone)),
+            fallen: range.map_or(0, |range| range.count),
+            more: range.is_some_and(|range| range.more),
+        })
+    }
+}
+
 /// What there is to say about a schedule that is in force.
 #[derive(Debug, Serialize)]
 struct Details {
@@ -58,7 +86,7 @@ struct Details {
     queue_url: String,
     description: String,
     next: Vec<Moment>,
-    paused_by: Option<String>,
+    pause: Option<PauseRow>,
     cursor: Option<Moment>,
     last_run: Option<LastRun>,
     overlap: &'static str,
@@ -269,7 +297,7 @@ fn details(
         queue_url: urls::queue(task.queue.as_str()),
         description: text::cut(&definition.description, 2000),
         next: next.iter().map(|at| lens.moment_in(*at, zone)).collect(),
-        paused_by: standing.and_then(|s| s.paused.clone()),
+        pause: standing.and_then(|s| PauseRow::of(lens, definition, s)),
         cursor: standing.map(|s| lens.moment_in(s.cursor, zone)),
         last_run: last_run(lens, definition, standing, fates, decisions),
         overlap: match definition.overlap {

@@ -1,0 +1,56 @@
+//! The end of a pause of a schedule: what fell into it is counted and recorded as one decision. By a person, or by a
+//! scheduler when its time is over.
+
+use jiff::Timestamp;
+use runner_core::schedule::{Definition, MissedRange, paused_range};
+use runner_queue::{Broker, BrokerResult, Decision, Resume, Resumed, Standing};
+
+/// How often it is counted anew because the cursor moved meanwhile, as by an edit.
+const TRIES: usize = 5;
+
+/// The occurrences that fell into a pause so far.
+#[must_use]
+pub fn fallen(definition: &Definition, standing: &Standing, end: Timestamp) -> Option<MissedRange> {
+    match definition.enabled {
+        true => paused_range(definition, standing.cursor, &standing.ahead, end),
+        false => None,
+    }
+}
+
+/// Ends the pause of a schedule at `end`, or now; what was recorded about the occurrences that fell into it.
+///
+/// # Errors
+///
+/// Those of the broker.
+pub async fn resume(
+    broker: &dyn Broker,
+    definition: &Definition,
+    end: Option<Timestamp>,
+    by: &str,
+) -> BrokerResult<Option<Decision>> {
+    let ids = [definition.id.clone()];
+    for _ in 0..TRIES {
+        let standing = broker.standings(&ids).await?.into_iter().next().flatten();
+        let Some((standing, pause)) = standing.as_ref().and_then(|s| Some((s, s.paused.as_ref()?))) else {
+            return Ok(None);
+        };
+        let now = broker.now().await?;
+        let end = end.map_or(now, |end| end.min(now));
+        // Occurrences are whole seconds, and so are the cursors of some stores.
+        let end = Timestamp::from_second(end.as_second()).unwrap_or(end);
+        let range = fallen(definition, standing, end);
+        let resume = Resume {
+            id: definition.id.clone(),
+            by: by.to_owned(),
+            cursor: Some(standing.cursor),
+            end: Some(end),
+            paused: range.map(|range| (range, pause.reason(&range, end))),
+        };
+        match broker.resume_schedule(&resume).await? {
+            Resumed::Done(decision) => return Ok(decision),
+            Resumed::Running => return Ok(None),
+            Resumed::Moved => {}
+        }
+    }
+    Ok(None)
+}
