@@ -14,6 +14,7 @@ mod cli_lists;
 mod cli_sources;
 mod cli_told;
 mod faults;
+mod fleet;
 mod golden;
 mod growth;
 mod kit;
@@ -88,6 +89,7 @@ fn main() -> std::process::ExitCode {
         story_sources::tests(),
         story_versions::tests(),
         chaos::tests(),
+        fleet::tests(),
         faults::tests(),
     ])
 }

@@ -3,6 +3,7 @@
 //! A schedule that leaves the plan is withdrawn at once. One that left while no instance was up is found by comparing
 //! what the source held before with what it holds now. Not here: what the broker makes of that.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use runner_core::schedule::{Definition, Plan, ScheduleId, Source, stable_hash};
@@ -76,20 +77,21 @@ impl Scheduler {
     }
 
     /// Withdraws what the sources held before and hold no longer. Only where all that a source says is known: what
-    /// cannot be read is not gone.
+    /// cannot be read is not gone. Each source is compared once in [`SWEEP`], and as soon as it can be read.
     async fn sweep(&mut self) -> Result<(), BrokerError> {
         let now = Instant::now();
-        if self.sweep_at.is_some_and(|at| at > now) {
-            return Ok(());
+        if self.sweep_at.is_none_or(|at| at <= now) {
+            self.swept.clear();
+            self.sweep_at = Some(now + SWEEP);
         }
         let plan = self.plan.borrow().clone();
-        let mut all = true;
-        for (source, scope) in &plan.scopes {
-            if !scope.complete {
-                all = false;
+        let complete = plan.scopes.iter().filter(|(_, scope)| scope.complete);
+        let complete: BTreeSet<String> = complete.map(|(source, _)| self.home.scope(&plan, *source)).collect();
+        self.swept.retain(|scope| complete.contains(scope));
+        for scope in complete {
+            if self.swept.contains(&scope) {
                 continue;
             }
-            let scope = self.home.scope(&plan, *source);
             let before = self.broker.held_from(&scope).await?;
             let gone: Vec<ScheduleId> = before
                 .into_iter()
@@ -98,9 +100,8 @@ impl Scheduler {
             if !gone.is_empty() {
                 self.withdraw(&scope, &gone).await?;
             }
+            self.swept.insert(scope);
         }
-        // A source that has not been read yet is looked at as soon as it has been.
-        self.sweep_at = all.then(|| now + SWEEP);
         Ok(())
     }
 
