@@ -1,16 +1,16 @@
-//! Queues that a worker serves by a pattern: those that come later, and very many.
+//! Queues that a worker serves by a pattern: those that come later, and very many; and that lists of very many stay short.
 
 use runner_core::task::Task;
 use runner_queue::redis::{RedisBroker, RedisSettings};
 use runner_queue::{Inspector as _, Producer as _};
 use serde_json::Value;
 
-use crate::kit::{self, Site};
+use crate::kit::{self, RedisServer, Site};
 
 pub fn tests() -> Vec<kit::Trial> {
     kit::trials![
         needs(): a_pattern_serves_queues_that_come_later;
-        needs(Redis): very_many_queues_are_served_over_redis
+        needs(Redis): very_many_queues_are_served_over_redis, lists_ask_only_about_the_queues_that_they_show
     ]
 }
 
@@ -96,4 +96,75 @@ async fn very_many_queues_are_served_over_redis() {
         }
     })
     .await;
+}
+
+/// Queues in the store, and at most how many scripts a list may call.
+const VERY_MANY: usize = 2_000;
+const CALLS: u64 = 700;
+
+/// Bytes of a list.
+const LONGEST: usize = 200_000;
+
+async fn lists_ask_only_about_the_queues_that_they_show() {
+    // A server of its own, which counts calls.
+    let server = RedisServer::start(&[]);
+    let db = server.fresh_db();
+    let site = Site::new(&format!("{}roles: [web]\n", db.yaml()));
+    let mut settings = RedisSettings::at(format!("127.0.0.1:{}", db.port));
+    settings.database = i64::from(db.number);
+    let broker = RedisBroker::connect(settings).await.expect("a broker");
+    let queue = |n: usize| format!("tenant-{n:04}").parse().expect("a name");
+    let tasks: Vec<_> = (0..VERY_MANY).map(|n| Task::new("echo").queue(queue(n))).collect();
+    for answer in broker.enqueue(&tasks).await.expect("an answer") {
+        answer.expect("a task");
+    }
+    let runner = site.start().await;
+    let link = db.connect().await;
+    let calls = async || -> u64 {
+        let info = redis::cmd("INFO")
+            .arg("commandstats")
+            .query_async(&mut link.clone())
+            .await;
+        let info: String = info.expect("figures");
+        let line = info
+            .lines()
+            .find_map(|line| line.strip_prefix("cmdstat_evalsha:calls="));
+        let count = line.and_then(|line| line.split(',').next()).unwrap_or("0");
+        count.parse().expect("a number")
+    };
+    for path in ["/queue", "/queue?page=30", "/queue?queues=tenant-19", "/metrics"] {
+        let before = calls().await;
+        let page = runner.http.get(path).await;
+        let called = calls().await - before;
+        assert_eq!(page.status, 200);
+        assert!(
+            page.body.len() < LONGEST && called < CALLS,
+            "{path}: {} bytes, {called} calls",
+            page.body.len()
+        );
+    }
+    for json in [&[][..], &["--json"]] {
+        let before = calls().await;
+        let list = site.cli([&["ls", "queues"], json].concat()).await.ok();
+        let called = calls().await - before;
+        assert!(
+            list.stdout.len() < LONGEST && called < CALLS,
+            "{} bytes, {called} calls",
+            list.stdout.len()
+        );
+        assert!(list.stdout.contains("tenant-0299") && !list.stdout.contains("tenant-0300"));
+        let told = "page 1 of 7, 300 of 2000 queues; --page 2 has the next";
+        assert!(list.stderr.contains(told), "{}", list.stderr);
+    }
+    let some = ["ls", "queues", "--match", "*-19*", "--size", "40", "--page", "3"];
+    let some = site.cli(some).await.ok();
+    assert!(
+        some.stdout.contains("tenant-1999") && !some.stdout.contains("tenant-1959"),
+        "{}",
+        some.stdout
+    );
+    assert!(some.stderr.contains("page 3 of 3, 20 of 100 queues"), "{}", some.stderr);
+    let all = site.cli(["ls", "queues", "--json", "--size", "10000"]).await;
+    assert!(all.stderr.is_empty(), "{}", all.stderr);
+    assert_eq!(all.json().as_array().map(Vec::len), Some(VERY_MANY));
 }

@@ -1,8 +1,8 @@
 //! `runner ls`: queues, tasks and servers as the broker sees them. Schedules are in a file of their own.
 
 use clap::{Args, Subcommand};
-use runner_core::task::{QueueName, State};
-use runner_queue::{Page, RawTask, TaskInfo, TaskPage, unclaimed};
+use runner_core::task::{QueueName, State, covers};
+use runner_queue::{Broker, Page, QueueInfo, RawTask, TaskInfo, TaskPage, unclaimed};
 use serde_json::{Value, json};
 
 use super::exit::Usage;
@@ -10,6 +10,9 @@ use super::ls_schedules::Schedules;
 use super::queue::known;
 use super::task::raw_json;
 use super::{Context, print};
+
+/// Queues that the broker is asked about in one call.
+const CHUNK: usize = 500;
 
 /// Lists queues, tasks, schedules or servers.
 #[derive(Debug, Args)]
@@ -39,7 +42,22 @@ impl Ls {
 
 /// Queues, how many tasks are in each state, and task types that no worker takes
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    runner ls queues\n  \
+    runner ls queues --match 'tenant-*' --page 2\n  \
+    runner ls queues --json --size 10000 | jq -r '.[] | select(.paused) | .name'\n\n\
+    Queues are listed by name. If there are more than fit on the page, standard error says how many. Task types that\n\
+    no worker takes are looked for in the queues of the page.")]
 struct Queues {
+    /// Those whose names match; * stands for any characters
+    #[arg(long = "match", value_name = "PATTERN")]
+    pattern: Option<String>,
+    /// Which page, from 1
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    page: u32,
+    /// Queues on a page
+    #[arg(long, default_value_t = 300, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    size: u32,
     /// As an array of objects
     #[arg(long)]
     json: bool,
@@ -48,7 +66,10 @@ struct Queues {
 impl Queues {
     async fn run(self, context: &Context) -> anyhow::Result<()> {
         let broker = context.broker().await?;
-        let queues = broker.queues().await?;
+        let (queues, left_out) = self.page_of(broker.as_ref()).await?;
+        if let Some(words) = left_out {
+            print::note(&words);
+        }
         let unclaimed = unclaimed(broker.as_ref(), &queues).await?;
         let zone = &context.settings()?.zone;
         if self.json {
@@ -66,7 +87,7 @@ impl Queues {
             });
             return Ok(print::json(&objects.collect::<Vec<_>>())?);
         }
-        let count = |q: &runner_queue::QueueInfo, state| q.counts.get(&state).copied().unwrap_or(0).to_string();
+        let count = |q: &QueueInfo, state| q.counts.get(&state).copied().unwrap_or(0).to_string();
         let rows: Vec<Vec<String>> = queues
             .iter()
             .map(|q| {
@@ -101,6 +122,36 @@ impl Queues {
             text += &print::table(&["TYPE", "QUEUE", "TASKS", "OLDEST SINCE"], &rows);
         }
         Ok(print::text(&text)?)
+    }
+
+    /// The queues of the page, by name; and how many there are, if that is more. Only those of the page are asked about.
+    async fn page_of(&self, broker: &dyn Broker) -> anyhow::Result<(Vec<QueueInfo>, Option<String>)> {
+        let mut names = broker.queue_names().await?;
+        if let Some(pattern) = &self.pattern {
+            names.retain(|name| covers(pattern, name.as_str()));
+        }
+        names.sort();
+        let size = self.size as usize;
+        let (page, skip) = (self.page as usize, (self.page as usize - 1).saturating_mul(size));
+        let listed: Vec<QueueName> = names.iter().skip(skip).take(size).cloned().collect();
+        let mut queues = Vec::with_capacity(listed.len());
+        for chunk in listed.chunks(CHUNK) {
+            queues.append(&mut broker.queues_of(chunk).await?);
+        }
+        let pages = names.len().div_ceil(size).max(1);
+        let left_out = (pages > 1 || page > 1).then(|| {
+            let next = if page < pages {
+                format!("; --page {} has the next", page + 1)
+            } else {
+                String::new()
+            };
+            format!(
+                "page {page} of {pages}, {} of {} queues{next}",
+                queues.len(),
+                names.len()
+            )
+        });
+        Ok((queues, left_out))
     }
 }
 

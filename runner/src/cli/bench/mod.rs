@@ -168,10 +168,8 @@ async fn clean(bench: &Bench, queues: &[QueueName]) -> anyhow::Result<()> {
     // Nothing to do, but it waits for what was given up.
     bench.store.drain(0, 1).await?;
     let broker = bench.broker.as_ref();
-    for known in broker.queues().await? {
-        if queues.contains(&known.name) {
-            remove(broker, &known.name).await?;
-        }
+    for known in broker.queues_of(queues).await? {
+        remove(broker, &known.name).await?;
     }
     Ok(())
 }

@@ -104,11 +104,8 @@ impl Bench {
 
     /// How many tasks the queue has.
     pub(super) async fn waiting(&self) -> anyhow::Result<usize> {
-        let queues = self.broker.queues().await?;
-        let ours = queues
-            .iter()
-            .find(|q| q.name == self.queue)
-            .context("the queue is not listed")?;
+        let queues = self.broker.queues_of(std::slice::from_ref(&self.queue)).await?;
+        let ours = queues.first().context("the queue is not listed")?;
         Ok(usize::try_from(ours.size()).unwrap_or(usize::MAX))
     }
 
@@ -233,6 +230,7 @@ mod tests {
             tasks: 300,
             concurrency: 64,
             payload: 1,
+            types: 0,
             worker: AsyncMutex::default(),
         };
         for _ in 0..5 {
