@@ -39,20 +39,16 @@ impl Role for Recoverer {
         }
         // A set ends at its deadline, whoever is alone: no worker keeps one for longer, so this waits for no other.
         super::aggregator::reclaim(&self.shop).await;
+        if self.take_from_dead().await >= BATCH {
+            return Some(Duration::ZERO);
+        }
         let settings = &self.shop.settings;
         if self.shop.broker.lists_first() && !self.shop.listed.for_long(settings.listed_first(), REMEMBERED) {
             return Some(settings.heartbeat_every());
         }
-        let shop = &self.shop;
         match self.pass().await {
             Ok(recovered) => {
-                for task in &recovered {
-                    report(task);
-                    shop.metrics.lost(task.queue.as_str(), task.poison);
-                }
-                if !recovered.is_empty() {
-                    self.shop.delayed.notify_one();
-                }
+                self.tell(&recovered);
                 if recovered.len() >= BATCH {
                     return Some(Duration::ZERO);
                 }
@@ -88,6 +84,33 @@ impl Recoverer {
             "the clock was set forward, or the machine slept; leases are looked at again a little later"
         );
         true
+    }
+
+    /// Takes back what processes held that are known to be dead; how many tasks that were. What these ran has ended by
+    /// then, or does within the grace.
+    async fn take_from_dead(&self) -> usize {
+        let settings = &self.shop.settings;
+        let grace = settings.recover_grace();
+        match self.shop.broker.recover_dead(grace, BATCH, settings.poison_after).await {
+            Ok(recovered) => {
+                self.tell(&recovered);
+                recovered.len()
+            }
+            Err(error) => {
+                self.shop.broker_failed("recover tasks of dead workers", &error);
+                0
+            }
+        }
+    }
+
+    fn tell(&self, recovered: &[Recovered]) {
+        for task in recovered {
+            report(task);
+            self.shop.metrics.lost(task.queue.as_str(), task.poison);
+        }
+        if !recovered.is_empty() {
+            self.shop.delayed.notify_one();
+        }
     }
 
     /// Takes back tasks of all queues, [`BATCH`] at most.

@@ -17,6 +17,9 @@ mod cells;
 mod condition;
 #[cfg(test)]
 mod condition_tests;
+mod dead;
+#[cfg(all(test, target_os = "linux"))]
+mod dead_tests;
 mod documents;
 mod group;
 #[cfg(test)]
@@ -106,6 +109,7 @@ pub struct EmbeddedBroker {
     claimant: OnceLock<String>,
     passed: Arc<Passed>,
     presence: Arc<servers::Presence>,
+    dead: dead::Dead,
     /// The record of an attempt at which the last repair ended.
     repaired_to: AtomicI64,
     /// Records deleted to keep bounds that nobody has counted yet.
@@ -158,6 +162,7 @@ impl EmbeddedBroker {
             claimant: OnceLock::new(),
             passed: Arc::default(),
             presence: Arc::default(),
+            dead: dead::Dead::default(),
             repaired_to: AtomicI64::new(0),
             trimmed,
             condition,
@@ -260,6 +265,7 @@ impl Broker for EmbeddedBroker {
 impl Work for EmbeddedBroker {
     fn claims_as(&self, host: &str, pid: u32) {
         self.claimant.get_or_init(|| format!("{host}:{pid}"));
+        self.dead.announce(&self.path);
     }
 
     fn claims_types(&self, types: &KnownTypes) {
@@ -268,6 +274,7 @@ impl Work for EmbeddedBroker {
 
     async fn claim(&self, queues: &[QueueName], max: usize, lease: Duration) -> BrokerResult<Vec<Claim>> {
         self.presence.claims_for(lease);
+        self.dead.look(self.readers(), self.claimant.get()).await;
         self.writer.write(self.taking(queues, max, lease)).await
     }
 
@@ -290,6 +297,7 @@ impl Work for EmbeddedBroker {
         lease: Duration,
     ) -> BrokerResult<Exchanged> {
         self.presence.claims_for(lease);
+        self.dead.look(self.readers(), self.claimant.get()).await;
         let (settled, claims) = match (settlements, max) {
             ([], _) => (Vec::new(), self.claim(queues, max, lease).await?),
             (some, 0) => (self.settle(some).await?, Vec::new()),
@@ -340,6 +348,21 @@ impl Work for EmbeddedBroker {
             poison_after,
         };
         self.writer.write(pass).await
+    }
+
+    async fn recover_dead(&self, grace: Duration, limit: usize, poison_after: u32) -> BrokerResult<Vec<Recovered>> {
+        let held = self.dead.some(grace, limit);
+        if held.is_empty() {
+            return Ok(Vec::new());
+        }
+        let pass = recover::RecoverDead {
+            presence: Arc::clone(&self.presence),
+            held: held.clone(),
+            poison_after,
+        };
+        let recovered = self.writer.write(pass).await?;
+        self.dead.done(&held);
+        Ok(recovered)
     }
 
     async fn run_alone(&self, claim: &Claim, alone: bool) -> BrokerResult<bool> {

@@ -9,6 +9,7 @@ use runner_core::schedule::stable_hash;
 use runner_core::task::{QueueName, RunOutcome, State, TaskId, recovery_delay};
 
 use super::cells::Row;
+use super::dead::Held;
 use super::link::SqlError;
 use super::readers::Readers;
 use super::rows::{self, RECORD, column, instant, span};
@@ -63,6 +64,41 @@ impl Write for Recover {
             .await?;
             for row in &found {
                 recovered.extend(self.recover_one(tx, queue, row).await?);
+            }
+        }
+        Ok(recovered)
+    }
+}
+
+/// Takes back tasks whose processes are known to be dead.
+pub(super) struct RecoverDead {
+    pub(super) presence: Arc<Presence>,
+    pub(super) held: Vec<Held>,
+    pub(super) poison_after: u32,
+}
+
+#[async_trait]
+impl Write for RecoverDead {
+    type Output = Vec<Recovered>;
+    const DOING: &'static str = "recover tasks of dead workers";
+
+    async fn apply(&mut self, tx: &mut Tx<'_>) -> Result<Self::Output, SqlError> {
+        let one = Recover {
+            presence: Arc::clone(&self.presence),
+            queues: Vec::new(),
+            grace: Duration::ZERO,
+            limit: 1,
+            poison_after: self.poison_after,
+        };
+        let mut recovered = Vec::new();
+        for (seq, run) in &self.held {
+            let found = built(format!(
+                "SELECT {RECORD}, {RUN}, t.queue FROM tasks t WHERE t.seq = ?1 AND t.run = ?2 AND t.state = 'active'"
+            ));
+            let found = found.bind(*seq).bind(*run).fetch_optional(&mut *tx.conn).await?;
+            let Some(row) = found else { continue };
+            if let Ok(queue) = QueueName::new(row.try_get::<String>(RUN_FROM + 5)?) {
+                recovered.extend(one.recover_one(tx, &queue, &row).await?);
             }
         }
         Ok(recovered)

@@ -84,6 +84,11 @@ impl Work for RedisBroker {
         self.recover_silent(queues, grace, limit, poison_after).await
     }
 
+    /// Workers are on any host: a lease is all that is known of them.
+    async fn recover_dead(&self, _: Duration, _: usize, _: u32) -> BrokerResult<Vec<Recovered>> {
+        Ok(Vec::new())
+    }
+
     async fn run_alone(&self, claim: &Claim, alone: bool) -> BrokerResult<bool> {
         self.note_alone(claim, alone).await
     }

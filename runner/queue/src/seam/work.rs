@@ -461,6 +461,10 @@ pub trait Work {
         poison_after: u32,
     ) -> BrokerResult<Vec<Recovered>>;
 
+    /// Takes back, as [`Work::recover`] does, tasks that were active when this process began to claim and whose processes
+    /// are known to be dead, however long their leases last, from `grace` after that on. Nothing in a store that cannot know.
+    async fn recover_dead(&self, grace: Duration, limit: usize, poison_after: u32) -> BrokerResult<Vec<Recovered>>;
+
     /// Notes whether this run is the only one in work in its process; whether the claim still is ours. Forgotten when
     /// the claim ends. Nothing else may be started before a `false` is written.
     async fn run_alone(&self, claim: &Claim, alone: bool) -> BrokerResult<bool>;

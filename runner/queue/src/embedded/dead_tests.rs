@@ -1,0 +1,82 @@
+//! Tasks of dead processes are taken back before their leases are over, and only those.
+#![allow(clippy::unwrap_used)]
+
+use runner_core::task::{State, Task};
+
+use super::tests::{clock, open_with, sound};
+use super::*;
+use crate::{Inspector as _, Producer as _};
+
+const LEASE: Duration = Duration::from_secs(30);
+
+/// No process has this id.
+const NOBODY: u32 = 4_194_306;
+
+async fn claim(broker: &EmbeddedBroker) -> Vec<Claim> {
+    broker.claim(&[QueueName::default()], 9, LEASE).await.unwrap()
+}
+
+async fn states(broker: &EmbeddedBroker) -> (u64, u64) {
+    let info = broker.queues().await.unwrap().remove(0);
+    (info.counts[&State::Active], info.counts[&State::Retry])
+}
+
+#[tokio::test]
+async fn what_a_dead_process_held_is_taken_back_at_once() {
+    let (directory, clock) = (tempfile::tempdir().unwrap(), clock());
+    let first = open_with(&directory, clock.clone()).await;
+    first.claims_as("here", NOBODY);
+    first.enqueue(&[Task::new("a"), Task::new("b")]).await.unwrap();
+    let held = claim(&first).await;
+    assert_eq!(held.len(), 2);
+    first
+        .settle(&[crate::Settlement {
+            claim: held[0].clone(),
+            verdict: crate::Verdict::Done,
+            result: None,
+            attempt: None,
+        }])
+        .await
+        .unwrap();
+    drop(first);
+    let second = open_with(&directory, clock.clone()).await;
+    second.claims_as("here", std::process::id());
+    second.enqueue(&[Task::new("c")]).await.unwrap();
+    assert_eq!(claim(&second).await.len(), 1);
+    assert!(
+        second.recover_dead(LEASE, 9, 3).await.unwrap().is_empty(),
+        "its commands may still end"
+    );
+    let recovered = second.recover_dead(Duration::ZERO, 9, 3).await.unwrap();
+    assert_eq!(recovered.len(), 1);
+    assert_eq!(
+        (recovered[0].id.as_str(), recovered[0].lost),
+        (held[1].task().id.as_str(), 1)
+    );
+    assert_eq!(states(&second).await, (1, 1), "its own task stays");
+    assert!(second.recover_dead(Duration::ZERO, 9, 3).await.unwrap().is_empty());
+    sound(&second).await;
+}
+
+#[tokio::test]
+async fn what_a_live_process_may_hold_is_left_alone() {
+    let (directory, clock) = (tempfile::tempdir().unwrap(), clock());
+    let first = open_with(&directory, clock.clone()).await;
+    first.claims_as("here", NOBODY);
+    first.enqueue(&[Task::new("a")]).await.unwrap();
+    assert_eq!(claim(&first).await.len(), 1);
+    // While the first one holds its lock nothing is shown.
+    let second = open_with(&directory, clock.clone()).await;
+    second.claims_as("here", std::process::id());
+    assert!(claim(&second).await.is_empty());
+    assert!(second.recover_dead(Duration::ZERO, 9, 3).await.unwrap().is_empty());
+    drop((first, second));
+    // Of another host nothing is known.
+    for me in ["there", "here"] {
+        let third = open_with(&directory, clock.clone()).await;
+        third.claims_as(me, std::process::id());
+        assert!(claim(&third).await.is_empty());
+        let recovered = third.recover_dead(Duration::ZERO, 9, 3).await.unwrap();
+        assert_eq!(recovered.len(), usize::from(me == "here"), "{me}");
+    }
+}
