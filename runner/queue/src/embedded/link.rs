@@ -16,6 +16,10 @@ use crate::BoxError;
 /// How long a statement waits for another process that is writing.
 pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// The same for the change to a log, which a new file needs once: of two processes that make it at the same time each may
+/// hold what the other one needs, and then waiting helps neither. Who gives up tries again with a new connection.
+const CREATING_TIMEOUT: Duration = Duration::from_millis(50);
+
 /// Prepared statements kept by each connection; above the number of different ones in this room.
 const STATEMENTS: usize = 256;
 
@@ -126,7 +130,12 @@ impl Link {
         if link.pragma_query_value(None, "page_count", |row| row.get::<_, i64>(0))? == 0 {
             link.pragma_update(None, "auto_vacuum", "incremental")?;
         }
-        link.pragma_update(None, "journal_mode", "wal")?;
+        let mode: String = link.pragma_query_value(None, "journal_mode", |row| row.get(0))?;
+        if mode != "wal" {
+            link.busy_timeout(CREATING_TIMEOUT)?;
+            link.pragma_update(None, "journal_mode", "wal")?;
+            link.busy_timeout(BUSY_TIMEOUT)?;
+        }
         link.pragma_update(None, "journal_size_limit", LOG_LIMIT)?;
         link.pragma_update(None, "synchronous", "full")?;
         // What was deleted is not to be read from the file.

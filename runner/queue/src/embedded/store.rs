@@ -4,8 +4,10 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rusqlite::ErrorCode;
+use tokio::time::Instant;
 
 use super::condition::Condition;
 use super::link::Link;
@@ -30,22 +32,35 @@ const MIGRATIONS: [&str; 12] = [
     include_str!("../../../../migrations/sqlite/0012_pauses.sql"),
 ];
 
-/// How often a file that another process has locked is tried, for up to 5 s each time. Two processes that make a new file
-/// at once get in each other's way, and SQLite does not always wait there; a new connection sees what the other one did.
-const TRIES: usize = 3;
+/// How long a file that another process has locked is tried. Two processes that make a new file at once get in each other's
+/// way, and SQLite does not always wait there; a new connection sees what the other one did.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Between two tries.
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// Opens the file, brings it up to date, and makes the connection that writes and those that read. Waits for the
 /// disk, thread and all.
 pub(super) fn open(path: &Path) -> BrokerResult<(Link, Readers, Arc<Condition>)> {
-    for _ in 1..TRIES {
+    let began = Instant::now();
+    loop {
         match try_open(path) {
-            Err(BrokerError::Unreachable { doing, source }) => {
+            Err(BrokerError::Unreachable { doing, source }) if is_locked(&source) && began.elapsed() < PATIENCE => {
                 tracing::debug!(doing, error = %source, "the file is locked by another process; it is tried again");
+                std::thread::park_timeout(PAUSE);
             }
             opened => return opened,
         }
     }
-    try_open(path)
+}
+
+/// Whether another process stood in the way, so that waiting helps.
+fn is_locked(error: &BoxError) -> bool {
+    let code = match error.downcast_ref::<Arc<SqlError>>().map(AsRef::as_ref) {
+        Some(SqlError::Sqlite(error)) => error.sqlite_error_code(),
+        _ => None,
+    };
+    matches!(code, Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked))
 }
 
 fn try_open(path: &Path) -> BrokerResult<(Link, Readers, Arc<Condition>)> {
@@ -152,5 +167,36 @@ pub(super) fn shared_error(doing: &'static str, cause: &Arc<SqlError>) -> Broker
         },
         SqlError::Gone(_) => BrokerError::Unreachable { doing, source },
         _ => BrokerError::Refused { doing, source },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn several_may_make_a_new_file_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        for round in 0..10 {
+            let path = dir.path().join(format!("{round}.db"));
+            let start = std::sync::Barrier::new(4);
+            let times: Vec<Duration> = std::thread::scope(|scope| {
+                let makers: Vec<_> = (0..4)
+                    .map(|_| {
+                        scope.spawn(|| {
+                            start.wait();
+                            let began = Instant::now();
+                            let (link, ..) = open(&path).unwrap();
+                            assert_eq!(steps_done(&link).unwrap(), MIGRATIONS.len());
+                            assert!(upkeep::gives_back(&link).unwrap());
+                            began.elapsed()
+                        })
+                    })
+                    .collect();
+                makers.into_iter().map(|maker| maker.join().unwrap()).collect()
+            });
+            println!("a file made by four at once was open after {times:.0?}");
+        }
     }
 }
