@@ -48,7 +48,10 @@ impl Role for Recoverer {
         }
         match self.pass().await {
             Ok(recovered) => {
-                self.tell(&recovered);
+                self.tell(
+                    &recovered,
+                    "the lease of a task ran out: its worker died or was cut off; the task was taken back",
+                );
                 if recovered.len() >= BATCH {
                     return Some(Duration::ZERO);
                 }
@@ -93,7 +96,10 @@ impl Recoverer {
         let grace = settings.recover_grace();
         match self.shop.broker.recover_dead(grace, BATCH, settings.poison_after).await {
             Ok(recovered) => {
-                self.tell(&recovered);
+                self.tell(
+                    &recovered,
+                    "the process that ran a task has died; the task was taken back",
+                );
                 recovered.len()
             }
             Err(error) => {
@@ -103,9 +109,9 @@ impl Recoverer {
         }
     }
 
-    fn tell(&self, recovered: &[Recovered]) {
+    fn tell(&self, recovered: &[Recovered], what: &str) {
         for task in recovered {
-            report(task);
+            report(task, what);
             self.shop.metrics.lost(task.queue.as_str(), task.poison);
         }
         if !recovered.is_empty() {
@@ -155,7 +161,7 @@ impl Recoverer {
     }
 }
 
-fn report(task: &Recovered) {
+fn report(task: &Recovered, what: &str) {
     if task.poison {
         tracing::error!(
             task_id = %task.id, task_type = %task.kind, queue = %task.queue, state = %task.state, lost = task.lost,
@@ -164,7 +170,7 @@ fn report(task: &Recovered) {
     } else {
         tracing::error!(
             task_id = %task.id, task_type = %task.kind, queue = %task.queue, state = %task.state, lost = task.lost,
-            "the lease of a task ran out: its worker died or was cut off; the task was taken back"
+            "{what}"
         );
     }
 }
