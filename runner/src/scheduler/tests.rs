@@ -16,7 +16,7 @@ use runner_core::schedule::{
 };
 use runner_core::task::Task;
 use runner_queue::{Decision, DecisionKind, Schedules};
-use runner_queue::{Pause, Schedules as _, embedded::EmbeddedBroker};
+use runner_queue::{Pause, embedded::EmbeddedBroker};
 use tracing_subscriber::fmt::MakeWriter;
 
 use super::*;

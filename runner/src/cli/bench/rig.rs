@@ -230,7 +230,6 @@ mod tests {
             tasks: 300,
             concurrency: 64,
             payload: 1,
-            types: 0,
             worker: AsyncMutex::default(),
         };
         for _ in 0..5 {
