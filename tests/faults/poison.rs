@@ -207,7 +207,7 @@ async fn neighbours(
     fault.end(|| format!("{:?}", handlers::events(&site)));
 }
 
-/// Starts workers again until so many tasks have ended; how often one had died.
+/// Starts workers again until a number of tasks have ended; how often one had died.
 async fn until_all_ended(site: &Site, broker: &dyn Broker, fleet: &mut [Runner], tasks: u64) -> usize {
     let (began, mut crashes) = (Instant::now(), 0);
     loop {

@@ -1,4 +1,4 @@
-//! F22: whatever a row of the embedded store holds, nobody else's task suffers.
+//! F22: whatever a row of the embedded store holds, no other task suffers.
 //!
 //! The same calls as F19 makes over Redis, each beside a row of each table in which each column in turn holds what that
 //! type of column can hold: nothing, negative and huge numbers, texts that are none. The list of columns is the store's own.

@@ -133,7 +133,7 @@ async fn a_run_beside_another_one_is_asked_about() {
     assert_eq!(there.header("location"), asks);
     let page = site.http.get(asks).await.body;
     assert!(
-        page.contains("Run it all the same") && page.contains("Run by hand"),
+        page.contains("Run it anyway") && page.contains("Run by hand"),
         "{page}"
     );
     let there = site.act(run, &[("force", "1")]).await;

@@ -33,7 +33,7 @@ pub(super) struct Started {
 }
 
 impl Output {
-    /// Makes the pipes; nobody else can write to them.
+    /// Makes the pipes; no other process can write to them.
     pub(super) fn at(stdout: &Path, stderr: &Path) -> io::Result<Self> {
         let make = |path: &Path| {
             mkfifo(path, Mode::S_IRUSR | Mode::S_IWUSR)?;

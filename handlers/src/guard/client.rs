@@ -70,7 +70,7 @@ impl Guard {
                     idle.put(guard);
                     return Err(error);
                 }
-                // Somebody ended it while it had nothing to do.
+                // It was killed while it had nothing to do.
                 Err(StartError::Guard(_)) => guard.dismiss(),
             }
         }

@@ -44,7 +44,7 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 /// What a pipe takes without anybody reading.
 const PIPE: usize = 64 * 1024;
 
-/// Guards one command after the other, until nobody has another one.
+/// Guards one command after the other, until none is left.
 pub(super) fn run() -> io::Result<()> {
     prctl::set_child_subreaper(true)?;
     // Whatever is sent to everything at once (a service manager does) must not take the guard before its family.
@@ -122,7 +122,7 @@ fn output(path: &Path) -> io::Result<Stdio> {
     if path.as_os_str().is_empty() {
         return Ok(Stdio::null());
     }
-    // Somebody reads it: otherwise this would wait, or fail if told not to.
+    // Only as long as there is a reader: without one this would wait, or fail when it must not wait.
     let pipe = OpenOptions::new()
         .write(true)
         .custom_flags(OFlag::O_NONBLOCK.bits())

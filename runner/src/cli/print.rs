@@ -18,6 +18,12 @@ use crate::text::signs;
 /// Columns; a longer cell is cut so that a row stays a row.
 const WIDEST_CELL: usize = 60;
 
+/// Columns of a row's last cell, which moves no other: what matters of a reason or an error may stand at its end.
+const WIDEST_LAST: usize = 240;
+
+/// Columns of a value that has a line to itself.
+const WIDEST_VALUE: usize = 4096;
+
 /// Writes lines to standard output at once. A closed pipe is an error that ends the command without a word.
 ///
 /// # Errors
@@ -152,7 +158,33 @@ impl Object {
 /// Rows under a heading, in columns as wide as their widest cell.
 #[must_use]
 pub fn table(heading: &[&str], rows: &[Vec<String>]) -> String {
-    let clean: Vec<Vec<String>> = rows.iter().map(|row| row.iter().map(|c| cell(c)).collect()).collect();
+    columns_of(heading, rows, WIDEST_LAST)
+}
+
+/// What is known of one thing: a name and a value a line, under `heading`, a kind and the thing's name.
+#[must_use]
+pub fn facts(heading: [&str; 2], rows: &[Vec<String>]) -> String {
+    columns_of(&heading, rows, WIDEST_VALUE)
+}
+
+/// Text of several lines under a heading, indented, so that none of them can look like one of the program's own.
+#[must_use]
+pub fn block(heading: &str, text: &str) -> String {
+    let mut out = format!("\n{heading}\n");
+    for line in text.trim_end().lines() {
+        out.push_str(format!("  {line}").trim_end());
+        out.push('\n');
+    }
+    out
+}
+
+fn columns_of(heading: &[&str], rows: &[Vec<String>], widest_last: usize) -> String {
+    let last = heading.len().saturating_sub(1);
+    let clean = |row: &Vec<String>| -> Vec<String> {
+        let widest = |at| if at == last { widest_last } else { WIDEST_CELL };
+        row.iter().enumerate().map(|(at, text)| cell(text, widest(at))).collect()
+    };
+    let clean: Vec<Vec<String>> = rows.iter().map(clean).collect();
     let mut widths: Vec<usize> = heading.iter().map(|h| width(h)).collect();
     for row in &clean {
         for (column, cell) in widths.iter_mut().zip(row) {
@@ -173,13 +205,13 @@ pub fn table(heading: &[&str], rows: &[Vec<String>]) -> String {
     out
 }
 
-/// A cell without anything that could move the cursor, cut to [`WIDEST_CELL`].
-fn cell(text: &str) -> String {
+/// A cell without anything that could move the cursor, cut to `widest` columns.
+fn cell(text: &str, widest: usize) -> String {
     let mut out = String::new();
     let mut used = 0;
     for c in signs::line(text.trim_end()).chars() {
         used += columns(c);
-        if used > WIDEST_CELL {
+        if used > widest {
             out.push('…');
             break;
         }
@@ -246,6 +278,15 @@ mod tests {
             vec!["a\x1b[31m\n".to_owned(), String::new()],
         ];
         assert_eq!(table(&["NAME", "N"], &rows), "NAME    N\n每日    1\na␛[31m  -\n");
+    }
+
+    #[test]
+    fn values_of_one_thing_are_whole_and_blocks_are_indented() {
+        let long = "x".repeat(WIDEST_LAST + 1);
+        let rows = [vec!["error".to_owned(), long.clone()]];
+        assert_eq!(facts(["TASK", "a"], &rows), format!("TASK   a\nerror  {long}\n"));
+        assert!(table(&["TASK", "a"], &rows).ends_with(&format!("{}…\n", "x".repeat(WIDEST_LAST))));
+        assert_eq!(block("OUTPUT", "a\n\n b\n\n"), "\nOUTPUT\n  a\n\n   b\n");
     }
 
     #[test]

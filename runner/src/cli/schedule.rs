@@ -18,7 +18,7 @@ use crate::source::{self, Catalog};
 /// Decisions that are shown unless another number is asked for.
 const SHOWN: u16 = 20;
 
-/// Shows, runs, pauses or resumes one schedule
+/// Show, run, pause or resume one schedule
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     runner schedule show backup\n  \
@@ -35,14 +35,14 @@ enum Verb {
     Show(Show),
     Run(Run),
     Pause(PauseIt),
-    /// It goes on from now; what fell into the pause does not fire
+    /// Resume it from now on; what fell into the pause does not fire
     Resume {
         /// Which schedule
         name: String,
     },
 }
 
-/// Nothing fires until it is resumed
+/// Pause it: nothing fires until it is resumed
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  \
     runner schedule pause backup --for 8h --note 'new disks'\n\n\
@@ -53,10 +53,10 @@ struct PauseIt {
     /// Why; one line
     #[arg(long, value_name = "TEXT")]
     note: Option<String>,
-    /// Resumed by itself after this time, within a few seconds
+    /// Resume it by itself after this time, within a few seconds
     #[arg(long = "for", value_name = "DURATION", value_parser = values::seconds, conflicts_with = "until")]
     length: Option<std::time::Duration>,
-    /// Resumed by itself at this instant, with an offset or in the zone of the schedule
+    /// Resume it by itself at this instant, with an offset or in the zone of the schedule
     #[arg(long, value_name = "INSTANT")]
     until: Option<String>,
 }
@@ -84,7 +84,7 @@ impl PauseIt {
     }
 }
 
-/// Where it stands, what was decided about it and how that ended, and the last runs of its function
+/// Show its state, what was decided about it and how that ended, and the last runs of its function
 #[derive(Debug, Args)]
 struct Show {
     /// Which schedule
@@ -97,7 +97,7 @@ struct Show {
     json: bool,
 }
 
-/// Enqueues its task now, beside its occurrences
+/// Enqueue its task now, beside its occurrences
 #[derive(Debug, Args)]
 #[command(
     after_help = "Refused (exit code 1) while another run of the schedule has not ended, unless its policy is overlap: allow. Prints \
@@ -122,9 +122,13 @@ impl ScheduleCommand {
             Verb::Resume { name } => {
                 let definition = named(&plan, &name)?;
                 let id = &definition.id;
+                let standing = broker.standings(std::slice::from_ref(id)).await?.into_iter().next();
+                if paused(standing.flatten().as_ref()).is_none() {
+                    return Ok(print::line(&format!("{id} is not paused"))?);
+                }
                 let fallen = resume(&*broker, definition, None, &actor()).await?;
                 audit("schedule.resume", id);
-                let fallen = fallen.map(|decision| format!("; {} occurrences fell into the pause", decision.count));
+                let fallen = fallen.map(|decision| format!("; occurrences in the pause: {}", decision.count));
                 Ok(print::line(&format!(
                     "{id} goes on from now{}",
                     fallen.unwrap_or_default()
@@ -191,7 +195,7 @@ impl Run {
             }
             ManuallyRun::Busy { task, what } => {
                 bail!(
-                    "{} is not run: another run has not ended, task {task} {what}; --force runs it all the same",
+                    "{} is not run: another run has not ended, task {task} {what}; --force runs it beside that one",
                     definition.id
                 )
             }
@@ -243,7 +247,7 @@ impl Show {
         if let Some(next) = next {
             facts.push(vec!["next".to_owned(), print::instant(next, zone)]);
         }
-        let mut out = print::table(&["SCHEDULE", definition.id.as_str()], &facts);
+        let mut out = print::facts(["SCHEDULE", definition.id.as_str()], &facts);
         let rows: Vec<Vec<String>> = decisions.iter().map(|d| decision_row(d, zone)).collect();
         let heading = ["OCCURRENCE", "DECISION", "COUNT", "OUTCOME", "TOOK", "TASK", "REASON"];
         out.push_str(&format!("\n{}", print::table(&heading, &rows)));

@@ -331,6 +331,9 @@ impl Show {
 /// Queues in which the record of a run is looked for; name one with --queue where there are more.
 const QUEUES_SEARCHED: usize = 200;
 
+/// The key of what a run printed, which has lines of its own.
+const OUTPUT: &str = "output";
+
 /// The record of a run.
 pub(super) fn run_json(record: &RunRecord, zone: &jiff::tz::TimeZone) -> Object {
     Object::of(json!({
@@ -346,7 +349,7 @@ pub(super) fn run_json(record: &RunRecord, zone: &jiff::tz::TimeZone) -> Object 
         "outcome": record.outcome,
         "worker": record.worker,
         "error": record.error,
-        "output": record.output,
+        (OUTPUT): record.output,
     }))
 }
 
@@ -378,11 +381,15 @@ fn facts(task: &TaskInfo, object: &Object) -> String {
 }
 
 fn lines(title: &str, object: &Object) -> String {
-    let mut rows = Vec::new();
+    let (mut rows, mut output) = (Vec::new(), String::new());
     for (key, value) in object.pairs() {
         let shown = match value {
             Field::Value(Value::Null) => continue,
             Field::Value(Value::String(text)) if text.is_empty() => continue,
+            Field::Value(Value::String(text)) if key == OUTPUT => {
+                output = print::block("OUTPUT", text);
+                continue;
+            }
             Field::Value(Value::Object(map)) if map.is_empty() => continue,
             Field::Value(Value::String(text)) => text.clone(),
             Field::Value(other) => other.to_string(),
@@ -390,7 +397,7 @@ fn lines(title: &str, object: &Object) -> String {
         };
         rows.push(vec![key.to_owned(), shown]);
     }
-    print::table(&["TASK", title], &rows)
+    print::facts(["TASK", title], &rows) + &output
 }
 
 fn history(attempts: &[Attempt], zone: &jiff::tz::TimeZone) -> String {
@@ -410,5 +417,11 @@ fn history(attempts: &[Attempt], zone: &jiff::tz::TimeZone) -> String {
         })
         .collect();
     let heading = ["ATTEMPT", "STARTED", "OUTCOME", "SERVER", "ERROR"];
-    format!("\n{}", print::table(&heading, &rows))
+    let mut out = format!("\n{}", print::table(&heading, &rows));
+    for attempt in attempts {
+        if let Some(log) = attempt.log.as_deref().filter(|log| !log.trim().is_empty()) {
+            out += &print::block(&format!("OUTPUT OF ATTEMPT {}", attempt.number), log);
+        }
+    }
+    out
 }

@@ -65,7 +65,7 @@ impl Settings {
         let root = Section::root(&reader, &node);
         let mut settings = read(&root);
         if settings.is_open_to_others() {
-            let message = "server.public_url is for other machines, and no users are configured: whoever the proxy lets in is an admin";
+            let message = "server.public_url is for other machines, and no users are configured: everyone whom the proxy lets in is an admin";
             let hint = "auth.users, unless the proxy asks for a login itself".to_owned();
             let place = read_server::place_of(&root.section("server"), "public_url");
             reader.warning("CFG_AUTH", &place, message.to_owned(), Some(hint));

@@ -254,7 +254,7 @@ impl Metrics {
         self.lateness.observe(late.as_secs_f64());
     }
 
-    /// So many cursors were ahead of the broker's clock.
+    /// Counts cursors that were ahead of the broker's clock.
     pub fn corrected(&self, cursors: usize) {
         self.corrected.inc_by(cursors as u64);
     }

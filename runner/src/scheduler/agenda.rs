@@ -31,7 +31,7 @@ pub(super) struct Agenda {
     items: BTreeMap<ScheduleId, Item>,
     due: BTreeSet<(Timestamp, ScheduleId)>,
     unregistered: BTreeSet<ScheduleId>,
-    /// The broker has not been told that this instance has these.
+    /// Not yet registered at the broker as schedules of this instance.
     unheld: BTreeSet<ScheduleId>,
     /// What left the plan and is to be withdrawn, with its scope.
     gone: Vec<(String, ScheduleId)>,

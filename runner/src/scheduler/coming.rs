@@ -1,4 +1,4 @@
-//! What fires next, as people are told: by the broker's cursors, without what is paused or decided already.
+//! What fires next, as pages and commands show it: by the broker's cursors, without what is paused or decided already.
 
 use jiff::Timestamp;
 use runner_core::schedule::{Definition, Plan, ScheduleId};
@@ -7,7 +7,7 @@ use runner_queue::{Broker, BrokerResult};
 /// Schedules asked for in one call, the soonest first.
 const BATCH: usize = 50;
 
-/// Calls at most: what follows so many paused schedules is not looked for.
+/// Calls at most: what follows that many paused schedules is not looked for.
 const CALLS: usize = 4;
 
 /// The next occurrences of all enabled schedules that will be decided, soonest first, up to `most`.

@@ -160,7 +160,7 @@ impl Scheduler {
                     false => tracing::debug!(%schedule, %nominal, %reason, task_id, late_ms, "fired"),
                 }
             }
-            // Made when a schedule is registered, and when somebody runs one: no commit has them.
+            // Made when a schedule is registered, and when one is run by hand: no commit has them.
             DecisionKind::Corrected | DecisionKind::Manual | DecisionKind::Paused => {}
             DecisionKind::Skipped | DecisionKind::Missed => tracing::warn!(
                 schedule = %decision.schedule, nominal = %decision.nominal, count = decision.count,

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::Scheduler;
 
-/// How long the broker knows what this instance has without being told again: three rounds of housekeeping.
+/// How long the broker keeps what this instance has registered: three rounds of housekeeping.
 const HOLD_TTL: Duration = Duration::from_secs(30);
 
 /// How often what the sources held before is compared with what they hold.

@@ -128,10 +128,10 @@ struct Figures {
     tasks: String,
     latency: String,
     paused: String,
-    /// All queues, and those among them of which nothing is told.
+    /// All queues, and those among them that have no figures.
     queues: usize,
     left_out: usize,
-    /// Those of which something is told.
+    /// Those that have figures.
     told: Vec<QueueInfo>,
 }
 
@@ -204,7 +204,7 @@ impl Figures {
             ),
             (
                 "runner_queues_omitted",
-                "Queues whose tasks, latency and pause are not told here because there are too many.",
+                "Queues whose tasks, latency and pause are left out because there are too many queues.",
                 format!("runner_queues_omitted {}\n", self.left_out),
             ),
         ] {

@@ -27,7 +27,7 @@ use crate::role::panic_text;
 /// How long a handler that was told to stop may take to return before it is dropped; less once its lease is lost.
 const STOP_GRACE: Duration = Duration::from_secs(15);
 
-/// How long the broker may take to note whether a run is alone, and the pause before it is told again.
+/// How long the broker may take to note whether a run is alone, and the pause before it is asked again.
 const NOTE_LIMIT: Duration = Duration::from_secs(5);
 const NOTE_AGAIN: Duration = Duration::from_millis(500);
 

@@ -155,7 +155,7 @@ impl Board {
         places.all().any(|(_, w)| overdue(w))
     }
 
-    /// Nobody can have taken these tasks until now: their leases are as good as extended, but no longer than until the
+    /// No other worker can have taken these tasks until now: their leases are as good as extended, but no longer than until the
     /// next look.
     pub(super) fn hold_overdue(&self, limit: Duration, next_look: Duration, hold: Hold) {
         let just_now = limit.saturating_sub(next_look);

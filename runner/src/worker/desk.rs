@@ -67,7 +67,7 @@ pub(super) struct Back {
 pub(super) struct Desk {
     pub(super) shop: Arc<Shop>,
     order: Order,
-    /// Whether so many queues are served that each call asks some of them.
+    /// Whether more queues are served than one call asks.
     many: bool,
     /// There as long as new tasks are taken.
     intake: Option<DropGuard>,

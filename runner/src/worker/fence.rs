@@ -1,6 +1,6 @@
 //! Stops what could run into another worker's turn: handlers whose lease was not extended for too long.
 //!
-//! A worker that is alone at a store on its host stops none: while nothing can be written, nobody can take its tasks.
+//! A worker that is alone at a store on its host stops none: while nothing can be written, no other worker can take its tasks.
 //! A role of its own, because the heartbeat waits for the broker just when the broker is what fails.
 
 use std::sync::Arc;

@@ -106,7 +106,7 @@ impl Role for Heartbeat {
     }
 
     async fn turn(&mut self) -> Option<Duration> {
-        // Whoever is listed may take tasks back, so its own come first.
+        // A listed worker may take tasks back, so its own come first.
         if self.extend_leases().await || !self.shop.broker.lists_first() {
             self.tell().await;
         }

@@ -84,7 +84,7 @@ async fn long_after_the_lease(scene: &Scene, id: &TaskId) {
     until("the lease is over", async || SystemClock.now() > end + enough).await;
 }
 
-/// One that has begun, in a file that from now on somebody else has locked.
+/// One that has begun, in a file that another process has locked from now on.
 async fn begun_and_locked(scene: &Scene, long: &Long) -> (TaskId, sqlx::SqliteConnection) {
     let id = scene.put(Task::new("long").retention(Duration::from_secs(60))).await;
     until("it has begun", async || long.seen().0 == 1).await;

@@ -37,7 +37,7 @@ impl Role for Recoverer {
             // The heartbeat writes our leases by the new time first.
             return Some(self.shop.settings.heartbeat_every() * 2);
         }
-        // A set ends at its deadline, whoever is alone: no worker keeps one for longer, so this waits for no other.
+        // A set ends at its deadline, even when a run is alone: no worker keeps one for longer, so this waits for no other.
         super::aggregator::reclaim(&self.shop).await;
         if self.take_from_dead().await >= BATCH {
             return Some(Duration::ZERO);

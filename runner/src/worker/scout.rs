@@ -17,7 +17,7 @@ const DISCOVER: Duration = Duration::from_secs(2);
 /// How soon a task in one of very many queues is noticed, if looking costs little.
 const SOONEST: Duration = Duration::from_millis(500);
 
-/// At most this share of the time is spent on looking: one part in so many.
+/// At most this share of the time is spent on looking: one part in this many.
 const SHARE: u32 = 50;
 
 /// And so soon at the latest.

@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 
 use super::Shop;
 
-/// Up to so many queues all are asked in each call and waited for; each wait takes a connection of Redis. Beyond that
+/// Up to this many queues all are asked in each call and waited for; each wait takes a connection of Redis. Beyond that
 /// only those that are known to have tasks are asked.
 const FEW: usize = 16;
 

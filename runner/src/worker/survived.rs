@@ -1,7 +1,7 @@
 //! Runs that were lost although this process lives: it says so, so that none of them counts as a crash.
 //!
 //! A lease can be lost to an outage of the broker, a frozen process, a verdict that could not be written. Only the
-//! process itself knows that it did not die; whoever takes its tasks back cannot tell.
+//! process itself knows that it did not die; a worker that takes its tasks back cannot.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};

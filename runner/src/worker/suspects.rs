@@ -30,7 +30,7 @@ const HOLD: Duration = Duration::from_secs(10);
 const FIRST_AGAIN: Duration = Duration::from_secs(20);
 const LAST_AGAIN: Duration = Duration::from_secs(300);
 
-/// A task that waited so long to be alone starts beside others, so that none waits for ever.
+/// A task that waited this long to be alone starts beside others, so that none waits for ever.
 const PATIENCE: Duration = Duration::from_secs(600);
 
 /// How long a suspect is put off while another one is on trial here: other workers may be free, so not for long, and not
@@ -56,7 +56,7 @@ enum Stage {
     Waits { task: InWork, since: Instant },
     /// Its handler runs; whether it has the process to itself.
     Runs { task: InWork, until: Instant, alone: bool },
-    /// It has passed; the broker is told that it is not alone any more.
+    /// It has passed; the broker records that it is not alone any more.
     Passes,
 }
 
@@ -64,7 +64,7 @@ enum Stage {
 pub(super) enum Step {
     /// Nothing, before the timer ends or something else happens.
     Wait,
-    /// Its handler is called; whether the broker is told first that it is alone.
+    /// Its handler is called; whether the broker first records that it is alone.
     Start { place: Place, task: InWork, alone: bool },
     /// It comes back after this long.
     PutOff {
@@ -74,7 +74,7 @@ pub(super) enum Step {
     },
     /// It goes back to its queue, for this worker ends.
     HandBack { place: Place, task: InWork },
-    /// The broker is told that it is not alone any more; [`Suspects::passed`] follows.
+    /// The broker records that it is not alone any more; [`Suspects::passed`] follows.
     Pass { task: InWork },
 }
 

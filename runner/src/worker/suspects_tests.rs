@@ -21,7 +21,7 @@ const ALONE: Around = Around {
     alone: true,
 };
 
-/// A suspect with so many crashes to its name, as it stands on the board.
+/// A suspect with a number of crashes, as it stands on the board.
 async fn suspect(crashes: u32) -> InWork {
     let clock = Arc::new(ManualClock::at(jiff::Timestamp::from_second(1_700_000_000).unwrap()));
     let scene = Scene::at(clock.clone()).await;

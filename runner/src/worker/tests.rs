@@ -346,7 +346,7 @@ async fn a_type_that_a_prefix_refuses_is_handed_back_once() {
     worker.drain(CancellationToken::new()).await;
 }
 
-/// A handler that runs until it is told to stop, and leaves something by then.
+/// A handler that runs until it is asked to stop, and leaves something by then.
 fn long() -> Registry {
     Registry::new().on("long", |cx: Ctx| async move {
         cx.keep_result("half");

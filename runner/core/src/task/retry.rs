@@ -43,7 +43,7 @@ pub fn stated_delay(said: Duration) -> Duration {
     said.clamp(SHORTEST_STATED, LONGEST)
 }
 
-/// Tasks that were lost together come back spread over so many seconds.
+/// Tasks that were lost together come back spread over this many seconds.
 pub const RECOVERY_SPREAD_SECONDS: u64 = 4;
 
 /// The delay before a task whose worker fell silent is tried again.

@@ -256,7 +256,7 @@ async fn what_waits_for_an_instant_of_a_wrong_clock_can_be_run(fresh: Fresh) {
     fresh.put([task("a").run(Run::In(secs(300)))]).await;
     fresh.clock.set(right);
     fresh.clock.advance(secs(600));
-    // It cannot be told from one that is meant to wait for a year.
+    // It looks like one that is meant to wait for a year.
     assert_eq!(fresh.forward().await, 0);
     let run = fresh.broker.act(&QueueName::default(), &id("a"), Action::Run).await;
     run.unwrap();

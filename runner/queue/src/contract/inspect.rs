@@ -104,7 +104,7 @@ async fn some_queues_are_looked_at_without_the_others(fresh: Fresh) {
     fresh.put(tasks).await;
     let names = fresh.broker.queue_names().await.unwrap();
     assert_eq!(names, ["a", "b", "c"].map(queue));
-    let asked = [queue("c"), queue("nobody ever used this"), queue("a")];
+    let asked = [queue("c"), queue("never used"), queue("a")];
     let found = fresh.broker.queues_of(&asked).await.unwrap();
     let all = fresh.broker.queues().await.unwrap();
     assert_eq!(found, [all[2].clone(), all[0].clone()]);

@@ -30,7 +30,7 @@ pub(super) fn clauses() -> Vec<Clause> {
 /// Long enough for every delay after a lost run here.
 const LATER: u64 = 3600;
 
-/// Lets nobody report of this run.
+/// Leaves this run without a report.
 async fn lose_run(fresh: &Fresh, poison_after: u32) -> Recovered {
     fresh.clock.advance(LEASE);
     let queues = [QueueName::default()];
@@ -41,7 +41,7 @@ async fn lose_run(fresh: &Fresh, poison_after: u32) -> Recovered {
     found.remove(0)
 }
 
-/// Claims the one pending task and lets nobody report of it.
+/// Claims the one pending task and never reports its end.
 async fn lose(fresh: &Fresh, poison_after: u32) -> Recovered {
     fresh.claim_one().await;
     lose_run(fresh, poison_after).await
@@ -231,7 +231,7 @@ async fn a_run_whose_process_lives_is_no_crash(fresh: Fresh) {
         let claim = fresh.claim_one().await;
         assert_eq!(claim.suspicion(), None);
         assert!(fresh.broker.run_alone(&claim, true).await.unwrap());
-        assert_eq!(absolve(&fresh, &claim).await, Absolved::Held, "nobody took it back yet");
+        assert_eq!(absolve(&fresh, &claim).await, Absolved::Held, "it was not taken back yet");
         let lost = lose_run(&fresh, 3).await;
         assert_eq!((lost.state, lost.lost, lost.poison), (State::Retry, 1, false));
         assert_eq!(absolve(&fresh, &claim).await, Absolved::Corrected);

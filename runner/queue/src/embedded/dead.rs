@@ -60,7 +60,7 @@ impl Dead {
             .await;
     }
 
-    /// Up to so many of them, once what they ran has had `grace` to end.
+    /// Up to this many of them, once what they ran has had `grace` to end.
     pub(super) fn some(&self, grace: Duration, limit: usize) -> Vec<Held> {
         match self.looked.get() {
             Some(at) if at.elapsed() >= grace => self.tasks().iter().take(limit).copied().collect(),
@@ -124,7 +124,7 @@ mod lock {
             Ok(Self(file))
         }
 
-        /// Whether nobody else has it. One that cannot tell has company.
+        /// Whether no other process has it. If that cannot be found out, another one may.
         pub(super) fn is_the_only_one(&self) -> bool {
             let mut asked = whole(F_WRLCK);
             let answer = fcntl(&self.0, FcntlArg::F_OFD_GETLK(&mut asked));

@@ -180,7 +180,7 @@ pub(super) async fn corrections(readers: &Readers) -> Result<Option<Corrections>
     row.map(read).transpose()
 }
 
-/// Puts on record that so many cursors were set back; those of one and the same correction count together.
+/// Records how many cursors were set back; those of one and the same correction count together.
 pub(super) async fn note_corrections(tx: &mut Tx<'_>, ahead_s: i64, schedules: i64) -> Result<(), SqlError> {
     sql(
         "INSERT INTO clock_corrections (one, at, ahead_s, schedules) VALUES (1, ?1, ?2, ?3) \

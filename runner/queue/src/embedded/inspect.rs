@@ -297,7 +297,7 @@ impl Inspector for EmbeddedBroker {
     }
 
     async fn delete_raw(&self, queue: &QueueName, id: &[u8]) -> Result<(), ActionError> {
-        // Whoever writes here writes text, so a task whose id is none cannot be.
+        // Every writer writes text, so there is no task whose id is something else.
         let shown = String::from_utf8_lossy(id).into_owned();
         let id = TaskId::new(shown).map_err(|e| BrokerError::Corrupt {
             doing: "delete a task",

@@ -22,7 +22,7 @@ pub(super) const RECORD: &str = "t.seq, t.queue, t.id, t.kind, t.payload, t.max_
 pub(super) const INFO: &str = "t.state, t.at, t.pending_since, t.result, t.waiting_for, \
      length(t.payload), coalesce(length(t.result), 0)";
 
-/// The columns of [`RECORD`] and [`INFO`], with so many bytes of payload and result: the rest is not copied.
+/// The columns of [`RECORD`] and [`INFO`], with at most this many bytes of payload and result: the rest is not copied.
 pub(super) fn shown(most: usize) -> String {
     // A part of something empty is nothing at all to SQLite.
     let part =

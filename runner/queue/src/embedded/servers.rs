@@ -65,7 +65,7 @@ impl Write for Heartbeat {
         for queue in self.server.queues.keys().filter(|name| !name.contains('*')) {
             tx.tally.known(queue);
         }
-        // A server that fell silent is nobody's neighbour any more: see `others`.
+        // A server that fell silent does not count as a neighbour: see `others`.
         sql("DELETE FROM servers WHERE expires_at <= ?")
             .bind(tx.now)
             .execute(&mut *tx.conn)

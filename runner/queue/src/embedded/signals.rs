@@ -195,7 +195,7 @@ async fn last_number(readers: &Readers) -> Result<i64, SqlError> {
     Ok(row.try_get::<Option<i64>>(0)?.unwrap_or(0))
 }
 
-/// What was asked for after this number; what cannot be read is nobody's.
+/// What was asked for after this number; what cannot be read is dropped.
 async fn look(readers: Readers, seen: i64) -> Result<Vec<(i64, Option<StopRequest>)>, SqlError> {
     let found = sql("SELECT seq, task_id, queue, error FROM cancellations WHERE seq > ? ORDER BY seq LIMIT 256")
         .bind(seen)

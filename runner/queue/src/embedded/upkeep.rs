@@ -108,7 +108,7 @@ impl Log {
         }
         let cut = link.with_patience(READERS, || link.number("PRAGMA wal_checkpoint(TRUNCATE)"));
         match cut {
-            // The first column says whether somebody was in the way.
+            // The first column says whether another connection was in the way.
             Ok(busy) => busy == 0,
             Err(error) => {
                 tracing::debug!(%error, "the log of the file could not be cut yet");

@@ -1,7 +1,7 @@
 //! Whether the server still has the data that it had: a key of its own, whose value is drawn once, says so.
 //!
 //! Everything that a flush, an empty replica that took over, or a restart without persistence took with it is gone; the
-//! program goes on with what producers and schedules bring from then on. But somebody has to know. In a cluster the key
+//! program goes on with what producers and schedules bring from then on. But an operator has to know. In a cluster the key
 //! lies beside the cursors: it speaks for that node.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};

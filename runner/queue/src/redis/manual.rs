@@ -89,7 +89,7 @@ impl RedisBroker {
         let mut answers = Vec::new();
         for answer in trip.each().await? {
             answers.push(match answer {
-                // What lies there is no task, and stands in nobody's way.
+                // What lies there is no task, and blocks no run.
                 Err(BrokerError::Corrupt { .. }) => Value::Nil,
                 answer => answer?,
             });

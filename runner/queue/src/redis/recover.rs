@@ -27,7 +27,7 @@ const BATCH: usize = 500;
 /// and asynq itself allows so much.
 const FOREIGN_GRACE: Duration = Duration::from_secs(30);
 
-/// How long a run is taken to have lasted whose beginning nobody noted, as of a Go worker.
+/// How long a run is taken to have lasted whose beginning was not recorded, as of a Go worker.
 const UNKNOWN: Duration = Duration::from_secs(60);
 
 /// A task whose lease ran out, as the script tells of it.

@@ -38,7 +38,7 @@ const PASSED_LOOK: Duration = Duration::from_millis(100);
 const CANCELLATIONS: usize = 256;
 /// Longer payloads of a cancellation name no task.
 const MAX_ID_BYTES: usize = 4096;
-/// Longer requests to end a task for good are none of ours: id, queue and error, each character escaped.
+/// This program makes no longer requests to end a task for good: id, queue and error, each character escaped.
 const MAX_STOP_PAYLOAD: usize = 64 * 1024;
 /// How often the cancellation connection is asked whether it still lives.
 const PING: Duration = Duration::from_secs(15);

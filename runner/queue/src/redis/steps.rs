@@ -79,7 +79,7 @@ struct Intent {
     /// See [`Commit::unbroken_since`].
     #[prost(string, tag = "12")]
     unbroken_since: String,
-    /// Whether a task that waits for its retry stands in nobody's way.
+    /// Whether a task that waits for its retry blocks no occurrence.
     #[prost(bool, tag = "13")]
     ignores_retries: bool,
 }
@@ -374,7 +374,7 @@ impl RedisBroker {
                             "is active".clone_into(found);
                         }
                     }
-                    // What lies there is no task, and stands in nobody's way.
+                    // What lies there is no task, and blocks no occurrence.
                     Some((Err(BrokerError::Corrupt { .. }), _)) => (),
                     Some((Err(error), _)) => {
                         walk.stuck = true;

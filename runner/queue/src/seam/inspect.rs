@@ -261,12 +261,12 @@ pub trait Inspector {
     async fn remove_queue(&self, queue: &QueueName, force: bool) -> Result<Acted, RemoveError>;
 
     /// Asks whichever worker holds the task, here or in Go, to end its attempt: it has failed with [`CANCELED`](super::CANCELED)
-    /// and is tried again if retries are left. Workers are told the id alone: tasks of this id in other
+    /// and is tried again if retries are left. Workers get the id alone: tasks of this id in other
     /// queues are stopped too.
     async fn cancel(&self, id: &TaskId) -> BrokerResult<()>;
 
-    /// Asks whichever worker of ours holds the task to end it for good: it is archived with this error, whatever retries
-    /// are left. One in Go does not hear of it, and nothing happens to a task that nobody holds.
+    /// Asks the worker of this program that holds the task to end it for good: it is archived with this error, whatever retries
+    /// are left. One in Go does not hear of it, and nothing happens to a task that no worker holds.
     async fn stop(&self, queue: &QueueName, id: &TaskId, error: &str) -> BrokerResult<()>;
 
     /// Stops claims from a queue; whether it was running.

@@ -38,7 +38,7 @@ pub enum Trigger {
     Schedule,
     /// An occurrence of a schedule that was late.
     CatchUp,
-    /// Somebody ran the schedule by hand.
+    /// The schedule was run by hand.
     Manual,
     /// The task was enqueued by itself.
     Enqueue,

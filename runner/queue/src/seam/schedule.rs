@@ -207,7 +207,7 @@ pub enum DecisionKind {
     Missed,
     /// The schedule was paused.
     Paused,
-    /// About no occurrence: somebody ran the schedule by hand.
+    /// About no occurrence: the schedule was run by hand.
     Manual,
     /// About no occurrence: the cursor was ahead of the broker's clock and was set to the present.
     Corrected,

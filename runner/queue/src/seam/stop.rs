@@ -1,4 +1,4 @@
-//! What somebody wants done with a task that runs, and the words that it leaves behind.
+//! What an operator wants done with a running task, and the error that the task keeps of it.
 
 use runner_core::task::{QueueName, TaskId};
 use serde::{Deserialize, Serialize};
@@ -44,7 +44,7 @@ impl StopRequest {
     }
 }
 
-/// What a task that somebody ended for good says: who, and why.
+/// The error of a task that was ended for good: who, and why.
 #[must_use]
 pub fn stopped_by(who: &str, why: Option<&str>) -> String {
     match why {

@@ -398,7 +398,7 @@ pub trait Work {
     /// and never returned, its neighbours are.
     async fn claim(&self, queues: &[QueueName], max: usize, lease: Duration) -> BrokerResult<Vec<Claim>>;
 
-    /// Those of the queues that have anything on these lists: a cheap look, for whoever serves thousands of queues.
+    /// Those of the queues that have anything on these lists: a cheap look, for workers of thousands of queues.
     async fn narrow(&self, queues: &[QueueName], lists: Lists) -> BrokerResult<Vec<QueueName>>;
 
     /// Ends claims, each on its own; one answer for each, in order.
@@ -516,7 +516,7 @@ pub trait Work {
     /// claim, and that a claim has seen, are nothing to wake up for.
     async fn wait_for_work(&self, queues: &[QueueName], at_most: Duration);
 
-    /// Attempts that somebody wants ended, from now on. Ends when the store is gone; call again then.
+    /// Requests to end attempts, from now on. Ends when the store is gone; call again then.
     async fn cancellations(&self) -> BrokerResult<tokio::sync::mpsc::Receiver<StopRequest>>;
 
     /// Puts tasks that wait for a handler of one of these types (exact names, or prefixes ending in `*`)

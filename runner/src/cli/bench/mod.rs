@@ -47,13 +47,13 @@ const TRY: Duration = Duration::from_millis(250);
     idle: processor time and commands of a worker of three queues with nothing to do, for 10 s.\n\n\
     --ceiling measures the bare store too (the same effects in large batches, no decoding, no handler), in turn with\n\
     the program, and prints the ratio. CPU is processor time for each task: of this process, of the store's.\n\n\
-    A 99th percentile is told from 100 samples on: --tasks 10000.\n\n\
+    A 99th percentile is shown from 100 samples on: --tasks 10000.\n\n\
     --json: an array of objects {measure, value, unit, broker}; rates also have {rounds, cpu_us, store_cpu_us} and,\n\
     with --ceiling, {ceiling, ratio, ceiling_cpu_us, ceiling_store_cpu_us}, latencies and dues {samples}. Times of CPU\n\
     are microseconds a task; those of the store are left out when it has no process of its own. Values of several\n\
     rounds are medians.\n\n\
-    Works in queues called bench-… that no worker serves, and removes them at the end, also when it is told to stop\n\
-    (exit code 130 or 143; told twice it leaves them). A run that was killed leaves them behind: `runner queue rm\n\
+    Works in queues called bench-… that no worker serves, and removes them at the end, also when it is asked to stop\n\
+    (exit code 130 or 143; asked twice it leaves them). A run that was killed leaves them behind: `runner queue rm\n\
     bench-… --force`.")]
 pub struct BenchCommand {
     /// What to measure

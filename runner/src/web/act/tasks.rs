@@ -94,7 +94,7 @@ async fn delete_raw(
     Ok(told(desk, &urls::queue(queue.as_str()), &notice))
 }
 
-/// Asks the worker of a task to end its attempt; a task that nobody runs has nobody to ask.
+/// Asks the worker of a task to end its attempt; a task that does not run has no worker to ask.
 async fn cancel(desk: &Desk, visitor: &Visitor, queue: &QueueName, id: &TaskId) -> Result<Notice, Fault> {
     let audit = Audit::intent(visitor, "task.cancel", format!("{queue}/{id}"));
     let Some(audit) = running(desk, audit, queue, id).await? else {

@@ -27,7 +27,7 @@ use crate::web::visitor::Who;
 
 /// Queues on a page.
 const QUEUES: usize = 50;
-/// Up to so many queues are summed up; of more only those on the page.
+/// Up to this many queues are summed up; of more only those on the page.
 const SUMMED: usize = 500;
 /// Fires listed as next.
 const NEXT: usize = 8;
@@ -112,7 +112,7 @@ struct Overview {
     pager: Pager,
     /// What the names of the listed queues contain.
     filter: String,
-    /// Whether there are so many queues that one may look for some.
+    /// Whether there are more queues than fit the page, so that it has a search.
     many: bool,
     sources: Vec<SourceRow>,
     next: Vec<NextRow>,

@@ -113,7 +113,7 @@ struct SchedulePage {
     /// Whether runs are remembered: of functions of manifests.
     remembered: bool,
     runs: Vec<RunRow>,
-    /// Somebody wants to run it although another run has not ended.
+    /// A run by hand was asked for although another run has not ended.
     asks_run: bool,
     corrected: Option<Moment>,
 }

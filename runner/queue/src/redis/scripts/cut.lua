@@ -28,7 +28,7 @@ local function write_varint(number)
   return text .. string.char(number)
 end
 
--- The message with type, payload and error of at most so many bytes each, and how long the payload is. What cannot be
+-- The message with type, payload and error of at most a number of bytes each, and how long the payload is. What cannot be
 -- read is left as it is from there on.
 local function cut(msg, most)
   local parts, from, at, payload = {}, 1, 1, 0

@@ -40,7 +40,7 @@ local function busy(key, task, queue, how)
     if state ~= 'retry' or find(how, 'ignoring_retries', 1, true) then return end
     local due = try('ZSCORE', queue .. 'retry', task or '')
     due = type(due) == 'string' and tonumber(due)
-    -- No retry is put off for so long that its year has more than four digits.
+    -- No retry is so far off that its year has more than four digits.
     if not due or due < 0 or due > 253402300799 then return end
     local time = due % 86400
     return string.format('waits for its retry at %sT%02d:%02d:%02dZ', day_of(due), math.floor(time / 3600),
