@@ -11,6 +11,7 @@ mod chaos;
 mod cli;
 mod cli_ends;
 mod cli_lists;
+mod cli_schedule;
 mod cli_sources;
 mod cli_told;
 mod faults;
@@ -59,6 +60,7 @@ fn main() -> std::process::ExitCode {
         cli::tests(),
         cli_ends::tests(),
         cli_lists::tests(),
+        cli_schedule::tests(),
         cli_sources::tests(),
         cli_told::tests(),
         golden::tests(),

@@ -132,10 +132,7 @@ async fn a_run_beside_another_one_is_asked_about() {
     let asks = "/queue/schedules/m%3Aasks%3Adefault?ask=run";
     assert_eq!(there.header("location"), asks);
     let page = site.http.get(asks).await.body;
-    assert!(
-        page.contains("Run it anyway") && page.contains("Run by hand"),
-        "{page}"
-    );
+    assert!(page.contains("Run it anyway") && page.contains("Run by hand"), "{page}");
     let there = site.act(run, &[("force", "1")]).await;
     assert!(there.header("location").contains("/queue/tasks/default/"));
 }

@@ -182,7 +182,10 @@ fn columns_of(heading: &[&str], rows: &[Vec<String>], widest_last: usize) -> Str
     let last = heading.len().saturating_sub(1);
     let clean = |row: &Vec<String>| -> Vec<String> {
         let widest = |at| if at == last { widest_last } else { WIDEST_CELL };
-        row.iter().enumerate().map(|(at, text)| cell(text, widest(at))).collect()
+        row.iter()
+            .enumerate()
+            .map(|(at, text)| cell(text, widest(at)))
+            .collect()
     };
     let clean: Vec<Vec<String>> = rows.iter().map(clean).collect();
     let mut widths: Vec<usize> = heading.iter().map(|h| width(h)).collect();

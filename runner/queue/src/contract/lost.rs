@@ -231,7 +231,11 @@ async fn a_run_whose_process_lives_is_no_crash(fresh: Fresh) {
         let claim = fresh.claim_one().await;
         assert_eq!(claim.suspicion(), None);
         assert!(fresh.broker.run_alone(&claim, true).await.unwrap());
-        assert_eq!(absolve(&fresh, &claim).await, Absolved::Held, "it was not taken back yet");
+        assert_eq!(
+            absolve(&fresh, &claim).await,
+            Absolved::Held,
+            "it was not taken back yet"
+        );
         let lost = lose_run(&fresh, 3).await;
         assert_eq!((lost.state, lost.lost, lost.poison), (State::Retry, 1, false));
         assert_eq!(absolve(&fresh, &claim).await, Absolved::Corrected);

@@ -1,0 +1,73 @@
+//! `runner schedule` from outside, beside a running program: show, run, pause and resume; and what `runner task show`
+//! prints of a run.
+
+use std::time::Duration;
+
+use crate::cli::{fails, prints};
+use crate::kit::{self, Site};
+
+pub fn tests() -> Vec<kit::Trial> {
+    kit::trials![needs(): a_schedule_is_paused_and_resumed, a_run_by_hand_shows_what_it_printed;]
+}
+
+/// A program with one function that is due once a year.
+async fn started() -> (Site, kit::Runner) {
+    let site = Site::new("");
+    site.write(
+        "manifests/backup.yaml",
+        "name: backup\nschedule: \"0 3 1 1 *\"\nexec: {command: [sh, -c, \"echo dumping; echo all done\"]}\n",
+    );
+    let runner = site.start().await;
+    (site, runner)
+}
+
+async fn a_schedule_is_paused_and_resumed() {
+    let (site, runner) = started().await;
+    let note = "the disks of the second rack are replaced by larger ones, see the calendar of the week";
+    let said = prints(&site, &["schedule", "pause", "backup", "--for", "8h", "--note", note]).await;
+    assert!(said.starts_with("m:backup:default is paused until "), "{said}");
+    let shown = prints(&site, &["schedule", "show", "backup"]).await;
+    assert!(
+        shown.contains(note) && shown.contains(", until "),
+        "the end and the whole note: {shown}"
+    );
+    let past = ["schedule", "pause", "backup", "--until", "2020-01-01T00:00:00Z"];
+    let error = fails(&site, &past, 2).await;
+    assert!(error.contains("--until must be in the future"), "{error}");
+
+    let resume = ["schedule", "resume", "m:backup:default"];
+    assert_eq!(prints(&site, &resume).await, "m:backup:default goes on from now\n");
+    assert_eq!(prints(&site, &resume).await, "m:backup:default is not paused\n");
+    let error = fails(&site, &["schedule", "show", "backups"], 1).await;
+    assert!(error.contains("runner ls schedules"), "{error}");
+    runner.stop().await;
+}
+
+async fn a_run_by_hand_shows_what_it_printed() {
+    let (site, runner) = started().await;
+    let id = prints(&site, &["schedule", "run", "backup"]).await;
+    let id = id.trim();
+    // The task is gone when it has succeeded; its record is not.
+    shows(&site, id, &["\nOUTPUT\n", "dumping\n", "all done\n", "manual"]).await;
+    let history = prints(&site, &["schedule", "show", "backup"]).await;
+    assert!(history.contains("manual") && history.contains(id), "{history}");
+
+    let kept = ["enqueue", "fn:backup", "--id", "kept", "--retention", "1h"];
+    prints(&site, &kept).await;
+    shows(&site, "kept", &["\nOUTPUT OF ATTEMPT 1\n", "dumping\n", "all done\n"]).await;
+    runner.stop().await;
+}
+
+/// Waits until `task show` prints all of these.
+async fn shows(site: &Site, id: &str, wanted: &[&str]) {
+    kit::eventually_within(Duration::from_secs(20), "what it printed is shown", async || {
+        let shown = site.cli(["task", "show", id]).await;
+        let text = shown.stdout.clone();
+        if wanted.iter().all(|part| text.contains(part)) {
+            Ok(())
+        } else {
+            Err(text + &shown.stderr)
+        }
+    })
+    .await;
+}
