@@ -28,8 +28,10 @@ mod held;
 mod history;
 mod inspect;
 mod link;
+mod manual;
 mod moves;
 mod passed;
+mod pause;
 mod probe;
 mod produce;
 mod readers;
@@ -466,7 +468,7 @@ impl Schedules for EmbeddedBroker {
     }
 
     async fn run_now(&self, run: &ManualRun) -> BrokerResult<ManuallyRun> {
-        self.writer.write(schedule::RunNow(run.clone())).await
+        self.writer.write(manual::RunNow(run.clone())).await
     }
 
     async fn lead(&self, instance: &str, ttl: Duration) -> BrokerResult<bool> {
@@ -507,11 +509,11 @@ impl Schedules for EmbeddedBroker {
 
     async fn pause_schedule(&self, id: &ScheduleId, pause: &Pause) -> BrokerResult<()> {
         let (id, pause) = (id.clone(), pause.clone());
-        self.writer.write(schedule::Stop { id, pause }).await
+        self.writer.write(pause::Stop { id, pause }).await
     }
 
     async fn resume_schedule(&self, resume: &Resume) -> BrokerResult<Resumed> {
-        self.writer.write(schedule::GoOn(resume.clone())).await
+        self.writer.write(pause::GoOn(resume.clone())).await
     }
 
     async fn decisions(&self, id: Option<&ScheduleId>, limit: usize) -> BrokerResult<Vec<Decision>> {

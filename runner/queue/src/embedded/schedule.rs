@@ -1,4 +1,6 @@
 //! The scheduler's side: cursors, the commit that enqueues and decides in one transaction, the leader.
+//!
+//! Not here: runs by hand (`manual`) and pauses (`pause`).
 
 use std::time::Duration;
 
@@ -15,8 +17,8 @@ use super::runs;
 use super::store::sql;
 use super::writer::{Tx, Write};
 use crate::{
-    CURSOR_AHEAD, Commit, CommitFire, Committed, Decision, DecisionKind, Enqueued, HOLD_AT_MOST, ManualRun,
-    ManuallyRun, Pause, Refusal, Registration, Resume, Resumed, Standing,
+    CURSOR_AHEAD, Commit, CommitFire, Committed, Decision, DecisionKind, Enqueued, HOLD_AT_MOST, Pause, Refusal,
+    Registration, Standing,
 };
 
 /// How much before its instant a fire may be committed: instances measure the broker's clock over a wire.
@@ -31,20 +33,20 @@ const BEYOND: i64 = 50;
 /// Decisions deleted with one commit, at most: of an older file there may be more.
 const TRIMMED: i64 = 1_000;
 
-struct Kept {
-    standing: Standing,
+pub(super) struct Kept {
+    pub(super) standing: Standing,
     revision: String,
     last_queue: Option<String>,
     /// Queue and id of the last task that a person asked for.
     manual: Option<(String, TaskId)>,
     /// Decisions on record.
-    decisions: i64,
+    pub(super) decisions: i64,
     /// From when on every occurrence up to the cursor was decided as it came.
     unbroken_since: Option<i64>,
     withdrawn: bool,
 }
 
-async fn read(on: impl Executor, id: &ScheduleId) -> Result<Option<Kept>, SqlError> {
+pub(super) async fn read(on: impl Executor, id: &ScheduleId) -> Result<Option<Kept>, SqlError> {
     let row = sql(
         "SELECT cursor, revision, paused_at, paused_by, last_nominal, last_queue, last_task, ahead, \
          unbroken_since, withdrawn_at, decisions, manual_queue, manual_task, paused_note, paused_until \
@@ -278,7 +280,7 @@ async fn commit_one(tx: &mut Tx<'_>, commit: &Commit) -> Result<Committed, SqlEr
 }
 
 /// How many decisions were on record before these `new` ones: by the count that is kept, or, if that cannot be, counted.
-async fn on_record(tx: &mut Tx<'_>, id: &ScheduleId, known: i64, new: usize) -> Result<i64, SqlError> {
+pub(super) async fn on_record(tx: &mut Tx<'_>, id: &ScheduleId, known: i64, new: usize) -> Result<i64, SqlError> {
     if (0..=RECORDED + BEYOND + TRIMMED).contains(&known) {
         return Ok(known);
     }
@@ -290,7 +292,7 @@ async fn on_record(tx: &mut Tx<'_>, id: &ScheduleId, known: i64, new: usize) -> 
 }
 
 /// Deletes the oldest decisions of a schedule that has so many on record; how many it has then.
-async fn trim(tx: &mut Tx<'_>, id: &ScheduleId, on_record: i64) -> Result<i64, SqlError> {
+pub(super) async fn trim(tx: &mut Tx<'_>, id: &ScheduleId, on_record: i64) -> Result<i64, SqlError> {
     if on_record < RECORDED + BEYOND {
         return Ok(on_record);
     }
@@ -359,14 +361,14 @@ async fn fire_one(
 
 impl Kept {
     /// Queues and ids of the tasks that may stand in the way: that of the last fire, and the last one by hand.
-    fn tasks(&self) -> [Option<(String, TaskId)>; 2] {
+    pub(super) fn tasks(&self) -> [Option<(String, TaskId)>; 2] {
         let last = self.standing.last.as_ref().map(|(_, task)| task.clone());
         [self.last_queue.clone().zip(last), self.manual.clone()]
     }
 }
 
 /// The first of these tasks that can still run, and what it does.
-async fn unfinished(
+pub(super) async fn unfinished(
     tx: &mut Tx<'_>,
     tasks: &[Option<(String, TaskId)>; 2],
     queue: &QueueName,
@@ -413,63 +415,6 @@ async fn what_it_does(
     })
 }
 
-/// Enqueues a task because a person asks for it.
-pub(super) struct RunNow(pub(super) ManualRun);
-
-#[async_trait]
-impl Write for RunNow {
-    type Output = ManuallyRun;
-    const DOING: &'static str = "run a schedule by hand";
-
-    async fn apply(&mut self, tx: &mut Tx<'_>) -> Result<ManuallyRun, SqlError> {
-        let run = &self.0;
-        let known = read(&mut *tx.conn, &run.id).await?;
-        let tasks = known.as_ref().map_or([None, None], Kept::tasks);
-        if let Some((_, task, what)) = unfinished(tx, &tasks, &run.task.queue, run.overlap).await? {
-            return Ok(ManuallyRun::Busy { task, what });
-        }
-        let enqueued = match run.task.check() {
-            Ok(()) => enqueue_one(tx, &run.task).await?,
-            Err(invalid) => Err(invalid.into()),
-        };
-        let task = match enqueued {
-            Ok(Enqueued { id, .. }) => id,
-            Err(refusal) => return Ok(ManuallyRun::Refused(refusal)),
-        };
-        let queue = &run.task.queue;
-        // At first sight it stands at the present, and does so when a scheduler registers it.
-        sql("INSERT INTO schedules (id, revision, cursor, unbroken_since) VALUES (?1, '', ?2, ?2) ON CONFLICT DO NOTHING")
-            .bind(run.id.as_str().to_owned())
-            .bind(tx.now)
-            .execute(&mut *tx.conn)
-            .await?;
-        let decision = Decision {
-            schedule: run.id.clone(),
-            nominal: instant(tx.now.div_euclid(1_000_000).saturating_mul(1_000_000)),
-            kind: DecisionKind::Manual,
-            reason: format!("by {}", run.by),
-            task: Some(task.clone()),
-            queue: Some(queue.clone()),
-            end: None,
-            count: 1,
-            decided_at: instant(tx.now),
-            instance: run.by.clone(),
-        };
-        record(tx, &decision).await?;
-        let before = on_record(tx, &run.id, known.map_or(0, |known| known.decisions), 1).await?;
-        let on_record = trim(tx, &run.id, before + 1).await?;
-        sql("UPDATE schedules SET manual_queue = ?1, manual_task = ?2, decisions = ?3, decided_at = ?4 WHERE id = ?5")
-            .bind(queue.as_str().to_owned())
-            .bind(task.as_str().to_owned())
-            .bind(on_record)
-            .bind(tx.now)
-            .bind(run.id.as_str().to_owned())
-            .execute(&mut *tx.conn)
-            .await?;
-        Ok(ManuallyRun::Done(decision))
-    }
-}
-
 fn decision(tx: &Tx<'_>, commit: &Commit, nominal: jiff::Timestamp, kind: DecisionKind, reason: String) -> Decision {
     Decision {
         schedule: commit.id.clone(),
@@ -485,7 +430,7 @@ fn decision(tx: &Tx<'_>, commit: &Commit, nominal: jiff::Timestamp, kind: Decisi
     }
 }
 
-async fn record(tx: &mut Tx<'_>, decision: &Decision) -> Result<(), SqlError> {
+pub(super) async fn record(tx: &mut Tx<'_>, decision: &Decision) -> Result<(), SqlError> {
     sql(
         "INSERT INTO decisions (schedule, nominal, kind, reason, task, count, decided_at, instance, queue) \
          VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -521,87 +466,6 @@ pub(super) fn decision_of(row: &Row) -> Result<Decision, SqlError> {
         decided_at: instant(row.try_get(6)?),
         instance: row.try_get(7)?,
     })
-}
-
-/// Stops a schedule.
-pub(super) struct Stop {
-    pub(super) id: ScheduleId,
-    pub(super) pause: Pause,
-}
-
-#[async_trait]
-impl Write for Stop {
-    type Output = ();
-    const DOING: &'static str = "pause a schedule";
-
-    async fn apply(&mut self, tx: &mut Tx<'_>) -> Result<(), SqlError> {
-        let pause = &self.pause;
-        sql("UPDATE schedules SET paused_at = ?, paused_by = ?, paused_note = ?, paused_until = ? WHERE id = ?")
-            .bind(tx.now)
-            .bind(pause.by.clone())
-            .bind(pause.note.clone())
-            .bind(pause.until.map(micros))
-            .bind(self.id.as_str().to_owned())
-            .execute(&mut *tx.conn)
-            .await
-            .map(drop)
-    }
-}
-
-/// Lets a schedule go on from the end of its pause.
-pub(super) struct GoOn(pub(super) Resume);
-
-#[async_trait]
-impl Write for GoOn {
-    type Output = Resumed;
-    const DOING: &'static str = "resume a schedule";
-
-    async fn apply(&mut self, tx: &mut Tx<'_>) -> Result<Resumed, SqlError> {
-        let resume = &self.0;
-        let Some(known) = read(&mut *tx.conn, &resume.id)
-            .await?
-            .filter(|k| k.standing.paused.is_some())
-        else {
-            return Ok(Resumed::Running);
-        };
-        if resume
-            .cursor
-            .is_some_and(|from| micros(from) != micros(known.standing.cursor))
-        {
-            return Ok(Resumed::Moved);
-        }
-        let end = resume.end.map_or(tx.now, micros).min(tx.now);
-        let mut on_record = known.decisions;
-        let decision = resume.paused.as_ref().map(|(range, reason)| Decision {
-            schedule: resume.id.clone(),
-            nominal: range.last,
-            kind: DecisionKind::Paused,
-            reason: reason.clone(),
-            task: None,
-            queue: None,
-            end: None,
-            count: range.count,
-            decided_at: instant(tx.now),
-            instance: resume.by.clone(),
-        });
-        if let Some(decision) = &decision {
-            record(tx, decision).await?;
-            let before = self::on_record(tx, &resume.id, known.decisions, 1).await?;
-            on_record = trim(tx, &resume.id, before + 1).await?;
-        }
-        sql(
-            "UPDATE schedules SET paused_at = NULL, paused_by = NULL, paused_note = NULL, paused_until = NULL, \
-                 cursor = max(cursor, ?1), decisions = ?2, decided_at = iif(?3, ?4, decided_at) WHERE id = ?5",
-        )
-        .bind(end)
-        .bind(on_record)
-        .bind(decision.is_some())
-        .bind(tx.now)
-        .bind(resume.id.as_str().to_owned())
-        .execute(&mut *tx.conn)
-        .await?;
-        Ok(Resumed::Done(decision))
-    }
 }
 
 /// Tries to be or stay the leader; without a length gives it up.
