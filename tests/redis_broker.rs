@@ -4,6 +4,7 @@
 
 mod damage;
 mod go;
+mod many_types;
 mod produce;
 mod server;
 mod staged;
@@ -25,6 +26,7 @@ pub fn tests() -> Vec<kit::Trial> {
     [
         damage::tests(),
         go::tests(),
+        many_types::tests(),
         produce::tests(),
         server::tests(),
         staged::tests(),

@@ -10,6 +10,7 @@ pub(super) fn clauses() -> Vec<Clause> {
     clauses![
         a_task_of_an_unknown_type_stays_where_it_is,
         names_prefixes_and_exceptions_are_told_apart,
+        long_lists_of_names_and_exceptions_count_like_short_ones,
         many_unknown_tasks_hide_no_known_one_behind_them,
         a_known_task_that_is_handed_back_before_unknown_ones_is_found,
         unknown_tasks_stop_no_other_queue_and_no_settlement,
@@ -72,6 +73,33 @@ async fn names_prefixes_and_exceptions_are_told_apart(fresh: Fresh) {
     assert!(fresh.claim(9).await.is_empty());
     fresh.knows(&["c", "ab", "b"]);
     assert_eq!(fresh.claim_ids(9).await, ["ab", "b", "c"]);
+    fresh.is_sound().await;
+}
+
+async fn long_lists_of_names_and_exceptions_count_like_short_ones(fresh: Fresh) {
+    let (default, low) = (QueueName::default(), queue("low"));
+    let known = |n: u32| Task::new(format!("test:{n}")).id(id(&format!("j{n}")));
+    let covered = |n: u32| Task::new(format!("p:{n}")).id(id(&format!("p{n}"))).queue(low.clone());
+    fresh.put([known(7), foreign("x"), known(2_999), known(3_000)]).await;
+    fresh.put([covered(5), covered(999), covered(1_000)]).await;
+    let known_names = (0..3_000).map(|n| format!("test:{n}")).chain(["p:*".to_owned()]);
+    let types = KnownTypes::new(known_names.clone(), (0..1_000).map(|n| format!("p:{n}")));
+    fresh.broker.claims_types(&types);
+    let order = [default.clone(), low.clone()];
+    let mut claims = fresh.broker.claim(&order, 9, LEASE).await.unwrap();
+    claims.sort_by(|a, b| a.task().id.as_str().cmp(b.task().id.as_str()));
+    assert_eq!(names(&claims), ["j2999", "j7", "p1000"]);
+    // One exception less: the names stay the same.
+    fresh
+        .broker
+        .claims_types(&KnownTypes::new(known_names, (0..999).map(|n| format!("p:{n}"))));
+    let ends: Vec<_> = claims[..2].iter().map(|claim| verdict(claim, Verdict::Done)).collect();
+    let back = fresh.broker.exchange(&ends, &order, 9, LEASE).await.unwrap();
+    assert_eq!(back.settled.unwrap(), [crate::Settled::Accepted; 2]);
+    assert_eq!(names(&back.claims.unwrap()), ["p999"]);
+    fresh.knows(&["*"]);
+    let rest = fresh.broker.claim(&order, 9, LEASE).await.unwrap();
+    assert_eq!(names(&rest), ["x", "j3000", "p5"]);
     fresh.is_sound().await;
 }
 

@@ -59,6 +59,7 @@ impl RedisBroker {
         within: Option<Duration>,
         claims: &mut Vec<Claim>,
     ) -> BrokerResult<usize> {
+        self.passed.prepare(&self.conn, queues).await;
         let mut trip = self.conn.trip(CLAIM).await?;
         trip.within(within);
         let told = self.add_claim(&mut trip, queues, wanted, lease, None);
@@ -83,7 +84,7 @@ impl RedisBroker {
             .arg(convert::millis(lease))
             .arg(self.claimant.get().map_or("", String::as_str))
             .arg(queues.len());
-        self.passed.add(trip, queues, |trip, queue| {
+        self.passed.add(&self.conn, trip, queues, |trip, queue| {
             trip.arg(keys::queue(queue.as_str())).arg(keys::own(queue.as_str()));
         })
     }
@@ -97,7 +98,10 @@ impl RedisBroker {
         claims: &mut Vec<Claim>,
     ) -> usize {
         let mut answer = answer.into_iter().skip(1);
-        let lease_until = answer.next().and_then(reply::seconds).unwrap_or_default();
+        let Some(lease_until) = answer.next().and_then(reply::seconds) else {
+            self.passed.forgotten(told);
+            return 0;
+        };
         self.passed.learn(told, queues, answer.next().unwrap_or(Value::Nil));
         let suspects = suspects_of(answer.next().map(reply::list).unwrap_or_default());
         let (mut taken, first) = (0, claims.len());
@@ -167,6 +171,9 @@ impl RedisBroker {
     ) -> BrokerResult<Exchanged> {
         let batches = settle::by_queue(settlements.iter().map(|s| &s.claim.task().queue), BATCH);
         let wanted = if queues.is_empty() { 0 } else { max.min(BATCH) };
+        if wanted > 0 {
+            self.passed.prepare(&self.conn, queues).await;
+        }
         if let [only] = &batches[..]
             && settle::leaves_nothing(settlements, only)
         {

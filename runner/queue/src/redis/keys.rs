@@ -110,12 +110,27 @@ pub(super) fn fire(queue_name: &str, schedule: &str, nominal: i64) -> String {
 pub(super) fn unique(queue_name: &str, kind: &str, payload: Option<&[u8]>) -> String {
     let mut key = format!("{}unique:{kind}:", queue(queue_name));
     if let Some(payload) = payload {
-        use std::fmt::Write as _;
-        for byte in Md5::digest(payload) {
-            let _infallible = write!(key, "{byte:02x}");
-        }
+        key.push_str(&digest(payload));
     }
     key
+}
+
+/// Hexadecimal digits that follow from these bytes.
+pub(super) fn digest(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    let mut digits = String::with_capacity(32);
+    for byte in Md5::digest(bytes) {
+        let _infallible = write!(digits, "{byte:02x}");
+    }
+    digits
+}
+
+/// The set of the task types with this digest that a worker knows; in a cluster in the slot of a queue.
+pub(super) fn types(digest: &str, queue_name: Option<&str>) -> String {
+    match queue_name {
+        Some(queue_name) => format!("{}types:{digest}", own(queue_name)),
+        None => format!("runner:types:{digest}"),
+    }
 }
 
 /// The description of a server.

@@ -32,6 +32,7 @@ mod house;
 mod inspect;
 mod kept;
 mod keys;
+mod known;
 mod link;
 mod login;
 mod look;

@@ -13,7 +13,8 @@ use redis::Value;
 use runner_core::task::QueueName;
 use tokio::time::Instant;
 
-use super::conn::Trip;
+use super::conn::{Conn, Trip};
+use super::known::Filter;
 use super::reply;
 use crate::KnownTypes;
 
@@ -23,48 +24,6 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 /// Tasks that such a look goes through: about a millisecond of the server's time.
 const LOOKED_AT: usize = 1_000;
-
-/// What the script is told of the types that are known.
-#[derive(Debug, Default)]
-pub(super) struct Filter {
-    all: bool,
-    names: Vec<u8>,
-    exceptions: Vec<u8>,
-    prefixes: Vec<String>,
-}
-
-impl Filter {
-    fn of(types: &KnownTypes) -> Self {
-        Self {
-            all: types.is_all(),
-            names: between_zeros(types.names()),
-            exceptions: between_zeros(types.exceptions()),
-            prefixes: types.prefixes().map(str::to_owned).collect(),
-        }
-    }
-
-    fn add(&self, trip: &mut Trip<'_>) {
-        if self.all {
-            trip.arg("").arg("").arg(0);
-            return;
-        }
-        trip.arg(&self.names[..])
-            .arg(&self.exceptions[..])
-            .arg(self.prefixes.len());
-        for prefix in &self.prefixes {
-            trip.arg(prefix);
-        }
-    }
-}
-
-fn between_zeros<'a>(words: impl Iterator<Item = &'a str>) -> Vec<u8> {
-    let mut text = vec![0];
-    for word in words {
-        text.extend_from_slice(word.as_bytes());
-        text.push(0);
-    }
-    text
-}
 
 /// Tasks of unknown types at the head of one queue.
 struct Stretch {
@@ -105,6 +64,8 @@ impl Default for Passed {
 /// What a call was told, to be compared when it comes back: types may have changed meanwhile.
 pub(super) struct Told {
     filter: Arc<Filter>,
+    /// The queue by which long lists of types are found, in a cluster.
+    place: Option<QueueName>,
     /// Whether the call looks at more of the head than usual, by queue.
     again: Vec<bool>,
 }
@@ -121,16 +82,32 @@ impl Passed {
         memory.stretches.clear();
     }
 
+    /// Has what a claim from these queues refers to kept in Redis; most of the time nothing is to be done.
+    pub(super) async fn prepare(&self, conn: &Conn, queues: &[QueueName]) {
+        let filter = Arc::clone(&self.lock().filter);
+        let place = place_of(conn, queues);
+        if filter.lacks(place) {
+            filter.keep(conn, place).await;
+        }
+    }
+
+    /// The script did not find what the call referred to.
+    pub(super) fn forgotten(&self, told: &Told) {
+        told.filter.forgotten(told.place.as_ref());
+    }
+
     /// Writes into a call which types are known and, with each queue, what is to be passed over there.
     pub(super) fn add(
         &self,
+        conn: &Conn,
         trip: &mut Trip<'_>,
         queues: &[QueueName],
         mut name: impl FnMut(&mut Trip<'_>, &QueueName),
     ) -> Told {
         let memory = self.lock();
         let now = Instant::now();
-        memory.filter.add(trip);
+        let place = place_of(conn, queues);
+        memory.filter.add(trip, place);
         let mut again = Vec::with_capacity(queues.len());
         for queue in queues {
             name(trip, queue);
@@ -149,6 +126,7 @@ impl Passed {
         }
         Told {
             filter: Arc::clone(&memory.filter),
+            place: place.cloned(),
             again,
         }
     }
@@ -196,6 +174,11 @@ impl Passed {
     fn lock(&self) -> std::sync::MutexGuard<'_, Memory> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// In whose slot a list of types must lie that a call with these queues refers to; of a cluster's calls each has one queue.
+fn place_of<'a>(conn: &Conn, queues: &'a [QueueName]) -> Option<&'a QueueName> {
+    queues.first().filter(|_| conn.is_cluster())
 }
 
 /// The number of the queue (from 1) and its stretch.

@@ -63,6 +63,7 @@ pub async fn unclaimed(broker: &dyn Broker, queues: &[QueueInfo]) -> BrokerResul
     late.sort_by_key(|queue| std::cmp::Reverse(queue.latency));
     late.truncate(QUEUES);
     let (now, servers) = (broker.now().await?, broker.servers().await?);
+    let servers: Vec<Knowing> = servers.iter().map(Knowing::of).collect();
     let since = now.checked_sub(UNCLAIMED_AFTER).unwrap_or(Timestamp::MIN);
     let mut found = Vec::new();
     for queue in late {
@@ -84,13 +85,25 @@ pub async fn unclaimed(broker: &dyn Broker, queues: &[QueueInfo]) -> BrokerResul
     Ok(found)
 }
 
+/// A server with the types that it says it knows, read once: they may be thousands.
+struct Knowing<'a> {
+    server: &'a ServerView,
+    types: KnownTypes,
+}
+
+impl<'a> Knowing<'a> {
+    fn of(server: &'a ServerView) -> Self {
+        let none: [&str; 0] = [];
+        let types = KnownTypes::new(server.info.handlers.iter().map(String::as_str), none);
+        Self { server, types }
+    }
+}
+
 /// Whether a worker takes tasks of this type from this queue.
-fn is_taken(servers: &[ServerView], queue: &QueueName, kind: &str) -> bool {
-    let none: [&str; 0] = [];
-    servers.iter().any(|server| {
+fn is_taken(servers: &[Knowing<'_>], queue: &QueueName, kind: &str) -> bool {
+    servers.iter().any(|Knowing { server, types }| {
         let serves = server.info.serves(queue.as_str()) && server.info.status == ServerStatus::Active;
-        let knows = || KnownTypes::new(server.info.handlers.iter().map(String::as_str), none).has(kind);
-        (serves && knows())
+        (serves && types.has(kind))
             || server
                 .working
                 .iter()
@@ -138,12 +151,13 @@ mod tests {
     fn a_type_is_taken_where_a_server_of_the_queue_knows_it_or_works_on_it() {
         let default = QueueName::default();
         let mut servers = [server(&["a", "b:*"], &[]), server(&[], &["go"])];
-        assert!(is_taken(&servers, &default, "a"));
-        assert!(is_taken(&servers, &default, "b:c"));
-        assert!(is_taken(&servers, &default, "go"));
-        assert!(!is_taken(&servers, &default, "c"));
-        assert!(!is_taken(&servers, &QueueName::new("low").unwrap(), "a"));
+        let knowing = [Knowing::of(&servers[0]), Knowing::of(&servers[1])];
+        assert!(is_taken(&knowing, &default, "a"));
+        assert!(is_taken(&knowing, &default, "b:c"));
+        assert!(is_taken(&knowing, &default, "go"));
+        assert!(!is_taken(&knowing, &default, "c"));
+        assert!(!is_taken(&knowing, &QueueName::new("low").unwrap(), "a"));
         servers[0].info.status = ServerStatus::Stopped;
-        assert!(!is_taken(&servers, &default, "a"));
+        assert!(!is_taken(&[Knowing::of(&servers[0])], &default, "a"));
     }
 }

@@ -68,6 +68,9 @@ pub struct BenchCommand {
     /// Bytes of each payload
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
     payload: u32,
+    /// Task types that the worker knows besides the one it runs
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=100_000))]
+    types: u32,
     /// Hold rates against the best that the store can do
     #[arg(long)]
     ceiling: bool,
@@ -107,6 +110,7 @@ impl BenchCommand {
             tasks: self.tasks as usize,
             concurrency: self.concurrency as usize,
             payload: self.payload as usize,
+            types: self.types as usize,
             worker: tokio::sync::Mutex::default(),
         };
         let mut told = Told::listen()?;

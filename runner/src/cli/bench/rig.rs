@@ -44,6 +44,8 @@ pub(super) struct Bench {
     pub(super) tasks: usize,
     pub(super) concurrency: usize,
     pub(super) payload: usize,
+    /// Types that the worker knows besides.
+    pub(super) types: usize,
     /// The worker of the measurement under way, here so that it can be ended when the measurement is cut short.
     pub(super) worker: AsyncMutex<Option<Worker>>,
 }
@@ -112,12 +114,12 @@ impl Bench {
     /// Starts a worker whose handler does nothing but tell `seen`.
     pub(super) async fn count_with(&self, seen: &Arc<Seen>) -> anyhow::Result<()> {
         let seen = seen.clone();
-        let handlers = Registry::new()
-            .on(KIND, move |_: Ctx| {
-                seen.note();
-                std::future::ready(())
-            })
-            .build()?;
+        let registry = Registry::new().on(KIND, move |_: Ctx| {
+            seen.note();
+            std::future::ready(())
+        });
+        let others = (0..self.types).map(|number| format!("{KIND}-{number}"));
+        let handlers = others.fold(registry, |all, kind| all.on(&kind, async || ())).build()?;
         self.start(handlers, [(self.queue.clone(), 1)].into()).await;
         Ok(())
     }
@@ -227,6 +229,7 @@ mod tests {
             broker,
             clock,
             queue,
+            types: 0,
             tasks: 300,
             concurrency: 64,
             payload: 1,

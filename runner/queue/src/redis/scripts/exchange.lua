@@ -5,11 +5,12 @@
 -- the right end of its list, see pick.lua: '' or depth, window, front, anchor, since; then, if claims end: queue prefix and
 -- own prefix of their queue, how many groups of claims; then for each group: run, end of its lease in s, how many; then
 -- the ids.
--- Returns: the numbers (from 1) of those claims that were not the caller's any more; end of the leases in seconds; a list
--- with, for each queue with a stretch of unknown tasks or that was said to have one: its number (from 1), depth, length of
--- the list, front, anchor, since, the id at its left end (depth 0: none, the rest is empty); a list of the suspects among
--- those taken: number of the queue, id, crashes, ms that the last run took; then for each queue that gave any: its number,
--- how many, their run, then id and message of each.
+-- Returns: the numbers (from 1) of those claims that were not the caller's any more; end of the leases in seconds, or ''
+-- if nothing was taken because a set of known types is not there; a list with, for each queue with a stretch of unknown
+-- tasks or that was said to have one: its number (from 1), depth, length of the list, front, anchor, since, the id at its
+-- left end (depth 0: none, the rest is empty); a list of the suspects among those taken: number of the queue, id, crashes,
+-- ms that the last run took; then for each queue that gave any: its number, how many, their run, then id and message of
+-- each.
 -- The run is drawn from a count of the queue's claims, so that it also differs from that of an earlier task of
 -- the same id; a count that begins goes on from the time, above those of a queue of this name that was removed.
 -- An id whose task is gone is dropped and counted, and the next one is taken in its place. A paused queue yields
@@ -49,7 +50,7 @@ local function next_run(own)
 end
 
 -- Messages of at most so many bytes leave in one call, and at least one.
-local reply, room = {{}, lease, {}, {}}, 8388608
+local reply, room = {{}, '', {}, {}}, 8388608
 
 -- What is known of those among ids that are suspects.
 local function tell_suspects(number, prefix, own, ids)
@@ -154,7 +155,8 @@ local function claim(number, queue, own, takes)
   end
 end
 
-local takes, at = types(7)
+local takes, at, lacking = types(7)
+if lacking then wanted = 0 else reply[2] = lease end
 local asked = {}
 for number = 1, queues do
   local ask = {queue = ARGV[at], own = ARGV[at + 1]}

@@ -2,9 +2,10 @@
 -- Needs clock.lua. Gives:
 --   known      how messages begin whose type the caller was last found to know, or false. Neighbours mostly are of one
 --              type, so a loop over messages compares this first: a call for each would cost a few per cent of a claim.
---   types(at)  reads what is known from ARGV: '' for every type, else the exact names, each between zero bytes; the
---              exceptions from the prefixes likewise; how many prefixes; the prefixes. Returns a function that says
---              whether a message may be taken, nil for all, and where ARGV goes on.
+--   types(at)  reads what is known from ARGV: '' for every type, else the exact names, each between zero bytes, or the
+--              key of a set of them; the exceptions from the prefixes likewise; how many prefixes; the prefixes. Returns
+--              a function that says whether a message may be taken, nil for all; where ARGV goes on; and whether a set
+--              is not there: then nothing may be taken.
 local byte, sub = string.byte, string.sub
 local known = false
 
@@ -70,12 +71,20 @@ local function types(at)
   local names, except, count = ARGV[at], ARGV[at + 1], tonumber(ARGV[at + 2])
   local first = at + 3
   if names == '' then return nil, first + count end
+  for _, list in ipairs({names, except}) do
+    -- This member is written last.
+    if byte(list) ~= 0 and keep('SISMEMBER', list, '\255') ~= 1 then return nil, first + count, true end
+  end
+
+  local function has(list, kind)
+    if byte(list) ~= 0 then return redis.call('SISMEMBER', list, kind) == 1 end
+    return string.find(list, '\0' .. kind .. '\0', 1, true)
+  end
 
   -- A task whose type cannot be read is taken, so that it is put aside.
   local function knows(kind)
-    local between = '\0' .. kind .. '\0'
-    if string.find(names, between, 1, true) then return true end
-    if not string.find(except, between, 1, true) then
+    if has(names, kind) then return true end
+    if not has(except, kind) then
       for i = first, first + count - 1 do
         if sub(kind, 1, #ARGV[i]) == ARGV[i] then return true end
       end
