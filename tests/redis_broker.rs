@@ -4,6 +4,7 @@
 
 mod damage;
 mod go;
+mod leftovers;
 mod many_types;
 mod produce;
 mod server;
@@ -26,6 +27,7 @@ pub fn tests() -> Vec<kit::Trial> {
     [
         damage::tests(),
         go::tests(),
+        leftovers::tests(),
         many_types::tests(),
         produce::tests(),
         server::tests(),

@@ -284,11 +284,20 @@ impl RedisBroker {
                 "aggregation_sets",
             ],
         };
+        // What a pass over these lists also looks after: it must go although the lists are empty.
+        let beside: &[fn(&str) -> String] = match lists {
+            Lists::Ended => &[keys::waiting],
+            Lists::Any => &[keys::waiting, keys::claims],
+            _ => &[],
+        };
         let mut trip = self.conn.trip("look which queues have tasks").await?;
         for queue in queues {
             trip.command("EXISTS");
             for part in parts {
                 trip.arg(keys::part(queue.as_str(), part));
+            }
+            for key in beside {
+                trip.arg(key(queue.as_str()));
             }
         }
         let (mut having, mut trouble, mut looked) = (Vec::new(), Trouble::default(), false);

@@ -240,13 +240,15 @@ impl RedisBroker {
         Ok(next)
     }
 
-    /// Drops claims on tasks that a Go server took over: no damage, but nobody else would.
+    /// Drops claims on tasks that a Go server took over, and all of a queue without claims and active tasks: no damage, but
+    /// nothing else would. What remains lasts for another month.
     async fn walk_claims(&self, queues: &[QueueName], limit: usize, rounds: &mut Rounds) -> BrokerResult<()> {
         let mut trouble = Trouble::default();
         let mut trip = self.conn.trip("look for claims that nobody holds").await?;
         for queue in queues {
             trip.script(Script::Unclaim, &[keys::claims(queue.as_str())])
                 .arg(keys::queue(queue.as_str()))
+                .arg(keys::own(queue.as_str()))
                 .arg(rounds.claims.get(queue).map_or("0", String::as_str))
                 .arg(limit.min(SCANNED));
         }

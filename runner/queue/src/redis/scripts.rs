@@ -132,7 +132,7 @@ static SOURCES: [Source; 49] = [
     drains(&[CLOCK, GUARD, CLAIMS, NOTES, MEND, include_str!("scripts/expired.lua")]),
     drains(&[CLOCK, GUARD, CLAIMS, FORGET, TRIM, include_str!("scripts/sweep.lua")]),
     drains(&[CLOCK, GUARD, CLAIMS, NOTES, MEND, include_str!("scripts/repair.lua")]),
-    drains(&[CLOCK, include_str!("scripts/unclaim.lua")]),
+    drains(&[CLOCK, CLAIMS, include_str!("scripts/unclaim.lua")]),
     drains(&[CLOCK, include_str!("scripts/scan.lua")]),
     drains(&[CLOCK, GUARD, include_str!("scripts/waiting.lua")]),
     drains(&[CLOCK, include_str!("scripts/release.lua")]),

@@ -45,6 +45,7 @@ local function next_run(own)
     run = millis * 1000 + 1
     redis.call('SET', own .. 'run', whole(run))
     keep('HSET', own .. 'claims', '', 'id of a task: run, when it was claimed in ms, by whom (this line is to be left)')
+    keep_claims(own)
   end
   return whole(run)
 end

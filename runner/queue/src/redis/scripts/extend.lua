@@ -23,4 +23,5 @@ for i = 1, count do
   reply[i + 1] = stands and 1 or 0
 end
 spread('ZADD', KEYS[1], leases)
+keep_claims(own)
 return reply

@@ -160,6 +160,7 @@ for i = #back, 1, -1 do
   keep('RPUSH', queue .. 'pending', back[i])
 end
 spread('HSET', own .. 'waiting', notes)
+if #notes > 0 then redis.call('EXPIRE', own .. 'waiting', 604800) end
 for i = at, #ARGV, 2 do
   -- By number, not by id: of two settlements of one task one was stale.
   local what, number = string.match(ARGV[i], '^(%a?)(%d+)$')
