@@ -2,7 +2,7 @@
 
 use super::report::Report;
 use crate::text::quoted;
-use crate::text::yaml::{Node, Value};
+use crate::text::yaml::{Mark, Node, Value};
 
 /// The largest payload, in bytes of JSON; a task is no place for files.
 pub const MAX_PAYLOAD_BYTES: usize = 1024 * 1024;
@@ -99,6 +99,10 @@ fn write(node: &Node, path: &str, report: &mut Report<'_>, out: &mut String) {
         Value::Null => out.push_str("null"),
         Value::Bool(b) => out.push_str(if *b { "true" } else { "false" }),
         Value::Int(i) => out.push_str(&i.to_string()),
+        Value::Float(f) if lost_digits(*f, node.mark) => {
+            let text = format!("{path} is a whole number of more than 64 bits, which would not keep all its digits");
+            report.error("E151", node.mark, text).hint = Some("put it in quotes".to_owned());
+        }
         Value::Float(f) => match serde_json::to_string(f) {
             Ok(text) if f.is_finite() => out.push_str(&text),
             _ => {
@@ -122,6 +126,15 @@ fn write(node: &Node, path: &str, report: &mut Report<'_>, out: &mut String) {
             out.push_str(&Payload::Object(members).to_json());
         }
     }
+}
+
+/// Whether a float stands for a whole number that was written out: the YAML library makes floats of those that need
+/// more than 64 bits. A number with an exponent is shorter than its digits, one with a fraction is longer.
+fn lost_digits(number: f64, mark: Mark) -> bool {
+    /// Every whole number below it fits into 64 bits.
+    const SMALLEST: f64 = 9.2e18;
+    // Rounding may add a digit, and a plus sign is written but not printed.
+    number.abs() >= SMALLEST && format!("{number:.0}").len().abs_diff(mark.len) <= 1
 }
 
 fn json_text(text: &str) -> String {

@@ -425,6 +425,43 @@ fn commands_and_calls_have_a_short_and_a_long_form() {
 }
 
 #[test]
+fn whole_numbers_in_a_payload_keep_their_digits_or_are_refused() {
+    let payload = |text: &str| {
+        let reading = reading(&format!("name: a\nschedule: '@daily'\nhandler: x\npayload: {text}\n"));
+        let payload = reading
+            .entries
+            .first()
+            .and_then(|e| e.schedules[0].task.payload.clone());
+        payload.map(|p| String::from_utf8(p.to_vec()).unwrap())
+    };
+    let kept = [
+        ("738529527931269425", "738529527931269425"),
+        (
+            "[18446744073709551615, -9223372036854775808]",
+            "[18446744073709551615,-9223372036854775808]",
+        ),
+        ("'123456789012345678901234567890'", "\"123456789012345678901234567890\""),
+        ("[1e30, 2.5, 1234567890.5e20]", "[1e+30,2.5,1.2345678905e+29]"),
+    ];
+    for (written, json) in kept {
+        assert_eq!(payload(written).as_deref(), Some(json), "{written}");
+    }
+    for written in [
+        "18446744073709551616",
+        "-9223372036854775809",
+        "+123456789012345678901234567890",
+        "9999999999999999999999",
+    ] {
+        assert_eq!(payload(&format!("[{written}]")), None, "{written}");
+        let told = told(&format!(
+            "name: a\nhandler: x\nschedule: '@daily'\npayload: {{n: {written}}}\n"
+        ));
+        assert_eq!(told.len(), 1, "{told:?}");
+        assert!(told[0].starts_with("4:14 E151 payload.n is a whole number"), "{told:?}");
+    }
+}
+
+#[test]
 fn absent_payload_is_none_and_comments_alone_are_an_empty_file() {
     let reading = good("name: a\nschedule: '@daily'\nhandler: x\npayload: ~\n");
     assert_eq!(reading.entries[0].schedules[0].task.payload, None);
