@@ -27,6 +27,8 @@ pub struct Part {
     pub rejected: Vec<Rejected>,
     /// What is wrong.
     pub problems: Vec<Problem>,
+    /// Whether something is not known that may define schedules.
+    pub incomplete: bool,
 }
 
 struct Slot {
@@ -40,7 +42,7 @@ impl Slot {
     fn scope(&self) -> Scope {
         Scope {
             place: self.place.clone(),
-            complete: self.state == SourceState::Loaded && self.part.rejected.is_empty(),
+            complete: self.state == SourceState::Loaded && self.part.rejected.is_empty() && !self.part.incomplete,
         }
     }
 }

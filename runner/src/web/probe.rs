@@ -5,6 +5,7 @@ use std::time::Duration;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Json, Response};
+use runner_core::schedule::{Problem, Severity};
 use serde::Serialize;
 
 use super::desk::Desk;
@@ -62,7 +63,7 @@ pub async fn ready(State(desk): State<Desk>) -> Response {
         ..check("broker", broker)
     }];
     for source in desk.catalog.statuses() {
-        checks.push(of_source(&source, tells(&desk)));
+        checks.push(of_source(&source, &desk));
     }
     let process = if desk.stopping.is_cancelled() {
         Some("stopping")
@@ -100,9 +101,24 @@ fn tells(desk: &Desk) -> bool {
     desk.settings.metrics_open || matches!(desk.settings.auth, Auth::Open)
 }
 
-fn of_source(source: &SourceStatus, tells: bool) -> Check {
+/// What is wrong in a source that was read. The rest of it is in force, so this instance stays ready.
+fn errors(source: &SourceStatus, told: Option<&Desk>) -> Option<String> {
+    let count = match source.errors {
+        0 => return None,
+        1 => "1 error".to_owned(),
+        more => format!("{more} errors"),
+    };
+    let Some(desk) = told else { return Some(count) };
+    let plan = desk.catalog.plan();
+    let is_error = |p: &&Problem| p.severity == Severity::Error && p.origin.source == source.source;
+    let first = plan.problems.iter().find(is_error);
+    Some(first.map_or(count.clone(), |first| format!("{count}: {}", first.one_line())))
+}
+
+fn of_source(source: &SourceStatus, desk: &Desk) -> Check {
+    let tells = tells(desk);
     let (reason, note) = match &source.state {
-        SourceState::Loaded => (None, None),
+        SourceState::Loaded => (None, errors(source, tells.then_some(desk))),
         SourceState::Loading => (Some("loading"), None),
         SourceState::Stale { reason, .. } if tells => (None, Some(format!("stale: {}", text::cut(reason, NOTE)))),
         SourceState::Stale { .. } => (None, Some("stale".to_owned())),

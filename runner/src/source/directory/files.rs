@@ -1,7 +1,7 @@
-//! What is in force of each manifest file, given one look at the directory after another. No I/O.
+//! What is in force of all manifest files, given one look at the directory after another. No I/O.
 //!
-//! A file with any error keeps its last good version. A text that may still be being written, and a
-//! file that is gone, are given a moment before they count.
+//! A file with any error keeps its last good version, and so does one that cannot be looked at. A text that may still be
+//! being written, and a file that is gone, are given a moment before they count.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -9,21 +9,16 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use runner_core::duration;
-use runner_core::schedule::{Definition, Origin, Problem, Severity, Source};
+use runner_core::schedule::{Definition, Problem};
 use runner_sdk::Function;
 
-use super::scan::{Found, Hash, Snapshot};
-use crate::source::manifest::{self, Context, Entry, Reading};
+use super::change::{Change, Moment, Step};
+use super::claims::{self, Verdict};
+use super::file::{File, LOOKS, origin};
+use super::scan::{Remark, Snapshot, Trouble};
+use crate::source::manifest::Context;
 use crate::source::settings::DEFAULT_MASS_DELETE;
 use crate::source::status::Rejected;
-
-/// When a text that does not parse is looked at again; after the last one it is an error.
-const LOOKS: [Duration; 4] = [
-    Duration::from_millis(200),
-    Duration::from_millis(500),
-    Duration::from_secs(1),
-    Duration::from_secs(2),
-];
 
 /// How long a file may be gone before its functions are: a rename over it takes less.
 const GRACE: Duration = Duration::from_millis(500);
@@ -44,6 +39,8 @@ pub struct Files {
     /// How long all files must be gone before their functions are.
     guard: Duration,
     emptied: Option<Emptied>,
+    troubles: BTreeMap<String, Known>,
+    remarks: BTreeMap<String, Remark>,
 }
 
 /// The directory has lost all its files.
@@ -54,105 +51,12 @@ struct Emptied {
     held: bool,
 }
 
-#[derive(Default)]
-struct File {
-    good: Option<Good>,
-    bad: Option<Bad>,
-    doubtful: Option<Instant>,
-    gone: Option<Instant>,
-}
-
-struct Good {
-    hash: Hash,
-    /// Wall-clock text of when it was applied, for people.
-    since: String,
-    entries: Vec<Entry>,
-    warnings: Vec<Problem>,
-}
-
-struct Bad {
-    hash: Hash,
-    names: Vec<String>,
-    problems: Vec<Problem>,
-}
-
-/// Something that happened to a file.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Change {
-    /// A new version is in force.
-    Applied {
-        /// The file.
-        place: String,
-        /// Its functions.
-        functions: Vec<String>,
-        /// How many schedules it has.
-        schedules: usize,
-    },
-    /// A new version is not in force.
-    Rejected {
-        /// The file.
-        place: String,
-        /// The error that explains most.
-        telling: Problem,
-        /// How many errors there are.
-        errors: usize,
-        /// Whether an older version stays in force.
-        kept: bool,
-    },
-    /// The file is gone, and so are its functions.
-    Removed {
-        /// The file.
-        place: String,
-        /// Its functions.
-        functions: Vec<String>,
-    },
-    /// All files are gone; what they define stays in force for a while.
-    Emptied {
-        /// The directory.
-        place: String,
-        /// How many.
-        files: usize,
-        /// How long they stay.
-        guard: Duration,
-    },
-    /// None came back; no manifest is in force.
-    AllGone {
-        /// The directory.
-        place: String,
-        /// How many.
-        files: usize,
-    },
-}
-
-impl Change {
-    /// The file.
-    #[must_use]
-    pub fn place(&self) -> &str {
-        match self {
-            Self::Applied { place, .. }
-            | Self::Rejected { place, .. }
-            | Self::Removed { place, .. }
-            | Self::Emptied { place, .. }
-            | Self::AllGone { place, .. } => place,
-        }
-    }
-}
-
-/// What one look led to.
-#[derive(Debug, Default)]
-pub struct Step {
-    /// In the order of the paths.
-    pub changes: Vec<Change>,
-    /// When to look again at the latest.
-    pub again: Option<Duration>,
-}
-
-impl Step {
-    fn look_again(&mut self, after: Duration) {
-        // Just after the moment, so that the next look finds it has come.
-        let after = after + Duration::from_millis(5);
-        self.again = Some(self.again.map_or(after, |a| a.min(after)));
-    }
+/// An entry that cannot be looked at.
+struct Known {
+    trouble: Trouble,
+    since: Instant,
+    /// Whether it has lasted for long enough to be told.
+    told: bool,
 }
 
 /// What all files together say.
@@ -162,21 +66,12 @@ pub struct Contents {
     pub functions: Vec<Function>,
     /// In the order of the paths.
     pub definitions: Vec<Definition>,
-    /// Files that are in order and not in force, as another one defines a function of the same name.
-    pub clashing: BTreeSet<String>,
     /// Functions of files that are not in force in any version.
     pub rejected: Vec<Rejected>,
     /// In the order of the paths.
     pub problems: Vec<Problem>,
-}
-
-/// The moment of a look: one for waiting, one for people.
-#[derive(Debug, Clone, Copy)]
-pub struct Moment<'a> {
-    /// For measuring.
-    pub instant: Instant,
-    /// For people.
-    pub shown: &'a str,
+    /// Whether there may be files of which nothing is known.
+    pub incomplete: bool,
 }
 
 impl Files {
@@ -190,6 +85,8 @@ impl Files {
             mass: None,
             guard: DEFAULT_MASS_DELETE,
             emptied: None,
+            troubles: BTreeMap::new(),
+            remarks: BTreeMap::new(),
         }
     }
 
@@ -201,35 +98,96 @@ impl Files {
     /// Takes in one look. Without patience nothing is given a moment: what is wrong is wrong at once.
     pub fn apply(&mut self, snapshot: Snapshot, now: Moment<'_>, patient: bool) -> Step {
         let mut step = Step::default();
-        let missing: BTreeSet<String> = self
-            .files
-            .keys()
-            .filter(|k| !snapshot.contains_key(*k))
-            .cloned()
-            .collect();
-        for (path, found) in snapshot {
+        let mut missing = BTreeSet::new();
+        for (path, file) in &mut self.files {
+            let absent = !snapshot.files.contains_key(path);
+            file.hidden = absent && snapshot.hides(path);
+            if absent && !file.hidden {
+                missing.insert(path.clone());
+            }
+        }
+        for (path, found) in snapshot.files {
             let place = self.place(&path);
             let file = self.files.entry(path).or_default();
             file.gone = None;
             file.take(found, &place, &self.context, now, patient, &mut step);
         }
         self.forget(missing, now.instant, &mut step);
+        self.settle(&mut step);
+        self.trouble(snapshot.troubles, now.instant, patient, &mut step);
+        self.remarks = snapshot.remarks;
         step
     }
 
+    /// Brings newer versions into force, unless another file has a name that they want.
+    fn settle(&mut self, step: &mut Step) {
+        let paths: Vec<String> = self.files.keys().cloned().collect();
+        let claimants: Vec<_> = self.files.values().map(File::claimant).collect();
+        let verdicts = claims::settle(&claimants);
+        let mut applied = Vec::new();
+        for (path, verdict) in paths.iter().zip(&verdicts) {
+            let place = self.place(path);
+            let Some(file) = self.files.get_mut(path) else { continue };
+            match verdict {
+                Verdict::Newer => applied.extend(file.promote(&place)),
+                Verdict::Superseded => step.changes.extend(file.drop_version(&place)),
+                Verdict::Same => file.clash = None,
+                Verdict::Refused { .. } => (),
+            }
+        }
+        step.changes.extend(applied);
+        for (path, verdict) in paths.iter().zip(&verdicts) {
+            let Verdict::Refused { by } = verdict else { continue };
+            if let Some(mut file) = self.files.remove(path) {
+                file.refuse(paths.get(*by).and_then(|other| self.files.get(other)));
+                self.files.insert(path.clone(), file);
+            }
+        }
+    }
+
+    /// Notes what cannot be looked at. What may be over in a moment is told after that moment.
+    fn trouble(&mut self, found: BTreeMap<String, Trouble>, now: Instant, patient: bool, step: &mut Step) {
+        let mut before = std::mem::take(&mut self.troubles);
+        for (path, trouble) in found {
+            let old = before.remove(&path).filter(|known| known.trouble == trouble);
+            let mut known = old.unwrap_or(Known {
+                trouble,
+                since: now,
+                told: false,
+            });
+            let moment = LOOKS.last().copied().unwrap_or_default();
+            let waited = now.duration_since(known.since);
+            if !known.told && known.trouble.passing && patient && waited < moment {
+                step.look_again(moment - waited);
+            } else if !known.told {
+                known.told = true;
+                let Trouble { code, reason, .. } = known.trouble.clone();
+                let place = self.place(&path);
+                step.changes.push(Change::Unreadable { place, code, reason });
+            }
+            self.troubles.insert(path, known);
+        }
+        for (path, _) in before.into_iter().filter(|(_, known)| known.told) {
+            if !self.troubles.contains_key(&path) {
+                let place = self.place(&path);
+                step.changes.push(Change::Readable { place });
+            }
+        }
+    }
+
     fn place(&self, path: &str) -> String {
-        format!("{}/{path}", self.dir)
+        match path {
+            "" => self.dir.clone(),
+            path => format!("{}/{path}", self.dir),
+        }
     }
 
     /// Drops files that have been gone for long enough.
     fn forget(&mut self, missing: BTreeSet<String>, now: Instant, step: &mut Step) {
-        let count = |names: &mut dyn Iterator<Item = &File>| -> usize {
-            names.filter_map(|f| f.good.as_ref()).map(|g| g.entries.len()).sum()
-        };
-        let all = count(&mut self.files.values());
-        let lost = count(&mut missing.iter().filter_map(|path| self.files.get(path)));
-        let good = |path: &&String| self.files.get(*path).is_some_and(|f| f.good.is_some());
-        let files = missing.iter().filter(good).count();
+        let all: usize = self.files.values().map(File::functions).sum();
+        let leaving = || missing.iter().filter_map(|path| self.files.get(path));
+        let lost: usize = leaving().map(File::functions).sum();
+        let files = leaving().filter(|file| file.good.is_some()).count();
         let emptied = lost > 0 && lost == all && (files > 1 || lost > FEW);
         let mass = emptied || lost > FEW && lost * 2 > all;
         self.mass = match self.mass.take() {
@@ -258,13 +216,10 @@ impl Files {
                 held = true;
                 continue;
             }
-            if let Some(good) = self.files.remove(&path).and_then(|f| f.good) {
-                let place = self.place(&path);
-                step.changes.push(Change::Removed {
-                    place,
-                    functions: good.names(),
-                });
-            }
+            let place = self.place(&path);
+            let removed = self.files.remove(&path);
+            step.changes
+                .extend(removed.and_then(|mut file| file.drop_version(&place)));
         }
         if emptied {
             self.emptied = Some(Emptied { files, held });
@@ -279,10 +234,7 @@ impl Files {
 
     fn emptied_problem(&self, emptied: Emptied) -> Problem {
         let files = emptied.files;
-        let origin = Origin {
-            source: Source::Manifest,
-            place: self.dir.clone(),
-        };
+        let origin = origin(&self.dir);
         if !emptied.held {
             let text = format!("all {files} files were removed; no manifest is in force");
             return Problem::warning("W410", text, origin);
@@ -295,182 +247,50 @@ impl Files {
     }
 
     /// What is in force, and what is wrong.
-    ///
-    /// Of files that define the same function the first path in byte order wins, the same on every
-    /// instance; files that are about to be forgotten come last, so that a renamed one wins at once.
     #[must_use]
     pub fn contents(&self) -> Contents {
-        let mut contents = Contents::default();
-        contents
-            .problems
-            .extend(self.emptied.map(|emptied| self.emptied_problem(emptied)));
-        let mut taken: BTreeMap<&str, &Origin> = BTreeMap::new();
-        let present = self.files.iter().filter(|(_, f)| f.gone.is_none());
-        let leaving = self.files.iter().filter(|(_, f)| f.gone.is_some());
-        for (path, file) in present.chain(leaving) {
-            contents
-                .problems
-                .extend(file.bad.iter().flat_map(|b| b.problems.iter().cloned()));
-            let Some(good) = &file.good else {
-                let bad = file.bad.iter();
-                let rejected = bad.flat_map(|b| rejected_of(&b.names, &self.place(path), &b.problems));
-                contents.rejected.extend(rejected);
-                continue;
-            };
-            let clash = good
-                .entries
-                .iter()
-                .find_map(|entry| taken.get(entry.function.name.as_str()).map(|first| (entry, *first)));
-            if let Some((entry, first)) = clash {
-                if file.gone.is_none() {
-                    let problem = clash_problem(entry, first);
-                    let rejected = rejected_of(&good.names(), &self.place(path), std::slice::from_ref(&problem));
-                    contents.rejected.extend(rejected);
-                    contents.problems.push(problem);
-                    contents.clashing.insert(self.place(path));
-                }
-                continue;
-            }
-            for entry in &good.entries {
-                taken.insert(&entry.function.name, &entry.origin);
+        let mut contents = Contents {
+            incomplete: !self.troubles.is_empty(),
+            ..Contents::default()
+        };
+        let emptied = self.emptied.map(|emptied| self.emptied_problem(emptied));
+        contents.problems.extend(emptied);
+        for (path, known) in self.troubles.iter().filter(|(_, known)| known.told) {
+            let Trouble { code, reason, .. } = &known.trouble;
+            let problem = Problem::error(*code, reason.clone(), origin(&self.place(path)));
+            contents.problems.push(problem);
+        }
+        for (path, file) in &self.files {
+            let place = self.place(path);
+            contents.rejected.extend(file.rejected(&place));
+            contents.problems.extend(file.problems(&place));
+            for entry in file.good.iter().flat_map(|good| &good.entries) {
                 contents.functions.push(entry.function.clone());
                 contents.definitions.extend(entry.schedules.iter().cloned());
             }
-            contents.problems.extend(good.warnings.iter().cloned());
-            if file.bad.is_some() {
-                contents.problems.extend(good.outdated(&self.place(path)));
-            }
         }
+        let remarks = self.remarks.iter();
+        contents
+            .problems
+            .extend(remarks.map(|(path, remark)| self.remark(path, *remark)));
         contents
     }
-}
 
-/// A rank, low for errors that explain others: what is misspelt is missed as well.
-fn told_last(problem: &Problem) -> u8 {
-    match problem.code.as_str() {
-        "E110" if problem.message.contains("did you mean") => 0,
-        "E130" => 2,
-        _ => 1,
-    }
-}
-
-/// The functions of a file that is not in force.
-fn rejected_of(names: &[String], place: &str, problems: &[Problem]) -> Vec<Rejected> {
-    let one = |name: &String| Rejected {
-        id: None,
-        name: name.clone(),
-        origin: Origin {
-            source: Source::Manifest,
-            place: place.to_owned(),
-        },
-        problems: problems.to_vec(),
-    };
-    names.iter().map(one).collect()
-}
-
-fn clash_problem(entry: &Entry, first: &Origin) -> Problem {
-    let name = &entry.function.name;
-    let text = format!(
-        "name \"{name}\" is already defined in {}; this file is not applied",
-        first.place
-    );
-    Problem::error("E401", text, entry.origin.clone())
-}
-
-impl Good {
-    fn names(&self) -> Vec<String> {
-        self.entries.iter().map(|e| e.function.name.clone()).collect()
-    }
-
-    /// Says of each schedule that it runs as an older version of its file says.
-    fn outdated(&self, place: &str) -> Vec<Problem> {
-        let text = format!("the file has errors; its version of {} stays in force", self.since);
-        let warning = || {
-            let origin = Origin {
-                source: Source::Manifest,
-                place: place.to_owned(),
-            };
-            Problem::warning("W104", text.clone(), origin)
+    fn remark(&self, path: &str, remark: Remark) -> Problem {
+        let (code, text, hint) = match remark {
+            Remark::NotRead => (
+                "W106",
+                "the file looks like a manifest, and is not read: its name does not end in .yaml or .yml",
+                "rename it if it is one",
+            ),
+            Remark::NotUtf8 => (
+                "W105",
+                "the name of the file is not UTF-8; the bytes in question are shown as \\x..",
+                "rename the file",
+            ),
         };
-        let ids = self
-            .entries
-            .iter()
-            .flat_map(|e| e.schedules.iter().map(|s| s.id.clone()));
-        let mut all: Vec<Problem> = ids.map(|id| warning().about(id)).collect();
-        if all.is_empty() {
-            all.push(warning());
-        }
-        all
-    }
-}
-
-impl File {
-    fn take(&mut self, found: Found, place: &str, context: &Context, now: Moment<'_>, patient: bool, step: &mut Step) {
-        if self.good.as_ref().is_some_and(|g| g.hash == found.hash) {
-            (self.bad, self.doubtful) = (None, None);
-            return;
-        }
-        if self.bad.as_ref().is_some_and(|b| b.hash == found.hash) {
-            return;
-        }
-        let reading = match &found.content {
-            Ok(text) => manifest::read(text, place, context),
-            Err((code, reason)) => {
-                // A link whose target is missing is mostly one that is being swapped.
-                Reading {
-                    unfinished: true,
-                    ..Reading::failed(place, code, reason.clone())
-                }
-            }
-        };
-        if reading.is_good() {
-            self.accept(found.hash, reading, place, now, step);
-            return;
-        }
-        if patient && reading.unfinished {
-            let since = *self.doubtful.get_or_insert(now.instant);
-            let waited = now.instant.duration_since(since);
-            if let Some(look) = LOOKS.iter().find(|look| **look > waited) {
-                step.look_again(*look - waited);
-                return;
-            }
-        }
-        self.reject(found.hash, reading, place, step);
-    }
-
-    fn accept(&mut self, hash: Hash, reading: Reading, place: &str, now: Moment<'_>, step: &mut Step) {
-        let Reading {
-            entries,
-            problems: warnings,
-            ..
-        } = reading;
-        let good = Good {
-            hash,
-            since: now.shown.to_owned(),
-            entries,
-            warnings,
-        };
-        step.changes.push(Change::Applied {
-            place: place.to_owned(),
-            functions: good.names(),
-            schedules: good.entries.iter().map(|e| e.schedules.len()).sum(),
-        });
-        (self.good, self.bad, self.doubtful) = (Some(good), None, None);
-    }
-
-    fn reject(&mut self, hash: Hash, reading: Reading, place: &str, step: &mut Step) {
-        let Reading { problems, names, .. } = reading;
-        let errors = || problems.iter().filter(|p| p.severity == Severity::Error);
-        if let Some(telling) = errors().min_by_key(|p| told_last(p)).cloned() {
-            let (place, errors) = (place.to_owned(), errors().count());
-            let kept = self.good.is_some();
-            step.changes.push(Change::Rejected {
-                place,
-                telling,
-                errors,
-                kept,
-            });
-        }
-        (self.bad, self.doubtful) = (Some(Bad { hash, names, problems }), None);
+        let mut problem = Problem::warning(code, text, origin(&self.place(path)));
+        problem.hint = Some(hint.to_owned());
+        problem
     }
 }

@@ -1,47 +1,38 @@
 //! What the log is told of the manifest directory: each thing once, and nothing that is not so.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use runner_core::duration;
-use runner_core::schedule::Problem;
+use runner_core::schedule::Severity;
 
-use super::files::{Change, Contents};
+use super::change::Change;
+use super::files::Contents;
 
-/// What was told, and what waits to be told.
+/// What was told and is still so.
 #[derive(Default)]
 pub struct Log {
-    clashes: BTreeSet<String>,
-    /// Of files that are in order and kept out by another one.
-    held: Vec<Change>,
+    told: BTreeSet<String>,
 }
 
 impl Log {
     /// Tells what happened in one look.
-    pub fn tell(&mut self, changes: Vec<Change>, contents: &Contents) {
-        for change in self.true_now(changes, contents) {
-            log_change(&change);
+    pub fn tell(&mut self, changes: &[Change], contents: &Contents) {
+        changes.iter().for_each(log_change);
+        // What lies between two files, or in the name of one, is no change of one.
+        let lasting = contents.problems.iter().filter(|p| LASTING.contains(&p.code.as_str()));
+        let lasting: BTreeMap<String, Severity> = lasting.map(|p| (p.one_line(), p.severity)).collect();
+        for (problem, severity) in lasting.iter().filter(|(problem, _)| !self.told.contains(*problem)) {
+            match severity {
+                Severity::Error => tracing::error!(problem, "manifest rejected"),
+                Severity::Warning => tracing::warn!(problem, "manifest directory"),
+            }
         }
-        // Files that define what another one defines are no fault of one file, and so no change of one.
-        let clashes = contents.problems.iter().filter(|p| p.code == "E401");
-        let clashes: BTreeSet<String> = clashes.map(Problem::one_line).collect();
-        for problem in clashes.difference(&self.clashes) {
-            tracing::error!(problem, "manifest rejected");
-        }
-        self.clashes = clashes;
-    }
-
-    /// The changes without those that are not in force; these are held until they are.
-    fn true_now(&mut self, changes: Vec<Change>, contents: &Contents) -> Vec<Change> {
-        for change in &changes {
-            self.held.retain(|held| held.place() != change.place());
-        }
-        let all = self.held.drain(..).chain(changes);
-        let waits = |c: &Change| matches!(c, Change::Applied { .. }) && contents.clashing.contains(c.place());
-        let (held, told) = all.partition(waits);
-        self.held = held;
-        told
+        self.told = lasting.into_keys().collect();
     }
 }
+
+/// Problems that are told when they appear.
+const LASTING: [&str; 3] = ["E401", "W105", "W106"];
 
 fn log_change(change: &Change) {
     match change {
@@ -70,6 +61,13 @@ fn log_change(change: &Change) {
             };
             tracing::error!(file = %place, errors, in_force, %problem, "manifest rejected");
         }
+        Change::Unreadable { place, code, reason } => tracing::error!(
+            code, entry = %place, reason,
+            "an entry of the manifest directory cannot be read; what was in force of it stays in force"
+        ),
+        Change::Readable { place } => {
+            tracing::info!(entry = %place, "the entry of the manifest directory can be read again, or is gone");
+        }
         Change::Emptied { place, files, guard } => tracing::error!(
             code = "E410", dir = %place, files, guard = %duration::format(*guard),
             "all manifests are gone; what they define stays in force for a while (source.mass_delete)"
@@ -80,31 +78,5 @@ fn log_change(change: &Change) {
         Change::Removed { place, functions } => {
             tracing::info!(file = %place, functions = %functions.join(","), "manifest removed");
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn applied(place: &str) -> Change {
-        Change::Applied {
-            place: place.to_owned(),
-            functions: vec!["a".to_owned()],
-            schedules: 0,
-        }
-    }
-
-    #[test]
-    fn a_file_that_another_one_keeps_out_is_applied_when_that_one_is_gone() {
-        let mut log = Log::default();
-        let clash = Contents {
-            clashing: BTreeSet::from(["b".to_owned()]),
-            ..Contents::default()
-        };
-        assert_eq!(log.true_now(vec![applied("a"), applied("b")], &clash), [applied("a")]);
-        assert_eq!(log.true_now(Vec::new(), &clash), []);
-        assert_eq!(log.true_now(Vec::new(), &Contents::default()), [applied("b")]);
-        assert_eq!(log.true_now(Vec::new(), &Contents::default()), []);
     }
 }

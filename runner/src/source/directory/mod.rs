@@ -1,10 +1,19 @@
 //! The manifest directory: looked at when something is heard of it, and every so often anyway.
 
+mod change;
+mod claims;
+mod entry;
+mod file;
 mod files;
 mod log;
 mod scan;
+mod seen;
 mod watch;
 
+#[cfg(test)]
+mod odd_tests;
+#[cfg(test)]
+mod replaced_tests;
 #[cfg(test)]
 mod tests;
 
@@ -15,23 +24,26 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 
+use runner_core::duration;
 use runner_core::schedule::{Definition, Problem, Source};
 
 use super::manifest::{self, Context};
 use super::settings::ManifestSettings;
 use super::shared::{Part, Shared, Trigger};
-use super::status::SourceState;
+use super::status::{SourceState, absent};
 use crate::role::Role;
 
-use files::{Files, Moment, Step};
+use change::{Moment, Step};
+use files::{Contents, Files};
 use log::Log;
+use scan::Snapshot;
 use watch::Watcher;
 
 /// The background work of the manifest directory.
 pub struct Directory {
     settings: ManifestSettings,
     files: Arc<Mutex<Files>>,
-    watcher: Watcher,
+    watcher: Option<Watcher>,
     shared: Arc<Shared>,
     trigger: Arc<Trigger>,
     log: Log,
@@ -51,7 +63,7 @@ impl Directory {
         let files = Files::new(place.trim_end_matches('/'), context);
         Self {
             files: Arc::new(Mutex::new(files)),
-            watcher: Watcher::new(&settings.dir),
+            watcher: None,
             settings,
             shared,
             trigger,
@@ -75,16 +87,22 @@ impl Directory {
         let now = self.shared.now();
         let shown = now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
         let (files, dir, patient) = (Arc::clone(&self.files), self.settings.dir.clone(), self.patient);
-        let looked = tokio::task::spawn_blocking(move || look(&files, &dir, &shown, patient)).await;
+        let watcher = self.watcher.clone();
+        let looked = tokio::task::spawn_blocking(move || {
+            let snapshot = scan_watched(&dir, watcher.as_ref())?;
+            Ok(take(&files, snapshot, &shown, patient))
+        });
+        let looked = looked.await;
         let looked = looked.unwrap_or_else(|e| Err(format!("reading the directory failed: {e}")));
         match looked {
             Ok((step, contents)) => {
-                self.log.tell(step.changes, &contents);
+                self.log.tell(&step.changes, &contents);
                 self.shared.functions().replace(contents.functions);
                 let part = Part {
                     definitions: contents.definitions,
                     rejected: contents.rejected,
                     problems: contents.problems,
+                    incomplete: contents.incomplete,
                     ..Part::default()
                 };
                 if self.shared.recovered(Source::Manifest) {
@@ -109,28 +127,58 @@ impl Directory {
                 reason,
                 "manifest directory cannot be read; its last known schedules stay in force"
             ),
-            _ => tracing::warn!(reason, "manifest directory cannot be read; no manifest is in force"),
+            // Nothing is wrong: there are no manifests yet.
+            _ if reason == absent(&self.settings.dir.display().to_string()) => {
+                tracing::warn!(reason, "there is no manifest directory; no manifest is in force");
+            }
+            _ => tracing::error!(reason, "manifest directory cannot be read; no manifest is in force"),
         }
     }
 
-    /// Passes on what is heard of the directory until stopped.
+    /// Watches the directory from the next look on, and passes on what is heard of it until stopped.
     pub fn listen(&mut self, stop: CancellationToken) {
-        self.watcher.listen();
+        let dir = &self.settings.dir;
+        if let Some(system) = watch::silent_system(dir) {
+            let rescan = duration::format(self.settings.rescan);
+            tracing::info!(
+                code = "manifests_on_silent_system", dir = %dir.display(), file_system = system, rescan,
+                "this file system does not report what other machines change; that is seen at the next periodic look (manifests.rescan)"
+            );
+        }
+        let watcher = Watcher::new();
         let trigger = Arc::clone(&self.trigger);
         let wake = move || trigger.wake.notify_one();
-        tokio::spawn(watch::debounce(self.watcher.heard(), wake, stop));
+        tokio::spawn(watcher.clone().pass_on(wake, stop));
+        self.watcher = Some(watcher);
     }
 }
 
-fn look(files: &Mutex<Files>, dir: &Path, shown: &str, patient: bool) -> Result<(Step, files::Contents), String> {
-    let snapshot = scan::scan(dir)?;
+/// One look, between what is to be done before and after it so that no change is missed.
+fn scan_watched(dir: &Path, watcher: Option<&Watcher>) -> Result<Snapshot, String> {
+    let Some(watcher) = watcher else {
+        return scan::scan(dir).map_err(|(reason, _)| reason);
+    };
+    watcher.renew();
+    match scan::scan(dir) {
+        Ok(mut snapshot) => {
+            watcher.follow(std::mem::take(&mut snapshot.seen));
+            Ok(snapshot)
+        }
+        Err((reason, seen)) => {
+            watcher.follow(seen);
+            Err(reason)
+        }
+    }
+}
+
+fn take(files: &Mutex<Files>, snapshot: Snapshot, shown: &str, patient: bool) -> (Step, Contents) {
     let mut files = files.lock().unwrap_or_else(PoisonError::into_inner);
     let moment = Moment {
         instant: tokio::time::Instant::now(),
         shown,
     };
     let step = files.apply(snapshot, moment, patient);
-    Ok((step, files.contents()))
+    (step, files.contents())
 }
 
 #[async_trait]
@@ -145,7 +193,6 @@ impl Role for Directory {
 
     async fn turn(&mut self) -> Option<Duration> {
         let asked = self.trigger.begin();
-        self.watcher.listen();
         let again = self.look().await;
         self.trigger.end(asked);
         again.map(|again| again.min(self.settings.rescan))
@@ -172,7 +219,7 @@ pub fn check_paths(paths: &[PathBuf], context: &Context) -> (Vec<Problem>, Vec<D
                     problems.extend(contents.problems);
                     definitions.extend(contents.definitions);
                 }
-                Err(reason) => {
+                Err((reason, _)) => {
                     problems.extend(manifest::Reading::failed(&place, "E106", reason).problems);
                 }
             }

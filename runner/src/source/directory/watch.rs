@@ -1,112 +1,229 @@
-//! Hears of changes below a directory. A hint to look sooner, never the truth: who hears it rescans.
+//! Hears of changes in the directories that were read. A hint to look sooner, never the truth: who hears it looks again.
+//!
+//! What the system does not report is found by comparing once a second. On file systems that report nothing of what other
+//! machines do, the periodic look is the bound; that is said at the start.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use notify::event::{AccessKind, AccessMode};
+use notify::event::{AccessKind, AccessMode, ModifyKind};
 use notify::{Config, Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::Notify;
+use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
-/// How long nothing more must be heard before somebody looks.
+use super::entry;
+use super::seen::{Identity, Seen};
+
+/// How long nothing more must be heard before a look.
 const QUIET: Duration = Duration::from_millis(50);
 
 /// How long a look may be put off while more is heard.
 const AT_MOST: Duration = Duration::from_millis(250);
 
-/// Listens to the directory and, as that may be swapped itself, to its parent.
+/// How often what was seen is compared with what stands there.
+const COMPARE: Duration = Duration::from_secs(1);
+
+/// Watches each directory for itself: one that cannot be watched costs itself only. Clones share one.
+#[derive(Clone)]
 pub struct Watcher {
-    dir: PathBuf,
     heard: Arc<Notify>,
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Default)]
+struct State {
     inner: Option<RecommendedWatcher>,
-    /// Device and inode of what is listened to.
-    listened: Option<(u64, u64)>,
+    /// Directories that are watched, and as what.
+    watched: BTreeMap<PathBuf, Option<Identity>>,
+    seen: Arc<Seen>,
     deaf: bool,
 }
 
 impl Watcher {
-    /// Not listening yet.
+    /// Watches nothing yet.
     #[must_use]
-    pub fn new(dir: &Path) -> Self {
-        let dir = std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned());
+    pub fn new() -> Self {
         Self {
-            dir,
-            heard: Arc::new(Notify::new()),
-            inner: None,
-            listened: None,
-            deaf: false,
+            heard: Arc::default(),
+            state: Arc::default(),
         }
     }
 
-    /// Told of every change, many times over.
-    #[must_use]
-    pub fn heard(&self) -> Arc<Notify> {
-        Arc::clone(&self.heard)
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Listens to the directory that stands there now; call before each look.
-    pub fn listen(&mut self) {
-        let now = std::fs::metadata(&self.dir).ok().map(|m| identity(&m));
-        if self.inner.is_some() && now == self.listened {
+    /// Watches anew what stands in the place of a directory that was watched; call before a look.
+    pub fn renew(&self) {
+        let mut state = self.state();
+        let now: Vec<_> = state
+            .watched
+            .keys()
+            .map(|path| (path.clone(), Identity::of(path)))
+            .collect();
+        for (path, identity) in now {
+            // What cannot be watched is named after the look.
+            state.watch(&path, identity).ok();
+        }
+    }
+
+    /// Watches what a look has seen. What is watched only now may have changed since: then there is another look.
+    pub fn follow(&self, seen: Seen) {
+        let mut state = self.state();
+        state.open(&self.heard);
+        let directories: BTreeSet<&PathBuf> = seen.directories().iter().map(|(path, _)| path).collect();
+        let is_gone = |path: &&PathBuf| !directories.contains(path);
+        let gone: Vec<PathBuf> = state.watched.keys().filter(is_gone).cloned().collect();
+        for path in gone {
+            state.forget(&path);
+        }
+        let (mut late, mut deaf) = (false, None);
+        for (path, identity) in seen.directories() {
+            match state.watch(path, *identity) {
+                Ok(news) => late |= news,
+                Err(error) => deaf = Some((path.clone(), error)),
+            }
+        }
+        state.seen = Arc::new(seen);
+        state.tell(deaf);
+        if late {
+            self.heard.notify_one();
+        }
+    }
+
+    /// Whether something stands there that was not seen.
+    fn differs(&self) -> bool {
+        let seen = Arc::clone(&self.state().seen);
+        seen.is_past()
+    }
+
+    /// Calls `wake` for what is heard, once it is quiet for a moment, and for what is found by comparing; until stopped.
+    pub async fn pass_on(self, wake: impl Fn() + Send, stop: CancellationToken) {
+        let mut compare = interval(COMPARE);
+        compare.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = self.heard.notified() => self.quiet().await,
+                _ = compare.tick() => {
+                    let this = self.clone();
+                    let differs = tokio::task::spawn_blocking(move || this.differs());
+                    if !differs.await.unwrap_or(false) {
+                        continue;
+                    }
+                }
+            }
+            wake();
+        }
+    }
+
+    /// Waits until nothing more is heard for a moment, but not for long.
+    async fn quiet(&self) {
+        let quiet = async { while tokio::time::timeout(QUIET, self.heard.notified()).await.is_ok() {} };
+        // Either way there is a look now.
+        tokio::time::timeout(AT_MOST, quiet).await.ok();
+    }
+}
+
+impl State {
+    fn open(&mut self, heard: &Arc<Notify>) {
+        if self.inner.is_some() {
             return;
         }
-        self.listened = now;
-        match self.start(now.is_some()) {
-            Ok(watcher) => (self.inner, self.deaf) = (Some(watcher), false),
-            Err(error) if !self.deaf => {
-                self.deaf = true;
-                let dir = self.dir.display();
-                tracing::warn!(%dir, %error, "cannot watch the manifest directory; it is only read now and then");
-            }
-            Err(_) => (),
-        }
-    }
-
-    fn start(&self, exists: bool) -> notify::Result<RecommendedWatcher> {
-        let (dir, heard) = (self.dir.clone(), Arc::clone(&self.heard));
-        let config = Config::default().with_follow_symlinks(false);
+        let heard = Arc::clone(heard);
         let on_event = move |event: notify::Result<Event>| {
-            if event.is_ok_and(|e| concerns(&e, &dir)) {
+            if event.is_ok_and(|e| concerns(&e)) {
                 heard.notify_one();
             }
         };
-        let mut watcher = RecommendedWatcher::new(on_event, config)?;
-        if let Some(parent) = self.dir.parent() {
-            watcher.watch(parent, RecursiveMode::NonRecursive)?;
+        let config = Config::default().with_follow_symlinks(false);
+        match RecommendedWatcher::new(on_event, config) {
+            Ok(inner) => self.inner = Some(inner),
+            Err(error) => self.tell(Some((PathBuf::new(), error))),
         }
-        if exists {
-            watcher.watch(&self.dir, RecursiveMode::Recursive)?;
+    }
+
+    /// Watches a directory, unless this very one is watched; whether that is new.
+    fn watch(&mut self, path: &Path, identity: Option<Identity>) -> notify::Result<bool> {
+        if self.watched.get(path).is_some_and(|known| *known == identity) {
+            return Ok(false);
         }
-        Ok(watcher)
+        self.forget(path);
+        let Some(inner) = &mut self.inner else {
+            return Ok(false);
+        };
+        inner.watch(path, RecursiveMode::NonRecursive)?;
+        self.watched.insert(path.to_owned(), identity);
+        Ok(true)
+    }
+
+    fn forget(&mut self, path: &Path) {
+        if self.watched.remove(path).is_some()
+            && let Some(inner) = &mut self.inner
+        {
+            // It is not watched any more if it is gone.
+            inner.unwatch(path).ok();
+        }
+    }
+
+    /// Says once that not all is watched.
+    fn tell(&mut self, deaf: Option<(PathBuf, notify::Error)>) {
+        let was = std::mem::replace(&mut self.deaf, deaf.is_some());
+        if let Some((path, error)) = deaf.filter(|_| !was) {
+            tracing::warn!(
+                code = "manifests_not_watched", dir = %path.display(), %error,
+                "a manifest directory cannot be watched; changes are found by comparing, those inside a file at the next periodic look"
+            );
+        }
     }
 }
 
-#[cfg(unix)]
-fn identity(meta: &std::fs::Metadata) -> (u64, u64) {
-    use std::os::unix::fs::MetadataExt;
-    (meta.dev(), meta.ino())
-}
-
-/// Reading a file is an event too, and our own looks must not lead to more of them.
-fn concerns(event: &Event, dir: &Path) -> bool {
-    let written = match event.kind {
-        EventKind::Access(kind) => kind == AccessKind::Close(AccessMode::Write),
+/// Reading is an event too, and our own looks must not lead to more of them; nor must what other files are filled with.
+fn concerns(event: &Event) -> bool {
+    let in_manifest = || {
+        let name = |path: &PathBuf| path.file_name().map(entry::shown);
+        event
+            .paths
+            .iter()
+            .filter_map(name)
+            .any(|name| entry::is_manifest(&name))
+    };
+    let matters = match event.kind {
+        EventKind::Access(kind) => kind == AccessKind::Close(AccessMode::Write) && in_manifest(),
+        EventKind::Modify(ModifyKind::Data(_)) => in_manifest(),
         _ => true,
     };
-    event.need_rescan() || (written && event.paths.iter().any(|p| p.starts_with(dir)))
+    event.need_rescan() || matters
 }
 
-/// Passes on what is heard, once it is quiet for a moment, as one wake-up.
-pub async fn debounce(heard: Arc<Notify>, wake: impl Fn() + Send, stop: CancellationToken) {
-    loop {
-        tokio::select! {
-            () = stop.cancelled() => return,
-            () = heard.notified() => (),
-        }
-        let quiet = async { while tokio::time::timeout(QUIET, heard.notified()).await.is_ok() {} };
-        // Either way somebody looks now.
-        tokio::time::timeout(AT_MOST, quiet).await.ok();
-        wake();
-    }
+/// The name of a file system that does not report what is changed by others, if the directory lies on one.
+#[must_use]
+pub fn silent_system(dir: &Path) -> Option<&'static str> {
+    let found = nix::sys::statfs::statfs(dir).ok()?;
+    // Of another width, and signed or not, on each platform.
+    let number = u32::try_from(i128::from(found.filesystem_type().0) & 0xffff_ffff).ok()?;
+    SILENT.iter().find(|(magic, _)| *magic == number).map(|(_, name)| *name)
 }
+
+const SILENT: [(u32, &str); 17] = [
+    (0x6969, "nfs"),
+    (0x517b, "smb"),
+    (0xff53_4d42, "cifs"),
+    (0xfe53_4d42, "smb2"),
+    (0x0102_1997, "9p"),
+    (0x6573_5546, "fuse"),
+    (0x00c3_6400, "ceph"),
+    (0x5346_414f, "afs"),
+    (0x6b41_4653, "afs"),
+    (0x7375_7245, "coda"),
+    (0x564c, "ncp"),
+    (0x7461_636f, "ocfs2"),
+    (0x0116_1970, "gfs2"),
+    (0x0bd0_0bd0, "lustre"),
+    (0x4750_4653, "gpfs"),
+    (0x786f_4256, "vboxsf"),
+    (0xbacb_acbc, "vmhgfs"),
+];

@@ -260,6 +260,7 @@ impl Rows {
             stated,
             rejected,
             problems,
+            ..Part::default()
         }
     }
 }

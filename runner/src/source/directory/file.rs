@@ -1,0 +1,272 @@
+//! One manifest file: the version in force, a newer one that is kept out, and what is wrong with the text that stands
+//! there. No I/O, and nothing of the other files.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use runner_core::schedule::{Origin, Problem, Severity, Source};
+
+use super::change::{Change, Moment, Step};
+use super::claims::Claimant;
+use super::entry::{Found, Hash};
+use crate::source::manifest::{self, Context, Entry, Reading};
+use crate::source::status::Rejected;
+
+/// When a text that does not parse is looked at again; after the last one it is an error.
+pub const LOOKS: [Duration; 4] = [
+    Duration::from_millis(200),
+    Duration::from_millis(500),
+    Duration::from_secs(1),
+    Duration::from_secs(2),
+];
+
+/// See the head of this file.
+#[derive(Default)]
+pub struct File {
+    /// In force.
+    pub good: Option<Good>,
+    /// In order, and not in force yet.
+    pub next: Option<Good>,
+    /// Why `next` is not in force.
+    pub clash: Option<Problem>,
+    /// What stands there, if there are errors in it.
+    pub bad: Option<Bad>,
+    /// Since when it may be that it is still being written.
+    doubtful: Option<Instant>,
+    /// Since when it is gone.
+    pub gone: Option<Instant>,
+    /// Whether it cannot be looked at.
+    pub hidden: bool,
+}
+
+/// A version that is in order.
+pub struct Good {
+    hash: Hash,
+    /// When it was found.
+    found: Instant,
+    /// The same, for people.
+    pub since: String,
+    /// What it defines.
+    pub entries: Vec<Entry>,
+    /// What it is warned of.
+    pub warnings: Vec<Problem>,
+}
+
+/// A text with errors.
+pub struct Bad {
+    hash: Hash,
+    names: Vec<String>,
+    /// Errors and warnings.
+    pub problems: Vec<Problem>,
+}
+
+impl Good {
+    /// The functions.
+    pub fn names(&self) -> Vec<String> {
+        self.entries.iter().map(|e| e.function.name.clone()).collect()
+    }
+
+    fn name_texts(&self) -> Vec<&str> {
+        self.entries.iter().map(|e| e.function.name.as_str()).collect()
+    }
+
+    /// Says of each schedule that it runs as an older version of its file says.
+    fn outdated(&self, place: &str, why: &str) -> Vec<Problem> {
+        let text = format!("{why}; its version of {} stays in force", self.since);
+        let warning = || Problem::warning("W104", text.clone(), origin(place));
+        let ids = self
+            .entries
+            .iter()
+            .flat_map(|e| e.schedules.iter().map(|s| s.id.clone()));
+        let mut all: Vec<Problem> = ids.map(|id| warning().about(id)).collect();
+        if all.is_empty() {
+            all.push(warning());
+        }
+        all
+    }
+}
+
+/// A place in the manifest directory.
+pub fn origin(place: &str) -> Origin {
+    Origin {
+        source: Source::Manifest,
+        place: place.to_owned(),
+    }
+}
+
+/// The functions of a file that is not in force.
+fn rejected(names: &[String], place: &str, problems: &[Problem]) -> Vec<Rejected> {
+    let one = |name: &String| Rejected {
+        id: None,
+        name: name.clone(),
+        origin: origin(place),
+        problems: problems.to_vec(),
+    };
+    names.iter().map(one).collect()
+}
+
+/// A rank, low for errors that explain others: what is misspelt is missed as well.
+fn told_last(problem: &Problem) -> u8 {
+    match problem.code.as_str() {
+        "E110" if problem.message.contains("did you mean") => 0,
+        "E130" => 2,
+        _ => 1,
+    }
+}
+
+impl File {
+    /// Takes in what was found in the file.
+    pub fn take(
+        &mut self,
+        found: Found,
+        place: &str,
+        context: &Context,
+        now: Moment<'_>,
+        patient: bool,
+        step: &mut Step,
+    ) {
+        let is = |version: &Option<Good>| version.as_ref().is_some_and(|v| v.hash == found.hash);
+        if is(&self.good) {
+            (self.next, self.bad, self.doubtful) = (None, None, None);
+            return;
+        }
+        if is(&self.next) {
+            (self.bad, self.doubtful) = (None, None);
+            return;
+        }
+        if self.bad.as_ref().is_some_and(|b| b.hash == found.hash) {
+            return;
+        }
+        let reading = match &found.content {
+            Ok(text) => manifest::read(text, place, context),
+            Err((code, reason)) => {
+                // A link whose target is missing is mostly one that is being swapped.
+                Reading {
+                    unfinished: true,
+                    ..Reading::failed(place, code, reason.clone())
+                }
+            }
+        };
+        if reading.is_good() {
+            self.accept(found.hash, reading, now);
+            return;
+        }
+        if patient && reading.unfinished {
+            let since = *self.doubtful.get_or_insert(now.instant);
+            let waited = now.instant.duration_since(since);
+            if let Some(look) = LOOKS.iter().find(|look| **look > waited) {
+                step.look_again(*look - waited);
+                return;
+            }
+        }
+        self.reject(found.hash, reading, place, step);
+    }
+
+    fn accept(&mut self, hash: Hash, reading: Reading, now: Moment<'_>) {
+        let next = Good {
+            hash,
+            found: now.instant,
+            since: now.shown.to_owned(),
+            entries: reading.entries,
+            warnings: reading.problems,
+        };
+        (self.next, self.bad, self.doubtful) = (Some(next), None, None);
+    }
+
+    fn reject(&mut self, hash: Hash, reading: Reading, place: &str, step: &mut Step) {
+        let Reading { problems, names, .. } = reading;
+        let errors = || problems.iter().filter(|p| p.severity == Severity::Error);
+        if let Some(telling) = errors().min_by_key(|p| told_last(p)).cloned() {
+            let (place, errors) = (place.to_owned(), errors().count());
+            let kept = self.good.is_some();
+            step.changes.push(Change::Rejected {
+                place,
+                telling,
+                errors,
+                kept,
+            });
+        }
+        let bad = Bad { hash, names, problems };
+        (self.next, self.bad, self.doubtful) = (None, Some(bad), None);
+    }
+
+    /// Which names it has and wants.
+    pub fn claimant(&self) -> Claimant<'_> {
+        Claimant {
+            held: self.good.as_ref().map(Good::name_texts),
+            wanted: self.next.as_ref().map(|next| (next.name_texts(), next.found)),
+            gone: self.gone,
+        }
+    }
+
+    /// Brings the newer version into force.
+    pub fn promote(&mut self, place: &str) -> Option<Change> {
+        let next = self.next.take()?;
+        let change = Change::Applied {
+            place: place.to_owned(),
+            functions: next.names(),
+            schedules: next.entries.iter().map(|e| e.schedules.len()).sum(),
+        };
+        (self.good, self.clash) = (Some(next), None);
+        Some(change)
+    }
+
+    /// Brings nothing into force any more.
+    pub fn drop_version(&mut self, place: &str) -> Option<Change> {
+        let functions = self.good.take()?.names();
+        let place = place.to_owned();
+        Some(Change::Removed { place, functions })
+    }
+
+    /// Says that the newer version wants a name of another file.
+    pub fn refuse(&mut self, other: Option<&Self>) {
+        let Some(next) = &self.next else { return };
+        let good = other.and_then(|other| other.good.as_ref());
+        let others: Vec<&Entry> = good.iter().flat_map(|v| &v.entries).collect();
+        let clash = next.entries.iter().find_map(|entry| {
+            let same = |other: &&&Entry| other.function.name == entry.function.name;
+            Some((entry, *others.iter().find(same)?))
+        });
+        self.clash = clash.map(|(entry, first)| {
+            let (name, place) = (&entry.function.name, &first.origin.place);
+            let text = format!("name \"{name}\" is already defined in {place}; this file is not applied");
+            let mut problem = Problem::error("E401", text, entry.origin.clone());
+            problem.hint =
+                Some("a file in force keeps its names; rename the function, or remove one of the two".to_owned());
+            problem
+        });
+    }
+
+    /// How many functions it has, or would have.
+    pub fn functions(&self) -> usize {
+        self.next.as_ref().or(self.good.as_ref()).map_or(0, |v| v.entries.len())
+    }
+
+    /// What is wrong with what stands there.
+    pub fn problems(&self, place: &str) -> Vec<Problem> {
+        let mut problems: Vec<Problem> = self.bad.iter().flat_map(|b| b.problems.clone()).collect();
+        problems.extend(self.clash.clone());
+        let Some(good) = &self.good else { return problems };
+        problems.extend(good.warnings.iter().cloned());
+        if self.bad.is_some() {
+            problems.extend(good.outdated(place, "the file has errors"));
+        } else if self.clash.is_some() {
+            problems.extend(good.outdated(place, "the file is not applied"));
+        } else if self.hidden {
+            problems.extend(good.outdated(place, "the file cannot be looked at"));
+        }
+        problems
+    }
+
+    /// Its functions, if nothing of it is in force.
+    pub fn rejected(&self, place: &str) -> Vec<Rejected> {
+        if self.good.is_some() {
+            return Vec::new();
+        }
+        let bad = self.bad.iter().flat_map(|b| rejected(&b.names, place, &b.problems));
+        let next = self.next.as_ref().zip(self.clash.as_ref());
+        let kept_out = next.map(|(next, clash)| rejected(&next.names(), place, std::slice::from_ref(clash)));
+        bad.chain(kept_out.into_iter().flatten()).collect()
+    }
+}
