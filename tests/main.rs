@@ -43,6 +43,7 @@ mod story_original;
 mod story_sources;
 mod story_versions;
 mod table;
+mod table_links;
 mod tidy;
 mod traps;
 
@@ -80,6 +81,7 @@ fn main() -> std::process::ExitCode {
         processes::tests(),
         queues::tests(),
         table::tests(),
+        table_links::tests(),
         readiness::tests(),
         readme::tests(),
         rotation::tests(),

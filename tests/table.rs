@@ -17,13 +17,15 @@ const INSERT: &str = include_str!("data/table/insert.sql");
 pub fn tests() -> Vec<kit::Trial> {
     kit::trials![
         needs(MariaDb): a_row_of_the_manual_is_live_in_mariadb, odd_tables_are_read_in_mariadb,
+            marks_bits_and_bytes_are_read_in_mariadb, text_without_bound_is_not_read_in_mariadb,
             a_table_that_is_missing_in_mariadb_is_told_and_made, a_table_that_never_answers_is_given_up;
         needs(MariaDb): a_server_that_goes_away_takes_no_schedule_with_it;
-        needs(Postgres): rows_are_live_in_postgres;
+        needs(Postgres): rows_are_live_in_postgres, marks_booleans_and_bytes_are_read_in_postgres,
+            text_without_bound_is_not_read_in_postgres;
     ]
 }
 
-fn settings(db: &SqlDb) -> TableSettings {
+pub fn settings(db: &SqlDb) -> TableSettings {
     let server = Server {
         host: "127.0.0.1".to_owned(),
         port: db.port,
@@ -53,7 +55,7 @@ async fn start(db: &SqlDb) -> (Catalog, DropGuard) {
     (catalog, stop.drop_guard())
 }
 
-async fn schedules(catalog: &Catalog, count: usize) {
+pub async fn schedules(catalog: &Catalog, count: usize) {
     kit::eventually("the rows", || async {
         let plan = catalog.plan();
         if plan.schedules.len() == count {
@@ -120,7 +122,145 @@ async fn odd_tables_are_read_in_mariadb() {
         .iter()
         .map(|p| format!("{} {}", p.origin.place, p.code))
         .collect();
-    assert_eq!(told, ["sys_crontab id -3 D101"]);
+    let expected = [
+        "sys_crontab id -3 D101",
+        "sys_crontab id 10 W252",
+        "sys_crontab id 2 W252",
+    ];
+    assert_eq!(told, expected);
+}
+
+/// What the table says now: each schedule with whether it is on, and each problem.
+async fn said(db: &SqlDb) -> (Vec<(String, bool)>, Vec<String>) {
+    let settings = Settings {
+        table: Some(settings(db)),
+        ..Settings::empty()
+    };
+    let loaded = Catalog::load_once(settings, Arc::new(SystemClock)).await;
+    let state = &loaded.statuses[0].state;
+    assert_eq!(*state, SourceState::Loaded);
+    let on =
+        |(id, d): (&runner_core::schedule::ScheduleId, &runner_core::schedule::Definition)| (id.to_string(), d.enabled);
+    let told = |p: &runner_core::schedule::Problem| format!("{} {}", p.origin.place, p.code);
+    let plan = &loaded.plan;
+    let told = plan.problems.iter().filter(|p| p.code != "W240").map(told);
+    (plan.schedules.iter().map(on).collect(), told.collect())
+}
+
+fn ids(expected: &[(&str, bool)]) -> Vec<(String, bool)> {
+    expected.iter().map(|(id, on)| ((*id).to_owned(), *on)).collect()
+}
+
+async fn marks_bits_and_bytes_are_read_in_mariadb() {
+    let db = kit::mariadb().fresh_db().await;
+    db.execute(
+        "CREATE TABLE sys_crontab (id binary(16) PRIMARY KEY, name varchar(100), type varchar(50), spec varchar(100), \
+         payload blob, status bit(1) NOT NULL DEFAULT b'1', deleted_at datetime(3) NULL); \
+         INSERT INTO sys_crontab (id, name, type, spec, payload, status, deleted_at) VALUES \
+         (unhex('8190f5a2b3c4aef8899aabbccddeeff0'), 'a', 't', '@daily', unhex('81a16101'), b'1', NULL), \
+         (unhex('8290f5a2b3c4aef8899aabbccddeeff0'), 'b', 't', '@daily', NULL, b'0', NULL), \
+         (unhex('8390f5a2b3c4aef8899aabbccddeeff0'), 'c', 't', '@daily', NULL, b'1', '2026-01-02 03:04:05.678')",
+    )
+    .await;
+    let (first, second) = (
+        "db:8190f5a2b3c4aef8899aabbccddeeff0",
+        "db:8290f5a2b3c4aef8899aabbccddeeff0",
+    );
+    let told = vec!["sys_crontab id 8190f5a2b3c4aef8899aabbccddeeff0 W253".to_owned()];
+    assert_eq!(said(&db).await, (ids(&[(first, true), (second, false)]), told));
+    // Without a key, and with marks that are numbers or cannot be NULL.
+    db.execute(
+        "DROP TABLE sys_crontab; CREATE TABLE sys_crontab (id int NOT NULL DEFAULT 0, name varchar(100), type varchar(50), \
+         spec varchar(100), payload text, status varchar(10), deleted_at bigint NOT NULL DEFAULT 0); \
+         INSERT INTO sys_crontab (id, name, type, spec, status, deleted_at) VALUES (0, 'one', 't', '@daily', '1', 0), \
+         (0, 'two', 't', '@daily', '1', 0), (3, 'three', 't', '@daily', 'TRUE', 0), (4, 'four', 't', '@daily', 'ON', 0), \
+         (5, 'five', 't', '@daily', '1', 1767323045)",
+    )
+    .await;
+    let told = vec!["sys_crontab id 0 D114".to_owned(), "sys_crontab id 4 W252".to_owned()];
+    assert_eq!(said(&db).await, (ids(&[("db:3", true), ("db:4", false)]), told));
+    db.execute(
+        "SET sql_mode = ''; ALTER TABLE sys_crontab DROP COLUMN deleted_at, ADD COLUMN deleted_at datetime NOT NULL",
+    )
+    .await;
+    assert_eq!(
+        said(&db).await.0,
+        ids(&[("db:3", true), ("db:4", false), ("db:5", true)])
+    );
+}
+
+async fn text_without_bound_is_not_read_in_mariadb() {
+    let db = kit::mariadb().fresh_db().await;
+    db.execute(CREATE).await;
+    db.execute(
+        "ALTER TABLE sys_crontab MODIFY payload longtext; \
+         INSERT INTO sys_crontab (id, name, type, spec, payload) SELECT seq, 'n', 't', '@daily', \
+         CONCAT('\"', REPEAT('x', 1048574), '\"') FROM seq_1_to_65; \
+         INSERT INTO sys_crontab (id, name, type, spec, payload) VALUES (66, 'long', 't', '@daily', REPEAT('x', 1048577))",
+    )
+    .await;
+    too_much_is_said(&db).await;
+}
+
+async fn too_much_is_said(db: &SqlDb) {
+    let (found, told) = said(db).await;
+    assert_eq!(found.len(), 63);
+    let expected: Vec<String> = (64..=66).map(|id| format!("sys_crontab id {id} D117")).collect();
+    assert_eq!(told, expected);
+    db.execute("DELETE FROM sys_crontab WHERE id < 65").await;
+    let told = vec!["sys_crontab id 66 D116".to_owned()];
+    assert_eq!(said(db).await, (ids(&[("db:65", true)]), told));
+}
+
+async fn text_without_bound_is_not_read_in_postgres() {
+    let db = kit::postgres().fresh_db().await;
+    assert_eq!(source::migrate(&settings(&db)).await, Ok(true));
+    db.execute(
+        "INSERT INTO sys_crontab (name, type, spec, payload) SELECT 'n', 't', '@daily', '\"' || repeat('x', 1048574) || '\"' \
+         FROM generate_series(1, 65); \
+         INSERT INTO sys_crontab (name, type, spec, payload) VALUES ('long', 't', '@daily', repeat('x', 1048577))",
+    )
+    .await;
+    too_much_is_said(&db).await;
+}
+
+async fn marks_booleans_and_bytes_are_read_in_postgres() {
+    let db = kit::postgres().fresh_db().await;
+    db.execute(
+        "CREATE TABLE sys_crontab (id bytea PRIMARY KEY, name text, type text, spec text, payload bytea, status boolean, \
+         \"Deleted_At\" timestamptz); \
+         INSERT INTO sys_crontab VALUES ('\\x8190', 'a', 't', '@daily', '\\x81a16101', true, NULL), \
+         ('\\x8290', 'b', 't', '@daily', NULL, false, NULL), ('\\x8390', 'c', 't', '@daily', NULL, NULL, NULL), \
+         ('\\x8490', 'd', 't', '@daily', NULL, true, now())",
+    )
+    .await;
+    let told = vec![
+        "sys_crontab id 8190 W253".to_owned(),
+        "sys_crontab id 8390 W252".to_owned(),
+    ];
+    let expected = [("db:8190", true), ("db:8290", false), ("db:8390", false)];
+    assert_eq!(said(&db).await, (ids(&expected), told));
+    db.execute(
+        "DROP TABLE sys_crontab; CREATE DOMAIN label AS text; \
+         CREATE TABLE sys_crontab (id uuid, name label, type label, spec label, payload json, status bit(1), deleted_at int); \
+         INSERT INTO sys_crontab VALUES ('8190f5a2-b3c4-4ef8-899a-abbccddeeff0', 'a', 't', '@daily', '{}', B'1', 0), \
+         (NULL, 'b', 't', '@daily', '{}', B'1', 0), (NULL, 'c', 't', '@daily', '{}', B'1', 0)",
+    )
+    .await;
+    let told = vec!["sys_crontab, no id D113".to_owned()];
+    let expected = [("db:8190f5a2-b3c4-4ef8-899a-abbccddeeff0", true)];
+    assert_eq!(said(&db).await, (ids(&expected), told));
+    db.execute("ALTER TABLE sys_crontab DROP COLUMN status").await;
+    let settings = Settings {
+        table: Some(settings(&db)),
+        ..Settings::empty()
+    };
+    let loaded = Catalog::load_once(settings, Arc::new(SystemClock)).await;
+    let reason = loaded.statuses[0].state.reason().unwrap_or_default();
+    assert!(
+        reason.contains("has no column status; its columns are id, name"),
+        "{reason}"
+    );
 }
 
 async fn a_table_that_is_missing_in_mariadb_is_told_and_made() {

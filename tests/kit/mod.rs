@@ -59,6 +59,7 @@ mod names;
 mod nginx;
 mod nursery;
 pub mod own_tests;
+pub mod pgbouncer;
 mod postgres;
 mod program;
 mod proxy;

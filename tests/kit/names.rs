@@ -53,6 +53,7 @@ impl Names {
 #[derive(Debug)]
 pub struct Forward {
     cut: Arc<AtomicBool>,
+    mute: Arc<AtomicBool>,
     wake: Arc<tokio::sync::Notify>,
     /// Where it listens.
     pub address: SocketAddr,
@@ -66,13 +67,14 @@ impl Forward {
             .unwrap_or_else(|error| panic!("{address}: {error}"));
         let address = listener.local_addr().expect("an address");
         let (cut, wake) = (Arc::new(AtomicBool::new(false)), Arc::new(tokio::sync::Notify::new()));
-        let (is_cut, woken) = (Arc::clone(&cut), Arc::clone(&wake));
+        let mute = Arc::new(AtomicBool::new(false));
+        let (is_cut, is_mute, woken) = (Arc::clone(&cut), Arc::clone(&mute), Arc::clone(&wake));
         tokio::spawn(async move {
             while let Ok((mut client, _)) = listener.accept().await {
                 if is_cut.load(Ordering::SeqCst) {
                     continue;
                 }
-                let woken = Arc::clone(&woken);
+                let (is_mute, woken) = (Arc::clone(&is_mute), Arc::clone(&woken));
                 tokio::spawn(async move {
                     let Ok(mut server) = TcpStream::connect(("127.0.0.1", port)).await else {
                         return;
@@ -82,10 +84,24 @@ impl Forward {
                         _ = tokio::io::copy_bidirectional(&mut client, &mut server) => {}
                         () = woken.notified() => {}
                     }
+                    if is_mute.load(Ordering::SeqCst) {
+                        std::future::pending::<()>().await;
+                    }
                 });
             }
         });
-        Self { cut, wake, address }
+        Self {
+            cut,
+            mute,
+            wake,
+            address,
+        }
+    }
+
+    /// Passes nothing on any more over the connections that there are, and leaves them open; new ones are not affected.
+    pub fn silence(&self) {
+        self.mute.store(true, Ordering::SeqCst);
+        self.wake.notify_waiters();
     }
 
     /// Ends every connection and closes each new one at once.

@@ -39,6 +39,8 @@ pub enum Need {
     Postgres,
     /// `nginx` on the path.
     Nginx,
+    /// What `Postgres` needs, and `pgbouncer` on the path.
+    PgBouncer,
     /// `chromium` on the path.
     Chromium,
     /// `node` on the path.
@@ -61,6 +63,7 @@ impl Need {
                 .is_none()
                 .then(|| "postgres is not installed".to_owned()),
             Self::Nginx => missing("nginx"),
+            Self::PgBouncer => missing("pgbouncer").or_else(|| Self::Postgres.absent()),
             Self::Chromium => missing("chromium"),
             Self::Node => missing("node"),
             Self::BrowserTools => missing("node").or_else(|| {

@@ -6,7 +6,8 @@ use clap::Args;
 use super::exit::{Unavailable, Usage};
 use super::{Context, open, parts, print};
 use crate::config::BrokerSettings;
-use crate::source;
+use crate::source::{self, TableSettings};
+use runner_queue::embedded::make_file;
 
 /// Creates or updates what this program keeps in its stores; safe to repeat.
 ///
@@ -32,6 +33,10 @@ impl Migrate {
             return Ok(());
         };
         let place = table.place();
+        if let TableSettings::OfBroker { path } | TableSettings::Sqlite { path } = &table {
+            let made = make_file(path).map_err(|error| anyhow::Error::new(Unavailable).context(error.to_string()));
+            made.with_context(|| format!("cannot make {}", path.display()))?;
+        }
         let made = source::migrate(&table).await;
         let made = made.map_err(|error| anyhow::Error::new(Unavailable).context(crate::log::chain(&error)));
         let made = made.with_context(|| format!("cannot make sys_crontab in {place}"))?;

@@ -14,6 +14,7 @@ use super::print::{Field, Object};
 use super::task_all::{self, Target, Targets};
 use super::{Context, payload, print};
 use crate::config::Environment;
+use crate::text::{hex, unhex};
 
 /// Shows, runs, archives, deletes, cancels, stops or edits one task, or acts on a whole list.
 #[derive(Debug, Args)]
@@ -362,17 +363,6 @@ pub(super) fn raw_json(queue: &QueueName, raw: &RawTask) -> Object {
         "id": String::from_utf8_lossy(&raw.id), "id_hex": hex(&raw.id), "queue": queue, "state": raw.state,
         "unreadable": raw.why.as_deref().unwrap_or("too large to be read for a list"), "bytes": raw.bytes,
     }))
-}
-
-/// Hexadecimal digits.
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn unhex(digits: &str) -> Option<Vec<u8>> {
-    let pairs = digits.as_bytes().chunks(2);
-    let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).ok().filter(|p| p.len() == 2)?, 16).ok();
-    pairs.map(byte).collect()
 }
 
 /// One line for each thing that is known.

@@ -12,6 +12,7 @@ use argon2::password_hash::PasswordHasher;
 use sha2::{Digest, Sha256};
 
 use super::{Credential, Settings, UserSettings};
+use crate::text::hex;
 use crate::web::{Role, User};
 
 /// Holds the generated password of the user `admin`, one line.
@@ -231,10 +232,6 @@ fn random<const N: usize>() -> io::Result<[u8; N]> {
     let mut bytes = [0; N];
     File::open("/dev/urandom")?.read_exact(&mut bytes)?;
     Ok(bytes)
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
 fn base64_url(bytes: &[u8]) -> String {

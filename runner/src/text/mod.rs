@@ -4,9 +4,11 @@
 //! Knows texts only, nothing of manifests, rows or settings, and reads no file.
 
 mod excerpt;
+mod hex;
 pub mod signs;
 mod words;
 pub mod yaml;
 
 pub use excerpt::{excerpt, excerpt_of_line, line_of};
+pub use hex::{hex, unhex};
 pub use words::{nearest, one_of, quoted};

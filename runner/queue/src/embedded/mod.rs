@@ -89,6 +89,7 @@ use writer::Writer;
 pub use backup::{BackedUp, backup};
 #[cfg(feature = "ceiling")]
 pub use ceiling::EmbeddedCeiling;
+pub use store::make_file;
 
 /// Waiting tasks that are released in one transaction.
 const RELEASE_CHUNK: usize = 1_000;

@@ -65,7 +65,7 @@ fn is_locked(error: &BoxError) -> bool {
 
 fn try_open(path: &Path) -> BrokerResult<(Link, Readers, Arc<Condition>)> {
     const DOING: &str = "open its file";
-    create(path).map_err(|e| BrokerError::Refused {
+    make_file(path).map_err(|e| BrokerError::Refused {
         doing: "create its file",
         source: format!("{}: {e}", path.display()).into(),
     })?;
@@ -77,8 +77,12 @@ fn try_open(path: &Path) -> BrokerResult<(Link, Readers, Arc<Condition>)> {
     Ok((writer, readers, condition))
 }
 
-/// Makes the directory and the file if they are missing, for nobody else's eyes: payloads may be private.
-fn create(path: &Path) -> std::io::Result<()> {
+/// Makes the directory and the file if they are missing, readable by their owner only: payloads may be private.
+///
+/// # Errors
+///
+/// When one of them cannot be made.
+pub fn make_file(path: &Path) -> std::io::Result<()> {
     let mut directory = std::fs::DirBuilder::new();
     let mut file = std::fs::OpenOptions::new();
     #[cfg(unix)]

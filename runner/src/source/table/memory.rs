@@ -13,6 +13,7 @@ use runner_core::schedule::stable_hash;
 
 use super::store::{MAX_ROWS, Row};
 use crate::source::keep::{Keep, MAX_KEPT};
+use crate::text::{hex, unhex};
 
 /// How long keeping or reading may take: nothing waits for it but the next look at the table.
 const LIMIT: Duration = Duration::from_secs(2);
@@ -45,6 +46,9 @@ struct KeptRow {
     kind: Option<String>,
     spec: Option<String>,
     payload: Option<String>,
+    /// The payload in hexadecimal digits, if it is no text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    payload_hex: Option<String>,
     status: Option<String>,
 }
 
@@ -56,8 +60,12 @@ impl Kept {
             name: Ok(row.name),
             kind: Ok(row.kind),
             spec: Ok(row.spec),
-            payload: Ok(row.payload),
+            payload: Ok(match row.payload_hex {
+                Some(digits) => unhex(&digits),
+                None => row.payload.map(String::into_bytes),
+            }),
             status: Ok(row.status),
+            fault: None,
         };
         self.rows.into_iter().take(MAX_ROWS).map(row).collect()
     }
@@ -121,12 +129,18 @@ fn body_of(rows: &[&Row], at: Timestamp) -> (Vec<u8>, u64) {
     let mut kept = Vec::new();
     for row in rows {
         let text = |cell: &super::store::Cell| cell.clone().ok().flatten();
+        let payload = row.payload.clone().ok().flatten().map(String::from_utf8).transpose();
+        let (payload, payload_hex) = match payload {
+            Ok(text) => (text, None),
+            Err(error) => (None, Some(hex(error.as_bytes()))),
+        };
         let one = KeptRow {
             id: row.id.clone(),
             name: text(&row.name),
             kind: text(&row.kind),
             spec: text(&row.spec),
-            payload: text(&row.payload),
+            payload,
+            payload_hex,
             status: text(&row.status),
         };
         let size = serde_json::to_string(&one).map_or(usize::MAX, |text| text.len() + 1);
@@ -158,14 +172,19 @@ mod tests {
             name: Ok(None),
             kind: Ok(Some("t".to_owned())),
             spec: Ok(Some("@daily".to_owned())),
-            payload: Ok(Some(payload.to_owned())),
+            payload: Ok(Some(payload.as_bytes().to_owned())),
             status: Ok(Some("1".to_owned())),
+            fault: None,
         }
     }
 
     #[test]
     fn rows_come_back_as_they_were_and_are_bounded() {
-        let some = [row(1, "{\"a\": \"\u{4e2d}\"}"), row(2, "")];
+        let bytes = Row {
+            payload: Ok(Some(vec![0x81, 0xff])),
+            ..row(3, "")
+        };
+        let some = [row(1, "{\"a\": \"\u{4e2d}\"}"), row(2, ""), bytes];
         let (body, first) = body_of(&some.iter().collect::<Vec<_>>(), Timestamp::UNIX_EPOCH);
         let kept: Kept = serde_json::from_slice(&body).unwrap();
         assert_eq!((kept.at, kept.left_out), (Timestamp::UNIX_EPOCH, 0));

@@ -1,13 +1,19 @@
 //! The table `sys_crontab`: read every so often, whatever the database.
 
+mod columns;
+mod identity;
 mod kept;
 mod memory;
 mod mysql;
+mod payload;
 mod postgres;
+mod reading;
 mod row;
 mod rows;
 mod sqlite;
+mod statement;
 mod store;
+mod switch;
 
 #[cfg(test)]
 mod tests;
@@ -37,16 +43,12 @@ pub use store::TableError;
 /// More changes than this in one reading are logged as a number: a first look, a restored dump.
 const LOGGED_CHANGES: usize = 20;
 
-/// Makes the table if there is none, in the way of its database; whether it did.
+/// Makes the table if there is none, in the way of its database; whether it did. The directory of a file must be there.
 ///
 /// # Errors
 ///
 /// If the database cannot be reached within 5 seconds or refuses.
 pub async fn migrate(settings: &TableSettings) -> Result<bool, TableError> {
-    if let TableSettings::OfBroker { path } | TableSettings::Sqlite { path } = settings {
-        let made = sqlite::make_file(path);
-        made.map_err(|error| TableError::Database(format!("{}: {error}", path.display())))?;
-    }
     open(settings).migrate().await
 }
 
@@ -234,6 +236,9 @@ fn log_changes(changes: &[Change]) {
                 };
                 tracing::error!(in_force, problem = %first.one_line(), "row rejected");
             }
+            Change::Doubted(problem) if changes.len() <= LOGGED_CHANGES => {
+                tracing::warn!(problem = %problem.one_line(), "row has a warning");
+            }
             Change::Applied(d) if changes.len() <= LOGGED_CHANGES => {
                 tracing::info!(schedule = %d.id, name = %d.name, spec = %d.timing.text, enabled = d.enabled, "row applied");
             }
@@ -249,7 +254,7 @@ fn log_changes(changes: &[Change]) {
             Change::Removed(id) if changes.len() <= LOGGED_CHANGES => {
                 tracing::info!(schedule = %format_args!("db:{id}"), "row removed")
             }
-            Change::Applied(_) | Change::Removed(_) => (),
+            Change::Applied(_) | Change::Doubted(_) | Change::Removed(_) => (),
         }
     }
     if changes.len() > LOGGED_CHANGES {

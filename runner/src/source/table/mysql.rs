@@ -3,24 +3,71 @@
 use sqlx::mysql::MySqlConnectOptions;
 use sqlx::{ConnectOptions, MySql};
 
+use super::columns::Column;
 use super::kept::{Dialect, Kept};
+use super::statement::{Bytes, Words};
 use crate::source::settings::Server;
 
 static DIALECT: Dialect = Dialect {
-    select: "SELECT CAST(`id` AS CHAR), CAST(`name` AS CHAR), CAST(`type` AS CHAR), CAST(`spec` AS CHAR), \
-         CAST(`payload` AS CHAR), CAST(`status` AS CHAR) FROM `sys_crontab` ORDER BY `id` LIMIT 10001",
-    probe: "SELECT 1 FROM `sys_crontab` LIMIT 1",
+    columns: "SHOW COLUMNS FROM `sys_crontab`",
+    words: &MySqlWords,
     migration: include_str!("../../../../migrations/mysql/0001_sys_crontab.sql"),
     // SQLSTATE "base table or view not found".
     missing: "42S02",
     makes_table: false,
 };
 
+struct MySqlWords;
+
+impl Words for MySqlWords {
+    fn quoted(&self, name: &str) -> String {
+        format!("`{name}`")
+    }
+
+    fn cast(&self, expression: &str) -> String {
+        format!("CAST({expression} AS CHAR)")
+    }
+
+    fn text(&self, column: &Column) -> String {
+        let name = self.quoted(&column.name);
+        match column.kind.starts_with("bit") {
+            // As text a bit is a control character.
+            true => self.cast(&format!("{name} + 0")),
+            false => self.cast(&name),
+        }
+    }
+
+    fn size(&self, column: &Column) -> String {
+        format!("OCTET_LENGTH({})", self.quoted(&column.name))
+    }
+
+    fn bytes(&self, column: &Column) -> Bytes {
+        match ["binary", "blob"].iter().any(|word| column.kind.contains(word)) {
+            true => Bytes::Yes,
+            false => Bytes::No,
+        }
+    }
+
+    fn hex(&self, column: &Column) -> String {
+        format!("LOWER(HEX({}))", self.quoted(&column.name))
+    }
+
+    fn beginning(&self, text: &str, characters: usize) -> String {
+        format!("LEFT({text}, {characters})")
+    }
+}
+
 /// A MySQL or MariaDB server, not connected yet.
 pub fn open(server: &Server) -> Kept<MySql> {
     let options = MySqlConnectOptions::new()
         .database(&server.database)
         .disable_statement_logging();
+    // Reading text needs neither mode nor zone. A proxy that does not know such a statement ties the connection to one
+    // server, or refuses it; the character set it knows.
+    let options = options
+        .pipes_as_concat(false)
+        .no_engine_substitution(false)
+        .timezone(None);
     let options = match server.host.strip_prefix('/') {
         Some(_) => options.socket(&server.host),
         None => options.host(&server.host).port(server.port),

@@ -3,23 +3,63 @@
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions, Postgres};
 
+use super::columns::Column;
 use super::kept::{Dialect, Kept};
+use super::statement::{Bytes, Words};
 use crate::source::settings::Server;
 
 static DIALECT: Dialect = Dialect {
-    select: "SELECT id::text, name::text, type::text, spec::text, payload::text, status::text \
-         FROM sys_crontab ORDER BY sys_crontab.id LIMIT 10001",
-    probe: "SELECT 1 FROM sys_crontab LIMIT 1",
+    // Of the table that the search path finds; a domain is what it is made of.
+    columns: "SELECT a.attname::text, (CASE t.typtype WHEN 'd' THEN t.typbasetype ELSE t.oid END)::regtype::text \
+         FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_type t ON t.oid = a.atttypid \
+         WHERE a.attrelid = 'sys_crontab'::regclass AND a.attnum > 0 AND NOT a.attisdropped",
+    words: &PostgresWords,
     migration: include_str!("../../../../migrations/postgres/0001_sys_crontab.sql"),
     // SQLSTATE "undefined table".
     missing: "42P01",
     makes_table: false,
 };
 
+struct PostgresWords;
+
+impl Words for PostgresWords {
+    fn quoted(&self, name: &str) -> String {
+        format!("\"{name}\"")
+    }
+
+    fn cast(&self, expression: &str) -> String {
+        format!("({expression})::text")
+    }
+
+    fn size(&self, column: &Column) -> String {
+        match self.bytes(column) {
+            Bytes::Yes => format!("octet_length({})", self.quoted(&column.name)),
+            _ => format!("octet_length({})", self.text(column)),
+        }
+    }
+
+    fn bytes(&self, column: &Column) -> Bytes {
+        match column.kind == "bytea" {
+            true => Bytes::Yes,
+            false => Bytes::No,
+        }
+    }
+
+    fn hex(&self, column: &Column) -> String {
+        format!("encode({}, 'hex')", self.quoted(&column.name))
+    }
+
+    fn beginning(&self, text: &str, characters: usize) -> String {
+        format!("left({text}, {characters})")
+    }
+}
+
 /// A PostgreSQL server, not connected yet.
 pub fn open(server: &Server) -> Kept<Postgres> {
     let options = PgConnectOptions::new_without_pgpass()
         .database(&server.database)
+        // Numbers are read as text. PgBouncer refuses a connection that asks for it.
+        .extra_float_digits(None)
         .disable_statement_logging();
     let options = match server.host.strip_prefix('/') {
         Some(_) => options.socket(&server.host),

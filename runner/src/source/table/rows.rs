@@ -11,6 +11,7 @@ use runner_core::duration;
 use runner_core::schedule::{Definition, Origin, Problem, ScheduleId, Severity, Source};
 use runner_sdk::FunctionOptions;
 
+use super::identity;
 use super::row::{self, Read};
 use super::store::{MAX_ROWS, Row};
 use crate::source::manifest::Context;
@@ -68,6 +69,8 @@ pub enum Change {
         /// Whether its last good version stays in force.
         kept: bool,
     },
+    /// It is in force, and perhaps not what was meant.
+    Doubted(Problem),
     /// It is gone.
     Removed(String),
     /// So many rows are gone and none is left; their schedules stay in force for a while.
@@ -124,7 +127,7 @@ impl Rows {
         self.too_many = rows.len() > MAX_ROWS;
         rows.truncate(MAX_ROWS);
         let mut before = std::mem::take(&mut self.rows);
-        for row in rows {
+        for row in identity::distinct(rows) {
             let known = match before.remove(&row.id) {
                 Some(known) if known.row == row => known,
                 old => self.take(row, old, &mut step),
@@ -144,6 +147,7 @@ impl Rows {
         } = row::read(&row, &self.context);
         if let Some(definition) = definition {
             step.changes.push(Change::Applied(Box::new(definition.clone())));
+            step.changes.extend(problems.iter().cloned().map(Change::Doubted));
             return Known {
                 row,
                 good: Some(definition),
@@ -268,7 +272,7 @@ impl Rows {
 impl Known {
     fn rejected(&self) -> Rejected {
         Rejected {
-            id: Some(ScheduleId::row(&self.row.id)),
+            id: Some(&self.row.id).filter(|id| !id.is_empty()).map(ScheduleId::row),
             name: self.row.name.clone().ok().flatten().unwrap_or_default(),
             origin: Origin {
                 source: Source::Table,

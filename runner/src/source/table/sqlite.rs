@@ -6,18 +6,48 @@ use async_trait::async_trait;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{ConnectOptions, Sqlite};
 
+use super::columns::Column;
 use super::kept::{Dialect, Kept};
+use super::statement::{Bytes, Words};
 use super::store::{Row, Store, TIMEOUT, TableError};
 
 pub(super) static DIALECT: Dialect = Dialect {
-    select: "SELECT CAST(id AS TEXT), CAST(name AS TEXT), CAST(type AS TEXT), CAST(spec AS TEXT), \
-         CAST(payload AS TEXT), CAST(status AS TEXT) FROM sys_crontab ORDER BY sys_crontab.id LIMIT 10001",
-    probe: "SELECT 1 FROM sys_crontab LIMIT 1",
+    columns: "SELECT name, type FROM pragma_table_xinfo('sys_crontab')",
+    words: &SqliteWords,
     migration: include_str!("../../../../migrations/sqlite/0100_sys_crontab.sql"),
     // SQLite has no code of its own for a missing table; its message is recognised.
     missing: "",
     makes_table: true,
 };
+
+struct SqliteWords;
+
+impl Words for SqliteWords {
+    fn quoted(&self, name: &str) -> String {
+        format!("\"{name}\"")
+    }
+
+    fn cast(&self, expression: &str) -> String {
+        format!("CAST({expression} AS TEXT)")
+    }
+
+    fn size(&self, column: &Column) -> String {
+        format!("length(CAST({} AS BLOB))", self.quoted(&column.name))
+    }
+
+    /// The type of a column binds none of its values.
+    fn bytes(&self, column: &Column) -> Bytes {
+        Bytes::Where(format!("typeof({}) = 'blob'", self.quoted(&column.name)))
+    }
+
+    fn hex(&self, column: &Column) -> String {
+        format!("lower(hex({}))", self.quoted(&column.name))
+    }
+
+    fn beginning(&self, text: &str, characters: usize) -> String {
+        format!("substr({text}, 1, {characters})")
+    }
+}
 
 /// A SQLite file: the one that is at its path, also when another one has taken its place.
 pub struct File {
@@ -77,22 +107,6 @@ fn identity(path: &Path) -> Option<(u64, u64)> {
 #[cfg(not(unix))]
 fn identity(path: &Path) -> Option<(u64, u64)> {
     path.exists().then_some((0, 0))
-}
-
-/// Makes the directory and the file if they are missing, for the owner only.
-pub fn make_file(path: &Path) -> std::io::Result<()> {
-    let mut directory = std::fs::DirBuilder::new();
-    let mut file = std::fs::OpenOptions::new();
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
-        directory.mode(0o700);
-        file.mode(0o600);
-    }
-    if let Some(parent) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
-        directory.recursive(true).create(parent)?;
-    }
-    file.append(true).create(true).open(path).map(drop)
 }
 
 fn kept(path: &Path, create: bool) -> Kept<Sqlite> {

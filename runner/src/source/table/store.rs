@@ -1,12 +1,11 @@
 //! What the table needs of a database, and what goes wrong there. One file for each database beside this one.
 //!
 //! Every column is read as text, by a cast in the statement: a table that people made themselves may hold
-//! other types than ours, and the drivers are strict about them.
+//! other types than ours, and the drivers are strict about them. A payload may be bytes.
 
 use std::time::Duration;
 
 use async_trait::async_trait;
-use sqlx::{ColumnIndex, Decode, Type};
 
 /// How long connecting and reading may take together.
 pub const TIMEOUT: Duration = Duration::from_secs(5);
@@ -14,13 +13,41 @@ pub const TIMEOUT: Duration = Duration::from_secs(5);
 /// The most rows that are read; each enabled one is a schedule that is looked at every second.
 pub const MAX_ROWS: usize = 10_000;
 
-/// A column as text; `Err` if it is no text.
-pub type Cell = Result<Option<String>, String>;
+/// The most bytes of a payload that are read; larger things belong in a store, and their name in the payload.
+pub const MAX_PAYLOAD: u64 = 1024 * 1024;
+
+/// The most bytes of any other column that are read: what a `text` column of MySQL holds.
+pub const MAX_CELL: u64 = 65_535;
+
+/// The most bytes of all rows together: they are held in memory, twice while a reading replaces another.
+pub const MAX_TEXT: u64 = 64 * 1024 * 1024;
+
+/// The most characters of an id; it is part of the ids of tasks and of keys.
+pub const MAX_ID: usize = 255;
+
+/// A column; `Err` if it was not read.
+pub type Cell<T = String> = Result<Option<T>, Unread>;
+
+/// Why a column was not read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Unread {
+    /// It holds bytes that are no text.
+    #[error("is no text: {0}")]
+    NoText(String),
+    /// It is longer than it may be.
+    #[error("has {bytes} bytes, and at most {most} are read")]
+    TooLong {
+        /// Its length.
+        bytes: u64,
+        /// The bound.
+        most: u64,
+    },
+}
 
 /// One row as it stands in the table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Row {
-    /// The primary key.
+    /// The primary key; bytes as hexadecimal digits.
     pub id: String,
     /// A label.
     pub name: Cell,
@@ -28,10 +55,47 @@ pub struct Row {
     pub kind: Cell,
     /// The cron text.
     pub spec: Cell,
-    /// JSON, or nothing.
-    pub payload: Cell,
+    /// JSON, other bytes, or nothing.
+    pub payload: Cell<Vec<u8>>,
     /// 1 is on.
     pub status: Cell,
+    /// Why it cannot be used, whatever its columns say.
+    pub fault: Option<Fault>,
+}
+
+impl Row {
+    /// How many bytes its columns have.
+    pub fn size(&self) -> u64 {
+        let text = |cell: &Cell| cell.as_ref().ok().and_then(Option::as_ref).map_or(0, String::len);
+        let payload = self.payload.as_ref().ok().and_then(Option::as_ref).map_or(0, Vec::len);
+        let size: usize = [&self.name, &self.kind, &self.spec, &self.status]
+            .map(text)
+            .iter()
+            .sum();
+        (size + payload) as u64
+    }
+}
+
+/// What keeps a whole row from being used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fault {
+    /// It has no id, like others perhaps.
+    NoId(Group),
+    /// Its id cannot be one: longer than [`MAX_ID`], or with characters that steer a terminal.
+    OddId,
+    /// Others have the same id.
+    SameId(Group),
+    /// The rows before it have [`MAX_TEXT`] already, so that its text was not read.
+    Beyond,
+}
+
+/// Rows that cannot be told apart.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Group {
+    /// How many.
+    pub rows: usize,
+    /// The names of the first ones.
+    pub names: Vec<String>,
 }
 
 /// Why the table cannot be read.
@@ -40,6 +104,14 @@ pub enum TableError {
     /// The database answers, and has no such table.
     #[error("table sys_crontab does not exist; `runner migrate` makes it")]
     NoTable,
+    /// The table lacks a column that every row needs.
+    #[error("table sys_crontab has no column {missing}; its columns are {there}")]
+    NoColumn {
+        /// Those that it lacks.
+        missing: String,
+        /// Those that it has.
+        there: String,
+    },
     /// Account or password stand in a file or a variable, and cannot be read now.
     #[error("cannot read the login of the database: {0}")]
     Login(String),
@@ -68,7 +140,7 @@ impl TableError {
 /// A database that may hold the table.
 #[async_trait]
 pub trait Store: Send {
-    /// Every row, ordered by id, one more than [`MAX_ROWS`] at most.
+    /// Every row, ordered by id, one more than [`MAX_ROWS`] at most; an id may come more than once.
     async fn rows(&mut self) -> Result<Vec<Row>, TableError>;
 
     /// Makes the table if there is none; whether it did.
@@ -80,29 +152,4 @@ pub async fn in_time<T>(step: impl Future<Output = Result<T, TableError>> + Send
     tokio::time::timeout(TIMEOUT, step)
         .await
         .unwrap_or(Err(TableError::Timeout))
-}
-
-/// Reads the six columns of a row, in the order of the statements.
-pub fn row_of<'r, R>(row: &'r R) -> Row
-where
-    R: sqlx::Row,
-    usize: ColumnIndex<R>,
-    Option<String>: Decode<'r, R::Database> + Type<R::Database>,
-{
-    let cell = |index: usize| row.try_get::<Option<String>, usize>(index).map_err(|e| reason(&e));
-    Row {
-        id: cell(0).ok().flatten().unwrap_or_default(),
-        name: cell(1),
-        kind: cell(2),
-        spec: cell(3),
-        payload: cell(4),
-        status: cell(5),
-    }
-}
-
-fn reason(error: &sqlx::Error) -> String {
-    match error {
-        sqlx::Error::ColumnDecode { source, .. } => source.to_string(),
-        other => other.to_string(),
-    }
 }

@@ -17,7 +17,7 @@ use runner_sdk::Functions;
 
 use super::row::{self, Read};
 use super::rows::{Change, Rows};
-use super::store::{MAX_ROWS, Row};
+use super::store::{Cell, Fault, MAX_ROWS, Row, Unread};
 use crate::source::{Catalog, Context, Settings, SourceState, TableSettings};
 
 fn context() -> Context {
@@ -32,14 +32,15 @@ fn context() -> Context {
 
 /// Row 7 of these columns; `~` is NULL.
 fn row(kind: &str, spec: &str, payload: &str, status: &str) -> Row {
-    let cell = |text: &str| Ok((text != "~").then(|| text.to_owned()));
+    let cell = |text: &str| -> Cell { Ok((text != "~").then(|| text.to_owned())) };
     Row {
         id: "7".into(),
         name: cell("每日数据统计"),
         kind: cell(kind),
         spec: cell(spec),
-        payload: cell(payload),
+        payload: cell(payload).map(|text| text.map(String::into_bytes)),
         status: cell(status),
+        fault: None,
     }
 }
 
@@ -75,15 +76,19 @@ fn a_payload_is_kept_byte_for_byte() {
         "null",
         "1e400",
         "{}",
+        "date=today",
+        r#"{"a":1"#,
     ] {
         let read = read(&row("t", "@daily", text, "1"));
-        let expected = (text != "1e400").then_some(text);
-        assert_eq!(
-            read.definition.and_then(|d| d.task.payload).as_deref(),
-            expected.map(str::as_bytes),
-            "{text}"
-        );
+        let payload = read.definition.and_then(|d| d.task.payload);
+        assert_eq!(payload.as_deref(), Some(text.as_bytes()), "{text}");
     }
+    let bytes = Row {
+        payload: Ok(Some(vec![0x81, 0xa1, b'a', 1])),
+        ..row("t", "@daily", "~", "1")
+    };
+    let task = read(&bytes).definition.unwrap().task;
+    assert_eq!(task.payload.as_deref(), Some([0x81, 0xa1, b'a', 1].as_slice()));
     for text in ["~", "", "  "] {
         assert_eq!(
             read(&row("t", "@daily", text, "1")).definition.unwrap().task.payload,
@@ -93,20 +98,43 @@ fn a_payload_is_kept_byte_for_byte() {
 }
 
 #[test]
-fn only_one_is_on() {
+fn what_says_neither_on_nor_off_is_off_and_named() {
     for (status, on) in [
-        ("1", true),
-        ("0", false),
-        ("2", false),
-        ("-1", false),
-        ("127", false),
-        ("~", false),
+        ("1", Some(true)),
+        ("0", Some(false)),
+        ("1.0", Some(true)),
+        ("0.00", Some(false)),
+        ("TRUE", Some(true)),
+        ("t", Some(true)),
+        ("False", Some(false)),
+        ("\u{1}", Some(true)),
+        ("\0", Some(false)),
+        (" 1 ", Some(true)),
+        ("2", None),
+        ("-1", None),
+        ("127", None),
+        ("ON", None),
+        ("enabled", None),
+        ("Y", None),
+        ("", None),
+        ("nan", None),
+        ("~", None),
     ] {
-        assert_eq!(
-            read(&row("t", "@daily", "~", status)).definition.unwrap().enabled,
-            on,
-            "{status}"
-        );
+        let read = read(&row("t", "@daily", "~", status));
+        assert_eq!(read.definition.unwrap().enabled, on.unwrap_or(false), "{status}");
+        let told: Vec<String> = read
+            .problems
+            .iter()
+            .map(|p| format!("{} {}", p.code, p.message))
+            .collect();
+        let value = if status == "~" { "NULL" } else { status };
+        match on {
+            Some(_) => assert_eq!(told, [""; 0], "{status}"),
+            None => assert!(
+                told.len() == 1 && told[0].starts_with("W252 ") && told[0].contains(value),
+                "{told:?}"
+            ),
+        }
     }
 }
 
@@ -138,7 +166,7 @@ fn options_ride_in_the_payload_and_leave_it() {
 
 #[test]
 fn what_is_wrong_with_a_row_is_told() {
-    for (row, expected) in bad_rows() {
+    for (row, expected) in bad_rows().into_iter().chain(unread_rows()) {
         let mut told: Vec<String> = read(&row)
             .problems
             .iter()
@@ -172,9 +200,15 @@ fn bad_rows() -> Vec<(Row, Vec<&'static str>)> {
         (row("t", "CRON_TZ=Mars/Base 0 2 * * *", "~", "1"), vec!["E210 "]),
         (
             row("t", "@daily", r#"{"date":"today""#, "1"),
-            vec!["D103 payload is not valid JSON: EOF while parsing an object at line 1 column 15"],
+            vec![
+                "W253 payload is not valid JSON: EOF while parsing an object at line 1 column 15; its bytes are passed on",
+            ],
         ),
-        (row("t", "@daily", "plain", "1"), vec!["D103 payload is not valid JSON"]),
+        (row("t", "@daily", "plain", "1"), vec!["W253 payload is not valid JSON"]),
+        (
+            row("t", "@daily", r#"{"_runner":{"queue":"low"},}"#, "1"),
+            vec!["the options in its _runner would be lost"],
+        ),
         (
             row("t", "@daily", &deep, "1"),
             vec!["D105 payload is nested deeper than 64"],
@@ -211,12 +245,35 @@ fn bad_rows() -> Vec<(Row, Vec<&'static str>)> {
             row("t", "CRON_TZ=UTC 0 2 * * *", r#"{"_runner":{"timezone":"UTC"}}"#, "1"),
             vec!["E211 "],
         ),
+    ]
+}
+
+/// The same of rows that were not read as a whole.
+fn unread_rows() -> Vec<(Row, Vec<&'static str>)> {
+    vec![
         (
             Row {
-                payload: Err("invalid utf-8".into()),
+                spec: Err(Unread::NoText("invalid utf-8".into())),
                 ..row("t", "@daily", "~", "1")
             },
-            vec!["D106 column payload is no text: invalid utf-8"],
+            vec!["D106 column spec is no text: invalid utf-8"],
+        ),
+        (
+            Row {
+                payload: Err(Unread::TooLong {
+                    bytes: 2_000_000,
+                    most: 1_048_576,
+                }),
+                ..row("t", "@daily", "~", "1")
+            },
+            vec!["D116 column payload has 2000000 bytes, and at most 1048576 are read"],
+        ),
+        (
+            Row {
+                fault: Some(Fault::Beyond),
+                ..row("~", "~", "~", "1")
+            },
+            vec!["D117 the rows before it have 64 MiB of text already"],
         ),
     ]
 }
@@ -253,6 +310,38 @@ fn a_bad_row_keeps_its_last_good_version_but_can_be_switched_off() {
         (rows.part().problems.len(), rows.part().definitions[0].enabled),
         (0, true)
     );
+}
+
+#[test]
+fn rows_of_one_id_are_an_error_and_the_version_in_force_stays() {
+    let named = |id: &str, name: &str| Row {
+        id: id.into(),
+        name: Ok(Some(name.into())),
+        ..row("t", "@daily", "~", "1")
+    };
+    let mut rows = Rows::new(context());
+    let now = Instant::now();
+    let three = || vec![named("0", "a"), named("0", "b"), named("", "c")];
+    let step = rows.apply(three(), now);
+    assert_eq!(step.changes.len(), 2, "{:?}", step.changes);
+    assert!(rows.apply(three(), now).changes.is_empty(), "told once");
+    let part = rows.part();
+    assert_eq!(part.definitions, []);
+    let told: Vec<String> = part.problems.iter().map(ToString::to_string).collect();
+    assert!(
+        told[0].contains("D113") && told[0].contains("1 row has no id (\"c\")"),
+        "{told:?}"
+    );
+    let expected = "2 rows have this id (\"a\", \"b\"); none of them is applied";
+    assert!(
+        told[1].contains("D114") && told[1].contains("id 0") && told[1].contains(expected),
+        "{told:?}"
+    );
+    rows.apply(vec![named("0", "a")], now);
+    assert_eq!((rows.part().definitions.len(), rows.part().problems.len()), (1, 0));
+    rows.apply(vec![named("0", "a"), named("0", "b")], now);
+    let part = rows.part();
+    assert_eq!((part.definitions[0].name.as_str(), part.problems.len()), ("a", 2));
 }
 
 #[test]
@@ -519,6 +608,64 @@ async fn a_file_that_was_replaced_is_read_anew_and_one_that_was_removed_is_not_m
     );
     assert!(!file.path().exists());
     assert_eq!(catalog.plan().schedules.len(), 1, "the last known row stays in force");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn text_without_bound_is_not_read_and_costs_its_own_rows() {
+    let file = File {
+        dir: tempfile::tempdir().unwrap(),
+    };
+    file.execute(include_str!("../../../../migrations/sqlite/0100_sys_crontab.sql"))
+        .await;
+    // 66 payloads of 1 MiB, one of a byte more in front, and one that is no text behind.
+    file.execute(
+        "INSERT INTO sys_crontab (name, type, spec, payload, status) VALUES ('long', 't', '@daily', printf('%.*c', 1048577, '1'), 1); \
+         WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 66) INSERT INTO sys_crontab (name, type, \
+         spec, payload, status) SELECT 'n' || i, 't', '@daily', '\"' || printf('%.*c', 1048574, 'x') || '\"', 1 FROM n; \
+         INSERT INTO sys_crontab (name, type, spec, payload, status) VALUES ('bytes', 't', '@daily', x'81a16101', 1)",
+    )
+    .await;
+    let loaded = Catalog::load_once(file.settings(), Arc::new(SystemClock)).await;
+    let told: Vec<String> = loaded
+        .plan
+        .problems
+        .iter()
+        .filter(|p| p.code.starts_with('D'))
+        .map(|p| format!("{} {}", p.origin.place, p.code))
+        .collect();
+    // 63 of them and what else is in the rows are less than 64 MiB, 64 are more.
+    let beyond = (65..=68).map(|id| format!("sys_crontab id {id} D117"));
+    let expected: Vec<String> = ["sys_crontab id 1 D116".to_owned()].into_iter().chain(beyond).collect();
+    assert_eq!(told, expected);
+    assert_eq!(loaded.plan.schedules.len(), 63);
+    file.execute("DELETE FROM sys_crontab WHERE id BETWEEN 1 AND 67").await;
+    let loaded = Catalog::load_once(file.settings(), Arc::new(SystemClock)).await;
+    let only = loaded.plan.schedules.values().next().unwrap();
+    assert_eq!(only.task.payload.as_deref(), Some([0x81, 0xa1, b'a', 1].as_slice()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_with_marks_of_deletion_and_keys_of_bytes_is_read() {
+    let file = File {
+        dir: tempfile::tempdir().unwrap(),
+    };
+    file.execute(
+        "CREATE TABLE sys_crontab (id BLOB, name TEXT, type TEXT, spec TEXT, payload TEXT, status BOOLEAN, deleted_at DATETIME); \
+         INSERT INTO sys_crontab VALUES (x'8190f5a2', 'a', 't', '@daily', NULL, TRUE, NULL), \
+         (x'8290f5a2', 'b', 't', '@daily', NULL, x'01', 0), (x'8390f5a2', 'c', 't', '@daily', NULL, 1, '2026-01-02 03:04:05'), \
+         (NULL, 'd', 't', '@daily', NULL, 1, NULL), ('7', 'e', 't', '@daily', NULL, 'on', NULL)",
+    )
+    .await;
+    let plan = Catalog::load_once(file.settings(), Arc::new(SystemClock)).await.plan;
+    let ids: Vec<(&str, bool)> = plan.schedules.iter().map(|(id, d)| (id.as_str(), d.enabled)).collect();
+    assert_eq!(ids, [("db:7", false), ("db:8190f5a2", true), ("db:8290f5a2", true)]);
+    let told: Vec<String> = plan
+        .problems
+        .iter()
+        .filter(|p| p.code != "W240")
+        .map(|p| format!("{} {}", p.origin.place, p.code))
+        .collect();
+    assert_eq!(told, ["sys_crontab, no id D113", "sys_crontab id 7 W252"]);
 }
 
 #[tokio::test]
