@@ -13,8 +13,8 @@ use crate::kit::{self, RedisServer};
 /// The tests of this module.
 pub fn tests() -> Vec<kit::Trial> {
     kit::trials![
-        needs(Redis): a_replica_a_loading_and_a_busy_server_are_told_apart,
-            a_user_that_lost_a_right_or_its_password_is_denied_until_it_is_back,
+        needs(RedisSeven): a_replica_a_loading_and_a_busy_server_are_told_apart;
+        needs(Redis): a_user_that_lost_a_right_or_its_password_is_denied_until_it_is_back,
             scripts_may_be_flushed_all_the_time, a_server_that_turns_everybody_away_is_heard;
     ]
 }

@@ -12,9 +12,10 @@ use crate::kit::{self, RedisServer};
 /// The tests of this module.
 pub fn tests() -> Vec<kit::Trial> {
     kit::trials![
-        needs(Redis): tls_works_with_the_right_authority, each_fault_of_tls_is_refused_with_its_reason,
+        needs(RedisTls): tls_works_with_the_right_authority, each_fault_of_tls_is_refused_with_its_reason,
             a_client_certificate_is_asked_for_and_shown, a_certificate_may_be_replaced_while_running,
-            files_that_cannot_be_used_are_named_before_anything_connects, plain_text_at_a_tls_port_says_so,
+            plain_text_at_a_tls_port_says_so;
+        needs(Redis): files_that_cannot_be_used_are_named_before_anything_connects,
             a_socket_works_and_a_url_names_it, a_user_a_password_and_a_database_come_from_a_url,
             a_server_that_quotes_the_login_quotes_it_to_nobody;
     ]

@@ -61,7 +61,7 @@ impl Store {
         let keys: Vec<String> = ask(link, &["KEYS", "*"]).await;
         for key in keys.into_iter().filter(|key| !key.starts_with("runner:")) {
             let content = content_of_server(link, &key).await;
-            let end: i64 = ask(link, &["PEXPIRETIME", &key]).await;
+            let end = end_of(link, &key).await;
             let rest: i64 = ask(link, &["TTL", &key]).await;
             let counter = is_counter(&key);
             let entry = Entry {
@@ -204,6 +204,22 @@ async fn content_of_server(link: &mut MultiplexedConnection, key: &str) -> Conte
             Content::Hash(fields.filter(|(field, _)| !ours(field)).collect())
         }
         other => panic!("{key} is a {other}"),
+    }
+}
+
+/// When a key ends, in ms since 1970; negative if it does not. A server older than 7 has to be asked for the rest, which
+/// is off by a millisecond or two: there the end is rounded to whole seconds, as all ends that are compared are.
+async fn end_of(link: &mut MultiplexedConnection, key: &str) -> i64 {
+    let exact: redis::RedisResult<i64> = redis::cmd("PEXPIRETIME").arg(key).query_async(link).await;
+    if let Ok(end) = exact {
+        return end;
+    }
+    let rest: i64 = ask(link, &["PTTL", key]).await;
+    let (seconds, micros): (i64, i64) = ask(link, &["TIME"]).await;
+    if rest < 0 {
+        rest
+    } else {
+        (seconds * 1000 + micros / 1000 + rest + 500) / 1000 * 1000
     }
 }
 

@@ -22,6 +22,19 @@ pub fn program() -> String {
     std::env::var("RUNNER_TEST_REDIS").unwrap_or_else(|_| "redis-server".to_owned())
 }
 
+/// Why TLS cannot be tried with the server installed here. It stops at the first directive that it does not know.
+pub(super) fn without_tls() -> Option<String> {
+    let mut command = std::process::Command::new(program());
+    let output = command
+        .args(["--port", "0", "--tls-port", "0", "--no-such-directive", "0"])
+        .output();
+    let output = output.ok()?;
+    let text = [output.stdout, output.stderr].concat();
+    String::from_utf8_lossy(&text)
+        .contains(">>> 'tls-port")
+        .then(|| "the server is built without TLS".to_owned())
+}
+
 /// The shared server, started on first use.
 pub fn redis() -> &'static RedisServer {
     static SHARED: LazyLock<RedisServer> = LazyLock::new(|| RedisServer::start(&[]));

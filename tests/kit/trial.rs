@@ -31,7 +31,11 @@ static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
 pub enum Need {
     /// `redis-server` on the path, or what `RUNNER_TEST_REDIS` names.
     Redis,
-    /// The same of version 7 or newer: a Redis Cluster.
+    /// The same, of version 7 or newer.
+    RedisSeven,
+    /// The same, built with TLS.
+    RedisTls,
+    /// Several servers of version 7 or newer: a Redis Cluster.
     Cluster,
     /// `mariadbd` and `mariadb-install-db` on the path.
     MariaDb,
@@ -57,7 +61,8 @@ impl Need {
         let missing = |program: &str| (!on_path(program)).then(|| format!("{program} is not installed"));
         match self {
             Self::Redis => missing(&redis::program()),
-            Self::Cluster => missing(&redis::program()).or_else(cluster::too_old),
+            Self::RedisSeven | Self::Cluster => missing(&redis::program()).or_else(cluster::too_old),
+            Self::RedisTls => missing(&redis::program()).or_else(redis::without_tls),
             Self::MariaDb => missing("mariadbd").or_else(|| missing("mariadb-install-db")),
             Self::Postgres => postgres::bin_dir()
                 .is_none()
