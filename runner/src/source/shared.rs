@@ -12,8 +12,9 @@ use runner_core::clock::Clock;
 use runner_core::schedule::{
     Definition, Plan, Problem, ScheduleId, Scope, Served, Severity, Source, merge, no_occurrence_left, not_served,
 };
-use runner_sdk::{FUNCTION_PREFIX, FunctionKind, FunctionOptions, Functions};
+use runner_sdk::{FUNCTION_PREFIX, FunctionOptions, Functions};
 
+use super::calls;
 use super::status::{Rejected, SourceState, SourceStatus};
 
 /// What one source says.
@@ -202,7 +203,7 @@ impl Shared {
             |p: &Part| -> Vec<Definition> { p.definitions.iter().map(|d| self.complete(d, &p.stated)).collect() };
         let definitions: Vec<Definition> = parts().flat_map(completed).collect();
         let mut problems: Vec<Problem> = parts().flat_map(|p| p.problems.iter().cloned()).collect();
-        problems.extend(self.undefined_functions(&definitions));
+        problems.extend(calls::doubts(&self.functions, &definitions));
         problems.extend(no_occurrence_left(&definitions, self.now()));
         let served = self.served.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let unserved: BTreeSet<String> = match &served {
@@ -247,25 +248,6 @@ impl Shared {
             stated.clone().or(&function.options).apply(&mut definition.task);
         }
         definition
-    }
-
-    /// Rows and code may name functions of manifests; those that cannot be run by that name are named.
-    fn undefined_functions(&self, definitions: &[Definition]) -> Vec<Problem> {
-        let all = self.functions.all();
-        let undefined = definitions.iter().filter_map(|d| {
-            let name = d.task.kind.strip_prefix(FUNCTION_PREFIX)?;
-            let text = match all.get(name).map(|f| &f.kind) {
-                None => format!("no manifest defines the function \"{name}\"; its tasks wait for one"),
-                Some(FunctionKind::Handler { kind }) => {
-                    format!("the function \"{name}\" is run by the handler {kind:?}; write that as the type")
-                }
-                Some(_) => return None,
-            };
-            d.enabled.then_some((d, text))
-        });
-        undefined
-            .map(|(d, text)| Problem::warning("W212", text, d.origin.clone()).about(d.id.clone()))
-            .collect()
     }
 
     /// Functions and rows of which nothing is in force, in the order of the sources.

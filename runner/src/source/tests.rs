@@ -94,6 +94,45 @@ async fn the_plan_is_the_union_and_look_alikes_are_named() {
 }
 
 #[tokio::test]
+async fn a_call_that_would_send_other_bytes_as_json_is_named() {
+    let home = tempfile::tempdir().unwrap();
+    let text = "name: hook\nhttp: 'https://example.com/'\n---\nname: pack\nhttp: {url: 'https://example.com/', headers: \
+                {content-type: application/msgpack}}\n---\nname: ask\nhttp: {url: 'https://example.com/', method: GET}\n---\n\
+                name: cmd\nexec: [cat]\n";
+    let with = |name: &str, kind: &str, payload: &'static [u8]| {
+        let coded = coded(name, "@daily", kind);
+        let task = coded.task.clone().payload(payload);
+        Definition { task, ..coded }
+    };
+    let bytes = &b"\x81\xa1a\x01"[..];
+    let code = vec![
+        with("bytes", "fn:hook", bytes),
+        with("json", "fn:hook", b"[1]"),
+        with("none", "fn:hook", b""),
+        with("pack", "fn:pack", bytes),
+        with("ask", "fn:ask", bytes),
+        with("cmd", "fn:cmd", bytes),
+        with("handler", "task:a", bytes),
+        Definition {
+            enabled: false,
+            ..with("off", "fn:hook", bytes)
+        },
+    ];
+    let loaded = Catalog::load_once(settings(home.path(), text, code), clock()).await;
+    let doubted: Vec<&str> = loaded
+        .plan
+        .problems
+        .iter()
+        .filter(|problem| problem.code == "W254")
+        .map(|problem| problem.schedule.as_ref().unwrap().as_str())
+        .collect();
+    assert_eq!(doubted, ["code:bytes"]);
+    let id = ScheduleId::code("bytes");
+    let said = &loaded.plan.problems_of(&id).next().unwrap().message;
+    assert!(said.contains("byte 0x81 at line 1 column 1"), "{said}");
+}
+
+#[tokio::test]
 async fn task_types_that_nobody_runs_are_named_once_somebody_can_tell() {
     let home = tempfile::tempdir().unwrap();
     let text = "name: a\nschedule: '@daily'\nhandler: task:a\n---\nname: b\nschedule: '@hourly'\nexec: [date]\n";

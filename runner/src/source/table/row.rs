@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use runner_core::cron::{self, CronError, Expression};
 use runner_core::schedule::{Definition, Origin, Overlap, Problem, ScheduleId, Severity, Source, Timing};
-use runner_core::task::Task;
+use runner_core::task::{NotJson, Task, from_json};
 use runner_sdk::FunctionOptions;
 
 use super::payload::{Json, Parts, depth};
@@ -277,12 +277,12 @@ impl Reader<'_> {
         if bytes.trim_ascii().is_empty() {
             return Parts::default();
         }
-        let members = match serde_json::from_slice::<Json<'_>>(&bytes) {
+        let members = match from_json::<Json<'_>>(&bytes) {
             Ok(Json::Object(members)) => members,
             Ok(Json::Other) => Vec::new(),
             Err(error) => return self.no_json(&bytes, &error),
         };
-        // Valid JSON is valid UTF-8.
+        // JSON is UTF-8.
         let text = String::from_utf8_lossy(&bytes).into_owned();
         if depth(&text) > MAX_DEPTH {
             self.error("D105", format!("payload is nested deeper than {MAX_DEPTH}"));
@@ -313,7 +313,7 @@ impl Reader<'_> {
     }
 
     /// A payload of bytes: other schedulers hand them over, so they are no error, but where something was lost.
-    fn no_json(&mut self, bytes: &[u8], error: &serde_json::Error) -> Parts {
+    fn no_json(&mut self, bytes: &[u8], error: &NotJson) -> Parts {
         let is_cut = bytes.len() == TEXT_BYTES && matches!(bytes.trim_ascii_start().first(), Some(b'{' | b'['));
         let has_options = bytes
             .windows(OPTIONS_KEY.len())

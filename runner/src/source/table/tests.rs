@@ -89,6 +89,17 @@ fn a_payload_is_kept_byte_for_byte() {
     };
     let task = read(&bytes).definition.unwrap().task;
     assert_eq!(task.payload.as_deref(), Some([0x81, 0xa1, b'a', 1].as_slice()));
+    // A string in an array is text of JSON too.
+    let bytes = Row {
+        payload: Ok(Some(b"[\"\xff\"]".to_vec())),
+        ..row("t", "@daily", "~", "1")
+    };
+    let read_bytes = read(&bytes);
+    let task = read_bytes.definition.unwrap().task;
+    assert_eq!(task.payload.as_deref(), Some(&b"[\"\xff\"]"[..]));
+    let expected =
+        "payload is not valid JSON: byte 0xff at line 1 column 3 is not UTF-8; its bytes are passed on as they are";
+    assert_eq!(read_bytes.problems[0].message, expected);
     for text in ["~", "", "  "] {
         assert_eq!(
             read(&row("t", "@daily", text, "1")).definition.unwrap().task.payload,

@@ -1,0 +1,86 @@
+//! What a payload is: bytes, mostly JSON, of a bounded length. Builds no value of its own and knows no handler.
+
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+
+/// The most bytes of a payload: a Redis server takes values of 512 MiB unless it is set otherwise, a SQLite file of
+/// 1 GB, and a task's other fields need room beside it.
+pub const MAX_PAYLOAD: usize = 511 << 20;
+
+/// Why bytes are not JSON, with the place where they stop being it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NotJson {
+    /// A byte that is not text.
+    #[error("byte 0x{byte:02x} at line {line} column {column} is not UTF-8")]
+    NotText {
+        /// The byte.
+        byte: u8,
+        /// From 1.
+        line: usize,
+        /// In bytes, from 1.
+        column: usize,
+    },
+    /// Text with a fault in it, in the parser's words.
+    #[error("{0}")]
+    Syntax(String),
+}
+
+/// Reads a value out of JSON. The whole text is looked at, also what the value ignores.
+///
+/// # Errors
+///
+/// [`NotJson`], for the first fault.
+pub fn from_json<'b, T: Deserialize<'b>>(bytes: &'b [u8]) -> Result<T, NotJson> {
+    // The parser does not look at the text of strings that are ignored.
+    let text = std::str::from_utf8(bytes).map_err(|error| not_text(bytes, error.valid_up_to()))?;
+    serde_json::from_str(text).map_err(|error| NotJson::Syntax(error.to_string()))
+}
+
+/// Whether the bytes are JSON.
+///
+/// # Errors
+///
+/// [`NotJson`], for the first fault.
+pub fn check_json(bytes: &[u8]) -> Result<(), NotJson> {
+    from_json::<IgnoredAny>(bytes).map(drop)
+}
+
+fn not_text(bytes: &[u8], at: usize) -> NotJson {
+    let before = &bytes[..at];
+    let start = before
+        .iter()
+        .rposition(|byte| *byte == b'\n')
+        .map_or(0, |feed| feed + 1);
+    NotJson::NotText {
+        byte: bytes.get(at).copied().unwrap_or_default(),
+        line: before.iter().filter(|byte| **byte == b'\n').count() + 1,
+        column: at - start + 1,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_place_is_named_where_bytes_stop_being_json() {
+        for json in [
+            &b"{\"a\": [1, null]}"[..],
+            b"\"\xe4\xb8\xad\"",
+            b" 1 ",
+            b"12345678901234567890123",
+        ] {
+            assert_eq!(check_json(json), Ok(()), "{json:?}");
+        }
+        for (bytes, expected) in [
+            (&b""[..], "EOF while parsing a value at line 1 column 0"),
+            (b"hello", "expected value at line 1 column 1"),
+            (b"{}\n{}", "trailing characters at line 2 column 1"),
+            (b"\x81\xa1a\x01", "byte 0x81 at line 1 column 1 is not UTF-8"),
+            (b"[1,\n \"a\xff\"]", "byte 0xff at line 2 column 4 is not UTF-8"),
+        ] {
+            let found = check_json(bytes).map_err(|error| error.to_string());
+            assert_eq!(found, Err(expected.to_owned()), "{bytes:?}");
+        }
+    }
+}

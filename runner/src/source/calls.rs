@@ -1,0 +1,44 @@
+//! Schedules that call a function of a manifest by its name: whether there is one that can be called so, with that payload.
+//! Says what is doubtful and refuses nothing.
+
+use runner_core::schedule::{Definition, Problem};
+use runner_sdk::{FUNCTION_PREFIX, FunctionKind, Functions, check_json};
+
+/// What is doubtful about the schedules of rows and code that call functions, as far as they are enabled.
+#[must_use]
+pub fn doubts(functions: &Functions, definitions: &[Definition]) -> Vec<Problem> {
+    let all = functions.all();
+    let enabled = definitions.iter().filter(|definition| definition.enabled);
+    let doubts = enabled.filter_map(|definition| {
+        let name = definition.task.kind.strip_prefix(FUNCTION_PREFIX)?;
+        let function = all.get(name).map(|function| &function.kind);
+        let payload = definition.task.payload.as_deref().unwrap_or_default();
+        let (code, text) = match function {
+            None => (
+                "W212",
+                format!("no manifest defines the function \"{name}\"; its tasks wait for one"),
+            ),
+            Some(FunctionKind::Handler { kind }) => (
+                "W212",
+                format!("the function \"{name}\" is run by the handler {kind:?}; write that as the type"),
+            ),
+            Some(kind) => ("W254", of_payload(name, kind, payload)?),
+        };
+        Some(Problem::warning(code, text, definition.origin.clone()).about(definition.id.clone()))
+    });
+    doubts.collect()
+}
+
+/// Why the function `name` cannot do anything with this payload, as far as can be told before it is called.
+#[must_use]
+pub fn of_payload(name: &str, kind: &FunctionKind, payload: &[u8]) -> Option<String> {
+    let FunctionKind::Http(spec) = kind else { return None };
+    if payload.is_empty() || !spec.sends_json() {
+        return None;
+    }
+    let why = check_json(payload).err()?;
+    Some(format!(
+        "the function \"{name}\" sends its payload as JSON, and this payload is not JSON ({why}), so its tasks fail; for \
+         other payloads set http.headers.Content-Type in the manifest"
+    ))
+}
