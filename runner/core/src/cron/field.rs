@@ -62,6 +62,10 @@ pub(super) struct Field {
     pub stepped_star: bool,
     /// Sunday was written as 7.
     pub seven: bool,
+    /// A question mark is among the items.
+    pub question: bool,
+    /// The step of a field that is nothing but `*/step`, or `N/step` without an end.
+    pub open_step: Option<u64>,
 }
 
 /// Reads one field. `text` is a slice of `whole`, which the error's span refers to.
@@ -71,6 +75,7 @@ pub(super) fn parse(whole: &str, text: &str, unit: &'static Unit) -> Result<Fiel
         let item = Item { whole, item, unit };
         item.add_to(&mut field)?;
     }
+    field.open_step = field.open_step.filter(|_| !text.contains(','));
     Ok(field)
 }
 
@@ -94,6 +99,8 @@ impl<'a> Item<'a> {
         let unit = self.unit;
         if low == "*" || low == "?" {
             // Whatever follows a star's hyphen is ignored, as Go's parser does.
+            field.question |= low == "?";
+            field.open_step = step.filter(|step| *step > 1);
             let step = step.unwrap_or(1);
             field.bits |= spread(unit.min, unit.max, step);
             field.star |= step == 1;
@@ -107,7 +114,10 @@ impl<'a> Item<'a> {
         let start = self.value(low)?;
         let end = match (high, step) {
             (Some(high), _) => self.value(high)?,
-            (None, Some(_)) => unit.max.max(start),
+            (None, Some(_)) => {
+                field.open_step = step.filter(|step| *step > 1);
+                unit.max.max(start)
+            }
             (None, None) => start,
         };
         if start > end {

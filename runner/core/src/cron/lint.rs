@@ -1,18 +1,30 @@
 //! Warnings about expressions that are valid and probably not what was meant.
+//!
+//! Each says what happens here, what to write for the likelier wish, and how to write what happens so that it is not
+//! doubted again. What needs a clock (the occurrences to come) is added by whoever shows a warning.
 
-use super::Expression;
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
 use super::calendar::ones;
+use super::field::{Field, UNITS};
 use super::parse::Plan;
+use super::{DstRule, Expression, Language, dialect};
 
 /// A warning about an expression.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lint {
-    /// `W230` a star before a fixed hour, `W231` a stepped day field beside a weekday, `W250` not
-    /// understood by Go schedulers.
+    /// `W230` a star before a fixed hour, `W231` a day and a weekday, `W232` fields in the order of AWS, `W233` weekdays
+    /// counted as Quartz does, `W234` a step that does not divide its field, `W250` not understood by Go schedulers.
     pub code: &'static str,
-    /// What happens, and what to write for the likelier wish.
+    /// What happens.
     pub message: String,
+    /// What to write for the likelier wish, and what if it is meant.
+    pub hint: Option<String>,
 }
+
+/// Every code that a [`Lint`] may have and that is about when an expression occurs.
+pub const TIMING_LINTS: [&str; 5] = ["W230", "W231", "W232", "W233", "W234"];
 
 /// Everything suspicious about an expression; empty for most.
 #[must_use]
@@ -20,47 +32,171 @@ pub fn lint(expression: &Expression) -> Vec<Lint> {
     let Plan::Calendar { fields, seconds, .. } = expression.plan() else {
         return Vec::new();
     };
-    let [second, minute, hour, day, _, weekday] = fields;
-    let mut found = Vec::new();
-    let mut warn = |code, message| found.push(Lint { code, message });
-    let fixed = |bits: u64| (bits.count_ones() == 1).then(|| ones(bits).next()).flatten();
-    if minute.star
-        && let Some(hour) = fixed(hour.bits)
-    {
-        warn(
-            "W230",
-            format!(
-                "\"{expression}\" fires every minute between {hour:02}:00 and {hour:02}:59; \
-                 for once a day write 0 for the minute"
-            ),
-        );
-    } else if second.star
-        && let (Some(minute), Some(hour)) = (fixed(minute.bits), fixed(hour.bits))
-    {
-        warn(
-            "W230",
-            format!(
-                "\"{expression}\" fires 60 times within {hour:02}:{minute:02}; \
-                 for once a day write 0 for the second"
-            ),
-        );
+    let mut found: Vec<Lint> = Vec::new();
+    found.extend(star_before_hour(expression, fields));
+    found.extend(both_days(expression, fields));
+    found.extend(dialect::aws(expression, fields, *seconds));
+    found.extend(dialect::quartz_weekdays(expression, fields));
+    // Of an expression in another order of fields the steps are not what they seem.
+    if found.iter().all(|lint| lint.code != "W232") {
+        found.extend(uneven_steps(expression, fields));
     }
-    let both = !day.star && !weekday.star;
-    if both && (day.stepped_star || weekday.stepped_star) {
-        warn(
-            "W231",
-            format!(
-                "\"{expression}\" fires when the day or the weekday matches (the rule of Go \
-                 schedulers); Vixie cron would want both"
-            ),
-        );
-    }
+    let weekday = &fields[5];
     if *seconds || weekday.seven {
         let what = if *seconds { "a field of seconds" } else { "7 for Sunday" };
-        warn(
-            "W250",
-            format!("{what} is not understood by Go asynq schedulers reading the same text"),
-        );
+        found.push(Lint {
+            code: "W250",
+            message: format!("{what} is not understood by Go asynq schedulers reading the same text"),
+            hint: None,
+        });
     }
     found
+}
+
+fn only(field: &Field) -> Option<u32> {
+    (field.bits.count_ones() == 1)
+        .then(|| ones(field.bits).next())
+        .flatten()
+}
+
+fn star_before_hour(expression: &Expression, fields: &[Field; 6]) -> Option<Lint> {
+    let [second, minute, hour, ..] = fields;
+    let hour = only(hour)?;
+    let (message, unit, meant) = if minute.star {
+        let text = format!("\"{expression}\" fires every minute between {hour:02}:00 and {hour:02}:59");
+        (text, "minute", "0-59")
+    } else if second.star {
+        let minute = only(minute)?;
+        (
+            format!("\"{expression}\" fires 60 times within {hour:02}:{minute:02}"),
+            "second",
+            "0-59",
+        )
+    } else {
+        return None;
+    };
+    Some(Lint {
+        code: "W230",
+        message,
+        hint: Some(format!(
+            "for once a day write 0 for the {unit}; if it is meant, write {meant}"
+        )),
+    })
+}
+
+fn both_days(expression: &Expression, fields: &[Field; 6]) -> Option<Lint> {
+    let [.., day, _, weekday] = fields;
+    if day.star || weekday.star {
+        return None;
+    }
+    let mut message = format!(
+        "\"{expression}\" fires on days on which either the day of the month or the weekday matches, not only on those \
+         on which both do ({})",
+        example(expression)
+    );
+    if day.stepped_star || weekday.stepped_star {
+        message += "; Vixie cron would want both, Go schedulers do as is done here";
+    }
+    Some(Lint {
+        code: "W231",
+        message,
+        hint: Some(
+            "for days on which both match give one of the two and let what runs look at the other; if either is meant, \
+             write two schedules"
+                .to_owned(),
+        ),
+    })
+}
+
+/// A step over a whole field that does not come out even begins anew with the field.
+fn uneven_steps(expression: &Expression, fields: &[Field; 6]) -> Option<Lint> {
+    let (index, step) = (0..UNITS.len()).find_map(|index| Some((index, uneven(index, fields)?)))?;
+    let (field, unit) = (&fields[index], &UNITS[index]);
+    let whole = ["minute", "hour", "day", "month", "year", "week"]
+        .get(index)
+        .copied()
+        .unwrap_or_default();
+    let values: Vec<String> = ones(field.bits).map(|value| dialect::shown(index, value)).collect();
+    let name = unit.name;
+    let message = match values.as_slice() {
+        [one] => format!(
+            "\"{expression}\" fires in {name} {one} of each {whole}, not every {step} {name}s: the step begins anew with \
+             each {whole} ({})",
+            example(expression)
+        ),
+        _ => format!(
+            "\"{expression}\" does not fire every {step} {name}s: the step begins anew with each {whole} ({})",
+            example(expression)
+        ),
+    };
+    let meant = match values.len() {
+        1..=4 => values.join(","),
+        _ => format!("{}-{}/{step}", values[0], unit.max),
+    };
+    let wish = interval(index, step, fields).map_or_else(String::new, |every| {
+        format!("for an even interval write \"@every {every}\"; ")
+    });
+    Some(Lint {
+        code: "W234",
+        message,
+        hint: Some(format!("{wish}if it is meant, write {meant} for the {name}")),
+    })
+}
+
+/// The step of this field, if it does not divide the field and the field comes round while the larger ones allow it.
+fn uneven(index: usize, fields: &[Field; 6]) -> Option<u64> {
+    /// Every second or third day is written as a step by custom, and off by a day at the end of a month at most.
+    const CUSTOMARY_DAYS: u64 = 6;
+    let (field, unit) = (fields.get(index)?, UNITS.get(index)?);
+    let step = field.open_step.filter(|step| (unit.max - unit.min + 1) % step != 0)?;
+    let comes_round = match index {
+        // Within one fixed minute, hour or month there is no next round.
+        0..=2 => fields.get(index + 1).is_some_and(|larger| larger.bits.count_ones() > 1),
+        3 => step > CUSTOMARY_DAYS,
+        _ => true,
+    };
+    comes_round.then_some(step)
+}
+
+/// The interval that a step of this field would be, if nothing else restricts the expression.
+fn interval(index: usize, step: u64, fields: &[Field; 6]) -> Option<String> {
+    let (suffix, times) = match index {
+        0 => ("s", 1),
+        1 => ("m", 1),
+        2 => ("h", 1),
+        3 => ("h", 24),
+        _ => return None,
+    };
+    let larger = fields.get(index + 1..)?;
+    larger
+        .iter()
+        .all(|field| field.star)
+        .then(|| format!("{}{suffix}", step.saturating_mul(times)))
+}
+
+/// The first occurrences of a month that begins on a Monday, as `Tue 12:00`. Always the same, so that a warning that is
+/// found again is the same warning.
+pub(super) fn example(expression: &Expression) -> String {
+    const SHOWN: usize = 4;
+    // 2024-01-01T00:00:00Z, less a second: the first instant counts.
+    let start = Timestamp::from_second(1_704_067_199).unwrap_or_default();
+    let next = |at: &Timestamp| expression.next(*at, &TimeZone::UTC, DstRule::default());
+    let times: Vec<Timestamp> = std::iter::successors(next(&start), next).take(SHOWN).collect();
+    let one_day = times.first().zip(times.last()).is_some_and(|(a, b)| {
+        let day = |at: &Timestamp| at.to_zoned(TimeZone::UTC).date();
+        day(a) == day(b)
+    });
+    let with_seconds = times.iter().any(|at| at.as_second() % 60 != 0);
+    let format = match (one_day, with_seconds) {
+        (true, false) => "%H:%M",
+        (true, true) => "%H:%M:%S",
+        (false, false) => "%a %-d %H:%M",
+        (false, true) => "%a %-d %H:%M:%S",
+    };
+    let shown: Vec<String> = times.iter().map(|at| at.strftime(format).to_string()).collect();
+    let words = expression.describe(Language::English);
+    match shown.is_empty() {
+        true => words,
+        false => format!("{words}: {}, …", shown.join(", ")),
+    }
 }

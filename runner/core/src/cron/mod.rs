@@ -9,6 +9,7 @@
 
 mod calendar;
 mod describe;
+mod dialect;
 mod error;
 mod expression;
 mod field;
@@ -24,5 +25,5 @@ pub use describe::Language;
 pub use error::CronError;
 pub use expression::Expression;
 pub use instants::DstRule;
-pub use lint::{Lint, lint};
+pub use lint::{Lint, TIMING_LINTS, lint};
 pub use zone::{UnknownZone, find_zone};

@@ -5,6 +5,7 @@ use std::time::Duration;
 use jiff::tz::TimeZone;
 
 use super::calendar::Calendar;
+use super::dialect;
 use super::error::{CronError, span_of};
 use super::field::{self, Field, UNITS};
 use super::zone::find_zone;
@@ -48,7 +49,7 @@ pub(super) enum Plan {
     Calendar {
         calendar: Calendar,
         /// How it was written, seconds first; the seconds are a bare 0 when `seconds` is false.
-        fields: [Field; 6],
+        fields: Box<[Field; 6]>,
         seconds: bool,
     },
 }
@@ -59,6 +60,10 @@ pub(super) fn parse(whole: &str) -> Result<Parsed, CronError> {
         return Err(CronError::new(CronError::BAD_FIELD, 0..whole.len(), message));
     }
     let (zone, rest) = prefix(whole)?;
+    if let Some(hint) = dialect::in_parentheses(rest) {
+        let message = "fields in the form of AWS, in parentheses, are not understood".to_owned();
+        return Err(CronError::new(CronError::BAD_FIELD, span_of(whole, rest), message).with_hint(hint));
+    }
     let plan = if rest.starts_with('@') {
         descriptor(whole, rest)?
     } else {
@@ -129,8 +134,13 @@ fn fields(whole: &str, text: &str) -> Result<Plan, CronError> {
         ..Field::default()
     }; 6];
     let skipped = usize::from(!seconds);
-    for ((slot, unit), part) in read.iter_mut().zip(&UNITS).skip(skipped).zip(parts) {
-        *slot = field::parse(whole, part, unit)?;
+    for ((slot, unit), part) in read.iter_mut().zip(&UNITS).skip(skipped).zip(&parts) {
+        *slot = field::parse(whole, part, unit).map_err(|error| match dialect::from_aws(&parts) {
+            Some(meant) => error.with_hint(format!(
+                "the first of six fields is seconds; for the rule of AWS write \"{meant}\""
+            )),
+            None => error,
+        })?;
     }
     let [second, minute, hour, day, month, weekday] = read;
     let calendar = Calendar {
@@ -143,7 +153,7 @@ fn fields(whole: &str, text: &str) -> Result<Plan, CronError> {
     };
     Ok(Plan::Calendar {
         calendar,
-        fields: read,
+        fields: Box::new(read),
         seconds,
     })
 }

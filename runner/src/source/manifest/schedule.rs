@@ -251,7 +251,7 @@ fn read_cron_text(
     report: &mut Report<'_>,
 ) -> Option<Timing> {
     let text = field.text("E203", report)?;
-    let expression = read_expression(&field.path, text, field.node.mark, report)?;
+    let expression = read_expression(&field.path, text, field.node.mark, id, report)?;
     if let (Some(zone), Some(_)) = (zone, expression.zone_name()) {
         let text = "time zone is set both in \"CRON_TZ=\" and in timezone; keep one";
         report.error("E211", zone.key, text);
@@ -290,7 +290,7 @@ fn read_cron_list(
         let Some(text) = item.text("E203", report) else {
             continue;
         };
-        let Some(read) = read_expression(&item.path, text, item.node.mark, report) else {
+        let Some(read) = read_expression(&item.path, text, item.node.mark, id, report) else {
             continue;
         };
         if read.every().is_some() || read.zone_name().is_some() {
@@ -306,7 +306,7 @@ fn read_cron_list(
 }
 
 /// Parses an expression; errors point inside it, and what is odd about it becomes warnings.
-fn read_expression(path: &str, text: &str, mark: Mark, report: &mut Report<'_>) -> Option<Expression> {
+fn read_expression(path: &str, text: &str, mark: Mark, id: &ScheduleId, report: &mut Report<'_>) -> Option<Expression> {
     let refuse = |error: &CronError, report: &mut Report<'_>| {
         let place = report.inside(mark, text, error.span());
         let message = format!("{path} {}: {error}", quoted(text));
@@ -320,7 +320,8 @@ fn read_expression(path: &str, text: &str, mark: Mark, report: &mut Report<'_>) 
         Ok(expression) => {
             // W250 is about Go schedulers, which read rows and never files.
             for lint in cron::lint(&expression).into_iter().filter(|l| l.code != "W250") {
-                report.warning(lint.code, mark, lint.message);
+                let warning = report.warning(lint.code, mark, lint.message);
+                (warning.hint, warning.schedule) = (lint.hint, Some(id.clone()));
             }
             Some(expression)
         }

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::expression;
 use crate::cron::parse::Plan;
-use crate::cron::{Expression, lint};
+use crate::cron::{Expression, TIMING_LINTS, lint};
 
 /// The sets of the six fields, seconds first.
 fn bits(text: &str) -> [u64; 6] {
@@ -112,12 +112,15 @@ fn expressions_that_never_fire_are_known_at_once() {
 fn suspicious_expressions_are_pointed_out() {
     for (text, expected) in [
         ("* 0 * * *", &["W230"][..]),
+        ("0-59 0 * * *", &[]),
         ("* * 0 * * *", &["W230", "W250"]),
         ("* 0 0 * * *", &["W230", "W250"]),
         ("* 9-17 * * *", &[]),
         ("0 0 */2 * 1", &["W231"]),
-        ("0 0 1 * */2", &["W231"]),
-        ("0 0 13 * 5", &[]),
+        ("0 0 1 * MON,WED", &["W231"]),
+        ("0 9 1-7 * MON", &["W231"]),
+        ("0 0 13 * 5", &["W231"]),
+        ("0 0 13 * ?", &[]),
         ("0 0 */2 * *", &[]),
         ("0 0 * * 7", &["W250"]),
         ("0 0 * * 5-7", &["W250"]),
@@ -129,6 +132,130 @@ fn suspicious_expressions_are_pointed_out() {
         let codes: Vec<_> = lint(&expression(text)).iter().map(|lint| lint.code).collect();
         assert_eq!(codes, expected, "{text}");
     }
+}
+
+/// The codes about the times of an expression, W250 left out.
+fn doubts(text: &str) -> Vec<&'static str> {
+    let found = lint(&expression(text));
+    let all_hinted = found.iter().filter(|l| l.code != "W250").all(|l| l.hint.is_some());
+    assert!(all_hinted, "{text}: {found:?}");
+    found
+        .iter()
+        .map(|l| l.code)
+        .filter(|code| TIMING_LINTS.contains(code))
+        .collect()
+}
+
+#[test]
+fn fields_in_the_order_of_aws_are_pointed_out() {
+    for (text, meant) in [
+        ("0 12 * * ? *", "0 12 * * *"),
+        ("0/10 8-22 * * ? *", "0/10 8-22 * * *"),
+        ("0 8 1 * ? *", "0 8 1 * *"),
+        ("0 12 ? * 2 *", "0 12 * * MON"),
+    ] {
+        let found = lint(&expression(text)).into_iter().find(|l| l.code == "W232");
+        let hint = found.and_then(|l| l.hint).unwrap_or_default();
+        assert!(hint.contains(&format!("\"{meant}\"")), "{text}: {hint}");
+    }
+    // What the grammar refuses gets the same hint.
+    for (text, meant) in [
+        ("0 18 ? * MON-FRI *", "write \"0 18 * * MON-FRI\""),
+        ("15 10 * * ? 2030", "write \"15 10 * * *\""),
+        ("cron(0 12 * * ? *)", "write \"0 12 * * *\""),
+        ("cron(0 12 * * 1)", "write \"0 12 * * 1\""),
+        ("rate(5 minutes)", "write \"@every 5m\""),
+        ("Rate(1 day)", "write \"@every 24h\""),
+    ] {
+        let hint = Expression::parse(text).unwrap_err().hint().unwrap_or_default();
+        assert!(hint.ends_with(meant), "{text}: {hint}");
+    }
+    // The forms of Quartz and Spring for the same times as here.
+    for text in [
+        "0 0 12 * * ?",
+        "0 0 12 ? * *",
+        "0 0/5 14 * * ?",
+        "0 12 ? * MON",
+        "0 0 12 1 * ?",
+    ] {
+        assert_eq!(doubts(text), [""; 0], "{text}");
+    }
+    assert_eq!(doubts("0 ? * * *"), ["W232"]);
+}
+
+#[test]
+fn weekdays_counted_as_quartz_does_are_pointed_out() {
+    for (text, quartz, here) in [
+        ("0 0 12 ? * 2-6", "0 0 12 ? * MON-FRI", "0 0 12 ? * TUE,WED,THU,FRI,SAT"),
+        ("0 0 3 ? * 1", "0 0 3 ? * SUN", "0 0 3 ? * MON"),
+        ("0 30 6 ? * 2,4,6", "0 30 6 ? * MON,WED,FRI", "0 30 6 ? * TUE,THU,SAT"),
+        ("CRON_TZ=Asia/Tokyo 0 3 ? * 7", "0 3 ? * SAT", "0 3 ? * SUN"),
+    ] {
+        let found = lint(&expression(text)).into_iter().find(|l| l.code == "W233");
+        let hint = found.and_then(|l| l.hint).unwrap_or_default();
+        for meant in [quartz, here] {
+            assert!(hint.contains(&format!("\"{meant}\"")), "{text}: {hint}");
+            assert_eq!(doubts(meant), [""; 0], "{meant}");
+        }
+    }
+    // Quartz has no 0 and needs the ?; all seven days are the same by either count.
+    for text in ["0 0 12 * * 2-6", "0 0 12 ? * 0", "0 0 12 ? * 1-7", "0 0 12 ? * TUE-SAT"] {
+        assert_eq!(doubts(text), [""; 0], "{text}");
+    }
+}
+
+#[test]
+fn steps_that_do_not_come_out_even_are_pointed_out() {
+    for (text, says) in [
+        ("*/45 * * * *", ["\"@every 45m\"", "0,45 for the minute"]),
+        ("*/90 * * * *", ["\"@every 90m\"", "write 0 for the minute"]),
+        ("0/7 * * * *", ["\"@every 7m\"", "0-59/7 for the minute"]),
+        ("0 */5 * * *", ["\"@every 5h\"", "0-23/5 for the hour"]),
+        ("0 */36 * * *", ["\"@every 36h\"", "write 0 for the hour"]),
+        ("*/45 * * * * *", ["\"@every 45s\"", "0,45 for the second"]),
+        ("0 0 */10 * *", ["\"@every 240h\"", "1,11,21,31 for the day"]),
+        ("*/45 9-17 * * *", ["if it is meant", "0,45 for the minute"]),
+        ("0 0 1 */5 *", ["if it is meant", "1,6,11 for the month"]),
+        ("0 0 * * */2", ["if it is meant", "SUN,TUE,THU,SAT for the weekday"]),
+    ] {
+        assert_eq!(doubts(text), ["W234"], "{text}");
+        let found = lint(&expression(text)).into_iter().find(|l| l.code == "W234");
+        let hint = found.and_then(|l| l.hint).unwrap_or_default();
+        assert!(says.iter().all(|says| hint.contains(says)), "{text}: {hint}");
+    }
+    for text in [
+        "*/15 * * * *",
+        "0/30 * * * *",
+        "*/60 * * * *",
+        "0 */6 * * *",
+        "0 */24 * * *",
+        "0-59/45 * * * *",
+        "0,45 * * * *",
+        "10-50/7 * * * *",
+        "*/45 3 * * *",
+        "0 0 */2 * *",
+        "0 0 1 */3 *",
+        "*/1 * * * *",
+        "0 9-17/3 * * *",
+        "*/10,45 * * * *",
+    ] {
+        assert_eq!(doubts(text), [""; 0], "{text}");
+    }
+}
+
+#[test]
+fn a_doubt_says_what_happens_and_says_the_same_each_time() {
+    let message = |text: &str| lint(&expression(text)).remove(0).message;
+    let aws = message("0 12 * * ? *");
+    assert!(aws.contains("00:12, 01:12, 02:12, 03:12, …"), "{aws}");
+    assert_eq!(aws, message("0 12 * * ? *"));
+    let quartz = message("0 0 12 ? * 2-6");
+    assert!(quartz.contains("Tue 2 12:00, Wed 3 12:00"), "{quartz}");
+    let step = message("*/90 * * * *");
+    assert!(
+        step.contains("minute 0 of each hour") && step.contains("00:00, 01:00"),
+        "{step}"
+    );
 }
 
 #[test]
