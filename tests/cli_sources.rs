@@ -23,15 +23,22 @@ async fn enqueued(site: &Site, arguments: &[&str], queue: &str) -> (Value, Value
 
 async fn a_task_made_by_hand_has_the_limits_of_its_function() {
     let site = Site::new("");
-    let text = "name: fail\nexec: ['false']\nretry: 2\ntimeout: 90s\nqueue: low\n---\nname: far\nhandler: task:far\n";
+    let text = "name: fail\nexec: ['false']\nretry: 3\ntimeout: 90s\nqueue: low\n---\nname: far\nhandler: task:far\n---\n\
+                name: plain\nexec: ['false']\n";
     site.write("manifests/fail.yaml", text);
     site.write("manifests/bad.yaml", "name: bad\nexecc: [date]\n");
     let limits = enqueued(&site, &["fn:fail"], "low").await;
-    assert_eq!(limits, (2.into(), 90.into()));
+    assert_eq!(limits, (3.into(), 90.into()));
     let limits = enqueued(&site, &["fn:fail", "--max-retry", "25", "--queue", "high"], "high").await;
     assert_eq!(limits, (25.into(), 90.into()));
     let limits = enqueued(&site, &["fn:fail", "--timeout", "5s"], "low").await;
-    assert_eq!(limits, (2.into(), 5.into()));
+    assert_eq!(limits, (3.into(), 5.into()));
+    for (kind, limits) in [
+        ("fn:plain", (2.into(), 3600.into())),
+        ("task:far", (25.into(), 1800.into())),
+    ] {
+        assert_eq!(enqueued(&site, &[kind], "default").await, limits, "{kind}");
+    }
 
     for (kind, doubt) in [
         ("fail", "did you mean fn:fail?"),

@@ -12,6 +12,7 @@ mod function;
 mod glob;
 mod guard;
 mod http;
+mod misconfigured;
 mod secret;
 mod sleep;
 mod stopped;
@@ -20,7 +21,7 @@ pub use exec::{ExecSettings, Unfit};
 pub use guard::{guard_main, try_guard};
 pub use http::HttpSettings;
 
-use runner_sdk::{FUNCTION_PREFIX, FunctionKind, Functions, Registry};
+use runner_sdk::{Backoff, FUNCTION_PREFIX, FunctionKind, Functions, Registry};
 
 /// Most that a task waits because a command or a server said "later": a typing error there must not put a
 /// task off for years.
@@ -42,6 +43,7 @@ pub fn register(r: Registry) -> Registry {
 #[must_use]
 pub fn register_with(r: Registry, functions: Functions, exec: ExecSettings, http: HttpSettings) -> Registry {
     let (known, listed) = (functions.clone(), functions.clone());
+    let commands = exec.enabled;
     r.state(functions)
         .state(exec)
         .state(guard::IdleGuards::default())
@@ -50,22 +52,26 @@ pub fn register_with(r: Registry, functions: Functions, exec: ExecSettings, http
         .on("sleep", sleep::sleep)
         .on_prefix_listed(
             FUNCTION_PREFIX,
-            move |name| known.get(name).is_some_and(|f| runs_here(&f.kind)),
-            move || names(&listed),
+            move |name| known.get(name).is_some_and(|f| runs_here(&f.kind, commands)),
+            move || names(&listed, commands),
             function::run,
         )
+        .backoff(FUNCTION_PREFIX, Backoff::Function)
 }
 
 /// The names of the functions that are run by this package and not by a handler elsewhere.
-fn names(functions: &Functions) -> Vec<String> {
+fn names(functions: &Functions, commands: bool) -> Vec<String> {
     let all = functions.all();
-    let here = all.values().filter(|f| runs_here(&f.kind));
+    let here = all.values().filter(|f| runs_here(&f.kind, commands));
     here.map(|f| f.name.clone()).collect()
 }
 
-fn runs_here(kind: &FunctionKind) -> bool {
+/// Whether tasks of such a function are taken. Where commands are switched off their tasks are left to other workers:
+/// an attempt here could only fail.
+fn runs_here(kind: &FunctionKind, commands: bool) -> bool {
     match kind {
-        FunctionKind::Exec(_) | FunctionKind::Http(_) => true,
+        FunctionKind::Exec(_) => commands,
+        FunctionKind::Http(_) => true,
         FunctionKind::Handler { .. } => false,
     }
 }

@@ -7,6 +7,7 @@ use std::io::Read;
 use runner_sdk::{Ctx, TaskError};
 
 use crate::exhausted;
+use crate::misconfigured::misconfigured;
 
 /// Longest file that is read as a secret: keys and certificates are far smaller.
 const MAX_FILE_BYTES: u64 = 64 * 1024;
@@ -30,7 +31,7 @@ impl Unresolved {
     pub(crate) fn into_error(self, cx: &Ctx) -> TaskError {
         match exhausted::cause(&self) {
             Some(_) => exhausted::put_off(&self.text, cx),
-            None => TaskError::retry(format!("misconfigured: {}", self.text)),
+            None => misconfigured(self.text, cx),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use handlers::{ExecSettings, HttpSettings, register, register_with};
 use runner_sdk::testing::Trial;
-use runner_sdk::{ExecSpec, Function, FunctionKind, Functions, Outcome, Registry, StopReason};
+use runner_sdk::{ExecSpec, Function, FunctionKind, Functions, HttpSpec, Outcome, Registry, StopReason};
 
 fn function(name: &str, kind: FunctionKind) -> Function {
     Function {
@@ -39,6 +39,24 @@ fn functions_are_known_while_they_are_defined() {
     assert!(handlers.knows("fn:a") && !handlers.knows("fn:b") && !handlers.knows("task:b"));
     functions.replace(Vec::new());
     assert!(!handlers.knows("fn:a"));
+}
+
+#[test]
+fn commands_are_left_to_others_where_they_are_switched_off() {
+    let functions = Functions::new(vec![
+        function("command", FunctionKind::Exec(ExecSpec::new(["true"]))),
+        function("call", FunctionKind::Http(HttpSpec::new("http://example.com/"))),
+    ]);
+    let off = ExecSettings {
+        enabled: false,
+        ..ExecSettings::default()
+    };
+    let handlers = register_with(Registry::new(), functions, off, HttpSettings::default())
+        .build()
+        .unwrap();
+    assert_eq!(handlers.names(), ["echo", "fn:call", "sleep"]);
+    assert!(handlers.knows("fn:call") && !handlers.knows("fn:command"));
+    assert!(handlers.find("fn:command").is_none());
 }
 
 #[tokio::test]

@@ -236,7 +236,7 @@ async fn exit_codes_and_the_control_file_say_how_it_ended() {
 }
 
 #[tokio::test]
-async fn what_cannot_start_is_tried_again_as_misconfigured() {
+async fn what_cannot_start_is_tried_twice_more_as_misconfigured() {
     let mut lost = sh("true");
     lost.cwd = Some("/nowhere/at/all".into());
     let mut no_secret = sh("true");
@@ -250,11 +250,19 @@ async fn what_cannot_start_is_tried_again_as_misconfigured() {
         (no_secret, "${env:RUNNER_TEST_NOT_SET} is not set"),
     ];
     for (spec, says) in cases {
-        let Outcome::Retry(text) = outcome(spec).await else {
+        let Outcome::Retry(text) = run(spec.clone(), trial().attempt(2)).await.outcome else {
             panic!("{says}: not tried again");
         };
         assert!(text.starts_with("misconfigured: ") && text.contains(says), "{text}");
+        let Outcome::Skip(text) = run(spec, trial().attempt(3)).await.outcome else {
+            panic!("{says}: tried again and again");
+        };
+        assert!(text.contains(says) && text.contains("after 3 attempts"), "{text}");
     }
+    let mut meant = sh("exit 127");
+    meant.exit_codes.retry = vec![127];
+    let report = run(meant, trial().attempt(3)).await;
+    assert_eq!(report.outcome, Outcome::Retry("exit code 127".into()));
     assert!(matches!(outcome(ExecSpec::new([""; 0])).await, Outcome::Skip(_)));
 }
 
@@ -272,14 +280,9 @@ async fn only_allowed_commands_run() {
     let shell = || ExecSpec { shell: true, ..truth() };
     assert_eq!(under(only("tr?e"), truth()).await, Outcome::done());
     assert_eq!(under(only("/bin/sh"), shell()).await, Outcome::done());
-    let off = ExecSettings {
-        enabled: false,
-        ..ExecSettings::default()
-    };
     for (settings, spec, says) in [
         (only("false"), truth(), "allowed_commands"),
         (only("true"), shell(), "/bin/sh"),
-        (off, truth(), "handlers.exec.enabled"),
     ] {
         let Outcome::Retry(text) = under(settings, spec).await else {
             panic!("{says}: ran");

@@ -24,6 +24,7 @@ use runner_sdk::{Bytes, Ctx, ExecResult, ExecSpec, Outcome, TaskError};
 use tokio::process::Command;
 
 use crate::guard::{self, Guard, IdleGuards, StartError};
+use crate::misconfigured::misconfigured;
 use crate::secret::Secrets;
 use crate::stopped::stopped;
 use crate::{context, exhausted};
@@ -67,8 +68,7 @@ pub(crate) async fn run(
     idle: &IdleGuards,
     cx: &Ctx,
 ) -> Result<Outcome, TaskError> {
-    // Another worker may run it: so it is tried again.
-    let program = settings.program(spec).map_err(misconfigured)?;
+    let program = settings.program(spec).map_err(|why| misconfigured(why, cx))?;
     let arguments = arguments(spec)?;
     let place = Place::make(spec, cx)?;
     let mut secrets = Secrets::default();
@@ -109,7 +109,7 @@ pub(crate) async fn run(
                 cx.log().push("log", &note);
             }
             let result = || kept.clone();
-            verdict::outcome(verdict, &control, said, result)
+            verdict::outcome(verdict, &control, said, cx, result)
         }
     };
     place.remove().await;
@@ -127,10 +127,6 @@ fn arguments(spec: &ExecSpec) -> Result<Vec<&str>, TaskError> {
         return Ok(["-c", first, "sh"].into_iter().chain(rest).collect());
     }
     Ok(rest.collect())
-}
-
-fn misconfigured(error: impl std::fmt::Display) -> TaskError {
-    TaskError::retry(format!("misconfigured: {error}"))
 }
 
 /// Inherited variables first, then the manifest's, then ours, which nothing may change.
@@ -232,7 +228,7 @@ impl Start<'_> {
         let path = self.env.get(OsStr::new("PATH")).map(OsString::as_os_str);
         match exhausted::cause(error) {
             Some(cause) => exhausted::put_off(&format!("cannot start `{}`: {cause}", self.program.name), cx),
-            None => misconfigured(cannot::start(&self.program.file, &self.cwd, path, error)),
+            None => misconfigured(cannot::start(&self.program.file, &self.cwd, path, error), cx),
         }
     }
 }
@@ -268,7 +264,7 @@ impl Place {
         std::fs::create_dir(dir.path().join("work")).map_err(failed)?;
         // Said here, because starting a program in a missing directory blames the program.
         match spec.cwd.as_deref().and_then(cannot::enter) {
-            Some(why) => Err(misconfigured(why)),
+            Some(why) => Err(misconfigured(why, cx)),
             None => Ok(Self(dir)),
         }
     }

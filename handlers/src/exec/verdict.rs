@@ -3,9 +3,10 @@
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 
-use runner_sdk::{Bytes, ExitCodes, Outcome, TaskError};
+use runner_sdk::{Bytes, Ctx, ExitCodes, Outcome, TaskError};
 
 use super::control::Control;
+use crate::misconfigured::misconfigured;
 
 /// What an exit status alone means.
 #[derive(Debug, PartialEq, Eq)]
@@ -14,6 +15,8 @@ pub(super) enum Verdict {
     /// It says itself that it failed for now; the control file may say for how long.
     Later(String),
     Retry(String),
+    /// Something that it needs is not there.
+    Misconfigured(String),
     Fatal(String),
     Revoke(String),
 }
@@ -30,8 +33,8 @@ pub(super) fn of(status: ExitStatus, codes: &ExitCodes) -> Verdict {
         _ if codes.revoke.contains(&code) => Verdict::Revoke(text),
         _ if codes.fatal.contains(&code) => Verdict::Fatal(text),
         _ if codes.retry.contains(&code) => Verdict::Later(text),
-        126 => Verdict::Retry(format!("misconfigured: {text} (found, but cannot be executed)")),
-        127 => Verdict::Retry(format!("misconfigured: {text} (command not found)")),
+        126 => Verdict::Misconfigured(format!("{text} (found, but cannot be executed)")),
+        127 => Verdict::Misconfigured(format!("{text} (command not found)")),
         // How a shell reports a child that was killed.
         129..=192 => Verdict::Retry(format!("{text} (signal {})", code - 128)),
         _ => Verdict::Retry(text),
@@ -43,6 +46,7 @@ pub(super) fn outcome(
     verdict: Verdict,
     control: &Control,
     said: Option<String>,
+    cx: &Ctx,
     result: impl FnOnce() -> Option<Bytes>,
 ) -> Result<Outcome, TaskError> {
     let with_reason = |text: String| match &said {
@@ -60,6 +64,7 @@ pub(super) fn outcome(
         Verdict::Revoke(text) => Err(TaskError::revoke(with_reason(text))),
         Verdict::Fatal(text) => Err(TaskError::skip(with_reason(text))),
         Verdict::Retry(text) => Err(TaskError::retry(with_reason(text))),
+        Verdict::Misconfigured(text) => Err(misconfigured(with_reason(text), cx)),
         Verdict::Later(text) => Err(match control.retry_after {
             Some(after) => TaskError::retry_after(after, with_reason(text)),
             None => TaskError::retry(with_reason(text)),
@@ -88,7 +93,7 @@ mod tests {
             assert_eq!(exited(code), Verdict::Retry(text(code)));
         }
         for code in [126, 127] {
-            assert!(matches!(exited(code), Verdict::Retry(t) if t.starts_with("misconfigured: ")));
+            assert!(matches!(exited(code), Verdict::Misconfigured(t) if t.starts_with(&text(code))));
         }
         assert_eq!(exited(137), Verdict::Retry("exit code 137 (signal 9)".into()));
         let killed = of(ExitStatus::from_raw(9), &ExitCodes::default());

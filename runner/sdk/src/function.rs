@@ -18,6 +18,12 @@ pub const DEFAULT_INHERIT_ENV: [&str; 3] = ["PATH", "HOME", "TZ"];
 /// How long a command may take to end after it was asked to.
 pub const DEFAULT_KILL_AFTER: Duration = Duration::from_secs(10);
 
+/// How often a task of a command or call may be tried again when its manifest does not say.
+pub const FUNCTION_MAX_RETRY: u32 = 2;
+
+/// How long one attempt of a command or call may take when its manifest does not say.
+pub const FUNCTION_TIMEOUT: Duration = Duration::from_secs(60 * 60);
+
 /// Something with a name that can be run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Function {
@@ -27,7 +33,7 @@ pub struct Function {
     pub description: String,
     /// What running it means.
     pub kind: FunctionKind,
-    /// What holds for its tasks, whoever makes them, where they say nothing else.
+    /// What its manifest says about its tasks; [`Function::task_options`] has what holds.
     pub options: FunctionOptions,
     /// Changes whenever the definition does.
     pub revision: String,
@@ -43,6 +49,13 @@ impl Function {
                 format!("{FUNCTION_PREFIX}{}", self.name)
             }
         }
+    }
+
+    /// What holds for its tasks, whoever makes them, where they say nothing else: what the manifest says, then the
+    /// defaults of its kind.
+    #[must_use]
+    pub fn task_options(&self) -> FunctionOptions {
+        self.options.clone().or(&FunctionOptions::default_of(&self.kind))
     }
 }
 
@@ -60,6 +73,26 @@ pub struct FunctionOptions {
 }
 
 impl FunctionOptions {
+    /// What holds for the tasks of such a function where nothing is said. Tasks of handlers in code keep asynq's
+    /// defaults, because Go servers run and show them too.
+    #[must_use]
+    pub fn default_of(kind: &FunctionKind) -> Self {
+        match kind {
+            FunctionKind::Handler { .. } => Self::default(),
+            FunctionKind::Exec(_) | FunctionKind::Http(_) => Self::of_function(),
+        }
+    }
+
+    /// What holds for the tasks of any command or call where nothing is said.
+    #[must_use]
+    pub fn of_function() -> Self {
+        Self {
+            max_retry: Some(FUNCTION_MAX_RETRY),
+            timeout: Some(FUNCTION_TIMEOUT),
+            ..Self::default()
+        }
+    }
+
     /// What a task says differently from a new one of its type.
     #[must_use]
     pub fn of(task: &Task) -> Self {
@@ -223,23 +256,6 @@ impl HttpSpec {
             retry_on: vec![(408, 408), (425, 425), (429, 429), (500, 599)],
         }
     }
-
-    /// Whether it sends the payload, and as JSON: unless `headers` have another `Content-Type`, it does.
-    #[must_use]
-    pub fn sends_json(&self) -> bool {
-        let has_body = !["GET", "HEAD"].iter().any(|m| self.method.eq_ignore_ascii_case(m));
-        let mut headers = self.headers.iter();
-        let stated = headers.find(|(name, _)| name.eq_ignore_ascii_case("content-type"));
-        has_body && self.body == HttpBody::Payload && stated.is_none_or(|(_, value)| is_json_type(value))
-    }
-}
-
-/// Whether a `Content-Type` means JSON: `application/json`, `application/cloudevents+json; charset=utf-8`.
-#[must_use]
-pub fn is_json_type(content_type: &str) -> bool {
-    let essence = content_type.split(';').next().unwrap_or_default();
-    let essence = essence.trim().to_ascii_lowercase();
-    essence.ends_with("/json") || essence.ends_with("+json")
 }
 
 /// What an HTTP call sends.
@@ -321,5 +337,23 @@ mod tests {
         assert_eq!(other.names(), ["b"]);
         assert_eq!(began_with.task_type(), "fn:a");
         assert_eq!(other.get("b").unwrap().task_type(), "task:x");
+    }
+
+    #[test]
+    fn commands_and_calls_have_defaults_of_their_own() {
+        let limits = |kind| {
+            let options = function("a", kind).task_options();
+            (options.max_retry, options.timeout)
+        };
+        let own = (Some(2), Some(Duration::from_secs(3600)));
+        assert_eq!(limits(FunctionKind::Exec(ExecSpec::new(["true"]))), own);
+        assert_eq!(limits(FunctionKind::Http(HttpSpec::new("http://example.com"))), own);
+        let kind = "task:x".to_owned();
+        assert_eq!(limits(FunctionKind::Handler { kind }), (None, None));
+
+        let mut patient = function("a", FunctionKind::Exec(ExecSpec::new(["true"])));
+        patient.options.max_retry = Some(0);
+        assert_eq!(patient.task_options().max_retry, Some(0));
+        assert_eq!(patient.task_options().timeout, Some(FUNCTION_TIMEOUT));
     }
 }

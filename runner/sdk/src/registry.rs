@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::aggregate::Aggregators;
-use crate::{Aggregator, BoxFuture, Ctx, Group, Handler, IntoTask, Outcome, States};
+use crate::{Aggregator, Backoff, BoxFuture, Ctx, Group, Handler, IntoTask, Outcome, States};
 
 type Call = Arc<dyn Fn(Ctx) -> BoxFuture<'static, Outcome> + Send + Sync>;
 type Knows = Box<dyn Fn(&str) -> bool + Send + Sync>;
@@ -25,7 +25,7 @@ struct Prefix {
     prefix: String,
     knows: Option<Knows>,
     names: Option<Names>,
-    call: Call,
+    found: Found,
 }
 
 /// The list of handlers while it is written.
@@ -33,7 +33,7 @@ struct Prefix {
 /// The names are stored with every task in every store: renaming one orphans the tasks that wait.
 #[derive(Default)]
 pub struct Registry {
-    exact: BTreeMap<String, Call>,
+    exact: BTreeMap<String, Found>,
     prefixes: Vec<Prefix>,
     aggregators: Aggregators,
     states: States,
@@ -92,6 +92,17 @@ impl Registry {
     ) -> Self {
         let (knows, names) = (Box::new(knows), Box::new(names));
         self.add_prefix(prefix, Some(knows), Some(names), erase(handler))
+    }
+
+    /// Says which delays the failed tasks of the handler wait that was listed last under this name or prefix, where it
+    /// states none itself. Without this they are asynq's.
+    #[must_use]
+    pub fn backoff(mut self, name: &str, backoff: Backoff) -> Self {
+        let prefix = self.prefixes.iter_mut().find(|p| p.prefix == name);
+        if let Some(found) = self.exact.get_mut(name).or(prefix.map(|p| &mut p.found)) {
+            found.backoff = backoff;
+        }
+        self
     }
 
     /// Makes one task of the tasks that wait together in a group of this name; a pattern that ends in `*` stands
@@ -162,7 +173,7 @@ impl Registry {
         })))
     }
 
-    fn add_prefix(mut self, prefix: &str, knows: Option<Knows>, names: Option<Names>, call: Call) -> Self {
+    fn add_prefix(mut self, prefix: &str, knows: Option<Knows>, names: Option<Names>, found: Found) -> Self {
         if self.prefixes.iter().any(|p| p.prefix == prefix) {
             return self.refuse("prefix", prefix);
         }
@@ -170,7 +181,7 @@ impl Registry {
             prefix: prefix.to_owned(),
             knows,
             names,
-            call,
+            found,
         });
         self
     }
@@ -191,12 +202,15 @@ impl fmt::Debug for Registry {
     }
 }
 
-fn erase<H: Handler<A>, A: 'static>(handler: H) -> Call {
-    Arc::new(move |cx| Box::pin(handler.clone().call(cx)))
+fn erase<H: Handler<A>, A: 'static>(handler: H) -> Found {
+    Found {
+        call: Arc::new(move |cx| Box::pin(handler.clone().call(cx))),
+        backoff: Backoff::default(),
+    }
 }
 
 struct Built {
-    exact: BTreeMap<String, Call>,
+    exact: BTreeMap<String, Found>,
     /// Longest first.
     prefixes: Vec<Prefix>,
     aggregators: Aggregators,
@@ -212,15 +226,15 @@ impl Handlers {
     /// knows the type.
     #[must_use]
     pub fn find(&self, kind: &str) -> Option<Found> {
-        if let Some(call) = self.0.exact.get(kind) {
-            return Some(Found(Arc::clone(call)));
+        if let Some(found) = self.0.exact.get(kind) {
+            return Some(found.clone());
         }
         let by_prefix = |p: &&Prefix| {
             let rest = kind.strip_prefix(p.prefix.as_str());
             rest.is_some_and(|rest| p.knows.as_ref().is_none_or(|knows| knows(rest)))
         };
         let prefix = self.0.prefixes.iter().find(by_prefix)?;
-        Some(Found(Arc::clone(&prefix.call)))
+        Some(prefix.found.clone())
     }
 
     /// Whether a task of this type would find a handler now.
@@ -270,13 +284,22 @@ impl fmt::Debug for Handlers {
 
 /// A handler that was found.
 #[derive(Clone)]
-pub struct Found(Call);
+pub struct Found {
+    call: Call,
+    backoff: Backoff,
+}
 
 impl Found {
     /// Runs the task. A panic of the handler comes through; the caller catches it.
     #[must_use]
     pub fn call(&self, cx: Ctx) -> BoxFuture<'static, Outcome> {
-        (self.0)(cx)
+        (self.call)(cx)
+    }
+
+    /// Which delays its failed tasks wait.
+    #[must_use]
+    pub fn backoff(&self) -> Backoff {
+        self.backoff
     }
 }
 

@@ -44,10 +44,10 @@ pub struct Enqueue {
     /// Its identity within the queue [default: random]
     #[arg(long)]
     id: Option<String>,
-    /// How often it may be tried again [default: 25]
+    /// How often it may be tried again [default: 25; of fn:NAME what its manifest says, or 2]
     #[arg(long, value_name = "N", value_parser = values::times, allow_hyphen_values = true)]
     max_retry: Option<u32>,
-    /// How long one attempt may take [default: 30m]
+    /// How long one attempt may take [default: 30m; of fn:NAME what its manifest says, or 1h]
     #[arg(long, value_name = "DURATION", value_parser = values::seconds, allow_hyphen_values = true)]
     timeout: Option<Duration>,
     /// No attempt after this instant
@@ -139,6 +139,9 @@ async fn functions(context: &Context) -> anyhow::Result<(Functions, Vec<Rejected
 }
 
 fn function_options(functions: &Functions, kind: &str) -> FunctionOptions {
-    let function = kind.strip_prefix(FUNCTION_PREFIX).and_then(|name| functions.get(name));
-    function.map(|f| f.options.clone()).unwrap_or_default()
+    let Some(name) = kind.strip_prefix(FUNCTION_PREFIX) else {
+        return FunctionOptions::default();
+    };
+    let function = functions.get(name);
+    function.map_or_else(FunctionOptions::of_function, |f| f.task_options())
 }

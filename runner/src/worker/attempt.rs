@@ -12,7 +12,7 @@ use bytes::Bytes;
 use futures_util::FutureExt as _;
 use futures_util::future::CatchUnwind;
 use jiff::Timestamp;
-use runner_core::task::{DEFAULT_TIMEOUT, RunOutcome};
+use runner_core::task::{Backoff, DEFAULT_TIMEOUT, RunOutcome};
 use runner_queue::{Attempt, Claim, MAX_ERROR_BYTES, MAX_RESULT_BYTES, Settlement, TaskRecord, Verdict};
 use runner_sdk::{BoxFuture, Ctx, CtxParts, Found, Outcome, Stop, StopReason};
 use tokio::time::Instant;
@@ -51,6 +51,7 @@ struct Known {
     claim: Claim,
     stop: Stop,
     ctx: Ctx,
+    backoff: Backoff,
     started_at: Timestamp,
     began: Instant,
 }
@@ -84,6 +85,7 @@ pub(super) fn begin(shop: &Shop, in_work: InWork) -> Begun {
         claim,
         stop,
         ctx,
+        backoff: found.backoff(),
         started_at,
         began,
     };
@@ -154,6 +156,7 @@ fn ended(shop: &Shop, known: Known, end: End) -> Option<Settlement> {
         claim,
         stop,
         ctx,
+        backoff,
         started_at,
         began,
     } = known;
@@ -165,7 +168,7 @@ fn ended(shop: &Shop, known: Known, end: End) -> Option<Settlement> {
         tracing::error!(task_id = %task.id, task_type = %task.kind, "lease lost; the handler was stopped, nothing is written");
         return None;
     }
-    let (verdict, outcome, error, result) = verdict_of(shop, task, end, &stop);
+    let (verdict, outcome, error, result) = verdict_of(shop, task, end, &stop, backoff);
     let result = result.or_else(|| ctx.take_result());
     let error = error.map(|mut text| {
         text.truncate(text.floor_char_boundary(MAX_ERROR_BYTES));

@@ -8,7 +8,7 @@ use runner_core::clock::SystemClock;
 use runner_core::task::{RunOutcome, State, Task, TaskId};
 use runner_queue::embedded::EmbeddedBroker;
 use runner_queue::{GroupRule, Inspector, Producer, TaskInfo};
-use runner_sdk::{Ctx, Outcome, Registry, TaskError};
+use runner_sdk::{Backoff, Ctx, Outcome, Registry, TaskError};
 
 use super::*;
 
@@ -214,6 +214,8 @@ async fn failures_retry_until_the_last_and_then_lie_in_the_archive() {
             .on("hopeless", |_: Ctx| async {
                 Err::<(), _>(TaskError::skip("bad payload"))
             })
+            .on("minutes", |_: Ctx| async { Err::<(), _>(TaskError::retry("not yet")) })
+            .backoff("minutes", Backoff::Function)
             .on("panics", |_: Ctx| async {
                 if true {
                     panic!("at the disco")
@@ -234,6 +236,14 @@ async fn failures_retry_until_the_last_and_then_lie_in_the_archive() {
     assert_eq!((info.record.retried, info.record.last_error.as_str()), (1, "no luck"));
     let last = scene.put(kept("flaky").max_retry(0)).await;
     scene.until_state(&last, State::Archived).await;
+    // Commands and calls have delays of their own: minutes, not asynq's formula.
+    let function = scene.put(kept("minutes").max_retry(1)).await;
+    let info = scene.until_state(&function, State::Retry).await;
+    let wait = info
+        .next_run
+        .unwrap()
+        .duration_since(info.record.last_failed_at.unwrap());
+    assert!((55..120).contains(&wait.as_secs()), "{wait:?}");
     let hopeless = scene.put(kept("hopeless")).await;
     assert_eq!(
         scene.until_state(&hopeless, State::Archived).await.record.last_error,

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use runner_core::schedule::stable_hash;
-use runner_core::task::{RunOutcome, retry_delay, stated_delay};
+use runner_core::task::{Backoff, RunOutcome, stated_delay};
 use runner_queue::{CANCELED, TaskRecord, Verdict};
 use runner_sdk::{Outcome, Stop, StopReason};
 
@@ -24,6 +24,7 @@ pub(super) fn verdict_of(
     task: &TaskRecord,
     end: End,
     stop: &Stop,
+    backoff: Backoff,
 ) -> (Verdict, RunOutcome, Option<String>, Option<Bytes>) {
     let outcome = match (end, stop.reason()) {
         (End::Returned(Outcome::Success(result)), _) => {
@@ -34,12 +35,17 @@ pub(super) fn verdict_of(
         }
         (_, Some(_)) if stop.ended().is_some() => {
             let error = stop.ended().unwrap_or_default().to_owned();
-            return cancelled(verdict_of_outcome(shop, task, Outcome::Skip(error)));
+            return cancelled(verdict_of_outcome(shop, task, Outcome::Skip(error), backoff));
         }
         (_, Some(StopReason::Shutdown)) => return (Verdict::HandBack, RunOutcome::Requeued, None, None),
         // Whatever the handler made of it: asynq does not wait for that.
         (_, Some(StopReason::Cancelled)) => {
-            return cancelled(verdict_of_outcome(shop, task, Outcome::Retry(CANCELED.to_owned())));
+            return cancelled(verdict_of_outcome(
+                shop,
+                task,
+                Outcome::Retry(CANCELED.to_owned()),
+                backoff,
+            ));
         }
         (End::Returned(outcome), Some(StopReason::Deadline)) => match outcome {
             Outcome::Retry(e) | Outcome::Skip(e) => Outcome::Retry(format!("context deadline exceeded: {e}")),
@@ -53,7 +59,7 @@ pub(super) fn verdict_of(
         (End::Panicked(text), _) => Outcome::Retry(format!("panic: {text}")),
         (End::Returned(outcome), _) => outcome,
     };
-    verdict_of_outcome(shop, task, outcome)
+    verdict_of_outcome(shop, task, outcome, backoff)
 }
 
 /// The same attempt, of which is remembered that an operator ended it.
@@ -68,6 +74,7 @@ fn verdict_of_outcome(
     shop: &Shop,
     task: &TaskRecord,
     outcome: Outcome,
+    backoff: Backoff,
 ) -> (Verdict, RunOutcome, Option<String>, Option<Bytes>) {
     match outcome {
         Outcome::Success(result) => (Verdict::Done, RunOutcome::Success, None, result),
@@ -99,7 +106,7 @@ fn verdict_of_outcome(
                 &task.retried.to_string(),
                 &shop.clock.now().to_string(),
             ]);
-            let after = retry_delay(task.retried, random);
+            let after = backoff.delay(task.retried, random);
             (
                 Verdict::Retry {
                     after,

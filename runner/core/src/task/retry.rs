@@ -1,4 +1,5 @@
-//! When a failed task is tried again: asynq's back-off, so that mixed fleets behave alike.
+//! When a failed task is tried again: asynq's back-off, so that mixed fleets behave alike, and that of commands and
+//! calls of manifests, which are tried again within minutes or not at all.
 
 use std::time::Duration;
 
@@ -25,6 +26,68 @@ pub fn retry_delay(retried: u32, random: u64) -> Duration {
         .saturating_add(15)
         .saturating_add((random % RETRY_JITTER_SECONDS).saturating_mul(n + 1));
     Duration::from_secs(seconds).min(LONGEST)
+}
+
+/// The delays between the attempts of a command or call of a manifest; the last one repeats.
+///
+/// A fault that passes (a restart of the other side, a full queue) is over after a minute or five; what still fails then
+/// needs a person, or the next occurrence of the schedule.
+const FUNCTION_DELAYS: [Duration; 5] = [
+    Duration::from_secs(60),
+    Duration::from_secs(5 * 60),
+    Duration::from_secs(15 * 60),
+    Duration::from_secs(30 * 60),
+    Duration::from_secs(60 * 60),
+];
+
+/// The random part of such a delay is less than a tenth of it.
+const FUNCTION_JITTER_SHARE: u64 = 10;
+
+/// Which delays the failed tasks of a handler wait, where the handler itself states none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Backoff {
+    /// Those of asynq: [`retry_delay`].
+    #[default]
+    Asynq,
+    /// Those of commands and calls of manifests: about 1, 5, 15 and 30 minutes, then an hour each time.
+    Function,
+}
+
+impl Backoff {
+    /// The delay before the next attempt of a task that was retried `retried` times before this failure.
+    ///
+    /// ```
+    /// use runner_core::task::Backoff;
+    /// assert_eq!(Backoff::Asynq.delay(0, 0).as_secs(), 15);
+    /// assert_eq!(Backoff::Function.delay(0, 0).as_secs(), 60);
+    /// assert_eq!(Backoff::Function.delay(1, 29).as_secs(), 329);
+    /// ```
+    #[must_use]
+    pub fn delay(self, retried: u32, random: u64) -> Duration {
+        match self {
+            Self::Asynq => retry_delay(retried, random),
+            Self::Function => {
+                let delay = function_delay(retried);
+                let room = (delay.as_secs() / FUNCTION_JITTER_SHARE).max(1);
+                delay + Duration::from_secs(random % room)
+            }
+        }
+    }
+
+    /// The delays of the first `retries` retries without their random part, for people; `None` if they follow a formula.
+    #[must_use]
+    pub fn steps(self, retries: u32) -> Option<Vec<Duration>> {
+        match self {
+            Self::Asynq => None,
+            Self::Function => Some((0..retries).map(function_delay).collect()),
+        }
+    }
+}
+
+fn function_delay(retried: u32) -> Duration {
+    let [.., last] = FUNCTION_DELAYS;
+    let index = usize::try_from(retried).unwrap_or(usize::MAX);
+    FUNCTION_DELAYS.get(index).copied().unwrap_or(last)
 }
 
 /// No stated delay is shorter: a server or command that always says "now" must not be asked without a pause.
@@ -75,5 +138,19 @@ mod tests {
         assert_eq!(retry_delay(10, 0).as_secs(), 10_015);
         assert_eq!(retry_delay(u32::MAX, 29), LONGEST);
         assert_eq!(stated_delay(Duration::MAX), LONGEST);
+    }
+
+    #[test]
+    fn functions_are_tried_again_after_minutes_and_then_every_hour() {
+        for (retried, minutes) in [(0, 1), (1, 5), (2, 15), (3, 30), (4, 60), (5, 60), (u32::MAX, 60)] {
+            for random in [0, 1, 29, u64::MAX] {
+                let delay = Backoff::Function.delay(retried, random).as_secs();
+                let least = minutes * 60;
+                assert!((least..least + least / 10).contains(&delay), "{retried}: {delay}");
+            }
+        }
+        let steps = Backoff::Function.steps(2).unwrap_or_default();
+        assert_eq!(steps, [Duration::from_secs(60), Duration::from_secs(300)]);
+        assert_eq!(Backoff::Asynq.steps(2), None);
     }
 }

@@ -88,7 +88,7 @@ pub fn read_function(node: &Node, context: &Context, report: &mut Report<'_>) ->
         revision,
     };
     let mut template = Task::new(function.task_type());
-    function.options.apply(&mut template);
+    function.task_options().apply(&mut template);
     let enabled = enabled.unwrap_or(true);
     let define = |s: Scheduled, report: &mut Report<'_>| Definition {
         id: s.id,
