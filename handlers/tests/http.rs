@@ -196,6 +196,38 @@ async fn method_and_body_are_the_manifests() {
 }
 
 #[tokio::test]
+async fn a_payload_that_is_not_json_is_not_sent_as_json_and_not_tried_again() {
+    let server = Server::answering(ok("")).await;
+    let spec = |method: &str, kind: Option<&str>| {
+        let mut spec = HttpSpec::new(server.url());
+        spec.method = method.into();
+        spec.headers
+            .extend(kind.map(|kind| ("content-type".into(), kind.into())));
+        spec
+    };
+    let bytes = || Trial::of("fn:call").payload(&b"\x81\xa1a\x01"[..]);
+    for kind in [
+        None,
+        Some("application/json; charset=utf-8"),
+        Some("application/x+JSON"),
+    ] {
+        let Outcome::Skip(why) = run(spec("POST", kind), open(), bytes()).await.outcome else {
+            panic!("{kind:?} was not skipped")
+        };
+        let expected = "the payload is not JSON (byte 0x81 at line 1 column 1 is not UTF-8), and the call sends it as ";
+        assert!(why.starts_with(expected), "{why}");
+    }
+    assert!(server.asked().is_empty(), "nothing was sent");
+    for (method, kind, sent) in [
+        ("POST", Some("application/msgpack"), &b"\x81\xa1a\x01"[..]),
+        ("GET", None, b""),
+    ] {
+        assert_eq!(run(spec(method, kind), open(), bytes()).await.outcome, Outcome::done());
+        assert_eq!(server.asked().pop().unwrap().body, sent, "{method}");
+    }
+}
+
+#[tokio::test]
 async fn the_status_decides() {
     let after = Duration::from_secs(7);
     let error = "status 429 Too Many Requests: why".to_owned();

@@ -2,7 +2,7 @@
 
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Body, Method, Request, Url};
-use runner_sdk::{Ctx, HttpBody, HttpSpec, TaskError};
+use runner_sdk::{Ctx, HttpBody, HttpSpec, TaskError, check_json, is_json_type};
 
 use super::{HttpSettings, guard};
 use crate::context;
@@ -12,7 +12,8 @@ use crate::secret::Secrets;
 ///
 /// # Errors
 ///
-/// A definition that cannot be called is skipped; a secret that is missing here is tried again.
+/// A definition that cannot be called is skipped, as is a payload that is not what the call says it is; a secret that
+/// is missing here is tried again.
 pub(super) fn build(
     spec: &HttpSpec,
     function: &str,
@@ -38,10 +39,27 @@ pub(super) fn build(
     if body.is_some() {
         default(&mut headers, CONTENT_TYPE.as_str(), "application/json");
     }
+    if let (HttpBody::Payload, Some(payload)) = (&spec.body, &body) {
+        is_what_it_says(payload, &headers)?;
+    }
     let mut request = Request::new(method, url);
     *request.headers_mut() = headers;
     *request.body_mut() = body.map(Body::from);
     Ok(request)
+}
+
+/// Refuses a payload that is sent as JSON and is not: no server can read it, now or later.
+fn is_what_it_says(payload: &[u8], headers: &HeaderMap) -> Result<(), TaskError> {
+    let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let Some(content_type) = content_type.filter(|text| is_json_type(text)) else {
+        return Ok(());
+    };
+    check_json(payload).map_err(|why| {
+        TaskError::skip(format!(
+            "the payload is not JSON ({why}), and the call sends it as {content_type}; for other payloads set \
+             http.headers.Content-Type in the manifest"
+        ))
+    })
 }
 
 fn address(text: &str, settings: &HttpSettings) -> Result<Url, TaskError> {

@@ -256,6 +256,23 @@ impl HttpSpec {
             retry_on: vec![(408, 408), (425, 425), (429, 429), (500, 599)],
         }
     }
+
+    /// Whether it sends the payload, and as JSON: unless `headers` have another `Content-Type`, it does.
+    #[must_use]
+    pub fn sends_json(&self) -> bool {
+        let has_body = !["GET", "HEAD"].iter().any(|m| self.method.eq_ignore_ascii_case(m));
+        let mut headers = self.headers.iter();
+        let stated = headers.find(|(name, _)| name.eq_ignore_ascii_case("content-type"));
+        has_body && self.body == HttpBody::Payload && stated.is_none_or(|(_, value)| is_json_type(value))
+    }
+}
+
+/// Whether a `Content-Type` means JSON: `application/json`, `application/cloudevents+json; charset=utf-8`.
+#[must_use]
+pub fn is_json_type(content_type: &str) -> bool {
+    let essence = content_type.split(';').next().unwrap_or_default();
+    let essence = essence.trim().to_ascii_lowercase();
+    essence.ends_with("/json") || essence.ends_with("+json")
 }
 
 /// What an HTTP call sends.

@@ -53,13 +53,13 @@ pub use context::{Ctx, CtxParts};
 pub use extract::{FromTask, Payload, Raw, State};
 pub use function::{
     DEFAULT_INHERIT_ENV, DEFAULT_KILL_AFTER, ExecResult, ExecSpec, ExitCodes, FUNCTION_MAX_RETRY, FUNCTION_PREFIX,
-    FUNCTION_TIMEOUT, Function, FunctionKind, FunctionOptions, Functions, HttpBody, HttpSpec,
+    FUNCTION_TIMEOUT, Function, FunctionKind, FunctionOptions, Functions, HttpBody, HttpSpec, is_json_type,
 };
 pub use handler::{BoxFuture, Handler};
 pub use jiff::Timestamp;
 pub use log::{RUN_LOG_LINE_BYTES, RUN_LOG_MAX_BYTES, RunLog};
 pub use outcome::{IntoOutcome, Json, Outcome, ResultExt, TaskError};
 pub use registry::{DuplicateName, Found, Handlers, Registry};
-pub use runner_core::task::{Backoff, QueueName, Task, TaskId};
+pub use runner_core::task::{Backoff, NotJson, QueueName, Task, TaskId, check_json};
 pub use state::States;
 pub use stop::{Hold, Stop, StopReason};

@@ -5,11 +5,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
+use jiff::Timestamp;
+use runner_core::cron::TIMING_LINTS;
 use runner_core::schedule::{Definition, Problem, Served, Severity, Source, no_occurrence_left, not_served};
 use serde_json::{Value, json};
 
 use super::exit::{self, Found};
-use super::{Context, parts, print};
+use super::{Context, defaults, parts, print};
 use crate::config::{Refused, Settings};
 use crate::source::{Catalog, TableSettings, check_paths};
 use crate::text::signs;
@@ -58,14 +60,12 @@ impl Check {
             Vec::new()
         });
         let paths = self.paths(settings);
-        let (problems, definitions) = check_paths(&paths, &parts::sources(settings, Vec::new()).context());
-        findings.extend(problems.iter().map(of_source));
-        findings.extend(
-            no_occurrence_left(&definitions, context.clock.now())
-                .iter()
-                .map(of_source),
-        );
-        findings.extend(unserved(settings, &definitions));
+        let checked = check_paths(&paths, &parts::sources(settings, Vec::new()).context());
+        let now = context.clock.now();
+        let doubt = |p: &Problem| with_next(of_source(p), p, &checked.definitions, now);
+        findings.extend(checked.problems.iter().map(doubt));
+        findings.extend(no_occurrence_left(&checked.definitions, now).iter().map(of_source));
+        findings.extend(unserved(settings, &checked.definitions));
         if self.paths.is_empty() && read.is_some() {
             findings.extend(code_findings(context, settings, code).await);
             findings.extend(table_findings(context, settings).await);
@@ -74,7 +74,8 @@ impl Check {
         if self.json {
             print::json(&Value::Array(findings))?;
         } else {
-            print::text(&report(&findings, errors, read))?;
+            let notes = defaults::notes(&checked.functions);
+            print::text(&report(&findings, &notes, errors, read))?;
         }
         if errors > 0 { Err(Found(errors).into()) } else { Ok(()) }
     }
@@ -130,7 +131,10 @@ async fn table_findings(context: &Context, settings: &Settings) -> Vec<Value> {
         .schedules
         .values()
         .filter(|d| d.origin.source == Source::Table);
-    let findings: Vec<Value> = problems.map(of_source).chain(unserved(settings, rows)).collect();
+    let definitions: Vec<Definition> = rows.cloned().collect();
+    let now = context.clock.now();
+    let doubt = |p: &Problem| with_next(of_source(p), p, &definitions, now);
+    let findings: Vec<Value> = problems.map(doubt).chain(unserved(settings, &definitions)).collect();
     let status = loaded.statuses.iter().find(|s| s.source == Source::Table);
     match status.and_then(|s| s.state.reason()) {
         Some(reason) if findings.is_empty() => unread(reason),
@@ -142,6 +146,25 @@ fn of_source(p: &Problem) -> Value {
     let severity = if exit::is_error(p) { "error" } else { "warning" };
     let (excerpt, hint) = (p.excerpt.as_deref(), p.hint.as_deref());
     finding(severity, &p.code, &p.origin.place, &p.message, excerpt, hint)
+}
+
+/// A doubt about when a schedule fires, with when that would be.
+fn with_next(mut finding: Value, problem: &Problem, definitions: &[Definition], now: Timestamp) -> Value {
+    /// Enough to see a rhythm.
+    const NEXT: usize = 4;
+    let doubted = TIMING_LINTS.contains(&problem.code.as_str());
+    let about = |d: &&Definition| doubted && problem.schedule.as_ref() == Some(&d.id);
+    if let Some(definition) = definitions.iter().find(about) {
+        let timing = &definition.timing;
+        let next = timing
+            .upcoming(now, NEXT)
+            .into_iter()
+            .map(|at| at.to_zoned(timing.zone.clone()));
+        finding["next"] = next
+            .map(|at| at.strftime("%a %Y-%m-%d %H:%M:%S %Z").to_string())
+            .collect();
+    }
+    finding
 }
 
 fn of_setting(p: &crate::config::Problem) -> Value {
@@ -165,7 +188,7 @@ fn finding(severity: &str, code: &str, place: &str, message: &str, excerpt: Opti
     })
 }
 
-fn report(findings: &[Value], errors: usize, settings: Option<&Settings>) -> String {
+fn report(findings: &[Value], notes: &[String], errors: usize, settings: Option<&Settings>) -> String {
     let mut out = String::new();
     for f in findings {
         let text = |key: &str| f[key].as_str().unwrap_or_default();
@@ -179,6 +202,13 @@ fn report(findings: &[Value], errors: usize, settings: Option<&Settings>) -> Str
         };
         out += &finding.lines();
         out += "\n";
+        if let Some(next) = f["next"].as_array().filter(|next| !next.is_empty()) {
+            let next: Vec<&str> = next.iter().filter_map(Value::as_str).collect();
+            out += &format!("  next: {}\n", signs::line(&next.join(", ")));
+        }
+    }
+    for note in notes {
+        out += &format!("note: {}\n", signs::line(note));
     }
     let origin = match settings {
         None => String::new(),

@@ -7,6 +7,7 @@ mod backup;
 mod bench;
 mod check;
 mod context;
+mod defaults;
 mod doubts;
 mod enqueue;
 mod exit;

@@ -6,6 +6,7 @@
 mod calls;
 mod catalog;
 mod directory;
+mod doubts;
 mod keep;
 mod manifest;
 mod settings;
@@ -19,7 +20,7 @@ mod tests;
 
 pub use calls::of_payload as doubt_of_payload;
 pub use catalog::{Catalog, Loaded};
-pub use directory::check_paths;
+pub use directory::{Checked, check_paths};
 pub use keep::Keep;
 pub use manifest::Context;
 pub use settings::{

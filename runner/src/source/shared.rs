@@ -15,6 +15,7 @@ use runner_core::schedule::{
 use runner_sdk::{FUNCTION_PREFIX, FunctionOptions, Functions};
 
 use super::calls;
+use super::doubts::DoubtLog;
 use super::status::{Rejected, SourceState, SourceStatus};
 
 /// What one source says.
@@ -57,6 +58,7 @@ pub struct Shared {
     served: Mutex<Option<Served>>,
     others: Mutex<(Vec<Problem>, BTreeSet<ScheduleId>)>,
     plan: watch::Sender<Arc<Plan>>,
+    doubts: Mutex<DoubtLog>,
 }
 
 impl Shared {
@@ -72,6 +74,7 @@ impl Shared {
             served: Mutex::default(),
             others: Mutex::default(),
             plan,
+            doubts: Mutex::default(),
         }
     }
 
@@ -229,13 +232,17 @@ impl Shared {
             scopes: slots.iter().map(|(source, slot)| (*source, slot.scope())).collect(),
             ..merge(definitions, problems, knows)
         };
-        self.plan.send_if_modified(|current| {
+        let changed = self.plan.send_if_modified(|current| {
             let changed = **current != plan;
             if changed {
                 *current = Arc::new(plan);
             }
             changed
         });
+        if changed {
+            let mut doubts = self.doubts.lock().unwrap_or_else(PoisonError::into_inner);
+            doubts.tell(&self.plan.borrow().problems);
+        }
     }
 
     /// A row or a schedule in code with what its function says about tasks, where it says nothing itself.
@@ -243,9 +250,10 @@ impl Shared {
         let mut definition = definition.clone();
         if let Some(stated) = stated.get(&definition.id)
             && let Some(name) = definition.task.kind.strip_prefix(FUNCTION_PREFIX)
-            && let Some(function) = self.functions.get(name)
         {
-            stated.clone().or(&function.options).apply(&mut definition.task);
+            let function = self.functions.get(name);
+            let options = function.map_or_else(FunctionOptions::of_function, |f| f.task_options());
+            stated.clone().or(&options).apply(&mut definition.task);
         }
         definition
     }

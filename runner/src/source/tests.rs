@@ -219,6 +219,16 @@ async fn the_limits_of_a_function_hold_for_every_schedule_that_names_it() {
     let edited = "name: a\nexec: [date]\nretry: 4\n";
     std::fs::write(home.path().join("m/a.yaml"), edited).unwrap();
     assert!(catalog.sync().await);
-    assert_eq!(limits(&catalog.plan(), ScheduleId::row(1)), ("default".into(), 4, None));
+    let defaults = ("default".into(), 4, Some(3600));
+    assert_eq!(limits(&catalog.plan(), ScheduleId::row(1)), defaults);
+    // The other limits are those of handlers, which Go servers run too.
+    std::fs::write(home.path().join("m/a.yaml"), "name: b\nexec: [date]\n").unwrap();
+    assert!(catalog.sync().await);
+    let undefined = ("default".into(), 2, Some(3600));
+    assert_eq!(limits(&catalog.plan(), ScheduleId::code("plain")), undefined);
+    assert_eq!(
+        limits(&catalog.plan(), ScheduleId::code("other")),
+        ("default".into(), 25, None)
+    );
     stop.cancel();
 }

@@ -6,6 +6,7 @@ mod name;
 mod options;
 mod outcome;
 mod pattern;
+mod payload;
 mod retry;
 mod state;
 
@@ -13,5 +14,6 @@ pub use name::{BlankName, FUNCTION_PREFIX, QueueName, TaskId};
 pub use options::{DEFAULT_MAX_RETRY, DEFAULT_TIMEOUT, InvalidTask, Run, Task, Unique};
 pub use outcome::RunOutcome;
 pub use pattern::{QueuePattern, covers, priority_of};
+pub use payload::{MAX_PAYLOAD, NotJson, check_json, from_json};
 pub use retry::{Backoff, RETRY_JITTER_SECONDS, recovery_delay, retry_delay, stated_delay};
 pub use state::{Event, IllegalMove, State, UnknownState};

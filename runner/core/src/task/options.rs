@@ -7,7 +7,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{QueueName, TaskId};
+use super::{MAX_PAYLOAD, QueueName, TaskId};
 
 /// Retries of a task whose producer named no number; asynq's default.
 pub const DEFAULT_MAX_RETRY: u32 = 25;
@@ -82,6 +82,9 @@ pub enum InvalidTask {
     /// A blank group name.
     #[error("the group name must not be blank")]
     BlankGroup,
+    /// A payload of more than [`MAX_PAYLOAD`] bytes.
+    #[error("the payload has {0} bytes; at most {MAX_PAYLOAD} are possible")]
+    PayloadTooLong(usize),
 }
 
 impl Task {
@@ -202,6 +205,10 @@ impl Task {
         if self.group.as_deref().is_some_and(|g| g.trim().is_empty()) {
             return Err(InvalidTask::BlankGroup);
         }
+        match self.payload.as_ref().map(Bytes::len) {
+            Some(length) if length > MAX_PAYLOAD => return Err(InvalidTask::PayloadTooLong(length)),
+            _ => (),
+        }
         Ok(())
     }
 
@@ -237,5 +244,10 @@ mod tests {
         assert_eq!(Task::new(" ").check(), Err(InvalidTask::BlankType));
         let short = Task::new("a").unique(Duration::from_millis(999));
         assert!(matches!(short.check(), Err(InvalidTask::UniqueTooShort(_))));
+        // Zeroed memory that is never touched costs nothing.
+        let of_length = |length: usize| Task::new("a").payload(vec![0; length]);
+        assert_eq!(of_length(MAX_PAYLOAD).check(), Ok(()));
+        let long = of_length(MAX_PAYLOAD + 1);
+        assert_eq!(long.check(), Err(InvalidTask::PayloadTooLong(MAX_PAYLOAD + 1)));
     }
 }

@@ -26,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 
 use runner_core::duration;
 use runner_core::schedule::{Definition, Problem, Source};
+use runner_sdk::Function;
 
 use super::manifest::{self, Context};
 use super::settings::ManifestSettings;
@@ -199,11 +200,21 @@ impl Role for Directory {
     }
 }
 
-/// Every problem of these files and directories, and the schedules that would be in force, for checking before anything
-/// runs.
+/// What files and directories say.
+#[derive(Debug, Default)]
+pub struct Checked {
+    /// Everything that is wrong.
+    pub problems: Vec<Problem>,
+    /// The functions that would be in force.
+    pub functions: Vec<Function>,
+    /// The schedules that would be in force.
+    pub definitions: Vec<Definition>,
+}
+
+/// What these files and directories say, for checking before anything runs.
 #[must_use]
-pub fn check_paths(paths: &[PathBuf], context: &Context) -> (Vec<Problem>, Vec<Definition>) {
-    let (mut problems, mut definitions) = (Vec::new(), Vec::new());
+pub fn check_paths(paths: &[PathBuf], context: &Context) -> Checked {
+    let mut checked = Checked::default();
     for path in paths {
         let place = path.display().to_string();
         if path.is_dir() {
@@ -216,11 +227,13 @@ pub fn check_paths(paths: &[PathBuf], context: &Context) -> (Vec<Problem>, Vec<D
                     };
                     files.apply(snapshot, moment, false);
                     let contents = files.contents();
-                    problems.extend(contents.problems);
-                    definitions.extend(contents.definitions);
+                    checked.problems.extend(contents.problems);
+                    checked.functions.extend(contents.functions);
+                    checked.definitions.extend(contents.definitions);
                 }
                 Err((reason, _)) => {
-                    problems.extend(manifest::Reading::failed(&place, "E106", reason).problems);
+                    let failed = manifest::Reading::failed(&place, "E106", reason);
+                    checked.problems.extend(failed.problems);
                 }
             }
             continue;
@@ -231,9 +244,12 @@ pub fn check_paths(paths: &[PathBuf], context: &Context) -> (Vec<Problem>, Vec<D
             None => manifest::Reading::failed(&place, "E106", "the file does not exist"),
         };
         if reading.is_good() {
-            definitions.extend(reading.entries.into_iter().flat_map(|entry| entry.schedules));
+            for entry in reading.entries {
+                checked.functions.push(entry.function);
+                checked.definitions.extend(entry.schedules);
+            }
         }
-        problems.extend(reading.problems);
+        checked.problems.extend(reading.problems);
     }
-    (problems, definitions)
+    checked
 }

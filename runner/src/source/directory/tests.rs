@@ -287,7 +287,7 @@ async fn what_is_no_readable_text_is_told_and_hurts_nobody_else() {
         .set_len(2 << 30)
         .unwrap();
     fs::write(dir.join("good.yaml"), manifest("good")).unwrap();
-    let (problems, _) = super::check_paths(std::slice::from_ref(&dir), &settings(&dir).context());
+    let problems = super::check_paths(std::slice::from_ref(&dir), &settings(&dir).context()).problems;
     let mut told: Vec<String> = problems
         .iter()
         .map(|p| {

@@ -1,18 +1,16 @@
 //! One row as a schedule: what its columns mean, and what is wrong with them. No I/O.
 
-use std::collections::BTreeSet;
-use std::fmt;
-
 use bytes::Bytes;
-use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
-use serde_json::value::RawValue;
+use std::collections::BTreeSet;
 
 use runner_core::cron::{self, CronError, Expression};
 use runner_core::schedule::{Definition, Origin, Overlap, Problem, ScheduleId, Severity, Source, Timing};
-use runner_core::task::Task;
+use runner_core::task::{NotJson, Task, from_json};
 use runner_sdk::FunctionOptions;
 
-use super::store::Row;
+use super::payload::{Json, Parts, depth};
+use super::store::{Cell, Fault, Group, MAX_ID, MAX_TEXT, Row, Unread};
+use super::switch::{is_on, switch};
 use crate::source::manifest::{
     Context, Fields, MAX_TASK_TYPE, Policies, Report, read_policies, read_task_options, read_zone,
 };
@@ -57,7 +55,10 @@ pub struct Read {
 /// Where a row stands, for people.
 #[must_use]
 pub fn place(id: &str) -> String {
-    format!("sys_crontab id {id}")
+    match id {
+        "" => "sys_crontab, no id".to_owned(),
+        id => format!("sys_crontab id {id}"),
+    }
 }
 
 /// Reads a row.
@@ -68,8 +69,14 @@ pub fn read(row: &Row, context: &Context) -> Read {
         id: ScheduleId::row(&row.id),
         problems: Vec::new(),
     };
-    let enabled = matches!(&row.status, Ok(Some(status)) if matches!(status.trim(), "1" | "true" | "t"));
-    let (definition, stated) = reader.definition(enabled, context);
+    let enabled = is_on(&row.status);
+    let (definition, stated) = match &row.fault {
+        None => reader.definition(enabled, context),
+        Some(fault) => {
+            reader.unusable(fault);
+            (None, FunctionOptions::default())
+        }
+    };
     let problems = reader.problems;
     let good = problems.iter().all(|p| p.severity == Severity::Warning);
     Read {
@@ -84,13 +91,6 @@ struct Reader<'r> {
     row: &'r Row,
     id: ScheduleId,
     problems: Vec<Problem>,
-}
-
-/// A payload and the options that came with it.
-#[derive(Default)]
-struct Parts {
-    payload: Option<Bytes>,
-    options: Option<String>,
 }
 
 impl Reader<'_> {
@@ -117,19 +117,79 @@ impl Reader<'_> {
         &mut self.problems[index]
     }
 
-    /// A column as text; empty for NULL.
-    fn cell(&mut self, name: &str, cell: &super::store::Cell) -> String {
+    /// What the column holds; empty for NULL.
+    fn cell<T: Clone + Default>(&mut self, name: &str, cell: &Cell<T>) -> T {
         match cell {
-            Ok(text) => text.clone().unwrap_or_default(),
-            Err(reason) => {
-                self.error("D106", format!("column {name} is no text: {reason}"));
-                String::new()
+            Ok(value) => value.clone().unwrap_or_default(),
+            Err(unread) => {
+                let code = match unread {
+                    Unread::NoText(_) => "D106",
+                    Unread::TooLong { .. } => "D116",
+                };
+                self.error(code, format!("column {name} {unread}"));
+                T::default()
             }
         }
     }
 
+    /// The row as a whole cannot be used.
+    fn unusable(&mut self, fault: &Fault) {
+        let named = |group: &Group| {
+            let names: Vec<String> = group.names.iter().map(|name| quoted(name)).collect();
+            let more = if group.rows > names.len() { ", …" } else { "" };
+            format!("({}{more})", names.join(", "))
+        };
+        let key = "give the table a primary key; a row's id is the identity of its schedule";
+        let (code, text, hint) = match fault {
+            Fault::NoId(group) => {
+                let rows = if group.rows == 1 {
+                    "1 row has"
+                } else {
+                    &format!("{} rows have", group.rows)
+                };
+                ("D113", format!("{rows} no id {}", named(group)), key)
+            }
+            Fault::SameId(group) => {
+                let text = format!(
+                    "{} rows have this id {}; none of them is applied",
+                    group.rows,
+                    named(group)
+                );
+                ("D114", text, key)
+            }
+            Fault::OddId => {
+                let text = format!("the id is longer than {MAX_ID} characters or has characters that steer a terminal");
+                ("D115", text, "use a number or a UUID")
+            }
+            Fault::Beyond => {
+                let text = format!(
+                    "the rows before it have {} MiB of text already; this one is not read",
+                    MAX_TEXT >> 20
+                );
+                (
+                    "D117",
+                    text,
+                    "keep large payloads in a store, and their names in the rows",
+                )
+            }
+        };
+        self.error(code, text).hint = Some(hint.to_owned());
+    }
+
+    /// A status that says neither on nor off is off, which may not be what was meant.
+    fn status(&mut self) {
+        let text = match &self.row.status {
+            Ok(Some(text)) if switch(text).is_some() => return,
+            Ok(Some(text)) => format!("status {} is neither 1 nor 0; the row is off", quoted(text)),
+            Ok(None) => "status is NULL, neither 1 nor 0; the row is off".to_owned(),
+            Err(unread) => format!("column status {unread}; the row is off"),
+        };
+        self.warning("W252", text);
+    }
+
     fn definition(&mut self, enabled: bool, context: &Context) -> (Option<Definition>, FunctionOptions) {
         let row = self.row;
+        self.status();
         let name = self.cell("name", &row.name);
         let kind = self.kind();
         let parts = self.payload();
@@ -213,22 +273,17 @@ impl Reader<'_> {
 
     /// Byte for byte what the column holds, unless options must be taken out of it.
     fn payload(&mut self) -> Parts {
-        let text = self.cell("payload", &self.row.payload);
-        if text.trim_ascii().is_empty() {
+        let bytes = self.cell("payload", &self.row.payload);
+        if bytes.trim_ascii().is_empty() {
             return Parts::default();
         }
-        let members = match serde_json::from_str::<Json<'_>>(&text) {
+        let members = match from_json::<Json<'_>>(&bytes) {
             Ok(Json::Object(members)) => members,
             Ok(Json::Other) => Vec::new(),
-            Err(error) => {
-                let mut message = format!("payload is not valid JSON: {error}");
-                if text.len() == TEXT_BYTES {
-                    message += "; it is exactly 65,535 bytes, probably cut off by the column";
-                }
-                self.error("D103", message);
-                return Parts::default();
-            }
+            Err(error) => return self.no_json(&bytes, &error),
         };
+        // JSON is UTF-8.
+        let text = String::from_utf8_lossy(&bytes).into_owned();
         if depth(&text) > MAX_DEPTH {
             self.error("D105", format!("payload is nested deeper than {MAX_DEPTH}"));
             return Parts::default();
@@ -255,6 +310,30 @@ impl Reader<'_> {
             payload,
             options: Some(options.get().to_owned()),
         }
+    }
+
+    /// A payload of bytes: other schedulers hand them over, so they are no error, but where something was lost.
+    fn no_json(&mut self, bytes: &[u8], error: &NotJson) -> Parts {
+        let is_cut = bytes.len() == TEXT_BYTES && matches!(bytes.trim_ascii_start().first(), Some(b'{' | b'['));
+        let has_options = bytes
+            .windows(OPTIONS_KEY.len())
+            .any(|part| part == OPTIONS_KEY.as_bytes());
+        let text = format!("payload is not valid JSON: {error}");
+        if is_cut {
+            self.error(
+                "D103",
+                text + "; it is exactly 65,535 bytes, probably cut off by the column",
+            );
+        } else if has_options {
+            self.error("D103", text + "; the options in its _runner would be lost");
+        } else {
+            self.warning("W253", text + "; its bytes are passed on as they are");
+            return Parts {
+                payload: Some(Bytes::copy_from_slice(bytes)),
+                options: None,
+            };
+        }
+        Parts::default()
     }
 
     /// Reads `_runner` as if it stood in a manifest: JSON is YAML.
@@ -303,77 +382,9 @@ impl Reader<'_> {
     }
 }
 
-/// How deep a text of valid JSON is nested.
-fn depth(json: &str) -> usize {
-    let (mut deepest, mut depth, mut in_string, mut escaped) = (0usize, 0usize, false, false);
-    for byte in json.bytes() {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' if in_string => escaped = true,
-            b'"' => in_string = !in_string,
-            b'[' | b'{' if !in_string => depth += 1,
-            b']' | b'}' if !in_string => depth = depth.saturating_sub(1),
-            _ => (),
-        }
-        deepest = deepest.max(depth);
-    }
-    deepest
-}
-
 struct Options {
     context: Context,
     zone_given: bool,
     policies: Policies,
     stated: FunctionOptions,
-}
-
-/// A JSON text: the members of an object as they stand there, or that it is something else.
-enum Json<'a> {
-    Object(Vec<(String, &'a RawValue)>),
-    Other,
-}
-
-impl<'de: 'a, 'a> Deserialize<'de> for Json<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(JsonVisitor)
-    }
-}
-
-struct JsonVisitor;
-
-impl<'de> Visitor<'de> for JsonVisitor {
-    type Value = Json<'de>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a JSON value")
-    }
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut members = Vec::new();
-        while let Some(member) = map.next_entry::<String, &RawValue>()? {
-            members.push(member);
-        }
-        Ok(Json::Object(members))
-    }
-    fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
-        while seq.next_element::<serde::de::IgnoredAny>()?.is_some() {}
-        Ok(Json::Other)
-    }
-    fn visit_bool<E>(self, _: bool) -> Result<Self::Value, E> {
-        Ok(Json::Other)
-    }
-    fn visit_i64<E>(self, _: i64) -> Result<Self::Value, E> {
-        Ok(Json::Other)
-    }
-    fn visit_u64<E>(self, _: u64) -> Result<Self::Value, E> {
-        Ok(Json::Other)
-    }
-    fn visit_f64<E>(self, _: f64) -> Result<Self::Value, E> {
-        Ok(Json::Other)
-    }
-    fn visit_str<E>(self, _: &str) -> Result<Self::Value, E> {
-        Ok(Json::Other)
-    }
-    fn visit_unit<E>(self) -> Result<Self::Value, E> {
-        Ok(Json::Other)
-    }
 }

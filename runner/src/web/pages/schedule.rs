@@ -7,7 +7,7 @@ use axum::extract::{Path, Query, State};
 use axum::response::Response;
 use jiff::Timestamp;
 use runner_core::schedule::{CatchUpPolicy, Definition, Overlap, Plan, ScheduleId};
-use runner_core::task::{FUNCTION_PREFIX, QueueName, State as TaskState, TaskId};
+use runner_core::task::{Backoff, FUNCTION_PREFIX, QueueName, State as TaskState, Task, TaskId};
 use runner_queue::{Decision, DecisionKind, MAX_RUNS_KEPT, Standing};
 use serde::{Deserialize, Serialize};
 
@@ -24,6 +24,7 @@ use crate::web::payload::Shown;
 use crate::web::text::{self, Lens, Moment};
 use crate::web::urls;
 use crate::web::visitor::Who;
+use crate::web::words::Lang;
 
 /// Occurrences to come that are listed.
 const NEXT: usize = 5;
@@ -96,9 +97,39 @@ struct Details {
     jitter: Option<String>,
     dst: &'static str,
     max_retry: u32,
+    /// How long after each failure a command or call is tried again.
+    delays: Option<Delays>,
     timeout: Option<String>,
     retention: Option<String>,
     payload: Shown,
+}
+
+/// The delays before the retries of a command or call.
+#[derive(Debug, Serialize)]
+struct Delays {
+    listed: String,
+    /// How long it waits before each further one.
+    then: Option<String>,
+}
+
+impl Delays {
+    /// `None` for tasks of handlers, whose delays follow a formula, and where nothing is tried again.
+    fn of(lens: &Lens, task: &Task) -> Option<Self> {
+        /// As many as differ; the last one repeats.
+        const LISTED: u32 = 5;
+        let steps = |retries| Backoff::Function.steps(retries);
+        if task.max_retry == 0 || !task.kind.starts_with(FUNCTION_PREFIX) {
+            return None;
+        }
+        let listed: Vec<String> = steps(task.max_retry.min(LISTED))?
+            .into_iter()
+            .map(|d| lens.span(d))
+            .collect();
+        Some(Self {
+            then: listed.last().filter(|_| task.max_retry > LISTED).cloned(),
+            listed: listed.join(if lens.lang == Lang::Zh { "、" } else { ", " }),
+        })
+    }
 }
 
 /// The page. Without details for a definition that is broken or no longer there.
@@ -318,7 +349,8 @@ fn details(
             runner_core::cron::DstRule::Go => "go",
         },
         max_retry: task.max_retry,
-        timeout: task.timeout.and_then(span),
+        delays: Delays::of(lens, task),
+        timeout: span(std::time::Duration::from_secs(task.stored_limits().0)),
         retention: span(task.retention),
         payload: Shown::new(task.payload.as_deref().unwrap_or_default()),
     }
