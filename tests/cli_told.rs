@@ -61,8 +61,7 @@ async fn a_redis_that_refuses_is_told_with_a_hint_that_fits() {
         assert_eq!(error.contains("running"), redis == nobody, "{redis}: {error}");
     }
     // The server's own words name the command, and in newer versions the user.
-    let client = redis::Client::open(format!("redis://:geheim@{host}")).unwrap();
-    let mut link = client.get_multiplexed_async_connection().await.unwrap();
+    let mut link = kit::link_to(&format!("redis://:geheim@{host}")).await.unwrap();
     let rights = ["SETUSER", "shop", "on", ">pw", "~*", "&*", "+@connection"];
     let _: () = redis::cmd("ACL").arg(&rights).query_async(&mut link).await.unwrap();
     let error = said(&format!("{{host: \"{host}\", username: shop, password: pw}}")).await;

@@ -32,8 +32,8 @@ async fn ask<T: redis::FromRedisValue>(link: &mut MultiplexedConnection, words: 
 }
 
 async fn link_to(server: &RedisServer) -> MultiplexedConnection {
-    let client = redis::Client::open(format!("redis://127.0.0.1:{}", server.port)).unwrap();
-    client.get_multiplexed_async_connection().await.unwrap()
+    let url = format!("redis://127.0.0.1:{}", server.port);
+    kit::link_to(&url).await.unwrap()
 }
 
 fn told(error: &BrokerError) -> String {
@@ -189,9 +189,9 @@ async fn scripts_may_be_flushed_all_the_time() {
 
 async fn a_server_that_turns_everybody_away_is_heard() {
     let server = RedisServer::start(&["--maxclients", "1"]);
-    let client = redis::Client::open(format!("redis://127.0.0.1:{}", server.port)).unwrap();
+    let url = format!("redis://127.0.0.1:{}", server.port);
     let only = kit::eventually("one client is let in", || async {
-        let mut link = client.get_multiplexed_async_connection().await?;
+        let mut link = kit::link_to(&url).await?;
         let _: String = redis::cmd("PING").query_async(&mut link).await?;
         Ok::<_, redis::RedisError>(link)
     })

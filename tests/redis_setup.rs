@@ -158,8 +158,8 @@ async fn a_denied_login_is_said_at_readyz_and_in_the_log() {
     .await;
     assert!(!runner.log().contains("hunter2"), "{}", runner.log());
     // The right password, and it goes on without a restart.
-    let client = redis::Client::open(format!("redis://:of-the-operator@127.0.0.1:{}", server.port)).unwrap();
-    let mut link = client.get_multiplexed_async_connection().await.unwrap();
+    let url = format!("redis://:of-the-operator@127.0.0.1:{}", server.port);
+    let mut link = kit::link_to(&url).await.unwrap();
     let _: () = redis::cmd("CONFIG")
         .arg(&["SET", "requirepass", "hunter2"])
         .query_async(&mut link)

@@ -18,8 +18,8 @@ pub fn tests() -> Vec<kit::Trial> {
 }
 
 async fn admin(server: &RedisServer, password: &str) -> MultiplexedConnection {
-    let client = redis::Client::open(format!("redis://:{password}@127.0.0.1:{}", server.port)).unwrap();
-    client.get_multiplexed_async_connection().await.unwrap()
+    let url = format!("redis://:{password}@127.0.0.1:{}", server.port);
+    kit::link_to(&url).await.unwrap()
 }
 
 /// Gives the server another password and ends every connection but the caller's own.

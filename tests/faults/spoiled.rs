@@ -350,8 +350,8 @@ async fn f19_spoiled_values_harm_nobody_else() {
 /// What is done in another way there: commits in steps, and the look at the keys beside a queue.
 async fn f19_spoiled_values_harm_nobody_else_in_a_cluster() {
     let server = Arc::new(RedisServer::start(&["--cluster-enabled", "yes"]));
-    let client = redis::Client::open(format!("redis://127.0.0.1:{}/", server.port)).unwrap();
-    let mut link = client.get_multiplexed_async_connection().await.unwrap();
+    let url = format!("redis://127.0.0.1:{}/", server.port);
+    let mut link = kit::link_to(&url).await.unwrap();
     let mut slots = redis::cmd("CLUSTER");
     let _: () = slots
         .arg("ADDSLOTSRANGE")

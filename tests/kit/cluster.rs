@@ -197,9 +197,7 @@ impl Node {
 
     /// Asks this node, and no other.
     pub async fn ask<T: FromRedisValue>(&self, words: &[&str]) -> T {
-        let client = redis::Client::open(format!("redis://127.0.0.1:{}/", self.port)).expect("a Redis address");
-        let mut link = client
-            .get_multiplexed_async_connection()
+        let mut link = super::link_to(&format!("redis://127.0.0.1:{}/", self.port))
             .await
             .unwrap_or_else(|error| panic!("{words:?}: {error}\n{}", self.child().tail()));
         let mut command = redis::cmd(words[0]);

@@ -82,7 +82,7 @@ pub use nursery::{Child, free_port, scratch};
 pub use postgres::postgres;
 pub use program::{Finished, Runner, Site};
 pub use proxy::{Harm, Proxy};
-pub use redis::{RedisDb, RedisServer, redis};
+pub use redis::{RedisDb, RedisServer, link_to, redis};
 pub use sql::{Dialect, SqlDb};
 pub(crate) use trial::trials;
 pub use trial::{Need, run, trial, trial_within};

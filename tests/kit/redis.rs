@@ -146,12 +146,17 @@ impl RedisDb {
 
     /// A connection to it.
     pub async fn connect(&self) -> redis::aio::MultiplexedConnection {
-        let client = redis::Client::open(self.url()).expect("a Redis address");
-        // The client's own half a second is short for a large pipeline on a busy machine.
-        let config = redis::AsyncConnectionConfig::new().set_response_timeout(Some(START));
-        client
-            .get_multiplexed_async_connection_with_config(&config)
-            .await
-            .expect("a connection to the test's Redis")
+        let link = link_to(&self.url()).await;
+        link.expect("a connection to the test's Redis")
     }
+}
+
+/// A connection that waits for its answers longer than the client's own half a second, which is short for a large call on
+/// a busy machine.
+pub async fn link_to(url: &str) -> redis::RedisResult<redis::aio::MultiplexedConnection> {
+    let config = redis::AsyncConnectionConfig::new()
+        .set_connection_timeout(Some(START))
+        .set_response_timeout(Some(START));
+    let client = redis::Client::open(url)?;
+    client.get_multiplexed_async_connection_with_config(&config).await
 }

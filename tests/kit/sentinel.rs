@@ -55,12 +55,8 @@ impl SentinelSet {
 
     async fn is_whole(&self) -> Result<(), String> {
         for (_, port) in &self.sentinels {
-            let client = redis::Client::open(format!("redis://:{SENTINEL_PASSWORD}@127.0.0.1:{port}"));
-            let mut link = client
-                .map_err(|error| error.to_string())?
-                .get_multiplexed_async_connection()
-                .await
-                .map_err(|error| error.to_string())?;
+            let url = format!("redis://:{SENTINEL_PASSWORD}@127.0.0.1:{port}");
+            let mut link = super::link_to(&url).await.map_err(|error| error.to_string())?;
             let known: std::collections::HashMap<String, String> = redis::cmd("SENTINEL")
                 .arg("master")
                 .arg(MASTER)
