@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::collections::BTreeMap;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -393,6 +394,47 @@ async fn a_stopped_run_leaves_nobody_behind_not_even_who_ignores_it() {
         stop.stop(reason);
         assert_eq!(running.await.unwrap().outcome, expected);
         until("the grandchild is gone", || !lives(grandchild)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_process_that_has_ended_and_is_not_waited_for_is_not_waited_for_here() {
+    for stopped in [true, false] {
+        let scratch = Scratch::new();
+        let (pid, go_on) = (scratch.file("pid"), scratch.file("go-on"));
+        let script = format!(
+            "echo $$ > {0}.new; mv {0}.new {0}; while [ ! -e {1} ]; do sleep 0.05; done",
+            pid.display(),
+            go_on.display()
+        );
+        let spec = ExecSpec {
+            kill_after: Duration::from_secs(3600),
+            ..sh(&script)
+        };
+        let task = trial().limits(None, Some(Duration::from_secs(5)));
+        let stop = task.stop();
+        let running = tokio::spawn(run(spec, task));
+        until("the command runs", || pid_in(&pid).is_some()).await;
+        // Its parent is this test, as the first process of a container is that of orphans.
+        let group = pid_in(&pid).unwrap().try_into().unwrap();
+        let mut zombie = std::process::Command::new("true").process_group(group).spawn().unwrap();
+        until("it has ended", || !lives(zombie.id())).await;
+        let expected = match stopped {
+            true => {
+                stop.stop(StopReason::Deadline);
+                Outcome::Retry("timeout after 5s".into())
+            }
+            false => {
+                std::fs::write(&go_on, "").unwrap();
+                Outcome::Success(None)
+            }
+        };
+        let report = tokio::time::timeout(PATIENCE, running).await;
+        let report = report.expect("it ends long before kill_after").unwrap();
+        assert_eq!(report.outcome, expected);
+        assert!(!report.log.contains("left in its group"), "{}", report.log);
+        assert!(std::path::Path::new(&format!("/proc/{}", zombie.id())).exists());
+        zombie.wait().unwrap();
     }
 }
 

@@ -4,6 +4,8 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use tokio::process::Child;
 
+use crate::guard::lives_in_group;
+
 /// A process group of which the child is the leader.
 ///
 /// The kernel does not give the number of a group to anyone else while one process of the group lives. Once
@@ -24,9 +26,14 @@ impl Group {
         self.signal(Signal::SIGCONT);
     }
 
-    /// Whether there is anyone left.
-    pub(super) fn is_alive(&self) -> bool {
-        self.0.is_some_and(|group| killpg(group, None).is_ok())
+    /// Whether a process of it lives. Those that have ended and that their parent does not wait for are left out: in a
+    /// container without an init process they stay for ever.
+    pub(super) async fn is_alive(&self) -> bool {
+        let Some(group) = self.0.filter(|group| killpg(*group, None).is_ok()) else {
+            return false;
+        };
+        let look = move || lives_in_group(group);
+        tokio::task::spawn_blocking(look).await.unwrap_or(true)
     }
 
     /// Kills whoever is left, once.

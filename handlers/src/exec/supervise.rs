@@ -25,8 +25,10 @@ const LEASE_LOST_KILL_AFTER: Duration = Duration::from_secs(1);
 /// written before.
 const SHUTDOWN_KILL_AFTER: Duration = Duration::from_secs(2);
 
-/// How often it is looked whether the group is gone after it was asked to end.
+/// How soon it is looked whether the group is gone after it was asked to end, and then twice as late each time: a look
+/// may go through all processes of the host.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
+const LOOK_AT_LEAST_EVERY: Duration = Duration::from_millis(320);
 
 /// What flows through the pipes.
 pub(super) struct Pipes {
@@ -89,7 +91,7 @@ pub(super) async fn supervise(
         }
         end
     };
-    if !matches!(end, End::Stopped(_)) && group.is_alive() {
+    if !matches!(end, End::Stopped(_)) && group.is_alive().await {
         cx.log()
             .push("log", "processes that the command left in its group were killed");
     }
@@ -114,9 +116,11 @@ async fn wait(child: &mut Child, group: &Group, kill_after: Duration, cx: &Ctx) 
     let asked = Instant::now();
     let polite = timeout(kill_after, child.wait()).await;
     // The leader may have gone while others of its group still clean up.
-    while polite.is_ok() && group.is_alive() && asked.elapsed() < kill_after {
-        #[allow(clippy::disallowed_methods)] // nobody tells when a group is empty; bounded by `kill_after`
-        sleep(LOOK_EVERY).await;
+    let mut pause = LOOK_EVERY;
+    while polite.is_ok() && asked.elapsed() < kill_after && group.is_alive().await {
+        #[allow(clippy::disallowed_methods)] // nothing reports that a group is empty; bounded by `kill_after`
+        sleep(pause.min(kill_after.saturating_sub(asked.elapsed()))).await;
+        pause = (pause * 2).min(LOOK_AT_LEAST_EVERY);
     }
     group.strike();
     if timeout(KILL_GRACE, child.wait()).await.is_err() {

@@ -30,18 +30,24 @@ impl Member {
     /// The process of this number; nothing if there is none.
     fn of(pid: i32) -> Option<(Self, i32)> {
         let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
-        let stat = String::from_utf8_lossy(&stat).into_owned();
+        Self::read(pid, &String::from_utf8_lossy(&stat))
+    }
+
+    /// From what `/proc` says of it; and its parent.
+    fn read(pid: i32, stat: &str) -> Option<(Self, i32)> {
         // The name stands in brackets and may hold any character.
         let (start, end) = (stat.find('(')?, stat.rfind(')')?);
         let mut rest = stat.get(end + 1..)?.split_ascii_whitespace();
         let state = rest.next()?;
         let parent = rest.next()?.parse().ok()?;
         let group = rest.next()?.parse().ok()?;
+        // A process whose first thread has returned looks ended, although the others go on.
+        let threads: u32 = rest.nth(14)?.parse().ok()?;
         let member = Self {
             pid: Pid::from_raw(pid),
             name: stat.get(start + 1..end)?.to_owned(),
             group,
-            ended: matches!(state, "Z" | "X"),
+            ended: matches!(state, "Z" | "X") && threads <= 1,
         };
         Some((member, parent))
     }
@@ -123,6 +129,13 @@ pub(crate) fn with_variable(name: &str, value: &str) -> Vec<Member> {
     found.map(|(member, _)| member).filter(|m| !m.ended).collect()
 }
 
+/// Whether a process of the group lives. One that has ended and was not waited for does not, although the kernel still
+/// takes signals for it. Reads all of `/proc`: where there is none, every process counts as living.
+pub(crate) fn lives_in_group(group: Pid) -> bool {
+    let in_group = |pid| Member::of(pid).is_some_and(|(member, _)| member.is_in_group(group) && !member.ended);
+    numbers().any(in_group) || Member::of(Pid::this().as_raw()).is_none()
+}
+
 /// `sleep (12), sh (13)`, cut to a few.
 pub(super) fn names(members: &[Member]) -> String {
     let mut names: Vec<String> = members
@@ -141,6 +154,17 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use std::process::{Command, Stdio};
+
+    #[test]
+    fn a_process_of_which_threads_go_on_has_not_ended() {
+        for (state, threads, ended) in [("Z", 1, true), ("X", 0, true), ("Z", 2, false), ("S", 1, false)] {
+            let stat = format!("7 (a) b) {state} 3 5 5 0 -1 4 0 0 0 0 0 0 0 0 20 0 {threads} 0 99");
+            let (member, parent) = Member::read(7, &stat).unwrap();
+            assert_eq!((member.name.as_str(), member.group, parent), ("a) b", 5, 3));
+            assert_eq!(member.ended, ended, "{state} {threads}");
+        }
+        assert!(!Member::of(std::process::id().try_into().unwrap()).unwrap().0.ended);
+    }
 
     #[test]
     fn descendants_are_found_by_both_ways_and_by_a_variable() {

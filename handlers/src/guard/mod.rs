@@ -13,7 +13,7 @@ mod process;
 mod wire;
 
 pub(crate) use client::{Guard, IdleGuards, StartError};
-pub(crate) use family::{Member, with_variable};
+pub(crate) use family::{Member, lives_in_group, with_variable};
 pub(crate) use wire::{Report, Spec};
 
 use std::process::ExitCode;
