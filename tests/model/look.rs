@@ -20,7 +20,7 @@ impl World {
         let mut lists = Vec::new();
         for name in self.queues.keys() {
             for state in State::ALL {
-                let ids = self.list(name, state);
+                let ids = self.shown(name, state);
                 if !ids.is_empty() {
                     let tasks = ids.iter().filter_map(|id| self.info(name, id));
                     lists.push((name.clone(), state, tasks.collect()));
@@ -57,8 +57,17 @@ impl World {
         }
     }
 
+    /// Ids in a list as it is shown: what is over is newest first.
+    fn shown(&self, name: &QueueName, state: State) -> Vec<TaskId> {
+        let mut ids = self.list(name, state);
+        if matches!(state, State::Archived | State::Completed) {
+            ids.reverse();
+        }
+        ids
+    }
+
     pub fn page(&self, name: &QueueName, state: State, number: usize, size: usize) -> TaskPage {
-        let ids = self.list(name, state);
+        let ids = self.shown(name, state);
         let shown = ids.iter().skip((number - 1) * size).take(size);
         TaskPage {
             tasks: shown.filter_map(|id| self.info(name, id)).collect(),

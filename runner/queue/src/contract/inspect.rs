@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use runner_core::task::{QueueName, Run, State};
 
-use super::shared::{LEASE, id, queue, retry, secs, task, verdict};
+use super::shared::{LEASE, archive, id, queue, retry, secs, task, verdict};
 use super::{Clause, Fresh};
 use crate::{ActionError, GLANCE_BYTES, HEAD_BYTES, Lists, Page, Settled, Settlement, Verdict};
 
@@ -17,6 +17,7 @@ pub(super) fn clauses() -> Vec<Clause> {
         the_latency_of_a_queue_is_that_of_its_oldest_pending_task,
         counters_begin_anew_with_the_utc_day,
         a_list_is_read_page_by_page,
+        what_is_over_is_listed_newest_first_page_by_page,
         timed_lists_are_in_the_order_of_their_times,
         a_task_is_found_in_every_queue_that_has_one_of_its_id,
         a_pending_task_says_since_when,
@@ -236,6 +237,54 @@ async fn a_list_is_read_page_by_page(fresh: Fresh) {
     fresh.is_sound().await;
 }
 
+async fn what_is_over_is_listed_newest_first_page_by_page(fresh: Fresh) {
+    fresh
+        .put((0..5).map(|n| task(&format!("{n}")).retention(secs(60))))
+        .await;
+    for claim in fresh.claim(5).await {
+        fresh.clock.advance(secs(1));
+        fresh.end(&claim, Verdict::Done).await;
+    }
+    fresh.put((5..10).map(|n| task(&format!("{n}")))).await;
+    for claim in fresh.claim(5).await {
+        fresh.clock.advance(secs(1));
+        fresh.end(&claim, archive("no")).await;
+    }
+    for (state, pages) in [
+        (State::Completed, ["43", "21", "0"]),
+        (State::Archived, ["98", "76", "5"]),
+    ] {
+        for (number, expected) in (1..).zip(pages) {
+            let page = Page { number, size: 2 };
+            let page = fresh.broker.tasks(&queue("default"), state, page).await.unwrap();
+            let ids: String = page.tasks.iter().map(|info| info.record.id.as_str()).collect();
+            assert_eq!((ids.as_str(), page.total), (expected, 5), "{state} {number}");
+        }
+    }
+    // Tasks that ended at the same instant have a fixed order, too.
+    fresh
+        .put((10..16).map(|n| task(&format!("{n}")).retention(secs(600))))
+        .await;
+    for claim in fresh.claim(6).await {
+        fresh.end(&claim, Verdict::Done).await;
+    }
+    let all = fresh.list(State::Completed).await;
+    for (nth, expected) in all.chunks(4).enumerate() {
+        let page = Page {
+            number: nth + 1,
+            size: 4,
+        };
+        let page = fresh
+            .broker
+            .tasks(&queue("default"), State::Completed, page)
+            .await
+            .unwrap();
+        let ids: Vec<&str> = page.tasks.iter().map(|info| info.record.id.as_str()).collect();
+        assert_eq!(ids, expected);
+    }
+    fresh.is_sound().await;
+}
+
 async fn timed_lists_are_in_the_order_of_their_times(fresh: Fresh) {
     let kept = |name: &str, n| task(name).retention(secs(n));
     fresh.put([kept("b", 20), kept("a", 10), kept("c", 30)]).await;
@@ -249,7 +298,7 @@ async fn timed_lists_are_in_the_order_of_their_times(fresh: Fresh) {
     for claim in fresh.claim(3).await {
         fresh.end(&claim, Verdict::Done).await;
     }
-    assert_eq!(fresh.list(State::Completed).await, ["a", "b", "c"]);
+    assert_eq!(fresh.list(State::Completed).await, ["c", "b", "a"]);
     fresh.is_sound().await;
 }
 

@@ -117,7 +117,11 @@ pub(super) async fn having(readers: &Readers, queues: &[QueueName], lists: Lists
 async fn page(readers: &Readers, queue: &QueueName, state: State, page: Page) -> Result<TaskPage, SqlError> {
     let (skip, size) = bounds(page);
     // Active tasks lie in the order of the ends of their leases, and are shown as they were claimed.
-    let order = if state == State::Active { "t.run" } else { "t.at, t.seq" };
+    let order = match state {
+        State::Active => "t.run",
+        State::Archived | State::Completed => "t.at DESC, t.seq DESC",
+        _ => "t.at, t.seq",
+    };
     let found = built(format!(
         "SELECT {} FROM tasks t WHERE t.queue = ?1 AND {} ORDER BY {order} LIMIT ?2 OFFSET ?3",
         rows::shown(HEAD_BYTES),

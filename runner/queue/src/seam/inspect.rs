@@ -104,7 +104,9 @@ pub struct TaskInfo {
 /// Tasks of one page and how many there are in all.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TaskPage {
-    /// Those that can be read, in the order of the list: oldest first for pending and active, earliest first for timed states.
+    /// Those that can be read. What is still to come is in the order of its turn: pending tasks as they are claimed,
+    /// scheduled and retry by their time, active ones by their claim, those of groups as they are put together. What is over is
+    /// newest first: archived tasks by when they were, completed ones by when they will be deleted.
     pub tasks: Vec<TaskInfo>,
     /// Those that cannot.
     pub unreadable: Vec<RawTask>,
@@ -240,8 +242,8 @@ pub trait Inspector {
     /// Carries out an operator's action.
     async fn act(&self, queue: &QueueName, id: &TaskId, action: Action) -> Result<(), ActionError>;
 
-    /// Carries out an action on the first [`MAX_ACTED`] tasks of a list, in the order of the list; for tasks that
-    /// wait in groups, of all groups of the queue. Call it again while there are more.
+    /// Carries out an action on [`MAX_ACTED`] tasks of a list, of archived and completed ones on the oldest, of others on the
+    /// first; for tasks that wait in groups, of all groups of the queue. Call it again while there are more.
     ///
     /// Tasks that come meanwhile are taken too: a caller who wants to end counts first.
     async fn act_all(&self, queue: &QueueName, state: State, action: Action) -> Result<Acted, ActionError>;

@@ -2,6 +2,7 @@
 -- KEYS: the queue's pending list (names the slot).
 -- ARGV after the clock: queue prefix, own prefix, state, how many to leave out, how many to show, group
 -- or '' (all, of very many groups some), how many bytes of long texts, messages of how many bytes are not read here.
+-- What has ended is newest first, anything else in the order of its turn.
 -- Needs cut.lua. Returns: how many there are, then for each task: id, score of its place or '', message with long texts
 -- cut or '' if it is not read, its bytes (-1 if there is no task of this id), bytes of its payload, pending_since, result
 -- as far as it is shown, its bytes, what it waits for ('' for what is missing).
@@ -9,8 +10,8 @@ local queue, own, state = ARGV[3], ARGV[4], ARGV[5]
 local skip, size = tonumber(ARGV[6]), tonumber(ARGV[7])
 local rows, total = {}, 0
 
-local function from_set(key, offset, most)
-  local found = look({}, 'ZRANGE', key, offset, offset + most - 1, 'WITHSCORES')
+local function from_set(key, offset, most, range)
+  local found = look({}, range or 'ZRANGE', key, offset, offset + most - 1, 'WITHSCORES')
   for i = 1, #found, 2 do rows[#rows + 1] = {found[i], found[i + 1]} end
   return #found / 2
 end
@@ -37,7 +38,7 @@ elseif state == 'aggregating' then
   end
 else
   total = look(0, 'ZCARD', queue .. state)
-  from_set(queue .. state, skip, size)
+  from_set(queue .. state, skip, size, (state == 'archived' or state == 'completed') and 'ZREVRANGE')
 end
 
 local reply, most, limit = {total}, tonumber(ARGV[9]), tonumber(ARGV[10])
