@@ -1,14 +1,12 @@
-//! `runner ls`: queues, tasks and servers as the broker sees them. Schedules are in a file of their own.
+//! `runner ls`: queues and servers as the broker sees them. Tasks and schedules are in files of their own.
 
 use clap::{Args, Subcommand};
 use runner_core::task::{QueueName, State, covers};
-use runner_queue::{Broker, Page, QueueInfo, RawTask, TaskInfo, TaskPage, unclaimed};
-use serde_json::{Value, json};
+use runner_queue::{Broker, QueueInfo, unclaimed};
+use serde_json::json;
 
-use super::exit::Usage;
 use super::ls_schedules::Schedules;
-use super::queue::known;
-use super::task::raw_json;
+use super::ls_tasks::Tasks;
 use super::{Context, print};
 
 /// Queues that the broker is asked about in one call.
@@ -155,134 +153,6 @@ impl Queues {
     }
 }
 
-/// Tasks of one queue
-#[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  \
-    runner ls tasks --state archived\n  \
-    runner ls tasks --queue low --state retry --size 100 --json | jq -r '.[].last_error'\n  \
-    runner ls tasks --group digest:ada")]
-struct Tasks {
-    /// Of which queue [default: default]
-    #[arg(long)]
-    queue: Option<String>,
-    /// In which state [default: a page of each]
-    #[arg(long)]
-    state: Option<State>,
-    /// Those that wait in this group
-    #[arg(long, conflicts_with = "state")]
-    group: Option<String>,
-    /// Which page, from 1
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
-    page: u32,
-    /// Tasks on a page
-    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u16).range(1..=1000))]
-    size: u16,
-    /// As an array of objects
-    #[arg(long)]
-    json: bool,
-}
-
-impl Tasks {
-    async fn run(self, context: &Context) -> anyhow::Result<()> {
-        let queue = self.queue.as_deref().map(QueueName::new).transpose();
-        let queue = queue.map_err(|e| Usage(e.to_string()))?;
-        let broker = context.broker().await?;
-        if let Some(queue) = &queue {
-            known(broker.as_ref(), queue).await?;
-        }
-        let queue = queue.unwrap_or_default();
-        let page = Page {
-            number: self.page as usize,
-            size: usize::from(self.size),
-        };
-        let (mut tasks, mut unreadable) = (Vec::new(), Vec::new());
-        let mut add = |page: TaskPage| {
-            tasks.extend(page.tasks);
-            unreadable.extend(page.unreadable);
-        };
-        if let Some(group) = &self.group {
-            add(broker.group_tasks(&queue, group, page).await?);
-        } else {
-            for state in self.state.map_or_else(|| State::ALL.to_vec(), |state| vec![state]) {
-                add(broker.tasks(&queue, state, page).await?);
-            }
-        }
-        let zone = &context.settings()?.zone;
-        if self.json {
-            let readable = tasks.iter().map(|t| task_json(t, zone));
-            let objects = readable.chain(unreadable.iter().map(|raw| raw_json(&queue, raw)));
-            return Ok(print::json(&objects.collect::<Vec<print::Object>>())?);
-        }
-        let readable = tasks.iter().map(|t| row(t, zone));
-        let rows: Vec<Vec<String>> = readable.chain(unreadable.iter().map(raw_row)).collect();
-        let heading = ["ID", "TYPE", "STATE", "RETRIED", "WHEN", "NOTE"];
-        Ok(print::text(&print::table(&heading, &rows))?)
-    }
-}
-
-fn row(task: &TaskInfo, zone: &jiff::tz::TimeZone) -> Vec<String> {
-    let record = &task.record;
-    let when = task
-        .next_run
-        .or(task.pending_since)
-        .or(task.lease_until)
-        .or(task.filed_at);
-    let note = task.waiting_for.clone().unwrap_or_else(|| record.last_error.clone());
-    vec![
-        record.id.to_string(),
-        record.kind.clone(),
-        task.state.to_string(),
-        format!("{}/{}", record.retried, record.max_retry),
-        when.map_or_else(String::new, |at| print::instant(at, zone)),
-        note,
-    ]
-}
-
-/// A task that cannot be read; `runner task show` prints its bytes.
-fn raw_row(raw: &RawTask) -> Vec<String> {
-    let id = String::from_utf8_lossy(&raw.id).into_owned();
-    let state = raw.state.map_or_else(String::new, |state| state.to_string());
-    let note = match &raw.why {
-        Some(why) => format!("cannot be read: {why}"),
-        None => format!("not read: {} bytes", raw.bytes),
-    };
-    vec![id, String::new(), state, String::new(), String::new(), note]
-}
-
-/// Everything known about a task but its attempts. Lists have the beginning of its payload and result.
-pub(super) fn task_json(task: &TaskInfo, zone: &jiff::tz::TimeZone) -> print::Object {
-    let record = &task.record;
-    let result = task.result.as_ref();
-    let object = json!({
-        "id": record.id,
-        "type": record.kind,
-        "queue": record.queue,
-        "state": task.state,
-        "retried": record.retried,
-        "max_retry": record.max_retry,
-        "timeout_seconds": record.timeout.as_secs(),
-        "deadline": print::maybe(record.deadline, zone),
-        "retention_seconds": record.retention.as_secs(),
-        "group": record.group,
-        "headers": record.headers,
-        "payload_bytes": task.payload_bytes,
-        "next_run": print::maybe(task.next_run, zone),
-        "pending_since": print::maybe(task.pending_since, zone),
-        "lease_until": print::maybe(task.lease_until, zone),
-        "filed_at": print::maybe(task.filed_at, zone),
-        "completed_at": print::maybe(record.completed_at, zone),
-        "last_error": record.last_error,
-        "last_failed_at": print::maybe(record.last_failed_at, zone),
-        "waiting_for": task.waiting_for,
-    });
-    print::Object::of(object)
-        .with("payload", print::payload(&record.payload))
-        .with(
-            "result",
-            result.map_or(print::Field::Value(Value::Null), print::payload),
-        )
-}
-
 /// Live workers and what they work on
 #[derive(Debug, Args)]
 struct Servers {
@@ -294,10 +164,15 @@ struct Servers {
 impl Servers {
     async fn run(self, context: &Context) -> anyhow::Result<()> {
         let servers = context.broker().await?.servers().await?;
-        if self.json {
-            return Ok(print::json(&serde_json::to_value(&servers)?)?);
-        }
         let zone = &context.settings()?.zone;
+        if self.json {
+            let servers = serde_json::to_value(&servers)?;
+            return Ok(print::json(&print::with_moments(
+                servers,
+                &["started_at", "deadline"],
+                zone,
+            ))?);
+        }
         let rows: Vec<Vec<String>> = servers
             .iter()
             .map(|s| {

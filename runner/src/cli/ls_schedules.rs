@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::exit::{self, Unavailable};
 use super::keep::InBroker;
 use super::print::{Field, Object};
+use super::schedule::pause_words;
 use super::{Context, parts, print};
 use crate::source::{self, Catalog, Loaded, Rejected, SourceState};
 
@@ -40,7 +41,11 @@ impl Schedules {
         let ids: Vec<_> = definitions.iter().map(|d| d.id.clone()).collect();
         let standings = broker.standings(&ids).await?;
         let foreign = broker.foreign_entries().await?;
-        tell_corrections(context.clock.now(), broker.corrections().await?.as_ref());
+        tell_corrections(
+            context.clock.now(),
+            broker.corrections().await?.as_ref(),
+            &settings.zone,
+        );
         let listed = definitions.into_iter().zip(standings);
         if self.json {
             let objects = listed.map(|(d, s)| self.object(context, &loaded.plan, d, s.as_ref()));
@@ -80,7 +85,7 @@ impl Schedules {
             "queue": d.task.queue,
             "enabled": d.enabled,
             "paused": standing.is_some_and(|s| s.paused.is_some()),
-            "paused_by": standing.and_then(|s| s.paused.as_ref()).map(ToString::to_string),
+            "paused_by": standing.and_then(|s| s.paused.as_ref()).map(|pause| pause_words(pause, zone)),
             "overlap": d.overlap,
             "next": next,
             "last": last.map(|(at, task)| json!({"nominal": print::instant(*at, zone), "task": task})),
@@ -91,14 +96,14 @@ impl Schedules {
 }
 
 /// On standard error, that cursors were ahead of the broker's clock in the last day.
-fn tell_corrections(now: Timestamp, corrections: Option<&Corrections>) {
+fn tell_corrections(now: Timestamp, corrections: Option<&Corrections>, zone: &TimeZone) {
     let Some(last) = corrections.filter(|c| now.duration_since(c.at) < jiff::SignedDuration::from_hours(24)) else {
         return;
     };
     print::note(&format!(
         "warning: the broker's clock was ahead: at {} the cursors of {} schedules stood up to {} s in the future and \
          were set to the present",
-        last.at.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        print::instant(last.at, zone),
         last.schedules,
         last.ahead.as_secs()
     ));

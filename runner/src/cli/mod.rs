@@ -20,6 +20,7 @@ mod keep;
 mod lost_lines;
 mod ls;
 mod ls_schedules;
+mod ls_tasks;
 mod migrate;
 mod next;
 mod open;

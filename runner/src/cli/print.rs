@@ -253,6 +253,26 @@ pub fn maybe(at: Option<Timestamp>, zone: &TimeZone) -> Value {
     at.map_or(Value::Null, |at| json!(instant(at, zone)))
 }
 
+/// A value with every moment under one of these keys as [`instant`] writes it.
+#[must_use]
+pub fn with_moments(value: Value, keys: &[&str], zone: &TimeZone) -> Value {
+    match value {
+        Value::Array(list) => list.into_iter().map(|one| with_moments(one, keys, zone)).collect(),
+        Value::Object(map) => {
+            let of = |(key, value): (String, Value)| {
+                let moment = value.as_str().filter(|_| keys.contains(&key.as_str()));
+                let value = match moment.and_then(|text| text.parse().ok()) {
+                    Some(at) => json!(instant(at, zone)),
+                    None => with_moments(value, keys, zone),
+                };
+                (key, value)
+            };
+            Value::Object(map.into_iter().map(of).collect())
+        }
+        other => other,
+    }
+}
+
 /// Payload as what it is: JSON as it was written, text, or else base64 in an object.
 #[must_use]
 pub fn payload(bytes: &Bytes) -> Field {
@@ -273,6 +293,16 @@ pub fn payload(bytes: &Bytes) -> Field {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+
+    #[test]
+    fn moments_are_written_in_the_zone_under_the_keys_that_are_named() {
+        let zone = TimeZone::fixed(jiff::tz::offset(8));
+        let value =
+            json!({"a": [{"at": "2026-01-01T00:00:00.123456789Z", "id": "2026-01-01T00:00:00Z"}], "at": "soon"});
+        let expected =
+            json!({"a": [{"at": "2026-01-01T08:00:00.123+08:00", "id": "2026-01-01T00:00:00Z"}], "at": "soon"});
+        assert_eq!(with_moments(value, &["at"], &zone), expected);
+    }
 
     #[test]
     fn columns_line_up_and_nothing_steers_the_terminal() {

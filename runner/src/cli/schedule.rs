@@ -123,7 +123,7 @@ impl ScheduleCommand {
                 let definition = named(&plan, &name)?;
                 let id = &definition.id;
                 let standing = broker.standings(std::slice::from_ref(id)).await?.into_iter().next();
-                if paused(standing.flatten().as_ref()).is_none() {
+                if standing.flatten().is_none_or(|s| s.paused.is_none()) {
                     return Ok(print::line(&format!("{id} is not paused"))?);
                 }
                 let fallen = resume(&*broker, definition, None, &actor()).await?;
@@ -228,10 +228,10 @@ impl Show {
                 "timezone": definition.timing.zone_name,
                 "enabled": definition.enabled,
                 "overlap": definition.overlap,
-                "paused": paused(standing.as_ref()),
+                "paused": paused(standing.as_ref(), zone),
                 "next": print::maybe(next, zone),
                 "decisions": decisions.iter().map(|d| decision_json(d, zone)).collect::<Vec<_>>(),
-                "runs": runs,
+                "runs": print::with_moments(serde_json::to_value(&runs)?, &["planned", "started_at", "ended_at"], zone),
             });
             return Ok(print::json(&object)?);
         }
@@ -241,7 +241,7 @@ impl Show {
             vec!["enabled".to_owned(), definition.enabled.to_string()],
             vec!["overlap".to_owned(), definition.overlap.as_str().to_owned()],
         ];
-        if let Some(paused) = paused(standing.as_ref()) {
+        if let Some(paused) = paused(standing.as_ref(), zone) {
             facts.push(vec!["paused".to_owned(), paused]);
         }
         if let Some(next) = next {
@@ -260,8 +260,24 @@ impl Show {
     }
 }
 
-fn paused(standing: Option<&Standing>) -> Option<String> {
-    standing?.paused.as_ref().map(ToString::to_string)
+fn paused(standing: Option<&Standing>, zone: &TimeZone) -> Option<String> {
+    Some(pause_words(standing?.paused.as_ref()?, zone))
+}
+
+/// Since when it is paused, by whom, until when and why.
+pub(super) fn pause_words(pause: &Pause, zone: &TimeZone) -> String {
+    let at = |at| print::instant(at, zone);
+    let since = pause
+        .at
+        .map_or_else(String::new, |since| format!("since {} ", at(since)));
+    let until = pause
+        .until
+        .map_or_else(String::new, |until| format!(", until {}", at(until)));
+    let note = pause
+        .note
+        .as_deref()
+        .map_or_else(String::new, |note| format!(": {note}"));
+    format!("{since}by {}{until}{note}", pause.by)
 }
 
 /// The last runs of the schedule's function: by this schedule, or by none.

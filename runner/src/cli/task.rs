@@ -9,7 +9,7 @@ use runner_queue::{
 use serde_json::{Value, json};
 
 use super::exit::Usage;
-use super::ls::task_json;
+use super::ls_tasks::task_json;
 use super::print::{Field, Object};
 use super::task_all::{self, Target, Targets};
 use super::{Context, payload, print};
