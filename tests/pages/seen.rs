@@ -11,7 +11,7 @@ use crate::kit;
 pub fn tests() -> Vec<kit::Trial> {
     kit::trials![
         needs(): every_page_of_an_empty_store_says_what_to_do, every_page_of_a_full_store_is_complete,
-            hostile_text_stays_text, pages_come_in_two_languages, lists_have_bounds, one_task_tells_its_story,
+            hostile_text_stays_text, pages_come_in_two_languages, lists_have_bounds, one_task_tells_its_story, tasks_are_listed_by_type,
             one_schedule_tells_its_story, broken_definitions_are_seen, machines_get_their_answers,
             what_is_not_there_is_explained, a_directory_that_is_not_there_is_no_fault,
             functions_that_run_by_hand_are_no_problem, the_last_task_of_a_schedule_is_seen,
@@ -148,6 +148,34 @@ async fn lists_have_bounds() {
         assert_eq!(refused.status, 400, "{bad}");
     }
     assert_eq!(site.http.get("/queue/schedules?source=moon").await.status, 400);
+}
+
+async fn tasks_are_listed_by_type() {
+    let site = Site::empty().await;
+    let kind = |n: usize| if n.is_multiple_of(50) { "Mail:welcome" } else { "other" };
+    let tasks: Vec<Task> = (0..2_001)
+        .map(|n| Task::new(kind(n)).id(id(&format!("t{n}"))))
+        .collect();
+    for answer in site.broker.enqueue(&tasks).await.unwrap() {
+        answer.unwrap();
+    }
+    let list = "/queue/queues/default/pending";
+    let mail = site.http.get(&format!("{list}?type=mail:")).await.body;
+    assert!(
+        mail.contains("1–25 of 40") && mail.contains("page=2&amp;type=mail"),
+        "{mail}"
+    );
+    assert!(!mail.contains("<code>other</code>") && mail.contains("/queue/tasks/default/t50\""));
+    assert!(mail.contains("Only the first 2,000 tasks"), "{mail}");
+    let last = site.http.get(&format!("{list}?type=mail:&page=2")).await.body;
+    assert!(last.contains("26–40 of 40") && last.contains("/queue/tasks/default/t1950\""));
+    let none = site.http.get(&format!("{list}?type=%3Cb%3E")).await.body;
+    assert!(
+        none.contains("No task of such a type") && none.contains("value=\"&lt;b&gt;\""),
+        "{none}"
+    );
+    let done = site.http.get("/queue/queues/default/completed?type=mail").await.body;
+    assert!(done.contains("No task of such a type") && !done.contains("Only the first"));
 }
 
 async fn one_task_tells_its_story() {

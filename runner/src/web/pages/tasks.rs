@@ -4,7 +4,7 @@ use axum::Extension;
 use axum::extract::{Path, Query, State};
 use axum::response::{IntoResponse, Redirect, Response};
 use runner_core::task::{QueueName, State as TaskState, TaskId};
-use runner_queue::{Page as Span, TaskInfo};
+use runner_queue::{BrokerError, Page as Span, TaskInfo, TaskPage};
 use serde::{Deserialize, Serialize};
 
 use super::overview::served;
@@ -23,6 +23,12 @@ use crate::web::visitor::Who;
 const ROWS: usize = 25;
 /// The longest name or id that is looked for, bytes; its address fits into the head of a request.
 const LONGEST_NAME: usize = 20_000;
+
+/// Tasks of a list that are looked through for those of one type, and how many in one call: together some megabytes.
+const LOOKED_AT: usize = 2_000;
+const PORTION: usize = 500;
+/// Characters of a type that is looked for, at most.
+const LONGEST_FILTER: usize = 200;
 
 /// One task in the list.
 #[derive(Debug, Serialize)]
@@ -51,6 +57,10 @@ struct TasksPage {
     processed_today: u64,
     failed_today: u64,
     counts: Vec<StateCount>,
+    /// What the types of the tasks that are shown contain; empty: anything.
+    kind: String,
+    /// How many tasks were looked at, if the list has more.
+    looked_at: Option<usize>,
     tasks: Vec<TaskRow>,
     unreadable: Vec<RawRow>,
     pager: Pager,
@@ -65,6 +75,8 @@ impl Page for TasksPage {
 pub struct Asked {
     page: Option<String>,
     size: Option<String>,
+    #[serde(rename = "type")]
+    kind: Option<String>,
 }
 
 /// `GET /queue/queues/{queue}`: on to its pending tasks.
@@ -85,11 +97,13 @@ pub async fn show(
     let number = rows::page_number(asked.page.as_deref())?;
     let size = rows::page_size(asked.size.as_deref(), ROWS)?;
     let span = Span { number, size };
+    let kind = text::cut(asked.kind.as_deref().unwrap_or_default().trim(), LONGEST_FILTER);
     let (queues, servers, found) = tokio::try_join!(
         desk.broker.queues_of(std::slice::from_ref(&name)),
         desk.broker.servers(),
-        desk.broker.tasks(&name, state, span),
+        listed(&desk, &name, state, span, &kind),
     )?;
+    let (found, looked_at) = found;
     let info = queues
         .first()
         .ok_or_else(|| Fault::Gone("queue", text::cut(&queue, IN_A_LIST)))?;
@@ -105,19 +119,61 @@ pub async fn show(
         counts: rows::counts(info),
         tasks: found.tasks.iter().map(|t| row(lens, t)).collect(),
         unreadable: found.unreadable.iter().map(|t| RawRow::new(&name, t)).collect(),
-        pager: Pager::new(number, size, found.total, |n| list_url(name.as_str(), state, n, size)),
+        pager: Pager::new(number, size, found.total, |n| {
+            list_url(name.as_str(), state, n, size, &kind)
+        }),
         queue: name.to_string(),
+        looked_at,
+        kind,
     };
     frame::show(&desk, &visitor, Section::Queues, &page)
 }
 
-fn list_url(queue: &str, state: TaskState, number: usize, size: usize) -> String {
-    let base = urls::tasks(queue, state.as_str());
-    if size == ROWS {
-        format!("{base}?page={number}")
-    } else {
-        format!("{base}?page={number}&size={size}")
+fn list_url(queue: &str, state: TaskState, number: usize, size: usize, kind: &str) -> String {
+    let mut url = format!("{}?page={number}", urls::tasks(queue, state.as_str()));
+    if size != ROWS {
+        url += &format!("&size={size}");
     }
+    if !kind.is_empty() {
+        url += &format!("&type={}", urls::encoded(kind));
+    }
+    url
+}
+
+/// The tasks of the page: of the whole list, or those whose types contain a text. For these the first [`LOOKED_AT`] are
+/// looked through; that number comes back if the list has more.
+async fn listed(
+    desk: &Desk,
+    queue: &QueueName,
+    state: TaskState,
+    span: Span,
+    kind: &str,
+) -> Result<(TaskPage, Option<usize>), BrokerError> {
+    if kind.is_empty() {
+        return Ok((desk.broker.tasks(queue, state, span).await?, None));
+    }
+    let needle = kind.to_lowercase();
+    let (mut matching, mut looked, mut total) = (Vec::new(), 0, 1);
+    while looked < LOOKED_AT && (looked as u64) < total {
+        let next = Span {
+            number: looked / PORTION + 1,
+            size: PORTION,
+        };
+        let page = desk.broker.tasks(queue, state, next).await?;
+        total = page.total;
+        looked += PORTION;
+        let of_type = |task: &TaskInfo| task.record.kind.to_lowercase().contains(&needle);
+        matching.extend(page.tasks.into_iter().filter(of_type));
+    }
+    let more = total > looked as u64;
+    let found = matching.len() as u64;
+    let skip = (span.number - 1).saturating_mul(span.size);
+    let page = TaskPage {
+        tasks: matching.into_iter().skip(skip).take(span.size).collect(),
+        unreadable: Vec::new(),
+        total: found,
+    };
+    Ok((page, more.then_some(looked)))
 }
 
 /// A queue name from an address.
