@@ -13,7 +13,7 @@ use super::keep::InBroker;
 use super::print::{Field, Object};
 use super::schedule::pause_words;
 use super::{Context, parts, print};
-use crate::source::{self, Catalog, Loaded, Rejected, SourceState};
+use crate::source::{self, Catalog, LAST_GOOD, Loaded, Rejected, SourceState};
 
 /// Schedules of manifests, table and code, and entries of Go schedulers
 #[derive(Debug, Args)]
@@ -32,7 +32,7 @@ impl Schedules {
         let code = parts::code_schedules(settings, context.schedules.clone())?;
         let broker = context.broker().await?;
         let sources = source::Settings {
-            keep: Some(InBroker::shared(broker.clone(), false)),
+            keep: InBroker::of_look(broker.clone(), settings),
             ..parts::sources(settings, code)
         };
         let loaded = Catalog::load_once(sources, context.clock.clone()).await;
@@ -117,13 +117,12 @@ fn tell_problems(loaded: &Loaded) {
             print::note(&format!("warning: {} cannot be read: {reason}", status.place));
         }
     }
-    // An instance that runs may still hold the last good version of what this one cannot read.
-    let unlisted = |p: &&Problem| {
-        p.schedule
-            .as_ref()
-            .is_none_or(|id| !loaded.plan.schedules.contains_key(id))
+    // What is listed as an older version says is named too: the list does not show what is in the file.
+    let told = |p: &&Problem| {
+        let listed = |id| loaded.plan.schedules.contains_key(id);
+        p.code == LAST_GOOD || !p.schedule.as_ref().is_some_and(listed)
     };
-    for problem in loaded.plan.problems.iter().filter(unlisted) {
+    for problem in loaded.plan.problems.iter().filter(told) {
         print::notes(&exit::definition(problem).lines());
     }
 }
@@ -232,6 +231,7 @@ fn row(context: &Context, plan: &Plan, d: &Definition, standing: Option<&Standin
     let state = match (d.enabled, standing.is_some_and(|s| s.paused.is_some())) {
         (false, _) => "disabled",
         (true, true) => "paused",
+        (true, false) if plan.problems_of(&d.id).any(|p| p.code == LAST_GOOD) => "last good",
         (true, false) if plan.problems_of(&d.id).next().is_some() => "warned",
         (true, false) => "on",
     };

@@ -31,6 +31,7 @@ mod print;
 mod queue;
 mod run;
 mod schedule;
+mod seal;
 mod serve;
 mod setup;
 mod signals;

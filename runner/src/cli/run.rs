@@ -20,7 +20,7 @@ use super::app::AppParts;
 use super::held::Held;
 use super::keep::InBroker;
 use super::{greeting, lost_lines, parts, setup, signals, types};
-use crate::config::{Access, BrokerSettings, Settings};
+use crate::config::{Access, BrokerSettings, SealingKey, Settings};
 use crate::health::{self, Health};
 use crate::log::{LostLines, Reopen};
 use crate::metrics::Metrics;
@@ -94,14 +94,14 @@ impl Listeners {
 pub async fn run(
     settings: Settings,
     app: AppParts,
-    access: Access,
+    mut access: Access,
     lost: LostLines,
     reopen: Reopen,
 ) -> anyhow::Result<ExitCode> {
     let signals = signals::Signals::listen().context("cannot listen for signals")?;
     let listeners = Listeners::bind(&settings).await?;
     let stopping = CancellationToken::new();
-    let house = House::open(&settings, app, &stopping).await?;
+    let house = House::open(&settings, app, access.sealing.take(), &stopping).await?;
     lost_lines::watch(lost, house.metrics.clone(), stopping.clone());
     let mut running = house.start(&settings, access, listeners, &stopping)?;
     let plan = house.catalog.plan();
@@ -191,7 +191,12 @@ async fn ended(part: Option<&mut JoinHandle<()>>) {
 }
 
 impl House {
-    async fn open(settings: &Settings, app: AppParts, stopping: &CancellationToken) -> anyhow::Result<Self> {
+    async fn open(
+        settings: &Settings,
+        app: AppParts,
+        key: Option<SealingKey>,
+        stopping: &CancellationToken,
+    ) -> anyhow::Result<Self> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let functions = Functions::default();
         let guard = guards(settings).await;
@@ -209,7 +214,7 @@ impl House {
         let caveats = setup::watch(broker.clone(), both, found, stopping.clone());
         let sources = CancellationToken::new();
         let told = source::Settings {
-            keep: Some(InBroker::shared(broker.clone(), true)),
+            keep: InBroker::of_run(broker.clone(), settings, key),
             ..parts::sources(settings, code)
         };
         let catalog = Catalog::start(told, functions, clock.clone(), sources.clone()).await;

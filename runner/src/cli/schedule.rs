@@ -147,7 +147,7 @@ async fn plan(context: &Context, broker: &std::sync::Arc<dyn Broker>) -> anyhow:
     let settings = context.settings()?;
     let code = parts::code_schedules(settings, context.schedules.clone())?;
     let sources = source::Settings {
-        keep: Some(InBroker::shared(broker.clone(), false)),
+        keep: InBroker::of_look(broker.clone(), settings),
         ..parts::sources(settings, code)
     };
     let loaded = Catalog::load_once(sources, context.clock.clone()).await;

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use super::app::AppParts;
-use super::{Context, exit, print, run};
+use super::{Context, exit, keep, print, run};
 use crate::config::{Access, resolve_access};
 use crate::log;
 
@@ -25,7 +25,10 @@ pub fn serve(context: &Context, parts: AppParts) -> anyhow::Result<ExitCode> {
     }
     let access = match settings.roles.web {
         true => resolve_access(&settings, &settings.data_dir)?,
-        false => Access::nobody(),
+        false => Access {
+            sealing: keep::key_without_web(&settings),
+            ..Access::nobody()
+        },
     };
     for note in &access.notes {
         tracing::warn!(target: "runner", "{note}");

@@ -35,6 +35,8 @@ pub struct Access {
     pub users: Vec<User>,
     /// Signs sessions and form tokens.
     pub key: [u8; 32],
+    /// The key that seals what is kept in the broker, if there is one.
+    pub sealing: Option<SealingKey>,
     /// What an operator should know about this, for the log; never a secret.
     pub notes: Vec<String>,
 }
@@ -57,9 +59,31 @@ impl Access {
             login: true,
             users: Vec::new(),
             key: [0; 32],
+            sealing: None,
             notes: Vec::new(),
         }
     }
+}
+
+/// The key that seals what this program keeps in its broker for itself.
+pub struct SealingKey {
+    /// The same that signs sessions.
+    pub key: [u8; 32],
+    /// Whether it was made just now: where files do not outlive a process, the next one has another.
+    pub new: bool,
+}
+
+/// The key that signs sessions, for whoever seals with it; `None` if there is none and `make` says to make none.
+///
+/// # Errors
+///
+/// If the file of the key cannot be read or made.
+pub fn sealing_key(settings: &Settings, make: bool) -> Result<Option<SealingKey>, AccessError> {
+    let configured = settings.key.as_ref().is_some_and(|key| is_strong(key.expose()));
+    if !make && !configured && !settings.data_dir.join(KEY_FILE).exists() {
+        return Ok(None);
+    }
+    key(settings, &settings.data_dir, &mut Vec::new()).map(Some)
 }
 
 /// Why access cannot be arranged.
@@ -94,7 +118,8 @@ pub enum AccessError {
 /// If `data_dir` cannot be written where that is needed.
 pub fn resolve_access(settings: &Settings, data_dir: &Path) -> Result<Access, AccessError> {
     let mut notes = Vec::new();
-    let key = key(settings, data_dir, &mut notes)?;
+    let sealing = key(settings, data_dir, &mut notes)?;
+    let key = sealing.key;
     let mut users = Vec::with_capacity(settings.auth.users.len());
     for user in &settings.auth.users {
         users.push(resolve(user, &key)?);
@@ -118,6 +143,7 @@ pub fn resolve_access(settings: &Settings, data_dir: &Path) -> Result<Access, Ac
         login: !users.is_empty(),
         users,
         key,
+        sealing: Some(sealing),
         notes,
     })
 }
@@ -144,10 +170,11 @@ fn hash(name: &str, password: &str) -> Result<String, AccessError> {
     })
 }
 
-fn key(settings: &Settings, data_dir: &Path, notes: &mut Vec<String>) -> Result<[u8; 32], AccessError> {
+fn key(settings: &Settings, data_dir: &Path, notes: &mut Vec<String>) -> Result<SealingKey, AccessError> {
     if let Some(configured) = &settings.key {
         if is_strong(configured.expose()) {
-            return Ok(Sha256::digest(configured.expose().as_bytes()).into());
+            let key = Sha256::digest(configured.expose().as_bytes()).into();
+            return Ok(SealingKey { key, new: false });
         }
         notes.push(format!(
             "server.key is a sample or too weak to sign sessions (at least {SHORTEST_KEY} random bytes): \
@@ -156,8 +183,10 @@ fn key(settings: &Settings, data_dir: &Path, notes: &mut Vec<String>) -> Result<
         ));
     }
     let path = data_dir.join(KEY_FILE);
+    let new = !path.exists();
     let text = kept(&path, || Ok(hex(&random::<32>()?)), |text| text.len() == 64)?;
-    Ok(Sha256::digest(text.as_bytes()).into())
+    let key = Sha256::digest(text.as_bytes()).into();
+    Ok(SealingKey { key, new })
 }
 
 /// Long enough, not out of a book, and not one character over and over.
@@ -303,6 +332,19 @@ mod tests {
         assert_eq!(a.key, b.key);
         assert_ne!(a.key, weak.key);
         assert!(a.notes.is_empty());
+    }
+
+    #[test]
+    fn what_seals_is_what_signs_and_a_command_makes_no_key() {
+        let dir = tempfile::tempdir().unwrap();
+        let text = format!("data: {{dir: {:?}}}", dir.path());
+        let settings = Settings::parse("c", &text, &Environment::default()).unwrap();
+        assert!(sealing_key(&settings, false).unwrap().is_none());
+        assert!(!dir.path().join(KEY_FILE).exists());
+        let made = sealing_key(&settings, true).unwrap().unwrap();
+        let found = sealing_key(&settings, false).unwrap().unwrap();
+        assert_eq!((made.new, found.new, made.key), (true, false, found.key));
+        assert_eq!(resolve_access(&settings, dir.path()).unwrap().key, made.key);
     }
 
     #[test]

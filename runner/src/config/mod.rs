@@ -27,7 +27,7 @@ mod tests;
 mod url;
 mod zone;
 
-pub use access::{Access, AccessError, resolve_access};
+pub use access::{Access, AccessError, SealingKey, resolve_access, sealing_key};
 pub use environment::Environment;
 pub use problem::{Problem, Refused};
 pub use secret::Secret;

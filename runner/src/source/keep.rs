@@ -1,4 +1,4 @@
-//! Where a source keeps what was last in force, so that a restart knows it while the source is away.
+//! Where a source keeps what was last in force, so that a restart knows it while the source is away or broken.
 //!
 //! Only the question; the answer, in a store that instances share, is given by whoever wires the program.
 
@@ -6,25 +6,34 @@ use std::fmt;
 
 use async_trait::async_trait;
 
-/// The most bytes of one text; what does not fit is left out.
-pub const MAX_KEPT: usize = 8 * 1024 * 1024;
+/// The most bytes of one text; what does not fit is left out. A little below what a store takes, for whoever seals it.
+pub const MAX_KEPT: usize = 8 * 1024 * 1024 - 1024;
 
-/// A place for texts by name. Reasons are for people.
+/// Why a text is not known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KeepError {
+    /// The store gave no answer: it can be asked again.
+    Away(String),
+    /// There is one, and it cannot be trusted.
+    Spoiled(String),
+}
+
+/// A place for texts by kind and name. Reasons are for people.
 #[async_trait]
 pub trait Keep: Send + Sync {
-    /// Keeps a text in place of the one of this name.
+    /// Keeps a text in place of the one of this kind and name.
     ///
     /// # Errors
     ///
     /// Why it could not.
-    async fn put(&self, name: &str, body: Vec<u8>) -> Result<(), String>;
+    async fn put(&self, kind: &'static str, name: &str, body: Vec<u8>) -> Result<(), String>;
 
-    /// The text of this name, if there is one.
+    /// The text of this kind and name, if there is one.
     ///
     /// # Errors
     ///
     /// Why that is not known.
-    async fn get(&self, name: &str) -> Result<Option<Vec<u8>>, String>;
+    async fn get(&self, kind: &'static str, name: &str) -> Result<Option<Vec<u8>>, KeepError>;
 
     /// Whether it is for keeping too, and not only for reading: a command that looks changes nothing.
     fn writes(&self) -> bool {

@@ -9,6 +9,7 @@ mod directory;
 mod doubts;
 mod keep;
 mod manifest;
+mod memory;
 mod settings;
 mod shared;
 mod status;
@@ -21,12 +22,12 @@ mod tests;
 pub use calls::of_payload as doubt_of_payload;
 pub use catalog::{Catalog, Loaded};
 pub use directory::{Checked, check_paths};
-pub use keep::Keep;
+pub use keep::{Keep, KeepError};
 pub use manifest::Context;
 pub use settings::{
     DEFAULT_MASS_DELETE, DEFAULT_RESCAN, DEFAULT_SYNC_INTERVAL, Login, ManifestSettings, Server, Settings,
     TableSettings,
 };
-pub use status::{Rejected, SourceState, SourceStatus};
+pub use status::{LAST_GOOD, Rejected, SourceState, SourceStatus};
 pub use table::{TableError, migrate};
 pub use vet::{Doubt, Vet};

@@ -43,7 +43,7 @@ pub struct Settings {
     pub vet: Vet,
     /// How long the last known set stays in force when all rows or all files are gone at once.
     pub mass_delete: Duration,
-    /// Where the rows in force are kept for a restart while the database is away.
+    /// Where the files and rows in force are kept for a restart while they are away or broken.
     pub keep: Option<Arc<dyn Keep>>,
 }
 

@@ -22,6 +22,9 @@ pub struct SourceStatus {
     pub errors: usize,
 }
 
+/// The problem of a schedule that is in force as an older version of its file or row says.
+pub const LAST_GOOD: &str = "W104";
+
 /// A function or a row of which nothing is in force, because something is wrong with it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rejected {

@@ -30,15 +30,19 @@ use runner_core::schedule::{Problem, Source, stable_hash};
 
 use super::keep::Keep;
 use super::manifest::Context;
+use super::memory::Memory;
 use super::settings::TableSettings;
 use super::shared::{Part, Shared, Trigger};
 use super::status::{SourceState, absent};
 use crate::role::Role;
 
-use memory::Memory;
+use memory::Kept;
 use rows::{Change, Rows};
 use store::Store;
 pub use store::TableError;
+
+/// What the rows in force are kept as.
+const KIND: &str = "rows";
 
 /// More changes than this in one reading are logged as a number: a first look, a restored dump.
 const LOGGED_CHANGES: usize = 20;
@@ -96,7 +100,7 @@ impl Table {
         Self {
             store,
             awaited,
-            memory: Memory::new(None, &place),
+            memory: Memory::new(None, KIND, &place),
             place,
             rows,
             loaded: false,
@@ -115,10 +119,10 @@ impl Table {
         self
     }
 
-    /// Keeps what is in force there, for a restart while the database is away.
+    /// Keeps what is in force there, for a restart while the database is away or a row has errors.
     #[must_use]
     pub fn keeping(mut self, keep: Option<Arc<dyn Keep>>) -> Self {
-        self.memory = Memory::new(keep, &self.place);
+        self.memory = Memory::new(keep, KIND, &self.place);
         self
     }
 
@@ -139,6 +143,10 @@ impl Table {
         }
         match self.store.rows().await {
             Ok(rows) => {
+                if let Some(kept) = self.memory.recall::<Kept>().await {
+                    let at = kept.at;
+                    self.rows.remember(kept.into_rows(), at);
+                }
                 let step = self.rows.apply(rows, tokio::time::Instant::now());
                 if self.shared.recovered(Source::Table) {
                     tracing::info!(table = %self.place, "table can be read again");
@@ -147,7 +155,8 @@ impl Table {
                 (self.loaded, self.restored) = (true, None);
                 let now = self.shared.now();
                 self.shared.publish(Source::Table, self.rows.part(), now);
-                self.memory.keep(self.rows.in_force(), now).await;
+                let (body, fingerprint) = memory::body_of(&self.rows.in_force(), now);
+                self.memory.save(fingerprint, body).await;
                 step.again
             }
             Err(error) => {
@@ -178,7 +187,7 @@ impl Table {
         if self.loaded || self.restored.is_some() {
             return;
         }
-        let Some(kept) = self.memory.recall().await else {
+        let Some(kept) = self.memory.recall::<Kept>().await else {
             return;
         };
         let at = kept.at;

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio::time::Instant;
 
 use runner_core::duration;
@@ -17,7 +18,7 @@ use super::store::{MAX_ROWS, Row};
 use crate::source::manifest::Context;
 use crate::source::settings::DEFAULT_MASS_DELETE;
 use crate::source::shared::Part;
-use crate::source::status::Rejected;
+use crate::source::status::{LAST_GOOD, Rejected};
 
 /// How long most of the rows must be gone before their schedules are: a restored dump takes less.
 const MASS_GRACE: Duration = Duration::from_secs(2);
@@ -37,6 +38,8 @@ pub struct Rows {
     /// How long all rows must be gone before their schedules are.
     guard: Duration,
     emptied: Option<Emptied>,
+    /// Rows that were in force before the start, and when they were read, until the first reading.
+    kept: Option<(Timestamp, BTreeMap<String, Row>)>,
 }
 
 /// The table has lost all its rows.
@@ -104,7 +107,33 @@ impl Rows {
             too_many: false,
             guard: DEFAULT_MASS_DELETE,
             emptied: None,
+            kept: None,
         }
+    }
+
+    /// Says which rows were in force before the start. One that has errors in the next reading stays in force as it was
+    /// then; the others are of no interest.
+    pub fn remember(&mut self, rows: Vec<Row>, at: Timestamp) {
+        // Those of which nothing is in force are looked at once more.
+        self.rows.retain(|_, known| known.good.is_some());
+        let rows = rows.into_iter().map(|row| (row.id.clone(), row)).collect();
+        self.kept = Some((at, rows));
+    }
+
+    /// The version of a row that was in force before the start, and when it was read.
+    fn kept(&self, id: &str) -> Option<(Known, Timestamp)> {
+        let (at, rows) = self.kept.as_ref()?;
+        let row = rows.get(id)?.clone();
+        let Read { definition, stated, .. } = row::read(&row, &self.context);
+        let good = Some(definition?);
+        let known = Known {
+            row,
+            good,
+            good_row: None,
+            stated,
+            problems: Vec::new(),
+        };
+        Some((known, *at))
     }
 
     /// Holds all rows for so long when none is left.
@@ -134,6 +163,7 @@ impl Rows {
             };
             self.rows.insert(known.row.id.clone(), known);
         }
+        self.kept = None;
         self.forget(before, now, &mut step);
         step
     }
@@ -156,6 +186,10 @@ impl Rows {
                 problems,
             };
         }
+        let (old, restored) = match old {
+            Some(old) => (Some(old), None),
+            None => self.kept(&row.id).unzip(),
+        };
         // Switching a row off must work even if something else in it is wrong.
         let good_row = old.as_ref().map(|k| Row {
             status: row.status.clone(),
@@ -174,8 +208,10 @@ impl Rows {
             });
         }
         if let Some(good) = &good {
-            let text = "the row has errors; its last good version stays in force";
-            problems.push(Problem::warning("W104", text, good.origin.clone()).about(good.id.clone()));
+            let read = restored.map(|at| format!(", read at {at:.0} and restored at the start,"));
+            let read = read.unwrap_or_default();
+            let text = format!("the row has errors; its last good version{read} stays in force");
+            problems.push(Problem::warning(LAST_GOOD, text, good.origin.clone()).about(good.id.clone()));
         }
         Known {
             row,

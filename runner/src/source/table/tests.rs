@@ -432,12 +432,12 @@ struct Shelf(std::sync::Mutex<std::collections::HashMap<String, Vec<u8>>>);
 
 #[async_trait::async_trait]
 impl crate::source::Keep for Shelf {
-    async fn put(&self, name: &str, body: Vec<u8>) -> Result<(), String> {
+    async fn put(&self, _: &'static str, name: &str, body: Vec<u8>) -> Result<(), String> {
         self.0.lock().unwrap().insert(name.to_owned(), body);
         Ok(())
     }
 
-    async fn get(&self, name: &str) -> Result<Option<Vec<u8>>, String> {
+    async fn get(&self, _: &'static str, name: &str) -> Result<Option<Vec<u8>>, crate::source::KeepError> {
         Ok(self.0.lock().unwrap().get(name).cloned())
     }
 }
@@ -487,6 +487,48 @@ async fn a_restart_without_the_table_fires_the_last_rows_until_it_can_be_read() 
         second.plan()
     );
     assert!(second.plan().problems.iter().all(|p| p.code != "D112"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_that_is_broken_at_a_restart_stays_as_it_was() {
+    let file = File {
+        dir: tempfile::tempdir().unwrap(),
+    };
+    file.execute(include_str!("../../../../migrations/sqlite/0100_sys_crontab.sql"))
+        .await;
+    file.execute(INSERT).await;
+    file.execute("INSERT INTO sys_crontab (name, type, spec, status) VALUES ('b', 't', '@daily', 1)")
+        .await;
+    let settings = Settings {
+        keep: Some(Arc::new(Shelf::default())),
+        ..file.settings()
+    };
+    let before = catalog(settings.clone()).await.0.plan().schedules.clone();
+    file.execute("UPDATE sys_crontab SET spec = '0 25 * * *' WHERE id = 2")
+        .await;
+    for _ in 0..2 {
+        let (again, _stop) = catalog(settings.clone()).await;
+        assert_eq!(again.plan().schedules, before);
+        let plan = again.plan();
+        let said = plan.problems.iter().find(|p| p.code == "W104").unwrap();
+        assert!(said.message.contains("read at 20"), "{said}");
+        assert_eq!(again.statuses()[0].state, SourceState::Loaded);
+    }
+    // Switching it off works as for any row, and mending it too.
+    file.execute("UPDATE sys_crontab SET status = 2 WHERE id = 2").await;
+    let (off, _stop) = catalog(settings.clone()).await;
+    assert_eq!(off.plan().schedules.values().filter(|d| d.enabled).count(), 1);
+    file.execute("UPDATE sys_crontab SET status = 1, spec = '@hourly' WHERE id = 2")
+        .await;
+    let (mended, _stop) = catalog(settings).await;
+    let specs: Vec<_> = mended
+        .plan()
+        .schedules
+        .values()
+        .map(|d| d.timing.text.clone())
+        .collect();
+    assert_eq!(specs[1], "@hourly");
+    assert!(mended.plan().problems.iter().all(|p| p.code != "W104"));
 }
 
 struct File {
