@@ -37,6 +37,7 @@ pub fn tests() -> Vec<kit::Trial> {
         }));
     }
     all.extend(kit::trials![
+        needs(): a_file_that_is_broken_at_a_restart_is_in_force_as_it_was;
         needs(MariaDb, Redis): a_mariadb_that_is_away_stops_nothing_else;
         needs(Postgres, Redis): a_postgres_that_is_away_stops_nothing_else;
         needs(Redis): a_redis_that_is_away_is_waited_for;
@@ -313,6 +314,47 @@ async fn away(table: SqlDb) {
     line.heal();
     house.table.execute("UPDATE sys_crontab SET payload = '2'").await;
     house.more("noted", "2", 2).await;
+
+    // A restart while it is away.
+    line.cut();
+    let House { site, table, runner } = house;
+    runner.stop().await;
+    let runner = site.launch();
+    let house = House { site, table, runner };
+    house.more("noted", "2", 2).await;
+    house
+        .shown("the page says that rows were restored", |page| page.contains("D112"))
+        .await;
+}
+
+/// A file is good, then broken, and the process starts again before it is mended.
+async fn a_file_that_is_broken_at_a_restart_is_in_force_as_it_was() {
+    let house = House::start(Setup::Embedded, "1s").await;
+    house.write("beat.yaml", &beat("one"));
+    house.more("ran", "one", 1).await;
+    let House { site, table, runner } = house;
+    runner.stop().await;
+    let broken = here(&site, &beat("broken").replace("schedule", "shedule"));
+    site.write("manifests/beat.yaml", &broken);
+    let runner = site.start().await;
+    let house = House { site, table, runner };
+    house.more("ran", "one", 2).await;
+    let listed = |text: &str| text.contains("E110") && text.contains("W104") && text.contains("restored at the start");
+    house.listed("the last good version is listed as such", listed).await;
+    let table = house.site.cli(["ls", "schedules", "-c", "config.yaml"]).await.ok();
+    let row = table.stdout.lines().find(|line| line.starts_with("m:beat:default"));
+    assert!(row.is_some_and(|row| row.contains("last good")), "{}", table.stdout);
+    let page = house.runner.http.get("/queue/schedules").await.body;
+    assert!(page.contains("restored at the start"), "{page}");
+    let log = house.runner.log();
+    assert!(log.contains("manifests_restored") && log.contains("E110"), "{log}");
+    house.write("beat.yaml", &beat("two"));
+    house.more("ran", "two", 1).await;
+    house
+        .listed("the warning is gone", |text| {
+            !text.contains("W104") && !text.contains("E110")
+        })
+        .await;
 }
 
 /// Redis is away at the start, comes, goes, and comes again; the process stays.

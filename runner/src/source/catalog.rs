@@ -64,7 +64,8 @@ impl Catalog {
             shared.expect(Source::Manifest, manifests.dir.display().to_string());
             let context = settings.context();
             let mut directory = Directory::new(manifests, context, Arc::clone(&shared), Arc::clone(&trigger), true)
-                .guarded(settings.mass_delete);
+                .guarded(settings.mass_delete)
+                .keeping(settings.keep.clone());
             directory.listen(stop.clone());
             // The first look is made here, so that whoever starts us sees the plan.
             directory.look().await;
@@ -93,6 +94,7 @@ impl Catalog {
             shared.expect(Source::Manifest, manifests.dir.display().to_string());
             let (context, trigger) = (settings.context(), Arc::default());
             Directory::new(manifests, context, Arc::clone(&shared), trigger, false)
+                .keeping(settings.keep.clone())
                 .look()
                 .await;
         }

@@ -25,8 +25,8 @@ pub enum Change {
         telling: Problem,
         /// How many errors there are.
         errors: usize,
-        /// Whether an older version stays in force.
-        kept: bool,
+        /// Of when the older version is that stays in force, if one does.
+        kept: Option<String>,
     },
     /// The file is gone, and so are its functions.
     Removed {
@@ -74,6 +74,8 @@ pub struct Step {
     pub changes: Vec<Change>,
     /// When to look again at the latest.
     pub again: Option<Duration>,
+    /// Files that are in force as they were before the start, because that is not what stands there now.
+    pub restored: usize,
 }
 
 impl Step {

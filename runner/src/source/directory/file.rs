@@ -10,8 +10,9 @@ use runner_core::schedule::{Origin, Problem, Severity, Source};
 use super::change::{Change, Moment, Step};
 use super::claims::Claimant;
 use super::entry::{Found, Hash};
+use super::memory::KeptFile;
 use crate::source::manifest::{self, Context, Entry, Reading};
-use crate::source::status::Rejected;
+use crate::source::status::{LAST_GOOD, Rejected};
 
 /// When a text that does not parse is looked at again; after the last one it is an error.
 pub const LOOKS: [Duration; 4] = [
@@ -47,6 +48,10 @@ pub struct Good {
     found: Instant,
     /// The same, for people.
     pub since: String,
+    /// As it was read.
+    pub text: String,
+    /// Whether it was in force before the start, and no look has found it since.
+    restored: bool,
     /// What it defines.
     pub entries: Vec<Entry>,
     /// What it is warned of.
@@ -67,14 +72,34 @@ impl Good {
         self.entries.iter().map(|e| e.function.name.clone()).collect()
     }
 
+    fn applied(&self, place: &str) -> Change {
+        Change::Applied {
+            place: place.to_owned(),
+            functions: self.names(),
+            schedules: self.entries.iter().map(|e| e.schedules.len()).sum(),
+        }
+    }
+
+    /// Notes that this is what stands in the file; news if it was only known from before the start.
+    fn confirm(&mut self, place: &str) -> Option<Change> {
+        let news = std::mem::replace(&mut self.restored, false);
+        news.then(|| self.applied(place))
+    }
+
+    /// A fingerprint of the text.
+    pub fn hash(&self) -> &Hash {
+        &self.hash
+    }
+
     fn name_texts(&self) -> Vec<&str> {
         self.entries.iter().map(|e| e.function.name.as_str()).collect()
     }
 
     /// Says of each schedule that it runs as an older version of its file says.
     fn outdated(&self, place: &str, why: &str) -> Vec<Problem> {
-        let text = format!("{why}; its version of {} stays in force", self.since);
-        let warning = || Problem::warning("W104", text.clone(), origin(place));
+        let restored = if self.restored { ", restored at the start," } else { "" };
+        let text = format!("{why}; its version of {}{restored} stays in force", self.since);
+        let warning = || Problem::warning(LAST_GOOD, text.clone(), origin(place));
         let ids = self
             .entries
             .iter()
@@ -116,6 +141,28 @@ fn told_last(problem: &Problem) -> u8 {
 }
 
 impl File {
+    /// Brings the version into force that was in force before the start, if it is good under the present settings.
+    pub fn restore(&mut self, kept: KeptFile, place: &str, context: &Context, now: Moment<'_>) {
+        let reading = manifest::read(&kept.text, place, context);
+        if self.good.is_some() || !reading.is_good() {
+            return;
+        }
+        self.good = Some(Good {
+            hash: Found::text(kept.text.clone()).hash,
+            found: now.instant,
+            since: kept.since,
+            text: kept.text,
+            restored: true,
+            entries: reading.entries,
+            warnings: reading.problems,
+        });
+    }
+
+    /// Whether what is in force of it is only known from before the start.
+    pub fn is_restored(&self) -> bool {
+        self.good.as_ref().is_some_and(|good| good.restored)
+    }
+
     /// Takes in what was found in the file.
     pub fn take(
         &mut self,
@@ -129,6 +176,8 @@ impl File {
         let is = |version: &Option<Good>| version.as_ref().is_some_and(|v| v.hash == found.hash);
         if is(&self.good) {
             (self.next, self.bad, self.doubtful) = (None, None, None);
+            step.changes
+                .extend(self.good.as_mut().and_then(|good| good.confirm(place)));
             return;
         }
         if is(&self.next) {
@@ -149,7 +198,7 @@ impl File {
             }
         };
         if reading.is_good() {
-            self.accept(found.hash, reading, now);
+            self.accept(found, reading, now);
             return;
         }
         if patient && reading.unfinished {
@@ -163,11 +212,13 @@ impl File {
         self.reject(found.hash, reading, place, step);
     }
 
-    fn accept(&mut self, hash: Hash, reading: Reading, now: Moment<'_>) {
+    fn accept(&mut self, found: Found, reading: Reading, now: Moment<'_>) {
         let next = Good {
-            hash,
+            hash: found.hash,
             found: now.instant,
             since: now.shown.to_owned(),
+            text: found.content.unwrap_or_default(),
+            restored: false,
             entries: reading.entries,
             warnings: reading.problems,
         };
@@ -179,7 +230,7 @@ impl File {
         let errors = || problems.iter().filter(|p| p.severity == Severity::Error);
         if let Some(telling) = errors().min_by_key(|p| told_last(p)).cloned() {
             let (place, errors) = (place.to_owned(), errors().count());
-            let kept = self.good.is_some();
+            let kept = self.good.as_ref().map(|good| good.since.clone());
             step.changes.push(Change::Rejected {
                 place,
                 telling,
@@ -203,11 +254,7 @@ impl File {
     /// Brings the newer version into force.
     pub fn promote(&mut self, place: &str) -> Option<Change> {
         let next = self.next.take()?;
-        let change = Change::Applied {
-            place: place.to_owned(),
-            functions: next.names(),
-            schedules: next.entries.iter().map(|e| e.schedules.len()).sum(),
-        };
+        let change = next.applied(place);
         (self.good, self.clash) = (Some(next), None);
         Some(change)
     }

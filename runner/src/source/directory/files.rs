@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio::time::Instant;
 
 use runner_core::duration;
@@ -15,6 +16,7 @@ use runner_sdk::Function;
 use super::change::{Change, Moment, Step};
 use super::claims::{self, Verdict};
 use super::file::{File, LOOKS, origin};
+use super::memory::{Kept, ToKeep};
 use super::scan::{Remark, Snapshot, Trouble};
 use crate::source::manifest::Context;
 use crate::source::settings::DEFAULT_MASS_DELETE;
@@ -41,6 +43,8 @@ pub struct Files {
     emptied: Option<Emptied>,
     troubles: BTreeMap<String, Known>,
     remarks: BTreeMap<String, Remark>,
+    /// What was in force before the start, until the first look.
+    kept: Option<Kept>,
 }
 
 /// The directory has lost all its files.
@@ -87,7 +91,39 @@ impl Files {
             emptied: None,
             troubles: BTreeMap::new(),
             remarks: BTreeMap::new(),
+            kept: None,
         }
+    }
+
+    /// Says what was in force before the start. At the next look it counts for files that are there, or may be, and of
+    /// which nothing is in force: so the last good version stays in force, and whoever has a name keeps it.
+    pub fn remember(&mut self, kept: Kept) {
+        self.kept = Some(kept);
+    }
+
+    /// When it was known what was in force before the start, until a look has used that.
+    #[must_use]
+    pub fn remembered(&self) -> Option<Timestamp> {
+        self.kept.as_ref().map(|kept| kept.at)
+    }
+
+    fn restore(&mut self, snapshot: &Snapshot, now: Moment<'_>) -> bool {
+        let Some(kept) = self.kept.take() else { return false };
+        for file in kept.files {
+            if snapshot.files.contains_key(&file.path) || snapshot.hides(&file.path) {
+                let place = self.place(&file.path);
+                let known = self.files.entry(file.path.clone()).or_default();
+                known.restore(file, &place, &self.context, now);
+            }
+        }
+        true
+    }
+
+    /// What is in force, to be known after a restart.
+    #[must_use]
+    pub fn to_keep(&self) -> ToKeep<'_> {
+        let files = self.files.iter();
+        ToKeep::of(files.filter_map(|(path, file)| Some((path.as_str(), file.good.as_ref()?))))
     }
 
     /// Holds all files for so long when none is left.
@@ -98,6 +134,7 @@ impl Files {
     /// Takes in one look. Without patience nothing is given a moment: what is wrong is wrong at once.
     pub fn apply(&mut self, snapshot: Snapshot, now: Moment<'_>, patient: bool) -> Step {
         let mut step = Step::default();
+        let restored = self.restore(&snapshot, now);
         let mut missing = BTreeSet::new();
         for (path, file) in &mut self.files {
             let absent = !snapshot.files.contains_key(path);
@@ -116,6 +153,9 @@ impl Files {
         self.settle(&mut step);
         self.trouble(snapshot.troubles, now.instant, patient, &mut step);
         self.remarks = snapshot.remarks;
+        if restored {
+            step.restored = self.files.values().filter(|file| file.is_restored()).count();
+        }
         step
     }
 

@@ -49,10 +49,9 @@ fn log_change(change: &Change) {
             errors,
             kept,
         } => {
-            let in_force = if *kept {
-                "the last good version"
-            } else {
-                "nothing of this file"
+            let in_force = match kept {
+                Some(since) => format!("the last good version, of {since}"),
+                None => "nothing of this file".to_owned(),
             };
             let problem = match errors.saturating_sub(1) {
                 0 => telling.one_line(),

@@ -6,6 +6,7 @@ mod entry;
 mod file;
 mod files;
 mod log;
+mod memory;
 mod scan;
 mod seen;
 mod watch;
@@ -15,20 +16,25 @@ mod odd_tests;
 #[cfg(test)]
 mod replaced_tests;
 #[cfg(test)]
+mod restart_tests;
+#[cfg(test)]
 mod tests;
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use runner_core::duration;
 use runner_core::schedule::{Definition, Problem, Source};
 use runner_sdk::Function;
 
+use super::keep::Keep;
 use super::manifest::{self, Context};
+use super::memory::{Body, Memory};
 use super::settings::ManifestSettings;
 use super::shared::{Part, Shared, Trigger};
 use super::status::{SourceState, absent};
@@ -37,8 +43,12 @@ use crate::role::Role;
 use change::{Moment, Step};
 use files::{Contents, Files};
 use log::Log;
+use memory::Kept;
 use scan::Snapshot;
 use watch::Watcher;
+
+/// What the files in force are kept as.
+const KIND: &str = "manifests";
 
 /// The background work of the manifest directory.
 pub struct Directory {
@@ -48,7 +58,15 @@ pub struct Directory {
     shared: Arc<Shared>,
     trigger: Arc<Trigger>,
     log: Log,
+    memory: Memory,
     patient: bool,
+}
+
+/// What one look led to.
+struct Looked {
+    step: Step,
+    contents: Contents,
+    fingerprint: u64,
 }
 
 impl Directory {
@@ -69,24 +87,38 @@ impl Directory {
             shared,
             trigger,
             log: Log::default(),
+            memory: Memory::new(None, KIND, ""),
             patient,
         }
+    }
+
+    /// Keeps what is in force there, for a restart while a file is broken or the directory cannot be read.
+    #[must_use]
+    pub fn keeping(mut self, keep: Option<Arc<dyn Keep>>) -> Self {
+        // Another directory of the same name below another one is another directory.
+        let dir = std::path::absolute(&self.settings.dir).unwrap_or_else(|_| self.settings.dir.clone());
+        self.memory = Memory::new(keep, KIND, &dir.display().to_string());
+        self
+    }
+
+    fn files(&self) -> MutexGuard<'_, Files> {
+        self.files.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Holds all files for so long when none is left.
     #[must_use]
     pub fn guarded(self, guard: Duration) -> Self {
-        self.files
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .set_guard(guard);
+        self.files().set_guard(guard);
         self
     }
 
     /// Looks once; when to look again, if sooner than usual.
     pub async fn look(&mut self) -> Option<Duration> {
+        if let Some(kept) = self.memory.recall::<Kept>().await {
+            self.files().remember(kept);
+        }
         let now = self.shared.now();
-        let shown = now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+        let shown = show(now);
         let (files, dir, patient) = (Arc::clone(&self.files), self.settings.dir.clone(), self.patient);
         let watcher = self.watcher.clone();
         let looked = tokio::task::spawn_blocking(move || {
@@ -96,27 +128,67 @@ impl Directory {
         let looked = looked.await;
         let looked = looked.unwrap_or_else(|e| Err(format!("reading the directory failed: {e}")));
         match looked {
-            Ok((step, contents)) => {
-                self.log.tell(&step.changes, &contents);
-                self.shared.functions().replace(contents.functions);
-                let part = Part {
-                    definitions: contents.definitions,
-                    rejected: contents.rejected,
-                    problems: contents.problems,
-                    incomplete: contents.incomplete,
-                    ..Part::default()
-                };
+            Ok(looked) => {
+                let (again, fingerprint) = (looked.step.again, looked.fingerprint);
+                let part = self.adopt(looked);
                 if self.shared.recovered(Source::Manifest) {
                     tracing::info!(dir = %self.settings.dir.display(), "manifest directory can be read again");
                 }
                 self.shared.publish(Source::Manifest, part, now);
-                step.again
+                self.keep(fingerprint, now).await;
+                again
             }
             Err(reason) => {
+                self.fall_back(&reason, now);
                 self.unavailable(&reason);
                 None
             }
         }
+    }
+
+    /// Logs what happened and hands on the functions; the rest is to be published.
+    fn adopt(&mut self, looked: Looked) -> Part {
+        let Looked { step, contents, .. } = looked;
+        self.log.tell(&step.changes, &contents);
+        if step.restored > 0 {
+            tracing::warn!(
+                code = "manifests_restored", dir = %self.settings.dir.display(), files = step.restored,
+                "files that have errors or cannot be read are in force as they were before the start"
+            );
+        }
+        self.shared.functions().replace(contents.functions);
+        Part {
+            definitions: contents.definitions,
+            rejected: contents.rejected,
+            problems: contents.problems,
+            incomplete: contents.incomplete,
+            ..Part::default()
+        }
+    }
+
+    async fn keep(&mut self, fingerprint: u64, now: Timestamp) {
+        if !self.memory.wants(fingerprint) {
+            return;
+        }
+        let files = Arc::clone(&self.files);
+        let body = tokio::task::spawn_blocking(move || -> Body {
+            let files = files.lock().unwrap_or_else(PoisonError::into_inner);
+            files.to_keep().body(now)
+        });
+        if let Ok(body) = body.await {
+            self.memory.save(fingerprint, body).await;
+        }
+    }
+
+    /// Brings into force what was in force before the start, if the directory could not be read since and is there.
+    fn fall_back(&mut self, reason: &str, now: Timestamp) {
+        if reason == absent(&self.settings.dir.display().to_string()) {
+            return;
+        }
+        let Some(at) = self.files().remembered() else { return };
+        let looked = take(&self.files, Snapshot::unreadable(reason), &show(now), false);
+        let part = self.adopt(looked);
+        self.shared.restore(Source::Manifest, part, at);
     }
 
     fn unavailable(&self, reason: &str) {
@@ -172,14 +244,22 @@ fn scan_watched(dir: &Path, watcher: Option<&Watcher>) -> Result<Snapshot, Strin
     }
 }
 
-fn take(files: &Mutex<Files>, snapshot: Snapshot, shown: &str, patient: bool) -> (Step, Contents) {
+fn show(now: Timestamp) -> String {
+    now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+fn take(files: &Mutex<Files>, snapshot: Snapshot, shown: &str, patient: bool) -> Looked {
     let mut files = files.lock().unwrap_or_else(PoisonError::into_inner);
     let moment = Moment {
         instant: tokio::time::Instant::now(),
         shown,
     };
     let step = files.apply(snapshot, moment, patient);
-    (step, files.contents())
+    Looked {
+        step,
+        contents: files.contents(),
+        fingerprint: files.to_keep().fingerprint(),
+    }
 }
 
 #[async_trait]

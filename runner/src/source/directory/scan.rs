@@ -62,6 +62,20 @@ pub enum Remark {
 }
 
 impl Snapshot {
+    /// Of a directory that cannot be read.
+    #[must_use]
+    pub fn unreadable(reason: &str) -> Self {
+        let trouble = Trouble {
+            code: "E106",
+            reason: reason.to_owned(),
+            passing: false,
+        };
+        Self {
+            troubles: BTreeMap::from([(String::new(), trouble)]),
+            ..Self::default()
+        }
+    }
+
     /// Whether nothing can be said of this file, as something above it cannot be read.
     #[must_use]
     pub fn hides(&self, path: &str) -> bool {
