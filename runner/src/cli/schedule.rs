@@ -12,7 +12,7 @@ use super::exit::Usage;
 use super::keep::InBroker;
 use super::task::actor;
 use super::{Context, parts, print, values};
-use crate::scheduler::resume;
+use crate::scheduler::{self, resume};
 use crate::source::{self, Catalog};
 
 /// Decisions that are shown unless another number is asked for.
@@ -77,7 +77,7 @@ impl PauseIt {
             ..Pause::by(actor())
         };
         let id = &definition.id;
-        broker.pause_schedule(id, &pause.because(self.note.as_deref())).await?;
+        scheduler::pause(broker, definition, &pause.because(self.note.as_deref())).await?;
         audit("schedule.pause", id);
         let until = until.map(|until| format!(" until {}", print::instant(until, &definition.timing.zone)));
         Ok(print::line(&format!("{id} is paused{}", until.unwrap_or_default()))?)

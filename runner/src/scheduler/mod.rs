@@ -37,7 +37,7 @@ use agenda::Agenda;
 pub use coming::coming;
 pub use hold::Home;
 use lines::FireLines;
-pub use pauses::{fallen, resume};
+pub use pauses::{fallen, pause, resume};
 
 /// How long leadership lasts without renewal; how often it is renewed, and schedules that are paused or stand
 /// too far ahead are looked at again.

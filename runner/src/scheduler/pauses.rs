@@ -1,12 +1,30 @@
-//! The end of a pause of a schedule: what fell into it is counted and recorded as one decision. By a person, or by a
-//! scheduler when its time is over.
+//! Pauses of schedules. At the end of one, by a person or by a scheduler when its time is over, what fell into it is
+//! counted and recorded as one decision.
 
 use jiff::Timestamp;
 use runner_core::schedule::{Definition, MissedRange, paused_range};
-use runner_queue::{Broker, BrokerResult, Decision, Resume, Resumed, Standing};
+use runner_queue::{Broker, BrokerResult, Decision, Pause, Registration, Resume, Resumed, Standing};
 
 /// How often it is counted anew because the cursor moved meanwhile, as by an edit.
 const TRIES: usize = 5;
+
+/// Pauses a schedule, also one that no scheduler has registered yet: the broker keeps a pause with where a schedule stands.
+///
+/// # Errors
+///
+/// Those of the broker.
+pub async fn pause(broker: &dyn Broker, definition: &Definition, pause: &Pause) -> BrokerResult<()> {
+    let id = &definition.id;
+    let standing = broker.standings(std::slice::from_ref(id)).await?.into_iter().next();
+    if standing.flatten().is_none() {
+        let registration = Registration {
+            id: id.clone(),
+            revision: definition.revision(),
+        };
+        broker.register(&[registration]).await?;
+    }
+    broker.pause_schedule(id, pause).await
+}
 
 /// The occurrences that fell into a pause so far.
 #[must_use]

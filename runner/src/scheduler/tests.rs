@@ -220,6 +220,20 @@ async fn a_pause_ends_by_itself_and_what_fell_into_it_is_one_decision() {
 }
 
 #[tokio::test]
+async fn a_schedule_that_no_scheduler_has_seen_can_be_paused() {
+    let scene = Scene::new().await;
+    let beat = every_second(CatchUpPolicy::None);
+    pause(&*scene.broker, &beat, &Pause::by("ann")).await.unwrap();
+    scene.publish(std::slice::from_ref(&beat));
+    let mut scheduler = scene.scheduler();
+    look(&mut scheduler).await;
+    scene.run(&mut scheduler, 3).await;
+    assert!(scene.fired().await.is_empty());
+    let decision = resume(&*scene.broker, &beat, None, "ann").await.unwrap().unwrap();
+    assert_eq!((decision.kind, decision.count), (DecisionKind::Paused, 3));
+}
+
+#[tokio::test]
 async fn what_is_missed_is_logged_and_counted_with_its_occurrences() {
     let scene = Scene::new().await;
     scene.publish(&[every_second(CatchUpPolicy::None)]);

@@ -10,7 +10,7 @@ use runner_core::schedule::{Definition, Overlap, ScheduleId, manual_task};
 use runner_queue::{ManualRun, ManuallyRun, Pause};
 
 use super::{Audit, done, not_done, settled, told};
-use crate::scheduler::resume;
+use crate::scheduler::{self, resume};
 use crate::web::desk::Desk;
 use crate::web::fault::Fault;
 use crate::web::text;
@@ -41,7 +41,7 @@ pub async fn one(
             let audit = Audit::intent(&visitor, "schedule.pause", &id);
             settled(
                 audit,
-                desk.broker.pause_schedule(&id, &pause(&desk, &visitor, &form)?).await,
+                scheduler::pause(&*desk.broker, definition, &pause(&desk, &visitor, &form)?).await,
             )?;
             "notice.schedule.pause"
         }
