@@ -260,7 +260,11 @@ async fn a_payload_comes_from_standard_input_and_must_be_json() {
     assert_eq!(refused.status.code(), Some(65));
     assert!(String::from_utf8_lossy(&refused.stderr).contains("line 1 column"));
     assert_eq!(enqueue(b"").status.code(), Some(65));
-    assert_eq!(enqueue(b"\xff\x00").status.code(), Some(65));
+    let refused = enqueue(b"\xff\x00");
+    let error = String::from_utf8_lossy(&refused.stderr).into_owned();
+    let expected = "standard input: the payload is not JSON: byte 0xff at line 1 column 1 is not UTF-8";
+    assert!(error.contains(expected) && error.contains("--raw"), "{error}");
+    assert_eq!(refused.status.code(), Some(65));
     let tasks = json(&site, &["ls", "tasks", "--json"]).await;
     assert_eq!(tasks.as_array().map(Vec::len), Some(1));
     assert_eq!(tasks[0]["payload"], json!([1, 2]));

@@ -22,6 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub fn tests() -> Vec<kit::Trial> {
     kit::trials![
         needs(): a_measurement_that_is_told_to_stop_leaves_nothing_behind, errors_that_nobody_reads_are_no_panic,
+            what_is_done_is_said_when_the_output_cannot_be_written,
             only_a_task_that_is_active_can_be_asked_to_stop, a_request_to_stop_that_would_hit_two_tasks_is_refused;
         needs(Redis): a_measurement_in_redis_that_is_told_to_stop_leaves_nothing_behind;
     ]
@@ -83,6 +84,69 @@ async fn errors_that_nobody_reads_are_no_panic() {
             .expect("the program");
         assert_eq!(status.code(), Some(expected), "{arguments:?}");
     }
+}
+
+/// Standard error and exit code of a command whose output nothing can be written to.
+fn unwritable(site: &Site, arguments: &[&str]) -> (String, Option<i32>) {
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full");
+    let finished = Command::new(env!("CARGO_BIN_EXE_runner"))
+        .args(arguments)
+        .current_dir(&site.dir)
+        .stdin(Stdio::null())
+        .stdout(full.expect("a full device"))
+        .output()
+        .expect("the program");
+    let error = String::from_utf8_lossy(&finished.stderr).into_owned();
+    (error, finished.status.code())
+}
+
+async fn what_is_done_is_said_when_the_output_cannot_be_written() {
+    let site = Site::new("");
+    site.write("manifests/a.yaml", "name: a\nschedule: '@yearly'\nexec: ['true']\n");
+    for (arguments, done) in [
+        (&["migrate"][..], "sys_crontab"),
+        (&["init", "new"], "wrote new/manifests/hello.yaml"),
+        (&["enqueue", "t", "--id", "t1", "--in", "1h"], "done: t1\n"),
+        (
+            &["task", "update", "t1", "--payload", "1"],
+            "done: t1 has another payload\n",
+        ),
+        (&["task", "run", "t1"], "done: t1 is on its queue\n"),
+        (&["task", "archive", "t1"], "done: t1 is archived\n"),
+        (
+            &[
+                "task", "run", "--all", "--queue", "default", "--state", "archived", "--yes",
+            ],
+            "done: 1 task put on the queue\n",
+        ),
+        (
+            &[
+                "task", "delete", "--all", "--queue", "default", "--state", "pending", "--yes", "--json",
+            ],
+            r#""tasks":1"#,
+        ),
+        (&["schedule", "pause", "a"], "done: m:a:default is paused\n"),
+        (&["schedule", "resume", "a"], "done: m:a:default goes on from now"),
+        (&["schedule", "run", "a"], "done: m:a:default@"),
+        (&["queue", "pause", "default"], "done: default is paused\n"),
+        (&["queue", "resume", "default"], "done: default goes on\n"),
+        (&["backup", "copy.db"], "done: copy.db: "),
+        (
+            &["queue", "rm", "default", "--force", "--json"],
+            r#"done: {"queue":"default""#,
+        ),
+    ] {
+        let (error, code) = unwritable(&site, arguments);
+        assert_eq!(code, Some(74), "{arguments:?}: {error}");
+        assert!(error.contains(done), "{arguments:?}: {error}");
+        assert!(
+            error.contains("error: cannot write to standard output: "),
+            "{arguments:?}: {error}"
+        );
+    }
+    assert!(site.dir.join("new/config.yaml").exists() && site.dir.join("copy.db").exists());
+    let (error, code) = unwritable(&site, &["ls", "queues"]);
+    assert_eq!((code, error.contains("done")), (Some(74), false), "{error}");
 }
 
 async fn only_a_task_that_is_active_can_be_asked_to_stop() {

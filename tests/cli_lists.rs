@@ -127,6 +127,22 @@ async fn a_payload_is_replaced() {
     );
     fails(&site, &["task", "update", "a", "--payload", "{"], 65).await;
     fails(&site, &["task", "update", "a"], 2).await;
+    fails(&site, &["task", "update", "a", "--raw"], 2).await;
+    fails(
+        &site,
+        &["task", "update", "a", "--payload", "1", "--payload-file", "p"],
+        2,
+    )
+    .await;
+    std::fs::write(site.dir.join("p"), b"\x81\xa1a\x01\n").expect("a file");
+    let error = fails(&site, &["task", "update", "a", "--payload-file", "p"], 65).await;
+    assert!(
+        error.contains("p: the payload is not JSON") && error.contains("--raw"),
+        "{error}"
+    );
+    prints(&site, &["task", "update", "a", "--payload-file", "p", "--raw"]).await;
+    let task = json(&site, &["task", "show", "a", "--json"]).await;
+    assert_eq!(task["payload"], json!({"base64": "gaFhAQo="}));
     fails(&site, &["task", "update", "b", "--payload", "1"], 1).await;
     prints(&site, &["task", "run", "a"]).await;
     let error = fails(&site, &["task", "update", "a", "--payload", "3"], 1).await;

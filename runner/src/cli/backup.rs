@@ -41,8 +41,7 @@ impl BackupCommand {
     async fn copy(&self, path: &Path) -> anyhow::Result<()> {
         let made = backup(path, &self.file).await;
         let made = made.with_context(|| format!("no backup of {}", path.display()))?;
-        let line = format!("{}: {}\n", self.file.display(), told(&made));
-        Ok(print::text(&line)?)
+        Ok(print::done(&format!("{}: {}", self.file.display(), told(&made)))?)
     }
 }
 

@@ -7,7 +7,7 @@ use runner_core::task::{QueueName, Run, Task, TaskId, priority_of};
 use runner_queue::{Broker, Refusal};
 use runner_sdk::{FUNCTION_PREFIX, FunctionKind, Functions, Registry};
 
-use crate::source::Rejected;
+use crate::source::{self, Rejected};
 use crate::text::nearest;
 
 /// Why a task of this type may wait for ever, as far as can be told here.
@@ -38,6 +38,12 @@ pub(super) fn of_type(functions: &Functions, rejected: &[Rejected], kind: &str) 
         "{kind:?} is the name of a function; did you mean {}?",
         function.task_type()
     ))
+}
+
+/// Why the function that is called can do nothing with the payload.
+pub(super) fn of_payload(functions: &Functions, task: &Task) -> Option<String> {
+    let name = task.kind.strip_prefix(FUNCTION_PREFIX)?;
+    source::doubt_of_payload(name, &functions.get(name)?.kind, task.payload.as_deref()?)
 }
 
 /// Why a task of this queue may wait for ever. `own`: the queues of the worker of these settings.

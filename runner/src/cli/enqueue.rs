@@ -16,19 +16,18 @@ use crate::source::{self, Catalog, Rejected};
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     runner enqueue task:daily-report --payload '{\"date\":\"today\"}'\n  \
-    runner enqueue fn:nightly-backup
-  \
+    runner enqueue fn:nightly-backup\n  \
     runner enqueue email:welcome --queue low --in 10m --max-retry 3\n  \
-    jq -c . order.json | runner enqueue order:ship --payload - --unique 1h\n\n\
+    jq -c . order.json | runner enqueue order:ship --payload - --unique 1h\n  \
+    runner enqueue image:scale --payload-file task.msgpack --raw\n\n\
     The payload is visible to other users of this machine while the command runs: \
-    read secrets in the function, or give the payload on standard input.")]
+    read secrets in the function, or give the payload on standard input or in a file.")]
 pub struct Enqueue {
     /// Which handler runs it; fn:NAME is the function of a manifest, whose queue, retry, timeout and retention hold
     #[arg(value_name = "TYPE")]
     kind: String,
-    /// JSON, or - to read it from standard input
-    #[arg(long, value_name = "JSON|-")]
-    payload: Option<String>,
+    #[command(flatten)]
+    payload: payload::Given,
     /// Where it waits [default: default]
     #[arg(long)]
     queue: Option<String>,
@@ -75,6 +74,9 @@ impl Enqueue {
         if let Some(doubt) = doubts::of_type(&functions, &rejected, &task.kind) {
             print::note(&format!("warning: {doubt}"));
         }
+        if let Some(doubt) = doubts::of_payload(&functions, &task) {
+            print::note(&format!("warning: {doubt}"));
+        }
         let broker = context.broker().await?;
         let own = &context.settings()?.worker.queues;
         if let Some(doubt) = doubts::of_queue(broker.as_ref(), own, &task.queue).await {
@@ -82,7 +84,7 @@ impl Enqueue {
         }
         let answers = broker.enqueue(std::slice::from_ref(&task)).await?;
         match answers.into_iter().next() {
-            Some(Ok(enqueued)) => Ok(print::line(&format!("{}", enqueued.id))?),
+            Some(Ok(enqueued)) => Ok(print::done(enqueued.id.as_str())?),
             Some(Err(Refusal::Invalid(error))) => Err(BadData(error.to_string()).into()),
             Some(Err(refusal)) => {
                 let why = doubts::refusal(broker.as_ref(), &task, &refusal).await;
@@ -95,10 +97,7 @@ impl Enqueue {
     fn task(self, context: &Context, defaults: &FunctionOptions) -> anyhow::Result<Task> {
         let zone = &context.settings()?.zone;
         let mut task = Task::new(self.kind);
-        task.payload = match self.payload {
-            Some(text) => Some(payload::read(&text)?.into()),
-            None => None,
-        };
+        task.payload = self.payload.read()?;
         task.id = match self.id {
             Some(id) => Some(TaskId::new(id).map_err(|e| Usage(e.to_string()))?),
             None => None,

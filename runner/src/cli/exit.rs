@@ -2,13 +2,12 @@
 //!
 //! Codes are those of `sysexits.h` where it has one, so that service managers and scripts can tell them apart.
 
-use std::io;
 use std::process::ExitCode;
 
 use runner_core::schedule::{Problem, Severity};
 use runner_queue::BrokerError;
 
-use super::print;
+use super::print::{self, Unwritten};
 use crate::config::{self, AccessError, Refused};
 use crate::log::LogError;
 
@@ -20,6 +19,8 @@ pub const USAGE: u8 = 2;
 pub const BAD_DATA: u8 = 65;
 /// A store or an address cannot be used now.
 pub const UNAVAILABLE: u8 = 69;
+/// Standard output cannot be written; what was to be done is done.
+pub const NOT_WRITTEN: u8 = 74;
 /// The settings cannot be used.
 pub const BAD_CONFIG: u8 = 78;
 
@@ -104,8 +105,7 @@ pub fn definition(problem: &Problem) -> print::Finding<'_> {
 
 /// A reader that has seen enough is no failure.
 fn is_closed_pipe(error: &anyhow::Error) -> bool {
-    let io = error.downcast_ref::<io::Error>();
-    io.is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe)
+    error.downcast_ref().is_some_and(Unwritten::is_closed_pipe)
 }
 
 fn code(error: &anyhow::Error) -> u8 {
@@ -114,6 +114,8 @@ fn code(error: &anyhow::Error) -> u8 {
         u8::try_from(128 + signal).unwrap_or(FAILURE)
     } else if is_closed_pipe(error) {
         0
+    } else if error.is::<Unwritten>() {
+        NOT_WRITTEN
     } else if error.is::<Usage>() {
         USAGE
     } else if error.is::<BadData>() || error.is::<Explained>() || error.is::<Found>() {
@@ -137,10 +139,11 @@ pub fn is_error(problem: &Problem) -> bool {
 mod tests {
     use super::*;
     use anyhow::anyhow;
+    use std::io;
 
     #[test]
     fn each_kind_of_failure_has_its_code() {
-        let pipe = io::Error::from(io::ErrorKind::BrokenPipe);
+        let unwritten = |kind: io::ErrorKind| Unwritten::from(io::Error::from(kind));
         for (error, expected) in [
             (anyhow!("no task a in queue b"), 1),
             (Usage("x".into()).into(), 2),
@@ -150,7 +153,13 @@ mod tests {
             (anyhow::Error::new(Unavailable).context("address in use"), 69),
             (Refused(Vec::new()).into(), 78),
             (BadStore("x".into()).into(), 78),
-            (anyhow::Error::new(pipe).context("writing"), 0),
+            (unwritten(io::ErrorKind::BrokenPipe).into(), 0),
+            (
+                anyhow::Error::new(unwritten(io::ErrorKind::StorageFull)).context("writing"),
+                74,
+            ),
+            // A connection that broke is no reader that has seen enough.
+            (io::Error::from(io::ErrorKind::BrokenPipe).into(), 1),
         ] {
             assert_eq!(code(&error), expected, "{error:?}");
         }

@@ -24,13 +24,14 @@ pub struct Init {
 
 impl Init {
     pub fn run(self) -> anyhow::Result<()> {
+        let mut said = Ok(());
         for (name, text) in [("config.yaml", CONFIG), ("manifests/hello.yaml", HELLO)] {
             let path = self.dir.join(name);
             let made = write_new(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
             let word = if made { "wrote" } else { "kept" };
-            print::line(&format!("{word} {}", path.display()))?;
+            said = said.and(print::done(&format!("{word} {}", path.display())));
         }
-        Ok(())
+        Ok(said?)
     }
 }
 

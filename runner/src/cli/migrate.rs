@@ -25,12 +25,13 @@ pub struct Migrate {
 impl Migrate {
     pub async fn run(self, context: &Context) -> anyhow::Result<()> {
         let broker = context.broker().await?;
-        print::line(&format!("{}: up to date", broker.describe()))?;
+        // An output that cannot be written keeps none of the work from being done.
+        let mut said = print::done(&format!("{}: up to date", broker.describe()));
         if self.compact {
-            compact(context).await?;
+            said = said.and(print::done(&compact(context).await?));
         }
         let Some(table) = parts::table(&context.settings()?.table) else {
-            return Ok(());
+            return Ok(said?);
         };
         let place = table.place();
         if let TableSettings::OfBroker { path } | TableSettings::Sqlite { path } = &table {
@@ -45,11 +46,12 @@ impl Migrate {
         } else {
             "sys_crontab is there"
         };
-        Ok(print::line(&format!("{place}: {word}"))?)
+        Ok(said.and(print::done(&format!("{place}: {word}")))?)
     }
 }
 
-async fn compact(context: &Context) -> anyhow::Result<()> {
+/// Rewrites the file; what that led to.
+async fn compact(context: &Context) -> anyhow::Result<String> {
     let BrokerSettings::Embedded { path } = &context.settings()?.broker else {
         let why = "--compact is for the file of the embedded broker; here tasks wait in Redis";
         return Err(Usage(why.to_owned()).into());
@@ -58,8 +60,6 @@ async fn compact(context: &Context) -> anyhow::Result<()> {
     let before = size(path);
     open::embedded(path, context.clock.clone()).await?.compact().await?;
     let after = size(path);
-    Ok(print::line(&format!(
-        "{}: rewritten, {before} bytes before, {after} now",
-        path.display()
-    ))?)
+    let file = path.display();
+    Ok(format!("{file}: rewritten, {before} bytes before, {after} now"))
 }

@@ -62,7 +62,7 @@ use context::Context;
     runner next '0 2 * * *' --tz Asia/Shanghai\n  \
     runner ls schedules\n\n\
     Every setting can be overridden: redis.host by RUNNER_REDIS_HOST, log.maxSize by RUNNER_LOG_MAX_SIZE.\n\
-    Exit codes: 0 done, 1 not done, 2 wrong usage, 65 bad data, 69 unavailable, 78 bad settings.")]
+    Exit codes: 0 done, 1 not done, 2 wrong usage, 65 bad data, 69 unavailable, 74 output not written, 78 bad settings.")]
 struct Cli {
     /// Configuration file [default: the first of ./config.yaml, ./bingo-scheduler.yaml,
     /// ~/.config/runner/config.yaml, /etc/runner/config.yaml and the places of the Go service]

@@ -24,12 +24,25 @@ const WIDEST_LAST: usize = 240;
 /// Columns of a value that has a line to itself.
 const WIDEST_VALUE: usize = 4096;
 
+/// Standard output cannot be written.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot write to standard output")]
+pub struct Unwritten(#[from] io::Error);
+
+impl Unwritten {
+    /// Whether the reader has gone, as `head` does once it has seen enough.
+    #[must_use]
+    pub fn is_closed_pipe(&self) -> bool {
+        self.0.kind() == io::ErrorKind::BrokenPipe
+    }
+}
+
 /// Writes lines to standard output at once. A closed pipe is an error that ends the command without a word.
 ///
 /// # Errors
 ///
 /// When standard output cannot be written.
-pub fn text(text: &str) -> io::Result<()> {
+pub fn text(text: &str) -> Result<(), Unwritten> {
     write(&signs::lines(text))
 }
 
@@ -38,7 +51,7 @@ pub fn text(text: &str) -> io::Result<()> {
 /// # Errors
 ///
 /// When standard output cannot be written.
-pub fn line(line: &str) -> io::Result<()> {
+pub fn line(line: &str) -> Result<(), Unwritten> {
     write(&(signs::line(line) + "\n"))
 }
 
@@ -47,14 +60,34 @@ pub fn line(line: &str) -> io::Result<()> {
 /// # Errors
 ///
 /// When standard output cannot be written.
-pub fn json(value: &impl Serialize) -> io::Result<()> {
-    write(&(signs::json(&serde_json::to_string_pretty(value)?) + "\n"))
+pub fn json(value: &impl Serialize) -> Result<(), Unwritten> {
+    let text = serde_json::to_string_pretty(value).map_err(io::Error::from)?;
+    write(&(signs::json(&text) + "\n"))
 }
 
-fn write(text: &str) -> io::Result<()> {
+/// Writes the line that tells what a command has changed. If standard output cannot be written, standard error has it:
+/// whoever believes that nothing was done does it twice.
+///
+/// # Errors
+///
+/// When standard output cannot be written.
+pub fn done(line: &str) -> Result<(), Unwritten> {
+    self::line(line).inspect_err(|_| note(&format!("done: {line}")))
+}
+
+/// The same as JSON.
+///
+/// # Errors
+///
+/// When standard output cannot be written.
+pub fn done_as_json(value: &Value) -> Result<(), Unwritten> {
+    json(value).inspect_err(|_| note(&format!("done: {value}")))
+}
+
+fn write(text: &str) -> Result<(), Unwritten> {
     let mut out = io::stdout().lock();
     out.write_all(text.as_bytes())?;
-    out.flush()
+    Ok(out.flush()?)
 }
 
 /// Says a line beside the result, on standard error. When nobody reads that there is nobody to tell.

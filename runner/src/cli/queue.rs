@@ -134,7 +134,7 @@ async fn hold(context: &Context, name: &str, pause: bool) -> anyhow::Result<()> 
     } else {
         "was not paused"
     };
-    Ok(print::line(&format!("{queue} {line}"))?)
+    Ok(print::done(&format!("{queue} {line}"))?)
 }
 
 impl Remove {
@@ -143,9 +143,9 @@ impl Remove {
         let broker = context.broker().await?;
         let tasks = remove(broker.as_ref(), &queue, self.force).await?;
         if self.json {
-            return Ok(print::json(&json!({"queue": queue, "tasks": tasks}))?);
+            return Ok(print::done_as_json(&json!({"queue": queue, "tasks": tasks}))?);
         }
-        Ok(print::line(&format!("{queue} is removed, with {}", number(tasks)))?)
+        Ok(print::done(&format!("{queue} is removed, with {}", number(tasks)))?)
     }
 }
 

@@ -80,7 +80,7 @@ impl PauseIt {
         scheduler::pause(broker, definition, &pause.because(self.note.as_deref())).await?;
         audit("schedule.pause", id);
         let until = until.map(|until| format!(" until {}", print::instant(until, &definition.timing.zone)));
-        Ok(print::line(&format!("{id} is paused{}", until.unwrap_or_default()))?)
+        Ok(print::done(&format!("{id} is paused{}", until.unwrap_or_default()))?)
     }
 }
 
@@ -129,7 +129,7 @@ impl ScheduleCommand {
                 let fallen = resume(&*broker, definition, None, &actor()).await?;
                 audit("schedule.resume", id);
                 let fallen = fallen.map(|decision| format!("; occurrences in the pause: {}", decision.count));
-                Ok(print::line(&format!(
+                Ok(print::done(&format!(
                     "{id} goes on from now{}",
                     fallen.unwrap_or_default()
                 ))?)
@@ -191,7 +191,7 @@ impl Run {
             ManuallyRun::Done(decision) => {
                 audit("schedule.run", &definition.id);
                 let task = decision.task.map(|task| task.to_string()).unwrap_or_default();
-                Ok(print::line(&task)?)
+                Ok(print::done(&task)?)
             }
             ManuallyRun::Busy { task, what } => {
                 bail!(

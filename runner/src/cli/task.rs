@@ -1,7 +1,7 @@
 //! `runner task`: looks at one task, or does what an operator does to it. Whole lists are in `task_all`.
 
 use anyhow::bail;
-use clap::{Args, Subcommand};
+use clap::{ArgGroup, Args, Subcommand};
 use runner_core::task::{QueueName, State, TaskId};
 use runner_queue::{
     Action, ActionError, Attempt, Broker, BrokerError, RawTask, RunRecord, ServerView, TaskInfo, stopped_by,
@@ -77,15 +77,15 @@ struct Stop {
 
 #[derive(Debug, Args)]
 #[command(
+    group = ArgGroup::new("given").required(true),
     after_help = "Only a scheduled task can be edited: any other one may have run already, or may run any \
     moment.\nIts uniqueness lock stays the one that it took with its first payload."
 )]
 struct Update {
     #[command(flatten)]
     which: Which,
-    /// JSON, or - to read it from standard input
-    #[arg(long, value_name = "JSON|-")]
-    payload: String,
+    #[command(flatten)]
+    payload: payload::Given,
 }
 
 #[derive(Debug, Args)]
@@ -161,11 +161,11 @@ async fn act(context: &Context, targets: Targets, action: Action, done: &str) ->
     let broker = context.broker().await?;
     if let Some((queue, bytes)) = which.raw()?.filter(|_| action == Action::Delete) {
         broker.delete_raw(&queue, &bytes).await.map_err(refused)?;
-        return Ok(print::text(&format!("{} {done}\n", which.id))?);
+        return Ok(print::done(&format!("{} {done}", which.id))?);
     }
     let (queue, id) = which.find(broker.as_ref()).await?;
     broker.act(&queue, &id, action).await.map_err(refused)?;
-    Ok(print::line(&format!("{id} {done}"))?)
+    Ok(print::done(&format!("{id} {done}"))?)
 }
 
 /// The error with the exit code that belongs to it.
@@ -179,12 +179,12 @@ pub(super) fn refused(error: ActionError) -> anyhow::Error {
 
 impl Update {
     async fn run(self, context: &Context) -> anyhow::Result<()> {
-        let payload = payload::read(&self.payload)?;
+        let payload = self.payload.read()?.unwrap_or_default();
         let broker = context.broker().await?;
         let (queue, id) = self.which.find(broker.as_ref()).await?;
-        let edited = broker.update_payload(&queue, &id, payload.into()).await;
+        let edited = broker.update_payload(&queue, &id, payload).await;
         edited.map_err(refused)?;
-        Ok(print::line(&format!("{id} has another payload"))?)
+        Ok(print::done(&format!("{id} has another payload"))?)
     }
 }
 
@@ -203,7 +203,7 @@ async fn cancel(context: &Context, which: Which) -> anyhow::Result<()> {
         }
     }
     broker.cancel(&id).await?;
-    Ok(print::line(&format!("{id} was asked to stop"))?)
+    Ok(print::done(&format!("{id} was asked to stop"))?)
 }
 
 async fn is_running(broker: &dyn Broker, queue: &QueueName, id: &TaskId) -> anyhow::Result<()> {
@@ -237,7 +237,7 @@ impl Stop {
         let words = stopped_by(&actor(), self.reason.as_deref());
         broker.stop(&queue, &id, &words).await?;
         tracing::info!(target: "audit", action = "task.stop", on = %format!("{queue}/{id}"), actor = %actor(), outcome = "done");
-        Ok(print::text(&format!("{id} was asked to stop for good\n"))?)
+        Ok(print::done(&format!("{id} was asked to stop for good"))?)
     }
 }
 

@@ -136,14 +136,14 @@ impl All {
             if let Some(group) = self.group {
                 object["group"] = group.into();
             }
-            return Ok(print::json(&object)?);
+            return Ok(print::done_as_json(&object)?);
         }
         let line = match action {
             Action::Run => "put on the queue",
             Action::Archive => "archived",
             Action::Delete => "deleted",
         };
-        Ok(print::line(&format!("{} {line}", number(tasks)))?)
+        Ok(print::done(&format!("{} {line}", number(tasks)))?)
     }
 
     /// How many tasks there are.
