@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use runner_sdk::{ExecResult, ExecSpec, FunctionKind, HttpBody, HttpSpec};
 
+use super::command;
 use super::fields::{Field, Fields};
 use super::report::Report;
 use crate::text::yaml::Value;
@@ -82,9 +83,7 @@ fn read_exec(field: &Field<'_>, report: &mut Report<'_>) -> Option<ExecSpec> {
     }
     if let Value::Text(text) = &field.node.value {
         let message = format!("exec must be a list of strings or a map, found {}", quoted(text));
-        let words: Vec<&str> = text.split_whitespace().collect();
-        let hint = format!("write exec: [{}]; or {{command: …, shell: true}}", words.join(", "));
-        report.error("E301", field.node.mark, message).hint = Some(hint);
+        report.error("E301", field.node.mark, message).hint = Some(command::instead_of(text));
         return None;
     }
     let map = Fields::read(field.node, &field.path, &EXEC_FIELDS, report)?;
@@ -127,9 +126,9 @@ fn read_command(field: &Field<'_>, shell: bool, report: &mut Report<'_>) -> Opti
     if shell {
         return field.text("E301", report).map(|script| vec![script.to_owned()]);
     }
-    if let Value::Text(_) = field.node.value {
+    if let Value::Text(text) = &field.node.value {
         field.mismatch::<()>("E301", "a list of strings", report);
-        report.hint_last("write [program, argument], or set shell: true");
+        report.hint_last(command::beside_shell(text));
         return None;
     }
     let command = field.texts("E301", report)?;

@@ -8,30 +8,10 @@ use std::time::Duration;
 
 use runner_core::duration;
 
+use super::places;
 use super::report::Report;
 use crate::text::yaml::{Mark, Node, Value};
 use crate::text::{nearest, one_of, quoted};
-
-/// Words that other systems use, and what to write here.
-const FOREIGN: &[(&str, &str)] = &[
-    ("args", "put the arguments into exec.command, a list"),
-    ("backoff", "write retry: a number of retries; the delay grows by itself"),
-    ("command", "write exec: {command: [program, argument]}"),
-    ("concurrencypolicy", "write schedule: {cron: …, overlap: skip}"),
-    ("cron", "write schedule: \"* * * * *\", or schedule: {cron: …}"),
-    ("every", "write schedule: {every: 10s}"),
-    ("image", "containers are not run here; start one with exec"),
-    ("jitter", "jitter belongs under schedule"),
-    ("max_retry", "write retry"),
-    ("max_retries", "write retry"),
-    ("overlap", "overlap belongs under schedule"),
-    ("catch_up", "catch_up belongs under schedule"),
-    ("spec", "write schedule; a manifest is flat"),
-    ("suspend", "write enabled: false"),
-    ("timezone", "timezone belongs under schedule: {cron: …, timezone: …}"),
-    ("type", "write handler"),
-    ("url", "write http: {url: …}"),
-];
 
 /// One field of a map.
 #[derive(Debug, Clone)]
@@ -125,15 +105,13 @@ fn unknown(name: &str, path: &str, mark: Mark, known: &[&str], report: &mut Repo
         format!(" in {path}")
     };
     let mut text = format!("unknown field {}{place}", quoted(name));
-    let foreign = FOREIGN
-        .iter()
-        .find(|(n, _)| path.is_empty() && *n == name.to_lowercase());
+    let foreign = places::meant(name, path);
     let likely = nearest(name, known.iter().copied()).filter(|_| foreign.is_none());
     if let Some(likely) = likely {
         text += &format!("; did you mean \"{likely}\"?");
     }
     let hint = match (foreign, likely) {
-        (Some((_, hint)), _) => Some((*hint).to_owned()),
+        (Some(hint), _) => Some(hint),
         (None, None) => Some(format!("known here: {}", known.join(", "))),
         (None, Some(_)) => None,
     };

@@ -8,6 +8,7 @@ mod fields;
 mod function;
 mod options;
 mod payload;
+mod places;
 mod report;
 mod schedule;
 

@@ -168,7 +168,7 @@ const SLIPS: &[(&str, &[&str])] = &[
     (
         "name: a\nschedule: '@daily'\nexec: {command: 'rm -rf x'}\n",
         &[
-            "3:17 E301 exec.command must be a list of strings, found \"rm -rf x\" // write [program, argument], or set shell: true",
+            "3:17 E301 exec.command must be a list of strings, found \"rm -rf x\" // write [rm, -rf, x], or set shell: true",
         ],
     ),
     (

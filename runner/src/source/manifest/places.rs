@@ -1,0 +1,197 @@
+//! Where a field of a manifest belongs that stands in the wrong place, and what other systems call it.
+//!
+//! Only for hints; what is known where is said by those who read it.
+
+/// The parts of a manifest.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Part {
+    Top,
+    Schedule,
+    Exec,
+    Http,
+}
+
+impl Part {
+    fn of(path: &str) -> Option<Self> {
+        let top = path.split(['.', '[']).next().unwrap_or_default();
+        Some(match top {
+            "" => Self::Top,
+            "schedule" if !path.contains('.') => Self::Schedule,
+            "exec" if path == top => Self::Exec,
+            "http" if path == top => Self::Http,
+            _ => return None,
+        })
+    }
+}
+
+/// Fields of one part only, which people write elsewhere.
+const BELONGS: [(Part, &[&str]); 4] = [
+    (
+        Part::Top,
+        &[
+            "queue",
+            "retry",
+            "timeout",
+            "retention",
+            "enabled",
+            "description",
+            "handler",
+            "name",
+            "schedule",
+        ],
+    ),
+    (
+        Part::Schedule,
+        &["cron", "every", "at", "timezone", "overlap", "catch_up", "jitter"],
+    ),
+    (
+        Part::Exec,
+        &[
+            "command",
+            "shell",
+            "cwd",
+            "env",
+            "inherit_env",
+            "stdin",
+            "result",
+            "exit_codes",
+            "kill_after",
+        ],
+    ),
+    (Part::Http, &["method", "url", "headers", "body", "retry_on"]),
+];
+
+/// What other systems call a field, and what it is here.
+const SYNONYMS: [(&str, &str); 27] = [
+    ("tz", "timezone"),
+    ("time_zone", "timezone"),
+    ("cron_tz", "timezone"),
+    ("retries", "retry"),
+    ("max_retry", "retry"),
+    ("max_retries", "retry"),
+    ("attempts", "retry"),
+    ("backofflimit", "retry"),
+    ("environment", "env"),
+    ("envs", "env"),
+    ("env_vars", "env"),
+    ("workdir", "cwd"),
+    ("working_dir", "cwd"),
+    ("working_directory", "cwd"),
+    ("workingdir", "cwd"),
+    ("dir", "cwd"),
+    ("cmd", "command"),
+    ("run", "command"),
+    ("script", "command"),
+    ("concurrencypolicy", "overlap"),
+    ("catchup", "catch_up"),
+    ("activedeadlineseconds", "timeout"),
+    ("expression", "cron"),
+    ("interval", "every"),
+    ("endpoint", "url"),
+    ("disabled", "enabled"),
+    ("type", "handler"),
+];
+
+/// Words that have no counterpart of the same shape.
+const FOREIGN: [(&str, &str); 9] = [
+    ("args", "put the arguments into exec.command, a list"),
+    ("arguments", "put the arguments into exec.command, a list"),
+    ("backoff", "write retry: a number of retries; the delay grows by itself"),
+    ("image", "containers are not run here; start one with exec"),
+    ("spec", "write schedule; a manifest is flat"),
+    ("metadata", "write name; a manifest is flat"),
+    ("suspend", "write enabled: false"),
+    (
+        "user",
+        "commands run as the user of the runner; start them by runuser or sudo",
+    ),
+    (
+        "mailto",
+        "no mail is sent; `runner ls tasks --state archived` and /metrics show failures",
+    ),
+];
+
+/// What is meant by this name at this path, if it is known to be meant.
+pub fn meant(name: &str, path: &str) -> Option<String> {
+    let here = Part::of(path)?;
+    let lower = name.to_lowercase();
+    if let Some((_, hint)) = FOREIGN.iter().find(|(foreign, _)| *foreign == lower) {
+        return Some((*hint).to_owned());
+    }
+    let synonym = SYNONYMS.iter().find(|(foreign, _)| *foreign == lower);
+    let field = synonym.map_or(lower.as_str(), |(_, field)| *field);
+    let (part, _) = BELONGS.iter().find(|(_, fields)| fields.contains(&field))?;
+    if *part == here {
+        return synonym.map(|_| format!("write {field}"));
+    }
+    let renamed = if synonym.is_some() {
+        format!("write {field}; it")
+    } else {
+        field.to_owned()
+    };
+    Some(match (part, here) {
+        (Part::Top, _) => {
+            let beside = path.split(['.', '[']).next().unwrap_or_default();
+            format!("{renamed} belongs beside {beside}, one level up")
+        }
+        (Part::Schedule, _) if field == "cron" => "write schedule: \"* * * * *\", or schedule: {cron: …}".to_owned(),
+        (Part::Schedule, _) if field == "every" => "write schedule: {every: 10s}".to_owned(),
+        (Part::Schedule, _) if field == "at" => "write schedule: {at: 2030-12-24T22:00:00}".to_owned(),
+        (Part::Schedule, _) => format!("{renamed} belongs under schedule: {{cron: …, {field}: …}}"),
+        (Part::Exec, _) if field == "command" => "write exec: {command: [program, argument]}".to_owned(),
+        (Part::Exec, _) => format!("{renamed} belongs under exec: {{command: […], {field}: …}}"),
+        (Part::Http, _) if field == "url" => "write http: {url: …}".to_owned(),
+        (Part::Http, _) => format!("{renamed} belongs under http: {{url: …, {field}: …}}"),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_field_in_the_wrong_place_is_sent_where_it_belongs() {
+        for (name, path, hint) in [
+            ("env", "", "env belongs under exec: {command: […], env: …}"),
+            (
+                "environment",
+                "",
+                "write env; it belongs under exec: {command: […], env: …}",
+            ),
+            ("timeout", "exec", "timeout belongs beside exec, one level up"),
+            ("timeout", "http", "timeout belongs beside http, one level up"),
+            (
+                "retries",
+                "schedule[1]",
+                "write retry; it belongs beside schedule, one level up",
+            ),
+            ("retries", "", "write retry"),
+            ("tz", "schedule", "write timezone"),
+            (
+                "tz",
+                "",
+                "write timezone; it belongs under schedule: {cron: …, timezone: …}",
+            ),
+            ("jitter", "", "jitter belongs under schedule: {cron: …, jitter: …}"),
+            ("headers", "", "headers belongs under http: {url: …, headers: …}"),
+            (
+                "concurrencyPolicy",
+                "",
+                "write overlap; it belongs under schedule: {cron: …, overlap: …}",
+            ),
+            ("workdir", "exec", "write cwd"),
+            ("command", "", "write exec: {command: [program, argument]}"),
+            ("url", "", "write http: {url: …}"),
+            ("cron", "", "write schedule: \"* * * * *\", or schedule: {cron: …}"),
+        ] {
+            assert_eq!(meant(name, path).as_deref(), Some(hint), "{name} in {path:?}");
+        }
+        for (name, path) in [
+            ("nonsense", ""),
+            ("env", "exec.exit_codes"),
+            ("tz", "schedule.catch_up"),
+        ] {
+            assert_eq!(meant(name, path), None, "{name} in {path:?}");
+        }
+    }
+}
