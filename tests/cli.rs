@@ -25,7 +25,7 @@ pub fn tests() -> Vec<kit::Trial> {
     ]
 }
 
-fn code(finished: &Finished) -> i32 {
+pub fn code(finished: &Finished) -> i32 {
     finished.status.code().expect("an exit code")
 }
 
@@ -161,7 +161,7 @@ async fn settings_that_cannot_be_used_have_a_code_of_their_own() {
 async fn the_environment_overrides_the_file() {
     let mut site = Site::new("data: {dir: one}\n");
     site.env.push(("RUNNER_DATA_DIR".to_owned(), "two".to_owned()));
-    prints(&site, &["ls", "queues"]).await;
+    prints(&site, &["enqueue", "echo"]).await;
     assert!(site.dir.join("two/runner.db").exists() && !site.dir.join("one").exists());
     site.env
         .push(("RUNNER_WORKER_CONCURRENCY".to_owned(), "none".to_owned()));

@@ -6,7 +6,7 @@ use crate::kit::{self, RedisServer, Site};
 pub fn tests() -> Vec<kit::Trial> {
     kit::trials![
         needs(): a_payload_is_shown_as_it_was_written, a_queue_that_is_not_there_is_told, a_refusal_names_the_other_task,
-            what_a_task_cannot_be_is_refused, nothing_that_is_printed_steers_a_terminal;
+            what_a_task_cannot_be_is_refused, looking_makes_no_store, a_missing_directory_is_told, nothing_that_is_printed_steers_a_terminal;
         needs(Redis): a_redis_that_refuses_is_told_with_a_hint_that_fits;
     ]
 }
@@ -203,4 +203,47 @@ async fn nothing_that_is_printed_steers_a_terminal() {
     said += &greeting;
     let loud = |c: &char| c.is_control() && *c != '\n' || matches!(c, '\u{2028}'..='\u{202e}');
     assert_eq!(said.chars().find(loud), None, "{said:?}");
+}
+
+async fn looking_makes_no_store() {
+    let site = Site::new("");
+    site.write(
+        "manifests/a.yaml",
+        "name: a\nschedule: '@daily'\nexec: ['true']\nretry: 0\ntimeout: 1m\n",
+    );
+    for (arguments, expected) in [
+        (&["ls", "queues"][..], 0),
+        (&["ls", "tasks"], 0),
+        (&["ls", "servers"], 0),
+        (&["ls", "schedules"], 0),
+        (&["schedule", "show", "a"], 0),
+        (&["schedule", "resume", "a"], 0),
+        (&["task", "show", "x"], 1),
+        (&["task", "run", "x"], 1),
+        (&["task", "delete", "x"], 1),
+        (&["queue", "history", "default"], 1),
+        (&["queue", "rm", "default"], 1),
+        (&["check"], 0),
+    ] {
+        let finished = site.cli(arguments).await;
+        assert_eq!(crate::cli::code(&finished), expected, "{arguments:?}: {finished:?}");
+        assert!(!site.dir.join("data").exists(), "{arguments:?} made a store");
+    }
+    let said = site.cli(["ls", "queues"]).await.stderr;
+    assert!(said.contains("there is no store at") && said.contains("data"), "{said}");
+
+    // From elsewhere it is the same site: paths begin at the directory of the file.
+    let elsewhere = Site::new("");
+    let config = site.dir.join("config.yaml");
+    let config = config.to_str().expect("a path that is text");
+    prints(&elsewhere, &["enqueue", "echo", "-c", config]).await;
+    assert!(site.dir.join("data").exists() && !elsewhere.dir.join("data").exists());
+    assert!(prints(&site, &["ls", "tasks"]).await.contains("echo"));
+}
+
+async fn a_missing_directory_is_told() {
+    let site = Site::new("");
+    std::fs::remove_dir(site.dir.join("manifests")).expect("an empty directory");
+    let out = prints(&site, &["check"]).await;
+    assert!(out.contains("W107") && out.contains("`runner init`"), "{out}");
 }

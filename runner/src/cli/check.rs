@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::exit::{self, Found};
 use super::{Context, defaults, parts, print};
 use crate::config::{Refused, Settings};
-use crate::source::{Catalog, TableSettings, check_paths};
+use crate::source::{Catalog, check_paths};
 use crate::text::signs;
 
 /// How long the database may take to answer: a check must be quick where there is none.
@@ -59,6 +59,9 @@ impl Check {
             findings.push(finding("error", "CODE", "code", &format!("{error:#}"), None, None));
             Vec::new()
         });
+        if self.paths.is_empty() {
+            findings.extend(missing_directory(settings));
+        }
         let paths = self.paths(settings);
         let checked = check_paths(&paths, &parts::sources(settings, Vec::new()).context());
         let now = context.clock.now();
@@ -89,6 +92,21 @@ impl Check {
     }
 }
 
+/// A directory of manifests that is not there, unless the settings have said so.
+fn missing_directory(settings: &Settings) -> Option<Value> {
+    let dir = &settings.manifests.as_ref()?.dir;
+    let known = settings.warnings.iter().any(|w| w.code == "CFG_DIR");
+    if known || dir.exists() {
+        return None;
+    }
+    let (place, hint) = (
+        dir.display().to_string(),
+        "`runner init` makes one with a sample; manifests.dir names another",
+    );
+    let message = "there is no manifest directory yet";
+    Some(finding("warning", "W107", &place, message, None, Some(hint)))
+}
+
 /// Schedules whose tasks the worker of these settings would not take.
 fn unserved<'a>(settings: &Settings, definitions: impl IntoIterator<Item = &'a Definition>) -> Vec<Value> {
     if !settings.roles.worker {
@@ -109,14 +127,10 @@ async fn code_findings(context: &Context, settings: &Settings, code: Vec<Definit
 
 /// What is wrong with the rows; that they cannot be read now is no fault of theirs.
 async fn table_findings(context: &Context, settings: &Settings) -> Vec<Value> {
-    let sources = parts::sources(settings, Vec::new());
+    let sources = parts::looked_at(settings, Vec::new());
     let Some(table) = sources.table.clone() else {
         return Vec::new();
     };
-    // Looking must not make the file.
-    if matches!(&table, TableSettings::OfBroker { path } | TableSettings::Sqlite { path } if !path.exists()) {
-        return Vec::new();
-    }
     let unread = |reason: &str| {
         let text = format!("the table cannot be read, so its rows are not checked: {reason}");
         vec![finding("warning", "D109", &table.place(), &text, None, None)]

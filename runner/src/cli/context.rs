@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use runner_core::clock::Clock;
 use runner_queue::Broker;
+use tempfile::TempDir;
 
 use super::app::CodeSchedule;
 use super::open;
@@ -16,6 +17,7 @@ use crate::config::{Environment, Settings};
 pub struct Context {
     named: Option<PathBuf>,
     settings: OnceCell<Settings>,
+    empty: OnceCell<TempDir>,
     /// The present.
     pub clock: Arc<dyn Clock>,
     /// Schedules that the program registers in code.
@@ -28,6 +30,7 @@ impl Context {
         Self {
             named,
             settings: OnceCell::new(),
+            empty: OnceCell::new(),
             clock,
             schedules,
         }
@@ -42,7 +45,17 @@ impl Context {
         Ok(self.settings.get_or_init(|| settings))
     }
 
-    /// The configured broker, which has answered.
+    /// The configured broker for a command that only looks: nothing is made where there is no store.
+    pub async fn looked_at(&self) -> anyhow::Result<Arc<dyn Broker>> {
+        let (broker, empty) = open::look(self.settings()?, self.clock.clone()).await?;
+        if let Some(empty) = empty {
+            // It is there until this command ends.
+            let _kept = self.empty.set(empty);
+        }
+        Ok(broker)
+    }
+
+    /// The configured broker, which has answered. Makes the file of an embedded one.
     pub async fn broker(&self) -> anyhow::Result<Arc<dyn Broker>> {
         open::reach(self.settings()?, self.clock.clone()).await
     }

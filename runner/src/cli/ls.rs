@@ -63,7 +63,7 @@ struct Queues {
 
 impl Queues {
     async fn run(self, context: &Context) -> anyhow::Result<()> {
-        let broker = context.broker().await?;
+        let broker = context.looked_at().await?;
         let (queues, left_out) = self.page_of(broker.as_ref()).await?;
         if let Some(words) = left_out {
             print::note(&words);
@@ -163,7 +163,7 @@ struct Servers {
 
 impl Servers {
     async fn run(self, context: &Context) -> anyhow::Result<()> {
-        let servers = context.broker().await?.servers().await?;
+        let servers = context.looked_at().await?.servers().await?;
         let zone = &context.settings()?.zone;
         if self.json {
             let servers = serde_json::to_value(&servers)?;

@@ -30,10 +30,10 @@ impl Schedules {
     pub async fn run(self, context: &Context) -> anyhow::Result<()> {
         let settings = context.settings()?;
         let code = parts::code_schedules(settings, context.schedules.clone())?;
-        let broker = context.broker().await?;
+        let broker = context.looked_at().await?;
         let sources = source::Settings {
             keep: InBroker::of_look(broker.clone(), settings),
-            ..parts::sources(settings, code)
+            ..parts::looked_at(settings, code)
         };
         let loaded = Catalog::load_once(sources, context.clock.clone()).await;
         tell_problems(&loaded);

@@ -78,7 +78,7 @@ impl Tasks {
     pub(super) async fn run(self, context: &Context) -> anyhow::Result<()> {
         let queue = self.queue.as_deref().map(QueueName::new).transpose();
         let queue = queue.map_err(|e| Usage(e.to_string()))?;
-        let broker = context.broker().await?;
+        let broker = context.looked_at().await?;
         let broker = broker.as_ref();
         if let Some(queue) = &queue {
             known(broker, queue).await?;

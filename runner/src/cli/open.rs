@@ -4,11 +4,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use runner_core::clock::Clock;
 use runner_core::task::Task;
 use runner_queue::embedded::EmbeddedBroker;
 use runner_queue::redis::RedisBroker;
 use runner_queue::{Broker, BrokerError, Ceiling};
+use tempfile::TempDir;
 
 use super::exit::{BadStore, Unavailable};
 use super::{held, hint, print};
@@ -76,6 +78,32 @@ pub async fn ceiling(settings: &Settings, clock: Arc<dyn Clock>, like: &Task) ->
         BrokerSettings::Embedded { path } => Ok(Box::new(embedded(path, clock).await?.ceiling(like).await?)),
         BrokerSettings::Redis(settings) => Ok(Box::new(RedisBroker::lazy(settings)?.ceiling(like).await?)),
     }
+}
+
+/// As [`reach`], for a command that only looks: where no store is yet, it looks into an empty one that is gone
+/// afterwards.
+///
+/// # Errors
+///
+/// When the broker does not answer, or no temporary store can be made.
+pub async fn look(settings: &Settings, clock: Arc<dyn Clock>) -> anyhow::Result<(Arc<dyn Broker>, Option<TempDir>)> {
+    let missing = match &settings.broker {
+        BrokerSettings::Embedded { path } => {
+            Some(path).filter(|path| !path.exists() && held::other_file(path).is_none())
+        }
+        BrokerSettings::Redis(_) => None,
+    };
+    let Some(path) = missing else {
+        return Ok((reach(settings, clock).await?, None));
+    };
+    let place = std::path::absolute(path).unwrap_or_else(|_| path.clone());
+    print::note(&format!(
+        "note: no runner has run here yet; there is no store at {}",
+        place.display()
+    ));
+    let empty = TempDir::new().context("no directory for an empty store")?;
+    let broker = embedded(&empty.path().join("runner.db"), clock).await?;
+    Ok((Arc::new(broker), Some(empty)))
 }
 
 /// Opens the broker for one command: it must answer now.

@@ -110,6 +110,17 @@ pub(super) fn sources(settings: &Settings, code: Vec<Definition>) -> source::Set
     }
 }
 
+/// As [`sources`], for a command that only looks: a file of a table that is not there yet has no rows, and is not made.
+pub(super) fn looked_at(settings: &Settings, code: Vec<Definition>) -> source::Settings {
+    use source::TableSettings as Table;
+    let all = sources(settings, code);
+    let missing = |table: &Table| matches!(table, Table::OfBroker { path } | Table::Sqlite { path } if !path.exists());
+    source::Settings {
+        table: all.table.filter(|table| !missing(table)),
+        ..all
+    }
+}
+
 /// Where `sys_crontab` lies, for the source and for `runner migrate`.
 pub(super) fn table(settings: &config::TableSettings) -> Option<source::TableSettings> {
     use config::TableSettings as Written;

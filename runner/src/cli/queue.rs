@@ -140,7 +140,7 @@ async fn hold(context: &Context, name: &str, pause: bool) -> anyhow::Result<()> 
 impl Remove {
     async fn run(self, context: &Context) -> anyhow::Result<()> {
         let queue = named(&self.name)?;
-        let broker = context.broker().await?;
+        let broker = context.looked_at().await?;
         let tasks = remove(broker.as_ref(), &queue, self.force).await?;
         if self.json {
             return Ok(print::done_as_json(&json!({"queue": queue, "tasks": tasks}))?);
@@ -175,7 +175,7 @@ pub(super) async fn remove(broker: &dyn Broker, queue: &QueueName, force: bool) 
 impl History {
     async fn run(self, context: &Context) -> anyhow::Result<()> {
         let queue = named(&self.name)?;
-        let broker = context.broker().await?;
+        let broker = context.looked_at().await?;
         known(broker.as_ref(), &queue).await?;
         let days = broker.history(&queue, usize::from(self.days)).await?;
         if self.json {
@@ -192,7 +192,7 @@ impl History {
 impl Groups {
     async fn run(self, context: &Context) -> anyhow::Result<()> {
         let queue = named(&self.name)?;
-        let broker = context.broker().await?;
+        let broker = context.looked_at().await?;
         known(broker.as_ref(), &queue).await?;
         let page = Page {
             number: self.page as usize,

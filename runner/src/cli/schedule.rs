@@ -113,7 +113,11 @@ struct Run {
 
 impl ScheduleCommand {
     pub async fn run(self, context: &Context) -> anyhow::Result<()> {
-        let broker = context.broker().await?;
+        // The other verbs write.
+        let broker = match self.verb {
+            Verb::Show(_) | Verb::Resume { .. } => context.looked_at().await?,
+            Verb::Run(_) | Verb::Pause(_) => context.broker().await?,
+        };
         let plan = plan(context, &broker).await?;
         match self.verb {
             Verb::Show(show) => show.run(context, &*broker, &plan).await,
@@ -148,7 +152,7 @@ async fn plan(context: &Context, broker: &std::sync::Arc<dyn Broker>) -> anyhow:
     let code = parts::code_schedules(settings, context.schedules.clone())?;
     let sources = source::Settings {
         keep: InBroker::of_look(broker.clone(), settings),
-        ..parts::sources(settings, code)
+        ..parts::looked_at(settings, code)
     };
     let loaded = Catalog::load_once(sources, context.clock.clone()).await;
     for status in &loaded.statuses {

@@ -158,7 +158,7 @@ async fn act(context: &Context, targets: Targets, action: Action, done: &str) ->
         Target::One(which) => which,
         Target::All(all) => return all.act(context, action).await,
     };
-    let broker = context.broker().await?;
+    let broker = context.looked_at().await?;
     if let Some((queue, bytes)) = which.raw()?.filter(|_| action == Action::Delete) {
         broker.delete_raw(&queue, &bytes).await.map_err(refused)?;
         return Ok(print::done(&format!("{} {done}", which.id))?);
@@ -180,7 +180,7 @@ pub(super) fn refused(error: ActionError) -> anyhow::Error {
 impl Update {
     async fn run(self, context: &Context) -> anyhow::Result<()> {
         let payload = self.payload.read()?.unwrap_or_default();
-        let broker = context.broker().await?;
+        let broker = context.looked_at().await?;
         let (queue, id) = self.which.find(broker.as_ref()).await?;
         let edited = broker.update_payload(&queue, &id, payload).await;
         edited.map_err(refused)?;
@@ -189,7 +189,7 @@ impl Update {
 }
 
 async fn cancel(context: &Context, which: Which) -> anyhow::Result<()> {
-    let broker = context.broker().await?;
+    let broker = context.looked_at().await?;
     let (queue, id) = which.find(broker.as_ref()).await?;
     is_running(broker.as_ref(), &queue, &id).await?;
     for other in broker.find(&id).await?.into_iter().filter(|other| *other != queue) {
@@ -222,7 +222,7 @@ async fn is_running(broker: &dyn Broker, queue: &QueueName, id: &TaskId) -> anyh
 
 impl Stop {
     async fn run(self, context: &Context) -> anyhow::Result<()> {
-        let broker = context.broker().await?;
+        let broker = context.looked_at().await?;
         let (queue, id) = self.which.find(broker.as_ref()).await?;
         is_running(broker.as_ref(), &queue, &id).await?;
         let servers = broker.servers().await?;
@@ -254,7 +254,7 @@ pub(super) fn actor() -> String {
 
 impl Show {
     async fn run(self, context: &Context) -> anyhow::Result<()> {
-        let broker = context.broker().await?;
+        let broker = context.looked_at().await?;
         if let Some((queue, bytes)) = self.which.raw()? {
             return self.show_raw(broker.as_ref(), &queue, &bytes).await;
         }

@@ -109,7 +109,7 @@ impl All {
             let text = "nobody can be asked: standard input is no terminal; --yes says that you mean every task of it";
             return Err(Usage(text.to_owned()).into());
         }
-        let broker = context.broker().await?;
+        let broker = context.looked_at().await?;
         let there = self.count(broker.as_ref(), &queue).await?;
         let what = match &self.group {
             Some(group) => format!("{} in the group {group} of {queue}", number(there)),

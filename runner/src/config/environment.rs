@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Prefix of the variables that override settings.
 const PREFIX: &str = "RUNNER_";
@@ -16,37 +16,53 @@ const LEGACY_PREFIX: &str = "BINGO_";
 /// Bytes; a secret in a file of its own is a password or a key, not a document.
 const MAX_SECRET_FILE: u64 = 64 * 1024;
 
-/// Variables by name.
+/// Variables by name, and the directory of the settings file.
 #[derive(Debug, Clone, Default)]
-pub struct Environment(BTreeMap<String, String>);
+pub struct Environment {
+    variables: BTreeMap<String, String>,
+    /// What relative paths of the settings file begin at; empty for the working directory.
+    base: PathBuf,
+}
 
 impl Environment {
     /// The variables of this process; those that are not UTF-8 are left out.
     #[must_use]
     #[allow(clippy::disallowed_methods)] // the one place that reads the environment
     pub fn of_process() -> Self {
-        Self(
-            std::env::vars_os()
-                .filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)))
-                .collect(),
-        )
+        let variables = std::env::vars_os();
+        let variables = variables.filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)));
+        Self {
+            variables: variables.collect(),
+            base: PathBuf::new(),
+        }
     }
 
     /// Made by hand.
     #[cfg(test)]
     pub fn of(variables: &[(&str, &str)]) -> Self {
-        Self(
-            variables
-                .iter()
-                .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
-                .collect(),
-        )
+        let variables = variables.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
+        Self {
+            variables: variables.collect(),
+            base: PathBuf::new(),
+        }
+    }
+
+    /// The same beside a settings file in this directory.
+    #[must_use]
+    pub fn beside(&self, base: PathBuf) -> Self {
+        Self { base, ..self.clone() }
+    }
+
+    /// What relative paths of the settings file begin at; empty for the working directory.
+    #[must_use]
+    pub fn base(&self) -> &Path {
+        &self.base
     }
 
     /// The value of a variable; empty means empty.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.0.get(name).map(String::as_str)
+        self.variables.get(name).map(String::as_str)
     }
 
     /// The variable that overrides the setting at `path`, with its name.
@@ -62,7 +78,10 @@ impl Environment {
 
     /// Names that look like overrides.
     pub fn overrides(&self) -> impl Iterator<Item = &str> {
-        self.0.keys().map(String::as_str).filter(|n| n.starts_with(PREFIX))
+        self.variables
+            .keys()
+            .map(String::as_str)
+            .filter(|n| n.starts_with(PREFIX))
     }
 
     /// A directory named by a variable, if it is set, not empty and absolute.
@@ -123,20 +142,20 @@ fn resolve(reference: &str, environment: &Environment) -> Result<String, String>
             .get(name)
             .map(ToOwned::to_owned)
             .ok_or_else(|| format!("the environment variable {name} is not set")),
-        Some(("file", path)) => read_secret(path),
+        Some(("file", path)) => read_secret(&environment.base.join(path)),
         _ => Err(format!("\"${{{reference}}}\" is not a reference")),
     }
 }
 
-fn read_secret(path: &str) -> Result<String, String> {
-    let failed = |e: std::io::Error| format!("cannot read {path:?}: {e}");
+fn read_secret(path: &Path) -> Result<String, String> {
+    let failed = |e: std::io::Error| format!("cannot read {}: {e}", path.display());
     let mut text = String::new();
     let file = File::open(path).map_err(failed)?;
     file.take(MAX_SECRET_FILE + 1)
         .read_to_string(&mut text)
         .map_err(failed)?;
     if text.len() as u64 > MAX_SECRET_FILE {
-        return Err(format!("{path:?} is longer than {MAX_SECRET_FILE} bytes"));
+        return Err(format!("{} is longer than {MAX_SECRET_FILE} bytes", path.display()));
     }
     Ok(text.trim_end_matches(['\r', '\n']).to_owned())
 }

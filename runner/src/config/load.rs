@@ -11,7 +11,7 @@ use super::environment::Environment;
 use super::problem::{Problem, Refused};
 use super::reader::Reader;
 use super::section::Section;
-use super::settings::Settings;
+use super::settings::{BrokerSettings, Settings};
 use super::{read_auth, read_log, read_redis, read_server, read_stores, read_work};
 use crate::text::yaml::MAX_BYTES;
 
@@ -49,7 +49,9 @@ impl Settings {
         let name = path
             .as_ref()
             .map_or_else(|| "(defaults)".to_owned(), |path| path.display().to_string());
-        let mut settings = Self::parse(&name, &text, environment)?;
+        let base = path.as_deref().map(base_of).unwrap_or_default();
+        let mut settings = Self::parse(&name, &text, &environment.beside(base.clone()))?;
+        settings.warnings.extend(left_behind(&name, &base, &settings));
         settings.origin = path;
         Ok(settings)
     }
@@ -82,6 +84,38 @@ impl Settings {
         settings.warnings = warnings;
         Ok(settings)
     }
+}
+
+/// The directory that relative paths of this file begin at: its own, as it is named. Empty for the working directory:
+/// of a file that lies there, and of a pipe, which lies nowhere.
+fn base_of(path: &Path) -> PathBuf {
+    let dir = path.parent().filter(|dir| *dir != Path::new("."));
+    dir.filter(|_| path.is_file()).map(Path::to_owned).unwrap_or_default()
+}
+
+/// Warnings about a store and manifests in the working directory that earlier versions used with the same settings.
+fn left_behind(name: &str, base: &Path, settings: &Settings) -> Vec<Problem> {
+    let dir = settings.manifests.as_ref().map(|m| (m.dir.clone(), "manifests.dir"));
+    let store = match &settings.broker {
+        BrokerSettings::Embedded { path } => Some((path.clone(), "data.dir")),
+        BrokerSettings::Redis(_) => None,
+    };
+    let moved = |(now, key): (PathBuf, &str)| {
+        let before = now.strip_prefix(base).ok().filter(|_| !base.as_os_str().is_empty())?;
+        let same = before.canonicalize().ok()? == now.canonicalize().unwrap_or_default();
+        if now.exists() || same {
+            return None;
+        }
+        let (before, now) = (before.display(), now.display());
+        let text = format!("{now} does not exist and {before} does: relative paths begin at the directory of the file");
+        let hint = format!("move {before} there, or write the full path of its directory under {key}");
+        let warning = Problem {
+            severity: Severity::Warning,
+            ..Problem::error("CFG_MOVED", name, text)
+        };
+        Some(warning.hint(hint))
+    };
+    dir.into_iter().chain(store).filter_map(moved).collect()
 }
 
 fn read(root: &Section<'_>) -> Settings {

@@ -1,6 +1,5 @@
 //! Reads `log`, with the words and the defaults of the Go service.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use tracing::level_filters::LevelFilter;
@@ -42,16 +41,16 @@ pub fn read(root: &Section<'_>) -> LogSettings {
         .unwrap_or(TOTAL.max(megabytes));
     let compress = section.flag("compress").unwrap_or(true);
     let path = section
-        .text("path")
+        .path("path")
         .map(|f| f.value)
-        .filter(|p| !p.trim().is_empty() && p != "/dev/null");
+        .filter(|p| !p.to_string_lossy().trim().is_empty() && p.as_os_str() != "/dev/null");
     section.finish();
     LogSettings {
         level,
         format,
         console,
         file: path.map(|path| FileSettings {
-            path: PathBuf::from(path),
+            path,
             max_bytes: megabytes * MEGABYTE,
             max_total: total * MEGABYTE,
             keep: DAY * u32::try_from(days).unwrap_or(u32::MAX),

@@ -317,7 +317,7 @@ fn given(secret: Option<Secret>) -> Option<Password> {
 
 fn tls(redis: &Section<'_>, mut settings: RedisSettings) -> RedisSettings {
     let section = redis.section("tls");
-    let file = |key| section.text(key).map(|found| PathBuf::from(found.value));
+    let file = |key| section.path(key).map(|found| found.value);
     let tls = RedisTls {
         ca_file: file("ca_file"),
         cert_file: file("cert_file"),

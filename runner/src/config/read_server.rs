@@ -67,7 +67,7 @@ pub fn read(root: &Section<'_>) -> Server {
     clash(&server, "key", &app, "key");
     let key = server.secret("key").or_else(|| app.secret("key")).map(|f| f.value);
     let http_enabled = http.flag("enabled").unwrap_or(true);
-    let data_dir = data.text("dir").map_or_else(|| "data".into(), |f| f.value);
+    let data_dir = data.path("dir").map_or_else(|| default_data_dir(&data), |f| f.value);
     app.legacy("url", "links have no host name; behind a proxy write server.public_url");
     for section in [server, app, http, data] {
         section.finish();
@@ -84,7 +84,17 @@ pub fn read(root: &Section<'_>) -> Server {
         zone,
         key,
         http_enabled,
-        data_dir: PathBuf::from(data_dir),
+        data_dir,
+    }
+}
+
+/// `data` beside the file; for a file under `/etc`, which holds no data by custom, the usual place for it.
+fn default_data_dir(data: &Section<'_>) -> PathBuf {
+    let beside = data.beside("data");
+    let absolute = std::path::absolute(&beside).unwrap_or_else(|_| beside.clone());
+    match absolute.starts_with("/etc") {
+        true => PathBuf::from("/var/lib/runner"),
+        false => beside,
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::Secret;
 use super::read_redis;
-use super::reader::Found;
+use super::reader::{Found, Place};
 use super::section::Section;
 use super::settings::{BrokerSettings, ServerSettings, TableSettings};
 use super::url::DatabaseUrl;
@@ -121,7 +121,7 @@ fn go_mysql(mysql: &Section<'_>) -> Option<TableSettings> {
 /// Our own section, for any of the databases.
 fn any_database(section: &Section<'_>, data_dir: &Path) -> Option<TableSettings> {
     let driver = section.choice("driver", &Driver::WORDS);
-    let path = section.text("path");
+    let path = section.path("path");
     let url = section.secret("url");
     let port = match driver {
         Some(Driver::Postgres) => 5432,
@@ -141,7 +141,7 @@ fn any_database(section: &Section<'_>, data_dir: &Path) -> Option<TableSettings>
     match (driver, server) {
         (Driver::Off, _) => Some(TableSettings::Off),
         (Driver::Sqlite, _) => Some(TableSettings::Sqlite {
-            path: path.map_or_else(|| embedded(data_dir), |p| PathBuf::from(p.value)),
+            path: path.map_or_else(|| embedded(data_dir), |p| p.value),
         }),
         (Driver::MySql, Some(server)) => Some(TableSettings::MySql(server)),
         (Driver::Postgres, Some(server)) => Some(TableSettings::Postgres(server)),
@@ -208,8 +208,12 @@ fn from_url(section: &Section<'_>, url: &Found<Secret>, max_lifetime: Option<Dur
     match DatabaseUrl::parse(url.value.expose()) {
         Ok(parsed) => {
             let mut settings = parsed.into_settings(max_lifetime);
-            if let TableSettings::MySql(server) | TableSettings::Postgres(server) = &mut settings {
-                server.url = Some(url.value.clone()).filter(Secret::is_reference);
+            match &mut settings {
+                TableSettings::MySql(server) | TableSettings::Postgres(server) => {
+                    server.url = Some(url.value.clone()).filter(Secret::is_reference);
+                }
+                TableSettings::Sqlite { path } if matches!(url.place, Place::File(_)) => *path = section.beside(&*path),
+                _ => (),
             }
             Some(settings)
         }

@@ -1,7 +1,7 @@
 //! Reads what runs: `worker`, `scheduler`, `manifests`, `handlers`, and the switches of `feature`.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use runner_core::cron::DstRule;
@@ -155,16 +155,17 @@ pub fn scheduler(root: &Section<'_>) -> SchedulerSettings {
 pub fn manifests(root: &Section<'_>) -> Option<ManifestSettings> {
     let section = root.section("manifests");
     let enabled = section.flag("enabled").unwrap_or(true);
-    let dir = section.text("dir");
+    let dir = section.path("dir");
     let rescan = section
         .duration("rescan", Duration::from_millis(100)..=HOUR)
         .unwrap_or(DEFAULT_RESCAN);
     if let Some(found) = &dir {
         check_dir(&section, found);
     }
+    let standard = section.beside("manifests");
     section.finish();
     enabled.then(|| ManifestSettings {
-        dir: dir.map_or_else(|| PathBuf::from("manifests"), |f| PathBuf::from(f.value)),
+        dir: dir.map_or(standard, |f| f.value),
         rescan,
     })
 }
@@ -177,9 +178,10 @@ pub fn mass_delete(root: &Section<'_>) -> Duration {
     guard.unwrap_or(DEFAULT_MASS_DELETE)
 }
 
-fn check_dir(section: &Section<'_>, found: &Found<String>) {
-    let path = Path::new(&found.value);
-    let fault = if found.value.trim().is_empty() {
+fn check_dir(section: &Section<'_>, found: &Found<PathBuf>) {
+    let path = &found.value;
+    let shown = path.display();
+    let fault = if shown.to_string().trim().is_empty() {
         "is blank"
     } else if path.canonicalize().is_ok_and(|p| p.parent().is_none()) {
         "is the root of the file system"
@@ -187,13 +189,13 @@ fn check_dir(section: &Section<'_>, found: &Found<String>) {
         "is not a directory"
     } else {
         if !path.exists() {
-            let message = format!("manifests.dir {:?} does not exist yet", found.value);
-            let hint = Some("it is read once it appears".to_owned());
+            let message = format!("manifests.dir {shown} does not exist yet");
+            let hint = Some("it is read once it appears; `runner init` makes a directory with a sample".to_owned());
             section.reader().warning("CFG_DIR", &found.place, message, hint);
         }
         return;
     };
-    let message = format!("manifests.dir {:?} {fault}", found.value);
+    let message = format!("manifests.dir {shown} {fault}");
     section.reader().error("CFG_DIR", &found.place, message);
 }
 

@@ -5,6 +5,7 @@
 
 use std::cell::RefCell;
 use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use runner_core::duration;
@@ -123,6 +124,26 @@ impl<'a> Section<'a> {
     #[must_use]
     pub fn text(&self, key: &'static str) -> Option<Found<String>> {
         self.scalar(key, true)
+    }
+
+    /// The path under `key`; one of the file that is relative begins at the directory of the file, one of a variable
+    /// at the working directory.
+    #[must_use]
+    pub fn path(&self, key: &'static str) -> Option<Found<PathBuf>> {
+        let Found { value, place } = self.text(key)?;
+        let value = match place {
+            // What is blank stays so, to be refused.
+            Place::File(_) if !value.trim().is_empty() => self.beside(&value),
+            Place::File(_) => PathBuf::from(value),
+            Place::Variable(_) => PathBuf::from(value),
+        };
+        Some(Found { value, place })
+    }
+
+    /// A path as if it stood in the file.
+    #[must_use]
+    pub fn beside(&self, path: impl AsRef<Path>) -> PathBuf {
+        self.reader.environment.base().join(path)
     }
 
     fn scalar(&self, key: &'static str, may_show: bool) -> Option<Found<String>> {

@@ -356,3 +356,50 @@ fn a_file_with_secrets_that_everybody_may_read_is_pointed_out() {
         assert_eq!(codes(0o644) == ["CFG_PERM"], holds, "{url}");
     }
 }
+
+#[test]
+fn relative_paths_of_a_file_begin_at_its_directory() {
+    let home = tempfile::tempdir().unwrap();
+    let file = home.path().join("site.yaml");
+    let load = |text: &str, variables: &[(&str, &str)]| {
+        std::fs::write(&file, text).unwrap();
+        Settings::load(Some(&file), &Environment::of(variables)).unwrap()
+    };
+    let here = |name: &str| home.path().join(name);
+    let store = |settings: &Settings| match &settings.broker {
+        BrokerSettings::Embedded { path } => path.clone(),
+        other => panic!("{other:?}"),
+    };
+
+    let plain = load("", &[]);
+    assert_eq!(plain.manifests.as_ref().unwrap().dir, here("manifests"));
+    assert!(store(&plain).starts_with(here("data")), "{plain:?}");
+
+    std::fs::write(here("key"), "0123456789abcdef0123456789abcdef\n").unwrap();
+    let text = "data: {dir: var}\nmanifests: {dir: jobs.d}\nlog: {path: log/a.log}\nserver: {key: '${file:key}'}\n\
+                database: {url: 'sqlite:rows.db'}\n";
+    let stated = load(text, &[]);
+    assert!(store(&stated).starts_with(here("var")), "{stated:?}");
+    assert_eq!(stated.manifests.as_ref().unwrap().dir, here("jobs.d"));
+    assert_eq!(stated.log.file.as_ref().unwrap().path, here("log/a.log"));
+    assert!(stated.key.is_some());
+    let TableSettings::Sqlite { path } = &stated.table else {
+        panic!("{:?}", stated.table);
+    };
+    assert_eq!(path, &here("rows.db"));
+
+    // Whoever sets a variable does so in a working directory.
+    let varied = load("", &[("RUNNER_DATA_DIR", "var"), ("RUNNER_MANIFESTS_DIR", "/srv/m")]);
+    assert!(store(&varied).starts_with("var"), "{varied:?}");
+    assert_eq!(varied.manifests.as_ref().unwrap().dir, Path::new("/srv/m"));
+}
+
+#[test]
+fn a_file_below_etc_keeps_its_data_where_data_belongs() {
+    let environment = Environment::default().beside("/etc/runner".into());
+    let settings = Settings::parse("/etc/runner/config.yaml", "", &environment).unwrap();
+    assert_eq!(settings.data_dir, Path::new("/var/lib/runner"));
+    assert_eq!(settings.manifests.unwrap().dir, Path::new("/etc/runner/manifests"));
+    let stated = Settings::parse("/etc/runner/config.yaml", "data: {dir: d}\n", &environment).unwrap();
+    assert_eq!(stated.data_dir, Path::new("/etc/runner/d"));
+}

@@ -201,9 +201,11 @@ impl Directory {
                 "manifest directory cannot be read; its last known schedules stay in force"
             ),
             // Nothing is wrong: there are no manifests yet.
-            _ if reason == absent(&self.settings.dir.display().to_string()) => {
-                tracing::warn!(reason, "there is no manifest directory; no manifest is in force");
-            }
+            _ if reason == absent(&self.settings.dir.display().to_string()) => tracing::warn!(
+                code = "W107",
+                dir = %self.settings.dir.display(),
+                "there is no manifest directory yet; `runner init` makes one with a sample (see also manifests.dir)"
+            ),
             _ => tracing::error!(reason, "manifest directory cannot be read; no manifest is in force"),
         }
     }
