@@ -8,7 +8,7 @@ use crate::kit::{self, Site};
 pub fn tests() -> Vec<kit::Trial> {
     kit::trials![
         needs(): a_task_made_by_hand_has_the_limits_of_its_function, what_is_broken_is_listed_all_the_same,
-            a_table_that_is_away_is_told, check_looks_at_the_rows, check_doubts_what_will_not_run, the_zone_of_the_machine_is_never_guessed,
+            a_table_that_is_away_is_told, check_looks_at_the_rows, check_looks_for_programs_and_the_broker, check_doubts_what_will_not_run, the_zone_of_the_machine_is_never_guessed,
             commands_outside_the_list_are_named_by_check_and_never_run
     ]
 }
@@ -209,4 +209,18 @@ async fn check_looks_at_the_rows() {
     assert_eq!((&listed[0]["id"], &listed[0]["name"]), (&"db:1".into(), &"r".into()));
     site.write("manifests/a.yaml", "name: a\nschedule: '@daily'\nexec: [date]\n");
     assert!(prints(&site, &["check", "manifests"]).await.contains("0 errors"));
+}
+
+async fn check_looks_for_programs_and_the_broker() {
+    // Nothing listens on this port.
+    let site = Site::new("redis: {host: '127.0.0.1:1'}\ndatabase: {driver: none}\n");
+    let text =
+        "name: gone\nschedule: '@daily'\nexec: [/no/such/program]\n---\nname: here\nschedule: '@daily'\nexec: [sh]\n";
+    site.write("manifests/a.yaml", text);
+    let out = prints(&site, &["check"]).await;
+    assert_eq!(out.matches("W302").count(), 1, "{out}");
+    assert!(out.contains("/no/such/program") && out.contains("broker_"), "{out}");
+    assert!(out.contains("0 errors, 2 warnings"), "{out}");
+    let out = prints(&site, &["check", "--offline"]).await;
+    assert!(out.contains("0 errors, 0 warnings"), "{out}");
 }

@@ -11,7 +11,7 @@ use std::path::{Component, Path, PathBuf};
 
 use runner_sdk::ExecSpec;
 
-use super::ExecSettings;
+use super::{ExecSettings, cannot};
 use crate::glob;
 
 /// Where programs are looked for if this process has no PATH.
@@ -110,6 +110,37 @@ impl ExecSettings {
     /// Why not.
     pub fn check(&self, spec: &ExecSpec) -> Result<(), Unfit> {
         self.program(spec).map(drop)
+    }
+
+    /// What would keep the command from starting on this host as it is now; nothing if that cannot be told, or if
+    /// commands are not run here.
+    #[must_use]
+    pub fn foresee(&self, spec: &ExecSpec) -> Option<String> {
+        /// Stands for the private directory, which exists by the time it is needed.
+        const PRIVATE: &str = "/";
+        if !self.enabled {
+            return None;
+        }
+        if let Some(why) = spec.cwd.as_deref().and_then(cannot::enter) {
+            return Some(why);
+        }
+        let written = if spec.shell {
+            SHELL
+        } else {
+            spec.command.first()?.as_str()
+        };
+        // What is relative to the private directory, or meant for a shell, is a doubt about the text.
+        let unclear = written.contains(['~', '$', ' '])
+            || (written.contains('/') && !written.starts_with('/') && spec.cwd.is_none());
+        let own = spec.env.get("PATH");
+        if unclear || own.is_some_and(|path| path.contains('$')) {
+            return None;
+        }
+        #[allow(clippy::disallowed_methods)] // the command would inherit it
+        let inherited = || std::env::var_os("PATH").filter(|_| spec.inherit_env.iter().any(|name| name == "PATH"));
+        let path = own.map(OsString::from).or_else(inherited);
+        let cwd = spec.cwd.as_deref().unwrap_or_else(|| Path::new(PRIVATE));
+        cannot::foresee(Path::new(written), cwd, path.as_deref())
     }
 
     /// What to start for this command.

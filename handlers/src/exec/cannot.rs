@@ -25,6 +25,37 @@ pub(super) fn enter(cwd: &Path) -> Option<String> {
     }
 }
 
+/// What would keep this program from starting here, as far as that can be seen without starting it.
+pub(super) fn foresee(program: &Path, cwd: &Path, path: Option<&OsStr>) -> Option<String> {
+    let error = |errno: Errno| Some(start(program, cwd, path, &io::Error::from(errno)));
+    let Some(file) = found(program, cwd, path) else {
+        return error(Errno::ENOENT);
+    };
+    let meta = file.metadata().ok()?;
+    if meta.is_dir() || meta.permissions().mode() & 0o111 == 0 {
+        return error(Errno::EACCES);
+    }
+    let head = head(&file);
+    match head.strip_prefix(b"#!") {
+        Some(line) => {
+            let line = line.split(|b| *b == b'\n').next().unwrap_or_default();
+            let name: Vec<u8> = line
+                .trim_ascii_start()
+                .iter()
+                .copied()
+                .take_while(|b| !matches!(b, b' ' | b'\t'))
+                .collect();
+            let interpreter = Path::new(OsStr::from_bytes(&name));
+            (!interpreter.exists()).then(|| error(Errno::ENOENT)).flatten()
+        }
+        // What neither names an interpreter nor looks like a program is text that a shell would read.
+        None if !head.is_empty() && head.iter().all(|b| b.is_ascii_graphic() || b.is_ascii_whitespace()) => {
+            error(Errno::ENOEXEC)
+        }
+        None => None,
+    }
+}
+
 /// What `error` means for this program, looked for in `path` if its name has no slash.
 pub(super) fn start(program: &Path, cwd: &Path, path: Option<&OsStr>, error: &io::Error) -> String {
     let shown = program.display();
@@ -152,5 +183,16 @@ mod tests {
         assert!(enter(&bare).is_some_and(|why| why.contains("not a directory")));
         assert!(enter(Path::new("/no/such")).is_some_and(|why| why.contains("does not exist")));
         assert_eq!(enter(dir.path()), None);
+
+        let good = file("good", b"#! /bin/sh -e\ntrue\n", 0o755);
+        for program in [crlf, bare, lost, plain, dir.path().to_owned(), "/no/such/file".into()] {
+            let error = std::process::Command::new(&program).spawn().unwrap_err();
+            let said = start(&program, Path::new("/"), None, &error);
+            assert_eq!(foresee(&program, Path::new("/"), None), Some(said));
+        }
+        assert_eq!(foresee(&good, Path::new("/"), None), None);
+        assert_eq!(foresee(Path::new("sh"), Path::new("/"), Some(OsStr::new("/bin"))), None);
+        let lost = foresee(Path::new("no-such-program"), Path::new("/"), Some(OsStr::new("/bin")));
+        assert!(lost.is_some_and(|why| why.contains("PATH (/bin)")));
     }
 }

@@ -1,6 +1,7 @@
 //! `runner check`: everything that is wrong with the settings, the manifests and the rows of the table, without
 //! starting anything.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -8,10 +9,11 @@ use clap::Args;
 use jiff::Timestamp;
 use runner_core::cron::TIMING_LINTS;
 use runner_core::schedule::{Definition, Problem, Served, Severity, Source, no_occurrence_left, not_served};
+use runner_sdk::Function;
 use serde_json::{Value, json};
 
 use super::exit::{self, Found};
-use super::{Context, defaults, parts, print};
+use super::{Context, check_broker as broker, defaults, parts, print};
 use crate::config::{Refused, Settings};
 use crate::source::{Catalog, check_paths};
 use crate::text::signs;
@@ -24,6 +26,7 @@ const TABLE_LIMIT: Duration = Duration::from_secs(3);
 #[command(after_help = "Examples:\n  \
     runner check\n  \
     runner check manifests/nightly.yaml deploy/manifests\n  \
+    runner check --offline\n  \
     runner check --json | jq -r '.[] | .place + \" \" + .code'")]
 pub struct Check {
     /// Manifest files or directories, and nothing else [default: manifests.dir and the table]
@@ -31,6 +34,9 @@ pub struct Check {
     /// As an array of objects
     #[arg(long)]
     json: bool,
+    /// Looks at texts only: neither for the programs that commands start, nor at the broker, nor at the table
+    #[arg(long)]
+    offline: bool,
 }
 
 impl Check {
@@ -63,21 +69,34 @@ impl Check {
             findings.extend(missing_directory(settings));
         }
         let paths = self.paths(settings);
-        let checked = check_paths(&paths, &parts::sources(settings, Vec::new()).context());
+        let checked = check_paths(&paths, &parts::checked(settings, !self.offline));
         let now = context.clock.now();
         let doubt = |p: &Problem| with_next(of_source(p), p, &checked.definitions, now);
         findings.extend(checked.problems.iter().map(doubt));
         findings.extend(no_occurrence_left(&checked.definitions, now).iter().map(of_source));
         findings.extend(unserved(settings, &checked.definitions));
+        let mut known = BTreeSet::new();
         if self.paths.is_empty() && read.is_some() {
             findings.extend(code_findings(context, settings, code).await);
-            findings.extend(table_findings(context, settings).await);
+            if !self.offline {
+                findings.extend(table_findings(context, settings).await);
+                let broker = broker::look(context, settings, &checked.definitions).await;
+                findings.extend(broker.findings);
+                known = broker.known;
+            }
         }
         let errors = findings.iter().filter(|f| f["severity"] == "error").count();
         if self.json {
             print::json(&Value::Array(findings))?;
         } else {
-            let notes = defaults::notes(&checked.functions);
+            let is_known = |f: &&Function| {
+                checked
+                    .definitions
+                    .iter()
+                    .any(|d| d.name == f.name && known.contains(&d.id))
+            };
+            let new: Vec<&Function> = checked.functions.iter().filter(|f| !is_known(f)).collect();
+            let notes = defaults::notes(&new);
             print::text(&report(&findings, &notes, errors, read))?;
         }
         if errors > 0 { Err(Found(errors).into()) } else { Ok(()) }
@@ -196,7 +215,14 @@ fn of_setting(p: &crate::config::Problem) -> Value {
     )
 }
 
-fn finding(severity: &str, code: &str, place: &str, message: &str, excerpt: Option<&str>, hint: Option<&str>) -> Value {
+pub(super) fn finding(
+    severity: &str,
+    code: &str,
+    place: &str,
+    message: &str,
+    excerpt: Option<&str>,
+    hint: Option<&str>,
+) -> Value {
     json!({
         "severity": severity, "code": code, "place": place, "message": message, "excerpt": excerpt, "hint": hint,
     })

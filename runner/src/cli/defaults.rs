@@ -13,7 +13,7 @@ use runner_sdk::{FUNCTION_MAX_RETRY, FUNCTION_TIMEOUT, Function, FunctionKind};
 const NAMED: usize = 10;
 
 /// One note for each set of defaults that any of these functions has.
-pub(super) fn notes(functions: &[Function]) -> Vec<String> {
+pub(super) fn notes(functions: &[&Function]) -> Vec<String> {
     let mut by_default: BTreeMap<String, Vec<&str>> = BTreeMap::new();
     for function in functions {
         if let Some(defaults) = of(function) {
@@ -116,7 +116,7 @@ mod tests {
             function("go", FunctionKind::Handler { kind }, FunctionOptions::default()),
         ];
         assert_eq!(
-            notes(&functions),
+            notes(&functions.iter().collect::<Vec<_>>()),
             [
                 "retry 2 (about 1m and 5m after a failure) and timeout 1h by default: backup, ping",
                 "retry 25 (over about 20 days) and timeout 30m by default of handlers, as in asynq: go",
@@ -126,6 +126,7 @@ mod tests {
         let many: Vec<Function> = (0..12)
             .map(|n| function(&n.to_string(), exec(), FunctionOptions::default()))
             .collect();
-        assert!(notes(&many)[0].ends_with(", 9 and 2 more"), "{:?}", notes(&many));
+        let notes = notes(&many.iter().collect::<Vec<_>>());
+        assert!(notes[0].ends_with(", 9 and 2 more"), "{notes:?}");
     }
 }

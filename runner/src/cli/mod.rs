@@ -6,6 +6,7 @@ mod app;
 mod backup;
 mod bench;
 mod check;
+mod check_broker;
 mod context;
 mod defaults;
 mod doubts;

@@ -59,7 +59,7 @@ fn hint_of_file(error: &BrokerError) -> String {
 }
 
 /// What to look at when a broker answers with an error, or not at all.
-fn hint(settings: &Settings, error: Option<&BrokerError>) -> String {
+pub(super) fn hint(settings: &Settings, error: Option<&BrokerError>) -> String {
     match (&settings.broker, error) {
         (BrokerSettings::Embedded { .. }, Some(error)) => hint_of_file(error),
         (BrokerSettings::Embedded { .. }, None) => WRITABLE.to_owned(),

@@ -42,10 +42,11 @@ fn exec(settings: &Settings) -> handlers::ExecSettings {
 
 /// Says of a command in a manifest that this worker would refuse it. That commands are switched off here is no fault
 /// of the manifest: another worker may run them.
-fn vet(settings: &Settings) -> source::Vet {
+fn vet(settings: &Settings, look: bool) -> source::Vet {
     let exec = exec(settings);
     source::Vet::new(move |kind| match kind {
         FunctionKind::Exec(spec) => match exec.check(spec) {
+            Ok(()) if look => exec.foresee(spec).map(source::Doubt::Missing),
             Ok(()) | Err(handlers::Unfit::Disabled) => None,
             Err(handlers::Unfit::Refused(why)) => Some(source::Doubt::Error(why)),
             Err(handlers::Unfit::NotHere(why)) => Some(source::Doubt::Warning(why)),
@@ -104,7 +105,7 @@ pub(super) fn sources(settings: &Settings, code: Vec<Definition>) -> source::Set
         zone: settings.zone.clone(),
         dst: settings.scheduler.dst,
         sync_interval: settings.sync_interval,
-        vet: vet(settings),
+        vet: vet(settings, false),
         mass_delete: settings.mass_delete,
         keep: None,
     }
@@ -118,6 +119,14 @@ pub(super) fn looked_at(settings: &Settings, code: Vec<Definition>) -> source::S
     source::Settings {
         table: all.table.filter(|table| !missing(table)),
         ..all
+    }
+}
+
+/// What manifests are checked against before anything runs; `look` also looks for the programs that they start.
+pub(super) fn checked(settings: &Settings, look: bool) -> source::Context {
+    source::Context {
+        vet: vet(settings, look),
+        ..sources(settings, Vec::new()).context()
     }
 }
 

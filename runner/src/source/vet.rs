@@ -12,6 +12,8 @@ pub enum Doubt {
     Error(String),
     /// It could not be run on this host as it is now.
     Warning(String),
+    /// What it would start is not there, or cannot be started.
+    Missing(String),
 }
 
 type Judge = dyn Fn(&FunctionKind) -> Option<Doubt> + Send + Sync;

@@ -207,6 +207,10 @@ fn judge(kind: &FunctionKind, fields: &Fields<'_>, context: &Context, report: &m
         Some(Doubt::Warning(why)) => {
             report.warning("E306", mark, why);
         }
+        Some(Doubt::Missing(why)) => {
+            report.warning("W302", mark, why).hint =
+                Some("fine if another host runs it: --offline does not look".to_owned());
+        }
         None => (),
     }
 }

@@ -1,0 +1,117 @@
+//! What `runner check` sees of the broker: whether it answers and is set up well, and which schedules it knows.
+//!
+//! Looking makes no store and writes nothing.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use runner_core::schedule::{Definition, ScheduleId};
+use runner_queue::{Broker, BrokerError};
+use serde_json::Value;
+
+use super::check::finding;
+use super::{Context, open};
+use crate::config::{BrokerSettings, Settings};
+
+/// How long the broker may take to answer: a check must be quick where there is none.
+const LIMIT: Duration = Duration::from_secs(3);
+
+/// Codes of a broker that is away or busy now, which no setting mends.
+const AWAY: [&str; 4] = [
+    "broker_unavailable",
+    "broker_slow",
+    "broker_full",
+    "broker_not_replicated",
+];
+
+/// What was seen.
+#[derive(Default)]
+pub(super) struct Seen {
+    /// What is wrong.
+    pub(super) findings: Vec<Value>,
+    /// Schedules that some instance has run before.
+    pub(super) known: BTreeSet<ScheduleId>,
+}
+
+/// Looks at the broker of these settings.
+pub(super) async fn look(context: &Context, settings: &Settings, definitions: &[Definition]) -> Seen {
+    if matches!(&settings.broker, BrokerSettings::Embedded { path } if !path.exists()) {
+        return Seen::default();
+    }
+    let looked = async {
+        let broker = open::open_broker(settings, context.clock.clone()).await?;
+        anyhow::Ok(ask(settings, &broker, definitions).await)
+    };
+    match tokio::time::timeout(LIMIT, looked).await {
+        Ok(Ok(seen)) => seen,
+        Ok(Err(error)) => wrong("error", "broker_refused", settings, &format!("{error:#}"), None),
+        Err(_) => {
+            let text = format!(
+                "no answer within {}s; nothing is known about what it holds",
+                LIMIT.as_secs()
+            );
+            wrong("warning", "broker_slow", settings, &text, None)
+        }
+    }
+}
+
+async fn ask(settings: &Settings, broker: &Arc<dyn Broker>, definitions: &[Definition]) -> Seen {
+    let answer = async {
+        broker.now().await?;
+        let ids: Vec<ScheduleId> = definitions.iter().map(|d| d.id.clone()).collect();
+        let standings = broker.standings(&ids).await?;
+        let known = ids
+            .into_iter()
+            .zip(standings)
+            .filter_map(|(id, standing)| standing.map(|_| id));
+        Ok::<_, BrokerError>((broker.caveats().await?, known.collect()))
+    };
+    match answer.await {
+        Ok((caveats, known)) => {
+            let found = caveats.iter().map(|caveat| {
+                let severity = if caveat.grave { "error" } else { "warning" };
+                finding(
+                    severity,
+                    caveat.code,
+                    &place(settings),
+                    &caveat.message,
+                    None,
+                    Some(caveat.hint),
+                )
+            });
+            let findings = found.collect();
+            Seen { findings, known }
+        }
+        Err(error) => {
+            let severity = if AWAY.contains(&error.code()) {
+                "warning"
+            } else {
+                "error"
+            };
+            let hint = open::hint(settings, Some(&error));
+            wrong(
+                severity,
+                error.code(),
+                settings,
+                &crate::log::chain(&error),
+                Some(&hint),
+            )
+        }
+    }
+}
+
+fn wrong(severity: &str, code: &str, settings: &Settings, text: &str, hint: Option<&str>) -> Seen {
+    let message = format!("the broker cannot be used now: {text}");
+    Seen {
+        findings: vec![finding(severity, code, &place(settings), &message, None, hint)],
+        known: BTreeSet::new(),
+    }
+}
+
+fn place(settings: &Settings) -> String {
+    match &settings.broker {
+        BrokerSettings::Embedded { path } => path.display().to_string(),
+        BrokerSettings::Redis(redis) => format!("redis {}", redis.place()),
+    }
+}
