@@ -190,7 +190,7 @@ fn key(settings: &Settings, data_dir: &Path, notes: &mut Vec<String>) -> Result<
 }
 
 /// Long enough, not out of a book, and not one character over and over.
-fn is_strong(key: &str) -> bool {
+pub(super) fn is_strong(key: &str) -> bool {
     let mut distinct: Vec<u8> = key.bytes().collect();
     distinct.sort_unstable();
     distinct.dedup();

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use runner_core::schedule::Severity;
 
+use super::access::is_strong;
 use super::document::parse;
 use super::environment::Environment;
 use super::problem::{Problem, Refused};
@@ -52,6 +53,7 @@ impl Settings {
         let base = path.as_deref().map(base_of).unwrap_or_default();
         let mut settings = Self::parse(&name, &text, &environment.beside(base.clone()))?;
         settings.warnings.extend(left_behind(&name, &base, &settings));
+        settings.warnings.extend(own_secrets(&name, &settings));
         settings.origin = path;
         Ok(settings)
     }
@@ -116,6 +118,37 @@ fn left_behind(name: &str, base: &Path, settings: &Settings) -> Vec<Problem> {
         Some(warning.hint(hint))
     };
     dir.into_iter().chain(store).filter_map(moved).collect()
+}
+
+/// Warnings about what each instance would make for itself, where several may serve one dashboard: those that share a
+/// Redis and can be reached from other machines.
+fn own_secrets(name: &str, settings: &Settings) -> Vec<Problem> {
+    let shared = matches!(settings.broker, BrokerSettings::Redis(_)) && settings.roles.web && !settings.is_loopback();
+    let own_key = !settings.key.as_ref().is_some_and(|key| is_strong(key.expose()));
+    let warning = |code, message: &str, hint: &str| {
+        let problem = Problem::error(code, name, message).hint(hint);
+        Problem {
+            severity: Severity::Warning,
+            ..problem
+        }
+    };
+    let mut warnings = Vec::new();
+    if shared && own_key {
+        warnings.push(warning(
+            "CFG_OWN_KEY",
+            "server.key is not set, or too weak: each instance signs sessions with a key of its own in data.dir, so a login \
+             at one does not hold at another",
+            "set server.key (or RUNNER_SERVER_KEY) to the same 32 random bytes or more everywhere: `openssl rand -hex 32`",
+        ));
+    }
+    if shared && settings.auth.users.is_empty() {
+        warnings.push(warning(
+            "CFG_OWN_PASSWORD",
+            "auth.users is empty: each instance makes an admin password of its own in data.dir",
+            "name users under auth.users",
+        ));
+    }
+    warnings
 }
 
 fn read(root: &Section<'_>) -> Settings {

@@ -403,3 +403,28 @@ fn a_file_below_etc_keeps_its_data_where_data_belongs() {
     let stated = Settings::parse("/etc/runner/config.yaml", "data: {dir: d}\n", &environment).unwrap();
     assert_eq!(stated.data_dir, Path::new("/etc/runner/d"));
 }
+
+#[test]
+fn replicas_that_would_make_secrets_of_their_own_are_pointed_out() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let codes = |text: &str| {
+        std::fs::write(file.path(), text).unwrap();
+        let settings = Settings::load(Some(file.path()), &Environment::default()).unwrap();
+        let own = settings.warnings.iter().filter(|w| w.code.starts_with("CFG_OWN"));
+        own.map(|w| w.code).collect::<Vec<_>>()
+    };
+    let redis = "redis: {host: r}\n";
+    let both = ["CFG_OWN_KEY", "CFG_OWN_PASSWORD"];
+    assert_eq!(codes(&format!("{redis}server: {{addr: ':8080'}}\n")), both);
+    let key = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+    let keyed = format!("{redis}server: {{addr: ':8080', key: {key}}}\n");
+    assert_eq!(codes(&keyed), both[1..]);
+    // One machine, one instance, or no dashboard.
+    for alone in [
+        format!("{redis}server: {{addr: '127.0.0.1:8080'}}\n"),
+        "server: {addr: ':8080'}\n".to_owned(),
+        format!("{redis}server: {{addr: ':8080'}}\nroles: [worker]\n"),
+    ] {
+        assert_eq!(codes(&alone), [""; 0], "{alone}");
+    }
+}
