@@ -7,9 +7,10 @@ use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use runner::App;
+use runner::schedule::{CatchUpPolicy, Overlap};
 use runner::sdk::{Ctx, Payload, Registry, ResultExt, State, TaskError};
 use runner::task::Task;
+use runner::{App, Schedule};
 
 /// What a `greet` task carries. A payload that does not decode is never retried.
 #[derive(serde::Deserialize)]
@@ -51,6 +52,17 @@ fn register(registry: Registry) -> Registry {
         .on("divide", divide)
 }
 
+/// A text is enough for a schedule; one with options is made so.
+fn nightly() -> Schedule {
+    Schedule::cron("30 2 * * *")
+        .timezone("Europe/Berlin")
+        .overlap(Overlap::Skip)
+        .catch_up(CatchUpPolicy::None)
+        .jitter(Duration::from_secs(120))
+        .retry(3)
+        .description("Greets once a night, at some time within two minutes")
+}
+
 fn main() -> ExitCode {
     let greeting = Task::new("greet")
         .payload(r#"{"name":"world"}"#)
@@ -58,5 +70,6 @@ fn main() -> ExitCode {
     App::new()
         .handlers(register)
         .schedule("greetings", "@every 10s", greeting)
+        .schedule("nightly", nightly(), Task::new("greet").payload(r#"{"name":"night"}"#))
         .main()
 }

@@ -25,3 +25,4 @@ pub use cli::{App, AppParts, CodeSchedule};
 pub use handlers::guard_main;
 pub use runner_core::{Timestamp, cron, schedule, task};
 pub use runner_sdk as sdk;
+pub use source::Schedule;

@@ -131,7 +131,10 @@ impl Site {
         sources.zone = zone("Asia/Shanghai");
         if order.full {
             write_manifests(&manifests);
-            sources.code = vec![definition()];
+            sources.code = runner::source::Code {
+                definitions: vec![definition()],
+                ..Default::default()
+            };
         }
         sources.manifests = Some(ManifestSettings {
             dir: manifests,

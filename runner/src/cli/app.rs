@@ -7,6 +7,8 @@ use std::process::ExitCode;
 use runner_core::task::Task;
 use runner_sdk::Registry;
 
+use crate::source::Schedule;
+
 /// A function that adds handlers to a registry.
 pub type Registrar = Box<dyn FnOnce(Registry) -> Registry>;
 
@@ -15,8 +17,8 @@ pub type Registrar = Box<dyn FnOnce(Registry) -> Registry>;
 pub struct CodeSchedule {
     /// Its lasting name; the identity is `code:<name>`.
     pub name: String,
-    /// A cron expression, `@every` included.
-    pub spec: String,
+    /// When it occurs, and its policies.
+    pub schedule: Schedule,
     /// The task that each occurrence enqueues.
     pub task: Task,
 }
@@ -33,12 +35,20 @@ pub struct AppParts {
 /// A runner with handlers and schedules of one's own.
 ///
 /// ```no_run
-/// use runner::App;
+/// use std::time::Duration;
+///
+/// use runner::schedule::Overlap;
 /// use runner::task::Task;
+/// use runner::{App, Schedule};
 ///
 /// fn main() -> std::process::ExitCode {
 ///     App::new()
 ///         .schedule("nightly", "0 2 * * *", Task::new("task:daily-report"))
+///         .schedule(
+///             "sweep",
+///             Schedule::every(Duration::from_secs(300)).overlap(Overlap::Skip).retry(0),
+///             Task::new("task:sweep"),
+///         )
 ///         .main()
 /// }
 /// ```
@@ -61,12 +71,15 @@ impl App {
         self
     }
 
-    /// Adds a schedule under a lasting name. An invalid expression or a name used twice stops the start.
+    /// Adds a schedule under a lasting name: a cron expression, or a [`Schedule`] with all the options of a manifest.
+    /// The options of the task (queue, retries, timeout, retention) hold where the schedule sets none.
+    ///
+    /// What a manifest would be refused for, or a name used twice, stops the start; the command `check` names all of it.
     #[must_use]
-    pub fn schedule(mut self, name: impl Into<String>, spec: impl Into<String>, task: Task) -> Self {
+    pub fn schedule(mut self, name: impl Into<String>, schedule: impl Into<Schedule>, task: Task) -> Self {
         self.parts.schedules.push(CodeSchedule {
             name: name.into(),
-            spec: spec.into(),
+            schedule: schedule.into(),
             task,
         });
         self

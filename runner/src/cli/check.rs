@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use super::exit::{self, Found};
 use super::{Context, check_broker as broker, defaults, parts, print};
 use crate::config::{Refused, Settings};
-use crate::source::{Catalog, check_paths};
+use crate::source::{Catalog, Code, check_paths};
 use crate::text::signs;
 
 /// How long the database may take to answer: a check must be quick where there is none.
@@ -61,10 +61,8 @@ impl Check {
         let fallback = Settings::parse("(defaults)", "", &crate::config::Environment::default())?;
         let read = settings;
         let settings = read.unwrap_or(&fallback);
-        let code = parts::code_schedules(settings, context.schedules.clone()).unwrap_or_else(|error| {
-            findings.push(finding("error", "CODE", "code", &format!("{error:#}"), None, None));
-            Vec::new()
-        });
+        let code = parts::read_code(settings, context.schedules.clone());
+        findings.extend(code.errors().map(of_source));
         if self.paths.is_empty() {
             findings.extend(missing_directory(settings));
         }
@@ -135,18 +133,26 @@ fn unserved<'a>(settings: &Settings, definitions: impl IntoIterator<Item = &'a D
     not_served(definitions, &served).iter().map(of_source).collect()
 }
 
-/// Schedules in code, with what their functions say about their tasks.
-async fn code_findings(context: &Context, settings: &Settings, code: Vec<Definition>) -> Vec<Value> {
+/// What is doubtful about schedules in code, with what their functions say about their tasks.
+async fn code_findings(context: &Context, settings: &Settings, code: Code) -> Vec<Value> {
     let mut sources = parts::sources(settings, code);
     sources.table = None;
     let plan = Catalog::load_once(sources, context.clock.clone()).await.plan;
     let code = plan.schedules.values().filter(|d| d.origin.source == Source::Code);
-    unserved(settings, code)
+    let definitions: Vec<Definition> = code.cloned().collect();
+    let now = context.clock.now();
+    // Errors are reported whether or not anything else is looked at.
+    let doubts = plan.problems.iter();
+    let doubts = doubts.filter(|p| p.origin.source == Source::Code && p.severity == Severity::Warning);
+    doubts
+        .map(|p| with_next(of_source(p), p, &definitions, now))
+        .chain(unserved(settings, &definitions))
+        .collect()
 }
 
 /// What is wrong with the rows; that they cannot be read now is no fault of theirs.
 async fn table_findings(context: &Context, settings: &Settings) -> Vec<Value> {
-    let sources = parts::looked_at(settings, Vec::new());
+    let sources = parts::looked_at(settings, Code::default());
     let Some(table) = sources.table.clone() else {
         return Vec::new();
     };

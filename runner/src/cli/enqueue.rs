@@ -131,7 +131,7 @@ impl Enqueue {
 async fn functions(context: &Context) -> anyhow::Result<(Functions, Vec<Rejected>)> {
     let manifests_only = source::Settings {
         table: None,
-        ..parts::sources(context.settings()?, Vec::new())
+        ..parts::sources(context.settings()?, source::Code::default())
     };
     let loaded = Catalog::load_once(manifests_only, context.clock.clone()).await;
     Ok((Functions::new(loaded.functions), loaded.rejected))

@@ -1,12 +1,12 @@
 //! Turns settings and what a program adds in code into the plain values that the rooms take.
 
 use anyhow::{Context as _, bail};
-use runner_core::schedule::{CatchUp, Definition, Origin, Overlap, ScheduleId, Source, Timing};
 use runner_core::task::QueueName;
 use runner_sdk::{FunctionKind, Functions, Handlers, Registry};
 
 use super::app::{CodeSchedule, Registrar};
 use crate::config::{self, Settings};
+use crate::source::Code;
 use crate::{source, web, worker};
 
 /// The built-in functions and those that the program adds.
@@ -55,45 +55,34 @@ fn vet(settings: &Settings, look: bool) -> source::Vet {
     })
 }
 
-/// Schedules in code; the first that cannot be used stops the start, because only a programmer can mend it.
-pub(super) fn code_schedules(settings: &Settings, schedules: Vec<CodeSchedule>) -> anyhow::Result<Vec<Definition>> {
-    let mut definitions: Vec<Definition> = Vec::with_capacity(schedules.len());
-    for CodeSchedule { name, spec, task } in schedules {
-        let id = ScheduleId::code(&name);
-        if definitions.iter().any(|d| d.id == id) {
-            bail!("the schedule {name:?} is registered twice in code");
-        }
-        task.check()
-            .with_context(|| format!("the schedule {name:?} in code cannot be used"))?;
-        let timing = Timing::parse(
-            id.as_str(),
-            &spec,
-            &settings.zone_name,
-            &settings.zone,
-            settings.scheduler.dst,
-        )
-        .with_context(|| format!("the schedule {name:?} in code cannot be used"))?;
-        definitions.push(Definition {
-            id,
-            name,
-            description: String::new(),
-            origin: Origin {
-                source: Source::Code,
-                place: "code".to_owned(),
-            },
-            enabled: true,
-            timing,
-            overlap: Overlap::Allow,
-            catch_up: CatchUp::default(),
-            jitter: std::time::Duration::ZERO,
-            task,
-        });
-    }
-    Ok(definitions)
+/// Schedules in code and everything that is wrong with them.
+pub(super) fn read_code(settings: &Settings, schedules: Vec<CodeSchedule>) -> Code {
+    let parts = |s: CodeSchedule| (s.name, s.schedule, s.task);
+    Code::read(schedules.into_iter().map(parts), &checked(settings, false))
+}
+
+/// Schedules in code; one that cannot be used stops the start, because only a programmer can mend it.
+pub(super) fn code_schedules(settings: &Settings, schedules: Vec<CodeSchedule>) -> anyhow::Result<Code> {
+    let code = read_code(settings, schedules);
+    let mut errors = code.errors();
+    let Some(first) = errors.next() else {
+        drop(errors);
+        return Ok(code);
+    };
+    let hint = first
+        .hint
+        .as_ref()
+        .map_or_else(String::new, |hint| format!(" ({hint})"));
+    let more = match errors.count() {
+        0 => String::new(),
+        more => format!("; {more} more: the command `check` names them"),
+    };
+    let (place, number, what) = (&first.origin.place, &first.code, &first.message);
+    bail!("the schedule {place} cannot be used: {number}: {what}{hint}{more}")
 }
 
 /// What the sources are told.
-pub(super) fn sources(settings: &Settings, code: Vec<Definition>) -> source::Settings {
+pub(super) fn sources(settings: &Settings, code: Code) -> source::Settings {
     source::Settings {
         manifests: settings.manifests.as_ref().map(|m| source::ManifestSettings {
             dir: m.dir.clone(),
@@ -112,7 +101,7 @@ pub(super) fn sources(settings: &Settings, code: Vec<Definition>) -> source::Set
 }
 
 /// As [`sources`], for a command that only looks: a file of a table that is not there yet has no rows, and is not made.
-pub(super) fn looked_at(settings: &Settings, code: Vec<Definition>) -> source::Settings {
+pub(super) fn looked_at(settings: &Settings, code: Code) -> source::Settings {
     use source::TableSettings as Table;
     let all = sources(settings, code);
     let missing = |table: &Table| matches!(table, Table::OfBroker { path } | Table::Sqlite { path } if !path.exists());
@@ -126,7 +115,7 @@ pub(super) fn looked_at(settings: &Settings, code: Vec<Definition>) -> source::S
 pub(super) fn checked(settings: &Settings, look: bool) -> source::Context {
     source::Context {
         vet: vet(settings, look),
-        ..sources(settings, Vec::new()).context()
+        ..sources(settings, Code::default()).context()
     }
 }
 

@@ -8,8 +8,8 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use runner_core::clock::Clock;
-use runner_core::schedule::{Definition, Plan, Problem, ScheduleId, Served, Source};
-use runner_sdk::{Function, FunctionOptions, Functions};
+use runner_core::schedule::{Plan, Problem, ScheduleId, Served, Source};
+use runner_sdk::{Function, Functions};
 
 use super::directory::Directory;
 use super::settings::Settings;
@@ -179,14 +179,15 @@ fn new_table(settings: &Settings, shared: &Arc<Shared>, triggers: &mut Vec<Arc<T
 }
 
 fn publish_code(settings: &Settings, shared: &Shared) {
-    if settings.code.is_empty() {
+    let code = &settings.code;
+    if code.definitions.is_empty() {
         return;
     }
     shared.expect(Source::Code, "code".to_owned());
-    let stated = |d: &Definition| (d.id.clone(), FunctionOptions::of(&d.task));
     let part = Part {
-        definitions: settings.code.clone(),
-        stated: settings.code.iter().map(stated).collect(),
+        definitions: code.definitions.clone(),
+        stated: code.stated.clone(),
+        problems: code.problems.clone(),
         ..Part::default()
     };
     shared.publish(Source::Code, part, shared.now());

@@ -5,6 +5,7 @@
 
 mod calls;
 mod catalog;
+mod code;
 mod directory;
 mod doubts;
 mod keep;
@@ -21,6 +22,7 @@ mod tests;
 
 pub use calls::of_payload as doubt_of_payload;
 pub use catalog::{Catalog, Loaded};
+pub use code::{Code, Schedule};
 pub use directory::{Checked, check_paths};
 pub use keep::{Keep, KeepError};
 pub use manifest::Context;

@@ -7,8 +7,8 @@ use std::time::Duration;
 use jiff::tz::TimeZone;
 
 use runner_core::cron::DstRule;
-use runner_core::schedule::Definition;
 
+use super::code::Code;
 use super::keep::Keep;
 use super::manifest::Context;
 use super::vet::Vet;
@@ -30,7 +30,7 @@ pub struct Settings {
     /// The database with `sys_crontab`, if the table is read.
     pub table: Option<TableSettings>,
     /// Schedules registered in code.
-    pub code: Vec<Definition>,
+    pub code: Code,
     /// IANA name of the zone of schedules that name none.
     pub zone_name: String,
     /// That zone.
@@ -54,7 +54,7 @@ impl Settings {
         Self {
             manifests: None,
             table: None,
-            code: Vec::new(),
+            code: Code::default(),
             zone_name: "UTC".to_owned(),
             zone: TimeZone::UTC,
             dst: DstRule::default(),

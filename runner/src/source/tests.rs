@@ -12,9 +12,9 @@ use runner_core::clock::ManualClock;
 use runner_core::cron::DstRule;
 use runner_core::schedule::{CatchUp, Definition, Origin, Overlap, ScheduleId, Source, Timing};
 use runner_core::task::Task;
-use runner_sdk::Functions;
+use runner_sdk::{FunctionOptions, Functions};
 
-use super::{Catalog, ManifestSettings, Settings, TableSettings};
+use super::{Catalog, Code, ManifestSettings, Settings, TableSettings};
 
 fn coded(name: &str, spec: &str, kind: &str) -> Definition {
     let id = ScheduleId::code(name);
@@ -47,7 +47,14 @@ fn settings(home: &Path, manifest: &str, code: Vec<Definition>) -> Settings {
         table: Some(TableSettings::Sqlite {
             path: home.join("runner.db"),
         }),
-        code,
+        code: Code {
+            stated: code
+                .iter()
+                .map(|d| (d.id.clone(), FunctionOptions::of(&d.task)))
+                .collect(),
+            definitions: code,
+            problems: Vec::new(),
+        },
         ..Settings::empty()
     }
 }

@@ -164,6 +164,16 @@ impl Default for CatchUp {
     }
 }
 
+impl From<CatchUpPolicy> for CatchUp {
+    /// The policy with the default bounds.
+    fn from(policy: CatchUpPolicy) -> Self {
+        Self {
+            policy,
+            ..Self::default()
+        }
+    }
+}
+
 /// One schedule, valid and ready to be decided.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Definition {

@@ -20,7 +20,7 @@ pub use fields::Fields;
 pub use function::Entry;
 pub use options::{Policies, read_policies, read_task_options};
 pub use report::Report;
-pub use schedule::{Context, read_zone};
+pub use schedule::{CODED_OVERLAP, Context, read_coded, read_zone};
 
 use runner_core::schedule::{Problem, Severity};
 

@@ -42,6 +42,16 @@ impl<'t> Report<'t> {
         }
     }
 
+    /// About a schedule in code, whose name is the place.
+    #[must_use]
+    pub fn of_code(place: &'t str) -> Self {
+        Self {
+            source: Source::Code,
+            positions: false,
+            ..Self::of_file(place, "")
+        }
+    }
+
     /// The place of a definition that begins at `mark`.
     #[must_use]
     pub fn origin(&self, mark: Mark) -> Origin {

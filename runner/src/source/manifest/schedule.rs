@@ -8,9 +8,10 @@ use jiff::{Timestamp, tz};
 
 use runner_core::cron::{self, CronError, DstRule, Expression};
 use runner_core::schedule::{Overlap, ScheduleId, Timing, When};
+use runner_sdk::FunctionOptions;
 
 use super::fields::{Field, Fields};
-use super::options::{Policies, clipped_jitter, read_policies};
+use super::options::{Policies, clipped_jitter, read_policies, read_task_options};
 use super::payload::Payload;
 use super::report::Report;
 use crate::source::vet::Vet;
@@ -53,6 +54,25 @@ pub struct Scheduled {
 const KNOWN: [&str; 9] = [
     "id", "cron", "every", "at", "timezone", "overlap", "catch_up", "jitter", "payload",
 ];
+
+/// The keys of a schedule in code; its name is its id, and its payload that of its task.
+const CODED: [&str; 11] = [
+    "cron",
+    "every",
+    "at",
+    "timezone",
+    "overlap",
+    "catch_up",
+    "jitter",
+    "queue",
+    "retry",
+    "timeout",
+    "retention",
+];
+
+/// What a schedule in code does about overlap where it says nothing: code came first from schedulers that never look
+/// whether the previous task has ended.
+pub const CODED_OVERLAP: Overlap = Overlap::Allow;
 
 /// Reads every schedule of the function called `function`.
 pub fn read_schedules(field: &Field<'_>, function: &str, context: &Context, report: &mut Report<'_>) -> Vec<Scheduled> {
@@ -121,6 +141,34 @@ fn read_one(
         None => (!needs_id).then(|| "default".to_owned()),
     };
     let id = ScheduleId::manifest(function, name.as_deref().unwrap_or("default"));
+    let read = read_fields(&fields, path, id, Overlap::default(), context, report);
+    name.as_ref()?;
+    read
+}
+
+/// Reads a schedule in code that was written down as a map, and what it says about its tasks.
+pub fn read_coded(
+    node: &Node,
+    id: ScheduleId,
+    context: &Context,
+    report: &mut Report<'_>,
+) -> Option<(Scheduled, FunctionOptions)> {
+    let path = "schedule";
+    let fields = Fields::read(node, path, &CODED, report)?;
+    let read = read_fields(&fields, path, id, CODED_OVERLAP, context, report);
+    let options = read_task_options(&fields, report);
+    read.map(|read| (read, options))
+}
+
+/// What does not depend on where the schedule is written; `overlap` is what holds where it says nothing about it.
+fn read_fields(
+    fields: &Fields<'_>,
+    path: &str,
+    id: ScheduleId,
+    overlap: Overlap,
+    context: &Context,
+    report: &mut Report<'_>,
+) -> Option<Scheduled> {
     let own_zone = fields.get("timezone", report).map(|f| (f, read_zone(f, report)));
     let inner = match &own_zone {
         Some((_, Some((zone_name, zone)))) => Context {
@@ -132,8 +180,8 @@ fn read_one(
         _ => context.clone(),
     };
     let zone_field = own_zone.as_ref().map(|(field, _)| *field);
-    let timing = read_timing(&fields, path, &id, zone_field, &inner, report);
-    let policies = read_policies(&fields, Overlap::default(), report);
+    let timing = read_timing(fields, path, &id, zone_field, &inner, report);
+    let policies = read_policies(fields, overlap, report);
     if let (Some(timing), Some(field)) = (&timing, fields.peek("jitter"))
         && let Some((room, gap)) = clipped_jitter(timing, policies.jitter)
     {
@@ -146,12 +194,10 @@ fn read_one(
         );
         report.warning("W223", field.node.mark, text);
     }
-    let payload = read_payload(&fields, report);
-    name.as_ref()?;
-    let mark = node.mark;
+    let payload = read_payload(fields, report);
     Some(Scheduled {
         id,
-        mark,
+        mark: fields.mark,
         timing: timing?,
         policies,
         payload,

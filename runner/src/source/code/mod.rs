@@ -1,0 +1,84 @@
+//! Schedules that a program registers in code: read by the rules of manifests, with their errors and warnings. No I/O.
+
+mod builder;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+
+use runner_core::schedule::{Definition, Problem, ScheduleId, Severity};
+use runner_core::task::Task;
+use runner_sdk::FunctionOptions;
+
+pub use builder::Schedule;
+
+use super::manifest::{Context, Report, read_coded};
+use crate::text::yaml::Mark;
+
+/// What code says.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Code {
+    /// Schedules without an error.
+    pub definitions: Vec<Definition>,
+    /// What each says about its tasks itself, and no function or type can say otherwise.
+    pub stated: BTreeMap<ScheduleId, FunctionOptions>,
+    /// Errors and warnings.
+    pub problems: Vec<Problem>,
+}
+
+impl Code {
+    /// Reads schedules, each with its name and the task that its occurrences enqueue.
+    #[must_use]
+    pub fn read(schedules: impl IntoIterator<Item = (String, Schedule, Task)>, context: &Context) -> Self {
+        let mut code = Self::default();
+        for (name, schedule, task) in schedules {
+            code.add(name, &schedule, task, context);
+        }
+        code
+    }
+
+    /// What keeps schedules from being used; only a programmer can mend it.
+    pub fn errors(&self) -> impl Iterator<Item = &Problem> {
+        self.problems.iter().filter(|p| p.severity == Severity::Error)
+    }
+
+    fn add(&mut self, name: String, schedule: &Schedule, task: Task, context: &Context) {
+        let id = ScheduleId::code(&name);
+        let mut report = Report::of_code(id.as_str());
+        let mark = Mark::default();
+        if name.trim().is_empty() {
+            report.error("E111", mark, "a schedule in code needs a name");
+        }
+        if self.definitions.iter().any(|d| d.id == id) {
+            let text = format!("the name {name:?} is registered twice in code");
+            report.error("E140", mark, text);
+        }
+        if let Err(error) = task.check() {
+            report.error("E170", mark, error.to_string());
+        }
+        let read = read_coded(&schedule.to_node(), id.clone(), context, &mut report);
+        let good = report.errors() == 0;
+        let problems = report.finish();
+        self.problems.extend(problems.into_iter().map(|p| p.about(id.clone())));
+        let Some((read, options)) = read.filter(|_| good) else {
+            return;
+        };
+        let stated = options.or(&FunctionOptions::of(&task));
+        let mut task = task;
+        stated.apply(&mut task);
+        self.stated.insert(id.clone(), stated);
+        self.definitions.push(Definition {
+            id,
+            name,
+            description: schedule.description.trim().to_owned(),
+            origin: Report::of_code("code").origin(mark),
+            enabled: schedule.enabled,
+            timing: read.timing,
+            overlap: read.policies.overlap.unwrap_or(super::manifest::CODED_OVERLAP),
+            catch_up: read.policies.catch_up.unwrap_or_default(),
+            jitter: read.policies.jitter,
+            task,
+        });
+    }
+}
