@@ -67,6 +67,9 @@ async fn shell(site: &kit::Site, script: &str) -> String {
         .current_dir(&site.dir)
         .env("PATH", path)
         .kill_on_drop(true);
+    for name in kit::foreign() {
+        command.env_remove(name);
+    }
     let patience = std::time::Duration::from_secs(60);
     let output = tokio::time::timeout(patience, command.output())
         .await

@@ -80,7 +80,7 @@ pub use names::{Forward, Names};
 pub use nginx::Nginx;
 pub use nursery::{Child, free_port, scratch};
 pub use postgres::postgres;
-pub use program::{Finished, Runner, Site};
+pub use program::{Finished, Runner, Site, foreign};
 pub use proxy::{Harm, Proxy};
 pub use redis::{RedisDb, RedisServer, link_to, redis};
 pub use sql::{Dialect, SqlDb};

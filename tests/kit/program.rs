@@ -1,6 +1,6 @@
 //! The program as a process: a directory to live in, starts, signals, commands.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
@@ -88,6 +88,9 @@ impl Site {
                 command.arg(binary);
             }
             command.args(["run", "-c", "config.yaml"]).current_dir(&self.dir);
+            for name in foreign() {
+                command.env_remove(name);
+            }
             command.env("RUNNER_SERVER_ADDR", format!("127.0.0.1:{port}"));
             command.envs(self.env.iter().map(|(key, value)| (key, value)));
         });
@@ -104,6 +107,9 @@ impl Site {
         command.args(arguments).current_dir(&self.dir).kill_on_drop(true);
         // Nobody sits there to be asked.
         command.stdin(Stdio::null());
+        for name in foreign() {
+            command.env_remove(name);
+        }
         command.envs(self.env.iter().map(|(key, value)| (key, value)));
         let output = tokio::time::timeout(COMMAND, command.output())
             .await
@@ -115,6 +121,12 @@ impl Site {
             stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
         }
     }
+}
+
+/// Variables of these tests and of the machine that the program would read, or warn of.
+pub fn foreign() -> impl Iterator<Item = OsString> {
+    let names = std::env::vars_os().map(|(name, _)| name);
+    names.filter(|name| name.to_string_lossy().starts_with("RUNNER_"))
 }
 
 /// A command that has ended.

@@ -3,6 +3,7 @@
 //! A snapshot taken once; tests make one by hand. It decides nothing about any setting.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -13,6 +14,26 @@ const PREFIX: &str = "RUNNER_";
 /// Prefix under which the Go service read the same settings, without splitting words.
 const LEGACY_PREFIX: &str = "BINGO_";
 
+/// What commands get about their task.
+const OF_A_TASK: [&str; 16] = [
+    "RUNNER_TASK_ID",
+    "RUNNER_TASK_TYPE",
+    "RUNNER_FUNCTION",
+    "RUNNER_QUEUE",
+    "RUNNER_ATTEMPT",
+    "RUNNER_MAX_ATTEMPTS",
+    "RUNNER_TIMEOUT",
+    "RUNNER_DEADLINE",
+    "RUNNER_SCHEDULE_ID",
+    "RUNNER_SCHEDULED_AT",
+    "RUNNER_INTERVAL_START",
+    "RUNNER_FIRE_KIND",
+    "RUNNER_CATCH_UP",
+    "RUNNER_MISSED",
+    "RUNNER_RESULT_FILE",
+    "RUNNER_CONTROL_FILE",
+];
+
 /// Bytes; a secret in a file of its own is a password or a key, not a document.
 const MAX_SECRET_FILE: u64 = 64 * 1024;
 
@@ -20,31 +41,39 @@ const MAX_SECRET_FILE: u64 = 64 * 1024;
 #[derive(Debug, Clone, Default)]
 pub struct Environment {
     variables: BTreeMap<String, String>,
+    /// Names of overrides whose values are not UTF-8.
+    not_text: Vec<String>,
     /// What relative paths of the settings file begin at; empty for the working directory.
     base: PathBuf,
 }
 
 impl Environment {
-    /// The variables of this process; those that are not UTF-8 are left out.
+    /// The variables of this process; of those that are not UTF-8 only the names of overrides are kept.
     #[must_use]
     #[allow(clippy::disallowed_methods)] // the one place that reads the environment
     pub fn of_process() -> Self {
-        let variables = std::env::vars_os();
-        let variables = variables.filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)));
-        Self {
-            variables: variables.collect(),
-            base: PathBuf::new(),
+        Self::of_pairs(std::env::vars_os())
+    }
+
+    fn of_pairs(pairs: impl Iterator<Item = (OsString, OsString)>) -> Self {
+        let mut this = Self::default();
+        for (name, value) in pairs {
+            let name = name.to_string_lossy().into_owned();
+            match value.into_string() {
+                Ok(value) => {
+                    this.variables.insert(name, value);
+                }
+                Err(_) if is_override(&name) => this.not_text.push(name),
+                Err(_) => (),
+            }
         }
+        this
     }
 
     /// Made by hand.
     #[cfg(test)]
     pub fn of(variables: &[(&str, &str)]) -> Self {
-        let variables = variables.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
-        Self {
-            variables: variables.collect(),
-            base: PathBuf::new(),
-        }
+        Self::of_pairs(variables.iter().map(|(k, v)| (OsString::from(k), OsString::from(v))))
     }
 
     /// The same beside a settings file in this directory.
@@ -68,12 +97,9 @@ impl Environment {
     /// The variable that overrides the setting at `path`, with its name.
     #[must_use]
     pub fn override_of(&self, path: &str) -> Option<(String, &str)> {
-        let ours = variable(path);
-        if let Some(value) = self.get(&ours) {
-            return Some((ours, value));
-        }
-        let legacy = format!("{LEGACY_PREFIX}{}", path.replace('.', "_").to_uppercase());
-        self.get(&legacy).map(|value| (legacy.clone(), value))
+        let names = variables(path).into_iter();
+        let mut found = names.filter_map(|name| self.get(&name).map(|value| (name.clone(), value)));
+        found.next()
     }
 
     /// Names that look like overrides.
@@ -81,7 +107,13 @@ impl Environment {
         self.variables
             .keys()
             .map(String::as_str)
-            .filter(|n| n.starts_with(PREFIX))
+            .filter(|name| is_override(name))
+    }
+
+    /// Such names with values that are not UTF-8.
+    #[must_use]
+    pub fn not_text(&self) -> &[String] {
+        &self.not_text
     }
 
     /// A directory named by a variable, if it is set, not empty and absolute.
@@ -91,9 +123,22 @@ impl Environment {
     }
 }
 
-/// `log.maxSize` → `RUNNER_LOG_MAX_SIZE`.
+/// Both variables that override the setting at `path`: ours, and that of the Go service.
 #[must_use]
-pub fn variable(path: &str) -> String {
+pub fn variables(path: &str) -> [String; 2] {
+    let legacy = format!("{LEGACY_PREFIX}{}", path.replace('.', "_").to_uppercase());
+    [variable(path), legacy]
+}
+
+/// Whether a variable of this name looks as if it overrides a setting. Those that a command gets about its task do not:
+/// it may call this program.
+fn is_override(name: &str) -> bool {
+    let is_prefixed = name.starts_with(PREFIX) || name.starts_with(LEGACY_PREFIX);
+    is_prefixed && !OF_A_TASK.contains(&name)
+}
+
+/// `log.maxSize` → `RUNNER_LOG_MAX_SIZE`.
+fn variable(path: &str) -> String {
     let mut name = PREFIX.to_owned();
     let mut lower_before = false;
     for c in path.chars() {
@@ -190,5 +235,22 @@ mod tests {
         assert_eq!(both.override_of("log.maxSize").unwrap().1, "1");
         let old = Environment::of(&[("BINGO_LOG_MAXSIZE", "2")]);
         assert_eq!(old.override_of("log.maxSize").unwrap().1, "2");
+    }
+
+    #[test]
+    fn what_is_not_text_keeps_its_name() {
+        use std::os::unix::ffi::OsStringExt;
+        let names = ["RUNNER_SERVER_KEY", "RUNNER_TASK_ID", "OTHER"];
+        let pairs = names.map(|name| (OsString::from(name), OsString::from_vec(vec![0xff])));
+        let read = Environment::of_pairs(pairs.into_iter());
+        assert_eq!(
+            (read.not_text(), read.get("OTHER")),
+            (&["RUNNER_SERVER_KEY".to_owned()][..], None)
+        );
+        let refused = crate::config::Settings::parse("c", "", &read).unwrap_err();
+        assert!(
+            refused.to_string().starts_with("RUNNER_SERVER_KEY: CFG_VALUE"),
+            "{refused}"
+        );
     }
 }

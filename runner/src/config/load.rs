@@ -145,7 +145,7 @@ fn own_secrets(name: &str, settings: &Settings) -> Vec<Problem> {
         warnings.push(warning(
             "CFG_OWN_PASSWORD",
             "auth.users is empty: each instance makes an admin password of its own in data.dir",
-            "name users under auth.users",
+            "name users under auth.users, or in RUNNER_AUTH_USERS as JSON",
         ));
     }
     warnings

@@ -7,6 +7,8 @@ mod access;
 mod document;
 mod environment;
 mod excerpt;
+mod forms;
+mod ignored;
 mod load;
 mod problem;
 mod read_auth;

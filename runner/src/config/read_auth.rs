@@ -47,7 +47,7 @@ fn one(user: &Section<'_>) -> Option<UserSettings> {
         user.reader().error_hint("CFG_AUTH", &user.place(), message, hint);
     };
     let Some(name) = name.map(|f| f.value).filter(|n| !n.trim().is_empty()) else {
-        complain("a user has no name".to_owned(), "name: ann");
+        complain(format!("{} is missing", user.path_of("name")), "name: ann");
         return None;
     };
     let credential = match (password, hash) {

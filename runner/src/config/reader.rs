@@ -2,15 +2,16 @@
 //!
 //! Findings get their excerpts at the end, when all keys are known and with them what may be shown.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::fmt::Display;
 
 use runner_core::schedule::Severity;
 
+use super::document::Node;
 use super::environment::Environment;
 use super::excerpt::{Keys, excerpt};
+use super::ignored::ignored;
 use super::problem::Problem;
-use crate::text::nearest;
 use crate::text::yaml::Mark;
 
 /// What all sections of one file share.
@@ -23,8 +24,10 @@ pub struct Reader<'a> {
     pub environment: &'a Environment,
     problems: RefCell<Vec<(Problem, Option<Mark>)>>,
     pub(super) keys: RefCell<Keys>,
-    pub(super) variables: RefCell<Vec<String>>,
+    pub(super) variables: RefCell<Vec<[String; 2]>>,
     pub(super) secrets: Cell<bool>,
+    /// The list of mappings that a variable holds instead of the file; there is one such key.
+    pub(super) list: OnceCell<Option<(String, Node)>>,
 }
 
 /// Where a value was found.
@@ -57,6 +60,7 @@ impl<'a> Reader<'a> {
             keys: RefCell::default(),
             variables: RefCell::default(),
             secrets: Cell::new(false),
+            list: OnceCell::new(),
         }
     }
 
@@ -104,11 +108,9 @@ impl<'a> Reader<'a> {
         self.secrets.get()
     }
 
-    /// All findings, in the order in which they were made, and a warning for each variable that nearly
-    /// names a setting. Other tools use the same prefix, so a far one is none of our business.
+    /// All findings, in the order in which they were made, and those about variables that have no effect.
     #[must_use]
     pub fn finish(self) -> Vec<Problem> {
-        let known = self.variables.into_inner();
         // Only now all keys are known, and with them what may be shown.
         let keys = self.keys.into_inner();
         let illustrated = self.problems.into_inner().into_iter().map(|(mut problem, mark)| {
@@ -116,18 +118,7 @@ impl<'a> Reader<'a> {
             problem
         });
         let mut problems: Vec<Problem> = illustrated.collect();
-        for name in self.environment.overrides() {
-            if known.iter().any(|k| k == name) {
-                continue;
-            }
-            if let Some(meant) = nearest(name, known.iter().map(String::as_str)) {
-                problems.push(Problem {
-                    severity: Severity::Warning,
-                    ..Problem::error("CFG_UNKNOWN", name, "this variable overrides no setting")
-                        .hint(format!("did you mean {meant}?"))
-                });
-            }
-        }
+        problems.extend(ignored(self.environment, &self.variables.into_inner()));
         problems
     }
 }

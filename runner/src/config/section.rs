@@ -11,7 +11,8 @@ use std::time::Duration;
 use runner_core::duration;
 
 use super::document::{Entry, Node, Value};
-use super::environment::{interpolate, variable};
+use super::environment::{interpolate, variables};
+use super::forms;
 use super::reader::{Found, Place, Reader};
 use super::secret::Secret;
 use crate::text::nearest;
@@ -23,6 +24,8 @@ pub struct Section<'a> {
     path: String,
     entries: Option<&'a [Entry]>,
     at: Mark,
+    /// The variable that holds all of it, instead of the file.
+    held_by: Option<&'a str>,
     asked: RefCell<Vec<&'static str>>,
 }
 
@@ -30,10 +33,10 @@ impl<'a> Section<'a> {
     /// The whole file.
     #[must_use]
     pub fn root(reader: &'a Reader<'a>, node: &'a Node) -> Self {
-        Self::of(reader, String::new(), Some(node))
+        Self::of(reader, String::new(), Some(node), None)
     }
 
-    fn of(reader: &'a Reader<'a>, path: String, node: Option<&'a Node>) -> Self {
+    fn of(reader: &'a Reader<'a>, path: String, node: Option<&'a Node>, held_by: Option<&'a str>) -> Self {
         let at = node.map_or(Mark::START, |n| n.at);
         let entries: Option<&'a [Entry]> = match node.map(|n| &n.value) {
             None => None,
@@ -42,7 +45,7 @@ impl<'a> Section<'a> {
             Some(other) => {
                 let what = if path.is_empty() { "the file" } else { &path };
                 let message = format!("{what} must be a mapping, not {}", shape(other));
-                reader.error("CFG_TYPE", &Place::File(at), message);
+                reader.error("CFG_TYPE", &placed(held_by, at), message);
                 Some(&[])
             }
         };
@@ -51,6 +54,7 @@ impl<'a> Section<'a> {
             path,
             entries,
             at,
+            held_by,
             asked: RefCell::default(),
         }
     }
@@ -64,7 +68,11 @@ impl<'a> Section<'a> {
     /// Where the section begins.
     #[must_use]
     pub fn place(&self) -> Place {
-        Place::File(self.at)
+        self.placed(self.at)
+    }
+
+    fn placed(&self, at: Mark) -> Place {
+        placed(self.held_by, at)
     }
 
     /// Whether the file has this section, even an empty one.
@@ -76,13 +84,21 @@ impl<'a> Section<'a> {
     /// The section under `key`.
     #[must_use]
     pub fn section(&self, key: &'static str) -> Section<'a> {
-        Section::of(self.reader, self.path_of(key), self.entry(key, true).map(|e| &e.node))
+        let node = self.entry(key, true).map(|e| &e.node);
+        Section::of(self.reader, self.path_of(key), node, self.held_by)
     }
 
-    /// The elements of the list of mappings under `key`.
+    /// The elements of the list of mappings under `key`; an override is the same list as JSON.
     #[must_use]
     pub fn sections(&self, key: &'static str) -> Vec<Section<'a>> {
-        match self.entry(key, true).map(|e| &e.node) {
+        let entry = self.entry(key, true);
+        let reader = self.reader;
+        let held = reader.list.get_or_init(|| self.tree(key)).as_ref();
+        let (node, held_by) = match held {
+            Some((name, node)) => (Some(node), Some(name.as_str())),
+            None => (entry.map(|e| &e.node), self.held_by),
+        };
+        match node {
             None => Vec::new(),
             Some(Node { value: Value::Null, .. }) => Vec::new(),
             Some(Node {
@@ -91,13 +107,39 @@ impl<'a> Section<'a> {
             }) => nodes
                 .iter()
                 .enumerate()
-                .map(|(i, n)| Section::of(self.reader, format!("{}[{i}]", self.path_of(key)), Some(n)))
+                .map(|(i, n)| Section::of(reader, format!("{}[{i}]", self.path_of(key)), Some(n), held_by))
                 .collect(),
-            Some(node) => {
-                self.wrong(key, node, "a list of mappings");
+            Some(Node { value, at }) => {
+                let message = format!("{} must be a list of mappings, not {}", self.path_of(key), shape(value));
+                reader.error("CFG_TYPE", &placed(held_by, *at), message);
                 Vec::new()
             }
         }
+    }
+
+    /// What the variable of `key` says as JSON.
+    fn tree(&self, key: &str) -> Option<(String, Node)> {
+        let found = self.variable(key)?;
+        let Place::Variable(name) = &found.place else {
+            return None;
+        };
+        match forms::tree(&found.value) {
+            Ok(node) => Some((name.clone(), node)),
+            Err(why) => {
+                self.malformed(
+                    key,
+                    &found.place,
+                    &why,
+                    r#"a list of mappings as JSON: [{"name": "ann", …}]"#,
+                );
+                None
+            }
+        }
+    }
+
+    fn malformed(&self, key: &str, place: &Place, why: &str, hint: &str) {
+        let message = format!("{} {why}", self.path_of(key));
+        self.reader.error_hint("CFG_SYNTAX", place, message, hint);
     }
 
     /// The dotted path of `key`.
@@ -170,7 +212,7 @@ impl<'a> Section<'a> {
             return None;
         }
         let path = self.path_of(key);
-        self.reader.variables.borrow_mut().push(variable(&path));
+        self.reader.variables.borrow_mut().push(variables(&path));
         let (name, value) = self.reader.environment.override_of(&path)?;
         Some(Found {
             value: value.to_owned(),
@@ -179,7 +221,7 @@ impl<'a> Section<'a> {
     }
 
     fn resolved(&self, text: &str, at: Mark) -> Option<Found<String>> {
-        let place = Place::File(at);
+        let place = self.placed(at);
         match interpolate(text, self.reader.environment) {
             Ok(value) => Some(Found { value, place }),
             Err(message) => {
@@ -198,6 +240,7 @@ impl<'a> Section<'a> {
             && !text.is_empty()
             && !text.contains("${")
             && !(key == "url" && is_without_login(text))
+            && self.held_by.is_none()
         {
             self.reader.secrets.set(true);
         }
@@ -283,20 +326,19 @@ impl<'a> Section<'a> {
         None
     }
 
-    /// A list of texts; an override separates them by commas.
+    /// A list of texts; an override separates them by commas, or is a list as JSON.
     #[must_use]
     pub fn list(&self, key: &'static str) -> Option<Vec<Found<String>>> {
         let entry = self.entry(key, true);
-        if let Some(found) = self.variable(key) {
-            let parts = found.value.split(',').map(str::trim).filter(|p| !p.is_empty());
-            return Some(
-                parts
-                    .map(|p| Found {
-                        value: p.to_owned(),
-                        place: found.place.clone(),
-                    })
-                    .collect(),
-            );
+        if let Some(Found { value, place }) = self.variable(key) {
+            let texts = forms::list(&value)
+                .map_err(|why| self.malformed(key, &place, &why, r#"write a,b or ["a","b"]"#))
+                .ok()?;
+            let found = |value| Found {
+                value,
+                place: place.clone(),
+            };
+            return Some(texts.into_iter().map(found).collect());
         }
         let node = &entry?.node;
         let items = match &node.value {
@@ -317,18 +359,20 @@ impl<'a> Section<'a> {
         Some(texts)
     }
 
-    /// Names with numbers; an override writes `a=6,b=3`.
+    /// Names with numbers; an override writes `a=6,b=3`, or a mapping as JSON.
     #[must_use]
     pub fn weights(&self, key: &'static str, bounds: RangeInclusive<u32>) -> Option<Vec<(Found<String>, u32)>> {
         let entry = self.entry(key, true);
         let mut pairs: Vec<(Found<String>, String)> = Vec::new();
-        if let Some(found) = self.variable(key) {
-            for part in found.value.split(',').filter(|p| !p.trim().is_empty()) {
-                let (name, weight) = part.split_once('=').unwrap_or((part, "1"));
-                let value = name.trim().to_owned();
-                let place = found.place.clone();
-                pairs.push((Found { value, place }, weight.trim().to_owned()));
-            }
+        if let Some(Found { value, place }) = self.variable(key) {
+            let read = forms::weights(&value)
+                .map_err(|why| self.malformed(key, &place, &why, r#"write a=6,b=3 or {"a":6,"b":3}"#))
+                .ok()?;
+            let found = |value| Found {
+                value,
+                place: place.clone(),
+            };
+            pairs.extend(read.into_iter().map(|(name, weight)| (found(name), weight)));
         } else {
             let node = &entry?.node;
             let Value::Map(entries) = &node.value else {
@@ -336,7 +380,7 @@ impl<'a> Section<'a> {
                 return None;
             };
             for entry in entries {
-                let place = Place::File(entry.at);
+                let place = self.placed(entry.at);
                 let value = entry.key.clone();
                 match &entry.node.value {
                     Value::Text(text) => pairs.push((Found { value, place }, text.clone())),
@@ -366,26 +410,29 @@ impl<'a> Section<'a> {
 
     /// Accepts a key of the Go service that has no effect here, with a note that says so.
     pub fn legacy(&self, key: &'static str, note: &str) {
-        let Some(entry) = self.entry(key, true) else { return };
-        let message = format!("{} is accepted and has no effect: {note}", self.path_of(key));
-        self.reader.warning("CFG_LEGACY", &Place::File(entry.at), message, None);
+        let written = self.entry(key, true).map(|entry| self.placed(entry.at));
+        let variable = self.variable(key).map(|found| found.place);
+        for place in written.into_iter().chain(variable) {
+            let message = format!("{} is accepted and has no effect: {note}", self.path_of(key));
+            self.reader.warning("CFG_LEGACY", &place, message, None);
+        }
     }
 
     /// Where `key` stands in the file, if it does.
     #[must_use]
     pub fn place_of(&self, key: &str) -> Option<Place> {
         let entry = self.entries?.iter().find(|e| e.key == key)?;
-        Some(Place::File(entry.at))
+        Some(self.placed(entry.at))
     }
 
     /// Reports every key that nobody asked for.
     pub fn finish(self) {
-        let asked = self.asked.into_inner();
+        let asked = self.asked.take();
         for entry in self.entries.unwrap_or_default() {
             if asked.contains(&entry.key.as_str()) {
                 continue;
             }
-            let place = Place::File(entry.at);
+            let place = self.placed(entry.at);
             let within = if self.path.is_empty() {
                 String::new()
             } else {
@@ -402,8 +449,12 @@ impl<'a> Section<'a> {
 
     fn wrong(&self, key: &str, node: &Node, expected: &str) {
         let message = format!("{} must be {expected}, not {}", self.path_of(key), shape(&node.value));
-        self.reader.error("CFG_TYPE", &Place::File(node.at), message);
+        self.reader.error("CFG_TYPE", &self.placed(node.at), message);
     }
+}
+
+fn placed(held_by: Option<&str>, at: Mark) -> Place {
+    held_by.map_or(Place::File(at), |name| Place::Variable(name.to_owned()))
 }
 
 fn shape(value: &Value) -> &'static str {

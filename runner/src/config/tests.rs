@@ -129,15 +129,115 @@ fn the_environment_overrides_the_file_and_what_it_lacks() {
 }
 
 #[test]
-fn variables_that_nearly_name_a_setting_are_pointed_out_and_strangers_are_not() {
+fn variables_of_the_same_form_set_lists_maps_and_users() {
+    let settings = |variables: &[(&str, &str)]| {
+        let text = "auth: {users: [{name: file, password: x}]}\nworker: {queues: {a: 1}}\n";
+        Settings::parse("c", text, &Environment::of(variables)).unwrap()
+    };
+    let read = settings(&[
+        ("RUNNER_ROLES", r#"["worker", "web"]"#),
+        ("RUNNER_WORKER_QUEUES", r#"{"critical": 6, "low": 1}"#),
+        ("RUNNER_SERVER_ALLOWED_HOSTS", r#"["a.example"]"#),
+        ("PW", "hunter2"),
+        (
+            "RUNNER_AUTH_USERS",
+            r#"[{"name": "ann", "password": "${env:PW}", "role": "admin"}, {"name": "bob", "password": "p"}]"#,
+        ),
+    ]);
+    assert!(!read.roles.scheduler && read.roles.worker && read.roles.web);
+    assert_eq!((read.worker.queues.len(), read.worker.queues["critical"]), (2, 6));
+    assert_eq!(read.allowed_hosts, ["a.example"]);
+    assert!(read.warnings.is_empty(), "{:?}", read.warnings);
+    let users = read.auth.users;
+    let names: Vec<_> = users.iter().map(|user| user.name.as_str()).collect();
+    assert_eq!(names, ["ann", "bob"]);
+    assert!(matches!(&users[0].credential, Credential::Password(p) if p.expose() == "hunter2"));
+    assert!(settings(&[("RUNNER_AUTH_USERS", "")]).auth.users.is_empty());
+}
+
+#[test]
+fn a_variable_that_cannot_be_read_is_named_without_its_value() {
+    for (name, value, code, words) in [
+        (
+            "RUNNER_ROLES",
+            r#"["worker""#,
+            "CFG_SYNTAX",
+            r#"write a,b or ["a","b"]"#,
+        ),
+        ("RUNNER_ROLES", r#"["wizard"]"#, "CFG_VALUE", "scheduler, worker or web"),
+        (
+            "RUNNER_WORKER_QUEUES",
+            r#"{"a":6"#,
+            "CFG_SYNTAX",
+            r#"write a=6,b=3 or {"a":6,"b":3}"#,
+        ),
+        ("RUNNER_WORKER_QUEUES", r#"{"a":-6}"#, "CFG_RANGE", "from 1 to 10000"),
+        ("RUNNER_AUTH_USERS", "[{hunter2", "CFG_SYNTAX", "as JSON"),
+        ("RUNNER_AUTH_USERS", "hunter2", "CFG_TYPE", "a list of mappings"),
+        (
+            "RUNNER_AUTH_USERS",
+            r#"[{"pasword": "hunter2"}]"#,
+            "CFG_AUTH",
+            "auth.users[0].name",
+        ),
+        (
+            "RUNNER_AUTH_USERS",
+            r#"[{"name": "a", "pasword": "hunter2"}]"#,
+            "CFG_UNKNOWN",
+            "did you mean \"password\"",
+        ),
+        (
+            "RUNNER_AUTH_USERS",
+            r#"[{"name": "a", "password": "${env:NONE}"}]"#,
+            "CFG_REFERENCE",
+            "NONE is not set",
+        ),
+        (
+            "RUNNER_AUTH_USERS",
+            r#"[{"name": "a", "password_hash": "hunter2"}]"#,
+            "CFG_AUTH",
+            "Argon2",
+        ),
+    ] {
+        let refused = Settings::parse("c", "", &Environment::of(&[(name, value)])).unwrap_err();
+        let hit = refused.0.iter().find(|problem| problem.code == code);
+        let hit = hit.unwrap_or_else(|| panic!("{value}: {refused}"));
+        assert_eq!(hit.place, name, "{value}: {refused}");
+        assert!(hit.to_string().contains(words), "{value}: {hit}");
+        assert!(!refused.to_string().contains("hunter2"), "{value}: {refused}");
+    }
+}
+
+#[test]
+fn a_variable_without_effect_is_never_silent() {
     let environment = Environment::of(&[
         ("RUNNER_REDIS_HOTS", "x"),
+        ("RUNNER_PORT", "of a container platform"),
+        ("RUNNER_PORT_8080_TCP", "of the same"),
         ("RUNNER_TOOL_CACHE", "of another tool"),
-        ("RUNNER_PORT_8080_TCP", "of a container platform"),
+        ("RUNNER_TASK_ID", "of the task that calls this program"),
+        ("RUNNER_LOG_LEVEL", "warn"),
+        ("BINGO_LOG_LEVEL", "debug"),
+        ("BINGO_MYSQL_LOGLEVEL", "warn"),
     ]);
     let settings = Settings::parse("c", "", &environment).unwrap();
-    let places: Vec<_> = settings.warnings.iter().map(|w| w.place.as_str()).collect();
-    assert_eq!(places, ["RUNNER_REDIS_HOTS"]);
+    let mut found: Vec<_> = settings.warnings.iter().map(|w| (w.code, w.place.as_str())).collect();
+    found.sort_unstable();
+    let wanted = [
+        ("CFG_IGNORED", "BINGO_LOG_LEVEL"),
+        ("CFG_IGNORED", "RUNNER_PORT"),
+        ("CFG_LEGACY", "BINGO_MYSQL_LOGLEVEL"),
+        ("CFG_UNKNOWN", "RUNNER_REDIS_HOTS"),
+    ];
+    assert_eq!(found, wanted);
+    let printed = |place: &str| {
+        let warning = settings.warnings.iter().find(|w| w.place == place);
+        warning.map(ToString::to_string).unwrap_or_default()
+    };
+    assert!(printed("RUNNER_REDIS_HOTS").contains("did you mean RUNNER_REDIS_HOST?"));
+    assert!(printed("RUNNER_PORT").contains(": RUNNER_PORT, RUNNER_PORT_8080_TCP, RUNNER_TOOL_CACHE"));
+    assert!(printed("BINGO_LOG_LEVEL").contains("RUNNER_LOG_LEVEL is set"));
+    assert_eq!(settings.log.level, LevelFilter::WARN);
     assert!(matches!(settings.broker, BrokerSettings::Embedded { .. }));
 }
 

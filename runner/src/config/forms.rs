@@ -1,0 +1,118 @@
+//! What a variable holds for a setting that is more than one value: a plain form that is quick to write, and JSON.
+//!
+//! JSON is read as YAML, like the settings file, so duplicate keys are refused and YAML's flow style is understood too.
+//! Texts in, texts out: it knows no setting and repeats no value, as any of them may be a secret.
+
+use std::net::Ipv6Addr;
+
+use super::document::{Node, Value, parse};
+
+/// The elements of `a,b` or `["a","b"]`.
+///
+/// # Errors
+///
+/// What is wrong with the JSON.
+pub fn list(text: &str) -> Result<Vec<String>, String> {
+    if !is_json_list(text) {
+        let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
+        return Ok(parts.map(str::to_owned).collect());
+    }
+    let Value::List(items) = tree(text)?.value else {
+        return Err("must be a list".to_owned());
+    };
+    let texts = items.into_iter().map(|item| match item.value {
+        Value::Text(text) => Ok(text),
+        _ => Err("must be a list of single values".to_owned()),
+    });
+    texts.collect()
+}
+
+/// The pairs of `a=6,b=3` or `{"a":6,"b":3}`; in the plain form a name alone counts 1.
+///
+/// # Errors
+///
+/// What is wrong with the JSON.
+pub fn weights(text: &str) -> Result<Vec<(String, String)>, String> {
+    if !text.trim_start().starts_with('{') {
+        let parts = text.split(',').filter(|part| !part.trim().is_empty());
+        let pairs = parts.map(|part| part.split_once('=').unwrap_or((part, "1")));
+        return Ok(pairs
+            .map(|(name, weight)| (name.trim().to_owned(), weight.trim().to_owned()))
+            .collect());
+    }
+    let Value::Map(entries) = tree(text)?.value else {
+        return Err("must be a mapping of names to numbers".to_owned());
+    };
+    let pairs = entries.into_iter().map(|entry| match entry.node.value {
+        Value::Text(weight) => Ok((entry.key, weight)),
+        _ => Err("must be a mapping of names to numbers".to_owned()),
+    });
+    pairs.collect()
+}
+
+/// All that a variable of JSON says.
+///
+/// # Errors
+///
+/// What is wrong with it.
+pub fn tree(text: &str) -> Result<Node, String> {
+    parse("", text).map_err(|fault| {
+        let at = fault.place.trim_start_matches(':');
+        let why = fault.message.trim_start_matches("not valid YAML: ");
+        match at.split_once(':') {
+            Some((line, column)) => format!("is not valid JSON (line {line}, column {column}): {why}"),
+            None => format!("is not valid JSON: {why}"),
+        }
+    })
+}
+
+/// Whether the text is meant as JSON: `[::1]:26379,[::2]:26379` is a plain list.
+fn is_json_list(text: &str) -> bool {
+    let Some(inner) = text.trim_start().strip_prefix('[') else {
+        return false;
+    };
+    let first = inner.split(']').next().unwrap_or_default();
+    first.parse::<Ipv6Addr>().is_err()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn lists_are_plain_or_json() {
+        for (text, wanted) in [
+            ("a, b,,", &["a", "b"][..]),
+            ("", &[]),
+            ("[]", &[]),
+            (r#"["a", "b,c"]"#, &["a", "b,c"]),
+            (" [ \"a\" ] ", &["a"]),
+            ("[012, true]", &["012", "true"]),
+            ("[::1]:26379,[::2]:26379", &["[::1]:26379", "[::2]:26379"]),
+        ] {
+            assert_eq!(list(text).unwrap(), wanted, "{text}");
+        }
+        for bad in [r#"["a""#, r#"["a"], b"#, r#"[["a"]]"#, r#"[{"a": 1}]"#, "[null]"] {
+            assert!(list(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn weights_are_plain_or_json() {
+        let pairs = |text: &str| weights(text).unwrap();
+        let both = [("a".to_owned(), "6".to_owned()), ("b".to_owned(), "1".to_owned())];
+        assert_eq!(pairs("a=6, b"), both);
+        assert_eq!(pairs(r#"{"a": 6, "b": 1}"#), both);
+        assert_eq!(pairs("{}"), []);
+        for (bad, words) in [
+            (r#"{"a": 6"#, "not valid JSON (line 1"),
+            (r#"{"a": 6, "a": 7}"#, "duplicate key"),
+            (r#"{"a": [6]}"#, "names to numbers"),
+            (r#"{"a": 6}, "b""#, "not valid JSON"),
+        ] {
+            let why = weights(bad).unwrap_err();
+            assert!(why.contains(words), "{bad}: {why}");
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! Variables that look as if they set something, and have no effect: each is named, with the likely meant one.
+//!
+//! Other tools use the same prefix, so what is far from every setting shares one warning.
+
+use runner_core::schedule::Severity;
+
+use super::environment::Environment;
+use super::problem::Problem;
+use crate::text::nearest;
+
+/// Names in one warning; a service of Kubernetes called `runner` makes seven.
+const NAMED: usize = 20;
+
+/// Findings about variables of our prefixes; `known` are the two names of each setting, the preferred one first.
+pub fn ignored(environment: &Environment, known: &[[String; 2]]) -> Vec<Problem> {
+    let is_known = |name: &str| known.iter().flatten().any(|k| k == name);
+    let mut problems: Vec<Problem> = environment
+        .not_text()
+        .iter()
+        .filter(|name| is_known(name))
+        .map(|name| Problem::error("CFG_VALUE", name, "the value of this variable is not UTF-8"))
+        .collect();
+    let mut far = Vec::new();
+    let unread = environment.not_text().iter().map(String::as_str);
+    for name in environment.overrides().chain(unread) {
+        if let Some([first, _]) = known.iter().find(|[_, second]| second == name) {
+            if first != name && environment.get(first).is_some() {
+                let text = format!("this variable has no effect: {first} is set and comes first");
+                problems.push(warning(
+                    Problem::error("CFG_IGNORED", name, text).hint("remove one of them"),
+                ));
+            }
+        } else if !is_known(name) {
+            match meant_by(name, known) {
+                Some(meant) => problems.push(warning(
+                    Problem::error("CFG_UNKNOWN", name, "this variable overrides no setting")
+                        .hint(format!("did you mean {meant}?")),
+                )),
+                None => far.push(name),
+            }
+        }
+    }
+    if let Some(&first) = far.first() {
+        let more = match far.len().saturating_sub(NAMED) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        far.truncate(NAMED);
+        let text = format!(
+            "no setting has these variables, they have no effect: {}{more}",
+            far.join(", ")
+        );
+        let hint =
+            "redis.host is RUNNER_REDIS_HOST, log.maxSize is RUNNER_LOG_MAX_SIZE; those of other tools do no harm";
+        problems.push(warning(Problem::error("CFG_IGNORED", first, text).hint(hint)));
+    }
+    problems
+}
+
+/// The likely meant name; what all have in common does not count.
+fn meant_by<'a>(name: &str, known: &'a [[String; 2]]) -> Option<&'a str> {
+    let (prefix, word) = name.split_once('_')?;
+    let names = known.iter().flatten().filter_map(|k| k.split_once('_'));
+    let words = names.filter(|(p, _)| *p == prefix).map(|(_, word)| word);
+    let meant = nearest(word, words)?;
+    let is_meant = |k: &&String| k.split_once('_') == Some((prefix, meant));
+    known.iter().flatten().find(is_meant).map(String::as_str)
+}
+
+fn warning(problem: Problem) -> Problem {
+    Problem {
+        severity: Severity::Warning,
+        ..problem
+    }
+}
