@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::io::{Seek as _, SeekFrom, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
 use crate::cli::{fails, json, prints};
@@ -21,7 +22,8 @@ pub fn tests() -> Vec<kit::Trial> {
     kit::trials![
         needs(): nothing_is_accepted_beside_a_file_that_was_removed, a_damaged_file_is_a_problem_on_the_first_page,
             a_file_that_is_no_database_is_refused_with_a_way_out, a_backup_holds_what_runs_and_can_be_started_on;
-        needs(Redis): a_server_that_takes_no_writes_is_told_of_once, beside_redis_the_file_of_the_table_need_not_exist;
+        needs(Redis): a_server_that_takes_no_writes_is_told_of_once, beside_redis_the_file_of_the_table_need_not_exist,
+            a_replica_that_has_key_and_users_writes_to_no_directory;
     ]
 }
 
@@ -236,4 +238,50 @@ async fn beside_redis_the_file_of_the_table_need_not_exist() {
     assert!(runner.stop().await.success());
     let said = prints(&site, &["backup", "table.db"]).await;
     assert!(said.contains("0 rows of sys_crontab"), "{said}");
+}
+
+async fn a_replica_that_has_key_and_users_writes_to_no_directory() {
+    let db = kit::redis().fresh_db();
+    let mut site = Site::new("");
+    let config = "server: {key: \"${file:key}\"}\ndatabase: {driver: none}\n";
+    site.write("fixed/config.yaml", &format!("{}{config}", db.yaml()));
+    site.write("fixed/key", &"0123456789abcdef".repeat(4));
+    site.write("fixed/manifests/beat.yaml", BEAT);
+    let fixed = site.dir.join("fixed");
+    let mode = |mode| {
+        for dir in ["", "manifests"] {
+            fs::set_permissions(fixed.join(dir), fs::Permissions::from_mode(mode)).unwrap();
+        }
+    };
+    mode(0o555);
+    let users = r#"[{"name": "ann", "password": "hunter2", "role": "admin"}]"#;
+    for (name, value) in [
+        ("RUNNER_AUTH_USERS", users),
+        ("TMPDIR", fixed.to_str().unwrap()),
+        ("HOME", fixed.to_str().unwrap()),
+    ] {
+        site.env.push((name.to_owned(), value.to_owned()));
+    }
+    // Modes bind root too, once it has no capability left.
+    let bound = match nix::unistd::geteuid().is_root() {
+        true => "cd fixed && exec setpriv --bounding-set -all --inh-caps -all \"$@\"",
+        false => "cd fixed && exec \"$@\"",
+    };
+    let runner = site.launch_by(&["sh", "-c", bound, "sh"]);
+    runner.ready().await;
+    eventually_within(SEEN, "an occurrence is decided", || async {
+        let log = runner.log();
+        log.contains("fired schedule=m:beat").then_some(()).ok_or(log)
+    })
+    .await;
+    let page = runner.http.get("/queue/login").await;
+    assert_eq!(page.status, 200, "{}", page.body);
+    let log = runner.log();
+    assert!(!log.contains("ERROR") && !log.contains("no_sealing_key"), "{log}");
+    assert!(runner.stop().await.success());
+    let names = fs::read_dir(&fixed).unwrap().map(|entry| entry.unwrap().file_name());
+    let mut names: Vec<_> = names.collect();
+    names.sort();
+    assert_eq!(names, ["config.yaml", "key", "manifests"]);
+    mode(0o755);
 }
