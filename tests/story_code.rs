@@ -11,20 +11,18 @@ use serde_json::Value;
 use crate::kit::{self, Child, Site};
 
 pub fn tests() -> Vec<kit::Trial> {
-    kit::trials![needs(): a_program_of_ones_own_runs_its_schedule_and_its_handler]
+    kit::trials![needs():
+        a_program_of_ones_own_runs_its_schedule_and_its_handler, another_program_enqueues_only_where_a_store_is
+    ]
 }
 
-fn example() -> String {
+fn example(name: &str) -> String {
     let beside = PathBuf::from(env!("CARGO_BIN_EXE_runner"));
-    beside
-        .with_file_name("examples")
-        .join("own_handlers")
-        .display()
-        .to_string()
+    beside.with_file_name("examples").join(name).display().to_string()
 }
 
 async fn ask(site: &Site, arguments: &[&str]) -> Value {
-    let mut command = tokio::process::Command::new(example());
+    let mut command = tokio::process::Command::new(example("own_handlers"));
     command.args(arguments).current_dir(&site.dir).kill_on_drop(true);
     let output = tokio::time::timeout(Duration::from_secs(20), command.output())
         .await
@@ -36,9 +34,15 @@ async fn ask(site: &Site, arguments: &[&str]) -> Value {
 
 async fn a_program_of_ones_own_runs_its_schedule_and_its_handler() {
     let site = Site::new("server: {addr: 127.0.0.1:0}\n");
-    let child = Child::start(&example(), None, Signal::SIGKILL, &site.dir.join("log"), |command| {
-        command.args(["-c", "config.yaml"]).current_dir(&site.dir);
-    });
+    let child = Child::start(
+        &example("own_handlers"),
+        None,
+        Signal::SIGKILL,
+        &site.dir.join("log"),
+        |command| {
+            command.args(["-c", "config.yaml"]).current_dir(&site.dir);
+        },
+    );
     let done = kit::eventually_within(Duration::from_secs(20), "the schedule in code has run", async || {
         let tasks = ask(&site, &["ls", "tasks", "--state", "completed", "--json"]).await;
         tasks.get(0).cloned().ok_or_else(|| child.tail())
@@ -51,4 +55,45 @@ async fn a_program_of_ones_own_runs_its_schedule_and_its_handler() {
     assert!(!schedules[0]["last"].is_null(), "{schedules}");
     child.signal(Signal::SIGINT);
     assert!(child.wait(Duration::from_secs(15)).success(), "{}", child.tail());
+}
+
+async fn another_program_enqueues_only_where_a_store_is() {
+    let site = Site::new("server: {addr: 127.0.0.1:0}\n");
+    let store = site.dir.join("data/runner.db");
+    let enqueue = || {
+        let mut command = tokio::process::Command::new(example("enqueue"));
+        command.arg(&store).current_dir(&site.dir).kill_on_drop(true);
+        async move {
+            tokio::time::timeout(Duration::from_secs(20), command.output())
+                .await
+                .expect("an end")
+                .unwrap()
+        }
+    };
+    let refused = enqueue().await;
+    assert!(!refused.status.success() && !store.exists());
+    let child = Child::start(
+        &example("own_handlers"),
+        None,
+        Signal::SIGKILL,
+        &site.dir.join("log"),
+        |command| {
+            command.args(["-c", "config.yaml"]).current_dir(&site.dir);
+        },
+    );
+    kit::eventually_within(Duration::from_secs(20), "the store is there", async || {
+        store.exists().then_some(()).ok_or_else(|| child.tail())
+    })
+    .await;
+    let output = enqueue().await;
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let words = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(words.starts_with("enqueued: "), "{words}");
+    // The schedule's own tasks have its name in their ids.
+    kit::eventually_within(Duration::from_secs(20), "its task has run", async || {
+        let tail = child.tail();
+        let ran = |line: &str| line.contains("task ended") && !line.contains("task_id=code:");
+        tail.lines().any(ran).then_some(()).ok_or(tail)
+    })
+    .await;
 }
