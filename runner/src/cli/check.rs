@@ -9,9 +9,10 @@ use clap::Args;
 use jiff::Timestamp;
 use runner_core::cron::TIMING_LINTS;
 use runner_core::schedule::{Definition, Problem, Served, Severity, Source, no_occurrence_left, not_served};
-use runner_sdk::Function;
+use runner_sdk::{Function, Functions};
 use serde_json::{Value, json};
 
+use super::app::Registrar;
 use super::exit::{self, Found};
 use super::{Context, check_broker as broker, defaults, parts, print};
 use crate::config::{Refused, Settings};
@@ -40,7 +41,7 @@ pub struct Check {
 }
 
 impl Check {
-    pub async fn run(self, context: &Context) -> anyhow::Result<()> {
+    pub async fn run(self, context: &Context, registrars: Vec<Registrar>) -> anyhow::Result<()> {
         let mut findings = Vec::new();
         let settings = match context.settings() {
             Ok(settings) => {
@@ -61,6 +62,9 @@ impl Check {
         let fallback = Settings::parse("(defaults)", "", &crate::config::Environment::default())?;
         let read = settings;
         let settings = read.unwrap_or(&fallback);
+        if let Err(error) = parts::handlers(settings, registrars, Functions::default(), false) {
+            findings.push(finding("error", "CODE", "code", &format!("{error:#}"), None, None));
+        }
         let code = parts::read_code(settings, context.schedules.clone());
         findings.extend(code.errors().map(of_source));
         if self.paths.is_empty() {

@@ -124,7 +124,7 @@ fn dispatch(cli: Cli, parts: AppParts) -> anyhow::Result<ExitCode> {
                 None => serve::serve(&context, parts),
             };
         }
-        Command::Check(check) => alone(check.run(&context))?,
+        Command::Check(check) => alone(check.run(&context, parts.registrars))?,
         Command::Next(next) => next.run(&context)?,
         Command::Init(init) => init.run()?,
         Command::Completions { shell } => completions(shell)?,

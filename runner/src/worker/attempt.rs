@@ -297,6 +297,11 @@ fn report(task: &TaskRecord, outcome: RunOutcome, error: Option<&str>, took: Dur
             task_id = %task.id, task_type = %task.kind, queue = %task.queue, attempt = task.retried + 1,
             duration_ms, outcome = outcome.as_str(), "task ended"
         ),
+        // The handler found that there is nothing to do any more, which is no failure.
+        Some(reason) if outcome == RunOutcome::Revoked => tracing::info!(
+            task_id = %task.id, task_type = %task.kind, queue = %task.queue, attempt = task.retried + 1,
+            duration_ms, outcome = outcome.as_str(), reason, "task revoked"
+        ),
         Some(error) => tracing::error!(
             task_id = %task.id, task_type = %task.kind, queue = %task.queue, attempt = task.retried + 1,
             duration_ms, outcome = outcome.as_str(), error, "task failed"

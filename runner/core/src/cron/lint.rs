@@ -102,7 +102,7 @@ fn both_days(expression: &Expression, fields: &[Field; 6]) -> Option<Lint> {
         message,
         hint: Some(
             "for days on which both match give one of the two and let what runs look at the other; if either is meant, \
-             write two schedules"
+             it is right as it stands"
                 .to_owned(),
         ),
     })
