@@ -159,6 +159,14 @@ impl Fault {
         }
     }
 
+    /// The code that the word list explains under `trouble.`: what is wrong with the broker, as on the first page.
+    fn trouble(&self) -> Option<&'static str> {
+        match self {
+            Self::Broker(code) => Some(code),
+            _ => None,
+        }
+    }
+
     fn retry_after(&self) -> Option<u64> {
         match self {
             Self::TooMany(rest) => Some(rest.as_secs().max(1)),
@@ -225,6 +233,7 @@ struct FaultPage {
     word: &'static str,
     what: String,
     other: String,
+    trouble: Option<&'static str>,
 }
 
 impl Page for FaultPage {
@@ -246,6 +255,7 @@ pub async fn dress(State(desk): State<Desk>, request: Request, next: Next) -> Re
         word: fault.word(),
         what: fault.what(),
         other: fault.other(),
+        trouble: fault.trouble(),
     };
     let (mut parts, _) = response.into_parts();
     parts.headers.remove(header::CONTENT_LENGTH);
