@@ -239,3 +239,20 @@ async fn the_limits_of_a_function_hold_for_every_schedule_that_names_it() {
     );
     stop.cancel();
 }
+
+#[tokio::test]
+async fn what_is_doubtful_about_a_command_is_a_problem_of_each_schedule_that_runs_it() {
+    let home = tempfile::tempdir().unwrap();
+    let text = "name: a\nexec: [date, '|', wc]\nschedule: [{id: x, cron: '@daily'}, {id: y, cron: '* 5 * * *'}]\n---\n\
+                name: b\nexec: [date]\nschedule: '@daily'\n";
+    let plan = Catalog::load_once(settings(home.path(), text, Vec::new()), clock())
+        .await
+        .plan;
+    let of = |function: &str, schedule: &str| -> Vec<String> {
+        let id = ScheduleId::manifest(function, schedule);
+        plan.problems_of(&id).map(|p| p.code.clone()).collect()
+    };
+    assert_eq!(of("a", "x"), ["W301"]);
+    assert_eq!(of("a", "y"), ["W301", "W230"]);
+    assert_eq!(of("b", "default"), [""; 0]);
+}

@@ -40,6 +40,12 @@ impl ScheduleId {
         Self(text.into())
     }
 
+    /// The function of a manifest whose schedule it is.
+    #[must_use]
+    pub fn function(&self) -> Option<&str> {
+        Some(self.0.strip_prefix("m:")?.split_once(':')?.0)
+    }
+
     /// The identity as text.
     #[must_use]
     pub fn as_str(&self) -> &str {

@@ -31,9 +31,18 @@ pub struct Scope {
 }
 
 impl Plan {
-    /// The problems that concern this schedule.
+    /// The problems that concern this schedule, or the command that all schedules of its function run.
     pub fn problems_of<'a>(&'a self, id: &'a ScheduleId) -> impl Iterator<Item = &'a Problem> + 'a {
-        self.problems.iter().filter(move |p| p.schedule.as_ref() == Some(id))
+        /// About the function of the schedule that is named.
+        const OF_FUNCTION: [&str; 1] = ["W301"];
+        let same_function = |p: &Problem, other: &ScheduleId| {
+            OF_FUNCTION.contains(&p.code.as_str()) && id.function().is_some() && id.function() == other.function()
+        };
+        let concerns = move |p: &Problem| {
+            let about = p.schedule.as_ref();
+            about.is_some_and(|other| other == id || same_function(p, other))
+        };
+        self.problems.iter().filter(move |p| concerns(p))
     }
 }
 

@@ -1,6 +1,6 @@
 //! One document of a manifest: a function with its schedules.
 
-use runner_core::schedule::{Definition, Origin, stable_hash};
+use runner_core::schedule::{Definition, Origin, ScheduleId, stable_hash};
 use runner_core::task::Task;
 use runner_sdk::{Function, FunctionKind};
 
@@ -60,9 +60,6 @@ pub fn read_function(node: &Node, context: &Context, report: &mut Report<'_>) ->
         .to_owned();
     let enabled = fields.get("enabled", report).and_then(|f| f.flag("E120", report));
     let kind = read_action(&fields, report);
-    if let Some(kind) = &kind {
-        judge(kind, &fields, context, report);
-    }
     let options = read_task_options(&fields, report);
     let payload = fields
         .peek("payload")
@@ -73,6 +70,10 @@ pub fn read_function(node: &Node, context: &Context, report: &mut Report<'_>) ->
         Some(f) => read_schedules(f, name.unwrap_or("unnamed"), context, report),
         None => Vec::new(),
     };
+    if let Some(kind) = &kind {
+        let first = scheduled.first().map(|s| &s.id);
+        judge(kind, first, &fields, context, report);
+    }
     // A misspelt "schedule" is told once, as what it is.
     if fields.peek("schedule").is_none() && report.errors() == before {
         let text = "nothing triggers this function; it can only be run by hand";
@@ -192,12 +193,20 @@ pub fn is_name(name: &str, max: usize) -> bool {
     name.len() <= max && name.starts_with(end) && name.ends_with(end) && name.chars().all(inner)
 }
 
-/// What is doubtful or refused about that which the function runs.
-fn judge(kind: &FunctionKind, fields: &Fields<'_>, context: &Context, report: &mut Report<'_>) {
+/// What is doubtful or refused about that which the function runs; warnings are about its schedules, of which `first` is
+/// one.
+fn judge(
+    kind: &FunctionKind,
+    first: Option<&ScheduleId>,
+    fields: &Fields<'_>,
+    context: &Context,
+    report: &mut Report<'_>,
+) {
     let mark = fields.peek("exec").map_or(fields.mark, |f| f.node.mark);
     if let FunctionKind::Exec(spec) = kind {
         for (what, hint) in command::doubts(spec) {
-            report.warning("W301", mark, what).hint = Some(hint);
+            let warning = report.warning("W301", mark, what);
+            (warning.hint, warning.schedule) = (Some(hint), first.cloned());
         }
     }
     match context.vet.doubt(kind) {
