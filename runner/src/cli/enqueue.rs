@@ -6,11 +6,11 @@ use anyhow::bail;
 use clap::Args;
 use runner_core::task::{QueueName, Run, Task, TaskId, Unique};
 use runner_queue::Refusal;
-use runner_sdk::{FUNCTION_PREFIX, FunctionOptions, Functions};
+use runner_sdk::{FunctionOptions, Functions};
 
 use super::exit::{BadData, Usage};
 use super::{Context, doubts, parts, payload, print, values};
-use crate::source::{self, Catalog, Rejected};
+use crate::source::{self, Catalog, Rejected, TypeOptions};
 
 /// Puts a task on a queue and prints its id.
 #[derive(Debug, Args)]
@@ -28,7 +28,7 @@ pub struct Enqueue {
     kind: String,
     #[command(flatten)]
     payload: payload::Given,
-    /// Where it waits [default: default]
+    /// Where it waits [default: what a manifest says of TYPE, or default]
     #[arg(long)]
     queue: Option<String>,
     /// Not before this long from now: 90s, 1h30m
@@ -43,10 +43,10 @@ pub struct Enqueue {
     /// Its identity within the queue [default: random]
     #[arg(long)]
     id: Option<String>,
-    /// How often it may be tried again [default: 25; of fn:NAME what its manifest says, or 2]
+    /// How often it may be tried again [default: what a manifest says of TYPE, or 25; of fn:NAME 2]
     #[arg(long, value_name = "N", value_parser = values::times, allow_hyphen_values = true)]
     max_retry: Option<u32>,
-    /// How long one attempt may take [default: 30m; of fn:NAME what its manifest says, or 1h]
+    /// How long one attempt may take [default: what a manifest says of TYPE, or 30m; of fn:NAME 1h]
     #[arg(long, value_name = "DURATION", value_parser = values::seconds, allow_hyphen_values = true)]
     timeout: Option<Duration>,
     /// No attempt after this instant
@@ -65,8 +65,12 @@ pub struct Enqueue {
 
 impl Enqueue {
     pub async fn run(self, context: &Context) -> anyhow::Result<()> {
-        let (functions, rejected) = functions(context).await?;
-        let defaults = function_options(&functions, &self.kind);
+        let Manifests {
+            functions,
+            types,
+            rejected,
+        } = manifests(context).await?;
+        let defaults = types.of(&self.kind);
         let task = self.task(context, &defaults)?;
         if let Some(why) = doubts::of_deadline(&task, context.clock.now()) {
             return Err(BadData(why).into());
@@ -127,20 +131,24 @@ impl Enqueue {
     }
 }
 
-/// The functions of the manifests as they are now, and those of files with errors.
-async fn functions(context: &Context) -> anyhow::Result<(Functions, Vec<Rejected>)> {
+/// What the manifests say now.
+struct Manifests {
+    functions: Functions,
+    types: TypeOptions,
+    /// Functions of files with errors.
+    rejected: Vec<Rejected>,
+}
+
+async fn manifests(context: &Context) -> anyhow::Result<Manifests> {
     let manifests_only = source::Settings {
         table: None,
         ..parts::sources(context.settings()?, source::Code::default())
     };
     let loaded = Catalog::load_once(manifests_only, context.clock.clone()).await;
-    Ok((Functions::new(loaded.functions), loaded.rejected))
-}
-
-fn function_options(functions: &Functions, kind: &str) -> FunctionOptions {
-    let Some(name) = kind.strip_prefix(FUNCTION_PREFIX) else {
-        return FunctionOptions::default();
-    };
-    let function = functions.get(name);
-    function.map_or_else(FunctionOptions::of_function, |f| f.task_options())
+    let functions = Functions::new(loaded.functions);
+    Ok(Manifests {
+        types: TypeOptions::new(&functions, loaded.plan.schedules.values()),
+        functions,
+        rejected: loaded.rejected,
+    })
 }

@@ -15,6 +15,7 @@ mod settings;
 mod shared;
 mod status;
 mod table;
+mod types;
 mod vet;
 
 #[cfg(test)]
@@ -32,4 +33,5 @@ pub use settings::{
 };
 pub use status::{LAST_GOOD, Rejected, SourceState, SourceStatus};
 pub use table::{TableError, migrate};
+pub use types::TypeOptions;
 pub use vet::{Doubt, Vet};

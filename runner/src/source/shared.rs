@@ -17,6 +17,7 @@ use runner_sdk::{FUNCTION_PREFIX, FunctionOptions, Functions};
 use super::calls;
 use super::doubts::DoubtLog;
 use super::status::{Rejected, SourceState, SourceStatus};
+use super::types::TypeOptions;
 
 /// What one source says.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -202,8 +203,11 @@ impl Shared {
         let slots = self.slots();
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let parts = || slots.values().map(|s| &s.part);
-        let completed =
-            |p: &Part| -> Vec<Definition> { p.definitions.iter().map(|d| self.complete(d, &p.stated)).collect() };
+        let types = TypeOptions::new(&self.functions, parts().flat_map(|p| &p.definitions));
+        let completed = |p: &Part| -> Vec<Definition> {
+            let all = p.definitions.iter();
+            all.map(|d| types.complete(d, &p.stated)).collect()
+        };
         let definitions: Vec<Definition> = parts().flat_map(completed).collect();
         let mut problems: Vec<Problem> = parts().flat_map(|p| p.problems.iter().cloned()).collect();
         problems.extend(calls::doubts(&self.functions, &definitions));
@@ -243,19 +247,6 @@ impl Shared {
             let mut doubts = self.doubts.lock().unwrap_or_else(PoisonError::into_inner);
             doubts.tell(&self.plan.borrow().problems);
         }
-    }
-
-    /// A row or a schedule in code with what its function says about tasks, where it says nothing itself.
-    fn complete(&self, definition: &Definition, stated: &BTreeMap<ScheduleId, FunctionOptions>) -> Definition {
-        let mut definition = definition.clone();
-        if let Some(stated) = stated.get(&definition.id)
-            && let Some(name) = definition.task.kind.strip_prefix(FUNCTION_PREFIX)
-        {
-            let function = self.functions.get(name);
-            let options = function.map_or_else(FunctionOptions::of_function, |f| f.task_options());
-            stated.clone().or(&options).apply(&mut definition.task);
-        }
-        definition
     }
 
     /// Functions and rows of which nothing is in force, in the order of the sources.

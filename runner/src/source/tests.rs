@@ -256,3 +256,43 @@ async fn what_is_doubtful_about_a_command_is_a_problem_of_each_schedule_that_run
     assert_eq!(of("a", "y"), ["W301", "W230"]);
     assert_eq!(of("b", "default"), [""; 0]);
 }
+
+#[tokio::test]
+async fn a_handler_without_a_schedule_states_options_for_its_type() {
+    let home = tempfile::tempdir().unwrap();
+    let mut own = coded("own", "0 3 * * *", "t");
+    own.task.max_retry = 7;
+    let code = vec![own, coded("plain", "0 4 * * *", "t"), coded("other", "0 5 * * *", "u")];
+    let text = "name: types\nhandler: t\nqueue: low\nretry: 3\ntimeout: 90s\n---\n\
+                name: nightly\nhandler: t\nschedule: '@daily'\nretry: 4\n---\n\
+                name: of-u\nhandler: u\nschedule: '@weekly'\nretry: 9\n---\n\
+                name: zeta\nhandler: t\nretry: 5\n---\n\
+                name: zulu\nhandler: t\nqueue: low\nretry: 3\ntimeout: 90s\n";
+    let loaded = Catalog::load_once(settings(home.path(), text, code), clock()).await;
+    let plan = loaded.plan;
+    assert_eq!(limits(&plan, ScheduleId::code("own")), ("low".into(), 7, Some(90)));
+    assert_eq!(limits(&plan, ScheduleId::code("plain")), ("low".into(), 3, Some(90)));
+    let nightly = ScheduleId::manifest("nightly", "default");
+    assert_eq!(limits(&plan, nightly), ("low".into(), 4, Some(90)), "its own first");
+    let other = limits(&plan, ScheduleId::code("other"));
+    assert_eq!(
+        other,
+        ("default".into(), 25, None),
+        "a schedule's function is about its own tasks"
+    );
+    let rivals: Vec<&str> = plan
+        .problems
+        .iter()
+        .filter(|p| p.code == "E402")
+        .map(|p| p.message.as_str())
+        .collect();
+    let [rival] = rivals.as_slice() else {
+        panic!("{rivals:?}")
+    };
+    assert!(rival.contains("a.yaml:1)") && rival.contains("a.yaml:17)"), "{rival}");
+    assert_eq!(told(&plan), ["- E402"], "and no function lacks a trigger");
+    let types = super::TypeOptions::new(&Functions::new(loaded.functions), plan.schedules.values());
+    assert_eq!(types.of("t").max_retry, Some(3));
+    assert_eq!(types.of("u"), FunctionOptions::default());
+    assert_eq!(types.of("fn:unknown"), FunctionOptions::of_function());
+}

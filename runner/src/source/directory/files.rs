@@ -18,9 +18,10 @@ use super::claims::{self, Verdict};
 use super::file::{File, LOOKS, origin};
 use super::memory::{Kept, ToKeep};
 use super::scan::{Remark, Snapshot, Trouble};
-use crate::source::manifest::Context;
+use crate::source::manifest::{Context, Entry};
 use crate::source::settings::DEFAULT_MASS_DELETE;
 use crate::source::status::Rejected;
+use crate::source::types::is_about_type;
 
 /// How long a file may be gone before its functions are: a rename over it takes less.
 const GRACE: Duration = Duration::from_millis(500);
@@ -309,11 +310,41 @@ impl Files {
                 contents.definitions.extend(entry.schedules.iter().cloned());
             }
         }
+        contents.problems.extend(self.rivals());
         let remarks = self.remarks.iter();
         contents
             .problems
             .extend(remarks.map(|(path, remark)| self.remark(path, *remark)));
         contents
+    }
+
+    /// Functions that state other options for a type of tasks than the one whose options hold.
+    fn rivals(&self) -> Vec<Problem> {
+        let good = self.files.values().filter_map(|file| file.good.as_ref());
+        let entries = good.flat_map(|good| &good.entries);
+        let mut about: Vec<&Entry> = entries
+            .filter(|entry| is_about_type(&entry.function, !entry.schedules.is_empty()))
+            .collect();
+        about.sort_by(|a, b| a.function.name.cmp(&b.function.name));
+        let mut first: BTreeMap<String, &Entry> = BTreeMap::new();
+        let mut rivals = Vec::new();
+        for entry in about {
+            let kind = entry.function.task_type();
+            let holder = *first.entry(kind.clone()).or_insert(entry);
+            if holder.function.options == entry.function.options {
+                continue;
+            }
+            let (a, b) = (&holder.function.name, &entry.function.name);
+            let (there, here) = (&holder.origin.place, &entry.origin.place);
+            let text = format!(
+                "{a:?} ({there}) and {b:?} ({here}) state different options for tasks of the type {kind:?}; those of {a:?} \
+                 hold"
+            );
+            let mut problem = Problem::error("E402", text, entry.origin.clone());
+            problem.hint = Some("state them in one file, or give the other function a schedule".to_owned());
+            rivals.push(problem);
+        }
+        rivals
     }
 
     fn remark(&self, path: &str, remark: Remark) -> Problem {

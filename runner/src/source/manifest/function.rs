@@ -2,7 +2,7 @@
 
 use runner_core::schedule::{Definition, Origin, ScheduleId, stable_hash};
 use runner_core::task::Task;
-use runner_sdk::{Function, FunctionKind};
+use runner_sdk::{Function, FunctionKind, FunctionOptions};
 
 use super::action::read_action;
 use super::command;
@@ -74,8 +74,9 @@ pub fn read_function(node: &Node, context: &Context, report: &mut Report<'_>) ->
         let first = scheduled.first().map(|s| &s.id);
         judge(kind, first, &fields, context, report);
     }
-    // A misspelt "schedule" is told once, as what it is.
-    if fields.peek("schedule").is_none() && report.errors() == before {
+    // A misspelt "schedule" is told once, as what it is; a handler with options states them for its type.
+    let about_type = matches!(kind, Some(FunctionKind::Handler { .. })) && options != FunctionOptions::default();
+    if fields.peek("schedule").is_none() && !about_type && report.errors() == before {
         let text = "nothing triggers this function; it can only be run by hand";
         report.warning("W201", node.mark, text);
     }

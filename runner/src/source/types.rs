@@ -1,0 +1,69 @@
+//! What manifests say about all tasks of a type that a handler in code runs: a function with `handler` and without a
+//! schedule is about its type, one with a schedule about its own tasks.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use runner_core::schedule::{Definition, ScheduleId, Source};
+use runner_sdk::{FUNCTION_PREFIX, Function, FunctionKind, FunctionOptions, Functions};
+
+/// What holds for tasks by their type, where they say nothing themselves.
+#[derive(Debug, Default)]
+pub struct TypeOptions {
+    by_type: BTreeMap<String, FunctionOptions>,
+    /// Options that functions of handlers state about their own tasks, by name.
+    own: BTreeMap<String, FunctionOptions>,
+}
+
+impl TypeOptions {
+    /// Of these functions, whose schedules are among `definitions`. Of two about one type the first by name holds.
+    #[must_use]
+    pub fn new<'a>(functions: &Functions, definitions: impl IntoIterator<Item = &'a Definition>) -> Self {
+        let of_manifests = definitions.into_iter().filter(|d| d.origin.source == Source::Manifest);
+        let scheduled: BTreeSet<&str> = of_manifests.map(|d| d.name.as_str()).collect();
+        let mut this = Self::default();
+        for function in functions.all().values() {
+            let kind = function.task_type();
+            if !matches!(function.kind, FunctionKind::Handler { .. }) {
+                this.by_type.insert(kind, function.task_options());
+                continue;
+            }
+            this.own.insert(function.name.clone(), function.options.clone());
+            if is_about_type(function, scheduled.contains(function.name.as_str())) {
+                this.by_type.entry(kind).or_insert_with(|| function.options.clone());
+            }
+        }
+        this
+    }
+
+    /// What holds for a task of this type.
+    #[must_use]
+    pub fn of(&self, kind: &str) -> FunctionOptions {
+        let found = self.by_type.get(kind).cloned();
+        found.unwrap_or_else(|| match kind.starts_with(FUNCTION_PREFIX) {
+            true => FunctionOptions::of_function(),
+            false => FunctionOptions::default(),
+        })
+    }
+
+    /// A schedule with what holds for its tasks where it says nothing; `stated` is what rows and code say themselves.
+    #[must_use]
+    pub fn complete(&self, definition: &Definition, stated: &BTreeMap<ScheduleId, FunctionOptions>) -> Definition {
+        let mut definition = definition.clone();
+        let own = match definition.origin.source {
+            Source::Manifest => self.own.get(&definition.name),
+            Source::Table | Source::Code => stated.get(&definition.id),
+        };
+        if let Some(own) = own {
+            let options = own.clone().or(&self.of(&definition.task.kind));
+            options.apply(&mut definition.task);
+        }
+        definition
+    }
+}
+
+/// Whether a function states options for all tasks of its type.
+#[must_use]
+pub fn is_about_type(function: &Function, scheduled: bool) -> bool {
+    let handler = matches!(function.kind, FunctionKind::Handler { .. });
+    handler && !scheduled && function.options != FunctionOptions::default()
+}
