@@ -182,6 +182,13 @@ async fn editors_leave_nothing_behind_and_a_rename_is_no_gap() {
     let moved = |p: &Plan| p.schedules.values().any(|d| d.origin.place.ends_with("z.yaml:2"));
     bench.until("moved", moved).await;
     assert!(bench.catalog.sync().await);
+    // The task that counts may run later than the change that it counts.
+    let counted = async {
+        while sizes.lock().unwrap().is_empty() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), counted).await.unwrap();
     counting.abort();
     let sizes = sizes.lock().unwrap().clone();
     assert!(!sizes.is_empty() && sizes.iter().all(|s| *s == (1, 0)), "{sizes:?}");
