@@ -184,7 +184,7 @@ async fn a_request_to_stop_that_would_hit_two_tasks_is_refused() {
     };
     claim(&queues[0]).await;
     let asked = prints(&site, &["task", "cancel", "a", "--queue", "low"]).await;
-    assert!(asked.contains("asked to stop"), "{asked}");
+    assert!(asked.contains("asked to end this attempt"), "{asked}");
     let mut heard = worker.cancellations().await.expect("a listener");
     let stop = ["task", "stop", "a", "--queue", "low", "--reason", "wrong month"];
     assert!(prints(&site, &stop).await.contains("asked to stop for good"));

@@ -46,7 +46,12 @@ async fn tasks_are_run_archived_and_deleted() {
         "not back to a page that is gone"
     );
     assert_eq!(site.http.get(task).await.status, 404);
-    says(&site, "/queue/tasks/default/held/cancel", "was asked to stop").await;
+    says(
+        &site,
+        "/queue/tasks/default/held/cancel",
+        "was asked to end this attempt",
+    )
+    .await;
     let mut heard = site.broker.cancellations().await.unwrap();
     says(&site, "/queue/tasks/default/held/stop", "was asked to stop for good").await;
     let asked = heard.recv().await.unwrap();

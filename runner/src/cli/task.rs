@@ -1,12 +1,15 @@
 //! `runner task`: looks at one task, or does what an operator does to it. Whole lists are in `task_all`.
 
+use std::time::Duration;
+
 use anyhow::bail;
 use clap::{ArgGroup, Args, Subcommand};
 use runner_core::task::{QueueName, State, TaskId};
 use runner_queue::{
-    Action, ActionError, Attempt, Broker, BrokerError, RawTask, RunRecord, ServerView, TaskInfo, stopped_by,
+    Action, ActionError, Attempt, Broker, BrokerError, RawTask, RunBy, RunRecord, ServerView, TaskInfo, stopped_by,
 };
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use super::exit::Usage;
 use super::ls_tasks::task_json;
@@ -203,7 +206,9 @@ async fn cancel(context: &Context, which: Which) -> anyhow::Result<()> {
         }
     }
     broker.cancel(&id).await?;
-    Ok(print::done(&format!("{id} was asked to stop"))?)
+    Ok(print::done(&format!(
+        "the worker of {id} was asked to end this attempt"
+    ))?)
 }
 
 async fn is_running(broker: &dyn Broker, queue: &QueueName, id: &TaskId) -> anyhow::Result<()> {
@@ -225,19 +230,36 @@ impl Stop {
         let broker = context.looked_at().await?;
         let (queue, id) = self.which.find(broker.as_ref()).await?;
         is_running(broker.as_ref(), &queue, &id).await?;
-        let servers = broker.servers().await?;
-        if let Some(go) = ServerView::of_go(&servers, &queue, &id) {
-            bail!(
-                "task {id} runs on {}:{}, a worker in Go, which can only be asked to cancel the attempt: `runner task \
-                 cancel {id}`, then `runner task archive {id}` while it waits for its retry",
-                go.info.host,
-                go.info.pid
-            );
-        }
+        understood(broker.as_ref(), &queue, &id).await?;
         let words = stopped_by(&actor(), self.reason.as_deref());
         broker.stop(&queue, &id, &words).await?;
         tracing::info!(target: "audit", action = "task.stop", on = %format!("{queue}/{id}"), actor = %actor(), outcome = "done");
         Ok(print::done(&format!("{id} was asked to stop for good"))?)
+    }
+}
+
+/// An error that says what to do, unless the worker of this task understands a stop.
+#[allow(clippy::disallowed_methods)] // what servers list can only be looked at again
+async fn understood(broker: &dyn Broker, queue: &QueueName, id: &TaskId) -> anyhow::Result<()> {
+    let until = Instant::now() + LISTED;
+    loop {
+        let servers = broker.servers().await?;
+        let advice = format!("`runner task cancel {id}`, then `runner task archive {id}` while it waits for its retry");
+        match RunBy::of(&servers, queue, id) {
+            RunBy::Own => return Ok(()),
+            RunBy::Go(ServerView { info, .. }) => bail!(
+                "task {id} runs on {}:{}, a worker in Go, which does not understand a stop: {advice}",
+                info.host,
+                info.pid
+            ),
+            RunBy::Unknown(ServerView { info, .. }) if Instant::now() >= until => bail!(
+                "no server says that it runs task {id}, and {}:{}, a worker in Go that serves its queue, would not \
+                 understand a stop: try again, or {advice}",
+                info.host,
+                info.pid
+            ),
+            RunBy::Unknown(_) => tokio::time::sleep(LOOK_AGAIN).await,
+        }
     }
 }
 
@@ -328,6 +350,12 @@ impl Show {
         Ok(print::text(&lines(&self.which.id, &object))?)
     }
 }
+
+/// How long a command waits for a server to list a task that has just begun: workers in Go list theirs every 5 s.
+const LISTED: Duration = Duration::from_secs(6);
+
+/// How often it looks for that; a person is watching.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
 /// Queues in which the record of a run is looked for; name one with --queue where there are more.
 const QUEUES_SEARCHED: usize = 200;

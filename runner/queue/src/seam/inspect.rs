@@ -139,14 +139,32 @@ pub struct ServerView {
     pub working: Vec<Working>,
 }
 
-impl ServerView {
-    /// The worker in Go that runs this task, if one says so. A server that lists no handlers is one in Go.
+/// Who runs a task that is active, as far as servers say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RunBy<'a> {
+    /// A worker of this program. So is one that no server lists, where no worker in Go serves the queue.
+    Own,
+    /// This worker in Go, which understands a cancellation of the attempt and nothing else.
+    Go(&'a ServerView),
+    /// No server lists it yet, and this worker in Go serves the queue: those list a task some seconds after its start.
+    Unknown(&'a ServerView),
+}
+
+impl<'a> RunBy<'a> {
+    /// Looks for the task in what servers list. A server without handlers is one in Go.
     #[must_use]
-    pub fn of_go<'a>(servers: &'a [Self], queue: &QueueName, id: &TaskId) -> Option<&'a Self> {
-        servers.iter().find(|server| {
-            let runs = |task: &Working| task.id == *id && task.queue == *queue;
-            server.info.handlers.is_empty() && server.working.iter().any(runs)
-        })
+    pub fn of(servers: &'a [ServerView], queue: &QueueName, id: &TaskId) -> Self {
+        let runs = |task: &Working| task.id == *id && task.queue == *queue;
+        let is_go = |server: &ServerView| server.info.handlers.is_empty();
+        match servers.iter().find(|server| server.working.iter().any(runs)) {
+            Some(server) if is_go(server) => Self::Go(server),
+            Some(_) => Self::Own,
+            None => {
+                let mut go = servers.iter().filter(|server| is_go(server));
+                let may = go.find(|server| server.info.queues.contains_key(queue.as_str()));
+                may.map_or(Self::Own, Self::Unknown)
+            }
+        }
     }
 }
 

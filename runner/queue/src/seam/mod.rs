@@ -32,7 +32,7 @@ pub use error::{BoxError, BrokerError, BrokerResult};
 pub use group::{GroupInfo, GroupNames, GroupPage, GroupRule, Groups, MAX_SET, Reclaimed, SET_DEADLINE, StagedSet};
 pub use inspect::{
     DayCount, EnqueueEvent, EnqueueEventPage, GLANCE_BYTES, HEAD_BYTES, Inspector, MAX_HISTORY_DAYS, MAX_PENDING_LOOK,
-    MAX_PENDING_TYPES, Page, QueueInfo, RawTask, ServerView, TaskInfo, TaskPage,
+    MAX_PENDING_TYPES, Page, QueueInfo, RawTask, RunBy, ServerView, TaskInfo, TaskPage,
 };
 pub use pause::{MAX_PAUSE_NOTE, Pause, Resume, Resumed};
 pub use produce::{Enqueued, Producer, Refusal};

@@ -117,7 +117,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::{ServerInfo, Working};
+    use crate::{RunBy, ServerInfo, Working};
 
     fn server(handlers: &[&str], working: &[&str]) -> ServerView {
         let (queue, now) = (QueueName::default(), Timestamp::UNIX_EPOCH);
@@ -159,5 +159,17 @@ mod tests {
         assert!(!is_taken(&knowing, &QueueName::new("low").unwrap(), "a"));
         servers[0].info.status = ServerStatus::Stopped;
         assert!(!is_taken(&[Knowing::of(&servers[0])], &default, "a"));
+    }
+
+    #[test]
+    fn who_runs_a_task_is_what_servers_say() {
+        let (queue, low) = (QueueName::default(), QueueName::new("low").unwrap());
+        let id = |id: &str| runner_core::task::TaskId::new(id).unwrap();
+        let servers = [server(&["a"], &["mine"]), server(&[], &["theirs"])];
+        assert_eq!(RunBy::of(&servers, &queue, &id("mine")), RunBy::Own);
+        assert_eq!(RunBy::of(&servers, &queue, &id("theirs")), RunBy::Go(&servers[1]));
+        assert_eq!(RunBy::of(&servers, &queue, &id("new")), RunBy::Unknown(&servers[1]));
+        assert_eq!(RunBy::of(&servers, &low, &id("theirs")), RunBy::Own);
+        assert_eq!(RunBy::of(&servers[..1], &queue, &id("new")), RunBy::Own);
     }
 }

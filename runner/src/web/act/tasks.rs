@@ -6,7 +6,7 @@ use axum::Extension;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use runner_core::task::{QueueName, State as TaskState, TaskId};
-use runner_queue::{Action, ActionError, ServerView, stopped_by};
+use runner_queue::{Action, ActionError, RunBy, stopped_by};
 
 use super::{Audit, done, not_done, settled, told};
 use crate::web::desk::Desk;
@@ -117,11 +117,16 @@ async fn stop(desk: &Desk, visitor: &Visitor, queue: &QueueName, id: &TaskId) ->
             return Err(error.into());
         }
     };
-    if ServerView::of_go(&servers, queue, id).is_some() {
+    let not_understood = match RunBy::of(&servers, queue, id) {
+        RunBy::Own => None,
+        RunBy::Go(_) => Some("notice.task.go"),
+        RunBy::Unknown(_) => Some("notice.task.unlisted"),
+    };
+    if let Some(key) = not_understood {
         audit.outcome("refused");
         return Ok(Notice {
             bad: true,
-            ..done("notice.task.go", id.as_str())
+            ..done(key, id.as_str())
         });
     }
     let words = stopped_by(visitor.name(), None);

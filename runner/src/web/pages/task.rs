@@ -5,7 +5,7 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderName, header};
 use axum::response::{IntoResponse, Response};
 use runner_core::task::{Event, State as TaskState};
-use runner_queue::{Attempt, BrokerError, QueueInfo, ServerView, TaskInfo};
+use runner_queue::{Attempt, BrokerError, QueueInfo, RunBy, ServerView, TaskInfo};
 use serde::Serialize;
 
 use super::overview::served;
@@ -84,6 +84,8 @@ struct TaskPage {
     can_archive: bool,
     can_delete: bool,
     can_cancel: bool,
+    /// Its worker understands a stop for good.
+    can_stop: bool,
 }
 
 impl Page for TaskPage {
@@ -171,6 +173,7 @@ fn page(
         can_archive: can(Event::Archive),
         can_delete: can(Event::Delete),
         can_cancel: task.state == TaskState::Active,
+        can_stop: !matches!(RunBy::of(servers, &record.queue, &record.id), RunBy::Go(_)),
     }
 }
 
