@@ -17,7 +17,7 @@ mod secret;
 mod sleep;
 mod stopped;
 
-pub use exec::{ExecSettings, Unfit};
+pub use exec::{ExecSettings, Unfit, try_run_directory};
 pub use guard::{guard_main, try_guard};
 pub use http::HttpSettings;
 

@@ -248,20 +248,44 @@ fn result(from: ExecResult, stdout: Vec<u8>, place: &Place, secrets: &Secrets, c
     (!bytes.is_empty()).then(|| secrets.redact(&bytes).into_owned().into())
 }
 
+/// Tries whether a run can have its directory here, as every command needs one.
+///
+/// # Errors
+///
+/// Why not, with the directory that was tried.
+pub fn try_run_directory() -> Result<(), String> {
+    run_directory().map(drop)
+}
+
+fn run_directory() -> Result<tempfile::TempDir, String> {
+    directory_below(&std::env::temp_dir())
+}
+
+fn directory_below(place: &Path) -> Result<tempfile::TempDir, String> {
+    make_directory(place).map_err(|e| {
+        let cause = exhausted::cause(&e).unwrap_or_else(|| {
+            let place = place.display();
+            format!("{e} (TMPDIR must name a directory that this process may write, and {place} is not one)")
+        });
+        format!("no directory for the run: {cause}")
+    })
+}
+
+fn make_directory(below: &Path) -> std::io::Result<tempfile::TempDir> {
+    let owner_only = std::fs::Permissions::from_mode(0o700);
+    let mut dir = tempfile::Builder::new();
+    let dir = dir.prefix("runner-").permissions(owner_only).tempdir_in(below)?;
+    std::fs::create_dir(dir.path().join("work"))?;
+    Ok(dir)
+}
+
 /// The private directory of one run: where it works, and where it leaves its result and its control file.
 struct Place(tempfile::TempDir);
 
 impl Place {
     fn make(spec: &ExecSpec, cx: &Ctx) -> Result<Self, TaskError> {
-        let owner_only = std::fs::Permissions::from_mode(0o700);
-        let mut dir = tempfile::Builder::new();
-        let dir = dir.prefix("runner-").permissions(owner_only).tempdir();
-        let failed = |e: std::io::Error| match exhausted::cause(&e) {
-            Some(cause) => exhausted::put_off(&format!("no directory for the run: {cause}"), cx),
-            None => TaskError::retry(format!("no directory for the run: {e}")),
-        };
-        let dir = dir.map_err(failed)?;
-        std::fs::create_dir(dir.path().join("work")).map_err(failed)?;
+        // Whatever the cause: no fault of the task, which could not even begin.
+        let dir = run_directory().map_err(|why| exhausted::put_off(&why, cx))?;
         // Said here, because starting a program in a missing directory blames the program.
         match spec.cwd.as_deref().and_then(cannot::enter) {
             Some(why) => Err(misconfigured(why, cx)),
@@ -292,5 +316,19 @@ impl Place {
         if let Ok(Err(error)) = removed {
             tracing::warn!(%path, %error, "the directory of a run could not be removed");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_run_that_gets_no_directory_is_told_what_to_set() {
+        let why = directory_below(Path::new("/proc/self/no-such")).unwrap_err();
+        assert!(why.contains("TMPDIR") && why.contains("/proc/self/no-such"), "{why}");
+        let dir = tempfile::tempdir().unwrap();
+        assert!(directory_below(dir.path()).unwrap().path().join("work").is_dir());
     }
 }

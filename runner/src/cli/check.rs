@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use super::app::Registrar;
 use super::exit::{self, Found};
-use super::{Context, check_broker as broker, defaults, parts, print};
+use super::{Context, check_broker as broker, defaults, parts, print, temporary};
 use crate::config::{Refused, Settings};
 use crate::source::{Catalog, Code, check_paths};
 use crate::text::signs;
@@ -81,6 +81,7 @@ impl Check {
         if self.paths.is_empty() && read.is_some() {
             findings.extend(code_findings(context, settings, code).await);
             if !self.offline {
+                findings.extend(temporary::doubt(settings).as_ref().map(of_setting));
                 findings.extend(table_findings(context, settings).await);
                 let broker = broker::look(context, settings, &checked.definitions).await;
                 findings.extend(broker.findings);

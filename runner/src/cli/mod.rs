@@ -38,6 +38,7 @@ mod setup;
 mod signals;
 mod task;
 mod task_all;
+mod temporary;
 mod types;
 mod values;
 

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use super::app::AppParts;
-use super::{Context, exit, keep, print, run};
+use super::{Context, exit, keep, print, run, temporary};
 use crate::config::{Access, resolve_access};
 use crate::log;
 
@@ -19,7 +19,8 @@ const LAST_CALLS: Duration = Duration::from_millis(500);
 pub fn serve(context: &Context, parts: AppParts) -> anyhow::Result<ExitCode> {
     let settings = context.settings()?.clone();
     let guard = log::init(&settings.log, &settings.zone, context.clock.clone())?;
-    for warning in &settings.warnings {
+    let temporary = temporary::doubt(&settings);
+    for warning in settings.warnings.iter().chain(&temporary) {
         let hint = warning.hint.as_deref();
         tracing::warn!(target: "runner", code = warning.code, place = %warning.place, hint, "{}", warning.message);
     }

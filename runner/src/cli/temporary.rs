@@ -1,0 +1,43 @@
+//! Whether commands could have their directories here: without a temporary directory none can begin.
+
+use runner_core::schedule::Severity;
+
+use crate::config::{Problem, Settings};
+
+/// A warning if a worker of these settings runs commands and has no directory for them.
+pub(super) fn doubt(settings: &Settings) -> Option<Problem> {
+    if !settings.roles.worker || !settings.exec.enabled {
+        return None;
+    }
+    handlers::try_run_directory().err().map(warning)
+}
+
+fn warning(why: String) -> Problem {
+    let message = format!("commands cannot run: {why}");
+    let problem = Problem::error("CFG_TMPDIR", "TMPDIR", message);
+    Problem {
+        severity: Severity::Warning,
+        ..problem
+    }
+    .hint(
+        "let TMPDIR name a directory that this process may write, such as a tmpfs, or set handlers.exec.enabled: false",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::config::Environment;
+
+    #[test]
+    fn a_worker_that_runs_commands_needs_a_directory() {
+        let of = |text: &str| doubt(&Settings::parse("c", text, &Environment::default()).unwrap());
+        assert!(of("").is_none(), "tests have a temporary directory");
+        let said = warning("no directory".to_owned());
+        assert!(
+            !said.is_error() && said.to_string().contains("TMPDIR: CFG_TMPDIR"),
+            "{said}"
+        );
+    }
+}
