@@ -18,6 +18,7 @@ mod held;
 mod hint;
 mod init;
 mod keep;
+mod listen;
 mod lost_lines;
 mod ls;
 mod ls_schedules;

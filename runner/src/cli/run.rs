@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use super::app::AppParts;
 use super::held::Held;
 use super::keep::InBroker;
+use super::listen::bind;
 use super::{greeting, lost_lines, parts, setup, signals, types};
 use crate::config::{Access, BrokerSettings, SealingKey, Settings};
 use crate::health::{self, Health};
@@ -293,14 +294,6 @@ async fn guards(settings: &Settings) -> bool {
         );
     }
     tried.is_ok()
-}
-
-async fn bind(setting: &str, addr: std::net::SocketAddr) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(addr).await.map_err(|error| {
-        anyhow::Error::new(super::exit::Unavailable).context(format!(
-            "cannot listen on {addr}: {error} (another runner? set {setting}, or 127.0.0.1:0 for a free port)"
-        ))
-    })
 }
 
 struct Web {

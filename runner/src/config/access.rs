@@ -90,10 +90,12 @@ pub fn sealing_key(settings: &Settings, make: bool) -> Result<Option<SealingKey>
 #[derive(Debug, thiserror::Error)]
 pub enum AccessError {
     /// A file of the data directory cannot be read or made.
-    #[error("cannot keep {path:?}")]
+    #[error("cannot keep {path:?}{}", cure.map_or_else(String::new, |cure| format!(" ({cure})")))]
     File {
         /// Which.
         path: PathBuf,
+        /// What helps, unless the cause says it.
+        cure: Option<&'static str>,
         /// The cause.
         #[source]
         source: io::Error,
@@ -126,7 +128,12 @@ pub fn resolve_access(settings: &Settings, data_dir: &Path) -> Result<Access, Ac
     }
     if users.is_empty() && !settings.is_loopback() {
         let path = data_dir.join(PASSWORD_FILE);
-        let password = kept(&path, || Ok(base64_url(&random::<18>()?)), |text| text.len() >= 8)?;
+        let password = kept(
+            &path,
+            "name users under auth.users, or make data.dir writable",
+            || Ok(base64_url(&random::<18>()?)),
+            |text| text.len() >= 8,
+        )?;
         users.push(User {
             name: "admin".to_owned(),
             password_hash: hash("admin", &password)?,
@@ -184,7 +191,8 @@ fn key(settings: &Settings, data_dir: &Path, notes: &mut Vec<String>) -> Result<
     }
     let path = data_dir.join(KEY_FILE);
     let new = !path.exists();
-    let text = kept(&path, || Ok(hex(&random::<32>()?)), |text| text.len() == 64)?;
+    let cure = "set server.key (or RUNNER_SERVER_KEY), or make data.dir writable";
+    let text = kept(&path, cure, || Ok(hex(&random::<32>()?)), |text| text.len() == 64)?;
     let key = Sha256::digest(text.as_bytes()).into();
     Ok(SealingKey { key, new })
 }
@@ -200,6 +208,7 @@ pub(super) fn is_strong(key: &str) -> bool {
 /// The text of the file, made first if there is none or it is damaged.
 fn kept(
     path: &Path,
+    cure: &'static str,
     make: impl Fn() -> io::Result<String>,
     good: impl Fn(&str) -> bool,
 ) -> Result<String, AccessError> {
@@ -213,6 +222,8 @@ fn kept(
     });
     result.map_err(|source| AccessError::File {
         path: path.to_owned(),
+        // A damaged file has no number and a cure of its own.
+        cure: source.raw_os_error().map(|_| cure),
         source,
     })
 }
@@ -352,7 +363,30 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join(KEY_FILE), "short").unwrap();
         let settings = Settings::parse("c", "", &Environment::default()).unwrap();
-        assert!(resolve_access(&settings, dir.path()).is_err());
+        let error = resolve_access(&settings, dir.path()).unwrap_err();
+        assert!(!error.to_string().contains("writable"), "{error}");
         assert_eq!(fs::read_to_string(dir.path().join(KEY_FILE)).unwrap(), "short");
+    }
+
+    #[test]
+    fn a_directory_that_cannot_be_written_is_named_with_what_helps() {
+        let dir = tempfile::tempdir().unwrap();
+        let data = dir.path().join("a-file");
+        fs::write(&data, "").unwrap();
+        let fails = |text: &str| {
+            let settings = Settings::parse("c", text, &Environment::default()).unwrap();
+            resolve_access(&settings, &data).unwrap_err().to_string()
+        };
+        let of_key = fails("");
+        assert!(
+            of_key.contains(KEY_FILE) && of_key.contains("set server.key"),
+            "{of_key}"
+        );
+        let with_key = "server: {addr: \":8080\", key: 0123456789abcdef0123456789abcdef}";
+        let of_password = fails(with_key);
+        assert!(
+            of_password.contains(PASSWORD_FILE) && of_password.contains("auth.users"),
+            "{of_password}"
+        );
     }
 }
