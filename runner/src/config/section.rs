@@ -3,6 +3,7 @@
 //! A key is known because somebody asked for it; [`Section::finish`] reports the others. Nothing stops at the
 //! first fault, so a person sees all of them at once.
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
@@ -11,7 +12,7 @@ use std::time::Duration;
 use runner_core::duration;
 
 use super::document::{Entry, Node, Value};
-use super::environment::{interpolate, variables};
+use super::environment::{Environment, interpolate, variables};
 use super::forms;
 use super::reader::{Found, Place, Reader};
 use super::secret::Secret;
@@ -119,7 +120,11 @@ impl<'a> Section<'a> {
 
     /// What the variable of `key` says as JSON.
     fn tree(&self, key: &str) -> Option<(String, Node)> {
-        let found = self.variable(key)?;
+        let mut found = self.variable(key)?;
+        // A reference to all of it; those within are resolved where they stand.
+        if found.value.trim_start().starts_with("${") {
+            found = self.resolved(&found.value, found.place)?;
+        }
         let Place::Variable(name) = &found.place else {
             return None;
         };
@@ -191,12 +196,12 @@ impl<'a> Section<'a> {
     fn scalar(&self, key: &'static str, may_show: bool) -> Option<Found<String>> {
         let entry = self.entry(key, may_show);
         if let Some(found) = self.variable(key) {
-            return Some(found);
+            return self.resolved(&found.value, found.place);
         }
         let node = &entry?.node;
         match &node.value {
             Value::Null => None,
-            Value::Text(text) => self.resolved(text, node.at),
+            Value::Text(text) => self.resolved(text, self.placed(node.at)),
             _ => {
                 self.wrong(key, node, "a single value");
                 None
@@ -204,7 +209,7 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// The override of `key`, if there is one.
+    /// The override of `key` as it is written, if there is one.
     #[must_use]
     pub fn variable(&self, key: &str) -> Option<Found<String>> {
         // Elements of lists have no variables of their own.
@@ -220,9 +225,20 @@ impl<'a> Section<'a> {
         })
     }
 
-    fn resolved(&self, text: &str, at: Mark) -> Option<Found<String>> {
-        let place = self.placed(at);
-        match interpolate(text, self.reader.environment) {
+    /// What paths in references begin at: in the file its directory, in a variable the working directory.
+    fn environment_of(&self, place: &Place) -> Cow<'a, Environment> {
+        match place {
+            Place::File(_) => Cow::Borrowed(self.reader.environment),
+            Place::Variable(_) => Cow::Owned(self.reader.environment.beside(PathBuf::new())),
+        }
+    }
+
+    fn resolved(&self, text: &str, place: Place) -> Option<Found<String>> {
+        if !text.contains("${") {
+            let value = text.to_owned();
+            return Some(Found { value, place });
+        }
+        match interpolate(text, &self.environment_of(&place)) {
             Ok(value) => Some(Found { value, place }),
             Err(message) => {
                 let hint = "write ${env:NAME} or ${file:PATH}, or $${ for a plain ${";
@@ -251,12 +267,15 @@ impl<'a> Section<'a> {
     #[must_use]
     pub fn reference(&self, key: &'static str, may_show: bool) -> Option<Found<Secret>> {
         let Found { value, place } = self.scalar(key, may_show)?;
-        let written = self.entries.and_then(|es| es.iter().find(|e| e.key == key));
-        let value = match (&place, written.map(|e| &e.node.value)) {
-            (Place::File(_), Some(Value::Text(written))) if written.contains("${") => {
-                Secret::of_reference(value, written, self.reader.environment)
-            }
-            _ => Secret::new(value),
+        let entry = || self.entries.and_then(|es| es.iter().find(|e| e.key == key));
+        let written = self.variable(key).map(|found| found.value);
+        let written = written.or_else(|| match &entry()?.node.value {
+            Value::Text(text) => Some(text.clone()),
+            _ => None,
+        });
+        let value = match written.filter(|text| text.contains("${")) {
+            Some(written) => Secret::of_reference(value, &written, &self.environment_of(&place)),
+            None => Secret::new(value),
         };
         Some(Found { value, place })
     }
@@ -330,7 +349,8 @@ impl<'a> Section<'a> {
     #[must_use]
     pub fn list(&self, key: &'static str) -> Option<Vec<Found<String>>> {
         let entry = self.entry(key, true);
-        if let Some(Found { value, place }) = self.variable(key) {
+        if let Some(found) = self.variable(key) {
+            let Found { value, place } = self.resolved(&found.value, found.place)?;
             let texts = forms::list(&value)
                 .map_err(|why| self.malformed(key, &place, &why, r#"write a,b or ["a","b"]"#))
                 .ok()?;
@@ -352,7 +372,7 @@ impl<'a> Section<'a> {
         let mut texts = Vec::new();
         for item in items {
             match &item.value {
-                Value::Text(text) => texts.extend(self.resolved(text, item.at)),
+                Value::Text(text) => texts.extend(self.resolved(text, self.placed(item.at))),
                 _ => self.wrong(key, item, "a list of single values"),
             }
         }
@@ -364,7 +384,8 @@ impl<'a> Section<'a> {
     pub fn weights(&self, key: &'static str, bounds: RangeInclusive<u32>) -> Option<Vec<(Found<String>, u32)>> {
         let entry = self.entry(key, true);
         let mut pairs: Vec<(Found<String>, String)> = Vec::new();
-        if let Some(Found { value, place }) = self.variable(key) {
+        if let Some(found) = self.variable(key) {
+            let Found { value, place } = self.resolved(&found.value, found.place)?;
             let read = forms::weights(&value)
                 .map_err(|why| self.malformed(key, &place, &why, r#"write a=6,b=3 or {"a":6,"b":3}"#))
                 .ok()?;

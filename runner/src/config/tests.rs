@@ -255,6 +255,57 @@ fn secrets_come_from_references_and_are_never_printed() {
 }
 
 #[test]
+fn references_in_variables_are_resolved_as_in_the_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("secret");
+    std::fs::write(&file, "0123456789abcdef0123456789abcdef\n").unwrap();
+    let of_file = format!("${{file:{}}}", file.display());
+    let environment = Environment::of(&[
+        ("RUNNER_SERVER_KEY", &of_file),
+        ("RUNNER_REDIS_HOST", "${env:PLACE}:7000"),
+        ("RUNNER_REDIS_PASSWORD", "x$${y}"),
+        ("RUNNER_WORKER_QUEUES", "${env:QUEUES}"),
+        ("RUNNER_SERVER_ALLOWED_HOSTS", "a.example,${env:PLACE}"),
+        ("RUNNER_DATABASE_DRIVER", "postgres"),
+        ("RUNNER_DATABASE_HOST", "db"),
+        ("RUNNER_DATABASE_PASSWORD", &of_file),
+        ("PLACE", "r"),
+        ("QUEUES", "critical=6,low"),
+    ]);
+    let settings = Settings::parse("c", "", &environment.beside("/elsewhere".into())).unwrap();
+    assert_eq!(settings.key.unwrap().expose(), "0123456789abcdef0123456789abcdef");
+    let BrokerSettings::Redis(redis) = settings.broker else {
+        panic!("not redis")
+    };
+    assert_eq!(redis.target, RedisTarget::Server("r:7000".to_owned()));
+    assert_eq!(redis.password.unwrap().expose(), "x${y}");
+    assert_eq!(settings.worker.queues["critical"], 6);
+    assert_eq!(settings.allowed_hosts, ["a.example", "r"]);
+    let TableSettings::Postgres(database) = settings.table else {
+        panic!("not postgres")
+    };
+    std::fs::write(&file, "another\n").unwrap();
+    assert_eq!(database.password.read().as_deref(), Ok("another"));
+}
+
+#[test]
+fn a_reference_in_a_variable_that_leads_nowhere_is_an_error_that_names_the_variable() {
+    for value in ["${file:/does/not/exist/at/all}", "${env:NONE}", "${NONE}", "${env:NONE"] {
+        for name in [
+            "RUNNER_SERVER_KEY",
+            "RUNNER_ROLES",
+            "RUNNER_WORKER_QUEUES",
+            "BINGO_LOG_LEVEL",
+        ] {
+            let environment = Environment::of(&[(name, value)]);
+            let Refused(problems) = Settings::parse("c", "", &environment).unwrap_err();
+            let found: Vec<_> = problems.iter().map(|p| (p.code, p.place.as_str())).collect();
+            assert_eq!(found, [("CFG_REFERENCE", name)], "{value}: {problems:?}");
+        }
+    }
+}
+
+#[test]
 fn groups_have_asynqs_defaults_and_zero_is_no_bound() {
     let groups = |text: &str| parse(text).worker.groups;
     assert_eq!(groups(""), GroupRule::default());
