@@ -11,11 +11,12 @@ use tempfile::TempDir;
 
 use super::app::CodeSchedule;
 use super::open;
-use crate::config::{Environment, Settings};
+use crate::config::{Environment, Purpose, Settings};
 
 /// Handed to each command.
 pub struct Context {
     named: Option<PathBuf>,
+    purpose: Purpose,
     settings: OnceCell<Settings>,
     empty: OnceCell<TempDir>,
     /// The present.
@@ -26,9 +27,10 @@ pub struct Context {
 
 impl Context {
     /// For the configuration file named on the command line, if any.
-    pub fn new(named: Option<PathBuf>, clock: Arc<dyn Clock>, schedules: Vec<CodeSchedule>) -> Self {
+    pub fn new(named: Option<PathBuf>, purpose: Purpose, clock: Arc<dyn Clock>, schedules: Vec<CodeSchedule>) -> Self {
         Self {
             named,
+            purpose,
             settings: OnceCell::new(),
             empty: OnceCell::new(),
             clock,
@@ -41,7 +43,7 @@ impl Context {
         if let Some(settings) = self.settings.get() {
             return Ok(settings);
         }
-        let settings = Settings::load(self.named.as_deref(), &Environment::of_process())?;
+        let settings = Settings::load(self.named.as_deref(), &Environment::of_process(), self.purpose)?;
         Ok(self.settings.get_or_init(|| settings))
     }
 

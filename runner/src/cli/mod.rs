@@ -51,6 +51,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, Parser, Subcommand};
 use runner_core::clock::SystemClock;
 
+use crate::config::Purpose;
 pub use app::{App, AppParts, CodeSchedule};
 use context::Context;
 
@@ -118,8 +119,14 @@ pub fn main(parts: AppParts) -> ExitCode {
 }
 
 fn dispatch(cli: Cli, parts: AppParts) -> anyhow::Result<ExitCode> {
-    let context = Context::new(cli.config, Arc::new(SystemClock), parts.schedules.clone());
-    match cli.command.unwrap_or(Command::Run) {
+    let command = cli.command.unwrap_or(Command::Run);
+    let purpose = match command {
+        Command::Run => Purpose::Serve,
+        Command::Check(_) => Purpose::Check,
+        _ => Purpose::Command,
+    };
+    let context = Context::new(cli.config, purpose, Arc::new(SystemClock), parts.schedules.clone());
+    match command {
         Command::Run => {
             return match first::look_after() {
                 Some(code) => Ok(code),

@@ -12,9 +12,21 @@ use super::environment::Environment;
 use super::problem::{Problem, Refused};
 use super::reader::Reader;
 use super::section::Section;
-use super::settings::{BrokerSettings, Settings};
+use super::settings::{AuthSettings, BrokerSettings, Settings};
 use super::{read_auth, read_log, read_redis, read_server, read_stores, read_work};
 use crate::text::yaml::MAX_BYTES;
+
+/// What settings are read for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// To run a process: the users of the dashboard count where it is served.
+    Serve,
+    /// To find all that is wrong.
+    Check,
+    /// For a command that ends soon. It serves no dashboard and needs no users: their secrets may be known to the
+    /// service only.
+    Command,
+}
 
 /// Where a file is looked for when none is named, in this order.
 #[must_use]
@@ -38,7 +50,7 @@ impl Settings {
     /// # Errors
     ///
     /// Every problem of the file and of the overrides at once.
-    pub fn load(named: Option<&Path>, environment: &Environment) -> Result<Self, Refused> {
+    pub fn load(named: Option<&Path>, environment: &Environment, purpose: Purpose) -> Result<Self, Refused> {
         let path = match named {
             Some(path) => Some(path.to_owned()),
             None => candidates(environment).into_iter().find(|p| p.exists()),
@@ -51,23 +63,32 @@ impl Settings {
             .as_ref()
             .map_or_else(|| "(defaults)".to_owned(), |path| path.display().to_string());
         let base = path.as_deref().map(base_of).unwrap_or_default();
-        let mut settings = Self::parse(&name, &text, &environment.beside(base.clone()))?;
+        let mut settings = Self::parse_for(&name, &text, &environment.beside(base.clone()), purpose)?;
         settings.warnings.extend(left_behind(&name, &base, &settings));
         settings.warnings.extend(own_secrets(&name, &settings));
         settings.origin = path;
         Ok(settings)
     }
 
-    /// Reads `text`, which came from the file called `name`.
+    /// Reads all of `text`, which came from the file called `name`.
     ///
     /// # Errors
     ///
     /// Every problem at once.
     pub fn parse(name: &str, text: &str, environment: &Environment) -> Result<Self, Refused> {
+        Self::parse_for(name, text, environment, Purpose::Check)
+    }
+
+    /// The same, as far as it matters for this purpose.
+    ///
+    /// # Errors
+    ///
+    /// Every problem at once, but those of users whom nobody asks for.
+    pub fn parse_for(name: &str, text: &str, environment: &Environment, purpose: Purpose) -> Result<Self, Refused> {
         let node = parse(name, text).map_err(|p| Refused(vec![p]))?;
         let reader = Reader::new(name, text, environment);
         let root = Section::root(&reader, &node);
-        let mut settings = read(&root);
+        let mut settings = read(&root, purpose);
         if settings.is_open_to_others() {
             let message = "server.public_url is for other machines, and no users are configured: everyone whom the proxy lets in is an admin";
             let hint = "auth.users, unless the proxy asks for a login itself".to_owned();
@@ -151,7 +172,20 @@ fn own_secrets(name: &str, settings: &Settings) -> Vec<Problem> {
     warnings
 }
 
-fn read(root: &Section<'_>) -> Settings {
+/// The users of the dashboard, if they count; without them none.
+fn auth(root: &Section<'_>, purpose: Purpose, web: bool) -> AuthSettings {
+    match purpose {
+        Purpose::Serve if web => read_auth::read(root),
+        Purpose::Check => read_auth::read(root),
+        // Read all the same, so that its keys are known and its secrets are not shown.
+        Purpose::Serve | Purpose::Command => {
+            let _unused = root.reader().without_findings(|| read_auth::read(root));
+            AuthSettings::default()
+        }
+    }
+}
+
+fn read(root: &Section<'_>, purpose: Purpose) -> Settings {
     let server = read_server::read(root);
     let mut roles = read_server::roles(root);
     let scheduler = read_work::scheduler(root);
@@ -184,7 +218,7 @@ fn read(root: &Section<'_>) -> Settings {
         scheduler,
         exec,
         http,
-        auth: read_auth::read(root),
+        auth: auth(root, purpose, roles.web),
         log: read_log::read(root),
         queue_dash,
         warnings: Vec::new(),

@@ -31,6 +31,7 @@ mod zone;
 
 pub use access::{Access, AccessError, SealingKey, resolve_access, sealing_key};
 pub use environment::Environment;
+pub use load::Purpose;
 pub use problem::{Problem, Refused};
 pub use secret::Secret;
 pub use settings::{BrokerSettings, Credential, Mode, ServerSettings, Settings, TableSettings, UserSettings};

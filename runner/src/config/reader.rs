@@ -102,6 +102,14 @@ impl<'a> Reader<'a> {
         self.problems.borrow_mut().push((problem, mark));
     }
 
+    /// What `read` yields, without what it finds wrong.
+    pub fn without_findings<T>(&self, read: impl FnOnce() -> T) -> T {
+        let before = self.problems.borrow().len();
+        let value = read();
+        self.problems.borrow_mut().truncate(before);
+        value
+    }
+
     /// Whether a secret stands in the file itself, rather than a reference to one.
     #[must_use]
     pub fn holds_secrets(&self) -> bool {

@@ -306,6 +306,28 @@ fn a_reference_in_a_variable_that_leads_nowhere_is_an_error_that_names_the_varia
 }
 
 #[test]
+fn only_who_serves_the_dashboard_needs_its_users() {
+    let text = "auth: {users: [{name: ann, password: \"${env:NONE}\"}, {nmae: bob}], other: 1}\n";
+    let read = |text: &str, purpose| Settings::parse_for("c", text, &Environment::default(), purpose);
+    let settings = read(text, Purpose::Command).unwrap();
+    assert!(settings.auth.users.is_empty());
+    let without_web = format!("roles: [worker]\n{text}");
+    assert!(read(&without_web, Purpose::Serve).unwrap().auth.users.is_empty());
+    for (text, purpose) in [
+        (text, Purpose::Serve),
+        (text, Purpose::Check),
+        (&without_web, Purpose::Check),
+    ] {
+        let Refused(problems) = read(text, purpose).unwrap_err();
+        let codes: Vec<_> = problems.iter().map(|p| p.code).collect();
+        assert!(
+            codes.contains(&"CFG_REFERENCE") && codes.contains(&"CFG_UNKNOWN"),
+            "{codes:?}"
+        );
+    }
+}
+
+#[test]
 fn groups_have_asynqs_defaults_and_zero_is_no_bound() {
     let groups = |text: &str| parse(text).worker.groups;
     assert_eq!(groups(""), GroupRule::default());
@@ -469,7 +491,7 @@ fn no_finding_repeats_a_secret() {
 #[test]
 fn a_named_file_must_exist_and_be_text() {
     let dir = tempfile::tempdir().unwrap();
-    let load = |path: &Path| match Settings::load(Some(path), &Environment::default()) {
+    let load = |path: &Path| match Settings::load(Some(path), &Environment::default(), Purpose::Check) {
         Ok(_) => panic!("accepted {path:?}"),
         Err(refused) => refused.to_string(),
     };
@@ -493,7 +515,7 @@ fn a_file_with_secrets_that_everybody_may_read_is_pointed_out() {
     let codes = |mode| {
         let permissions = std::fs::Permissions::from_mode(mode);
         std::fs::set_permissions(file.path(), permissions).unwrap();
-        let settings = Settings::load(Some(file.path()), &Environment::default()).unwrap();
+        let settings = Settings::load(Some(file.path()), &Environment::default(), Purpose::Check).unwrap();
         settings.warnings.iter().map(|w| w.code).collect::<Vec<_>>()
     };
     assert_eq!(codes(0o644), ["CFG_PERM"]);
@@ -514,7 +536,7 @@ fn relative_paths_of_a_file_begin_at_its_directory() {
     let file = home.path().join("site.yaml");
     let load = |text: &str, variables: &[(&str, &str)]| {
         std::fs::write(&file, text).unwrap();
-        Settings::load(Some(&file), &Environment::of(variables)).unwrap()
+        Settings::load(Some(&file), &Environment::of(variables), Purpose::Check).unwrap()
     };
     let here = |name: &str| home.path().join(name);
     let store = |settings: &Settings| match &settings.broker {
@@ -560,7 +582,7 @@ fn replicas_that_would_make_secrets_of_their_own_are_pointed_out() {
     let file = tempfile::NamedTempFile::new().unwrap();
     let codes = |text: &str| {
         std::fs::write(file.path(), text).unwrap();
-        let settings = Settings::load(Some(file.path()), &Environment::default()).unwrap();
+        let settings = Settings::load(Some(file.path()), &Environment::default(), Purpose::Check).unwrap();
         let own = settings.warnings.iter().filter(|w| w.code.starts_with("CFG_OWN"));
         own.map(|w| w.code).collect::<Vec<_>>()
     };
