@@ -18,6 +18,9 @@ use crate::text::signs;
 /// Columns; a longer cell is cut so that a row stays a row.
 const WIDEST_CELL: usize = 60;
 
+/// Columns of a table that name something another command takes: their cells are whole, or they could not be pasted.
+const WHOLE: [&str; 8] = ["ID", "NAME", "TASK", "RUN", "TYPE", "QUEUE", "GROUP", "HOST"];
+
 /// Columns of a row's last cell, which moves no other: what matters of a reason or an error may stand at its end.
 const WIDEST_LAST: usize = 240;
 
@@ -214,7 +217,11 @@ pub fn block(heading: &str, text: &str) -> String {
 fn columns_of(heading: &[&str], rows: &[Vec<String>], widest_last: usize) -> String {
     let last = heading.len().saturating_sub(1);
     let clean = |row: &Vec<String>| -> Vec<String> {
-        let widest = |at| if at == last { widest_last } else { WIDEST_CELL };
+        let widest = |at| match heading.get(at) {
+            Some(name) if WHOLE.contains(name) => WIDEST_VALUE,
+            _ if at == last => widest_last,
+            _ => WIDEST_CELL,
+        };
         row.iter()
             .enumerate()
             .map(|(at, text)| cell(text, widest(at)))
@@ -344,6 +351,18 @@ mod tests {
             vec!["a\x1b[31m\n".to_owned(), String::new()],
         ];
         assert_eq!(table(&["NAME", "N"], &rows), "NAME    N\n每日    1\na␛[31m  -\n");
+    }
+
+    #[test]
+    fn what_another_command_takes_is_never_cut() {
+        let long = "m:monthly:default@manual-".to_owned() + &"7".repeat(WIDEST_LAST);
+        for name in ["ID", "TASK", "RUN", "TYPE", "QUEUE", "GROUP"] {
+            let first = table(&[name, "ERROR"], &[vec![long.clone(), "e".to_owned()]]);
+            let last = table(&["AT", name], &[vec!["1".to_owned(), long.clone()]]);
+            assert!(first.contains(&long) && last.contains(&long), "{name}: {first}{last}");
+        }
+        let text = table(&["SPEC", "ERROR"], &[vec![long.clone(), "e".to_owned()]]);
+        assert!(text.contains('…') && !text.contains(&long), "{text}");
     }
 
     #[test]
