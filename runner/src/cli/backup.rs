@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use clap::Args;
-use runner_queue::embedded::{BackedUp, backup};
+use runner_queue::embedded::{BackedUp, BackupError, backup};
 
+use super::exit::Usage;
 use super::{Context, print};
 use crate::config::{BrokerSettings, TableSettings};
 
@@ -39,7 +40,11 @@ impl BackupCommand {
     }
 
     async fn copy(&self, path: &Path) -> anyhow::Result<()> {
-        let made = backup(path, &self.file).await;
+        let made = match backup(path, &self.file).await {
+            Err(target @ BackupError::Target { .. }) => return Err(Usage(format!("no backup: {target}")).into()),
+            Err(BackupError::Broker(error)) => Err(error),
+            Ok(made) => Ok(made),
+        };
         let made = made.with_context(|| format!("no backup of {}", path.display()))?;
         Ok(print::done(&format!("{}: {}", self.file.display(), told(&made)))?)
     }

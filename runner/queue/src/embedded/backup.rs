@@ -11,7 +11,7 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::link::SqlError;
 use super::store::error;
-use crate::{BrokerError, BrokerResult};
+use crate::BrokerError;
 
 const DOING: &str = "back its file up";
 
@@ -29,19 +29,58 @@ pub struct BackedUp {
     pub rows: Option<u64>,
 }
 
+/// Why there is no copy.
+#[derive(Debug, thiserror::Error)]
+pub enum BackupError {
+    /// The copy cannot be made under the name that was given: nothing is wrong with the file.
+    #[error("{}: {why}", path.display())]
+    Target {
+        /// The name.
+        path: PathBuf,
+        /// Why not.
+        why: String,
+    },
+    /// The file cannot be copied now.
+    #[error(transparent)]
+    Broker(#[from] BrokerError),
+}
+
 /// Copies the file at `from` to `to`, which must not exist, and looks the copy through. Waits for the disk.
 ///
 /// # Errors
 ///
-/// `Refused` if there is nothing to copy or `to` exists, `Full` if the disk is, `Corrupt` if the copy is not sound: then
-/// the file itself is damaged. Nothing is left behind.
-pub async fn backup(from: &Path, to: &Path) -> BrokerResult<BackedUp> {
+/// `Target` if `to` exists or its directory cannot be written; of the broker `Refused` if there is nothing to copy, `Full`
+/// if the disk is, `Corrupt` if the copy is not sound: then the file itself is damaged. Nothing is left behind.
+pub async fn backup(from: &Path, to: &Path) -> Result<BackedUp, BackupError> {
     let (from, to) = (from.to_path_buf(), to.to_path_buf());
     let copying = tokio::task::spawn_blocking(move || copy_as_a_whole(&from, &to));
     copying.await.map_err(|e| BrokerError::Unreachable {
         doing: DOING,
         source: e.into(),
     })?
+}
+
+fn exists(to: &Path) -> BackupError {
+    BackupError::Target {
+        path: to.to_path_buf(),
+        why: "it exists, and a backup never overwrites".to_owned(),
+    }
+}
+
+/// What kept a file at `to` from being made: the call, or the disk.
+fn unmade(to: &Path, error: &io::Error) -> BackupError {
+    let why = match error.kind() {
+        io::ErrorKind::AlreadyExists => return exists(to),
+        io::ErrorKind::NotFound => "its directory does not exist".to_owned(),
+        io::ErrorKind::NotADirectory
+        | io::ErrorKind::PermissionDenied
+        | io::ErrorKind::ReadOnlyFilesystem
+        | io::ErrorKind::InvalidFilename
+        | io::ErrorKind::InvalidInput => format!("it cannot be made: {error}"),
+        _ => return refused(to, error).into(),
+    };
+    let path = to.to_path_buf();
+    BackupError::Target { path, why }
 }
 
 fn refused(path: &Path, why: impl std::fmt::Display) -> BrokerError {
@@ -52,20 +91,20 @@ fn refused(path: &Path, why: impl std::fmt::Display) -> BrokerError {
 }
 
 /// Under another name first: what has the name is complete.
-fn copy_as_a_whole(from: &Path, to: &Path) -> BrokerResult<BackedUp> {
+fn copy_as_a_whole(from: &Path, to: &Path) -> Result<BackedUp, BackupError> {
     if !from.exists() {
-        return Err(refused(from, "there is no such file"));
+        return Err(refused(from, "there is no such file").into());
     }
     if fs::symlink_metadata(to).is_ok() {
-        return Err(refused(to, "it exists, and a backup never overwrites"));
+        return Err(exists(to));
     }
     let mut partial = to.to_path_buf().into_os_string();
     partial.push(format!(".partial-{}", std::process::id()));
     let partial = PathBuf::from(partial);
-    create(&partial).map_err(|e| refused(&partial, e))?;
+    create(&partial).map_err(|e| unmade(to, &e))?;
     let made = copy(from, &partial)
-        .map_err(|e| error(DOING, e))
-        .and_then(|made| name(&partial, to).map_err(|e| refused(to, e)).map(|()| made));
+        .map_err(|e| error(DOING, e).into())
+        .and_then(|made| name(&partial, to).map_err(|e| unmade(to, &e)).map(|()| made));
     if made.is_err() {
         for rest in ["", "-journal", "-wal", "-shm"] {
             let mut path = partial.clone().into_os_string();

@@ -33,10 +33,21 @@ async fn a_backup_is_whole_while_others_write_and_never_overwrites() {
     let tasks = made.tasks.unwrap();
     assert!((50..=150).contains(&tasks), "{tasks}");
     assert_eq!(made.bytes, std::fs::metadata(&copy).unwrap().len());
-    let again = backup(broker.path(), &copy).await.unwrap_err();
-    assert_eq!(again.code(), "broker_refused");
+    for (to, said) in [
+        (copy.clone(), "it exists"),
+        (directory.path().to_path_buf(), "it exists"),
+        (directory.path().join("no/such/copy.db"), "its directory does not exist"),
+        (copy.join("below.db"), "it cannot be made"),
+    ] {
+        let refused = backup(broker.path(), &to).await.unwrap_err();
+        assert!(matches!(refused, BackupError::Target { .. }), "{to:?}: {refused:?}");
+        assert!(refused.to_string().contains(said), "{refused}");
+    }
     let nothing = backup(&directory.path().join("none.db"), &directory.path().join("n.db")).await;
-    assert_eq!(nothing.unwrap_err().code(), "broker_refused");
+    assert!(
+        matches!(&nothing, Err(BackupError::Broker(error)) if error.code() == "broker_refused"),
+        "{nothing:?}"
+    );
     let others = std::fs::read_dir(directory.path())
         .unwrap()
         .flatten()

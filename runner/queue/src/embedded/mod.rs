@@ -86,7 +86,7 @@ use signals::Signals;
 use store::error;
 use writer::Writer;
 
-pub use backup::{BackedUp, backup};
+pub use backup::{BackedUp, BackupError, backup};
 #[cfg(feature = "ceiling")]
 pub use ceiling::EmbeddedCeiling;
 pub use store::make_file;
