@@ -339,13 +339,14 @@ async fn a_file_that_is_broken_at_a_restart_is_in_force_as_it_was() {
     let runner = site.start().await;
     let house = House { site, table, runner };
     house.more("ran", "one", 2).await;
-    let listed = |text: &str| text.contains("E110") && text.contains("W104") && text.contains("restored at the start");
+    let listed =
+        |text: &str| text.contains("E110") && text.contains("W104") && text.contains("its last good version, of ");
     house.listed("the last good version is listed as such", listed).await;
     let table = house.site.cli(["ls", "schedules", "-c", "config.yaml"]).await.ok();
     let row = table.stdout.lines().find(|line| line.starts_with("m:beat:default"));
     assert!(row.is_some_and(|row| row.contains("last good")), "{}", table.stdout);
     let page = house.runner.http.get("/queue/schedules").await.body;
-    assert!(page.contains("restored at the start"), "{page}");
+    assert!(page.contains("its last good version, of "), "{page}");
     let log = house.runner.log();
     assert!(log.contains("manifests_restored") && log.contains("E110"), "{log}");
     house.write("beat.yaml", &beat("two"));

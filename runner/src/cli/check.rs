@@ -16,7 +16,7 @@ use super::app::Registrar;
 use super::exit::{self, Found};
 use super::{Context, check_broker as broker, defaults, parts, print, temporary};
 use crate::config::{Refused, Settings};
-use crate::source::{Catalog, Code, check_paths};
+use crate::source::{Catalog, Code, check_paths, drop_triggered};
 use crate::text::signs;
 
 /// How long the database may take to answer: a check must be quick where there is none.
@@ -71,18 +71,27 @@ impl Check {
             findings.extend(missing_directory(settings));
         }
         let paths = self.paths(settings);
-        let checked = check_paths(&paths, &parts::checked(settings, !self.offline));
+        let mut checked = check_paths(&paths, &parts::checked(settings, !self.offline));
+        let whole = self.paths.is_empty() && read.is_some();
+        let table = match whole && !self.offline {
+            true => table_findings(context, settings).await,
+            false => TableFindings::default(),
+        };
+        if whole {
+            drop_triggered(&mut checked.problems, &code.definitions);
+            drop_triggered(&mut checked.problems, &table.definitions);
+        }
         let now = context.clock.now();
         let doubt = |p: &Problem| with_next(of_source(p), p, &checked.definitions, now);
         findings.extend(checked.problems.iter().map(doubt));
         findings.extend(no_occurrence_left(&checked.definitions, now).iter().map(of_source));
         findings.extend(unserved(settings, &checked.definitions));
         let mut known = BTreeSet::new();
-        if self.paths.is_empty() && read.is_some() {
+        if whole {
             findings.extend(code_findings(context, settings, code).await);
             if !self.offline {
                 findings.extend(temporary::doubt(settings).as_ref().map(of_setting));
-                findings.extend(table_findings(context, settings).await);
+                findings.extend(table.findings);
                 let broker = broker::look(context, settings, &checked.definitions).await;
                 findings.extend(broker.findings);
                 known = broker.known;
@@ -155,15 +164,25 @@ async fn code_findings(context: &Context, settings: &Settings, code: Code) -> Ve
         .collect()
 }
 
+/// The rows, and what is wrong with them.
+#[derive(Default)]
+struct TableFindings {
+    findings: Vec<Value>,
+    definitions: Vec<Definition>,
+}
+
 /// What is wrong with the rows; that they cannot be read now is no fault of theirs.
-async fn table_findings(context: &Context, settings: &Settings) -> Vec<Value> {
+async fn table_findings(context: &Context, settings: &Settings) -> TableFindings {
     let sources = parts::looked_at(settings, Code::default());
     let Some(table) = sources.table.clone() else {
-        return Vec::new();
+        return TableFindings::default();
     };
     let unread = |reason: &str| {
         let text = format!("the table cannot be read, so its rows are not checked: {reason}");
-        vec![finding("warning", "D109", &table.place(), &text, None, None)]
+        TableFindings {
+            findings: vec![finding("warning", "D109", &table.place(), &text, None, None)],
+            definitions: Vec::new(),
+        }
     };
     let loaded = Catalog::load_once(sources, context.clock.clone());
     let Ok(loaded) = tokio::time::timeout(TABLE_LIMIT, loaded).await else {
@@ -182,7 +201,7 @@ async fn table_findings(context: &Context, settings: &Settings) -> Vec<Value> {
     let status = loaded.statuses.iter().find(|s| s.source == Source::Table);
     match status.and_then(|s| s.state.reason()) {
         Some(reason) if findings.is_empty() => unread(reason),
-        _ => findings,
+        _ => TableFindings { findings, definitions },
     }
 }
 

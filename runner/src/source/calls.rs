@@ -1,8 +1,21 @@
 //! Schedules that call a function of a manifest by its name: whether there is one that can be called so, with that payload.
-//! Says what is doubtful and refuses nothing.
+//! And whether a function of a manifest is called by any. Says what is doubtful and refuses nothing.
 
-use runner_core::schedule::{Definition, Problem};
+use std::collections::BTreeSet;
+
+use runner_core::schedule::{Definition, Problem, Source};
 use runner_sdk::{FUNCTION_PREFIX, FunctionKind, Functions, check_json};
+
+/// The problem of a function that its manifest gives no schedule.
+pub const NOT_TRIGGERED: &str = "W201";
+
+/// Takes back that nothing triggers a function which a row or a schedule in code names as its type.
+pub fn drop_triggered(problems: &mut Vec<Problem>, definitions: &[Definition]) {
+    let others = definitions.iter().filter(|d| d.origin.source != Source::Manifest);
+    let types: BTreeSet<&str> = others.map(|d| d.task.kind.as_str()).collect();
+    let triggered = |function: &String| types.contains(function.as_str());
+    problems.retain(|p| p.code != NOT_TRIGGERED || !p.function.as_ref().is_some_and(triggered));
+}
 
 /// What is doubtful about the schedules of rows and code that call functions, as far as they are enabled.
 #[must_use]

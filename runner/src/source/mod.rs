@@ -21,7 +21,7 @@ mod vet;
 #[cfg(test)]
 mod tests;
 
-pub use calls::of_payload as doubt_of_payload;
+pub use calls::{drop_triggered, of_payload as doubt_of_payload};
 pub use catalog::{Catalog, Loaded};
 pub use code::{Code, Schedule};
 pub use directory::{Checked, check_paths};

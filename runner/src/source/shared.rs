@@ -210,6 +210,7 @@ impl Shared {
         };
         let definitions: Vec<Definition> = parts().flat_map(completed).collect();
         let mut problems: Vec<Problem> = parts().flat_map(|p| p.problems.iter().cloned()).collect();
+        calls::drop_triggered(&mut problems, &definitions);
         problems.extend(calls::doubts(&self.functions, &definitions));
         problems.extend(no_occurrence_left(&definitions, self.now()));
         let served = self.served.lock().unwrap_or_else(PoisonError::into_inner).clone();

@@ -296,3 +296,22 @@ async fn a_handler_without_a_schedule_states_options_for_its_type() {
     assert_eq!(types.of("u"), FunctionOptions::default());
     assert_eq!(types.of("fn:unknown"), FunctionOptions::of_function());
 }
+
+#[tokio::test]
+async fn a_function_that_a_schedule_in_code_names_is_not_said_to_be_untriggered() {
+    let home = tempfile::tempdir().unwrap();
+    let manifest = "name: a\nexec: [date]\n---\nname: b\nexec: [date]\n";
+    let code = vec![coded("nightly", "0 2 * * *", "fn:a")];
+    let loaded = Catalog::load_once(settings(home.path(), manifest, code), clock()).await;
+    let untriggered: Vec<&str> = loaded
+        .plan
+        .problems
+        .iter()
+        .filter(|p| p.code == "W201")
+        .map(|p| p.message.as_str())
+        .collect();
+    assert_eq!(
+        untriggered,
+        ["no manifest schedules this function; `runner enqueue fn:b` runs it by hand"]
+    );
+}

@@ -33,6 +33,9 @@ pub struct Problem {
     pub excerpt: Option<String>,
     /// What would be right.
     pub hint: Option<String>,
+    /// The task type of the function it concerns, if it is about a function as a whole.
+    #[serde(skip)]
+    pub function: Option<String>,
 }
 
 impl Problem {
@@ -47,6 +50,7 @@ impl Problem {
             schedule: None,
             excerpt: None,
             hint: None,
+            function: None,
         }
     }
 

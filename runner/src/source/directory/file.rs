@@ -46,7 +46,7 @@ pub struct Good {
     hash: Hash,
     /// When it was found.
     found: Instant,
-    /// The same, for people.
+    /// The same as RFC 3339.
     pub since: String,
     /// As it was read.
     pub text: String,
@@ -96,9 +96,10 @@ impl Good {
     }
 
     /// Says of each schedule that it runs as an older version of its file says.
-    fn outdated(&self, place: &str, why: &str) -> Vec<Problem> {
-        let restored = if self.restored { ", restored at the start," } else { "" };
-        let text = format!("{why}; its version of {}{restored} stays in force", self.since);
+    fn outdated(&self, place: &str, why: &str, context: &Context) -> Vec<Problem> {
+        let since = self.since.parse().map(|at| context.shown(at));
+        let since = since.unwrap_or_else(|_| self.since.clone());
+        let text = format!("{why}; its last good version, of {since}, stays in force");
         let warning = || Problem::warning(LAST_GOOD, text.clone(), origin(place));
         let ids = self
             .entries
@@ -291,17 +292,17 @@ impl File {
     }
 
     /// What is wrong with what stands there.
-    pub fn problems(&self, place: &str) -> Vec<Problem> {
+    pub fn problems(&self, place: &str, context: &Context) -> Vec<Problem> {
         let mut problems: Vec<Problem> = self.bad.iter().flat_map(|b| b.problems.clone()).collect();
         problems.extend(self.clash.clone());
         let Some(good) = &self.good else { return problems };
         problems.extend(good.warnings.iter().cloned());
         if self.bad.is_some() {
-            problems.extend(good.outdated(place, "the file has errors"));
+            problems.extend(good.outdated(place, "the file has errors", context));
         } else if self.clash.is_some() {
-            problems.extend(good.outdated(place, "the file is not applied"));
+            problems.extend(good.outdated(place, "the file is not applied", context));
         } else if self.hidden {
-            problems.extend(good.outdated(place, "the file cannot be looked at"));
+            problems.extend(good.outdated(place, "the file cannot be looked at", context));
         }
         problems
     }

@@ -304,7 +304,7 @@ impl Files {
         for (path, file) in &self.files {
             let place = self.place(path);
             contents.rejected.extend(file.rejected(&place));
-            contents.problems.extend(file.problems(&place));
+            contents.problems.extend(file.problems(&place, &self.context));
             for entry in file.good.iter().flat_map(|good| &good.entries) {
                 contents.functions.push(entry.function.clone());
                 contents.definitions.extend(entry.schedules.iter().cloned());

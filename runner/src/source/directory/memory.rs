@@ -24,7 +24,7 @@ pub struct Kept {
 pub struct KeptFile {
     /// Below the directory, as people are shown it.
     pub path: String,
-    /// Since when this version was in force, for people.
+    /// Since when this version was in force, as RFC 3339.
     pub since: String,
     /// As it was read; it is read again, under the settings of then.
     pub text: String,

@@ -178,7 +178,7 @@ async fn the_last_good_version_survives_a_restart_until_the_file_is_mended_or_go
         let plan = run.plan();
         let said = plan.problems.iter().find(|p| p.code == "W104").unwrap();
         assert!(
-            said.message.contains("of 20") && said.message.contains("restored at the start"),
+            said.message.contains("its last good version, of 20") && said.message.contains("+00:00, stays in force"),
             "{said}"
         );
     }

@@ -11,6 +11,7 @@ use super::options::read_task_options;
 use super::payload::Payload;
 use super::report::Report;
 use super::schedule::{Context, Scheduled, read_schedules};
+use crate::source::calls::NOT_TRIGGERED;
 use crate::source::vet::Doubt;
 use crate::text::quoted;
 use crate::text::yaml::{Mark, Node, Value};
@@ -76,10 +77,7 @@ pub fn read_function(node: &Node, context: &Context, report: &mut Report<'_>) ->
     }
     // A misspelt "schedule" is told once, as what it is; a handler with options states them for its type.
     let about_type = matches!(kind, Some(FunctionKind::Handler { .. })) && options != FunctionOptions::default();
-    if fields.peek("schedule").is_none() && !about_type && report.errors() == before {
-        let text = "nothing triggers this function; it can only be run by hand";
-        report.warning("W201", node.mark, text);
-    }
+    let unscheduled = fields.peek("schedule").is_none() && !about_type && report.errors() == before;
     let kind = kind?;
     let revision = format!("{:016x}", stable_hash(&[&format!("{kind:?}{options:?}"), &description]));
     let function = Function {
@@ -89,6 +87,11 @@ pub fn read_function(node: &Node, context: &Context, report: &mut Report<'_>) ->
         options,
         revision,
     };
+    if unscheduled {
+        let kind = function.task_type();
+        let text = format!("no manifest schedules this function; `runner enqueue {kind}` runs it by hand");
+        report.warning(NOT_TRIGGERED, node.mark, text).function = Some(kind.to_string());
+    }
     let mut template = Task::new(function.task_type());
     function.task_options().apply(&mut template);
     let enabled = enabled.unwrap_or(true);

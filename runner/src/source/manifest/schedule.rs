@@ -37,6 +37,15 @@ pub struct Context {
     pub vet: Vet,
 }
 
+impl Context {
+    /// An instant as people are shown it: whole seconds, with the offset of the zone of the settings.
+    #[must_use]
+    pub fn shown(&self, at: Timestamp) -> String {
+        let local = at.to_zoned(self.zone.clone());
+        local.strftime("%Y-%m-%dT%H:%M:%S%:z").to_string()
+    }
+}
+
 /// One schedule of a function, read.
 pub struct Scheduled {
     /// Identity over all sources.

@@ -195,7 +195,8 @@ impl Table {
         self.restored = Some(at);
         let mut part: Part = self.rows.part();
         let rows = part.definitions.len();
-        let text = format!("the table cannot be read; its {rows} rows are in force as they were read at {at:.0}");
+        let of = self.rows.shown(at);
+        let text = format!("the table cannot be read; the last known version of its {rows} rows, of {of}, is in force");
         part.problems.push(Problem::warning("D112", text, rows::table_origin()));
         tracing::warn!(
             code = "rows_restored", table = %self.place, rows, read_at = %at,
@@ -205,7 +206,8 @@ impl Table {
     }
 
     fn unavailable(&self, error: &TableError) {
-        let since = self.restored.map(|at| format!("; its rows of {at:.0} are in force"));
+        let since = self.restored.map(|at| self.rows.shown(at));
+        let since = since.map(|at| format!("; its rows of {at} are in force"));
         let reason = format!("{error}{}", since.unwrap_or_default());
         let news = self.shared.fail(Source::Table, &reason);
         if *error == TableError::NoTable {

@@ -136,6 +136,12 @@ impl Rows {
         Some((known, *at))
     }
 
+    /// An instant as people are shown it.
+    #[must_use]
+    pub fn shown(&self, at: Timestamp) -> String {
+        self.context.shown(at)
+    }
+
     /// Holds all rows for so long when none is left.
     #[must_use]
     pub fn guarded(self, guard: Duration) -> Self {
@@ -208,7 +214,7 @@ impl Rows {
             });
         }
         if let Some(good) = &good {
-            let read = restored.map(|at| format!(", read at {at:.0} and restored at the start,"));
+            let read = restored.map(|at| format!(", of {},", self.shown(at)));
             let read = read.unwrap_or_default();
             let text = format!("the row has errors; its last good version{read} stays in force");
             problems.push(Problem::warning(LAST_GOOD, text, good.origin.clone()).about(good.id.clone()));

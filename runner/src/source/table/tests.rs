@@ -471,7 +471,13 @@ async fn a_restart_without_the_table_fires_the_last_rows_until_it_can_be_read() 
         matches!(&status.state, SourceState::Stale { reason, .. } if reason.contains("its rows of 20")),
         "{status:?}"
     );
-    assert_eq!(second.plan().problems.last().unwrap().code, "D112");
+    let plan = second.plan();
+    let said = plan.problems.last().unwrap();
+    assert_eq!(said.code, "D112");
+    assert!(
+        said.message.contains("the last known version of its 2 rows, of 20") && said.message.contains("+00:00, is"),
+        "{said}"
+    );
     let looked = Catalog::load_once(settings.clone(), Arc::new(SystemClock)).await;
     assert_eq!(
         looked.plan.schedules, before,
@@ -511,7 +517,7 @@ async fn a_row_that_is_broken_at_a_restart_stays_as_it_was() {
         assert_eq!(again.plan().schedules, before);
         let plan = again.plan();
         let said = plan.problems.iter().find(|p| p.code == "W104").unwrap();
-        assert!(said.message.contains("read at 20"), "{said}");
+        assert!(said.message.contains("its last good version, of 20"), "{said}");
         assert_eq!(again.statuses()[0].state, SourceState::Loaded);
     }
     // Switching it off works as for any row, and mending it too.
