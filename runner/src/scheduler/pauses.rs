@@ -8,22 +8,30 @@ use runner_queue::{Broker, BrokerResult, Decision, Pause, Registration, Resume, 
 /// How often it is counted anew because the cursor moved meanwhile, as by an edit.
 const TRIES: usize = 5;
 
-/// Pauses a schedule, also one that no scheduler has registered yet: the broker keeps a pause with where a schedule stands.
+/// Pauses a schedule, or goes on with its pause under other terms. Also one that no scheduler has registered yet: the broker keeps a pause with where a schedule stands.
 ///
 /// # Errors
 ///
 /// Those of the broker.
 pub async fn pause(broker: &dyn Broker, definition: &Definition, pause: &Pause) -> BrokerResult<()> {
     let id = &definition.id;
-    let standing = broker.standings(std::slice::from_ref(id)).await?.into_iter().next();
-    if standing.flatten().is_none() {
+    let standing = broker
+        .standings(std::slice::from_ref(id))
+        .await?
+        .into_iter()
+        .next()
+        .flatten();
+    if standing.is_none() {
         let registration = Registration {
             id: id.clone(),
             revision: definition.revision(),
         };
         broker.register(&[registration]).await?;
     }
-    broker.pause_schedule(id, pause).await
+    match standing.and_then(|s| s.paused) {
+        Some(before) => broker.pause_schedule(id, &pause.clone().after(&before)).await,
+        None => broker.pause_schedule(id, pause).await,
+    }
 }
 
 /// The occurrences that fell into a pause so far.

@@ -220,6 +220,40 @@ async fn a_pause_ends_by_itself_and_what_fell_into_it_is_one_decision() {
 }
 
 #[tokio::test]
+async fn a_second_pause_keeps_the_note_and_the_beginning() {
+    let scene = Scene::new().await;
+    let beat = every_second(CatchUpPolicy::None);
+    let ids = [beat.id.clone()];
+    pause(&*scene.broker, &beat, &Pause::by("ann").because(Some("disks")))
+        .await
+        .unwrap();
+    let until = Some(Timestamp::from_second(START + 60).unwrap());
+    for (note, kept) in [(None, "disks"), (Some("racks"), "racks")] {
+        scene.set(scene.now() + 5);
+        let again = Pause {
+            until,
+            ..Pause::by("bob")
+        }
+        .because(note);
+        pause(&*scene.broker, &beat, &again).await.unwrap();
+        let paused = scene
+            .broker
+            .standings(&ids)
+            .await
+            .unwrap()
+            .remove(0)
+            .unwrap()
+            .paused
+            .unwrap();
+        assert_eq!(
+            (paused.by.as_str(), paused.until, paused.note.as_deref()),
+            ("bob", until, Some(kept))
+        );
+        assert_eq!(paused.at.map(Timestamp::as_second), Some(START));
+    }
+}
+
+#[tokio::test]
 async fn a_schedule_that_no_scheduler_has_seen_can_be_paused() {
     let scene = Scene::new().await;
     let beat = every_second(CatchUpPolicy::None);

@@ -26,7 +26,7 @@ impl Write for Stop {
     async fn apply(&mut self, tx: &mut Tx<'_>) -> Result<(), SqlError> {
         let pause = &self.pause;
         sql("UPDATE schedules SET paused_at = ?, paused_by = ?, paused_note = ?, paused_until = ? WHERE id = ?")
-            .bind(tx.now)
+            .bind(pause.at.map_or(tx.now, micros))
             .bind(pause.by.clone())
             .bind(pause.note.clone())
             .bind(pause.until.map(micros))

@@ -151,7 +151,7 @@ impl Schedules for RedisBroker {
         let mut trip = self.conn.trip("pause a schedule").await?;
         trip.script(Script::Resume, &self.recorded(id))
             .arg(id.as_str())
-            .arg(pause.to_text(now));
+            .arg(pause.to_text(pause.at.unwrap_or(now)));
         trip.one().await.map(drop)
     }
 

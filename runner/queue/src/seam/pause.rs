@@ -14,7 +14,7 @@ pub const MAX_PAUSE_NOTE: usize = 300;
 /// Why a schedule does not fire.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct Pause {
-    /// Since when; stated by the broker.
+    /// Since when; stated by the broker, unless it goes on with an earlier pause.
     pub at: Option<Timestamp>,
     /// Who paused it.
     pub by: String,
@@ -41,6 +41,16 @@ impl Pause {
         let line = &line[..line.floor_char_boundary(MAX_PAUSE_NOTE)];
         Self {
             note: (!line.is_empty()).then(|| line.to_owned()),
+            ..self
+        }
+    }
+
+    /// The same if the schedule is paused already: it began with that pause, whose note stays unless there is a new one.
+    #[must_use]
+    pub fn after(self, before: &Self) -> Self {
+        Self {
+            at: before.at,
+            note: self.note.or_else(|| before.note.clone()),
             ..self
         }
     }
