@@ -1,6 +1,8 @@
 //! `runner ls schedules`: every schedule of every source, whether it is in force, and when it occurs next; then the
 //! entries of Go schedulers on the same broker, which are shown and never changed.
 
+use std::collections::BTreeSet;
+
 use clap::Args;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -36,7 +38,7 @@ impl Schedules {
             ..parts::looked_at(settings, code)
         };
         let loaded = Catalog::load_once(sources, context.clock.clone()).await;
-        tell_problems(&loaded);
+        tell_problems(&loaded, self.json);
         let definitions: Vec<&Definition> = loaded.plan.schedules.values().collect();
         let ids: Vec<_> = definitions.iter().map(|d| d.id.clone()).collect();
         let standings = broker.standings(&ids).await?;
@@ -109,8 +111,8 @@ fn tell_corrections(now: Timestamp, corrections: Option<&Corrections>, zone: &Ti
     ));
 }
 
-/// On standard error, what is wrong beside the schedules that are listed with their own problems.
-fn tell_problems(loaded: &Loaded) {
+/// On standard error, what is wrong; as JSON the schedules have their own problems, and the others are left.
+fn tell_problems(loaded: &Loaded, as_json: bool) {
     let others = loaded.statuses.iter().filter(|s| s.source != Source::Table);
     for status in others {
         if let Some(reason) = status.state.reason() {
@@ -120,11 +122,18 @@ fn tell_problems(loaded: &Loaded) {
     // What is listed as an older version says is named too: the list does not show what is in the file.
     let told = |p: &&Problem| {
         let listed = |id| loaded.plan.schedules.contains_key(id);
-        p.code == LAST_GOOD || !p.schedule.as_ref().is_some_and(listed)
+        !as_json || p.code == LAST_GOOD || !p.schedule.as_ref().is_some_and(listed)
     };
-    for problem in loaded.plan.problems.iter().filter(told) {
-        print::notes(&exit::definition(problem).lines());
+    for lines in findings(loaded.plan.problems.iter().filter(told)) {
+        print::notes(&lines);
     }
+}
+
+/// Each problem as it is printed; what holds of several schedules of one place is said once.
+fn findings<'a>(problems: impl Iterator<Item = &'a Problem>) -> Vec<String> {
+    let mut said = BTreeSet::new();
+    let lines = problems.map(|problem| exit::definition(problem).lines());
+    lines.filter(|lines| said.insert(lines.clone())).collect()
 }
 
 /// An error if the table could not be read: then the list lacks its rows, and scripts must be able to tell.
@@ -148,7 +157,7 @@ fn complete(loaded: &Loaded) -> anyhow::Result<()> {
 }
 
 /// The keys of a schedule, as far as they are known of one that cannot be read.
-fn rejected_object(rejected: &Rejected) -> Object {
+pub(super) fn rejected_object(rejected: &Rejected) -> Object {
     Object::of(json!({
         "id": rejected.id,
         "name": rejected.name,
@@ -226,15 +235,20 @@ fn upcoming(context: &Context, d: &Definition, standing: Option<&Standing>, coun
     }
 }
 
-fn row(context: &Context, plan: &Plan, d: &Definition, standing: Option<&Standing>) -> Vec<String> {
-    let zone = &d.timing.zone;
-    let state = match (d.enabled, standing.is_some_and(|s| s.paused.is_some())) {
+/// Whether it is in force, in a word or two.
+pub(super) fn state(plan: &Plan, d: &Definition, standing: Option<&Standing>) -> &'static str {
+    match (d.enabled, standing.is_some_and(|s| s.paused.is_some())) {
         (false, _) => "disabled",
         (true, true) => "paused",
         (true, false) if plan.problems_of(&d.id).any(|p| p.code == LAST_GOOD) => "last good",
         (true, false) if plan.problems_of(&d.id).next().is_some() => "warned",
         (true, false) => "on",
-    };
+    }
+}
+
+fn row(context: &Context, plan: &Plan, d: &Definition, standing: Option<&Standing>) -> Vec<String> {
+    let zone = &d.timing.zone;
+    let state = state(plan, d, standing);
     let comes = !matches!(state, "disabled" | "paused");
     let next = comes.then(|| upcoming(context, d, standing, 1).pop()).flatten();
     let last = standing.and_then(|s| s.last.as_ref());
@@ -249,4 +263,34 @@ fn row(context: &Context, plan: &Plan, d: &Definition, standing: Option<&Standin
         shown(next),
         shown(last.map(|(at, _)| *at)),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use runner_core::schedule::{Origin, ScheduleId};
+
+    #[test]
+    fn a_problem_of_several_schedules_of_one_place_is_said_once() {
+        let problem = |code: &str, place: &str, id: &str| {
+            let origin = Origin {
+                source: Source::Manifest,
+                place: place.to_owned(),
+            };
+            Problem::warning(code, "it is odd", origin).about(ScheduleId::from_text(id))
+        };
+        let all = [
+            problem("W104", "a.yaml", "m:a:one"),
+            problem("W104", "a.yaml", "m:a:two"),
+            problem("W240", "a.yaml", "m:a:one"),
+            problem("W104", "b.yaml", "m:b:one"),
+        ];
+        let said = findings(all.iter());
+        let expected = [
+            "a.yaml: W104 it is odd",
+            "a.yaml: W240 it is odd",
+            "b.yaml: W104 it is odd",
+        ];
+        assert_eq!(said, expected);
+    }
 }

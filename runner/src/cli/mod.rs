@@ -33,6 +33,8 @@ mod print;
 mod queue;
 mod run;
 mod schedule;
+mod schedule_named;
+mod schedule_pause;
 mod seal;
 mod serve;
 mod setup;

@@ -3,17 +3,19 @@
 use anyhow::bail;
 use clap::{Args, Subcommand};
 use jiff::tz::TimeZone;
-use runner_core::schedule::{Definition, Overlap, Plan, ScheduleId, manual_task};
+use runner_core::schedule::{Definition, Overlap, Plan, Problem, ScheduleId, manual_task};
 use runner_core::task::FUNCTION_PREFIX;
 use runner_queue::{Broker, Decision, MAX_RUNS_KEPT, ManualRun, ManuallyRun, Pause, RunRecord, Standing};
 use serde_json::json;
 
-use super::exit::Usage;
-use super::keep::InBroker;
+use super::ls_schedules::{rejected_object, state};
+use super::print::Field;
+use super::schedule_named::{self, Named, in_force, named};
+use super::schedule_pause::PauseIt;
 use super::task::actor;
-use super::{Context, parts, print, values};
-use crate::scheduler::{self, resume};
-use crate::source::{self, Catalog};
+use super::{Context, print};
+use crate::scheduler::resume;
+use crate::source::{Loaded, Rejected};
 
 /// Decisions that are shown unless another number is asked for.
 const SHOWN: u16 = 20;
@@ -40,48 +42,6 @@ enum Verb {
         /// Which schedule
         name: String,
     },
-}
-
-/// Pause it: nothing fires until it is resumed
-#[derive(Debug, Args)]
-#[command(after_help = "Example:\n  \
-    runner schedule pause backup --for 8h --note 'new disks'\n\n\
-    What falls into the pause does not fire afterwards; it is one line of the history when the pause ends.")]
-struct PauseIt {
-    /// Which schedule
-    name: String,
-    /// Why; one line
-    #[arg(long, value_name = "TEXT")]
-    note: Option<String>,
-    /// Resume it by itself after this time, within a few seconds
-    #[arg(long = "for", value_name = "DURATION", value_parser = values::seconds, conflicts_with = "until")]
-    length: Option<std::time::Duration>,
-    /// Resume it by itself at this instant, with an offset or in the zone of the schedule
-    #[arg(long, value_name = "INSTANT")]
-    until: Option<String>,
-}
-
-impl PauseIt {
-    async fn run(&self, context: &Context, broker: &dyn Broker, definition: &Definition) -> anyhow::Result<()> {
-        let now = context.clock.now();
-        let until = match (&self.until, self.length) {
-            (Some(text), _) => Some(values::instant(text, &definition.timing.zone).map_err(Usage)?),
-            (None, Some(length)) => now.checked_add(length).ok(),
-            (None, None) => None,
-        };
-        if until.is_some_and(|until| until <= now) {
-            return Err(Usage("the pause would be over already; --until must be in the future".to_owned()).into());
-        }
-        let pause = Pause {
-            until: until.and_then(|until| jiff::Timestamp::from_second(until.as_second()).ok()),
-            ..Pause::by(actor())
-        };
-        let id = &definition.id;
-        scheduler::pause(broker, definition, &pause.because(self.note.as_deref())).await?;
-        audit("schedule.pause", id);
-        let until = until.map(|until| format!(" until {}", print::instant(until, &definition.timing.zone)));
-        Ok(print::done(&format!("{id} is paused{}", until.unwrap_or_default()))?)
-    }
 }
 
 /// Show its state, what was decided about it and how that ended, and the last runs of its function
@@ -118,13 +78,13 @@ impl ScheduleCommand {
             Verb::Show(_) | Verb::Resume { .. } => context.looked_at().await?,
             Verb::Run(_) | Verb::Pause(_) => context.broker().await?,
         };
-        let plan = plan(context, &broker).await?;
+        let loaded = schedule_named::load(context, &broker).await?;
         match self.verb {
-            Verb::Show(show) => show.run(context, &*broker, &plan).await,
-            Verb::Run(run) => run.run(&*broker, named(&plan, &run.name)?).await,
-            Verb::Pause(pause) => pause.run(context, &*broker, named(&plan, &pause.name)?).await,
+            Verb::Show(show) => show.run(context, &*broker, &loaded).await,
+            Verb::Run(run) => run.run(&*broker, in_force(&loaded, &run.name)?).await,
+            Verb::Pause(pause) => pause.run(context, &*broker, in_force(&loaded, &pause.name)?).await,
             Verb::Resume { name } => {
-                let definition = named(&plan, &name)?;
+                let definition = in_force(&loaded, &name)?;
                 let id = &definition.id;
                 let standing = broker.standings(std::slice::from_ref(id)).await?.into_iter().next();
                 if standing.flatten().is_none_or(|s| s.paused.is_none()) {
@@ -142,45 +102,8 @@ impl ScheduleCommand {
     }
 }
 
-fn audit(action: &'static str, id: &ScheduleId) {
+pub(super) fn audit(action: &'static str, id: &ScheduleId) {
     tracing::info!(target: "audit", action, on = %id, actor = %actor(), outcome = "done");
-}
-
-/// The schedules of all sources, as this process reads them.
-async fn plan(context: &Context, broker: &std::sync::Arc<dyn Broker>) -> anyhow::Result<std::sync::Arc<Plan>> {
-    let settings = context.settings()?;
-    let code = parts::code_schedules(settings, context.schedules.clone())?;
-    let sources = source::Settings {
-        keep: InBroker::of_look(broker.clone(), settings),
-        ..parts::looked_at(settings, code)
-    };
-    let loaded = Catalog::load_once(sources, context.clock.clone()).await;
-    for status in &loaded.statuses {
-        if let Some(reason) = status.state.reason() {
-            print::note(&format!("warning: {} cannot be read: {reason}", status.place));
-        }
-    }
-    Ok(loaded.plan)
-}
-
-/// The one schedule that is meant: by its id, else by a name that no other one has.
-fn named<'a>(plan: &'a Plan, name: &str) -> anyhow::Result<&'a Definition> {
-    if let Some(definition) = plan.schedules.get(&ScheduleId::from_text(name)) {
-        return Ok(definition);
-    }
-    let found: Vec<&Definition> = plan.schedules.values().filter(|d| d.name == name).collect();
-    match found.as_slice() {
-        [one] => Ok(one),
-        [] => bail!("no schedule {name:?} in any source; `runner ls schedules` shows those that exist"),
-        several => {
-            let ids: Vec<&str> = several.iter().map(|d| d.id.as_str()).collect();
-            Err(Usage(format!(
-                "several schedules are called {name:?}: {}; name one by its id",
-                ids.join(", ")
-            ))
-            .into())
-        }
-    }
 }
 
 impl Run {
@@ -209,59 +132,137 @@ impl Run {
 }
 
 impl Show {
-    async fn run(&self, context: &Context, broker: &dyn Broker, plan: &Plan) -> anyhow::Result<()> {
-        let definition = named(plan, &self.name)?;
-        let zone = &definition.timing.zone;
+    async fn run(&self, context: &Context, broker: &dyn Broker, loaded: &Loaded) -> anyhow::Result<()> {
+        let definition = match named(loaded, &self.name)? {
+            Named::InForce(definition) => definition,
+            Named::Broken(broken) => return self.broken(broker, &context.settings()?.zone, broken).await,
+        };
         let ids = [definition.id.clone()];
         let standing = broker.standings(&ids).await?.into_iter().next().flatten();
-        let decisions = broker
-            .decisions(Some(&definition.id), usize::from(self.decisions))
-            .await?;
+        let decisions = self.decisions(broker, &definition.id).await?;
         let runs = runs(broker, definition).await?;
         let next = match &standing {
             Some(standing) if standing.paused.is_some() => None,
             Some(standing) => standing.next(&definition.timing, context.clock.now()),
             None => definition.timing.next(context.clock.now()),
         };
-        let next = next.filter(|_| definition.enabled);
+        let shown = Shown {
+            plan: &loaded.plan,
+            definition,
+            standing: standing.as_ref(),
+            next: next.filter(|_| definition.enabled),
+            decisions: &decisions,
+            runs: &runs,
+        };
+        match self.json {
+            true => Ok(print::json(&shown.json()?)?),
+            false => Ok(print::text(&shown.text())?),
+        }
+    }
+
+    async fn decisions(&self, broker: &dyn Broker, id: &ScheduleId) -> anyhow::Result<Vec<Decision>> {
+        Ok(broker.decisions(Some(id), usize::from(self.decisions)).await?)
+    }
+
+    /// What is known of a row or a function with errors: where it is, what is wrong, and what was decided before.
+    async fn broken(&self, broker: &dyn Broker, zone: &TimeZone, broken: &Rejected) -> anyhow::Result<()> {
+        let decisions = match &broken.id {
+            Some(id) => self.decisions(broker, id).await?,
+            None => Vec::new(),
+        };
         if self.json {
-            let object = json!({
-                "id": definition.id,
-                "name": definition.name,
-                "spec": definition.timing.text,
-                "timezone": definition.timing.zone_name,
-                "enabled": definition.enabled,
-                "overlap": definition.overlap,
-                "paused": paused(standing.as_ref(), zone),
-                "next": print::maybe(next, zone),
-                "decisions": decisions.iter().map(|d| decision_json(d, zone)).collect::<Vec<_>>(),
-                "runs": print::with_moments(serde_json::to_value(&runs)?, &["planned", "started_at", "ended_at"], zone),
-            });
+            let decisions = decisions.iter().map(|d| decision_json(d, zone)).collect();
+            let object = rejected_object(broken)
+                .with("state", Field::Value(json!("broken")))
+                .with("runs", Field::Value(json!([])))
+                .with("decisions", Field::Value(decisions));
             return Ok(print::json(&object)?);
         }
+        let title = broken.id.as_ref().map_or(broken.name.as_str(), ScheduleId::as_str);
         let mut facts = vec![
-            vec!["spec".to_owned(), definition.timing.text.clone()],
-            vec!["timezone".to_owned(), definition.timing.zone_name.clone()],
-            vec!["enabled".to_owned(), definition.enabled.to_string()],
-            vec!["overlap".to_owned(), definition.overlap.as_str().to_owned()],
+            vec!["state".to_owned(), "broken; no schedule of it is in force".to_owned()],
+            vec!["name".to_owned(), broken.name.clone()],
+            vec!["origin".to_owned(), broken.origin.place.clone()],
         ];
-        if let Some(paused) = paused(standing.as_ref(), zone) {
-            facts.push(vec!["paused".to_owned(), paused]);
-        }
-        if let Some(next) = next {
-            facts.push(vec!["next".to_owned(), print::instant(next, zone)]);
-        }
-        let mut out = print::facts(["SCHEDULE", definition.id.as_str()], &facts);
-        let rows: Vec<Vec<String>> = decisions.iter().map(|d| decision_row(d, zone)).collect();
-        let heading = ["OCCURRENCE", "DECISION", "COUNT", "OUTCOME", "TOOK", "TASK", "REASON"];
-        out.push_str(&format!("\n{}", print::table(&heading, &rows)));
-        if !runs.is_empty() {
-            let rows: Vec<Vec<String>> = runs.iter().map(|run| run_row(run, zone)).collect();
-            let heading = ["RUN", "STARTED", "STARTED BY", "OUTCOME", "TOOK", "ERROR"];
-            out.push_str(&format!("\n{}", print::table(&heading, &rows)));
-        }
-        Ok(print::text(&out)?)
+        facts.extend(broken.problems.iter().map(problem_row));
+        let out = print::facts(["SCHEDULE", title], &facts);
+        Ok(print::text(&(out + &decided(&decisions, zone)))?)
     }
+}
+
+/// What is shown of a schedule in force.
+struct Shown<'a> {
+    plan: &'a Plan,
+    definition: &'a Definition,
+    standing: Option<&'a Standing>,
+    next: Option<jiff::Timestamp>,
+    decisions: &'a [Decision],
+    runs: &'a [RunRecord],
+}
+
+impl Shown<'_> {
+    fn json(&self) -> anyhow::Result<serde_json::Value> {
+        let definition = self.definition;
+        let zone = &definition.timing.zone;
+        let runs = serde_json::to_value(self.runs)?;
+        Ok(json!({
+            "id": definition.id,
+            "name": definition.name,
+            "state": state(self.plan, definition, self.standing),
+            "spec": definition.timing.text,
+            "timezone": definition.timing.zone_name,
+            "type": definition.task.kind,
+            "queue": definition.task.queue,
+            "enabled": definition.enabled,
+            "overlap": definition.overlap,
+            "paused": paused(self.standing, zone),
+            "next": print::maybe(self.next, zone),
+            "problems": self.plan.problems_of(&definition.id).collect::<Vec<_>>(),
+            "decisions": self.decisions.iter().map(|d| decision_json(d, zone)).collect::<Vec<_>>(),
+            "runs": print::with_moments(runs, &["planned", "started_at", "ended_at"], zone),
+        }))
+    }
+
+    fn text(&self) -> String {
+        let definition = self.definition;
+        let zone = &definition.timing.zone;
+        let state = state(self.plan, definition, self.standing);
+        let fact = |name: &str, value: &str| vec![name.to_owned(), value.to_owned()];
+        let mut facts = vec![
+            fact("state", state),
+            fact("spec", &definition.timing.text),
+            fact("timezone", &definition.timing.zone_name),
+            fact("type", &definition.task.kind),
+            fact("queue", definition.task.queue.as_str()),
+            fact("enabled", &definition.enabled.to_string()),
+            fact("overlap", definition.overlap.as_str()),
+        ];
+        if let Some(paused) = paused(self.standing, zone) {
+            facts.push(fact("paused", &paused));
+        }
+        if let Some(next) = self.next {
+            facts.push(fact("next", &print::instant(next, zone)));
+        }
+        facts.extend(self.plan.problems_of(&definition.id).map(problem_row));
+        let mut out = print::facts(["SCHEDULE", definition.id.as_str()], &facts);
+        out += &decided(self.decisions, zone);
+        if !self.runs.is_empty() {
+            let rows: Vec<Vec<String>> = self.runs.iter().map(|run| run_row(run, zone)).collect();
+            let heading = ["RUN", "STARTED", "STARTED BY", "OUTCOME", "TOOK", "ERROR"];
+            out += &format!("\n{}", print::table(&heading, &rows));
+        }
+        out
+    }
+}
+
+fn problem_row(problem: &Problem) -> Vec<String> {
+    vec!["problem".to_owned(), problem.one_line()]
+}
+
+fn decided(decisions: &[Decision], zone: &TimeZone) -> String {
+    let rows: Vec<Vec<String>> = decisions.iter().map(|d| decision_row(d, zone)).collect();
+    let heading = ["OCCURRENCE", "DECISION", "COUNT", "OUTCOME", "TOOK", "TASK", "REASON"];
+    format!("\n{}", print::table(&heading, &rows))
 }
 
 fn paused(standing: Option<&Standing>, zone: &TimeZone) -> Option<String> {

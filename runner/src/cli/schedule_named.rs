@@ -1,0 +1,130 @@
+//! Which schedule a command means: one in force, or one of a row or file with errors. Reads the sources, changes nothing.
+
+use std::sync::Arc;
+
+use anyhow::bail;
+use runner_core::schedule::{Definition, ScheduleId};
+use runner_core::task::FUNCTION_PREFIX;
+use runner_queue::Broker;
+
+use super::exit::{self, Usage};
+use super::keep::InBroker;
+use super::{Context, parts, print};
+use crate::source::{self, Catalog, Loaded, Rejected};
+
+/// What a name stands for.
+#[derive(Debug)]
+pub(super) enum Named<'a> {
+    /// A schedule in force.
+    InForce(&'a Definition),
+    /// A function or a row of which nothing is in force.
+    Broken(&'a Rejected),
+}
+
+/// The schedules of all sources, as this process reads them.
+pub(super) async fn load(context: &Context, broker: &Arc<dyn Broker>) -> anyhow::Result<Loaded> {
+    let settings = context.settings()?;
+    let code = parts::code_schedules(settings, context.schedules.clone())?;
+    let sources = source::Settings {
+        keep: InBroker::of_look(broker.clone(), settings),
+        ..parts::looked_at(settings, code)
+    };
+    let loaded = Catalog::load_once(sources, context.clock.clone()).await;
+    for status in &loaded.statuses {
+        if let Some(reason) = status.state.reason() {
+            print::note(&format!("warning: {} cannot be read: {reason}", status.place));
+        }
+    }
+    Ok(loaded)
+}
+
+/// The schedule that is meant, if it is in force.
+pub(super) fn in_force<'a>(loaded: &'a Loaded, name: &str) -> anyhow::Result<&'a Definition> {
+    match named(loaded, name)? {
+        Named::InForce(definition) => Ok(definition),
+        Named::Broken(broken) => {
+            let why = broken.problems.iter().find(|p| exit::is_error(p));
+            let why = why.map(|p| format!(": {}", p.one_line())).unwrap_or_default();
+            bail!("{name:?} has errors, so that no schedule of it is in force{why}")
+        }
+    }
+}
+
+/// What is meant: by its id, else by a name that no other one has.
+pub(super) fn named<'a>(loaded: &'a Loaded, name: &str) -> anyhow::Result<Named<'a>> {
+    let id = ScheduleId::from_text(name);
+    if let Some(definition) = loaded.plan.schedules.get(&id) {
+        return Ok(Named::InForce(definition));
+    }
+    if let Some(broken) = loaded.rejected.iter().find(|r| r.id.as_ref() == Some(&id)) {
+        return Ok(Named::Broken(broken));
+    }
+    let schedules = loaded.plan.schedules.values();
+    let found: Vec<&Definition> = schedules.filter(|d| d.name == name).collect();
+    match found.as_slice() {
+        [one] => return Ok(Named::InForce(one)),
+        [] => {}
+        several => {
+            let ids: Vec<&str> = several.iter().map(|d| d.id.as_str()).collect();
+            return Err(Usage(format!(
+                "several schedules are called {name:?}: {}; name one by its id",
+                ids.join(", ")
+            ))
+            .into());
+        }
+    }
+    if let Some(broken) = loaded.rejected.iter().find(|r| r.name == name) {
+        return Ok(Named::Broken(broken));
+    }
+    let bare = name.strip_prefix(FUNCTION_PREFIX).unwrap_or(name);
+    if let Some(function) = loaded.functions.iter().find(|f| f.name == bare) {
+        bail!(
+            "the function {bare:?} has no schedule of that name; `runner enqueue {}` runs it",
+            function.task_type()
+        );
+    }
+    bail!("no schedule {name:?} in any source; `runner ls schedules` shows those that exist")
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::source::{ManifestSettings, Settings};
+
+    async fn loaded(manifests: &[(&str, &str)]) -> Loaded {
+        let home = tempfile::tempdir().unwrap();
+        for (name, text) in manifests {
+            std::fs::write(home.path().join(name), text).unwrap();
+        }
+        let manifests = ManifestSettings {
+            dir: home.path().to_path_buf(),
+            rescan: std::time::Duration::from_secs(30),
+        };
+        let settings = Settings {
+            manifests: Some(manifests),
+            ..Settings::empty()
+        };
+        Catalog::load_once(settings, Arc::new(runner_core::clock::SystemClock)).await
+    }
+
+    #[tokio::test]
+    async fn a_name_without_a_schedule_says_what_it_is() {
+        let loaded = loaded(&[
+            ("a.yaml", "name: nightly\nschedule: '@daily'\nexec: [date]\n"),
+            ("b.yaml", "name: alone\nexec: [date]\n"),
+            ("c.yaml", "name: bad\nschedule: nope\nexec: [date]\n"),
+        ])
+        .await;
+        for name in ["nightly", "m:nightly:default"] {
+            assert_eq!(in_force(&loaded, name).unwrap().id.as_str(), "m:nightly:default");
+        }
+        let refused = |name: &str| in_force(&loaded, name).unwrap_err().to_string();
+        for name in ["alone", "fn:alone"] {
+            assert!(refused(name).contains("`runner enqueue fn:alone`"), "{}", refused(name));
+        }
+        assert!(refused("bad").contains("has errors") && refused("bad").contains("c.yaml:2"));
+        assert!(matches!(named(&loaded, "bad").unwrap(), Named::Broken(_)));
+        assert!(refused("none").contains("in any source"));
+    }
+}
