@@ -601,3 +601,28 @@ fn replicas_that_would_make_secrets_of_their_own_are_pointed_out() {
         assert_eq!(codes(&alone), [""; 0], "{alone}");
     }
 }
+
+#[test]
+fn what_lies_where_earlier_versions_looked_is_pointed_out() {
+    // Cargo runs tests in the directory of the package.
+    let name = "src";
+    assert!(Path::new(name).is_dir());
+    let home = tempfile::tempdir().unwrap();
+    let file = home.path().join("site.yaml");
+    std::fs::write(&file, format!("manifests: {{dir: {name}}}\n")).unwrap();
+    let moved = || {
+        let settings = Settings::load(Some(&file), &Environment::default(), Purpose::Serve).unwrap();
+        let moved = settings.warnings.into_iter().filter(|w| w.code == "CFG_MOVED");
+        moved.collect::<Vec<_>>()
+    };
+    let found = moved();
+    assert_eq!(found.len(), 1, "{found:?}");
+    let (printed, now) = (found[0].to_string(), home.path().join(name));
+    assert!(
+        printed.contains(&format!("{} does not exist and {name} does", now.display())),
+        "{printed}"
+    );
+    assert!(printed.contains("under manifests.dir"), "{printed}");
+    std::fs::create_dir(now).unwrap();
+    assert_eq!(moved(), []);
+}
