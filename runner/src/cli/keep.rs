@@ -10,7 +10,7 @@ use super::seal::Seal;
 use crate::config::{BrokerSettings, SealingKey, Settings, sealing_key};
 use crate::source::{Keep, KeepError};
 
-/// How long texts are kept after they were last written: longer than any outage that nobody looks after.
+/// How long texts are kept after they were last written: longer than any outage that stays unnoticed.
 const KEPT: Duration = Duration::from_secs(30 * 86_400);
 
 /// The same in a Redis under a key made at this start: where files do not outlive a process, each start has another key,

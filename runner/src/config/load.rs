@@ -83,7 +83,7 @@ impl Settings {
     ///
     /// # Errors
     ///
-    /// Every problem at once, but those of users whom nobody asks for.
+    /// Every problem at once, but those of users that this command does not need.
     pub fn parse_for(name: &str, text: &str, environment: &Environment, purpose: Purpose) -> Result<Self, Refused> {
         let node = parse(name, text).map_err(|p| Refused(vec![p]))?;
         let reader = Reader::new(name, text, environment);
@@ -177,7 +177,7 @@ fn auth(root: &Section<'_>, purpose: Purpose, web: bool) -> AuthSettings {
     match purpose {
         Purpose::Serve if web => read_auth::read(root),
         Purpose::Check => read_auth::read(root),
-        // Read all the same, so that its keys are known and its secrets are not shown.
+        // Read nevertheless, so that its keys are known and its secrets are not shown.
         Purpose::Serve | Purpose::Command => {
             let _unused = root.reader().without_findings(|| read_auth::read(root));
             AuthSettings::default()

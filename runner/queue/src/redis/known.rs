@@ -1,4 +1,4 @@
-//! How the claiming script is told which task types are known, without thousands of names in each call.
+//! How the claiming script learns which task types are known, without thousands of names in each call.
 //!
 //! A short list of names travels with the call. A long one is kept in Redis as a set, under a key that follows from the
 //! names, and the call carries that key. The set is written before the first claim that needs it and again before its time
@@ -36,7 +36,7 @@ const SETS: usize = 64;
 /// The last member of a set to be written; no type is spelled like this.
 const WHOLE: &[u8] = b"\xff";
 
-/// What the script is told of the types that are known.
+/// The part of a call that says which types are known.
 #[derive(Debug, Default)]
 pub(super) struct Filter {
     all: bool,
@@ -168,7 +168,7 @@ impl List {
 
     async fn try_write(&self, conn: &Conn, key: &str) -> BrokerResult<()> {
         match self.fill(conn, key).await {
-            // Something else lies there: nobody else has a use for this name.
+            // Something else lies there, and nothing else uses this name.
             Err(BrokerError::Corrupt { .. }) => {
                 let mut trip = conn.trip(KEEPING).await?;
                 trip.command("DEL").arg(key);

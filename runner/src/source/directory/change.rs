@@ -79,7 +79,7 @@ pub struct Step {
 }
 
 impl Step {
-    /// Asks for a look after so long at the latest.
+    /// Asks for a look after this time at the latest.
     pub fn look_again(&mut self, after: Duration) {
         // Just after the moment, so that the next look finds it has come.
         let after = after + Duration::from_millis(5);

@@ -60,7 +60,7 @@ struct Emptied {
 struct Known {
     trouble: Trouble,
     since: Instant,
-    /// Whether it has lasted for long enough to be told.
+    /// Whether it has lasted long enough to be reported.
     told: bool,
 }
 
@@ -186,7 +186,7 @@ impl Files {
         }
     }
 
-    /// Notes what cannot be looked at. What may be over in a moment is told after that moment.
+    /// Notes what cannot be looked at. What may be over in a moment is reported after that moment.
     fn trouble(&mut self, found: BTreeMap<String, Trouble>, now: Instant, patient: bool, step: &mut Step) {
         let mut before = std::mem::take(&mut self.troubles);
         for (path, trouble) in found {

@@ -8,7 +8,7 @@ use runner_core::schedule::Severity;
 use super::change::Change;
 use super::files::Contents;
 
-/// What was told and is still so.
+/// What was logged and still holds.
 #[derive(Default)]
 pub struct Log {
     told: BTreeSet<String>,
@@ -31,7 +31,7 @@ impl Log {
     }
 }
 
-/// Problems that are told when they appear.
+/// Problems that are logged when they appear.
 const LASTING: [&str; 3] = ["E401", "W105", "W106"];
 
 fn log_change(change: &Change) {

@@ -32,7 +32,7 @@ fn troubles_of(snapshot: &Snapshot) -> Vec<String> {
     snapshot.troubles.iter().map(one).collect()
 }
 
-/// What somebody without rights sees. The rights of a thread are its own; this one ends with the look.
+/// What a process without rights sees. The rights of a thread are its own; this one ends with the look.
 fn as_nobody<T: Send>(look: impl FnOnce() -> T + Send) -> T {
     std::thread::scope(|scope| {
         let looking = scope.spawn(|| {

@@ -16,7 +16,7 @@ use super::seen::{Identity, Seen};
 /// The deepest directory below the manifest directory.
 const MAX_DEPTH: usize = 8;
 
-/// The most files that are read; nobody writes so many by hand.
+/// The most files that are read; far more than are written by hand.
 const MAX_FILES: usize = 10_000;
 
 /// The most directories that are read. Each is watched, and compared once a second.
@@ -343,7 +343,7 @@ impl Walk {
     }
 }
 
-/// The entries of a directory, at most so many. A listing that breaks off must not look like entries that are gone.
+/// The entries of a directory, up to a limit. A listing that breaks off must not look like entries that are gone.
 fn list(path: &Path, most: usize) -> io::Result<Vec<(OsString, FileType)>> {
     let mut entries = Vec::new();
     for entry in fs::read_dir(path)?.take(most) {
