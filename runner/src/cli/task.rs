@@ -11,7 +11,7 @@ use runner_queue::{
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::exit::Usage;
+use super::exit::{BadData, Usage};
 use super::ls_tasks::task_json;
 use super::print::{Field, Object};
 use super::task_all::{self, Target, Targets};
@@ -176,6 +176,7 @@ pub(super) fn refused(error: ActionError) -> anyhow::Error {
     match error {
         ActionError::Broker(error) => error.into(),
         never @ ActionError::Never { .. } => Usage(never.to_string()).into(),
+        ActionError::Invalid(invalid) => BadData(invalid.to_string()).into(),
         refused => refused.into(),
     }
 }

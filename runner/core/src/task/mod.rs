@@ -11,7 +11,7 @@ mod retry;
 mod state;
 
 pub use name::{BlankName, FUNCTION_PREFIX, QueueName, TaskId};
-pub use options::{DEFAULT_MAX_RETRY, DEFAULT_TIMEOUT, InvalidTask, Run, Task, Unique};
+pub use options::{DEFAULT_MAX_RETRY, DEFAULT_TIMEOUT, InvalidTask, Run, Task, Unique, check_payload};
 pub use outcome::RunOutcome;
 pub use pattern::{QueuePattern, covers, priority_of};
 pub use payload::{MAX_PAYLOAD, NotJson, check_json, from_json};

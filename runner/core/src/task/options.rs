@@ -87,6 +87,18 @@ pub enum InvalidTask {
     PayloadTooLong(usize),
 }
 
+/// Whether a task may have this payload.
+///
+/// # Errors
+///
+/// [`InvalidTask::PayloadTooLong`].
+pub fn check_payload(payload: &[u8]) -> Result<(), InvalidTask> {
+    match payload.len() {
+        length if length > MAX_PAYLOAD => Err(InvalidTask::PayloadTooLong(length)),
+        _ => Ok(()),
+    }
+}
+
 impl Task {
     /// A task of this type with no payload and asynq's default options.
     #[must_use]
@@ -205,11 +217,7 @@ impl Task {
         if self.group.as_deref().is_some_and(|g| g.trim().is_empty()) {
             return Err(InvalidTask::BlankGroup);
         }
-        match self.payload.as_ref().map(Bytes::len) {
-            Some(length) if length > MAX_PAYLOAD => return Err(InvalidTask::PayloadTooLong(length)),
-            _ => (),
-        }
-        Ok(())
+        check_payload(self.payload.as_deref().unwrap_or_default())
     }
 
     /// Timeout in whole seconds (0: none) and deadline in Unix seconds (0: none) as asynq stores them:

@@ -1,6 +1,6 @@
 //! Clauses about actions on whole lists, and about another payload for a scheduled task.
 
-use runner_core::task::{QueueName, Run, State, Task};
+use runner_core::task::{InvalidTask, MAX_PAYLOAD, QueueName, Run, State, Task};
 
 use super::shared::{archive, id, queue, retry, secs, task};
 use super::states::{bring, clear};
@@ -19,6 +19,7 @@ pub(super) fn clauses() -> Vec<Clause> {
         tasks_of_a_list_that_is_run_wait_for_nothing_any_more,
         a_scheduled_task_gets_another_payload_and_keeps_all_else,
         only_a_scheduled_task_gets_another_payload,
+        a_payload_that_no_task_may_have_is_refused,
     ]
 }
 
@@ -210,5 +211,22 @@ async fn only_a_scheduled_task_gets_another_payload(fresh: Fresh) {
     assert!(matches!(absent, Err(ActionError::NotFound(..))), "{absent:?}");
     fresh.put([task("b")]).await;
     fresh.end(&fresh.claim_one().await, archive("no")).await;
+    fresh.is_sound().await;
+}
+
+async fn a_payload_that_no_task_may_have_is_refused(fresh: Fresh) {
+    // Zeroed memory that is never touched costs nothing.
+    let long = || vec![0; MAX_PAYLOAD + 1];
+    let expected = InvalidTask::PayloadTooLong(MAX_PAYLOAD + 1);
+    let enqueued = fresh.try_put(task("a").payload(long())).await;
+    assert_eq!(enqueued, Err(Refusal::Invalid(expected.clone())));
+    fresh.put([task("b").payload("old").run(Run::In(secs(60)))]).await;
+    let queue = QueueName::default();
+    let edited = fresh.broker.update_payload(&queue, &id("b"), long().into()).await;
+    assert!(
+        matches!(&edited, Err(ActionError::Invalid(why)) if *why == expected),
+        "{edited:?}"
+    );
+    assert_eq!(fresh.see("b").await.record.payload, "old");
     fresh.is_sound().await;
 }

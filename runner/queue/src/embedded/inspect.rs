@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use runner_core::schedule::ScheduleId;
-use runner_core::task::{QueueName, State, Task, TaskId};
+use runner_core::task::{QueueName, State, Task, TaskId, check_payload};
 
 use super::cells::Row;
 use super::link::SqlError;
@@ -381,6 +381,7 @@ impl Inspector for EmbeddedBroker {
     }
 
     async fn update_payload(&self, queue: &QueueName, id: &TaskId, payload: Bytes) -> Result<(), ActionError> {
+        check_payload(&payload)?;
         let edit = act::Edit {
             queue: queue.clone(),
             id: id.clone(),

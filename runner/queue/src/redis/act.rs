@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 use redis::Value;
-use runner_core::task::{QueueName, State, TaskId};
+use runner_core::task::{QueueName, State, TaskId, check_payload};
 
 use super::scripts::Script;
 use super::{RedisBroker, convert, fault, keys, reply};
@@ -94,6 +94,7 @@ impl RedisBroker {
 
     pub(super) async fn edit_payload(&self, queue: &QueueName, id: &TaskId, payload: Bytes) -> Result<(), ActionError> {
         const DOING: &str = "change the payload of a task";
+        check_payload(&payload)?;
         let key = keys::task(queue.as_str(), id.as_str());
         for _ in 0..EDITS {
             let mut trip = self.conn.trip(DOING).await?;

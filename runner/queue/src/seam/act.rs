@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use runner_core::task::{Event, QueueName, State, TaskId};
+use runner_core::task::{Event, InvalidTask, QueueName, State, TaskId};
 use serde::Serialize;
 
 /// Tasks that one call acts on at most, so that a store is never busy with one call for long.
@@ -79,6 +79,9 @@ pub enum ActionError {
         /// `run`, `archived`, `deleted`.
         done: &'static str,
     },
+    /// No task may have this payload.
+    #[error(transparent)]
+    Invalid(#[from] InvalidTask),
     /// The store could not be asked.
     #[error(transparent)]
     Broker(#[from] super::BrokerError),

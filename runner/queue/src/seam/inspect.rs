@@ -269,7 +269,8 @@ pub trait Inspector {
     /// The same for the tasks that wait in one group.
     async fn act_group(&self, queue: &QueueName, group: &str, action: Action) -> Result<Acted, ActionError>;
 
-    /// Gives a scheduled task another payload. Its uniqueness lock stays the one that it took.
+    /// Gives a scheduled task another payload, of [`MAX_PAYLOAD`](runner_core::task::MAX_PAYLOAD) bytes at most. Its
+    /// uniqueness lock stays the one that it took.
     async fn update_payload(&self, queue: &QueueName, id: &TaskId, payload: Bytes) -> Result<(), ActionError>;
 
     /// Removes a queue with everything of it: tasks, their attempts and locks, counters, pause. Without `force`
