@@ -44,6 +44,7 @@ mod task_all;
 mod temporary;
 mod types;
 mod values;
+mod version;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -60,7 +61,7 @@ use context::Context;
 /// A function runner and scheduler: schedules from files, a table and code; a queue that asynq understands;
 /// a dashboard that says what ran, what did not, and why.
 #[derive(Debug, Parser)]
-#[command(name = "runner", version, max_term_width = 100)]
+#[command(name = "runner", version = version::FULL, max_term_width = 100)]
 #[command(after_help = "Examples:\n  \
     runner                          run with ./config.yaml, or with defaults\n  \
     runner -c /etc/runner/config.yaml\n  \
