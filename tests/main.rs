@@ -35,6 +35,7 @@ mod redis_links;
 mod redis_setup;
 mod redis_storm;
 mod rotation;
+mod service_manager;
 mod story_cluster;
 mod story_code;
 mod story_crash;
@@ -85,6 +86,7 @@ fn main() -> std::process::ExitCode {
         readiness::tests(),
         readme::tests(),
         rotation::tests(),
+        service_manager::tests(),
         story_cluster::tests(),
         story_code::tests(),
         story_crash::tests(),

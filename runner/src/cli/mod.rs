@@ -37,6 +37,7 @@ mod schedule_named;
 mod schedule_pause;
 mod seal;
 mod serve;
+mod service_manager;
 mod setup;
 mod signals;
 mod task;

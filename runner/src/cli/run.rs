@@ -20,6 +20,7 @@ use super::app::AppParts;
 use super::held::Held;
 use super::keep::InBroker;
 use super::listen::bind;
+use super::service_manager::{ServiceManager, Watched};
 use super::{greeting, lost_lines, parts, setup, signals, types};
 use crate::config::{Access, BrokerSettings, SealingKey, Settings};
 use crate::health::{self, Health};
@@ -118,9 +119,14 @@ pub async fn run(
         running.probes.as_ref().map(|w| w.address),
     );
 
+    let manager = ServiceManager::of_process();
+    if let Some(manager) = &manager {
+        manager.watch(house.watched(), stopping.clone());
+    }
     let reach = signals::Reach {
         catalog: &house.catalog,
         reopen: &reopen,
+        manager: manager.as_ref(),
         quiet: settings.roles.worker.then_some(&house.instance.quiet),
     };
     let (hurry, broken) = tokio::select! {
@@ -128,6 +134,9 @@ pub async fn run(
         part = running.broken() => (CancellationToken::new(), Some(part)),
     };
     stopping.cancel();
+    if let Some(manager) = &manager {
+        manager.stopping(settings.worker.shutdown_timeout);
+    }
     running.end(hurry, &house).await;
     tracing::info!("stopped");
     match broken {
@@ -234,6 +243,15 @@ impl House {
             instance,
             sources,
         })
+    }
+
+    /// What the service manager wants to know.
+    fn watched(&self) -> Watched {
+        Watched {
+            catalog: self.catalog.clone(),
+            health: self.health.clone(),
+            quiet: self.instance.quiet.clone(),
+        }
     }
 
     fn start(

@@ -11,6 +11,7 @@ use nix::sys::signal::Signal as Named;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
+use super::service_manager::ServiceManager;
 use crate::log::Reopen;
 use crate::source::Catalog;
 use crate::worker::Quiet;
@@ -78,6 +79,8 @@ pub(super) struct Signals {
 pub(super) struct Reach<'a> {
     pub(super) catalog: &'a Catalog,
     pub(super) reopen: &'a Reopen,
+    /// Waits for the end of a reload.
+    pub(super) manager: Option<&'a ServiceManager>,
     /// Nothing if no worker runs in this process.
     pub(super) quiet: Option<&'a Quiet>,
 }
@@ -134,7 +137,10 @@ impl Signals {
                         signal,
                         "reading all sources now, and opening the log file anew; settings are read at start only"
                     );
-                    reach.catalog.sync_now();
+                    match reach.manager {
+                        Some(manager) => manager.reload(reach.catalog.clone()),
+                        None => reach.catalog.sync_now(),
+                    }
                 }
                 Wish::Quiet => quiet(&reach, &signal, true),
                 Wish::Resume => quiet(&reach, &signal, false),
