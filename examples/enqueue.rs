@@ -7,24 +7,39 @@ use std::time::Duration;
 
 use runner_core::clock::SystemClock;
 use runner_core::task::Task;
-use runner_queue::Broker;
 use runner_queue::embedded::EmbeddedBroker;
 use runner_queue::redis::{RedisBroker, RedisSettings};
+use runner_queue::{Broker, Producer};
+
+type Error = Box<dyn std::error::Error>;
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn std::error::Error>> {
+async fn main() -> Result<(), Error> {
     let place = std::env::args().nth(1).unwrap_or_else(|| "data/runner.db".to_owned());
-    let broker: Arc<dyn Broker> = match place.contains(':') {
-        true => Arc::new(RedisBroker::connect(RedisSettings::at(&place)).await?),
+    match place.contains(':') {
+        true => over_redis(&place).await,
         // `open` makes a file that is not there; a producer that means the file of a running program does not want that.
-        false if !std::path::Path::new(&place).exists() => return Err(format!("{place} does not exist").into()),
-        false => Arc::new(EmbeddedBroker::open(&place, Arc::new(SystemClock)).await?),
-    };
+        false if !std::path::Path::new(&place).exists() => Err(format!("{place} does not exist").into()),
+        false => into_a_file(&place).await,
+    }
+}
 
+async fn over_redis(address: &str) -> Result<(), Error> {
+    let broker = RedisBroker::connect(RedisSettings::at(address)).await?;
+    let greeting = Task::new("greet").payload(r#"{"name":"Ada"}"#);
+    // The outer error: the broker could not be asked. The inner one: this task was refused.
+    for answer in broker.enqueue(&[greeting]).await? {
+        println!("{:?}", answer?);
+    }
+    Ok(())
+}
+
+/// The same with more options, and with every kind of broker behind one type.
+async fn into_a_file(path: &str) -> Result<(), Error> {
+    let broker: Arc<dyn Broker> = Arc::new(EmbeddedBroker::open(path, Arc::new(SystemClock)).await?);
     let greeting = Task::new("greet")
         .payload(r#"{"name":"Ada"}"#)
         .unique(Duration::from_secs(60));
-    // The outer error: the broker could not be asked. The inner one: this task was refused.
     for answer in broker.enqueue(&[greeting]).await? {
         match answer {
             Ok(enqueued) => println!("enqueued: {enqueued:?}"),

@@ -64,6 +64,10 @@ fn nightly() -> Schedule {
 }
 
 fn main() -> ExitCode {
+    // Commands of manifests start this program once more, as their guard; what stands below is not for that one.
+    if let Some(code) = runner::guard_main() {
+        return code;
+    }
     let greeting = Task::new("greet")
         .payload(r#"{"name":"world"}"#)
         .retention(Duration::from_secs(3600));

@@ -1,56 +1,47 @@
 //! What README and `docs/` show works as it is printed: manifests are valid, commands run, the row becomes a schedule.
 //!
-//! Blocks are found by the mark above them, `<!-- run: NAME -->`. The first run and the test command are run
-//! by `.ci/run` itself, the lines for nginx by `pages::proxied`.
+//! Blocks of code are found by the mark above them, `<!-- run: NAME -->`; those that cannot be run say why,
+//! `<!-- not run: REASON -->`. The first run and the test command are run by `.ci/run`, the lines for nginx by
+//! `pages::proxied`.
 
-use std::path::{Path, PathBuf};
+mod pages;
+
+use std::path::Path;
 
 use crate::kit;
+use pages::{all, anchor, block, blocks, blocks_of, examples, top};
+
+/// The marks that something runs; any other is a slip of the pen.
+const RUN: [&str; 12] = [
+    "first", "test", "nginx", "manifest", "settings", "check", "tasks", "groups", "row", "options", "backup", "cluster",
+];
 
 pub fn tests() -> Vec<kit::Trial> {
     kit::trials![
-        needs(): its_manifests_are_valid, its_row_becomes_a_schedule, its_checks_print_what_it_says, its_commands_run,
-            its_groups_are_filled, its_aggregator_is_that_of_the_example, it_is_short_and_its_links_lead_somewhere;
+        needs(): each_block_is_run_or_says_why_not, its_manifests_are_valid, its_settings_are_valid,
+            its_row_becomes_a_schedule, its_checks_print_what_it_says, its_commands_run, its_groups_are_filled,
+            its_backup_is_made, its_code_is_that_of_the_examples, it_is_short, its_links_lead_somewhere;
         needs(Cluster): its_cluster_is_reached
     ]
 }
 
-/// The repository.
-fn top() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
-}
-
-/// README and every page of `docs/`, in the order of their names.
-fn pages() -> Vec<(PathBuf, String)> {
-    let docs = std::fs::read_dir(top().join("docs"))
-        .unwrap()
-        .map(|entry| entry.unwrap().path());
-    let mut paths: Vec<PathBuf> = docs
-        .filter(|path| path.extension().is_some_and(|e| e == "md"))
-        .collect();
-    paths.sort();
-    paths.insert(0, top().join("README.md"));
-    let read = |path: PathBuf| (path.clone(), std::fs::read_to_string(path).unwrap());
-    paths.into_iter().map(read).collect()
-}
-
-/// The bodies of all blocks below this mark.
-fn blocks(mark: &str) -> Vec<String> {
-    let all: String = pages().into_iter().map(|(_, text)| text).collect();
-    let mark = format!("<!-- run: {mark} -->\n```");
-    let found = all.split(&mark).skip(1);
-    let bodies = found.map(|rest| {
-        let body = rest.split_once('\n').unwrap().1;
-        body.split("```").next().unwrap().to_owned()
-    });
-    bodies.collect()
-}
-
-/// The one block below this mark.
-fn block(mark: &str) -> String {
-    let all = blocks(mark);
-    assert_eq!(all.len(), 1, "{mark}");
-    all.into_iter().next().unwrap()
+async fn each_block_is_run_or_says_why_not() {
+    let mut complaints = Vec::new();
+    for (path, text) in examples() {
+        for block in blocks_of(&text) {
+            let known = match block.mark.as_deref() {
+                None => block.language.is_empty(),
+                Some(mark) => match mark.strip_prefix("run: ") {
+                    Some(name) => RUN.contains(&name) || name.starts_with("example "),
+                    None => mark.starts_with("not run: "),
+                },
+            };
+            if !known {
+                complaints.push(format!("{}: {:?}\n{}", path.display(), block.mark, block.body));
+            }
+        }
+    }
+    assert!(complaints.is_empty(), "{}", complaints.join("\n"));
 }
 
 /// Runs shell lines with the program in the path; what they printed.
@@ -102,18 +93,50 @@ async fn its_manifests_are_valid() {
     assert!(names.iter().any(|n| n.contains("nightly-backup")), "{names:?}");
 }
 
+/// What they name on the machine of a reader lies in a directory here.
+async fn its_settings_are_valid() {
+    let all = blocks("settings");
+    assert!(all.len() >= 2);
+    for text in all {
+        let site = kit::Site::new("");
+        let here = |path: &str| {
+            site.dir
+                .join(path.trim_start_matches('/').replace('/', "-"))
+                .display()
+                .to_string()
+        };
+        let mut settings = text.replace("${env:ANN_PASSWORD}", "ann has a password");
+        for path in ["/run/secrets/redis", "/etc/redis/ca.pem"] {
+            site.write(&path.trim_start_matches('/').replace('/', "-"), "a secret");
+            settings = settings.replace(path, &here(path));
+        }
+        site.write("config.yaml", &settings);
+        site.cli(["check", "--offline"]).await.ok();
+    }
+}
+
+/// The second row has the options of a payload that the page of the table shows.
 async fn its_row_becomes_a_schedule() {
     let site = kit::Site::new("server: {timezone: Asia/Shanghai}\n");
     site.cli(["migrate"]).await.ok();
-    kit::SqlDb::file(&site.dir.join("data/runner.db"))
-        .execute(&block("row"))
-        .await;
+    let row = block("row");
+    let options = block("options");
+    let second = row.replace(r#"{"date":"today"}"#, options.trim());
+    assert!(second.contains("_runner"), "{second}");
+    let table = kit::SqlDb::file(&site.dir.join("data/runner.db"));
+    table.execute(&row).await;
+    table.execute(&second).await;
     let listed = site.cli(["ls", "schedules", "--json"]).await.json();
+    let mut next: Vec<_> = listed
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|s| s["next"][0].as_str().unwrap())
+        .collect();
+    next.sort_by_key(|at| at.ends_with("+08:00"));
     assert_eq!(listed[0]["name"], "每日数据统计");
-    assert!(
-        listed[0]["next"][0].as_str().unwrap().ends_with("T01:00:00+08:00"),
-        "{listed}"
-    );
+    assert!(next.len() == 2 && next[1].ends_with("T01:00:00+08:00"), "{listed}");
+    assert!(next[0].contains("T01:00:00-0"), "not in the zone of New York: {listed}");
 }
 
 async fn its_checks_print_what_it_says() {
@@ -127,12 +150,12 @@ async fn its_checks_print_what_it_says() {
 }
 
 async fn its_commands_run() {
-    let site = kit::Site::new("");
-    let printed = shell(&site, &block("tasks")).await;
-    assert!(
-        printed.contains("default") && printed.contains("echo") && printed.contains("pending"),
-        "{printed}"
-    );
+    for script in blocks("tasks") {
+        let site = kit::Site::new("");
+        let printed = shell(&site, &script).await;
+        let all = ["default", "echo", "pending"];
+        assert!(all.iter().all(|word| printed.contains(word)), "{printed}");
+    }
 }
 
 /// What becomes of them is the affair of `story_groups`.
@@ -143,27 +166,50 @@ async fn its_groups_are_filled() {
     assert_eq!(printed.matches(" aggregating ").count(), 2, "{printed}");
 }
 
-async fn its_aggregator_is_that_of_the_example() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/digest.rs");
-    let example = std::fs::read_to_string(path).unwrap();
-    let readme = block("digest");
-    assert!(example.contains(&readme), "{readme}");
-    let listed = r#"registry.aggregate("digest:*", digest).on("digest", send)"#;
-    assert!(example.contains(listed), "{listed}");
+async fn its_backup_is_made() {
+    let site = kit::Site::new("");
+    site.cli(["enqueue", "echo"]).await.ok();
+    let copies = site.dir.join("backup");
+    std::fs::create_dir(&copies).unwrap();
+    let script = block("backup").replace("/backup", &copies.display().to_string());
+    shell(&site, &script).await;
+    assert_eq!(std::fs::read_dir(&copies).unwrap().count(), 1);
 }
 
-/// The anchor that GitHub gives to a heading.
-fn anchor(heading: &str) -> String {
-    let words = heading.trim_start_matches('#').trim().to_lowercase();
-    let kept = words.chars().filter(|c| c.is_alphanumeric() || " -_".contains(*c));
-    kept.map(|c| if c == ' ' { '-' } else { c }).collect()
+/// Each line of the block stands in the example, one after the other; how far they are moved in does not count.
+async fn its_code_is_that_of_the_examples() {
+    let lines = |text: &str| text.lines().map(|line| line.trim().to_owned()).collect::<Vec<_>>();
+    let mut shown = 0;
+    for (path, text) in examples() {
+        for block in blocks_of(&text) {
+            let Some(name) = block
+                .mark
+                .as_deref()
+                .and_then(|mark| mark.strip_prefix("run: example "))
+            else {
+                continue;
+            };
+            let example = std::fs::read_to_string(top().join(format!("examples/{name}.rs"))).unwrap();
+            let (there, here) = (lines(&example), lines(&block.body));
+            let found = there.windows(here.len()).any(|window| window == here);
+            assert!(found, "{}: not in examples/{name}.rs:\n{}", path.display(), block.body);
+            shown += 1;
+        }
+    }
+    assert!(shown >= 4, "{shown}");
 }
 
-async fn it_is_short_and_its_links_lead_somewhere() {
-    let pages = pages();
-    let words = pages[0].1.split_whitespace().count();
-    assert!(words <= 1800, "README.md has {words} words; reference belongs to docs/");
-    for (path, text) in &pages {
+async fn it_is_short() {
+    let words = examples()[0].1.split_whitespace().count();
+    let right = (700..=1000).contains(&words);
+    assert!(
+        right,
+        "README.md has {words} words, not 700 to 1,000; reference belongs to docs/"
+    );
+}
+
+async fn its_links_lead_somewhere() {
+    for (path, text) in all() {
         for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
             if link.starts_with("http") {
                 continue;
