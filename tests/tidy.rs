@@ -3,6 +3,7 @@
 //! It works on the text of the files. What the compiler and clippy check is not here.
 
 mod arrows;
+mod languages;
 pub mod text;
 mod words;
 
@@ -11,6 +12,7 @@ use arrows::{
     architecture_md_shows_the_plan, rooms_know_only_what_the_plan_allows, the_check_of_arrows_can_fail,
     the_plan_has_no_stairs_up,
 };
+use languages::{both_languages_have_the_same_examples, the_check_of_languages_can_fail};
 use words::{
     dependencies_have_reasons, files_are_short, files_say_what_they_are_for, no_machine_is_named,
     only_the_printing_place_prints, templates_and_pages_match, the_readme_is_run, words_are_the_ones_of_the_glossary,
@@ -22,6 +24,6 @@ pub fn tests() -> Vec<kit::Trial> {
         needs(): the_plan_has_no_stairs_up, architecture_md_shows_the_plan, rooms_know_only_what_the_plan_allows,
             the_check_of_arrows_can_fail, files_say_what_they_are_for, files_are_short, templates_and_pages_match,
             the_readme_is_run, no_machine_is_named, words_are_the_ones_of_the_glossary, dependencies_have_reasons,
-            only_the_printing_place_prints
+            only_the_printing_place_prints, both_languages_have_the_same_examples, the_check_of_languages_can_fail
     ]
 }
