@@ -1,47 +1,19 @@
 //! What README and `docs/` show works as it is printed: manifests are valid, commands run, the row becomes a schedule.
 //!
-//! Blocks of code are found by the mark above them, `<!-- run: NAME -->`; those that cannot be run say why,
-//! `<!-- not run: REASON -->`. The first run and the test command are run by `.ci/run`, the lines for nginx by
-//! `pages::proxied`.
-
-mod pages;
+//! Blocks of code are found by the mark above them, `<!-- run: NAME -->`; `tidy::pages` sees to it that each has one.
+//! The first run and the test command are run by `.ci/run`, the lines for nginx by `pages::proxied`.
 
 use std::path::Path;
 
 use crate::kit;
-use pages::{all, anchor, block, blocks, blocks_of, examples, top};
-
-/// The marks that something runs; any other is a slip of the pen.
-const RUN: [&str; 12] = [
-    "first", "test", "nginx", "manifest", "settings", "check", "tasks", "groups", "row", "options", "backup", "cluster",
-];
+use kit::pages::{block, blocks};
 
 pub fn tests() -> Vec<kit::Trial> {
     kit::trials![
-        needs(): each_block_is_run_or_says_why_not, its_manifests_are_valid, its_settings_are_valid,
-            its_row_becomes_a_schedule, its_checks_print_what_it_says, its_commands_run, its_groups_are_filled,
-            its_backup_is_made, its_code_is_that_of_the_examples, it_is_short, its_links_lead_somewhere;
+        needs(): its_manifests_are_valid, its_settings_are_valid, its_row_becomes_a_schedule,
+            its_checks_print_what_it_says, its_commands_run, its_groups_are_filled, its_backup_is_made;
         needs(Cluster): its_cluster_is_reached
     ]
-}
-
-async fn each_block_is_run_or_says_why_not() {
-    let mut complaints = Vec::new();
-    for (path, text) in examples() {
-        for block in blocks_of(&text) {
-            let known = match block.mark.as_deref() {
-                None => block.language.is_empty(),
-                Some(mark) => match mark.strip_prefix("run: ") {
-                    Some(name) => RUN.contains(&name) || name.starts_with("example "),
-                    None => mark.starts_with("not run: "),
-                },
-            };
-            if !known {
-                complaints.push(format!("{}: {:?}\n{}", path.display(), block.mark, block.body));
-            }
-        }
-    }
-    assert!(complaints.is_empty(), "{}", complaints.join("\n"));
 }
 
 /// Runs shell lines with the program in the path; what they printed.
@@ -174,60 +146,6 @@ async fn its_backup_is_made() {
     let script = block("backup").replace("/backup", &copies.display().to_string());
     shell(&site, &script).await;
     assert_eq!(std::fs::read_dir(&copies).unwrap().count(), 1);
-}
-
-/// Each line of the block stands in the example, one after the other; how far they are moved in does not count.
-async fn its_code_is_that_of_the_examples() {
-    let lines = |text: &str| text.lines().map(|line| line.trim().to_owned()).collect::<Vec<_>>();
-    let mut shown = 0;
-    for (path, text) in examples() {
-        for block in blocks_of(&text) {
-            let Some(name) = block
-                .mark
-                .as_deref()
-                .and_then(|mark| mark.strip_prefix("run: example "))
-            else {
-                continue;
-            };
-            let example = std::fs::read_to_string(top().join(format!("examples/{name}.rs"))).unwrap();
-            let (there, here) = (lines(&example), lines(&block.body));
-            let found = there.windows(here.len()).any(|window| window == here);
-            assert!(found, "{}: not in examples/{name}.rs:\n{}", path.display(), block.body);
-            shown += 1;
-        }
-    }
-    assert!(shown >= 4, "{shown}");
-}
-
-async fn it_is_short() {
-    let words = examples()[0].1.split_whitespace().count();
-    let right = (700..=1000).contains(&words);
-    assert!(
-        right,
-        "README.md has {words} words, not 700 to 1,000; reference belongs to docs/"
-    );
-}
-
-async fn its_links_lead_somewhere() {
-    for (path, text) in all() {
-        for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
-            if link.starts_with("http") {
-                continue;
-            }
-            let (file, place) = link.split_once('#').unwrap_or((link, ""));
-            let target = if file.is_empty() {
-                path.clone()
-            } else {
-                path.parent().unwrap().join(file)
-            };
-            assert!(target.exists(), "{}: {link}", path.display());
-            if !place.is_empty() {
-                let there = std::fs::read_to_string(&target).unwrap();
-                let found = there.lines().any(|line| line.starts_with('#') && anchor(line) == place);
-                assert!(found, "{}: {link}", path.display());
-            }
-        }
-    }
 }
 
 async fn its_cluster_is_reached() {

@@ -4,6 +4,7 @@
 
 mod arrows;
 mod languages;
+mod pages;
 pub mod text;
 mod words;
 
@@ -13,6 +14,10 @@ use arrows::{
     the_plan_has_no_stairs_up,
 };
 use languages::{both_languages_have_the_same_examples, the_check_of_languages_can_fail};
+use pages::{
+    code_is_that_of_the_examples, each_block_is_run_or_says_why_not, each_page_is_in_the_tables_of_contents,
+    links_lead_somewhere, the_readme_is_short,
+};
 use words::{
     dependencies_have_reasons, files_are_short, files_say_what_they_are_for, no_machine_is_named,
     only_the_printing_place_prints, templates_and_pages_match, the_readme_is_run, words_are_the_ones_of_the_glossary,
@@ -24,6 +29,8 @@ pub fn tests() -> Vec<kit::Trial> {
         needs(): the_plan_has_no_stairs_up, architecture_md_shows_the_plan, rooms_know_only_what_the_plan_allows,
             the_check_of_arrows_can_fail, files_say_what_they_are_for, files_are_short, templates_and_pages_match,
             the_readme_is_run, no_machine_is_named, words_are_the_ones_of_the_glossary, dependencies_have_reasons,
-            only_the_printing_place_prints, both_languages_have_the_same_examples, the_check_of_languages_can_fail
+            only_the_printing_place_prints, both_languages_have_the_same_examples, the_check_of_languages_can_fail,
+            each_block_is_run_or_says_why_not, code_is_that_of_the_examples, the_readme_is_short,
+            links_lead_somewhere, each_page_is_in_the_tables_of_contents
     ]
 }

@@ -59,6 +59,7 @@ mod names;
 mod nginx;
 mod nursery;
 pub mod own_tests;
+pub mod pages;
 pub mod pgbouncer;
 mod postgres;
 mod program;

@@ -1,4 +1,4 @@
-//! The pages as text: README, `docs/`, and the blocks of code in them.
+//! The documentation as text: README, `docs/`, and the blocks of code in them.
 
 use std::path::{Path, PathBuf};
 
