@@ -3,11 +3,11 @@
 //! Reads everything: never on the path of a request.
 
 use runner_core::task::State;
+use rusqlite::Connection;
 
-use super::link::SqlError;
-use super::readers::Readers;
+use super::connection::Statements as _;
+use super::error::SqlError;
 use super::rows::on_list;
-use super::store::built;
 
 /// Each selects one text a contradiction; `?1` is the present.
 const QUESTIONS: [&str; 11] = [
@@ -33,7 +33,7 @@ const QUESTIONS: [&str; 11] = [
     "SELECT integrity_check FROM pragma_integrity_check WHERE integrity_check <> 'ok'",
 ];
 
-pub(super) async fn audit(readers: &Readers, now: i64) -> Result<Vec<String>, SqlError> {
+pub(super) fn audit(conn: &Connection, now: i64) -> Result<Vec<String>, SqlError> {
     let counts = State::ALL.map(|state| {
         format!(
             "SELECT 'queue ' || name || ' counts ' || {state} || ' {state}, it has ' || n FROM \
@@ -44,9 +44,5 @@ pub(super) async fn audit(readers: &Readers, now: i64) -> Result<Vec<String>, Sq
     });
     // In one statement, so that all of it is asked of one moment.
     let questions: Vec<&str> = QUESTIONS.into_iter().chain(counts.iter().map(String::as_str)).collect();
-    let found = built(questions.join(" UNION ALL "))
-        .bind(now)
-        .fetch_all(readers)
-        .await?;
-    found.iter().map(|row| row.try_get(0)).collect()
+    conn.values(&questions.join(" UNION ALL "), [now])
 }

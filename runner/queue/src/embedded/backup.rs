@@ -9,8 +9,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, OpenFlags};
 
-use super::link::SqlError;
-use super::store::error;
+use super::error::{SqlError, broker_error};
 use crate::BrokerError;
 
 const DOING: &str = "back its file up";
@@ -103,7 +102,7 @@ fn copy_as_a_whole(from: &Path, to: &Path) -> Result<BackedUp, BackupError> {
     let partial = PathBuf::from(partial);
     create(&partial).map_err(|e| unmade(to, &e))?;
     let made = copy(from, &partial)
-        .map_err(|e| error(DOING, e).into())
+        .map_err(|e| broker_error(DOING, e).into())
         .and_then(|made| name(&partial, to).map_err(|e| unmade(to, &e)).map(|()| made));
     if made.is_err() {
         for rest in ["", "-journal", "-wal", "-shm"] {
@@ -127,7 +126,7 @@ fn create(path: &Path) -> io::Result<()> {
 fn copy(from: &Path, to: &Path) -> Result<BackedUp, SqlError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let source = Connection::open_with_flags(from, flags)?;
-    source.busy_timeout(super::link::BUSY_TIMEOUT)?;
+    source.busy_timeout(super::connection::BUSY_TIMEOUT)?;
     // One view of the file for all steps: without it a write of another process would make the copy begin anew.
     source.execute_batch("BEGIN")?;
     source.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;

@@ -6,7 +6,6 @@ use std::time::Duration;
 use runner_core::clock::Clock as _;
 use runner_core::task::Task;
 
-use super::link::sql;
 use super::rows::micros;
 use super::tests::{clock, open_with, sound};
 use super::*;
@@ -18,10 +17,8 @@ const DEADLINE: Duration = Duration::from_secs(20);
 const ENDLESS: usize = 10_000_000;
 
 async fn ids(broker: &EmbeddedBroker) -> Vec<String> {
-    let rows = sql("SELECT id FROM tasks ORDER BY seq")
-        .fetch_all(broker.readers())
-        .await;
-    rows.unwrap().iter().map(|row| row.try_get(0).unwrap()).collect()
+    let ask = |conn: &Connection| conn.values("SELECT id FROM tasks ORDER BY seq", []);
+    broker.readers.ask("list ids", ask).await.unwrap()
 }
 
 #[tokio::test]
@@ -65,10 +62,8 @@ async fn what_it_leaves_behind_is_nobodys_soon() {
         file.claim(tx, 2)
     })
     .unwrap();
-    let end = sql("SELECT max(at) FROM tasks WHERE state = 'active'")
-        .fetch_one(broker.readers())
-        .await;
-    let end: i64 = end.unwrap().try_get(0).unwrap();
+    let ask = |conn: &Connection| conn.value::<i64>("SELECT max(at) FROM tasks WHERE state = 'active'", []);
+    let end = broker.readers.ask("look at the lease", ask).await.unwrap();
     assert!(end > micros(clock.now()));
     clock.advance(Duration::from_secs(60));
     assert!(end < micros(clock.now()));

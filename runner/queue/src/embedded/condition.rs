@@ -9,7 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rusqlite::ErrorCode;
 
-use super::link::SqlError;
+use super::error::SqlError;
 
 /// What tells one file from another of the same name: device and number.
 type Identity = (u64, u64);

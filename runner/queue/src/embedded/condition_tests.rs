@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::io::{Seek as _, SeekFrom, Write as _};
+use std::time::Duration;
 
 use runner_core::task::Task;
 

@@ -9,24 +9,26 @@ use std::path::Path;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
+use rusqlite::Connection;
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
-use super::link::{SqlError, sql};
+use super::connection::Statements as _;
+use super::error::SqlError;
 use super::readers::Readers;
 
 /// Active tasks that are looked at, the oldest claims first: more than all workers of a host run at once.
 const MOST: i64 = 10_000;
 
 /// An active task by its row and its claim.
-pub(super) type Held = (i64, i64);
+pub(super) type ClaimedRow = (i64, i64);
 
 /// What was found when this process began to claim.
 #[derive(Default)]
 pub(super) struct Dead {
     lock: OnceLock<Option<lock::Lock>>,
     looked: OnceCell<Instant>,
-    tasks: Mutex<Vec<Held>>,
+    tasks: Mutex<Vec<ClaimedRow>>,
 }
 
 impl Dead {
@@ -46,7 +48,7 @@ impl Dead {
         self.looked
             .get_or_init(|| async {
                 if let (Some(Some(lock)), Some(me)) = (self.lock.get(), me) {
-                    match active(readers).await {
+                    match readers.ask("look for tasks of dead workers", active).await {
                         Ok(active) if lock.is_the_only_one() => {
                             let dead = active.into_iter().filter(|(_, by)| is_dead(by, me));
                             *self.tasks() = dead.map(|(held, _)| held).collect();
@@ -61,7 +63,7 @@ impl Dead {
     }
 
     /// Up to this many of them, once what they ran has had `grace` to end.
-    pub(super) fn some(&self, grace: Duration, limit: usize) -> Vec<Held> {
+    pub(super) fn some(&self, grace: Duration, limit: usize) -> Vec<ClaimedRow> {
         match self.looked.get() {
             Some(at) if at.elapsed() >= grace => self.tasks().iter().take(limit).copied().collect(),
             _ => Vec::new(),
@@ -69,27 +71,23 @@ impl Dead {
     }
 
     /// These were taken back.
-    pub(super) fn done(&self, taken: &[Held]) {
+    pub(super) fn done(&self, taken: &[ClaimedRow]) {
         self.tasks().retain(|held| !taken.contains(held));
     }
 
-    fn tasks(&self) -> MutexGuard<'_, Vec<Held>> {
+    fn tasks(&self) -> MutexGuard<'_, Vec<ClaimedRow>> {
         self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Active tasks, and as whom each was claimed.
-async fn active(readers: &Readers) -> Result<Vec<(Held, String)>, SqlError> {
-    let rows = sql(
+fn active(conn: &Connection) -> Result<Vec<(ClaimedRow, String)>, SqlError> {
+    conn.all(
         "SELECT t.seq, t.run, t.claimed_by FROM tasks t INDEXED BY tasks_active \
          WHERE t.state = 'active' AND t.claimed_by IS NOT NULL ORDER BY t.at LIMIT ?",
+        [MOST],
+        |row| Ok(((row.get(0)?, row.get(1)?), row.get(2)?)),
     )
-    .bind(MOST)
-    .fetch_all(readers)
-    .await?;
-    rows.iter()
-        .map(|row| Ok(((row.try_get(0)?, row.try_get(1)?), row.try_get(2)?)))
-        .collect()
 }
 
 /// Whether no process of this id runs on this host any more. `me` has not claimed anything yet, so what it seems to hold is

@@ -1,11 +1,13 @@
 //! Tasks of dead processes are taken back before their leases are over, and only those.
 #![allow(clippy::unwrap_used)]
 
+use std::time::Duration;
+
 use runner_core::task::{State, Task};
 
 use super::tests::{clock, open_with, sound};
 use super::*;
-use crate::{Inspector as _, Producer as _};
+use crate::{Claim, Inspector as _, Producer as _, Work as _};
 
 const LEASE: Duration = Duration::from_secs(30);
 

@@ -3,115 +3,80 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use rusqlite::{Connection, params};
 
 use super::EmbeddedBroker;
-use super::link::SqlError;
+use super::connection::Statements as _;
+use super::error::SqlError;
 use super::rows::{column, micros, span};
-use super::store::{error, sql};
-use super::writer::{Tx, Write};
+use super::writer::Tx;
 use crate::{BrokerResult, Documents, MAX_DOCUMENTS};
 
+const KEEP: &str = "keep a document";
 const READ: &str = "read documents";
 
 /// Writes a document, or keeps the one that is there for longer; whether there is one.
-struct Keep {
-    kind: &'static str,
-    name: String,
-    body: Option<Vec<u8>>,
-    ttl: Duration,
-}
-
-#[async_trait]
-impl Write for Keep {
-    type Output = bool;
-    const DOING: &'static str = "keep a document";
-    const DURABLE: bool = false;
-
-    async fn apply(&mut self, tx: &mut Tx<'_>) -> Result<bool, SqlError> {
-        sql("DELETE FROM documents WHERE expires_at <= ?")
-            .bind(tx.now)
-            .execute(&mut *tx.conn)
-            .await?;
-        let ends = tx.now.saturating_add(span(self.ttl));
-        let query = match &self.body {
-            Some(body) => sql("INSERT OR REPLACE INTO documents (kind, name, body, expires_at) VALUES (?, ?, ?, ?)")
-                .bind(self.kind)
-                .bind(self.name.clone())
-                .bind(body.clone())
-                .bind(ends),
-            None => sql("UPDATE documents SET expires_at = ? WHERE kind = ? AND name = ?")
-                .bind(ends)
-                .bind(self.kind)
-                .bind(self.name.clone()),
-        };
-        Ok(query.execute(&mut *tx.conn).await?.rows_affected() > 0)
-    }
-}
-
-struct Forget {
-    kind: &'static str,
-    name: String,
-}
-
-#[async_trait]
-impl Write for Forget {
-    type Output = ();
-    const DOING: &'static str = "drop a document";
-    const DURABLE: bool = false;
-
-    async fn apply(&mut self, tx: &mut Tx<'_>) -> Result<(), SqlError> {
-        sql("DELETE FROM documents WHERE kind = ? AND name = ?")
-            .bind(self.kind)
-            .bind(self.name.clone())
-            .execute(&mut *tx.conn)
-            .await?;
-        Ok(())
-    }
+fn keep(tx: &Tx<'_>, kind: &str, name: &str, body: Option<&[u8]>, ttl: Duration) -> Result<bool, SqlError> {
+    tx.conn.exec("DELETE FROM documents WHERE expires_at <= ?", [tx.now])?;
+    let ends = tx.now.saturating_add(span(ttl));
+    let changed = match body {
+        Some(body) => tx.conn.exec(
+            "INSERT OR REPLACE INTO documents (kind, name, body, expires_at) VALUES (?, ?, ?, ?)",
+            params![kind, name, body, ends],
+        )?,
+        None => tx.conn.exec(
+            "UPDATE documents SET expires_at = ? WHERE kind = ? AND name = ?",
+            params![ends, kind, name],
+        )?,
+    };
+    Ok(changed > 0)
 }
 
 #[async_trait]
 impl Documents for EmbeddedBroker {
     async fn keep_document(&self, kind: &'static str, name: &str, body: Vec<u8>, ttl: Duration) -> BrokerResult<()> {
-        let (name, body) = (name.to_owned(), Some(body));
-        self.writer.write(Keep { kind, name, body, ttl }).await.map(drop)
+        let name = name.to_owned();
+        let change = move |tx: &mut Tx<'_>| keep(tx, kind, &name, Some(&body), ttl);
+        self.writer.write_unsynced(KEEP, change).await.map(drop)
     }
 
     async fn renew_document(&self, kind: &'static str, name: &str, ttl: Duration) -> BrokerResult<bool> {
-        let (name, body) = (name.to_owned(), None);
-        self.writer.write(Keep { kind, name, body, ttl }).await
+        let name = name.to_owned();
+        let change = move |tx: &mut Tx<'_>| keep(tx, kind, &name, None, ttl);
+        self.writer.write_unsynced(KEEP, change).await
     }
 
     async fn document(&self, kind: &'static str, name: &str) -> BrokerResult<Option<Vec<u8>>> {
-        let found = sql("SELECT body FROM documents WHERE kind = ? AND name = ? AND expires_at > ?")
-            .bind(kind)
-            .bind(name.to_owned())
-            .bind(micros(self.clock.now()))
-            .fetch_optional(self.readers())
-            .await
-            .map_err(|e| error(READ, e))?;
-        let body = found.map(|row| row.try_get::<Vec<u8>>(0));
-        body.transpose().map_err(|e| error(READ, e))
+        let (name, now) = (name.to_owned(), micros(self.clock.now()));
+        let read = move |conn: &Connection| {
+            conn.first(
+                "SELECT body FROM documents WHERE kind = ? AND name = ? AND expires_at > ?",
+                params![kind, name, now],
+                |row| Ok(row.get(0)?),
+            )
+        };
+        self.readers.ask(READ, read).await
     }
 
     async fn documents(&self, kind: &'static str) -> BrokerResult<Vec<(String, Vec<u8>)>> {
-        let found = sql("SELECT name, body FROM documents WHERE kind = ? AND expires_at > ? \
-             ORDER BY expires_at DESC LIMIT ?")
-        .bind(kind)
-        .bind(micros(self.clock.now()))
-        .bind(column(MAX_DOCUMENTS as u64))
-        .fetch_all(self.readers())
-        .await
-        .map_err(|e| error(READ, e))?;
-        let one = |row: &super::cells::Row| Ok((row.try_get::<String>(0)?, row.try_get::<Vec<u8>>(1)?));
-        found
-            .iter()
-            .map(one)
-            .collect::<Result<_, _>>()
-            .map_err(|e| error(READ, e))
+        let now = micros(self.clock.now());
+        let read = move |conn: &Connection| {
+            conn.all(
+                "SELECT name, body FROM documents WHERE kind = ? AND expires_at > ? \
+                 ORDER BY expires_at DESC LIMIT ?",
+                params![kind, now, column(MAX_DOCUMENTS as u64)],
+                |row| Ok((row.get(0)?, row.get(1)?)),
+            )
+        };
+        self.readers.ask(READ, read).await
     }
 
     async fn drop_document(&self, kind: &'static str, name: &str) -> BrokerResult<()> {
         let name = name.to_owned();
-        self.writer.write(Forget { kind, name }).await
+        let change = move |tx: &mut Tx<'_>| {
+            let text = "DELETE FROM documents WHERE kind = ? AND name = ?";
+            tx.conn.exec(text, [kind, &name]).map(drop)
+        };
+        self.writer.write_unsynced("drop a document", change).await
     }
 }

@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use runner_core::task::{QueueName, State};
+use rusqlite::{Connection, params};
 
-use super::cells::Row;
-use super::link::{Executor, SqlError};
-use super::readers::Readers;
+use super::connection::Statements as _;
+use super::error::SqlError;
+use super::moves::Listed;
 use super::rows::{self, column, count, instant, micros, span};
-use super::store::{built, error, sql};
-use super::writer::{Tx, Write};
-use super::{EmbeddedBroker, inspect, staged};
+use super::writer::Tx;
+use super::{EmbeddedBroker, staged};
 use crate::{
     BrokerResult, GroupInfo, GroupNames, GroupPage, GroupRule, Groups, HEAD_BYTES, MAX_ACTED, MAX_SET, Reclaimed,
     SET_DEADLINE, StagedSet, TaskPage, TaskRecord,
@@ -23,202 +23,154 @@ use crate::{
 const NAMES: i64 = 500;
 
 /// One page of the groups of a queue; `(skip, size)` says which.
-pub(super) async fn page(
-    readers: &Readers,
-    queue: &QueueName,
-    (skip, size): (i64, i64),
-) -> Result<GroupPage, SqlError> {
-    let found = sql(
+pub(super) fn page(conn: &Connection, queue: &QueueName, (skip, size): (i64, i64)) -> Result<GroupPage, SqlError> {
+    let groups = conn.all(
         "SELECT group_name, count(*) FROM tasks WHERE queue = ? AND state = 'aggregating' \
          AND staged IS NULL GROUP BY group_name ORDER BY group_name LIMIT ? OFFSET ?",
-    )
-    .bind(queue.as_str().to_owned())
-    .bind(size)
-    .bind(skip)
-    .fetch_all(readers)
-    .await?;
-    let row = sql(
+        params![queue.as_str(), size, skip],
+        |row| {
+            Ok(GroupInfo {
+                name: row.get(0)?,
+                tasks: count(row.get(1)?),
+            })
+        },
+    )?;
+    let total = conn.value(
         "SELECT count(DISTINCT group_name) FROM tasks WHERE queue = ? AND state = 'aggregating' \
          AND staged IS NULL",
-    )
-    .bind(queue.as_str().to_owned())
-    .fetch_one(readers)
-    .await?;
-    let mut groups = Vec::with_capacity(found.len());
-    for row in &found {
-        groups.push(GroupInfo {
-            name: row.try_get(0)?,
-            tasks: count(row.try_get(1)?),
-        });
-    }
-    Ok(GroupPage {
-        groups,
-        total: count(row.try_get(0)?),
-    })
+        [queue.as_str()],
+    )?;
+    let total = count(total);
+    Ok(GroupPage { groups, total })
 }
 
 /// One page of the tasks of a group; `(skip, size)` says which.
-pub(super) async fn tasks(
-    readers: &Readers,
+pub(super) fn tasks(
+    conn: &Connection,
     queue: &QueueName,
     group: &str,
     (skip, size): (i64, i64),
 ) -> Result<TaskPage, SqlError> {
-    let found = built(format!(
+    let text = format!(
         "SELECT {} FROM tasks t WHERE t.queue = ? AND t.group_name = ? AND state = 'aggregating' \
          AND staged IS NULL ORDER BY t.at, t.id LIMIT ? OFFSET ?",
-        rows::shown(HEAD_BYTES)
-    ))
-    .bind(queue.as_str().to_owned())
-    .bind(group.to_owned())
-    .bind(size)
-    .bind(skip)
-    .fetch_all(readers)
-    .await?;
-    let row = sql(
+        rows::columns_cut_to(HEAD_BYTES)
+    );
+    let found = conn.all(&text, params![queue.as_str(), group, size, skip], rows::listed)?;
+    let total = conn.value(
         "SELECT count(*) FROM tasks WHERE queue = ? AND group_name = ? AND state = 'aggregating' \
          AND staged IS NULL",
-    )
-    .bind(queue.as_str().to_owned())
-    .bind(group.to_owned())
-    .fetch_one(readers)
-    .await?;
-    Ok(inspect::page_of(&found, count(row.try_get(0)?)))
+        [queue.as_str(), group],
+    )?;
+    Ok(rows::page_of(found, count(total)))
 }
 
-/// The first rows of a group, as number, id and lock.
-pub(super) async fn first(tx: &mut Tx<'_>, queue: &QueueName, group: &str, most: usize) -> Result<Vec<Row>, SqlError> {
-    sql(
+/// The first rows of a group.
+pub(super) fn first(tx: &Tx<'_>, queue: &QueueName, group: &str, most: usize) -> Result<Vec<Listed>, SqlError> {
+    tx.conn.all(
         "SELECT seq, id, unique_key FROM tasks WHERE queue = ? AND group_name = ? AND state = 'aggregating' \
          AND staged IS NULL ORDER BY at, id LIMIT ?",
+        params![queue.as_str(), group, column(most as u64)],
+        Listed::read,
     )
-    .bind(queue.as_str().to_owned())
-    .bind(group.to_owned())
-    .bind(column(most as u64))
-    .fetch_all(&mut *tx.conn)
-    .await
 }
 
 /// Whether a group is ripe at this instant.
-async fn is_ripe(
-    on: impl Executor,
-    queue: &QueueName,
-    group: &str,
-    rule: &GroupRule,
-    now: i64,
-) -> Result<bool, SqlError> {
-    let row = sql(
+fn is_ripe(conn: &Connection, queue: &QueueName, group: &str, rule: &GroupRule, now: i64) -> Result<bool, SqlError> {
+    let full = column(rule.size() as u64);
+    let (size, oldest, newest): (i64, Option<i64>, Option<i64>) = conn.one(
         "WITH g AS (SELECT at FROM tasks WHERE queue = ?1 AND group_name = ?2 AND state = 'aggregating' \
              AND staged IS NULL ORDER BY at, id) \
          SELECT (SELECT count(*) FROM (SELECT 1 FROM g LIMIT ?3)), (SELECT min(at) FROM g), (SELECT max(at) FROM g)",
-    )
-    .bind(queue.as_str().to_owned())
-    .bind(group.to_owned())
-    .bind(column(rule.size() as u64))
-    .fetch_one(on)
-    .await?;
-    let size: i64 = row.try_get(0)?;
-    let (Some(oldest), Some(newest)) = (row.try_get::<Option<i64>>(1)?, row.try_get::<Option<i64>>(2)?) else {
+        params![queue.as_str(), group, full],
+        |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
+    )?;
+    let (Some(oldest), Some(newest)) = (oldest, newest) else {
         return Ok(false);
     };
     let passed = |at: i64, length: Duration| at <= now.saturating_sub(span(length));
-    Ok(size >= column(rule.size() as u64)
-        || rule.max_delay.is_some_and(|delay| passed(oldest, delay))
-        || passed(newest, rule.grace))
+    Ok(size >= full || rule.max_delay.is_some_and(|delay| passed(oldest, delay)) || passed(newest, rule.grace))
 }
 
-/// Takes the first tasks of a group into a set if it is ripe.
-struct Stage {
-    queue: QueueName,
-    group: String,
-    rule: GroupRule,
-    id: String,
-}
-
-#[async_trait]
-impl Write for Stage {
-    type Output = Option<StagedSet>;
-    const DOING: &'static str = "take the tasks of a group aside";
-
-    async fn apply(&mut self, tx: &mut Tx<'_>) -> Result<Self::Output, SqlError> {
-        if !is_ripe(&mut *tx.conn, &self.queue, &self.group, &self.rule, tx.now).await? {
-            return Ok(None);
-        }
-        let deadline = tx.now.saturating_add(span(SET_DEADLINE));
-        let row = sql("INSERT INTO staged_sets (queue, group_name, id, deadline) VALUES (?, ?, ?, ?) RETURNING seq")
-            .bind(self.queue.as_str().to_owned())
-            .bind(self.group.clone())
-            .bind(self.id.clone())
-            .bind(deadline)
-            .fetch_one(&mut *tx.conn)
-            .await?;
-        let staged = sql(
-            "UPDATE tasks SET staged = ? WHERE seq IN (SELECT seq FROM tasks WHERE queue = ? \
-             AND group_name = ? AND state = 'aggregating' AND staged IS NULL ORDER BY at, id LIMIT ?)",
-        )
-        .bind(row.try_get::<i64>(0)?)
-        .bind(self.queue.as_str().to_owned())
-        .bind(self.group.clone())
-        .bind(column(self.rule.size() as u64))
-        .execute(&mut *tx.conn)
-        .await?;
-        let from = Some(State::Aggregating);
-        tx.tally
-            .moved(self.queue.as_str(), from, None, column(staged.rows_affected()));
-        Ok(Some(StagedSet {
-            queue: self.queue.clone(),
-            group: self.group.clone(),
-            id: self.id.clone(),
-            deadline: instant(deadline),
-        }))
+/// Takes the first tasks of a group into a set of this id if it is ripe.
+fn stage(
+    tx: &mut Tx<'_>,
+    queue: &QueueName,
+    group: &str,
+    rule: &GroupRule,
+    id: &str,
+) -> Result<Option<StagedSet>, SqlError> {
+    if !is_ripe(tx.conn, queue, group, rule, tx.now)? {
+        return Ok(None);
     }
+    let deadline = tx.now.saturating_add(span(SET_DEADLINE));
+    let number: i64 = tx.conn.value(
+        "INSERT INTO staged_sets (queue, group_name, id, deadline) VALUES (?, ?, ?, ?) RETURNING seq",
+        params![queue.as_str(), group, id, deadline],
+    )?;
+    let staged = tx.conn.exec(
+        "UPDATE tasks SET staged = ? WHERE seq IN (SELECT seq FROM tasks WHERE queue = ? \
+         AND group_name = ? AND state = 'aggregating' AND staged IS NULL ORDER BY at, id LIMIT ?)",
+        params![number, queue.as_str(), group, column(rule.size() as u64)],
+    )?;
+    let from = Some(State::Aggregating);
+    tx.tally.moved(queue.as_str(), from, None, column(staged));
+    Ok(Some(StagedSet {
+        queue: queue.clone(),
+        group: group.to_owned(),
+        id: id.to_owned(),
+        deadline: instant(deadline),
+    }))
+}
+
+/// Each name is one step down the index of the groups, however many tasks a group has.
+fn names(conn: &Connection, queue: &QueueName, from: &str) -> Result<Vec<String>, SqlError> {
+    conn.values(
+        "WITH RECURSIVE names (name) AS ( \
+           SELECT min(group_name) FROM tasks WHERE queue = ?1 AND state = 'aggregating' AND staged IS NULL \
+             AND group_name > ?2 \
+           UNION ALL \
+           SELECT (SELECT min(group_name) FROM tasks WHERE queue = ?1 AND state = 'aggregating' \
+             AND staged IS NULL AND group_name > name) FROM names WHERE name IS NOT NULL) \
+         SELECT name FROM names WHERE name IS NOT NULL LIMIT ?3",
+        params![queue.as_str(), from, NAMES],
+    )
 }
 
 #[async_trait]
 impl Groups for EmbeddedBroker {
     async fn group_names(&self, queue: &QueueName, from: Option<&str>) -> BrokerResult<GroupNames> {
-        // Each name is one step down the index of the groups, however many tasks a group has.
-        let found = sql("WITH RECURSIVE names (name) AS ( \
-               SELECT min(group_name) FROM tasks WHERE queue = ?1 AND state = 'aggregating' AND staged IS NULL \
-                 AND group_name > ?2 \
-               UNION ALL \
-               SELECT (SELECT min(group_name) FROM tasks WHERE queue = ?1 AND state = 'aggregating' \
-                 AND staged IS NULL AND group_name > name) FROM names WHERE name IS NOT NULL) \
-             SELECT name FROM names WHERE name IS NOT NULL LIMIT ?3")
-        .bind(queue.as_str().to_owned())
-        .bind(from.unwrap_or_default().to_owned())
-        .bind(NAMES)
-        .fetch_all(self.readers())
-        .await;
-        let names = found.and_then(|rows| rows.iter().map(|row| row.try_get(0)).collect());
-        let names: Vec<String> = names.map_err(|e| error("look for groups", e))?;
+        let (queue, from) = (queue.clone(), from.unwrap_or_default().to_owned());
+        let look = move |conn: &Connection| names(conn, &queue, &from);
+        let names = self.readers.ask("look for groups", look).await?;
         let full = names.len() == usize::try_from(NAMES).unwrap_or(usize::MAX);
         let next = names.last().filter(|_| full).cloned();
         Ok(GroupNames { names, next })
     }
 
     async fn stage(&self, queue: &QueueName, group: &str, rule: &GroupRule) -> BrokerResult<Option<StagedSet>> {
+        let (queue, group, rule) = (queue.clone(), group.to_owned(), *rule);
         // Most looks find nothing ripe; those need no writer.
-        let looked = is_ripe(self.readers(), queue, group, rule, micros(self.clock.now())).await;
-        if !looked.map_err(|e| error("see whether a group is ripe", e))? {
+        let look = {
+            let (queue, group, now) = (queue.clone(), group.clone(), micros(self.clock.now()));
+            move |conn: &Connection| is_ripe(conn, &queue, &group, &rule, now)
+        };
+        if !self.readers.ask("see whether a group is ripe", look).await? {
             return Ok(None);
         }
-        let stage = Stage {
-            queue: queue.clone(),
-            group: group.to_owned(),
-            rule: *rule,
-            id: uuid::Uuid::new_v4().to_string(),
-        };
-        self.writer.write(stage).await
+        let id = uuid::Uuid::new_v4().to_string();
+        let change = move |tx: &mut Tx<'_>| stage(tx, &queue, &group, &rule, &id);
+        self.writer.write("take the tasks of a group aside", change).await
     }
 
     async fn read_staged(&self, set: &StagedSet) -> BrokerResult<Vec<TaskRecord>> {
-        let (tasks, odd) = staged::read(self.readers(), set)
-            .await
-            .map_err(|e| error("read the tasks of a group", e))?;
-        if !odd.is_empty() {
+        let wanted = set.clone();
+        let read = move |conn: &Connection| staged::read(conn, &wanted);
+        let (tasks, unreadable) = self.readers.ask("read the tasks of a group", read).await?;
+        if !unreadable.is_empty() {
             let set = set.clone();
-            self.writer.write(staged::PutAside { set, odd }).await?;
+            let change = move |tx: &mut Tx<'_>| staged::archive_unreadable(tx, &set, &unreadable);
+            self.writer.write("archive tasks that cannot be read", change).await?;
         }
         Ok(tasks)
     }
@@ -226,7 +178,9 @@ impl Groups for EmbeddedBroker {
     async fn drop_staged(&self, set: &StagedSet) -> BrokerResult<usize> {
         let mut dropped = 0;
         for _ in 0..=MAX_SET / MAX_ACTED {
-            let now = self.writer.write(staged::Drop(set.clone())).await?;
+            let set = set.clone();
+            let change = move |tx: &mut Tx<'_>| staged::drop_some(tx, &set);
+            let now = self.writer.write("delete tasks that became one", change).await?;
             dropped += now;
             if now < MAX_ACTED {
                 break;
@@ -237,6 +191,7 @@ impl Groups for EmbeddedBroker {
 
     async fn reclaim(&self, queues: &[QueueName], grace: Duration, limit: usize) -> BrokerResult<Vec<Reclaimed>> {
         let queues = queues.to_vec();
-        self.writer.write(staged::Reclaim { queues, grace, limit }).await
+        let change = move |tx: &mut Tx<'_>| staged::reclaim(tx, &queues, grace, limit);
+        self.writer.write("take back sets of groups", change).await
     }
 }

@@ -1,11 +1,13 @@
 //! What only this broker promises about groups: about files of an older program and about damaged rows.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+use std::time::Duration;
+
 use runner_core::task::{State, Task, TaskId};
 
 use super::tests::{clock, meddle, open_with, sound};
 use super::*;
-use crate::{GroupRule, Groups, Inspector, Page, Producer};
+use crate::{GroupRule, Groups, Inspector, Page, Producer, Work as _};
 
 const RULE: GroupRule = GroupRule {
     grace: Duration::from_secs(60),

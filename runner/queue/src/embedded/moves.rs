@@ -1,71 +1,111 @@
-//! The moves of a task's row from one state to another that several subjects share.
+//! The moves of tasks from one state to another that several subjects share, and the end of tasks.
 //!
-//! Each keeps the sums; none of them asks whether the move is legal, their callers know.
+//! Each keeps the sums. None asks whether the move is legal: the caller has checked that.
 
 use runner_core::task::{QueueName, State};
+use rusqlite::{Row, params};
 
-use super::link::SqlError;
-use super::rows::{column, to_json};
-use super::store::sql;
+use super::connection::Statements as _;
+use super::error::SqlError;
+use super::rows::{self, column, to_json};
 use super::writer::Tx;
 use crate::kept;
 
+/// A row of a list, with what its deletion needs. An id or a lock that cannot be read is `None`.
+pub(super) struct Listed {
+    pub(super) seq: i64,
+    id: Option<String>,
+    lock: Option<String>,
+}
+
+impl Listed {
+    /// From the columns seq, id, unique_key.
+    pub(super) fn read(row: &Row<'_>) -> Result<Self, SqlError> {
+        Ok(Self {
+            seq: row.get(0)?,
+            id: row.get(1).ok(),
+            lock: row.get(2).unwrap_or_default(),
+        })
+    }
+}
+
+/// The row numbers.
+pub(super) fn seqs(found: &[Listed]) -> Vec<i64> {
+    found.iter().map(|row| row.seq).collect()
+}
+
+/// The first rows of a list.
+pub(super) fn first(tx: &Tx<'_>, queue: &QueueName, state: State, most: usize) -> Result<Vec<Listed>, SqlError> {
+    let text = format!(
+        "SELECT seq, id, unique_key FROM tasks WHERE queue = ? AND {} ORDER BY at, seq LIMIT ?",
+        rows::on_list(state)
+    );
+    tx.conn
+        .all(&text, params![queue.as_str(), column(most as u64)], Listed::read)
+}
+
+/// Deletes rows of a list and releases their locks. A row whose id or lock cannot be read goes too; what it may have
+/// locked is free in time.
+pub(super) fn erase(tx: &mut Tx<'_>, queue: &QueueName, from: State, found: &[Listed]) -> Result<(), SqlError> {
+    for row in found {
+        if let Some(id) = &row.id {
+            unlock(tx, queue, row.lock.as_deref(), id)?;
+        }
+    }
+    delete(tx, queue, from, &seqs(found))
+}
+
 /// Behind all pending tasks of the queue, in the order given.
-pub(super) async fn to_back(tx: &mut Tx<'_>, queue: &QueueName, from: State, seqs: &[i64]) -> Result<(), SqlError> {
+pub(super) fn to_back(tx: &mut Tx<'_>, queue: &QueueName, from: State, seqs: &[i64]) -> Result<(), SqlError> {
     if seqs.is_empty() {
         return Ok(());
     }
     let n = column(seqs.len() as u64);
-    let first = tx.tally.back(tx.conn, queue.as_str(), n).await?;
-    to_pending(tx, queue, from, seqs, first).await
+    let first = tx.tally.back(tx.conn, queue.as_str(), n)?;
+    to_pending(tx, queue, from, seqs, first)
 }
 
 /// Before all pending tasks of the queue, in the order given.
-pub(super) async fn to_front(tx: &mut Tx<'_>, queue: &QueueName, from: State, seqs: &[i64]) -> Result<(), SqlError> {
+pub(super) fn to_front(tx: &mut Tx<'_>, queue: &QueueName, from: State, seqs: &[i64]) -> Result<(), SqlError> {
     if seqs.is_empty() {
         return Ok(());
     }
     let n = column(seqs.len() as u64);
-    let first = tx.tally.front(tx.conn, queue.as_str(), n).await?;
-    to_pending(tx, queue, from, seqs, first).await
+    let first = tx.tally.front(tx.conn, queue.as_str(), n)?;
+    to_pending(tx, queue, from, seqs, first)
 }
 
-async fn to_pending(tx: &mut Tx<'_>, queue: &QueueName, from: State, seqs: &[i64], first: i64) -> Result<(), SqlError> {
-    sql(
+fn to_pending(tx: &mut Tx<'_>, queue: &QueueName, from: State, seqs: &[i64], first: i64) -> Result<(), SqlError> {
+    tx.conn.exec(
         "UPDATE tasks SET state = 'pending', at = ?1 + j.key, pending_since = ?2, waiting_for = NULL \
          FROM json_each(?3) j WHERE tasks.seq = j.value",
-    )
-    .bind(first)
-    .bind(tx.now)
-    .bind(to_json(&seqs)?)
-    .execute(&mut *tx.conn)
-    .await?;
+        params![first, tx.now, to_json(&seqs)?],
+    )?;
     let n = column(seqs.len() as u64);
     let to = Some(State::Pending);
     tx.tally.moved(queue.as_str(), Some(from), to, n);
     Ok(())
 }
 
-/// Run again by an operator: what earlier runs returned is not what the next one returns.
-pub(super) async fn forget_results(tx: &mut Tx<'_>, seqs: &[i64]) -> Result<(), SqlError> {
-    sql("UPDATE tasks SET result = NULL WHERE result IS NOT NULL AND seq IN (SELECT value FROM json_each(?))")
-        .bind(to_json(&seqs)?)
-        .execute(&mut *tx.conn)
-        .await
-        .map(drop)
+/// Run again by an operator: the results of earlier runs do not belong to the next one.
+pub(super) fn forget_results(tx: &Tx<'_>, seqs: &[i64]) -> Result<(), SqlError> {
+    tx.conn.exec(
+        "UPDATE tasks SET result = NULL WHERE result IS NOT NULL AND seq IN (SELECT value FROM json_each(?))",
+        [to_json(&seqs)?],
+    )?;
+    Ok(())
 }
 
 /// Back into their groups, as if they joined now.
-pub(super) async fn to_group(tx: &mut Tx<'_>, queue: &QueueName, from: State, seqs: &[i64]) -> Result<(), SqlError> {
+pub(super) fn to_group(tx: &mut Tx<'_>, queue: &QueueName, from: State, seqs: &[i64]) -> Result<(), SqlError> {
     if seqs.is_empty() {
         return Ok(());
     }
-    sql("UPDATE tasks SET state = 'aggregating', at = ?, waiting_for = NULL \
-         WHERE seq IN (SELECT value FROM json_each(?))")
-    .bind(tx.now)
-    .bind(to_json(&seqs)?)
-    .execute(&mut *tx.conn)
-    .await?;
+    tx.conn.exec(
+        "UPDATE tasks SET state = 'aggregating', at = ?, waiting_for = NULL \
+         WHERE seq IN (SELECT value FROM json_each(?))",
+        params![tx.now, to_json(&seqs)?],
+    )?;
     let n = column(seqs.len() as u64);
     let to = Some(State::Aggregating);
     tx.tally.moved(queue.as_str(), Some(from), to, n);
@@ -73,7 +113,7 @@ pub(super) async fn to_group(tx: &mut Tx<'_>, queue: &QueueName, from: State, se
 }
 
 /// An active task failed and is tried again at `due`.
-pub(super) async fn to_retry(
+pub(super) fn to_retry(
     tx: &mut Tx<'_>,
     queue: &QueueName,
     seq: i64,
@@ -81,17 +121,11 @@ pub(super) async fn to_retry(
     error: &str,
     counts: bool,
 ) -> Result<(), SqlError> {
-    sql(
+    tx.conn.exec(
         "UPDATE tasks SET state = 'retry', at = ?1, last_error = ?2, last_failed_at = ?3, \
          retried = max(min(retried, 2147483646), 0) + ?4 WHERE seq = ?5",
-    )
-    .bind(due)
-    .bind(kept(error).to_owned())
-    .bind(tx.now)
-    .bind(i64::from(counts))
-    .bind(seq)
-    .execute(&mut *tx.conn)
-    .await?;
+        params![due, kept(error), tx.now, counts, seq],
+    )?;
     let (from, to) = (Some(State::Active), Some(State::Retry));
     tx.tally.moved(queue.as_str(), from, to, 1);
     if counts {
@@ -101,13 +135,11 @@ pub(super) async fn to_retry(
 }
 
 /// An active task failed for good.
-pub(super) async fn to_archive(tx: &mut Tx<'_>, queue: &QueueName, seq: i64, error: &str) -> Result<(), SqlError> {
-    sql("UPDATE tasks SET state = 'archived', at = ?1, last_error = ?2, last_failed_at = ?1 WHERE seq = ?3")
-        .bind(tx.now)
-        .bind(kept(error).to_owned())
-        .bind(seq)
-        .execute(&mut *tx.conn)
-        .await?;
+pub(super) fn to_archive(tx: &mut Tx<'_>, queue: &QueueName, seq: i64, error: &str) -> Result<(), SqlError> {
+    tx.conn.exec(
+        "UPDATE tasks SET state = 'archived', at = ?1, last_error = ?2, last_failed_at = ?1 WHERE seq = ?3",
+        params![tx.now, kept(error), seq],
+    )?;
     let (from, to) = (Some(State::Active), Some(State::Archived));
     tx.tally.moved(queue.as_str(), from, to, 1);
     tx.tally.processed(queue.as_str(), true);
@@ -115,21 +147,20 @@ pub(super) async fn to_archive(tx: &mut Tx<'_>, queue: &QueueName, seq: i64, err
 }
 
 /// Archived by an operator: no failure, and no error to keep.
-pub(super) async fn put_aside(tx: &mut Tx<'_>, queue: &QueueName, from: State, seqs: &[i64]) -> Result<(), SqlError> {
-    sql("UPDATE tasks SET state = 'archived', at = ?, waiting_for = NULL \
-         WHERE seq IN (SELECT value FROM json_each(?))")
-    .bind(tx.now)
-    .bind(to_json(&seqs)?)
-    .execute(&mut *tx.conn)
-    .await?;
+pub(super) fn archive(tx: &mut Tx<'_>, queue: &QueueName, from: State, seqs: &[i64]) -> Result<(), SqlError> {
+    tx.conn.exec(
+        "UPDATE tasks SET state = 'archived', at = ?, waiting_for = NULL \
+         WHERE seq IN (SELECT value FROM json_each(?))",
+        params![tx.now, to_json(&seqs)?],
+    )?;
     let n = column(seqs.len() as u64);
     let to = Some(State::Archived);
     tx.tally.moved(queue.as_str(), Some(from), to, n);
     Ok(())
 }
 
-/// A row that cannot be read is put aside, so that it stands in nobody's way.
-pub(super) async fn archive_unreadable(
+/// Archives a row that cannot be read, so that it blocks no list.
+pub(super) fn archive_unreadable(
     tx: &mut Tx<'_>,
     queue: &QueueName,
     seq: i64,
@@ -137,51 +168,47 @@ pub(super) async fn archive_unreadable(
     why: &SqlError,
 ) -> Result<(), SqlError> {
     tracing::warn!(queue = %queue, row = seq, error = %why, "task cannot be read; archived");
-    sql("UPDATE tasks SET state = 'archived', at = ?1, last_error = ?2 WHERE seq = ?3")
-        .bind(tx.now)
-        .bind(format!("unreadable: {why}"))
-        .bind(seq)
-        .execute(&mut *tx.conn)
-        .await?;
+    tx.conn.exec(
+        "UPDATE tasks SET state = 'archived', at = ?1, last_error = ?2 WHERE seq = ?3",
+        params![tx.now, format!("unreadable: {why}"), seq],
+    )?;
     let to = Some(State::Archived);
     tx.tally.moved(queue.as_str(), Some(from), to, 1);
     Ok(())
 }
 
-/// Deletes rows with what is remembered of their attempts. Locks are the caller's affair.
-pub(super) async fn delete(tx: &mut Tx<'_>, queue: &QueueName, from: State, seqs: &[i64]) -> Result<(), SqlError> {
-    delete_uncounted(tx, seqs).await?;
+/// Deletes rows with the records of their attempts. Locks are up to the caller.
+pub(super) fn delete(tx: &mut Tx<'_>, queue: &QueueName, from: State, seqs: &[i64]) -> Result<(), SqlError> {
+    delete_uncounted(tx, seqs)?;
     let n = column(seqs.len() as u64);
     tx.tally.moved(queue.as_str(), Some(from), None, n);
     Ok(())
 }
 
 /// The same for rows that no sum counts.
-pub(super) async fn delete_uncounted(tx: &mut Tx<'_>, seqs: &[i64]) -> Result<(), SqlError> {
+pub(super) fn delete_uncounted(tx: &Tx<'_>, seqs: &[i64]) -> Result<(), SqlError> {
     if seqs.is_empty() {
         return Ok(());
     }
     let list = to_json(&seqs)?;
-    sql("DELETE FROM tasks WHERE seq IN (SELECT value FROM json_each(?))")
-        .bind(list.clone())
-        .execute(&mut *tx.conn)
-        .await?;
-    sql("DELETE FROM attempts WHERE task IN (SELECT value FROM json_each(?))")
-        .bind(list)
-        .execute(&mut *tx.conn)
-        .await?;
+    tx.conn.exec(
+        "DELETE FROM tasks WHERE seq IN (SELECT value FROM json_each(?))",
+        [&list],
+    )?;
+    tx.conn.exec(
+        "DELETE FROM attempts WHERE task IN (SELECT value FROM json_each(?))",
+        [&list],
+    )?;
     Ok(())
 }
 
 /// Releases a uniqueness lock if this task still holds it.
-pub(super) async fn unlock(tx: &mut Tx<'_>, queue: &QueueName, key: Option<&str>, id: &str) -> Result<(), SqlError> {
+pub(super) fn unlock(tx: &Tx<'_>, queue: &QueueName, key: Option<&str>, id: &str) -> Result<(), SqlError> {
     if let Some(key) = key {
-        sql("DELETE FROM locks WHERE queue = ? AND key = ? AND task_id = ?")
-            .bind(queue.as_str().to_owned())
-            .bind(key.to_owned())
-            .bind(id.to_owned())
-            .execute(&mut *tx.conn)
-            .await?;
+        tx.conn.exec(
+            "DELETE FROM locks WHERE queue = ? AND key = ? AND task_id = ?",
+            [queue.as_str(), key, id],
+        )?;
     }
     Ok(())
 }

@@ -7,13 +7,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use async_trait::async_trait;
 use tokio::time::Instant;
 
 use super::condition::Condition;
-use super::link::{Link, SqlError};
-use super::store::{error, sql};
-use super::writer::{Tx, Write, Writer};
+use super::connection::{self, Statements as _};
+use super::error::broker_error;
+use super::writer::{Tx, Writer};
 use crate::{BrokerError, BrokerResult};
 
 const DOING: &str = "see whether it can be written";
@@ -39,7 +38,7 @@ pub(super) struct Probes {
 impl Probes {
     /// One probe.
     pub(super) async fn probe(&self, condition: &Arc<Condition>, path: &Path, writer: &Writer) -> BrokerResult<()> {
-        condition.in_place().map_err(|e| error(DOING, e))?;
+        condition.in_place().map_err(|e| broker_error(DOING, e))?;
         if self.is_to_look(condition.damage().is_some()) {
             let (condition, path) = (Arc::clone(condition), path.to_path_buf());
             tokio::spawn(async move { look_through(&condition, &path).await });
@@ -49,11 +48,11 @@ impl Probes {
             return Err(BrokerError::Corrupt { doing: DOING, what });
         }
         if condition.refused() {
-            writer.write(Room(ROOM)).await?;
-            writer.write(Room(0)).await?;
+            fill(writer, ROOM).await?;
+            fill(writer, 0).await?;
             condition.has_room();
         } else if condition.writes() == self.seen.load(Ordering::Relaxed) {
-            writer.write(Room(0)).await?;
+            fill(writer, 0).await?;
         }
         self.seen.store(condition.writes(), Ordering::Relaxed);
         Ok(())
@@ -72,15 +71,12 @@ impl Probes {
 
 /// Looks at every page, as long as that may take.
 async fn look_through(condition: &Condition, path: &Path) {
-    let link = match Link::open_to_read(path) {
-        Ok(link) => link,
+    let conn = match connection::open_to_read(path) {
+        Ok(conn) => conn,
         Err(error) => return condition.met(&error),
     };
-    let stop = link.interrupter();
-    let looking = tokio::task::spawn_blocking(move || {
-        let (rows, _) = link.ask(&sql("PRAGMA quick_check(1)"))?;
-        rows.first().ok_or(SqlError::RowNotFound)?.try_get::<String>(0)
-    });
+    let stop = conn.get_interrupt_handle();
+    let looking = tokio::task::spawn_blocking(move || conn.value::<String>("PRAGMA quick_check(1)", []));
     tokio::pin!(looking);
     let answer = match tokio::time::timeout(LONGEST_LOOK, &mut looking).await {
         Ok(answer) => answer,
@@ -97,21 +93,12 @@ async fn look_through(condition: &Condition, path: &Path) {
     }
 }
 
-/// Writes so many bytes in place of those of the last time.
-struct Room(i64);
-
-#[async_trait]
-impl Write for Room {
-    type Output = ();
-    const DOING: &'static str = DOING;
-    const DURABLE: bool = false;
-
-    async fn apply(&mut self, tx: &mut Tx<'_>) -> Result<(), SqlError> {
-        sql("INSERT INTO probes (one, room) VALUES (1, zeroblob(?1)) \
-             ON CONFLICT (one) DO UPDATE SET room = excluded.room")
-        .bind(self.0)
-        .execute(&mut *tx.conn)
-        .await
-        .map(drop)
-    }
+/// Writes this many bytes in place of those of the last time.
+async fn fill(writer: &Writer, bytes: i64) -> BrokerResult<()> {
+    let change = move |tx: &mut Tx<'_>| {
+        let text = "INSERT INTO probes (one, room) VALUES (1, zeroblob(?1)) \
+             ON CONFLICT (one) DO UPDATE SET room = excluded.room";
+        tx.conn.exec(text, [bytes]).map(drop)
+    };
+    writer.write_unsynced(DOING, change).await
 }

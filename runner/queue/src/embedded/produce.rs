@@ -5,21 +5,15 @@
 use async_trait::async_trait;
 use md5::{Digest, Md5};
 use runner_core::task::{Run, State, Task, TaskId};
+use rusqlite::params;
 use uuid::{Builder, Uuid};
 
 use super::EmbeddedBroker;
-use super::link::SqlError;
+use super::connection::Statements as _;
+use super::error::SqlError;
 use super::rows::{column, count, instant, micros, span, to_json};
-use super::store::{built, sql};
-use super::writer::{Tx, Write};
+use super::writer::Tx;
 use crate::{BrokerResult, Enqueued, Producer, Refusal};
-
-/// Rows that one statement inserts, largest first: few enough texts to keep all of them prepared.
-const CHUNKS: [usize; 3] = [64, 8, 1];
-
-const COLUMNS: &str = "queue, id, kind, payload, state, at, pending_since, max_retry, timeout_s, deadline_s, \
-     retention_s, unique_key, group_name, grouped, headers";
-const PLACES: &str = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
 
 /// A task with everything decided but its position.
 struct Placed<'a> {
@@ -46,63 +40,57 @@ impl Placed<'_> {
 }
 
 /// Enqueues a batch.
-struct Enqueue(Vec<Task>);
-
-#[async_trait]
-impl Write for Enqueue {
-    type Output = Vec<Result<Enqueued, Refusal>>;
-    const DOING: &'static str = "enqueue tasks";
-
-    async fn apply(&mut self, tx: &mut Tx<'_>) -> Result<Self::Output, SqlError> {
-        let mut answers = Vec::with_capacity(self.0.len());
-        let mut plain = Vec::with_capacity(self.0.len());
-        for task in &self.0 {
-            if let Err(e) = task.check() {
-                answers.push(Err(e.into()));
-            } else if task.id.is_none() && task.unique.is_none() {
-                // Nothing can stand in the way of these: they go in together at the end.
-                let placed = place(tx, task).await?;
-                answers.push(Ok(placed.accepted(tx.now)));
-                plain.push(placed);
-            } else {
-                answers.push(enqueue_one(tx, task).await?);
-            }
+fn enqueue(tx: &mut Tx<'_>, tasks: &[Task]) -> Result<Vec<Result<Enqueued, Refusal>>, SqlError> {
+    let mut answers = Vec::with_capacity(tasks.len());
+    let mut plain = Vec::with_capacity(tasks.len());
+    for task in tasks {
+        if let Err(e) = task.check() {
+            answers.push(Err(e.into()));
+        } else if task.id.is_none() && task.unique.is_none() {
+            // Nothing can stand in the way of these: they go in together at the end.
+            let placed = place(tx, task)?;
+            answers.push(Ok(placed.accepted(tx.now)));
+            plain.push(placed);
+        } else {
+            answers.push(enqueue_one(tx, task)?);
         }
-        insert(tx, &plain).await?;
-        Ok(answers)
     }
+    insert(tx, &plain)?;
+    Ok(answers)
 }
 
 /// Enqueues one checked task inside a transaction; a refusal leaves nothing behind.
-pub(super) async fn enqueue_one(tx: &mut Tx<'_>, task: &Task) -> Result<Result<Enqueued, Refusal>, SqlError> {
+pub(super) fn enqueue_one(tx: &mut Tx<'_>, task: &Task) -> Result<Result<Enqueued, Refusal>, SqlError> {
     let lock = task.unique.map(|_| lock_key(task));
     if let Some(key) = &lock
-        && locked(tx, task.queue.as_str(), key).await?
+        && locked(tx, task.queue.as_str(), key)?
     {
         return Ok(Err(Refusal::Duplicate));
     }
     if let Some(id) = &task.id
-        && exists(tx, task.queue.as_str(), id).await?
+        && exists(tx, task.queue.as_str(), id)?
     {
         return Ok(Err(Refusal::IdTaken));
     }
-    let placed = place(tx, task).await?;
+    let placed = place(tx, task)?;
     if let (Some(key), Some(unique)) = (&placed.lock, task.unique) {
         let from = if placed.state == State::Scheduled {
             placed.at
         } else {
             tx.now
         };
-        sql("INSERT OR REPLACE INTO locks (queue, key, task_id, expires_at) VALUES (?, ?, ?, ?)")
-            .bind(task.queue.as_str().to_owned())
-            .bind(key.clone())
-            .bind(placed.id.as_str().to_owned())
-            .bind(from.saturating_add(span(unique.ttl)))
-            .execute(&mut *tx.conn)
-            .await?;
+        tx.conn.exec(
+            "INSERT OR REPLACE INTO locks (queue, key, task_id, expires_at) VALUES (?, ?, ?, ?)",
+            params![
+                task.queue.as_str(),
+                key,
+                placed.id.as_str(),
+                from.saturating_add(span(unique.ttl))
+            ],
+        )?;
     }
     let accepted = placed.accepted(tx.now);
-    insert(tx, &[placed]).await?;
+    insert(tx, &[placed])?;
     Ok(Ok(accepted))
 }
 
@@ -116,26 +104,21 @@ pub(super) fn lock_key(task: &Task) -> String {
     format!("unique:{}:{hash}", task.kind)
 }
 
-async fn locked(tx: &mut Tx<'_>, queue: &str, key: &str) -> Result<bool, SqlError> {
-    let row = sql("SELECT 1 FROM locks WHERE queue = ? AND key = ? AND expires_at > ?")
-        .bind(queue.to_owned())
-        .bind(key.to_owned())
-        .bind(tx.now)
-        .fetch_optional(&mut *tx.conn)
-        .await?;
-    Ok(row.is_some())
+fn locked(tx: &Tx<'_>, queue: &str, key: &str) -> Result<bool, SqlError> {
+    tx.conn.value(
+        "SELECT EXISTS (SELECT 1 FROM locks WHERE queue = ? AND key = ? AND expires_at > ?)",
+        params![queue, key, tx.now],
+    )
 }
 
-async fn exists(tx: &mut Tx<'_>, queue: &str, id: &TaskId) -> Result<bool, SqlError> {
-    let row = sql("SELECT 1 FROM tasks WHERE queue = ? AND id = ?")
-        .bind(queue.to_owned())
-        .bind(id.as_str().to_owned())
-        .fetch_optional(&mut *tx.conn)
-        .await?;
-    Ok(row.is_some())
+fn exists(tx: &Tx<'_>, queue: &str, id: &TaskId) -> Result<bool, SqlError> {
+    tx.conn.value(
+        "SELECT EXISTS (SELECT 1 FROM tasks WHERE queue = ? AND id = ?)",
+        [queue, id.as_str()],
+    )
 }
 
-/// An id that nobody else has, and that sorts by time: the tasks of one moment lie side by side in the index of ids, so
+/// A unique id that sorts by time: the tasks of one moment lie side by side in the index of ids, so
 /// that a batch of them changes a few of its pages instead of one for each task.
 fn new_id(now: i64) -> Result<TaskId, SqlError> {
     let millis = count(now).div_euclid(1_000);
@@ -147,7 +130,7 @@ fn new_id(now: i64) -> Result<TaskId, SqlError> {
 }
 
 /// Decides state and place, and counts the task in.
-async fn place<'a>(tx: &mut Tx<'_>, task: &'a Task) -> Result<Placed<'a>, SqlError> {
+fn place<'a>(tx: &mut Tx<'_>, task: &'a Task) -> Result<Placed<'a>, SqlError> {
     let later = match task.run {
         Run::Now => None,
         Run::At(instant) => Some(micros(instant)),
@@ -158,7 +141,7 @@ async fn place<'a>(tx: &mut Tx<'_>, task: &'a Task) -> Result<Placed<'a>, SqlErr
     let (state, at) = match (later, &task.group) {
         (Some(at), _) => (State::Scheduled, at),
         (None, Some(_)) => (State::Aggregating, tx.now),
-        (None, None) => (State::Pending, tx.tally.back(tx.conn, queue, 1).await?),
+        (None, None) => (State::Pending, tx.tally.back(tx.conn, queue, 1)?),
     };
     tx.tally.moved(queue, None, Some(state), 1);
     Ok(Placed {
@@ -170,41 +153,36 @@ async fn place<'a>(tx: &mut Tx<'_>, task: &'a Task) -> Result<Placed<'a>, SqlErr
     })
 }
 
-async fn insert(tx: &mut Tx<'_>, placed: &[Placed<'_>]) -> Result<(), SqlError> {
-    let mut rest = placed;
-    for size in CHUNKS {
-        while rest.len() >= size {
-            let (chunk, after) = rest.split_at(size);
-            rest = after;
-            let places = vec![PLACES; size].join(", ");
-            let mut query = built(format!("INSERT INTO tasks ({COLUMNS}) VALUES {places}"));
-            for row in chunk {
-                let task = row.task;
-                let (timeout, deadline) = task.stored_limits();
-                let headers = if task.headers.is_empty() {
-                    None
-                } else {
-                    Some(to_json(&task.headers)?)
-                };
-                query = query
-                    .bind(task.queue.as_str().to_owned())
-                    .bind(row.id.as_str().to_owned())
-                    .bind(task.kind.clone())
-                    .bind(task.payload.as_deref().unwrap_or_default().to_vec())
-                    .bind(row.state.as_str())
-                    .bind(row.at)
-                    .bind((row.state == State::Pending).then_some(tx.now))
-                    .bind(i64::from(task.max_retry))
-                    .bind(column(timeout))
-                    .bind(deadline)
-                    .bind(column(task.retention.as_secs()))
-                    .bind(row.lock.clone())
-                    .bind(task.group.clone())
-                    .bind(row.state == State::Aggregating)
-                    .bind(headers);
-            }
-            query.execute(&mut *tx.conn).await?;
-        }
+fn insert(tx: &Tx<'_>, placed: &[Placed<'_>]) -> Result<(), SqlError> {
+    let mut statement = tx.conn.prepare_cached(
+        "INSERT INTO tasks (queue, id, kind, payload, state, at, pending_since, max_retry, timeout_s, deadline_s, \
+             retention_s, unique_key, group_name, grouped, headers) \
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    )?;
+    for row in placed {
+        let task = row.task;
+        let (timeout, deadline) = task.stored_limits();
+        let headers = match task.headers.is_empty() {
+            true => None,
+            false => Some(to_json(&task.headers)?),
+        };
+        statement.execute(params![
+            task.queue.as_str(),
+            row.id.as_str(),
+            task.kind,
+            task.payload.as_deref().unwrap_or_default(),
+            row.state.as_str(),
+            row.at,
+            (row.state == State::Pending).then_some(tx.now),
+            task.max_retry,
+            column(timeout),
+            deadline,
+            column(task.retention.as_secs()),
+            row.lock,
+            task.group,
+            row.state == State::Aggregating,
+            headers,
+        ])?;
     }
     Ok(())
 }
@@ -215,6 +193,8 @@ impl Producer for EmbeddedBroker {
         if tasks.is_empty() {
             return Ok(Vec::new());
         }
-        self.writer.write(Enqueue(tasks.to_vec())).await
+        let tasks = tasks.to_vec();
+        let change = move |tx: &mut Tx<'_>| enqueue(tx, &tasks);
+        self.writer.write("enqueue tasks", change).await
     }
 }

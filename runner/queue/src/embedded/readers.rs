@@ -1,16 +1,18 @@
-//! Connections that only read, a bounded number of them, and the threads that wait for their answers.
+//! Connections that only read, a bounded number of them, and the blocking threads that questions run on.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use rusqlite::Connection;
 use tokio::sync::Semaphore;
 
-use super::cells::Row;
 use super::condition::Condition;
-use super::link::{Executor, Link, Query, SqlError};
+use super::connection;
+use super::error::{SqlError, broker_error};
+use crate::BrokerResult;
 
-/// Connections; each answer holds up a thread meanwhile. Pages and pollers need no more.
+/// Connections; each question holds up a thread meanwhile. Pages and pollers need no more.
 const READERS: usize = 4;
 
 /// How long a question waits for a free connection; longer than a statement waits for a lock, so that the cause is
@@ -27,7 +29,7 @@ struct Inner {
     log: PathBuf,
     condition: Arc<Condition>,
     permits: Arc<Semaphore>,
-    free: Mutex<Vec<Link>>,
+    free: Mutex<Vec<Connection>>,
 }
 
 impl Readers {
@@ -43,7 +45,39 @@ impl Readers {
         }))
     }
 
-    /// When anybody last wrote, as far as the file system tells: another answer than before means that somebody has.
+    /// Runs a question on a connection that cannot write, off the runtime.
+    ///
+    /// A permit is held from before a connection is taken until it is back, so there are never more connections than
+    /// permits. The permit moves into the thread: a caller that gives up does not free the place of a question that
+    /// still runs.
+    pub(super) async fn ask<T: Send + 'static>(
+        &self,
+        doing: &'static str,
+        question: impl FnOnce(&Connection) -> Result<T, SqlError> + Send + 'static,
+    ) -> BrokerResult<T> {
+        self.answer(question).await.map_err(|e| broker_error(doing, e))
+    }
+
+    async fn answer<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&Connection) -> Result<T, SqlError> + Send + 'static,
+    ) -> Result<T, SqlError> {
+        let inner = Arc::clone(&self.0);
+        let permit = tokio::time::timeout(PATIENCE, Arc::clone(&inner.permits).acquire_owned()).await;
+        let permit = permit
+            .map_err(|_| SqlError::Unavailable("all connections that read are busy"))?
+            .map_err(|_| SqlError::Unavailable("the file is closed"))?;
+        let asked = tokio::task::spawn_blocking(move || {
+            let answer = inner.ask(question);
+            drop(permit);
+            answer
+        });
+        asked
+            .await
+            .map_err(|_| SqlError::Unavailable("the thread that asked has ended"))?
+    }
+
+    /// When the file was last written, as far as the file system knows: a change means that some process has written.
     pub(super) fn last_write(&self) -> Option<(SystemTime, u64)> {
         let log = std::fs::metadata(&self.0.log).ok()?;
         Some((log.modified().ok()?, log.len()))
@@ -57,41 +91,25 @@ impl Readers {
 }
 
 impl Inner {
-    fn ask(&self, query: &Query) -> Result<(Vec<Row>, u64), SqlError> {
-        let kept = self.free.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let link = match kept {
-            Some(link) => link,
+    /// The lock on the free connections is never held while a statement runs. A question that panics takes its
+    /// connection with it.
+    fn ask<T>(&self, question: impl FnOnce(&Connection) -> Result<T, SqlError>) -> Result<T, SqlError> {
+        let free = self.free.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let conn = match free {
+            Some(conn) => conn,
             None => {
-                // Another file would be read as if it were ours.
+                // Another file under the same name must not be read.
                 self.condition.in_place()?;
-                Link::open_to_read(&self.path)?
+                connection::open_to_read(&self.path)?
             }
         };
-        let answer = link.ask(query);
+        let answer = question(&conn);
         if let Err(error) = &answer {
             self.condition.met(error);
         }
         if !self.permits.is_closed() {
-            self.free.lock().unwrap_or_else(PoisonError::into_inner).push(link);
+            self.free.lock().unwrap_or_else(PoisonError::into_inner).push(conn);
         }
         answer
-    }
-}
-
-impl Executor for &Readers {
-    async fn run(self, query: Query) -> Result<(Vec<Row>, u64), SqlError> {
-        let inner = Arc::clone(&self.0);
-        let permit = tokio::time::timeout(PATIENCE, Arc::clone(&inner.permits).acquire_owned()).await;
-        let permit = permit
-            .map_err(|_| SqlError::Gone("all connections that read are busy"))?
-            .map_err(|_| SqlError::Gone("the file is closed"))?;
-        let asked = tokio::task::spawn_blocking(move || {
-            let answer = inner.ask(&query);
-            drop(permit);
-            answer
-        });
-        asked
-            .await
-            .map_err(|_| SqlError::Gone("the thread that asked has ended"))?
     }
 }

@@ -8,10 +8,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use jiff::Timestamp;
 use runner_core::task::{QueueName, State, TaskId};
+use rusqlite::Row;
 
-use super::cells::Row;
-use super::link::SqlError;
-use crate::{RawTask, TaskInfo, TaskRecord};
+use super::error::SqlError;
+use crate::{RawTask, TaskInfo, TaskPage, TaskRecord};
 
 /// Columns that [`record`] reads, by position.
 pub(super) const RECORD: &str = "t.seq, t.queue, t.id, t.kind, t.payload, t.max_retry, t.retried, \
@@ -23,10 +23,12 @@ pub(super) const INFO: &str = "t.state, t.at, t.pending_since, t.result, t.waiti
      length(t.payload), coalesce(length(t.result), 0)";
 
 /// The columns of [`RECORD`] and [`INFO`], with at most this many bytes of payload and result: the rest is not copied.
-pub(super) fn shown(most: usize) -> String {
-    // A part of something empty is nothing at all to SQLite.
-    let part =
-        |column| format!("CASE WHEN length({column}) > {most} THEN substr({column}, 1, {most}) ELSE {column} END");
+pub(super) fn columns_cut_to(most: usize) -> String {
+    // A part of something empty is NULL to SQLite.
+    let part = |column: &str| {
+        let name = column.trim_start_matches("t.");
+        format!("CASE WHEN length({column}) > {most} THEN substr({column}, 1, {most}) ELSE {column} END AS {name}")
+    };
     let columns = format!("{RECORD}, {INFO}");
     columns
         .replacen("t.payload", &part("t.payload"), 1)
@@ -57,7 +59,7 @@ pub(super) fn span(length: Duration) -> i64 {
     i64::try_from(length.as_micros()).unwrap_or(i64::MAX)
 }
 
-/// The instant of so many microseconds, the nearest there is when it does not fit.
+/// The instant of this many microseconds, the nearest there is when it does not fit.
 pub(super) fn instant(micros: i64) -> Timestamp {
     Timestamp::from_microsecond(micros).unwrap_or(if micros < 0 { Timestamp::MIN } else { Timestamp::MAX })
 }
@@ -72,89 +74,103 @@ pub(super) fn count(number: i64) -> u64 {
     u64::try_from(number).unwrap_or(0)
 }
 
-/// One row as far as every reader needs it.
-pub(super) struct Stored {
-    /// The row's own number.
-    pub(super) seq: i64,
-    /// The task.
-    pub(super) record: TaskRecord,
-}
-
 /// The record of a row that was read with [`RECORD`].
-pub(super) fn record(row: &Row) -> Result<Stored, SqlError> {
-    let deadline: i64 = row.try_get(8)?;
-    let record = TaskRecord {
-        queue: queue_name(row.try_get(1)?)?,
-        id: task_id(row.try_get(2)?)?,
-        kind: row.try_get(3)?,
-        payload: Bytes::from(row.try_get::<Vec<u8>>(4)?),
-        max_retry: small(row.try_get(5)?),
-        retried: small(row.try_get(6)?),
-        timeout: Duration::from_secs(count(row.try_get(7)?)),
+pub(super) fn record(row: &Row<'_>) -> Result<TaskRecord, SqlError> {
+    let deadline: i64 = row.get(8)?;
+    Ok(TaskRecord {
+        queue: queue_name(row, 1)?,
+        id: task_id(row, 2)?,
+        kind: row.get(3)?,
+        payload: Bytes::from(row.get::<_, Vec<u8>>(4)?),
+        max_retry: small(row.get(5)?),
+        retried: small(row.get(6)?),
+        timeout: Duration::from_secs(count(row.get(7)?)),
         deadline: (deadline != 0).then(|| seconds(deadline)),
-        retention: Duration::from_secs(count(row.try_get(9)?)),
-        unique_key: row.try_get(10)?,
-        group: row.try_get(11)?,
-        headers: headers(row.try_get(12)?)?,
-        last_error: row.try_get(13)?,
-        last_failed_at: row.try_get::<Option<i64>>(14)?.map(instant),
-        completed_at: row.try_get::<Option<i64>>(15)?.map(instant),
-    };
-    Ok(Stored {
-        seq: row.try_get(0)?,
-        record,
+        retention: Duration::from_secs(count(row.get(9)?)),
+        unique_key: row.get(10)?,
+        group: row.get(11)?,
+        headers: headers(row, 12)?,
+        last_error: row.get(13)?,
+        last_failed_at: row.get::<_, Option<i64>>(14)?.map(instant),
+        completed_at: row.get::<_, Option<i64>>(15)?.map(instant),
     })
 }
 
-/// The type of a row that was read with [`RECORD`]; `None` if it cannot be read.
-pub(super) fn kind(row: &Row) -> Option<&str> {
-    row.try_get(3).ok()
-}
-
 /// Everything about the task of a row that was read with [`RECORD`] and [`INFO`].
-pub(super) fn info(row: &Row) -> Result<TaskInfo, SqlError> {
-    let state = state(row.try_get(16)?)?;
-    let at = instant(row.try_get(17)?);
-    let pending_since: Option<i64> = row.try_get(18)?;
+pub(super) fn info(row: &Row<'_>) -> Result<TaskInfo, SqlError> {
+    let state = state(row, 16)?;
+    let at = instant(row.get(17)?);
+    let pending_since: Option<i64> = row.get(18)?;
     let when = |states: &[State]| states.contains(&state).then_some(at);
     Ok(TaskInfo {
-        record: record(row)?.record,
+        record: record(row)?,
         state,
         next_run: when(&[State::Scheduled, State::Retry]),
         pending_since: pending_since.filter(|_| state == State::Pending).map(instant),
         lease_until: when(&[State::Active]),
         filed_at: when(&[State::Archived, State::Completed]),
-        result: row.try_get::<Option<Vec<u8>>>(19)?.map(Bytes::from),
-        waiting_for: row.try_get(20)?,
-        payload_bytes: count(row.try_get(21)?),
-        result_bytes: count(row.try_get(22)?),
+        result: row.get::<_, Option<Vec<u8>>>(19)?.map(Bytes::from),
+        waiting_for: row.get(20)?,
+        payload_bytes: count(row.get(21)?),
+        result_bytes: count(row.get(22)?),
     })
 }
 
-/// The same of a row that [`info`] cannot read; `why` is what it said.
-pub(super) fn raw(row: &Row, why: &SqlError) -> RawTask {
+/// The same of a row that [`info`] cannot read; `why` is its error.
+pub(super) fn raw(row: &Row<'_>, why: &SqlError) -> RawTask {
     RawTask {
-        id: row.bytes(2).to_vec(),
-        state: row.try_get::<String>(16).ok().and_then(|word| word.parse().ok()),
+        id: bytes(row, 2),
+        state: state(row, 16).ok(),
         why: Some(why.to_string()),
-        head: Bytes::copy_from_slice(row.bytes(4)),
-        bytes: row.try_get(21).map(count).unwrap_or_default(),
+        head: Bytes::from(bytes(row, 4)),
+        bytes: row.get(21).map(count).unwrap_or_default(),
     }
 }
 
+/// A row of a list: its task, or what is known of one that cannot be read.
+pub(super) fn listed(row: &Row<'_>) -> Result<Result<TaskInfo, RawTask>, SqlError> {
+    Ok(info(row).map_err(|why| raw(row, &why)))
+}
+
+/// One page of a list of so many tasks.
+pub(super) fn page_of(found: Vec<Result<TaskInfo, RawTask>>, total: u64) -> TaskPage {
+    let (mut tasks, mut unreadable) = (Vec::with_capacity(found.len()), Vec::new());
+    for task in found {
+        match task {
+            Ok(info) => tasks.push(info),
+            Err(raw) => unreadable.push(raw),
+        }
+    }
+    TaskPage {
+        tasks,
+        unreadable,
+        total,
+    }
+}
+
+/// The bytes of a text or a blob; none of a number.
+fn bytes(row: &Row<'_>, place: usize) -> Vec<u8> {
+    let value = row.get_ref(place).ok();
+    let bytes = value.and_then(|value| value.as_bytes_or_null().ok().flatten());
+    bytes.unwrap_or_default().to_vec()
+}
+
 /// The state that a column names.
-pub(super) fn state(word: &str) -> Result<State, SqlError> {
+pub(super) fn state(row: &Row<'_>, place: usize) -> Result<State, SqlError> {
+    // A few letters, read for each task of a list: without an allocation.
+    let word = row.get_ref(place)?.as_str();
+    let word = word.map_err(|e| SqlError::Decode(format!("column {place}: {e}").into()))?;
     word.parse().map_err(|e| SqlError::Decode(Box::new(e)))
 }
 
 /// The queue that a column names.
-pub(super) fn queue_name(text: String) -> Result<QueueName, SqlError> {
-    QueueName::new(text).map_err(|e| SqlError::Decode(Box::new(e)))
+pub(super) fn queue_name(row: &Row<'_>, place: usize) -> Result<QueueName, SqlError> {
+    QueueName::new(row.get::<_, String>(place)?).map_err(|e| SqlError::Decode(Box::new(e)))
 }
 
 /// The task id that a column holds.
-pub(super) fn task_id(text: String) -> Result<TaskId, SqlError> {
-    TaskId::new(text).map_err(|e| SqlError::Decode(Box::new(e)))
+pub(super) fn task_id(row: &Row<'_>, place: usize) -> Result<TaskId, SqlError> {
+    TaskId::new(row.get::<_, String>(place)?).map_err(|e| SqlError::Decode(Box::new(e)))
 }
 
 /// A value kept as JSON.
@@ -167,8 +183,9 @@ pub(super) fn to_json<T: serde::Serialize>(value: &T) -> Result<String, SqlError
     serde_json::to_string(value).map_err(|e| SqlError::Encode(Box::new(e)))
 }
 
-fn headers(text: Option<&str>) -> Result<BTreeMap<String, String>, SqlError> {
-    text.map_or_else(|| Ok(BTreeMap::new()), json)
+fn headers(row: &Row<'_>, place: usize) -> Result<BTreeMap<String, String>, SqlError> {
+    let text: Option<String> = row.get(place)?;
+    text.map_or_else(|| Ok(BTreeMap::new()), |text| json(&text))
 }
 
 fn seconds(since_1970: i64) -> Timestamp {

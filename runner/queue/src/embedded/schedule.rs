@@ -4,18 +4,17 @@
 
 use std::time::Duration;
 
-use async_trait::async_trait;
 use runner_core::schedule::{Overlap, ScheduleId, Span};
 use runner_core::task::{QueueName, State, TaskId};
+use rusqlite::{Connection, Row, params};
 
-use super::cells::Row;
+use super::connection::Statements as _;
+use super::error::SqlError;
 use super::held::note_corrections;
-use super::link::{Executor, SqlError};
 use super::produce::enqueue_one;
-use super::rows::{self, instant, micros, span};
+use super::rows::{self, column, instant, micros, span};
 use super::runs;
-use super::store::sql;
-use super::writer::{Tx, Write};
+use super::writer::Tx;
 use crate::{
     CURSOR_AHEAD, Commit, CommitFire, Committed, Decision, DecisionKind, Enqueued, HOLD_AT_MOST, Pause, Refusal,
     Registration, Standing,
@@ -24,16 +23,20 @@ use crate::{
 /// How much before its instant a fire may be committed: instances measure the broker's clock over a wire.
 const EARLY: i64 = 50_000;
 
-/// Decisions on record of one schedule, as many as over Redis: a busy one pushes out none but its own.
+/// Decisions on record of one schedule, as many as over Redis: a busy one displaces none but its own.
 const RECORDED: i64 = 200;
 
-/// So many beyond that are deleted together, instead of one with each fire.
+/// This many beyond that are deleted together, instead of one with each fire.
 const BEYOND: i64 = 50;
 
 /// Decisions deleted with one commit, at most: of an older file there may be more.
 const TRIMMED: i64 = 1_000;
 
-pub(super) struct Kept {
+/// Decisions in one answer, at most.
+const MOST_DECISIONS: usize = 10_000;
+
+/// What the file says of a schedule.
+pub(super) struct ScheduleRow {
     pub(super) standing: Standing,
     revision: String,
     last_queue: Option<String>,
@@ -46,45 +49,42 @@ pub(super) struct Kept {
     withdrawn: bool,
 }
 
-pub(super) async fn read(on: impl Executor, id: &ScheduleId) -> Result<Option<Kept>, SqlError> {
-    let row = sql(
+pub(super) fn read(conn: &Connection, id: &ScheduleId) -> Result<Option<ScheduleRow>, SqlError> {
+    conn.first(
         "SELECT cursor, revision, paused_at, paused_by, last_nominal, last_queue, last_task, ahead, \
          unbroken_since, withdrawn_at, decisions, manual_queue, manual_task, paused_note, paused_until \
          FROM schedules WHERE id = ?",
+        [id.as_str()],
+        schedule_row,
     )
-    .bind(id.as_str().to_owned())
-    .fetch_optional(on)
-    .await?;
-    row.as_ref().map(kept).transpose()
 }
 
 /// What cannot be read of it counts as absent: one row must not keep the other schedules from their commits.
-fn kept(row: &Row) -> Result<Kept, SqlError> {
-    let paused_at: Option<i64> = row.try_get(2)?;
-    let by: Option<String> = row.try_get(3).unwrap_or_default();
-    let nominal: Option<i64> = row.try_get(4)?;
-    let task: Option<String> = row.try_get(6).unwrap_or_default();
-    let ahead: Option<String> = row.try_get(7).unwrap_or_default();
-    Ok(Kept {
+fn schedule_row(row: &Row<'_>) -> Result<ScheduleRow, SqlError> {
+    let paused_at: Option<i64> = row.get(2)?;
+    let nominal: Option<i64> = row.get(4)?;
+    let ahead: Option<String> = row.get(7).unwrap_or_default();
+    Ok(ScheduleRow {
         standing: Standing {
-            cursor: instant(row.try_get(0)?),
-            paused: paused_at.map(|at| pause(row, at, by)),
-            last: nominal.map(instant).zip(task.and_then(|task| rows::task_id(task).ok())),
+            cursor: instant(row.get(0)?),
+            paused: paused_at.map(|at| pause(row, at)),
+            last: nominal.map(instant).zip(rows::task_id(row, 6).ok()),
             ahead: ahead.unwrap_or_default().parse().unwrap_or_default(),
             was: None,
         },
-        revision: row.try_get(1).unwrap_or_default(),
-        last_queue: row.try_get(5).unwrap_or_default(),
-        unbroken_since: row.try_get(8).unwrap_or_default(),
-        withdrawn: row.try_get::<Option<i64>>(9).unwrap_or_default().is_some(),
-        decisions: row.try_get(10)?,
-        manual: by_hand(row),
+        revision: row.get(1).unwrap_or_default(),
+        last_queue: row.get(5).unwrap_or_default(),
+        unbroken_since: row.get(8).unwrap_or_default(),
+        withdrawn: row.get::<_, Option<i64>>(9).unwrap_or_default().is_some(),
+        decisions: row.get(10)?,
+        manual: row.get(11).ok().zip(rows::task_id(row, 12).ok()),
     })
 }
 
-fn pause(row: &Row, at: i64, by: Option<String>) -> Pause {
-    let note: Option<String> = row.try_get(13).unwrap_or_default();
-    let until: Option<i64> = row.try_get(14).unwrap_or_default();
+fn pause(row: &Row<'_>, at: i64) -> Pause {
+    let by: Option<String> = row.get(3).unwrap_or_default();
+    let note: Option<String> = row.get(13).unwrap_or_default();
+    let until: Option<i64> = row.get(14).unwrap_or_default();
     let pause = Pause {
         at: Some(instant(at)),
         until: until.map(instant),
@@ -93,41 +93,28 @@ fn pause(row: &Row, at: i64, by: Option<String>) -> Pause {
     pause.because(note.as_deref())
 }
 
-fn by_hand(row: &Row) -> Option<(String, TaskId)> {
-    let queue: Option<String> = row.try_get(11).unwrap_or_default();
-    let task: Option<String> = row.try_get(12).unwrap_or_default();
-    queue.zip(task.and_then(|task| rows::task_id(task).ok()))
-}
-
-/// Where one schedule stands.
-pub(super) async fn standing(on: impl Executor, id: &ScheduleId) -> Result<Option<Standing>, SqlError> {
-    Ok(read(on, id).await?.map(|kept| kept.standing))
+/// Where schedules stand.
+pub(super) fn standings(conn: &Connection, ids: &[ScheduleId]) -> Result<Vec<Option<Standing>>, SqlError> {
+    let standing = |id| Ok(read(conn, id)?.map(|row| row.standing));
+    ids.iter().map(standing).collect()
 }
 
 /// Makes schedules known.
-pub(super) struct Register(pub(super) Vec<Registration>);
-
-#[async_trait]
-impl Write for Register {
-    type Output = Vec<Standing>;
-    const DOING: &'static str = "register schedules";
-
-    async fn apply(&mut self, tx: &mut Tx<'_>) -> Result<Self::Output, SqlError> {
-        let mut standings = Vec::with_capacity(self.0.len());
-        let (mut corrected, mut furthest) = (0, 0);
-        for registration in &self.0 {
-            let standing = register_one(tx, registration).await?;
-            if let Some(was) = standing.was {
-                corrected += 1;
-                furthest = furthest.max(seconds_ahead(tx, was));
-            }
-            standings.push(standing);
+pub(super) fn register(tx: &mut Tx<'_>, registrations: &[Registration]) -> Result<Vec<Standing>, SqlError> {
+    let mut standings = Vec::with_capacity(registrations.len());
+    let (mut corrected, mut furthest) = (0, 0);
+    for registration in registrations {
+        let standing = register_one(tx, registration)?;
+        if let Some(was) = standing.was {
+            corrected += 1;
+            furthest = furthest.max(seconds_ahead(tx, was));
         }
-        if corrected > 0 {
-            note_corrections(tx, furthest, corrected).await?;
-        }
-        Ok(standings)
+        standings.push(standing);
     }
+    if corrected > 0 {
+        note_corrections(tx, furthest, corrected)?;
+    }
+    Ok(standings)
 }
 
 /// How far before an instant the present is.
@@ -135,14 +122,14 @@ fn seconds_ahead(tx: &Tx<'_>, at: jiff::Timestamp) -> i64 {
     at.duration_since(instant(tx.now)).as_secs()
 }
 
-async fn register_one(tx: &mut Tx<'_>, registration: &Registration) -> Result<Standing, SqlError> {
-    let known = read(&mut *tx.conn, &registration.id).await?;
+fn register_one(tx: &mut Tx<'_>, registration: &Registration) -> Result<Standing, SqlError> {
+    let known = read(tx.conn, &registration.id)?;
     let latest = tx.now.saturating_add(span(CURSOR_AHEAD));
     let mut was = None;
     let cursor = match &known {
         Some(known) if micros(known.standing.cursor) > latest => {
             was = Some(known.standing.cursor);
-            correct(tx, registration, known).await?;
+            correct(tx, registration, known)?;
             tx.now
         }
         Some(known) if known.revision == registration.revision && !known.withdrawn => {
@@ -151,23 +138,19 @@ async fn register_one(tx: &mut Tx<'_>, registration: &Registration) -> Result<St
         Some(known) => micros(known.standing.cursor).max(tx.now),
         None => tx.now,
     };
-    sql(
+    tx.conn.exec(
         "INSERT INTO schedules (id, revision, cursor, unbroken_since) VALUES (?1, ?2, ?3, ?3) \
          ON CONFLICT (id) DO UPDATE SET revision = excluded.revision, cursor = excluded.cursor, \
              unbroken_since = excluded.unbroken_since, withdrawn_at = NULL",
-    )
-    .bind(registration.id.as_str().to_owned())
-    .bind(registration.revision.clone())
-    .bind(cursor)
-    .execute(&mut *tx.conn)
-    .await?;
-    let now_known = read(&mut *tx.conn, &registration.id).await?;
-    let standing = now_known.ok_or(SqlError::RowNotFound)?.standing;
+        params![registration.id.as_str(), registration.revision, cursor],
+    )?;
+    let registered = read(tx.conn, &registration.id)?;
+    let standing = registered.ok_or(SqlError::RowNotFound)?.standing;
     Ok(Standing { was, ..standing })
 }
 
 /// Puts on record that the cursor was ahead, and remembers what was decided up to there.
-async fn correct(tx: &mut Tx<'_>, registration: &Registration, known: &Kept) -> Result<(), SqlError> {
+fn correct(tx: &mut Tx<'_>, registration: &Registration, known: &ScheduleRow) -> Result<(), SqlError> {
     let cursor = known.standing.cursor;
     let now = instant(tx.now);
     // A schedule that an older program registered has only its last fire to go by.
@@ -196,35 +179,25 @@ async fn correct(tx: &mut Tx<'_>, registration: &Registration, known: &Kept) -> 
         decided_at: now,
         instance: String::new(),
     };
-    record(tx, &decision).await?;
-    sql("UPDATE schedules SET ahead = ?, decisions = decisions + 1, decided_at = ? WHERE id = ?")
-        .bind((!ahead.is_empty()).then(|| ahead.to_string()))
-        .bind(tx.now)
-        .bind(registration.id.as_str().to_owned())
-        .execute(&mut *tx.conn)
-        .await?;
+    record(tx, &decision)?;
+    tx.conn.exec(
+        "UPDATE schedules SET ahead = ?, decisions = decisions + 1, decided_at = ? WHERE id = ?",
+        params![
+            (!ahead.is_empty()).then(|| ahead.to_string()),
+            tx.now,
+            registration.id.as_str()
+        ],
+    )?;
     Ok(())
 }
 
 /// Takes what was decided into effect.
-pub(super) struct Commits(pub(super) Vec<Commit>);
-
-#[async_trait]
-impl Write for Commits {
-    type Output = Vec<Committed>;
-    const DOING: &'static str = "commit occurrences";
-
-    async fn apply(&mut self, tx: &mut Tx<'_>) -> Result<Self::Output, SqlError> {
-        let mut answers = Vec::with_capacity(self.0.len());
-        for commit in &self.0 {
-            answers.push(commit_one(tx, commit).await?);
-        }
-        Ok(answers)
-    }
+pub(super) fn commit(tx: &mut Tx<'_>, commits: &[Commit]) -> Result<Vec<Committed>, SqlError> {
+    commits.iter().map(|commit| commit_one(tx, commit)).collect()
 }
 
-async fn commit_one(tx: &mut Tx<'_>, commit: &Commit) -> Result<Committed, SqlError> {
-    let Some(known) = read(&mut *tx.conn, &commit.id).await? else {
+fn commit_one(tx: &mut Tx<'_>, commit: &Commit) -> Result<Committed, SqlError> {
+    let Some(known) = read(tx.conn, &commit.id)? else {
         return Ok(Committed::Unknown);
     };
     if known.withdrawn {
@@ -252,69 +225,65 @@ async fn commit_one(tx: &mut Tx<'_>, commit: &Commit) -> Result<Committed, SqlEr
         let reason = format!("too late, from {}{}", missed.first, missed.note());
         let mut decision = decision(tx, commit, missed.last, DecisionKind::Missed, reason);
         decision.count = missed.count;
-        record(tx, &decision).await?;
+        record(tx, &decision)?;
         decisions.push(decision);
     }
     for fire in &commit.fires {
-        let decided = fire_one(tx, commit, fire, &mut tasks).await?;
-        record(tx, &decided).await?;
+        let decided = fire_one(tx, commit, fire, &mut tasks)?;
+        record(tx, &decided)?;
         decisions.push(decided);
     }
     let new = decisions.len();
-    let before = on_record(tx, &commit.id, known.decisions, new).await?;
-    let on_record = trim(tx, &commit.id, before + rows::column(new as u64)).await?;
-    sql(
+    let before = on_record(tx, &commit.id, known.decisions, new)?;
+    let on_record = trim(tx, &commit.id, before + column(new as u64))?;
+    tx.conn.exec(
         "UPDATE schedules SET cursor = max(cursor, ?1), decisions = ?2, decided_at = iif(?3 > 0, ?4, decided_at), \
              unbroken_since = coalesce(?5, unbroken_since) \
          WHERE id = ?6",
-    )
-    .bind(micros(commit.to))
-    .bind(on_record)
-    .bind(rows::column(new as u64))
-    .bind(tx.now)
-    .bind(commit.unbroken_since().map(micros))
-    .bind(commit.id.as_str().to_owned())
-    .execute(&mut *tx.conn)
-    .await?;
+        params![
+            micros(commit.to),
+            on_record,
+            column(new as u64),
+            tx.now,
+            commit.unbroken_since().map(micros),
+            commit.id.as_str()
+        ],
+    )?;
     Ok(Committed::Done(decisions))
 }
 
 /// How many decisions were on record before these `new` ones: by the count that is kept, or, if that cannot be, counted.
-pub(super) async fn on_record(tx: &mut Tx<'_>, id: &ScheduleId, known: i64, new: usize) -> Result<i64, SqlError> {
+pub(super) fn on_record(tx: &Tx<'_>, id: &ScheduleId, known: i64, new: usize) -> Result<i64, SqlError> {
     if (0..=RECORDED + BEYOND + TRIMMED).contains(&known) {
         return Ok(known);
     }
-    let row = sql("SELECT count(*) FROM decisions WHERE schedule = ?")
-        .bind(id.as_str().to_owned())
-        .fetch_one(&mut *tx.conn)
-        .await?;
-    Ok(row.try_get::<i64>(0)?.saturating_sub(rows::column(new as u64)))
+    let all: i64 = tx
+        .conn
+        .value("SELECT count(*) FROM decisions WHERE schedule = ?", [id.as_str()])?;
+    Ok(all.saturating_sub(column(new as u64)))
 }
 
-/// Deletes the oldest decisions of a schedule that has so many on record; how many it has then.
-pub(super) async fn trim(tx: &mut Tx<'_>, id: &ScheduleId, on_record: i64) -> Result<i64, SqlError> {
+/// Deletes the oldest decisions of a schedule that has this many on record; how many it has then.
+pub(super) fn trim(tx: &mut Tx<'_>, id: &ScheduleId, on_record: i64) -> Result<i64, SqlError> {
     if on_record < RECORDED + BEYOND {
         return Ok(on_record);
     }
-    let gone =
-        sql("DELETE FROM decisions WHERE seq IN (SELECT seq FROM decisions WHERE schedule = ? ORDER BY seq LIMIT ?)")
-            .bind(id.as_str().to_owned())
-            .bind((on_record - RECORDED).min(TRIMMED))
-            .execute(&mut *tx.conn)
-            .await?
-            .rows_affected();
+    let gone = tx.conn.exec(
+        "DELETE FROM decisions WHERE seq IN (SELECT seq FROM decisions WHERE schedule = ? ORDER BY seq LIMIT ?)",
+        params![id.as_str(), (on_record - RECORDED).min(TRIMMED)],
+    )?;
     tx.trimmed += gone;
-    Ok(on_record - rows::column(gone))
+    Ok(on_record - column(gone))
 }
 
-async fn fire_one(
+fn fire_one(
     tx: &mut Tx<'_>,
     commit: &Commit,
     fire: &CommitFire,
     tasks: &mut [Option<(String, TaskId)>; 2],
 ) -> Result<Decision, SqlError> {
     let decide = |tx: &Tx<'_>, kind, reason| decision(tx, commit, fire.nominal, kind, reason);
-    if let Some((queue, previous, what)) = unfinished(tx, tasks, &fire.task.queue, commit.overlap).await? {
+    if let Some((queue, previous, what)) = unfinished(tx, tasks, &fire.task.queue, commit.overlap)? {
         let unserved = match commit.unserved {
             true => "; no live server serves its queue",
             false => "",
@@ -322,12 +291,12 @@ async fn fire_one(
         let reason = format!("overlap: previous task {previous} {what}{unserved}");
         let mut skipped = decide(tx, DecisionKind::Skipped, reason);
         skipped.task = Some(previous);
-        skipped.queue = rows::queue_name(queue).ok();
+        skipped.queue = QueueName::new(queue).ok();
         return Ok(skipped);
     }
     let on_time = if fire.catch_up { "catch_up" } else { "on_time" };
     let enqueued = match fire.task.check() {
-        Ok(()) => enqueue_one(tx, &fire.task).await?,
+        Ok(()) => enqueue_one(tx, &fire.task)?,
         Err(invalid) => Err(invalid.into()),
     };
     let (id, reason) = match enqueued {
@@ -345,13 +314,10 @@ async fn fire_one(
         }
     };
     let queue = fire.task.queue.as_str().to_owned();
-    sql("UPDATE schedules SET last_nominal = ?, last_queue = ?, last_task = ? WHERE id = ?")
-        .bind(micros(fire.nominal))
-        .bind(queue.clone())
-        .bind(id.as_str().to_owned())
-        .bind(commit.id.as_str().to_owned())
-        .execute(&mut *tx.conn)
-        .await?;
+    tx.conn.exec(
+        "UPDATE schedules SET last_nominal = ?, last_queue = ?, last_task = ? WHERE id = ?",
+        params![micros(fire.nominal), queue, id.as_str(), commit.id.as_str()],
+    )?;
     tasks[0] = Some((queue, id.clone()));
     let mut fired = decide(tx, DecisionKind::Fired, reason);
     fired.task = Some(id);
@@ -359,7 +325,7 @@ async fn fire_one(
     Ok(fired)
 }
 
-impl Kept {
+impl ScheduleRow {
     /// Queues and ids of the tasks that may stand in the way: that of the last fire, and the last one by hand.
     pub(super) fn tasks(&self) -> [Option<(String, TaskId)>; 2] {
         let last = self.standing.last.as_ref().map(|(_, task)| task.clone());
@@ -368,8 +334,8 @@ impl Kept {
 }
 
 /// The first of these tasks that can still run, and what it does.
-pub(super) async fn unfinished(
-    tx: &mut Tx<'_>,
+pub(super) fn unfinished(
+    tx: &Tx<'_>,
     tasks: &[Option<(String, TaskId)>; 2],
     queue: &QueueName,
     overlap: Overlap,
@@ -378,7 +344,7 @@ pub(super) async fn unfinished(
         return Ok(None);
     }
     for (at, task) in tasks.iter().flatten() {
-        if let Some(what) = what_it_does(tx, at, task, queue.as_str(), overlap).await? {
+        if let Some(what) = what_it_does(tx, at, task, queue.as_str(), overlap)? {
             return Ok(Some((at.clone(), task.clone(), what)));
         }
     }
@@ -388,24 +354,22 @@ pub(super) async fn unfinished(
 /// What a task does that can still run, for the overlap policy: it waits or is due in the queue that the schedule names
 /// `now`, or a worker holds it. One that waits in another queue was left behind by an edit; perhaps nothing serves that
 /// queue, and the schedule would never fire again.
-async fn what_it_does(
-    tx: &mut Tx<'_>,
+fn what_it_does(
+    tx: &Tx<'_>,
     queue: &str,
     id: &TaskId,
     now: &str,
     overlap: Overlap,
 ) -> Result<Option<String>, SqlError> {
-    let row = sql("SELECT state, at FROM tasks WHERE queue = ? AND id = ?")
-        .bind(queue.to_owned())
-        .bind(id.as_str().to_owned())
-        .fetch_optional(&mut *tx.conn)
-        .await?;
-    let Some(row) = row else { return Ok(None) };
-    // Of a state that cannot be read nobody knows that it stands in the way.
-    let Some(state) = row.try_get(0).ok().and_then(|word| rows::state(word).ok()) else {
+    let found = tx.conn.first(
+        "SELECT state, at FROM tasks WHERE queue = ? AND id = ?",
+        [queue, id.as_str()],
+        // A task in a state that cannot be read does not stand in the way.
+        |row| Ok((rows::state(row, 0).ok(), row.get::<_, i64>(1)?)),
+    )?;
+    let Some((Some(state), at)) = found else {
         return Ok(None);
     };
-    let at: i64 = row.try_get(1)?;
     let here = queue == now;
     Ok(match state {
         State::Active if here || at > tx.now => Some("is active".to_owned()),
@@ -430,69 +394,84 @@ fn decision(tx: &Tx<'_>, commit: &Commit, nominal: jiff::Timestamp, kind: Decisi
     }
 }
 
-pub(super) async fn record(tx: &mut Tx<'_>, decision: &Decision) -> Result<(), SqlError> {
-    sql(
+pub(super) fn record(tx: &Tx<'_>, decision: &Decision) -> Result<(), SqlError> {
+    tx.conn.exec(
         "INSERT INTO decisions (schedule, nominal, kind, reason, task, count, decided_at, instance, queue) \
          VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-    )
-    .bind(decision.schedule.as_str().to_owned())
-    .bind(micros(decision.nominal))
-    .bind(decision.kind.as_str())
-    .bind(decision.reason.clone())
-    .bind(decision.task.as_ref().map(|t| t.as_str().to_owned()))
-    .bind(i64::from(decision.count))
-    .bind(micros(decision.decided_at))
-    .bind(decision.instance.clone())
-    .bind(decision.queue.as_ref().map(|queue| queue.as_str().to_owned()))
-    .execute(&mut *tx.conn)
-    .await?;
+        params![
+            decision.schedule.as_str(),
+            micros(decision.nominal),
+            decision.kind.as_str(),
+            decision.reason,
+            decision.task.as_ref().map(TaskId::as_str),
+            decision.count,
+            micros(decision.decided_at),
+            decision.instance,
+            decision.queue.as_ref().map(QueueName::as_str),
+        ],
+    )?;
     Ok(())
 }
 
+/// Decisions, the newest first; of one schedule, or of all.
+pub(super) fn decisions(conn: &Connection, id: Option<&ScheduleId>, limit: usize) -> Result<Vec<Decision>, SqlError> {
+    let limit = column(limit.min(MOST_DECISIONS) as u64);
+    // One that cannot be read is left out, as over Redis.
+    let read = |row: &Row<'_>| Ok(decision_of(row).ok());
+    let found = match id {
+        Some(id) => conn.all(
+            "SELECT schedule, nominal, kind, reason, task, count, decided_at, instance, queue, outcome, started_at, \
+                ended_at FROM decisions WHERE schedule = ? ORDER BY seq DESC LIMIT ?",
+            params![id.as_str(), limit],
+            read,
+        )?,
+        None => conn.all(
+            "SELECT schedule, nominal, kind, reason, task, count, decided_at, instance, queue, outcome, started_at, \
+                ended_at FROM decisions ORDER BY seq DESC LIMIT ?",
+            [limit],
+            read,
+        )?,
+    };
+    Ok(found.into_iter().flatten().collect())
+}
+
 /// A decision from its row: columns in the order in which [`record`] writes them, then the end of its task.
-pub(super) fn decision_of(row: &Row) -> Result<Decision, SqlError> {
-    let word: &str = row.try_get(2)?;
-    let kind = DecisionKind::from_word(word).ok_or_else(|| SqlError::Decode(format!("no decision: {word}").into()))?;
-    let queue: Option<String> = row.try_get(8)?;
+fn decision_of(row: &Row<'_>) -> Result<Decision, SqlError> {
+    let word: String = row.get(2)?;
+    let kind = DecisionKind::from_word(&word).ok_or_else(|| SqlError::Decode(format!("no decision: {word}").into()))?;
+    let has_task = row.get::<_, Option<String>>(4)?.is_some();
     Ok(Decision {
-        schedule: ScheduleId::from_text(row.try_get::<String>(0)?),
-        nominal: instant(row.try_get(1)?),
+        schedule: ScheduleId::from_text(row.get::<_, String>(0)?),
+        nominal: instant(row.get(1)?),
         kind,
-        reason: row.try_get(3)?,
-        task: row.try_get::<Option<String>>(4)?.map(rows::task_id).transpose()?,
-        queue: queue.and_then(|name| rows::queue_name(name).ok()),
+        reason: row.get(3)?,
+        task: has_task.then(|| rows::task_id(row, 4)).transpose()?,
+        queue: rows::queue_name(row, 8).ok(),
         end: runs::end_of(row, 9),
-        count: u32::try_from(row.try_get::<i64>(5)?).unwrap_or(u32::MAX),
-        decided_at: instant(row.try_get(6)?),
-        instance: row.try_get(7)?,
+        count: u32::try_from(row.get::<_, i64>(5)?).unwrap_or(u32::MAX),
+        decided_at: instant(row.get(6)?),
+        instance: row.get(7)?,
     })
 }
 
 /// Tries to be or stay the leader; without a length gives it up.
-pub(super) struct Lead {
-    pub(super) instance: String,
-    pub(super) ttl: Option<Duration>,
-}
-
-#[async_trait]
-impl Write for Lead {
-    type Output = bool;
-    const DOING: &'static str = "settle who leads";
-
-    async fn apply(&mut self, tx: &mut Tx<'_>) -> Result<bool, SqlError> {
-        let query = match self.ttl {
-            Some(ttl) => sql("INSERT INTO leader (one, instance, expires_at) VALUES (1, ?1, ?2) \
-                 ON CONFLICT (one) DO UPDATE SET instance = excluded.instance, \
-                     expires_at = excluded.expires_at \
-                 WHERE leader.instance = excluded.instance OR leader.expires_at <= ?3 \
-                     OR leader.expires_at > ?4")
-            .bind(self.instance.clone())
-            .bind(tx.now.saturating_add(span(ttl)))
-            .bind(tx.now)
-            // Written while the clock was wrong.
-            .bind(tx.now.saturating_add(span(HOLD_AT_MOST))),
-            None => sql("DELETE FROM leader WHERE instance = ?").bind(self.instance.clone()),
-        };
-        Ok(query.execute(&mut *tx.conn).await?.rows_affected() > 0)
-    }
+pub(super) fn lead(tx: &Tx<'_>, instance: &str, ttl: Option<Duration>) -> Result<bool, SqlError> {
+    let changed = match ttl {
+        Some(ttl) => tx.conn.exec(
+            "INSERT INTO leader (one, instance, expires_at) VALUES (1, ?1, ?2) \
+             ON CONFLICT (one) DO UPDATE SET instance = excluded.instance, \
+                 expires_at = excluded.expires_at \
+             WHERE leader.instance = excluded.instance OR leader.expires_at <= ?3 \
+                 OR leader.expires_at > ?4",
+            params![
+                instance,
+                tx.now.saturating_add(span(ttl)),
+                tx.now,
+                // A later end was written while the clock was wrong.
+                tx.now.saturating_add(span(HOLD_AT_MOST)),
+            ],
+        )?,
+        None => tx.conn.exec("DELETE FROM leader WHERE instance = ?", [instance])?,
+    };
+    Ok(changed > 0)
 }

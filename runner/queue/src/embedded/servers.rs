@@ -3,22 +3,21 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use async_trait::async_trait;
+use rusqlite::{Connection, params};
 use tokio::time::Instant;
 
-use super::link::SqlError;
-use super::readers::Readers;
+use super::connection::Statements as _;
+use super::error::SqlError;
 use super::rows::{json, span, to_json};
-use super::store::sql;
-use super::writer::{Tx, Write};
+use super::writer::Tx;
 use crate::{ServerInfo, ServerView, Working};
 
 fn key(server: &ServerInfo) -> String {
     format!("{}:{}:{}", server.host, server.pid, server.id)
 }
 
-/// What this process said of itself last, and how long its claims last: what it holds is extended before each word of
-/// life, so for half a lease after one none of its own leases can be over.
+/// When this process last sent a heartbeat, and how long its claims last: what it holds is extended before each
+/// heartbeat, so for half a lease after one none of its own leases can be over.
 #[derive(Debug, Default)]
 pub(super) struct Presence(Mutex<(Option<Instant>, Duration)>);
 
@@ -36,90 +35,68 @@ impl Presence {
         self.lock().1
     }
 
-    pub(super) fn told(&self) {
+    pub(super) fn heartbeat_sent(&self) {
         self.lock().0 = Some(Instant::now());
     }
 
     /// Whether it may hold claims that it could not extend lately: after a time in which nothing could be written.
     pub(super) fn is_behind(&self) -> bool {
-        let (told, lease) = *self.lock();
-        told.is_some_and(|told| !lease.is_zero() && told.elapsed() > lease / 2)
+        let (sent, lease) = *self.lock();
+        sent.is_some_and(|sent| !lease.is_zero() && sent.elapsed() > lease / 2)
     }
 }
 
-/// A word of life.
-pub(super) struct Heartbeat {
-    pub(super) server: ServerInfo,
-    pub(super) working: Vec<Working>,
-    pub(super) ttl: Duration,
-}
-
-#[async_trait]
-impl Write for Heartbeat {
-    type Output = ();
-    const DOING: &'static str = "tell that this server lives";
-    const DURABLE: bool = false;
-
-    async fn apply(&mut self, tx: &mut Tx<'_>) -> Result<(), SqlError> {
-        // A name that stands for several queues is none itself.
-        for queue in self.server.queues.keys().filter(|name| !name.contains('*')) {
-            tx.tally.known(queue);
-        }
-        // A server that fell silent does not count as a neighbour: see `others`.
-        sql("DELETE FROM servers WHERE expires_at <= ?")
-            .bind(tx.now)
-            .execute(&mut *tx.conn)
-            .await?;
-        sql("INSERT OR REPLACE INTO servers (key, info, working, expires_at) VALUES (?, ?, ?, ?)")
-            .bind(key(&self.server))
-            .bind(to_json(&self.server)?)
-            .bind(to_json(&self.working)?)
-            .bind(tx.now.saturating_add(span(self.ttl)))
-            .execute(&mut *tx.conn)
-            .await?;
-        Ok(())
+/// Says that a server lives, what it serves and what it works on.
+pub(super) fn heartbeat(
+    tx: &mut Tx<'_>,
+    server: &ServerInfo,
+    working: &[Working],
+    ttl: Duration,
+) -> Result<(), SqlError> {
+    // A name that stands for several queues is none itself.
+    for queue in server.queues.keys().filter(|name| !name.contains('*')) {
+        tx.tally.known(queue);
     }
+    // A server that fell silent does not count as a neighbour: see `others`.
+    tx.conn.exec("DELETE FROM servers WHERE expires_at <= ?", [tx.now])?;
+    tx.conn.exec(
+        "INSERT OR REPLACE INTO servers (key, info, working, expires_at) VALUES (?, ?, ?, ?)",
+        params![
+            key(server),
+            to_json(server)?,
+            to_json(&working)?,
+            tx.now.saturating_add(span(ttl))
+        ],
+    )?;
+    Ok(())
 }
 
-/// The last word.
-pub(super) struct Leave(pub(super) ServerInfo);
-
-#[async_trait]
-impl Write for Leave {
-    type Output = ();
-    const DOING: &'static str = "take this server off the list";
-
-    async fn apply(&mut self, tx: &mut Tx<'_>) -> Result<(), SqlError> {
-        sql("DELETE FROM servers WHERE key = ?")
-            .bind(key(&self.0))
-            .execute(&mut *tx.conn)
-            .await?;
-        Ok(())
-    }
+/// Takes a server off the list.
+pub(super) fn leave(tx: &Tx<'_>, server: &ServerInfo) -> Result<(), SqlError> {
+    tx.conn.exec("DELETE FROM servers WHERE key = ?", [key(server)])?;
+    Ok(())
 }
 
-/// Whether another server is listed than this one, even one that fell silent since anybody could write.
-pub(super) async fn others(readers: &Readers, server: &ServerInfo) -> Result<bool, SqlError> {
-    let row = sql("SELECT EXISTS (SELECT 1 FROM servers WHERE key <> ?)")
-        .bind(key(server))
-        .fetch_one(readers)
-        .await?;
-    row.try_get(0)
+/// Whether another server is listed than this one, even one that fell silent since the last write.
+pub(super) fn others(conn: &Connection, server: &ServerInfo) -> Result<bool, SqlError> {
+    conn.value("SELECT EXISTS (SELECT 1 FROM servers WHERE key <> ?)", [key(server)])
 }
 
 /// Live servers; one that cannot be read is left out.
-pub(super) async fn list(readers: &Readers, now: i64) -> Result<Vec<ServerView>, SqlError> {
-    let found = sql("SELECT info, working FROM servers WHERE expires_at > ? ORDER BY key")
-        .bind(now)
-        .fetch_all(readers)
-        .await?;
-    let mut servers = Vec::with_capacity(found.len());
-    for row in &found {
-        let (info, working): (&str, &str) = (row.try_get(0)?, row.try_get(1)?);
-        match (json(info), json(working)) {
-            (Ok(info), Ok(working)) => servers.push(ServerView { info, working }),
-            _ => tracing::warn!("a server's row cannot be read; left out"),
-        }
-    }
-    Ok(servers)
+pub(super) fn list(conn: &Connection, now: i64) -> Result<Vec<ServerView>, SqlError> {
+    let found = conn.all(
+        "SELECT info, working FROM servers WHERE expires_at > ? ORDER BY key",
+        [now],
+        |row| {
+            let (info, working): (String, String) = (row.get(0)?, row.get(1)?);
+            match (json(&info), json(&working)) {
+                (Ok(info), Ok(working)) => Ok(Some(ServerView { info, working })),
+                _ => {
+                    tracing::warn!("a server's row cannot be read; left out");
+                    Ok(None)
+                }
+            }
+        },
+    )?;
+    Ok(found.into_iter().flatten().collect())
 }

@@ -6,12 +6,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rusqlite::ErrorCode;
+use rusqlite::{Connection, ErrorCode};
 use tokio::time::Instant;
 
 use super::condition::Condition;
-use super::link::Link;
-pub(super) use super::link::{SqlError, built, sql};
+use super::connection::{self, Statements as _};
+use super::error::{SqlError, broker_error};
 use super::readers::Readers;
 use super::upkeep;
 use crate::{BoxError, BrokerError, BrokerResult};
@@ -41,7 +41,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 
 /// Opens the file, brings it up to date, and makes the connection that writes and those that read. Waits for the
 /// disk, thread and all.
-pub(super) fn open(path: &Path) -> BrokerResult<(Link, Readers, Arc<Condition>)> {
+pub(super) fn open(path: &Path) -> BrokerResult<(Connection, Readers, Arc<Condition>)> {
     let began = Instant::now();
     loop {
         match try_open(path) {
@@ -56,22 +56,19 @@ pub(super) fn open(path: &Path) -> BrokerResult<(Link, Readers, Arc<Condition>)>
 
 /// Whether another process stood in the way, so that waiting helps.
 fn is_locked(error: &BoxError) -> bool {
-    let code = match error.downcast_ref::<Arc<SqlError>>().map(AsRef::as_ref) {
-        Some(SqlError::Sqlite(error)) => error.sqlite_error_code(),
-        _ => None,
-    };
+    let code = error.downcast_ref::<Arc<SqlError>>().and_then(|error| error.code());
     matches!(code, Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked))
 }
 
-fn try_open(path: &Path) -> BrokerResult<(Link, Readers, Arc<Condition>)> {
+fn try_open(path: &Path) -> BrokerResult<(Connection, Readers, Arc<Condition>)> {
     const DOING: &str = "open its file";
     make_file(path).map_err(|e| BrokerError::Refused {
         doing: "create its file",
         source: format!("{}: {e}", path.display()).into(),
     })?;
-    let writer = Link::open(path).map_err(|e| error(DOING, e))?;
+    let writer = connection::open(path).map_err(|e| broker_error(DOING, e))?;
     migrate(&writer)?;
-    upkeep::rewrite_if_small(&writer).map_err(|e| error(DOING, e))?;
+    upkeep::rewrite_if_small(&writer).map_err(|e| broker_error(DOING, e))?;
     let condition = Arc::new(Condition::of(path));
     let readers = Readers::new(path.to_path_buf(), Arc::clone(&condition));
     Ok((writer, readers, condition))
@@ -101,28 +98,24 @@ const UPDATING: &str = "bring its file up to date";
 
 /// Brings the file up to date in one transaction, so that several processes may open it at once. One that is up to date
 /// is not locked: others may be writing all the time.
-fn migrate(writer: &Link) -> BrokerResult<()> {
-    let failed = |e| error(UPDATING, e);
+fn migrate(writer: &Connection) -> BrokerResult<()> {
+    let failed = |e: rusqlite::Error| broker_error(UPDATING, e.into());
     if steps_done(writer)? == MIGRATIONS.len() {
         return Ok(());
     }
-    writer.batch("BEGIN IMMEDIATE").map_err(failed)?;
+    writer.execute_batch("BEGIN IMMEDIATE").map_err(failed)?;
     for (index, text) in MIGRATIONS.iter().enumerate().skip(steps_done(writer)?) {
-        writer.batch(text).map_err(failed)?;
+        writer.execute_batch(text).map_err(failed)?;
         let version = format!("PRAGMA user_version = {}", index + 1);
-        writer.batch(&version).map_err(failed)?;
+        writer.execute_batch(&version).map_err(failed)?;
     }
-    writer.batch("COMMIT").map_err(failed)
+    writer.execute_batch("COMMIT").map_err(failed)
 }
 
 /// How many of the migrations have run.
-fn steps_done(writer: &Link) -> BrokerResult<usize> {
-    let failed = |e| error(UPDATING, e);
-    let (rows, _) = writer.ask(&sql("PRAGMA user_version")).map_err(failed)?;
-    let version: i64 = match rows.first() {
-        Some(row) => row.try_get(0).map_err(failed)?,
-        None => 0,
-    };
+fn steps_done(writer: &Connection) -> BrokerResult<usize> {
+    let version = writer.value::<i64>("PRAGMA user_version", []);
+    let version = version.map_err(|e| broker_error(UPDATING, e))?;
     let done = usize::try_from(version).unwrap_or(0);
     if done > MIGRATIONS.len() {
         return Err(BrokerError::Refused {
@@ -135,43 +128,6 @@ fn steps_done(writer: &Link) -> BrokerResult<usize> {
         });
     }
     Ok(done)
-}
-
-/// Says in the seam's words what went wrong below it.
-pub(super) fn error(doing: &'static str, cause: SqlError) -> BrokerError {
-    shared_error(doing, &Arc::new(cause))
-}
-
-/// The same for a cause that several callers get to hear.
-pub(super) fn shared_error(doing: &'static str, cause: &Arc<SqlError>) -> BrokerError {
-    let source: BoxError = Box::new(Arc::clone(cause));
-    match &**cause {
-        SqlError::Sqlite(rusqlite::Error::SqliteFailure(e, _)) => match e.code {
-            // The file or the machine is in the way for now.
-            ErrorCode::DatabaseBusy
-            | ErrorCode::DatabaseLocked
-            | ErrorCode::OutOfMemory
-            | ErrorCode::OperationInterrupted
-            | ErrorCode::SystemIoFailure
-            | ErrorCode::FileLockingProtocolFailed => BrokerError::Unreachable { doing, source },
-            ErrorCode::DiskFull => BrokerError::Full { doing, source },
-            ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => BrokerError::Corrupt {
-                doing,
-                what: format!("the file is not a sound database: {cause}"),
-            },
-            _ => BrokerError::Refused { doing, source },
-        },
-        SqlError::Decode(e) => BrokerError::Corrupt {
-            doing,
-            what: e.to_string(),
-        },
-        SqlError::Replaced(what) => BrokerError::Replaced {
-            doing,
-            what: what.clone(),
-        },
-        SqlError::Gone(_) => BrokerError::Unreachable { doing, source },
-        _ => BrokerError::Refused { doing, source },
-    }
 }
 
 #[cfg(test)]
@@ -191,9 +147,9 @@ mod tests {
                         scope.spawn(|| {
                             start.wait();
                             let began = Instant::now();
-                            let (link, ..) = open(&path).unwrap();
-                            assert_eq!(steps_done(&link).unwrap(), MIGRATIONS.len());
-                            assert!(upkeep::gives_back(&link).unwrap());
+                            let (conn, ..) = open(&path).unwrap();
+                            assert_eq!(steps_done(&conn).unwrap(), MIGRATIONS.len());
+                            assert!(upkeep::gives_back(&conn).unwrap());
                             began.elapsed()
                         })
                     })

@@ -5,9 +5,10 @@
 use std::collections::BTreeMap;
 
 use runner_core::task::State;
+use rusqlite::{Connection, params};
 
-use super::link::{Link, SqlError};
-use super::store::sql;
+use super::connection::Statements as _;
+use super::error::SqlError;
 
 /// Microseconds of a UTC day.
 pub(super) const DAY: i64 = 24 * 3600 * 1_000_000;
@@ -114,32 +115,29 @@ impl Tally {
     }
 
     /// The first of `n` new positions behind all pending tasks of the queue.
-    pub(super) async fn back(&mut self, conn: &mut Link, queue: &str, n: i64) -> Result<i64, SqlError> {
-        let ends = self.ends(conn, queue).await?;
+    pub(super) fn back(&mut self, conn: &Connection, queue: &str, n: i64) -> Result<i64, SqlError> {
+        let ends = self.ends(conn, queue)?;
         let first = ends.back;
         ends.back = first.saturating_add(n);
         Ok(first)
     }
 
     /// The first of `n` new positions before all pending tasks of the queue.
-    pub(super) async fn front(&mut self, conn: &mut Link, queue: &str, n: i64) -> Result<i64, SqlError> {
-        let ends = self.ends(conn, queue).await?;
+    pub(super) fn front(&mut self, conn: &Connection, queue: &str, n: i64) -> Result<i64, SqlError> {
+        let ends = self.ends(conn, queue)?;
         ends.front = ends.front.saturating_sub(n);
         Ok(ends.front.saturating_add(1))
     }
 
-    async fn ends(&mut self, conn: &mut Link, queue: &str) -> Result<&mut Ends, SqlError> {
+    fn ends(&mut self, conn: &Connection, queue: &str) -> Result<&mut Ends, SqlError> {
         let sums = self.of(queue);
         if sums.ends.is_none() {
-            let row = sql(
+            let (first, last): (Option<i64>, Option<i64>) = conn.one(
                 "SELECT (SELECT min(at) FROM tasks WHERE queue = ?1 AND state = 'pending' AND at > -?2), \
                         (SELECT max(at) FROM tasks WHERE queue = ?1 AND state = 'pending' AND at < ?2)",
-            )
-            .bind(queue.to_owned())
-            .bind(LARGEST)
-            .fetch_one(conn)
-            .await?;
-            let (first, last): (Option<i64>, Option<i64>) = (row.try_get(0)?, row.try_get(1)?);
+                params![queue, LARGEST],
+                |row| Ok((row.get(0)?, row.get(1)?)),
+            )?;
             sums.ends = Some(Ends {
                 front: first.unwrap_or(0).saturating_sub(1),
                 back: last.unwrap_or(-1).saturating_add(1),
@@ -149,26 +147,32 @@ impl Tally {
     }
 
     /// Writes the sums down; the last thing before the commit.
-    pub(super) async fn keep(self, conn: &mut Link, now: i64) -> Result<(), SqlError> {
+    pub(super) fn keep(self, conn: &Connection, now: i64) -> Result<(), SqlError> {
         for (queue, sums) in self.queues {
-            let mut query = sql(ADD_SUMS).bind(queue.clone());
-            for moved in sums.moved {
-                query = query.bind(moved);
-            }
-            query.bind(sums.processed).bind(sums.failed).execute(&mut *conn).await?;
+            let [pending, active, scheduled, retry, archived, completed, aggregating] = sums.moved;
+            conn.exec(
+                ADD_SUMS,
+                params![
+                    queue,
+                    pending,
+                    active,
+                    scheduled,
+                    retry,
+                    archived,
+                    completed,
+                    aggregating,
+                    sums.processed,
+                    sums.failed,
+                ],
+            )?;
             if sums.processed > 0 {
-                sql(
+                conn.exec(
                     "INSERT INTO day_counts (day, queue, processed, failed) VALUES (?, ?, ?, ?) \
                      ON CONFLICT (day, queue) DO UPDATE SET \
                          processed = max(min(processed, 4000000000000000000), 0) + excluded.processed, \
                          failed = max(min(failed, 4000000000000000000), 0) + excluded.failed",
-                )
-                .bind(now.div_euclid(DAY))
-                .bind(queue)
-                .bind(sums.processed)
-                .bind(sums.failed)
-                .execute(&mut *conn)
-                .await?;
+                    params![now.div_euclid(DAY), queue, sums.processed, sums.failed],
+                )?;
             }
         }
         Ok(())

@@ -6,8 +6,10 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::link::{Link, SqlError};
-use super::store::built;
+use rusqlite::Connection;
+
+use super::connection::{BUSY_TIMEOUT, Statements as _};
+use super::error::SqlError;
 use crate::Caveat;
 
 /// Pages (of 4 KiB) that may stay free: 1 MiB, what a busy store frees and takes again within a second.
@@ -35,20 +37,20 @@ const REWRITTEN: i64 = 64 * 1024 * 1024;
 const INCREMENTAL: i64 = 2;
 
 /// Gives free pages back to the file system, inside the transaction that is open; whether more could follow.
-pub(super) fn give_back(link: &Link) -> Result<bool, SqlError> {
-    let free = link.number("PRAGMA freelist_count")?;
-    if free <= SLACK || !gives_back(link)? {
+pub(super) fn give_back(conn: &Connection) -> Result<bool, SqlError> {
+    let free = conn.value::<i64>("PRAGMA freelist_count", [])?;
+    if free <= SLACK || !gives_back(conn)? {
         return Ok(false);
     }
     // One row a page.
     let pages = (free - SLACK).min(STEP);
-    link.ask(&built(format!("PRAGMA incremental_vacuum({pages})")))?;
+    conn.all(&format!("PRAGMA incremental_vacuum({pages})"), [], |_| Ok(()))?;
     Ok(free - SLACK > STEP)
 }
 
 /// Whether the file was made so that free pages can be given back.
-pub(super) fn gives_back(link: &Link) -> Result<bool, SqlError> {
-    Ok(link.number("PRAGMA auto_vacuum")? == INCREMENTAL)
+pub(super) fn gives_back(conn: &Connection) -> Result<bool, SqlError> {
+    Ok(conn.value::<i64>("PRAGMA auto_vacuum", [])? == INCREMENTAL)
 }
 
 /// What a file is that does not, in which this is SQLite's number for how it was made: too large to be rewritten at a start.
@@ -63,19 +65,29 @@ pub(super) fn caveat(how: i64) -> Option<Caveat> {
 
 /// Rewrites the whole file, so that free pages can be given back from then on. Others wait, and the disk needs room for
 /// a second copy meanwhile.
-pub(super) fn rewrite(link: &Link) -> Result<(), SqlError> {
-    link.batch("PRAGMA auto_vacuum = INCREMENTAL; VACUUM; PRAGMA wal_checkpoint(TRUNCATE);")
+pub(super) fn rewrite(conn: &Connection) -> Result<(), SqlError> {
+    Ok(conn.execute_batch("PRAGMA auto_vacuum = INCREMENTAL; VACUUM; PRAGMA wal_checkpoint(TRUNCATE);")?)
 }
 
 /// Does that for a small file that needs it. One that is in use, or a full disk, leaves it to the next time.
-pub(super) fn rewrite_if_small(link: &Link) -> Result<(), SqlError> {
-    if gives_back(link)? || link.number("PRAGMA page_count")? * link.number("PRAGMA page_size")? > REWRITTEN {
+pub(super) fn rewrite_if_small(conn: &Connection) -> Result<(), SqlError> {
+    let pages: i64 = conn.value("PRAGMA page_count", [])?;
+    let size: i64 = conn.value("PRAGMA page_size", [])?;
+    if gives_back(conn)? || pages * size > REWRITTEN {
         return Ok(());
     }
-    if let Err(error) = rewrite(link) {
+    if let Err(error) = rewrite(conn) {
         tracing::debug!(%error, "the file is not rewritten this time; it keeps the space of deleted tasks");
     }
     Ok(())
+}
+
+/// Copies the log into the file; SQLite's answer, after the usual timeout is restored.
+fn checkpoint(conn: &Connection) -> Result<i64, SqlError> {
+    conn.busy_timeout(READERS)?;
+    let busy = conn.value("PRAGMA wal_checkpoint(TRUNCATE)", []);
+    conn.busy_timeout(BUSY_TIMEOUT)?;
+    busy
 }
 
 /// Watches over the log.
@@ -94,20 +106,19 @@ impl Log {
     }
 
     /// After each group of writes: cuts a log that has become long, as after a reader that took minutes.
-    pub(super) fn look(&mut self, link: &Link) {
+    pub(super) fn look(&mut self, conn: &Connection) {
         self.groups = (self.groups + 1) % GROUPS;
         if self.groups == 0 && self.length() > LOG_LIMIT {
-            self.cut(link);
+            self.cut(conn);
         }
     }
 
     /// Copies the log into the file and cuts it, which makes room on a full disk; whether it did.
-    pub(super) fn cut(&self, link: &Link) -> bool {
+    pub(super) fn cut(&self, conn: &Connection) -> bool {
         if self.length() < WORTH_CUTTING {
             return false;
         }
-        let cut = link.with_patience(READERS, || link.number("PRAGMA wal_checkpoint(TRUNCATE)"));
-        match cut {
+        match checkpoint(conn) {
             // The first column says whether another connection was in the way.
             Ok(busy) => busy == 0,
             Err(error) => {

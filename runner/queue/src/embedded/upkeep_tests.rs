@@ -2,13 +2,17 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::path::PathBuf;
+use std::time::Duration;
 
-use runner_core::schedule::{MissedRange, Overlap};
+use runner_core::schedule::{MissedRange, Overlap, ScheduleId};
 use runner_core::task::{State, Task, TaskId};
 
 use super::tests::{clock, meddle, open_with, sound};
 use super::*;
-use crate::{Action, ArchiveBounds, CommitFire, Inspector, Producer, Settlement, Verdict};
+use crate::{
+    Action, ArchiveBounds, Commit, CommitFire, Inspector, Producer, Registration, Schedules as _, Settlement, Verdict,
+    Work as _,
+};
 
 const MIB: u64 = 1024 * 1024;
 
@@ -40,7 +44,8 @@ async fn sweep_all(broker: &EmbeddedBroker) {
 }
 
 async fn number(broker: &EmbeddedBroker, text: &'static str) -> i64 {
-    sql(text).fetch_one(broker.readers()).await.unwrap().try_get(0).unwrap()
+    let ask = move |conn: &Connection| conn.value(text, []);
+    broker.readers.ask("ask for a number", ask).await.unwrap()
 }
 
 #[tokio::test]

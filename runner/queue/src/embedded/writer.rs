@@ -1,23 +1,22 @@
 //! The one thread that writes: whatever queued up while a transaction committed goes into the next one.
 //!
 //! A transaction costs one sync of the disk however much it holds, so under load the sync is shared, and a
-//! single write waits for nobody. Not here: what the writes are; each is a type of its own, by subject.
+//! single write does not wait for others. Not here: what the writes are; each is a function of its subject's file.
 
-use std::panic::AssertUnwindSafe;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use async_trait::async_trait;
-use futures_util::FutureExt as _;
 use runner_core::clock::Clock;
+use rusqlite::{Connection, ErrorCode};
 use tokio::sync::{mpsc, oneshot};
 
 use super::condition::Condition;
-use super::link::{Link, SqlError, sql};
+use super::connection::{self, Statements as _};
+use super::error::{SqlError, shared_error};
 use super::rows::micros;
 use super::signals::Signals;
-use super::store::shared_error;
 use super::tally::{News, Tally};
 use super::upkeep::Log;
 use crate::{BrokerError, BrokerResult};
@@ -31,7 +30,7 @@ const GROUP: usize = 256;
 /// What a write works with: the open transaction, the instant at which it began, and the sums to be kept.
 pub(super) struct Tx<'a> {
     /// The connection inside the transaction.
-    pub(super) conn: &'a mut Link,
+    pub(super) conn: &'a Connection,
     /// The broker's clock when the transaction began, microseconds.
     pub(super) now: i64,
     /// Counts and ends of lists that the transaction changes.
@@ -40,32 +39,15 @@ pub(super) struct Tx<'a> {
     pub(super) trimmed: u64,
 }
 
-/// One change of the store, all or nothing.
-///
-/// `apply` may run twice, and may panic: when a neighbour in the transaction fails, all of them are tried again alone.
-#[async_trait]
-pub(super) trait Write: Send + 'static {
-    /// What the caller gets once it is committed.
-    type Output: Send;
-    /// What it does, to be read after "trying to".
-    const DOING: &'static str;
-    /// Whether it must be on the disk before the caller hears of it. What a power cut may undo without harm, such as
-    /// a claim whose worker is gone with the power, does without the sync.
-    const DURABLE: bool = true;
-
-    /// Makes the change within the transaction.
-    async fn apply(&mut self, tx: &mut Tx<'_>) -> Result<Self::Output, SqlError>;
-}
-
-/// The way to the writer. The writer ends when the last of these is gone.
+/// The way to the writer. The thread ends when the last of these is gone.
 #[derive(Debug, Clone)]
 pub(super) struct Writer {
-    queue: mpsc::Sender<Asked>,
+    queue: mpsc::Sender<Message>,
 }
 
 /// What the thread is asked to do.
-enum Asked {
-    Write(Box<dyn Order>),
+enum Message {
+    Write(Box<dyn QueuedChange>),
     /// Puts everything into the one file and ends.
     Close(oneshot::Sender<()>),
 }
@@ -73,18 +55,16 @@ enum Asked {
 impl Writer {
     /// Starts the thread.
     pub(super) fn start(
-        link: Link,
+        conn: Connection,
         path: PathBuf,
         condition: Arc<Condition>,
         clock: Arc<dyn Clock>,
         signals: Arc<Signals>,
         trimmed: Arc<AtomicU64>,
     ) -> std::io::Result<Self> {
-        let (queue, asked) = mpsc::channel(WAITING);
-        // Statements hold up this thread; only the wait for orders is a wait of the runtime.
-        let runtime = tokio::runtime::Builder::new_current_thread().build()?;
-        let desk = Desk {
-            link,
+        let (queue, messages) = mpsc::channel(WAITING);
+        let thread = WriterThread {
+            conn,
             log: Log::of(&path),
             path,
             condition,
@@ -95,76 +75,103 @@ impl Writer {
         };
         std::thread::Builder::new()
             .name("queue-writer".to_owned())
-            .spawn(move || runtime.block_on(desk.write_all(asked)))?;
+            .spawn(move || thread.run(messages))?;
         Ok(Self { queue })
     }
 
     /// Ends the thread, with everything in the one file and nothing beside it.
     pub(super) async fn close(&self) {
         let (reply, done) = oneshot::channel();
-        if self.queue.send(Asked::Close(reply)).await.is_ok() {
+        if self.queue.send(Message::Close(reply)).await.is_ok() {
             // Without an answer it has ended all the same.
             drop(done.await);
         }
     }
 
-    /// Hands a change over and waits until it is on the disk.
-    pub(super) async fn write<W: Write>(&self, what: W) -> BrokerResult<W::Output> {
+    /// Hands a change over and waits until it is on the disk. `doing` says what it does, to be read after "trying to".
+    ///
+    /// `change` is all or nothing. It may run twice, and may panic: when a neighbour in the transaction fails, all of
+    /// them are tried again one by one.
+    pub(super) async fn write<T: Send + 'static>(
+        &self,
+        doing: &'static str,
+        change: impl FnMut(&mut Tx<'_>) -> Result<T, SqlError> + Send + 'static,
+    ) -> BrokerResult<T> {
+        self.submit(doing, true, change).await
+    }
+
+    /// The same without waiting for the disk: for what a power cut may undo without harm, such as a claim whose worker
+    /// is gone with the power.
+    pub(super) async fn write_unsynced<T: Send + 'static>(
+        &self,
+        doing: &'static str,
+        change: impl FnMut(&mut Tx<'_>) -> Result<T, SqlError> + Send + 'static,
+    ) -> BrokerResult<T> {
+        self.submit(doing, false, change).await
+    }
+
+    async fn submit<T: Send + 'static>(
+        &self,
+        doing: &'static str,
+        durable: bool,
+        change: impl FnMut(&mut Tx<'_>) -> Result<T, SqlError> + Send + 'static,
+    ) -> BrokerResult<T> {
         let gone = || BrokerError::Unreachable {
-            doing: W::DOING,
+            doing,
             source: "the writer of the file has ended".into(),
         };
         let (reply, answer) = oneshot::channel();
-        let order = Waiting {
-            what,
+        let change = Change {
+            doing,
+            durable,
+            change,
             output: None,
             reply,
         };
-        self.queue
-            .send(Asked::Write(Box::new(order)))
-            .await
-            .map_err(|_| gone())?;
+        let message = Message::Write(Box::new(change));
+        self.queue.send(message).await.map_err(|_| gone())?;
         answer.await.map_err(|_| gone())?
     }
 }
 
-/// A write of any type, on its way.
-#[async_trait]
-trait Order: Send {
-    async fn apply(&mut self, tx: &mut Tx<'_>) -> Result<(), SqlError>;
-    fn given_up(&self) -> bool;
+/// A change of any type, on its way.
+trait QueuedChange: Send {
+    fn apply(&mut self, tx: &mut Tx<'_>) -> Result<(), SqlError>;
+    fn is_abandoned(&self) -> bool;
     fn is_durable(&self) -> bool;
     fn finish(self: Box<Self>, failure: Option<&Arc<SqlError>>);
 }
 
-struct Waiting<W: Write> {
-    what: W,
-    output: Option<W::Output>,
-    reply: oneshot::Sender<BrokerResult<W::Output>>,
+struct Change<T, F> {
+    doing: &'static str,
+    durable: bool,
+    change: F,
+    /// From the last time that it was applied.
+    output: Option<T>,
+    reply: oneshot::Sender<BrokerResult<T>>,
 }
 
-#[async_trait]
-impl<W: Write> Order for Waiting<W> {
-    async fn apply(&mut self, tx: &mut Tx<'_>) -> Result<(), SqlError> {
-        self.output = Some(self.what.apply(tx).await?);
+impl<T: Send, F: FnMut(&mut Tx<'_>) -> Result<T, SqlError> + Send> QueuedChange for Change<T, F> {
+    fn apply(&mut self, tx: &mut Tx<'_>) -> Result<(), SqlError> {
+        self.output = Some((self.change)(tx)?);
         Ok(())
     }
 
-    fn given_up(&self) -> bool {
+    fn is_abandoned(&self) -> bool {
         self.reply.is_closed()
     }
 
     fn is_durable(&self) -> bool {
-        W::DURABLE
+        self.durable
     }
 
     fn finish(self: Box<Self>, failure: Option<&Arc<SqlError>>) {
         let answer = match (failure, self.output) {
             (None, Some(output)) => Ok(output),
-            (Some(cause), _) => Err(shared_error(W::DOING, cause)),
+            (Some(cause), _) => Err(shared_error(self.doing, cause)),
             (None, None) => Err(shared_error(
-                W::DOING,
-                &Arc::new(SqlError::Gone("the writer forgot an answer")),
+                self.doing,
+                &Arc::new(SqlError::Unavailable("the writer forgot an answer")),
             )),
         };
         // The caller may have stopped waiting; the change stands all the same.
@@ -172,93 +179,103 @@ impl<W: Write> Order for Waiting<W> {
     }
 }
 
-/// Where a group failed: in one of its orders, or as a whole.
+/// Where a group failed: in one of its changes, or as a whole.
 enum Failure {
-    Order(SqlError),
+    Change(SqlError),
     Group(SqlError),
 }
 
 impl Failure {
-    /// Whether the disk was full.
     fn is_full(&self) -> bool {
-        let (Self::Order(error) | Self::Group(error)) = self;
-        matches!(error, SqlError::Sqlite(e) if e.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull))
+        let (Self::Change(error) | Self::Group(error)) = self;
+        error.code() == Some(ErrorCode::DiskFull)
     }
 }
 
-/// What the thread works with.
-struct Desk {
-    link: Link,
+/// The state of the thread. It alone holds the connection that writes, so nothing in here needs a lock.
+struct WriterThread {
+    conn: Connection,
     path: PathBuf,
     log: Log,
     condition: Arc<Condition>,
     clock: Arc<dyn Clock>,
     signals: Arc<Signals>,
-    /// Records that were deleted because there is a bound on their number, until somebody asks.
+    /// Records that were deleted because there is a bound on their number, not yet reported.
     trimmed: Arc<AtomicU64>,
     /// Whether the connection syncs at each commit.
     syncs: bool,
 }
 
-impl Desk {
-    async fn write_all(mut self, mut asked: mpsc::Receiver<Asked>) {
+impl WriterThread {
+    /// Group commit. While one transaction is written and synced, callers go on queueing; all that is queued then, up to
+    /// [`GROUP`], becomes the next transaction. A lone write is never held back to wait for company.
+    ///
+    /// Changes are applied in the order in which they arrived, and a caller is answered only after its transaction
+    /// committed: an answer never announces what a crash could undo, except for writes that asked for no sync.
+    fn run(mut self, mut messages: mpsc::Receiver<Message>) {
         let (mut some, mut group) = (Vec::with_capacity(GROUP), Vec::with_capacity(GROUP));
         let mut closing = None;
-        while closing.is_none() && asked.recv_many(&mut some, GROUP).await > 0 {
-            for asked in some.drain(..) {
-                match asked {
-                    Asked::Write(order) if !order.given_up() => group.push(order),
-                    Asked::Write(_) => {}
-                    Asked::Close(reply) => closing = Some(reply),
+        while closing.is_none() && messages.blocking_recv_many(&mut some, GROUP) > 0 {
+            for message in some.drain(..) {
+                match message {
+                    Message::Write(change) if !change.is_abandoned() => group.push(change),
+                    Message::Write(_) => {}
+                    Message::Close(reply) => closing = Some(reply),
                 }
             }
-            self.write(&mut group).await;
-            self.log.look(&self.link);
+            self.write(&mut group);
+            self.log.look(&self.conn);
         }
-        drop(asked);
+        // Later callers hear that the writer has ended, instead of waiting for an answer.
+        drop(messages);
         if let Some(reply) = closing {
-            if let Err(error) = self.link.ask(&sql("PRAGMA wal_checkpoint(TRUNCATE)")) {
+            if let Err(error) = self.conn.value::<i64>("PRAGMA wal_checkpoint(TRUNCATE)", []) {
                 tracing::warn!(%error, "the file could not be tidied; what is beside it belongs to it");
             }
             drop(self);
-            // Whoever asked may have stopped waiting.
+            // The caller may have stopped waiting.
             reply.send(()).unwrap_or(());
         }
     }
 
-    async fn write(&mut self, group: &mut Vec<Box<dyn Order>>) {
-        let mut done = self.commit(group).await;
-        if done.as_ref().is_err_and(Failure::is_full) && self.log.cut(&self.link) {
+    /// Commits a group and answers its callers. If one of several changes fails, the whole transaction was rolled back, and
+    /// each change gets a transaction of its own: it fails or succeeds by itself.
+    fn write(&mut self, group: &mut Vec<Box<dyn QueuedChange>>) {
+        let mut done = self.commit(group);
+        if done.as_ref().is_err_and(Failure::is_full) && self.log.cut(&self.conn) {
             // What was in the log lay on the disk twice; there may be room now.
-            done = self.commit(group).await;
+            done = self.commit(group);
         }
         match done {
             Ok(()) => finish(group.drain(..), None),
-            Err(Failure::Order(_)) if group.len() > 1 => {
-                for order in group.drain(..) {
-                    let mut alone = [order];
-                    let cause = match self.commit(&mut alone).await {
+            Err(Failure::Change(_)) if group.len() > 1 => {
+                for change in group.drain(..) {
+                    let mut single = [change];
+                    let cause = match self.commit(&mut single) {
                         Ok(()) => None,
-                        Err(Failure::Order(e) | Failure::Group(e)) => Some(Arc::new(e)),
+                        Err(Failure::Change(e) | Failure::Group(e)) => Some(Arc::new(e)),
                     };
-                    finish(alone, cause.as_ref());
+                    finish(single, cause.as_ref());
                 }
             }
-            Err(Failure::Order(e) | Failure::Group(e)) => {
+            Err(Failure::Change(e) | Failure::Group(e)) => {
                 finish(group.drain(..), Some(&Arc::new(e)));
             }
         }
     }
 
-    async fn commit(&mut self, group: &mut [Box<dyn Order>]) -> Result<(), Failure> {
+    /// One transaction for all changes of the group. When this fails nothing of it is left, and the connection is outside
+    /// a transaction again. Others are woken only after the commit: woken earlier they would look and find nothing.
+    fn commit(&mut self, group: &mut [Box<dyn QueuedChange>]) -> Result<(), Failure> {
         if group.is_empty() {
             return Ok(());
         }
         self.condition.in_place().map_err(Failure::Group)?;
-        self.sync_if(group.iter().any(|order| order.is_durable()))?;
-        let done = AssertUnwindSafe(self.transact(group)).catch_unwind().await;
-        let done = done.unwrap_or(Err(Failure::Order(SqlError::Panicked)));
-        if let Err(Failure::Order(error) | Failure::Group(error)) = &done {
+        self.sync_if(group.iter().any(|change| change.is_durable()))?;
+        // The changes are not looked into after a panic, and the transaction is rolled back.
+        let done = catch_unwind(AssertUnwindSafe(|| self.transact(group)));
+        let done = done.unwrap_or(Err(Failure::Change(SqlError::Panicked)));
+        if let Err(Failure::Change(error) | Failure::Group(error)) = &done {
             self.condition.met(error);
             self.undo();
         }
@@ -273,7 +290,7 @@ impl Desk {
 
     fn sync_if(&mut self, durable: bool) -> Result<(), Failure> {
         if self.syncs != durable {
-            self.say(if durable {
+            self.exec(if durable {
                 "PRAGMA synchronous = FULL"
             } else {
                 "PRAGMA synchronous = NORMAL"
@@ -285,51 +302,46 @@ impl Desk {
 
     /// Begin, apply, commit; what others want to hear of.
     ///
-    /// The words are sent as they are: SQLite ends a transaction by itself when the disk is full, and a wrapper
+    /// The statements are sent as they are: SQLite ends a transaction by itself when the disk is full, and a wrapper
     /// that counts begins and ends would then count wrong for ever.
-    async fn transact(&mut self, group: &mut [Box<dyn Order>]) -> Result<News, Failure> {
-        self.say("BEGIN IMMEDIATE")?;
-        let now = micros(self.clock.now());
-        let (conn, tally) = (&mut self.link, Tally::default());
+    fn transact(&self, group: &mut [Box<dyn QueuedChange>]) -> Result<News, Failure> {
+        self.exec("BEGIN IMMEDIATE")?;
         let mut tx = Tx {
-            conn,
-            now,
-            tally,
+            conn: &self.conn,
+            now: micros(self.clock.now()),
+            tally: Tally::default(),
             trimmed: 0,
         };
-        for order in group.iter_mut() {
-            order.apply(&mut tx).await.map_err(Failure::Order)?;
+        for change in group.iter_mut() {
+            change.apply(&mut tx).map_err(Failure::Change)?;
         }
-        let Tx {
-            conn, tally, trimmed, ..
-        } = tx;
-        let news = tally.news();
-        tally.keep(conn, now).await.map_err(Failure::Group)?;
-        self.say("COMMIT")?;
-        self.trimmed.fetch_add(trimmed, Ordering::Relaxed);
+        let news = tx.tally.news();
+        tx.tally.keep(tx.conn, tx.now).map_err(Failure::Group)?;
+        self.exec("COMMIT")?;
+        self.trimmed.fetch_add(tx.trimmed, Ordering::Relaxed);
         Ok(news)
     }
 
-    fn say(&self, word: &'static str) -> Result<(), Failure> {
-        self.link.ask(&sql(word)).map(drop).map_err(Failure::Group)
+    fn exec(&self, text: &str) -> Result<(), Failure> {
+        self.conn.exec(text, []).map(drop).map_err(Failure::Group)
     }
 
     /// Takes back what a failed transaction did, unless SQLite has done so already. A connection that cannot is
     /// given up for another one.
     fn undo(&mut self) {
-        if !self.link.is_in_transaction() || self.say("ROLLBACK").is_ok() {
+        if self.conn.is_autocommit() || self.exec("ROLLBACK").is_ok() {
             return;
         }
         tracing::warn!("the connection that writes is given up");
-        match Link::open(&self.path) {
-            Ok(link) => (self.link, self.syncs) = (link, true),
+        match connection::open(&self.path) {
+            Ok(conn) => (self.conn, self.syncs) = (conn, true),
             Err(error) => tracing::warn!(%error, "there is no other one yet"),
         }
     }
 }
 
-fn finish(orders: impl IntoIterator<Item = Box<dyn Order>>, failure: Option<&Arc<SqlError>>) {
-    for order in orders {
-        order.finish(failure);
+fn finish(changes: impl IntoIterator<Item = Box<dyn QueuedChange>>, failure: Option<&Arc<SqlError>>) {
+    for change in changes {
+        change.finish(failure);
     }
 }

@@ -1,0 +1,159 @@
+//! Claims: which tasks are taken, and their first lease.
+//!
+//! How a claim ends is in `settle`, what happens when its worker falls silent in `recover`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use runner_core::task::{QueueName, State};
+use rusqlite::{Connection, Row, params};
+
+use super::connection::Statements as _;
+use super::error::SqlError;
+use super::moves;
+use super::rows::{self, RECORD, column, instant, span};
+use super::type_filter::TypeFilter;
+use super::writer::Tx;
+use crate::{Claim, KnownTypes, Suspicion, TaskRecord};
+
+/// Where a claim's columns of suspicion begin, behind those of [`RECORD`].
+const SUSPICION_FROM: usize = 16;
+
+/// What a claim asks for.
+pub(super) struct Wanted {
+    pub(super) queues: Vec<QueueName>,
+    pub(super) max: usize,
+    pub(super) lease: Duration,
+    /// The server that asks, if it is known.
+    pub(super) by: Option<String>,
+    pub(super) filter: Arc<TypeFilter>,
+}
+
+/// A pending task; one that cannot be read with the reason.
+struct Found {
+    seq: i64,
+    known: bool,
+    task: Result<TaskRecord, SqlError>,
+    suspicion: Option<Suspicion>,
+}
+
+impl Found {
+    /// From the columns of [`RECORD`] and those of suspicion.
+    fn read(row: &Row<'_>, types: &KnownTypes) -> Result<Self, SqlError> {
+        Ok(Self {
+            seq: row.get(0)?,
+            // A type that cannot be read counts as known: such a task is archived.
+            known: row.get_ref(3)?.as_str().map_or(true, |kind| types.has(kind)),
+            task: rows::record(row),
+            suspicion: suspicion(row),
+        })
+    }
+}
+
+/// Takes the first tasks of known types.
+pub(super) fn claim(tx: &mut Tx<'_>, wanted: &Wanted) -> Result<Vec<Claim>, SqlError> {
+    let until = tx.now.saturating_add(span(wanted.lease));
+    let mut claims = Vec::new();
+    for queue in &wanted.queues {
+        let room = wanted.max.saturating_sub(claims.len());
+        if room == 0 {
+            break;
+        }
+        let found = find(tx.conn, &wanted.filter, queue, room)?;
+        take(tx, queue, found, (until, wanted.by.as_deref()), &mut claims)?;
+    }
+    Ok(claims)
+}
+
+/// As long as all types are known there is one statement, which reads whole rows.
+fn find(conn: &Connection, filter: &TypeFilter, queue: &QueueName, room: usize) -> Result<Vec<Found>, SqlError> {
+    let types = filter.types();
+    let read = |row: &Row<'_>| Found::read(row, &types);
+    if !filter.skips_some(queue) {
+        let text = format!(
+            "SELECT {RECORD}, t.lost, t.ran_ms FROM tasks t WHERE t.queue = ?1 AND t.state = 'pending' AND NOT EXISTS \
+                 (SELECT 1 FROM queues WHERE name = ?1 AND paused_at IS NOT NULL) \
+             ORDER BY t.at, t.seq LIMIT ?2"
+        );
+        let found = conn.all(&text, params![queue.as_str(), column(room as u64)], read)?;
+        if found.iter().all(|task| task.known) {
+            return Ok(found);
+        }
+    }
+    if is_paused(conn, queue)? {
+        return Ok(Vec::new());
+    }
+    let picked = filter.pick(conn, &types, queue, room)?;
+    if picked.is_empty() {
+        return Ok(Vec::new());
+    }
+    let text = format!(
+        "SELECT {RECORD}, t.lost, t.ran_ms FROM tasks t WHERE t.seq IN (SELECT value FROM json_each(?)) ORDER BY t.at, t.seq"
+    );
+    conn.all(&text, [rows::to_json(&picked)?], read)
+}
+
+fn is_paused(conn: &Connection, queue: &QueueName) -> Result<bool, SqlError> {
+    conn.value(
+        "SELECT EXISTS (SELECT 1 FROM queues WHERE name = ? AND paused_at IS NOT NULL)",
+        [queue.as_str()],
+    )
+}
+
+/// Makes claims of rows that can be read and archives the others. The lease: until when, and whose.
+fn take(
+    tx: &mut Tx<'_>,
+    queue: &QueueName,
+    found: Vec<Found>,
+    (until, by): (i64, Option<&str>),
+    claims: &mut Vec<Claim>,
+) -> Result<(), SqlError> {
+    if found.is_empty() {
+        return Ok(());
+    }
+    let first = first_run(tx, queue, column(found.len() as u64))?;
+    let mut taken = Vec::with_capacity(found.len());
+    for Found {
+        seq, task, suspicion, ..
+    } in found
+    {
+        match task {
+            Ok(record) => {
+                let run = rows::count(first).saturating_add(taken.len() as u64);
+                taken.push(seq);
+                claims.push(Claim::new(record, run, instant(until)).suspected(suspicion));
+            }
+            Err(why) => moves::archive_unreadable(tx, queue, seq, State::Pending, &why)?,
+        }
+    }
+    tx.conn.exec(
+        "UPDATE tasks SET state = 'active', at = ?1, run = ?2 + j.key, pending_since = NULL, \
+             waiting_for = NULL, claimed_by = ?4, claimed_at = ?5 FROM json_each(?3) j WHERE tasks.seq = j.value",
+        params![until, first, rows::to_json(&taken)?, by, tx.now],
+    )?;
+    let n = column(taken.len() as u64);
+    let (from, to) = (Some(State::Pending), Some(State::Active));
+    tx.tally.moved(queue.as_str(), from, to, n);
+    Ok(())
+}
+
+/// From the columns after those of [`RECORD`].
+fn suspicion(row: &Row<'_>) -> Option<Suspicion> {
+    let crashes: i64 = row.get(SUSPICION_FROM).ok()?;
+    let ran: i64 = row.get(SUSPICION_FROM + 1).unwrap_or(0);
+    (crashes > 0).then(|| Suspicion {
+        crashes: u32::try_from(crashes).unwrap_or(u32::MAX),
+        ran: Duration::from_millis(rows::count(ran)),
+    })
+}
+
+/// The first of `n` numbers that no claim from the queue has had. A count that begins goes on from the time, above
+/// those of a queue of this name that was removed.
+fn first_run(tx: &Tx<'_>, queue: &QueueName, n: i64) -> Result<i64, SqlError> {
+    tx.conn.value(
+        "INSERT INTO queues (name, claims) VALUES (?1, ?2 + ?3) ON CONFLICT (name) DO UPDATE \
+         SET claims = CASE WHEN claims > 0 AND claims < 4000000000000000000 THEN claims ELSE ?3 END + ?2 \
+         RETURNING claims - ?2 + 1",
+        params![queue.as_str(), n, tx.now],
+    )
+}
