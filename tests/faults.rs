@@ -66,12 +66,17 @@ async fn put(broker: &RedisBroker, tasks: Vec<Task>) {
 
 /// Waits until no task of the queue is pending, active, scheduled or to be retried.
 async fn drained(broker: &RedisBroker, within: Duration) {
-    use runner_core::task::State;
+    use runner_core::task::TaskState;
     eventually_within(within, "the queue is drained", async || {
         let queues = broker.queues().await.map_err(|error| error.to_string())?;
         let found = queues.into_iter().find(|q| q.name == queue());
         let counts = found.map(|q| q.counts).unwrap_or_default();
-        let open = [State::Pending, State::Active, State::Scheduled, State::Retry];
+        let open = [
+            TaskState::Pending,
+            TaskState::Active,
+            TaskState::Scheduled,
+            TaskState::Retry,
+        ];
         let left: u64 = open.iter().filter_map(|state| counts.get(state)).sum();
         if left == 0 { Ok(()) } else { Err(format!("{counts:?}")) }
     })

@@ -201,7 +201,7 @@ async fn a_decider_that_slept_too_long_fires_nothing() {
     clock.advance(MINUTE);
     let first = clock.now();
     let meant = [commit("reports", from, first, "slow")];
-    let walks = slow.commit_asleep(&meant).await.unwrap();
+    let walks = slow.commit_paused(&meant).await.unwrap();
     let completed = send(&next, &meant[0]).await;
     assert!(
         matches!(completed, Committed::Completed(at, _) if at == first),
@@ -213,7 +213,7 @@ async fn a_decider_that_slept_too_long_fires_nothing() {
     let mark = format!("runner:{{reports}}:fire:{}@{}", id(), first.as_second());
     let node = &turn.nodes[turn.owner("reports").await];
     assert_eq!(node.ask::<i64>(&["DEL", &mark]).await, 1);
-    slow.commit_awake(walks).await.unwrap();
+    slow.resume_commits(walks).await.unwrap();
     assert_eq!(work_off(&next, &queue).await, Vec::<String>::new());
     assert_eq!(decided(&next).await.len(), 1);
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
-use runner_core::task::{QueueName, State, Task, TaskId};
+use runner_core::task::{QueueName, Task, TaskId, TaskState};
 use runner_queue::redis::{Password, RedisBroker, RedisSentinels, RedisSettings, RedisTarget};
 use runner_queue::{
     Broker as _, Claim, Enqueued, Inspector as _, Producer as _, Refusal, Settlement, Verdict, Work as _,
@@ -255,7 +255,7 @@ async fn what_no_replica_confirms_is_sent_to_the_last_task() {
         .collect();
     let error = broker.enqueue(&tasks).await.unwrap_err();
     assert_eq!(error.code(), "broker_not_replicated", "{error:?}");
-    let pending = broker.queues().await.unwrap()[0].counts[&State::Pending];
+    let pending = broker.queues().await.unwrap()[0].counts[&TaskState::Pending];
     assert_eq!(pending, 5000);
     // Nothing of what is refused is to be confirmed, so the refusal is told.
     let again = broker.enqueue(&tasks[..1]).await.unwrap();

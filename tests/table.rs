@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
-use runner::source::{self, Catalog, Login, Server, Settings, SourceState, TableError, TableSettings};
+use runner::source::{
+    self, Catalog, DatabaseLogin, DatabaseServer, SourceSettings, SourceState, TableError, TableSettings,
+};
 use runner_core::clock::SystemClock;
 use runner_sdk::Functions;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -26,10 +28,10 @@ pub fn tests() -> Vec<kit::Trial> {
 }
 
 pub fn settings(db: &SqlDb) -> TableSettings {
-    let server = Server {
+    let server = DatabaseServer {
         host: "127.0.0.1".to_owned(),
         port: db.port,
-        login: Login::fixed(db.user(), "root"),
+        login: DatabaseLogin::fixed(db.user(), "root"),
         database: db.name.clone(),
         // A few readings long, so that each test also sees connections replaced.
         max_lifetime: Some(Duration::from_millis(500)),
@@ -43,12 +45,12 @@ pub fn settings(db: &SqlDb) -> TableSettings {
 
 async fn start(db: &SqlDb) -> (Catalog, DropGuard) {
     let zone = TimeZone::get("Asia/Shanghai").expect("a zone");
-    let settings = Settings {
+    let settings = SourceSettings {
         table: Some(settings(db)),
         zone_name: "Asia/Shanghai".to_owned(),
         zone,
         sync_interval: Duration::from_millis(200),
-        ..Settings::empty()
+        ..SourceSettings::empty()
     };
     let stop = CancellationToken::new();
     let catalog = Catalog::start(settings, Functions::default(), Arc::new(SystemClock), stop.clone()).await;
@@ -132,9 +134,9 @@ async fn odd_tables_are_read_in_mariadb() {
 
 /// What the table says now: each schedule with whether it is on, and each problem.
 async fn said(db: &SqlDb) -> (Vec<(String, bool)>, Vec<String>) {
-    let settings = Settings {
+    let settings = SourceSettings {
         table: Some(settings(db)),
-        ..Settings::empty()
+        ..SourceSettings::empty()
     };
     let loaded = Catalog::load_once(settings, Arc::new(SystemClock)).await;
     let state = &loaded.statuses[0].state;
@@ -251,9 +253,9 @@ async fn marks_booleans_and_bytes_are_read_in_postgres() {
     let expected = [("db:8190f5a2-b3c4-4ef8-899a-abbccddeeff0", true)];
     assert_eq!(said(&db).await, (ids(&expected), told));
     db.execute("ALTER TABLE sys_crontab DROP COLUMN status").await;
-    let settings = Settings {
+    let settings = SourceSettings {
         table: Some(settings(&db)),
-        ..Settings::empty()
+        ..SourceSettings::empty()
     };
     let loaded = Catalog::load_once(settings, Arc::new(SystemClock)).await;
     let reason = loaded.statuses[0].state.reason().unwrap_or_default();
@@ -351,7 +353,7 @@ async fn rows_are_live_in_postgres() {
     })
     .await;
     let nobody = match settings {
-        TableSettings::Postgres(server) => TableSettings::Postgres(Server {
+        TableSettings::Postgres(server) => TableSettings::Postgres(DatabaseServer {
             database: "nowhere".to_owned(),
             ..server
         }),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use runner::source::{Catalog, Login, Server, Settings, SourceState, TableSettings};
+use runner::source::{Catalog, DatabaseLogin, DatabaseServer, SourceSettings, SourceState, TableSettings};
 use runner_core::clock::SystemClock;
 use runner_sdk::Functions;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -27,7 +27,7 @@ pub fn tests() -> Vec<kit::Trial> {
 
 /// Reads only when it is asked to, over a connection that stays.
 async fn start(table: TableSettings, port: u16) -> (Catalog, DropGuard) {
-    let stays = |server: Server| Server {
+    let stays = |server: DatabaseServer| DatabaseServer {
         port,
         max_lifetime: None,
         ..server
@@ -37,10 +37,10 @@ async fn start(table: TableSettings, port: u16) -> (Catalog, DropGuard) {
         TableSettings::Postgres(server) => TableSettings::Postgres(stays(server)),
         other => other,
     };
-    let settings = Settings {
+    let settings = SourceSettings {
         table: Some(table),
         sync_interval: Duration::from_secs(3600),
-        ..Settings::empty()
+        ..SourceSettings::empty()
     };
     let stop = CancellationToken::new();
     let catalog = Catalog::start(settings, Functions::default(), Arc::new(SystemClock), stop.clone()).await;
@@ -121,8 +121,8 @@ async fn only_what_proxies_know_is_sent_to_mariadb() {
     let TableSettings::MySql(server) = table::settings(&db) else {
         panic!("{:?}", db.dialect)
     };
-    let server = Server {
-        login: Login::fixed(&user, "p"),
+    let server = DatabaseServer {
+        login: DatabaseLogin::fixed(&user, "p"),
         ..server
     };
     let (catalog, _stop) = start(TableSettings::MySql(server), db.port).await;
@@ -159,8 +159,8 @@ async fn a_server_that_takes_no_writes_is_read() {
     let TableSettings::MySql(reached) = table::settings(&db) else {
         panic!("{:?}", db.dialect)
     };
-    let reached = Server {
-        login: Login::fixed(&user, "p"),
+    let reached = DatabaseServer {
+        login: DatabaseLogin::fixed(&user, "p"),
         ..reached
     };
     let (catalog, _stop) = start(TableSettings::MySql(reached), db.port).await;
@@ -177,7 +177,7 @@ async fn rows_are_read_through_a_pool_of_transactions() {
     let TableSettings::Postgres(server) = table::settings(&db) else {
         panic!("{:?}", db.dialect)
     };
-    let through = TableSettings::Postgres(Server {
+    let through = TableSettings::Postgres(DatabaseServer {
         port: pool.port,
         ..server
     });

@@ -10,7 +10,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use redis::aio::MultiplexedConnection;
 use runner_core::clock::ManualClock;
-use runner_core::task::{QueueName, Run, State, Task, TaskId};
+use runner_core::task::{QueueName, Run, Task, TaskId, TaskState};
 use runner_queue::contract::START;
 use runner_queue::redis::{RedisBroker, RedisSettings};
 use runner_queue::{Claim, Inspector as _, Page, Producer as _, Settled, Settlement, Verdict, Work as _};
@@ -282,7 +282,7 @@ async fn a_queue_that_was_taken_off_the_list_is_listed_again() {
     put(&broker, &[named("b")]).await;
     let queues = broker.queues().await.unwrap();
     assert_eq!(
-        queues.iter().map(|q| q.counts[&State::Pending]).collect::<Vec<_>>(),
+        queues.iter().map(|q| q.counts[&TaskState::Pending]).collect::<Vec<_>>(),
         [2]
     );
     is_sound(&broker).await;
@@ -298,7 +298,7 @@ async fn a_group_whose_name_is_missing_is_named_by_the_next_move() {
     put(&broker, &[task]).await;
     let page = Page::default();
     let waiting = broker
-        .tasks(&QueueName::default(), State::Aggregating, page)
+        .tasks(&QueueName::default(), TaskState::Aggregating, page)
         .await
         .unwrap();
     assert_eq!(waiting.tasks.len(), 2, "the set is the truth");

@@ -15,8 +15,8 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
+use crate::background::{self, BackgroundLoop};
 use crate::metrics::Metrics;
-use crate::role::{self, Role};
 
 /// How often it is looked: a store that takes no writes is known within two seconds.
 const EVERY: Duration = Duration::from_secs(2);
@@ -32,7 +32,7 @@ const QUIET: Duration = Duration::from_secs(6);
 
 /// Why the broker takes no writes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Trouble {
+pub struct BrokerTrouble {
     /// The stable code.
     pub code: &'static str,
     /// The error with its causes.
@@ -51,7 +51,7 @@ pub struct Health {
 
 #[derive(Default)]
 struct State {
-    trouble: Option<Trouble>,
+    trouble: Option<BrokerTrouble>,
     /// When a failure was last met, and whether the log was told of the first.
     failed_at: Option<Instant>,
     told: bool,
@@ -72,7 +72,7 @@ impl Health {
 
     /// Why the broker takes no writes; `None` while it does.
     #[must_use]
-    pub fn trouble(&self) -> Option<Trouble> {
+    pub fn trouble(&self) -> Option<BrokerTrouble> {
         self.state().trouble.clone()
     }
 
@@ -99,11 +99,11 @@ impl Health {
                 let before = state.trouble.take();
                 // Another cause is news; no answer and a late one are the same.
                 let late = |code| matches!(code, "broker_slow" | "broker_unavailable");
-                let same = |trouble: &Trouble| trouble.code == code || (late(trouble.code) && late(code));
+                let same = |trouble: &BrokerTrouble| trouble.code == code || (late(trouble.code) && late(code));
                 state.told &= before.as_ref().is_none_or(same);
                 self.tell(&mut state, code, "see whether it takes writes", || why.clone());
                 let since = before.map_or_else(|| self.clock.now(), |trouble| trouble.since);
-                state.trouble = Some(Trouble { code, why, since });
+                state.trouble = Some(BrokerTrouble { code, why, since });
             }
         }
     }
@@ -143,16 +143,16 @@ pub fn help(code: &str) -> Option<&'static str> {
 
 /// Looks from now on until `stop`.
 pub fn watch(broker: Arc<dyn Broker>, health: Arc<Health>, queues: Vec<QueueName>, stop: CancellationToken) {
-    let looks = Looks {
+    let looks = HealthLoop {
         broker,
         health: health.clone(),
         queues,
         last: None,
     };
-    tokio::spawn(async move { role::run(looks, &health.wake, &stop).await });
+    tokio::spawn(async move { background::run(looks, &health.wake, &stop).await });
 }
 
-struct Looks {
+struct HealthLoop {
     broker: Arc<dyn Broker>,
     health: Arc<Health>,
     queues: Vec<QueueName>,
@@ -160,7 +160,7 @@ struct Looks {
 }
 
 #[async_trait]
-impl Role for Looks {
+impl BackgroundLoop for HealthLoop {
     fn name(&self) -> &'static str {
         "health"
     }

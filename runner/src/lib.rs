@@ -4,7 +4,7 @@
 //! tests that join them to stores and browsers of their own. What each may know stands in ARCHITECTURE.md,
 //! and a test holds them to it.
 
-mod role;
+mod background;
 
 pub mod health;
 mod log;

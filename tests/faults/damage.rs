@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use redis::aio::MultiplexedConnection;
-use runner_core::task::{Run, State, Task};
+use runner_core::task::{Run, Task, TaskState};
 use runner_queue::redis::RedisBroker;
 use runner_queue::{Action, Inspector as _, Repaired, Settled, Settlement, Verdict, Work as _};
 
@@ -85,9 +85,9 @@ async fn f17_junk_is_put_aside_and_holds_up_nobody() {
     let pass_ms = began.elapsed().as_millis();
     let quarantined = recovered
         .iter()
-        .filter(|r| r.kind.is_empty() && r.state == State::Archived)
+        .filter(|r| r.kind.is_empty() && r.state == TaskState::Archived)
         .count();
-    let retried = recovered.iter().filter(|r| r.state == State::Retry).count();
+    let retried = recovered.iter().filter(|r| r.state == TaskState::Retry).count();
     let mut reasons = 0;
     for (name, _) in &junk {
         let key = format!("asynq:{{default}}:t:{name}");
@@ -134,7 +134,7 @@ async fn damage(
     broker: &RedisBroker,
     link: &mut MultiplexedConnection,
     each: usize,
-) -> (Repaired, BTreeMap<String, State>) {
+) -> (Repaired, BTreeMap<String, TaskState>) {
     let mut kept = BTreeMap::new();
     for n in 0..each {
         for place in PLACES {
@@ -166,7 +166,7 @@ async fn damage(
         )
         .await;
         on(link, "ZADD", "lease", &["99999999999", &waits]).await;
-        kept.insert(waits, State::Scheduled);
+        kept.insert(waits, TaskState::Scheduled);
         on(link, "ZADD", "lease", &["99999999999", &format!("nothing-{n}")]).await;
         // One that runs, with a lease, in no list; one in the list without a lease.
         for (name, listed) in [("unlisted", false), ("unleased", true)] {
@@ -178,13 +178,13 @@ async fn damage(
             } else {
                 on(link, "ZADD", "lease", &["99999999999", &name]).await;
             }
-            kept.insert(name, State::Active);
+            kept.insert(name, TaskState::Active);
         }
         // One that nothing tells where it belongs.
         let nowhere = format!("nowhere-{n}");
         give(broker, link, &nowhere).await;
         set(link, &nowhere, "state", b"banana").await;
-        kept.insert(nowhere, State::Archived);
+        kept.insert(nowhere, TaskState::Archived);
     }
     let expected = Repaired {
         ghosts: each * (PLACES.len() + 2),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use nix::sys::signal::Signal;
 use runner_core::clock::ManualClock;
-use runner_core::task::{RunOutcome, State, Task};
+use runner_core::task::{RunOutcome, Task, TaskState};
 use runner_queue::contract::START;
 use runner_queue::{Attempt, Claim, Inspector as _, Settled, Settlement, Verdict, Work as _};
 
@@ -85,7 +85,7 @@ async fn freeze(db: &RedisDb) -> (usize, usize, i64) {
     eventually_within(Duration::from_secs(30), "both are completed", async || {
         for name in ["short", "long"] {
             let found = broker.task(&queue(), &id(name)).await.map_err(|e| e.to_string())?;
-            if found.as_ref().is_none_or(|task| task.state != State::Completed) {
+            if found.as_ref().is_none_or(|task| task.state != TaskState::Completed) {
                 return Err(format!("{name}: {:?}", found.map(|task| task.state)));
             }
         }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
-use runner_core::task::{RunOutcome, State, Task};
+use runner_core::task::{RunOutcome, Task, TaskState};
 use runner_queue::Inspector as _;
 
 use super::{broker, handlers, id, put, queue};
@@ -68,7 +68,7 @@ async fn f13_outages_make_no_task_poison() {
     fault
         .figure("outages", OUTAGES)
         .require("lost_runs", lost, lost == OUTAGES as usize)
-        .require("state", info.state, info.state != State::Archived);
+        .require("state", info.state, info.state != TaskState::Archived);
     assert!(worker.stop().await.success());
     fault.end(|| info.record.last_error.clone());
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use runner_core::clock::SystemClock;
-use runner_core::task::{State, Task};
+use runner_core::task::{Task, TaskState};
 use runner_queue::embedded::EmbeddedBroker;
 use runner_queue::{Broker, Inspector as _};
 
@@ -70,7 +70,7 @@ async fn f16_poison_is_put_aside_after_three_crashes() {
             .map(|q| q.counts)
             .unwrap();
         let total: u64 = counts.values().sum();
-        if total == 2 && counts[&State::Archived] == 2 {
+        if total == 2 && counts[&TaskState::Archived] == 2 {
             break 2;
         }
         assert!(began.elapsed() < LIMIT, "{counts:?}\n{}", workers[0].child.tail());
@@ -187,7 +187,7 @@ async fn neighbours(
             let attempts = broker.attempts(&queue(), &task_id).await.unwrap();
             named += usize::from(info.record.last_error.starts_with("poison: 3 runs") && attempts.len() == 3);
         } else {
-            archived += usize::from(info.state == State::Archived);
+            archived += usize::from(info.state == TaskState::Archived);
             extra = extra.max(info.record.retried);
         }
     }
@@ -221,7 +221,7 @@ async fn until_all_ended(site: &Site, broker: &dyn Broker, fleet: &mut [Runner],
         let counts = queues.into_iter().find(|q| q.name == queue()).map(|q| q.counts);
         let counts = counts.unwrap_or_default();
         let of = |state| counts.get(&state).copied().unwrap_or(0);
-        if of(State::Completed) + of(State::Archived) == tasks {
+        if of(TaskState::Completed) + of(TaskState::Archived) == tasks {
             return crashes;
         }
         assert!(began.elapsed() < LIMIT, "{counts:?}\n{}", fleet[0].child.tail());

@@ -1,6 +1,6 @@
 //! Scenarios of the inspector on whole lists and queues.
 
-use runner_core::task::State;
+use runner_core::task::TaskState;
 use runner_queue::{Acted, Action, Inspector as _, RemoveError};
 
 use super::replay::{ID1, Replay, default_queue, email, task_key};
@@ -25,7 +25,7 @@ fn entry(content: Content) -> Entry {
     }
 }
 
-async fn act_all(replay: &Replay, state: State, action: Action) -> Acted {
+async fn act_all(replay: &Replay, state: TaskState, action: Action) -> Acted {
     let acted = replay.broker.act_all(&default_queue(), state, action).await.unwrap();
     assert!(!acted.more, "{state}");
     acted
@@ -59,21 +59,21 @@ async fn inspector_run_all() {
     for (step, state, tasks) in [
         (
             "run all scheduled",
-            State::Scheduled,
+            TaskState::Scheduled,
             &["t-scheduled", "t-scheduled2"][..],
         ),
-        ("run all retry", State::Retry, &["t-retry"]),
-        ("run all archived", State::Archived, &["t-archived"]),
-        ("run all aggregating g1", State::Aggregating, &["t-aggregating"]),
+        ("run all retry", TaskState::Retry, &["t-retry"]),
+        ("run all archived", TaskState::Archived, &["t-archived"]),
+        ("run all aggregating g1", TaskState::Aggregating, &["t-aggregating"]),
     ] {
         let result = replay.step(step)["result"].clone();
-        if state == State::Scheduled {
+        if state == TaskState::Scheduled {
             let mut before = replay.expected();
             before_they_ran(&mut before);
             before.write(&mut replay.link).await;
         }
         let acted = match state {
-            State::Aggregating => act_group(&replay, "g1", Action::Run).await,
+            TaskState::Aggregating => act_group(&replay, "g1", Action::Run).await,
             _ => act_all(&replay, state, Action::Run).await,
         };
         assert_eq!(result, acted.tasks, "{step}");
@@ -99,16 +99,16 @@ async fn inspector_delete_all() {
     // until then. Ours releases the lock of every task that is deleted.
     let mut released = Vec::new();
     for (step, state, holder) in [
-        ("delete all pending", State::Pending, Some("t-pending")),
-        ("delete all scheduled", State::Scheduled, None),
-        ("delete all retry", State::Retry, None),
-        ("delete all archived", State::Archived, None),
-        ("delete all completed", State::Completed, None),
-        ("delete all aggregating g1", State::Aggregating, Some("u-group")),
+        ("delete all pending", TaskState::Pending, Some("t-pending")),
+        ("delete all scheduled", TaskState::Scheduled, None),
+        ("delete all retry", TaskState::Retry, None),
+        ("delete all archived", TaskState::Archived, None),
+        ("delete all completed", TaskState::Completed, None),
+        ("delete all aggregating g1", TaskState::Aggregating, Some("u-group")),
     ] {
         let result = replay.step(step)["result"].clone();
         let acted = match state {
-            State::Aggregating => act_group(&replay, "g1", Action::Delete).await,
+            TaskState::Aggregating => act_group(&replay, "g1", Action::Delete).await,
             _ => act_all(&replay, state, Action::Delete).await,
         };
         assert_eq!(result, acted.tasks, "{step}");

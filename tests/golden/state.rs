@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use runner_core::task::{Run, State};
+use runner_core::task::{Run, TaskState};
 use runner_queue::{Action, ActionError, Inspector as _, Page, Producer as _};
 
 use super::replay::{Replay, default_queue, email, id, task_key};
@@ -18,14 +18,14 @@ pub fn tests() -> Vec<kit::Trial> {
 }
 
 /// The states in the order of the vectors' steps.
-const STATES: [State; 7] = [
-    State::Pending,
-    State::Active,
-    State::Scheduled,
-    State::Retry,
-    State::Archived,
-    State::Completed,
-    State::Aggregating,
+const STATES: [TaskState; 7] = [
+    TaskState::Pending,
+    TaskState::Active,
+    TaskState::Scheduled,
+    TaskState::Retry,
+    TaskState::Archived,
+    TaskState::Completed,
+    TaskState::Aggregating,
 ];
 
 /// Acts on a task in every state; the seam must refuse exactly where the vector has an error.
@@ -62,7 +62,7 @@ async fn act_on_each(scenario: &str, action: Action, words: &str) {
     assert!(matches!(missing, Err(ActionError::NotFound(..))), "{missing:?}");
 }
 
-fn state_allows(state: State, action: Action) -> bool {
+fn state_allows(state: TaskState, action: Action) -> bool {
     use runner_core::task::Event;
     let event = match action {
         Action::Run => Event::RunNow,
@@ -98,15 +98,15 @@ async fn inspector_task_info() {
         assert_eq!(message["retried"], info.record.retried);
         assert_eq!(message["retention"], info.record.retention.as_secs());
         let next = &result["next_process_at"]["unix_seconds"];
-        if matches!(state, State::Scheduled | State::Retry) {
+        if matches!(state, TaskState::Scheduled | TaskState::Retry) {
             assert_eq!(next.as_i64(), info.next_run.map(jiff::Timestamp::as_second));
         } else {
             assert_eq!(info.next_run, None);
         }
-        assert_eq!(info.lease_until.is_some(), state == State::Active);
-        let filed = matches!(state, State::Archived | State::Completed);
+        assert_eq!(info.lease_until.is_some(), state == TaskState::Active);
+        let filed = matches!(state, TaskState::Archived | TaskState::Completed);
         assert_eq!(info.filed_at.is_some(), filed);
-        assert_eq!(info.pending_since.is_some(), state == State::Pending);
+        assert_eq!(info.pending_since.is_some(), state == TaskState::Pending);
     }
     replay.step("get task info t-missing");
     let missing = replay.broker.task(&default_queue(), &id("t-missing")).await;
@@ -126,25 +126,25 @@ async fn inspector_lists() {
         same_page(
             &mut replay,
             "enqueued p0..p4",
-            State::Pending,
+            TaskState::Pending,
             Page { number, size: 2 },
             5,
         )
         .await;
     }
     for (step, number) in [("scheduled s0", 1), ("page 1", 2)] {
-        same_page(&mut replay, step, State::Scheduled, Page { number, size: 3 }, 5).await;
+        same_page(&mut replay, step, TaskState::Scheduled, Page { number, size: 3 }, 5).await;
     }
     for _ in 0..2 {
         replay.claim().await;
     }
-    same_page(&mut replay, "after dequeuing", State::Active, Page::default(), 2).await;
+    same_page(&mut replay, "after dequeuing", TaskState::Active, Page::default(), 2).await;
     replay.step("hash of p2 deleted");
     let _: i64 = ask(&mut replay.link, &["DEL", &task_key("p2")]).await;
     // asynq shows an empty task here.
     let page = replay
         .broker
-        .tasks(&default_queue(), State::Pending, Page::default())
+        .tasks(&default_queue(), TaskState::Pending, Page::default())
         .await
         .unwrap();
     assert_eq!((page.tasks.len(), page.total), (2, 3));
@@ -153,7 +153,7 @@ async fn inspector_lists() {
     assert_eq!(replay.broker.audit().await.unwrap(), Vec::<String>::new());
 }
 
-async fn same_page(replay: &mut Replay, step: &str, state: State, page: Page, total: u64) {
+async fn same_page(replay: &mut Replay, step: &str, state: TaskState, page: Page, total: u64) {
     let expected = replay.step(step)["result"].clone();
     let found = replay.broker.tasks(&default_queue(), state, page).await.unwrap();
     let ids: Vec<&str> = found.tasks.iter().map(|task| task.record.id.as_str()).collect();

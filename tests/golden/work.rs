@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use runner_core::task::{State, Task};
+use runner_core::task::{Task, TaskState};
 use runner_queue::{
     Action, ArchiveBounds, Inspector as _, ServerInfo, ServerStatus, Settled, Verdict, Work as _, Working,
 };
@@ -157,7 +157,7 @@ async fn complete_with_retention() {
     replay.same().await;
     replay.step("get task info");
     let info = replay.broker.task(&default_queue(), &id(ID1)).await.unwrap().unwrap();
-    assert_eq!(info.state, State::Completed);
+    assert_eq!(info.state, TaskState::Completed);
     assert_eq!(info.result.as_deref(), Some(&b"final"[..]));
     assert_eq!(info.record.completed_at.unwrap().as_second(), 1_893_553_450);
     for (step, expired) in [("janitor at +59s", 0), ("janitor at +60s", 1)] {
@@ -257,7 +257,7 @@ async fn lease() {
         assert!(
             recovered
                 .iter()
-                .all(|r| r.id.as_str() == ID2 && r.state == State::Retry)
+                .all(|r| r.id.as_str() == ID2 && r.state == TaskState::Retry)
         );
     }
 }

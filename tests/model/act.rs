@@ -1,7 +1,7 @@
 //! What the model makes of an operator's actions.
 
 use bytes::Bytes;
-use runner_core::task::{QueueName, State, TaskId};
+use runner_core::task::{QueueName, TaskId, TaskState};
 use runner_queue::{Acted, Action, ActionError, REMOVE_GRACE, RemoveError};
 
 use super::world::{Entry, Queue, World};
@@ -30,7 +30,7 @@ impl World {
         }
     }
 
-    pub fn act_all(&mut self, name: &QueueName, state: State, action: Action) -> Result<Acted, ActionError> {
+    pub fn act_all(&mut self, name: &QueueName, state: TaskState, action: Action) -> Result<Acted, ActionError> {
         action.check(state)?;
         let ids = self.list(name, state);
         for id in &ids {
@@ -47,7 +47,7 @@ impl World {
         let Some(state) = self.peek(name, id).map(|e| e.state) else {
             return Err(ActionError::NotFound(id.clone(), name.clone()));
         };
-        if state != State::Scheduled {
+        if state != TaskState::Scheduled {
             let (id, done) = (id.clone(), "edited");
             return Err(ActionError::WrongState { id, state, done });
         }
@@ -72,7 +72,7 @@ impl World {
         let nobodys = self.now.checked_sub(REMOVE_GRACE).unwrap();
         let of_it = self.queue(name);
         let queue = name.clone();
-        let held = |e: &&Entry| e.state == State::Active && e.at > nobodys;
+        let held = |e: &&Entry| e.state == TaskState::Active && e.at > nobodys;
         let active = of_it.tasks.values().filter(held).count() as u64;
         let tasks = of_it.tasks.len() as u64;
         if !of_it.known {

@@ -3,7 +3,7 @@
 use std::fmt::Debug;
 
 use futures_util::future::join_all;
-use runner_core::task::{QueueName, State, Task, TaskId};
+use runner_core::task::{QueueName, Task, TaskId, TaskState};
 use runner_queue::{Page, TaskInfo, TaskRecord};
 
 use super::step::Trip;
@@ -78,7 +78,7 @@ impl Trip<'_> {
     /// What was released came back in some order behind those that were there; the model takes that order over.
     pub(super) async fn adopt_order(&mut self, name: &QueueName, released: usize) -> Found {
         let page = Page { number: 1, size: ALL };
-        let shown = self.subject.broker.tasks(name, State::Pending, page).await.unwrap();
+        let shown = self.subject.broker.tasks(name, TaskState::Pending, page).await.unwrap();
         let shown: Vec<TaskId> = shown.tasks.into_iter().map(|t| t.record.id).collect();
         let pending = &mut self.world.queue(name).pending;
         let firm = pending.len() - released.min(pending.len());
@@ -114,7 +114,7 @@ impl Trip<'_> {
 }
 
 /// The first task in which two lists differ.
-fn difference(name: &QueueName, state: State, broker: &[TaskInfo], model: &[TaskInfo]) -> String {
+fn difference(name: &QueueName, state: TaskState, broker: &[TaskInfo], model: &[TaskInfo]) -> String {
     let ids = |list: &[TaskInfo]| list.iter().map(|t| t.record.id.to_string()).collect::<Vec<_>>();
     if ids(broker) != ids(model) {
         return format!(

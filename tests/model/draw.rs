@@ -5,7 +5,7 @@
 use proptest::prelude::{BoxedStrategy, Just, Strategy, any, prop_oneof};
 use proptest::sample::{select, subsequence};
 use proptest::{collection, option};
-use runner_core::task::State;
+use runner_core::task::TaskState;
 use runner_queue::Action;
 
 use super::op::{End, GROUPS, HANDLERS, How, IDS, KINDS, New, Op, PAYLOADS, Pick, QUEUES, When};
@@ -68,8 +68,8 @@ fn pick() -> impl Strategy<Value = Pick> {
     (queue(), 0_usize..8).prop_map(|(queue, nth)| Pick { queue, nth })
 }
 
-fn state() -> impl Strategy<Value = State> {
-    select(State::ALL.to_vec())
+fn state() -> impl Strategy<Value = TaskState> {
+    select(TaskState::ALL.to_vec())
 }
 
 fn action() -> impl Strategy<Value = Action> {

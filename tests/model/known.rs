@@ -1,6 +1,6 @@
 //! Runs that once found a difference, smallest form first; each says what was wrong.
 
-use runner_core::task::State;
+use runner_core::task::TaskState;
 use runner_queue::Action;
 use tokio::runtime::Runtime;
 
@@ -114,8 +114,8 @@ fn found() -> Vec<(&'static str, Vec<Op>)> {
             "a pass over a queue that nobody knows made it known",
             vec![
                 Op::Sweep(vec![0], 1, 9_999, 60),
-                Op::ActAll(1, State::Scheduled, Action::Archive),
-                Op::ActAll(2, State::Retry, Action::Delete),
+                Op::ActAll(1, TaskState::Scheduled, Action::Archive),
+                Op::ActAll(2, TaskState::Retry, Action::Delete),
             ],
         ),
     ]

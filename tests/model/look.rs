@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use runner_core::task::{QueueName, State, TaskId};
+use runner_core::task::{QueueName, TaskId, TaskState};
 use runner_queue::{DayCount, MAX_HISTORY_DAYS, QueueInfo, TaskInfo, TaskPage};
 
 use super::world::{Entry, World};
 
 /// The tasks of a queue in one state, in order.
-pub type List = (QueueName, State, Vec<TaskInfo>);
+pub type List = (QueueName, TaskState, Vec<TaskInfo>);
 
 /// Locks that hold: queue and key, and who holds each.
 pub type Locks = BTreeMap<(String, String), String>;
@@ -19,7 +19,7 @@ impl World {
     pub fn lists(&self) -> Vec<List> {
         let mut lists = Vec::new();
         for name in self.queues.keys() {
-            for state in State::ALL {
+            for state in TaskState::ALL {
                 let ids = self.shown(name, state);
                 if !ids.is_empty() {
                     let tasks = ids.iter().filter_map(|id| self.info(name, id));
@@ -37,7 +37,7 @@ impl World {
 
     fn queue_info(&self, name: &QueueName) -> QueueInfo {
         let queue = &self.queues[name];
-        let mut counts: BTreeMap<State, u64> = State::ALL.map(|state| (state, 0)).into();
+        let mut counts: BTreeMap<TaskState, u64> = TaskState::ALL.map(|state| (state, 0)).into();
         for entry in queue.tasks.values() {
             *counts.entry(entry.state).or_default() += 1;
         }
@@ -58,15 +58,15 @@ impl World {
     }
 
     /// Ids in a list as it is shown: what is over is newest first.
-    fn shown(&self, name: &QueueName, state: State) -> Vec<TaskId> {
+    fn shown(&self, name: &QueueName, state: TaskState) -> Vec<TaskId> {
         let mut ids = self.list(name, state);
-        if matches!(state, State::Archived | State::Completed) {
+        if matches!(state, TaskState::Archived | TaskState::Completed) {
             ids.reverse();
         }
         ids
     }
 
-    pub fn page(&self, name: &QueueName, state: State, number: usize, size: usize) -> TaskPage {
+    pub fn page(&self, name: &QueueName, state: TaskState, number: usize, size: usize) -> TaskPage {
         let ids = self.shown(name, state);
         let shown = ids.iter().skip((number - 1) * size).take(size);
         TaskPage {
@@ -78,14 +78,14 @@ impl World {
 
     pub fn info(&self, name: &QueueName, id: &TaskId) -> Option<TaskInfo> {
         let entry = self.peek(name, id)?;
-        let at = |states: &[State]| states.contains(&entry.state).then_some(entry.at);
+        let at = |states: &[TaskState]| states.contains(&entry.state).then_some(entry.at);
         Some(TaskInfo {
             record: entry.record.clone(),
             state: entry.state,
-            next_run: at(&[State::Scheduled, State::Retry]),
+            next_run: at(&[TaskState::Scheduled, TaskState::Retry]),
             pending_since: entry.pending_since,
-            lease_until: at(&[State::Active]),
-            filed_at: at(&[State::Archived, State::Completed]),
+            lease_until: at(&[TaskState::Active]),
+            filed_at: at(&[TaskState::Archived, TaskState::Completed]),
             result: entry.result.clone(),
             payload_bytes: entry.record.payload.len() as u64,
             result_bytes: entry.result.as_ref().map_or(0, |result| result.len() as u64),

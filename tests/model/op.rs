@@ -4,7 +4,7 @@
 //! `known` as it is printed. Tasks and claims are named by their place among those there are when the operation
 //! comes. How often each kind is drawn is in `draw`; what an operation does is in `step`.
 
-use runner_core::task::State;
+use runner_core::task::TaskState;
 use runner_queue::Action;
 
 /// Queues: few, so that operations meet. One has a name that shortens the hash tag of its keys.
@@ -109,7 +109,7 @@ pub enum Op {
     /// Queues, names of handlers.
     Release(Vec<usize>, Vec<usize>),
     Act(Pick, Action),
-    ActAll(usize, State, Action),
+    ActAll(usize, TaskState, Action),
     /// The payload as an index.
     Edit(Pick, usize),
     Pause(usize),
@@ -123,7 +123,7 @@ pub enum Op {
     /// An id as an index.
     Find(usize),
     /// Queue, state, number and size of the page.
-    Page(usize, State, usize, usize),
+    Page(usize, TaskState, usize, usize),
     /// Queue, days.
     History(usize, usize),
 }

@@ -1,6 +1,6 @@
 //! What the model makes of tasks that are enqueued.
 
-use runner_core::task::{Run, State, Task, TaskId};
+use runner_core::task::{Run, Task, TaskId, TaskState};
 use runner_queue::{Enqueued, Refusal, TaskRecord};
 
 use super::op::PAYLOADS;
@@ -43,9 +43,9 @@ impl World {
             Run::In(delay) => later(now, delay),
         };
         let state = match &task.group {
-            _ if due > now => State::Scheduled,
-            Some(_) => State::Aggregating,
-            None => State::Pending,
+            _ if due > now => TaskState::Scheduled,
+            Some(_) => TaskState::Aggregating,
+            None => TaskState::Pending,
         };
         if let (Some(key), Some(unique)) = (&key, task.unique) {
             let lock = Lock {
@@ -54,7 +54,7 @@ impl World {
             };
             queue.locks.insert(key.clone(), lock);
         }
-        if state == State::Pending {
+        if state == TaskState::Pending {
             queue.pending.push_back(id.clone());
         }
         self.arrivals += 1;
@@ -62,7 +62,7 @@ impl World {
             record: record_of(task, id.clone(), key),
             state,
             at: due,
-            pending_since: (state == State::Pending).then_some(now),
+            pending_since: (state == TaskState::Pending).then_some(now),
             result: None,
             waiting_for: None,
             run: 0,
@@ -71,14 +71,14 @@ impl World {
             attempts: Vec::new(),
             claimed_at: now,
             lost: 0,
-            grouped: state == State::Aggregating,
+            grouped: state == TaskState::Aggregating,
         };
         self.queue(&task.queue).tasks.insert(id.clone(), entry);
         Ok(Enqueued {
             id,
             queue: task.queue.clone(),
             state,
-            run_at: (state != State::Aggregating).then_some(due),
+            run_at: (state != TaskState::Aggregating).then_some(due),
         })
     }
 }

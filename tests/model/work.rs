@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use runner_core::schedule::stable_hash;
-use runner_core::task::{QueueName, RunOutcome, State, TaskId, recovery_delay};
+use runner_core::task::{QueueName, RunOutcome, TaskId, TaskState, recovery_delay};
 use runner_queue::{
     ArchiveBounds, Attempt, Claim, Forwarded, LEASE_EXPIRED, Recovered, Settled, Settlement, Swept, TaskRecord, Verdict,
 };
@@ -41,7 +41,7 @@ impl World {
                 let Some(id) = self.queue(name).pending.pop_front() else {
                     break;
                 };
-                self.shift(name, &id, State::Active, until);
+                self.shift(name, &id, TaskState::Active, until);
                 let now = self.now;
                 let nth = self.queue(name).claims + 1;
                 self.queue(name).claims = nth;
@@ -74,7 +74,7 @@ impl World {
     /// Whether a claim is still its holder's.
     pub fn holds(&self, name: &QueueName, id: &TaskId, run: u64) -> bool {
         self.peek(name, id)
-            .is_some_and(|e| e.state == State::Active && e.run == run)
+            .is_some_and(|e| e.state == TaskState::Active && e.run == run)
     }
 
     pub fn settle(&mut self, settlements: &[Settlement]) -> Vec<Settled> {
@@ -111,7 +111,7 @@ impl World {
         // Before all others, in the order in which they were given.
         for (name, ids) in back {
             for id in ids.into_iter().rev() {
-                self.shift(&name, &id, State::Pending, self.now);
+                self.shift(&name, &id, TaskState::Pending, self.now);
                 let since = self.dialect.times_what_is_handed_back().then_some(self.now);
                 self.entry(&name, &id).pending_since = since;
                 self.queue(&name).pending.push_front(id);
@@ -134,7 +134,7 @@ impl World {
                     return self.delete(name, id);
                 }
                 self.unlock(name, id);
-                self.shift(name, id, State::Completed, later(now, keep));
+                self.shift(name, id, TaskState::Completed, later(now, keep));
                 let entry = self.entry(name, id);
                 entry.record.completed_at = Some(now);
                 keep_result(&mut entry.result, settlement);
@@ -148,7 +148,7 @@ impl World {
                 self.fail(name, id, None, error, false);
             }
             Verdict::Snooze { delay, waiting_for } => {
-                self.shift(name, id, State::Scheduled, later(now, *delay));
+                self.shift(name, id, TaskState::Scheduled, later(now, *delay));
                 self.entry(name, id).waiting_for = waiting_for.clone();
             }
             Verdict::HandBack => unreachable!("handed back together"),
@@ -163,7 +163,7 @@ impl World {
         entry.record.last_failed_at = Some(now);
         entry.record.retried += u32::from(counts);
         match after {
-            Some(after) => self.shift(name, id, State::Retry, later(now, after)),
+            Some(after) => self.shift(name, id, TaskState::Retry, later(now, after)),
             None => self.put_in_archive(name, id),
         }
         if counts || after.is_none() {
@@ -187,13 +187,13 @@ impl World {
     pub fn forward(&mut self, queues: &[QueueName], limit: usize) -> Forwarded {
         let mut pass = Forwarded::default();
         for name in queues {
-            for state in [State::Scheduled, State::Retry] {
+            for state in [TaskState::Scheduled, TaskState::Retry] {
                 let due = self.due(name, state, self.now);
                 pass.more |= due.len() > limit;
                 for id in due.iter().take(limit) {
                     pass.moved += 1;
                     if self.entry(name, id).grouped {
-                        self.shift(name, id, State::Aggregating, self.now);
+                        self.shift(name, id, TaskState::Aggregating, self.now);
                     } else {
                         self.put_back(name, id);
                     }
@@ -216,7 +216,7 @@ impl World {
         let cutoff = self.now.checked_sub(grace).unwrap();
         let mut recovered = Vec::new();
         for name in queues {
-            for id in self.due(name, State::Active, cutoff) {
+            for id in self.due(name, TaskState::Active, cutoff) {
                 if recovered.len() == limit {
                     return recovered;
                 }
@@ -253,7 +253,7 @@ impl World {
             queue: name.clone(),
             id: id.clone(),
             kind: record.kind,
-            state: if again { State::Retry } else { State::Archived },
+            state: if again { TaskState::Retry } else { TaskState::Archived },
             lost,
             poison: false,
         }
@@ -262,7 +262,7 @@ impl World {
     pub fn sweep(&mut self, queues: &[QueueName], limit: usize, archive: ArchiveBounds) -> Swept {
         let mut pass = Swept::default();
         for name in queues {
-            let mut ended = self.due(name, State::Completed, self.now);
+            let mut ended = self.due(name, TaskState::Completed, self.now);
             ended.truncate(limit);
             for id in &ended {
                 self.delete(name, id);

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
-use runner_core::task::{QueueName, State, TaskId};
+use runner_core::task::{QueueName, TaskId, TaskState};
 use runner_queue::{ArchiveBounds, Attempt, MAX_ATTEMPTS_KEPT, TaskRecord};
 
 use super::dialect::Dialect;
@@ -18,7 +18,7 @@ use super::dialect::Dialect;
 #[derive(Debug, Clone)]
 pub struct Entry {
     pub record: TaskRecord,
-    pub state: State,
+    pub state: TaskState,
     /// Its place in a list by time: due, end of the lease, filed, to be deleted, added to its group.
     pub at: Timestamp,
     pub pending_since: Option<Timestamp>,
@@ -114,24 +114,24 @@ impl World {
     }
 
     /// Ids in a list, in its order.
-    pub fn list(&self, name: &QueueName, state: State) -> Vec<TaskId> {
+    pub fn list(&self, name: &QueueName, state: TaskState) -> Vec<TaskId> {
         let Some(queue) = self.queues.get(name) else {
             return Vec::new();
         };
-        if state == State::Pending {
+        if state == TaskState::Pending {
             return queue.pending.iter().cloned().collect();
         }
         let mut entries: Vec<&Entry> = queue.tasks.values().filter(|e| e.state == state).collect();
         match state {
-            State::Active => entries.sort_by_key(|e| e.claimed),
-            State::Aggregating => entries.sort_by_key(|e| self.dialect.grouped(e)),
+            TaskState::Active => entries.sort_by_key(|e| e.claimed),
+            TaskState::Aggregating => entries.sort_by_key(|e| self.dialect.grouped(e)),
             _ => entries.sort_by_key(|e| (e.at, self.dialect.tie(e))),
         }
         entries.into_iter().map(|e| e.record.id.clone()).collect()
     }
 
     /// Ids in a list of tasks with a time that is not after `until`, earliest first.
-    pub fn due(&self, name: &QueueName, state: State, until: Timestamp) -> Vec<TaskId> {
+    pub fn due(&self, name: &QueueName, state: TaskState, until: Timestamp) -> Vec<TaskId> {
         let Some(queue) = self.queues.get(name) else {
             return Vec::new();
         };
@@ -151,7 +151,7 @@ impl World {
     }
 
     /// Another state; leaves the pending list if it was there. Who waits for something waits no more.
-    pub fn shift(&mut self, name: &QueueName, id: &TaskId, to: State, at: Timestamp) {
+    pub fn shift(&mut self, name: &QueueName, id: &TaskId, to: TaskState, at: Timestamp) {
         let queue = self.queue(name);
         queue.pending.retain(|other| other != id);
         let entry = self.entry(name, id);
@@ -164,14 +164,14 @@ impl World {
     /// Behind all pending tasks, from now on.
     pub fn put_back(&mut self, name: &QueueName, id: &TaskId) {
         let now = self.now;
-        self.shift(name, id, State::Pending, now);
+        self.shift(name, id, TaskState::Pending, now);
         self.entry(name, id).pending_since = Some(now);
         self.queue(name).pending.push_back(id.clone());
     }
 
     /// Into the archive, which may push others out.
     pub fn put_in_archive(&mut self, name: &QueueName, id: &TaskId) {
-        self.shift(name, id, State::Archived, self.now);
+        self.shift(name, id, TaskState::Archived, self.now);
         if self.dialect.trims_at_once() {
             self.trim(name, usize::MAX);
         }
@@ -180,9 +180,9 @@ impl World {
     /// Deletes what the archive keeps no longer; how many went.
     pub fn trim(&mut self, name: &QueueName, limit: usize) -> usize {
         let bounds = self.queue(name).archive;
-        let all = self.list(name, State::Archived);
+        let all = self.list(name, TaskState::Archived);
         let oldest = self.now.checked_sub(bounds.keep).unwrap();
-        let aged = self.due(name, State::Archived, oldest).len();
+        let aged = self.due(name, TaskState::Archived, oldest).len();
         let gone = aged.max(all.len().saturating_sub(bounds.most)).min(limit);
         for id in &all[..gone] {
             self.delete(name, id);

@@ -1,6 +1,6 @@
 //! What operators do: each action changes what it says, answers with a redirect and says what came of it.
 
-use runner_core::task::State;
+use runner_core::task::TaskState;
 use runner_queue::{Inspector, Schedules, Work as _};
 
 use super::desk::{Site, count, definition, queue};
@@ -29,11 +29,11 @@ async fn says(site: &Site, path: &str, words: &str) -> String {
 
 async fn tasks_are_run_archived_and_deleted() {
     let site = Site::full().await;
-    let before = count(&*site.broker, "default", State::Archived).await;
+    let before = count(&*site.broker, "default", TaskState::Archived).await;
     says(&site, "/queue/tasks/default/dead/run", "Task dead is on its queue now").await;
-    assert_eq!(count(&*site.broker, "default", State::Archived).await, before - 1);
+    assert_eq!(count(&*site.broker, "default", TaskState::Archived).await, before - 1);
     says(&site, "/queue/tasks/default/plain/archive", "Task plain was archived").await;
-    assert_eq!(count(&*site.broker, "default", State::Archived).await, before);
+    assert_eq!(count(&*site.broker, "default", TaskState::Archived).await, before);
     let token = site.token("/queue").await;
     let task = "/queue/tasks/default/plain";
     let gone = site
@@ -151,7 +151,7 @@ async fn a_schedule_runs_by_hand() {
     );
     let found = site
         .broker
-        .tasks(&queue("default"), State::Pending, Default::default())
+        .tasks(&queue("default"), TaskState::Pending, Default::default())
         .await
         .unwrap();
     let task = found

@@ -10,11 +10,11 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use runner::health::Health;
 use runner::metrics::Metrics;
-use runner::source::{Catalog, ManifestSettings, Settings as SourceSettings};
-use runner::web::{Auth, Desk, Parts, PublicUrl, Role, Settings, TrustedProxies, User};
+use runner::source::{Catalog, ManifestSettings, SourceSettings};
+use runner::web::{AppState, AppStateParts, Auth, PublicUrl, TrustedProxies, User, UserRole, WebSettings};
 use runner_core::clock::{Clock, ManualClock};
 use runner_core::schedule::{Definition, Origin, Overlap, ScheduleId, Source, Timing};
-use runner_core::task::{QueueName, Run, RunOutcome, State, Task, TaskId};
+use runner_core::task::{QueueName, Run, RunOutcome, Task, TaskId, TaskState};
 use runner_queue::embedded::EmbeddedBroker;
 use runner_queue::{
     Attempt, Broker, Commit, CommitFire, Inspector, Producer, Registration, Schedules, ServerInfo, ServerStatus,
@@ -83,9 +83,9 @@ pub fn users() -> Auth {
     };
     Auth::Login {
         users: vec![
-            user("viewer", Role::Viewer),
-            user("operator", Role::Operator),
-            user("admin", Role::Admin),
+            user("viewer", UserRole::Viewer),
+            user("operator", UserRole::Operator),
+            user("admin", UserRole::Admin),
         ],
     }
 }
@@ -145,7 +145,7 @@ impl Site {
             fill(&broker, &clock).await;
         }
         let metrics = Arc::new(Metrics::default());
-        let desk = Desk::new(Parts {
+        let desk = AppState::new(AppStateParts {
             health: Arc::new(Health::new(shared.clone(), metrics.clone())),
             broker: broker.clone(),
             catalog,
@@ -203,8 +203,8 @@ pub fn token_of(page: &str) -> String {
     rest.split('"').next().unwrap_or_default().to_owned()
 }
 
-fn settings(order: Order) -> Settings {
-    Settings {
+fn settings(order: Order) -> WebSettings {
+    WebSettings {
         name: "a-service".to_owned(),
         listen: "127.0.0.1:0".to_owned(),
         auth: order.auth,
@@ -442,7 +442,7 @@ async fn decide(broker: &EmbeddedBroker, clock: &ManualClock) {
 }
 
 /// How many tasks of a queue are in a state.
-pub async fn count(broker: &dyn Broker, name: &str, state: State) -> u64 {
+pub async fn count(broker: &dyn Broker, name: &str, state: TaskState) -> u64 {
     let queues = broker.queues().await.expect("queues");
     queues
         .iter()

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use runner_core::task::{Run, State, Task, TaskId};
+use runner_core::task::{Run, Task, TaskId, TaskState};
 use runner_queue::{Action, ArchiveBounds, Groups as _, Inspector as _, Producer as _, Settled, Verdict, Work as _};
 
 use super::{LEASE, ask, claim, end, ids, is_sound, open, put, queue, state_of};
@@ -76,7 +76,10 @@ async fn an_unreadable_task_does_not_stop_the_recovery_of_others() {
         .iter()
         .map(|r| (r.id.as_str(), r.kind.as_str(), r.state))
         .collect();
-    assert_eq!(found, [("a", "", State::Archived), ("b", "email:send", State::Retry)]);
+    assert_eq!(
+        found,
+        [("a", "", TaskState::Archived), ("b", "email:send", TaskState::Retry)]
+    );
     assert_eq!(end(&broker, &claims[2], Verdict::Done).await, Settled::Accepted);
     is_sound(&broker).await;
 }

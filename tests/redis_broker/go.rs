@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
 use runner_core::schedule::{Overlap, ScheduleId};
-use runner_core::task::{State, Task, TaskId};
+use runner_core::task::{Task, TaskId, TaskState};
 use runner_queue::redis::RedisBroker;
 use runner_queue::{
     ArchiveBounds, Broker as _, Claim, Commit, CommitFire, Committed, Inspector as _, Registration, Schedules as _,
@@ -47,7 +47,7 @@ async fn a_task_that_go_holds_is_recovered() {
         .await
         .unwrap();
     assert_eq!(found.len(), 1);
-    assert_eq!((found[0].id.as_str(), found[0].state), ("a", State::Retry));
+    assert_eq!((found[0].id.as_str(), found[0].state), ("a", TaskState::Retry));
     let info = broker
         .task(&queue(), &TaskId::new("a").unwrap())
         .await
@@ -208,7 +208,7 @@ async fn an_old_archive_is_trimmed_in_parts() {
         .unwrap();
     assert_eq!((pass.trimmed, pass.more), (6000, false));
     let info = &broker.queues().await.unwrap()[0];
-    assert_eq!(info.counts[&State::Archived], 1);
+    assert_eq!(info.counts[&TaskState::Archived], 1);
     is_sound(&broker).await;
 }
 

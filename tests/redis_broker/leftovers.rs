@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use runner_core::task::State;
+use runner_core::task::TaskState;
 use runner_queue::{ArchiveBounds, Inspector as _, Lists, Verdict, Work as _};
 
 use super::{LEASE, ask, claim, end, ids, is_sound, open, put, queue};
@@ -68,7 +68,7 @@ async fn a_note_about_a_task_that_another_program_took_goes_from_an_empty_queue(
     assert!((1..=7 * 24 * 3600).contains(&ttl), "{ttl}");
     let _: i64 = ask(&mut link, &["ZREM", "asynq:{default}:scheduled", "a"]).await;
     let _: i64 = ask(&mut link, &["DEL", "asynq:{default}:t:a"]).await;
-    assert_eq!(broker.queues().await.unwrap()[0].counts[&State::Scheduled], 0);
+    assert_eq!(broker.queues().await.unwrap()[0].counts[&TaskState::Scheduled], 0);
     assert_eq!(broker.narrow(&[queue()], Lists::Ended).await.unwrap(), [queue()]);
     broker.sweep(&[queue()], 100, ArchiveBounds::default()).await.unwrap();
     assert_eq!(exists(&mut link, &[WAITING]).await, 0);

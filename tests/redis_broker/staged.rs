@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use runner_core::task::{State, Task};
+use runner_core::task::{Task, TaskState};
 use runner_queue::redis::RedisBroker;
 use runner_queue::{Broker as _, BrokerError, GroupRule, Groups as _, Inspector as _, Page, Producer as _};
 
@@ -125,7 +125,7 @@ async fn very_many_groups_are_not_all_looked_at() {
         "{}",
         groups.total
     );
-    let tasks = broker.tasks(&queue(), State::Aggregating, page).await.unwrap();
+    let tasks = broker.tasks(&queue(), TaskState::Aggregating, page).await.unwrap();
     assert!(
         some.contains(&tasks.total) && tasks.tasks.len() == 100,
         "{}",
@@ -133,7 +133,7 @@ async fn very_many_groups_are_not_all_looked_at() {
     );
     // None of them is empty, so all are known to have a task.
     let info = broker.queues().await.unwrap().remove(0);
-    assert_eq!(info.counts[&State::Aggregating], 3000);
+    assert_eq!(info.counts[&TaskState::Aggregating], 3000);
     // The estimate is for all of them.
     let one: u64 = ask(&mut link, &["MEMORY", "USAGE", "asynq:{default}:t:t7"]).await;
     let all = broker.memory(&queue()).await.unwrap();

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use runner_core::task::{State, Task, TaskId};
+use runner_core::task::{Task, TaskId, TaskState};
 use runner_queue::redis::RedisBroker;
 use runner_queue::{Inspector as _, KnownTypes, Producer as _, Settled, Verdict, Work as _};
 use tokio::time::Instant;
@@ -239,6 +239,9 @@ async fn an_idle_go_worker_gets_its_tasks_while_ours_waits_beside_it() {
     assert!(ran.iter().all(|ran| ran.known), "{ran:?}");
     assert!(waits.iter().all(|wait| *wait < Duration::from_secs(3)), "{waits:?}");
     let info = &broker.queues().await.unwrap()[0];
-    assert_eq!((info.processed, info.failed, info.counts[&State::Pending]), (6, 0, 0));
+    assert_eq!(
+        (info.processed, info.failed, info.counts[&TaskState::Pending]),
+        (6, 0, 0)
+    );
     is_sound(&broker).await;
 }

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use redis::aio::MultiplexedConnection;
-use runner_core::task::{State, Task};
+use runner_core::task::{Task, TaskState};
 use runner_queue::redis::RedisBroker;
 use runner_queue::{Action, Inspector as _, Page, Producer as _};
 
@@ -48,7 +48,7 @@ async fn what_cannot_be_read_is_listed_and_deleted_alone() {
     write(&mut link, b"empty", b"").await;
     write(&mut link, b"\xff\x00", b"\xff\xff\xff").await;
     let page = Page { number: 1, size: 10 };
-    let listed = broker.tasks(&queue(), State::Archived, page).await.unwrap();
+    let listed = broker.tasks(&queue(), TaskState::Archived, page).await.unwrap();
     assert_eq!((listed.total, listed.tasks.len()), (4, 1));
     let mut ids: Vec<&[u8]> = listed.unreadable.iter().map(|raw| &raw.id[..]).collect();
     ids.sort_unstable();
@@ -57,14 +57,14 @@ async fn what_cannot_be_read_is_listed_and_deleted_alone() {
         listed
             .unreadable
             .iter()
-            .all(|raw| raw.why.is_some() && raw.state == Some(State::Archived))
+            .all(|raw| raw.why.is_some() && raw.state == Some(TaskState::Archived))
     );
     let raw = broker.raw_task(&queue(), b"odd").await.unwrap().unwrap();
     assert_eq!((raw.bytes, &raw.head[..4]), (18, &b"\x0a\x02\xff\xfe"[..]));
     for id in [&b"odd"[..], b"empty", b"\xff\x00"] {
         broker.delete_raw(&queue(), id).await.unwrap();
     }
-    let listed = broker.tasks(&queue(), State::Archived, page).await.unwrap();
+    let listed = broker.tasks(&queue(), TaskState::Archived, page).await.unwrap();
     assert_eq!((listed.total, listed.tasks.len(), listed.unreadable.len()), (1, 1, 0));
 }
 
@@ -90,7 +90,7 @@ async fn a_list_of_large_tasks_keeps_the_server_free() {
     let began = Instant::now();
     // What is not read within the time for one page is known by one of the next.
     let whole = kit::eventually("all are read", async || {
-        let listed = broker.tasks(&queue(), State::Pending, page).await.unwrap();
+        let listed = broker.tasks(&queue(), TaskState::Pending, page).await.unwrap();
         assert_eq!(listed.tasks.len() + listed.unreadable.len(), TASKS);
         assert!(
             listed
@@ -111,7 +111,7 @@ async fn a_list_of_large_tasks_keeps_the_server_free() {
             .all(|task| task.payload_bytes == 2_000_000 && task.record.payload.len() == 2048)
     );
     for _ in 0..READS {
-        assert_eq!(broker.tasks(&queue(), State::Pending, page).await.unwrap(), whole);
+        assert_eq!(broker.tasks(&queue(), TaskState::Pending, page).await.unwrap(), whole);
     }
     let bytes = sent(&mut link).await - before;
     assert!(

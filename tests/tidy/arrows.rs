@@ -45,35 +45,39 @@ const HOUSE: &[Room] = &[
     ),
     room("sdk", "runner/sdk/src/", "core::task"),
     room("handlers", "handlers/src/", "sdk"),
-    room("role", "runner/src/role.rs", ""),
+    room("background", "runner/src/background.rs", ""),
     room("text", "runner/src/text/", ""),
     room("log", "runner/src/log/", "core::clock text"),
     room("metrics", "runner/src/metrics/", "core::clock core::task"),
-    room("health", "runner/src/health.rs", "core queue role log metrics"),
-    room("source", "runner/src/source/", "core sdk role log text"),
-    room("worker", "runner/src/worker/", "role log metrics health core queue sdk"),
+    room("health", "runner/src/health.rs", "core queue background log metrics"),
+    room("source", "runner/src/source/", "core sdk background log text"),
+    room(
+        "worker",
+        "runner/src/worker/",
+        "background log metrics health core queue sdk",
+    ),
     room(
         "scheduler",
         "runner/src/scheduler/",
-        "role log metrics health core queue",
+        "background log metrics health core queue",
     ),
-    room("amqp", "runner/src/amqp/", "role log metrics core queue"),
+    room("amqp", "runner/src/amqp/", "background log metrics core queue"),
     room(
         "web",
         "runner/src/web/",
-        "role log metrics health text core queue sdk source worker scheduler",
+        "background log metrics health text core queue sdk source worker scheduler",
     ),
     // How a Redis is reached is one type with one reader of URLs, which producers use as well.
     room(
         "config",
         "runner/src/config/",
-        "role log metrics health text core queue queue::redis sdk handlers source worker scheduler amqp web",
+        "background log metrics health text core queue queue::redis sdk handlers source worker scheduler amqp web",
     ),
     // Commands and wiring know every room; nobody else opens a store.
     room(
         "cli",
         "runner/src/cli/",
-        "role log metrics health text core queue queue::redis queue::embedded sdk handlers source worker scheduler amqp web config",
+        "background log metrics health text core queue queue::redis queue::embedded sdk handlers source worker scheduler amqp web config",
     ),
 ];
 

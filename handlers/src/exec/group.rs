@@ -11,9 +11,9 @@ use crate::guard::lives_in_group;
 /// The kernel does not give the number of a group to anyone else while one process of the group lives. Once
 /// all are gone the number could be used again: so the group is killed at once after its leader was waited
 /// for, and then never again.
-pub(super) struct Group(Option<Pid>);
+pub(super) struct ProcessGroup(Option<Pid>);
 
-impl Group {
+impl ProcessGroup {
     /// The group of a child that was started as leader of its own group.
     pub(super) fn of(child: &Child) -> Self {
         let pid = child.id().and_then(|id| i32::try_from(id).ok());
@@ -36,14 +36,14 @@ impl Group {
         tokio::task::spawn_blocking(look).await.unwrap_or(true)
     }
 
-    /// Kills whoever is left, once.
+    /// Kills the processes that are left and forgets the group.
     pub(super) fn kill(&mut self) {
         self.signal(Signal::SIGKILL);
         self.0 = None;
     }
 
-    /// Kills whoever is left, and stays ready to do so again.
-    pub(super) fn strike(&self) {
+    /// Kills the processes that are left; may be called again.
+    pub(super) fn kill_remaining(&self) {
         self.signal(Signal::SIGKILL);
     }
 
@@ -55,7 +55,7 @@ impl Group {
     }
 }
 
-impl Drop for Group {
+impl Drop for ProcessGroup {
     fn drop(&mut self) {
         self.kill();
     }

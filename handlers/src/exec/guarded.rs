@@ -16,8 +16,8 @@ use tokio::net::unix::pipe;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::output::{self, Tail};
-use super::supervise::{End, Ended, KILL_GRACE, PIPE_GRACE, limit_of};
-use crate::guard::{Guard, IdleGuards, Report, with_variable};
+use super::supervise::{CommandEnd, EndedCommand, KILL_GRACE, PIPE_GRACE, limit_of};
+use crate::guard::{GuardHandle, GuardReport, IdleGuards, with_variable};
 use crate::secret::Secrets;
 
 /// What a command says, as it comes out of its named pipes.
@@ -28,7 +28,7 @@ pub(super) struct Output {
 
 /// A command that has begun.
 pub(super) struct Started {
-    pub(super) guard: Guard,
+    pub(super) guard: GuardHandle,
     pub(super) output: Output,
 }
 
@@ -82,7 +82,7 @@ pub(super) async fn supervise(
     control: &Path,
     secrets: &Secrets,
     cx: &Ctx,
-) -> Ended {
+) -> EndedCommand {
     let Started { mut guard, output } = started;
     let Output { stdout, stderr } = output;
     let (mut out, mut err) = (Tail::new(keep_stdout), Tail::new(false));
@@ -125,7 +125,7 @@ pub(super) async fn supervise(
         }
         end
     };
-    Ended {
+    EndedCommand {
         end,
         stdout: out.kept,
         last_error_line: err.last_line,
@@ -153,9 +153,9 @@ impl Course {
     }
 
     /// Takes a report in; whether it was the last one.
-    fn hear(&mut self, report: Report, guard: &Guard, cx: &Ctx) -> bool {
+    fn hear(&mut self, report: GuardReport, guard: &GuardHandle, cx: &Ctx) -> bool {
         match report {
-            Report::Ended(status) => {
+            GuardReport::Ended(status) => {
                 self.status = Some(ExitStatus::from_raw(status));
                 if self.phase == Phase::Running {
                     self.phase = Phase::Draining;
@@ -165,36 +165,36 @@ impl Course {
                     }
                 }
             }
-            Report::Left(names) => {
+            GuardReport::Left(names) => {
                 let note = format!("still running when the command had ended, and ended with it: {names}");
                 cx.log().push("log", &note);
             }
-            Report::Overdue => {
+            GuardReport::Overdue => {
                 self.overdue = true;
                 cx.log().push("log", "the lease was not extended in time: asked to end");
             }
-            Report::Gone => {
+            GuardReport::Gone => {
                 self.gone = true;
                 return true;
             }
-            Report::Stuck(names) => {
+            GuardReport::Stuck(names) => {
                 tracing::error!(task = %cx.id(), processes = names, "processes of a command cannot be killed");
                 cx.log().push("log", &format!("cannot be killed: {names}"));
                 return true;
             }
-            Report::Began(_) | Report::Failed(_) => (),
+            GuardReport::Began(_) | GuardReport::Failed(_) => (),
         }
         false
     }
 
-    fn fell_silent(&mut self, guard: &Guard) {
+    fn fell_silent(&mut self, guard: &GuardHandle) {
         self.silent = true;
         if self.phase == Phase::Draining {
             self.sweep(guard);
         }
     }
 
-    fn sweep(&mut self, guard: &Guard) {
+    fn sweep(&mut self, guard: &GuardHandle) {
         guard.sweep();
         self.phase = Phase::Sweeping;
         self.due = Some(Instant::now() + KILL_GRACE);
@@ -204,7 +204,7 @@ impl Course {
         self.stopped.is_none() && matches!(self.phase, Phase::Running | Phase::Draining)
     }
 
-    fn stop(&mut self, reason: StopReason, guard: &Guard, kill_after: Duration, cx: &Ctx) {
+    fn stop(&mut self, reason: StopReason, guard: &GuardHandle, kill_after: Duration, cx: &Ctx) {
         self.stopped = Some(reason);
         let kill_after = limit_of(reason, kill_after);
         let note = format!("{reason}: asked to end, killed after {kill_after:?}");
@@ -215,7 +215,7 @@ impl Course {
     }
 
     /// Does what is due; whether there is nothing left to wait for.
-    fn step(&mut self, guard: &Guard, cx: &Ctx) -> bool {
+    fn step(&mut self, guard: &GuardHandle, cx: &Ctx) -> bool {
         match self.phase {
             Phase::Running => self.due = None,
             Phase::Draining => {
@@ -237,7 +237,7 @@ impl Course {
     }
 
     /// `whole`: the guard did its work to the end.
-    async fn end(self, whole: bool, guard: &mut Guard, control: &Path) -> End {
+    async fn end(self, whole: bool, guard: &mut GuardHandle, control: &Path) -> CommandEnd {
         let mut how = String::new();
         if !whole {
             how = guard.ended().await;
@@ -251,10 +251,10 @@ impl Course {
             }
         }
         match (self.stopped, self.status) {
-            (Some(reason), _) => End::Stopped(reason),
-            (None, _) if self.overdue => End::Overdue,
-            (None, Some(status)) => End::Exited(status),
-            (None, None) => End::Unguarded(how),
+            (Some(reason), _) => CommandEnd::Stopped(reason),
+            (None, _) if self.overdue => CommandEnd::Overdue,
+            (None, Some(status)) => CommandEnd::Exited(status),
+            (None, None) => CommandEnd::Unguarded(how),
         }
     }
 }

@@ -23,7 +23,7 @@ use std::process::Stdio;
 use runner_sdk::{Bytes, Ctx, ExecResult, ExecSpec, Outcome, TaskError};
 use tokio::process::Command;
 
-use crate::guard::{self, Guard, IdleGuards, StartError};
+use crate::guard::{self, GuardHandle, IdleGuards, StartError};
 use crate::misconfigured::misconfigured;
 use crate::secret::Secrets;
 use crate::stopped::stopped;
@@ -31,8 +31,8 @@ use crate::{context, exhausted};
 use allow::Program;
 pub use allow::Unfit;
 use control::Control;
-use group::Group;
-use supervise::{End, Ended, Pipes};
+use group::ProcessGroup;
+use supervise::{CommandEnd, EndedCommand, Pipes};
 
 /// Most bytes of a result; as much as a task's payload may sensibly be.
 const MAX_RESULT_BYTES: usize = 1024 * 1024;
@@ -90,19 +90,19 @@ pub(crate) async fn run(
         cx.keep_result(kept.clone());
     }
     let outcome = match ended.end {
-        End::Stopped(reason) => Err(stopped(reason, cx)),
-        End::Overdue => Err(TaskError::retry(
+        CommandEnd::Stopped(reason) => Err(stopped(reason, cx)),
+        CommandEnd::Overdue => Err(TaskError::retry(
             "the lease ran out while this process was frozen; the command was ended",
         )),
-        End::Unguarded(how) => Err(TaskError::retry(format!(
+        CommandEnd::Unguarded(how) => Err(TaskError::retry(format!(
             "the process that guards `{program}` was killed ({how}), and the command with it"
         ))),
-        End::Lost(error) => Err(TaskError::retry(format!("cannot wait for `{program}`: {error}"))),
-        End::Exited(status) => {
+        CommandEnd::Lost(error) => Err(TaskError::retry(format!("cannot wait for `{program}`: {error}"))),
+        CommandEnd::Exited(status) => {
             let control = Control::read(&place.control(), &secrets, cx);
             let said = control.summary.clone().or(ended.last_error_line);
             let verdict = verdict::of(status, &spec.exit_codes);
-            if control.retry_after.is_some() && !matches!(verdict, verdict::Verdict::Later(_)) {
+            if control.retry_after.is_some() && !matches!(verdict, verdict::ExitVerdict::Later(_)) {
                 let note = format!(
                     "control file: retry_after counts only beside an exit code of exit_codes.retry, not {status}"
                 );
@@ -171,7 +171,7 @@ impl Start<'_> {
         place: &Place,
         secrets: &Secrets,
         cx: &Ctx,
-    ) -> Result<Ended, TaskError> {
+    ) -> Result<EndedCommand, TaskError> {
         let (stdout, stderr) = (place.path().join("stdout"), place.path().join("stderr"));
         let output = guarded::Output::at(&stdout, &stderr).map_err(|e| match exhausted::cause(&e) {
             Some(cause) => exhausted::put_off(&format!("no pipes for the command: {cause}"), cx),
@@ -188,7 +188,7 @@ impl Start<'_> {
             stderr,
         };
         let hold = *cx.held().borrow();
-        let guard = match Guard::start(order, hold, idle).await {
+        let guard = match GuardHandle::start(order, hold, idle).await {
             Ok(guard) => guard,
             Err(StartError::Command(error)) => return Err(self.cannot(&error, cx)),
             Err(error) => {
@@ -204,7 +204,7 @@ impl Start<'_> {
         Ok(guarded::supervise(started, idle, keep_stdout, spec.kill_after, &control, secrets, cx).await)
     }
 
-    async fn alone(&self, spec: &ExecSpec, secrets: &Secrets, cx: &Ctx) -> Result<Ended, TaskError> {
+    async fn alone(&self, spec: &ExecSpec, secrets: &Secrets, cx: &Ctx) -> Result<EndedCommand, TaskError> {
         let mut command = Command::new(&self.program.file);
         command.arg0(&self.program.name).args(&self.arguments);
         command.env_clear().envs(&self.env).current_dir(&self.cwd);
@@ -216,7 +216,7 @@ impl Start<'_> {
         command.process_group(0).kill_on_drop(true);
         let child = command.spawn().map_err(|e| self.cannot(&e, cx))?;
         // From here on the group falls with this future, however that ends.
-        let group = Group::of(&child);
+        let group = ProcessGroup::of(&child);
         let stdin = spec.stdin_payload.then(|| cx.payload().clone());
         let keep_stdout = spec.result == ExecResult::Stdout;
         let pipes = Pipes { stdin, keep_stdout };

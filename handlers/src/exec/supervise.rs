@@ -8,7 +8,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::process::{Child, ChildStdin};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::group::Group;
+use super::group::ProcessGroup;
 use super::output::{self, Tail};
 use crate::secret::Secrets;
 
@@ -39,7 +39,7 @@ pub(super) struct Pipes {
 }
 
 /// How a command ended.
-pub(super) enum End {
+pub(super) enum CommandEnd {
     Exited(ExitStatus),
     Stopped(StopReason),
     Lost(std::io::Error),
@@ -50,8 +50,8 @@ pub(super) enum End {
 }
 
 /// A command that has ended, and what is left of what it said.
-pub(super) struct Ended {
-    pub(super) end: End,
+pub(super) struct EndedCommand {
+    pub(super) end: CommandEnd,
     /// One byte more than a result may have, at most.
     pub(super) stdout: Vec<u8>,
     pub(super) last_error_line: Option<String>,
@@ -60,12 +60,12 @@ pub(super) struct Ended {
 /// Stays with the command until it and its group are gone.
 pub(super) async fn supervise(
     mut child: Child,
-    mut group: Group,
+    mut group: ProcessGroup,
     pipes: Pipes,
     kill_after: Duration,
     secrets: &Secrets,
     cx: &Ctx,
-) -> Ended {
+) -> EndedCommand {
     let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
     let (mut out, mut err) = (Tail::new(pipes.keep_stdout), Tail::new(false));
     let end = {
@@ -91,12 +91,12 @@ pub(super) async fn supervise(
         }
         end
     };
-    if !matches!(end, End::Stopped(_)) && group.is_alive().await {
+    if !matches!(end, CommandEnd::Stopped(_)) && group.is_alive().await {
         cx.log()
             .push("log", "processes that the command left in its group were killed");
     }
     group.kill();
-    Ended {
+    EndedCommand {
         end,
         stdout: out.kept,
         last_error_line: err.last_line,
@@ -104,9 +104,9 @@ pub(super) async fn supervise(
 }
 
 /// Waits for the end, and brings it about if the run is to stop.
-async fn wait(child: &mut Child, group: &Group, kill_after: Duration, cx: &Ctx) -> End {
+async fn wait(child: &mut Child, group: &ProcessGroup, kill_after: Duration, cx: &Ctx) -> CommandEnd {
     let reason = tokio::select! {
-        status = child.wait() => return status.map_or_else(End::Lost, End::Exited),
+        status = child.wait() => return status.map_or_else(CommandEnd::Lost, CommandEnd::Exited),
         reason = cx.cancelled() => reason,
     };
     let kill_after = limit_of(reason, kill_after);
@@ -122,11 +122,11 @@ async fn wait(child: &mut Child, group: &Group, kill_after: Duration, cx: &Ctx) 
         sleep(pause.min(kill_after.saturating_sub(asked.elapsed()))).await;
         pause = (pause * 2).min(LOOK_AT_LEAST_EVERY);
     }
-    group.strike();
+    group.kill_remaining();
     if timeout(KILL_GRACE, child.wait()).await.is_err() {
         tracing::error!(task = %cx.id(), "a command cannot be killed");
     }
-    End::Stopped(reason)
+    CommandEnd::Stopped(reason)
 }
 
 /// How long the command has to end when it is stopped for this reason.

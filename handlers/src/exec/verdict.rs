@@ -10,7 +10,7 @@ use crate::misconfigured::misconfigured;
 
 /// What an exit status alone means.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(super) enum ExitVerdict {
     Success,
     /// It says itself that it failed for now; the control file may say for how long.
     Later(String),
@@ -22,28 +22,28 @@ pub(super) enum Verdict {
 }
 
 /// Looks the status up. What the manifest lists goes before what shells use by custom.
-pub(super) fn of(status: ExitStatus, codes: &ExitCodes) -> Verdict {
+pub(super) fn of(status: ExitStatus, codes: &ExitCodes) -> ExitVerdict {
     let Some(code) = status.code() else {
         let signal = status.signal().unwrap_or_default();
-        return Verdict::Retry(format!("signal {signal}"));
+        return ExitVerdict::Retry(format!("signal {signal}"));
     };
     let text = format!("exit code {code}");
     match code {
-        _ if codes.success.contains(&code) => Verdict::Success,
-        _ if codes.revoke.contains(&code) => Verdict::Revoke(text),
-        _ if codes.fatal.contains(&code) => Verdict::Fatal(text),
-        _ if codes.retry.contains(&code) => Verdict::Later(text),
-        126 => Verdict::Misconfigured(format!("{text} (found, but cannot be executed)")),
-        127 => Verdict::Misconfigured(format!("{text} (command not found)")),
+        _ if codes.success.contains(&code) => ExitVerdict::Success,
+        _ if codes.revoke.contains(&code) => ExitVerdict::Revoke(text),
+        _ if codes.fatal.contains(&code) => ExitVerdict::Fatal(text),
+        _ if codes.retry.contains(&code) => ExitVerdict::Later(text),
+        126 => ExitVerdict::Misconfigured(format!("{text} (found, but cannot be executed)")),
+        127 => ExitVerdict::Misconfigured(format!("{text} (command not found)")),
         // How a shell reports a child that was killed.
-        129..=192 => Verdict::Retry(format!("{text} (signal {})", code - 128)),
-        _ => Verdict::Retry(text),
+        129..=192 => ExitVerdict::Retry(format!("{text} (signal {})", code - 128)),
+        _ => ExitVerdict::Retry(text),
     }
 }
 
 /// The outcome, with what the command said about its end.
 pub(super) fn outcome(
-    verdict: Verdict,
+    verdict: ExitVerdict,
     control: &Control,
     said: Option<String>,
     cx: &Ctx,
@@ -54,18 +54,18 @@ pub(super) fn outcome(
         None => text,
     };
     match verdict {
-        Verdict::Success if control.revoke => {
+        ExitVerdict::Success if control.revoke => {
             let reason = control.summary.clone();
             Err(TaskError::revoke(
                 reason.unwrap_or_else(|| "revoked by the command".to_owned()),
             ))
         }
-        Verdict::Success => Ok(Outcome::Success(result())),
-        Verdict::Revoke(text) => Err(TaskError::revoke(with_reason(text))),
-        Verdict::Fatal(text) => Err(TaskError::skip(with_reason(text))),
-        Verdict::Retry(text) => Err(TaskError::retry(with_reason(text))),
-        Verdict::Misconfigured(text) => Err(misconfigured(with_reason(text), cx)),
-        Verdict::Later(text) => Err(match control.retry_after {
+        ExitVerdict::Success => Ok(Outcome::Success(result())),
+        ExitVerdict::Revoke(text) => Err(TaskError::revoke(with_reason(text))),
+        ExitVerdict::Fatal(text) => Err(TaskError::skip(with_reason(text))),
+        ExitVerdict::Retry(text) => Err(TaskError::retry(with_reason(text))),
+        ExitVerdict::Misconfigured(text) => Err(misconfigured(with_reason(text), cx)),
+        ExitVerdict::Later(text) => Err(match control.retry_after {
             Some(after) => TaskError::retry_after(after, with_reason(text)),
             None => TaskError::retry(with_reason(text)),
         }),
@@ -76,28 +76,28 @@ pub(super) fn outcome(
 mod tests {
     use super::*;
 
-    fn exited(code: i32) -> Verdict {
+    fn exited(code: i32) -> ExitVerdict {
         of(ExitStatus::from_raw(code << 8), &ExitCodes::default())
     }
 
     #[test]
     fn the_table_of_exit_codes() {
         let text = |code| format!("exit code {code}");
-        assert_eq!(exited(0), Verdict::Success);
-        assert_eq!(exited(75), Verdict::Later(text(75)));
+        assert_eq!(exited(0), ExitVerdict::Success);
+        assert_eq!(exited(75), ExitVerdict::Later(text(75)));
         for code in [64, 65, 77, 78] {
-            assert_eq!(exited(code), Verdict::Fatal(text(code)));
+            assert_eq!(exited(code), ExitVerdict::Fatal(text(code)));
         }
-        assert_eq!(exited(99), Verdict::Revoke(text(99)));
+        assert_eq!(exited(99), ExitVerdict::Revoke(text(99)));
         for code in [1, 2, 63, 66, 100, 128, 255] {
-            assert_eq!(exited(code), Verdict::Retry(text(code)));
+            assert_eq!(exited(code), ExitVerdict::Retry(text(code)));
         }
         for code in [126, 127] {
-            assert!(matches!(exited(code), Verdict::Misconfigured(t) if t.starts_with(&text(code))));
+            assert!(matches!(exited(code), ExitVerdict::Misconfigured(t) if t.starts_with(&text(code))));
         }
-        assert_eq!(exited(137), Verdict::Retry("exit code 137 (signal 9)".into()));
+        assert_eq!(exited(137), ExitVerdict::Retry("exit code 137 (signal 9)".into()));
         let killed = of(ExitStatus::from_raw(9), &ExitCodes::default());
-        assert_eq!(killed, Verdict::Retry("signal 9".into()));
+        assert_eq!(killed, ExitVerdict::Retry("signal 9".into()));
     }
 
     #[test]
@@ -107,7 +107,7 @@ mod tests {
             ..ExitCodes::default()
         };
         for code in [0, 3, 127] {
-            assert_eq!(of(ExitStatus::from_raw(code << 8), &codes), Verdict::Success);
+            assert_eq!(of(ExitStatus::from_raw(code << 8), &codes), ExitVerdict::Success);
         }
     }
 }

@@ -7,14 +7,14 @@ use std::process::Stdio;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use runner_sdk::Hold;
+use runner_sdk::LeaseLimits;
 use tokio::io::AsyncWriteExt;
 use tokio::net::UnixStream;
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, timeout};
 
 use super::MARK;
-use super::wire::{Inbox, Order, Report, Spec};
+use super::wire::{GuardOrder, GuardReport, Inbox, Spec};
 
 /// How long a guard may take until its command runs: a machine under heavy load, and then some.
 const START: Duration = Duration::from_secs(20);
@@ -47,7 +47,7 @@ impl StartError {
 }
 
 /// A guard, with its command if it has one. When it is dropped, whatever the command started is ended.
-pub(crate) struct Guard {
+pub(crate) struct GuardHandle {
     child: Child,
     link: UnixStream,
     inbox: Inbox,
@@ -55,11 +55,11 @@ pub(crate) struct Guard {
     pub(crate) leader: i32,
 }
 
-impl Guard {
+impl GuardHandle {
     /// Starts the command under a guard, one that has nothing to do or a new one.
-    pub(crate) async fn start(spec: Spec, hold: Option<Hold>, idle: &IdleGuards) -> Result<Self, StartError> {
+    pub(crate) async fn start(spec: Spec, hold: Option<LeaseLimits>, idle: &IdleGuards) -> Result<Self, StartError> {
         // Both are read before the command starts; the guard says nothing before that, so neither waits for the other.
-        let mut bytes = Order::Start(spec).frame();
+        let mut bytes = GuardOrder::Start(spec).frame();
         if let Some(hold) = hold {
             bytes.extend(order_of(hold).frame());
         }
@@ -105,11 +105,11 @@ impl Guard {
             Ok::<_, io::Error>(self.report().await)
         };
         match timeout(START, began).await {
-            Ok(Ok(Some(Report::Began(leader)))) => {
+            Ok(Ok(Some(GuardReport::Began(leader)))) => {
                 self.leader = leader;
                 Ok(())
             }
-            Ok(Ok(Some(Report::Failed(number)))) => Err(StartError::Command(io::Error::from_raw_os_error(number))),
+            Ok(Ok(Some(GuardReport::Failed(number)))) => Err(StartError::Command(io::Error::from_raw_os_error(number))),
             Ok(Ok(_)) => Err(StartError::Guard(io::ErrorKind::UnexpectedEof.into())),
             Ok(Err(error)) => Err(StartError::Guard(error)),
             Err(_) => Err(StartError::Guard(io::ErrorKind::TimedOut.into())),
@@ -117,7 +117,7 @@ impl Guard {
     }
 
     /// The next report; nothing once the guard is gone. May be dropped and called again.
-    pub(crate) async fn report(&mut self) -> Option<Report> {
+    pub(crate) async fn report(&mut self) -> Option<GuardReport> {
         let mut chunk = [0; 1024];
         loop {
             if let Some(report) = self.inbox.next_report().ok()? {
@@ -135,25 +135,25 @@ impl Guard {
 
     /// Asks all of the family to end.
     pub(crate) fn terminate(&self) {
-        self.order(&Order::Terminate);
+        self.order(&GuardOrder::Terminate);
     }
 
     /// Ends what the command left behind.
     pub(crate) fn sweep(&self) {
-        self.order(&Order::Sweep);
+        self.order(&GuardOrder::Sweep);
     }
 
     /// Kills all of the family.
     pub(crate) fn kill(&self) {
-        self.order(&Order::Kill);
+        self.order(&GuardOrder::Kill);
     }
 
     /// Says until when the lease holds.
-    pub(crate) fn hold(&self, hold: Hold) {
+    pub(crate) fn hold(&self, hold: LeaseLimits) {
         self.order(&order_of(hold));
     }
 
-    fn order(&self, order: &Order) {
+    fn order(&self, order: &GuardOrder) {
         // A few bytes, for which there is always room unless the guard hangs, or is gone: then nothing is left to order.
         if let Err(error) = self.link.try_write(&order.frame()) {
             tracing::debug!(%error, "the guard of a command cannot be reached");
@@ -171,16 +171,16 @@ impl Guard {
 }
 
 /// Relative, because the clocks of two processes can differ: tests and containers move them.
-fn order_of(hold: Hold) -> Order {
+fn order_of(hold: LeaseLimits) -> GuardOrder {
     let milliseconds = |d: Duration| u64::try_from(d.as_millis()).unwrap_or(u64::MAX);
     let left = Instant::from_std(hold.ask).saturating_duration_since(Instant::now());
-    Order::Hold {
+    GuardOrder::Hold {
         ask: milliseconds(left),
         kill: milliseconds(hold.kill.saturating_duration_since(hold.ask)),
     }
 }
 
-impl Guard {
+impl GuardHandle {
     fn new() -> io::Result<Self> {
         let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
         ours.set_nonblocking(true)?;
@@ -209,22 +209,22 @@ impl Guard {
 
 /// Guards whose command is gone: the next one need not wait for a process, nor pay for it. Clones share them.
 #[derive(Clone, Default)]
-pub(crate) struct IdleGuards(Arc<Mutex<Vec<(Instant, Guard)>>>);
+pub(crate) struct IdleGuards(Arc<Mutex<Vec<(Instant, GuardHandle)>>>);
 
 impl IdleGuards {
-    fn lock(&self) -> MutexGuard<'_, Vec<(Instant, Guard)>> {
+    fn lock(&self) -> MutexGuard<'_, Vec<(Instant, GuardHandle)>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn take(&self) -> Option<Guard> {
+    fn take(&self) -> Option<GuardHandle> {
         let mut idle = self.lock();
         std::iter::from_fn(|| idle.pop())
             .map(|(_, guard)| guard)
-            .find(Guard::is_idle)
+            .find(GuardHandle::is_idle)
     }
 
     /// Takes back one whose family is gone.
-    pub(crate) fn put(&self, guard: Guard) {
+    pub(crate) fn put(&self, guard: GuardHandle) {
         let mut idle = self.lock();
         if idle.len() >= MOST_IDLE {
             return;
@@ -237,7 +237,7 @@ impl IdleGuards {
 }
 
 /// Ends guards that had nothing to do for a while, until there are none.
-async fn dismiss(idle: Weak<Mutex<Vec<(Instant, Guard)>>>) {
+async fn dismiss(idle: Weak<Mutex<Vec<(Instant, GuardHandle)>>>) {
     loop {
         #[allow(clippy::disallowed_methods)] // a bounded wait, for nothing but time
         tokio::time::sleep(IDLE).await;

@@ -12,9 +12,9 @@ mod family;
 mod process;
 mod wire;
 
-pub(crate) use client::{Guard, IdleGuards, StartError};
+pub(crate) use client::{GuardHandle, IdleGuards, StartError};
 pub(crate) use family::{Member, lives_in_group, with_variable};
-pub(crate) use wire::{Report, Spec};
+pub(crate) use wire::{GuardReport, Spec};
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -39,7 +39,7 @@ pub async fn try_guard() -> Result<(), String> {
         cwd: "/".into(),
         ..Spec::default()
     };
-    match Guard::start(nothing, None, &IdleGuards::default()).await {
+    match GuardHandle::start(nothing, None, &IdleGuards::default()).await {
         Err(StartError::Command(_)) => (),
         Err(StartError::Guard(error)) => return Err(format!("{}: {error}", StartError::WHAT)),
         Ok(_) => return Err("it started what is not there".to_owned()),

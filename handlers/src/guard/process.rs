@@ -24,7 +24,7 @@ use nix::time::{ClockId, clock_gettime};
 use nix::unistd::{Pid, dup2_stderr, dup2_stdin, dup2_stdout};
 
 use super::family::{descendants, names};
-use super::wire::{Inbox, Order, Report, Spec};
+use super::wire::{GuardOrder, GuardReport, Inbox, Spec};
 
 /// What a family has to end by itself when nobody is there any more who would wait for it.
 const ORPHANS_GRACE: Duration = Duration::from_secs(1);
@@ -54,10 +54,10 @@ pub(super) fn run() -> io::Result<()> {
         SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK,
     )?;
     let mut link = Link::take()?;
-    be_silent();
+    redirect_output();
     while let Some(order) = link.wait_for_order()? {
         // Others came too late for the command that they were for.
-        if let Order::Start(spec) = order
+        if let GuardOrder::Start(spec) = order
             && !guard(&mut link, spec, &ended)?
         {
             break;
@@ -71,12 +71,12 @@ fn guard(link: &mut Link, spec: Spec, ended: &SignalFd) -> io::Result<bool> {
     let child = match start(spec) {
         Ok(child) => child,
         Err(error) => {
-            link.say(&Report::Failed(error.raw_os_error().unwrap_or(0)));
+            link.say(&GuardReport::Failed(error.raw_os_error().unwrap_or(0)));
             return Ok(true);
         }
     };
     let leader = Pid::from_raw(i32::try_from(child.id()).map_err(io::Error::other)?);
-    link.say(&Report::Began(leader.as_raw()));
+    link.say(&GuardReport::Began(leader.as_raw()));
     Guarding {
         link,
         leader,
@@ -132,7 +132,7 @@ fn output(path: &Path) -> io::Result<Stdio> {
 }
 
 /// Lets go of the socket's first descriptor and of everybody else's output.
-fn be_silent() {
+fn redirect_output() {
     if let Ok(null) = OpenOptions::new().read(true).write(true).open("/dev/null") {
         dup2_stdin(&null).ok();
         dup2_stdout(&null).ok();
@@ -166,7 +166,7 @@ impl Link {
     }
 
     /// Says something, if anybody is there.
-    fn say(&mut self, report: &Report) {
+    fn say(&mut self, report: &GuardReport) {
         self.stream.write_all(&report.frame()).ok();
     }
 
@@ -180,7 +180,7 @@ impl Link {
         }
     }
 
-    fn wait_for_order(&mut self) -> io::Result<Option<Order>> {
+    fn wait_for_order(&mut self) -> io::Result<Option<GuardOrder>> {
         loop {
             if let Some(order) = self.inbox.next_order()? {
                 return Ok(Some(order));
@@ -219,14 +219,14 @@ impl Guarding<'_> {
             // Also before the first wait: orders may have come together with the command.
             self.obey();
             if self.reap() {
-                self.link.say(&Report::Gone);
+                self.link.say(&GuardReport::Gone);
                 return Ok(true);
             }
             self.keep_time();
             if let Stage::Killing(since) = self.stage {
-                let left = self.strike();
+                let left = self.kill_family();
                 if now().saturating_sub(since) > STRIKES && !left.is_empty() {
-                    self.link.say(&Report::Stuck(left));
+                    self.link.say(&GuardReport::Stuck(left));
                     return Ok(false);
                 }
             }
@@ -257,21 +257,21 @@ impl Guarding<'_> {
 
     fn leader_ended(&mut self, status: i32) {
         if self.child.take().is_some() {
-            self.link.say(&Report::Ended(status));
+            self.link.say(&GuardReport::Ended(status));
         }
     }
 
     fn obey(&mut self) {
         loop {
             match self.link.inbox.next_order() {
-                Ok(Some(Order::Terminate)) => self.ask(None),
-                Ok(Some(Order::Sweep)) => self.sweep(),
-                Ok(Some(Order::Kill)) => self.kill(),
-                Ok(Some(Order::Hold { ask, kill })) => {
+                Ok(Some(GuardOrder::Terminate)) => self.ask(None),
+                Ok(Some(GuardOrder::Sweep)) => self.sweep(),
+                Ok(Some(GuardOrder::Kill)) => self.kill(),
+                Ok(Some(GuardOrder::Hold { ask, kill })) => {
                     let ask = now() + Duration::from_millis(ask);
                     self.held = Some((ask, ask + Duration::from_millis(kill)));
                 }
-                Ok(Some(Order::Start(_)) | None) => return,
+                Ok(Some(GuardOrder::Start(_)) | None) => return,
                 Err(_) => {
                     self.link.open = false;
                     return;
@@ -291,7 +291,7 @@ impl Guarding<'_> {
         if let Some((ask, kill)) = self.held
             && now >= ask
         {
-            self.link.say(&Report::Overdue);
+            self.link.say(&GuardReport::Overdue);
             self.held = None;
             match self.stage {
                 Stage::Running => self.ask(Some(kill)),
@@ -320,7 +320,7 @@ impl Guarding<'_> {
     fn sweep(&mut self) {
         let left = descendants(Pid::this());
         if !left.is_empty() {
-            self.link.say(&Report::Left(names(&left)));
+            self.link.say(&GuardReport::Left(names(&left)));
         }
         self.ask(Some(now() + SWEEP_GRACE));
     }
@@ -332,7 +332,7 @@ impl Guarding<'_> {
     }
 
     /// Kills whoever is there; who that is.
-    fn strike(&self) -> String {
+    fn kill_family(&self) -> String {
         let left = self.signal(Signal::SIGKILL);
         names(&left)
     }

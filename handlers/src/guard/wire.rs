@@ -32,7 +32,7 @@ pub(crate) struct Spec {
 
 /// What a guard is asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Order {
+pub(crate) enum GuardOrder {
     /// The first one.
     Start(Spec),
     /// Ask everything to end.
@@ -47,7 +47,7 @@ pub(crate) enum Order {
 
 /// What a guard reports.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Report {
+pub(crate) enum GuardReport {
     /// The command runs.
     Began(i32),
     /// It could not be started; the number of the error.
@@ -64,7 +64,7 @@ pub(crate) enum Report {
     Stuck(String),
 }
 
-impl Order {
+impl GuardOrder {
     pub(super) fn frame(&self) -> Vec<u8> {
         match self {
             Self::Start(spec) => frame(b'S', &spec.encode()),
@@ -96,7 +96,7 @@ impl Order {
     }
 }
 
-impl Report {
+impl GuardReport {
     pub(super) fn frame(&self) -> Vec<u8> {
         match self {
             Self::Began(pid) => frame(b'B', &pid.to_le_bytes()),
@@ -151,12 +151,12 @@ impl Inbox {
         self.0.is_empty()
     }
 
-    pub(super) fn next_order(&mut self) -> io::Result<Option<Order>> {
-        self.next(Order::of)
+    pub(super) fn next_order(&mut self) -> io::Result<Option<GuardOrder>> {
+        self.next(GuardOrder::of)
     }
 
-    pub(super) fn next_report(&mut self) -> io::Result<Option<Report>> {
-        self.next(Report::of)
+    pub(super) fn next_report(&mut self) -> io::Result<Option<GuardReport>> {
+        self.next(GuardReport::of)
     }
 
     fn next<T>(&mut self, decode: impl Fn(u8, &[u8]) -> Option<T>) -> io::Result<Option<T>> {
@@ -265,15 +265,15 @@ mod tests {
             ..Spec::default()
         };
         let orders = [
-            Order::Start(spec),
-            Order::Start(none),
-            Order::Start(empty),
-            Order::Hold { ask: 7, kill: 1 << 40 },
-            Order::Kill,
-            Order::Sweep,
-            Order::Terminate,
+            GuardOrder::Start(spec),
+            GuardOrder::Start(none),
+            GuardOrder::Start(empty),
+            GuardOrder::Hold { ask: 7, kill: 1 << 40 },
+            GuardOrder::Kill,
+            GuardOrder::Sweep,
+            GuardOrder::Terminate,
         ];
-        let bytes: Vec<u8> = orders.iter().flat_map(Order::frame).collect();
+        let bytes: Vec<u8> = orders.iter().flat_map(GuardOrder::frame).collect();
         let (mut inbox, mut seen) = (Inbox::default(), Vec::new());
         for piece in bytes.chunks(1000) {
             inbox.take_in(piece);
@@ -283,13 +283,13 @@ mod tests {
         }
         assert_eq!(seen, orders);
         let reports = [
-            Report::Began(1),
-            Report::Failed(-2),
-            Report::Ended(256),
-            Report::Left("a".into()),
-            Report::Overdue,
-            Report::Gone,
-            Report::Stuck("b".into()),
+            GuardReport::Began(1),
+            GuardReport::Failed(-2),
+            GuardReport::Ended(256),
+            GuardReport::Left("a".into()),
+            GuardReport::Overdue,
+            GuardReport::Gone,
+            GuardReport::Stuck("b".into()),
         ];
         for report in reports {
             inbox.take_in(&report.frame());

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use runner_core::task::{QueueName, TaskId};
 use tokio::sync::watch;
 
-use crate::{Hold, RunLog, States, Stop, StopReason};
+use crate::{LeaseLimits, RunLog, States, Stop, StopReason};
 
 /// The facts of one attempt, as the worker states them.
 #[derive(Debug, Clone)]
@@ -137,7 +137,7 @@ impl Ctx {
     /// How long this attempt may go on if nothing more is heard of its lease, kept up to date. For handlers whose work is
     /// done by another process: that must end by itself when this one is frozen.
     #[must_use]
-    pub fn held(&self) -> watch::Receiver<Option<Hold>> {
+    pub fn held(&self) -> watch::Receiver<Option<LeaseLimits>> {
         self.0.stop.held()
     }
 

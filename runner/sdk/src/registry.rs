@@ -25,7 +25,7 @@ struct Prefix {
     prefix: String,
     knows: Option<Knows>,
     names: Option<Names>,
-    found: Found,
+    found: HandlerMatch,
 }
 
 /// The list of handlers while it is written.
@@ -33,7 +33,7 @@ struct Prefix {
 /// The names are stored with every task in every store: renaming one orphans the tasks that wait.
 #[derive(Default)]
 pub struct Registry {
-    exact: BTreeMap<String, Found>,
+    exact: BTreeMap<String, HandlerMatch>,
     prefixes: Vec<Prefix>,
     aggregators: Aggregators,
     states: States,
@@ -173,7 +173,7 @@ impl Registry {
         })))
     }
 
-    fn add_prefix(mut self, prefix: &str, knows: Option<Knows>, names: Option<Names>, found: Found) -> Self {
+    fn add_prefix(mut self, prefix: &str, knows: Option<Knows>, names: Option<Names>, found: HandlerMatch) -> Self {
         if self.prefixes.iter().any(|p| p.prefix == prefix) {
             return self.refuse("prefix", prefix);
         }
@@ -202,15 +202,15 @@ impl fmt::Debug for Registry {
     }
 }
 
-fn erase<H: Handler<A>, A: 'static>(handler: H) -> Found {
-    Found {
+fn erase<H: Handler<A>, A: 'static>(handler: H) -> HandlerMatch {
+    HandlerMatch {
         call: Arc::new(move |cx| Box::pin(handler.clone().call(cx))),
         backoff: Backoff::default(),
     }
 }
 
 struct Built {
-    exact: BTreeMap<String, Found>,
+    exact: BTreeMap<String, HandlerMatch>,
     /// Longest first.
     prefixes: Vec<Prefix>,
     aggregators: Aggregators,
@@ -225,7 +225,7 @@ impl Handlers {
     /// The handler of this task type: the one of that very name, else the one of the longest prefix that
     /// knows the type.
     #[must_use]
-    pub fn find(&self, kind: &str) -> Option<Found> {
+    pub fn find(&self, kind: &str) -> Option<HandlerMatch> {
         if let Some(found) = self.0.exact.get(kind) {
             return Some(found.clone());
         }
@@ -284,12 +284,12 @@ impl fmt::Debug for Handlers {
 
 /// A handler that was found.
 #[derive(Clone)]
-pub struct Found {
+pub struct HandlerMatch {
     call: Call,
     backoff: Backoff,
 }
 
-impl Found {
+impl HandlerMatch {
     /// Runs the task. A panic of the handler comes through; the caller catches it.
     #[must_use]
     pub fn call(&self, cx: Ctx) -> BoxFuture<'static, Outcome> {
@@ -303,7 +303,7 @@ impl Found {
     }
 }
 
-impl fmt::Debug for Found {
+impl fmt::Debug for HandlerMatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Found")
     }

@@ -38,7 +38,7 @@ impl fmt::Display for StopReason {
 /// How long a running task may go on if nothing more is heard of its lease: for what runs it in another process, which
 /// must end by itself when this one is frozen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Hold {
+pub struct LeaseLimits {
     /// When it must be asked to end.
     pub ask: Instant,
     /// When it must be gone.
@@ -61,9 +61,9 @@ struct Inner {
 
 #[derive(Debug, Default)]
 struct Holding {
-    last: Option<Hold>,
+    last: Option<LeaseLimits>,
     /// Made by the first who listens: most tasks end before anybody does.
-    told: Option<watch::Sender<Option<Hold>>>,
+    told: Option<watch::Sender<Option<LeaseLimits>>>,
 }
 
 /// Something that happens at most once.
@@ -116,7 +116,7 @@ impl Stop {
     }
 
     /// Says how long the task may go on unless this is said again.
-    pub fn hold(&self, hold: Hold) {
+    pub fn hold(&self, hold: LeaseLimits) {
         let mut holding = self.0.hold.lock().unwrap_or_else(PoisonError::into_inner);
         holding.last = Some(hold);
         if let Some(told) = &holding.told {
@@ -126,7 +126,7 @@ impl Stop {
 
     /// How long the task may go on, kept up to date; nothing if nobody ever said so.
     #[must_use]
-    pub fn held(&self) -> watch::Receiver<Option<Hold>> {
+    pub fn held(&self) -> watch::Receiver<Option<LeaseLimits>> {
         let mut holding = self.0.hold.lock().unwrap_or_else(PoisonError::into_inner);
         let last = holding.last;
         holding.told.get_or_insert_with(|| watch::Sender::new(last)).subscribe()
@@ -240,7 +240,7 @@ mod tests {
     async fn whoever_listens_hears_how_long_it_may_go_on() {
         #[allow(clippy::disallowed_methods)] // two instants that differ
         let now = Instant::now();
-        let hold = |seconds| Hold {
+        let hold = |seconds| LeaseLimits {
             ask: now + std::time::Duration::from_secs(seconds),
             kill: now + std::time::Duration::from_secs(seconds + 1),
         };

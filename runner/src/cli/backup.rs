@@ -7,7 +7,7 @@ use clap::Args;
 use runner_queue::embedded::{BackedUp, BackupError, backup};
 
 use super::exit::Usage;
-use super::{Context, print};
+use super::{CommandContext, print};
 use crate::config::{BrokerSettings, TableSettings};
 
 /// Copies the SQLite file with tasks, schedules and sys_crontab, as it is at one instant, while runners go on.
@@ -25,7 +25,7 @@ pub struct BackupCommand {
 }
 
 impl BackupCommand {
-    pub async fn run(self, context: &Context) -> anyhow::Result<()> {
+    pub async fn run(self, context: &CommandContext) -> anyhow::Result<()> {
         let settings = context.settings()?;
         match (&settings.broker, &settings.table) {
             (BrokerSettings::Embedded { path }, _) => self.copy(path).await,
@@ -46,14 +46,14 @@ impl BackupCommand {
             Ok(made) => Ok(made),
         };
         let made = made.with_context(|| format!("no backup of {}", path.display()))?;
-        Ok(print::done(&format!("{}: {}", self.file.display(), told(&made)))?)
+        Ok(print::done(&format!("{}: {}", self.file.display(), summary(&made)))?)
     }
 }
 
 const IN_REDIS: &str = "tasks are in Redis; copy its snapshot after `BGSAVE`, or its append-only directory, as Redis' \
                         documentation says";
 
-fn told(made: &BackedUp) -> String {
+fn summary(made: &BackedUp) -> String {
     let some = |n: Option<u64>, what: &str| n.map(|n| format!("{n} {what}, "));
     let tasks = some(made.tasks, "tasks").unwrap_or_default();
     let rows = some(made.rows, "rows of sys_crontab").unwrap_or_default();

@@ -13,8 +13,8 @@ use runner_sdk::{Function, Functions};
 use serde_json::{Value, json};
 
 use super::app::Registrar;
-use super::exit::{self, Found};
-use super::{Context, check_broker as broker, defaults, parts, print, temporary};
+use super::exit::{self, ProblemsFound};
+use super::{CommandContext, check_broker as broker, defaults, print, room_settings, temporary};
 use crate::config::{Refused, Settings};
 use crate::source::{Catalog, Code, check_paths, drop_triggered};
 use crate::text::signs;
@@ -41,37 +41,23 @@ pub struct Check {
 }
 
 impl Check {
-    pub async fn run(self, context: &Context, registrars: Vec<Registrar>) -> anyhow::Result<()> {
+    pub async fn run(self, context: &CommandContext, registrars: Vec<Registrar>) -> anyhow::Result<()> {
         let mut findings = Vec::new();
-        let settings = match context.settings() {
-            Ok(settings) => {
-                findings.extend(settings.warnings.iter().map(of_setting));
-                Some(settings)
-            }
-            Err(error) => match error.downcast::<Refused>() {
-                // A named file that cannot be read is a wrong call, not a finding.
-                Ok(refused) if refused.0.iter().all(|p| p.code == "CFG_READ") => return Err(refused.into()),
-                Ok(refused) => {
-                    findings.extend(refused.0.iter().map(of_setting));
-                    None
-                }
-                Err(error) => return Err(error),
-            },
-        };
+        let settings = read_settings(context, &mut findings)?;
         // Manifests depend on the settings only by their zone; with bad settings the defaults serve to check.
         let fallback = Settings::parse("(defaults)", "", &crate::config::Environment::default())?;
         let read = settings;
         let settings = read.unwrap_or(&fallback);
-        if let Err(error) = parts::handlers(settings, registrars, Functions::default(), false) {
+        if let Err(error) = room_settings::handlers(settings, registrars, Functions::default(), false) {
             findings.push(finding("error", "CODE", "code", &format!("{error:#}"), None, None));
         }
-        let code = parts::read_code(settings, context.schedules.clone());
+        let code = room_settings::read_code(settings, context.schedules.clone());
         findings.extend(code.errors().map(of_source));
         if self.paths.is_empty() {
             findings.extend(missing_directory(settings));
         }
         let paths = self.paths(settings);
-        let mut checked = check_paths(&paths, &parts::checked(settings, !self.offline));
+        let mut checked = check_paths(&paths, &room_settings::checked(settings, !self.offline));
         let whole = self.paths.is_empty() && read.is_some();
         let table = match whole && !self.offline {
             true => table_findings(context, settings).await,
@@ -111,7 +97,11 @@ impl Check {
             let notes = defaults::notes(&new);
             print::text(&report(&findings, &notes, errors, read))?;
         }
-        if errors > 0 { Err(Found(errors).into()) } else { Ok(()) }
+        if errors > 0 {
+            Err(ProblemsFound(errors).into())
+        } else {
+            Ok(())
+        }
     }
 
     fn paths(&self, settings: &Settings) -> Vec<PathBuf> {
@@ -120,6 +110,28 @@ impl Check {
         }
         let dir = settings.manifests.as_ref().map(|m| m.dir.clone());
         dir.into_iter().filter(|d| d.exists()).collect()
+    }
+}
+
+/// The settings, or `None` when they have errors; their warnings and errors become findings.
+///
+/// # Errors
+///
+/// A settings file that was named and cannot be read: the call is wrong, not the file.
+fn read_settings<'c>(context: &'c CommandContext, findings: &mut Vec<Value>) -> anyhow::Result<Option<&'c Settings>> {
+    match context.settings() {
+        Ok(settings) => {
+            findings.extend(settings.warnings.iter().map(of_setting));
+            Ok(Some(settings))
+        }
+        Err(error) => match error.downcast::<Refused>() {
+            Ok(refused) if refused.0.iter().all(|p| p.code == "CFG_READ") => Err(refused.into()),
+            Ok(refused) => {
+                findings.extend(refused.0.iter().map(of_setting));
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        },
     }
 }
 
@@ -148,8 +160,8 @@ fn unserved<'a>(settings: &Settings, definitions: impl IntoIterator<Item = &'a D
 }
 
 /// What is doubtful about schedules in code, with what their functions say about their tasks.
-async fn code_findings(context: &Context, settings: &Settings, code: Code) -> Vec<Value> {
-    let mut sources = parts::sources(settings, code);
+async fn code_findings(context: &CommandContext, settings: &Settings, code: Code) -> Vec<Value> {
+    let mut sources = room_settings::sources(settings, code);
     sources.table = None;
     let plan = Catalog::load_once(sources, context.clock.clone()).await.plan;
     let code = plan.schedules.values().filter(|d| d.origin.source == Source::Code);
@@ -172,8 +184,8 @@ struct TableFindings {
 }
 
 /// What is wrong with the rows; that they cannot be read now is no fault of theirs.
-async fn table_findings(context: &Context, settings: &Settings) -> TableFindings {
-    let sources = parts::looked_at(settings, Code::default());
+async fn table_findings(context: &CommandContext, settings: &Settings) -> TableFindings {
+    let sources = room_settings::looked_at(settings, Code::default());
     let Some(table) = sources.table.clone() else {
         return TableFindings::default();
     };

@@ -11,7 +11,7 @@ use runner_queue::{Broker, BrokerError};
 use serde_json::Value;
 
 use super::check::finding;
-use super::{Context, open};
+use super::{CommandContext, open};
 use crate::config::{BrokerSettings, Settings};
 
 /// How long the broker may take to answer: a check must be quick where there is none.
@@ -27,7 +27,7 @@ const AWAY: [&str; 4] = [
 
 /// What was seen.
 #[derive(Default)]
-pub(super) struct Seen {
+pub(super) struct BrokerFindings {
     /// What is wrong.
     pub(super) findings: Vec<Value>,
     /// Schedules that some instance has run before.
@@ -35,9 +35,9 @@ pub(super) struct Seen {
 }
 
 /// Looks at the broker of these settings.
-pub(super) async fn look(context: &Context, settings: &Settings, definitions: &[Definition]) -> Seen {
+pub(super) async fn look(context: &CommandContext, settings: &Settings, definitions: &[Definition]) -> BrokerFindings {
     if matches!(&settings.broker, BrokerSettings::Embedded { path } if !path.exists()) {
-        return Seen::default();
+        return BrokerFindings::default();
     }
     let looked = async {
         let broker = open::open_broker(settings, context.clock.clone()).await?;
@@ -56,7 +56,7 @@ pub(super) async fn look(context: &Context, settings: &Settings, definitions: &[
     }
 }
 
-async fn ask(settings: &Settings, broker: &Arc<dyn Broker>, definitions: &[Definition]) -> Seen {
+async fn ask(settings: &Settings, broker: &Arc<dyn Broker>, definitions: &[Definition]) -> BrokerFindings {
     let answer = async {
         broker.now().await?;
         let ids: Vec<ScheduleId> = definitions.iter().map(|d| d.id.clone()).collect();
@@ -81,7 +81,7 @@ async fn ask(settings: &Settings, broker: &Arc<dyn Broker>, definitions: &[Defin
                 )
             });
             let findings = found.collect();
-            Seen { findings, known }
+            BrokerFindings { findings, known }
         }
         Err(error) => {
             let severity = if AWAY.contains(&error.code()) {
@@ -101,9 +101,9 @@ async fn ask(settings: &Settings, broker: &Arc<dyn Broker>, definitions: &[Defin
     }
 }
 
-fn wrong(severity: &str, code: &str, settings: &Settings, text: &str, hint: Option<&str>) -> Seen {
+fn wrong(severity: &str, code: &str, settings: &Settings, text: &str, hint: Option<&str>) -> BrokerFindings {
     let message = format!("the broker cannot be used now: {text}");
-    Seen {
+    BrokerFindings {
         findings: vec![finding(severity, code, &place(settings), &message, None, hint)],
         known: BTreeSet::new(),
     }

@@ -14,7 +14,7 @@ use super::open;
 use crate::config::{Environment, Purpose, Settings};
 
 /// Handed to each command.
-pub struct Context {
+pub struct CommandContext {
     named: Option<PathBuf>,
     purpose: Purpose,
     settings: OnceCell<Settings>,
@@ -25,7 +25,7 @@ pub struct Context {
     pub schedules: Vec<CodeSchedule>,
 }
 
-impl Context {
+impl CommandContext {
     /// For the configuration file named on the command line, if any.
     pub fn new(named: Option<PathBuf>, purpose: Purpose, clock: Arc<dyn Clock>, schedules: Vec<CodeSchedule>) -> Self {
         Self {

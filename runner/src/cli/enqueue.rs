@@ -9,7 +9,7 @@ use runner_queue::Refusal;
 use runner_sdk::{FunctionOptions, Functions};
 
 use super::exit::{BadData, Usage};
-use super::{Context, doubts, parts, payload, print, values};
+use super::{CommandContext, payload, preflight, print, room_settings, values};
 use crate::source::{self, Catalog, Rejected, TypeOptions};
 
 /// Puts a task on a queue and prints its id.
@@ -27,7 +27,7 @@ pub struct Enqueue {
     #[arg(value_name = "TYPE")]
     kind: String,
     #[command(flatten)]
-    payload: payload::Given,
+    payload: payload::PayloadArgs,
     /// Where it waits [default: what a manifest says of TYPE, or default]
     #[arg(long)]
     queue: Option<String>,
@@ -64,7 +64,7 @@ pub struct Enqueue {
 }
 
 impl Enqueue {
-    pub async fn run(self, context: &Context) -> anyhow::Result<()> {
+    pub async fn run(self, context: &CommandContext) -> anyhow::Result<()> {
         let Manifests {
             functions,
             types,
@@ -72,18 +72,18 @@ impl Enqueue {
         } = manifests(context).await?;
         let defaults = types.of(&self.kind);
         let task = self.task(context, &defaults)?;
-        if let Some(why) = doubts::of_deadline(&task, context.clock.now()) {
+        if let Some(why) = preflight::of_deadline(&task, context.clock.now()) {
             return Err(BadData(why).into());
         }
-        if let Some(doubt) = doubts::of_type(&functions, &rejected, &task.kind) {
+        if let Some(doubt) = preflight::of_type(&functions, &rejected, &task.kind) {
             print::note(&format!("warning: {doubt}"));
         }
-        if let Some(doubt) = doubts::of_payload(&functions, &task) {
+        if let Some(doubt) = preflight::of_payload(&functions, &task) {
             print::note(&format!("warning: {doubt}"));
         }
         let broker = context.broker().await?;
         let own = &context.settings()?.worker.queues;
-        if let Some(doubt) = doubts::of_queue(broker.as_ref(), own, &task.queue).await {
+        if let Some(doubt) = preflight::of_queue(broker.as_ref(), own, &task.queue).await {
             print::note(&format!("warning: {doubt}"));
         }
         let answers = broker.enqueue(std::slice::from_ref(&task)).await?;
@@ -91,14 +91,14 @@ impl Enqueue {
             Some(Ok(enqueued)) => Ok(print::done(enqueued.id.as_str())?),
             Some(Err(Refusal::Invalid(error))) => Err(BadData(error.to_string()).into()),
             Some(Err(refusal)) => {
-                let why = doubts::refusal(broker.as_ref(), &task, &refusal).await;
+                let why = preflight::refusal(broker.as_ref(), &task, &refusal).await;
                 bail!("not enqueued: {why}")
             }
             None => bail!("the broker gave no answer"),
         }
     }
 
-    fn task(self, context: &Context, defaults: &FunctionOptions) -> anyhow::Result<Task> {
+    fn task(self, context: &CommandContext, defaults: &FunctionOptions) -> anyhow::Result<Task> {
         let zone = &context.settings()?.zone;
         let mut task = Task::new(self.kind);
         task.payload = self.payload.read()?;
@@ -139,10 +139,10 @@ struct Manifests {
     rejected: Vec<Rejected>,
 }
 
-async fn manifests(context: &Context) -> anyhow::Result<Manifests> {
-    let manifests_only = source::Settings {
+async fn manifests(context: &CommandContext) -> anyhow::Result<Manifests> {
+    let manifests_only = source::SourceSettings {
         table: None,
-        ..parts::sources(context.settings()?, source::Code::default())
+        ..room_settings::sources(context.settings()?, source::Code::default())
     };
     let loaded = Catalog::load_once(manifests_only, context.clock.clone()).await;
     let functions = Functions::new(loaded.functions);

@@ -57,12 +57,12 @@ pub struct Stopped(pub i32);
 /// The findings have been printed; only the code is left to give.
 #[derive(Debug, thiserror::Error)]
 #[error("{0} problems")]
-pub struct Found(pub usize);
+pub struct ProblemsFound(pub usize);
 
 /// Prints why on standard error and yields the code.
 #[must_use]
 pub fn report(error: &anyhow::Error) -> ExitCode {
-    if is_closed_pipe(error) || error.is::<Found>() {
+    if is_closed_pipe(error) || error.is::<ProblemsFound>() {
         return ExitCode::from(code(error));
     }
     match error.downcast_ref::<Refused>() {
@@ -118,7 +118,7 @@ fn code(error: &anyhow::Error) -> u8 {
         NOT_WRITTEN
     } else if error.is::<Usage>() {
         USAGE
-    } else if error.is::<BadData>() || error.is::<Explained>() || error.is::<Found>() {
+    } else if error.is::<BadData>() || error.is::<Explained>() || error.is::<ProblemsFound>() {
         BAD_DATA
     } else if error.is::<Unavailable>() || error.is::<BrokerError>() {
         UNAVAILABLE
@@ -148,7 +148,7 @@ mod tests {
             (anyhow!("no task a in queue b"), 1),
             (Usage("x".into()).into(), 2),
             (BadData("x".into()).into(), 65),
-            (Found(3).into(), 65),
+            (ProblemsFound(3).into(), 65),
             (anyhow::Error::new(Stopped(2)).context("left behind"), 130),
             (anyhow::Error::new(Unavailable).context("address in use"), 69),
             (Refused(Vec::new()).into(), 78),

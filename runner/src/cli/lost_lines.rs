@@ -9,9 +9,9 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::print;
+use crate::background::{self, BackgroundLoop};
 use crate::log::LostLines;
 use crate::metrics::Metrics;
-use crate::role::{self, Role};
 
 /// How often the counts are compared; a loss is known within that time.
 const EVERY: Duration = Duration::from_secs(10);
@@ -27,7 +27,7 @@ pub(super) fn watch(lost: LostLines, metrics: Arc<Metrics>, stop: CancellationTo
         unreported: 0,
         turns: TURNS_A_REPORT,
     };
-    tokio::spawn(async move { role::run(watch, &Notify::new(), &stop).await });
+    tokio::spawn(async move { background::run(watch, &Notify::new(), &stop).await });
 }
 
 struct Watch {
@@ -62,7 +62,7 @@ impl Watch {
 }
 
 #[async_trait]
-impl Role for Watch {
+impl BackgroundLoop for Watch {
     fn name(&self) -> &'static str {
         "lost log lines"
     }

@@ -1,13 +1,13 @@
 //! `runner ls`: queues and servers as the broker sees them. Tasks and schedules are in files of their own.
 
 use clap::{Args, Subcommand};
-use runner_core::task::{QueueName, State, covers};
+use runner_core::task::{QueueName, TaskState, covers};
 use runner_queue::{Broker, QueueInfo, unclaimed};
 use serde_json::json;
 
-use super::ls_schedules::Schedules;
+use super::ls_schedules::ListSchedules;
 use super::ls_tasks::Tasks;
-use super::{Context, print};
+use super::{CommandContext, print};
 
 /// Queues that the broker is asked about in one call.
 const CHUNK: usize = 500;
@@ -23,12 +23,12 @@ pub struct Ls {
 enum What {
     Queues(Queues),
     Tasks(Tasks),
-    Schedules(Schedules),
+    Schedules(ListSchedules),
     Servers(Servers),
 }
 
 impl Ls {
-    pub async fn run(self, context: &Context) -> anyhow::Result<()> {
+    pub async fn run(self, context: &CommandContext) -> anyhow::Result<()> {
         match self.what {
             What::Queues(queues) => queues.run(context).await,
             What::Tasks(tasks) => tasks.run(context).await,
@@ -62,7 +62,7 @@ struct Queues {
 }
 
 impl Queues {
-    async fn run(self, context: &Context) -> anyhow::Result<()> {
+    async fn run(self, context: &CommandContext) -> anyhow::Result<()> {
         let broker = context.looked_at().await?;
         let (queues, left_out) = self.page_of(broker.as_ref()).await?;
         if let Some(words) = left_out {
@@ -90,7 +90,7 @@ impl Queues {
             .iter()
             .map(|q| {
                 let mut row = vec![q.name.to_string(), q.size().to_string()];
-                row.extend(State::ALL.iter().map(|state| count(q, *state)));
+                row.extend(TaskState::ALL.iter().map(|state| count(q, *state)));
                 row.push(if q.paused { "paused" } else { "" }.to_owned());
                 row
             })
@@ -162,7 +162,7 @@ struct Servers {
 }
 
 impl Servers {
-    async fn run(self, context: &Context) -> anyhow::Result<()> {
+    async fn run(self, context: &CommandContext) -> anyhow::Result<()> {
         let servers = context.looked_at().await?.servers().await?;
         let zone = &context.settings()?.zone;
         if self.json {

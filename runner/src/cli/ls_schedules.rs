@@ -11,15 +11,15 @@ use runner_queue::{Corrections, ForeignEntry, Standing};
 use serde_json::{Value, json};
 
 use super::exit::{self, Unavailable};
-use super::keep::InBroker;
-use super::print::{Field, Object};
+use super::print::{JsonField, Object};
 use super::schedule::pause_words;
-use super::{Context, parts, print};
+use super::state_store::BrokerStateStore;
+use super::{CommandContext, print, room_settings};
 use crate::source::{self, Catalog, LAST_GOOD, Loaded, Rejected, SourceState};
 
 /// Schedules of manifests, table and code, and entries of Go schedulers
 #[derive(Debug, Args)]
-pub struct Schedules {
+pub struct ListSchedules {
     /// As an array of objects
     #[arg(long)]
     json: bool,
@@ -28,22 +28,22 @@ pub struct Schedules {
     next: u16,
 }
 
-impl Schedules {
-    pub async fn run(self, context: &Context) -> anyhow::Result<()> {
+impl ListSchedules {
+    pub async fn run(self, context: &CommandContext) -> anyhow::Result<()> {
         let settings = context.settings()?;
-        let code = parts::code_schedules(settings, context.schedules.clone())?;
+        let code = room_settings::code_schedules(settings, context.schedules.clone())?;
         let broker = context.looked_at().await?;
-        let sources = source::Settings {
-            keep: InBroker::of_look(broker.clone(), settings),
-            ..parts::looked_at(settings, code)
+        let sources = source::SourceSettings {
+            keep: BrokerStateStore::of_look(broker.clone(), settings),
+            ..room_settings::looked_at(settings, code)
         };
         let loaded = Catalog::load_once(sources, context.clock.clone()).await;
-        tell_problems(&loaded, self.json);
+        print_problems(&loaded, self.json);
         let definitions: Vec<&Definition> = loaded.plan.schedules.values().collect();
         let ids: Vec<_> = definitions.iter().map(|d| d.id.clone()).collect();
         let standings = broker.standings(&ids).await?;
         let foreign = broker.foreign_entries().await?;
-        tell_corrections(
+        print_corrections(
             context.clock.now(),
             broker.corrections().await?.as_ref(),
             &settings.zone,
@@ -69,7 +69,7 @@ impl Schedules {
         complete(&loaded)
     }
 
-    fn object(&self, context: &Context, plan: &Plan, d: &Definition, standing: Option<&Standing>) -> Object {
+    fn object(&self, context: &CommandContext, plan: &Plan, d: &Definition, standing: Option<&Standing>) -> Object {
         let zone = &d.timing.zone;
         let next = upcoming(context, d, standing, usize::from(self.next));
         let next: Vec<String> = next.into_iter().map(|at| print::instant(at, zone)).collect();
@@ -93,12 +93,12 @@ impl Schedules {
             "last": last.map(|(at, task)| json!({"nominal": print::instant(*at, zone), "task": task})),
             "problems": plan.problems_of(&d.id).collect::<Vec<_>>(),
         });
-        Object::of(object).with("payload", payload.map_or(Field::Value(Value::Null), print::payload))
+        Object::of(object).with("payload", payload.map_or(JsonField::Value(Value::Null), print::payload))
     }
 }
 
 /// On standard error, that cursors were ahead of the broker's clock in the last day.
-fn tell_corrections(now: Timestamp, corrections: Option<&Corrections>, zone: &TimeZone) {
+fn print_corrections(now: Timestamp, corrections: Option<&Corrections>, zone: &TimeZone) {
     let Some(last) = corrections.filter(|c| now.duration_since(c.at) < jiff::SignedDuration::from_hours(24)) else {
         return;
     };
@@ -112,7 +112,7 @@ fn tell_corrections(now: Timestamp, corrections: Option<&Corrections>, zone: &Ti
 }
 
 /// On standard error, what is wrong; as JSON the schedules have their own problems, and the others are left.
-fn tell_problems(loaded: &Loaded, as_json: bool) {
+fn print_problems(loaded: &Loaded, as_json: bool) {
     let others = loaded.statuses.iter().filter(|s| s.source != Source::Table);
     for status in others {
         if let Some(reason) = status.state.reason() {
@@ -227,7 +227,7 @@ fn foreign_row(zone: &TimeZone, entry: &ForeignEntry) -> Vec<String> {
 }
 
 /// The next occurrences that will be decided.
-fn upcoming(context: &Context, d: &Definition, standing: Option<&Standing>, count: usize) -> Vec<Timestamp> {
+fn upcoming(context: &CommandContext, d: &Definition, standing: Option<&Standing>, count: usize) -> Vec<Timestamp> {
     let now = context.clock.now();
     match standing {
         Some(standing) => standing.upcoming(&d.timing, now, count),
@@ -246,7 +246,7 @@ pub(super) fn state(plan: &Plan, d: &Definition, standing: Option<&Standing>) ->
     }
 }
 
-fn row(context: &Context, plan: &Plan, d: &Definition, standing: Option<&Standing>) -> Vec<String> {
+fn row(context: &CommandContext, plan: &Plan, d: &Definition, standing: Option<&Standing>) -> Vec<String> {
     let zone = &d.timing.zone;
     let state = state(plan, d, standing);
     let comes = !matches!(state, "disabled" | "paused");

@@ -7,14 +7,14 @@ use std::collections::{BinaryHeap, VecDeque};
 
 use clap::Args;
 use jiff::tz::TimeZone;
-use runner_core::task::{QueueName, QueuePattern, State};
+use runner_core::task::{QueueName, QueuePattern, TaskState};
 use runner_queue::{Broker, Page, RawTask, TaskInfo, TaskPage};
 use serde_json::{Value, json};
 
 use super::exit::Usage;
 use super::queue::known;
 use super::task::raw_json;
-use super::{Context, print};
+use super::{CommandContext, print};
 
 /// Queues that the broker is asked about in one call.
 const CHUNK: usize = 500;
@@ -40,7 +40,7 @@ pub(super) struct Tasks {
     queue: Option<String>,
     /// In which state [default: a page of each]
     #[arg(long)]
-    state: Option<State>,
+    state: Option<TaskState>,
     /// Of this type; * stands for any characters
     #[arg(long = "type", value_name = "TYPE")]
     kind: Option<String>,
@@ -75,7 +75,7 @@ impl Found {
 }
 
 impl Tasks {
-    pub(super) async fn run(self, context: &Context) -> anyhow::Result<()> {
+    pub(super) async fn run(self, context: &CommandContext) -> anyhow::Result<()> {
         let queue = self.queue.as_deref().map(QueueName::new).transpose();
         let queue = queue.map_err(|e| Usage(e.to_string()))?;
         let broker = context.looked_at().await?;
@@ -85,9 +85,9 @@ impl Tasks {
         }
         let mut found = Found::default();
         let states = match (&self.group, self.state) {
-            (Some(_), _) => vec![State::Aggregating],
+            (Some(_), _) => vec![TaskState::Aggregating],
             (None, Some(state)) => vec![state],
-            (None, None) => State::ALL.to_vec(),
+            (None, None) => TaskState::ALL.to_vec(),
         };
         let lists = lists(broker, queue, &states).await?;
         for (state, queues) in states.into_iter().zip(lists) {
@@ -100,7 +100,7 @@ impl Tasks {
     async fn list(
         &self,
         broker: &dyn Broker,
-        state: State,
+        state: TaskState,
         queues: Vec<QueueName>,
         found: &mut Found,
     ) -> anyhow::Result<()> {
@@ -176,7 +176,11 @@ fn is_of(pattern: &str, kind: &str) -> bool {
 }
 
 /// For each state the queues that have tasks in it, by name; a queue that was named has any.
-async fn lists(broker: &dyn Broker, queue: Option<QueueName>, states: &[State]) -> anyhow::Result<Vec<Vec<QueueName>>> {
+async fn lists(
+    broker: &dyn Broker,
+    queue: Option<QueueName>,
+    states: &[TaskState],
+) -> anyhow::Result<Vec<Vec<QueueName>>> {
     if let Some(queue) = queue {
         return Ok(vec![vec![queue]; states.len()]);
     }
@@ -208,7 +212,7 @@ fn items(page: TaskPage) -> impl Iterator<Item = Item> {
 #[derive(Clone, Copy)]
 struct Of<'b> {
     broker: &'b dyn Broker,
-    state: State,
+    state: TaskState,
     group: Option<&'b str>,
 }
 
@@ -290,7 +294,7 @@ impl<'b> Merged<'b> {
 /// Where a task belongs among those of other queues, least first. What has no time comes before what has one.
 fn place(item: &Item) -> i128 {
     let Item::Task(task) = item else { return i128::MIN };
-    let over = task.record.completed_at.filter(|_| task.state == State::Completed);
+    let over = task.record.completed_at.filter(|_| task.state == TaskState::Completed);
     let over = over.or(task.filed_at).map(|at| -at.as_nanosecond());
     let coming = task.next_run.or(task.pending_since).or(task.lease_until);
     over.or(coming.map(|at| at.as_nanosecond())).unwrap_or(i128::MIN)
@@ -364,7 +368,7 @@ pub(super) fn task_json(task: &TaskInfo, zone: &jiff::tz::TimeZone) -> print::Ob
         .with("payload", print::payload(&record.payload))
         .with(
             "result",
-            result.map_or(print::Field::Value(Value::Null), print::payload),
+            result.map_or(print::JsonField::Value(Value::Null), print::payload),
         )
 }
 
@@ -398,7 +402,7 @@ mod tests {
     }
 
     /// The ids of the tasks that these arguments list.
-    async fn ids(broker: &EmbeddedBroker, state: State, arguments: &[&str]) -> String {
+    async fn ids(broker: &EmbeddedBroker, state: TaskState, arguments: &[&str]) -> String {
         let command = Tasks::augment_args(clap::Command::new("tasks")).no_binary_name(true);
         let tasks = Tasks::from_arg_matches(&command.get_matches_from(arguments)).unwrap();
         let queue = tasks.queue.as_deref().map(|name| QueueName::new(name).unwrap());
@@ -412,7 +416,7 @@ mod tests {
     async fn the_lists_of_all_queues_are_one() {
         let dir = tempfile::tempdir().unwrap();
         let (broker, _) = three_queues(&dir.path().join("q.db")).await;
-        let pending = async |arguments: &[&str]| ids(&broker, State::Pending, arguments).await;
+        let pending = async |arguments: &[&str]| ids(&broker, TaskState::Pending, arguments).await;
         assert_eq!(pending(&[]).await, "012345678");
         assert_eq!(pending(&["--size", "4"]).await, "0123");
         assert_eq!(pending(&["--size", "4", "--page", "2"]).await, "4567");
@@ -435,7 +439,7 @@ mod tests {
             broker.act(&queue, &id, Action::Archive).await.unwrap();
             clock.advance(Duration::from_secs(1));
         }
-        let archived = async |arguments: &[&str]| ids(&broker, State::Archived, arguments).await;
+        let archived = async |arguments: &[&str]| ids(&broker, TaskState::Archived, arguments).await;
         assert_eq!(archived(&["--size", "5"]).await, "87654");
         assert_eq!(archived(&["--size", "5", "--page", "2"]).await, "3210");
         assert_eq!(archived(&["--type", "mail:fourth"]).await, "840");

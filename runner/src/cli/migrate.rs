@@ -4,7 +4,7 @@ use anyhow::Context as _;
 use clap::Args;
 
 use super::exit::{Unavailable, Usage};
-use super::{Context, open, parts, print};
+use super::{CommandContext, open, print, room_settings};
 use crate::config::BrokerSettings;
 use crate::source::{self, TableSettings};
 use runner_queue::embedded::make_file;
@@ -23,14 +23,14 @@ pub struct Migrate {
 }
 
 impl Migrate {
-    pub async fn run(self, context: &Context) -> anyhow::Result<()> {
+    pub async fn run(self, context: &CommandContext) -> anyhow::Result<()> {
         let broker = context.broker().await?;
         // An output that cannot be written keeps none of the work from being done.
         let mut said = print::done(&format!("{}: up to date", broker.describe()));
         if self.compact {
             said = said.and(print::done(&compact(context).await?));
         }
-        let Some(table) = parts::table(&context.settings()?.table) else {
+        let Some(table) = room_settings::table(&context.settings()?.table) else {
             return Ok(said?);
         };
         let place = table.place();
@@ -51,7 +51,7 @@ impl Migrate {
 }
 
 /// Rewrites the file; what that led to.
-async fn compact(context: &Context) -> anyhow::Result<String> {
+async fn compact(context: &CommandContext) -> anyhow::Result<String> {
     let BrokerSettings::Embedded { path } = &context.settings()?.broker else {
         let why = "--compact is for the file of the embedded broker; here tasks wait in Redis";
         return Err(Usage(why.to_owned()).into());

@@ -4,20 +4,19 @@
 
 mod app;
 mod backup;
+mod banner;
 mod bench;
+mod broker_watch;
 mod check;
 mod check_broker;
 mod context;
 mod defaults;
-mod doubts;
 mod enqueue;
 mod exit;
-mod first;
-mod greeting;
-mod held;
 mod hint;
 mod init;
-mod keep;
+mod init_process;
+mod known_types;
 mod listen;
 mod lost_lines;
 mod ls;
@@ -27,10 +26,11 @@ mod migrate;
 mod next;
 mod open;
 mod panics;
-mod parts;
 mod payload;
+mod preflight;
 mod print;
 mod queue;
+mod room_settings;
 mod run;
 mod schedule;
 mod schedule_named;
@@ -38,12 +38,12 @@ mod schedule_pause;
 mod seal;
 mod serve;
 mod service_manager;
-mod setup;
 mod signals;
+mod state_store;
+mod store_users;
 mod task;
 mod task_all;
 mod temporary;
-mod types;
 mod values;
 mod version;
 
@@ -57,7 +57,7 @@ use runner_core::clock::SystemClock;
 
 use crate::config::Purpose;
 pub use app::{App, AppParts, CodeSchedule};
-use context::Context;
+use context::CommandContext;
 
 /// A function runner and scheduler: schedules from files, a table and code; a queue that asynq understands;
 /// a dashboard that says what ran, what did not, and why.
@@ -110,7 +110,7 @@ pub fn main(parts: AppParts) -> ExitCode {
     if let Some(code) = handlers::guard_main() {
         return code;
     }
-    first::hear_signals();
+    init_process::hear_signals();
     panics::show_safely();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
@@ -129,10 +129,10 @@ fn dispatch(cli: Cli, parts: AppParts) -> anyhow::Result<ExitCode> {
         Command::Check(_) => Purpose::Check,
         _ => Purpose::Command,
     };
-    let context = Context::new(cli.config, purpose, Arc::new(SystemClock), parts.schedules.clone());
+    let context = CommandContext::new(cli.config, purpose, Arc::new(SystemClock), parts.schedules.clone());
     match command {
         Command::Run => {
-            return match first::look_after() {
+            return match init_process::look_after() {
                 Some(code) => Ok(code),
                 None => serve::serve(&context, parts),
             };

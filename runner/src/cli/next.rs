@@ -6,7 +6,7 @@ use runner_core::cron::find_zone;
 use runner_core::schedule::{Timing, TimingError};
 
 use super::exit::{BadData, Explained, Usage};
-use super::{Context, print, values};
+use super::{CommandContext, print, values};
 use crate::text::signs;
 
 /// When an expression occurs: one instant a line, as RFC 3339 with the zone's offset.
@@ -32,7 +32,7 @@ pub struct Next {
 }
 
 impl Next {
-    pub fn run(self, context: &Context) -> anyhow::Result<()> {
+    pub fn run(self, context: &CommandContext) -> anyhow::Result<()> {
         let settings = context.settings()?;
         let (zone_name, zone) = match self.tz {
             Some(name) => (name.clone(), find_zone(&name).map_err(|e| Usage(e.to_string()))?),

@@ -13,7 +13,7 @@ use runner_queue::{Broker, BrokerError, Ceiling};
 use tempfile::TempDir;
 
 use super::exit::{BadStore, Unavailable};
-use super::{held, hint, print};
+use super::{hint, print, store_users};
 use crate::config::{BrokerSettings, Settings};
 use crate::health;
 
@@ -89,7 +89,7 @@ pub async fn ceiling(settings: &Settings, clock: Arc<dyn Clock>, like: &Task) ->
 pub async fn look(settings: &Settings, clock: Arc<dyn Clock>) -> anyhow::Result<(Arc<dyn Broker>, Option<TempDir>)> {
     let missing = match &settings.broker {
         BrokerSettings::Embedded { path } => {
-            Some(path).filter(|path| !path.exists() && held::other_file(path).is_none())
+            Some(path).filter(|path| !path.exists() && store_users::other_file(path).is_none())
         }
         BrokerSettings::Redis(_) => None,
     };
@@ -113,7 +113,7 @@ pub async fn look(settings: &Settings, clock: Arc<dyn Clock>) -> anyhow::Result<
 /// When it does not.
 pub async fn reach(settings: &Settings, clock: Arc<dyn Clock>) -> anyhow::Result<Arc<dyn Broker>> {
     if let BrokerSettings::Embedded { path } = &settings.broker
-        && let Some(pid) = held::other_file(path)
+        && let Some(pid) = store_users::other_file(path)
     {
         let why = format!(
             "broker_replaced: {} was removed or replaced while process {pid} has it open, and that process would not run \

@@ -16,7 +16,7 @@ const STDIN: &str = "standard input";
 
 /// Where the payload comes from.
 #[derive(Debug, Args)]
-pub(super) struct Given {
+pub(super) struct PayloadArgs {
     /// The payload: JSON, or - to read it from standard input
     #[arg(long, value_name = "JSON|-", group = "given", allow_negative_numbers = true)]
     payload: Option<OsString>,
@@ -29,7 +29,7 @@ pub(super) struct Given {
     raw: bool,
 }
 
-impl Given {
+impl PayloadArgs {
     /// The payload, if there is one.
     ///
     /// # Errors
@@ -79,7 +79,7 @@ mod tests {
     use std::os::unix::ffi::OsStringExt as _;
 
     fn given(payload: Option<&[u8]>, file: Option<PathBuf>, raw: bool) -> Result<Option<Bytes>, String> {
-        let given = Given {
+        let given = PayloadArgs {
             payload: payload.map(|bytes| OsString::from_vec(bytes.to_vec())),
             payload_file: file,
             raw,

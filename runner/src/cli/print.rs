@@ -152,12 +152,12 @@ impl Finding<'_> {
 
 /// An object that may hold foreign JSON as it was written, its keys in the order of the alphabet.
 #[derive(Debug, Serialize)]
-pub struct Object(BTreeMap<String, Field>);
+pub struct Object(BTreeMap<String, JsonField>);
 
 /// A value of an [`Object`].
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
-pub enum Field {
+pub enum JsonField {
     /// Ours.
     Value(Value),
     /// Foreign: numbers keep their digits and keys their order.
@@ -171,7 +171,7 @@ impl Object {
         let pairs = match value {
             Value::Object(pairs) => pairs
                 .into_iter()
-                .map(|(key, value)| (key, Field::Value(value)))
+                .map(|(key, value)| (key, JsonField::Value(value)))
                 .collect(),
             _ => BTreeMap::new(),
         };
@@ -180,13 +180,13 @@ impl Object {
 
     /// With one more pair.
     #[must_use]
-    pub fn with(mut self, key: &str, field: Field) -> Self {
+    pub fn with(mut self, key: &str, field: JsonField) -> Self {
         self.0.insert(key.to_owned(), field);
         self
     }
 
     /// Its pairs.
-    pub fn pairs(&self) -> impl Iterator<Item = (&str, &Field)> {
+    pub fn pairs(&self) -> impl Iterator<Item = (&str, &JsonField)> {
         self.0.iter().map(|(key, field)| (key.as_str(), field))
     }
 }
@@ -315,15 +315,15 @@ pub fn with_moments(value: Value, keys: &[&str], zone: &TimeZone) -> Value {
 
 /// Payload as what it is: JSON as it was written, text, or else base64 in an object.
 #[must_use]
-pub fn payload(bytes: &Bytes) -> Field {
+pub fn payload(bytes: &Bytes) -> JsonField {
     use base64::Engine;
     if bytes.is_empty() {
-        return Field::Value(Value::Null);
+        return JsonField::Value(Value::Null);
     }
     if let Ok(raw) = serde_json::from_slice::<Box<RawValue>>(bytes) {
-        return Field::Raw(raw);
+        return JsonField::Raw(raw);
     }
-    Field::Value(match std::str::from_utf8(bytes) {
+    JsonField::Value(match std::str::from_utf8(bytes) {
         Ok(text) => json!(text),
         Err(_) => json!({"base64": base64::engine::general_purpose::STANDARD.encode(bytes)}),
     })

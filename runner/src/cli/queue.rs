@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::exit::Usage;
 use super::task_all::number;
-use super::{Context, print};
+use super::{CommandContext, print};
 
 /// Calls beyond those that the tasks of a queue need to be removed: for tasks that come meanwhile.
 const SPARE_CALLS: u64 = 10;
@@ -96,7 +96,7 @@ struct Groups {
 }
 
 impl QueueCommand {
-    pub async fn run(self, context: &Context) -> anyhow::Result<()> {
+    pub async fn run(self, context: &CommandContext) -> anyhow::Result<()> {
         match self.verb {
             Verb::Pause { name } => hold(context, &name, true).await,
             Verb::Resume { name } => hold(context, &name, false).await,
@@ -119,7 +119,7 @@ pub(super) async fn known(broker: &dyn Broker, queue: &QueueName) -> anyhow::Res
     }
 }
 
-async fn hold(context: &Context, name: &str, pause: bool) -> anyhow::Result<()> {
+async fn hold(context: &CommandContext, name: &str, pause: bool) -> anyhow::Result<()> {
     let queue = named(name)?;
     let broker = context.broker().await?;
     known(broker.as_ref(), &queue).await?;
@@ -138,7 +138,7 @@ async fn hold(context: &Context, name: &str, pause: bool) -> anyhow::Result<()> 
 }
 
 impl Remove {
-    async fn run(self, context: &Context) -> anyhow::Result<()> {
+    async fn run(self, context: &CommandContext) -> anyhow::Result<()> {
         let queue = named(&self.name)?;
         let broker = context.looked_at().await?;
         let tasks = remove(broker.as_ref(), &queue, self.force).await?;
@@ -173,7 +173,7 @@ pub(super) async fn remove(broker: &dyn Broker, queue: &QueueName, force: bool) 
 }
 
 impl History {
-    async fn run(self, context: &Context) -> anyhow::Result<()> {
+    async fn run(self, context: &CommandContext) -> anyhow::Result<()> {
         let queue = named(&self.name)?;
         let broker = context.looked_at().await?;
         known(broker.as_ref(), &queue).await?;
@@ -190,7 +190,7 @@ impl History {
 }
 
 impl Groups {
-    async fn run(self, context: &Context) -> anyhow::Result<()> {
+    async fn run(self, context: &CommandContext) -> anyhow::Result<()> {
         let queue = named(&self.name)?;
         let broker = context.looked_at().await?;
         known(broker.as_ref(), &queue).await?;

@@ -17,19 +17,19 @@ use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::app::AppParts;
-use super::held::Held;
-use super::keep::InBroker;
 use super::listen::bind;
 use super::service_manager::{ServiceManager, Watched};
-use super::{greeting, lost_lines, parts, setup, signals, types};
+use super::state_store::BrokerStateStore;
+use super::store_users::StoreUse;
+use super::{banner, broker_watch, known_types, lost_lines, room_settings, signals};
 use crate::config::{Access, BrokerSettings, SealingKey, Settings};
 use crate::health::{self, Health};
 use crate::log::{LostLines, Reopen};
 use crate::metrics::Metrics;
-use crate::scheduler::{Differences, Home, Peers, Scheduler, coming};
+use crate::scheduler::{Differences, InstanceScope, Peers, Scheduler, coming};
 use crate::source::{self, Catalog};
 use crate::worker::{self, Worker};
-use crate::{role, web};
+use crate::{background, web};
 
 /// How long the first look at other instances may hold up the scheduler.
 const FIRST_LOOK: Duration = Duration::from_secs(2);
@@ -44,17 +44,17 @@ const LAST_REQUESTS: Duration = Duration::from_secs(3);
 const CLOSING: Duration = Duration::from_millis(300);
 
 /// What the parts of a running program share.
-struct House {
+struct Components {
     clock: Arc<dyn Clock>,
     broker: Arc<dyn Broker>,
     metrics: Arc<Metrics>,
     health: Arc<Health>,
     /// For commands beside this process.
-    _held: Option<Held>,
+    _held: Option<StoreUse>,
     catalog: Catalog,
     handlers: Handlers,
-    instance: worker::Settings,
-    caveats: setup::Caveats,
+    instance: worker::WorkerSettings,
+    caveats: broker_watch::Caveats,
     /// Ends the reading of sources.
     sources: CancellationToken,
 }
@@ -100,16 +100,16 @@ pub async fn run(
     lost: LostLines,
     reopen: Reopen,
 ) -> anyhow::Result<ExitCode> {
-    let signals = signals::Signals::listen().context("cannot listen for signals")?;
+    let signals = signals::ProcessSignals::listen().context("cannot listen for signals")?;
     let listeners = Listeners::bind(&settings).await?;
     let stopping = CancellationToken::new();
-    let house = House::open(&settings, app, access.sealing.take(), &stopping).await?;
+    let house = Components::open(&settings, app, access.sealing.take(), &stopping).await?;
     lost_lines::watch(lost, house.metrics.clone(), stopping.clone());
     let mut running = house.start(&settings, access, listeners, &stopping)?;
     let plan = house.catalog.plan();
-    let coming = coming(&*house.broker, &plan, house.clock.now(), greeting::NEXT);
+    let coming = coming(&*house.broker, &plan, house.clock.now(), banner::NEXT);
     let coming = tokio::time::timeout(GREETING_WAIT, coming).await;
-    greeting::print(
+    banner::print(
         &settings,
         &plan,
         &house.catalog.statuses(),
@@ -123,7 +123,7 @@ pub async fn run(
     if let Some(manager) = &manager {
         manager.watch(house.watched(), stopping.clone());
     }
-    let reach = signals::Reach {
+    let reach = signals::SignalTargets {
         catalog: &house.catalog,
         reopen: &reopen,
         manager: manager.as_ref(),
@@ -166,7 +166,7 @@ impl Running {
 
 impl Running {
     /// Ends all parts in the opposite order, the whole within the shutdown timeout and [`worker::LAST_STEPS`].
-    async fn end(self, hurry: CancellationToken, house: &House) {
+    async fn end(self, hurry: CancellationToken, house: &Components) {
         let scheduler = async {
             if let Some(task) = self.scheduler {
                 finished("scheduler", task, Instant::now() + LAST_REQUESTS).await;
@@ -200,7 +200,7 @@ async fn ended(part: Option<&mut JoinHandle<()>>) {
     }
 }
 
-impl House {
+impl Components {
     async fn open(
         settings: &Settings,
         app: AppParts,
@@ -210,25 +210,25 @@ impl House {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let functions = Functions::default();
         let guard = guards(settings).await;
-        let handlers = parts::handlers(settings, app.registrars, functions.clone(), guard)?;
-        let code = parts::code_schedules(settings, app.schedules)?;
+        let handlers = room_settings::handlers(settings, app.registrars, functions.clone(), guard)?;
+        let code = room_settings::code_schedules(settings, app.schedules)?;
         let broker = super::open::open_broker(settings, clock.clone()).await?;
         let held = match &settings.broker {
-            BrokerSettings::Embedded { path } => Some(Held::of(path)),
+            BrokerSettings::Embedded { path } => Some(StoreUse::of(path)),
             BrokerSettings::Redis(_) => None,
         };
         let metrics = Arc::<Metrics>::default();
-        let found = setup::first_look(broker.as_ref()).await?;
+        let found = broker_watch::first_look(broker.as_ref()).await?;
         let health = Arc::new(Health::new(clock.clone(), metrics.clone()));
         let both = (metrics.clone(), health.clone());
-        let caveats = setup::watch(broker.clone(), both, found, stopping.clone());
+        let caveats = broker_watch::watch(broker.clone(), both, found, stopping.clone());
         let sources = CancellationToken::new();
-        let told = source::Settings {
-            keep: InBroker::of_run(broker.clone(), settings, key),
-            ..parts::sources(settings, code)
+        let told = source::SourceSettings {
+            keep: BrokerStateStore::of_run(broker.clone(), settings, key),
+            ..room_settings::sources(settings, code)
         };
         let catalog = Catalog::start(told, functions, clock.clone(), sources.clone()).await;
-        let instance = parts::worker(settings);
+        let instance = room_settings::worker(settings);
         let queues = instance.queues.keys().cloned().collect();
         health::watch(broker.clone(), health.clone(), queues, stopping.clone());
         Ok(Self {
@@ -264,14 +264,14 @@ impl House {
         let me = &self.instance;
         let web = match listeners.web {
             Some(listener) => {
-                let told = parts::web(settings, access, address_of(&listener)?, me);
+                let told = room_settings::web(settings, access, address_of(&listener)?, me);
                 Some(serve(told, self, listener, stopping)?)
             }
             None => None,
         };
         let probes = match listeners.probes {
             Some(listener) => {
-                let told = parts::probes(settings, address_of(&listener)?, me);
+                let told = room_settings::probes(settings, address_of(&listener)?, me);
                 Some(serve(told, self, listener, stopping)?)
             }
             None => None,
@@ -285,11 +285,11 @@ impl House {
             let (metrics, health) = (self.metrics.clone(), self.health.clone());
             Worker::start(broker, handlers, clock, metrics, health, self.instance.clone())
         });
-        let own = worker.is_some().then(|| types::Own {
+        let own = worker.is_some().then(|| known_types::OwnWorker {
             handlers: self.handlers.clone(),
             queues: settings.worker.queues.keys().cloned().collect(),
         });
-        types::watch(self.broker.clone(), self.catalog.clone(), own, stopping.clone());
+        known_types::watch(self.broker.clone(), self.catalog.clone(), own, stopping.clone());
         Ok(Running {
             scheduler,
             worker,
@@ -325,13 +325,13 @@ fn address_of(listener: &TcpListener) -> anyhow::Result<std::net::SocketAddr> {
 }
 
 fn serve(
-    settings: web::Settings,
-    house: &House,
+    settings: web::WebSettings,
+    house: &Components,
     listener: TcpListener,
     stopping: &CancellationToken,
 ) -> anyhow::Result<Web> {
     let address = address_of(&listener)?;
-    let desk = web::Desk::new(web::Parts {
+    let desk = web::AppState::new(web::AppStateParts {
         broker: house.broker.clone(),
         catalog: house.catalog.clone(),
         clock: house.clock.clone(),
@@ -347,7 +347,7 @@ fn serve(
     Ok(Web { address, stop, task })
 }
 
-fn schedule(house: &House, stop: CancellationToken) -> impl Future<Output = ()> + Send + 'static {
+fn schedule(house: &Components, stop: CancellationToken) -> impl Future<Output = ()> + Send + 'static {
     let who = &house.instance;
     let instance = format!("{}:{}:{}", who.host, who.pid, who.id);
     let (broker, mut plan) = (house.broker.clone(), house.catalog.watch());
@@ -358,7 +358,7 @@ fn schedule(house: &House, stop: CancellationToken) -> impl Future<Output = ()> 
         house.metrics.clone(),
         house.health.clone(),
         instance.clone(),
-        Home {
+        InstanceScope {
             host: who.host.clone(),
             program: std::env::current_exe().map_or_else(|_| String::new(), |path| path.display().to_string()),
         },
@@ -384,7 +384,10 @@ fn schedule(house: &House, stop: CancellationToken) -> impl Future<Output = ()> 
             }
         };
         let both = async {
-            tokio::join!(role::run(scheduler, &wake, &stop), role::run(peers, &look, &stop));
+            tokio::join!(
+                background::run(scheduler, &wake, &stop),
+                background::run(peers, &look, &stop)
+            );
         };
         tokio::select! {
             () = both => (),

@@ -9,11 +9,11 @@ use runner_queue::{Broker, Decision, MAX_RUNS_KEPT, ManualRun, ManuallyRun, Paus
 use serde_json::json;
 
 use super::ls_schedules::{rejected_object, state};
-use super::print::Field;
-use super::schedule_named::{self, Named, in_force, named};
-use super::schedule_pause::PauseIt;
+use super::print::JsonField;
+use super::schedule_named::{self, NamedSchedule, in_force, named};
+use super::schedule_pause::PauseSchedule;
 use super::task::actor;
-use super::{Context, print};
+use super::{CommandContext, print};
 use crate::scheduler::resume;
 use crate::source::{Loaded, Rejected};
 
@@ -36,7 +36,7 @@ pub struct ScheduleCommand {
 enum Verb {
     Show(Show),
     Run(Run),
-    Pause(PauseIt),
+    Pause(PauseSchedule),
     /// Resume it from now on; what fell into the pause does not fire
     Resume {
         /// Which schedule
@@ -72,7 +72,7 @@ struct Run {
 }
 
 impl ScheduleCommand {
-    pub async fn run(self, context: &Context) -> anyhow::Result<()> {
+    pub async fn run(self, context: &CommandContext) -> anyhow::Result<()> {
         // The other verbs write.
         let broker = match self.verb {
             Verb::Show(_) | Verb::Resume { .. } => context.looked_at().await?,
@@ -132,10 +132,10 @@ impl Run {
 }
 
 impl Show {
-    async fn run(&self, context: &Context, broker: &dyn Broker, loaded: &Loaded) -> anyhow::Result<()> {
+    async fn run(&self, context: &CommandContext, broker: &dyn Broker, loaded: &Loaded) -> anyhow::Result<()> {
         let definition = match named(loaded, &self.name)? {
-            Named::InForce(definition) => definition,
-            Named::Broken(broken) => return self.broken(broker, &context.settings()?.zone, broken).await,
+            NamedSchedule::InForce(definition) => definition,
+            NamedSchedule::Broken(broken) => return self.broken(broker, &context.settings()?.zone, broken).await,
         };
         let ids = [definition.id.clone()];
         let standing = broker.standings(&ids).await?.into_iter().next().flatten();
@@ -173,9 +173,9 @@ impl Show {
         if self.json {
             let decisions = decisions.iter().map(|d| decision_json(d, zone)).collect();
             let object = rejected_object(broken)
-                .with("state", Field::Value(json!("broken")))
-                .with("runs", Field::Value(json!([])))
-                .with("decisions", Field::Value(decisions));
+                .with("state", JsonField::Value(json!("broken")))
+                .with("runs", JsonField::Value(json!([])))
+                .with("decisions", JsonField::Value(decisions));
             return Ok(print::json(&object)?);
         }
         let title = broken.id.as_ref().map_or(broken.name.as_str(), ScheduleId::as_str);

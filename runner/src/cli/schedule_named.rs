@@ -8,13 +8,13 @@ use runner_core::task::FUNCTION_PREFIX;
 use runner_queue::Broker;
 
 use super::exit::{self, Usage};
-use super::keep::InBroker;
-use super::{Context, parts, print};
+use super::state_store::BrokerStateStore;
+use super::{CommandContext, print, room_settings};
 use crate::source::{self, Catalog, Loaded, Rejected};
 
 /// What a name stands for.
 #[derive(Debug)]
-pub(super) enum Named<'a> {
+pub(super) enum NamedSchedule<'a> {
     /// A schedule in force.
     InForce(&'a Definition),
     /// A function or a row of which nothing is in force.
@@ -22,12 +22,12 @@ pub(super) enum Named<'a> {
 }
 
 /// The schedules of all sources, as this process reads them.
-pub(super) async fn load(context: &Context, broker: &Arc<dyn Broker>) -> anyhow::Result<Loaded> {
+pub(super) async fn load(context: &CommandContext, broker: &Arc<dyn Broker>) -> anyhow::Result<Loaded> {
     let settings = context.settings()?;
-    let code = parts::code_schedules(settings, context.schedules.clone())?;
-    let sources = source::Settings {
-        keep: InBroker::of_look(broker.clone(), settings),
-        ..parts::looked_at(settings, code)
+    let code = room_settings::code_schedules(settings, context.schedules.clone())?;
+    let sources = source::SourceSettings {
+        keep: BrokerStateStore::of_look(broker.clone(), settings),
+        ..room_settings::looked_at(settings, code)
     };
     let loaded = Catalog::load_once(sources, context.clock.clone()).await;
     for status in &loaded.statuses {
@@ -41,8 +41,8 @@ pub(super) async fn load(context: &Context, broker: &Arc<dyn Broker>) -> anyhow:
 /// The schedule that is meant, if it is in force.
 pub(super) fn in_force<'a>(loaded: &'a Loaded, name: &str) -> anyhow::Result<&'a Definition> {
     match named(loaded, name)? {
-        Named::InForce(definition) => Ok(definition),
-        Named::Broken(broken) => {
+        NamedSchedule::InForce(definition) => Ok(definition),
+        NamedSchedule::Broken(broken) => {
             let why = broken.problems.iter().find(|p| exit::is_error(p));
             let why = why.map(|p| format!(": {}", p.one_line())).unwrap_or_default();
             bail!("{name:?} has errors, so that no schedule of it is in force{why}")
@@ -51,18 +51,18 @@ pub(super) fn in_force<'a>(loaded: &'a Loaded, name: &str) -> anyhow::Result<&'a
 }
 
 /// What is meant: by its id, else by a name that no other one has.
-pub(super) fn named<'a>(loaded: &'a Loaded, name: &str) -> anyhow::Result<Named<'a>> {
+pub(super) fn named<'a>(loaded: &'a Loaded, name: &str) -> anyhow::Result<NamedSchedule<'a>> {
     let id = ScheduleId::from_text(name);
     if let Some(definition) = loaded.plan.schedules.get(&id) {
-        return Ok(Named::InForce(definition));
+        return Ok(NamedSchedule::InForce(definition));
     }
     if let Some(broken) = loaded.rejected.iter().find(|r| r.id.as_ref() == Some(&id)) {
-        return Ok(Named::Broken(broken));
+        return Ok(NamedSchedule::Broken(broken));
     }
     let schedules = loaded.plan.schedules.values();
     let found: Vec<&Definition> = schedules.filter(|d| d.name == name).collect();
     match found.as_slice() {
-        [one] => return Ok(Named::InForce(one)),
+        [one] => return Ok(NamedSchedule::InForce(one)),
         [] => {}
         several => {
             let ids: Vec<&str> = several.iter().map(|d| d.id.as_str()).collect();
@@ -74,7 +74,7 @@ pub(super) fn named<'a>(loaded: &'a Loaded, name: &str) -> anyhow::Result<Named<
         }
     }
     if let Some(broken) = loaded.rejected.iter().find(|r| r.name == name) {
-        return Ok(Named::Broken(broken));
+        return Ok(NamedSchedule::Broken(broken));
     }
     let bare = name.strip_prefix(FUNCTION_PREFIX).unwrap_or(name);
     if let Some(function) = loaded.functions.iter().find(|f| f.name == bare) {
@@ -90,7 +90,7 @@ pub(super) fn named<'a>(loaded: &'a Loaded, name: &str) -> anyhow::Result<Named<
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::source::{ManifestSettings, Settings};
+    use crate::source::{ManifestSettings, SourceSettings};
 
     async fn loaded(manifests: &[(&str, &str)]) -> Loaded {
         let home = tempfile::tempdir().unwrap();
@@ -101,9 +101,9 @@ mod tests {
             dir: home.path().to_path_buf(),
             rescan: std::time::Duration::from_secs(30),
         };
-        let settings = Settings {
+        let settings = SourceSettings {
             manifests: Some(manifests),
-            ..Settings::empty()
+            ..SourceSettings::empty()
         };
         Catalog::load_once(settings, Arc::new(runner_core::clock::SystemClock)).await
     }
@@ -124,7 +124,7 @@ mod tests {
             assert!(refused(name).contains("`runner enqueue fn:alone`"), "{}", refused(name));
         }
         assert!(refused("bad").contains("has errors") && refused("bad").contains("c.yaml:2"));
-        assert!(matches!(named(&loaded, "bad").unwrap(), Named::Broken(_)));
+        assert!(matches!(named(&loaded, "bad").unwrap(), NamedSchedule::Broken(_)));
         assert!(refused("none").contains("in any source"));
     }
 }

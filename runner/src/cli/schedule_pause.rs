@@ -8,7 +8,7 @@ use runner_queue::{Broker, Pause, Standing};
 use super::exit::Usage;
 use super::schedule::audit;
 use super::task::actor;
-use super::{Context, print, values};
+use super::{CommandContext, print, values};
 use crate::scheduler;
 
 /// Pause it: nothing fires until it is resumed
@@ -17,7 +17,7 @@ use crate::scheduler;
     runner schedule pause backup --for 8h --note 'new disks'\n\n\
     What falls into the pause does not fire afterwards; it is one line of the history when the pause ends. Pausing a\n\
     paused schedule gives the pause another end; its beginning stays, and so does its note unless there is a new one.")]
-pub(super) struct PauseIt {
+pub(super) struct PauseSchedule {
     /// Which schedule
     pub(super) name: String,
     /// Why; one line
@@ -31,10 +31,10 @@ pub(super) struct PauseIt {
     until: Option<String>,
 }
 
-impl PauseIt {
+impl PauseSchedule {
     pub(super) async fn run(
         &self,
-        context: &Context,
+        context: &CommandContext,
         broker: &dyn Broker,
         definition: &Definition,
     ) -> anyhow::Result<()> {

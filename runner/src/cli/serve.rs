@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use super::app::AppParts;
-use super::{Context, exit, keep, print, run, temporary};
+use super::{CommandContext, exit, print, run, state_store, temporary};
 use crate::config::{Access, resolve_access};
 use crate::log;
 
@@ -16,7 +16,7 @@ const LAST_CALLS: Duration = Duration::from_millis(500);
 /// # Errors
 ///
 /// When the settings, the log file or the start itself cannot be used.
-pub fn serve(context: &Context, parts: AppParts) -> anyhow::Result<ExitCode> {
+pub fn serve(context: &CommandContext, parts: AppParts) -> anyhow::Result<ExitCode> {
     let settings = context.settings()?.clone();
     let guard = log::init(&settings.log, &settings.zone, context.clock.clone())?;
     let temporary = temporary::doubt(&settings);
@@ -27,7 +27,7 @@ pub fn serve(context: &Context, parts: AppParts) -> anyhow::Result<ExitCode> {
     let access = match settings.roles.web {
         true => resolve_access(&settings, &settings.data_dir)?,
         false => Access {
-            sealing: keep::key_without_web(&settings),
+            sealing: state_store::key_without_web(&settings),
             ..Access::nobody()
         },
     };

@@ -12,8 +12,8 @@ use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::background::{self, BackgroundLoop};
 use crate::health::Health;
-use crate::role::{self, Role};
 use crate::source::{Catalog, SourceState};
 use crate::worker::{LAST_STEPS, Quiet};
 
@@ -86,11 +86,11 @@ impl ServiceManager {
             began: Instant::now(),
             said: None,
         };
-        tokio::spawn(async move { role::run(status, &Notify::new(), &stop).await });
+        tokio::spawn(async move { background::run(status, &Notify::new(), &stop).await });
         if let Some(limit) = sd_notify::watchdog_enabled() {
             let alive = Alive(self.clone(), limit / 2);
             // During a drain, too.
-            tokio::spawn(async move { role::run(alive, &Notify::new(), &CancellationToken::new()).await });
+            tokio::spawn(async move { background::run(alive, &Notify::new(), &CancellationToken::new()).await });
         }
     }
 
@@ -149,7 +149,7 @@ struct Status {
 }
 
 #[async_trait]
-impl Role for Status {
+impl BackgroundLoop for Status {
     fn name(&self) -> &'static str {
         "status"
     }
@@ -202,7 +202,7 @@ fn next(missing: Option<String>, said: Option<&str>, elapsed: Duration) -> Next 
 struct Alive(ServiceManager, Duration);
 
 #[async_trait]
-impl Role for Alive {
+impl BackgroundLoop for Alive {
     fn name(&self) -> &'static str {
         "watchdog"
     }

@@ -18,7 +18,7 @@ use crate::worker::Quiet;
 
 /// What a signal asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Wish {
+enum SignalAction {
     /// To drain and end. A second one hurries.
     Stop,
     /// To read all sources.
@@ -34,25 +34,25 @@ enum Wish {
 }
 
 /// The signals with names. XCPU comes when the time limit for the processor is near, PWR from LXC.
-const NAMED: [(Named, Wish); 17] = [
-    (Named::SIGTERM, Wish::Stop),
-    (Named::SIGINT, Wish::Stop),
-    (Named::SIGQUIT, Wish::Stop),
-    (Named::SIGXCPU, Wish::Stop),
-    (Named::SIGPWR, Wish::Stop),
-    (Named::SIGUSR1, Wish::Sync),
-    (Named::SIGHUP, Wish::Reload),
-    (Named::SIGTSTP, Wish::Quiet),
-    (Named::SIGCONT, Wish::Resume),
-    (Named::SIGUSR2, Wish::Nothing),
-    (Named::SIGALRM, Wish::Nothing),
-    (Named::SIGVTALRM, Wish::Nothing),
-    (Named::SIGPROF, Wish::Nothing),
-    (Named::SIGIO, Wish::Nothing),
-    (Named::SIGTTIN, Wish::Nothing),
-    (Named::SIGTTOU, Wish::Nothing),
+const NAMED: [(Named, SignalAction); 17] = [
+    (Named::SIGTERM, SignalAction::Stop),
+    (Named::SIGINT, SignalAction::Stop),
+    (Named::SIGQUIT, SignalAction::Stop),
+    (Named::SIGXCPU, SignalAction::Stop),
+    (Named::SIGPWR, SignalAction::Stop),
+    (Named::SIGUSR1, SignalAction::Sync),
+    (Named::SIGHUP, SignalAction::Reload),
+    (Named::SIGTSTP, SignalAction::Quiet),
+    (Named::SIGCONT, SignalAction::Resume),
+    (Named::SIGUSR2, SignalAction::Nothing),
+    (Named::SIGALRM, SignalAction::Nothing),
+    (Named::SIGVTALRM, SignalAction::Nothing),
+    (Named::SIGPROF, SignalAction::Nothing),
+    (Named::SIGIO, SignalAction::Nothing),
+    (Named::SIGTTIN, SignalAction::Nothing),
+    (Named::SIGTTOU, SignalAction::Nothing),
     // A file has reached the limit of its size: the write fails, which is told where it happens.
-    (Named::SIGXFSZ, Wish::Nothing),
+    (Named::SIGXFSZ, SignalAction::Nothing),
 ];
 
 /// The first and the last real-time signal that programs may use: the C library keeps some for itself.
@@ -62,21 +62,21 @@ const RTMAX: i32 = 64;
 /// How systemd's tools and podman ask the first process of a container to halt.
 const HALT: i32 = RTMIN + 3;
 
-struct Heard {
+struct SignalStream {
     stream: Signal,
     name: String,
-    wish: Wish,
+    wish: SignalAction,
 }
 
 /// Handlers for every signal that would otherwise end or stop the process.
-pub(super) struct Signals {
-    heard: Vec<Heard>,
+pub(super) struct ProcessSignals {
+    heard: Vec<SignalStream>,
     /// Unknown ones that were logged: each is once, however often it comes.
     told: BTreeSet<String>,
 }
 
 /// What signals act on.
-pub(super) struct Reach<'a> {
+pub(super) struct SignalTargets<'a> {
     pub(super) catalog: &'a Catalog,
     pub(super) reopen: &'a Reopen,
     /// Waits for the end of a reload.
@@ -85,19 +85,23 @@ pub(super) struct Reach<'a> {
     pub(super) quiet: Option<&'a Quiet>,
 }
 
-impl Signals {
+impl ProcessSignals {
     pub(super) fn listen() -> io::Result<Self> {
         let named = NAMED.iter().map(|(signal, wish)| {
             let name = signal.as_str().trim_start_matches("SIG").to_owned();
             (*signal as i32, name, *wish)
         });
         let real_time = (RTMIN..=RTMAX).map(|number| {
-            let wish = if number == HALT { Wish::Stop } else { Wish::Nothing };
+            let wish = if number == HALT {
+                SignalAction::Stop
+            } else {
+                SignalAction::Nothing
+            };
             (number, format!("RTMIN+{}", number - RTMIN), wish)
         });
         let heard = named.chain(real_time).map(|(number, name, wish)| {
             let stream = signal(SignalKind::from_raw(number))?;
-            Ok(Heard { stream, name, wish })
+            Ok(SignalStream { stream, name, wish })
         });
         Ok(Self {
             heard: heard.collect::<io::Result<_>>()?,
@@ -106,7 +110,7 @@ impl Signals {
     }
 
     /// The next signal.
-    async fn next(&mut self) -> (Wish, String) {
+    async fn next(&mut self) -> (SignalAction, String) {
         poll_fn(|cx| {
             for heard in &mut self.heard {
                 if let Poll::Ready(Some(())) = heard.stream.poll_recv(cx) {
@@ -119,19 +123,19 @@ impl Signals {
     }
 
     /// Serves the others until one says stop; the token is cancelled by the next one that does.
-    pub(super) async fn until_told_to_stop(mut self, reach: Reach<'_>) -> CancellationToken {
+    pub(super) async fn until_told_to_stop(mut self, reach: SignalTargets<'_>) -> CancellationToken {
         loop {
             let (wish, signal) = self.next().await;
             match wish {
-                Wish::Stop => {
+                SignalAction::Stop => {
                     tracing::info!(signal, "told to stop");
                     break;
                 }
-                Wish::Sync => {
+                SignalAction::Sync => {
                     tracing::info!(signal, "reading all sources now");
                     reach.catalog.sync_now();
                 }
-                Wish::Reload => {
+                SignalAction::Reload => {
                     reach.reopen.ask();
                     tracing::info!(
                         signal,
@@ -142,23 +146,23 @@ impl Signals {
                         None => reach.catalog.sync_now(),
                     }
                 }
-                Wish::Quiet => quiet(&reach, &signal, true),
-                Wish::Resume => quiet(&reach, &signal, false),
-                Wish::Nothing => self.shrug(&signal),
+                SignalAction::Quiet => quiet(&reach, &signal, true),
+                SignalAction::Resume => quiet(&reach, &signal, false),
+                SignalAction::Nothing => self.ignore(&signal),
             }
         }
         let hurry = CancellationToken::new();
         tokio::spawn({
             let hurry = hurry.clone();
             async move {
-                while self.next().await.0 != Wish::Stop {}
+                while self.next().await.0 != SignalAction::Stop {}
                 hurry.cancel();
             }
         });
         hurry
     }
 
-    fn shrug(&mut self, signal: &str) {
+    fn ignore(&mut self, signal: &str) {
         if self.told.insert(signal.to_owned()) {
             tracing::info!(
                 signal,
@@ -169,7 +173,7 @@ impl Signals {
 }
 
 /// Begins or ends the quiet time.
-fn quiet(reach: &Reach<'_>, signal: &str, on: bool) {
+fn quiet(reach: &SignalTargets<'_>, signal: &str, on: bool) {
     let Some(quiet) = reach.quiet else {
         if on {
             tracing::info!(signal, "no worker runs here, so there is nothing to quiet");

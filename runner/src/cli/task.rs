@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::bail;
 use clap::{ArgGroup, Args, Subcommand};
-use runner_core::task::{QueueName, State, TaskId};
+use runner_core::task::{QueueName, TaskId, TaskState};
 use runner_queue::{
     Action, ActionError, Attempt, Broker, BrokerError, RawTask, RunBy, RunRecord, ServerView, TaskInfo, stopped_by,
 };
@@ -13,9 +13,9 @@ use tokio::time::Instant;
 
 use super::exit::{BadData, Usage};
 use super::ls_tasks::task_json;
-use super::print::{Field, Object};
+use super::print::{JsonField, Object};
 use super::task_all::{self, Target, Targets};
-use super::{Context, payload, print};
+use super::{CommandContext, payload, print};
 use crate::config::Environment;
 use crate::text::{hex, unhex};
 
@@ -49,13 +49,13 @@ enum Verb {
     /// Gives it another payload, while it is scheduled
     Update(Update),
     /// Cancels the attempt that runs: it fails, and is tried again if retries are left
-    Cancel(Which),
+    Cancel(TaskArgs),
     /// Ends it for good while it runs: it is archived, whatever retries are left
     Stop(Stop),
 }
 
 #[derive(Debug, Args)]
-pub(super) struct Which {
+pub(super) struct TaskArgs {
     /// Identity of the task
     pub(super) id: String,
     /// Its queue; needed only if several have a task of this id
@@ -72,7 +72,7 @@ pub(super) struct Which {
 )]
 struct Stop {
     #[command(flatten)]
-    which: Which,
+    which: TaskArgs,
     /// Why; kept with the task
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
@@ -86,22 +86,22 @@ struct Stop {
 )]
 struct Update {
     #[command(flatten)]
-    which: Which,
+    which: TaskArgs,
     #[command(flatten)]
-    payload: payload::Given,
+    payload: payload::PayloadArgs,
 }
 
 #[derive(Debug, Args)]
 struct Show {
     #[command(flatten)]
-    which: Which,
+    which: TaskArgs,
     /// As one object
     #[arg(long)]
     json: bool,
 }
 
 impl TaskCommand {
-    pub async fn run(self, context: &Context) -> anyhow::Result<()> {
+    pub async fn run(self, context: &CommandContext) -> anyhow::Result<()> {
         match self.verb {
             Verb::Show(show) => show.run(context).await,
             Verb::Run(targets) => act(context, targets, Action::Run, "is on its queue").await,
@@ -114,7 +114,7 @@ impl TaskCommand {
     }
 }
 
-impl Which {
+impl TaskArgs {
     /// The bytes of an identity that is given in hexadecimal digits, and its queue.
     fn raw(&self) -> anyhow::Result<Option<(QueueName, Vec<u8>)>> {
         let Some(queue) = self.queue.as_deref().filter(|_| self.hex) else {
@@ -156,7 +156,7 @@ impl Which {
     }
 }
 
-async fn act(context: &Context, targets: Targets, action: Action, done: &str) -> anyhow::Result<()> {
+async fn act(context: &CommandContext, targets: Targets, action: Action, done: &str) -> anyhow::Result<()> {
     let which = match targets.target() {
         Target::One(which) => which,
         Target::All(all) => return all.act(context, action).await,
@@ -182,7 +182,7 @@ pub(super) fn refused(error: ActionError) -> anyhow::Error {
 }
 
 impl Update {
-    async fn run(self, context: &Context) -> anyhow::Result<()> {
+    async fn run(self, context: &CommandContext) -> anyhow::Result<()> {
         let payload = self.payload.read()?.unwrap_or_default();
         let broker = context.looked_at().await?;
         let (queue, id) = self.which.find(broker.as_ref()).await?;
@@ -192,13 +192,13 @@ impl Update {
     }
 }
 
-async fn cancel(context: &Context, which: Which) -> anyhow::Result<()> {
+async fn cancel(context: &CommandContext, which: TaskArgs) -> anyhow::Result<()> {
     let broker = context.looked_at().await?;
     let (queue, id) = which.find(broker.as_ref()).await?;
     is_running(broker.as_ref(), &queue, &id).await?;
     for other in broker.find(&id).await?.into_iter().filter(|other| *other != queue) {
         let namesake = broker.task(&other, &id).await?;
-        if namesake.is_some_and(|task| task.state == State::Active) {
+        if namesake.is_some_and(|task| task.state == TaskState::Active) {
             // Workers are told the id and nothing else, as those in Go are.
             bail!(
                 "a task {id} is active in queue {other} too, and both would be stopped: wait until one of them has \
@@ -216,7 +216,7 @@ async fn is_running(broker: &dyn Broker, queue: &QueueName, id: &TaskId) -> anyh
     let Some(task) = broker.task(queue, id).await? else {
         bail!("no task {id} in queue {queue}");
     };
-    if task.state != State::Active {
+    if task.state != TaskState::Active {
         bail!(
             "task {id} is {}; only one that is active can be stopped (`runner task archive` puts others aside, `runner \
              task delete` removes them)",
@@ -227,7 +227,7 @@ async fn is_running(broker: &dyn Broker, queue: &QueueName, id: &TaskId) -> anyh
 }
 
 impl Stop {
-    async fn run(self, context: &Context) -> anyhow::Result<()> {
+    async fn run(self, context: &CommandContext) -> anyhow::Result<()> {
         let broker = context.looked_at().await?;
         let (queue, id) = self.which.find(broker.as_ref()).await?;
         is_running(broker.as_ref(), &queue, &id).await?;
@@ -276,7 +276,7 @@ pub(super) fn actor() -> String {
 }
 
 impl Show {
-    async fn run(self, context: &Context) -> anyhow::Result<()> {
+    async fn run(self, context: &CommandContext) -> anyhow::Result<()> {
         let broker = context.looked_at().await?;
         if let Some((queue, bytes)) = self.which.raw()? {
             return self.show_raw(broker.as_ref(), &queue, &bytes).await;
@@ -308,7 +308,7 @@ impl Show {
                     })
                 })
                 .collect();
-            return Ok(print::json(&object.with("attempts", Field::Value(attempts)))?);
+            return Ok(print::json(&object.with("attempts", JsonField::Value(attempts)))?);
         }
         Ok(print::text(&(facts(&task, &object) + &history(&attempts, zone)))?)
     }
@@ -316,7 +316,12 @@ impl Show {
 
 impl Show {
     /// The record of the run of a task that is gone; `error` if there is none.
-    async fn show_run(&self, context: &Context, broker: &dyn Broker, error: anyhow::Error) -> anyhow::Result<()> {
+    async fn show_run(
+        &self,
+        context: &CommandContext,
+        broker: &dyn Broker,
+        error: anyhow::Error,
+    ) -> anyhow::Result<()> {
         let Ok(id) = TaskId::new(self.which.id.as_str()) else {
             return Err(error);
         };
@@ -347,7 +352,7 @@ impl Show {
             return Ok(print::json(&object)?);
         }
         let dump = hex(&raw.head[..raw.head.len().min(DUMPED)]);
-        let object = object.with("head", Field::Value(json!(dump)));
+        let object = object.with("head", JsonField::Value(json!(dump)));
         Ok(print::text(&lines(&self.which.id, &object))?)
     }
 }
@@ -403,16 +408,16 @@ fn lines(title: &str, object: &Object) -> String {
     let (mut rows, mut output) = (Vec::new(), String::new());
     for (key, value) in object.pairs() {
         let shown = match value {
-            Field::Value(Value::Null) => continue,
-            Field::Value(Value::String(text)) if text.is_empty() => continue,
-            Field::Value(Value::String(text)) if key == OUTPUT => {
+            JsonField::Value(Value::Null) => continue,
+            JsonField::Value(Value::String(text)) if text.is_empty() => continue,
+            JsonField::Value(Value::String(text)) if key == OUTPUT => {
                 output = print::block("OUTPUT", text);
                 continue;
             }
-            Field::Value(Value::Object(map)) if map.is_empty() => continue,
-            Field::Value(Value::String(text)) => text.clone(),
-            Field::Value(other) => other.to_string(),
-            Field::Raw(raw) => raw.get().to_owned(),
+            JsonField::Value(Value::Object(map)) if map.is_empty() => continue,
+            JsonField::Value(Value::String(text)) => text.clone(),
+            JsonField::Value(other) => other.to_string(),
+            JsonField::Raw(raw) => raw.get().to_owned(),
         };
         rows.push(vec![key.to_owned(), shown]);
     }

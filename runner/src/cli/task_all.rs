@@ -4,13 +4,13 @@ use std::io::{BufRead, IsTerminal, Read};
 
 use anyhow::bail;
 use clap::Args;
-use runner_core::task::{QueueName, State};
+use runner_core::task::{QueueName, TaskState};
 use runner_queue::{Action, Broker, MAX_ACTED, Page};
 use serde_json::json;
 
 use super::exit::Usage;
-use super::task::{Which, refused};
-use super::{Context, print};
+use super::task::{TaskArgs, refused};
+use super::{CommandContext, print};
 
 /// Bytes of an answer to a question.
 const MAX_ANSWER: u64 = 64;
@@ -51,7 +51,7 @@ pub(super) struct Targets {
     all: bool,
     /// Which list
     #[arg(long, requires = "all", group = "list")]
-    state: Option<State>,
+    state: Option<TaskState>,
     /// Those that wait in this group instead
     #[arg(long, requires = "all", group = "list")]
     group: Option<String>,
@@ -65,14 +65,14 @@ pub(super) struct Targets {
 
 /// What is meant.
 pub(super) enum Target {
-    One(Which),
+    One(TaskArgs),
     All(All),
 }
 
 /// A whole list.
 pub(super) struct All {
     queue: String,
-    state: State,
+    state: TaskState,
     /// Of this group alone; the state is aggregating then.
     group: Option<String>,
     yes: bool,
@@ -81,7 +81,7 @@ pub(super) struct All {
 
 impl Targets {
     pub(super) fn target(self) -> Target {
-        let state = self.state.or(self.group.as_ref().map(|_| State::Aggregating));
+        let state = self.state.or(self.group.as_ref().map(|_| TaskState::Aggregating));
         match (self.id, self.queue, state) {
             // The command line is refused unless these two come with --all.
             (None, Some(queue), Some(state)) => Target::All(All {
@@ -91,7 +91,7 @@ impl Targets {
                 yes: self.yes,
                 json: self.json,
             }),
-            (id, queue, _) => Target::One(Which {
+            (id, queue, _) => Target::One(TaskArgs {
                 id: id.unwrap_or_default(),
                 queue,
                 hex: self.hex,
@@ -101,7 +101,7 @@ impl Targets {
 }
 
 impl All {
-    pub(super) async fn act(self, context: &Context, action: Action) -> anyhow::Result<()> {
+    pub(super) async fn act(self, context: &CommandContext, action: Action) -> anyhow::Result<()> {
         let queue = QueueName::new(self.queue.as_str()).map_err(|e| Usage(e.to_string()))?;
         action.check(self.state).map_err(refused)?;
         let asks = !self.yes;

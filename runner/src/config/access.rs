@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 
 use super::{Credential, Settings, UserSettings};
 use crate::text::hex;
-use crate::web::{Role, User};
+use crate::web::{User, UserRole};
 
 /// Holds the generated password of the user `admin`, one line.
 pub const PASSWORD_FILE: &str = "admin-password";
@@ -138,7 +138,7 @@ pub fn resolve_access(settings: &Settings, data_dir: &Path) -> Result<Access, Ac
             name: "admin".to_owned(),
             password_hash: hash("admin", &password)?,
             password_mark: User::password_mark(&key, &password),
-            role: Role::Admin,
+            role: UserRole::Admin,
         });
         notes.push(format!(
             "{} can be reached from other machines and no users are configured: log in as admin with the password in {}",
@@ -319,7 +319,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let access = access("auth: {users: [{name: ann, password: pw, role: operator}]}", dir.path());
         assert!(access.login && fits(&access.users[0], "pw"));
-        assert_eq!(access.users[0].role, Role::Operator);
+        assert_eq!(access.users[0].role, UserRole::Operator);
         // Sessions hold the mark: it must be the same after a restart, and another one for another password.
         let mark_of = |auth: &str| self::access(auth, dir.path()).users[0].password_mark.clone();
         let same = mark_of("auth: {users: [{name: ann, password: pw, role: viewer}]}");

@@ -3,15 +3,15 @@
 use super::Secret;
 use super::section::Section;
 use super::settings::{AuthSettings, Credential, UserSettings};
-use crate::web::Role;
+use crate::web::UserRole;
 
 /// People; more of them want a directory service.
 const MAX_USERS: usize = 1000;
 
-const ROLES: [(&str, Role); 3] = [
-    ("viewer", Role::Viewer),
-    ("operator", Role::Operator),
-    ("admin", Role::Admin),
+const ROLES: [(&str, UserRole); 3] = [
+    ("viewer", UserRole::Viewer),
+    ("operator", UserRole::Operator),
+    ("admin", UserRole::Admin),
 ];
 
 /// Reads the section.
@@ -40,7 +40,7 @@ pub fn read(root: &Section<'_>) -> AuthSettings {
 
 fn one(user: &Section<'_>) -> Option<UserSettings> {
     let name = user.text("name");
-    let role = user.choice("role", &ROLES).unwrap_or(Role::Viewer);
+    let role = user.choice("role", &ROLES).unwrap_or(UserRole::Viewer);
     let password = user.secret("password").map(|f| f.value);
     let hash = user.secret("password_hash").map(|f| f.value);
     let complain = |message: String, hint: &str| {

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::reader::Found;
+use super::reader::Located;
 use super::section::Section;
 use crate::web::{PublicUrl, TrustedProxies};
 
@@ -50,7 +50,7 @@ pub fn trusted_proxies(server: &Section<'_>) -> TrustedProxies {
     TrustedProxies::listed(written.iter().filter_map(|found| network(server, found)).collect())
 }
 
-fn network(server: &Section<'_>, found: &Found<String>) -> Option<IpNet> {
+fn network(server: &Section<'_>, found: &Located<String>) -> Option<IpNet> {
     let text = found.value.trim();
     let parsed = text
         .parse::<IpNet>()

@@ -9,7 +9,7 @@ use runner_queue::redis::{Password, RedisSentinels, RedisSettings, RedisTarget, 
 
 use super::Secret;
 use super::read_stores::split_host;
-use super::reader::{Found, Place};
+use super::reader::{Located, SettingPlace};
 use super::section::Section;
 
 const PORT: u16 = 6379;
@@ -55,9 +55,9 @@ pub fn is_in_url(root: &Section<'_>) -> bool {
 }
 
 /// One way to say where, and where it was said.
-struct Way {
+struct RedisRoute {
     key: &'static str,
-    place: Place,
+    place: SettingPlace,
     settings: Option<RedisSettings>,
 }
 
@@ -67,8 +67,8 @@ fn target(redis: &Section<'_>, written: bool) -> Option<RedisSettings> {
     ways.extend(redis.text("host").map(|found| from_host(redis, &found)));
     let sentinel = sentinels(redis, &mut ways);
     ways.extend(cluster(redis));
-    let said_outside = ways.iter().any(|way| matches!(way.place, Place::Variable(_)));
-    ways.retain(|way| !said_outside || matches!(way.place, Place::Variable(_)));
+    let said_outside = ways.iter().any(|way| matches!(way.place, SettingPlace::Variable(_)));
+    ways.retain(|way| !said_outside || matches!(way.place, SettingPlace::Variable(_)));
     let mut ways = ways.into_iter();
     let Some(way) = ways.next() else {
         if written || sentinel.written {
@@ -96,7 +96,7 @@ fn target(redis: &Section<'_>, written: bool) -> Option<RedisSettings> {
     Some(settings)
 }
 
-fn from_url(redis: &Section<'_>, found: &Found<Secret>) -> Way {
+fn from_url(redis: &Section<'_>, found: &Located<Secret>) -> RedisRoute {
     let mut settings = RedisSettings::from_url(found.value.expose()).map_err(|why| {
         let hint =
             "for example redis://host:6379/0, rediss://host:6379 or redis-sentinel://a:26379,b:26379?master=name";
@@ -118,21 +118,21 @@ fn from_url(redis: &Section<'_>, found: &Found<Secret>) -> Way {
         let password = password_of(settings);
         *password = password.take().map(|password| password.read_from(read));
     }
-    Way {
+    RedisRoute {
         key: "url",
         place: found.place.clone(),
         settings: settings.ok(),
     }
 }
 
-fn from_host(redis: &Section<'_>, found: &Found<String>) -> Way {
+fn from_host(redis: &Section<'_>, found: &Located<String>) -> RedisRoute {
     let text = found.value.trim();
     let target = if text.starts_with('/') {
         Some(RedisTarget::Socket(PathBuf::from(text)))
     } else {
         address(redis, "redis.host", found, PORT).map(RedisTarget::Server)
     };
-    Way {
+    RedisRoute {
         key: "host",
         place: found.place.clone(),
         settings: target.map(RedisSettings::of),
@@ -148,7 +148,7 @@ fn password_of(settings: &mut RedisSettings) -> &mut Option<Password> {
 }
 
 /// `host:port` with the port filled in.
-fn address(redis: &Section<'_>, key: &str, found: &Found<String>, port: u16) -> Option<String> {
+fn address(redis: &Section<'_>, key: &str, found: &Located<String>, port: u16) -> Option<String> {
     match split_host(found.value.trim(), port) {
         Ok((host, port)) => Some(format!("{host}:{port}")),
         Err(why) => {
@@ -165,7 +165,7 @@ fn address(redis: &Section<'_>, key: &str, found: &Found<String>, port: u16) -> 
     }
 }
 
-fn addresses(redis: &Section<'_>, key: &str, found: &[Found<String>], port: u16) -> Option<Vec<String>> {
+fn addresses(redis: &Section<'_>, key: &str, found: &[Located<String>], port: u16) -> Option<Vec<String>> {
     let first = found.first()?;
     if found.len() > MAX_ADDRESSES {
         let message = format!("{key} holds {} addresses; {MAX_ADDRESSES} are enough", found.len());
@@ -185,13 +185,13 @@ fn addresses(redis: &Section<'_>, key: &str, found: &[Found<String>], port: u16)
 /// What the section `sentinel` says besides addresses.
 struct Sentinel {
     written: bool,
-    place: Place,
+    place: SettingPlace,
     master: Option<String>,
     username: Option<String>,
     password: Option<Password>,
 }
 
-fn sentinels(redis: &Section<'_>, ways: &mut Vec<Way>) -> Sentinel {
+fn sentinels(redis: &Section<'_>, ways: &mut Vec<RedisRoute>) -> Sentinel {
     let section = redis.section("sentinel");
     let found = section.list("addresses");
     let text = |key| {
@@ -211,7 +211,7 @@ fn sentinels(redis: &Section<'_>, ways: &mut Vec<Way>) -> Sentinel {
         && let Some(first) = found.first()
     {
         let addresses = addresses(redis, "redis.sentinel.addresses", &found, SENTINEL_PORT);
-        ways.push(Way {
+        ways.push(RedisRoute {
             key: "sentinel",
             place: first.place.clone(),
             settings: addresses.map(|addresses| {
@@ -230,7 +230,7 @@ fn sentinels(redis: &Section<'_>, ways: &mut Vec<Way>) -> Sentinel {
 
 impl Sentinel {
     /// Adds what the addresses do not say.
-    fn complete(self, redis: &Section<'_>, place: &Place, target: &mut RedisSentinels) {
+    fn complete(self, redis: &Section<'_>, place: &SettingPlace, target: &mut RedisSentinels) {
         if let Some(master) = self.master {
             target.master = master;
         }
@@ -248,14 +248,14 @@ impl Sentinel {
     }
 }
 
-fn cluster(redis: &Section<'_>) -> Option<Way> {
+fn cluster(redis: &Section<'_>) -> Option<RedisRoute> {
     let section = redis.section("cluster");
     let found = section.list("addresses");
     section.finish();
     let found = found?;
     let place = found.first()?.place.clone();
     let addresses = addresses(redis, "redis.cluster.addresses", &found, PORT);
-    Some(Way {
+    Some(RedisRoute {
         key: "cluster",
         place,
         settings: addresses.map(|nodes| RedisSettings::of(RedisTarget::Cluster(nodes))),
@@ -300,8 +300,8 @@ fn no_half_login(redis: &Section<'_>, settings: &RedisSettings) {
     }
 }
 
-fn twice(redis: &Section<'_>, key: &str, in_url: bool, place: &Place) {
-    if in_url && matches!(place, Place::File(_)) {
+fn twice(redis: &Section<'_>, key: &str, in_url: bool, place: &SettingPlace) {
+    if in_url && matches!(place, SettingPlace::File(_)) {
         let message = format!("redis.{key} and redis.url both say it; keep one of them");
         redis.reader().error("CFG_TWICE", place, message);
     }
@@ -348,6 +348,6 @@ fn tls(redis: &Section<'_>, mut settings: RedisSettings) -> RedisSettings {
     settings
 }
 
-fn fault(redis: &Section<'_>, place: &Place, message: &str, hint: &str) {
+fn fault(redis: &Section<'_>, place: &SettingPlace, message: &str, hint: &str) {
     redis.reader().error_hint("CFG_REDIS", place, message, hint);
 }

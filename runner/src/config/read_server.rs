@@ -8,7 +8,7 @@ use runner_core::cron::find_zone;
 
 use super::Secret;
 use super::read_proxy;
-use super::reader::{Found, Place};
+use super::reader::{Located, SettingPlace};
 use super::section::Section;
 use super::settings::{Mode, Roles};
 use super::zone;
@@ -18,7 +18,7 @@ use crate::web::{PublicUrl, TrustedProxies};
 const DEFAULT_ADDR: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
 
 /// What [`read`] yields.
-pub struct Server {
+pub struct ServerSection {
     pub name: String,
     pub mode: Mode,
     pub addr: SocketAddr,
@@ -34,7 +34,7 @@ pub struct Server {
 }
 
 /// Reads `server`, `app`, `http` and `data`.
-pub fn read(root: &Section<'_>) -> Server {
+pub fn read(root: &Section<'_>) -> ServerSection {
     let (server, app, http, data) = (
         root.section("server"),
         root.section("app"),
@@ -72,7 +72,7 @@ pub fn read(root: &Section<'_>) -> Server {
     for section in [server, app, http, data] {
         section.finish();
     }
-    Server {
+    ServerSection {
         name,
         mode,
         addr,
@@ -134,7 +134,7 @@ pub fn roles(root: &Section<'_>) -> Roles {
 }
 
 /// The value of one setting that has two names; an error if the file uses both.
-fn either(a: &Section<'_>, a_key: &'static str, b: &Section<'_>, b_key: &'static str) -> Option<Found<String>> {
+fn either(a: &Section<'_>, a_key: &'static str, b: &Section<'_>, b_key: &'static str) -> Option<Located<String>> {
     clash(a, a_key, b, b_key);
     let (a, b) = (a.text(a_key), b.text(b_key));
     a.or(b)
@@ -169,7 +169,7 @@ fn default_zone(server: &Section<'_>, app: &Section<'_>) -> (String, TimeZone) {
 }
 
 /// What holds where no setting says it. `None` if that cannot be used, which is reported.
-fn machine_zone(server: &Section<'_>) -> Option<zone::Named> {
+fn machine_zone(server: &Section<'_>) -> Option<zone::NamedZone> {
     let reader = server.reader();
     if let Some(value) = reader.environment.get("TZ") {
         let read = zone::of_variable(value);
@@ -180,7 +180,7 @@ fn machine_zone(server: &Section<'_>) -> Option<zone::Named> {
                 .unwrap_or_default();
             let hint = format!("{meant}server.timezone: Asia/Shanghai, for example, goes before TZ");
             let message = format!("TZ={value} cannot be used: {}", bad.why);
-            reader.error_hint("CFG_TZ", &Place::Variable("TZ".to_owned()), message, hint);
+            reader.error_hint("CFG_TZ", &SettingPlace::Variable("TZ".to_owned()), message, hint);
         };
         return read.map_err(report).ok();
     }
@@ -192,7 +192,7 @@ fn machine_zone(server: &Section<'_>) -> Option<zone::Named> {
         let hint = "set server.timezone, or TZ, or mend the file".to_owned();
         reader.warning(
             "CFG_TZ",
-            &Place::Variable(zone::LOCALTIME.to_owned()),
+            &SettingPlace::Variable(zone::LOCALTIME.to_owned()),
             message,
             Some(hint),
         );
@@ -200,7 +200,7 @@ fn machine_zone(server: &Section<'_>) -> Option<zone::Named> {
     zone::of_machine(Path::new(zone::LOCALTIME)).map_err(report).ok()
 }
 
-fn addr(server: &Section<'_>, found: &Found<String>) -> SocketAddr {
+fn addr(server: &Section<'_>, found: &Located<String>) -> SocketAddr {
     parse_addr(found.value.trim()).unwrap_or_else(|why| {
         let message = format!("{:?} is not an address to listen on: {why}", found.value);
         let hint = "for example 127.0.0.1:8080, :8080 (all interfaces) or [::1]:8080";
@@ -237,7 +237,7 @@ fn parse_addr(text: &str) -> Result<SocketAddr, String> {
 }
 
 /// The place of a key for a finding about it, or of its section.
-pub fn place_of(section: &Section<'_>, key: &str) -> Place {
+pub fn place_of(section: &Section<'_>, key: &str) -> SettingPlace {
     section
         .variable(key)
         .map(|f| f.place)

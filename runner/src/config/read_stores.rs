@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::Secret;
 use super::read_redis;
-use super::reader::{Found, Place};
+use super::reader::{Located, SettingPlace};
 use super::section::Section;
 use super::settings::{BrokerSettings, ServerSettings, TableSettings};
 use super::url::DatabaseUrl;
@@ -204,7 +204,7 @@ pub(super) fn database_host(text: &str, default_port: u16) -> Result<(String, u1
     Ok((host.trim_matches(['[', ']']).to_owned(), port))
 }
 
-fn from_url(section: &Section<'_>, url: &Found<Secret>, max_lifetime: Option<Duration>) -> Option<TableSettings> {
+fn from_url(section: &Section<'_>, url: &Located<Secret>, max_lifetime: Option<Duration>) -> Option<TableSettings> {
     match DatabaseUrl::parse(url.value.expose()) {
         Ok(parsed) => {
             let mut settings = parsed.into_settings(max_lifetime);
@@ -212,7 +212,9 @@ fn from_url(section: &Section<'_>, url: &Found<Secret>, max_lifetime: Option<Dur
                 TableSettings::MySql(server) | TableSettings::Postgres(server) => {
                     server.url = Some(url.value.clone()).filter(Secret::is_reference);
                 }
-                TableSettings::Sqlite { path } if matches!(url.place, Place::File(_)) => *path = section.beside(&*path),
+                TableSettings::Sqlite { path } if matches!(url.place, SettingPlace::File(_)) => {
+                    *path = section.beside(&*path)
+                }
                 _ => (),
             }
             Some(settings)

@@ -8,7 +8,7 @@ use runner_core::cron::DstRule;
 use runner_queue::{ArchiveBounds, GroupRule, MAX_SET};
 
 use super::read_server::place_of;
-use super::reader::Found;
+use super::reader::Located;
 use super::section::Section;
 use super::settings::{ExecSettings, HttpSettings, ManifestSettings, SchedulerSettings, WorkerSettings};
 use crate::source::DEFAULT_MASS_DELETE;
@@ -178,7 +178,7 @@ pub fn mass_delete(root: &Section<'_>) -> Duration {
     guard.unwrap_or(DEFAULT_MASS_DELETE)
 }
 
-fn check_dir(section: &Section<'_>, found: &Found<PathBuf>) {
+fn check_dir(section: &Section<'_>, found: &Located<PathBuf>) {
     let path = &found.value;
     let shown = path.display();
     let fault = if shown.to_string().trim().is_empty() {
@@ -204,7 +204,7 @@ pub fn handlers(root: &Section<'_>) -> (ExecSettings, HttpSettings) {
     let section = root.section("handlers");
     let (exec, http) = (section.section("exec"), section.section("http"));
     let texts =
-        |found: Option<Vec<Found<String>>>| found.map_or_else(Vec::new, |l| l.into_iter().map(|f| f.value).collect());
+        |found: Option<Vec<Located<String>>>| found.map_or_else(Vec::new, |l| l.into_iter().map(|f| f.value).collect());
     let allowed_commands = exec.list("allowed_commands");
     for found in allowed_commands.iter().flatten() {
         check_allowed(&exec, found);
@@ -226,7 +226,7 @@ pub fn handlers(root: &Section<'_>) -> (ExecSettings, HttpSettings) {
 }
 
 /// An entry that could never allow anything is a mistake that would stop every command.
-fn check_allowed(section: &Section<'_>, found: &Found<String>) {
+fn check_allowed(section: &Section<'_>, found: &Located<String>) {
     let entry = &found.value;
     let climbs = entry.split('/').any(|part| part == "..");
     if entry.is_empty() || climbs || (entry.contains('/') && !entry.starts_with('/')) {

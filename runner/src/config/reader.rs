@@ -32,7 +32,7 @@ pub struct Reader<'a> {
 
 /// Where a value was found.
 #[derive(Debug, Clone)]
-pub enum Place {
+pub enum SettingPlace {
     /// In the file.
     File(Mark),
     /// In this variable.
@@ -41,11 +41,11 @@ pub enum Place {
 
 /// A value and its place.
 #[derive(Debug, Clone)]
-pub struct Found<T> {
+pub struct Located<T> {
     /// The value.
     pub value: T,
     /// Where it came from.
-    pub place: Place,
+    pub place: SettingPlace,
 }
 
 impl<'a> Reader<'a> {
@@ -65,17 +65,17 @@ impl<'a> Reader<'a> {
     }
 
     /// Reports an error.
-    pub fn error(&self, code: &'static str, place: &Place, message: impl Display) {
+    pub fn error(&self, code: &'static str, place: &SettingPlace, message: impl Display) {
         self.report(Severity::Error, code, place, message, None);
     }
 
     /// Reports an error with advice.
-    pub fn error_hint(&self, code: &'static str, place: &Place, message: impl Display, hint: impl Into<String>) {
+    pub fn error_hint(&self, code: &'static str, place: &SettingPlace, message: impl Display, hint: impl Into<String>) {
         self.report(Severity::Error, code, place, message, Some(hint.into()));
     }
 
     /// Reports a warning.
-    pub fn warning(&self, code: &'static str, place: &Place, message: impl Display, hint: Option<String>) {
+    pub fn warning(&self, code: &'static str, place: &SettingPlace, message: impl Display, hint: Option<String>) {
         self.report(Severity::Warning, code, place, message, hint);
     }
 
@@ -83,13 +83,13 @@ impl<'a> Reader<'a> {
         &self,
         severity: Severity,
         code: &'static str,
-        place: &Place,
+        place: &SettingPlace,
         message: impl Display,
         hint: Option<String>,
     ) {
         let (place, mark) = match place {
-            Place::File(at) => (format!("{}:{}:{}", self.name, at.line, at.column), Some(*at)),
-            Place::Variable(name) => (name.clone(), None),
+            SettingPlace::File(at) => (format!("{}:{}:{}", self.name, at.line, at.column), Some(*at)),
+            SettingPlace::Variable(name) => (name.clone(), None),
         };
         let problem = Problem {
             severity,

@@ -12,10 +12,10 @@ use super::environment::{Environment, interpolate};
 pub struct Secret {
     text: String,
     /// As it was written, if it refers to other places.
-    written: Option<Arc<Written>>,
+    written: Option<Arc<SecretReference>>,
 }
 
-struct Written {
+struct SecretReference {
     text: String,
     environment: Environment,
 }
@@ -31,7 +31,7 @@ impl Secret {
     /// What `written` stands for now was `text` when the settings were read.
     #[must_use]
     pub fn of_reference(text: String, written: &str, environment: &Environment) -> Self {
-        let written = Written {
+        let written = SecretReference {
             text: written.to_owned(),
             environment: environment.clone(),
         };

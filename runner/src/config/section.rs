@@ -14,7 +14,7 @@ use runner_core::duration;
 use super::document::{Entry, Node, Value};
 use super::environment::{Environment, interpolate, variables};
 use super::forms;
-use super::reader::{Found, Place, Reader};
+use super::reader::{Located, Reader, SettingPlace};
 use super::secret::Secret;
 use crate::text::nearest;
 use crate::text::yaml::Mark;
@@ -68,11 +68,11 @@ impl<'a> Section<'a> {
 
     /// Where the section begins.
     #[must_use]
-    pub fn place(&self) -> Place {
+    pub fn place(&self) -> SettingPlace {
         self.placed(self.at)
     }
 
-    fn placed(&self, at: Mark) -> Place {
+    fn placed(&self, at: Mark) -> SettingPlace {
         placed(self.held_by, at)
     }
 
@@ -125,7 +125,7 @@ impl<'a> Section<'a> {
         if found.value.trim_start().starts_with("${") {
             found = self.resolved(&found.value, found.place)?;
         }
-        let Place::Variable(name) = &found.place else {
+        let SettingPlace::Variable(name) = &found.place else {
             return None;
         };
         match forms::tree(&found.value) {
@@ -142,7 +142,7 @@ impl<'a> Section<'a> {
         }
     }
 
-    fn malformed(&self, key: &str, place: &Place, why: &str, hint: &str) {
+    fn malformed(&self, key: &str, place: &SettingPlace, why: &str, hint: &str) {
         let message = format!("{} {why}", self.path_of(key));
         self.reader.error_hint("CFG_SYNTAX", place, message, hint);
     }
@@ -169,22 +169,22 @@ impl<'a> Section<'a> {
 
     /// The scalar under `key`: the override, or else the file's with references resolved.
     #[must_use]
-    pub fn text(&self, key: &'static str) -> Option<Found<String>> {
+    pub fn text(&self, key: &'static str) -> Option<Located<String>> {
         self.scalar(key, true)
     }
 
     /// The path under `key`; one of the file that is relative begins at the directory of the file, one of a variable
     /// at the working directory.
     #[must_use]
-    pub fn path(&self, key: &'static str) -> Option<Found<PathBuf>> {
-        let Found { value, place } = self.text(key)?;
+    pub fn path(&self, key: &'static str) -> Option<Located<PathBuf>> {
+        let Located { value, place } = self.text(key)?;
         let value = match place {
             // What is blank stays so, to be refused.
-            Place::File(_) if !value.trim().is_empty() => self.beside(&value),
-            Place::File(_) => PathBuf::from(value),
-            Place::Variable(_) => PathBuf::from(value),
+            SettingPlace::File(_) if !value.trim().is_empty() => self.beside(&value),
+            SettingPlace::File(_) => PathBuf::from(value),
+            SettingPlace::Variable(_) => PathBuf::from(value),
         };
-        Some(Found { value, place })
+        Some(Located { value, place })
     }
 
     /// A path as if it stood in the file.
@@ -193,7 +193,7 @@ impl<'a> Section<'a> {
         self.reader.environment.base().join(path)
     }
 
-    fn scalar(&self, key: &'static str, may_show: bool) -> Option<Found<String>> {
+    fn scalar(&self, key: &'static str, may_show: bool) -> Option<Located<String>> {
         let entry = self.entry(key, may_show);
         if let Some(found) = self.variable(key) {
             return self.resolved(&found.value, found.place);
@@ -211,7 +211,7 @@ impl<'a> Section<'a> {
 
     /// The override of `key` as it is written, if there is one.
     #[must_use]
-    pub fn variable(&self, key: &str) -> Option<Found<String>> {
+    pub fn variable(&self, key: &str) -> Option<Located<String>> {
         // Elements of lists have no variables of their own.
         if self.path.contains('[') {
             return None;
@@ -219,27 +219,27 @@ impl<'a> Section<'a> {
         let path = self.path_of(key);
         self.reader.variables.borrow_mut().push(variables(&path));
         let (name, value) = self.reader.environment.override_of(&path)?;
-        Some(Found {
+        Some(Located {
             value: value.to_owned(),
-            place: Place::Variable(name),
+            place: SettingPlace::Variable(name),
         })
     }
 
     /// What paths in references begin at: in the file its directory, in a variable the working directory.
-    fn environment_of(&self, place: &Place) -> Cow<'a, Environment> {
+    fn environment_of(&self, place: &SettingPlace) -> Cow<'a, Environment> {
         match place {
-            Place::File(_) => Cow::Borrowed(self.reader.environment),
-            Place::Variable(_) => Cow::Owned(self.reader.environment.beside(PathBuf::new())),
+            SettingPlace::File(_) => Cow::Borrowed(self.reader.environment),
+            SettingPlace::Variable(_) => Cow::Owned(self.reader.environment.beside(PathBuf::new())),
         }
     }
 
-    fn resolved(&self, text: &str, place: Place) -> Option<Found<String>> {
+    fn resolved(&self, text: &str, place: SettingPlace) -> Option<Located<String>> {
         if !text.contains("${") {
             let value = text.to_owned();
-            return Some(Found { value, place });
+            return Some(Located { value, place });
         }
         match interpolate(text, &self.environment_of(&place)) {
-            Ok(value) => Some(Found { value, place }),
+            Ok(value) => Some(Located { value, place }),
             Err(message) => {
                 let hint = "write ${env:NAME} or ${file:PATH}, or $${ for a plain ${";
                 self.reader.error_hint("CFG_REFERENCE", &place, message, hint);
@@ -250,7 +250,7 @@ impl<'a> Section<'a> {
 
     /// Text that must not be shown.
     #[must_use]
-    pub fn secret(&self, key: &'static str) -> Option<Found<Secret>> {
+    pub fn secret(&self, key: &'static str) -> Option<Located<Secret>> {
         let written = self.entries.and_then(|es| es.iter().find(|e| e.key == key));
         if let Some(Value::Text(text)) = written.map(|e| &e.node.value)
             && !text.is_empty()
@@ -265,8 +265,8 @@ impl<'a> Section<'a> {
 
     /// Text that may refer to files, to be read again when it is used.
     #[must_use]
-    pub fn reference(&self, key: &'static str, may_show: bool) -> Option<Found<Secret>> {
-        let Found { value, place } = self.scalar(key, may_show)?;
+    pub fn reference(&self, key: &'static str, may_show: bool) -> Option<Located<Secret>> {
+        let Located { value, place } = self.scalar(key, may_show)?;
         let entry = || self.entries.and_then(|es| es.iter().find(|e| e.key == key));
         let written = self.variable(key).map(|found| found.value);
         let written = written.or_else(|| match &entry()?.node.value {
@@ -277,7 +277,7 @@ impl<'a> Section<'a> {
             Some(written) => Secret::of_reference(value, &written, &self.environment_of(&place)),
             None => Secret::new(value),
         };
-        Some(Found { value, place })
+        Some(Located { value, place })
     }
 
     /// `true` or `false`; `on`, `off`, `yes`, `no` are refused, because YAML's versions disagree on them.
@@ -347,14 +347,14 @@ impl<'a> Section<'a> {
 
     /// A list of texts; an override separates them by commas, or is a list as JSON.
     #[must_use]
-    pub fn list(&self, key: &'static str) -> Option<Vec<Found<String>>> {
+    pub fn list(&self, key: &'static str) -> Option<Vec<Located<String>>> {
         let entry = self.entry(key, true);
         if let Some(found) = self.variable(key) {
-            let Found { value, place } = self.resolved(&found.value, found.place)?;
+            let Located { value, place } = self.resolved(&found.value, found.place)?;
             let texts = forms::list(&value)
                 .map_err(|why| self.malformed(key, &place, &why, r#"write a,b or ["a","b"]"#))
                 .ok()?;
-            let found = |value| Found {
+            let found = |value| Located {
                 value,
                 place: place.clone(),
             };
@@ -381,15 +381,15 @@ impl<'a> Section<'a> {
 
     /// Names with numbers; an override writes `a=6,b=3`, or a mapping as JSON.
     #[must_use]
-    pub fn weights(&self, key: &'static str, bounds: RangeInclusive<u32>) -> Option<Vec<(Found<String>, u32)>> {
+    pub fn weights(&self, key: &'static str, bounds: RangeInclusive<u32>) -> Option<Vec<(Located<String>, u32)>> {
         let entry = self.entry(key, true);
-        let mut pairs: Vec<(Found<String>, String)> = Vec::new();
+        let mut pairs: Vec<(Located<String>, String)> = Vec::new();
         if let Some(found) = self.variable(key) {
-            let Found { value, place } = self.resolved(&found.value, found.place)?;
+            let Located { value, place } = self.resolved(&found.value, found.place)?;
             let read = forms::weights(&value)
                 .map_err(|why| self.malformed(key, &place, &why, r#"write a=6,b=3 or {"a":6,"b":3}"#))
                 .ok()?;
-            let found = |value| Found {
+            let found = |value| Located {
                 value,
                 place: place.clone(),
             };
@@ -404,7 +404,7 @@ impl<'a> Section<'a> {
                 let place = self.placed(entry.at);
                 let value = entry.key.clone();
                 match &entry.node.value {
-                    Value::Text(text) => pairs.push((Found { value, place }, text.clone())),
+                    Value::Text(text) => pairs.push((Located { value, place }, text.clone())),
                     _ => self.wrong(key, &entry.node, "a mapping of names to numbers"),
                 }
             }
@@ -441,7 +441,7 @@ impl<'a> Section<'a> {
 
     /// Where `key` stands in the file, if it does.
     #[must_use]
-    pub fn place_of(&self, key: &str) -> Option<Place> {
+    pub fn place_of(&self, key: &str) -> Option<SettingPlace> {
         let entry = self.entries?.iter().find(|e| e.key == key)?;
         Some(self.placed(entry.at))
     }
@@ -474,8 +474,8 @@ impl<'a> Section<'a> {
     }
 }
 
-fn placed(held_by: Option<&str>, at: Mark) -> Place {
-    held_by.map_or(Place::File(at), |name| Place::Variable(name.to_owned()))
+fn placed(held_by: Option<&str>, at: Mark) -> SettingPlace {
+    held_by.map_or(SettingPlace::File(at), |name| SettingPlace::Variable(name.to_owned()))
 }
 
 fn shape(value: &Value) -> &'static str {

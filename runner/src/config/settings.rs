@@ -15,7 +15,7 @@ use runner_queue::{ArchiveBounds, GroupRule};
 use super::url::DatabaseUrl;
 use super::{Problem, Secret};
 use crate::log::LogSettings;
-use crate::web::{PublicUrl, Role, TrustedProxies};
+use crate::web::{PublicUrl, TrustedProxies, UserRole};
 
 /// Everything that can be set.
 #[derive(Debug, Clone)]
@@ -236,7 +236,7 @@ pub struct UserSettings {
     /// How the person proves it.
     pub credential: Credential,
     /// What the person may do.
-    pub role: Role,
+    pub role: UserRole,
 }
 
 /// How a person proves to be a user.

@@ -13,16 +13,16 @@ use super::settings::{ServerSettings, TableSettings};
 #[derive(Debug)]
 pub enum DatabaseUrl {
     /// MySQL or MariaDB.
-    MySql(Parts),
+    MySql(DatabaseParts),
     /// PostgreSQL.
-    Postgres(Parts),
+    Postgres(DatabaseParts),
     /// A file.
     Sqlite(PathBuf),
 }
 
 /// What names a server.
 #[derive(Debug)]
-pub struct Parts {
+pub struct DatabaseParts {
     host: String,
     port: u16,
     username: String,
@@ -49,8 +49,8 @@ impl DatabaseUrl {
         }
         let rest = rest.strip_prefix("//").ok_or("\"//\" is missing after the scheme")?;
         match scheme {
-            "mysql" | "mariadb" => Parts::parse(rest, 3306).map(Self::MySql),
-            "postgres" | "postgresql" => Parts::parse(rest, 5432).map(Self::Postgres),
+            "mysql" | "mariadb" => DatabaseParts::parse(rest, 3306).map(Self::MySql),
+            "postgres" | "postgresql" => DatabaseParts::parse(rest, 5432).map(Self::Postgres),
             _ => Err("the scheme must be mysql, postgres or sqlite".to_owned()),
         }
     }
@@ -70,7 +70,7 @@ impl DatabaseUrl {
     /// The settings that it stands for.
     #[must_use]
     pub fn into_settings(self, max_lifetime: Option<Duration>) -> TableSettings {
-        let server = |parts: Parts| ServerSettings {
+        let server = |parts: DatabaseParts| ServerSettings {
             host: parts.host,
             port: parts.port,
             username: Secret::new(parts.username),
@@ -87,7 +87,7 @@ impl DatabaseUrl {
     }
 }
 
-impl Parts {
+impl DatabaseParts {
     fn parse(rest: &str, default_port: u16) -> Result<Self, String> {
         if rest.contains('?') {
             return Err("parameters after \"?\" are not read".to_owned());

@@ -20,7 +20,7 @@ const MAX_FILE: u64 = 256 * 1024;
 const DATABASE: &str = "zoneinfo/";
 
 /// A zone, and the name it is shown by.
-pub type Named = (String, TimeZone);
+pub type NamedZone = (String, TimeZone);
 
 /// Why a zone cannot be used, and what would be right.
 #[derive(Debug, PartialEq, Eq)]
@@ -36,7 +36,7 @@ pub struct Unusable {
 /// # Errors
 ///
 /// If it is none of them.
-pub fn of_variable(value: &str) -> Result<Named, Unusable> {
+pub fn of_variable(value: &str) -> Result<NamedZone, Unusable> {
     let text = value.strip_prefix(':').unwrap_or(value);
     if text.is_empty() {
         return Ok(("UTC".to_owned(), TimeZone::UTC));
@@ -64,7 +64,7 @@ pub fn of_variable(value: &str) -> Result<Named, Unusable> {
 /// # Errors
 ///
 /// If the file is there and cannot be used.
-pub fn of_machine(path: &Path) -> Result<Named, Unusable> {
+pub fn of_machine(path: &Path) -> Result<NamedZone, Unusable> {
     let target = std::fs::read_link(path).ok();
     let target = target.as_deref().and_then(Path::to_str);
     if let Some(named) = target
@@ -86,7 +86,7 @@ fn after_database(text: &str) -> &str {
     text.rfind(DATABASE).map_or(text, |at| &text[at + DATABASE.len()..])
 }
 
-fn by_name(name: &str) -> Option<Named> {
+fn by_name(name: &str) -> Option<NamedZone> {
     let zone = TimeZone::get(name).ok().filter(|zone| !zone.is_unknown())?;
     Some((zone.iana_name().unwrap_or(name).to_owned(), zone))
 }
@@ -106,7 +106,7 @@ mod tests {
     use jiff::Timestamp;
 
     /// The name, and the distance to UTC in hours in winter and in summer.
-    fn hours((name, zone): Named) -> (String, i32, i32) {
+    fn hours((name, zone): NamedZone) -> (String, i32, i32) {
         let at = |text: &str| zone.to_offset(text.parse::<Timestamp>().unwrap()).seconds() / 3600;
         (name, at("2026-01-15T12:00:00Z"), at("2026-07-15T12:00:00Z"))
     }

@@ -15,7 +15,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::{Layer, Registry};
 
-use super::line::{Line, SpanFields, Time};
+use super::line::{LineFormat, SpanFields, TimeFormat};
 use super::roller::{Reopen, Roller};
 use super::signs::Escaped;
 use super::{Format, LogSettings};
@@ -48,13 +48,13 @@ pub enum LogError {
 }
 
 /// Keeps the outputs alive; flushes them when dropped.
-pub struct Guard {
+pub struct LogGuard {
     _workers: Vec<WorkerGuard>,
     lost: LostLines,
     reopen: Reopen,
 }
 
-impl Guard {
+impl LogGuard {
     /// The lines that did not reach an output, still counting.
     #[must_use]
     pub fn lost(&self) -> LostLines {
@@ -119,8 +119,8 @@ impl<W: io::Write> io::Write for Counted<W> {
 /// # Errors
 ///
 /// If the file cannot be written; then nothing is in force.
-pub fn init(settings: &LogSettings, zone: &TimeZone, clock: Arc<dyn Clock>) -> Result<Guard, LogError> {
-    let time = Time {
+pub fn init(settings: &LogSettings, zone: &TimeZone, clock: Arc<dyn Clock>) -> Result<LogGuard, LogError> {
+    let time = TimeFormat {
         clock: clock.clone(),
         zone: zone.clone(),
     };
@@ -145,7 +145,7 @@ pub fn init(settings: &LogSettings, zone: &TimeZone, clock: Arc<dyn Clock>) -> R
     }
     let subscriber = Registry::default().with(layers.with_filter(targets(settings.level)));
     tracing::subscriber::set_global_default(subscriber).map_err(LogError::Twice)?;
-    Ok(Guard {
+    Ok(LogGuard {
         _workers: workers,
         lost,
         reopen,
@@ -184,7 +184,7 @@ fn non_blocking(output: &'static str, writer: impl io::Write + Send + 'static) -
     (writer, worker, by)
 }
 
-fn layer<S>(format: Format, time: Time, writer: NonBlocking, ansi: bool) -> Box<dyn Layer<S> + Send + Sync>
+fn layer<S>(format: Format, time: TimeFormat, writer: NonBlocking, ansi: bool) -> Box<dyn Layer<S> + Send + Sync>
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
 {
@@ -193,7 +193,7 @@ where
         Format::Console => layer
             .with_writer(writer)
             .with_ansi(ansi)
-            .event_format(Line { time })
+            .event_format(LineFormat { time })
             .fmt_fields(SpanFields)
             .boxed(),
         Format::Json => layer
@@ -227,7 +227,7 @@ mod tests {
         };
         let (writer, worker, _) = non_blocking("file", Roller::open(file, clock.clone()).unwrap());
         let zone = TimeZone::get("Asia/Shanghai").unwrap();
-        let layers = layer(format, Time { clock, zone }, writer, false);
+        let layers = layer(format, TimeFormat { clock, zone }, writer, false);
         let subscriber = Registry::default().with(layers.with_filter(targets(LevelFilter::DEBUG)));
         tracing::subscriber::with_default(subscriber, emit);
         drop(worker);

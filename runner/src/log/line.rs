@@ -20,14 +20,14 @@ use crate::text::signs;
 
 /// Prints the present in a zone, with milliseconds and offset.
 #[derive(Clone)]
-pub struct Time {
+pub struct TimeFormat {
     /// Whose present.
     pub clock: Arc<dyn Clock>,
     /// In which zone.
     pub zone: TimeZone,
 }
 
-impl FormatTime for Time {
+impl FormatTime for TimeFormat {
     fn format_time(&self, w: &mut Writer<'_>) -> fmt::Result {
         let now = self.clock.now().to_zoned(self.zone.clone());
         write!(w, "{}", now.strftime("%Y-%m-%dT%H:%M:%S%.3f%:z"))
@@ -35,12 +35,12 @@ impl FormatTime for Time {
 }
 
 /// Formats events as lines for people.
-pub struct Line {
+pub struct LineFormat {
     /// When.
-    pub time: Time,
+    pub time: TimeFormat,
 }
 
-impl<S, N> FormatEvent<S, N> for Line
+impl<S, N> FormatEvent<S, N> for LineFormat
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
     N: for<'a> FormatFields<'a> + 'static,

@@ -23,14 +23,14 @@ const LOGGED: usize = 10;
 
 /// What an instance has in common with the one that is started in its place.
 #[derive(Debug, Clone, Default)]
-pub struct Home {
+pub struct InstanceScope {
     /// The host.
     pub host: String,
     /// The program.
     pub program: String,
 }
 
-impl Home {
+impl InstanceScope {
     /// The name of the source of a definition: the same after a restart, another one for another directory, database or
     /// program.
     pub(super) fn scope_of(&self, plan: &Plan, definition: &Definition) -> String {

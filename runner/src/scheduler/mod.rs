@@ -30,12 +30,12 @@ use runner_queue::{Broker, BrokerError, CURSOR_AHEAD};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use crate::background::BackgroundLoop;
 use crate::health::Health;
 use crate::metrics::Metrics;
-use crate::role::Role;
 use agenda::Agenda;
 pub use coming::coming;
-pub use hold::Home;
+pub use hold::InstanceScope;
 use lines::FireLines;
 pub use pauses::{fallen, pause, resume};
 
@@ -69,7 +69,7 @@ pub struct Scheduler {
     metrics: Arc<Metrics>,
     health: Arc<Health>,
     instance: String,
-    home: Home,
+    home: InstanceScope,
     agenda: Agenda,
     lines: FireLines,
     leads: bool,
@@ -93,7 +93,7 @@ impl Scheduler {
         metrics: Arc<Metrics>,
         health: Arc<Health>,
         instance: String,
-        home: Home,
+        home: InstanceScope,
     ) -> Self {
         let own_grace = FOLLOWER_GRACE + Duration::from_millis(stable_hash(&[&instance]) % FOLLOWERS_APART);
         let mut plan = plan;
@@ -244,7 +244,7 @@ impl Scheduler {
 }
 
 #[async_trait]
-impl Role for Scheduler {
+impl BackgroundLoop for Scheduler {
     fn name(&self) -> &'static str {
         "scheduler"
     }

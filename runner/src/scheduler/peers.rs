@@ -14,8 +14,8 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::versions::{Differences, Peer, Set, Since, differences, digest_of, set_of, since_of};
-use crate::role::Role;
+use super::versions::{Differences, PeerSet, ScheduleSet, VersionTimes, differences, digest_of, set_of, since_of};
+use crate::background::BackgroundLoop;
 
 /// How often the others are looked at: two deployments side by side are told apart within this time.
 const EVERY: Duration = Duration::from_secs(5);
@@ -37,7 +37,7 @@ const SINCE: &str = "since";
 
 /// What an instance says of itself.
 #[derive(Serialize, Deserialize)]
-struct Word {
+struct PeerStatement {
     set: String,
     /// Another number than before: it has another set.
     since: u64,
@@ -49,19 +49,19 @@ pub struct Peers {
     plan: watch::Receiver<Arc<Plan>>,
     instance: String,
     tell: Box<dyn Fn(Differences) + Send + Sync>,
-    own: Own,
+    own: OwnSet,
     /// Sets and since when, by digest, of those that were seen in the last look.
-    sets: HashMap<String, Set>,
-    sinces: HashMap<String, Since>,
+    sets: HashMap<String, ScheduleSet>,
+    sinces: HashMap<String, VersionTimes>,
     /// When each difference was seen first, by its text, and whether it was logged.
     seen: BTreeMap<String, (Instant, bool)>,
     failures: u32,
 }
 
 #[derive(Default)]
-struct Own {
-    set: Set,
-    since: Since,
+struct OwnSet {
+    set: ScheduleSet,
+    since: VersionTimes,
     digest: String,
     /// Counts the sets that this instance had.
     generation: u64,
@@ -81,7 +81,7 @@ impl Peers {
             plan,
             instance,
             tell: Box::new(tell),
-            own: Own::default(),
+            own: OwnSet::default(),
             sets: HashMap::new(),
             sinces: HashMap::new(),
             seen: BTreeMap::new(),
@@ -104,11 +104,11 @@ impl Peers {
     }
 
     /// The live instances but this one.
-    async fn others(&mut self) -> BrokerResult<Vec<Peer>> {
+    async fn others(&mut self) -> BrokerResult<Vec<PeerSet>> {
         let words = self.broker.documents(INSTANCES).await?;
         let (mut sets, mut sinces, mut peers) = (HashMap::new(), HashMap::new(), Vec::new());
         for (name, body) in words {
-            let Ok(word) = serde_json::from_slice::<Word>(&body) else {
+            let Ok(word) = serde_json::from_slice::<PeerStatement>(&body) else {
                 continue;
             };
             if name == self.instance {
@@ -122,7 +122,7 @@ impl Peers {
                 Some(since) => since,
                 None => read(self.broker.document(SINCE, &name).await?).unwrap_or_default(),
             };
-            peers.push(Peer {
+            peers.push(PeerSet {
                 name: shown(&name),
                 set: set.clone(),
                 since: since.clone(),
@@ -134,7 +134,7 @@ impl Peers {
         Ok(peers)
     }
 
-    async fn set(&self, digest: &str) -> BrokerResult<Option<Set>> {
+    async fn set(&self, digest: &str) -> BrokerResult<Option<ScheduleSet>> {
         if digest == self.own.digest {
             return Ok(Some(self.own.set.clone()));
         }
@@ -145,7 +145,7 @@ impl Peers {
     }
 
     /// Says what this instance has, if it is something else than before or was said some time ago.
-    async fn say(&mut self, peers: &[Peer]) -> BrokerResult<()> {
+    async fn say(&mut self, peers: &[PeerSet]) -> BrokerResult<()> {
         let plan = self.plan.borrow_and_update().clone();
         let (set, now) = (set_of(&plan), Instant::now());
         let digest = digest_of(&set);
@@ -166,7 +166,7 @@ impl Peers {
             self.broker
                 .keep_document(SINCE, &self.instance, since_body, LASTS * 2)
                 .await?;
-            self.own = Own {
+            self.own = OwnSet {
                 set,
                 since,
                 digest,
@@ -184,7 +184,7 @@ impl Peers {
             self.own.digest.clear();
             return Ok(());
         }
-        let word = Word {
+        let word = PeerStatement {
             set: self.own.digest.clone(),
             since: self.own.generation,
         };
@@ -237,7 +237,7 @@ fn shown(instance: &str) -> String {
 }
 
 #[async_trait]
-impl Role for Peers {
+impl BackgroundLoop for Peers {
     fn name(&self) -> &'static str {
         "peers"
     }

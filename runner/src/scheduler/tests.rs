@@ -97,7 +97,7 @@ impl Scene {
             self.metrics.clone(),
             Arc::new(Health::new(self.clock.clone(), self.metrics.clone())),
             name.to_owned(),
-            Home::default(),
+            InstanceScope::default(),
         )
     }
 

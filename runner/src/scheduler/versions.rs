@@ -36,18 +36,18 @@ pub(super) struct Version {
 }
 
 /// All schedules of one instance.
-pub(super) type Set = BTreeMap<ScheduleId, Version>;
+pub(super) type ScheduleSet = BTreeMap<ScheduleId, Version>;
 
 /// When the version that an instance has of each schedule appeared first on any of them, in milliseconds since 1970.
-pub(super) type Since = BTreeMap<ScheduleId, i64>;
+pub(super) type VersionTimes = BTreeMap<ScheduleId, i64>;
 
 /// Another instance.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Peer {
+pub(super) struct PeerSet {
     /// `host:pid`.
     pub(super) name: String,
-    pub(super) set: Set,
-    pub(super) since: Since,
+    pub(super) set: ScheduleSet,
+    pub(super) since: VersionTimes,
 }
 
 /// What the comparison with all others led to.
@@ -60,7 +60,7 @@ pub struct Differences {
 }
 
 /// The schedules of a plan as others are told of them.
-pub(super) fn set_of(plan: &Plan) -> Set {
+pub(super) fn set_of(plan: &Plan) -> ScheduleSet {
     plan.schedules.values().map(|d| (d.id.clone(), version_of(d))).collect()
 }
 
@@ -113,16 +113,21 @@ fn version_of(d: &Definition) -> Version {
 }
 
 /// A fingerprint of a whole set, the same on every instance that has it from the same places.
-pub(super) fn digest_of(set: &Set) -> String {
+pub(super) fn digest_of(set: &ScheduleSet) -> String {
     let text = serde_json::to_string(set).unwrap_or_default();
     format!("{:016x}", stable_hash(&[&text]))
 }
 
 /// When each version of `set` appeared: as known before, or by the first instance that had it, or now.
-pub(super) fn since_of(set: &Set, before: (&Set, &Since), peers: &[Peer], now: Timestamp) -> Since {
+pub(super) fn since_of(
+    set: &ScheduleSet,
+    before: (&ScheduleSet, &VersionTimes),
+    peers: &[PeerSet],
+    now: Timestamp,
+) -> VersionTimes {
     let known = |id: &ScheduleId, version: &Version| {
         let peers = peers.iter().map(|peer| (&peer.set, &peer.since));
-        let same = |(set, since): (&Set, &Since)| {
+        let same = |(set, since): (&ScheduleSet, &VersionTimes)| {
             let there = set.get(id).is_some_and(|other| other.hash == version.hash);
             there.then(|| since.get(id).copied()).flatten()
         };
@@ -135,14 +140,14 @@ pub(super) fn since_of(set: &Set, before: (&Set, &Since), peers: &[Peer], now: T
 }
 
 /// Compares the own set with those of all others.
-pub(super) fn differences(set: &Set, since: &Since, peers: &[Peer]) -> Differences {
+pub(super) fn differences(set: &ScheduleSet, since: &VersionTimes, peers: &[PeerSet]) -> Differences {
     let mut found = Differences::default();
     for peer in peers {
         for (id, version) in set {
             let Some(theirs) = peer.set.get(id).filter(|other| other.hash != version.hash) else {
                 continue;
             };
-            let rank = |since: &Since, version: &Version| (since.get(id).copied().unwrap_or(0), version.hash);
+            let rank = |since: &VersionTimes, version: &Version| (since.get(id).copied().unwrap_or(0), version.hash);
             let lost = rank(&peer.since, theirs) > rank(since, version);
             if lost {
                 found.superseded.insert(id.clone());
@@ -180,7 +185,7 @@ fn contested(id: &ScheduleId, ours: &Version, theirs: &Version, peer: &str, lost
     problem
 }
 
-fn only_there(set: &Set, peer: &Peer) -> Option<Problem> {
+fn only_there(set: &ScheduleSet, peer: &PeerSet) -> Option<Problem> {
     let there: Vec<(&ScheduleId, &Version)> = peer.set.iter().filter(|(id, _)| !set.contains_key(*id)).collect();
     let (first, version) = there.first()?;
     let text = format!(
@@ -191,7 +196,7 @@ fn only_there(set: &Set, peer: &Peer) -> Option<Problem> {
     Some(Problem::warning("W261", text, origin(first, &version.place)))
 }
 
-fn only_here(set: &Set, peer: &Peer) -> Option<Problem> {
+fn only_here(set: &ScheduleSet, peer: &PeerSet) -> Option<Problem> {
     let here: Vec<(&ScheduleId, &Version)> = set.iter().filter(|(id, _)| !peer.set.contains_key(*id)).collect();
     let (first, version) = here.first()?;
     let text = format!(
@@ -247,8 +252,8 @@ mod tests {
         }
     }
 
-    fn peer(name: &str, versions: &[(&str, Version, i64)]) -> Peer {
-        Peer {
+    fn peer(name: &str, versions: &[(&str, Version, i64)]) -> PeerSet {
+        PeerSet {
             name: name.to_owned(),
             set: versions
                 .iter()
@@ -312,7 +317,7 @@ mod tests {
     fn a_restart_is_no_appearance_while_another_instance_has_the_version() {
         let old = peer("a:1", &[("job", version("x", 1), 1000)]);
         let now = Timestamp::from_millisecond(5000).unwrap();
-        let nothing = (&Set::new(), &Since::new());
+        let nothing = (&ScheduleSet::new(), &VersionTimes::new());
         let since = since_of(&old.set, nothing, std::slice::from_ref(&old), now);
         assert_eq!(since[&id("job")], 1000);
         assert_eq!(since_of(&old.set, nothing, &[], now)[&id("job")], 5000);

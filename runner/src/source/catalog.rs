@@ -12,11 +12,11 @@ use runner_core::schedule::{Plan, Problem, ScheduleId, Served, Source};
 use runner_sdk::{Function, Functions};
 
 use super::directory::Directory;
-use super::settings::Settings;
-use super::shared::{Part, Shared, Trigger};
+use super::settings::SourceSettings;
+use super::shared::{Refresh, Shared, SourcePart};
 use super::status::{Rejected, SourceStatus};
 use super::table::Table;
-use crate::role;
+use crate::background;
 
 /// How long a sync that somebody waits for may take; a database's timeout and a connection's.
 const SYNC_LIMIT: Duration = Duration::from_secs(12);
@@ -28,7 +28,7 @@ const START_LIMIT: Duration = Duration::from_secs(3);
 #[derive(Clone)]
 pub struct Catalog {
     shared: Arc<Shared>,
-    triggers: Arc<Vec<Arc<Trigger>>>,
+    triggers: Arc<Vec<Arc<Refresh>>>,
 }
 
 /// What all sources say at one time.
@@ -50,7 +50,7 @@ impl Catalog {
     /// Never fails: what cannot be read is waited for a little, then shown as unavailable and tried again.
     /// The functions of the manifests go into `functions`.
     pub async fn start(
-        settings: Settings,
+        settings: SourceSettings,
         functions: Functions,
         clock: Arc<dyn Clock>,
         stop: CancellationToken,
@@ -59,7 +59,7 @@ impl Catalog {
         let mut triggers = Vec::new();
         publish_code(&settings, &shared);
         if let Some(manifests) = settings.manifests.clone() {
-            let trigger = Arc::new(Trigger::default());
+            let trigger = Arc::new(Refresh::default());
             triggers.push(Arc::clone(&trigger));
             shared.expect(Source::Manifest, manifests.dir.display().to_string());
             let context = settings.context();
@@ -70,7 +70,7 @@ impl Catalog {
             // The first look is made here, so that whoever starts us sees the plan.
             directory.look().await;
             let stop = stop.clone();
-            tokio::spawn(async move { role::run(directory, &trigger.wake, &stop).await });
+            tokio::spawn(async move { background::run(directory, &trigger.wake, &stop).await });
         }
         if let Some(mut table) = new_table(&settings, &shared, &mut triggers) {
             // A database that does not answer must not keep the program from starting.
@@ -78,7 +78,7 @@ impl Catalog {
                 table.fall_back().await;
             }
             let (trigger, stop) = (table.trigger(), stop.clone());
-            tokio::spawn(async move { role::run(table, &trigger.wake, &stop).await });
+            tokio::spawn(async move { background::run(table, &trigger.wake, &stop).await });
         }
         Self {
             shared,
@@ -87,7 +87,7 @@ impl Catalog {
     }
 
     /// Reads every source once and stops; errors count at once.
-    pub async fn load_once(settings: Settings, clock: Arc<dyn Clock>) -> Loaded {
+    pub async fn load_once(settings: SourceSettings, clock: Arc<dyn Clock>) -> Loaded {
         let shared = Arc::new(Shared::new(Functions::default(), clock));
         publish_code(&settings, &shared);
         if let Some(manifests) = settings.manifests.clone() {
@@ -163,9 +163,9 @@ impl Catalog {
     }
 }
 
-fn new_table(settings: &Settings, shared: &Arc<Shared>, triggers: &mut Vec<Arc<Trigger>>) -> Option<Table> {
+fn new_table(settings: &SourceSettings, shared: &Arc<Shared>, triggers: &mut Vec<Arc<Refresh>>) -> Option<Table> {
     let table = settings.table.as_ref()?;
-    let trigger = Arc::new(Trigger::default());
+    let trigger = Arc::new(Refresh::default());
     triggers.push(Arc::clone(&trigger));
     shared.expect(Source::Table, table.place());
     let table = Table::new(
@@ -178,17 +178,17 @@ fn new_table(settings: &Settings, shared: &Arc<Shared>, triggers: &mut Vec<Arc<T
     Some(table.guarded(settings.mass_delete).keeping(settings.keep.clone()))
 }
 
-fn publish_code(settings: &Settings, shared: &Shared) {
+fn publish_code(settings: &SourceSettings, shared: &Shared) {
     let code = &settings.code;
     if code.definitions.is_empty() {
         return;
     }
     shared.expect(Source::Code, "code".to_owned());
-    let part = Part {
+    let part = SourcePart {
         definitions: code.definitions.clone(),
         stated: code.stated.clone(),
         problems: code.problems.clone(),
-        ..Part::default()
+        ..SourcePart::default()
     };
     shared.publish(Source::Code, part, shared.now());
 }

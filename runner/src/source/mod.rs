@@ -7,16 +7,16 @@ mod calls;
 mod catalog;
 mod code;
 mod directory;
-mod doubts;
-mod keep;
+mod function_check;
 mod manifest;
-mod memory;
+mod saved_state;
 mod settings;
 mod shared;
+mod state_store;
 mod status;
 mod table;
 mod types;
-mod vet;
+mod warnings;
 
 #[cfg(test)]
 mod tests;
@@ -25,13 +25,13 @@ pub use calls::{drop_triggered, of_payload as doubt_of_payload};
 pub use catalog::{Catalog, Loaded};
 pub use code::{Code, Schedule};
 pub use directory::{Checked, check_paths};
-pub use keep::{Keep, KeepError};
-pub use manifest::Context;
+pub use function_check::{CheckFinding, FunctionCheck};
+pub use manifest::ScheduleContext;
 pub use settings::{
-    DEFAULT_MASS_DELETE, DEFAULT_RESCAN, DEFAULT_SYNC_INTERVAL, Login, ManifestSettings, Server, Settings,
-    TableSettings,
+    DEFAULT_MASS_DELETE, DEFAULT_RESCAN, DEFAULT_SYNC_INTERVAL, DatabaseLogin, DatabaseServer, ManifestSettings,
+    SourceSettings, TableSettings,
 };
+pub use state_store::{StateStore, StateStoreError};
 pub use status::{LAST_GOOD, Rejected, SourceState, SourceStatus};
 pub use table::{TableError, migrate};
 pub use types::TypeOptions;
-pub use vet::{Doubt, Vet};

@@ -9,9 +9,9 @@ use jiff::tz::TimeZone;
 use runner_core::cron::DstRule;
 
 use super::code::Code;
-use super::keep::Keep;
-use super::manifest::Context;
-use super::vet::Vet;
+use super::function_check::FunctionCheck;
+use super::manifest::ScheduleContext;
+use super::state_store::StateStore;
 
 /// How often the manifest directory is read when nothing is heard of it; network file systems send no events.
 pub const DEFAULT_RESCAN: Duration = Duration::from_secs(30);
@@ -24,7 +24,7 @@ pub const DEFAULT_MASS_DELETE: Duration = Duration::from_secs(60);
 
 /// Where schedules come from, and what holds where they say nothing else.
 #[derive(Debug, Clone)]
-pub struct Settings {
+pub struct SourceSettings {
     /// The manifest directory, if manifests are read.
     pub manifests: Option<ManifestSettings>,
     /// The database with `sys_crontab`, if the table is read.
@@ -40,14 +40,14 @@ pub struct Settings {
     /// How often the table is read.
     pub sync_interval: Duration,
     /// Judges what manifests define.
-    pub vet: Vet,
+    pub vet: FunctionCheck,
     /// How long the last known set stays in force when all rows or all files are gone at once.
     pub mass_delete: Duration,
     /// Where the files and rows in force are kept for a restart while they are away or broken.
-    pub keep: Option<Arc<dyn Keep>>,
+    pub keep: Option<Arc<dyn StateStore>>,
 }
 
-impl Settings {
+impl SourceSettings {
     /// No source, UTC, default intervals.
     #[must_use]
     pub fn empty() -> Self {
@@ -59,7 +59,7 @@ impl Settings {
             zone: TimeZone::UTC,
             dst: DstRule::default(),
             sync_interval: DEFAULT_SYNC_INTERVAL,
-            vet: Vet::default(),
+            vet: FunctionCheck::default(),
             mass_delete: DEFAULT_MASS_DELETE,
             keep: None,
         }
@@ -67,8 +67,8 @@ impl Settings {
 
     /// What holds where a manifest or a row says nothing else.
     #[must_use]
-    pub fn context(&self) -> Context {
-        Context {
+    pub fn context(&self) -> ScheduleContext {
+        ScheduleContext {
             zone_name: self.zone_name.clone(),
             zone: self.zone.clone(),
             dst: self.dst,
@@ -100,20 +100,20 @@ pub enum TableSettings {
         path: PathBuf,
     },
     /// MySQL or MariaDB.
-    MySql(Server),
+    MySql(DatabaseServer),
     /// PostgreSQL.
-    Postgres(Server),
+    Postgres(DatabaseServer),
 }
 
 /// A database server.
 #[derive(Clone)]
-pub struct Server {
+pub struct DatabaseServer {
     /// Name or address, or the directory or file of a socket.
     pub host: String,
     /// The port.
     pub port: u16,
     /// The account; reading is all it needs to be allowed.
-    pub login: Login,
+    pub login: DatabaseLogin,
     /// The database.
     pub database: String,
     /// A connection older than this is not used again; `None`: it may be.
@@ -122,11 +122,11 @@ pub struct Server {
 
 /// Account and password at a database, read anew for each connection; never shown.
 #[derive(Clone)]
-pub struct Login(Arc<ReadLogin>);
+pub struct DatabaseLogin(Arc<ReadLogin>);
 
 type ReadLogin = dyn Fn() -> Result<(String, String), String> + Send + Sync;
 
-impl Login {
+impl DatabaseLogin {
     /// These, as long as the program runs.
     #[must_use]
     pub fn fixed(username: &str, password: &str) -> Self {
@@ -152,13 +152,13 @@ impl Login {
     }
 }
 
-impl std::fmt::Debug for Server {
+impl std::fmt::Debug for DatabaseServer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.place())
     }
 }
 
-impl Server {
+impl DatabaseServer {
     fn place(&self) -> String {
         format!("{}:{}/{}", self.host, self.port, self.database)
     }

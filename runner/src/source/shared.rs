@@ -15,13 +15,13 @@ use runner_core::schedule::{
 use runner_sdk::{FUNCTION_PREFIX, FunctionOptions, Functions};
 
 use super::calls;
-use super::doubts::DoubtLog;
 use super::status::{Rejected, SourceState, SourceStatus};
 use super::types::TypeOptions;
+use super::warnings::WarningLog;
 
 /// What one source says.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Part {
+pub struct SourcePart {
     /// Valid schedules.
     pub definitions: Vec<Definition>,
     /// What those that may name a function of a manifest say about their tasks themselves.
@@ -35,7 +35,7 @@ pub struct Part {
 }
 
 struct Slot {
-    part: Part,
+    part: SourcePart,
     place: String,
     state: SourceState,
     last_sync: Option<Timestamp>,
@@ -59,7 +59,7 @@ pub struct Shared {
     served: Mutex<Option<Served>>,
     others: Mutex<(Vec<Problem>, BTreeSet<ScheduleId>)>,
     plan: watch::Sender<Arc<Plan>>,
-    doubts: Mutex<DoubtLog>,
+    doubts: Mutex<WarningLog>,
 }
 
 impl Shared {
@@ -104,7 +104,7 @@ impl Shared {
     /// Announces a source that has not been read yet.
     pub fn expect(&self, source: Source, place: String) {
         let slot = Slot {
-            part: Part::default(),
+            part: SourcePart::default(),
             place,
             state: SourceState::Loading,
             last_sync: None,
@@ -113,7 +113,7 @@ impl Shared {
     }
 
     /// Lays down what a source says now.
-    pub fn publish(&self, source: Source, part: Part, now: Timestamp) {
+    pub fn publish(&self, source: Source, part: SourcePart, now: Timestamp) {
         if let Some(slot) = self.slots().get_mut(&source) {
             (slot.part, slot.state, slot.last_sync) = (part, SourceState::Loaded, Some(now));
         }
@@ -121,7 +121,7 @@ impl Shared {
     }
 
     /// Lays down what is known of a source that cannot be read now; its state stays as it is.
-    pub fn lay_down(&self, source: Source, part: Part) {
+    pub fn publish_part(&self, source: Source, part: SourcePart) {
         if let Some(slot) = self.slots().get_mut(&source) {
             slot.part = part;
         }
@@ -129,7 +129,7 @@ impl Shared {
     }
 
     /// Lays down what a source was known to say at `at`, in an earlier run of the program.
-    pub fn restore(&self, source: Source, part: Part, at: Timestamp) {
+    pub fn restore(&self, source: Source, part: SourcePart, at: Timestamp) {
         if let Some(slot) = self.slots().get_mut(&source) {
             (slot.part, slot.last_sync) = (part, Some(at));
         }
@@ -204,7 +204,7 @@ impl Shared {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let parts = || slots.values().map(|s| &s.part);
         let types = TypeOptions::new(&self.functions, parts().flat_map(|p| &p.definitions));
-        let completed = |p: &Part| -> Vec<Definition> {
+        let completed = |p: &SourcePart| -> Vec<Definition> {
             let all = p.definitions.iter();
             all.map(|d| types.complete(d, &p.stated)).collect()
         };
@@ -286,14 +286,14 @@ fn matches_type(pattern: &str, kind: &str) -> bool {
 }
 
 /// Asks a source to be read now, and tells when that is done.
-pub struct Trigger {
+pub struct Refresh {
     /// Wakes the role.
     pub wake: Notify,
     asked: AtomicU64,
     done: watch::Sender<u64>,
 }
 
-impl Default for Trigger {
+impl Default for Refresh {
     fn default() -> Self {
         Self {
             wake: Notify::new(),
@@ -303,7 +303,7 @@ impl Default for Trigger {
     }
 }
 
-impl Trigger {
+impl Refresh {
     /// Asks for a look that begins after this call; the number to wait for.
     pub fn ask(&self) -> u64 {
         let number = self.asked.fetch_add(1, Ordering::SeqCst) + 1;

@@ -14,7 +14,7 @@ use runner_core::schedule::{CatchUp, Definition, Origin, Overlap, ScheduleId, So
 use runner_core::task::Task;
 use runner_sdk::{FunctionOptions, Functions};
 
-use super::{Catalog, Code, ManifestSettings, Settings, TableSettings};
+use super::{Catalog, Code, ManifestSettings, SourceSettings, TableSettings};
 
 fn coded(name: &str, spec: &str, kind: &str) -> Definition {
     let id = ScheduleId::code(name);
@@ -35,11 +35,11 @@ fn coded(name: &str, spec: &str, kind: &str) -> Definition {
     }
 }
 
-fn settings(home: &Path, manifest: &str, code: Vec<Definition>) -> Settings {
+fn settings(home: &Path, manifest: &str, code: Vec<Definition>) -> SourceSettings {
     let dir = home.join("m");
     std::fs::create_dir(&dir).unwrap();
     std::fs::write(dir.join("a.yaml"), manifest).unwrap();
-    Settings {
+    SourceSettings {
         manifests: Some(ManifestSettings {
             dir,
             rescan: super::DEFAULT_RESCAN,
@@ -55,7 +55,7 @@ fn settings(home: &Path, manifest: &str, code: Vec<Definition>) -> Settings {
             definitions: code,
             problems: Vec::new(),
         },
-        ..Settings::empty()
+        ..SourceSettings::empty()
     }
 }
 

@@ -4,18 +4,18 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderName, header};
 use axum::response::{IntoResponse, Response};
 
-use super::desk::Desk;
-use super::fault::Fault;
+use super::app_state::AppState;
+use super::error_page::PageError;
 
 /// A file of `templates/assets`, under the program's version in its address.
-pub async fn show(State(desk): State<Desk>, Path(name): Path<String>) -> Result<Response, Fault> {
+pub async fn show(State(app): State<AppState>, Path(name): Path<String>) -> Result<Response, PageError> {
     let kind = match name.rsplit_once('.').map(|(_, ending)| ending) {
         Some("css") => "text/css; charset=utf-8",
         Some("js") => "text/javascript; charset=utf-8",
         Some("svg") => "image/svg+xml",
-        _ => return Err(Fault::NoPage),
+        _ => return Err(PageError::NoPage),
     };
-    let file = desk.painter.asset(&name).ok_or(Fault::NoPage)?;
+    let file = app.renderer.asset(&name).ok_or(PageError::NoPage)?;
     // Short, because the address does not change with the content; long enough for a visit.
     let headers: [(HeaderName, &str); 2] = [
         (header::CONTENT_TYPE, kind),

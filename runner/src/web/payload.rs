@@ -14,7 +14,7 @@ const DEEPEST: usize = 64;
 
 /// Bytes as a page shows them.
 #[derive(Debug, Serialize)]
-pub struct Shown {
+pub struct PayloadText {
     /// `empty`, `json`, `text` or `binary`.
     pub form: &'static str,
     /// What is shown.
@@ -25,7 +25,7 @@ pub struct Shown {
     pub cut: bool,
 }
 
-impl Shown {
+impl PayloadText {
     /// Looks at `bytes` and chooses a form.
     #[must_use]
     pub fn new(bytes: &[u8]) -> Self {
@@ -83,7 +83,7 @@ impl Shown {
 #[must_use]
 pub fn preview(bytes: &[u8], all: u64) -> String {
     match beginning(bytes, PEEKED, all) {
-        Some(text) => super::text::cut(text.trim(), PREVIEW),
+        Some(text) => super::format::cut(text.trim(), PREVIEW),
         None => format!("0x{}…", hex(&bytes[..bytes.len().min(16)]).replace(' ', "")),
     }
 }
@@ -171,7 +171,7 @@ mod tests {
 
     #[test]
     fn json_is_laid_out_and_nothing_of_it_is_changed() {
-        let shown = Shown::new(br#" {"b":[1, {}],"a":"x\",{","n":12345678901234567890.10} "#);
+        let shown = PayloadText::new(br#" {"b":[1, {}],"a":"x\",{","n":12345678901234567890.10} "#);
         let expected =
             "{\n  \"b\": [\n    1,\n    {}\n  ],\n  \"a\": \"x\\\",{\",\n  \"n\": 12345678901234567890.10\n}";
         assert_eq!((shown.form, shown.text.as_str()), ("json", expected));
@@ -179,17 +179,17 @@ mod tests {
 
     #[test]
     fn five_megabytes_are_cut_and_binary_is_shown_as_such() {
-        let long = Shown::new("空".repeat(2_000_000).as_bytes());
+        let long = PayloadText::new("空".repeat(2_000_000).as_bytes());
         assert!(long.cut && long.text.len() <= SHOWN);
         assert_eq!(long.bytes, 6_000_000);
-        assert_eq!(Shown::new(&[0xff, 0x00]).text, "ff 00");
-        assert_eq!(Shown::new(b"").form, "empty");
-        assert_eq!(Shown::new(b"plain words").form, "text");
+        assert_eq!(PayloadText::new(&[0xff, 0x00]).text, "ff 00");
+        assert_eq!(PayloadText::new(b"").form, "empty");
+        assert_eq!(PayloadText::new(b"plain words").form, "text");
     }
 
     #[test]
     fn logs_keep_their_end_and_previews_their_beginning() {
-        let log = Shown::log(&format!("{}last", "x".repeat(SHOWN)));
+        let log = PayloadText::log(&format!("{}last", "x".repeat(SHOWN)));
         assert!(log.cut && log.text.ends_with("last"));
         assert_eq!(preview(b"  hello ", 0), "hello");
         assert_eq!(preview(&[0xff; 40], 0), format!("0x{}…", "ff".repeat(16)));
@@ -198,6 +198,6 @@ mod tests {
     #[test]
     fn deep_nesting_stays_small() {
         let deep = format!("{}{}", "[".repeat(30_000), "]".repeat(30_000));
-        assert!(Shown::new(deep.as_bytes()).text.len() <= 4 * SHOWN);
+        assert!(PayloadText::new(deep.as_bytes()).text.len() <= 4 * SHOWN);
     }
 }

@@ -8,9 +8,9 @@ use axum::response::{IntoResponse, Json, Response};
 use runner_core::schedule::{Problem, Severity};
 use serde::Serialize;
 
-use super::desk::Desk;
+use super::app_state::AppState;
+use super::format;
 use super::settings::Auth;
-use super::text;
 use crate::source::{SourceState, SourceStatus};
 
 /// How long the broker has for an answer to a probe.
@@ -49,26 +49,26 @@ struct Ready {
 /// `GET /readyz`: 200 when the broker answers and takes writes and every source that exists was read once, else 503 with
 /// the reasons; 503 as well while the process stops or takes nothing new. A source that was read and is gone now leaves its
 /// last known schedules in force: a note.
-pub async fn ready(State(desk): State<Desk>) -> Response {
-    let (broker, note) = match tokio::time::timeout(PATIENCE, desk.broker.now()).await {
-        Ok(Ok(_)) => match desk.health.trouble() {
-            None => (None, caveats(&desk)),
-            Some(trouble) => (Some(trouble.code), tells(&desk).then_some(trouble.why)),
+pub async fn ready(State(app): State<AppState>) -> Response {
+    let (broker, note) = match tokio::time::timeout(PATIENCE, app.broker.now()).await {
+        Ok(Ok(_)) => match app.health.trouble() {
+            None => (None, caveats(&app)),
+            Some(trouble) => (Some(trouble.code), tells(&app).then_some(trouble.why)),
         },
-        Ok(Err(error)) => (Some(error.code()), tells(&desk).then(|| crate::log::chain(&error))),
+        Ok(Err(error)) => (Some(error.code()), tells(&app).then(|| crate::log::chain(&error))),
         Err(_) => (Some("broker_slow"), None),
     };
     let mut checks = vec![Check {
-        note: note.map(|note| text::cut(&note, NOTE)),
+        note: note.map(|note| format::cut(&note, NOTE)),
         ..check("broker", broker)
     }];
-    for source in desk.catalog.statuses() {
-        checks.push(of_source(&source, &desk));
+    for source in app.catalog.statuses() {
+        checks.push(of_source(&source, &app));
     }
-    let process = if desk.stopping.is_cancelled() {
+    let process = if app.stopping.is_cancelled() {
         Some("stopping")
     } else {
-        desk.quiet.is_on().then_some("quiet")
+        app.quiet.is_on().then_some("quiet")
     };
     checks.push(check("process", process));
     let ready = checks.iter().all(|c| c.ok);
@@ -81,8 +81,8 @@ pub async fn ready(State(desk): State<Desk>) -> Response {
 }
 
 /// What endangers tasks although the broker answers.
-fn caveats(desk: &Desk) -> Option<String> {
-    let found = desk.caveats.borrow();
+fn caveats(app: &AppState) -> Option<String> {
+    let found = app.caveats.borrow();
     let notes: Vec<String> = found.iter().map(|c| format!("{}: {}", c.code, c.message)).collect();
     (!notes.is_empty()).then(|| notes.join("; "))
 }
@@ -97,30 +97,30 @@ fn check(name: &str, reason: Option<&'static str>) -> Check {
 }
 
 /// Whether strangers may read why a source cannot be read: such a text may name hosts and people.
-fn tells(desk: &Desk) -> bool {
-    desk.settings.metrics_open || matches!(desk.settings.auth, Auth::Open)
+fn tells(app: &AppState) -> bool {
+    app.settings.metrics_open || matches!(app.settings.auth, Auth::Open)
 }
 
 /// What is wrong in a source that was read. The rest of it is in force, so this instance stays ready.
-fn errors(source: &SourceStatus, told: Option<&Desk>) -> Option<String> {
+fn errors(source: &SourceStatus, told: Option<&AppState>) -> Option<String> {
     let count = match source.errors {
         0 => return None,
         1 => "1 error".to_owned(),
         more => format!("{more} errors"),
     };
-    let Some(desk) = told else { return Some(count) };
-    let plan = desk.catalog.plan();
+    let Some(app) = told else { return Some(count) };
+    let plan = app.catalog.plan();
     let is_error = |p: &&Problem| p.severity == Severity::Error && p.origin.source == source.source;
     let first = plan.problems.iter().find(is_error);
     Some(first.map_or(count.clone(), |first| format!("{count}: {}", first.one_line())))
 }
 
-fn of_source(source: &SourceStatus, desk: &Desk) -> Check {
-    let tells = tells(desk);
+fn of_source(source: &SourceStatus, app: &AppState) -> Check {
+    let tells = tells(app);
     let (reason, note) = match &source.state {
-        SourceState::Loaded => (None, errors(source, tells.then_some(desk))),
+        SourceState::Loaded => (None, errors(source, tells.then_some(app))),
         SourceState::Loading => (Some("loading"), None),
-        SourceState::Stale { reason, .. } if tells => (None, Some(format!("stale: {}", text::cut(reason, NOTE)))),
+        SourceState::Stale { reason, .. } if tells => (None, Some(format!("stale: {}", format::cut(reason, NOTE)))),
         SourceState::Stale { .. } => (None, Some("stale".to_owned())),
         SourceState::Unavailable { .. } if source.is_absent() => (None, Some("not there yet".to_owned())),
         SourceState::Unavailable { .. } => (Some("unavailable"), None),

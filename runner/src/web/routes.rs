@@ -9,52 +9,55 @@ use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{MethodRouter, get, post};
 use tower_http::catch_panic::CatchPanicLayer;
 
-use super::desk::Desk;
-use super::fault::{self, Fault};
-use super::gate::{self, Gate};
+use super::app_state::AppState;
+use super::concurrency::{self, RequestLimits};
+use super::error_page::{self, PageError};
 use super::guard::{admit, headers, host};
 use super::pages::{login, overview, schedule, schedules, servers, task, tasks};
-use super::{act, assets, probe, scrape, site, urls};
+use super::{act, assets, probe, reached_by, scrape, urls};
 
 /// How long a page may take; the broker has its own, shorter limits.
 const PATIENCE: Duration = Duration::from_secs(15);
 
 /// The whole site.
-pub fn router(desk: Desk) -> Router {
+pub fn router(app: AppState) -> Router {
     let mut pages = Router::new()
         .route("/healthz", get(probe::alive))
         .route("/readyz", get(probe::ready))
         .route("/metrics", get(scrape::metrics));
-    if desk.settings.queue_dash {
-        let guarded = dashboard().layer(middleware::from_fn_with_state(desk.clone(), admit::admit));
+    if app.settings.queue_dash {
+        let guarded = dashboard().layer(middleware::from_fn_with_state(app.clone(), admit::admit));
         pages = pages
             .merge(guarded)
             .route("/", get(|| async { Redirect::to(&urls::root()) }))
             .route("/queue/", get(|| async { Redirect::to(&urls::root()) }));
     }
     let pages = pages
-        .fallback(|| async { Fault::NoPage })
-        .method_not_allowed_fallback(|| async { Fault::Method })
+        .fallback(|| async { PageError::NoPage })
+        .method_not_allowed_fallback(|| async { PageError::Method })
         .layer(DefaultBodyLimit::max(admit::FORM_LIMIT))
         .layer(middleware::from_fn(patience))
-        .layer(middleware::from_fn_with_state(Gate::default(), gate::pass))
-        .layer(middleware::from_fn_with_state(desk.clone(), host::check))
+        .layer(middleware::from_fn_with_state(
+            RequestLimits::default(),
+            concurrency::pass,
+        ))
+        .layer(middleware::from_fn_with_state(app.clone(), host::check))
         .layer(CatchPanicLayer::custom(|_: Box<dyn std::any::Any + Send>| {
             tracing::error!("a page panicked");
-            Fault::Internal.into_response()
+            PageError::Internal.into_response()
         }))
-        .layer(middleware::from_fn_with_state(desk.clone(), fault::dress))
+        .layer(middleware::from_fn_with_state(app.clone(), error_page::add_error_page))
         .layer(middleware::from_fn(headers::add))
-        .with_state(desk.clone());
+        .with_state(app.clone());
     // Around the routes, since it changes the path that they are found by.
     Router::new()
         .fallback_service(pages)
-        .layer(middleware::from_fn_with_state(desk, site::enter))
+        .layer(middleware::from_fn_with_state(app, reached_by::enter))
 }
 
 /// Every page and action, one line each.
-fn dashboard() -> Router<Desk> {
-    let pages: [(&str, MethodRouter<Desk>); 15] = [
+fn dashboard() -> Router<AppState> {
+    let pages: [(&str, MethodRouter<AppState>); 15] = [
         ("/queue", get(overview::show)),
         ("/queue/find", get(tasks::find)),
         ("/queue/queues/{queue}", get(tasks::enter)),
@@ -80,6 +83,6 @@ fn dashboard() -> Router<Desk> {
 async fn patience(request: Request, next: Next) -> Response {
     match tokio::time::timeout(PATIENCE, next.run(request)).await {
         Ok(response) => response,
-        Err(_) => Fault::Slow.into_response(),
+        Err(_) => PageError::Slow.into_response(),
     }
 }

@@ -12,11 +12,11 @@ use jiff::Timestamp;
 use runner_core::task::QueueName;
 use runner_queue::{BrokerResult, QueueInfo, Unclaimed};
 
-use super::desk::Desk;
-use super::fault::Fault;
+use super::app_state::AppState;
+use super::error_page::PageError;
+use super::format;
 use super::guard::session;
 use super::settings::Auth;
-use super::text;
 use crate::metrics::plain;
 
 /// How long the broker has for an answer to a scrape.
@@ -95,23 +95,23 @@ fn thousandths(text: &str) -> Option<u32> {
 
 /// `GET /metrics`: the process's counters and the broker's gauges. A broker that does not answer leaves its
 /// gauges out; `runner_broker_up` is 0 then, and while it takes no writes; the counters are there all the same.
-pub async fn metrics(State(desk): State<Desk>, headers: HeaderMap) -> Result<Response, Fault> {
-    if !desk.settings.metrics_open && matches!(desk.settings.auth, Auth::Login { .. }) {
-        session::of(&desk, &headers).ok_or(Fault::LoginNeeded)?;
+pub async fn metrics(State(app): State<AppState>, headers: HeaderMap) -> Result<Response, PageError> {
+    if !app.settings.metrics_open && matches!(app.settings.auth, Auth::Login { .. }) {
+        session::of(&app, &headers).ok_or(PageError::LoginNeeded)?;
     }
-    let mut text = desk.metrics.render();
+    let mut text = app.metrics.render();
     let asked = async {
         // Few scrapers at once ask the broker; nobody closes the semaphore.
-        let _turn = desk.scrapes.acquire().await;
-        figures(&desk, LONGEST.saturating_sub(text.len())).await.ok()
+        let _turn = app.scrapes.acquire().await;
+        figures(&app, LONGEST.saturating_sub(text.len())).await.ok()
     };
     let figures = tokio::time::timeout(PATIENCE, asked).await.ok().flatten();
-    let up = figures.is_some() && desk.health.trouble().is_none();
+    let up = figures.is_some() && app.health.trouble().is_none();
     text.push_str(&up_or_down(up));
     if let Some(figures) = figures {
-        let found = desk.unclaimed.look(&*desk.broker, &figures.told).await;
+        let found = app.unclaimed.look(&*app.broker, &figures.told).await;
         text.push_str(&figures.text());
-        waiting(&mut text, &found, desk.clock.now());
+        waiting(&mut text, &found, app.clock.now());
     }
     let form = Form::wanted(&headers);
     let text = match form {
@@ -137,10 +137,10 @@ struct Figures {
 
 /// Asks about the queues that the worker's settings name, then about the others in the order of their names, until the
 /// text is `room` bytes long.
-async fn figures(desk: &Desk, room: usize) -> BrokerResult<Figures> {
-    let names = desk.broker.queue_names().await?;
+async fn figures(app: &AppState, room: usize) -> BrokerResult<Figures> {
+    let names = app.broker.queue_names().await?;
     let (mut first, others): (Vec<QueueName>, Vec<QueueName>) =
-        names.into_iter().partition(|name| desk.settings.queues.contains(name));
+        names.into_iter().partition(|name| app.settings.queues.contains(name));
     first.extend(others);
     let mut figures = Figures {
         queues: first.len(),
@@ -148,7 +148,7 @@ async fn figures(desk: &Desk, room: usize) -> BrokerResult<Figures> {
         ..Figures::default()
     };
     for chunk in first.chunks(CHUNK) {
-        for queue in desk.broker.queues_of(chunk).await? {
+        for queue in app.broker.queues_of(chunk).await? {
             if !figures.add(&queue, room) {
                 return Ok(figures);
             }
@@ -230,7 +230,7 @@ fn waiting(out: &mut String, found: &[Unclaimed], now: Timestamp) {
     ] {
         let _infallible = write!(out, "# HELP {name} {help}\n# TYPE {name} gauge\n");
         for one in found {
-            let (queue, kind) = (label(one.queue.as_str()), label(&text::cut(&one.kind, LABEL)));
+            let (queue, kind) = (label(one.queue.as_str()), label(&format::cut(&one.kind, LABEL)));
             let value = of(one, now);
             let _infallible = writeln!(out, "{name}{{queue=\"{queue}\",type=\"{kind}\"}} {value}");
         }

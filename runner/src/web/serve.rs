@@ -17,11 +17,11 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::desk::Desk;
+use super::app_state::AppState;
+use super::connections::{Connections, OpenConnection};
+use super::reached_by::PeerAddress;
 use super::routes::router;
-use super::seats::{Seats, Taken};
-use super::site::Peer;
-use super::stream::{Paced, WRITE_TIME};
+use super::write_deadline::{WRITE_TIME, WriteDeadline};
 
 /// How long a client may take to send the head of a request, also between two requests.
 const HEAD_TIME: Duration = Duration::from_secs(10);
@@ -44,9 +44,9 @@ const FAREWELL: Duration = Duration::from_secs(5);
 /// Answers on `listener` until stopped, then lets requests in progress end.
 ///
 /// A failed accept is logged and tried again, since it passes (out of descriptors).
-pub async fn serve(desk: Desk, listener: TcpListener, stop: CancellationToken) {
-    let app = router(desk);
-    let seats = Seats::new();
+pub async fn serve(app: AppState, listener: TcpListener, stop: CancellationToken) {
+    let app = router(app);
+    let seats = Connections::new();
     let tracker = TaskTracker::new();
     limit_buffers(&listener);
     loop {
@@ -97,11 +97,19 @@ fn limit_remains(socket: &TcpStream) {
 #[cfg(not(target_os = "linux"))]
 fn limit_remains(_: &TcpStream) {}
 
-async fn connection(socket: TcpStream, from: SocketAddr, taken: Taken, app: axum::Router, stop: CancellationToken) {
+async fn connection(
+    socket: TcpStream,
+    from: SocketAddr,
+    taken: OpenConnection,
+    app: axum::Router,
+    stop: CancellationToken,
+) {
     limit_remains(&socket);
     let seat = taken.seat();
-    let app = app.layer(Extension(Peer(from))).layer(Extension(Arc::clone(seat)));
-    let io = TokioIo::new(Paced::new(socket, Arc::clone(seat)));
+    let app = app
+        .layer(Extension(PeerAddress(from)))
+        .layer(Extension(Arc::clone(seat)));
+    let io = TokioIo::new(WriteDeadline::new(socket, Arc::clone(seat)));
     let mut connection = pin!(
         http1::Builder::new()
             .timer(TokioTimer::new())

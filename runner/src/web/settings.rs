@@ -7,13 +7,13 @@ use runner_core::task::QueueName;
 use serde::Serialize;
 
 use super::guard::sign;
-use super::public::PublicUrl;
-use super::trust::TrustedProxies;
+use super::public_url::PublicUrl;
+use super::trusted_proxies::TrustedProxies;
 
 /// What a person may do; each role may do what the ones before it may.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Role {
+pub enum UserRole {
     /// Looks.
     Viewer,
     /// Runs, archives, cancels, pauses and resumes.
@@ -22,7 +22,7 @@ pub enum Role {
     Admin,
 }
 
-impl Role {
+impl UserRole {
     /// The word used in logs and on pages.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -45,7 +45,7 @@ pub struct User {
     /// made at start.
     pub password_mark: String,
     /// What they may do.
-    pub role: Role,
+    pub role: UserRole,
 }
 
 impl User {
@@ -70,7 +70,7 @@ pub enum Auth {
 
 /// Everything the dashboard must be told. Has no `Debug`: it holds the key.
 #[derive(Clone)]
-pub struct Settings {
+pub struct WebSettings {
     /// What the service calls itself, to tell one dashboard from another.
     pub name: String,
     /// The address that is listened on, for people: `127.0.0.1:8080`.
@@ -104,7 +104,7 @@ pub struct Settings {
     pub queue_dash: bool,
 }
 
-impl Settings {
+impl WebSettings {
     /// The user of this name.
     #[must_use]
     pub fn user(&self, name: &str) -> Option<&User> {

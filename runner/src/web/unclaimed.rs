@@ -7,7 +7,7 @@ use runner_queue::{Broker, QueueInfo, Unclaimed, unclaimed};
 use serde::Serialize;
 use tokio::time::{Instant, timeout};
 
-use super::text::{self, Lens};
+use super::format::{self, Locale};
 use super::urls;
 
 /// How long an answer is good for: many may look at the page, and a look costs the store some milliseconds.
@@ -21,12 +21,12 @@ const LONGEST: usize = 200;
 
 /// What was found last.
 #[derive(Default)]
-pub(super) struct Watch {
+pub(super) struct UnclaimedCache {
     last: Mutex<Option<(Instant, Arc<Vec<Unclaimed>>)>>,
     looking: tokio::sync::Mutex<()>,
 }
 
-impl Watch {
+impl UnclaimedCache {
     /// The types, oldest first. One who asks while another looks is given the last answer.
     pub(super) async fn look(&self, broker: &dyn Broker, queues: &[QueueInfo]) -> Arc<Vec<Unclaimed>> {
         let last = self.last.lock().unwrap_or_else(PoisonError::into_inner).clone();
@@ -60,13 +60,13 @@ pub(super) struct UnclaimedRow {
 }
 
 impl UnclaimedRow {
-    pub(super) fn new(lens: &Lens, found: &Unclaimed) -> Self {
+    pub(super) fn new(locale: &Locale, found: &Unclaimed) -> Self {
         Self {
             queue: found.queue.to_string(),
             queue_url: urls::tasks(found.queue.as_str(), "pending"),
-            kind: text::cut(&found.kind, LONGEST),
+            kind: format::cut(&found.kind, LONGEST),
             n: found.count,
-            waits: lens.span(found.oldest.duration_until(lens.now).unsigned_abs()),
+            waits: locale.span(found.oldest.duration_until(locale.now).unsigned_abs()),
         }
     }
 }

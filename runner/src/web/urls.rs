@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::site;
+use super::reached_by;
 
 /// Where the dashboard hangs, below what a proxy puts before it.
 const ROOT: &str = "/queue";
@@ -10,7 +10,7 @@ const ROOT: &str = "/queue";
 /// The first page, as the browser that is answered knows it.
 #[must_use]
 pub fn root() -> String {
-    format!("{}{ROOT}", site::current().base)
+    format!("{}{ROOT}", reached_by::current().base)
 }
 
 /// One path segment or query value: everything but unreserved characters is percent-encoded.
@@ -115,7 +115,7 @@ pub fn login(next: &str) -> String {
 /// before `/queue` may be missing, as in an address that was noted before there was one.
 #[must_use]
 pub fn inside(path: &str) -> String {
-    let site = site::current();
+    let site = reached_by::current();
     let own = path.strip_prefix(site.base.as_str()).filter(|rest| is_page(rest));
     match own.or_else(|| is_page(path).then_some(path)) {
         Some(page) => format!("{}{page}", site.base),
@@ -192,11 +192,11 @@ mod tests {
 
     #[test]
     fn every_address_begins_with_what_the_proxy_puts_before_it() {
-        let site = site::Site {
+        let site = reached_by::ReachedBy {
             base: "/ops".to_owned(),
-            ..site::Site::default()
+            ..reached_by::ReachedBy::default()
         };
-        site::within(site, || {
+        reached_by::within(site, || {
             assert_eq!(root(), "/ops/queue");
             assert_eq!(task("q", "a"), "/ops/queue/tasks/q/a");
             assert_eq!(tasks("q", "pending"), "/ops/queue/queues/q/pending");

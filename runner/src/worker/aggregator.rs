@@ -16,9 +16,9 @@ use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::Shop;
-use super::setbacks::Setbacks;
-use crate::role::{Role, panic_text};
+use super::WorkerContext;
+use super::group_failures::GroupFailures;
+use crate::background::{BackgroundLoop, panic_text};
 
 /// The longest time between two looks at the groups.
 const EVERY: Duration = Duration::from_secs(7);
@@ -46,20 +46,20 @@ const RECLAIM_BATCH: usize = 1000;
 /// Pause between two tries to write.
 const AGAIN: Duration = Duration::from_millis(500);
 
-pub(super) struct Aggregator {
-    shop: Arc<Shop>,
+pub(super) struct GroupAggregator {
+    ctx: Arc<WorkerContext>,
     stop: CancellationToken,
     slots: Arc<Semaphore>,
     sets: TaskTracker,
-    setbacks: Arc<Setbacks>,
+    setbacks: Arc<GroupFailures>,
 }
 
-impl Aggregator {
+impl GroupAggregator {
     /// `sets` keeps count of what is under way; `stop` ends the looking, not the sets.
-    pub(super) fn new(shop: Arc<Shop>, stop: CancellationToken, sets: TaskTracker) -> Self {
+    pub(super) fn new(ctx: Arc<WorkerContext>, stop: CancellationToken, sets: TaskTracker) -> Self {
         let slots = Arc::new(Semaphore::new(AT_ONCE));
         Self {
-            shop,
+            ctx,
             stop,
             slots,
             sets,
@@ -79,9 +79,9 @@ impl Aggregator {
     async fn look(&self, queue: &QueueName) -> BrokerResult<()> {
         let mut from: Option<String> = None;
         loop {
-            let part = self.shop.broker.group_names(queue, from.as_deref()).await?;
+            let part = self.ctx.broker.group_names(queue, from.as_deref()).await?;
             for group in &part.names {
-                if let Some(function) = self.shop.handlers.aggregator(group) {
+                if let Some(function) = self.ctx.handlers.aggregator(group) {
                     self.empty(queue, group, &function).await?;
                 }
                 if self.stop.is_cancelled() {
@@ -103,13 +103,13 @@ impl Aggregator {
             if self.setbacks.pauses(queue, group, began) {
                 break;
             }
-            let Some(set) = self.shop.broker.stage(queue, group, &self.shop.settings.groups).await? else {
+            let Some(set) = self.ctx.broker.stage(queue, group, &self.ctx.settings.groups).await? else {
                 break;
             };
-            let (shop, function, setbacks) = (self.shop.clone(), function.clone(), self.setbacks.clone());
+            let (ctx, function, setbacks) = (self.ctx.clone(), function.clone(), self.setbacks.clone());
             self.sets.spawn(async move {
-                let set = InWork { set, began };
-                set.run(&shop, &function, &setbacks).await;
+                let set = OwnedSet { set, began };
+                set.run(&ctx, &function, &setbacks).await;
                 drop(slot);
             });
         }
@@ -118,27 +118,27 @@ impl Aggregator {
 }
 
 #[async_trait]
-impl Role for Aggregator {
+impl BackgroundLoop for GroupAggregator {
     fn name(&self) -> &'static str {
         "aggregator"
     }
 
     fn every(&self) -> Duration {
-        EVERY.min(self.shop.settings.groups.grace)
+        EVERY.min(self.ctx.settings.groups.grace)
     }
 
     async fn turn(&mut self) -> Option<Duration> {
-        let queues = match self.shop.queues_with(Lists::Grouped).await {
+        let queues = match self.ctx.queues_with(Lists::Grouped).await {
             Ok(chunks) => chunks.concat(),
             Err(error) => {
-                self.shop.broker_failed("look for groups", &error);
+                self.ctx.broker_failed("look for groups", &error);
                 return None;
             }
         };
         for queue in queues {
             if let Err(error) = self.look(&queue).await {
                 // In a cluster the server of one queue may be away, and those of others not.
-                self.shop.broker_failed("look at the groups", &error);
+                self.ctx.broker_failed("look at the groups", &error);
             }
         }
         None
@@ -146,11 +146,11 @@ impl Role for Aggregator {
 }
 
 /// Puts the tasks of sets that nobody came back for into their groups again.
-pub(super) async fn reclaim(shop: &Shop) {
+pub(super) async fn reclaim(ctx: &WorkerContext) {
     let pass = async {
         let mut all = Vec::new();
-        for queues in shop.queues_with(Lists::Grouped).await? {
-            all.extend(shop.broker.reclaim(&queues, RECLAIM_GRACE, RECLAIM_BATCH).await?);
+        for queues in ctx.queues_with(Lists::Grouped).await? {
+            all.extend(ctx.broker.reclaim(&queues, RECLAIM_GRACE, RECLAIM_BATCH).await?);
         }
         Ok(all)
     };
@@ -163,7 +163,7 @@ pub(super) async fn reclaim(shop: &Shop) {
                 );
             }
         }
-        Err(error) => shop.broker_failed("take back tasks of groups", &error),
+        Err(error) => ctx.broker_failed("take back tasks of groups", &error),
     }
 }
 
@@ -176,7 +176,7 @@ pub(super) async fn is_written(broker: &dyn Broker, task: &Task) -> BrokerResult
 }
 
 /// A set that is ours until its deadline.
-struct InWork {
+struct OwnedSet {
     set: StagedSet,
     /// Just before it was taken.
     began: Instant,
@@ -216,10 +216,10 @@ impl Failure {
     }
 }
 
-impl InWork {
-    async fn run(&self, shop: &Shop, function: &Function, setbacks: &Setbacks) {
+impl OwnedSet {
+    async fn run(&self, ctx: &WorkerContext, function: &Function, setbacks: &GroupFailures) {
         let (queue, group) = (&self.set.queue, self.set.group.as_str());
-        let outcome = match self.make_one(shop, function).await {
+        let outcome = match self.make_one(ctx, function).await {
             Ok(None) => return,
             Ok(Some((tasks, task))) => {
                 let duration_ms = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -227,7 +227,7 @@ impl InWork {
                     %queue, group, tasks, task_id = %self.id_of(&task), task_type = %task.kind, duration_ms,
                     "the tasks of a group became one"
                 );
-                shop.metrics.aggregated_tasks(queue.as_str(), tasks);
+                ctx.metrics.aggregated_tasks(queue.as_str(), tasks);
                 let failures = setbacks.succeeded(queue, group);
                 if failures > 1 {
                     tracing::info!(%queue, group, failures, "the aggregator of a group works again");
@@ -241,20 +241,20 @@ impl InWork {
                     "the tasks of a group did not become one; they go back to it within about two minutes"
                 );
                 if failure.is_the_aggregators() {
-                    self.failed(shop, setbacks);
+                    self.failed(ctx, setbacks);
                 }
                 failure.outcome()
             }
         };
-        shop.metrics.aggregated(queue.as_str(), outcome);
+        ctx.metrics.aggregated(queue.as_str(), outcome);
     }
 
     /// One failure may be luck; a row of them is for somebody to look at.
-    fn failed(&self, shop: &Shop, setbacks: &Setbacks) {
+    fn failed(&self, ctx: &WorkerContext, setbacks: &GroupFailures) {
         let (queue, group) = (&self.set.queue, self.set.group.as_str());
         let again = setbacks.failed(queue, group, self.began, Instant::now());
         if again.another && again.in_a_row > 1 {
-            shop.metrics.aggregator_failed_again(queue.as_str());
+            ctx.metrics.aggregator_failed_again(queue.as_str());
             tracing::warn!(
                 code = "aggregator_failing", %queue, group, failures = again.in_a_row, pause_s = again.pause.as_secs(),
                 "the aggregator of a group failed again and again; this instance leaves the group alone for a while. \
@@ -264,8 +264,8 @@ impl InWork {
     }
 
     /// How many became which one; nothing when none of them was there any more.
-    async fn make_one(&self, shop: &Shop, function: &Function) -> Result<Option<(usize, Task)>, Failure> {
-        let read = timeout_at(self.until(WRITING), shop.broker.read_staged(&self.set)).await;
+    async fn make_one(&self, ctx: &WorkerContext, function: &Function) -> Result<Option<(usize, Task)>, Failure> {
+        let read = timeout_at(self.until(WRITING), ctx.broker.read_staged(&self.set)).await;
         let tasks = read
             .map_err(|_| Failure::Unread(None))?
             .map_err(|error| Failure::Unread(Some(error)))?;
@@ -273,10 +273,10 @@ impl InWork {
             return Ok(None);
         }
         let count = tasks.len();
-        let mut task = self.call(shop, function, tasks).await?;
+        let mut task = self.call(ctx, function, tasks).await?;
         task.queue = self.set.queue.clone();
-        self.enqueue(shop, &task).await?;
-        self.drop_set(shop).await;
+        self.enqueue(ctx, &task).await?;
+        self.drop_set(ctx).await;
         Ok(Some((count, task)))
     }
 
@@ -291,7 +291,7 @@ impl InWork {
         task.id.clone().unwrap_or_else(own)
     }
 
-    async fn call(&self, shop: &Shop, function: &Function, tasks: Vec<TaskRecord>) -> Result<Task, Failure> {
+    async fn call(&self, ctx: &WorkerContext, function: &Function, tasks: Vec<TaskRecord>) -> Result<Task, Failure> {
         let tasks = tasks.into_iter().map(|task| GroupTask {
             id: task.id,
             kind: task.kind,
@@ -299,7 +299,7 @@ impl InWork {
             headers: task.headers,
         });
         let (name, queue) = (self.set.group.clone(), self.set.queue.clone());
-        let group = Group::new(name, queue, tasks.collect(), shop.handlers.states());
+        let group = Group::new(name, queue, tasks.collect(), ctx.handlers.states());
         // In a task of its own, so that a panic ends it and nothing else.
         let mut running = tokio::spawn(function.call(group));
         match timeout_at(self.until(WRITING), &mut running).await {
@@ -316,12 +316,12 @@ impl InWork {
     }
 
     #[allow(clippy::disallowed_methods)] // a named back-off, which ends with the time of the set
-    async fn enqueue(&self, shop: &Shop, task: &Task) -> Result<(), Failure> {
+    async fn enqueue(&self, ctx: &WorkerContext, task: &Task) -> Result<(), Failure> {
         let chosen = task.id.is_some();
         let task = [task.clone().id(self.id_of(task))];
         let mut last = None;
         while Instant::now() < self.until(Duration::ZERO) {
-            match timeout_at(self.until(Duration::ZERO), shop.broker.enqueue(&task)).await {
+            match timeout_at(self.until(Duration::ZERO), ctx.broker.enqueue(&task)).await {
                 Ok(Ok(mut answers)) => {
                     let refusal = match answers.pop() {
                         Some(Ok(_)) => return Ok(()),
@@ -330,20 +330,20 @@ impl InWork {
                     };
                     // An earlier try may have taken effect though its answer was lost.
                     let own = !chosen && refusal == Refusal::IdTaken;
-                    if last.is_some() && (own || self.is_there(shop, &task[0]).await) {
+                    if last.is_some() && (own || self.is_there(ctx, &task[0]).await) {
                         return Ok(());
                     }
                     return Err(Failure::Refused(refusal));
                 }
                 // It is there: to put the set together again would double it for as long as a replica is away.
                 Ok(Err(error @ BrokerError::Unconfirmed { .. })) => {
-                    shop.metrics.broker_error(error.code());
+                    ctx.metrics.broker_error(error.code());
                     let (queue, group) = (&self.set.queue, &self.set.group);
                     tracing::warn!(%queue, group, %error, "the tasks of a group became one all the same");
                     return Ok(());
                 }
                 Ok(Err(error)) if error.is_transient() => {
-                    shop.broker_failed("enqueue the task of a group", &error);
+                    ctx.broker_failed("enqueue the task of a group", &error);
                     last = Some(error);
                     tokio::time::sleep(AGAIN).await;
                 }
@@ -356,11 +356,11 @@ impl InWork {
 
     /// Whether this very task lies in the store, where its own uniqueness lock bars it from being written a second
     /// time.
-    async fn is_there(&self, shop: &Shop, task: &Task) -> bool {
-        match timeout_at(self.until(Duration::ZERO), is_written(shop.broker.as_ref(), task)).await {
+    async fn is_there(&self, ctx: &WorkerContext, task: &Task) -> bool {
+        match timeout_at(self.until(Duration::ZERO), is_written(ctx.broker.as_ref(), task)).await {
             Ok(Ok(there)) => there,
             Ok(Err(error)) => {
-                shop.broker_failed("look for the task of a group", &error);
+                ctx.broker_failed("look for the task of a group", &error);
                 false
             }
             Err(_) => false,
@@ -369,12 +369,12 @@ impl InWork {
 
     /// What cannot be dropped in time is put together once more.
     #[allow(clippy::disallowed_methods)] // as above
-    async fn drop_set(&self, shop: &Shop) {
+    async fn drop_set(&self, ctx: &WorkerContext) {
         while Instant::now() < self.until(Duration::ZERO) {
-            match timeout_at(self.until(Duration::ZERO), shop.broker.drop_staged(&self.set)).await {
+            match timeout_at(self.until(Duration::ZERO), ctx.broker.drop_staged(&self.set)).await {
                 Ok(Ok(_)) => return,
                 Ok(Err(error)) => {
-                    shop.broker_failed("delete tasks that became one", &error);
+                    ctx.broker_failed("delete tasks that became one", &error);
                     tokio::time::sleep(AGAIN).await;
                 }
                 Err(_) => break,

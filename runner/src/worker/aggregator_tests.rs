@@ -3,7 +3,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use runner_core::task::{State, Task, TaskId};
+use runner_core::task::{Task, TaskId, TaskState};
 use runner_queue::{Groups, Inspector, Page, Producer};
 use runner_sdk::{Group, Registry, TaskError};
 
@@ -34,7 +34,7 @@ impl Scene {
     }
 
     /// Payloads of all tasks in this state, once there are as many as wanted.
-    async fn payloads(&self, state: State, wanted: usize) -> Vec<String> {
+    async fn payloads(&self, state: TaskState, wanted: usize) -> Vec<String> {
         let begun = tokio::time::Instant::now();
         loop {
             let page = Page { number: 1, size: 1000 };
@@ -70,11 +70,11 @@ async fn the_tasks_of_a_group_become_one_that_is_run() {
         .aggregate("a", join)
         .aggregate("b*", join);
     let worker = scene.worker(registry);
-    let mut done = scene.payloads(State::Completed, 2).await;
+    let mut done = scene.payloads(TaskState::Completed, 2).await;
     done.sort();
     assert_eq!(done, ["a: 1,2", "b: x"]);
     assert_eq!(
-        scene.payloads(State::Aggregating, 1).await,
+        scene.payloads(TaskState::Aggregating, 1).await,
         ["y"],
         "no aggregator, so it waits"
     );
@@ -98,7 +98,7 @@ async fn no_more_become_one_than_the_largest_size() {
         scene.put(part("g", &n.to_string())).await;
     }
     let worker = scene.worker(Registry::new().aggregate("*", join));
-    let mut one = scene.payloads(State::Pending, 3).await;
+    let mut one = scene.payloads(TaskState::Pending, 3).await;
     one.sort();
     assert_eq!(one, ["g: 0,1,2", "g: 3,4,5", "g: 6"], "they wait for a handler");
     worker.drain(CancellationToken::new()).await;
@@ -116,10 +116,10 @@ async fn the_task_goes_to_the_queue_of_its_group_with_options_of_its_own() {
             .run(runner_core::task::Run::In(Duration::from_secs(60)))
     };
     let worker = scene.worker(Registry::new().aggregate("*", elsewhere));
-    scene.payloads(State::Scheduled, 1).await;
+    scene.payloads(TaskState::Scheduled, 1).await;
     let page = scene
         .broker
-        .tasks(&QueueName::default(), State::Scheduled, Page::default())
+        .tasks(&QueueName::default(), TaskState::Scheduled, Page::default())
         .await
         .unwrap();
     let record = &page.tasks[0].record;
@@ -158,7 +158,7 @@ async fn a_failure_leaves_the_set_for_a_later_time() {
     worker.drain(CancellationToken::new()).await;
     assert_eq!(calls.load(Ordering::SeqCst), 1, "not again before the set went back");
     assert!(
-        scene.payloads(State::Aggregating, 0).await.is_empty(),
+        scene.payloads(TaskState::Aggregating, 0).await.is_empty(),
         "they are staged"
     );
     let queues = [QueueName::default()];
@@ -191,17 +191,17 @@ async fn a_group_whose_aggregator_keeps_failing_is_told_of_and_left_alone() {
         .await;
     // The groups are gone through by name, so whoever comes to this one has passed by the other.
     fill("good").await;
-    scene.payloads(State::Pending, 1).await;
+    scene.payloads(TaskState::Pending, 1).await;
     fill("bad").await;
     scene
         .metric(r#"runner_group_repeated_failures_total{queue="default"} 1"#)
         .await;
     fill("bad").await;
     fill("good").await;
-    scene.payloads(State::Pending, 2).await;
+    scene.payloads(TaskState::Pending, 2).await;
     worker.drain(CancellationToken::new()).await;
     assert_eq!(calls.load(Ordering::SeqCst), 2);
-    scene.payloads(State::Aggregating, 3).await;
+    scene.payloads(TaskState::Aggregating, 3).await;
     let told = std::fs::read_to_string(told.path()).unwrap();
     let warned: Vec<_> = told.lines().filter(|l| l.contains("aggregator_failing")).collect();
     assert_eq!(warned.len(), 1, "{told}");
@@ -224,7 +224,7 @@ async fn a_set_that_nobody_came_back_for_is_put_together_again() {
     assert!(set.is_some());
     clock.advance(runner_queue::SET_DEADLINE + Duration::from_secs(5));
     let worker = scene.worker(Registry::new().aggregate("*", join));
-    let one = scene.payloads(State::Pending, 1).await;
+    let one = scene.payloads(TaskState::Pending, 1).await;
     assert_eq!(one, ["g: 1"]);
     worker.drain(CancellationToken::new()).await;
 }
@@ -248,7 +248,7 @@ async fn a_drain_waits_for_the_set_in_hand() {
     let drained = tokio::spawn(worker.drain(CancellationToken::new()));
     go.notify_one();
     drained.await.unwrap();
-    assert_eq!(scene.payloads(State::Pending, 1).await, ["g: 1"]);
+    assert_eq!(scene.payloads(TaskState::Pending, 1).await, ["g: 1"]);
     assert_eq!(scene.broker.audit().await.unwrap(), Vec::<String>::new());
 }
 

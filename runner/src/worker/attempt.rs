@@ -14,15 +14,15 @@ use futures_util::future::CatchUnwind;
 use jiff::Timestamp;
 use runner_core::task::{Backoff, DEFAULT_TIMEOUT, RunOutcome};
 use runner_queue::{Attempt, Claim, MAX_ERROR_BYTES, MAX_RESULT_BYTES, Settlement, TaskRecord, Verdict};
-use runner_sdk::{BoxFuture, Ctx, CtxParts, Found, Outcome, Stop, StopReason};
+use runner_sdk::{BoxFuture, Ctx, CtxParts, HandlerMatch, Outcome, Stop, StopReason};
 use tokio::time::Instant;
 
-use super::Shop;
-use super::board::{InWork, Place};
-use super::ended::Leaving;
-use super::pace::{self, Turn};
-use super::verdict::{End, verdict_of};
-use crate::role::panic_text;
+use super::WorkerContext;
+use super::in_flight::{InFlightTask, Slot};
+use super::inline::{self, InlineBudget};
+use super::outbox::OutboxGuard;
+use super::verdict::{HandlerEnd, verdict_of};
+use crate::background::panic_text;
 
 /// How long a handler that was told to stop may take to return before it is dropped; less once its lease is lost.
 const STOP_GRACE: Duration = Duration::from_secs(15);
@@ -33,32 +33,32 @@ const NOTE_AGAIN: Duration = Duration::from_millis(500);
 
 /// An attempt whose handler was called.
 #[allow(clippy::large_enum_variant)] // the large one is the usual case, and taken apart at once
-pub(super) enum Begun {
+pub(super) enum Started {
     /// It waited for nothing. Without a settlement nothing may be written, because the lease was lost.
     Over(Option<Settlement>),
-    UnderWay(Box<UnderWay>),
+    UnderWay(Box<RunningAttempt>),
 }
 
 /// An attempt whose handler waits for something.
-pub(super) struct UnderWay {
+pub(super) struct RunningAttempt {
     running: Running,
     limit: Duration,
-    known: Known,
+    known: AttemptFacts,
 }
 
 /// What is known of an attempt from its beginning.
-struct Known {
+struct AttemptFacts {
     claim: Claim,
     stop: Stop,
-    ctx: Ctx,
+    cx: Ctx,
     backoff: Backoff,
     started_at: Timestamp,
     began: Instant,
 }
 
 /// Calls the handler of a task in work, and runs it until it waits for something.
-pub(super) fn begin(shop: &Shop, in_work: InWork) -> Begun {
-    let InWork {
+pub(super) fn begin(ctx: &WorkerContext, in_work: InFlightTask) -> Started {
+    let InFlightTask {
         claim,
         stop,
         started_at,
@@ -66,8 +66,8 @@ pub(super) fn begin(shop: &Shop, in_work: InWork) -> Begun {
         ..
     } = in_work;
     let task = claim.task();
-    let Some(found) = shop.handlers.find(&task.kind) else {
-        return Begun::Over(Some(without_handler(shop, claim)));
+    let Some(found) = ctx.handlers.find(&task.kind) else {
+        return Started::Over(Some(without_handler(ctx, claim)));
     };
     // A run gets one line, at its end.
     tracing::debug!(
@@ -75,69 +75,69 @@ pub(super) fn begin(shop: &Shop, in_work: InWork) -> Begun {
         start = %started_at, "task started"
     );
     let began = Instant::now();
-    let ctx = Ctx::new(
+    let cx = Ctx::new(
         parts_of(task, deadline, started_at),
         stop.clone(),
-        shop.handlers.states(),
+        ctx.handlers.states(),
     );
     let limit = Duration::try_from(deadline.duration_since(started_at)).unwrap_or(Duration::ZERO);
-    let known = Known {
+    let known = AttemptFacts {
         claim,
         stop,
-        ctx,
+        cx,
         backoff: found.backoff(),
         started_at,
         began,
     };
     if limit.is_zero() {
         known.stop.stop(StopReason::Deadline);
-        return Begun::Over(ended(shop, known, End::TooLate));
+        return Started::Over(ended(ctx, known, HandlerEnd::TooLate));
     }
-    let mut running = Running::new(found, known.ctx.clone());
+    let mut running = Running::new(found, known.cx.clone());
     // Whoever waits for the rest asks again, and is woken then.
     match running.poll(&mut Context::from_waker(Waker::noop())) {
-        Poll::Ready(end) => Begun::Over(ended(shop, known, end)),
-        Poll::Pending => Begun::UnderWay(Box::new(UnderWay { running, limit, known })),
+        Poll::Ready(end) => Started::Over(ended(ctx, known, end)),
+        Poll::Pending => Started::UnderWay(Box::new(RunningAttempt { running, limit, known })),
     }
 }
 
-impl UnderWay {
+impl RunningAttempt {
     /// Waits for the handler, tells it to stop when its time is up, drops it when it does not listen.
-    pub(super) async fn end(self: Box<Self>, shop: &Shop) -> Option<Settlement> {
+    pub(super) async fn end(self: Box<Self>, ctx: &WorkerContext) -> Option<Settlement> {
         let Self { running, limit, known } = *self;
-        let end = watch(shop, running, &known.stop, limit).await;
-        ended(shop, known, end)
+        let end = watch(ctx, running, &known.stop, limit).await;
+        ended(ctx, known, end)
     }
 }
 
 /// An attempt from its beginning to its end, as a task of the runtime.
-pub(super) async fn run_apart(shop: Arc<Shop>, place: Place, task: InWork) {
-    let leaving = Leaving::new(&shop.ended, place);
-    let mut turn = Turn::new();
-    match begin(&shop, task) {
-        Begun::Over(settlement) => leaving.leave(settlement, pace::is_moment(turn.lap())),
-        Begun::UnderWay(rest) => leaving.leave(rest.end(&shop).await, false),
+pub(super) async fn run_spawned(ctx: Arc<WorkerContext>, place: Slot, task: InFlightTask) {
+    let leaving = OutboxGuard::new(&ctx.ended, place);
+    let mut turn = InlineBudget::new();
+    match begin(&ctx, task) {
+        Started::Over(settlement) => leaving.post(settlement, inline::is_moment(turn.lap())),
+        Started::UnderWay(rest) => leaving.post(rest.end(&ctx).await, false),
     }
 }
 
 /// An attempt of a suspect that has the process to itself: if that ends, it was this task.
-pub(super) async fn run_alone(shop: Arc<Shop>, place: Place, task: InWork) {
-    let noted = tokio::time::timeout(NOTE_LIMIT, shop.broker.run_alone(&task.claim, true)).await;
+pub(super) async fn run_suspect(ctx: Arc<WorkerContext>, place: Slot, task: InFlightTask) {
+    let noted = tokio::time::timeout(NOTE_LIMIT, ctx.broker.run_alone(&task.claim, true)).await;
     match noted {
-        Ok(Ok(true)) => run_apart(shop, place, task).await,
-        Ok(Ok(false)) => Leaving::new(&shop.ended, place).leave(None, false),
+        Ok(Ok(true)) => run_spawned(ctx, place, task).await,
+        Ok(Ok(false)) => OutboxGuard::new(&ctx.ended, place).post(None, false),
         // Its crash would prove nothing then; but it has waited long enough.
-        Ok(Err(_)) | Err(_) => run_apart(shop, place, task).await,
+        Ok(Err(_)) | Err(_) => run_spawned(ctx, place, task).await,
     }
 }
 
 /// Says that this run is not alone any more, until the broker knows it or the run is over.
 #[allow(clippy::disallowed_methods)] // a named back-off; the end of the run ends it
-pub(super) async fn not_alone(shop: &Shop, claim: &Claim) {
+pub(super) async fn not_alone(ctx: &WorkerContext, claim: &Claim) {
     loop {
-        match tokio::time::timeout(NOTE_LIMIT, shop.broker.run_alone(claim, false)).await {
+        match tokio::time::timeout(NOTE_LIMIT, ctx.broker.run_alone(claim, false)).await {
             Ok(Ok(_)) => return,
-            Ok(Err(error)) => shop.broker_failed("note that a run is not alone", &error),
+            Ok(Err(error)) => ctx.broker_failed("note that a run is not alone", &error),
             Err(_) => (),
         }
         tokio::time::sleep(NOTE_AGAIN).await;
@@ -145,17 +145,17 @@ pub(super) async fn not_alone(shop: &Shop, claim: &Claim) {
 }
 
 /// The rest of an attempt, likewise.
-pub(super) async fn run_on(shop: Arc<Shop>, place: Place, rest: Box<UnderWay>) {
-    let leaving = Leaving::new(&shop.ended, place);
-    leaving.leave(rest.end(&shop).await, false);
+pub(super) async fn run_on(ctx: Arc<WorkerContext>, place: Slot, rest: Box<RunningAttempt>) {
+    let leaving = OutboxGuard::new(&ctx.ended, place);
+    leaving.post(rest.end(&ctx).await, false);
 }
 
 /// What is to be written of an attempt that is over. `None` when nothing may be, because the lease was lost.
-fn ended(shop: &Shop, known: Known, end: End) -> Option<Settlement> {
-    let Known {
+fn ended(ctx: &WorkerContext, known: AttemptFacts, end: HandlerEnd) -> Option<Settlement> {
+    let AttemptFacts {
         claim,
         stop,
-        ctx,
+        cx,
         backoff,
         started_at,
         began,
@@ -163,33 +163,33 @@ fn ended(shop: &Shop, known: Known, end: End) -> Option<Settlement> {
     let task = claim.task();
     let reason = stop.reason();
     // A success is still offered: the broker's fence refuses it if the task is someone else's by now.
-    let succeeded = matches!(end, End::Returned(Outcome::Success(_)));
+    let succeeded = matches!(end, HandlerEnd::Returned(Outcome::Success(_)));
     if reason == Some(StopReason::LeaseLost) && !succeeded {
         tracing::error!(task_id = %task.id, task_type = %task.kind, "lease lost; the handler was stopped, nothing is written");
         return None;
     }
-    let (verdict, outcome, error, result) = verdict_of(shop, task, end, &stop, backoff);
-    let result = result.or_else(|| ctx.take_result());
+    let (verdict, outcome, error, result) = verdict_of(ctx, task, end, &stop, backoff);
+    let result = result.or_else(|| cx.take_result());
     let error = error.map(|mut text| {
         text.truncate(text.floor_char_boundary(MAX_ERROR_BYTES));
         text
     });
-    let result = bounded(task, &ctx, result);
+    let result = bounded(task, &cx, result);
     let took = began.elapsed();
     report(task, outcome, error.as_deref(), took);
-    match shop.successes.get(&task.queue) {
+    match ctx.successes.get(&task.queue) {
         Some(successes) if outcome == RunOutcome::Success => successes.add(took),
-        _ => shop.metrics.attempt(task.queue.as_str(), outcome, took),
+        _ => ctx.metrics.attempt(task.queue.as_str(), outcome, took),
     }
-    let log = ctx.log().take();
+    let log = cx.log().take();
     let keep_attempt = error.is_some() || log.is_some() || !task.retention.is_zero() || task.leaves_trace();
     let attempt = keep_attempt.then(|| Attempt {
         number: task.retried + 1,
         started_at,
-        ended_at: shop.clock.now(),
+        ended_at: ctx.clock.now(),
         outcome,
         error,
-        server: shop.server_name(),
+        server: ctx.server_name(),
         log,
     });
     Some(Settlement {
@@ -201,7 +201,7 @@ fn ended(shop: &Shop, known: Known, end: End) -> Option<Settlement> {
 }
 
 /// Drops a result that is too long to be kept; the task succeeded all the same.
-fn bounded(task: &TaskRecord, ctx: &Ctx, result: Option<Bytes>) -> Option<Bytes> {
+fn bounded(task: &TaskRecord, cx: &Ctx, result: Option<Bytes>) -> Option<Bytes> {
     let bytes = result.as_ref().map_or(0, Bytes::len);
     if bytes <= MAX_RESULT_BYTES {
         return result;
@@ -209,13 +209,13 @@ fn bounded(task: &TaskRecord, ctx: &Ctx, result: Option<Bytes>) -> Option<Bytes>
     if !task.retention.is_zero() {
         tracing::warn!(task_id = %task.id, task_type = %task.kind, bytes, most = MAX_RESULT_BYTES, "the result is too long and was not kept");
         let note = format!("the result of {bytes} bytes is longer than {MAX_RESULT_BYTES} and was not kept");
-        ctx.log().push("log", &note);
+        cx.log().push("log", &note);
     }
     None
 }
 
 #[allow(clippy::disallowed_methods)] // the time limit of the attempt, beside what else may end it
-async fn watch(shop: &Shop, mut running: Running, stop: &Stop, limit: Duration) -> End {
+async fn watch(ctx: &WorkerContext, mut running: Running, stop: &Stop, limit: Duration) -> HandlerEnd {
     tokio::select! {
         end = running.end() => return end,
         () = tokio::time::sleep(limit) => stop.stop(StopReason::Deadline),
@@ -223,16 +223,16 @@ async fn watch(shop: &Shop, mut running: Running, stop: &Stop, limit: Duration) 
     }
     let last_moment = async {
         stop.lease_lost().await;
-        tokio::time::sleep(shop.settings.last_moment()).await;
+        tokio::time::sleep(ctx.settings.last_moment()).await;
     };
     tokio::select! {
         end = running.end() => return end,
         () = tokio::time::sleep(STOP_GRACE) => (),
         () = last_moment => (),
-        () = shop.board.abandoned() => (),
+        () = ctx.board.abandoned() => (),
     }
     running.drop_it();
-    End::Dropped
+    HandlerEnd::Dropped
 }
 
 type Caught = CatchUnwind<AssertUnwindSafe<BoxFuture<'static, Outcome>>>;
@@ -241,23 +241,23 @@ type Caught = CatchUnwind<AssertUnwindSafe<BoxFuture<'static, Outcome>>>;
 struct Running(Option<Caught>);
 
 impl Running {
-    fn new(found: Found, ctx: Ctx) -> Self {
+    fn new(found: HandlerMatch, cx: Ctx) -> Self {
         // What a handler does before its first await happens when it is polled.
-        let call: BoxFuture<'static, Outcome> = Box::pin(async move { found.call(ctx).await });
+        let call: BoxFuture<'static, Outcome> = Box::pin(async move { found.call(cx).await });
         Self(Some(AssertUnwindSafe(call).catch_unwind()))
     }
 
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<HandlerEnd> {
         let Some(running) = &mut self.0 else {
-            return Poll::Ready(End::Dropped);
+            return Poll::Ready(HandlerEnd::Dropped);
         };
         running.poll_unpin(cx).map(|ended| match ended {
-            Ok(outcome) => End::Returned(outcome),
-            Err(panic) => End::Panicked(panic_text(panic.as_ref())),
+            Ok(outcome) => HandlerEnd::Returned(outcome),
+            Err(panic) => HandlerEnd::Panicked(panic_text(panic.as_ref())),
         })
     }
 
-    async fn end(&mut self) -> End {
+    async fn end(&mut self) -> HandlerEnd {
         poll_fn(|cx| self.poll(cx)).await
     }
 
@@ -276,11 +276,11 @@ impl Drop for Running {
 }
 
 /// Its type was claimed, but no handler knows it any more: it goes back to where it was, for whoever does.
-fn without_handler(shop: &Shop, claim: Claim) -> Settlement {
+fn without_handler(ctx: &WorkerContext, claim: Claim) -> Settlement {
     let task = claim.task();
     tracing::debug!(task_id = %task.id, task_type = %task.kind, queue = %task.queue, "no handler here; handed back");
-    shop.broker.claims_types(&shop.known.refuse(&shop.handlers, &task.kind));
-    shop.metrics
+    ctx.broker.claims_types(&ctx.known.refuse(&ctx.handlers, &task.kind));
+    ctx.metrics
         .attempt(task.queue.as_str(), RunOutcome::NoHandler, Duration::ZERO);
     Settlement {
         claim,

@@ -5,17 +5,17 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::Shop;
+use super::WorkerContext;
 
 /// Pause before listening again after the broker went away.
 const AGAIN: Duration = Duration::from_secs(1);
 
 #[allow(clippy::disallowed_methods)] // a named back-off that a stop ends
-pub(super) async fn run(shop: Arc<Shop>, stop: CancellationToken) {
+pub(super) async fn run(ctx: Arc<WorkerContext>, stop: CancellationToken) {
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
-            () = listen(&shop) => (),
+            () = listen(&ctx) => (),
         }
         tokio::select! {
             () = stop.cancelled() => return,
@@ -24,11 +24,11 @@ pub(super) async fn run(shop: Arc<Shop>, stop: CancellationToken) {
     }
 }
 
-async fn listen(shop: &Shop) {
-    match shop.broker.cancellations().await {
+async fn listen(ctx: &WorkerContext) {
+    match ctx.broker.cancellations().await {
         Ok(mut requests) => {
             while let Some(request) = requests.recv().await {
-                if shop.board.stop_wanted(&request) == 0 {
+                if ctx.board.stop_wanted(&request) == 0 {
                     continue;
                 }
                 let id = &request.id;
@@ -38,6 +38,6 @@ async fn listen(shop: &Shop) {
                 }
             }
         }
-        Err(error) => shop.broker_failed("listen for cancellations", &error),
+        Err(error) => ctx.broker_failed("listen for cancellations", &error),
     }
 }

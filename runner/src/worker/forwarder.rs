@@ -7,8 +7,8 @@ use async_trait::async_trait;
 use runner_queue::{BrokerResult, Forwarded, Lists};
 use tokio_util::sync::CancellationToken;
 
-use super::Shop;
-use crate::role::Role;
+use super::WorkerContext;
+use crate::background::BackgroundLoop;
 
 /// The longest sleep: a delayed task that another program wrote is seen after this long at the latest; asynq's.
 const EVERY: Duration = Duration::from_secs(5);
@@ -16,20 +16,20 @@ const EVERY: Duration = Duration::from_secs(5);
 /// Tasks moved in one call and list.
 const BATCH: usize = 500;
 
-pub(super) struct Forwarder(pub Arc<Shop>);
+pub(super) struct Forwarder(pub Arc<WorkerContext>);
 
 /// Wakes the forwarder when a delayed task was written, until `stop`.
-pub(super) async fn listen(shop: Arc<Shop>, stop: CancellationToken) {
+pub(super) async fn listen(ctx: Arc<WorkerContext>, stop: CancellationToken) {
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
-            () = shop.broker.wait_for_delayed(EVERY) => shop.delayed.notify_one(),
+            () = ctx.broker.wait_for_delayed(EVERY) => ctx.delayed.notify_one(),
         }
     }
 }
 
 #[async_trait]
-impl Role for Forwarder {
+impl BackgroundLoop for Forwarder {
     fn name(&self) -> &'static str {
         "forwarder"
     }

@@ -10,29 +10,29 @@ use runner_queue::{Claim, ServerStatus};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::board::Place;
-use super::{Shop, survived};
-use crate::role::Role;
+use super::in_flight::Slot;
+use super::{WorkerContext, survived};
+use crate::background::BackgroundLoop;
 
 /// How long a server is listed after its last word; asynq's.
 pub(super) const REMEMBERED: Duration = Duration::from_secs(10);
 
 /// A claim and where it stands on the board.
-type Held = (Place, Claim);
+type Held = (Slot, Claim);
 
 pub(super) struct Heartbeat {
-    shop: Arc<Shop>,
+    ctx: Arc<WorkerContext>,
     intake: CancellationToken,
 }
 
 impl Heartbeat {
-    pub(super) fn new(shop: Arc<Shop>, intake: CancellationToken) -> Self {
-        Self { shop, intake }
+    pub(super) fn new(ctx: Arc<WorkerContext>, intake: CancellationToken) -> Self {
+        Self { ctx, intake }
     }
 
     /// Whether the broker answered at once.
     async fn extend_leases(&self) -> bool {
-        let all = self.shop.board.all().into_iter();
+        let all = self.ctx.board.all().into_iter();
         let all: Vec<Held> = all.map(|(place, w)| (place, w.claim)).collect();
         if self.extend(&all).await {
             return true;
@@ -58,59 +58,59 @@ impl Heartbeat {
         }
         let claims: Vec<Claim> = held.iter().map(|(_, claim)| claim.clone()).collect();
         let began = Instant::now();
-        let lease = self.shop.settings.lease;
-        let hold = self.shop.settings.hold(began);
-        match tokio::time::timeout(self.every(), self.shop.broker.extend(&claims, lease)).await {
+        let lease = self.ctx.settings.lease;
+        let hold = self.ctx.settings.hold(began);
+        match tokio::time::timeout(self.every(), self.ctx.broker.extend(&claims, lease)).await {
             Ok(Ok(answers)) => {
                 for ((place, claim), answer) in held.iter().zip(answers) {
                     if answer.is_some() {
-                        self.shop.board.extended(*place, claim, began, hold);
+                        self.ctx.board.extended(*place, claim, began, hold);
                     } else {
-                        self.shop.board.lost(*place, claim);
+                        self.ctx.board.lost(*place, claim);
                     }
                 }
                 return true;
             }
-            Ok(Err(error)) => self.shop.broker_failed("extend leases", &error),
+            Ok(Err(error)) => self.ctx.broker_failed("extend leases", &error),
             Err(_) => tracing::warn!("the broker did not extend the leases in time"),
         }
         false
     }
 
     async fn tell(&self) {
-        let status = if self.intake.is_cancelled() || self.shop.settings.quiet.is_on() {
+        let status = if self.intake.is_cancelled() || self.ctx.settings.quiet.is_on() {
             ServerStatus::Stopped
         } else {
             ServerStatus::Active
         };
-        let (info, working) = (self.shop.info(status), self.shop.board.working());
-        self.shop.metrics.set_active(working.len());
-        let call = self.shop.broker.heartbeat(&info, &working, REMEMBERED);
+        let (info, working) = (self.ctx.info(status), self.ctx.board.working());
+        self.ctx.metrics.set_active(working.len());
+        let call = self.ctx.broker.heartbeat(&info, &working, REMEMBERED);
         match tokio::time::timeout(self.every(), call).await {
-            Ok(Ok(())) => self.shop.listed.told(REMEMBERED),
-            Ok(Err(error)) => self.shop.broker_failed("send a heartbeat", &error),
+            Ok(Ok(())) => self.ctx.listed.told(REMEMBERED),
+            Ok(Err(error)) => self.ctx.broker_failed("send a heartbeat", &error),
             Err(_) => tracing::warn!("the broker did not take the heartbeat in time"),
         }
     }
 }
 
 #[async_trait]
-impl Role for Heartbeat {
+impl BackgroundLoop for Heartbeat {
     fn name(&self) -> &'static str {
         "heartbeat"
     }
 
     /// Also the longest wait for one call: several must fit before the fence.
     fn every(&self) -> Duration {
-        self.shop.settings.heartbeat_every()
+        self.ctx.settings.heartbeat_every()
     }
 
     async fn turn(&mut self) -> Option<Duration> {
         // A listed worker may take tasks back, so its own come first.
-        if self.extend_leases().await || !self.shop.broker.lists_first() {
+        if self.extend_leases().await || !self.ctx.broker.lists_first() {
             self.tell().await;
         }
-        survived::report(&self.shop, self.every()).await;
+        survived::report(&self.ctx, self.every()).await;
         None
     }
 }

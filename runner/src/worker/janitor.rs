@@ -6,8 +6,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use runner_queue::{BrokerResult, Lists, Swept};
 
-use super::Shop;
-use crate::role::Role;
+use super::WorkerContext;
+use crate::background::BackgroundLoop;
 
 /// asynq's interval, as long as there is something to delete.
 const BUSY: Duration = Duration::from_secs(8);
@@ -18,10 +18,10 @@ const EVERY: Duration = Duration::from_secs(60);
 /// Tasks deleted in one call and queue.
 const BATCH: usize = 500;
 
-pub(super) struct Janitor(pub Arc<Shop>);
+pub(super) struct Janitor(pub Arc<WorkerContext>);
 
 #[async_trait]
-impl Role for Janitor {
+impl BackgroundLoop for Janitor {
     fn name(&self) -> &'static str {
         "janitor"
     }
@@ -31,10 +31,10 @@ impl Role for Janitor {
     }
 
     async fn turn(&mut self) -> Option<Duration> {
-        let shop = &self.0;
+        let ctx = &self.0;
         match self.pass().await {
             Ok(swept) => {
-                shop.metrics.trimmed(swept.trimmed);
+                ctx.metrics.trimmed(swept.trimmed);
                 if swept.trimmed > 0 {
                     tracing::warn!(
                         trimmed = swept.trimmed,
@@ -48,7 +48,7 @@ impl Role for Janitor {
                 }
             }
             Err(error) => {
-                shop.broker_failed("clean up", &error);
+                ctx.broker_failed("clean up", &error);
                 None
             }
         }

@@ -7,38 +7,38 @@
 mod aggregator;
 #[cfg(test)]
 mod aggregator_tests;
-mod alone;
 mod attempt;
-mod board;
 mod canceller;
-mod desk;
-mod ended;
-mod fence;
+mod claim_loop;
+mod claimed_types;
 mod forwarder;
+mod group_failures;
 mod heartbeat;
+mod in_flight;
+mod inline;
 mod janitor;
-mod known;
 mod listed;
-mod mender;
-mod order;
 #[cfg(test)]
 mod outage_tests;
-mod pace;
+mod outbox;
 mod processor;
+mod queue_discovery;
+mod queue_order;
 mod quiet;
 mod recoverer;
 mod releaser;
-mod scout;
-mod served;
-mod setbacks;
+mod repairer;
+mod served_queues;
+mod settle_each;
 #[cfg(test)]
 mod stop_tests;
 mod survived;
 mod suspects;
 #[cfg(test)]
 mod tests;
+mod unclaimed;
 mod verdict;
-mod watcher;
+mod watchdog;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -47,16 +47,16 @@ use std::time::Duration;
 use runner_core::clock::Clock;
 use runner_core::task::QueueName;
 use runner_queue::{ArchiveBounds, Broker, BrokerError, GroupRule, ServerInfo, ServerStatus};
-use runner_sdk::{Handlers, Hold};
+use runner_sdk::{Handlers, LeaseLimits};
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::background;
 use crate::health::Health;
 use crate::metrics::{Metrics, Successes};
-use crate::role;
-use board::Board;
+use in_flight::InFlight;
 pub use quiet::Quiet;
 
 /// The lease that is set unless one is configured: asynq's.
@@ -86,7 +86,7 @@ const LEAVING: Duration = Duration::from_millis(4000);
 
 /// How a worker works; plain values, valid once they are here.
 #[derive(Debug, Clone)]
-pub struct Settings {
+pub struct WorkerSettings {
     /// Tasks run at once, at least 1.
     pub concurrency: usize,
     /// Queue names with priorities of at least 1; not empty. One with `*` stands for every queue that it matches.
@@ -113,7 +113,7 @@ pub struct Settings {
     pub id: String,
 }
 
-impl Settings {
+impl WorkerSettings {
     /// Six to a lease, so that five may be lost.
     fn heartbeat_every(&self) -> Duration {
         (self.lease / 6).min(LONGEST_HEARTBEAT)
@@ -136,9 +136,9 @@ impl Settings {
 
     /// How long a task whose lease was extended at `at` may go on when this process can do nothing about it. The fence
     /// has its say first: it may know that nobody else can take the task.
-    fn hold(&self, at: Instant) -> Hold {
+    fn hold(&self, at: Instant) -> LeaseLimits {
         let ask = at + self.fence_after() + 2 * self.fence_every();
-        Hold {
+        LeaseLimits {
             ask: ask.into_std(),
             kill: (ask + self.last_moment()).into_std(),
         }
@@ -146,9 +146,9 @@ impl Settings {
 
     /// The same for a task whose lease is over while this worker was alone at `at`: gone before one that comes then has
     /// been listed for long enough, see [`Self::listed_first`].
-    fn hold_alone(&self, at: Instant) -> Hold {
+    fn hold_alone(&self, at: Instant) -> LeaseLimits {
         let ask = at + self.lease / 5;
-        Hold {
+        LeaseLimits {
             ask: ask.into_std(),
             kill: (ask + self.last_moment()).into_std(),
         }
@@ -168,7 +168,7 @@ impl Settings {
 }
 
 /// What the worker's files share.
-struct Shop {
+struct WorkerContext {
     broker: Arc<dyn Broker>,
     handlers: Handlers,
     clock: Arc<dyn Clock>,
@@ -176,26 +176,26 @@ struct Shop {
     health: Arc<Health>,
     /// Of each queue that is served.
     successes: HashMap<QueueName, Successes>,
-    served: served::Served,
-    settings: Settings,
-    board: Board,
-    ended: ended::EndedTray,
+    served: served_queues::ServedQueues,
+    settings: WorkerSettings,
+    board: InFlight,
+    ended: outbox::Outbox,
     /// Wakes the forwarder when a delay was just written.
     delayed: Notify,
     started_at: jiff::Timestamp,
-    known: known::Known,
+    known: claimed_types::ClaimedTypes,
     survived: survived::Survived,
     listed: listed::Listed,
 }
 
-impl Shop {
+impl WorkerContext {
     fn new(
         broker: Arc<dyn Broker>,
         handlers: Handlers,
         clock: Arc<dyn Clock>,
         metrics: Arc<Metrics>,
         health: Arc<Health>,
-        settings: Settings,
+        settings: WorkerSettings,
     ) -> Self {
         let started_at = clock.now();
         Self {
@@ -210,13 +210,13 @@ impl Shop {
                 .collect(),
             metrics,
             health,
-            served: served::Served::new(&settings.queues),
+            served: served_queues::ServedQueues::new(&settings.queues),
             settings,
-            board: Board::default(),
-            ended: ended::EndedTray::default(),
+            board: InFlight::default(),
+            ended: outbox::Outbox::default(),
             delayed: Notify::new(),
             started_at,
-            known: known::Known::default(),
+            known: claimed_types::ClaimedTypes::default(),
             survived: survived::Survived::default(),
             listed: listed::Listed::default(),
         }
@@ -259,7 +259,7 @@ impl Shop {
 
 /// A running worker. Dropping it does not stop it; [`Worker::drain`] does.
 pub struct Worker {
-    shop: Arc<Shop>,
+    ctx: Arc<WorkerContext>,
     intake: CancellationToken,
     /// Falls when the processor starts no further handler.
     closed: CancellationToken,
@@ -278,49 +278,49 @@ impl Worker {
         clock: Arc<dyn Clock>,
         metrics: Arc<Metrics>,
         health: Arc<Health>,
-        settings: Settings,
+        settings: WorkerSettings,
     ) -> Self {
         // Before the first claim: a run that is lost before the first heartbeat has a server and a beginning too.
         broker.claims_as(&settings.host, settings.pid);
-        let shop = Arc::new(Shop::new(broker, handlers, clock, metrics, health, settings));
-        if let Some(types) = shop.known.look(&shop.handlers) {
-            shop.broker.claims_types(&types);
+        let ctx = Arc::new(WorkerContext::new(broker, handlers, clock, metrics, health, settings));
+        if let Some(types) = ctx.known.look(&ctx.handlers) {
+            ctx.broker.claims_types(&types);
         }
         let (intake, upkeep) = (CancellationToken::new(), CancellationToken::new());
         let closed = CancellationToken::new();
         let guard = closed.clone().drop_guard();
-        let processor = tokio::spawn(processor::run(shop.clone(), intake.clone(), guard));
+        let processor = tokio::spawn(processor::run(ctx.clone(), intake.clone(), guard));
         let roles = TaskTracker::new();
-        let keep = |role: Box<dyn role::Role>| {
-            let (shop, upkeep) = (shop.clone(), upkeep.clone());
-            roles.spawn(async move { role::run(role, &shop.delayed, &upkeep).await });
+        let keep = |role: Box<dyn background::BackgroundLoop>| {
+            let (ctx, upkeep) = (ctx.clone(), upkeep.clone());
+            roles.spawn(async move { background::run(role, &ctx.delayed, &upkeep).await });
         };
-        keep(Box::new(forwarder::Forwarder(shop.clone())));
+        keep(Box::new(forwarder::Forwarder(ctx.clone())));
         let idle = Arc::new(Notify::new());
-        let keep_unwoken = |role: Box<dyn role::Role>| {
+        let keep_unwoken = |role: Box<dyn background::BackgroundLoop>| {
             let (idle, upkeep) = (idle.clone(), upkeep.clone());
-            roles.spawn(async move { role::run(role, &idle, &upkeep).await });
+            roles.spawn(async move { background::run(role, &idle, &upkeep).await });
         };
-        keep_unwoken(Box::new(heartbeat::Heartbeat::new(shop.clone(), intake.clone())));
-        keep_unwoken(Box::new(fence::Fence::new(shop.clone())));
-        keep_unwoken(Box::new(releaser::Releaser::new(shop.clone())));
-        keep_unwoken(Box::new(recoverer::Recoverer::new(shop.clone())));
-        keep_unwoken(Box::new(janitor::Janitor(shop.clone())));
-        keep_unwoken(Box::new(mender::Mender(shop.clone())));
-        keep_unwoken(Box::new(watcher::Watcher::new(shop.clone())));
-        if shop.served.has_patterns() {
-            keep_unwoken(Box::new(scout::Scout::new(shop.clone())));
+        keep_unwoken(Box::new(heartbeat::Heartbeat::new(ctx.clone(), intake.clone())));
+        keep_unwoken(Box::new(watchdog::Watchdog::new(ctx.clone())));
+        keep_unwoken(Box::new(releaser::Releaser::new(ctx.clone())));
+        keep_unwoken(Box::new(recoverer::Recoverer::new(ctx.clone())));
+        keep_unwoken(Box::new(janitor::Janitor(ctx.clone())));
+        keep_unwoken(Box::new(repairer::Repairer(ctx.clone())));
+        keep_unwoken(Box::new(unclaimed::UnclaimedReporter::new(ctx.clone())));
+        if ctx.served.has_patterns() {
+            keep_unwoken(Box::new(queue_discovery::QueueDiscovery::new(ctx.clone())));
         }
         let sets = TaskTracker::new();
-        if shop.handlers.aggregates() {
-            let aggregator = aggregator::Aggregator::new(shop.clone(), intake.clone(), sets.clone());
+        if ctx.handlers.aggregates() {
+            let aggregator = aggregator::GroupAggregator::new(ctx.clone(), intake.clone(), sets.clone());
             let intake = intake.clone();
-            roles.spawn(async move { role::run(aggregator, &Notify::new(), &intake).await });
+            roles.spawn(async move { background::run(aggregator, &Notify::new(), &intake).await });
         }
-        roles.spawn(forwarder::listen(shop.clone(), upkeep.clone()));
-        roles.spawn(canceller::run(shop.clone(), upkeep.clone()));
+        roles.spawn(forwarder::listen(ctx.clone(), upkeep.clone()));
+        roles.spawn(canceller::run(ctx.clone(), upkeep.clone()));
         Self {
-            shop,
+            ctx,
             intake,
             closed,
             upkeep,
@@ -332,7 +332,7 @@ impl Worker {
 
     /// Returns once nothing is in work: no handler runs, and the verdicts of all that ran are written.
     pub async fn at_rest(&self) {
-        self.shop.board.emptied().await;
+        self.ctx.board.emptied().await;
     }
 
     /// Returns when no task is taken any more although nobody asked for that: something in here broke down.
@@ -352,27 +352,27 @@ impl Worker {
         if timeout(CLOSING, self.closed.cancelled()).await.is_err() {
             tracing::error!("the intake did not close in time");
         }
-        let running = self.shop.board.len();
-        tracing::info!(running, timeout = ?self.shop.settings.shutdown_timeout, "draining");
+        let running = self.ctx.board.len();
+        tracing::info!(running, timeout = ?self.ctx.settings.shutdown_timeout, "draining");
         tokio::select! {
-            _ = async { tokio::join!(self.shop.board.emptied(), self.sets.wait()) } => (),
+            _ = async { tokio::join!(self.ctx.board.emptied(), self.sets.wait()) } => (),
             () = hurry.cancelled() => tracing::warn!("told twice to stop: handing back what still runs"),
-            () = tokio::time::sleep_until(told + self.shop.settings.shutdown_timeout) => {
+            () = tokio::time::sleep_until(told + self.ctx.settings.shutdown_timeout) => {
                 tracing::warn!(
-                    running = self.shop.board.len(), sets = self.sets.len(),
+                    running = self.ctx.board.len(), sets = self.sets.len(),
                     "shutdown timeout: handing back what still runs"
                 );
             }
         }
         let over = Instant::now();
-        self.shop.board.stop_all(runner_sdk::StopReason::Shutdown);
+        self.ctx.board.stop_all(runner_sdk::StopReason::Shutdown);
         let words = if hurry.is_cancelled() {
             HURRIED_WORDS
         } else {
             LAST_WORDS
         };
-        if timeout(words, self.shop.board.emptied()).await.is_err() {
-            self.shop.board.abandon_all();
+        if timeout(words, self.ctx.board.emptied()).await.is_err() {
+            self.ctx.board.abandon_all();
         }
         if timeout_at(over + LAST_VERDICTS, self.processor).await.is_err() {
             tracing::error!(
@@ -385,8 +385,8 @@ impl Worker {
         if timeout_at(over + LAST_TURNS, self.roles.wait()).await.is_err() {
             tracing::warn!("background roles did not stop in time");
         }
-        let info = self.shop.info(ServerStatus::Closed);
-        if let Ok(Err(error)) = timeout_at(over + LEAVING, self.shop.broker.leave(&info)).await {
+        let info = self.ctx.info(ServerStatus::Closed);
+        if let Ok(Err(error)) = timeout_at(over + LEAVING, self.ctx.broker.leave(&info)).await {
             tracing::debug!(error = %crate::log::chain(&error), "could not leave the list of servers");
         }
         tracing::info!("drained");

@@ -6,14 +6,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use runner_core::clock::{Clock as _, SystemClock};
-use runner_core::task::{State, Task, TaskId};
+use runner_core::task::{Task, TaskId, TaskState};
 use runner_queue::{Broker, Inspector as _};
 use runner_sdk::{Ctx, Outcome, Registry};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::tests::Scene;
-use super::{SHORTEST_LEASE, Settings, Worker};
+use super::{SHORTEST_LEASE, Worker, WorkerSettings};
 use crate::health::Health;
 
 /// For anything here: outages of some seconds, on a busy machine.
@@ -58,7 +58,7 @@ impl Long {
 }
 
 fn worker(scene: &Scene, broker: Arc<dyn Broker>, long: &Long) -> Worker {
-    let settings = Settings {
+    let settings = WorkerSettings {
         lease: SHORTEST_LEASE,
         ..Scene::settings(2)
     };
@@ -111,7 +111,7 @@ async fn a_worker_that_is_alone_keeps_its_tasks_while_nothing_can_be_written() {
     let ended = SystemClock.now() + jiff::SignedDuration::from_secs(2);
     until("the verdict has waited", async || SystemClock.now() > ended).await;
     unlock(lock).await;
-    let info = scene.until_state(&id, State::Completed).await;
+    let info = scene.until_state(&id, TaskState::Completed).await;
     assert_eq!((long.seen(), info.record.retried), ((1, 0), 0));
     only.drain(CancellationToken::new()).await;
 }
@@ -132,7 +132,7 @@ async fn one_that_comes_while_nothing_can_be_written_takes_nothing() {
     long_after_the_lease(&scene, &id).await;
     assert_eq!(long.seen(), (1, 0));
     long.go.send_replace(true);
-    let info = scene.until_state(&id, State::Completed).await;
+    let info = scene.until_state(&id, TaskState::Completed).await;
     assert_eq!((long.seen(), info.record.retried), ((1, 0), 0));
     first.drain(CancellationToken::new()).await;
     second.drain(CancellationToken::new()).await;
@@ -150,11 +150,11 @@ async fn of_two_workers_each_stops_its_tasks_before_the_other_may_take_them() {
     let (id, lock) = begun_and_locked(&scene, &long).await;
     until("the handler is stopped", async || long.seen() == (1, 1)).await;
     let info = scene.look(&id).await.unwrap();
-    assert_eq!((info.state, info.record.retried), (State::Active, 0));
+    assert_eq!((info.state, info.record.retried), (TaskState::Active, 0));
     assert!(SystemClock.now() < info.lease_until.unwrap() + jiff::SignedDuration::from_secs(1));
     unlock(lock).await;
     long.go.send_replace(true);
-    let info = scene.until_state(&id, State::Completed).await;
+    let info = scene.until_state(&id, TaskState::Completed).await;
     assert_eq!((long.seen(), info.record.retried), ((2, 1), 1));
     first.drain(CancellationToken::new()).await;
     second.drain(CancellationToken::new()).await;

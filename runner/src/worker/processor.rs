@@ -12,44 +12,44 @@ use futures_util::StreamExt as _;
 use futures_util::future::BoxFuture;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::Shop;
-use super::desk::Desk;
+use super::WorkerContext;
+use super::claim_loop::ClaimLoop;
 
 /// Runs until `stop`, then returns once every handler that was started has ended and its verdict is written.
 /// `intake` falls as soon as no further handler is started, or this breaks down.
-pub(super) async fn run(shop: Arc<Shop>, stop: CancellationToken, intake: DropGuard) {
-    let mut quiet = shop.settings.quiet.listen();
-    let mut desk = Desk::new(shop, intake);
+pub(super) async fn run(ctx: Arc<WorkerContext>, stop: CancellationToken, intake: DropGuard) {
+    let mut quiet = ctx.settings.quiet.listen();
+    let mut claim_loop = ClaimLoop::new(ctx, intake);
     loop {
-        desk.collect();
-        desk.go_on_with_suspects();
-        desk.call();
-        if desk.is_done() {
+        claim_loop.collect();
+        claim_loop.go_on_with_suspects();
+        claim_loop.call();
+        if claim_loop.is_done() {
             break;
         }
-        let shop = desk.shop.clone();
+        let ctx = claim_loop.ctx.clone();
         tokio::select! {
             // The stop comes first: what is claimed by a call that comes back together with it is not started.
             biased;
-            () = stop.cancelled(), if desk.is_open() => desk.close(),
+            () = stop.cancelled(), if claim_loop.is_open() => claim_loop.close(),
             // Those that were started together mostly end together: they get their turn, and then go together.
-            Some(back) = desk.calls.next(), if !desk.calls.is_empty() => {
-                desk.take(back);
-                if desk.calls.is_empty() {
+            Some(back) = claim_loop.calls.next(), if !claim_loop.calls.is_empty() => {
+                claim_loop.take(back);
+                if claim_loop.calls.is_empty() {
                     let_others_run().await;
                 }
             }
-            () = shop.ended.filled() => match desk.most_calls {
+            () = ctx.ended.changed() => match claim_loop.most_calls {
                 1 => let_others_run().await,
                 _ => tokio::task::yield_now().await,
             },
             // The switch lives as long as the settings. When the quiet time ends there may be much to do.
-            Ok(()) = quiet.changed() => desk.hungry = true,
-            () = until_done(&mut desk.waking) => desk.hungry = true,
-            () = until_done(&mut desk.pause) => (),
-            () = shop.served.changed.notified() => desk.renew(),
-            () = until_done(&mut desk.suspects.timer) => (),
-            () = until_done(&mut desk.suspects.passing) => desk.suspect_passed(),
+            Ok(()) = quiet.changed() => claim_loop.hungry = true,
+            () = until_done(&mut claim_loop.waking) => claim_loop.hungry = true,
+            () = until_done(&mut claim_loop.pause) => (),
+            () = ctx.served.changed.notified() => claim_loop.renew(),
+            () = until_done(&mut claim_loop.suspects.timer) => (),
+            () = until_done(&mut claim_loop.suspects.passing) => claim_loop.suspect_passed(),
         }
     }
 }

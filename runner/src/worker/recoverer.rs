@@ -8,42 +8,42 @@ use jiff::Timestamp;
 use runner_queue::{BrokerResult, Lists, Recovered};
 use tokio::time::Instant;
 
-use super::Shop;
+use super::WorkerContext;
 use super::heartbeat::REMEMBERED;
-use crate::role::Role;
+use crate::background::BackgroundLoop;
 
 /// Tasks taken back in one call.
 const BATCH: usize = 100;
 
 pub(super) struct Recoverer {
-    shop: Arc<Shop>,
+    ctx: Arc<WorkerContext>,
     /// The last look, by the wall clock and by the one that nobody sets.
     looked: Option<(Timestamp, Instant)>,
 }
 
 #[async_trait]
-impl Role for Recoverer {
+impl BackgroundLoop for Recoverer {
     fn name(&self) -> &'static str {
         "recoverer"
     }
 
     /// A lease that is written after a look ends later than this.
     fn every(&self) -> Duration {
-        self.shop.settings.lease
+        self.ctx.settings.lease
     }
 
     async fn turn(&mut self) -> Option<Duration> {
         if self.clock_was_set() {
             // The heartbeat writes our leases by the new time first.
-            return Some(self.shop.settings.heartbeat_every() * 2);
+            return Some(self.ctx.settings.heartbeat_every() * 2);
         }
         // A set ends at its deadline, even when a run is alone: no worker keeps one for longer, so this waits for no other.
-        super::aggregator::reclaim(&self.shop).await;
+        super::aggregator::reclaim(&self.ctx).await;
         if self.take_from_dead().await >= BATCH {
             return Some(Duration::ZERO);
         }
-        let settings = &self.shop.settings;
-        if self.shop.broker.lists_first() && !self.shop.listed.for_long(settings.listed_first(), REMEMBERED) {
+        let settings = &self.ctx.settings;
+        if self.ctx.broker.lists_first() && !self.ctx.listed.for_long(settings.listed_first(), REMEMBERED) {
             return Some(settings.heartbeat_every());
         }
         match self.pass().await {
@@ -58,28 +58,28 @@ impl Role for Recoverer {
                 self.until_next().await
             }
             Err(error) => {
-                self.shop.broker_failed("recover tasks", &error);
-                Some(self.shop.settings.heartbeat_every())
+                self.ctx.broker_failed("recover tasks", &error);
+                Some(self.ctx.settings.heartbeat_every())
             }
         }
     }
 }
 
 impl Recoverer {
-    pub(super) fn new(shop: Arc<Shop>) -> Self {
-        Self { shop, looked: None }
+    pub(super) fn new(ctx: Arc<WorkerContext>) -> Self {
+        Self { ctx, looked: None }
     }
 
     /// Whether the wall clock was set forward since the last look, or the machine slept: leases that are kept by it seem
     /// to be over then, though their handlers run.
     fn clock_was_set(&mut self) -> bool {
-        let (wall, steady) = (self.shop.clock.now(), Instant::now());
+        let (wall, steady) = (self.ctx.clock.now(), Instant::now());
         let Some((wall_then, steady_then)) = self.looked.replace((wall, steady)) else {
             return false;
         };
         let went_by = Duration::try_from(wall.duration_since(wall_then)).unwrap_or_default();
         let ahead = went_by.saturating_sub(steady - steady_then);
-        if ahead <= self.shop.settings.recover_grace() {
+        if ahead <= self.ctx.settings.recover_grace() {
             return false;
         }
         tracing::warn!(
@@ -92,9 +92,9 @@ impl Recoverer {
     /// Takes back what processes held that are known to be dead; how many tasks that were. What these ran has ended by
     /// then, or does within the grace.
     async fn take_from_dead(&self) -> usize {
-        let settings = &self.shop.settings;
+        let settings = &self.ctx.settings;
         let grace = settings.recover_grace();
-        match self.shop.broker.recover_dead(grace, BATCH, settings.poison_after).await {
+        match self.ctx.broker.recover_dead(grace, BATCH, settings.poison_after).await {
             Ok(recovered) => {
                 self.tell(
                     &recovered,
@@ -103,7 +103,7 @@ impl Recoverer {
                 recovered.len()
             }
             Err(error) => {
-                self.shop.broker_failed("recover tasks of dead workers", &error);
+                self.ctx.broker_failed("recover tasks of dead workers", &error);
                 0
             }
         }
@@ -112,20 +112,20 @@ impl Recoverer {
     fn tell(&self, recovered: &[Recovered], what: &str) {
         for task in recovered {
             report(task, what);
-            self.shop.metrics.lost(task.queue.as_str(), task.poison);
+            self.ctx.metrics.lost(task.queue.as_str(), task.poison);
         }
         if !recovered.is_empty() {
-            self.shop.delayed.notify_one();
+            self.ctx.delayed.notify_one();
         }
     }
 
     /// Takes back tasks of all queues, [`BATCH`] at most.
     async fn pass(&self) -> BrokerResult<Vec<Recovered>> {
-        let (shop, mut recovered) = (&self.shop, Vec::new());
-        for queues in shop.queues_with(Lists::Active).await? {
-            let (grace, left) = (shop.settings.recover_grace(), BATCH - recovered.len());
-            let poison_after = shop.settings.poison_after;
-            recovered.extend(shop.broker.recover(&queues, grace, left, poison_after).await?);
+        let (ctx, mut recovered) = (&self.ctx, Vec::new());
+        for queues in ctx.queues_with(Lists::Active).await? {
+            let (grace, left) = (ctx.settings.recover_grace(), BATCH - recovered.len());
+            let poison_after = ctx.settings.poison_after;
+            recovered.extend(ctx.broker.recover(&queues, grace, left, poison_after).await?);
             if recovered.len() >= BATCH {
                 break;
             }
@@ -135,8 +135,8 @@ impl Recoverer {
 
     async fn first_end(&self) -> BrokerResult<Option<Timestamp>> {
         let mut first = None;
-        for queues in self.shop.queues_with(Lists::Active).await? {
-            let end = self.shop.broker.next_lease_end(&queues).await?;
+        for queues in self.ctx.queues_with(Lists::Active).await? {
+            let end = self.ctx.broker.next_lease_end(&queues).await?;
             first = [first, end].into_iter().flatten().min();
         }
         Ok(first)
@@ -145,16 +145,16 @@ impl Recoverer {
     /// Until the next lease may have to be taken back. Together with the lease and the grace this bounds how long a
     /// dead worker's task lies still.
     async fn until_next(&self) -> Option<Duration> {
-        let shop = &self.shop;
-        let soonest = shop.settings.heartbeat_every();
+        let ctx = &self.ctx;
+        let soonest = ctx.settings.heartbeat_every();
         match self.first_end().await {
             Ok(None) => None,
             Ok(Some(end)) => {
-                let left = Duration::try_from(end.duration_since(shop.clock.now())).unwrap_or_default();
-                Some((left + shop.settings.recover_grace()).max(soonest))
+                let left = Duration::try_from(end.duration_since(ctx.clock.now())).unwrap_or_default();
+                Some((left + ctx.settings.recover_grace()).max(soonest))
             }
             Err(error) => {
-                shop.broker_failed("look for leases", &error);
+                ctx.broker_failed("look for leases", &error);
                 Some(soonest)
             }
         }

@@ -9,36 +9,36 @@ use std::time::Duration;
 use async_trait::async_trait;
 use runner_queue::{BrokerResult, Lists};
 
-use super::Shop;
-use crate::role::Role;
+use super::WorkerContext;
+use crate::background::BackgroundLoop;
 
 /// How soon a task of a function that was just added is claimed.
 const EVERY: Duration = Duration::from_millis(500);
 
 pub(super) struct Releaser {
-    shop: Arc<Shop>,
+    ctx: Arc<WorkerContext>,
     /// Task types whose tasks were released last; nothing is done until there are others.
     released_for: Vec<String>,
 }
 
 impl Releaser {
-    pub(super) fn new(shop: Arc<Shop>) -> Self {
+    pub(super) fn new(ctx: Arc<WorkerContext>) -> Self {
         let released_for = Vec::new();
-        Self { shop, released_for }
+        Self { ctx, released_for }
     }
 
     /// Goes through all queues once.
     async fn pass(&self, handlers: &[String]) -> BrokerResult<usize> {
         let mut released = 0;
-        for queues in self.shop.queues_with(Lists::Delayed).await? {
-            released += self.shop.broker.release_waiting(&queues, handlers).await?;
+        for queues in self.ctx.queues_with(Lists::Delayed).await? {
+            released += self.ctx.broker.release_waiting(&queues, handlers).await?;
         }
         Ok(released)
     }
 }
 
 #[async_trait]
-impl Role for Releaser {
+impl BackgroundLoop for Releaser {
     fn name(&self) -> &'static str {
         "releaser"
     }
@@ -48,14 +48,14 @@ impl Role for Releaser {
     }
 
     async fn turn(&mut self) -> Option<Duration> {
-        if let Some(types) = self.shop.known.look(&self.shop.handlers) {
-            self.shop.broker.claims_types(&types);
+        if let Some(types) = self.ctx.known.look(&self.ctx.handlers) {
+            self.ctx.broker.claims_types(&types);
         }
-        let handlers = self.shop.handlers.names();
+        let handlers = self.ctx.handlers.names();
         if handlers == self.released_for {
             return None;
         }
-        let shop = &self.shop;
+        let ctx = &self.ctx;
         match self.pass(&handlers).await {
             Ok(released) => {
                 if released > 0 {
@@ -63,7 +63,7 @@ impl Role for Releaser {
                 }
                 self.released_for = handlers;
             }
-            Err(error) => shop.broker_failed("release waiting tasks", &error),
+            Err(error) => ctx.broker_failed("release waiting tasks", &error),
         }
         None
     }

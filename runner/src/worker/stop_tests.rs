@@ -2,48 +2,48 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use runner_core::clock::ManualClock;
-use runner_core::task::{State, Task};
+use runner_core::task::{Task, TaskState};
 use runner_queue::Work;
 use runner_sdk::{Ctx, Registry, Stop};
 
-use super::board::InWork;
+use super::in_flight::InFlightTask;
 use super::tests::Scene;
 use super::*;
-use crate::role::Role as _;
+use crate::background::BackgroundLoop as _;
 
 /// A task that ignores every stop, on the board and running; what it ends with.
-async fn deaf(scene: &Scene, shop: &Arc<Shop>, timeout: Duration) -> tokio::task::JoinHandle<()> {
+async fn deaf(scene: &Scene, ctx: &Arc<WorkerContext>, timeout: Duration) -> tokio::task::JoinHandle<()> {
     scene.put(Task::new("deaf").timeout(timeout)).await;
-    let claims = scene.broker.claim(&shop.queue_names(), 1, DEFAULT_LEASE).await;
+    let claims = scene.broker.claim(&ctx.queue_names(), 1, DEFAULT_LEASE).await;
     let claim = claims.unwrap().remove(0);
-    let started_at = shop.clock.now();
-    let task = InWork {
+    let started_at = ctx.clock.now();
+    let task = InFlightTask {
         stop: Stop::new(),
         started_at,
         deadline: attempt::deadline_of(claim.task(), started_at),
         extended_at: tokio::time::Instant::now(),
         claim,
     };
-    shop.board.add([task.clone()]);
-    let shop = shop.clone();
-    let attempt::Begun::UnderWay(rest) = attempt::begin(&shop, task) else {
+    ctx.board.add([task.clone()]);
+    let ctx = ctx.clone();
+    let attempt::Started::UnderWay(rest) = attempt::begin(&ctx, task) else {
         panic!("it waits");
     };
-    tokio::spawn(async move { drop(rest.end(&shop).await) })
+    tokio::spawn(async move { drop(rest.end(&ctx).await) })
 }
 
 #[tokio::test]
 #[allow(clippy::disallowed_methods)] // paused time that goes by
 async fn a_handler_past_its_deadline_is_gone_before_its_lease_is() {
     let scene = Scene::new().await;
-    let shop = scene.shop(Registry::new().on("deaf", |_: Ctx| std::future::pending::<()>()), 1);
-    let running = deaf(&scene, &shop, Duration::from_secs(23)).await;
+    let ctx = scene.ctx(Registry::new().on("deaf", |_: Ctx| std::future::pending::<()>()), 1);
+    let running = deaf(&scene, &ctx, Duration::from_secs(23)).await;
     tokio::time::pause();
     let began = tokio::time::Instant::now();
-    tokio::time::sleep(shop.settings.fence_after()).await;
+    tokio::time::sleep(ctx.settings.fence_after()).await;
     assert!(!running.is_finished(), "told to stop at 23 s, it has some seconds left");
-    assert_eq!(shop.board.stop_overdue(shop.settings.fence_after()), 1);
-    assert_eq!(shop.board.stop_overdue(shop.settings.fence_after()), 0, "told once");
+    assert_eq!(ctx.board.stop_overdue(ctx.settings.fence_after()), 1);
+    assert_eq!(ctx.board.stop_overdue(ctx.settings.fence_after()), 0, "told once");
     running.await.unwrap();
     assert!(began.elapsed() < DEFAULT_LEASE, "{:?}", began.elapsed());
 }
@@ -65,7 +65,7 @@ async fn a_drain_ends_in_time_also_when_nothing_answers() {
     let registry = Registry::new().on("deaf", |_: Ctx| std::future::pending::<()>());
     let worker = scene.worker_with(registry, 1, Duration::ZERO);
     let id = scene.put(Task::new("deaf")).await;
-    scene.until_state(&id, State::Active).await;
+    scene.until_state(&id, TaskState::Active).await;
     let told = Instant::now();
     let in_the_way = scene.sql("BEGIN IMMEDIATE").await;
     let until = worker.drain(CancellationToken::new()).await;
@@ -78,21 +78,21 @@ async fn a_drain_ends_in_time_also_when_nothing_answers() {
 async fn a_clock_that_is_set_forward_takes_no_task_from_its_handler() {
     let clock = Arc::new(ManualClock::at(jiff::Timestamp::from_second(1_893_553_445).unwrap()));
     let scene = Scene::at(clock.clone()).await;
-    let shop = scene.shop_at(Registry::new(), 1, clock.clone());
-    shop.listed.was_told_for(shop.settings.listed_first());
-    let mut recoverer = recoverer::Recoverer::new(shop.clone());
+    let ctx = scene.shop_at(Registry::new(), 1, clock.clone());
+    ctx.listed.was_told_for(ctx.settings.listed_first());
+    let mut recoverer = recoverer::Recoverer::new(ctx.clone());
     let id = scene.put(Task::new("a")).await;
-    let claims = scene.broker.claim(&shop.queue_names(), 1, DEFAULT_LEASE).await.unwrap();
+    let claims = scene.broker.claim(&ctx.queue_names(), 1, DEFAULT_LEASE).await.unwrap();
     recoverer.turn().await;
     clock.advance(DEFAULT_LEASE * 10);
     let next = recoverer.turn().await;
-    assert_eq!(scene.look(&id).await.unwrap().state, State::Active);
+    assert_eq!(scene.look(&id).await.unwrap().state, TaskState::Active);
     assert!(
-        next.is_some_and(|next| next > shop.settings.heartbeat_every()),
+        next.is_some_and(|next| next > ctx.settings.heartbeat_every()),
         "{next:?}"
     );
     // What nobody extends meanwhile is taken back then.
     recoverer.turn().await;
-    assert_eq!(scene.look(&id).await.unwrap().state, State::Retry);
+    assert_eq!(scene.look(&id).await.unwrap().state, TaskState::Retry);
     drop(claims);
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use runner_queue::{Absolved, Claim};
 use tokio::time::Instant;
 
-use super::Shop;
+use super::WorkerContext;
 
 /// Claims that are remembered; the oldest go first.
 const KEPT: usize = 10_000;
@@ -52,16 +52,16 @@ impl Survived {
 }
 
 /// Reports what there is; what the broker does not know yet is reported again.
-pub(super) async fn report(shop: &Shop, within: Duration) {
-    let some = shop.survived.take();
+pub(super) async fn report(ctx: &WorkerContext, within: Duration) {
+    let some = ctx.survived.take();
     if some.is_empty() {
         return;
     }
     let claims: Vec<Claim> = some.iter().map(|(_, claim)| claim.clone()).collect();
-    let answers = match tokio::time::timeout(within, shop.broker.absolve(&claims)).await {
+    let answers = match tokio::time::timeout(within, ctx.broker.absolve(&claims)).await {
         Ok(Ok(answers)) => answers,
         Ok(Err(error)) => {
-            shop.broker_failed("report that this worker lives", &error);
+            ctx.broker_failed("report that this worker lives", &error);
             Vec::new()
         }
         Err(_) => Vec::new(),
@@ -71,7 +71,7 @@ pub(super) async fn report(shop: &Shop, within: Duration) {
         match answers.get(number) {
             Some(Absolved::Corrected) => {
                 let task = claim.task();
-                shop.metrics.lost_alive(task.queue.as_str());
+                ctx.metrics.lost_alive(task.queue.as_str());
                 tracing::info!(
                     task_id = %task.id, task_type = %task.kind, queue = %task.queue,
                     "a lost run is not counted as a crash: its worker lives"
@@ -81,5 +81,5 @@ pub(super) async fn report(shop: &Shop, within: Duration) {
             Some(Absolved::Held) | None => again.push((since, claim)),
         }
     }
-    shop.survived.put_back(again);
+    ctx.survived.put_back(again);
 }

@@ -14,7 +14,7 @@ use futures_util::future::BoxFuture;
 use runner_core::task::TaskId;
 use tokio::time::Instant;
 
-use super::board::{InWork, Place};
+use super::in_flight::{InFlightTask, Slot};
 
 /// The shortest trial, and the longest: what takes longer to kill its worker is not worth keeping others waiting for.
 const SHORTEST_TRIAL: Duration = Duration::from_secs(1);
@@ -42,8 +42,8 @@ const PUT_OFF_SPREAD_MS: u64 = 6_000;
 const REMEMBERED: usize = 1_000;
 
 /// The one suspect of this process.
-struct Trial {
-    place: Place,
+struct CurrentSuspect {
+    place: Slot,
     /// Whether one more crash makes it poison.
     last: bool,
     length: Duration,
@@ -53,9 +53,13 @@ struct Trial {
 #[allow(clippy::large_enum_variant)] // there is one
 enum Stage {
     /// Until the others are put off, or until it is alone.
-    Waits { task: InWork, since: Instant },
+    Waits { task: InFlightTask, since: Instant },
     /// Its handler runs; whether it has the process to itself.
-    Runs { task: InWork, until: Instant, alone: bool },
+    Runs {
+        task: InFlightTask,
+        until: Instant,
+        alone: bool,
+    },
     /// It has passed; the broker records that it is not alone any more.
     Passes,
 }
@@ -65,21 +69,25 @@ pub(super) enum Step {
     /// Nothing, before the timer ends or something else happens.
     Wait,
     /// Its handler is called; whether the broker first records that it is alone.
-    Start { place: Place, task: InWork, alone: bool },
+    Start {
+        place: Slot,
+        task: InFlightTask,
+        alone: bool,
+    },
     /// It comes back after this long.
     PutOff {
-        place: Place,
-        task: InWork,
+        place: Slot,
+        task: InFlightTask,
         delay: Duration,
     },
     /// It goes back to its queue, for this worker ends.
-    HandBack { place: Place, task: InWork },
+    HandBack { place: Slot, task: InFlightTask },
     /// The broker records that it is not alone any more; [`Suspects::passed`] follows.
-    Pass { task: InWork },
+    Pass { task: InFlightTask },
 }
 
 /// What of this worker a step depends on.
-pub(super) struct Around {
+pub(super) struct WorkerLoad {
     /// Whether new tasks are taken.
     pub open: bool,
     /// Whether nothing but the suspect is in work, and no call under way that may bring more.
@@ -89,9 +97,9 @@ pub(super) struct Around {
 /// The suspects of a worker.
 #[derive(Default)]
 pub(super) struct Suspects {
-    trial: Option<Trial>,
+    trial: Option<CurrentSuspect>,
     /// Claimed, and about to be put off: the next one must not start before that is written.
-    leaving: HashSet<Place>,
+    leaving: HashSet<Slot>,
     /// Those that were put off because they could not be alone: since when, and how often.
     waiting: HashMap<TaskId, (Instant, u32)>,
     /// Ends when the next step may be due.
@@ -116,13 +124,13 @@ impl Suspects {
     }
 
     /// Makes this task the one suspect. `poison_after`: how many crashes make a task poison, 0 if none do.
-    pub(super) fn admit(&mut self, place: Place, task: InWork, poison_after: u32) {
+    pub(super) fn admit(&mut self, place: Slot, task: InFlightTask, poison_after: u32) {
         let Some(suspicion) = task.claim.suspicion() else {
             return;
         };
         let last = poison_after > 0 && suspicion.crashes >= poison_after.saturating_sub(1).max(1);
         let longest = if last { LONGEST_ALONE } else { LONGEST_TRIAL };
-        self.trial = Some(Trial {
+        self.trial = Some(CurrentSuspect {
             place,
             last,
             length: suspicion.ran.clamp(SHORTEST_TRIAL, longest),
@@ -134,13 +142,13 @@ impl Suspects {
     }
 
     /// How long a suspect for which there is no room is put off. `random`: any number.
-    pub(super) fn put_off(&mut self, place: Place, random: u64) -> Duration {
+    pub(super) fn put_off(&mut self, place: Slot, random: u64) -> Duration {
         self.leaving.insert(place);
         PUT_OFF + Duration::from_millis(random % PUT_OFF_SPREAD_MS)
     }
 
     /// These places are free. Whether that ended a trial.
-    pub(super) fn freed(&mut self, places: &[Place]) -> bool {
+    pub(super) fn freed(&mut self, places: &[Slot]) -> bool {
         for place in places {
             self.leaving.remove(place);
         }
@@ -162,12 +170,12 @@ impl Suspects {
     }
 
     /// What is to be done now; the caller does it.
-    pub(super) fn next(&mut self, around: &Around) -> Step {
+    pub(super) fn next(&mut self, around: &WorkerLoad) -> Step {
         let Some(trial) = self.trial.take() else {
             return Step::Wait;
         };
         let now = Instant::now();
-        let Trial {
+        let CurrentSuspect {
             place,
             last,
             length,
@@ -209,7 +217,7 @@ impl Suspects {
             Stage::Runs { until: end, .. } => Some(until(*end)),
             Stage::Passes => None,
         };
-        self.trial = Some(Trial {
+        self.trial = Some(CurrentSuspect {
             place,
             last,
             length,
@@ -218,7 +226,7 @@ impl Suspects {
         step.unwrap_or(Step::Wait)
     }
 
-    fn starts(&self, task: &InWork, last: bool, since: Instant, around: &Around) -> bool {
+    fn starts(&self, task: &InFlightTask, last: bool, since: Instant, around: &WorkerLoad) -> bool {
         let patience_over = || {
             let waiting = self.waiting.get(&task.claim.task().id);
             since.elapsed() >= HOLD && waiting.is_some_and(|(since, _)| since.elapsed() >= PATIENCE)

@@ -12,17 +12,17 @@ use super::*;
 use crate::worker::DEFAULT_LEASE;
 use crate::worker::tests::Scene;
 
-const OPEN: Around = Around {
+const OPEN: WorkerLoad = WorkerLoad {
     open: true,
     alone: false,
 };
-const ALONE: Around = Around {
+const ALONE: WorkerLoad = WorkerLoad {
     open: true,
     alone: true,
 };
 
 /// A suspect with a number of crashes, as it stands on the board.
-async fn suspect(crashes: u32) -> InWork {
+async fn suspect(crashes: u32) -> InFlightTask {
     let clock = Arc::new(ManualClock::at(jiff::Timestamp::from_second(1_700_000_000).unwrap()));
     let scene = Scene::at(clock.clone()).await;
     scene.put(Task::new("a")).await;
@@ -45,7 +45,7 @@ async fn suspect(crashes: u32) -> InWork {
         scene.broker.forward(&queues, 1).await.unwrap();
     }
     let now = clock.now();
-    InWork {
+    InFlightTask {
         claim: claim.unwrap(),
         stop: Stop::new(),
         started_at: now,
@@ -149,7 +149,7 @@ async fn without_a_bound_no_suspect_has_to_be_alone() {
 async fn one_that_has_not_started_goes_back_when_the_worker_ends() {
     let mut suspects = Suspects::default();
     suspects.admit(0, suspect(2).await, 3);
-    let closing = Around { open: false, ..OPEN };
+    let closing = WorkerLoad { open: false, ..OPEN };
     assert_eq!(word(&suspects.next(&closing)), "hand back");
     assert!(suspects.has_room());
 }

@@ -5,7 +5,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use runner_core::clock::SystemClock;
-use runner_core::task::{RunOutcome, State, Task, TaskId};
+use runner_core::task::{RunOutcome, Task, TaskId, TaskState};
 use runner_queue::embedded::EmbeddedBroker;
 use runner_queue::{GroupRule, Inspector, Producer, TaskInfo};
 use runner_sdk::{Backoff, Ctx, Outcome, Registry, TaskError};
@@ -48,7 +48,7 @@ impl Scene {
     }
 
     pub(super) fn worker_with(&self, registry: Registry, concurrency: usize, shutdown_timeout: Duration) -> Worker {
-        let settings = Settings {
+        let settings = WorkerSettings {
             shutdown_timeout,
             ..Self::settings(concurrency)
         };
@@ -63,8 +63,8 @@ impl Scene {
         )
     }
 
-    pub(super) fn settings(concurrency: usize) -> Settings {
-        Settings {
+    pub(super) fn settings(concurrency: usize) -> WorkerSettings {
+        WorkerSettings {
             concurrency,
             queues: [(QueueName::default(), 1)].into(),
             strict_priority: false,
@@ -85,13 +85,13 @@ impl Scene {
     }
 
     /// What a worker with these handlers works with, without the worker.
-    pub(super) fn shop(&self, registry: Registry, concurrency: usize) -> Arc<Shop> {
+    pub(super) fn ctx(&self, registry: Registry, concurrency: usize) -> Arc<WorkerContext> {
         self.shop_at(registry, concurrency, Arc::new(SystemClock))
     }
 
     /// The same by this clock.
-    pub(super) fn shop_at(&self, registry: Registry, concurrency: usize, clock: Arc<dyn Clock>) -> Arc<Shop> {
-        Arc::new(Shop::new(
+    pub(super) fn shop_at(&self, registry: Registry, concurrency: usize, clock: Arc<dyn Clock>) -> Arc<WorkerContext> {
+        Arc::new(WorkerContext::new(
             self.broker.clone(),
             registry.build().unwrap(),
             clock,
@@ -141,7 +141,7 @@ impl Scene {
         }
     }
 
-    pub(super) async fn until_state(&self, id: &TaskId, state: State) -> TaskInfo {
+    pub(super) async fn until_state(&self, id: &TaskId, state: TaskState) -> TaskInfo {
         self.until(id, state.as_str(), |i| i.is_some_and(|i| i.state == state))
             .await
             .unwrap()
@@ -160,7 +160,7 @@ async fn success_is_kept_with_its_result_or_gone() {
         Outcome::success("done")
     }));
     let id = scene.put(kept("greet")).await;
-    let info = scene.until_state(&id, State::Completed).await;
+    let info = scene.until_state(&id, TaskState::Completed).await;
     assert_eq!(info.result.as_deref(), Some(&b"done"[..]));
     let attempts = scene.broker.attempts(&QueueName::default(), &id).await.unwrap();
     assert_eq!(
@@ -190,15 +190,15 @@ async fn a_result_or_an_error_that_is_too_long_costs_no_verdict() {
             }),
     );
     let (just, over) = (scene.put(kept("just")).await, scene.put(kept("over")).await);
-    let info = scene.until_state(&just, State::Completed).await;
+    let info = scene.until_state(&just, TaskState::Completed).await;
     assert_eq!(info.result.map(|r| r.len()), Some(most));
-    let info = scene.until_state(&over, State::Completed).await;
+    let info = scene.until_state(&over, TaskState::Completed).await;
     assert_eq!(info.result.map_or(0, |r| r.len()), 0);
     let attempts = scene.broker.attempts(&QueueName::default(), &over).await.unwrap();
     let log = attempts[0].log.clone().unwrap_or_default();
     assert!(log.contains("was not kept"), "{log}");
     let wordy = scene.put(kept("wordy")).await;
-    scene.until_state(&wordy, State::Archived).await;
+    scene.until_state(&wordy, TaskState::Archived).await;
     let attempts = scene.broker.attempts(&QueueName::default(), &wordy).await.unwrap();
     let error = attempts[0].error.clone().unwrap_or_default();
     assert_eq!(error.len(), runner_queue::MAX_ERROR_BYTES);
@@ -232,13 +232,13 @@ async fn failures_retry_until_the_last_and_then_lie_in_the_archive() {
             }),
     );
     let flaky = scene.put(kept("flaky")).await;
-    let info = scene.until_state(&flaky, State::Retry).await;
+    let info = scene.until_state(&flaky, TaskState::Retry).await;
     assert_eq!((info.record.retried, info.record.last_error.as_str()), (1, "no luck"));
     let last = scene.put(kept("flaky").max_retry(0)).await;
-    scene.until_state(&last, State::Archived).await;
+    scene.until_state(&last, TaskState::Archived).await;
     // Commands and calls have delays of their own: minutes, not asynq's formula.
     let function = scene.put(kept("minutes").max_retry(1)).await;
-    let info = scene.until_state(&function, State::Retry).await;
+    let info = scene.until_state(&function, TaskState::Retry).await;
     let wait = info
         .next_run
         .unwrap()
@@ -246,26 +246,30 @@ async fn failures_retry_until_the_last_and_then_lie_in_the_archive() {
     assert!((55..120).contains(&wait.as_secs()), "{wait:?}");
     let hopeless = scene.put(kept("hopeless")).await;
     assert_eq!(
-        scene.until_state(&hopeless, State::Archived).await.record.last_error,
+        scene
+            .until_state(&hopeless, TaskState::Archived)
+            .await
+            .record
+            .last_error,
         "bad payload"
     );
     let panics = scene.put(kept("panics")).await;
     assert_eq!(
-        scene.until_state(&panics, State::Retry).await.record.last_error,
+        scene.until_state(&panics, TaskState::Retry).await.record.last_error,
         "panic: at the disco"
     );
     let later = scene.put(kept("later").max_retry(1)).await;
-    let info = scene.until_state(&later, State::Retry).await;
+    let info = scene.until_state(&later, TaskState::Retry).await;
     assert_eq!(info.record.retried, 1, "a stated delay uses up a retry");
     let wait = info.next_run.unwrap().duration_since(SystemClock.now());
     assert!(wait.as_secs() > 3000, "{wait:?}");
     let last = scene.put(kept("later").max_retry(0)).await;
-    let info = scene.until_state(&last, State::Archived).await;
+    let info = scene.until_state(&last, TaskState::Archived).await;
     assert_eq!(info.record.last_error, "busy");
     // "Now" is not taken at its word.
     let now = scene.put(kept("now").max_retry(1)).await;
     let failed_at = |info: &TaskInfo| info.record.last_failed_at.unwrap();
-    let info = scene.until_state(&now, State::Retry).await;
+    let info = scene.until_state(&now, TaskState::Retry).await;
     let wait = info.next_run.unwrap().duration_since(failed_at(&info));
     assert!(wait.as_millis() >= 1000, "{wait:?}");
     let revoked = scene.put(kept("revoked")).await;
@@ -280,7 +284,7 @@ async fn a_task_whose_deadline_has_passed_is_archived_and_not_tried_again_and_ag
     let mut task = kept("known");
     task.deadline = jiff::Timestamp::from_second(1_000_000_000).ok();
     let id = scene.put(task).await;
-    let info = scene.until_state(&id, State::Archived).await;
+    let info = scene.until_state(&id, TaskState::Archived).await;
     assert!(
         info.record.last_error.contains("deadline passed"),
         "{}",
@@ -306,7 +310,7 @@ async fn a_handler_that_takes_too_long_is_told_and_the_task_retried() {
         }
     }));
     let id = scene.put(kept("slow").timeout(Duration::from_secs(1))).await;
-    let info = scene.until_state(&id, State::Retry).await;
+    let info = scene.until_state(&id, TaskState::Retry).await;
     assert!(
         info.record.last_error.starts_with("context deadline exceeded"),
         "{}",
@@ -323,13 +327,13 @@ async fn an_unknown_type_is_left_alone_until_a_worker_knows_it() {
     let id = scene.put(kept("unknown")).await;
     // Behind it, so that the worker has seen it by then.
     scene
-        .until_state(&scene.put(kept("known")).await, State::Completed)
+        .until_state(&scene.put(kept("known")).await, TaskState::Completed)
         .await;
-    let info = scene.until_state(&id, State::Pending).await;
+    let info = scene.until_state(&id, TaskState::Pending).await;
     assert_eq!((info.record.retried, info.waiting_for), (0, None));
     worker.drain(CancellationToken::new()).await;
     let knows = scene.worker(Registry::new().on("unknown", |_: Ctx| async {}));
-    let info = scene.until_state(&id, State::Completed).await;
+    let info = scene.until_state(&id, TaskState::Completed).await;
     assert_eq!(info.record.retried, 0);
     knows.drain(CancellationToken::new()).await;
 }
@@ -346,12 +350,12 @@ async fn a_type_that_a_prefix_refuses_is_handed_back_once() {
     ));
     let id = scene.put(kept("some:type")).await;
     scene
-        .until_state(&scene.put(kept("known")).await, State::Completed)
+        .until_state(&scene.put(kept("known")).await, TaskState::Completed)
         .await;
-    let info = scene.until_state(&id, State::Pending).await;
+    let info = scene.until_state(&id, TaskState::Pending).await;
     assert_eq!(info.record.retried, 0);
     open.store(true, Ordering::SeqCst);
-    let info = scene.until_state(&id, State::Completed).await;
+    let info = scene.until_state(&id, TaskState::Completed).await;
     assert_eq!(info.record.retried, 0);
     worker.drain(CancellationToken::new()).await;
 }
@@ -367,8 +371,8 @@ fn long() -> Registry {
 
 impl Scene {
     /// The task once it is in this state. Asked for again and again, for the worker may not listen yet.
-    async fn until_stopped(&self, id: &TaskId, state: State, ask: impl AsyncFn()) -> TaskInfo {
-        self.until_state(id, State::Active).await;
+    async fn until_stopped(&self, id: &TaskId, state: TaskState, ask: impl AsyncFn()) -> TaskInfo {
+        self.until_state(id, TaskState::Active).await;
         let begun = tokio::time::Instant::now();
         loop {
             ask().await;
@@ -387,7 +391,7 @@ impl Scene {
 async fn a_cancelled_attempt_fails_as_in_go_and_is_retried_while_retries_are_left() {
     let scene = Scene::new().await;
     let worker = scene.worker(long());
-    for (retries, state) in [(2, State::Retry), (0, State::Archived)] {
+    for (retries, state) in [(2, TaskState::Retry), (0, TaskState::Archived)] {
         let id = scene.put(kept("long").max_retry(retries)).await;
         let cancel = async || scene.broker.cancel(&id).await.unwrap();
         let info = scene.until_stopped(&id, state, cancel).await;
@@ -415,7 +419,7 @@ async fn a_task_that_is_stopped_for_good_is_archived_with_who_and_why() {
             .await
             .unwrap();
     };
-    let info = scene.until_stopped(&id, State::Archived, stop).await;
+    let info = scene.until_stopped(&id, TaskState::Archived, stop).await;
     assert_eq!(info.record.last_error, "stopped by me: wrong month");
     assert_eq!(info.record.retried, 0);
     let attempts = scene.broker.attempts(&default, &id).await.unwrap();
@@ -435,13 +439,13 @@ async fn a_drain_finishes_what_it_can_and_hands_back_the_rest_untouched() {
     for _ in 0..5 {
         ids.push(scene.put(kept("deaf")).await);
     }
-    scene.until_state(&ids[1], State::Active).await;
+    scene.until_state(&ids[1], TaskState::Active).await;
     let hurry = CancellationToken::new();
     hurry.cancel();
     worker.drain(hurry).await;
     for id in &ids {
         let info = scene.look(id).await.unwrap();
-        assert_eq!((info.state, info.record.retried), (State::Pending, 0), "{id}");
+        assert_eq!((info.state, info.record.retried), (TaskState::Pending, 0), "{id}");
     }
     assert_eq!(scene.broker.servers().await.unwrap(), []);
 }
@@ -478,7 +482,7 @@ async fn no_more_handlers_run_at_once_than_allowed() {
 
 #[test]
 fn a_handler_is_gone_before_its_lease_is_over() {
-    let scene = |lease| Settings {
+    let scene = |lease| WorkerSettings {
         concurrency: 1,
         queues: BTreeMap::new(),
         strict_priority: false,

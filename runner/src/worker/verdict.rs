@@ -6,10 +6,10 @@ use runner_core::task::{Backoff, RunOutcome, stated_delay};
 use runner_queue::{CANCELED, TaskRecord, Verdict};
 use runner_sdk::{Outcome, Stop, StopReason};
 
-use super::Shop;
+use super::WorkerContext;
 
 /// How a handler ended.
-pub(super) enum End {
+pub(super) enum HandlerEnd {
     Returned(Outcome),
     Panicked(String),
     /// Dropped after it did not return in time.
@@ -20,46 +20,46 @@ pub(super) enum End {
 
 /// Verdict, how the attempt ended, error text, result.
 pub(super) fn verdict_of(
-    shop: &Shop,
+    ctx: &WorkerContext,
     task: &TaskRecord,
-    end: End,
+    end: HandlerEnd,
     stop: &Stop,
     backoff: Backoff,
 ) -> (Verdict, RunOutcome, Option<String>, Option<Bytes>) {
     let outcome = match (end, stop.reason()) {
-        (End::Returned(Outcome::Success(result)), _) => {
+        (HandlerEnd::Returned(Outcome::Success(result)), _) => {
             return (Verdict::Done, RunOutcome::Success, None, result);
         }
-        (End::Returned(Outcome::Revoke(why)), _) => {
+        (HandlerEnd::Returned(Outcome::Revoke(why)), _) => {
             return (Verdict::Revoke, RunOutcome::Revoked, Some(why), None);
         }
         (_, Some(_)) if stop.ended().is_some() => {
             let error = stop.ended().unwrap_or_default().to_owned();
-            return cancelled(verdict_of_outcome(shop, task, Outcome::Skip(error), backoff));
+            return cancelled(verdict_of_outcome(ctx, task, Outcome::Skip(error), backoff));
         }
         (_, Some(StopReason::Shutdown)) => return (Verdict::HandBack, RunOutcome::Requeued, None, None),
         // Whatever the handler made of it: asynq does not wait for that.
         (_, Some(StopReason::Cancelled)) => {
             return cancelled(verdict_of_outcome(
-                shop,
+                ctx,
                 task,
                 Outcome::Retry(CANCELED.to_owned()),
                 backoff,
             ));
         }
-        (End::Returned(outcome), Some(StopReason::Deadline)) => match outcome {
+        (HandlerEnd::Returned(outcome), Some(StopReason::Deadline)) => match outcome {
             Outcome::Retry(e) | Outcome::Skip(e) => Outcome::Retry(format!("context deadline exceeded: {e}")),
             _ => Outcome::Retry("context deadline exceeded".to_owned()),
         },
         // Every other attempt would be too late as well.
-        (End::TooLate, _) => {
+        (HandlerEnd::TooLate, _) => {
             Outcome::Skip("context deadline exceeded: the task's deadline passed before it began".to_owned())
         }
-        (End::Dropped, _) => Outcome::Retry("context deadline exceeded".to_owned()),
-        (End::Panicked(text), _) => Outcome::Retry(format!("panic: {text}")),
-        (End::Returned(outcome), _) => outcome,
+        (HandlerEnd::Dropped, _) => Outcome::Retry("context deadline exceeded".to_owned()),
+        (HandlerEnd::Panicked(text), _) => Outcome::Retry(format!("panic: {text}")),
+        (HandlerEnd::Returned(outcome), _) => outcome,
     };
-    verdict_of_outcome(shop, task, outcome, backoff)
+    verdict_of_outcome(ctx, task, outcome, backoff)
 }
 
 /// The same attempt, of which is remembered that an operator ended it.
@@ -71,7 +71,7 @@ fn cancelled(
 
 /// The same for a handler that ended by itself.
 fn verdict_of_outcome(
-    shop: &Shop,
+    ctx: &WorkerContext,
     task: &TaskRecord,
     outcome: Outcome,
     backoff: Backoff,
@@ -104,7 +104,7 @@ fn verdict_of_outcome(
             let random = stable_hash(&[
                 task.id.as_str(),
                 &task.retried.to_string(),
-                &shop.clock.now().to_string(),
+                &ctx.clock.now().to_string(),
             ]);
             let after = backoff.delay(task.retried, random);
             (

@@ -9,7 +9,7 @@ use futures_util::future::{BoxFuture, try_join_all};
 use jiff::Timestamp;
 use runner_core::clock::{Clock as _, ManualClock};
 use runner_core::schedule::{Overlap, ScheduleId};
-use runner_core::task::{QueueName, Run, RunOutcome, State, Task};
+use runner_core::task::{QueueName, Run, RunOutcome, Task, TaskState};
 use runner_queue::{
     Action, ArchiveBounds, Attempt, Broker, Claim, Commit, CommitFire, Committed, EntryView, GroupRule, KnownTypes,
     Page, Registration, ServerInfo, ServerStatus, Settled, Settlement, StagedSet, Verdict, Working,
@@ -553,7 +553,7 @@ pub fn of_schedulers() -> Vec<Call> {
     }
 }
 
-async fn on_all(at: &At, state: State, action: Action) -> Made {
+async fn on_all(at: &At, state: TaskState, action: Action) -> Made {
     let acted = at.broker.act_all(&queue(), state, action).await;
     if action == Action::Delete {
         all(acted)
@@ -570,13 +570,13 @@ pub fn of_people() -> Vec<Call> {
         "archive_pending" from Pending (single): |at, _held| none(at.broker.act(&queue(), &id("bad"), Action::Archive).await);
         "delete_archived" from Archived (single): |at, _held| none(at.broker.act(&queue(), &id("bad"), Action::Delete).await);
         "edit" from Later (single): |at, _held| none(at.broker.update_payload(&queue(), &id("bad"), Bytes::from_static(b"y")).await);
-        "run_all_archived" from Archived: |at, _held| on_all(at, State::Archived, Action::Run).await;
-        "run_all_again" from Again: |at, _held| on_all(at, State::Retry, Action::Run).await;
-        "run_all_grouped" from Grouped: |at, _held| on_all(at, State::Aggregating, Action::Run).await;
-        "archive_all_pending" from Pending: |at, _held| on_all(at, State::Pending, Action::Archive).await;
-        "archive_all_waiting" from Waiting: |at, _held| on_all(at, State::Scheduled, Action::Archive).await;
-        "delete_all_completed" from Completed: |at, _held| on_all(at, State::Completed, Action::Delete).await;
-        "delete_all_grouped" from Grouped: |at, _held| on_all(at, State::Aggregating, Action::Delete).await;
+        "run_all_archived" from Archived: |at, _held| on_all(at, TaskState::Archived, Action::Run).await;
+        "run_all_again" from Again: |at, _held| on_all(at, TaskState::Retry, Action::Run).await;
+        "run_all_grouped" from Grouped: |at, _held| on_all(at, TaskState::Aggregating, Action::Run).await;
+        "archive_all_pending" from Pending: |at, _held| on_all(at, TaskState::Pending, Action::Archive).await;
+        "archive_all_waiting" from Waiting: |at, _held| on_all(at, TaskState::Scheduled, Action::Archive).await;
+        "delete_all_completed" from Completed: |at, _held| on_all(at, TaskState::Completed, Action::Delete).await;
+        "delete_all_grouped" from Grouped: |at, _held| on_all(at, TaskState::Aggregating, Action::Delete).await;
         "run_group" from Grouped: |at, _held| none(at.broker.act_group(&queue(), "g", Action::Run).await);
         "remove" from Pending: |at, _held| {
             // It may be refused, for there are tasks.
@@ -590,11 +590,11 @@ pub fn of_people() -> Vec<Call> {
         };
         "queues" from Pending: |at, _held| none(at.broker.queues().await);
         "queues_grouped" from Grouped: |at, _held| none(at.broker.queues().await);
-        "tasks_pending" from Pending: |at, _held| none(at.broker.tasks(&queue(), State::Pending, Page::default()).await);
-        "tasks_active" from Active: |at, _held| none(at.broker.tasks(&queue(), State::Active, Page::default()).await);
-        "tasks_waiting" from Waiting: |at, _held| none(at.broker.tasks(&queue(), State::Scheduled, Page::default()).await);
-        "tasks_completed" from Completed: |at, _held| none(at.broker.tasks(&queue(), State::Completed, Page::default()).await);
-        "tasks_grouped" from Grouped: |at, _held| none(at.broker.tasks(&queue(), State::Aggregating, Page::default()).await);
+        "tasks_pending" from Pending: |at, _held| none(at.broker.tasks(&queue(), TaskState::Pending, Page::default()).await);
+        "tasks_active" from Active: |at, _held| none(at.broker.tasks(&queue(), TaskState::Active, Page::default()).await);
+        "tasks_waiting" from Waiting: |at, _held| none(at.broker.tasks(&queue(), TaskState::Scheduled, Page::default()).await);
+        "tasks_completed" from Completed: |at, _held| none(at.broker.tasks(&queue(), TaskState::Completed, Page::default()).await);
+        "tasks_grouped" from Grouped: |at, _held| none(at.broker.tasks(&queue(), TaskState::Aggregating, Page::default()).await);
         "groups" from Grouped: |at, _held| none(at.broker.groups(&queue(), Page::default()).await);
         "task" from Waiting (single): |at, _held| none(at.broker.task(&queue(), &id("bad")).await);
         "find" from Pending: |at, _held| none(at.broker.find(&id("in0")).await);
@@ -643,7 +643,7 @@ pub async fn drain(at: &At, left: &mut BTreeSet<&'static str>) -> Result<Vec<Str
         });
         for (name, found) in try_join_all(looks).await? {
             match found {
-                Some(State::Pending) => {}
+                Some(TaskState::Pending) => {}
                 None => why.push(format!("{name} is gone")),
                 Some(state) => {
                     if let Err(error) = at.broker.act(&queue(), &id(name), Action::Run).await {

@@ -3,7 +3,7 @@
 
 use super::Expression;
 use super::calendar::ones;
-use super::field::{Field, UNITS};
+use super::field::{CronField, UNITS};
 use super::lint::{Lint, example};
 
 /// The weekdays, 0 for Sunday.
@@ -53,7 +53,7 @@ pub(super) fn in_parentheses(text: &str) -> Option<String> {
 }
 
 /// A `?` where no scheduler but that of AWS has one.
-pub(super) fn aws(expression: &Expression, fields: &[Field; 6], seconds: bool) -> Option<Lint> {
+pub(super) fn aws(expression: &Expression, fields: &[CronField; 6], seconds: bool) -> Option<Lint> {
     let index = [4, 2, 1, 0].into_iter().find(|index| fields[*index].question)?;
     let text = expression.to_string();
     let parts = parts(&text);
@@ -77,7 +77,7 @@ pub(super) fn aws(expression: &Expression, fields: &[Field; 6], seconds: bool) -
 }
 
 /// Numbers of weekdays beside a `?`, which those write who count them from 1.
-pub(super) fn quartz_weekdays(expression: &Expression, fields: &[Field; 6]) -> Option<Lint> {
+pub(super) fn quartz_weekdays(expression: &Expression, fields: &[CronField; 6]) -> Option<Lint> {
     /// All seven, by either way of counting.
     const ALL: u64 = 0x7f;
     let [.., day, month, weekday] = fields;

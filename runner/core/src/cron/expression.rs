@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::error::CronError;
 use super::instants::{self, DstRule};
-use super::parse::{self, Parsed, Plan};
+use super::parse::{self, Parsed, ParsedRule};
 use super::{Language, describe};
 
 /// A parsed cron text. Displays as the text it was made from.
@@ -51,23 +51,23 @@ impl Expression {
     #[must_use]
     pub fn every(&self) -> Option<Duration> {
         match self.parsed.plan {
-            Plan::Every(distance) => Some(distance),
-            Plan::Calendar { .. } => None,
+            ParsedRule::Every(distance) => Some(distance),
+            ParsedRule::Calendar { .. } => None,
         }
     }
 
     /// Whether the text has a field of seconds.
     #[must_use]
     pub fn has_seconds(&self) -> bool {
-        matches!(self.parsed.plan, Plan::Calendar { seconds: true, .. })
+        matches!(self.parsed.plan, ParsedRule::Calendar { seconds: true, .. })
     }
 
     /// Whether no instant matches, such as 30 February. Told without searching.
     #[must_use]
     pub fn never_fires(&self) -> bool {
         match &self.parsed.plan {
-            Plan::Every(_) => false,
-            Plan::Calendar { calendar, .. } => calendar.is_empty(),
+            ParsedRule::Every(_) => false,
+            ParsedRule::Calendar { calendar, .. } => calendar.is_empty(),
         }
     }
 
@@ -78,11 +78,11 @@ impl Expression {
     pub fn next(&self, after: Timestamp, zone: &TimeZone, dst: DstRule) -> Option<Timestamp> {
         let floor = floor(after)?;
         match &self.parsed.plan {
-            Plan::Every(distance) => {
+            ParsedRule::Every(distance) => {
                 let distance = SignedDuration::try_from(*distance).ok()?;
                 floor.checked_add(distance).ok()
             }
-            Plan::Calendar { calendar, .. } => {
+            ParsedRule::Calendar { calendar, .. } => {
                 let from = floor.checked_add(SignedDuration::from_secs(1)).ok()?;
                 instants::at_or_after(calendar, self.zone().unwrap_or(zone), dst, from)
             }
@@ -100,11 +100,13 @@ impl Expression {
             ceiling = above.unwrap_or(ceiling);
         }
         match &self.parsed.plan {
-            Plan::Every(distance) => {
+            ParsedRule::Every(distance) => {
                 let distance = SignedDuration::try_from(*distance).ok()?;
                 ceiling.checked_sub(distance).ok()
             }
-            Plan::Calendar { calendar, .. } => instants::before(calendar, self.zone().unwrap_or(zone), dst, ceiling),
+            ParsedRule::Calendar { calendar, .. } => {
+                instants::before(calendar, self.zone().unwrap_or(zone), dst, ceiling)
+            }
         }
     }
 
@@ -114,7 +116,7 @@ impl Expression {
         describe::describe(&self.parsed, language)
     }
 
-    pub(super) fn plan(&self) -> &Plan {
+    pub(super) fn plan(&self) -> &ParsedRule {
         &self.parsed.plan
     }
 }

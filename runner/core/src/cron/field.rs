@@ -53,7 +53,7 @@ pub(super) static UNITS: [Unit; 6] = [
 
 /// The values of a field, and how they were written as far as it matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Field {
+pub(super) struct CronField {
     /// One bit a value.
     pub bits: u64,
     /// A star without a step above 1 is among the items.
@@ -69,8 +69,8 @@ pub(super) struct Field {
 }
 
 /// Reads one field. `text` is a slice of `whole`, which the error's span refers to.
-pub(super) fn parse(whole: &str, text: &str, unit: &'static Unit) -> Result<Field, CronError> {
-    let mut field = Field::default();
+pub(super) fn parse(whole: &str, text: &str, unit: &'static Unit) -> Result<CronField, CronError> {
+    let mut field = CronField::default();
     for item in text.split(',').filter(|item| !item.is_empty()) {
         let item = Item { whole, item, unit };
         item.add_to(&mut field)?;
@@ -86,7 +86,7 @@ struct Item<'a> {
 }
 
 impl<'a> Item<'a> {
-    fn add_to(&self, field: &mut Field) -> Result<(), CronError> {
+    fn add_to(&self, field: &mut CronField) -> Result<(), CronError> {
         let mut pieces = self.item.split('/');
         let range = pieces.next().unwrap_or_default();
         let step = pieces.next();

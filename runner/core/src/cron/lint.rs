@@ -7,8 +7,8 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use super::calendar::ones;
-use super::field::{Field, UNITS};
-use super::parse::Plan;
+use super::field::{CronField, UNITS};
+use super::parse::ParsedRule;
 use super::{DstRule, Expression, Language, dialect};
 
 /// A warning about an expression.
@@ -29,7 +29,7 @@ pub const TIMING_LINTS: [&str; 5] = ["W230", "W231", "W232", "W233", "W234"];
 /// Everything suspicious about an expression; empty for most.
 #[must_use]
 pub fn lint(expression: &Expression) -> Vec<Lint> {
-    let Plan::Calendar { fields, seconds, .. } = expression.plan() else {
+    let ParsedRule::Calendar { fields, seconds, .. } = expression.plan() else {
         return Vec::new();
     };
     let mut found: Vec<Lint> = Vec::new();
@@ -53,13 +53,13 @@ pub fn lint(expression: &Expression) -> Vec<Lint> {
     found
 }
 
-fn only(field: &Field) -> Option<u32> {
+fn only(field: &CronField) -> Option<u32> {
     (field.bits.count_ones() == 1)
         .then(|| ones(field.bits).next())
         .flatten()
 }
 
-fn star_before_hour(expression: &Expression, fields: &[Field; 6]) -> Option<Lint> {
+fn star_before_hour(expression: &Expression, fields: &[CronField; 6]) -> Option<Lint> {
     let [second, minute, hour, ..] = fields;
     let hour = only(hour)?;
     let (message, unit, meant) = if minute.star {
@@ -84,7 +84,7 @@ fn star_before_hour(expression: &Expression, fields: &[Field; 6]) -> Option<Lint
     })
 }
 
-fn both_days(expression: &Expression, fields: &[Field; 6]) -> Option<Lint> {
+fn both_days(expression: &Expression, fields: &[CronField; 6]) -> Option<Lint> {
     let [.., day, _, weekday] = fields;
     if day.star || weekday.star {
         return None;
@@ -109,7 +109,7 @@ fn both_days(expression: &Expression, fields: &[Field; 6]) -> Option<Lint> {
 }
 
 /// A step over a whole field that does not come out even begins anew with the field.
-fn uneven_steps(expression: &Expression, fields: &[Field; 6]) -> Option<Lint> {
+fn uneven_steps(expression: &Expression, fields: &[CronField; 6]) -> Option<Lint> {
     let (index, step) = (0..UNITS.len()).find_map(|index| Some((index, uneven(index, fields)?)))?;
     let (field, unit) = (&fields[index], &UNITS[index]);
     let whole = ["minute", "hour", "day", "month", "year", "week"]
@@ -144,7 +144,7 @@ fn uneven_steps(expression: &Expression, fields: &[Field; 6]) -> Option<Lint> {
 }
 
 /// The step of this field, if it does not divide the field and the field comes round while the larger ones allow it.
-fn uneven(index: usize, fields: &[Field; 6]) -> Option<u64> {
+fn uneven(index: usize, fields: &[CronField; 6]) -> Option<u64> {
     /// Every second or third day is written as a step by custom, and off by a day at the end of a month at most.
     const CUSTOMARY_DAYS: u64 = 6;
     let (field, unit) = (fields.get(index)?, UNITS.get(index)?);
@@ -159,7 +159,7 @@ fn uneven(index: usize, fields: &[Field; 6]) -> Option<u64> {
 }
 
 /// The interval that a step of this field would be, if nothing else restricts the expression.
-fn interval(index: usize, step: u64, fields: &[Field; 6]) -> Option<String> {
+fn interval(index: usize, step: u64, fields: &[CronField; 6]) -> Option<String> {
     let (suffix, times) = match index {
         0 => ("s", 1),
         1 => ("m", 1),

@@ -7,7 +7,7 @@ use jiff::tz::TimeZone;
 use super::calendar::Calendar;
 use super::dialect;
 use super::error::{CronError, span_of};
-use super::field::{self, Field, UNITS};
+use super::field::{self, CronField, UNITS};
 use super::zone::find_zone;
 use crate::duration::{self, excerpt};
 
@@ -28,7 +28,7 @@ const DESCRIPTORS: [(&str, &str); 7] = [
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Parsed {
     pub zone: Option<Prefix>,
-    pub plan: Plan,
+    pub plan: ParsedRule,
 }
 
 /// The zone prefix of a text.
@@ -42,14 +42,14 @@ pub(super) struct Prefix {
 
 /// What a text asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Plan {
+pub(super) enum ParsedRule {
     /// A distance, at least a second, in whole seconds.
     Every(Duration),
     /// Fields.
     Calendar {
         calendar: Calendar,
         /// How it was written, seconds first; the seconds are a bare 0 when `seconds` is false.
-        fields: Box<[Field; 6]>,
+        fields: Box<[CronField; 6]>,
         seconds: bool,
     },
 }
@@ -99,7 +99,7 @@ fn prefix(whole: &str) -> Result<(Option<Prefix>, &str), CronError> {
     Ok((Some(Prefix { name, zone }), rest.trim()))
 }
 
-fn descriptor(whole: &str, text: &str) -> Result<Plan, CronError> {
+fn descriptor(whole: &str, text: &str) -> Result<ParsedRule, CronError> {
     if let Some((_, fields_text)) = DESCRIPTORS.iter().find(|(name, _)| *name == text) {
         return fields(fields_text, fields_text);
     }
@@ -108,7 +108,7 @@ fn descriptor(whole: &str, text: &str) -> Result<Plan, CronError> {
         let nanos = duration::parse_signed(distance, false).map_err(|error| bad(distance, error.to_string()))?;
         // Go raises anything below a second, even a negative distance, to one second.
         let seconds = u64::try_from(nanos / 1_000_000_000).unwrap_or(0).max(1);
-        return Ok(Plan::Every(Duration::from_secs(seconds)));
+        return Ok(ParsedRule::Every(Duration::from_secs(seconds)));
     }
     let name = text.trim_end().to_ascii_lowercase();
     if name.starts_with("@every") {
@@ -122,16 +122,16 @@ fn descriptor(whole: &str, text: &str) -> Result<Plan, CronError> {
     })
 }
 
-fn fields(whole: &str, text: &str) -> Result<Plan, CronError> {
+fn fields(whole: &str, text: &str) -> Result<ParsedRule, CronError> {
     // One more than allowed is enough to know, and bounds the list.
     let parts: Vec<&str> = text.split_whitespace().take(UNITS.len() + 1).collect();
     let seconds = parts.len() == UNITS.len();
     if !seconds && parts.len() != UNITS.len() - 1 {
         return Err(field_count(whole, text, &parts));
     }
-    let mut read = [Field {
+    let mut read = [CronField {
         bits: 1,
-        ..Field::default()
+        ..CronField::default()
     }; 6];
     let skipped = usize::from(!seconds);
     for ((slot, unit), part) in read.iter_mut().zip(&UNITS).skip(skipped).zip(&parts) {
@@ -151,7 +151,7 @@ fn fields(whole: &str, text: &str) -> Result<Plan, CronError> {
         months: month.bits,
         weekdays: (!weekday.star).then_some(weekday.bits),
     };
-    Ok(Plan::Calendar {
+    Ok(ParsedRule::Calendar {
         calendar,
         fields: Box::new(read),
         seconds,

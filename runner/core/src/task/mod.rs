@@ -16,4 +16,4 @@ pub use outcome::RunOutcome;
 pub use pattern::{QueuePattern, covers, priority_of};
 pub use payload::{MAX_PAYLOAD, NotJson, check_json, from_json};
 pub use retry::{Backoff, RETRY_JITTER_SECONDS, recovery_delay, retry_delay, stated_delay};
-pub use state::{Event, IllegalMove, State, UnknownState};
+pub use state::{Event, IllegalMove, TaskState, UnknownState};

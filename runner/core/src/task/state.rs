@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 /// Where a task is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum State {
+pub enum TaskState {
     /// Waits for a free worker.
     Pending,
     /// A worker holds it under a lease.
@@ -28,7 +28,7 @@ pub enum State {
     Aggregating,
 }
 
-impl State {
+impl TaskState {
     /// All states, in the order in which pages and listings show them.
     pub const ALL: [Self; 7] = [
         Self::Pending,
@@ -55,7 +55,7 @@ impl State {
     }
 }
 
-impl fmt::Display for State {
+impl fmt::Display for TaskState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
@@ -66,7 +66,7 @@ impl fmt::Display for State {
 #[error("unknown state {0:?}; expected pending, active, scheduled, retry, archived, completed or aggregating")]
 pub struct UnknownState(pub String);
 
-impl FromStr for State {
+impl FromStr for TaskState {
     type Err = UnknownState;
 
     fn from_str(word: &str) -> Result<Self, UnknownState> {
@@ -117,12 +117,12 @@ pub enum Event {
 #[error("a task that is {from} cannot be moved by {event:?}")]
 pub struct IllegalMove {
     /// The state that the task is in.
-    pub from: State,
+    pub from: TaskState,
     /// What was to happen to it.
     pub event: Event,
 }
 
-impl State {
+impl TaskState {
     /// The state after `event`; `None` when the task is gone then.
     ///
     /// # Errors
@@ -133,7 +133,7 @@ impl State {
             Aggregated, Archive, Claimed, Delete, Due, Expired, Failed, HandedBack, Regrouped, RunNow, Snoozed,
             Succeeded,
         };
-        use State::{Active, Aggregating, Archived, Completed, Pending, Retry, Scheduled};
+        use TaskState::{Active, Aggregating, Archived, Completed, Pending, Retry, Scheduled};
         let next = match (self, event) {
             (Scheduled | Retry, Due) | (Scheduled | Retry | Archived | Completed | Aggregating, RunNow) => Pending,
             (Scheduled | Retry, Regrouped) => Aggregating,
@@ -159,18 +159,22 @@ mod tests {
 
     #[test]
     fn words_go_there_and_back() {
-        for state in State::ALL {
-            assert_eq!(state.as_str().parse::<State>(), Ok(state));
+        for state in TaskState::ALL {
+            assert_eq!(state.as_str().parse::<TaskState>(), Ok(state));
         }
-        assert!("job".parse::<State>().is_err());
+        assert!("job".parse::<TaskState>().is_err());
     }
 
     #[test]
     fn only_a_claimed_task_can_end_and_an_active_one_cannot_be_deleted() {
-        for state in State::ALL {
+        for state in TaskState::ALL {
             let ends = state.after(Event::Succeeded { keep: false });
-            assert_eq!(ends.is_ok(), state == State::Active, "{state}");
-            assert_eq!(state.after(Event::Delete).is_ok(), state != State::Active, "{state}");
+            assert_eq!(ends.is_ok(), state == TaskState::Active, "{state}");
+            assert_eq!(
+                state.after(Event::Delete).is_ok(),
+                state != TaskState::Active,
+                "{state}"
+            );
         }
     }
 }

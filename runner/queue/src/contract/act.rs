@@ -1,6 +1,6 @@
 //! Clauses about an operator's actions beyond the table of moves: places, locks, answers.
 
-use runner_core::task::{QueueName, Run, State, Task};
+use runner_core::task::{QueueName, Run, Task, TaskState};
 
 use super::shared::{archive, id, queue, secs, task, verdict};
 use super::{Clause, Fresh};
@@ -60,7 +60,7 @@ async fn a_completed_task_that_is_run_again_has_no_result_any_more(fresh: Fresh)
         act(&fresh, name, Action::Run).await.unwrap();
     }
     let queue = QueueName::default();
-    let run = fresh.broker.act_all(&queue, State::Completed, Action::Run).await;
+    let run = fresh.broker.act_all(&queue, TaskState::Completed, Action::Run).await;
     assert_eq!(run.unwrap().tasks, 2);
     for name in names() {
         assert_eq!(fresh.see(name).await.result, None, "{name} waits");
@@ -70,7 +70,7 @@ async fn a_completed_task_that_is_run_again_has_no_result_any_more(fresh: Fresh)
     }
     for name in names() {
         let info = fresh.see(name).await;
-        assert_eq!((info.state, info.result), (State::Completed, None), "{name}");
+        assert_eq!((info.state, info.result), (TaskState::Completed, None), "{name}");
     }
     fresh.is_sound().await;
 }
@@ -83,7 +83,7 @@ async fn an_action_on_an_unknown_task_says_so(fresh: Fresh) {
         let elsewhere = fresh.broker.act(&queue("low"), &id("a"), action).await;
         assert!(matches!(elsewhere, Err(ActionError::NotFound(..))), "{elsewhere:?}");
     }
-    assert_eq!(fresh.state("a").await, Some(State::Pending));
+    assert_eq!(fresh.state("a").await, Some(TaskState::Pending));
     fresh.is_sound().await;
 }
 

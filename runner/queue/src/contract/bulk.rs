@@ -1,6 +1,6 @@
 //! Clauses about actions on whole lists, and about another payload for a scheduled task.
 
-use runner_core::task::{InvalidTask, MAX_PAYLOAD, QueueName, Run, State, Task};
+use runner_core::task::{InvalidTask, MAX_PAYLOAD, QueueName, Run, Task, TaskState};
 
 use super::shared::{archive, id, queue, retry, secs, task};
 use super::states::{bring, clear};
@@ -23,7 +23,7 @@ pub(super) fn clauses() -> Vec<Clause> {
     ]
 }
 
-async fn act_all(fresh: &Fresh, state: State, action: Action) -> Result<Acted, ActionError> {
+async fn act_all(fresh: &Fresh, state: TaskState, action: Action) -> Result<Acted, ActionError> {
     fresh.broker.act_all(&QueueName::default(), state, action).await
 }
 
@@ -32,7 +32,7 @@ fn acted(tasks: u64) -> Acted {
 }
 
 async fn every_action_on_a_list_is_the_move_of_the_table(fresh: Fresh) {
-    for from in State::ALL {
+    for from in TaskState::ALL {
         for action in [Action::Run, Action::Archive, Action::Delete] {
             let name = format!("{from}-{action:?}");
             bring(&fresh, from, &name).await;
@@ -62,12 +62,12 @@ async fn an_action_on_a_list_leaves_other_lists_and_queues_alone(fresh: Fresh) {
         .put([later("a"), later("b"), task("c"), later("d").queue(queue("low"))])
         .await;
     assert_eq!(
-        act_all(&fresh, State::Scheduled, Action::Delete).await.unwrap(),
+        act_all(&fresh, TaskState::Scheduled, Action::Delete).await.unwrap(),
         acted(2)
     );
-    assert_eq!(fresh.state("c").await, Some(State::Pending));
+    assert_eq!(fresh.state("c").await, Some(TaskState::Pending));
     let low = fresh.broker.task(&queue("low"), &id("d")).await.unwrap();
-    assert_eq!(low.map(|info| info.state), Some(State::Scheduled));
+    assert_eq!(low.map(|info| info.state), Some(TaskState::Scheduled));
     assert!(fresh.look("a").await.is_none() && fresh.look("b").await.is_none());
     fresh.is_sound().await;
 }
@@ -75,19 +75,19 @@ async fn an_action_on_a_list_leaves_other_lists_and_queues_alone(fresh: Fresh) {
 async fn an_action_on_an_empty_list_does_nothing(fresh: Fresh) {
     let nowhere = fresh
         .broker
-        .act_all(&queue("nobody ever used this"), State::Retry, Action::Run)
+        .act_all(&queue("nobody ever used this"), TaskState::Retry, Action::Run)
         .await;
     assert_eq!(nowhere.unwrap(), acted(0));
     fresh.put([task("a")]).await;
     for (state, action) in [
-        (State::Retry, Action::Run),
-        (State::Scheduled, Action::Archive),
-        (State::Completed, Action::Delete),
-        (State::Aggregating, Action::Delete),
+        (TaskState::Retry, Action::Run),
+        (TaskState::Scheduled, Action::Archive),
+        (TaskState::Completed, Action::Delete),
+        (TaskState::Aggregating, Action::Delete),
     ] {
         assert_eq!(act_all(&fresh, state, action).await.unwrap(), acted(0), "{state}");
     }
-    assert_eq!(fresh.list(State::Pending).await, ["a"]);
+    assert_eq!(fresh.list(TaskState::Pending).await, ["a"]);
     fresh.is_sound().await;
 }
 
@@ -96,7 +96,10 @@ async fn a_list_is_run_in_its_order(fresh: Fresh) {
     fresh
         .put([task("first"), due("c", 30), due("a", 10), due("b", 20)])
         .await;
-    assert_eq!(act_all(&fresh, State::Scheduled, Action::Run).await.unwrap(), acted(3));
+    assert_eq!(
+        act_all(&fresh, TaskState::Scheduled, Action::Run).await.unwrap(),
+        acted(3)
+    );
     assert_eq!(fresh.see("a").await.pending_since, Some(fresh.now()));
     assert_eq!(fresh.claim_ids(9).await, ["first", "a", "b", "c"]);
     fresh.is_sound().await;
@@ -108,8 +111,8 @@ async fn a_long_list_is_worked_off_call_by_call(fresh: Fresh) {
     fresh.put(many).await;
     for action in [Action::Archive, Action::Run, Action::Delete] {
         let state = match action {
-            Action::Run => State::Archived,
-            Action::Archive | Action::Delete => State::Pending,
+            Action::Run => TaskState::Archived,
+            Action::Archive | Action::Delete => TaskState::Pending,
         };
         let first = act_all(&fresh, state, action).await.unwrap();
         assert_eq!((first.tasks, first.more), (most, true), "{action:?}");
@@ -123,19 +126,19 @@ async fn all_groups_of_a_queue_are_acted_on(fresh: Fresh) {
     let grouped = |name: &str, group: &str| task(name).group(group);
     let all = || [grouped("a", "x"), grouped("b", "y"), grouped("c", "x")];
     fresh.put(all()).await;
-    let count = async || fresh.glance().await.counts[&State::Aggregating];
+    let count = async || fresh.glance().await.counts[&TaskState::Aggregating];
     assert_eq!(count().await, 3);
     assert_eq!(
-        act_all(&fresh, State::Aggregating, Action::Delete).await.unwrap(),
+        act_all(&fresh, TaskState::Aggregating, Action::Delete).await.unwrap(),
         acted(3)
     );
     assert_eq!(count().await, 0);
     fresh.put(all()).await;
     assert_eq!(
-        act_all(&fresh, State::Aggregating, Action::Run).await.unwrap(),
+        act_all(&fresh, TaskState::Aggregating, Action::Run).await.unwrap(),
         acted(3)
     );
-    assert_eq!(fresh.list(State::Pending).await.len(), 3);
+    assert_eq!(fresh.list(TaskState::Pending).await.len(), 3);
     fresh.is_sound().await;
 }
 
@@ -143,18 +146,18 @@ async fn deleting_a_list_releases_the_locks_and_archiving_it_does_not(fresh: Fre
     let locked = |name: &str| Task::new("u").id(id(name)).unique(secs(600));
     let scheduled = |name: &str| locked(name).run(Run::In(secs(60)));
     fresh.put([locked("a")]).await;
-    act_all(&fresh, State::Pending, Action::Archive).await.unwrap();
+    act_all(&fresh, TaskState::Pending, Action::Archive).await.unwrap();
     assert_eq!(fresh.try_put(locked("b")).await, Err(Refusal::Duplicate));
-    act_all(&fresh, State::Archived, Action::Delete).await.unwrap();
+    act_all(&fresh, TaskState::Archived, Action::Delete).await.unwrap();
     fresh.put([locked("b")]).await;
-    act_all(&fresh, State::Pending, Action::Delete).await.unwrap();
+    act_all(&fresh, TaskState::Pending, Action::Delete).await.unwrap();
     fresh.put([scheduled("c")]).await;
-    act_all(&fresh, State::Scheduled, Action::Delete).await.unwrap();
+    act_all(&fresh, TaskState::Scheduled, Action::Delete).await.unwrap();
     fresh.put([locked("d").group("g")]).await;
-    act_all(&fresh, State::Aggregating, Action::Delete).await.unwrap();
+    act_all(&fresh, TaskState::Aggregating, Action::Delete).await.unwrap();
     fresh.put([locked("e")]).await;
     fresh.end(&fresh.claim_one().await, retry(60, "no")).await;
-    act_all(&fresh, State::Retry, Action::Delete).await.unwrap();
+    act_all(&fresh, TaskState::Retry, Action::Delete).await.unwrap();
     fresh.put([locked("f")]).await;
     fresh.is_sound().await;
 }
@@ -168,7 +171,10 @@ async fn tasks_of_a_list_that_is_run_wait_for_nothing_any_more(fresh: Fresh) {
         };
         fresh.end(&claim, how).await;
     }
-    assert_eq!(act_all(&fresh, State::Scheduled, Action::Run).await.unwrap(), acted(2));
+    assert_eq!(
+        act_all(&fresh, TaskState::Scheduled, Action::Run).await.unwrap(),
+        acted(2)
+    );
     assert_eq!(fresh.see("a").await.waiting_for, None);
     fresh.is_sound().await;
 }
@@ -193,12 +199,12 @@ async fn a_scheduled_task_gets_another_payload_and_keeps_all_else(fresh: Fresh) 
 
 async fn only_a_scheduled_task_gets_another_payload(fresh: Fresh) {
     let queue = QueueName::default();
-    for state in State::ALL {
+    for state in TaskState::ALL {
         let name = state.as_str();
         bring(&fresh, state, name).await;
         let before = fresh.see(name).await.record.payload;
         let edit = fresh.broker.update_payload(&queue, &id(name), "new".into()).await;
-        if state == State::Scheduled {
+        if state == TaskState::Scheduled {
             edit.unwrap();
         } else {
             let refused = matches!(edit, Err(ActionError::WrongState { state: found, .. }) if found == state);

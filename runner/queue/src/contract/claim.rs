@@ -1,6 +1,6 @@
 //! Clauses about claims: which tasks, how many, under which lease; and about being woken.
 
-use runner_core::task::{QueueName, State};
+use runner_core::task::{QueueName, TaskState};
 
 use super::shared::{LEASE, names, queue, secs, task};
 use super::{Clause, Fresh};
@@ -39,7 +39,7 @@ async fn a_claim_takes_from_the_queues_in_the_order_given(fresh: Fresh) {
     assert_eq!(names(&claims), ["h1", "h2", "l1"]);
     let claims = fresh.broker.claim(&[low, high], 9, LEASE).await.unwrap();
     assert_eq!(names(&claims), ["l2"]);
-    assert_eq!(fresh.state("d").await, Some(State::Pending));
+    assert_eq!(fresh.state("d").await, Some(TaskState::Pending));
     fresh.is_sound().await;
 }
 
@@ -60,10 +60,10 @@ async fn a_claimed_task_is_active_under_its_lease(fresh: Fresh) {
     let until = fresh.now().checked_add(LEASE).unwrap();
     assert_eq!(claim.lease_until(), until);
     let info = fresh.see("a").await;
-    assert_eq!(info.state, State::Active);
+    assert_eq!(info.state, TaskState::Active);
     assert_eq!(info.lease_until, Some(until));
     assert_eq!((info.pending_since, info.next_run), (None, None));
-    assert_eq!(fresh.list(State::Active).await, ["a"]);
+    assert_eq!(fresh.list(TaskState::Active).await, ["a"]);
     fresh.is_sound().await;
 }
 

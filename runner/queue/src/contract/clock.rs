@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use runner_core::schedule::{MissedRange, Span};
-use runner_core::task::{QueueName, Run, State};
+use runner_core::task::{QueueName, Run, TaskState};
 
 use super::schedule::{commit, done, fire, minute, register, schedule, send, standing};
 use super::shared::{LEASE, id, secs, task};
@@ -179,7 +179,7 @@ async fn a_clock_that_goes_back_and_forth_repeats_nothing(fresh: Fresh) {
         ..commit("s", right, fresh.now())
     };
     assert_eq!(send(&fresh, &again).await, Committed::Ahead(ahead));
-    assert!(fresh.list(State::Pending).await.is_empty());
+    assert!(fresh.list(TaskState::Pending).await.is_empty());
     fresh.is_sound().await;
 }
 

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use runner_core::task::{Event, QueueName, Run, State, Task};
+use runner_core::task::{Event, QueueName, Run, Task, TaskState};
 
 use super::shared::{LEASE, id, queue, retry, secs, task};
 use super::{Clause, Fresh};
@@ -217,16 +217,16 @@ async fn all_names_of_groups_are_found_part_by_part(fresh: Fresh) {
 
 async fn a_delayed_task_of_a_group_runs_alone(fresh: Fresh) {
     fresh.put([grouped("a", "g").run(Run::In(secs(10)))]).await;
-    assert_eq!(fresh.state("a").await, Some(State::Scheduled));
+    assert_eq!(fresh.state("a").await, Some(TaskState::Scheduled));
     fresh.clock.advance(secs(10));
     assert_eq!(fresh.forward().await, 1);
-    assert_eq!(fresh.state("a").await, Some(State::Pending));
+    assert_eq!(fresh.state("a").await, Some(TaskState::Pending));
     let claim = fresh.claim_one().await;
     assert_eq!(claim.task().group.as_deref(), Some("g"));
     fresh.end(&claim, retry(5, "no")).await;
     fresh.clock.advance(secs(5));
     assert_eq!(fresh.forward().await, 1);
-    assert_eq!(fresh.state("a").await, Some(State::Pending), "and its retries too");
+    assert_eq!(fresh.state("a").await, Some(TaskState::Pending), "and its retries too");
     fresh.is_sound().await;
 }
 
@@ -242,7 +242,7 @@ async fn goes_back(fresh: &Fresh, name: &str) {
     fresh.put([grouped("other", "g")]).await;
     fresh.clock.advance(secs(5));
     assert_eq!(fresh.forward().await, 1);
-    let from = [State::Retry, State::Scheduled].map(|state| state.after(Event::Regrouped).unwrap());
+    let from = [TaskState::Retry, TaskState::Scheduled].map(|state| state.after(Event::Regrouped).unwrap());
     assert_eq!(from, [fresh.state(name).await; 2]);
     assert!(fresh.claim(9).await.is_empty());
     assert_eq!(fresh.group_ids("g").await, ["other", name], "it joined again just now");
@@ -325,9 +325,9 @@ async fn the_tasks_of_one_group_are_listed_in_its_order(fresh: Fresh) {
         .unwrap();
     assert_eq!((page.total, page.tasks.len()), (3, 1));
     let last = &page.tasks[0];
-    assert_eq!((last.record.id.as_str(), last.state), ("b", State::Aggregating));
+    assert_eq!((last.record.id.as_str(), last.state), ("b", TaskState::Aggregating));
     assert_eq!(last.record.group.as_deref(), Some("g"));
-    assert_eq!(fresh.list(State::Aggregating).await.len(), 6);
+    assert_eq!(fresh.list(TaskState::Aggregating).await.len(), 6);
     fresh.is_sound().await;
 }
 
@@ -339,17 +339,17 @@ async fn one_group_is_acted_on_and_the_others_are_not(fresh: Fresh) {
     };
     let names = [("a", "x"), ("b", "y"), ("c", "x")];
     for (action, state) in [
-        (Action::Run, Some(State::Pending)),
-        (Action::Archive, Some(State::Archived)),
+        (Action::Run, Some(TaskState::Pending)),
+        (Action::Archive, Some(TaskState::Archived)),
         (Action::Delete, None),
     ] {
         fresh.put(names.map(|(name, group)| grouped(name, group))).await;
         assert_eq!(act("nobody", action).await, acted(0), "{action:?}");
         assert_eq!(act("x", action).await, acted(2), "{action:?}");
         assert_eq!((fresh.state("a").await, fresh.state("c").await), (state, state));
-        assert_eq!(fresh.state("b").await, Some(State::Aggregating));
+        assert_eq!(fresh.state("b").await, Some(TaskState::Aggregating));
         assert_eq!(fresh.group_ids("y").await, ["b"]);
-        for list in State::ALL.into_iter().filter(|s| *s != State::Active) {
+        for list in TaskState::ALL.into_iter().filter(|s| *s != TaskState::Active) {
             let all = fresh.broker.act_all(&QueueName::default(), list, Action::Delete).await;
             all.unwrap();
         }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use runner_core::task::{QueueName, Run, State};
+use runner_core::task::{QueueName, Run, TaskState};
 
 use super::shared::{LEASE, archive, id, queue, retry, secs, task, verdict};
 use super::{Clause, Fresh};
@@ -33,7 +33,7 @@ async fn an_empty_store_has_no_queues(fresh: Fresh) {
     assert!(fresh.broker.queues().await.unwrap().is_empty());
     let page = fresh
         .broker
-        .tasks(&queue("default"), State::Pending, Page::default())
+        .tasks(&queue("default"), TaskState::Pending, Page::default())
         .await
         .unwrap();
     assert_eq!((page.total, page.tasks.len()), (0, 0));
@@ -62,10 +62,10 @@ async fn queues_are_listed_by_name_with_a_count_for_every_state(fresh: Fresh) {
     let found: Vec<_> = queues.iter().map(|q| q.name.as_str()).collect();
     assert_eq!(found, ["alpha", "default", "zeta"]);
     let counts = &queues[1].counts;
-    assert_eq!(counts.len(), State::ALL.len());
-    for state in State::ALL {
+    assert_eq!(counts.len(), TaskState::ALL.len());
+    for state in TaskState::ALL {
         let listed = fresh.list(state).await.len() as u64;
-        if state != State::Aggregating {
+        if state != TaskState::Aggregating {
             assert_eq!(counts[&state], listed, "{state}");
         }
     }
@@ -157,7 +157,7 @@ async fn lists_have_the_beginning_of_large_payloads_and_results(fresh: Fresh) {
     let page = Page { number: 1, size: 10 };
     let listed = fresh
         .broker
-        .tasks(&queue("default"), State::Pending, page)
+        .tasks(&queue("default"), TaskState::Pending, page)
         .await
         .unwrap();
     assert_eq!((listed.total, listed.tasks.len() + listed.unreadable.len()), (4, 4));
@@ -190,7 +190,7 @@ async fn lists_have_the_beginning_of_large_payloads_and_results(fresh: Fresh) {
     assert_eq!(fresh.broker.settle(&[settlement]).await.unwrap(), [Settled::Accepted]);
     let listed = fresh
         .broker
-        .tasks(&queue("default"), State::Completed, page)
+        .tasks(&queue("default"), TaskState::Completed, page)
         .await
         .unwrap();
     let (info, whole) = (&listed.tasks[0], fresh.see("small").await);
@@ -206,12 +206,12 @@ async fn what_lies_under_an_id_can_be_seen_and_deleted(fresh: Fresh) {
     let raw = fresh.broker.raw_task(&name, b"a").await.unwrap().unwrap();
     assert_eq!(
         (raw.state, raw.why, &raw.id[..]),
-        (Some(State::Pending), None, &b"a"[..])
+        (Some(TaskState::Pending), None, &b"a"[..])
     );
     assert!(raw.head.windows(2).any(|bytes| bytes == b"{}"), "{:?}", raw.head);
     assert_eq!(fresh.broker.raw_task(&name, b"\xff").await.unwrap(), None);
     fresh.broker.delete_raw(&name, b"a").await.unwrap();
-    assert_eq!(fresh.list(State::Pending).await, ["b"]);
+    assert_eq!(fresh.list(TaskState::Pending).await, ["b"]);
     let gone = fresh.broker.delete_raw(&name, b"a").await.unwrap_err();
     assert!(matches!(gone, ActionError::NotFound(..)), "{gone}");
     fresh.is_sound().await;
@@ -223,7 +223,7 @@ async fn a_list_is_read_page_by_page(fresh: Fresh) {
         let page = Page { number, size: 3 };
         let page = fresh
             .broker
-            .tasks(&queue("default"), State::Pending, page)
+            .tasks(&queue("default"), TaskState::Pending, page)
             .await
             .unwrap();
         assert_eq!(page.total, 7);
@@ -251,8 +251,8 @@ async fn what_is_over_is_listed_newest_first_page_by_page(fresh: Fresh) {
         fresh.end(&claim, archive("no")).await;
     }
     for (state, pages) in [
-        (State::Completed, ["43", "21", "0"]),
-        (State::Archived, ["98", "76", "5"]),
+        (TaskState::Completed, ["43", "21", "0"]),
+        (TaskState::Archived, ["98", "76", "5"]),
     ] {
         for (number, expected) in (1..).zip(pages) {
             let page = Page { number, size: 2 };
@@ -268,7 +268,7 @@ async fn what_is_over_is_listed_newest_first_page_by_page(fresh: Fresh) {
     for claim in fresh.claim(6).await {
         fresh.end(&claim, Verdict::Done).await;
     }
-    let all = fresh.list(State::Completed).await;
+    let all = fresh.list(TaskState::Completed).await;
     for (nth, expected) in all.chunks(4).enumerate() {
         let page = Page {
             number: nth + 1,
@@ -276,7 +276,7 @@ async fn what_is_over_is_listed_newest_first_page_by_page(fresh: Fresh) {
         };
         let page = fresh
             .broker
-            .tasks(&queue("default"), State::Completed, page)
+            .tasks(&queue("default"), TaskState::Completed, page)
             .await
             .unwrap();
         let ids: Vec<&str> = page.tasks.iter().map(|info| info.record.id.as_str()).collect();
@@ -292,13 +292,13 @@ async fn timed_lists_are_in_the_order_of_their_times(fresh: Fresh) {
     for (claim, after) in claims.iter().zip([20, 10, 30]) {
         fresh.end(claim, retry(after, "no")).await;
     }
-    assert_eq!(fresh.list(State::Retry).await, ["a", "b", "c"]);
+    assert_eq!(fresh.list(TaskState::Retry).await, ["a", "b", "c"]);
     fresh.clock.advance(secs(30));
     fresh.forward().await;
     for claim in fresh.claim(3).await {
         fresh.end(&claim, Verdict::Done).await;
     }
-    assert_eq!(fresh.list(State::Completed).await, ["c", "b", "a"]);
+    assert_eq!(fresh.list(TaskState::Completed).await, ["c", "b", "a"]);
     fresh.is_sound().await;
 }
 

@@ -1,6 +1,6 @@
 //! Clauses about the passes that keep a store in order, and about servers that say that they live.
 
-use runner_core::task::{QueueName, Run, State, recovery_delay};
+use runner_core::task::{QueueName, Run, TaskState, recovery_delay};
 
 use super::shared::{LEASE, archive, names, queue, retry, secs, task, verdict};
 use super::{Clause, Fresh};
@@ -33,12 +33,12 @@ async fn forward_moves_the_earliest_first(fresh: Fresh) {
     fresh
         .put([later("c", 30), later("a", 10), later("d", 40), later("b", 20)])
         .await;
-    assert_eq!(fresh.list(State::Scheduled).await, ["a", "b", "c", "d"]);
+    assert_eq!(fresh.list(TaskState::Scheduled).await, ["a", "b", "c", "d"]);
     fresh.clock.advance(secs(30));
     assert_eq!(fresh.forward().await, 3);
     fresh.put([task("e")]).await;
     assert_eq!(fresh.claim_ids(9).await, ["a", "b", "c", "e"]);
-    assert_eq!(fresh.list(State::Scheduled).await, ["d"]);
+    assert_eq!(fresh.list(TaskState::Scheduled).await, ["d"]);
     fresh.is_sound().await;
 }
 
@@ -91,10 +91,10 @@ async fn a_task_whose_worker_fell_silent_is_tried_again(fresh: Fresh) {
     assert_eq!(recovered.len(), 1);
     let one = &recovered[0];
     let (id, kind) = (one.id.as_str(), one.kind.as_str());
-    assert_eq!((id, kind, one.state), ("a", "test:a", State::Retry));
+    assert_eq!((id, kind, one.state), ("a", "test:a", TaskState::Retry));
     assert_eq!(one.queue, QueueName::default());
     let info = fresh.see("a").await;
-    assert_eq!((info.state, info.record.retried), (State::Retry, 1));
+    assert_eq!((info.state, info.record.retried), (TaskState::Retry, 1));
     assert_eq!(info.record.last_error, "asynq: task lease expired");
     assert_eq!(info.record.last_failed_at, Some(fresh.now()));
     let soon = fresh.now().checked_add(recovery_delay(0, 0)).unwrap();
@@ -110,9 +110,9 @@ async fn a_task_whose_worker_fell_silent_is_archived_when_no_retry_is_left(fresh
     fresh.claim_one().await;
     fresh.clock.advance(LEASE);
     let recovered = fresh.broker.recover(&queues, secs(0), 10, 0).await.unwrap();
-    assert_eq!(recovered[0].state, State::Archived);
+    assert_eq!(recovered[0].state, TaskState::Archived);
     let info = fresh.see("a").await;
-    assert_eq!((info.state, info.record.retried), (State::Archived, 0));
+    assert_eq!((info.state, info.record.retried), (TaskState::Archived, 0));
     assert_eq!(info.record.last_error, "asynq: task lease expired");
     assert_eq!(fresh.counted().await, (1, 1));
     fresh.is_sound().await;
@@ -174,7 +174,7 @@ async fn completed_tasks_are_deleted_when_their_retention_ends(fresh: Fresh) {
     assert_eq!((first.expired, first.more), (2, true));
     let second = fresh.broker.sweep(&queues, 2, ArchiveBounds::default()).await.unwrap();
     assert_eq!((second.expired, second.more), (1, false));
-    assert_eq!(fresh.list(State::Completed).await, ["40"]);
+    assert_eq!(fresh.list(TaskState::Completed).await, ["40"]);
     fresh.is_sound().await;
 }
 
@@ -193,7 +193,7 @@ async fn the_archive_is_trimmed_by_age(fresh: Fresh) {
         .unwrap();
     assert_eq!((swept.trimmed, swept.more), (1, false));
     assert!(fresh.look("old").await.is_none());
-    assert_eq!(fresh.list(State::Archived).await, ["new"]);
+    assert_eq!(fresh.list(TaskState::Archived).await, ["new"]);
     // Nothing of it is left, its lock neither.
     fresh.put([task("old").unique(lasting)]).await;
     fresh.is_sound().await;
@@ -220,7 +220,7 @@ async fn the_archive_is_trimmed_by_size_oldest_first(fresh: Fresh) {
         passes += 1;
         assert!(passes < 20, "the trimming never ends");
     }
-    let kept = fresh.glance().await.counts[&State::Archived];
+    let kept = fresh.glance().await.counts[&TaskState::Archived];
     assert!((9_000..=9_999).contains(&kept), "{kept} are kept");
     assert!(fresh.look("00000").await.is_none(), "the oldest is still there");
     assert!(fresh.look("10249").await.is_some(), "the newest is gone");
@@ -360,7 +360,10 @@ async fn an_archive_with_bounds_of_its_own_keeps_that_much_and_tells_what_goes(f
     fail(8, 3).await;
     told += fresh.broker.sweep(&queues, 100, few).await.unwrap().trimmed;
     assert_eq!(told, 6, "whoever deleted them");
-    assert_eq!(fresh.list(State::Archived).await, ["010", "009", "008", "007", "006"]);
+    assert_eq!(
+        fresh.list(TaskState::Archived).await,
+        ["010", "009", "008", "007", "006"]
+    );
     // More room again, and a shorter time.
     let brief = ArchiveBounds {
         most: 50,
@@ -368,10 +371,10 @@ async fn an_archive_with_bounds_of_its_own_keeps_that_much_and_tells_what_goes(f
     };
     fresh.broker.sweep(&queues, 100, brief).await.unwrap();
     fail(11, 9).await;
-    assert_eq!(fresh.glance().await.counts[&State::Archived], 14);
+    assert_eq!(fresh.glance().await.counts[&TaskState::Archived], 14);
     fresh.clock.advance(secs(58));
     let swept = fresh.broker.sweep(&queues, 100, brief).await.unwrap();
     assert_eq!((swept.trimmed, swept.more), (5, false));
-    assert_eq!(fresh.glance().await.counts[&State::Archived], 9);
+    assert_eq!(fresh.glance().await.counts[&TaskState::Archived], 9);
     fresh.is_sound().await;
 }

@@ -1,6 +1,6 @@
 //! Clauses about runs whose end nobody reported: what is remembered of them, and when a task is put aside for them.
 
-use runner_core::task::{QueueName, RunOutcome, State};
+use runner_core::task::{QueueName, RunOutcome, TaskState};
 
 use super::keep::server;
 use super::settle::attempts;
@@ -102,12 +102,12 @@ async fn a_task_whose_worker_dies_again_and_again_is_poison(fresh: Fresh) {
     fresh.put([task("a")]).await;
     for lost in [1, 2] {
         let one = lose(&fresh, 3).await;
-        assert_eq!((one.state, one.lost, one.poison), (State::Retry, lost, false));
+        assert_eq!((one.state, one.lost, one.poison), (TaskState::Retry, lost, false));
     }
     let last = lose_alone(&fresh, 3).await;
-    assert_eq!((last.state, last.lost, last.poison), (State::Archived, 3, true));
+    assert_eq!((last.state, last.lost, last.poison), (TaskState::Archived, 3, true));
     let info = fresh.see("a").await;
-    assert_eq!(info.state, State::Archived);
+    assert_eq!(info.state, TaskState::Archived);
     let error = &info.record.last_error;
     assert!(error.starts_with("poison: 3 runs"), "{error}");
     assert!(error.ends_with(LEASE_EXPIRED), "{error}");
@@ -125,7 +125,7 @@ async fn a_crash_beside_others_makes_nothing_poison(fresh: Fresh) {
     fresh.put([task("a")]).await;
     for lost in [1, 2, 2, 2] {
         let one = lose(&fresh, 3).await;
-        assert_eq!((one.state, one.lost, one.poison), (State::Retry, lost, false));
+        assert_eq!((one.state, one.lost, one.poison), (TaskState::Retry, lost, false));
     }
     // Nor one from which others were let in.
     let claim = fresh.claim_one().await;
@@ -145,7 +145,7 @@ async fn without_a_bound_no_task_is_poison(fresh: Fresh) {
     fresh.put([task("a")]).await;
     for lost in 1..=6 {
         let one = lose(&fresh, 0).await;
-        assert_eq!((one.state, one.lost, one.poison), (State::Retry, lost, false));
+        assert_eq!((one.state, one.lost, one.poison), (TaskState::Retry, lost, false));
     }
     fresh.is_sound().await;
 }
@@ -195,7 +195,7 @@ async fn a_reported_end_clears_a_suspect(fresh: Fresh) {
     let clean = fresh.claim_one().await;
     assert_eq!(clean.suspicion(), None);
     let again = lose_run(&fresh, 3).await;
-    assert_eq!((again.state, again.lost), (State::Retry, 1));
+    assert_eq!((again.state, again.lost), (TaskState::Retry, 1));
     // Of one that is done nothing remains for the next task of its id.
     fresh.end(&fresh.claim_one().await, Verdict::Done).await;
     let queue = QueueName::default();
@@ -237,7 +237,7 @@ async fn a_run_whose_process_lives_is_no_crash(fresh: Fresh) {
             "it was not taken back yet"
         );
         let lost = lose_run(&fresh, 3).await;
-        assert_eq!((lost.state, lost.lost, lost.poison), (State::Retry, 1, false));
+        assert_eq!((lost.state, lost.lost, lost.poison), (TaskState::Retry, 1, false));
         assert_eq!(absolve(&fresh, &claim).await, Absolved::Corrected);
         assert_eq!(absolve(&fresh, &claim).await, Absolved::Gone, "it is taken back once");
     }
@@ -285,7 +285,11 @@ async fn tasks_that_were_lost_together_come_back_apart(fresh: Fresh) {
         most = most.max(fresh.forward().await);
     }
     assert!(most < 30, "{most} of 40 in one second");
-    assert_eq!(fresh.list(State::Pending).await.len(), 40, "nor do they wait for long");
+    assert_eq!(
+        fresh.list(TaskState::Pending).await.len(),
+        40,
+        "nor do they wait for long"
+    );
     fresh.is_sound().await;
 }
 
@@ -295,15 +299,15 @@ async fn a_poisonous_task_that_is_run_again_counts_anew(fresh: Fresh) {
     let queue = QueueName::default();
     fresh.broker.act(&queue, &id("a"), Action::Run).await.unwrap();
     let again = lose(&fresh, 2).await;
-    assert_eq!((again.state, again.lost, again.poison), (State::Retry, 1, false));
+    assert_eq!((again.state, again.lost, again.poison), (TaskState::Retry, 1, false));
     fresh.is_sound().await;
 }
 
 async fn a_last_retry_counts_before_poison_does(fresh: Fresh) {
     fresh.put([task("a").max_retry(1)]).await;
-    assert_eq!(lose(&fresh, 3).await.state, State::Retry);
+    assert_eq!(lose(&fresh, 3).await.state, TaskState::Retry);
     let last = lose(&fresh, 3).await;
-    assert_eq!((last.state, last.lost, last.poison), (State::Archived, 2, false));
+    assert_eq!((last.state, last.lost, last.poison), (TaskState::Archived, 2, false));
     assert_eq!(fresh.see("a").await.record.last_error, LEASE_EXPIRED);
     fresh.is_sound().await;
 }

@@ -1,7 +1,7 @@
 //! Clauses about runs of schedules that people ask for.
 
 use runner_core::schedule::Overlap;
-use runner_core::task::{State, Task};
+use runner_core::task::{Task, TaskState};
 
 use super::schedule::{commit, done, minute, schedule, standing};
 use super::shared::{id, queue, retry, secs, task};
@@ -72,7 +72,7 @@ async fn a_run_by_hand_is_refused_while_another_run_has_not_ended_unless_nothing
     let second = ask(&fresh, "s", task("b"), Overlap::SkipIgnoringRetries).await;
     assert!(matches!(second, ManuallyRun::Busy { task, .. } if task == id("a")));
     asked(&fresh, "s", task("b"), Overlap::Allow).await;
-    assert_eq!(fresh.list(State::Pending).await.len(), 2);
+    assert_eq!(fresh.list(TaskState::Pending).await.len(), 2);
     fresh.is_sound().await;
 }
 

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use runner_core::schedule::Overlap;
-use runner_core::task::{QueueName, Run, State};
+use runner_core::task::{QueueName, Run, TaskState};
 
 use super::schedule::{commit, done, fire, minute, standing};
 use super::shared::{archive, id, queue, retry, secs, task};
@@ -42,7 +42,7 @@ async fn overlap(fresh: &Fresh, name: &str, policy: Overlap, between: impl Async
 }
 
 async fn an_occurrence_is_skipped_while_the_previous_task_is_pending_active_or_scheduled(fresh: Fresh) {
-    let skipped = async |name: &str, decision: Decision, state: State| {
+    let skipped = async |name: &str, decision: Decision, state: TaskState| {
         assert_eq!(decision.kind, DecisionKind::Skipped, "{state}");
         let previous = decision.task.unwrap().to_string();
         assert!(previous.starts_with(&format!("{name}@")), "{previous}");
@@ -56,10 +56,10 @@ async fn an_occurrence_is_skipped_while_the_previous_task_is_pending_active_or_s
         assert_eq!(last.1.as_str(), previous, "a skipped occurrence is not the last fire");
     };
     let decision = overlap(&fresh, "a", Overlap::Skip, async |_| {}).await;
-    skipped("a", decision, State::Pending).await;
+    skipped("a", decision, TaskState::Pending).await;
     fresh.claim(9).await;
     let decision = overlap(&fresh, "b", Overlap::Skip, async |_| drop(fresh.claim(1).await)).await;
-    skipped("b", decision, State::Active).await;
+    skipped("b", decision, TaskState::Active).await;
     let decision = overlap(&fresh, "c", Overlap::Skip, async |_| {
         let how = Verdict::Snooze {
             delay: secs(3600),
@@ -67,7 +67,7 @@ async fn an_occurrence_is_skipped_while_the_previous_task_is_pending_active_or_s
         };
         fresh.end(&fresh.claim_one().await, how).await;
     });
-    skipped("c", decision.await, State::Scheduled).await;
+    skipped("c", decision.await, TaskState::Scheduled).await;
     fresh.is_sound().await;
 }
 
@@ -136,7 +136,7 @@ async fn an_occurrence_fires_when_the_previous_task_is_archived_completed_or_gon
         assert_eq!(decision.reason, "on_time");
     };
     let clear = async || {
-        for name in fresh.list(State::Pending).await {
+        for name in fresh.list(TaskState::Pending).await {
             let delete = fresh
                 .broker
                 .act(&QueueName::default(), &id(&name), Action::Delete)
@@ -192,7 +192,7 @@ async fn a_task_that_waits_for_its_retry_stands_in_the_way_unless_the_policy_ign
 async fn overlap_allow_fires_whatever_became_of_the_previous_task(fresh: Fresh) {
     let decision = overlap(&fresh, "a", Overlap::Allow, async |_| {}).await;
     assert_eq!(decision.kind, DecisionKind::Fired);
-    assert_eq!(fresh.list(State::Pending).await.len(), 2);
+    assert_eq!(fresh.list(TaskState::Pending).await.len(), 2);
     fresh.is_sound().await;
 }
 
@@ -203,7 +203,7 @@ async fn several_occurrences_under_overlap_skip_make_one_task(fresh: Fresh) {
     both.fires.insert(0, fire("s", to.checked_sub(secs(30)).unwrap()));
     let kinds: Vec<_> = done(&fresh, &both).await.iter().map(|d| d.kind).collect();
     assert_eq!(kinds, [DecisionKind::Fired, DecisionKind::Skipped]);
-    assert_eq!(fresh.list(State::Pending).await.len(), 1);
+    assert_eq!(fresh.list(TaskState::Pending).await.len(), 1);
     fresh.is_sound().await;
 }
 
@@ -212,7 +212,7 @@ async fn an_occurrence_whose_task_is_there_already_is_not_enqueued_twice(fresh: 
     fresh.put([task(&format!("s@{}", to.as_second()))]).await;
     let decisions = done(&fresh, &commit("s", from, to)).await;
     assert_eq!(decisions[0].kind, DecisionKind::Fired);
-    assert_eq!(fresh.list(State::Pending).await.len(), 1);
+    assert_eq!(fresh.list(TaskState::Pending).await.len(), 1);
     assert_eq!(standing(&fresh, "s").await.cursor, to);
     fresh.is_sound().await;
 }
@@ -227,7 +227,7 @@ async fn an_occurrence_that_meets_a_uniqueness_lock_is_skipped(fresh: Fresh) {
     let decisions = done(&fresh, &one).await;
     assert_eq!(decisions[0].kind, DecisionKind::Skipped, "{}", decisions[0].reason);
     assert!(decisions[0].reason.contains("unique"), "{}", decisions[0].reason);
-    assert_eq!(fresh.list(State::Pending).await, ["holder"]);
+    assert_eq!(fresh.list(TaskState::Pending).await, ["holder"]);
     assert_eq!(standing(&fresh, "s").await.cursor, to);
     fresh.is_sound().await;
 }
@@ -252,7 +252,7 @@ async fn the_task_of_an_occurrence_goes_to_its_own_queue(fresh: Fresh) {
     done(&fresh, &one).await;
     let queues = fresh.broker.queues().await.unwrap();
     let reports = queues.iter().find(|q| q.name.as_str() == "reports").unwrap();
-    assert_eq!(reports.counts[&State::Pending], 1);
+    assert_eq!(reports.counts[&TaskState::Pending], 1);
     // The overlap policy looks for the previous task where it is.
     fresh.clock.advance(secs(60));
     let mut two = commit("s", to, fresh.now());
@@ -267,6 +267,6 @@ async fn a_task_of_an_occurrence_may_itself_be_delayed(fresh: Fresh) {
     let mut one = commit("s", from, to);
     one.fires[0].task.run = Run::In(secs(30));
     assert_eq!(done(&fresh, &one).await[0].kind, DecisionKind::Fired);
-    assert_eq!(fresh.list(State::Scheduled).await.len(), 1);
+    assert_eq!(fresh.list(TaskState::Scheduled).await.len(), 1);
     fresh.is_sound().await;
 }

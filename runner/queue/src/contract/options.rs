@@ -3,7 +3,7 @@
 //! They are asynq's, for both brokers, so that a task means the same wherever it waits.
 
 use jiff::Timestamp;
-use runner_core::task::{DEFAULT_TIMEOUT, InvalidTask, QueueName, State, Task, TaskId};
+use runner_core::task::{DEFAULT_TIMEOUT, InvalidTask, QueueName, Task, TaskId, TaskState};
 
 use std::time::Duration;
 
@@ -118,6 +118,6 @@ async fn an_error_of_any_length_is_kept_in_part_and_ends_between_characters(fres
             kept.len()
         );
     }
-    assert_eq!(fresh.state("b").await, Some(State::Archived));
+    assert_eq!(fresh.state("b").await, Some(TaskState::Archived));
     fresh.is_sound().await;
 }

@@ -1,7 +1,7 @@
 //! Clauses about enqueueing: order, identity, the uniqueness lock, delays, what is kept of a task.
 
 use bytes::Bytes;
-use runner_core::task::{InvalidTask, Run, State, Task};
+use runner_core::task::{InvalidTask, Run, Task, TaskState};
 
 use super::shared::{LEASE, archive, id, queue, retry, secs, task};
 use super::{Clause, Fresh};
@@ -91,7 +91,7 @@ async fn a_task_without_id_gets_one_of_its_own(fresh: Fresh) {
     let first = fresh.try_put(Task::new("a")).await.unwrap();
     let second = fresh.try_put(Task::new("a")).await.unwrap();
     assert_ne!(first.id, second.id);
-    assert_eq!(first.state, State::Pending);
+    assert_eq!(first.state, TaskState::Pending);
     assert_eq!(first.run_at, Some(fresh.now()));
     assert!(fresh.look(first.id.as_str()).await.is_some());
     fresh.is_sound().await;
@@ -111,7 +111,7 @@ async fn an_id_is_taken_once_in_a_queue_and_again_in_another(fresh: Fresh) {
     assert_eq!(fresh.try_put(task("a")).await, Err(Refusal::IdTaken));
     fresh.end(&claim, Verdict::Done).await;
     fresh.put([task("a")]).await;
-    assert_eq!(fresh.list(State::Pending).await, ["b", "a"]);
+    assert_eq!(fresh.list(TaskState::Pending).await, ["b", "a"]);
     fresh.is_sound().await;
 }
 
@@ -122,7 +122,7 @@ async fn an_invalid_task_is_refused_and_its_neighbours_are_not(fresh: Fresh) {
         .await
         .unwrap();
     assert_eq!(answers[1], Err(Refusal::Invalid(InvalidTask::BlankType)));
-    assert_eq!(fresh.list(State::Pending).await, ["a", "b"]);
+    assert_eq!(fresh.list(TaskState::Pending).await, ["a", "b"]);
     assert!(fresh.broker.enqueue(&[]).await.unwrap().is_empty());
     fresh.is_sound().await;
 }
@@ -161,7 +161,7 @@ async fn a_uniqueness_lock_is_released_when_its_task_is_done_completed_or_delete
 
     fresh.put([locked("completed").retention(secs(60))]).await;
     fresh.end(&fresh.claim_one().await, Verdict::Done).await;
-    assert_eq!(fresh.state("completed").await, Some(State::Completed));
+    assert_eq!(fresh.state("completed").await, Some(TaskState::Completed));
 
     fresh.put([locked("revoked")]).await;
     fresh.end(&fresh.claim_one().await, Verdict::Revoke).await;
@@ -242,9 +242,9 @@ async fn the_lock_of_a_delayed_task_counts_from_when_it_is_to_run(fresh: Fresh) 
 async fn a_delayed_task_waits_for_its_time(fresh: Fresh) {
     let due = fresh.now().checked_add(secs(60)).unwrap();
     let later = fresh.try_put(task("in").run(Run::In(secs(60)))).await.unwrap();
-    assert_eq!((later.state, later.run_at), (State::Scheduled, Some(due)));
+    assert_eq!((later.state, later.run_at), (TaskState::Scheduled, Some(due)));
     let later = fresh.try_put(task("at").run(Run::At(due))).await.unwrap();
-    assert_eq!((later.state, later.run_at), (State::Scheduled, Some(due)));
+    assert_eq!((later.state, later.run_at), (TaskState::Scheduled, Some(due)));
     assert_eq!(fresh.see("at").await.next_run, Some(due));
     assert!(fresh.claim(9).await.is_empty());
     assert_eq!(fresh.forward().await, 0);
@@ -258,7 +258,7 @@ async fn a_delayed_task_waits_for_its_time(fresh: Fresh) {
 async fn a_time_in_the_past_means_now(fresh: Fresh) {
     let past = fresh.now().checked_sub(secs(60)).unwrap();
     let now = fresh.try_put(task("a").run(Run::At(past))).await.unwrap();
-    assert_eq!(now.state, State::Pending);
+    assert_eq!(now.state, TaskState::Pending);
     fresh.put([task("b").run(Run::In(secs(0)))]).await;
     assert_eq!(fresh.claim_ids(9).await, ["a", "b"]);
     fresh.is_sound().await;
@@ -268,10 +268,10 @@ async fn a_task_of_a_group_waits_in_it(fresh: Fresh) {
     let mut grouped = task("a");
     grouped.group = Some("g".to_owned());
     let accepted = fresh.try_put(grouped).await.unwrap();
-    assert_eq!((accepted.state, accepted.run_at), (State::Aggregating, None));
+    assert_eq!((accepted.state, accepted.run_at), (TaskState::Aggregating, None));
     assert!(fresh.claim(9).await.is_empty());
     let info = fresh.see("a").await;
-    assert_eq!(info.state, State::Aggregating);
+    assert_eq!(info.state, TaskState::Aggregating);
     assert_eq!(info.record.group.as_deref(), Some("g"));
     fresh.is_sound().await;
 }

@@ -1,6 +1,6 @@
 //! Clauses about removing a queue: when it is refused, and that nothing of it is left.
 
-use runner_core::task::{QueueName, Run, RunOutcome, State, Task};
+use runner_core::task::{QueueName, Run, RunOutcome, Task, TaskState};
 
 use super::shared::{LEASE, archive, id, queue, retry, secs, task, verdict};
 use super::states::{bring, clear};
@@ -31,7 +31,7 @@ async fn listed(fresh: &Fresh) -> Vec<String> {
 }
 
 async fn a_queue_with_tasks_is_removed_by_force_only(fresh: Fresh) {
-    for state in State::ALL.into_iter().filter(|s| *s != State::Active) {
+    for state in TaskState::ALL.into_iter().filter(|s| *s != TaskState::Active) {
         let name = state.as_str();
         bring(&fresh, state, name).await;
         let refused = remove(&fresh, false).await;
@@ -58,7 +58,7 @@ async fn a_queue_with_active_tasks_is_never_removed(fresh: Fresh) {
             "{refused:?}"
         );
     }
-    assert_eq!(fresh.state("b").await, Some(State::Pending));
+    assert_eq!(fresh.state("b").await, Some(TaskState::Pending));
     assert!(!fresh.glance().await.paused);
     fresh.end(&claim, Verdict::Done).await;
     fresh.is_sound().await;
@@ -218,7 +218,7 @@ async fn a_late_verdict_does_not_touch_the_task_of_a_new_queue_of_the_same_name(
     fresh.put([task("a")]).await;
     let claim = fresh.claim_one().await;
     assert_eq!(fresh.settle(&late, Verdict::Done).await, Settled::Stale);
-    assert_eq!(fresh.state("a").await, Some(State::Active));
+    assert_eq!(fresh.state("a").await, Some(TaskState::Active));
     fresh.end(&claim, Verdict::Done).await;
     clear(&fresh, "a").await;
     fresh.is_sound().await;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use runner_core::schedule::{Ahead, MissedRange, Overlap, ScheduleId};
-use runner_core::task::{QueueName, State};
+use runner_core::task::{QueueName, TaskState};
 
 use super::shared::{id, secs, task};
 use super::{Clause, Fresh};
@@ -183,7 +183,7 @@ async fn a_commit_from_another_cursor_changes_nothing(fresh: Fresh) {
     let (from, to) = minute(&fresh, "s").await;
     let wrong = from.checked_sub(secs(1)).unwrap();
     assert_eq!(send(&fresh, &commit("s", wrong, to)).await, Committed::Moved(from));
-    assert!(fresh.list(State::Pending).await.is_empty());
+    assert!(fresh.list(TaskState::Pending).await.is_empty());
     assert!(fresh.broker.decisions(None, 10).await.unwrap().is_empty());
     assert_eq!(standing(&fresh, "s").await.cursor, from);
     fresh.is_sound().await;
@@ -195,7 +195,7 @@ async fn repeating_a_commit_tells_that_it_was_ours_and_enqueues_nothing(fresh: F
     for _ in 0..3 {
         assert_eq!(send(&fresh, &commit("s", from, to)).await, Committed::Moved(to));
     }
-    assert_eq!(fresh.list(State::Pending).await.len(), 1);
+    assert_eq!(fresh.list(TaskState::Pending).await.len(), 1);
     assert_eq!(fresh.broker.decisions(None, 10).await.unwrap().len(), 1);
     fresh.is_sound().await;
 }
@@ -215,7 +215,7 @@ async fn a_commit_ahead_of_its_time_is_early_and_changes_nothing(fresh: Fresh) {
         Committed::Early(wait) => assert!(wait > secs(4) && wait <= secs(5), "{wait:?}"),
         other => panic!("not early but {other:?}"),
     }
-    assert!(fresh.list(State::Pending).await.is_empty());
+    assert!(fresh.list(TaskState::Pending).await.is_empty());
     fresh.clock.advance(Duration::from_millis(4_990));
     done(&fresh, &commit("s", from, ahead)).await;
     fresh.is_sound().await;
@@ -234,7 +234,7 @@ async fn all_or_nothing_holds_when_only_the_last_occurrence_is_early(fresh: Fres
         bound: None,
     });
     assert!(matches!(send(&fresh, &both).await, Committed::Early(_)));
-    assert!(fresh.list(State::Pending).await.is_empty());
+    assert!(fresh.list(TaskState::Pending).await.is_empty());
     assert!(fresh.broker.decisions(None, 10).await.unwrap().is_empty());
     let now = standing(&fresh, "s").await;
     assert_eq!((now.cursor, now.last), (from, None));
@@ -249,7 +249,7 @@ async fn commits_of_one_call_stand_alone(fresh: Fresh) {
     assert_eq!(answers[0], Committed::Unknown);
     assert!(matches!(answers[1], Committed::Done(_)));
     assert_eq!(answers[2], Committed::Moved(to));
-    assert_eq!(fresh.list(State::Pending).await.len(), 1);
+    assert_eq!(fresh.list(TaskState::Pending).await.len(), 1);
     assert!(fresh.broker.commit(&[]).await.unwrap().is_empty());
     fresh.is_sound().await;
 }
@@ -271,7 +271,7 @@ async fn twenty_commits_of_one_occurrence_at_once_make_one_task(fresh: Fresh) {
         }
     }
     assert_eq!(wins, 1);
-    assert_eq!(fresh.list(State::Pending).await.len(), 1);
+    assert_eq!(fresh.list(TaskState::Pending).await.len(), 1);
     assert_eq!(fresh.broker.decisions(None, 99).await.unwrap().len(), 1);
     fresh.is_sound().await;
 }
@@ -331,7 +331,7 @@ async fn a_paused_schedule_fires_nothing_and_resumes_from_now(fresh: Fresh) {
     assert_eq!((paused.by.as_str(), paused.until, paused.note), ("alice", None, None));
     assert_eq!(paused.at, Some(fresh.now()));
     assert_eq!(send(&fresh, &commit("s", from, to)).await, Committed::Paused);
-    assert!(fresh.list(State::Pending).await.is_empty());
+    assert!(fresh.list(TaskState::Pending).await.is_empty());
     assert_eq!(register(&fresh, "s", "1").await.cursor, from);
     fresh.clock.advance(secs(600));
     fresh

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use runner_core::task::{QueueName, RunOutcome, State};
+use runner_core::task::{QueueName, RunOutcome, TaskState};
 
 use super::shared::{archive, id, retry, secs, task, verdict};
 use super::{Clause, Fresh};
@@ -73,7 +73,7 @@ async fn a_done_task_with_retention_is_kept_with_its_result(fresh: Fresh) {
     assert_eq!(fresh.broker.settle(&[done]).await.unwrap(), [Settled::Accepted]);
     fresh.end(&fresh.claim_one().await, Verdict::Done).await;
     let info = fresh.see("a").await;
-    assert_eq!(info.state, State::Completed);
+    assert_eq!(info.state, TaskState::Completed);
     assert_eq!(info.result.as_deref(), Some(&[0, 255, b'x'][..]));
     assert_eq!(info.record.completed_at, Some(fresh.now()));
     assert_eq!(info.filed_at, fresh.now().checked_add(secs(60)).ok());
@@ -87,7 +87,7 @@ async fn a_failed_task_waits_for_its_retry_and_carries_the_error(fresh: Fresh) {
     fresh.put([task("a").max_retry(3)]).await;
     fresh.end(&fresh.claim_one().await, retry(20, "first")).await;
     let info = fresh.see("a").await;
-    assert_eq!((info.state, info.record.retried), (State::Retry, 1));
+    assert_eq!((info.state, info.record.retried), (TaskState::Retry, 1));
     assert_eq!(info.record.last_error, "first");
     assert_eq!(info.record.last_failed_at, Some(fresh.now()));
     assert_eq!(info.next_run, fresh.now().checked_add(secs(20)).ok());
@@ -113,7 +113,7 @@ async fn a_retry_that_is_no_failure_counts_nothing(fresh: Fresh) {
     };
     fresh.end(&fresh.claim_one().await, how).await;
     let info = fresh.see("a").await;
-    assert_eq!((info.state, info.record.retried), (State::Retry, 0));
+    assert_eq!((info.state, info.record.retried), (TaskState::Retry, 0));
     assert_eq!(info.record.last_error, "busy");
     assert_eq!(fresh.counted().await, (0, 0));
     fresh.is_sound().await;
@@ -135,7 +135,7 @@ async fn an_archived_task_keeps_its_error_and_counts_as_failed(fresh: Fresh) {
     fresh.put([task("a")]).await;
     fresh.end(&fresh.claim_one().await, archive("hopeless")).await;
     let info = fresh.see("a").await;
-    assert_eq!((info.state, info.record.retried), (State::Archived, 0));
+    assert_eq!((info.state, info.record.retried), (TaskState::Archived, 0));
     assert_eq!(info.record.last_error, "hopeless");
     assert_eq!(info.record.last_failed_at, Some(fresh.now()));
     assert_eq!(info.filed_at, Some(fresh.now()));
@@ -148,7 +148,7 @@ async fn a_task_handed_back_is_next_and_unchanged(fresh: Fresh) {
     let claims = fresh.claim(2).await;
     fresh.end(&claims[1], Verdict::HandBack).await;
     fresh.end(&claims[0], Verdict::HandBack).await;
-    assert_eq!(fresh.list(State::Pending).await, ["a", "b", "c"]);
+    assert_eq!(fresh.list(TaskState::Pending).await, ["a", "b", "c"]);
     let info = fresh.see("a").await;
     assert_eq!((info.record.retried, info.record.last_error.as_str()), (0, ""));
     assert_eq!(fresh.counted().await, (0, 0));
@@ -189,7 +189,7 @@ async fn a_snoozed_task_uses_up_no_retry_and_says_what_it_waits_for(fresh: Fresh
     fresh.end(&fresh.claim_one().await, snooze(30, Some("a handler"))).await;
     fresh.end(&fresh.claim_one().await, snooze(30, None)).await;
     let info = fresh.see("a").await;
-    assert_eq!((info.state, info.record.retried), (State::Scheduled, 0));
+    assert_eq!((info.state, info.record.retried), (TaskState::Scheduled, 0));
     assert_eq!(info.next_run, fresh.now().checked_add(secs(30)).ok());
     assert_eq!(info.waiting_for.as_deref(), Some("a handler"));
     assert_eq!(info.record.last_error, "");
@@ -216,11 +216,11 @@ async fn waiting_tasks_are_released_by_the_type_of_a_new_handler(fresh: Fresh) {
     };
     assert_eq!(release(&["nothing", "mail", "sms:*x"]).await, 0);
     assert_eq!(release(&["sms:send"]).await, 1);
-    assert_eq!(fresh.list(State::Pending).await, ["sms:send"]);
+    assert_eq!(fresh.list(TaskState::Pending).await, ["sms:send"]);
     assert_eq!(fresh.see("sms:send").await.waiting_for, None);
     assert_eq!(release(&["mail:*"]).await, 2);
-    assert_eq!(fresh.state("mailbox").await, Some(State::Scheduled));
-    assert_eq!(fresh.state("report").await, Some(State::Scheduled));
+    assert_eq!(fresh.state("mailbox").await, Some(TaskState::Scheduled));
+    assert_eq!(fresh.state("report").await, Some(TaskState::Scheduled));
     assert_eq!(release(&["report", "*"]).await, 2);
     assert_eq!(release(&["*"]).await, 0);
     assert_eq!(fresh.claim(9).await.len(), 5);
@@ -234,7 +234,7 @@ async fn a_delayed_task_is_not_released_as_if_it_waited(fresh: Fresh) {
     let queues = [QueueName::default()];
     let names = ["*".to_owned(), "test:a".to_owned(), "test:b".to_owned()];
     assert_eq!(fresh.broker.release_waiting(&queues, &names).await.unwrap(), 0);
-    assert_eq!(fresh.list(State::Scheduled).await, ["a", "b"]);
+    assert_eq!(fresh.list(TaskState::Scheduled).await, ["a", "b"]);
     fresh.is_sound().await;
 }
 
@@ -317,6 +317,6 @@ async fn either_half_of_an_exchange_may_be_empty(fresh: Fresh) {
         .unwrap();
     assert_eq!(ended.settled.unwrap(), [Settled::Accepted]);
     assert!(ended.claims.unwrap().is_empty(), "none was asked for");
-    assert_eq!(fresh.glance().await.counts[&State::Pending], 1);
+    assert_eq!(fresh.glance().await.counts[&TaskState::Pending], 1);
     fresh.is_sound().await;
 }

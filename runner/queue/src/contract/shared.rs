@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use runner_core::task::{QueueName, State, Task, TaskId};
+use runner_core::task::{QueueName, Task, TaskId, TaskState};
 
 use super::Fresh;
 use crate::{Claim, Enqueued, Page, QueueInfo, Refusal, Settled, Settlement, TaskInfo, Verdict};
@@ -144,12 +144,12 @@ impl Fresh {
         self.look(name).await.unwrap_or_else(|| panic!("no {name}"))
     }
 
-    pub(super) async fn state(&self, name: &str) -> Option<State> {
+    pub(super) async fn state(&self, name: &str) -> Option<TaskState> {
         self.look(name).await.map(|info| info.state)
     }
 
     /// Ids in the list of one state of `default`, in the order of the list.
-    pub(super) async fn list(&self, state: State) -> Vec<String> {
+    pub(super) async fn list(&self, state: TaskState) -> Vec<String> {
         let page = Page { number: 1, size: 1000 };
         let queue = QueueName::default();
         let page = self.broker.tasks(&queue, state, page).await.unwrap();

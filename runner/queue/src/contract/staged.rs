@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use runner_core::task::{Event, QueueName, State, Task};
+use runner_core::task::{Event, QueueName, Task, TaskState};
 
 use super::group::{grouped, rule};
 use super::shared::{id, queue, secs, task};
@@ -57,14 +57,14 @@ async fn staged_tasks_are_on_no_list_and_in_no_count(fresh: Fresh) {
     take(&fresh, "g").await;
     fresh.put([grouped("d", "g")]).await;
     let glance = fresh.glance().await;
-    assert_eq!((glance.size(), glance.counts[&State::Aggregating]), (2, 1));
-    assert_eq!(fresh.list(State::Aggregating).await, ["d"]);
+    assert_eq!((glance.size(), glance.counts[&TaskState::Aggregating]), (2, 1));
+    assert_eq!(fresh.list(TaskState::Aggregating).await, ["d"]);
     assert_eq!(fresh.group_ids("g").await, ["d"]);
     let groups = fresh.broker.groups(&QueueName::default(), Page::default()).await;
     assert_eq!(groups.unwrap().groups[0].tasks, 1);
     let all = fresh
         .broker
-        .act_all(&QueueName::default(), State::Aggregating, Action::Run)
+        .act_all(&QueueName::default(), TaskState::Aggregating, Action::Run)
         .await;
     assert_eq!(all.unwrap(), Acted { tasks: 1, more: false });
     assert_eq!(fresh.claim_ids(9).await, ["c", "d"]);
@@ -74,11 +74,11 @@ async fn staged_tasks_are_on_no_list_and_in_no_count(fresh: Fresh) {
 async fn a_staged_task_is_found_but_no_operator_can_touch_it(fresh: Fresh) {
     fresh.put([grouped("a", "g")]).await;
     let set = take(&fresh, "g").await;
-    assert_eq!(fresh.state("a").await, Some(State::Aggregating));
+    assert_eq!(fresh.state("a").await, Some(TaskState::Aggregating));
     assert_eq!(fresh.broker.find(&id("a")).await.unwrap(), [QueueName::default()]);
     for action in [Action::Run, Action::Archive, Action::Delete] {
         let refused = fresh.broker.act(&QueueName::default(), &id("a"), action).await;
-        let staged = matches!(refused, Err(ActionError::WrongState { state, .. }) if state == State::Aggregating);
+        let staged = matches!(refused, Err(ActionError::WrongState { state, .. }) if state == TaskState::Aggregating);
         assert!(staged, "{action:?}: {refused:?}");
         let group = fresh.broker.act_group(&QueueName::default(), "g", action).await;
         assert_eq!(group.unwrap().tasks, 0);
@@ -104,7 +104,7 @@ async fn dropping_a_set_deletes_its_tasks_and_counts_nothing(fresh: Fresh) {
     let set = take(&fresh, "g").await;
     fresh.put([grouped("d", "g")]).await;
     assert_eq!(fresh.broker.drop_staged(&set).await.unwrap(), 2);
-    let gone = State::Aggregating.after(Event::Aggregated).unwrap();
+    let gone = TaskState::Aggregating.after(Event::Aggregated).unwrap();
     assert_eq!([fresh.state("a").await, fresh.state("b").await], [gone; 2]);
     assert_eq!(fresh.group_ids("g").await, ["d"]);
     assert_eq!(fresh.group_ids("h").await, ["c"]);
@@ -161,7 +161,7 @@ async fn a_stale_set_goes_back_to_its_group_as_it_lay_there(fresh: Fresh) {
     };
     assert_eq!(back.unwrap(), [expected]);
     assert_eq!(fresh.group_ids("g:x").await, ["c", "a", "b"]);
-    assert_eq!(fresh.glance().await.counts[&State::Aggregating], 3);
+    assert_eq!(fresh.glance().await.counts[&TaskState::Aggregating], 3);
     assert!(reclaim(&fresh).await.is_empty(), "once");
     let names = fresh.broker.group_names(&QueueName::default(), None).await.unwrap();
     assert_eq!(names.names, ["g:x"], "the group is looked at again");

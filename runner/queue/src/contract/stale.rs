@@ -1,7 +1,7 @@
 //! Clauses about claims that are not ours any more, and about large batches of verdicts.
 
 use bytes::Bytes;
-use runner_core::task::{QueueName, RunOutcome, State};
+use runner_core::task::{QueueName, RunOutcome, TaskState};
 
 use super::settle::{attempt, attempts, delete, snooze};
 use super::shared::{LEASE, archive, retry, secs, task, verdict};
@@ -163,15 +163,15 @@ async fn a_large_batch_is_settled_each_on_its_own(fresh: Fresh) {
     assert_eq!(answers, vec![Settled::Accepted; 300]);
     let counts = fresh.glance().await.counts;
     let expected = [
-        (State::Pending, 50),
-        (State::Active, 0),
-        (State::Scheduled, 50),
-        (State::Retry, 50),
+        (TaskState::Pending, 50),
+        (TaskState::Active, 0),
+        (TaskState::Scheduled, 50),
+        (TaskState::Retry, 50),
     ];
     for (state, n) in expected {
         assert_eq!(counts[&state], n, "{state}");
     }
-    assert_eq!(counts[&State::Archived], 50);
+    assert_eq!(counts[&TaskState::Archived], 50);
     assert_eq!(fresh.counted().await, (200, 100));
     assert_eq!(fresh.broker.settle(&all).await.unwrap(), vec![Settled::Stale; 300]);
     fresh.is_sound().await;

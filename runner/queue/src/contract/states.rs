@@ -1,6 +1,6 @@
 //! The table of moves, walked: each legal move is made by the broker, each illegal one is refused.
 
-use runner_core::task::{Event, QueueName, Run, State, Task};
+use runner_core::task::{Event, QueueName, Run, Task, TaskState};
 
 use super::shared::{LEASE, archive, id, retry, secs, task, verdict};
 use super::{Clause, Fresh};
@@ -18,28 +18,28 @@ pub(super) fn clauses() -> Vec<Clause> {
 }
 
 /// Brings a task named like its state into that state; everything else that was made on the way is settled.
-pub(super) async fn bring(fresh: &Fresh, state: State, name: &str) {
+pub(super) async fn bring(fresh: &Fresh, state: TaskState, name: &str) {
     let task = || -> Task { task(name).retention(secs(3600)).max_retry(1) };
     let queue = QueueName::default();
     match state {
-        State::Pending => fresh.put([task()]).await,
-        State::Scheduled => fresh.put([task().run(Run::In(secs(3600)))]).await,
-        State::Aggregating => {
+        TaskState::Pending => fresh.put([task()]).await,
+        TaskState::Scheduled => fresh.put([task().run(Run::In(secs(3600)))]).await,
+        TaskState::Aggregating => {
             let mut grouped = task();
             grouped.group = Some("g".to_owned());
             fresh.put([grouped]).await;
         }
-        State::Active => {
+        TaskState::Active => {
             fresh.put([task()]).await;
             let claims = fresh.broker.claim(&[queue], 1, LEASE).await.unwrap();
             assert_eq!(claims.len(), 1);
         }
-        State::Retry | State::Archived | State::Completed => {
+        TaskState::Retry | TaskState::Archived | TaskState::Completed => {
             fresh.put([task()]).await;
             let claims = fresh.broker.claim(&[queue], 1, LEASE).await.unwrap();
             let how = match state {
-                State::Retry => retry(3600, "no"),
-                State::Archived => archive("no"),
+                TaskState::Retry => retry(3600, "no"),
+                TaskState::Archived => archive("no"),
                 _ => Verdict::Done,
             };
             fresh.end(&claims[0], how).await;
@@ -55,7 +55,7 @@ async fn every_action_of_an_operator_is_the_move_of_the_table(fresh: Fresh) {
         (Action::Archive, Event::Archive),
         (Action::Delete, Event::Delete),
     ];
-    for from in State::ALL {
+    for from in TaskState::ALL {
         for (action, event) in actions {
             let name = format!("{from}-{action:?}");
             bring(&fresh, from, &name).await;
@@ -82,7 +82,7 @@ async fn every_action_of_an_operator_is_the_move_of_the_table(fresh: Fresh) {
 /// Gets a task out of the way, whatever its state.
 pub(super) async fn clear(fresh: &Fresh, name: &str) {
     let queue = QueueName::default();
-    if fresh.state(name).await == Some(State::Active) {
+    if fresh.state(name).await == Some(TaskState::Active) {
         fresh.clock.advance(LEASE);
         let queues = [queue.clone()];
         let recovered = fresh.broker.recover(&queues, secs(0), 10, 0).await.unwrap();
@@ -94,7 +94,7 @@ pub(super) async fn clear(fresh: &Fresh, name: &str) {
 }
 
 async fn only_due_tasks_become_pending(fresh: Fresh) {
-    for from in State::ALL {
+    for from in TaskState::ALL {
         let name = from.as_str();
         bring(&fresh, from, name).await;
         fresh.clock.advance(secs(3600));
@@ -115,7 +115,7 @@ async fn only_due_tasks_become_pending(fresh: Fresh) {
 }
 
 async fn only_pending_tasks_are_claimed(fresh: Fresh) {
-    for from in State::ALL {
+    for from in TaskState::ALL {
         let name = from.as_str();
         bring(&fresh, from, name).await;
         let claimed = fresh.claim(9).await.len();
@@ -129,7 +129,7 @@ async fn only_pending_tasks_are_claimed(fresh: Fresh) {
 
 async fn only_completed_tasks_expire(fresh: Fresh) {
     let queues = [QueueName::default()];
-    for from in State::ALL {
+    for from in TaskState::ALL {
         let name = from.as_str();
         bring(&fresh, from, name).await;
         fresh.clock.advance(secs(3600));
@@ -164,7 +164,7 @@ async fn every_verdict_on_an_active_task_is_the_move_of_the_table(fresh: Fresh) 
         fresh.put([task(&name).retention(retention)]).await;
         let claim = fresh.claim_one().await;
         fresh.end(&claim, how.clone()).await;
-        let next = State::Active.after(event).unwrap();
+        let next = TaskState::Active.after(event).unwrap();
         assert_eq!(fresh.state(&name).await, next, "{how:?}");
         clear(&fresh, &name).await;
     }
@@ -174,7 +174,7 @@ async fn every_verdict_on_an_active_task_is_the_move_of_the_table(fresh: Fresh) 
 async fn a_verdict_on_a_task_that_is_not_active_is_stale(fresh: Fresh) {
     let queue = QueueName::default();
     // A claim of a task that an operator deleted since; another one has its id now.
-    for from in State::ALL.into_iter().filter(|s| *s != State::Active) {
+    for from in TaskState::ALL.into_iter().filter(|s| *s != TaskState::Active) {
         let name = from.as_str();
         fresh.put([task(name)]).await;
         let claim = fresh.claim_one().await;

@@ -1,6 +1,6 @@
 //! Clauses about claims of some task types only: what stays, in which order, and that it hides nothing behind it.
 
-use runner_core::task::{QueueName, State, Task};
+use runner_core::task::{QueueName, Task, TaskState};
 
 use super::shared::{LEASE, id, names, queue, secs, task, verdict};
 use super::{Clause, Fresh};
@@ -52,7 +52,7 @@ async fn a_task_of_an_unknown_type_stays_where_it_is(fresh: Fresh) {
     assert_eq!(fresh.claim_ids(9).await, ["c"]);
     assert!(fresh.claim(9).await.is_empty());
     assert_eq!(fresh.see("x").await, before);
-    assert_eq!(fresh.glance().await.counts[&State::Pending], 3);
+    assert_eq!(fresh.glance().await.counts[&TaskState::Pending], 3);
     fresh.put([foreign("late"), task("d")]).await;
     assert_eq!(fresh.claim_ids(9).await, ["d"]);
     fresh.broker.claims_types(&KnownTypes::all());
@@ -165,8 +165,8 @@ async fn unknown_tasks_stop_no_other_queue_and_no_settlement(fresh: Fresh) {
         assert_eq!(back.settled.unwrap(), [crate::Settled::Accepted]);
         assert_eq!(back.claims.unwrap().len(), 1);
     }
-    assert_eq!(fresh.state("c").await, Some(State::Active));
-    assert_eq!(fresh.glance().await.counts[&State::Pending], 2);
+    assert_eq!(fresh.state("c").await, Some(TaskState::Active));
+    assert_eq!(fresh.glance().await.counts[&TaskState::Pending], 2);
     fresh.is_sound().await;
 }
 

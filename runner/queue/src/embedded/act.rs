@@ -1,6 +1,6 @@
 //! What operators do: to one task, to the first tasks of a list, to the claims from a queue.
 
-use runner_core::task::{QueueName, State, TaskId};
+use runner_core::task::{QueueName, TaskId, TaskState};
 use rusqlite::params;
 
 use super::connection::Statements as _;
@@ -12,7 +12,7 @@ use crate::{Acted, Action, ActionError, MAX_ACTED};
 /// What stood in the way of an action on one task.
 pub(super) enum Obstacle {
     Absent,
-    State(State),
+    TaskState(TaskState),
 }
 
 impl Obstacle {
@@ -21,7 +21,7 @@ impl Obstacle {
         let id = id.clone();
         match self {
             Self::Absent => ActionError::NotFound(id, queue.clone()),
-            Self::State(state) => ActionError::WrongState { id, state, done },
+            Self::TaskState(state) => ActionError::WrongState { id, state, done },
         }
     }
 }
@@ -46,7 +46,7 @@ pub(super) fn act(
     };
     // One that is being put together with others belongs to whoever does that.
     if action.check(state).is_err() || staged {
-        return Ok(Err(Obstacle::State(state)));
+        return Ok(Err(Obstacle::TaskState(state)));
     }
     match action {
         Action::Run => {
@@ -66,7 +66,7 @@ pub(super) fn act(
 pub(super) fn act_on_list(
     tx: &mut Tx<'_>,
     queue: &QueueName,
-    state: State,
+    state: TaskState,
     group: Option<&str>,
     action: Action,
 ) -> Result<Acted, SqlError> {
@@ -104,8 +104,8 @@ pub(super) fn edit(
     let Some((seq, state)) = found else {
         return Ok(Err(Obstacle::Absent));
     };
-    if state != State::Scheduled {
-        return Ok(Err(Obstacle::State(state)));
+    if state != TaskState::Scheduled {
+        return Ok(Err(Obstacle::TaskState(state)));
     }
     tx.conn
         .exec("UPDATE tasks SET payload = ? WHERE seq = ?", params![payload, seq])?;

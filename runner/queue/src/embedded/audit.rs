@@ -2,7 +2,7 @@
 //!
 //! Reads everything: never on the path of a request.
 
-use runner_core::task::State;
+use runner_core::task::TaskState;
 use rusqlite::Connection;
 
 use super::connection::Statements as _;
@@ -34,7 +34,7 @@ const QUESTIONS: [&str; 11] = [
 ];
 
 pub(super) fn audit(conn: &Connection, now: i64) -> Result<Vec<String>, SqlError> {
-    let counts = State::ALL.map(|state| {
+    let counts = TaskState::ALL.map(|state| {
         format!(
             "SELECT 'queue ' || name || ' counts ' || {state} || ' {state}, it has ' || n FROM \
              (SELECT name, {state}, (SELECT count(*) FROM tasks WHERE queue = name AND {}) n \

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use runner_core::task::{QueueName, State};
+use runner_core::task::{QueueName, TaskState};
 use rusqlite::{Connection, Row, params};
 
 use super::connection::Statements as _;
@@ -123,7 +123,7 @@ fn take(
                 taken.push(seq);
                 claims.push(Claim::new(record, run, instant(until)).suspected(suspicion));
             }
-            Err(why) => moves::archive_unreadable(tx, queue, seq, State::Pending, &why)?,
+            Err(why) => moves::archive_unreadable(tx, queue, seq, TaskState::Pending, &why)?,
         }
     }
     tx.conn.exec(
@@ -132,7 +132,7 @@ fn take(
         params![until, first, rows::to_json(&taken)?, by, tx.now],
     )?;
     let n = column(taken.len() as u64);
-    let (from, to) = (Some(State::Pending), Some(State::Active));
+    let (from, to) = (Some(TaskState::Pending), Some(TaskState::Active));
     tx.tally.moved(queue.as_str(), from, to, n);
     Ok(())
 }

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use runner_core::task::{State, Task};
+use runner_core::task::{Task, TaskState};
 
 use super::tests::{clock, open_with, sound};
 use super::*;
@@ -20,7 +20,7 @@ async fn claim(broker: &EmbeddedBroker) -> Vec<Claim> {
 
 async fn states(broker: &EmbeddedBroker) -> (u64, u64) {
     let info = broker.queues().await.unwrap().remove(0);
-    (info.counts[&State::Active], info.counts[&State::Retry])
+    (info.counts[&TaskState::Active], info.counts[&TaskState::Retry])
 }
 
 #[tokio::test]

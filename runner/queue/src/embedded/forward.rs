@@ -1,6 +1,6 @@
 //! The passes that make tasks pending again: those that are due, and those that waited for a handler.
 
-use runner_core::task::{QueueName, State};
+use runner_core::task::{QueueName, TaskState};
 use rusqlite::params;
 
 use super::connection::Statements as _;
@@ -11,13 +11,13 @@ use super::writer::Tx;
 use crate::Forwarded;
 
 /// The lists of tasks that become due, each with the statement that reads its head.
-const DELAYED: [(State, &str); 2] = [
+const DELAYED: [(TaskState, &str); 2] = [
     (
-        State::Scheduled,
+        TaskState::Scheduled,
         "SELECT seq, at, grouped FROM tasks WHERE queue = ? AND state = 'scheduled' ORDER BY at, seq LIMIT ?",
     ),
     (
-        State::Retry,
+        TaskState::Retry,
         "SELECT seq, at, grouped FROM tasks WHERE queue = ? AND state = 'retry' ORDER BY at, seq LIMIT ?",
     ),
 ];
@@ -81,7 +81,7 @@ pub(super) fn release_waiting(
             )?;
             seqs.sort_unstable();
             released += seqs.len();
-            moves::to_back(tx, queue, State::Scheduled, &seqs)?;
+            moves::to_back(tx, queue, TaskState::Scheduled, &seqs)?;
         }
     }
     Ok(released)

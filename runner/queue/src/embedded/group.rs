@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use runner_core::task::{QueueName, State};
+use runner_core::task::{QueueName, TaskState};
 use rusqlite::{Connection, params};
 
 use super::connection::Statements as _;
@@ -113,7 +113,7 @@ fn stage(
          AND group_name = ? AND state = 'aggregating' AND staged IS NULL ORDER BY at, id LIMIT ?)",
         params![number, queue.as_str(), group, column(rule.size() as u64)],
     )?;
-    let from = Some(State::Aggregating);
+    let from = Some(TaskState::Aggregating);
     tx.tally.moved(queue.as_str(), from, None, column(staged));
     Ok(Some(StagedSet {
         queue: queue.clone(),

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use runner_core::task::{State, Task, TaskId};
+use runner_core::task::{Task, TaskId, TaskState};
 
 use super::tests::{clock, meddle, open_with, sound};
 use super::*;
@@ -19,7 +19,7 @@ fn grouped(id: &str) -> Task {
     Task::new("t").id(TaskId::new(id).unwrap()).group("g")
 }
 
-async fn state_of(broker: &EmbeddedBroker, id: &str) -> State {
+async fn state_of(broker: &EmbeddedBroker, id: &str) -> TaskState {
     let task = broker.task(&QueueName::default(), &TaskId::new(id).unwrap()).await;
     task.unwrap().unwrap().state
 }
@@ -46,7 +46,7 @@ async fn tasks_of_groups_in_a_file_of_an_older_program_still_wait_in_them() {
     assert_eq!(broker.forward(&queues, 9).await.unwrap().moved, 1);
     assert_eq!(
         state_of(&broker, "failed").await,
-        State::Pending,
+        TaskState::Pending,
         "as it would have been before"
     );
     let set = broker.stage(&queues[0], "g", &RULE).await.unwrap().expect("ripe");
@@ -71,7 +71,10 @@ async fn a_row_that_cannot_be_read_does_not_hold_up_its_set() {
     let tasks = broker.read_staged(&set).await.unwrap();
     let ids: Vec<_> = tasks.iter().map(|task| task.id.as_str()).collect();
     assert_eq!(ids, ["a", "c"]);
-    let archived = broker.tasks(&queue, State::Archived, Page::default()).await.unwrap();
+    let archived = broker
+        .tasks(&queue, TaskState::Archived, Page::default())
+        .await
+        .unwrap();
     assert_eq!(archived.total, 1);
     sound(&broker).await;
     meddle(&broker, "UPDATE tasks SET headers = '{nonsense' WHERE id IN ('a', 'c')");

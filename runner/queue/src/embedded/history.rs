@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::tz::TimeZone;
 use runner_core::schedule::ScheduleId;
-use runner_core::task::{QueueName, State};
+use runner_core::task::{QueueName, TaskState};
 use rusqlite::{Connection, params};
 
 use super::connection::Statements as _;
@@ -44,7 +44,7 @@ pub(super) fn days(conn: &Connection, queue: &QueueName, days: usize, now: i64) 
 /// About how many bytes the tasks of a queue take: the mean of a few rows of each state, times their number.
 pub(super) fn memory(conn: &Connection, queue: &QueueName) -> Result<u64, SqlError> {
     let mut total = 0_u64;
-    for state in State::ALL {
+    for state in TaskState::ALL {
         // Attempts are texts of any length; the newest ones of the sampled tasks stand for all.
         let text = format!(
             "SELECT (SELECT {state} FROM queues WHERE name = ?1), avg(size) FROM \

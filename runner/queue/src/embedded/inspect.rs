@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
-use runner_core::task::{QueueName, State, Task, TaskId};
+use runner_core::task::{QueueName, Task, TaskId, TaskState};
 use rusqlite::{Connection, Row, params};
 
 use super::connection::Statements as _;
@@ -39,7 +39,7 @@ pub(super) fn queues(conn: &Connection, now: i64, only: Option<&[QueueName]>) ->
 fn queue_info(row: &Row<'_>, now: i64) -> Result<Option<QueueInfo>, SqlError> {
     let number = |place: usize| row.get::<_, i64>(place).map(count);
     let mut counts = BTreeMap::new();
-    for (place, state) in State::ALL.into_iter().enumerate() {
+    for (place, state) in TaskState::ALL.into_iter().enumerate() {
         counts.insert(state, number(place + 1)?);
     }
     let since: Option<i64> = row.get(13)?;
@@ -88,13 +88,13 @@ pub(super) fn having(conn: &Connection, queues: &[QueueName], lists: Lists) -> R
 pub(super) fn page(
     conn: &Connection,
     queue: &QueueName,
-    state: State,
+    state: TaskState,
     (skip, size): (i64, i64),
 ) -> Result<TaskPage, SqlError> {
     // Active tasks lie in the order of the ends of their leases, and are shown as they were claimed.
     let order = match state {
-        State::Active => "t.run",
-        State::Archived | State::Completed => "t.at DESC, t.seq DESC",
+        TaskState::Active => "t.run",
+        TaskState::Archived | TaskState::Completed => "t.at DESC, t.seq DESC",
         _ => "t.at, t.seq",
     };
     let text = format!(

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use bytes::Bytes;
 use runner_core::schedule::ScheduleId;
-use runner_core::task::{QueueName, State, Task, TaskId, check_payload};
+use runner_core::task::{QueueName, Task, TaskId, TaskState, check_payload};
 use rusqlite::Connection;
 
 use super::rows::{column, micros};
@@ -29,7 +29,7 @@ impl EmbeddedBroker {
     async fn act_on_list(
         &self,
         queue: &QueueName,
-        state: State,
+        state: TaskState,
         group: Option<String>,
         action: Action,
     ) -> Result<Acted, ActionError> {
@@ -68,7 +68,7 @@ impl Inspector for EmbeddedBroker {
         Ok(found)
     }
 
-    async fn tasks(&self, queue: &QueueName, state: State, at: Page) -> BrokerResult<TaskPage> {
+    async fn tasks(&self, queue: &QueueName, state: TaskState, at: Page) -> BrokerResult<TaskPage> {
         let queue = queue.clone();
         let ask = move |conn: &Connection| inspect::page(conn, &queue, state, bounds(at));
         self.readers.ask("list tasks", ask).await
@@ -158,13 +158,13 @@ impl Inspector for EmbeddedBroker {
         done.map_err(|obstacle| obstacle.of(queue, id, action.done()))
     }
 
-    async fn act_all(&self, queue: &QueueName, state: State, action: Action) -> Result<Acted, ActionError> {
+    async fn act_all(&self, queue: &QueueName, state: TaskState, action: Action) -> Result<Acted, ActionError> {
         self.act_on_list(queue, state, None, action).await
     }
 
     async fn act_group(&self, queue: &QueueName, group: &str, action: Action) -> Result<Acted, ActionError> {
         let group = Some(group.to_owned());
-        self.act_on_list(queue, State::Aggregating, group, action).await
+        self.act_on_list(queue, TaskState::Aggregating, group, action).await
     }
 
     async fn update_payload(&self, queue: &QueueName, id: &TaskId, payload: Bytes) -> Result<(), ActionError> {

@@ -2,7 +2,7 @@
 //!
 //! Each keeps the sums. None asks whether the move is legal: the caller has checked that.
 
-use runner_core::task::{QueueName, State};
+use runner_core::task::{QueueName, TaskState};
 use rusqlite::{Row, params};
 
 use super::connection::Statements as _;
@@ -35,7 +35,7 @@ pub(super) fn seqs(found: &[Listed]) -> Vec<i64> {
 }
 
 /// The first rows of a list.
-pub(super) fn first(tx: &Tx<'_>, queue: &QueueName, state: State, most: usize) -> Result<Vec<Listed>, SqlError> {
+pub(super) fn first(tx: &Tx<'_>, queue: &QueueName, state: TaskState, most: usize) -> Result<Vec<Listed>, SqlError> {
     let text = format!(
         "SELECT seq, id, unique_key FROM tasks WHERE queue = ? AND {} ORDER BY at, seq LIMIT ?",
         rows::on_list(state)
@@ -46,7 +46,7 @@ pub(super) fn first(tx: &Tx<'_>, queue: &QueueName, state: State, most: usize) -
 
 /// Deletes rows of a list and releases their locks. A row whose id or lock cannot be read goes too; what it may have
 /// locked is free in time.
-pub(super) fn erase(tx: &mut Tx<'_>, queue: &QueueName, from: State, found: &[Listed]) -> Result<(), SqlError> {
+pub(super) fn erase(tx: &mut Tx<'_>, queue: &QueueName, from: TaskState, found: &[Listed]) -> Result<(), SqlError> {
     for row in found {
         if let Some(id) = &row.id {
             unlock(tx, queue, row.lock.as_deref(), id)?;
@@ -56,7 +56,7 @@ pub(super) fn erase(tx: &mut Tx<'_>, queue: &QueueName, from: State, found: &[Li
 }
 
 /// Behind all pending tasks of the queue, in the order given.
-pub(super) fn to_back(tx: &mut Tx<'_>, queue: &QueueName, from: State, seqs: &[i64]) -> Result<(), SqlError> {
+pub(super) fn to_back(tx: &mut Tx<'_>, queue: &QueueName, from: TaskState, seqs: &[i64]) -> Result<(), SqlError> {
     if seqs.is_empty() {
         return Ok(());
     }
@@ -66,7 +66,7 @@ pub(super) fn to_back(tx: &mut Tx<'_>, queue: &QueueName, from: State, seqs: &[i
 }
 
 /// Before all pending tasks of the queue, in the order given.
-pub(super) fn to_front(tx: &mut Tx<'_>, queue: &QueueName, from: State, seqs: &[i64]) -> Result<(), SqlError> {
+pub(super) fn to_front(tx: &mut Tx<'_>, queue: &QueueName, from: TaskState, seqs: &[i64]) -> Result<(), SqlError> {
     if seqs.is_empty() {
         return Ok(());
     }
@@ -75,14 +75,14 @@ pub(super) fn to_front(tx: &mut Tx<'_>, queue: &QueueName, from: State, seqs: &[
     to_pending(tx, queue, from, seqs, first)
 }
 
-fn to_pending(tx: &mut Tx<'_>, queue: &QueueName, from: State, seqs: &[i64], first: i64) -> Result<(), SqlError> {
+fn to_pending(tx: &mut Tx<'_>, queue: &QueueName, from: TaskState, seqs: &[i64], first: i64) -> Result<(), SqlError> {
     tx.conn.exec(
         "UPDATE tasks SET state = 'pending', at = ?1 + j.key, pending_since = ?2, waiting_for = NULL \
          FROM json_each(?3) j WHERE tasks.seq = j.value",
         params![first, tx.now, to_json(&seqs)?],
     )?;
     let n = column(seqs.len() as u64);
-    let to = Some(State::Pending);
+    let to = Some(TaskState::Pending);
     tx.tally.moved(queue.as_str(), Some(from), to, n);
     Ok(())
 }
@@ -97,7 +97,7 @@ pub(super) fn forget_results(tx: &Tx<'_>, seqs: &[i64]) -> Result<(), SqlError> 
 }
 
 /// Back into their groups, as if they joined now.
-pub(super) fn to_group(tx: &mut Tx<'_>, queue: &QueueName, from: State, seqs: &[i64]) -> Result<(), SqlError> {
+pub(super) fn to_group(tx: &mut Tx<'_>, queue: &QueueName, from: TaskState, seqs: &[i64]) -> Result<(), SqlError> {
     if seqs.is_empty() {
         return Ok(());
     }
@@ -107,7 +107,7 @@ pub(super) fn to_group(tx: &mut Tx<'_>, queue: &QueueName, from: State, seqs: &[
         params![tx.now, to_json(&seqs)?],
     )?;
     let n = column(seqs.len() as u64);
-    let to = Some(State::Aggregating);
+    let to = Some(TaskState::Aggregating);
     tx.tally.moved(queue.as_str(), Some(from), to, n);
     Ok(())
 }
@@ -126,7 +126,7 @@ pub(super) fn to_retry(
          retried = max(min(retried, 2147483646), 0) + ?4 WHERE seq = ?5",
         params![due, kept(error), tx.now, counts, seq],
     )?;
-    let (from, to) = (Some(State::Active), Some(State::Retry));
+    let (from, to) = (Some(TaskState::Active), Some(TaskState::Retry));
     tx.tally.moved(queue.as_str(), from, to, 1);
     if counts {
         tx.tally.processed(queue.as_str(), true);
@@ -140,21 +140,21 @@ pub(super) fn to_archive(tx: &mut Tx<'_>, queue: &QueueName, seq: i64, error: &s
         "UPDATE tasks SET state = 'archived', at = ?1, last_error = ?2, last_failed_at = ?1 WHERE seq = ?3",
         params![tx.now, kept(error), seq],
     )?;
-    let (from, to) = (Some(State::Active), Some(State::Archived));
+    let (from, to) = (Some(TaskState::Active), Some(TaskState::Archived));
     tx.tally.moved(queue.as_str(), from, to, 1);
     tx.tally.processed(queue.as_str(), true);
     Ok(())
 }
 
 /// Archived by an operator: no failure, and no error to keep.
-pub(super) fn archive(tx: &mut Tx<'_>, queue: &QueueName, from: State, seqs: &[i64]) -> Result<(), SqlError> {
+pub(super) fn archive(tx: &mut Tx<'_>, queue: &QueueName, from: TaskState, seqs: &[i64]) -> Result<(), SqlError> {
     tx.conn.exec(
         "UPDATE tasks SET state = 'archived', at = ?, waiting_for = NULL \
          WHERE seq IN (SELECT value FROM json_each(?))",
         params![tx.now, to_json(&seqs)?],
     )?;
     let n = column(seqs.len() as u64);
-    let to = Some(State::Archived);
+    let to = Some(TaskState::Archived);
     tx.tally.moved(queue.as_str(), Some(from), to, n);
     Ok(())
 }
@@ -164,7 +164,7 @@ pub(super) fn archive_unreadable(
     tx: &mut Tx<'_>,
     queue: &QueueName,
     seq: i64,
-    from: State,
+    from: TaskState,
     why: &SqlError,
 ) -> Result<(), SqlError> {
     tracing::warn!(queue = %queue, row = seq, error = %why, "task cannot be read; archived");
@@ -172,13 +172,13 @@ pub(super) fn archive_unreadable(
         "UPDATE tasks SET state = 'archived', at = ?1, last_error = ?2 WHERE seq = ?3",
         params![tx.now, format!("unreadable: {why}"), seq],
     )?;
-    let to = Some(State::Archived);
+    let to = Some(TaskState::Archived);
     tx.tally.moved(queue.as_str(), Some(from), to, 1);
     Ok(())
 }
 
 /// Deletes rows with the records of their attempts. Locks are up to the caller.
-pub(super) fn delete(tx: &mut Tx<'_>, queue: &QueueName, from: State, seqs: &[i64]) -> Result<(), SqlError> {
+pub(super) fn delete(tx: &mut Tx<'_>, queue: &QueueName, from: TaskState, seqs: &[i64]) -> Result<(), SqlError> {
     delete_uncounted(tx, seqs)?;
     let n = column(seqs.len() as u64);
     tx.tally.moved(queue.as_str(), Some(from), None, n);

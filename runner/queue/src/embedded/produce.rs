@@ -4,7 +4,7 @@
 
 use async_trait::async_trait;
 use md5::{Digest, Md5};
-use runner_core::task::{Run, State, Task, TaskId};
+use runner_core::task::{Run, Task, TaskId, TaskState};
 use rusqlite::params;
 use uuid::{Builder, Uuid};
 
@@ -19,7 +19,7 @@ use crate::{BrokerResult, Enqueued, Producer, Refusal};
 struct Placed<'a> {
     task: &'a Task,
     id: TaskId,
-    state: State,
+    state: TaskState,
     at: i64,
     lock: Option<String>,
 }
@@ -31,8 +31,8 @@ impl Placed<'_> {
             queue: self.task.queue.clone(),
             state: self.state,
             run_at: match self.state {
-                State::Aggregating => None,
-                State::Scheduled => Some(instant(self.at)),
+                TaskState::Aggregating => None,
+                TaskState::Scheduled => Some(instant(self.at)),
                 _ => Some(instant(now)),
             },
         }
@@ -74,7 +74,7 @@ pub(super) fn enqueue_one(tx: &mut Tx<'_>, task: &Task) -> Result<Result<Enqueue
     }
     let placed = place(tx, task)?;
     if let (Some(key), Some(unique)) = (&placed.lock, task.unique) {
-        let from = if placed.state == State::Scheduled {
+        let from = if placed.state == TaskState::Scheduled {
             placed.at
         } else {
             tx.now
@@ -139,9 +139,9 @@ fn place<'a>(tx: &mut Tx<'_>, task: &'a Task) -> Result<Placed<'a>, SqlError> {
     .filter(|at| *at > tx.now);
     let queue = task.queue.as_str();
     let (state, at) = match (later, &task.group) {
-        (Some(at), _) => (State::Scheduled, at),
-        (None, Some(_)) => (State::Aggregating, tx.now),
-        (None, None) => (State::Pending, tx.tally.back(tx.conn, queue, 1)?),
+        (Some(at), _) => (TaskState::Scheduled, at),
+        (None, Some(_)) => (TaskState::Aggregating, tx.now),
+        (None, None) => (TaskState::Pending, tx.tally.back(tx.conn, queue, 1)?),
     };
     tx.tally.moved(queue, None, Some(state), 1);
     Ok(Placed {
@@ -173,14 +173,14 @@ fn insert(tx: &Tx<'_>, placed: &[Placed<'_>]) -> Result<(), SqlError> {
             task.payload.as_deref().unwrap_or_default(),
             row.state.as_str(),
             row.at,
-            (row.state == State::Pending).then_some(tx.now),
+            (row.state == TaskState::Pending).then_some(tx.now),
             task.max_retry,
             column(timeout),
             deadline,
             column(task.retention.as_secs()),
             row.lock,
             task.group,
-            row.state == State::Aggregating,
+            row.state == TaskState::Aggregating,
             headers,
         ])?;
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use runner_core::schedule::stable_hash;
-use runner_core::task::{QueueName, RunOutcome, State, TaskId, recovery_delay};
+use runner_core::task::{QueueName, RunOutcome, TaskId, TaskState, recovery_delay};
 use rusqlite::{Connection, Row, params};
 
 use super::connection::Statements as _;
@@ -120,13 +120,13 @@ fn recover_one(tx: &mut Tx<'_>, rules: &Rules, queue: &QueueName, lost: Lost) ->
     let record = match &lost.task {
         Ok(record) => record,
         Err(why) => {
-            moves::archive_unreadable(tx, queue, seq, State::Active, why)?;
+            moves::archive_unreadable(tx, queue, seq, TaskState::Active, why)?;
             // The id itself may be what cannot be read.
             return Ok(lost.id.map(|id| Recovered {
                 queue: queue.clone(),
                 id,
                 kind: String::new(),
-                state: State::Archived,
+                state: TaskState::Archived,
                 lost: 0,
                 poison: false,
             }));
@@ -135,18 +135,18 @@ fn recover_one(tx: &mut Tx<'_>, rules: &Rules, queue: &QueueName, lost: Lost) ->
     let (crashes, poisonous) = after_crash(lost.crashes, lost.alone, rules.poison_after);
     let state = if poisonous {
         moves::to_archive(tx, queue, seq, &poison(crashes))?;
-        State::Archived
+        TaskState::Archived
     } else if record.retries_left() {
         let random = stable_hash(&[record.id.as_str()]);
         let due = tx.now.saturating_add(span(recovery_delay(record.retried, random)));
         moves::to_retry(tx, queue, seq, due, LEASE_EXPIRED, true)?;
-        State::Retry
+        TaskState::Retry
     } else {
         moves::to_archive(tx, queue, seq, LEASE_EXPIRED)?;
-        State::Archived
+        TaskState::Archived
     };
     let attempt = lost.attempt(record, tx.now);
-    if state == State::Retry {
+    if state == TaskState::Retry {
         let until = instant(lost.lease_end);
         let ran = longest_run(attempt.started_at, until, rules.lease, attempt.ended_at);
         let ran_ms = column(u64::try_from(ran.as_millis()).unwrap_or(u64::MAX));

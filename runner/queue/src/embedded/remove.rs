@@ -1,6 +1,6 @@
 //! Removing a queue with everything of it, a bounded number of tasks a call.
 
-use runner_core::task::{QueueName, State};
+use runner_core::task::{QueueName, TaskState};
 use rusqlite::params;
 
 use super::connection::Statements as _;
@@ -20,7 +20,7 @@ pub(super) fn remove_queue(
         return Ok(Err(obstacle));
     }
     let mut tasks = staged::remove(tx, queue, MAX_ACTED)?;
-    for state in State::ALL {
+    for state in TaskState::ALL {
         if tasks < MAX_ACTED {
             let found = moves::first(tx, queue, state, MAX_ACTED - tasks)?;
             moves::erase(tx, queue, state, &found)?;

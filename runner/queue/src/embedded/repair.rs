@@ -3,7 +3,7 @@
 //! A task is one row, so none can lie in two lists or in none; what can be off is what is written beside it, by a
 //! hand or by a program of another version.
 
-use runner_core::task::{QueueName, State};
+use runner_core::task::{QueueName, TaskState};
 use rusqlite::params;
 
 use super::connection::Statements as _;
@@ -61,7 +61,7 @@ fn unknown_queues(tx: &Tx<'_>) -> Result<Vec<String>, SqlError> {
 
 /// Compares the sums of a queue with what is there, as this transaction will leave it.
 fn right_sums(tx: &mut Tx<'_>, queue: &str, done: &mut Repaired) -> Result<(), SqlError> {
-    for state in State::ALL {
+    for state in TaskState::ALL {
         let text = format!(
             "SELECT (SELECT {state} FROM queues WHERE name = ?1), (SELECT count(*) FROM \
              (SELECT 1 FROM tasks WHERE queue = ?1 AND {} LIMIT ?2))",
@@ -88,7 +88,7 @@ fn unstage(tx: &mut Tx<'_>, queue: &QueueName) -> Result<usize, SqlError> {
          WHERE staged IS NOT NULL AND queue = ?1 AND staged NOT IN (SELECT seq FROM staged_sets WHERE queue = ?1) LIMIT ?2)",
         params![queue.as_str(), COUNTED],
     )?;
-    let to = Some(State::Aggregating);
+    let to = Some(TaskState::Aggregating);
     tx.tally.moved(queue.as_str(), None, to, column(changed));
     Ok(usize::try_from(changed).unwrap_or(usize::MAX))
 }

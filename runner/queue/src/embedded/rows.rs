@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use jiff::Timestamp;
-use runner_core::task::{QueueName, State, TaskId};
+use runner_core::task::{QueueName, TaskId, TaskState};
 use rusqlite::Row;
 
 use super::error::SqlError;
@@ -37,15 +37,15 @@ pub(super) fn columns_cut_to(most: usize) -> String {
 
 /// The condition under which a task is on the list of a state. With these very words a query can use the index of
 /// the list.
-pub(super) fn on_list(state: State) -> &'static str {
+pub(super) fn on_list(state: TaskState) -> &'static str {
     match state {
-        State::Pending => "state = 'pending'",
-        State::Active => "state = 'active'",
-        State::Scheduled => "state = 'scheduled'",
-        State::Retry => "state = 'retry'",
-        State::Archived => "state = 'archived'",
-        State::Completed => "state = 'completed'",
-        State::Aggregating => "state = 'aggregating' AND staged IS NULL",
+        TaskState::Pending => "state = 'pending'",
+        TaskState::Active => "state = 'active'",
+        TaskState::Scheduled => "state = 'scheduled'",
+        TaskState::Retry => "state = 'retry'",
+        TaskState::Archived => "state = 'archived'",
+        TaskState::Completed => "state = 'completed'",
+        TaskState::Aggregating => "state = 'aggregating' AND staged IS NULL",
     }
 }
 
@@ -101,14 +101,14 @@ pub(super) fn info(row: &Row<'_>) -> Result<TaskInfo, SqlError> {
     let state = state(row, 16)?;
     let at = instant(row.get(17)?);
     let pending_since: Option<i64> = row.get(18)?;
-    let when = |states: &[State]| states.contains(&state).then_some(at);
+    let when = |states: &[TaskState]| states.contains(&state).then_some(at);
     Ok(TaskInfo {
         record: record(row)?,
         state,
-        next_run: when(&[State::Scheduled, State::Retry]),
-        pending_since: pending_since.filter(|_| state == State::Pending).map(instant),
-        lease_until: when(&[State::Active]),
-        filed_at: when(&[State::Archived, State::Completed]),
+        next_run: when(&[TaskState::Scheduled, TaskState::Retry]),
+        pending_since: pending_since.filter(|_| state == TaskState::Pending).map(instant),
+        lease_until: when(&[TaskState::Active]),
+        filed_at: when(&[TaskState::Archived, TaskState::Completed]),
         result: row.get::<_, Option<Vec<u8>>>(19)?.map(Bytes::from),
         waiting_for: row.get(20)?,
         payload_bytes: count(row.get(21)?),
@@ -156,7 +156,7 @@ fn bytes(row: &Row<'_>, place: usize) -> Vec<u8> {
 }
 
 /// The state that a column names.
-pub(super) fn state(row: &Row<'_>, place: usize) -> Result<State, SqlError> {
+pub(super) fn state(row: &Row<'_>, place: usize) -> Result<TaskState, SqlError> {
     // A few letters, read for each task of a list: without an allocation.
     let word = row.get_ref(place)?.as_str();
     let word = word.map_err(|e| SqlError::Decode(format!("column {place}: {e}").into()))?;

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use runner_core::schedule::{Overlap, ScheduleId, Span};
-use runner_core::task::{QueueName, State, TaskId};
+use runner_core::task::{QueueName, TaskId, TaskState};
 use rusqlite::{Connection, Row, params};
 
 use super::connection::Statements as _;
@@ -372,9 +372,11 @@ fn what_it_does(
     };
     let here = queue == now;
     Ok(match state {
-        State::Active if here || at > tx.now => Some("is active".to_owned()),
-        State::Pending | State::Scheduled if here => Some(format!("is {state}")),
-        State::Retry if here && overlap.counts_retries() => Some(format!("waits for its retry at {:.0}", instant(at))),
+        TaskState::Active if here || at > tx.now => Some("is active".to_owned()),
+        TaskState::Pending | TaskState::Scheduled if here => Some(format!("is {state}")),
+        TaskState::Retry if here && overlap.counts_retries() => {
+            Some(format!("waits for its retry at {:.0}", instant(at)))
+        }
         _ => None,
     })
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use runner_core::task::{QueueName, State};
+use runner_core::task::{QueueName, TaskState};
 use rusqlite::{OptionalExtension as _, params};
 
 use super::connection::Statements as _;
@@ -43,10 +43,10 @@ pub(super) fn settle(tx: &mut Tx<'_>, settlements: &[Settlement]) -> Result<Vec<
         answers.push(Settled::Accepted);
     }
     for (queue, seqs) in together.gone {
-        moves::delete(tx, &queue, State::Active, &seqs)?;
+        moves::delete(tx, &queue, TaskState::Active, &seqs)?;
     }
     for (queue, seqs) in together.handed_back {
-        moves::to_front(tx, &queue, State::Active, &seqs)?;
+        moves::to_front(tx, &queue, TaskState::Active, &seqs)?;
     }
     if !together.reported.is_empty() {
         recover::clear(tx, &together.reported)?;
@@ -103,7 +103,7 @@ fn end(tx: &mut Tx<'_>, settlement: &Settlement, seq: i64, together: &mut Togeth
                 "UPDATE tasks SET state = 'scheduled', at = ?, waiting_for = ? WHERE seq = ?",
                 params![tx.now.saturating_add(span(*delay)), waiting_for, seq],
             )?;
-            let (from, to) = (Some(State::Active), Some(State::Scheduled));
+            let (from, to) = (Some(TaskState::Active), Some(TaskState::Scheduled));
             tx.tally.moved(queue.as_str(), from, to, 1);
         }
     }
@@ -149,7 +149,7 @@ fn complete(tx: &mut Tx<'_>, settlement: &Settlement, seq: i64) -> Result<(), Sq
             seq
         ],
     )?;
-    let (from, to) = (Some(State::Active), Some(State::Completed));
+    let (from, to) = (Some(TaskState::Active), Some(TaskState::Completed));
     tx.tally.moved(record.queue.as_str(), from, to, 1);
     Ok(())
 }

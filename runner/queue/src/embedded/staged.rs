@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use runner_core::task::{QueueName, State};
+use runner_core::task::{QueueName, TaskState};
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::connection::Statements as _;
@@ -75,7 +75,7 @@ pub(super) fn archive_unreadable(
              WHERE seq = ? AND staged = ?",
             params![tx.now, format!("unreadable: {why}"), seq, number],
         )?;
-        let to = Some(State::Archived);
+        let to = Some(TaskState::Archived);
         tx.tally.moved(queue.as_str(), None, to, column(archived));
     }
     forget_if_empty(tx, number)
@@ -137,7 +137,7 @@ pub(super) fn reclaim(
                 [number, column(left as u64)],
             )?;
             forget_if_empty(tx, number)?;
-            let to = Some(State::Aggregating);
+            let to = Some(TaskState::Aggregating);
             tx.tally.moved(queue.as_str(), None, to, column(back));
             let tasks = usize::try_from(back).unwrap_or(usize::MAX);
             left = left.saturating_sub(tasks);

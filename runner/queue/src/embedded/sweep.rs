@@ -2,7 +2,7 @@
 //!
 //! Each pass is bounded, so that no transaction holds the file for long.
 
-use runner_core::task::{QueueName, State};
+use runner_core::task::{QueueName, TaskState};
 use rusqlite::params;
 
 use super::connection::Statements as _;
@@ -43,7 +43,7 @@ pub(super) fn sweep(
         )?;
         swept.expired += expired.len();
         swept.more |= expired.len() == limit;
-        moves::erase(tx, queue, State::Completed, &expired)?;
+        moves::erase(tx, queue, TaskState::Completed, &expired)?;
         let trimmed = trim_archive(tx, queue, limit, archive)?;
         swept.trimmed += trimmed;
         swept.more |= trimmed == limit;
@@ -63,7 +63,7 @@ fn trim_archive(tx: &mut Tx<'_>, queue: &QueueName, limit: usize, archive: Archi
     let most = column(archive.most as u64);
     let size = size
         .unwrap_or(0)
-        .saturating_add(tx.tally.moves(queue.as_str(), State::Archived));
+        .saturating_add(tx.tally.moves(queue.as_str(), TaskState::Archived));
     let mut beyond = size.saturating_sub(most).max(0);
     if beyond > 0 {
         // What is deleted does not come back: the sum alone is not enough.
@@ -85,7 +85,7 @@ fn trim_archive(tx: &mut Tx<'_>, queue: &QueueName, limit: usize, archive: Archi
         .take_while(|(place, (_, at))| *place < beyond || *at <= oldest)
         .map(|(_, (row, _))| row)
         .collect();
-    moves::erase(tx, queue, State::Archived, &old)?;
+    moves::erase(tx, queue, TaskState::Archived, &old)?;
     Ok(old.len())
 }
 

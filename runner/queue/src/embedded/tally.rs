@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use runner_core::task::State;
+use runner_core::task::TaskState;
 use rusqlite::{Connection, params};
 
 use super::connection::Statements as _;
@@ -38,7 +38,7 @@ struct Ends {
 
 #[derive(Debug, Default)]
 struct Sums {
-    moved: [i64; State::ALL.len()],
+    moved: [i64; TaskState::ALL.len()],
     processed: i64,
     failed: i64,
     ends: Option<Ends>,
@@ -63,7 +63,7 @@ pub(super) struct News {
 
 impl Tally {
     /// `n` tasks left `from` for `to`; `None` is "not in the store". None at all do not make a queue known.
-    pub(super) fn moved(&mut self, queue: &str, from: Option<State>, to: Option<State>, n: i64) {
+    pub(super) fn moved(&mut self, queue: &str, from: Option<TaskState>, to: Option<TaskState>, n: i64) {
         if n == 0 {
             return;
         }
@@ -74,8 +74,8 @@ impl Tally {
         if let Some(to) = to {
             sums.moved[place(to)] += n;
         }
-        sums.wakes |= to == Some(State::Pending);
-        self.delayed |= matches!(to, Some(State::Scheduled | State::Retry));
+        sums.wakes |= to == Some(TaskState::Pending);
+        self.delayed |= matches!(to, Some(TaskState::Scheduled | TaskState::Retry));
     }
 
     /// A try ended and counts.
@@ -86,7 +86,7 @@ impl Tally {
     }
 
     /// By how much this transaction has changed the number of tasks in a state so far.
-    pub(super) fn moves(&self, queue: &str, state: State) -> i64 {
+    pub(super) fn moves(&self, queue: &str, state: TaskState) -> i64 {
         self.queues.get(queue).map_or(0, |sums| sums.moved[place(state)])
     }
 
@@ -186,7 +186,7 @@ impl Tally {
     }
 }
 
-/// The position of a state in [`State::ALL`], which is also the order of the columns.
-fn place(state: State) -> usize {
-    State::ALL.iter().position(|s| *s == state).unwrap_or(0)
+/// The position of a state in [`TaskState::ALL`], which is also the order of the columns.
+fn place(state: TaskState) -> usize {
+    TaskState::ALL.iter().position(|s| *s == state).unwrap_or(0)
 }

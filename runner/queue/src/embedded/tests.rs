@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use runner_core::clock::ManualClock;
 use runner_core::schedule::ScheduleId;
-use runner_core::task::{State, Task, TaskId};
+use runner_core::task::{Task, TaskId, TaskState};
 use tempfile::TempDir;
 
 use super::*;
@@ -151,7 +151,7 @@ async fn rows_whose_ids_cannot_be_read_hold_up_no_pass() {
     broker.enqueue(&["c", "d"].map(Task::new)).await.unwrap();
     meddle(&broker, "UPDATE tasks SET id = CAST(x'61ff' AS TEXT) WHERE kind = 'c'");
     let deleted = broker
-        .act_all(&queues()[0], State::Pending, crate::Action::Delete)
+        .act_all(&queues()[0], TaskState::Pending, crate::Action::Delete)
         .await;
     assert_eq!(deleted.unwrap().tasks, 2);
     sound(&broker).await;
@@ -240,11 +240,11 @@ async fn a_row_that_cannot_be_read_is_archived_and_stops_nobody() {
             broker.tasks(&queue, state, Page::default()).await.unwrap()
         }
     };
-    let listed = page(State::Pending).await;
+    let listed = page(TaskState::Pending).await;
     assert_eq!((listed.total, listed.tasks.len()), (3, 2));
     let claims = broker.claim(&queues(), 9, LEASE).await.unwrap();
     assert_eq!(claims.len(), 2);
-    assert_eq!(page(State::Archived).await.total, 1);
+    assert_eq!(page(TaskState::Archived).await.total, 1);
     sound(&broker).await;
 }
 
@@ -259,7 +259,7 @@ async fn an_unreadable_active_row_is_recovered_into_the_archive() {
     clock.advance(LEASE * 2);
     let recovered = broker.recover(&queues(), Duration::ZERO, 10, 0).await.unwrap();
     let states: Vec<_> = recovered.iter().map(|r| (r.kind.as_str(), r.state)).collect();
-    assert_eq!(states, [("", State::Archived), ("b", State::Retry)]);
+    assert_eq!(states, [("", TaskState::Archived), ("b", TaskState::Retry)]);
     sound(&broker).await;
 }
 
@@ -305,7 +305,7 @@ async fn a_full_store_refuses_and_goes_on_when_there_is_room_again() {
     assert!(matches!(error, BrokerError::Full { .. }), "{error:?}");
     limit("PRAGMA max_page_count = 100000").await;
     broker.enqueue(&[big]).await.unwrap();
-    assert_eq!(broker.queues().await.unwrap()[0].counts[&State::Pending], 4);
+    assert_eq!(broker.queues().await.unwrap()[0].counts[&TaskState::Pending], 4);
     sound(&broker).await;
 }
 
@@ -365,7 +365,7 @@ fn statements(source: &str) -> Vec<String> {
             )
             .replace("{columns}", rows::RECORD)
             .replace("{order}", "t.at, t.seq")
-            .replace("{}", rows::on_list(State::Aggregating));
+            .replace("{}", rows::on_list(TaskState::Aggregating));
         let verbs = ["SELECT ", "UPDATE ", "DELETE ", "WITH "];
         if verbs.iter().any(|verb| text.starts_with(verb)) {
             found.push(text);

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use runner_core::schedule::{MissedRange, Overlap, ScheduleId};
-use runner_core::task::{State, Task, TaskId};
+use runner_core::task::{Task, TaskId, TaskState};
 
 use super::tests::{clock, meddle, open_with, sound};
 use super::*;
@@ -56,7 +56,10 @@ async fn the_space_of_deleted_tasks_is_given_back_and_nothing_of_them_can_be_rea
         put(&broker, "SECRET-".repeat(MIB as usize / 7)).await;
     }
     put(&broker, "stays".to_owned()).await;
-    broker.act_all(&queue(), State::Pending, Action::Delete).await.unwrap();
+    broker
+        .act_all(&queue(), TaskState::Pending, Action::Delete)
+        .await
+        .unwrap();
     put(&broker, "small".to_owned()).await;
     sweep_all(&broker).await;
     sound(&broker).await;

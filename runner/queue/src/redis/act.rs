@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 use redis::Value;
-use runner_core::task::{QueueName, State, TaskId, check_payload};
+use runner_core::task::{QueueName, TaskId, TaskState, check_payload};
 
 use super::scripts::Script;
 use super::{RedisBroker, convert, fault, keys, reply};
@@ -56,7 +56,7 @@ impl RedisBroker {
             .arg(keys::own(queue.as_str()))
             .arg(bytes)
             .arg(word(action));
-        let answer = Answer::of(trip.one().await?);
+        let answer = ActionReply::of(trip.one().await?);
         match answer.word.as_str() {
             "ok" => Ok(()),
             "missing" => Err(ActionError::NotFound(shown.clone(), queue.clone())),
@@ -67,7 +67,7 @@ impl RedisBroker {
     pub(super) async fn act_on_list(
         &self,
         queue: &QueueName,
-        state: State,
+        state: TaskState,
         group: Option<&str>,
         action: Action,
     ) -> Result<Acted, ActionError> {
@@ -109,7 +109,7 @@ impl RedisBroker {
             })?;
             let mut trip = self.conn.trip(DOING).await?;
             trip.script(Script::Edit, &[&key]).arg(message).arg(edited);
-            let answer = Answer::of(trip.one().await?);
+            let answer = ActionReply::of(trip.one().await?);
             match answer.word.as_str() {
                 "ok" => return Ok(()),
                 "missing" => return Err(ActionError::NotFound(id.clone(), queue.clone())),
@@ -138,7 +138,7 @@ impl RedisBroker {
                 .arg(keys::own(queue.as_str()))
                 .arg(u8::from(force))
                 .arg(BATCH);
-            let Answer { word, rest } = Answer::of(trip.one().await?);
+            let ActionReply { word, rest } = ActionReply::of(trip.one().await?);
             let (queue, tasks) = (queue.clone(), reply::count(rest));
             match word.as_str() {
                 "active" => return Err(RemoveError::Active { queue, tasks }),
@@ -159,12 +159,12 @@ impl RedisBroker {
 }
 
 /// A word, and what follows it.
-struct Answer {
+struct ActionReply {
     word: String,
     rest: Value,
 }
 
-impl Answer {
+impl ActionReply {
     fn of(value: Value) -> Self {
         let mut row = reply::list(value).into_iter();
         Self {

@@ -2,7 +2,7 @@
 
 use redis::{RedisResult, Value};
 
-use super::dial::Line;
+use super::dial::Connection;
 use super::{RedisBroker, reply};
 use crate::{BrokerError, BrokerResult, Caveat};
 
@@ -10,7 +10,7 @@ const DOING: &str = "ask how the server is set up";
 
 /// What one server says of itself; `None` where our user may not ask.
 #[derive(Debug, Default)]
-struct Setup {
+struct ServerSetup {
     policy: Option<String>,
     append_only: Option<bool>,
 }
@@ -37,7 +37,7 @@ impl RedisBroker {
 }
 
 /// `None` if the server went away meanwhile.
-async fn ask(server: &mut Line) -> Option<Setup> {
+async fn ask(server: &mut Connection) -> Option<ServerSetup> {
     let memory = info(server, "memory").await.ok()?;
     let policy = match memory {
         Some(info) => field(&info, "maxmemory_policy"),
@@ -52,7 +52,7 @@ async fn ask(server: &mut Line) -> Option<Setup> {
         .and_then(|answer| values(answer).into_iter().nth(1)),
     };
     let persistence = info(server, "persistence").await.ok()?;
-    Some(Setup {
+    Some(ServerSetup {
         policy,
         append_only: persistence
             .and_then(|info| field(&info, "aof_enabled"))
@@ -61,7 +61,7 @@ async fn ask(server: &mut Line) -> Option<Setup> {
 }
 
 /// A section of what the server says about itself; `None` if our user may not ask.
-async fn info(server: &mut Line, section: &str) -> RedisResult<Option<String>> {
+async fn info(server: &mut Connection, section: &str) -> RedisResult<Option<String>> {
     let answer = redis::cmd("INFO").arg(section).query_async(server).await;
     Ok(allowed(answer)?.and_then(reply::text))
 }
@@ -75,7 +75,7 @@ fn allowed(answer: RedisResult<Value>) -> RedisResult<Option<Value>> {
     }
 }
 
-fn judge(setups: &[Setup], allow_eviction: bool) -> Vec<Caveat> {
+fn judge(setups: &[ServerSetup], allow_eviction: bool) -> Vec<Caveat> {
     let mut found = Vec::new();
     let policies = setups.iter().filter_map(|setup| setup.policy.as_deref());
     if let Some(policy) = policies.filter(|policy| *policy != "noeviction").min() {
@@ -120,12 +120,12 @@ mod tests {
 
     #[test]
     fn one_server_of_several_is_enough() {
-        let of = |policy: &str, append_only| Setup {
+        let of = |policy: &str, append_only| ServerSetup {
             policy: Some(policy.to_owned()),
             append_only: Some(append_only),
         };
-        let codes = |setups: &[Setup]| judge(setups, false).iter().map(|c| c.code).collect::<Vec<_>>();
-        assert!(codes(&[of("noeviction", true), Setup::default()]).is_empty());
+        let codes = |setups: &[ServerSetup]| judge(setups, false).iter().map(|c| c.code).collect::<Vec<_>>();
+        assert!(codes(&[of("noeviction", true), ServerSetup::default()]).is_empty());
         let both = [of("noeviction", true), of("allkeys-lru", false)];
         assert_eq!(codes(&both), ["broker_evicts", "broker_not_durable"]);
         assert!(judge(&both, true).iter().all(|caveat| !caveat.grave));

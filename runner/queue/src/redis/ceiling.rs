@@ -13,7 +13,7 @@ use runner_core::task::{Task, TaskId};
 use tokio::sync::Mutex;
 use uuid::Uuid;
 
-use super::dial::{DialError, Line};
+use super::dial::{Connection, DialError};
 use super::link::Dialer;
 use super::{RedisBroker, convert, fault, keys, reply};
 use crate::{BrokerResult, Ceiling, StoreUsage};
@@ -39,8 +39,8 @@ const TAKE: &str = concat!(
 
 /// One queue of one server, over two connections.
 pub struct RedisCeiling {
-    producer: Line,
-    consumer: Line,
+    producer: Connection,
+    consumer: Connection,
     put: Arc<str>,
     take: Arc<str>,
     queue: String,
@@ -49,7 +49,7 @@ pub struct RedisCeiling {
     ids: AtomicU64,
     dialer: Dialer,
     /// Connections to the servers of other queues, by pending list.
-    pushers: Mutex<HashMap<String, Line>>,
+    pushers: Mutex<HashMap<String, Connection>>,
 }
 
 impl std::fmt::Debug for RedisCeiling {
@@ -91,7 +91,7 @@ impl RedisBroker {
     }
 }
 
-async fn load(link: &mut Line, script: &str) -> Result<Arc<str>, RedisError> {
+async fn load(link: &mut Connection, script: &str) -> Result<Arc<str>, RedisError> {
     let hash: String = redis::cmd("SCRIPT").arg("LOAD").arg(script).query_async(link).await?;
     Ok(hash.into())
 }
@@ -112,7 +112,7 @@ impl RedisCeiling {
     }
 
     /// A connection to the server of another queue, which knows the script.
-    async fn pusher(&self, pending: &str) -> Result<Line, DialError> {
+    async fn pusher(&self, pending: &str) -> Result<Connection, DialError> {
         let mut pushers = self.pushers.lock().await;
         if let Some(link) = pushers.get(pending) {
             return Ok(link.clone());

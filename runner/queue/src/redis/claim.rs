@@ -5,8 +5,8 @@ use std::time::Duration;
 use redis::Value;
 use runner_core::task::QueueName;
 
-use super::conn::Trip;
-use super::passed::Told;
+use super::conn::RoundTrip;
+use super::passed_over::CallContext;
 use super::scripts::Script;
 use super::{RedisBroker, convert, keys, repair, reply, settle};
 use crate::{BrokerResult, Claim, Exchanged, Repaired, Settlement, Suspicion, TaskRecord};
@@ -70,12 +70,12 @@ impl RedisBroker {
     /// With the queue whose claims end in the same call; they follow.
     fn add_claim(
         &self,
-        trip: &mut Trip<'_>,
+        trip: &mut RoundTrip<'_>,
         queues: &[QueueName],
         wanted: usize,
         lease: Duration,
         ending: Option<&QueueName>,
-    ) -> Told {
+    ) -> CallContext {
         let pending = queues.iter().map(|q| keys::part(q.as_str(), "pending"));
         let active = ending.map(|queue| keys::part(queue.as_str(), "active"));
         let touched: Vec<String> = pending.chain(active).collect();
@@ -92,7 +92,7 @@ impl RedisBroker {
     /// Claims out of an answer of the script, and how many it took; puts aside what cannot be read.
     async fn read_claims(
         &self,
-        told: &Told,
+        told: &CallContext,
         queues: &[QueueName],
         answer: Vec<Value>,
         claims: &mut Vec<Claim>,

@@ -13,13 +13,13 @@ use redis::aio::PubSub;
 use redis::{Cmd, Pipeline, Value};
 use tokio::time::{Instant, timeout};
 
-use super::dial::{DialError, Line};
+use super::dial::{Connection, DialError};
 use super::fault;
-use super::login::Login;
-use super::node::{Door, Lost, Node};
+use super::login::RedisLogin;
+use super::node::{NoAnswer, Node, NodeAccess};
 use super::scripts::{self, Hashes};
 use super::settings::{self, RedisTls};
-use super::slots::{self, Address, Route};
+use super::slots::{self, NodeAddress, Route};
 
 /// How often a command is sent on before its redirection is taken for a circle.
 const REDIRECTIONS: usize = 5;
@@ -30,28 +30,28 @@ const LOOK_PAUSE: Duration = Duration::from_millis(100);
 
 /// The nodes of one cluster.
 pub(super) struct Cluster {
-    door: Arc<Door>,
-    seeds: Vec<Address>,
-    map: Mutex<Map>,
-    looked: tokio::sync::Mutex<Option<Looked>>,
+    door: Arc<NodeAccess>,
+    seeds: Vec<NodeAddress>,
+    map: Mutex<SlotMap>,
+    looked: tokio::sync::Mutex<Option<LastRefresh>>,
     /// Whether scripts carry flags, which all nodes must agree on; decided when they are loaded first.
     flags: OnceLock<bool>,
 }
 
 /// When the slots were asked for last, and why in vain.
-struct Looked {
+struct LastRefresh {
     at: Instant,
     error: Option<DialError>,
 }
 
 #[derive(Default)]
-struct Map {
+struct SlotMap {
     /// Last slot of a range, and who has it; in order.
     owners: Vec<(u16, Option<Arc<Node>>)>,
-    nodes: HashMap<Address, Arc<Node>>,
+    nodes: HashMap<NodeAddress, Arc<Node>>,
 }
 
-impl Map {
+impl SlotMap {
     fn owner(&self, slot: u16) -> Option<Arc<Node>> {
         let at = self.owners.partition_point(|(last, _)| *last < slot);
         self.owners.get(at)?.1.clone()
@@ -59,25 +59,25 @@ impl Map {
 }
 
 /// Commands for one node, by their places in the pipeline.
-struct Group {
+struct NodeBatch {
     node: Arc<Node>,
     once: bool,
     places: Vec<usize>,
 }
 
 /// What remains to be sent, by node; and the answers so far.
-struct Round<'a> {
+struct Exchange<'a> {
     commands: Vec<&'a Cmd>,
-    groups: Vec<Group>,
+    groups: Vec<NodeBatch>,
     answers: Vec<Value>,
 }
 
-impl Round<'_> {
+impl Exchange<'_> {
     fn add(&mut self, node: Arc<Node>, once: bool, place: usize) {
-        let same = |group: &&mut Group| group.once == once && group.node.address == node.address;
+        let same = |group: &&mut NodeBatch| group.once == once && group.node.address == node.address;
         match self.groups.iter_mut().find(same) {
             Some(group) => group.places.push(place),
-            None => self.groups.push(Group {
+            None => self.groups.push(NodeBatch {
                 node,
                 once,
                 places: vec![place],
@@ -88,14 +88,14 @@ impl Round<'_> {
 
 impl Cluster {
     /// Touches no network. `nodes`: `host:port` of each node that is known.
-    pub(super) fn new(nodes: &[String], login: Login, tls: Option<RedisTls>) -> Self {
+    pub(super) fn new(nodes: &[String], login: RedisLogin, tls: Option<RedisTls>) -> Self {
         let seeds = nodes.iter().filter_map(|text| settings::address(text));
-        let seeds = seeds.map(|(host, port)| Address {
+        let seeds = seeds.map(|(host, port)| NodeAddress {
             host: host.to_owned(),
             port,
         });
         Self {
-            door: Arc::new(Door { login, tls }),
+            door: Arc::new(NodeAccess { login, tls }),
             seeds: seeds.collect(),
             map: Mutex::default(),
             looked: tokio::sync::Mutex::default(),
@@ -108,7 +108,7 @@ impl Cluster {
     /// may take, if that is less than usual; a node that takes longer counts as one that was asked and did not answer.
     pub(super) async fn send(&self, pipe: &Pipeline, within: Option<Duration>) -> Vec<Value> {
         let commands: Vec<&Cmd> = pipe.cmd_iter().collect();
-        let mut round = Round {
+        let mut round = Exchange {
             groups: Vec::new(),
             answers: vec![Value::Nil; commands.len()],
             commands,
@@ -148,7 +148,7 @@ impl Cluster {
     }
 
     /// Finds the node of each command, or of those that `failed` could not be sent.
-    async fn sort(&self, round: &mut Round<'_>, failed: Option<(&Group, &DialError)>) {
+    async fn sort(&self, round: &mut Exchange<'_>, failed: Option<(&NodeBatch, &DialError)>) {
         let all: Vec<usize> = (0..round.commands.len()).collect();
         let places = failed.map_or(&all, |(group, _)| &group.places);
         let mut looked = failed.is_some();
@@ -158,7 +158,7 @@ impl Cluster {
             let mut node = self.node_for(route, avoid);
             if node.is_none() && !looked {
                 looked = true;
-                if let Err(error) = self.look().await {
+                if let Err(error) = self.refresh_slots().await {
                     tracing::debug!(%error, "no node says where the cluster's slots are");
                 }
                 node = self.node_for(route, avoid);
@@ -176,7 +176,7 @@ impl Cluster {
     }
 
     /// The node to send to, other than the one to avoid.
-    fn node_for(&self, route: Route, avoid: Option<&Address>) -> Option<Arc<Node>> {
+    fn node_for(&self, route: Route, avoid: Option<&NodeAddress>) -> Option<Arc<Node>> {
         let map = self.map.lock().unwrap_or_else(PoisonError::into_inner);
         match route {
             Route::Slot(slot) => map.owner(slot).filter(|node| Some(&node.address) != avoid),
@@ -187,7 +187,7 @@ impl Cluster {
         }
     }
 
-    async fn sort_answers(&self, round: &mut Round<'_>, group: &Group, values: Vec<Value>, may_go_on: bool) {
+    async fn sort_answers(&self, round: &mut Exchange<'_>, group: &NodeBatch, values: Vec<Value>, may_go_on: bool) {
         let mut moved = false;
         for (place, value) in group.places.iter().zip(values) {
             let redirect = slots::redirect(&value, &group.node.address).filter(|redirect| {
@@ -205,14 +205,14 @@ impl Cluster {
                 }
             }
         }
-        if moved && let Err(error) = self.look().await {
+        if moved && let Err(error) = self.refresh_slots().await {
             tracing::debug!(%error, "no node says where the cluster's slots are");
         }
     }
 
     /// The slots may have gone to another node, a replica of the lost one: what was not sent goes there.
-    async fn sort_lost(&self, round: &mut Round<'_>, group: &Group, lost: Lost, may_go_on: bool) {
-        if let Err(error) = self.look().await {
+    async fn sort_lost(&self, round: &mut Exchange<'_>, group: &NodeBatch, lost: NoAnswer, may_go_on: bool) {
+        if let Err(error) = self.refresh_slots().await {
             tracing::debug!(%error, "no node says where the cluster's slots are");
         }
         if may_go_on && !lost.sent {
@@ -225,27 +225,27 @@ impl Cluster {
     }
 
     /// The node at this address, known or new.
-    fn node(&self, address: Address) -> Arc<Node> {
+    fn node(&self, address: NodeAddress) -> Arc<Node> {
         let mut map = self.map.lock().unwrap_or_else(PoisonError::into_inner);
         let new = || Arc::new(Node::new(address.clone(), Arc::clone(&self.door)));
         Arc::clone(map.nodes.entry(address.clone()).or_insert_with(new))
     }
 
     /// Asks where the slots are; if that was done just now, what came of it.
-    pub(super) async fn look(&self) -> Result<(), DialError> {
+    pub(super) async fn refresh_slots(&self) -> Result<(), DialError> {
         let mut looked = self.looked.lock().await;
         if let Some(last) = looked.as_ref().filter(|last| last.at.elapsed() < LOOK_PAUSE) {
             return last.error.clone().map_or(Ok(()), Err);
         }
-        let asked = self.ask_around().await;
-        *looked = Some(Looked {
+        let asked = self.ask_all_nodes().await;
+        *looked = Some(LastRefresh {
             at: Instant::now(),
             error: asked.as_ref().err().cloned(),
         });
         asked
     }
 
-    async fn ask_around(&self) -> Result<(), DialError> {
+    async fn ask_all_nodes(&self) -> Result<(), DialError> {
         let mut last = unserved();
         for address in self.places_to_ask() {
             let asked = async {
@@ -271,9 +271,9 @@ impl Cluster {
     }
 
     /// Every node known, those with slots first, then the configured ones.
-    fn places_to_ask(&self) -> Vec<Address> {
+    fn places_to_ask(&self) -> Vec<NodeAddress> {
         let map = self.map.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut places: Vec<Address> = Vec::new();
+        let mut places: Vec<NodeAddress> = Vec::new();
         let known = map.owners.iter().filter_map(|(_, node)| node.as_ref());
         for address in known.map(|node| &node.address).chain(&self.seeds) {
             if !places.contains(address) {
@@ -283,13 +283,13 @@ impl Cluster {
         places
     }
 
-    fn redraw(&self, owners: Vec<(u16, Option<Address>)>) {
+    fn redraw(&self, owners: Vec<(u16, Option<NodeAddress>)>) {
         let owners: Vec<(u16, Option<Arc<Node>>)> = owners
             .into_iter()
             .map(|(last, address)| (last, address.map(|address| self.node(address))))
             .collect();
         let mut map = self.map.lock().unwrap_or_else(PoisonError::into_inner);
-        let used = |address: &Address| owners.iter().flat_map(|(_, n)| n).any(|n| n.address == *address);
+        let used = |address: &NodeAddress| owners.iter().flat_map(|(_, n)| n).any(|n| n.address == *address);
         map.nodes
             .retain(|address, _| used(address) || self.seeds.contains(address));
         map.owners = owners;
@@ -308,7 +308,7 @@ impl Cluster {
     }
 
     /// The shared connection to each node that has slots; those that cannot be reached are an error, too.
-    pub(super) async fn each(&self) -> Vec<Result<Line, DialError>> {
+    pub(super) async fn each(&self) -> Vec<Result<Connection, DialError>> {
         let nodes = self.primaries();
         let connections = nodes
             .iter()
@@ -346,15 +346,15 @@ impl Cluster {
     }
 
     /// A connection of the caller's own to the node that has `key`.
-    pub(super) async fn dedicated(&self, key: &str) -> Result<Line, DialError> {
+    pub(super) async fn dedicated(&self, key: &str) -> Result<Connection, DialError> {
         let route = Route::Slot(slots::of_key(key.as_bytes()));
         if self.node_for(route, None).is_none() {
-            self.look().await?;
+            self.refresh_slots().await?;
         }
         let node = self.node_for(route, None).ok_or_else(unserved)?;
         let link = node.dial(None).await;
         if link.is_err() {
-            self.look().await?;
+            self.refresh_slots().await?;
         }
         link
     }
@@ -362,7 +362,7 @@ impl Cluster {
     /// A connection of the caller's own to any node, to listen: what is published at one is heard at all.
     pub(super) async fn listener(&self) -> Result<PubSub, DialError> {
         if self.primaries().is_empty() {
-            self.look().await?;
+            self.refresh_slots().await?;
         }
         let mut last = unserved();
         for node in self.primaries() {
@@ -392,16 +392,16 @@ mod tests {
             .local_addr()
             .unwrap()
             .port();
-        Cluster::new(&[format!("127.0.0.1:{port}")], Login::default(), None)
+        Cluster::new(&[format!("127.0.0.1:{port}")], RedisLogin::default(), None)
     }
 
     #[tokio::test]
     async fn a_cluster_that_is_down_stays_down_until_somebody_answers() {
         let cluster = nobody();
-        let first = cluster.look().await.unwrap_err().to_string();
+        let first = cluster.refresh_slots().await.unwrap_err().to_string();
         assert!(first.contains("refused"), "{first}");
         assert_eq!(
-            cluster.look().await.unwrap_err().to_string(),
+            cluster.refresh_slots().await.unwrap_err().to_string(),
             first,
             "nor is it up because it was just asked"
         );

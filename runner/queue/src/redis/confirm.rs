@@ -7,7 +7,7 @@ use std::sync::Arc;
 use redis::Value;
 use runner_core::clock::Clock;
 
-use super::conn::{Conn, Trip};
+use super::conn::{Conn, RoundTrip};
 use super::settings::{RedisSettings, RedisTarget};
 use super::{fault, reply};
 use crate::{BrokerError, BrokerResult};
@@ -53,7 +53,7 @@ impl Confirm {
     }
 
     /// Asks for confirmation of all that travels before: the last command of a trip.
-    pub(super) fn ask(&self, trip: &mut Trip<'_>) {
+    pub(super) fn ask(&self, trip: &mut RoundTrip<'_>) {
         trip.command("WAIT").arg(self.replicas).arg(PATIENCE_MS);
     }
 

@@ -10,8 +10,8 @@ use redis::{Arg, Cmd, Pipeline, ToRedisArgs, Value};
 use runner_core::clock::Clock;
 
 use super::dial::DialError;
-use super::kept::Kept;
-use super::link::{Dialer, Link};
+use super::link::{Dialer, SharedConnection};
+use super::reconnect::Reconnecting;
 use super::scripts::{Hashes, Script};
 use super::settings::RedisSettings;
 use super::{fault, scripts};
@@ -23,13 +23,13 @@ const LOADS: usize = 3;
 /// The one shared connection and what is needed to make it.
 pub(super) struct Conn {
     dialer: Dialer,
-    kept: Kept<Live>,
+    kept: Reconnecting<LiveConnection>,
     clock: OnceLock<Arc<dyn Clock>>,
 }
 
 #[derive(Clone)]
-struct Live {
-    link: Link,
+struct LiveConnection {
+    link: SharedConnection,
     hashes: Arc<Hashes>,
 }
 
@@ -38,7 +38,7 @@ impl Conn {
     pub(super) fn new(settings: &RedisSettings) -> BrokerResult<Self> {
         Ok(Self {
             dialer: Dialer::new(settings)?,
-            kept: Kept::default(),
+            kept: Reconnecting::default(),
             clock: OnceLock::new(),
         })
     }
@@ -64,13 +64,13 @@ impl Conn {
     }
 
     /// Starts a round trip.
-    pub(super) async fn trip(&self, doing: &'static str) -> BrokerResult<Trip<'_>> {
+    pub(super) async fn trip(&self, doing: &'static str) -> BrokerResult<RoundTrip<'_>> {
         let (live, number) = self
             .kept
             .get(|| self.connect())
             .await
             .map_err(|error| fault::of(error, doing))?;
-        Ok(Trip {
+        Ok(RoundTrip {
             conn: self,
             live,
             number,
@@ -81,7 +81,7 @@ impl Conn {
     }
 
     /// A connection to each server that has keys and can be reached.
-    pub(super) async fn reached(&self, doing: &'static str) -> BrokerResult<Vec<super::dial::Line>> {
+    pub(super) async fn reached(&self, doing: &'static str) -> BrokerResult<Vec<super::dial::Connection>> {
         let live = self.kept.get(|| self.connect()).await;
         let (live, _) = live.map_err(|error| fault::of(error, doing))?;
         Ok(live.link.reached().await)
@@ -89,30 +89,30 @@ impl Conn {
 
     /// A connection to each server that has keys.
     #[cfg(feature = "contract")]
-    pub(super) async fn servers(&self, doing: &'static str) -> BrokerResult<Vec<super::dial::Line>> {
+    pub(super) async fn servers(&self, doing: &'static str) -> BrokerResult<Vec<super::dial::Connection>> {
         let live = self.kept.get(|| self.connect()).await;
         let (live, _) = live.map_err(|error| fault::of(error, doing))?;
         live.link.servers().await.map_err(|error| fault::of(error, doing))
     }
 
-    async fn connect(&self) -> Result<Live, DialError> {
+    async fn connect(&self) -> Result<LiveConnection, DialError> {
         let mut link = self.dialer.shared().await?;
         let hashes = Arc::new(scripts::load(&mut link).await?);
-        Ok(Live { link, hashes })
+        Ok(LiveConnection { link, hashes })
     }
 }
 
 /// Commands that travel together in one round trip.
-pub(super) struct Trip<'a> {
+pub(super) struct RoundTrip<'a> {
     conn: &'a Conn,
-    live: Live,
+    live: LiveConnection,
     number: u64,
     pipe: Pipeline,
     within: Option<Duration>,
     doing: &'static str,
 }
 
-impl Trip<'_> {
+impl RoundTrip<'_> {
     /// Waits no longer than this for each node of a cluster; the answers of the others are not lost by it.
     pub(super) fn within(&mut self, within: Option<Duration>) -> &mut Self {
         self.within = within;

@@ -18,7 +18,7 @@ use crate::{TaskRecord, kept};
 
 /// A message in two halves, with the instant that the script writes left out between them.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Halves {
+pub(super) struct MessageHalves {
     /// Everything before the instant.
     pub head: Vec<u8>,
     /// Everything after it.
@@ -167,7 +167,7 @@ pub(super) fn encode(record: &TaskRecord) -> Vec<u8> {
 }
 
 /// The message after a failure with this text; open is `last_failed_at` (field 11).
-pub(super) fn failed(record: &TaskRecord, error: &str, counts: bool) -> Halves {
+pub(super) fn failed(record: &TaskRecord, error: &str, counts: bool) -> MessageHalves {
     let mut head = message_from(record);
     kept(error).clone_into(&mut head.error_msg);
     if counts {
@@ -181,14 +181,14 @@ pub(super) fn failed(record: &TaskRecord, error: &str, counts: bool) -> Halves {
         ..TaskMessage::default()
     };
     head.last_failed_at = 0;
-    Halves {
+    MessageHalves {
         head: head.encode_to_vec(),
         tail: tail.encode_to_vec(),
     }
 }
 
 /// The message after success; open is `completed_at` (field 13).
-pub(super) fn completed(record: &TaskRecord) -> Halves {
+pub(super) fn completed(record: &TaskRecord) -> MessageHalves {
     let mut head = message_from(record);
     let tail = TaskMessage {
         group_key: std::mem::take(&mut head.group_key),
@@ -196,7 +196,7 @@ pub(super) fn completed(record: &TaskRecord) -> Halves {
         ..TaskMessage::default()
     };
     head.completed_at = 0;
-    Halves {
+    MessageHalves {
         head: head.encode_to_vec(),
         tail: tail.encode_to_vec(),
     }
@@ -274,7 +274,7 @@ mod tests {
     }
 
     /// What the scripts do with the two halves.
-    fn join(halves: &Halves, tag: u8, mut seconds: u64) -> Vec<u8> {
+    fn join(halves: &MessageHalves, tag: u8, mut seconds: u64) -> Vec<u8> {
         let mut bytes = halves.head.clone();
         bytes.push(tag);
         while seconds >= 128 {

@@ -14,9 +14,9 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::login::{self, Login};
+use super::login::{self, RedisLogin};
 use super::settings::{RedisTls, address};
-use super::tls::{self, Asked};
+use super::tls::{self, ClientCertificate};
 
 /// How long making a connection may take, the login included.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -49,12 +49,12 @@ impl std::fmt::Display for DialError {
 
 /// One connection to one server, shared by cloning. It is closed when its last clone goes, whatever it waits for.
 #[derive(Clone)]
-pub(super) struct Line {
+pub(super) struct Connection {
     link: MultiplexedConnection,
     _driver: Arc<AbortOnDropHandle<()>>,
 }
 
-impl ConnectionLike for Line {
+impl ConnectionLike for Connection {
     fn req_packed_command<'a>(&'a mut self, command: &'a Cmd) -> RedisFuture<'a, Value> {
         self.link.req_packed_command(command)
     }
@@ -75,14 +75,14 @@ impl ConnectionLike for Line {
 
 /// Where to connect.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Address<'a> {
+pub(super) enum DialAddress<'a> {
     /// `host:port`.
     Tcp(&'a str),
     /// A socket of this machine.
     Socket(&'a Path),
 }
 
-impl std::fmt::Display for Address<'_> {
+impl std::fmt::Display for DialAddress<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Tcp(address) => f.write_str(address),
@@ -92,27 +92,27 @@ impl std::fmt::Display for Address<'_> {
 }
 
 /// What a connection is made of.
-pub(super) trait Bytes: AsyncRead + AsyncWrite + Send + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Bytes for T {}
+pub(super) trait ByteStream: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> ByteStream for T {}
 
 /// A socket, encrypted where that was asked for.
-struct Open {
-    bytes: Box<dyn Bytes>,
-    asked: Option<Arc<Asked>>,
+struct OpenSocket {
+    bytes: Box<dyn ByteStream>,
+    asked: Option<Arc<ClientCertificate>>,
 }
 
 /// Connects and logs in. `answer_within` bounds each answer from then on; `None`: they may take as long as they like.
 pub(super) async fn line(
-    at: Address<'_>,
+    at: DialAddress<'_>,
     tls: Option<&RedisTls>,
-    login: &Login,
+    login: &RedisLogin,
     answer_within: Option<Duration>,
-) -> Result<Line, DialError> {
+) -> Result<Connection, DialError> {
     let asked = bounded(at, async {
         let bytes = entered(at, tls, login).await?;
         let config = AsyncConnectionConfig::new().set_response_timeout(answer_within);
         let (link, driver) = MultiplexedConnection::new_with_config(&nothing_to_say(), bytes, config).await?;
-        Ok(Line {
+        Ok(Connection {
             link,
             _driver: Arc::new(AbortOnDropHandle::new(tokio::spawn(driver))),
         })
@@ -121,7 +121,11 @@ pub(super) async fn line(
 }
 
 /// Connects and logs in to listen to channels.
-pub(super) async fn listener(at: Address<'_>, tls: Option<&RedisTls>, login: &Login) -> Result<PubSub, DialError> {
+pub(super) async fn listener(
+    at: DialAddress<'_>,
+    tls: Option<&RedisTls>,
+    login: &RedisLogin,
+) -> Result<PubSub, DialError> {
     bounded(at, async {
         let bytes = entered(at, tls, login).await?;
         Ok(PubSub::new(&nothing_to_say(), bytes).await?)
@@ -134,7 +138,11 @@ fn nothing_to_say() -> RedisConnectionInfo {
     RedisConnectionInfo::default().set_skip_set_lib_name()
 }
 
-async fn entered(at: Address<'_>, tls: Option<&RedisTls>, login: &Login) -> Result<Box<dyn Bytes>, DialError> {
+async fn entered(
+    at: DialAddress<'_>,
+    tls: Option<&RedisTls>,
+    login: &RedisLogin,
+) -> Result<Box<dyn ByteStream>, DialError> {
     // Read at each connection: a password that was changed takes no restart.
     let login = login.now().await.map_err(DialError::Unreachable)?;
     let mut open = open(at, tls).await?;
@@ -144,7 +152,7 @@ async fn entered(at: Address<'_>, tls: Option<&RedisTls>, login: &Login) -> Resu
     }
 }
 
-async fn bounded<T>(at: Address<'_>, making: impl Future<Output = Result<T, DialError>>) -> Result<T, DialError> {
+async fn bounded<T>(at: DialAddress<'_>, making: impl Future<Output = Result<T, DialError>>) -> Result<T, DialError> {
     match timeout(CONNECT_TIMEOUT, making).await {
         Ok(made) => made,
         Err(_) => Err(DialError::Unreachable(format!(
@@ -154,18 +162,18 @@ async fn bounded<T>(at: Address<'_>, making: impl Future<Output = Result<T, Dial
     }
 }
 
-async fn open(at: Address<'_>, tls: Option<&RedisTls>) -> Result<Open, DialError> {
+async fn open(at: DialAddress<'_>, tls: Option<&RedisTls>) -> Result<OpenSocket, DialError> {
     let unreachable = |error: std::io::Error| DialError::Unreachable(format!("{at}: {error}"));
     let refused = |why: String| DialError::Refused(format!("{at}: {why}"));
     let (text, host, port) = match at {
-        Address::Socket(path) => {
+        DialAddress::Socket(path) => {
             let stream = UnixStream::connect(path).await.map_err(unreachable)?;
-            return Ok(Open {
+            return Ok(OpenSocket {
                 bytes: Box::new(stream),
                 asked: None,
             });
         }
-        Address::Tcp(text) => match address(text) {
+        DialAddress::Tcp(text) => match address(text) {
             Some((host, port)) => (text, host, port),
             None => return Err(refused("it is not of the form host:port".to_owned())),
         },
@@ -174,14 +182,14 @@ async fn open(at: Address<'_>, tls: Option<&RedisTls>) -> Result<Open, DialError
     let stream = TcpStream::connect((host, port)).await.map_err(unreachable)?;
     stream.set_nodelay(true).map_err(unreachable)?;
     let Some(terms) = terms else {
-        return Ok(Open {
+        return Ok(OpenSocket {
             bytes: Box::new(stream),
             asked: None,
         });
     };
     let connector = TlsConnector::from(terms.config);
     match connector.connect(terms.name.clone(), stream).await {
-        Ok(stream) => Ok(Open {
+        Ok(stream) => Ok(OpenSocket {
             bytes: Box::new(stream),
             asked: Some(terms.asked),
         }),
@@ -196,7 +204,7 @@ async fn open(at: Address<'_>, tls: Option<&RedisTls>) -> Result<Open, DialError
 const NO_CERTIFICATE: &str = "the server asks for a client certificate (tls.cert_file and tls.key_file)";
 
 /// A connection that broke before the first answer.
-fn broken(at: Address<'_>, error: RedisError, asked: Option<&Asked>) -> DialError {
+fn broken(at: DialAddress<'_>, error: RedisError, asked: Option<&ClientCertificate>) -> DialError {
     let cut = error.is_io_error() || error.is_connection_dropped();
     match asked {
         Some(asked) if cut && asked.in_vain() => DialError::Refused(format!("{at}: {NO_CERTIFICATE}")),

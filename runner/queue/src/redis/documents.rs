@@ -5,8 +5,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use redis::Value;
 
+use super::partial::or_nothing;
 use super::scripts::Script;
-use super::trouble::or_nothing;
 use super::{RedisBroker, keys, reply};
 use crate::{BrokerResult, Documents, MAX_DOCUMENTS};
 

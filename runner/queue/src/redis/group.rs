@@ -9,8 +9,8 @@ use async_trait::async_trait;
 use runner_core::task::QueueName;
 
 use super::inspect::bounds;
+use super::partial::{PartialFailure, or_nothing};
 use super::scripts::Script;
-use super::trouble::{Trouble, or_nothing};
 use super::{RedisBroker, convert, keys, reply};
 use crate::{
     BrokerResult, GroupInfo, GroupNames, GroupPage, GroupRule, Groups, MAX_SET, Page, Reclaimed, SET_DEADLINE,
@@ -118,7 +118,7 @@ impl Groups for RedisBroker {
 
     async fn reclaim(&self, queues: &[QueueName], grace: Duration, limit: usize) -> BrokerResult<Vec<Reclaimed>> {
         let mut reclaimed: Vec<Reclaimed> = Vec::new();
-        let (mut left, mut trouble) = (limit, Trouble::default());
+        let (mut left, mut trouble) = (limit, PartialFailure::default());
         for queue in queues {
             for _ in 0..CALLS {
                 if left == 0 {

@@ -7,11 +7,11 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use redis::Value;
 use runner_core::schedule::ScheduleId;
-use runner_core::task::{QueueName, State, Task, TaskId};
+use runner_core::task::{QueueName, Task, TaskId, TaskState};
 
-use super::look::nanoseconds;
+use super::partial::PartialFailure;
 use super::scripts::Script;
-use super::trouble::Trouble;
+use super::task_views::nanoseconds;
 use super::{RedisBroker, fault, keys, reply};
 use crate::{
     Acted, Action, ActionError, Attempt, BrokerResult, DayCount, EnqueueEventPage, ForeignEntry, GroupPage, Inspector,
@@ -42,7 +42,7 @@ impl Inspector for RedisBroker {
         self.infos_of(names.iter().cloned(), true).await
     }
 
-    async fn tasks(&self, queue: &QueueName, state: State, page: Page) -> BrokerResult<TaskPage> {
+    async fn tasks(&self, queue: &QueueName, state: TaskState, page: Page) -> BrokerResult<TaskPage> {
         self.page_of(queue, state, None, page).await
     }
 
@@ -51,7 +51,7 @@ impl Inspector for RedisBroker {
     }
 
     async fn group_tasks(&self, queue: &QueueName, group: &str, page: Page) -> BrokerResult<TaskPage> {
-        self.page_of(queue, State::Aggregating, Some(group), page).await
+        self.page_of(queue, TaskState::Aggregating, Some(group), page).await
     }
 
     async fn task(&self, queue: &QueueName, id: &TaskId) -> BrokerResult<Option<TaskInfo>> {
@@ -78,7 +78,7 @@ impl Inspector for RedisBroker {
                 .arg(keys::task(name.as_str(), id.as_str()))
                 .arg("msg");
         }
-        let (mut found, mut trouble) = (Vec::new(), Trouble::default());
+        let (mut found, mut trouble) = (Vec::new(), PartialFailure::default());
         for (name, answer) in names.into_iter().zip(trip.each().await?) {
             if trouble.part(&name, answer) == Some(Value::Int(1)) {
                 found.push(name);
@@ -155,12 +155,13 @@ impl Inspector for RedisBroker {
         self.act_on(queue, id, action).await
     }
 
-    async fn act_all(&self, queue: &QueueName, state: State, action: Action) -> Result<Acted, ActionError> {
+    async fn act_all(&self, queue: &QueueName, state: TaskState, action: Action) -> Result<Acted, ActionError> {
         self.act_on_list(queue, state, None, action).await
     }
 
     async fn act_group(&self, queue: &QueueName, group: &str, action: Action) -> Result<Acted, ActionError> {
-        self.act_on_list(queue, State::Aggregating, Some(group), action).await
+        self.act_on_list(queue, TaskState::Aggregating, Some(group), action)
+            .await
     }
 
     async fn update_payload(&self, queue: &QueueName, id: &TaskId, payload: Bytes) -> Result<(), ActionError> {
@@ -252,7 +253,7 @@ impl RedisBroker {
             false => Vec::new(),
         };
         let is_listed = |place: usize| !known || listed.get(place) == Some(&Value::Int(1));
-        let mut trouble = Trouble::default();
+        let mut trouble = PartialFailure::default();
         let (mut infos, mut looked) = (Vec::with_capacity(names.len()), false);
         for (place, (name, answer)) in names.into_iter().zip(answers).enumerate() {
             if let Some(answer) = trouble.part(&name, answer) {
@@ -300,7 +301,7 @@ impl RedisBroker {
                 trip.arg(key(queue.as_str()));
             }
         }
-        let (mut having, mut trouble, mut looked) = (Vec::new(), Trouble::default(), false);
+        let (mut having, mut trouble, mut looked) = (Vec::new(), PartialFailure::default(), false);
         for (queue, answer) in queues.iter().zip(trip.each().await?) {
             if let Some(there) = trouble.part(queue, answer) {
                 looked = true;
@@ -327,15 +328,15 @@ fn queue_info((name, answer): (QueueName, Value)) -> QueueInfo {
     let mut next = || row.next().unwrap_or_default();
     let now = reply::instant(next(), next());
     let states = [
-        State::Pending,
-        State::Active,
-        State::Scheduled,
-        State::Retry,
-        State::Archived,
-        State::Completed,
-        State::Aggregating,
+        TaskState::Pending,
+        TaskState::Active,
+        TaskState::Scheduled,
+        TaskState::Retry,
+        TaskState::Archived,
+        TaskState::Completed,
+        TaskState::Aggregating,
     ];
-    let counts: BTreeMap<State, u64> = states.map(|state| (state, reply::count(next()))).into();
+    let counts: BTreeMap<TaskState, u64> = states.map(|state| (state, reply::count(next()))).into();
     let paused = reply::count(next()) > 0;
     let oldest = nanoseconds(next());
     let latency = now.zip(oldest).map_or(Duration::ZERO, |(now, since)| {

@@ -9,8 +9,8 @@ use redis::aio::{ConnectionLike as _, PubSub};
 use redis::{Pipeline, RedisResult, Value};
 
 use super::cluster::Cluster;
-use super::dial::{self, Address, DialError, Line};
-use super::login::Login;
+use super::dial::{self, Connection, DialAddress, DialError};
+use super::login::RedisLogin;
 use super::sentinel::{self, Sentinels};
 use super::settings::{RedisSettings, RedisTarget, RedisTls, address};
 use crate::{BrokerError, BrokerResult};
@@ -20,14 +20,14 @@ pub(super) const RESPONSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A live connection that is shared by cloning it.
 #[derive(Clone)]
-pub(super) enum Link {
+pub(super) enum SharedConnection {
     /// To one server.
-    One(Line),
+    One(Connection),
     /// To the nodes of a cluster.
     Cluster(Arc<Cluster>),
 }
 
-impl Link {
+impl SharedConnection {
     /// Sends all commands; one answer for each, in order. What the server refused is an answer too. `within`: how long
     /// each node of a cluster may take.
     pub(super) async fn send(&mut self, pipe: &Pipeline, within: Option<Duration>) -> RedisResult<Vec<Value>> {
@@ -38,7 +38,7 @@ impl Link {
     }
 
     /// A connection to each server that has keys and can be reached.
-    pub(super) async fn reached(&self) -> Vec<Line> {
+    pub(super) async fn reached(&self) -> Vec<Connection> {
         match self {
             Self::One(line) => vec![line.clone()],
             Self::Cluster(cluster) => cluster.each().await.into_iter().flatten().collect(),
@@ -47,7 +47,7 @@ impl Link {
 
     /// A connection to each server that has keys.
     #[cfg(feature = "contract")]
-    pub(super) async fn servers(&self) -> Result<Vec<Line>, DialError> {
+    pub(super) async fn servers(&self) -> Result<Vec<Connection>, DialError> {
         match self {
             Self::One(line) => Ok(vec![line.clone()]),
             Self::Cluster(cluster) => cluster.each().await.into_iter().collect(),
@@ -61,7 +61,7 @@ pub(super) struct Dialer(Arc<Inner>);
 
 struct Inner {
     target: RedisTarget,
-    login: Login,
+    login: RedisLogin,
     tls: Option<RedisTls>,
     sentinels: Option<Sentinels>,
     cluster: Option<Arc<Cluster>>,
@@ -78,7 +78,7 @@ impl Dialer {
             RedisTarget::Sentinels(sentinels) => Some(Sentinels::new(sentinels.clone(), settings.tls.clone())),
             _ => None,
         };
-        let login = Login {
+        let login = RedisLogin {
             username: settings.username.clone(),
             password: settings.password.clone(),
             database: settings.database,
@@ -102,19 +102,19 @@ impl Dialer {
     }
 
     /// A connection to be shared: each answer must come within a bound.
-    pub(super) async fn shared(&self) -> Result<Link, DialError> {
+    pub(super) async fn shared(&self) -> Result<SharedConnection, DialError> {
         match &self.0.cluster {
             Some(cluster) => {
-                cluster.look().await?;
-                Ok(Link::Cluster(Arc::clone(cluster)))
+                cluster.refresh_slots().await?;
+                Ok(SharedConnection::Cluster(Arc::clone(cluster)))
             }
-            None => self.one(Some(RESPONSE_TIMEOUT)).await.map(Link::One),
+            None => self.one(Some(RESPONSE_TIMEOUT)).await.map(SharedConnection::One),
         }
     }
 
     /// A connection of one's own for blocking commands, to the server that holds `key`. It waits for answers as
     /// long as it takes, so the caller sets the bound, and throws the connection away when it ran out.
-    pub(super) async fn dedicated(&self, key: &str) -> Result<Line, DialError> {
+    pub(super) async fn dedicated(&self, key: &str) -> Result<Connection, DialError> {
         match &self.0.cluster {
             Some(cluster) => cluster.dedicated(key).await,
             None => self.one(None).await,
@@ -128,17 +128,17 @@ impl Dialer {
         }
         let Inner { login, tls, .. } = &*self.0;
         match self.master().await? {
-            Some(master) => dial::listener(Address::Tcp(&master), tls.as_ref(), login).await,
+            Some(master) => dial::listener(DialAddress::Tcp(&master), tls.as_ref(), login).await,
             None => dial::listener(self.address()?, tls.as_ref(), login).await,
         }
     }
 
-    async fn one(&self, answer_within: Option<Duration>) -> Result<Line, DialError> {
+    async fn one(&self, answer_within: Option<Duration>) -> Result<Connection, DialError> {
         let Inner { login, tls, .. } = &*self.0;
         let Some(master) = self.master().await? else {
             return dial::line(self.address()?, tls.as_ref(), login, answer_within).await;
         };
-        let mut line = dial::line(Address::Tcp(&master), tls.as_ref(), login, answer_within).await?;
+        let mut line = dial::line(DialAddress::Tcp(&master), tls.as_ref(), login, answer_within).await?;
         sentinel::confirm(&mut line, &master).await?;
         Ok(line)
     }
@@ -151,10 +151,10 @@ impl Dialer {
         }
     }
 
-    fn address(&self) -> Result<Address<'_>, DialError> {
+    fn address(&self) -> Result<DialAddress<'_>, DialError> {
         match &self.0.target {
-            RedisTarget::Server(host) => Ok(Address::Tcp(host)),
-            RedisTarget::Socket(path) => Ok(Address::Socket(path)),
+            RedisTarget::Server(host) => Ok(DialAddress::Tcp(host)),
+            RedisTarget::Socket(path) => Ok(DialAddress::Socket(path)),
             RedisTarget::Sentinels(_) | RedisTarget::Cluster(_) => {
                 Err(DialError::Refused("no one server is named".to_owned()))
             }

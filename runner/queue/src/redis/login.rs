@@ -6,7 +6,7 @@
 use redis::{Cmd, RedisError, Value};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use super::dial::Bytes;
+use super::dial::ByteStream;
 use super::settings::Password;
 
 /// The longest answer to a command of the login; what protected mode has to say takes about 1 KiB.
@@ -14,13 +14,13 @@ const MAX_ANSWER: usize = 4096;
 
 /// Who we are to a server.
 #[derive(Clone, Default)]
-pub(super) struct Login {
+pub(super) struct RedisLogin {
     pub(super) username: Option<String>,
     pub(super) password: Option<Password>,
     pub(super) database: i64,
 }
 
-impl Login {
+impl RedisLogin {
     /// With the password as it is now.
     pub(super) async fn now(&self) -> Result<Self, String> {
         let password = match &self.password {
@@ -35,7 +35,7 @@ impl Login {
 }
 
 /// Logs in with commands of our own, so that the server's words are known when it refuses.
-pub(super) async fn enter(bytes: &mut Box<dyn Bytes>, login: &Login) -> Result<(), RedisError> {
+pub(super) async fn enter(bytes: &mut Box<dyn ByteStream>, login: &RedisLogin) -> Result<(), RedisError> {
     if let Some(password) = &login.password {
         let mut auth = redis::cmd("AUTH");
         if let Some(username) = &login.username {
@@ -55,7 +55,7 @@ pub(super) async fn enter(bytes: &mut Box<dyn Bytes>, login: &Login) -> Result<(
     accepted(named, login)
 }
 
-fn accepted(answer: Value, login: &Login) -> Result<(), RedisError> {
+fn accepted(answer: Value, login: &RedisLogin) -> Result<(), RedisError> {
     match answer {
         // A proxy or a server that renamed AUTH may quote the arguments of a command that it does not know.
         Value::ServerError(error) => Err(without(error.into(), login)),
@@ -73,7 +73,7 @@ fn may_go_unnamed(answer: &Value) -> bool {
 }
 
 /// Sends one command and reads its answer, which is a line.
-async fn ask(bytes: &mut Box<dyn Bytes>, command: &Cmd) -> Result<Value, RedisError> {
+async fn ask(bytes: &mut Box<dyn ByteStream>, command: &Cmd) -> Result<Value, RedisError> {
     let sent = async {
         bytes.write_all(&command.get_packed_command()).await?;
         bytes.flush().await
@@ -96,7 +96,7 @@ async fn ask(bytes: &mut Box<dyn Bytes>, command: &Cmd) -> Result<Value, RedisEr
     redis::parse_redis_value(&line)
 }
 
-fn without(error: RedisError, login: &Login) -> RedisError {
+fn without(error: RedisError, login: &RedisLogin) -> RedisError {
     let quoted = login
         .password
         .as_ref()
@@ -118,8 +118,8 @@ mod tests {
         let (ours, mut theirs) = tokio::io::duplex(8192);
         theirs.write_all(words).await.unwrap();
         theirs.shutdown().await.unwrap();
-        let mut bytes: Box<dyn Bytes> = Box::new(ours);
-        let entered = enter(&mut bytes, &Login::default()).await;
+        let mut bytes: Box<dyn ByteStream> = Box::new(ours);
+        let entered = enter(&mut bytes, &RedisLogin::default()).await;
         entered.map_err(|error| error.to_string())
     }
 

@@ -2,9 +2,9 @@
 
 use redis::Value;
 use runner_core::schedule::{Overlap, ScheduleId};
-use runner_core::task::{State, TaskId};
+use runner_core::task::{TaskId, TaskState};
 
-use super::conn::Trip;
+use super::conn::RoundTrip;
 use super::schedule::{KEPT, KEPT_EACH, RECORD_KEPT, decision_of, overlap_word};
 use super::scripts::Script;
 use super::{RedisBroker, convert, fault, keys, produce, reply};
@@ -19,7 +19,7 @@ impl RedisBroker {
         }
         let task = run.task.id.clone().unwrap_or_else(TaskId::random);
         if self.conn.is_cluster() {
-            return self.run_apart(run, task).await;
+            return self.run_in_steps(run, task).await;
         }
         let mut trip = self.conn.trip(DOING).await?;
         trip.script(Script::Beat, &[keys::QUEUES])
@@ -33,7 +33,7 @@ impl RedisBroker {
     }
 
     /// In a cluster the cursors and the queue lie on different servers.
-    async fn run_apart(&self, run: &ManualRun, task: TaskId) -> BrokerResult<ManuallyRun> {
+    async fn run_in_steps(&self, run: &ManualRun, task: TaskId) -> BrokerResult<ManuallyRun> {
         if let Some((task, what)) = self.unfinished(run).await? {
             return Ok(ManuallyRun::Busy { task, what });
         }
@@ -102,18 +102,20 @@ impl RedisBroker {
         );
         let here = queue == keys::queue(run.task.queue.as_str());
         Ok(match state {
-            Some(State::Pending | State::Active | State::Scheduled) if here => state.map(|state| format!("is {state}")),
-            Some(State::Retry) if here && run.overlap.counts_retries() => {
+            Some(TaskState::Pending | TaskState::Active | TaskState::Scheduled) if here => {
+                state.map(|state| format!("is {state}"))
+            }
+            Some(TaskState::Retry) if here && run.overlap.counts_retries() => {
                 due.map(|due| format!("waits for its retry at {due}"))
             }
-            Some(State::Active) if lease.is_some_and(|end| end > self.present()) => Some("is active".to_owned()),
+            Some(TaskState::Active) if lease.is_some_and(|end| end > self.present()) => Some("is active".to_owned()),
             _ => None,
         })
     }
 }
 
 /// See `manual.lua`: up to the prefix of the queue.
-fn manual_args(trip: &mut Trip<'_>, run: &ManualRun, cluster: bool) {
+fn manual_args(trip: &mut RoundTrip<'_>, run: &ManualRun, cluster: bool) {
     let id: &ScheduleId = &run.id;
     let names = [
         keys::CURSORS.to_owned(),

@@ -10,14 +10,16 @@
 //! queue by queue in a cluster, and commits of schedules, which `steps` divides there.
 
 mod act;
-mod apart;
+mod asynq_entries;
 #[cfg(feature = "contract")]
 mod audit;
+mod batcher;
 mod caveats;
 #[cfg(feature = "ceiling")]
 mod ceiling;
 mod claim;
 mod cluster;
+mod cluster_commit;
 mod confirm;
 mod conn;
 mod convert;
@@ -25,22 +27,21 @@ mod dial;
 mod documents;
 mod epoch;
 mod fault;
-mod gather;
 mod group;
-mod held;
-mod house;
+mod holders;
 mod inspect;
-mod kept;
 mod keys;
-mod known;
 mod link;
 mod login;
-mod look;
+mod maintenance;
 mod manual;
 mod node;
-mod passed;
+mod partial;
+mod passed_over;
+mod per_queue;
 mod probe;
 mod produce;
+mod reconnect;
 mod recover;
 mod repair;
 mod reply;
@@ -51,12 +52,11 @@ mod sentinel;
 mod servers;
 mod settings;
 mod settle;
-mod shown;
 mod signals;
 mod slots;
-mod steps;
+mod task_views;
 mod tls;
-mod trouble;
+mod type_filter;
 mod url;
 #[cfg(test)]
 mod vectors;
@@ -72,24 +72,24 @@ use runner_core::clock::Clock;
 use runner_core::task::QueueName;
 use tokio::sync::{Mutex, Notify};
 
+use self::batcher::Batcher;
 use self::confirm::Confirm;
 use self::conn::Conn;
 use self::epoch::Epoch;
-use self::gather::Gather;
-use self::house::Notes;
-use self::look::Looks;
-use self::passed::Passed;
-use self::repair::{Mended, Rounds};
-use self::signals::Watches;
+use self::maintenance::NoteCursor;
+use self::passed_over::PassedOver;
+use self::repair::{RepairCursor, UnreportedRepairs};
+use self::signals::PushWatches;
+use self::task_views::LargeTasks;
 use crate::{Broker, BrokerResult};
 
 #[cfg(feature = "ceiling")]
 pub use self::ceiling::RedisCeiling;
 #[cfg(feature = "contract")]
+pub use self::cluster_commit::{Cut, PausedCommits};
+#[cfg(feature = "contract")]
 pub use self::scripts::script_names;
 pub use self::settings::{Password, RedisSentinels, RedisSettings, RedisTarget, RedisTls};
-#[cfg(feature = "contract")]
-pub use self::steps::{Asleep, Cut};
 pub use self::url::percent_decoded;
 
 /// A broker over one Redis server.
@@ -97,22 +97,22 @@ pub struct RedisBroker {
     conn: Arc<Conn>,
     /// What people look at travels here: it must not delay claims and leases.
     pages: Conn,
-    looks: Looks,
-    gather: Gather,
+    looks: LargeTasks,
+    gather: Batcher,
     place: String,
-    watches: Watches,
+    watches: PushWatches,
     /// Falls when a task that is due later was written.
     delayed: Arc<Notify>,
     /// The server that claims are noted for, once it has been told.
     claimant: OnceLock<String>,
     /// How long its claims last; zero before the first one.
     lease_ms: AtomicU64,
-    passed: Passed,
+    passed: PassedOver,
     stop_channel: String,
     allow_eviction: bool,
-    mended: Mended,
-    rounds: Mutex<Rounds>,
-    notes: Notes,
+    mended: UnreportedRepairs,
+    rounds: Mutex<RepairCursor>,
+    notes: NoteCursor,
     epoch: Epoch,
 }
 
@@ -128,21 +128,21 @@ impl RedisBroker {
     pub fn lazy(settings: &RedisSettings) -> BrokerResult<Self> {
         let conn = Arc::new(Conn::new(settings)?);
         Ok(Self {
-            gather: Gather::new(Arc::clone(&conn), Confirm::of(settings)?),
+            gather: Batcher::new(Arc::clone(&conn), Confirm::of(settings)?),
             conn,
             pages: Conn::new(settings)?,
-            looks: Looks::default(),
+            looks: LargeTasks::default(),
             place: format!("redis {}", settings.place()),
-            watches: Watches::default(),
+            watches: PushWatches::default(),
             allow_eviction: settings.allow_eviction,
             delayed: Arc::default(),
             claimant: OnceLock::new(),
             lease_ms: AtomicU64::new(0),
-            passed: Passed::default(),
+            passed: PassedOver::default(),
             stop_channel: keys::stop(settings.database),
-            mended: Mended::default(),
+            mended: UnreportedRepairs::default(),
             rounds: Mutex::default(),
-            notes: Notes::default(),
+            notes: NoteCursor::default(),
             epoch: Epoch::default(),
         })
     }

@@ -8,43 +8,43 @@ use redis::aio::{ConnectionLike as _, PubSub};
 use redis::{Cmd, Pipeline, RedisError, RedisResult, Value};
 
 use super::conn::is_unknown_script;
-use super::dial::{self, DialError, Line};
-use super::kept::Kept;
+use super::dial::{self, Connection, DialError};
 use super::link::RESPONSE_TIMEOUT;
-use super::login::Login;
+use super::login::RedisLogin;
+use super::reconnect::Reconnecting;
 use super::settings::RedisTls;
-use super::slots::Address;
+use super::slots::NodeAddress;
 use super::{fault, scripts};
 
 /// How to enter any node of a cluster.
-pub(super) struct Door {
-    pub(super) login: Login,
+pub(super) struct NodeAccess {
+    pub(super) login: RedisLogin,
     pub(super) tls: Option<RedisTls>,
 }
 
 /// A primary, as long as the cluster says so.
 pub(super) struct Node {
-    pub(super) address: Address,
-    door: Arc<Door>,
-    kept: Kept<Line>,
+    pub(super) address: NodeAddress,
+    door: Arc<NodeAccess>,
+    kept: Reconnecting<Connection>,
     /// Why it cannot be reached, until it can: calls fail at once, and a task of its own tries again.
     away: Mutex<Option<DialError>>,
     trying: AtomicBool,
 }
 
 /// An exchange that gave no answers.
-pub(super) struct Lost {
+pub(super) struct NoAnswer {
     pub(super) error: DialError,
     /// Whether the commands may have reached the node.
     pub(super) sent: bool,
 }
 
 impl Node {
-    pub(super) fn new(address: Address, door: Arc<Door>) -> Self {
+    pub(super) fn new(address: NodeAddress, door: Arc<NodeAccess>) -> Self {
         Self {
             address,
             door,
-            kept: Kept::default(),
+            kept: Reconnecting::default(),
             away: Mutex::default(),
             trying: AtomicBool::new(false),
         }
@@ -53,7 +53,7 @@ impl Node {
     /// The shared connection and its number.
     ///
     /// Only the first callers wait for it to be made: one node that takes long must not hold up what others do.
-    pub(super) async fn connection(self: &Arc<Self>) -> Result<(Line, u64), DialError> {
+    pub(super) async fn connection(self: &Arc<Self>) -> Result<(Connection, u64), DialError> {
         let away = self.away().clone();
         match away {
             None => self.connect().await,
@@ -71,7 +71,7 @@ impl Node {
         }
     }
 
-    async fn connect(&self) -> Result<(Line, u64), DialError> {
+    async fn connect(&self) -> Result<(Connection, u64), DialError> {
         let made = self.kept.get(|| self.dial(Some(RESPONSE_TIMEOUT))).await;
         *self.away() = made.as_ref().err().cloned();
         made
@@ -82,17 +82,17 @@ impl Node {
     }
 
     /// A connection of the caller's own; `answer_within` bounds each of its answers.
-    pub(super) async fn dial(&self, answer_within: Option<Duration>) -> Result<Line, DialError> {
-        let Door { login, tls } = &*self.door;
+    pub(super) async fn dial(&self, answer_within: Option<Duration>) -> Result<Connection, DialError> {
+        let NodeAccess { login, tls } = &*self.door;
         let at = self.address.to_string();
-        dial::line(dial::Address::Tcp(&at), tls.as_ref(), login, answer_within).await
+        dial::line(dial::DialAddress::Tcp(&at), tls.as_ref(), login, answer_within).await
     }
 
     /// A connection of the caller's own that listens.
     pub(super) async fn listener(&self) -> Result<PubSub, DialError> {
-        let Door { login, tls } = &*self.door;
+        let NodeAccess { login, tls } = &*self.door;
         let at = self.address.to_string();
-        dial::listener(dial::Address::Tcp(&at), tls.as_ref(), login).await
+        dial::listener(dial::DialAddress::Tcp(&at), tls.as_ref(), login).await
     }
 
     /// Sends commands, each after `ASKING` if it is sent here only this once; one answer for each, in order.
@@ -103,8 +103,8 @@ impl Node {
         commands: &[&Cmd],
         once: bool,
         flags: &OnceLock<bool>,
-    ) -> Result<Vec<Value>, Lost> {
-        let before = |error| Lost { error, sent: false };
+    ) -> Result<Vec<Value>, NoAnswer> {
+        let before = |error| NoAnswer { error, sent: false };
         let (mut link, number) = self.connection().await.map_err(before)?;
         let mut answers = match send(&mut link, commands, once).await {
             Ok(answers) => answers,
@@ -133,21 +133,21 @@ impl Node {
         }
     }
 
-    async fn lost(&self, error: RedisError, number: u64) -> Lost {
+    async fn lost(&self, error: RedisError, number: u64) -> NoAnswer {
         if fault::needs_new_connection(&error) {
             self.kept.discard(number).await;
         }
         if error.is_timeout() {
             *self.away() = Some(error.clone().into());
         }
-        Lost {
+        NoAnswer {
             error: error.into(),
             sent: true,
         }
     }
 }
 
-async fn send(link: &mut Line, commands: &[&Cmd], once: bool) -> RedisResult<Vec<Value>> {
+async fn send(link: &mut Connection, commands: &[&Cmd], once: bool) -> RedisResult<Vec<Value>> {
     let mut pipe = Pipeline::with_capacity(commands.len());
     for command in commands {
         if once {

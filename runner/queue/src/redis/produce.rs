@@ -7,10 +7,10 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use prost::Message as _;
 use redis::Value;
-use runner_core::task::{QueueName, Run, State, Task, TaskId};
+use runner_core::task::{QueueName, Run, Task, TaskId, TaskState};
 
-use super::conn::Trip;
-use super::gather::Way;
+use super::batcher::SendRoute;
+use super::conn::RoundTrip;
 use super::scripts::Script;
 use super::{RedisBroker, convert, fault, keys, reply};
 use crate::{BrokerError, BrokerResult, Enqueued, Producer, Refusal};
@@ -71,7 +71,7 @@ fn is_plain(task: &Task) -> bool {
 }
 
 /// Appends what `put.lua` wants of a task, from the id to the group.
-pub(super) fn put_args(trip: &mut Trip<'_>, task: &Task, id: &TaskId) {
+pub(super) fn put_args(trip: &mut RoundTrip<'_>, task: &Task, id: &TaskId) {
     let message = convert::message_of(task, id);
     trip.arg(id.as_str())
         .arg(message.encode_to_vec())
@@ -100,7 +100,7 @@ pub(super) struct Sent {
 
 impl Sent {
     /// What the one who sent them all is told.
-    pub(super) fn told(self) -> BrokerResult<Answers> {
+    pub(super) fn into_result(self) -> BrokerResult<Answers> {
         told(self.answers, self.unconfirmed.as_ref())
     }
 }
@@ -118,7 +118,7 @@ fn payload(task: &Task) -> usize {
 }
 
 /// Sends tasks at once: all of them, also where replicas do not confirm the first.
-pub(super) async fn send(way: &Way, tasks: &[Task]) -> BrokerResult<Sent> {
+pub(super) async fn send(way: &SendRoute, tasks: &[Task]) -> BrokerResult<Sent> {
     let mut sent = Sent {
         answers: Vec::with_capacity(tasks.len()),
         unconfirmed: None,
@@ -131,7 +131,7 @@ pub(super) async fn send(way: &Way, tasks: &[Task]) -> BrokerResult<Sent> {
     Ok(sent)
 }
 
-async fn send_trip(way: &Way, tasks: &[Task]) -> BrokerResult<Sent> {
+async fn send_trip(way: &SendRoute, tasks: &[Task]) -> BrokerResult<Sent> {
     let mut unconfirmed = None;
     let mut results: Vec<Option<Result<Enqueued, Refusal>>> = vec![None; tasks.len()];
     let mut by_queue: HashMap<&QueueName, Vec<(usize, TaskId)>> = HashMap::new();
@@ -241,9 +241,9 @@ fn take_codes(
             })
         };
         results[*place] = Some(match code {
-            1 => accepted(State::Pending, Some(now)),
-            2 => accepted(State::Scheduled, Some(run_at(task.run, now))),
-            3 => accepted(State::Aggregating, None),
+            1 => accepted(TaskState::Pending, Some(now)),
+            2 => accepted(TaskState::Scheduled, Some(run_at(task.run, now))),
+            3 => accepted(TaskState::Aggregating, None),
             0 => Err(Refusal::IdTaken),
             -1 => Err(Refusal::Duplicate),
             _ => return Err(fault::odd_answer(DOING)),

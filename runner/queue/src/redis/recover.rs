@@ -9,11 +9,11 @@ use std::time::Duration;
 use jiff::Timestamp;
 use redis::Value;
 use runner_core::schedule::stable_hash;
-use runner_core::task::{QueueName, RunOutcome, State, TaskId, recovery_delay};
+use runner_core::task::{QueueName, RunOutcome, TaskId, TaskState, recovery_delay};
 
 use super::claim::Unreadable;
+use super::partial::PartialFailure;
 use super::scripts::Script;
-use super::trouble::Trouble;
 use super::{RedisBroker, convert, keys, repair, reply, settle};
 use crate::{
     Absolved, Attempt, BrokerResult, Claim, LEASE_EXPIRED, LONGEST_LEASE, Recovered, Settled, Settlement, Suspicion,
@@ -47,7 +47,7 @@ struct Row {
 }
 
 /// One that can be read, and what is to become of it.
-struct Silent {
+struct ExpiredClaim {
     settlement: Settlement,
     lost: u32,
     poison: bool,
@@ -62,7 +62,7 @@ impl RedisBroker {
         poison_after: u32,
     ) -> BrokerResult<Vec<Recovered>> {
         let mut recovered = Vec::new();
-        let mut trouble = Trouble::default();
+        let mut trouble = PartialFailure::default();
         for queue in queues {
             let left = limit.saturating_sub(recovered.len()).min(BATCH);
             if left == 0 {
@@ -112,7 +112,7 @@ impl RedisBroker {
                     queue: queue.clone(),
                     id,
                     kind: String::new(),
-                    state: State::Archived,
+                    state: TaskState::Archived,
                     lost: 0,
                     poison: false,
                 });
@@ -123,7 +123,7 @@ impl RedisBroker {
 
     async fn take_back(
         &self,
-        silent: Vec<Silent>,
+        silent: Vec<ExpiredClaim>,
         grace: Duration,
         recovered: &mut Vec<Recovered>,
     ) -> BrokerResult<()> {
@@ -138,8 +138,8 @@ impl RedisBroker {
                     id: task.id.clone(),
                     kind: task.kind.clone(),
                     state: match silent.settlement.verdict {
-                        Verdict::Archive { .. } => State::Archived,
-                        _ => State::Retry,
+                        Verdict::Archive { .. } => TaskState::Archived,
+                        _ => TaskState::Retry,
                     },
                     lost: silent.lost,
                     poison: silent.poison,
@@ -190,7 +190,7 @@ impl RedisBroker {
                 trip.arg(claim.task().id.as_str()).arg(claim.run());
             }
         }
-        let (mut trouble, mut told) = (Trouble::default(), false);
+        let (mut trouble, mut told) = (PartialFailure::default(), false);
         for ((queue, places), answer) in batches.iter().zip(trip.each().await?) {
             let Some(answer) = trouble.part(queue, answer) else {
                 continue;
@@ -238,7 +238,7 @@ fn sort(
     rows: Vec<Row>,
     (now, lease): (Timestamp, Duration),
     poison_after: u32,
-) -> (Vec<Silent>, Vec<Unreadable>) {
+) -> (Vec<ExpiredClaim>, Vec<Unreadable>) {
     let (mut silent, mut unreadable) = (Vec::new(), Vec::new());
     for row in rows {
         let number = std::str::from_utf8(&row.run).ok().and_then(|r| r.parse().ok());
@@ -249,7 +249,7 @@ fn sort(
                 let ran = known.map_or(UNKNOWN, |(at, _)| longest_run(*at, row.until, lease, now));
                 let attempt = attempt(&record, row.claimed, now);
                 let suspicion = Suspicion { crashes: lost, ran };
-                silent.push(Silent {
+                silent.push(ExpiredClaim {
                     settlement: Settlement {
                         verdict: verdict(&record, lost, poison),
                         claim: Claim::new(record, number.unwrap_or(0), Timestamp::UNIX_EPOCH)

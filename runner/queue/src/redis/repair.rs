@@ -12,8 +12,8 @@ use jiff::Timestamp;
 use redis::Value;
 use runner_core::task::{QueueName, RunOutcome};
 
+use super::partial::PartialFailure;
 use super::scripts::Script;
-use super::trouble::Trouble;
 use super::{RedisBroker, keys, reply};
 use crate::{Attempt, BrokerResult, Repaired};
 
@@ -41,7 +41,7 @@ const PLACES: [&str; 7] = [
 
 /// Where the next pass goes on.
 #[derive(Default)]
-pub(super) struct Rounds {
+pub(super) struct RepairCursor {
     lists: BTreeMap<(QueueName, &'static str), usize>,
     scan: Option<String>,
     scans: BTreeMap<QueueName, String>,
@@ -50,9 +50,9 @@ pub(super) struct Rounds {
 
 /// What was put right and not reported yet.
 #[derive(Default)]
-pub(super) struct Mended(std::sync::Mutex<Repaired>);
+pub(super) struct UnreportedRepairs(std::sync::Mutex<Repaired>);
 
-impl Mended {
+impl UnreportedRepairs {
     pub(super) fn add(&self, more: &Repaired) {
         if more.total() > 0 {
             *self.0.lock().unwrap_or_else(PoisonError::into_inner) += more;
@@ -145,8 +145,8 @@ impl RedisBroker {
         Ok(self.mended.take())
     }
 
-    async fn walk_lists(&self, queues: &[QueueName], limit: usize, rounds: &mut Rounds) -> BrokerResult<()> {
-        let mut trouble = Trouble::default();
+    async fn walk_lists(&self, queues: &[QueueName], limit: usize, rounds: &mut RepairCursor) -> BrokerResult<()> {
+        let mut trouble = PartialFailure::default();
         let mut open: Vec<(&QueueName, &'static str, usize)> = queues
             .iter()
             .flat_map(|queue| PLACES.map(|place| (queue, place, limit)))
@@ -187,7 +187,7 @@ impl RedisBroker {
     }
 
     /// Of one server all keys are looked at once for all queues; of a cluster those beside each queue.
-    async fn walk_keys(&self, queues: &[QueueName], limit: usize, rounds: &mut Rounds) -> BrokerResult<()> {
+    async fn walk_keys(&self, queues: &[QueueName], limit: usize, rounds: &mut RepairCursor) -> BrokerResult<()> {
         let steps = limit.div_ceil(SCANNED);
         if !self.conn.is_cluster() {
             for _ in 0..steps {
@@ -208,7 +208,7 @@ impl RedisBroker {
             }
             return Ok(());
         }
-        let mut trouble = Trouble::default();
+        let mut trouble = PartialFailure::default();
         for queue in queues {
             let mut cursor = rounds.scans.remove(queue);
             for _ in 0..steps {
@@ -242,8 +242,8 @@ impl RedisBroker {
 
     /// Drops claims on tasks that a Go server took over, and all of a queue without claims and active tasks: no damage, but
     /// nothing else would. What remains lasts for another month.
-    async fn walk_claims(&self, queues: &[QueueName], limit: usize, rounds: &mut Rounds) -> BrokerResult<()> {
-        let mut trouble = Trouble::default();
+    async fn walk_claims(&self, queues: &[QueueName], limit: usize, rounds: &mut RepairCursor) -> BrokerResult<()> {
+        let mut trouble = PartialFailure::default();
         let mut trip = self.conn.trip("look for claims that nobody holds").await?;
         for queue in queues {
             trip.script(Script::Unclaim, &[keys::claims(queue.as_str())])

@@ -7,8 +7,8 @@ use jiff::Timestamp;
 use redis::Value;
 use runner_core::task::{QueueName, RunOutcome, TaskId};
 
-use super::conn::Trip;
-use super::trouble::or_nothing;
+use super::conn::RoundTrip;
+use super::partial::or_nothing;
 use super::{RedisBroker, keys, reply};
 use crate::seam::Trace;
 use crate::{BrokerError, BrokerResult, Decision, DecisionKind, FiredTask, MAX_RUNS_KEPT, RunEnd, RunRecord, Runs};
@@ -136,7 +136,7 @@ fn end_of(value: Value) -> Option<RunEnd> {
 }
 
 /// What the end of claim number `number` leaves behind, as pairs for `settle.lua`.
-pub(super) fn trace_args(trip: &mut Trip<'_>, number: usize, trace: &Trace) {
+pub(super) fn trace_args(trip: &mut RoundTrip<'_>, number: usize, trace: &Trace) {
     let end = trace.end;
     if let Some(schedule) = &trace.schedule {
         trip.arg(format!("s{number}")).arg(format!(

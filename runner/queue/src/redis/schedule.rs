@@ -10,10 +10,10 @@ use runner_core::schedule::{MOST_SPANS, Overlap, ScheduleId};
 use runner_core::task::{QueueName, TaskId};
 use serde::Deserialize;
 
-use super::conn::Trip;
-use super::held::next_standing;
+use super::conn::RoundTrip;
+use super::holders::next_standing;
+use super::partial::or_nothing;
 use super::scripts::Script;
-use super::trouble::or_nothing;
 use super::{RedisBroker, convert, fault, keys, produce, reply};
 use crate::{
     Broker as _, BrokerResult, CURSOR_AHEAD, Commit, CommitFire, Committed, Corrections, Decision, DecisionKind,
@@ -81,7 +81,7 @@ impl Schedules for RedisBroker {
 
     async fn commit(&self, commits: &[Commit]) -> BrokerResult<Vec<Committed>> {
         if self.conn.is_cluster() {
-            return self.commit_apart(commits).await;
+            return self.commit_per_queue(commits).await;
         }
         // The server works on one part while the next one is on its way.
         let parts = commits.chunks(BATCH).map(|batch| self.commit_part(batch));
@@ -253,7 +253,7 @@ impl RedisBroker {
     }
 
     /// Commits in a cluster, by the three steps.
-    async fn commit_apart(&self, commits: &[Commit]) -> BrokerResult<Vec<Committed>> {
+    async fn commit_per_queue(&self, commits: &[Commit]) -> BrokerResult<Vec<Committed>> {
         let mut committed = Vec::with_capacity(commits.len());
         for batch in commits.chunks(BATCH) {
             let mut trip = self.conn.trip(COMMITTING).await?;
@@ -272,7 +272,7 @@ impl RedisBroker {
 }
 
 /// Makes the queues of these fires known, as a producer does; how many commands that takes.
-fn list_queues(trip: &mut Trip<'_>, commits: &[Commit]) -> usize {
+fn list_queues(trip: &mut RoundTrip<'_>, commits: &[Commit]) -> usize {
     let fires = commits.iter().flat_map(|commit| &commit.fires);
     let queues: BTreeSet<&str> = fires.map(|fire| fire.task.queue.as_str()).collect();
     if queues.is_empty() {
@@ -285,7 +285,7 @@ fn list_queues(trip: &mut Trip<'_>, commits: &[Commit]) -> usize {
 }
 
 /// See `commit.lua`.
-fn commit_args(trip: &mut Trip<'_>, commit: &Commit) {
+fn commit_args(trip: &mut RoundTrip<'_>, commit: &Commit) {
     let id = commit.id.as_str();
     let missed = commit.missed;
     trip.script(

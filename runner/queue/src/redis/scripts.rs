@@ -7,8 +7,8 @@
 
 use redis::{RedisResult, Value};
 
-use super::dial::{DialError, Line};
-use super::link::Link;
+use super::dial::{Connection, DialError};
+use super::link::SharedConnection;
 use super::reply;
 
 /// Names a script.
@@ -209,18 +209,18 @@ impl Hashes {
 }
 
 /// Gives the server, or each of a cluster, all scripts.
-pub(super) async fn load(link: &mut Link) -> Result<Hashes, DialError> {
+pub(super) async fn load(link: &mut SharedConnection) -> Result<Hashes, DialError> {
     match link {
-        Link::One(server) => {
+        SharedConnection::One(server) => {
             let flags = knows_flags(server).await?;
             Ok(load_as(server, flags).await?)
         }
-        Link::Cluster(cluster) => cluster.load().await,
+        SharedConnection::Cluster(cluster) => cluster.load().await,
     }
 }
 
 /// Whether this server's version knows flags of scripts.
-pub(super) async fn knows_flags(server: &mut Line) -> RedisResult<bool> {
+pub(super) async fn knows_flags(server: &mut Connection) -> RedisResult<bool> {
     // A server that does not tell its version (it may be forbidden to us) is treated as an old one.
     let info: RedisResult<String> = redis::cmd("INFO").arg("server").query_async(server).await;
     match info {
@@ -231,7 +231,7 @@ pub(super) async fn knows_flags(server: &mut Line) -> RedisResult<bool> {
 }
 
 /// Gives one server all scripts, with flags or without; the names depend on that and on nothing else.
-pub(super) async fn load_as(server: &mut Line, flags: bool) -> RedisResult<Hashes> {
+pub(super) async fn load_as(server: &mut Connection, flags: bool) -> RedisResult<Hashes> {
     let mut pipe = redis::pipe();
     for source in &SOURCES {
         pipe.cmd("SCRIPT").arg("LOAD").arg(code(source, flags));

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use redis::Value;
 
-use super::dial::{self, Address, DialError, Line};
-use super::login::Login;
+use super::dial::{self, Connection, DialAddress, DialError};
+use super::login::RedisLogin;
 use super::reply;
 use super::settings::{RedisSentinels, RedisTls};
 
@@ -77,12 +77,12 @@ impl Sentinels {
     }
 
     async fn ask(&self, address: &str) -> Result<Option<String>, DialError> {
-        let login = Login {
+        let login = RedisLogin {
             username: self.settings.username.clone(),
             password: self.settings.password.clone(),
             database: 0,
         };
-        let dialing = dial::line(Address::Tcp(address), self.tls.as_ref(), &login, Some(ANSWER));
+        let dialing = dial::line(DialAddress::Tcp(address), self.tls.as_ref(), &login, Some(ANSWER));
         let mut line = match tokio::time::timeout(ANSWER, dialing).await {
             Ok(line) => line?,
             Err(_) => return Err(DialError::Unreachable(format!("{address}: no answer in time"))),
@@ -107,7 +107,7 @@ impl Sentinels {
 ///
 /// [`DialError::Unreachable`] if it is a replica: the sentinels will name another soon. The same if it does not answer in
 /// time, however long answers on this connection may take.
-pub(super) async fn confirm(line: &mut Line, address: &str) -> Result<(), DialError> {
+pub(super) async fn confirm(line: &mut Connection, address: &str) -> Result<(), DialError> {
     let role = redis::cmd("ROLE");
     let answer: Value = match tokio::time::timeout(CONFIRMED, role.query_async(line)).await {
         Ok(Ok(answer)) => answer,
@@ -148,7 +148,7 @@ mod tests {
             while stream.read(&mut said).await.unwrap_or(0) > 0 {}
         });
         // As a connection that waits for pushes: its answers have no bound.
-        let mut line = dial::line(Address::Tcp(&address), None, &Login::default(), None)
+        let mut line = dial::line(DialAddress::Tcp(&address), None, &RedisLogin::default(), None)
             .await
             .unwrap();
         let confirmed = tokio::time::timeout(CONFIRMED * 10, confirm(&mut line, &address)).await;

@@ -6,9 +6,9 @@ use prost::Message as _;
 use redis::Value;
 use runner_core::task::{QueueName, TaskId};
 
-use super::conn::Trip;
+use super::conn::RoundTrip;
+use super::partial::PartialFailure;
 use super::scripts::Script;
-use super::trouble::Trouble;
 use super::wire::{Instant, QueuePriority, ServerMessage, WorkerMessage};
 use super::{RedisBroker, convert, fault, keys, reply};
 use crate::{BrokerError, BrokerResult, ServerInfo, ServerStatus, ServerView, Working};
@@ -97,7 +97,7 @@ impl RedisBroker {
                 trip.command("GET").arg(own);
             }
         }
-        let (mut views, mut trouble) = (Vec::new(), Trouble::default());
+        let (mut views, mut trouble) = (Vec::new(), PartialFailure::default());
         let mut answers = trip.each().await?.into_iter().map(|answer| match answer {
             Err(BrokerError::Corrupt { .. }) => None,
             answer => trouble.answer(answer),
@@ -118,8 +118,8 @@ impl RedisBroker {
 }
 
 /// Sends what is told about a server: the parts lie on several nodes of a cluster, and any of them may be away.
-async fn any(trip: Trip<'_>) -> BrokerResult<()> {
-    let mut trouble = Trouble::default();
+async fn any(trip: RoundTrip<'_>) -> BrokerResult<()> {
+    let mut trouble = PartialFailure::default();
     let answers = trip.each().await?.into_iter();
     let told = answers.filter_map(|answer| trouble.answer(answer)).count();
     trouble.unless(told > 0)

@@ -5,7 +5,7 @@ use std::time::Duration;
 use redis::Value;
 use runner_core::task::QueueName;
 
-use super::conn::Trip;
+use super::conn::RoundTrip;
 use super::runs::trace_args;
 use super::scripts::Script;
 use super::{RedisBroker, convert, keys, reply};
@@ -55,7 +55,7 @@ pub(super) type Batches<'a> = Vec<Batch<'a>>;
 
 /// Adds one call of a script for each batch.
 pub(super) fn add_settles(
-    trip: &mut Trip<'_>,
+    trip: &mut RoundTrip<'_>,
     settlements: &[Settlement],
     batches: &Batches<'_>,
     expired_for: Option<Duration>,
@@ -85,7 +85,7 @@ pub(super) fn leaves_nothing(settlements: &[Settlement], (_, places): &Batch<'_>
 }
 
 /// Such a batch as the script that also claims wants it: see `exchange.lua`.
-pub(super) fn ends(trip: &mut Trip<'_>, settlements: &[Settlement], (queue, places): &Batch<'_>) {
+pub(super) fn ends(trip: &mut RoundTrip<'_>, settlements: &[Settlement], (queue, places): &Batch<'_>) {
     let run_of = |place: &usize| settlements[*place].claim.run();
     // Those that were claimed together have one run and one lease, and mostly end together.
     let groups = places.chunk_by(|a, b| run_of(a) == run_of(b));
@@ -104,7 +104,7 @@ pub(super) fn ends(trip: &mut Trip<'_>, settlements: &[Settlement], (queue, plac
 }
 
 fn add_settle(
-    trip: &mut Trip<'_>,
+    trip: &mut RoundTrip<'_>,
     settlements: &[Settlement],
     (queue, places): &Batch<'_>,
     expired_for: Option<Duration>,
@@ -180,7 +180,7 @@ fn letter(settlement: &Settlement) -> u8 {
     }
 }
 
-fn verdict_args(trip: &mut Trip<'_>, settlement: &Settlement) {
+fn verdict_args(trip: &mut RoundTrip<'_>, settlement: &Settlement) {
     let task = settlement.claim.task();
     let lock = task.unique_key.as_deref();
     trip.arg(task.id.as_str())
@@ -221,7 +221,7 @@ fn verdict_args(trip: &mut Trip<'_>, settlement: &Settlement) {
     }
 }
 
-fn attempt_args(trip: &mut Trip<'_>, number: usize, settlement: &Settlement) {
+fn attempt_args(trip: &mut RoundTrip<'_>, number: usize, settlement: &Settlement) {
     let Some(attempt) = settlement.attempt.as_ref().filter(|_| !ends_it(settlement)) else {
         return;
     };

@@ -16,7 +16,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{Instant, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::dial::{DialError, Line};
+use super::dial::{Connection, DialError};
 use super::link::Dialer;
 use super::{RedisBroker, fault, keys, reply};
 use crate::{BrokerError, BrokerResult, StopRequest};
@@ -45,17 +45,17 @@ const PING: Duration = Duration::from_secs(15);
 
 /// The waits under way, by queue.
 #[derive(Default)]
-pub(super) struct Watches(Mutex<HashMap<QueueName, Watch>>);
+pub(super) struct PushWatches(Mutex<HashMap<QueueName, PushWatch>>);
 
-struct Watch {
+struct PushWatch {
     /// Turns true when something was pushed; its sender goes when the wait ends without.
     pushed: watch::Receiver<bool>,
     task: AbortOnDropHandle<()>,
     /// The connection between two waits.
-    link: Arc<Mutex<Option<Line>>>,
+    link: Arc<Mutex<Option<Connection>>>,
 }
 
-impl Watches {
+impl PushWatches {
     /// Joins the wait under way for this queue, or starts one.
     fn join(&self, dialer: &Dialer, queue: &QueueName) -> watch::Receiver<bool> {
         let mut watches = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -72,7 +72,7 @@ impl Watches {
         let (sender, pushed) = watch::channel(false);
         let pending = keys::part(queue.as_str(), "pending");
         let task = tokio::spawn(block(dialer.clone(), Arc::clone(&link), pending, sender));
-        let watch = Watch {
+        let watch = PushWatch {
             pushed: pushed.clone(),
             task: AbortOnDropHandle::new(task),
             link,
@@ -83,7 +83,7 @@ impl Watches {
 }
 
 /// One blocking wait. The connection is kept only when it was answered in full.
-async fn block(dialer: Dialer, slot: Arc<Mutex<Option<Line>>>, pending: String, pushed: watch::Sender<bool>) {
+async fn block(dialer: Dialer, slot: Arc<Mutex<Option<Connection>>>, pending: String, pushed: watch::Sender<bool>) {
     let kept = slot.lock().unwrap_or_else(PoisonError::into_inner).take();
     let link = match kept {
         Some(link) => Ok(link),
@@ -121,7 +121,7 @@ async fn back_off(pause: Duration) {
 
 /// Queues that have nothing to claim.
 #[derive(Default)]
-struct Idle<'a> {
+struct IdleQueues<'a> {
     empty: Vec<&'a QueueName>,
     /// Whether some are paused, or away.
     stopped: bool,
@@ -144,8 +144,8 @@ impl RedisBroker {
             };
             let Some(idle) = idle else { return };
             let wait = match idle {
-                Idle { passed: true, .. } => left.min(PASSED_LOOK),
-                Idle { stopped: true, .. } => left.min(PAUSED_LOOK),
+                IdleQueues { passed: true, .. } => left.min(PASSED_LOOK),
+                IdleQueues { stopped: true, .. } => left.min(PAUSED_LOOK),
                 _ => left,
             };
             let ends = idle.empty.into_iter().map(|queue| {
@@ -165,7 +165,7 @@ impl RedisBroker {
     }
 
     /// What there is to wait for; `None` if a queue has something to claim.
-    async fn idle_queues<'a>(&self, queues: &'a [QueueName]) -> BrokerResult<Option<Idle<'a>>> {
+    async fn idle_queues<'a>(&self, queues: &'a [QueueName]) -> BrokerResult<Option<IdleQueues<'a>>> {
         let passed: Vec<bool> = queues.iter().map(|queue| self.passed.has(queue)).collect();
         let mut trip = self.conn.trip("look for work").await?;
         for (queue, passed) in queues.iter().zip(&passed) {
@@ -184,7 +184,7 @@ impl RedisBroker {
             answer => answer.ok(),
         });
         let mut next = || answers.next().flatten();
-        let mut idle = Idle::default();
+        let mut idle = IdleQueues::default();
         for (queue, passed) in queues.iter().zip(passed) {
             let (paused, length) = (next().map(reply::count), next().map(reply::count));
             let ends = passed.then(|| (next().and_then(reply::bytes), next().and_then(reply::bytes)));

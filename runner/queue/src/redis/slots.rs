@@ -20,12 +20,12 @@ pub(super) enum Route {
 
 /// A node's host and port, as clients reach it. As text an IPv6 address stands in brackets.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) struct Address {
+pub(super) struct NodeAddress {
     pub host: String,
     pub port: u16,
 }
 
-impl std::fmt::Display for Address {
+impl std::fmt::Display for NodeAddress {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         if self.host.contains(':') {
             write!(f, "[{}]:{}", self.host, self.port)
@@ -39,7 +39,7 @@ impl std::fmt::Display for Address {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Redirect {
     /// The node to ask.
-    pub to: Address,
+    pub to: NodeAddress,
     /// Whether only this once, while the slot is on its way there.
     pub once: bool,
 }
@@ -86,7 +86,7 @@ pub(super) fn is_script(command: &Cmd) -> bool {
 }
 
 /// What `MOVED` and `ASK` say; `asked` is who said it, because a node need not name its own host.
-pub(super) fn redirect(answer: &Value, asked: &Address) -> Option<Redirect> {
+pub(super) fn redirect(answer: &Value, asked: &NodeAddress) -> Option<Redirect> {
     let Value::ServerError(error) = answer else { return None };
     let once = match error.code() {
         "MOVED" => false,
@@ -95,7 +95,7 @@ pub(super) fn redirect(answer: &Value, asked: &Address) -> Option<Redirect> {
     };
     let (host, port) = error.details()?.split(' ').nth(1)?.rsplit_once(':')?;
     Some(Redirect {
-        to: Address {
+        to: NodeAddress {
             host: named(host, asked),
             port: port.parse().ok()?,
         },
@@ -103,7 +103,7 @@ pub(super) fn redirect(answer: &Value, asked: &Address) -> Option<Redirect> {
     })
 }
 
-fn named(host: &str, asked: &Address) -> String {
+fn named(host: &str, asked: &NodeAddress) -> String {
     let host = host.trim_start_matches('[').trim_end_matches(']');
     match host {
         "" | "?" => asked.host.clone(),
@@ -114,8 +114,8 @@ fn named(host: &str, asked: &Address) -> String {
 /// Last slot of each range that is served, and its node, from the answer of `asked` to `CLUSTER SLOTS`.
 ///
 /// Ranges are in order; a slot between two of them that nobody serves stands under its own range without a node.
-pub(super) fn owners(answer: Value, asked: &Address) -> Vec<(u16, Option<Address>)> {
-    let mut ranges: Vec<(u16, u16, Address)> = reply::list(answer)
+pub(super) fn owners(answer: Value, asked: &NodeAddress) -> Vec<(u16, Option<NodeAddress>)> {
+    let mut ranges: Vec<(u16, u16, NodeAddress)> = reply::list(answer)
         .into_iter()
         .filter_map(|range| {
             let mut range = reply::list(range).into_iter();
@@ -125,7 +125,7 @@ pub(super) fn owners(answer: Value, asked: &Address) -> Vec<(u16, Option<Address
             let host = reply::text(primary.next()?).unwrap_or_default();
             let port = u16::try_from(reply::number(primary.next()?)?).ok()?;
             let host = named(&host, asked);
-            Some((first, last, Address { host, port }))
+            Some((first, last, NodeAddress { host, port }))
         })
         .filter(|(first, last, _)| first <= last && *last < SLOTS)
         .collect();
@@ -150,8 +150,8 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    fn address(host: &str, port: u16) -> Address {
-        Address {
+    fn address(host: &str, port: u16) -> NodeAddress {
+        NodeAddress {
             host: host.to_owned(),
             port,
         }

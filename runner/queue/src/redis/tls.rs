@@ -15,23 +15,23 @@ use rustls::{CertificateError, ClientConfig, RootCertStore, SignatureScheme};
 use super::settings::RedisTls;
 
 /// What a handshake needs.
-pub(super) struct Terms {
+pub(super) struct HandshakeSetup {
     /// The configuration of the library.
     pub(super) config: Arc<ClientConfig>,
     /// The name that the server must prove.
     pub(super) name: ServerName<'static>,
     /// Told whether the server asked for a certificate of ours.
-    pub(super) asked: Arc<Asked>,
+    pub(super) asked: Arc<ClientCertificate>,
 }
 
 /// Presents our certificate, if there is one, and notes that it was asked for.
 #[derive(Debug)]
-pub(super) struct Asked {
+pub(super) struct ClientCertificate {
     ours: Option<Arc<CertifiedKey>>,
     was: AtomicBool,
 }
 
-impl Asked {
+impl ClientCertificate {
     /// Whether the server asked for a certificate and we have none.
     pub(super) fn in_vain(&self) -> bool {
         self.ours.is_none() && self.was.load(Ordering::Relaxed)
@@ -43,7 +43,7 @@ impl Asked {
     }
 }
 
-impl ResolvesClientCert for Asked {
+impl ResolvesClientCert for ClientCertificate {
     fn resolve(&self, _authorities: &[&[u8]], _schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
         self.was.store(true, Ordering::Relaxed);
         self.ours.clone()
@@ -60,7 +60,7 @@ impl ResolvesClientCert for Asked {
 /// # Errors
 ///
 /// Which file cannot be used and why.
-pub(super) fn terms(settings: &RedisTls, host: &str) -> Result<Terms, String> {
+pub(super) fn terms(settings: &RedisTls, host: &str) -> Result<HandshakeSetup, String> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let ours = match (&settings.cert_file, &settings.key_file) {
         (None, None) => None,
@@ -72,7 +72,7 @@ pub(super) fn terms(settings: &RedisTls, host: &str) -> Result<Terms, String> {
         }
         _ => return Err("a client certificate needs both cert_file and key_file".to_owned()),
     };
-    let asked = Arc::new(Asked {
+    let asked = Arc::new(ClientCertificate {
         ours,
         was: AtomicBool::new(false),
     });
@@ -83,7 +83,7 @@ pub(super) fn terms(settings: &RedisTls, host: &str) -> Result<Terms, String> {
         .map_err(|error| error.to_string())?
         .with_root_certificates(roots(settings)?)
         .with_client_cert_resolver(Arc::clone(&asked) as Arc<dyn ResolvesClientCert>);
-    Ok(Terms {
+    Ok(HandshakeSetup {
         config: Arc::new(config),
         name,
         asked,

@@ -8,9 +8,9 @@ use prost::Message as _;
 use serde_json::Value;
 
 use super::wire::{
-    EnqueueEvent, EntryMessage, Header, Instant, QueuePriority, ServerMessage, TaskMessage, WorkerMessage,
+    EnqueueEventMessage, EntryMessage, Header, Instant, QueuePriority, ServerMessage, TaskMessage, WorkerMessage,
 };
-use super::{convert, keys, shown};
+use super::{asynq_entries, convert, keys};
 
 macro_rules! vector {
     ($name:literal) => {
@@ -143,7 +143,7 @@ fn messages_are_written_and_read_byte_for_byte() {
                 continue;
             }
             "SchedulerEntry" => entry(f).encode_to_vec(),
-            "SchedulerEnqueueEvent" => EnqueueEvent {
+            "SchedulerEnqueueEvent" => EnqueueEventMessage {
                 task_id: text(&f["task_id"]),
                 enqueue_time: instant(&f["enqueue_time"]),
             }
@@ -219,7 +219,7 @@ fn queues_are_quoted_alike() {
         .iter()
         .filter_map(|option| option["string"].as_str()?.strip_prefix("Queue("));
     let names = ["low", "a \"b\"\n✓\u{1}"];
-    let ours: Vec<String> = names.iter().map(|name| shown::quoted(name)).collect();
+    let ours: Vec<String> = names.iter().map(|name| asynq_entries::quoted(name)).collect();
     let theirs: Vec<&str> = quoted.map(|q| q.trim_end_matches(')')).collect();
     assert_eq!(ours, theirs);
 }

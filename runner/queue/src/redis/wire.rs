@@ -128,7 +128,7 @@ pub(super) struct EntryMessage {
 
 /// A fire of a schedule as other tools see it.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
-pub(super) struct EnqueueEvent {
+pub(super) struct EnqueueEventMessage {
     #[prost(string, tag = "1")]
     pub task_id: String,
     #[prost(message, optional, tag = "2")]

@@ -37,7 +37,7 @@ impl Work for RedisBroker {
 
     async fn settle(&self, settlements: &[Settlement]) -> BrokerResult<Vec<Settled>> {
         if self.conn.is_cluster() {
-            return self.settle_apart(settlements, None).await;
+            return self.settle_per_queue(settlements, None).await;
         }
         self.settle_claims(settlements, None).await
     }

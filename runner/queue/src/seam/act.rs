@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use runner_core::task::{Event, InvalidTask, QueueName, State, TaskId};
+use runner_core::task::{Event, InvalidTask, QueueName, TaskId, TaskState};
 use serde::Serialize;
 
 /// Tasks that one call acts on at most, so that a store is never busy with one call for long.
@@ -48,7 +48,7 @@ impl Action {
     /// # Errors
     ///
     /// [`ActionError::Never`].
-    pub fn check(self, state: State) -> Result<(), ActionError> {
+    pub fn check(self, state: TaskState) -> Result<(), ActionError> {
         let done = self.done();
         let allowed = state.after(self.event());
         allowed.map(drop).map_err(|_| ActionError::Never { state, done })
@@ -67,7 +67,7 @@ pub enum ActionError {
         /// The task.
         id: TaskId,
         /// The state it is in.
-        state: State,
+        state: TaskState,
         /// `run`, `archived`, `deleted`, `edited`.
         done: &'static str,
     },
@@ -75,7 +75,7 @@ pub enum ActionError {
     #[error("tasks that are {state} cannot be {done}")]
     Never {
         /// The state.
-        state: State,
+        state: TaskState,
         /// `run`, `archived`, `deleted`.
         done: &'static str,
     },

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use jiff::civil::Date;
 use runner_core::schedule::ScheduleId;
-use runner_core::task::{QueueName, State, Task, TaskId};
+use runner_core::task::{QueueName, Task, TaskId, TaskState};
 use serde::Serialize;
 
 use super::{
@@ -38,7 +38,7 @@ pub struct QueueInfo {
     pub name: QueueName,
     /// How many tasks are in each state; every state is present. Of more than a thousand groups a store may look at some
     /// and count one task for each of the others: there are at least so many aggregating ones.
-    pub counts: BTreeMap<State, u64>,
+    pub counts: BTreeMap<TaskState, u64>,
     /// Whether it is paused.
     pub paused: bool,
     /// How long its oldest pending task has waited; zero when none has.
@@ -82,7 +82,7 @@ pub struct TaskInfo {
     /// The task.
     pub record: TaskRecord,
     /// Its state.
-    pub state: State,
+    pub state: TaskState,
     /// When it runs next: scheduled and retry.
     pub next_run: Option<Timestamp>,
     /// Since when it has been pending, if that is known.
@@ -120,7 +120,7 @@ pub struct RawTask {
     /// The id; another program may have written one that is no text.
     pub id: Vec<u8>,
     /// Its state, if it has one.
-    pub state: Option<State>,
+    pub state: Option<TaskState>,
     /// Why it cannot be read; `None`: it can, or it was not, because it is large and reading it would have kept the
     /// store for too long.
     pub why: Option<String>,
@@ -210,7 +210,7 @@ pub trait Inspector {
     async fn queues(&self) -> BrokerResult<Vec<QueueInfo>>;
 
     /// One page of the tasks of a queue in one state, with at most [`HEAD_BYTES`] of each payload and result.
-    async fn tasks(&self, queue: &QueueName, state: State, page: Page) -> BrokerResult<TaskPage>;
+    async fn tasks(&self, queue: &QueueName, state: TaskState, page: Page) -> BrokerResult<TaskPage>;
 
     /// The groups of a queue that have tasks, by name. Tasks that are being put together right now are not counted.
     async fn groups(&self, queue: &QueueName, page: Page) -> BrokerResult<GroupPage>;
@@ -264,7 +264,7 @@ pub trait Inspector {
     /// first; for tasks that wait in groups, of all groups of the queue. Call it again while there are more.
     ///
     /// Tasks that come meanwhile are taken too: a caller who wants to end counts first.
-    async fn act_all(&self, queue: &QueueName, state: State, action: Action) -> Result<Acted, ActionError>;
+    async fn act_all(&self, queue: &QueueName, state: TaskState, action: Action) -> Result<Acted, ActionError>;
 
     /// The same for the tasks that wait in one group.
     async fn act_group(&self, queue: &QueueName, group: &str, action: Action) -> Result<Acted, ActionError>;

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use runner_core::task::{InvalidTask, QueueName, State, Task, TaskId};
+use runner_core::task::{InvalidTask, QueueName, Task, TaskId, TaskState};
 
 use super::BrokerResult;
 
@@ -14,7 +14,7 @@ pub struct Enqueued {
     /// The queue it waits in.
     pub queue: QueueName,
     /// Pending, scheduled or aggregating.
-    pub state: State,
+    pub state: TaskState,
     /// When it is to run; `None` for tasks that wait in a group.
     pub run_at: Option<Timestamp>,
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use jiff::Timestamp;
-use runner_core::task::{QueueName, State, TaskId, covers};
+use runner_core::task::{QueueName, TaskId, TaskState, covers};
 use serde::{Deserialize, Serialize};
 
 use super::{Attempt, BrokerResult, KnownTypes, StopRequest, TaskRecord};
@@ -172,7 +172,7 @@ pub struct Recovered {
     /// Its type; empty when the record could not be read.
     pub kind: String,
     /// Where it is now: retry, archived or pending.
-    pub state: State,
+    pub state: TaskState,
     /// How many crashes are counted against it, this one included; 0 when it could not be read.
     pub lost: u32,
     /// Whether that was once too often: archived as poison, although retries may be left.

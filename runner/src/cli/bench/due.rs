@@ -10,12 +10,12 @@ use std::time::Duration;
 use anyhow::ensure;
 use jiff::Timestamp;
 use runner_core::clock::Clock;
-use runner_core::task::{Run, State, Task};
+use runner_core::task::{Run, Task, TaskState};
 use runner_queue::Page;
 use runner_sdk::{Ctx, Registry, TaskError};
 
 use super::figure::Figure;
-use super::rig::{BATCH, Bench, KIND, Seen, put};
+use super::rig::{BATCH, Bench, KIND, Observed, put};
 
 /// Seconds over which the tasks are spread.
 const SECONDS: i64 = 3;
@@ -37,7 +37,7 @@ const PAGE: usize = 1_000;
 struct Log {
     clock: Arc<dyn Clock>,
     began: Mutex<Vec<[Option<i64>; 2]>>,
-    seen: Seen,
+    seen: Observed,
 }
 
 /// Median and 99th percentile of the lateness, for both.
@@ -46,7 +46,7 @@ pub(super) async fn measure(bench: &Bench) -> anyhow::Result<Vec<Figure>> {
     let log = Arc::new(Log {
         clock: bench.clock.clone(),
         began: Mutex::new(vec![[None; 2]; tasks]),
-        seen: Seen::for_tasks(tasks),
+        seen: Observed::for_tasks(tasks),
     });
     let noted = log.clone();
     let handlers = Registry::new()
@@ -57,10 +57,10 @@ pub(super) async fn measure(bench: &Bench) -> anyhow::Result<Vec<Figure>> {
         .build()?;
     bench.start(handlers, [(bench.queue.clone(), 1)].into()).await;
     let due = schedule(bench, tasks).await?;
-    bench.worked_off(&log.seen).await?;
+    bench.drained(&log.seen).await?;
     log.seen.expect(2 * tasks);
     let again = due_again(bench, tasks).await?;
-    bench.worked_off(&log.seen).await?;
+    bench.drained(&log.seen).await?;
     bench.end().await;
     let names = ["due, scheduled, p50", "due, scheduled, p99"];
     let mut figures = Figure::shares(names, &log.late(0, |n| due.get(n).copied()), "ms");
@@ -96,7 +96,7 @@ async fn due_again(bench: &Bench, tasks: usize) -> anyhow::Result<HashMap<usize,
     let mut due = HashMap::with_capacity(tasks);
     for number in 1..=tasks.div_ceil(PAGE) {
         let page = Page { number, size: PAGE };
-        for task in bench.broker.tasks(&bench.queue, State::Retry, page).await?.tasks {
+        for task in bench.broker.tasks(&bench.queue, TaskState::Retry, page).await?.tasks {
             if let (Some(n), Some(at)) = (place(&task.record.payload), task.next_run) {
                 due.insert(n, at.as_microsecond());
             }
@@ -150,7 +150,7 @@ mod tests {
         let log = Log {
             clock: clock.clone(),
             began: Mutex::new(vec![[None; 2]; 2]),
-            seen: Seen::for_tasks(2),
+            seen: Observed::for_tasks(2),
         };
         assert!(log.began(b"0").is_err(), "the first try asks for another");
         // The verdict takes a while to reach the store, which counts from then on.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::figure::Figure;
-use super::rig::{Bench, Seen, put};
+use super::rig::{Bench, Observed, put};
 
 /// Distance of two tasks.
 const PACE: Duration = Duration::from_millis(10);
@@ -40,7 +40,7 @@ pub(super) async fn measure(bench: &Bench) -> anyhow::Result<Vec<Figure>> {
 /// Milliseconds for each task.
 async fn waits(bench: &Bench, by: By) -> anyhow::Result<Vec<f64>> {
     let tasks = (bench.tasks / 100).max(20);
-    let seen = Arc::new(Seen::default());
+    let seen = Arc::new(Observed::default());
     bench.count_with(&seen).await?;
     let mut waits = Vec::with_capacity(tasks);
     let task = [bench.task()];

@@ -6,11 +6,11 @@
 mod due;
 mod figure;
 mod idle;
+mod interrupt;
 mod latency;
 mod meter;
 mod rates;
 mod rig;
-mod told;
 
 use std::time::Duration;
 
@@ -20,11 +20,11 @@ use runner_core::task::QueueName;
 use runner_queue::{Broker, RemoveError};
 use tokio::time::Instant;
 
-use super::{Context, open, print, queue};
+use super::{CommandContext, open, print, queue};
 use figure::{Figure, HEADINGS};
+use interrupt::Interrupt;
 use rates::Rate;
 use rig::Bench;
-use told::Told;
 
 /// Rounds of each rate when it is compared, unless told otherwise.
 const ROUNDS: u32 = 5;
@@ -94,7 +94,7 @@ enum What {
 }
 
 impl BenchCommand {
-    pub async fn run(self, context: &Context) -> anyhow::Result<()> {
+    pub async fn run(self, context: &CommandContext) -> anyhow::Result<()> {
         let broker = context.broker().await?;
         let queue = QueueName::new(format!("bench-{}", &uuid::Uuid::new_v4().simple().to_string()[..8]))?;
         let bare = QueueName::new(format!("{queue}-ceiling"))?;
@@ -113,7 +113,7 @@ impl BenchCommand {
             types: self.types as usize,
             worker: tokio::sync::Mutex::default(),
         };
-        let mut told = Told::listen()?;
+        let mut told = Interrupt::listen()?;
         let figures = tokio::select! {
             figures = self.measure(&bench) => figures,
             stopped = told.stopped() => Err(stopped.into()),

@@ -7,7 +7,7 @@ use anyhow::Context as _;
 
 use super::figure::Figure;
 use super::meter::{Meter, Sample};
-use super::rig::{Bench, PATIENCE, Seen, put};
+use super::rig::{Bench, Observed, PATIENCE, put};
 
 /// What is done as often as possible in a second.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,7 +47,7 @@ pub(super) async fn measure(bench: &Bench, rate: Rate, rounds: usize, ceiling: b
     let mut samples = Vec::with_capacity(rounds);
     for _ in 0..rounds {
         for (form, batch) in forms.iter_mut().zip(batches) {
-            let bare = tokio::time::timeout(PATIENCE, bare(bench, rate, *batch));
+            let bare = tokio::time::timeout(PATIENCE, ceiling_rate(bench, rate, *batch));
             form.push(bare.await.context("the store did not get done in time")??);
         }
         samples.push(ours(bench, rate).await?);
@@ -64,7 +64,7 @@ async fn ours(bench: &Bench, rate: Rate) -> anyhow::Result<Sample> {
             let meter = Meter::start(store).await?;
             bench.fill(tasks).await?;
             let used = meter.stop().await?;
-            bench.work_off(tasks).await?;
+            bench.drain(tasks).await?;
             used
         }
         Rate::Singly => {
@@ -74,22 +74,22 @@ async fn ours(bench: &Bench, rate: Rate) -> anyhow::Result<Sample> {
                 put(bench.broker.as_ref(), &task).await?;
             }
             let used = meter.stop().await?;
-            bench.work_off(tasks).await?;
+            bench.drain(tasks).await?;
             used
         }
         Rate::Drain => {
             bench.fill(tasks).await?;
             let tasks = bench.waiting().await?;
             let meter = Meter::start(store).await?;
-            bench.work_off(tasks).await?;
+            bench.drain(tasks).await?;
             meter.stop().await?
         }
         Rate::Steady => {
-            let seen = Arc::new(Seen::for_tasks(tasks));
+            let seen = Arc::new(Observed::for_tasks(tasks));
             let meter = Meter::start(store).await?;
             bench.count_with(&seen).await?;
             bench.fill(tasks).await?;
-            bench.worked_off(&seen).await?;
+            bench.drained(&seen).await?;
             meter.stop().await?
         }
     };
@@ -98,7 +98,7 @@ async fn ours(bench: &Bench, rate: Rate) -> anyhow::Result<Sample> {
 }
 
 /// Through the bare store. Leaves its queue empty.
-async fn bare(bench: &Bench, rate: Rate, batch: usize) -> anyhow::Result<Sample> {
+async fn ceiling_rate(bench: &Bench, rate: Rate, batch: usize) -> anyhow::Result<Sample> {
     let tasks = rate.tasks(bench);
     let store = bench.store.as_ref();
     if rate == Rate::Drain {

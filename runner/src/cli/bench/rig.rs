@@ -52,7 +52,7 @@ pub(super) struct Bench {
 
 /// What the handler saw.
 #[derive(Default)]
-pub(super) struct Seen {
+pub(super) struct Observed {
     count: AtomicUsize,
     target: AtomicUsize,
     reached: Notify,
@@ -83,14 +83,14 @@ impl Bench {
     }
 
     /// Starts a worker, and returns once `tasks` of its tasks have been handled and settled.
-    pub(super) async fn work_off(&self, tasks: usize) -> anyhow::Result<()> {
-        let seen = Arc::new(Seen::for_tasks(tasks));
+    pub(super) async fn drain(&self, tasks: usize) -> anyhow::Result<()> {
+        let seen = Arc::new(Observed::for_tasks(tasks));
         self.count_with(&seen).await?;
-        self.worked_off(&seen).await
+        self.drained(&seen).await
     }
 
     /// Returns once as many tasks as expected began, and the store has taken the verdict of each.
-    pub(super) async fn worked_off(&self, seen: &Seen) -> anyhow::Result<()> {
+    pub(super) async fn drained(&self, seen: &Observed) -> anyhow::Result<()> {
         seen.wait().await?;
         if let Some(worker) = self.worker.lock().await.as_ref() {
             let settled = tokio::time::timeout(PATIENCE, worker.at_rest()).await;
@@ -112,7 +112,7 @@ impl Bench {
     }
 
     /// Starts a worker whose handler does nothing but tell `seen`.
-    pub(super) async fn count_with(&self, seen: &Arc<Seen>) -> anyhow::Result<()> {
+    pub(super) async fn count_with(&self, seen: &Arc<Observed>) -> anyhow::Result<()> {
         let seen = seen.clone();
         let registry = Registry::new().on(KIND, move |_: Ctx| {
             seen.note();
@@ -126,7 +126,7 @@ impl Bench {
 
     /// Starts a worker with these handlers on these queues; the one before it must have been ended.
     pub(super) async fn start(&self, handlers: Handlers, queues: BTreeMap<QueueName, u32>) {
-        let settings = worker::Settings {
+        let settings = worker::WorkerSettings {
             concurrency: self.concurrency,
             queues,
             strict_priority: false,
@@ -161,7 +161,7 @@ pub(super) fn task_for(queue: &QueueName, payload: usize) -> Task {
     Task::new(KIND).queue(queue.clone()).payload(vec![b'x'; payload])
 }
 
-impl Seen {
+impl Observed {
     /// Waits for so many tasks.
     pub(super) fn for_tasks(tasks: usize) -> Self {
         let seen = Self::default();
@@ -238,7 +238,7 @@ mod tests {
         for _ in 0..5 {
             bench.fill(bench.tasks).await.unwrap();
             assert_eq!(bench.waiting().await.unwrap(), bench.tasks);
-            bench.work_off(bench.tasks).await.unwrap();
+            bench.drain(bench.tasks).await.unwrap();
             assert_eq!(bench.waiting().await.unwrap(), 0, "none waits, none is active");
             bench.end().await;
         }

@@ -13,7 +13,7 @@ use runner_sdk::FunctionOptions;
 
 pub use builder::Schedule;
 
-use super::manifest::{Context, Report, read_coded};
+use super::manifest::{Report, ScheduleContext, read_coded};
 use crate::text::yaml::Mark;
 
 /// What code says.
@@ -30,7 +30,7 @@ pub struct Code {
 impl Code {
     /// Reads schedules, each with its name and the task that its occurrences enqueue.
     #[must_use]
-    pub fn read(schedules: impl IntoIterator<Item = (String, Schedule, Task)>, context: &Context) -> Self {
+    pub fn read(schedules: impl IntoIterator<Item = (String, Schedule, Task)>, context: &ScheduleContext) -> Self {
         let mut code = Self::default();
         for (name, schedule, task) in schedules {
             code.add(name, &schedule, task, context);
@@ -43,7 +43,7 @@ impl Code {
         self.problems.iter().filter(|p| p.severity == Severity::Error)
     }
 
-    fn add(&mut self, name: String, schedule: &Schedule, task: Task, context: &Context) {
+    fn add(&mut self, name: String, schedule: &Schedule, task: Task, context: &ScheduleContext) {
         let id = ScheduleId::code(&name);
         let mut report = Report::of_code(id.as_str());
         let mark = Mark::default();

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 /// Something that happened to a file.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Change {
+pub enum FileChange {
     /// A new version is in force.
     Applied {
         /// The file.
@@ -69,16 +69,16 @@ pub enum Change {
 
 /// What one look led to.
 #[derive(Debug, Default)]
-pub struct Step {
+pub struct FileStep {
     /// In the order of the paths.
-    pub changes: Vec<Change>,
+    pub changes: Vec<FileChange>,
     /// When to look again at the latest.
     pub again: Option<Duration>,
     /// Files that are in force as they were before the start, because that is not what stands there now.
     pub restored: usize,
 }
 
-impl Step {
+impl FileStep {
     /// Asks for a look after this time at the latest.
     pub fn look_again(&mut self, after: Duration) {
         // Just after the moment, so that the next look finds it has come.
@@ -89,7 +89,7 @@ impl Step {
 
 /// The moment of a look: one for waiting, one for people.
 #[derive(Debug, Clone, Copy)]
-pub struct Moment<'a> {
+pub struct ScanTime<'a> {
     /// For measuring.
     pub instant: Instant,
     /// For people.

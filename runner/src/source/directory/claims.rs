@@ -20,7 +20,7 @@ pub struct Claimant<'a> {
 
 /// What is in force of a file from now on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
+pub enum NameVerdict {
     /// The newer version.
     Newer,
     /// What was in force, if anything was: the newer version wants a name that this other file has.
@@ -44,24 +44,24 @@ enum Has {
 
 /// Decides about all files at once, so that two of them can exchange a name.
 #[must_use]
-pub fn settle(claimants: &[Claimant<'_>]) -> Vec<Verdict> {
+pub fn settle(claimants: &[Claimant<'_>]) -> Vec<NameVerdict> {
     let mut has: Vec<Has> = claimants.iter().map(first_wish).collect();
     // Each pass but the last takes something from a file that it never gets back, so there is a last one.
     while take_away(claimants, &mut has) {}
     while give_back(claimants, &mut has) {}
     let owners = owners(claimants, &has);
     let verdict = |(i, claimant): (usize, &Claimant<'_>)| match (has[i], wanted(claimant)) {
-        (Has::Newer, _) => Verdict::Newer,
+        (Has::Newer, _) => NameVerdict::Newer,
         (_, Some(names)) => {
             let other = names
                 .iter()
                 .find_map(|name| owners.get(name).filter(|owner| **owner != i));
-            Verdict::Refused {
+            NameVerdict::Refused {
                 by: other.copied().unwrap_or(i),
             }
         }
-        (Has::Nothing, None) if claimant.held.is_some() => Verdict::Superseded,
-        _ => Verdict::Same,
+        (Has::Nothing, None) if claimant.held.is_some() => NameVerdict::Superseded,
+        _ => NameVerdict::Same,
     };
     claimants.iter().enumerate().map(verdict).collect()
 }
@@ -175,7 +175,7 @@ mod tests {
         }
     }
 
-    fn settled(files: &[(&'static str, &'static str)]) -> Vec<Verdict> {
+    fn settled(files: &[(&'static str, &'static str)]) -> Vec<NameVerdict> {
         let now = Instant::now();
         let files: Vec<_> = files.iter().map(|(held, wanted)| file(now, held, wanted)).collect();
         settle(&files)
@@ -183,7 +183,7 @@ mod tests {
 
     #[test]
     fn the_one_in_force_keeps_the_name_and_else_the_first_path() {
-        use Verdict::{Newer, Refused, Same};
+        use NameVerdict::{Newer, Refused, Same};
         assert_eq!(settled(&[("-", "a"), ("a", "-")]), [Refused { by: 1 }, Same]);
         assert_eq!(settled(&[("-", "a"), ("a", "a")]), [Refused { by: 1 }, Newer]);
         assert_eq!(settled(&[("-", "a"), ("-", "a")]), [Newer, Refused { by: 0 }]);
@@ -196,7 +196,7 @@ mod tests {
 
     #[test]
     fn names_move_and_are_exchanged_in_one_step() {
-        use Verdict::{Newer, Refused};
+        use NameVerdict::{Newer, Refused};
         assert_eq!(settled(&[("a", "b"), ("b", "a")]), [Newer, Newer]);
         assert_eq!(settled(&[("a", ""), ("-", "a")]), [Newer, Newer]);
         assert_eq!(settled(&[("a", "b"), ("b", "c"), ("c", "a")]), [Newer, Newer, Newer]);
@@ -209,7 +209,7 @@ mod tests {
         assert_eq!(settled(&[("-", "x"), ("x", "y"), ("y", "-")])[0], Refused { by: 1 });
         assert_eq!(
             settled(&[("-", "ax"), ("-", "ab"), ("b", "-")]),
-            [Newer, Refused { by: 0 }, Verdict::Same]
+            [Newer, Refused { by: 0 }, NameVerdict::Same]
         );
     }
 
@@ -223,17 +223,17 @@ mod tests {
         };
         // Under another path: found when the old one was gone.
         let renamed = [gone(later), file(later, "-", "a")];
-        assert_eq!(settle(&renamed), [Verdict::Superseded, Verdict::Newer]);
+        assert_eq!(settle(&renamed), [NameVerdict::Superseded, NameVerdict::Newer]);
         // A copy that had been refused before does not take over in the moment in which an editor replaces the file.
         let copied = [file(start, "-", "a"), gone(later)];
-        assert_eq!(settle(&copied), [Verdict::Refused { by: 1 }, Verdict::Same]);
+        assert_eq!(settle(&copied), [NameVerdict::Refused { by: 1 }, NameVerdict::Same]);
     }
 
     #[test]
     fn many_copies_cost_little() {
         let files: Vec<_> = std::iter::repeat_n(("-", "abc"), 10_000).collect();
         let verdicts = settled(&files);
-        assert_eq!(verdicts[0], Verdict::Newer);
-        assert!(verdicts[1..].iter().all(|v| *v == Verdict::Refused { by: 0 }));
+        assert_eq!(verdicts[0], NameVerdict::Newer);
+        assert!(verdicts[1..].iter().all(|v| *v == NameVerdict::Refused { by: 0 }));
     }
 }

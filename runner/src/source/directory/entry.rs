@@ -18,14 +18,14 @@ pub type Hash = [u8; 32];
 
 /// What was found in a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Found {
+pub struct FileContent {
     /// Of the content, or of the reason why there is none.
     pub hash: Hash,
     /// The text, or code and reason.
     pub content: Result<String, (&'static str, String)>,
 }
 
-impl Found {
+impl FileContent {
     /// A text.
     #[must_use]
     pub fn text(text: String) -> Self {
@@ -90,11 +90,11 @@ fn has_suffix(name: &str, suffixes: &[&str]) -> bool {
 
 /// Reads a file that is no link; `None` if it is gone.
 #[must_use]
-pub fn read(path: &Path) -> Option<Found> {
+pub fn read(path: &Path) -> Option<FileContent> {
     match text_of(path) {
-        Ok(text) => Some(Found::text(text)),
+        Ok(text) => Some(FileContent::text(text)),
         Err(Unread::Gone) => None,
-        Err(Unread::Because(code, reason)) => Some(Found::unusable(code, reason)),
+        Err(Unread::Because(code, reason)) => Some(FileContent::unusable(code, reason)),
     }
 }
 

@@ -7,11 +7,11 @@ use tokio::time::Instant;
 
 use runner_core::schedule::{Origin, Problem, Severity, Source};
 
-use super::change::{Change, Moment, Step};
+use super::change::{FileChange, FileStep, ScanTime};
 use super::claims::Claimant;
-use super::entry::{Found, Hash};
-use super::memory::KeptFile;
-use crate::source::manifest::{self, Context, Entry, Reading};
+use super::entry::{FileContent, Hash};
+use super::saved_files::SavedFile;
+use crate::source::manifest::{self, FunctionEntry, Reading, ScheduleContext};
 use crate::source::status::{LAST_GOOD, Rejected};
 
 /// When a text that does not parse is looked at again; after the last one it is an error.
@@ -24,15 +24,15 @@ pub const LOOKS: [Duration; 4] = [
 
 /// See the head of this file.
 #[derive(Default)]
-pub struct File {
+pub struct ManifestFile {
     /// In force.
-    pub good: Option<Good>,
+    pub good: Option<VersionInForce>,
     /// In order, and not in force yet.
-    pub next: Option<Good>,
+    pub next: Option<VersionInForce>,
     /// Why `next` is not in force.
     pub clash: Option<Problem>,
     /// What stands there, if there are errors in it.
-    pub bad: Option<Bad>,
+    pub bad: Option<RejectedVersion>,
     /// Since when it may be that it is still being written.
     doubtful: Option<Instant>,
     /// Since when it is gone.
@@ -42,7 +42,7 @@ pub struct File {
 }
 
 /// A version that is in order.
-pub struct Good {
+pub struct VersionInForce {
     hash: Hash,
     /// When it was found.
     found: Instant,
@@ -53,27 +53,27 @@ pub struct Good {
     /// Whether it was in force before the start, and no look has found it since.
     restored: bool,
     /// What it defines.
-    pub entries: Vec<Entry>,
+    pub entries: Vec<FunctionEntry>,
     /// What it is warned of.
     pub warnings: Vec<Problem>,
 }
 
 /// A text with errors.
-pub struct Bad {
+pub struct RejectedVersion {
     hash: Hash,
     names: Vec<String>,
     /// Errors and warnings.
     pub problems: Vec<Problem>,
 }
 
-impl Good {
+impl VersionInForce {
     /// The functions.
     pub fn names(&self) -> Vec<String> {
         self.entries.iter().map(|e| e.function.name.clone()).collect()
     }
 
-    fn applied(&self, place: &str) -> Change {
-        Change::Applied {
+    fn applied(&self, place: &str) -> FileChange {
+        FileChange::Applied {
             place: place.to_owned(),
             functions: self.names(),
             schedules: self.entries.iter().map(|e| e.schedules.len()).sum(),
@@ -81,7 +81,7 @@ impl Good {
     }
 
     /// Notes that this is what stands in the file; news if it was only known from before the start.
-    fn confirm(&mut self, place: &str) -> Option<Change> {
+    fn confirm(&mut self, place: &str) -> Option<FileChange> {
         let news = std::mem::replace(&mut self.restored, false);
         news.then(|| self.applied(place))
     }
@@ -96,7 +96,7 @@ impl Good {
     }
 
     /// Says of each schedule that it runs as an older version of its file says.
-    fn outdated(&self, place: &str, why: &str, context: &Context) -> Vec<Problem> {
+    fn outdated(&self, place: &str, why: &str, context: &ScheduleContext) -> Vec<Problem> {
         let since = self.since.parse().map(|at| context.shown(at));
         let since = since.unwrap_or_else(|_| self.since.clone());
         let text = format!("{why}; its last good version, of {since}, stays in force");
@@ -141,15 +141,15 @@ fn told_last(problem: &Problem) -> u8 {
     }
 }
 
-impl File {
+impl ManifestFile {
     /// Brings the version into force that was in force before the start, if it is good under the present settings.
-    pub fn restore(&mut self, kept: KeptFile, place: &str, context: &Context, now: Moment<'_>) {
+    pub fn restore(&mut self, kept: SavedFile, place: &str, context: &ScheduleContext, now: ScanTime<'_>) {
         let reading = manifest::read(&kept.text, place, context);
         if self.good.is_some() || !reading.is_good() {
             return;
         }
-        self.good = Some(Good {
-            hash: Found::text(kept.text.clone()).hash,
+        self.good = Some(VersionInForce {
+            hash: FileContent::text(kept.text.clone()).hash,
             found: now.instant,
             since: kept.since,
             text: kept.text,
@@ -167,14 +167,14 @@ impl File {
     /// Takes in what was found in the file.
     pub fn take(
         &mut self,
-        found: Found,
+        found: FileContent,
         place: &str,
-        context: &Context,
-        now: Moment<'_>,
+        context: &ScheduleContext,
+        now: ScanTime<'_>,
         patient: bool,
-        step: &mut Step,
+        step: &mut FileStep,
     ) {
-        let is = |version: &Option<Good>| version.as_ref().is_some_and(|v| v.hash == found.hash);
+        let is = |version: &Option<VersionInForce>| version.as_ref().is_some_and(|v| v.hash == found.hash);
         if is(&self.good) {
             (self.next, self.bad, self.doubtful) = (None, None, None);
             step.changes
@@ -213,8 +213,8 @@ impl File {
         self.reject(found.hash, reading, place, step);
     }
 
-    fn accept(&mut self, found: Found, reading: Reading, now: Moment<'_>) {
-        let next = Good {
+    fn accept(&mut self, found: FileContent, reading: Reading, now: ScanTime<'_>) {
+        let next = VersionInForce {
             hash: found.hash,
             found: now.instant,
             since: now.shown.to_owned(),
@@ -226,34 +226,34 @@ impl File {
         (self.next, self.bad, self.doubtful) = (Some(next), None, None);
     }
 
-    fn reject(&mut self, hash: Hash, reading: Reading, place: &str, step: &mut Step) {
+    fn reject(&mut self, hash: Hash, reading: Reading, place: &str, step: &mut FileStep) {
         let Reading { problems, names, .. } = reading;
         let errors = || problems.iter().filter(|p| p.severity == Severity::Error);
         if let Some(telling) = errors().min_by_key(|p| told_last(p)).cloned() {
             let (place, errors) = (place.to_owned(), errors().count());
             let kept = self.good.as_ref().map(|good| good.since.clone());
-            step.changes.push(Change::Rejected {
+            step.changes.push(FileChange::Rejected {
                 place,
                 telling,
                 errors,
                 kept,
             });
         }
-        let bad = Bad { hash, names, problems };
+        let bad = RejectedVersion { hash, names, problems };
         (self.next, self.bad, self.doubtful) = (None, Some(bad), None);
     }
 
     /// Which names it has and wants.
     pub fn claimant(&self) -> Claimant<'_> {
         Claimant {
-            held: self.good.as_ref().map(Good::name_texts),
+            held: self.good.as_ref().map(VersionInForce::name_texts),
             wanted: self.next.as_ref().map(|next| (next.name_texts(), next.found)),
             gone: self.gone,
         }
     }
 
     /// Brings the newer version into force.
-    pub fn promote(&mut self, place: &str) -> Option<Change> {
+    pub fn promote(&mut self, place: &str) -> Option<FileChange> {
         let next = self.next.take()?;
         let change = next.applied(place);
         (self.good, self.clash) = (Some(next), None);
@@ -261,19 +261,19 @@ impl File {
     }
 
     /// Brings nothing into force any more.
-    pub fn drop_version(&mut self, place: &str) -> Option<Change> {
+    pub fn drop_version(&mut self, place: &str) -> Option<FileChange> {
         let functions = self.good.take()?.names();
         let place = place.to_owned();
-        Some(Change::Removed { place, functions })
+        Some(FileChange::Removed { place, functions })
     }
 
     /// Says that the newer version wants a name of another file.
     pub fn refuse(&mut self, other: Option<&Self>) {
         let Some(next) = &self.next else { return };
         let good = other.and_then(|other| other.good.as_ref());
-        let others: Vec<&Entry> = good.iter().flat_map(|v| &v.entries).collect();
+        let others: Vec<&FunctionEntry> = good.iter().flat_map(|v| &v.entries).collect();
         let clash = next.entries.iter().find_map(|entry| {
-            let same = |other: &&&Entry| other.function.name == entry.function.name;
+            let same = |other: &&&FunctionEntry| other.function.name == entry.function.name;
             Some((entry, *others.iter().find(same)?))
         });
         self.clash = clash.map(|(entry, first)| {
@@ -292,7 +292,7 @@ impl File {
     }
 
     /// What is wrong with what stands there.
-    pub fn problems(&self, place: &str, context: &Context) -> Vec<Problem> {
+    pub fn problems(&self, place: &str, context: &ScheduleContext) -> Vec<Problem> {
         let mut problems: Vec<Problem> = self.bad.iter().flat_map(|b| b.problems.clone()).collect();
         problems.extend(self.clash.clone());
         let Some(good) = &self.good else { return problems };

@@ -13,12 +13,12 @@ use runner_core::duration;
 use runner_core::schedule::{Definition, Problem};
 use runner_sdk::Function;
 
-use super::change::{Change, Moment, Step};
-use super::claims::{self, Verdict};
-use super::file::{File, LOOKS, origin};
-use super::memory::{Kept, ToKeep};
-use super::scan::{Remark, Snapshot, Trouble};
-use crate::source::manifest::{Context, Entry};
+use super::change::{FileChange, FileStep, ScanTime};
+use super::claims::{self, NameVerdict};
+use super::file::{LOOKS, ManifestFile, origin};
+use super::saved_files::{FilesToSave, SavedFiles};
+use super::scan::{NameWarning, ScanError, Snapshot};
+use crate::source::manifest::{FunctionEntry, ScheduleContext};
 use crate::source::settings::DEFAULT_MASS_DELETE;
 use crate::source::status::Rejected;
 use crate::source::types::is_about_type;
@@ -36,16 +36,16 @@ const FEW: usize = 3;
 pub struct Files {
     /// The directory as people know it.
     dir: String,
-    context: Context,
-    files: BTreeMap<String, File>,
+    context: ScheduleContext,
+    files: BTreeMap<String, ManifestFile>,
     mass: Option<(Instant, BTreeSet<String>)>,
     /// How long all files must be gone before their functions are.
     guard: Duration,
     emptied: Option<Emptied>,
     troubles: BTreeMap<String, Known>,
-    remarks: BTreeMap<String, Remark>,
+    remarks: BTreeMap<String, NameWarning>,
     /// What was in force before the start, until the first look.
-    kept: Option<Kept>,
+    kept: Option<SavedFiles>,
 }
 
 /// The directory has lost all its files.
@@ -58,7 +58,7 @@ struct Emptied {
 
 /// An entry that cannot be looked at.
 struct Known {
-    trouble: Trouble,
+    trouble: ScanError,
     since: Instant,
     /// Whether it has lasted long enough to be reported.
     told: bool,
@@ -82,7 +82,7 @@ pub struct Contents {
 impl Files {
     /// No files yet.
     #[must_use]
-    pub fn new(dir: impl Into<String>, context: Context) -> Self {
+    pub fn new(dir: impl Into<String>, context: ScheduleContext) -> Self {
         Self {
             dir: dir.into(),
             context,
@@ -98,7 +98,7 @@ impl Files {
 
     /// Says what was in force before the start. At the next look it counts for files that are there, or may be, and of
     /// which nothing is in force: so the last good version stays in force, and whoever has a name keeps it.
-    pub fn remember(&mut self, kept: Kept) {
+    pub fn remember(&mut self, kept: SavedFiles) {
         self.kept = Some(kept);
     }
 
@@ -108,7 +108,7 @@ impl Files {
         self.kept.as_ref().map(|kept| kept.at)
     }
 
-    fn restore(&mut self, snapshot: &Snapshot, now: Moment<'_>) -> bool {
+    fn restore(&mut self, snapshot: &Snapshot, now: ScanTime<'_>) -> bool {
         let Some(kept) = self.kept.take() else { return false };
         for file in kept.files {
             if snapshot.files.contains_key(&file.path) || snapshot.hides(&file.path) {
@@ -122,9 +122,9 @@ impl Files {
 
     /// What is in force, to be known after a restart.
     #[must_use]
-    pub fn to_keep(&self) -> ToKeep<'_> {
+    pub fn to_keep(&self) -> FilesToSave<'_> {
         let files = self.files.iter();
-        ToKeep::of(files.filter_map(|(path, file)| Some((path.as_str(), file.good.as_ref()?))))
+        FilesToSave::of(files.filter_map(|(path, file)| Some((path.as_str(), file.good.as_ref()?))))
     }
 
     /// Holds all files for so long when none is left.
@@ -133,8 +133,8 @@ impl Files {
     }
 
     /// Takes in one look. Without patience nothing is given a moment: what is wrong is wrong at once.
-    pub fn apply(&mut self, snapshot: Snapshot, now: Moment<'_>, patient: bool) -> Step {
-        let mut step = Step::default();
+    pub fn apply(&mut self, snapshot: Snapshot, now: ScanTime<'_>, patient: bool) -> FileStep {
+        let mut step = FileStep::default();
         let restored = self.restore(&snapshot, now);
         let mut missing = BTreeSet::new();
         for (path, file) in &mut self.files {
@@ -161,24 +161,24 @@ impl Files {
     }
 
     /// Brings newer versions into force, unless another file has a name that they want.
-    fn settle(&mut self, step: &mut Step) {
+    fn settle(&mut self, step: &mut FileStep) {
         let paths: Vec<String> = self.files.keys().cloned().collect();
-        let claimants: Vec<_> = self.files.values().map(File::claimant).collect();
+        let claimants: Vec<_> = self.files.values().map(ManifestFile::claimant).collect();
         let verdicts = claims::settle(&claimants);
         let mut applied = Vec::new();
         for (path, verdict) in paths.iter().zip(&verdicts) {
             let place = self.place(path);
             let Some(file) = self.files.get_mut(path) else { continue };
             match verdict {
-                Verdict::Newer => applied.extend(file.promote(&place)),
-                Verdict::Superseded => step.changes.extend(file.drop_version(&place)),
-                Verdict::Same => file.clash = None,
-                Verdict::Refused { .. } => (),
+                NameVerdict::Newer => applied.extend(file.promote(&place)),
+                NameVerdict::Superseded => step.changes.extend(file.drop_version(&place)),
+                NameVerdict::Same => file.clash = None,
+                NameVerdict::Refused { .. } => (),
             }
         }
         step.changes.extend(applied);
         for (path, verdict) in paths.iter().zip(&verdicts) {
-            let Verdict::Refused { by } = verdict else { continue };
+            let NameVerdict::Refused { by } = verdict else { continue };
             if let Some(mut file) = self.files.remove(path) {
                 file.refuse(paths.get(*by).and_then(|other| self.files.get(other)));
                 self.files.insert(path.clone(), file);
@@ -187,7 +187,7 @@ impl Files {
     }
 
     /// Notes what cannot be looked at. What may be over in a moment is reported after that moment.
-    fn trouble(&mut self, found: BTreeMap<String, Trouble>, now: Instant, patient: bool, step: &mut Step) {
+    fn trouble(&mut self, found: BTreeMap<String, ScanError>, now: Instant, patient: bool, step: &mut FileStep) {
         let mut before = std::mem::take(&mut self.troubles);
         for (path, trouble) in found {
             let old = before.remove(&path).filter(|known| known.trouble == trouble);
@@ -202,16 +202,16 @@ impl Files {
                 step.look_again(moment - waited);
             } else if !known.told {
                 known.told = true;
-                let Trouble { code, reason, .. } = known.trouble.clone();
+                let ScanError { code, reason, .. } = known.trouble.clone();
                 let place = self.place(&path);
-                step.changes.push(Change::Unreadable { place, code, reason });
+                step.changes.push(FileChange::Unreadable { place, code, reason });
             }
             self.troubles.insert(path, known);
         }
         for (path, _) in before.into_iter().filter(|(_, known)| known.told) {
             if !self.troubles.contains_key(&path) {
                 let place = self.place(&path);
-                step.changes.push(Change::Readable { place });
+                step.changes.push(FileChange::Readable { place });
             }
         }
     }
@@ -224,10 +224,10 @@ impl Files {
     }
 
     /// Drops files that have been gone for long enough.
-    fn forget(&mut self, missing: BTreeSet<String>, now: Instant, step: &mut Step) {
-        let all: usize = self.files.values().map(File::functions).sum();
+    fn forget(&mut self, missing: BTreeSet<String>, now: Instant, step: &mut FileStep) {
+        let all: usize = self.files.values().map(ManifestFile::functions).sum();
         let leaving = || missing.iter().filter_map(|path| self.files.get(path));
-        let lost: usize = leaving().map(File::functions).sum();
+        let lost: usize = leaving().map(ManifestFile::functions).sum();
         let files = leaving().filter(|file| file.good.is_some()).count();
         let emptied = lost > 0 && lost == all && (files > 1 || lost > FEW);
         let mass = emptied || lost > FEW && lost * 2 > all;
@@ -238,7 +238,7 @@ impl Files {
         let news = self.mass.as_ref().is_some_and(|(since, _)| *since == now);
         if emptied && news {
             let (place, guard) = (self.dir.clone(), self.guard);
-            step.changes.push(Change::Emptied { place, files, guard });
+            step.changes.push(FileChange::Emptied { place, files, guard });
         }
         let mass_grace = if emptied { self.guard } else { MASS_GRACE };
         let mut held = false;
@@ -266,7 +266,7 @@ impl Files {
             self.emptied = Some(Emptied { files, held });
             if !held {
                 let place = self.dir.clone();
-                step.changes.push(Change::AllGone { place, files });
+                step.changes.push(FileChange::AllGone { place, files });
             }
         } else if all > lost {
             self.emptied = None;
@@ -297,7 +297,7 @@ impl Files {
         let emptied = self.emptied.map(|emptied| self.emptied_problem(emptied));
         contents.problems.extend(emptied);
         for (path, known) in self.troubles.iter().filter(|(_, known)| known.told) {
-            let Trouble { code, reason, .. } = &known.trouble;
+            let ScanError { code, reason, .. } = &known.trouble;
             let problem = Problem::error(*code, reason.clone(), origin(&self.place(path)));
             contents.problems.push(problem);
         }
@@ -322,11 +322,11 @@ impl Files {
     fn rivals(&self) -> Vec<Problem> {
         let good = self.files.values().filter_map(|file| file.good.as_ref());
         let entries = good.flat_map(|good| &good.entries);
-        let mut about: Vec<&Entry> = entries
+        let mut about: Vec<&FunctionEntry> = entries
             .filter(|entry| is_about_type(&entry.function, !entry.schedules.is_empty()))
             .collect();
         about.sort_by(|a, b| a.function.name.cmp(&b.function.name));
-        let mut first: BTreeMap<String, &Entry> = BTreeMap::new();
+        let mut first: BTreeMap<String, &FunctionEntry> = BTreeMap::new();
         let mut rivals = Vec::new();
         for entry in about {
             let kind = entry.function.task_type();
@@ -347,14 +347,14 @@ impl Files {
         rivals
     }
 
-    fn remark(&self, path: &str, remark: Remark) -> Problem {
+    fn remark(&self, path: &str, remark: NameWarning) -> Problem {
         let (code, text, hint) = match remark {
-            Remark::NotRead => (
+            NameWarning::NotRead => (
                 "W106",
                 "the file looks like a manifest, and is not read: its name does not end in .yaml or .yml",
                 "rename it if it is one",
             ),
-            Remark::NotUtf8 => (
+            NameWarning::NotUtf8 => (
                 "W105",
                 "the name of the file is not UTF-8; the bytes in question are shown as \\x..",
                 "rename the file",

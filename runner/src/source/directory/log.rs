@@ -5,18 +5,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use runner_core::duration;
 use runner_core::schedule::Severity;
 
-use super::change::Change;
+use super::change::FileChange;
 use super::files::Contents;
 
 /// What was logged and still holds.
 #[derive(Default)]
-pub struct Log {
+pub struct DirectoryLog {
     told: BTreeSet<String>,
 }
 
-impl Log {
+impl DirectoryLog {
     /// Tells what happened in one look.
-    pub fn tell(&mut self, changes: &[Change], contents: &Contents) {
+    pub fn tell(&mut self, changes: &[FileChange], contents: &Contents) {
         changes.iter().for_each(log_change);
         // What lies between two files, or in the name of one, is no change of one.
         let lasting = contents.problems.iter().filter(|p| LASTING.contains(&p.code.as_str()));
@@ -34,16 +34,16 @@ impl Log {
 /// Problems that are logged when they appear.
 const LASTING: [&str; 3] = ["E401", "W105", "W106"];
 
-fn log_change(change: &Change) {
+fn log_change(change: &FileChange) {
     match change {
-        Change::Applied {
+        FileChange::Applied {
             place,
             functions,
             schedules,
         } => {
             tracing::info!(file = %place, functions = %functions.join(","), schedules, "manifest applied");
         }
-        Change::Rejected {
+        FileChange::Rejected {
             place,
             telling,
             errors,
@@ -60,21 +60,21 @@ fn log_change(change: &Change) {
             };
             tracing::error!(file = %place, errors, in_force, %problem, "manifest rejected");
         }
-        Change::Unreadable { place, code, reason } => tracing::error!(
+        FileChange::Unreadable { place, code, reason } => tracing::error!(
             code, entry = %place, reason,
             "an entry of the manifest directory cannot be read; what was in force of it stays in force"
         ),
-        Change::Readable { place } => {
+        FileChange::Readable { place } => {
             tracing::info!(entry = %place, "the entry of the manifest directory can be read again, or is gone");
         }
-        Change::Emptied { place, files, guard } => tracing::error!(
+        FileChange::Emptied { place, files, guard } => tracing::error!(
             code = "E410", dir = %place, files, guard = %duration::format(*guard),
             "all manifests are gone; what they define stays in force for a while (source.mass_delete)"
         ),
-        Change::AllGone { place, files } => tracing::error!(
+        FileChange::AllGone { place, files } => tracing::error!(
             code = "W410", dir = %place, files, "all manifests were removed; none is in force"
         ),
-        Change::Removed { place, functions } => {
+        FileChange::Removed { place, functions } => {
             tracing::info!(file = %place, functions = %functions.join(","), "manifest removed");
         }
     }

@@ -5,10 +5,10 @@ mod claims;
 mod entry;
 mod file;
 mod files;
+mod fingerprint;
 mod log;
-mod memory;
+mod saved_files;
 mod scan;
-mod seen;
 mod watch;
 
 #[cfg(test)]
@@ -32,20 +32,20 @@ use runner_core::duration;
 use runner_core::schedule::{Definition, Problem, Source};
 use runner_sdk::Function;
 
-use super::keep::Keep;
-use super::manifest::{self, Context};
-use super::memory::{Body, Memory};
+use super::manifest::{self, ScheduleContext};
+use super::saved_state::{SavedState, SavedText};
 use super::settings::ManifestSettings;
-use super::shared::{Part, Shared, Trigger};
+use super::shared::{Refresh, Shared, SourcePart};
+use super::state_store::StateStore;
 use super::status::{SourceState, absent};
-use crate::role::Role;
+use crate::background::BackgroundLoop;
 
-use change::{Moment, Step};
+use change::{FileStep, ScanTime};
 use files::{Contents, Files};
-use log::Log;
-use memory::Kept;
+use log::DirectoryLog;
+use saved_files::SavedFiles;
 use scan::Snapshot;
-use watch::Watcher;
+use watch::DirectoryWatcher;
 
 /// What the files in force are kept as.
 const KIND: &str = "manifests";
@@ -54,17 +54,17 @@ const KIND: &str = "manifests";
 pub struct Directory {
     settings: ManifestSettings,
     files: Arc<Mutex<Files>>,
-    watcher: Option<Watcher>,
+    watcher: Option<DirectoryWatcher>,
     shared: Arc<Shared>,
-    trigger: Arc<Trigger>,
-    log: Log,
-    memory: Memory,
+    trigger: Arc<Refresh>,
+    log: DirectoryLog,
+    memory: SavedState,
     patient: bool,
 }
 
 /// What one look led to.
 struct Looked {
-    step: Step,
+    step: FileStep,
     contents: Contents,
     fingerprint: u64,
 }
@@ -73,9 +73,9 @@ impl Directory {
     /// Nothing is read yet.
     pub fn new(
         settings: ManifestSettings,
-        context: Context,
+        context: ScheduleContext,
         shared: Arc<Shared>,
-        trigger: Arc<Trigger>,
+        trigger: Arc<Refresh>,
         patient: bool,
     ) -> Self {
         let place = settings.dir.display().to_string();
@@ -86,18 +86,18 @@ impl Directory {
             settings,
             shared,
             trigger,
-            log: Log::default(),
-            memory: Memory::new(None, KIND, ""),
+            log: DirectoryLog::default(),
+            memory: SavedState::new(None, KIND, ""),
             patient,
         }
     }
 
     /// Keeps what is in force there, for a restart while a file is broken or the directory cannot be read.
     #[must_use]
-    pub fn keeping(mut self, keep: Option<Arc<dyn Keep>>) -> Self {
+    pub fn keeping(mut self, keep: Option<Arc<dyn StateStore>>) -> Self {
         // Another directory of the same name below another one is another directory.
         let dir = std::path::absolute(&self.settings.dir).unwrap_or_else(|_| self.settings.dir.clone());
-        self.memory = Memory::new(keep, KIND, &dir.display().to_string());
+        self.memory = SavedState::new(keep, KIND, &dir.display().to_string());
         self
     }
 
@@ -114,7 +114,7 @@ impl Directory {
 
     /// Looks once; when to look again, if sooner than usual.
     pub async fn look(&mut self) -> Option<Duration> {
-        if let Some(kept) = self.memory.recall::<Kept>().await {
+        if let Some(kept) = self.memory.recall::<SavedFiles>().await {
             self.files().remember(kept);
         }
         let now = self.shared.now();
@@ -147,7 +147,7 @@ impl Directory {
     }
 
     /// Logs what happened and hands on the functions; the rest is to be published.
-    fn adopt(&mut self, looked: Looked) -> Part {
+    fn adopt(&mut self, looked: Looked) -> SourcePart {
         let Looked { step, contents, .. } = looked;
         self.log.tell(&step.changes, &contents);
         if step.restored > 0 {
@@ -157,12 +157,12 @@ impl Directory {
             );
         }
         self.shared.functions().replace(contents.functions);
-        Part {
+        SourcePart {
             definitions: contents.definitions,
             rejected: contents.rejected,
             problems: contents.problems,
             incomplete: contents.incomplete,
-            ..Part::default()
+            ..SourcePart::default()
         }
     }
 
@@ -171,7 +171,7 @@ impl Directory {
             return;
         }
         let files = Arc::clone(&self.files);
-        let body = tokio::task::spawn_blocking(move || -> Body {
+        let body = tokio::task::spawn_blocking(move || -> SavedText {
             let files = files.lock().unwrap_or_else(PoisonError::into_inner);
             files.to_keep().body(now)
         });
@@ -220,7 +220,7 @@ impl Directory {
                 "this file system does not report what other machines change; that is seen at the next periodic look (manifests.rescan)"
             );
         }
-        let watcher = Watcher::new();
+        let watcher = DirectoryWatcher::new();
         let trigger = Arc::clone(&self.trigger);
         let wake = move || trigger.wake.notify_one();
         tokio::spawn(watcher.clone().pass_on(wake, stop));
@@ -229,7 +229,7 @@ impl Directory {
 }
 
 /// One look, between what is to be done before and after it so that no change is missed.
-fn scan_watched(dir: &Path, watcher: Option<&Watcher>) -> Result<Snapshot, String> {
+fn scan_watched(dir: &Path, watcher: Option<&DirectoryWatcher>) -> Result<Snapshot, String> {
     let Some(watcher) = watcher else {
         return scan::scan(dir).map_err(|(reason, _)| reason);
     };
@@ -252,7 +252,7 @@ fn show(now: Timestamp) -> String {
 
 fn take(files: &Mutex<Files>, snapshot: Snapshot, shown: &str, patient: bool) -> Looked {
     let mut files = files.lock().unwrap_or_else(PoisonError::into_inner);
-    let moment = Moment {
+    let moment = ScanTime {
         instant: tokio::time::Instant::now(),
         shown,
     };
@@ -265,7 +265,7 @@ fn take(files: &Mutex<Files>, snapshot: Snapshot, shown: &str, patient: bool) ->
 }
 
 #[async_trait]
-impl Role for Directory {
+impl BackgroundLoop for Directory {
     fn name(&self) -> &'static str {
         "manifests"
     }
@@ -295,7 +295,7 @@ pub struct Checked {
 
 /// What these files and directories say, for checking before anything runs.
 #[must_use]
-pub fn check_paths(paths: &[PathBuf], context: &Context) -> Checked {
+pub fn check_paths(paths: &[PathBuf], context: &ScheduleContext) -> Checked {
     let mut checked = Checked::default();
     for path in paths {
         let place = path.display().to_string();
@@ -303,7 +303,7 @@ pub fn check_paths(paths: &[PathBuf], context: &Context) -> Checked {
             let mut files = Files::new(place.trim_end_matches('/'), context.clone());
             match scan::scan(path) {
                 Ok(snapshot) => {
-                    let moment = Moment {
+                    let moment = ScanTime {
                         instant: tokio::time::Instant::now(),
                         shown: "",
                     };

@@ -9,11 +9,11 @@ use std::path::Path;
 
 use tokio::time::{Duration, Instant};
 
-use super::change::{Change, Moment, Step};
+use super::change::{FileChange, FileStep, ScanTime};
 use super::files::Files;
-use super::scan::{self, Remark, Snapshot, Trouble};
+use super::scan::{self, NameWarning, ScanError, Snapshot};
 use super::tests::manifest;
-use crate::source::Settings;
+use crate::source::SourceSettings;
 
 fn snapshot(dir: &Path) -> Snapshot {
     scan::scan(dir).unwrap_or_else(|(reason, _)| panic!("{reason}"))
@@ -28,7 +28,7 @@ fn files_of(snapshot: &Snapshot) -> Vec<&str> {
 }
 
 fn troubles_of(snapshot: &Snapshot) -> Vec<String> {
-    let one = |(path, trouble): (&String, &Trouble)| format!("{path}: {} {}", trouble.code, trouble.reason);
+    let one = |(path, trouble): (&String, &ScanError)| format!("{path}: {} {}", trouble.code, trouble.reason);
     snapshot.troubles.iter().map(one).collect()
 }
 
@@ -120,10 +120,10 @@ fn odd_entries_are_named_and_bounded() {
     assert_eq!(
         remarks,
         [
-            ("n\\xfe.yaml", Remark::NotUtf8),
-            ("n\\xff.yaml", Remark::NotUtf8),
-            ("x.json", Remark::NotRead),
-            ("y.yaml.txt", Remark::NotRead),
+            ("n\\xfe.yaml", NameWarning::NotUtf8),
+            ("n\\xff.yaml", NameWarning::NotUtf8),
+            ("x.json", NameWarning::NotRead),
+            ("y.yaml.txt", NameWarning::NotRead),
         ]
     );
 }
@@ -153,22 +153,22 @@ struct Looks {
 impl Looks {
     fn new() -> Self {
         Self {
-            files: Files::new("m", Settings::empty().context()),
+            files: Files::new("m", SourceSettings::empty().context()),
             start: Instant::now(),
             seconds: 0,
         }
     }
 
-    fn look(&mut self, names: &[&str], troubles: &[(&str, bool)]) -> Step {
+    fn look(&mut self, names: &[&str], troubles: &[(&str, bool)]) -> FileStep {
         self.seconds += 1;
         let mut snapshot = Snapshot::default();
         for name in names {
             let function = name.rsplit('/').next().unwrap();
-            let found = super::entry::Found::text(manifest(function));
+            let found = super::entry::FileContent::text(manifest(function));
             snapshot.files.insert(format!("{name}.yaml"), found);
         }
         for (path, passing) in troubles {
-            let trouble = Trouble {
+            let trouble = ScanError {
                 code: "E106",
                 reason: "permission denied".to_owned(),
                 passing: *passing,
@@ -176,7 +176,7 @@ impl Looks {
             snapshot.troubles.insert((*path).to_owned(), trouble);
         }
         let instant = self.start + Duration::from_secs(self.seconds);
-        self.files.apply(snapshot, Moment { instant, shown: "then" }, true)
+        self.files.apply(snapshot, ScanTime { instant, shown: "then" }, true)
     }
 
     /// Functions in force, and `place code` of each problem.
@@ -198,7 +198,7 @@ fn files_that_cannot_be_looked_at_stay_and_others_come_and_go() {
     let mut looks = Looks::new();
     looks.look(&["a", "sub/b"], &[]);
     let step = looks.look(&["a"], &[("sub", false)]);
-    assert!(matches!(step.changes[..], [Change::Unreadable { .. }]), "{step:?}");
+    assert!(matches!(step.changes[..], [FileChange::Unreadable { .. }]), "{step:?}");
     let still = (
         vec!["a".to_owned(), "b".to_owned()],
         vec!["m/sub E106".to_owned(), "m/sub/b.yaml W104".to_owned()],
@@ -208,11 +208,11 @@ fn files_that_cannot_be_looked_at_stay_and_others_come_and_go() {
     // Told once; a file elsewhere goes, another one comes.
     looks.look(&["c"], &[("sub", false)]);
     let step = looks.look(&["c"], &[("sub", false)]);
-    assert!(matches!(step.changes[..], [Change::Removed { .. }]), "{step:?}");
+    assert!(matches!(step.changes[..], [FileChange::Removed { .. }]), "{step:?}");
     assert_eq!(looks.state().0, ["c", "b"]);
     // Readable again, and the file is not in it any more.
     let step = looks.look(&["c"], &[]);
-    assert!(matches!(step.changes[..], [Change::Readable { .. }]), "{step:?}");
+    assert!(matches!(step.changes[..], [FileChange::Readable { .. }]), "{step:?}");
     looks.look(&["c"], &[]);
     assert_eq!(looks.state(), (vec!["c".to_owned()], Vec::new()));
     assert!(!looks.files.contents().incomplete);
@@ -227,5 +227,5 @@ fn what_may_be_over_in_a_moment_is_told_after_it() {
         assert_eq!(looks.state().0, ["a", "b"]);
     }
     let step = looks.look(&["a"], &[("team", true)]);
-    assert!(matches!(step.changes[..], [Change::Unreadable { .. }]), "{step:?}");
+    assert!(matches!(step.changes[..], [FileChange::Unreadable { .. }]), "{step:?}");
 }

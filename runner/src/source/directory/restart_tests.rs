@@ -14,8 +14,8 @@ use runner_core::schedule::Plan;
 use runner_sdk::{FunctionKind, Functions};
 
 use super::tests::{has, manifest, settings};
-use crate::source::keep::MAX_KEPT;
-use crate::source::{Catalog, Doubt, Keep, KeepError, Settings, SourceState, Vet};
+use crate::source::state_store::MAX_KEPT;
+use crate::source::{Catalog, CheckFinding, FunctionCheck, SourceSettings, SourceState, StateStore, StateStoreError};
 
 /// Keeps what it is given; while it is away it answers nothing.
 #[derive(Default)]
@@ -26,7 +26,7 @@ struct Shelf {
 }
 
 #[async_trait::async_trait]
-impl Keep for Shelf {
+impl StateStore for Shelf {
     async fn put(&self, kind: &'static str, name: &str, body: Vec<u8>) -> Result<(), String> {
         if *self.away.lock().unwrap() {
             return Err("away".to_owned());
@@ -37,9 +37,9 @@ impl Keep for Shelf {
         Ok(())
     }
 
-    async fn get(&self, kind: &'static str, name: &str) -> Result<Option<Vec<u8>>, KeepError> {
+    async fn get(&self, kind: &'static str, name: &str) -> Result<Option<Vec<u8>>, StateStoreError> {
         if *self.away.lock().unwrap() {
-            return Err(KeepError::Away("away".to_owned()));
+            return Err(StateStoreError::Away("away".to_owned()));
         }
         Ok(self.texts.lock().unwrap().get(&format!("{kind} {name}")).cloned())
     }
@@ -52,12 +52,12 @@ struct InUse {
 }
 
 #[async_trait::async_trait]
-impl Keep for InUse {
+impl StateStore for InUse {
     async fn put(&self, kind: &'static str, name: &str, body: Vec<u8>) -> Result<(), String> {
         self.shelf.put(kind, name, body).await
     }
 
-    async fn get(&self, kind: &'static str, name: &str) -> Result<Option<Vec<u8>>, KeepError> {
+    async fn get(&self, kind: &'static str, name: &str) -> Result<Option<Vec<u8>>, StateStoreError> {
         self.shelf.get(kind, name).await
     }
 }
@@ -101,21 +101,21 @@ impl Place {
         fs::write(self.dir().join(name), text).unwrap();
     }
 
-    fn settings(&self) -> Settings {
-        Settings {
+    fn settings(&self) -> SourceSettings {
+        SourceSettings {
             keep: Some(self.shelf.clone()),
             ..settings(&self.dir())
         }
     }
 
     /// Starts when what ran before has ended: it may still be in the middle of a look.
-    async fn start_with(&self, settings: Settings) -> Run {
+    async fn start_with(&self, settings: SourceSettings) -> Run {
         let others = tokio::time::timeout(DEADLINE, Arc::clone(&self.seat).acquire_owned()).await;
         let keep = InUse {
             shelf: Arc::clone(&self.shelf),
             _seat: others.expect("a run that was stopped goes on").unwrap(),
         };
-        let settings = Settings {
+        let settings = SourceSettings {
             keep: Some(Arc::new(keep)),
             ..settings
         };
@@ -233,9 +233,9 @@ async fn what_was_kept_obeys_the_settings_of_now() {
     let place = Place::new(&[("a.yaml", "name: a\nschedule: '@daily'\nexec: [/bin/true]\n")]);
     assert_eq!(place.start().await.plan().schedules.len(), 1);
     place.write("a.yaml", "name: a\nschedule: '@daily'\nexec: [/bin/true\n");
-    let settings = Settings {
-        vet: Vet::new(|kind| {
-            let refused = || Doubt::Error("not allowed".to_owned());
+    let settings = SourceSettings {
+        vet: FunctionCheck::new(|kind| {
+            let refused = || CheckFinding::Error("not allowed".to_owned());
             matches!(kind, FunctionKind::Exec { .. }).then(refused)
         }),
         ..place.settings()

@@ -10,8 +10,8 @@ use std::fs::{self, FileType};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::entry::{self, Found};
-use super::seen::{Identity, Seen};
+use super::entry::{self, FileContent};
+use super::fingerprint::{Fingerprint, Identity};
 
 /// The deepest directory below the manifest directory.
 const MAX_DEPTH: usize = 8;
@@ -32,18 +32,18 @@ const MAX_REMARKS: usize = 50;
 #[derive(Debug, Default)]
 pub struct Snapshot {
     /// Manifests, those included that cannot be read.
-    pub files: BTreeMap<String, Found>,
+    pub files: BTreeMap<String, FileContent>,
     /// Other entries that cannot be read; the directory itself is `""`.
-    pub troubles: BTreeMap<String, Trouble>,
+    pub troubles: BTreeMap<String, ScanError>,
     /// Entries that are perhaps not what they should be.
-    pub remarks: BTreeMap<String, Remark>,
+    pub remarks: BTreeMap<String, NameWarning>,
     /// What was looked at.
-    pub seen: Seen,
+    pub seen: Fingerprint,
 }
 
 /// Why a directory, or a link that may lead to one, cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Trouble {
+pub struct ScanError {
     /// The code of the problem.
     pub code: &'static str,
     /// In one sentence.
@@ -54,7 +54,7 @@ pub struct Trouble {
 
 /// What a name gives cause to say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Remark {
+pub enum NameWarning {
     /// It looks like a manifest and is not read as one.
     NotRead,
     /// It is not UTF-8.
@@ -65,7 +65,7 @@ impl Snapshot {
     /// Of a directory that cannot be read.
     #[must_use]
     pub fn unreadable(reason: &str) -> Self {
-        let trouble = Trouble {
+        let trouble = ScanError {
             code: "E106",
             reason: reason.to_owned(),
             passing: false,
@@ -90,9 +90,9 @@ impl Snapshot {
 /// # Errors
 ///
 /// Why the directory itself cannot be read, and what was looked at.
-pub fn scan(dir: &Path) -> Result<Snapshot, (String, Seen)> {
+pub fn scan(dir: &Path) -> Result<Snapshot, (String, Fingerprint)> {
     // Before anything is read: what changes meanwhile must be noticed afterwards.
-    let seen = Seen::of_root(dir);
+    let seen = Fingerprint::of_root(dir);
     let root = match fs::canonicalize(dir) {
         Ok(root) => root,
         Err(error) => return Err((explain(dir, &error), seen)),
@@ -107,7 +107,7 @@ pub fn scan(dir: &Path) -> Result<Snapshot, (String, Seen)> {
 
 /// Reads one file by its path, whatever it is called.
 #[must_use]
-pub fn read_one(path: &Path) -> Option<Found> {
+pub fn read_one(path: &Path) -> Option<FileContent> {
     match fs::canonicalize(path) {
         Ok(target) => entry::read(&target),
         Err(error) => unresolved(path, &error),
@@ -123,12 +123,12 @@ fn explain(path: &Path, error: &io::Error) -> String {
 }
 
 /// A link that leads nowhere; `None` if it is gone itself.
-fn unresolved(path: &Path, error: &io::Error) -> Option<Found> {
+fn unresolved(path: &Path, error: &io::Error) -> Option<FileContent> {
     if error.kind() != io::ErrorKind::NotFound {
-        return Some(Found::unusable("E106", entry::describe(error)));
+        return Some(FileContent::unusable("E106", entry::describe(error)));
     }
     let is_link = fs::symlink_metadata(path).is_ok_and(|m| m.is_symlink());
-    is_link.then(|| Found::unusable("E106", MISSING))
+    is_link.then(|| FileContent::unusable("E106", MISSING))
 }
 
 const MISSING: &str = "the link's target is missing";
@@ -156,7 +156,7 @@ struct Link {
 }
 
 impl Walk {
-    fn new(root: PathBuf, seen: Seen) -> Self {
+    fn new(root: PathBuf, seen: Fingerprint) -> Self {
         Self {
             root,
             snapshot: Snapshot {
@@ -222,7 +222,7 @@ impl Walk {
             self.sub_directory(&path, below, depth + 1);
         } else {
             if name.to_str().is_none() && entry::is_manifest(&text) {
-                self.remark(&below, Remark::NotUtf8);
+                self.remark(&below, NameWarning::NotUtf8);
             }
             self.file(&path, &text, below);
         }
@@ -255,11 +255,11 @@ impl Walk {
                 self.found(below, found);
             }
         } else if entry::looks_like_manifest(name) {
-            self.remark(&below, Remark::NotRead);
+            self.remark(&below, NameWarning::NotRead);
         }
     }
 
-    fn found(&mut self, below: String, found: Found) {
+    fn found(&mut self, below: String, found: FileContent) {
         if self.snapshot.files.len() == MAX_FILES {
             self.stop(format!("more than {MAX_FILES} manifests; those beyond are not read"));
             return;
@@ -305,7 +305,7 @@ impl Walk {
             if is_dir {
                 self.trouble(below, "E106", OUTSIDE.to_owned(), false);
             } else if entry::is_manifest(&name) {
-                self.found(below, Found::unusable("E106", OUTSIDE));
+                self.found(below, FileContent::unusable("E106", OUTSIDE));
             }
         } else if is_dir {
             self.sub_directory(&target, below, depth + 1);
@@ -321,11 +321,11 @@ impl Walk {
             ));
             return;
         }
-        let trouble = Trouble { code, reason, passing };
+        let trouble = ScanError { code, reason, passing };
         self.snapshot.troubles.insert(below, trouble);
     }
 
-    fn remark(&mut self, below: &str, remark: Remark) {
+    fn remark(&mut self, below: &str, remark: NameWarning) {
         if self.snapshot.remarks.len() < MAX_REMARKS {
             self.snapshot.remarks.insert(below.to_owned(), remark);
         }
@@ -334,7 +334,7 @@ impl Walk {
     /// Reads nothing more; what was not read is not gone.
     fn stop(&mut self, reason: String) {
         self.full = true;
-        let trouble = Trouble {
+        let trouble = ScanError {
             code: "E104",
             reason,
             passing: false,

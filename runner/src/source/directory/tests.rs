@@ -12,7 +12,7 @@ use runner_core::clock::SystemClock;
 use runner_core::schedule::Plan;
 use runner_sdk::Functions;
 
-use crate::source::{Catalog, ManifestSettings, Settings, SourceState};
+use crate::source::{Catalog, ManifestSettings, SourceSettings, SourceState};
 
 /// A directory under watch; the periodic look is too seldom to help, so what passes was heard.
 pub struct Bench {
@@ -22,15 +22,15 @@ pub struct Bench {
     _stop: tokio_util::sync::DropGuard,
 }
 
-pub fn settings(dir: &Path) -> Settings {
+pub fn settings(dir: &Path) -> SourceSettings {
     let rescan = Duration::from_secs(3600);
     let manifests = Some(ManifestSettings {
         dir: dir.to_owned(),
         rescan,
     });
-    Settings {
+    SourceSettings {
         manifests,
-        ..Settings::empty()
+        ..SourceSettings::empty()
     }
 }
 
@@ -323,7 +323,7 @@ async fn what_is_no_readable_text_is_told_and_hurts_nobody_else() {
 
 #[test]
 fn when_no_file_is_left_all_stay_for_the_guard_and_it_is_an_error() {
-    use super::change::{Change, Moment};
+    use super::change::{FileChange, ScanTime};
     use super::files::Files;
     use super::scan;
     let home = tempfile::tempdir().unwrap();
@@ -331,14 +331,14 @@ fn when_no_file_is_left_all_stay_for_the_guard_and_it_is_an_error() {
     let remove = |name: &str| fs::remove_file(home.path().join(format!("{name}.yaml"))).unwrap();
     let start = tokio::time::Instant::now();
     let guard = Duration::from_secs(60);
-    let mut files = Files::new("m", Settings::empty().context());
+    let mut files = Files::new("m", SourceSettings::empty().context());
     files.set_guard(guard);
     let look = |files: &mut Files, seconds| {
         let instant = start + Duration::from_secs(seconds);
         files
             .apply(
                 scan::scan(home.path()).unwrap_or_else(|(why, _)| panic!("{why}")),
-                Moment { instant, shown: "" },
+                ScanTime { instant, shown: "" },
                 true,
             )
             .changes
@@ -352,7 +352,7 @@ fn when_no_file_is_left_all_stay_for_the_guard_and_it_is_an_error() {
     let place = "m".to_owned();
     assert_eq!(
         look(&mut files, 1),
-        [Change::Emptied {
+        [FileChange::Emptied {
             place: place.clone(),
             files: 2,
             guard
@@ -366,7 +366,7 @@ fn when_no_file_is_left_all_stay_for_the_guard_and_it_is_an_error() {
     let changes = look(&mut files, 62);
     assert_eq!(
         (changes.len(), changes.last()),
-        (3, Some(&Change::AllGone { place, files: 2 }))
+        (3, Some(&FileChange::AllGone { place, files: 2 }))
     );
     assert_eq!(
         (files.contents().functions.len(), codes(&files)),
@@ -378,18 +378,18 @@ fn when_no_file_is_left_all_stay_for_the_guard_and_it_is_an_error() {
     // A single file is removed on purpose.
     remove("c");
     assert_eq!(look(&mut files, 71), []);
-    assert!(matches!(look(&mut files, 72)[..], [Change::Removed { .. }]));
+    assert!(matches!(look(&mut files, 72)[..], [FileChange::Removed { .. }]));
 }
 
 #[test]
 fn the_error_that_explains_most_is_told_first() {
-    use super::change::{Change, Moment};
+    use super::change::{FileChange, ScanTime};
     use super::files::Files;
     use super::scan;
     let home = tempfile::tempdir().unwrap();
     fs::write(home.path().join("a.yaml"), "name: a\nretry: -1\nexecc: [date]\n").unwrap();
-    let mut files = Files::new("m", Settings::empty().context());
-    let moment = Moment {
+    let mut files = Files::new("m", SourceSettings::empty().context());
+    let moment = ScanTime {
         instant: tokio::time::Instant::now(),
         shown: "",
     };
@@ -398,7 +398,7 @@ fn the_error_that_explains_most_is_told_first() {
         moment,
         false,
     );
-    let [Change::Rejected { telling, errors, .. }] = step.changes.as_slice() else {
+    let [FileChange::Rejected { telling, errors, .. }] = step.changes.as_slice() else {
         panic!("{step:?}");
     };
     assert!(telling.message.contains("did you mean \"exec\"?"), "{telling}");

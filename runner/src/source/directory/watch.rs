@@ -15,7 +15,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use super::entry;
-use super::seen::{Identity, Seen};
+use super::fingerprint::{Fingerprint, Identity};
 
 /// How long nothing more must be heard before a look.
 const QUIET: Duration = Duration::from_millis(50);
@@ -28,7 +28,7 @@ const COMPARE: Duration = Duration::from_secs(1);
 
 /// Watches each directory for itself: one that cannot be watched costs itself only. Clones share one.
 #[derive(Clone)]
-pub struct Watcher {
+pub struct DirectoryWatcher {
     heard: Arc<Notify>,
     state: Arc<Mutex<State>>,
 }
@@ -38,11 +38,11 @@ struct State {
     inner: Option<RecommendedWatcher>,
     /// Directories that are watched, and as what.
     watched: BTreeMap<PathBuf, Option<Identity>>,
-    seen: Arc<Seen>,
+    seen: Arc<Fingerprint>,
     deaf: bool,
 }
 
-impl Watcher {
+impl DirectoryWatcher {
     /// Watches nothing yet.
     #[must_use]
     pub fn new() -> Self {
@@ -71,7 +71,7 @@ impl Watcher {
     }
 
     /// Watches what a look has seen. What is watched only now may have changed since: then there is another look.
-    pub fn follow(&self, seen: Seen) {
+    pub fn follow(&self, seen: Fingerprint) {
         let mut state = self.state();
         state.open(&self.heard);
         let directories: BTreeSet<&PathBuf> = seen.directories().iter().map(|(path, _)| path).collect();

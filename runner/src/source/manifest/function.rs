@@ -8,11 +8,11 @@ use super::action::read_action;
 use super::command;
 use super::fields::{Field, Fields};
 use super::options::read_task_options;
-use super::payload::Payload;
+use super::payload::ManifestPayload;
 use super::report::Report;
-use super::schedule::{Context, Scheduled, read_schedules};
+use super::schedule::{ScheduleContext, Scheduled, read_schedules};
 use crate::source::calls::NOT_TRIGGERED;
-use crate::source::vet::Doubt;
+use crate::source::function_check::CheckFinding;
 use crate::text::quoted;
 use crate::text::yaml::{Mark, Node, Value};
 
@@ -38,7 +38,7 @@ const KNOWN: [&str; 14] = [
 
 /// A function and what triggers it.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Entry {
+pub struct FunctionEntry {
     /// What can be run.
     pub function: Function,
     /// Where its document begins.
@@ -48,7 +48,7 @@ pub struct Entry {
 }
 
 /// Reads one document. What it returns is in force only if nothing was reported as an error.
-pub fn read_function(node: &Node, context: &Context, report: &mut Report<'_>) -> Option<Entry> {
+pub fn read_function(node: &Node, context: &ScheduleContext, report: &mut Report<'_>) -> Option<FunctionEntry> {
     let before = report.errors();
     let fields = Fields::read(node, "", &KNOWN, report)?;
     read_version(&fields, report);
@@ -65,7 +65,7 @@ pub fn read_function(node: &Node, context: &Context, report: &mut Report<'_>) ->
     let payload = fields
         .peek("payload")
         .filter(|f| f.node.value != Value::Null)
-        .and_then(|f| Payload::read(f.node, "payload", report));
+        .and_then(|f| ManifestPayload::read(f.node, "payload", report));
     // Schedules are read under any name, so that all errors show at once.
     let scheduled = match fields.get("schedule", report) {
         Some(f) => read_schedules(f, name.unwrap_or("unnamed"), context, report),
@@ -108,7 +108,7 @@ pub fn read_function(node: &Node, context: &Context, report: &mut Report<'_>) ->
         task: with_payload(&template, payload.as_ref(), s.payload.as_ref(), s.mark, report),
     };
     let schedules = scheduled.into_iter().map(|s| define(s, report)).collect();
-    Some(Entry {
+    Some(FunctionEntry {
         origin: report.origin(node.mark),
         function,
         schedules,
@@ -117,8 +117,8 @@ pub fn read_function(node: &Node, context: &Context, report: &mut Report<'_>) ->
 
 fn with_payload(
     template: &Task,
-    base: Option<&Payload>,
-    over: Option<&Payload>,
+    base: Option<&ManifestPayload>,
+    over: Option<&ManifestPayload>,
     mark: Mark,
     report: &mut Report<'_>,
 ) -> Task {
@@ -203,7 +203,7 @@ fn judge(
     kind: &FunctionKind,
     first: Option<&ScheduleId>,
     fields: &Fields<'_>,
-    context: &Context,
+    context: &ScheduleContext,
     report: &mut Report<'_>,
 ) {
     let mark = fields.peek("exec").map_or(fields.mark, |f| f.node.mark);
@@ -214,13 +214,13 @@ fn judge(
         }
     }
     match context.vet.doubt(kind) {
-        Some(Doubt::Error(why)) => {
+        Some(CheckFinding::Error(why)) => {
             report.error("E306", mark, why);
         }
-        Some(Doubt::Warning(why)) => {
+        Some(CheckFinding::Warning(why)) => {
             report.warning("E306", mark, why);
         }
-        Some(Doubt::Missing(why)) => {
+        Some(CheckFinding::Missing(why)) => {
             report.warning("W302", mark, why).hint =
                 Some("fine if another host runs it: --offline does not look".to_owned());
         }

@@ -17,10 +17,10 @@ mod tests;
 
 pub use action::MAX_TASK_TYPE;
 pub use fields::Fields;
-pub use function::Entry;
+pub use function::FunctionEntry;
 pub use options::{Policies, read_policies, read_task_options};
 pub use report::Report;
-pub use schedule::{CODED_OVERLAP, Context, read_coded, read_zone};
+pub use schedule::{CODED_OVERLAP, ScheduleContext, read_coded, read_zone};
 
 use runner_core::schedule::{Problem, Severity};
 
@@ -30,7 +30,7 @@ use crate::text::yaml::{self, Fault, FaultKind, Mark};
 #[derive(Debug, Clone, PartialEq)]
 pub struct Reading {
     /// In the order of the file; empty if there is any error.
-    pub entries: Vec<Entry>,
+    pub entries: Vec<FunctionEntry>,
     /// What its functions are called, as far as that can be told of a text with errors; without repetition.
     pub names: Vec<String>,
     /// Errors and warnings, in the order of the file.
@@ -62,7 +62,7 @@ impl Reading {
 
 /// Reads the text of a file; `place` is the path that people know it by.
 #[must_use]
-pub fn read(text: &str, place: &str, context: &Context) -> Reading {
+pub fn read(text: &str, place: &str, context: &ScheduleContext) -> Reading {
     if text.is_empty() {
         let message = "the file is empty; delete the file to remove its functions";
         let empty = Reading::failed(place, "E107", message);
@@ -85,7 +85,7 @@ pub fn read(text: &str, place: &str, context: &Context) -> Reading {
             };
         }
     };
-    let mut entries: Vec<Entry> = Vec::with_capacity(documents.len());
+    let mut entries: Vec<FunctionEntry> = Vec::with_capacity(documents.len());
     for node in &documents {
         let Some(entry) = function::read_function(node, context, &mut report) else {
             continue;

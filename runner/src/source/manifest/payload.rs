@@ -9,14 +9,14 @@ pub const MAX_PAYLOAD_BYTES: usize = 1024 * 1024;
 
 /// A payload as JSON text; the members of an object are kept apart so that two can be laid over each other.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Payload {
+pub enum ManifestPayload {
     /// Keys and JSON values.
     Object(Vec<(String, String)>),
     /// Any other JSON value.
     Other(String),
 }
 
-impl Payload {
+impl ManifestPayload {
     /// Reads the value at `path`; reports what JSON cannot hold.
     pub fn read(node: &Node, path: &str, report: &mut Report<'_>) -> Option<Self> {
         let before = report.errors();
@@ -123,7 +123,7 @@ fn write(node: &Node, path: &str, report: &mut Report<'_>, out: &mut String) {
         }
         Value::Map(_) => {
             let members = members(node, path, report);
-            out.push_str(&Payload::Object(members).to_json());
+            out.push_str(&ManifestPayload::Object(members).to_json());
         }
     }
 }

@@ -12,9 +12,9 @@ use runner_sdk::FunctionOptions;
 
 use super::fields::{Field, Fields};
 use super::options::{Policies, clipped_jitter, read_policies, read_task_options};
-use super::payload::Payload;
+use super::payload::ManifestPayload;
 use super::report::Report;
-use crate::source::vet::Vet;
+use crate::source::function_check::FunctionCheck;
 use crate::text::quoted;
 use crate::text::yaml::{Mark, Node, Value};
 
@@ -26,7 +26,7 @@ const MAX_EVERY: Duration = Duration::from_secs(366 * 86_400);
 
 /// What holds where a text says nothing else.
 #[derive(Debug, Clone)]
-pub struct Context {
+pub struct ScheduleContext {
     /// IANA name of the zone, for people.
     pub zone_name: String,
     /// The zone.
@@ -34,10 +34,10 @@ pub struct Context {
     /// What happens when clocks change.
     pub dst: DstRule,
     /// Judges what functions run.
-    pub vet: Vet,
+    pub vet: FunctionCheck,
 }
 
-impl Context {
+impl ScheduleContext {
     /// An instant as people are shown it: whole seconds, with the offset of the zone of the settings.
     #[must_use]
     pub fn shown(&self, at: Timestamp) -> String {
@@ -57,7 +57,7 @@ pub struct Scheduled {
     /// What it says about overlap, lateness and jitter.
     pub policies: Policies,
     /// Laid over the function's payload.
-    pub payload: Option<Payload>,
+    pub payload: Option<ManifestPayload>,
 }
 
 const KNOWN: [&str; 9] = [
@@ -84,7 +84,12 @@ const CODED: [&str; 11] = [
 pub const CODED_OVERLAP: Overlap = Overlap::Allow;
 
 /// Reads every schedule of the function called `function`.
-pub fn read_schedules(field: &Field<'_>, function: &str, context: &Context, report: &mut Report<'_>) -> Vec<Scheduled> {
+pub fn read_schedules(
+    field: &Field<'_>,
+    function: &str,
+    context: &ScheduleContext,
+    report: &mut Report<'_>,
+) -> Vec<Scheduled> {
     let node = field.node;
     match &node.value {
         Value::Text(_) => {
@@ -136,7 +141,7 @@ fn read_one(
     path: &str,
     function: &str,
     needs_id: bool,
-    context: &Context,
+    context: &ScheduleContext,
     report: &mut Report<'_>,
 ) -> Option<Scheduled> {
     let fields = Fields::read(node, path, &KNOWN, report)?;
@@ -159,7 +164,7 @@ fn read_one(
 pub fn read_coded(
     node: &Node,
     id: ScheduleId,
-    context: &Context,
+    context: &ScheduleContext,
     report: &mut Report<'_>,
 ) -> Option<(Scheduled, FunctionOptions)> {
     let path = "schedule";
@@ -175,12 +180,12 @@ fn read_fields(
     path: &str,
     id: ScheduleId,
     overlap: Overlap,
-    context: &Context,
+    context: &ScheduleContext,
     report: &mut Report<'_>,
 ) -> Option<Scheduled> {
     let own_zone = fields.get("timezone", report).map(|f| (f, read_zone(f, report)));
     let inner = match &own_zone {
-        Some((_, Some((zone_name, zone)))) => Context {
+        Some((_, Some((zone_name, zone)))) => ScheduleContext {
             zone_name: zone_name.clone(),
             zone: zone.clone(),
             dst: context.dst,
@@ -213,10 +218,10 @@ fn read_fields(
     })
 }
 
-fn read_payload(fields: &Fields<'_>, report: &mut Report<'_>) -> Option<Payload> {
+fn read_payload(fields: &Fields<'_>, report: &mut Report<'_>) -> Option<ManifestPayload> {
     let field = fields.peek("payload").filter(|f| f.node.value != Value::Null)?;
-    let payload = Payload::read(field.node, &field.path, report)?;
-    if let Payload::Other(_) = payload {
+    let payload = ManifestPayload::read(field.node, &field.path, report)?;
+    if let ManifestPayload::Other(_) = payload {
         let text = format!("{} must be a map so that it can be merged", field.path);
         report.error("E221", field.node.mark, text);
         return None;
@@ -256,7 +261,7 @@ fn read_timing(
     path: &str,
     id: &ScheduleId,
     zone: Option<&Field<'_>>,
-    context: &Context,
+    context: &ScheduleContext,
     report: &mut Report<'_>,
 ) -> Option<Timing> {
     let rules = ["cron", "every", "at"];
@@ -287,7 +292,7 @@ fn read_timing(
     }
 }
 
-fn timing(when: When, text: String, context: &Context) -> Timing {
+fn timing(when: When, text: String, context: &ScheduleContext) -> Timing {
     Timing {
         when,
         text,
@@ -302,7 +307,7 @@ fn read_cron_text(
     field: &Field<'_>,
     id: &ScheduleId,
     zone: Option<&Field<'_>>,
-    context: &Context,
+    context: &ScheduleContext,
     report: &mut Report<'_>,
 ) -> Option<Timing> {
     let text = field.text("E203", report)?;
@@ -320,7 +325,7 @@ fn read_cron_list(
     items: &[Node],
     id: &ScheduleId,
     zone: Option<&Field<'_>>,
-    context: &Context,
+    context: &ScheduleContext,
     report: &mut Report<'_>,
 ) -> Option<Timing> {
     if let [one] = items {
@@ -387,7 +392,7 @@ fn read_expression(path: &str, text: &str, mark: Mark, id: &ScheduleId, report: 
     }
 }
 
-fn read_at(field: &Field<'_>, context: &Context, report: &mut Report<'_>) -> Option<Timing> {
+fn read_at(field: &Field<'_>, context: &ScheduleContext, report: &mut Report<'_>) -> Option<Timing> {
     let items = match &field.node.value {
         Value::List(items) if (1..=MAX_RULES).contains(&items.len()) => items.as_slice(),
         Value::List(_) => {
@@ -428,7 +433,7 @@ fn read_at(field: &Field<'_>, context: &Context, report: &mut Report<'_>) -> Opt
 }
 
 /// An instant with an offset, or a local time of the zone that exists once.
-fn read_instant(text: &str, context: &Context) -> Result<Timestamp, String> {
+fn read_instant(text: &str, context: &ScheduleContext) -> Result<Timestamp, String> {
     let instant = if let Ok(instant) = text.parse::<Timestamp>() {
         instant
     } else {

@@ -10,10 +10,10 @@ use runner_core::cron::DstRule;
 use runner_core::schedule::{CatchUpPolicy, Overlap};
 use runner_sdk::{ExecResult, FunctionKind, HttpBody};
 
-use super::{Context, Reading, read};
+use super::{Reading, ScheduleContext, read};
 
-fn context() -> Context {
-    Context {
+fn context() -> ScheduleContext {
+    ScheduleContext {
         zone_name: "UTC".into(),
         zone: TimeZone::UTC,
         dst: DstRule::default(),

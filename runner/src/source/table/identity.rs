@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::store::{Fault, Group, MAX_ID, Row};
+use super::store::{AmbiguousRows, MAX_ID, RowFault, TableRow};
 use super::switch::is_on;
 use crate::text::signs;
 
@@ -13,8 +13,8 @@ const NAMED: usize = 3;
 const SHOWN: usize = 40;
 
 /// Each id once, in the order of their first rows. Rows that cannot be told apart become one that says so.
-pub fn distinct(rows: Vec<Row>) -> Vec<Row> {
-    let mut kept: Vec<Row> = Vec::with_capacity(rows.len());
+pub fn distinct(rows: Vec<TableRow>) -> Vec<TableRow> {
+    let mut kept: Vec<TableRow> = Vec::with_capacity(rows.len());
     let mut places: BTreeMap<String, usize> = BTreeMap::new();
     for row in rows {
         let row = checked(row);
@@ -30,24 +30,24 @@ pub fn distinct(rows: Vec<Row>) -> Vec<Row> {
 }
 
 /// The row with what is wrong with its id alone.
-fn checked(mut row: Row) -> Row {
+fn checked(mut row: TableRow) -> TableRow {
     if row.id.is_empty() {
-        row.fault = Some(Fault::NoId(group_of(&row)));
+        row.fault = Some(RowFault::NoId(group_of(&row)));
     } else if row.id.chars().count() > MAX_ID || row.id.chars().any(signs::is_special) {
         row.id = shown(&row.id);
-        row.fault = Some(Fault::OddId);
+        row.fault = Some(RowFault::OddId);
     }
     row
 }
 
 /// Takes another row of the same id in.
-fn join(kept: &mut Row, other: Row) {
+fn join(kept: &mut TableRow, other: TableRow) {
     let before = std::mem::take(&mut kept.fault);
     kept.fault = Some(match before {
-        Some(Fault::NoId(group)) => Fault::NoId(grown(group, &other)),
-        Some(Fault::OddId) => Fault::OddId,
-        Some(Fault::SameId(group)) => Fault::SameId(grown(group, &other)),
-        Some(Fault::Beyond) | None => Fault::SameId(grown(group_of(kept), &other)),
+        Some(RowFault::NoId(group)) => RowFault::NoId(grown(group, &other)),
+        Some(RowFault::OddId) => RowFault::OddId,
+        Some(RowFault::SameId(group)) => RowFault::SameId(grown(group, &other)),
+        Some(RowFault::Beyond) | None => RowFault::SameId(grown(group_of(kept), &other)),
     });
     // They are off if all of them are.
     if !is_on(&kept.status) {
@@ -55,15 +55,15 @@ fn join(kept: &mut Row, other: Row) {
     }
 }
 
-fn group_of(row: &Row) -> Group {
-    let group = Group {
+fn group_of(row: &TableRow) -> AmbiguousRows {
+    let group = AmbiguousRows {
         rows: 0,
         names: Vec::new(),
     };
     grown(group, row)
 }
 
-fn grown(mut group: Group, row: &Row) -> Group {
+fn grown(mut group: AmbiguousRows, row: &TableRow) -> AmbiguousRows {
     group.rows += 1;
     if group.names.len() < NAMED {
         group.names.push(shown(
@@ -86,8 +86,8 @@ fn shown(text: &str) -> String {
 mod tests {
     use super::*;
 
-    fn row(id: &str, name: &str, status: &str) -> Row {
-        Row {
+    fn row(id: &str, name: &str, status: &str) -> TableRow {
+        TableRow {
             id: id.to_owned(),
             name: Ok(Some(name.to_owned())),
             kind: Ok(Some("t".to_owned())),
@@ -98,8 +98,8 @@ mod tests {
         }
     }
 
-    fn group(rows: usize, names: &[&str]) -> Group {
-        Group {
+    fn group(rows: usize, names: &[&str]) -> AmbiguousRows {
+        AmbiguousRows {
             rows,
             names: names.iter().map(|&name| name.to_owned()).collect(),
         }
@@ -116,7 +116,7 @@ mod tests {
         ];
         let found = distinct(rows);
         let faults: Vec<_> = found.iter().map(|row| (row.id.as_str(), row.fault.clone())).collect();
-        let same = Fault::SameId(group(4, &["a", "b", "c"]));
+        let same = RowFault::SameId(group(4, &["a", "b", "c"]));
         assert_eq!(faults, [("0", Some(same)), ("1", None)]);
         assert!(is_on(&found[0].status), "one of them is on");
         let off = distinct(vec![row("0", "a", "0"), row("0", "b", "0")]);
@@ -133,8 +133,8 @@ mod tests {
             row(&long, "d", "1"),
         ]);
         let faults: Vec<_> = found.iter().map(|row| row.fault.clone()).collect();
-        let none = Fault::NoId(group(2, &["a", "b"]));
-        assert_eq!(faults, [Some(none), Some(Fault::OddId), Some(Fault::OddId)]);
+        let none = RowFault::NoId(group(2, &["a", "b"]));
+        assert_eq!(faults, [Some(none), Some(RowFault::OddId), Some(RowFault::OddId)]);
         assert_eq!(
             (found[1].id.as_str(), found[2].id.chars().count()),
             ("e␛[2J", SHOWN + 1)

@@ -1,15 +1,15 @@
 //! The table `sys_crontab`: read every so often, whatever the database.
 
 mod columns;
+mod connection;
 mod identity;
-mod kept;
-mod memory;
 mod mysql;
 mod payload;
 mod postgres;
 mod reading;
 mod row;
 mod rows;
+mod saved_rows;
 mod sqlite;
 mod statement;
 mod store;
@@ -28,16 +28,16 @@ use jiff::Timestamp;
 use runner_core::duration;
 use runner_core::schedule::{Problem, Source, stable_hash};
 
-use super::keep::Keep;
-use super::manifest::Context;
-use super::memory::Memory;
+use super::manifest::ScheduleContext;
+use super::saved_state::SavedState;
 use super::settings::TableSettings;
-use super::shared::{Part, Shared, Trigger};
+use super::shared::{Refresh, Shared, SourcePart};
+use super::state_store::StateStore;
 use super::status::{SourceState, absent};
-use crate::role::Role;
+use crate::background::BackgroundLoop;
 
-use memory::Kept;
-use rows::{Change, Rows};
+use rows::{RowChange, Rows};
+use saved_rows::SavedRows;
 use store::Store;
 pub use store::TableError;
 
@@ -72,14 +72,14 @@ pub struct Table {
     awaited: Option<PathBuf>,
     place: String,
     rows: Rows,
-    memory: Memory,
+    memory: SavedState,
     /// It was read in this run of the program.
     loaded: bool,
     /// When the rows in force were read in an earlier run, if this one could not read any yet.
     restored: Option<Timestamp>,
     interval: Duration,
     shared: Arc<Shared>,
-    trigger: Arc<Trigger>,
+    trigger: Arc<Refresh>,
     looks: u64,
 }
 
@@ -88,9 +88,9 @@ impl Table {
     pub fn new(
         settings: &TableSettings,
         interval: Duration,
-        context: Context,
+        context: ScheduleContext,
         shared: Arc<Shared>,
-        trigger: Arc<Trigger>,
+        trigger: Arc<Refresh>,
     ) -> Self {
         let (store, place, rows) = (open(settings), settings.place(), Rows::new(context));
         let awaited = match settings {
@@ -100,7 +100,7 @@ impl Table {
         Self {
             store,
             awaited,
-            memory: Memory::new(None, KIND, &place),
+            memory: SavedState::new(None, KIND, &place),
             place,
             rows,
             loaded: false,
@@ -121,13 +121,13 @@ impl Table {
 
     /// Keeps what is in force there, for a restart while the database is away or a row has errors.
     #[must_use]
-    pub fn keeping(mut self, keep: Option<Arc<dyn Keep>>) -> Self {
-        self.memory = Memory::new(keep, KIND, &self.place);
+    pub fn keeping(mut self, keep: Option<Arc<dyn StateStore>>) -> Self {
+        self.memory = SavedState::new(keep, KIND, &self.place);
         self
     }
 
     /// Asks this table to be read.
-    pub fn trigger(&self) -> Arc<Trigger> {
+    pub fn trigger(&self) -> Arc<Refresh> {
         Arc::clone(&self.trigger)
     }
 
@@ -143,7 +143,7 @@ impl Table {
         }
         match self.store.rows().await {
             Ok(rows) => {
-                if let Some(kept) = self.memory.recall::<Kept>().await {
+                if let Some(kept) = self.memory.recall::<SavedRows>().await {
                     let at = kept.at;
                     self.rows.remember(kept.into_rows(), at);
                 }
@@ -155,7 +155,7 @@ impl Table {
                 (self.loaded, self.restored) = (true, None);
                 let now = self.shared.now();
                 self.shared.publish(Source::Table, self.rows.part(), now);
-                let (body, fingerprint) = memory::body_of(&self.rows.in_force(), now);
+                let (body, fingerprint) = saved_rows::body_of(&self.rows.in_force(), now);
                 self.memory.save(fingerprint, body).await;
                 step.again
             }
@@ -187,13 +187,13 @@ impl Table {
         if self.loaded || self.restored.is_some() {
             return;
         }
-        let Some(kept) = self.memory.recall::<Kept>().await else {
+        let Some(kept) = self.memory.recall::<SavedRows>().await else {
             return;
         };
         let at = kept.at;
         self.rows.apply(kept.into_rows(), tokio::time::Instant::now());
         self.restored = Some(at);
-        let mut part: Part = self.rows.part();
+        let mut part: SourcePart = self.rows.part();
         let rows = part.definitions.len();
         let of = self.rows.shown(at);
         let text = format!("the table cannot be read; the last known version of its {rows} rows, of {of}, is in force");
@@ -211,11 +211,11 @@ impl Table {
         let reason = format!("{error}{}", since.unwrap_or_default());
         let news = self.shared.fail(Source::Table, &reason);
         if *error == TableError::NoTable {
-            let mut part: Part = self.rows.part();
+            let mut part: SourcePart = self.rows.part();
             let mut problem = Problem::error("D108", "table sys_crontab does not exist", rows::table_origin());
             problem.hint = Some(format!("`runner migrate` makes it in {}", self.place));
             part.problems.push(problem);
-            self.shared.lay_down(Source::Table, part);
+            self.shared.publish_part(Source::Table, part);
         }
         if !news {
             return;
@@ -235,11 +235,11 @@ impl Table {
     }
 }
 
-fn log_changes(changes: &[Change]) {
+fn log_changes(changes: &[RowChange]) {
     for change in changes {
         // What is wrong is always told; the rest only as long as people can read it.
         match change {
-            Change::Rejected { first, kept } => {
+            RowChange::Rejected { first, kept } => {
                 let in_force = if *kept {
                     "its last good version"
                 } else {
@@ -247,25 +247,25 @@ fn log_changes(changes: &[Change]) {
                 };
                 tracing::error!(in_force, problem = %first.one_line(), "row rejected");
             }
-            Change::Doubted(problem) if changes.len() <= LOGGED_CHANGES => {
+            RowChange::Doubted(problem) if changes.len() <= LOGGED_CHANGES => {
                 tracing::warn!(problem = %problem.one_line(), "row has a warning");
             }
-            Change::Applied(d) if changes.len() <= LOGGED_CHANGES => {
+            RowChange::Applied(d) if changes.len() <= LOGGED_CHANGES => {
                 tracing::info!(schedule = %d.id, name = %d.name, spec = %d.timing.text, enabled = d.enabled, "row applied");
             }
-            Change::Emptied { rows, guard } => tracing::error!(
+            RowChange::Emptied { rows, guard } => tracing::error!(
                 code = "D110", rows, guard = %duration::format(*guard),
                 "all rows are gone from the table; their schedules stay in force for a while (source.mass_delete)"
             ),
-            Change::AllGone(rows) => tracing::error!(
+            RowChange::AllGone(rows) => tracing::error!(
                 code = "D111",
                 rows,
                 "all rows were deleted from the table; none of its schedules is in force"
             ),
-            Change::Removed(id) if changes.len() <= LOGGED_CHANGES => {
+            RowChange::Removed(id) if changes.len() <= LOGGED_CHANGES => {
                 tracing::info!(schedule = %format_args!("db:{id}"), "row removed")
             }
-            Change::Applied(_) | Change::Doubted(_) | Change::Removed(_) => (),
+            RowChange::Applied(_) | RowChange::Doubted(_) | RowChange::Removed(_) => (),
         }
     }
     if changes.len() > LOGGED_CHANGES {
@@ -274,7 +274,7 @@ fn log_changes(changes: &[Change]) {
 }
 
 #[async_trait]
-impl Role for Table {
+impl BackgroundLoop for Table {
     fn name(&self) -> &'static str {
         "table"
     }

@@ -4,9 +4,9 @@ use sqlx::mysql::MySqlConnectOptions;
 use sqlx::{ConnectOptions, MySql};
 
 use super::columns::Column;
-use super::kept::{Dialect, Kept};
-use super::statement::{Bytes, Words};
-use crate::source::settings::Server;
+use super::connection::{Dialect, TableConnection};
+use super::statement::{ByteColumn, SqlDialect};
+use crate::source::settings::DatabaseServer;
 
 static DIALECT: Dialect = Dialect {
     columns: "SHOW COLUMNS FROM `sys_crontab`",
@@ -19,7 +19,7 @@ static DIALECT: Dialect = Dialect {
 
 struct MySqlWords;
 
-impl Words for MySqlWords {
+impl SqlDialect for MySqlWords {
     fn quoted(&self, name: &str) -> String {
         format!("`{name}`")
     }
@@ -41,10 +41,10 @@ impl Words for MySqlWords {
         format!("OCTET_LENGTH({})", self.quoted(&column.name))
     }
 
-    fn bytes(&self, column: &Column) -> Bytes {
+    fn bytes(&self, column: &Column) -> ByteColumn {
         match ["binary", "blob"].iter().any(|word| column.kind.contains(word)) {
-            true => Bytes::Yes,
-            false => Bytes::No,
+            true => ByteColumn::Yes,
+            false => ByteColumn::No,
         }
     }
 
@@ -58,7 +58,7 @@ impl Words for MySqlWords {
 }
 
 /// A MySQL or MariaDB server, not connected yet.
-pub fn open(server: &Server) -> Kept<MySql> {
+pub fn open(server: &DatabaseServer) -> TableConnection<MySql> {
     let options = MySqlConnectOptions::new()
         .database(&server.database)
         .disable_statement_logging();
@@ -75,5 +75,5 @@ pub fn open(server: &Server) -> Kept<MySql> {
     let enter = |options: MySqlConnectOptions, (username, password): (String, String)| {
         options.username(&username).password(&password)
     };
-    Kept::new(&DIALECT, options, server.max_lifetime).with_login(server.login.clone(), enter)
+    TableConnection::new(&DIALECT, options, server.max_lifetime).with_login(server.login.clone(), enter)
 }

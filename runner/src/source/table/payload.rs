@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 
 /// A payload and the options that came with it.
 #[derive(Default)]
-pub struct Parts {
+pub struct PayloadParts {
     pub payload: Option<Bytes>,
     pub options: Option<String>,
 }
@@ -32,12 +32,12 @@ pub fn depth(json: &str) -> usize {
 }
 
 /// A JSON text: the members of an object as they stand there, or that it is something else.
-pub enum Json<'a> {
+pub enum JsonText<'a> {
     Object(Vec<(String, &'a RawValue)>),
     Other,
 }
 
-impl<'de: 'a, 'a> Deserialize<'de> for Json<'a> {
+impl<'de: 'a, 'a> Deserialize<'de> for JsonText<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(JsonVisitor)
     }
@@ -46,7 +46,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Json<'a> {
 struct JsonVisitor;
 
 impl<'de> Visitor<'de> for JsonVisitor {
-    type Value = Json<'de>;
+    type Value = JsonText<'de>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a JSON value")
@@ -56,28 +56,28 @@ impl<'de> Visitor<'de> for JsonVisitor {
         while let Some(member) = map.next_entry::<String, &RawValue>()? {
             members.push(member);
         }
-        Ok(Json::Object(members))
+        Ok(JsonText::Object(members))
     }
     fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
         while seq.next_element::<serde::de::IgnoredAny>()?.is_some() {}
-        Ok(Json::Other)
+        Ok(JsonText::Other)
     }
     fn visit_bool<E>(self, _: bool) -> Result<Self::Value, E> {
-        Ok(Json::Other)
+        Ok(JsonText::Other)
     }
     fn visit_i64<E>(self, _: i64) -> Result<Self::Value, E> {
-        Ok(Json::Other)
+        Ok(JsonText::Other)
     }
     fn visit_u64<E>(self, _: u64) -> Result<Self::Value, E> {
-        Ok(Json::Other)
+        Ok(JsonText::Other)
     }
     fn visit_f64<E>(self, _: f64) -> Result<Self::Value, E> {
-        Ok(Json::Other)
+        Ok(JsonText::Other)
     }
     fn visit_str<E>(self, _: &str) -> Result<Self::Value, E> {
-        Ok(Json::Other)
+        Ok(JsonText::Other)
     }
     fn visit_unit<E>(self) -> Result<Self::Value, E> {
-        Ok(Json::Other)
+        Ok(JsonText::Other)
     }
 }

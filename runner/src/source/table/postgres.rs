@@ -4,9 +4,9 @@ use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions, Postgres};
 
 use super::columns::Column;
-use super::kept::{Dialect, Kept};
-use super::statement::{Bytes, Words};
-use crate::source::settings::Server;
+use super::connection::{Dialect, TableConnection};
+use super::statement::{ByteColumn, SqlDialect};
+use crate::source::settings::DatabaseServer;
 
 static DIALECT: Dialect = Dialect {
     // Of the table that the search path finds; a domain is what it is made of.
@@ -22,7 +22,7 @@ static DIALECT: Dialect = Dialect {
 
 struct PostgresWords;
 
-impl Words for PostgresWords {
+impl SqlDialect for PostgresWords {
     fn quoted(&self, name: &str) -> String {
         format!("\"{name}\"")
     }
@@ -33,15 +33,15 @@ impl Words for PostgresWords {
 
     fn size(&self, column: &Column) -> String {
         match self.bytes(column) {
-            Bytes::Yes => format!("octet_length({})", self.quoted(&column.name)),
+            ByteColumn::Yes => format!("octet_length({})", self.quoted(&column.name)),
             _ => format!("octet_length({})", self.text(column)),
         }
     }
 
-    fn bytes(&self, column: &Column) -> Bytes {
+    fn bytes(&self, column: &Column) -> ByteColumn {
         match column.kind == "bytea" {
-            true => Bytes::Yes,
-            false => Bytes::No,
+            true => ByteColumn::Yes,
+            false => ByteColumn::No,
         }
     }
 
@@ -55,7 +55,7 @@ impl Words for PostgresWords {
 }
 
 /// A PostgreSQL server, not connected yet.
-pub fn open(server: &Server) -> Kept<Postgres> {
+pub fn open(server: &DatabaseServer) -> TableConnection<Postgres> {
     let options = PgConnectOptions::new_without_pgpass()
         .database(&server.database)
         // Numbers are read as text. PgBouncer refuses a connection that asks for it.
@@ -68,5 +68,5 @@ pub fn open(server: &Server) -> Kept<Postgres> {
     let enter = |options: PgConnectOptions, (username, password): (String, String)| {
         options.username(&username).password(&password)
     };
-    Kept::new(&DIALECT, options, server.max_lifetime).with_login(server.login.clone(), enter)
+    TableConnection::new(&DIALECT, options, server.max_lifetime).with_login(server.login.clone(), enter)
 }

@@ -4,7 +4,7 @@ use sqlx::{ColumnIndex, Decode, Type};
 
 use super::columns::{Column, Columns};
 use super::statement::{self, at};
-use super::store::{Cell, Fault, MAX_ROWS, MAX_TEXT, Row, Unread};
+use super::store::{Cell, MAX_ROWS, MAX_TEXT, RowFault, TableRow, Unread};
 use crate::text::unhex;
 
 /// A row of the statement that names the columns.
@@ -44,7 +44,7 @@ pub fn first(sizes: impl Iterator<Item = u64>) -> Option<usize> {
 }
 
 /// A row of the statements that read rows.
-pub fn row<R>(row: &R, columns: &Columns) -> Row
+pub fn row<R>(row: &R, columns: &Columns) -> TableRow
 where
     R: sqlx::Row,
     usize: ColumnIndex<R>,
@@ -66,7 +66,7 @@ where
         },
         (text, _) => Ok(text.map(String::into_bytes)),
     });
-    Row {
+    TableRow {
         id: cell(row, at::ID).ok().flatten().unwrap_or_default(),
         name: bounded(at::NAME),
         kind: bounded(at::KIND),
@@ -77,7 +77,7 @@ where
     }
 }
 
-impl Row {
+impl TableRow {
     /// The row without the text that there is no room for.
     #[must_use]
     pub fn beyond(self) -> Self {
@@ -85,7 +85,7 @@ impl Row {
             kind: Ok(None),
             spec: Ok(None),
             payload: Ok(None),
-            fault: Some(Fault::Beyond),
+            fault: Some(RowFault::Beyond),
             ..self
         }
     }
@@ -97,7 +97,7 @@ pub struct Budget(u64);
 
 impl Budget {
     /// The row, or what is left of it if there is no room for it.
-    pub fn grant(&mut self, row: Row) -> Row {
+    pub fn grant(&mut self, row: TableRow) -> TableRow {
         self.0 = self.0.saturating_add(row.size());
         match self.0 > MAX_TEXT {
             true => row.beyond(),
@@ -148,7 +148,7 @@ mod tests {
 
     #[test]
     fn rows_that_have_grown_since_they_were_measured_are_cut_too() {
-        let row = |id: usize| Row {
+        let row = |id: usize| TableRow {
             id: id.to_string(),
             name: Ok(Some("n".to_owned())),
             kind: Ok(Some("t".to_owned())),
@@ -158,13 +158,13 @@ mod tests {
             fault: None,
         };
         let mut budget = Budget::default();
-        let read: Vec<Row> = (0..70).map(|id| budget.grant(row(id))).collect();
+        let read: Vec<TableRow> = (0..70).map(|id| budget.grant(row(id))).collect();
         assert!(read[..63].iter().all(|row| row.fault.is_none()));
         assert!(
             read[63..]
                 .iter()
-                .all(|row| row.fault == Some(Fault::Beyond) && row.payload == Ok(None))
+                .all(|row| row.fault == Some(RowFault::Beyond) && row.payload == Ok(None))
         );
-        assert!(read.iter().map(Row::size).sum::<u64>() <= MAX_TEXT + 1000);
+        assert!(read.iter().map(TableRow::size).sum::<u64>() <= MAX_TEXT + 1000);
     }
 }

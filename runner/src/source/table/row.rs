@@ -8,11 +8,11 @@ use runner_core::schedule::{Definition, Origin, Overlap, Problem, ScheduleId, Se
 use runner_core::task::{NotJson, Task, from_json};
 use runner_sdk::FunctionOptions;
 
-use super::payload::{Json, Parts, depth};
-use super::store::{Cell, Fault, Group, MAX_ID, MAX_TEXT, Row, Unread};
+use super::payload::{JsonText, PayloadParts, depth};
+use super::store::{AmbiguousRows, Cell, MAX_ID, MAX_TEXT, RowFault, TableRow, Unread};
 use super::switch::{is_on, switch};
 use crate::source::manifest::{
-    Context, Fields, MAX_TASK_TYPE, Policies, Report, read_policies, read_task_options, read_zone,
+    Fields, MAX_TASK_TYPE, Policies, Report, ScheduleContext, read_policies, read_task_options, read_zone,
 };
 use crate::text::quoted;
 use crate::text::yaml;
@@ -41,7 +41,7 @@ const TEXT_BYTES: usize = 65_535;
 const MAX_DEPTH: usize = 64;
 
 /// What a row says.
-pub struct Read {
+pub struct RowReading {
     /// The schedule, if nothing is wrong but perhaps warnings.
     pub definition: Option<Definition>,
     /// What it says about its tasks itself, and no function can say otherwise.
@@ -63,7 +63,7 @@ pub fn place(id: &str) -> String {
 
 /// Reads a row.
 #[must_use]
-pub fn read(row: &Row, context: &Context) -> Read {
+pub fn read(row: &TableRow, context: &ScheduleContext) -> RowReading {
     let mut reader = Reader {
         row,
         id: ScheduleId::row(&row.id),
@@ -79,7 +79,7 @@ pub fn read(row: &Row, context: &Context) -> Read {
     };
     let problems = reader.problems;
     let good = problems.iter().all(|p| p.severity == Severity::Warning);
-    Read {
+    RowReading {
         definition: definition.filter(|_| good),
         stated,
         enabled,
@@ -88,7 +88,7 @@ pub fn read(row: &Row, context: &Context) -> Read {
 }
 
 struct Reader<'r> {
-    row: &'r Row,
+    row: &'r TableRow,
     id: ScheduleId,
     problems: Vec<Problem>,
 }
@@ -133,15 +133,15 @@ impl Reader<'_> {
     }
 
     /// The row as a whole cannot be used.
-    fn unusable(&mut self, fault: &Fault) {
-        let named = |group: &Group| {
+    fn unusable(&mut self, fault: &RowFault) {
+        let named = |group: &AmbiguousRows| {
             let names: Vec<String> = group.names.iter().map(|name| quoted(name)).collect();
             let more = if group.rows > names.len() { ", …" } else { "" };
             format!("({}{more})", names.join(", "))
         };
         let key = "give the table a primary key; a row's id is the identity of its schedule";
         let (code, text, hint) = match fault {
-            Fault::NoId(group) => {
+            RowFault::NoId(group) => {
                 let rows = if group.rows == 1 {
                     "1 row has"
                 } else {
@@ -149,7 +149,7 @@ impl Reader<'_> {
                 };
                 ("D113", format!("{rows} no id {}", named(group)), key)
             }
-            Fault::SameId(group) => {
+            RowFault::SameId(group) => {
                 let text = format!(
                     "{} rows have this id {}; none of them is applied",
                     group.rows,
@@ -157,11 +157,11 @@ impl Reader<'_> {
                 );
                 ("D114", text, key)
             }
-            Fault::OddId => {
+            RowFault::OddId => {
                 let text = format!("the id is longer than {MAX_ID} characters or has characters that steer a terminal");
                 ("D115", text, "use a number or a UUID")
             }
-            Fault::Beyond => {
+            RowFault::Beyond => {
                 let text = format!(
                     "the rows before it have {} MiB of text already; this one is not read",
                     MAX_TEXT >> 20
@@ -187,7 +187,7 @@ impl Reader<'_> {
         self.warning("W252", text);
     }
 
-    fn definition(&mut self, enabled: bool, context: &Context) -> (Option<Definition>, FunctionOptions) {
+    fn definition(&mut self, enabled: bool, context: &ScheduleContext) -> (Option<Definition>, FunctionOptions) {
         let row = self.row;
         self.status();
         let name = self.cell("name", &row.name);
@@ -229,7 +229,7 @@ impl Reader<'_> {
         kind.to_owned()
     }
 
-    fn timing(&mut self, context: &Context, zone_given: bool) -> Option<Timing> {
+    fn timing(&mut self, context: &ScheduleContext, zone_given: bool) -> Option<Timing> {
         let text = self.cell("spec", &self.row.spec);
         if text.trim_ascii().is_empty() {
             if self.row.spec.is_ok() {
@@ -272,21 +272,21 @@ impl Reader<'_> {
     }
 
     /// Byte for byte what the column holds, unless options must be taken out of it.
-    fn payload(&mut self) -> Parts {
+    fn payload(&mut self) -> PayloadParts {
         let bytes = self.cell("payload", &self.row.payload);
         if bytes.trim_ascii().is_empty() {
-            return Parts::default();
+            return PayloadParts::default();
         }
-        let members = match from_json::<Json<'_>>(&bytes) {
-            Ok(Json::Object(members)) => members,
-            Ok(Json::Other) => Vec::new(),
+        let members = match from_json::<JsonText<'_>>(&bytes) {
+            Ok(JsonText::Object(members)) => members,
+            Ok(JsonText::Other) => Vec::new(),
             Err(error) => return self.no_json(&bytes, &error),
         };
         // JSON is UTF-8.
         let text = String::from_utf8_lossy(&bytes).into_owned();
         if depth(&text) > MAX_DEPTH {
             self.error("D105", format!("payload is nested deeper than {MAX_DEPTH}"));
-            return Parts::default();
+            return PayloadParts::default();
         }
         let mut seen = BTreeSet::new();
         for (key, _) in members.iter().filter(|(key, _)| !seen.insert(key.as_str())) {
@@ -296,7 +296,7 @@ impl Reader<'_> {
             );
         }
         let Some((_, options)) = members.iter().rev().find(|(key, _)| key == OPTIONS_KEY) else {
-            return Parts {
+            return PayloadParts {
                 payload: Some(Bytes::from(text)),
                 options: None,
             };
@@ -306,14 +306,14 @@ impl Reader<'_> {
             .map(|(key, value)| format!("{}:{}", serde_json::Value::from(key.as_str()), value.get()))
             .collect();
         let payload = Some(Bytes::from(format!("{{{}}}", kept.join(","))));
-        Parts {
+        PayloadParts {
             payload,
             options: Some(options.get().to_owned()),
         }
     }
 
     /// A payload of bytes: other schedulers hand them over, so they are no error, but where something was lost.
-    fn no_json(&mut self, bytes: &[u8], error: &NotJson) -> Parts {
+    fn no_json(&mut self, bytes: &[u8], error: &NotJson) -> PayloadParts {
         let is_cut = bytes.len() == TEXT_BYTES && matches!(bytes.trim_ascii_start().first(), Some(b'{' | b'['));
         let has_options = bytes
             .windows(OPTIONS_KEY.len())
@@ -328,16 +328,16 @@ impl Reader<'_> {
             self.error("D103", text + "; the options in its _runner would be lost");
         } else {
             self.warning("W253", text + "; its bytes are passed on as they are");
-            return Parts {
+            return PayloadParts {
                 payload: Some(Bytes::copy_from_slice(bytes)),
                 options: None,
             };
         }
-        Parts::default()
+        PayloadParts::default()
     }
 
     /// Reads `_runner` as if it stood in a manifest: JSON is YAML.
-    fn options(&mut self, text: Option<&str>, context: &Context) -> Options {
+    fn options(&mut self, text: Option<&str>, context: &ScheduleContext) -> Options {
         let mut options = Options {
             context: context.clone(),
             zone_given: false,
@@ -356,7 +356,7 @@ impl Reader<'_> {
                         && let Some((zone_name, zone)) = read_zone(field, &mut report)
                     {
                         options.zone_given = true;
-                        options.context = Context {
+                        options.context = ScheduleContext {
                             zone_name,
                             zone,
                             dst: context.dst,
@@ -383,7 +383,7 @@ impl Reader<'_> {
 }
 
 struct Options {
-    context: Context,
+    context: ScheduleContext,
     zone_given: bool,
     policies: Policies,
     stated: FunctionOptions,

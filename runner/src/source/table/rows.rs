@@ -13,11 +13,11 @@ use runner_core::schedule::{Definition, Origin, Problem, ScheduleId, Severity, S
 use runner_sdk::FunctionOptions;
 
 use super::identity;
-use super::row::{self, Read};
-use super::store::{MAX_ROWS, Row};
-use crate::source::manifest::Context;
+use super::row::{self, RowReading};
+use super::store::{MAX_ROWS, TableRow};
+use crate::source::manifest::ScheduleContext;
 use crate::source::settings::DEFAULT_MASS_DELETE;
-use crate::source::shared::Part;
+use crate::source::shared::SourcePart;
 use crate::source::status::{LAST_GOOD, Rejected};
 
 /// How long most of the rows must be gone before their schedules are: a restored dump takes less.
@@ -31,7 +31,7 @@ const ALL: usize = 2;
 
 /// All rows that are in the table.
 pub struct Rows {
-    context: Context,
+    context: ScheduleContext,
     rows: BTreeMap<String, Known>,
     mass: Option<(Instant, Vec<String>)>,
     too_many: bool,
@@ -39,7 +39,7 @@ pub struct Rows {
     guard: Duration,
     emptied: Option<Emptied>,
     /// Rows that were in force before the start, and when they were read, until the first reading.
-    kept: Option<(Timestamp, BTreeMap<String, Row>)>,
+    kept: Option<(Timestamp, BTreeMap<String, TableRow>)>,
 }
 
 /// The table has lost all its rows.
@@ -51,10 +51,10 @@ struct Emptied {
 }
 
 struct Known {
-    row: Row,
+    row: TableRow,
     good: Option<Definition>,
     /// The row that the good version was read from, if it was another one.
-    good_row: Option<Row>,
+    good_row: Option<TableRow>,
     /// What the good version says about its tasks.
     stated: FunctionOptions,
     problems: Vec<Problem>,
@@ -62,7 +62,7 @@ struct Known {
 
 /// Something that happened to a row.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Change {
+pub enum RowChange {
     /// It is new, or says something else than before.
     Applied(Box<Definition>),
     /// It says something that is not in force.
@@ -89,9 +89,9 @@ pub enum Change {
 
 /// What one reading led to.
 #[derive(Debug, Default)]
-pub struct Step {
+pub struct RowStep {
     /// In no particular order.
-    pub changes: Vec<Change>,
+    pub changes: Vec<RowChange>,
     /// When to read again at the latest.
     pub again: Option<Duration>,
 }
@@ -99,7 +99,7 @@ pub struct Step {
 impl Rows {
     /// No rows yet.
     #[must_use]
-    pub fn new(context: Context) -> Self {
+    pub fn new(context: ScheduleContext) -> Self {
         Self {
             context,
             rows: BTreeMap::new(),
@@ -113,7 +113,7 @@ impl Rows {
 
     /// Says which rows were in force before the start. One that has errors in the next reading stays in force as it was
     /// then; the others are of no interest.
-    pub fn remember(&mut self, rows: Vec<Row>, at: Timestamp) {
+    pub fn remember(&mut self, rows: Vec<TableRow>, at: Timestamp) {
         // Those of which nothing is in force are looked at once more.
         self.rows.retain(|_, known| known.good.is_some());
         let rows = rows.into_iter().map(|row| (row.id.clone(), row)).collect();
@@ -124,7 +124,7 @@ impl Rows {
     fn kept(&self, id: &str) -> Option<(Known, Timestamp)> {
         let (at, rows) = self.kept.as_ref()?;
         let row = rows.get(id)?.clone();
-        let Read { definition, stated, .. } = row::read(&row, &self.context);
+        let RowReading { definition, stated, .. } = row::read(&row, &self.context);
         let good = Some(definition?);
         let known = Known {
             row,
@@ -150,15 +150,15 @@ impl Rows {
 
     /// The rows that are in force, each as it was read.
     #[must_use]
-    pub fn in_force(&self) -> Vec<&Row> {
+    pub fn in_force(&self) -> Vec<&TableRow> {
         let good = self.rows.values().filter(|known| known.good.is_some());
         good.map(|known| known.good_row.as_ref().unwrap_or(&known.row))
             .collect()
     }
 
     /// Takes in one reading.
-    pub fn apply(&mut self, mut rows: Vec<Row>, now: Instant) -> Step {
-        let mut step = Step::default();
+    pub fn apply(&mut self, mut rows: Vec<TableRow>, now: Instant) -> RowStep {
+        let mut step = RowStep::default();
         self.too_many = rows.len() > MAX_ROWS;
         rows.truncate(MAX_ROWS);
         let mut before = std::mem::take(&mut self.rows);
@@ -174,16 +174,16 @@ impl Rows {
         step
     }
 
-    fn take(&self, row: Row, old: Option<Known>, step: &mut Step) -> Known {
-        let Read {
+    fn take(&self, row: TableRow, old: Option<Known>, step: &mut RowStep) -> Known {
+        let RowReading {
             definition,
             stated,
             enabled,
             problems,
         } = row::read(&row, &self.context);
         if let Some(definition) = definition {
-            step.changes.push(Change::Applied(Box::new(definition.clone())));
-            step.changes.extend(problems.iter().cloned().map(Change::Doubted));
+            step.changes.push(RowChange::Applied(Box::new(definition.clone())));
+            step.changes.extend(problems.iter().cloned().map(RowChange::Doubted));
             return Known {
                 row,
                 good: Some(definition),
@@ -197,7 +197,7 @@ impl Rows {
             None => self.kept(&row.id).unzip(),
         };
         // Switching a row off must work even if something else in it is wrong.
-        let good_row = old.as_ref().map(|k| Row {
+        let good_row = old.as_ref().map(|k| TableRow {
             status: row.status.clone(),
             ..k.good_row.as_ref().unwrap_or(&k.row).clone()
         });
@@ -208,7 +208,7 @@ impl Rows {
         });
         let mut problems = problems;
         if let Some(first) = problems.iter().find(|p| p.severity == Severity::Error).cloned() {
-            step.changes.push(Change::Rejected {
+            step.changes.push(RowChange::Rejected {
                 first,
                 kept: good.is_some(),
             });
@@ -229,7 +229,7 @@ impl Rows {
     }
 
     /// Drops rows that are gone, unless that are most of them and they have only just gone.
-    fn forget(&mut self, gone: BTreeMap<String, Known>, now: Instant, step: &mut Step) {
+    fn forget(&mut self, gone: BTreeMap<String, Known>, now: Instant, step: &mut RowStep) {
         let lost = gone.values().filter(|k| k.good.is_some()).count();
         let all = lost + self.rows.values().filter(|k| k.good.is_some()).count();
         let ids: Vec<String> = gone.keys().cloned().collect();
@@ -246,7 +246,7 @@ impl Rows {
         };
         if emptied && waited.is_zero() {
             let (rows, guard) = (lost, self.guard);
-            step.changes.push(Change::Emptied { rows, guard });
+            step.changes.push(RowChange::Emptied { rows, guard });
         }
         if waited < grace {
             self.mass = Some((since, ids));
@@ -255,13 +255,13 @@ impl Rows {
             step.again = Some(grace - waited + Duration::from_millis(5));
             return;
         }
-        step.changes.extend(ids.into_iter().map(Change::Removed));
+        step.changes.extend(ids.into_iter().map(RowChange::Removed));
         if emptied {
             self.emptied = Some(Emptied {
                 rows: lost,
                 held: false,
             });
-            step.changes.push(Change::AllGone(lost));
+            step.changes.push(RowChange::AllGone(lost));
         } else if all > lost {
             self.emptied = None;
         }
@@ -288,7 +288,7 @@ impl Rows {
 
     /// What is in force, and what is wrong.
     #[must_use]
-    pub fn part(&self) -> Part {
+    pub fn part(&self) -> SourcePart {
         let good = || self.rows.values().filter_map(|k| Some((k.good.as_ref()?, &k.stated)));
         let definitions = good().map(|(definition, _)| definition.clone()).collect();
         let stated = good().map(|(definition, stated)| (definition.id.clone(), stated.clone()));
@@ -301,12 +301,12 @@ impl Rows {
             let text = format!("more than {MAX_ROWS} rows; only the first {MAX_ROWS} by id are in force");
             problems.push(Problem::error("D107", text, table_origin()));
         }
-        Part {
+        SourcePart {
             definitions,
             stated,
             rejected,
             problems,
-            ..Part::default()
+            ..SourcePart::default()
         }
     }
 }

@@ -7,9 +7,9 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{ConnectOptions, Sqlite};
 
 use super::columns::Column;
-use super::kept::{Dialect, Kept};
-use super::statement::{Bytes, Words};
-use super::store::{Row, Store, TIMEOUT, TableError};
+use super::connection::{Dialect, TableConnection};
+use super::statement::{ByteColumn, SqlDialect};
+use super::store::{Store, TIMEOUT, TableError, TableRow};
 
 pub(super) static DIALECT: Dialect = Dialect {
     columns: "SELECT name, type FROM pragma_table_xinfo('sys_crontab')",
@@ -22,7 +22,7 @@ pub(super) static DIALECT: Dialect = Dialect {
 
 struct SqliteWords;
 
-impl Words for SqliteWords {
+impl SqlDialect for SqliteWords {
     fn quoted(&self, name: &str) -> String {
         format!("\"{name}\"")
     }
@@ -36,8 +36,8 @@ impl Words for SqliteWords {
     }
 
     /// The type of a column binds none of its values.
-    fn bytes(&self, column: &Column) -> Bytes {
-        Bytes::Where(format!("typeof({}) = 'blob'", self.quoted(&column.name)))
+    fn bytes(&self, column: &Column) -> ByteColumn {
+        ByteColumn::Where(format!("typeof({}) = 'blob'", self.quoted(&column.name)))
     }
 
     fn hex(&self, column: &Column) -> String {
@@ -50,24 +50,24 @@ impl Words for SqliteWords {
 }
 
 /// A SQLite file: the one that is at its path, also when another one has taken its place.
-pub struct File {
+pub struct SqliteFile {
     path: PathBuf,
-    kept: Kept<Sqlite>,
+    kept: TableConnection<Sqlite>,
     /// The one that was read last: device and number.
     read: Option<(u64, u64)>,
 }
 
 /// A SQLite file, not opened yet; made if it is missing.
-pub fn open(path: &Path) -> File {
-    File::new(path, true)
+pub fn open(path: &Path) -> SqliteFile {
+    SqliteFile::new(path, true)
 }
 
 /// A SQLite file that reading never makes: one that was removed while its broker had it open must not appear anew.
-pub fn open_existing(path: &Path) -> File {
-    File::new(path, false)
+pub fn open_existing(path: &Path) -> SqliteFile {
+    SqliteFile::new(path, false)
 }
 
-impl File {
+impl SqliteFile {
     fn new(path: &Path, create: bool) -> Self {
         Self {
             path: path.to_path_buf(),
@@ -78,8 +78,8 @@ impl File {
 }
 
 #[async_trait]
-impl Store for File {
-    async fn rows(&mut self) -> Result<Vec<Row>, TableError> {
+impl Store for SqliteFile {
+    async fn rows(&mut self) -> Result<Vec<TableRow>, TableError> {
         match (self.read, identity(&self.path)) {
             (Some(_), None) => return Err(TableError::Database(format!("{} was removed", self.path.display()))),
             // A connection would go on reading the file that is gone.
@@ -109,7 +109,7 @@ fn identity(path: &Path) -> Option<(u64, u64)> {
     path.exists().then_some((0, 0))
 }
 
-fn kept(path: &Path, create: bool) -> Kept<Sqlite> {
+fn kept(path: &Path, create: bool) -> TableConnection<Sqlite> {
     let options = SqliteConnectOptions::new()
         .filename(path)
         .create_if_missing(create)
@@ -117,5 +117,5 @@ fn kept(path: &Path, create: bool) -> Kept<Sqlite> {
         .synchronous(SqliteSynchronous::Normal)
         .busy_timeout(TIMEOUT)
         .disable_statement_logging();
-    Kept::new(&DIALECT, options, None)
+    TableConnection::new(&DIALECT, options, None)
 }

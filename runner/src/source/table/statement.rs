@@ -15,7 +15,7 @@ const LIMIT: usize = MAX_ROWS + 1;
 const HEAD_CELL: u64 = 255;
 
 /// Expressions of one database.
-pub trait Words: Send + Sync {
+pub trait SqlDialect: Send + Sync {
     /// A name, so that it is no key word.
     fn quoted(&self, name: &str) -> String;
 
@@ -31,7 +31,7 @@ pub trait Words: Send + Sync {
     fn size(&self, column: &Column) -> String;
 
     /// Whether the column holds bytes and not text.
-    fn bytes(&self, column: &Column) -> Bytes;
+    fn bytes(&self, column: &Column) -> ByteColumn;
 
     /// The hexadecimal digits of a column that holds bytes.
     fn hex(&self, column: &Column) -> String;
@@ -42,7 +42,7 @@ pub trait Words: Send + Sync {
 
 /// Whether a column holds bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Bytes {
+pub enum ByteColumn {
     /// Never.
     No,
     /// Always.
@@ -66,7 +66,7 @@ pub mod at {
 }
 
 /// How many bytes of text each row has that would be read, ordered by id.
-pub fn sizes(words: &dyn Words, columns: &Columns) -> String {
+pub fn sizes(words: &dyn SqlDialect, columns: &Columns) -> String {
     let terms: Vec<String> = cells(columns)
         .iter()
         .map(|(column, most)| {
@@ -79,7 +79,7 @@ pub fn sizes(words: &dyn Words, columns: &Columns) -> String {
 }
 
 /// The first rows, or all: with their text, as far as it is not too long.
-pub fn rows(words: &dyn Words, columns: &Columns, first: Option<usize>) -> String {
+pub fn rows(words: &dyn SqlDialect, columns: &Columns, first: Option<usize>) -> String {
     let mut selected = vec![id(words, columns)];
     let (payload, form) = either(words, &columns.payload);
     for (column, most) in cells(columns) {
@@ -98,7 +98,7 @@ pub fn rows(words: &dyn Words, columns: &Columns, first: Option<usize>) -> Strin
 }
 
 /// The rows after the first ones: their ids, and which of them are on.
-pub fn heads(words: &dyn Words, columns: &Columns, first: usize) -> String {
+pub fn heads(words: &dyn SqlDialect, columns: &Columns, first: usize) -> String {
     let head = |column: &Column| bounded(words, column, &words.text(column), HEAD_CELL);
     let none = || words.cast("NULL");
     let mut selected = vec![id(words, columns), head(&columns.name), none(), none(), none()];
@@ -120,28 +120,28 @@ pub fn cells(columns: &Columns) -> [(&Column, u64); 5] {
     ]
 }
 
-fn id(words: &dyn Words, columns: &Columns) -> String {
+fn id(words: &dyn SqlDialect, columns: &Columns) -> String {
     words.beginning(&either(words, &columns.id).0, MAX_ID + 1)
 }
 
 /// The value as text or in hexadecimal digits, and which of the two.
-fn either(words: &dyn Words, column: &Column) -> (String, String) {
+fn either(words: &dyn SqlDialect, column: &Column) -> (String, String) {
     match words.bytes(column) {
-        Bytes::No => (words.text(column), words.cast("'t'")),
-        Bytes::Yes => (words.hex(column), words.cast("'x'")),
-        Bytes::Where(blob) => {
+        ByteColumn::No => (words.text(column), words.cast("'t'")),
+        ByteColumn::Yes => (words.hex(column), words.cast("'x'")),
+        ByteColumn::Where(blob) => {
             let case = |yes: &str, no: &str| format!("CASE WHEN {blob} THEN {yes} ELSE {no} END");
             (case(&words.hex(column), &words.text(column)), case("'x'", "'t'"))
         }
     }
 }
 
-fn bounded(words: &dyn Words, column: &Column, value: &str, most: u64) -> String {
+fn bounded(words: &dyn SqlDialect, column: &Column, value: &str, most: u64) -> String {
     format!("CASE WHEN {} > {most} THEN NULL ELSE {value} END", words.size(column))
 }
 
 /// Rows that are not marked as deleted, ordered by id. Tables whose mark cannot be NULL have a zero in it instead.
-fn from(words: &dyn Words, columns: &Columns) -> String {
+fn from(words: &dyn SqlDialect, columns: &Columns) -> String {
     let live = columns.deleted_at.as_ref().map(|mark| {
         let zero = words.beginning(&words.text(mark), "0000-00-00".len());
         let mark = words.quoted(&mark.name);

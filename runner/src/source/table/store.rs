@@ -46,7 +46,7 @@ pub enum Unread {
 
 /// One row as it stands in the table.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Row {
+pub struct TableRow {
     /// The primary key; bytes as hexadecimal digits.
     pub id: String,
     /// A label.
@@ -60,10 +60,10 @@ pub struct Row {
     /// 1 is on.
     pub status: Cell,
     /// Why it cannot be used, whatever its columns say.
-    pub fault: Option<Fault>,
+    pub fault: Option<RowFault>,
 }
 
-impl Row {
+impl TableRow {
     /// How many bytes its columns have.
     pub fn size(&self) -> u64 {
         let text = |cell: &Cell| cell.as_ref().ok().and_then(Option::as_ref).map_or(0, String::len);
@@ -78,20 +78,20 @@ impl Row {
 
 /// What keeps a whole row from being used.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Fault {
+pub enum RowFault {
     /// It has no id, like others perhaps.
-    NoId(Group),
+    NoId(AmbiguousRows),
     /// Its id cannot be one: longer than [`MAX_ID`], or with characters that steer a terminal.
     OddId,
     /// Others have the same id.
-    SameId(Group),
+    SameId(AmbiguousRows),
     /// The rows before it have [`MAX_TEXT`] already, so that its text was not read.
     Beyond,
 }
 
 /// Rows that cannot be told apart.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Group {
+pub struct AmbiguousRows {
     /// How many.
     pub rows: usize,
     /// The names of the first ones.
@@ -141,7 +141,7 @@ impl TableError {
 #[async_trait]
 pub trait Store: Send {
     /// Every row, ordered by id, one more than [`MAX_ROWS`] at most; an id may come more than once.
-    async fn rows(&mut self) -> Result<Vec<Row>, TableError>;
+    async fn rows(&mut self) -> Result<Vec<TableRow>, TableError>;
 
     /// Makes the table if there is none; whether it did.
     async fn migrate(&mut self) -> Result<bool, TableError>;

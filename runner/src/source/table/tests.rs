@@ -15,14 +15,14 @@ use runner_core::cron::DstRule;
 use runner_core::schedule::{CatchUpPolicy, Overlap};
 use runner_sdk::Functions;
 
-use super::row::{self, Read};
-use super::rows::{Change, Rows};
-use super::store::{Cell, Fault, MAX_ROWS, Row, Unread};
-use crate::source::{Catalog, Context, Settings, SourceState, TableSettings};
+use super::row::{self, RowReading};
+use super::rows::{RowChange, Rows};
+use super::store::{Cell, MAX_ROWS, RowFault, TableRow, Unread};
+use crate::source::{Catalog, ScheduleContext, SourceSettings, SourceState, TableSettings};
 
-fn context() -> Context {
+fn context() -> ScheduleContext {
     let zone = jiff::tz::TimeZone::get("Asia/Shanghai").unwrap();
-    Context {
+    ScheduleContext {
         zone_name: "Asia/Shanghai".into(),
         zone,
         dst: DstRule::default(),
@@ -31,9 +31,9 @@ fn context() -> Context {
 }
 
 /// Row 7 of these columns; `~` is NULL.
-fn row(kind: &str, spec: &str, payload: &str, status: &str) -> Row {
+fn row(kind: &str, spec: &str, payload: &str, status: &str) -> TableRow {
     let cell = |text: &str| -> Cell { Ok((text != "~").then(|| text.to_owned())) };
-    Row {
+    TableRow {
         id: "7".into(),
         name: cell("每日数据统计"),
         kind: cell(kind),
@@ -44,7 +44,7 @@ fn row(kind: &str, spec: &str, payload: &str, status: &str) -> Row {
     }
 }
 
-fn read(row: &Row) -> Read {
+fn read(row: &TableRow) -> RowReading {
     row::read(row, &context())
 }
 
@@ -83,14 +83,14 @@ fn a_payload_is_kept_byte_for_byte() {
         let payload = read.definition.and_then(|d| d.task.payload);
         assert_eq!(payload.as_deref(), Some(text.as_bytes()), "{text}");
     }
-    let bytes = Row {
+    let bytes = TableRow {
         payload: Ok(Some(vec![0x81, 0xa1, b'a', 1])),
         ..row("t", "@daily", "~", "1")
     };
     let task = read(&bytes).definition.unwrap().task;
     assert_eq!(task.payload.as_deref(), Some([0x81, 0xa1, b'a', 1].as_slice()));
     // A string in an array is text of JSON too.
-    let bytes = Row {
+    let bytes = TableRow {
         payload: Ok(Some(b"[\"\xff\"]".to_vec())),
         ..row("t", "@daily", "~", "1")
     };
@@ -193,7 +193,7 @@ fn what_is_wrong_with_a_row_is_told() {
 }
 
 /// Rows, and everything that is told about each, in this order or another.
-fn bad_rows() -> Vec<(Row, Vec<&'static str>)> {
+fn bad_rows() -> Vec<(TableRow, Vec<&'static str>)> {
     let deep = format!("{}{}", "[".repeat(10_000), "]".repeat(10_000));
     let cut = format!("{{\"a\":\"{}", "x".repeat(65_535 - 6));
     let control = "a\nb";
@@ -260,17 +260,17 @@ fn bad_rows() -> Vec<(Row, Vec<&'static str>)> {
 }
 
 /// The same of rows that were not read as a whole.
-fn unread_rows() -> Vec<(Row, Vec<&'static str>)> {
+fn unread_rows() -> Vec<(TableRow, Vec<&'static str>)> {
     vec![
         (
-            Row {
+            TableRow {
                 spec: Err(Unread::NoText("invalid utf-8".into())),
                 ..row("t", "@daily", "~", "1")
             },
             vec!["D106 column spec is no text: invalid utf-8"],
         ),
         (
-            Row {
+            TableRow {
                 payload: Err(Unread::TooLong {
                     bytes: 2_000_000,
                     most: 1_048_576,
@@ -280,8 +280,8 @@ fn unread_rows() -> Vec<(Row, Vec<&'static str>)> {
             vec!["D116 column payload has 2000000 bytes, and at most 1048576 are read"],
         ),
         (
-            Row {
-                fault: Some(Fault::Beyond),
+            TableRow {
+                fault: Some(RowFault::Beyond),
                 ..row("~", "~", "~", "1")
             },
             vec!["D117 the rows before it have 64 MiB of text already"],
@@ -301,7 +301,7 @@ fn a_bad_row_keeps_its_last_good_version_but_can_be_switched_off() {
     let now = Instant::now();
     rows.apply(vec![row("t", "@daily", "~", "1")], now);
     let step = rows.apply(vec![row("t", "0 25 * * *", "~", "1")], now);
-    assert!(matches!(step.changes[..], [Change::Rejected { kept: true, .. }]));
+    assert!(matches!(step.changes[..], [RowChange::Rejected { kept: true, .. }]));
     let part = rows.part();
     assert_eq!(
         (part.definitions[0].timing.text.as_str(), part.definitions[0].enabled),
@@ -325,7 +325,7 @@ fn a_bad_row_keeps_its_last_good_version_but_can_be_switched_off() {
 
 #[test]
 fn rows_of_one_id_are_an_error_and_the_version_in_force_stays() {
-    let named = |id: &str, name: &str| Row {
+    let named = |id: &str, name: &str| TableRow {
         id: id.into(),
         name: Ok(Some(name.into())),
         ..row("t", "@daily", "~", "1")
@@ -359,7 +359,7 @@ fn rows_of_one_id_are_an_error_and_the_version_in_force_stays() {
 fn most_rows_gone_must_be_gone_for_a_while_and_too_many_are_told() {
     let many = |n: usize| {
         (0..n)
-            .map(|i| Row {
+            .map(|i| TableRow {
                 id: i.to_string(),
                 ..row("t", "@daily", "~", "1")
             })
@@ -383,8 +383,8 @@ fn most_rows_gone_must_be_gone_for_a_while_and_too_many_are_told() {
 
 #[test]
 fn when_no_row_is_left_all_stay_for_the_guard_and_it_is_an_error() {
-    let some = |ids: &[usize]| -> Vec<Row> {
-        let one = |id: &usize| Row {
+    let some = |ids: &[usize]| -> Vec<TableRow> {
+        let one = |id: &usize| TableRow {
             id: id.to_string(),
             ..row("t", "@daily", "~", "1")
         };
@@ -397,7 +397,7 @@ fn when_no_row_is_left_all_stay_for_the_guard_and_it_is_an_error() {
     let codes = |rows: &Rows| -> Vec<String> { rows.part().problems.into_iter().map(|p| p.code).collect() };
     rows.apply(some(&[1, 2]), start);
     let step = rows.apply(Vec::new(), at(1));
-    assert_eq!(step.changes, [Change::Emptied { rows: 2, guard }]);
+    assert_eq!(step.changes, [RowChange::Emptied { rows: 2, guard }]);
     assert_eq!(
         (rows.part().definitions.len(), codes(&rows)),
         (2, vec!["D110".to_owned()])
@@ -411,7 +411,7 @@ fn when_no_row_is_left_all_stay_for_the_guard_and_it_is_an_error() {
     let step = rows.apply(Vec::new(), at(116));
     assert_eq!(
         (step.changes.len(), step.changes.last()),
-        (3, Some(&Change::AllGone(2)))
+        (3, Some(&RowChange::AllGone(2)))
     );
     assert_eq!(
         (rows.part().definitions.len(), codes(&rows)),
@@ -422,7 +422,7 @@ fn when_no_row_is_left_all_stay_for_the_guard_and_it_is_an_error() {
     // One row alone goes at once: that is how a person ends it.
     assert_eq!(
         rows.apply(Vec::new(), at(121)).changes,
-        [Change::Removed("3".to_owned())]
+        [RowChange::Removed("3".to_owned())]
     );
 }
 
@@ -431,13 +431,13 @@ fn when_no_row_is_left_all_stay_for_the_guard_and_it_is_an_error() {
 struct Shelf(std::sync::Mutex<std::collections::HashMap<String, Vec<u8>>>);
 
 #[async_trait::async_trait]
-impl crate::source::Keep for Shelf {
+impl crate::source::StateStore for Shelf {
     async fn put(&self, _: &'static str, name: &str, body: Vec<u8>) -> Result<(), String> {
         self.0.lock().unwrap().insert(name.to_owned(), body);
         Ok(())
     }
 
-    async fn get(&self, _: &'static str, name: &str) -> Result<Option<Vec<u8>>, crate::source::KeepError> {
+    async fn get(&self, _: &'static str, name: &str) -> Result<Option<Vec<u8>>, crate::source::StateStoreError> {
         Ok(self.0.lock().unwrap().get(name).cloned())
     }
 }
@@ -452,7 +452,7 @@ async fn a_restart_without_the_table_fires_the_last_rows_until_it_can_be_read() 
     file.execute(INSERT).await;
     file.execute("INSERT INTO sys_crontab (name, type, spec, payload, status) VALUES ('b', 't', '@daily', '[1]', 2)")
         .await;
-    let settings = Settings {
+    let settings = SourceSettings {
         keep: Some(Arc::new(Shelf::default())),
         ..file.settings()
     };
@@ -505,7 +505,7 @@ async fn a_row_that_is_broken_at_a_restart_stays_as_it_was() {
     file.execute(INSERT).await;
     file.execute("INSERT INTO sys_crontab (name, type, spec, status) VALUES ('b', 't', '@daily', 1)")
         .await;
-    let settings = Settings {
+    let settings = SourceSettings {
         keep: Some(Arc::new(Shelf::default())),
         ..file.settings()
     };
@@ -546,12 +546,12 @@ impl File {
         self.dir.path().join("runner.db")
     }
 
-    fn settings(&self) -> Settings {
+    fn settings(&self) -> SourceSettings {
         let table = Some(TableSettings::Sqlite { path: self.path() });
-        Settings {
+        SourceSettings {
             table,
             sync_interval: Duration::from_millis(100),
-            ..Settings::empty()
+            ..SourceSettings::empty()
         }
     }
 
@@ -569,7 +569,7 @@ impl File {
     }
 }
 
-async fn catalog(settings: Settings) -> (Catalog, tokio_util::sync::DropGuard) {
+async fn catalog(settings: SourceSettings) -> (Catalog, tokio_util::sync::DropGuard) {
     let stop = CancellationToken::new();
     let catalog = Catalog::start(settings, Functions::default(), Arc::new(SystemClock), stop.clone()).await;
     (catalog, stop.drop_guard())

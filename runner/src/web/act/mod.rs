@@ -6,11 +6,11 @@ use std::fmt::Display;
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Redirect, Response};
 
-use super::desk::Desk;
-use super::fault::Fault;
+use super::app_state::AppState;
+use super::error_page::PageError;
 use super::guard::cookies;
-use super::site;
-use super::visitor::{Notice, Visitor};
+use super::reached_by;
+use super::request_context::{Notice, RequestContext};
 
 pub mod queues;
 pub mod schedules;
@@ -21,35 +21,31 @@ const NOTICE_LASTS: u64 = 60;
 
 /// Writes the audit lines around an action. One that ends without an outcome was cut short.
 pub(crate) struct Audit<'a> {
-    visitor: &'a Visitor,
+    cx: &'a RequestContext,
     action: &'static str,
     target: String,
 }
 
 impl<'a> Audit<'a> {
     /// Says what is about to be done.
-    pub(crate) fn intent(visitor: &'a Visitor, action: &'static str, target: impl Display) -> Self {
+    pub(crate) fn intent(cx: &'a RequestContext, action: &'static str, target: impl Display) -> Self {
         let target = target.to_string().escape_debug().to_string();
-        tracing::info!(target: "audit", action, on = %target, actor = %visitor.name(), addr = %site::current().client, outcome = "intent");
-        Self {
-            visitor,
-            action,
-            target,
-        }
+        tracing::info!(target: "audit", action, on = %target, actor = %cx.name(), addr = %reached_by::current().client, outcome = "intent");
+        Self { cx, action, target }
     }
 
     /// Says what came of it.
     pub(crate) fn outcome(self, outcome: &str) {
-        let (action, on, actor) = (self.action, self.target, self.visitor.name());
-        let addr = site::current().client;
+        let (action, on, actor) = (self.action, self.target, self.cx.name());
+        let addr = reached_by::current().client;
         tracing::info!(target: "audit", action, %on, %actor, %addr, outcome);
     }
 }
 
 /// Back to the page, with a notice.
-pub(crate) fn told(desk: &Desk, back: &str, notice: &Notice) -> Response {
+pub(crate) fn redirect_with(app: &AppState, back: &str, notice: &Notice) -> Response {
     let mut headers = HeaderMap::new();
-    let value = notice.seal(&desk.settings.key);
+    let value = notice.seal(&app.settings.key);
     cookies::set(&mut headers, cookies::NOTICE, &value, NOTICE_LASTS);
     (headers, Redirect::to(back)).into_response()
 }
@@ -58,7 +54,7 @@ pub(crate) fn told(desk: &Desk, back: &str, notice: &Notice) -> Response {
 pub(crate) fn done(key: &str, what: impl Into<String>) -> Notice {
     Notice {
         key: key.to_owned(),
-        what: super::text::cut(&what.into(), 200),
+        what: super::format::cut(&what.into(), 200),
         bad: false,
     }
 }
@@ -67,13 +63,13 @@ pub(crate) fn done(key: &str, what: impl Into<String>) -> Notice {
 pub(crate) fn not_done(what: impl Into<String>) -> Notice {
     Notice {
         key: "notice.refused".to_owned(),
-        what: super::text::cut(&what.into(), 300),
+        what: super::format::cut(&what.into(), 300),
         bad: true,
     }
 }
 
 /// Ends the audit of an action whose only outcomes are done and broker gone.
-pub(crate) fn settled<T>(audit: Audit<'_>, result: runner_queue::BrokerResult<T>) -> Result<T, Fault> {
+pub(crate) fn settled<T>(audit: Audit<'_>, result: runner_queue::BrokerResult<T>) -> Result<T, PageError> {
     audit.outcome(if result.is_ok() { "done" } else { "unknown" });
     Ok(result?)
 }
@@ -108,8 +104,8 @@ mod tests {
             .with_writer(move || writer.clone())
             .finish();
         tracing::subscriber::with_default(subscriber, || {
-            let visitor = Visitor::unknown(crate::web::words::Lang::En, jiff::Timestamp::UNIX_EPOCH);
-            Audit::intent(&visitor, "task.delete", "default/a\nforged").outcome("done");
+            let cx = RequestContext::unknown(crate::web::translations::Lang::En, jiff::Timestamp::UNIX_EPOCH);
+            Audit::intent(&cx, "task.delete", "default/a\nforged").outcome("done");
         });
         let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
         let records: Vec<serde_json::Value> = text.lines().map(|l| serde_json::from_str(l).unwrap()).collect();

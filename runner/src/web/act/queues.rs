@@ -6,38 +6,38 @@ use axum::Extension;
 use axum::extract::{Path, State};
 use axum::response::Response;
 
-use super::{Audit, done, settled, told};
-use crate::web::desk::Desk;
-use crate::web::fault::Fault;
+use super::{Audit, done, redirect_with, settled};
+use crate::web::app_state::AppState;
+use crate::web::error_page::PageError;
 use crate::web::pages::tasks::queue_name;
-use crate::web::visitor::{Form, Who};
+use crate::web::request_context::{Form, SharedContext};
 
 /// `POST /queue/queues/{queue}/{verb}`
 pub async fn one(
-    State(desk): State<Desk>,
-    Extension(visitor): Extension<Who>,
+    State(app): State<AppState>,
+    Extension(cx): Extension<SharedContext>,
     Path((queue, verb)): Path<(String, String)>,
     Extension(form): Extension<Arc<Form>>,
-) -> Result<Response, Fault> {
+) -> Result<Response, PageError> {
     let name = queue_name(&queue)?;
     let queue = name.to_string();
     // Pausing makes a mark under the name; a name that nobody uses must not get one.
-    let known = desk.broker.queues_of(std::slice::from_ref(&name)).await?;
+    let known = app.broker.queues_of(std::slice::from_ref(&name)).await?;
     if known.is_empty() {
-        return Err(Fault::Gone("queue", queue));
+        return Err(PageError::Gone("queue", queue));
     }
     let key = match verb.as_str() {
         "pause" => {
-            let audit = Audit::intent(&visitor, "queue.pause", &queue);
-            settled(audit, desk.broker.pause_queue(&name).await)?;
+            let audit = Audit::intent(&cx, "queue.pause", &queue);
+            settled(audit, app.broker.pause_queue(&name).await)?;
             "notice.queue.pause"
         }
         "resume" => {
-            let audit = Audit::intent(&visitor, "queue.resume", &queue);
-            settled(audit, desk.broker.resume_queue(&name).await)?;
+            let audit = Audit::intent(&cx, "queue.resume", &queue);
+            settled(audit, app.broker.resume_queue(&name).await)?;
             "notice.queue.resume"
         }
-        _ => return Err(Fault::NoPage),
+        _ => return Err(PageError::NoPage),
     };
-    Ok(told(&desk, &form.back(), &done(key, queue)))
+    Ok(redirect_with(&app, &form.back(), &done(key, queue)))
 }

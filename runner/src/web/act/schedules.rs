@@ -9,13 +9,13 @@ use axum::response::Response;
 use runner_core::schedule::{Definition, Overlap, ScheduleId, manual_task};
 use runner_queue::{ManualRun, ManuallyRun, Pause};
 
-use super::{Audit, done, not_done, settled, told};
+use super::{Audit, done, not_done, redirect_with, settled};
 use crate::scheduler::{self, resume};
-use crate::web::desk::Desk;
-use crate::web::fault::Fault;
-use crate::web::text;
+use crate::web::app_state::AppState;
+use crate::web::error_page::PageError;
+use crate::web::format;
+use crate::web::request_context::{Form, Notice, RequestContext, SharedContext};
 use crate::web::urls;
-use crate::web::visitor::{Form, Notice, Visitor, Who};
 
 /// How long a pause with an end may last.
 const SHORTEST_PAUSE: Duration = Duration::from_secs(60);
@@ -23,68 +23,68 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(366 * 86_400);
 
 /// `POST /queue/schedules/{id}/{verb}`
 pub async fn one(
-    State(desk): State<Desk>,
-    Extension(visitor): Extension<Who>,
+    State(app): State<AppState>,
+    Extension(cx): Extension<SharedContext>,
     Path((given, verb)): Path<(String, String)>,
     Extension(form): Extension<Arc<Form>>,
-) -> Result<Response, Fault> {
+) -> Result<Response, PageError> {
     let given = urls::text_in(&given).unwrap_or(given);
     let id = ScheduleId::from_text(given.as_str());
-    let plan = desk.catalog.plan();
+    let plan = app.catalog.plan();
     let definition = plan
         .schedules
         .get(&id)
-        .ok_or_else(|| Fault::Gone("schedule", given.clone()))?;
+        .ok_or_else(|| PageError::Gone("schedule", given.clone()))?;
     let key = match verb.as_str() {
-        "run" => return run(&desk, &visitor, definition, form.get("force").is_some()).await,
+        "run" => return run(&app, &cx, definition, form.get("force").is_some()).await,
         "pause" => {
-            let audit = Audit::intent(&visitor, "schedule.pause", &id);
+            let audit = Audit::intent(&cx, "schedule.pause", &id);
             settled(
                 audit,
-                scheduler::pause(&*desk.broker, definition, &pause(&desk, &visitor, &form)?).await,
+                scheduler::pause(&*app.broker, definition, &pause(&app, &cx, &form)?).await,
             )?;
             "notice.schedule.pause"
         }
         "resume" => {
-            let audit = Audit::intent(&visitor, "schedule.resume", &id);
-            settled(audit, resume(&*desk.broker, definition, None, visitor.name()).await)?;
+            let audit = Audit::intent(&cx, "schedule.resume", &id);
+            settled(audit, resume(&*app.broker, definition, None, cx.name()).await)?;
             "notice.schedule.resume"
         }
-        _ => return Err(Fault::NoPage),
+        _ => return Err(PageError::NoPage),
     };
-    Ok(told(&desk, &form.back(), &done(key, given)))
+    Ok(redirect_with(&app, &form.back(), &done(key, given)))
 }
 
 /// What the form says: why, and for how long.
-fn pause(desk: &Desk, visitor: &Visitor, form: &Form) -> Result<Pause, Fault> {
+fn pause(app: &AppState, cx: &RequestContext, form: &Form) -> Result<Pause, PageError> {
     let length = form.get("for").filter(|length| !length.is_empty());
     let until = match length.map(runner_core::duration::parse) {
         None => None,
         Some(Ok(length)) if (SHORTEST_PAUSE..=LONGEST_PAUSE).contains(&length) => {
-            let until = desk.clock.now().checked_add(length).map_err(|_| Fault::BadForm)?;
+            let until = app.clock.now().checked_add(length).map_err(|_| PageError::BadForm)?;
             jiff::Timestamp::from_second(until.as_second()).ok()
         }
-        Some(_) => return Err(Fault::BadForm),
+        Some(_) => return Err(PageError::BadForm),
     };
     let pause = Pause {
         until,
-        ..Pause::by(visitor.name())
+        ..Pause::by(cx.name())
     };
     Ok(pause.because(form.get("note")))
 }
 
 /// The schedule's task, now, beside its occurrences: the cursor stays where it is. While another run has not ended, the
 /// page of the schedule asks first.
-async fn run(desk: &Desk, visitor: &Visitor, definition: &Definition, force: bool) -> Result<Response, Fault> {
+async fn run(app: &AppState, cx: &RequestContext, definition: &Definition, force: bool) -> Result<Response, PageError> {
     let page = urls::schedule(definition.id.as_str());
     let run = ManualRun {
         id: definition.id.clone(),
         task: manual_task(definition),
         overlap: if force { Overlap::Allow } else { definition.overlap },
-        by: visitor.name().to_owned(),
+        by: cx.name().to_owned(),
     };
-    let audit = Audit::intent(visitor, "schedule.run", &definition.id);
-    let answer = desk.broker.run_now(&run).await;
+    let audit = Audit::intent(cx, "schedule.run", &definition.id);
+    let answer = app.broker.run_now(&run).await;
     audit.outcome(match &answer {
         Ok(ManuallyRun::Done(_)) => "done",
         Ok(_) => "refused",
@@ -97,29 +97,29 @@ async fn run(desk: &Desk, visitor: &Visitor, definition: &Definition, force: boo
                 .as_ref()
                 .map(|id| urls::task(run.task.queue.as_str(), id.as_str()));
             let notice = done("notice.schedule.run", definition.id.as_str());
-            told(desk, task.as_deref().unwrap_or(&page), &notice)
+            redirect_with(app, task.as_deref().unwrap_or(&page), &notice)
         }
-        ManuallyRun::Busy { task, what } => told(
-            desk,
+        ManuallyRun::Busy { task, what } => redirect_with(
+            app,
             &format!("{page}?ask=run"),
             &Notice {
                 key: "notice.schedule.busy".to_owned(),
-                what: text::cut(&format!("{task} {what}"), 300),
+                what: format::cut(&format!("{task} {what}"), 300),
                 bad: true,
             },
         ),
-        ManuallyRun::Refused(refusal) => told(desk, &page, &not_done(refusal.to_string())),
+        ManuallyRun::Refused(refusal) => redirect_with(app, &page, &not_done(refusal.to_string())),
     })
 }
 
 /// `POST /queue/sync`
 pub async fn sync(
-    State(desk): State<Desk>,
-    Extension(visitor): Extension<Who>,
+    State(app): State<AppState>,
+    Extension(cx): Extension<SharedContext>,
     Extension(form): Extension<Arc<Form>>,
 ) -> Response {
-    let audit = Audit::intent(&visitor, "sources.sync", "all");
-    desk.catalog.sync_now();
+    let audit = Audit::intent(&cx, "sources.sync", "all");
+    app.catalog.sync_now();
     audit.outcome("done");
-    told(&desk, &form.back(), &done("notice.sync", ""))
+    redirect_with(&app, &form.back(), &done("notice.sync", ""))
 }

@@ -5,28 +5,28 @@ use std::sync::Arc;
 use axum::Extension;
 use axum::extract::{Path, State};
 use axum::response::Response;
-use runner_core::task::{QueueName, State as TaskState, TaskId};
+use runner_core::task::{QueueName, TaskId, TaskState};
 use runner_queue::{Action, ActionError, RunBy, stopped_by};
 
-use super::{Audit, done, not_done, settled, told};
-use crate::web::desk::Desk;
-use crate::web::fault::{self, Fault};
+use super::{Audit, done, not_done, redirect_with, settled};
+use crate::web::app_state::AppState;
+use crate::web::error_page::{self, PageError};
 use crate::web::pages::tasks::{id_bytes, queue_name, text_id};
-use crate::web::settings::Role;
+use crate::web::request_context::{Form, Notice, RequestContext, SharedContext};
+use crate::web::settings::UserRole;
 use crate::web::urls;
-use crate::web::visitor::{Form, Notice, Visitor, Who};
 
 /// `POST /queue/tasks/{queue}/{id}/{verb}`
 pub async fn one(
-    State(desk): State<Desk>,
-    Extension(visitor): Extension<Who>,
+    State(app): State<AppState>,
+    Extension(cx): Extension<SharedContext>,
     Path((queue, id, verb)): Path<(String, String, String)>,
     Extension(form): Extension<Arc<Form>>,
-) -> Result<Response, Fault> {
+) -> Result<Response, PageError> {
     let name = queue_name(&queue)?;
     let bytes = id_bytes(&id)?;
     let Some(task) = text_id(&bytes) else {
-        return delete_raw(&desk, &visitor, &name, &bytes, &verb).await;
+        return delete_raw(&app, &cx, &name, &bytes, &verb).await;
     };
     let (queue, id) = (name.as_str(), task.as_str());
     let (action, audited, key) = match verb.as_str() {
@@ -34,20 +34,20 @@ pub async fn one(
         "archive" => (Action::Archive, "task.archive", "notice.task.archive"),
         "delete" => (Action::Delete, "task.delete", "notice.task.delete"),
         "cancel" => {
-            let notice = cancel(&desk, &visitor, &name, &task).await?;
-            return Ok(told(&desk, &form.back(), &notice));
+            let notice = cancel(&app, &cx, &name, &task).await?;
+            return Ok(redirect_with(&app, &form.back(), &notice));
         }
         "stop" => {
-            let notice = stop(&desk, &visitor, &name, &task).await?;
-            return Ok(told(&desk, &form.back(), &notice));
+            let notice = stop(&app, &cx, &name, &task).await?;
+            return Ok(redirect_with(&app, &form.back(), &notice));
         }
-        _ => return Err(Fault::NoPage),
+        _ => return Err(PageError::NoPage),
     };
     if action == Action::Delete {
-        visitor.may(Role::Admin)?;
+        cx.may(UserRole::Admin)?;
     }
-    let audit = Audit::intent(&visitor, audited, format!("{queue}/{id}"));
-    let result = desk.broker.act(&name, &task, action).await;
+    let audit = Audit::intent(&cx, audited, format!("{queue}/{id}"));
+    let result = app.broker.act(&name, &task, action).await;
     audit.outcome(match &result {
         Ok(()) => "done",
         Err(ActionError::Broker(_)) => "unknown",
@@ -62,26 +62,26 @@ pub async fn one(
     };
     let notice = match result {
         Ok(()) => done(key, id),
-        Err(error) => not_done(fault::refused(error)?),
+        Err(error) => not_done(error_page::refused(error)?),
     };
-    Ok(told(&desk, &back, &notice))
+    Ok(redirect_with(&app, &back, &notice))
 }
 
 /// Deletes a task whose id is no text; nothing else can be done with it.
 async fn delete_raw(
-    desk: &Desk,
-    visitor: &Visitor,
+    app: &AppState,
+    cx: &RequestContext,
     queue: &QueueName,
     id: &[u8],
     verb: &str,
-) -> Result<Response, Fault> {
+) -> Result<Response, PageError> {
     if verb != "delete" {
-        return Err(Fault::NoPage);
+        return Err(PageError::NoPage);
     }
-    visitor.may(Role::Admin)?;
+    cx.may(UserRole::Admin)?;
     let shown = String::from_utf8_lossy(id).into_owned();
-    let audit = Audit::intent(visitor, "task.delete", format!("{queue}/{shown}"));
-    let result = desk.broker.delete_raw(queue, id).await;
+    let audit = Audit::intent(cx, "task.delete", format!("{queue}/{shown}"));
+    let result = app.broker.delete_raw(queue, id).await;
     audit.outcome(match &result {
         Ok(()) => "done",
         Err(ActionError::Broker(_)) => "unknown",
@@ -89,28 +89,28 @@ async fn delete_raw(
     });
     let notice = match result {
         Ok(()) => done("notice.task.delete", shown),
-        Err(error) => not_done(fault::refused(error)?),
+        Err(error) => not_done(error_page::refused(error)?),
     };
-    Ok(told(desk, &urls::queue(queue.as_str()), &notice))
+    Ok(redirect_with(app, &urls::queue(queue.as_str()), &notice))
 }
 
 /// Asks the worker of a task to end its attempt; a task that does not run has no worker to ask.
-async fn cancel(desk: &Desk, visitor: &Visitor, queue: &QueueName, id: &TaskId) -> Result<Notice, Fault> {
-    let audit = Audit::intent(visitor, "task.cancel", format!("{queue}/{id}"));
-    let Some(audit) = running(desk, audit, queue, id).await? else {
+async fn cancel(app: &AppState, cx: &RequestContext, queue: &QueueName, id: &TaskId) -> Result<Notice, PageError> {
+    let audit = Audit::intent(cx, "task.cancel", format!("{queue}/{id}"));
+    let Some(audit) = running(app, audit, queue, id).await? else {
         return Ok(idle(id));
     };
-    settled(audit, desk.broker.cancel(id).await)?;
+    settled(audit, app.broker.cancel(id).await)?;
     Ok(done("notice.task.cancel", id.as_str()))
 }
 
 /// The same for good, which a worker in Go does not understand.
-async fn stop(desk: &Desk, visitor: &Visitor, queue: &QueueName, id: &TaskId) -> Result<Notice, Fault> {
-    let audit = Audit::intent(visitor, "task.stop", format!("{queue}/{id}"));
-    let Some(audit) = running(desk, audit, queue, id).await? else {
+async fn stop(app: &AppState, cx: &RequestContext, queue: &QueueName, id: &TaskId) -> Result<Notice, PageError> {
+    let audit = Audit::intent(cx, "task.stop", format!("{queue}/{id}"));
+    let Some(audit) = running(app, audit, queue, id).await? else {
         return Ok(idle(id));
     };
-    let servers = match desk.broker.servers().await {
+    let servers = match app.broker.servers().await {
         Ok(servers) => servers,
         Err(error) => {
             audit.outcome("unknown");
@@ -129,19 +129,19 @@ async fn stop(desk: &Desk, visitor: &Visitor, queue: &QueueName, id: &TaskId) ->
             ..done(key, id.as_str())
         });
     }
-    let words = stopped_by(visitor.name(), None);
-    settled(audit, desk.broker.stop(queue, id, &words).await)?;
+    let words = stopped_by(cx.name(), None);
+    settled(audit, app.broker.stop(queue, id, &words).await)?;
     Ok(done("notice.task.stop", id.as_str()))
 }
 
 /// The audit of an action on a task that must be running; `None` if it is not, and that was written down.
 async fn running<'a>(
-    desk: &Desk,
+    app: &AppState,
     audit: Audit<'a>,
     queue: &QueueName,
     id: &TaskId,
-) -> Result<Option<Audit<'a>>, Fault> {
-    let found = match desk.broker.glance(queue, id).await {
+) -> Result<Option<Audit<'a>>, PageError> {
+    let found = match app.broker.glance(queue, id).await {
         Ok(found) => found,
         Err(error) => {
             audit.outcome("unknown");

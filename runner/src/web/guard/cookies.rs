@@ -5,7 +5,7 @@
 
 use axum::http::{HeaderMap, HeaderValue, header};
 
-use crate::web::{site, urls};
+use crate::web::{reached_by, urls};
 
 /// Who is logged in; signed.
 pub const SESSION: &str = "runner_session";
@@ -34,12 +34,12 @@ pub fn get<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
 
 /// The name that the browser knows.
 fn marked(name: &str) -> String {
-    format!("{name}_{}", site::current().mark)
+    format!("{name}_{}", reached_by::current().mark)
 }
 
 /// Sets a cookie for `seconds` (0 removes it). Scripts never see it, other sites never send it with a form.
 pub fn set(headers: &mut HeaderMap, name: &str, value: &str, seconds: u64) {
-    let secure = if site::current().secure { "; Secure" } else { "" };
+    let secure = if reached_by::current().secure { "; Secure" } else { "" };
     let (name, path) = (marked(name), urls::root());
     let line = format!("{name}={value}; Path={path}; HttpOnly; SameSite=Lax; Max-Age={seconds}{secure}");
     // Values are base64 or fixed words; one that is not valid in a header would be a fault of ours, and is dropped.
@@ -58,11 +58,11 @@ mod tests {
         let mut headers = HeaderMap::new();
         let line = "xrunner_lang_m=a; runner_lang_m2=b; runner_lang=c; runner_lang_m=zh";
         headers.append(header::COOKIE, line.parse().unwrap());
-        let site = site::Site {
+        let site = reached_by::ReachedBy {
             mark: "m".to_owned(),
-            ..site::Site::default()
+            ..reached_by::ReachedBy::default()
         };
-        site::within(site, || {
+        reached_by::within(site, || {
             assert_eq!(get(&headers, LANG), Some("zh"));
             assert_eq!(get(&headers, THEME), None);
         });
@@ -70,14 +70,14 @@ mod tests {
 
     #[test]
     fn a_cookie_is_for_the_path_and_the_scheme_of_the_browser() {
-        let site = site::Site {
+        let site = reached_by::ReachedBy {
             mark: "m".to_owned(),
             base: "/ops".to_owned(),
             secure: true,
-            ..site::Site::default()
+            ..reached_by::ReachedBy::default()
         };
         let mut headers = HeaderMap::new();
-        site::within(site, || set(&mut headers, THEME, "dark", 60));
+        reached_by::within(site, || set(&mut headers, THEME, "dark", 60));
         let expected = "runner_theme_m=dark; Path=/ops/queue; HttpOnly; SameSite=Lax; Max-Age=60; Secure";
         assert_eq!(headers[header::SET_COOKIE], expected);
     }

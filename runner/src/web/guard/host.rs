@@ -6,13 +6,13 @@ use axum::http::{HeaderMap, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
-use crate::web::desk::Desk;
-use crate::web::fault::Fault;
-use crate::web::public::{is_loopback_name, name_and_port};
-use crate::web::settings::{Auth, Settings};
-use crate::web::site::{self, Site};
-use crate::web::text::cut;
-use crate::web::trust;
+use crate::web::app_state::AppState;
+use crate::web::error_page::PageError;
+use crate::web::format::cut;
+use crate::web::public_url::{is_loopback_name, name_and_port};
+use crate::web::reached_by::{self, ReachedBy};
+use crate::web::settings::{Auth, WebSettings};
+use crate::web::trusted_proxies;
 
 /// Paths that say nothing worth protecting and are asked for by address: probes.
 const FOR_ANY_NAME: [&str; 2] = ["/healthz", "/readyz"];
@@ -21,20 +21,20 @@ const FOR_ANY_NAME: [&str; 2] = ["/healthz", "/readyz"];
 const SHOWN: usize = 100;
 
 /// Refuses requests for other names, and those that an open dashboard must not answer.
-pub async fn check(State(desk): State<Desk>, request: Request, next: Next) -> Response {
+pub async fn check(State(app): State<AppState>, request: Request, next: Next) -> Response {
     let path = request.uri().path();
-    let open = FOR_ANY_NAME.contains(&path) || (path == "/metrics" && desk.settings.metrics_open);
+    let open = FOR_ANY_NAME.contains(&path) || (path == "/metrics" && app.settings.metrics_open);
     if open {
         return next.run(request).await;
     }
-    let site = site::current();
-    let refused = wrong_host(&desk.settings, &site, request.headers(), request.uri())
-        .map(Fault::WrongHost)
-        .or_else(|| passed_on(&desk.settings, request.headers()).map(Fault::PassedOn));
+    let site = reached_by::current();
+    let refused = wrong_host(&app.settings, &site, request.headers(), request.uri())
+        .map(PageError::WrongHost)
+        .or_else(|| passed_on(&app.settings, request.headers()).map(PageError::PassedOn));
     match refused {
         None => next.run(request).await,
         Some(fault) => {
-            if let Some(left_out) = desk.refusals.line(desk.clock.now()) {
+            if let Some(left_out) = app.refusals.line(app.clock.now()) {
                 tracing::warn!(
                     code = "request_refused", reason = %fault, host = %cut(&site.host, SHOWN),
                     forwarded_host = %cut(site.forwarded_host.as_deref().unwrap_or("-"), SHOWN), peer = %site.client,
@@ -47,7 +47,7 @@ pub async fn check(State(desk): State<Desk>, request: Request, next: Next) -> Re
 }
 
 /// The name that is not one of this server's.
-fn wrong_host(settings: &Settings, site: &Site, headers: &HeaderMap, uri: &Uri) -> Option<String> {
+fn wrong_host(settings: &WebSettings, site: &ReachedBy, headers: &HeaderMap, uri: &Uri) -> Option<String> {
     let one = headers.get_all(header::HOST).iter().count() == 1;
     // An absolute request target must not name anybody else than the header does.
     let same = uri.authority().is_none_or(|a| a.as_str() == site.host);
@@ -59,7 +59,7 @@ fn wrong_host(settings: &Settings, site: &Site, headers: &HeaderMap, uri: &Uri) 
     (!allowed(settings, forwarded)).then(|| cut(forwarded, SHOWN))
 }
 
-fn allowed(settings: &Settings, host: &str) -> bool {
+fn allowed(settings: &WebSettings, host: &str) -> bool {
     let Some((name, _)) = name_and_port(host) else {
         return false;
     };
@@ -81,7 +81,7 @@ fn allowed(settings: &Settings, host: &str) -> bool {
 }
 
 /// The other machine that a request was passed on for, where everybody is an admin and no setting speaks of a proxy.
-fn passed_on(settings: &Settings, headers: &HeaderMap) -> Option<String> {
+fn passed_on(settings: &WebSettings, headers: &HeaderMap) -> Option<String> {
     let expected = settings.public_url.is_some()
         || settings.trusted_proxies.is_listed()
         || !settings.allowed_hosts.is_empty()
@@ -95,8 +95,8 @@ fn passed_on(settings: &Settings, headers: &HeaderMap) -> Option<String> {
     let real = headers
         .get_all("x-real-ip")
         .iter()
-        .map(|ip| trust::address(ip.to_str().unwrap_or("?")));
-    let far = trust::forwarded_for(headers)
+        .map(|ip| trusted_proxies::address(ip.to_str().unwrap_or("?")));
+    let far = trusted_proxies::forwarded_for(headers)
         .chain(real)
         .find(|address| !address.is_some_and(|ip| ip.is_loopback()))?;
     Some(far.map_or_else(|| "another machine".to_owned(), |ip| ip.to_string()))

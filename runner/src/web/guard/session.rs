@@ -10,8 +10,8 @@ use axum::http::HeaderMap;
 use jiff::Timestamp;
 
 use super::{cookies, sign};
-use crate::web::desk::Desk;
-use crate::web::settings::{Role, Settings, User};
+use crate::web::app_state::AppState;
+use crate::web::settings::{User, UserRole, WebSettings};
 
 /// How long a login lasts.
 pub const LASTS: Duration = Duration::from_secs(12 * 3600);
@@ -47,7 +47,7 @@ impl Logouts {
 }
 
 /// The cookie of a fresh login.
-pub fn issue(settings: &Settings, user: &User, now: Timestamp) -> String {
+pub fn issue(settings: &WebSettings, user: &User, now: Timestamp) -> String {
     let ends = now.as_second().saturating_add(12 * 3600);
     // Two logins of the same second are two sessions: leaving one must not end the other.
     let nonce = uuid::Uuid::new_v4().simple();
@@ -57,7 +57,7 @@ pub fn issue(settings: &Settings, user: &User, now: Timestamp) -> String {
 
 /// Name and present role of the user that the cookie speaks of; nobody when it has ended or was altered, or
 /// when there is no such user any more or the password is another one.
-fn check(settings: &Settings, cookie: &str, now: Timestamp) -> Option<(String, Role)> {
+fn check(settings: &WebSettings, cookie: &str, now: Timestamp) -> Option<(String, UserRole)> {
     let text = sign::opened(&settings.key, LABEL, cookie)?;
     let mut parts = text.splitn(4, '|');
     let ends: i64 = parts.next()?.parse().ok()?;
@@ -68,10 +68,10 @@ fn check(settings: &Settings, cookie: &str, now: Timestamp) -> Option<(String, R
 }
 
 /// Who is logged in by the cookies of this request.
-pub fn of(desk: &Desk, headers: &HeaderMap) -> Option<(String, Role)> {
+pub fn of(app: &AppState, headers: &HeaderMap) -> Option<(String, UserRole)> {
     let cookie = cookies::get(headers, cookies::SESSION)?;
-    let known = check(&desk.settings, cookie, desk.clock.now())?;
-    (!desk.logouts.has(cookie)).then_some(known)
+    let known = check(&app.settings, cookie, app.clock.now())?;
+    (!app.logouts.has(cookie)).then_some(known)
 }
 
 #[cfg(test)]
@@ -80,8 +80,8 @@ mod tests {
     use super::*;
     use crate::web::settings::Auth;
 
-    fn settings(password: &str, key: u8) -> Settings {
-        Settings {
+    fn settings(password: &str, key: u8) -> WebSettings {
+        WebSettings {
             name: "runner".to_owned(),
             listen: String::new(),
             auth: Auth::Login {
@@ -90,7 +90,7 @@ mod tests {
                     // Another salt in every process.
                     password_hash: format!("{key} {password}"),
                     password_mark: password.into(),
-                    role: Role::Operator,
+                    role: UserRole::Operator,
                 }],
             },
             key: [key; 32],
@@ -114,13 +114,13 @@ mod tests {
         let start = Timestamp::UNIX_EPOCH;
         let cookie = issue(&first, first.user("li|x").unwrap(), start);
         let later = |seconds| Timestamp::from_second(seconds).unwrap();
-        let known = Some(("li|x".to_owned(), Role::Operator));
+        let known = Some(("li|x".to_owned(), UserRole::Operator));
         assert_eq!(check(&first, &cookie, later(12 * 3600 - 1)), known);
         assert_eq!(check(&first, &cookie, later(12 * 3600)), None);
         assert_eq!(check(&settings("old", 1), &cookie, start), known, "another process");
         assert_eq!(check(&settings("new", 1), &cookie, start), None, "another password");
         assert_eq!(check(&settings("old", 2), &cookie, start), None, "another key");
-        let nobody = Settings {
+        let nobody = WebSettings {
             auth: Auth::Login { users: Vec::new() },
             ..first
         };

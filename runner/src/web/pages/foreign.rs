@@ -6,9 +6,9 @@ use runner_queue::{EnqueueEvent, ForeignEntry, Page};
 use serde::Serialize;
 
 use super::rows::IN_A_LIST;
-use crate::web::desk::Desk;
-use crate::web::fault::Fault;
-use crate::web::text::{self, Lens, Moment};
+use crate::web::app_state::AppState;
+use crate::web::error_page::PageError;
+use crate::web::format::{self, InstantText, Locale};
 use crate::web::urls;
 
 /// Entries listed: as many as fit beside the schedules of this program.
@@ -27,30 +27,30 @@ pub(super) struct ForeignRow {
     kind: String,
     queue: String,
     options: String,
-    next: Option<Moment>,
-    last: Option<Moment>,
+    next: Option<InstantText>,
+    last: Option<InstantText>,
 }
 
 impl ForeignRow {
-    fn new(lens: &Lens, entry: &ForeignEntry) -> Self {
+    fn new(locale: &Locale, entry: &ForeignEntry) -> Self {
         Self {
-            id: text::cut(entry.id.as_str(), IN_A_LIST),
+            id: format::cut(entry.id.as_str(), IN_A_LIST),
             url: urls::schedule(entry.id.as_str()),
-            scheduler: text::cut(&entry.scheduler, IN_A_LIST),
-            expression: text::cut(&entry.spec, IN_A_LIST),
-            zone: text::cut(&entry.zone, IN_A_LIST),
-            kind: text::cut(&entry.kind, IN_A_LIST),
-            queue: text::cut(entry.queue(), IN_A_LIST),
-            options: text::cut(&entry.options.join(", "), IN_A_LIST * 4),
-            next: entry.next.map(|at| lens.moment(at)),
-            last: entry.last.map(|at| lens.moment(at)),
+            scheduler: format::cut(&entry.scheduler, IN_A_LIST),
+            expression: format::cut(&entry.spec, IN_A_LIST),
+            zone: format::cut(&entry.zone, IN_A_LIST),
+            kind: format::cut(&entry.kind, IN_A_LIST),
+            queue: format::cut(entry.queue(), IN_A_LIST),
+            options: format::cut(&entry.options.join(", "), IN_A_LIST * 4),
+            next: entry.next.map(|at| locale.moment(at)),
+            last: entry.last.map(|at| locale.moment(at)),
         }
     }
 }
 
 /// Entries that match a filter, soonest first, and how many match in all.
-pub(super) async fn rows(desk: &Desk, lens: &Lens, filter: &str) -> Result<(Vec<ForeignRow>, usize), Fault> {
-    let entries = desk.broker.foreign_entries().await?;
+pub(super) async fn rows(app: &AppState, locale: &Locale, filter: &str) -> Result<(Vec<ForeignRow>, usize), PageError> {
+    let entries = app.broker.foreign_entries().await?;
     let needle = filter.to_lowercase();
     let matches = |e: &&ForeignEntry| {
         [e.id.as_str(), &e.kind, &e.spec, &e.scheduler]
@@ -58,14 +58,14 @@ pub(super) async fn rows(desk: &Desk, lens: &Lens, filter: &str) -> Result<(Vec<
             .any(|text| text.to_lowercase().contains(&needle))
     };
     let chosen: Vec<&ForeignEntry> = entries.iter().filter(matches).collect();
-    let rows = chosen.iter().take(LISTED).map(|e| ForeignRow::new(lens, e)).collect();
+    let rows = chosen.iter().take(LISTED).map(|e| ForeignRow::new(locale, e)).collect();
     Ok((rows, chosen.len()))
 }
 
 /// A task that an entry enqueued.
 #[derive(Debug, Serialize)]
 pub(super) struct EventRow {
-    at: Moment,
+    at: InstantText,
     task: String,
     url: Option<String>,
 }
@@ -79,23 +79,23 @@ pub(super) struct Foreign {
 }
 
 /// The entry of this id, `None` if there is neither an entry nor a history.
-pub(super) async fn find(desk: &Desk, lens: &Lens, id: &ScheduleId) -> Result<Option<Foreign>, Fault> {
+pub(super) async fn find(app: &AppState, locale: &Locale, id: &ScheduleId) -> Result<Option<Foreign>, PageError> {
     let page = Page {
         number: 1,
         size: EVENTS,
     };
-    let (entries, history) = tokio::try_join!(desk.broker.foreign_entries(), desk.broker.enqueue_events(id, page))?;
+    let (entries, history) = tokio::try_join!(app.broker.foreign_entries(), app.broker.enqueue_events(id, page))?;
     let entry = entries.iter().find(|entry| entry.id == *id);
     if entry.is_none() && history.events.is_empty() {
         return Ok(None);
     }
     let event = |event: &EnqueueEvent| EventRow {
-        at: lens.moment(event.at),
-        task: text::cut(event.task.as_str(), IN_A_LIST),
+        at: locale.moment(event.at),
+        task: format::cut(event.task.as_str(), IN_A_LIST),
         url: entry.map(|entry| urls::task(entry.queue(), event.task.as_str())),
     };
     Ok(Some(Foreign {
-        row: entry.map(|entry| ForeignRow::new(lens, entry)),
+        row: entry.map(|entry| ForeignRow::new(locale, entry)),
         events: history.events.iter().map(event).collect(),
         event_count: history.total,
     }))

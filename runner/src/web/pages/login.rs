@@ -7,15 +7,15 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Redirect, Response};
 use serde::{Deserialize, Serialize};
 
-use crate::web::desk::Desk;
-use crate::web::fault::Fault;
-use crate::web::frame::{self, Section};
+use crate::web::app_state::AppState;
+use crate::web::error_page::PageError;
 use crate::web::guard::{cookies, session};
-use crate::web::paint::Page;
+use crate::web::layout::{self, NavSection};
+use crate::web::render::PageTemplate;
+use crate::web::request_context::{Form, RequestContext, SharedContext, Theme};
 use crate::web::settings::Auth;
-use crate::web::visitor::{Form, Theme, Visitor, Who};
-use crate::web::words::Lang;
-use crate::web::{site, urls};
+use crate::web::translations::Lang;
+use crate::web::{reached_by, urls};
 
 /// The longest password that is looked at, bytes: hashing takes time with length.
 const LONGEST_PASSWORD: usize = 1024;
@@ -32,62 +32,62 @@ struct LoginPage {
     name: String,
 }
 
-impl Page for LoginPage {
+impl PageTemplate for LoginPage {
     const TEMPLATE: &'static str = "login.html";
 }
 
 /// The query of the page.
 #[derive(Debug, Deserialize)]
-pub struct Asked {
+pub struct LoginQuery {
     next: Option<String>,
 }
 
 /// `GET /queue/login`
 pub async fn show(
-    State(desk): State<Desk>,
-    Extension(visitor): Extension<Who>,
-    Query(asked): Query<Asked>,
-) -> Result<Response, Fault> {
+    State(app): State<AppState>,
+    Extension(cx): Extension<SharedContext>,
+    Query(asked): Query<LoginQuery>,
+) -> Result<Response, PageError> {
     let next = urls::inside(asked.next.as_deref().unwrap_or_default());
-    if visitor.role.is_some() {
+    if cx.role.is_some() {
         return Ok(Redirect::to(&next).into_response());
     }
-    page(&desk, &visitor, &next, None)
+    page(&app, &cx, &next, None)
 }
 
-fn page(desk: &Desk, visitor: &Visitor, next: &str, wrong: Option<&str>) -> Result<Response, Fault> {
+fn page(app: &AppState, cx: &RequestContext, next: &str, wrong: Option<&str>) -> Result<Response, PageError> {
     let page = LoginPage {
         next: next.to_owned(),
         wrong: wrong.is_some(),
         name: wrong.unwrap_or_default().to_owned(),
     };
-    frame::show(desk, visitor, Section::None, &page)
+    layout::show(app, cx, NavSection::None, &page)
 }
 
 /// `POST /queue/login`
 pub async fn enter(
-    State(desk): State<Desk>,
-    Extension(visitor): Extension<Who>,
+    State(app): State<AppState>,
+    Extension(cx): Extension<SharedContext>,
     Extension(form): Extension<std::sync::Arc<Form>>,
-) -> Result<Response, Fault> {
-    if matches!(desk.settings.auth, Auth::Open) {
+) -> Result<Response, PageError> {
+    if matches!(app.settings.auth, Auth::Open) {
         return Ok(Redirect::to(&urls::root()).into_response());
     }
     let name = form.get("name").unwrap_or_default().to_owned();
     let password = form.get("password").unwrap_or_default().to_owned();
-    let from = site::current().client;
-    desk.attempts
-        .count(from, &name, visitor.lens.now)
-        .map_err(Fault::TooMany)?;
-    let user = desk.settings.user(&name).cloned();
+    let from = reached_by::current().client;
+    app.attempts
+        .count(from, &name, cx.locale.now)
+        .map_err(PageError::TooMany)?;
+    let user = app.settings.user(&name).cloned();
     let hash = user.as_ref().map_or(NOBODY, |u| u.password_hash.as_str()).to_owned();
-    let right = matches(&desk, password, hash).await?;
+    let right = matches(&app, password, hash).await?;
     let next = urls::inside(form.get("next").unwrap_or_default());
     match user.filter(|_| right) {
         Some(user) => {
-            desk.attempts.forgive(from, &name);
+            app.attempts.forgive(from, &name);
             tracing::info!(target: "audit", action = "login", actor = %user.name, addr = %from, outcome = "done");
-            let cookie = session::issue(&desk.settings, &user, visitor.lens.now);
+            let cookie = session::issue(&app.settings, &user, cx.locale.now);
             let mut headers = HeaderMap::new();
             cookies::set(&mut headers, cookies::SESSION, &cookie, session::LASTS.as_secs());
             // A new name for the browser: what somebody planted before the login is worth nothing after it.
@@ -97,36 +97,36 @@ pub async fn enter(
         }
         None => {
             tracing::warn!(target: "audit", action = "login", actor = %name.escape_debug(), addr = %from, outcome = "refused");
-            let page = page(&desk, &visitor, &next, Some(&name))?;
+            let page = page(&app, &cx, &next, Some(&name))?;
             Ok((StatusCode::UNAUTHORIZED, page).into_response())
         }
     }
 }
 
 /// Whether the password has this hash; at most a few are computed at once, away from the event loop.
-async fn matches(desk: &Desk, password: String, hash: String) -> Result<bool, Fault> {
+async fn matches(app: &AppState, password: String, hash: String) -> Result<bool, PageError> {
     if password.len() > LONGEST_PASSWORD {
         return Ok(false);
     }
-    let _turn = desk.hashing.acquire().await.map_err(|_| Fault::Internal)?;
+    let _turn = app.hashing.acquire().await.map_err(|_| PageError::Internal)?;
     tokio::task::spawn_blocking(move || {
         PasswordHash::new(&hash).is_ok_and(|hash| Argon2::default().verify_password(password.as_bytes(), &hash).is_ok())
     })
     .await
-    .map_err(|_| Fault::Internal)
+    .map_err(|_| PageError::Internal)
 }
 
 /// `POST /queue/logout`
 pub async fn leave(
-    State(desk): State<Desk>,
-    Extension(visitor): Extension<Who>,
+    State(app): State<AppState>,
+    Extension(cx): Extension<SharedContext>,
     request_headers: HeaderMap,
 ) -> Response {
-    if let Some(cookie) = cookies::get(&request_headers, cookies::SESSION).filter(|_| visitor.user.is_some()) {
-        desk.logouts.add(cookie, visitor.lens.now);
+    if let Some(cookie) = cookies::get(&request_headers, cookies::SESSION).filter(|_| cx.user.is_some()) {
+        app.logouts.add(cookie, cx.locale.now);
     }
-    if let Some(user) = &visitor.user {
-        tracing::info!(target: "audit", action = "logout", actor = %user, addr = %site::current().client, outcome = "done");
+    if let Some(user) = &cx.user {
+        tracing::info!(target: "audit", action = "logout", actor = %user, addr = %reached_by::current().client, outcome = "done");
     }
     let mut headers = HeaderMap::new();
     cookies::set(&mut headers, cookies::SESSION, "", 0);

@@ -12,18 +12,18 @@ use runner_queue::{BrokerResult, Decision, QueueInfo, ServerView};
 use serde::{Deserialize, Serialize};
 
 use super::rows::{self, ClockRow, DecisionRow, Pager, ProblemRow, StateCount};
-use crate::health::Trouble;
+use crate::health::BrokerTrouble;
 use crate::scheduler::coming;
 use crate::source::{SourceState, SourceStatus};
-use crate::web::desk::Desk;
-use crate::web::fault::Fault;
-use crate::web::frame::{self, Section};
-use crate::web::lane::Lane;
-use crate::web::paint::Page;
-use crate::web::text::{self, Lens, Moment};
+use crate::web::app_state::AppState;
+use crate::web::error_page::PageError;
+use crate::web::format::{self, InstantText, Locale};
+use crate::web::layout::{self, NavSection};
+use crate::web::render::PageTemplate;
+use crate::web::request_context::SharedContext;
+use crate::web::timeline::Timeline;
 use crate::web::unclaimed::UnclaimedRow;
 use crate::web::urls;
-use crate::web::visitor::Who;
 
 /// Queues on a page.
 const QUEUES: usize = 50;
@@ -65,29 +65,29 @@ pub(crate) struct SourceRow {
     /// A directory that is not there yet, which is no fault.
     absent: bool,
     schedules: usize,
-    read_at: Option<Moment>,
+    read_at: Option<InstantText>,
     error: Option<String>,
 }
 
 impl SourceRow {
     /// Every source, as it stands now.
-    pub(crate) fn all(lens: &Lens, desk: &Desk) -> Vec<Self> {
-        desk.catalog.statuses().iter().map(|s| Self::new(lens, s)).collect()
+    pub(crate) fn all(locale: &Locale, app: &AppState) -> Vec<Self> {
+        app.catalog.statuses().iter().map(|s| Self::new(locale, s)).collect()
     }
 
-    fn new(lens: &Lens, status: &SourceStatus) -> Self {
+    fn new(locale: &Locale, status: &SourceStatus) -> Self {
         Self {
             source: status.source.as_str(),
             place: status.place.clone(),
             loaded: status.state == SourceState::Loaded,
             schedules: status.schedules,
-            read_at: status.last_sync.map(|at| lens.moment(at)),
+            read_at: status.last_sync.map(|at| locale.moment(at)),
             absent: status.is_absent(),
             error: status
                 .state
                 .reason()
                 .filter(|_| !status.is_absent())
-                .map(|reason| text::cut(reason, rows::IN_A_LIST * 4)),
+                .map(|reason| format::cut(reason, rows::IN_A_LIST * 4)),
         }
     }
 }
@@ -95,7 +95,7 @@ impl SourceRow {
 /// An occurrence to come.
 #[derive(Debug, Serialize)]
 struct NextRow {
-    at: Moment,
+    at: InstantText,
     schedule: String,
     url: String,
     name: String,
@@ -127,10 +127,10 @@ struct Overview {
     room: u64,
     processed_today: u64,
     failed_today: u64,
-    lane: Lane,
+    lane: Timeline,
 }
 
-impl Page for Overview {
+impl PageTemplate for Overview {
     const TEMPLATE: &'static str = "overview.html";
 }
 
@@ -142,7 +142,7 @@ struct Total {
 
 /// The query of the page.
 #[derive(Debug, Deserialize)]
-pub struct Asked {
+pub struct OverviewQuery {
     queues: Option<String>,
     page: Option<String>,
 }
@@ -157,17 +157,17 @@ struct Queues {
 }
 
 /// Page `number` of the queues whose names contain `filter`.
-async fn queues(desk: &Desk, filter: &str, number: usize) -> BrokerResult<Queues> {
-    let names = desk.broker.queue_names().await?;
+async fn queues(app: &AppState, filter: &str, number: usize) -> BrokerResult<Queues> {
+    let names = app.broker.queue_names().await?;
     let found: Vec<&QueueName> = names.iter().filter(|name| name.as_str().contains(filter)).collect();
     let on_page = found.iter().skip((number - 1).saturating_mul(QUEUES)).take(QUEUES);
     let on_page: Vec<QueueName> = on_page.map(|name| (*name).clone()).collect();
     let (all, matching) = (names.len(), found.len());
     let (listed, summed) = if all > SUMMED {
-        let listed = desk.broker.queues_of(&on_page).await?;
+        let listed = app.broker.queues_of(&on_page).await?;
         (listed.clone(), listed)
     } else {
-        let summed = desk.broker.queues_of(&names).await?;
+        let summed = app.broker.queues_of(&names).await?;
         let listed = summed.iter().filter(|info| on_page.contains(&info.name)).cloned();
         (listed.collect(), summed)
     };
@@ -189,46 +189,46 @@ fn page_url(filter: &str, number: usize) -> String {
 
 /// `GET /queue`
 pub async fn show(
-    State(desk): State<Desk>,
-    Extension(visitor): Extension<Who>,
-    Query(asked): Query<Asked>,
-) -> Result<Response, Fault> {
-    let lens = &visitor.lens;
+    State(app): State<AppState>,
+    Extension(cx): Extension<SharedContext>,
+    Query(asked): Query<OverviewQuery>,
+) -> Result<Response, PageError> {
+    let locale = &cx.locale;
     let number = rows::page_number(asked.page.as_deref())?;
     let filter = asked.queues.unwrap_or_default();
     let filter = filter.trim();
-    let plan = desk.catalog.plan();
+    let plan = app.catalog.plan();
     let (queues, servers, decisions, corrections, upcoming) = tokio::join!(
-        queues(&desk, filter, number),
-        desk.broker.servers(),
-        desk.broker.decisions(None, DRAWN),
-        desk.broker.corrections(),
-        coming(&*desk.broker, &plan, lens.now, NEXT),
+        queues(&app, filter, number),
+        app.broker.servers(),
+        app.broker.decisions(None, DRAWN),
+        app.broker.corrections(),
+        coming(&*app.broker, &plan, locale.now, NEXT),
     );
-    let queues = if_readable(&desk, queues)?;
-    let servers = if_readable(&desk, servers)?;
-    let decisions = if_readable(&desk, decisions)?;
-    let upcoming = if_readable(&desk, upcoming)?;
-    let clock = ClockRow::of(lens, if_readable(&desk, corrections)?.as_ref());
+    let queues = if_readable(&app, queues)?;
+    let servers = if_readable(&app, servers)?;
+    let decisions = if_readable(&app, decisions)?;
+    let upcoming = if_readable(&app, upcoming)?;
+    let clock = ClockRow::of(locale, if_readable(&app, corrections)?.as_ref());
     let (problems, _) = rows::by_weight(&plan);
-    let mut shown: Vec<ProblemRow> = endangered(&desk);
-    let unclaimed = desk.unclaimed.look(&*desk.broker, &queues.summed).await;
+    let mut shown: Vec<ProblemRow> = endangered(&app);
+    let unclaimed = app.unclaimed.look(&*app.broker, &queues.summed).await;
     let problem_count = shown.len() + problems.len() + unclaimed.len() + usize::from(clock.is_some());
     shown.extend(problems.into_iter().map(ProblemRow::new));
     shown.truncate(PROBLEMS);
     let page = Overview {
         totals: totals(&queues.summed),
         summed: (queues.all > SUMMED).then_some(queues.summed.len()),
-        sources: SourceRow::all(lens, &desk),
-        next: upcoming.iter().map(|(at, d)| next_row(lens, *at, d)).collect(),
+        sources: SourceRow::all(locale, &app),
+        next: upcoming.iter().map(|(at, d)| next_row(locale, *at, d)).collect(),
         clock,
-        decisions: listed(lens, &plan, &decisions),
+        decisions: listed(locale, &plan, &decisions),
         problem_count,
         problems: shown,
         unclaimed: unclaimed
             .iter()
             .take(PROBLEMS)
-            .map(|u| UnclaimedRow::new(lens, u))
+            .map(|u| UnclaimedRow::new(locale, u))
             .collect(),
         schedule_count: plan.schedules.len(),
         server_count: servers.len(),
@@ -236,31 +236,31 @@ pub async fn show(
         room: servers.iter().map(|s| u64::from(s.info.concurrency)).sum(),
         processed_today: queues.summed.iter().map(|q| q.processed_today).sum(),
         failed_today: queues.summed.iter().map(|q| q.failed_today).sum(),
-        lane: Lane::new(lens, &plan, &decisions),
-        queues: queues.listed.iter().map(|q| queue_row(lens, q, &servers)).collect(),
+        lane: Timeline::new(locale, &plan, &decisions),
+        queues: queues.listed.iter().map(|q| queue_row(locale, q, &servers)).collect(),
         pager: Pager::new(number, QUEUES, queues.matching as u64, |n| page_url(filter, n)),
-        filter: text::cut(filter, rows::IN_A_LIST),
+        filter: format::cut(filter, rows::IN_A_LIST),
         many: queues.all > QUEUES,
     };
-    frame::show(&desk, &visitor, Section::Overview, &page)
+    layout::show(&app, &cx, NavSection::Overview, &page)
 }
 
 /// The broker takes no writes, or may delete tasks by itself; what is only less safe than it might be is in the log and
 /// at `/readyz`.
-fn endangered(desk: &Desk) -> Vec<ProblemRow> {
-    let place = || desk.broker.describe();
-    let trouble = desk.health.trouble().map(|t| ProblemRow::of_trouble(t, place()));
-    let found = desk.caveats.borrow();
+fn endangered(app: &AppState) -> Vec<ProblemRow> {
+    let place = || app.broker.describe();
+    let trouble = app.health.trouble().map(|t| ProblemRow::of_trouble(t, place()));
+    let found = app.caveats.borrow();
     let grave = found.iter().filter(|caveat| caveat.grave);
     let grave = grave.map(|c| ProblemRow::of_broker(c, place()));
     trouble.into_iter().chain(grave).collect()
 }
 
 /// What a damaged store still says; the page is there to tell of the damage.
-fn if_readable<T: Default>(desk: &Desk, answer: BrokerResult<T>) -> BrokerResult<T> {
-    let damaged = |trouble: Trouble| trouble.code == "broker_corrupt";
+fn if_readable<T: Default>(app: &AppState, answer: BrokerResult<T>) -> BrokerResult<T> {
+    let damaged = |trouble: BrokerTrouble| trouble.code == "broker_corrupt";
     match answer {
-        Err(_) if desk.health.trouble().is_some_and(damaged) => Ok(T::default()),
+        Err(_) if app.health.trouble().is_some_and(damaged) => Ok(T::default()),
         answer => answer,
     }
 }
@@ -270,7 +270,7 @@ fn totals(queues: &[QueueInfo]) -> Vec<Total> {
     for (state, n) in queues.iter().flat_map(|q| &q.counts) {
         *sums.entry(*state).or_default() += n;
     }
-    runner_core::task::State::ALL
+    runner_core::task::TaskState::ALL
         .into_iter()
         .map(|state| Total {
             state: state.as_str(),
@@ -279,8 +279,8 @@ fn totals(queues: &[QueueInfo]) -> Vec<Total> {
         .collect()
 }
 
-fn queue_row(lens: &Lens, queue: &QueueInfo, servers: &[ServerView]) -> QueueRow {
-    use runner_core::task::State::{Pending, Retry, Scheduled};
+fn queue_row(locale: &Locale, queue: &QueueInfo, servers: &[ServerView]) -> QueueRow {
+    use runner_core::task::TaskState::{Pending, Retry, Scheduled};
     let waiting: u64 = [Pending, Scheduled, Retry]
         .iter()
         .filter_map(|state| queue.counts.get(state))
@@ -291,7 +291,7 @@ fn queue_row(lens: &Lens, queue: &QueueInfo, servers: &[ServerView]) -> QueueRow
         paused: queue.paused,
         counts: rows::counts(queue),
         size: queue.size(),
-        latency: (!queue.latency.is_zero()).then(|| lens.span(queue.latency)),
+        latency: (!queue.latency.is_zero()).then(|| locale.span(queue.latency)),
         late: queue.latency >= LATE,
         processed_today: queue.processed_today,
         failed_today: queue.failed_today,
@@ -304,9 +304,9 @@ pub(crate) fn served(servers: &[ServerView], queue: &str) -> bool {
     servers.iter().any(|s| s.info.serves(queue))
 }
 
-fn next_row(lens: &Lens, at: Timestamp, definition: &Definition) -> NextRow {
+fn next_row(locale: &Locale, at: Timestamp, definition: &Definition) -> NextRow {
     NextRow {
-        at: lens.moment(at),
+        at: locale.moment(at),
         schedule: definition.id.to_string(),
         url: urls::schedule(definition.id.as_str()),
         name: definition.name.clone(),
@@ -314,13 +314,13 @@ fn next_row(lens: &Lens, at: Timestamp, definition: &Definition) -> NextRow {
     }
 }
 
-fn listed(lens: &Lens, plan: &Plan, decisions: &[Decision]) -> Vec<DecisionRow> {
+fn listed(locale: &Locale, plan: &Plan, decisions: &[Decision]) -> Vec<DecisionRow> {
     decisions
         .iter()
         .take(DECISIONS)
         .map(|decision| {
             let queue = plan.schedules.get(&decision.schedule);
-            DecisionRow::new(lens, decision, queue.map(|d| d.task.queue.as_str()))
+            DecisionRow::new(locale, decision, queue.map(|d| d.task.queue.as_str()))
         })
         .collect()
 }

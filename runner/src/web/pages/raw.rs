@@ -6,14 +6,14 @@ use runner_queue::RawTask;
 use serde::Serialize;
 
 use super::rows::IN_A_LIST;
-use crate::web::desk::Desk;
-use crate::web::fault::Fault;
-use crate::web::frame::{self, Section};
-use crate::web::paint::Page;
-use crate::web::payload::Shown;
-use crate::web::text;
+use crate::web::app_state::AppState;
+use crate::web::error_page::PageError;
+use crate::web::format;
+use crate::web::layout::{self, NavSection};
+use crate::web::payload::PayloadText;
+use crate::web::render::PageTemplate;
+use crate::web::request_context::RequestContext;
 use crate::web::urls;
-use crate::web::visitor::Visitor;
 
 /// One in a list.
 #[derive(Debug, Serialize)]
@@ -30,12 +30,12 @@ impl RawRow {
     #[must_use]
     pub fn new(queue: &QueueName, task: &RawTask) -> Self {
         Self {
-            id: text::cut(&String::from_utf8_lossy(&task.id), IN_A_LIST),
+            id: format::cut(&String::from_utf8_lossy(&task.id), IN_A_LIST),
             url: urls::task_of(queue.as_str(), &task.id),
             why: task
                 .why
                 .as_deref()
-                .map_or_else(String::new, |why| text::cut(why, IN_A_LIST)),
+                .map_or_else(String::new, |why| format::cut(why, IN_A_LIST)),
             bytes: task.bytes,
         }
     }
@@ -50,10 +50,10 @@ struct RawPage {
     back_url: String,
     state: Option<&'static str>,
     why: String,
-    view: Shown,
+    view: PayloadText,
 }
 
-impl Page for RawPage {
+impl PageTemplate for RawPage {
     const TEMPLATE: &'static str = "raw.html";
 }
 
@@ -61,12 +61,12 @@ impl Page for RawPage {
 ///
 /// # Errors
 ///
-/// [`Fault::Gone`] if there is nothing.
-pub async fn show(desk: &Desk, visitor: &Visitor, queue: &QueueName, id: &[u8]) -> Result<Response, Fault> {
-    let shown = text::cut(&String::from_utf8_lossy(id), IN_A_LIST);
-    let found = desk.broker.raw_task(queue, id).await?;
-    let found = found.ok_or_else(|| Fault::Gone("task", shown.clone()))?;
-    let state = found.state.map(runner_core::task::State::as_str);
+/// [`PageError::Gone`] if there is nothing.
+pub async fn show(app: &AppState, cx: &RequestContext, queue: &QueueName, id: &[u8]) -> Result<Response, PageError> {
+    let shown = format::cut(&String::from_utf8_lossy(id), IN_A_LIST);
+    let found = app.broker.raw_task(queue, id).await?;
+    let found = found.ok_or_else(|| PageError::Gone("task", shown.clone()))?;
+    let state = found.state.map(runner_core::task::TaskState::as_str);
     let page = RawPage {
         id: shown,
         url: urls::task_of(queue.as_str(), id),
@@ -79,8 +79,8 @@ pub async fn show(desk: &Desk, visitor: &Visitor, queue: &QueueName, id: &[u8]) 
         why: found
             .why
             .as_deref()
-            .map_or_else(String::new, |why| text::cut(why, IN_A_LIST * 4)),
-        view: Shown::part(&found.head, found.bytes),
+            .map_or_else(String::new, |why| format::cut(why, IN_A_LIST * 4)),
+        view: PayloadText::part(&found.head, found.bytes),
     };
-    frame::show(desk, visitor, Section::Queues, &page)
+    layout::show(app, cx, NavSection::Queues, &page)
 }

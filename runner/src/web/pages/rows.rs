@@ -2,14 +2,14 @@
 
 use jiff::Timestamp;
 use runner_core::schedule::{Plan, Problem, Severity};
-use runner_core::task::{QueueName, State};
+use runner_core::task::{QueueName, TaskState};
 use runner_queue::{Caveat, Corrections, Decision, DecisionKind, QueueInfo};
 use serde::Serialize;
 
 use super::run::Ending;
-use crate::health::Trouble;
-use crate::web::fault::Fault;
-use crate::web::text::{self, Lens, Moment};
+use crate::health::BrokerTrouble;
+use crate::web::error_page::PageError;
+use crate::web::format::{self, InstantText, Locale};
 use crate::web::urls;
 
 /// Characters of foreign text in a list, at most.
@@ -26,7 +26,7 @@ pub struct StateCount {
 /// The counts of a queue in the usual order, each with the address of its list.
 #[must_use]
 pub fn counts(queue: &QueueInfo) -> Vec<StateCount> {
-    State::ALL
+    TaskState::ALL
         .into_iter()
         .map(|state| StateCount {
             state: state.as_str(),
@@ -41,8 +41,8 @@ pub fn counts(queue: &QueueInfo) -> Vec<StateCount> {
 pub struct DecisionRow {
     schedule: String,
     schedule_url: String,
-    nominal: Moment,
-    decided: Moment,
+    nominal: InstantText,
+    decided: InstantText,
     kind: &'static str,
     /// `on_time` or `catch_up`, which have translations, or empty.
     known_reason: &'static str,
@@ -61,35 +61,35 @@ pub struct DecisionRow {
 impl DecisionRow {
     /// `queue` is where the schedule's tasks go now, if that is known.
     #[must_use]
-    pub fn new(lens: &Lens, decision: &Decision, queue: Option<&str>) -> Self {
+    pub fn new(locale: &Locale, decision: &Decision, queue: Option<&str>) -> Self {
         let late = decision.decided_at.duration_since(decision.nominal);
         Self {
             schedule: decision.schedule.to_string(),
             schedule_url: urls::schedule(decision.schedule.as_str()),
-            nominal: lens.moment(decision.nominal),
-            decided: lens.moment(decision.decided_at),
+            nominal: locale.moment(decision.nominal),
+            decided: locale.moment(decision.decided_at),
             kind: decision.kind.as_str(),
             known_reason: match decision.reason.as_str() {
                 "on_time" => "on_time",
                 "catch_up" => "catch_up",
                 _ => "",
             },
-            reason: text::cut(&decision.reason, IN_A_LIST),
+            reason: format::cut(&decision.reason, IN_A_LIST),
             task: decision.task.as_ref().map(ToString::to_string),
             task_url: task_url(decision, queue),
             task_state: None,
-            end: decision.end.as_ref().map(|end| Ending::new(lens, end)),
+            end: decision.end.as_ref().map(|end| Ending::new(locale, end)),
             count: decision.count,
-            late: lens.span(late.unsigned_abs()),
+            late: locale.span(late.unsigned_abs()),
             instance: decision.instance.clone(),
         }
     }
 
     /// The same, with the present state of its task.
     #[must_use]
-    pub fn with_state(self, state: Option<State>) -> Self {
+    pub fn with_state(self, state: Option<TaskState>) -> Self {
         Self {
-            task_state: state.map(State::as_str),
+            task_state: state.map(TaskState::as_str),
             ..self
         }
     }
@@ -113,7 +113,7 @@ const CORRECTION_SHOWN: jiff::SignedDuration = jiff::SignedDuration::from_hours(
 /// Cursors that were ahead of the broker's clock and were set to the present.
 #[derive(Debug, Serialize)]
 pub struct ClockRow {
-    at: Moment,
+    at: InstantText,
     ahead: String,
     n: u64,
 }
@@ -121,11 +121,11 @@ pub struct ClockRow {
 impl ClockRow {
     /// The last correction, for a day.
     #[must_use]
-    pub fn of(lens: &Lens, corrections: Option<&Corrections>) -> Option<Self> {
-        let last = corrections.filter(|c| is_recent(lens, c.at))?;
+    pub fn of(locale: &Locale, corrections: Option<&Corrections>) -> Option<Self> {
+        let last = corrections.filter(|c| is_recent(locale, c.at))?;
         Some(Self {
-            at: lens.moment(last.at),
-            ahead: lens.span(last.ahead),
+            at: locale.moment(last.at),
+            ahead: locale.span(last.ahead),
             n: last.schedules,
         })
     }
@@ -133,13 +133,13 @@ impl ClockRow {
 
 /// When the cursor of a schedule with these decisions was corrected, for a day.
 #[must_use]
-pub fn corrected(lens: &Lens, decisions: &[Decision]) -> Option<Moment> {
+pub fn corrected(locale: &Locale, decisions: &[Decision]) -> Option<InstantText> {
     let last = decisions.iter().find(|d| d.kind == DecisionKind::Corrected)?;
-    is_recent(lens, last.decided_at).then(|| lens.moment(last.decided_at))
+    is_recent(locale, last.decided_at).then(|| locale.moment(last.decided_at))
 }
 
-fn is_recent(lens: &Lens, at: Timestamp) -> bool {
-    lens.now.duration_since(at) < CORRECTION_SHOWN
+fn is_recent(locale: &Locale, at: Timestamp) -> bool {
+    locale.now.duration_since(at) < CORRECTION_SHOWN
 }
 
 /// The code of the note on a function that no schedule runs: to run one by hand is nothing unusual.
@@ -171,7 +171,7 @@ pub struct ProblemRow {
     translated: bool,
 }
 
-/// Problems of the broker that pages say in the visitor's language.
+/// Problems of the broker that pages say in the cx's language.
 const TRANSLATED: [&str; 1] = ["broker_state_lost"];
 
 impl ProblemRow {
@@ -189,13 +189,13 @@ impl ProblemRow {
             },
             code: problem.code.clone(),
             said: None,
-            message: text::cut(&problem.message, Self::LONGEST),
+            message: format::cut(&problem.message, Self::LONGEST),
             source: problem.origin.source.as_str(),
             place: problem.origin.place.clone(),
             schedule: id.map(ToString::to_string),
             schedule_url: id.map(|id| urls::schedule(id.as_str())),
-            excerpt: problem.excerpt.as_deref().map(|e| text::cut(e, Self::LONGEST)),
-            hint: problem.hint.as_deref().map(|h| text::cut(h, Self::LONGEST)),
+            excerpt: problem.excerpt.as_deref().map(|e| format::cut(e, Self::LONGEST)),
+            hint: problem.hint.as_deref().map(|h| format::cut(h, Self::LONGEST)),
             translated: false,
         }
     }
@@ -204,12 +204,12 @@ impl ProblemRow {
 impl ProblemRow {
     /// That the broker at `place` takes no writes.
     #[must_use]
-    pub fn of_trouble(trouble: Trouble, place: String) -> Self {
+    pub fn of_trouble(trouble: BrokerTrouble, place: String) -> Self {
         Self {
             severity: "error",
             code: trouble.code.to_owned(),
             said: Some(trouble.code),
-            message: text::cut(&trouble.why, Self::LONGEST),
+            message: format::cut(&trouble.why, Self::LONGEST),
             source: "broker",
             place,
             schedule: None,
@@ -282,28 +282,28 @@ impl Pager {
 ///
 /// # Errors
 ///
-/// [`Fault::BadQuery`] unless it is a whole number from 1 to [`LAST_PAGE`].
-pub fn page_number(given: Option<&str>) -> Result<usize, Fault> {
+/// [`PageError::BadQuery`] unless it is a whole number from 1 to [`LAST_PAGE`].
+pub fn page_number(given: Option<&str>) -> Result<usize, PageError> {
     let Some(given) = given else { return Ok(1) };
     given
         .parse()
         .ok()
         .filter(|n| (1..=LAST_PAGE).contains(n))
-        .ok_or(Fault::BadQuery("page", "1-1000000"))
+        .ok_or(PageError::BadQuery("page", "1-1000000"))
 }
 
 /// The rows per page of a query.
 ///
 /// # Errors
 ///
-/// [`Fault::BadQuery`] unless it is a whole number from 1 to 100.
-pub fn page_size(given: Option<&str>, usual: usize) -> Result<usize, Fault> {
+/// [`PageError::BadQuery`] unless it is a whole number from 1 to 100.
+pub fn page_size(given: Option<&str>, usual: usize) -> Result<usize, PageError> {
     let Some(given) = given else { return Ok(usual) };
     given
         .parse()
         .ok()
         .filter(|n| (1..=100).contains(n))
-        .ok_or(Fault::BadQuery("size", "1-100"))
+        .ok_or(PageError::BadQuery("size", "1-100"))
 }
 
 #[cfg(test)]

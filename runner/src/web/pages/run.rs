@@ -7,14 +7,14 @@ use runner_queue::{Decision, DecisionKind, FiredTask, RunEnd, RunRecord};
 use serde::Serialize;
 
 use super::rows::IN_A_LIST;
-use crate::web::desk::Desk;
-use crate::web::fault::Fault;
-use crate::web::frame::{self, Section};
-use crate::web::paint::Page;
-use crate::web::payload::Shown;
-use crate::web::text::{self, Lens, Moment};
+use crate::web::app_state::AppState;
+use crate::web::error_page::PageError;
+use crate::web::format::{self, InstantText, Locale};
+use crate::web::layout::{self, NavSection};
+use crate::web::payload::PayloadText;
+use crate::web::render::PageTemplate;
+use crate::web::request_context::RequestContext;
 use crate::web::urls;
-use crate::web::visitor::Visitor;
 
 /// Characters of an error, at most.
 const LONGEST_ERROR: usize = 8000;
@@ -30,20 +30,20 @@ pub struct Ending {
     tone: &'static str,
     icon: &'static str,
     took: String,
-    ended: Moment,
+    ended: InstantText,
 }
 
 impl Ending {
     /// As a page shows it.
     #[must_use]
-    pub fn new(lens: &Lens, end: &RunEnd) -> Self {
+    pub fn new(locale: &Locale, end: &RunEnd) -> Self {
         let (tone, icon) = tone_of(end.outcome);
         Self {
             outcome: end.outcome.as_str(),
             tone,
             icon,
-            took: lens.span(end.took()),
-            ended: lens.moment(end.ended_at),
+            took: locale.span(end.took()),
+            ended: locale.moment(end.ended_at),
         }
     }
 }
@@ -65,7 +65,7 @@ pub fn tone_of(outcome: RunOutcome) -> (&'static str, &'static str) {
 pub struct RunRow {
     url: String,
     task: String,
-    started: Moment,
+    started: InstantText,
     trigger: &'static str,
     attempt: u32,
     end: Ending,
@@ -76,16 +76,16 @@ pub struct RunRow {
 impl RunRow {
     /// A line of a list.
     #[must_use]
-    pub fn new(lens: &Lens, record: &RunRecord) -> Self {
+    pub fn new(locale: &Locale, record: &RunRecord) -> Self {
         Self {
             url: urls::task(record.queue.as_str(), record.task.as_str()),
             task: record.task.to_string(),
-            started: lens.moment(record.started_at),
+            started: locale.moment(record.started_at),
             trigger: record.trigger.as_str(),
             attempt: record.attempt,
-            end: Ending::new(lens, &end_of(record)),
+            end: Ending::new(locale, &end_of(record)),
             worker: record.worker.clone(),
-            error: record.error.as_deref().map(|error| text::cut(error, IN_A_LIST)),
+            error: record.error.as_deref().map(|error| format::cut(error, IN_A_LIST)),
         }
     }
 }
@@ -107,19 +107,19 @@ struct RunPage {
     queue_url: String,
     schedule: Option<(String, String)>,
     trigger: Option<&'static str>,
-    planned: Option<Moment>,
-    decided: Option<Moment>,
-    started: Option<Moment>,
+    planned: Option<InstantText>,
+    decided: Option<InstantText>,
+    started: Option<InstantText>,
     attempt: Option<u32>,
     worker: String,
     end: Option<Ending>,
     error: Option<String>,
     /// Only functions of manifests have one.
     recorded: bool,
-    output: Option<Shown>,
+    output: Option<PayloadText>,
 }
 
-impl Page for RunPage {
+impl PageTemplate for RunPage {
     const TEMPLATE: &'static str = "run.html";
 }
 
@@ -127,29 +127,34 @@ impl Page for RunPage {
 ///
 /// # Errors
 ///
-/// [`Fault::Gone`] if nothing is.
-pub async fn show(desk: &Desk, visitor: &Visitor, queue: &QueueName, task: &TaskId) -> Result<Response, Fault> {
-    let record = desk.broker.run(queue, task).await?;
+/// [`PageError::Gone`] if nothing is.
+pub async fn show(
+    app: &AppState,
+    cx: &RequestContext,
+    queue: &QueueName,
+    task: &TaskId,
+) -> Result<Response, PageError> {
+    let record = app.broker.run(queue, task).await?;
     let schedule = headers_in_id(task).remove(SCHEDULE_HEADER).map(ScheduleId::from_text);
     let decision = match &schedule {
-        Some(id) => decision_of(desk, id, task).await?,
+        Some(id) => decision_of(app, id, task).await?,
         None => None,
     };
     let end = match (&record, &decision, &schedule) {
         (Some(record), ..) => Some(end_of(record)),
         (None, Some(decision), _) => decision.end,
-        (None, None, Some(schedule)) => end_alone(desk, schedule, queue, task).await?,
+        (None, None, Some(schedule)) => end_alone(app, schedule, queue, task).await?,
         (None, None, None) => None,
     };
     if record.is_none() && decision.is_none() && end.is_none() {
-        return Err(Fault::Gone("task", text::cut(task.as_str(), IN_A_LIST)));
+        return Err(PageError::Gone("task", format::cut(task.as_str(), IN_A_LIST)));
     }
-    let page = page(&visitor.lens, queue, task, schedule, record, decision, end);
-    frame::show(desk, visitor, Section::Queues, &page)
+    let page = page(&cx.locale, queue, task, schedule, record, decision, end);
+    layout::show(app, cx, NavSection::Queues, &page)
 }
 
-async fn decision_of(desk: &Desk, id: &ScheduleId, task: &TaskId) -> Result<Option<Decision>, Fault> {
-    let decisions = desk.broker.decisions(Some(id), SEARCHED).await?;
+async fn decision_of(app: &AppState, id: &ScheduleId, task: &TaskId) -> Result<Option<Decision>, PageError> {
+    let decisions = app.broker.decisions(Some(id), SEARCHED).await?;
     let fired = |d: &Decision| matches!(d.kind, DecisionKind::Fired | DecisionKind::Manual);
     Ok(decisions
         .into_iter()
@@ -157,21 +162,21 @@ async fn decision_of(desk: &Desk, id: &ScheduleId, task: &TaskId) -> Result<Opti
 }
 
 async fn end_alone(
-    desk: &Desk,
+    app: &AppState,
     schedule: &ScheduleId,
     queue: &QueueName,
     task: &TaskId,
-) -> Result<Option<RunEnd>, Fault> {
+) -> Result<Option<RunEnd>, PageError> {
     let asked = FiredTask {
         schedule: schedule.clone(),
         queue: queue.clone(),
         task: task.clone(),
     };
-    Ok(desk.broker.ends(&[asked]).await?.into_iter().next().flatten())
+    Ok(app.broker.ends(&[asked]).await?.into_iter().next().flatten())
 }
 
 fn page(
-    lens: &Lens,
+    locale: &Locale,
     queue: &QueueName,
     task: &TaskId,
     schedule: Option<ScheduleId>,
@@ -205,16 +210,16 @@ fn page(
         planned: known
             .and_then(|r| r.planned)
             .or(occurrence.map(|d| d.nominal))
-            .map(|at| lens.moment(at)),
-        decided: decision.as_ref().map(|d| lens.moment(d.decided_at)),
-        started: end.map(|end| lens.moment(end.started_at)),
+            .map(|at| locale.moment(at)),
+        decided: decision.as_ref().map(|d| locale.moment(d.decided_at)),
+        started: end.map(|end| locale.moment(end.started_at)),
         attempt: known.map(|r| r.attempt),
         worker: known.map_or_else(String::new, |r| r.worker.clone()),
-        end: end.map(|end| Ending::new(lens, &end)),
+        end: end.map(|end| Ending::new(locale, &end)),
         error: known
             .and_then(|r| r.error.as_deref())
-            .map(|error| text::cut(error, LONGEST_ERROR)),
+            .map(|error| format::cut(error, LONGEST_ERROR)),
         recorded: record.is_some(),
-        output: record.as_ref().and_then(|r| r.output.as_deref()).map(Shown::log),
+        output: record.as_ref().and_then(|r| r.output.as_deref()).map(PayloadText::log),
     }
 }

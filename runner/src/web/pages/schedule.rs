@@ -7,7 +7,7 @@ use axum::extract::{Path, Query, State};
 use axum::response::Response;
 use jiff::Timestamp;
 use runner_core::schedule::{CatchUpPolicy, Definition, Overlap, Plan, ScheduleId};
-use runner_core::task::{Backoff, FUNCTION_PREFIX, QueueName, State as TaskState, Task, TaskId};
+use runner_core::task::{Backoff, FUNCTION_PREFIX, QueueName, Task, TaskId, TaskState};
 use runner_queue::{Decision, DecisionKind, MAX_RUNS_KEPT, Standing};
 use serde::{Deserialize, Serialize};
 
@@ -16,15 +16,15 @@ use super::rows::{self, DecisionRow, IN_A_LIST, ProblemRow};
 use super::run::{Ending, RunRow};
 use super::schedules::ScheduleRow;
 use crate::scheduler::fallen;
-use crate::web::desk::Desk;
-use crate::web::fault::Fault;
-use crate::web::frame::{self, Section};
-use crate::web::paint::Page;
-use crate::web::payload::Shown;
-use crate::web::text::{self, Lens, Moment};
+use crate::web::app_state::AppState;
+use crate::web::error_page::PageError;
+use crate::web::format::{self, InstantText, Locale};
+use crate::web::layout::{self, NavSection};
+use crate::web::payload::PayloadText;
+use crate::web::render::PageTemplate;
+use crate::web::request_context::SharedContext;
+use crate::web::translations::Lang;
 use crate::web::urls;
-use crate::web::visitor::Who;
-use crate::web::words::Lang;
 
 /// Occurrences to come that are listed.
 const NEXT: usize = 5;
@@ -42,7 +42,7 @@ type Fate = (TaskState, String);
 /// The task of the last fire.
 #[derive(Debug, Serialize)]
 struct LastRun {
-    at: Moment,
+    at: InstantText,
     url: String,
     /// `None` when it is not in the store any more.
     state: Option<&'static str>,
@@ -56,24 +56,24 @@ struct LastRun {
 /// Why it does not fire, and what fell into the pause so far.
 #[derive(Debug, Serialize)]
 struct PauseRow {
-    at: Option<Moment>,
+    at: Option<InstantText>,
     by: String,
     note: Option<String>,
-    until: Option<Moment>,
+    until: Option<InstantText>,
     fallen: u32,
     more: bool,
 }
 
 impl PauseRow {
-    fn of(lens: &Lens, definition: &Definition, standing: &Standing) -> Option<Self> {
+    fn of(locale: &Locale, definition: &Definition, standing: &Standing) -> Option<Self> {
         let pause = standing.paused.as_ref()?;
         let zone = &definition.timing.zone;
-        let range = fallen(definition, standing, lens.now);
+        let range = fallen(definition, standing, locale.now);
         Some(Self {
-            at: pause.at.map(|at| lens.moment_in(at, zone)),
-            by: text::cut(&pause.by, IN_A_LIST),
+            at: pause.at.map(|at| locale.moment_in(at, zone)),
+            by: format::cut(&pause.by, IN_A_LIST),
             note: pause.note.clone(),
-            until: pause.until.map(|at| lens.moment_in(at, zone)),
+            until: pause.until.map(|at| locale.moment_in(at, zone)),
             fallen: range.map_or(0, |range| range.count),
             more: range.is_some_and(|range| range.more),
         })
@@ -86,9 +86,9 @@ struct Details {
     row: ScheduleRow,
     queue_url: String,
     description: String,
-    next: Vec<Moment>,
+    next: Vec<InstantText>,
     pause: Option<PauseRow>,
-    cursor: Option<Moment>,
+    cursor: Option<InstantText>,
     last_run: Option<LastRun>,
     overlap: &'static str,
     catch_up: &'static str,
@@ -101,7 +101,7 @@ struct Details {
     delays: Option<Delays>,
     timeout: Option<String>,
     retention: Option<String>,
-    payload: Shown,
+    payload: PayloadText,
 }
 
 /// The delays before the retries of a command or call.
@@ -114,7 +114,7 @@ struct Delays {
 
 impl Delays {
     /// `None` for tasks of handlers, whose delays follow a formula, and where nothing is tried again.
-    fn of(lens: &Lens, task: &Task) -> Option<Self> {
+    fn of(locale: &Locale, task: &Task) -> Option<Self> {
         /// As many as differ; the last one repeats.
         const LISTED: u32 = 5;
         let steps = |retries| Backoff::Function.steps(retries);
@@ -123,11 +123,11 @@ impl Delays {
         }
         let listed: Vec<String> = steps(task.max_retry.min(LISTED))?
             .into_iter()
-            .map(|d| lens.span(d))
+            .map(|d| locale.span(d))
             .collect();
         Some(Self {
             then: listed.last().filter(|_| task.max_retry > LISTED).cloned(),
-            listed: listed.join(if lens.lang == Lang::Zh { "、" } else { ", " }),
+            listed: listed.join(if locale.lang == Lang::Zh { "、" } else { ", " }),
         })
     }
 }
@@ -146,44 +146,44 @@ struct SchedulePage {
     runs: Vec<RunRow>,
     /// A run by hand was asked for although another run has not ended.
     asks_run: bool,
-    corrected: Option<Moment>,
+    corrected: Option<InstantText>,
 }
 
-impl Page for SchedulePage {
+impl PageTemplate for SchedulePage {
     const TEMPLATE: &'static str = "schedule.html";
 }
 
 /// The query of the page.
 #[derive(Debug, Deserialize)]
-pub struct Asked {
+pub struct ScheduleQuery {
     ask: Option<String>,
 }
 
 /// `GET /queue/schedules/{id}`
 pub async fn show(
-    State(desk): State<Desk>,
-    Extension(visitor): Extension<Who>,
+    State(app): State<AppState>,
+    Extension(cx): Extension<SharedContext>,
     Path(given): Path<String>,
-    Query(asked): Query<Asked>,
-) -> Result<Response, Fault> {
+    Query(asked): Query<ScheduleQuery>,
+) -> Result<Response, PageError> {
     let given = urls::text_in(&given).unwrap_or(given);
     let id = ScheduleId::from_text(given.as_str());
-    let plan = desk.catalog.plan();
+    let plan = app.catalog.plan();
     let ids = [id.clone()];
     let (standings, decisions) =
-        tokio::try_join!(desk.broker.standings(&ids), desk.broker.decisions(Some(&id), DECISIONS),)?;
+        tokio::try_join!(app.broker.standings(&ids), app.broker.decisions(Some(&id), DECISIONS),)?;
     let definition = plan.schedules.get(&id);
     let problems: Vec<ProblemRow> = plan.problems_of(&id).map(ProblemRow::new).collect();
     // One that is only remembered by its decisions still has a page.
     let foreign = match definition.is_none() && problems.is_empty() && decisions.is_empty() {
-        true => Some(entry_of_others(&desk, &visitor.lens, &id).await?),
+        true => Some(entry_of_others(&app, &cx.locale, &id).await?),
         false => None,
     };
     let standing = standings.into_iter().next().flatten();
-    let lens = &visitor.lens;
-    let fates = fates(&desk, definition, standing.as_ref(), &decisions).await?;
+    let locale = &cx.locale;
+    let fates = fates(&app, definition, standing.as_ref(), &decisions).await?;
     let runs = match definition {
-        Some(definition) => runs(&desk, lens, definition).await?,
+        Some(definition) => runs(&app, locale, definition).await?,
         None => None,
     };
     let page = SchedulePage {
@@ -192,24 +192,24 @@ pub async fn show(
         asks_run: asked.ask.as_deref() == Some("run"),
         id: given,
         foreign,
-        details: definition.map(|d| details(lens, &plan, d, standing.as_ref(), &fates, &decisions)),
+        details: definition.map(|d| details(locale, &plan, d, standing.as_ref(), &fates, &decisions)),
         problems,
-        corrected: rows::corrected(lens, &decisions),
+        corrected: rows::corrected(locale, &decisions),
         decisions: decisions
             .iter()
             .map(|d| {
                 let fate = fired(d).and_then(|id| fates.get(id));
-                row(lens, definition, d).with_state(fate.map(|(state, _)| *state))
+                row(locale, definition, d).with_state(fate.map(|(state, _)| *state))
             })
             .collect(),
     };
-    frame::show(&desk, &visitor, Section::Schedules, &page)
+    layout::show(&app, &cx, NavSection::Schedules, &page)
 }
 
 /// The entry of this id of a scheduler of another program.
-async fn entry_of_others(desk: &Desk, lens: &Lens, id: &ScheduleId) -> Result<Foreign, Fault> {
-    let found = foreign::find(desk, lens, id).await?;
-    found.ok_or_else(|| Fault::Gone("schedule", text::cut(id.as_str(), IN_A_LIST)))
+async fn entry_of_others(app: &AppState, locale: &Locale, id: &ScheduleId) -> Result<Foreign, PageError> {
+    let found = foreign::find(app, locale, id).await?;
+    found.ok_or_else(|| PageError::Gone("schedule", format::cut(id.as_str(), IN_A_LIST)))
 }
 
 /// The task of a decision that fired one; others name the task that stood in their way.
@@ -219,21 +219,21 @@ fn fired(decision: &Decision) -> Option<&TaskId> {
 }
 
 /// The last runs of the schedule's function: by this schedule, or by none. `None` for other types.
-async fn runs(desk: &Desk, lens: &Lens, definition: &Definition) -> Result<Option<Vec<RunRow>>, Fault> {
+async fn runs(app: &AppState, locale: &Locale, definition: &Definition) -> Result<Option<Vec<RunRow>>, PageError> {
     let Some(function) = function_of(definition) else {
         return Ok(None);
     };
     let mut queues = vec![definition.task.queue.clone(), QueueName::default()];
     queues.dedup();
-    let lens = Lens {
+    let locale = Locale {
         zone: definition.timing.zone.clone(),
-        ..lens.clone()
+        ..locale.clone()
     };
-    let runs = desk.broker.runs(function, &queues, MAX_RUNS_KEPT).await?;
+    let runs = app.broker.runs(function, &queues, MAX_RUNS_KEPT).await?;
     let ours = runs
         .iter()
         .filter(|run| run.schedule.as_ref().is_none_or(|id| *id == definition.id));
-    Ok(Some(ours.map(|run| RunRow::new(&lens, run)).collect()))
+    Ok(Some(ours.map(|run| RunRow::new(&locale, run)).collect()))
 }
 
 /// The function of a manifest that a schedule runs. One whose action is a handler runs under the handler's type.
@@ -244,11 +244,11 @@ fn function_of(definition: &Definition) -> Option<&str> {
 
 /// What became of the task of the last fire and of those of the newest decisions, as far as they are there.
 async fn fates(
-    desk: &Desk,
+    app: &AppState,
     definition: Option<&Definition>,
     standing: Option<&Standing>,
     decisions: &[Decision],
-) -> Result<BTreeMap<TaskId, Fate>, Fault> {
+) -> Result<BTreeMap<TaskId, Fate>, PageError> {
     let Some(definition) = definition else {
         return Ok(BTreeMap::new());
     };
@@ -259,14 +259,14 @@ async fn fates(
             ids.push(id);
         }
     }
-    let looks = ids.into_iter().map(|id| desk.broker.glance(&definition.task.queue, id));
+    let looks = ids.into_iter().map(|id| app.broker.glance(&definition.task.queue, id));
     let found = futures_util::future::try_join_all(looks).await?;
     let fate = |task: runner_queue::TaskInfo| (task.record.id, (task.state, task.record.last_error));
     Ok(found.into_iter().flatten().map(fate).collect())
 }
 
 fn last_run(
-    lens: &Lens,
+    locale: &Locale,
     definition: &Definition,
     standing: Option<&Standing>,
     fates: &BTreeMap<TaskId, Fate>,
@@ -278,24 +278,24 @@ fn last_run(
     let state = fate.map(|(state, _)| *state);
     let failing = matches!(state, Some(TaskState::Retry | TaskState::Archived));
     Some(LastRun {
-        at: lens.moment_in(*at, &definition.timing.zone),
+        at: locale.moment_in(*at, &definition.timing.zone),
         url: urls::task(definition.task.queue.as_str(), id.as_str()),
         state: state.map(TaskState::as_str),
-        end: end.filter(|_| state.is_none()).map(|end| Ending::new(lens, &end)),
+        end: end.filter(|_| state.is_none()).map(|end| Ending::new(locale, &end)),
         failing,
         error: fate
             .filter(|_| failing)
-            .map_or_else(String::new, |(_, error)| text::cut(error, LONGEST_ERROR)),
+            .map_or_else(String::new, |(_, error)| format::cut(error, LONGEST_ERROR)),
     })
 }
 
-fn row(lens: &Lens, definition: Option<&Definition>, decision: &Decision) -> DecisionRow {
-    let zone = definition.map_or(&lens.zone, |d| &d.timing.zone);
-    let lens = Lens {
+fn row(locale: &Locale, definition: Option<&Definition>, decision: &Decision) -> DecisionRow {
+    let zone = definition.map_or(&locale.zone, |d| &d.timing.zone);
+    let locale = Locale {
         zone: zone.clone(),
-        ..lens.clone()
+        ..locale.clone()
     };
-    DecisionRow::new(&lens, decision, definition.map(|d| d.task.queue.as_str()))
+    DecisionRow::new(&locale, decision, definition.map(|d| d.task.queue.as_str()))
 }
 
 /// The next occurrences that will be decided.
@@ -307,7 +307,7 @@ fn upcoming(definition: &Definition, standing: Option<&Standing>, now: Timestamp
 }
 
 fn details(
-    lens: &Lens,
+    locale: &Locale,
     plan: &Plan,
     definition: &Definition,
     standing: Option<&Standing>,
@@ -317,20 +317,20 @@ fn details(
     let zone = &definition.timing.zone;
     let runs = definition.enabled && standing.is_none_or(|s| s.paused.is_none());
     let next = if runs {
-        upcoming(definition, standing, lens.now)
+        upcoming(definition, standing, locale.now)
     } else {
         Vec::new()
     };
     let task = &definition.task;
-    let span = |length: std::time::Duration| (!length.is_zero()).then(|| lens.span(length));
+    let span = |length: std::time::Duration| (!length.is_zero()).then(|| locale.span(length));
     Details {
-        row: ScheduleRow::new(lens, plan, definition, standing),
+        row: ScheduleRow::new(locale, plan, definition, standing),
         queue_url: urls::queue(task.queue.as_str()),
-        description: text::cut(&definition.description, 2000),
-        next: next.iter().map(|at| lens.moment_in(*at, zone)).collect(),
-        pause: standing.and_then(|s| PauseRow::of(lens, definition, s)),
-        cursor: standing.map(|s| lens.moment_in(s.cursor, zone)),
-        last_run: last_run(lens, definition, standing, fates, decisions),
+        description: format::cut(&definition.description, 2000),
+        next: next.iter().map(|at| locale.moment_in(*at, zone)).collect(),
+        pause: standing.and_then(|s| PauseRow::of(locale, definition, s)),
+        cursor: standing.map(|s| locale.moment_in(s.cursor, zone)),
+        last_run: last_run(locale, definition, standing, fates, decisions),
         overlap: match definition.overlap {
             Overlap::Skip => "skip",
             Overlap::SkipIgnoringRetries => "skip_ignoring_retries",
@@ -341,7 +341,7 @@ fn details(
             CatchUpPolicy::Last => "last",
             CatchUpPolicy::All => "all",
         },
-        catch_up_window: lens.span(definition.catch_up.window),
+        catch_up_window: locale.span(definition.catch_up.window),
         catch_up_max: definition.catch_up.max,
         jitter: span(definition.jitter),
         dst: match definition.timing.dst {
@@ -349,9 +349,9 @@ fn details(
             runner_core::cron::DstRule::Go => "go",
         },
         max_retry: task.max_retry,
-        delays: Delays::of(lens, task),
+        delays: Delays::of(locale, task),
         timeout: span(std::time::Duration::from_secs(task.stored_limits().0)),
         retention: span(task.retention),
-        payload: Shown::new(task.payload.as_deref().unwrap_or_default()),
+        payload: PayloadText::new(task.payload.as_deref().unwrap_or_default()),
     }
 }

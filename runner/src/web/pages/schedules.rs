@@ -15,13 +15,13 @@ use super::foreign::{self, ForeignRow};
 use super::overview::SourceRow;
 use super::rows::{self, ClockRow, Pager, ProblemRow};
 use super::run::Ending;
-use crate::web::desk::Desk;
-use crate::web::fault::Fault;
-use crate::web::frame::{self, Section};
-use crate::web::paint::Page;
-use crate::web::text::{self, Lens, Moment};
+use crate::web::app_state::AppState;
+use crate::web::error_page::PageError;
+use crate::web::format::{self, InstantText, Locale};
+use crate::web::layout::{self, NavSection};
+use crate::web::render::PageTemplate;
+use crate::web::request_context::SharedContext;
 use crate::web::urls;
-use crate::web::visitor::Who;
 
 /// Rows of a page.
 const ROWS: usize = 50;
@@ -45,8 +45,8 @@ pub(crate) struct ScheduleRow {
     queue: String,
     enabled: bool,
     paused: bool,
-    next: Option<Moment>,
-    last: Option<Moment>,
+    next: Option<InstantText>,
+    last: Option<InstantText>,
     last_task_url: Option<String>,
     /// How the last task ended, as far as it has and that is known.
     last_end: Option<Ending>,
@@ -55,26 +55,26 @@ pub(crate) struct ScheduleRow {
 }
 
 impl ScheduleRow {
-    pub(crate) fn new(lens: &Lens, plan: &Plan, definition: &Definition, standing: Option<&Standing>) -> Self {
+    pub(crate) fn new(locale: &Locale, plan: &Plan, definition: &Definition, standing: Option<&Standing>) -> Self {
         let paused = standing.is_some_and(|s| s.paused.is_some());
         let runs = definition.enabled && !paused;
-        let next = next_of(definition, standing, lens.now).filter(|_| runs);
+        let next = next_of(definition, standing, locale.now).filter(|_| runs);
         let last = standing.and_then(|s| s.last.as_ref());
         Self {
             id: definition.id.to_string(),
             url: urls::schedule(definition.id.as_str()),
-            name: text::cut(&definition.name, rows::IN_A_LIST),
+            name: format::cut(&definition.name, rows::IN_A_LIST),
             source: definition.origin.source.as_str(),
             place: definition.origin.place.clone(),
-            expression: text::cut(&definition.timing.text, rows::IN_A_LIST),
-            words: in_words(lens, definition),
+            expression: format::cut(&definition.timing.text, rows::IN_A_LIST),
+            words: in_words(locale, definition),
             zone: definition.timing.zone_name.clone(),
-            kind: text::cut(&definition.task.kind, rows::IN_A_LIST),
+            kind: format::cut(&definition.task.kind, rows::IN_A_LIST),
             queue: definition.task.queue.to_string(),
             enabled: definition.enabled,
             paused,
-            next: next.map(|at| lens.moment_in(at, &definition.timing.zone)),
-            last: last.map(|(at, _)| lens.moment_in(*at, &definition.timing.zone)),
+            next: next.map(|at| locale.moment_in(at, &definition.timing.zone)),
+            last: last.map(|(at, _)| locale.moment_in(*at, &definition.timing.zone)),
             last_task_url: last.map(|(_, id)| urls::task(definition.task.queue.as_str(), id.as_str())),
             last_end: None,
             trouble: match plan.problems_of(&definition.id).map(|p| p.severity).max() {
@@ -88,9 +88,9 @@ impl ScheduleRow {
 
 impl ScheduleRow {
     /// The same with how its last task ended.
-    fn with_end(self, lens: &Lens, end: Option<&RunEnd>) -> Self {
+    fn with_end(self, locale: &Locale, end: Option<&RunEnd>) -> Self {
         Self {
-            last_end: end.map(|end| Ending::new(lens, end)),
+            last_end: end.map(|end| Ending::new(locale, end)),
             ..self
         }
     }
@@ -98,10 +98,10 @@ impl ScheduleRow {
 
 /// How the last tasks of these schedules ended.
 async fn ends(
-    desk: &Desk,
+    app: &AppState,
     shown: &[&Definition],
     standings: &[Option<Standing>],
-) -> Result<BTreeMap<ScheduleId, RunEnd>, Fault> {
+) -> Result<BTreeMap<ScheduleId, RunEnd>, PageError> {
     let last = |(definition, standing): (&&Definition, &Option<Standing>)| {
         let (_, task) = standing.as_ref()?.last.clone()?;
         Some(FiredTask {
@@ -111,7 +111,7 @@ async fn ends(
         })
     };
     let tasks: Vec<FiredTask> = shown.iter().zip(standings).filter_map(last).collect();
-    let ends = desk.broker.ends(&tasks).await?;
+    let ends = app.broker.ends(&tasks).await?;
     let known = tasks
         .into_iter()
         .zip(ends)
@@ -128,8 +128,8 @@ fn next_of(definition: &Definition, standing: Option<&Standing>, now: Timestamp)
 }
 
 /// The rule in a sentence.
-pub(crate) fn in_words(lens: &Lens, definition: &Definition) -> String {
-    let language = lens.lang.of_expressions();
+pub(crate) fn in_words(locale: &Locale, definition: &Definition) -> String {
+    let language = locale.lang.of_expressions();
     match &definition.timing.when {
         When::Cron(expressions) => {
             let all: Vec<String> = expressions.iter().map(|e| e.describe(language)).collect();
@@ -141,7 +141,7 @@ pub(crate) fn in_words(lens: &Lens, definition: &Definition) -> String {
         When::At(instants) => instants
             .iter()
             .take(3)
-            .map(|at| lens.moment_in(*at, &definition.timing.zone).short)
+            .map(|at| locale.moment_in(*at, &definition.timing.zone).short)
             .collect::<Vec<_>>()
             .join(", "),
     }
@@ -167,13 +167,13 @@ struct SchedulesPage {
     pager: Pager,
 }
 
-impl Page for SchedulesPage {
+impl PageTemplate for SchedulesPage {
     const TEMPLATE: &'static str = "schedules.html";
 }
 
 /// The query of the list.
 #[derive(Debug, Deserialize)]
-pub struct Asked {
+pub struct SchedulesQuery {
     page: Option<String>,
     source: Option<String>,
     q: Option<String>,
@@ -181,30 +181,30 @@ pub struct Asked {
 
 /// `GET /queue/schedules`
 pub async fn show(
-    State(desk): State<Desk>,
-    Extension(visitor): Extension<Who>,
-    Query(asked): Query<Asked>,
-) -> Result<Response, Fault> {
+    State(app): State<AppState>,
+    Extension(cx): Extension<SharedContext>,
+    Query(asked): Query<SchedulesQuery>,
+) -> Result<Response, PageError> {
     let number = rows::page_number(asked.page.as_deref())?;
     let source = source(asked.source.as_deref().unwrap_or_default())?;
-    let filter = text::cut(asked.q.as_deref().unwrap_or_default().trim(), LONGEST_FILTER);
-    let plan = desk.catalog.plan();
-    let lens = &visitor.lens;
+    let filter = format::cut(asked.q.as_deref().unwrap_or_default().trim(), LONGEST_FILTER);
+    let plan = app.catalog.plan();
+    let locale = &cx.locale;
     let chosen = match source {
         Chosen::Foreign => Vec::new(),
-        Chosen::All => chosen(&plan, lens.now, None, &filter),
-        Chosen::Own(source) => chosen(&plan, lens.now, Some(source), &filter),
+        Chosen::All => chosen(&plan, locale.now, None, &filter),
+        Chosen::Own(source) => chosen(&plan, locale.now, Some(source), &filter),
     };
     let (foreign, foreign_count) = match source {
         Chosen::Own(_) => (Vec::new(), 0),
-        Chosen::All | Chosen::Foreign => foreign::rows(&desk, lens, &filter).await?,
+        Chosen::All | Chosen::Foreign => foreign::rows(&app, locale, &filter).await?,
     };
     let skip = (number - 1).saturating_mul(ROWS);
     let shown: Vec<&Definition> = chosen.iter().copied().skip(skip).take(ROWS).collect();
     let ids: Vec<ScheduleId> = shown.iter().map(|d| d.id.clone()).collect();
-    let standings = desk.broker.standings(&ids).await?;
-    let clock = ClockRow::of(lens, desk.broker.corrections().await?.as_ref());
-    let ends = ends(&desk, &shown, &standings).await?;
+    let standings = app.broker.standings(&ids).await?;
+    let clock = ClockRow::of(locale, app.broker.corrections().await?.as_ref());
+    let ends = ends(&app, &shown, &standings).await?;
     let standings: BTreeMap<_, _> = ids.iter().zip(&standings).collect();
     let (problems, by_hand) = rows::by_weight(&plan);
     let page = SchedulesPage {
@@ -212,11 +212,11 @@ pub async fn show(
             .iter()
             .map(|d| {
                 let standing = standings.get(&d.id).and_then(|s| s.as_ref());
-                ScheduleRow::new(lens, &plan, d, standing).with_end(lens, ends.get(&d.id))
+                ScheduleRow::new(locale, &plan, d, standing).with_end(locale, ends.get(&d.id))
             })
             .collect(),
         all: plan.schedules.len(),
-        sources: SourceRow::all(lens, &desk),
+        sources: SourceRow::all(locale, &app),
         source: source.as_str(),
         foreign,
         foreign_count,
@@ -230,7 +230,7 @@ pub async fn show(
         }),
         filter,
     };
-    frame::show(&desk, &visitor, Section::Schedules, &page)
+    layout::show(&app, &cx, NavSection::Schedules, &page)
 }
 
 /// Which schedules were asked for.
@@ -252,14 +252,14 @@ impl Chosen {
     }
 }
 
-fn source(word: &str) -> Result<Chosen, Fault> {
+fn source(word: &str) -> Result<Chosen, PageError> {
     match word {
         "" => Ok(Chosen::All),
         "manifest" => Ok(Chosen::Own(Source::Manifest)),
         "table" => Ok(Chosen::Own(Source::Table)),
         "code" => Ok(Chosen::Own(Source::Code)),
         "go" => Ok(Chosen::Foreign),
-        _ => Err(Fault::BadQuery("source", "manifest, table, code, go")),
+        _ => Err(PageError::BadQuery("source", "manifest, table, code, go")),
     }
 }
 

@@ -7,13 +7,13 @@ use runner_queue::{ServerStatus, ServerView, Working};
 use serde::Serialize;
 
 use super::rows::IN_A_LIST;
-use crate::web::desk::Desk;
-use crate::web::fault::Fault;
-use crate::web::frame::{self, Section};
-use crate::web::paint::Page;
-use crate::web::text::{self, Lens, Moment};
+use crate::web::app_state::AppState;
+use crate::web::error_page::PageError;
+use crate::web::format::{self, InstantText, Locale};
+use crate::web::layout::{self, NavSection};
+use crate::web::render::PageTemplate;
+use crate::web::request_context::SharedContext;
 use crate::web::urls;
-use crate::web::visitor::Who;
 
 /// Tasks in work listed for each server.
 const WORKING: usize = 200;
@@ -27,9 +27,9 @@ struct WorkRow {
     kind: String,
     queue: String,
     queue_url: String,
-    started: Moment,
+    started: InstantText,
     runs_for: String,
-    deadline: Moment,
+    deadline: InstantText,
 }
 
 #[derive(Debug, Serialize)]
@@ -45,7 +45,7 @@ struct ServerRow {
     pid: u32,
     id: String,
     status: &'static str,
-    started: Moment,
+    started: InstantText,
     active: u32,
     concurrency: u32,
     strict: bool,
@@ -61,24 +61,24 @@ struct ServersPage {
     servers: Vec<ServerRow>,
 }
 
-impl Page for ServersPage {
+impl PageTemplate for ServersPage {
     const TEMPLATE: &'static str = "servers.html";
 }
 
 /// `GET /queue/servers`
-pub async fn show(State(desk): State<Desk>, Extension(visitor): Extension<Who>) -> Result<Response, Fault> {
-    let servers = desk.broker.servers().await?;
-    let own = &desk.settings.instance;
+pub async fn show(State(app): State<AppState>, Extension(cx): Extension<SharedContext>) -> Result<Response, PageError> {
+    let servers = app.broker.servers().await?;
+    let own = &app.settings.instance;
     let page = ServersPage {
-        servers: servers.iter().map(|s| server(&visitor.lens, s, own)).collect(),
+        servers: servers.iter().map(|s| server(&cx.locale, s, own)).collect(),
     };
-    frame::show(&desk, &visitor, Section::Servers, &page)
+    layout::show(&app, &cx, NavSection::Servers, &page)
 }
 
-fn server(lens: &Lens, view: &ServerView, own: &str) -> ServerRow {
+fn server(locale: &Locale, view: &ServerView, own: &str) -> ServerRow {
     let info = &view.info;
     ServerRow {
-        host: text::cut(&info.host, IN_A_LIST),
+        host: format::cut(&info.host, IN_A_LIST),
         pid: info.pid,
         id: info.id.clone(),
         status: match info.status {
@@ -86,7 +86,7 @@ fn server(lens: &Lens, view: &ServerView, own: &str) -> ServerRow {
             ServerStatus::Stopped => "stopped",
             ServerStatus::Closed => "closed",
         },
-        started: lens.moment(info.started_at),
+        started: locale.moment(info.started_at),
         active: info.active,
         concurrency: info.concurrency,
         strict: info.strict_priority,
@@ -100,21 +100,21 @@ fn server(lens: &Lens, view: &ServerView, own: &str) -> ServerRow {
             })
             .collect(),
         handlers: info.handlers.iter().take(HANDLERS).cloned().collect(),
-        working: view.working.iter().take(WORKING).map(|w| work(lens, w)).collect(),
+        working: view.working.iter().take(WORKING).map(|w| work(locale, w)).collect(),
         own: format!("{}:{}", info.host, info.pid) == own,
     }
 }
 
-fn work(lens: &Lens, working: &Working) -> WorkRow {
-    let runs_for = lens.now.duration_since(working.started_at);
+fn work(locale: &Locale, working: &Working) -> WorkRow {
+    let runs_for = locale.now.duration_since(working.started_at);
     WorkRow {
         id: working.id.to_string(),
         url: urls::task(working.queue.as_str(), working.id.as_str()),
-        kind: text::cut(&working.kind, IN_A_LIST),
+        kind: format::cut(&working.kind, IN_A_LIST),
         queue: working.queue.to_string(),
         queue_url: urls::queue(working.queue.as_str()),
-        started: lens.moment(working.started_at),
-        runs_for: lens.span(runs_for.unsigned_abs()),
-        deadline: lens.moment(working.deadline),
+        started: locale.moment(working.started_at),
+        runs_for: locale.span(runs_for.unsigned_abs()),
+        deadline: locale.moment(working.deadline),
     }
 }

@@ -4,7 +4,7 @@ use axum::Extension;
 use axum::extract::{Path, State};
 use axum::http::{HeaderName, header};
 use axum::response::{IntoResponse, Response};
-use runner_core::task::{Event, State as TaskState};
+use runner_core::task::{Event, TaskState};
 use runner_queue::{Attempt, BrokerError, QueueInfo, RunBy, ServerView, TaskInfo};
 use serde::Serialize;
 
@@ -13,14 +13,14 @@ use super::raw;
 use super::rows::IN_A_LIST;
 use super::run::{self, tone_of};
 use super::tasks::{id_bytes, queue_name, task_id, text_id};
-use crate::web::desk::Desk;
-use crate::web::fault::Fault;
-use crate::web::frame::{self, Section};
-use crate::web::paint::Page;
-use crate::web::payload::Shown;
-use crate::web::text::{self, Lens, Moment};
+use crate::web::app_state::AppState;
+use crate::web::error_page::PageError;
+use crate::web::format::{self, InstantText, Locale};
+use crate::web::layout::{self, NavSection};
+use crate::web::payload::PayloadText;
+use crate::web::render::PageTemplate;
+use crate::web::request_context::SharedContext;
 use crate::web::urls;
-use crate::web::visitor::Who;
 
 /// Characters of an error, at most.
 const LONGEST_ERROR: usize = 8000;
@@ -31,14 +31,14 @@ const HEADERS: usize = 100;
 #[derive(Debug, Serialize)]
 struct AttemptRow {
     number: u32,
-    started: Moment,
+    started: InstantText,
     took: String,
     outcome: &'static str,
     tone: &'static str,
     icon: &'static str,
     error: Option<String>,
     server: String,
-    log: Option<Shown>,
+    log: Option<PayloadText>,
 }
 
 /// Why the task is where it is: a key of the word list and what it speaks of.
@@ -62,19 +62,19 @@ struct TaskPage {
     retried: u32,
     max_retry: u32,
     timeout: Option<String>,
-    deadline: Option<Moment>,
+    deadline: Option<InstantText>,
     retention: Option<String>,
     unique: bool,
     group: Option<String>,
-    next_run: Option<Moment>,
-    pending_since: Option<Moment>,
-    lease_until: Option<Moment>,
-    filed_at: Option<Moment>,
-    completed_at: Option<Moment>,
-    last_failed_at: Option<Moment>,
+    next_run: Option<InstantText>,
+    pending_since: Option<InstantText>,
+    lease_until: Option<InstantText>,
+    filed_at: Option<InstantText>,
+    completed_at: Option<InstantText>,
+    last_failed_at: Option<InstantText>,
     error: String,
-    payload: Shown,
-    result: Option<Shown>,
+    payload: PayloadText,
+    result: Option<PayloadText>,
     headers: Vec<(String, String)>,
     schedule: Option<(String, String)>,
     attempts: Vec<AttemptRow>,
@@ -88,48 +88,48 @@ struct TaskPage {
     can_stop: bool,
 }
 
-impl Page for TaskPage {
+impl PageTemplate for TaskPage {
     const TEMPLATE: &'static str = "task.html";
 }
 
 /// `GET /queue/tasks/{queue}/{id}`
 pub async fn show(
-    State(desk): State<Desk>,
-    Extension(visitor): Extension<Who>,
+    State(app): State<AppState>,
+    Extension(cx): Extension<SharedContext>,
     Path((queue, id)): Path<(String, String)>,
-) -> Result<Response, Fault> {
+) -> Result<Response, PageError> {
     let (name, bytes) = (queue_name(&queue)?, id_bytes(&id)?);
     let Some(task) = text_id(&bytes) else {
-        return raw::show(&desk, &visitor, &name, &bytes).await;
+        return raw::show(&app, &cx, &name, &bytes).await;
     };
     let asked = tokio::try_join!(
-        desk.broker.glance(&name, &task),
-        desk.broker.attempts(&name, &task),
-        desk.broker.queues_of(std::slice::from_ref(&name)),
-        desk.broker.servers(),
+        app.broker.glance(&name, &task),
+        app.broker.attempts(&name, &task),
+        app.broker.queues_of(std::slice::from_ref(&name)),
+        app.broker.servers(),
     );
     let (found, attempts, queues, servers) = match asked {
-        Err(BrokerError::Corrupt { .. }) => return raw::show(&desk, &visitor, &name, &bytes).await,
+        Err(BrokerError::Corrupt { .. }) => return raw::show(&app, &cx, &name, &bytes).await,
         asked => asked?,
     };
     let Some(found) = found else {
-        return run::show(&desk, &visitor, &name, &task).await;
+        return run::show(&app, &cx, &name, &task).await;
     };
     let info = queues.first();
-    let page = page(&visitor.lens, &found, &attempts, info, &servers);
-    frame::show(&desk, &visitor, Section::Queues, &page)
+    let page = page(&cx.locale, &found, &attempts, info, &servers);
+    layout::show(&app, &cx, NavSection::Queues, &page)
 }
 
 fn page(
-    lens: &Lens,
+    locale: &Locale,
     task: &TaskInfo,
     attempts: &[Attempt],
     queue: Option<&QueueInfo>,
     servers: &[ServerView],
 ) -> TaskPage {
     let record = &task.record;
-    let moment = |at: Option<jiff::Timestamp>| at.map(|at| lens.moment(at));
-    let span = |length: std::time::Duration| (!length.is_zero()).then(|| lens.span(length));
+    let moment = |at: Option<jiff::Timestamp>| at.map(|at| locale.moment(at));
+    let span = |length: std::time::Duration| (!length.is_zero()).then(|| locale.span(length));
     let can = |event| task.state.after(event).is_ok();
     let schedule = record.headers.get("runner-schedule-id");
     TaskPage {
@@ -137,9 +137,9 @@ fn page(
         url: urls::task(record.queue.as_str(), record.id.as_str()),
         back_url: urls::tasks(record.queue.as_str(), task.state.as_str()),
         queue: record.queue.to_string(),
-        kind: text::cut(&record.kind, LONGEST_ERROR),
+        kind: format::cut(&record.kind, LONGEST_ERROR),
         state: task.state.as_str(),
-        reasons: reasons(lens, task, queue, servers),
+        reasons: reasons(locale, task, queue, servers),
         retried: record.retried,
         max_retry: record.max_retry,
         timeout: span(record.timeout),
@@ -153,21 +153,21 @@ fn page(
         filed_at: moment(task.filed_at),
         completed_at: moment(record.completed_at),
         last_failed_at: moment(record.last_failed_at),
-        error: text::cut(&record.last_error, LONGEST_ERROR),
-        payload: Shown::part(&record.payload, task.payload_bytes),
+        error: format::cut(&record.last_error, LONGEST_ERROR),
+        payload: PayloadText::part(&record.payload, task.payload_bytes),
         result: task
             .result
             .as_ref()
             .filter(|r| !r.is_empty())
-            .map(|r| Shown::part(r, task.result_bytes)),
+            .map(|r| PayloadText::part(r, task.result_bytes)),
         headers: record
             .headers
             .iter()
             .take(HEADERS)
-            .map(|(name, value)| (text::cut(name, IN_A_LIST), text::cut(value, LONGEST_ERROR)))
+            .map(|(name, value)| (format::cut(name, IN_A_LIST), format::cut(value, LONGEST_ERROR)))
             .collect(),
         schedule: schedule.map(|id| (id.clone(), urls::schedule(id))),
-        attempts: attempts.iter().rev().map(|a| attempt(lens, a)).collect(),
+        attempts: attempts.iter().rev().map(|a| attempt(locale, a)).collect(),
         can_run: can(Event::RunNow),
         ended: matches!(task.state, TaskState::Archived | TaskState::Completed),
         can_archive: can(Event::Archive),
@@ -177,29 +177,29 @@ fn page(
     }
 }
 
-fn attempt(lens: &Lens, attempt: &Attempt) -> AttemptRow {
+fn attempt(locale: &Locale, attempt: &Attempt) -> AttemptRow {
     let took = attempt.ended_at.duration_since(attempt.started_at);
     let (tone, icon) = tone_of(attempt.outcome);
     AttemptRow {
         number: attempt.number,
-        started: lens.moment(attempt.started_at),
-        took: lens.span(took.unsigned_abs()),
+        started: locale.moment(attempt.started_at),
+        took: locale.span(took.unsigned_abs()),
         outcome: attempt.outcome.as_str(),
         tone,
         icon,
-        error: attempt.error.as_deref().map(|e| text::cut(e, LONGEST_ERROR)),
+        error: attempt.error.as_deref().map(|e| format::cut(e, LONGEST_ERROR)),
         server: attempt.server.clone(),
-        log: attempt.log.as_deref().map(Shown::log),
+        log: attempt.log.as_deref().map(PayloadText::log),
     }
 }
 
 /// What keeps the task where it is, the most telling first.
-fn reasons(lens: &Lens, task: &TaskInfo, queue: Option<&QueueInfo>, servers: &[ServerView]) -> Vec<Reason> {
+fn reasons(locale: &Locale, task: &TaskInfo, queue: Option<&QueueInfo>, servers: &[ServerView]) -> Vec<Reason> {
     let mut found = Vec::new();
     let mut say = |word, what: String, bad| found.push(Reason { word, what, bad });
     let name = task.record.queue.as_str();
     if let Some(waited_for) = &task.waiting_for {
-        say("waiting", text::cut(waited_for, IN_A_LIST), true);
+        say("waiting", format::cut(waited_for, IN_A_LIST), true);
     }
     let to_come = matches!(
         task.state,
@@ -217,10 +217,10 @@ fn reasons(lens: &Lens, task: &TaskInfo, queue: Option<&QueueInfo>, servers: &[S
     }
     match (task.state, task.next_run) {
         // One that waits for a handler is only put off until somebody looks again: that instant says nothing.
-        (TaskState::Scheduled, Some(at)) if at > lens.now && task.waiting_for.is_some() => (),
-        (TaskState::Scheduled, Some(at)) if at > lens.now => say("due", lens.ago(at), false),
-        (TaskState::Retry, Some(at)) if at > lens.now => say("again", lens.ago(at), false),
-        (TaskState::Scheduled | TaskState::Retry, Some(at)) => say("overdue", lens.ago(at), true),
+        (TaskState::Scheduled, Some(at)) if at > locale.now && task.waiting_for.is_some() => (),
+        (TaskState::Scheduled, Some(at)) if at > locale.now => say("due", locale.ago(at), false),
+        (TaskState::Retry, Some(at)) if at > locale.now => say("again", locale.ago(at), false),
+        (TaskState::Scheduled | TaskState::Retry, Some(at)) => say("overdue", locale.ago(at), true),
         _ => (),
     }
     if task.state == TaskState::Archived && task.record.retried >= task.record.max_retry {
@@ -229,7 +229,7 @@ fn reasons(lens: &Lens, task: &TaskInfo, queue: Option<&QueueInfo>, servers: &[S
             most => say("exhausted", most.to_string(), true),
         }
     }
-    if task.state == TaskState::Active && task.lease_until.is_some_and(|end| end < lens.now) {
+    if task.state == TaskState::Active && task.lease_until.is_some_and(|end| end < locale.now) {
         say("silent", String::new(), true);
     }
     found
@@ -248,10 +248,13 @@ fn handled(servers: &[ServerView], kind: &str) -> bool {
 }
 
 /// `GET /queue/tasks/{queue}/{id}/payload`: all of it, as a file that no browser takes for a page.
-pub async fn payload(State(desk): State<Desk>, Path((queue, id)): Path<(String, String)>) -> Result<Response, Fault> {
+pub async fn payload(
+    State(app): State<AppState>,
+    Path((queue, id)): Path<(String, String)>,
+) -> Result<Response, PageError> {
     let (name, task) = (queue_name(&queue)?, task_id(&id)?);
-    let found = desk.broker.task(&name, &task).await?;
-    let found = found.ok_or_else(|| Fault::Gone("task", text::cut(&id, IN_A_LIST)))?;
+    let found = app.broker.task(&name, &task).await?;
+    let found = found.ok_or_else(|| PageError::Gone("task", format::cut(&id, IN_A_LIST)))?;
     let headers: [(HeaderName, &str); 2] = [
         (header::CONTENT_TYPE, "text/plain; charset=utf-8"),
         (header::CONTENT_DISPOSITION, "attachment; filename=\"payload.txt\""),

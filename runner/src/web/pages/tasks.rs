@@ -3,21 +3,21 @@
 use axum::Extension;
 use axum::extract::{Path, Query, State};
 use axum::response::{IntoResponse, Redirect, Response};
-use runner_core::task::{QueueName, State as TaskState, TaskId};
+use runner_core::task::{QueueName, TaskId, TaskState};
 use runner_queue::{BrokerError, Page as Span, TaskInfo, TaskPage};
 use serde::{Deserialize, Serialize};
 
 use super::overview::served;
 use super::raw::RawRow;
 use super::rows::{self, IN_A_LIST, Pager, StateCount};
-use crate::web::desk::Desk;
-use crate::web::fault::Fault;
-use crate::web::frame::{self, Section};
-use crate::web::paint::Page;
+use crate::web::app_state::AppState;
+use crate::web::error_page::PageError;
+use crate::web::format::{self, InstantText, Locale};
+use crate::web::layout::{self, NavSection};
 use crate::web::payload;
-use crate::web::text::{self, Lens, Moment};
+use crate::web::render::PageTemplate;
+use crate::web::request_context::SharedContext;
 use crate::web::urls;
-use crate::web::visitor::Who;
 
 /// Rows of a page unless the address says otherwise.
 const ROWS: usize = 25;
@@ -38,7 +38,7 @@ struct TaskRow {
     kind: String,
     payload: String,
     /// The instant that matters in this state, if there is one.
-    when: Option<Moment>,
+    when: Option<InstantText>,
     retried: u32,
     max_retry: u32,
     error: String,
@@ -66,13 +66,13 @@ struct TasksPage {
     pager: Pager,
 }
 
-impl Page for TasksPage {
+impl PageTemplate for TasksPage {
     const TEMPLATE: &'static str = "tasks.html";
 }
 
 /// The query of a list.
 #[derive(Debug, Deserialize)]
-pub struct Asked {
+pub struct TasksQuery {
     page: Option<String>,
     size: Option<String>,
     #[serde(rename = "type")]
@@ -87,37 +87,37 @@ pub async fn enter(Path(queue): Path<String>) -> Redirect {
 
 /// `GET /queue/queues/{queue}/{state}`
 pub async fn show(
-    State(desk): State<Desk>,
-    Extension(visitor): Extension<Who>,
+    State(app): State<AppState>,
+    Extension(cx): Extension<SharedContext>,
     Path((queue, state)): Path<(String, String)>,
-    Query(asked): Query<Asked>,
-) -> Result<Response, Fault> {
-    let state: TaskState = state.parse().map_err(|_| Fault::NoPage)?;
+    Query(asked): Query<TasksQuery>,
+) -> Result<Response, PageError> {
+    let state: TaskState = state.parse().map_err(|_| PageError::NoPage)?;
     let name = queue_name(&queue)?;
     let number = rows::page_number(asked.page.as_deref())?;
     let size = rows::page_size(asked.size.as_deref(), ROWS)?;
     let span = Span { number, size };
-    let kind = text::cut(asked.kind.as_deref().unwrap_or_default().trim(), LONGEST_FILTER);
+    let kind = format::cut(asked.kind.as_deref().unwrap_or_default().trim(), LONGEST_FILTER);
     let (queues, servers, found) = tokio::try_join!(
-        desk.broker.queues_of(std::slice::from_ref(&name)),
-        desk.broker.servers(),
-        listed(&desk, &name, state, span, &kind),
+        app.broker.queues_of(std::slice::from_ref(&name)),
+        app.broker.servers(),
+        listed(&app, &name, state, span, &kind),
     )?;
     let (found, looked_at) = found;
     let info = queues
         .first()
-        .ok_or_else(|| Fault::Gone("queue", text::cut(&queue, IN_A_LIST)))?;
-    let lens = &visitor.lens;
+        .ok_or_else(|| PageError::Gone("queue", format::cut(&queue, IN_A_LIST)))?;
+    let locale = &cx.locale;
     let page = TasksPage {
         queue_url: urls::queue(name.as_str()),
         state: state.as_str(),
         paused: info.paused,
         unserved: info.size() > 0 && !served(&servers, name.as_str()),
-        latency: (!info.latency.is_zero()).then(|| lens.span(info.latency)),
+        latency: (!info.latency.is_zero()).then(|| locale.span(info.latency)),
         processed_today: info.processed_today,
         failed_today: info.failed_today,
         counts: rows::counts(info),
-        tasks: found.tasks.iter().map(|t| row(lens, t)).collect(),
+        tasks: found.tasks.iter().map(|t| row(locale, t)).collect(),
         unreadable: found.unreadable.iter().map(|t| RawRow::new(&name, t)).collect(),
         pager: Pager::new(number, size, found.total, |n| {
             list_url(name.as_str(), state, n, size, &kind)
@@ -126,7 +126,7 @@ pub async fn show(
         looked_at,
         kind,
     };
-    frame::show(&desk, &visitor, Section::Queues, &page)
+    layout::show(&app, &cx, NavSection::Queues, &page)
 }
 
 fn list_url(queue: &str, state: TaskState, number: usize, size: usize, kind: &str) -> String {
@@ -143,14 +143,14 @@ fn list_url(queue: &str, state: TaskState, number: usize, size: usize, kind: &st
 /// The tasks of the page: of the whole list, or those whose types contain a text. For these the first [`LOOKED_AT`] are
 /// looked through; that number comes back if the list has more.
 async fn listed(
-    desk: &Desk,
+    app: &AppState,
     queue: &QueueName,
     state: TaskState,
     span: Span,
     kind: &str,
 ) -> Result<(TaskPage, Option<usize>), BrokerError> {
     if kind.is_empty() {
-        return Ok((desk.broker.tasks(queue, state, span).await?, None));
+        return Ok((app.broker.tasks(queue, state, span).await?, None));
     }
     let needle = kind.to_lowercase();
     let (mut matching, mut looked, mut total) = (Vec::new(), 0, 1);
@@ -159,7 +159,7 @@ async fn listed(
             number: looked / PORTION + 1,
             size: PORTION,
         };
-        let page = desk.broker.tasks(queue, state, next).await?;
+        let page = app.broker.tasks(queue, state, next).await?;
         total = page.total;
         looked += PORTION;
         let of_type = |task: &TaskInfo| task.record.kind.to_lowercase().contains(&needle);
@@ -177,23 +177,23 @@ async fn listed(
 }
 
 /// A queue name from an address.
-pub(crate) fn queue_name(given: &str) -> Result<QueueName, Fault> {
-    let gone = || Fault::Gone("queue", text::cut(given, IN_A_LIST));
+pub(crate) fn queue_name(given: &str) -> Result<QueueName, PageError> {
+    let gone = || PageError::Gone("queue", format::cut(given, IN_A_LIST));
     let name = urls::text_in(given).filter(|name| name.len() <= LONGEST_NAME);
     name.and_then(|name| QueueName::new(name).ok()).ok_or_else(gone)
 }
 
 /// A task id from an address.
-pub(crate) fn task_id(given: &str) -> Result<TaskId, Fault> {
-    text_id(&id_bytes(given)?).ok_or_else(|| Fault::Gone("task", text::cut(given, IN_A_LIST)))
+pub(crate) fn task_id(given: &str) -> Result<TaskId, PageError> {
+    text_id(&id_bytes(given)?).ok_or_else(|| PageError::Gone("task", format::cut(given, IN_A_LIST)))
 }
 
 /// The same for one that may be no text.
-pub(crate) fn id_bytes(given: &str) -> Result<Vec<u8>, Fault> {
+pub(crate) fn id_bytes(given: &str) -> Result<Vec<u8>, PageError> {
     let bytes = urls::name_in(given);
     match bytes.len() {
         1..=LONGEST_NAME => Ok(bytes),
-        _ => Err(Fault::Gone("task", text::cut(given, IN_A_LIST))),
+        _ => Err(PageError::Gone("task", format::cut(given, IN_A_LIST))),
     }
 }
 
@@ -202,7 +202,7 @@ pub(crate) fn text_id(bytes: &[u8]) -> Option<TaskId> {
     TaskId::new(std::str::from_utf8(bytes).ok()?).ok()
 }
 
-fn row(lens: &Lens, task: &TaskInfo) -> TaskRow {
+fn row(locale: &Locale, task: &TaskInfo) -> TaskRow {
     let record = &task.record;
     let when = match task.state {
         TaskState::Scheduled | TaskState::Retry => task.next_run,
@@ -215,13 +215,13 @@ fn row(lens: &Lens, task: &TaskInfo) -> TaskRow {
     TaskRow {
         id: record.id.to_string(),
         url: urls::task(record.queue.as_str(), record.id.as_str()),
-        kind: text::cut(&record.kind, IN_A_LIST),
+        kind: format::cut(&record.kind, IN_A_LIST),
         payload: payload::preview(&record.payload, task.payload_bytes),
-        when: when.map(|at| lens.moment(at)),
+        when: when.map(|at| locale.moment(at)),
         retried: record.retried,
         max_retry: record.max_retry,
-        error: text::cut(&record.last_error, IN_A_LIST),
-        waiting_for: task.waiting_for.as_deref().map(|w| text::cut(w, IN_A_LIST)),
+        error: format::cut(&record.last_error, IN_A_LIST),
+        waiting_for: task.waiting_for.as_deref().map(|w| format::cut(w, IN_A_LIST)),
     }
 }
 
@@ -232,11 +232,11 @@ pub struct Search {
 }
 
 /// `GET /queue/find?id=`: to the task of this id, in the first queue that has one.
-pub async fn find(State(desk): State<Desk>, Query(search): Query<Search>) -> Result<Response, Fault> {
+pub async fn find(State(app): State<AppState>, Query(search): Query<Search>) -> Result<Response, PageError> {
     let given = search.id.unwrap_or_default();
-    let gone = || Fault::Gone("task", text::cut(&given, IN_A_LIST));
+    let gone = || PageError::Gone("task", format::cut(&given, IN_A_LIST));
     let id = TaskId::new(given.trim()).map_err(|_| gone())?;
-    match desk.broker.find(&id).await?.first() {
+    match app.broker.find(&id).await?.first() {
         Some(queue) => Ok(Redirect::to(&urls::task(queue.as_str(), id.as_str())).into_response()),
         None => Err(gone()),
     }

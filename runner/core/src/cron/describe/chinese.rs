@@ -1,6 +1,6 @@
 //! Chinese words for a phrase.
 
-use super::phrase::{Beat, Days, Phrase, Set, Time};
+use super::phrase::{Beat, Days, NumberSet, Phrase, TimePhrase};
 
 const WEEKDAYS: [&str; 7] = ["一", "二", "三", "四", "五", "六", "日"];
 
@@ -20,18 +20,18 @@ pub(super) fn every(seconds: u64) -> String {
 
 pub(super) fn say(phrase: &Phrase) -> String {
     let (time, clock) = match &phrase.time {
-        Time::Never => return "从不触发".to_owned(),
-        Time::Clocks(clocks) => {
+        TimePhrase::Never => return "从不触发".to_owned(),
+        TimePhrase::Clocks(clocks) => {
             let clocks = clocks.iter().map(|&(hour, minute, second)| match second {
                 Some(second) => format!("{hour:02}:{minute:02}:{second:02}"),
                 None => format!("{hour:02}:{minute:02}"),
             });
             (list(clocks.collect()), true)
         }
-        Time::Rhythm { count, unit, hours } => (rhythm(*count, *unit, *hours), false),
-        Time::Hourly { minute, every: 1 } => (format!("每小时的第 {minute} 分"), false),
-        Time::Hourly { minute, every } => (format!("从零点起每 {every} 小时的第 {minute} 分"), false),
-        Time::Fields {
+        TimePhrase::Rhythm { count, unit, hours } => (rhythm(*count, *unit, *hours), false),
+        TimePhrase::Hourly { minute, every: 1 } => (format!("每小时的第 {minute} 分"), false),
+        TimePhrase::Hourly { minute, every } => (format!("从零点起每 {every} 小时的第 {minute} 分"), false),
+        TimePhrase::Fields {
             seconds,
             every_second,
             minutes,
@@ -88,7 +88,7 @@ fn days(phrase: &Phrase, clock: bool) -> String {
         (Days::All, Some(months)) => yearly(&months),
         (Days::Month(days), None) => format!("每月 {}", numbers(days, "日")),
         (Days::Month(days), Some(months)) => {
-            let middle = if phrase.months.as_ref().and_then(Set::single).is_some() {
+            let middle = if phrase.months.as_ref().and_then(NumberSet::single).is_some() {
                 " "
             } else {
                 "的 "
@@ -107,7 +107,7 @@ fn days(phrase: &Phrase, clock: bool) -> String {
 }
 
 /// "每周一、周三", "每周一至周五".
-fn weekly(days: &Set) -> String {
+fn weekly(days: &NumberSet) -> String {
     let name = |day: u32| {
         let index = day.saturating_sub(1) as usize;
         format!("周{}", WEEKDAYS.get(index).unwrap_or(&""))
@@ -117,7 +117,7 @@ fn weekly(days: &Set) -> String {
 }
 
 /// "5 分", "0 至 10、30、45 分".
-fn numbers(set: &Set, unit: &str) -> String {
+fn numbers(set: &NumberSet, unit: &str) -> String {
     let words = set.words(|n| n.to_string(), |a, b| format!("{a} 至 {b}"));
     format!("{} {unit}", list(words))
 }

@@ -1,6 +1,6 @@
 //! English words for a phrase.
 
-use super::phrase::{Beat, Days, Phrase, Set, Time};
+use super::phrase::{Beat, Days, NumberSet, Phrase, TimePhrase};
 
 const MONTHS: [&str; 12] = [
     "January",
@@ -39,21 +39,21 @@ pub(super) fn every(seconds: u64) -> String {
 
 pub(super) fn say(phrase: &Phrase) -> String {
     let (time, clock) = match &phrase.time {
-        Time::Never => return "never".to_owned(),
-        Time::Clocks(clocks) => {
+        TimePhrase::Never => return "never".to_owned(),
+        TimePhrase::Clocks(clocks) => {
             let clocks = clocks.iter().map(|&(hour, minute, second)| match second {
                 Some(second) => format!("{hour:02}:{minute:02}:{second:02}"),
                 None => format!("{hour:02}:{minute:02}"),
             });
             (format!("at {}", and(clocks.collect())), true)
         }
-        Time::Rhythm { count, unit, hours } => (rhythm(*count, *unit, *hours), false),
-        Time::Hourly { minute, every: 1 } => (format!("at minute {minute} of every hour"), false),
-        Time::Hourly { minute, every } => {
+        TimePhrase::Rhythm { count, unit, hours } => (rhythm(*count, *unit, *hours), false),
+        TimePhrase::Hourly { minute, every: 1 } => (format!("at minute {minute} of every hour"), false),
+        TimePhrase::Hourly { minute, every } => {
             let nth = ordinal(*every);
             (format!("at minute {minute} past every {nth} hour from midnight"), false)
         }
-        Time::Fields {
+        TimePhrase::Fields {
             seconds,
             every_second,
             minutes,
@@ -87,7 +87,12 @@ fn rhythm(count: u32, unit: Beat, hours: Option<(u32, u32)>) -> String {
     }
 }
 
-fn fields(seconds: Option<&Set>, every_second: bool, minutes: Option<&Set>, hours: Option<&Set>) -> String {
+fn fields(
+    seconds: Option<&NumberSet>,
+    every_second: bool,
+    minutes: Option<&NumberSet>,
+    hours: Option<&NumberSet>,
+) -> String {
     let mut words = Vec::new();
     if let Some(set) = seconds {
         words.push(format!("at {}", numbers("second", set)));
@@ -137,7 +142,7 @@ fn days(phrase: &Phrase, clock: bool) -> String {
     }
 }
 
-fn on_weekdays(days: &Set) -> String {
+fn on_weekdays(days: &NumberSet) -> String {
     let words = days.words(
         |d| name(&WEEKDAYS, d),
         |a, b| format!("{} to {}", name(&WEEKDAYS, a), name(&WEEKDAYS, b)),
@@ -146,7 +151,7 @@ fn on_weekdays(days: &Set) -> String {
 }
 
 /// "minute 5", "minutes 0 to 10, 30 and 45".
-fn numbers(unit: &str, set: &Set) -> String {
+fn numbers(unit: &str, set: &NumberSet) -> String {
     let s = if set.single().is_some() { "" } else { "s" };
     let words = set.words(|n| n.to_string(), |a, b| format!("{a} to {b}"));
     format!("{unit}{s} {}", and(words))

@@ -7,7 +7,7 @@ mod chinese;
 mod english;
 mod phrase;
 
-use super::parse::{Parsed, Plan};
+use super::parse::{Parsed, ParsedRule};
 use phrase::Phrase;
 
 /// The language of a description.
@@ -22,11 +22,11 @@ pub enum Language {
 
 pub(super) fn describe(parsed: &Parsed, language: Language) -> String {
     let words = match &parsed.plan {
-        Plan::Every(distance) => match language {
+        ParsedRule::Every(distance) => match language {
             Language::English => english::every(distance.as_secs()),
             Language::Chinese => chinese::every(distance.as_secs()),
         },
-        Plan::Calendar { calendar, .. } => {
+        ParsedRule::Calendar { calendar, .. } => {
             let phrase = Phrase::of(calendar);
             match language {
                 Language::English => english::say(&phrase),
@@ -35,7 +35,7 @@ pub(super) fn describe(parsed: &Parsed, language: Language) -> String {
         }
     };
     match (&parsed.zone, &parsed.plan) {
-        (Some(prefix), Plan::Calendar { .. }) => match language {
+        (Some(prefix), ParsedRule::Calendar { .. }) => match language {
             Language::English => format!("{words} ({})", prefix.name),
             Language::Chinese => format!("{words}（{}）", prefix.name),
         },

@@ -7,14 +7,14 @@ const MOST_CLOCKS: u32 = 6;
 
 /// The meaning of a calendar.
 pub(super) struct Phrase {
-    pub time: Time,
+    pub time: TimePhrase,
     pub days: Days,
     /// Months, if not all.
-    pub months: Option<Set>,
+    pub months: Option<NumberSet>,
 }
 
 /// The times within a day.
-pub(super) enum Time {
+pub(super) enum TimePhrase {
     /// Nothing ever matches.
     Never,
     /// Certain times of day, rising: hour, minute, and second if any of them is not 0.
@@ -31,10 +31,10 @@ pub(super) enum Time {
     /// Anything else: the values of each field, `None` for all of them.
     Fields {
         /// `None` also when the second is 0.
-        seconds: Option<Set>,
+        seconds: Option<NumberSet>,
         every_second: bool,
-        minutes: Option<Set>,
-        hours: Option<Set>,
+        minutes: Option<NumberSet>,
+        hours: Option<NumberSet>,
     },
 }
 
@@ -49,17 +49,17 @@ pub(super) enum Beat {
 /// The days.
 pub(super) enum Days {
     All,
-    Month(Set),
+    Month(NumberSet),
     /// Monday is 1 and Sunday 7, so that a weekend is a run.
-    Week(Set),
+    Week(NumberSet),
     /// Either of the two.
-    Either(Set, Set),
+    Either(NumberSet, NumberSet),
 }
 
 /// Values of a field as rising runs of neighbours, both ends included.
-pub(super) struct Set(pub Vec<(u32, u32)>);
+pub(super) struct NumberSet(pub Vec<(u32, u32)>);
 
-impl Set {
+impl NumberSet {
     fn of(bits: u64) -> Self {
         let mut runs: Vec<(u32, u32)> = Vec::new();
         for value in ones(bits) {
@@ -113,11 +113,11 @@ impl Phrase {
     }
 }
 
-fn weekdays(week: u64) -> Option<Set> {
+fn weekdays(week: u64) -> Option<NumberSet> {
     unless_all(week & !1 | (week & 1) << 7, 1, 7)
 }
 
-fn time(calendar: &Calendar) -> Time {
+fn time(calendar: &Calendar) -> TimePhrase {
     let &Calendar {
         seconds,
         minutes,
@@ -125,10 +125,10 @@ fn time(calendar: &Calendar) -> Time {
         ..
     } = calendar;
     if calendar.is_empty() {
-        return Time::Never;
+        return TimePhrase::Never;
     }
     let on_the_minute = seconds == 1;
-    let hour_run = match Set::of(hours).0[..] {
+    let hour_run = match NumberSet::of(hours).0[..] {
         [(0, 23)] => Some(None),
         [run] => Some(Some(run)),
         _ => None,
@@ -142,7 +142,7 @@ fn time(calendar: &Calendar) -> Time {
             60 => (1, Beat::Minute),
             count => (count, Beat::Second),
         };
-        return Time::Rhythm {
+        return TimePhrase::Rhythm {
             count,
             unit,
             hours: None,
@@ -153,7 +153,7 @@ fn time(calendar: &Calendar) -> Time {
         && count < 60
         && let Some(hours) = hour_run
     {
-        return Time::Rhythm {
+        return TimePhrase::Rhythm {
             count,
             unit: Beat::Minute,
             hours,
@@ -165,15 +165,15 @@ fn time(calendar: &Calendar) -> Time {
     {
         let minute = minutes.trailing_zeros();
         return match minute {
-            0 => Time::Rhythm {
+            0 => TimePhrase::Rhythm {
                 count: every,
                 unit: Beat::Hour,
                 hours: None,
             },
-            minute => Time::Hourly { minute, every },
+            minute => TimePhrase::Hourly { minute, every },
         };
     }
-    clocks(calendar).unwrap_or_else(|| Time::Fields {
+    clocks(calendar).unwrap_or_else(|| TimePhrase::Fields {
         seconds: unless_all(seconds, 0, 59).filter(|set| set.single() != Some(0)),
         every_second: seconds.count_ones() == 60,
         minutes: unless_all(minutes, 0, 59),
@@ -182,7 +182,7 @@ fn time(calendar: &Calendar) -> Time {
 }
 
 /// The times of day one by one, if they are few.
-fn clocks(calendar: &Calendar) -> Option<Time> {
+fn clocks(calendar: &Calendar) -> Option<TimePhrase> {
     let sets = [calendar.hours, calendar.minutes, calendar.seconds];
     let count: u32 = sets.iter().map(|set| set.count_ones()).product();
     if count > MOST_CLOCKS {
@@ -197,7 +197,7 @@ fn clocks(calendar: &Calendar) -> Option<Time> {
             }
         }
     }
-    Some(Time::Clocks(found))
+    Some(TimePhrase::Clocks(found))
 }
 
 /// The distance of values that start at 0 and come round evenly after `whole`.
@@ -210,7 +210,7 @@ fn spacing(bits: u64, whole: u32) -> Option<u32> {
     ones(bits).eq((0..whole).step_by(step as usize)).then_some(step)
 }
 
-fn unless_all(bits: u64, min: u32, max: u32) -> Option<Set> {
-    let set = Set::of(bits);
+fn unless_all(bits: u64, min: u32, max: u32) -> Option<NumberSet> {
+    let set = NumberSet::of(bits);
     (set.0[..] != [(min, max)]).then_some(set)
 }

@@ -3,14 +3,14 @@
 use proptest::prelude::*;
 
 use super::expression;
-use crate::cron::parse::Plan;
+use crate::cron::parse::ParsedRule;
 use crate::cron::{Expression, TIMING_LINTS, lint};
 
 /// The sets of the six fields, seconds first.
 fn bits(text: &str) -> [u64; 6] {
     match expression(text).plan() {
-        Plan::Calendar { fields, .. } => fields.map(|field| field.bits),
-        Plan::Every(_) => panic!("{text} is @every"),
+        ParsedRule::Calendar { fields, .. } => fields.map(|field| field.bits),
+        ParsedRule::Every(_) => panic!("{text} is @every"),
     }
 }
 

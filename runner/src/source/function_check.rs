@@ -1,0 +1,42 @@
+//! A second opinion on what manifests define, by those who would run it. What is judged, and how, is not known here.
+
+use std::fmt;
+use std::sync::Arc;
+
+use runner_sdk::FunctionKind;
+
+/// What is wrong with a function as it is written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CheckFinding {
+    /// It would never be run here.
+    Error(String),
+    /// It could not be run on this host as it is now.
+    Warning(String),
+    /// What it would start is not there, or cannot be started.
+    Missing(String),
+}
+
+type Judge = dyn Fn(&FunctionKind) -> Option<CheckFinding> + Send + Sync;
+
+/// Judges functions; the default has no objection to anything.
+#[derive(Clone, Default)]
+pub struct FunctionCheck(Option<Arc<Judge>>);
+
+impl FunctionCheck {
+    /// One that asks `judge`.
+    pub fn new(judge: impl Fn(&FunctionKind) -> Option<CheckFinding> + Send + Sync + 'static) -> Self {
+        Self(Some(Arc::new(judge)))
+    }
+
+    /// What is wrong with it.
+    #[must_use]
+    pub fn doubt(&self, kind: &FunctionKind) -> Option<CheckFinding> {
+        self.0.as_ref().and_then(|judge| judge(kind))
+    }
+}
+
+impl fmt::Debug for FunctionCheck {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_some() { "Vet(some)" } else { "Vet(none)" })
+    }
+}

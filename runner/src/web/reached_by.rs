@@ -1,0 +1,162 @@
+//! How a request reached the dashboard: under which name and path, by whom, and whether over TLS. Known once per request
+//! and asked for by everything that writes an address or a cookie.
+//!
+//! Decides nothing about rights; that is `guard`.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::http::uri::PathAndQuery;
+use axum::http::{HeaderMap, Uri, header};
+use axum::middleware::Next;
+use axum::response::Response;
+
+use super::app_state::AppState;
+use super::guard::sign;
+use super::public_url::{base_path, name_and_port};
+use super::settings::WebSettings;
+
+tokio::task_local! {
+    /// The request that this task answers. Addresses are made deep inside pages, by functions that know a task or a
+    /// schedule but no request.
+    static CURRENT: Arc<ReachedBy>;
+}
+
+/// The address of the other end of a connection, put on each request by the server.
+#[derive(Debug, Clone, Copy)]
+pub struct PeerAddress(pub SocketAddr);
+
+/// How one request reached the dashboard.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReachedBy {
+    /// The path before `/queue` in the browser's address bar, empty or such as `/ops`.
+    pub base: String,
+    /// The `Host` header.
+    pub host: String,
+    /// The host that the browser asked for, if a trusted proxy says.
+    pub forwarded_host: Option<String>,
+    /// Whether the browser speaks TLS.
+    pub secure: bool,
+    /// Whether the other end of the connection is a trusted proxy.
+    pub proxied: bool,
+    /// The client's address; the proxy's own if none that is trusted says more.
+    pub client: IpAddr,
+    /// Ends the names of cookies: instances under other ports, paths or keys have other names.
+    pub mark: String,
+}
+
+impl Default for ReachedBy {
+    fn default() -> Self {
+        Self {
+            base: String::new(),
+            host: String::new(),
+            forwarded_host: None,
+            secure: false,
+            proxied: false,
+            client: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            mark: String::new(),
+        }
+    }
+}
+
+impl ReachedBy {
+    /// From the connection's other end and the headers.
+    #[must_use]
+    pub fn of(settings: &WebSettings, peer: IpAddr, headers: &HeaderMap) -> Self {
+        let proxied = settings.trusted_proxies.covers(peer);
+        let said = |name: &str| first(headers, name).filter(|_| proxied);
+        let public = settings.public_url.as_ref();
+        let forwarded_host = said("x-forwarded-host").map(str::to_owned);
+        let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+        let host = host.unwrap_or_default().to_owned();
+        let prefix = proxied.then(|| prefix(headers)).flatten();
+        let base = prefix
+            .or_else(|| public.map(|url| url.base.clone()))
+            .unwrap_or_default();
+        let secure = match said("x-forwarded-proto") {
+            Some(scheme) => scheme.eq_ignore_ascii_case("https"),
+            None => public.is_some_and(|url| url.origin.https),
+        };
+        let seen = name_and_port(forwarded_host.as_deref().unwrap_or(&host));
+        let port = seen.and_then(|(_, port)| port).unwrap_or_default();
+        let mut mark = sign::signature(&settings.key, "cookies", &format!("{port}|{base}"));
+        mark.truncate(8);
+        Self {
+            base,
+            host,
+            forwarded_host,
+            secure,
+            proxied,
+            client: settings.trusted_proxies.client(peer, headers),
+            mark,
+        }
+    }
+
+    /// The host that the browser asked for, as far as that is known.
+    #[must_use]
+    pub fn seen_host(&self) -> &str {
+        self.forwarded_host.as_deref().unwrap_or(&self.host)
+    }
+
+    /// `uri` without the base, for proxies that leave it there. A path that is ours as it stands is left alone, also
+    /// below a base that is itself called `/queue`.
+    fn routed(&self, uri: &Uri) -> Option<Uri> {
+        let whole = uri.path_and_query()?.as_str();
+        let rest = whole
+            .strip_prefix(self.base.as_str())
+            .filter(|_| !self.base.is_empty())?;
+        let path = rest.split('?').next().unwrap_or_default();
+        let known =
+            matches!(path, "" | "/" | "/queue" | "/healthz" | "/readyz" | "/metrics") || path.starts_with("/queue/");
+        let rest = match rest.strip_prefix('?') {
+            Some(query) => format!("/?{query}"),
+            None if rest.is_empty() => "/".to_owned(),
+            None => rest.to_owned(),
+        };
+        let mut parts = uri.clone().into_parts();
+        parts.path_and_query = Some(PathAndQuery::try_from(rest).ok().filter(|_| known)?);
+        Uri::from_parts(parts).ok()
+    }
+}
+
+/// The first value of a header that proxies in a row may have made a list of: what the browser's own proxy wrote.
+fn first<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    let value = headers.get(name)?.to_str().ok()?;
+    let value = value.split(',').next().unwrap_or_default().trim();
+    (!value.is_empty()).then_some(value)
+}
+
+/// The path that proxies took away, outermost first. `None` if none says so, or if it is no path to put into addresses.
+fn prefix(headers: &HeaderMap) -> Option<String> {
+    let mut base = String::new();
+    for line in headers.get_all("x-forwarded-prefix") {
+        for part in line.to_str().ok()?.split(',') {
+            base.push_str(&base_path(part)?);
+        }
+    }
+    base_path(&base).filter(|base| !base.is_empty())
+}
+
+/// The request that is answered here; of nothing in particular outside of any.
+#[must_use]
+pub fn current() -> Arc<ReachedBy> {
+    CURRENT.try_with(Arc::clone).unwrap_or_default()
+}
+
+/// Answers a request as one that reached us in the way that its headers say.
+pub async fn enter(State(app): State<AppState>, mut request: Request, next: Next) -> Response {
+    let peer = request.extensions().get::<PeerAddress>();
+    let peer = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |PeerAddress(at)| at.ip());
+    let site = ReachedBy::of(&app.settings, peer, request.headers());
+    if let Some(uri) = site.routed(request.uri()) {
+        *request.uri_mut() = uri;
+    }
+    CURRENT.scope(Arc::new(site), next.run(request)).await
+}
+
+/// Runs `work` as if it answered a request that reached us in this way.
+#[cfg(test)]
+pub fn within<T>(site: ReachedBy, work: impl FnOnce() -> T) -> T {
+    CURRENT.sync_scope(Arc::new(site), work)
+}

@@ -1,0 +1,187 @@
+//! The claim loop: what becomes of claims that come back with a stop, or with verdicts that were not taken.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use runner_core::task::{QueueName, Task, TaskState};
+use runner_queue::Work as _;
+use runner_sdk::{Ctx, Outcome, Registry};
+use tokio_util::sync::CancellationToken;
+
+use super::*;
+use crate::worker::DEFAULT_LEASE;
+use crate::worker::tests::Scene;
+
+fn claim_loop_of(ctx: &Arc<WorkerContext>) -> ClaimLoop {
+    ClaimLoop::new(ctx.clone(), CancellationToken::new().drop_guard())
+}
+
+/// An answer to a call that wanted to end `sent` and claim as many.
+fn back(sent: VerdictBatch, settled: Settled, claims: Vec<Claim>) -> CallResult {
+    let settled = Ok(vec![settled; sent.places.len()]);
+    CallResult {
+        asked: sent.places.len(),
+        reserved: 0,
+        began: Instant::now(),
+        answer: Ok(Exchanged {
+            settled,
+            claims: Ok(claims),
+        }),
+        given_up: Vec::new(),
+        queues: None,
+        sent,
+    }
+}
+
+#[tokio::test]
+async fn a_claim_without_a_slot_is_kept_alive_and_handed_back() {
+    let scene = Scene::new().await;
+    let ctx = scene.ctx(Registry::new().on("a", |_: Ctx| std::future::pending::<()>()), 1);
+    for _ in 0..2 {
+        scene.put(Task::new("a")).await;
+    }
+    let claimed = scene.broker.claim(&ctx.queue_names(), 2, DEFAULT_LEASE).await;
+    let mut claims = claimed.unwrap();
+    let (late, first) = (claims.pop().unwrap(), claims.pop().unwrap());
+    let mut claim_loop = claim_loop_of(&ctx);
+    claim_loop.hand_back(vec![first], Instant::now());
+    let sent = claim_loop.next_batch();
+    claim_loop.take(back(sent, Settled::Unknown, vec![late.clone()]));
+    assert_eq!(ctx.board.len(), 2, "the heartbeat sees both");
+    let waiting: Vec<_> = claim_loop
+        .verdicts
+        .iter()
+        .map(|(_, s)| (s.claim.run(), &s.verdict))
+        .collect();
+    assert!(waiting.contains(&(late.run(), &Verdict::HandBack)), "{waiting:?}");
+    assert_eq!(
+        claim_loop.room_for(2),
+        0,
+        "verdicts that fail once more keep their slots"
+    );
+    // The next call gets through: now there is one slot, not two.
+    claim_loop.pause = None;
+    let sent = claim_loop.next_batch();
+    claim_loop.take(back(sent, Settled::Accepted, Vec::new()));
+    claim_loop.hungry = true;
+    assert_eq!((ctx.board.len(), claim_loop.room_for(0)), (0, 1));
+}
+
+#[tokio::test]
+async fn the_processor_calls_what_is_done_at_once_itself_and_nothing_else() {
+    let scene = Scene::new().await;
+    let registry = Registry::new()
+        .on("quick", |_: Ctx| async {})
+        .on("fails", |cx: Ctx| async move {
+            assert!(cx.id().as_str().is_empty(), "at once");
+        })
+        .on("waits", |_: Ctx| std::future::pending::<()>());
+    let ctx = scene.ctx(registry, 3);
+    for kind in ["quick", "waits", "fails"] {
+        scene.put(Task::new(kind)).await;
+    }
+    let claims = scene.broker.claim(&ctx.queue_names(), 3, DEFAULT_LEASE).await.unwrap();
+    let mut claim_loop = claim_loop_of(&ctx);
+    for kind in ["quick", "waits", "fails"] {
+        claim_loop.pace.learn(kind);
+    }
+    claim_loop.start(claims, Instant::now());
+    // Nothing else has run on this thread meanwhile.
+    let verdicts: Vec<_> = claim_loop.verdicts.iter().map(|(_, s)| &s.verdict).collect();
+    assert!(
+        matches!(verdicts[..], [Verdict::Done, Verdict::Retry { .. }]),
+        "{verdicts:?}"
+    );
+    assert!(!claim_loop.pace.is_at_once("waits"), "it has lost its place");
+    assert_eq!((claim_loop.taken, ctx.board.len()), (3, 3));
+}
+
+#[tokio::test]
+async fn a_type_is_called_by_the_processor_once_it_was_seen_to_be_done_at_once() {
+    let scene = Scene::new().await;
+    let ctx = scene.ctx(Registry::new().on("quick", |_: Ctx| async {}), 1);
+    scene.put(Task::new("quick")).await;
+    let claims = scene.broker.claim(&ctx.queue_names(), 1, DEFAULT_LEASE).await.unwrap();
+    let mut claim_loop = claim_loop_of(&ctx);
+    claim_loop.start(claims, Instant::now());
+    assert!(claim_loop.verdicts.is_empty(), "it runs apart");
+    ctx.ended.changed().await;
+    let ended = ctx.ended.take().remove(0);
+    ctx.ended
+        .put(crate::worker::outbox::EndedAttempt { at_once: true, ..ended });
+    claim_loop.collect();
+    assert!(claim_loop.pace.is_at_once("quick"));
+    assert_eq!(claim_loop.verdicts.len(), 1);
+}
+
+/// Lets the broker's thread answer what it was asked so far, while nothing of this runtime runs.
+fn broker_answers(scene: &Scene) {
+    std::thread::scope(|threads| {
+        let elsewhere = || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            let other = Task::new("other").queue(QueueName::new("elsewhere").unwrap());
+            runtime.unwrap().block_on(scene.put(other));
+        };
+        threads.spawn(elsewhere).join().unwrap();
+    });
+}
+
+#[tokio::test]
+async fn no_claim_that_comes_together_with_the_stop_is_overlooked() {
+    let scene = Scene::new().await;
+    let id = scene.put(Task::new("late")).await;
+    // What a select does is chance.
+    for _ in 0..30 {
+        let registry = Registry::new().on("late", |cx: Ctx| async move {
+            cx.cancelled().await;
+            Outcome::Retry("stopped".into())
+        });
+        let worker = scene.worker_with(registry, 4, Duration::ZERO);
+        tokio::task::yield_now().await;
+        broker_answers(&scene);
+        worker.drain(CancellationToken::new()).await;
+        let info = scene.look(&id).await.unwrap();
+        assert_eq!((info.state, info.record.retried), (TaskState::Pending, 0));
+    }
+}
+
+/// A worker with one slot and a store that refuses to make a task of type `bad` any of these states.
+async fn refusing(states: &str) -> (Scene, crate::worker::Worker) {
+    let scene = Scene::new().await;
+    let trigger = format!(
+        "CREATE TRIGGER refuse BEFORE UPDATE ON tasks WHEN new.kind = 'bad' AND new.state IN ({states}) \
+         BEGIN SELECT raise(ABORT, 'not this one'); END"
+    );
+    drop(scene.sql(&trigger).await);
+    let registry = Registry::new()
+        .on("bad", |_: Ctx| async {})
+        .on("good", |_: Ctx| async {});
+    let worker = scene.worker_with(registry, 1, Duration::ZERO);
+    (scene, worker)
+}
+
+fn kept(kind: &str) -> Task {
+    Task::new(kind).retention(Duration::from_secs(60))
+}
+
+#[tokio::test]
+async fn a_verdict_that_is_always_refused_holds_up_nothing() {
+    let (scene, worker) = refusing("'completed'").await;
+    let (bad, good) = (scene.put(kept("bad")).await, scene.put(kept("good")).await);
+    scene.until_state(&good, TaskState::Completed).await;
+    let info = scene.until_state(&bad, TaskState::Archived).await;
+    assert!(
+        info.record.last_error.contains("not this one"),
+        "{}",
+        info.record.last_error
+    );
+    worker.drain(CancellationToken::new()).await;
+}
+
+#[tokio::test]
+async fn a_task_that_cannot_end_at_all_is_left_to_its_lease() {
+    let (scene, worker) = refusing("'completed', 'archived'").await;
+    let (bad, good) = (scene.put(kept("bad")).await, scene.put(kept("good")).await);
+    scene.until_state(&good, TaskState::Completed).await;
+    assert_eq!(scene.look(&bad).await.unwrap().state, TaskState::Active);
+    worker.ctx.board.emptied().await;
+    worker.drain(CancellationToken::new()).await;
+}

@@ -1,0 +1,179 @@
+//! The queues that this worker serves: those named in its settings, and those in the store that match a pattern.
+//!
+//! Keeps what is known; it is learned by `scout`, and in which order queues are asked is decided by `order`.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use runner_core::task::{QueueName, priority_of};
+use runner_queue::{BrokerResult, Lists};
+use tokio::sync::Notify;
+
+use super::WorkerContext;
+
+/// Up to this many queues all are asked in each call and waited for; each wait takes a connection of Redis. Beyond that
+/// only those that are known to have tasks are asked.
+const FEW: usize = 16;
+
+/// Queues that a call of upkeep (due tasks, leases, retention) is about; each costs the store some microseconds.
+const CHUNK: usize = 500;
+
+/// The queues that are served, with their priorities.
+pub(super) struct ServedQueues {
+    /// Names and patterns as configured.
+    named: BTreeMap<QueueName, u32>,
+    patterns: bool,
+    known: Mutex<KnownQueues>,
+    /// Falls when there is something new to ask.
+    pub(super) changed: Notify,
+}
+
+#[derive(Clone)]
+struct KnownQueues {
+    all: Arc<Vec<(QueueName, u32)>>,
+    /// Of very many: those that had tasks when last looked at.
+    ready: Arc<Vec<(QueueName, u32)>>,
+}
+
+impl ServedQueues {
+    /// Knows the queues that are named; patterns match nothing yet.
+    pub(super) fn new(named: &BTreeMap<QueueName, u32>) -> Self {
+        let is_pattern = |name: &QueueName| name.as_str().contains('*');
+        let exact = named.iter().filter(|(name, _)| !is_pattern(name));
+        let all = Arc::new(exact.map(|(name, priority)| (name.clone(), *priority)).collect());
+        Self {
+            patterns: named.keys().any(is_pattern),
+            named: named.clone(),
+            known: Mutex::new(KnownQueues {
+                all,
+                ready: Arc::default(),
+            }),
+            changed: Notify::new(),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, KnownQueues> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether queues are to be looked for.
+    pub(super) fn has_patterns(&self) -> bool {
+        self.patterns
+    }
+
+    /// Whether this queue is named itself.
+    pub(super) fn is_named(&self, queue: &QueueName) -> bool {
+        self.named.contains_key(queue)
+    }
+
+    /// All that are served, by name.
+    pub(super) fn all(&self) -> Arc<Vec<(QueueName, u32)>> {
+        self.lock().all.clone()
+    }
+
+    /// Whether all are asked in each call.
+    pub(super) fn are_few(&self) -> bool {
+        !self.patterns || self.lock().all.len() <= FEW
+    }
+
+    /// Those to claim from: all, or of very many those that are named and those that had tasks.
+    pub(super) fn to_ask(&self) -> Vec<(QueueName, u32)> {
+        if self.are_few() {
+            return self.all().to_vec();
+        }
+        let known = self.lock().clone();
+        let named = known.all.iter().filter(|(queue, _)| self.is_named(queue));
+        named.chain(known.ready.iter()).cloned().collect()
+    }
+
+    /// Takes in the queues of the store.
+    pub(super) fn discover(&self, there: &[QueueName]) {
+        let named = || self.named.iter().map(|(name, priority)| (name.as_str(), *priority));
+        let matching = there
+            .iter()
+            .filter(|queue| !self.is_named(queue))
+            .filter_map(|queue| Some((queue.clone(), priority_of(queue, named())?)));
+        let mut known = self.lock();
+        let exact = known.all.iter().filter(|(queue, _)| self.is_named(queue)).cloned();
+        let mut all: Vec<_> = exact.chain(matching).collect();
+        all.sort_unstable();
+        if *known.all != all {
+            tracing::info!(
+                queues = all.len(),
+                before = known.all.len(),
+                "the queues that match have changed"
+            );
+            known.all = Arc::new(all);
+            drop(known);
+            self.changed.notify_one();
+        }
+    }
+
+    /// Takes in which of very many queues have tasks; the named ones are asked anyway.
+    pub(super) fn have_tasks(&self, ready: &[QueueName]) {
+        let mut known = self.lock();
+        let priorities: BTreeMap<&QueueName, u32> = known.all.iter().map(|(queue, p)| (queue, *p)).collect();
+        let ready = ready
+            .iter()
+            .filter(|queue| !self.is_named(queue))
+            .filter_map(|queue| Some((queue.clone(), *priorities.get(queue)?)));
+        let ready: Vec<_> = ready.collect();
+        let news = !ready.is_empty() || !known.ready.is_empty();
+        known.ready = Arc::new(ready);
+        drop(known);
+        if news {
+            self.changed.notify_one();
+        }
+    }
+}
+
+impl WorkerContext {
+    /// The queues that a pass of upkeep is about, a bounded number a call: of very many only those that have anything on
+    /// these lists.
+    pub(super) async fn queues_with(&self, lists: Lists) -> BrokerResult<Vec<Vec<QueueName>>> {
+        let all: Vec<QueueName> = self.served.all().iter().map(|(queue, _)| queue.clone()).collect();
+        if self.served.are_few() {
+            return Ok(vec![all]);
+        }
+        let mut found = Vec::new();
+        for chunk in all.chunks(CHUNK) {
+            found.extend(self.broker.narrow(chunk, lists).await?);
+        }
+        Ok(found.chunks(CHUNK).map(<[QueueName]>::to_vec).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn queue(name: &str) -> QueueName {
+        QueueName::new(name).unwrap()
+    }
+
+    fn served(named: &[(&str, u32)]) -> ServedQueues {
+        ServedQueues::new(&named.iter().map(|(name, priority)| (queue(name), *priority)).collect())
+    }
+
+    #[test]
+    fn names_are_served_at_once_and_patterns_when_something_matches() {
+        let served = served(&[("default", 3), ("tenant-*", 2), ("tenant-7", 5)]);
+        assert_eq!(served.to_ask(), [(queue("default"), 3), (queue("tenant-7"), 5)]);
+        served.discover(&[queue("tenant-7"), queue("tenant-8"), queue("mail")]);
+        let expected = [(queue("default"), 3), (queue("tenant-7"), 5), (queue("tenant-8"), 2)];
+        assert_eq!(served.to_ask(), expected);
+        served.discover(&[]);
+        assert_eq!(served.to_ask().len(), 2, "a queue that was removed is not asked");
+    }
+
+    #[test]
+    fn of_very_many_only_those_with_tasks_are_asked() {
+        let served = served(&[("default", 3), ("*", 1)]);
+        let many: Vec<QueueName> = (0..1000).map(|n| queue(&format!("t{n:04}"))).collect();
+        served.discover(&many);
+        assert_eq!((served.all().len(), served.to_ask().len()), (1001, 1));
+        served.have_tasks(&[queue("t0007"), queue("stranger")]);
+        assert_eq!(served.to_ask(), [(queue("default"), 3), (queue("t0007"), 1)]);
+    }
+}

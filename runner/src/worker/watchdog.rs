@@ -1,0 +1,97 @@
+//! Stops what could run into another worker's turn: handlers whose lease was not extended for too long.
+//!
+//! A worker that is alone at a store on its host stops none: while nothing can be written, no other worker can take its tasks.
+//! A role of its own, because the heartbeat waits for the broker just when the broker is what fails.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use runner_queue::ServerStatus;
+use tokio::time::Instant;
+
+use super::WorkerContext;
+use crate::background::BackgroundLoop;
+
+pub(super) struct Watchdog {
+    ctx: Arc<WorkerContext>,
+    /// Whether it was said that handlers go on without a lease.
+    said: bool,
+    /// When this worker was last known to be alone, or first had to ask.
+    unsure: Option<Instant>,
+}
+
+impl Watchdog {
+    pub(super) fn new(ctx: Arc<WorkerContext>) -> Self {
+        Self {
+            ctx,
+            said: false,
+            unsure: None,
+        }
+    }
+
+    /// Whether handlers may go on although their leases are over. Asked at each look, so that another worker is seen
+    /// before it can take anything back.
+    async fn is_alone(&mut self) -> bool {
+        let ctx = &self.ctx;
+        if !ctx.broker.lists_first() {
+            return false;
+        }
+        let info = ctx.info(ServerStatus::Active);
+        let answer = tokio::time::timeout(ctx.settings.fence_every() * 2, ctx.broker.is_alone(&info)).await;
+        let now = Instant::now();
+        let since = *self.unsure.get_or_insert(now);
+        match answer {
+            Ok(Ok(true)) => {
+                self.unsure = Some(now);
+                true
+            }
+            Ok(Ok(false)) => false,
+            // A busy machine answers late now and then.
+            Ok(Err(_)) | Err(_) => now - since < ctx.settings.lease / 5,
+        }
+    }
+}
+
+#[async_trait]
+impl BackgroundLoop for Watchdog {
+    fn name(&self) -> &'static str {
+        "fence"
+    }
+
+    fn every(&self) -> Duration {
+        self.ctx.settings.fence_every()
+    }
+
+    async fn turn(&mut self) -> Option<Duration> {
+        let limit = self.ctx.settings.fence_after();
+        // Sooner than handlers would be stopped, also those in other processes, which stop themselves.
+        let look = match self.ctx.broker.lists_first() {
+            true => limit.saturating_sub(self.every() * 4),
+            false => limit,
+        };
+        if !self.ctx.board.is_overdue(look) {
+            (self.said, self.unsure) = (false, None);
+            return None;
+        }
+        if self.is_alone().await {
+            let hold = self.ctx.settings.hold_alone(Instant::now());
+            self.ctx.board.hold_overdue(look, self.every() / 2, hold);
+            if !std::mem::replace(&mut self.said, true) {
+                tracing::warn!(
+                    "leases cannot be extended, but no other worker is at this store; running tasks go on, and end when \
+                     it can be written again"
+                );
+            }
+            return None;
+        }
+        let stopped = self.ctx.board.stop_overdue(limit);
+        if stopped > 0 {
+            tracing::error!(
+                stopped,
+                "leases could not be extended in time; handlers were told to stop before another worker takes over"
+            );
+        }
+        None
+    }
+}
