@@ -2,6 +2,7 @@
 //!
 //! It works on the text of the files. What the compiler and clippy check is not here.
 
+mod architecture;
 mod arrows;
 mod languages;
 mod pages;
@@ -9,6 +10,7 @@ pub mod text;
 mod words;
 
 use crate::kit;
+use architecture::documents_of_the_code_name_what_is_there;
 use arrows::{
     architecture_md_shows_the_plan, rooms_know_only_what_the_plan_allows, the_check_of_arrows_can_fail,
     the_plan_has_no_stairs_up,
@@ -31,6 +33,6 @@ pub fn tests() -> Vec<kit::Trial> {
             the_readme_is_run, no_machine_is_named, words_are_the_ones_of_the_glossary, dependencies_have_reasons,
             only_the_printing_place_prints, both_languages_have_the_same_examples, the_check_of_languages_can_fail,
             each_block_is_run_or_says_why_not, code_is_that_of_the_examples, the_readme_is_short,
-            links_lead_somewhere, each_page_is_in_the_tables_of_contents
+            links_lead_somewhere, each_page_is_in_the_tables_of_contents, documents_of_the_code_name_what_is_there
     ]
 }
