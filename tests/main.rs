@@ -14,6 +14,7 @@ mod cli_lists;
 mod cli_schedule;
 mod cli_sources;
 mod cli_told;
+mod deploy;
 mod faults;
 mod fleet;
 mod golden;
@@ -65,6 +66,7 @@ fn main() -> std::process::ExitCode {
         cli_schedule::tests(),
         cli_sources::tests(),
         cli_told::tests(),
+        deploy::tests(),
         golden::tests(),
         growth::tests(),
         model::tests(),
