@@ -14,7 +14,7 @@ use crate::kit;
 pub fn tests() -> Vec<kit::Trial> {
     kit::trials![
         needs(): readers_that_never_read_are_closed, heads_that_never_end, bodies_that_never_end, connections_that_say_nothing,
-            halves_that_are_closed
+            halves_that_are_closed, requests_sent_ahead_leave_room_for_others
     ]
 }
 
@@ -150,4 +150,16 @@ async fn halves_that_are_closed() {
         let _gone = stream.shutdown().await;
     }
     all_answer(&site).await;
+}
+
+/// Whatever one address asks for without reading the answers, others get theirs.
+async fn requests_sent_ahead_leave_room_for_others() {
+    let site = Site::full().await;
+    for path in ["/readyz", "/metrics"] {
+        let held = flood(&site, get(path, "").repeat(10).as_bytes()).await;
+        for asked in ["/healthz", "/readyz", "/metrics", "/queue"] {
+            assert_eq!(ask(&site, OTHER, asked).await, 200, "{asked} beside {path}");
+        }
+        drop(held);
+    }
 }

@@ -18,6 +18,8 @@ use super::guard::admit;
 
 /// How long a client may take to send a form; ours have a few hundred bytes.
 const BODY_TIME: Duration = Duration::from_secs(10);
+/// How long a request waits for the others of its address; a browser shows nothing meanwhile.
+const SHARE_TIME: Duration = Duration::from_secs(10);
 /// Pages that begin between two looks at the sockets: enough to keep some processors busy.
 const TURNS: usize = 4;
 
@@ -49,17 +51,32 @@ impl RequestLimits {
     }
 }
 
-/// Lets a request in once its body is there, if there is a place; else it is refused at once, since waiting would take
-/// a place as well.
+/// Lets a request in once its body is there, if there is a place. One that finds the places of its own address taken
+/// waits for them, while its connection may be closed like any other; one that finds all places taken is refused.
 pub async fn pass(State(gate): State<RequestLimits>, request: Request, next: Next) -> Response {
     let request = match whole(request).await {
         Ok(request) => request,
         Err(fault) => return fault.into_response(),
     };
-    let places = match request.uri().path() {
+    let is_probe = match request.uri().path() {
         "/healthz" => return next.run(request).await,
-        "/readyz" | "/metrics" => &gate.probes,
-        _ => {
+        path => matches!(path, "/readyz" | "/metrics"),
+    };
+    let seat = request.extensions().get::<Arc<ConnectionState>>().cloned();
+    let share = seat.as_ref().map(|seat| match is_probe {
+        true => &seat.share().probes,
+        false => &seat.share().pages,
+    });
+    let _of_share = match share {
+        None => None,
+        Some(share) => match tokio::time::timeout(SHARE_TIME, share.acquire()).await {
+            Ok(place) => Some(place),
+            Err(_) => return PageError::Busy.into_response(),
+        },
+    };
+    let places = match is_probe {
+        true => &gate.probes,
+        false => {
             gate.turn().await;
             &gate.pages
         }
@@ -67,10 +84,7 @@ pub async fn pass(State(gate): State<RequestLimits>, request: Request, next: Nex
     let Ok(_place) = places.try_acquire() else {
         return PageError::Busy.into_response();
     };
-    let _seat = request
-        .extensions()
-        .get::<Arc<ConnectionState>>()
-        .map(ConnectionState::answering);
+    let _seat = seat.as_ref().map(ConnectionState::answering);
     next.run(request).await
 }
 

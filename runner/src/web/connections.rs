@@ -7,6 +7,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -20,8 +21,13 @@ pub const PER_PEER: usize = 384;
 pub const PAGES: usize = 256;
 /// Answers at once to `/readyz` and `/metrics`, apart from the pages. `/healthz` needs no place: it waits for nothing.
 pub const PROBES: usize = 64;
+/// Of these, how many one address may have at once; its further requests wait for each other. Enough for all people
+/// behind one reverse proxy, and so few that a flood from one address leaves room for others.
+const PAGES_OF_PEER: usize = 32;
+const PROBES_OF_PEER: usize = 16;
 
 const _: () = assert!(PAGES + PROBES < PER_PEER && PER_PEER < SEATS);
+const _: () = assert!(PAGES_OF_PEER * 4 <= PAGES && PROBES_OF_PEER * 4 <= PROBES);
 
 /// Where connections come from: one IPv4 address, or one IPv6 network of the size that one customer is given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -44,11 +50,30 @@ pub struct Connections {
     next: AtomicU64,
 }
 
+/// The part of the places for requests that one address may have, shared by its connections.
+#[derive(Debug)]
+pub struct Share {
+    /// Pages.
+    pub pages: Semaphore,
+    /// `/readyz` and `/metrics`.
+    pub probes: Semaphore,
+}
+
+impl Default for Share {
+    fn default() -> Self {
+        Self {
+            pages: Semaphore::new(PAGES_OF_PEER),
+            probes: Semaphore::new(PROBES_OF_PEER),
+        }
+    }
+}
+
 /// One connection's place, shared by its stream and its requests.
 #[derive(Debug)]
 pub struct ConnectionState {
     began: Instant,
     peer: PeerAddress,
+    share: Arc<Share>,
     /// Milliseconds after `began` at which the connection last got somewhere: accepted, a request read, an answer taken.
     progress: AtomicU64,
     /// Requests that this process works on.
@@ -84,8 +109,9 @@ impl Connections {
     pub fn take(self: &Arc<Self>, address: IpAddr) -> Option<OpenConnection> {
         let peer = PeerAddress::of(address);
         let mut taken = self.lock();
-        let of_peer = taken.values().filter(|seat| seat.peer == peer).count();
-        let only = (of_peer >= PER_PEER).then_some(peer);
+        let of_peer: Vec<&Arc<ConnectionState>> = taken.values().filter(|seat| seat.peer == peer).collect();
+        let share = of_peer.first().map(|seat| Arc::clone(&seat.share)).unwrap_or_default();
+        let only = (of_peer.len() >= PER_PEER).then_some(peer);
         if only.is_some() || taken.len() >= SEATS {
             let number = least_progress(&taken, only)?;
             if let Some(seat) = taken.remove(&number) {
@@ -95,6 +121,7 @@ impl Connections {
         let seat = Arc::new(ConnectionState {
             began: self.began,
             peer,
+            share,
             progress: AtomicU64::new(since(self.began)),
             answering: AtomicUsize::new(0),
             owed: AtomicBool::new(false),
@@ -129,6 +156,11 @@ fn since(began: Instant) -> u64 {
 }
 
 impl ConnectionState {
+    /// The places that its address may have.
+    pub fn share(&self) -> &Share {
+        &self.share
+    }
+
     /// The connection got somewhere.
     pub fn progressed(&self) {
         self.progress.store(since(self.began), Ordering::Relaxed);
@@ -230,6 +262,21 @@ mod tests {
         assert!(!is_evicted(&other) && is_evicted(&held[0]));
         assert_eq!(held.iter().filter(|taken| is_evicted(taken)).count(), 1);
         assert_eq!(seats.lock().len(), PER_PEER + 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_address_cannot_have_all_places_for_requests() {
+        let seats = Connections::new();
+        let held: Vec<_> = (0..PER_PEER).map(|_| seats.take(v4(1)).unwrap()).collect();
+        let other = seats.take(v4(2)).unwrap();
+        let at_work = |of: &Semaphore| -> usize { of.available_permits() };
+        let first = &held[0].seat().share().pages;
+        let all = first.try_acquire_many(u32::try_from(PAGES_OF_PEER).unwrap()).unwrap();
+        assert_eq!(at_work(&held[PER_PEER - 1].seat().share().pages), 0, "they share");
+        assert_eq!(at_work(&held[0].seat().share().probes), PROBES_OF_PEER);
+        assert_eq!(at_work(&other.seat().share().pages), PAGES_OF_PEER);
+        drop(all);
+        assert_eq!(at_work(first), PAGES_OF_PEER);
     }
 
     #[tokio::test(start_paused = true)]
