@@ -98,6 +98,27 @@ async fn entries_of_a_go_scheduler_are_listed() {
     for part in ["task-1", "2025-12-15 23:25:52", "0 2 * * *"] {
         assert!(page.body.contains(part), "{part} is not in {}", page.body);
     }
+    assert!(!page.body.contains("No source defines"), "{}", page.body);
+    let shown = site.cli(["schedule", "show", ENTRY]).await.ok().stdout;
+    for part in [
+        SCHEDULER,
+        "0 2 * * *",
+        "Asia/Shanghai",
+        "MaxRetry(3)",
+        "2025-12-15T23:25:52+00:00",
+        "task-1",
+    ] {
+        assert!(shown.contains(part), "{part} is not in {shown}");
+    }
+    let shown = site.cli(["schedule", "show", ENTRY, "--json"]).await.ok().stdout;
+    let shown: serde_json::Value = serde_json::from_str(&shown).unwrap();
+    let enqueued = serde_json::json!([{"at": "2025-12-15T23:25:52+00:00", "task": "task-1"}]);
+    assert_eq!((&shown["source"], &shown["enqueued"]), (&"go".into(), &enqueued));
+    for verb in ["pause", "run", "resume"] {
+        let refused = site.cli(["schedule", verb, ENTRY]).await;
+        assert_eq!(refused.status.code(), Some(1), "{verb}: {refused:?}");
+        assert!(refused.stderr.contains("is changed there only"), "{verb}: {refused:?}");
+    }
     assert_eq!(runner.http.get("/queue/schedules/unknown-entry").await.status, 404);
 }
 

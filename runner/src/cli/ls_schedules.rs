@@ -7,12 +7,13 @@ use clap::Args;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use runner_core::schedule::{Definition, Plan, Problem, Source};
-use runner_queue::{Corrections, ForeignEntry, Standing};
+use runner_queue::{Corrections, Standing};
 use serde_json::{Value, json};
 
 use super::exit::{self, Unavailable};
 use super::print::{JsonField, Object};
 use super::schedule::pause_words;
+use super::schedule_foreign::{foreign_object, foreign_row};
 use super::state_store::BrokerStateStore;
 use super::{CommandContext, print, room_settings};
 use crate::source::{self, Catalog, LAST_GOOD, Loaded, Rejected, SourceState};
@@ -185,45 +186,6 @@ fn rejected_row(rejected: &Rejected) -> Vec<String> {
     row[1].clone_from(&rejected.name);
     row[5] = "broken".to_owned();
     row
-}
-
-/// The keys of a schedule, as far as an entry of a Go scheduler has them.
-fn foreign_object(zone: &TimeZone, entry: &ForeignEntry) -> Object {
-    let shown = |at: Option<Timestamp>| at.map(|at| print::instant(at, zone));
-    Object::of(json!({
-        "id": entry.id,
-        "name": "",
-        "description": "",
-        "source": "go",
-        "origin": entry.scheduler,
-        "spec": entry.spec,
-        "timezone": entry.zone,
-        "type": entry.kind,
-        "queue": entry.queue(),
-        "options": entry.options,
-        "enabled": true,
-        "paused": false,
-        "paused_by": null,
-        "overlap": null,
-        "next": shown(entry.next).into_iter().collect::<Vec<_>>(),
-        "last": entry.last.map(|at| json!({"nominal": shown(Some(at)), "task": null})),
-        "problems": [],
-    }))
-    .with("payload", print::payload(&entry.payload))
-}
-
-fn foreign_row(zone: &TimeZone, entry: &ForeignEntry) -> Vec<String> {
-    let shown = |at: Option<Timestamp>| at.map_or_else(String::new, |at| print::instant(at, zone));
-    vec![
-        entry.id.to_string(),
-        String::new(),
-        entry.spec.clone(),
-        entry.zone.clone(),
-        entry.kind.clone(),
-        "go".to_owned(),
-        shown(entry.next),
-        shown(entry.last),
-    ]
 }
 
 /// The next occurrences that will be decided.

@@ -33,6 +33,7 @@ mod queue;
 mod room_settings;
 mod run;
 mod schedule;
+mod schedule_foreign;
 mod schedule_named;
 mod schedule_pause;
 mod seal;

@@ -13,7 +13,7 @@ use super::print::JsonField;
 use super::schedule_named::{self, NamedSchedule, in_force, named};
 use super::schedule_pause::PauseSchedule;
 use super::task::actor;
-use super::{CommandContext, print};
+use super::{CommandContext, print, schedule_foreign};
 use crate::scheduler::resume;
 use crate::source::{Loaded, Rejected};
 
@@ -49,7 +49,7 @@ enum Verb {
 struct Show {
     /// Which schedule
     name: String,
-    /// How many decisions
+    /// How many decisions, or tasks that an entry of a Go scheduler enqueued
     #[arg(long, default_value_t = SHOWN, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=200))]
     decisions: u16,
     /// As one object
@@ -71,6 +71,15 @@ struct Run {
     force: bool,
 }
 
+impl Verb {
+    fn name(&self) -> &str {
+        match self {
+            Self::Show(Show { name, .. }) | Self::Run(Run { name, .. }) | Self::Resume { name } => name,
+            Self::Pause(pause) => &pause.name,
+        }
+    }
+}
+
 impl ScheduleCommand {
     pub async fn run(self, context: &CommandContext) -> anyhow::Result<()> {
         // The other verbs write.
@@ -78,6 +87,18 @@ impl ScheduleCommand {
             Verb::Show(_) | Verb::Resume { .. } => context.looked_at().await?,
             Verb::Run(_) | Verb::Pause(_) => context.broker().await?,
         };
+        let count = match &self.verb {
+            Verb::Show(show) => show.decisions,
+            _ => 1,
+        };
+        if let Some(entry) = schedule_foreign::find(&*broker, self.verb.name(), count).await? {
+            let zone = &context.settings()?.zone;
+            return match self.verb {
+                Verb::Show(Show { json: true, .. }) => Ok(print::json(&entry.json(zone))?),
+                Verb::Show(_) => Ok(print::text(&entry.text(zone))?),
+                _ => bail!("{}", entry.refusal()),
+            };
+        }
         let loaded = schedule_named::load(context, &broker).await?;
         match self.verb {
             Verb::Show(show) => show.run(context, &*broker, &loaded).await,

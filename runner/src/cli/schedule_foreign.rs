@@ -1,0 +1,110 @@
+//! Entries of Go schedulers on the same broker, as `runner ls schedules` lists them and `runner schedule show` shows one
+//! with what it enqueued. Read only: they are changed where they are registered.
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use runner_core::schedule::ScheduleId;
+use runner_queue::{Broker, EnqueueEventPage, ForeignEntry, Page};
+use serde_json::json;
+
+use super::print::{self, JsonField, Object};
+
+/// One entry with the tasks that it enqueued last, newest first.
+pub(super) struct Shown {
+    entry: ForeignEntry,
+    enqueued: EnqueueEventPage,
+}
+
+/// The entry of this id, with so many of the tasks that it enqueued.
+pub(super) async fn find(broker: &dyn Broker, id: &str, count: u16) -> anyhow::Result<Option<Shown>> {
+    let id = ScheduleId::from_text(id);
+    let entries = broker.foreign_entries().await?;
+    let Some(entry) = entries.into_iter().find(|entry| entry.id == id) else {
+        return Ok(None);
+    };
+    let page = Page {
+        number: 1,
+        size: usize::from(count),
+    };
+    let enqueued = broker.enqueue_events(&id, page).await?;
+    Ok(Some(Shown { entry, enqueued }))
+}
+
+impl Shown {
+    /// Why nothing can be done with it from here.
+    pub(super) fn refusal(&self) -> String {
+        let ForeignEntry { id, scheduler, .. } = &self.entry;
+        format!("{id} is an entry of the Go scheduler {scheduler}; it can be shown here and is changed there only")
+    }
+
+    pub(super) fn json(&self, zone: &TimeZone) -> Object {
+        let events = self.enqueued.events.iter();
+        let enqueued = events.map(|event| json!({"at": print::instant(event.at, zone), "task": event.task}));
+        foreign_object(zone, &self.entry)
+            .with("state", JsonField::Value("go".into()))
+            .with("enqueued", JsonField::Value(enqueued.collect()))
+            .with("enqueued_total", JsonField::Value(self.enqueued.total.into()))
+    }
+
+    pub(super) fn text(&self, zone: &TimeZone) -> String {
+        let entry = &self.entry;
+        let fact = |name: &str, value: String| vec![name.to_owned(), value];
+        let shown = |at: Option<Timestamp>| at.map_or_else(String::new, |at| print::instant(at, zone));
+        let facts = [
+            fact("state", "go: changed in that scheduler only".to_owned()),
+            fact("scheduler", entry.scheduler.clone()),
+            fact("spec", entry.spec.clone()),
+            fact("timezone", entry.zone.clone()),
+            fact("type", entry.kind.clone()),
+            fact("queue", entry.queue().to_owned()),
+            fact("options", entry.options.join(", ")),
+            fact("next", shown(entry.next)),
+            fact("last", shown(entry.last)),
+        ];
+        let events = self.enqueued.events.iter();
+        let rows: Vec<Vec<String>> = events
+            .map(|event| vec![print::instant(event.at, zone), event.task.to_string()])
+            .collect();
+        let facts = print::facts(["SCHEDULE", entry.id.as_str()], &facts);
+        format!("{facts}\n{}", print::table(&["ENQUEUED", "TASK"], &rows))
+    }
+}
+
+/// The keys of a schedule, as far as an entry of a Go scheduler has them.
+pub(super) fn foreign_object(zone: &TimeZone, entry: &ForeignEntry) -> Object {
+    let shown = |at: Option<Timestamp>| at.map(|at| print::instant(at, zone));
+    Object::of(json!({
+        "id": entry.id,
+        "name": "",
+        "description": "",
+        "source": "go",
+        "origin": entry.scheduler,
+        "spec": entry.spec,
+        "timezone": entry.zone,
+        "type": entry.kind,
+        "queue": entry.queue(),
+        "options": entry.options,
+        "enabled": true,
+        "paused": false,
+        "paused_by": null,
+        "overlap": null,
+        "next": shown(entry.next).into_iter().collect::<Vec<_>>(),
+        "last": entry.last.map(|at| json!({"nominal": shown(Some(at)), "task": null})),
+        "problems": [],
+    }))
+    .with("payload", print::payload(&entry.payload))
+}
+
+pub(super) fn foreign_row(zone: &TimeZone, entry: &ForeignEntry) -> Vec<String> {
+    let shown = |at: Option<Timestamp>| at.map_or_else(String::new, |at| print::instant(at, zone));
+    vec![
+        entry.id.to_string(),
+        String::new(),
+        entry.spec.clone(),
+        entry.zone.clone(),
+        entry.kind.clone(),
+        "go".to_owned(),
+        shown(entry.next),
+        shown(entry.last),
+    ]
+}
