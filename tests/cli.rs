@@ -130,7 +130,7 @@ async fn the_file_of_the_go_service_is_in_order() {
     let site = Site::new("");
     site.remove("config.yaml");
     site.write("bingo-scheduler.yaml", include_str!("data/config/bingo-scheduler.yaml"));
-    let out = prints(&site, &["check"]).await;
+    let out = prints(&site, &["check", "--offline"]).await;
     assert!(
         out.ends_with("(settings: bingo-scheduler.yaml)\n") && out.contains("0 errors"),
         "{out}"

@@ -8,7 +8,7 @@ use crate::kit::{self, Site};
 pub fn tests() -> Vec<kit::Trial> {
     kit::trials![
         needs(): a_task_made_by_hand_has_the_limits_of_its_function, what_is_broken_is_listed_all_the_same,
-            a_table_that_is_away_is_told, check_looks_at_the_rows, check_looks_for_programs_and_the_broker, check_doubts_what_will_not_run, the_zone_of_the_machine_is_never_guessed,
+            a_table_that_is_away_is_told, rows_and_files_that_all_went_are_told, check_looks_at_the_rows, check_looks_for_programs_and_the_broker, check_doubts_what_will_not_run, the_zone_of_the_machine_is_never_guessed,
             commands_outside_the_list_are_named_by_check_and_never_run
     ]
 }
@@ -69,6 +69,7 @@ async fn check_doubts_what_will_not_run() {
         "manifests/c.yaml",
         "name: c\nschedule: {at: ['2026-01-01T00:00:00Z', '2999-01-01T00:00:00Z']}\nexec: [date]\n",
     );
+    site.write("manifests/d.yaml", "name: d\nexec: [date]\nqueue: nowhere\n");
     let findings = json(&site, &["check", "--json"]).await;
     let told: Vec<String> = findings
         .as_array()
@@ -78,7 +79,12 @@ async fn check_doubts_what_will_not_run() {
         .collect();
     assert_eq!(
         told,
-        ["\"manifests/b.yaml:2\" \"W209\"", "\"manifests/a.yaml:2\" \"W211\""],
+        [
+            "\"manifests/d.yaml:1:1\" \"W201\"",
+            "\"manifests/b.yaml:2\" \"W209\"",
+            "\"manifests/a.yaml:2\" \"W211\"",
+            "\"manifests/d.yaml:1:1\" \"W211\"",
+        ],
         "{findings}"
     );
     let said = prints(&site, &["check", "manifests/a.yaml"]).await;
@@ -162,11 +168,52 @@ async fn a_table_that_is_away_is_told() {
         "{finished:?}"
     );
     assert!(!finished.stderr.contains("hunter2"), "{finished:?}");
-    let checked = prints(&site, &["check"]).await;
+    // What could not be looked at must not pass for checked.
+    let checked = site.cli(["check"]).await;
+    assert_eq!(checked.status.code(), Some(69), "{checked:?}");
     assert!(
-        checked.contains(&format!("{place}: warning D109")) && checked.contains("0 errors"),
-        "{checked}"
+        checked.stdout.contains(&format!("{place}: warning D109")) && checked.stdout.contains("0 errors"),
+        "{checked:?}"
     );
+    assert!(
+        checked.stderr.contains("the table could not be looked at"),
+        "{checked:?}"
+    );
+    assert!(
+        prints(&site, &["check", "--offline"])
+            .await
+            .contains("0 errors, 0 warnings")
+    );
+}
+
+async fn rows_and_files_that_all_went_are_told() {
+    let site = Site::new("");
+    prints(&site, &["migrate"]).await;
+    let rows = "INSERT INTO sys_crontab (name, type, spec, status) VALUES \
+                ('a', 'echo', '0 1 * * *', 1), ('b', 'echo', '0 2 * * *', 1)";
+    let table = kit::SqlDb::file(&site.dir.join("data/runner.db"));
+    table.execute(rows).await;
+    for name in ["x", "y"] {
+        site.write(
+            &format!("manifests/{name}.yaml"),
+            &format!("name: {name}\nschedule: '@daily'\nexec: [date]\n"),
+        );
+    }
+    site.start().await.stop().await;
+    table.execute("DELETE FROM sys_crontab").await;
+    for name in ["x", "y"] {
+        std::fs::remove_file(site.dir.join(format!("manifests/{name}.yaml"))).unwrap();
+    }
+    let checked = site.cli(["check"]).await;
+    assert_eq!(checked.status.code(), Some(65), "{checked:?}");
+    let listed = site.cli(["ls", "schedules"]).await.ok();
+    for said in [&checked.stdout, &listed.stderr] {
+        assert!(said.contains("D110 all 2 rows are gone"), "{said}");
+        assert!(said.contains("E410 all 2 files are gone"), "{said}");
+    }
+    for id in ["db:1", "db:2", "m:x:default", "m:y:default"] {
+        assert!(listed.stdout.contains(id), "{listed:?}");
+    }
 }
 
 async fn commands_outside_the_list_are_named_by_check_and_never_run() {
@@ -217,7 +264,13 @@ async fn check_looks_for_programs_and_the_broker() {
     let text =
         "name: gone\nschedule: '@daily'\nexec: [/no/such/program]\n---\nname: here\nschedule: '@daily'\nexec: [sh]\n";
     site.write("manifests/a.yaml", text);
-    let out = prints(&site, &["check"]).await;
+    let checked = site.cli(["check"]).await;
+    assert_eq!(checked.status.code(), Some(69), "{checked:?}");
+    assert!(
+        checked.stderr.contains("the broker could not be looked at"),
+        "{checked:?}"
+    );
+    let out = checked.stdout;
     assert_eq!(out.matches("W302").count(), 1, "{out}");
     assert!(out.contains("/no/such/program") && out.contains("broker_"), "{out}");
     assert!(out.contains("0 errors, 2 warnings"), "{out}");

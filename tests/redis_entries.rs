@@ -71,7 +71,19 @@ async fn entries_of_a_go_scheduler_are_listed() {
     let db = kit::redis().fresh_db();
     heartbeat(&mut db.connect().await).await;
     let site = site(&db);
+    site.write(
+        "manifests/lost.yaml",
+        "name: lost\nschedule: '@daily'\nexec: [date]\nqueue: nowhere\n",
+    );
     let runner = site.start().await;
+    eventually("the list says which queue no live server serves", async || {
+        let list = site.cli(["ls", "schedules", "--json"]).await.ok().stdout;
+        let list: serde_json::Value = serde_json::from_str(&list).unwrap();
+        let lost = list.as_array().unwrap().iter().find(|s| s["id"] == "m:lost:default");
+        let problems = lost.unwrap()["problems"].to_string();
+        problems.contains("W211").then_some(()).ok_or(problems)
+    })
+    .await;
     let list = site.cli(["ls", "schedules", "--json"]).await;
     let list: serde_json::Value = serde_json::from_str(&list.stdout).unwrap();
     let entry = list.as_array().unwrap().iter().find(|s| s["source"] == "go").unwrap();

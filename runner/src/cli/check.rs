@@ -3,32 +3,32 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use clap::Args;
 use jiff::Timestamp;
 use runner_core::cron::TIMING_LINTS;
-use runner_core::schedule::{Definition, Problem, Served, Severity, Source, no_occurrence_left, not_served};
+use runner_core::schedule::{
+    Definition, Problem, ScheduleId, Served, Severity, Source, no_occurrence_left, not_served,
+};
 use runner_sdk::{Function, Functions};
 use serde_json::{Value, json};
 
 use super::app::Registrar;
-use super::exit::{self, ProblemsFound};
-use super::{CommandContext, check_broker as broker, defaults, print, room_settings, temporary};
+use super::exit::{self, ProblemsFound, Unavailable};
+use super::{CommandContext, check_broker as broker, check_table as table, defaults, print, room_settings, temporary};
 use crate::config::{Refused, Settings};
-use crate::source::{Catalog, Code, check_paths, drop_triggered};
+use crate::source::{Catalog, Checked, Code, by_hand_not_served, check_paths, drop_triggered};
 use crate::text::signs;
-
-/// How long the database may take to answer: a check must be quick where there is none.
-const TABLE_LIMIT: Duration = Duration::from_secs(3);
 
 /// Checks settings, manifests and the rows of the table: all errors at once, exit code 65 if there are any.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  \
+#[command(
+    after_help = "Exit code 69 means that there are no errors, but the broker or the table could not be looked at.\n\nExamples:\n  \
     runner check\n  \
     runner check manifests/nightly.yaml deploy/manifests\n  \
     runner check --offline\n  \
-    runner check --json | jq -r '.[] | .place + \" \" + .code'")]
+    runner check --json | jq -r '.[] | .place + \" \" + .code'"
+)]
 pub struct Check {
     /// Manifest files or directories, and nothing else [default: manifests.dir and the table]
     paths: Vec<PathBuf>,
@@ -59,9 +59,9 @@ impl Check {
         let paths = self.paths(settings);
         let mut checked = check_paths(&paths, &room_settings::checked(settings, !self.offline));
         let whole = self.paths.is_empty() && read.is_some();
-        let table = match whole && !self.offline {
-            true => table_findings(context, settings).await,
-            false => TableFindings::default(),
+        let (broker, table) = match whole && !self.offline {
+            true => stores(context, settings, &checked.definitions).await,
+            false => Default::default(),
         };
         if whole {
             drop_triggered(&mut checked.problems, &code.definitions);
@@ -72,35 +72,28 @@ impl Check {
         findings.extend(checked.problems.iter().map(doubt));
         findings.extend(no_occurrence_left(&checked.definitions, now).iter().map(of_source));
         findings.extend(unserved(settings, &checked.definitions));
-        let mut known = BTreeSet::new();
+        findings.extend(by_hand_unserved(settings, &checked));
         if whole {
             findings.extend(code_findings(context, settings, code).await);
             if !self.offline {
                 findings.extend(temporary::doubt(settings).as_ref().map(of_setting));
-                findings.extend(table.findings);
-                let broker = broker::look(context, settings, &checked.definitions).await;
-                findings.extend(broker.findings);
-                known = broker.known;
             }
         }
+        findings.extend(table.findings);
+        findings.extend(broker.findings);
         let errors = findings.iter().filter(|f| f["severity"] == "error").count();
         if self.json {
             print::json(&Value::Array(findings))?;
         } else {
-            let is_known = |f: &&Function| {
-                checked
-                    .definitions
-                    .iter()
-                    .any(|d| d.name == f.name && known.contains(&d.id))
-            };
-            let new: Vec<&Function> = checked.functions.iter().filter(|f| !is_known(f)).collect();
-            let notes = defaults::notes(&new);
+            let notes = notes(&checked, &broker.known);
             print::text(&report(&findings, &notes, errors, read))?;
         }
-        if errors > 0 {
-            Err(ProblemsFound(errors).into())
-        } else {
-            Ok(())
+        match (errors, table.unseen, broker.unseen) {
+            (0, false, false) => Ok(()),
+            (0, true, false) => Err(unseen("the table")),
+            (0, false, true) => Err(unseen("the broker")),
+            (0, true, true) => Err(unseen("the table and the broker")),
+            (errors, ..) => Err(ProblemsFound(errors).into()),
         }
     }
 
@@ -135,6 +128,33 @@ fn read_settings<'c>(context: &'c CommandContext, findings: &mut Vec<Value>) -> 
     }
 }
 
+/// What is seen of the broker and of the table.
+async fn stores(
+    context: &CommandContext,
+    settings: &Settings,
+    definitions: &[Definition],
+) -> (broker::BrokerFindings, table::TableFindings) {
+    let seen = broker::look(context, settings, definitions).await;
+    let table = table::look(context, settings, seen.broker.clone()).await;
+    (seen, table)
+}
+
+/// What holds by default for functions of which no schedule has run yet.
+fn notes(checked: &Checked, known: &BTreeSet<ScheduleId>) -> Vec<String> {
+    let is_known = |f: &&Function| {
+        let mut schedules = checked.definitions.iter().filter(|d| d.name == f.name);
+        schedules.any(|d| known.contains(&d.id))
+    };
+    let new: Vec<&Function> = checked.functions.iter().filter(|f| !is_known(f)).collect();
+    defaults::notes(&new)
+}
+
+/// A check that could not look must not pass.
+fn unseen(what: &str) -> anyhow::Error {
+    let text = format!("{what} could not be looked at; with --offline that is not tried");
+    anyhow::Error::new(Unavailable).context(text)
+}
+
 /// A directory of manifests that is not there, unless the settings have said so.
 fn missing_directory(settings: &Settings) -> Option<Value> {
     let dir = &settings.manifests.as_ref()?.dir;
@@ -150,13 +170,22 @@ fn missing_directory(settings: &Settings) -> Option<Value> {
     Some(finding("warning", "W107", &place, message, None, Some(hint)))
 }
 
+/// The queues that the worker of these settings takes from, if they have one.
+fn served(settings: &Settings) -> Option<Served> {
+    let queues = || settings.worker.queues.keys().cloned().collect();
+    settings.roles.worker.then(|| Served::Here(queues()))
+}
+
 /// Schedules whose tasks the worker of these settings would not take.
-fn unserved<'a>(settings: &Settings, definitions: impl IntoIterator<Item = &'a Definition>) -> Vec<Value> {
-    if !settings.roles.worker {
-        return Vec::new();
-    }
-    let served = Served::Here(settings.worker.queues.keys().cloned().collect());
-    not_served(definitions, &served).iter().map(of_source).collect()
+pub(super) fn unserved<'a>(settings: &Settings, definitions: impl IntoIterator<Item = &'a Definition>) -> Vec<Value> {
+    let warnings = served(settings).map(|served| not_served(definitions, &served));
+    warnings.iter().flatten().map(of_source).collect()
+}
+
+/// The same of functions that nothing schedules.
+fn by_hand_unserved(settings: &Settings, checked: &Checked) -> Vec<Value> {
+    let warnings = served(settings).map(|served| by_hand_not_served(&checked.functions, &checked.problems, &served));
+    warnings.iter().flatten().map(of_source).collect()
 }
 
 /// What is doubtful about schedules in code, with what their functions say about their tasks.
@@ -176,55 +205,14 @@ async fn code_findings(context: &CommandContext, settings: &Settings, code: Code
         .collect()
 }
 
-/// The rows, and what is wrong with them.
-#[derive(Default)]
-struct TableFindings {
-    findings: Vec<Value>,
-    definitions: Vec<Definition>,
-}
-
-/// What is wrong with the rows; that they cannot be read now is no fault of theirs.
-async fn table_findings(context: &CommandContext, settings: &Settings) -> TableFindings {
-    let sources = room_settings::looked_at(settings, Code::default());
-    let Some(table) = sources.table.clone() else {
-        return TableFindings::default();
-    };
-    let unread = |reason: &str| {
-        let text = format!("the table cannot be read, so its rows are not checked: {reason}");
-        TableFindings {
-            findings: vec![finding("warning", "D109", &table.place(), &text, None, None)],
-            definitions: Vec::new(),
-        }
-    };
-    let loaded = Catalog::load_once(sources, context.clock.clone());
-    let Ok(loaded) = tokio::time::timeout(TABLE_LIMIT, loaded).await else {
-        return unread(&format!("no answer within {}s", TABLE_LIMIT.as_secs()));
-    };
-    let problems = loaded.plan.problems.iter().filter(|p| p.origin.source == Source::Table);
-    let rows = loaded
-        .plan
-        .schedules
-        .values()
-        .filter(|d| d.origin.source == Source::Table);
-    let definitions: Vec<Definition> = rows.cloned().collect();
-    let now = context.clock.now();
-    let doubt = |p: &Problem| with_next(of_source(p), p, &definitions, now);
-    let findings: Vec<Value> = problems.map(doubt).chain(unserved(settings, &definitions)).collect();
-    let status = loaded.statuses.iter().find(|s| s.source == Source::Table);
-    match status.and_then(|s| s.state.reason()) {
-        Some(reason) if findings.is_empty() => unread(reason),
-        _ => TableFindings { findings, definitions },
-    }
-}
-
-fn of_source(p: &Problem) -> Value {
+pub(super) fn of_source(p: &Problem) -> Value {
     let severity = if exit::is_error(p) { "error" } else { "warning" };
     let (excerpt, hint) = (p.excerpt.as_deref(), p.hint.as_deref());
     finding(severity, &p.code, &p.origin.place, &p.message, excerpt, hint)
 }
 
 /// A doubt about when a schedule fires, with when that would be.
-fn with_next(mut finding: Value, problem: &Problem, definitions: &[Definition], now: Timestamp) -> Value {
+pub(super) fn with_next(mut finding: Value, problem: &Problem, definitions: &[Definition], now: Timestamp) -> Value {
     /// Enough to see a rhythm.
     const NEXT: usize = 4;
     let doubted = TIMING_LINTS.contains(&problem.code.as_str());

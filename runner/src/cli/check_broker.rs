@@ -32,6 +32,10 @@ pub(super) struct BrokerFindings {
     pub(super) findings: Vec<Value>,
     /// Schedules that some instance has run before.
     pub(super) known: BTreeSet<ScheduleId>,
+    /// The broker, if it has answered.
+    pub(super) broker: Option<Arc<dyn Broker>>,
+    /// Whether it could not be looked at now, which no setting mends.
+    pub(super) unseen: bool,
 }
 
 /// Looks at the broker of these settings.
@@ -45,13 +49,18 @@ pub(super) async fn look(context: &CommandContext, settings: &Settings, definiti
     };
     match tokio::time::timeout(LIMIT, looked).await {
         Ok(Ok(seen)) => seen,
-        Ok(Err(error)) => wrong("error", "broker_refused", settings, &format!("{error:#}"), None),
+        Ok(Err(error)) => {
+            let code = error
+                .downcast_ref::<BrokerError>()
+                .map_or("broker_refused", BrokerError::code);
+            wrong("error", code, settings, &format!("{error:#}"), None)
+        }
         Err(_) => {
             let text = format!(
                 "no answer within {}s; nothing is known about what it holds",
                 LIMIT.as_secs()
             );
-            wrong("warning", "broker_slow", settings, &text, None)
+            away("broker_slow", settings, &text, None)
         }
     }
 }
@@ -81,23 +90,27 @@ async fn ask(settings: &Settings, broker: &Arc<dyn Broker>, definitions: &[Defin
                 )
             });
             let findings = found.collect();
-            BrokerFindings { findings, known }
+            BrokerFindings {
+                findings,
+                known,
+                broker: Some(Arc::clone(broker)),
+                unseen: false,
+            }
         }
         Err(error) => {
-            let severity = if AWAY.contains(&error.code()) {
-                "warning"
-            } else {
-                "error"
-            };
-            let hint = open::hint(settings, Some(&error));
-            wrong(
-                severity,
-                error.code(),
-                settings,
-                &crate::log::chain(&error),
-                Some(&hint),
-            )
+            let (hint, text) = (open::hint(settings, Some(&error)), crate::log::chain(&error));
+            match AWAY.contains(&error.code()) {
+                true => away(error.code(), settings, &text, Some(&hint)),
+                false => wrong("error", error.code(), settings, &text, Some(&hint)),
+            }
         }
+    }
+}
+
+fn away(code: &str, settings: &Settings, text: &str, hint: Option<&str>) -> BrokerFindings {
+    BrokerFindings {
+        unseen: true,
+        ..wrong("warning", code, settings, text, hint)
     }
 }
 
@@ -105,7 +118,7 @@ fn wrong(severity: &str, code: &str, settings: &Settings, text: &str, hint: Opti
     let message = format!("the broker cannot be used now: {text}");
     BrokerFindings {
         findings: vec![finding(severity, code, &place(settings), &message, None, hint)],
-        known: BTreeSet::new(),
+        ..BrokerFindings::default()
     }
 }
 

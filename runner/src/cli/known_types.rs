@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::background::{self, BackgroundLoop};
-use crate::source::Catalog;
+use crate::source::{Catalog, Taken};
 
 /// What the worker of this process does.
 pub(super) struct OwnWorker {
@@ -46,28 +46,32 @@ impl BackgroundLoop for KnownTypesLoop {
 
     async fn turn(&mut self) -> Option<Duration> {
         let servers = self.broker.servers().await.ok();
-        self.catalog
-            .set_known_types(servers.as_deref().and_then(|s| self.known(s)));
-        self.catalog
-            .set_served_queues(servers.as_deref().map(|s| self.served(s)));
+        let taken = servers.map(|servers| taken(&servers, self.own.as_ref()));
+        self.catalog.set_taken(taken.unwrap_or_default());
         None
     }
 }
 
-impl KnownTypesLoop {
-    /// `None` when it is not known: a worker in Go is there, which names no types.
-    fn known(&self, servers: &[ServerView]) -> Option<BTreeSet<String>> {
-        if servers.iter().any(|s| s.info.handlers.is_empty()) {
-            return None;
-        }
-        let mut types: BTreeSet<String> = servers.iter().flat_map(|s| s.info.handlers.iter().cloned()).collect();
-        types.extend(self.own.as_ref().map(|own| own.handlers.names()).unwrap_or_default());
-        Some(types)
+/// What the live servers take, for a command that only looks. Where none is alive nothing is said about that: nothing
+/// runs yet.
+pub(super) async fn of_look(broker: &dyn Broker) -> Taken {
+    match broker.servers().await {
+        Ok(servers) if !servers.is_empty() => taken(&servers, None),
+        Ok(_) | Err(_) => Taken::default(),
     }
+}
 
-    fn served(&self, servers: &[ServerView]) -> BTreeSet<String> {
-        let live = servers.iter().flat_map(|s| s.info.queues.keys());
-        let own = self.own.iter().flat_map(|own| own.queues.iter());
-        live.chain(own).cloned().collect()
+fn taken(servers: &[ServerView], own: Option<&OwnWorker>) -> Taken {
+    let mut queues: BTreeSet<String> = servers.iter().flat_map(|s| s.info.queues.keys().cloned()).collect();
+    queues.extend(own.into_iter().flat_map(|own| own.queues.iter().cloned()));
+    // A worker in Go names no types.
+    let types = servers.iter().all(|s| !s.info.handlers.is_empty()).then(|| {
+        let mut types: BTreeSet<String> = servers.iter().flat_map(|s| s.info.handlers.iter().cloned()).collect();
+        types.extend(own.map(|own| own.handlers.names()).unwrap_or_default());
+        types
+    });
+    Taken {
+        types,
+        queues: Some(queues),
     }
 }

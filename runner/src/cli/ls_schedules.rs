@@ -15,7 +15,7 @@ use super::print::{JsonField, Object};
 use super::schedule::pause_words;
 use super::schedule_foreign::{foreign_object, foreign_row};
 use super::state_store::BrokerStateStore;
-use super::{CommandContext, print, room_settings};
+use super::{CommandContext, known_types, print, room_settings};
 use crate::source::{self, Catalog, LAST_GOOD, Loaded, Rejected, SourceState};
 
 /// Schedules of manifests, table and code, and entries of Go schedulers
@@ -38,7 +38,8 @@ impl ListSchedules {
             keep: BrokerStateStore::of_look(broker.clone(), settings),
             ..room_settings::looked_at(settings, code)
         };
-        let loaded = Catalog::load_once(sources, context.clock.clone()).await;
+        let taken = known_types::of_look(&*broker).await;
+        let loaded = Catalog::load_beside(sources, context.clock.clone(), taken).await;
         print_problems(&loaded, self.json);
         let definitions: Vec<&Definition> = loaded.plan.schedules.values().collect();
         let ids: Vec<_> = definitions.iter().map(|d| d.id.clone()).collect();

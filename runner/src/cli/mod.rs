@@ -9,6 +9,7 @@ mod bench;
 mod broker_watch;
 mod check;
 mod check_broker;
+mod check_table;
 mod context;
 mod defaults;
 mod enqueue;

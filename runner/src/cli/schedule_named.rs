@@ -9,7 +9,7 @@ use runner_queue::Broker;
 
 use super::exit::{self, Usage};
 use super::state_store::BrokerStateStore;
-use super::{CommandContext, print, room_settings};
+use super::{CommandContext, known_types, print, room_settings};
 use crate::source::{self, Catalog, Loaded, Rejected};
 
 /// What a name stands for.
@@ -29,7 +29,8 @@ pub(super) async fn load(context: &CommandContext, broker: &Arc<dyn Broker>) -> 
         keep: BrokerStateStore::of_look(broker.clone(), settings),
         ..room_settings::looked_at(settings, code)
     };
-    let loaded = Catalog::load_once(sources, context.clock.clone()).await;
+    let taken = known_types::of_look(&**broker).await;
+    let loaded = Catalog::load_beside(sources, context.clock.clone(), taken).await;
     for status in &loaded.statuses {
         if let Some(reason) = status.state.reason() {
             print::note(&format!("warning: {} cannot be read: {reason}", status.place));

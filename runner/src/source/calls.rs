@@ -1,10 +1,11 @@
 //! Schedules that call a function of a manifest by its name: whether there is one that can be called so, with that payload.
 //! And whether a function of a manifest is called by any. Says what is doubtful and refuses nothing.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use runner_core::schedule::{Definition, Problem, Source};
-use runner_sdk::{FUNCTION_PREFIX, FunctionKind, Functions, check_json};
+use runner_core::schedule::{Definition, Problem, Served, Source, queue_not_served};
+use runner_core::task::QueueName;
+use runner_sdk::{FUNCTION_PREFIX, Function, FunctionKind, Functions, check_json};
 
 /// The problem of a function that its manifest gives no schedule.
 pub const NOT_TRIGGERED: &str = "W201";
@@ -15,6 +16,25 @@ pub fn drop_triggered(problems: &mut Vec<Problem>, definitions: &[Definition]) {
     let types: BTreeSet<&str> = others.map(|d| d.task.kind.as_str()).collect();
     let triggered = |function: &String| types.contains(function.as_str());
     problems.retain(|p| p.code != NOT_TRIGGERED || !p.function.as_ref().is_some_and(triggered));
+}
+
+/// Warnings about functions that nothing schedules, if nothing takes from the queue that tasks made by hand go to.
+/// `problems` says which functions have no schedule, and where they are defined.
+pub fn not_served<'a>(
+    functions: impl IntoIterator<Item = &'a Function>,
+    problems: &[Problem],
+    served: &Served,
+) -> Vec<Problem> {
+    let queue = |f: &Function| f.options.queue.clone().unwrap_or_default();
+    let queues: BTreeMap<String, QueueName> = functions.into_iter().map(|f| (f.task_type(), queue(f))).collect();
+    let by_hand = problems.iter().filter(|p| p.code == NOT_TRIGGERED);
+    let warning = |p: &Problem| {
+        let queue = queues.get(p.function.as_ref()?)?;
+        let mut problem = queue_not_served(queue, &p.origin, served)?;
+        problem.function.clone_from(&p.function);
+        Some(problem)
+    };
+    by_hand.filter_map(warning).collect()
 }
 
 /// What is doubtful about the schedules of rows and code that call functions, as far as they are enabled.

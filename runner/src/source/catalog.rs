@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use runner_core::clock::Clock;
-use runner_core::schedule::{Plan, Problem, ScheduleId, Served, Source};
+use runner_core::schedule::{Plan, Problem, ScheduleId, Source};
 use runner_sdk::{Function, Functions};
 
 use super::directory::Directory;
@@ -42,6 +42,15 @@ pub struct Loaded {
     pub rejected: Vec<Rejected>,
     /// How each source is doing.
     pub statuses: Vec<SourceStatus>,
+}
+
+/// What the servers that are alive take; `None` where that is not known.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Taken {
+    /// Task types that they run, exact or `prefix*`.
+    pub types: Option<BTreeSet<String>>,
+    /// Queues that they take tasks from, names or patterns.
+    pub queues: Option<BTreeSet<String>>,
 }
 
 impl Catalog {
@@ -88,7 +97,13 @@ impl Catalog {
 
     /// Reads every source once and stops; errors count at once.
     pub async fn load_once(settings: SourceSettings, clock: Arc<dyn Clock>) -> Loaded {
+        Self::load_beside(settings, clock, Taken::default()).await
+    }
+
+    /// The same, with the warnings that follow from what live servers take.
+    pub async fn load_beside(settings: SourceSettings, clock: Arc<dyn Clock>, taken: Taken) -> Loaded {
         let shared = Arc::new(Shared::new(Functions::default(), clock));
+        shared.set_taken(taken);
         publish_code(&settings, &shared);
         if let Some(manifests) = settings.manifests.clone() {
             shared.expect(Source::Manifest, manifests.dir.display().to_string());
@@ -143,23 +158,15 @@ impl Catalog {
         futures_util::future::join_all(waits).await.into_iter().all(|done| done)
     }
 
-    /// Says which task types live workers run, exact or `prefix*`; `None` if nobody can tell.
-    ///
-    /// Schedules of other types get the warning W210.
-    pub fn set_known_types(&self, types: Option<BTreeSet<String>>) {
-        self.shared.set_known_types(types);
+    /// Says what live servers take: schedules of other types get the warning W210, those of other queues and functions
+    /// that run by hand there W211, and a skip of such a schedule says so.
+    pub fn set_taken(&self, taken: Taken) {
+        self.shared.set_taken(taken);
     }
 
     /// Says how other instances differ: what to report, and the schedules that are left to them.
     pub fn set_others(&self, problems: Vec<Problem>, superseded: BTreeSet<ScheduleId>) {
         self.shared.set_others(problems, superseded);
-    }
-
-    /// Says which queues live servers take tasks from, names or patterns; `None` if that is not known.
-    ///
-    /// Schedules of other queues get the warning W211, and a skip of theirs says so.
-    pub fn set_served_queues(&self, queues: Option<BTreeSet<String>>) {
-        self.shared.set_served(queues.map(Served::Live));
     }
 }
 

@@ -21,10 +21,10 @@ mod warnings;
 #[cfg(test)]
 mod tests;
 
-pub use calls::{drop_triggered, of_payload as doubt_of_payload};
-pub use catalog::{Catalog, Loaded};
+pub use calls::{drop_triggered, not_served as by_hand_not_served, of_payload as doubt_of_payload};
+pub use catalog::{Catalog, Loaded, Taken};
 pub use code::{Code, Schedule};
-pub use directory::{Checked, check_paths};
+pub use directory::{ALL_FILES_GONE, Checked, check_paths};
 pub use function_check::{CheckFinding, FunctionCheck};
 pub use manifest::ScheduleContext;
 pub use settings::{

@@ -15,6 +15,7 @@ use runner_core::schedule::{
 use runner_sdk::{FUNCTION_PREFIX, FunctionOptions, Functions};
 
 use super::calls;
+use super::catalog::Taken;
 use super::status::{Rejected, SourceState, SourceStatus};
 use super::types::TypeOptions;
 use super::warnings::WarningLog;
@@ -55,8 +56,7 @@ pub struct Shared {
     functions: Functions,
     clock: Arc<dyn Clock>,
     slots: Mutex<BTreeMap<Source, Slot>>,
-    known: Mutex<Option<BTreeSet<String>>>,
-    served: Mutex<Option<Served>>,
+    taken: Mutex<Taken>,
     others: Mutex<(Vec<Problem>, BTreeSet<ScheduleId>)>,
     plan: watch::Sender<Arc<Plan>>,
     doubts: Mutex<WarningLog>,
@@ -71,8 +71,7 @@ impl Shared {
             functions,
             clock,
             slots: Mutex::default(),
-            known: Mutex::default(),
-            served: Mutex::default(),
+            taken: Mutex::default(),
             others: Mutex::default(),
             plan,
             doubts: Mutex::default(),
@@ -160,26 +159,14 @@ impl Shared {
         self.slots().get(&source).map(|s| s.state.clone())
     }
 
-    /// Task types that live workers run: exact, or `prefix*`.
-    pub fn set_known_types(&self, types: Option<BTreeSet<String>>) {
+    /// What live servers take.
+    pub fn set_taken(&self, taken: Taken) {
         {
-            let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-            if *known == types {
+            let mut known = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+            if *known == taken {
                 return;
             }
-            *known = types;
-        }
-        self.rebuild();
-    }
-
-    /// Which queues are served; `None` if that is not known.
-    pub fn set_served(&self, served: Option<Served>) {
-        {
-            let mut known = self.served.lock().unwrap_or_else(PoisonError::into_inner);
-            if *known == served {
-                return;
-            }
-            *known = served;
+            *known = taken;
         }
         self.rebuild();
     }
@@ -201,7 +188,7 @@ impl Shared {
     fn rebuild(&self) {
         // One rebuild at a time: an older merge must never overwrite a newer one.
         let slots = self.slots();
-        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let parts = || slots.values().map(|s| &s.part);
         let types = TypeOptions::new(&self.functions, parts().flat_map(|p| &p.definitions));
         let completed = |p: &SourcePart| -> Vec<Definition> {
@@ -213,10 +200,13 @@ impl Shared {
         calls::drop_triggered(&mut problems, &definitions);
         problems.extend(calls::doubts(&self.functions, &definitions));
         problems.extend(no_occurrence_left(&definitions, self.now()));
-        let served = self.served.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let served = taken.queues.map(Served::Live);
         let unserved: BTreeSet<String> = match &served {
             Some(served) => {
                 problems.extend(not_served(&definitions, served));
+                let functions = self.functions.all();
+                let functions = functions.values().map(|function| &**function);
+                problems.extend(calls::not_served(functions, &problems, served));
                 let enabled = definitions.iter().filter(|d| d.enabled);
                 let queues = enabled
                     .map(|d| d.task.queue.as_str())
@@ -226,7 +216,7 @@ impl Shared {
             None => BTreeSet::new(),
         };
         let knows = |kind: &str| {
-            let known = known.as_ref().filter(|_| !kind.starts_with(FUNCTION_PREFIX))?;
+            let known = taken.types.as_ref().filter(|_| !kind.starts_with(FUNCTION_PREFIX))?;
             Some(known.iter().any(|k| matches_type(k, kind)))
         };
         let (differences, superseded) = self.others.lock().unwrap_or_else(PoisonError::into_inner).clone();

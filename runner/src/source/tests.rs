@@ -14,7 +14,7 @@ use runner_core::schedule::{CatchUp, Definition, Origin, Overlap, ScheduleId, So
 use runner_core::task::Task;
 use runner_sdk::{FunctionOptions, Functions};
 
-use super::{Catalog, Code, ManifestSettings, SourceSettings, TableSettings};
+use super::{Catalog, Code, ManifestSettings, SourceSettings, TableSettings, Taken};
 
 fn coded(name: &str, spec: &str, kind: &str) -> Definition {
     let id = ScheduleId::code(name);
@@ -147,14 +147,17 @@ async fn task_types_that_nobody_runs_are_named_once_somebody_can_tell() {
     let stop = CancellationToken::new();
     let catalog = Catalog::start(settings, Functions::default(), clock(), stop.clone()).await;
     assert_eq!(told(&catalog.plan()), [""; 0]);
-    let known = |types: &[&str]| Some(types.iter().map(ToString::to_string).collect::<BTreeSet<_>>());
-    catalog.set_known_types(known(&["mail:*"]));
+    let known = |types: &[&str]| Taken {
+        types: Some(types.iter().map(ToString::to_string).collect()),
+        queues: None,
+    };
+    catalog.set_taken(known(&["mail:*"]));
     assert_eq!(told(&catalog.plan()), ["m:a:default W210"]);
-    catalog.set_known_types(known(&["mail:*", "task:a"]));
+    catalog.set_taken(known(&["mail:*", "task:a"]));
     assert_eq!(told(&catalog.plan()), [""; 0]);
-    catalog.set_known_types(known(&[]));
+    catalog.set_taken(known(&[]));
     assert_eq!(told(&catalog.plan()), ["code:c W210", "m:a:default W210"]);
-    catalog.set_known_types(None);
+    catalog.set_taken(Taken::default());
     assert_eq!(told(&catalog.plan()), [""; 0]);
     stop.cancel();
 }
@@ -164,17 +167,23 @@ async fn queues_that_no_server_serves_and_instants_that_passed_are_named() {
     let home = tempfile::tempdir().unwrap();
     let text = "name: a\nschedule: '@daily'\nhandler: task:a\nqueue: low\n---\nname: b\n\
                 schedule: {at: 1969-01-01T00:00:00Z}\nhandler: task:b\n---\nname: c\nschedule: '@daily'\n\
-                handler: task:c\nqueue: tenant-7\nenabled: true\n";
+                handler: task:c\nqueue: tenant-7\nenabled: true\n---\nname: d\nexec: [date]\nqueue: lwo\n";
     let settings = settings(home.path(), text, Vec::new());
     let stop = CancellationToken::new();
     let catalog = Catalog::start(settings, Functions::default(), clock(), stop.clone()).await;
-    assert_eq!(told(&catalog.plan()), ["m:b:default W209"]);
-    let served = |queues: &[&str]| Some(queues.iter().map(ToString::to_string).collect::<BTreeSet<_>>());
-    catalog.set_served_queues(served(&["default", "tenant-*"]));
-    assert_eq!(told(&catalog.plan()), ["m:b:default W209", "m:a:default W211"]);
+    assert_eq!(told(&catalog.plan()), ["- W201", "m:b:default W209"]);
+    let served = |queues: &[&str]| Taken {
+        types: None,
+        queues: Some(queues.iter().map(ToString::to_string).collect()),
+    };
+    catalog.set_taken(served(&["default", "tenant-*"]));
+    assert_eq!(
+        told(&catalog.plan()),
+        ["- W201", "m:b:default W209", "m:a:default W211", "- W211"]
+    );
     assert_eq!(catalog.plan().unserved, BTreeSet::from(["low".to_owned()]));
-    catalog.set_served_queues(served(&["*"]));
-    assert_eq!(told(&catalog.plan()), ["m:b:default W209"]);
+    catalog.set_taken(served(&["*"]));
+    assert_eq!(told(&catalog.plan()), ["- W201", "m:b:default W209"]);
     stop.cancel();
 }
 

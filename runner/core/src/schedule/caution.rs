@@ -6,8 +6,8 @@ use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 
-use super::{Definition, Problem, When};
-use crate::task::covers;
+use super::{Definition, Origin, Problem, When};
+use crate::task::{QueueName, covers};
 
 /// Which queues are served, as far as it is known. Names or patterns.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,22 +43,28 @@ pub fn no_occurrence_left<'a>(definitions: impl IntoIterator<Item = &'a Definiti
 /// Warnings about enabled schedules whose tasks go to queues that nothing takes from.
 #[must_use]
 pub fn not_served<'a>(definitions: impl IntoIterator<Item = &'a Definition>, served: &Served) -> Vec<Problem> {
-    let unserved = |d: &&Definition| d.enabled && !served.covers(d.task.queue.as_str());
-    let warning = |d: &Definition| {
-        let queue = &d.task.queue;
-        let (text, hint) = match served {
-            Served::Here(_) => (
-                format!("the queue \"{queue}\" is not in worker.queues of these settings"),
-                "add it there, unless another instance serves it",
-            ),
-            Served::Live(_) => (
-                format!("no live server serves the queue \"{queue}\"; its tasks wait for one"),
-                "add it to worker.queues of a worker, or correct its name",
-            ),
-        };
-        let mut problem = Problem::warning("W211", text, d.origin.clone()).about(d.id.clone());
-        problem.hint = Some(hint.to_owned());
-        problem
+    let enabled = definitions.into_iter().filter(|d| d.enabled);
+    let warning = |d: &Definition| Some(queue_not_served(&d.task.queue, &d.origin, served)?.about(d.id.clone()));
+    enabled.filter_map(warning).collect()
+}
+
+/// A warning about what `origin` defines, if nothing takes from the queue that its tasks go to.
+#[must_use]
+pub fn queue_not_served(queue: &QueueName, origin: &Origin, served: &Served) -> Option<Problem> {
+    if served.covers(queue.as_str()) {
+        return None;
+    }
+    let (text, hint) = match served {
+        Served::Here(_) => (
+            format!("the queue \"{queue}\" is not in worker.queues of these settings"),
+            "add it there, unless another instance serves it",
+        ),
+        Served::Live(_) => (
+            format!("no live server serves the queue \"{queue}\"; its tasks wait for one"),
+            "add it to worker.queues of a worker, or correct its name",
+        ),
     };
-    definitions.into_iter().filter(unserved).map(warning).collect()
+    let mut problem = Problem::warning("W211", text, origin.clone());
+    problem.hint = Some(hint.to_owned());
+    Some(problem)
 }

@@ -34,7 +34,7 @@ impl Plan {
     /// The problems that concern this schedule, or the command that all schedules of its function run.
     pub fn problems_of<'a>(&'a self, id: &'a ScheduleId) -> impl Iterator<Item = &'a Problem> + 'a {
         /// About the function of the schedule that is named.
-        const OF_FUNCTION: [&str; 1] = ["W301"];
+        const OF_FUNCTION: [&str; 3] = ["W301", "W302", "E306"];
         let same_function = |p: &Problem, other: &ScheduleId| {
             OF_FUNCTION.contains(&p.code.as_str()) && id.function().is_some() && id.function() == other.function()
         };

@@ -15,7 +15,7 @@ mod problem;
 mod timing;
 
 pub use ahead::{Ahead, MOST_SPANS, Span};
-pub use caution::{Served, no_occurrence_left, not_served};
+pub use caution::{Served, no_occurrence_left, not_served, queue_not_served};
 pub use decide::{
     Decided, Fire, LONGEST_GRACE, MissedRange, SCAN_LIMIT, SHORTEST_GRACE, decide, fire_task, jitter_of, manual_task,
     paused_range,

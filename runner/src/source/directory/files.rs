@@ -29,6 +29,9 @@ const GRACE: Duration = Duration::from_millis(500);
 /// How long most of the functions must be gone before they are: a swapped or emptied directory takes less.
 const MASS_GRACE: Duration = Duration::from_secs(2);
 
+/// The code of the error that all files are gone, while what they said is in force.
+pub const ALL_FILES_GONE: &str = "E410";
+
 /// Up to this many functions may go at once without doubt, unless they are those of several files and none is left.
 const FEW: usize = 3;
 
@@ -97,7 +100,8 @@ impl Files {
     }
 
     /// Says what was in force before the start. At the next look it counts for files that are there, or may be, and of
-    /// which nothing is in force: so the last good version stays in force, and whoever has a name keeps it.
+    /// which nothing is in force: so the last good version stays in force, and whoever has a name keeps it. If no file is
+    /// left, it counts for all, as if they had been seen to go.
     pub fn remember(&mut self, kept: SavedFiles) {
         self.kept = Some(kept);
     }
@@ -110,8 +114,10 @@ impl Files {
 
     fn restore(&mut self, snapshot: &Snapshot, now: ScanTime<'_>) -> bool {
         let Some(kept) = self.kept.take() else { return false };
+        // One file alone goes at once: that is how a person ends it.
+        let emptied = snapshot.files.is_empty() && self.files.is_empty() && kept.files.len() > 1;
         for file in kept.files {
-            if snapshot.files.contains_key(&file.path) || snapshot.hides(&file.path) {
+            if emptied || snapshot.files.contains_key(&file.path) || snapshot.hides(&file.path) {
                 let place = self.place(&file.path);
                 let known = self.files.entry(file.path.clone()).or_default();
                 known.restore(file, &place, &self.context, now);
@@ -282,7 +288,7 @@ impl Files {
         }
         let guard = duration::format(self.guard);
         let text = format!("all {files} files are gone; what they define stays in force for {guard}");
-        let mut problem = Problem::error("E410", text, origin);
+        let mut problem = Problem::error(ALL_FILES_GONE, text, origin);
         problem.hint = Some("put them back, or let them go; source.mass_delete says how long they stay".to_owned());
         problem
     }

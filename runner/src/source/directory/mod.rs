@@ -40,6 +40,8 @@ use super::state_store::StateStore;
 use super::status::{SourceState, absent};
 use crate::background::BackgroundLoop;
 
+pub use files::ALL_FILES_GONE;
+
 use change::{FileStep, ScanTime};
 use files::{Contents, Files};
 use log::DirectoryLog;

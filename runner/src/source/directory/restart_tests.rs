@@ -199,6 +199,43 @@ async fn the_last_good_version_survives_a_restart_until_the_file_is_mended_or_go
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn files_that_all_went_before_a_restart_stay_for_the_guard() {
+    let place = Place::new(&[("a.yaml", &manifest("a")), ("b.yaml", &manifest("b"))]);
+    let before = place.start().await.plan().schedules.clone();
+    for name in ["a.yaml", "b.yaml"] {
+        fs::remove_file(place.dir().join(name)).unwrap();
+    }
+    let looked = Catalog::load_once(place.settings(), Arc::new(SystemClock)).await;
+    assert_eq!(looked.plan.schedules, before, "a command that lists them knows them");
+    assert!(looked.plan.problems.iter().any(|p| p.code == "E410"));
+    let run = place.start().await;
+    assert_eq!(run.plan().schedules, before);
+    assert!(run.problems().contains(&"m E410".to_owned()), "{:?}", run.problems());
+    drop(run);
+    let hasty = SourceSettings {
+        mass_delete: std::time::Duration::ZERO,
+        ..place.settings()
+    };
+    let run = place.start_with(hasty).await;
+    assert_eq!(run.plan().schedules.len(), 0);
+    drop(run);
+    let run = place.start().await;
+    assert!(
+        run.plan().schedules.is_empty() && run.problems().is_empty(),
+        "{:?}",
+        run.problems()
+    );
+    drop(run);
+    // One file alone is as gone as its owner wanted.
+    place.write("a.yaml", &manifest("a"));
+    drop(place.start().await);
+    fs::remove_file(place.dir().join("a.yaml")).unwrap();
+    let run = place.start().await;
+    let (plan, problems) = (run.plan(), run.problems());
+    assert!(plan.schedules.is_empty() && problems.is_empty(), "{problems:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_mended_file_is_what_it_says_and_nothing_is_written_without_need() {
     let place = Place::new(&[("a.yaml", &manifest("a"))]);
     drop(place.start().await);

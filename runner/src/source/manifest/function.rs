@@ -217,12 +217,11 @@ fn judge(
         Some(CheckFinding::Error(why)) => {
             report.error("E306", mark, why);
         }
-        Some(CheckFinding::Warning(why)) => {
-            report.warning("E306", mark, why);
-        }
+        Some(CheckFinding::Warning(why)) => report.warning("E306", mark, why).schedule = first.cloned(),
         Some(CheckFinding::Missing(why)) => {
-            report.warning("W302", mark, why).hint =
-                Some("fine if another host runs it: --offline does not look".to_owned());
+            let warning = report.warning("W302", mark, why);
+            let hint = "fine if another host runs it: --offline does not look";
+            (warning.hint, warning.schedule) = (Some(hint.to_owned()), first.cloned());
         }
         None => (),
     }

@@ -112,7 +112,8 @@ impl Rows {
     }
 
     /// Says which rows were in force before the start. One that has errors in the next reading stays in force as it was
-    /// then; the others are of no interest.
+    /// then. If the reading has no rows, all were deleted meanwhile, as if this had been seen; else the others are of no
+    /// interest.
     pub fn remember(&mut self, rows: Vec<TableRow>, at: Timestamp) {
         // Those of which nothing is in force are looked at once more.
         self.rows.retain(|_, known| known.good.is_some());
@@ -134,6 +135,16 @@ impl Rows {
             problems: Vec::new(),
         };
         Some((known, *at))
+    }
+
+    /// Brings all rows into force that were before the start.
+    fn restore_all(&mut self) {
+        let ids: Vec<String> = self.kept.iter().flat_map(|(_, rows)| rows.keys().cloned()).collect();
+        let known = |id: String| self.kept(&id).map(|(known, _)| (id, known));
+        let rows: BTreeMap<String, Known> = ids.into_iter().filter_map(known).collect();
+        if rows.len() >= ALL {
+            self.rows = rows;
+        }
     }
 
     /// An instant as people are shown it.
@@ -161,6 +172,9 @@ impl Rows {
         let mut step = RowStep::default();
         self.too_many = rows.len() > MAX_ROWS;
         rows.truncate(MAX_ROWS);
+        if rows.is_empty() && self.rows.is_empty() {
+            self.restore_all();
+        }
         let mut before = std::mem::take(&mut self.rows);
         for row in identity::distinct(rows) {
             let known = match before.remove(&row.id) {

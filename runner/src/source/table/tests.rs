@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use runner_core::clock::SystemClock;
 use runner_core::cron::DstRule;
-use runner_core::schedule::{CatchUpPolicy, Overlap};
+use runner_core::schedule::{CatchUpPolicy, Overlap, Plan};
 use runner_sdk::Functions;
 
 use super::row::{self, RowReading};
@@ -493,6 +493,50 @@ async fn a_restart_without_the_table_fires_the_last_rows_until_it_can_be_read() 
         second.plan()
     );
     assert!(second.plan().problems.iter().all(|p| p.code != "D112"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_that_were_all_deleted_before_a_restart_stay_for_the_guard() {
+    let file = File {
+        dir: tempfile::tempdir().unwrap(),
+    };
+    file.execute(include_str!("../../../../migrations/sqlite/0100_sys_crontab.sql"))
+        .await;
+    file.execute(INSERT).await;
+    file.execute("INSERT INTO sys_crontab (name, type, spec, status) VALUES ('b', 't', '@daily', 1)")
+        .await;
+    let settings = SourceSettings {
+        keep: Some(Arc::new(Shelf::default())),
+        ..file.settings()
+    };
+    let before = catalog(settings.clone()).await.0.plan().schedules.clone();
+    assert_eq!(before.len(), 2);
+    file.execute("DELETE FROM sys_crontab").await;
+    let codes = |plan: &Plan| -> Vec<String> { plan.problems.iter().map(|p| p.code.clone()).collect() };
+    let looked = Catalog::load_once(settings.clone(), Arc::new(SystemClock)).await;
+    assert_eq!(
+        (&looked.plan.schedules, codes(&looked.plan)),
+        (&before, vec!["D110".to_owned()])
+    );
+    let (again, stop) = catalog(settings.clone()).await;
+    assert_eq!(
+        (&again.plan().schedules, codes(&again.plan())),
+        (&before, vec!["D110".to_owned()])
+    );
+    drop((again, stop));
+    // Once they have been let go, nothing is left to be missed.
+    let hasty = SourceSettings {
+        mass_delete: Duration::ZERO,
+        ..settings.clone()
+    };
+    let (last, stop) = catalog(hasty).await;
+    assert_eq!(
+        (last.plan().schedules.len(), codes(&last.plan())),
+        (0, vec!["D111".to_owned()])
+    );
+    drop((last, stop));
+    let looked = Catalog::load_once(settings, Arc::new(SystemClock)).await;
+    assert_eq!((looked.plan.schedules.len(), codes(&looked.plan)), (0, Vec::new()));
 }
 
 #[tokio::test(flavor = "multi_thread")]
