@@ -44,7 +44,7 @@ pub(super) fn act(
     let Some((seq, state, key, staged)) = found else {
         return Ok(Err(Obstacle::Absent));
     };
-    // One that is being put together with others belongs to whoever does that.
+    // A task in a staged set belongs to the process that put the set together.
     if action.check(state).is_err() || staged {
         return Ok(Err(Obstacle::TaskState(state)));
     }

@@ -10,7 +10,6 @@ use rusqlite::types::FromSql;
 use rusqlite::{Connection, OpenFlags, Params, Row};
 
 use super::error::SqlError;
-use super::upkeep::LOG_LIMIT;
 
 /// How long a statement waits for another process that is writing.
 pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -18,6 +17,9 @@ pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// The same for the change to a log, which a new file needs once: of two processes that make it at the same time each may
 /// hold what the other one needs, and then waiting helps neither. Who gives up tries again with a new connection.
 const CREATING_TIMEOUT: Duration = Duration::from_millis(50);
+
+/// Bytes of the log beyond which SQLite, or a cut, shortens it: four times what SQLite copies into the file at once.
+pub(super) const LOG_LIMIT: i64 = 16 * 1024 * 1024;
 
 /// Prepared statements kept by each connection; above the number of different ones in this room.
 const STATEMENTS: usize = 256;

@@ -15,19 +15,23 @@ mod ceiling;
 #[cfg(all(test, feature = "ceiling"))]
 mod ceiling_tests;
 mod claim;
-mod condition;
-#[cfg(test)]
-mod condition_tests;
 mod connection;
-mod dead;
+mod dead_workers;
 #[cfg(all(test, target_os = "linux"))]
-mod dead_tests;
+mod dead_workers_tests;
 mod documents;
 mod error;
+mod file;
+mod file_size;
+#[cfg(test)]
+mod file_size_tests;
 mod forward;
 mod group;
 #[cfg(test)]
 mod group_tests;
+mod health;
+#[cfg(test)]
+mod health_tests;
 mod held;
 mod history;
 mod inspect;
@@ -49,15 +53,11 @@ mod servers;
 mod settle;
 mod signals;
 mod staged;
-mod store;
 mod sweep;
 mod tally;
 #[cfg(test)]
 mod tests;
 mod type_filter;
-mod upkeep;
-#[cfg(test)]
-mod upkeep_tests;
 mod wait;
 mod work;
 mod writer;
@@ -73,10 +73,10 @@ use runner_core::task::QueueName;
 use rusqlite::Connection;
 
 use crate::{Broker, BrokerError, BrokerResult, Caveat};
-use condition::Condition;
 use connection::Statements as _;
 use error::{SqlError, broker_error};
-use probe::Probes;
+use health::FileHealth;
+use probe::WriteProbe;
 use readers::Readers;
 use rows::micros;
 use signals::Signals;
@@ -86,7 +86,7 @@ use writer::Writer;
 pub use backup::{BackedUp, BackupError, backup};
 #[cfg(feature = "ceiling")]
 pub use ceiling::EmbeddedCeiling;
-pub use store::make_file;
+pub use file::make_file;
 
 /// A store of tasks in one SQLite file. Cheap to share behind an `Arc`; the file is closed when the last
 /// holder is gone.
@@ -100,13 +100,13 @@ pub struct EmbeddedBroker {
     claimant: OnceLock<String>,
     type_filter: Arc<TypeFilter>,
     presence: Arc<servers::Presence>,
-    dead: dead::Dead,
+    dead_workers: dead_workers::DeadWorkers,
     /// The record of an attempt at which the last repair ended.
     repaired_to: AtomicI64,
     /// Records deleted to keep bounds, not yet reported.
     trimmed: Arc<AtomicU64>,
-    condition: Arc<Condition>,
-    probes: Probes,
+    health: Arc<FileHealth>,
+    write_probe: WriteProbe,
 }
 
 impl std::fmt::Debug for EmbeddedBroker {
@@ -131,14 +131,14 @@ impl EmbeddedBroker {
             source,
         };
         let opened = path.clone();
-        let opened = tokio::task::spawn_blocking(move || store::open(&opened));
-        let (conn, readers, condition) = opened.await.map_err(|e| failed(e.into()))??;
+        let opened = tokio::task::spawn_blocking(move || file::open(&opened));
+        let (conn, readers, health) = opened.await.map_err(|e| failed(e.into()))??;
         let signals = Arc::new(Signals::default());
         let trimmed = Arc::<AtomicU64>::default();
         let writer = Writer::start(
             conn,
             path.clone(),
-            Arc::clone(&condition),
+            Arc::clone(&health),
             Arc::clone(&clock),
             Arc::clone(&signals),
             Arc::clone(&trimmed),
@@ -153,11 +153,11 @@ impl EmbeddedBroker {
             claimant: OnceLock::new(),
             type_filter: Arc::default(),
             presence: Arc::default(),
-            dead: dead::Dead::default(),
+            dead_workers: dead_workers::DeadWorkers::default(),
             repaired_to: AtomicI64::new(0),
             trimmed,
-            condition,
-            probes: Probes::default(),
+            health,
+            write_probe: WriteProbe::default(),
         })
     }
 
@@ -188,7 +188,7 @@ impl EmbeddedBroker {
     pub async fn compact(&self) -> BrokerResult<()> {
         const DOING: &str = "rewrite its file";
         let path = self.path.clone();
-        let done = tokio::task::spawn_blocking(move || upkeep::rewrite(&connection::open(&path)?));
+        let done = tokio::task::spawn_blocking(move || file_size::rewrite(&connection::open(&path)?));
         let gone = |_| SqlError::Unavailable("the thread that rewrites has ended");
         done.await
             .map_err(gone)
@@ -205,14 +205,14 @@ impl Broker for EmbeddedBroker {
 
     async fn now(&self) -> BrokerResult<Timestamp> {
         const DOING: &str = "see whether it answers";
-        self.condition.in_place().map_err(|e| broker_error(DOING, e))?;
+        self.health.check_in_place().map_err(|e| broker_error(DOING, e))?;
         let ask = |conn: &Connection| conn.value::<i64>("SELECT count(*) FROM sqlite_schema", []);
         self.readers.ask(DOING, ask).await?;
         Ok(self.clock.now())
     }
 
     async fn probe(&self, _: &[QueueName]) -> BrokerResult<()> {
-        self.probes.probe(&self.condition, &self.path, &self.writer).await
+        self.write_probe.probe(&self.health, &self.path, &self.writer).await
     }
 
     async fn caveats(&self) -> BrokerResult<Vec<Caveat>> {
@@ -222,7 +222,7 @@ impl Broker for EmbeddedBroker {
             conn.value(text, [])
         };
         let how = self.readers.ask("ask how its file was made", ask).await?;
-        Ok(upkeep::caveat(how).into_iter().collect())
+        Ok(file_size::caveat(how).into_iter().collect())
     }
 
     fn trimmed_records(&self) -> u64 {

@@ -9,7 +9,7 @@ use super::connection::Statements as _;
 use super::error::SqlError;
 use super::rows::{self, column, to_json};
 use super::writer::Tx;
-use crate::kept;
+use crate::stored_error;
 
 /// A row of a list, with what its deletion needs. An id or a lock that cannot be read is `None`.
 pub(super) struct Listed {
@@ -124,7 +124,7 @@ pub(super) fn to_retry(
     tx.conn.exec(
         "UPDATE tasks SET state = 'retry', at = ?1, last_error = ?2, last_failed_at = ?3, \
          retried = max(min(retried, 2147483646), 0) + ?4 WHERE seq = ?5",
-        params![due, kept(error), tx.now, counts, seq],
+        params![due, stored_error(error), tx.now, counts, seq],
     )?;
     let (from, to) = (Some(TaskState::Active), Some(TaskState::Retry));
     tx.tally.moved(queue.as_str(), from, to, 1);
@@ -138,7 +138,7 @@ pub(super) fn to_retry(
 pub(super) fn to_archive(tx: &mut Tx<'_>, queue: &QueueName, seq: i64, error: &str) -> Result<(), SqlError> {
     tx.conn.exec(
         "UPDATE tasks SET state = 'archived', at = ?1, last_error = ?2, last_failed_at = ?1 WHERE seq = ?3",
-        params![tx.now, kept(error), seq],
+        params![tx.now, stored_error(error), seq],
     )?;
     let (from, to) = (Some(TaskState::Active), Some(TaskState::Archived));
     tx.tally.moved(queue.as_str(), from, to, 1);
@@ -210,5 +210,15 @@ pub(super) fn unlock(tx: &Tx<'_>, queue: &QueueName, key: Option<&str>, id: &str
             [queue.as_str(), key, id],
         )?;
     }
+    Ok(())
+}
+
+/// These tasks are suspected of nothing from now on.
+pub(super) fn clear_suspicion(tx: &Tx<'_>, seqs: &[i64]) -> Result<(), SqlError> {
+    tx.conn.exec(
+        "UPDATE tasks SET lost = 0, lost_before = 0, crash_run = NULL, ran_ms = 0, alone_run = NULL \
+         WHERE lost > 0 AND seq IN (SELECT value FROM json_each(?))",
+        [to_json(&seqs)?],
+    )?;
     Ok(())
 }

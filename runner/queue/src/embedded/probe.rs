@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::condition::Condition;
 use super::connection::{self, Statements as _};
 use super::error::broker_error;
+use super::health::FileHealth;
 use super::writer::{Tx, Writer};
 use crate::{BrokerError, BrokerResult};
 
@@ -28,37 +28,37 @@ const LOOK_AGAIN: Duration = Duration::from_secs(60);
 
 /// What is remembered between two probes.
 #[derive(Default)]
-pub(super) struct Probes {
+pub(super) struct WriteProbe {
     /// Writes at the last one.
     seen: AtomicU64,
     /// When the last look through the whole file began.
     looked: Mutex<Option<Instant>>,
 }
 
-impl Probes {
+impl WriteProbe {
     /// One probe.
-    pub(super) async fn probe(&self, condition: &Arc<Condition>, path: &Path, writer: &Writer) -> BrokerResult<()> {
-        condition.in_place().map_err(|e| broker_error(DOING, e))?;
-        if self.is_to_look(condition.damage().is_some()) {
-            let (condition, path) = (Arc::clone(condition), path.to_path_buf());
-            tokio::spawn(async move { look_through(&condition, &path).await });
+    pub(super) async fn probe(&self, health: &Arc<FileHealth>, path: &Path, writer: &Writer) -> BrokerResult<()> {
+        health.check_in_place().map_err(|e| broker_error(DOING, e))?;
+        if self.is_look_due(health.damage().is_some()) {
+            let (health, path) = (Arc::clone(health), path.to_path_buf());
+            tokio::spawn(async move { check_pages(&health, &path).await });
         }
-        if let Some(damage) = condition.damage() {
+        if let Some(damage) = health.damage() {
             let what = format!("the file is damaged: {damage}");
             return Err(BrokerError::Corrupt { doing: DOING, what });
         }
-        if condition.refused() {
+        if health.refused() {
             fill(writer, ROOM).await?;
             fill(writer, 0).await?;
-            condition.has_room();
-        } else if condition.writes() == self.seen.load(Ordering::Relaxed) {
+            health.note_room();
+        } else if health.writes() == self.seen.load(Ordering::Relaxed) {
             fill(writer, 0).await?;
         }
-        self.seen.store(condition.writes(), Ordering::Relaxed);
+        self.seen.store(health.writes(), Ordering::Relaxed);
         Ok(())
     }
 
-    fn is_to_look(&self, damaged: bool) -> bool {
+    fn is_look_due(&self, damaged: bool) -> bool {
         let now = Instant::now();
         let mut looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
         let due = looked.is_none_or(|at| damaged && now.duration_since(at) >= LOOK_AGAIN);
@@ -69,11 +69,11 @@ impl Probes {
     }
 }
 
-/// Looks at every page, as long as that may take.
-async fn look_through(condition: &Condition, path: &Path) {
+/// Looks at every page, on a thread of its own, and interrupts the statement when it takes too long.
+async fn check_pages(health: &FileHealth, path: &Path) {
     let conn = match connection::open_to_read(path) {
         Ok(conn) => conn,
-        Err(error) => return condition.met(&error),
+        Err(error) => return health.note_error(&error),
     };
     let stop = conn.get_interrupt_handle();
     let looking = tokio::task::spawn_blocking(move || conn.value::<String>("PRAGMA quick_check(1)", []));
@@ -86,9 +86,9 @@ async fn look_through(condition: &Condition, path: &Path) {
         }
     };
     match answer {
-        Ok(Ok(found)) if found == "ok" => condition.sound(),
-        Ok(Ok(found)) => condition.damaged(&found),
-        Ok(Err(error)) => condition.met(&error),
+        Ok(Ok(found)) if found == "ok" => health.note_sound(),
+        Ok(Ok(found)) => health.note_damage(&found),
+        Ok(Err(error)) => health.note_error(&error),
         Err(error) => tracing::debug!(%error, "the look through the file broke down"),
     }
 }

@@ -7,9 +7,9 @@ use std::time::{Duration, SystemTime};
 use rusqlite::Connection;
 use tokio::sync::Semaphore;
 
-use super::condition::Condition;
 use super::connection;
 use super::error::{SqlError, broker_error};
+use super::health::FileHealth;
 use crate::BrokerResult;
 
 /// Connections; each question holds up a thread meanwhile. Pages and pollers need no more.
@@ -27,19 +27,19 @@ struct Inner {
     path: PathBuf,
     /// Where SQLite writes first.
     log: PathBuf,
-    condition: Arc<Condition>,
+    health: Arc<FileHealth>,
     permits: Arc<Semaphore>,
     free: Mutex<Vec<Connection>>,
 }
 
 impl Readers {
-    pub(super) fn new(path: PathBuf, condition: Arc<Condition>) -> Self {
+    pub(super) fn new(path: PathBuf, health: Arc<FileHealth>) -> Self {
         let mut log = path.clone().into_os_string();
         log.push("-wal");
         Self(Arc::new(Inner {
             path,
             log: log.into(),
-            condition,
+            health,
             permits: Arc::new(Semaphore::new(READERS)),
             free: Mutex::default(),
         }))
@@ -99,13 +99,13 @@ impl Inner {
             Some(conn) => conn,
             None => {
                 // Another file under the same name must not be read.
-                self.condition.in_place()?;
+                self.health.check_in_place()?;
                 connection::open_to_read(&self.path)?
             }
         };
         let answer = question(&conn);
         if let Err(error) = &answer {
-            self.condition.met(error);
+            self.health.note_error(error);
         }
         if !self.permits.is_closed() {
             self.free.lock().unwrap_or_else(PoisonError::into_inner).push(conn);

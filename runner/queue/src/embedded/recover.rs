@@ -11,7 +11,7 @@ use super::connection::Statements as _;
 use super::error::SqlError;
 use super::rows::{self, RECORD, column, instant, span};
 use super::writer::Tx;
-use super::{moves, runs, settle};
+use super::{moves, runs};
 use crate::seam::trace_of;
 use crate::{
     Absolved, Attempt, Claim, LEASE_EXPIRED, LONGEST_LEASE, Recovered, TaskRecord, after_crash, longest_run, poison,
@@ -156,11 +156,11 @@ fn recover_one(tx: &mut Tx<'_>, rules: &Rules, queue: &QueueName, lost: Lost) ->
             params![crashes, lost.crashes, ran_ms, seq],
         )?;
     } else {
-        clear(tx, &[seq])?;
+        moves::clear_suspicion(tx, &[seq])?;
     }
-    settle::remember(tx, seq, &attempt)?;
+    runs::record_attempt(tx, seq, &attempt)?;
     if let Some(trace) = trace_of(record, Some(&attempt), None) {
-        runs::leave(tx, queue, &record.id, &trace)?;
+        runs::record_end(tx, queue, &record.id, &trace)?;
     }
     Ok(Some(Recovered {
         queue: queue.clone(),
@@ -190,16 +190,6 @@ pub(super) fn next_lease_end(conn: &Connection, queues: &[QueueName]) -> Result<
         [rows::to_json(&queues)?],
     )?;
     Ok(first.map(instant))
-}
-
-/// These tasks are suspected of nothing from now on.
-pub(super) fn clear(tx: &Tx<'_>, seqs: &[i64]) -> Result<(), SqlError> {
-    tx.conn.exec(
-        "UPDATE tasks SET lost = 0, lost_before = 0, crash_run = NULL, ran_ms = 0, alone_run = NULL \
-         WHERE lost > 0 AND seq IN (SELECT value FROM json_each(?))",
-        [rows::to_json(&seqs)?],
-    )?;
-    Ok(())
 }
 
 /// Notes whether a run is the only one in its process; whether the claim still holds.

@@ -16,7 +16,7 @@ use crate::Repaired;
 /// Tasks of one state of a queue that are counted to check its sum, a few milliseconds; a longer list is left alone.
 const COUNTED: i64 = 20_000;
 
-/// No lease is so long: one that ends later was written while the clock was wrong.
+/// Longer than any lease: one that ends later was written while the clock was wrong.
 const NO_LEASE: i64 = DAY;
 
 /// Queues that are looked at for want of a name, a pass.

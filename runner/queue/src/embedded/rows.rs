@@ -132,7 +132,7 @@ pub(super) fn listed(row: &Row<'_>) -> Result<Result<TaskInfo, RawTask>, SqlErro
     Ok(info(row).map_err(|why| raw(row, &why)))
 }
 
-/// One page of a list of so many tasks.
+/// One page of a list of `total` tasks.
 pub(super) fn page_of(found: Vec<Result<TaskInfo, RawTask>>, total: u64) -> TaskPage {
     let (mut tasks, mut unreadable) = (Vec::with_capacity(found.len()), Vec::new());
     for task in found {

@@ -1,4 +1,4 @@
-//! Records of runs that outlive their tasks: written where claims end, read by pages and commands.
+//! Records of attempts, and of runs, which outlive their tasks: written where claims end, read by pages and commands.
 
 use async_trait::async_trait;
 use runner_core::schedule::ScheduleId;
@@ -11,24 +11,26 @@ use super::error::SqlError;
 use super::rows::{self, column, instant, micros, span, to_json};
 use super::writer::Tx;
 use crate::seam::Trace;
-use crate::{BrokerResult, FiredTask, MAX_RUNS_KEPT, RUNS_KEPT_FOR, RunEnd, RunRecord, Runs};
+use crate::{
+    Attempt, BrokerResult, FiredTask, MAX_ATTEMPTS_KEPT, MAX_RUNS_KEPT, RUNS_KEPT_FOR, RunEnd, RunRecord, Runs,
+};
 
 /// Records of runs that are deleted with one new one, at most: there are more only of functions that are gone.
 const TRIMMED: i64 = 100;
 
 /// Writes down what the end of a claim leaves behind.
-pub(super) fn leave(tx: &mut Tx<'_>, queue: &QueueName, task: &TaskId, trace: &Trace) -> Result<(), SqlError> {
+pub(super) fn record_end(tx: &mut Tx<'_>, queue: &QueueName, task: &TaskId, trace: &Trace) -> Result<(), SqlError> {
     if let Some(schedule) = &trace.schedule {
-        end(tx, schedule, task, trace.end)?;
+        end_decision(tx, schedule, task, trace.end)?;
     }
     match &trace.record {
-        Some(record) => keep(tx, queue, task, record),
+        Some(record) => record_run(tx, queue, task, record),
         None => Ok(()),
     }
 }
 
 /// The decision is among the newest of its schedule, where the search begins.
-fn end(tx: &Tx<'_>, schedule: &ScheduleId, task: &TaskId, end: RunEnd) -> Result<(), SqlError> {
+fn end_decision(tx: &Tx<'_>, schedule: &ScheduleId, task: &TaskId, end: RunEnd) -> Result<(), SqlError> {
     tx.conn.exec(
         "UPDATE decisions SET outcome = ?1, started_at = ?2, ended_at = ?3 WHERE seq = \
          (SELECT seq FROM decisions WHERE schedule = ?4 AND task = ?5 AND kind IN ('fired', 'manual') \
@@ -44,7 +46,7 @@ fn end(tx: &Tx<'_>, schedule: &ScheduleId, task: &TaskId, end: RunEnd) -> Result
     Ok(())
 }
 
-fn keep(tx: &mut Tx<'_>, queue: &QueueName, task: &TaskId, record: &RunRecord) -> Result<(), SqlError> {
+fn record_run(tx: &mut Tx<'_>, queue: &QueueName, task: &TaskId, record: &RunRecord) -> Result<(), SqlError> {
     tx.conn.exec(
         "INSERT INTO runs (queue, task, function, ended_at, body) VALUES (?1, ?2, ?3, ?4, ?5) \
          ON CONFLICT (queue, task) DO UPDATE SET function = excluded.function, ended_at = excluded.ended_at, \
@@ -55,6 +57,20 @@ fn keep(tx: &mut Tx<'_>, queue: &QueueName, task: &TaskId, record: &RunRecord) -
         "DELETE FROM runs WHERE rowid IN \
          (SELECT rowid FROM runs WHERE function = ?1 ORDER BY ended_at DESC LIMIT ?2 OFFSET ?3)",
         params![record.function, TRIMMED, column(MAX_RUNS_KEPT as u64)],
+    )?;
+    Ok(())
+}
+
+/// Adds to the records of a task's attempts, of which the last ones are kept.
+pub(super) fn record_attempt(tx: &Tx<'_>, seq: i64, attempt: &Attempt) -> Result<(), SqlError> {
+    tx.conn.exec(
+        "INSERT INTO attempts (task, body) VALUES (?, ?)",
+        params![seq, to_json(attempt)?],
+    )?;
+    tx.conn.exec(
+        "DELETE FROM attempts WHERE task = ?1 AND seq <= \
+         (SELECT seq FROM attempts WHERE task = ?1 ORDER BY seq DESC LIMIT 1 OFFSET ?2)",
+        [seq, column(MAX_ATTEMPTS_KEPT as u64)],
     )?;
     Ok(())
 }

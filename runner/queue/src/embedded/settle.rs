@@ -11,12 +11,12 @@ use super::connection::Statements as _;
 use super::error::SqlError;
 use super::rows::{column, instant, span, to_json};
 use super::writer::Tx;
-use super::{moves, recover, runs};
+use super::{moves, runs};
 use crate::seam::trace_of;
-use crate::{Attempt, Claim, MAX_ATTEMPTS_KEPT, Settled, Settlement, Verdict};
+use crate::{Claim, Settled, Settlement, Verdict};
 
 /// The row of each claim that still holds: same task, same run, still active.
-fn held<'a>(tx: &Tx<'_>, claims: impl Iterator<Item = &'a Claim>) -> Result<Vec<Option<i64>>, SqlError> {
+fn rows_of<'a>(tx: &Tx<'_>, claims: impl Iterator<Item = &'a Claim>) -> Result<Vec<Option<i64>>, SqlError> {
     let mut statement = tx
         .conn
         .prepare_cached("SELECT seq FROM tasks WHERE queue = ? AND id = ? AND run = ? AND state = 'active'")?;
@@ -30,57 +30,57 @@ fn held<'a>(tx: &Tx<'_>, claims: impl Iterator<Item = &'a Claim>) -> Result<Vec<
 
 /// Ends claims.
 pub(super) fn settle(tx: &mut Tx<'_>, settlements: &[Settlement]) -> Result<Vec<Settled>, SqlError> {
-    let held = held(tx, settlements.iter().map(|s| &s.claim))?;
+    let held = rows_of(tx, settlements.iter().map(|s| &s.claim))?;
     let mut seen = HashSet::new();
-    let mut together = Together::default();
+    let mut batch = Batch::default();
     let mut answers = Vec::with_capacity(settlements.len());
     for (settlement, seq) in settlements.iter().zip(held) {
         let Some(seq) = seq.filter(|seq| seen.insert(*seq)) else {
             answers.push(Settled::Stale);
             continue;
         };
-        end(tx, settlement, seq, &mut together)?;
+        end(tx, settlement, seq, &mut batch)?;
         answers.push(Settled::Accepted);
     }
-    for (queue, seqs) in together.gone {
+    for (queue, seqs) in batch.gone {
         moves::delete(tx, &queue, TaskState::Active, &seqs)?;
     }
-    for (queue, seqs) in together.handed_back {
+    for (queue, seqs) in batch.handed_back {
         moves::to_front(tx, &queue, TaskState::Active, &seqs)?;
     }
-    if !together.reported.is_empty() {
-        recover::clear(tx, &together.reported)?;
+    if !batch.reported.is_empty() {
+        moves::clear_suspicion(tx, &batch.reported)?;
     }
     Ok(answers)
 }
 
 /// Rows that go the same way and cost one statement together.
 #[derive(Default)]
-struct Together {
+struct Batch {
     gone: BTreeMap<QueueName, Vec<i64>>,
     handed_back: BTreeMap<QueueName, Vec<i64>>,
     /// Tasks that go on and whose run ended by itself: they are suspected of nothing any more.
     reported: Vec<i64>,
 }
 
-fn end(tx: &mut Tx<'_>, settlement: &Settlement, seq: i64, together: &mut Together) -> Result<(), SqlError> {
+fn end(tx: &mut Tx<'_>, settlement: &Settlement, seq: i64, batch: &mut Batch) -> Result<(), SqlError> {
     let record = settlement.claim.task();
     let (queue, lock) = (&record.queue, record.unique_key.as_deref());
     if let Some(trace) = trace_of(record, settlement.attempt.as_ref(), settlement.result.as_deref()) {
-        runs::leave(tx, queue, &record.id, &trace)?;
+        runs::record_end(tx, queue, &record.id, &trace)?;
     }
     match &settlement.verdict {
         Verdict::Revoke => {
             tx.tally.processed(queue.as_str(), false);
             moves::unlock(tx, queue, lock, record.id.as_str())?;
-            together.gone.entry(queue.clone()).or_default().push(seq);
+            batch.gone.entry(queue.clone()).or_default().push(seq);
             return Ok(());
         }
         Verdict::Done => {
             tx.tally.processed(queue.as_str(), false);
             moves::unlock(tx, queue, lock, record.id.as_str())?;
             if record.retention < Duration::from_secs(1) {
-                together.gone.entry(queue.clone()).or_default().push(seq);
+                batch.gone.entry(queue.clone()).or_default().push(seq);
                 return Ok(());
             }
             complete(tx, settlement, seq)?;
@@ -95,7 +95,7 @@ fn end(tx: &mut Tx<'_>, settlement: &Settlement, seq: i64, together: &mut Togeth
             keep_result(tx, settlement, seq)?;
         }
         Verdict::HandBack => {
-            let list = together.handed_back.entry(queue.clone()).or_default();
+            let list = batch.handed_back.entry(queue.clone()).or_default();
             list.push(seq);
         }
         Verdict::Snooze { delay, waiting_for } => {
@@ -116,10 +116,10 @@ fn end(tx: &mut Tx<'_>, settlement: &Settlement, seq: i64, together: &mut Togeth
             }
     );
     if was_run {
-        together.reported.push(seq);
+        batch.reported.push(seq);
     }
     match &settlement.attempt {
-        Some(attempt) => remember(tx, seq, attempt),
+        Some(attempt) => runs::record_attempt(tx, seq, attempt),
         None => Ok(()),
     }
 }
@@ -154,24 +154,10 @@ fn complete(tx: &mut Tx<'_>, settlement: &Settlement, seq: i64) -> Result<(), Sq
     Ok(())
 }
 
-/// Adds to what is remembered of a task's attempts.
-pub(super) fn remember(tx: &Tx<'_>, seq: i64, attempt: &Attempt) -> Result<(), SqlError> {
-    tx.conn.exec(
-        "INSERT INTO attempts (task, body) VALUES (?, ?)",
-        params![seq, to_json(attempt)?],
-    )?;
-    tx.conn.exec(
-        "DELETE FROM attempts WHERE task = ?1 AND seq <= \
-         (SELECT seq FROM attempts WHERE task = ?1 ORDER BY seq DESC LIMIT 1 OFFSET ?2)",
-        [seq, column(MAX_ATTEMPTS_KEPT as u64)],
-    )?;
-    Ok(())
-}
-
 /// Keeps claims alive; until when, or `None` for those that do not hold any more.
 pub(super) fn extend(tx: &Tx<'_>, claims: &[Claim], lease: Duration) -> Result<Vec<Option<Timestamp>>, SqlError> {
     let until = tx.now.saturating_add(span(lease));
-    let held = held(tx, claims.iter())?;
+    let held = rows_of(tx, claims.iter())?;
     let ours: Vec<i64> = held.iter().copied().flatten().collect();
     if !ours.is_empty() {
         tx.conn.exec(

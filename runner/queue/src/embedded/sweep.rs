@@ -11,7 +11,7 @@ use super::moves::{self, Listed};
 use super::rows::{self, column, span};
 use super::tally::DAY;
 use super::writer::Tx;
-use super::{runs, upkeep};
+use super::{file_size, runs};
 use crate::{ArchiveBounds, Swept};
 
 /// How long a day's counters are kept.
@@ -50,7 +50,7 @@ pub(super) fn sweep(
     }
     swept.more &= limit > 0;
     swept.more |= sweep_records(tx)?;
-    swept.more |= upkeep::give_back(tx.conn)?;
+    swept.more |= file_size::release_pages(tx.conn)?;
     Ok(swept)
 }
 

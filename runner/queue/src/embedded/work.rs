@@ -34,7 +34,7 @@ impl EmbeddedBroker {
     /// Before a claim: how long it lasts, and, once, what dead processes hold.
     async fn prepare_claim(&self, lease: Duration) {
         self.presence.claims_for(lease);
-        self.dead.look(&self.readers, self.claimant.get()).await;
+        self.dead_workers.look(&self.readers, self.claimant.get()).await;
     }
 }
 
@@ -42,7 +42,7 @@ impl EmbeddedBroker {
 impl Work for EmbeddedBroker {
     fn claims_as(&self, host: &str, pid: u32) {
         self.claimant.get_or_init(|| format!("{host}:{pid}"));
-        self.dead.announce(&self.path);
+        self.dead_workers.announce(&self.path);
     }
 
     fn claims_types(&self, types: &KnownTypes) {
@@ -138,7 +138,7 @@ impl Work for EmbeddedBroker {
     }
 
     async fn recover_dead(&self, grace: Duration, limit: usize, poison_after: u32) -> BrokerResult<Vec<Recovered>> {
-        let held = self.dead.some(grace, limit);
+        let held = self.dead_workers.some(grace, limit);
         if held.is_empty() {
             return Ok(Vec::new());
         }
@@ -151,7 +151,7 @@ impl Work for EmbeddedBroker {
             recover::recover_dead(tx, &rules, &rows)
         };
         let recovered = self.writer.write("recover tasks of dead workers", change).await?;
-        self.dead.done(&held);
+        self.dead_workers.done(&held);
         Ok(recovered)
     }
 

@@ -12,13 +12,13 @@ use runner_core::clock::Clock;
 use rusqlite::{Connection, ErrorCode};
 use tokio::sync::{mpsc, oneshot};
 
-use super::condition::Condition;
 use super::connection::{self, Statements as _};
 use super::error::{SqlError, shared_error};
+use super::file_size::LogGuard;
+use super::health::FileHealth;
 use super::rows::micros;
 use super::signals::Signals;
 use super::tally::{News, Tally};
-use super::upkeep::Log;
 use crate::{BrokerError, BrokerResult};
 
 /// Writes that may wait; a caller beyond it waits for room.
@@ -57,7 +57,7 @@ impl Writer {
     pub(super) fn start(
         conn: Connection,
         path: PathBuf,
-        condition: Arc<Condition>,
+        health: Arc<FileHealth>,
         clock: Arc<dyn Clock>,
         signals: Arc<Signals>,
         trimmed: Arc<AtomicU64>,
@@ -65,9 +65,9 @@ impl Writer {
         let (queue, messages) = mpsc::channel(WAITING);
         let thread = WriterThread {
             conn,
-            log: Log::of(&path),
+            log: LogGuard::of(&path),
             path,
-            condition,
+            health,
             clock,
             signals,
             trimmed,
@@ -196,8 +196,8 @@ impl Failure {
 struct WriterThread {
     conn: Connection,
     path: PathBuf,
-    log: Log,
-    condition: Arc<Condition>,
+    log: LogGuard,
+    health: Arc<FileHealth>,
     clock: Arc<dyn Clock>,
     signals: Arc<Signals>,
     /// Records that were deleted because there is a bound on their number, not yet reported.
@@ -224,7 +224,7 @@ impl WriterThread {
                 }
             }
             self.write(&mut group);
-            self.log.look(&self.conn);
+            self.log.check(&self.conn);
         }
         // Later callers hear that the writer has ended, instead of waiting for an answer.
         drop(messages);
@@ -242,7 +242,7 @@ impl WriterThread {
     /// each change gets a transaction of its own: it fails or succeeds by itself.
     fn write(&mut self, group: &mut Vec<Box<dyn QueuedChange>>) {
         let mut done = self.commit(group);
-        if done.as_ref().is_err_and(Failure::is_full) && self.log.cut(&self.conn) {
+        if done.as_ref().is_err_and(Failure::is_full) && self.log.truncate(&self.conn) {
             // What was in the log lay on the disk twice; there may be room now.
             done = self.commit(group);
         }
@@ -270,17 +270,17 @@ impl WriterThread {
         if group.is_empty() {
             return Ok(());
         }
-        self.condition.in_place().map_err(Failure::Group)?;
+        self.health.check_in_place().map_err(Failure::Group)?;
         self.sync_if(group.iter().any(|change| change.is_durable()))?;
         // The changes are not looked into after a panic, and the transaction is rolled back.
         let done = catch_unwind(AssertUnwindSafe(|| self.transact(group)));
         let done = done.unwrap_or(Err(Failure::Change(SqlError::Panicked)));
         if let Err(Failure::Change(error) | Failure::Group(error)) = &done {
-            self.condition.met(error);
+            self.health.note_error(error);
             self.undo();
         }
         let news = done?;
-        self.condition.wrote();
+        self.health.note_write();
         self.signals.wake(news.work);
         if news.delayed {
             self.signals.delayed();

@@ -14,7 +14,7 @@ use runner_core::task::{QueueName, Task, TaskId};
 
 use super::keys;
 use super::wire::{Header, TaskMessage};
-use crate::{TaskRecord, kept};
+use crate::{TaskRecord, stored_error};
 
 /// A message in two halves, with the instant that the script writes left out between them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -169,7 +169,7 @@ pub(super) fn encode(record: &TaskRecord) -> Vec<u8> {
 /// The message after a failure with this text; open is `last_failed_at` (field 11).
 pub(super) fn failed(record: &TaskRecord, error: &str, counts: bool) -> MessageHalves {
     let mut head = message_from(record);
-    kept(error).clone_into(&mut head.error_msg);
+    stored_error(error).clone_into(&mut head.error_msg);
     if counts {
         head.retried = head.retried.saturating_add(1);
     }

@@ -37,7 +37,7 @@ pub use inspect::{
 pub use pause::{MAX_PAUSE_NOTE, Pause, Resume, Resumed};
 pub use produce::{Enqueued, Producer, Refusal};
 #[cfg_attr(not(any(feature = "redis", feature = "embedded")), allow(unused_imports))]
-pub(crate) use record::kept;
+pub(crate) use record::stored_error;
 pub use record::{Attempt, MAX_ATTEMPTS_KEPT, MAX_ERROR_BYTES, MAX_LOG_BYTES, MAX_RESULT_BYTES, TaskRecord};
 #[cfg(feature = "redis")]
 pub(crate) use runs::leaves_trace;

@@ -24,7 +24,7 @@ pub const MAX_RESULT_BYTES: usize = 1024 * 1024;
 
 /// The beginning of an error's text that is kept; it ends between two characters.
 #[cfg_attr(not(any(feature = "redis", feature = "embedded")), allow(dead_code))]
-pub(crate) fn kept(error: &str) -> &str {
+pub(crate) fn stored_error(error: &str) -> &str {
     &error[..error.floor_char_boundary(MAX_ERROR_BYTES)]
 }
 
@@ -99,9 +99,9 @@ mod tests {
     #[test]
     fn texts_are_cut_between_characters() {
         let long = format!("x{}", "é".repeat(MAX_ERROR_BYTES));
-        let cut = kept(&long);
+        let cut = stored_error(&long);
         assert!(cut.len() == MAX_ERROR_BYTES - 1 && long.starts_with(cut));
-        assert_eq!(kept("boom ✓"), "boom ✓");
-        assert_eq!(kept(""), "");
+        assert_eq!(stored_error("boom ✓"), "boom ✓");
+        assert_eq!(stored_error(""), "");
     }
 }

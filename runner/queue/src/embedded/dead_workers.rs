@@ -20,18 +20,19 @@ use super::readers::Readers;
 /// Active tasks that are looked at, the oldest claims first: more than all workers of a host run at once.
 const MOST: i64 = 10_000;
 
-/// An active task by its row and its claim.
+/// An active task by its row and its run.
 pub(super) type ClaimedRow = (i64, i64);
 
-/// What was found when this process began to claim.
+/// What was found when this process began to claim. The look at the file and at the lock happens once, before the first
+/// claim: what is active then and not of this process was claimed before.
 #[derive(Default)]
-pub(super) struct Dead {
+pub(super) struct DeadWorkers {
     lock: OnceLock<Option<lock::Lock>>,
     looked: OnceCell<Instant>,
     tasks: Mutex<Vec<ClaimedRow>>,
 }
 
-impl Dead {
+impl DeadWorkers {
     /// This process is going to claim.
     pub(super) fn announce(&self, store: &Path) {
         self.lock.get_or_init(|| match lock::Lock::of(store) {

@@ -1,7 +1,7 @@
-//! What the broker has seen of its file's condition: whether the path still leads to the file that is open, whether
+//! What the broker has seen of the health of its file: whether the path still leads to the file that is open, whether
 //! SQLite found it damaged, whether a write was refused.
 //!
-//! Only notes and tells; what is done about it is decided by those who ask.
+//! Only takes notes: what is done about it is up to the callers.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -11,11 +11,12 @@ use rusqlite::ErrorCode;
 
 use super::error::SqlError;
 
-/// What tells one file from another of the same name: device and number.
+/// Distinguishes two files of the same name: device and number.
 type Identity = (u64, u64);
 
-/// The condition of one file, shared by all connections of a broker.
-pub(super) struct Condition {
+/// The health of one file, shared by all connections of a broker. Each note stands alone: no two of them are read or
+/// written together.
+pub(super) struct FileHealth {
     path: PathBuf,
     file: Option<Identity>,
     log: PathBuf,
@@ -27,7 +28,7 @@ pub(super) struct Condition {
     writes: AtomicU64,
 }
 
-impl Condition {
+impl FileHealth {
     /// Of the file at `path`, which has just been opened.
     pub(super) fn of(path: &Path) -> Self {
         let mut log = path.to_path_buf().into_os_string();
@@ -46,7 +47,7 @@ impl Condition {
 
     /// Whether the path still leads to what is open: what is written into a file without a name is gone with the
     /// process.
-    pub(super) fn in_place(&self) -> Result<(), SqlError> {
+    pub(super) fn check_in_place(&self) -> Result<(), SqlError> {
         let now = identity(&self.path);
         if self.file.is_some() && now != self.file {
             return Err(moved(&self.path, now));
@@ -63,13 +64,13 @@ impl Condition {
         }
     }
 
-    /// Takes note of what a statement met.
-    pub(super) fn met(&self, error: &SqlError) {
+    /// Takes note of an error of a statement.
+    pub(super) fn note_error(&self, error: &SqlError) {
         let SqlError::Sqlite(rusqlite::Error::SqliteFailure(code, _)) = error else {
             return;
         };
         match code.code {
-            ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => self.damaged(&error.to_string()),
+            ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => self.note_damage(&error.to_string()),
             ErrorCode::DiskFull | ErrorCode::ReadOnly | ErrorCode::SystemIoFailure | ErrorCode::CannotOpen => {
                 self.refused.store(true, Ordering::Relaxed);
             }
@@ -78,12 +79,12 @@ impl Condition {
     }
 
     /// Takes note of damage.
-    pub(super) fn damaged(&self, how: &str) {
+    pub(super) fn note_damage(&self, how: &str) {
         self.damage_noted().get_or_insert_with(|| how.to_owned());
     }
 
     /// A look at the whole file found none.
-    pub(super) fn sound(&self) {
+    pub(super) fn note_sound(&self) {
         *self.damage_noted() = None;
     }
 
@@ -93,22 +94,22 @@ impl Condition {
     }
 
     /// A transaction was committed.
-    pub(super) fn wrote(&self) {
+    pub(super) fn note_write(&self) {
         self.writes.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// How many were, ever.
+    /// How many transactions were committed since the start.
     pub(super) fn writes(&self) -> u64 {
         self.writes.load(Ordering::Relaxed)
     }
 
-    /// Whether a write was refused since [`Condition::has_room`].
+    /// Whether a write was refused since [`FileHealth::note_room`].
     pub(super) fn refused(&self) -> bool {
         self.refused.load(Ordering::Relaxed)
     }
 
     /// A write of some size was taken.
-    pub(super) fn has_room(&self) {
+    pub(super) fn note_room(&self) {
         self.refused.store(false, Ordering::Relaxed);
     }
 

@@ -1,5 +1,5 @@
 //! Keeps the file as small as what it holds: pages of deleted rows go back to the file system in bounded steps, and so
-//! does the log that SQLite writes first.
+//! does the write-ahead log.
 //!
 //! Which rows are deleted, and when, is not decided here.
 
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 
-use super::connection::{BUSY_TIMEOUT, Statements as _};
+use super::connection::{BUSY_TIMEOUT, LOG_LIMIT, Statements as _};
 use super::error::SqlError;
 use crate::Caveat;
 
@@ -17,9 +17,6 @@ const SLACK: i64 = 256;
 
 /// Pages given back in one transaction: 4 MiB, some 10 ms if each has to be moved.
 const STEP: i64 = 1_024;
-
-/// Bytes of the log beyond which it is cut: four times what SQLite copies into the file at once.
-pub(super) const LOG_LIMIT: i64 = 16 * 1024 * 1024;
 
 /// Bytes of the log below which a full disk gains next to nothing by a cut.
 const WORTH_CUTTING: i64 = 1024 * 1024;
@@ -37,9 +34,9 @@ const REWRITTEN: i64 = 64 * 1024 * 1024;
 const INCREMENTAL: i64 = 2;
 
 /// Gives free pages back to the file system, inside the transaction that is open; whether more could follow.
-pub(super) fn give_back(conn: &Connection) -> Result<bool, SqlError> {
+pub(super) fn release_pages(conn: &Connection) -> Result<bool, SqlError> {
     let free = conn.value::<i64>("PRAGMA freelist_count", [])?;
-    if free <= SLACK || !gives_back(conn)? {
+    if free <= SLACK || !releases_pages(conn)? {
         return Ok(false);
     }
     // One row a page.
@@ -49,7 +46,7 @@ pub(super) fn give_back(conn: &Connection) -> Result<bool, SqlError> {
 }
 
 /// Whether the file was made so that free pages can be given back.
-pub(super) fn gives_back(conn: &Connection) -> Result<bool, SqlError> {
+pub(super) fn releases_pages(conn: &Connection) -> Result<bool, SqlError> {
     Ok(conn.value::<i64>("PRAGMA auto_vacuum", [])? == INCREMENTAL)
 }
 
@@ -73,7 +70,7 @@ pub(super) fn rewrite(conn: &Connection) -> Result<(), SqlError> {
 pub(super) fn rewrite_if_small(conn: &Connection) -> Result<(), SqlError> {
     let pages: i64 = conn.value("PRAGMA page_count", [])?;
     let size: i64 = conn.value("PRAGMA page_size", [])?;
-    if gives_back(conn)? || pages * size > REWRITTEN {
+    if releases_pages(conn)? || pages * size > REWRITTEN {
         return Ok(());
     }
     if let Err(error) = rewrite(conn) {
@@ -90,13 +87,13 @@ fn checkpoint(conn: &Connection) -> Result<i64, SqlError> {
     busy
 }
 
-/// Watches over the log.
-pub(super) struct Log {
+/// Keeps the write-ahead log short.
+pub(super) struct LogGuard {
     path: PathBuf,
     groups: u32,
 }
 
-impl Log {
+impl LogGuard {
     /// Of the file at `path`.
     pub(super) fn of(path: &Path) -> Self {
         let mut log = path.to_path_buf().into_os_string();
@@ -105,16 +102,16 @@ impl Log {
         Self { path, groups: 0 }
     }
 
-    /// After each group of writes: cuts a log that has become long, as after a reader that took minutes.
-    pub(super) fn look(&mut self, conn: &Connection) {
+    /// After each group of writes: truncates a log that has become long, as after a reader that took minutes.
+    pub(super) fn check(&mut self, conn: &Connection) {
         self.groups = (self.groups + 1) % GROUPS;
         if self.groups == 0 && self.length() > LOG_LIMIT {
-            self.cut(conn);
+            self.truncate(conn);
         }
     }
 
-    /// Copies the log into the file and cuts it, which makes room on a full disk; whether it did.
-    pub(super) fn cut(&self, conn: &Connection) -> bool {
+    /// Copies the log into the file and truncates it, which makes room on a full disk; whether it did.
+    pub(super) fn truncate(&self, conn: &Connection) -> bool {
         if self.length() < WORTH_CUTTING {
             return false;
         }

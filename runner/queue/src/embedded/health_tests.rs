@@ -86,21 +86,23 @@ async fn a_file_that_refused_a_write_must_take_a_large_one_to_count_as_writable(
     let broker = open_with(&directory, clock()).await;
     put(&broker, "first").await.unwrap();
     let full = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_FULL);
-    broker.condition.met(&rusqlite::Error::SqliteFailure(full, None).into());
+    broker
+        .health
+        .note_error(&rusqlite::Error::SqliteFailure(full, None).into());
     let other = rusqlite::Connection::open(broker.path()).unwrap();
     let room = || other.query_row("SELECT count(*) FROM probes", [], |row| row.get::<_, i64>(0));
     assert_eq!(room().unwrap(), 0);
     assert_eq!(code_of_probe(&broker).await, None);
     assert_eq!(room().unwrap(), 1);
-    assert!(!broker.condition.refused());
+    assert!(!broker.health.refused());
     // Where others write, nothing is written to find out.
-    let before = broker.condition.writes();
+    let before = broker.health.writes();
     put(&broker, "second").await.unwrap();
     assert_eq!(code_of_probe(&broker).await, None);
-    assert_eq!(broker.condition.writes(), before + 1);
+    assert_eq!(broker.health.writes(), before + 1);
     // Where nobody does, a little is.
     assert_eq!(code_of_probe(&broker).await, None);
-    assert_eq!(broker.condition.writes(), before + 2);
+    assert_eq!(broker.health.writes(), before + 2);
 }
 
 #[tokio::test]

@@ -81,7 +81,7 @@ async fn a_log_that_grew_beside_a_long_reader_is_cut_while_the_store_runs() {
     for _ in 0..20 {
         put(&broker, "x".repeat(MIB as usize)).await;
     }
-    let limit = u64::try_from(upkeep::LOG_LIMIT).unwrap();
+    let limit = u64::try_from(connection::LOG_LIMIT).unwrap();
     assert!(size_of(&log_of(&broker)) > limit, "the reader holds it");
     reader.execute_batch("COMMIT").unwrap();
     for _ in 0..70 {
@@ -268,7 +268,7 @@ async fn file_and_log_of_a_store_with_busy_schedules_level_off() {
             sizes.push(number(&broker, "PRAGMA page_count").await);
         }
     }
-    let limit = u64::try_from(upkeep::LOG_LIMIT).unwrap();
+    let limit = u64::try_from(connection::LOG_LIMIT).unwrap();
     assert!(
         sizes[2] <= sizes[0] + sizes[0] / 10,
         "pages after 300, 600, 900 seconds: {sizes:?}"

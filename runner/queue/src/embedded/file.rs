@@ -1,4 +1,4 @@
-//! The file: how it is made, which migrations have run, what its errors mean.
+//! The file: how it is made, and which migrations have run.
 //!
 //! Not here: any statement about tasks or schedules.
 
@@ -9,11 +9,11 @@ use std::time::Duration;
 use rusqlite::{Connection, ErrorCode};
 use tokio::time::Instant;
 
-use super::condition::Condition;
 use super::connection::{self, Statements as _};
 use super::error::{SqlError, broker_error};
+use super::file_size;
+use super::health::FileHealth;
 use super::readers::Readers;
-use super::upkeep;
 use crate::{BoxError, BrokerError, BrokerResult};
 
 /// What a file needs, in order; its position (from 1) is the `user_version` that the file has afterwards.
@@ -41,7 +41,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 
 /// Opens the file, brings it up to date, and makes the connection that writes and those that read. Waits for the
 /// disk, thread and all.
-pub(super) fn open(path: &Path) -> BrokerResult<(Connection, Readers, Arc<Condition>)> {
+pub(super) fn open(path: &Path) -> BrokerResult<(Connection, Readers, Arc<FileHealth>)> {
     let began = Instant::now();
     loop {
         match try_open(path) {
@@ -60,7 +60,7 @@ fn is_locked(error: &BoxError) -> bool {
     matches!(code, Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked))
 }
 
-fn try_open(path: &Path) -> BrokerResult<(Connection, Readers, Arc<Condition>)> {
+fn try_open(path: &Path) -> BrokerResult<(Connection, Readers, Arc<FileHealth>)> {
     const DOING: &str = "open its file";
     make_file(path).map_err(|e| BrokerError::Refused {
         doing: "create its file",
@@ -68,10 +68,10 @@ fn try_open(path: &Path) -> BrokerResult<(Connection, Readers, Arc<Condition>)> 
     })?;
     let writer = connection::open(path).map_err(|e| broker_error(DOING, e))?;
     migrate(&writer)?;
-    upkeep::rewrite_if_small(&writer).map_err(|e| broker_error(DOING, e))?;
-    let condition = Arc::new(Condition::of(path));
-    let readers = Readers::new(path.to_path_buf(), Arc::clone(&condition));
-    Ok((writer, readers, condition))
+    file_size::rewrite_if_small(&writer).map_err(|e| broker_error(DOING, e))?;
+    let health = Arc::new(FileHealth::of(path));
+    let readers = Readers::new(path.to_path_buf(), Arc::clone(&health));
+    Ok((writer, readers, health))
 }
 
 /// Makes the directory and the file if they are missing, readable by their owner only: payloads may be private.
@@ -149,7 +149,7 @@ mod tests {
                             let began = Instant::now();
                             let (conn, ..) = open(&path).unwrap();
                             assert_eq!(steps_done(&conn).unwrap(), MIGRATIONS.len());
-                            assert!(upkeep::gives_back(&conn).unwrap());
+                            assert!(file_size::releases_pages(&conn).unwrap());
                             began.elapsed()
                         })
                     })
