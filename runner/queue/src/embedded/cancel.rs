@@ -93,6 +93,7 @@ async fn follow<Look>(
     let mut fails = false;
     loop {
         let mut woken = std::pin::pin!(signals.next_cancel());
+        // Before the look: a request that is written while it runs wakes the next round.
         woken.as_mut().enable();
         let found = look(seen).await;
         match &found {
@@ -101,6 +102,7 @@ async fn follow<Look>(
         }
         fails = found.is_err();
         for (number, request) in found.unwrap_or_default() {
+            // Also of one that cannot be read, which would be looked at for ever otherwise.
             seen = number;
             if let Some(request) = request
                 && sender.send(request).await.is_err()

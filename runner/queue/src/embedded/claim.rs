@@ -80,6 +80,7 @@ fn find(conn: &Connection, filter: &TypeFilter, queue: &QueueName, room: usize) 
             return Ok(found);
         }
     }
+    // The statement above asks this too; the ones below do not.
     if is_paused(conn, queue)? {
         return Ok(Vec::new());
     }
@@ -111,6 +112,7 @@ fn take(
     if found.is_empty() {
         return Ok(());
     }
+    // A number for each row, also for those that are archived below: a gap does no harm, a number given twice would.
     let first = first_run(tx, queue, column(found.len() as u64))?;
     let mut taken = Vec::with_capacity(found.len());
     for Found {

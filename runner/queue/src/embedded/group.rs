@@ -100,6 +100,7 @@ fn stage(
     rule: &GroupRule,
     id: &str,
 ) -> Result<Option<StagedSet>, SqlError> {
+    // Asked again inside the transaction: another process may have staged the group since.
     if !is_ripe(tx.conn, queue, group, rule, tx.now)? {
         return Ok(None);
     }

@@ -89,6 +89,7 @@ pub(super) fn enqueue_one(tx: &mut Tx<'_>, task: &Task) -> Result<Result<Enqueue
             ],
         )?;
     }
+    // At once, not with the plain ones: a later task of this batch may have the same id or lock.
     let accepted = placed.accepted(tx.now);
     insert(tx, &[placed])?;
     Ok(Ok(accepted))

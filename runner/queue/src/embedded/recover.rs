@@ -90,6 +90,7 @@ pub(super) fn recover(
     );
     let mut recovered = Vec::new();
     for queue in queues {
+        // First: a lease that never ends would keep its task from this search.
         cut_leases(tx, queue)?;
         let room = column(limit.saturating_sub(recovered.len()) as u64);
         for lost in tx.conn.all(&text, params![queue.as_str(), cutoff, room], Lost::read)? {

@@ -19,6 +19,7 @@ pub(super) fn remove_queue(
     if let Some(obstacle) = obstacle(tx, queue, force)? {
         return Ok(Err(obstacle));
     }
+    // Staged tasks are on no list, so the loop below would miss them.
     let mut tasks = staged::remove(tx, queue, MAX_ACTED)?;
     for state in TaskState::ALL {
         if tasks < MAX_ACTED {

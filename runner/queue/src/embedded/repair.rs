@@ -37,6 +37,7 @@ pub(super) fn repair(
         right_sums(tx, &name, &mut done)?;
     }
     for queue in queues {
+        // Before the sums, which count what goes back into its group.
         done.orphans += unstage(tx, queue)?;
         right_sums(tx, queue.as_str(), &mut done)?;
         done.unleased += shorten_leases(tx, queue)?;

@@ -219,6 +219,7 @@ fn commit_one(tx: &mut Tx<'_>, commit: &Commit) -> Result<Committed, SqlError> {
     if wait > EARLY {
         return Ok(Committed::Early(Duration::from_micros(rows::count(wait))));
     }
+    // From here on the commit stands; a fire that cannot enqueue becomes a decision, never an error.
     let mut tasks = known.tasks();
     let mut decisions = Vec::with_capacity(commit.fires.len() + 1);
     if let Some(missed) = commit.missed {
@@ -318,6 +319,7 @@ fn fire_one(
         "UPDATE schedules SET last_nominal = ?, last_queue = ?, last_task = ? WHERE id = ?",
         params![micros(fire.nominal), queue, id.as_str(), commit.id.as_str()],
     )?;
+    // The overlap policy of the next fire in this commit goes by this one.
     tasks[0] = Some((queue, id.clone()));
     let mut fired = decide(tx, DecisionKind::Fired, reason);
     fired.task = Some(id);

@@ -35,6 +35,7 @@ pub(super) fn settle(tx: &mut Tx<'_>, settlements: &[Settlement]) -> Result<Vec<
     let mut batch = Batch::default();
     let mut answers = Vec::with_capacity(settlements.len());
     for (settlement, seq) in settlements.iter().zip(held) {
+        // The rows were looked up before any claim ended: the second end of one and the same claim is stale.
         let Some(seq) = seq.filter(|seq| seen.insert(*seq)) else {
             answers.push(Settled::Stale);
             continue;

@@ -95,6 +95,7 @@ pub(super) fn drop_some(tx: &Tx<'_>, set: &StagedSet) -> Result<usize, SqlError>
          WHERE locks.queue = ?2 AND locks.key = t.unique_key AND locks.task_id = t.id",
         params![to_json(&seqs)?, set.queue.as_str()],
     )?;
+    // Their locks stay until they expire; the mark says that they have no task on purpose.
     moves::delete_uncounted(tx, &seqs)?;
     forget_if_empty(tx, number)?;
     Ok(seqs.len())

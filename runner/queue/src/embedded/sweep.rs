@@ -48,6 +48,7 @@ pub(super) fn sweep(
         swept.trimmed += trimmed;
         swept.more |= trimmed == limit;
     }
+    // With a limit of zero every list is "cut short".
     swept.more &= limit > 0;
     swept.more |= sweep_records(tx)?;
     swept.more |= file_size::release_pages(tx.conn)?;

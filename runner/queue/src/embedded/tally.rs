@@ -131,6 +131,7 @@ impl Tally {
 
     fn ends(&mut self, conn: &Connection, queue: &str) -> Result<&mut Ends, SqlError> {
         let sums = self.of(queue);
+        // Read once a transaction: nothing else writes meanwhile, and what it adds itself is counted from here on.
         if sums.ends.is_none() {
             let (first, last): (Option<i64>, Option<i64>) = conn.one(
                 "SELECT (SELECT min(at) FROM tasks WHERE queue = ?1 AND state = 'pending' AND at > -?2), \
@@ -179,6 +180,7 @@ impl Tally {
     }
 
     fn of(&mut self, queue: &str) -> &mut Sums {
+        // Most calls find the queue: only the first one allocates its name.
         if !self.queues.contains_key(queue) {
             self.queues.insert(queue.to_owned(), Sums::default());
         }

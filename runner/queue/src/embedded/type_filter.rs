@@ -104,6 +104,7 @@ impl TypeFilter {
             _ => None,
         };
         let mut picked = Vec::new();
+        // First what was handed back to the head, before all that earlier claims skipped.
         if let Some(known) = &stretch {
             let mut moved = known.clone();
             let handed_back = look(conn, types, queue, Part::Before(known.first), LOOKS)?;
@@ -121,6 +122,7 @@ impl TypeFilter {
             }
             stretch = (!many).then_some(moved);
         }
+        // Then what lies behind the skipped ones; all of it if nothing is known of them.
         let mut part = stretch.as_ref().map_or(Part::All, |s| Part::After(s.last, s.row));
         let mut left = LOOKS;
         while picked.len() < most && left > 0 {
@@ -130,6 +132,7 @@ impl TypeFilter {
             left -= found.len();
             part = found.last().map_or(part, |last| Part::After(last.place, last.seq));
             for task in found {
+                // What follows the last one that is taken was not looked at, as far as later claims know.
                 if picked.len() == most {
                     break;
                 }

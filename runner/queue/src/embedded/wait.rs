@@ -34,11 +34,13 @@ pub(super) async fn wait_for_work(
     // Listen before looking, so that what is enqueued in between is not missed.
     let mut woken = signals.listen();
     loop {
+        // Before the look: what is written after it changes this, and ends the wait below.
         let written = readers.last_write();
         // When the file cannot be read, waiting is all that can be done here; the claim reports the error.
         if is_claimable(readers, filter, queues).await.unwrap_or(false) {
             return;
         }
+        // Glance at the file's time until it changes, is due for a real look, or this process has written.
         let look = end.min(Instant::now() + SLOWEST_LOOK);
         while Instant::now() < look && readers.last_write() == written {
             let glance = look.min(Instant::now() + GLANCE);
@@ -57,6 +59,7 @@ pub(super) async fn wait_for_work(
 
 /// Returns when one of the queues was named, or when some wake-ups were missed.
 async fn one_of(woken: &mut broadcast::Receiver<Arc<[String]>>, queues: &[QueueName]) {
+    // An error means that wake-ups were lost: one of them may have been for these queues.
     while let Ok(heard) = woken.recv().await {
         if queues
             .iter()

@@ -142,6 +142,7 @@ impl Work for EmbeddedBroker {
         if held.is_empty() {
             return Ok(Vec::new());
         }
+        // Dropped from the list only after the commit: a write that fails is tried again by the next pass.
         let (rows, presence) = (held.clone(), Arc::clone(&self.presence));
         let change = move |tx: &mut Tx<'_>| {
             let rules = recover::Rules {
