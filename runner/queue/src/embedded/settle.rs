@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use runner_core::task::{QueueName, TaskState};
-use rusqlite::{OptionalExtension as _, params};
+use rusqlite::params;
 
 use super::connection::Statements as _;
 use super::error::SqlError;
@@ -15,22 +15,54 @@ use super::{moves, runs};
 use crate::seam::trace_of;
 use crate::{Claim, Settled, Settlement, Verdict};
 
+/// Claims that one statement looks up, largest first; with few sizes all of them stay prepared.
+const CHUNKS: [usize; 3] = [64, 8, 1];
+
 /// The row of each claim that still holds: same task, same run, still active.
-fn rows_of<'a>(tx: &Tx<'_>, claims: impl Iterator<Item = &'a Claim>) -> Result<Vec<Option<i64>>, SqlError> {
-    let mut statement = tx
-        .conn
-        .prepare_cached("SELECT seq FROM tasks WHERE queue = ? AND id = ? AND run = ? AND state = 'active'")?;
-    let seq = |claim: &Claim| {
+fn rows_of(tx: &Tx<'_>, claims: &[&Claim]) -> Result<Vec<Option<i64>>, SqlError> {
+    let mut found = Vec::with_capacity(claims.len());
+    let mut rest = claims;
+    for size in CHUNKS {
+        while rest.len() >= size {
+            let (chunk, after) = rest.split_at(size);
+            look_up(tx, chunk, &mut found)?;
+            rest = after;
+        }
+    }
+    Ok(found)
+}
+
+fn look_up(tx: &Tx<'_>, chunk: &[&Claim], found: &mut Vec<Option<i64>>) -> Result<(), SqlError> {
+    let places = vec!["(?, ?, ?, ?)"; chunk.len()].join(", ");
+    let text = format!(
+        "WITH w (n, queue, id, run) AS (VALUES {places}) \
+         SELECT w.n, t.seq FROM w CROSS JOIN tasks t ON t.queue = w.queue AND t.id = w.id \
+         WHERE t.run = w.run AND t.state = 'active'"
+    );
+    let mut statement = tx.conn.prepare_cached(&text)?;
+    let mut place = 0;
+    for (n, claim) in (found.len()..).zip(chunk) {
         let (queue, id) = (claim.task().queue.as_str(), claim.task().id.as_str());
-        let found = statement.query_row(params![queue, id, column(claim.run())], |row| row.get(0));
-        Ok(found.optional()?)
-    };
-    claims.map(seq).collect()
+        for value in params![column(n as u64), queue, id, column(claim.run())] {
+            place += 1;
+            statement.raw_bind_parameter(place, value)?;
+        }
+    }
+    found.resize(found.len() + chunk.len(), None);
+    let mut rows = statement.raw_query();
+    while let Some(row) = rows.next()? {
+        let n = usize::try_from(row.get::<_, i64>(0)?).unwrap_or(usize::MAX);
+        if let Some(place) = found.get_mut(n) {
+            *place = Some(row.get(1)?);
+        }
+    }
+    Ok(())
 }
 
 /// Ends claims.
 pub(super) fn settle(tx: &mut Tx<'_>, settlements: &[Settlement]) -> Result<Vec<Settled>, SqlError> {
-    let held = rows_of(tx, settlements.iter().map(|s| &s.claim))?;
+    let claims: Vec<&Claim> = settlements.iter().map(|s| &s.claim).collect();
+    let held = rows_of(tx, &claims)?;
     let mut seen = HashSet::new();
     let mut batch = Batch::default();
     let mut answers = Vec::with_capacity(settlements.len());
@@ -158,7 +190,8 @@ fn complete(tx: &mut Tx<'_>, settlement: &Settlement, seq: i64) -> Result<(), Sq
 /// Keeps claims alive; until when, or `None` for those that do not hold any more.
 pub(super) fn extend(tx: &Tx<'_>, claims: &[Claim], lease: Duration) -> Result<Vec<Option<Timestamp>>, SqlError> {
     let until = tx.now.saturating_add(span(lease));
-    let held = rows_of(tx, claims.iter())?;
+    let claims: Vec<&Claim> = claims.iter().collect();
+    let held = rows_of(tx, &claims)?;
     let ours: Vec<i64> = held.iter().copied().flatten().collect();
     if !ours.is_empty() {
         tx.conn.exec(

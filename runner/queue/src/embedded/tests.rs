@@ -365,7 +365,8 @@ fn statements(source: &str) -> Vec<String> {
             )
             .replace("{columns}", rows::RECORD)
             .replace("{order}", "t.at, t.seq")
-            .replace("{}", rows::on_list(TaskState::Aggregating));
+            .replace("{}", rows::on_list(TaskState::Aggregating))
+            .replace("{places}", "(?, ?, ?, ?)");
         let verbs = ["SELECT ", "UPDATE ", "DELETE ", "WITH "];
         if verbs.iter().any(|verb| text.starts_with(verb)) {
             found.push(text);
