@@ -13,7 +13,7 @@ use crate::kit;
 use architecture::documents_of_the_code_name_what_is_there;
 use arrows::{
     architecture_md_shows_the_plan, rooms_know_only_what_the_plan_allows, the_check_of_arrows_can_fail,
-    the_plan_has_no_stairs_up,
+    the_plan_has_no_stairs_up, the_redis_broker_has_floors,
 };
 use languages::{both_languages_have_the_same_examples, the_check_of_languages_can_fail};
 use pages::{
@@ -29,7 +29,7 @@ use words::{
 pub fn tests() -> Vec<kit::Trial> {
     kit::trials![
         needs(): the_plan_has_no_stairs_up, architecture_md_shows_the_plan, rooms_know_only_what_the_plan_allows,
-            the_check_of_arrows_can_fail, files_say_what_they_are_for, files_are_short, templates_and_pages_match,
+            the_redis_broker_has_floors, the_check_of_arrows_can_fail, files_say_what_they_are_for, files_are_short, templates_and_pages_match,
             the_readme_is_run, no_machine_is_named, words_are_the_ones_of_the_glossary, dependencies_have_reasons,
             only_the_printing_place_prints, both_languages_have_the_same_examples, the_check_of_languages_can_fail,
             each_block_is_run_or_says_why_not, code_is_that_of_the_examples, the_readme_is_short,

@@ -61,7 +61,6 @@ const HOUSE: &[Room] = &[
         "runner/src/scheduler/",
         "background log metrics health core queue",
     ),
-    room("amqp", "runner/src/amqp/", "background log metrics core queue"),
     room(
         "web",
         "runner/src/web/",
@@ -71,13 +70,13 @@ const HOUSE: &[Room] = &[
     room(
         "config",
         "runner/src/config/",
-        "background log metrics health text core queue queue::redis sdk handlers source worker scheduler amqp web",
+        "background log metrics health text core queue queue::redis sdk handlers source worker scheduler web",
     ),
     // Commands and wiring know every room; nobody else opens a store.
     room(
         "cli",
         "runner/src/cli/",
-        "background log metrics health text core queue queue::redis queue::embedded sdk handlers source worker scheduler amqp web config",
+        "background log metrics health text core queue queue::redis queue::embedded sdk handlers source worker scheduler web config",
     ),
 ];
 
@@ -218,9 +217,29 @@ pub async fn rooms_know_only_what_the_plan_allows() {
     none(&complaints);
 }
 
+/// The floors inside of the Redis broker: `format` knows no connection, `net` no operation.
+pub async fn the_redis_broker_has_floors() {
+    const FLOORS: [&str; 3] = ["format", "net", "ops"];
+    let (mut complaints, mut seen) = (Vec::new(), 0);
+    for (floor, name) in FLOORS.iter().enumerate() {
+        for path in files(&format!("runner/queue/src/redis/{name}"), &[".rs"]) {
+            for (number, line) in code(&read(&path)) {
+                for above in &FLOORS[floor + 1..] {
+                    seen += 1;
+                    if line.contains(&format!("crate::redis::{above}")) {
+                        complaints.push(format!("{}:{number}: {name} may not know {above}", path.display()));
+                    }
+                }
+            }
+        }
+    }
+    assert!(seen > 1_000, "only {seen} lines were looked at");
+    none(&complaints);
+}
+
 /// A check that looks at nothing would always pass.
 pub async fn the_check_of_arrows_can_fail() {
-    for room in HOUSE.iter().filter(|room| room.name != "amqp") {
+    for room in HOUSE {
         assert!(
             top().join(room.home).exists(),
             "{} lives at {}, which is not there",

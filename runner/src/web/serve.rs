@@ -1,6 +1,6 @@
 //! The listener: a bounded number of connections, each with bounds for slow heads, slow readers and its age.
 //!
-//! Who loses their seat when there is none left is decided by `seats`, how many requests are worked on by `gate`.
+//! Which connection is closed when there are too many is decided by `connections`, how many requests run at once by `concurrency`.
 
 use std::net::SocketAddr;
 use std::pin::pin;

@@ -1,6 +1,6 @@
 //! A connection's bytes: the client must take what it asked for at a least pace, or the connection ends.
 //!
-//! Reading has its bounds elsewhere: heads in `serve`, bodies in `gate`.
+//! Reading has its bounds elsewhere: heads in `serve`, bodies in `concurrency`.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;

@@ -1,6 +1,6 @@
 //! The roles that run tasks. Each is one file and one loop: the processor ends claims, makes new ones and runs
-//! them, the heartbeat keeps leases, the fence stops what lost its own, the forwarder, recoverer, janitor and
-//! mender keep the house in order, the canceller listens.
+//! them, the heartbeat keeps leases, the watchdog stops handlers whose lease was lost, the forwarder, recoverer, janitor and
+//! repairer maintain the broker, the canceller listens.
 //!
 //! Knows brokers only through the seam and handlers only through the registry; reads no settings itself.
 

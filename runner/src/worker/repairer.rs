@@ -20,7 +20,7 @@ pub(super) struct Repairer(pub Arc<WorkerContext>);
 #[async_trait]
 impl BackgroundLoop for Repairer {
     fn name(&self) -> &'static str {
-        "mender"
+        "repairer"
     }
 
     fn every(&self) -> Duration {

@@ -83,7 +83,7 @@ impl Overheard {
     }
 
     fn unread(&self) -> Vec<String> {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("queue/src/redis/scripts");
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("queue/src/redis/format/scripts");
         let mut missing = Vec::new();
         for entry in std::fs::read_dir(&folder).unwrap() {
             let path = entry.unwrap().path();

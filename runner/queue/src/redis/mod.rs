@@ -1,67 +1,19 @@
 //! The Redis broker, in the exact format of asynq: Go programs share the same Redis and notice nothing.
 //!
-//! What lies where is said by `keys` and `wire`; every change of a task is one script, so that it happens as a
+//! `format` says what lies in Redis, `net` how it is reached, `ops` what is done there; each knows only those before it.
+//!
+//! What lies where is said by `format::keys` and `format::wire`; every change of a task is one script, so that it happens as a
 //! whole. Our own data lies under `runner:`, apart from three fields of the task's hash, which others ignore: `run`
 //! fences late workers and says who claimed it and when (only while it is ours), `lost` counts its runs that ended
 //! without a report, `att` says that attempts are on record. Needs Redis 6.2 or newer. Nothing of Redis leaves this room.
 //!
 //! One server, or a cluster. Each script keeps to the keys of one queue, or to those of all schedules, and so to one
-//! slot of a cluster, but for two that only one server runs: claims from several queues a call, which `apart` makes
-//! queue by queue in a cluster, and commits of schedules, which `steps` divides there.
+//! slot of a cluster, but for two that only one server runs: claims from several queues a call, which `ops::per_queue` makes
+//! queue by queue in a cluster, and commits of schedules, which `ops::cluster_commit` divides there.
 
-mod act;
-mod asynq_entries;
-#[cfg(feature = "contract")]
-mod audit;
-mod batcher;
-mod caveats;
-#[cfg(feature = "ceiling")]
-mod ceiling;
-mod claim;
-mod cluster;
-mod cluster_commit;
-mod confirm;
-mod conn;
-mod convert;
-mod dial;
-mod documents;
-mod epoch;
-mod fault;
-mod group;
-mod holders;
-mod inspect;
-mod keys;
-mod link;
-mod login;
-mod maintenance;
-mod manual;
-mod node;
-mod partial;
-mod passed_over;
-mod per_queue;
-mod probe;
-mod produce;
-mod reconnect;
-mod recover;
-mod repair;
-mod reply;
-mod runs;
-mod schedule;
-mod scripts;
-mod sentinel;
-mod servers;
-mod settings;
-mod settle;
-mod signals;
-mod slots;
-mod task_views;
-mod tls;
-mod type_filter;
-mod url;
-#[cfg(test)]
-mod vectors;
-mod wire;
-mod work;
+mod format;
+mod net;
+mod ops;
 
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
@@ -72,25 +24,27 @@ use runner_core::clock::Clock;
 use runner_core::task::QueueName;
 use tokio::sync::{Mutex, Notify};
 
-use self::batcher::Batcher;
-use self::confirm::Confirm;
-use self::conn::Conn;
-use self::epoch::Epoch;
-use self::maintenance::NoteCursor;
-use self::passed_over::PassedOver;
-use self::repair::{RepairCursor, UnreportedRepairs};
-use self::signals::PushWatches;
-use self::task_views::LargeTasks;
+use self::format::{keys, reply};
+use self::net::confirm::Confirm;
+use self::net::conn::Conn;
+use self::net::fault;
+use self::ops::batcher::Batcher;
+use self::ops::epoch::Epoch;
+use self::ops::maintenance::NoteCursor;
+use self::ops::passed_over::PassedOver;
+use self::ops::repair::{RepairCursor, UnreportedRepairs};
+use self::ops::signals::PushWatches;
+use self::ops::task_views::LargeTasks;
 use crate::{Broker, BrokerResult};
 
+#[cfg(feature = "contract")]
+pub use self::format::scripts::script_names;
+pub use self::net::settings::{Password, RedisSentinels, RedisSettings, RedisTarget, RedisTls};
+pub use self::net::url::percent_decoded;
 #[cfg(feature = "ceiling")]
-pub use self::ceiling::RedisCeiling;
+pub use self::ops::ceiling::RedisCeiling;
 #[cfg(feature = "contract")]
-pub use self::cluster_commit::{Cut, PausedCommits};
-#[cfg(feature = "contract")]
-pub use self::scripts::script_names;
-pub use self::settings::{Password, RedisSentinels, RedisSettings, RedisTarget, RedisTls};
-pub use self::url::percent_decoded;
+pub use self::ops::cluster_commit::{Cut, PausedCommits};
 
 /// A broker over one Redis server.
 pub struct RedisBroker {

@@ -1,0 +1,171 @@
+//! The scripts: what each is made of. How they get into a server is in `net::load_scripts`.
+//!
+//! Each opens with a comment that lists its keys, arguments and answer. All begin with the clock. Scripts
+//! that only take things out of a full server, or must run in one for the sake of those that do, carry a flag that lets
+//! them run there; servers before version 7 do not know the flag, and there it is enough that such a script begins with
+//! a removal, be it of nothing.
+
+/// The table of scripts: name, whether it drains or fills the server, the parts before its own text, its file. Enum,
+/// sources and file names are made of the same rows, so that none of them can be in another order.
+macro_rules! scripts {
+    ($($script:ident: $kind:ident [$($part:ident),*] $file:literal,)*) => {
+        /// Names a script.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        #[repr(usize)]
+        pub(in crate::redis) enum Script {
+            $($script,)*
+        }
+
+        static SOURCES: &[Source] = &[
+            $($kind(&[$($part,)* include_str!(concat!("scripts/", $file, ".lua"))]),)*
+        ];
+
+        /// The names of the files, in the order of the table. For tests.
+        #[cfg(feature = "contract")]
+        const FILES: &[&str] = &[$($file,)*];
+    };
+}
+
+scripts! {
+    Plain: fills [CLOCK] "plain",
+    Enqueue: fills [CLOCK, PUT] "enqueue",
+    Exchange: drains [CLOCK, COUNT, CLAIMS, ACCEPT, TYPES, PICK, SUSPECTS] "exchange",
+    Quarantine: drains [CLOCK, GUARD, CLAIMS, NOTES] "quarantine",
+    Settle: drains [CLOCK, GUARD, COUNT, CLAIMS, ACCEPT, NOTES, FORGET, TRIM, SUSPECTS, TRACE] "settle",
+    Extend: drains [CLOCK, CLAIMS] "extend",
+    Forward: drains [CLOCK, CLAIMS] "forward",
+    Expired: drains [CLOCK, GUARD, CLAIMS, NOTES, MEND] "expired",
+    Sweep: drains [CLOCK, GUARD, CLAIMS, FORGET, TRIM] "sweep",
+    Repair: drains [CLOCK, GUARD, CLAIMS, NOTES, MEND] "repair",
+    Unclaim: drains [CLOCK, CLAIMS] "unclaim",
+    Scan: drains [CLOCK] "scan",
+    Waiting: drains [CLOCK, GUARD] "waiting",
+    Release: drains [CLOCK] "release",
+    Beat: drains [CLOCK] "beat",
+    Server: drains [CLOCK] "server",
+    Listed: drains [CLOCK] "listed",
+    Register: fills [CLOCK, GUARD, PUT, COUNT, DECIDE, AHEAD] "register",
+    Resume: drains [CLOCK, GUARD, PUT, COUNT, DECIDE] "resume",
+    Commit: fills [CLOCK, GUARD, PUT, COUNT, DECIDE, AHEAD] "commit",
+    Lead: drains [CLOCK, GUARD] "lead",
+    Info: drains [CLOCK, GUARD, COUNT] "info",
+    Page: drains [CLOCK, GUARD, CUT] "page",
+    Heads: drains [CLOCK, GUARD, CUT] "heads",
+    Task: drains [CLOCK, GUARD, CUT] "task",
+    Act: drains [CLOCK, GUARD, CLAIMS, FORGET, TRIM] "act",
+    Pause: drains [CLOCK] "pause",
+    ActAll: drains [CLOCK, GUARD, CLAIMS, FORGET, TRIM, TAKE] "act_all",
+    Remove: drains [CLOCK, COUNT, CLAIMS, FORGET, TAKE] "remove",
+    Edit: fills [CLOCK] "edit",
+    History: drains [CLOCK, COUNT] "history",
+    Memory: drains [CLOCK, GUARD] "memory",
+    Stage: drains [CLOCK] "stage",
+    Staged: drains [CLOCK, GUARD] "staged",
+    Aside: drains [CLOCK] "aside",
+    Drop: drains [CLOCK] "drop",
+    Reclaim: drains [CLOCK] "reclaim",
+    Groups: drains [CLOCK, GUARD] "groups",
+    Intend: fills [CLOCK, GUARD, AHEAD] "intend",
+    Fire: fills [CLOCK, GUARD, PUT, COUNT, DECIDE] "fire",
+    Finish: drains [CLOCK, GUARD, PUT, COUNT, DECIDE] "finish",
+    Entries: drains [CLOCK] "entries",
+    Kinds: drains [CLOCK, GUARD, TYPES] "kinds",
+    Hold: drains [CLOCK, GUARD] "hold",
+    Withdraw: drains [CLOCK, GUARD] "withdraw",
+    Document: fills [CLOCK] "document",
+    Alone: drains [CLOCK, CLAIMS] "alone",
+    Absolve: drains [CLOCK, CLAIMS, SUSPECTS] "absolve",
+    Manual: fills [CLOCK, GUARD, PUT, COUNT, DECIDE] "manual",
+}
+
+struct Source {
+    /// Whether it also runs while the server's memory is full.
+    drains: bool,
+    parts: &'static [&'static str],
+}
+
+const CLOCK: &str = include_str!("scripts/clock.lua");
+const GUARD: &str = include_str!("scripts/guard.lua");
+const COUNT: &str = include_str!("scripts/count.lua");
+const TRIM: &str = include_str!("scripts/trim.lua");
+const CUT: &str = include_str!("scripts/cut.lua");
+const CLAIMS: &str = include_str!("scripts/claims.lua");
+const SUSPECTS: &str = include_str!("scripts/suspects.lua");
+const ACCEPT: &str = include_str!("scripts/accept.lua");
+const NOTES: &str = include_str!("scripts/notes.lua");
+const PUT: &str = include_str!("scripts/put.lua");
+const DECIDE: &str = include_str!("scripts/decide.lua");
+const FORGET: &str = include_str!("scripts/forget.lua");
+const AHEAD: &str = include_str!("scripts/ahead.lua");
+const TAKE: &str = include_str!("scripts/take.lua");
+const TYPES: &str = include_str!("scripts/types.lua");
+const PICK: &str = include_str!("scripts/pick.lua");
+pub(in crate::redis) const TRACE: &str = include_str!("scripts/trace.lua");
+const MEND: &str = include_str!("scripts/mend.lua");
+
+const fn drains(parts: &'static [&'static str]) -> Source {
+    Source { drains: true, parts }
+}
+
+const fn fills(parts: &'static [&'static str]) -> Source {
+    Source { drains: false, parts }
+}
+
+/// The names under which a server knows the scripts.
+#[derive(Debug)]
+pub(in crate::redis) struct Hashes(Vec<String>);
+
+impl Hashes {
+    /// As the server answered [`all`], in that order.
+    pub(in crate::redis) fn new(hashes: Vec<String>) -> Self {
+        Self(hashes)
+    }
+
+    pub(in crate::redis) fn of(&self, script: Script) -> &str {
+        // Out of range cannot be: loading makes one for each source.
+        self.0.get(script as usize).map_or("", String::as_str)
+    }
+}
+
+/// The names of each script to servers of version 7 or newer and to older ones, and that of its file. For tests.
+#[cfg(feature = "contract")]
+#[must_use]
+pub fn script_names() -> Vec<([String; 2], &'static str)> {
+    let hash =
+        |source: &Source| [true, false].map(|flags| redis::Script::new(&code(source, flags)).get_hash().to_owned());
+    SOURCES.iter().map(hash).zip(FILES.iter().copied()).collect()
+}
+
+/// The text of each script, for a server that knows flags or for one that does not.
+pub(in crate::redis) fn all(flags: bool) -> impl Iterator<Item = String> {
+    SOURCES.iter().map(move |source| code(source, flags))
+}
+
+/// What a server is given.
+fn code(source: &Source, flags: bool) -> String {
+    let opening = match (source.drains, flags) {
+        (false, _) => "",
+        (true, true) => "#!lua flags=allow-oom\n",
+        (true, false) => "redis.pcall('ZREM', KEYS[1], '')\n",
+    };
+    format!("{opening}{}", source.parts.join("\n"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_script_opens_with_what_it_takes_and_gives() {
+        for source in SOURCES {
+            for part in source.parts {
+                assert!(part.starts_with("-- "), "{}", &part[..40.min(part.len())]);
+            }
+        }
+    }
+
+    #[test]
+    fn attempts_are_kept_as_many_as_readers_ask_for() {
+        assert!(NOTES.contains(&format!("KEPT = {}\n", crate::MAX_ATTEMPTS_KEPT)));
+    }
+}

@@ -1,0 +1,412 @@
+//! A Redis Cluster: each command goes to the node that has its slot, all nodes at once.
+//!
+//! One node's trouble is the trouble of its slots alone: commands for them are answered with an error, the others
+//! with what they asked for. Where slots are is asked at the start, whenever a node says that one has moved, and
+//! whenever a node cannot be reached. What was sent and not answered is never sent again from here.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use redis::aio::PubSub;
+use redis::{Cmd, Pipeline, Value};
+use tokio::time::{Instant, timeout};
+
+use crate::redis::format::scripts::Hashes;
+use crate::redis::net::dial::{Connection, DialError};
+use crate::redis::net::fault;
+use crate::redis::net::load_scripts;
+use crate::redis::net::login::RedisLogin;
+use crate::redis::net::node::{NoAnswer, Node, NodeAccess};
+use crate::redis::net::settings::{self, RedisTls};
+use crate::redis::net::slots::{self, NodeAddress, Route};
+
+/// How often a command is sent on before its redirection is taken for a circle.
+const REDIRECTIONS: usize = 5;
+/// How long a node may take to say where slots are, and to take a listener, before the next one is asked.
+const LOOK_TIMEOUT: Duration = Duration::from_secs(1);
+/// Slots are not asked for more often than this.
+const LOOK_PAUSE: Duration = Duration::from_millis(100);
+
+/// The nodes of one cluster.
+pub(in crate::redis) struct Cluster {
+    door: Arc<NodeAccess>,
+    seeds: Vec<NodeAddress>,
+    map: Mutex<SlotMap>,
+    looked: tokio::sync::Mutex<Option<LastRefresh>>,
+    /// Whether scripts carry flags, which all nodes must agree on; decided when they are loaded first.
+    flags: OnceLock<bool>,
+}
+
+/// When the slots were asked for last, and why in vain.
+struct LastRefresh {
+    at: Instant,
+    error: Option<DialError>,
+}
+
+#[derive(Default)]
+struct SlotMap {
+    /// Last slot of a range, and who has it; in order.
+    owners: Vec<(u16, Option<Arc<Node>>)>,
+    nodes: HashMap<NodeAddress, Arc<Node>>,
+}
+
+impl SlotMap {
+    fn owner(&self, slot: u16) -> Option<Arc<Node>> {
+        let at = self.owners.partition_point(|(last, _)| *last < slot);
+        self.owners.get(at)?.1.clone()
+    }
+}
+
+/// Commands for one node, by their places in the pipeline.
+struct NodeBatch {
+    node: Arc<Node>,
+    once: bool,
+    places: Vec<usize>,
+}
+
+/// What remains to be sent, by node; and the answers so far.
+struct Exchange<'a> {
+    commands: Vec<&'a Cmd>,
+    groups: Vec<NodeBatch>,
+    answers: Vec<Value>,
+}
+
+impl Exchange<'_> {
+    fn add(&mut self, node: Arc<Node>, once: bool, place: usize) {
+        let same = |group: &&mut NodeBatch| group.once == once && group.node.address == node.address;
+        match self.groups.iter_mut().find(same) {
+            Some(group) => group.places.push(place),
+            None => self.groups.push(NodeBatch {
+                node,
+                once,
+                places: vec![place],
+            }),
+        }
+    }
+}
+
+impl Cluster {
+    /// Touches no network. `nodes`: `host:port` of each node that is known.
+    pub(in crate::redis) fn new(nodes: &[String], login: RedisLogin, tls: Option<RedisTls>) -> Self {
+        let seeds = nodes.iter().filter_map(|text| settings::address(text));
+        let seeds = seeds.map(|(host, port)| NodeAddress {
+            host: host.to_owned(),
+            port,
+        });
+        Self {
+            door: Arc::new(NodeAccess { login, tls }),
+            seeds: seeds.collect(),
+            map: Mutex::default(),
+            looked: tokio::sync::Mutex::default(),
+            flags: OnceLock::new(),
+        }
+    }
+
+    /// Sends all commands; one answer for each, in order. A command whose node cannot be reached is answered with
+    /// the error `CLUSTERDOWN`, or why we do not trust the node or it does not let us in. `within`: how long each node
+    /// may take, if that is less than usual; a node that takes longer counts as one that was asked and did not answer.
+    pub(in crate::redis) async fn send(&self, pipe: &Pipeline, within: Option<Duration>) -> Vec<Value> {
+        let commands: Vec<&Cmd> = pipe.cmd_iter().collect();
+        let mut round = Exchange {
+            groups: Vec::new(),
+            answers: vec![Value::Nil; commands.len()],
+            commands,
+        };
+        self.sort(&mut round, None).await;
+        for left in (0..=REDIRECTIONS).rev() {
+            let groups = std::mem::take(&mut round.groups);
+            if groups.is_empty() {
+                break;
+            }
+            let answered = join_all(groups.iter().map(|group| {
+                let commands: Vec<&Cmd> = group.places.iter().map(|place| round.commands[*place]).collect();
+                async move {
+                    let exchange = group.node.exchange(&commands, group.once, &self.flags);
+                    match within {
+                        Some(within) => timeout(within, exchange).await.ok(),
+                        None => Some(exchange.await),
+                    }
+                }
+            }));
+            for (group, result) in groups.iter().zip(answered.await) {
+                match result {
+                    Some(Ok(values)) => self.sort_answers(&mut round, group, values, left > 0).await,
+                    Some(Err(lost)) => self.sort_lost(&mut round, group, lost, left > 0).await,
+                    // The caller has no time to look for another node either.
+                    None => {
+                        let error =
+                            DialError::Unreachable(format!("{}: it did not answer in time", group.node.address));
+                        for place in &group.places {
+                            round.answers[*place] = fault::unanswered(&error);
+                        }
+                    }
+                }
+            }
+        }
+        round.answers
+    }
+
+    /// Finds the node of each command, or of those that `failed` could not be sent.
+    async fn sort(&self, round: &mut Exchange<'_>, failed: Option<(&NodeBatch, &DialError)>) {
+        let all: Vec<usize> = (0..round.commands.len()).collect();
+        let places = failed.map_or(&all, |(group, _)| &group.places);
+        let mut looked = failed.is_some();
+        for place in places {
+            let route = slots::route(round.commands[*place]);
+            let avoid = failed.map(|(group, _)| &group.node.address);
+            let mut node = self.node_for(route, avoid);
+            if node.is_none() && !looked {
+                looked = true;
+                if let Err(error) = self.refresh_slots().await {
+                    tracing::debug!(%error, "no node says where the cluster's slots are");
+                }
+                node = self.node_for(route, avoid);
+            }
+            match node {
+                Some(node) => round.add(node, false, *place),
+                None => {
+                    round.answers[*place] = match failed {
+                        Some((_, error)) => fault::unanswered(error),
+                        None => fault::unanswered(&unserved()),
+                    };
+                }
+            }
+        }
+    }
+
+    /// The node to send to, other than the one to avoid.
+    fn node_for(&self, route: Route, avoid: Option<&NodeAddress>) -> Option<Arc<Node>> {
+        let map = self.map.lock().unwrap_or_else(PoisonError::into_inner);
+        match route {
+            Route::Slot(slot) => map.owner(slot).filter(|node| Some(&node.address) != avoid),
+            Route::Any => {
+                let mut nodes = map.owners.iter().filter_map(|(_, node)| node.as_ref());
+                nodes.find(|node| Some(&node.address) != avoid).cloned()
+            }
+        }
+    }
+
+    async fn sort_answers(&self, round: &mut Exchange<'_>, group: &NodeBatch, values: Vec<Value>, may_go_on: bool) {
+        let mut moved = false;
+        for (place, value) in group.places.iter().zip(values) {
+            let redirect = slots::redirect(&value, &group.node.address).filter(|redirect| {
+                // While its slot is moved a script would find only a part of the queue there, and take the rest for gone.
+                may_go_on && !(redirect.once && slots::is_script(round.commands[*place]))
+            });
+            match redirect {
+                Some(redirect) => {
+                    moved |= !redirect.once;
+                    round.add(self.node(redirect.to), redirect.once, *place);
+                }
+                None => {
+                    moved |= matches!(&value, Value::ServerError(error) if error.code() == "CLUSTERDOWN");
+                    round.answers[*place] = value;
+                }
+            }
+        }
+        if moved && let Err(error) = self.refresh_slots().await {
+            tracing::debug!(%error, "no node says where the cluster's slots are");
+        }
+    }
+
+    /// The slots may have gone to another node, a replica of the lost one: what was not sent goes there.
+    async fn sort_lost(&self, round: &mut Exchange<'_>, group: &NodeBatch, lost: NoAnswer, may_go_on: bool) {
+        if let Err(error) = self.refresh_slots().await {
+            tracing::debug!(%error, "no node says where the cluster's slots are");
+        }
+        if may_go_on && !lost.sent {
+            self.sort(round, Some((group, &lost.error))).await;
+            return;
+        }
+        for place in &group.places {
+            round.answers[*place] = fault::unanswered(&lost.error);
+        }
+    }
+
+    /// The node at this address, known or new.
+    fn node(&self, address: NodeAddress) -> Arc<Node> {
+        let mut map = self.map.lock().unwrap_or_else(PoisonError::into_inner);
+        let new = || Arc::new(Node::new(address.clone(), Arc::clone(&self.door)));
+        Arc::clone(map.nodes.entry(address.clone()).or_insert_with(new))
+    }
+
+    /// Asks where the slots are; if that was done just now, what came of it.
+    pub(in crate::redis) async fn refresh_slots(&self) -> Result<(), DialError> {
+        let mut looked = self.looked.lock().await;
+        if let Some(last) = looked.as_ref().filter(|last| last.at.elapsed() < LOOK_PAUSE) {
+            return last.error.clone().map_or(Ok(()), Err);
+        }
+        let asked = self.ask_all_nodes().await;
+        *looked = Some(LastRefresh {
+            at: Instant::now(),
+            error: asked.as_ref().err().cloned(),
+        });
+        asked
+    }
+
+    async fn ask_all_nodes(&self) -> Result<(), DialError> {
+        let mut last = unserved();
+        for address in self.places_to_ask() {
+            let asked = async {
+                let (mut link, _) = self.node(address.clone()).connection().await?;
+                let mut command = redis::cmd("CLUSTER");
+                let answer = command.arg("SLOTS").query_async::<Value>(&mut link);
+                answer.await.map_err(DialError::from)
+            };
+            match timeout(LOOK_TIMEOUT, asked).await {
+                Ok(Ok(answer)) => {
+                    let owners = slots::owners(answer, &address);
+                    // A node that is alone or restarting knows of none; another may.
+                    if owners.iter().any(|(_, owner)| owner.is_some()) {
+                        self.redraw(owners);
+                        return Ok(());
+                    }
+                }
+                Ok(Err(error)) => last = error,
+                Err(_) => last = DialError::Unreachable(format!("{address}: it did not answer in time")),
+            }
+        }
+        Err(last)
+    }
+
+    /// Every node known, those with slots first, then the configured ones.
+    fn places_to_ask(&self) -> Vec<NodeAddress> {
+        let map = self.map.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut places: Vec<NodeAddress> = Vec::new();
+        let known = map.owners.iter().filter_map(|(_, node)| node.as_ref());
+        for address in known.map(|node| &node.address).chain(&self.seeds) {
+            if !places.contains(address) {
+                places.push(address.clone());
+            }
+        }
+        places
+    }
+
+    fn redraw(&self, owners: Vec<(u16, Option<NodeAddress>)>) {
+        let owners: Vec<(u16, Option<Arc<Node>>)> = owners
+            .into_iter()
+            .map(|(last, address)| (last, address.map(|address| self.node(address))))
+            .collect();
+        let mut map = self.map.lock().unwrap_or_else(PoisonError::into_inner);
+        let used = |address: &NodeAddress| owners.iter().flat_map(|(_, n)| n).any(|n| n.address == *address);
+        map.nodes
+            .retain(|address, _| used(address) || self.seeds.contains(address));
+        map.owners = owners;
+    }
+
+    /// Every node that has slots.
+    fn primaries(&self) -> Vec<Arc<Node>> {
+        let map = self.map.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut nodes: Vec<Arc<Node>> = Vec::new();
+        for node in map.owners.iter().filter_map(|(_, node)| node.as_ref()) {
+            if !nodes.iter().any(|known| known.address == node.address) {
+                nodes.push(Arc::clone(node));
+            }
+        }
+        nodes
+    }
+
+    /// The shared connection to each node that has slots; those that cannot be reached are an error, too.
+    pub(in crate::redis) async fn each(&self) -> Vec<Result<Connection, DialError>> {
+        let nodes = self.primaries();
+        let connections = nodes
+            .iter()
+            .map(|node| async move { node.connection().await.map(|(link, _)| link) });
+        join_all(connections).await
+    }
+
+    /// Gives all scripts to every node that can be reached; a node that lacks them later is given them then.
+    pub(in crate::redis) async fn load(&self) -> Result<Hashes, DialError> {
+        let (mut links, mut failure) = (Vec::new(), None);
+        for link in self.each().await {
+            match link {
+                Ok(link) => links.push(link),
+                Err(error) => failure = Some(error),
+            }
+        }
+        if self.flags.get().is_none() {
+            let known = join_all(links.iter_mut().map(load_scripts::knows_flags)).await;
+            let mut known = known.into_iter().filter_map(Result::ok).peekable();
+            // Nobody's version is no version: what is decided here holds until the end.
+            if known.peek().is_some() {
+                let flags = known.all(|knows| knows);
+                self.flags.get_or_init(|| flags);
+            }
+        }
+        let flags = self.flags.get().copied().unwrap_or(false);
+        let mut hashes = None;
+        for loaded in join_all(links.iter_mut().map(|link| load_scripts::load_as(link, flags))).await {
+            match loaded {
+                Ok(loaded) => hashes = Some(loaded),
+                Err(error) => failure = Some(error.into()),
+            }
+        }
+        hashes.ok_or_else(|| failure.unwrap_or_else(unserved))
+    }
+
+    /// A connection of the caller's own to the node that has `key`.
+    pub(in crate::redis) async fn dedicated(&self, key: &str) -> Result<Connection, DialError> {
+        let route = Route::Slot(slots::of_key(key.as_bytes()));
+        if self.node_for(route, None).is_none() {
+            self.refresh_slots().await?;
+        }
+        let node = self.node_for(route, None).ok_or_else(unserved)?;
+        let link = node.dial(None).await;
+        if link.is_err() {
+            self.refresh_slots().await?;
+        }
+        link
+    }
+
+    /// A connection of the caller's own to any node, to listen: what is published at one is heard at all.
+    pub(in crate::redis) async fn listener(&self) -> Result<PubSub, DialError> {
+        if self.primaries().is_empty() {
+            self.refresh_slots().await?;
+        }
+        let mut last = unserved();
+        for node in self.primaries() {
+            match timeout(LOOK_TIMEOUT, node.listener()).await {
+                Ok(Ok(listener)) => return Ok(listener),
+                Ok(Err(error)) => last = error,
+                Err(_) => {}
+            }
+        }
+        Err(last)
+    }
+}
+
+fn unserved() -> DialError {
+    DialError::Unreachable("no node of the cluster serves this slot".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn nobody() -> Cluster {
+        // Nobody listens at a port that was just given back.
+        let port = std::net::TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap()
+            .port();
+        Cluster::new(&[format!("127.0.0.1:{port}")], RedisLogin::default(), None)
+    }
+
+    #[tokio::test]
+    async fn a_cluster_that_is_down_stays_down_until_somebody_answers() {
+        let cluster = nobody();
+        let first = cluster.refresh_slots().await.unwrap_err().to_string();
+        assert!(first.contains("refused"), "{first}");
+        assert_eq!(
+            cluster.refresh_slots().await.unwrap_err().to_string(),
+            first,
+            "nor is it up because it was just asked"
+        );
+        assert!(cluster.load().await.is_err());
+        assert_eq!(cluster.flags.get(), None, "nobody told a version");
+    }
+}

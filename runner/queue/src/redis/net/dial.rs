@@ -1,0 +1,219 @@
+//! One connection to one address: the socket, TLS, the login, each within a bound and with its own words for failure.
+//!
+//! Which address to take is decided by `link` and `sentinel`; what is said at the login is in `login`.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use redis::aio::{ConnectionLike, MultiplexedConnection, PubSub};
+use redis::{AsyncConnectionConfig, Cmd, Pipeline, RedisConnectionInfo, RedisError, RedisFuture, Value};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::redis::net::login::{self, RedisLogin};
+use crate::redis::net::settings::{RedisTls, address};
+use crate::redis::net::tls::{self, ClientCertificate};
+
+/// How long making a connection may take, the login included.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Why there is no connection. It never holds a password.
+#[derive(Debug, Clone)]
+pub(in crate::redis) enum DialError {
+    /// Nobody answers there, or not in time: it may be better later.
+    Unreachable(String),
+    /// Trying again does not mend it: certificates, addresses, what the sentinels know.
+    Refused(String),
+    /// The server's own words, or the connection broke.
+    Redis(RedisError),
+}
+
+impl From<RedisError> for DialError {
+    fn from(error: RedisError) -> Self {
+        Self::Redis(error)
+    }
+}
+
+impl std::fmt::Display for DialError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Unreachable(text) | Self::Refused(text) => f.write_str(text),
+            Self::Redis(error) => error.fmt(f),
+        }
+    }
+}
+
+/// One connection to one server, shared by cloning. It is closed when its last clone goes, whatever it waits for.
+#[derive(Clone)]
+pub(in crate::redis) struct Connection {
+    link: MultiplexedConnection,
+    _driver: Arc<AbortOnDropHandle<()>>,
+}
+
+impl ConnectionLike for Connection {
+    fn req_packed_command<'a>(&'a mut self, command: &'a Cmd) -> RedisFuture<'a, Value> {
+        self.link.req_packed_command(command)
+    }
+
+    fn req_packed_commands<'a>(
+        &'a mut self,
+        pipe: &'a Pipeline,
+        offset: usize,
+        count: usize,
+    ) -> RedisFuture<'a, Vec<Value>> {
+        self.link.req_packed_commands(pipe, offset, count)
+    }
+
+    fn get_db(&self) -> i64 {
+        self.link.get_db()
+    }
+}
+
+/// Where to connect.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::redis) enum DialAddress<'a> {
+    /// `host:port`.
+    Tcp(&'a str),
+    /// A socket of this machine.
+    Socket(&'a Path),
+}
+
+impl std::fmt::Display for DialAddress<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Tcp(address) => f.write_str(address),
+            Self::Socket(path) => path.display().fmt(f),
+        }
+    }
+}
+
+/// What a connection is made of.
+pub(in crate::redis) trait ByteStream: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> ByteStream for T {}
+
+/// A socket, encrypted where that was asked for.
+struct OpenSocket {
+    bytes: Box<dyn ByteStream>,
+    asked: Option<Arc<ClientCertificate>>,
+}
+
+/// Connects and logs in. `answer_within` bounds each answer from then on; `None`: they may take as long as they like.
+pub(in crate::redis) async fn line(
+    at: DialAddress<'_>,
+    tls: Option<&RedisTls>,
+    login: &RedisLogin,
+    answer_within: Option<Duration>,
+) -> Result<Connection, DialError> {
+    let asked = bounded(at, async {
+        let bytes = entered(at, tls, login).await?;
+        let config = AsyncConnectionConfig::new().set_response_timeout(answer_within);
+        let (link, driver) = MultiplexedConnection::new_with_config(&nothing_to_say(), bytes, config).await?;
+        Ok(Connection {
+            link,
+            _driver: Arc::new(AbortOnDropHandle::new(tokio::spawn(driver))),
+        })
+    });
+    asked.await
+}
+
+/// Connects and logs in to listen to channels.
+pub(in crate::redis) async fn listener(
+    at: DialAddress<'_>,
+    tls: Option<&RedisTls>,
+    login: &RedisLogin,
+) -> Result<PubSub, DialError> {
+    bounded(at, async {
+        let bytes = entered(at, tls, login).await?;
+        Ok(PubSub::new(&nothing_to_say(), bytes).await?)
+    })
+    .await
+}
+
+/// The login is over when a connection is handed on.
+fn nothing_to_say() -> RedisConnectionInfo {
+    RedisConnectionInfo::default().set_skip_set_lib_name()
+}
+
+async fn entered(
+    at: DialAddress<'_>,
+    tls: Option<&RedisTls>,
+    login: &RedisLogin,
+) -> Result<Box<dyn ByteStream>, DialError> {
+    // Read at each connection: a password that was changed takes no restart.
+    let login = login.now().await.map_err(DialError::Unreachable)?;
+    let mut open = open(at, tls).await?;
+    match login::enter(&mut open.bytes, &login).await {
+        Ok(()) => Ok(open.bytes),
+        Err(error) => Err(broken(at, error, open.asked.as_deref())),
+    }
+}
+
+async fn bounded<T>(at: DialAddress<'_>, making: impl Future<Output = Result<T, DialError>>) -> Result<T, DialError> {
+    match timeout(CONNECT_TIMEOUT, making).await {
+        Ok(made) => made,
+        Err(_) => Err(DialError::Unreachable(format!(
+            "{at}: no connection within {} s; is it a Redis, and TLS at both ends or at none?",
+            CONNECT_TIMEOUT.as_secs()
+        ))),
+    }
+}
+
+async fn open(at: DialAddress<'_>, tls: Option<&RedisTls>) -> Result<OpenSocket, DialError> {
+    let unreachable = |error: std::io::Error| DialError::Unreachable(format!("{at}: {error}"));
+    let refused = |why: String| DialError::Refused(format!("{at}: {why}"));
+    let (text, host, port) = match at {
+        DialAddress::Socket(path) => {
+            let stream = UnixStream::connect(path).await.map_err(unreachable)?;
+            return Ok(OpenSocket {
+                bytes: Box::new(stream),
+                asked: None,
+            });
+        }
+        DialAddress::Tcp(text) => match address(text) {
+            Some((host, port)) => (text, host, port),
+            None => return Err(refused("it is not of the form host:port".to_owned())),
+        },
+    };
+    let terms = tls.map(|tls| tls::terms(tls, host)).transpose().map_err(refused)?;
+    let stream = TcpStream::connect((host, port)).await.map_err(unreachable)?;
+    stream.set_nodelay(true).map_err(unreachable)?;
+    let Some(terms) = terms else {
+        return Ok(OpenSocket {
+            bytes: Box::new(stream),
+            asked: None,
+        });
+    };
+    let connector = TlsConnector::from(terms.config);
+    match connector.connect(terms.name.clone(), stream).await {
+        Ok(stream) => Ok(OpenSocket {
+            bytes: Box::new(stream),
+            asked: Some(terms.asked),
+        }),
+        Err(_) if terms.asked.in_vain() => Err(refused(NO_CERTIFICATE.to_owned())),
+        Err(error) => Err(match tls::explain(&error, &terms.name) {
+            (why, true) => DialError::Unreachable(format!("{text}: {why}")),
+            (why, false) => refused(why),
+        }),
+    }
+}
+
+const NO_CERTIFICATE: &str = "the server asks for a client certificate (tls.cert_file and tls.key_file)";
+
+/// A connection that broke before the first answer.
+fn broken(at: DialAddress<'_>, error: RedisError, asked: Option<&ClientCertificate>) -> DialError {
+    let cut = error.is_io_error() || error.is_connection_dropped();
+    match asked {
+        Some(asked) if cut && asked.in_vain() => DialError::Refused(format!("{at}: {NO_CERTIFICATE}")),
+        Some(asked) if cut && asked.answered() => DialError::Refused(format!(
+            "{at}: the server ended the connection after it saw our certificate (tls.cert_file): {error}"
+        )),
+        None if cut => DialError::Unreachable(format!(
+            "{at}: the server ended the connection before it answered ({error}); is TLS on at its end only?"
+        )),
+        _ => DialError::Redis(error),
+    }
+}

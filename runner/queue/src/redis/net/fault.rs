@@ -1,0 +1,263 @@
+//! What an error of the server or of the connection means to callers of the seam.
+
+use redis::{ErrorKind, RedisError, ServerError, Value};
+
+use crate::redis::net::dial::DialError;
+use crate::{BoxError, BrokerError};
+
+/// What stands for a node that cannot be reached.
+const AWAY: &str = "CLUSTERDOWN";
+
+/// Codes of answers that pass by themselves: a replica about to be promoted, a server that loads its file, a slot of a
+/// cluster on its way.
+const TRANSIENT: [&str; 11] = [
+    "NOSCRIPT",
+    "READONLY",
+    "LOADING",
+    "MASTERDOWN",
+    "BUSY",
+    "TRYAGAIN",
+    "CLUSTERDOWN",
+    "NOREPLICAS",
+    "UNBLOCKED",
+    "ASK",
+    "MOVED",
+];
+
+/// What passes by itself and has no code: a slot of a cluster is on its way to another node, and a part of the queue is
+/// there; the server has as many clients as it may.
+const PASSING: [&str; 2] = ["non local key", "max number of clients"];
+
+/// Codes of answers that say who we are not, or what we may not.
+const DENIED: [&str; 3] = ["NOAUTH", "WRONGPASS", "NOPERM"];
+
+/// How servers from version 7 on say the same of a command within a script, by version.
+const DENIED_IN_SCRIPT: [&str; 2] = ["The user executing the script can't", "ACL failure in script"];
+
+/// An error of a call that got no usable answer, or of making a connection.
+pub(in crate::redis) fn of(error: impl Into<DialError>, doing: &'static str) -> BrokerError {
+    match error.into() {
+        DialError::Unreachable(why) => BrokerError::Unreachable {
+            doing,
+            source: why.into(),
+        },
+        DialError::Refused(why) => BrokerError::Refused {
+            doing,
+            source: why.into(),
+        },
+        DialError::Redis(error) => by_kind(error, doing),
+    }
+}
+
+fn by_kind(error: RedisError, doing: &'static str) -> BrokerError {
+    match error.kind() {
+        ErrorKind::Server(_) | ErrorKind::Extension => {
+            // Of several commands at once each has an answer of its own, and the error as a whole has no words.
+            let all = error.clone().into_server_errors();
+            if let Some((_, first)) = all.as_deref().and_then(<[_]>::first) {
+                return answered(first, doing);
+            }
+            let code = error.code().unwrap_or_default().to_owned();
+            let detail = error.detail().unwrap_or_default().to_owned();
+            by_code(&code, &detail, doing)
+        }
+        ErrorKind::AuthenticationFailed => BrokerError::Denied {
+            doing,
+            source: Box::new(error),
+        },
+        ErrorKind::InvalidClientConfig | ErrorKind::RESP3NotSupported => BrokerError::Refused {
+            doing,
+            source: Box::new(error),
+        },
+        ErrorKind::UnexpectedReturnType => BrokerError::Corrupt {
+            doing,
+            what: error.to_string(),
+        },
+        _ => BrokerError::Unreachable {
+            doing,
+            source: Box::new(error),
+        },
+    }
+}
+
+/// An error that the server answered to one command of several.
+pub(in crate::redis) fn answered(error: &ServerError, doing: &'static str) -> BrokerError {
+    let detail = error.details().unwrap_or_default();
+    by_code(error.code(), detail, doing)
+}
+
+fn by_code(code: &str, detail: &str, doing: &'static str) -> BrokerError {
+    let (code, detail) = unwrapped(code, detail);
+    // The server's own word, by which people look it up.
+    let source: BoxError = format!("{code} {detail}").trim().into();
+    let is = |word: &str| code == word;
+    if is("OOM") || is("MISCONF") || detail.contains("OOM command not allowed") {
+        BrokerError::Full { doing, source }
+    } else if is("WRONGTYPE") {
+        let what = format!("a key has the wrong type: {code} {detail}");
+        BrokerError::Corrupt { doing, what }
+    } else if DENIED.into_iter().any(is) || DENIED_IN_SCRIPT.into_iter().any(|words| detail.contains(words)) {
+        BrokerError::Denied { doing, source }
+    } else if TRANSIENT.into_iter().any(is) || PASSING.into_iter().any(|words| detail.contains(words)) {
+        BrokerError::Unreachable { doing, source }
+    } else {
+        BrokerError::Refused { doing, source }
+    }
+}
+
+/// What a command within a script answered. Servers before version 7 wrap it into a general error, twice if the command
+/// was refused before it ran: `ERR Error running script (call to f_…): @user_script:5: WRONGTYPE Operation …`,
+/// `…: @user_script:5: @user_script: 5: -OOM command …`.
+fn unwrapped<'a>(code: &'a str, detail: &'a str) -> (&'a str, &'a str) {
+    const PLACE: &str = "@user_script:";
+    let Some((_, mut inner)) = detail
+        .split_once(PLACE)
+        .filter(|(head, _)| code == "ERR" && head.starts_with("Error running script"))
+    else {
+        return (code, detail);
+    };
+    loop {
+        let line = inner.trim_start().trim_start_matches(|c: char| c.is_ascii_digit());
+        inner = line.strip_prefix(':').unwrap_or(line).trim_start();
+        match inner.strip_prefix(PLACE) {
+            Some(again) => inner = again,
+            None => break,
+        }
+    }
+    let (word, rest) = inner.split_once(' ').unwrap_or((inner, ""));
+    let word = word.strip_prefix('-').unwrap_or(word);
+    if word.len() > 2 && word.bytes().all(|byte| byte.is_ascii_uppercase()) {
+        (word, rest)
+    } else {
+        (code, inner)
+    }
+}
+
+fn is_connection_trouble(error: &RedisError) -> bool {
+    error.is_io_error() || error.is_timeout() || error.is_connection_dropped()
+}
+
+/// Whether the connection had better be thrown away after this error.
+pub(in crate::redis) fn needs_new_connection(error: &RedisError) -> bool {
+    is_connection_trouble(error) || error.is_unrecoverable_error()
+}
+
+/// Whether the server says that it is the wrong one: after a failover the name may lead to another.
+pub(in crate::redis) fn is_wrong_server(error: &ServerError) -> bool {
+    unwrapped(error.code(), error.details().unwrap_or_default()).0 == "READONLY"
+}
+
+/// The answer to a command for a node of a cluster that there is no connection to: the node's own error if it said one,
+/// else why there was nobody to ask.
+pub(in crate::redis) fn unanswered(error: &DialError) -> Value {
+    let code = match error {
+        DialError::Redis(error) => match (error.code(), error.kind()) {
+            (Some(code), _) => code,
+            (None, ErrorKind::AuthenticationFailed) => "WRONGPASS",
+            (None, _) => AWAY,
+        },
+        DialError::Unreachable(_) => AWAY,
+        // No server says this: trying again does not mend it.
+        DialError::Refused(_) => "REFUSED",
+    };
+    let line = format!("-{code} {error}").replace(['\r', '\n'], " ");
+    redis::parse_redis_value(format!("{line}\r\n").as_bytes()).unwrap_or(Value::Nil)
+}
+
+/// An answer of a shape that no version of our scripts gives.
+pub(in crate::redis) fn odd_answer(doing: &'static str) -> BrokerError {
+    BrokerError::Corrupt {
+        doing,
+        what: "the server answered in an unknown form".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::panic)]
+    use super::*;
+
+    fn code_of(code: &str, detail: &str) -> &'static str {
+        by_code(code, detail, "try").code()
+    }
+
+    #[test]
+    fn codes_are_told_apart_also_when_wrapped_by_a_script() {
+        assert_eq!(code_of("OOM", "command not allowed"), "broker_full");
+        assert_eq!(code_of("WRONGTYPE", "Operation against"), "broker_corrupt");
+        // As 6.2 says it: of a command that ran and failed, and of one that was refused.
+        let wrapped = |inner: &str| {
+            let failed = format!("Error running script (call to f_5860e4): @user_script:15: {inner}");
+            let refused =
+                format!("Error running script (call to f_5860e4): @user_script:15: @user_script: 15: -{inner}");
+            (code_of("ERR", &failed), code_of("ERR", &refused))
+        };
+        for (inner, code) in [
+            (
+                "WRONGTYPE Operation against a key holding the wrong kind of value",
+                "broker_corrupt",
+            ),
+            ("OOM command not allowed when used memory > 'maxmemory'.", "broker_full"),
+            ("MISCONF Redis is configured to save RDB snapshots", "broker_full"),
+            (
+                "READONLY You can't write against a read only replica.",
+                "broker_unavailable",
+            ),
+            ("NOREPLICAS Not enough good replicas to write.", "broker_unavailable"),
+            ("NOSCRIPT No matching script.", "broker_unavailable"),
+            ("NOPERM this user has no permissions", "broker_auth"),
+            ("ERR value is not an integer or out of range", "broker_refused"),
+        ] {
+            assert_eq!(wrapped(inner), (code, code), "{inner}");
+        }
+        assert_eq!(
+            code_of(
+                "ERR",
+                "Error running script (call to f_1): @user_script:1: @user_script: 1: The user executing the script can't run this command or subcommand"
+            ),
+            "broker_auth"
+        );
+        // Words of a user's that look like it change nothing.
+        assert_eq!(
+            code_of("ERR", "unknown command '@user_script:1: OOM x'"),
+            "broker_refused"
+        );
+        assert_eq!(
+            code_of("ERR", "Script attempted to access a non local key in a cluster node"),
+            "broker_unavailable"
+        );
+        assert_eq!(code_of("ERR", "max number of clients reached"), "broker_unavailable");
+        assert_eq!(
+            code_of("DENIED", "Redis is running in protected mode"),
+            "broker_refused"
+        );
+        for transient in ["READONLY", "LOADING", "MASTERDOWN", "BUSY", "TRYAGAIN", "ASK"] {
+            assert_eq!(code_of(transient, ""), "broker_unavailable", "{transient}");
+        }
+        for denial in ["NOAUTH", "WRONGPASS", "NOPERM"] {
+            assert_eq!(code_of(denial, ""), "broker_auth", "{denial}");
+        }
+        for words in DENIED_IN_SCRIPT {
+            assert_eq!(code_of("ERR", words), "broker_auth", "{words}");
+        }
+        assert_eq!(code_of("ERR", "unknown command"), "broker_refused");
+    }
+
+    #[test]
+    fn what_is_wrong_with_one_node_keeps_its_code() {
+        let text = || "here: it is not made out to here".to_owned();
+        let redis = |kind| DialError::Redis((kind, "no").into());
+        for (error, code) in [
+            (DialError::Unreachable(text()), "broker_unavailable"),
+            (DialError::Refused(text()), "broker_refused"),
+            (redis(ErrorKind::Io), "broker_unavailable"),
+            (redis(ErrorKind::AuthenticationFailed), "broker_auth"),
+        ] {
+            let Value::ServerError(answer) = unanswered(&error) else {
+                panic!("no error: {error}")
+            };
+            let told = answered(&answer, "try");
+            assert_eq!(told.code(), code, "{told:?}");
+        }
+    }
+}

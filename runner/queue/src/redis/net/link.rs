@@ -1,0 +1,237 @@
+//! Making connections: the shared one, on which all callers' commands travel, and those of one's own.
+//!
+//! Which address to take is decided here; what travels, and when a connection is thrown away and made anew, by `conn`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use redis::aio::{ConnectionLike as _, PubSub};
+use redis::{Pipeline, RedisResult, Value};
+
+use crate::redis::net::cluster::Cluster;
+use crate::redis::net::dial::{self, Connection, DialAddress, DialError};
+use crate::redis::net::login::RedisLogin;
+use crate::redis::net::sentinel::{self, Sentinels};
+use crate::redis::net::settings::{RedisSettings, RedisTarget, RedisTls, address};
+use crate::{BrokerError, BrokerResult};
+
+/// How long the server may take to answer; a script of ours takes a few milliseconds at most.
+pub(in crate::redis) const RESPONSE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A live connection that is shared by cloning it.
+#[derive(Clone)]
+pub(in crate::redis) enum SharedConnection {
+    /// To one server.
+    One(Connection),
+    /// To the nodes of a cluster.
+    Cluster(Arc<Cluster>),
+}
+
+impl SharedConnection {
+    /// Sends all commands; one answer for each, in order. What the server refused is an answer too. `within`: how long
+    /// each node of a cluster may take.
+    pub(in crate::redis) async fn send(
+        &mut self,
+        pipe: &Pipeline,
+        within: Option<Duration>,
+    ) -> RedisResult<Vec<Value>> {
+        match self {
+            Self::One(line) => line.req_packed_commands(pipe, 0, pipe.len()).await,
+            Self::Cluster(cluster) => Ok(cluster.send(pipe, within).await),
+        }
+    }
+
+    /// A connection to each server that has keys and can be reached.
+    pub(in crate::redis) async fn reached(&self) -> Vec<Connection> {
+        match self {
+            Self::One(line) => vec![line.clone()],
+            Self::Cluster(cluster) => cluster.each().await.into_iter().flatten().collect(),
+        }
+    }
+
+    /// A connection to each server that has keys.
+    #[cfg(feature = "contract")]
+    pub(in crate::redis) async fn servers(&self) -> Result<Vec<Connection>, DialError> {
+        match self {
+            Self::One(line) => Ok(vec![line.clone()]),
+            Self::Cluster(cluster) => cluster.each().await.into_iter().collect(),
+        }
+    }
+}
+
+/// Makes connections as the settings say. Cheap to clone.
+#[derive(Clone)]
+pub(in crate::redis) struct Dialer(Arc<Inner>);
+
+struct Inner {
+    target: RedisTarget,
+    login: RedisLogin,
+    tls: Option<RedisTls>,
+    sentinels: Option<Sentinels>,
+    cluster: Option<Arc<Cluster>>,
+}
+
+impl Dialer {
+    /// Checks the settings; touches no network.
+    pub(in crate::redis) fn new(settings: &RedisSettings) -> BrokerResult<Self> {
+        check(settings).map_err(|why| BrokerError::Refused {
+            doing: "read where the Redis server is",
+            source: why.into(),
+        })?;
+        let sentinels = match &settings.target {
+            RedisTarget::Sentinels(sentinels) => Some(Sentinels::new(sentinels.clone(), settings.tls.clone())),
+            _ => None,
+        };
+        let login = RedisLogin {
+            username: settings.username.clone(),
+            password: settings.password.clone(),
+            database: settings.database,
+        };
+        let cluster = match &settings.target {
+            RedisTarget::Cluster(nodes) => Some(Arc::new(Cluster::new(nodes, login.clone(), settings.tls.clone()))),
+            _ => None,
+        };
+        Ok(Self(Arc::new(Inner {
+            target: settings.target.clone(),
+            login,
+            tls: settings.tls.clone(),
+            sentinels,
+            cluster,
+        })))
+    }
+
+    /// Whether keys lie in slots of several servers, so that no script may touch those of two queues.
+    pub(in crate::redis) fn is_cluster(&self) -> bool {
+        self.0.cluster.is_some()
+    }
+
+    /// A connection to be shared: each answer must come within a bound.
+    pub(in crate::redis) async fn shared(&self) -> Result<SharedConnection, DialError> {
+        match &self.0.cluster {
+            Some(cluster) => {
+                cluster.refresh_slots().await?;
+                Ok(SharedConnection::Cluster(Arc::clone(cluster)))
+            }
+            None => self.one(Some(RESPONSE_TIMEOUT)).await.map(SharedConnection::One),
+        }
+    }
+
+    /// A connection of one's own for blocking commands, to the server that holds `key`. It waits for answers as
+    /// long as it takes, so the caller sets the bound, and throws the connection away when it ran out.
+    pub(in crate::redis) async fn dedicated(&self, key: &str) -> Result<Connection, DialError> {
+        match &self.0.cluster {
+            Some(cluster) => cluster.dedicated(key).await,
+            None => self.one(None).await,
+        }
+    }
+
+    /// A connection of one's own that listens to a channel.
+    pub(in crate::redis) async fn listener(&self) -> Result<PubSub, DialError> {
+        if let Some(cluster) = &self.0.cluster {
+            return cluster.listener().await;
+        }
+        let Inner { login, tls, .. } = &*self.0;
+        match self.master().await? {
+            Some(master) => dial::listener(DialAddress::Tcp(&master), tls.as_ref(), login).await,
+            None => dial::listener(self.address()?, tls.as_ref(), login).await,
+        }
+    }
+
+    async fn one(&self, answer_within: Option<Duration>) -> Result<Connection, DialError> {
+        let Inner { login, tls, .. } = &*self.0;
+        let Some(master) = self.master().await? else {
+            return dial::line(self.address()?, tls.as_ref(), login, answer_within).await;
+        };
+        let mut line = dial::line(DialAddress::Tcp(&master), tls.as_ref(), login, answer_within).await?;
+        sentinel::confirm(&mut line, &master).await?;
+        Ok(line)
+    }
+
+    /// The server that the sentinels name, if there are sentinels.
+    async fn master(&self) -> Result<Option<String>, DialError> {
+        match &self.0.sentinels {
+            Some(sentinels) => sentinels.master().await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    fn address(&self) -> Result<DialAddress<'_>, DialError> {
+        match &self.0.target {
+            RedisTarget::Server(host) => Ok(DialAddress::Tcp(host)),
+            RedisTarget::Socket(path) => Ok(DialAddress::Socket(path)),
+            RedisTarget::Sentinels(_) | RedisTarget::Cluster(_) => {
+                Err(DialError::Refused("no one server is named".to_owned()))
+            }
+        }
+    }
+}
+
+const NO_PASSWORD: &str = "a username without a password logs nobody in; a user that needs none (nopass) takes any";
+
+fn check(settings: &RedisSettings) -> Result<(), String> {
+    let mut logins = vec![(&settings.username, &settings.password)];
+    if let RedisTarget::Sentinels(sentinels) = &settings.target {
+        logins.push((&sentinels.username, &sentinels.password));
+    }
+    if logins
+        .iter()
+        .any(|(username, password)| username.is_some() && password.is_none())
+    {
+        return Err(NO_PASSWORD.to_owned());
+    }
+    let must_be_address = |text: &String| match address(text) {
+        Some(_) => Ok(()),
+        None => Err(format!("{text:?} is not of the form host:port")),
+    };
+    match &settings.target {
+        RedisTarget::Server(host) => must_be_address(host)?,
+        RedisTarget::Socket(path) if path.as_os_str().is_empty() => return Err("the socket has no path".to_owned()),
+        RedisTarget::Socket(_) if settings.tls.is_some() => return Err("a socket takes no TLS".to_owned()),
+        RedisTarget::Socket(_) => {}
+        RedisTarget::Sentinels(sentinels) if sentinels.addresses.is_empty() || sentinels.master.is_empty() => {
+            return Err("sentinels need addresses and the name of a master".to_owned());
+        }
+        RedisTarget::Sentinels(sentinels) => sentinels.addresses.iter().try_for_each(must_be_address)?,
+        RedisTarget::Cluster(nodes) if nodes.is_empty() => return Err("a cluster needs addresses of nodes".to_owned()),
+        RedisTarget::Cluster(_) if settings.database != 0 => {
+            return Err("a cluster has no databases but number 0".to_owned());
+        }
+        RedisTarget::Cluster(nodes) => nodes.iter().try_for_each(must_be_address)?,
+    }
+    // Now rather than at the first call: a file that is not there is most likely a typing error.
+    match &settings.tls {
+        Some(tls) => crate::redis::net::tls::terms(tls, "localhost").map(|_| ()),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic)]
+    use super::*;
+    use crate::redis::net::settings::{Password, RedisSentinels};
+
+    #[test]
+    fn a_username_without_a_password_is_refused_and_not_forgotten() {
+        let mut server = RedisSettings::at("localhost:6379");
+        server.username = Some("app".to_owned());
+        let mut sentinels = RedisSettings::of(RedisTarget::Sentinels(RedisSentinels {
+            master: "m".to_owned(),
+            addresses: vec!["localhost:26379".to_owned()],
+            username: Some("watch".to_owned()),
+            password: None,
+        }));
+        for settings in [&server, &sentinels] {
+            let error = Dialer::new(settings).err().unwrap();
+            assert_eq!(error.code(), "broker_refused");
+            let why = std::error::Error::source(&error).unwrap().to_string();
+            assert!(why.contains("username without a password"), "{why}");
+        }
+        server.password = Some(Password::new("p"));
+        let RedisTarget::Sentinels(target) = &mut sentinels.target else {
+            panic!("not sentinels")
+        };
+        target.password = Some(Password::new("p"));
+        assert!([server, sentinels].iter().all(|settings| Dialer::new(settings).is_ok()));
+    }
+}

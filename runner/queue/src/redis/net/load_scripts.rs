@@ -1,0 +1,65 @@
+//! Loads all scripts into a server, or into each primary of a cluster. What a script does is in `format::scripts`.
+
+use redis::{RedisResult, Value};
+
+use crate::redis::format::reply;
+use crate::redis::format::scripts::{self, Hashes};
+use crate::redis::net::dial::{Connection, DialError};
+use crate::redis::net::fault;
+use crate::redis::net::link::SharedConnection;
+
+/// Gives the server, or each of a cluster, all scripts.
+pub(in crate::redis) async fn load(link: &mut SharedConnection) -> Result<Hashes, DialError> {
+    match link {
+        SharedConnection::One(server) => {
+            let flags = knows_flags(server).await?;
+            Ok(load_as(server, flags).await?)
+        }
+        SharedConnection::Cluster(cluster) => cluster.load().await,
+    }
+}
+
+/// Whether this server's version knows flags of scripts.
+pub(in crate::redis) async fn knows_flags(server: &mut Connection) -> RedisResult<bool> {
+    // A server that does not tell its version (it may be forbidden to us) is treated as an old one.
+    let info: RedisResult<String> = redis::cmd("INFO").arg("server").query_async(server).await;
+    match info {
+        Ok(info) => Ok(major_version(&info) >= 7),
+        Err(error) if fault::needs_new_connection(&error) => Err(error),
+        Err(_) => Ok(false),
+    }
+}
+
+/// Gives one server all scripts, with flags or without; the names depend on that and on nothing else.
+pub(in crate::redis) async fn load_as(server: &mut Connection, flags: bool) -> RedisResult<Hashes> {
+    let mut pipe = redis::pipe();
+    for text in scripts::all(flags) {
+        pipe.cmd("SCRIPT").arg("LOAD").arg(text);
+    }
+    let answers: Vec<Value> = pipe.query_async(server).await?;
+    Ok(Hashes::new(
+        answers
+            .into_iter()
+            .map(|answer| reply::text(answer).unwrap_or_default())
+            .collect(),
+    ))
+}
+
+fn major_version(info: &str) -> u32 {
+    info.lines()
+        .find_map(|line| line.strip_prefix("redis_version:"))
+        .and_then(|version| version.split('.').next()?.trim().parse().ok())
+        .unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_read_from_the_servers_own_words() {
+        assert_eq!(major_version("# Server\r\nredis_version:7.0.15\r\n"), 7);
+        assert_eq!(major_version("redis_version:6.2.0\r\n"), 6);
+        assert_eq!(major_version(""), 0);
+    }
+}

@@ -1,0 +1,165 @@
+//! TLS to Redis: whom we trust, how we prove who we are, and what went wrong, in words.
+//!
+//! Certificate and name are always checked; there is no switch against it, and none falls back to plain text.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use rustls::client::ResolvesClientCert;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::sign::CertifiedKey;
+use rustls::{CertificateError, ClientConfig, RootCertStore, SignatureScheme};
+
+use crate::redis::net::settings::RedisTls;
+
+/// What a handshake needs.
+pub(in crate::redis) struct HandshakeSetup {
+    /// The configuration of the library.
+    pub(in crate::redis) config: Arc<ClientConfig>,
+    /// The name that the server must prove.
+    pub(in crate::redis) name: ServerName<'static>,
+    /// Told whether the server asked for a certificate of ours.
+    pub(in crate::redis) asked: Arc<ClientCertificate>,
+}
+
+/// Presents our certificate, if there is one, and notes that it was asked for.
+#[derive(Debug)]
+pub(in crate::redis) struct ClientCertificate {
+    ours: Option<Arc<CertifiedKey>>,
+    was: AtomicBool,
+}
+
+impl ClientCertificate {
+    /// Whether the server asked for a certificate and we have none.
+    pub(in crate::redis) fn in_vain(&self) -> bool {
+        self.ours.is_none() && self.was.load(Ordering::Relaxed)
+    }
+
+    /// Whether the server was shown a certificate.
+    pub(in crate::redis) fn answered(&self) -> bool {
+        self.ours.is_some() && self.was.load(Ordering::Relaxed)
+    }
+}
+
+impl ResolvesClientCert for ClientCertificate {
+    fn resolve(&self, _authorities: &[&[u8]], _schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        self.was.store(true, Ordering::Relaxed);
+        self.ours.clone()
+    }
+
+    fn has_certs(&self) -> bool {
+        // Without it the library would not ask, and nobody could say that the server did.
+        true
+    }
+}
+
+/// Reads the files and puts the terms together for a server at `host`.
+///
+/// # Errors
+///
+/// Which file cannot be used and why.
+pub(in crate::redis) fn terms(settings: &RedisTls, host: &str) -> Result<HandshakeSetup, String> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let ours = match (&settings.cert_file, &settings.key_file) {
+        (None, None) => None,
+        (Some(cert), Some(key)) => {
+            let (chain, key) = (certificates(cert)?, private_key(key)?);
+            let ours = CertifiedKey::from_der(chain, key, &provider)
+                .map_err(|error| format!("{} cannot be used with its key: {error}", cert.display()))?;
+            Some(Arc::new(ours))
+        }
+        _ => return Err("a client certificate needs both cert_file and key_file".to_owned()),
+    };
+    let asked = Arc::new(ClientCertificate {
+        ours,
+        was: AtomicBool::new(false),
+    });
+    let wanted = settings.server_name.as_deref().unwrap_or(host);
+    let name = ServerName::try_from(wanted.to_owned()).map_err(|_| format!("{wanted:?} is no name of a server"))?;
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| error.to_string())?
+        .with_root_certificates(roots(settings)?)
+        .with_client_cert_resolver(Arc::clone(&asked) as Arc<dyn ResolvesClientCert>);
+    Ok(HandshakeSetup {
+        config: Arc::new(config),
+        name,
+        asked,
+    })
+}
+
+fn roots(settings: &RedisTls) -> Result<RootCertStore, String> {
+    let mut roots = RootCertStore::empty();
+    match &settings.ca_file {
+        Some(path) => {
+            for authority in certificates(path)? {
+                roots
+                    .add(authority)
+                    .map_err(|error| format!("{} holds what is no authority: {error}", path.display()))?;
+            }
+        }
+        None => {
+            // One that cannot be read is no reason to do without the others.
+            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+            if roots.is_empty() {
+                return Err("this system names no authorities to trust; tls.ca_file can".to_owned());
+            }
+        }
+    }
+    Ok(roots)
+}
+
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+    let pem = read(path)?;
+    let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
+    match all {
+        Ok(all) if !all.is_empty() => Ok(all),
+        _ => Err(format!("{} holds no certificate in PEM form", path.display())),
+    }
+}
+
+fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, String> {
+    let pem = read(path)?;
+    // The library's reason is left out: it could quote the file.
+    PrivateKeyDer::from_pem_slice(&pem).map_err(|_| format!("{} holds no private key in PEM form", path.display()))
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, String> {
+    std::fs::read(path).map_err(|error| format!("cannot read {}: {error}", path.display()))
+}
+
+/// Why a handshake failed, and whether trying again could mend it.
+pub(in crate::redis) fn explain(error: &std::io::Error, name: &ServerName<'_>) -> (String, bool) {
+    let name = name.to_str();
+    let Some(error) = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) else {
+        return (format!("the TLS handshake was cut off: {error}"), true);
+    };
+    let words = match error {
+        rustls::Error::InvalidCertificate(error) => certificate(error, &name),
+        rustls::Error::InvalidMessage(_) => "the server does not speak TLS at this port".to_owned(),
+        rustls::Error::PeerIncompatible(_) => format!("the server speaks no TLS that is safe: {error}"),
+        rustls::Error::AlertReceived(alert) => format!("the server ended the TLS handshake: {alert:?}"),
+        other => format!("TLS failed: {other}"),
+    };
+    (words, false)
+}
+
+fn certificate(error: &CertificateError, name: &str) -> String {
+    match error {
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => {
+            "the server's certificate is signed by an authority that is not trusted here (tls.ca_file)".to_owned()
+        }
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+            "the server's certificate has expired".to_owned()
+        }
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+            "the server's certificate is not valid yet".to_owned()
+        }
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            format!("the server's certificate is not made out to {name} (tls.server_name)")
+        }
+        other => format!("the server's certificate is not valid: {other}"),
+    }
+}

@@ -1,0 +1,199 @@
+//! An operator's actions: on one task, on a whole list, on a queue.
+//!
+//! No script works on more than [`BATCH`] tasks, no call on more than [`MAX_ACTED`]; what is longer is worked off
+//! call by call.
+
+use bytes::Bytes;
+use redis::Value;
+use runner_core::task::{QueueName, TaskId, TaskState, check_payload};
+
+use crate::redis::RedisBroker;
+use crate::redis::format::scripts::Script;
+use crate::redis::format::{convert, keys, reply};
+use crate::redis::net::fault;
+use crate::{Acted, Action, ActionError, BrokerError, MAX_ACTED, RemoveError};
+
+/// Tasks a script call: Redis does nothing else meanwhile, about 3 ms.
+const BATCH: usize = 250;
+
+const DOING: &str = "act on a task";
+
+/// How often an edit begins anew because somebody else changed the task meanwhile.
+const EDITS: usize = 5;
+
+/// What the scripts call an action.
+fn word(action: Action) -> &'static str {
+    match action {
+        Action::Run => "run",
+        Action::Archive => "archive",
+        Action::Delete => "delete",
+    }
+}
+
+impl RedisBroker {
+    pub(in crate::redis) async fn act_on(
+        &self,
+        queue: &QueueName,
+        id: &TaskId,
+        action: Action,
+    ) -> Result<(), ActionError> {
+        self.act_on_bytes(queue, id.as_str().as_bytes(), id, action).await
+    }
+
+    /// Deletes what lies under an id that may be no text.
+    pub(in crate::redis) async fn delete_what_lies(&self, queue: &QueueName, id: &[u8]) -> Result<(), ActionError> {
+        let shown = String::from_utf8_lossy(id).into_owned();
+        let shown = TaskId::new(shown).or_else(|_| TaskId::new("?"));
+        let shown = shown.map_err(|_| fault::odd_answer(DOING))?;
+        self.act_on_bytes(queue, id, &shown, Action::Delete).await
+    }
+
+    /// `shown`: the id for people.
+    async fn act_on_bytes(
+        &self,
+        queue: &QueueName,
+        bytes: &[u8],
+        shown: &TaskId,
+        action: Action,
+    ) -> Result<(), ActionError> {
+        let key = keys::task_of(queue.as_str(), bytes);
+        let mut trip = self.conn.trip(DOING).await?;
+        trip.script(Script::Act, &[&key])
+            .arg(keys::queue(queue.as_str()))
+            .arg(keys::own(queue.as_str()))
+            .arg(bytes)
+            .arg(word(action));
+        let answer = ActionReply::of(trip.one().await?);
+        match answer.word.as_str() {
+            "ok" => Ok(()),
+            "missing" => Err(ActionError::NotFound(shown.clone(), queue.clone())),
+            _ => Err(answer.wrong_state(shown, action.done(), DOING)),
+        }
+    }
+
+    pub(in crate::redis) async fn act_on_list(
+        &self,
+        queue: &QueueName,
+        state: TaskState,
+        group: Option<&str>,
+        action: Action,
+    ) -> Result<Acted, ActionError> {
+        action.check(state)?;
+        let mut acted = Acted::default();
+        for _ in 0..MAX_ACTED / BATCH {
+            let mut trip = self.conn.trip("act on a list of tasks").await?;
+            trip.script(Script::ActAll, &[keys::part(queue.as_str(), "pending")])
+                .arg(keys::queue(queue.as_str()))
+                .arg(keys::own(queue.as_str()))
+                .arg(state.as_str())
+                .arg(word(action))
+                .arg(BATCH)
+                .arg(group.unwrap_or_default());
+            let mut answer = reply::list(trip.one().await?).into_iter();
+            acted.tasks += answer.next().map_or(0, reply::count);
+            acted.more = answer.next().map_or(0, reply::count) > 0;
+            if !acted.more {
+                break;
+            }
+        }
+        Ok(acted)
+    }
+
+    pub(in crate::redis) async fn edit_payload(
+        &self,
+        queue: &QueueName,
+        id: &TaskId,
+        payload: Bytes,
+    ) -> Result<(), ActionError> {
+        const DOING: &str = "change the payload of a task";
+        check_payload(&payload)?;
+        let key = keys::task(queue.as_str(), id.as_str());
+        for _ in 0..EDITS {
+            let mut trip = self.conn.trip(DOING).await?;
+            trip.command("HGET").arg(&key).arg("msg");
+            let Some(message) = reply::bytes(trip.one().await?) else {
+                return Err(ActionError::NotFound(id.clone(), queue.clone()));
+            };
+            let edited = convert::with_payload(message.clone(), queue, id.as_str().as_bytes(), payload.clone());
+            let edited = edited.map_err(|what| BrokerError::Corrupt {
+                doing: DOING,
+                what: format!("{key}: {what}"),
+            })?;
+            let mut trip = self.conn.trip(DOING).await?;
+            trip.script(Script::Edit, &[&key]).arg(message).arg(edited);
+            let answer = ActionReply::of(trip.one().await?);
+            match answer.word.as_str() {
+                "ok" => return Ok(()),
+                "missing" => return Err(ActionError::NotFound(id.clone(), queue.clone())),
+                "changed" => {}
+                _ => return Err(answer.wrong_state(id, "edited", DOING)),
+            }
+        }
+        let source = format!("others changed the task {EDITS} times meanwhile").into();
+        Err(BrokerError::Unreachable { doing: DOING, source }.into())
+    }
+
+    /// One call's part of removing a queue. Its name goes last, so that a removal that was cut short can be taken
+    /// up again.
+    pub(in crate::redis) async fn remove_part(&self, queue: &QueueName, force: bool) -> Result<Acted, RemoveError> {
+        const DOING: &str = "remove a queue";
+        let mut trip = self.conn.trip(DOING).await?;
+        trip.command("SISMEMBER").arg(keys::QUEUES).arg(queue.as_str());
+        if reply::number(trip.one().await?) != Some(1) {
+            return Err(RemoveError::Unknown(queue.clone()));
+        }
+        let mut acted = Acted::default();
+        for _ in 0..MAX_ACTED / BATCH {
+            let mut trip = self.conn.trip(DOING).await?;
+            trip.script(Script::Remove, &[keys::part(queue.as_str(), "pending")])
+                .arg(keys::queue(queue.as_str()))
+                .arg(keys::own(queue.as_str()))
+                .arg(u8::from(force))
+                .arg(BATCH);
+            let ActionReply { word, rest } = ActionReply::of(trip.one().await?);
+            let (queue, tasks) = (queue.clone(), reply::count(rest));
+            match word.as_str() {
+                "active" => return Err(RemoveError::Active { queue, tasks }),
+                "full" => return Err(RemoveError::NotEmpty { queue, tasks }),
+                "more" | "gone" => acted.tasks += tasks,
+                _ => return Err(fault::odd_answer(DOING).into()),
+            }
+            acted.more = word == "more";
+            if !acted.more {
+                let mut trip = self.conn.trip(DOING).await?;
+                trip.command("SREM").arg(keys::QUEUES).arg(queue.as_str());
+                trip.one().await?;
+                break;
+            }
+        }
+        Ok(acted)
+    }
+}
+
+/// A word, and what follows it.
+struct ActionReply {
+    word: String,
+    rest: Value,
+}
+
+impl ActionReply {
+    fn of(value: Value) -> Self {
+        let mut row = reply::list(value).into_iter();
+        Self {
+            word: row.next().and_then(reply::text).unwrap_or_default(),
+            rest: row.next().unwrap_or_default(),
+        }
+    }
+
+    /// The answer `state` and the state.
+    fn wrong_state(self, id: &TaskId, done: &'static str, doing: &'static str) -> ActionError {
+        match reply::text(self.rest).and_then(|word| word.parse().ok()) {
+            Some(state) => ActionError::WrongState {
+                id: id.clone(),
+                state,
+                done,
+            },
+            None => fault::odd_answer(doing).into(),
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! Which instance has which schedules, and the withdrawal of those that none has any more.
+//!
+//! An instance lasts as long as it says so; a schedule of an instance that died is not withdrawn for that. Not here:
+//! what a withdrawal does to the cursor, which is `register.lua`.
+
+use std::time::Duration;
+
+use runner_core::schedule::ScheduleId;
+
+use crate::redis::RedisBroker;
+use crate::redis::format::scripts::Script;
+use crate::redis::format::{convert, keys, reply};
+use crate::redis::ops::partial::or_nothing;
+use crate::{BrokerResult, HOLD_AT_MOST, Held, Pause, Standing};
+
+/// Schedules a script call.
+const BATCH: usize = 500;
+/// Schedules of one source that are read: many times those of any installation.
+const MOST: usize = 200_000;
+
+impl RedisBroker {
+    pub(in crate::redis) async fn hold_schedules(
+        &self,
+        instance: &str,
+        held: &[Held],
+        ttl: Duration,
+    ) -> BrokerResult<bool> {
+        let cluster = self.conn.is_cluster();
+        let mut known = true;
+        let mut batches = held.chunks(BATCH);
+        let first = batches.next().unwrap_or_default();
+        for (nth, batch) in std::iter::once(first).chain(batches).enumerate() {
+            let mut scopes: Vec<&str> = batch.iter().map(|held| held.scope.as_str()).collect();
+            scopes.sort_unstable();
+            scopes.dedup();
+            let mut names = vec![keys::holders(cluster), keys::held(instance, cluster)];
+            names.extend(scopes.iter().map(|scope| keys::scope(scope, cluster)));
+            let mut trip = self.conn.trip("say which schedules there are").await?;
+            trip.script(Script::Hold, &names)
+                .arg(instance)
+                .arg(convert::whole_seconds(ttl).max(1))
+                .arg(HOLD_AT_MOST.as_secs());
+            for held in batch {
+                let scope = scopes.binary_search(&held.scope.as_str()).unwrap_or_default();
+                trip.arg(scope + 3).arg(held.id.as_str()).arg(&held.revision);
+            }
+            let answer = reply::number(trip.one().await?);
+            if nth == 0 {
+                known = answer == Some(1);
+            }
+        }
+        Ok(known)
+    }
+
+    pub(in crate::redis) async fn withdraw_schedules(
+        &self,
+        instance: &str,
+        scope: &str,
+        ids: &[ScheduleId],
+    ) -> BrokerResult<Vec<ScheduleId>> {
+        let cluster = self.conn.is_cluster();
+        let (before, after) = keys::around_held(cluster);
+        let names = [
+            keys::CURSORS.to_owned(),
+            keys::holders(cluster),
+            keys::held(instance, cluster),
+            keys::scope(scope, cluster),
+        ];
+        let mut withdrawn = Vec::new();
+        for batch in ids.chunks(BATCH) {
+            let mut trip = self.conn.trip("withdraw schedules").await?;
+            trip.script(Script::Withdraw, &names)
+                .arg(instance)
+                .arg(before)
+                .arg(after)
+                .arg(HOLD_AT_MOST.as_secs());
+            for id in batch {
+                trip.arg(id.as_str());
+            }
+            let ids = reply::list(trip.one().await?).into_iter().filter_map(reply::text);
+            withdrawn.extend(ids.map(ScheduleId::from_text));
+        }
+        Ok(withdrawn)
+    }
+
+    pub(in crate::redis) async fn schedules_of(&self, scope: &str) -> BrokerResult<Vec<ScheduleId>> {
+        let mut trip = self.conn.trip("ask for the schedules of a source").await?;
+        trip.command("SMEMBERS").arg(keys::scope(scope, self.conn.is_cluster()));
+        let ids = reply::list(or_nothing(trip.one().await)?)
+            .into_iter()
+            .filter_map(reply::text);
+        Ok(ids.take(MOST).map(ScheduleId::from_text).collect())
+    }
+
+    /// An instance that ends in good order is not waited for as long as one that fell silent.
+    pub(in crate::redis) async fn let_go(&self, instance: &str, soon: Duration) -> BrokerResult<()> {
+        let mut trip = self.conn.trip("say that an instance ends").await?;
+        trip.command("ZSCORE")
+            .arg(keys::holders(self.conn.is_cluster()))
+            .arg(instance);
+        if or_nothing(trip.one().await)? != redis::Value::Nil {
+            self.hold_schedules(instance, &[], soon).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Takes what `register.lua` and the cursors' fields say of one schedule. `None` also when there is no cursor; takes its
+/// five values in any case.
+pub(in crate::redis) fn next_standing(row: &mut impl Iterator<Item = redis::Value>) -> Option<Standing> {
+    let (cursor, paused, nominal) = (row.next()?, row.next()?, row.next()?);
+    let (task, ahead) = (row.next()?, row.next()?);
+    let task = reply::text(task).and_then(|id| runner_core::task::TaskId::new(id).ok());
+    Some(Standing {
+        cursor: reply::seconds(cursor)?,
+        paused: reply::shown(paused).and_then(|text| Pause::of_text(&text)),
+        last: reply::seconds(nominal).zip(task),
+        ahead: reply::text(ahead).unwrap_or_default().parse().unwrap_or_default(),
+        was: None,
+    })
+}

@@ -1,0 +1,283 @@
+//! Keeping the house in order: due tasks, ended retentions, tasks that wait for a handler.
+//!
+//! What silent workers leave behind is the affair of `recover`.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
+use jiff::Timestamp;
+use runner_core::task::QueueName;
+
+use crate::redis::RedisBroker;
+use crate::redis::format::scripts::Script;
+use crate::redis::format::{convert, keys, reply};
+use crate::redis::net::conn::RoundTrip;
+use crate::redis::ops::partial::PartialFailure;
+use crate::{ArchiveBounds, BrokerError, BrokerResult, Forwarded, Repaired, Swept};
+
+/// When the first task of a list is due.
+enum FirstDue {
+    None,
+    Due,
+    Later(Timestamp),
+}
+
+/// Asks for the first member of a sorted set, with its score.
+fn first_of(trip: &mut RoundTrip<'_>, key: &str) {
+    trip.command("ZRANGE").arg(key).arg(0).arg(0).arg("WITHSCORES");
+}
+
+/// Tasks a script call: Redis does nothing else meanwhile.
+const BATCH: usize = 500;
+
+/// Bound on looks at the tasks of one queue that wait for a handler: 200 tasks each.
+const MAX_LOOKS: usize = 1000;
+
+/// Where each queue's next look at the notes of its waiting tasks goes on.
+#[derive(Default)]
+pub(in crate::redis) struct NoteCursor(Mutex<BTreeMap<QueueName, String>>);
+
+impl NoteCursor {
+    fn begin(&self, queue: &QueueName) -> String {
+        let places = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        places.get(queue).map_or_else(|| "0".to_owned(), Clone::clone)
+    }
+
+    fn end(&self, queue: &QueueName, next: Option<String>) {
+        let mut places = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match next.filter(|next| next != "0") {
+            Some(next) => places.insert(queue.clone(), next),
+            None => places.remove(queue),
+        };
+    }
+}
+
+impl RedisBroker {
+    pub(in crate::redis) async fn forward_due(&self, queues: &[QueueName], limit: usize) -> BrokerResult<Forwarded> {
+        let mut pass = Forwarded::default();
+        let mut trouble = PartialFailure::default();
+        let mut open = Vec::new();
+        for (queue, list, first) in self.first_due(queues, &mut trouble).await? {
+            match first {
+                FirstDue::Due => open.push((queue, list, limit)),
+                FirstDue::Later(at) => pass.next_due = [pass.next_due, Some(at)].into_iter().flatten().min(),
+                FirstDue::None => {}
+            }
+        }
+        while !open.is_empty() {
+            let mut trip = self.conn.trip("forward due tasks").await?;
+            for (queue, list, left) in &open {
+                trip.script(Script::Forward, &[keys::part(queue.as_str(), "pending")])
+                    .arg(keys::queue(queue.as_str()))
+                    .arg(keys::own(queue.as_str()))
+                    .arg(list)
+                    .arg((*left).min(BATCH));
+            }
+            let answers = trip.each().await?;
+            let mut again = Vec::new();
+            for ((queue, list, left), answer) in open.into_iter().zip(answers) {
+                let Some(answer) = trouble.part(queue, answer) else {
+                    continue;
+                };
+                let mut answer = reply::list(answer).into_iter();
+                let moved = answer.next().map_or(0, reply::count);
+                let taken = usize::try_from(answer.next().map_or(0, reply::count)).unwrap_or(0);
+                let next_due = answer.next().and_then(reply::seconds);
+                let due = answer.next().map_or(0, reply::count) > 0;
+                let moved = usize::try_from(moved).unwrap_or(0);
+                pass.moved += moved;
+                self.mended.add(&Repaired {
+                    ghosts: taken.saturating_sub(moved),
+                    ..Repaired::default()
+                });
+                let full = taken >= left.min(BATCH);
+                let left = left - taken.min(left);
+                if full && left > 0 {
+                    again.push((queue, list, left));
+                    continue;
+                }
+                pass.more |= full && due;
+                pass.next_due = [pass.next_due, next_due].into_iter().flatten().min();
+            }
+            open = again;
+        }
+        trouble.unless(pass != Forwarded::default())?;
+        Ok(pass)
+    }
+
+    /// The first task of each list of tasks that are due later. Mostly that is all that need be asked.
+    async fn first_due<'a>(
+        &self,
+        queues: &'a [QueueName],
+        trouble: &mut PartialFailure,
+    ) -> BrokerResult<Vec<(&'a QueueName, &'static str, FirstDue)>> {
+        let lists = || {
+            let of = |queue: &'a QueueName| ["scheduled", "retry"].map(|list| (queue, list));
+            queues.iter().flat_map(of)
+        };
+        let mut trip = self.conn.trip("look for due tasks").await?;
+        trip.command("TIME");
+        for (queue, list) in lists() {
+            first_of(&mut trip, &keys::part(queue.as_str(), list));
+        }
+        let mut answers = trip.each().await?.into_iter();
+        let now = match (self.conn.clock(), answers.next()) {
+            (Some(clock), _) => clock.now(),
+            (None, Some(told)) => reply::list(told?)
+                .into_iter()
+                .next()
+                .and_then(reply::seconds)
+                .unwrap_or_default(),
+            (None, None) => Timestamp::default(),
+        };
+        let mut first = Vec::new();
+        for ((queue, list), answer) in lists().zip(answers) {
+            // A key of the wrong type is for the script to deal with.
+            if let Err(BrokerError::Corrupt { .. }) = answer {
+                first.push((queue, list, FirstDue::Due));
+                continue;
+            }
+            if let Some(answer) = trouble.part(queue, answer) {
+                first.push((
+                    queue,
+                    list,
+                    match reply::list(answer).into_iter().nth(1).and_then(reply::seconds) {
+                        None => FirstDue::None,
+                        Some(at) if at <= now => FirstDue::Due,
+                        Some(at) => FirstDue::Later(at),
+                    },
+                ));
+            }
+        }
+        Ok(first)
+    }
+
+    pub(in crate::redis) async fn first_lease_end(&self, queues: &[QueueName]) -> BrokerResult<Option<Timestamp>> {
+        let mut trip = self.conn.trip("look for the next lease that ends").await?;
+        for queue in queues {
+            first_of(&mut trip, &keys::part(queue.as_str(), "lease"));
+        }
+        let (mut ends, mut told, mut trouble) = (Vec::new(), false, PartialFailure::default());
+        for (queue, answer) in queues.iter().zip(trip.each().await?) {
+            // A key of the wrong type is for the recovery to deal with.
+            if let Err(BrokerError::Corrupt { .. }) = answer {
+                told = true;
+                ends.push(Timestamp::UNIX_EPOCH);
+                continue;
+            }
+            if let Some(answer) = trouble.part(queue, answer) {
+                told = true;
+                ends.extend(reply::list(answer).into_iter().nth(1).and_then(reply::seconds));
+            }
+        }
+        trouble.unless(told)?;
+        Ok(ends.into_iter().min())
+    }
+
+    pub(in crate::redis) async fn sweep_ended(
+        &self,
+        queues: &[QueueName],
+        limit: usize,
+        archive: ArchiveBounds,
+    ) -> BrokerResult<Swept> {
+        let mut pass = Swept::default();
+        let mut trouble = PartialFailure::default();
+        for queue in queues {
+            let mut left = limit;
+            while left > 0 {
+                let most = left.min(BATCH);
+                let mut trip = self.conn.trip("delete tasks whose time has passed").await?;
+                trip.script(Script::Sweep, &[keys::part(queue.as_str(), "completed")])
+                    .arg(keys::queue(queue.as_str()))
+                    .arg(keys::own(queue.as_str()))
+                    .arg(most)
+                    .arg(archive.most)
+                    .arg(archive.keep.as_secs())
+                    .arg(self.notes.begin(queue));
+                let Some(answer) = trouble.part(queue, trip.one().await) else {
+                    break;
+                };
+                let mut answer = reply::list(answer).into_iter();
+                let mut take = || usize::try_from(answer.next().map_or(0, reply::count)).unwrap_or(0);
+                let (expired, trimmed, told) = (take(), take(), take());
+                self.notes.end(queue, answer.next().and_then(reply::text));
+                pass.expired += expired;
+                pass.trimmed += told;
+                if expired + trimmed < most {
+                    break;
+                }
+                left -= most;
+                pass.more |= left == 0;
+            }
+        }
+        trouble.unless(pass != Swept::default())?;
+        Ok(pass)
+    }
+
+    pub(in crate::redis) async fn release_for(&self, queues: &[QueueName], handlers: &[String]) -> BrokerResult<usize> {
+        let (mut released, mut trouble) = (0, PartialFailure::default());
+        for queue in queues {
+            let done = self.release_in(queue, handlers).await;
+            released += trouble.part(queue, done).unwrap_or(0);
+        }
+        trouble.unless(released > 0)?;
+        Ok(released)
+    }
+
+    async fn release_in(&self, queue: &QueueName, handlers: &[String]) -> BrokerResult<usize> {
+        const DOING: &str = "release tasks that waited for a handler";
+        let mut released = 0;
+        let mut cursor = "0".to_owned();
+        for _ in 0..MAX_LOOKS {
+            let mut trip = self.conn.trip(DOING).await?;
+            trip.script(Script::Waiting, &[keys::waiting(queue.as_str())])
+                .arg(keys::queue(queue.as_str()))
+                .arg(&cursor);
+            let mut rows = reply::list(trip.one().await?).into_iter();
+            cursor = rows.next().and_then(reply::text).unwrap_or_else(|| "0".to_owned());
+            let mut ids = Vec::new();
+            while let (Some(id), Some(message)) = (rows.next(), rows.next()) {
+                let (Some(id), Some(message)) = (reply::bytes(id), reply::bytes(message)) else {
+                    continue;
+                };
+                let record = convert::decode(message, queue, &id);
+                if record.is_ok_and(|r| handlers.iter().any(|h| handles(h, &r.kind))) {
+                    ids.push(id);
+                }
+            }
+            if !ids.is_empty() {
+                let mut trip = self.conn.trip(DOING).await?;
+                trip.script(Script::Release, &[keys::part(queue.as_str(), "pending")])
+                    .arg(keys::queue(queue.as_str()))
+                    .arg(keys::own(queue.as_str()))
+                    .arg(&ids);
+                released += usize::try_from(reply::count(trip.one().await?)).unwrap_or(0);
+            }
+            if cursor == "0" {
+                break;
+            }
+        }
+        Ok(released)
+    }
+}
+
+fn handles(pattern: &str, kind: &str) -> bool {
+    match pattern.strip_suffix('*') {
+        Some(prefix) => kind.starts_with(prefix),
+        None => kind == pattern,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pattern_is_a_name_or_a_prefix() {
+        assert!(handles("email:send", "email:send"));
+        assert!(!handles("email", "email:send"));
+        assert!(handles("email:*", "email:send"));
+        assert!(handles("*", "anything"));
+        assert!(!handles("sms:*", "email:send"));
+    }
+}

@@ -1,0 +1,36 @@
+//! What the broker does for its callers: one file for each subject, each implementing a part of the seam.
+
+pub(in crate::redis) mod act;
+pub(in crate::redis) mod asynq_entries;
+#[cfg(feature = "contract")]
+pub(in crate::redis) mod audit;
+pub(in crate::redis) mod batcher;
+pub(in crate::redis) mod caveats;
+#[cfg(feature = "ceiling")]
+pub(in crate::redis) mod ceiling;
+pub(in crate::redis) mod claim;
+pub(in crate::redis) mod cluster_commit;
+pub(in crate::redis) mod documents;
+pub(in crate::redis) mod epoch;
+pub(in crate::redis) mod group;
+pub(in crate::redis) mod holders;
+pub(in crate::redis) mod inspect;
+pub(in crate::redis) mod maintenance;
+pub(in crate::redis) mod manual;
+pub(in crate::redis) mod partial;
+pub(in crate::redis) mod passed_over;
+pub(in crate::redis) mod per_queue;
+pub(in crate::redis) mod probe;
+pub(in crate::redis) mod produce;
+pub(in crate::redis) mod recover;
+pub(in crate::redis) mod repair;
+pub(in crate::redis) mod runs;
+pub(in crate::redis) mod schedule;
+pub(in crate::redis) mod servers;
+pub(in crate::redis) mod settle;
+pub(in crate::redis) mod signals;
+pub(in crate::redis) mod task_views;
+pub(in crate::redis) mod type_filter;
+#[cfg(test)]
+pub(in crate::redis) mod vectors;
+pub(in crate::redis) mod work;

@@ -1,0 +1,276 @@
+//! Putting tasks on their queues: one script call for each queue and batch, all in one round trip.
+
+use std::collections::HashMap;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use jiff::Timestamp;
+use prost::Message as _;
+use redis::Value;
+use runner_core::task::{QueueName, Run, Task, TaskId, TaskState};
+
+use crate::redis::RedisBroker;
+use crate::redis::format::scripts::Script;
+use crate::redis::format::{convert, keys, reply};
+use crate::redis::net::conn::RoundTrip;
+use crate::redis::net::fault;
+use crate::redis::ops::batcher::SendRoute;
+use crate::{BrokerError, BrokerResult, Enqueued, Producer, Refusal};
+
+/// Tasks a script call: Redis does nothing else meanwhile, about 1 ms.
+const BATCH: usize = 256;
+/// Tasks a round trip: bounds what is held in memory on both sides.
+const TRIP: usize = 2048;
+
+/// Bytes of payloads a script call, and a round trip: Redis holds a call in memory several times, and cuts off who sends
+/// it a gigabyte. One task goes however large it is.
+const BATCH_BYTES: usize = 4 << 20;
+const TRIP_BYTES: usize = 16 << 20;
+
+/// Leading tasks that go together: at most so many, of so many bytes.
+fn portion<T>(tasks: &[T], most: usize, bytes: usize, payload: impl Fn(&T) -> usize) -> usize {
+    let mut sum = 0_usize;
+    let fit = tasks.iter().take(most).take_while(|task| {
+        sum = sum.saturating_add(payload(task));
+        sum <= bytes
+    });
+    fit.count().max(1).min(tasks.len())
+}
+
+/// All of them, in portions.
+fn portions<T>(
+    mut tasks: &[T],
+    most: usize,
+    bytes: usize,
+    payload: impl Fn(&T) -> usize + Copy,
+) -> impl Iterator<Item = &[T]> {
+    std::iter::from_fn(move || {
+        let (now, later) = tasks.split_at(portion(tasks, most, bytes, payload));
+        tasks = later;
+        (!now.is_empty()).then_some(now)
+    })
+}
+
+pub(in crate::redis) const DOING: &str = "enqueue tasks";
+
+/// The part of a script's arguments that says when: see `put.lua`.
+pub(in crate::redis) fn when(run: Run) -> String {
+    match run {
+        Run::Now => String::new(),
+        Run::At(at) => format!("@{}", at.as_millisecond()),
+        Run::In(delay) => format!("+{}", convert::millis(delay)),
+    }
+}
+
+/// How long the task's lock lasts, in milliseconds; 0 if it takes none.
+pub(in crate::redis) fn lock_ttl(task: &Task) -> u64 {
+    task.unique.map_or(0, |unique| convert::millis(unique.ttl))
+}
+
+/// Whether it waits for nothing and belongs to nothing: see `plain.lua`.
+fn is_plain(task: &Task) -> bool {
+    task.run == Run::Now && task.unique.is_none() && task.group.is_none()
+}
+
+/// Appends what `put.lua` wants of a task, from the id to the group.
+pub(in crate::redis) fn put_args(trip: &mut RoundTrip<'_>, task: &Task, id: &TaskId) {
+    let message = convert::message_of(task, id);
+    trip.arg(id.as_str())
+        .arg(message.encode_to_vec())
+        .arg(&message.unique_key)
+        .arg(lock_ttl(task))
+        .arg(when(task.run))
+        .arg(&message.group_key);
+}
+
+/// One answer for each task, in order.
+pub(in crate::redis) type Answers = Vec<Result<Enqueued, Refusal>>;
+
+#[async_trait]
+impl Producer for RedisBroker {
+    async fn enqueue(&self, tasks: &[Task]) -> BrokerResult<Answers> {
+        self.gather.put(tasks).await
+    }
+}
+
+/// What came of tasks that were sent.
+pub(in crate::redis) struct Sent {
+    pub(in crate::redis) answers: Answers,
+    /// That too few replicas have what was written, if they were to confirm it.
+    pub(in crate::redis) unconfirmed: Option<BrokerError>,
+}
+
+impl Sent {
+    /// What the one who sent them all is told.
+    pub(in crate::redis) fn into_result(self) -> BrokerResult<Answers> {
+        told(self.answers, self.unconfirmed.as_ref())
+    }
+}
+
+/// What a caller is told about tasks of theirs: of those that were refused nothing was to be confirmed.
+pub(in crate::redis) fn told(answers: Answers, unconfirmed: Option<&BrokerError>) -> BrokerResult<Answers> {
+    match unconfirmed {
+        Some(error) if answers.iter().any(Result::is_ok) => Err(error.for_another()),
+        _ => Ok(answers),
+    }
+}
+
+fn payload(task: &Task) -> usize {
+    task.payload.as_ref().map_or(0, Bytes::len)
+}
+
+/// Sends tasks at once: all of them, also where replicas do not confirm the first.
+pub(in crate::redis) async fn send(way: &SendRoute, tasks: &[Task]) -> BrokerResult<Sent> {
+    let mut sent = Sent {
+        answers: Vec::with_capacity(tasks.len()),
+        unconfirmed: None,
+    };
+    for part in portions(tasks, TRIP, TRIP_BYTES, payload) {
+        let mut trip = send_trip(way, part).await?;
+        sent.answers.append(&mut trip.answers);
+        sent.unconfirmed = trip.unconfirmed.or(sent.unconfirmed);
+    }
+    Ok(sent)
+}
+
+async fn send_trip(way: &SendRoute, tasks: &[Task]) -> BrokerResult<Sent> {
+    let mut unconfirmed = None;
+    let mut results: Vec<Option<Result<Enqueued, Refusal>>> = vec![None; tasks.len()];
+    let mut by_queue: HashMap<&QueueName, Vec<(usize, TaskId)>> = HashMap::new();
+    for (place, (task, result)) in tasks.iter().zip(&mut results).enumerate() {
+        match task.check() {
+            Ok(()) => by_queue
+                .entry(&task.queue)
+                .or_default()
+                .push((place, task.id.clone().unwrap_or_else(TaskId::random))),
+            Err(invalid) => *result = Some(Err(invalid.into())),
+        }
+    }
+    if !by_queue.is_empty() {
+        let mut trip = way.conn().trip(DOING).await?;
+        // Each time, because a flushed or failed-over store has forgotten its queues; by the script itself where the
+        // list is within its reach.
+        let apart = way.conn().is_cluster();
+        if apart {
+            trip.script(Script::Beat, &[keys::QUEUES]).arg("");
+            for queue in by_queue.keys() {
+                trip.arg(queue.as_str());
+            }
+        }
+        let mut batches = Vec::new();
+        for (queue, members) in &by_queue {
+            for batch in portions(members, BATCH, BATCH_BYTES, |(place, _)| payload(&tasks[*place])) {
+                let keys = [keys::part(queue.as_str(), "pending"), keys::QUEUES.to_owned()];
+                let keys = if apart { &keys[..1] } else { &keys[..] };
+                let plain = batch.iter().all(|(place, _)| is_plain(&tasks[*place]));
+                let script = if plain { Script::Plain } else { Script::Enqueue };
+                trip.script(script, keys)
+                    .arg(keys::queue(queue.as_str()))
+                    .arg(queue.as_str());
+                for (place, id) in batch {
+                    let task = &tasks[*place];
+                    if plain {
+                        trip.arg(id.as_str()).arg(convert::message_of(task, id).encode_to_vec());
+                    } else {
+                        put_args(&mut trip, task, id);
+                    }
+                }
+                batches.push(batch);
+            }
+        }
+        if let Some(confirm) = way.confirm() {
+            confirm.ask(&mut trip);
+        }
+        let mut answers = trip.each().await?;
+        let confirmed = way.confirm().map(|confirm| (confirm, answers.pop()));
+        let mut answers = answers.into_iter();
+        if apart && let Some(Err(error)) = answers.next().filter(|listed| !passes(listed)) {
+            return Err(error);
+        }
+        for (batch, answer) in batches.into_iter().zip(answers) {
+            take_codes(tasks, batch, answer?, &mut results)?;
+        }
+        if let Some((confirm, answer)) = confirmed {
+            match confirm.check(answer, DOING) {
+                Err(error @ BrokerError::Unconfirmed { .. }) => unconfirmed = Some(error),
+                checked => checked?,
+            }
+        }
+    }
+    let answers = results
+        .into_iter()
+        .map(|result| result.ok_or_else(|| fault::odd_answer(DOING)));
+    Ok(Sent {
+        answers: answers.collect::<BrokerResult<_>>()?,
+        unconfirmed,
+    })
+}
+
+/// Whether listing the queues went well enough. In a cluster the list may be away while the queues are there: the
+/// tasks are accepted, and the next ones list the queues again.
+fn passes(listed: &BrokerResult<Value>) -> bool {
+    !matches!(listed, Err(error) if !matches!(error, BrokerError::Unreachable { .. }))
+}
+
+fn take_codes(
+    tasks: &[Task],
+    batch: &[(usize, TaskId)],
+    answer: Value,
+    results: &mut [Option<Result<Enqueued, Refusal>>],
+) -> BrokerResult<()> {
+    let mut answer = reply::list(answer).into_iter();
+    let now = answer
+        .next()
+        .zip(answer.next())
+        .and_then(|(seconds, nanos)| reply::instant(seconds, nanos))
+        .ok_or_else(|| fault::odd_answer(DOING))?;
+    let mut codes = vec![1; batch.len()];
+    while let Some((number, code)) = answer.next().zip(answer.next()) {
+        let place = usize::try_from(reply::number(number).unwrap_or_default()).ok();
+        let code_at = place.and_then(|n| codes.get_mut(n.checked_sub(1)?));
+        let told = code_at.zip(reply::number(code));
+        let (at, code) = told.ok_or_else(|| fault::odd_answer(DOING))?;
+        *at = code;
+    }
+    for ((place, id), code) in batch.iter().zip(codes) {
+        let task = &tasks[*place];
+        let accepted = |state, run_at| {
+            Ok(Enqueued {
+                id: id.clone(),
+                queue: task.queue.clone(),
+                state,
+                run_at,
+            })
+        };
+        results[*place] = Some(match code {
+            1 => accepted(TaskState::Pending, Some(now)),
+            2 => accepted(TaskState::Scheduled, Some(run_at(task.run, now))),
+            3 => accepted(TaskState::Aggregating, None),
+            0 => Err(Refusal::IdTaken),
+            -1 => Err(Refusal::Duplicate),
+            _ => return Err(fault::odd_answer(DOING)),
+        });
+    }
+    Ok(())
+}
+
+fn run_at(run: Run, now: Timestamp) -> Timestamp {
+    match run {
+        Run::Now => now,
+        Run::At(at) => at,
+        Run::In(delay) => now.checked_add(delay).unwrap_or(Timestamp::MAX),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tasks_go_in_portions_by_number_and_by_bytes() {
+        let sizes = [3, 3, 9, 1, 1, 1, 1, 20];
+        let parts: Vec<&[usize]> = portions(&sizes, 3, 10, |size| *size).collect();
+        assert_eq!(parts, [&[3, 3][..], &[9, 1], &[1, 1, 1], &[20]]);
+        assert_eq!(portions(&[0_usize; 0], 3, 10, |size| *size).count(), 0);
+    }
+}

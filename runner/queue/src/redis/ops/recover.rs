@@ -1,0 +1,303 @@
+//! Taking back tasks whose workers fell silent.
+//!
+//! The script names them with all that is known of the run; what becomes of each is decided here and written by the
+//! script that ends claims, under the condition that the lease is still over then.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use redis::Value;
+use runner_core::schedule::stable_hash;
+use runner_core::task::{QueueName, RunOutcome, TaskId, TaskState, recovery_delay};
+
+use crate::redis::RedisBroker;
+use crate::redis::format::scripts::Script;
+use crate::redis::format::{convert, keys, reply};
+use crate::redis::ops::claim::Unreadable;
+use crate::redis::ops::partial::PartialFailure;
+use crate::redis::ops::{repair, settle};
+use crate::{
+    Absolved, Attempt, BrokerResult, Claim, LEASE_EXPIRED, LONGEST_LEASE, Recovered, Settled, Settlement, Suspicion,
+    TaskRecord, Verdict, after_crash, longest_run, poison,
+};
+
+/// Tasks a script call: Redis does nothing else meanwhile.
+const BATCH: usize = 500;
+
+/// How long after its end a lease that no worker of ours took is left alone: a Go worker writes it by its own clock,
+/// and asynq itself allows so much.
+const FOREIGN_GRACE: Duration = Duration::from_secs(30);
+
+/// How long a run is taken to have lasted whose beginning was not recorded, as of a Go worker.
+const UNKNOWN: Duration = Duration::from_secs(60);
+
+/// A task whose lease ran out, as the script tells of it.
+struct Row {
+    id: Vec<u8>,
+    message: Vec<u8>,
+    /// Of its last claim, `0` if that was a Go worker's.
+    run: Vec<u8>,
+    /// Crashes that were counted before this run.
+    lost: u32,
+    /// Whether the run was alone in its process.
+    alone: bool,
+    /// When it was claimed and by which server, if that was noted.
+    claimed: Option<(Timestamp, String)>,
+    /// When its lease ended, rounded up: scores are whole seconds, rounded down.
+    until: Timestamp,
+}
+
+/// One that can be read, and what is to become of it.
+struct ExpiredClaim {
+    settlement: Settlement,
+    lost: u32,
+    poison: bool,
+}
+
+impl RedisBroker {
+    pub(in crate::redis) async fn recover_silent(
+        &self,
+        queues: &[QueueName],
+        grace: Duration,
+        limit: usize,
+        poison_after: u32,
+    ) -> BrokerResult<Vec<Recovered>> {
+        let mut recovered = Vec::new();
+        let mut trouble = PartialFailure::default();
+        for queue in queues {
+            let left = limit.saturating_sub(recovered.len()).min(BATCH);
+            if left == 0 {
+                break;
+            }
+            let mut trip = self.conn.trip("look for leases that ran out").await?;
+            trip.script(Script::Expired, &[keys::part(queue.as_str(), "active")])
+                .arg(keys::queue(queue.as_str()))
+                .arg(convert::millis(grace))
+                .arg(convert::millis(grace.max(FOREIGN_GRACE)))
+                .arg(left)
+                .arg(keys::own(queue.as_str()))
+                .arg(repair::nowhere(self.present()))
+                .arg(convert::millis(LONGEST_LEASE));
+            let Some(answer) = trouble.part(queue, trip.one().await) else {
+                continue;
+            };
+            let mut answer = reply::list(answer).into_iter();
+            let now = answer.next().and_then(reply::number);
+            let now = now
+                .and_then(|ms| Timestamp::from_millisecond(ms).ok())
+                .unwrap_or_default();
+            self.mended
+                .note_all(queue, answer.next().map(reply::list).unwrap_or_default());
+            let rows: Vec<Row> = std::iter::from_fn(|| next_row(&mut answer)).collect();
+            let (silent, unreadable) = sort(queue, rows, (now, self.lease()), poison_after);
+            let done = self.put_aside(queue, unreadable, &mut recovered).await;
+            trouble.part(queue, done);
+            let done = self.take_back(silent, grace, &mut recovered).await;
+            trouble.part(queue, done);
+        }
+        trouble.unless(!recovered.is_empty())?;
+        Ok(recovered)
+    }
+
+    async fn put_aside(
+        &self,
+        queue: &QueueName,
+        unreadable: Vec<Unreadable>,
+        recovered: &mut Vec<Recovered>,
+    ) -> BrokerResult<()> {
+        self.quarantine(queue, &unreadable).await?;
+        for bad in unreadable {
+            // An id that is not even text can be archived but not named.
+            if let Some(id) = String::from_utf8(bad.id).ok().and_then(|id| TaskId::new(id).ok()) {
+                recovered.push(Recovered {
+                    queue: queue.clone(),
+                    id,
+                    kind: String::new(),
+                    state: TaskState::Archived,
+                    lost: 0,
+                    poison: false,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    async fn take_back(
+        &self,
+        silent: Vec<ExpiredClaim>,
+        grace: Duration,
+        recovered: &mut Vec<Recovered>,
+    ) -> BrokerResult<()> {
+        let settlements: Vec<Settlement> = silent.iter().map(|s| s.settlement.clone()).collect();
+        // A worker may have woken up meanwhile; then the claim stands.
+        let settled = self.settle_claims(&settlements, Some(grace)).await?;
+        for (silent, settled) in silent.into_iter().zip(settled) {
+            if settled == Settled::Accepted {
+                let task = silent.settlement.claim.task();
+                recovered.push(Recovered {
+                    queue: task.queue.clone(),
+                    id: task.id.clone(),
+                    kind: task.kind.clone(),
+                    state: match silent.settlement.verdict {
+                        Verdict::Archive { .. } => TaskState::Archived,
+                        _ => TaskState::Retry,
+                    },
+                    lost: silent.lost,
+                    poison: silent.poison,
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+impl RedisBroker {
+    /// Remembers how long claims of this process last.
+    pub(in crate::redis) fn claims_for(&self, lease: Duration) {
+        self.lease_ms.store(convert::millis(lease), Ordering::Relaxed);
+    }
+
+    /// Zero if it has made none.
+    fn lease(&self) -> Duration {
+        Duration::from_millis(self.lease_ms.load(Ordering::Relaxed))
+    }
+
+    pub(in crate::redis) async fn note_alone(&self, claim: &Claim, alone: bool) -> BrokerResult<bool> {
+        let (queue, id) = (claim.task().queue.as_str(), claim.task().id.as_str());
+        let mut trip = self.conn.trip("note whether a run is alone").await?;
+        trip.script(Script::Alone, &[keys::part(queue, "active")])
+            .arg(keys::queue(queue))
+            .arg(keys::own(queue))
+            .arg(id)
+            .arg(claim.run())
+            .arg(if alone { "1" } else { "" });
+        Ok(reply::number(trip.one().await?) == Some(1))
+    }
+
+    /// What lies on a server that is away is to be reported again.
+    pub(in crate::redis) async fn take_back_crashes(&self, claims: &[Claim]) -> BrokerResult<Vec<Absolved>> {
+        let batches = settle::by_queue(claims.iter().map(|c| &c.task().queue), settle::BATCH);
+        let mut answers = vec![Absolved::Held; claims.len()];
+        if batches.is_empty() {
+            return Ok(answers);
+        }
+        let mut trip = self.conn.trip("report that a worker lives").await?;
+        for (queue, places) in &batches {
+            trip.script(Script::Absolve, &[keys::part(queue.as_str(), "active")])
+                .arg(keys::queue(queue.as_str()))
+                .arg(keys::own(queue.as_str()));
+            for place in places {
+                let claim = &claims[*place];
+                trip.arg(claim.task().id.as_str()).arg(claim.run());
+            }
+        }
+        let (mut trouble, mut told) = (PartialFailure::default(), false);
+        for ((queue, places), answer) in batches.iter().zip(trip.each().await?) {
+            let Some(answer) = trouble.part(queue, answer) else {
+                continue;
+            };
+            told = true;
+            for (place, answer) in places.iter().zip(reply::list(answer)) {
+                answers[*place] = match reply::number(answer) {
+                    Some(1) => Absolved::Corrected,
+                    Some(2) => Absolved::Held,
+                    _ => Absolved::Gone,
+                };
+            }
+        }
+        trouble.unless(told)?;
+        Ok(answers)
+    }
+}
+
+fn next_row(answer: &mut impl Iterator<Item = Value>) -> Option<Row> {
+    let id = reply::bytes(answer.next()?)?;
+    let message = reply::bytes(answer.next()?)?;
+    let run = reply::bytes(answer.next()?)?;
+    let lost = answer.next().and_then(reply::shown)?;
+    let alone = answer.next().and_then(reply::number)? == 1;
+    let by = answer.next().and_then(reply::shown)?;
+    let until = answer.next().and_then(reply::number)?;
+    let claimed = by.split_once(' ').and_then(|(millis, server)| {
+        let at = Timestamp::from_millisecond(millis.parse().ok()?).ok()?;
+        Some((at, server.to_owned()))
+    });
+    Some(Row {
+        id,
+        message,
+        run,
+        lost: lost.parse().unwrap_or(0),
+        alone,
+        claimed,
+        until: Timestamp::from_second(until.saturating_add(1)).unwrap_or(Timestamp::MAX),
+    })
+}
+
+/// Those that can be read, and the others. `lease`: how long claims of this process last.
+fn sort(
+    queue: &QueueName,
+    rows: Vec<Row>,
+    (now, lease): (Timestamp, Duration),
+    poison_after: u32,
+) -> (Vec<ExpiredClaim>, Vec<Unreadable>) {
+    let (mut silent, mut unreadable) = (Vec::new(), Vec::new());
+    for row in rows {
+        let number = std::str::from_utf8(&row.run).ok().and_then(|r| r.parse().ok());
+        match convert::decode(row.message, queue, &row.id) {
+            Ok(record) => {
+                let (lost, poison) = after_crash(row.lost, row.alone, poison_after);
+                let known = row.claimed.as_ref();
+                let ran = known.map_or(UNKNOWN, |(at, _)| longest_run(*at, row.until, lease, now));
+                let attempt = attempt(&record, row.claimed, now);
+                let suspicion = Suspicion { crashes: lost, ran };
+                silent.push(ExpiredClaim {
+                    settlement: Settlement {
+                        verdict: verdict(&record, lost, poison),
+                        claim: Claim::new(record, number.unwrap_or(0), Timestamp::UNIX_EPOCH)
+                            .suspected(Some(suspicion)),
+                        result: None,
+                        attempt: Some(attempt),
+                    },
+                    lost,
+                    poison,
+                });
+            }
+            Err(why) => unreadable.push(Unreadable {
+                id: row.id,
+                run: row.run,
+                why,
+            }),
+        }
+    }
+    (silent, unreadable)
+}
+
+fn verdict(record: &TaskRecord, lost: u32, poisonous: bool) -> Verdict {
+    if poisonous {
+        return Verdict::Archive { error: poison(lost) };
+    }
+    let error = LEASE_EXPIRED.to_owned();
+    if !record.retries_left() {
+        return Verdict::Archive { error };
+    }
+    Verdict::Retry {
+        after: recovery_delay(record.retried, stable_hash(&[record.id.as_str()])),
+        error,
+        counts: true,
+    }
+}
+
+/// What is remembered of the run: nobody is left to tell more.
+fn attempt(record: &TaskRecord, claimed: Option<(Timestamp, String)>, now: Timestamp) -> Attempt {
+    let (started_at, server) = claimed.unwrap_or_else(|| (now, String::new()));
+    Attempt {
+        number: record.retried.saturating_add(1),
+        started_at,
+        ended_at: now,
+        outcome: RunOutcome::Lost,
+        error: Some(LEASE_EXPIRED.to_owned()),
+        server,
+        log: None,
+    }
+}

@@ -1,0 +1,283 @@
+//! Damage, found piece by piece and put right: what belongs together in Redis may be torn apart by a crash of another
+//! program between two commands, a restored copy, a hand.
+//!
+//! Each task is looked at and put right within one script, so that no worker's move comes in between. A pass is
+//! bounded and goes on where the last one of this process ended: through every list of the queues by position, and
+//! through the keys of tasks, which is the only way to find one that is in no list.
+
+use std::collections::BTreeMap;
+use std::sync::PoisonError;
+
+use jiff::Timestamp;
+use redis::Value;
+use runner_core::task::{QueueName, RunOutcome};
+
+use crate::redis::RedisBroker;
+use crate::redis::format::scripts::Script;
+use crate::redis::format::{keys, reply};
+use crate::redis::ops::partial::PartialFailure;
+use crate::{Attempt, BrokerResult, Repaired};
+
+/// Tasks a script call: Redis does nothing else meanwhile, about a millisecond.
+const PAGE: usize = 200;
+
+/// Keys that one step of a scan looks at.
+const SCANNED: usize = 500;
+
+const AMONG_TASKS: &str = "look for damage among tasks";
+
+/// Damaged tasks that are named in the log, a note of a pass; more are counted only.
+const TOLD: usize = 20;
+
+/// Where ids lie.
+const PLACES: [&str; 7] = [
+    "pending",
+    "active",
+    "lease",
+    "scheduled",
+    "retry",
+    "archived",
+    "completed",
+];
+
+/// Where the next pass goes on.
+#[derive(Default)]
+pub(in crate::redis) struct RepairCursor {
+    lists: BTreeMap<(QueueName, &'static str), usize>,
+    scan: Option<String>,
+    scans: BTreeMap<QueueName, String>,
+    claims: BTreeMap<QueueName, String>,
+}
+
+/// What was put right and not reported yet.
+#[derive(Default)]
+pub(in crate::redis) struct UnreportedRepairs(std::sync::Mutex<Repaired>);
+
+impl UnreportedRepairs {
+    pub(in crate::redis) fn add(&self, more: &Repaired) {
+        if more.total() > 0 {
+            *self.0.lock().unwrap_or_else(PoisonError::into_inner) += more;
+        }
+    }
+
+    /// Counts and logs one task that a script put right.
+    pub(in crate::redis) fn note(&self, queue: &QueueName, done: &str, id: &[u8]) {
+        self.add(&counted(done));
+        let id = String::from_utf8_lossy(id);
+        if done == "displaced" {
+            let kept = "a week, under runner:displaced:";
+            tracing::warn!(queue = %queue, key = %id, kept, "a value of the wrong type was moved out of the way");
+            return;
+        }
+        tracing::warn!(queue = %queue, task_id = %id, found = done, "a damaged task was put right");
+    }
+
+    /// The same for pairs of what was done and id.
+    pub(in crate::redis) fn note_all(&self, queue: &QueueName, pairs: Vec<Value>) {
+        let mut pairs = pairs.into_iter();
+        let mut told = 0;
+        while let (Some(done), Some(id)) = (pairs.next().and_then(reply::text), pairs.next().and_then(reply::bytes)) {
+            if told < TOLD {
+                self.note(queue, &done, &id);
+            } else {
+                self.add(&counted(&done));
+            }
+            told += 1;
+        }
+    }
+
+    fn take(&self) -> Repaired {
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+fn counted(done: &str) -> Repaired {
+    let mut one = Repaired::default();
+    match done {
+        "ghost" => one.ghosts = 1,
+        "orphan" => one.orphans = 1,
+        "unleased" => one.unleased = 1,
+        "quarantined" | "displaced" => one.quarantined = 1,
+        _ => one.misplaced = 1,
+    }
+    one
+}
+
+/// What is remembered of a task that was put aside: among its attempts, for there people look.
+pub(in crate::redis) fn put_aside(why: &str, now: Timestamp) -> Vec<u8> {
+    let attempt = Attempt {
+        number: 0,
+        started_at: now,
+        ended_at: now,
+        outcome: RunOutcome::Archived,
+        error: Some(why.to_owned()),
+        server: String::new(),
+        log: None,
+    };
+    // Text and numbers can always be written.
+    serde_json::to_vec(&attempt).unwrap_or_default()
+}
+
+/// The same for one that nothing tells where it belongs.
+pub(in crate::redis) fn nowhere(now: Timestamp) -> Vec<u8> {
+    put_aside("damaged: it was in no list and in no known state", now)
+}
+
+/// Where a scan goes on, and the keys it found.
+fn part(answer: Value) -> (Option<String>, Vec<Vec<u8>>) {
+    let mut answer = reply::list(answer).into_iter();
+    let next = answer.next().and_then(reply::text).filter(|next| next != "0");
+    let found = answer.next().map(reply::list).unwrap_or_default();
+    (next, found.into_iter().filter_map(reply::bytes).collect())
+}
+
+impl RedisBroker {
+    /// The present, for notes only.
+    pub(in crate::redis) fn present(&self) -> Timestamp {
+        use runner_core::clock::{Clock as _, SystemClock};
+        self.conn.clock().map_or_else(|| SystemClock.now(), |clock| clock.now())
+    }
+
+    pub(in crate::redis) async fn repair_some(&self, queues: &[QueueName], limit: usize) -> BrokerResult<Repaired> {
+        let mut rounds = self.rounds.lock().await;
+        self.walk_lists(queues, limit, &mut rounds).await?;
+        self.walk_keys(queues, limit, &mut rounds).await?;
+        self.walk_claims(queues, limit, &mut rounds).await?;
+        Ok(self.mended.take())
+    }
+
+    async fn walk_lists(&self, queues: &[QueueName], limit: usize, rounds: &mut RepairCursor) -> BrokerResult<()> {
+        let mut trouble = PartialFailure::default();
+        let mut open: Vec<(&QueueName, &'static str, usize)> = queues
+            .iter()
+            .flat_map(|queue| PLACES.map(|place| (queue, place, limit)))
+            .collect();
+        while !open.is_empty() {
+            let mut trip = self.conn.trip("look for damage in lists").await?;
+            for (queue, place, left) in &open {
+                let from = rounds.lists.get(&((*queue).clone(), *place)).copied().unwrap_or(0);
+                trip.script(Script::Repair, &[keys::part(queue.as_str(), "pending")])
+                    .arg(keys::queue(queue.as_str()))
+                    .arg(keys::own(queue.as_str()))
+                    .arg(nowhere(self.present()))
+                    .arg(*place)
+                    .arg(from)
+                    .arg((*left).min(PAGE));
+            }
+            let answers = trip.each().await?;
+            let mut again = Vec::new();
+            for ((queue, place, left), answer) in open.into_iter().zip(answers) {
+                let Some(answer) = trouble.part(queue, answer) else {
+                    continue;
+                };
+                let mut answer = reply::list(answer).into_iter();
+                let next = usize::try_from(answer.next().map_or(0, reply::count)).unwrap_or(0);
+                self.mended.note_all(queue, answer.collect());
+                if next == 0 {
+                    rounds.lists.remove(&(queue.clone(), place));
+                    continue;
+                }
+                rounds.lists.insert((queue.clone(), place), next);
+                if left > PAGE {
+                    again.push((queue, place, left - PAGE));
+                }
+            }
+            open = again;
+        }
+        trouble.unless(false)
+    }
+
+    /// Of one server all keys are looked at once for all queues; of a cluster those beside each queue.
+    async fn walk_keys(&self, queues: &[QueueName], limit: usize, rounds: &mut RepairCursor) -> BrokerResult<()> {
+        let steps = limit.div_ceil(SCANNED);
+        if !self.conn.is_cluster() {
+            for _ in 0..steps {
+                let cursor = rounds.scan.take().unwrap_or_else(|| "0".to_owned());
+                let mut trip = self.conn.trip(AMONG_TASKS).await?;
+                trip.command("SCAN").arg(cursor).arg("MATCH").arg(keys::TASKS);
+                trip.arg("COUNT").arg(SCANNED);
+                let (next, found) = part(trip.one().await?);
+                for queue in queues {
+                    let prefix = keys::task(queue.as_str(), "");
+                    let ids = found.iter().filter_map(|key| key.strip_prefix(prefix.as_bytes()));
+                    self.look_at(queue, &ids.collect::<Vec<_>>()).await?;
+                }
+                rounds.scan = next;
+                if rounds.scan.is_none() {
+                    break;
+                }
+            }
+            return Ok(());
+        }
+        let mut trouble = PartialFailure::default();
+        for queue in queues {
+            let mut cursor = rounds.scans.remove(queue);
+            for _ in 0..steps {
+                let step = self.scan_beside(queue, cursor.take()).await;
+                cursor = trouble.part(queue, step).flatten();
+                if cursor.is_none() {
+                    break;
+                }
+            }
+            if let Some(cursor) = cursor {
+                rounds.scans.insert(queue.clone(), cursor);
+            }
+        }
+        trouble.unless(false)
+    }
+
+    /// One step through the keys of the server that has the queue; where to go on.
+    async fn scan_beside(&self, queue: &QueueName, cursor: Option<String>) -> BrokerResult<Option<String>> {
+        let mut trip = self.conn.trip(AMONG_TASKS).await?;
+        trip.script(Script::Scan, &[keys::part(queue.as_str(), "pending")])
+            .arg(keys::task(queue.as_str(), ""))
+            .arg(cursor.as_deref().unwrap_or("0"))
+            .arg(SCANNED);
+        let mut answer = reply::list(trip.one().await?).into_iter();
+        let next = answer.next().and_then(reply::text).filter(|next| next != "0");
+        let ids: Vec<Vec<u8>> = answer.filter_map(reply::bytes).collect();
+        self.look_at(queue, &ids.iter().map(|id| &id[..]).collect::<Vec<_>>())
+            .await?;
+        Ok(next)
+    }
+
+    /// Drops claims on tasks that a Go server took over, and all of a queue without claims and active tasks: no damage, but
+    /// nothing else would. What remains lasts for another month.
+    async fn walk_claims(&self, queues: &[QueueName], limit: usize, rounds: &mut RepairCursor) -> BrokerResult<()> {
+        let mut trouble = PartialFailure::default();
+        let mut trip = self.conn.trip("look for claims that nobody holds").await?;
+        for queue in queues {
+            trip.script(Script::Unclaim, &[keys::claims(queue.as_str())])
+                .arg(keys::queue(queue.as_str()))
+                .arg(keys::own(queue.as_str()))
+                .arg(rounds.claims.get(queue).map_or("0", String::as_str))
+                .arg(limit.min(SCANNED));
+        }
+        for (queue, answer) in queues.iter().zip(trip.each().await?) {
+            let Some(answer) = trouble.part(queue, answer) else {
+                continue;
+            };
+            let next = reply::list(answer).into_iter().next().and_then(reply::text);
+            match next.filter(|next| next != "0") {
+                Some(next) => rounds.claims.insert(queue.clone(), next),
+                None => rounds.claims.remove(queue),
+            };
+        }
+        trouble.unless(false)
+    }
+
+    async fn look_at(&self, queue: &QueueName, ids: &[&[u8]]) -> BrokerResult<()> {
+        for page in ids.chunks(PAGE) {
+            let mut trip = self.conn.trip(AMONG_TASKS).await?;
+            trip.script(Script::Repair, &[keys::part(queue.as_str(), "pending")])
+                .arg(keys::queue(queue.as_str()))
+                .arg(keys::own(queue.as_str()))
+                .arg(nowhere(self.present()))
+                .arg("")
+                .arg(page);
+            let answer = reply::list(trip.one().await?).into_iter();
+            self.mended.note_all(queue, answer.skip(1).collect());
+        }
+        Ok(())
+    }
+}
