@@ -182,7 +182,9 @@ fn ended(ctx: &WorkerContext, known: AttemptFacts, end: HandlerEnd) -> Option<Se
         _ => ctx.metrics.attempt(task.queue.as_str(), outcome, took),
     }
     let log = cx.log().take();
-    let keep_attempt = error.is_some() || log.is_some() || !task.retention.is_zero() || task.leaves_trace();
+    // A task that is put off stays in the store, and says nowhere else that it was tried.
+    let stays = outcome == RunOutcome::Snoozed || !task.retention.is_zero();
+    let keep_attempt = error.is_some() || log.is_some() || stays || task.leaves_trace();
     let attempt = keep_attempt.then(|| Attempt {
         number: task.retried + 1,
         started_at,

@@ -175,6 +175,21 @@ async fn success_is_kept_with_its_result_or_gone() {
 }
 
 #[tokio::test]
+async fn a_task_that_is_put_off_says_that_it_was_tried() {
+    let scene = Scene::new().await;
+    let worker = scene.worker(Registry::new().on("later", |_: Ctx| async {
+        Err::<(), _>(TaskError::snooze(Duration::from_secs(3600)))
+    }));
+    let id = scene.put(Task::new("later")).await;
+    let info = scene.until_state(&id, TaskState::Scheduled).await;
+    assert_eq!(info.record.retried, 0);
+    let attempts = scene.broker.attempts(&QueueName::default(), &id).await.unwrap();
+    let told: Vec<_> = attempts.iter().map(|a| (a.number, a.outcome)).collect();
+    assert_eq!(told, [(1, RunOutcome::Snoozed)]);
+    worker.drain(CancellationToken::new()).await;
+}
+
+#[tokio::test]
 async fn a_result_or_an_error_that_is_too_long_costs_no_verdict() {
     let scene = Scene::new().await;
     let most = runner_queue::MAX_RESULT_BYTES;
