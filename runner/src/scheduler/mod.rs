@@ -10,6 +10,7 @@ mod coming;
 mod fire;
 mod hold;
 mod lines;
+mod offset;
 mod pauses;
 mod peers;
 #[cfg(test)]
@@ -37,6 +38,7 @@ use agenda::Agenda;
 pub use coming::coming;
 pub use hold::InstanceScope;
 use lines::FireLines;
+use offset::{READINGS, Reading, offset};
 pub use pauses::{fallen, pause, resume};
 
 /// How long leadership lasts without renewal; how often it is renewed, and schedules that are paused or stand
@@ -168,13 +170,17 @@ impl Scheduler {
             .await
     }
 
-    /// The broker's clock is the only one that counts; ours is corrected by half a round trip's uncertainty.
+    /// The broker's clock is the only one that counts.
     async fn measure_offset(&mut self) -> Result<(), BrokerError> {
-        let before = self.clock.now();
-        let theirs = self.broker.now().await?;
-        let after = self.clock.now();
-        let middle = before + after.duration_since(before) / 2;
-        let offset = theirs.duration_since(middle);
+        let mut readings = Vec::with_capacity(READINGS);
+        while readings.len() < READINGS && !readings.last().is_some_and(|last: &Reading| last.is_quick()) {
+            readings.push(Reading {
+                asked: self.clock.now(),
+                theirs: self.broker.now().await?,
+                answered: self.clock.now(),
+            });
+        }
+        let offset = offset(&readings);
         if offset.abs() > jiff::SignedDuration::from_secs(2)
             && (offset - self.offset).abs() > jiff::SignedDuration::from_secs(1)
         {
