@@ -24,7 +24,7 @@ pub enum Purpose {
     /// To find all that is wrong.
     Check,
     /// For a command that ends soon. It serves no dashboard and needs no users: their secrets may be known to the
-    /// service only.
+    /// service only. So may its key and passwords, which are read where they are used.
     Command,
 }
 
@@ -86,7 +86,8 @@ impl Settings {
     /// Every problem at once, but those of users that this command does not need.
     pub fn parse_for(name: &str, text: &str, environment: &Environment, purpose: Purpose) -> Result<Self, Refused> {
         let node = parse(name, text).map_err(|p| Refused(vec![p]))?;
-        let reader = Reader::new(name, text, environment);
+        let mut reader = Reader::new(name, text, environment);
+        reader.for_command = purpose == Purpose::Command;
         let root = Section::root(&reader, &node);
         let mut settings = read(&root, purpose);
         if settings.is_open_to_others() {

@@ -205,7 +205,7 @@ fn sentinels(redis: &Section<'_>, ways: &mut Vec<RedisRoute>) -> Sentinel {
         place: section.place(),
         master: text("master"),
         username: text("username"),
-        password: given(section.secret("password").map(|found| found.value)),
+        password: given(section.late_secret("password").map(|found| found.value)),
     };
     if let Some(found) = found
         && let Some(first) = found.first()
@@ -265,7 +265,7 @@ fn cluster(redis: &Section<'_>) -> Option<RedisRoute> {
 /// Adds who we are; what the URL said already may only be overridden from outside.
 fn login(redis: &Section<'_>, mut settings: RedisSettings) -> RedisSettings {
     let username = redis.text("username").filter(|found| !found.value.is_empty());
-    let password = redis.secret("password").filter(|found| !found.value.is_empty());
+    let password = redis.late_secret("password").filter(|found| !found.value.is_empty());
     if let Some(found) = username {
         twice(redis, "username", settings.username.is_some(), &found.place);
         settings.username = Some(found.value);

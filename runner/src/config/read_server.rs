@@ -65,7 +65,10 @@ pub fn read(root: &Section<'_>) -> ServerSection {
         .or_else(|| http.choice("ginMode", &modes))
         .unwrap_or(Mode::Release);
     clash(&server, "key", &app, "key");
-    let key = server.secret("key").or_else(|| app.secret("key")).map(|f| f.value);
+    let key = server
+        .late_secret("key")
+        .or_else(|| app.late_secret("key"))
+        .map(|f| f.value);
     let http_enabled = http.flag("enabled").unwrap_or(true);
     let data_dir = data.path("dir").map_or_else(|| default_data_dir(&data), |f| f.value);
     app.legacy("url", "links have no host name; behind a proxy write server.public_url");

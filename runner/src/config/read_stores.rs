@@ -175,7 +175,9 @@ fn server(section: &Section<'_>, default_port: u16, max_lifetime: Option<Duratio
     let username = section
         .reference("username", true)
         .map_or_else(Secret::default, |f| f.value);
-    let password = section.secret("password").map_or_else(Secret::default, |f| f.value);
+    let password = section
+        .late_secret("password")
+        .map_or_else(Secret::default, |f| f.value);
     let found = host?;
     let (host, port) = database_host(found.value.trim(), default_port).unwrap_or_else(|why| {
         let message = format!("{} is not host:port: {why}", section.path_of("host"));

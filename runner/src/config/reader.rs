@@ -22,6 +22,8 @@ pub struct Reader<'a> {
     pub text: &'a str,
     /// Overrides and references.
     pub environment: &'a Environment,
+    /// Whether a command that ends soon reads, which may never use what a secret stands for.
+    pub for_command: bool,
     problems: RefCell<Vec<(Problem, Option<Mark>)>>,
     pub(super) keys: RefCell<Keys>,
     pub(super) variables: RefCell<Vec<[String; 2]>>,
@@ -56,6 +58,7 @@ impl<'a> Reader<'a> {
             name,
             text,
             environment,
+            for_command: false,
             problems: RefCell::default(),
             keys: RefCell::default(),
             variables: RefCell::default(),

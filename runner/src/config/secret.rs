@@ -63,10 +63,10 @@ impl Secret {
         }
     }
 
-    /// Whether there is none.
+    /// Whether there is none. One that cannot be read is none that nobody wants.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.text.is_empty()
+        self.text.is_empty() && self.read().is_ok()
     }
 }
 

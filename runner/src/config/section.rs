@@ -263,16 +263,47 @@ impl<'a> Section<'a> {
         self.reference(key, false)
     }
 
+    /// A secret that is read again where it is used. For a command that may never use it a reference that leads nowhere
+    /// is no finding: whoever uses it is told.
+    #[must_use]
+    pub fn late_secret(&self, key: &'static str) -> Option<Located<Secret>> {
+        if !self.reader.for_command {
+            return self.secret(key);
+        }
+        let late = self.as_written(key).and_then(|Located { value, place }| {
+            let environment = self.environment_of(&place);
+            interpolate(&value, &environment).is_err().then(|| Located {
+                value: Secret::of_reference(String::new(), &value, &environment),
+                place,
+            })
+        });
+        match late {
+            // Asked for nevertheless, so that its key is known.
+            Some(late) => self.reader.without_findings(|| self.secret(key)).or(Some(late)),
+            None => self.secret(key),
+        }
+    }
+
+    /// The override of `key`, or else the text in the file, with its references.
+    fn as_written(&self, key: &str) -> Option<Located<String>> {
+        if let Some(found) = self.variable(key) {
+            return Some(found);
+        }
+        let node = &self.entries?.iter().find(|e| e.key == key)?.node;
+        match &node.value {
+            Value::Text(text) => Some(Located {
+                value: text.clone(),
+                place: self.placed(node.at),
+            }),
+            _ => None,
+        }
+    }
+
     /// Text that may refer to files, to be read again when it is used.
     #[must_use]
     pub fn reference(&self, key: &'static str, may_show: bool) -> Option<Located<Secret>> {
         let Located { value, place } = self.scalar(key, may_show)?;
-        let entry = || self.entries.and_then(|es| es.iter().find(|e| e.key == key));
-        let written = self.variable(key).map(|found| found.value);
-        let written = written.or_else(|| match &entry()?.node.value {
-            Value::Text(text) => Some(text.clone()),
-            _ => None,
-        });
+        let written = self.as_written(key).map(|found| found.value);
         let value = match written.filter(|text| text.contains("${")) {
             Some(written) => Secret::of_reference(value, &written, &self.environment_of(&place)),
             None => Secret::new(value),

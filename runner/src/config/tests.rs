@@ -306,6 +306,37 @@ fn a_reference_in_a_variable_that_leads_nowhere_is_an_error_that_names_the_varia
 }
 
 #[test]
+fn a_command_misses_only_the_secrets_that_it_uses() {
+    let text = "server: {key: \"${env:NONE}\"}\nredis: {host: \"r:6379\", password: \"${file:/none/pw}\"}\n\
+                database: {driver: mysql, host: db, username: u, password: \"a${env:NONE}\"}\n";
+    let read = |purpose| Settings::parse_for("c", text, &Environment::default(), purpose);
+    let settings = read(Purpose::Command).unwrap();
+    assert!(settings.key.is_some_and(|key| key.read().is_err()));
+    let TableSettings::MySql(server) = settings.table else {
+        panic!("{:?}", settings.table)
+    };
+    assert!(server.password.read().unwrap_err().contains("NONE"));
+    let BrokerSettings::Redis(redis) = settings.broker else {
+        panic!("{:?}", settings.broker)
+    };
+    assert!(redis.password.is_some(), "not a login without a password");
+    for purpose in [Purpose::Serve, Purpose::Check] {
+        let Refused(problems) = read(purpose).unwrap_err();
+        let mut codes: Vec<_> = problems.iter().map(|p| (p.code, p.place.as_str())).collect();
+        codes.sort_unstable();
+        let expected = ["c:1:15", "c:2:35", "c:3:60"].map(|place| ("CFG_REFERENCE", place));
+        assert_eq!(codes, expected);
+    }
+    // What is no reference is looked at in any case.
+    for bad in ["server: {key: [1]}", "redis: {host: r, password: {a: b}}"] {
+        assert!(
+            Settings::parse_for("c", bad, &Environment::default(), Purpose::Command).is_err(),
+            "{bad}"
+        );
+    }
+}
+
+#[test]
 fn only_who_serves_the_dashboard_needs_its_users() {
     let text = "auth: {users: [{name: ann, password: \"${env:NONE}\"}, {nmae: bob}], other: 1}\n";
     let read = |text: &str, purpose| Settings::parse_for("c", text, &Environment::default(), purpose);
