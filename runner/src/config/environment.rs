@@ -110,6 +110,12 @@ impl Environment {
             .filter(|name| is_override(name))
     }
 
+    /// Names that would look so in capitals.
+    pub fn in_other_case(&self) -> impl Iterator<Item = &str> {
+        let would = |name: &&str| !is_override(name) && is_override(&name.to_ascii_uppercase());
+        self.variables.keys().map(String::as_str).filter(would)
+    }
+
     /// Such names with values that are not UTF-8.
     #[must_use]
     pub fn not_text(&self) -> &[String] {

@@ -40,6 +40,16 @@ pub fn ignored(environment: &Environment, known: &[[String; 2]]) -> Vec<Problem>
             }
         }
     }
+    // Other tools use small letters too, so only what is a setting but for the capitals counts.
+    let capitals = environment
+        .in_other_case()
+        .map(|name| (name, name.to_ascii_uppercase()));
+    for (name, meant) in capitals.filter(|(_, meant)| is_known(meant)) {
+        let text = "this variable overrides no setting: names are in capitals";
+        problems.push(warning(
+            Problem::error("CFG_UNKNOWN", name, text).hint(format!("did you mean {meant}?")),
+        ));
+    }
     if let Some(&first) = far.first() {
         let more = match far.len().saturating_sub(NAMED) {
             0 => String::new(),

@@ -212,6 +212,8 @@ fn a_variable_that_cannot_be_read_is_named_without_its_value() {
 fn a_variable_without_effect_is_never_silent() {
     let environment = Environment::of(&[
         ("RUNNER_REDIS_HOTS", "x"),
+        ("runner_redis_host", "x"),
+        ("runner_home", "of another tool"),
         ("RUNNER_PORT", "of a container platform"),
         ("RUNNER_PORT_8080_TCP", "of the same"),
         ("RUNNER_TOOL_CACHE", "of another tool"),
@@ -228,6 +230,7 @@ fn a_variable_without_effect_is_never_silent() {
         ("CFG_IGNORED", "RUNNER_PORT"),
         ("CFG_LEGACY", "BINGO_MYSQL_LOGLEVEL"),
         ("CFG_UNKNOWN", "RUNNER_REDIS_HOTS"),
+        ("CFG_UNKNOWN", "runner_redis_host"),
     ];
     assert_eq!(found, wanted);
     let printed = |place: &str| {
@@ -235,6 +238,7 @@ fn a_variable_without_effect_is_never_silent() {
         warning.map(ToString::to_string).unwrap_or_default()
     };
     assert!(printed("RUNNER_REDIS_HOTS").contains("did you mean RUNNER_REDIS_HOST?"));
+    assert!(printed("runner_redis_host").contains("did you mean RUNNER_REDIS_HOST?"));
     assert!(printed("RUNNER_PORT").contains(": RUNNER_PORT, RUNNER_PORT_8080_TCP, RUNNER_TOOL_CACHE"));
     assert!(printed("BINGO_LOG_LEVEL").contains("RUNNER_LOG_LEVEL is set"));
     assert_eq!(settings.log.level, LevelFilter::WARN);
