@@ -10,8 +10,8 @@ use runner_core::schedule::{Problem, Severity};
 /// The most lines at a time: a table may have ten thousand rows of one kind.
 const MAX_LINES: usize = 20;
 
-/// Warnings about what functions run.
-const FUNCTION_LINTS: [&str; 1] = ["W301"];
+/// Warnings about what functions run, and about cells of rows: an unknown `status`, a payload that is not JSON.
+const OTHER_LINTS: [&str; 4] = ["W301", "W252", "W253", "W254"];
 
 /// The warnings that the log has, so that each is written once while it lasts.
 #[derive(Default)]
@@ -35,7 +35,7 @@ impl WarningLog {
     /// Code and text of those to be written, and how many are left out.
     fn new_ones(&mut self, problems: &[Problem]) -> (Vec<(String, String)>, usize) {
         let doubts = problems.iter().filter(|p| p.severity == Severity::Warning);
-        let doubts = doubts.filter(|p| TIMING_LINTS.iter().chain(&FUNCTION_LINTS).any(|code| *code == p.code));
+        let doubts = doubts.filter(|p| TIMING_LINTS.iter().chain(&OTHER_LINTS).any(|code| *code == p.code));
         let now: Vec<(&str, String)> = doubts.map(|p| (p.code.as_str(), p.one_line())).collect();
         let new = now.iter().filter(|(_, line)| !self.0.contains(line));
         let lines: Vec<_> = new
@@ -71,6 +71,11 @@ mod tests {
         assert_eq!(log.new_ones(&both), (Vec::new(), 0));
         assert_eq!(log.new_ones(&both[..1]), (Vec::new(), 0));
         assert_eq!(log.new_ones(&both).0, [("W301".to_owned(), "b: W301 odd".to_owned())]);
+        let row = [problem("W252", "sys_crontab id 3")];
+        assert_eq!(
+            log.new_ones(&row).0,
+            [("W252".to_owned(), "sys_crontab id 3: W252 odd".to_owned())]
+        );
         let many: Vec<Problem> = (0..30).map(|n| problem("W234", &n.to_string())).collect();
         let (lines, more) = log.new_ones(&many);
         assert_eq!((lines.len(), more), (MAX_LINES, 10));
