@@ -9,8 +9,8 @@ use crate::text::quoted;
 /// Arguments that mean something to a shell and nothing to a program.
 const FOR_SHELLS: [&str; 12] = ["|", "||", "&&", "&", ";", ">", ">>", "<", "2>&1", "2>", "&>", "|&"];
 
-/// Beginnings of such arguments, with a file right after them.
-const REDIRECTIONS: [&str; 7] = [">>/", ">/", "2>/", "2>>/", "&>/", ">&", "</"];
+/// Beginnings of such arguments, with a file right after them. A single `>` or `<` also begins a comparison.
+const REDIRECTIONS: [&str; 6] = [">>", ">/", "2>", "&>", ">&", "</"];
 
 /// What a shell does itself: no such programs exist.
 const BUILT_IN: [&str; 8] = ["cd", "source", ".", "export", "set", "ulimit", "umask", "alias"];
@@ -60,6 +60,12 @@ pub fn doubts(spec: &ExecSpec) -> Vec<(String, String)> {
                     quoted(value)
                 ),
                 &format!("write the value out, or ${{env:{name}}} for that of the runner"),
+            );
+        } else if is_variable(value) || value.starts_with("~/") {
+            // The value itself may be a secret that only looks like one.
+            doubt(
+                format!("exec.env.{name} is taken as it stands: no shell replaces ~ or variables in it"),
+                "write the value out, or ${env:NAME} for that of the runner",
             );
         }
     }
@@ -114,7 +120,8 @@ pub fn doubts(spec: &ExecSpec) -> Vec<(String, String)> {
 /// What is doubtful about an argument of a program that is started without a shell.
 fn of_argument(program: &str, argument: &str) -> Option<(String, &'static str)> {
     let shown = quoted(argument);
-    if FOR_SHELLS.contains(&argument) || REDIRECTIONS.iter().any(|r| argument.starts_with(r)) {
+    let redirects = REDIRECTIONS.iter().any(|r| argument.starts_with(r)) && argument.len() > 2;
+    if FOR_SHELLS.contains(&argument) || redirects {
         let what = format!("{shown} is an argument like any other: there is no shell to understand it");
         return Some((what, "use {command: \"…\", shell: true}"));
     }
@@ -133,6 +140,12 @@ fn of_argument(program: &str, argument: &str) -> Option<(String, &'static str)> 
         ]
         .contains(&name)
     });
+    let substituted =
+        |open: &str, close: &str| argument.starts_with(open) && argument.len() > 2 && argument.ends_with(close);
+    if !interpreter && (substituted("$(", ")") || substituted("`", "`")) {
+        let what = format!("the argument {shown} is taken as it stands: only a shell runs the command in it");
+        return Some((what, "use {command: \"…\", shell: true}"));
+    }
     if !interpreter && (is_variable(argument) || argument.starts_with("~/")) {
         let what = format!("the argument {shown} is taken as it stands: no shell replaces ~ or variables in it");
         return Some((what, "write it out, or use shell: true"));
@@ -205,6 +218,10 @@ mod tests {
             &["tar", "cf", "${BACKUP_DIR}/x.tar"],
             &["rsync", "~/data", "/backup"],
             &["mysql", "-p${env:PASSWORD}"],
+            &["pg_dump", "app", ">>dump.sql"],
+            &["pg_dump", "app", "2>errors.log"],
+            &["touch", "/backup/done", "$(date +%F)"],
+            &["touch", "`date +%F`"],
         ] {
             let mut spec = ExecSpec::new(command.iter().copied());
             assert!(said(&spec) >= 1, "{command:?}");
@@ -217,6 +234,9 @@ mod tests {
             &["awk", "$NF"],
             &["echo", "$5", "costs $HOME"],
             &["grep", "-r", "=>", "."],
+            &["pip", "install", ">=1.2", "<3"],
+            &["bash", "-c", "$(cat /etc/command)"],
+            &["jq", "$(x", "`a` b"],
         ] {
             assert_eq!(doubts(&ExecSpec::new(command.iter().copied())), [], "{command:?}");
         }
@@ -248,6 +268,11 @@ mod tests {
         assert_eq!(with("PATH", "/opt/bin:${PATH}"), 1);
         assert_eq!(with("LD_LIBRARY_PATH", "/opt/lib:$LD_LIBRARY_PATH"), 1);
         assert_eq!(with("PATH", "${env:PATH}:/opt/bin"), 0);
+        assert_eq!(with("DATA", "$HOME/data"), 1);
+        assert_eq!(with("DATA", "${HOME}"), 1);
+        assert_eq!(with("DATA", "~/data"), 1);
+        assert_eq!(with("DATA", "${env:HOME}/data"), 0);
+        assert_eq!(with("FORMAT", "$1 of $2"), 0);
         assert_eq!(with("PASSWORD", "a$PASSWORDS"), 0);
         assert_eq!(with("PASSWORD", "pa$$word"), 0);
     }
