@@ -6,7 +6,8 @@ use crate::kit::{self, RedisServer, Site};
 pub fn tests() -> Vec<kit::Trial> {
     kit::trials![
         needs(): a_payload_is_shown_as_it_was_written, a_queue_that_is_not_there_is_told, a_refusal_names_the_other_task,
-            what_a_task_cannot_be_is_refused, looking_makes_no_store, a_missing_directory_is_told, nothing_that_is_printed_steers_a_terminal;
+            what_a_task_cannot_be_is_refused, looking_makes_no_store, a_missing_directory_is_told,
+            a_store_that_no_file_names_is_doubted, a_backup_that_is_not_made_says_whose_fault_it_is, nothing_that_is_printed_steers_a_terminal;
         needs(Redis): a_redis_that_refuses_is_told_with_a_hint_that_fits;
     ]
 }
@@ -223,6 +224,11 @@ async fn looking_makes_no_store() {
         (&["task", "delete", "x"], 1),
         (&["queue", "history", "default"], 1),
         (&["queue", "rm", "default"], 1),
+        (&["queue", "pause", "default"], 1),
+        (&["queue", "resume", "default"], 1),
+        (&["schedule", "pause", "none"], 1),
+        (&["schedule", "run", "none"], 1),
+        (&["backup", "copy.db"], 69),
         (&["check"], 0),
     ] {
         let finished = site.cli(arguments).await;
@@ -246,4 +252,54 @@ async fn a_missing_directory_is_told() {
     std::fs::remove_dir(site.dir.join("manifests")).expect("an empty directory");
     let out = prints(&site, &["check"]).await;
     assert!(out.contains("W107") && out.contains("`runner init`"), "{out}");
+    let said = site.cli(["ls", "schedules"]).await.stderr;
+    assert!(said.contains("W107") && said.contains("`runner init`"), "{said}");
+    let said = fails(&site, &["schedule", "show", "a"], 1).await;
+    assert!(said.contains("W107") && said.contains("`runner init`"), "{said}");
+}
+
+async fn a_store_that_no_file_names_is_doubted() {
+    let site = Site::new("");
+    let said = site.cli(["ls", "tasks"]).await.stderr;
+    assert!(
+        said.contains("there is no store at") && !said.contains("-c FILE"),
+        "{said}"
+    );
+    site.remove("config.yaml");
+    let said = site.cli(["ls", "tasks"]).await.ok().stderr;
+    assert!(
+        said.contains("there is no store at") && said.contains("-c FILE"),
+        "{said}"
+    );
+    let said = site.cli(["enqueue", "echo"]).await.ok().stderr;
+    assert!(
+        said.contains("a new store was made") && said.contains("-c FILE"),
+        "{said}"
+    );
+    let said = site.cli(["enqueue", "echo"]).await.ok().stderr;
+    assert!(
+        said.contains("no worker runs on the store") && said.contains("-c FILE"),
+        "{said}"
+    );
+}
+
+/// Exit codes by which a script that backs up can tell what happened.
+async fn a_backup_that_is_not_made_says_whose_fault_it_is() {
+    let site = Site::new("");
+    prints(&site, &["migrate"]).await;
+    assert!(prints(&site, &["backup", "copy.db"]).await.contains("sound"));
+    fails(&site, &["backup"], 2).await;
+    for (target, why) in [
+        ("copy.db", "it exists"),
+        ("nowhere/copy.db", "directory does not exist"),
+    ] {
+        let said = fails(&site, &["backup", target], 2).await;
+        assert!(said.contains(why), "{said}");
+    }
+    site.remove("data/runner.db");
+    let said = fails(&site, &["backup", "other.db"], 69).await;
+    assert!(said.contains("there is no store at"), "{said}");
+    site.write("config.yaml", "redis: {host: 127.0.0.1:1}\n");
+    let said = fails(&site, &["backup", "other.db"], 1).await;
+    assert!(said.contains("tasks are in Redis"), "{said}");
 }

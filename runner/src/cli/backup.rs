@@ -6,9 +6,9 @@ use anyhow::{Context as _, bail};
 use clap::Args;
 use runner_queue::embedded::{BackedUp, BackupError, backup};
 
-use super::exit::Usage;
-use super::{CommandContext, print};
-use crate::config::{BrokerSettings, TableSettings};
+use super::exit::{Unavailable, Usage};
+use super::{CommandContext, open, print};
+use crate::config::{BrokerSettings, Settings, TableSettings};
 
 /// Copies the SQLite file with tasks, schedules and sys_crontab, as it is at one instant, while runners go on.
 ///
@@ -28,18 +28,22 @@ impl BackupCommand {
     pub async fn run(self, context: &CommandContext) -> anyhow::Result<()> {
         let settings = context.settings()?;
         match (&settings.broker, &settings.table) {
-            (BrokerSettings::Embedded { path }, _) => self.copy(path).await,
+            (BrokerSettings::Embedded { path }, _) => self.copy(settings, path).await,
             (BrokerSettings::Redis(_), TableSettings::Embedded { path } | TableSettings::Sqlite { path })
                 if path.exists() =>
             {
                 print::note(&format!("note: {IN_REDIS}"));
-                self.copy(path).await
+                self.copy(settings, path).await
             }
             (BrokerSettings::Redis(_), _) => bail!("nothing to copy here: {IN_REDIS}"),
         }
     }
 
-    async fn copy(&self, path: &Path) -> anyhow::Result<()> {
+    async fn copy(&self, settings: &Settings, path: &Path) -> anyhow::Result<()> {
+        if !path.exists() {
+            let why = format!("no backup: {}", open::no_store(settings, path));
+            return Err(anyhow::Error::new(Unavailable).context(why));
+        }
         let made = match backup(path, &self.file).await {
             Err(target @ BackupError::Target { .. }) => return Err(Usage(format!("no backup: {target}")).into()),
             Err(BackupError::Broker(error)) => Err(error),

@@ -155,6 +155,12 @@ fn unseen(what: &str) -> anyhow::Error {
     anyhow::Error::new(Unavailable).context(text)
 }
 
+/// That the directory of manifests does not exist.
+pub(super) const MISSING: &str = "there is no manifest directory yet";
+
+/// What to do about it.
+pub(super) const MISSING_HINT: &str = "`runner init` makes one with a sample; manifests.dir names another";
+
 /// A directory of manifests that is not there, unless the settings have said so.
 fn missing_directory(settings: &Settings) -> Option<Value> {
     let dir = &settings.manifests.as_ref()?.dir;
@@ -162,12 +168,8 @@ fn missing_directory(settings: &Settings) -> Option<Value> {
     if known || dir.exists() {
         return None;
     }
-    let (place, hint) = (
-        dir.display().to_string(),
-        "`runner init` makes one with a sample; manifests.dir names another",
-    );
-    let message = "there is no manifest directory yet";
-    Some(finding("warning", "W107", &place, message, None, Some(hint)))
+    let place = dir.display().to_string();
+    Some(finding("warning", "W107", &place, MISSING, None, Some(MISSING_HINT)))
 }
 
 /// The queues that the worker of these settings takes from, if they have one.

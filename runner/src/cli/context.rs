@@ -57,6 +57,14 @@ impl CommandContext {
         Ok(broker)
     }
 
+    /// The configured broker for a command that has looked first and found out that it has something to write.
+    pub async fn store(&self, looked_at: Arc<dyn Broker>) -> anyhow::Result<Arc<dyn Broker>> {
+        match self.empty.get() {
+            Some(_) => self.broker().await,
+            None => Ok(looked_at),
+        }
+    }
+
     /// The configured broker, which has answered. Makes the file of an embedded one.
     pub async fn broker(&self) -> anyhow::Result<Arc<dyn Broker>> {
         open::reach(self.settings()?, self.clock.clone()).await

@@ -14,6 +14,7 @@ use super::exit::{self, Unavailable};
 use super::print::{JsonField, Object};
 use super::schedule::pause_words;
 use super::schedule_foreign::{foreign_object, foreign_row};
+use super::schedule_named::unread;
 use super::state_store::BrokerStateStore;
 use super::{CommandContext, known_types, print, room_settings};
 use crate::source::{self, Catalog, LAST_GOOD, Loaded, Rejected, SourceState};
@@ -116,11 +117,7 @@ fn print_corrections(now: Timestamp, corrections: Option<&Corrections>, zone: &T
 /// On standard error, what is wrong; as JSON the schedules have their own problems, and the others are left.
 fn print_problems(loaded: &Loaded, as_json: bool) {
     let others = loaded.statuses.iter().filter(|s| s.source != Source::Table);
-    for status in others {
-        if let Some(reason) = status.state.reason() {
-            print::note(&format!("warning: {} cannot be read: {reason}", status.place));
-        }
-    }
+    others.filter_map(unread).for_each(|line| print::note(&line));
     // What is listed as an older version says is named too: the list does not show what is in the file.
     let told = |p: &&Problem| {
         let listed = |id| loaded.plan.schedules.contains_key(id);

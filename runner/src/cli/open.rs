@@ -96,14 +96,44 @@ pub async fn look(settings: &Settings, clock: Arc<dyn Clock>) -> anyhow::Result<
     let Some(path) = missing else {
         return Ok((reach(settings, clock).await?, None));
     };
-    let place = std::path::absolute(path).unwrap_or_else(|_| path.clone());
-    print::note(&format!(
-        "note: no runner has run here yet; there is no store at {}",
-        place.display()
-    ));
+    print::note(&format!("note: {}", no_store(settings, path)));
     let empty = TempDir::new().context("no directory for an empty store")?;
     let broker = embedded(&empty.path().join("runner.db"), clock).await?;
     Ok((Arc::new(broker), Some(empty)))
+}
+
+/// That no store is at the place that the settings name, and whether they come from a file: a command in a wrong directory
+/// looks at another place than the one that was meant.
+pub(super) fn no_store(settings: &Settings, path: &Path) -> String {
+    let (place, defaults) = (full(path), of_defaults(settings));
+    format!("no runner has run here yet; there is no store at {place}{defaults}")
+}
+
+fn full(path: &Path) -> String {
+    let place = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    place.display().to_string()
+}
+
+fn of_defaults(settings: &Settings) -> &'static str {
+    match settings.origin {
+        Some(_) => "",
+        None => "; no configuration file was found (-c FILE names one)",
+    }
+}
+
+/// A note if settings name no file and no worker runs on the store that is found so: probably it is another one than was
+/// meant, and what is put there waits.
+async fn doubt_store(settings: &Settings, broker: &dyn Broker) {
+    let BrokerSettings::Embedded { path } = &settings.broker else {
+        return;
+    };
+    if settings.origin.is_none() && broker.servers().await.is_ok_and(|servers| servers.is_empty()) {
+        print::note(&format!(
+            "note: no worker runs on the store {}{}",
+            full(path),
+            of_defaults(settings)
+        ));
+    }
 }
 
 /// Opens the broker for one command: it must answer now.
@@ -128,15 +158,19 @@ pub async fn reach(settings: &Settings, clock: Arc<dyn Clock>) -> anyhow::Result
     };
     let broker = open_broker(settings, clock).await?;
     if let Some(path) = made {
-        let place = std::path::absolute(path).unwrap_or_else(|_| path.clone());
-        let place = place.display();
+        let (place, defaults) = (full(path), of_defaults(settings));
         print::note(&format!(
-            "note: no runner has run here yet; a new store was made: {place}"
+            "note: no runner has run here yet; a new store was made: {place}{defaults}"
         ));
     }
     let named = |error: Option<&BrokerError>| format!("cannot use {} ({})", broker.describe(), hint(settings, error));
     match tokio::time::timeout(ANSWER, broker.now()).await {
-        Ok(Ok(_)) => Ok(broker),
+        Ok(Ok(_)) => {
+            if made.is_none() {
+                doubt_store(settings, broker.as_ref()).await;
+            }
+            Ok(broker)
+        }
         Ok(Err(error)) => {
             let named = named(Some(&error));
             Err(anyhow::Error::new(error).context(named))

@@ -121,7 +121,8 @@ pub(super) async fn known(broker: &dyn Broker, queue: &QueueName) -> anyhow::Res
 
 async fn hold(context: &CommandContext, name: &str, pause: bool) -> anyhow::Result<()> {
     let queue = named(name)?;
-    let broker = context.broker().await?;
+    // Where no store is there is no queue either.
+    let broker = context.looked_at().await?;
     known(broker.as_ref(), &queue).await?;
     let line = if pause {
         if broker.pause_queue(&queue).await? {

@@ -82,11 +82,7 @@ impl Verb {
 
 impl ScheduleCommand {
     pub async fn run(self, context: &CommandContext) -> anyhow::Result<()> {
-        // The other verbs write.
-        let broker = match self.verb {
-            Verb::Show(_) | Verb::Resume { .. } => context.looked_at().await?,
-            Verb::Run(_) | Verb::Pause(_) => context.broker().await?,
-        };
+        let broker = context.looked_at().await?;
         let count = match &self.verb {
             Verb::Show(show) => show.decisions,
             _ => 1,
@@ -102,8 +98,14 @@ impl ScheduleCommand {
         let loaded = schedule_named::load(context, &broker).await?;
         match self.verb {
             Verb::Show(show) => show.run(context, &*broker, &loaded).await,
-            Verb::Run(run) => run.run(&*broker, in_force(&loaded, &run.name)?).await,
-            Verb::Pause(pause) => pause.run(context, &*broker, in_force(&loaded, &pause.name)?).await,
+            Verb::Run(run) => {
+                let definition = in_force(&loaded, &run.name)?;
+                run.run(&*context.store(broker).await?, definition).await
+            }
+            Verb::Pause(pause) => {
+                let definition = in_force(&loaded, &pause.name)?;
+                pause.run(context, &*context.store(broker).await?, definition).await
+            }
             Verb::Resume { name } => {
                 let definition = in_force(&loaded, &name)?;
                 let id = &definition.id;

@@ -3,14 +3,15 @@
 use std::sync::Arc;
 
 use anyhow::bail;
-use runner_core::schedule::{Definition, ScheduleId};
+use runner_core::schedule::{Definition, ScheduleId, Source};
 use runner_core::task::FUNCTION_PREFIX;
 use runner_queue::Broker;
 
+use super::check::{MISSING, MISSING_HINT};
 use super::exit::{self, Usage};
 use super::state_store::BrokerStateStore;
 use super::{CommandContext, known_types, print, room_settings};
-use crate::source::{self, Catalog, Loaded, Rejected};
+use crate::source::{self, Catalog, Loaded, Rejected, SourceStatus};
 
 /// What a name stands for.
 #[derive(Debug)]
@@ -31,12 +32,21 @@ pub(super) async fn load(context: &CommandContext, broker: &Arc<dyn Broker>) -> 
     };
     let taken = known_types::of_look(&**broker).await;
     let loaded = Catalog::load_beside(sources, context.clock.clone(), taken).await;
-    for status in &loaded.statuses {
-        if let Some(reason) = status.state.reason() {
-            print::note(&format!("warning: {} cannot be read: {reason}", status.place));
-        }
-    }
+    loaded
+        .statuses
+        .iter()
+        .filter_map(unread)
+        .for_each(|line| print::note(&line));
     Ok(loaded)
+}
+
+/// That a source cannot be read, and what makes one that is not there yet.
+pub(super) fn unread(status: &SourceStatus) -> Option<String> {
+    let reason = status.state.reason()?;
+    if status.is_absent() && status.source == Source::Manifest {
+        return Some(format!("warning: {}: W107 {MISSING}; {MISSING_HINT}", status.place));
+    }
+    Some(format!("warning: {} cannot be read: {reason}", status.place))
 }
 
 /// The schedule that is meant, if it is in force.
