@@ -51,6 +51,14 @@ async fn a_run_by_hand_shows_what_it_printed() {
     shows(&site, id, &["\nOUTPUT\n", "dumping\n", "all done\n", "manual"]).await;
     let history = prints(&site, &["schedule", "show", "backup"]).await;
     assert!(history.contains("manual") && history.contains(id), "{history}");
+    let listed = crate::cli::json(&site, &["ls", "schedules", "--json"]).await;
+    assert_eq!(
+        (&listed[0]["last_by_hand"]["task"], &listed[0]["last"]),
+        (&id.into(), &().into())
+    );
+    let at = listed[0]["last_by_hand"]["at"].as_str().expect("an instant").to_owned();
+    let table = prints(&site, &["ls", "schedules"]).await;
+    assert!(table.lines().any(|line| line.ends_with(&at)), "{at}: {table}");
 
     let kept = ["enqueue", "fn:backup", "--id", "kept", "--retention", "1h"];
     prints(&site, &kept).await;

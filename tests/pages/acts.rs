@@ -173,6 +173,11 @@ async fn a_schedule_runs_by_hand() {
         standing.last.is_some_and(|(_, id)| !id.as_str().contains("manual")),
         "the record of fires is as it was"
     );
+    let list = site.http.get("/queue/schedules").await.body;
+    assert!(
+        list.contains(&format!("href=\"{there}\"")),
+        "the last run is not that by hand: {list}"
+    );
 }
 
 async fn sources_are_read_on_demand() {

@@ -7,7 +7,7 @@ use clap::Args;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use runner_core::schedule::{Definition, Plan, Problem, Source};
-use runner_queue::{Corrections, Standing};
+use runner_queue::{Corrections, Decision, Standing};
 use serde_json::{Value, json};
 
 use super::exit::{self, Unavailable};
@@ -17,6 +17,7 @@ use super::schedule_foreign::{foreign_object, foreign_row};
 use super::schedule_named::unread;
 use super::state_store::BrokerStateStore;
 use super::{CommandContext, known_types, print, room_settings};
+use crate::scheduler::last_by_hand;
 use crate::source::{self, Catalog, LAST_GOOD, Loaded, Rejected, SourceState};
 
 /// Schedules of manifests, table and code, and entries of Go schedulers
@@ -45,6 +46,7 @@ impl ListSchedules {
         let definitions: Vec<&Definition> = loaded.plan.schedules.values().collect();
         let ids: Vec<_> = definitions.iter().map(|d| d.id.clone()).collect();
         let standings = broker.standings(&ids).await?;
+        let by_hand = last_by_hand(&*broker, &ids).await?;
         let foreign = broker.foreign_entries().await?;
         print_corrections(
             context.clock.now(),
@@ -53,7 +55,7 @@ impl ListSchedules {
         );
         let listed = definitions.into_iter().zip(standings);
         if self.json {
-            let objects = listed.map(|(d, s)| self.object(context, &loaded.plan, d, s.as_ref()));
+            let objects = listed.map(|(d, s)| self.object(context, &loaded.plan, d, s.as_ref(), by_hand.get(&d.id)));
             print::json(
                 &objects
                     .chain(loaded.rejected.iter().map(rejected_object))
@@ -61,7 +63,7 @@ impl ListSchedules {
                     .collect::<Vec<_>>(),
             )?;
         } else {
-            let rows = listed.map(|(d, s)| row(context, &loaded.plan, d, s.as_ref()));
+            let rows = listed.map(|(d, s)| row(context, &loaded.plan, d, s.as_ref(), by_hand.get(&d.id)));
             let rows = rows.chain(loaded.rejected.iter().map(rejected_row));
             let rows: Vec<Vec<String>> = rows
                 .chain(foreign.iter().map(|e| foreign_row(&settings.zone, e)))
@@ -72,7 +74,14 @@ impl ListSchedules {
         complete(&loaded)
     }
 
-    fn object(&self, context: &CommandContext, plan: &Plan, d: &Definition, standing: Option<&Standing>) -> Object {
+    fn object(
+        &self,
+        context: &CommandContext,
+        plan: &Plan,
+        d: &Definition,
+        standing: Option<&Standing>,
+        by_hand: Option<&Decision>,
+    ) -> Object {
         let zone = &d.timing.zone;
         let next = upcoming(context, d, standing, usize::from(self.next));
         let next: Vec<String> = next.into_iter().map(|at| print::instant(at, zone)).collect();
@@ -94,6 +103,7 @@ impl ListSchedules {
             "overlap": d.overlap,
             "next": next,
             "last": last.map(|(at, task)| json!({"nominal": print::instant(*at, zone), "task": task})),
+            "last_by_hand": by_hand.map(|run| json!({"at": print::instant(run.nominal, zone), "task": run.task, "by": run.instance})),
             "problems": plan.problems_of(&d.id).collect::<Vec<_>>(),
         });
         Object::of(object).with("payload", payload.map_or(JsonField::Value(Value::Null), print::payload))
@@ -174,6 +184,7 @@ pub(super) fn rejected_object(rejected: &Rejected) -> Object {
         "overlap": null,
         "next": [],
         "last": null,
+        "last_by_hand": null,
         "problems": rejected.problems,
     }))
 }
@@ -206,12 +217,19 @@ pub(super) fn state(plan: &Plan, d: &Definition, standing: Option<&Standing>) ->
     }
 }
 
-fn row(context: &CommandContext, plan: &Plan, d: &Definition, standing: Option<&Standing>) -> Vec<String> {
+fn row(
+    context: &CommandContext,
+    plan: &Plan,
+    d: &Definition,
+    standing: Option<&Standing>,
+    by_hand: Option<&Decision>,
+) -> Vec<String> {
     let zone = &d.timing.zone;
     let state = state(plan, d, standing);
     let comes = !matches!(state, "disabled" | "paused");
     let next = comes.then(|| upcoming(context, d, standing, 1).pop()).flatten();
-    let last = standing.and_then(|s| s.last.as_ref());
+    let last = standing.and_then(|s| s.last.as_ref()).map(|(at, _)| *at);
+    let last = by_hand.map(|run| run.nominal).or(last);
     let shown = |at: Option<Timestamp>| at.map_or_else(String::new, |at| print::instant(at, zone));
     vec![
         d.id.to_string(),
@@ -221,7 +239,7 @@ fn row(context: &CommandContext, plan: &Plan, d: &Definition, standing: Option<&
         d.task.kind.clone(),
         state.to_owned(),
         shown(next),
-        shown(last.map(|(at, _)| *at)),
+        shown(last),
     ]
 }
 

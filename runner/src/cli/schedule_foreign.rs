@@ -90,6 +90,7 @@ pub(super) fn foreign_object(zone: &TimeZone, entry: &ForeignEntry) -> Object {
         "overlap": null,
         "next": shown(entry.next).into_iter().collect::<Vec<_>>(),
         "last": entry.last.map(|at| json!({"nominal": shown(Some(at)), "task": null})),
+        "last_by_hand": null,
         "problems": [],
     }))
     .with("payload", print::payload(&entry.payload))

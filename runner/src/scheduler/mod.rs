@@ -6,6 +6,7 @@
 //! where a definition comes from.
 
 mod agenda;
+mod by_hand;
 mod coming;
 mod fire;
 mod hold;
@@ -35,6 +36,7 @@ use crate::background::BackgroundLoop;
 use crate::health::Health;
 use crate::metrics::Metrics;
 use agenda::Agenda;
+pub use by_hand::last_by_hand;
 pub use coming::coming;
 pub use hold::InstanceScope;
 use lines::FireLines;

@@ -8,13 +8,14 @@ use axum::response::Response;
 use jiff::Timestamp;
 use runner_core::cron::Expression;
 use runner_core::schedule::{Definition, Plan, ScheduleId, Severity, Source, When};
-use runner_queue::{FiredTask, RunEnd, Standing};
+use runner_queue::{Decision, FiredTask, RunEnd, Standing};
 use serde::{Deserialize, Serialize};
 
 use super::foreign::{self, ForeignRow};
 use super::overview::SourceRow;
 use super::rows::{self, ClockRow, Pager, ProblemRow};
 use super::run::Ending;
+use crate::scheduler::last_by_hand;
 use crate::web::app_state::AppState;
 use crate::web::error_page::PageError;
 use crate::web::format::{self, InstantText, Locale};
@@ -87,6 +88,20 @@ impl ScheduleRow {
 }
 
 impl ScheduleRow {
+    /// The same with a run by hand as its last one.
+    fn with_run(self, locale: &Locale, definition: &Definition, run: Option<&Decision>) -> Self {
+        let Some((run, task)) = run.and_then(|run| Some((run, run.task.as_ref()?))) else {
+            return self;
+        };
+        let queue = run.queue.as_ref().unwrap_or(&definition.task.queue);
+        Self {
+            last: Some(locale.moment_in(run.nominal, &definition.timing.zone)),
+            last_task_url: Some(urls::task(queue.as_str(), task.as_str())),
+            last_end: run.end.as_ref().map(|end| Ending::new(locale, end)),
+            ..self
+        }
+    }
+
     /// The same with how its last task ended.
     fn with_end(self, locale: &Locale, end: Option<&RunEnd>) -> Self {
         Self {
@@ -205,6 +220,7 @@ pub async fn show(
     let standings = app.broker.standings(&ids).await?;
     let clock = ClockRow::of(locale, app.broker.corrections().await?.as_ref());
     let ends = ends(&app, &shown, &standings).await?;
+    let runs_by_hand = last_by_hand(&*app.broker, &ids).await?;
     let standings: BTreeMap<_, _> = ids.iter().zip(&standings).collect();
     let (problems, by_hand) = rows::by_weight(&plan);
     let page = SchedulesPage {
@@ -212,7 +228,8 @@ pub async fn show(
             .iter()
             .map(|d| {
                 let standing = standings.get(&d.id).and_then(|s| s.as_ref());
-                ScheduleRow::new(locale, &plan, d, standing).with_end(locale, ends.get(&d.id))
+                let row = ScheduleRow::new(locale, &plan, d, standing).with_end(locale, ends.get(&d.id));
+                row.with_run(locale, d, runs_by_hand.get(&d.id))
             })
             .collect(),
         all: plan.schedules.len(),
