@@ -7,7 +7,8 @@ use crate::cli::{fails, prints};
 use crate::kit::{self, Site};
 
 pub fn tests() -> Vec<kit::Trial> {
-    kit::trials![needs(): a_schedule_is_paused_and_resumed, a_run_by_hand_shows_what_it_printed;]
+    kit::trials![needs(): a_schedule_is_paused_and_resumed, a_run_by_hand_shows_what_it_printed,
+        a_row_with_errors_is_shown;]
 }
 
 /// A program with one function that is due once a year.
@@ -64,6 +65,31 @@ async fn a_run_by_hand_shows_what_it_printed() {
     prints(&site, &kept).await;
     shows(&site, "kept", &["\nOUTPUT OF ATTEMPT 1\n", "dumping\n", "all done\n"]).await;
     runner.stop().await;
+}
+
+async fn a_row_with_errors_is_shown() {
+    let site = Site::new("");
+    prints(&site, &["migrate"]).await;
+    let rows = "INSERT INTO sys_crontab (id, name, type, spec, status) VALUES (7, 'report', 't', '61 * * * *', 1)";
+    kit::SqlDb::file(&site.dir.join("data/runner.db")).execute(rows).await;
+    for name in ["db:7", "report"] {
+        let shown = prints(&site, &["schedule", "show", name]).await;
+        for words in [
+            "db:7",
+            "broken; no schedule of it is in force",
+            "sys_crontab id 7",
+            "E203",
+        ] {
+            assert!(shown.contains(words), "{name}: {words}: {shown}");
+        }
+    }
+    let object = crate::cli::json(&site, &["schedule", "show", "db:7", "--json"]).await;
+    assert_eq!((&object["id"], &object["state"]), (&"db:7".into(), &"broken".into()));
+    assert_eq!(object["problems"][0]["code"], "E203");
+    for verb in ["run", "pause"] {
+        let error = fails(&site, &["schedule", verb, "db:7"], 1).await;
+        assert!(error.contains("has errors") && error.contains("E203"), "{error}");
+    }
 }
 
 /// Waits until `task show` prints all of these.

@@ -3,12 +3,12 @@
 use runner_core::task::TaskState;
 use runner_queue::{Inspector, Schedules, Work as _};
 
-use super::desk::{Site, count, definition, queue};
+use super::desk::{Site, count, definition, heartbeat, queue};
 use crate::kit;
 
 pub fn tests() -> Vec<kit::Trial> {
     kit::trials![
-        needs(): tasks_are_run_archived_and_deleted, what_cannot_be_done_is_said, queues_are_paused_and_resumed,
+        needs(): tasks_are_run_archived_and_deleted, a_task_of_a_worker_in_go_cannot_be_stopped, what_cannot_be_done_is_said, queues_are_paused_and_resumed,
             schedules_are_paused_and_resumed, a_schedule_runs_by_hand, a_run_beside_another_one_is_asked_about, sources_are_read_on_demand
     ]
 }
@@ -60,6 +60,20 @@ async fn tasks_are_run_archived_and_deleted() {
         ("held", Some("stopped by local"))
     );
     assert_eq!(asked.queue.unwrap().as_str(), "default");
+}
+
+async fn a_task_of_a_worker_in_go_cannot_be_stopped() {
+    let site = Site::full().await;
+    let page = "/queue/tasks/default/held";
+    let stop = format!("action=\"{page}/stop\"");
+    let sentence = "It runs on a worker in Go, which does not understand a stop";
+    let own = site.http.get(page).await.body;
+    assert!(own.contains(&stop) && !own.contains(sentence), "{own}");
+    heartbeat(&site.broker, &[]).await;
+    let in_go = site.http.get(page).await.body;
+    assert!(in_go.contains(sentence) && !in_go.contains(&stop), "{in_go}");
+    // The form of a page that was open before.
+    says(&site, &format!("{page}/stop"), "Task held runs on a worker in Go").await;
 }
 
 async fn what_cannot_be_done_is_said() {

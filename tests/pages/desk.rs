@@ -338,7 +338,7 @@ async fn fill(broker: &EmbeddedBroker, clock: &ManualClock) {
         .collect();
     put(broker, &many).await;
     broker.pause_queue(&queue("mail")).await.expect("a pause");
-    heartbeat(broker).await;
+    heartbeat(broker, &["task:report", "mail:*"]).await;
     decide(broker, clock).await;
 }
 
@@ -379,7 +379,8 @@ async fn settle(broker: &EmbeddedBroker, task: Task, verdict: Verdict, result: O
     broker.settle(&[settlement]).await.expect("settled");
 }
 
-async fn heartbeat(broker: &EmbeddedBroker) {
+/// A server that runs the task `held`; one without handlers is a worker in Go.
+pub async fn heartbeat(broker: &EmbeddedBroker, handlers: &[&str]) {
     let now: Timestamp = NOW.parse().expect("an instant");
     let server = ServerInfo {
         host: "worker-1".to_owned(),
@@ -391,7 +392,7 @@ async fn heartbeat(broker: &EmbeddedBroker) {
         status: ServerStatus::Active,
         started_at: now,
         active: 1,
-        handlers: vec!["task:report".to_owned(), "mail:*".to_owned()],
+        handlers: handlers.iter().map(|&handler| handler.to_owned()).collect(),
     };
     let working = Working {
         id: id("held"),
