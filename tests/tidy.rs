@@ -7,6 +7,7 @@ mod arrows;
 mod languages;
 mod pages;
 pub mod text;
+mod types;
 mod words;
 
 use crate::kit;
@@ -20,6 +21,7 @@ use pages::{
     code_is_that_of_the_examples, each_block_is_run_or_says_why_not, each_page_is_in_the_tables_of_contents,
     links_lead_somewhere, the_readme_is_short,
 };
+use types::{one_name_means_one_type, the_check_of_types_can_fail, types_are_named_by_terms_of_the_field};
 use words::{
     dependencies_have_reasons, files_are_short, files_say_what_they_are_for, no_machine_is_named,
     only_the_printing_place_prints, templates_and_pages_match, the_readme_is_run, words_are_the_ones_of_the_glossary,
@@ -33,6 +35,7 @@ pub fn tests() -> Vec<kit::Trial> {
             the_readme_is_run, no_machine_is_named, words_are_the_ones_of_the_glossary, dependencies_have_reasons,
             only_the_printing_place_prints, both_languages_have_the_same_examples, the_check_of_languages_can_fail,
             each_block_is_run_or_says_why_not, code_is_that_of_the_examples, the_readme_is_short,
-            links_lead_somewhere, each_page_is_in_the_tables_of_contents, documents_of_the_code_name_what_is_there
+            links_lead_somewhere, each_page_is_in_the_tables_of_contents, documents_of_the_code_name_what_is_there,
+            one_name_means_one_type, types_are_named_by_terms_of_the_field, the_check_of_types_can_fail
     ]
 }

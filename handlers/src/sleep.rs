@@ -17,7 +17,7 @@ const MAX: Duration = Duration::from_secs(7 * 24 * 3600);
     untagged,
     expecting = "expected seconds, a duration such as \"1m30s\", or {\"seconds\": 1.5}"
 )]
-pub(crate) enum Nap {
+pub(crate) enum SleepTime {
     Seconds(f64),
     Text(String),
     #[serde(rename_all = "snake_case")]
@@ -29,7 +29,7 @@ pub(crate) enum Nap {
     },
 }
 
-impl Nap {
+impl SleepTime {
     fn length(&self) -> Result<Duration, TaskError> {
         let length = match self {
             Self::Seconds(s) | Self::BySeconds { seconds: s } => {
@@ -46,7 +46,7 @@ impl Nap {
 
 /// Sleeps, unless stopped first.
 #[allow(clippy::disallowed_methods)] // waiting is what it is for
-pub(crate) async fn sleep(Payload(nap): Payload<Nap>, cx: Ctx) -> Result<(), TaskError> {
+pub(crate) async fn sleep(Payload(nap): Payload<SleepTime>, cx: Ctx) -> Result<(), TaskError> {
     tokio::select! {
         reason = cx.cancelled() => Err(stopped(reason, &cx)),
         () = tokio::time::sleep(nap.length()?) => Ok(()),

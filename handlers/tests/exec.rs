@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use handlers::{ExecSettings, HttpSettings, register_with};
-use runner_sdk::testing::{Report, Trial};
+use runner_sdk::testing::{Trial, TrialReport};
 use runner_sdk::{
     ExecResult, ExecSpec, Function, FunctionKind, Functions, Outcome, RUN_LOG_MAX_BYTES, Registry, StopReason,
 };
@@ -31,7 +31,7 @@ fn trial() -> Trial {
     Trial::of("fn:it")
 }
 
-async fn run(spec: ExecSpec, trial: Trial) -> Report {
+async fn run(spec: ExecSpec, trial: Trial) -> TrialReport {
     trial.run(registry(spec, ExecSettings::default())).await.unwrap()
 }
 

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use handlers::{ExecSettings, HttpSettings, register_with};
-use runner_sdk::testing::{Report, Trial};
+use runner_sdk::testing::{Trial, TrialReport};
 use runner_sdk::{Function, FunctionKind, Functions, HttpBody, HttpSpec, Outcome, Registry, StopReason};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -114,7 +114,7 @@ fn registry(spec: HttpSpec, settings: HttpSettings) -> Registry {
     register_with(Registry::new(), functions, ExecSettings::default(), settings)
 }
 
-async fn run(spec: HttpSpec, settings: HttpSettings, trial: Trial) -> Report {
+async fn run(spec: HttpSpec, settings: HttpSettings, trial: Trial) -> TrialReport {
     trial.run(registry(spec, settings)).await.unwrap()
 }
 

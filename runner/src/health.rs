@@ -32,7 +32,7 @@ const QUIET: Duration = Duration::from_secs(6);
 
 /// Why the broker takes no writes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BrokerTrouble {
+pub struct BrokerFault {
     /// The stable code.
     pub code: &'static str,
     /// The error with its causes.
@@ -51,7 +51,7 @@ pub struct Health {
 
 #[derive(Default)]
 struct State {
-    trouble: Option<BrokerTrouble>,
+    trouble: Option<BrokerFault>,
     /// When a failure was last met, and whether the log was told of the first.
     failed_at: Option<Instant>,
     told: bool,
@@ -72,7 +72,7 @@ impl Health {
 
     /// Why the broker takes no writes; `None` while it does.
     #[must_use]
-    pub fn trouble(&self) -> Option<BrokerTrouble> {
+    pub fn trouble(&self) -> Option<BrokerFault> {
         self.state().trouble.clone()
     }
 
@@ -99,11 +99,11 @@ impl Health {
                 let before = state.trouble.take();
                 // Another cause is news; no answer and a late one are the same.
                 let late = |code| matches!(code, "broker_slow" | "broker_unavailable");
-                let same = |trouble: &BrokerTrouble| trouble.code == code || (late(trouble.code) && late(code));
+                let same = |trouble: &BrokerFault| trouble.code == code || (late(trouble.code) && late(code));
                 state.told &= before.as_ref().is_none_or(same);
                 self.tell(&mut state, code, "see whether it takes writes", || why.clone());
                 let since = before.map_or_else(|| self.clock.now(), |trouble| trouble.since);
-                state.trouble = Some(BrokerTrouble { code, why, since });
+                state.trouble = Some(BrokerFault { code, why, since });
             }
         }
     }

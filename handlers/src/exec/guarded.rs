@@ -27,7 +27,7 @@ pub(super) struct Output {
 }
 
 /// A command that has begun.
-pub(super) struct Started {
+pub(super) struct StartedCommand {
     pub(super) guard: GuardHandle,
     pub(super) output: Output,
 }
@@ -75,7 +75,7 @@ struct Course {
 
 /// Stays with the command until it and all that it started are gone. `control` is a path that only its family knows.
 pub(super) async fn supervise(
-    started: Started,
+    started: StartedCommand,
     idle: &IdleGuards,
     keep_stdout: bool,
     kill_after: Duration,
@@ -83,7 +83,7 @@ pub(super) async fn supervise(
     secrets: &Secrets,
     cx: &Ctx,
 ) -> EndedCommand {
-    let Started { mut guard, output } = started;
+    let StartedCommand { mut guard, output } = started;
     let Output { stdout, stderr } = output;
     let (mut out, mut err) = (Tail::new(keep_stdout), Tail::new(false));
     let end = {

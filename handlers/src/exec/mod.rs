@@ -198,7 +198,7 @@ impl Start<'_> {
                 });
             }
         };
-        let started = guarded::Started { guard, output };
+        let started = guarded::StartedCommand { guard, output };
         let keep_stdout = spec.result == ExecResult::Stdout;
         let control = place.control();
         Ok(guarded::supervise(started, idle, keep_stdout, spec.kill_after, &control, secrets, cx).await)

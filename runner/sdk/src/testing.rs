@@ -33,7 +33,7 @@ pub struct Trial {
 
 /// What a trial showed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Report {
+pub struct TrialReport {
     /// How the run ended.
     pub outcome: Outcome,
     /// What it wrote; empty if nothing.
@@ -126,7 +126,7 @@ impl Trial {
     /// # Errors
     ///
     /// [`TrialError`] if the registry has a name twice or no handler for this type.
-    pub async fn run(self, registry: Registry) -> Result<Report, TrialError> {
+    pub async fn run(self, registry: Registry) -> Result<TrialReport, TrialError> {
         self.run_with(&registry.build()?).await
     }
 
@@ -135,7 +135,7 @@ impl Trial {
     /// # Errors
     ///
     /// [`TrialError::Unknown`] if there is no handler for this type.
-    pub async fn run_with(self, handlers: &Handlers) -> Result<Report, TrialError> {
+    pub async fn run_with(self, handlers: &Handlers) -> Result<TrialReport, TrialError> {
         let Some(found) = handlers.find(&self.parts.kind) else {
             let (kind, names) = (self.parts.kind, handlers.names());
             return Err(TrialError::Unknown { kind, names });
@@ -143,6 +143,6 @@ impl Trial {
         let cx = Ctx::new(self.parts, self.stop, handlers.states());
         let outcome = found.call(cx.clone()).await;
         let log = cx.log().take().unwrap_or_default();
-        Ok(Report { outcome, log })
+        Ok(TrialReport { outcome, log })
     }
 }

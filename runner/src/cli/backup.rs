@@ -8,7 +8,7 @@ use runner_queue::embedded::{BackedUp, BackupError, backup};
 
 use super::exit::{Unavailable, Usage};
 use super::{CommandContext, open, print};
-use crate::config::{BrokerSettings, Settings, TableSettings};
+use crate::config::{BrokerSettings, Settings, TableSection};
 
 /// Copies the SQLite file with tasks, schedules and sys_crontab, as it is at one instant, while runners go on.
 ///
@@ -29,7 +29,7 @@ impl BackupCommand {
         let settings = context.settings()?;
         match (&settings.broker, &settings.table) {
             (BrokerSettings::Embedded { path }, _) => self.copy(settings, path).await,
-            (BrokerSettings::Redis(_), TableSettings::Embedded { path } | TableSettings::Sqlite { path })
+            (BrokerSettings::Redis(_), TableSection::Embedded { path } | TableSection::Sqlite { path })
                 if path.exists() =>
             {
                 print::note(&format!("note: {IN_REDIS}"));

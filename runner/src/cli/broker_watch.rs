@@ -55,7 +55,7 @@ pub(super) fn watch(
     stop: CancellationToken,
 ) -> Caveats {
     let (told, caveats) = watch::channel(found);
-    let looks = Looks {
+    let looks = BrokerWatchLoop {
         broker,
         metrics,
         health,
@@ -65,7 +65,7 @@ pub(super) fn watch(
     caveats
 }
 
-struct Looks {
+struct BrokerWatchLoop {
     broker: Arc<dyn Broker>,
     metrics: Arc<Metrics>,
     health: Arc<Health>,
@@ -73,7 +73,7 @@ struct Looks {
 }
 
 #[async_trait]
-impl BackgroundLoop for Looks {
+impl BackgroundLoop for BrokerWatchLoop {
     fn name(&self) -> &'static str {
         "setup"
     }
@@ -90,7 +90,7 @@ impl BackgroundLoop for Looks {
     }
 }
 
-impl Looks {
+impl BrokerWatchLoop {
     fn note(&mut self, answer: BrokerResult<Vec<Caveat>>) {
         let found = match answer {
             Ok(found) => found,

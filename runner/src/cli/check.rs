@@ -232,7 +232,7 @@ pub(super) fn with_next(mut finding: Value, problem: &Problem, definitions: &[De
     finding
 }
 
-fn of_setting(p: &crate::config::Problem) -> Value {
+fn of_setting(p: &crate::config::SettingProblem) -> Value {
     let severity = match p.severity {
         Severity::Error => "error",
         Severity::Warning => "warning",

@@ -82,7 +82,7 @@ pub fn line(error: &anyhow::Error) -> String {
 }
 
 /// What is wrong with a setting, as it is printed.
-pub fn setting(problem: &config::Problem) -> print::Finding<'_> {
+pub fn setting(problem: &config::SettingProblem) -> print::Finding<'_> {
     print::Finding {
         place: &problem.place,
         code: problem.code,

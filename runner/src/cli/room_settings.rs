@@ -120,8 +120,8 @@ pub(super) fn checked(settings: &Settings, look: bool) -> source::ScheduleContex
 }
 
 /// Where `sys_crontab` lies, for the source and for `runner migrate`.
-pub(super) fn table(settings: &config::TableSettings) -> Option<source::TableSettings> {
-    use config::TableSettings as Written;
+pub(super) fn table(settings: &config::TableSection) -> Option<source::TableSettings> {
+    use config::TableSection as Written;
     let server = |s: &config::ServerSettings| source::DatabaseServer {
         host: s.host.clone(),
         port: s.port,

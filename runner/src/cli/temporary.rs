@@ -2,20 +2,20 @@
 
 use runner_core::schedule::Severity;
 
-use crate::config::{Problem, Settings};
+use crate::config::{SettingProblem, Settings};
 
 /// A warning if a worker of these settings runs commands and has no directory for them.
-pub(super) fn doubt(settings: &Settings) -> Option<Problem> {
+pub(super) fn doubt(settings: &Settings) -> Option<SettingProblem> {
     if !settings.roles.worker || !settings.exec.enabled {
         return None;
     }
     handlers::try_run_directory().err().map(warning)
 }
 
-fn warning(why: String) -> Problem {
+fn warning(why: String) -> SettingProblem {
     let message = format!("commands cannot run: {why}");
-    let problem = Problem::error("CFG_TMPDIR", "TMPDIR", message);
-    Problem {
+    let problem = SettingProblem::error("CFG_TMPDIR", "TMPDIR", message);
+    SettingProblem {
         severity: Severity::Warning,
         ..problem
     }

@@ -4,28 +4,28 @@
 //! knows no setting; the syntax and its bounds are those of [`yaml`].
 
 use super::excerpt::{Keys, excerpt};
-use super::problem::Problem;
+use super::problem::SettingProblem;
 use crate::text::yaml::{self, Mark};
 use crate::text::{line_of, quoted};
 
 /// A value and its place.
 #[derive(Debug, Clone)]
-pub struct Node {
+pub struct SettingNode {
     /// What it is.
-    pub value: Value,
+    pub value: SettingValue,
     /// Where it begins.
     pub at: Mark,
 }
 
 /// The four shapes of a value.
 #[derive(Debug, Clone)]
-pub enum Value {
+pub enum SettingValue {
     /// Nothing was written, or `null`, or `~`.
     Null,
     /// A scalar as written, without quotes.
     Text(String),
     /// A sequence.
-    List(Vec<Node>),
+    List(Vec<SettingNode>),
     /// A mapping in the order of the file.
     Map(Vec<Entry>),
 }
@@ -38,7 +38,7 @@ pub struct Entry {
     /// Where the key begins.
     pub at: Mark,
     /// Its value.
-    pub node: Node,
+    pub node: SettingNode,
 }
 
 /// Reads `text`; `name` is the file's name for people.
@@ -46,14 +46,14 @@ pub struct Entry {
 /// # Errors
 ///
 /// The one place where the text stops being a settings file (`CFG_SYNTAX`), or the bound that it exceeds.
-pub fn parse(name: &str, text: &str) -> Result<Node, Problem> {
+pub fn parse(name: &str, text: &str) -> Result<SettingNode, SettingProblem> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let fault = |mark, message: String| refused(name, text, mark, message);
     let mut documents = yaml::parse(text).map_err(|f| fault(f.mark, f.message))?.into_iter();
     let root = match documents.next() {
         Some(node) => shaped(node, text).map_err(|(mark, message)| fault(Some(mark), message))?,
-        None => Node {
-            value: Value::Null,
+        None => SettingNode {
+            value: SettingValue::Null,
             at: Mark::START,
         },
     };
@@ -66,31 +66,31 @@ pub fn parse(name: &str, text: &str) -> Result<Node, Problem> {
     }
 }
 
-fn refused(name: &str, text: &str, mark: Option<Mark>, message: String) -> Problem {
+fn refused(name: &str, text: &str, mark: Option<Mark>, message: String) -> SettingProblem {
     let mark = mark.filter(|at| at.line > 0);
     let place = match mark {
         Some(at) => format!("{name}:{}:{}", at.line, at.column),
         None => name.to_owned(),
     };
-    let mut problem = Problem::error("CFG_SYNTAX", place, message);
+    let mut problem = SettingProblem::error("CFG_SYNTAX", place, message);
     // No key is known yet, so nothing is known to hold no secret.
     problem.excerpt = mark.and_then(|at| excerpt(text, at, &Keys::new()));
     problem
 }
 
 /// The value with its scalars as they stand in `text`.
-fn shaped(node: yaml::Node, text: &str) -> Result<Node, (Mark, String)> {
+fn shaped(node: yaml::Node, text: &str) -> Result<SettingNode, (Mark, String)> {
     let at = node.mark;
     let value = match node.value {
-        yaml::Value::Null => Value::Null,
+        yaml::Value::Null => SettingValue::Null,
         yaml::Value::List(items) => {
             let items = items.into_iter().map(|item| shaped(item, text));
-            Value::List(items.collect::<Result<_, _>>()?)
+            SettingValue::List(items.collect::<Result<_, _>>()?)
         }
-        yaml::Value::Map(pairs) => Value::Map(entries(pairs, text)?),
-        scalar => Value::Text(written(scalar, at, text)),
+        yaml::Value::Map(pairs) => SettingValue::Map(entries(pairs, text)?),
+        scalar => SettingValue::Text(written(scalar, at, text)),
     };
-    Ok(Node { value, at })
+    Ok(SettingNode { value, at })
 }
 
 fn entries(pairs: Vec<(yaml::Node, yaml::Node)>, text: &str) -> Result<Vec<Entry>, (Mark, String)> {
@@ -134,9 +134,9 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::panic)]
     use super::*;
 
-    fn map(node: &Node) -> &[Entry] {
+    fn map(node: &SettingNode) -> &[Entry] {
         match &node.value {
-            Value::Map(entries) => entries,
+            SettingValue::Map(entries) => entries,
             other => panic!("{other:?}"),
         }
     }
@@ -149,8 +149,8 @@ mod tests {
         let texts: Vec<_> = inner
             .iter()
             .map(|e| match &e.node.value {
-                Value::Text(t) => t.as_str(),
-                Value::Null => "(null)",
+                SettingValue::Text(t) => t.as_str(),
+                SettingValue::Null => "(null)",
                 _ => "?",
             })
             .collect();
@@ -178,7 +178,10 @@ mod tests {
 
     #[test]
     fn an_empty_file_is_an_empty_document() {
-        assert!(matches!(parse("t", "# nothing\n---\n").unwrap().value, Value::Null));
+        assert!(matches!(
+            parse("t", "# nothing\n---\n").unwrap().value,
+            SettingValue::Null
+        ));
     }
 
     #[test]

@@ -5,7 +5,7 @@
 
 use std::net::Ipv6Addr;
 
-use super::document::{Node, Value, parse};
+use super::document::{SettingNode, SettingValue, parse};
 
 /// The elements of `a,b` or `["a","b"]`.
 ///
@@ -17,11 +17,11 @@ pub fn list(text: &str) -> Result<Vec<String>, String> {
         let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
         return Ok(parts.map(str::to_owned).collect());
     }
-    let Value::List(items) = tree(text)?.value else {
+    let SettingValue::List(items) = tree(text)?.value else {
         return Err("must be a list".to_owned());
     };
     let texts = items.into_iter().map(|item| match item.value {
-        Value::Text(text) => Ok(text),
+        SettingValue::Text(text) => Ok(text),
         _ => Err("must be a list of single values".to_owned()),
     });
     texts.collect()
@@ -40,11 +40,11 @@ pub fn weights(text: &str) -> Result<Vec<(String, String)>, String> {
             .map(|(name, weight)| (name.trim().to_owned(), weight.trim().to_owned()))
             .collect());
     }
-    let Value::Map(entries) = tree(text)?.value else {
+    let SettingValue::Map(entries) = tree(text)?.value else {
         return Err("must be a mapping of names to numbers".to_owned());
     };
     let pairs = entries.into_iter().map(|entry| match entry.node.value {
-        Value::Text(weight) => Ok((entry.key, weight)),
+        SettingValue::Text(weight) => Ok((entry.key, weight)),
         _ => Err("must be a mapping of names to numbers".to_owned()),
     });
     pairs.collect()
@@ -55,7 +55,7 @@ pub fn weights(text: &str) -> Result<Vec<(String, String)>, String> {
 /// # Errors
 ///
 /// What is wrong with it.
-pub fn tree(text: &str) -> Result<Node, String> {
+pub fn tree(text: &str) -> Result<SettingNode, String> {
     parse("", text).map_err(|fault| {
         let at = fault.place.trim_start_matches(':');
         let why = fault.message.trim_start_matches("not valid YAML: ");

@@ -5,20 +5,20 @@
 use runner_core::schedule::Severity;
 
 use super::environment::Environment;
-use super::problem::Problem;
+use super::problem::SettingProblem;
 use crate::text::nearest;
 
 /// Names in one warning; a service of Kubernetes called `runner` makes seven.
 const NAMED: usize = 20;
 
 /// Findings about variables of our prefixes; `known` are the two names of each setting, the preferred one first.
-pub fn ignored(environment: &Environment, known: &[[String; 2]]) -> Vec<Problem> {
+pub fn ignored(environment: &Environment, known: &[[String; 2]]) -> Vec<SettingProblem> {
     let is_known = |name: &str| known.iter().flatten().any(|k| k == name);
-    let mut problems: Vec<Problem> = environment
+    let mut problems: Vec<SettingProblem> = environment
         .not_text()
         .iter()
         .filter(|name| is_known(name))
-        .map(|name| Problem::error("CFG_VALUE", name, "the value of this variable is not UTF-8"))
+        .map(|name| SettingProblem::error("CFG_VALUE", name, "the value of this variable is not UTF-8"))
         .collect();
     let mut far = Vec::new();
     let unread = environment.not_text().iter().map(String::as_str);
@@ -27,13 +27,13 @@ pub fn ignored(environment: &Environment, known: &[[String; 2]]) -> Vec<Problem>
             if first != name && environment.get(first).is_some() {
                 let text = format!("this variable has no effect: {first} is set and comes first");
                 problems.push(warning(
-                    Problem::error("CFG_IGNORED", name, text).hint("remove one of them"),
+                    SettingProblem::error("CFG_IGNORED", name, text).hint("remove one of them"),
                 ));
             }
         } else if !is_known(name) {
             match meant_by(name, known) {
                 Some(meant) => problems.push(warning(
-                    Problem::error("CFG_UNKNOWN", name, "this variable overrides no setting")
+                    SettingProblem::error("CFG_UNKNOWN", name, "this variable overrides no setting")
                         .hint(format!("did you mean {meant}?")),
                 )),
                 None => far.push(name),
@@ -47,7 +47,7 @@ pub fn ignored(environment: &Environment, known: &[[String; 2]]) -> Vec<Problem>
     for (name, meant) in capitals.filter(|(_, meant)| is_known(meant)) {
         let text = "this variable overrides no setting: names are in capitals";
         problems.push(warning(
-            Problem::error("CFG_UNKNOWN", name, text).hint(format!("did you mean {meant}?")),
+            SettingProblem::error("CFG_UNKNOWN", name, text).hint(format!("did you mean {meant}?")),
         ));
     }
     if let Some(&first) = far.first() {
@@ -62,7 +62,7 @@ pub fn ignored(environment: &Environment, known: &[[String; 2]]) -> Vec<Problem>
         );
         let hint =
             "redis.host is RUNNER_REDIS_HOST, log.maxSize is RUNNER_LOG_MAX_SIZE; those of other tools do no harm";
-        problems.push(warning(Problem::error("CFG_IGNORED", first, text).hint(hint)));
+        problems.push(warning(SettingProblem::error("CFG_IGNORED", first, text).hint(hint)));
     }
     problems
 }
@@ -77,8 +77,8 @@ fn meant_by<'a>(name: &str, known: &'a [[String; 2]]) -> Option<&'a str> {
     known.iter().flatten().find(is_meant).map(String::as_str)
 }
 
-fn warning(problem: Problem) -> Problem {
-    Problem {
+fn warning(problem: SettingProblem) -> SettingProblem {
+    SettingProblem {
         severity: Severity::Warning,
         ..problem
     }

@@ -9,7 +9,7 @@ use runner_core::schedule::Severity;
 use super::access::is_strong;
 use super::document::parse;
 use super::environment::Environment;
-use super::problem::{Problem, Refused};
+use super::problem::{Refused, SettingProblem};
 use super::reader::Reader;
 use super::section::Section;
 use super::settings::{AuthSettings, BrokerSettings, Settings};
@@ -98,7 +98,7 @@ impl Settings {
         }
         root.finish();
         let in_file = reader.holds_secrets();
-        let (errors, mut warnings): (Vec<_>, Vec<_>) = reader.finish().into_iter().partition(Problem::is_error);
+        let (errors, mut warnings): (Vec<_>, Vec<_>) = reader.finish().into_iter().partition(SettingProblem::is_error);
         if !errors.is_empty() {
             return Err(Refused(errors));
         }
@@ -118,7 +118,7 @@ fn base_of(path: &Path) -> PathBuf {
 }
 
 /// Warnings about a store and manifests in the working directory that earlier versions used with the same settings.
-fn left_behind(name: &str, base: &Path, settings: &Settings) -> Vec<Problem> {
+fn left_behind(name: &str, base: &Path, settings: &Settings) -> Vec<SettingProblem> {
     let dir = settings.manifests.as_ref().map(|m| (m.dir.clone(), "manifests.dir"));
     let store = match &settings.broker {
         BrokerSettings::Embedded { path } => Some((path.clone(), "data.dir")),
@@ -133,9 +133,9 @@ fn left_behind(name: &str, base: &Path, settings: &Settings) -> Vec<Problem> {
         let (before, now) = (before.display(), now.display());
         let text = format!("{now} does not exist and {before} does: relative paths begin at the directory of the file");
         let hint = format!("move {before} there, or write the full path of its directory under {key}");
-        let warning = Problem {
+        let warning = SettingProblem {
             severity: Severity::Warning,
-            ..Problem::error("CFG_MOVED", name, text)
+            ..SettingProblem::error("CFG_MOVED", name, text)
         };
         Some(warning.hint(hint))
     };
@@ -144,12 +144,12 @@ fn left_behind(name: &str, base: &Path, settings: &Settings) -> Vec<Problem> {
 
 /// Warnings about what each instance would make for itself, where several may serve one dashboard: those that share a
 /// Redis and can be reached from other machines.
-fn own_secrets(name: &str, settings: &Settings) -> Vec<Problem> {
+fn own_secrets(name: &str, settings: &Settings) -> Vec<SettingProblem> {
     let shared = matches!(settings.broker, BrokerSettings::Redis(_)) && settings.roles.web && !settings.is_loopback();
     let own_key = !settings.key.as_ref().is_some_and(|key| is_strong(key.expose()));
     let warning = |code, message: &str, hint: &str| {
-        let problem = Problem::error(code, name, message).hint(hint);
-        Problem {
+        let problem = SettingProblem::error(code, name, message).hint(hint);
+        SettingProblem {
             severity: Severity::Warning,
             ..problem
         }
@@ -226,9 +226,10 @@ fn read(root: &Section<'_>, purpose: Purpose) -> Settings {
     }
 }
 
-fn read_file(path: &Path) -> Result<String, Problem> {
+fn read_file(path: &Path) -> Result<String, SettingProblem> {
     let name = path.display().to_string();
-    let failed = |what: String| Problem::error("CFG_READ", name.clone(), format!("cannot read {name:?}: {what}"));
+    let failed =
+        |what: String| SettingProblem::error("CFG_READ", name.clone(), format!("cannot read {name:?}: {what}"));
     if path.is_dir() {
         return Err(failed("it is a directory".to_owned()));
     }
@@ -255,15 +256,15 @@ fn read_file(path: &Path) -> Result<String, Problem> {
 }
 
 /// A warning if the file holds secrets and everybody on this machine may read it.
-fn readable_by_others(path: &Path) -> Option<Problem> {
+fn readable_by_others(path: &Path) -> Option<SettingProblem> {
     use std::os::unix::fs::PermissionsExt;
     let mode = path.metadata().ok()?.permissions().mode() & 0o777;
     (mode & 0o004 != 0).then(|| {
         let name = path.display().to_string();
         let message = format!("the file holds secrets and has mode {mode:04o}: every user may read it");
-        Problem {
+        SettingProblem {
             severity: Severity::Warning,
-            ..Problem::error("CFG_PERM", name.clone(), message)
+            ..SettingProblem::error("CFG_PERM", name.clone(), message)
         }
         .hint(format!("chmod 600 {name}, or write ${{env:NAME}} or ${{file:PATH}}"))
     })

@@ -32,6 +32,6 @@ mod zone;
 pub use access::{Access, AccessError, SealingKey, resolve_access, sealing_key};
 pub use environment::Environment;
 pub use load::Purpose;
-pub use problem::{Problem, Refused};
+pub use problem::{Refused, SettingProblem};
 pub use secret::Secret;
-pub use settings::{BrokerSettings, Credential, Mode, ServerSettings, Settings, TableSettings, UserSettings};
+pub use settings::{BrokerSettings, Credential, Mode, ServerSettings, Settings, TableSection, UserSettings};

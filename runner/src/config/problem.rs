@@ -9,7 +9,7 @@ use serde::Serialize;
 
 /// One finding about the settings.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Problem {
+pub struct SettingProblem {
     /// Warning or error.
     pub severity: Severity,
     /// Stable code such as `CFG_UNKNOWN`.
@@ -24,7 +24,7 @@ pub struct Problem {
     pub hint: Option<String>,
 }
 
-impl Problem {
+impl SettingProblem {
     /// An error at a place that has no source line.
     #[must_use]
     pub fn error(code: &'static str, place: impl Into<String>, message: impl Into<String>) -> Self {
@@ -52,7 +52,7 @@ impl Problem {
     }
 }
 
-impl fmt::Display for Problem {
+impl fmt::Display for SettingProblem {
     /// `place: CODE message`, then the excerpt and the hint on lines of their own.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {} {}", self.place, self.code, self.message)?;
@@ -69,4 +69,4 @@ impl fmt::Display for Problem {
 /// Everything wrong with the settings, at once.
 #[derive(Debug, thiserror::Error)]
 #[error("{}", self.0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
-pub struct Refused(pub Vec<Problem>);
+pub struct Refused(pub Vec<SettingProblem>);

@@ -7,7 +7,7 @@ use super::Secret;
 use super::read_redis;
 use super::reader::{Located, SettingPlace};
 use super::section::Section;
-use super::settings::{BrokerSettings, ServerSettings, TableSettings};
+use super::settings::{BrokerSettings, ServerSettings, TableSection};
 use super::url::DatabaseUrl;
 
 /// A day; servers and proxies drop connections long before.
@@ -82,7 +82,7 @@ pub(super) fn split_host(text: &str, default_port: u16) -> Result<(String, u16),
 }
 
 /// Reads `mysql`, `database` and `db`; without the first two the table lies beside the embedded broker.
-pub fn table(root: &Section<'_>, data_dir: &Path) -> (TableSettings, Duration) {
+pub fn table(root: &Section<'_>, data_dir: &Path) -> (TableSection, Duration) {
     let (mysql, database, db) = (root.section("mysql"), root.section("database"), root.section("db"));
     let interval = db
         .duration(
@@ -100,14 +100,14 @@ pub fn table(root: &Section<'_>, data_dir: &Path) -> (TableSettings, Duration) {
     mysql.finish();
     database.finish();
     db.finish();
-    let table = chosen.unwrap_or_else(|| TableSettings::Embedded {
+    let table = chosen.unwrap_or_else(|| TableSection::Embedded {
         path: embedded(data_dir),
     });
     (table, interval)
 }
 
 /// The section of the Go service.
-fn go_mysql(mysql: &Section<'_>) -> Option<TableSettings> {
+fn go_mysql(mysql: &Section<'_>) -> Option<TableSection> {
     let max_lifetime = limits(mysql, "maxOpenConnections", "maxConnectionLifeTime");
     let server = server(mysql, 3306, max_lifetime);
     mysql.legacy("maxIdleConnections", "idle connections are closed by age");
@@ -115,11 +115,11 @@ fn go_mysql(mysql: &Section<'_>) -> Option<TableSettings> {
     if server.is_none() && mysql.written() {
         missing(mysql, "host", "for example host: 127.0.0.1:3306");
     }
-    server.map(TableSettings::MySql)
+    server.map(TableSection::MySql)
 }
 
 /// Our own section, for any of the databases.
-fn any_database(section: &Section<'_>, data_dir: &Path) -> Option<TableSettings> {
+fn any_database(section: &Section<'_>, data_dir: &Path) -> Option<TableSection> {
     let driver = section.choice("driver", &Driver::WORDS);
     let path = section.path("path");
     let url = section.secret("url");
@@ -139,12 +139,12 @@ fn any_database(section: &Section<'_>, data_dir: &Path) -> Option<TableSettings>
         None
     })?;
     match (driver, server) {
-        (Driver::Off, _) => Some(TableSettings::Off),
-        (Driver::Sqlite, _) => Some(TableSettings::Sqlite {
+        (Driver::Off, _) => Some(TableSection::Off),
+        (Driver::Sqlite, _) => Some(TableSection::Sqlite {
             path: path.map_or_else(|| embedded(data_dir), |p| p.value),
         }),
-        (Driver::MySql, Some(server)) => Some(TableSettings::MySql(server)),
-        (Driver::Postgres, Some(server)) => Some(TableSettings::Postgres(server)),
+        (Driver::MySql, Some(server)) => Some(TableSection::MySql(server)),
+        (Driver::Postgres, Some(server)) => Some(TableSection::Postgres(server)),
         (Driver::MySql | Driver::Postgres, None) => {
             missing(section, "host", "for example host: 127.0.0.1:3306");
             None
@@ -206,15 +206,15 @@ pub(super) fn database_host(text: &str, default_port: u16) -> Result<(String, u1
     Ok((host.trim_matches(['[', ']']).to_owned(), port))
 }
 
-fn from_url(section: &Section<'_>, url: &Located<Secret>, max_lifetime: Option<Duration>) -> Option<TableSettings> {
+fn from_url(section: &Section<'_>, url: &Located<Secret>, max_lifetime: Option<Duration>) -> Option<TableSection> {
     match DatabaseUrl::parse(url.value.expose()) {
         Ok(parsed) => {
             let mut settings = parsed.into_settings(max_lifetime);
             match &mut settings {
-                TableSettings::MySql(server) | TableSettings::Postgres(server) => {
+                TableSection::MySql(server) | TableSection::Postgres(server) => {
                     server.url = Some(url.value.clone()).filter(Secret::is_reference);
                 }
-                TableSettings::Sqlite { path } if matches!(url.place, SettingPlace::File(_)) => {
+                TableSection::Sqlite { path } if matches!(url.place, SettingPlace::File(_)) => {
                     *path = section.beside(&*path)
                 }
                 _ => (),

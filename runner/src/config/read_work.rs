@@ -10,7 +10,7 @@ use runner_queue::{ArchiveBounds, GroupRule, MAX_SET};
 use super::read_server::place_of;
 use super::reader::Located;
 use super::section::Section;
-use super::settings::{ExecSettings, HttpSettings, ManifestSettings, SchedulerSettings, WorkerSettings};
+use super::settings::{ExecSection, HttpSection, ManifestSection, SchedulerSettings, WorkerSection};
 use crate::source::DEFAULT_MASS_DELETE;
 use crate::worker::{DEFAULT_LEASE, SHORTEST_LEASE};
 
@@ -47,7 +47,7 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 const SHORTEST_GRACE: Duration = Duration::from_secs(1);
 
 /// Reads `worker`.
-pub fn worker(root: &Section<'_>) -> WorkerSettings {
+pub fn worker(root: &Section<'_>) -> WorkerSection {
     let section = root.section("worker");
     let concurrency = section
         .number("concurrency", 1..=MAX_CONCURRENCY)
@@ -68,7 +68,7 @@ pub fn worker(root: &Section<'_>) -> WorkerSettings {
         .unwrap_or(DEFAULT_POISON_AFTER);
     let groups = groups(&section);
     section.finish();
-    WorkerSettings {
+    WorkerSection {
         concurrency,
         queues,
         strict_priority,
@@ -152,7 +152,7 @@ pub fn scheduler(root: &Section<'_>) -> SchedulerSettings {
 }
 
 /// Reads `manifests`.
-pub fn manifests(root: &Section<'_>) -> Option<ManifestSettings> {
+pub fn manifests(root: &Section<'_>) -> Option<ManifestSection> {
     let section = root.section("manifests");
     let enabled = section.flag("enabled").unwrap_or(true);
     let dir = section.path("dir");
@@ -164,7 +164,7 @@ pub fn manifests(root: &Section<'_>) -> Option<ManifestSettings> {
     }
     let standard = section.beside("manifests");
     section.finish();
-    enabled.then(|| ManifestSettings {
+    enabled.then(|| ManifestSection {
         dir: dir.map_or(standard, |f| f.value),
         rescan,
     })
@@ -200,7 +200,7 @@ fn check_dir(section: &Section<'_>, found: &Located<PathBuf>) {
 }
 
 /// Reads `handlers`.
-pub fn handlers(root: &Section<'_>) -> (ExecSettings, HttpSettings) {
+pub fn handlers(root: &Section<'_>) -> (ExecSection, HttpSection) {
     let section = root.section("handlers");
     let (exec, http) = (section.section("exec"), section.section("http"));
     let texts =
@@ -210,11 +210,11 @@ pub fn handlers(root: &Section<'_>) -> (ExecSettings, HttpSettings) {
         check_allowed(&exec, found);
     }
     let settings = (
-        ExecSettings {
+        ExecSection {
             enabled: exec.flag("enabled").unwrap_or(true),
             allowed_commands: texts(allowed_commands),
         },
-        HttpSettings {
+        HttpSection {
             allow_private: http.flag("allow_private").unwrap_or(false),
             allowed_hosts: texts(http.list("allowed_hosts")),
         },

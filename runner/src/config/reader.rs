@@ -7,11 +7,11 @@ use std::fmt::Display;
 
 use runner_core::schedule::Severity;
 
-use super::document::Node;
+use super::document::SettingNode;
 use super::environment::Environment;
 use super::excerpt::{Keys, excerpt};
 use super::ignored::ignored;
-use super::problem::Problem;
+use super::problem::SettingProblem;
 use crate::text::yaml::Mark;
 
 /// What all sections of one file share.
@@ -24,12 +24,12 @@ pub struct Reader<'a> {
     pub environment: &'a Environment,
     /// Whether a command that ends soon reads, which may never use what a secret stands for.
     pub for_command: bool,
-    problems: RefCell<Vec<(Problem, Option<Mark>)>>,
+    problems: RefCell<Vec<(SettingProblem, Option<Mark>)>>,
     pub(super) keys: RefCell<Keys>,
     pub(super) variables: RefCell<Vec<[String; 2]>>,
     pub(super) secrets: Cell<bool>,
     /// The list of mappings that a variable holds instead of the file; there is one such key.
-    pub(super) list: OnceCell<Option<(String, Node)>>,
+    pub(super) list: OnceCell<Option<(String, SettingNode)>>,
 }
 
 /// Where a value was found.
@@ -94,7 +94,7 @@ impl<'a> Reader<'a> {
             SettingPlace::File(at) => (format!("{}:{}:{}", self.name, at.line, at.column), Some(*at)),
             SettingPlace::Variable(name) => (name.clone(), None),
         };
-        let problem = Problem {
+        let problem = SettingProblem {
             severity,
             code,
             place,
@@ -121,14 +121,14 @@ impl<'a> Reader<'a> {
 
     /// All findings, in the order in which they were made, and those about variables that have no effect.
     #[must_use]
-    pub fn finish(self) -> Vec<Problem> {
+    pub fn finish(self) -> Vec<SettingProblem> {
         // Only now all keys are known, and with them what may be shown.
         let keys = self.keys.into_inner();
         let illustrated = self.problems.into_inner().into_iter().map(|(mut problem, mark)| {
             problem.excerpt = mark.and_then(|at| excerpt(self.text, at, &keys));
             problem
         });
-        let mut problems: Vec<Problem> = illustrated.collect();
+        let mut problems: Vec<SettingProblem> = illustrated.collect();
         problems.extend(ignored(self.environment, &self.variables.into_inner()));
         problems
     }

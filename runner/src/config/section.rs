@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use runner_core::duration;
 
-use super::document::{Entry, Node, Value};
+use super::document::{Entry, SettingNode, SettingValue};
 use super::environment::{Environment, interpolate, variables};
 use super::forms;
 use super::reader::{Located, Reader, SettingPlace};
@@ -33,16 +33,16 @@ pub struct Section<'a> {
 impl<'a> Section<'a> {
     /// The whole file.
     #[must_use]
-    pub fn root(reader: &'a Reader<'a>, node: &'a Node) -> Self {
+    pub fn root(reader: &'a Reader<'a>, node: &'a SettingNode) -> Self {
         Self::of(reader, String::new(), Some(node), None)
     }
 
-    fn of(reader: &'a Reader<'a>, path: String, node: Option<&'a Node>, held_by: Option<&'a str>) -> Self {
+    fn of(reader: &'a Reader<'a>, path: String, node: Option<&'a SettingNode>, held_by: Option<&'a str>) -> Self {
         let at = node.map_or(Mark::START, |n| n.at);
         let entries: Option<&'a [Entry]> = match node.map(|n| &n.value) {
             None => None,
-            Some(Value::Null) => Some(&[]),
-            Some(Value::Map(entries)) => Some(entries),
+            Some(SettingValue::Null) => Some(&[]),
+            Some(SettingValue::Map(entries)) => Some(entries),
             Some(other) => {
                 let what = if path.is_empty() { "the file" } else { &path };
                 let message = format!("{what} must be a mapping, not {}", shape(other));
@@ -101,16 +101,19 @@ impl<'a> Section<'a> {
         };
         match node {
             None => Vec::new(),
-            Some(Node { value: Value::Null, .. }) => Vec::new(),
-            Some(Node {
-                value: Value::List(nodes),
+            Some(SettingNode {
+                value: SettingValue::Null,
+                ..
+            }) => Vec::new(),
+            Some(SettingNode {
+                value: SettingValue::List(nodes),
                 ..
             }) => nodes
                 .iter()
                 .enumerate()
                 .map(|(i, n)| Section::of(reader, format!("{}[{i}]", self.path_of(key)), Some(n), held_by))
                 .collect(),
-            Some(Node { value, at }) => {
+            Some(SettingNode { value, at }) => {
                 let message = format!("{} must be a list of mappings, not {}", self.path_of(key), shape(value));
                 reader.error("CFG_TYPE", &placed(held_by, *at), message);
                 Vec::new()
@@ -119,7 +122,7 @@ impl<'a> Section<'a> {
     }
 
     /// What the variable of `key` says as JSON.
-    fn tree(&self, key: &str) -> Option<(String, Node)> {
+    fn tree(&self, key: &str) -> Option<(String, SettingNode)> {
         let mut found = self.variable(key)?;
         // A reference to all of it; those within are resolved where they stand.
         if found.value.trim_start().starts_with("${") {
@@ -200,8 +203,8 @@ impl<'a> Section<'a> {
         }
         let node = &entry?.node;
         match &node.value {
-            Value::Null => None,
-            Value::Text(text) => self.resolved(text, self.placed(node.at)),
+            SettingValue::Null => None,
+            SettingValue::Text(text) => self.resolved(text, self.placed(node.at)),
             _ => {
                 self.wrong(key, node, "a single value");
                 None
@@ -252,7 +255,7 @@ impl<'a> Section<'a> {
     #[must_use]
     pub fn secret(&self, key: &'static str) -> Option<Located<Secret>> {
         let written = self.entries.and_then(|es| es.iter().find(|e| e.key == key));
-        if let Some(Value::Text(text)) = written.map(|e| &e.node.value)
+        if let Some(SettingValue::Text(text)) = written.map(|e| &e.node.value)
             && !text.is_empty()
             && !text.contains("${")
             && !(key == "url" && is_without_login(text))
@@ -291,7 +294,7 @@ impl<'a> Section<'a> {
         }
         let node = &self.entries?.iter().find(|e| e.key == key)?.node;
         match &node.value {
-            Value::Text(text) => Some(Located {
+            SettingValue::Text(text) => Some(Located {
                 value: text.clone(),
                 place: self.placed(node.at),
             }),
@@ -393,8 +396,8 @@ impl<'a> Section<'a> {
         }
         let node = &entry?.node;
         let items = match &node.value {
-            Value::Null => return None,
-            Value::List(items) => items,
+            SettingValue::Null => return None,
+            SettingValue::List(items) => items,
             _ => {
                 self.wrong(key, node, "a list");
                 return None;
@@ -403,7 +406,7 @@ impl<'a> Section<'a> {
         let mut texts = Vec::new();
         for item in items {
             match &item.value {
-                Value::Text(text) => texts.extend(self.resolved(text, self.placed(item.at))),
+                SettingValue::Text(text) => texts.extend(self.resolved(text, self.placed(item.at))),
                 _ => self.wrong(key, item, "a list of single values"),
             }
         }
@@ -427,7 +430,7 @@ impl<'a> Section<'a> {
             pairs.extend(read.into_iter().map(|(name, weight)| (found(name), weight)));
         } else {
             let node = &entry?.node;
-            let Value::Map(entries) = &node.value else {
+            let SettingValue::Map(entries) = &node.value else {
                 self.wrong(key, node, "a mapping of names to numbers");
                 return None;
             };
@@ -435,7 +438,7 @@ impl<'a> Section<'a> {
                 let place = self.placed(entry.at);
                 let value = entry.key.clone();
                 match &entry.node.value {
-                    Value::Text(text) => pairs.push((Located { value, place }, text.clone())),
+                    SettingValue::Text(text) => pairs.push((Located { value, place }, text.clone())),
                     _ => self.wrong(key, &entry.node, "a mapping of names to numbers"),
                 }
             }
@@ -499,7 +502,7 @@ impl<'a> Section<'a> {
         }
     }
 
-    fn wrong(&self, key: &str, node: &Node, expected: &str) {
+    fn wrong(&self, key: &str, node: &SettingNode, expected: &str) {
         let message = format!("{} must be {expected}, not {}", self.path_of(key), shape(&node.value));
         self.reader.error("CFG_TYPE", &self.placed(node.at), message);
     }
@@ -509,12 +512,12 @@ fn placed(held_by: Option<&str>, at: Mark) -> SettingPlace {
     held_by.map_or(SettingPlace::File(at), |name| SettingPlace::Variable(name.to_owned()))
 }
 
-fn shape(value: &Value) -> &'static str {
+fn shape(value: &SettingValue) -> &'static str {
     match value {
-        Value::Null => "nothing",
-        Value::Text(_) => "a single value",
-        Value::List(_) => "a list",
-        Value::Map(_) => "a mapping",
+        SettingValue::Null => "nothing",
+        SettingValue::Text(_) => "a single value",
+        SettingValue::List(_) => "a list",
+        SettingValue::Map(_) => "a mapping",
     }
 }
 

@@ -13,7 +13,7 @@ use runner_queue::redis::RedisSettings;
 use runner_queue::{ArchiveBounds, GroupRule};
 
 use super::url::DatabaseUrl;
-use super::{Problem, Secret};
+use super::{Secret, SettingProblem};
 use crate::log::LogSettings;
 use crate::web::{PublicUrl, TrustedProxies, UserRole};
 
@@ -51,21 +51,21 @@ pub struct Settings {
     /// Whether `redis.url` says where, and not another key of `redis`; for hints.
     pub redis_in_url: bool,
     /// Where the table `sys_crontab` lies.
-    pub table: TableSettings,
+    pub table: TableSection,
     /// The directory of manifests; `None`: not read.
-    pub manifests: Option<ManifestSettings>,
+    pub manifests: Option<ManifestSection>,
     /// How often the table is read.
     pub sync_interval: Duration,
     /// How long the last known set stays in force when all rows or all files are gone at once.
     pub mass_delete: Duration,
     /// The worker.
-    pub worker: WorkerSettings,
+    pub worker: WorkerSection,
     /// The scheduler.
     pub scheduler: SchedulerSettings,
     /// Functions that are commands.
-    pub exec: ExecSettings,
+    pub exec: ExecSection,
     /// Functions that are HTTP calls.
-    pub http: HttpSettings,
+    pub http: HttpSection,
     /// Who may log in.
     pub auth: AuthSettings,
     /// Logging.
@@ -73,7 +73,7 @@ pub struct Settings {
     /// Whether the dashboard is served.
     pub queue_dash: bool,
     /// Findings that do not prevent a start.
-    pub warnings: Vec<Problem>,
+    pub warnings: Vec<SettingProblem>,
 }
 
 /// How the service runs.
@@ -112,7 +112,7 @@ pub enum BrokerSettings {
 
 /// Where the table `sys_crontab` lies.
 #[derive(Debug, Clone)]
-pub enum TableSettings {
+pub enum TableSection {
     /// In the file of the embedded broker.
     Embedded {
         /// The file.
@@ -166,7 +166,7 @@ impl ServerSettings {
 
 /// The directory of manifests.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ManifestSettings {
+pub struct ManifestSection {
     /// The directory; it may appear later.
     pub dir: PathBuf,
     /// How often it is read again even if no event told of a change.
@@ -175,7 +175,7 @@ pub struct ManifestSettings {
 
 /// The worker.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct WorkerSettings {
+pub struct WorkerSection {
     /// Tasks at once, 1 to 10 000.
     pub concurrency: u32,
     /// Queue to weight, never empty.
@@ -205,7 +205,7 @@ pub struct SchedulerSettings {
 
 /// Functions that are commands.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ExecSettings {
+pub struct ExecSection {
     /// Whether there are any.
     pub enabled: bool,
     /// Patterns of programs that may be run; empty: any that a manifest names.
@@ -214,7 +214,7 @@ pub struct ExecSettings {
 
 /// Functions that are HTTP calls.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HttpSettings {
+pub struct HttpSection {
     /// Whether private and loopback addresses may be called.
     pub allow_private: bool,
     /// Patterns of hosts that may be called; empty: any public one.

@@ -17,7 +17,7 @@ fn parse(text: &str) -> Settings {
     Settings::parse("config.yaml", text, &Environment::default()).unwrap()
 }
 
-fn problems(text: &str) -> Vec<Problem> {
+fn problems(text: &str) -> Vec<SettingProblem> {
     match Settings::parse("config.yaml", text, &Environment::default()) {
         Ok(_) => panic!("accepted: {text}"),
         Err(Refused(problems)) => problems,
@@ -36,7 +36,7 @@ fn the_file_of_the_go_service_loads_unchanged() {
     };
     assert_eq!(redis.target, RedisTarget::Server("redis:6379".to_owned()));
     assert_eq!((redis.password, redis.database), (None, 1));
-    let TableSettings::MySql(mysql) = settings.table else {
+    let TableSection::MySql(mysql) = settings.table else {
         panic!("not mysql")
     };
     assert_eq!((mysql.host.as_str(), mysql.port), ("mysql", 3306));
@@ -65,7 +65,7 @@ fn figures_may_have_an_address_of_their_own() {
 #[test]
 fn a_database_named_by_a_url_has_the_same_limits() {
     let settings = parse("database: {url: \"postgres://u@h/d\", max_connections: 3, max_lifetime: 5s}\n");
-    let TableSettings::Postgres(server) = settings.table else {
+    let TableSection::Postgres(server) = settings.table else {
         panic!("not postgres")
     };
     assert_eq!(server.max_lifetime, Some(Duration::from_secs(5)));
@@ -96,7 +96,7 @@ fn without_a_file_everything_has_a_safe_default() {
     assert_eq!(settings.addr.to_string(), "127.0.0.1:8080");
     assert!(settings.is_loopback());
     assert!(matches!(&settings.broker, BrokerSettings::Embedded { path } if path == Path::new("data/runner.db")));
-    assert!(matches!(&settings.table, TableSettings::Embedded { path } if path == Path::new("data/runner.db")));
+    assert!(matches!(&settings.table, TableSection::Embedded { path } if path == Path::new("data/runner.db")));
     assert_eq!(settings.manifests.unwrap().dir, Path::new("manifests"));
     assert!(settings.worker.concurrency >= 10);
     assert_eq!(settings.worker.queues.get("default"), Some(&1));
@@ -255,7 +255,7 @@ fn secrets_come_from_references_and_are_never_printed() {
         panic!("not redis")
     };
     assert_eq!(redis.password, Some(Password::new("hunter2")));
-    assert!(matches!(settings.table, TableSettings::Postgres(_)));
+    assert!(matches!(settings.table, TableSection::Postgres(_)));
 }
 
 #[test]
@@ -285,7 +285,7 @@ fn references_in_variables_are_resolved_as_in_the_file() {
     assert_eq!(redis.password.unwrap().expose(), "x${y}");
     assert_eq!(settings.worker.queues["critical"], 6);
     assert_eq!(settings.allowed_hosts, ["a.example", "r"]);
-    let TableSettings::Postgres(database) = settings.table else {
+    let TableSection::Postgres(database) = settings.table else {
         panic!("not postgres")
     };
     std::fs::write(&file, "another\n").unwrap();
@@ -316,7 +316,7 @@ fn a_command_misses_only_the_secrets_that_it_uses() {
     let read = |purpose| Settings::parse_for("c", text, &Environment::default(), purpose);
     let settings = read(Purpose::Command).unwrap();
     assert!(settings.key.is_some_and(|key| key.read().is_err()));
-    let TableSettings::MySql(server) = settings.table else {
+    let TableSection::MySql(server) = settings.table else {
         panic!("{:?}", settings.table)
     };
     assert!(server.password.read().unwrap_err().contains("NONE"));
@@ -591,7 +591,7 @@ fn relative_paths_of_a_file_begin_at_its_directory() {
     assert_eq!(stated.manifests.as_ref().unwrap().dir, here("jobs.d"));
     assert_eq!(stated.log.file.as_ref().unwrap().path, here("log/a.log"));
     assert!(stated.key.is_some());
-    let TableSettings::Sqlite { path } = &stated.table else {
+    let TableSection::Sqlite { path } = &stated.table else {
         panic!("{:?}", stated.table);
     };
     assert_eq!(path, &here("rows.db"));

@@ -7,7 +7,7 @@ use runner_queue::redis::percent_decoded;
 
 use super::Secret;
 use super::read_stores::database_host;
-use super::settings::{ServerSettings, TableSettings};
+use super::settings::{ServerSettings, TableSection};
 
 /// The parts of `scheme://user:password@host:port/name`, or the path of `sqlite:path`.
 #[derive(Debug)]
@@ -69,7 +69,7 @@ impl DatabaseUrl {
 
     /// The settings that it stands for.
     #[must_use]
-    pub fn into_settings(self, max_lifetime: Option<Duration>) -> TableSettings {
+    pub fn into_settings(self, max_lifetime: Option<Duration>) -> TableSection {
         let server = |parts: DatabaseParts| ServerSettings {
             host: parts.host,
             port: parts.port,
@@ -80,9 +80,9 @@ impl DatabaseUrl {
             max_lifetime,
         };
         match self {
-            Self::MySql(parts) => TableSettings::MySql(server(parts)),
-            Self::Postgres(parts) => TableSettings::Postgres(server(parts)),
-            Self::Sqlite(path) => TableSettings::Sqlite { path },
+            Self::MySql(parts) => TableSection::MySql(server(parts)),
+            Self::Postgres(parts) => TableSection::Postgres(server(parts)),
+            Self::Sqlite(path) => TableSection::Sqlite { path },
         }
     }
 }

@@ -40,7 +40,7 @@ pub use by_hand::last_by_hand;
 pub use coming::coming;
 pub use hold::InstanceScope;
 use lines::FireLines;
-use offset::{READINGS, Reading, offset};
+use offset::{OffsetSample, READINGS, offset};
 pub use pauses::{fallen, pause, resume};
 
 /// How long leadership lasts without renewal; how often it is renewed, and schedules that are paused or stand
@@ -175,8 +175,8 @@ impl Scheduler {
     /// The broker's clock is the only one that counts.
     async fn measure_offset(&mut self) -> Result<(), BrokerError> {
         let mut readings = Vec::with_capacity(READINGS);
-        while readings.len() < READINGS && !readings.last().is_some_and(|last: &Reading| last.is_quick()) {
-            readings.push(Reading {
+        while readings.len() < READINGS && !readings.last().is_some_and(|last: &OffsetSample| last.is_quick()) {
+            readings.push(OffsetSample {
                 asked: self.clock.now(),
                 theirs: self.broker.now().await?,
                 answered: self.clock.now(),

@@ -14,7 +14,7 @@ const QUICK: Duration = Duration::from_millis(2);
 
 /// One call that asked the broker for its time.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Reading {
+pub(super) struct OffsetSample {
     /// On this machine's clock.
     pub(super) asked: Timestamp,
     /// On the broker's clock.
@@ -23,7 +23,7 @@ pub(super) struct Reading {
     pub(super) answered: Timestamp,
 }
 
-impl Reading {
+impl OffsetSample {
     /// Whether another one would say no more.
     pub(super) fn is_quick(self) -> bool {
         self.answered.duration_since(self.asked) <= SignedDuration::try_from(QUICK).unwrap_or_default()
@@ -38,7 +38,7 @@ impl Reading {
 
 /// How far the broker's clock is ahead. Never more than it is, so that nothing fires early; less by the way of the
 /// quickest answer.
-pub(super) fn offset(readings: &[Reading]) -> SignedDuration {
+pub(super) fn offset(readings: &[OffsetSample]) -> SignedDuration {
     readings.iter().map(|reading| reading.least()).max().unwrap_or_default()
 }
 
@@ -46,11 +46,11 @@ pub(super) fn offset(readings: &[Reading]) -> SignedDuration {
 mod tests {
     use super::*;
 
-    fn reading(asked: i64, told: i64, answered: i64) -> Reading {
+    fn reading(asked: i64, told: i64, answered: i64) -> OffsetSample {
         /// The broker's clock is so far ahead, in milliseconds.
         const AHEAD: i64 = 5000;
         let at = |ms| Timestamp::from_millisecond(ms).unwrap_or_default();
-        Reading {
+        OffsetSample {
             asked: at(asked),
             theirs: at(told + AHEAD),
             answered: at(answered),

@@ -137,13 +137,13 @@ mod tests {
 
     /// Answers with what it is given, and counts what it is asked to keep.
     #[derive(Default)]
-    struct Shelf {
+    struct TestStore {
         answer: Mutex<Option<Result<Option<Vec<u8>>, StateStoreError>>>,
         kept: Mutex<Vec<Vec<u8>>>,
     }
 
     #[async_trait::async_trait]
-    impl StateStore for Shelf {
+    impl StateStore for TestStore {
         async fn put(&self, _: &'static str, _: &str, body: Vec<u8>) -> Result<(), String> {
             self.kept.lock().unwrap().push(body);
             Ok(())
@@ -154,8 +154,8 @@ mod tests {
         }
     }
 
-    fn memory(answer: Result<Option<Vec<u8>>, StateStoreError>) -> (Arc<Shelf>, SavedState) {
-        let shelf = Arc::new(Shelf::default());
+    fn memory(answer: Result<Option<Vec<u8>>, StateStoreError>) -> (Arc<TestStore>, SavedState) {
+        let shelf = Arc::new(TestStore::default());
         *shelf.answer.lock().unwrap() = Some(answer);
         (Arc::clone(&shelf), SavedState::new(Some(shelf), "rows", "x"))
     }

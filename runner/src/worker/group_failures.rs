@@ -35,7 +35,7 @@ pub(super) struct GroupFailures(Mutex<HashMap<Key, FailureCount>>);
 
 /// What a failure makes of its group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Backoff {
+pub(super) struct GroupBackoff {
     /// Whether it made the row longer.
     pub another: bool,
     /// This one included.
@@ -62,7 +62,7 @@ impl GroupFailures {
 
     /// Its aggregator failed now with a set that was taken when it `began`. Sets that were in work together fail for
     /// one reason, and count once.
-    pub(super) fn failed(&self, queue: &QueueName, group: &str, began: Instant, now: Instant) -> Backoff {
+    pub(super) fn failed(&self, queue: &QueueName, group: &str, began: Instant, now: Instant) -> GroupBackoff {
         let key = (queue.clone(), group.to_owned());
         let mut all = self.lock();
         if all.len() >= MOST && !all.contains_key(&key) {
@@ -78,7 +78,7 @@ impl GroupFailures {
             setback.in_a_row = setback.in_a_row.saturating_add(1);
             setback.last = now;
         }
-        Backoff {
+        GroupBackoff {
             another,
             in_a_row: setback.in_a_row,
             pause: pause_after(setback.in_a_row),

@@ -60,9 +60,9 @@ fn failed(cause: rusqlite::Error) -> BrokerError {
 }
 
 /// Tells the thread that works when nobody waits for it any more.
-struct Asked(Arc<AtomicBool>);
+struct StopFlag(Arc<AtomicBool>);
 
-impl Drop for Asked {
+impl Drop for StopFlag {
     fn drop(&mut self) {
         self.0.store(true, Ordering::Relaxed);
     }
@@ -73,7 +73,7 @@ impl EmbeddedCeiling {
     /// the caller gives up.
     async fn run(&self, work: impl FnOnce(&mut File) -> rusqlite::Result<()> + Send + 'static) -> BrokerResult<()> {
         let file = Arc::clone(&self.file);
-        let asked = Asked(Arc::default());
+        let asked = StopFlag(Arc::default());
         let given_up = Arc::clone(&asked.0);
         let done = tokio::task::spawn_blocking(move || {
             let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
@@ -171,7 +171,7 @@ pub(super) struct File {
 }
 
 /// What a settlement names: id and number of the claim.
-pub(super) type Held = (String, i64);
+pub(super) type CeilingClaim = (String, i64);
 
 impl File {
     pub(super) fn open(path: &Path, like: Task, clock: Arc<dyn Clock>) -> rusqlite::Result<Self> {
@@ -245,7 +245,7 @@ impl File {
         sums(tx, queue, [count(tasks), 0, 0])
     }
 
-    pub(super) fn claim(&self, tx: &Transaction<'_>, wanted: usize) -> rusqlite::Result<Vec<Held>> {
+    pub(super) fn claim(&self, tx: &Transaction<'_>, wanted: usize) -> rusqlite::Result<Vec<CeilingClaim>> {
         let queue = self.like.queue.as_str();
         let mut first = tx.prepare_cached(
             "SELECT seq, run, id, kind, payload, max_retry, retried, timeout_s, deadline_s, retention_s, \
@@ -272,7 +272,7 @@ impl File {
         Ok(held)
     }
 
-    fn settle(&self, tx: &Transaction<'_>, held: &[Held]) -> rusqlite::Result<()> {
+    fn settle(&self, tx: &Transaction<'_>, held: &[CeilingClaim]) -> rusqlite::Result<()> {
         let queue = self.like.queue.as_str();
         let mut done =
             tx.prepare_cached("DELETE FROM tasks WHERE queue = ? AND id = ? AND run = ? AND state = 'active'")?;
@@ -292,7 +292,7 @@ impl File {
 
 /// How many were claimed. None of those that are wanted means that somebody else took them: they would be waited for
 /// for ever.
-fn progress(held: &[Held], wanted: usize) -> rusqlite::Result<usize> {
+fn progress(held: &[CeilingClaim], wanted: usize) -> rusqlite::Result<usize> {
     if held.is_empty() && wanted > 0 {
         return Err(rusqlite::Error::QueryReturnedNoRows);
     }

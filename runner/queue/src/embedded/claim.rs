@@ -12,7 +12,7 @@ use super::connection::Statements as _;
 use super::error::SqlError;
 use super::moves;
 use super::rows::{self, RECORD, column, instant, span};
-use super::type_filter::TypeFilter;
+use super::type_filter::ClaimFilter;
 use super::writer::Tx;
 use crate::{Claim, KnownTypes, Suspicion, TaskRecord};
 
@@ -26,7 +26,7 @@ pub(super) struct Wanted {
     pub(super) lease: Duration,
     /// The server that asks, if it is known.
     pub(super) by: Option<String>,
-    pub(super) filter: Arc<TypeFilter>,
+    pub(super) filter: Arc<ClaimFilter>,
 }
 
 /// A pending task; one that cannot be read with the reason.
@@ -66,7 +66,7 @@ pub(super) fn claim(tx: &mut Tx<'_>, wanted: &Wanted) -> Result<Vec<Claim>, SqlE
 }
 
 /// As long as all types are known there is one statement, which reads whole rows.
-fn find(conn: &Connection, filter: &TypeFilter, queue: &QueueName, room: usize) -> Result<Vec<Found>, SqlError> {
+fn find(conn: &Connection, filter: &ClaimFilter, queue: &QueueName, room: usize) -> Result<Vec<Found>, SqlError> {
     let types = filter.types();
     let read = |row: &Row<'_>| Found::read(row, &types);
     if !filter.skips_some(queue) {

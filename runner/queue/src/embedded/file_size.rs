@@ -88,12 +88,12 @@ fn checkpoint(conn: &Connection) -> Result<i64, SqlError> {
 }
 
 /// Keeps the write-ahead log short.
-pub(super) struct LogGuard {
+pub(super) struct WalGuard {
     path: PathBuf,
     groups: u32,
 }
 
-impl LogGuard {
+impl WalGuard {
     /// Of the file at `path`.
     pub(super) fn of(path: &Path) -> Self {
         let mut log = path.to_path_buf().into_os_string();

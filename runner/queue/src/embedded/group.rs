@@ -10,7 +10,7 @@ use rusqlite::{Connection, params};
 
 use super::connection::Statements as _;
 use super::error::SqlError;
-use super::moves::Listed;
+use super::moves::TaskList;
 use super::rows::{self, column, count, instant, micros, span};
 use super::writer::Tx;
 use super::{EmbeddedBroker, staged};
@@ -66,12 +66,12 @@ pub(super) fn tasks(
 }
 
 /// The first rows of a group.
-pub(super) fn first(tx: &Tx<'_>, queue: &QueueName, group: &str, most: usize) -> Result<Vec<Listed>, SqlError> {
+pub(super) fn first(tx: &Tx<'_>, queue: &QueueName, group: &str, most: usize) -> Result<Vec<TaskList>, SqlError> {
     tx.conn.all(
         "SELECT seq, id, unique_key FROM tasks WHERE queue = ? AND group_name = ? AND state = 'aggregating' \
          AND staged IS NULL ORDER BY at, id LIMIT ?",
         params![queue.as_str(), group, column(most as u64)],
-        Listed::read,
+        TaskList::read,
     )
 }
 

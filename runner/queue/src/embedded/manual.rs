@@ -8,14 +8,14 @@ use super::connection::Statements as _;
 use super::error::SqlError;
 use super::produce::enqueue_one;
 use super::rows::instant;
-use super::schedule::{ScheduleRow, on_record, read, record, trim, unfinished};
+use super::schedule::{StoredSchedule, on_record, read, record, trim, unfinished};
 use super::writer::Tx;
 use crate::{Decision, DecisionKind, Enqueued, ManualRun, ManuallyRun};
 
 /// Enqueues a task because a person asks for it.
 pub(super) fn run_now(tx: &mut Tx<'_>, run: &ManualRun) -> Result<ManuallyRun, SqlError> {
     let known = read(tx.conn, &run.id)?;
-    let tasks = known.as_ref().map_or([None, None], ScheduleRow::tasks);
+    let tasks = known.as_ref().map_or([None, None], StoredSchedule::tasks);
     if let Some((_, task, what)) = unfinished(tx, &tasks, &run.task.queue, run.overlap)? {
         return Ok(ManuallyRun::Busy { task, what });
     }

@@ -80,7 +80,7 @@ use probe::WriteProbe;
 use readers::Readers;
 use rows::micros;
 use signals::Signals;
-use type_filter::TypeFilter;
+use type_filter::ClaimFilter;
 use writer::Writer;
 
 pub use backup::{BackedUp, BackupError, backup};
@@ -98,7 +98,7 @@ pub struct EmbeddedBroker {
     clock: Arc<dyn Clock>,
     /// The server that claims are noted for, known from the first heartbeat on.
     claimant: OnceLock<String>,
-    type_filter: Arc<TypeFilter>,
+    type_filter: Arc<ClaimFilter>,
     presence: Arc<servers::Presence>,
     dead_workers: dead_workers::DeadWorkers,
     /// The record of an attempt at which the last repair ended.

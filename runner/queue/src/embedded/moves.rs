@@ -12,13 +12,13 @@ use super::writer::Tx;
 use crate::stored_error;
 
 /// A row of a list, with what its deletion needs. An id or a lock that cannot be read is `None`.
-pub(super) struct Listed {
+pub(super) struct TaskList {
     pub(super) seq: i64,
     id: Option<String>,
     lock: Option<String>,
 }
 
-impl Listed {
+impl TaskList {
     /// From the columns seq, id, unique_key.
     pub(super) fn read(row: &Row<'_>) -> Result<Self, SqlError> {
         Ok(Self {
@@ -30,23 +30,23 @@ impl Listed {
 }
 
 /// The row numbers.
-pub(super) fn seqs(found: &[Listed]) -> Vec<i64> {
+pub(super) fn seqs(found: &[TaskList]) -> Vec<i64> {
     found.iter().map(|row| row.seq).collect()
 }
 
 /// The first rows of a list.
-pub(super) fn first(tx: &Tx<'_>, queue: &QueueName, state: TaskState, most: usize) -> Result<Vec<Listed>, SqlError> {
+pub(super) fn first(tx: &Tx<'_>, queue: &QueueName, state: TaskState, most: usize) -> Result<Vec<TaskList>, SqlError> {
     let text = format!(
         "SELECT seq, id, unique_key FROM tasks WHERE queue = ? AND {} ORDER BY at, seq LIMIT ?",
         rows::on_list(state)
     );
     tx.conn
-        .all(&text, params![queue.as_str(), column(most as u64)], Listed::read)
+        .all(&text, params![queue.as_str(), column(most as u64)], TaskList::read)
 }
 
 /// Deletes rows of a list and releases their locks. A row whose id or lock cannot be read goes too; what it may have
 /// locked is free in time.
-pub(super) fn erase(tx: &mut Tx<'_>, queue: &QueueName, from: TaskState, found: &[Listed]) -> Result<(), SqlError> {
+pub(super) fn erase(tx: &mut Tx<'_>, queue: &QueueName, from: TaskState, found: &[TaskList]) -> Result<(), SqlError> {
     for row in found {
         if let Some(id) = &row.id {
             unlock(tx, queue, row.lock.as_deref(), id)?;

@@ -36,7 +36,7 @@ const TRIMMED: i64 = 1_000;
 const MOST_DECISIONS: usize = 10_000;
 
 /// What the file says of a schedule.
-pub(super) struct ScheduleRow {
+pub(super) struct StoredSchedule {
     pub(super) standing: Standing,
     revision: String,
     last_queue: Option<String>,
@@ -49,7 +49,7 @@ pub(super) struct ScheduleRow {
     withdrawn: bool,
 }
 
-pub(super) fn read(conn: &Connection, id: &ScheduleId) -> Result<Option<ScheduleRow>, SqlError> {
+pub(super) fn read(conn: &Connection, id: &ScheduleId) -> Result<Option<StoredSchedule>, SqlError> {
     conn.first(
         "SELECT cursor, revision, paused_at, paused_by, last_nominal, last_queue, last_task, ahead, \
          unbroken_since, withdrawn_at, decisions, manual_queue, manual_task, paused_note, paused_until \
@@ -60,11 +60,11 @@ pub(super) fn read(conn: &Connection, id: &ScheduleId) -> Result<Option<Schedule
 }
 
 /// What cannot be read of it counts as absent: one row must not keep the other schedules from their commits.
-fn schedule_row(row: &Row<'_>) -> Result<ScheduleRow, SqlError> {
+fn schedule_row(row: &Row<'_>) -> Result<StoredSchedule, SqlError> {
     let paused_at: Option<i64> = row.get(2)?;
     let nominal: Option<i64> = row.get(4)?;
     let ahead: Option<String> = row.get(7).unwrap_or_default();
-    Ok(ScheduleRow {
+    Ok(StoredSchedule {
         standing: Standing {
             cursor: instant(row.get(0)?),
             paused: paused_at.map(|at| pause(row, at)),
@@ -150,7 +150,7 @@ fn register_one(tx: &mut Tx<'_>, registration: &Registration) -> Result<Standing
 }
 
 /// Puts on record that the cursor was ahead, and remembers what was decided up to there.
-fn correct(tx: &mut Tx<'_>, registration: &Registration, known: &ScheduleRow) -> Result<(), SqlError> {
+fn correct(tx: &mut Tx<'_>, registration: &Registration, known: &StoredSchedule) -> Result<(), SqlError> {
     let cursor = known.standing.cursor;
     let now = instant(tx.now);
     // A schedule that an older program registered has only its last fire to go by.
@@ -327,7 +327,7 @@ fn fire_one(
     Ok(fired)
 }
 
-impl ScheduleRow {
+impl StoredSchedule {
     /// Queues and ids of the tasks that may stand in the way: that of the last fire, and the last one by hand.
     pub(super) fn tasks(&self) -> [Option<(String, TaskId)>; 2] {
         let last = self.standing.last.as_ref().map(|(_, task)| task.clone());

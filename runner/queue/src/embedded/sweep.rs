@@ -7,7 +7,7 @@ use rusqlite::params;
 
 use super::connection::Statements as _;
 use super::error::SqlError;
-use super::moves::{self, Listed};
+use super::moves::{self, TaskList};
 use super::rows::{self, column, span};
 use super::tally::DAY;
 use super::writer::Tx;
@@ -39,7 +39,7 @@ pub(super) fn sweep(
             "SELECT seq, id, unique_key FROM tasks WHERE queue = ? AND state = 'completed' AND at <= ? \
              ORDER BY at, seq LIMIT ?",
             params![queue.as_str(), tx.now, column(limit as u64)],
-            Listed::read,
+            TaskList::read,
         )?;
         swept.expired += expired.len();
         swept.more |= expired.len() == limit;
@@ -78,10 +78,10 @@ fn trim_archive(tx: &mut Tx<'_>, queue: &QueueName, limit: usize, archive: Archi
         "SELECT seq, id, unique_key, at FROM tasks WHERE queue = ? AND state = 'archived' \
          ORDER BY at, seq LIMIT ?",
         params![queue.as_str(), column(limit as u64)],
-        |row| Ok((Listed::read(row)?, row.get::<_, i64>(3)?)),
+        |row| Ok((TaskList::read(row)?, row.get::<_, i64>(3)?)),
     )?;
     let oldest = tx.now.saturating_sub(span(archive.keep));
-    let old: Vec<Listed> = (0_i64..)
+    let old: Vec<TaskList> = (0_i64..)
         .zip(found)
         .take_while(|(place, (_, at))| *place < beyond || *at <= oldest)
         .map(|(_, (row, _))| row)

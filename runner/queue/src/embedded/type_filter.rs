@@ -41,7 +41,7 @@ struct Memory {
 /// The known types, and what is remembered of all queues. The lock is never held while a statement runs: what a claim
 /// found out is written back only if the types are the same as when it began.
 #[derive(Default)]
-pub(super) struct TypeFilter(Mutex<Memory>);
+pub(super) struct ClaimFilter(Mutex<Memory>);
 
 /// A row as far as a look needs it.
 struct Candidate {
@@ -51,7 +51,7 @@ struct Candidate {
     known: bool,
 }
 
-impl TypeFilter {
+impl ClaimFilter {
     /// Claims are for these types from now on. Returns the queues in which some were skipped: they may be claimable now.
     pub(super) fn set_types(&self, types: &KnownTypes) -> Vec<String> {
         let mut memory = self.lock();

@@ -15,7 +15,7 @@ use super::error::SqlError;
 use super::readers::Readers;
 use super::rows;
 use super::signals::{SLOWEST_LOOK, Signals};
-use super::type_filter::TypeFilter;
+use super::type_filter::ClaimFilter;
 use crate::BrokerResult;
 
 /// How often a waiter glances at whether the file was written: what a task of another process waits at most for an idle
@@ -26,7 +26,7 @@ const GLANCE: Duration = Duration::from_millis(20);
 pub(super) async fn wait_for_work(
     readers: &Readers,
     signals: &Signals,
-    filter: &Arc<TypeFilter>,
+    filter: &Arc<ClaimFilter>,
     queues: &[QueueName],
     at_most: Duration,
 ) {
@@ -70,14 +70,14 @@ async fn one_of(woken: &mut broadcast::Receiver<Arc<[String]>>, queues: &[QueueN
     }
 }
 
-async fn is_claimable(readers: &Readers, filter: &Arc<TypeFilter>, queues: &[QueueName]) -> BrokerResult<bool> {
+async fn is_claimable(readers: &Readers, filter: &Arc<ClaimFilter>, queues: &[QueueName]) -> BrokerResult<bool> {
     let (filter, queues) = (Arc::clone(filter), queues.to_vec());
     let look = move |conn: &Connection| has_claimable(conn, &filter, &queues);
     readers.ask("look for tasks to claim", look).await
 }
 
 /// Asked of the tasks, as a claim does: a sum that is off would wake the claim again and again.
-fn has_claimable(conn: &Connection, filter: &TypeFilter, queues: &[QueueName]) -> Result<bool, SqlError> {
+fn has_claimable(conn: &Connection, filter: &ClaimFilter, queues: &[QueueName]) -> Result<bool, SqlError> {
     let with_pending = conn.all(
         "SELECT q.name FROM json_each(?) j CROSS JOIN queues q ON q.name = j.value \
          WHERE q.paused_at IS NULL AND EXISTS \

@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::connection::{self, Statements as _};
 use super::error::{SqlError, shared_error};
-use super::file_size::LogGuard;
+use super::file_size::WalGuard;
 use super::health::FileHealth;
 use super::rows::micros;
 use super::signals::Signals;
@@ -65,7 +65,7 @@ impl Writer {
         let (queue, messages) = mpsc::channel(WAITING);
         let thread = WriterThread {
             conn,
-            log: LogGuard::of(&path),
+            log: WalGuard::of(&path),
             path,
             health,
             clock,
@@ -196,7 +196,7 @@ impl Failure {
 struct WriterThread {
     conn: Connection,
     path: PathBuf,
-    log: LogGuard,
+    log: WalGuard,
     health: Arc<FileHealth>,
     clock: Arc<dyn Clock>,
     signals: Arc<Signals>,

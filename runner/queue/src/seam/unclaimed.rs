@@ -63,7 +63,7 @@ pub async fn unclaimed(broker: &dyn Broker, queues: &[QueueInfo]) -> BrokerResul
     late.sort_by_key(|queue| std::cmp::Reverse(queue.latency));
     late.truncate(QUEUES);
     let (now, servers) = (broker.now().await?, broker.servers().await?);
-    let servers: Vec<Knowing> = servers.iter().map(Knowing::of).collect();
+    let servers: Vec<KnowingServers> = servers.iter().map(KnowingServers::of).collect();
     let since = now.checked_sub(UNCLAIMED_AFTER).unwrap_or(Timestamp::MIN);
     let mut found = Vec::new();
     for queue in late {
@@ -86,12 +86,12 @@ pub async fn unclaimed(broker: &dyn Broker, queues: &[QueueInfo]) -> BrokerResul
 }
 
 /// A server with the types that it says it knows, read once: they may be thousands.
-struct Knowing<'a> {
+struct KnowingServers<'a> {
     server: &'a ServerView,
     types: KnownTypes,
 }
 
-impl<'a> Knowing<'a> {
+impl<'a> KnowingServers<'a> {
     fn of(server: &'a ServerView) -> Self {
         let none: [&str; 0] = [];
         let types = KnownTypes::new(server.info.handlers.iter().map(String::as_str), none);
@@ -100,8 +100,8 @@ impl<'a> Knowing<'a> {
 }
 
 /// Whether a worker takes tasks of this type from this queue.
-fn is_taken(servers: &[Knowing<'_>], queue: &QueueName, kind: &str) -> bool {
-    servers.iter().any(|Knowing { server, types }| {
+fn is_taken(servers: &[KnowingServers<'_>], queue: &QueueName, kind: &str) -> bool {
+    servers.iter().any(|KnowingServers { server, types }| {
         let serves = server.info.serves(queue.as_str()) && server.info.status == ServerStatus::Active;
         (serves && types.has(kind))
             || server
@@ -151,14 +151,14 @@ mod tests {
     fn a_type_is_taken_where_a_server_of_the_queue_knows_it_or_works_on_it() {
         let default = QueueName::default();
         let mut servers = [server(&["a", "b:*"], &[]), server(&[], &["go"])];
-        let knowing = [Knowing::of(&servers[0]), Knowing::of(&servers[1])];
+        let knowing = [KnowingServers::of(&servers[0]), KnowingServers::of(&servers[1])];
         assert!(is_taken(&knowing, &default, "a"));
         assert!(is_taken(&knowing, &default, "b:c"));
         assert!(is_taken(&knowing, &default, "go"));
         assert!(!is_taken(&knowing, &default, "c"));
         assert!(!is_taken(&knowing, &QueueName::new("low").unwrap(), "a"));
         servers[0].info.status = ServerStatus::Stopped;
-        assert!(!is_taken(&[Knowing::of(&servers[0])], &default, "a"));
+        assert!(!is_taken(&[KnowingServers::of(&servers[0])], &default, "a"));
     }
 
     #[test]

@@ -65,7 +65,7 @@ pub struct Directory {
 }
 
 /// What one look led to.
-struct Looked {
+struct LookResult {
     step: FileStep,
     contents: Contents,
     fingerprint: u64,
@@ -149,8 +149,8 @@ impl Directory {
     }
 
     /// Logs what happened and hands on the functions; the rest is to be published.
-    fn adopt(&mut self, looked: Looked) -> SourcePart {
-        let Looked { step, contents, .. } = looked;
+    fn adopt(&mut self, looked: LookResult) -> SourcePart {
+        let LookResult { step, contents, .. } = looked;
         self.log.tell(&step.changes, &contents);
         if step.restored > 0 {
             tracing::warn!(
@@ -252,14 +252,14 @@ fn show(now: Timestamp) -> String {
     now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
-fn take(files: &Mutex<Files>, snapshot: Snapshot, shown: &str, patient: bool) -> Looked {
+fn take(files: &Mutex<Files>, snapshot: Snapshot, shown: &str, patient: bool) -> LookResult {
     let mut files = files.lock().unwrap_or_else(PoisonError::into_inner);
     let moment = ScanTime {
         instant: tokio::time::Instant::now(),
         shown,
     };
     let step = files.apply(snapshot, moment, patient);
-    Looked {
+    LookResult {
         step,
         contents: files.contents(),
         fingerprint: files.to_keep().fingerprint(),

@@ -19,14 +19,14 @@ use crate::source::{Catalog, CheckFinding, FunctionCheck, SourceSettings, Source
 
 /// Keeps what it is given; while it is away it answers nothing.
 #[derive(Default)]
-struct Shelf {
+struct TestStore {
     texts: Mutex<HashMap<String, Vec<u8>>>,
     away: Mutex<bool>,
     writes: Mutex<usize>,
 }
 
 #[async_trait::async_trait]
-impl StateStore for Shelf {
+impl StateStore for TestStore {
     async fn put(&self, kind: &'static str, name: &str, body: Vec<u8>) -> Result<(), String> {
         if *self.away.lock().unwrap() {
             return Err("away".to_owned());
@@ -47,7 +47,7 @@ impl StateStore for Shelf {
 
 /// A shelf in the hands of one run.
 struct InUse {
-    shelf: Arc<Shelf>,
+    shelf: Arc<TestStore>,
     _seat: OwnedSemaphorePermit,
 }
 
@@ -65,7 +65,7 @@ impl StateStore for InUse {
 /// A directory, and what outlives a process.
 struct Place {
     home: tempfile::TempDir,
-    shelf: Arc<Shelf>,
+    shelf: Arc<TestStore>,
     /// Taken while a process runs.
     seat: Arc<Semaphore>,
 }

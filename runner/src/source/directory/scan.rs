@@ -97,7 +97,7 @@ pub fn scan(dir: &Path) -> Result<Snapshot, (String, Fingerprint)> {
         Ok(root) => root,
         Err(error) => return Err((explain(dir, &error), seen)),
     };
-    let mut walk = Walk::new(root, seen);
+    let mut walk = DirectoryWalk::new(root, seen);
     if let Err(error) = walk.directory(&walk.root.clone(), "", 0) {
         return Err((explain(dir, &error), walk.snapshot.seen));
     }
@@ -134,7 +134,7 @@ fn unresolved(path: &Path, error: &io::Error) -> Option<FileContent> {
 const MISSING: &str = "the link's target is missing";
 const OUTSIDE: &str = "the link leads outside the manifest directory";
 
-struct Walk {
+struct DirectoryWalk {
     /// Without links.
     root: PathBuf,
     snapshot: Snapshot,
@@ -155,7 +155,7 @@ struct Link {
     depth: usize,
 }
 
-impl Walk {
+impl DirectoryWalk {
     fn new(root: PathBuf, seen: Fingerprint) -> Self {
         Self {
             root,

@@ -97,12 +97,12 @@ impl<D: Database> TableConnection<D> {
 
 /// What is asked of a connection. It stays in no state between statements: a proxy may hand each one to another server
 /// connection. For the same reason nothing is prepared.
-struct Asked<'c, D: Database> {
+struct PendingRead<'c, D: Database> {
     dialect: &'static Dialect,
     connection: &'c mut D::Connection,
 }
 
-impl<D> Asked<'_, D>
+impl<D> PendingRead<'_, D>
 where
     D: Database,
     for<'c> &'c mut D::Connection: Executor<'c, Database = D>,
@@ -178,8 +178,8 @@ where
     usize: ColumnIndex<D::Row>,
     for<'r> Option<String>: Decode<'r, D> + Type<D>,
 {
-    fn ask<'c>(&self, connection: &'c mut D::Connection) -> Asked<'c, D> {
-        Asked {
+    fn ask<'c>(&self, connection: &'c mut D::Connection) -> PendingRead<'c, D> {
+        PendingRead {
             dialect: self.dialect,
             connection,
         }

@@ -428,10 +428,10 @@ fn when_no_row_is_left_all_stay_for_the_guard_and_it_is_an_error() {
 
 /// What is kept, in the memory of a test.
 #[derive(Default)]
-struct Shelf(std::sync::Mutex<std::collections::HashMap<String, Vec<u8>>>);
+struct TestStore(std::sync::Mutex<std::collections::HashMap<String, Vec<u8>>>);
 
 #[async_trait::async_trait]
-impl crate::source::StateStore for Shelf {
+impl crate::source::StateStore for TestStore {
     async fn put(&self, _: &'static str, name: &str, body: Vec<u8>) -> Result<(), String> {
         self.0.lock().unwrap().insert(name.to_owned(), body);
         Ok(())
@@ -453,7 +453,7 @@ async fn a_restart_without_the_table_fires_the_last_rows_until_it_can_be_read() 
     file.execute("INSERT INTO sys_crontab (name, type, spec, payload, status) VALUES ('b', 't', '@daily', '[1]', 2)")
         .await;
     let settings = SourceSettings {
-        keep: Some(Arc::new(Shelf::default())),
+        keep: Some(Arc::new(TestStore::default())),
         ..file.settings()
     };
     let (first, stop) = catalog(settings.clone()).await;
@@ -506,7 +506,7 @@ async fn rows_that_were_all_deleted_before_a_restart_stay_for_the_guard() {
     file.execute("INSERT INTO sys_crontab (name, type, spec, status) VALUES ('b', 't', '@daily', 1)")
         .await;
     let settings = SourceSettings {
-        keep: Some(Arc::new(Shelf::default())),
+        keep: Some(Arc::new(TestStore::default())),
         ..file.settings()
     };
     let before = catalog(settings.clone()).await.0.plan().schedules.clone();
@@ -550,7 +550,7 @@ async fn a_row_that_is_broken_at_a_restart_stays_as_it_was() {
     file.execute("INSERT INTO sys_crontab (name, type, spec, status) VALUES ('b', 't', '@daily', 1)")
         .await;
     let settings = SourceSettings {
-        keep: Some(Arc::new(Shelf::default())),
+        keep: Some(Arc::new(TestStore::default())),
         ..file.settings()
     };
     let before = catalog(settings.clone()).await.0.plan().schedules.clone();

@@ -12,7 +12,7 @@ use runner_queue::{BrokerResult, Decision, QueueInfo, ServerView};
 use serde::{Deserialize, Serialize};
 
 use super::rows::{self, ClockRow, DecisionRow, Pager, ProblemRow, StateCount};
-use crate::health::BrokerTrouble;
+use crate::health::BrokerFault;
 use crate::scheduler::coming;
 use crate::source::{SourceState, SourceStatus};
 use crate::web::app_state::AppState;
@@ -258,7 +258,7 @@ fn endangered(app: &AppState) -> Vec<ProblemRow> {
 
 /// What a damaged store still says; the page is there to tell of the damage.
 fn if_readable<T: Default>(app: &AppState, answer: BrokerResult<T>) -> BrokerResult<T> {
-    let damaged = |trouble: BrokerTrouble| trouble.code == "broker_corrupt";
+    let damaged = |trouble: BrokerFault| trouble.code == "broker_corrupt";
     match answer {
         Err(_) if app.health.trouble().is_some_and(damaged) => Ok(T::default()),
         answer => answer,

@@ -7,7 +7,7 @@ use runner_queue::{Caveat, Corrections, Decision, DecisionKind, QueueInfo};
 use serde::Serialize;
 
 use super::run::Ending;
-use crate::health::BrokerTrouble;
+use crate::health::BrokerFault;
 use crate::web::error_page::PageError;
 use crate::web::format::{self, InstantText, Locale};
 use crate::web::urls;
@@ -204,7 +204,7 @@ impl ProblemRow {
 impl ProblemRow {
     /// That the broker at `place` takes no writes.
     #[must_use]
-    pub fn of_trouble(trouble: BrokerTrouble, place: String) -> Self {
+    pub fn of_trouble(trouble: BrokerFault, place: String) -> Self {
         Self {
             severity: "error",
             code: trouble.code.to_owned(),

@@ -18,7 +18,7 @@ use crate::redis::net::dial::{Connection, DialError};
 use crate::redis::net::fault;
 use crate::redis::net::load_scripts;
 use crate::redis::net::login::RedisLogin;
-use crate::redis::net::node::{NoAnswer, Node, NodeAccess};
+use crate::redis::net::node::{ClusterNode, NoAnswer, NodeAccess};
 use crate::redis::net::settings::{self, RedisTls};
 use crate::redis::net::slots::{self, NodeAddress, Route};
 
@@ -48,12 +48,12 @@ struct LastRefresh {
 #[derive(Default)]
 struct SlotMap {
     /// Last slot of a range, and who has it; in order.
-    owners: Vec<(u16, Option<Arc<Node>>)>,
-    nodes: HashMap<NodeAddress, Arc<Node>>,
+    owners: Vec<(u16, Option<Arc<ClusterNode>>)>,
+    nodes: HashMap<NodeAddress, Arc<ClusterNode>>,
 }
 
 impl SlotMap {
-    fn owner(&self, slot: u16) -> Option<Arc<Node>> {
+    fn owner(&self, slot: u16) -> Option<Arc<ClusterNode>> {
         let at = self.owners.partition_point(|(last, _)| *last < slot);
         self.owners.get(at)?.1.clone()
     }
@@ -61,7 +61,7 @@ impl SlotMap {
 
 /// Commands for one node, by their places in the pipeline.
 struct NodeBatch {
-    node: Arc<Node>,
+    node: Arc<ClusterNode>,
     once: bool,
     places: Vec<usize>,
 }
@@ -74,7 +74,7 @@ struct Exchange<'a> {
 }
 
 impl Exchange<'_> {
-    fn add(&mut self, node: Arc<Node>, once: bool, place: usize) {
+    fn add(&mut self, node: Arc<ClusterNode>, once: bool, place: usize) {
         let same = |group: &&mut NodeBatch| group.once == once && group.node.address == node.address;
         match self.groups.iter_mut().find(same) {
             Some(group) => group.places.push(place),
@@ -177,7 +177,7 @@ impl Cluster {
     }
 
     /// The node to send to, other than the one to avoid.
-    fn node_for(&self, route: Route, avoid: Option<&NodeAddress>) -> Option<Arc<Node>> {
+    fn node_for(&self, route: Route, avoid: Option<&NodeAddress>) -> Option<Arc<ClusterNode>> {
         let map = self.map.lock().unwrap_or_else(PoisonError::into_inner);
         match route {
             Route::Slot(slot) => map.owner(slot).filter(|node| Some(&node.address) != avoid),
@@ -226,9 +226,9 @@ impl Cluster {
     }
 
     /// The node at this address, known or new.
-    fn node(&self, address: NodeAddress) -> Arc<Node> {
+    fn node(&self, address: NodeAddress) -> Arc<ClusterNode> {
         let mut map = self.map.lock().unwrap_or_else(PoisonError::into_inner);
-        let new = || Arc::new(Node::new(address.clone(), Arc::clone(&self.door)));
+        let new = || Arc::new(ClusterNode::new(address.clone(), Arc::clone(&self.door)));
         Arc::clone(map.nodes.entry(address.clone()).or_insert_with(new))
     }
 
@@ -285,7 +285,7 @@ impl Cluster {
     }
 
     fn redraw(&self, owners: Vec<(u16, Option<NodeAddress>)>) {
-        let owners: Vec<(u16, Option<Arc<Node>>)> = owners
+        let owners: Vec<(u16, Option<Arc<ClusterNode>>)> = owners
             .into_iter()
             .map(|(last, address)| (last, address.map(|address| self.node(address))))
             .collect();
@@ -297,9 +297,9 @@ impl Cluster {
     }
 
     /// Every node that has slots.
-    fn primaries(&self) -> Vec<Arc<Node>> {
+    fn primaries(&self) -> Vec<Arc<ClusterNode>> {
         let map = self.map.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut nodes: Vec<Arc<Node>> = Vec::new();
+        let mut nodes: Vec<Arc<ClusterNode>> = Vec::new();
         for node in map.owners.iter().filter_map(|(_, node)| node.as_ref()) {
             if !nodes.iter().any(|known| known.address == node.address) {
                 nodes.push(Arc::clone(node));

@@ -24,7 +24,7 @@ pub(in crate::redis) struct NodeAccess {
 }
 
 /// A primary, as long as the cluster says so.
-pub(in crate::redis) struct Node {
+pub(in crate::redis) struct ClusterNode {
     pub(in crate::redis) address: NodeAddress,
     door: Arc<NodeAccess>,
     kept: Reconnecting<Connection>,
@@ -40,7 +40,7 @@ pub(in crate::redis) struct NoAnswer {
     pub(in crate::redis) sent: bool,
 }
 
-impl Node {
+impl ClusterNode {
     pub(in crate::redis) fn new(address: NodeAddress, door: Arc<NodeAccess>) -> Self {
         Self {
             address,
