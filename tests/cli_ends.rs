@@ -126,7 +126,7 @@ async fn what_is_done_is_said_when_the_output_cannot_be_written() {
             r#""tasks":1"#,
         ),
         (&["schedule", "pause", "a"], "done: m:a:default is paused\n"),
-        (&["schedule", "resume", "a"], "done: m:a:default goes on from now"),
+        (&["schedule", "resume", "a"], "done: m:a:default is resumed from now on"),
         (&["schedule", "run", "a"], "done: m:a:default@"),
         (&["queue", "pause", "default"], "done: default is paused\n"),
         (&["queue", "resume", "default"], "done: default goes on\n"),

@@ -30,7 +30,7 @@ async fn says(site: &Site, path: &str, words: &str) -> String {
 async fn tasks_are_run_archived_and_deleted() {
     let site = Site::full().await;
     let before = count(&*site.broker, "default", TaskState::Archived).await;
-    says(&site, "/queue/tasks/default/dead/run", "Task dead is on its queue now").await;
+    says(&site, "/queue/tasks/default/dead/run", "Task dead is pending now").await;
     assert_eq!(count(&*site.broker, "default", TaskState::Archived).await, before - 1);
     says(&site, "/queue/tasks/default/plain/archive", "Task plain was archived").await;
     assert_eq!(count(&*site.broker, "default", TaskState::Archived).await, before);
@@ -66,14 +66,14 @@ async fn a_task_of_a_worker_in_go_cannot_be_stopped() {
     let site = Site::full().await;
     let page = "/queue/tasks/default/held";
     let stop = format!("action=\"{page}/stop\"");
-    let sentence = "It runs on a worker in Go, which does not understand a stop";
+    let sentence = "It runs on a Go worker, which does not support stop";
     let own = site.http.get(page).await.body;
     assert!(own.contains(&stop) && !own.contains(sentence), "{own}");
     heartbeat(&site.broker, &[]).await;
     let in_go = site.http.get(page).await.body;
     assert!(in_go.contains(sentence) && !in_go.contains(&stop), "{in_go}");
     // The form of a page that was open before.
-    says(&site, &format!("{page}/stop"), "Task held runs on a worker in Go").await;
+    says(&site, &format!("{page}/stop"), "Task held runs on a Go worker").await;
 }
 
 async fn what_cannot_be_done_is_said() {
@@ -129,7 +129,7 @@ async fn schedules_are_paused_and_resumed() {
         page.contains("None: it is paused") && page.contains("new disks"),
         "{page}"
     );
-    says(&site, "/queue/schedules/code%3Ahourly/resume", "goes on from now").await;
+    says(&site, "/queue/schedules/code%3Ahourly/resume", "is resumed from now on").await;
     assert_eq!(paused().await, None);
 }
 
@@ -158,7 +158,7 @@ async fn a_run_beside_another_one_is_asked_about() {
 
 async fn a_schedule_runs_by_hand() {
     let site = Site::full().await;
-    let there = says(&site, "/queue/schedules/code%3Ahourly/run", "is on its queue now").await;
+    let there = says(&site, "/queue/schedules/code%3Ahourly/run", "was enqueued").await;
     assert!(
         there.starts_with("/queue/tasks/default/code%3Ahourly%40manual-"),
         "{there}"

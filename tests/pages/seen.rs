@@ -386,7 +386,7 @@ async fn the_last_task_of_a_schedule_is_seen() {
     assert_eq!(page.matches("s-archived").count(), 2, "{page}");
     site.broker.act(&queue("default"), &id, Action::Delete).await.unwrap();
     let page = site.http.get(path).await.body;
-    assert!(page.contains("finished and no longer kept"), "{page}");
+    assert!(page.contains("finished and no longer stored"), "{page}");
     // What the decision links to says what is on record.
     let task = site
         .http
@@ -403,7 +403,7 @@ async fn a_broker_that_is_gone_is_not_an_empty_list() {
     std::fs::write(site.dir.join("runner.db"), vec![0x55; 1 << 16]).unwrap();
     let page = site.http.get("/queue").await;
     assert_eq!(page.status, 503, "{}", page.body);
-    assert!(page.body.contains("The broker cannot be asked") && !page.body.contains("No queue has been used"));
+    assert!(page.body.contains("The broker cannot be reached") && !page.body.contains("No queue has been used"));
     assert_eq!(page.header("retry-after"), "5");
     assert_eq!(site.http.get("/healthz").await.status, 200);
     let ready = site.http.get("/readyz").await;
@@ -431,8 +431,8 @@ async fn a_type_that_no_worker_takes_is_a_problem() {
     let page = ask("en").await;
     for part in [
         "type_unclaimed",
-        "2 tasks of type task:odd in queue default have waited for up to 1 min 30 s, and no worker takes them.",
-        "1 task of type &lt;b&gt; in queue default has waited for 1 min 30 s, and no worker takes it.",
+        "2 tasks of type task:odd in queue default have waited for up to 1 min 30 s, and no worker handles them.",
+        "1 task of type &lt;b&gt; in queue default has waited for 1 min 30 s, and no worker handles it.",
         "Start a worker that has a handler for this type",
     ] {
         assert!(page.contains(part), "{part:?} is not in {page}");

@@ -10,7 +10,7 @@ use super::exit::{Unavailable, Usage};
 use super::{CommandContext, open, print};
 use crate::config::{BrokerSettings, Settings, TableSection};
 
-/// Copies the SQLite file with tasks, schedules and sys_crontab, as it is at one instant, while runners go on.
+/// Copy the SQLite file with tasks, schedules and sys_crontab, consistent as of one instant, while runners go on.
 ///
 /// The copy is one file that needs nothing beside it; it is looked through before it gets its name. An existing file is
 /// never overwritten. With Redis only a table in SQLite is copied: tasks are in Redis, whose own snapshots (BGSAVE) or
@@ -20,7 +20,7 @@ use crate::config::{BrokerSettings, Settings, TableSection};
     To restore: stop every runner of this file, put the copy in its place, remove runner.db-wal and runner.db-shm,\n\
     start again. What ran after the backup runs again, and what was enqueued after it is gone.")]
 pub struct BackupCommand {
-    /// Where the copy goes; must not exist
+    /// Path of the copy; must not exist
     file: PathBuf,
 }
 

@@ -20,7 +20,7 @@ use crate::config::{Refused, Settings};
 use crate::source::{Catalog, Checked, Code, by_hand_not_served, check_paths, drop_triggered};
 use crate::text::signs;
 
-/// Checks settings, manifests and the rows of the table: all errors at once, exit code 65 if there are any.
+/// Check settings, manifests and table rows; report every error at once and exit with 65 if there are any.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Exit code 69 means that there are no errors, but the broker or the table could not be looked at.\n\nExamples:\n  \
@@ -32,10 +32,10 @@ use crate::text::signs;
 pub struct Check {
     /// Manifest files or directories, and nothing else [default: manifests.dir and the table]
     paths: Vec<PathBuf>,
-    /// As an array of objects
+    /// Print a JSON array of objects
     #[arg(long)]
     json: bool,
-    /// Looks at texts only: neither for the programs that commands start, nor at the broker, nor at the table
+    /// Check texts only: look for no programs, and ask neither the broker nor the database
     #[arg(long)]
     offline: bool,
 }

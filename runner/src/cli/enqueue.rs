@@ -12,7 +12,7 @@ use super::exit::{BadData, Usage};
 use super::{CommandContext, payload, preflight, print, room_settings, values};
 use crate::source::{self, Catalog, Rejected, TypeOptions};
 
-/// Puts a task on a queue and prints its id.
+/// Enqueue a task and print its id.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     runner enqueue task:daily-report --payload '{\"date\":\"today\"}'\n  \
@@ -28,7 +28,7 @@ pub struct Enqueue {
     kind: String,
     #[command(flatten)]
     payload: payload::PayloadArgs,
-    /// Where it waits [default: what a manifest says of TYPE, or default]
+    /// Queue to put it on [default: what a manifest says of TYPE, or default]
     #[arg(long)]
     queue: Option<String>,
     /// Not before this long from now: 90s, 1h30m
@@ -40,25 +40,25 @@ pub struct Enqueue {
     /// Refuse another task of the same queue, type and payload for this long
     #[arg(long, value_name = "DURATION", value_parser = values::seconds, allow_hyphen_values = true)]
     unique: Option<Duration>,
-    /// Its identity within the queue [default: random]
+    /// Its id, unique within the queue [default: random]
     #[arg(long)]
     id: Option<String>,
-    /// How often it may be tried again [default: what a manifest says of TYPE, or 25; of fn:NAME 2]
+    /// Number of retries [default: what a manifest says of TYPE, or 25; of fn:NAME 2]
     #[arg(long, value_name = "N", value_parser = values::times, allow_hyphen_values = true)]
     max_retry: Option<u32>,
-    /// How long one attempt may take [default: what a manifest says of TYPE, or 30m; of fn:NAME 1h]
+    /// Time limit of one attempt [default: what a manifest says of TYPE, or 30m; of fn:NAME 1h]
     #[arg(long, value_name = "DURATION", value_parser = values::seconds, allow_hyphen_values = true)]
     timeout: Option<Duration>,
     /// No attempt after this instant
     #[arg(long, value_name = "INSTANT")]
     deadline: Option<String>,
-    /// How long it is kept after success [default: not at all]
+    /// How long to keep it after success [default: not at all]
     #[arg(long, value_name = "DURATION", value_parser = values::kept, allow_hyphen_values = true)]
     retention: Option<Duration>,
-    /// Collect it with others of this group
+    /// Group it with others of this name; an aggregator makes one task of them
     #[arg(long, value_name = "NAME")]
     group: Option<String>,
-    /// A pair that travels with it; may be repeated
+    /// A header of the task; may be repeated
     #[arg(long = "header", value_name = "KEY=VALUE", value_parser = values::pair)]
     headers: Vec<(String, String)>,
 }

@@ -13,7 +13,7 @@ const CONFIG: &str = include_str!("../../../config.yaml");
 
 const HELLO: &str = include_str!("../../../manifests/hello.yaml");
 
-/// Writes config.yaml and manifests/hello.yaml; what exists is left alone.
+/// Write config.yaml and manifests/hello.yaml; existing files are left alone.
 #[derive(Debug, Args)]
 #[command(after_help = "Then:\n  runner check\n  runner")]
 pub struct Init {

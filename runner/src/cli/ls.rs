@@ -12,7 +12,7 @@ use super::{CommandContext, print};
 /// Queues that the broker is asked about in one call.
 const CHUNK: usize = 500;
 
-/// Lists queues, tasks, schedules or servers.
+/// List queues, tasks, schedules or servers.
 #[derive(Debug, Args)]
 pub struct Ls {
     #[command(subcommand)]
@@ -38,7 +38,7 @@ impl Ls {
     }
 }
 
-/// Queues, how many tasks are in each state, and task types that no worker takes
+/// List queues with their task counts by state, and task types that no worker handles
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     runner ls queues\n  \
@@ -47,16 +47,16 @@ impl Ls {
     Queues are listed by name. If there are more than fit on the page, standard error says how many. Task types that\n\
     no worker takes are looked for in the queues of the page.")]
 struct Queues {
-    /// Those whose names match; * stands for any characters
+    /// Only queues whose names match; * matches any characters
     #[arg(long = "match", value_name = "PATTERN")]
     pattern: Option<String>,
-    /// Which page, from 1
+    /// Page number, from 1
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     page: u32,
     /// Queues on a page
     #[arg(long, default_value_t = 300, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     size: u32,
-    /// As an array of objects
+    /// Print a JSON array of objects
     #[arg(long)]
     json: bool,
 }
@@ -153,10 +153,10 @@ impl Queues {
     }
 }
 
-/// Live workers and what they work on
+/// List live workers and the tasks they are running
 #[derive(Debug, Args)]
 struct Servers {
-    /// As an array of objects
+    /// Print a JSON array of objects
     #[arg(long)]
     json: bool,
 }

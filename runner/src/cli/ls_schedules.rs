@@ -20,13 +20,13 @@ use super::{CommandContext, known_types, print, room_settings};
 use crate::scheduler::last_by_hand;
 use crate::source::{self, Catalog, LAST_GOOD, Loaded, Rejected, SourceState};
 
-/// Schedules of manifests, table and code, and entries of Go schedulers
+/// List schedules of manifests, table and code, and entries of Go schedulers
 #[derive(Debug, Args)]
 pub struct ListSchedules {
-    /// As an array of objects
+    /// Print a JSON array of objects
     #[arg(long)]
     json: bool,
-    /// How many coming occurrences are computed for each
+    /// Number of coming occurrences to compute for each
     #[arg(long, default_value_t = 5, value_name = "N", value_parser = clap::value_parser!(u16).range(0..=1000))]
     next: u16,
 }

@@ -25,7 +25,7 @@ const AHEAD: usize = 2_000;
 /// Tasks of one state that are looked through for those of one type.
 const LOOKED_AT: usize = 100_000;
 
-/// Tasks of one queue, or of all
+/// List tasks of one queue, or of all
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     runner ls tasks --state archived\n  \
@@ -35,25 +35,25 @@ const LOOKED_AT: usize = 100_000;
     Archived and completed tasks are listed newest first; the others in the order of their turn: pending ones as they\n\
     will be claimed, scheduled ones and retries by their time, active ones by when they were claimed.")]
 pub(super) struct Tasks {
-    /// Of which queue [default: of all]
+    /// Only tasks in this queue [default: all queues]
     #[arg(long)]
     queue: Option<String>,
-    /// In which state [default: a page of each]
+    /// Only tasks in this state [default: a page of each]
     #[arg(long)]
     state: Option<TaskState>,
-    /// Of this type; * stands for any characters
+    /// Only tasks of this type; * matches any characters
     #[arg(long = "type", value_name = "TYPE")]
     kind: Option<String>,
-    /// Those that wait in this group
+    /// Only tasks that wait in this group
     #[arg(long, conflicts_with = "state")]
     group: Option<String>,
-    /// Which page, from 1
+    /// Page number, from 1
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     page: u32,
     /// Tasks on a page
     #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u16).range(1..=1000))]
     size: u16,
-    /// As an array of objects
+    /// Print a JSON array of objects
     #[arg(long)]
     json: bool,
 }

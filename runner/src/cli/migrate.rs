@@ -9,7 +9,7 @@ use crate::config::BrokerSettings;
 use crate::source::{self, TableSettings};
 use runner_queue::embedded::make_file;
 
-/// Creates or updates what this program keeps in its stores; safe to repeat.
+/// Create or upgrade the tables and files this program uses; safe to repeat.
 ///
 /// The embedded broker and its table are brought up to date whenever they are opened; with this command a
 /// deployment can do it beforehand. In a database server the table sys_crontab is made if it is missing; one

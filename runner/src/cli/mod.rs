@@ -84,7 +84,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Runs the configured roles until told to stop (the default)
+    /// Run the configured roles until a signal stops it (the default)
     Run,
     Check(check::Check),
     Next(next::Next),
@@ -97,7 +97,7 @@ enum Command {
     Backup(backup::BackupCommand),
     Init(init::Init),
     Bench(bench::BenchCommand),
-    /// Prints a completion script
+    /// Print a completion script
     #[command(after_help = "Example:\n  runner completions bash > ~/.local/share/bash-completion/completions/runner")]
     Completions {
         /// For which shell

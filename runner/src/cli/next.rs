@@ -9,7 +9,7 @@ use super::exit::{BadData, Explained, Usage};
 use super::{CommandContext, print, values};
 use crate::text::signs;
 
-/// When an expression occurs: one instant a line, as RFC 3339 with the zone's offset.
+/// Print when an expression occurs: one RFC 3339 time per line, with the zone's offset.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     runner next '0 2 * * *'\n  \
@@ -26,7 +26,7 @@ pub struct Next {
     /// Only after this instant, with an offset or in the zone [default: now]
     #[arg(long, value_name = "INSTANT")]
     from: Option<String>,
-    /// How many, at most 1000
+    /// Number of occurrences, at most 1000
     #[arg(short = 'n', long, default_value_t = 5, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
     count: u16,
 }

@@ -1,4 +1,4 @@
-//! `runner queue`: stops claims from a queue or lets them go on, tells its past and its groups, removes it.
+//! `runner queue`: pauses, resumes or removes a queue, and shows its daily history and its groups.
 
 use anyhow::bail;
 use clap::{Args, Subcommand};
@@ -13,7 +13,7 @@ use super::{CommandContext, print};
 /// Calls beyond those that the tasks of a queue need to be removed: for tasks that come meanwhile.
 const SPARE_CALLS: u64 = 10;
 
-/// Pauses, resumes or removes a queue, or tells its past or its groups.
+/// Pause, resume or remove a queue, or show its daily history or its groups.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     runner queue pause low\n  \
@@ -27,12 +27,12 @@ pub struct QueueCommand {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// No task is taken from it any more; running ones go on, and new ones may still be put on it
+    /// Stop taking tasks from it; running ones go on, and new ones can still be enqueued
     Pause {
         /// Name of the queue
         name: String,
     },
-    /// Tasks are taken again
+    /// Take tasks from it again
     Resume {
         /// Name of the queue
         name: String,
@@ -42,7 +42,7 @@ enum Verb {
     Groups(Groups),
 }
 
-/// Removes it with everything that is remembered of it
+/// Remove it with all its tasks and counters
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  \
     runner queue rm old-imports --force\n\n\
@@ -55,12 +55,12 @@ struct Remove {
     /// Delete its tasks too
     #[arg(long)]
     force: bool,
-    /// Print what was done as an object
+    /// Print what was done as a JSON object
     #[arg(long)]
     json: bool,
 }
 
-/// How many tasks it processed on each day (UTC), today first
+/// Show how many tasks it processed on each day (UTC), today first
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  \
     runner queue history default --days 30 --json | jq 'map(.failed) | add'\n\n\
@@ -68,15 +68,15 @@ struct Remove {
 struct History {
     /// Name of the queue
     name: String,
-    /// How many days
+    /// Number of days
     #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u8).range(1..=90))]
     days: u8,
-    /// As an array of objects
+    /// Print a JSON array of objects
     #[arg(long)]
     json: bool,
 }
 
-/// Its groups, and how many tasks wait in each
+/// List its groups and how many tasks wait in each
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  \
     runner queue groups default --json | jq -r '.[].name'\n\n\
@@ -84,13 +84,13 @@ struct History {
 struct Groups {
     /// Name of the queue
     name: String,
-    /// Which page, from 1
+    /// Page number, from 1
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     page: u32,
     /// Groups on a page
     #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u16).range(1..=1000))]
     size: u16,
-    /// As an array of objects
+    /// Print a JSON array of objects
     #[arg(long)]
     json: bool,
 }

@@ -39,7 +39,7 @@ enum Verb {
     Pause(PauseSchedule),
     /// Resume it from now on; what fell into the pause does not fire
     Resume {
-        /// Which schedule
+        /// Name or id of the schedule
         name: String,
     },
 }
@@ -47,12 +47,12 @@ enum Verb {
 /// Show its state, what was decided about it and how that ended, and the last runs of its function
 #[derive(Debug, Args)]
 struct Show {
-    /// Which schedule
+    /// Name or id of the schedule
     name: String,
     /// How many decisions, or tasks that an entry of a Go scheduler enqueued
     #[arg(long, default_value_t = SHOWN, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=200))]
     decisions: u16,
-    /// As one object
+    /// Print one JSON object
     #[arg(long)]
     json: bool,
 }
@@ -64,9 +64,9 @@ struct Show {
     the id of the task."
 )]
 struct Run {
-    /// Which schedule
+    /// Name or id of the schedule
     name: String,
-    /// Run it although another run has not ended
+    /// Run it even if another run has not ended
     #[arg(long)]
     force: bool,
 }
@@ -117,7 +117,7 @@ impl ScheduleCommand {
                 audit("schedule.resume", id);
                 let fallen = fallen.map(|decision| format!("; occurrences in the pause: {}", decision.count));
                 Ok(print::done(&format!(
-                    "{id} goes on from now{}",
+                    "{id} is resumed from now on{}",
                     fallen.unwrap_or_default()
                 ))?)
             }

@@ -18,12 +18,12 @@ use crate::scheduler;
     What falls into the pause does not fire afterwards; it is one line of the history when the pause ends. Pausing a\n\
     paused schedule gives the pause another end; its beginning stays, and so does its note unless there is a new one.")]
 pub(super) struct PauseSchedule {
-    /// Which schedule
+    /// Name or id of the schedule
     pub(super) name: String,
-    /// Why; one line
+    /// The reason, on one line
     #[arg(long, value_name = "TEXT")]
     note: Option<String>,
-    /// Resume it by itself after this time, within a few seconds
+    /// Resume automatically after this time, to within a few seconds
     #[arg(long = "for", value_name = "DURATION", value_parser = values::seconds, conflicts_with = "until")]
     length: Option<std::time::Duration>,
     /// Resume it by itself at this instant, with an offset or in the zone of the schedule

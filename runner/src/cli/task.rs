@@ -19,7 +19,7 @@ use super::{CommandContext, payload, print};
 use crate::config::Environment;
 use crate::text::{hex, unhex};
 
-/// Shows, runs, archives, deletes, cancels, stops or edits one task, or acts on a whole list.
+/// Show, run, archive, delete, cancel, stop or edit a task, or act on a whole list.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     runner task show 6a1f…\n  \
@@ -35,33 +35,33 @@ pub struct TaskCommand {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Everything known about it, with its attempts
+    /// Show a task with its attempts
     Show(Show),
-    /// Puts it on its queue now; with --all, every task of a list
+    /// Run it now: make it pending; with --all, every task of a list
     #[command(after_help = task_all::RUN)]
     Run(Targets),
-    /// Puts it aside; with --all, every task of a list
+    /// Archive it; with --all, every task of a list
     #[command(after_help = task_all::ARCHIVE)]
     Archive(Targets),
-    /// Deletes it and releases its uniqueness lock; with --all, every task of a list
+    /// Delete it and release its uniqueness lock; with --all, every task of a list
     #[command(after_help = task_all::DELETE)]
     Delete(Targets),
-    /// Gives it another payload, while it is scheduled
+    /// Replace the payload of a scheduled task
     Update(Update),
-    /// Cancels the attempt that runs: it fails, and is tried again if retries are left
+    /// Cancel the running attempt: it fails, and is retried if retries are left
     Cancel(TaskArgs),
-    /// Ends it for good while it runs: it is archived, whatever retries are left
+    /// End a running task for good: archive it, whatever retries are left
     Stop(Stop),
 }
 
 #[derive(Debug, Args)]
 pub(super) struct TaskArgs {
-    /// Identity of the task
+    /// Id of the task
     pub(super) id: String,
-    /// Its queue; needed only if several have a task of this id
+    /// Its queue; needed only if several queues have a task with this id
     #[arg(long)]
     pub(super) queue: Option<String>,
-    /// The identity is given in hexadecimal digits, since it is no text
+    /// The id is given in hexadecimal digits because it is not text
     #[arg(long, requires = "queue")]
     pub(super) hex: bool,
 }
@@ -73,7 +73,7 @@ pub(super) struct TaskArgs {
 struct Stop {
     #[command(flatten)]
     which: TaskArgs,
-    /// Why; kept with the task
+    /// The reason, stored with the task
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
 }
@@ -95,7 +95,7 @@ struct Update {
 struct Show {
     #[command(flatten)]
     which: TaskArgs,
-    /// As one object
+    /// Print one JSON object
     #[arg(long)]
     json: bool,
 }

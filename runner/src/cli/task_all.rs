@@ -37,28 +37,28 @@ pub(super) const DELETE: &str = "Examples:\n  \
 /// One task, or all of a list.
 #[derive(Debug, Args)]
 pub(super) struct Targets {
-    /// Identity of the task
+    /// Id of the task
     #[arg(required_unless_present = "all", conflicts_with = "all")]
     id: Option<String>,
-    /// Its queue; needed if several have a task of this id, and with --all
+    /// Its queue; needed if several queues have a task with this id, and with --all
     #[arg(long)]
     queue: Option<String>,
-    /// The identity is given in hexadecimal digits, since it is no text
+    /// The id is given in hexadecimal digits because it is not text
     #[arg(long, requires = "queue", conflicts_with = "all")]
     hex: bool,
     /// Every task of --queue that is in --state, or in --group
     #[arg(long, requires = "queue", requires = "list")]
     all: bool,
-    /// Which list
+    /// The state whose list is meant
     #[arg(long, requires = "all", group = "list")]
     state: Option<TaskState>,
-    /// Those that wait in this group instead
+    /// The tasks that wait in this group instead
     #[arg(long, requires = "all", group = "list")]
     group: Option<String>,
-    /// Do it without asking; needed when standard input is no terminal
+    /// Do not ask; required when standard input is not a terminal
     #[arg(long, requires = "all")]
     yes: bool,
-    /// Print what was done as an object
+    /// Print what was done as a JSON object
     #[arg(long, requires = "all")]
     json: bool,
 }

@@ -35,7 +35,7 @@ const ABANDONED: Duration = Duration::from_secs(15);
 /// Between two tries.
 const TRY: Duration = Duration::from_millis(250);
 
-/// Measures the configured broker with tasks that do nothing.
+/// Measure the configured broker with tasks that do nothing.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     runner bench\n  \
@@ -59,25 +59,25 @@ pub struct BenchCommand {
     /// What to measure
     #[arg(value_enum, default_value_t = What::All)]
     what: What,
-    /// Tasks in all; latency and due take a hundredth
+    /// Number of tasks; latency and due take a hundredth
     #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u32).range(100..=10_000_000))]
     tasks: u32,
-    /// Tasks that the worker runs at once
+    /// Number of tasks that the worker runs at once
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     concurrency: u32,
-    /// Bytes of each payload
+    /// Size of each payload in bytes
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
     payload: u32,
     /// Task types that the worker knows besides the one it runs
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=100_000))]
     types: u32,
-    /// Hold rates against the best that the store can do
+    /// Compare rates with the best that the store can do
     #[arg(long)]
     ceiling: bool,
-    /// How often each rate is measured [default: 1, with --ceiling 5]
+    /// Number of times each rate is measured [default: 1, with --ceiling 5]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100))]
     rounds: Option<u32>,
-    /// As an array of objects
+    /// Print a JSON array of objects
     #[arg(long)]
     json: bool,
 }
