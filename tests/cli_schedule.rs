@@ -37,7 +37,10 @@ async fn a_schedule_is_paused_and_resumed() {
     assert!(error.contains("--until must be in the future"), "{error}");
 
     let resume = ["schedule", "resume", "m:backup:default"];
-    assert_eq!(prints(&site, &resume).await, "m:backup:default is resumed from now on\n");
+    assert_eq!(
+        prints(&site, &resume).await,
+        "m:backup:default is resumed from now on\n"
+    );
     assert_eq!(prints(&site, &resume).await, "m:backup:default is not paused\n");
     let error = fails(&site, &["schedule", "show", "backups"], 1).await;
     assert!(error.contains("runner ls schedules"), "{error}");

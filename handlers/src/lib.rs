@@ -4,7 +4,6 @@
 //! reaches them as [`Functions`], under the task types that begin with `fn:`.
 
 mod context;
-mod duration;
 mod echo;
 mod exec;
 mod exhausted;

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
+use runner_core::duration;
 use runner_sdk::{Ctx, Payload, TaskError};
 use serde::Deserialize;
 
-use crate::duration;
 use crate::stopped::stopped;
 
 /// Longest sleep: longer than any sensible time limit, shorter than a typing error.
@@ -35,7 +35,9 @@ impl SleepTime {
             Self::Seconds(s) | Self::BySeconds { seconds: s } => {
                 Duration::try_from_secs_f64(*s).map_err(|e| TaskError::skip(format!("{s} s: {e}")))?
             }
-            Self::Text(text) | Self::ByText { duration: text } => duration::parse(text).map_err(TaskError::skip)?,
+            Self::Text(text) | Self::ByText { duration: text } => {
+                duration::parse(text.trim()).map_err(TaskError::skip)?
+            }
         };
         if length > MAX {
             return Err(TaskError::skip("a sleep may last 7d at most"));

@@ -79,7 +79,9 @@ impl Health {
     /// A call failed, to be read after "trying to".
     pub fn failed(&self, doing: &'static str, error: &BrokerError) {
         self.metrics.broker_error(error.code());
-        self.tell(&mut self.state(), error.code(), doing, || crate::log::chain(error));
+        self.tell(&mut self.state(), error.code(), doing, || {
+            runner_core::chain::chain(error)
+        });
         self.wake.notify_one();
     }
 
@@ -177,7 +179,7 @@ impl BackgroundLoop for HealthLoop {
             return Some(rest);
         }
         let found = match timeout(PATIENCE, self.broker.probe(&self.queues)).await {
-            Ok(answer) => answer.map_err(|error| (error.code(), crate::log::chain(&error))),
+            Ok(answer) => answer.map_err(|error| (error.code(), runner_core::chain::chain(&error))),
             Err(_) => Err((
                 "broker_slow",
                 format!("no write was taken within {} s", PATIENCE.as_secs()),

@@ -5,11 +5,12 @@
 use std::path::Path;
 use std::time::Duration;
 
+use runner_core::duration;
 use runner_sdk::Ctx;
 
 use super::output::read_file;
+use crate::MAX_RETRY_AFTER;
 use crate::secret::Secrets;
-use crate::{MAX_RETRY_AFTER, duration};
 
 /// Most bytes that are read: it holds a handful of short lines.
 const MAX_BYTES: usize = 64 * 1024;

@@ -3,6 +3,7 @@
 //! Nothing here performs I/O, knows an async runtime, or reads a setting. Whatever needs a store,
 //! a file or a socket lives in a package above.
 
+pub mod chain;
 pub mod clock;
 pub mod cron;
 pub mod duration;

@@ -8,7 +8,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use runner_core::task::{QueueName, Task, TaskId};
+use runner_core::task::{QueueName, Task, TaskId, TypePattern};
 
 use crate::{BoxFuture, States, TaskError};
 
@@ -136,9 +136,9 @@ impl Aggregators {
             // Called within the future: a panic before its first wait is caught like any other.
             Box::pin(async move { aggregator(group).await.into_task() })
         });
-        let (list, name) = match pattern.strip_suffix('*') {
-            Some(prefix) => (&mut self.prefixes, prefix),
-            None => (&mut self.exact, pattern),
+        let (list, name) = match TypePattern::parse(pattern) {
+            TypePattern::Prefix(prefix) => (&mut self.prefixes, prefix),
+            TypePattern::Name(name) => (&mut self.exact, name),
         };
         if list.contains_key(name) {
             return false;

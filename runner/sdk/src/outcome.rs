@@ -7,6 +7,7 @@ use std::fmt;
 use std::time::Duration;
 
 use bytes::Bytes;
+use runner_core::chain::chain;
 use serde::Serialize;
 
 /// How a run ended.
@@ -115,25 +116,6 @@ impl<E: Error + Send + Sync + 'static> From<E> for TaskError {
     fn from(error: E) -> Self {
         Self(Outcome::Retry(chain(&error)))
     }
-}
-
-/// Most causes that are followed: real chains are short, and a cause that names itself would never end.
-const MAX_CAUSES: usize = 32;
-
-/// The error and its causes, joined by colons. A cause that the text already ends with is not repeated.
-fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    for _ in 0..MAX_CAUSES {
-        let Some(error) = cause else { break };
-        let more = error.to_string();
-        if !text.ends_with(&more) {
-            text.push_str(": ");
-            text.push_str(&more);
-        }
-        cause = error.source();
-    }
-    text
 }
 
 /// Says what an error means for the task, where `?` alone would mean "try again".

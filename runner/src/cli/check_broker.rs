@@ -98,7 +98,7 @@ async fn ask(settings: &Settings, broker: &Arc<dyn Broker>, definitions: &[Defin
             }
         }
         Err(error) => {
-            let (hint, text) = (open::hint(settings, Some(&error)), crate::log::chain(&error));
+            let (hint, text) = (open::hint(settings, Some(&error)), runner_core::chain::chain(&error));
             match AWAY.contains(&error.code()) {
                 true => away(error.code(), settings, &text, Some(&hint)),
                 false => wrong("error", error.code(), settings, &text, Some(&hint)),

@@ -9,16 +9,16 @@ use runner_queue::redis::{RedisSettings, RedisTarget};
 pub(super) fn hint(redis: &RedisSettings, in_url: bool, error: &BrokerError) -> String {
     let code = error.code();
     let what = match error {
-        BrokerError::Unreachable { .. } if crate::log::chain(error).contains("cannot read the password") => {
+        BrokerError::Unreachable { .. } if runner_core::chain::chain(error).contains("cannot read the password") => {
             "see the file that `redis.password` or `redis.url` refers to; it is read at each connection".to_owned()
         }
         BrokerError::Unreachable { .. } => is_it_running(redis, in_url),
-        BrokerError::Denied { .. } => login(redis, in_url, &crate::log::chain(error)),
-        BrokerError::Refused { .. } => match refused(&crate::log::chain(error)) {
+        BrokerError::Denied { .. } => login(redis, in_url, &runner_core::chain::chain(error)),
+        BrokerError::Refused { .. } => match refused(&runner_core::chain::chain(error)) {
             Some(hint) => hint.to_owned(),
             None => return code.to_owned(),
         },
-        BrokerError::Full { .. } => full(&crate::log::chain(error)).to_owned(),
+        BrokerError::Full { .. } => full(&runner_core::chain::chain(error)).to_owned(),
         BrokerError::Corrupt { .. } => "another program wrote there; `redis.database` says where we look".to_owned(),
         _ => return code.to_owned(),
     };

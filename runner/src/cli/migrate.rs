@@ -39,7 +39,7 @@ impl Migrate {
             made.with_context(|| format!("cannot make {}", path.display()))?;
         }
         let made = source::migrate(&table).await;
-        let made = made.map_err(|error| anyhow::Error::new(Unavailable).context(crate::log::chain(&error)));
+        let made = made.map_err(|error| anyhow::Error::new(Unavailable).context(runner_core::chain::chain(&error)));
         let made = made.with_context(|| format!("cannot make sys_crontab in {place}"))?;
         let word = if made {
             "sys_crontab was made"

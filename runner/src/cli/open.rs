@@ -31,7 +31,7 @@ pub async fn open_broker(settings: &Settings, clock: Arc<dyn Clock>) -> anyhow::
         BrokerSettings::Redis(redis) => {
             let broker = RedisBroker::lazy(redis).map_err(|error| {
                 let hint = hint::hint(redis, settings.redis_in_url, &error);
-                BadStore(format!("redis ({hint}): {}", crate::log::chain(&error)))
+                BadStore(format!("redis ({hint}): {}", runner_core::chain::chain(&error)))
             })?;
             Ok(Arc::new(broker))
         }

@@ -394,11 +394,11 @@ fn schedule(house: &Components, stop: CancellationToken) -> impl Future<Output =
             () = waker => (),
         }
         if let Ok(Err(error)) = tokio::time::timeout(LAST_REQUESTS, Peers::leave(&*broker, &instance)).await {
-            tracing::debug!(error = %crate::log::chain(&error), "others will forget this instance later");
+            tracing::debug!(error = %runner_core::chain::chain(&error), "others will forget this instance later");
         }
         // Leadership passes on at once instead of after its lease.
         if let Ok(Err(error)) = tokio::time::timeout(LAST_REQUESTS, broker.resign(&instance)).await {
-            tracing::debug!(error = %crate::log::chain(&error), "could not hand leadership on");
+            tracing::debug!(error = %runner_core::chain::chain(&error), "could not hand leadership on");
         }
     }
 }

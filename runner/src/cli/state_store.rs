@@ -64,7 +64,7 @@ pub(super) fn key_without_web(settings: &Settings) -> Option<SealingKey> {
         tracing::warn!(
             target: "runner",
             code = "no_sealing_key",
-            reason = crate::log::chain(error),
+            reason = runner_core::chain::chain(error),
             "what is in force is not kept for a restart; set server.key, or make data.dir writable"
         );
     });
@@ -79,12 +79,12 @@ impl StateStore for BrokerStateStore {
         };
         let name = self.seal.name(kind, name);
         let kept = self.broker.keep_document(kind, &name, sealed, self.kept).await;
-        kept.map_err(|error| crate::log::chain(&error))
+        kept.map_err(|error| runner_core::chain::chain(&error))
     }
 
     async fn get(&self, kind: &'static str, name: &str) -> Result<Option<Vec<u8>>, StateStoreError> {
         let found = self.broker.document(kind, &self.seal.name(kind, name)).await;
-        let found = found.map_err(|error| StateStoreError::Away(crate::log::chain(&error)))?;
+        let found = found.map_err(|error| StateStoreError::Away(runner_core::chain::chain(&error)))?;
         let open = |sealed: Vec<u8>| {
             let opened = self.seal.open(kind, name, &sealed);
             opened.ok_or_else(|| {

@@ -279,7 +279,7 @@ mod tests {
         };
         let clock = Arc::new(ManualClock::at(jiff::Timestamp::UNIX_EPOCH));
         let error = init(&settings, &TimeZone::UTC, clock).err().unwrap();
-        assert!(super::super::chain(&error).contains("cannot write the log file"));
+        assert!(runner_core::chain::chain(&error).contains("cannot write the log file"));
     }
 
     #[test]

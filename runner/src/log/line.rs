@@ -118,7 +118,7 @@ impl Visit for Pairs<'_> {
         self.push(field, &format!("{value:?}"));
     }
     fn record_error(&mut self, field: &Field, value: &(dyn std::error::Error + 'static)) {
-        self.push(field, &super::chain(value));
+        self.push(field, &runner_core::chain::chain(value));
     }
 }
 

@@ -1,13 +1,11 @@
 //! Where log lines go: form, outputs, rotation. Decides nothing about what is logged.
 
-mod chain;
 mod init;
 mod line;
 mod roller;
 mod settings;
 mod signs;
 
-pub use chain::chain;
 pub use init::{LogError, LostLines, ONLY_FILE, init};
 pub use roller::Reopen;
 pub use settings::{FileSettings, Format, LogSettings};

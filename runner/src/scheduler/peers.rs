@@ -252,7 +252,7 @@ impl BackgroundLoop for Peers {
             Err(error) => {
                 // That the broker is away is said by others.
                 if self.failures == 0 {
-                    tracing::debug!(error = %crate::log::chain(&error), "other instances cannot be looked at");
+                    tracing::debug!(error = %runner_core::chain::chain(&error), "other instances cannot be looked at");
                 }
                 self.failures = self.failures.saturating_add(1);
             }

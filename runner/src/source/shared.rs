@@ -12,6 +12,7 @@ use runner_core::clock::Clock;
 use runner_core::schedule::{
     Definition, Plan, Problem, ScheduleId, Scope, Served, Severity, Source, merge, no_occurrence_left, not_served,
 };
+use runner_core::task::TypePattern;
 use runner_sdk::{FUNCTION_PREFIX, FunctionOptions, Functions};
 
 use super::calls;
@@ -217,7 +218,7 @@ impl Shared {
         };
         let knows = |kind: &str| {
             let known = taken.types.as_ref().filter(|_| !kind.starts_with(FUNCTION_PREFIX))?;
-            Some(known.iter().any(|k| matches_type(k, kind)))
+            Some(known.iter().any(|k| TypePattern::parse(k).matches(kind)))
         };
         let (differences, superseded) = self.others.lock().unwrap_or_else(PoisonError::into_inner).clone();
         problems.extend(differences);
@@ -264,14 +265,6 @@ impl Shared {
                 .count(),
         };
         self.slots().iter().map(status).collect()
-    }
-}
-
-/// Whether a registered pattern covers a task type.
-fn matches_type(pattern: &str, kind: &str) -> bool {
-    match pattern.strip_suffix('*') {
-        Some(prefix) => kind.starts_with(prefix),
-        None => pattern == kind,
     }
 }
 

@@ -9,6 +9,7 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use runner_core::chain::chain;
 use runner_queue::{ActionError, BrokerError};
 use serde::Serialize;
 
@@ -198,18 +199,6 @@ pub(crate) fn refused(error: ActionError) -> Result<String, PageError> {
         ActionError::Broker(error) => Err(error.into()),
         other => Ok(other.to_string()),
     }
-}
-
-/// An error with its causes, in one line.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(deeper) = cause {
-        text.push_str(": ");
-        text.push_str(&deeper.to_string());
-        cause = deeper.source();
-    }
-    text
 }
 
 impl IntoResponse for PageError {

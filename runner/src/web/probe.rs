@@ -55,7 +55,10 @@ pub async fn ready(State(app): State<AppState>) -> Response {
             None => (None, caveats(&app)),
             Some(trouble) => (Some(trouble.code), tells(&app).then_some(trouble.why)),
         },
-        Ok(Err(error)) => (Some(error.code()), tells(&app).then(|| crate::log::chain(&error))),
+        Ok(Err(error)) => (
+            Some(error.code()),
+            tells(&app).then(|| runner_core::chain::chain(&error)),
+        ),
         Err(_) => (Some("broker_slow"), None),
     };
     let mut checks = vec![Check {

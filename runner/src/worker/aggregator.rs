@@ -235,7 +235,7 @@ impl OwnedSet {
                 "success"
             }
             Err(failure) => {
-                let error = crate::log::chain(&failure);
+                let error = runner_core::chain::chain(&failure);
                 tracing::error!(
                     %queue, group, error,
                     "the tasks of a group did not become one; they go back to it within about two minutes"

@@ -387,7 +387,7 @@ impl Worker {
         }
         let info = self.ctx.info(ServerStatus::Closed);
         if let Ok(Err(error)) = timeout_at(over + LEAVING, self.ctx.broker.leave(&info)).await {
-            tracing::debug!(error = %crate::log::chain(&error), "could not leave the list of servers");
+            tracing::debug!(error = %runner_core::chain::chain(&error), "could not leave the list of servers");
         }
         tracing::info!("drained");
         over + LAST_STEPS

@@ -90,7 +90,7 @@ async fn offer(broker: &dyn Broker, settlement: &Settlement, lease: Duration) ->
         Err(_) => return Offered::Later,
     };
     let task = settlement.claim.task();
-    let why = crate::log::chain(&refusal).to_string();
+    let why = runner_core::chain::chain(&refusal).to_string();
     if !matches!(settlement.verdict, Verdict::HandBack | Verdict::Snooze { .. }) {
         match settle(broker, &archived(settlement, &why)).await {
             Ok(answer) => {

@@ -9,6 +9,7 @@ mod pattern;
 mod payload;
 mod retry;
 mod state;
+mod type_pattern;
 
 pub use name::{BlankName, FUNCTION_PREFIX, QueueName, TaskId};
 pub use options::{DEFAULT_MAX_RETRY, DEFAULT_TIMEOUT, InvalidTask, Run, Task, Unique, check_payload};
@@ -17,3 +18,4 @@ pub use pattern::{QueuePattern, covers, priority_of};
 pub use payload::{MAX_PAYLOAD, NotJson, check_json, from_json};
 pub use retry::{Backoff, RETRY_JITTER_SECONDS, recovery_delay, retry_delay, stated_delay};
 pub use state::{Event, IllegalMove, TaskState, UnknownState};
+pub use type_pattern::TypePattern;

@@ -1,6 +1,6 @@
 //! The passes that make tasks pending again: those that are due, and those that waited for a handler.
 
-use runner_core::task::{QueueName, TaskState};
+use runner_core::task::{QueueName, TaskState, TypePattern};
 use rusqlite::params;
 
 use super::connection::Statements as _;
@@ -56,9 +56,9 @@ pub(super) fn forward(tx: &mut Tx<'_>, queues: &[QueueName], limit: usize) -> Re
 
 /// The range of types that a handler's name stands for, both ends included: one name, or all with that prefix.
 pub(super) fn range(handler: &str) -> (String, String) {
-    match handler.strip_suffix('*') {
-        Some(prefix) => (prefix.to_owned(), format!("{prefix}{}", char::MAX)),
-        None => (handler.to_owned(), handler.to_owned()),
+    match TypePattern::parse(handler) {
+        TypePattern::Prefix(prefix) => (prefix.to_owned(), format!("{prefix}{}", char::MAX)),
+        TypePattern::Name(name) => (name.to_owned(), name.to_owned()),
     }
 }
 

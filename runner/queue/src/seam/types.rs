@@ -5,6 +5,8 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use runner_core::task::TypePattern;
+
 /// The task types that claims are for. A clone is one atomic increment.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct KnownTypes(Option<Arc<Known>>);
@@ -32,10 +34,10 @@ impl KnownTypes {
     ) -> Self {
         let (mut names, mut prefixes) = (BTreeSet::new(), BTreeSet::new());
         for pattern in patterns {
-            let pattern = pattern.into();
-            match pattern.strip_suffix('*') {
-                Some(prefix) => prefixes.insert(prefix.to_owned()),
-                None => names.insert(pattern),
+            let pattern: String = pattern.into();
+            match TypePattern::parse(&pattern) {
+                TypePattern::Prefix(prefix) => prefixes.insert(prefix.to_owned()),
+                TypePattern::Name(name) => names.insert(name.to_owned()),
             };
         }
         let except: BTreeSet<String> = except.into_iter().map(Into::into).collect();

@@ -4,7 +4,7 @@ use axum::Extension;
 use axum::extract::{Path, State};
 use axum::http::{HeaderName, header};
 use axum::response::{IntoResponse, Response};
-use runner_core::task::{Event, TaskState};
+use runner_core::task::{Event, TaskState, TypePattern};
 use runner_queue::{Attempt, BrokerError, QueueInfo, RunBy, ServerView, TaskInfo};
 use serde::Serialize;
 
@@ -239,11 +239,7 @@ fn reasons(locale: &Locale, task: &TaskInfo, queue: Option<&QueueInfo>, servers:
 fn handled(servers: &[ServerView], kind: &str) -> bool {
     servers.iter().any(|server| {
         let handlers = &server.info.handlers;
-        handlers.is_empty()
-            || handlers.iter().any(|h| match h.strip_suffix('*') {
-                Some(prefix) => kind.starts_with(prefix),
-                None => h == kind,
-            })
+        handlers.is_empty() || handlers.iter().any(|pattern| TypePattern::parse(pattern).matches(kind))
     })
 }
 

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
 use jiff::Timestamp;
-use runner_core::task::QueueName;
+use runner_core::task::{QueueName, TypePattern};
 
 use crate::redis::RedisBroker;
 use crate::redis::format::scripts::Script;
@@ -241,7 +241,7 @@ impl RedisBroker {
                     continue;
                 };
                 let record = convert::decode(message, queue, &id);
-                if record.is_ok_and(|r| handlers.iter().any(|h| handles(h, &r.kind))) {
+                if record.is_ok_and(|r| handlers.iter().any(|h| TypePattern::parse(h).matches(&r.kind))) {
                     ids.push(id);
                 }
             }
@@ -258,26 +258,5 @@ impl RedisBroker {
             }
         }
         Ok(released)
-    }
-}
-
-fn handles(pattern: &str, kind: &str) -> bool {
-    match pattern.strip_suffix('*') {
-        Some(prefix) => kind.starts_with(prefix),
-        None => kind == pattern,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_pattern_is_a_name_or_a_prefix() {
-        assert!(handles("email:send", "email:send"));
-        assert!(!handles("email", "email:send"));
-        assert!(handles("email:*", "email:send"));
-        assert!(handles("*", "anything"));
-        assert!(!handles("sms:*", "email:send"));
     }
 }

@@ -1,8 +1,7 @@
 //! Going through several queues, or other parts, where one may be in trouble.
 
-use std::error::Error;
-
 use redis::Value;
+use runner_core::chain::chain;
 use runner_core::task::QueueName;
 
 use crate::{BrokerError, BrokerResult};
@@ -64,11 +63,4 @@ pub(in crate::redis) fn or_nothing(answer: BrokerResult<Value>) -> BrokerResult<
         }
         answer => answer,
     }
-}
-
-/// The error with its causes: its own words never repeat them.
-fn chain(error: &BrokerError) -> String {
-    let causes = std::iter::successors(Some(error as &dyn Error), |error| (*error).source());
-    let texts: Vec<String> = causes.map(ToString::to_string).collect();
-    texts.join(": ")
 }
