@@ -93,8 +93,8 @@ async fn queues_are_paused_and_resumed() {
     says(&site, "/queue/queues/default/pause", "Queue default is paused").await;
     let paused = async || site.broker.queues().await.unwrap().iter().filter(|q| q.paused).count();
     assert_eq!(paused().await, 2);
-    says(&site, "/queue/queues/default/resume", "Queue default goes on").await;
-    says(&site, "/queue/queues/mail/resume", "Queue mail goes on").await;
+    says(&site, "/queue/queues/default/resume", "Queue default is resumed").await;
+    says(&site, "/queue/queues/mail/resume", "Queue mail is resumed").await;
     assert_eq!(paused().await, 0);
 }
 

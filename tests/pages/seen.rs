@@ -382,7 +382,7 @@ async fn the_last_task_of_a_schedule_is_seen() {
     );
     site.broker.act(&queue("default"), &id, Action::Archive).await.unwrap();
     let page = site.http.get(path).await.body;
-    assert!(page.contains("The last task is in the archive"), "{page}");
+    assert!(page.contains("The last task is archived"), "{page}");
     assert_eq!(page.matches("s-archived").count(), 2, "{page}");
     site.broker.act(&queue("default"), &id, Action::Delete).await.unwrap();
     let page = site.http.get(path).await.body;
@@ -393,7 +393,7 @@ async fn the_last_task_of_a_schedule_is_seen() {
         .get("/queue/tasks/default/code%3Ahourly%4020261122T060000Z")
         .await;
     assert_eq!(task.status, 200, "{}", task.body);
-    assert!(task.body.contains("nothing is on record of its end"), "{}", task.body);
+    assert!(task.body.contains("its outcome is not on record"), "{}", task.body);
     assert_eq!(page.matches("s-archived").count(), 0, "{page}");
 }
 
