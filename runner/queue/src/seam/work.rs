@@ -1,4 +1,4 @@
-//! The worker's side of the seam: claiming, settling, and keeping the house in order.
+//! The worker's side of the seam: claiming, settling, and maintaining the broker.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

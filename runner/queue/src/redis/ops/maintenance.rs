@@ -1,4 +1,4 @@
-//! Keeping the house in order: due tasks, ended retentions, tasks that wait for a handler.
+//! Maintenance: due tasks, ended retentions, tasks that wait for a handler.
 //!
 //! What silent workers leave behind is the affair of `recover`.
 
