@@ -8,7 +8,7 @@ use runner::source::{
     self, Catalog, DatabaseLogin, DatabaseServer, SourceSettings, SourceState, TableError, TableSettings,
 };
 use runner_core::clock::SystemClock;
-use runner_sdk::Functions;
+use runner_core::function::Functions;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::kit::{self, Dialect, SqlDb};

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use runner::source::{Catalog, DatabaseLogin, DatabaseServer, SourceSettings, SourceState, TableSettings};
 use runner_core::clock::SystemClock;
-use runner_sdk::Functions;
+use runner_core::function::Functions;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::kit::{self, Dialect, Forward, SqlDb};

@@ -1,6 +1,8 @@
 //! `fn:<name>`: looks up what a manifest defined under this name and runs it.
 
-use runner_sdk::{Ctx, FUNCTION_PREFIX, FunctionKind, Functions, Outcome, State, TaskError};
+use runner_core::function::{FunctionKind, Functions};
+use runner_core::task::FUNCTION_PREFIX;
+use runner_sdk::{Ctx, Outcome, State, TaskError};
 
 use crate::exec::{self, ExecSettings};
 use crate::guard::IdleGuards;

@@ -20,7 +20,9 @@ pub use exec::{ExecSettings, Unfit, try_run_directory};
 pub use guard::{guard_main, try_guard};
 pub use http::HttpSettings;
 
-use runner_sdk::{Backoff, FUNCTION_PREFIX, FunctionKind, Functions, Registry};
+use runner_core::function::{FunctionKind, Functions};
+use runner_core::task::FUNCTION_PREFIX;
+use runner_sdk::{Backoff, Registry};
 
 /// Most that a task waits because a command or a server said "later": a typing error there must not put a
 /// task off for years.

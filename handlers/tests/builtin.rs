@@ -4,8 +4,9 @@
 use std::time::Duration;
 
 use handlers::{ExecSettings, HttpSettings, register, register_with};
+use runner_core::function::{ExecSpec, Function, FunctionKind, Functions, HttpSpec};
 use runner_sdk::testing::Trial;
-use runner_sdk::{ExecSpec, Function, FunctionKind, Functions, HttpSpec, Outcome, Registry, StopReason};
+use runner_sdk::{Outcome, Registry, StopReason};
 
 fn function(name: &str, kind: FunctionKind) -> Function {
     Function {

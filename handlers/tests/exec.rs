@@ -7,10 +7,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use handlers::{ExecSettings, HttpSettings, register_with};
+use runner_core::function::{ExecResult, ExecSpec, Function, FunctionKind, Functions};
 use runner_sdk::testing::{Trial, TrialReport};
-use runner_sdk::{
-    ExecResult, ExecSpec, Function, FunctionKind, Functions, Outcome, RUN_LOG_MAX_BYTES, Registry, StopReason,
-};
+use runner_sdk::{Outcome, RUN_LOG_MAX_BYTES, Registry, StopReason};
 use tokio::time::Instant;
 
 /// Longest that any condition here may take to come true on a busy machine.

@@ -7,8 +7,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use handlers::{ExecSettings, HttpSettings, register_with};
+use runner_core::function::{Function, FunctionKind, Functions, HttpBody, HttpSpec};
 use runner_sdk::testing::{Trial, TrialReport};
-use runner_sdk::{Function, FunctionKind, Functions, HttpBody, HttpSpec, Outcome, Registry, StopReason};
+use runner_sdk::{Outcome, Registry, StopReason};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;

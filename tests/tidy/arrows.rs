@@ -22,6 +22,7 @@ const HOUSE: &[Room] = &[
     room("core::clock", "runner/core/src/clock.rs", ""),
     room("core::task", "runner/core/src/task/", ""),
     room("core::duration", "runner/core/src/duration.rs", ""),
+    room("core::function", "runner/core/src/function.rs", "core::task"),
     room("core::cron", "runner/core/src/cron/", "core::duration"),
     room("core::schedule", "runner/core/src/schedule/", "core::cron core::task"),
     room(
@@ -45,13 +46,13 @@ const HOUSE: &[Room] = &[
         "core::clock core::task core::schedule queue",
     ),
     room("sdk", "runner/sdk/src/", "core::chain core::task"),
-    room("handlers", "handlers/src/", "core::duration sdk"),
+    room("handlers", "handlers/src/", "core sdk"),
     room("background", "runner/src/background.rs", ""),
     room("text", "runner/src/text/", ""),
     room("log", "runner/src/log/", "core::chain core::clock text"),
     room("metrics", "runner/src/metrics/", "core::clock core::task"),
     room("health", "runner/src/health.rs", "core queue background log metrics"),
-    room("source", "runner/src/source/", "core sdk background log text"),
+    room("source", "runner/src/source/", "core background log text"),
     room(
         "worker",
         "runner/src/worker/",
@@ -65,13 +66,13 @@ const HOUSE: &[Room] = &[
     room(
         "web",
         "runner/src/web/",
-        "background log metrics health text core queue sdk source worker scheduler",
+        "background log metrics health text core queue source worker scheduler",
     ),
     // How a Redis is reached is one type with one reader of URLs, which producers use as well.
     room(
         "config",
         "runner/src/config/",
-        "background log metrics health text core queue queue::redis sdk handlers source worker scheduler web",
+        "background log metrics health text core queue queue::redis handlers source worker scheduler web",
     ),
     // Commands and wiring know every room; nobody else opens a store.
     room(

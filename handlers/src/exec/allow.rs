@@ -9,7 +9,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Component, Path, PathBuf};
 
-use runner_sdk::ExecSpec;
+use runner_core::function::ExecSpec;
 
 use super::{ExecSettings, cannot};
 use crate::glob;

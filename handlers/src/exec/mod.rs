@@ -20,7 +20,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use runner_sdk::{Bytes, Ctx, ExecResult, ExecSpec, Outcome, TaskError};
+use runner_core::function::{ExecResult, ExecSpec};
+use runner_sdk::{Bytes, Ctx, Outcome, TaskError};
 use tokio::process::Command;
 
 use crate::guard::{self, GuardHandle, IdleGuards, StartError};

@@ -3,7 +3,8 @@
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 
-use runner_sdk::{Bytes, Ctx, ExitCodes, Outcome, TaskError};
+use runner_core::function::ExitCodes;
+use runner_sdk::{Bytes, Ctx, Outcome, TaskError};
 
 use super::control::Control;
 use crate::misconfigured::misconfigured;

@@ -5,7 +5,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use reqwest::StatusCode;
 use reqwest::header::{DATE, HeaderMap, HeaderName, RETRY_AFTER};
-use runner_sdk::{HttpSpec, Outcome, TaskError};
+use runner_core::function::HttpSpec;
+use runner_sdk::{Outcome, TaskError};
 
 use crate::MAX_RETRY_AFTER;
 

@@ -11,7 +11,8 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use reqwest::{Client, Response};
-use runner_sdk::{Ctx, HttpSpec, Outcome, TaskError};
+use runner_core::function::HttpSpec;
+use runner_sdk::{Ctx, Outcome, TaskError};
 
 use crate::exhausted;
 use crate::secret::Secrets;

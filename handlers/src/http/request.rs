@@ -2,7 +2,8 @@
 
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Body, Method, Request, Url};
-use runner_sdk::{Ctx, HttpBody, HttpSpec, TaskError, check_json, is_json_type};
+use runner_core::function::{HttpBody, HttpSpec, is_json_type};
+use runner_sdk::{Ctx, TaskError, check_json};
 
 use super::{HttpSettings, guard};
 use crate::context;

@@ -38,7 +38,6 @@
 mod aggregate;
 mod context;
 mod extract;
-mod function;
 mod handler;
 mod log;
 mod outcome;
@@ -51,10 +50,6 @@ pub use aggregate::{Aggregator, Group, GroupTask, IntoTask};
 pub use bytes::Bytes;
 pub use context::{Ctx, CtxParts};
 pub use extract::{FromTask, Payload, Raw, State};
-pub use function::{
-    DEFAULT_INHERIT_ENV, DEFAULT_KILL_AFTER, ExecResult, ExecSpec, ExitCodes, FUNCTION_MAX_RETRY, FUNCTION_PREFIX,
-    FUNCTION_TIMEOUT, Function, FunctionKind, FunctionOptions, Functions, HttpBody, HttpSpec, is_json_type,
-};
 pub use handler::{BoxFuture, Handler};
 pub use jiff::Timestamp;
 pub use log::{RUN_LOG_LINE_BYTES, RUN_LOG_MAX_BYTES, RunLog};

@@ -4,10 +4,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use runner_core::function::Functions;
 use runner_sdk::testing::{Trial, TrialError};
 use runner_sdk::{
-    Bytes, Ctx, Functions, Group, GroupTask, Json, Outcome, Payload, QueueName, Raw, Registry, State, States,
-    StopReason, Task, TaskError, TaskId,
+    Bytes, Ctx, Group, GroupTask, Json, Outcome, Payload, QueueName, Raw, Registry, State, States, StopReason, Task,
+    TaskError, TaskId,
 };
 
 async fn one() -> &'static str {
@@ -56,10 +57,10 @@ async fn a_prefix_that_does_not_know_a_type_leaves_it_to_a_shorter_one() {
         .unwrap();
     assert!(!handlers.knows("fn:a") && handlers.knows("few"));
     assert_eq!(handlers.names(), ["f*"]);
-    functions.replace(vec![runner_sdk::Function {
+    functions.replace(vec![runner_core::function::Function {
         name: "a".into(),
         description: String::new(),
-        kind: runner_sdk::FunctionKind::Handler { kind: "k".into() },
+        kind: runner_core::function::FunctionKind::Handler { kind: "k".into() },
         options: Default::default(),
         revision: String::new(),
     }]);

@@ -7,10 +7,10 @@ use std::path::PathBuf;
 use clap::Args;
 use jiff::Timestamp;
 use runner_core::cron::TIMING_LINTS;
+use runner_core::function::{Function, Functions};
 use runner_core::schedule::{
     Definition, Problem, ScheduleId, Served, Severity, Source, no_occurrence_left, not_served,
 };
-use runner_sdk::{Function, Functions};
 use serde_json::{Value, json};
 
 use super::app::Registrar;

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use runner_core::duration;
+use runner_core::function::{FUNCTION_MAX_RETRY, FUNCTION_TIMEOUT, Function, FunctionKind};
 use runner_core::task::{Backoff, DEFAULT_MAX_RETRY, DEFAULT_TIMEOUT};
-use runner_sdk::{FUNCTION_MAX_RETRY, FUNCTION_TIMEOUT, Function, FunctionKind};
 
 /// As many functions are named by a note; a directory may hold thousands.
 const NAMED: usize = 10;
@@ -77,7 +77,7 @@ fn listed(names: &[&str]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use runner_sdk::{ExecSpec, FunctionOptions, HttpSpec};
+    use runner_core::function::{ExecSpec, FunctionOptions, HttpSpec};
 
     use super::*;
 

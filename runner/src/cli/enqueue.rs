@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use anyhow::bail;
 use clap::Args;
+use runner_core::function::{FunctionOptions, Functions};
 use runner_core::task::{QueueName, Run, Task, TaskId, Unique};
 use runner_queue::Refusal;
-use runner_sdk::{FunctionOptions, Functions};
 
 use super::exit::{BadData, Usage};
 use super::{CommandContext, payload, preflight, print, room_settings, values};

@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
-use runner_core::task::{QueueName, Run, Task, TaskId, priority_of};
+use runner_core::function::{FunctionKind, Functions};
+use runner_core::task::{FUNCTION_PREFIX, QueueName, Run, Task, TaskId, priority_of};
 use runner_queue::{Broker, Refusal};
-use runner_sdk::{FUNCTION_PREFIX, FunctionKind, Functions, Registry};
+use runner_sdk::Registry;
 
 use crate::source::{self, Rejected};
 use crate::text::nearest;

@@ -1,8 +1,9 @@
 //! Turns settings and what a program adds in code into the plain values that the rooms take.
 
 use anyhow::{Context as _, bail};
+use runner_core::function::{FunctionKind, Functions};
 use runner_core::task::QueueName;
-use runner_sdk::{FunctionKind, Functions, Handlers, Registry};
+use runner_sdk::{Handlers, Registry};
 
 use super::app::{CodeSchedule, Registrar};
 use crate::config::{self, Settings};

@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use runner_core::clock::{Clock, SystemClock};
+use runner_core::function::Functions;
 use runner_queue::Broker;
-use runner_sdk::{Functions, Handlers};
+use runner_sdk::Handlers;
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;

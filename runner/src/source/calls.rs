@@ -3,9 +3,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use runner_core::function::{Function, FunctionKind, Functions};
 use runner_core::schedule::{Definition, Problem, Served, Source, queue_not_served};
-use runner_core::task::QueueName;
-use runner_sdk::{FUNCTION_PREFIX, Function, FunctionKind, Functions, check_json};
+use runner_core::task::check_json;
+use runner_core::task::{FUNCTION_PREFIX, QueueName};
 
 /// The problem of a function that its manifest gives no schedule.
 pub const NOT_TRIGGERED: &str = "W201";

@@ -8,8 +8,8 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use runner_core::clock::Clock;
+use runner_core::function::{Function, Functions};
 use runner_core::schedule::{Plan, Problem, ScheduleId, Source};
-use runner_sdk::{Function, Functions};
 
 use super::directory::Directory;
 use super::settings::SourceSettings;

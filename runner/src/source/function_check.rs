@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use runner_sdk::FunctionKind;
+use runner_core::function::FunctionKind;
 
 /// What is wrong with a function as it is written.
 #[derive(Debug, Clone, PartialEq, Eq)]

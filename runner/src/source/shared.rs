@@ -9,11 +9,11 @@ use jiff::Timestamp;
 use tokio::sync::{Notify, watch};
 
 use runner_core::clock::Clock;
+use runner_core::function::{FunctionOptions, Functions};
 use runner_core::schedule::{
     Definition, Plan, Problem, ScheduleId, Scope, Served, Severity, Source, merge, no_occurrence_left, not_served,
 };
-use runner_core::task::TypePattern;
-use runner_sdk::{FUNCTION_PREFIX, FunctionOptions, Functions};
+use runner_core::task::{FUNCTION_PREFIX, TypePattern};
 
 use super::calls;
 use super::catalog::Taken;

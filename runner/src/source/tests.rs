@@ -10,9 +10,9 @@ use tokio_util::sync::CancellationToken;
 
 use runner_core::clock::ManualClock;
 use runner_core::cron::DstRule;
+use runner_core::function::{FunctionOptions, Functions};
 use runner_core::schedule::{CatchUp, Definition, Origin, Overlap, ScheduleId, Source, Timing};
 use runner_core::task::Task;
-use runner_sdk::{FunctionOptions, Functions};
 
 use super::{Catalog, Code, ManifestSettings, SourceSettings, TableSettings, Taken};
 

@@ -3,8 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use runner_core::function::{Function, FunctionKind, FunctionOptions, Functions};
 use runner_core::schedule::{Definition, ScheduleId, Source};
-use runner_sdk::{FUNCTION_PREFIX, Function, FunctionKind, FunctionOptions, Functions};
+use runner_core::task::FUNCTION_PREFIX;
 
 /// What holds for tasks by their type, where they say nothing themselves.
 #[derive(Debug, Default)]

@@ -7,9 +7,9 @@ mod tests;
 
 use std::collections::BTreeMap;
 
+use runner_core::function::FunctionOptions;
 use runner_core::schedule::{Definition, Problem, ScheduleId, Severity};
 use runner_core::task::Task;
-use runner_sdk::FunctionOptions;
 
 pub use builder::Schedule;
 

@@ -10,8 +10,8 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 
 use runner_core::duration;
+use runner_core::function::Function;
 use runner_core::schedule::{Definition, Problem};
-use runner_sdk::Function;
 
 use super::change::{FileChange, FileStep, ScanTime};
 use super::claims::{self, NameVerdict};

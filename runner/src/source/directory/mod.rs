@@ -29,8 +29,8 @@ use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use runner_core::duration;
+use runner_core::function::Function;
 use runner_core::schedule::{Definition, Problem, Source};
-use runner_sdk::Function;
 
 use super::manifest::{self, ScheduleContext};
 use super::saved_state::{SavedState, SavedText};

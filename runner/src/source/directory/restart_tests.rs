@@ -10,8 +10,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use runner_core::clock::SystemClock;
+use runner_core::function::{FunctionKind, Functions};
 use runner_core::schedule::Plan;
-use runner_sdk::{FunctionKind, Functions};
 
 use super::tests::{has, manifest, settings};
 use crate::source::state_store::MAX_KEPT;

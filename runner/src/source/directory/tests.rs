@@ -9,8 +9,8 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use runner_core::clock::SystemClock;
+use runner_core::function::Functions;
 use runner_core::schedule::Plan;
-use runner_sdk::Functions;
 
 use crate::source::{Catalog, ManifestSettings, SourceSettings, SourceState};
 

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use runner_sdk::{ExecResult, ExecSpec, FunctionKind, HttpBody, HttpSpec};
+use runner_core::function::{ExecResult, ExecSpec, FunctionKind, HttpBody, HttpSpec};
 
 use super::command;
 use super::fields::{Field, Fields};

@@ -2,7 +2,7 @@
 //!
 //! Doubts, not faults: a program may have a dollar in its name. Whether it exists is looked at elsewhere.
 
-use runner_sdk::ExecSpec;
+use runner_core::function::ExecSpec;
 
 use crate::text::quoted;
 

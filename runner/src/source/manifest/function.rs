@@ -1,8 +1,8 @@
 //! One document of a manifest: a function with its schedules.
 
+use runner_core::function::{Function, FunctionKind, FunctionOptions};
 use runner_core::schedule::{Definition, Origin, ScheduleId, stable_hash};
 use runner_core::task::Task;
-use runner_sdk::{Function, FunctionKind, FunctionOptions};
 
 use super::action::read_action;
 use super::command;

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use runner_core::function::FunctionOptions;
 use runner_core::schedule::{CatchUp, CatchUpPolicy, DEFAULT_CATCH_UP_MAX, DEFAULT_CATCH_UP_WINDOW, Overlap, Timing};
 use runner_core::task::QueueName;
-use runner_sdk::FunctionOptions;
 
 use jiff::Timestamp;
 

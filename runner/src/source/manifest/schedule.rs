@@ -7,8 +7,8 @@ use jiff::tz::TimeZone;
 use jiff::{Timestamp, tz};
 
 use runner_core::cron::{self, CronError, DstRule, Expression};
+use runner_core::function::FunctionOptions;
 use runner_core::schedule::{Overlap, ScheduleId, Timing, When};
-use runner_sdk::FunctionOptions;
 
 use super::fields::{Field, Fields};
 use super::options::{Policies, clipped_jitter, read_policies, read_task_options};

@@ -7,8 +7,8 @@ use std::time::Duration;
 use jiff::tz::TimeZone;
 
 use runner_core::cron::DstRule;
+use runner_core::function::{ExecResult, FunctionKind, HttpBody};
 use runner_core::schedule::{CatchUpPolicy, Overlap};
-use runner_sdk::{ExecResult, FunctionKind, HttpBody};
 
 use super::{Reading, ScheduleContext, read};
 

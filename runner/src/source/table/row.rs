@@ -4,9 +4,9 @@ use bytes::Bytes;
 use std::collections::BTreeSet;
 
 use runner_core::cron::{self, CronError, Expression};
+use runner_core::function::FunctionOptions;
 use runner_core::schedule::{Definition, Origin, Overlap, Problem, ScheduleId, Severity, Source, Timing};
 use runner_core::task::{NotJson, Task, from_json};
-use runner_sdk::FunctionOptions;
 
 use super::payload::{JsonText, PayloadParts, depth};
 use super::store::{AmbiguousRows, Cell, MAX_ID, MAX_TEXT, RowFault, TableRow, Unread};

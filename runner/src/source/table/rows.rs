@@ -9,8 +9,8 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 
 use runner_core::duration;
+use runner_core::function::FunctionOptions;
 use runner_core::schedule::{Definition, Origin, Problem, ScheduleId, Severity, Source};
-use runner_sdk::FunctionOptions;
 
 use super::identity;
 use super::row::{self, RowReading};

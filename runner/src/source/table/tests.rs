@@ -12,8 +12,8 @@ use tokio_util::sync::CancellationToken;
 
 use runner_core::clock::SystemClock;
 use runner_core::cron::DstRule;
+use runner_core::function::Functions;
 use runner_core::schedule::{CatchUpPolicy, Overlap, Plan};
-use runner_sdk::Functions;
 
 use super::row::{self, RowReading};
 use super::rows::{RowChange, Rows};

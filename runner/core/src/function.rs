@@ -7,10 +7,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use runner_core::task::{QueueName, Task};
-
-/// The task type of a function that is a command or an HTTP call is this and the function's name.
-pub use runner_core::task::FUNCTION_PREFIX;
+use crate::task::{FUNCTION_PREFIX, QueueName, Task};
 
 /// Variables that a command inherits when its manifest names none.
 pub const DEFAULT_INHERIT_ENV: [&str; 3] = ["PATH", "HOME", "TZ"];
