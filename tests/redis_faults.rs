@@ -3,19 +3,19 @@
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use runner_core::task::{QueueName, Task};
+use runner_core::task::{QueueName, Task, TaskId};
 use runner_queue::redis::{Password, RedisBroker, RedisSettings};
-use runner_queue::{BrokerError, Inspector as _, Producer as _, Work as _};
+use runner_queue::{BrokerError, Claim, Inspector as _, Producer as _, Settled, Settlement, Verdict, Work as _};
 use tokio::time::Instant;
 
-use crate::kit::{self, RedisServer};
+use crate::kit::{self, Harm, Proxy, RedisServer};
 
 /// The tests of this module.
 pub fn tests() -> Vec<kit::Trial> {
     kit::trials![
         needs(RedisSeven): a_replica_a_loading_and_a_busy_server_are_told_apart;
         needs(Redis): a_user_that_lost_a_right_or_its_password_is_denied_until_it_is_back,
-            scripts_may_be_flushed_all_the_time, a_server_that_turns_everybody_away_is_heard;
+            scripts_may_be_flushed_all_the_time, claims_whose_answer_is_lost_are_found, a_server_that_turns_everybody_away_is_heard;
     ]
 }
 
@@ -213,4 +213,55 @@ async fn a_server_that_turns_everybody_away_is_heard() {
             .map_err(|error| told(&error))
     })
     .await;
+}
+
+async fn done(broker: &RedisBroker, claims: &[Claim]) -> Vec<Settled> {
+    let settlements: Vec<Settlement> = claims
+        .iter()
+        .map(|claim| Settlement {
+            claim: claim.clone(),
+            verdict: Verdict::Done,
+            result: None,
+            attempt: None,
+        })
+        .collect();
+    broker.settle(&settlements).await.unwrap()
+}
+
+async fn claims_whose_answer_is_lost_are_found() {
+    let db = kit::redis().fresh_db();
+    let cut_first = |nth| (nth == 1).then_some(Harm::Cut);
+    let proxy = Proxy::start(db.port, "-- Ends claims of which nothing remains", "asynq:", cut_first).await;
+    let at = |port| RedisSettings {
+        database: i64::from(db.number),
+        ..RedisSettings::at(format!("127.0.0.1:{port}"))
+    };
+    let (broker, namesake) = (at(proxy.port), at(db.port));
+    let broker = RedisBroker::connect(broker).await.unwrap();
+    let namesake = RedisBroker::connect(namesake).await.unwrap();
+    broker.claims_as("host", 1);
+    namesake.claims_as("host", 1);
+    let queues = [QueueName::default()];
+    let tasks = ["task-1", "task-2", "task-3"].map(|id| Task::new("x").id(TaskId::new(id).unwrap()));
+    broker.enqueue(&tasks).await.unwrap();
+    let held = namesake.claim(&queues, 1, LEASE).await.unwrap();
+    assert!(!broker.has_unanswered());
+
+    broker.claim(&queues, 2, LEASE).await.unwrap_err();
+    assert!(broker.has_unanswered());
+    let found = kit::eventually("the broker is reached again", || async {
+        broker.unanswered(LEASE).await.map_err(|error| error.to_string())
+    })
+    .await;
+    let mut ids: Vec<&str> = found.iter().map(|claim| claim.task().id.as_str()).collect();
+    ids.sort_unstable();
+    assert_eq!(
+        ids,
+        ["task-2", "task-3"],
+        "those of a process of the same name are not among them"
+    );
+    assert!(found.iter().all(|claim| claim.suspicion().is_none()));
+    assert!(!broker.has_unanswered());
+    assert_eq!(done(&broker, &found).await, [Settled::Accepted; 2]);
+    assert_eq!(done(&namesake, &held).await, [Settled::Accepted]);
 }

@@ -47,7 +47,7 @@ async fn f07_lost_answers_to_verdicts_run_nothing_twice() {
     })
     .await;
     proxy.outage(OUTAGE).await;
-    drained(&broker, Duration::from_secs(100)).await;
+    drained(&broker, Duration::from_secs(60)).await;
 
     let (calls, harmed) = proxy.counts();
     let mut runs: HashMap<String, usize> = HashMap::new();

@@ -83,6 +83,10 @@ pub(super) struct ClaimLoop {
     verdicts: VecDeque<(Slot, Settlement)>,
     pub(super) calls: FuturesUnordered<BoxFuture<'static, CallResult>>,
     pub(super) most_calls: usize,
+    /// Whether a call was not answered, so that tasks may be claimed that this process does not know of.
+    unanswered: bool,
+    /// Asks for them, while no other call is under way.
+    pub(super) asking: Option<BoxFuture<'static, (Instant, BrokerResult<Vec<Claim>>)>>,
     pace: InlineTypes,
     pub(super) suspects: Suspects,
     pub(super) waking: Option<BoxFuture<'static, ()>>,
@@ -105,6 +109,8 @@ impl ClaimLoop {
             verdicts: VecDeque::new(),
             calls: FuturesUnordered::new(),
             most_calls: if settings.concurrency < SLOTS_FOR_TWO { 1 } else { 2 },
+            unanswered: false,
+            asking: None,
             pace: InlineTypes::default(),
             suspects: Suspects::default(),
             waking: None,
@@ -128,7 +134,7 @@ impl ClaimLoop {
     }
 
     pub(super) fn is_done(&self) -> bool {
-        !self.is_open() && self.taken == 0 && self.calls.is_empty()
+        !self.is_open() && self.taken == 0 && self.calls.is_empty() && self.asking.is_none()
     }
 
     /// Picks up what ended.
@@ -171,6 +177,13 @@ impl ClaimLoop {
 
     /// Starts calls as long as there is something to say or to ask.
     pub(super) fn call(&mut self) {
+        if self.unanswered {
+            // Claims of calls under way would look like claims without an answer.
+            if self.pause.is_none() && self.calls.is_empty() && self.asking.is_none() {
+                self.ask_for_unanswered();
+            }
+            return;
+        }
         while self.pause.is_none() && self.calls.len() < self.most_calls {
             let sent = self.next_batch();
             let ask = self.room_for(sent.places.len());
@@ -191,6 +204,33 @@ impl ClaimLoop {
             if !queues.is_empty() {
                 let broker = self.ctx.broker.clone();
                 self.waking = Some(Box::pin(async move { broker.wait_for_work(&queues, IDLE).await }));
+            }
+        }
+    }
+
+    fn ask_for_unanswered(&mut self) {
+        let (broker, lease) = (self.ctx.broker.clone(), self.ctx.settings.lease);
+        self.asking = Some(Box::pin(async move {
+            let began = Instant::now();
+            (began, broker.unanswered(lease).await)
+        }));
+    }
+
+    /// Takes in the claims whose answers did not arrive, as if they had.
+    pub(super) fn take_unanswered(&mut self, (began, answer): (Instant, BrokerResult<Vec<Claim>>)) {
+        match answer {
+            Ok(claims) => {
+                self.unanswered = false;
+                self.hungry = true;
+                self.take_claims(self.ctx.board.without_known(claims), began);
+            }
+            Err(error) => {
+                self.unanswered = self.ctx.broker.has_unanswered();
+                self.failed(
+                    "look for claims that were not answered",
+                    &error,
+                    VerdictBatch::default(),
+                );
             }
         }
     }
@@ -258,6 +298,7 @@ impl ClaimLoop {
     /// Takes in what a call brought.
     pub(super) fn take(&mut self, back: CallResult) {
         self.reserved -= back.reserved;
+        self.unanswered |= self.ctx.broker.has_unanswered();
         self.give_up(back.given_up);
         let Exchanged { settled, claims } = match back.answer {
             Ok(exchanged) => exchanged,

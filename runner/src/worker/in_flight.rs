@@ -1,9 +1,11 @@
 //! What this process has in work: the one table that the processor, the heartbeat and the canceller share.
 
+use std::collections::HashSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use runner_core::task::{QueueName, TaskId};
 use runner_queue::{Claim, StopRequest, Working};
 use runner_sdk::{LeaseLimits, Stop, StopReason};
 use tokio::sync::Notify;
@@ -32,6 +34,11 @@ pub(super) type Slot = usize;
 struct Slots {
     tasks: Vec<Option<InFlightTask>>,
     free: Vec<Slot>,
+}
+
+/// What a claim is known by.
+fn key_of(claim: &Claim) -> (&QueueName, &TaskId, u64) {
+    (&claim.task().queue, &claim.task().id, claim.run())
 }
 
 /// All tasks in work. The lock is held for look-ups only, never across an await.
@@ -117,6 +124,16 @@ impl InFlight {
     pub(super) fn all(&self) -> Vec<(Slot, InFlightTask)> {
         let places = self.lock();
         places.all().map(|(place, task)| (place, task.clone())).collect()
+    }
+
+    /// Those of `claims` that are not in work here.
+    pub(super) fn without_known(&self, claims: Vec<Claim>) -> Vec<Claim> {
+        let slots = self.lock();
+        let known: HashSet<(&QueueName, &TaskId, u64)> = slots.all().map(|(_, task)| key_of(&task.claim)).collect();
+        claims
+            .into_iter()
+            .filter(|claim| !known.contains(&key_of(claim)))
+            .collect()
     }
 
     pub(super) fn working(&self) -> Vec<Working> {

@@ -39,6 +39,7 @@ pub(super) async fn run(ctx: Arc<WorkerContext>, stop: CancellationToken, intake
                     let_others_run().await;
                 }
             }
+            found = until_done(&mut claim_loop.asking) => claim_loop.take_unanswered(found),
             () = ctx.ended.changed() => match claim_loop.most_calls {
                 1 => let_others_run().await,
                 _ => tokio::task::yield_now().await,
@@ -69,11 +70,12 @@ async fn let_others_run() {
 }
 
 /// Waits for a future that is there, once; for ever when there is none.
-async fn until_done(future: &mut Option<BoxFuture<'static, ()>>) {
+async fn until_done<T>(future: &mut Option<BoxFuture<'static, T>>) -> T {
     match future {
         Some(running) => {
-            running.await;
+            let done = running.await;
             *future = None;
+            done
         }
         None => std::future::pending().await,
     }

@@ -35,6 +35,7 @@ use self::ops::passed_over::PassedOver;
 use self::ops::repair::{RepairCursor, UnreportedRepairs};
 use self::ops::signals::PushWatches;
 use self::ops::task_views::LargeTasks;
+use self::ops::unanswered::Unanswered;
 use crate::{Broker, BrokerResult};
 
 #[cfg(feature = "contract")]
@@ -57,8 +58,9 @@ pub struct RedisBroker {
     watches: PushWatches,
     /// Falls when a task that is due later was written.
     delayed: Arc<Notify>,
-    /// The server that claims are noted for, once it has been told.
+    /// Who its claims are noted for: host and process id, and a sign that tells it from a namesake. Set once.
     claimant: OnceLock<String>,
+    unanswered: Unanswered,
     /// How long its claims last; zero before the first one.
     lease_ms: AtomicU64,
     passed: PassedOver,
@@ -91,6 +93,7 @@ impl RedisBroker {
             allow_eviction: settings.allow_eviction,
             delayed: Arc::default(),
             claimant: OnceLock::new(),
+            unanswered: Unanswered::default(),
             lease_ms: AtomicU64::new(0),
             passed: PassedOver::default(),
             stop_channel: keys::stop(settings.database),

@@ -465,6 +465,23 @@ pub trait Work {
     /// are known to be dead, however long their leases last, from `grace` after that on. Nothing in a store that cannot know.
     async fn recover_dead(&self, grace: Duration, limit: usize, poison_after: u32) -> BrokerResult<Vec<Recovered>>;
 
+    /// Whether a call of this broker that claims failed so that the store may have made claims nobody here knows of.
+    fn has_unanswered(&self) -> bool {
+        false
+    }
+
+    /// The claims of this broker that such calls may have made, their leases extended. Claims whose answer did arrive
+    /// while those calls were under way can be among them: leave out what is known by its run. Ask while no other call
+    /// that claims is under way. What this does not find comes back when its lease ends.
+    ///
+    /// # Errors
+    ///
+    /// [`BrokerError::Unreachable`](crate::BrokerError::Unreachable): ask again.
+    async fn unanswered(&self, lease: Duration) -> BrokerResult<Vec<Claim>> {
+        let _ = lease;
+        Ok(Vec::new())
+    }
+
     /// Notes whether this run is the only one in work in its process; whether the claim still is ours. Forgotten when
     /// the claim ends. Nothing else may be started before a `false` is written.
     async fn run_alone(&self, claim: &Claim, alone: bool) -> BrokerResult<bool>;

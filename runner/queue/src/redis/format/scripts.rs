@@ -33,6 +33,7 @@ scripts! {
     Quarantine: drains [CLOCK, GUARD, CLAIMS, NOTES] "quarantine",
     Settle: drains [CLOCK, GUARD, COUNT, CLAIMS, ACCEPT, NOTES, FORGET, TRIM, SUSPECTS, TRACE] "settle",
     Extend: drains [CLOCK, CLAIMS] "extend",
+    Unanswered: drains [CLOCK] "unanswered",
     Forward: drains [CLOCK, CLAIMS] "forward",
     Expired: drains [CLOCK, GUARD, CLAIMS, NOTES, MEND] "expired",
     Sweep: drains [CLOCK, GUARD, CLAIMS, FORGET, TRIM] "sweep",

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use redis::Value;
 use runner_core::task::QueueName;
+use tokio::time::Instant;
 
 use crate::redis::RedisBroker;
 use crate::redis::format::scripts::Script;
@@ -62,11 +63,13 @@ impl RedisBroker {
         claims: &mut Vec<Claim>,
     ) -> BrokerResult<usize> {
         self.passed.prepare(&self.conn, queues).await;
+        let began = Instant::now();
         let mut trip = self.conn.trip(CLAIM).await?;
         trip.within(within);
         let told = self.add_claim(&mut trip, queues, wanted, lease, None);
-        let answer = reply::list(trip.one().await?);
-        Ok(self.read_claims(&told, queues, answer, claims).await)
+        let answer = trip.one().await;
+        self.unanswered.note(&answer, queues, began);
+        Ok(self.read_claims(&told, queues, reply::list(answer?), claims).await)
     }
 
     /// With the queue whose claims end in the same call; they follow.
@@ -173,6 +176,7 @@ impl RedisBroker {
     ) -> BrokerResult<Exchanged> {
         let batches = settle::by_queue(settlements.iter().map(|s| &s.claim.task().queue), BATCH);
         let wanted = if queues.is_empty() { 0 } else { max.min(BATCH) };
+        let began = Instant::now();
         if wanted > 0 {
             self.passed.prepare(&self.conn, queues).await;
         }
@@ -184,9 +188,17 @@ impl RedisBroker {
         let mut trip = self.conn.trip(EXCHANGE).await?;
         settle::add_settles(&mut trip, settlements, &batches, None);
         let told = (wanted > 0).then(|| self.add_claim(&mut trip, queues, wanted, lease, None));
-        let mut answers = trip.each().await?.into_iter();
+        let answers = trip.each().await;
+        if wanted > 0 {
+            self.unanswered.note(&answers, queues, began);
+        }
+        let mut answers = answers?.into_iter();
         let ended: BrokerResult<Vec<Value>> = answers.by_ref().take(batches.len()).collect();
-        let claims = match answers.next().zip(told) {
+        let claims = answers.next();
+        if let Some(claims) = &claims {
+            self.unanswered.note(claims, queues, began);
+        }
+        let claims = match claims.zip(told) {
             None => Ok(Vec::new()),
             Some((Err(error), _)) => Err(error),
             Some((Ok(answer), told)) => {
@@ -210,10 +222,15 @@ impl RedisBroker {
         wanted: usize,
         lease: Duration,
     ) -> BrokerResult<Exchanged> {
+        let began = Instant::now();
         let mut trip = self.conn.trip(EXCHANGE).await?;
         let told = self.add_claim(&mut trip, queues, wanted, lease, Some(batch.0));
         settle::ends(&mut trip, settlements, batch);
-        let mut answer = reply::list(trip.one().await?);
+        let answer = trip.one().await;
+        if wanted > 0 {
+            self.unanswered.note(&answer, queues, began);
+        }
+        let mut answer = reply::list(answer?);
         let stale = answer.first_mut().map(std::mem::take).unwrap_or_default();
         let mut claims = Vec::new();
         self.read_claims(&told, queues, answer, &mut claims).await;

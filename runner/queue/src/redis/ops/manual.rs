@@ -61,7 +61,8 @@ impl RedisBroker {
         let id = run.id.as_str();
         let mut trip = self.conn.trip(DOING).await?;
         trip.command("HMGET").arg(keys::CURSORS);
-        for field in ["p", "t", "mp", "mt"] {
+        // The key names the task, whatever became of the field that should.
+        for field in ["p", "mp"] {
             trip.arg(format!("{field}:{id}"));
         }
         let known: Vec<String> = match trip.one().await {
@@ -71,9 +72,10 @@ impl RedisBroker {
                 .map(|value| reply::text(value).unwrap_or_default())
                 .collect(),
         };
-        for pair in known.chunks_exact(2) {
-            if let Some(what) = self.what_it_does(run, &pair[0], &pair[1]).await?
-                && let Ok(task) = TaskId::new(pair[1].as_str())
+        for key in &known {
+            if let Some((tag, task)) = key.split_once("}:t:")
+                && let Ok(task) = TaskId::new(task)
+                && let Some(what) = self.what_it_does(run, key, &format!("{tag}}}:"), task.as_str()).await?
             {
                 return Ok(Some((task, what)));
             }
@@ -81,10 +83,7 @@ impl RedisBroker {
         Ok(None)
     }
 
-    async fn what_it_does(&self, run: &ManualRun, key: &str, task: &str) -> BrokerResult<Option<String>> {
-        let Some(queue) = key.strip_suffix(task).and_then(|rest| rest.strip_suffix("t:")) else {
-            return Ok(None);
-        };
+    async fn what_it_does(&self, run: &ManualRun, key: &str, queue: &str, task: &str) -> BrokerResult<Option<String>> {
         let mut trip = self.conn.trip(DOING).await?;
         trip.command("HGET").arg(key).arg("state");
         trip.command("ZSCORE").arg(format!("{queue}lease")).arg(task);

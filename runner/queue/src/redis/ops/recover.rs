@@ -219,8 +219,9 @@ fn next_row(answer: &mut impl Iterator<Item = Value>) -> Option<Row> {
     let alone = answer.next().and_then(reply::number)? == 1;
     let by = answer.next().and_then(reply::shown)?;
     let until = answer.next().and_then(reply::number)?;
-    let claimed = by.split_once(' ').and_then(|(millis, server)| {
+    let claimed = by.split_once(' ').and_then(|(millis, claimant)| {
         let at = Timestamp::from_millisecond(millis.parse().ok()?).ok()?;
+        let server = claimant.split_once(' ').map_or(claimant, |(server, _)| server);
         Some((at, server.to_owned()))
     });
     Some(Row {

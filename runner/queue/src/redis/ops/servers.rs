@@ -20,7 +20,9 @@ const MAX_SERVERS: usize = 1000;
 
 impl RedisBroker {
     pub(in crate::redis) fn note_claimant(&self, host: &str, pid: u32) {
-        self.claimant.get_or_init(|| format!("{host}:{pid}"));
+        // Two containers may have one host name, and process id 1 each.
+        let sign = || uuid::Uuid::new_v4().as_fields().0;
+        self.claimant.get_or_init(|| format!("{host}:{pid} {:08x}", sign()));
     }
 
     pub(in crate::redis) async fn write_server(

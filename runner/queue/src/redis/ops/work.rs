@@ -31,6 +31,14 @@ impl Work for RedisBroker {
         self.claim_tasks(queues, max, lease, None).await
     }
 
+    fn has_unanswered(&self) -> bool {
+        self.any_unanswered()
+    }
+
+    async fn unanswered(&self, lease: Duration) -> BrokerResult<Vec<Claim>> {
+        self.claims_unanswered(lease).await
+    }
+
     async fn narrow(&self, queues: &[QueueName], lists: Lists) -> BrokerResult<Vec<QueueName>> {
         self.having(queues, lists).await
     }

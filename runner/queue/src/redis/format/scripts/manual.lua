@@ -9,8 +9,11 @@ local id, how, by, queue, task, msg = ARGV[3], ARGV[4], ARGV[5], ARGV[9], ARGV[1
 if msg ~= '' then
   local runs = keep('HMGET', KEYS[1], 'p:' .. id, 't:' .. id, 'mp:' .. id, 'mt:' .. id)
   for i = 1, 3, 2 do
-    local what = how ~= 'allow' and busy(runs[i], runs[i + 1], queue, how)
-    if what then return {'busy', runs[i + 1], what} end
+    -- The key names the task, whatever became of the field that should.
+    local key = runs[i] or ''
+    local previous = string.match(key, '}:t:(.+)$')
+    local what = how ~= 'allow' and previous and busy(key, previous, queue, how)
+    if what then return {'busy', previous, what} end
   end
   local lists = {pending = {}, scheduled = {}}
   local code = put(queue, lists, task, msg, ARGV[12], ARGV[13], ARGV[14], ARGV[15])

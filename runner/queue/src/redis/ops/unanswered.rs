@@ -1,0 +1,121 @@
+//! Claims that the server may have made although their answer did not arrive.
+//!
+//! A connection that breaks after the script ran leaves tasks active that no worker knows of. Without this they would wait
+//! for the end of their lease, and then be taken for tasks whose worker crashed.
+
+use std::collections::BTreeSet;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use redis::Value;
+use runner_core::task::QueueName;
+use tokio::time::Instant;
+
+use crate::redis::RedisBroker;
+use crate::redis::format::scripts::Script;
+use crate::redis::format::{convert, keys, reply};
+use crate::redis::ops::partial::PartialFailure;
+use crate::{BrokerError, BrokerResult, Claim, Suspicion};
+
+/// The script counts from its own clock, in whole milliseconds: a little too far back costs nothing, too short misses claims.
+const SLACK: Duration = Duration::from_millis(100);
+
+/// Calls that claim and were not answered, since the last look at what they did.
+#[derive(Default)]
+pub(in crate::redis) struct Unanswered(Mutex<Option<LostCalls>>);
+
+#[derive(Clone)]
+struct LostCalls {
+    /// When the first of them began.
+    since: Instant,
+    queues: BTreeSet<QueueName>,
+}
+
+impl Unanswered {
+    fn lock(&self) -> MutexGuard<'_, Option<LostCalls>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes a call on `queues` that began at `began`, if its result leaves open what the server did.
+    pub(in crate::redis) fn note<T>(&self, result: &BrokerResult<T>, queues: &[QueueName], began: Instant) {
+        if let Err(BrokerError::Unreachable { .. }) = result {
+            let mut lost = self.lock();
+            let lost = lost.get_or_insert_with(|| LostCalls {
+                since: began,
+                queues: BTreeSet::new(),
+            });
+            lost.since = lost.since.min(began);
+            lost.queues.extend(queues.iter().cloned());
+        }
+    }
+}
+
+impl RedisBroker {
+    pub(in crate::redis) fn any_unanswered(&self) -> bool {
+        self.unanswered.lock().is_some()
+    }
+
+    /// Asks for them once. If no server answers they are asked for again; those of a server that alone is away are left to
+    /// the end of their leases, because the queues of the others cannot wait for it.
+    pub(in crate::redis) async fn claims_unanswered(&self, lease: Duration) -> BrokerResult<Vec<Claim>> {
+        const DOING: &str = "look for claims that were not answered";
+        let (Some(lost), Some(claimant)) = (self.unanswered.lock().clone(), self.claimant.get()) else {
+            return Ok(Vec::new());
+        };
+        let mut trip = self.conn.trip(DOING).await?;
+        for queue in &lost.queues {
+            trip.script(Script::Unanswered, &[keys::part(queue.as_str(), "active")])
+                .arg(keys::queue(queue.as_str()))
+                .arg(keys::own(queue.as_str()))
+                .arg(claimant)
+                .arg(convert::millis(lost.since.elapsed() + SLACK))
+                .arg(convert::millis(lease));
+        }
+        let (mut claims, mut trouble, mut answered) = (Vec::new(), PartialFailure::default(), false);
+        for (queue, answer) in lost.queues.iter().zip(trip.each().await?) {
+            if let Some(answer) = trouble.part(queue, answer) {
+                answered = true;
+                claims.extend(claims_of(queue, reply::list(answer)));
+            }
+        }
+        match trouble.unless(answered) {
+            Err(error @ BrokerError::Unreachable { .. }) => return Err(error),
+            // Asking again would not help; what there is comes back when its lease ends.
+            Err(error) => tracing::debug!(%error, "claims that were not answered are left to the end of their leases"),
+            Ok(()) => (),
+        }
+        *self.unanswered.lock() = None;
+        let stripped = claims.iter_mut().filter(|claim| convert::lost_headers(claim.task()));
+        self.give_back_headers(stripped.map(Claim::record_mut).collect()).await;
+        Ok(claims)
+    }
+}
+
+/// See `unanswered.lua`. What cannot be read stays active, and is found when its lease has run out.
+fn claims_of(queue: &QueueName, answer: Vec<Value>) -> Vec<Claim> {
+    let mut answer = answer.into_iter();
+    let Some(lease_until) = answer.next().and_then(reply::seconds) else {
+        return Vec::new();
+    };
+    let next = || {
+        let (id, message) = (reply::bytes(answer.next()?)?, reply::bytes(answer.next()?)?);
+        let mut number = || {
+            answer
+                .next()
+                .and_then(reply::text)
+                .and_then(|text| text.parse::<u64>().ok())
+        };
+        let (run, crashes, ran) = (number(), number(), number());
+        Some((id, message, run, crashes, ran))
+    };
+    let rows = std::iter::from_fn(next);
+    rows.filter_map(|(id, message, run, crashes, ran)| {
+        let record = convert::decode(message, queue, &id).ok()?;
+        let suspicion = crashes.map(|crashes| Suspicion {
+            crashes: u32::try_from(crashes).unwrap_or(u32::MAX).max(1),
+            ran: Duration::from_millis(ran.unwrap_or(0)),
+        });
+        Some(Claim::new(record, run?, lease_until).suspected(suspicion))
+    })
+    .collect()
+}
