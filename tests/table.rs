@@ -50,7 +50,7 @@ async fn start(db: &SqlDb) -> (Catalog, DropGuard) {
         zone_name: "Asia/Shanghai".to_owned(),
         zone,
         sync_interval: Duration::from_millis(200),
-        ..SourceSettings::empty()
+        ..SourceSettings::default()
     };
     let stop = CancellationToken::new();
     let catalog = Catalog::start(settings, Functions::default(), Arc::new(SystemClock), stop.clone()).await;
@@ -136,7 +136,7 @@ async fn odd_tables_are_read_in_mariadb() {
 async fn said(db: &SqlDb) -> (Vec<(String, bool)>, Vec<String>) {
     let settings = SourceSettings {
         table: Some(settings(db)),
-        ..SourceSettings::empty()
+        ..SourceSettings::default()
     };
     let loaded = Catalog::load_once(settings, Arc::new(SystemClock)).await;
     let state = &loaded.statuses[0].state;
@@ -255,7 +255,7 @@ async fn marks_booleans_and_bytes_are_read_in_postgres() {
     db.execute("ALTER TABLE sys_crontab DROP COLUMN status").await;
     let settings = SourceSettings {
         table: Some(settings(&db)),
-        ..SourceSettings::empty()
+        ..SourceSettings::default()
     };
     let loaded = Catalog::load_once(settings, Arc::new(SystemClock)).await;
     let reason = loaded.statuses[0].state.reason().unwrap_or_default();

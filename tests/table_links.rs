@@ -40,7 +40,7 @@ async fn start(table: TableSettings, port: u16) -> (Catalog, DropGuard) {
     let settings = SourceSettings {
         table: Some(table),
         sync_interval: Duration::from_secs(3600),
-        ..SourceSettings::empty()
+        ..SourceSettings::default()
     };
     let stop = CancellationToken::new();
     let catalog = Catalog::start(settings, Functions::default(), Arc::new(SystemClock), stop.clone()).await;

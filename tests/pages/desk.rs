@@ -126,9 +126,11 @@ impl Site {
         if order.directory {
             fs::create_dir_all(&manifests).expect("a directory");
         }
-        let mut sources = SourceSettings::empty();
-        sources.zone_name = "Asia/Shanghai".to_owned();
-        sources.zone = zone("Asia/Shanghai");
+        let mut sources = SourceSettings {
+            zone_name: "Asia/Shanghai".to_owned(),
+            zone: zone("Asia/Shanghai"),
+            ..SourceSettings::default()
+        };
         if order.full {
             write_manifests(&manifests);
             sources.code = runner::source::Code {
@@ -216,10 +218,9 @@ fn settings(order: Order) -> WebSettings {
         queues: vec![queue("mail")],
         zone: zone("Asia/Shanghai"),
         zone_name: "Asia/Shanghai".to_owned(),
-        templates: None,
         instance: "test-host:4711".to_owned(),
         version: "1.2.3",
-        queue_dash: true,
+        ..WebSettings::default()
     }
 }
 

@@ -8,7 +8,8 @@ use runner_queue::embedded::{BackedUp, BackupError, backup};
 
 use super::exit::{Unavailable, Usage};
 use super::{CommandContext, open, print};
-use crate::config::{BrokerSettings, Settings, TableSection};
+use crate::config::{BrokerSettings, Settings};
+use crate::source::TableSettings;
 
 /// Copy the SQLite file with tasks, schedules and sys_crontab, consistent as of one instant, while runners go on.
 ///
@@ -27,9 +28,9 @@ pub struct BackupCommand {
 impl BackupCommand {
     pub async fn run(self, context: &CommandContext) -> anyhow::Result<()> {
         let settings = context.settings()?;
-        match (&settings.broker, &settings.table) {
+        match (&settings.broker, &settings.source.table) {
             (BrokerSettings::Embedded { path }, _) => self.copy(settings, path).await,
-            (BrokerSettings::Redis(_), TableSection::Embedded { path } | TableSection::Sqlite { path })
+            (BrokerSettings::Redis(_), Some(TableSettings::OfBroker { path } | TableSettings::Sqlite { path }))
                 if path.exists() =>
             {
                 print::note(&format!("note: {IN_REDIS}"));

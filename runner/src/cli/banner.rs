@@ -53,7 +53,7 @@ fn text(
             p.display().to_string()
         });
     let program = concat!("runner ", env!("CARGO_PKG_VERSION"));
-    let who = match settings.name.as_str() {
+    let who = match settings.web.name.as_str() {
         "runner" => program.to_owned(),
         name => format!("{name}: {program}"),
     };
@@ -77,7 +77,7 @@ fn text(
     }
     if let Some(address) = dashboard {
         let local = format!("http://{address}/queue");
-        add(&match &settings.public_url {
+        add(&match &settings.web.public_url {
             Some(public) => format!("  dashboard  {}, by a proxy to {local}", public.first_page()),
             None => format!("  dashboard  {local}"),
         });
@@ -89,7 +89,9 @@ fn text(
     }
     for (at, definition) in coming {
         let name = &definition.name;
-        let at = at.to_zoned(settings.zone.clone()).strftime("%Y-%m-%d %H:%M:%S %:z");
+        let at = at
+            .to_zoned(settings.source.zone.clone())
+            .strftime("%Y-%m-%d %H:%M:%S %:z");
         add(&format!("  next       {at}  {name}"));
     }
     out

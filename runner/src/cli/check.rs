@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use super::app::Registrar;
 use super::exit::{self, ProblemsFound, Unavailable};
-use super::{CommandContext, check_broker as broker, check_table as table, defaults, print, room_settings, temporary};
+use super::{CommandContext, assemble, check_broker as broker, check_table as table, defaults, print, temporary};
 use crate::config::{Refused, Settings};
 use crate::source::{Catalog, Checked, Code, by_hand_not_served, check_paths, drop_triggered};
 use crate::text::signs;
@@ -48,16 +48,16 @@ impl Check {
         let fallback = Settings::parse("(defaults)", "", &crate::config::Environment::default())?;
         let read = settings;
         let settings = read.unwrap_or(&fallback);
-        if let Err(error) = room_settings::handlers(settings, registrars, Functions::default(), false) {
+        if let Err(error) = assemble::handlers(settings, registrars, Functions::default(), false) {
             findings.push(finding("error", "CODE", "code", &format!("{error:#}"), None, None));
         }
-        let code = room_settings::read_code(settings, context.schedules.clone());
+        let code = assemble::read_code(settings, context.schedules.clone());
         findings.extend(code.errors().map(of_source));
         if self.paths.is_empty() {
             findings.extend(missing_directory(settings));
         }
         let paths = self.paths(settings);
-        let mut checked = check_paths(&paths, &room_settings::checked(settings, !self.offline));
+        let mut checked = check_paths(&paths, &assemble::checked(settings, !self.offline));
         let whole = self.paths.is_empty() && read.is_some();
         let (broker, table) = match whole && !self.offline {
             true => stores(context, settings, &checked.definitions).await,
@@ -101,7 +101,7 @@ impl Check {
         if !self.paths.is_empty() {
             return self.paths.clone();
         }
-        let dir = settings.manifests.as_ref().map(|m| m.dir.clone());
+        let dir = settings.source.manifests.as_ref().map(|m| m.dir.clone());
         dir.into_iter().filter(|d| d.exists()).collect()
     }
 }
@@ -163,7 +163,7 @@ pub(super) const MISSING_HINT: &str = "`runner init` makes one with a sample; ma
 
 /// A directory of manifests that is not there, unless the settings have said so.
 fn missing_directory(settings: &Settings) -> Option<Value> {
-    let dir = &settings.manifests.as_ref()?.dir;
+    let dir = &settings.source.manifests.as_ref()?.dir;
     let known = settings.warnings.iter().any(|w| w.code == "CFG_DIR");
     if known || dir.exists() {
         return None;
@@ -174,7 +174,7 @@ fn missing_directory(settings: &Settings) -> Option<Value> {
 
 /// The queues that the worker of these settings takes from, if they have one.
 fn served(settings: &Settings) -> Option<Served> {
-    let queues = || settings.worker.queues.keys().cloned().collect();
+    let queues = || settings.worker.queues.keys().map(ToString::to_string).collect();
     settings.roles.worker.then(|| Served::Here(queues()))
 }
 
@@ -192,7 +192,7 @@ fn by_hand_unserved(settings: &Settings, checked: &Checked) -> Vec<Value> {
 
 /// What is doubtful about schedules in code, with what their functions say about their tasks.
 async fn code_findings(context: &CommandContext, settings: &Settings, code: Code) -> Vec<Value> {
-    let mut sources = room_settings::sources(settings, code);
+    let mut sources = assemble::sources(settings, code);
     sources.table = None;
     let plan = Catalog::load_once(sources, context.clock.clone()).await.plan;
     let code = plan.schedules.values().filter(|d| d.origin.source == Source::Code);

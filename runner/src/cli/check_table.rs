@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::check::{finding, of_source, unserved, with_next};
 use super::state_store::BrokerStateStore;
-use super::{CommandContext, room_settings};
+use super::{CommandContext, assemble};
 use crate::config::Settings;
 use crate::source::{self, ALL_FILES_GONE, Catalog, Code};
 
@@ -37,7 +37,7 @@ pub(super) async fn look(
 ) -> TableFindings {
     let sources = source::SourceSettings {
         keep: broker.and_then(|broker| BrokerStateStore::of_look(broker, settings)),
-        ..room_settings::looked_at(settings, Code::default())
+        ..assemble::looked_at(settings, Code::default())
     };
     let place = sources.table.as_ref().map(source::TableSettings::place);
     let loaded = Catalog::load_once(sources, context.clock.clone());

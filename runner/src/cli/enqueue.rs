@@ -9,7 +9,7 @@ use runner_core::task::{QueueName, Run, Task, TaskId, Unique};
 use runner_queue::Refusal;
 
 use super::exit::{BadData, Usage};
-use super::{CommandContext, payload, preflight, print, room_settings, values};
+use super::{CommandContext, assemble, payload, preflight, print, values};
 use crate::source::{self, Catalog, Rejected, TypeOptions};
 
 /// Enqueue a task and print its id.
@@ -99,7 +99,7 @@ impl Enqueue {
     }
 
     fn task(self, context: &CommandContext, defaults: &FunctionOptions) -> anyhow::Result<Task> {
-        let zone = &context.settings()?.zone;
+        let zone = &context.settings()?.source.zone;
         let mut task = Task::new(self.kind);
         task.payload = self.payload.read()?;
         task.id = match self.id {
@@ -142,7 +142,7 @@ struct Manifests {
 async fn manifests(context: &CommandContext) -> anyhow::Result<Manifests> {
     let manifests_only = source::SourceSettings {
         table: None,
-        ..room_settings::sources(context.settings()?, source::Code::default())
+        ..assemble::sources(context.settings()?, source::Code::default())
     };
     let loaded = Catalog::load_once(manifests_only, context.clock.clone()).await;
     let functions = Functions::new(loaded.functions);

@@ -69,7 +69,7 @@ impl Queues {
             print::note(&words);
         }
         let unclaimed = unclaimed(broker.as_ref(), &queues).await?;
-        let zone = &context.settings()?.zone;
+        let zone = &context.settings()?.source.zone;
         if self.json {
             let objects = queues.iter().map(|q| {
                 let of = unclaimed.iter().filter(|one| one.queue == q.name);
@@ -164,7 +164,7 @@ struct Servers {
 impl Servers {
     async fn run(self, context: &CommandContext) -> anyhow::Result<()> {
         let servers = context.looked_at().await?.servers().await?;
-        let zone = &context.settings()?.zone;
+        let zone = &context.settings()?.source.zone;
         if self.json {
             let servers = serde_json::to_value(&servers)?;
             return Ok(print::json(&print::with_moments(

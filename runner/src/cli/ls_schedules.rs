@@ -16,7 +16,7 @@ use super::schedule::pause_words;
 use super::schedule_foreign::{foreign_object, foreign_row};
 use super::schedule_named::unread;
 use super::state_store::BrokerStateStore;
-use super::{CommandContext, known_types, print, room_settings};
+use super::{CommandContext, assemble, known_types, print};
 use crate::scheduler::last_by_hand;
 use crate::source::{self, Catalog, LAST_GOOD, Loaded, Rejected, SourceState};
 
@@ -34,11 +34,11 @@ pub struct ListSchedules {
 impl ListSchedules {
     pub async fn run(self, context: &CommandContext) -> anyhow::Result<()> {
         let settings = context.settings()?;
-        let code = room_settings::code_schedules(settings, context.schedules.clone())?;
+        let code = assemble::code_schedules(settings, context.schedules.clone())?;
         let broker = context.looked_at().await?;
         let sources = source::SourceSettings {
             keep: BrokerStateStore::of_look(broker.clone(), settings),
-            ..room_settings::looked_at(settings, code)
+            ..assemble::looked_at(settings, code)
         };
         let taken = known_types::of_look(&*broker).await;
         let loaded = Catalog::load_beside(sources, context.clock.clone(), taken).await;
@@ -51,7 +51,7 @@ impl ListSchedules {
         print_corrections(
             context.clock.now(),
             broker.corrections().await?.as_ref(),
-            &settings.zone,
+            &settings.source.zone,
         );
         let listed = definitions.into_iter().zip(standings);
         if self.json {
@@ -59,14 +59,14 @@ impl ListSchedules {
             print::json(
                 &objects
                     .chain(loaded.rejected.iter().map(rejected_object))
-                    .chain(foreign.iter().map(|entry| foreign_object(&settings.zone, entry)))
+                    .chain(foreign.iter().map(|entry| foreign_object(&settings.source.zone, entry)))
                     .collect::<Vec<_>>(),
             )?;
         } else {
             let rows = listed.map(|(d, s)| row(context, &loaded.plan, d, s.as_ref(), by_hand.get(&d.id)));
             let rows = rows.chain(loaded.rejected.iter().map(rejected_row));
             let rows: Vec<Vec<String>> = rows
-                .chain(foreign.iter().map(|e| foreign_row(&settings.zone, e)))
+                .chain(foreign.iter().map(|e| foreign_row(&settings.source.zone, e)))
                 .collect();
             let heading = ["ID", "NAME", "SPEC", "ZONE", "TYPE", "STATE", "NEXT", "LAST"];
             print::text(&print::table(&heading, &rows))?;

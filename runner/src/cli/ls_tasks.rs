@@ -93,7 +93,7 @@ impl Tasks {
         for (state, queues) in states.into_iter().zip(lists) {
             self.list(broker, state, queues, &mut found).await?;
         }
-        self.show(&found, &context.settings()?.zone)
+        self.show(&found, &context.settings()?.source.zone)
     }
 
     /// Adds the page of one state.

@@ -4,7 +4,7 @@ use anyhow::Context as _;
 use clap::Args;
 
 use super::exit::{Unavailable, Usage};
-use super::{CommandContext, open, print, room_settings};
+use super::{CommandContext, open, print};
 use crate::config::BrokerSettings;
 use crate::source::{self, TableSettings};
 use runner_queue::embedded::make_file;
@@ -30,15 +30,15 @@ impl Migrate {
         if self.compact {
             said = said.and(print::done(&compact(context).await?));
         }
-        let Some(table) = room_settings::table(&context.settings()?.table) else {
+        let Some(table) = &context.settings()?.source.table else {
             return Ok(said?);
         };
         let place = table.place();
-        if let TableSettings::OfBroker { path } | TableSettings::Sqlite { path } = &table {
+        if let TableSettings::OfBroker { path } | TableSettings::Sqlite { path } = table {
             let made = make_file(path).map_err(|error| anyhow::Error::new(Unavailable).context(error.to_string()));
             made.with_context(|| format!("cannot make {}", path.display()))?;
         }
-        let made = source::migrate(&table).await;
+        let made = source::migrate(table).await;
         let made = made.map_err(|error| anyhow::Error::new(Unavailable).context(runner_core::chain::chain(&error)));
         let made = made.with_context(|| format!("cannot make sys_crontab in {place}"))?;
         let word = if made {

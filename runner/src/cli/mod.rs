@@ -3,6 +3,7 @@
 //! Commands and wiring only: what a command does to tasks and schedules stands in the rooms below.
 
 mod app;
+mod assemble;
 mod backup;
 mod banner;
 mod bench;
@@ -31,7 +32,6 @@ mod payload;
 mod preflight;
 mod print;
 mod queue;
-mod room_settings;
 mod run;
 mod schedule;
 mod schedule_foreign;

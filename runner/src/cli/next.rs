@@ -36,10 +36,10 @@ impl Next {
         let settings = context.settings()?;
         let (zone_name, zone) = match self.tz {
             Some(name) => (name.clone(), find_zone(&name).map_err(|e| Usage(e.to_string()))?),
-            None => (settings.zone_name.clone(), settings.zone.clone()),
+            None => (settings.source.zone_name.clone(), settings.source.zone.clone()),
         };
         let text = self.spec.join(" ");
-        let timing = Timing::parse("", &text, &zone_name, &zone, settings.scheduler.dst);
+        let timing = Timing::parse("", &text, &zone_name, &zone, settings.source.dst);
         let timing = timing.map_err(|e| Explained(explain(&text, &e)))?;
         let from: Timestamp = match &self.from {
             Some(from) => values::instant(from, &timing.zone).map_err(Usage)?,

@@ -48,12 +48,12 @@ pub(super) fn of_payload(functions: &Functions, task: &Task) -> Option<String> {
 }
 
 /// Why a task of this queue may wait for ever. `own`: the queues of the worker of these settings.
-pub(super) async fn of_queue(broker: &dyn Broker, own: &BTreeMap<String, u32>, queue: &QueueName) -> Option<String> {
+pub(super) async fn of_queue(broker: &dyn Broker, own: &BTreeMap<QueueName, u32>, queue: &QueueName) -> Option<String> {
     // Who may not ask does without.
     let servers = broker.servers().await.ok()?;
     let mut served: BTreeSet<String> = servers.iter().flat_map(|s| s.info.queues.keys().cloned()).collect();
     if servers.is_empty() {
-        served.extend(own.keys().cloned());
+        served.extend(own.keys().map(ToString::to_string));
         served.extend(broker.queue_names().await.ok()?.iter().map(ToString::to_string));
     }
     let named = served.iter().map(|name| (name.as_str(), 1));

@@ -22,7 +22,7 @@ use super::listen::bind;
 use super::service_manager::{ServiceManager, Watched};
 use super::state_store::BrokerStateStore;
 use super::store_users::StoreUse;
-use super::{banner, broker_watch, known_types, lost_lines, room_settings, signals};
+use super::{assemble, banner, broker_watch, known_types, lost_lines, signals};
 use crate::config::{Access, BrokerSettings, SealingKey, Settings};
 use crate::health::{self, Health};
 use crate::log::{LostLines, Reopen};
@@ -54,7 +54,7 @@ struct Components {
     _held: Option<StoreUse>,
     catalog: Catalog,
     handlers: Handlers,
-    instance: worker::WorkerSettings,
+    instance: worker::Instance,
     caveats: broker_watch::Caveats,
     /// Ends the reading of sources.
     sources: CancellationToken,
@@ -211,8 +211,8 @@ impl Components {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let functions = Functions::default();
         let guard = guards(settings).await;
-        let handlers = room_settings::handlers(settings, app.registrars, functions.clone(), guard)?;
-        let code = room_settings::code_schedules(settings, app.schedules)?;
+        let handlers = assemble::handlers(settings, app.registrars, functions.clone(), guard)?;
+        let code = assemble::code_schedules(settings, app.schedules)?;
         let broker = super::open::open_broker(settings, clock.clone()).await?;
         let held = match &settings.broker {
             BrokerSettings::Embedded { path } => Some(StoreUse::of(path)),
@@ -226,11 +226,11 @@ impl Components {
         let sources = CancellationToken::new();
         let told = source::SourceSettings {
             keep: BrokerStateStore::of_run(broker.clone(), settings, key),
-            ..room_settings::sources(settings, code)
+            ..assemble::sources(settings, code)
         };
         let catalog = Catalog::start(told, functions, clock.clone(), sources.clone()).await;
-        let instance = room_settings::worker(settings);
-        let queues = instance.queues.keys().cloned().collect();
+        let instance = worker::Instance::of_process();
+        let queues = settings.worker.queues.keys().cloned().collect();
         health::watch(broker.clone(), health.clone(), queues, stopping.clone());
         Ok(Self {
             clock,
@@ -265,14 +265,14 @@ impl Components {
         let me = &self.instance;
         let web = match listeners.web {
             Some(listener) => {
-                let told = room_settings::web(settings, access, address_of(&listener)?, me);
+                let told = assemble::web(settings, access, address_of(&listener)?, me);
                 Some(serve(told, self, listener, stopping)?)
             }
             None => None,
         };
         let probes = match listeners.probes {
             Some(listener) => {
-                let told = room_settings::probes(settings, address_of(&listener)?, me);
+                let told = assemble::probes(settings, address_of(&listener)?, me);
                 Some(serve(told, self, listener, stopping)?)
             }
             None => None,
@@ -284,11 +284,12 @@ impl Components {
         let worker = settings.roles.worker.then(|| {
             let (broker, handlers, clock) = (self.broker.clone(), self.handlers.clone(), self.clock.clone());
             let (metrics, health) = (self.metrics.clone(), self.health.clone());
-            Worker::start(broker, handlers, clock, metrics, health, self.instance.clone())
+            let (settings, instance) = (settings.worker.clone(), self.instance.clone());
+            Worker::start(broker, handlers, clock, metrics, health, settings, instance)
         });
         let own = worker.is_some().then(|| known_types::OwnWorker {
             handlers: self.handlers.clone(),
-            queues: settings.worker.queues.keys().cloned().collect(),
+            queues: settings.worker.queues.keys().map(ToString::to_string).collect(),
         });
         known_types::watch(self.broker.clone(), self.catalog.clone(), own, stopping.clone());
         Ok(Running {

@@ -88,7 +88,7 @@ impl ScheduleCommand {
             _ => 1,
         };
         if let Some(entry) = schedule_foreign::find(&*broker, self.verb.name(), count).await? {
-            let zone = &context.settings()?.zone;
+            let zone = &context.settings()?.source.zone;
             return match self.verb {
                 Verb::Show(Show { json: true, .. }) => Ok(print::json(&entry.json(zone))?),
                 Verb::Show(_) => Ok(print::text(&entry.text(zone))?),
@@ -158,7 +158,9 @@ impl Show {
     async fn run(&self, context: &CommandContext, broker: &dyn Broker, loaded: &Loaded) -> anyhow::Result<()> {
         let definition = match named(loaded, &self.name)? {
             NamedSchedule::InForce(definition) => definition,
-            NamedSchedule::Broken(broken) => return self.broken(broker, &context.settings()?.zone, broken).await,
+            NamedSchedule::Broken(broken) => {
+                return self.broken(broker, &context.settings()?.source.zone, broken).await;
+            }
         };
         let ids = [definition.id.clone()];
         let standing = broker.standings(&ids).await?.into_iter().next().flatten();

@@ -10,7 +10,7 @@ use runner_queue::Broker;
 use super::check::{MISSING, MISSING_HINT};
 use super::exit::{self, Usage};
 use super::state_store::BrokerStateStore;
-use super::{CommandContext, known_types, print, room_settings};
+use super::{CommandContext, assemble, known_types, print};
 use crate::source::{self, Catalog, Loaded, Rejected, SourceStatus};
 
 /// What a name stands for.
@@ -25,10 +25,10 @@ pub(super) enum NamedSchedule<'a> {
 /// The schedules of all sources, as this process reads them.
 pub(super) async fn load(context: &CommandContext, broker: &Arc<dyn Broker>) -> anyhow::Result<Loaded> {
     let settings = context.settings()?;
-    let code = room_settings::code_schedules(settings, context.schedules.clone())?;
+    let code = assemble::code_schedules(settings, context.schedules.clone())?;
     let sources = source::SourceSettings {
         keep: BrokerStateStore::of_look(broker.clone(), settings),
-        ..room_settings::looked_at(settings, code)
+        ..assemble::looked_at(settings, code)
     };
     let taken = known_types::of_look(&**broker).await;
     let loaded = Catalog::load_beside(sources, context.clock.clone(), taken).await;
@@ -114,7 +114,7 @@ mod tests {
         };
         let settings = SourceSettings {
             manifests: Some(manifests),
-            ..SourceSettings::empty()
+            ..SourceSettings::default()
         };
         Catalog::load_once(settings, Arc::new(runner_core::clock::SystemClock)).await
     }

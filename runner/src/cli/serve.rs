@@ -18,7 +18,7 @@ const LAST_CALLS: Duration = Duration::from_millis(500);
 /// When the settings, the log file or the start itself cannot be used.
 pub fn serve(context: &CommandContext, parts: AppParts) -> anyhow::Result<ExitCode> {
     let settings = context.settings()?.clone();
-    let guard = log::init(&settings.log, &settings.zone, context.clock.clone())?;
+    let guard = log::init(&settings.log, &settings.source.zone, context.clock.clone())?;
     let temporary = temporary::doubt(&settings);
     for warning in settings.warnings.iter().chain(&temporary) {
         let hint = warning.hint.as_deref();

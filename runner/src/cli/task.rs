@@ -296,7 +296,7 @@ impl Show {
             return self.show_run(context, broker.as_ref(), error).await;
         };
         let attempts = broker.attempts(&queue, &id).await?;
-        let zone = &context.settings()?.zone;
+        let zone = &context.settings()?.source.zone;
         let object = task_json(&task, zone);
         if self.json {
             let attempts = attempts
@@ -331,7 +331,7 @@ impl Show {
         };
         for queue in queues.iter().take(QUEUES_SEARCHED) {
             if let Some(record) = broker.run(queue, &id).await? {
-                let object = run_json(&record, &context.settings()?.zone);
+                let object = run_json(&record, &context.settings()?.source.zone);
                 match self.json {
                     true => print::json(&object)?,
                     false => print::text(&lines(id.as_str(), &object))?,

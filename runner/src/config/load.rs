@@ -14,7 +14,9 @@ use super::reader::Reader;
 use super::section::Section;
 use super::settings::{AuthSettings, BrokerSettings, Settings};
 use super::{read_auth, read_log, read_redis, read_server, read_stores, read_work};
+use crate::source::SourceSettings;
 use crate::text::yaml::MAX_BYTES;
+use crate::web::WebSettings;
 
 /// What settings are read for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,6 +112,17 @@ impl Settings {
     }
 }
 
+/// The paths of all keys that are read.
+#[cfg(test)]
+pub(super) fn known_keys() -> std::collections::BTreeSet<String> {
+    let environment = Environment::default();
+    let reader = Reader::new("", "", &environment);
+    if let Ok(node) = parse("", "") {
+        read(&Section::root(&reader, &node), Purpose::Check);
+    }
+    reader.paths.take().into_iter().collect()
+}
+
 /// The directory that relative paths of this file begin at: its own, as it is named. Empty for the working directory:
 /// of a file that lies there, and of a pipe, which lies nowhere.
 fn base_of(path: &Path) -> PathBuf {
@@ -119,7 +132,11 @@ fn base_of(path: &Path) -> PathBuf {
 
 /// Warnings about a store and manifests in the working directory that earlier versions used with the same settings.
 fn left_behind(name: &str, base: &Path, settings: &Settings) -> Vec<SettingProblem> {
-    let dir = settings.manifests.as_ref().map(|m| (m.dir.clone(), "manifests.dir"));
+    let dir = settings
+        .source
+        .manifests
+        .as_ref()
+        .map(|m| (m.dir.clone(), "manifests.dir"));
     let store = match &settings.broker {
         BrokerSettings::Embedded { path } => Some((path.clone(), "data.dir")),
         BrokerSettings::Redis(_) => None,
@@ -189,39 +206,36 @@ fn auth(root: &Section<'_>, purpose: Purpose, web: bool) -> AuthSettings {
 fn read(root: &Section<'_>, purpose: Purpose) -> Settings {
     let server = read_server::read(root);
     let mut roles = read_server::roles(root);
-    let scheduler = read_work::scheduler(root);
+    let (scheduler, dst) = read_work::scheduler(root);
     let queue_dash = read_work::features(root);
-    roles.scheduler &= scheduler.enabled;
+    roles.scheduler &= scheduler;
     roles.web &= server.http_enabled;
-    let (table, sync_interval) = read_stores::table(root, &server.data_dir);
     let (exec, http) = read_work::handlers(root);
     Settings {
         origin: None,
-        broker: read_stores::broker(root, &server.data_dir),
-        redis_in_url: read_redis::is_in_url(root),
-        name: server.name,
-        mode: server.mode,
         addr: server.addr,
         metrics_addr: server.metrics_addr,
-        allowed_hosts: server.allowed_hosts,
-        public_url: server.public_url,
-        trusted_proxies: server.trusted_proxies,
-        zone_name: server.zone_name,
-        zone: server.zone,
         key: server.key,
         roles,
+        broker: read_stores::broker(root, &server.data_dir),
+        redis_in_url: read_redis::is_in_url(root),
+        source: SourceSettings {
+            table: read_stores::table(root, &server.data_dir),
+            zone_name: server.web.zone_name.clone(),
+            zone: server.web.zone.clone(),
+            dst,
+            ..read_work::sources(root)
+        },
         data_dir: server.data_dir,
-        table,
-        manifests: read_work::manifests(root),
-        sync_interval,
-        mass_delete: read_work::mass_delete(root),
         worker: read_work::worker(root),
-        scheduler,
         exec,
         http,
+        web: WebSettings {
+            queue_dash,
+            ..server.web
+        },
         auth: auth(root, purpose, roles.web),
         log: read_log::read(root),
-        queue_dash,
         warnings: Vec::new(),
     }
 }

@@ -19,8 +19,6 @@ mod read_server;
 mod read_stores;
 mod read_work;
 mod reader;
-#[cfg(test)]
-mod redis_tests;
 mod secret;
 mod section;
 mod settings;
@@ -34,4 +32,4 @@ pub use environment::Environment;
 pub use load::Purpose;
 pub use problem::{Refused, SettingProblem};
 pub use secret::Secret;
-pub use settings::{BrokerSettings, Credential, Mode, ServerSettings, Settings, TableSection, UserSettings};
+pub use settings::{BrokerSettings, Credential, Settings, UserSettings};

@@ -91,10 +91,10 @@ mod tests {
         )
         .unwrap();
         assert_eq!(
-            settings.public_url.unwrap().first_page(),
+            settings.web.public_url.unwrap().first_page(),
             "https://tools.example.com/ops/queue"
         );
-        let proxies = settings.trusted_proxies;
+        let proxies = settings.web.trusted_proxies;
         for (address, trusted) in [
             ("10.200.0.1", true),
             ("::ffff:10.0.0.1", true),
@@ -107,7 +107,7 @@ mod tests {
         }
         assert!(settings.warnings.is_empty());
         let usual = parsed("").unwrap();
-        assert!(usual.public_url.is_none() && usual.trusted_proxies.covers("127.0.0.1".parse().unwrap()));
+        assert!(usual.web.public_url.is_none() && usual.web.trusted_proxies.covers("127.0.0.1".parse().unwrap()));
     }
 
     #[test]

@@ -275,11 +275,11 @@ fn login(redis: &Section<'_>, mut settings: RedisSettings) -> RedisSettings {
         settings.password = given(Some(found.value));
     }
     // Redis itself knows how many it has; this bound only catches what cannot be meant.
-    if let Some(database) = redis.number("database", 0..=65_535) {
+    if let Some(database) = redis.number("database", 0..=65_535_i64) {
         let place = redis.place_of("database").unwrap_or_else(|| redis.place());
         let outside = redis.variable("database").map(|found| found.place);
         twice(redis, "database", settings.database != 0, &outside.unwrap_or(place));
-        settings.database = i64::try_from(database).unwrap_or_default();
+        settings.database = database;
     }
     settings
 }

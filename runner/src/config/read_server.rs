@@ -10,24 +10,20 @@ use super::Secret;
 use super::read_proxy;
 use super::reader::{Located, SettingPlace};
 use super::section::Section;
-use super::settings::{Mode, Roles};
+use super::settings::Roles;
 use super::zone;
-use crate::web::{PublicUrl, TrustedProxies};
+use crate::web::WebSettings;
 
-/// Where the dashboard listens unless told otherwise: reachable from this machine only.
+/// Where the dashboard listens by default: reachable from this machine only.
 const DEFAULT_ADDR: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
+
+const MODES: [(&str, bool); 3] = [("release", false), ("debug", true), ("test", false)];
 
 /// What [`read`] yields.
 pub struct ServerSection {
-    pub name: String,
-    pub mode: Mode,
+    pub web: WebSettings,
     pub addr: SocketAddr,
     pub metrics_addr: Option<SocketAddr>,
-    pub allowed_hosts: Vec<String>,
-    pub public_url: Option<PublicUrl>,
-    pub trusted_proxies: TrustedProxies,
-    pub zone_name: String,
-    pub zone: TimeZone,
     pub key: Option<Secret>,
     pub http_enabled: bool,
     pub data_dir: PathBuf,
@@ -41,54 +37,55 @@ pub fn read(root: &Section<'_>) -> ServerSection {
         root.section("http"),
         root.section("data"),
     );
-    let name = either(&server, "name", &app, "name").map_or_else(|| "runner".to_owned(), |f| f.value);
-    let (zone_name, zone) = default_zone(&server, &app);
     let addr = match either(&server, "addr", &http, "addr") {
         Some(found) => addr(&server, &found),
         None => DEFAULT_ADDR,
     };
-    let metrics_addr = server.text("metrics_addr").map(|found| {
-        let own = self::addr(&server, &found);
-        if own == addr && own.port() != 0 {
-            let message = format!("server.metrics_addr and server.addr are both {own}; they need a port each");
-            server.reader().error("CFG_TWICE", &found.place, message);
-        }
-        own
-    });
-    let allowed_hosts = server.list("allowed_hosts").unwrap_or_default();
-    let public_url = read_proxy::public_url(&server);
-    let trusted_proxies = read_proxy::trusted_proxies(&server);
-    let modes = [("release", Mode::Release), ("debug", Mode::Debug), ("test", Mode::Test)];
-    clash(&server, "mode", &http, "ginMode");
-    let mode = server
-        .choice("mode", &modes)
-        .or_else(|| http.choice("ginMode", &modes))
-        .unwrap_or(Mode::Release);
+    let metrics_addr = metrics_addr(&server, addr);
     clash(&server, "key", &app, "key");
-    let key = server
-        .late_secret("key")
-        .or_else(|| app.late_secret("key"))
-        .map(|f| f.value);
-    let http_enabled = http.flag("enabled").unwrap_or(true);
-    let data_dir = data.path("dir").map_or_else(|| default_data_dir(&data), |f| f.value);
+    let key = server.late_secret("key").or_else(|| app.late_secret("key"));
+    let section = ServerSection {
+        web: web(&server, &app, &http, metrics_addr.is_none()),
+        addr,
+        metrics_addr,
+        key: key.map(|found| found.value),
+        http_enabled: http.flag("enabled").unwrap_or(true),
+        data_dir: data.path("dir").map_or_else(|| default_data_dir(&data), |f| f.value),
+    };
     app.legacy("url", "links have no host name; behind a proxy write server.public_url");
     for section in [server, app, http, data] {
         section.finish();
     }
-    ServerSection {
-        name,
-        mode,
-        addr,
-        metrics_addr,
-        allowed_hosts: allowed_hosts.into_iter().map(|f| f.value).collect(),
-        public_url,
-        trusted_proxies,
-        zone_name,
+    section
+}
+
+/// What concerns the dashboard. Figures that have an address of their own are only asked for there.
+fn web(server: &Section<'_>, app: &Section<'_>, http: &Section<'_>, metrics_open: bool) -> WebSettings {
+    let default = WebSettings::default();
+    let (zone_name, zone) = default_zone(server, app);
+    clash(server, "mode", http, "ginMode");
+    let debug = server.choice("mode", &MODES).or_else(|| http.choice("ginMode", &MODES));
+    WebSettings {
+        name: either(server, "name", app, "name").map_or(default.name, |found| found.value),
+        allowed_hosts: server.texts("allowed_hosts").unwrap_or(default.allowed_hosts),
+        public_url: read_proxy::public_url(server),
+        trusted_proxies: read_proxy::trusted_proxies(server),
+        metrics_open,
         zone,
-        key,
-        http_enabled,
-        data_dir,
+        zone_name,
+        templates: debug.unwrap_or(false).then(|| "templates".into()),
+        ..default
     }
+}
+
+fn metrics_addr(server: &Section<'_>, addr: SocketAddr) -> Option<SocketAddr> {
+    let found = server.text("metrics_addr")?;
+    let own = self::addr(server, &found);
+    if own == addr && own.port() != 0 {
+        let message = format!("server.metrics_addr and server.addr are both {own}; they need a port each");
+        server.reader().error("CFG_TWICE", &found.place, message);
+    }
+    Some(own)
 }
 
 /// `data` beside the file; for a file under `/etc`, which holds no data by custom, the usual place for it.

@@ -1,4 +1,4 @@
-//! Reads where tasks wait and where the table lies: `redis`, `mysql`, `database`, `db`.
+//! Reads where tasks wait and where the table lies: `redis`, `mysql`, `database`.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -7,14 +7,12 @@ use super::Secret;
 use super::read_redis;
 use super::reader::{Located, SettingPlace};
 use super::section::Section;
-use super::settings::{BrokerSettings, ServerSettings, TableSection};
+use super::settings::BrokerSettings;
 use super::url::DatabaseUrl;
+use crate::source::{DatabaseLogin, DatabaseServer, TableSettings};
 
 /// A day; servers and proxies drop connections long before.
 const MAX_LIFETIME: Duration = Duration::from_secs(24 * 3600);
-
-/// How often the table is read unless told otherwise; the interval that the Go service documents.
-const DEFAULT_SYNC: Duration = Duration::from_secs(10);
 
 /// Connections; what is beyond cannot be meant.
 const MAX_CONNECTIONS: u64 = 1000;
@@ -43,12 +41,12 @@ impl Driver {
 
 /// Reads `redis`; without it tasks wait in `data_dir/runner.db`.
 pub fn broker(root: &Section<'_>, data_dir: &Path) -> BrokerSettings {
-    match read_redis::read(root) {
-        Some(settings) => BrokerSettings::Redis(Box::new(settings)),
-        None => BrokerSettings::Embedded {
+    read_redis::read(root).map_or_else(
+        || BrokerSettings::Embedded {
             path: embedded(data_dir),
         },
-    }
+        |settings| BrokerSettings::Redis(Box::new(settings)),
+    )
 }
 
 fn embedded(data_dir: &Path) -> PathBuf {
@@ -81,33 +79,29 @@ pub(super) fn split_host(text: &str, default_port: u16) -> Result<(String, u16),
     Ok((host.to_owned(), port))
 }
 
-/// Reads `mysql`, `database` and `db`; without the first two the table lies beside the embedded broker.
-pub fn table(root: &Section<'_>, data_dir: &Path) -> (TableSection, Duration) {
-    let (mysql, database, db) = (root.section("mysql"), root.section("database"), root.section("db"));
-    let interval = db
-        .duration(
-            "sync_interval",
-            Duration::from_millis(100)..=Duration::from_secs(24 * 3600),
-        )
-        .unwrap_or(DEFAULT_SYNC);
+/// Reads `mysql` and `database`; without both the table lies beside the embedded broker. `None`: it is not read.
+pub fn table(root: &Section<'_>, data_dir: &Path) -> Option<TableSettings> {
+    let (mysql, database) = (root.section("mysql"), root.section("database"));
     if mysql.written() && database.written() {
         let message = "mysql and database both say where the table lies; keep one of them";
         let place = root.place_of("database").unwrap_or_else(|| database.place());
         root.reader().error("CFG_TWICE", &place, message);
     }
     let from_mysql = go_mysql(&mysql);
-    let chosen = any_database(&database, data_dir).or(from_mysql);
+    let driver = database.choice("driver", &Driver::WORDS);
+    let chosen = any_database(&database, driver, data_dir);
     mysql.finish();
     database.finish();
-    db.finish();
-    let table = chosen.unwrap_or_else(|| TableSection::Embedded {
-        path: embedded(data_dir),
-    });
-    (table, interval)
+    match (chosen, driver) {
+        (None, Some(Driver::Off)) => None,
+        (chosen, _) => Some(chosen.or(from_mysql).unwrap_or_else(|| TableSettings::OfBroker {
+            path: embedded(data_dir),
+        })),
+    }
 }
 
 /// The section of the Go service.
-fn go_mysql(mysql: &Section<'_>) -> Option<TableSection> {
+fn go_mysql(mysql: &Section<'_>) -> Option<TableSettings> {
     let max_lifetime = limits(mysql, "maxOpenConnections", "maxConnectionLifeTime");
     let server = server(mysql, 3306, max_lifetime);
     mysql.legacy("maxIdleConnections", "idle connections are closed by age");
@@ -115,12 +109,11 @@ fn go_mysql(mysql: &Section<'_>) -> Option<TableSection> {
     if server.is_none() && mysql.written() {
         missing(mysql, "host", "for example host: 127.0.0.1:3306");
     }
-    server.map(TableSection::MySql)
+    server.map(TableSettings::MySql)
 }
 
 /// Our own section, for any of the databases.
-fn any_database(section: &Section<'_>, data_dir: &Path) -> Option<TableSection> {
-    let driver = section.choice("driver", &Driver::WORDS);
+fn any_database(section: &Section<'_>, driver: Option<Driver>, data_dir: &Path) -> Option<TableSettings> {
     let path = section.path("path");
     let url = section.secret("url");
     let port = match driver {
@@ -132,19 +125,16 @@ fn any_database(section: &Section<'_>, data_dir: &Path) -> Option<TableSection> 
     if let Some(url) = url {
         return from_url(section, &url, max_lifetime);
     }
-    let driver = driver.or_else(|| {
-        if section.written() && section.place_of("driver").is_none() {
-            missing(section, "driver", "mysql, postgres, sqlite or none");
-        }
-        None
-    })?;
-    match (driver, server) {
-        (Driver::Off, _) => Some(TableSection::Off),
-        (Driver::Sqlite, _) => Some(TableSection::Sqlite {
+    if driver.is_none() && section.written() && section.place_of("driver").is_none() {
+        missing(section, "driver", "mysql, postgres, sqlite or none");
+    }
+    match (driver?, server) {
+        (Driver::Off, _) => None,
+        (Driver::Sqlite, _) => Some(TableSettings::Sqlite {
             path: path.map_or_else(|| embedded(data_dir), |p| p.value),
         }),
-        (Driver::MySql, Some(server)) => Some(TableSection::MySql(server)),
-        (Driver::Postgres, Some(server)) => Some(TableSection::Postgres(server)),
+        (Driver::MySql, Some(server)) => Some(TableSettings::MySql(server)),
+        (Driver::Postgres, Some(server)) => Some(TableSettings::Postgres(server)),
         (Driver::MySql | Driver::Postgres, None) => {
             missing(section, "host", "for example host: 127.0.0.1:3306");
             None
@@ -168,7 +158,7 @@ fn limits(section: &Section<'_>, connections_key: &'static str, lifetime_key: &'
 }
 
 /// The keys that all servers share; `None` if no host is named.
-fn server(section: &Section<'_>, default_port: u16, max_lifetime: Option<Duration>) -> Option<ServerSettings> {
+fn server(section: &Section<'_>, default_port: u16, max_lifetime: Option<Duration>) -> Option<DatabaseServer> {
     let host = section.text("host");
     let text = |key| section.text(key).map_or_else(String::new, |f| f.value);
     let database = text("database");
@@ -186,12 +176,10 @@ fn server(section: &Section<'_>, default_port: u16, max_lifetime: Option<Duratio
             .error_hint("CFG_DATABASE", &found.place, message, "for example db:3306");
         (String::new(), default_port)
     });
-    Some(ServerSettings {
+    Some(DatabaseServer {
         host,
         port,
-        username,
-        password,
-        url: None,
+        login: DatabaseLogin::read_from(move || Ok((username.read()?, password.read()?))),
         database,
         max_lifetime,
     })
@@ -206,18 +194,14 @@ pub(super) fn database_host(text: &str, default_port: u16) -> Result<(String, u1
     Ok((host.trim_matches(['[', ']']).to_owned(), port))
 }
 
-fn from_url(section: &Section<'_>, url: &Located<Secret>, max_lifetime: Option<Duration>) -> Option<TableSection> {
+fn from_url(section: &Section<'_>, url: &Located<Secret>, max_lifetime: Option<Duration>) -> Option<TableSettings> {
     match DatabaseUrl::parse(url.value.expose()) {
         Ok(parsed) => {
-            let mut settings = parsed.into_settings(max_lifetime);
-            match &mut settings {
-                TableSection::MySql(server) | TableSection::Postgres(server) => {
-                    server.url = Some(url.value.clone()).filter(Secret::is_reference);
-                }
-                TableSection::Sqlite { path } if matches!(url.place, SettingPlace::File(_)) => {
-                    *path = section.beside(&*path)
-                }
-                _ => (),
+            let mut settings = parsed.into_settings(max_lifetime, &url.value);
+            if let TableSettings::Sqlite { path } = &mut settings
+                && matches!(url.place, SettingPlace::File(_))
+            {
+                *path = section.beside(&*path);
             }
             Some(settings)
         }

@@ -4,41 +4,33 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use handlers::{ExecSettings, HttpSettings};
 use runner_core::cron::DstRule;
+use runner_core::task::QueueName;
 use runner_queue::{ArchiveBounds, GroupRule, MAX_SET};
 
 use super::read_server::place_of;
 use super::reader::Located;
 use super::section::Section;
-use super::settings::{ExecSection, HttpSection, ManifestSection, SchedulerSettings, WorkerSection};
-use crate::source::DEFAULT_MASS_DELETE;
-use crate::worker::{DEFAULT_LEASE, SHORTEST_LEASE};
-
-/// Tasks mostly wait for others, so a few more than processors; enough of them on a small machine too.
-const MIN_DEFAULT_CONCURRENCY: usize = 10;
+use crate::source::{ManifestSettings, SourceSettings};
+use crate::worker::{SHORTEST_LEASE, WorkerSettings};
 
 /// Tasks at once in one process; each may hold a connection or a child.
-const MAX_CONCURRENCY: u64 = 10_000;
+const MAX_CONCURRENCY: usize = 10_000;
 
 /// Weight of a queue; it is how often its name stands in the draw.
 const MAX_WEIGHT: u32 = 10_000;
 
-/// Matches the time that service managers give before they kill.
-const DEFAULT_SHUTDOWN: Duration = Duration::from_secs(25);
-
-/// A run may be lost by accident, and so may the next; hardly a third one in a row.
-const DEFAULT_POISON_AFTER: u32 = 3;
-
 /// Each failed task is kept whole; a million of them is a gigabyte or more.
-const MAX_ARCHIVE: u64 = 1_000_000;
+const MAX_ARCHIVE: usize = 1_000_000;
 
 const LONGEST_KEEP: Duration = Duration::from_secs(3650 * 24 * 3600);
 
 /// Each such run takes a process with it.
-const MAX_POISON_AFTER: u64 = 1000;
+const MAX_POISON_AFTER: u32 = 1000;
 
-/// Events are hints; this is how late a change without an event is seen.
-const DEFAULT_RESCAN: Duration = Duration::from_secs(30);
+/// Reading more often than this would be all that a database or a disk does.
+const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
 
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -46,136 +38,118 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 /// Instants at which tasks join a group are kept in whole seconds; asynq's bound too.
 const SHORTEST_GRACE: Duration = Duration::from_secs(1);
 
+const DST_RULES: [(&str, DstRule); 2] = [("vixie", DstRule::Vixie), ("go", DstRule::Go)];
+
 /// Reads `worker`.
-pub fn worker(root: &Section<'_>) -> WorkerSection {
+pub fn worker(root: &Section<'_>) -> WorkerSettings {
     let section = root.section("worker");
-    let concurrency = section
-        .number("concurrency", 1..=MAX_CONCURRENCY)
-        .and_then(|n| u32::try_from(n).ok())
-        .unwrap_or_else(default_concurrency);
-    let queues = queues(&section);
-    let strict_priority = section.flag("strict_priority").unwrap_or(false);
-    let shutdown_timeout = section
-        .duration("shutdown_timeout", Duration::ZERO..=HOUR)
-        .unwrap_or(DEFAULT_SHUTDOWN);
-    let lease = section
-        .duration("lease", SHORTEST_LEASE..=HOUR)
-        .unwrap_or(DEFAULT_LEASE);
-    let archive = archive(&section);
-    let poison_after = section
-        .number("poison_after", 0..=MAX_POISON_AFTER)
-        .and_then(|n| u32::try_from(n).ok())
-        .unwrap_or(DEFAULT_POISON_AFTER);
-    let groups = groups(&section);
-    section.finish();
-    WorkerSection {
-        concurrency,
-        queues,
-        strict_priority,
-        shutdown_timeout,
-        lease,
-        archive,
-        poison_after,
-        groups,
-    }
-}
-
-fn groups(section: &Section<'_>) -> GroupRule {
-    let default = GroupRule::default();
-    GroupRule {
-        grace: section
-            .duration("group_grace_period", SHORTEST_GRACE..=DAY)
-            .unwrap_or(default.grace),
-        max_delay: section
-            .duration("group_max_delay", Duration::ZERO..=DAY)
-            .filter(|delay| !delay.is_zero()),
-        max_size: section
-            .number("group_max_size", 0..=MAX_SET as u64)
-            .and_then(|size| usize::try_from(size).ok())
-            .filter(|size| *size > 0),
-    }
-}
-
-fn archive(section: &Section<'_>) -> ArchiveBounds {
-    let usual = ArchiveBounds::default();
-    ArchiveBounds {
-        most: section
-            .number("archive_max", 1..=MAX_ARCHIVE)
-            .and_then(|n| usize::try_from(n).ok())
-            .unwrap_or(usual.most),
-        keep: section
-            .duration("archive_keep", Duration::from_secs(60)..=LONGEST_KEEP)
-            .unwrap_or(usual.keep),
-    }
-}
-
-fn default_concurrency() -> u32 {
-    let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
-    let wanted = (2 * cpus).max(MIN_DEFAULT_CONCURRENCY);
-    u32::try_from(wanted).unwrap_or(u32::MAX)
-}
-
-fn queues(section: &Section<'_>) -> BTreeMap<String, u32> {
-    let default = || BTreeMap::from([("default".to_owned(), 1)]);
-    let Some(weights) = section.weights("queues", 1..=MAX_WEIGHT) else {
-        return default();
-    };
-    let mut queues = BTreeMap::new();
-    for (name, weight) in weights {
-        if name.value.trim().is_empty() {
-            let message = "a queue name must not be blank";
-            section.reader().error("CFG_VALUE", &name.place, message);
-        } else {
-            queues.insert(name.value, weight);
-        }
-    }
-    if queues.is_empty() {
-        let message = "worker.queues is empty; the worker would take nothing";
-        section
-            .reader()
-            .error("CFG_VALUE", &place_of(section, "queues"), message);
-        return default();
-    }
-    queues
-}
-
-/// Reads `scheduler`.
-pub fn scheduler(root: &Section<'_>) -> SchedulerSettings {
-    let section = root.section("scheduler");
-    let rules = [("vixie", DstRule::Vixie), ("go", DstRule::Go)];
-    let settings = SchedulerSettings {
-        enabled: section.flag("enabled").unwrap_or(true),
-        dst: section.choice("dst", &rules).unwrap_or_default(),
+    let default = WorkerSettings::default();
+    let settings = WorkerSettings {
+        concurrency: section
+            .number("concurrency", 1..=MAX_CONCURRENCY)
+            .unwrap_or(default.concurrency),
+        queues: queues(&section).unwrap_or(default.queues),
+        strict_priority: section.flag("strict_priority").unwrap_or(default.strict_priority),
+        shutdown_timeout: section
+            .duration("shutdown_timeout", Duration::ZERO..=HOUR)
+            .unwrap_or(default.shutdown_timeout),
+        lease: section
+            .duration("lease", SHORTEST_LEASE..=HOUR)
+            .unwrap_or(default.lease),
+        archive: archive(&section, default.archive),
+        poison_after: section
+            .number("poison_after", 0..=MAX_POISON_AFTER)
+            .unwrap_or(default.poison_after),
+        groups: groups(&section, default.groups),
     };
     section.finish();
     settings
 }
 
-/// Reads `manifests`.
-pub fn manifests(root: &Section<'_>) -> Option<ManifestSection> {
+/// A bound of 0 is none, as in asynq.
+fn groups(section: &Section<'_>, default: GroupRule) -> GroupRule {
+    let delay = section.duration("group_max_delay", Duration::ZERO..=DAY);
+    let size = section.number("group_max_size", 0..=MAX_SET);
+    GroupRule {
+        grace: section
+            .duration("group_grace_period", SHORTEST_GRACE..=DAY)
+            .unwrap_or(default.grace),
+        max_delay: delay.map_or(default.max_delay, |delay| Some(delay).filter(|delay| !delay.is_zero())),
+        max_size: size.map_or(default.max_size, |size| Some(size).filter(|size| *size > 0)),
+    }
+}
+
+fn archive(section: &Section<'_>, default: ArchiveBounds) -> ArchiveBounds {
+    let keep = section.duration("archive_keep", Duration::from_secs(60)..=LONGEST_KEEP);
+    ArchiveBounds {
+        most: section.number("archive_max", 1..=MAX_ARCHIVE).unwrap_or(default.most),
+        keep: keep.unwrap_or(default.keep),
+    }
+}
+
+fn queues(section: &Section<'_>) -> Option<BTreeMap<QueueName, u32>> {
+    let mut queues = BTreeMap::new();
+    for (name, weight) in section.weights("queues", 1..=MAX_WEIGHT)? {
+        match QueueName::new(name.value) {
+            Ok(queue) => drop(queues.insert(queue, weight)),
+            Err(_) => {
+                let message = "a queue name must not be blank";
+                section.reader().error("CFG_VALUE", &name.place, message);
+            }
+        }
+    }
+    if queues.is_empty() {
+        let message = "worker.queues is empty; the worker would take nothing";
+        let place = place_of(section, "queues");
+        section.reader().error("CFG_VALUE", &place, message);
+    }
+    Some(queues)
+}
+
+/// Reads `scheduler`: whether there is one, and what happens when clocks change.
+pub fn scheduler(root: &Section<'_>) -> (bool, DstRule) {
+    let section = root.section("scheduler");
+    let enabled = section.flag("enabled").unwrap_or(true);
+    let dst = section.choice("dst", &DST_RULES).unwrap_or_default();
+    section.finish();
+    (enabled, dst)
+}
+
+/// Reads `manifests`, `db` and `source`: when sources are read, and where manifests are. The table, the zone and the rule
+/// for changing clocks are read elsewhere.
+pub fn sources(root: &Section<'_>) -> SourceSettings {
+    let (db, source) = (root.section("db"), root.section("source"));
+    let default = SourceSettings::default();
+    let (sync, keep) = (
+        db.duration("sync_interval", SHORTEST_INTERVAL..=DAY),
+        source.duration("mass_delete", Duration::ZERO..=DAY),
+    );
+    db.finish();
+    source.finish();
+    SourceSettings {
+        manifests: manifests(root),
+        sync_interval: sync.unwrap_or(default.sync_interval),
+        mass_delete: keep.unwrap_or(default.mass_delete),
+        ..default
+    }
+}
+
+fn manifests(root: &Section<'_>) -> Option<ManifestSettings> {
     let section = root.section("manifests");
+    let default = ManifestSettings::default();
     let enabled = section.flag("enabled").unwrap_or(true);
     let dir = section.path("dir");
-    let rescan = section
-        .duration("rescan", Duration::from_millis(100)..=HOUR)
-        .unwrap_or(DEFAULT_RESCAN);
     if let Some(found) = &dir {
         check_dir(&section, found);
     }
-    let standard = section.beside("manifests");
+    let settings = ManifestSettings {
+        dir: dir.map_or_else(|| section.beside(default.dir), |found| found.value),
+        rescan: section
+            .duration("rescan", SHORTEST_INTERVAL..=HOUR)
+            .unwrap_or(default.rescan),
+    };
     section.finish();
-    enabled.then(|| ManifestSection {
-        dir: dir.map_or(standard, |f| f.value),
-        rescan,
-    })
-}
-
-/// Reads `source`: how long the last known set stays in force when all of it is gone.
-pub fn mass_delete(root: &Section<'_>) -> Duration {
-    let section = root.section("source");
-    let guard = section.duration("mass_delete", Duration::ZERO..=Duration::from_secs(24 * 3600));
-    section.finish();
-    guard.unwrap_or(DEFAULT_MASS_DELETE)
+    enabled.then_some(settings)
 }
 
 fn check_dir(section: &Section<'_>, found: &Located<PathBuf>) {
@@ -200,28 +174,36 @@ fn check_dir(section: &Section<'_>, found: &Located<PathBuf>) {
 }
 
 /// Reads `handlers`.
-pub fn handlers(root: &Section<'_>) -> (ExecSection, HttpSection) {
+pub fn handlers(root: &Section<'_>) -> (ExecSettings, HttpSettings) {
     let section = root.section("handlers");
-    let (exec, http) = (section.section("exec"), section.section("http"));
-    let texts =
-        |found: Option<Vec<Located<String>>>| found.map_or_else(Vec::new, |l| l.into_iter().map(|f| f.value).collect());
-    let allowed_commands = exec.list("allowed_commands");
-    for found in allowed_commands.iter().flatten() {
-        check_allowed(&exec, found);
+    let settings = (exec(section.section("exec")), http(section.section("http")));
+    section.finish();
+    settings
+}
+
+fn exec(section: Section<'_>) -> ExecSettings {
+    let default = ExecSettings::default();
+    let allowed = section.list("allowed_commands").unwrap_or_default();
+    for found in &allowed {
+        check_allowed(&section, found);
     }
-    let settings = (
-        ExecSection {
-            enabled: exec.flag("enabled").unwrap_or(true),
-            allowed_commands: texts(allowed_commands),
-        },
-        HttpSection {
-            allow_private: http.flag("allow_private").unwrap_or(false),
-            allowed_hosts: texts(http.list("allowed_hosts")),
-        },
-    );
-    for section in [exec, http, section] {
-        section.finish();
-    }
+    let settings = ExecSettings {
+        enabled: section.flag("enabled").unwrap_or(default.enabled),
+        allowed_commands: allowed.into_iter().map(|found| found.value).collect(),
+        ..default
+    };
+    section.finish();
+    settings
+}
+
+fn http(section: Section<'_>) -> HttpSettings {
+    let default = HttpSettings::default();
+    let settings = HttpSettings {
+        allow_private: section.flag("allow_private").unwrap_or(default.allow_private),
+        allowed_hosts: section.texts("allowed_hosts").unwrap_or(default.allowed_hosts),
+        ..default
+    };
+    section.finish();
     settings
 }
 

@@ -8,7 +8,7 @@ use std::fmt::Display;
 use runner_core::schedule::Severity;
 
 use super::document::SettingNode;
-use super::environment::Environment;
+use super::environment::{Environment, variables};
 use super::excerpt::{Keys, excerpt};
 use super::ignored::ignored;
 use super::problem::SettingProblem;
@@ -26,7 +26,8 @@ pub struct Reader<'a> {
     pub for_command: bool,
     problems: RefCell<Vec<(SettingProblem, Option<Mark>)>>,
     pub(super) keys: RefCell<Keys>,
-    pub(super) variables: RefCell<Vec<[String; 2]>>,
+    /// Every key that was asked for, by its path.
+    pub(super) paths: RefCell<Vec<String>>,
     pub(super) secrets: Cell<bool>,
     /// The list of mappings that a variable holds instead of the file; there is one such key.
     pub(super) list: OnceCell<Option<(String, SettingNode)>>,
@@ -61,7 +62,7 @@ impl<'a> Reader<'a> {
             for_command: false,
             problems: RefCell::default(),
             keys: RefCell::default(),
-            variables: RefCell::default(),
+            paths: RefCell::default(),
             secrets: Cell::new(false),
             list: OnceCell::new(),
         }
@@ -129,7 +130,8 @@ impl<'a> Reader<'a> {
             problem
         });
         let mut problems: Vec<SettingProblem> = illustrated.collect();
-        problems.extend(ignored(self.environment, &self.variables.into_inner()));
+        let known: Vec<[String; 2]> = self.paths.into_inner().iter().map(|path| variables(path)).collect();
+        problems.extend(ignored(self.environment, &known));
         problems
     }
 }

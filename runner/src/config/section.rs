@@ -5,14 +5,16 @@
 
 use std::borrow::Cow;
 use std::cell::RefCell;
+use std::fmt::Display;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::time::Duration;
 
 use runner_core::duration;
 
 use super::document::{Entry, SettingNode, SettingValue};
-use super::environment::{Environment, interpolate, variables};
+use super::environment::{Environment, interpolate};
 use super::forms;
 use super::reader::{Located, Reader, SettingPlace};
 use super::secret::Secret;
@@ -220,8 +222,9 @@ impl<'a> Section<'a> {
             return None;
         }
         let path = self.path_of(key);
-        self.reader.variables.borrow_mut().push(variables(&path));
-        let (name, value) = self.reader.environment.override_of(&path)?;
+        let found = self.reader.environment.override_of(&path);
+        self.reader.paths.borrow_mut().push(path);
+        let (name, value) = found?;
         Some(Located {
             value: value.to_owned(),
             place: SettingPlace::Variable(name),
@@ -322,9 +325,9 @@ impl<'a> Section<'a> {
 
     /// A whole number within bounds.
     #[must_use]
-    pub fn number(&self, key: &'static str, bounds: RangeInclusive<u64>) -> Option<u64> {
+    pub fn number<N: FromStr + PartialOrd + Display>(&self, key: &'static str, bounds: RangeInclusive<N>) -> Option<N> {
         let found = self.text(key)?;
-        match found.value.trim().parse::<u64>() {
+        match found.value.trim().parse::<N>() {
             Ok(number) if bounds.contains(&number) => Some(number),
             _ => {
                 let message = format!(
@@ -411,6 +414,13 @@ impl<'a> Section<'a> {
             }
         }
         Some(texts)
+    }
+
+    /// The same without their places.
+    #[must_use]
+    pub fn texts(&self, key: &'static str) -> Option<Vec<String>> {
+        let found = self.list(key)?;
+        Some(found.into_iter().map(|text| text.value).collect())
     }
 
     /// Names with numbers; an override writes `a=6,b=3`, or a mapping as JSON.

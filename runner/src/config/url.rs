@@ -7,7 +7,7 @@ use runner_queue::redis::percent_decoded;
 
 use super::Secret;
 use super::read_stores::database_host;
-use super::settings::{ServerSettings, TableSection};
+use crate::source::{DatabaseLogin, DatabaseServer, TableSettings};
 
 /// The parts of `scheme://user:password@host:port/name`, or the path of `sqlite:path`.
 #[derive(Debug)]
@@ -67,22 +67,27 @@ impl DatabaseUrl {
         }
     }
 
-    /// The settings that it stands for.
+    /// The settings that it stands for. Where `written` refers to a file or a variable, the login is read from it again
+    /// for each connection.
     #[must_use]
-    pub fn into_settings(self, max_lifetime: Option<Duration>) -> TableSection {
-        let server = |parts: DatabaseParts| ServerSettings {
+    pub fn into_settings(self, max_lifetime: Option<Duration>, written: &Secret) -> TableSettings {
+        let server = |parts: DatabaseParts| DatabaseServer {
             host: parts.host,
             port: parts.port,
-            username: Secret::new(parts.username),
-            password: parts.password,
-            url: None,
+            login: match written.is_reference() {
+                true => {
+                    let written = written.clone();
+                    DatabaseLogin::read_from(move || DatabaseUrl::parse(&written.read()?)?.login())
+                }
+                false => DatabaseLogin::fixed(&parts.username, parts.password.expose()),
+            },
             database: parts.database,
             max_lifetime,
         };
         match self {
-            Self::MySql(parts) => TableSection::MySql(server(parts)),
-            Self::Postgres(parts) => TableSection::Postgres(server(parts)),
-            Self::Sqlite(path) => TableSection::Sqlite { path },
+            Self::MySql(parts) => TableSettings::MySql(server(parts)),
+            Self::Postgres(parts) => TableSettings::Postgres(server(parts)),
+            Self::Sqlite(path) => TableSettings::Sqlite { path },
         }
     }
 }

@@ -8,4 +8,4 @@ mod signs;
 
 pub use init::{LogError, LostLines, ONLY_FILE, init};
 pub use roller::Reopen;
-pub use settings::{FileSettings, Format, LogSettings};
+pub use settings::{DAY, FileSettings, Format, LogSettings, MEGABYTE};

@@ -5,6 +5,12 @@ use std::time::Duration;
 
 use tracing::level_filters::LevelFilter;
 
+/// Bytes.
+pub const MEGABYTE: u64 = 1024 * 1024;
+
+/// A day.
+pub const DAY: Duration = Duration::from_secs(24 * 3600);
+
 /// Where log lines go and in which form.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogSettings {
@@ -40,6 +46,21 @@ pub struct FileSettings {
     pub keep: Duration,
     /// Whether rotated files are compressed.
     pub compress: bool,
+}
+
+impl FileSettings {
+    /// The file at this path with the defaults.
+    #[must_use]
+    pub fn at(path: PathBuf) -> Self {
+        Self {
+            path,
+            max_bytes: 50 * MEGABYTE,
+            // Fits beside anything else on a small disk.
+            max_total: 2048 * MEGABYTE,
+            keep: 14 * DAY,
+            compress: true,
+        }
+    }
 }
 
 impl Default for LogSettings {

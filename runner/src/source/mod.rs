@@ -28,8 +28,7 @@ pub use directory::{ALL_FILES_GONE, Checked, check_paths};
 pub use function_check::{CheckFinding, FunctionCheck};
 pub use manifest::ScheduleContext;
 pub use settings::{
-    DEFAULT_MASS_DELETE, DEFAULT_RESCAN, DEFAULT_SYNC_INTERVAL, DatabaseLogin, DatabaseServer, ManifestSettings,
-    SourceSettings, TableSettings,
+    DEFAULT_MASS_DELETE, DatabaseLogin, DatabaseServer, ManifestSettings, SourceSettings, TableSettings,
 };
 pub use state_store::{StateStore, StateStoreError};
 pub use status::{LAST_GOOD, Rejected, SourceState, SourceStatus};

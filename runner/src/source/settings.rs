@@ -1,4 +1,4 @@
-//! What the sources need to know; the configuration room fills it in.
+//! What the sources need to know, with the defaults; `config` reads it.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,16 +13,11 @@ use super::function_check::FunctionCheck;
 use super::manifest::ScheduleContext;
 use super::state_store::StateStore;
 
-/// How often the manifest directory is read when nothing is heard of it; network file systems send no events.
-pub const DEFAULT_RESCAN: Duration = Duration::from_secs(30);
-
-/// How often the table is read.
-pub const DEFAULT_SYNC_INTERVAL: Duration = Duration::from_secs(10);
-
 /// How long the last known set stays in force when all rows or all files are gone at once.
 pub const DEFAULT_MASS_DELETE: Duration = Duration::from_secs(60);
 
-/// Where schedules come from, and what holds where they say nothing else.
+/// Where schedules come from, and what holds where they say nothing else. What is written in a file is read by
+/// `config`; `code`, `vet` and `keep` are added by whoever starts the sources.
 #[derive(Debug, Clone)]
 pub struct SourceSettings {
     /// The manifest directory, if manifests are read.
@@ -47,10 +42,9 @@ pub struct SourceSettings {
     pub keep: Option<Arc<dyn StateStore>>,
 }
 
-impl SourceSettings {
-    /// No source, UTC, default intervals.
-    #[must_use]
-    pub fn empty() -> Self {
+impl Default for SourceSettings {
+    /// No source, UTC.
+    fn default() -> Self {
         Self {
             manifests: None,
             table: None,
@@ -58,13 +52,16 @@ impl SourceSettings {
             zone_name: "UTC".to_owned(),
             zone: TimeZone::UTC,
             dst: DstRule::default(),
-            sync_interval: DEFAULT_SYNC_INTERVAL,
+            // The interval that the Go service documents.
+            sync_interval: Duration::from_secs(10),
             vet: FunctionCheck::default(),
             mass_delete: DEFAULT_MASS_DELETE,
             keep: None,
         }
     }
+}
 
+impl SourceSettings {
     /// What holds where a manifest or a row says nothing else.
     #[must_use]
     pub fn context(&self) -> ScheduleContext {
@@ -78,12 +75,21 @@ impl SourceSettings {
 }
 
 /// The manifest directory.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ManifestSettings {
     /// The directory; it need not exist yet.
     pub dir: PathBuf,
-    /// How often it is read when nothing is heard of it.
+    /// How often it is read when no change is reported; network file systems report none.
     pub rescan: Duration,
+}
+
+impl Default for ManifestSettings {
+    fn default() -> Self {
+        Self {
+            dir: PathBuf::from("manifests"),
+            rescan: Duration::from_secs(30),
+        }
+    }
 }
 
 /// The database that holds `sys_crontab`.
@@ -140,14 +146,23 @@ impl DatabaseLogin {
         Self(Arc::new(read))
     }
 
-    /// Account and password now.
+    /// Account and password now; may block.
+    ///
+    /// # Errors
+    ///
+    /// Why they cannot be read.
+    pub fn read(&self) -> Result<(String, String), String> {
+        (self.0)()
+    }
+
+    /// The same on a thread that may block.
     ///
     /// # Errors
     ///
     /// Why they cannot be read.
     pub(super) async fn now(&self) -> Result<(String, String), String> {
-        let read = Arc::clone(&self.0);
-        let read = tokio::task::spawn_blocking(move || read()).await;
+        let this = self.clone();
+        let read = tokio::task::spawn_blocking(move || this.read()).await;
         read.map_err(|error| error.to_string()).and_then(|read| read)
     }
 }

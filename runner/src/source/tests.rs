@@ -42,7 +42,7 @@ fn settings(home: &Path, manifest: &str, code: Vec<Definition>) -> SourceSetting
     SourceSettings {
         manifests: Some(ManifestSettings {
             dir,
-            rescan: super::DEFAULT_RESCAN,
+            rescan: ManifestSettings::default().rescan,
         }),
         table: Some(TableSettings::Sqlite {
             path: home.join("runner.db"),
@@ -55,7 +55,7 @@ fn settings(home: &Path, manifest: &str, code: Vec<Definition>) -> SourceSetting
             definitions: code,
             problems: Vec::new(),
         },
-        ..SourceSettings::empty()
+        ..SourceSettings::default()
     }
 }
 

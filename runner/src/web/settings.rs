@@ -1,5 +1,6 @@
-//! What the dashboard is told at start: access, names, zone. Read by `config`, never here.
+//! What the dashboard needs to know, with the defaults: access, names, zone. Read by `config`, never here.
 
+use std::fmt;
 use std::path::PathBuf;
 
 use jiff::tz::TimeZone;
@@ -68,7 +69,8 @@ pub enum Auth {
     },
 }
 
-/// Everything the dashboard must be told. Has no `Debug`: it holds the key.
+/// Everything the dashboard must know. `listen`, `auth`, `key`, `queues` and `instance` are added when it starts; the
+/// rest is read by `config`.
 #[derive(Clone)]
 pub struct WebSettings {
     /// What the service calls itself, to tell one dashboard from another.
@@ -102,6 +104,46 @@ pub struct WebSettings {
     pub version: &'static str,
     /// Whether there is a dashboard at all; probes and metrics answer either way.
     pub queue_dash: bool,
+}
+
+impl Default for WebSettings {
+    /// Nobody can log in until `auth` and `key` are set.
+    fn default() -> Self {
+        Self {
+            name: "runner".to_owned(),
+            listen: String::new(),
+            auth: Auth::Login { users: Vec::new() },
+            key: [0; 32],
+            allowed_hosts: Vec::new(),
+            public_url: None,
+            trusted_proxies: TrustedProxies::default(),
+            metrics_open: true,
+            queues: Vec::new(),
+            zone: TimeZone::UTC,
+            zone_name: "UTC".to_owned(),
+            templates: None,
+            instance: String::new(),
+            version: env!("CARGO_PKG_VERSION"),
+            queue_dash: true,
+        }
+    }
+}
+
+impl fmt::Debug for WebSettings {
+    /// Without the key and what users log in with.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WebSettings")
+            .field("name", &self.name)
+            .field("listen", &self.listen)
+            .field("allowed_hosts", &self.allowed_hosts)
+            .field("public_url", &self.public_url)
+            .field("trusted_proxies", &self.trusted_proxies)
+            .field("metrics_open", &self.metrics_open)
+            .field("zone_name", &self.zone_name)
+            .field("templates", &self.templates)
+            .field("queue_dash", &self.queue_dash)
+            .finish_non_exhaustive()
+    }
 }
 
 impl WebSettings {

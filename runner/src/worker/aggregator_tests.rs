@@ -219,7 +219,7 @@ async fn a_set_that_nobody_came_back_for_is_put_together_again() {
     scene.put(part("g", "1")).await;
     clock.advance(Duration::from_secs(60));
     // An aggregator took it, and died.
-    let rule = GroupRule::default();
+    let rule = runner_queue::GroupRule::default();
     let set = scene.broker.stage(&QueueName::default(), "g", &rule).await.unwrap();
     assert!(set.is_some());
     clock.advance(runner_queue::SET_DEADLINE + Duration::from_secs(5));

@@ -97,7 +97,7 @@ pub(super) struct ClaimLoop {
 impl ClaimLoop {
     pub(super) fn new(ctx: Arc<WorkerContext>, intake: DropGuard) -> Self {
         let settings = &ctx.settings;
-        let seed = stable_hash(&[&settings.id]);
+        let seed = stable_hash(&[&ctx.instance.id]);
         Self {
             order: QueueOrder::new(ctx.served.to_ask(), settings.strict_priority, seed),
             many: !ctx.served.are_few(),
@@ -126,7 +126,7 @@ impl ClaimLoop {
 
     /// Whether new tasks are taken now.
     fn takes(&self) -> bool {
-        self.is_open() && !self.ctx.settings.quiet.is_on()
+        self.is_open() && !self.ctx.instance.quiet.is_on()
     }
 
     pub(super) fn close(&mut self) {

@@ -78,7 +78,7 @@ impl Heartbeat {
     }
 
     async fn tell(&self) {
-        let status = if self.intake.is_cancelled() || self.ctx.settings.quiet.is_on() {
+        let status = if self.intake.is_cancelled() || self.ctx.instance.quiet.is_on() {
             ServerStatus::Stopped
         } else {
             ServerStatus::Active

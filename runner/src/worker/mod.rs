@@ -16,6 +16,7 @@ mod group_failures;
 mod heartbeat;
 mod in_flight;
 mod inline;
+mod instance;
 mod janitor;
 mod listed;
 #[cfg(test)]
@@ -29,6 +30,7 @@ mod recoverer;
 mod releaser;
 mod repairer;
 mod served_queues;
+mod settings;
 mod settle_each;
 #[cfg(test)]
 mod stop_tests;
@@ -40,14 +42,14 @@ mod unclaimed;
 mod verdict;
 mod watchdog;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use runner_core::clock::Clock;
 use runner_core::task::QueueName;
-use runner_queue::{ArchiveBounds, Broker, BrokerError, GroupRule, ServerInfo, ServerStatus};
-use runner_sdk::{Handlers, LeaseLimits};
+use runner_queue::{Broker, BrokerError, ServerInfo, ServerStatus};
+use runner_sdk::Handlers;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -57,16 +59,11 @@ use crate::background;
 use crate::health::Health;
 use crate::metrics::{Metrics, Successes};
 use in_flight::InFlight;
+pub use instance::Instance;
 pub use quiet::Quiet;
-
-/// The lease that is set unless one is configured: asynq's.
-pub const DEFAULT_LEASE: Duration = Duration::from_secs(30);
-
-/// The shortest lease: its end is kept in whole seconds, and several heartbeats must fit.
-pub const SHORTEST_LEASE: Duration = Duration::from_secs(3);
-
-/// asynq's interval of heartbeats; no longer one is of use.
-const LONGEST_HEARTBEAT: Duration = Duration::from_secs(5);
+#[cfg(test)]
+use settings::DEFAULT_LEASE;
+pub use settings::{SHORTEST_LEASE, WorkerSettings};
 
 /// How long the processor may take to notice that a drain begins.
 const CLOSING: Duration = Duration::from_secs(1);
@@ -84,89 +81,6 @@ const LAST_VERDICTS: Duration = Duration::from_millis(3500);
 const LAST_TURNS: Duration = Duration::from_millis(3800);
 const LEAVING: Duration = Duration::from_millis(4000);
 
-/// How a worker works; plain values, valid once they are here.
-#[derive(Debug, Clone)]
-pub struct WorkerSettings {
-    /// Tasks run at once, at least 1.
-    pub concurrency: usize,
-    /// Queue names with priorities of at least 1; not empty. One with `*` stands for every queue that it matches.
-    pub queues: BTreeMap<QueueName, u32>,
-    /// Whether a higher priority always comes first.
-    pub strict_priority: bool,
-    /// How long a drain waits for running handlers.
-    pub shutdown_timeout: Duration,
-    /// How long a claim is good for without an extension; at least [`SHORTEST_LEASE`].
-    pub lease: Duration,
-    /// What the archive of a queue keeps.
-    pub archive: ArchiveBounds,
-    /// After how many crashes of its own in a row a task is archived as poison; 0: never.
-    pub poison_after: u32,
-    /// When the tasks of a group become one.
-    pub groups: GroupRule,
-    /// Whether it takes nothing new for a while.
-    pub quiet: Quiet,
-    /// Host name, process id and a random id: who this worker is.
-    pub host: String,
-    /// Process id.
-    pub pid: u32,
-    /// Random id of this start.
-    pub id: String,
-}
-
-impl WorkerSettings {
-    /// Six to a lease, so that five may be lost.
-    fn heartbeat_every(&self) -> Duration {
-        (self.lease / 6).min(LONGEST_HEARTBEAT)
-    }
-
-    /// A handler whose lease was not extended for this long is told to stop: 80 % of it.
-    fn fence_after(&self) -> Duration {
-        self.lease * 8 / 10
-    }
-
-    /// How often that is looked at: what is told a look late must still be gone in time.
-    fn fence_every(&self) -> Duration {
-        (self.lease / 30).min(Duration::from_secs(1))
-    }
-
-    /// How long a handler that was told so may take before it is dropped: it must be gone before the lease is.
-    fn last_moment(&self) -> Duration {
-        self.lease * 2 / 15
-    }
-
-    /// How long a task whose lease was extended at `at` may go on when this process can do nothing about it. The fence
-    /// has its say first: it may know that nobody else can take the task.
-    fn hold(&self, at: Instant) -> LeaseLimits {
-        let ask = at + self.fence_after() + 2 * self.fence_every();
-        LeaseLimits {
-            ask: ask.into_std(),
-            kill: (ask + self.last_moment()).into_std(),
-        }
-    }
-
-    /// The same for a task whose lease is over while this worker was alone at `at`: gone before one that comes then has
-    /// been listed for long enough, see [`Self::listed_first`].
-    fn hold_alone(&self, at: Instant) -> LeaseLimits {
-        let ask = at + self.lease / 5;
-        LeaseLimits {
-            ask: ask.into_std(),
-            kill: (ask + self.last_moment()).into_std(),
-        }
-    }
-
-    /// How long this worker has to be listed before it takes back tasks of others, where these rely on being alone:
-    /// more than their fence needs to see it and to drop handlers, and the grace that every lost lease has.
-    fn listed_first(&self) -> Duration {
-        self.lease * 3 / 5 + self.recover_grace()
-    }
-
-    /// How long after the end of its lease a task is taken back: allowance for the rounding of its end to a second,
-    /// and for one late call.
-    fn recover_grace(&self) -> Duration {
-        (self.lease / 6).clamp(Duration::from_secs(1), Duration::from_secs(5))
-    }
-}
-
 /// What the worker's files share.
 struct WorkerContext {
     broker: Arc<dyn Broker>,
@@ -178,6 +92,7 @@ struct WorkerContext {
     successes: HashMap<QueueName, Successes>,
     served: served_queues::ServedQueues,
     settings: WorkerSettings,
+    instance: Instance,
     board: InFlight,
     ended: outbox::Outbox,
     /// Wakes the forwarder when a delay was just written.
@@ -196,6 +111,7 @@ impl WorkerContext {
         metrics: Arc<Metrics>,
         health: Arc<Health>,
         settings: WorkerSettings,
+        instance: Instance,
     ) -> Self {
         let started_at = clock.now();
         Self {
@@ -212,6 +128,7 @@ impl WorkerContext {
             health,
             served: served_queues::ServedQueues::new(&settings.queues),
             settings,
+            instance,
             board: InFlight::default(),
             ended: outbox::Outbox::default(),
             delayed: Notify::new(),
@@ -228,7 +145,7 @@ impl WorkerContext {
     }
 
     fn server_name(&self) -> String {
-        format!("{}:{}", self.settings.host, self.settings.pid)
+        self.instance.name()
     }
 
     /// Counted always, logged once.
@@ -237,11 +154,11 @@ impl WorkerContext {
     }
 
     fn info(&self, status: ServerStatus) -> ServerInfo {
-        let settings = &self.settings;
+        let (settings, instance) = (&self.settings, &self.instance);
         ServerInfo {
-            host: settings.host.clone(),
-            pid: settings.pid,
-            id: settings.id.clone(),
+            host: instance.host.clone(),
+            pid: instance.pid,
+            id: instance.id.clone(),
             concurrency: u32::try_from(settings.concurrency).unwrap_or(u32::MAX),
             queues: settings
                 .queues
@@ -279,10 +196,12 @@ impl Worker {
         metrics: Arc<Metrics>,
         health: Arc<Health>,
         settings: WorkerSettings,
+        instance: Instance,
     ) -> Self {
         // Before the first claim: a run that is lost before the first heartbeat has a server and a beginning too.
-        broker.claims_as(&settings.host, settings.pid);
-        let ctx = Arc::new(WorkerContext::new(broker, handlers, clock, metrics, health, settings));
+        broker.claims_as(&instance.host, instance.pid);
+        let context = WorkerContext::new(broker, handlers, clock, metrics, health, settings, instance);
+        let ctx = Arc::new(context);
         if let Some(types) = ctx.known.look(&ctx.handlers) {
             ctx.broker.claims_types(&types);
         }

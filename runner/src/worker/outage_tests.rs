@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::tests::Scene;
-use super::{SHORTEST_LEASE, Worker, WorkerSettings};
+use super::{Instance, SHORTEST_LEASE, Worker, WorkerSettings};
 use crate::health::Health;
 
 /// For anything here: outages of some seconds, on a busy machine.
@@ -65,7 +65,15 @@ fn worker(scene: &Scene, broker: Arc<dyn Broker>, long: &Long) -> Worker {
     let handlers = long.registry().build().unwrap();
     let (clock, metrics) = (Arc::new(SystemClock), scene.metrics.clone());
     let health = Arc::new(Health::new(clock.clone(), metrics.clone()));
-    Worker::start(broker, handlers, clock, metrics, health, settings)
+    Worker::start(
+        broker,
+        handlers,
+        clock,
+        metrics,
+        health,
+        settings,
+        Instance::named("here"),
+    )
 }
 
 async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {

@@ -18,7 +18,7 @@ use super::claim_loop::ClaimLoop;
 /// Runs until `stop`, then returns once every handler that was started has ended and its verdict is written.
 /// `intake` falls as soon as no further handler is started, or this breaks down.
 pub(super) async fn run(ctx: Arc<WorkerContext>, stop: CancellationToken, intake: DropGuard) {
-    let mut quiet = ctx.settings.quiet.listen();
+    let mut quiet = ctx.instance.quiet.listen();
     let mut claim_loop = ClaimLoop::new(ctx, intake);
     loop {
         claim_loop.collect();

@@ -60,27 +60,20 @@ impl Scene {
             self.metrics.clone(),
             Arc::new(Health::new(Arc::new(SystemClock), self.metrics.clone())),
             settings,
+            Instance::named("here"),
         )
     }
 
     pub(super) fn settings(concurrency: usize) -> WorkerSettings {
         WorkerSettings {
             concurrency,
-            queues: [(QueueName::default(), 1)].into(),
-            strict_priority: false,
             shutdown_timeout: Duration::from_secs(5),
-            lease: DEFAULT_LEASE,
-            archive: runner_queue::ArchiveBounds::default(),
-            poison_after: 3,
             groups: GroupRule {
                 grace: Duration::from_secs(1),
                 max_delay: None,
                 max_size: Some(3),
             },
-            quiet: Default::default(),
-            host: "here".into(),
-            pid: 7,
-            id: uuid::Uuid::new_v4().to_string(),
+            ..WorkerSettings::default()
         }
     }
 
@@ -98,6 +91,7 @@ impl Scene {
             self.metrics.clone(),
             Arc::new(Health::new(Arc::new(SystemClock), self.metrics.clone())),
             Self::settings(concurrency),
+            Instance::named("here"),
         ))
     }
 
@@ -497,22 +491,11 @@ async fn no_more_handlers_run_at_once_than_allowed() {
 
 #[test]
 fn a_handler_is_gone_before_its_lease_is_over() {
-    let scene = |lease| WorkerSettings {
-        concurrency: 1,
-        queues: BTreeMap::new(),
-        strict_priority: false,
-        shutdown_timeout: Duration::ZERO,
-        lease,
-        archive: ArchiveBounds::default(),
-        poison_after: 3,
-        groups: runner_queue::GroupRule::default(),
-        quiet: Default::default(),
-        host: String::new(),
-        pid: 0,
-        id: String::new(),
-    };
     for seconds in [3, 5, 30, 3600] {
-        let settings = scene(Duration::from_secs(seconds));
+        let settings = WorkerSettings {
+            lease: Duration::from_secs(seconds),
+            ..WorkerSettings::default()
+        };
         let gone = settings.fence_after() + settings.fence_every() + settings.last_moment();
         assert!(gone < settings.lease, "{seconds} s: {gone:?}");
         let at = tokio::time::Instant::now();

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use runner_core::clock::Clock;
 use runner_core::task::{QueueName, Task};
-use runner_queue::{Broker, Ceiling, GroupRule};
+use runner_queue::{Broker, Ceiling};
 use runner_sdk::{Ctx, Handlers, Registry};
 use tokio::sync::{Mutex as AsyncMutex, Notify};
 use tokio::task::JoinSet;
@@ -129,21 +129,21 @@ impl Bench {
         let settings = worker::WorkerSettings {
             concurrency: self.concurrency,
             queues,
-            strict_priority: false,
-            groups: GroupRule::default(),
-            quiet: Default::default(),
             shutdown_timeout: ENDING,
-            host: "bench".to_owned(),
-            pid: std::process::id(),
-            id: uuid::Uuid::new_v4().to_string(),
-            lease: worker::DEFAULT_LEASE,
-            archive: runner_queue::ArchiveBounds::default(),
-            poison_after: 3,
+            ..worker::WorkerSettings::default()
         };
         let metrics = Arc::new(Metrics::default());
         let health = Arc::new(Health::new(self.clock.clone(), metrics.clone()));
         let (broker, clock) = (self.broker.clone(), self.clock.clone());
-        let worker = Worker::start(broker, handlers, clock, metrics, health, settings);
+        let worker = Worker::start(
+            broker,
+            handlers,
+            clock,
+            metrics,
+            health,
+            settings,
+            worker::Instance::named("bench"),
+        );
         *self.worker.lock().await = Some(worker);
     }
 

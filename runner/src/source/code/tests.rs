@@ -11,7 +11,7 @@ use crate::source::{SourceSettings, manifest};
 
 fn coded(schedule: impl Into<Schedule>, task: Task) -> Code {
     let all = [("a".to_owned(), schedule.into(), task)];
-    Code::read(all, &SourceSettings::empty().context())
+    Code::read(all, &SourceSettings::default().context())
 }
 
 fn definition(schedule: impl Into<Schedule>, task: Task) -> Definition {
@@ -24,7 +24,7 @@ fn definition(schedule: impl Into<Schedule>, task: Task) -> Definition {
 /// wrong.
 fn written(schedule: &str) -> (Option<Definition>, Vec<String>) {
     let text = format!("name: a\nhandler: t\nschedule: {schedule}\n");
-    let reading = manifest::read(&text, "a.yaml", &SourceSettings::empty().context());
+    let reading = manifest::read(&text, "a.yaml", &SourceSettings::default().context());
     let problems = reading.problems.iter();
     let problems = problems.map(|p| format!("{}: {}", p.code, p.message)).collect();
     let entry = reading.entries.into_iter().next();
@@ -181,7 +181,7 @@ fn the_options_of_a_schedule_go_before_those_of_its_task() {
 
 #[test]
 fn names_switches_and_texts_are_read() {
-    let context = SourceSettings::empty().context();
+    let context = SourceSettings::default().context();
     let off = Schedule::cron("@daily").enabled(false).description(" Sums up\n");
     let all = [
         ("a".to_owned(), off, Task::new("t")),

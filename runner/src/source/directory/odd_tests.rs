@@ -153,7 +153,7 @@ struct Looks {
 impl Looks {
     fn new() -> Self {
         Self {
-            files: Files::new("m", SourceSettings::empty().context()),
+            files: Files::new("m", SourceSettings::default().context()),
             start: Instant::now(),
             seconds: 0,
         }

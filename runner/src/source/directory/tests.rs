@@ -30,7 +30,7 @@ pub fn settings(dir: &Path) -> SourceSettings {
     });
     SourceSettings {
         manifests,
-        ..SourceSettings::empty()
+        ..SourceSettings::default()
     }
 }
 
@@ -331,7 +331,7 @@ fn when_no_file_is_left_all_stay_for_the_guard_and_it_is_an_error() {
     let remove = |name: &str| fs::remove_file(home.path().join(format!("{name}.yaml"))).unwrap();
     let start = tokio::time::Instant::now();
     let guard = Duration::from_secs(60);
-    let mut files = Files::new("m", SourceSettings::empty().context());
+    let mut files = Files::new("m", SourceSettings::default().context());
     files.set_guard(guard);
     let look = |files: &mut Files, seconds| {
         let instant = start + Duration::from_secs(seconds);
@@ -388,7 +388,7 @@ fn the_error_that_explains_most_is_told_first() {
     use super::scan;
     let home = tempfile::tempdir().unwrap();
     fs::write(home.path().join("a.yaml"), "name: a\nretry: -1\nexecc: [date]\n").unwrap();
-    let mut files = Files::new("m", SourceSettings::empty().context());
+    let mut files = Files::new("m", SourceSettings::default().context());
     let moment = ScanTime {
         instant: tokio::time::Instant::now(),
         shown: "",

@@ -595,7 +595,7 @@ impl File {
         SourceSettings {
             table,
             sync_interval: Duration::from_millis(100),
-            ..SourceSettings::empty()
+            ..SourceSettings::default()
         }
     }
 

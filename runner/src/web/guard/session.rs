@@ -82,8 +82,6 @@ mod tests {
 
     fn settings(password: &str, key: u8) -> WebSettings {
         WebSettings {
-            name: "runner".to_owned(),
-            listen: String::new(),
             auth: Auth::Login {
                 users: vec![User {
                     name: "li|x".into(),
@@ -94,17 +92,7 @@ mod tests {
                 }],
             },
             key: [key; 32],
-            allowed_hosts: Vec::new(),
-            public_url: None,
-            trusted_proxies: Default::default(),
-            metrics_open: false,
-            queues: Vec::new(),
-            zone: jiff::tz::TimeZone::UTC,
-            zone_name: "UTC".into(),
-            templates: None,
-            instance: String::new(),
-            version: "0",
-            queue_dash: true,
+            ..WebSettings::default()
         }
     }
 

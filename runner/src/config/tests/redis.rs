@@ -4,7 +4,7 @@
 
 use runner_queue::redis::{Password, RedisSettings, RedisTarget, RedisTls};
 
-use super::*;
+use crate::config::{BrokerSettings, Environment, Refused, Settings};
 
 fn read(text: &str, variables: &[(&str, &str)]) -> Result<RedisSettings, Refused> {
     let settings = Settings::parse("c", text, &Environment::of(variables))?;

@@ -1,0 +1,128 @@
+//! Joins what is read from the settings with what a program adds in code and with what is known only at the start.
+//!
+//! The settings of each room are a struct of that room; nothing is translated here.
+
+use std::net::SocketAddr;
+
+use anyhow::{Context as _, bail};
+use handlers::ExecSettings;
+use runner_core::function::{FunctionKind, Functions};
+use runner_sdk::{Handlers, Registry};
+
+use super::app::{CodeSchedule, Registrar};
+use crate::config::{Access, Settings};
+use crate::source::{self, Code, ScheduleContext, SourceSettings, TableSettings};
+use crate::web::{self, WebSettings};
+use crate::worker::Instance;
+
+/// The built-in functions and those that the program adds.
+pub(super) fn handlers(
+    settings: &Settings,
+    registrars: Vec<Registrar>,
+    functions: Functions,
+    guard: bool,
+) -> anyhow::Result<Handlers> {
+    let exec = ExecSettings {
+        guard,
+        ..settings.exec.clone()
+    };
+    let mut registry = handlers::register_with(Registry::new(), functions, exec, settings.http.clone());
+    for add in registrars {
+        registry = add(registry);
+    }
+    registry.build().context("the handlers cannot be used")
+}
+
+/// Says of a command in a manifest that this worker would refuse it. That commands are switched off here is no fault
+/// of the manifest: another worker may run them.
+fn vet(settings: &Settings, look: bool) -> source::FunctionCheck {
+    let exec = settings.exec.clone();
+    source::FunctionCheck::new(move |kind| match kind {
+        FunctionKind::Exec(spec) => match exec.check(spec) {
+            Ok(()) if look => exec.foresee(spec).map(source::CheckFinding::Missing),
+            Ok(()) | Err(handlers::Unfit::Disabled) => None,
+            Err(handlers::Unfit::Refused(why)) => Some(source::CheckFinding::Error(why)),
+            Err(handlers::Unfit::NotHere(why)) => Some(source::CheckFinding::Warning(why)),
+        },
+        _ => None,
+    })
+}
+
+/// Schedules in code and everything that is wrong with them.
+pub(super) fn read_code(settings: &Settings, schedules: Vec<CodeSchedule>) -> Code {
+    let parts = |s: CodeSchedule| (s.name, s.schedule, s.task);
+    Code::read(schedules.into_iter().map(parts), &checked(settings, false))
+}
+
+/// Schedules in code; one that cannot be used stops the start, because only a programmer can mend it.
+pub(super) fn code_schedules(settings: &Settings, schedules: Vec<CodeSchedule>) -> anyhow::Result<Code> {
+    let code = read_code(settings, schedules);
+    let mut errors = code.errors();
+    let Some(first) = errors.next() else {
+        drop(errors);
+        return Ok(code);
+    };
+    let hint = first
+        .hint
+        .as_ref()
+        .map_or_else(String::new, |hint| format!(" ({hint})"));
+    let more = match errors.count() {
+        0 => String::new(),
+        more => format!("; {more} more: the command `check` names them"),
+    };
+    let (place, number, what) = (&first.origin.place, &first.code, &first.message);
+    bail!("the schedule {place} cannot be used: {number}: {what}{hint}{more}")
+}
+
+/// The sources, with schedules in code.
+pub(super) fn sources(settings: &Settings, code: Code) -> SourceSettings {
+    SourceSettings {
+        code,
+        vet: vet(settings, false),
+        ..settings.source.clone()
+    }
+}
+
+/// As [`sources`], for a command that only looks: a file of a table that is not there yet has no rows, and is not made.
+pub(super) fn looked_at(settings: &Settings, code: Code) -> SourceSettings {
+    use TableSettings as Table;
+    let all = sources(settings, code);
+    let missing = |table: &Table| matches!(table, Table::OfBroker { path } | Table::Sqlite { path } if !path.exists());
+    SourceSettings {
+        table: all.table.filter(|table| !missing(table)),
+        ..all
+    }
+}
+
+/// What manifests are checked against before anything runs; `look` also looks for the programs that they start.
+pub(super) fn checked(settings: &Settings, look: bool) -> ScheduleContext {
+    ScheduleContext {
+        vet: vet(settings, look),
+        ..settings.source.context()
+    }
+}
+
+/// Probes and metrics on an address of their own: no dashboard, and so no login.
+pub(super) fn probes(settings: &Settings, address: SocketAddr, instance: &Instance) -> WebSettings {
+    WebSettings {
+        metrics_open: true,
+        queue_dash: false,
+        ..web(settings, Access::nobody(), address, instance)
+    }
+}
+
+/// The dashboard of this process.
+pub(super) fn web(settings: &Settings, access: Access, address: SocketAddr, instance: &Instance) -> WebSettings {
+    let queues = settings.worker.queues.keys();
+    WebSettings {
+        listen: address.to_string(),
+        auth: match access.login {
+            true => web::Auth::Login { users: access.users },
+            false => web::Auth::Open,
+        },
+        key: access.key,
+        queues: queues.filter(|name| !name.as_str().contains('*')).cloned().collect(),
+        instance: instance.name(),
+        ..settings.web.clone()
+    }
+}

@@ -1,0 +1,24 @@
+//! The settings from outside, by subject.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod documented;
+mod places;
+mod redis;
+mod refused;
+mod secrets;
+mod shapes;
+mod variables;
+
+use super::{Environment, Refused, SettingProblem, Settings};
+
+fn parse(text: &str) -> Settings {
+    Settings::parse("config.yaml", text, &Environment::default()).unwrap()
+}
+
+fn problems(text: &str) -> Vec<SettingProblem> {
+    match Settings::parse("config.yaml", text, &Environment::default()) {
+        Ok(_) => panic!("accepted: {text}"),
+        Err(Refused(problems)) => problems,
+    }
+}

@@ -1,0 +1,114 @@
+//! How a worker works, with the defaults, and the times that follow from the lease. Read by `config`, never here.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use runner_core::task::QueueName;
+use runner_queue::{ArchiveBounds, GroupRule};
+use runner_sdk::LeaseLimits;
+use tokio::time::Instant;
+
+/// The default lease: asynq's.
+pub const DEFAULT_LEASE: Duration = Duration::from_secs(30);
+
+/// The shortest lease: its end is stored in whole seconds, and several heartbeats must fit.
+pub const SHORTEST_LEASE: Duration = Duration::from_secs(3);
+
+/// asynq's interval of heartbeats; no longer one is of use.
+const LONGEST_HEARTBEAT: Duration = Duration::from_secs(5);
+
+/// Tasks mostly wait for others, so a few more than processors; enough of them on a small machine too.
+const MIN_DEFAULT_CONCURRENCY: usize = 10;
+
+/// How a worker works; plain values, valid once they are here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WorkerSettings {
+    /// Tasks run at once, at least 1.
+    pub concurrency: usize,
+    /// Queue names with priorities of at least 1; not empty. One with `*` stands for every queue that it matches.
+    pub queues: BTreeMap<QueueName, u32>,
+    /// Whether a higher priority always comes first.
+    pub strict_priority: bool,
+    /// How long a drain waits for running handlers.
+    pub shutdown_timeout: Duration,
+    /// How long a claim is good for without an extension; at least [`SHORTEST_LEASE`].
+    pub lease: Duration,
+    /// What the archive of a queue keeps.
+    pub archive: ArchiveBounds,
+    /// After how many crashes of its own in a row a task is archived as poison; 0: never.
+    pub poison_after: u32,
+    /// When the tasks of a group become one.
+    pub groups: GroupRule,
+}
+
+impl Default for WorkerSettings {
+    fn default() -> Self {
+        let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
+        Self {
+            concurrency: (2 * cpus).max(MIN_DEFAULT_CONCURRENCY),
+            queues: [(QueueName::default(), 1)].into(),
+            strict_priority: false,
+            // Service managers often kill after 30 s.
+            shutdown_timeout: Duration::from_secs(25),
+            lease: DEFAULT_LEASE,
+            archive: ArchiveBounds::default(),
+            // A process may die by accident, and so may the next; hardly a third one in a row.
+            poison_after: 3,
+            groups: GroupRule::default(),
+        }
+    }
+}
+
+impl WorkerSettings {
+    /// Six to a lease, so that five may be lost.
+    pub(super) fn heartbeat_every(&self) -> Duration {
+        (self.lease / 6).min(LONGEST_HEARTBEAT)
+    }
+
+    /// A handler whose lease was not extended for this long is asked to stop: 80 % of it.
+    pub(super) fn fence_after(&self) -> Duration {
+        self.lease * 8 / 10
+    }
+
+    /// How often that is checked: a handler that is asked one check late must still be gone in time.
+    pub(super) fn fence_every(&self) -> Duration {
+        (self.lease / 30).min(Duration::from_secs(1))
+    }
+
+    /// How long a handler that was asked to stop may take before it is dropped: it must be gone before the lease is.
+    pub(super) fn last_moment(&self) -> Duration {
+        self.lease * 2 / 15
+    }
+
+    /// How long a task whose lease was extended at `at` may go on when this process can do nothing about it. The
+    /// watchdog decides first: it may know that no other worker can take the task.
+    pub(super) fn hold(&self, at: Instant) -> LeaseLimits {
+        let ask = at + self.fence_after() + 2 * self.fence_every();
+        LeaseLimits {
+            ask: ask.into_std(),
+            kill: (ask + self.last_moment()).into_std(),
+        }
+    }
+
+    /// The same for a task whose lease is over while this worker was alone at `at`: gone before one that comes then has
+    /// been listed for long enough, see [`Self::listed_first`].
+    pub(super) fn hold_alone(&self, at: Instant) -> LeaseLimits {
+        let ask = at + self.lease / 5;
+        LeaseLimits {
+            ask: ask.into_std(),
+            kill: (ask + self.last_moment()).into_std(),
+        }
+    }
+
+    /// How long this worker has to be listed before it takes back tasks of others, where these rely on being alone:
+    /// more than their watchdog needs to see it and to drop handlers, and the grace that every lost lease has.
+    pub(super) fn listed_first(&self) -> Duration {
+        self.lease * 3 / 5 + self.recover_grace()
+    }
+
+    /// How long after the end of its lease a task is taken back: allowance for the rounding of its end to a second,
+    /// and for one late call.
+    pub(super) fn recover_grace(&self) -> Duration {
+        (self.lease / 6).clamp(Duration::from_secs(1), Duration::from_secs(5))
+    }
+}
