@@ -6,10 +6,9 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use runner_core::clock::Clock;
-use runner_core::task::Task;
 use runner_queue::embedded::EmbeddedBroker;
 use runner_queue::redis::RedisBroker;
-use runner_queue::{Broker, BrokerError, Ceiling};
+use runner_queue::{Broker, BrokerError};
 use tempfile::TempDir;
 
 use super::exit::{BadStore, Unavailable};
@@ -65,18 +64,6 @@ pub(super) fn hint(settings: &Settings, error: Option<&BrokerError>) -> String {
         (BrokerSettings::Embedded { .. }, None) => WRITABLE.to_owned(),
         (BrokerSettings::Redis(redis), Some(error)) => hint::hint(redis, settings.redis_in_url, error),
         (BrokerSettings::Redis(redis), None) => hint::is_it_running(redis, settings.redis_in_url),
-    }
-}
-
-/// The configured store without the broker, to be measured with tasks like this one.
-///
-/// # Errors
-///
-/// When it cannot be used.
-pub async fn ceiling(settings: &Settings, clock: Arc<dyn Clock>, like: &Task) -> anyhow::Result<Box<dyn Ceiling>> {
-    match &settings.broker {
-        BrokerSettings::Embedded { path } => Ok(Box::new(embedded(path, clock).await?.ceiling(like).await?)),
-        BrokerSettings::Redis(settings) => Ok(Box::new(RedisBroker::lazy(settings)?.ceiling(like).await?)),
     }
 }
 

@@ -14,7 +14,7 @@ use uuid::{Builder, Uuid};
 
 use super::EmbeddedBroker;
 use super::rows::micros;
-use crate::{BrokerError, BrokerResult, Ceiling, Producer as _, StoreUsage};
+use crate::{BrokerError, BrokerResult, Ceiling};
 
 /// How long a statement waits for another connection that is writing.
 const BUSY: Duration = Duration::from_secs(5);
@@ -28,7 +28,6 @@ const DOING: &str = "measure what its file can do at best";
 /// One queue of one file, over a connection of its own.
 pub struct EmbeddedCeiling {
     file: Arc<Mutex<File>>,
-    other: EmbeddedBroker,
 }
 
 impl std::fmt::Debug for EmbeddedCeiling {
@@ -47,7 +46,6 @@ impl EmbeddedBroker {
         let file = File::open(&self.path, like.clone(), Arc::clone(&self.clock)).map_err(failed)?;
         Ok(EmbeddedCeiling {
             file: Arc::new(Mutex::new(file)),
-            other: Self::open(&self.path, Arc::clone(&self.clock)).await?,
         })
     }
 }
@@ -142,22 +140,6 @@ impl Ceiling for EmbeddedCeiling {
             Ok(())
         })
         .await
-    }
-
-    /// Another broker on the same file is another program to the first one.
-    async fn push(&self, task: &Task) -> BrokerResult<()> {
-        let answers = self.other.enqueue(std::slice::from_ref(task)).await?;
-        match answers.into_iter().next() {
-            Some(Err(refusal)) => Err(BrokerError::Refused {
-                doing: DOING,
-                source: Box::new(refusal),
-            }),
-            _ => Ok(()),
-        }
-    }
-
-    async fn usage(&self) -> BrokerResult<Option<StoreUsage>> {
-        Ok(None)
     }
 }
 

@@ -165,4 +165,8 @@ impl Broker for RedisBroker {
         found.extend(self.look_for_loss().await?);
         Ok(found)
     }
+
+    async fn usage(&self) -> BrokerResult<Option<crate::StoreUsage>> {
+        self.usage_of_servers().await.map(Some)
+    }
 }

@@ -3,21 +3,9 @@
 //! Raw effects in large batches, with nothing decoded and no handler. Not a part of [`crate::Broker`]: for
 //! measurements only, in queues of their own.
 
-use std::time::Duration;
-
 use async_trait::async_trait;
-use runner_core::task::Task;
 
 use super::BrokerResult;
-
-/// What the process that keeps the store has used since it began.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct StoreUsage {
-    /// Its processor time, in user and system mode together.
-    pub cpu: Duration,
-    /// Commands that it has carried out, this question included.
-    pub commands: u64,
-}
 
 /// The store without the broker: each call does so much work and nothing else; the caller takes the time.
 #[async_trait]
@@ -36,10 +24,4 @@ pub trait Ceiling: Send + Sync {
 
     /// Both at once: enqueues so many and drains them meanwhile.
     async fn steady(&self, tasks: usize, batch: usize) -> BrokerResult<()>;
-
-    /// Puts a task on its queue as another program does: none of our own wake-ups.
-    async fn push(&self, task: &Task) -> BrokerResult<()>;
-
-    /// What the store has used; `None` when it has no process of its own.
-    async fn usage(&self) -> BrokerResult<Option<StoreUsage>>;
 }

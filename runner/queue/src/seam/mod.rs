@@ -20,12 +20,13 @@ mod schedule;
 mod stop;
 mod types;
 mod unclaimed;
+mod usage;
 mod work;
 
 pub use act::{Acted, Action, ActionError, MAX_ACTED, REMOVE_GRACE, RemoveError};
 pub use caveat::Caveat;
 #[cfg(feature = "ceiling")]
-pub use ceiling::{Ceiling, StoreUsage};
+pub use ceiling::Ceiling;
 pub use document::{Documents, MAX_DOCUMENT, MAX_DOCUMENTS};
 pub use entry::{EntryView, ForeignEntry, MAX_FOREIGN_ENTRIES};
 pub use error::{BoxError, BrokerError, BrokerResult};
@@ -53,6 +54,7 @@ pub use schedule::{
 pub use stop::{CANCELED, MAX_STOP_BYTES, StopRequest, stopped_by};
 pub use types::KnownTypes;
 pub use unclaimed::{PendingType, UNCLAIMED_AFTER, Unclaimed, unclaimed};
+pub use usage::StoreUsage;
 pub use work::{
     Absolved, ArchiveBounds, Claim, Exchanged, Forwarded, LEASE_EXPIRED, LONGEST_LEASE, Lists, Recovered, Repaired,
     ServerInfo, ServerStatus, Settled, Settlement, Suspicion, Swept, Verdict, Work, Working,
@@ -90,6 +92,15 @@ pub trait Broker: Producer + Work + Groups + Schedules + Runs + Documents + Insp
     /// As any call.
     async fn caveats(&self) -> BrokerResult<Vec<Caveat>> {
         Ok(Vec::new())
+    }
+
+    /// What the processes that keep the store have used since they began; `None` when it has no process of its own.
+    ///
+    /// # Errors
+    ///
+    /// As any call.
+    async fn usage(&self) -> BrokerResult<Option<StoreUsage>> {
+        Ok(None)
     }
 
     /// How many records (decisions, locks, counters of days) this process deleted since the last call because there is

@@ -27,7 +27,7 @@ pub(super) async fn measure(bench: &Bench) -> anyhow::Result<Vec<Figure>> {
         .build()?;
     bench.start(handlers, queues(&bench.queue)?).await;
     tokio::time::sleep(SETTLING).await;
-    let meter = Meter::start(bench.store.as_ref()).await?;
+    let meter = Meter::start(bench.broker.as_ref()).await?;
     tokio::time::sleep(WATCHED).await;
     let used = meter.stop().await?;
     bench.end().await;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeVal;
-use runner_queue::{Ceiling, StoreUsage};
+use runner_queue::{Broker, StoreUsage};
 use tokio::time::Instant;
 
 /// One measurement of a rate.
@@ -28,14 +28,14 @@ pub(super) struct Used {
 
 /// Runs from [`Meter::start`] to [`Meter::stop`].
 pub(super) struct Meter<'a> {
-    store: &'a dyn Ceiling,
+    store: &'a dyn Broker,
     store_before: Option<StoreUsage>,
     cpu_before: Duration,
     begun: Instant,
 }
 
 impl<'a> Meter<'a> {
-    pub(super) async fn start(store: &'a dyn Ceiling) -> anyhow::Result<Self> {
+    pub(super) async fn start(store: &'a dyn Broker) -> anyhow::Result<Self> {
         Ok(Self {
             store,
             store_before: store.usage().await?,

@@ -3,6 +3,7 @@
 //!
 //! Figures move with the machine; compare those of one run.
 
+mod bare_store;
 mod due;
 mod figure;
 mod idle;
@@ -21,6 +22,7 @@ use runner_queue::{Broker, RemoveError};
 use tokio::time::Instant;
 
 use super::{CommandContext, open, print, queue};
+use bare_store::BareStore;
 use figure::{Figure, HEADINGS};
 use interrupt::Interrupt;
 use rates::Rate;
@@ -71,7 +73,7 @@ pub struct BenchCommand {
     /// Task types that the worker knows besides the one it runs
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=100_000))]
     types: u32,
-    /// Compare rates with the best that the store can do
+    /// Compare rates with the best that the store can do (needs a build with the feature `ceiling`)
     #[arg(long)]
     ceiling: bool,
     /// Number of times each rate is measured [default: 1, with --ceiling 5]
@@ -103,7 +105,11 @@ impl BenchCommand {
         let mut queues: Vec<QueueName> = idle::queues(&queue)?.into_keys().collect();
         queues.push(bare);
         let bench = Bench {
-            store: open::ceiling(context.settings()?, context.clock.clone(), &like).await?,
+            other: open::open_broker(context.settings()?, context.clock.clone()).await?,
+            bare: match self.ceiling {
+                true => Some(BareStore::open(context.settings()?, context.clock.clone(), &like).await?),
+                false => None,
+            },
             broker,
             clock: context.clock.clone(),
             queue,
@@ -150,7 +156,7 @@ impl BenchCommand {
             (What::Steady, &[Rate::Steady]),
         ] {
             for rate in rates.iter().filter(|_| wanted(what)) {
-                figures.push(rates::measure(bench, *rate, rounds, self.ceiling).await?);
+                figures.push(rates::measure(bench, *rate, rounds).await?);
             }
         }
         if wanted(What::Latency) {
@@ -169,8 +175,9 @@ impl BenchCommand {
 /// Ends the worker and removes those of the queues that came into being.
 async fn clean(bench: &Bench, queues: &[QueueName]) -> anyhow::Result<()> {
     bench.end().await;
-    // Nothing to do, but it waits for what was given up.
-    bench.store.drain(0, 1).await?;
+    if let Some(bare) = &bench.bare {
+        bare.settle().await?;
+    }
     let broker = bench.broker.as_ref();
     for known in broker.queues_of(queues).await? {
         remove(broker, &known.name).await?;

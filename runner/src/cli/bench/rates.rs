@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 
+use super::bare_store::BareStore;
 use super::figure::Figure;
 use super::meter::{Meter, Sample};
 use super::rig::{Bench, Observed, PATIENCE, put};
@@ -32,7 +33,7 @@ impl Rate {
         }
     }
 
-    fn tasks(self, bench: &Bench) -> usize {
+    pub(super) fn tasks(self, bench: &Bench) -> usize {
         match self {
             Self::Singly => (bench.tasks / 20).max(1),
             _ => bench.tasks,
@@ -40,15 +41,17 @@ impl Rate {
     }
 }
 
-/// So many rounds of one rate, each with the ceiling before it if that is asked for.
-pub(super) async fn measure(bench: &Bench, rate: Rate, rounds: usize, ceiling: bool) -> anyhow::Result<Figure> {
-    let batches = if ceiling { bench.store.batches() } else { &[] };
+/// So many rounds of one rate, each after the bare store if that is measured too.
+pub(super) async fn measure(bench: &Bench, rate: Rate, rounds: usize) -> anyhow::Result<Figure> {
+    let batches = bench.bare.as_ref().map_or(&[][..], BareStore::batches);
     let mut forms = vec![Vec::with_capacity(rounds); batches.len()];
     let mut samples = Vec::with_capacity(rounds);
     for _ in 0..rounds {
-        for (form, batch) in forms.iter_mut().zip(batches) {
-            let bare = tokio::time::timeout(PATIENCE, ceiling_rate(bench, rate, *batch));
-            form.push(bare.await.context("the store did not get done in time")??);
+        if let Some(bare) = &bench.bare {
+            for (form, batch) in forms.iter_mut().zip(batches) {
+                let sample = tokio::time::timeout(PATIENCE, bare.rate(bench, rate, *batch));
+                form.push(sample.await.context("the store did not get done in time")??);
+            }
         }
         samples.push(ours(bench, rate).await?);
     }
@@ -58,7 +61,7 @@ pub(super) async fn measure(bench: &Bench, rate: Rate, rounds: usize, ceiling: b
 /// Through the program. Leaves the queue empty.
 async fn ours(bench: &Bench, rate: Rate) -> anyhow::Result<Sample> {
     let tasks = rate.tasks(bench);
-    let store = bench.store.as_ref();
+    let store = bench.broker.as_ref();
     let used = match rate {
         Rate::Batches => {
             let meter = Meter::start(store).await?;
@@ -94,26 +97,5 @@ async fn ours(bench: &Bench, rate: Rate) -> anyhow::Result<Sample> {
         }
     };
     bench.end().await;
-    Ok(used.over(tasks))
-}
-
-/// Through the bare store. Leaves its queue empty.
-async fn ceiling_rate(bench: &Bench, rate: Rate, batch: usize) -> anyhow::Result<Sample> {
-    let tasks = rate.tasks(bench);
-    let store = bench.store.as_ref();
-    if rate == Rate::Drain {
-        store.enqueue(tasks, batch).await?;
-    }
-    let meter = Meter::start(store).await?;
-    match rate {
-        Rate::Batches => store.enqueue(tasks, batch).await?,
-        Rate::Singly => store.enqueue_singly(tasks).await?,
-        Rate::Drain => store.drain(tasks, batch).await?,
-        Rate::Steady => store.steady(tasks, batch).await?,
-    }
-    let used = meter.stop().await?;
-    if matches!(rate, Rate::Batches | Rate::Singly) {
-        store.drain(tasks, batch).await?;
-    }
     Ok(used.over(tasks))
 }

@@ -8,13 +8,14 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use runner_core::clock::Clock;
 use runner_core::task::{QueueName, Task};
-use runner_queue::{Broker, Ceiling};
+use runner_queue::Broker;
 use runner_sdk::{Ctx, Handlers, Registry};
 use tokio::sync::{Mutex as AsyncMutex, Notify};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::bare_store::BareStore;
 use crate::health::Health;
 use crate::metrics::Metrics;
 use crate::worker::{self, Worker};
@@ -37,8 +38,10 @@ pub(super) const KIND: &str = "bench:noop";
 /// What is measured, and with what.
 pub(super) struct Bench {
     pub(super) broker: Arc<dyn Broker>,
-    /// The store behind the broker, working on a queue of its own.
-    pub(super) store: Box<dyn Ceiling>,
+    /// The same store, used by what is another program to the first broker.
+    pub(super) other: Arc<dyn Broker>,
+    /// What the rates are compared with, working on a queue of its own.
+    pub(super) bare: Option<BareStore>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) queue: QueueName,
     pub(super) tasks: usize,
@@ -225,8 +228,9 @@ mod tests {
         let broker = Arc::new(broker.unwrap());
         let queue = QueueName::default();
         let bench = Bench {
-            store: Box::new(broker.ceiling(&task_for(&queue, 1)).await.unwrap()),
+            other: broker.clone(),
             broker,
+            bare: None,
             clock,
             queue,
             types: 0,

@@ -1,24 +1,20 @@
 //! What this Redis can do at best: raw scripts that loop over a batch, messages made once, nothing decoded.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use prost::Message as _;
 use redis::{Cmd, RedisError, Value};
 use runner_core::task::{Task, TaskId};
-use tokio::sync::Mutex;
 use uuid::Uuid;
 
 use crate::redis::RedisBroker;
 use crate::redis::format::{convert, keys, reply};
 use crate::redis::net::dial::{Connection, DialError};
 use crate::redis::net::fault;
-use crate::redis::net::link::Dialer;
-use crate::{BrokerResult, Ceiling, StoreUsage};
+use crate::{BrokerResult, Ceiling};
 
 /// Batches of one connection under way at once when enqueueing.
 const IN_FLIGHT: usize = 4;
@@ -49,9 +45,6 @@ pub struct RedisCeiling {
     pending: String,
     message: Arc<[u8]>,
     ids: AtomicU64,
-    dialer: Dialer,
-    /// Connections to the servers of other queues, by pending list.
-    pushers: Mutex<HashMap<String, Connection>>,
 }
 
 impl std::fmt::Debug for RedisCeiling {
@@ -71,7 +64,7 @@ impl RedisBroker {
     pub async fn ceiling(&self, like: &Task) -> BrokerResult<RedisCeiling> {
         let dialed = |error: DialError| fault::of(error, DOING);
         let failed = |error: RedisError| fault::of(error, DOING);
-        let dialer = self.conn.dialer().clone();
+        let dialer = self.conn.dialer();
         let pending = keys::part(like.queue.as_str(), "pending");
         let mut producer = dialer.dedicated(&pending).await.map_err(dialed)?;
         let consumer = dialer.dedicated(&pending).await.map_err(dialed)?;
@@ -85,8 +78,6 @@ impl RedisBroker {
             pending,
             message: convert::message_of(like, &TaskId::random()).encode_to_vec().into(),
             ids: AtomicU64::new(0),
-            dialer,
-            pushers: Mutex::default(),
             producer,
             consumer,
         })
@@ -99,10 +90,15 @@ async fn load(link: &mut Connection, script: &str) -> Result<Arc<str>, RedisErro
 }
 
 impl RedisCeiling {
-    fn call(&self, script: &str, pending: &str, queue: &str) -> Cmd {
+    fn call(&self, script: &str) -> Cmd {
         let mut call = redis::cmd("EVALSHA");
         // The clock is the server's.
-        call.arg(script).arg(1).arg(pending).arg("").arg("").arg(queue);
+        call.arg(script)
+            .arg(1)
+            .arg(&self.pending)
+            .arg("")
+            .arg("")
+            .arg(&self.queue);
         call
     }
 
@@ -113,20 +109,8 @@ impl RedisCeiling {
         Uuid::from_u64_pair(spread, number).hyphenated().to_string()
     }
 
-    /// A connection to the server of another queue, which knows the script.
-    async fn pusher(&self, pending: &str) -> Result<Connection, DialError> {
-        let mut pushers = self.pushers.lock().await;
-        if let Some(link) = pushers.get(pending) {
-            return Ok(link.clone());
-        }
-        let mut link = self.dialer.dedicated(pending).await?;
-        load(&mut link, PUT).await?;
-        pushers.insert(pending.to_owned(), link.clone());
-        Ok(link)
-    }
-
     async fn put(&self, tasks: usize) -> Result<(), RedisError> {
-        let mut call = self.call(&self.put, &self.pending, &self.queue);
+        let mut call = self.call(&self.put);
         for _ in 0..tasks {
             call.arg(self.id()).arg(&self.message[..]);
         }
@@ -146,7 +130,7 @@ impl RedisCeiling {
         let mut link = self.consumer.clone();
         let (mut claimed, mut held) = (0, Vec::<Value>::new());
         while claimed < tasks || !held.is_empty() {
-            let mut call = self.call(&self.take, &self.pending, &self.queue);
+            let mut call = self.call(&self.take);
             call.arg(batch.min(tasks - claimed)).arg(LEASE_MS);
             for id in held.drain(..) {
                 call.arg(reply::bytes(id).unwrap_or_default());
@@ -188,42 +172,5 @@ impl Ceiling for RedisCeiling {
         let (put, take) = (self.put_all(tasks, batch, IN_FLIGHT), self.take_all(tasks, batch));
         let both = futures_util::future::try_join(put, take).await;
         both.map(drop).map_err(|error| fault::of(error, DOING))
-    }
-
-    async fn push(&self, task: &Task) -> BrokerResult<()> {
-        let id = TaskId::random();
-        let (queue, pending) = (
-            keys::queue(task.queue.as_str()),
-            keys::part(task.queue.as_str(), "pending"),
-        );
-        let mut call = self.call(&self.put, &pending, &queue);
-        call.arg(id.as_str())
-            .arg(convert::message_of(task, &id).encode_to_vec());
-        let pushed = match self.pusher(&pending).await {
-            Ok(mut link) => call.exec_async(&mut link).await.map_err(DialError::from),
-            Err(error) => Err(error),
-        };
-        pushed.map_err(|error| fault::of(error, DOING))
-    }
-
-    async fn usage(&self) -> BrokerResult<Option<StoreUsage>> {
-        let mut ask = redis::cmd("INFO");
-        ask.arg("everything");
-        let info: String = ask
-            .query_async(&mut self.producer.clone())
-            .await
-            .map_err(|error| fault::of(error, DOING))?;
-        let field = |name: &str| {
-            let mut lines = info.lines();
-            lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(':')?.trim().parse::<f64>().ok())
-        };
-        let cpu = field("used_cpu_user").zip(field("used_cpu_sys"));
-        let cpu = cpu.and_then(|(user, sys)| Duration::try_from_secs_f64(user + sys).ok());
-        let commands = field("total_commands_processed").unwrap_or_default();
-        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // a count, exact far beyond any run
-        Ok(cpu.map(|cpu| StoreUsage {
-            cpu,
-            commands: commands as u64,
-        }))
     }
 }

@@ -32,6 +32,7 @@ pub(in crate::redis) mod signals;
 pub(in crate::redis) mod task_views;
 pub(in crate::redis) mod type_filter;
 pub(in crate::redis) mod unanswered;
+pub(in crate::redis) mod usage;
 #[cfg(test)]
 pub(in crate::redis) mod vectors;
 pub(in crate::redis) mod work;
