@@ -78,6 +78,7 @@ async fn open(path: &Path, seconds: i64) -> At {
     let clock = clock_at(seconds);
     let broker = EmbeddedBroker::open(path, clock.clone()).await.unwrap();
     At {
+        redis: None,
         broker: Arc::new(broker),
         clock,
     }

@@ -84,13 +84,15 @@ impl Store {
         };
         let clock = Arc::new(ManualClock::at(Timestamp::from_second(START).unwrap()));
         let broker = RedisBroker::connect(settings).await.unwrap().with_clock(clock.clone());
+        let broker = Arc::new(broker);
         let link = kit::RedisDb {
             port: server.port,
             number,
         };
         Self {
             at: At {
-                broker: Arc::new(broker),
+                broker: broker.clone(),
+                redis: Some(broker),
                 clock,
             },
             link: link.connect().await,

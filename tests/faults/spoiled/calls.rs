@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use runner_core::clock::{Clock as _, ManualClock};
 use runner_core::schedule::{Overlap, ScheduleId};
 use runner_core::task::{QueueName, Run, RunOutcome, Task, TaskState};
+use runner_queue::redis::RedisBroker;
 use runner_queue::{
     Action, ArchiveBounds, Attempt, Broker, Claim, Commit, CommitFire, Committed, EntryView, GroupRule, KnownTypes,
     Page, Registration, ServerInfo, ServerStatus, Settled, Settlement, StagedSet, Verdict, Working,
@@ -30,6 +31,8 @@ const DAY: Duration = Duration::from_secs(86_400);
 #[derive(Clone)]
 pub struct At {
     pub broker: Arc<dyn Broker>,
+    /// The same one, over Redis.
+    pub redis: Option<Arc<RedisBroker>>,
     pub clock: Arc<ManualClock>,
 }
 
@@ -436,6 +439,12 @@ fn of_claims() -> Vec<Call> {
 fn of_roles() -> Vec<Call> {
     calls! {
         "recover" from Silent: |at, _held| none(at.broker.recover(&[queue()], Duration::ZERO, 99, 3).await);
+        "unanswered" from Active: |at, _held| {
+            if let Some(redis) = &at.redis {
+                redis.lose_answers(&[queue()]);
+            }
+            none(at.broker.unanswered(LEASE).await)
+        };
         "run_alone" from Active: |at, held| none(at.broker.run_alone(&held.claims[0], true).await);
         "absolve" from Active: |at, held| none(at.broker.absolve(&held.claims).await);
         "recover_active" from Active: |at, _held| none(at.broker.recover(&[queue()], Duration::ZERO, 99, 3).await);

@@ -51,6 +51,15 @@ impl Unanswered {
 }
 
 impl RedisBroker {
+    /// As if calls that claim from these queues were not answered from now on. For tests.
+    #[cfg(feature = "contract")]
+    pub fn lose_answers(&self, queues: &[QueueName]) {
+        let doing = "claim tasks";
+        let source = "no answer".into();
+        let lost: BrokerResult<()> = Err(BrokerError::Unreachable { doing, source });
+        self.unanswered.note(&lost, queues, Instant::now());
+    }
+
     pub(in crate::redis) fn any_unanswered(&self) -> bool {
         self.unanswered.lock().is_some()
     }
