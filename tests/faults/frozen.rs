@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use nix::sys::signal::Signal;
 use runner_core::clock::ManualClock;
-use runner_core::task::{RunOutcome, Task, TaskState};
+use runner_core::task::{AttemptOutcome, Task, TaskState};
 use runner_queue::contract::START;
 use runner_queue::{Attempt, Claim, Inspector as _, Settled, Settlement, Verdict, Work as _};
 
@@ -104,11 +104,11 @@ async fn freeze(db: &RedisDb) -> (usize, usize, i64) {
     for name in ["short", "long"] {
         let task = broker.task(&queue(), &id(name)).await.unwrap().unwrap();
         let attempts = broker.attempts(&queue(), &id(name)).await.unwrap();
-        let outcomes: Vec<RunOutcome> = attempts.iter().map(|a| a.outcome).collect();
+        let outcomes: Vec<AttemptOutcome> = attempts.iter().map(|a| a.outcome).collect();
         let theirs = first.pid.to_string();
         let by_other = task.result.as_deref().is_some_and(|pid| pid != theirs.as_bytes());
         effects += usize::from(!by_other) + usize::from(task.record.retried != 1);
-        effects += usize::from(outcomes != [RunOutcome::Lost, RunOutcome::Success]);
+        effects += usize::from(outcomes != [AttemptOutcome::Lost, AttemptOutcome::Success]);
     }
     // The short one is over when the worker wakes, and its lease is too: whichever the worker notices first, it says so.
     let refused = eventually_within(Duration::from_secs(20), "the short one had no say", async || {
@@ -209,7 +209,7 @@ fn late_settlement(claim: &Claim, verdict: Verdict) -> Settlement {
             number: 1,
             started_at: Timestamp::UNIX_EPOCH,
             ended_at: Timestamp::UNIX_EPOCH,
-            outcome: RunOutcome::Success,
+            outcome: AttemptOutcome::Success,
             error: None,
             server: "late:1".to_owned(),
             log: None,

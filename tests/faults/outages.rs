@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
-use runner_core::task::{RunOutcome, Task, TaskState};
+use runner_core::task::{AttemptOutcome, Task, TaskState};
 use runner_queue::Inspector as _;
 
 use super::{broker, handlers, id, put, queue};
@@ -62,7 +62,7 @@ async fn f13_outages_make_no_task_poison() {
     let attempts = broker.attempts(&queue(), &id("long")).await.unwrap();
     let lost = attempts
         .iter()
-        .filter(|attempt| attempt.outcome == RunOutcome::Lost)
+        .filter(|attempt| attempt.outcome == AttemptOutcome::Lost)
         .count();
     let mut fault = Fault::new("F13");
     fault

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use runner_core::task::{QueueName, Run, RunOutcome, Task, TaskId};
+use runner_core::task::{AttemptOutcome, QueueName, Run, Task, TaskId};
 use runner_queue::{ArchiveBounds, Attempt, Claim, Page, Settlement, Verdict};
 
 use super::compare::{Found, bare, plain, same};
@@ -284,7 +284,7 @@ impl<'a> Trip<'a> {
             number: self.attempts,
             started_at: now,
             ended_at: now,
-            outcome: RunOutcome::Success,
+            outcome: AttemptOutcome::Success,
             error: None,
             server: "host:1".to_owned(),
             log: Some("line".to_owned()),

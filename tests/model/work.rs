@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use runner_core::schedule::stable_hash;
-use runner_core::task::{QueueName, RunOutcome, TaskId, TaskState, recovery_delay};
+use runner_core::task::{AttemptOutcome, QueueName, TaskId, TaskState, recovery_delay};
 use runner_queue::{
     ArchiveBounds, Attempt, Claim, Forwarded, LEASE_EXPIRED, Recovered, Settled, Settlement, Swept, TaskRecord, Verdict,
 };
@@ -241,7 +241,7 @@ impl World {
             number: record.retried + 1,
             started_at: entry.claimed_at,
             ended_at: self.now,
-            outcome: RunOutcome::Lost,
+            outcome: AttemptOutcome::Lost,
             error: Some(LEASE_EXPIRED.to_owned()),
             server: format!("{}:{}", SERVER.0, SERVER.1),
             log: None,

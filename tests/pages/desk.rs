@@ -14,7 +14,7 @@ use runner::source::{Catalog, ManifestSettings, SourceSettings};
 use runner::web::{AppState, AppStateParts, Auth, PublicUrl, TrustedProxies, User, UserRole, WebSettings};
 use runner_core::clock::{Clock, ManualClock};
 use runner_core::schedule::{Definition, Origin, Overlap, ScheduleId, Source, Timing};
-use runner_core::task::{QueueName, Run, RunOutcome, Task, TaskId, TaskState};
+use runner_core::task::{AttemptOutcome, QueueName, Run, Task, TaskId, TaskState};
 use runner_queue::embedded::EmbeddedBroker;
 use runner_queue::{
     Attempt, Broker, Commit, CommitFire, Inspector, Producer, Registration, Schedules, ServerInfo, ServerStatus,
@@ -362,9 +362,9 @@ async fn settle(broker: &EmbeddedBroker, task: Task, verdict: Verdict, result: O
         started_at: start,
         ended_at: start.checked_add(Duration::from_millis(1500)).expect("later"),
         outcome: match &verdict {
-            Verdict::Done => RunOutcome::Success,
-            Verdict::Archive { .. } => RunOutcome::Archived,
-            _ => RunOutcome::Retry,
+            Verdict::Done => AttemptOutcome::Success,
+            Verdict::Archive { .. } => AttemptOutcome::Archived,
+            _ => AttemptOutcome::Retry,
         },
         error: None,
         server: "test-host:4711".to_owned(),

@@ -1,6 +1,7 @@
-//! How a run ends: the outcomes a worker acts on, and the error that `?` makes in a handler.
+//! What a handler returns: an outcome for the worker to act on, and the error that `?` makes in a handler.
 //!
-//! Does not say what a store does with an outcome; that is the worker's and the broker's affair.
+//! An `Outcome` is what the handler wants, with its data. How the attempt ended is `runner_core::task::AttemptOutcome`,
+//! one word for stores, metrics and pages: attempts also end without an outcome, by a panic, a deadline or a lost lease.
 
 use std::error::Error;
 use std::fmt;
@@ -10,7 +11,7 @@ use bytes::Bytes;
 use runner_core::chain::chain;
 use serde::Serialize;
 
-/// How a run ended.
+/// What a handler wants to become of its task.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
     /// Done. The bytes are kept with the task for as long as its retention says.

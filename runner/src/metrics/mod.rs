@@ -16,7 +16,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Metric, Registry, Unit};
-use runner_core::task::RunOutcome;
+use runner_core::task::AttemptOutcome;
 
 pub use self::plain::plain;
 
@@ -200,7 +200,7 @@ impl Shown {
 
 impl Metrics {
     /// An attempt ended.
-    pub fn attempt(&self, queue: &str, outcome: RunOutcome, took: Duration) {
+    pub fn attempt(&self, queue: &str, outcome: AttemptOutcome, took: Duration) {
         let queue = self.label(queue);
         let processed = self.processed.get_or_create(&QueueOutcome {
             queue: queue.clone(),
@@ -232,7 +232,7 @@ impl Metrics {
         drop(queues);
         let processed = self.processed.get_or_create(&QueueOutcome {
             queue: queue.to_owned(),
-            outcome: RunOutcome::Success.as_str(),
+            outcome: AttemptOutcome::Success.as_str(),
         });
         Successes {
             processed: processed.clone(),
@@ -402,7 +402,7 @@ mod tests {
     fn names_and_kinds_are_the_ones_that_alerts_know() {
         let metrics = Metrics::default();
         // One with labels is not shown before its first value.
-        metrics.attempt("default", RunOutcome::Success, Duration::from_millis(3));
+        metrics.attempt("default", AttemptOutcome::Success, Duration::from_millis(3));
         metrics.decided("fired", 2);
         metrics.lost("default", true);
         metrics.lost_alive("default");
@@ -423,9 +423,13 @@ mod tests {
         let metrics = Metrics::default();
         metrics.successes("named").add(Duration::from_millis(3));
         for n in 0..5000 {
-            metrics.attempt(&format!("tenant-{n}"), RunOutcome::Success, Duration::from_millis(3));
+            metrics.attempt(
+                &format!("tenant-{n}"),
+                AttemptOutcome::Success,
+                Duration::from_millis(3),
+            );
         }
-        metrics.attempt("named", RunOutcome::Success, Duration::from_millis(3));
+        metrics.attempt("named", AttemptOutcome::Success, Duration::from_millis(3));
         let text = metrics.render();
         assert!(text.len() < 100_000, "{}", text.len());
         assert!(text.contains(r#"runner_tasks_processed_total{queue="named",outcome="success"} 2"#));
@@ -439,7 +443,7 @@ mod tests {
     #[test]
     fn values_carry_their_labels() {
         let metrics = Metrics::default();
-        metrics.attempt("default", RunOutcome::Success, Duration::from_millis(3));
+        metrics.attempt("default", AttemptOutcome::Success, Duration::from_millis(3));
         metrics.decided("fired", 2);
         metrics.lateness(Duration::from_millis(2));
         metrics.lost("default", true);

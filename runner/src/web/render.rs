@@ -175,7 +175,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use std::collections::BTreeSet;
 
-    use runner_core::task::RunOutcome;
+    use runner_core::task::AttemptOutcome;
 
     use super::*;
 
@@ -208,7 +208,7 @@ mod tests {
     fn every_outcome_has_words() {
         let words = Translations::parse(&Embedded::get(WORDS).unwrap().data).unwrap();
         let known: BTreeSet<&str> = words.keys().collect();
-        let outcomes: BTreeSet<String> = RunOutcome::ALL.iter().map(|o| format!("outcome.{o}")).collect();
+        let outcomes: BTreeSet<String> = AttemptOutcome::ALL.iter().map(|o| format!("outcome.{o}")).collect();
         let listed: BTreeSet<String> = known
             .iter()
             .filter(|k| k.starts_with("outcome."))

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use futures_util::FutureExt as _;
 use futures_util::future::CatchUnwind;
 use jiff::Timestamp;
-use runner_core::task::{Backoff, DEFAULT_TIMEOUT, RunOutcome};
+use runner_core::task::{AttemptOutcome, Backoff, DEFAULT_TIMEOUT};
 use runner_queue::{Attempt, Claim, MAX_ERROR_BYTES, MAX_RESULT_BYTES, Settlement, TaskRecord, Verdict};
 use runner_sdk::{BoxFuture, Ctx, CtxParts, HandlerMatch, Outcome, Stop, StopReason};
 use tokio::time::Instant;
@@ -178,12 +178,12 @@ fn ended(ctx: &WorkerContext, known: AttemptFacts, end: HandlerEnd) -> Option<Se
     let took = began.elapsed();
     report(task, outcome, error.as_deref(), took);
     match ctx.successes.get(&task.queue) {
-        Some(successes) if outcome == RunOutcome::Success => successes.add(took),
+        Some(successes) if outcome == AttemptOutcome::Success => successes.add(took),
         _ => ctx.metrics.attempt(task.queue.as_str(), outcome, took),
     }
     let log = cx.log().take();
     // A task that is put off stays in the store, and says nowhere else that it was tried.
-    let stays = outcome == RunOutcome::Snoozed || !task.retention.is_zero();
+    let stays = outcome == AttemptOutcome::Snoozed || !task.retention.is_zero();
     let keep_attempt = error.is_some() || log.is_some() || stays || task.leaves_trace();
     let attempt = keep_attempt.then(|| Attempt {
         number: task.retried + 1,
@@ -283,7 +283,7 @@ fn without_handler(ctx: &WorkerContext, claim: Claim) -> Settlement {
     tracing::debug!(task_id = %task.id, task_type = %task.kind, queue = %task.queue, "no handler here; handed back");
     ctx.broker.claims_types(&ctx.known.refuse(&ctx.handlers, &task.kind));
     ctx.metrics
-        .attempt(task.queue.as_str(), RunOutcome::NoHandler, Duration::ZERO);
+        .attempt(task.queue.as_str(), AttemptOutcome::NoHandler, Duration::ZERO);
     Settlement {
         claim,
         verdict: Verdict::HandBack,
@@ -292,7 +292,7 @@ fn without_handler(ctx: &WorkerContext, claim: Claim) -> Settlement {
     }
 }
 
-fn report(task: &TaskRecord, outcome: RunOutcome, error: Option<&str>, took: Duration) {
+fn report(task: &TaskRecord, outcome: AttemptOutcome, error: Option<&str>, took: Duration) {
     let duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
     match error {
         None => tracing::info!(
@@ -300,7 +300,7 @@ fn report(task: &TaskRecord, outcome: RunOutcome, error: Option<&str>, took: Dur
             duration_ms, outcome = outcome.as_str(), "task ended"
         ),
         // The handler found that there is nothing to do any more, which is no failure.
-        Some(reason) if outcome == RunOutcome::Revoked => tracing::info!(
+        Some(reason) if outcome == AttemptOutcome::Revoked => tracing::info!(
             task_id = %task.id, task_type = %task.kind, queue = %task.queue, attempt = task.retried + 1,
             duration_ms, outcome = outcome.as_str(), reason, "task revoked"
         ),

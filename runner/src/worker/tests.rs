@@ -5,7 +5,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use runner_core::clock::SystemClock;
-use runner_core::task::{RunOutcome, Task, TaskId, TaskState};
+use runner_core::task::{AttemptOutcome, Task, TaskId, TaskState};
 use runner_queue::embedded::EmbeddedBroker;
 use runner_queue::{GroupRule, Inspector, Producer, TaskInfo};
 use runner_sdk::{Backoff, Ctx, Outcome, Registry, TaskError};
@@ -159,7 +159,7 @@ async fn success_is_kept_with_its_result_or_gone() {
     let attempts = scene.broker.attempts(&QueueName::default(), &id).await.unwrap();
     assert_eq!(
         (attempts.len(), attempts[0].outcome, attempts[0].number),
-        (1, RunOutcome::Success, 1)
+        (1, AttemptOutcome::Success, 1)
     );
     assert!(attempts[0].log.as_deref().is_some_and(|l| l.contains("hello")));
     let gone = scene.put(Task::new("greet")).await;
@@ -179,7 +179,7 @@ async fn a_task_that_is_put_off_says_that_it_was_tried() {
     assert_eq!(info.record.retried, 0);
     let attempts = scene.broker.attempts(&QueueName::default(), &id).await.unwrap();
     let told: Vec<_> = attempts.iter().map(|a| (a.number, a.outcome)).collect();
-    assert_eq!(told, [(1, RunOutcome::Snoozed)]);
+    assert_eq!(told, [(1, AttemptOutcome::Snoozed)]);
     worker.drain(CancellationToken::new()).await;
 }
 
@@ -408,7 +408,7 @@ async fn a_cancelled_attempt_fails_as_in_go_and_is_retried_while_retries_are_lef
         assert_eq!(info.record.retried, u32::from(retries > 0));
         assert_eq!(info.result.as_deref(), Some(&b"half"[..]), "what it had is kept");
         let attempts = scene.broker.attempts(&QueueName::default(), &id).await.unwrap();
-        assert_eq!(attempts[0].outcome, RunOutcome::Cancelled);
+        assert_eq!(attempts[0].outcome, AttemptOutcome::Cancelled);
     }
     worker.drain(CancellationToken::new()).await;
 }

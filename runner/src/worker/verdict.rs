@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use runner_core::schedule::stable_hash;
-use runner_core::task::{Backoff, RunOutcome, stated_delay};
+use runner_core::task::{AttemptOutcome, Backoff, stated_delay};
 use runner_queue::{CANCELED, TaskRecord, Verdict};
 use runner_sdk::{Outcome, Stop, StopReason};
 
@@ -25,19 +25,19 @@ pub(super) fn verdict_of(
     end: HandlerEnd,
     stop: &Stop,
     backoff: Backoff,
-) -> (Verdict, RunOutcome, Option<String>, Option<Bytes>) {
+) -> (Verdict, AttemptOutcome, Option<String>, Option<Bytes>) {
     let outcome = match (end, stop.reason()) {
         (HandlerEnd::Returned(Outcome::Success(result)), _) => {
-            return (Verdict::Done, RunOutcome::Success, None, result);
+            return (Verdict::Done, AttemptOutcome::Success, None, result);
         }
         (HandlerEnd::Returned(Outcome::Revoke(why)), _) => {
-            return (Verdict::Revoke, RunOutcome::Revoked, Some(why), None);
+            return (Verdict::Revoke, AttemptOutcome::Revoked, Some(why), None);
         }
         (_, Some(_)) if stop.ended().is_some() => {
             let error = stop.ended().unwrap_or_default().to_owned();
             return cancelled(verdict_of_outcome(ctx, task, Outcome::Skip(error), backoff));
         }
-        (_, Some(StopReason::Shutdown)) => return (Verdict::HandBack, RunOutcome::Requeued, None, None),
+        (_, Some(StopReason::Shutdown)) => return (Verdict::HandBack, AttemptOutcome::Requeued, None, None),
         // Whatever the handler made of it: asynq does not wait for that.
         (_, Some(StopReason::Cancelled)) => {
             return cancelled(verdict_of_outcome(
@@ -64,9 +64,9 @@ pub(super) fn verdict_of(
 
 /// The same attempt, of which is remembered that an operator ended it.
 fn cancelled(
-    (verdict, _, error, result): (Verdict, RunOutcome, Option<String>, Option<Bytes>),
-) -> (Verdict, RunOutcome, Option<String>, Option<Bytes>) {
-    (verdict, RunOutcome::Cancelled, error, result)
+    (verdict, _, error, result): (Verdict, AttemptOutcome, Option<String>, Option<Bytes>),
+) -> (Verdict, AttemptOutcome, Option<String>, Option<Bytes>) {
+    (verdict, AttemptOutcome::Cancelled, error, result)
 }
 
 /// The same for a handler that ended by itself.
@@ -75,28 +75,28 @@ fn verdict_of_outcome(
     task: &TaskRecord,
     outcome: Outcome,
     backoff: Backoff,
-) -> (Verdict, RunOutcome, Option<String>, Option<Bytes>) {
+) -> (Verdict, AttemptOutcome, Option<String>, Option<Bytes>) {
     match outcome {
-        Outcome::Success(result) => (Verdict::Done, RunOutcome::Success, None, result),
-        Outcome::Revoke(why) => (Verdict::Revoke, RunOutcome::Revoked, Some(why), None),
+        Outcome::Success(result) => (Verdict::Done, AttemptOutcome::Success, None, result),
+        Outcome::Revoke(why) => (Verdict::Revoke, AttemptOutcome::Revoked, Some(why), None),
         Outcome::Snooze { delay } => (
             Verdict::Snooze {
                 delay,
                 waiting_for: None,
             },
-            RunOutcome::Snoozed,
+            AttemptOutcome::Snoozed,
             None,
             None,
         ),
         Outcome::Skip(error) => (
             Verdict::Archive { error: error.clone() },
-            RunOutcome::Archived,
+            AttemptOutcome::Archived,
             Some(error),
             None,
         ),
         Outcome::Retry(error) | Outcome::RetryAfter { error, .. } if !task.retries_left() => (
             Verdict::Archive { error: error.clone() },
-            RunOutcome::Archived,
+            AttemptOutcome::Archived,
             Some(error),
             None,
         ),
@@ -113,7 +113,7 @@ fn verdict_of_outcome(
                     error: error.clone(),
                     counts: true,
                 },
-                RunOutcome::Retry,
+                AttemptOutcome::Retry,
                 Some(error),
                 None,
             )
@@ -124,7 +124,7 @@ fn verdict_of_outcome(
                 error: error.clone(),
                 counts: true,
             },
-            RunOutcome::Retry,
+            AttemptOutcome::Retry,
             Some(error),
             None,
         ),

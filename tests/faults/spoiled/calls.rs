@@ -9,7 +9,7 @@ use futures_util::future::{BoxFuture, try_join_all};
 use jiff::Timestamp;
 use runner_core::clock::{Clock as _, ManualClock};
 use runner_core::schedule::{Overlap, ScheduleId};
-use runner_core::task::{QueueName, Run, RunOutcome, Task, TaskState};
+use runner_core::task::{AttemptOutcome, QueueName, Run, Task, TaskState};
 use runner_queue::redis::RedisBroker;
 use runner_queue::{
     Action, ArchiveBounds, Attempt, Broker, Claim, Commit, CommitFire, Committed, EntryView, GroupRule, KnownTypes,
@@ -155,7 +155,7 @@ fn ends(held: &Held, verdict: &Verdict) -> Vec<Settlement> {
             number: 1,
             started_at: Timestamp::UNIX_EPOCH,
             ended_at: Timestamp::UNIX_EPOCH,
-            outcome: RunOutcome::Retry,
+            outcome: AttemptOutcome::Retry,
             error: None,
             server: String::new(),
             log: None,

@@ -13,7 +13,7 @@ mod type_pattern;
 
 pub use name::{BlankName, FUNCTION_PREFIX, QueueName, TaskId};
 pub use options::{DEFAULT_MAX_RETRY, DEFAULT_TIMEOUT, InvalidTask, Run, Task, Unique, check_payload};
-pub use outcome::RunOutcome;
+pub use outcome::AttemptOutcome;
 pub use pattern::{QueuePattern, covers, priority_of};
 pub use payload::{MAX_PAYLOAD, NotJson, check_json, from_json};
 pub use retry::{Backoff, RETRY_JITTER_SECONDS, recovery_delay, retry_delay, stated_delay};

@@ -1,6 +1,8 @@
 //! How one attempt at a task ended: the one list of outcomes, from the worker to stores, metrics, listings and pages.
 //!
-//! Not what a handler returns (that is `runner_sdk::Outcome`), nor what a store does with the task.
+//! Not what a handler returns: that is `runner_sdk::Outcome`, which says what the handler wants and carries results,
+//! errors and delays. Not what the broker does with the task either: that is the verdict of the seam. The worker makes
+//! both from the handler's outcome and from what else ended the attempt (a panic, a deadline, a cancellation, a lost lease).
 
 use std::fmt;
 
@@ -9,7 +11,7 @@ use serde::{Deserialize, Serialize};
 /// How one attempt at a task ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum RunOutcome {
+pub enum AttemptOutcome {
     /// It succeeded.
     Success,
     /// It failed; the task waits for its next attempt.
@@ -33,7 +35,7 @@ pub enum RunOutcome {
     Unknown,
 }
 
-impl RunOutcome {
+impl AttemptOutcome {
     /// All outcomes.
     pub const ALL: [Self; 10] = [
         Self::Success,
@@ -65,7 +67,7 @@ impl RunOutcome {
         }
     }
 
-    /// The outcome of this word; [`RunOutcome::Unknown`] for any other.
+    /// The outcome of this word; [`AttemptOutcome::Unknown`] for any other.
     #[must_use]
     pub fn from_word(word: &str) -> Self {
         let known = Self::ALL.into_iter().find(|outcome| outcome.as_str() == word);
@@ -79,7 +81,7 @@ impl RunOutcome {
     }
 }
 
-impl fmt::Display for RunOutcome {
+impl fmt::Display for AttemptOutcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
@@ -92,16 +94,16 @@ mod tests {
 
     #[test]
     fn words_are_the_same_in_stores_and_elsewhere_and_unknown_ones_can_be_read() {
-        for outcome in RunOutcome::ALL {
+        for outcome in AttemptOutcome::ALL {
             let json = format!("\"{outcome}\"");
             assert_eq!(serde_json::to_string(&outcome).unwrap(), json);
-            assert_eq!(serde_json::from_str::<RunOutcome>(&json).unwrap(), outcome);
-            assert_eq!(RunOutcome::from_word(outcome.as_str()), outcome);
+            assert_eq!(serde_json::from_str::<AttemptOutcome>(&json).unwrap(), outcome);
+            assert_eq!(AttemptOutcome::from_word(outcome.as_str()), outcome);
         }
         assert_eq!(
-            serde_json::from_str::<RunOutcome>("\"paused\"").unwrap(),
-            RunOutcome::Unknown
+            serde_json::from_str::<AttemptOutcome>("\"paused\"").unwrap(),
+            AttemptOutcome::Unknown
         );
-        assert_eq!(RunOutcome::from_word("paused"), RunOutcome::Unknown);
+        assert_eq!(AttemptOutcome::from_word("paused"), AttemptOutcome::Unknown);
     }
 }

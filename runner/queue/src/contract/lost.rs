@@ -1,6 +1,6 @@
 //! Clauses about runs whose end nobody reported: what is remembered of them, and when a task is put aside for them.
 
-use runner_core::task::{QueueName, RunOutcome, TaskState};
+use runner_core::task::{AttemptOutcome, QueueName, TaskState};
 
 use super::keep::server;
 use super::settle::attempts;
@@ -76,7 +76,7 @@ async fn a_lost_run_is_remembered_with_when_and_by_whom(fresh: Fresh) {
         let found = fresh.broker.attempts(&QueueName::default(), &id(name)).await.unwrap();
         assert_eq!(found.len(), 1, "{name}");
         let lost = &found[0];
-        assert_eq!((lost.number, lost.outcome), (1, RunOutcome::Lost));
+        assert_eq!((lost.number, lost.outcome), (1, AttemptOutcome::Lost));
         assert_eq!(lost.error.as_deref(), Some(LEASE_EXPIRED));
         assert_eq!((lost.ended_at, &lost.log), (fresh.now(), &None));
         if let Some(server) = server {
@@ -115,7 +115,7 @@ async fn a_task_whose_worker_dies_again_and_again_is_poison(fresh: Fresh) {
     let known = attempts(&fresh).await;
     assert_eq!(known.len(), 3);
     assert!(
-        known.iter().all(|attempt| attempt.outcome == RunOutcome::Lost),
+        known.iter().all(|attempt| attempt.outcome == AttemptOutcome::Lost),
         "{known:?}"
     );
     fresh.is_sound().await;

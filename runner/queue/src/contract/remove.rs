@@ -1,6 +1,6 @@
 //! Clauses about removing a queue: when it is refused, and that nothing of it is left.
 
-use runner_core::task::{QueueName, Run, RunOutcome, Task, TaskState};
+use runner_core::task::{AttemptOutcome, QueueName, Run, Task, TaskState};
 
 use super::shared::{LEASE, archive, id, queue, retry, secs, task, verdict};
 use super::states::{bring, clear};
@@ -133,7 +133,7 @@ async fn fill(fresh: &Fresh) {
         number: 1,
         started_at: fresh.now(),
         ended_at: fresh.now(),
-        outcome: RunOutcome::Retry,
+        outcome: AttemptOutcome::Retry,
         error: Some("no".to_owned()),
         server: "host:1".to_owned(),
         log: None,

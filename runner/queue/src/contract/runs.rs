@@ -1,7 +1,7 @@
 //! Clauses about what is remembered of runs when their tasks are gone.
 
 use runner_core::schedule::SCHEDULE_HEADER;
-use runner_core::task::{QueueName, RunOutcome, Task};
+use runner_core::task::{AttemptOutcome, QueueName, Task};
 
 use super::schedule::{commit, done, minute, schedule};
 use super::shared::{LEASE, archive, id, queue, retry, secs, task, verdict};
@@ -28,19 +28,19 @@ fn function(name: &str, task_id: &str) -> Task {
     Task::new(format!("fn:{name}")).id(id(task_id))
 }
 
-fn attempt(fresh: &Fresh, outcome: RunOutcome) -> Attempt {
+fn attempt(fresh: &Fresh, outcome: AttemptOutcome) -> Attempt {
     Attempt {
         number: 1,
         started_at: fresh.now(),
         ended_at: fresh.now().checked_add(secs(2)).unwrap(),
         outcome,
-        error: (outcome != RunOutcome::Success).then(|| "exit code 3".to_owned()),
+        error: (outcome != AttemptOutcome::Success).then(|| "exit code 3".to_owned()),
         server: "host:1".to_owned(),
         log: Some("a line\n".to_owned()),
     }
 }
 
-async fn end(fresh: &Fresh, claim: &Claim, how: Verdict, outcome: RunOutcome) -> Settled {
+async fn end(fresh: &Fresh, claim: &Claim, how: Verdict, outcome: AttemptOutcome) -> Settled {
     let settlement = Settlement {
         attempt: Some(attempt(fresh, outcome)),
         ..verdict(claim, how)
@@ -50,7 +50,7 @@ async fn end(fresh: &Fresh, claim: &Claim, how: Verdict, outcome: RunOutcome) ->
 
 async fn succeed(fresh: &Fresh) {
     let claim = fresh.claim_one().await;
-    let settled = end(fresh, &claim, Verdict::Done, RunOutcome::Success).await;
+    let settled = end(fresh, &claim, Verdict::Done, AttemptOutcome::Success).await;
     assert_eq!(settled, Settled::Accepted);
 }
 
@@ -71,7 +71,7 @@ async fn the_run_of_a_function_is_remembered_when_its_task_is_gone(fresh: Fresh)
         attempt: 1,
         started_at: fresh.now(),
         ended_at: fresh.now().checked_add(secs(2)).unwrap(),
-        outcome: RunOutcome::Success,
+        outcome: AttemptOutcome::Success,
         worker: "host:1".to_owned(),
         error: None,
         output: Some("a line\n".to_owned()),
@@ -89,7 +89,7 @@ async fn the_run_of_a_function_is_remembered_when_its_task_is_gone(fresh: Fresh)
     let mut settlement = verdict(&claim, Verdict::Done);
     settlement.attempt = Some(Attempt {
         log: None,
-        ..attempt(&fresh, RunOutcome::Success)
+        ..attempt(&fresh, AttemptOutcome::Success)
     });
     settlement.result = Some("x".repeat(3 * MAX_OUTPUT_BYTES).into());
     fresh.broker.settle(&[settlement]).await.unwrap();
@@ -128,19 +128,19 @@ async fn a_function_keeps_its_last_runs_and_no_more(fresh: Fresh) {
 async fn a_run_that_is_tried_again_is_one_record_of_its_last_attempt(fresh: Fresh) {
     fresh.put([function("flaky", "a").max_retry(3)]).await;
     let claim = fresh.claim_one().await;
-    end(&fresh, &claim, retry(1, "exit code 3"), RunOutcome::Retry).await;
+    end(&fresh, &claim, retry(1, "exit code 3"), AttemptOutcome::Retry).await;
     let first = runs(&fresh, "flaky").await;
-    assert_eq!((first.len(), first[0].outcome), (1, RunOutcome::Retry));
+    assert_eq!((first.len(), first[0].outcome), (1, AttemptOutcome::Retry));
     assert_eq!(first[0].error.as_deref(), Some("exit code 3"));
     fresh.clock.advance(secs(5));
     assert_eq!(fresh.forward().await, 1);
     succeed(&fresh).await;
     let second = runs(&fresh, "flaky").await;
-    assert_eq!((second.len(), second[0].outcome), (1, RunOutcome::Success));
+    assert_eq!((second.len(), second[0].outcome), (1, AttemptOutcome::Success));
     // What only puts the task back ends no run.
     fresh.put([function("flaky", "b")]).await;
     let claim = fresh.claim_one().await;
-    end(&fresh, &claim, Verdict::HandBack, RunOutcome::Requeued).await;
+    end(&fresh, &claim, Verdict::HandBack, AttemptOutcome::Requeued).await;
     assert_eq!(runs(&fresh, "flaky").await, second);
     fresh.is_sound().await;
 }
@@ -148,9 +148,9 @@ async fn a_run_that_is_tried_again_is_one_record_of_its_last_attempt(fresh: Fres
 async fn a_verdict_that_comes_too_late_leaves_no_trace(fresh: Fresh) {
     fresh.put([function("late", "a").retention(secs(60))]).await;
     let claim = fresh.claim_one().await;
-    end(&fresh, &claim, Verdict::Done, RunOutcome::Success).await;
+    end(&fresh, &claim, Verdict::Done, AttemptOutcome::Success).await;
     let known = runs(&fresh, "late").await;
-    let settled = end(&fresh, &claim, archive("no"), RunOutcome::Archived).await;
+    let settled = end(&fresh, &claim, archive("no"), AttemptOutcome::Archived).await;
     assert_eq!(settled, Settled::Stale);
     assert_eq!(runs(&fresh, "late").await, known);
     fresh.is_sound().await;
@@ -198,7 +198,7 @@ async fn a_decision_says_how_its_task_ended(fresh: Fresh) {
         let before = fired(&fresh, name, "any:type", retention).await;
         assert_eq!((before.kind, before.end), (DecisionKind::Fired, None));
         let expected = RunEnd {
-            outcome: RunOutcome::Success,
+            outcome: AttemptOutcome::Success,
             started_at: fresh.now(),
             ended_at: fresh.now().checked_add(secs(2)).unwrap(),
         };
@@ -233,9 +233,9 @@ async fn the_end_of_a_run_whose_worker_fell_silent_is_remembered(fresh: Fresh) {
     let queues = [QueueName::default()];
     assert_eq!(fresh.broker.recover(&queues, secs(0), 10, 0).await.unwrap().len(), 1);
     let end = on_record(&fresh, "silent").await.end.unwrap();
-    assert_eq!(end.outcome, RunOutcome::Lost);
+    assert_eq!(end.outcome, AttemptOutcome::Lost);
     let run = runs(&fresh, "silent").await.remove(0);
-    assert_eq!((run.outcome, run.trigger), (RunOutcome::Lost, Trigger::Schedule));
+    assert_eq!((run.outcome, run.trigger), (AttemptOutcome::Lost, Trigger::Schedule));
     assert_eq!(run.schedule, Some(schedule("silent")));
     fresh.is_sound().await;
 }
@@ -249,14 +249,14 @@ async fn what_a_header_claims_counts_only_if_the_id_agrees(fresh: Fresh) {
     fresh.put([forged]).await;
     for claim in fresh.claim(2).await {
         let outcome = match claim.task().id == *decision.task.as_ref().unwrap() {
-            true => (Verdict::Done, RunOutcome::Success),
-            false => (archive("no"), RunOutcome::Archived),
+            true => (Verdict::Done, AttemptOutcome::Success),
+            false => (archive("no"), AttemptOutcome::Archived),
         };
         end(&fresh, &claim, outcome.0, outcome.1).await;
     }
     assert_eq!(
         on_record(&fresh, "honest").await.end.unwrap().outcome,
-        RunOutcome::Success
+        AttemptOutcome::Success
     );
     let asked = FiredTask {
         schedule: schedule("honest"),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use runner_core::task::{QueueName, RunOutcome, TaskState};
+use runner_core::task::{AttemptOutcome, QueueName, TaskState};
 
 use super::shared::{archive, id, retry, secs, task, verdict};
 use super::{Clause, Fresh};
@@ -243,7 +243,7 @@ pub(super) fn attempt(fresh: &Fresh, number: u32) -> Attempt {
         number,
         started_at: fresh.now(),
         ended_at: fresh.now(),
-        outcome: RunOutcome::Retry,
+        outcome: AttemptOutcome::Retry,
         error: Some("no".to_owned()),
         server: "host:1".to_owned(),
         log: Some("line\n".to_owned()),

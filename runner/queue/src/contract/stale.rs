@@ -1,7 +1,7 @@
 //! Clauses about claims that are not ours any more, and about large batches of verdicts.
 
 use bytes::Bytes;
-use runner_core::task::{QueueName, RunOutcome, TaskState};
+use runner_core::task::{AttemptOutcome, QueueName, TaskState};
 
 use super::settle::{attempt, attempts, delete, snooze};
 use super::shared::{LEASE, archive, retry, secs, task, verdict};
@@ -90,7 +90,7 @@ async fn a_late_verdict_changes_nothing_once_another_worker_has_the_task(fresh: 
         assert_eq!(fresh.look("a").await, state);
         assert_eq!(fresh.counted().await, counted);
         let known = attempts(&fresh).await;
-        assert_eq!((known.len(), known[0].outcome), (1, RunOutcome::Lost));
+        assert_eq!((known.len(), known[0].outcome), (1, AttemptOutcome::Lost));
         fresh.end(&ours, Verdict::Done).await;
         assert_eq!(fresh.see("a").await.result, None);
         delete(&fresh, "a").await;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use runner_core::schedule::stable_hash;
-use runner_core::task::{QueueName, RunOutcome, TaskId, TaskState, recovery_delay};
+use runner_core::task::{AttemptOutcome, QueueName, TaskId, TaskState, recovery_delay};
 use rusqlite::{Connection, Row, params};
 
 use super::connection::Statements as _;
@@ -67,7 +67,7 @@ impl Lost {
             number: record.retried.saturating_add(1),
             started_at: instant(self.claimed_at.unwrap_or(now)),
             ended_at: instant(now),
-            outcome: RunOutcome::Lost,
+            outcome: AttemptOutcome::Lost,
             error: Some(LEASE_EXPIRED.to_owned()),
             server: self.claimed_by.clone().unwrap_or_default(),
             log: None,

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use runner_core::schedule::ScheduleId;
-use runner_core::task::{QueueName, RunOutcome, TaskId};
+use runner_core::task::{AttemptOutcome, QueueName, TaskId};
 use rusqlite::{Row, params};
 
 use super::EmbeddedBroker;
@@ -91,7 +91,7 @@ pub(super) fn end_of(row: &Row<'_>, first: usize) -> Option<RunEnd> {
     let started_at: i64 = row.get(first + 1).ok()?;
     let ended_at: i64 = row.get(first + 2).ok()?;
     Some(RunEnd {
-        outcome: RunOutcome::from_word(&outcome),
+        outcome: AttemptOutcome::from_word(&outcome),
         started_at: instant(started_at),
         ended_at: instant(ended_at),
     })

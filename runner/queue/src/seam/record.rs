@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use jiff::Timestamp;
-use runner_core::task::{QueueName, RunOutcome, TaskId};
+use runner_core::task::{AttemptOutcome, QueueName, TaskId};
 use serde::{Deserialize, Serialize};
 
 /// How many attempts of one task are remembered; the oldest go first.
@@ -81,7 +81,7 @@ pub struct Attempt {
     /// When it ended; of a lost one when that was noticed.
     pub ended_at: Timestamp,
     /// How it ended.
-    pub outcome: RunOutcome,
+    pub outcome: AttemptOutcome,
     /// Text of the error, at most [`MAX_ERROR_BYTES`], if it failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,

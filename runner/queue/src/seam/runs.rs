@@ -9,7 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use runner_core::schedule::{SCHEDULE_HEADER, ScheduleId, headers_in_id};
-use runner_core::task::{FUNCTION_PREFIX, QueueName, RunOutcome, TaskId};
+use runner_core::task::{AttemptOutcome, FUNCTION_PREFIX, QueueName, TaskId};
 use serde::{Deserialize, Serialize};
 
 use super::{Attempt, BrokerResult, Settlement, TaskRecord};
@@ -94,7 +94,7 @@ pub struct RunRecord {
     /// When it ended.
     pub ended_at: Timestamp,
     /// How.
-    pub outcome: RunOutcome,
+    pub outcome: AttemptOutcome,
     /// `host:pid` of the worker.
     pub worker: String,
     /// What was wrong, at most [`MAX_RUN_ERROR_BYTES`].
@@ -109,7 +109,7 @@ pub struct RunRecord {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunEnd {
     /// How.
-    pub outcome: RunOutcome,
+    pub outcome: AttemptOutcome,
     /// When that attempt began.
     pub started_at: Timestamp,
     /// When it ended.
@@ -181,7 +181,7 @@ pub(crate) fn trace_of(task: &TaskRecord, attempt: Option<&Attempt>, result: Opt
     let attempt = attempt.filter(|_| task.leaves_trace())?;
     if matches!(
         attempt.outcome,
-        RunOutcome::Snoozed | RunOutcome::Requeued | RunOutcome::NoHandler
+        AttemptOutcome::Snoozed | AttemptOutcome::Requeued | AttemptOutcome::NoHandler
     ) {
         return None;
     }

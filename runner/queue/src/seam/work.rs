@@ -443,7 +443,7 @@ pub trait Work {
     async fn next_lease_end(&self, queues: &[QueueName]) -> BrokerResult<Option<Timestamp>>;
 
     /// Takes back tasks whose lease ran out at least `grace` ago: each goes to retry or to the archive as a
-    /// failed attempt that is remembered as [lost](runner_core::task::RunOutcome::Lost), at most `limit` of them. An unreadable one is archived and
+    /// failed attempt that is remembered as [lost](runner_core::task::AttemptOutcome::Lost), at most `limit` of them. An unreadable one is archived and
     /// does not stop the others.
     ///
     /// Each counts as a crash until the process that made the claim says that it lives ([`Work::absolve`]), and makes

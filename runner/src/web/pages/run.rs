@@ -2,7 +2,7 @@
 
 use axum::response::Response;
 use runner_core::schedule::{SCHEDULE_HEADER, ScheduleId, headers_in_id};
-use runner_core::task::{QueueName, RunOutcome, TaskId};
+use runner_core::task::{AttemptOutcome, QueueName, TaskId};
 use runner_queue::{Decision, DecisionKind, FiredTask, RunEnd, RunRecord};
 use serde::Serialize;
 
@@ -50,12 +50,12 @@ impl Ending {
 
 /// The colour and the sign of an outcome.
 #[must_use]
-pub fn tone_of(outcome: RunOutcome) -> (&'static str, &'static str) {
+pub fn tone_of(outcome: AttemptOutcome) -> (&'static str, &'static str) {
     match outcome {
-        RunOutcome::Success => ("good", "check"),
-        RunOutcome::Archived | RunOutcome::Lost => ("bad", "cross"),
-        RunOutcome::Retry => ("warn", "warn"),
-        RunOutcome::Cancelled => ("warn", "cross"),
+        AttemptOutcome::Success => ("good", "check"),
+        AttemptOutcome::Archived | AttemptOutcome::Lost => ("bad", "cross"),
+        AttemptOutcome::Retry => ("warn", "warn"),
+        AttemptOutcome::Cancelled => ("warn", "cross"),
         _ => ("plain", "skip"),
     }
 }

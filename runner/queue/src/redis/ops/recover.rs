@@ -9,7 +9,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use redis::Value;
 use runner_core::schedule::stable_hash;
-use runner_core::task::{QueueName, RunOutcome, TaskId, TaskState, recovery_delay};
+use runner_core::task::{AttemptOutcome, QueueName, TaskId, TaskState, recovery_delay};
 
 use crate::redis::RedisBroker;
 use crate::redis::format::scripts::Script;
@@ -296,7 +296,7 @@ fn attempt(record: &TaskRecord, claimed: Option<(Timestamp, String)>, now: Times
         number: record.retried.saturating_add(1),
         started_at,
         ended_at: now,
-        outcome: RunOutcome::Lost,
+        outcome: AttemptOutcome::Lost,
         error: Some(LEASE_EXPIRED.to_owned()),
         server,
         log: None,

@@ -10,7 +10,7 @@ use std::sync::PoisonError;
 
 use jiff::Timestamp;
 use redis::Value;
-use runner_core::task::{QueueName, RunOutcome};
+use runner_core::task::{AttemptOutcome, QueueName};
 
 use crate::redis::RedisBroker;
 use crate::redis::format::scripts::Script;
@@ -109,7 +109,7 @@ pub(in crate::redis) fn put_aside(why: &str, now: Timestamp) -> Vec<u8> {
         number: 0,
         started_at: now,
         ended_at: now,
-        outcome: RunOutcome::Archived,
+        outcome: AttemptOutcome::Archived,
         error: Some(why.to_owned()),
         server: String::new(),
         log: None,

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use redis::Value;
-use runner_core::task::{QueueName, RunOutcome, TaskId};
+use runner_core::task::{AttemptOutcome, QueueName, TaskId};
 
 use crate::redis::RedisBroker;
 use crate::redis::format::{keys, reply};
@@ -128,7 +128,7 @@ fn end_of(value: Value) -> Option<RunEnd> {
     let mut words = text.split(' ');
     let mut instant = || Timestamp::from_millisecond(words.next()?.parse().ok()?).ok();
     let (ended_at, started_at) = (instant()?, instant()?);
-    let outcome = RunOutcome::from_word(words.next()?);
+    let outcome = AttemptOutcome::from_word(words.next()?);
     Some(RunEnd {
         outcome,
         started_at,
