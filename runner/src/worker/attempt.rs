@@ -1,52 +1,42 @@
-//! One try at one task: call its handler, bound it, and turn what happens into a verdict.
+//! One attempt at one task: calls its handler, stops it in time, and makes a settlement of what happened.
 //!
-//! A panic of the handler ends the try and nothing else.
+//! Knows neither the claim loop nor slots: who runs an attempt decides where its settlement goes. What the end of a
+//! handler means is decided by `verdict`.
 
-use std::future::poll_fn;
-use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::FutureExt as _;
-use futures_util::future::CatchUnwind;
 use jiff::Timestamp;
 use runner_core::task::{AttemptOutcome, Backoff, DEFAULT_TIMEOUT};
 use runner_queue::{Attempt, Claim, MAX_ERROR_BYTES, MAX_RESULT_BYTES, Settlement, TaskRecord, Verdict};
-use runner_sdk::{BoxFuture, Ctx, CtxParts, HandlerMatch, Outcome, Stop, StopReason};
+use runner_sdk::{Ctx, CtxParts, Outcome, Stop, StopReason};
 use tokio::time::Instant;
 
 use super::WorkerContext;
-use super::in_flight::{InFlightTask, Slot};
-use super::inline::{self, InlineBudget};
-use super::outbox::OutboxGuard;
-use super::verdict::{HandlerEnd, verdict_of};
-use crate::background::panic_text;
+use super::handler_call::HandlerCall;
+use super::in_flight::InFlightTask;
+use super::verdict::{AttemptEnd, HandlerEnd, verdict_of};
 
-/// How long a handler that was told to stop may take to return before it is dropped; less once its lease is lost.
+/// How long a handler that was stopped may take to return before it is dropped; less once its lease is lost.
 const STOP_GRACE: Duration = Duration::from_secs(15);
-
-/// How long the broker may take to note whether a run is alone, and the pause before it is asked again.
-const NOTE_LIMIT: Duration = Duration::from_secs(5);
-const NOTE_AGAIN: Duration = Duration::from_millis(500);
 
 /// An attempt whose handler was called.
 #[allow(clippy::large_enum_variant)] // the large one is the usual case, and taken apart at once
 pub(super) enum Started {
-    /// It waited for nothing. Without a settlement nothing may be written, because the lease was lost.
+    /// It returned without waiting. No settlement: nothing may be written, because the lease was lost.
     Over(Option<Settlement>),
     UnderWay(Box<RunningAttempt>),
 }
 
 /// An attempt whose handler waits for something.
 pub(super) struct RunningAttempt {
-    running: Running,
+    call: HandlerCall,
     limit: Duration,
-    known: AttemptFacts,
+    facts: AttemptFacts,
 }
 
-/// What is known of an attempt from its beginning.
+/// What an attempt knows from its beginning.
 struct AttemptFacts {
     claim: Claim,
     stop: Stop,
@@ -56,20 +46,20 @@ struct AttemptFacts {
     began: Instant,
 }
 
-/// Calls the handler of a task in work, and runs it until it waits for something.
-pub(super) fn begin(ctx: &WorkerContext, in_work: InFlightTask) -> Started {
+/// Calls the handler of a task in flight, and runs it until it waits for something.
+pub(super) fn begin(ctx: &WorkerContext, task: InFlightTask) -> Started {
     let InFlightTask {
         claim,
         stop,
         started_at,
         deadline,
         ..
-    } = in_work;
+    } = task;
     let task = claim.task();
     let Some(found) = ctx.handlers.find(&task.kind) else {
         return Started::Over(Some(without_handler(ctx, claim)));
     };
-    // A run gets one line, at its end.
+    // A run gets one line at the usual level, at its end.
     tracing::debug!(
         task_id = %task.id, task_type = %task.kind, queue = %task.queue, attempt = task.retried + 1,
         start = %started_at, "task started"
@@ -81,7 +71,7 @@ pub(super) fn begin(ctx: &WorkerContext, in_work: InFlightTask) -> Started {
         ctx.handlers.states(),
     );
     let limit = Duration::try_from(deadline.duration_since(started_at)).unwrap_or(Duration::ZERO);
-    let known = AttemptFacts {
+    let facts = AttemptFacts {
         claim,
         stop,
         cx,
@@ -90,68 +80,28 @@ pub(super) fn begin(ctx: &WorkerContext, in_work: InFlightTask) -> Started {
         began,
     };
     if limit.is_zero() {
-        known.stop.stop(StopReason::Deadline);
-        return Started::Over(ended(ctx, known, HandlerEnd::TooLate));
+        facts.stop.stop(StopReason::Deadline);
+        return Started::Over(ended(ctx, facts, HandlerEnd::TooLate));
     }
-    let mut running = Running::new(found, known.cx.clone());
-    // Whoever waits for the rest asks again, and is woken then.
-    match running.poll(&mut Context::from_waker(Waker::noop())) {
-        Poll::Ready(end) => Started::Over(ended(ctx, known, end)),
-        Poll::Pending => Started::UnderWay(Box::new(RunningAttempt { running, limit, known })),
+    let mut call = HandlerCall::new(found, facts.cx.clone());
+    // Wake-ups of this first poll go nowhere; `RunningAttempt::end` polls again before it waits, with a waker of its own.
+    match call.poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(end) => Started::Over(ended(ctx, facts, end)),
+        Poll::Pending => Started::UnderWay(Box::new(RunningAttempt { call, limit, facts })),
     }
 }
 
 impl RunningAttempt {
-    /// Waits for the handler, tells it to stop when its time is up, drops it when it does not listen.
+    /// Waits for the handler, stops it when its time is up, drops it when it ignores that.
     pub(super) async fn end(self: Box<Self>, ctx: &WorkerContext) -> Option<Settlement> {
-        let Self { running, limit, known } = *self;
-        let end = watch(ctx, running, &known.stop, limit).await;
-        ended(ctx, known, end)
+        let Self { call, limit, facts } = *self;
+        let end = watch(ctx, call, &facts.stop, limit).await;
+        ended(ctx, facts, end)
     }
-}
-
-/// An attempt from its beginning to its end, as a task of the runtime.
-pub(super) async fn run_spawned(ctx: Arc<WorkerContext>, place: Slot, task: InFlightTask) {
-    let leaving = OutboxGuard::new(&ctx.ended, place);
-    let mut turn = InlineBudget::new();
-    match begin(&ctx, task) {
-        Started::Over(settlement) => leaving.post(settlement, inline::is_moment(turn.lap())),
-        Started::UnderWay(rest) => leaving.post(rest.end(&ctx).await, false),
-    }
-}
-
-/// An attempt of a suspect that has the process to itself: if that ends, it was this task.
-pub(super) async fn run_suspect(ctx: Arc<WorkerContext>, place: Slot, task: InFlightTask) {
-    let noted = tokio::time::timeout(NOTE_LIMIT, ctx.broker.run_alone(&task.claim, true)).await;
-    match noted {
-        Ok(Ok(true)) => run_spawned(ctx, place, task).await,
-        Ok(Ok(false)) => OutboxGuard::new(&ctx.ended, place).post(None, false),
-        // Its crash would prove nothing then; but it has waited long enough.
-        Ok(Err(_)) | Err(_) => run_spawned(ctx, place, task).await,
-    }
-}
-
-/// Says that this run is not alone any more, until the broker knows it or the run is over.
-#[allow(clippy::disallowed_methods)] // a named back-off; the end of the run ends it
-pub(super) async fn not_alone(ctx: &WorkerContext, claim: &Claim) {
-    loop {
-        match tokio::time::timeout(NOTE_LIMIT, ctx.broker.run_alone(claim, false)).await {
-            Ok(Ok(_)) => return,
-            Ok(Err(error)) => ctx.broker_failed("note that a run is not alone", &error),
-            Err(_) => (),
-        }
-        tokio::time::sleep(NOTE_AGAIN).await;
-    }
-}
-
-/// The rest of an attempt, likewise.
-pub(super) async fn run_on(ctx: Arc<WorkerContext>, place: Slot, rest: Box<RunningAttempt>) {
-    let leaving = OutboxGuard::new(&ctx.ended, place);
-    leaving.post(rest.end(&ctx).await, false);
 }
 
 /// What is to be written of an attempt that is over. `None` when nothing may be, because the lease was lost.
-fn ended(ctx: &WorkerContext, known: AttemptFacts, end: HandlerEnd) -> Option<Settlement> {
+fn ended(ctx: &WorkerContext, facts: AttemptFacts, end: HandlerEnd) -> Option<Settlement> {
     let AttemptFacts {
         claim,
         stop,
@@ -159,16 +109,22 @@ fn ended(ctx: &WorkerContext, known: AttemptFacts, end: HandlerEnd) -> Option<Se
         backoff,
         started_at,
         began,
-    } = known;
+    } = facts;
     let task = claim.task();
     let reason = stop.reason();
-    // A success is still offered: the broker's fence refuses it if the task is someone else's by now.
+    // A success is still offered: the broker refuses it if another worker has claimed the task since, by the run number.
+    // Any other end would count against a task that may be running elsewhere by now.
     let succeeded = matches!(end, HandlerEnd::Returned(Outcome::Success(_)));
     if reason == Some(StopReason::LeaseLost) && !succeeded {
         tracing::error!(task_id = %task.id, task_type = %task.kind, "lease lost; the handler was stopped, nothing is written");
         return None;
     }
-    let (verdict, outcome, error, result) = verdict_of(ctx, task, end, &stop, backoff);
+    let AttemptEnd {
+        verdict,
+        outcome,
+        error,
+        result,
+    } = verdict_of(task, end, &stop, backoff, &*ctx.clock);
     let result = result.or_else(|| cx.take_result());
     let error = error.map(|mut text| {
         text.truncate(text.floor_char_boundary(MAX_ERROR_BYTES));
@@ -182,7 +138,8 @@ fn ended(ctx: &WorkerContext, known: AttemptFacts, end: HandlerEnd) -> Option<Se
         _ => ctx.metrics.attempt(task.queue.as_str(), outcome, took),
     }
     let log = cx.log().take();
-    // A task that is put off stays in the store, and says nowhere else that it was tried.
+    // Nothing is stored for a task that succeeds and is gone: that is the usual case and must cost nothing. A task that is
+    // put off stays in the store, which has no other trace of the attempt.
     let stays = outcome == AttemptOutcome::Snoozed || !task.retention.is_zero();
     let keep_attempt = error.is_some() || log.is_some() || stays || task.leaves_trace();
     let attempt = keep_attempt.then(|| Attempt {
@@ -202,7 +159,7 @@ fn ended(ctx: &WorkerContext, known: AttemptFacts, end: HandlerEnd) -> Option<Se
     })
 }
 
-/// Drops a result that is too long to be kept; the task succeeded all the same.
+/// Drops a result that is too long for the store; the task has succeeded all the same.
 fn bounded(task: &TaskRecord, cx: &Ctx, result: Option<Bytes>) -> Option<Bytes> {
     let bytes = result.as_ref().map_or(0, Bytes::len);
     if bytes <= MAX_RESULT_BYTES {
@@ -216,68 +173,32 @@ fn bounded(task: &TaskRecord, cx: &Ctx, result: Option<Bytes>) -> Option<Bytes> 
     None
 }
 
+/// Waits until the handler returns, or is dropped because it goes on for too long after it was stopped.
 #[allow(clippy::disallowed_methods)] // the time limit of the attempt, beside what else may end it
-async fn watch(ctx: &WorkerContext, mut running: Running, stop: &Stop, limit: Duration) -> HandlerEnd {
+async fn watch(ctx: &WorkerContext, mut call: HandlerCall, stop: &Stop, limit: Duration) -> HandlerEnd {
     tokio::select! {
-        end = running.end() => return end,
+        end = call.end() => return end,
         () = tokio::time::sleep(limit) => stop.stop(StopReason::Deadline),
         _ = stop.stopped() => (),
     }
+    // The lease may be lost during the grace as well; then the handler must be gone before the lease is over, because
+    // another worker may run the task from then on.
     let last_moment = async {
         stop.lease_lost().await;
         tokio::time::sleep(ctx.settings.last_moment()).await;
     };
     tokio::select! {
-        end = running.end() => return end,
+        end = call.end() => return end,
         () = tokio::time::sleep(STOP_GRACE) => (),
         () = last_moment => (),
-        () = ctx.board.abandoned() => (),
+        () = ctx.in_flight.abandoned() => (),
     }
-    running.drop_it();
+    call.drop_handler();
     HandlerEnd::Dropped
 }
 
-type Caught = CatchUnwind<AssertUnwindSafe<BoxFuture<'static, Outcome>>>;
-
-/// A handler's future. A panic of it, also while it is dropped, ends the try and nothing else.
-struct Running(Option<Caught>);
-
-impl Running {
-    fn new(found: HandlerMatch, cx: Ctx) -> Self {
-        // What a handler does before its first await happens when it is polled.
-        let call: BoxFuture<'static, Outcome> = Box::pin(async move { found.call(cx).await });
-        Self(Some(AssertUnwindSafe(call).catch_unwind()))
-    }
-
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<HandlerEnd> {
-        let Some(running) = &mut self.0 else {
-            return Poll::Ready(HandlerEnd::Dropped);
-        };
-        running.poll_unpin(cx).map(|ended| match ended {
-            Ok(outcome) => HandlerEnd::Returned(outcome),
-            Err(panic) => HandlerEnd::Panicked(panic_text(panic.as_ref())),
-        })
-    }
-
-    async fn end(&mut self) -> HandlerEnd {
-        poll_fn(|cx| self.poll(cx)).await
-    }
-
-    fn drop_it(&mut self) {
-        let handler = self.0.take();
-        if std::panic::catch_unwind(AssertUnwindSafe(|| drop(handler))).is_err() {
-            tracing::error!("a handler panicked while it was dropped");
-        }
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.drop_it();
-    }
-}
-
-/// Its type was claimed, but no handler knows it any more: it goes back to where it was, for whoever does.
+/// Its type was claimed, but no handler knows it any more: it goes back to its queue, for workers that do, and the type
+/// is not claimed again.
 fn without_handler(ctx: &WorkerContext, claim: Claim) -> Settlement {
     let task = claim.task();
     tracing::debug!(task_id = %task.id, task_type = %task.kind, queue = %task.queue, "no handler here; handed back");

@@ -28,7 +28,7 @@ async fn listen(ctx: &WorkerContext) {
     match ctx.broker.cancellations().await {
         Ok(mut requests) => {
             while let Some(request) = requests.recv().await {
-                if ctx.board.stop_wanted(&request) == 0 {
+                if ctx.in_flight.stop_wanted(&request) == 0 {
                     continue;
                 }
                 let id = &request.id;

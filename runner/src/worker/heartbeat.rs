@@ -1,4 +1,4 @@
-//! Says that this worker lives, and keeps the leases of its tasks.
+//! Reports that this worker lives, and extends the leases of its tasks.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,10 +14,10 @@ use super::in_flight::Slot;
 use super::{WorkerContext, survived};
 use crate::background::BackgroundLoop;
 
-/// How long a server is listed after its last word; asynq's.
+/// How long a server is listed after its last heartbeat; asynq's.
 pub(super) const REMEMBERED: Duration = Duration::from_secs(10);
 
-/// A claim and where it stands on the board.
+/// A claim and its slot in the table of tasks in flight.
 type Held = (Slot, Claim);
 
 pub(super) struct Heartbeat {
@@ -32,16 +32,16 @@ impl Heartbeat {
 
     /// Whether the broker answered at once.
     async fn extend_leases(&self) -> bool {
-        let all = self.ctx.board.all().into_iter();
-        let all: Vec<Held> = all.map(|(place, w)| (place, w.claim)).collect();
+        let all = self.ctx.in_flight.all().into_iter();
+        let all: Vec<Held> = all.map(|(slot, task)| (slot, task.claim)).collect();
         if self.extend(&all).await {
             return true;
         }
         // Queues may lie on different servers: one that is away must not cost the others their leases.
         let mut by_queue: BTreeMap<&QueueName, Vec<Held>> = BTreeMap::new();
-        for (place, claim) in &all {
+        for (slot, claim) in &all {
             let of = by_queue.entry(&claim.task().queue).or_default();
-            of.push((*place, claim.clone()));
+            of.push((*slot, claim.clone()));
         }
         if by_queue.len() > 1 {
             for held in by_queue.values() {
@@ -57,16 +57,17 @@ impl Heartbeat {
             return true;
         }
         let claims: Vec<Claim> = held.iter().map(|(_, claim)| claim.clone()).collect();
+        // Before the call: the lease begins some time during it, and must not be thought longer than it is.
         let began = Instant::now();
         let lease = self.ctx.settings.lease;
         let hold = self.ctx.settings.hold(began);
         match tokio::time::timeout(self.every(), self.ctx.broker.extend(&claims, lease)).await {
             Ok(Ok(answers)) => {
-                for ((place, claim), answer) in held.iter().zip(answers) {
+                for ((slot, claim), answer) in held.iter().zip(answers) {
                     if answer.is_some() {
-                        self.ctx.board.extended(*place, claim, began, hold);
+                        self.ctx.in_flight.extended(*slot, claim, began, hold);
                     } else {
-                        self.ctx.board.lost(*place, claim);
+                        self.ctx.in_flight.lost(*slot, claim);
                     }
                 }
                 return true;
@@ -77,17 +78,17 @@ impl Heartbeat {
         false
     }
 
-    async fn tell(&self) {
+    async fn report_alive(&self) {
         let status = if self.intake.is_cancelled() || self.ctx.instance.quiet.is_on() {
             ServerStatus::Stopped
         } else {
             ServerStatus::Active
         };
-        let (info, working) = (self.ctx.info(status), self.ctx.board.working());
+        let (info, working) = (self.ctx.info(status), self.ctx.in_flight.working());
         self.ctx.metrics.set_active(working.len());
         let call = self.ctx.broker.heartbeat(&info, &working, REMEMBERED);
         match tokio::time::timeout(self.every(), call).await {
-            Ok(Ok(())) => self.ctx.listed.told(REMEMBERED),
+            Ok(Ok(())) => self.ctx.listed.heard(REMEMBERED),
             Ok(Err(error)) => self.ctx.broker_failed("send a heartbeat", &error),
             Err(_) => tracing::warn!("the broker did not take the heartbeat in time"),
         }
@@ -106,9 +107,10 @@ impl BackgroundLoop for Heartbeat {
     }
 
     async fn turn(&mut self) -> Option<Duration> {
-        // A listed worker may take tasks back, so its own come first.
+        // A listed worker may take tasks back, so its own come first: if it woke from a freeze, its leases may be over, and
+        // it would take back what it runs itself.
         if self.extend_leases().await || !self.ctx.broker.lists_first() {
-            self.tell().await;
+            self.report_alive().await;
         }
         survived::report(&self.ctx, self.every()).await;
         None

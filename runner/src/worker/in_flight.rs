@@ -1,4 +1,10 @@
-//! What this process has in work: the one table that the processor, the heartbeat and the canceller share.
+//! The table of tasks in flight: those that this process has claimed and whose verdicts are not written yet.
+//!
+//! Only the claim loop adds and removes entries. The heartbeat extends leases and notes that here, the watchdog and the
+//! canceller stop handlers, a drain waits for the table to be empty.
+//!
+//! A slot is reused as soon as it is free, and the heartbeat works on copies while calls to the broker are under way. So
+//! whoever comes back with a slot also names the claim; an answer about a task that has left its slot changes nothing.
 
 use std::collections::HashSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -12,7 +18,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-/// A task in work.
+/// A task in flight.
 #[derive(Clone)]
 pub(super) struct InFlightTask {
     /// The claim it runs under.
@@ -27,92 +33,94 @@ pub(super) struct InFlightTask {
     pub extended_at: Instant,
 }
 
-/// Where a task in work stands on the board. Given out anew once it is free.
+/// The index of a task in the table. Reused once it is free.
 pub(super) type Slot = usize;
 
 #[derive(Default)]
-struct Slots {
+struct SlotTable {
     tasks: Vec<Option<InFlightTask>>,
     free: Vec<Slot>,
 }
 
-/// What a claim is known by.
+/// What tells claims apart.
 fn key_of(claim: &Claim) -> (&QueueName, &TaskId, u64) {
     (&claim.task().queue, &claim.task().id, claim.run())
 }
 
-/// All tasks in work. The lock is held for look-ups only, never across an await.
+/// All tasks in flight. The lock is held for look-ups only, never across an await.
 #[derive(Default)]
 pub(super) struct InFlight {
-    places: Mutex<Slots>,
+    slots: Mutex<SlotTable>,
+    /// Notified by each removal.
     changed: Notify,
-    /// Falls when handlers that did not return when asked are to be dropped.
+    /// Cancelled once handlers that ignore their stop must be dropped.
     abandoned: CancellationToken,
 }
 
-impl Slots {
+impl SlotTable {
     fn all(&self) -> impl Iterator<Item = (Slot, &InFlightTask)> {
-        let places = self.tasks.iter().enumerate();
-        places.filter_map(|(place, task)| Some((place, task.as_ref()?)))
+        let slots = self.tasks.iter().enumerate();
+        slots.filter_map(|(slot, task)| Some((slot, task.as_ref()?)))
     }
 
-    /// The task at this place, if it still is the one of this claim.
-    fn of(&mut self, place: Slot, claim: &Claim) -> Option<&mut InFlightTask> {
-        let task = self.tasks.get_mut(place)?.as_mut()?;
+    /// The task in this slot, if it still is the one of this claim. The run number tells two claims of one task apart.
+    fn of(&mut self, slot: Slot, claim: &Claim) -> Option<&mut InFlightTask> {
+        let task = self.tasks.get_mut(slot)?.as_mut()?;
         let same = task.claim.run() == claim.run() && task.claim.task().id == claim.task().id;
         same.then_some(task)
     }
 }
 
 impl InFlight {
-    fn lock(&self) -> MutexGuard<'_, Slots> {
-        self.places.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, SlotTable> {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Writes tasks down; their places, in order.
+    /// Gives each task a slot; returns these in order.
     pub(super) fn add(&self, tasks: impl IntoIterator<Item = InFlightTask>) -> Vec<Slot> {
-        let mut places = self.lock();
-        let tasks = tasks.into_iter().map(|task| match places.free.pop() {
-            Some(place) => {
-                places.tasks[place] = Some(task);
-                place
+        let mut slots = self.lock();
+        let tasks = tasks.into_iter().map(|task| match slots.free.pop() {
+            Some(slot) => {
+                slots.tasks[slot] = Some(task);
+                slot
             }
             None => {
-                places.tasks.push(Some(task));
-                places.tasks.len() - 1
+                slots.tasks.push(Some(task));
+                slots.tasks.len() - 1
             }
         });
         tasks.collect()
     }
 
-    /// The claims at these places.
-    pub(super) fn claims_at(&self, places: &[Slot]) -> Vec<Claim> {
+    /// The claims in these slots.
+    pub(super) fn claims_at(&self, slots: &[Slot]) -> Vec<Claim> {
         let all = self.lock();
-        let tasks = places.iter().filter_map(|place| all.tasks.get(*place)?.as_ref());
+        let tasks = slots.iter().filter_map(|slot| all.tasks.get(*slot)?.as_ref());
         tasks.map(|task| task.claim.clone()).collect()
     }
 
-    /// Frees places, each of which holds a task.
+    /// Frees slots, each of which holds a task.
     pub(super) fn remove(&self, gone: impl IntoIterator<Item = Slot>) {
-        let mut places = self.lock();
-        for place in gone {
-            if places.tasks.get_mut(place).is_some_and(|task| task.take().is_some()) {
-                places.free.push(place);
+        let mut slots = self.lock();
+        for slot in gone {
+            if slots.tasks.get_mut(slot).is_some_and(|task| task.take().is_some()) {
+                slots.free.push(slot);
             }
         }
-        drop(places);
+        drop(slots);
         self.changed.notify_waiters();
     }
 
+    /// How many tasks are in flight.
     pub(super) fn len(&self) -> usize {
-        let places = self.lock();
-        places.tasks.len() - places.free.len()
+        let slots = self.lock();
+        slots.tasks.len() - slots.free.len()
     }
 
-    /// Returns once nothing is in work.
+    /// Returns once nothing is in flight.
     pub(super) async fn emptied(&self) {
         loop {
-            // Registered before the look, so that a removal between the two is not missed.
+            // Registered before the look: a removal between the two would otherwise be missed, and this would wait for ever.
             let changed = self.changed.notified();
             if self.len() == 0 {
                 return;
@@ -121,12 +129,13 @@ impl InFlight {
         }
     }
 
+    /// Copies of all tasks: calls to the broker about them must not hold the lock.
     pub(super) fn all(&self) -> Vec<(Slot, InFlightTask)> {
-        let places = self.lock();
-        places.all().map(|(place, task)| (place, task.clone())).collect()
+        let slots = self.lock();
+        slots.all().map(|(slot, task)| (slot, task.clone())).collect()
     }
 
-    /// Those of `claims` that are not in work here.
+    /// Those of `claims` that are not in flight here.
     pub(super) fn without_known(&self, claims: Vec<Claim>) -> Vec<Claim> {
         let slots = self.lock();
         let known: HashSet<(&QueueName, &TaskId, u64)> = slots.all().map(|(_, task)| key_of(&task.claim)).collect();
@@ -136,9 +145,10 @@ impl InFlight {
             .collect()
     }
 
+    /// All tasks as the broker lists them.
     pub(super) fn working(&self) -> Vec<Working> {
-        let places = self.lock();
-        let working = places.all().map(|(_, w)| {
+        let slots = self.lock();
+        let working = slots.all().map(|(_, w)| {
             let task = w.claim.task();
             Working {
                 id: task.id.clone(),
@@ -151,29 +161,30 @@ impl InFlight {
         working.collect()
     }
 
-    /// Notes that the lease of `claim` was extended in a call that began at `at`, and how long it may go on now.
-    pub(super) fn extended(&self, place: Slot, claim: &Claim, at: Instant, hold: LeaseLimits) {
-        if let Some(task) = self.lock().of(place, claim) {
+    /// Notes that the lease of `claim` was extended in a call that began at `at`, and how long its handler may go on now.
+    /// The beginning counts: when the broker wrote the lease is not known.
+    pub(super) fn extended(&self, slot: Slot, claim: &Claim, at: Instant, hold: LeaseLimits) {
+        if let Some(task) = self.lock().of(slot, claim) {
             task.extended_at = at;
             task.stop.hold(hold);
         }
     }
 
     /// Whether `claim` was extended within the last `lease`.
-    pub(super) fn holds(&self, place: Slot, claim: &Claim, lease: Duration) -> bool {
-        let mut places = self.lock();
-        places.of(place, claim).is_some_and(|w| w.extended_at.elapsed() < lease)
+    pub(super) fn holds(&self, slot: Slot, claim: &Claim, lease: Duration) -> bool {
+        let mut slots = self.lock();
+        slots.of(slot, claim).is_some_and(|w| w.extended_at.elapsed() < lease)
     }
 
-    /// Whether the lease of a handler that was not told so was not extended for `limit`.
+    /// Whether a lease was not extended for `limit` and its handler has not been stopped for that yet.
     pub(super) fn is_overdue(&self, limit: Duration) -> bool {
-        let places = self.lock();
+        let slots = self.lock();
         let overdue = |w: &InFlightTask| w.extended_at.elapsed() >= limit && !w.stop.is_lease_lost();
-        places.all().any(|(_, w)| overdue(w))
+        slots.all().any(|(_, w)| overdue(w))
     }
 
-    /// No other worker can have taken these tasks until now: their leases are as good as extended, but no longer than until the
-    /// next look.
+    /// Lets handlers go on whose leases were not extended for `limit`, or will not have been at the next look: no other worker
+    /// can have taken their tasks until now. Not for longer than until the next look, as one may come then.
     pub(super) fn hold_overdue(&self, limit: Duration, next_look: Duration, hold: LeaseLimits) {
         let just_now = limit.saturating_sub(next_look);
         for task in self.lock().tasks.iter_mut().flatten() {
@@ -185,31 +196,31 @@ impl InFlight {
         }
     }
 
-    /// Stops the handlers whose lease was not extended for `limit`, those too that were told to stop for another
-    /// reason; how many hear of it for the first time.
+    /// Stops the handlers whose lease was not extended for `limit`, also those that were stopped for another reason: a lost
+    /// lease leaves them less time. How many that are; each counts once.
     pub(super) fn stop_overdue(&self, limit: Duration) -> usize {
-        let places = self.lock();
-        let overdue = places
+        let slots = self.lock();
+        let overdue = slots
             .all()
             .filter(|(_, w)| w.extended_at.elapsed() >= limit && !w.stop.is_lease_lost());
         overdue.map(|(_, w)| w.stop.stop(StopReason::LeaseLost)).count()
     }
 
-    /// Stops the handler of a claim that is not ours any more.
-    pub(super) fn lost(&self, place: Slot, claim: &Claim) {
-        if let Some(task) = self.lock().of(place, claim) {
+    /// Stops the handler of a claim that the broker says is lost.
+    pub(super) fn lost(&self, slot: Slot, claim: &Claim) {
+        if let Some(task) = self.lock().of(slot, claim) {
             task.stop.stop(StopReason::LeaseLost);
         }
     }
 
-    /// Stops the handlers of the tasks that are meant; how many.
+    /// Stops the handlers of the tasks that the request names; how many.
     pub(super) fn stop_wanted(&self, wanted: &StopRequest) -> usize {
-        let places = self.lock();
-        let meant = |w: &InFlightTask| {
+        let slots = self.lock();
+        let is_named = |w: &InFlightTask| {
             let task = w.claim.task();
             task.id == wanted.id && wanted.queue.as_ref().is_none_or(|queue| *queue == task.queue)
         };
-        let hit: Vec<_> = places.all().filter(|(_, w)| meant(w)).collect();
+        let hit: Vec<_> = slots.all().filter(|(_, w)| is_named(w)).collect();
         for (_, w) in &hit {
             match &wanted.for_good {
                 Some(words) => w.stop.end(words.clone()),
@@ -219,17 +230,22 @@ impl InFlight {
         hit.len()
     }
 
+    /// Stops all handlers.
     pub(super) fn stop_all(&self, reason: StopReason) {
         self.lock().all().for_each(|(_, w)| w.stop.stop(reason));
     }
 
-    /// Drops the futures of handlers that did not return when asked.
+    /// Has handlers dropped that ignore their stop.
     pub(super) fn abandon_all(&self) {
         self.abandoned.cancel();
     }
 
-    /// Returns once handlers are to be dropped.
+    /// Returns once handlers must be dropped.
     pub(super) async fn abandoned(&self) {
         self.abandoned.cancelled().await;
     }
 }
+
+#[cfg(test)]
+#[path = "in_flight_tests.rs"]
+mod tests;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// First and last word of life since the last gap.
+/// The first and the last heartbeat that the store took since the last gap.
 #[derive(Default)]
 pub(super) struct Listed(Mutex<Option<(Instant, Instant)>>);
 
@@ -17,17 +17,17 @@ impl Listed {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The store took a word of life. `remembered`: for how long it lists us after each.
-    pub(super) fn told(&self, remembered: Duration) {
+    /// The store took a heartbeat. `remembered`: for how long it lists this worker after each.
+    pub(super) fn heard(&self, remembered: Duration) {
         let mut listed = self.lock();
         let now = Instant::now();
         let first = listed.filter(|(_, last)| last.elapsed() < remembered);
         *listed = Some((first.map_or(now, |(first, _)| first), now));
     }
 
-    /// As if it had been listed for so long.
+    /// As if it had been listed for this time.
     #[cfg(test)]
-    pub(super) fn was_told_for(&self, time: Duration) {
+    pub(super) fn was_listed_for(&self, time: Duration) {
         let now = Instant::now();
         *self.lock() = Some((now.checked_sub(time).unwrap_or(now), now));
     }
@@ -45,18 +45,18 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_gap_begins_the_time_anew() {
-        let (listed, kept, wanted) = (Listed::default(), Duration::from_secs(10), Duration::from_secs(11));
-        assert!(!listed.for_long(Duration::ZERO, kept));
+        let (listed, remembered, wanted) = (Listed::default(), Duration::from_secs(10), Duration::from_secs(11));
+        assert!(!listed.for_long(Duration::ZERO, remembered));
         for _ in 0..3 {
-            listed.told(kept);
-            assert!(!listed.for_long(wanted, kept));
+            listed.heard(remembered);
+            assert!(!listed.for_long(wanted, remembered));
             tokio::time::advance(Duration::from_secs(5)).await;
         }
-        assert!(listed.for_long(wanted, kept));
+        assert!(listed.for_long(wanted, remembered));
         tokio::time::advance(Duration::from_secs(5)).await;
-        assert!(!listed.for_long(wanted, kept), "it is listed no longer");
-        listed.told(kept);
-        assert!(!listed.for_long(wanted, kept), "others have to see it first");
-        assert!(listed.for_long(Duration::ZERO, kept));
+        assert!(!listed.for_long(wanted, remembered), "it is listed no longer");
+        listed.heard(remembered);
+        assert!(!listed.for_long(wanted, remembered), "others have to see it first");
+        assert!(listed.for_long(Duration::ZERO, remembered));
     }
 }

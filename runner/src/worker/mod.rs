@@ -1,6 +1,6 @@
-//! The roles that run tasks. Each is one file and one loop: the processor ends claims, makes new ones and runs
-//! them, the heartbeat keeps leases, the watchdog stops handlers whose lease was lost, the forwarder, recoverer, janitor and
-//! repairer maintain the broker, the canceller listens.
+//! The roles that run tasks. Each is one loop in one file or folder: the claim loop settles and claims tasks and runs
+//! their handlers, the heartbeat extends leases, the watchdog stops handlers whose lease is lost, the forwarder,
+//! recoverer, janitor and repairer maintain the broker, the canceller listens.
 //!
 //! Knows brokers only through the seam and handlers only through the registry; reads no settings itself.
 
@@ -13,29 +13,24 @@ mod claim_loop;
 mod claimed_types;
 mod forwarder;
 mod group_failures;
+mod handler_call;
 mod heartbeat;
 mod in_flight;
-mod inline;
 mod instance;
 mod janitor;
 mod listed;
 #[cfg(test)]
 mod outage_tests;
-mod outbox;
-mod processor;
 mod queue_discovery;
-mod queue_order;
 mod quiet;
 mod recoverer;
 mod releaser;
 mod repairer;
 mod served_queues;
 mod settings;
-mod settle_each;
 #[cfg(test)]
 mod stop_tests;
 mod survived;
-mod suspects;
 #[cfg(test)]
 mod tests;
 mod unclaimed;
@@ -65,7 +60,7 @@ pub use quiet::Quiet;
 use settings::DEFAULT_LEASE;
 pub use settings::{SHORTEST_LEASE, WorkerSettings};
 
-/// How long the processor may take to notice that a drain begins.
+/// How long the claim loop may take to notice that a drain begins.
 const CLOSING: Duration = Duration::from_secs(1);
 
 /// Everything that follows the wait for running handlers is over so long after it, one step after the other: whoever
@@ -93,8 +88,7 @@ struct WorkerContext {
     served: served_queues::ServedQueues,
     settings: WorkerSettings,
     instance: Instance,
-    board: InFlight,
-    ended: outbox::Outbox,
+    in_flight: InFlight,
     /// Wakes the forwarder when a delay was just written.
     delayed: Notify,
     started_at: jiff::Timestamp,
@@ -129,8 +123,7 @@ impl WorkerContext {
             served: served_queues::ServedQueues::new(&settings.queues),
             settings,
             instance,
-            board: InFlight::default(),
-            ended: outbox::Outbox::default(),
+            in_flight: InFlight::default(),
             delayed: Notify::new(),
             started_at,
             known: claimed_types::ClaimedTypes::default(),
@@ -168,7 +161,7 @@ impl WorkerContext {
             strict_priority: settings.strict_priority,
             status,
             started_at: self.started_at,
-            active: u32::try_from(self.board.len()).unwrap_or(u32::MAX),
+            active: u32::try_from(self.in_flight.len()).unwrap_or(u32::MAX),
             handlers: self.handlers.names(),
         }
     }
@@ -178,10 +171,10 @@ impl WorkerContext {
 pub struct Worker {
     ctx: Arc<WorkerContext>,
     intake: CancellationToken,
-    /// Falls when the processor starts no further handler.
+    /// Cancelled once the claim loop starts no further handler.
     closed: CancellationToken,
     upkeep: CancellationToken,
-    processor: tokio::task::JoinHandle<()>,
+    claim_loop: tokio::task::JoinHandle<()>,
     /// Sets of groups that are being put together.
     sets: TaskTracker,
     roles: TaskTracker,
@@ -208,7 +201,7 @@ impl Worker {
         let (intake, upkeep) = (CancellationToken::new(), CancellationToken::new());
         let closed = CancellationToken::new();
         let guard = closed.clone().drop_guard();
-        let processor = tokio::spawn(processor::run(ctx.clone(), intake.clone(), guard));
+        let claim_loop = tokio::spawn(claim_loop::run(ctx.clone(), intake.clone(), guard));
         let roles = TaskTracker::new();
         let keep = |role: Box<dyn background::BackgroundLoop>| {
             let (ctx, upkeep) = (ctx.clone(), upkeep.clone());
@@ -243,7 +236,7 @@ impl Worker {
             intake,
             closed,
             upkeep,
-            processor,
+            claim_loop,
             sets,
             roles,
         }
@@ -251,7 +244,7 @@ impl Worker {
 
     /// Returns once nothing is in work: no handler runs, and the verdicts of all that ran are written.
     pub async fn at_rest(&self) {
-        self.ctx.board.emptied().await;
+        self.ctx.in_flight.emptied().await;
     }
 
     /// Returns when no task is taken any more although nobody asked for that: something in here broke down.
@@ -267,33 +260,33 @@ impl Worker {
         let told = Instant::now();
         self.intake.cancel();
         self.sets.close();
-        // Only then is everything that will run on the board.
+        // Only then is everything in flight that will run: the wait for an empty table must not end before.
         if timeout(CLOSING, self.closed.cancelled()).await.is_err() {
             tracing::error!("the intake did not close in time");
         }
-        let running = self.ctx.board.len();
+        let running = self.ctx.in_flight.len();
         tracing::info!(running, timeout = ?self.ctx.settings.shutdown_timeout, "draining");
         tokio::select! {
-            _ = async { tokio::join!(self.ctx.board.emptied(), self.sets.wait()) } => (),
+            _ = async { tokio::join!(self.ctx.in_flight.emptied(), self.sets.wait()) } => (),
             () = hurry.cancelled() => tracing::warn!("told twice to stop: handing back what still runs"),
             () = tokio::time::sleep_until(told + self.ctx.settings.shutdown_timeout) => {
                 tracing::warn!(
-                    running = self.ctx.board.len(), sets = self.sets.len(),
+                    running = self.ctx.in_flight.len(), sets = self.sets.len(),
                     "shutdown timeout: handing back what still runs"
                 );
             }
         }
         let over = Instant::now();
-        self.ctx.board.stop_all(runner_sdk::StopReason::Shutdown);
+        self.ctx.in_flight.stop_all(runner_sdk::StopReason::Shutdown);
         let words = if hurry.is_cancelled() {
             HURRIED_WORDS
         } else {
             LAST_WORDS
         };
-        if timeout(words, self.ctx.board.emptied()).await.is_err() {
-            self.ctx.board.abandon_all();
+        if timeout(words, self.ctx.in_flight.emptied()).await.is_err() {
+            self.ctx.in_flight.abandon_all();
         }
-        if timeout_at(over + LAST_VERDICTS, self.processor).await.is_err() {
+        if timeout_at(over + LAST_VERDICTS, self.claim_loop).await.is_err() {
             tracing::error!(
                 "some handlers did not stop in time, or their verdicts could not be written; their tasks run again \
                  when their leases end"

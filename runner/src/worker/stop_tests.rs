@@ -1,4 +1,4 @@
-//! Handlers that are told to stop: how long they get, and who is told.
+//! Handlers that are stopped: how long they get, and which of them are.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use runner_core::clock::ManualClock;
@@ -11,7 +11,7 @@ use super::tests::Scene;
 use super::*;
 use crate::background::BackgroundLoop as _;
 
-/// A task that ignores every stop, on the board and running; what it ends with.
+/// A task that ignores every stop, in flight and running; what it ends with.
 async fn deaf(scene: &Scene, ctx: &Arc<WorkerContext>, timeout: Duration) -> tokio::task::JoinHandle<()> {
     scene.put(Task::new("deaf").timeout(timeout)).await;
     let claims = scene.broker.claim(&ctx.queue_names(), 1, DEFAULT_LEASE).await;
@@ -24,7 +24,7 @@ async fn deaf(scene: &Scene, ctx: &Arc<WorkerContext>, timeout: Duration) -> tok
         extended_at: tokio::time::Instant::now(),
         claim,
     };
-    ctx.board.add([task.clone()]);
+    ctx.in_flight.add([task.clone()]);
     let ctx = ctx.clone();
     let attempt::Started::UnderWay(rest) = attempt::begin(&ctx, task) else {
         panic!("it waits");
@@ -41,9 +41,13 @@ async fn a_handler_past_its_deadline_is_gone_before_its_lease_is() {
     tokio::time::pause();
     let began = tokio::time::Instant::now();
     tokio::time::sleep(ctx.settings.fence_after()).await;
-    assert!(!running.is_finished(), "told to stop at 23 s, it has some seconds left");
-    assert_eq!(ctx.board.stop_overdue(ctx.settings.fence_after()), 1);
-    assert_eq!(ctx.board.stop_overdue(ctx.settings.fence_after()), 0, "told once");
+    assert!(!running.is_finished(), "stopped at 23 s, it has some seconds left");
+    assert_eq!(ctx.in_flight.stop_overdue(ctx.settings.fence_after()), 1);
+    assert_eq!(
+        ctx.in_flight.stop_overdue(ctx.settings.fence_after()),
+        0,
+        "counted once"
+    );
     running.await.unwrap();
     assert!(began.elapsed() < DEFAULT_LEASE, "{:?}", began.elapsed());
 }
@@ -52,7 +56,7 @@ async fn a_handler_past_its_deadline_is_gone_before_its_lease_is() {
 async fn a_worker_that_broke_down_says_so() {
     let scene = Scene::new().await;
     let worker = scene.worker(Registry::new());
-    worker.processor.abort();
+    worker.claim_loop.abort();
     tokio::time::timeout(super::tests::PATIENCE, worker.broken())
         .await
         .unwrap();
@@ -78,8 +82,8 @@ async fn a_drain_ends_in_time_also_when_nothing_answers() {
 async fn a_clock_that_is_set_forward_takes_no_task_from_its_handler() {
     let clock = Arc::new(ManualClock::at(jiff::Timestamp::from_second(1_893_553_445).unwrap()));
     let scene = Scene::at(clock.clone()).await;
-    let ctx = scene.shop_at(Registry::new(), 1, clock.clone());
-    ctx.listed.was_told_for(ctx.settings.listed_first());
+    let ctx = scene.ctx_at(Registry::new(), 1, clock.clone());
+    ctx.listed.was_listed_for(ctx.settings.listed_first());
     let mut recoverer = recoverer::Recoverer::new(ctx.clone());
     let id = scene.put(Task::new("a")).await;
     let claims = scene.broker.claim(&ctx.queue_names(), 1, DEFAULT_LEASE).await.unwrap();
@@ -91,7 +95,7 @@ async fn a_clock_that_is_set_forward_takes_no_task_from_its_handler() {
         next.is_some_and(|next| next > ctx.settings.heartbeat_every()),
         "{next:?}"
     );
-    // What nobody extends meanwhile is taken back then.
+    // What was not extended meanwhile is taken back then.
     recoverer.turn().await;
     assert_eq!(scene.look(&id).await.unwrap().state, TaskState::Retry);
     drop(claims);

@@ -79,11 +79,11 @@ impl Scene {
 
     /// What a worker with these handlers works with, without the worker.
     pub(super) fn ctx(&self, registry: Registry, concurrency: usize) -> Arc<WorkerContext> {
-        self.shop_at(registry, concurrency, Arc::new(SystemClock))
+        self.ctx_at(registry, concurrency, Arc::new(SystemClock))
     }
 
     /// The same by this clock.
-    pub(super) fn shop_at(&self, registry: Registry, concurrency: usize, clock: Arc<dyn Clock>) -> Arc<WorkerContext> {
+    pub(super) fn ctx_at(&self, registry: Registry, concurrency: usize, clock: Arc<dyn Clock>) -> Arc<WorkerContext> {
         Arc::new(WorkerContext::new(
             self.broker.clone(),
             registry.build().unwrap(),

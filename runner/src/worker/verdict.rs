@@ -1,12 +1,12 @@
-//! Which verdict the end of a handler means. Writing it is the processor's affair.
+//! Which verdict the end of a handler means, and in which word the attempt is remembered. Pure; writing it is the claim
+//! loop's task.
 
 use bytes::Bytes;
+use runner_core::clock::Clock;
 use runner_core::schedule::stable_hash;
 use runner_core::task::{AttemptOutcome, Backoff, stated_delay};
 use runner_queue::{CANCELED, TaskRecord, Verdict};
 use runner_sdk::{Outcome, Stop, StopReason};
-
-use super::WorkerContext;
 
 /// How a handler ended.
 pub(super) enum HandlerEnd {
@@ -18,115 +18,110 @@ pub(super) enum HandlerEnd {
     TooLate,
 }
 
-/// Verdict, how the attempt ended, error text, result.
+/// What an attempt comes to.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct AttemptEnd {
+    pub verdict: Verdict,
+    pub outcome: AttemptOutcome,
+    pub error: Option<String>,
+    pub result: Option<Bytes>,
+}
+
+impl AttemptEnd {
+    fn new(verdict: Verdict, outcome: AttemptOutcome, error: Option<String>) -> Self {
+        Self {
+            verdict,
+            outcome,
+            error,
+            result: None,
+        }
+    }
+
+    fn archived(error: String) -> Self {
+        let verdict = Verdict::Archive { error: error.clone() };
+        Self::new(verdict, AttemptOutcome::Archived, Some(error))
+    }
+
+    fn retried(after: std::time::Duration, error: String) -> Self {
+        let verdict = Verdict::Retry {
+            after,
+            error: error.clone(),
+            counts: true,
+        };
+        Self::new(verdict, AttemptOutcome::Retry, Some(error))
+    }
+
+    /// The same attempt, remembered as ended by an operator.
+    fn cancelled(self) -> Self {
+        Self {
+            outcome: AttemptOutcome::Cancelled,
+            ..self
+        }
+    }
+}
+
+/// What an attempt at `task` comes to whose handler ended like this and had, or had not, been stopped.
+///
+/// The order of the cases is the order of precedence: a success counts even if the handler was stopped, and what an operator
+/// asked for counts more than what the handler made of it.
 pub(super) fn verdict_of(
-    ctx: &WorkerContext,
     task: &TaskRecord,
     end: HandlerEnd,
     stop: &Stop,
     backoff: Backoff,
-) -> (Verdict, AttemptOutcome, Option<String>, Option<Bytes>) {
-    let outcome = match (end, stop.reason()) {
-        (HandlerEnd::Returned(Outcome::Success(result)), _) => {
-            return (Verdict::Done, AttemptOutcome::Success, None, result);
-        }
-        (HandlerEnd::Returned(Outcome::Revoke(why)), _) => {
-            return (Verdict::Revoke, AttemptOutcome::Revoked, Some(why), None);
-        }
+    clock: &dyn Clock,
+) -> AttemptEnd {
+    let of_outcome = |outcome| verdict_of_outcome(task, outcome, backoff, clock);
+    match (end, stop.reason()) {
+        (HandlerEnd::Returned(outcome @ (Outcome::Success(_) | Outcome::Revoke(_))), _) => of_outcome(outcome),
+        // Whatever the reason that came first: an operator ended the task for good.
         (_, Some(_)) if stop.ended().is_some() => {
-            let error = stop.ended().unwrap_or_default().to_owned();
-            return cancelled(verdict_of_outcome(ctx, task, Outcome::Skip(error), backoff));
+            of_outcome(Outcome::Skip(stop.ended().unwrap_or_default().to_owned())).cancelled()
         }
-        (_, Some(StopReason::Shutdown)) => return (Verdict::HandBack, AttemptOutcome::Requeued, None, None),
-        // Whatever the handler made of it: asynq does not wait for that.
-        (_, Some(StopReason::Cancelled)) => {
-            return cancelled(verdict_of_outcome(
-                ctx,
-                task,
-                Outcome::Retry(CANCELED.to_owned()),
-                backoff,
-            ));
-        }
-        (HandlerEnd::Returned(outcome), Some(StopReason::Deadline)) => match outcome {
+        // It did not fail, it was interrupted: no retry is used up.
+        (_, Some(StopReason::Shutdown)) => AttemptEnd::new(Verdict::HandBack, AttemptOutcome::Requeued, None),
+        // Whatever error the handler returned: asynq does not wait for that.
+        (_, Some(StopReason::Cancelled)) => of_outcome(Outcome::Retry(CANCELED.to_owned())).cancelled(),
+        (HandlerEnd::Returned(outcome), Some(StopReason::Deadline)) => of_outcome(match outcome {
+            // No skip and no stated delay: the handler may have failed only because it was stopped.
             Outcome::Retry(e) | Outcome::Skip(e) => Outcome::Retry(format!("context deadline exceeded: {e}")),
             _ => Outcome::Retry("context deadline exceeded".to_owned()),
-        },
+        }),
         // Every other attempt would be too late as well.
-        (HandlerEnd::TooLate, _) => {
-            Outcome::Skip("context deadline exceeded: the task's deadline passed before it began".to_owned())
-        }
-        (HandlerEnd::Dropped, _) => Outcome::Retry("context deadline exceeded".to_owned()),
-        (HandlerEnd::Panicked(text), _) => Outcome::Retry(format!("panic: {text}")),
-        (HandlerEnd::Returned(outcome), _) => outcome,
-    };
-    verdict_of_outcome(ctx, task, outcome, backoff)
-}
-
-/// The same attempt, of which is remembered that an operator ended it.
-fn cancelled(
-    (verdict, _, error, result): (Verdict, AttemptOutcome, Option<String>, Option<Bytes>),
-) -> (Verdict, AttemptOutcome, Option<String>, Option<Bytes>) {
-    (verdict, AttemptOutcome::Cancelled, error, result)
+        (HandlerEnd::TooLate, _) => of_outcome(Outcome::Skip(
+            "context deadline exceeded: the task's deadline passed before it began".to_owned(),
+        )),
+        (HandlerEnd::Dropped, _) => of_outcome(Outcome::Retry("context deadline exceeded".to_owned())),
+        (HandlerEnd::Panicked(text), _) => of_outcome(Outcome::Retry(format!("panic: {text}"))),
+        (HandlerEnd::Returned(outcome), _) => of_outcome(outcome),
+    }
 }
 
 /// The same for a handler that ended by itself.
-fn verdict_of_outcome(
-    ctx: &WorkerContext,
-    task: &TaskRecord,
-    outcome: Outcome,
-    backoff: Backoff,
-) -> (Verdict, AttemptOutcome, Option<String>, Option<Bytes>) {
+fn verdict_of_outcome(task: &TaskRecord, outcome: Outcome, backoff: Backoff, clock: &dyn Clock) -> AttemptEnd {
     match outcome {
-        Outcome::Success(result) => (Verdict::Done, AttemptOutcome::Success, None, result),
-        Outcome::Revoke(why) => (Verdict::Revoke, AttemptOutcome::Revoked, Some(why), None),
-        Outcome::Snooze { delay } => (
-            Verdict::Snooze {
-                delay,
-                waiting_for: None,
-            },
-            AttemptOutcome::Snoozed,
-            None,
-            None,
-        ),
-        Outcome::Skip(error) => (
-            Verdict::Archive { error: error.clone() },
-            AttemptOutcome::Archived,
-            Some(error),
-            None,
-        ),
-        Outcome::Retry(error) | Outcome::RetryAfter { error, .. } if !task.retries_left() => (
-            Verdict::Archive { error: error.clone() },
-            AttemptOutcome::Archived,
-            Some(error),
-            None,
-        ),
-        Outcome::Retry(error) => {
-            let random = stable_hash(&[
-                task.id.as_str(),
-                &task.retried.to_string(),
-                &ctx.clock.now().to_string(),
-            ]);
-            let after = backoff.delay(task.retried, random);
-            (
-                Verdict::Retry {
-                    after,
-                    error: error.clone(),
-                    counts: true,
-                },
-                AttemptOutcome::Retry,
-                Some(error),
-                None,
-            )
+        Outcome::Success(result) => AttemptEnd {
+            result,
+            ..AttemptEnd::new(Verdict::Done, AttemptOutcome::Success, None)
+        },
+        Outcome::Revoke(why) => AttemptEnd::new(Verdict::Revoke, AttemptOutcome::Revoked, Some(why)),
+        Outcome::Snooze { delay } => {
+            let waiting_for = None;
+            AttemptEnd::new(Verdict::Snooze { delay, waiting_for }, AttemptOutcome::Snoozed, None)
         }
-        Outcome::RetryAfter { after, error } => (
-            Verdict::Retry {
-                after: stated_delay(after),
-                error: error.clone(),
-                counts: true,
-            },
-            AttemptOutcome::Retry,
-            Some(error),
-            None,
-        ),
+        Outcome::Skip(error) => AttemptEnd::archived(error),
+        Outcome::Retry(error) | Outcome::RetryAfter { error, .. } if !task.retries_left() => {
+            AttemptEnd::archived(error)
+        }
+        Outcome::Retry(error) => {
+            // Differs between tasks that failed together, and between the attempts of one.
+            let random = stable_hash(&[task.id.as_str(), &task.retried.to_string(), &clock.now().to_string()]);
+            AttemptEnd::retried(backoff.delay(task.retried, random), error)
+        }
+        Outcome::RetryAfter { after, error } => AttemptEnd::retried(stated_delay(after), error),
     }
 }
+
+#[cfg(test)]
+#[path = "verdict_tests.rs"]
+mod tests;

@@ -70,13 +70,13 @@ impl BackgroundLoop for Watchdog {
             true => limit.saturating_sub(self.every() * 4),
             false => limit,
         };
-        if !self.ctx.board.is_overdue(look) {
+        if !self.ctx.in_flight.is_overdue(look) {
             (self.said, self.unsure) = (false, None);
             return None;
         }
         if self.is_alone().await {
             let hold = self.ctx.settings.hold_alone(Instant::now());
-            self.ctx.board.hold_overdue(look, self.every() / 2, hold);
+            self.ctx.in_flight.hold_overdue(look, self.every() / 2, hold);
             if !std::mem::replace(&mut self.said, true) {
                 tracing::warn!(
                     "leases cannot be extended, but no other worker is at this store; running tasks go on, and end when \
@@ -85,7 +85,7 @@ impl BackgroundLoop for Watchdog {
             }
             return None;
         }
-        let stopped = self.ctx.board.stop_overdue(limit);
+        let stopped = self.ctx.in_flight.stop_overdue(limit);
         if stopped > 0 {
             tracing::error!(
                 stopped,

@@ -1,11 +1,18 @@
 //! Suspects: tasks whose last run ended with its worker process. Which of them starts here, and when.
 //!
-//! One at a time is on trial, beside tasks that are no suspects: if it takes this process down, no other suspect goes
+//! One at a time is on trial, beside tasks that are not suspected: if it kills this process, no other suspect dies
 //! with it. It has passed once it ran for longer than its last run took until the process died; from then on the next
-//! one may start. A suspect that one more crash would make poison has to be alone during its trial, so that a crash
+//! one may start. A suspect that one more crash would make poison runs alone during its trial, so that a crash
 //! then is its own: nothing is claimed until nothing else runs, nor before the trial is over.
 //!
-//! Not here: what the broker counts, and calling handlers.
+//! ```text
+//! admit ─▶ Waits ─start─▶ Runs ─beside others, time over─▶ passed
+//!            │              └───alone, time over─▶ Passes ─broker knows─▶ passed
+//!            └─ put off, when it could not be alone; handed back, when the worker stops
+//! ```
+//!
+//! A pure state machine: it reads the time and makes timers, but the loop (`suspect_steps`) does what it says. Not here: what
+//! the broker counts, and calling handlers.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -14,23 +21,23 @@ use futures_util::future::BoxFuture;
 use runner_core::task::TaskId;
 use tokio::time::Instant;
 
-use super::in_flight::{InFlightTask, Slot};
+use crate::worker::in_flight::{InFlightTask, Slot};
 
-/// The shortest trial, and the longest: what takes longer to kill its worker is not worth keeping others waiting for.
+/// The shortest trial, and the longest: other suspects do not wait for one that takes longer to kill its worker.
 const SHORTEST_TRIAL: Duration = Duration::from_secs(1);
 const LONGEST_TRIAL: Duration = Duration::from_secs(600);
 
 /// The longest trial of a task that is alone: this worker does nothing else meanwhile.
 const LONGEST_ALONE: Duration = Duration::from_secs(120);
 
-/// How long nothing is claimed in the hope that what runs ends soon, for the sake of a task that has to be alone.
+/// How long nothing is claimed so that a task can be alone, in the hope that what runs ends soon.
 const HOLD: Duration = Duration::from_secs(10);
 
-/// How long such a task is put off when that was in vain: doubled from the first to the last.
+/// How long such a task is put off when something still ran then: doubled from the first to the last.
 const FIRST_AGAIN: Duration = Duration::from_secs(20);
 const LAST_AGAIN: Duration = Duration::from_secs(300);
 
-/// A task that waited this long to be alone starts beside others, so that none waits for ever.
+/// A task that waited this long to be alone starts beside others, so that it does not wait for ever.
 const PATIENCE: Duration = Duration::from_secs(600);
 
 /// How long a suspect is put off while another one is on trial here: other workers may be free, so not for long, and not
@@ -38,12 +45,12 @@ const PATIENCE: Duration = Duration::from_secs(600);
 const PUT_OFF: Duration = Duration::from_secs(2);
 const PUT_OFF_SPREAD_MS: u64 = 6_000;
 
-/// Tasks that wait to be alone of which it is remembered since when. Beyond it they are all forgotten, and wait anew.
+/// How many tasks that wait to be alone are remembered, with since when. Beyond it all are forgotten, and wait anew.
 const REMEMBERED: usize = 1_000;
 
 /// The one suspect of this process.
 struct CurrentSuspect {
-    place: Slot,
+    slot: Slot,
     /// Whether one more crash makes it poison.
     last: bool,
     length: Duration,
@@ -52,37 +59,38 @@ struct CurrentSuspect {
 
 #[allow(clippy::large_enum_variant)] // there is one
 enum Stage {
-    /// Until the others are put off, or until it is alone.
+    /// Until the verdicts that put off other suspects are written, or until it is alone.
     Waits { task: InFlightTask, since: Instant },
-    /// Its handler runs; whether it has the process to itself.
+    /// Its handler runs. `alone`: the broker has noted that nothing runs beside it.
     Runs {
         task: InFlightTask,
         until: Instant,
         alone: bool,
     },
-    /// It has passed; the broker records that it is not alone any more.
+    /// It has passed, and the broker is being asked to remove the note that it is alone. Until then nothing may start: a
+    /// crash that another task causes would count as its own.
     Passes,
 }
 
-/// What is to be done now.
+/// What the loop has to do now.
 pub(super) enum Step {
-    /// Nothing, before the timer ends or something else happens.
+    /// Nothing until the timer ends or something else happens.
     Wait,
-    /// Its handler is called; whether the broker first records that it is alone.
+    /// Call its handler; whether the broker must first note that it is alone.
     Start {
-        place: Slot,
+        slot: Slot,
         task: InFlightTask,
         alone: bool,
     },
-    /// It comes back after this long.
+    /// Let it come back after this long.
     PutOff {
-        place: Slot,
+        slot: Slot,
         task: InFlightTask,
         delay: Duration,
     },
-    /// It goes back to its queue, for this worker ends.
-    HandBack { place: Slot, task: InFlightTask },
-    /// The broker records that it is not alone any more; [`Suspects::passed`] follows.
+    /// Give it back to its queue, since this worker stops.
+    HandBack { slot: Slot, task: InFlightTask },
+    /// Have the broker remove the note that it is alone; then call [`Suspects::passed`].
     Pass { task: InFlightTask },
 }
 
@@ -90,21 +98,23 @@ pub(super) enum Step {
 pub(super) struct WorkerLoad {
     /// Whether new tasks are taken.
     pub open: bool,
-    /// Whether nothing but the suspect is in work, and no call under way that may bring more.
+    /// Whether nothing but the suspect is in flight, and no call is under way that may bring more.
     pub alone: bool,
 }
 
 /// The suspects of a worker.
 #[derive(Default)]
 pub(super) struct Suspects {
+    /// The one on trial.
     trial: Option<CurrentSuspect>,
-    /// Claimed, and about to be put off: the next one must not start before that is written.
+    /// Slots of those that are about to be put off. None may start before that is written: if it killed the process, the
+    /// others would be active then, and a crash would be counted against them too.
     leaving: HashSet<Slot>,
     /// Those that were put off because they could not be alone: since when, and how often.
     waiting: HashMap<TaskId, (Instant, u32)>,
     /// Ends when the next step may be due.
     pub timer: Option<BoxFuture<'static, ()>>,
-    /// Tells the broker that the suspect is not alone any more.
+    /// Asks the broker to remove the note that the suspect is alone.
     pub passing: Option<BoxFuture<'static, ()>>,
 }
 
@@ -114,8 +124,8 @@ impl Suspects {
         self.trial.is_none()
     }
 
-    /// Whether nothing may be claimed for the sake of one that has to be alone.
-    pub(super) fn keeps_others_out(&self) -> bool {
+    /// Whether nothing may be claimed because one has to be alone.
+    pub(super) fn blocks_claims(&self) -> bool {
         self.trial.as_ref().is_some_and(|trial| match trial.stage {
             Stage::Waits { .. } => trial.last,
             Stage::Runs { alone, .. } => alone,
@@ -124,14 +134,14 @@ impl Suspects {
     }
 
     /// Makes this task the one suspect. `poison_after`: how many crashes make a task poison, 0 if none do.
-    pub(super) fn admit(&mut self, place: Slot, task: InFlightTask, poison_after: u32) {
+    pub(super) fn admit(&mut self, slot: Slot, task: InFlightTask, poison_after: u32) {
         let Some(suspicion) = task.claim.suspicion() else {
             return;
         };
         let last = poison_after > 0 && suspicion.crashes >= poison_after.saturating_sub(1).max(1);
         let longest = if last { LONGEST_ALONE } else { LONGEST_TRIAL };
         self.trial = Some(CurrentSuspect {
-            place,
+            slot,
             last,
             length: suspicion.ran.clamp(SHORTEST_TRIAL, longest),
             stage: Stage::Waits {
@@ -142,24 +152,24 @@ impl Suspects {
     }
 
     /// How long a suspect for which there is no room is put off. `random`: any number.
-    pub(super) fn put_off(&mut self, place: Slot, random: u64) -> Duration {
-        self.leaving.insert(place);
+    pub(super) fn put_off(&mut self, slot: Slot, random: u64) -> Duration {
+        self.leaving.insert(slot);
         PUT_OFF + Duration::from_millis(random % PUT_OFF_SPREAD_MS)
     }
 
-    /// These places are free. Whether that ended a trial.
-    pub(super) fn freed(&mut self, places: &[Slot]) -> bool {
-        for place in places {
-            self.leaving.remove(place);
+    /// These slots are free. Whether that ended a trial.
+    pub(super) fn freed(&mut self, slots: &[Slot]) -> bool {
+        for slot in slots {
+            self.leaving.remove(slot);
         }
-        let over = self.trial.as_ref().is_some_and(|trial| places.contains(&trial.place));
+        let over = self.trial.as_ref().is_some_and(|trial| slots.contains(&trial.slot));
         if over {
             self.end();
         }
         over
     }
 
-    /// The broker knows that the suspect is not alone any more.
+    /// The broker has removed the note that the suspect is alone.
     pub(super) fn passed(&mut self) {
         self.end();
     }
@@ -169,29 +179,29 @@ impl Suspects {
         (self.timer, self.passing) = (None, None);
     }
 
-    /// What is to be done now; the caller does it.
-    pub(super) fn next(&mut self, around: &WorkerLoad) -> Step {
+    /// What is to be done now; the caller does it. Without a trial afterwards, the next suspect has room.
+    pub(super) fn next(&mut self, load: &WorkerLoad) -> Step {
         let Some(trial) = self.trial.take() else {
             return Step::Wait;
         };
         let now = Instant::now();
         let CurrentSuspect {
-            place,
+            slot,
             last,
             length,
             stage,
         } = trial;
         let (stage, step) = match stage {
-            Stage::Waits { task, .. } if !around.open => return Step::HandBack { place, task },
-            Stage::Waits { task, since } if self.starts(&task, last, since, around) => {
-                let alone = last && around.alone;
+            Stage::Waits { task, .. } if !load.open => return Step::HandBack { slot, task },
+            Stage::Waits { task, since } if self.starts(&task, last, since, load) => {
+                let alone = last && load.alone;
                 self.waiting.remove(&task.claim.task().id);
                 let until = now + length;
                 let started = task.clone();
                 (
                     Stage::Runs { task, until, alone },
                     Some(Step::Start {
-                        place,
+                        slot,
                         task: started,
                         alone,
                     }),
@@ -199,8 +209,8 @@ impl Suspects {
             }
             Stage::Waits { task, since } if last && since.elapsed() >= HOLD => {
                 let delay = self.again(&task.claim.task().id);
-                self.leaving.insert(place);
-                return Step::PutOff { place, task, delay };
+                self.leaving.insert(slot);
+                return Step::PutOff { slot, task, delay };
             }
             Stage::Runs {
                 until, alone: false, ..
@@ -218,7 +228,7 @@ impl Suspects {
             Stage::Passes => None,
         };
         self.trial = Some(CurrentSuspect {
-            place,
+            slot,
             last,
             length,
             stage,
@@ -226,12 +236,12 @@ impl Suspects {
         step.unwrap_or(Step::Wait)
     }
 
-    fn starts(&self, task: &InFlightTask, last: bool, since: Instant, around: &WorkerLoad) -> bool {
+    fn starts(&self, task: &InFlightTask, last: bool, since: Instant, load: &WorkerLoad) -> bool {
         let patience_over = || {
             let waiting = self.waiting.get(&task.claim.task().id);
             since.elapsed() >= HOLD && waiting.is_some_and(|(since, _)| since.elapsed() >= PATIENCE)
         };
-        self.leaving.is_empty() && (!last || around.alone || patience_over())
+        self.leaving.is_empty() && (!last || load.alone || patience_over())
     }
 
     /// How long one that could not be alone is put off.

@@ -1,24 +1,26 @@
-//! Verdicts that the store refused together are offered alone, so that one that it never takes holds up no other.
+//! Verdicts that the broker refused together are offered one by one, so that one that it never takes holds up no other.
 //!
-//! Not here: verdicts that the store cannot take right now. They wait, and are offered again as they are.
+//! A verdict that is refused by itself is replaced by an archive with the reason. If that is refused too, the task is left
+//! to its lease. Not here: verdicts that the broker cannot take right now. They wait, and are offered again as they are.
 
 use std::slice;
 use std::time::Duration;
 
 use runner_queue::{Broker, BrokerError, BrokerResult, Exchanged, MAX_ERROR_BYTES, Settled, Settlement, Verdict};
 
-use super::claim_loop::VerdictBatch;
-use super::in_flight::Slot;
+use super::call::VerdictBatch;
+use crate::worker::in_flight::Slot;
 
-/// What came of a call once its verdicts were offered alone.
+/// What came of a call once its verdicts were offered one by one.
 pub(super) struct SettledEach {
+    /// The verdicts that `answer` is about.
     pub sent: VerdictBatch,
     pub answer: BrokerResult<Exchanged>,
-    /// Of verdicts that the store does not take in any form: nobody keeps their leases from now on.
+    /// Slots of verdicts that the broker takes in no form: their leases are not extended from now on.
     pub given_up: Vec<Slot>,
 }
 
-/// Whether the store refused verdicts for what they are; not what passes, and not what we are not allowed.
+/// Whether the broker refused verdicts for what they contain. Not an outage, and not a lack of permission.
 pub(super) fn is_refusal(answer: &BrokerResult<Exchanged>) -> bool {
     match answer {
         Err(error)
@@ -34,7 +36,7 @@ fn refuses(error: &BrokerError) -> bool {
 }
 
 /// Offers each verdict of a call that was refused.
-pub(super) async fn sift(
+pub(super) async fn settle_each(
     broker: &dyn Broker,
     sent: VerdictBatch,
     answer: BrokerResult<Exchanged>,
@@ -42,12 +44,13 @@ pub(super) async fn sift(
 ) -> SettledEach {
     let claims = match answer {
         Ok(exchanged) => exchanged.claims,
-        // It may have been the claims that were refused; the next call tells.
+        // It may have been the claims that were refused; the next call shows it.
         Err(error) => Err(error),
     };
-    let (mut kept, mut settled, mut given_up) = (VerdictBatch::default(), Vec::new(), Vec::new());
+    let (mut answered, mut settled, mut given_up) = (VerdictBatch::default(), Vec::new(), Vec::new());
+    // Once it is away the rest is not offered: a call that times out for each would outlast the leases.
     let mut away = false;
-    for (place, settlement) in sent.places.into_iter().zip(sent.settlements) {
+    for (slot, settlement) in sent.into_pairs() {
         let offered = match away {
             true => Offered::Later,
             false => offer(broker, &settlement, lease).await,
@@ -59,17 +62,16 @@ pub(super) async fn sift(
                 Settled::Unknown
             }
             Offered::Never => {
-                given_up.push(place);
+                given_up.push(slot);
                 continue;
             }
         };
-        kept.places.push(place);
-        kept.settlements.push(settlement);
+        answered.push(slot, settlement);
         settled.push(answer);
     }
     let settled = Ok(settled);
     SettledEach {
-        sent: kept,
+        sent: answered,
         answer: Ok(Exchanged { settled, claims }),
         given_up,
     }
@@ -77,7 +79,7 @@ pub(super) async fn sift(
 
 enum Offered {
     Settled(Settled),
-    /// The store is away, or refuses everything.
+    /// The broker is away, or refuses everything.
     Later,
     Never,
 }
@@ -104,7 +106,7 @@ async fn offer(broker: &dyn Broker, settlement: &Settlement, lease: Duration) ->
             Err(_) => return Offered::Later,
         }
     }
-    // A store that refuses this too refuses everything, whatever it is offered.
+    // A broker that refuses an extension as well refuses everything, whatever it is offered.
     if broker.extend(slice::from_ref(&settlement.claim), lease).await.is_err() {
         return Offered::Later;
     }
@@ -120,7 +122,7 @@ async fn settle(broker: &dyn Broker, settlement: &Settlement) -> BrokerResult<Se
     Ok(answers.first().copied().unwrap_or(Settled::Unknown))
 }
 
-/// The least that can be said of a task that ended.
+/// The smallest verdict that ends the task for good.
 fn archived(settlement: &Settlement, why: &str) -> Settlement {
     let mut error = format!("the broker refused what became of the task: {why}");
     error.truncate(error.floor_char_boundary(MAX_ERROR_BYTES));

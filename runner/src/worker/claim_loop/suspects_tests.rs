@@ -1,4 +1,4 @@
-//! Suspects: which of them start, what is kept out for them, and that none waits for ever.
+//! Suspects: which of them start, what is not claimed for their sake, and that none waits for ever.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::sync::Arc;
@@ -21,7 +21,7 @@ const ALONE: WorkerLoad = WorkerLoad {
     alone: true,
 };
 
-/// A suspect with a number of crashes, as it stands on the board.
+/// A suspect with a number of crashes, as it is in flight.
 async fn suspect(crashes: u32) -> InFlightTask {
     let clock = Arc::new(ManualClock::at(jiff::Timestamp::from_second(1_700_000_000).unwrap()));
     let scene = Scene::at(clock.clone()).await;
@@ -72,7 +72,7 @@ async fn the_next_one_has_room_once_the_first_has_passed_or_ended() {
     assert_eq!(ran, DEFAULT_LEASE / 6, "its lease was never extended");
     let mut suspects = Suspects::default();
     suspects.admit(0, first.clone(), 3);
-    assert!(!suspects.has_room() && !suspects.keeps_others_out());
+    assert!(!suspects.has_room() && !suspects.blocks_claims());
     // One that is about to be put off must not die with it.
     suspects.put_off(1, 7);
     assert_eq!(word(&suspects.next(&OPEN)), "wait");
@@ -93,20 +93,20 @@ async fn the_next_one_has_room_once_the_first_has_passed_or_ended() {
 async fn one_crash_before_the_last_it_runs_alone_until_it_has_passed() {
     let mut suspects = Suspects::default();
     suspects.admit(0, suspect(2).await, 3);
-    assert!(suspects.keeps_others_out());
+    assert!(suspects.blocks_claims());
     assert_eq!(word(&suspects.next(&OPEN)), "wait", "others still run");
     assert_eq!(word(&suspects.next(&ALONE)), "start alone");
-    assert!(suspects.keeps_others_out());
+    assert!(suspects.blocks_claims());
     tokio::time::advance(LONGEST_ALONE).await;
     assert_eq!(word(&suspects.next(&ALONE)), "pass");
-    assert!(suspects.keeps_others_out(), "the broker must know first");
+    assert!(suspects.blocks_claims(), "the broker must know first");
     assert_eq!(word(&suspects.next(&ALONE)), "wait");
     suspects.passed();
-    assert!(suspects.has_room() && !suspects.keeps_others_out());
+    assert!(suspects.has_room() && !suspects.blocks_claims());
 }
 
 #[tokio::test(start_paused = true)]
-async fn others_are_kept_out_only_for_a_while_and_nobody_waits_for_ever() {
+async fn claims_are_blocked_only_for_a_while_and_no_suspect_waits_for_ever() {
     let task = suspect(2).await;
     let mut suspects = Suspects::default();
     let (began, mut holds) = (Instant::now(), 0);
@@ -117,7 +117,7 @@ async fn others_are_kept_out_only_for_a_while_and_nobody_waits_for_ever() {
         match suspects.next(&OPEN) {
             Step::PutOff { delay, .. } => {
                 holds += 1;
-                assert!(suspects.has_room() && !suspects.keeps_others_out());
+                assert!(suspects.has_room() && !suspects.blocks_claims());
                 assert!((FIRST_AGAIN..=LAST_AGAIN).contains(&delay));
                 suspects.freed(&[0]);
                 tokio::time::advance(delay).await;
@@ -141,7 +141,7 @@ async fn without_a_bound_no_suspect_has_to_be_alone() {
     for (crashes, poison_after, last) in [(5, 0, false), (1, 3, false), (2, 3, true), (1, 2, true), (1, 1, true)] {
         let mut suspects = Suspects::default();
         suspects.admit(0, suspect(crashes).await, poison_after);
-        assert_eq!(suspects.keeps_others_out(), last, "{crashes} of {poison_after}");
+        assert_eq!(suspects.blocks_claims(), last, "{crashes} of {poison_after}");
     }
 }
 

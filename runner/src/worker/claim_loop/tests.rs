@@ -1,11 +1,16 @@
 //! The claim loop: what becomes of claims that come back with a stop, or with verdicts that were not taken.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+use std::time::Duration;
+
 use runner_core::task::{QueueName, Task, TaskState};
-use runner_queue::Work as _;
+use runner_queue::{Claim, Exchanged, Settled, Verdict, Work as _};
 use runner_sdk::{Ctx, Outcome, Registry};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::call::{CallResult, VerdictBatch};
+use super::outbox::EndedAttempt;
 use super::*;
 use crate::worker::DEFAULT_LEASE;
 use crate::worker::tests::Scene;
@@ -16,9 +21,9 @@ fn claim_loop_of(ctx: &Arc<WorkerContext>) -> ClaimLoop {
 
 /// An answer to a call that wanted to end `sent` and claim as many.
 fn back(sent: VerdictBatch, settled: Settled, claims: Vec<Claim>) -> CallResult {
-    let settled = Ok(vec![settled; sent.places.len()]);
+    let settled = Ok(vec![settled; sent.len()]);
     CallResult {
-        asked: sent.places.len(),
+        asked: sent.len(),
         reserved: 0,
         began: Instant::now(),
         answer: Ok(Exchanged {
@@ -44,8 +49,8 @@ async fn a_claim_without_a_slot_is_kept_alive_and_handed_back() {
     let mut claim_loop = claim_loop_of(&ctx);
     claim_loop.hand_back(vec![first], Instant::now());
     let sent = claim_loop.next_batch();
-    claim_loop.take(back(sent, Settled::Unknown, vec![late.clone()]));
-    assert_eq!(ctx.board.len(), 2, "the heartbeat sees both");
+    claim_loop.take_answer(back(sent, Settled::Unknown, vec![late.clone()]));
+    assert_eq!(ctx.in_flight.len(), 2, "the heartbeat sees both");
     let waiting: Vec<_> = claim_loop
         .verdicts
         .iter()
@@ -58,15 +63,15 @@ async fn a_claim_without_a_slot_is_kept_alive_and_handed_back() {
         "verdicts that fail once more keep their slots"
     );
     // The next call gets through: now there is one slot, not two.
-    claim_loop.pause = None;
+    claim_loop.pause.timer = None;
     let sent = claim_loop.next_batch();
-    claim_loop.take(back(sent, Settled::Accepted, Vec::new()));
-    claim_loop.hungry = true;
-    assert_eq!((ctx.board.len(), claim_loop.room_for(0)), (0, 1));
+    claim_loop.take_answer(back(sent, Settled::Accepted, Vec::new()));
+    claim_loop.queues.may_have_tasks = true;
+    assert_eq!((ctx.in_flight.len(), claim_loop.room_for(0)), (0, 1));
 }
 
 #[tokio::test]
-async fn the_processor_calls_what_is_done_at_once_itself_and_nothing_else() {
+async fn the_loop_calls_what_returns_at_once_itself_and_nothing_else() {
     let scene = Scene::new().await;
     let registry = Registry::new()
         .on("quick", |_: Ctx| async {})
@@ -81,7 +86,7 @@ async fn the_processor_calls_what_is_done_at_once_itself_and_nothing_else() {
     let claims = scene.broker.claim(&ctx.queue_names(), 3, DEFAULT_LEASE).await.unwrap();
     let mut claim_loop = claim_loop_of(&ctx);
     for kind in ["quick", "waits", "fails"] {
-        claim_loop.pace.learn(kind);
+        claim_loop.inline_types.learn(kind);
     }
     claim_loop.start(claims, Instant::now());
     // Nothing else has run on this thread meanwhile.
@@ -90,25 +95,28 @@ async fn the_processor_calls_what_is_done_at_once_itself_and_nothing_else() {
         matches!(verdicts[..], [Verdict::Done, Verdict::Retry { .. }]),
         "{verdicts:?}"
     );
-    assert!(!claim_loop.pace.is_at_once("waits"), "it has lost its place");
-    assert_eq!((claim_loop.taken, ctx.board.len()), (3, 3));
+    assert!(
+        !claim_loop.inline_types.is_at_once("waits"),
+        "it is spawned from now on"
+    );
+    assert_eq!((claim_loop.slots.taken, ctx.in_flight.len()), (3, 3));
 }
 
 #[tokio::test]
-async fn a_type_is_called_by_the_processor_once_it_was_seen_to_be_done_at_once() {
+async fn a_type_is_called_by_the_loop_once_it_was_seen_to_return_at_once() {
     let scene = Scene::new().await;
     let ctx = scene.ctx(Registry::new().on("quick", |_: Ctx| async {}), 1);
     scene.put(Task::new("quick")).await;
     let claims = scene.broker.claim(&ctx.queue_names(), 1, DEFAULT_LEASE).await.unwrap();
     let mut claim_loop = claim_loop_of(&ctx);
     claim_loop.start(claims, Instant::now());
-    assert!(claim_loop.verdicts.is_empty(), "it runs apart");
-    ctx.ended.changed().await;
-    let ended = ctx.ended.take().remove(0);
-    ctx.ended
-        .put(crate::worker::outbox::EndedAttempt { at_once: true, ..ended });
+    assert!(claim_loop.verdicts.is_empty(), "it was spawned");
+    let outbox = &claim_loop.shared.outbox;
+    outbox.changed().await;
+    let ended = outbox.take().remove(0);
+    outbox.put(EndedAttempt { at_once: true, ..ended });
     claim_loop.collect();
-    assert!(claim_loop.pace.is_at_once("quick"));
+    assert!(claim_loop.inline_types.is_at_once("quick"));
     assert_eq!(claim_loop.verdicts.len(), 1);
 }
 
@@ -182,6 +190,6 @@ async fn a_task_that_cannot_end_at_all_is_left_to_its_lease() {
     let (bad, good) = (scene.put(kept("bad")).await, scene.put(kept("good")).await);
     scene.until_state(&good, TaskState::Completed).await;
     assert_eq!(scene.look(&bad).await.unwrap().state, TaskState::Active);
-    worker.ctx.board.emptied().await;
+    worker.ctx.in_flight.emptied().await;
     worker.drain(CancellationToken::new()).await;
 }

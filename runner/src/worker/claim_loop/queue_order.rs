@@ -19,7 +19,7 @@ pub(super) struct QueueOrder {
     seed: u64,
     /// Where the next strict order begins among the queues of one priority, when there are more than [`MOST`].
     turn: usize,
-    /// Those that gave tasks, the latest last; kept only when not all are asked each time.
+    /// Those that gave tasks, the latest last; used only when not all are asked each time.
     recent: VecDeque<QueueName>,
 }
 
@@ -114,9 +114,8 @@ impl QueueOrder {
         turned.take(MOST).map(|(queue, _)| queue.clone()).collect()
     }
 
-    /// Takes in what came of a call: `gave` are the queues of the tasks that it brought, the rest of those that were
-    /// asked have none. Of very many queues those are not asked again before they are known to have tasks, unless they
-    /// are to `stay`.
+    /// Takes in what a call brought: `gave` are the queues of its tasks; the rest of those that were asked are empty.
+    /// Empty ones are not asked again before they are known to have tasks, unless they are to `stay`.
     pub(super) fn learn(&mut self, asked: &[QueueName], gave: &HashSet<&QueueName>, stay: impl Fn(&QueueName) -> bool) {
         let empty: HashSet<&QueueName> = asked.iter().filter(|q| !gave.contains(q) && !stay(q)).collect();
         if !empty.is_empty() {

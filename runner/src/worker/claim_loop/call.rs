@@ -1,0 +1,155 @@
+//! The step that makes calls: which verdicts go, how many tasks are asked for, and when the loop waits instead.
+
+use std::time::Duration;
+
+use runner_core::task::QueueName;
+use runner_queue::{BrokerResult, Exchanged, Settlement};
+use tokio::time::Instant;
+
+use super::settle_each::{self, SettledEach};
+use super::state::ClaimLoop;
+use crate::worker::in_flight::Slot;
+
+/// How many tasks one call ends and claims at most: about a millisecond of the store's time. More at once are slower:
+/// the store's list of leases is then longer than it is quick with.
+const BATCH: usize = 128;
+
+/// The longest wait for a wake-up while all queues are empty.
+const IDLE: Duration = Duration::from_secs(15);
+
+/// Verdicts with the slots of their tasks, side by side: the broker takes a slice of settlements.
+#[derive(Default)]
+pub(super) struct VerdictBatch {
+    pub slots: Vec<Slot>,
+    pub settlements: Vec<Settlement>,
+}
+
+impl VerdictBatch {
+    pub(super) fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.slots.is_empty()
+    }
+
+    pub(super) fn push(&mut self, slot: Slot, settlement: Settlement) {
+        self.slots.push(slot);
+        self.settlements.push(settlement);
+    }
+
+    /// Each settlement with its slot, in order.
+    pub(super) fn into_pairs(self) -> impl DoubleEndedIterator<Item = (Slot, Settlement)> + ExactSizeIterator {
+        self.slots.into_iter().zip(self.settlements)
+    }
+}
+
+/// A call that came back.
+pub(super) struct CallResult {
+    /// The verdicts that the answer is about.
+    pub sent: VerdictBatch,
+    /// How many tasks were asked for, and how many slots were reserved for them beside those of the verdicts.
+    pub asked: usize,
+    pub reserved: usize,
+    /// Just before the call: leases of its claims are counted from then.
+    pub began: Instant,
+    pub answer: BrokerResult<Exchanged>,
+    /// Slots of verdicts that will not be offered again.
+    pub given_up: Vec<Slot>,
+    /// The queues that were asked, when not all are asked each time.
+    pub queues: Option<Vec<QueueName>>,
+}
+
+impl ClaimLoop {
+    /// Makes calls while there is something to send or to ask for, and none too many are under way.
+    pub(super) fn make_calls(&mut self) {
+        if self.ask_for_unanswered() {
+            return;
+        }
+        while !self.pause.is_on() && self.calls.len() < self.most_calls {
+            let sent = self.next_batch();
+            let asked = self.room_for(sent.len());
+            // A second call that only asks would mostly find what the first one left: nothing.
+            let may_ask = self.calls.is_empty() || self.queues.last_claim_was_full;
+            if sent.is_empty() && (asked == 0 || !may_ask) {
+                break;
+            }
+            self.send(sent, asked);
+        }
+        self.wait_while_empty();
+    }
+
+    /// Other queues are served, or others have tasks.
+    pub(super) fn renew_queues(&mut self) {
+        self.queues.renew(&self.shared.worker.served);
+        // It waits for the queues that were there before.
+        self.wake_up = None;
+    }
+
+    /// The oldest verdicts, those of one call at most.
+    pub(super) fn next_batch(&mut self) -> VerdictBatch {
+        let count = self.verdicts.len().min(BATCH);
+        let mut batch = VerdictBatch::default();
+        for (slot, settlement) in self.verdicts.drain(..count) {
+            batch.push(slot, settlement);
+        }
+        batch
+    }
+
+    /// How many tasks a call that sends `ending` verdicts may ask for: their slots are free by then. Each call asks for
+    /// its share of all slots, so that there is something left for the other one.
+    pub(super) fn room_for(&self, ending: usize) -> usize {
+        let wanted = self.takes_tasks() && (self.queues.may_have_tasks || ending > 0);
+        if !wanted || self.suspects.blocks_claims() {
+            return 0;
+        }
+        // After a failure only what is free now: verdicts that fail once more keep their slots, and the claims would have
+        // none.
+        let freed = if self.pause.has_failures() { 0 } else { ending };
+        let share = self.slots.total.div_ceil(self.most_calls);
+        self.slots.free_after(freed).min(share.max(ending)).min(BATCH)
+    }
+
+    fn send(&mut self, sent: VerdictBatch, asked: usize) {
+        // Claims take the slots of the verdicts first, which are counted as taken until the answer. Without a reservation
+        // for the rest a second call would fill the same free slots.
+        let reserved = asked.saturating_sub(sent.len());
+        self.slots.reserved += reserved;
+        let worker = &self.shared.worker;
+        let (broker, lease) = (worker.broker.clone(), worker.settings.lease);
+        let (queues, report_queues) = self.queues.next();
+        self.calls.push(Box::pin(async move {
+            let began = Instant::now();
+            let answer = broker.exchange(&sent.settlements, &queues, asked, lease).await;
+            let given_up = Vec::new();
+            let each = match settle_each::is_refusal(&answer) && !sent.is_empty() {
+                true => Box::pin(settle_each::settle_each(&*broker, sent, answer, lease)).await,
+                false => SettledEach { sent, answer, given_up },
+            };
+            CallResult {
+                sent: each.sent,
+                asked,
+                reserved,
+                began,
+                answer: each.answer,
+                given_up: each.given_up,
+                queues: report_queues.then_some(queues),
+            }
+        }));
+    }
+
+    /// Waits for a wake-up of the broker while there are free slots and nothing to claim. Verdicts do not wait for it:
+    /// the call that takes them also claims.
+    fn wait_while_empty(&mut self) {
+        let idle = self.takes_tasks() && !self.queues.may_have_tasks && self.slots.free() > 0;
+        if !idle || self.wake_up.is_some() || self.suspects.blocks_claims() {
+            return;
+        }
+        let worker = &self.shared.worker;
+        let queues = self.queues.watched(&worker.served);
+        if !queues.is_empty() {
+            let broker = worker.broker.clone();
+            self.wake_up = Some(Box::pin(async move { broker.wait_for_work(&queues, IDLE).await }));
+        }
+    }
+}
