@@ -14,6 +14,7 @@ mod text;
 pub mod source;
 
 mod scheduler;
+mod upkeep;
 mod worker;
 
 pub mod web;

@@ -64,6 +64,11 @@ const HOUSE: &[Room] = &[
         "background log metrics health core queue",
     ),
     room(
+        "upkeep",
+        "runner/src/upkeep/",
+        "background log metrics health core queue sdk source",
+    ),
+    room(
         "web",
         "runner/src/web/",
         "background log metrics health text core queue source worker scheduler",
@@ -78,7 +83,7 @@ const HOUSE: &[Room] = &[
     room(
         "cli",
         "runner/src/cli/",
-        "background log metrics health text core queue queue::redis queue::embedded sdk handlers source worker scheduler web config",
+        "background log metrics health text core queue queue::redis queue::embedded sdk handlers source worker scheduler upkeep web config",
     ),
 ];
 

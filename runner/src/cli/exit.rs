@@ -10,6 +10,7 @@ use runner_queue::BrokerError;
 use super::print::{self, Unwritten};
 use crate::config::{self, AccessError, Refused};
 use crate::log::LogError;
+use crate::upkeep::broker_setup::UnsafeBroker;
 
 /// The work was not done: an id that does not exist, a refused task.
 pub const FAILURE: u8 = 1;
@@ -122,7 +123,12 @@ fn code(error: &anyhow::Error) -> u8 {
         BAD_DATA
     } else if error.is::<Unavailable>() || error.is::<BrokerError>() {
         UNAVAILABLE
-    } else if error.is::<BadStore>() || error.is::<Refused>() || error.is::<LogError>() || error.is::<AccessError>() {
+    } else if error.is::<BadStore>()
+        || error.is::<UnsafeBroker>()
+        || error.is::<Refused>()
+        || error.is::<LogError>()
+        || error.is::<AccessError>()
+    {
         BAD_CONFIG
     } else {
         FAILURE

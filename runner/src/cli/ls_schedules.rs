@@ -16,9 +16,10 @@ use super::schedule::pause_words;
 use super::schedule_foreign::{foreign_object, foreign_row};
 use super::schedule_named::unread;
 use super::state_store::BrokerStateStore;
-use super::{CommandContext, assemble, known_types, print};
+use super::{CommandContext, assemble, print};
 use crate::scheduler::last_by_hand;
 use crate::source::{self, Catalog, LAST_GOOD, Loaded, Rejected, SourceState};
+use crate::upkeep::known_types;
 
 /// List schedules of manifests, table and code, and entries of Go schedulers
 #[derive(Debug, Args)]
@@ -40,7 +41,7 @@ impl ListSchedules {
             keep: BrokerStateStore::of_look(broker.clone(), settings),
             ..assemble::looked_at(settings, code)
         };
-        let taken = known_types::of_look(&*broker).await;
+        let taken = known_types::look_once(&*broker).await;
         let loaded = Catalog::load_beside(sources, context.clock.clone(), taken).await;
         print_problems(&loaded, self.json);
         let definitions: Vec<&Definition> = loaded.plan.schedules.values().collect();

@@ -12,7 +12,6 @@ use runner_core::function::Functions;
 use runner_queue::Broker;
 use runner_sdk::Handlers;
 use tokio::net::TcpListener;
-use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -22,24 +21,19 @@ use super::listen::bind;
 use super::service_manager::{ServiceManager, Watched};
 use super::state_store::BrokerStateStore;
 use super::store_users::StoreUse;
-use super::{assemble, banner, broker_watch, known_types, lost_lines, signals};
+use super::{assemble, banner, print, signals};
 use crate::config::{Access, BrokerSettings, SealingKey, Settings};
 use crate::health::{self, Health};
 use crate::log::{LostLines, Reopen};
 use crate::metrics::Metrics;
-use crate::scheduler::{Differences, InstanceScope, Peers, Scheduler, coming};
+use crate::scheduler::{self, Differences, InstanceScope, SchedulerParts, coming};
 use crate::source::{self, Catalog};
+use crate::upkeep::{broker_setup, known_types, lost_lines};
+use crate::web;
 use crate::worker::{self, Worker};
-use crate::{background, web};
-
-/// How long the first look at other instances may hold up the scheduler.
-const FIRST_LOOK: Duration = Duration::from_secs(2);
 
 /// How long the greeting waits for the broker to say what comes next.
 const GREETING_WAIT: Duration = Duration::from_secs(1);
-
-/// How long the scheduler may take to end its turn and to hand leadership on.
-const LAST_REQUESTS: Duration = Duration::from_secs(3);
 
 /// What is left for the broker to close when open requests are cut off.
 const CLOSING: Duration = Duration::from_millis(300);
@@ -55,7 +49,7 @@ struct Components {
     catalog: Catalog,
     handlers: Handlers,
     instance: worker::Instance,
-    caveats: broker_watch::Caveats,
+    caveats: broker_setup::Caveats,
     /// Ends the reading of sources.
     sources: CancellationToken,
 }
@@ -105,7 +99,7 @@ pub async fn run(
     let listeners = Listeners::bind(&settings).await?;
     let stopping = CancellationToken::new();
     let house = Components::open(&settings, app, access.sealing.take(), &stopping).await?;
-    lost_lines::watch(lost, house.metrics.clone(), stopping.clone());
+    lost_lines::watch(lost, house.metrics.clone(), print::note, stopping.clone());
     let mut running = house.start(&settings, access, listeners, &stopping)?;
     let plan = house.catalog.plan();
     let coming = coming(&*house.broker, &plan, house.clock.now(), banner::NEXT);
@@ -170,7 +164,7 @@ impl Running {
     async fn end(self, hurry: CancellationToken, house: &Components) {
         let scheduler = async {
             if let Some(task) = self.scheduler {
-                finished("scheduler", task, Instant::now() + LAST_REQUESTS).await;
+                finished("scheduler", task, Instant::now() + scheduler::LAST_REQUESTS).await;
             }
         };
         let worker = async {
@@ -219,10 +213,10 @@ impl Components {
             BrokerSettings::Redis(_) => None,
         };
         let metrics = Arc::<Metrics>::default();
-        let found = broker_watch::first_look(broker.as_ref()).await?;
+        let found = broker_setup::first_look(broker.as_ref()).await?;
         let health = Arc::new(Health::new(clock.clone(), metrics.clone()));
         let both = (metrics.clone(), health.clone());
-        let caveats = broker_watch::watch(broker.clone(), both, found, stopping.clone());
+        let caveats = broker_setup::watch(broker.clone(), both, found, stopping.clone());
         let sources = CancellationToken::new();
         let told = source::SourceSettings {
             keep: BrokerStateStore::of_run(broker.clone(), settings, key),
@@ -277,10 +271,7 @@ impl Components {
             }
             None => None,
         };
-        let scheduler = settings
-            .roles
-            .scheduler
-            .then(|| tokio::spawn(schedule(self, stopping.clone())));
+        let scheduler = settings.roles.scheduler.then(|| schedule(self, stopping.clone()));
         let worker = settings.roles.worker.then(|| {
             let (broker, handlers, clock) = (self.broker.clone(), self.handlers.clone(), self.clock.clone());
             let (metrics, health) = (self.metrics.clone(), self.health.clone());
@@ -349,60 +340,24 @@ fn serve(
     Ok(Web { address, stop, task })
 }
 
-fn schedule(house: &Components, stop: CancellationToken) -> impl Future<Output = ()> + Send + 'static {
-    let who = &house.instance;
-    let instance = format!("{}:{}:{}", who.host, who.pid, who.id);
-    let (broker, mut plan) = (house.broker.clone(), house.catalog.watch());
-    let scheduler = Scheduler::new(
-        broker.clone(),
-        house.catalog.watch(),
-        house.clock.clone(),
-        house.metrics.clone(),
-        house.health.clone(),
-        instance.clone(),
-        InstanceScope {
-            host: who.host.clone(),
+/// Starts the scheduler, which reports to the sources what differs from other instances.
+fn schedule(house: &Components, stop: CancellationToken) -> JoinHandle<()> {
+    let me = &house.instance;
+    let parts = SchedulerParts {
+        broker: house.broker.clone(),
+        plan: house.catalog.watch(),
+        clock: house.clock.clone(),
+        metrics: house.metrics.clone(),
+        health: house.health.clone(),
+        instance: format!("{}:{}:{}", me.host, me.pid, me.id),
+        scope: InstanceScope {
+            host: me.host.clone(),
             program: std::env::current_exe().map_or_else(|_| String::new(), |path| path.display().to_string()),
         },
-    );
+    };
     let catalog = house.catalog.clone();
-    let tell = move |found: Differences| catalog.set_others(found.problems, found.superseded);
-    let mut peers = Peers::new(broker.clone(), house.catalog.watch(), instance.clone(), tell);
-    async move {
-        // Before anything is registered: what another instance has in a newer version is left to it.
-        let first = tokio::time::timeout(FIRST_LOOK, peers.look()).await;
-        if !matches!(first, Ok(Ok(()))) {
-            tracing::debug!("other instances could not be looked at yet");
-        }
-        let (wake, look) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-        let waker = {
-            let (wake, look) = (wake.clone(), look.clone());
-            async move {
-                while plan.changed().await.is_ok() {
-                    wake.notify_one();
-                    look.notify_one();
-                }
-                std::future::pending::<()>().await;
-            }
-        };
-        let both = async {
-            tokio::join!(
-                background::run(scheduler, &wake, &stop),
-                background::run(peers, &look, &stop)
-            );
-        };
-        tokio::select! {
-            () = both => (),
-            () = waker => (),
-        }
-        if let Ok(Err(error)) = tokio::time::timeout(LAST_REQUESTS, Peers::leave(&*broker, &instance)).await {
-            tracing::debug!(error = %runner_core::chain::chain(&error), "others will forget this instance later");
-        }
-        // Leadership passes on at once instead of after its lease.
-        if let Ok(Err(error)) = tokio::time::timeout(LAST_REQUESTS, broker.resign(&instance)).await {
-            tracing::debug!(error = %runner_core::chain::chain(&error), "could not hand leadership on");
-        }
-    }
+    let report = move |found: Differences| catalog.set_others(found.problems, found.superseded);
+    tokio::spawn(scheduler::run(parts, report, stop))
 }
 
 async fn finished(what: &str, task: JoinHandle<()>, until: Instant) {

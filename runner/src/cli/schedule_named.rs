@@ -10,8 +10,9 @@ use runner_queue::Broker;
 use super::check::{MISSING, MISSING_HINT};
 use super::exit::{self, Usage};
 use super::state_store::BrokerStateStore;
-use super::{CommandContext, assemble, known_types, print};
+use super::{CommandContext, assemble, print};
 use crate::source::{self, Catalog, Loaded, Rejected, SourceStatus};
+use crate::upkeep::known_types;
 
 /// What a name stands for.
 #[derive(Debug)]
@@ -30,7 +31,7 @@ pub(super) async fn load(context: &CommandContext, broker: &Arc<dyn Broker>) -> 
         keep: BrokerStateStore::of_look(broker.clone(), settings),
         ..assemble::looked_at(settings, code)
     };
-    let taken = known_types::of_look(&**broker).await;
+    let taken = known_types::look_once(&**broker).await;
     let loaded = Catalog::load_beside(sources, context.clock.clone(), taken).await;
     loaded
         .statuses

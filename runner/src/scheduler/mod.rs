@@ -14,11 +14,13 @@ mod lines;
 mod offset;
 mod pauses;
 mod peers;
+mod service;
 #[cfg(test)]
 mod tests;
 mod versions;
 
-pub use peers::Peers;
+use peers::Peers;
+pub use service::{LAST_REQUESTS, SchedulerParts, run};
 pub use versions::Differences;
 
 use std::collections::BTreeSet;

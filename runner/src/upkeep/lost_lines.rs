@@ -1,5 +1,5 @@
-//! Reports log lines that did not reach their output: to the metrics, to standard error, to the log itself once it works
-//! again. Counting them is the log room's work.
+//! Reports log lines that did not reach their output: to the metrics, to a note for people, to the log itself once it works
+//! again. The log room counts them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +8,6 @@ use async_trait::async_trait;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use super::print;
 use crate::background::{self, BackgroundLoop};
 use crate::log::LostLines;
 use crate::metrics::Metrics;
@@ -18,21 +17,23 @@ const EVERY: Duration = Duration::from_secs(10);
 /// Turns between two reports while lines go on being lost: a minute.
 const TURNS_A_REPORT: u32 = 6;
 
-/// Compares from now on until `stop`.
-pub(super) fn watch(lost: LostLines, metrics: Arc<Metrics>, stop: CancellationToken) {
-    let watch = Watch {
+/// Compares from now on until `stop`. `note` shows a text to whoever started the process, beside the log.
+pub fn watch(lost: LostLines, metrics: Arc<Metrics>, note: fn(&str), stop: CancellationToken) {
+    let lost_lines = LostLinesLoop {
         lost,
         metrics,
+        note,
         counted: Vec::new(),
         unreported: 0,
         turns: TURNS_A_REPORT,
     };
-    tokio::spawn(async move { background::run(watch, &Notify::new(), &stop).await });
+    tokio::spawn(async move { background::run(lost_lines, &Notify::new(), &stop).await });
 }
 
-struct Watch {
+struct LostLinesLoop {
     lost: LostLines,
     metrics: Arc<Metrics>,
+    note: fn(&str),
     /// What the metrics were given, by output.
     counted: Vec<(&'static str, usize)>,
     unreported: usize,
@@ -40,7 +41,7 @@ struct Watch {
     turns: u32,
 }
 
-impl Watch {
+impl LostLinesLoop {
     /// Brings the metrics up to date; how many lines to report now.
     fn compare(&mut self) -> Option<usize> {
         self.counted.resize(self.lost.by_output().count(), ("", 0));
@@ -62,7 +63,7 @@ impl Watch {
 }
 
 #[async_trait]
-impl BackgroundLoop for Watch {
+impl BackgroundLoop for LostLinesLoop {
     fn name(&self) -> &'static str {
         "lost log lines"
     }
@@ -74,7 +75,7 @@ impl BackgroundLoop for Watch {
     async fn turn(&mut self) -> Option<Duration> {
         if let Some(lines) = self.compare() {
             // Whichever output still works shows it.
-            print::note(&format!("{lines} log lines were lost: an output is full or too slow"));
+            (self.note)(&format!("{lines} log lines were lost: an output is full or too slow"));
             tracing::warn!(
                 code = "log_lines_lost",
                 lines,

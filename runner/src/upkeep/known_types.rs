@@ -1,5 +1,5 @@
-//! Which task types live workers have handlers for, and which queues they serve: asked of the broker now and then, and
-//! handed to the sources.
+//! Which task types live workers have handlers for, and which queues they serve: the broker is asked now and then, and the
+//! sources get the answer, so that they can warn of schedules that no worker would run.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -14,12 +14,12 @@ use tokio_util::sync::CancellationToken;
 use crate::background::{self, BackgroundLoop};
 use crate::source::{Catalog, Taken};
 
-/// What the worker of this process does.
-pub(super) struct OwnWorker {
+/// What the worker of this process serves: it counts before the broker lists it.
+pub struct OwnWorker {
     /// Its handlers.
-    pub(super) handlers: Handlers,
+    pub handlers: Handlers,
     /// The queues that it takes from, names or patterns.
-    pub(super) queues: BTreeSet<String>,
+    pub queues: BTreeSet<String>,
 }
 
 struct KnownTypesLoop {
@@ -29,7 +29,7 @@ struct KnownTypesLoop {
 }
 
 /// Keeps the sources informed until `stop`. `own` is the worker of this process, if it has one.
-pub(super) fn watch(broker: Arc<dyn Broker>, catalog: Catalog, own: Option<OwnWorker>, stop: CancellationToken) {
+pub fn watch(broker: Arc<dyn Broker>, catalog: Catalog, own: Option<OwnWorker>, stop: CancellationToken) {
     tokio::spawn(async move { background::run(KnownTypesLoop { broker, catalog, own }, &Notify::new(), &stop).await });
 }
 
@@ -52,9 +52,9 @@ impl BackgroundLoop for KnownTypesLoop {
     }
 }
 
-/// What the live servers take, for a command that only looks. Where none is alive nothing is said about that: nothing
-/// runs yet.
-pub(super) async fn of_look(broker: &dyn Broker) -> Taken {
+/// What live workers serve, asked once, for a command that only looks. Nothing is known where none is alive: the workers may
+/// not be started yet.
+pub async fn look_once(broker: &dyn Broker) -> Taken {
     match broker.servers().await {
         Ok(servers) if !servers.is_empty() => taken(&servers, None),
         Ok(_) | Err(_) => Taken::default(),

@@ -1,6 +1,7 @@
-//! Looks at how the broker is set up: before the start, which a store that may delete tasks prevents, and from then on.
+//! Looks at how the broker is configured: once before the start, and from then on in the background.
 //!
-//! What it finds is logged when it appears and when it goes, counted, and shown by the dashboard.
+//! A broker that may delete tasks prevents the start. Everything else is logged when it appears and when it goes, counted, and
+//! shown by the dashboard.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,36 +11,46 @@ use runner_queue::{Broker, BrokerResult, Caveat};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::exit::BadStore;
 use crate::background::{self, BackgroundLoop};
 use crate::health::Health;
 use crate::metrics::Metrics;
 
-/// How long the start waits for the first answer; a broker that is away is looked at when it is back.
+/// How long the start waits for the first answer. A broker that is away then is looked at once it is back.
 const FIRST_ANSWER: Duration = Duration::from_secs(3);
-/// How often it is looked at: a change is known within half a minute.
+/// How often the configuration is looked at: a change is known within half a minute.
 const EVERY: Duration = Duration::from_secs(15);
 
 /// What was found last.
-pub(super) type Caveats = watch::Receiver<Vec<Caveat>>;
+pub type Caveats = watch::Receiver<Vec<Caveat>>;
+
+/// The broker may delete tasks, and the settings do not allow that.
+#[derive(Debug, thiserror::Error)]
+#[error("{broker}: {code}, {message} ({hint})")]
+pub struct UnsafeBroker {
+    broker: String,
+    code: &'static str,
+    message: String,
+    hint: &'static str,
+}
 
 /// Looks once before anything runs.
 ///
 /// # Errors
 ///
-/// [`BadStore`] if the store may delete tasks and nobody allowed that.
-pub(super) async fn first_look(broker: &dyn Broker) -> anyhow::Result<Vec<Caveat>> {
+/// [`UnsafeBroker`] if the broker may delete tasks.
+pub async fn first_look(broker: &dyn Broker) -> Result<Vec<Caveat>, UnsafeBroker> {
     let found = match tokio::time::timeout(FIRST_ANSWER, broker.caveats()).await {
         Ok(Ok(found)) => found,
-        // The start goes on without: the next look says what is wrong.
+        // The start goes on without an answer; the next look reports what is wrong.
         Ok(Err(_)) | Err(_) => Vec::new(),
     };
     if let Some(caveat) = found.iter().find(|caveat| caveat.grave) {
-        let Caveat {
-            code, message, hint, ..
-        } = caveat;
-        let why = format!("{}: {code}, {message} ({hint})", broker.describe());
-        return Err(BadStore(why).into());
+        return Err(UnsafeBroker {
+            broker: broker.describe(),
+            code: caveat.code,
+            message: caveat.message.clone(),
+            hint: caveat.hint,
+        });
     }
     for caveat in &found {
         tracing::warn!(target: "runner", code = caveat.code, hint = caveat.hint, "{}", caveat.message);
@@ -48,32 +59,32 @@ pub(super) async fn first_look(broker: &dyn Broker) -> anyhow::Result<Vec<Caveat
 }
 
 /// Looks from now on until `stop`; `found` was found before the start.
-pub(super) fn watch(
+pub fn watch(
     broker: Arc<dyn Broker>,
     (metrics, health): (Arc<Metrics>, Arc<Health>),
     found: Vec<Caveat>,
     stop: CancellationToken,
 ) -> Caveats {
-    let (told, caveats) = watch::channel(found);
-    let looks = BrokerWatchLoop {
+    let (latest, caveats) = watch::channel(found);
+    let setup = BrokerSetupLoop {
         broker,
         metrics,
         health,
-        told,
+        latest,
     };
-    tokio::spawn(async move { background::run(looks, &Notify::new(), &stop).await });
+    tokio::spawn(async move { background::run(setup, &Notify::new(), &stop).await });
     caveats
 }
 
-struct BrokerWatchLoop {
+struct BrokerSetupLoop {
     broker: Arc<dyn Broker>,
     metrics: Arc<Metrics>,
     health: Arc<Health>,
-    told: watch::Sender<Vec<Caveat>>,
+    latest: watch::Sender<Vec<Caveat>>,
 }
 
 #[async_trait]
-impl BackgroundLoop for BrokerWatchLoop {
+impl BackgroundLoop for BrokerSetupLoop {
     fn name(&self) -> &'static str {
         "setup"
     }
@@ -90,13 +101,13 @@ impl BackgroundLoop for BrokerWatchLoop {
     }
 }
 
-impl BrokerWatchLoop {
+impl BrokerSetupLoop {
     fn note(&mut self, answer: BrokerResult<Vec<Caveat>>) {
         let found = match answer {
             Ok(found) => found,
             Err(error) => return self.health.failed("ask how the broker is set up", &error),
         };
-        let before = self.told.borrow().clone();
+        let before = self.latest.borrow().clone();
         for caveat in found.iter().filter(|caveat| !before.contains(caveat)) {
             let Caveat {
                 code, message, hint, ..
@@ -110,11 +121,11 @@ impl BrokerWatchLoop {
             }
         }
         for gone in before.iter().filter(|caveat| !found.contains(caveat)) {
-            tracing::info!(code = gone.code, "no longer so: {}", gone.message);
+            tracing::info!(code = gone.code, "no longer the case: {}", gone.message);
         }
         let evicts = found.iter().any(|caveat| caveat.code == "broker_evicts");
         self.metrics.set_unsafe_policy(evicts);
-        // Nobody may be looking; that is no error.
-        self.told.send_replace(found);
+        // Without a receiver this does nothing.
+        self.latest.send_replace(found);
     }
 }
