@@ -266,3 +266,7 @@ impl Agenda {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "agenda_tests.rs"]
+mod tests;
