@@ -312,3 +312,7 @@ impl Refresh {
         matches!(tokio::time::timeout(limit, reached).await, Ok(Ok(_)))
     }
 }
+
+#[cfg(test)]
+#[path = "shared_tests.rs"]
+mod tests;
