@@ -192,3 +192,83 @@ impl Tally {
 fn place(state: TaskState) -> usize {
     TaskState::ALL.iter().position(|s| *s == state).unwrap_or(0)
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn file() -> Connection {
+        let conn = Connection::open_in_memory().unwrap();
+        let made = include_str!("../../../../migrations/sqlite/0001_broker.sql");
+        conn.execute_batch(made).unwrap();
+        conn
+    }
+
+    #[test]
+    fn a_transaction_writes_one_row_for_each_queue() {
+        let conn = file();
+        for _ in 0..2 {
+            let mut tally = Tally::default();
+            for _ in 0..3 {
+                tally.moved("a", None, Some(TaskState::Pending), 1);
+                tally.moved("a", Some(TaskState::Pending), Some(TaskState::Active), 1);
+                tally.processed("a", false);
+            }
+            tally.moved("a", Some(TaskState::Active), None, 2);
+            tally.processed("a", true);
+            assert_eq!(tally.moves("a", TaskState::Active), 1);
+            assert_eq!(tally.moves("b", TaskState::Active), 0);
+            tally.moved("b", None, Some(TaskState::Scheduled), 1);
+            tally.moved("c", None, Some(TaskState::Pending), 0);
+            let news = tally.news();
+            assert_eq!((news.work, news.delayed), (vec!["a".to_owned()], true));
+            tally.keep(&conn, 5 * DAY + 1).unwrap();
+        }
+        let text = "SELECT name, pending, active, scheduled, processed, failed FROM queues ORDER BY name";
+        let found: Vec<(String, [i64; 5])> = conn
+            .all(text, [], |row| {
+                let sums = [row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?];
+                Ok((row.get(0)?, sums))
+            })
+            .unwrap();
+        let of = |name: &str, sums| (name.to_owned(), sums);
+        assert_eq!(found, [of("a", [0, 2, 0, 8, 2]), of("b", [0, 0, 2, 0, 0])]);
+        let day: Vec<i64> = conn.values("SELECT day FROM day_counts", []).unwrap();
+        assert_eq!(day, [5]);
+    }
+
+    #[test]
+    fn new_positions_lie_before_and_behind_those_of_pending_tasks_and_never_meet() {
+        let conn = file();
+        let mut tally = Tally::default();
+        assert_eq!(tally.back(&conn, "a", 2).unwrap(), 0);
+        assert_eq!(tally.front(&conn, "a", 2).unwrap(), -2);
+        assert_eq!(tally.back(&conn, "a", 1).unwrap(), 2);
+        assert_eq!(tally.front(&conn, "a", 1).unwrap(), -3);
+        let insert = "INSERT INTO tasks (queue, id, kind, payload, state, at, max_retry, timeout_s, deadline_s, retention_s) \
+             VALUES ('a', ?, 't', x'', 'pending', ?, 1, 1, 0, 0)";
+        for (id, at) in [("1", 7), ("2", 9), ("odd", i64::MAX)] {
+            conn.exec(insert, params![id, at]).unwrap();
+        }
+        let mut tally = Tally::default();
+        assert_eq!(
+            tally.back(&conn, "a", 1).unwrap(),
+            10,
+            "a position written by mistake does not count"
+        );
+        assert_eq!(tally.front(&conn, "a", 1).unwrap(), 6);
+    }
+
+    #[test]
+    fn a_queue_that_is_forgotten_leaves_no_row() {
+        let conn = file();
+        let mut tally = Tally::default();
+        tally.known("a");
+        tally.moved("b", None, Some(TaskState::Pending), 1);
+        tally.forget("b");
+        tally.keep(&conn, 0).unwrap();
+        let names: Vec<String> = conn.values("SELECT name FROM queues", []).unwrap();
+        assert_eq!(names, ["a"]);
+    }
+}
