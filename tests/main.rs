@@ -48,6 +48,7 @@ mod table;
 mod table_links;
 mod tidy;
 mod traps;
+mod why;
 
 fn main() -> std::process::ExitCode {
     if let Some(code) = runner::guard_main() {
@@ -96,6 +97,7 @@ fn main() -> std::process::ExitCode {
         story_original::tests(),
         story_sources::tests(),
         story_versions::tests(),
+        why::tests(),
         chaos::tests(),
         fleet::tests(),
         faults::tests(),

@@ -5,6 +5,8 @@
 //! and a test holds them to it.
 
 mod background;
+mod diagnose;
+mod facts;
 
 pub mod health;
 mod log;

@@ -53,6 +53,8 @@ const HOUSE: &[Room] = &[
     room("metrics", "runner/src/metrics/", "core::clock core::task"),
     room("health", "runner/src/health.rs", "core queue background log metrics"),
     room("source", "runner/src/source/", "core background log text"),
+    room("diagnose", "runner/src/diagnose/", "core health queue text"),
+    room("facts", "runner/src/facts.rs", "core diagnose health queue"),
     room(
         "worker",
         "runner/src/worker/",
@@ -71,19 +73,19 @@ const HOUSE: &[Room] = &[
     room(
         "web",
         "runner/src/web/",
-        "background log metrics health text core queue source worker scheduler",
+        "background log metrics health text core queue source diagnose facts worker scheduler",
     ),
     // How a Redis is reached is one type with one reader of URLs, which producers use as well.
     room(
         "config",
         "runner/src/config/",
-        "background log metrics health text core queue queue::redis handlers source worker scheduler web",
+        "background log metrics health text core queue queue::redis handlers source diagnose facts worker scheduler web",
     ),
     // Commands and wiring know every room; nobody else opens a store.
     room(
         "cli",
         "runner/src/cli/",
-        "background log metrics health text core queue queue::redis queue::embedded sdk handlers source worker scheduler upkeep web config",
+        "background log metrics health text core queue queue::redis queue::embedded sdk handlers source diagnose facts worker scheduler upkeep web config",
     ),
 ];
 

@@ -9,8 +9,11 @@ use runner_core::task::{QueueName, Run, Task, TaskId, Unique};
 use runner_queue::Refusal;
 
 use super::exit::{BadData, Usage};
+use super::preflight::Manifests;
+use super::reasons::ReasonPrinter;
 use super::{CommandContext, assemble, payload, preflight, print, values};
-use crate::source::{self, Catalog, Rejected, TypeOptions};
+use crate::diagnose::TaskFacts;
+use crate::source::{self, Catalog, TypeOptions};
 
 /// Enqueue a task and print its id.
 #[derive(Debug, Args)]
@@ -65,26 +68,17 @@ pub struct Enqueue {
 
 impl Enqueue {
     pub async fn run(self, context: &CommandContext) -> anyhow::Result<()> {
-        let Manifests {
-            functions,
-            types,
-            rejected,
-        } = manifests(context).await?;
-        let defaults = types.of(&self.kind);
+        let here = manifests(context).await?;
+        let defaults = here.types.of(&self.kind);
         let task = self.task(context, &defaults)?;
-        if let Some(why) = preflight::of_deadline(&task, context.clock.now()) {
-            return Err(BadData(why).into());
-        }
-        if let Some(doubt) = preflight::of_type(&functions, &rejected, &task.kind) {
-            print::note(&format!("warning: {doubt}"));
-        }
-        if let Some(doubt) = preflight::of_payload(&functions, &task) {
-            print::note(&format!("warning: {doubt}"));
+        let (now, zone) = (context.clock.now(), &context.settings()?.source.zone);
+        let printer = ReasonPrinter { now, zone };
+        if let Some(reason) = TaskFacts::to_enqueue(&task, now).never_runs(now) {
+            return Err(BadData(printer.line(&reason)).into());
         }
         let broker = context.broker().await?;
-        let own = &context.settings()?.worker.queues;
-        if let Some(doubt) = preflight::of_queue(broker.as_ref(), own, &task.queue).await {
-            print::note(&format!("warning: {doubt}"));
+        for reason in preflight::warnings(context, broker.as_ref(), &here, &task).await {
+            print::note(&format!("warning: {}", printer.line(&reason)));
         }
         let answers = broker.enqueue(std::slice::from_ref(&task)).await?;
         match answers.into_iter().next() {
@@ -129,14 +123,6 @@ impl Enqueue {
         task.check().map_err(|e| BadData(e.to_string()))?;
         Ok(task)
     }
-}
-
-/// What the manifests say now.
-struct Manifests {
-    functions: Functions,
-    types: TypeOptions,
-    /// Functions of files with errors.
-    rejected: Vec<Rejected>,
 }
 
 async fn manifests(context: &CommandContext) -> anyhow::Result<Manifests> {

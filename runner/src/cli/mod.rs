@@ -29,6 +29,7 @@ mod payload;
 mod preflight;
 mod print;
 mod queue;
+mod reasons;
 mod run;
 mod schedule;
 mod schedule_foreign;
@@ -45,6 +46,7 @@ mod task_all;
 mod temporary;
 mod values;
 mod version;
+mod why;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -90,6 +92,7 @@ enum Command {
     Task(task::TaskCommand),
     Schedule(schedule::ScheduleCommand),
     Queue(queue::QueueCommand),
+    Why(why::Why),
     Migrate(migrate::Migrate),
     Backup(backup::BackupCommand),
     Init(init::Init),
@@ -145,6 +148,7 @@ fn dispatch(cli: Cli, parts: AppParts) -> anyhow::Result<ExitCode> {
         Command::Task(task) => alone(task.run(&context))?,
         Command::Schedule(schedule) => alone(schedule.run(&context))?,
         Command::Queue(queue) => alone(queue.run(&context))?,
+        Command::Why(why) => alone(why.run(&context))?,
         Command::Backup(backup) => alone(backup.run(&context))?,
         Command::Migrate(migrate) => alone(migrate.run(&context))?,
         Command::Bench(bench) => crowded(bench.run(&context))?,

@@ -2,6 +2,7 @@
 
 use anyhow::bail;
 use clap::{Args, Subcommand};
+use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use runner_core::schedule::{Definition, Overlap, Plan, Problem, ScheduleId, manual_task};
 use runner_core::task::FUNCTION_PREFIX;
@@ -10,10 +11,13 @@ use serde_json::json;
 
 use super::ls_schedules::{rejected_object, state};
 use super::print::JsonField;
+use super::reasons::ReasonPrinter;
 use super::schedule_named::{self, NamedSchedule, in_force, named};
 use super::schedule_pause::PauseSchedule;
 use super::task::actor;
 use super::{CommandContext, print, schedule_foreign};
+use crate::diagnose::{Reason, why_broken};
+use crate::facts;
 use crate::scheduler::resume;
 use crate::source::{Loaded, Rejected};
 
@@ -158,9 +162,7 @@ impl Show {
     async fn run(&self, context: &CommandContext, broker: &dyn Broker, loaded: &Loaded) -> anyhow::Result<()> {
         let definition = match named(loaded, &self.name)? {
             NamedSchedule::InForce(definition) => definition,
-            NamedSchedule::Broken(broken) => {
-                return self.broken(broker, &context.settings()?.source.zone, broken).await;
-            }
+            NamedSchedule::Broken(broken) => return self.broken(context, broker, broken).await,
         };
         let ids = [definition.id.clone()];
         let standing = broker.standings(&ids).await?.into_iter().next().flatten();
@@ -171,6 +173,8 @@ impl Show {
             Some(standing) => standing.next(&definition.timing, context.clock.now()),
             None => definition.timing.next(context.clock.now()),
         };
+        let plan = &loaded.plan;
+        let reasons = facts::of_schedule(broker, plan, definition, standing.as_ref(), &decisions, None).await?;
         let shown = Shown {
             plan: &loaded.plan,
             definition,
@@ -178,6 +182,8 @@ impl Show {
             next: next.filter(|_| definition.enabled),
             decisions: &decisions,
             runs: &runs,
+            reasons: &reasons,
+            now: context.clock.now(),
         };
         match self.json {
             true => Ok(print::json(&shown.json()?)?),
@@ -190,15 +196,19 @@ impl Show {
     }
 
     /// What is known of a row or a function with errors: where it is, what is wrong, and what was decided before.
-    async fn broken(&self, broker: &dyn Broker, zone: &TimeZone, broken: &Rejected) -> anyhow::Result<()> {
+    async fn broken(&self, context: &CommandContext, broker: &dyn Broker, broken: &Rejected) -> anyhow::Result<()> {
+        let (now, zone) = (context.clock.now(), &context.settings()?.source.zone);
         let decisions = match &broken.id {
             Some(id) => self.decisions(broker, id).await?,
             None => Vec::new(),
         };
+        let reasons = [why_broken(&broken.origin.place, &broken.problems)];
+        let printer = ReasonPrinter { now, zone };
         if self.json {
             let decisions = decisions.iter().map(|d| decision_json(d, zone)).collect();
             let object = rejected_object(broken)
                 .with("state", JsonField::Value(json!("broken")))
+                .with("reasons", JsonField::Value(printer.json(&reasons)))
                 .with("runs", JsonField::Value(json!([])))
                 .with("decisions", JsonField::Value(decisions));
             return Ok(print::json(&object)?);
@@ -210,6 +220,7 @@ impl Show {
             vec!["origin".to_owned(), broken.origin.place.clone()],
         ];
         facts.extend(broken.problems.iter().map(problem_row));
+        facts.extend(printer.rows(&reasons));
         let out = print::facts(["SCHEDULE", title], &facts);
         Ok(print::text(&(out + &decided(&decisions, zone)))?)
     }
@@ -223,9 +234,18 @@ struct Shown<'a> {
     next: Option<jiff::Timestamp>,
     decisions: &'a [Decision],
     runs: &'a [RunRecord],
+    reasons: &'a [Reason],
+    now: Timestamp,
 }
 
 impl Shown<'_> {
+    fn printer(&self) -> ReasonPrinter<'_> {
+        ReasonPrinter {
+            now: self.now,
+            zone: &self.definition.timing.zone,
+        }
+    }
+
     fn json(&self) -> anyhow::Result<serde_json::Value> {
         let definition = self.definition;
         let zone = &definition.timing.zone;
@@ -243,6 +263,7 @@ impl Shown<'_> {
             "paused": paused(self.standing, zone),
             "next": print::maybe(self.next, zone),
             "problems": self.plan.problems_of(&definition.id).collect::<Vec<_>>(),
+            "reasons": self.printer().json(self.reasons),
             "decisions": self.decisions.iter().map(|d| decision_json(d, zone)).collect::<Vec<_>>(),
             "runs": print::with_moments(runs, &["planned", "started_at", "ended_at"], zone),
         }))
@@ -269,6 +290,7 @@ impl Shown<'_> {
             facts.push(fact("next", &print::instant(next, zone)));
         }
         facts.extend(self.plan.problems_of(&definition.id).map(problem_row));
+        facts.extend(self.printer().rows(self.reasons));
         let mut out = print::facts(["SCHEDULE", definition.id.as_str()], &facts);
         out += &decided(self.decisions, zone);
         if !self.runs.is_empty() {

@@ -31,6 +31,11 @@ pub(super) async fn find(broker: &dyn Broker, id: &str, count: u16) -> anyhow::R
 }
 
 impl Shown {
+    /// The scheduler that has it.
+    pub(super) fn scheduler(&self) -> &str {
+        &self.entry.scheduler
+    }
+
     /// Why nothing can be done with it from here.
     pub(super) fn refusal(&self) -> String {
         let ForeignEntry { id, scheduler, .. } = &self.entry;

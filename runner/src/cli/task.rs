@@ -6,7 +6,7 @@ use anyhow::bail;
 use clap::{ArgGroup, Args, Subcommand};
 use runner_core::task::{QueueName, TaskId, TaskState};
 use runner_queue::{
-    Action, ActionError, Attempt, Broker, BrokerError, RawTask, RunBy, RunRecord, ServerView, TaskInfo, stopped_by,
+    Action, ActionError, Attempt, Broker, BrokerError, RawTask, RunBy, RunRecord, ServerView, stopped_by,
 };
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -14,9 +14,12 @@ use tokio::time::Instant;
 use super::exit::{BadData, Usage};
 use super::ls_tasks::task_json;
 use super::print::{JsonField, Object};
+use super::reasons::ReasonPrinter;
 use super::task_all::{self, Target, Targets};
 use super::{CommandContext, payload, print};
 use crate::config::Environment;
+use crate::diagnose::{TaskFacts, why_gone, why_task};
+use crate::facts;
 use crate::text::{hex, unhex};
 
 /// Show, run, archive, delete, cancel, stop or edit a task, or act on a whole list.
@@ -126,8 +129,22 @@ impl TaskArgs {
         Ok(Some((queue, bytes)))
     }
 
+    /// The record of the last run of a task that is gone, in its queue or in the first that has one.
+    pub(super) async fn record(&self, broker: &dyn Broker, id: &TaskId) -> anyhow::Result<Option<RunRecord>> {
+        let queues = match &self.queue {
+            Some(queue) => vec![QueueName::new(queue.as_str()).map_err(|e| Usage(e.to_string()))?],
+            None => broker.queue_names().await?,
+        };
+        for queue in queues.iter().take(QUEUES_SEARCHED) {
+            if let Some(record) = broker.run(queue, id).await? {
+                return Ok(Some(record));
+            }
+        }
+        Ok(None)
+    }
+
     /// The one task that is meant.
-    async fn find(&self, broker: &dyn Broker) -> anyhow::Result<(QueueName, TaskId)> {
+    pub(super) async fn find(&self, broker: &dyn Broker) -> anyhow::Result<(QueueName, TaskId)> {
         if let Some((queue, bytes)) = self.raw()? {
             let id = String::from_utf8(bytes).ok().and_then(|id| TaskId::new(id).ok());
             let id = id.ok_or_else(|| {
@@ -296,7 +313,10 @@ impl Show {
             return self.show_run(context, broker.as_ref(), error).await;
         };
         let attempts = broker.attempts(&queue, &id).await?;
+        let facts = facts::of_queue(broker.as_ref(), &queue).await?;
+        let reasons = why_task(&TaskFacts::stored(&task, &attempts), &facts);
         let zone = &context.settings()?.source.zone;
+        let printer = ReasonPrinter { now: facts.now, zone };
         let object = task_json(&task, zone);
         if self.json {
             let attempts = attempts
@@ -308,9 +328,14 @@ impl Show {
                     })
                 })
                 .collect();
-            return Ok(print::json(&object.with("attempts", JsonField::Value(attempts)))?);
+            let object = object.with("attempts", JsonField::Value(attempts));
+            return Ok(print::json(
+                &object.with("reasons", JsonField::Value(printer.json(&reasons))),
+            )?);
         }
-        Ok(print::text(&(facts(&task, &object) + &history(&attempts, zone)))?)
+        let title = task.record.id.as_str();
+        let shown = lines(title, &object, printer.rows(&reasons));
+        Ok(print::text(&(shown + &history(&attempts, zone)))?)
     }
 }
 
@@ -325,21 +350,20 @@ impl Show {
         let Ok(id) = TaskId::new(self.which.id.as_str()) else {
             return Err(error);
         };
-        let queues = match &self.which.queue {
-            Some(queue) => vec![QueueName::new(queue.as_str()).map_err(|e| Usage(e.to_string()))?],
-            None => broker.queue_names().await?,
+        let Some(record) = self.which.record(broker, &id).await? else {
+            return Err(error);
         };
-        for queue in queues.iter().take(QUEUES_SEARCHED) {
-            if let Some(record) = broker.run(queue, &id).await? {
-                let object = run_json(&record, &context.settings()?.source.zone);
-                match self.json {
-                    true => print::json(&object)?,
-                    false => print::text(&lines(id.as_str(), &object))?,
-                }
-                return Ok(());
-            }
+        let zone = &context.settings()?.source.zone;
+        let printer = ReasonPrinter {
+            now: context.clock.now(),
+            zone,
+        };
+        let (object, reasons) = (run_json(&record, zone), [why_gone(&record)]);
+        match self.json {
+            true => print::json(&object.with("reasons", JsonField::Value(printer.json(&reasons))))?,
+            false => print::text(&lines(id.as_str(), &object, printer.rows(&reasons)))?,
         }
-        Err(error)
+        Ok(())
     }
 
     /// What lies under an id that cannot be read.
@@ -353,7 +377,7 @@ impl Show {
         }
         let dump = hex(&raw.head[..raw.head.len().min(DUMPED)]);
         let object = object.with("head", JsonField::Value(json!(dump)));
-        Ok(print::text(&lines(&self.which.id, &object))?)
+        Ok(print::text(&lines(&self.which.id, &object, Vec::new()))?)
     }
 }
 
@@ -399,12 +423,8 @@ pub(super) fn raw_json(queue: &QueueName, raw: &RawTask) -> Object {
     }))
 }
 
-/// One line for each thing that is known.
-fn facts(task: &TaskInfo, object: &Object) -> String {
-    lines(task.record.id.as_str(), object)
-}
-
-fn lines(title: &str, object: &Object) -> String {
+/// One line for each thing that is known, `more` at the end.
+fn lines(title: &str, object: &Object, more: Vec<Vec<String>>) -> String {
     let (mut rows, mut output) = (Vec::new(), String::new());
     for (key, value) in object.pairs() {
         let shown = match value {
@@ -421,6 +441,7 @@ fn lines(title: &str, object: &Object) -> String {
         };
         rows.push(vec![key.to_owned(), shown]);
     }
+    rows.extend(more);
     print::facts(["TASK", title], &rows) + &output
 }
 

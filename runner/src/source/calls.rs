@@ -53,26 +53,29 @@ pub fn doubts(functions: &Functions, definitions: &[Definition]) -> Vec<Problem>
                 format!("no manifest defines the function \"{name}\"; its tasks wait for one"),
             ),
             Some(FunctionKind::Handler { kind }) => (
-                "W212",
+                "W213",
                 format!("the function \"{name}\" is run by the handler {kind:?}; write that as the type"),
             ),
-            Some(kind) => ("W254", of_payload(name, kind, payload)?),
+            Some(kind) => ("W254", of_payload(name, &payload_fault(kind, payload)?)),
         };
         Some(Problem::warning(code, text, definition.origin.clone()).about(definition.id.clone()))
     });
     doubts.collect()
 }
 
-/// Why the function `name` cannot do anything with this payload, as far as can be told before it is called.
+/// Why a function cannot use this payload, as far as it can be seen before it is called.
 #[must_use]
-pub fn of_payload(name: &str, kind: &FunctionKind, payload: &[u8]) -> Option<String> {
+pub fn payload_fault(kind: &FunctionKind, payload: &[u8]) -> Option<String> {
     let FunctionKind::Http(spec) = kind else { return None };
     if payload.is_empty() || !spec.sends_json() {
         return None;
     }
-    let why = check_json(payload).err()?;
-    Some(format!(
+    Some(check_json(payload).err()?.to_string())
+}
+
+fn of_payload(name: &str, why: &str) -> String {
+    format!(
         "the function \"{name}\" sends its payload as JSON, and this payload is not JSON ({why}), so its tasks fail; for \
          other payloads set http.headers.Content-Type in the manifest"
-    ))
+    )
 }

@@ -144,6 +144,12 @@ impl Catalog {
         self.shared.statuses()
     }
 
+    /// Functions and rows of which nothing is in force.
+    #[must_use]
+    pub fn rejected(&self) -> Vec<Rejected> {
+        self.shared.rejected()
+    }
+
     /// Asks every source to be read now, without waiting for it.
     pub fn sync_now(&self) {
         for trigger in self.triggers.iter() {

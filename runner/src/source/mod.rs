@@ -21,7 +21,7 @@ mod warnings;
 #[cfg(test)]
 mod tests;
 
-pub use calls::{drop_triggered, not_served as by_hand_not_served, of_payload as doubt_of_payload};
+pub use calls::{drop_triggered, not_served as by_hand_not_served, payload_fault};
 pub use catalog::{Catalog, Loaded, Taken};
 pub use code::{Code, Schedule};
 pub use directory::{ALL_FILES_GONE, Checked, check_paths};

@@ -17,6 +17,7 @@ mod payload;
 mod probe;
 mod public_url;
 mod reached_by;
+mod reasons;
 mod render;
 mod request_context;
 mod routes;

@@ -40,6 +40,7 @@ pub enum TemplateError {
 struct Engines {
     en: Tera,
     zh: Tera,
+    words: Translations,
 }
 
 /// Renders pages.
@@ -81,6 +82,15 @@ impl Renderer {
         Ok(self.engines.of(lang).render(P::TEMPLATE, &context)?)
     }
 
+    /// The text under `key` with its values; `None` if there is none.
+    pub(crate) fn say(&self, lang: Lang, key: &str, values: &[(&str, String)]) -> Option<String> {
+        if self.from_disk.is_some() {
+            let fresh = Engines::load(self.from_disk.as_deref()).ok()?;
+            return fresh.words.say(lang, key, values);
+        }
+        self.engines.words.say(lang, key, values)
+    }
+
     /// A file of `templates/assets`.
     pub(crate) fn asset(&self, name: &str) -> Option<Cow<'static, [u8]>> {
         let known = Embedded::iter().any(|file| file.strip_prefix("assets/") == Some(name));
@@ -108,6 +118,7 @@ impl Engines {
         Ok(Self {
             en: engine(Lang::En, &words, &sources)?,
             zh: engine(Lang::Zh, &words, &sources)?,
+            words,
         })
     }
 
@@ -173,11 +184,12 @@ fn plain(value: &Value) -> String {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use std::collections::BTreeSet;
+    use std::collections::{BTreeMap, BTreeSet};
 
     use runner_core::task::AttemptOutcome;
 
     use super::*;
+    use crate::diagnose::ReasonCode;
 
     /// The texts between `t(k="` and the next quote; a key that is put together ends in a dot or a dash.
     fn keys_used() -> BTreeSet<String> {
@@ -217,6 +229,43 @@ mod tests {
         assert_eq!(outcomes, listed);
     }
 
+    /// The texts of reasons by their keys, in English.
+    fn reason_texts() -> BTreeMap<String, &'static str> {
+        let texts = ReasonCode::ALL.iter().flat_map(|code| {
+            let key = format!("why.{}", code.as_str());
+            [(format!("{key}.hint"), code.hint()), (key, code.sentence())]
+        });
+        texts.filter(|(_, text)| !text.is_empty()).collect()
+    }
+
+    #[test]
+    fn every_reason_is_said_alike_by_pages_and_commands_and_in_both_languages() {
+        let words = Translations::parse(&Embedded::get(WORDS).unwrap().data).unwrap();
+        let places = |text: &str| -> BTreeSet<String> {
+            let places = text.split('{').skip(1).filter_map(|rest| rest.split_once('}'));
+            places.map(|(name, _)| name.to_owned()).collect()
+        };
+        for (key, english) in reason_texts() {
+            let say = |lang| {
+                words
+                    .say(lang, &key, &[])
+                    .unwrap_or_else(|| panic!("no words for {key}"))
+            };
+            assert_eq!(say(Lang::En), english, "{key}");
+            let chinese = say(Lang::Zh);
+            assert!(!chinese.is_ascii(), "{key} is not translated");
+            assert_eq!(places(&chinese), places(english), "{key}");
+        }
+        let listed = words
+            .keys()
+            .filter(|key| key.starts_with("why.W") || key.starts_with("why.S"));
+        assert_eq!(
+            listed.count(),
+            reason_texts().len(),
+            "words for a reason that is not there"
+        );
+    }
+
     #[test]
     fn in_development_the_directory_is_read_and_a_bad_edit_is_refused() {
         let top = Path::new(env!("CARGO_MANIFEST_DIR")).join("../templates");
@@ -241,7 +290,11 @@ mod tests {
     fn no_words_are_left_over() {
         let words = Translations::parse(&Embedded::get(WORDS).unwrap().data).unwrap();
         let used = keys_used();
-        for key in words.keys().filter(|k| !k.starts_with("notice.")) {
+        let reasons = reason_texts();
+        for key in words
+            .keys()
+            .filter(|k| !k.starts_with("notice.") && !reasons.contains_key(*k))
+        {
             let begun = used.iter().any(|u| u.ends_with('.') && key.starts_with(u.as_str()));
             assert!(begun || used.contains(key), "nobody says {key}");
         }

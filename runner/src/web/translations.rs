@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 use runner_core::cron::Language;
 use serde::Deserialize;
 
+use crate::text::fill;
+
 /// The two languages of the dashboard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Lang {
@@ -131,28 +133,6 @@ impl Translations {
         };
         Some(fill(text, args))
     }
-}
-
-/// Replaces `{name}` by its argument, once each: an argument that looks like a placeholder stays as it is.
-fn fill(text: &str, args: &[(&str, String)]) -> String {
-    let mut out = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(open) = rest.find('{') {
-        let (before, from) = rest.split_at(open);
-        out.push_str(before);
-        let Some(close) = from.find('}') else {
-            rest = from;
-            break;
-        };
-        let name = &from[1..close];
-        match args.iter().find(|(n, _)| *n == name) {
-            Some((_, value)) => out.push_str(value),
-            None => out.push_str(&from[..=close]),
-        }
-        rest = &from[close + 1..];
-    }
-    out.push_str(rest);
-    out
 }
 
 #[cfg(test)]

@@ -78,6 +78,13 @@ pub(super) struct Foreign {
     event_count: u64,
 }
 
+impl Foreign {
+    /// The scheduler that has the entry, if it is live.
+    pub(super) fn scheduler(&self) -> Option<&str> {
+        self.row.as_ref().map(|row| row.scheduler.as_str())
+    }
+}
+
 /// The entry of this id, `None` if there is neither an entry nor a history.
 pub(super) async fn find(app: &AppState, locale: &Locale, id: &ScheduleId) -> Result<Option<Foreign>, PageError> {
     let page = Page {

@@ -12,6 +12,7 @@ use runner_queue::{BrokerResult, Decision, QueueInfo, ServerView};
 use serde::{Deserialize, Serialize};
 
 use super::rows::{self, ClockRow, DecisionRow, Pager, ProblemRow, StateCount};
+use crate::diagnose::is_served;
 use crate::health::BrokerFault;
 use crate::scheduler::coming;
 use crate::source::{SourceState, SourceStatus};
@@ -295,13 +296,8 @@ fn queue_row(locale: &Locale, queue: &QueueInfo, servers: &[ServerView]) -> Queu
         late: queue.latency >= LATE,
         processed_today: queue.processed_today,
         failed_today: queue.failed_today,
-        unserved: waiting > 0 && !served(servers, queue.name.as_str()),
+        unserved: waiting > 0 && !is_served(servers, queue.name.as_str()),
     }
-}
-
-/// Whether a live server takes tasks from this queue.
-pub(crate) fn served(servers: &[ServerView], queue: &str) -> bool {
-    servers.iter().any(|s| s.info.serves(queue))
 }
 
 fn next_row(locale: &Locale, at: Timestamp, definition: &Definition) -> NextRow {

@@ -3,10 +3,11 @@
 use jiff::Timestamp;
 use runner_core::schedule::{Plan, Problem, Severity};
 use runner_core::task::{QueueName, TaskState};
-use runner_queue::{Caveat, Corrections, Decision, DecisionKind, QueueInfo};
+use runner_queue::{Caveat, Corrections, Decision, QueueInfo};
 use serde::Serialize;
 
 use super::run::Ending;
+use crate::diagnose::CORRECTION_SHOWN;
 use crate::health::BrokerFault;
 use crate::web::error_page::PageError;
 use crate::web::format::{self, InstantText, Locale};
@@ -107,9 +108,6 @@ fn task_url(decision: &Decision, queue: Option<&str>) -> Option<String> {
     of_schedule.then(|| urls::task(queue, task.as_str()))
 }
 
-/// How long a correction of the clock is shown.
-const CORRECTION_SHOWN: jiff::SignedDuration = jiff::SignedDuration::from_hours(24);
-
 /// Cursors that were ahead of the broker's clock and were set to the present.
 #[derive(Debug, Serialize)]
 pub struct ClockRow {
@@ -129,13 +127,6 @@ impl ClockRow {
             n: last.schedules,
         })
     }
-}
-
-/// When the cursor of a schedule with these decisions was corrected, for a day.
-#[must_use]
-pub fn corrected(locale: &Locale, decisions: &[Decision]) -> Option<InstantText> {
-    let last = decisions.iter().find(|d| d.kind == DecisionKind::Corrected)?;
-    is_recent(locale, last.decided_at).then(|| locale.moment(last.decided_at))
 }
 
 fn is_recent(locale: &Locale, at: Timestamp) -> bool {

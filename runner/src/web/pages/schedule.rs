@@ -6,21 +6,24 @@ use axum::Extension;
 use axum::extract::{Path, Query, State};
 use axum::response::Response;
 use jiff::Timestamp;
-use runner_core::schedule::{CatchUpPolicy, Definition, Overlap, Plan, ScheduleId};
+use runner_core::schedule::{CatchUpPolicy, Definition, Overlap, Plan, Problem, ScheduleId};
 use runner_core::task::{Backoff, FUNCTION_PREFIX, QueueName, Task, TaskId, TaskState};
 use runner_queue::{Decision, DecisionKind, MAX_RUNS_KEPT, Standing};
 use serde::{Deserialize, Serialize};
 
 use super::foreign::{self, Foreign};
-use super::rows::{self, DecisionRow, IN_A_LIST, ProblemRow};
+use super::rows::{DecisionRow, IN_A_LIST, ProblemRow};
 use super::run::{Ending, RunRow};
 use super::schedules::ScheduleRow;
+use crate::diagnose::{Reason, ReasonCode, why_absent, why_broken, why_foreign};
+use crate::facts;
 use crate::scheduler::fallen;
 use crate::web::app_state::AppState;
 use crate::web::error_page::PageError;
 use crate::web::format::{self, InstantText, Locale};
 use crate::web::layout::{self, NavSection};
 use crate::web::payload::PayloadText;
+use crate::web::reasons::ReasonRow;
 use crate::web::render::PageTemplate;
 use crate::web::request_context::SharedContext;
 use crate::web::translations::Lang;
@@ -33,11 +36,6 @@ const DECISIONS: usize = 100;
 
 /// Tasks looked up for one page.
 const LOOKED_UP: usize = 20;
-/// Characters of an error, at most.
-const LONGEST_ERROR: usize = 300;
-
-/// What became of a task: its state, and its last error if it failed.
-type Fate = (TaskState, String);
 
 /// The task of the last fire.
 #[derive(Debug, Serialize)]
@@ -48,16 +46,12 @@ struct LastRun {
     state: Option<&'static str>,
     /// How it ended, if it is not there any more and that is known.
     end: Option<Ending>,
-    /// It failed: it waits for its next attempt, or is in the archive.
-    failing: bool,
-    error: String,
 }
 
 /// Why it does not fire, and what fell into the pause so far.
 #[derive(Debug, Serialize)]
 struct PauseRow {
     at: Option<InstantText>,
-    by: String,
     note: Option<String>,
     until: Option<InstantText>,
     fallen: u32,
@@ -71,7 +65,6 @@ impl PauseRow {
         let range = fallen(definition, standing, locale.now);
         Some(Self {
             at: pause.at.map(|at| locale.moment_in(at, zone)),
-            by: format::cut(&pause.by, IN_A_LIST),
             note: pause.note.clone(),
             until: pause.until.map(|at| locale.moment_in(at, zone)),
             fallen: range.map_or(0, |range| range.count),
@@ -146,7 +139,8 @@ struct SchedulePage {
     runs: Vec<RunRow>,
     /// A run by hand was asked for although another run has not ended.
     asks_run: bool,
-    corrected: Option<InstantText>,
+    /// Why it does not fire, as far as nothing else on the page says it.
+    reasons: Vec<ReasonRow>,
 }
 
 impl PageTemplate for SchedulePage {
@@ -186,6 +180,12 @@ pub async fn show(
         Some(definition) => runs(&app, locale, definition).await?,
         None => None,
     };
+    let scheduler = foreign.as_ref().and_then(Foreign::scheduler);
+    let reasons = match (definition, scheduler) {
+        (Some(definition), _) => reasons(&app, &plan, definition, standing.as_ref(), &decisions).await?,
+        (None, Some(scheduler)) => vec![why_foreign(scheduler)],
+        (None, None) => vec![broken(&app, &plan, &id)],
+    };
     let page = SchedulePage {
         remembered: runs.is_some(),
         runs: runs.unwrap_or_default(),
@@ -194,16 +194,50 @@ pub async fn show(
         foreign,
         details: definition.map(|d| details(locale, &plan, d, standing.as_ref(), &fates, &decisions)),
         problems,
-        corrected: rows::corrected(locale, &decisions),
+        reasons: ReasonRow::all(&app, locale, &reasons),
         decisions: decisions
             .iter()
             .map(|d| {
                 let fate = fired(d).and_then(|id| fates.get(id));
-                row(locale, definition, d).with_state(fate.map(|(state, _)| *state))
+                row(locale, definition, d).with_state(fate.copied())
             })
             .collect(),
     };
     layout::show(&app, &cx, NavSection::Schedules, &page)
+}
+
+/// Why it does not fire, without what the page shows in places of its own.
+async fn reasons(
+    app: &AppState,
+    plan: &Plan,
+    definition: &Definition,
+    standing: Option<&Standing>,
+    decisions: &[Decision],
+) -> Result<Vec<Reason>, PageError> {
+    const SHOWN: [ReasonCode; 5] = [
+        ReasonCode::NotDue,
+        ReasonCode::LastTask,
+        ReasonCode::Running,
+        ReasonCode::Claimed,
+        ReasonCode::Done,
+    ];
+    let fault = app.health.trouble();
+    let mut found = facts::of_schedule(&*app.broker, plan, definition, standing, decisions, fault).await?;
+    found.retain(|reason| !SHOWN.contains(&reason.code));
+    Ok(found)
+}
+
+/// Why nothing of a schedule is in force.
+fn broken(app: &AppState, plan: &Plan, id: &ScheduleId) -> Reason {
+    let rejected = app.catalog.rejected();
+    if let Some(rejected) = rejected.iter().find(|r| r.id.as_ref() == Some(id)) {
+        return why_broken(&rejected.origin.place, &rejected.problems);
+    }
+    let problems: Vec<Problem> = plan.problems_of(id).cloned().collect();
+    match problems.first() {
+        Some(first) => why_broken(&first.origin.place, &problems),
+        None => why_absent(),
+    }
 }
 
 /// The entry of this id of a scheduler of another program.
@@ -248,7 +282,7 @@ async fn fates(
     definition: Option<&Definition>,
     standing: Option<&Standing>,
     decisions: &[Decision],
-) -> Result<BTreeMap<TaskId, Fate>, PageError> {
+) -> Result<BTreeMap<TaskId, TaskState>, PageError> {
     let Some(definition) = definition else {
         return Ok(BTreeMap::new());
     };
@@ -261,7 +295,7 @@ async fn fates(
     }
     let looks = ids.into_iter().map(|id| app.broker.glance(&definition.task.queue, id));
     let found = futures_util::future::try_join_all(looks).await?;
-    let fate = |task: runner_queue::TaskInfo| (task.record.id, (task.state, task.record.last_error));
+    let fate = |task: runner_queue::TaskInfo| (task.record.id, task.state);
     Ok(found.into_iter().flatten().map(fate).collect())
 }
 
@@ -269,23 +303,17 @@ fn last_run(
     locale: &Locale,
     definition: &Definition,
     standing: Option<&Standing>,
-    fates: &BTreeMap<TaskId, Fate>,
+    fates: &BTreeMap<TaskId, TaskState>,
     decisions: &[Decision],
 ) -> Option<LastRun> {
     let (at, id) = standing?.last.as_ref()?;
     let end = decisions.iter().find(|d| fired(d) == Some(id)).and_then(|d| d.end);
-    let fate = fates.get(id);
-    let state = fate.map(|(state, _)| *state);
-    let failing = matches!(state, Some(TaskState::Retry | TaskState::Archived));
+    let state = fates.get(id).copied();
     Some(LastRun {
         at: locale.moment_in(*at, &definition.timing.zone),
         url: urls::task(definition.task.queue.as_str(), id.as_str()),
         state: state.map(TaskState::as_str),
         end: end.filter(|_| state.is_none()).map(|end| Ending::new(locale, &end)),
-        failing,
-        error: fate
-            .filter(|_| failing)
-            .map_or_else(String::new, |(_, error)| format::cut(error, LONGEST_ERROR)),
     })
 }
 
@@ -311,7 +339,7 @@ fn details(
     plan: &Plan,
     definition: &Definition,
     standing: Option<&Standing>,
-    fates: &BTreeMap<TaskId, Fate>,
+    fates: &BTreeMap<TaskId, TaskState>,
     decisions: &[Decision],
 ) -> Details {
     let zone = &definition.timing.zone;

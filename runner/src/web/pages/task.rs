@@ -4,20 +4,22 @@ use axum::Extension;
 use axum::extract::{Path, State};
 use axum::http::{HeaderName, header};
 use axum::response::{IntoResponse, Response};
-use runner_core::task::{Event, TaskState, TypePattern};
-use runner_queue::{Attempt, BrokerError, QueueInfo, RunBy, ServerView, TaskInfo};
+use runner_core::task::{Event, TaskState};
+use runner_queue::{Attempt, BrokerError, RunBy, TaskInfo};
 use serde::Serialize;
 
-use super::overview::served;
 use super::raw;
 use super::rows::IN_A_LIST;
 use super::run::{self, tone_of};
 use super::tasks::{id_bytes, queue_name, task_id, text_id};
+use crate::diagnose::{BrokerFacts, TaskFacts, why_task};
+use crate::facts;
 use crate::web::app_state::AppState;
 use crate::web::error_page::PageError;
 use crate::web::format::{self, InstantText, Locale};
 use crate::web::layout::{self, NavSection};
 use crate::web::payload::PayloadText;
+use crate::web::reasons::ReasonRow;
 use crate::web::render::PageTemplate;
 use crate::web::request_context::SharedContext;
 use crate::web::urls;
@@ -41,14 +43,6 @@ struct AttemptRow {
     log: Option<PayloadText>,
 }
 
-/// Why the task is where it is: a key of the word list and what it speaks of.
-#[derive(Debug, Serialize)]
-struct Reason {
-    word: &'static str,
-    what: String,
-    bad: bool,
-}
-
 /// The page.
 #[derive(Debug, Serialize)]
 struct TaskPage {
@@ -58,7 +52,8 @@ struct TaskPage {
     queue: String,
     kind: String,
     state: &'static str,
-    reasons: Vec<Reason>,
+    /// Why it is where it is.
+    reasons: Vec<ReasonRow>,
     retried: u32,
     max_retry: u32,
     timeout: Option<String>,
@@ -105,18 +100,22 @@ pub async fn show(
     let asked = tokio::try_join!(
         app.broker.glance(&name, &task),
         app.broker.attempts(&name, &task),
-        app.broker.queues_of(std::slice::from_ref(&name)),
-        app.broker.servers(),
+        facts::of_queue(&*app.broker, &name),
     );
-    let (found, attempts, queues, servers) = match asked {
+    let (found, attempts, facts) = match asked {
         Err(BrokerError::Corrupt { .. }) => return raw::show(&app, &cx, &name, &bytes).await,
         asked => asked?,
     };
     let Some(found) = found else {
         return run::show(&app, &cx, &name, &task).await;
     };
-    let info = queues.first();
-    let page = page(&cx.locale, &found, &attempts, info, &servers);
+    let facts = BrokerFacts {
+        fault: app.health.trouble(),
+        ..facts
+    };
+    let reasons = why_task(&TaskFacts::stored(&found, &attempts), &facts);
+    let reasons = ReasonRow::all(&app, &cx.locale, &reasons);
+    let page = page(&cx.locale, &found, &attempts, reasons, &facts);
     layout::show(&app, &cx, NavSection::Queues, &page)
 }
 
@@ -124,9 +123,10 @@ fn page(
     locale: &Locale,
     task: &TaskInfo,
     attempts: &[Attempt],
-    queue: Option<&QueueInfo>,
-    servers: &[ServerView],
+    reasons: Vec<ReasonRow>,
+    facts: &BrokerFacts,
 ) -> TaskPage {
+    let servers = facts.servers.as_deref().unwrap_or_default();
     let record = &task.record;
     let moment = |at: Option<jiff::Timestamp>| at.map(|at| locale.moment(at));
     let span = |length: std::time::Duration| (!length.is_zero()).then(|| locale.span(length));
@@ -139,7 +139,7 @@ fn page(
         queue: record.queue.to_string(),
         kind: format::cut(&record.kind, LONGEST_ERROR),
         state: task.state.as_str(),
-        reasons: reasons(locale, task, queue, servers),
+        reasons,
         retried: record.retried,
         max_retry: record.max_retry,
         timeout: span(record.timeout),
@@ -191,56 +191,6 @@ fn attempt(locale: &Locale, attempt: &Attempt) -> AttemptRow {
         server: attempt.server.clone(),
         log: attempt.log.as_deref().map(PayloadText::log),
     }
-}
-
-/// What keeps the task where it is, the most telling first.
-fn reasons(locale: &Locale, task: &TaskInfo, queue: Option<&QueueInfo>, servers: &[ServerView]) -> Vec<Reason> {
-    let mut found = Vec::new();
-    let mut say = |word, what: String, bad| found.push(Reason { word, what, bad });
-    let name = task.record.queue.as_str();
-    if let Some(waited_for) = &task.waiting_for {
-        say("waiting", format::cut(waited_for, IN_A_LIST), true);
-    }
-    let to_come = matches!(
-        task.state,
-        TaskState::Pending | TaskState::Scheduled | TaskState::Retry | TaskState::Aggregating
-    );
-    if to_come {
-        if queue.is_some_and(|q| q.paused) {
-            say("paused", name.to_owned(), true);
-        }
-        if !served(servers, name) {
-            say("unserved", name.to_owned(), true);
-        } else if task.waiting_for.is_none() && !handled(servers, &task.record.kind) {
-            say("unhandled", task.record.kind.clone(), true);
-        }
-    }
-    match (task.state, task.next_run) {
-        // One that waits for a handler is only put off until somebody looks again: that instant says nothing.
-        (TaskState::Scheduled, Some(at)) if at > locale.now && task.waiting_for.is_some() => (),
-        (TaskState::Scheduled, Some(at)) if at > locale.now => say("due", locale.ago(at), false),
-        (TaskState::Retry, Some(at)) if at > locale.now => say("again", locale.ago(at), false),
-        (TaskState::Scheduled | TaskState::Retry, Some(at)) => say("overdue", locale.ago(at), true),
-        _ => (),
-    }
-    if task.state == TaskState::Archived && task.record.retried >= task.record.max_retry {
-        match task.record.max_retry {
-            0 => say("no-retry", String::new(), true),
-            most => say("exhausted", most.to_string(), true),
-        }
-    }
-    if task.state == TaskState::Active && task.lease_until.is_some_and(|end| end < locale.now) {
-        say("silent", String::new(), true);
-    }
-    found
-}
-
-/// Whether some live server may run this type; one that lists nothing may run anything.
-fn handled(servers: &[ServerView], kind: &str) -> bool {
-    servers.iter().any(|server| {
-        let handlers = &server.info.handlers;
-        handlers.is_empty() || handlers.iter().any(|pattern| TypePattern::parse(pattern).matches(kind))
-    })
 }
 
 /// `GET /queue/tasks/{queue}/{id}/payload`: all of it, as a file that no browser takes for a page.

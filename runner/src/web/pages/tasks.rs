@@ -7,9 +7,9 @@ use runner_core::task::{QueueName, TaskId, TaskState};
 use runner_queue::{BrokerError, Page as Span, TaskInfo, TaskPage};
 use serde::{Deserialize, Serialize};
 
-use super::overview::served;
 use super::raw::RawRow;
 use super::rows::{self, IN_A_LIST, Pager, StateCount};
+use crate::diagnose::is_served;
 use crate::web::app_state::AppState;
 use crate::web::error_page::PageError;
 use crate::web::format::{self, InstantText, Locale};
@@ -112,7 +112,7 @@ pub async fn show(
         queue_url: urls::queue(name.as_str()),
         state: state.as_str(),
         paused: info.paused,
-        unserved: info.size() > 0 && !served(&servers, name.as_str()),
+        unserved: info.size() > 0 && !is_served(&servers, name.as_str()),
         latency: (!info.latency.is_zero()).then(|| locale.span(info.latency)),
         processed_today: info.processed_today,
         failed_today: info.failed_today,

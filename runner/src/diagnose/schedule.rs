@@ -1,0 +1,158 @@
+//! Why a schedule does not fire, or fired and is not run.
+
+use jiff::{SignedDuration, Timestamp};
+use runner_core::schedule::{Definition, Problem, Severity};
+use runner_core::task::{FUNCTION_PREFIX, TaskState};
+use runner_queue::{Decision, DecisionKind, Standing};
+
+use super::ReasonCode;
+use super::reason::{Reason, in_order, is_late};
+use super::servers::BrokerFacts;
+use super::task::{TaskFacts, why_task};
+
+/// How long a correction of the cursor counts: what it left out would have fired within days.
+pub const CORRECTION_SHOWN: SignedDuration = SignedDuration::from_hours(24);
+
+/// What is known of a schedule in force.
+#[derive(Debug, Clone, Copy)]
+pub struct ScheduleFacts<'a> {
+    /// Its definition.
+    pub definition: &'a Definition,
+    /// Where it stands; `None` before a scheduler has seen it.
+    pub standing: Option<&'a Standing>,
+    /// What was decided about it, newest first.
+    pub decisions: &'a [Decision],
+    /// Whether another instance has the version that counts.
+    pub superseded: bool,
+    /// Whether a function that it calls is defined nowhere.
+    pub no_function: bool,
+    /// The task of its last fire, if that is still in the store, with its last error.
+    pub last_task: Option<(&'a TaskFacts, &'a str)>,
+}
+
+/// What keeps a schedule from firing, and its last task from running, the most telling reason first.
+#[must_use]
+pub fn why_schedule(facts: &ScheduleFacts<'_>, broker: &BrokerFacts) -> Vec<Reason> {
+    let definition = facts.definition;
+    let mut found: Vec<Reason> = broker.refuses().into_iter().collect();
+    let pause = facts.standing.and_then(|standing| standing.paused.as_ref());
+    if let Some(pause) = pause {
+        found.push(about(definition, ReasonCode::Paused).with("by", pause.by.as_str()));
+    }
+    if !definition.enabled {
+        found.push(about(definition, ReasonCode::Disabled).with("place", definition.origin.place.as_str()));
+    } else {
+        if facts.superseded {
+            found.push(about(definition, ReasonCode::OtherVersion));
+        } else if pause.is_none() {
+            found.extend(not_fired(facts, broker));
+        }
+        found.extend(not_run(facts, broker));
+    }
+    found.extend(corrected(facts, broker.now));
+    found.extend(decided(facts));
+    found.extend(last_task(facts, broker, &found));
+    in_order(found)
+}
+
+/// About a schedule whose row or file has errors.
+#[must_use]
+pub fn why_broken(place: &str, problems: &[Problem]) -> Reason {
+    let first = problems
+        .iter()
+        .find(|p| p.severity == Severity::Error)
+        .or(problems.first());
+    let problem = first.map_or_else(String::new, |p| format!("{} {}", p.code, p.message));
+    let reason = Reason::new(ReasonCode::DefinitionBroken).with("place", place);
+    reason.with("problem", problem)
+}
+
+/// About a schedule that is only remembered by its decisions.
+#[must_use]
+pub fn why_absent() -> Reason {
+    Reason::new(ReasonCode::Absent)
+}
+
+/// About an entry of a Go scheduler.
+#[must_use]
+pub fn why_foreign(scheduler: &str) -> Reason {
+    Reason::new(ReasonCode::Foreign).with("scheduler", scheduler)
+}
+
+fn about(definition: &Definition, code: ReasonCode) -> Reason {
+    Reason::new(code).with("schedule", definition.id.as_str())
+}
+
+/// Whether it fires in time, and when it fires next.
+fn not_fired(facts: &ScheduleFacts<'_>, broker: &BrokerFacts) -> Vec<Reason> {
+    let definition = facts.definition;
+    let Some(standing) = facts.standing else {
+        return vec![about(definition, ReasonCode::NotRegistered)];
+    };
+    let undecided = standing.ahead.next(&definition.timing, standing.cursor);
+    let undecided = undecided.filter(|at| is_late(*at, broker.now));
+    let late = undecided.map(|at| about(definition, ReasonCode::NoScheduler).with("at", at));
+    let next = match standing.next(&definition.timing, broker.now) {
+        Some(at) => about(definition, ReasonCode::NotDue).with("at", at),
+        None => about(definition, ReasonCode::NoneLeft).with("spec", definition.timing.text.as_str()),
+    };
+    late.into_iter().chain([next]).collect()
+}
+
+/// Why a task of it would wait.
+fn not_run(facts: &ScheduleFacts<'_>, broker: &BrokerFacts) -> Vec<Reason> {
+    let task = &facts.definition.task;
+    let function = task.kind.strip_prefix(FUNCTION_PREFIX).filter(|_| facts.no_function);
+    let no_function = function.map(|name| {
+        let reason = Reason::new(ReasonCode::NoFunction).with("function", name);
+        reason.with("meant", "")
+    });
+    let not_taken = broker.not_taken(&task.queue, &task.kind);
+    let known = |reason: &Reason| reason.code == ReasonCode::TypeNotHandled && no_function.is_some();
+    let not_taken = not_taken.filter(|reason| !known(reason));
+    let paused = broker.paused(&task.queue);
+    [no_function, paused, not_taken].into_iter().flatten().collect()
+}
+
+/// What was decided about the last occurrence, if it did not fire.
+fn decided(facts: &ScheduleFacts<'_>) -> Option<Reason> {
+    let of_occurrence = |d: &&Decision| !matches!(d.kind, DecisionKind::Manual | DecisionKind::Corrected);
+    let last = facts.decisions.iter().find(of_occurrence)?;
+    let code = match last.kind {
+        DecisionKind::Missed => ReasonCode::LastMissed,
+        DecisionKind::Skipped => ReasonCode::LastSkipped,
+        DecisionKind::Paused => ReasonCode::LastPaused,
+        DecisionKind::Fired | DecisionKind::Manual | DecisionKind::Corrected => return None,
+    };
+    let reason = about(facts.definition, code).with("at", last.nominal);
+    Some(reason.with("why", last.reason.as_str()))
+}
+
+/// That the broker's clock was ahead in the last day.
+fn corrected(facts: &ScheduleFacts<'_>, now: Timestamp) -> Option<Reason> {
+    let mut decisions = facts.decisions.iter();
+    let at = decisions.find(|d| d.kind == DecisionKind::Corrected)?.decided_at;
+    let recent = now.duration_since(at) < CORRECTION_SHOWN;
+    recent.then(|| about(facts.definition, ReasonCode::Corrected).with("at", at))
+}
+
+/// What became of the task of the last fire, and why that waits; without what is known of the schedule already.
+fn last_task(facts: &ScheduleFacts<'_>, broker: &BrokerFacts, known: &[Reason]) -> Vec<Reason> {
+    let last = facts.standing.and_then(|standing| standing.last.as_ref());
+    let (Some((at, id)), Some((task, error))) = (last, facts.last_task) else {
+        return Vec::new();
+    };
+    let named = |code| {
+        about(facts.definition, code)
+            .with("task", id.as_str())
+            .with("state", task.state)
+    };
+    let mut found = vec![match task.state {
+        TaskState::Retry => named(ReasonCode::LastTaskRetried).with("error", error),
+        TaskState::Archived => named(ReasonCode::LastTaskArchived).with("error", error),
+        _ => named(ReasonCode::LastTask).with("at", *at),
+    }];
+    let is_new = |reason: &Reason| known.iter().all(|other| other.code != reason.code);
+    found.extend(why_task(task, broker).into_iter().filter(is_new));
+    found
+}

@@ -1,0 +1,212 @@
+//! Why a task waits, or what ended it.
+
+use jiff::Timestamp;
+use runner_core::task::{AttemptOutcome, QueueName, Run, Task, TaskId, TaskState};
+use runner_queue::{Attempt, RunRecord, TaskInfo, Working};
+
+use super::ReasonCode;
+use super::reason::{Reason, in_order, is_late};
+use super::servers::{BrokerFacts, name_of};
+
+/// What is known of a task.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TaskFacts {
+    /// Its id; `None` before it is enqueued.
+    pub id: Option<TaskId>,
+    /// Its type.
+    pub kind: String,
+    /// Its queue.
+    pub queue: QueueName,
+    /// Where it is in its life.
+    pub state: TaskState,
+    /// When it runs next: scheduled and retry.
+    pub next_run: Option<Timestamp>,
+    /// The instant after which no attempt may run.
+    pub deadline: Option<Timestamp>,
+    /// When its lease ends: active.
+    pub lease_until: Option<Timestamp>,
+    /// When it will be deleted: completed.
+    pub kept_until: Option<Timestamp>,
+    /// What a worker said that it waits for.
+    pub waiting_for: Option<String>,
+    /// Its group.
+    pub group: Option<String>,
+    /// Retries used.
+    pub retried: u32,
+    /// Retries allowed.
+    pub max_retry: u32,
+    /// How the last attempt on record ended.
+    pub last_outcome: Option<AttemptOutcome>,
+}
+
+impl TaskFacts {
+    /// Of a task in the store, with its attempts from oldest to newest.
+    #[must_use]
+    pub fn stored(task: &TaskInfo, attempts: &[Attempt]) -> Self {
+        let record = &task.record;
+        Self {
+            id: Some(record.id.clone()),
+            kind: record.kind.clone(),
+            queue: record.queue.clone(),
+            state: task.state,
+            next_run: task.next_run,
+            deadline: record.deadline,
+            lease_until: task.lease_until,
+            kept_until: task.filed_at.filter(|_| task.state == TaskState::Completed),
+            waiting_for: task.waiting_for.clone(),
+            group: record.group.clone(),
+            retried: record.retried,
+            max_retry: record.max_retry,
+            last_outcome: attempts.last().map(|attempt| attempt.outcome),
+        }
+    }
+
+    /// Of a task that would be enqueued now.
+    #[must_use]
+    pub fn to_enqueue(task: &Task, now: Timestamp) -> Self {
+        let due = match task.run {
+            Run::Now => None,
+            Run::At(at) => Some(at),
+            Run::In(delay) => Some(now.checked_add(delay).unwrap_or(Timestamp::MAX)),
+        };
+        let next_run = due.filter(|due| *due > now);
+        Self {
+            id: task.id.clone(),
+            kind: task.kind.clone(),
+            queue: task.queue.clone(),
+            state: match (next_run, &task.group) {
+                (Some(_), _) => TaskState::Scheduled,
+                (None, Some(_)) => TaskState::Aggregating,
+                (None, None) => TaskState::Pending,
+            },
+            next_run,
+            deadline: task.deadline,
+            lease_until: None,
+            kept_until: None,
+            waiting_for: None,
+            group: task.group.clone(),
+            retried: 0,
+            max_retry: task.max_retry,
+            last_outcome: None,
+        }
+    }
+
+    fn reason(&self, code: ReasonCode) -> Reason {
+        let reason = Reason::new(code).with("queue", self.queue.as_str());
+        match &self.id {
+            Some(id) => reason.with("task", id.as_str()),
+            None => reason,
+        }
+    }
+
+    /// Why no attempt of this task can run, now or when it is due.
+    #[must_use]
+    pub fn never_runs(&self, now: Timestamp) -> Option<Reason> {
+        let deadline = self.deadline?;
+        let due = self.next_run.filter(|due| *due > now);
+        if deadline <= now {
+            return Some(self.reason(ReasonCode::DeadlinePassed).with("deadline", deadline));
+        }
+        let due = due.filter(|due| deadline <= *due)?;
+        let reason = self.reason(ReasonCode::DeadlineFirst).with("deadline", deadline);
+        Some(reason.with("due", due))
+    }
+}
+
+/// What keeps a task where it is, the most telling reason first.
+#[must_use]
+pub fn why_task(task: &TaskFacts, broker: &BrokerFacts) -> Vec<Reason> {
+    in_order(match task.state {
+        TaskState::Pending | TaskState::Scheduled | TaskState::Retry | TaskState::Aggregating => waits(task, broker),
+        TaskState::Active => broker.refuses().into_iter().chain([runs(task, broker)]).collect(),
+        TaskState::Archived => vec![archived(task)],
+        TaskState::Completed => {
+            let until = task
+                .kept_until
+                .map(|at| task.reason(ReasonCode::Done).with("until", at));
+            until.into_iter().collect()
+        }
+    })
+}
+
+/// About a task that is not stored any more, from the record of its run.
+#[must_use]
+pub fn why_gone(record: &RunRecord) -> Reason {
+    let reason = Reason::new(ReasonCode::Gone).with("outcome", record.outcome.as_str());
+    reason.with("at", record.ended_at)
+}
+
+/// What stands in the way of a task that has not begun.
+fn waits(task: &TaskFacts, broker: &BrokerFacts) -> Vec<Reason> {
+    let mut found: Vec<Reason> = broker.refuses().into_iter().collect();
+    if let Some(what) = &task.waiting_for {
+        found.push(task.reason(ReasonCode::WaitsFor).with("what", what.as_str()));
+    }
+    found.extend(broker.paused(&task.queue));
+    let not_taken = broker.not_taken(&task.queue, &task.kind);
+    // What it waits for says more than that no server has a handler.
+    let known = |reason: &Reason| reason.code == ReasonCode::TypeNotHandled && task.waiting_for.is_some();
+    found.extend(not_taken.filter(|reason| !known(reason)));
+    found.extend(task.never_runs(broker.now));
+    found.extend(in_time(task, broker.now));
+    if task.state == TaskState::Aggregating {
+        let group = task.group.as_deref().unwrap_or_default();
+        found.push(task.reason(ReasonCode::InGroup).with("group", group));
+    }
+    if found.is_empty() {
+        found.extend(broker.not_yet_taken(&task.queue, &task.kind));
+    }
+    found
+}
+
+/// What a scheduled task or one that waits for its retry waits for.
+fn in_time(task: &TaskFacts, now: Timestamp) -> Option<Reason> {
+    let at = task.next_run?;
+    let code = match task.state {
+        _ if is_late(at, now) => ReasonCode::Overdue,
+        // One that waits for something else is put off until the next try: that instant says nothing.
+        TaskState::Scheduled if task.waiting_for.is_some() => return None,
+        TaskState::Scheduled => ReasonCode::Due,
+        TaskState::Retry => ReasonCode::RetryDue,
+        _ => return None,
+    };
+    let reason = task.reason(code).with("at", at);
+    Some(reason.with("retried", task.retried).with("max", task.max_retry))
+}
+
+/// Who runs a task, or that its worker fell silent.
+fn runs(task: &TaskFacts, broker: &BrokerFacts) -> Reason {
+    let until = task.lease_until.unwrap_or(broker.now);
+    if until < broker.now {
+        let alone = broker.servers.as_ref().is_some_and(Vec::is_empty);
+        let code = if alone {
+            ReasonCode::LeaseOverAlone
+        } else {
+            ReasonCode::LeaseOver
+        };
+        return task.reason(code).with("until", until);
+    }
+    let is_it = |working: &&Working| task.id.as_ref() == Some(&working.id) && task.queue == working.queue;
+    let servers = broker.servers.iter().flatten();
+    let mut found = servers.filter_map(|server| Some((server, server.working.iter().find(is_it)?)));
+    match found.next() {
+        Some((server, working)) => {
+            let reason = task.reason(ReasonCode::Running).with("server", name_of(server));
+            reason.with("since", working.started_at)
+        }
+        None => task.reason(ReasonCode::Claimed).with("until", until),
+    }
+}
+
+/// What ended a task that is in the archive.
+fn archived(task: &TaskFacts) -> Reason {
+    let code = match task.last_outcome {
+        Some(AttemptOutcome::Cancelled) => ReasonCode::Stopped,
+        _ if task.retried >= task.max_retry && task.max_retry == 0 => ReasonCode::NoRetry,
+        _ if task.retried >= task.max_retry => ReasonCode::RetriesUsedUp,
+        Some(AttemptOutcome::Archived) => ReasonCode::HandlerGaveUp,
+        Some(AttemptOutcome::Lost) => ReasonCode::Poison,
+        _ => ReasonCode::Archived,
+    };
+    task.reason(code).with("max", task.max_retry)
+}

@@ -1,0 +1,95 @@
+//! Asks the broker for the facts that `diagnose` judges: one look for pages and commands.
+
+use std::collections::BTreeSet;
+
+use runner_core::schedule::{Definition, Plan};
+use runner_core::task::{QueueName, TaskId, priority_of};
+use runner_queue::{Broker, BrokerResult, Decision, ServerView, Standing};
+
+use crate::diagnose::{BrokerFacts, Reason, ScheduleFacts, TaskFacts, why_schedule, why_task};
+use crate::health::BrokerFault;
+
+/// Queues of higher priority that are looked at: about a millisecond of the store.
+const HIGHER_QUEUES: usize = 50;
+
+/// What is known of the servers and of this queue now.
+///
+/// # Errors
+///
+/// Those of the broker.
+pub async fn of_queue(broker: &dyn Broker, queue: &QueueName) -> BrokerResult<BrokerFacts> {
+    let (now, servers) = tokio::try_join!(broker.now(), broker.servers())?;
+    let mut names = vec![queue.clone()];
+    names.extend(higher(&servers, queue));
+    Ok(BrokerFacts {
+        now,
+        queues: broker.queues_of(&names).await?,
+        servers: Some(servers),
+        ..BrokerFacts::default()
+    })
+}
+
+/// Why this task waits, or what ended it; `None` if it is not there.
+///
+/// # Errors
+///
+/// Those of the broker.
+pub async fn of_task(broker: &dyn Broker, queue: &QueueName, id: &TaskId) -> BrokerResult<Option<Vec<Reason>>> {
+    let (task, attempts, facts) = tokio::try_join!(
+        broker.glance(queue, id),
+        broker.attempts(queue, id),
+        of_queue(broker, queue)
+    )?;
+    Ok(task.map(|task| why_task(&TaskFacts::stored(&task, &attempts), &facts)))
+}
+
+/// The problem of a schedule that calls a function which no manifest defines.
+const NO_FUNCTION: &str = "W212";
+
+/// Why this schedule of a plan does not fire, or its last task does not run. `decisions`: newest first.
+///
+/// # Errors
+///
+/// Those of the broker.
+pub async fn of_schedule(
+    broker: &dyn Broker,
+    plan: &Plan,
+    definition: &Definition,
+    standing: Option<&Standing>,
+    decisions: &[Decision],
+    fault: Option<BrokerFault>,
+) -> BrokerResult<Vec<Reason>> {
+    let queue = &definition.task.queue;
+    let facts = of_queue(broker, queue).await?;
+    let facts = BrokerFacts { fault, ..facts };
+    let last = match standing.and_then(|standing| standing.last.as_ref()) {
+        Some((_, id)) => tokio::try_join!(broker.glance(queue, id), broker.attempts(queue, id))?,
+        None => Default::default(),
+    };
+    let (task, attempts) = last;
+    let last = task.map(|task| (TaskFacts::stored(&task, &attempts), task.record.last_error));
+    let facts_of_schedule = ScheduleFacts {
+        definition,
+        standing,
+        decisions,
+        superseded: plan.superseded.contains(&definition.id),
+        no_function: plan
+            .problems_of(&definition.id)
+            .any(|problem| problem.code == NO_FUNCTION),
+        last_task: last.as_ref().map(|(task, error)| (task, error.as_str())),
+    };
+    Ok(why_schedule(&facts_of_schedule, &facts))
+}
+
+/// Queues that come before this one on servers of strict priority that serve it.
+fn higher(servers: &[ServerView], queue: &QueueName) -> Vec<QueueName> {
+    let mut found = BTreeSet::new();
+    let strict = servers.iter().filter(|server| server.info.strict_priority);
+    for server in strict.filter(|server| server.info.serves(queue.as_str())) {
+        let own = priority_of(queue, server.info.queues.iter().map(|(name, n)| (name.as_str(), *n)));
+        let above = server.info.queues.iter().filter(|(_, n)| Some(**n) > own);
+        found.extend(above.filter_map(|(name, _)| QueueName::new(name.as_str()).ok()));
+    }
+    let named = found.into_iter().filter(|name| !name.as_str().contains('*'));
+    named.take(HIGHER_QUEUES).collect()
+}
