@@ -14,7 +14,7 @@ use runner_core::function::{FunctionOptions, Functions};
 use runner_core::schedule::{CatchUp, Definition, Origin, Overlap, ScheduleId, Source, Timing};
 use runner_core::task::Task;
 
-use super::{Catalog, Code, ManifestSettings, SourceSettings, TableSettings, Taken};
+use super::{Catalog, CheckFinding, Code, FunctionCheck, ManifestSettings, SourceSettings, TableSettings, Taken};
 
 fn coded(name: &str, spec: &str, kind: &str) -> Definition {
     let id = ScheduleId::code(name);
@@ -264,6 +264,26 @@ async fn what_is_doubtful_about_a_command_is_a_problem_of_each_schedule_that_run
     assert_eq!(of("a", "x"), ["W301"]);
     assert_eq!(of("a", "y"), ["W301", "W230"]);
     assert_eq!(of("b", "default"), [""; 0]);
+}
+
+#[tokio::test]
+async fn a_function_that_cannot_run_here_is_a_problem_of_each_of_its_schedules() {
+    let text = "name: a\nexec: [date]\nschedule: [{id: x, cron: '@daily'}, {id: y, cron: '@daily'}]\n";
+    for (finding, code) in [
+        (CheckFinding::Warning("not here".to_owned()), "E306"),
+        (CheckFinding::Missing("not there".to_owned()), "W302"),
+    ] {
+        let home = tempfile::tempdir().unwrap();
+        let checked = SourceSettings {
+            vet: FunctionCheck::new(move |_| Some(finding.clone())),
+            ..settings(home.path(), text, Vec::new())
+        };
+        let plan = Catalog::load_once(checked, clock()).await.plan;
+        for schedule in ["x", "y"] {
+            let id = ScheduleId::manifest("a", schedule);
+            assert!(plan.problems_of(&id).any(|p| p.code == code), "{id} {code}");
+        }
+    }
 }
 
 #[tokio::test]

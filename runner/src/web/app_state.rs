@@ -14,7 +14,7 @@ use super::guard::refusals::Refusals;
 use super::guard::session::Logouts;
 use super::render::{Renderer, TemplateError};
 use super::settings::WebSettings;
-use super::unclaimed;
+use super::{probe, unclaimed};
 use crate::health::Health;
 use crate::metrics::Metrics;
 use crate::source::Catalog;
@@ -64,6 +64,7 @@ pub struct Inner {
     pub(crate) hashing: tokio::sync::Semaphore,
     pub(crate) scrapes: tokio::sync::Semaphore,
     pub(super) unclaimed: unclaimed::UnclaimedCache,
+    pub(super) broker_answer: probe::BrokerAnswerCache,
 }
 
 /// Password hashes computed at once: each takes 19 MiB and a core for some 20 ms.
@@ -97,6 +98,7 @@ impl AppState {
             hashing: tokio::sync::Semaphore::new(HASHES_AT_ONCE),
             scrapes: tokio::sync::Semaphore::new(SCRAPES_AT_ONCE),
             unclaimed: unclaimed::UnclaimedCache::default(),
+            broker_answer: probe::BrokerAnswerCache::default(),
         })))
     }
 }

@@ -1,4 +1,4 @@
-//! How many requests are worked on at once, probes apart from pages; bodies are read before that.
+//! How many requests are worked on at once, scrapes apart from pages; bodies are read before that.
 //!
 //! Who may ask for what is decided further in, by `guard`.
 
@@ -12,7 +12,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use tokio::sync::Semaphore;
 
-use super::connections::{ConnectionState, PAGES, PROBES};
+use super::connections::{ConnectionState, PAGES, SCRAPES};
 use super::error_page::PageError;
 use super::guard::admit;
 
@@ -27,7 +27,7 @@ const TURNS: usize = 4;
 #[derive(Debug, Clone)]
 pub struct RequestLimits {
     pages: Arc<Semaphore>,
-    probes: Arc<Semaphore>,
+    scrapes: Arc<Semaphore>,
     turns: Arc<Semaphore>,
 }
 
@@ -35,7 +35,7 @@ impl Default for RequestLimits {
     fn default() -> Self {
         Self {
             pages: Arc::new(Semaphore::new(PAGES)),
-            probes: Arc::new(Semaphore::new(PROBES)),
+            scrapes: Arc::new(Semaphore::new(SCRAPES)),
             turns: Arc::new(Semaphore::new(TURNS)),
         }
     }
@@ -58,13 +58,13 @@ pub async fn pass(State(gate): State<RequestLimits>, request: Request, next: Nex
         Ok(request) => request,
         Err(fault) => return fault.into_response(),
     };
-    let is_probe = match request.uri().path() {
-        "/healthz" => return next.run(request).await,
-        path => matches!(path, "/readyz" | "/metrics"),
+    let is_scrape = match request.uri().path() {
+        "/healthz" | "/readyz" => return next.run(request).await,
+        path => path == "/metrics",
     };
     let seat = request.extensions().get::<Arc<ConnectionState>>().cloned();
-    let share = seat.as_ref().map(|seat| match is_probe {
-        true => &seat.share().probes,
+    let share = seat.as_ref().map(|seat| match is_scrape {
+        true => &seat.share().scrapes,
         false => &seat.share().pages,
     });
     let _of_share = match share {
@@ -74,8 +74,8 @@ pub async fn pass(State(gate): State<RequestLimits>, request: Request, next: Nex
             Err(_) => return PageError::Busy.into_response(),
         },
     };
-    let places = match is_probe {
-        true => &gate.probes,
+    let places = match is_scrape {
+        true => &gate.scrapes,
         false => {
             gate.turn().await;
             &gate.pages

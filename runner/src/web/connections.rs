@@ -19,15 +19,16 @@ pub const PER_PEER: usize = 384;
 /// Pages at once. Less than the seats of one address, so that among these there is always a connection which waits for
 /// its client and can be closed.
 pub const PAGES: usize = 256;
-/// Answers at once to `/readyz` and `/metrics`, apart from the pages. `/healthz` needs no place: it waits for nothing.
-pub const PROBES: usize = 64;
+/// Answers at once to `/metrics`, apart from the pages. `/healthz` and `/readyz` have no limit: the one waits for nothing,
+/// and all requests for the other wait for one answer of the broker.
+pub const SCRAPES: usize = 64;
 /// Of these, how many one address may have at once; its further requests wait for each other. Enough for all people
 /// behind one reverse proxy, and so few that a flood from one address leaves room for others.
 const PAGES_OF_PEER: usize = 32;
-const PROBES_OF_PEER: usize = 16;
+const SCRAPES_OF_PEER: usize = 16;
 
-const _: () = assert!(PAGES + PROBES < PER_PEER && PER_PEER < SEATS);
-const _: () = assert!(PAGES_OF_PEER * 4 <= PAGES && PROBES_OF_PEER * 4 <= PROBES);
+const _: () = assert!(PAGES + SCRAPES < PER_PEER && PER_PEER < SEATS);
+const _: () = assert!(PAGES_OF_PEER * 4 <= PAGES && SCRAPES_OF_PEER * 4 <= SCRAPES);
 
 /// Where connections come from: one IPv4 address, or one IPv6 network of the size that one customer is given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -55,15 +56,15 @@ pub struct Connections {
 pub struct Share {
     /// Pages.
     pub pages: Semaphore,
-    /// `/readyz` and `/metrics`.
-    pub probes: Semaphore,
+    /// `/metrics`.
+    pub scrapes: Semaphore,
 }
 
 impl Default for Share {
     fn default() -> Self {
         Self {
             pages: Semaphore::new(PAGES_OF_PEER),
-            probes: Semaphore::new(PROBES_OF_PEER),
+            scrapes: Semaphore::new(SCRAPES_OF_PEER),
         }
     }
 }
@@ -273,7 +274,7 @@ mod tests {
         let first = &held[0].seat().share().pages;
         let all = first.try_acquire_many(u32::try_from(PAGES_OF_PEER).unwrap()).unwrap();
         assert_eq!(at_work(&held[PER_PEER - 1].seat().share().pages), 0, "they share");
-        assert_eq!(at_work(&held[0].seat().share().probes), PROBES_OF_PEER);
+        assert_eq!(at_work(&held[0].seat().share().scrapes), SCRAPES_OF_PEER);
         assert_eq!(at_work(&other.seat().share().pages), PAGES_OF_PEER);
         drop(all);
         assert_eq!(at_work(first), PAGES_OF_PEER);

@@ -6,7 +6,10 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Json, Response};
 use runner_core::schedule::{Problem, Severity};
+use runner_queue::Broker;
 use serde::Serialize;
+use tokio::sync::Mutex;
+use tokio::time::{Instant, timeout};
 
 use super::app_state::AppState;
 use super::format;
@@ -17,6 +20,44 @@ use crate::source::{SourceState, SourceStatus};
 const PATIENCE: Duration = Duration::from_secs(2);
 /// Characters of a note, at most.
 const NOTE: usize = 300;
+
+/// How long an answer of the broker is valid: however many clients ask at once, the broker is asked ten times a second.
+const VALID_FOR: Duration = Duration::from_millis(100);
+
+/// What the broker answered when it was asked for its time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum BrokerAnswer {
+    Given,
+    Failed { code: &'static str, why: String },
+    Late,
+}
+
+/// The last answer of the broker, shared by all requests that need one at the same time. Hence `/readyz` needs no limit on
+/// concurrent requests, which clients could use up for each other.
+#[derive(Default)]
+pub(super) struct BrokerAnswerCache(Mutex<Option<(Instant, BrokerAnswer)>>);
+
+impl BrokerAnswerCache {
+    async fn get(&self, broker: &dyn Broker) -> BrokerAnswer {
+        // Held while the broker is asked: those who come meanwhile wait for this answer and ask nothing.
+        let mut last = self.0.lock().await;
+        if let Some((at, answer)) = &*last
+            && at.elapsed() < VALID_FOR
+        {
+            return answer.clone();
+        }
+        let answer = match timeout(PATIENCE, broker.now()).await {
+            Ok(Ok(_)) => BrokerAnswer::Given,
+            Ok(Err(error)) => BrokerAnswer::Failed {
+                code: error.code(),
+                why: runner_core::chain::chain(&error).to_string(),
+            },
+            Err(_) => BrokerAnswer::Late,
+        };
+        *last = Some((Instant::now(), answer.clone()));
+        answer
+    }
+}
 
 /// The answer of [`alive`].
 #[derive(Serialize)]
@@ -50,16 +91,13 @@ struct Ready {
 /// the reasons; 503 as well while the process stops or takes nothing new. A source that was read and is gone now leaves its
 /// last known schedules in force: a note.
 pub async fn ready(State(app): State<AppState>) -> Response {
-    let (broker, note) = match tokio::time::timeout(PATIENCE, app.broker.now()).await {
-        Ok(Ok(_)) => match app.health.trouble() {
+    let (broker, note) = match app.broker_answer.get(&*app.broker).await {
+        BrokerAnswer::Given => match app.health.trouble() {
             None => (None, caveats(&app)),
             Some(trouble) => (Some(trouble.code), tells(&app).then_some(trouble.why)),
         },
-        Ok(Err(error)) => (
-            Some(error.code()),
-            tells(&app).then(|| runner_core::chain::chain(&error)),
-        ),
-        Err(_) => (Some("broker_slow"), None),
+        BrokerAnswer::Failed { code, why } => (Some(code), tells(&app).then_some(why)),
+        BrokerAnswer::Late => (Some("broker_slow"), None),
     };
     let mut checks = vec![Check {
         note: note.map(|note| format::cut(&note, NOTE)),
@@ -131,5 +169,32 @@ fn of_source(source: &SourceStatus, app: &AppState) -> Check {
     Check {
         note,
         ..check(source.source.as_str(), reason)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use runner_core::clock::SystemClock;
+    use runner_queue::embedded::EmbeddedBroker;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_answer_is_shared_until_it_is_old() {
+        let home = tempfile::tempdir().unwrap();
+        let broker = EmbeddedBroker::open(&home.path().join("q.db"), Arc::new(SystemClock))
+            .await
+            .unwrap();
+        let cache = BrokerAnswerCache::default();
+        // A clock that does not reach this instant during the test.
+        let later = Instant::now() + Duration::from_secs(3600);
+        *cache.0.lock().await = Some((later, BrokerAnswer::Late));
+        assert_eq!(cache.get(&broker).await, BrokerAnswer::Late, "the broker is not asked");
+
+        let earlier = Instant::now().checked_sub(VALID_FOR).unwrap();
+        *cache.0.lock().await = Some((earlier, BrokerAnswer::Late));
+        assert_eq!(cache.get(&broker).await, BrokerAnswer::Given);
     }
 }
