@@ -9,8 +9,8 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 use runner_core::clock::SystemClock;
 use runner_core::task::QueueName;
-use runner_queue::Work as _;
 use runner_queue::embedded::EmbeddedBroker;
+use runner_queue::{Claims as _, Signals as _};
 use serde_json::json;
 
 use crate::cli::{fails, json, prints};

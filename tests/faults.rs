@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use runner_core::task::{QueueName, Task, TaskId};
 use runner_queue::redis::{RedisBroker, RedisSettings};
-use runner_queue::{Inspector as _, Producer as _};
+use runner_queue::{InspectQueues as _, Producer as _};
 
 use crate::kit::{self, RedisDb, eventually_within};
 

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use runner_core::clock::ManualClock;
 use runner_core::task::{QueueName, Run, Task};
 use runner_queue::redis::{RedisBroker, RedisSettings};
-use runner_queue::{Claim, Producer as _, Settlement, Verdict, Work as _};
+use runner_queue::{Claim, Claims as _, Producer as _, Settlement, Upkeep as _, Verdict};
 use tokio::time::Instant;
 
 use crate::kit::{self, Fault, Need, RedisServer};

@@ -2,7 +2,7 @@
 
 use runner_core::task::Task;
 use runner_queue::redis::{RedisBroker, RedisSettings};
-use runner_queue::{Inspector as _, Producer as _};
+use runner_queue::{InspectQueues as _, Producer as _};
 use serde_json::Value;
 
 use crate::kit::{self, RedisServer, Site};

@@ -18,7 +18,7 @@ use std::time::Duration;
 use redis::aio::MultiplexedConnection;
 use runner_core::task::{QueueName, Task, TaskId};
 use runner_queue::redis::{RedisBroker, RedisSettings};
-use runner_queue::{Claim, Producer as _, Settled, Settlement, Verdict, Work as _};
+use runner_queue::{Claim, Claims as _, Producer as _, Settled, Settlement, Verdict};
 
 use crate::kit::{self, RedisDb};
 

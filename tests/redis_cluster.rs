@@ -12,8 +12,9 @@ use runner_core::task::{QueueName, Task, TaskId};
 use runner_queue::contract::START;
 use runner_queue::redis::{Cut, RedisBroker, RedisSettings, RedisTarget};
 use runner_queue::{
-    Commit, CommitFire, Committed, DecisionKind, Inspector as _, Producer as _, Registration, Schedules as _,
-    ServerInfo, ServerStatus, Settlement, Verdict, Work as _,
+    Claims as _, Commit, CommitFire, Committed, DecisionKind, InspectQueues as _, InspectTasks as _, Presence as _,
+    Producer as _, Registration, Schedules as _, ServerInfo, ServerStatus, Settlement, Signals as _, Upkeep as _,
+    Verdict,
 };
 use tokio::time::{Instant, timeout};
 

@@ -9,7 +9,8 @@ use nix::sys::signal::Signal;
 use runner_core::task::{QueueName, Task, TaskId, TaskState};
 use runner_queue::redis::{Password, RedisBroker, RedisSentinels, RedisSettings, RedisTarget};
 use runner_queue::{
-    Broker as _, Claim, Enqueued, Inspector as _, Producer as _, Refusal, Settlement, Verdict, Work as _,
+    Broker as _, Claim, Claims as _, Enqueued, InspectQueues as _, Producer as _, Refusal, Settlement, Signals as _,
+    Upkeep as _, Verdict,
 };
 use tokio::time::{Instant, MissedTickBehavior};
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use redis::aio::MultiplexedConnection;
 use runner_core::task::{QueueName, Task, TaskId};
 use runner_queue::redis::{Password, RedisBroker, RedisSettings};
-use runner_queue::{BrokerError, Claim, Inspector as _, Producer as _, Settled, Settlement, Verdict, Work as _};
+use runner_queue::{BrokerError, Claim, Claims as _, InspectQueues as _, Producer as _, Settled, Settlement, Verdict};
 use tokio::time::Instant;
 
 use crate::kit::{self, Harm, Proxy, RedisServer};

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use runner_queue::redis::{Password, RedisBroker, RedisSettings, RedisTarget, RedisTls};
-use runner_queue::{Broker as _, BrokerError, Inspector as _, Producer as _, Work as _};
+use runner_queue::{Broker as _, BrokerError, InspectQueues as _, Producer as _, Signals as _};
 
 use crate::kit::tls::{Authority, Pair};
 use crate::kit::{self, RedisServer};

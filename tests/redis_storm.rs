@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use runner_core::task::{QueueName, Task, TaskId};
 use runner_queue::redis::{RedisBroker, RedisSettings};
-use runner_queue::{BrokerError, Inspector as _, Producer as _, Work as _};
+use runner_queue::{BrokerError, InspectTasks as _, Producer as _, Signals as _};
 
 use crate::kit::{self, RedisServer};
 

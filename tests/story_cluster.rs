@@ -8,7 +8,7 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 use runner_core::task::{QueueName, Task, TaskId};
 use runner_queue::redis::RedisBroker;
-use runner_queue::{Decision, Inspector as _, Producer as _, Schedules as _, Work as _};
+use runner_queue::{Claims as _, Decision, Presence as _, Producer as _, Schedules as _};
 use tokio::time::{Instant, sleep};
 
 use crate::kit::{self, Cluster, Runner, Site, eventually_within};

@@ -13,7 +13,10 @@ use runner_core::clock::ManualClock;
 use runner_core::task::{QueueName, Run, Task, TaskId, TaskState};
 use runner_queue::contract::START;
 use runner_queue::redis::{RedisBroker, RedisSettings};
-use runner_queue::{Claim, Inspector as _, Page, Producer as _, Settled, Settlement, Verdict, Work as _};
+use runner_queue::{
+    Claim, Claims as _, InspectQueues as _, InspectTasks as _, Page, Producer as _, Settled, Settlement, Upkeep as _,
+    Verdict,
+};
 
 use crate::kit::{self, RedisDb};
 use crate::tidy::text::{files, read};

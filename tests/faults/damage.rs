@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 use redis::aio::MultiplexedConnection;
 use runner_core::task::{Run, Task, TaskState};
 use runner_queue::redis::RedisBroker;
-use runner_queue::{Action, Inspector as _, Repaired, Settled, Settlement, Verdict, Work as _};
+use runner_queue::{
+    Action, Actions as _, Claims as _, InspectTasks as _, Repaired, Settled, Settlement, Upkeep as _, Verdict,
+};
 
 use super::{broker, contradictions, id, put, queue};
 use crate::kit::{self, Fault, RedisServer};

@@ -8,7 +8,7 @@ use nix::sys::signal::Signal;
 use runner_core::clock::ManualClock;
 use runner_core::task::{AttemptOutcome, Task, TaskState};
 use runner_queue::contract::START;
-use runner_queue::{Attempt, Claim, Inspector as _, Settled, Settlement, Verdict, Work as _};
+use runner_queue::{Attempt, Claim, Claims as _, InspectTasks as _, Settled, Settlement, Upkeep as _, Verdict};
 
 use super::{broker, contradictions, handlers, id, put, queue};
 use crate::kit::{self, Fault, RedisDb, Runner, Site, eventually_within};

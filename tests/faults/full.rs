@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use runner_core::task::Task;
-use runner_queue::{BrokerError, Inspector as _, Producer as _};
+use runner_queue::{Actions as _, BrokerError, Presence as _, Producer as _};
 
 use super::{broker, contradictions, drained, handlers, id, put, queue};
 use crate::kit::{self, Fault, RedisServer, Site, eventually_within};

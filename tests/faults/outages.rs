@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use runner_core::task::{AttemptOutcome, Task, TaskState};
-use runner_queue::Inspector as _;
+use runner_queue::InspectTasks as _;
 
 use super::{broker, handlers, id, put, queue};
 use crate::kit::{self, Fault, RedisServer, Site, eventually_within};

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use runner_core::clock::SystemClock;
 use runner_core::task::{Task, TaskState};
 use runner_queue::embedded::EmbeddedBroker;
-use runner_queue::{Broker, Inspector as _};
+use runner_queue::{Broker, InspectQueues as _, InspectTasks as _};
 
 use super::{broker, contradictions, handlers, id, put, queue};
 use crate::kit::{self, Fault, Runner, Site};

@@ -1,7 +1,7 @@
 //! Scenarios of the inspector on whole lists and queues.
 
 use runner_core::task::TaskState;
-use runner_queue::{Acted, Action, Inspector as _, RemoveError};
+use runner_queue::{Acted, Action, Actions as _, InspectQueues as _, RemoveError};
 
 use super::replay::{ID1, Replay, default_queue, email, task_key};
 use super::store::{Bytes, Content, Entry, Store, ask};

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use runner_core::task::{Run, TaskId};
 use runner_queue::{
-    Action, ActionError, GroupRule, Groups as _, Inspector as _, Producer as _, Refusal, StagedSet, Verdict, Work as _,
+    Action, ActionError, Actions as _, Claims as _, GroupRule, Groups as _, InspectQueues as _, InspectTasks as _,
+    Producer as _, Refusal, StagedSet, Upkeep as _, Verdict,
 };
 use serde_json::Value;
 

@@ -9,7 +9,7 @@ use redis::aio::MultiplexedConnection;
 use runner_core::clock::ManualClock;
 use runner_core::task::{QueueName, Task, TaskId};
 use runner_queue::redis::{RedisBroker, RedisSettings};
-use runner_queue::{Claim, Producer as _, Refusal, Settled, Settlement, Verdict, Work as _};
+use runner_queue::{Claim, Claims as _, Producer as _, Refusal, Settled, Settlement, Verdict};
 use serde_json::Value;
 
 use super::store::Store;

@@ -5,7 +5,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 use runner_core::schedule::{Overlap, ScheduleId};
 use runner_core::task::{QueueName, Task};
-use runner_queue::{Commit, CommitFire, Committed, EntryView, Inspector as _, Registration, Schedules as _};
+use runner_queue::{
+    Commit, CommitFire, Committed, Entries as _, EntryView, Holders as _, Registration, Schedules as _,
+};
 
 use super::replay::{ID1, ID2, ID3, Replay, id};
 use super::store::{Store, ask};

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use runner_core::task::{Run, TaskState};
-use runner_queue::{Action, ActionError, Inspector as _, Page, Producer as _};
+use runner_queue::{
+    Action, ActionError, Actions as _, Groups as _, InspectQueues as _, InspectTasks as _, Page, Producer as _,
+};
 
 use super::replay::{Replay, default_queue, email, id, task_key};
 use super::store::{Bytes, ask};

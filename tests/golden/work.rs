@@ -6,7 +6,8 @@ use std::time::Duration;
 use redis::aio::MultiplexedConnection;
 use runner_core::task::{Task, TaskState};
 use runner_queue::{
-    Action, ArchiveBounds, Inspector as _, ServerInfo, ServerStatus, Settled, Verdict, Work as _, Working,
+    Action, Actions as _, ArchiveBounds, Claims as _, InspectQueues as _, InspectTasks as _, Presence as _, ServerInfo,
+    ServerStatus, Settled, Signals as _, Upkeep as _, Verdict, Working,
 };
 
 use super::replay::{ID1, ID2, LEASE, Replay, default_queue, email, id};

@@ -13,7 +13,7 @@ use runner_core::task::QueueName;
 use runner_queue::contract::START;
 use runner_queue::embedded::EmbeddedBroker;
 use runner_queue::redis::{RedisBroker, RedisSettings};
-use runner_queue::{Broker, Work as _};
+use runner_queue::{Broker, Claims as _};
 use sqlx::{Connection as _, Row as _, SqliteConnection};
 
 use super::dialect::Dialect;

@@ -1,7 +1,7 @@
 //! What operators do: each action changes what it says, answers with a redirect and says what came of it.
 
 use runner_core::task::TaskState;
-use runner_queue::{Inspector, Schedules, Work as _};
+use runner_queue::{InspectQueues as _, InspectTasks as _, Schedules as _, Signals as _};
 
 use super::desk::{Site, count, definition, heartbeat, queue};
 use crate::kit;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use runner_queue::{Registration, Schedules};
+use runner_queue::{Registration, Schedules as _};
 
 use super::desk::{NOW, Site, definition};
 use crate::kit;

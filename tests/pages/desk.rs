@@ -17,8 +17,8 @@ use runner_core::schedule::{Definition, Origin, Overlap, ScheduleId, Source, Tim
 use runner_core::task::{AttemptOutcome, QueueName, Run, Task, TaskId, TaskState};
 use runner_queue::embedded::EmbeddedBroker;
 use runner_queue::{
-    Attempt, Broker, Commit, CommitFire, Inspector, Producer, Registration, Schedules, ServerInfo, ServerStatus,
-    Settlement, Verdict, Work, Working,
+    Actions as _, Attempt, Broker, Claims as _, Commit, CommitFire, Presence as _, Producer, Registration,
+    Schedules as _, ServerInfo, ServerStatus, Settlement, Verdict, Working,
 };
 use tokio::net::TcpListener;
 use tokio_util::sync::{CancellationToken, DropGuard};

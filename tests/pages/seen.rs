@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use runner_core::task::Task;
-use runner_queue::{Action, Inspector, Producer as _};
+use runner_queue::{Action, Actions as _, Producer as _};
 
 use super::desk::{HOSTILE, Order, Site, id, queue};
 use crate::kit;

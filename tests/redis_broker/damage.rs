@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use runner_core::task::{Run, Task, TaskId, TaskState};
-use runner_queue::{Action, ArchiveBounds, Groups as _, Inspector as _, Producer as _, Settled, Verdict, Work as _};
+use runner_queue::{
+    Action, Actions as _, ArchiveBounds, Claims as _, Groups as _, InspectQueues as _, Producer as _, Settled,
+    Upkeep as _, Verdict,
+};
 
 use super::{LEASE, ask, claim, end, ids, is_sound, open, put, queue, state_of};
 use crate::kit;

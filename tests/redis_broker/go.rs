@@ -7,8 +7,8 @@ use runner_core::schedule::{Overlap, ScheduleId};
 use runner_core::task::{Task, TaskId, TaskState};
 use runner_queue::redis::RedisBroker;
 use runner_queue::{
-    ArchiveBounds, Broker as _, Claim, Commit, CommitFire, Committed, Inspector as _, Registration, Schedules as _,
-    Settled, Verdict, Work as _,
+    ArchiveBounds, Broker as _, Claim, Claims as _, Commit, CommitFire, Committed, InspectQueues as _,
+    InspectTasks as _, Registration, Schedules as _, Settled, Upkeep as _, Verdict,
 };
 
 use super::{LEASE, ask, claim, end, is_sound, open, put, queue, state_of};

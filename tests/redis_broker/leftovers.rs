@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use runner_core::task::TaskState;
-use runner_queue::{ArchiveBounds, Inspector as _, Lists, Verdict, Work as _};
+use runner_queue::{ArchiveBounds, Claims as _, InspectQueues as _, Lists, Upkeep as _, Verdict};
 
 use super::{LEASE, ask, claim, end, ids, is_sound, open, put, queue};
 use crate::kit;

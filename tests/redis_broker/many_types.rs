@@ -2,7 +2,7 @@
 
 use runner_core::task::{Task, TaskId};
 use runner_queue::redis::RedisBroker;
-use runner_queue::{Claim, KnownTypes, Producer as _, Work as _};
+use runner_queue::{Claim, Claims as _, KnownTypes, Producer as _};
 
 use super::{ask, claim, ids, is_sound, open, settings};
 use crate::kit::{self, RedisServer};

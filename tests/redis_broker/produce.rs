@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use runner_core::task::{Run, Task};
-use runner_queue::{Inspector as _, Producer as _, Settled, Settlement, Verdict, Work as _};
+use runner_queue::{Claims as _, InspectQueues as _, Producer as _, Settled, Settlement, Verdict};
 
 use super::{claim, ending, ids, is_sound, named, open, put};
 use crate::kit;

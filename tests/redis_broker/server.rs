@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use runner_core::task::Task;
 use runner_queue::redis::{Password, RedisBroker};
-use runner_queue::{Broker as _, BrokerError, Producer as _, Settled, Settlement, Verdict, Work as _};
+use runner_queue::{
+    Broker as _, BrokerError, Claims as _, Producer as _, Settled, Settlement, Signals as _, Upkeep as _, Verdict,
+};
 use tokio::time::{Instant, timeout};
 
 use super::{LEASE, ask, claim, end, ending, ids, is_sound, named, put, queue, settings};

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use runner_core::task::{Task, TaskState};
 use runner_queue::redis::RedisBroker;
-use runner_queue::{Broker as _, BrokerError, GroupRule, Groups as _, Inspector as _, Page, Producer as _};
+use runner_queue::{
+    Broker as _, BrokerError, GroupRule, Groups as _, InspectQueues as _, InspectTasks as _, Page, Producer as _,
+};
 
 use super::{ask, is_sound, named, open, queue, settings, state_of};
 use crate::kit::{self, RedisServer};

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use runner_core::task::{Task, TaskId, TaskState};
 use runner_queue::redis::RedisBroker;
-use runner_queue::{Inspector as _, KnownTypes, Producer as _, Settled, Verdict, Work as _};
+use runner_queue::{
+    Claims as _, InspectQueues as _, KnownTypes, Producer as _, Settled, Signals as _, Upkeep as _, Verdict,
+};
 use tokio::time::Instant;
 
 use super::{ask, claim, end, ids, is_sound, open, put, queue, state_of};

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use redis::aio::MultiplexedConnection;
 use runner_core::task::{Task, TaskState};
 use runner_queue::redis::RedisBroker;
-use runner_queue::{Action, Inspector as _, Page, Producer as _};
+use runner_queue::{Action, Actions as _, InspectTasks as _, Page, Producer as _};
 
 use super::{open, queue, settings};
 use crate::kit::{self, RedisServer};

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use runner_queue::{Inspector as _, Work as _};
+use runner_queue::{Actions as _, Signals as _};
 use tokio::time::{Instant, timeout};
 
 use super::{ask, claim, ids, is_sound, open, put, queue};

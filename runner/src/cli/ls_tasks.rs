@@ -383,7 +383,7 @@ mod tests {
     use runner_core::clock::ManualClock;
     use runner_core::task::{Task, TaskId};
     use runner_queue::embedded::EmbeddedBroker;
-    use runner_queue::{Action, Inspector as _, Producer as _};
+    use runner_queue::{Action, Actions as _, Producer as _};
 
     use super::*;
 

@@ -15,7 +15,7 @@ use runner_core::schedule::{
     CatchUp, CatchUpPolicy, Definition, Origin, Overlap, Problem, ScheduleId, Scope, Source, Timing,
 };
 use runner_core::task::Task;
-use runner_queue::{Decision, DecisionKind, Schedules};
+use runner_queue::{Decision, DecisionKind, Holders as _, Schedules as _};
 use runner_queue::{Pause, embedded::EmbeddedBroker};
 use tracing_subscriber::fmt::MakeWriter;
 

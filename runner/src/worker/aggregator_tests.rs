@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use runner_core::task::{Task, TaskId, TaskState};
-use runner_queue::{Groups, Inspector, Page, Producer};
+use runner_queue::{Groups, InspectTasks as _, Page, Producer};
 use runner_sdk::{Group, Registry, TaskError};
 
 use super::tests::{PATIENCE, Scene};

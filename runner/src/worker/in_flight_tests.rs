@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use runner_core::task::{QueueName, Task, TaskId};
-use runner_queue::Work as _;
+use runner_queue::Claims as _;
 
 use super::*;
 use crate::worker::DEFAULT_LEASE;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use runner_core::clock::{Clock as _, SystemClock};
 use runner_core::task::{Task, TaskId, TaskState};
-use runner_queue::{Broker, Inspector as _};
+use runner_queue::{Broker, Presence as _};
 use runner_sdk::{Ctx, Outcome, Registry};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;

@@ -3,7 +3,7 @@
 
 use runner_core::clock::ManualClock;
 use runner_core::task::{Task, TaskState};
-use runner_queue::Work;
+use runner_queue::Claims as _;
 use runner_sdk::{Ctx, Registry, Stop};
 
 use super::in_flight::InFlightTask;

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use runner_core::clock::SystemClock;
 use runner_core::task::{AttemptOutcome, Task, TaskId, TaskState};
 use runner_queue::embedded::EmbeddedBroker;
-use runner_queue::{GroupRule, Inspector, Producer, TaskInfo};
+use runner_queue::{GroupRule, InspectTasks as _, Presence as _, Producer, Signals as _, TaskInfo};
 use runner_sdk::{Backoff, Ctx, Outcome, Registry, TaskError};
 
 use super::*;

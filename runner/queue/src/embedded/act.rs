@@ -1,13 +1,15 @@
-//! What operators do: to one task, to the first tasks of a list, to the claims from a queue.
+//! The seam's `Actions`: to one task, to the first tasks of a list, to the claims from a queue.
 
-use runner_core::task::{QueueName, TaskId, TaskState};
+use async_trait::async_trait;
+use bytes::Bytes;
+use runner_core::task::{QueueName, TaskId, TaskState, check_payload};
 use rusqlite::params;
 
 use super::connection::Statements as _;
 use super::error::SqlError;
 use super::writer::Tx;
-use super::{group, moves, rows};
-use crate::{Acted, Action, ActionError, MAX_ACTED};
+use super::{EmbeddedBroker, group, moves, remove, rows};
+use crate::{Acted, Action, ActionError, Actions, BrokerError, BrokerResult, MAX_ACTED, RemoveError};
 
 /// What stood in the way of an action on one task.
 pub(super) enum Obstacle {
@@ -129,4 +131,75 @@ pub(super) fn pause_queue(tx: &mut Tx<'_>, queue: &QueueName, paused: bool) -> R
         tx.tally.wake(queue.as_str());
     }
     Ok(changed > 0)
+}
+
+impl EmbeddedBroker {
+    async fn act_on_list(
+        &self,
+        queue: &QueueName,
+        state: TaskState,
+        group: Option<String>,
+        action: Action,
+    ) -> Result<Acted, ActionError> {
+        action.check(state)?;
+        let queue = queue.clone();
+        let change = move |tx: &mut Tx<'_>| act_on_list(tx, &queue, state, group.as_deref(), action);
+        let done = self.writer.write("carry out an operator's action on a list", change);
+        Ok(done.await?)
+    }
+}
+
+#[async_trait]
+impl Actions for EmbeddedBroker {
+    async fn act(&self, queue: &QueueName, id: &TaskId, action: Action) -> Result<(), ActionError> {
+        let (of, task) = (queue.clone(), id.clone());
+        let change = move |tx: &mut Tx<'_>| act(tx, &of, &task, action);
+        let done = self.writer.write("carry out an operator's action", change).await?;
+        done.map_err(|obstacle| obstacle.of(queue, id, action.done()))
+    }
+
+    async fn act_all(&self, queue: &QueueName, state: TaskState, action: Action) -> Result<Acted, ActionError> {
+        self.act_on_list(queue, state, None, action).await
+    }
+
+    async fn act_group(&self, queue: &QueueName, group: &str, action: Action) -> Result<Acted, ActionError> {
+        let group = Some(group.to_owned());
+        self.act_on_list(queue, TaskState::Aggregating, group, action).await
+    }
+
+    async fn update_payload(&self, queue: &QueueName, id: &TaskId, payload: Bytes) -> Result<(), ActionError> {
+        check_payload(&payload)?;
+        let (of, task) = (queue.clone(), id.clone());
+        let change = move |tx: &mut Tx<'_>| edit(tx, &of, &task, &payload);
+        let done = self.writer.write("change the payload of a task", change).await?;
+        done.map_err(|obstacle| obstacle.of(queue, id, "edited"))
+    }
+
+    async fn delete_raw(&self, queue: &QueueName, id: &[u8]) -> Result<(), ActionError> {
+        // Every writer writes text, so there is no task whose id is something else.
+        let text = String::from_utf8_lossy(id).into_owned();
+        let id = TaskId::new(text).map_err(|e| BrokerError::Corrupt {
+            doing: "delete a task",
+            what: e.to_string(),
+        })?;
+        self.act(queue, &id, Action::Delete).await
+    }
+
+    async fn remove_queue(&self, queue: &QueueName, force: bool) -> Result<Acted, RemoveError> {
+        let queue = queue.clone();
+        let change = move |tx: &mut Tx<'_>| remove::remove_queue(tx, &queue, force);
+        self.writer.write("remove a queue", change).await?
+    }
+
+    async fn pause_queue(&self, queue: &QueueName) -> BrokerResult<bool> {
+        let queue = queue.clone();
+        let change = move |tx: &mut Tx<'_>| pause_queue(tx, &queue, true);
+        self.writer.write("pause or resume a queue", change).await
+    }
+
+    async fn resume_queue(&self, queue: &QueueName) -> BrokerResult<bool> {
+        let queue = queue.clone();
+        let change = move |tx: &mut Tx<'_>| pause_queue(tx, &queue, false);
+        self.writer.write("pause or resume a queue", change).await
+    }
 }

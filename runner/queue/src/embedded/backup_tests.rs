@@ -57,6 +57,6 @@ async fn a_backup_is_whole_while_others_write_and_never_overwrites() {
         .collect();
     assert!(others.is_empty(), "{others:?}");
     let restored = EmbeddedBroker::open(&copy, clock()).await.unwrap();
-    assert_eq!(crate::Inspector::queues(&restored).await.unwrap()[0].size(), tasks);
+    assert_eq!(crate::InspectQueues::queues(&restored).await.unwrap()[0].size(), tasks);
     sound(&restored).await;
 }

@@ -11,7 +11,7 @@ use super::connection::Statements as _;
 use super::error::SqlError;
 use super::readers::Readers;
 use super::rows;
-use super::signals::Signals;
+use super::wakeups::Wakeups;
 use super::writer::Tx;
 use crate::{BrokerResult, StopRequest};
 
@@ -42,7 +42,7 @@ pub(super) fn request(tx: &Tx<'_>, request: &StopRequest) -> Result<(), SqlError
 }
 
 /// Requests from now on, until the listener is gone.
-pub(super) async fn listen(readers: Readers, signals: Arc<Signals>) -> BrokerResult<mpsc::Receiver<StopRequest>> {
+pub(super) async fn listen(readers: Readers, wakeups: Arc<Wakeups>) -> BrokerResult<mpsc::Receiver<StopRequest>> {
     const DOING: &str = "listen for cancellations";
     let seen = readers.ask(DOING, last_number).await?;
     let (sender, receiver) = mpsc::channel(CANCEL_WAITING);
@@ -50,7 +50,7 @@ pub(super) async fn listen(readers: Readers, signals: Arc<Signals>) -> BrokerRes
         let readers = readers.clone();
         async move { readers.ask(DOING, move |conn| after(conn, seen)).await }
     };
-    tokio::spawn(async move { follow(look, &signals, &sender, seen).await });
+    tokio::spawn(async move { follow(look, &wakeups, &sender, seen).await });
     Ok(receiver)
 }
 
@@ -84,7 +84,7 @@ fn stop_request(row: &Row<'_>) -> Result<StopRequest, SqlError> {
 /// Passes ids on. A look that fails is made again from the same place, so that nothing asked for meanwhile is missed.
 async fn follow<Look>(
     mut look: impl FnMut(i64) -> Look,
-    signals: &Signals,
+    wakeups: &Wakeups,
     sender: &mpsc::Sender<StopRequest>,
     mut seen: i64,
 ) where
@@ -92,7 +92,7 @@ async fn follow<Look>(
 {
     let mut fails = false;
     loop {
-        let mut woken = std::pin::pin!(signals.next_cancel());
+        let mut woken = std::pin::pin!(wakeups.next_cancel());
         // Before the look: a request that is written while it runs wakes the next round.
         woken.as_mut().enable();
         let found = look(seen).await;
@@ -145,7 +145,7 @@ mod tests {
                 Ok(asked.into_iter().collect())
             }
         };
-        let listener = tokio::spawn(async move { follow(look, &Signals::default(), &sender, 6).await });
+        let listener = tokio::spawn(async move { follow(look, &Wakeups::default(), &sender, 6).await });
         assert_eq!(heard.recv().await, Some(cancel()));
         drop(heard);
         listener.await.unwrap();

@@ -9,7 +9,7 @@ use runner_core::task::Task;
 use super::rows::micros;
 use super::tests::{clock, open_with, sound};
 use super::*;
-use crate::{Ceiling as _, Inspector as _};
+use crate::{Ceiling as _, InspectQueues as _};
 
 const DEADLINE: Duration = Duration::from_secs(20);
 

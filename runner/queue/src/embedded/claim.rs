@@ -1,23 +1,112 @@
-//! Claims: which tasks are taken, and their first lease.
+//! The seam's `Claims`: which tasks are taken, and their first lease.
 //!
 //! How a claim ends is in `settle`, what happens when its worker falls silent in `recover`.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
+use jiff::Timestamp;
 use runner_core::task::{QueueName, TaskState};
 use rusqlite::{Connection, Row, params};
 
 use super::connection::Statements as _;
 use super::error::SqlError;
-use super::moves;
 use super::rows::{self, RECORD, column, instant, span};
 use super::type_filter::ClaimFilter;
 use super::writer::Tx;
-use crate::{Claim, KnownTypes, Suspicion, TaskRecord};
+use super::{EmbeddedBroker, moves, recover, settle};
+use crate::{Absolved, BrokerResult, Claim, Claims, Exchanged, KnownTypes, Settled, Settlement, Suspicion, TaskRecord};
 
 /// Where a claim's columns of suspicion begin, behind those of [`RECORD`].
 const SUSPICION_FROM: usize = 16;
+
+impl EmbeddedBroker {
+    fn wanted(&self, queues: &[QueueName], max: usize, lease: Duration) -> Wanted {
+        Wanted {
+            queues: queues.to_vec(),
+            max,
+            lease,
+            by: self.claimant.get().cloned(),
+            filter: Arc::clone(&self.type_filter),
+        }
+    }
+
+    /// Before a claim: how long it lasts, and, once, what dead processes hold.
+    async fn prepare_claim(&self, lease: Duration) {
+        self.last_heartbeat.claims_for(lease);
+        self.dead_workers.look(&self.readers, self.claimant.get()).await;
+    }
+}
+
+#[async_trait]
+impl Claims for EmbeddedBroker {
+    fn claims_as(&self, host: &str, pid: u32) {
+        self.claimant.get_or_init(|| format!("{host}:{pid}"));
+        self.dead_workers.announce(&self.path);
+    }
+
+    fn claims_types(&self, types: &KnownTypes) {
+        self.wakeups.wake(self.type_filter.set_types(types));
+    }
+
+    async fn claim(&self, queues: &[QueueName], max: usize, lease: Duration) -> BrokerResult<Vec<Claim>> {
+        self.prepare_claim(lease).await;
+        let wanted = self.wanted(queues, max, lease);
+        let change = move |tx: &mut Tx<'_>| claim(tx, &wanted);
+        // A power cut ends the worker together with its claims: the tasks wait again then.
+        self.writer.write_unsynced("claim tasks", change).await
+    }
+
+    async fn settle(&self, settlements: &[Settlement]) -> BrokerResult<Vec<Settled>> {
+        let settlements = settlements.to_vec();
+        let change = move |tx: &mut Tx<'_>| settle::settle(tx, &settlements);
+        self.writer.write("settle claims", change).await
+    }
+
+    /// One transaction for both: neither half fails alone.
+    async fn exchange(
+        &self,
+        settlements: &[Settlement],
+        queues: &[QueueName],
+        max: usize,
+        lease: Duration,
+    ) -> BrokerResult<Exchanged> {
+        self.prepare_claim(lease).await;
+        let (settled, claims) = match (settlements, max) {
+            ([], _) => (Vec::new(), self.claim(queues, max, lease).await?),
+            (some, 0) => (self.settle(some).await?, Vec::new()),
+            (some, _) => {
+                let (some, wanted) = (some.to_vec(), self.wanted(queues, max, lease));
+                let change = move |tx: &mut Tx<'_>| Ok((settle::settle(tx, &some)?, claim(tx, &wanted)?));
+                self.writer.write("settle and claim tasks", change).await?
+            }
+        };
+        let (settled, claims) = (Ok(settled), Ok(claims));
+        Ok(Exchanged { settled, claims })
+    }
+
+    async fn extend(&self, claims: &[Claim], lease: Duration) -> BrokerResult<Vec<Option<Timestamp>>> {
+        self.last_heartbeat.claims_for(lease);
+        let claims = claims.to_vec();
+        let change = move |tx: &mut Tx<'_>| settle::extend(tx, &claims, lease);
+        // A power cut ends the leases too.
+        self.writer.write_unsynced("extend leases", change).await
+    }
+
+    async fn run_alone(&self, claim: &Claim, alone: bool) -> BrokerResult<bool> {
+        let claim = claim.clone();
+        let change = move |tx: &mut Tx<'_>| recover::set_alone(tx, &claim, alone);
+        // The run ends with the power, and is no crash then.
+        self.writer.write_unsynced("note whether a run is alone", change).await
+    }
+
+    async fn absolve(&self, claims: &[Claim]) -> BrokerResult<Vec<Absolved>> {
+        let claims = claims.to_vec();
+        let change = move |tx: &mut Tx<'_>| recover::absolve(tx, &claims);
+        self.writer.write("report that a worker lives", change).await
+    }
+}
 
 /// What a claim asks for.
 pub(super) struct Wanted {

@@ -7,7 +7,7 @@ use runner_core::task::{Task, TaskState};
 
 use super::tests::{clock, open_with, sound};
 use super::*;
-use crate::{Claim, Inspector as _, Producer as _, Work as _};
+use crate::{Claim, Claims as _, InspectQueues as _, Producer as _, Upkeep as _};
 
 const LEASE: Duration = Duration::from_secs(30);
 

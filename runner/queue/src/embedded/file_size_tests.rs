@@ -10,8 +10,8 @@ use runner_core::task::{Task, TaskId, TaskState};
 use super::tests::{clock, meddle, open_with, sound};
 use super::*;
 use crate::{
-    Action, ArchiveBounds, Commit, CommitFire, Inspector, Producer, Registration, Schedules as _, Settlement, Verdict,
-    Work as _,
+    Action, Actions as _, ArchiveBounds, Claims as _, Commit, CommitFire, InspectQueues as _, Producer, Registration,
+    Schedules as _, Settlement, Upkeep as _, Verdict,
 };
 
 const MIB: u64 = 1024 * 1024;

@@ -10,12 +10,13 @@ use rusqlite::{Connection, params};
 
 use super::connection::Statements as _;
 use super::error::SqlError;
+use super::inspect_tasks::bounds;
 use super::moves::TaskList;
 use super::rows::{self, column, count, instant, micros, span};
 use super::writer::Tx;
 use super::{EmbeddedBroker, staged};
 use crate::{
-    BrokerResult, GroupInfo, GroupNames, GroupPage, GroupRule, Groups, HEAD_BYTES, MAX_ACTED, MAX_SET, Reclaimed,
+    BrokerResult, GroupInfo, GroupNames, GroupPage, GroupRule, Groups, HEAD_BYTES, MAX_ACTED, MAX_SET, Page, Reclaimed,
     SET_DEADLINE, StagedSet, TaskPage, TaskRecord,
 };
 
@@ -194,5 +195,17 @@ impl Groups for EmbeddedBroker {
         let queues = queues.to_vec();
         let change = move |tx: &mut Tx<'_>| staged::reclaim(tx, &queues, grace, limit);
         self.writer.write("take back sets of groups", change).await
+    }
+
+    async fn groups(&self, queue: &QueueName, at: Page) -> BrokerResult<GroupPage> {
+        let queue = queue.clone();
+        let ask = move |conn: &Connection| page(conn, &queue, bounds(at));
+        self.readers.ask("list groups", ask).await
+    }
+
+    async fn group_tasks(&self, queue: &QueueName, group: &str, at: Page) -> BrokerResult<TaskPage> {
+        let (queue, group) = (queue.clone(), group.to_owned());
+        let ask = move |conn: &Connection| tasks(conn, &queue, &group, bounds(at));
+        self.readers.ask("list the tasks of a group", ask).await
     }
 }

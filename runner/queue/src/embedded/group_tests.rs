@@ -7,7 +7,7 @@ use runner_core::task::{Task, TaskId, TaskState};
 
 use super::tests::{clock, meddle, open_with, sound};
 use super::*;
-use crate::{GroupRule, Groups, Inspector, Page, Producer, Work as _};
+use crate::{GroupRule, Groups, InspectTasks as _, Page, Producer, Upkeep as _};
 
 const RULE: GroupRule = GroupRule {
     grace: Duration::from_secs(60),

@@ -1,9 +1,10 @@
-//! Which instance has which schedules, the withdrawal of those that none has any more, and when cursors were set back.
+//! The seam's `Holders`: which instance leads, which instance has which schedules, the withdrawal of those that none has any more, and when cursors were set back.
 //!
 //! Not here: what a withdrawal does to the cursor, which happens when the schedule is registered again.
 
 use std::time::Duration;
 
+use async_trait::async_trait;
 use runner_core::schedule::ScheduleId;
 use rusqlite::{Connection, params};
 
@@ -11,7 +12,8 @@ use super::connection::Statements as _;
 use super::error::SqlError;
 use super::rows::{column, count, instant, span};
 use super::writer::Tx;
-use crate::{Corrections, HOLD_AT_MOST, Held};
+use super::{EmbeddedBroker, schedule};
+use crate::{BrokerResult, Corrections, HOLD_AFTER_END, HOLD_AT_MOST, Held, Holders};
 
 /// Corrections at most this far apart are one, microseconds.
 const ONE_CORRECTION: i64 = 60_000_000;
@@ -136,4 +138,42 @@ pub(super) fn note_corrections(tx: &Tx<'_>, ahead_s: i64, schedules: i64) -> Res
         [tx.now, ahead_s, schedules, ONE_CORRECTION],
     )?;
     Ok(())
+}
+
+#[async_trait]
+impl Holders for EmbeddedBroker {
+    async fn lead(&self, instance: &str, ttl: Duration) -> BrokerResult<bool> {
+        let instance = instance.to_owned();
+        let change = move |tx: &mut Tx<'_>| schedule::lead(tx, &instance, Some(ttl));
+        self.writer.write("settle who leads", change).await
+    }
+
+    async fn resign(&self, instance: &str) -> BrokerResult<()> {
+        let (leader, holder) = (instance.to_owned(), instance.to_owned());
+        let change = move |tx: &mut Tx<'_>| schedule::lead(tx, &leader, None);
+        self.writer.write("settle who leads", change).await?;
+        let change = move |tx: &mut Tx<'_>| let_go(tx, &holder, HOLD_AFTER_END);
+        self.writer.write_unsynced("say that an instance ends", change).await
+    }
+
+    async fn hold(&self, instance: &str, held: &[Held], ttl: Duration) -> BrokerResult<bool> {
+        let (instance, held) = (instance.to_owned(), held.to_vec());
+        let change = move |tx: &mut Tx<'_>| hold(tx, &instance, &held, ttl);
+        // Said again every few seconds.
+        self.writer
+            .write_unsynced("say which schedules there are", change)
+            .await
+    }
+
+    async fn withdraw(&self, instance: &str, scope: &str, ids: &[ScheduleId]) -> BrokerResult<Vec<ScheduleId>> {
+        let (instance, scope, ids) = (instance.to_owned(), scope.to_owned(), ids.to_vec());
+        let change = move |tx: &mut Tx<'_>| withdraw(tx, &instance, &scope, &ids);
+        self.writer.write("withdraw schedules", change).await
+    }
+
+    async fn held_from(&self, scope: &str) -> BrokerResult<Vec<ScheduleId>> {
+        let scope = scope.to_owned();
+        let ask = move |conn: &Connection| held_from(conn, &scope);
+        self.readers.ask("ask for the schedules of a source", ask).await
+    }
 }

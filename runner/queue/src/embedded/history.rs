@@ -1,17 +1,21 @@
 //! Questions about the past and the size of a queue, and about what a schedule enqueued.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
+use async_trait::async_trait;
 use jiff::tz::TimeZone;
 use runner_core::schedule::ScheduleId;
 use runner_core::task::{QueueName, TaskState};
 use rusqlite::{Connection, params};
 
+use super::EmbeddedBroker;
 use super::connection::Statements as _;
 use super::error::SqlError;
+use super::inspect_tasks::bounds;
 use super::rows::{self, count, instant};
 use super::tally::DAY;
-use crate::{DayCount, EnqueueEvent, EnqueueEventPage};
+use crate::{BrokerResult, DayCount, EnqueueEvent, EnqueueEventPage, Entries, EntryView, Page};
 
 /// Rows of each state that an estimate looks at.
 const SAMPLE: i64 = 20;
@@ -91,4 +95,18 @@ pub(super) fn enqueue_events(
         events: events.into_iter().flatten().collect(),
         total: count(total),
     })
+}
+
+#[async_trait]
+impl Entries for EmbeddedBroker {
+    /// Nothing to do: no other tool reads this file.
+    async fn publish_entries(&self, _: &str, _: &[EntryView], _: Duration) -> BrokerResult<()> {
+        Ok(())
+    }
+
+    async fn enqueue_events(&self, schedule: &ScheduleId, at: Page) -> BrokerResult<EnqueueEventPage> {
+        let schedule = schedule.clone();
+        let ask = move |conn: &Connection| enqueue_events(conn, &schedule, bounds(at));
+        self.readers.ask("read what a schedule enqueued", ask).await
+    }
 }

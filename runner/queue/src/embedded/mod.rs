@@ -34,8 +34,8 @@ mod health;
 mod health_tests;
 mod held;
 mod history;
-mod inspect;
-mod inspector;
+mod inspect_queues;
+mod inspect_tasks;
 mod manual;
 mod moves;
 mod pause;
@@ -58,8 +58,9 @@ mod tally;
 #[cfg(test)]
 mod tests;
 mod type_filter;
+mod upkeep;
 mod wait;
-mod work;
+mod wakeups;
 mod writer;
 
 use std::path::{Path, PathBuf};
@@ -79,8 +80,8 @@ use health::FileHealth;
 use probe::WriteProbe;
 use readers::Readers;
 use rows::micros;
-use signals::Signals;
 use type_filter::ClaimFilter;
+use wakeups::Wakeups;
 use writer::Writer;
 
 pub use backup::{BackedUp, BackupError, backup};
@@ -94,12 +95,12 @@ pub struct EmbeddedBroker {
     path: PathBuf,
     readers: Readers,
     writer: Writer,
-    signals: Arc<Signals>,
+    wakeups: Arc<Wakeups>,
     clock: Arc<dyn Clock>,
     /// The server that claims are noted for, known from the first heartbeat on.
     claimant: OnceLock<String>,
     type_filter: Arc<ClaimFilter>,
-    presence: Arc<servers::Presence>,
+    last_heartbeat: Arc<servers::LastHeartbeat>,
     dead_workers: dead_workers::DeadWorkers,
     /// The record of an attempt at which the last repair ended.
     repaired_to: AtomicI64,
@@ -133,14 +134,14 @@ impl EmbeddedBroker {
         let opened = path.clone();
         let opened = tokio::task::spawn_blocking(move || file::open(&opened));
         let (conn, readers, health) = opened.await.map_err(|e| failed(e.into()))??;
-        let signals = Arc::new(Signals::default());
+        let wakeups = Arc::new(Wakeups::default());
         let trimmed = Arc::<AtomicU64>::default();
         let writer = Writer::start(
             conn,
             path.clone(),
             Arc::clone(&health),
             Arc::clone(&clock),
-            Arc::clone(&signals),
+            Arc::clone(&wakeups),
             Arc::clone(&trimmed),
         );
         let writer = writer.map_err(|e| failed(e.into()))?;
@@ -148,11 +149,11 @@ impl EmbeddedBroker {
             path,
             readers,
             writer,
-            signals,
+            wakeups,
             clock,
             claimant: OnceLock::new(),
             type_filter: Arc::default(),
-            presence: Arc::default(),
+            last_heartbeat: Arc::default(),
             dead_workers: dead_workers::DeadWorkers::default(),
             repaired_to: AtomicI64::new(0),
             trimmed,

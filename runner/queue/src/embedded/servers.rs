@@ -1,16 +1,54 @@
-//! Worker processes: they say that they live, and are forgotten when they do not.
+//! The seam's `Presence`: worker processes say that they live, and are forgotten when they do not.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use rusqlite::{Connection, params};
 use tokio::time::Instant;
 
+use super::EmbeddedBroker;
 use super::connection::Statements as _;
 use super::error::SqlError;
-use super::rows::{json, span, to_json};
+use super::rows::{json, micros, span, to_json};
 use super::writer::Tx;
-use crate::{ServerInfo, ServerView, Working};
+use crate::{BrokerResult, Claims as _, Presence, ServerInfo, ServerView, Working};
+
+#[async_trait]
+impl Presence for EmbeddedBroker {
+    async fn heartbeat(&self, server: &ServerInfo, working: &[Working], ttl: Duration) -> BrokerResult<()> {
+        self.claims_as(&server.host, server.pid);
+        let (server, working) = (server.clone(), working.to_vec());
+        let change = move |tx: &mut Tx<'_>| heartbeat(tx, &server, &working, ttl);
+        self.writer
+            .write_unsynced("report that this server lives", change)
+            .await?;
+        self.last_heartbeat.heartbeat_sent();
+        Ok(())
+    }
+
+    async fn is_alone(&self, server: &ServerInfo) -> BrokerResult<bool> {
+        let server = server.clone();
+        let ask = move |conn: &Connection| others(conn, &server);
+        Ok(!self.readers.ask("look for other servers", ask).await?)
+    }
+
+    fn lists_first(&self) -> bool {
+        true
+    }
+
+    async fn leave(&self, server: &ServerInfo) -> BrokerResult<()> {
+        let server = server.clone();
+        let change = move |tx: &mut Tx<'_>| leave(tx, &server);
+        self.writer.write("take this server off the list", change).await
+    }
+
+    async fn servers(&self) -> BrokerResult<Vec<ServerView>> {
+        let now = micros(self.clock.now());
+        let ask = move |conn: &Connection| list(conn, now);
+        self.readers.ask("list servers", ask).await
+    }
+}
 
 fn key(server: &ServerInfo) -> String {
     format!("{}:{}:{}", server.host, server.pid, server.id)
@@ -19,9 +57,9 @@ fn key(server: &ServerInfo) -> String {
 /// When this process last sent a heartbeat, and how long its claims last: what it holds is extended before each
 /// heartbeat, so for half a lease after one none of its own leases can be over.
 #[derive(Debug, Default)]
-pub(super) struct Presence(Mutex<(Option<Instant>, Duration)>);
+pub(super) struct LastHeartbeat(Mutex<(Option<Instant>, Duration)>);
 
-impl Presence {
+impl LastHeartbeat {
     fn lock(&self) -> MutexGuard<'_, (Option<Instant>, Duration)> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

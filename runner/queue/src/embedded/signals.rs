@@ -1,71 +1,47 @@
-//! Wake-ups within this process: that something may be claimable, is due later, or was asked to stop.
+//! The seam's `Signals`: waits for writes, and requests to end attempts.
 //!
-//! Not here: what other processes write, which is found by looking at the file (`wait`, `cancel`).
+//! Not here: how each is waited for (`wait`, `cancel`, `wakeups`).
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::futures::Notified;
-use tokio::sync::{Notify, broadcast};
+use async_trait::async_trait;
+use runner_core::task::{QueueName, TaskId};
+use tokio::sync::mpsc;
 
-/// The longest time between two looks into the store: a glance at the file may overlook what was written in the same tick
-/// of the file system's clock.
-pub(super) const SLOWEST_LOOK: Duration = Duration::from_secs(1);
+use super::writer::Tx;
+use super::{EmbeddedBroker, cancel, wait};
+use crate::{BrokerResult, Signals, StopRequest};
 
-/// Wake-ups on their way to one waiter; one that is behind looks for itself.
-const WAKES_WAITING: usize = 64;
-
-/// The wake-ups.
-#[derive(Debug)]
-pub(super) struct Signals {
-    /// Queues that may have become claimable.
-    work: broadcast::Sender<Arc<[String]>>,
-    cancel: Notify,
-    delayed: Notify,
-}
-
-impl Default for Signals {
-    fn default() -> Self {
-        Self {
-            work: broadcast::Sender::new(WAKES_WAITING),
-            cancel: Notify::new(),
-            delayed: Notify::new(),
-        }
+impl EmbeddedBroker {
+    async fn request_stop(&self, request: StopRequest) -> BrokerResult<()> {
+        let change = move |tx: &mut Tx<'_>| cancel::request(tx, &request);
+        self.writer.write("ask for a cancellation", change).await?;
+        self.wakeups.cancelled();
+        Ok(())
     }
 }
 
-impl Signals {
-    /// These queues may have something to claim.
-    pub(super) fn wake(&self, queues: Vec<String>) {
-        if !queues.is_empty() {
-            // It fails when none waits.
-            self.work.send(queues.into()).map(drop).unwrap_or(());
-        }
+#[async_trait]
+impl Signals for EmbeddedBroker {
+    async fn wait_for_work(&self, queues: &[QueueName], at_most: Duration) {
+        wait::wait_for_work(&self.readers, &self.wakeups, &self.type_filter, queues, at_most).await;
     }
 
-    /// A task that is due later was written.
-    pub(super) fn delayed(&self) {
-        self.delayed.notify_waiters();
+    async fn wait_for_delayed(&self, at_most: Duration) {
+        self.wakeups.wait_for_delayed(at_most).await;
     }
 
-    /// Waits for such a task of this process, and no longer than others may take to be seen.
-    pub(super) async fn wait_for_delayed(&self, at_most: Duration) {
-        // Its end by time is as good an answer.
-        drop(tokio::time::timeout(at_most.min(SLOWEST_LOOK), self.delayed.notified()).await);
+    async fn cancellations(&self) -> BrokerResult<mpsc::Receiver<StopRequest>> {
+        cancel::listen(self.readers.clone(), Arc::clone(&self.wakeups)).await
     }
 
-    /// A request to stop an attempt was written.
-    pub(super) fn cancelled(&self) {
-        self.cancel.notify_waiters();
+    async fn cancel(&self, id: &TaskId) -> BrokerResult<()> {
+        self.request_stop(StopRequest::cancel(id.clone())).await
     }
 
-    /// Hears of queues from now on.
-    pub(super) fn listen(&self) -> broadcast::Receiver<Arc<[String]>> {
-        self.work.subscribe()
-    }
-
-    /// The next request to stop; one that is written after this call is not missed once the future is enabled.
-    pub(super) fn next_cancel(&self) -> Notified<'_> {
-        self.cancel.notified()
+    async fn stop(&self, queue: &QueueName, id: &TaskId, error: &str) -> BrokerResult<()> {
+        let request = StopRequest::for_good(queue.clone(), id.clone(), error.to_owned());
+        self.request_stop(request).await
     }
 }

@@ -10,8 +10,9 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::{
-    ArchiveBounds, BrokerError, Claim, Commit, Committed, Inspector, Page, Producer, Registration, Repaired,
-    Schedules as _, Settlement, Verdict, Work as _,
+    Actions as _, ArchiveBounds, BrokerError, Claim, Claims as _, Commit, Committed, InspectQueues as _,
+    InspectTasks as _, Page, Producer, Registration, Repaired, Schedules as _, Settlement, Signals as _, Upkeep as _,
+    Verdict,
 };
 
 const LEASE: Duration = Duration::from_secs(30);
@@ -323,7 +324,8 @@ async fn no_statement_on_a_hot_path_scans_the_tasks() {
         include_str!("tally.rs"),
         include_str!("produce.rs"),
         include_str!("schedule.rs"),
-        include_str!("inspect.rs"),
+        include_str!("inspect_queues.rs"),
+        include_str!("inspect_tasks.rs"),
         include_str!("wait.rs"),
         include_str!("cancel.rs"),
         include_str!("recover.rs"),

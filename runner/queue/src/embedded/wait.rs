@@ -1,6 +1,6 @@
 //! The wait of an idle worker: woken at once by writes of this process, soon by those of others.
 //!
-//! Not here: what is woken, and when (`signals`, `writer`).
+//! Not here: what is woken, and when (`wakeups`, `writer`).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,8 +14,8 @@ use super::connection::Statements as _;
 use super::error::SqlError;
 use super::readers::Readers;
 use super::rows;
-use super::signals::{SLOWEST_LOOK, Signals};
 use super::type_filter::ClaimFilter;
+use super::wakeups::{SLOWEST_LOOK, Wakeups};
 use crate::BrokerResult;
 
 /// How often a waiter glances at whether the file was written: what a task of another process waits at most for an idle
@@ -25,14 +25,14 @@ const GLANCE: Duration = Duration::from_millis(20);
 /// Waits until one of the queues has something to claim, no longer than this.
 pub(super) async fn wait_for_work(
     readers: &Readers,
-    signals: &Signals,
+    wakeups: &Wakeups,
     filter: &Arc<ClaimFilter>,
     queues: &[QueueName],
     at_most: Duration,
 ) {
     let end = Instant::now() + at_most;
     // Listen before looking, so that what is enqueued in between is not missed.
-    let mut woken = signals.listen();
+    let mut woken = wakeups.listen();
     loop {
         // Before the look: what is written after it changes this, and ends the wait below.
         let written = readers.last_write();

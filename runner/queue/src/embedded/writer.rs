@@ -17,8 +17,8 @@ use super::error::{SqlError, shared_error};
 use super::file_size::WalGuard;
 use super::health::FileHealth;
 use super::rows::micros;
-use super::signals::Signals;
 use super::tally::{News, Tally};
+use super::wakeups::Wakeups;
 use crate::{BrokerError, BrokerResult};
 
 /// Writes that may wait; a caller beyond it waits for room.
@@ -59,7 +59,7 @@ impl Writer {
         path: PathBuf,
         health: Arc<FileHealth>,
         clock: Arc<dyn Clock>,
-        signals: Arc<Signals>,
+        wakeups: Arc<Wakeups>,
         trimmed: Arc<AtomicU64>,
     ) -> std::io::Result<Self> {
         let (queue, messages) = mpsc::channel(WAITING);
@@ -69,7 +69,7 @@ impl Writer {
             path,
             health,
             clock,
-            signals,
+            wakeups,
             trimmed,
             syncs: true,
         };
@@ -199,7 +199,7 @@ struct WriterThread {
     log: WalGuard,
     health: Arc<FileHealth>,
     clock: Arc<dyn Clock>,
-    signals: Arc<Signals>,
+    wakeups: Arc<Wakeups>,
     /// Records that were deleted because there is a bound on their number, not yet reported.
     trimmed: Arc<AtomicU64>,
     /// Whether the connection syncs at each commit.
@@ -281,9 +281,9 @@ impl WriterThread {
         }
         let news = done?;
         self.health.note_write();
-        self.signals.wake(news.work);
+        self.wakeups.wake(news.work);
         if news.delayed {
-            self.signals.delayed();
+            self.wakeups.delayed();
         }
         Ok(())
     }

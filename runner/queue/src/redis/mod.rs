@@ -30,12 +30,12 @@ use self::net::conn::Conn;
 use self::net::fault;
 use self::ops::batcher::Batcher;
 use self::ops::epoch::Epoch;
-use self::ops::maintenance::NoteCursor;
 use self::ops::passed_over::PassedOver;
 use self::ops::repair::{RepairCursor, UnreportedRepairs};
 use self::ops::signals::PushWatches;
 use self::ops::task_views::LargeTasks;
 use self::ops::unanswered::Unanswered;
+use self::ops::upkeep::NoteCursor;
 use crate::{Broker, BrokerResult};
 
 #[cfg(feature = "contract")]

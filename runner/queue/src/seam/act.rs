@@ -2,8 +2,12 @@
 
 use std::time::Duration;
 
+use async_trait::async_trait;
+use bytes::Bytes;
 use runner_core::task::{Event, InvalidTask, QueueName, TaskId, TaskState};
 use serde::Serialize;
+
+use super::BrokerResult;
 
 /// Tasks that one call acts on at most, so that a store is never busy with one call for long.
 pub const MAX_ACTED: usize = 1000;
@@ -121,4 +125,41 @@ pub enum RemoveError {
     /// The store could not be asked.
     #[error(transparent)]
     Broker(#[from] super::BrokerError),
+}
+
+/// What operators do to tasks and queues.
+#[async_trait]
+pub trait Actions {
+    /// Carries out an operator's action.
+    async fn act(&self, queue: &QueueName, id: &TaskId, action: Action) -> Result<(), ActionError>;
+
+    /// Carries out an action on [`MAX_ACTED`] tasks of a list, of archived and completed ones on the oldest, of others on the
+    /// first; for tasks that wait in groups, of all groups of the queue. Call it again while there are more.
+    ///
+    /// Tasks that come meanwhile are taken too: a caller who wants to end counts first.
+    async fn act_all(&self, queue: &QueueName, state: TaskState, action: Action) -> Result<Acted, ActionError>;
+
+    /// The same for the tasks that wait in one group.
+    async fn act_group(&self, queue: &QueueName, group: &str, action: Action) -> Result<Acted, ActionError>;
+
+    /// Gives a scheduled task another payload, of [`MAX_PAYLOAD`](runner_core::task::MAX_PAYLOAD) bytes at most. Its
+    /// uniqueness lock stays the one that it took.
+    async fn update_payload(&self, queue: &QueueName, id: &TaskId, payload: Bytes) -> Result<(), ActionError>;
+
+    /// Deletes what lies under an id, as [`Action::Delete`] does with a task that can be read.
+    async fn delete_raw(&self, queue: &QueueName, id: &[u8]) -> Result<(), ActionError>;
+
+    /// Removes a queue with everything of it: tasks, their attempts and locks, counters, pause. Without `force`
+    /// only an empty one; never one that has active tasks, unless their leases ran out more than
+    /// [`REMOVE_GRACE`](super::REMOVE_GRACE) ago.
+    ///
+    /// Deletes at most [`MAX_ACTED`] tasks a call: while there are more, the queue is paused, and calling again
+    /// goes on. Nothing keeps producers from using the name again.
+    async fn remove_queue(&self, queue: &QueueName, force: bool) -> Result<Acted, RemoveError>;
+
+    /// Stops claims from a queue; whether it was running.
+    async fn pause_queue(&self, queue: &QueueName) -> BrokerResult<bool>;
+
+    /// Lets claims go on; whether it was paused.
+    async fn resume_queue(&self, queue: &QueueName) -> BrokerResult<bool>;
 }

@@ -1,11 +1,16 @@
 //! Schedules as they appear to other programs on the same store, and theirs as they appear here: asynq's scheduler
 //! entries. For display alone; nothing is fired because of an entry.
 
+use std::time::Duration;
+
+use async_trait::async_trait;
 use bytes::Bytes;
 use jiff::Timestamp;
 use runner_core::schedule::ScheduleId;
-use runner_core::task::Task;
+use runner_core::task::{Task, TaskId};
 use serde::Serialize;
+
+use super::{BrokerResult, Page};
 
 /// How many entries of other schedulers are read at most.
 pub const MAX_FOREIGN_ENTRIES: usize = 1000;
@@ -28,7 +33,7 @@ pub struct EntryView {
 /// An entry of a scheduler of another program, such as asynq's in Go.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ForeignEntry {
-    /// Its id, new with each start of that scheduler; [`Inspector::enqueue_events`](super::Inspector::enqueue_events)
+    /// Its id, new with each start of that scheduler; [`Entries::enqueue_events`]
     /// has its history under it.
     pub id: ScheduleId,
     /// The scheduler, as `host:pid:id`.
@@ -58,4 +63,38 @@ impl ForeignEntry {
         let option = self.options.iter().find(|option| named(option));
         option.map_or("default", |text| &text["Queue(\"".len()..text.len() - "\")".len()])
     }
+}
+
+/// A task that a schedule put on a queue.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct EnqueueEvent {
+    /// The task.
+    pub task: TaskId,
+    /// When it was enqueued, by the broker's clock.
+    pub at: Timestamp,
+}
+
+/// Events of one page and how many there are in all.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EnqueueEventPage {
+    /// Newest first.
+    pub events: Vec<EnqueueEvent>,
+    /// On record.
+    pub total: u64,
+}
+
+/// What a scheduler shows to other programs, and what theirs show.
+#[async_trait]
+pub trait Entries {
+    /// Shows all schedules to other tools for `ttl`; a broker without such tools does nothing.
+    async fn publish_entries(&self, instance: &str, entries: &[EntryView], ttl: Duration) -> BrokerResult<()>;
+
+    /// Live entries of the schedulers of other programs, soonest first, at most [`MAX_FOREIGN_ENTRIES`]; a store that
+    /// no other program uses has none.
+    async fn foreign_entries(&self) -> BrokerResult<Vec<ForeignEntry>> {
+        Ok(Vec::new())
+    }
+
+    /// What a schedule enqueued, as far as the store remembers.
+    async fn enqueue_events(&self, schedule: &ScheduleId, page: Page) -> BrokerResult<EnqueueEventPage>;
 }

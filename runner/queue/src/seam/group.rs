@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use runner_core::task::QueueName;
 use serde::Serialize;
 
-use super::{BrokerResult, TaskRecord};
+use super::{BrokerResult, Page, TaskPage, TaskRecord};
 
 /// Tasks of one set at most: they are all in memory at once when they become one. A group that reaches it is ripe.
 pub const MAX_SET: usize = 10_000;
@@ -101,7 +101,7 @@ pub struct GroupPage {
     pub total: u64,
 }
 
-/// What an aggregator asks of a broker.
+/// What an aggregator asks of a broker, and the dashboard about groups.
 #[async_trait]
 pub trait Groups {
     /// Names of groups of a queue, part by part: from the beginning, or where the last part ended.
@@ -122,4 +122,11 @@ pub trait Groups {
     /// Puts the tasks of sets whose deadline passed at least `grace` ago back into their groups, as they lay
     /// there, at most `limit` tasks.
     async fn reclaim(&self, queues: &[QueueName], grace: Duration, limit: usize) -> BrokerResult<Vec<Reclaimed>>;
+
+    /// The groups of a queue that have tasks, by name. Tasks that are being put together right now are not counted.
+    async fn groups(&self, queue: &QueueName, page: Page) -> BrokerResult<GroupPage>;
+
+    /// One page of the tasks that wait in one group, in the order in which they are put together, cut like
+    /// [`InspectTasks::tasks`](super::InspectTasks::tasks).
+    async fn group_tasks(&self, queue: &QueueName, group: &str, page: Page) -> BrokerResult<TaskPage>;
 }

@@ -1,4 +1,4 @@
-//! The seam, split by reader: producers, workers, aggregators, the scheduler, the dashboard, signals.
+//! The seam, one trait for each subject, in a file of its own. `Broker` is all of them, for wiring.
 //!
 //! It is batch-first: many tasks a round trip. A verdict is data, never a closure, so that a settle that
 //! failed can be kept and tried again until the lease ends.
@@ -7,35 +7,45 @@ mod act;
 mod caveat;
 #[cfg(feature = "ceiling")]
 mod ceiling;
+mod claim;
 mod document;
 mod entry;
 mod error;
 mod group;
-mod inspect;
+mod holders;
+mod inspect_queues;
+mod inspect_tasks;
+mod lost;
 mod pause;
+mod presence;
 mod produce;
 mod record;
 mod runs;
 mod schedule;
+mod signals;
 mod stop;
 mod types;
 mod unclaimed;
+mod upkeep;
 mod usage;
-mod work;
 
-pub use act::{Acted, Action, ActionError, MAX_ACTED, REMOVE_GRACE, RemoveError};
+pub use act::{Acted, Action, ActionError, Actions, MAX_ACTED, REMOVE_GRACE, RemoveError};
 pub use caveat::Caveat;
 #[cfg(feature = "ceiling")]
 pub use ceiling::Ceiling;
+pub use claim::{Claim, Claims, Exchanged, LONGEST_LEASE, Settled, Settlement, Suspicion, Verdict};
 pub use document::{Documents, MAX_DOCUMENT, MAX_DOCUMENTS};
-pub use entry::{EntryView, ForeignEntry, MAX_FOREIGN_ENTRIES};
+pub use entry::{EnqueueEvent, EnqueueEventPage, Entries, EntryView, ForeignEntry, MAX_FOREIGN_ENTRIES};
 pub use error::{BoxError, BrokerError, BrokerResult};
 pub use group::{GroupInfo, GroupNames, GroupPage, GroupRule, Groups, MAX_SET, Reclaimed, SET_DEADLINE, StagedSet};
-pub use inspect::{
-    DayCount, EnqueueEvent, EnqueueEventPage, GLANCE_BYTES, HEAD_BYTES, Inspector, MAX_HISTORY_DAYS, MAX_PENDING_LOOK,
-    MAX_PENDING_TYPES, Page, QueueInfo, RawTask, RunBy, ServerView, TaskInfo, TaskPage,
-};
+pub use holders::{HOLD_AFTER_END, HOLD_AT_MOST, Held, Holders};
+pub use inspect_queues::{DayCount, InspectQueues, MAX_HISTORY_DAYS, MAX_PENDING_LOOK, MAX_PENDING_TYPES, QueueInfo};
+pub use inspect_tasks::{GLANCE_BYTES, HEAD_BYTES, InspectTasks, Page, RawTask, TaskInfo, TaskPage};
+pub use lost::{Absolved, LEASE_EXPIRED, Recovered};
+#[cfg(any(feature = "redis", feature = "embedded"))]
+pub(crate) use lost::{after_crash, longest_run, poison};
 pub use pause::{MAX_PAUSE_NOTE, Pause, Resume, Resumed};
+pub use presence::{Presence, RunBy, ServerInfo, ServerStatus, ServerView, Working};
 pub use produce::{Enqueued, Producer, Refusal};
 #[cfg_attr(not(any(feature = "redis", feature = "embedded")), allow(unused_imports))]
 pub(crate) use record::stored_error;
@@ -48,25 +58,39 @@ pub use runs::{
 #[cfg(any(feature = "redis", feature = "embedded"))]
 pub(crate) use runs::{Trace, trace_of};
 pub use schedule::{
-    CURSOR_AHEAD, Commit, CommitFire, Committed, Corrections, Decision, DecisionKind, HOLD_AFTER_END, HOLD_AT_MOST,
-    Held, ManualRun, ManuallyRun, Registration, Schedules, Standing,
+    CURSOR_AHEAD, Commit, CommitFire, Committed, Corrections, Decision, DecisionKind, ManualRun, ManuallyRun,
+    Registration, Schedules, Standing,
 };
+pub use signals::Signals;
 pub use stop::{CANCELED, MAX_STOP_BYTES, StopRequest, stopped_by};
 pub use types::KnownTypes;
 pub use unclaimed::{PendingType, UNCLAIMED_AFTER, Unclaimed, unclaimed};
+pub use upkeep::{ArchiveBounds, Forwarded, Lists, Repaired, Swept, Upkeep};
 pub use usage::StoreUsage;
-pub use work::{
-    Absolved, ArchiveBounds, Claim, Exchanged, Forwarded, LEASE_EXPIRED, LONGEST_LEASE, Lists, Recovered, Repaired,
-    ServerInfo, ServerStatus, Settled, Settlement, Suspicion, Swept, Verdict, Work, Working,
-};
-#[cfg(any(feature = "redis", feature = "embedded"))]
-pub(crate) use work::{after_crash, longest_run, poison};
 
 /// A store of tasks: everything the program asks of it.
 ///
 /// Held as `Arc<dyn Broker>`; one allocation a call is nothing next to a round trip.
 #[async_trait::async_trait]
-pub trait Broker: Producer + Work + Groups + Schedules + Runs + Documents + Inspector + Send + Sync + 'static {
+pub trait Broker:
+    Producer
+    + Claims
+    + Upkeep
+    + Presence
+    + Signals
+    + Groups
+    + Schedules
+    + Holders
+    + Entries
+    + Runs
+    + Documents
+    + InspectQueues
+    + InspectTasks
+    + Actions
+    + Send
+    + Sync
+    + 'static
+{
     /// A short name for logs and pages: `redis 127.0.0.1:6379/0`, `embedded data/runner.db`. Never a secret.
     fn describe(&self) -> String;
 
@@ -104,7 +128,7 @@ pub trait Broker: Producer + Work + Groups + Schedules + Runs + Documents + Insp
     }
 
     /// How many records (decisions, locks, counters of days) this process deleted since the last call because there is
-    /// a bound on their number or age. Tasks are counted by [`Work::sweep`].
+    /// a bound on their number or age. Tasks are counted by [`Upkeep::sweep`](super::Upkeep::sweep).
     fn trimmed_records(&self) -> u64 {
         0
     }

@@ -8,19 +8,12 @@ use runner_core::schedule::{Ahead, LONGEST_GRACE, MissedRange, Overlap, Schedule
 use runner_core::task::{QueueName, Task, TaskId};
 use serde::{Deserialize, Serialize};
 
-use super::{BrokerResult, EntryView, Pause, Refusal, Resume, Resumed, RunEnd};
+use super::{BrokerResult, Pause, Refusal, Resume, Resumed, RunEnd};
 
 /// A cursor that is further ahead of the broker's clock was written while that clock was wrong. Decisions are made up to
 /// the present, 50 ms early at most; what remains is the distance between the clocks of a server and of the replica that
 /// takes its place, or a small step of one clock, which is waited for. Registering such a schedule sets it to the present.
 pub const CURSOR_AHEAD: Duration = LONGEST_GRACE;
-
-/// The longest time for which an instance says that it has schedules, or leads. What lasts longer was written while the
-/// clock was wrong and counts as over.
-pub const HOLD_AT_MOST: Duration = Duration::from_secs(300);
-
-/// How long the schedules of an instance that ended in good order count as its own: until it is started again.
-pub const HOLD_AFTER_END: Duration = Duration::from_secs(10);
 
 /// A schedule that an instance knows, under the fingerprint of its timing.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,17 +67,6 @@ impl Standing {
     pub fn next(&self, timing: &Timing, now: Timestamp) -> Option<Timestamp> {
         self.ahead.next(timing, self.counts_from(now))
     }
-}
-
-/// A schedule that an instance has.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Held {
-    /// Identity.
-    pub id: ScheduleId,
-    /// `Definition::revision`.
-    pub revision: String,
-    /// Names the source that it was read from, across restarts.
-    pub scope: String,
 }
 
 /// The last time that cursors were found ahead of the broker's clock and set to the present.
@@ -293,26 +275,8 @@ pub trait Schedules {
     /// the look at other runs, the enqueue and the record are three.
     async fn run_now(&self, run: &ManualRun) -> BrokerResult<ManuallyRun>;
 
-    /// Tries to be or stay the leader for `ttl`, at most [`HOLD_AT_MOST`]. Only for efficiency: nothing depends on there being one.
-    async fn lead(&self, instance: &str, ttl: Duration) -> BrokerResult<bool>;
-
-    /// Says that `instance` has these schedules, beside those it said before, for `ttl` from now on (at most
-    /// [`HOLD_AT_MOST`]). False if its time was over: then only these count, and it must say all of them.
-    async fn hold(&self, instance: &str, held: &[Held], ttl: Duration) -> BrokerResult<bool>;
-
-    /// Withdraws schedules that `instance` has no longer, all of one scope; those that were. They begin at the present
-    /// when they are registered again. Nothing happens to one that another instance has whose time is not over.
-    async fn withdraw(&self, instance: &str, scope: &str, ids: &[ScheduleId]) -> BrokerResult<Vec<ScheduleId>>;
-
-    /// Schedules that any instance ever had from this scope and that were not withdrawn since.
-    async fn held_from(&self, scope: &str) -> BrokerResult<Vec<ScheduleId>>;
-
     /// The last time that cursors were set back to the present.
     async fn corrections(&self) -> BrokerResult<Option<Corrections>>;
-
-    /// Gives leadership up, if `instance` has it, and takes its schedules off the list that other tools are shown.
-    /// What it holds counts for [`HOLD_AFTER_END`] more.
-    async fn resign(&self, instance: &str) -> BrokerResult<()>;
 
     /// Stops a schedule until it is resumed. Nothing ends a pause whose time is over but [`Schedules::resume_schedule`].
     async fn pause_schedule(&self, id: &ScheduleId, pause: &Pause) -> BrokerResult<()>;
@@ -322,7 +286,4 @@ pub trait Schedules {
 
     /// Decisions on record, newest first, of one schedule or of all.
     async fn decisions(&self, id: Option<&ScheduleId>, limit: usize) -> BrokerResult<Vec<Decision>>;
-
-    /// Shows all schedules to other tools for `ttl`; a broker without such tools does nothing.
-    async fn publish_entries(&self, instance: &str, entries: &[EntryView], ttl: Duration) -> BrokerResult<()>;
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use runner_core::clock::{Clock as _, ManualClock};
 use runner_core::task::Task;
-use runner_queue::{Claim, Work as _};
+use runner_queue::{Claim, Claims as _, Upkeep as _};
 use runner_sdk::Stop;
 
 use super::*;

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use runner_core::task::{QueueName, Task, TaskState};
-use runner_queue::{Claim, Exchanged, Settled, Verdict, Work as _};
+use runner_queue::{Claim, Claims as _, Exchanged, Settled, Verdict};
 use runner_sdk::{Ctx, Outcome, Registry};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;

@@ -1,8 +1,9 @@
-//! An operator's actions: on one task, on a whole list, on a queue.
+//! The seam's `Actions`: on one task, on a whole list, on a queue.
 //!
 //! No script works on more than [`BATCH`] tasks, no call on more than [`MAX_ACTED`]; what is longer is worked off
 //! call by call.
 
+use async_trait::async_trait;
 use bytes::Bytes;
 use redis::Value;
 use runner_core::task::{QueueName, TaskId, TaskState, check_payload};
@@ -11,7 +12,7 @@ use crate::redis::RedisBroker;
 use crate::redis::format::scripts::Script;
 use crate::redis::format::{convert, keys, reply};
 use crate::redis::net::fault;
-use crate::{Acted, Action, ActionError, BrokerError, MAX_ACTED, RemoveError};
+use crate::{Acted, Action, ActionError, Actions, BrokerError, BrokerResult, MAX_ACTED, RemoveError};
 
 /// Tasks a script call: Redis does nothing else meanwhile, about 3 ms.
 const BATCH: usize = 250;
@@ -30,81 +31,22 @@ fn word(action: Action) -> &'static str {
     }
 }
 
-impl RedisBroker {
-    pub(in crate::redis) async fn act_on(
-        &self,
-        queue: &QueueName,
-        id: &TaskId,
-        action: Action,
-    ) -> Result<(), ActionError> {
+#[async_trait]
+impl Actions for RedisBroker {
+    async fn act(&self, queue: &QueueName, id: &TaskId, action: Action) -> Result<(), ActionError> {
         self.act_on_bytes(queue, id.as_str().as_bytes(), id, action).await
     }
 
-    /// Deletes what lies under an id that may be no text.
-    pub(in crate::redis) async fn delete_what_lies(&self, queue: &QueueName, id: &[u8]) -> Result<(), ActionError> {
-        let shown = String::from_utf8_lossy(id).into_owned();
-        let shown = TaskId::new(shown).or_else(|_| TaskId::new("?"));
-        let shown = shown.map_err(|_| fault::odd_answer(DOING))?;
-        self.act_on_bytes(queue, id, &shown, Action::Delete).await
+    async fn act_all(&self, queue: &QueueName, state: TaskState, action: Action) -> Result<Acted, ActionError> {
+        self.act_on_list(queue, state, None, action).await
     }
 
-    /// `shown`: the id for people.
-    async fn act_on_bytes(
-        &self,
-        queue: &QueueName,
-        bytes: &[u8],
-        shown: &TaskId,
-        action: Action,
-    ) -> Result<(), ActionError> {
-        let key = keys::task_of(queue.as_str(), bytes);
-        let mut trip = self.conn.trip(DOING).await?;
-        trip.script(Script::Act, &[&key])
-            .arg(keys::queue(queue.as_str()))
-            .arg(keys::own(queue.as_str()))
-            .arg(bytes)
-            .arg(word(action));
-        let answer = ActionReply::of(trip.one().await?);
-        match answer.word.as_str() {
-            "ok" => Ok(()),
-            "missing" => Err(ActionError::NotFound(shown.clone(), queue.clone())),
-            _ => Err(answer.wrong_state(shown, action.done(), DOING)),
-        }
+    async fn act_group(&self, queue: &QueueName, group: &str, action: Action) -> Result<Acted, ActionError> {
+        self.act_on_list(queue, TaskState::Aggregating, Some(group), action)
+            .await
     }
 
-    pub(in crate::redis) async fn act_on_list(
-        &self,
-        queue: &QueueName,
-        state: TaskState,
-        group: Option<&str>,
-        action: Action,
-    ) -> Result<Acted, ActionError> {
-        action.check(state)?;
-        let mut acted = Acted::default();
-        for _ in 0..MAX_ACTED / BATCH {
-            let mut trip = self.conn.trip("act on a list of tasks").await?;
-            trip.script(Script::ActAll, &[keys::part(queue.as_str(), "pending")])
-                .arg(keys::queue(queue.as_str()))
-                .arg(keys::own(queue.as_str()))
-                .arg(state.as_str())
-                .arg(word(action))
-                .arg(BATCH)
-                .arg(group.unwrap_or_default());
-            let mut answer = reply::list(trip.one().await?).into_iter();
-            acted.tasks += answer.next().map_or(0, reply::count);
-            acted.more = answer.next().map_or(0, reply::count) > 0;
-            if !acted.more {
-                break;
-            }
-        }
-        Ok(acted)
-    }
-
-    pub(in crate::redis) async fn edit_payload(
-        &self,
-        queue: &QueueName,
-        id: &TaskId,
-        payload: Bytes,
-    ) -> Result<(), ActionError> {
+    async fn update_payload(&self, queue: &QueueName, id: &TaskId, payload: Bytes) -> Result<(), ActionError> {
         const DOING: &str = "change the payload of a task";
         check_payload(&payload)?;
         let key = keys::task(queue.as_str(), id.as_str());
@@ -133,9 +75,16 @@ impl RedisBroker {
         Err(BrokerError::Unreachable { doing: DOING, source }.into())
     }
 
+    async fn delete_raw(&self, queue: &QueueName, id: &[u8]) -> Result<(), ActionError> {
+        let shown = String::from_utf8_lossy(id).into_owned();
+        let shown = TaskId::new(shown).or_else(|_| TaskId::new("?"));
+        let shown = shown.map_err(|_| fault::odd_answer(DOING))?;
+        self.act_on_bytes(queue, id, &shown, Action::Delete).await
+    }
+
     /// One call's part of removing a queue. Its name goes last, so that a removal that was cut short can be taken
     /// up again.
-    pub(in crate::redis) async fn remove_part(&self, queue: &QueueName, force: bool) -> Result<Acted, RemoveError> {
+    async fn remove_queue(&self, queue: &QueueName, force: bool) -> Result<Acted, RemoveError> {
         const DOING: &str = "remove a queue";
         let mut trip = self.conn.trip(DOING).await?;
         trip.command("SISMEMBER").arg(keys::QUEUES).arg(queue.as_str());
@@ -163,6 +112,71 @@ impl RedisBroker {
                 let mut trip = self.conn.trip(DOING).await?;
                 trip.command("SREM").arg(keys::QUEUES).arg(queue.as_str());
                 trip.one().await?;
+                break;
+            }
+        }
+        Ok(acted)
+    }
+
+    async fn pause_queue(&self, queue: &QueueName) -> BrokerResult<bool> {
+        let mut trip = self.conn.trip("pause a queue").await?;
+        trip.script(Script::Pause, &[keys::part(queue.as_str(), "paused")]);
+        Ok(reply::number(trip.one().await?) == Some(1))
+    }
+
+    async fn resume_queue(&self, queue: &QueueName) -> BrokerResult<bool> {
+        let mut trip = self.conn.trip("resume a queue").await?;
+        trip.command("DEL").arg(keys::part(queue.as_str(), "paused"));
+        Ok(reply::number(trip.one().await?) == Some(1))
+    }
+}
+
+impl RedisBroker {
+    /// `shown`: the id for people.
+    async fn act_on_bytes(
+        &self,
+        queue: &QueueName,
+        bytes: &[u8],
+        shown: &TaskId,
+        action: Action,
+    ) -> Result<(), ActionError> {
+        let key = keys::task_of(queue.as_str(), bytes);
+        let mut trip = self.conn.trip(DOING).await?;
+        trip.script(Script::Act, &[&key])
+            .arg(keys::queue(queue.as_str()))
+            .arg(keys::own(queue.as_str()))
+            .arg(bytes)
+            .arg(word(action));
+        let answer = ActionReply::of(trip.one().await?);
+        match answer.word.as_str() {
+            "ok" => Ok(()),
+            "missing" => Err(ActionError::NotFound(shown.clone(), queue.clone())),
+            _ => Err(answer.wrong_state(shown, action.done(), DOING)),
+        }
+    }
+
+    async fn act_on_list(
+        &self,
+        queue: &QueueName,
+        state: TaskState,
+        group: Option<&str>,
+        action: Action,
+    ) -> Result<Acted, ActionError> {
+        action.check(state)?;
+        let mut acted = Acted::default();
+        for _ in 0..MAX_ACTED / BATCH {
+            let mut trip = self.conn.trip("act on a list of tasks").await?;
+            trip.script(Script::ActAll, &[keys::part(queue.as_str(), "pending")])
+                .arg(keys::queue(queue.as_str()))
+                .arg(keys::own(queue.as_str()))
+                .arg(state.as_str())
+                .arg(word(action))
+                .arg(BATCH)
+                .arg(group.unwrap_or_default());
+            let mut answer = reply::list(trip.one().await?).into_iter();
+            acted.tasks += answer.next().map_or(0, reply::count);
+            acted.more = answer.next().map_or(0, reply::count) > 0;
+            if !acted.more {
                 break;
             }
         }

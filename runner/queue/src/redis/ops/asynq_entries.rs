@@ -1,7 +1,8 @@
-//! Schedules shown to asynq's own tools: entries and their history. No decision of ours is made from what lies here.
+//! The seam's `Entries`: schedules shown to asynq's own tools, entries and their history. No decision of ours is made from what lies here.
 
 use std::time::Duration;
 
+use async_trait::async_trait;
 use prost::Message as _;
 use redis::Value;
 use runner_core::duration;
@@ -12,10 +13,10 @@ use crate::redis::RedisBroker;
 use crate::redis::format::scripts::Script;
 use crate::redis::format::wire::{self, EntryMessage, Instant};
 use crate::redis::format::{convert, keys, reply};
-use crate::redis::ops::inspect::bounds;
 use crate::redis::ops::partial::or_nothing;
+use crate::redis::ops::task_views::bounds;
 use crate::{
-    BrokerResult, Committed, DecisionKind, EnqueueEvent, EnqueueEventPage, EntryView, ForeignEntry,
+    BrokerResult, Committed, DecisionKind, EnqueueEvent, EnqueueEventPage, Entries, EntryView, ForeignEntry,
     MAX_FOREIGN_ENTRIES, Page,
 };
 
@@ -24,13 +25,9 @@ const EVENTS_BEFORE: isize = 999;
 /// Schedulers whose entries are listed at most.
 const MAX_SCHEDULERS: usize = 100;
 
-impl RedisBroker {
-    pub(in crate::redis) async fn show_entries(
-        &self,
-        instance: &str,
-        entries: &[EntryView],
-        ttl: Duration,
-    ) -> BrokerResult<()> {
+#[async_trait]
+impl Entries for RedisBroker {
+    async fn publish_entries(&self, instance: &str, entries: &[EntryView], ttl: Duration) -> BrokerResult<()> {
         let key = keys::scheduler(instance);
         let ttl = convert::whole_seconds(ttl).max(1);
         let mut trip = self.conn.trip("show the schedules to other tools").await?;
@@ -44,8 +41,7 @@ impl RedisBroker {
         trip.send().await.map(drop)
     }
 
-    /// Entries that schedulers of other programs show, those of schedulers that fell silent left out.
-    pub(in crate::redis) async fn list_foreign_entries(&self) -> BrokerResult<Vec<ForeignEntry>> {
+    async fn foreign_entries(&self) -> BrokerResult<Vec<ForeignEntry>> {
         const DOING: &str = "list the entries of other schedulers";
         let mut trip = self.conn.trip(DOING).await?;
         trip.script(Script::Listed, &[keys::SCHEDULERS]).arg(MAX_SCHEDULERS);
@@ -71,22 +67,8 @@ impl RedisBroker {
         Ok(entries)
     }
 
-    /// Takes the entries of this scheduler off the list of other tools, at its end.
-    pub(in crate::redis) async fn hide_entries(&self, instance: &str) -> BrokerResult<()> {
-        let key = keys::scheduler(instance);
-        let mut trip = self.conn.trip("take the schedules off the list of other tools").await?;
-        trip.command("ZREM").arg(keys::SCHEDULERS).arg(&key);
-        trip.command("DEL").arg(&key);
-        let answers: BrokerResult<Vec<Value>> = trip.each().await?.into_iter().map(or_nothing).collect();
-        answers.map(drop)
-    }
-
-    /// What other tools are told that a schedule enqueued; also that of a Go scheduler, under the id of its entry.
-    pub(in crate::redis) async fn shown_fires(
-        &self,
-        schedule: &ScheduleId,
-        page: Page,
-    ) -> BrokerResult<EnqueueEventPage> {
+    async fn enqueue_events(&self, schedule: &ScheduleId, page: Page) -> BrokerResult<EnqueueEventPage> {
+        // Also what a Go scheduler enqueued, under the id of its entry.
         let key = keys::history(schedule.as_str());
         let (skip, size) = bounds(page);
         let mut trip = self.conn.trip("read what a schedule enqueued").await?;
@@ -107,6 +89,18 @@ impl RedisBroker {
             events: events.collect(),
             total,
         })
+    }
+}
+
+impl RedisBroker {
+    /// Takes the entries of this scheduler off the list of other tools, at its end.
+    pub(in crate::redis) async fn hide_entries(&self, instance: &str) -> BrokerResult<()> {
+        let key = keys::scheduler(instance);
+        let mut trip = self.conn.trip("take the schedules off the list of other tools").await?;
+        trip.command("ZREM").arg(keys::SCHEDULERS).arg(&key);
+        trip.command("DEL").arg(&key);
+        let answers: BrokerResult<Vec<Value>> = trip.each().await?.into_iter().map(or_nothing).collect();
+        answers.map(drop)
     }
 
     /// Best effort: the decisions stand whether or not other tools get to see them.

@@ -1,279 +1,65 @@
-//! Claiming tasks and keeping their leases.
+//! The seam's `Claims`: who claims, leases, and what is noted of a run.
+//!
+//! Not here: taking tasks (`exchange`, `per_queue`) and writing verdicts (`settle`).
 
 use std::time::Duration;
 
-use redis::Value;
+use async_trait::async_trait;
+use jiff::Timestamp;
 use runner_core::task::QueueName;
-use tokio::time::Instant;
 
 use crate::redis::RedisBroker;
 use crate::redis::format::scripts::Script;
 use crate::redis::format::{convert, keys, reply};
-use crate::redis::net::conn::RoundTrip;
-use crate::redis::ops::passed_over::CallContext;
-use crate::redis::ops::{repair, settle};
-use crate::{BrokerResult, Claim, Exchanged, Repaired, Settlement, Suspicion, TaskRecord};
+use crate::redis::ops::partial::PartialFailure;
+use crate::redis::ops::settle;
+use crate::{Absolved, BrokerResult, Claim, Claims, Exchanged, KnownTypes, Settled, Settlement};
 
-const CLAIM: &str = "claim tasks";
-const EXCHANGE: &str = "settle and claim tasks";
+#[async_trait]
+impl Claims for RedisBroker {
+    fn claims_as(&self, host: &str, pid: u32) {
+        // Two containers may have one host name, and process id 1 each.
+        let sign = || uuid::Uuid::new_v4().as_fields().0;
+        self.claimant.get_or_init(|| format!("{host}:{pid} {:08x}", sign()));
+    }
 
-/// Claims a script call: Redis does nothing else meanwhile, about 1 ms.
-const BATCH: usize = 256;
+    fn claims_types(&self, types: &KnownTypes) {
+        self.passed.know(types);
+    }
 
-/// An active task that cannot be read.
-pub(in crate::redis) struct Unreadable {
-    pub id: Vec<u8>,
-    pub run: Vec<u8>,
-    pub why: String,
-}
-
-impl RedisBroker {
-    /// `within`: see [`Trip::within`].
-    pub(in crate::redis) async fn claim_tasks(
-        &self,
-        queues: &[QueueName],
-        max: usize,
-        lease: Duration,
-        within: Option<Duration>,
-    ) -> BrokerResult<Vec<Claim>> {
-        let mut claims = Vec::new();
-        while claims.len() < max && !queues.is_empty() {
-            let wanted = (max - claims.len()).min(BATCH);
-            match self.claim_batch(queues, wanted, lease, within, &mut claims).await {
-                Ok(taken) if taken == wanted => (),
-                Ok(_) => break,
-                // What was claimed must reach the caller.
-                Err(error) if claims.is_empty() => return Err(error),
-                Err(error) => {
-                    tracing::debug!(%error, "some tasks were claimed before the server failed");
-                    break;
-                }
-            }
+    async fn claim(&self, queues: &[QueueName], max: usize, lease: Duration) -> BrokerResult<Vec<Claim>> {
+        self.claims_for(lease);
+        if self.conn.is_cluster() {
+            return self.claim_by_queue(queues, max, lease).await;
         }
-        Ok(claims)
+        self.claim_tasks(queues, max, lease, None).await
     }
 
-    /// How many were taken, those that could not be read included.
-    async fn claim_batch(
-        &self,
-        queues: &[QueueName],
-        wanted: usize,
-        lease: Duration,
-        within: Option<Duration>,
-        claims: &mut Vec<Claim>,
-    ) -> BrokerResult<usize> {
-        self.passed.prepare(&self.conn, queues).await;
-        let began = Instant::now();
-        let mut trip = self.conn.trip(CLAIM).await?;
-        trip.within(within);
-        let told = self.add_claim(&mut trip, queues, wanted, lease, None);
-        let answer = trip.one().await;
-        self.unanswered.note(&answer, queues, began);
-        Ok(self.read_claims(&told, queues, reply::list(answer?), claims).await)
-    }
-
-    /// With the queue whose claims end in the same call; they follow.
-    fn add_claim(
-        &self,
-        trip: &mut RoundTrip<'_>,
-        queues: &[QueueName],
-        wanted: usize,
-        lease: Duration,
-        ending: Option<&QueueName>,
-    ) -> CallContext {
-        let pending = queues.iter().map(|q| keys::part(q.as_str(), "pending"));
-        let active = ending.map(|queue| keys::part(queue.as_str(), "active"));
-        let touched: Vec<String> = pending.chain(active).collect();
-        trip.script(Script::Exchange, &touched)
-            .arg(wanted)
-            .arg(convert::millis(lease))
-            .arg(self.claimant.get().map_or("", String::as_str))
-            .arg(queues.len());
-        self.passed.add(&self.conn, trip, queues, |trip, queue| {
-            trip.arg(keys::queue(queue.as_str())).arg(keys::own(queue.as_str()));
-        })
-    }
-
-    /// Claims out of an answer of the script, and how many it took; puts aside what cannot be read.
-    async fn read_claims(
-        &self,
-        told: &CallContext,
-        queues: &[QueueName],
-        answer: Vec<Value>,
-        claims: &mut Vec<Claim>,
-    ) -> usize {
-        let mut answer = answer.into_iter().skip(1);
-        let Some(lease_until) = answer.next().and_then(reply::seconds) else {
-            self.passed.forgotten(told);
-            return 0;
-        };
-        self.passed.learn(told, queues, answer.next().unwrap_or(Value::Nil));
-        let suspects = suspects_of(answer.next().map(reply::list).unwrap_or_default());
-        let (mut taken, first) = (0, claims.len());
-        while let Some((place, count, run)) = next_head(&mut answer) {
-            let Some(queue) = queues.get(place) else { break };
-            let mut unreadable = Vec::new();
-            for _ in 0..count {
-                let Some((id, message)) = next_row(&mut answer) else {
-                    break;
-                };
-                taken += 1;
-                match convert::decode(message, queue, &id) {
-                    Ok(record) => {
-                        let known = suspects.iter().find(|s| s.place == place && s.id == id);
-                        let claim = Claim::new(record, run, lease_until);
-                        claims.push(claim.suspected(known.map(|s| s.suspicion)));
-                    }
-                    Err(why) => {
-                        let run = run.to_string().into_bytes();
-                        unreadable.push(Unreadable { id, run, why });
-                    }
-                }
-            }
-            // The tasks that were claimed must reach the caller: what cannot be put aside now stays active,
-            // and is found again when its lease has run out.
-            if let Err(error) = self.quarantine(queue, &unreadable).await {
-                tracing::warn!(queue = %queue, %error, "tasks that cannot be read stay active for now");
-            }
+    async fn settle(&self, settlements: &[Settlement]) -> BrokerResult<Vec<Settled>> {
+        if self.conn.is_cluster() {
+            return self.settle_per_queue(settlements, None).await;
         }
-        let stripped = claims[first..]
-            .iter_mut()
-            .filter(|claim| convert::lost_headers(claim.task()));
-        self.give_back_headers(stripped.map(Claim::record_mut).collect()).await;
-        taken
+        self.settle_claims(settlements, None).await
     }
 
-    /// Restores the headers of schedules' tasks that lost them. A task without is better than none.
-    pub(in crate::redis) async fn give_back_headers(&self, records: Vec<&mut TaskRecord>) {
-        if records.is_empty() {
-            return;
-        }
-        let kept = async {
-            let mut trip = self.conn.trip("read what a schedule said of its task").await?;
-            for record in &records {
-                let key = keys::task(record.queue.as_str(), record.id.as_str());
-                trip.command("HGET").arg(key).arg("headers");
-            }
-            trip.each().await
-        };
-        let kept = kept.await.unwrap_or_else(|error| {
-            tracing::debug!(%error, "headers are restored from the ids of tasks");
-            Vec::new()
-        });
-        let mut kept = kept.into_iter().map(|answer| answer.ok().and_then(reply::bytes));
-        for record in records {
-            convert::restore_headers(record, kept.next().flatten());
-        }
-    }
-
-    /// Settles and claims in one round trip.
-    pub(in crate::redis) async fn exchange_claims(
+    async fn exchange(
         &self,
         settlements: &[Settlement],
         queues: &[QueueName],
         max: usize,
         lease: Duration,
     ) -> BrokerResult<Exchanged> {
-        let batches = settle::by_queue(settlements.iter().map(|s| &s.claim.task().queue), BATCH);
-        let wanted = if queues.is_empty() { 0 } else { max.min(BATCH) };
-        let began = Instant::now();
-        if wanted > 0 {
-            self.passed.prepare(&self.conn, queues).await;
+        self.claims_for(lease);
+        if self.conn.is_cluster() {
+            return Ok(self.exchange_apart(settlements, queues, max, lease).await);
         }
-        if let [only] = &batches[..]
-            && settle::leaves_nothing(settlements, only)
-        {
-            return self.exchange_at_once(settlements, only, queues, wanted, lease).await;
-        }
-        let mut trip = self.conn.trip(EXCHANGE).await?;
-        settle::add_settles(&mut trip, settlements, &batches, None);
-        let told = (wanted > 0).then(|| self.add_claim(&mut trip, queues, wanted, lease, None));
-        let answers = trip.each().await;
-        if wanted > 0 {
-            self.unanswered.note(&answers, queues, began);
-        }
-        let mut answers = answers?.into_iter();
-        let ended: BrokerResult<Vec<Value>> = answers.by_ref().take(batches.len()).collect();
-        let claims = answers.next();
-        if let Some(claims) = &claims {
-            self.unanswered.note(claims, queues, began);
-        }
-        let claims = match claims.zip(told) {
-            None => Ok(Vec::new()),
-            Some((Err(error), _)) => Err(error),
-            Some((Ok(answer), told)) => {
-                let mut claims = Vec::new();
-                self.read_claims(&told, queues, reply::list(answer), &mut claims).await;
-                Ok(claims)
-            }
-        };
-        Ok(Exchanged {
-            settled: ended.map(|answers| settle::settled(settlements.len(), &batches, answers)),
-            claims,
-        })
+        self.exchange_claims(settlements, queues, max, lease).await
     }
 
-    /// The same in one script call: the usual case of a busy worker, tasks that are done and leave nothing.
-    async fn exchange_at_once(
-        &self,
-        settlements: &[Settlement],
-        batch: &settle::Batch<'_>,
-        queues: &[QueueName],
-        wanted: usize,
-        lease: Duration,
-    ) -> BrokerResult<Exchanged> {
-        let began = Instant::now();
-        let mut trip = self.conn.trip(EXCHANGE).await?;
-        let told = self.add_claim(&mut trip, queues, wanted, lease, Some(batch.0));
-        settle::ends(&mut trip, settlements, batch);
-        let answer = trip.one().await;
-        if wanted > 0 {
-            self.unanswered.note(&answer, queues, began);
-        }
-        let mut answer = reply::list(answer?);
-        let stale = answer.first_mut().map(std::mem::take).unwrap_or_default();
-        let mut claims = Vec::new();
-        self.read_claims(&told, queues, answer, &mut claims).await;
-        Ok(Exchanged {
-            settled: Ok(settle::settled(
-                settlements.len(),
-                std::slice::from_ref(batch),
-                [Value::Array(vec![stale])],
-            )),
-            claims: Ok(claims),
-        })
-    }
-
-    /// Puts active tasks that cannot be read aside as archived.
-    pub(in crate::redis) async fn quarantine(&self, queue: &QueueName, bad: &[Unreadable]) -> BrokerResult<()> {
-        if bad.is_empty() {
-            return Ok(());
-        }
-        let mut trip = self.conn.trip("put tasks aside that cannot be read").await?;
-        trip.script(Script::Quarantine, &[keys::part(queue.as_str(), "active")])
-            .arg(keys::queue(queue.as_str()))
-            .arg(keys::own(queue.as_str()));
-        for task in bad {
-            let id = String::from_utf8_lossy(&task.id);
-            tracing::warn!(queue = %queue, task = %id, why = task.why, "a task cannot be read; archived");
-            let reason = repair::put_aside(&format!("unreadable: {}", task.why), self.present());
-            trip.arg(&task.id[..]).arg(&task.run[..]).arg(reason);
-            self.mended.add(&Repaired {
-                quarantined: 1,
-                ..Repaired::default()
-            });
-        }
-        trip.one().await?;
-        Ok(())
-    }
-
-    pub(in crate::redis) async fn extend_leases(
-        &self,
-        claims: &[Claim],
-        lease: Duration,
-    ) -> BrokerResult<Vec<Option<jiff::Timestamp>>> {
+    async fn extend(&self, claims: &[Claim], lease: Duration) -> BrokerResult<Vec<Option<Timestamp>>> {
+        self.claims_for(lease);
         let mut ends = vec![None; claims.len()];
-        let batches = crate::redis::ops::settle::by_queue(claims.iter().map(|c| &c.task().queue), BATCH);
+        let batches = settle::by_queue(claims.iter().map(|c| &c.task().queue), settle::BATCH);
         if batches.is_empty() {
             return Ok(ends);
         }
@@ -303,42 +89,59 @@ impl RedisBroker {
         }
         Ok(ends)
     }
-}
 
-/// A suspect among the tasks that were taken.
-struct Suspect {
-    place: usize,
-    id: Vec<u8>,
-    suspicion: Suspicion,
-}
+    fn has_unanswered(&self) -> bool {
+        self.any_unanswered()
+    }
 
-/// See `exchange.lua`. Counts that cannot be read are the least there is.
-fn suspects_of(answer: Vec<Value>) -> Vec<Suspect> {
-    let mut answer = answer.into_iter();
-    let next = || {
-        let place = usize::try_from(reply::number(answer.next()?)?).ok()?.checked_sub(1)?;
-        let id = reply::bytes(answer.next()?)?;
-        let number = |value: Value| reply::text(value).and_then(|text| text.parse::<u64>().ok());
-        let crashes = answer.next().and_then(number).unwrap_or(1);
-        let ran = answer.next().and_then(number).unwrap_or(0);
-        let suspicion = Suspicion {
-            crashes: u32::try_from(crashes).unwrap_or(u32::MAX).max(1),
-            ran: Duration::from_millis(ran),
-        };
-        Some(Suspect { place, id, suspicion })
-    };
-    std::iter::from_fn(next).collect()
-}
+    async fn unanswered(&self, lease: Duration) -> BrokerResult<Vec<Claim>> {
+        self.claims_unanswered(lease).await
+    }
 
-/// Place of the queue, how many tasks of it follow, their run.
-fn next_head(answer: &mut impl Iterator<Item = Value>) -> Option<(usize, u64, u64)> {
-    let number = usize::try_from(reply::number(answer.next()?)?).ok()?;
-    let count = reply::count(answer.next()?);
-    let run = reply::count(answer.next()?);
-    Some((number.checked_sub(1)?, count, run))
-}
+    async fn run_alone(&self, claim: &Claim, alone: bool) -> BrokerResult<bool> {
+        let (queue, id) = (claim.task().queue.as_str(), claim.task().id.as_str());
+        let mut trip = self.conn.trip("note whether a run is alone").await?;
+        trip.script(Script::Alone, &[keys::part(queue, "active")])
+            .arg(keys::queue(queue))
+            .arg(keys::own(queue))
+            .arg(id)
+            .arg(claim.run())
+            .arg(if alone { "1" } else { "" });
+        Ok(reply::number(trip.one().await?) == Some(1))
+    }
 
-/// Id and message.
-fn next_row(answer: &mut impl Iterator<Item = Value>) -> Option<(Vec<u8>, Vec<u8>)> {
-    Some((reply::bytes(answer.next()?)?, reply::bytes(answer.next()?)?))
+    /// What lies on a server that is away is to be reported again.
+    async fn absolve(&self, claims: &[Claim]) -> BrokerResult<Vec<Absolved>> {
+        let batches = settle::by_queue(claims.iter().map(|c| &c.task().queue), settle::BATCH);
+        let mut answers = vec![Absolved::Held; claims.len()];
+        if batches.is_empty() {
+            return Ok(answers);
+        }
+        let mut trip = self.conn.trip("report that a worker lives").await?;
+        for (queue, places) in &batches {
+            trip.script(Script::Absolve, &[keys::part(queue.as_str(), "active")])
+                .arg(keys::queue(queue.as_str()))
+                .arg(keys::own(queue.as_str()));
+            for place in places {
+                let claim = &claims[*place];
+                trip.arg(claim.task().id.as_str()).arg(claim.run());
+            }
+        }
+        let (mut trouble, mut told) = (PartialFailure::default(), false);
+        for ((queue, places), answer) in batches.iter().zip(trip.each().await?) {
+            let Some(answer) = trouble.part(queue, answer) else {
+                continue;
+            };
+            told = true;
+            for (place, answer) in places.iter().zip(reply::list(answer)) {
+                answers[*place] = match reply::number(answer) {
+                    Some(1) => Absolved::Corrected,
+                    Some(2) => Absolved::Held,
+                    _ => Absolved::Gone,
+                };
+            }
+        }
+        trouble.unless(told)?;
+        Ok(answers)
+    }
 }

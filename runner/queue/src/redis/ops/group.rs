@@ -6,16 +6,16 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use runner_core::task::QueueName;
+use runner_core::task::{QueueName, TaskState};
 
 use crate::redis::RedisBroker;
 use crate::redis::format::scripts::Script;
 use crate::redis::format::{convert, keys, reply};
-use crate::redis::ops::inspect::bounds;
 use crate::redis::ops::partial::{PartialFailure, or_nothing};
+use crate::redis::ops::task_views::bounds;
 use crate::{
     BrokerResult, GroupInfo, GroupNames, GroupPage, GroupRule, Groups, MAX_SET, Page, Reclaimed, SET_DEADLINE,
-    StagedSet, TaskRecord,
+    StagedSet, TaskPage, TaskRecord,
 };
 
 /// Names that a look at the groups asks for at once.
@@ -134,6 +134,29 @@ impl Groups for RedisBroker {
         trouble.unless(!reclaimed.is_empty())?;
         Ok(reclaimed)
     }
+
+    async fn groups(&self, queue: &QueueName, page: Page) -> BrokerResult<GroupPage> {
+        let (skip, size) = bounds(page);
+        let mut trip = self.conn.trip("list groups").await?;
+        trip.script(Script::Groups, &[keys::part(queue.as_str(), "groups")])
+            .arg(keys::queue(queue.as_str()))
+            .arg(skip)
+            .arg(size);
+        let mut row = reply::list(trip.one().await?).into_iter();
+        let total = row.next().map_or(0, reply::count);
+        let mut groups = Vec::new();
+        while let (Some(name), Some(tasks)) = (row.next(), row.next()) {
+            if let Some(name) = reply::text(name) {
+                let tasks = reply::count(tasks);
+                groups.push(GroupInfo { name, tasks });
+            }
+        }
+        Ok(GroupPage { groups, total })
+    }
+
+    async fn group_tasks(&self, queue: &QueueName, group: &str, page: Page) -> BrokerResult<TaskPage> {
+        self.page_of(queue, TaskState::Aggregating, Some(group), page).await
+    }
 }
 
 impl RedisBroker {
@@ -183,25 +206,6 @@ impl RedisBroker {
             trip.one().await?;
         }
         Ok(())
-    }
-
-    pub(in crate::redis) async fn page_of_groups(&self, queue: &QueueName, page: Page) -> BrokerResult<GroupPage> {
-        let (skip, size) = bounds(page);
-        let mut trip = self.conn.trip("list groups").await?;
-        trip.script(Script::Groups, &[keys::part(queue.as_str(), "groups")])
-            .arg(keys::queue(queue.as_str()))
-            .arg(skip)
-            .arg(size);
-        let mut row = reply::list(trip.one().await?).into_iter();
-        let total = row.next().map_or(0, reply::count);
-        let mut groups = Vec::new();
-        while let (Some(name), Some(tasks)) = (row.next(), row.next()) {
-            if let Some(name) = reply::text(name) {
-                let tasks = reply::count(tasks);
-                groups.push(GroupInfo { name, tasks });
-            }
-        }
-        Ok(GroupPage { groups, total })
     }
 }
 

@@ -1,30 +1,47 @@
-//! Which instance has which schedules, and the withdrawal of those that none has any more.
+//! The seam's `Holders`: which instance leads, which instance has which schedules, and the withdrawal of those that none has any more.
 //!
 //! An instance lasts as long as it says so; a schedule of an instance that died is not withdrawn for that. Not here:
 //! what a withdrawal does to the cursor, which is `register.lua`.
 
 use std::time::Duration;
 
+use async_trait::async_trait;
 use runner_core::schedule::ScheduleId;
 
 use crate::redis::RedisBroker;
 use crate::redis::format::scripts::Script;
 use crate::redis::format::{convert, keys, reply};
 use crate::redis::ops::partial::or_nothing;
-use crate::{BrokerResult, HOLD_AT_MOST, Held, Pause, Standing};
+use crate::{BrokerResult, HOLD_AFTER_END, HOLD_AT_MOST, Held, Holders, Pause, Standing};
 
 /// Schedules a script call.
 const BATCH: usize = 500;
 /// Schedules of one source that are read: many times those of any installation.
 const MOST: usize = 200_000;
 
-impl RedisBroker {
-    pub(in crate::redis) async fn hold_schedules(
-        &self,
-        instance: &str,
-        held: &[Held],
-        ttl: Duration,
-    ) -> BrokerResult<bool> {
+#[async_trait]
+impl Holders for RedisBroker {
+    async fn lead(&self, instance: &str, ttl: Duration) -> BrokerResult<bool> {
+        let mut trip = self.conn.trip("become the leading scheduler").await?;
+        trip.script(Script::Lead, &[keys::leader(self.conn.is_cluster())])
+            .arg(instance)
+            .arg(convert::millis(ttl).max(1))
+            .arg(HOLD_AT_MOST.as_secs());
+        Ok(reply::number(trip.one().await?) == Some(1))
+    }
+
+    async fn resign(&self, instance: &str) -> BrokerResult<()> {
+        let mut trip = self.conn.trip("give up being the leading scheduler").await?;
+        trip.script(Script::Lead, &[keys::leader(self.conn.is_cluster())])
+            .arg(instance)
+            .arg("")
+            .arg(HOLD_AT_MOST.as_secs());
+        trip.one().await?;
+        self.let_go(instance, HOLD_AFTER_END).await?;
+        self.hide_entries(instance).await
+    }
+
+    async fn hold(&self, instance: &str, held: &[Held], ttl: Duration) -> BrokerResult<bool> {
         let cluster = self.conn.is_cluster();
         let mut known = true;
         let mut batches = held.chunks(BATCH);
@@ -52,12 +69,7 @@ impl RedisBroker {
         Ok(known)
     }
 
-    pub(in crate::redis) async fn withdraw_schedules(
-        &self,
-        instance: &str,
-        scope: &str,
-        ids: &[ScheduleId],
-    ) -> BrokerResult<Vec<ScheduleId>> {
+    async fn withdraw(&self, instance: &str, scope: &str, ids: &[ScheduleId]) -> BrokerResult<Vec<ScheduleId>> {
         let cluster = self.conn.is_cluster();
         let (before, after) = keys::around_held(cluster);
         let names = [
@@ -83,7 +95,7 @@ impl RedisBroker {
         Ok(withdrawn)
     }
 
-    pub(in crate::redis) async fn schedules_of(&self, scope: &str) -> BrokerResult<Vec<ScheduleId>> {
+    async fn held_from(&self, scope: &str) -> BrokerResult<Vec<ScheduleId>> {
         let mut trip = self.conn.trip("ask for the schedules of a source").await?;
         trip.command("SMEMBERS").arg(keys::scope(scope, self.conn.is_cluster()));
         let ids = reply::list(or_nothing(trip.one().await)?)
@@ -91,15 +103,17 @@ impl RedisBroker {
             .filter_map(reply::text);
         Ok(ids.take(MOST).map(ScheduleId::from_text).collect())
     }
+}
 
+impl RedisBroker {
     /// An instance that ends in good order is not waited for as long as one that fell silent.
-    pub(in crate::redis) async fn let_go(&self, instance: &str, soon: Duration) -> BrokerResult<()> {
+    async fn let_go(&self, instance: &str, soon: Duration) -> BrokerResult<()> {
         let mut trip = self.conn.trip("say that an instance ends").await?;
         trip.command("ZSCORE")
             .arg(keys::holders(self.conn.is_cluster()))
             .arg(instance);
         if or_nothing(trip.one().await)? != redis::Value::Nil {
-            self.hold_schedules(instance, &[], soon).await?;
+            self.hold(instance, &[], soon).await?;
         }
         Ok(())
     }

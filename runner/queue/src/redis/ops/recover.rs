@@ -14,12 +14,12 @@ use runner_core::task::{AttemptOutcome, QueueName, TaskId, TaskState, recovery_d
 use crate::redis::RedisBroker;
 use crate::redis::format::scripts::Script;
 use crate::redis::format::{convert, keys, reply};
-use crate::redis::ops::claim::Unreadable;
 use crate::redis::ops::partial::PartialFailure;
-use crate::redis::ops::{repair, settle};
+use crate::redis::ops::quarantine::Unreadable;
+use crate::redis::ops::repair;
 use crate::{
-    Absolved, Attempt, BrokerResult, Claim, LEASE_EXPIRED, LONGEST_LEASE, Recovered, Settled, Settlement, Suspicion,
-    TaskRecord, Verdict, after_crash, longest_run, poison,
+    Attempt, BrokerResult, Claim, LEASE_EXPIRED, LONGEST_LEASE, Recovered, Settled, Settlement, Suspicion, TaskRecord,
+    Verdict, after_crash, longest_run, poison,
 };
 
 /// Tasks a script call: Redis does nothing else meanwhile.
@@ -56,7 +56,7 @@ struct ExpiredClaim {
 }
 
 impl RedisBroker {
-    pub(in crate::redis) async fn recover_silent(
+    pub(in crate::redis) async fn recover_expired(
         &self,
         queues: &[QueueName],
         grace: Duration,
@@ -161,53 +161,6 @@ impl RedisBroker {
     /// Zero if it has made none.
     fn lease(&self) -> Duration {
         Duration::from_millis(self.lease_ms.load(Ordering::Relaxed))
-    }
-
-    pub(in crate::redis) async fn note_alone(&self, claim: &Claim, alone: bool) -> BrokerResult<bool> {
-        let (queue, id) = (claim.task().queue.as_str(), claim.task().id.as_str());
-        let mut trip = self.conn.trip("note whether a run is alone").await?;
-        trip.script(Script::Alone, &[keys::part(queue, "active")])
-            .arg(keys::queue(queue))
-            .arg(keys::own(queue))
-            .arg(id)
-            .arg(claim.run())
-            .arg(if alone { "1" } else { "" });
-        Ok(reply::number(trip.one().await?) == Some(1))
-    }
-
-    /// What lies on a server that is away is to be reported again.
-    pub(in crate::redis) async fn take_back_crashes(&self, claims: &[Claim]) -> BrokerResult<Vec<Absolved>> {
-        let batches = settle::by_queue(claims.iter().map(|c| &c.task().queue), settle::BATCH);
-        let mut answers = vec![Absolved::Held; claims.len()];
-        if batches.is_empty() {
-            return Ok(answers);
-        }
-        let mut trip = self.conn.trip("report that a worker lives").await?;
-        for (queue, places) in &batches {
-            trip.script(Script::Absolve, &[keys::part(queue.as_str(), "active")])
-                .arg(keys::queue(queue.as_str()))
-                .arg(keys::own(queue.as_str()));
-            for place in places {
-                let claim = &claims[*place];
-                trip.arg(claim.task().id.as_str()).arg(claim.run());
-            }
-        }
-        let (mut trouble, mut told) = (PartialFailure::default(), false);
-        for ((queue, places), answer) in batches.iter().zip(trip.each().await?) {
-            let Some(answer) = trouble.part(queue, answer) else {
-                continue;
-            };
-            told = true;
-            for (place, answer) in places.iter().zip(reply::list(answer)) {
-                answers[*place] = match reply::number(answer) {
-                    Some(1) => Absolved::Corrected,
-                    Some(2) => Absolved::Held,
-                    _ => Absolved::Gone,
-                };
-            }
-        }
-        trouble.unless(told)?;
-        Ok(answers)
     }
 }
 

@@ -86,7 +86,7 @@ impl UnreportedRepairs {
         }
     }
 
-    fn take(&self) -> Repaired {
+    pub(in crate::redis) fn take(&self) -> Repaired {
         std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
@@ -138,15 +138,12 @@ impl RedisBroker {
         self.conn.clock().map_or_else(|| SystemClock.now(), |clock| clock.now())
     }
 
-    pub(in crate::redis) async fn repair_some(&self, queues: &[QueueName], limit: usize) -> BrokerResult<Repaired> {
-        let mut rounds = self.rounds.lock().await;
-        self.walk_lists(queues, limit, &mut rounds).await?;
-        self.walk_keys(queues, limit, &mut rounds).await?;
-        self.walk_claims(queues, limit, &mut rounds).await?;
-        Ok(self.mended.take())
-    }
-
-    async fn walk_lists(&self, queues: &[QueueName], limit: usize, rounds: &mut RepairCursor) -> BrokerResult<()> {
+    pub(in crate::redis) async fn walk_lists(
+        &self,
+        queues: &[QueueName],
+        limit: usize,
+        rounds: &mut RepairCursor,
+    ) -> BrokerResult<()> {
         let mut trouble = PartialFailure::default();
         let mut open: Vec<(&QueueName, &'static str, usize)> = queues
             .iter()
@@ -188,7 +185,12 @@ impl RedisBroker {
     }
 
     /// Of one server all keys are looked at once for all queues; of a cluster those beside each queue.
-    async fn walk_keys(&self, queues: &[QueueName], limit: usize, rounds: &mut RepairCursor) -> BrokerResult<()> {
+    pub(in crate::redis) async fn walk_keys(
+        &self,
+        queues: &[QueueName],
+        limit: usize,
+        rounds: &mut RepairCursor,
+    ) -> BrokerResult<()> {
         let steps = limit.div_ceil(SCANNED);
         if !self.conn.is_cluster() {
             for _ in 0..steps {
@@ -243,7 +245,12 @@ impl RedisBroker {
 
     /// Drops claims on tasks that a Go server took over, and all of a queue without claims and active tasks: no damage, but
     /// nothing else would. What remains lasts for another month.
-    async fn walk_claims(&self, queues: &[QueueName], limit: usize, rounds: &mut RepairCursor) -> BrokerResult<()> {
+    pub(in crate::redis) async fn walk_claims(
+        &self,
+        queues: &[QueueName],
+        limit: usize,
+        rounds: &mut RepairCursor,
+    ) -> BrokerResult<()> {
         let mut trouble = PartialFailure::default();
         let mut trip = self.conn.trip("look for claims that nobody holds").await?;
         for queue in queues {

@@ -20,8 +20,7 @@ use crate::redis::ops::partial::or_nothing;
 use crate::redis::ops::produce;
 use crate::{
     Broker as _, BrokerResult, CURSOR_AHEAD, Commit, CommitFire, Committed, Corrections, Decision, DecisionKind,
-    EntryView, HOLD_AFTER_END, HOLD_AT_MOST, Held, ManualRun, ManuallyRun, Pause, Registration, Resume, Resumed,
-    Schedules, Standing,
+    ManualRun, ManuallyRun, Pause, Registration, Resume, Resumed, Schedules, Standing,
 };
 
 /// Schedules a call of a script or a command.
@@ -98,38 +97,6 @@ impl Schedules for RedisBroker {
 
     async fn run_now(&self, run: &ManualRun) -> BrokerResult<ManuallyRun> {
         self.run_by_hand(run).await
-    }
-
-    async fn lead(&self, instance: &str, ttl: Duration) -> BrokerResult<bool> {
-        let mut trip = self.conn.trip("become the leading scheduler").await?;
-        trip.script(Script::Lead, &[keys::leader(self.conn.is_cluster())])
-            .arg(instance)
-            .arg(convert::millis(ttl).max(1))
-            .arg(HOLD_AT_MOST.as_secs());
-        Ok(reply::number(trip.one().await?) == Some(1))
-    }
-
-    async fn resign(&self, instance: &str) -> BrokerResult<()> {
-        let mut trip = self.conn.trip("give up being the leading scheduler").await?;
-        trip.script(Script::Lead, &[keys::leader(self.conn.is_cluster())])
-            .arg(instance)
-            .arg("")
-            .arg(HOLD_AT_MOST.as_secs());
-        trip.one().await?;
-        self.let_go(instance, HOLD_AFTER_END).await?;
-        self.hide_entries(instance).await
-    }
-
-    async fn hold(&self, instance: &str, held: &[Held], ttl: Duration) -> BrokerResult<bool> {
-        self.hold_schedules(instance, held, ttl).await
-    }
-
-    async fn withdraw(&self, instance: &str, scope: &str, ids: &[ScheduleId]) -> BrokerResult<Vec<ScheduleId>> {
-        self.withdraw_schedules(instance, scope, ids).await
-    }
-
-    async fn held_from(&self, scope: &str) -> BrokerResult<Vec<ScheduleId>> {
-        self.schedules_of(scope).await
     }
 
     async fn corrections(&self) -> BrokerResult<Option<Corrections>> {
@@ -220,10 +187,6 @@ impl Schedules for RedisBroker {
         let mut decisions: Vec<Decision> = texts.into_iter().filter_map(decision_of).collect();
         self.add_ends(&mut decisions).await?;
         Ok(decisions)
-    }
-
-    async fn publish_entries(&self, instance: &str, entries: &[EntryView], ttl: Duration) -> BrokerResult<()> {
-        self.show_entries(instance, entries, ttl).await
     }
 }
 

@@ -1,7 +1,8 @@
-//! Worker processes: what they tell about themselves, and who is there.
+//! The seam's `Presence`: worker processes, what they report of themselves, and which there are.
 
 use std::time::Duration;
 
+use async_trait::async_trait;
 use prost::Message as _;
 use redis::Value;
 use runner_core::task::{QueueName, TaskId};
@@ -13,26 +14,16 @@ use crate::redis::format::{convert, keys, reply};
 use crate::redis::net::conn::RoundTrip;
 use crate::redis::net::fault;
 use crate::redis::ops::partial::PartialFailure;
-use crate::{BrokerError, BrokerResult, ServerInfo, ServerStatus, ServerView, Working};
+use crate::{BrokerError, BrokerResult, Claims as _, Presence, ServerInfo, ServerStatus, ServerView, Working};
 
 /// How many servers are listed; more would fill no page.
 const MAX_SERVERS: usize = 1000;
 
-impl RedisBroker {
-    pub(in crate::redis) fn note_claimant(&self, host: &str, pid: u32) {
-        // Two containers may have one host name, and process id 1 each.
-        let sign = || uuid::Uuid::new_v4().as_fields().0;
-        self.claimant.get_or_init(|| format!("{host}:{pid} {:08x}", sign()));
-    }
-
-    pub(in crate::redis) async fn write_server(
-        &self,
-        server: &ServerInfo,
-        working: &[Working],
-        ttl: Duration,
-    ) -> BrokerResult<()> {
+#[async_trait]
+impl Presence for RedisBroker {
+    async fn heartbeat(&self, server: &ServerInfo, working: &[Working], ttl: Duration) -> BrokerResult<()> {
         const DOING: &str = "report a worker";
-        self.note_claimant(&server.host, server.pid);
+        self.claims_as(&server.host, server.pid);
         let (info, work) = (
             keys::server(&server.host, server.pid, &server.id),
             keys::workers(&server.host, server.pid, &server.id),
@@ -72,7 +63,7 @@ impl RedisBroker {
         any(trip).await
     }
 
-    pub(in crate::redis) async fn clear_server(&self, server: &ServerInfo) -> BrokerResult<()> {
+    async fn leave(&self, server: &ServerInfo) -> BrokerResult<()> {
         let (info, work) = (
             keys::server(&server.host, server.pid, &server.id),
             keys::workers(&server.host, server.pid, &server.id),
@@ -85,7 +76,7 @@ impl RedisBroker {
         any(trip).await
     }
 
-    pub(in crate::redis) async fn list_servers(&self) -> BrokerResult<Vec<ServerView>> {
+    async fn servers(&self) -> BrokerResult<Vec<ServerView>> {
         const DOING: &str = "list the workers";
         let mut trip = self.conn.trip(DOING).await?;
         trip.script(Script::Listed, &[keys::SERVERS]).arg(MAX_SERVERS);

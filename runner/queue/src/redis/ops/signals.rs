@@ -1,4 +1,4 @@
-//! Signals that need connections of their own: something was pushed, somebody wants a task cancelled.
+//! The seam's `Signals`; they need connections of their own: something was pushed, a task is to be cancelled.
 //!
 //! A wait for a push moves the last element of a list onto itself, blocking while the list is empty: nothing
 //! is taken, nothing can be lost. It runs as a task of its own for each queue, so that a caller who stops waiting
@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use futures_util::StreamExt as _;
 use futures_util::future::select_all;
 use redis::Value;
@@ -21,7 +22,7 @@ use crate::redis::format::{keys, reply};
 use crate::redis::net::dial::{Connection, DialError};
 use crate::redis::net::fault;
 use crate::redis::net::link::Dialer;
-use crate::{BrokerError, BrokerResult, StopRequest};
+use crate::{BrokerError, BrokerResult, Signals, StopRequest};
 
 /// How long the server blocks before it answers "nothing": short enough to notice a dead connection.
 const BLOCK: Duration = Duration::from_secs(15);
@@ -131,8 +132,9 @@ struct IdleQueues<'a> {
     passed: bool,
 }
 
-impl RedisBroker {
-    pub(in crate::redis) async fn wait_for_push(&self, queues: &[QueueName], at_most: Duration) {
+#[async_trait]
+impl Signals for RedisBroker {
+    async fn wait_for_work(&self, queues: &[QueueName], at_most: Duration) {
         let end = Instant::now() + at_most;
         loop {
             let left = end.saturating_duration_since(Instant::now());
@@ -166,6 +168,59 @@ impl RedisBroker {
         }
     }
 
+    async fn wait_for_delayed(&self, at_most: Duration) {
+        // Its end by time is as good an answer.
+        drop(tokio::time::timeout(at_most, self.delayed.notified()).await);
+    }
+
+    async fn cancellations(&self) -> BrokerResult<mpsc::Receiver<StopRequest>> {
+        const DOING: &str = "listen for cancellations";
+        let subscribed = async {
+            let mut pubsub = self.conn.dialer().listener().await?;
+            pubsub.subscribe(keys::CANCEL).await?;
+            pubsub.subscribe(&self.stop_channel).await?;
+            pubsub.subscribe(keys::DELAYED).await?;
+            Ok::<_, DialError>(pubsub)
+        };
+        let pubsub = match timeout(SUBSCRIBED, subscribed).await {
+            Ok(result) => result.map_err(|error| fault::of(error, DOING))?,
+            Err(late) => {
+                return Err(BrokerError::Unreachable {
+                    doing: DOING,
+                    source: Box::new(late),
+                });
+            }
+        };
+        let (sender, receiver) = mpsc::channel(CANCELLATIONS);
+        tokio::spawn(pass_on(
+            pubsub,
+            self.stop_channel.clone(),
+            sender,
+            Arc::clone(&self.delayed),
+        ));
+        Ok(receiver)
+    }
+
+    async fn cancel(&self, id: &TaskId) -> BrokerResult<()> {
+        let mut trip = self.conn.trip("ask for a task to be cancelled").await?;
+        trip.command("PUBLISH").arg(keys::CANCEL).arg(id.as_str());
+        trip.one().await.map(drop)
+    }
+
+    async fn stop(&self, queue: &QueueName, id: &TaskId, error: &str) -> BrokerResult<()> {
+        const DOING: &str = "ask for a task to be ended";
+        let request = StopRequest::for_good(queue.clone(), id.clone(), error.to_owned());
+        let request = serde_json::to_vec(&request).map_err(|error| BrokerError::Corrupt {
+            doing: DOING,
+            what: error.to_string(),
+        })?;
+        let mut trip = self.conn.trip(DOING).await?;
+        trip.command("PUBLISH").arg(&self.stop_channel).arg(request);
+        trip.one().await.map(drop)
+    }
+}
+
+impl RedisBroker {
     /// What there is to wait for; `None` if a queue has something to claim.
     async fn idle_queues<'a>(&self, queues: &'a [QueueName]) -> BrokerResult<Option<IdleQueues<'a>>> {
         let passed: Vec<bool> = queues.iter().map(|queue| self.passed.has(queue)).collect();
@@ -204,34 +259,6 @@ impl RedisBroker {
             }
         }
         Ok(Some(idle))
-    }
-
-    pub(in crate::redis) async fn listen_for_cancellations(&self) -> BrokerResult<mpsc::Receiver<StopRequest>> {
-        const DOING: &str = "listen for cancellations";
-        let subscribed = async {
-            let mut pubsub = self.conn.dialer().listener().await?;
-            pubsub.subscribe(keys::CANCEL).await?;
-            pubsub.subscribe(&self.stop_channel).await?;
-            pubsub.subscribe(keys::DELAYED).await?;
-            Ok::<_, DialError>(pubsub)
-        };
-        let pubsub = match timeout(SUBSCRIBED, subscribed).await {
-            Ok(result) => result.map_err(|error| fault::of(error, DOING))?,
-            Err(late) => {
-                return Err(BrokerError::Unreachable {
-                    doing: DOING,
-                    source: Box::new(late),
-                });
-            }
-        };
-        let (sender, receiver) = mpsc::channel(CANCELLATIONS);
-        tokio::spawn(pass_on(
-            pubsub,
-            self.stop_channel.clone(),
-            sender,
-            Arc::clone(&self.delayed),
-        ));
-        Ok(receiver)
     }
 }
 

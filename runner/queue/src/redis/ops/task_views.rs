@@ -18,7 +18,6 @@ use crate::redis::RedisBroker;
 use crate::redis::format::scripts::Script;
 use crate::redis::format::{convert, keys, reply};
 use crate::redis::net::fault;
-use crate::redis::ops::inspect::bounds;
 use crate::{BrokerError, BrokerResult, GLANCE_BYTES, HEAD_BYTES, Page, RawTask, TaskInfo, TaskPage};
 
 /// Larger messages are not read together with their list.
@@ -31,6 +30,15 @@ const PAGE_TIME: Duration = Duration::from_millis(180);
 const CUT_BYTES: usize = 4 << 20;
 /// Beginnings of large messages that are kept; some 5 MB.
 const KEPT: usize = 2048;
+
+/// The largest page.
+const MAX_PAGE: usize = 1000;
+
+/// Where a page begins, counted from 0, and its size.
+pub(in crate::redis) fn bounds(page: Page) -> (usize, usize) {
+    let size = page.size.clamp(1, MAX_PAGE);
+    (page.number.saturating_sub(1).saturating_mul(size).min(1 << 40), size)
+}
 
 /// What is known of large messages, and whose turn it is to read some.
 pub(in crate::redis) struct LargeTasks {
@@ -336,26 +344,5 @@ impl RedisBroker {
             info.record.payload = Bytes::copy_from_slice(&info.record.payload[..GLANCE_BYTES]);
         }
         Ok(Some(info))
-    }
-
-    /// What lies under an id, whether or not it can be read.
-    pub(in crate::redis) async fn look_at_raw(&self, queue: &QueueName, id: &[u8]) -> BrokerResult<Option<RawTask>> {
-        const DOING: &str = "look at what lies under an id";
-        let key = keys::task_of(queue.as_str(), id);
-        let mut trip = self.pages.trip(DOING).await?;
-        trip.command("HMGET").arg(&key).arg("msg").arg("state");
-        let mut held = reply::list(trip.one().await?).into_iter();
-        let (message, state) = (held.next().and_then(reply::bytes), held.next().and_then(reply::text));
-        if message.is_none() && state.is_none() {
-            return Ok(None);
-        }
-        let message = Bytes::from(message.unwrap_or_default());
-        Ok(Some(RawTask {
-            id: id.to_vec(),
-            state: state.and_then(|word| word.parse().ok()),
-            why: convert::decode(message.clone(), queue, id).err(),
-            bytes: message.len() as u64,
-            head: Bytes::copy_from_slice(&message[..message.len().min(GLANCE_BYTES)]),
-        }))
     }
 }

@@ -1,10 +1,12 @@
-//! Maintenance: due tasks, ended retentions, tasks that wait for a handler.
+//! The seam's `Upkeep`: due tasks, ended retentions, tasks that wait for a handler.
 //!
-//! What silent workers leave behind is the affair of `recover`.
+//! Not here: how tasks of silent workers are taken back (`recover`), and the walks of a repair (`repair`).
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
+use async_trait::async_trait;
 use jiff::Timestamp;
 use runner_core::task::{QueueName, TypePattern};
 
@@ -13,7 +15,7 @@ use crate::redis::format::scripts::Script;
 use crate::redis::format::{convert, keys, reply};
 use crate::redis::net::conn::RoundTrip;
 use crate::redis::ops::partial::PartialFailure;
-use crate::{ArchiveBounds, BrokerError, BrokerResult, Forwarded, Repaired, Swept};
+use crate::{ArchiveBounds, BrokerError, BrokerResult, Forwarded, Lists, Recovered, Repaired, Swept, Upkeep};
 
 /// When the first task of a list is due.
 enum FirstDue {
@@ -52,8 +54,55 @@ impl NoteCursor {
     }
 }
 
-impl RedisBroker {
-    pub(in crate::redis) async fn forward_due(&self, queues: &[QueueName], limit: usize) -> BrokerResult<Forwarded> {
+#[async_trait]
+impl Upkeep for RedisBroker {
+    async fn narrow(&self, queues: &[QueueName], lists: Lists) -> BrokerResult<Vec<QueueName>> {
+        let parts: &[&str] = match lists {
+            Lists::Pending => &["pending"],
+            Lists::Delayed => &["scheduled", "retry"],
+            Lists::Active => &["active", "lease"],
+            Lists::Ended => &["completed", "archived"],
+            Lists::Grouped => &["groups", "aggregation_sets"],
+            Lists::Any => &[
+                "pending",
+                "scheduled",
+                "retry",
+                "active",
+                "lease",
+                "completed",
+                "archived",
+                "groups",
+                "aggregation_sets",
+            ],
+        };
+        // What a pass over these lists also looks after: it must go although the lists are empty.
+        let beside: &[fn(&str) -> String] = match lists {
+            Lists::Ended => &[keys::waiting],
+            Lists::Any => &[keys::waiting, keys::claims],
+            _ => &[],
+        };
+        let mut trip = self.conn.trip("look which queues have tasks").await?;
+        for queue in queues {
+            trip.command("EXISTS");
+            for part in parts {
+                trip.arg(keys::part(queue.as_str(), part));
+            }
+            for key in beside {
+                trip.arg(key(queue.as_str()));
+            }
+        }
+        let (mut having, mut trouble, mut looked) = (Vec::new(), PartialFailure::default(), false);
+        for (queue, answer) in queues.iter().zip(trip.each().await?) {
+            if let Some(there) = trouble.part(queue, answer) {
+                looked = true;
+                having.extend((reply::count(there) > 0).then(|| queue.clone()));
+            }
+        }
+        trouble.unless(looked)?;
+        Ok(having)
+    }
+
+    async fn forward(&self, queues: &[QueueName], limit: usize) -> BrokerResult<Forwarded> {
         let mut pass = Forwarded::default();
         let mut trouble = PartialFailure::default();
         let mut open = Vec::new();
@@ -105,6 +154,98 @@ impl RedisBroker {
         Ok(pass)
     }
 
+    async fn next_lease_end(&self, queues: &[QueueName]) -> BrokerResult<Option<Timestamp>> {
+        let mut trip = self.conn.trip("look for the next lease that ends").await?;
+        for queue in queues {
+            first_of(&mut trip, &keys::part(queue.as_str(), "lease"));
+        }
+        let (mut ends, mut told, mut trouble) = (Vec::new(), false, PartialFailure::default());
+        for (queue, answer) in queues.iter().zip(trip.each().await?) {
+            // A key of the wrong type is for the recovery to deal with.
+            if let Err(BrokerError::Corrupt { .. }) = answer {
+                told = true;
+                ends.push(Timestamp::UNIX_EPOCH);
+                continue;
+            }
+            if let Some(answer) = trouble.part(queue, answer) {
+                told = true;
+                ends.extend(reply::list(answer).into_iter().nth(1).and_then(reply::seconds));
+            }
+        }
+        trouble.unless(told)?;
+        Ok(ends.into_iter().min())
+    }
+
+    async fn recover(
+        &self,
+        queues: &[QueueName],
+        grace: Duration,
+        limit: usize,
+        poison_after: u32,
+    ) -> BrokerResult<Vec<Recovered>> {
+        self.recover_expired(queues, grace, limit, poison_after).await
+    }
+
+    /// Workers are on any host: a lease is all that is known of them.
+    async fn recover_dead(&self, _: Duration, _: usize, _: u32) -> BrokerResult<Vec<Recovered>> {
+        Ok(Vec::new())
+    }
+
+    async fn sweep(&self, queues: &[QueueName], limit: usize, archive: ArchiveBounds) -> BrokerResult<Swept> {
+        let mut pass = Swept::default();
+        let mut trouble = PartialFailure::default();
+        for queue in queues {
+            let mut left = limit;
+            while left > 0 {
+                let most = left.min(BATCH);
+                let mut trip = self.conn.trip("delete tasks whose time has passed").await?;
+                trip.script(Script::Sweep, &[keys::part(queue.as_str(), "completed")])
+                    .arg(keys::queue(queue.as_str()))
+                    .arg(keys::own(queue.as_str()))
+                    .arg(most)
+                    .arg(archive.most)
+                    .arg(archive.keep.as_secs())
+                    .arg(self.notes.begin(queue));
+                let Some(answer) = trouble.part(queue, trip.one().await) else {
+                    break;
+                };
+                let mut answer = reply::list(answer).into_iter();
+                let mut take = || usize::try_from(answer.next().map_or(0, reply::count)).unwrap_or(0);
+                let (expired, trimmed, told) = (take(), take(), take());
+                self.notes.end(queue, answer.next().and_then(reply::text));
+                pass.expired += expired;
+                pass.trimmed += told;
+                if expired + trimmed < most {
+                    break;
+                }
+                left -= most;
+                pass.more |= left == 0;
+            }
+        }
+        trouble.unless(pass != Swept::default())?;
+        Ok(pass)
+    }
+
+    async fn repair(&self, queues: &[QueueName], limit: usize) -> BrokerResult<Repaired> {
+        let mut rounds = self.rounds.lock().await;
+        self.walk_lists(queues, limit, &mut rounds).await?;
+        self.walk_keys(queues, limit, &mut rounds).await?;
+        self.walk_claims(queues, limit, &mut rounds).await?;
+        Ok(self.mended.take())
+    }
+
+    async fn release_waiting(&self, queues: &[QueueName], handlers: &[String]) -> BrokerResult<usize> {
+        let (mut released, mut trouble) = (0, PartialFailure::default());
+        for queue in queues {
+            let done = self.release_in(queue, handlers).await;
+            released += trouble.part(queue, done).unwrap_or(0);
+        }
+        trouble.unless(released > 0)?;
+        Ok(released)
+    }
+}
+
+impl RedisBroker {
     /// The first task of each list of tasks that are due later. Mostly that is all that need be asked.
     async fn first_due<'a>(
         &self,
@@ -150,78 +291,6 @@ impl RedisBroker {
             }
         }
         Ok(first)
-    }
-
-    pub(in crate::redis) async fn first_lease_end(&self, queues: &[QueueName]) -> BrokerResult<Option<Timestamp>> {
-        let mut trip = self.conn.trip("look for the next lease that ends").await?;
-        for queue in queues {
-            first_of(&mut trip, &keys::part(queue.as_str(), "lease"));
-        }
-        let (mut ends, mut told, mut trouble) = (Vec::new(), false, PartialFailure::default());
-        for (queue, answer) in queues.iter().zip(trip.each().await?) {
-            // A key of the wrong type is for the recovery to deal with.
-            if let Err(BrokerError::Corrupt { .. }) = answer {
-                told = true;
-                ends.push(Timestamp::UNIX_EPOCH);
-                continue;
-            }
-            if let Some(answer) = trouble.part(queue, answer) {
-                told = true;
-                ends.extend(reply::list(answer).into_iter().nth(1).and_then(reply::seconds));
-            }
-        }
-        trouble.unless(told)?;
-        Ok(ends.into_iter().min())
-    }
-
-    pub(in crate::redis) async fn sweep_ended(
-        &self,
-        queues: &[QueueName],
-        limit: usize,
-        archive: ArchiveBounds,
-    ) -> BrokerResult<Swept> {
-        let mut pass = Swept::default();
-        let mut trouble = PartialFailure::default();
-        for queue in queues {
-            let mut left = limit;
-            while left > 0 {
-                let most = left.min(BATCH);
-                let mut trip = self.conn.trip("delete tasks whose time has passed").await?;
-                trip.script(Script::Sweep, &[keys::part(queue.as_str(), "completed")])
-                    .arg(keys::queue(queue.as_str()))
-                    .arg(keys::own(queue.as_str()))
-                    .arg(most)
-                    .arg(archive.most)
-                    .arg(archive.keep.as_secs())
-                    .arg(self.notes.begin(queue));
-                let Some(answer) = trouble.part(queue, trip.one().await) else {
-                    break;
-                };
-                let mut answer = reply::list(answer).into_iter();
-                let mut take = || usize::try_from(answer.next().map_or(0, reply::count)).unwrap_or(0);
-                let (expired, trimmed, told) = (take(), take(), take());
-                self.notes.end(queue, answer.next().and_then(reply::text));
-                pass.expired += expired;
-                pass.trimmed += told;
-                if expired + trimmed < most {
-                    break;
-                }
-                left -= most;
-                pass.more |= left == 0;
-            }
-        }
-        trouble.unless(pass != Swept::default())?;
-        Ok(pass)
-    }
-
-    pub(in crate::redis) async fn release_for(&self, queues: &[QueueName], handlers: &[String]) -> BrokerResult<usize> {
-        let (mut released, mut trouble) = (0, PartialFailure::default());
-        for queue in queues {
-            let done = self.release_in(queue, handlers).await;
-            released += trouble.part(queue, done).unwrap_or(0);
-        }
-        trouble.unless(released > 0)?;
-        Ok(released)
     }
 
     async fn release_in(&self, queue: &QueueName, handlers: &[String]) -> BrokerResult<usize> {

@@ -1,0 +1,280 @@
+//! Claiming tasks, and settling and claiming in one round trip: `exchange.lua`.
+//!
+//! Not here: the rest of a claim (`claim`), and claims in a cluster (`per_queue`).
+
+use std::time::Duration;
+
+use redis::Value;
+use runner_core::task::QueueName;
+use tokio::time::Instant;
+
+use crate::redis::RedisBroker;
+use crate::redis::format::scripts::Script;
+use crate::redis::format::{convert, keys, reply};
+use crate::redis::net::conn::RoundTrip;
+use crate::redis::ops::passed_over::CallContext;
+use crate::redis::ops::quarantine::Unreadable;
+use crate::redis::ops::settle;
+use crate::{BrokerResult, Claim, Exchanged, Settlement, Suspicion, TaskRecord};
+
+const CLAIM: &str = "claim tasks";
+const EXCHANGE: &str = "settle and claim tasks";
+
+/// Claims a script call: Redis does nothing else meanwhile, about 1 ms.
+const BATCH: usize = 256;
+
+impl RedisBroker {
+    /// `within`: see [`Trip::within`].
+    pub(in crate::redis) async fn claim_tasks(
+        &self,
+        queues: &[QueueName],
+        max: usize,
+        lease: Duration,
+        within: Option<Duration>,
+    ) -> BrokerResult<Vec<Claim>> {
+        let mut claims = Vec::new();
+        while claims.len() < max && !queues.is_empty() {
+            let wanted = (max - claims.len()).min(BATCH);
+            match self.claim_batch(queues, wanted, lease, within, &mut claims).await {
+                Ok(taken) if taken == wanted => (),
+                Ok(_) => break,
+                // What was claimed must reach the caller.
+                Err(error) if claims.is_empty() => return Err(error),
+                Err(error) => {
+                    tracing::debug!(%error, "some tasks were claimed before the server failed");
+                    break;
+                }
+            }
+        }
+        Ok(claims)
+    }
+
+    /// How many were taken, those that could not be read included.
+    async fn claim_batch(
+        &self,
+        queues: &[QueueName],
+        wanted: usize,
+        lease: Duration,
+        within: Option<Duration>,
+        claims: &mut Vec<Claim>,
+    ) -> BrokerResult<usize> {
+        self.passed.prepare(&self.conn, queues).await;
+        let began = Instant::now();
+        let mut trip = self.conn.trip(CLAIM).await?;
+        trip.within(within);
+        let told = self.add_claim(&mut trip, queues, wanted, lease, None);
+        let answer = trip.one().await;
+        self.unanswered.note(&answer, queues, began);
+        Ok(self.read_claims(&told, queues, reply::list(answer?), claims).await)
+    }
+
+    /// With the queue whose claims end in the same call; they follow.
+    fn add_claim(
+        &self,
+        trip: &mut RoundTrip<'_>,
+        queues: &[QueueName],
+        wanted: usize,
+        lease: Duration,
+        ending: Option<&QueueName>,
+    ) -> CallContext {
+        let pending = queues.iter().map(|q| keys::part(q.as_str(), "pending"));
+        let active = ending.map(|queue| keys::part(queue.as_str(), "active"));
+        let touched: Vec<String> = pending.chain(active).collect();
+        trip.script(Script::Exchange, &touched)
+            .arg(wanted)
+            .arg(convert::millis(lease))
+            .arg(self.claimant.get().map_or("", String::as_str))
+            .arg(queues.len());
+        self.passed.add(&self.conn, trip, queues, |trip, queue| {
+            trip.arg(keys::queue(queue.as_str())).arg(keys::own(queue.as_str()));
+        })
+    }
+
+    /// Claims out of an answer of the script, and how many it took; puts aside what cannot be read.
+    async fn read_claims(
+        &self,
+        told: &CallContext,
+        queues: &[QueueName],
+        answer: Vec<Value>,
+        claims: &mut Vec<Claim>,
+    ) -> usize {
+        let mut answer = answer.into_iter().skip(1);
+        let Some(lease_until) = answer.next().and_then(reply::seconds) else {
+            self.passed.forgotten(told);
+            return 0;
+        };
+        self.passed.learn(told, queues, answer.next().unwrap_or(Value::Nil));
+        let suspects = suspects_of(answer.next().map(reply::list).unwrap_or_default());
+        let (mut taken, first) = (0, claims.len());
+        while let Some((place, count, run)) = next_head(&mut answer) {
+            let Some(queue) = queues.get(place) else { break };
+            let mut unreadable = Vec::new();
+            for _ in 0..count {
+                let Some((id, message)) = next_row(&mut answer) else {
+                    break;
+                };
+                taken += 1;
+                match convert::decode(message, queue, &id) {
+                    Ok(record) => {
+                        let known = suspects.iter().find(|s| s.place == place && s.id == id);
+                        let claim = Claim::new(record, run, lease_until);
+                        claims.push(claim.suspected(known.map(|s| s.suspicion)));
+                    }
+                    Err(why) => {
+                        let run = run.to_string().into_bytes();
+                        unreadable.push(Unreadable { id, run, why });
+                    }
+                }
+            }
+            // The tasks that were claimed must reach the caller: what cannot be put aside now stays active,
+            // and is found again when its lease has run out.
+            if let Err(error) = self.quarantine(queue, &unreadable).await {
+                tracing::warn!(queue = %queue, %error, "tasks that cannot be read stay active for now");
+            }
+        }
+        let stripped = claims[first..]
+            .iter_mut()
+            .filter(|claim| convert::lost_headers(claim.task()));
+        self.give_back_headers(stripped.map(Claim::record_mut).collect()).await;
+        taken
+    }
+
+    /// Restores the headers of schedules' tasks that lost them. A task without is better than none.
+    pub(in crate::redis) async fn give_back_headers(&self, records: Vec<&mut TaskRecord>) {
+        if records.is_empty() {
+            return;
+        }
+        let kept = async {
+            let mut trip = self.conn.trip("read what a schedule said of its task").await?;
+            for record in &records {
+                let key = keys::task(record.queue.as_str(), record.id.as_str());
+                trip.command("HGET").arg(key).arg("headers");
+            }
+            trip.each().await
+        };
+        let kept = kept.await.unwrap_or_else(|error| {
+            tracing::debug!(%error, "headers are restored from the ids of tasks");
+            Vec::new()
+        });
+        let mut kept = kept.into_iter().map(|answer| answer.ok().and_then(reply::bytes));
+        for record in records {
+            convert::restore_headers(record, kept.next().flatten());
+        }
+    }
+
+    /// Settles and claims in one round trip.
+    pub(in crate::redis) async fn exchange_claims(
+        &self,
+        settlements: &[Settlement],
+        queues: &[QueueName],
+        max: usize,
+        lease: Duration,
+    ) -> BrokerResult<Exchanged> {
+        let batches = settle::by_queue(settlements.iter().map(|s| &s.claim.task().queue), BATCH);
+        let wanted = if queues.is_empty() { 0 } else { max.min(BATCH) };
+        let began = Instant::now();
+        if wanted > 0 {
+            self.passed.prepare(&self.conn, queues).await;
+        }
+        if let [only] = &batches[..]
+            && settle::leaves_nothing(settlements, only)
+        {
+            return self.exchange_at_once(settlements, only, queues, wanted, lease).await;
+        }
+        let mut trip = self.conn.trip(EXCHANGE).await?;
+        settle::add_settles(&mut trip, settlements, &batches, None);
+        let told = (wanted > 0).then(|| self.add_claim(&mut trip, queues, wanted, lease, None));
+        let answers = trip.each().await;
+        if wanted > 0 {
+            self.unanswered.note(&answers, queues, began);
+        }
+        let mut answers = answers?.into_iter();
+        let ended: BrokerResult<Vec<Value>> = answers.by_ref().take(batches.len()).collect();
+        let claims = answers.next();
+        if let Some(claims) = &claims {
+            self.unanswered.note(claims, queues, began);
+        }
+        let claims = match claims.zip(told) {
+            None => Ok(Vec::new()),
+            Some((Err(error), _)) => Err(error),
+            Some((Ok(answer), told)) => {
+                let mut claims = Vec::new();
+                self.read_claims(&told, queues, reply::list(answer), &mut claims).await;
+                Ok(claims)
+            }
+        };
+        Ok(Exchanged {
+            settled: ended.map(|answers| settle::settled(settlements.len(), &batches, answers)),
+            claims,
+        })
+    }
+
+    /// The same in one script call: the usual case of a busy worker, tasks that are done and leave nothing.
+    async fn exchange_at_once(
+        &self,
+        settlements: &[Settlement],
+        batch: &settle::Batch<'_>,
+        queues: &[QueueName],
+        wanted: usize,
+        lease: Duration,
+    ) -> BrokerResult<Exchanged> {
+        let began = Instant::now();
+        let mut trip = self.conn.trip(EXCHANGE).await?;
+        let told = self.add_claim(&mut trip, queues, wanted, lease, Some(batch.0));
+        settle::ends(&mut trip, settlements, batch);
+        let answer = trip.one().await;
+        if wanted > 0 {
+            self.unanswered.note(&answer, queues, began);
+        }
+        let mut answer = reply::list(answer?);
+        let stale = answer.first_mut().map(std::mem::take).unwrap_or_default();
+        let mut claims = Vec::new();
+        self.read_claims(&told, queues, answer, &mut claims).await;
+        Ok(Exchanged {
+            settled: Ok(settle::settled(
+                settlements.len(),
+                std::slice::from_ref(batch),
+                [Value::Array(vec![stale])],
+            )),
+            claims: Ok(claims),
+        })
+    }
+}
+
+/// A suspect among the tasks that were taken.
+struct Suspect {
+    place: usize,
+    id: Vec<u8>,
+    suspicion: Suspicion,
+}
+
+/// See `exchange.lua`. Counts that cannot be read are the least there is.
+fn suspects_of(answer: Vec<Value>) -> Vec<Suspect> {
+    let mut answer = answer.into_iter();
+    let next = || {
+        let place = usize::try_from(reply::number(answer.next()?)?).ok()?.checked_sub(1)?;
+        let id = reply::bytes(answer.next()?)?;
+        let number = |value: Value| reply::text(value).and_then(|text| text.parse::<u64>().ok());
+        let crashes = answer.next().and_then(number).unwrap_or(1);
+        let ran = answer.next().and_then(number).unwrap_or(0);
+        let suspicion = Suspicion {
+            crashes: u32::try_from(crashes).unwrap_or(u32::MAX).max(1),
+            ran: Duration::from_millis(ran),
+        };
+        Some(Suspect { place, id, suspicion })
+    };
+    std::iter::from_fn(next).collect()
+}
+
+/// Place of the queue, how many tasks of it follow, their run.
+fn next_head(answer: &mut impl Iterator<Item = Value>) -> Option<(usize, u64, u64)> {
+    let number = usize::try_from(reply::number(answer.next()?)?).ok()?;
+    let count = reply::count(answer.next()?);
+    let run = reply::count(answer.next()?);
+    Some((number.checked_sub(1)?, count, run))
+}
+
+/// Id and message.
+fn next_row(answer: &mut impl Iterator<Item = Value>) -> Option<(Vec<u8>, Vec<u8>)> {
+    Some((reply::bytes(answer.next()?)?, reply::bytes(answer.next()?)?))
+}

@@ -1,0 +1,160 @@
+//! The seam's `InspectQueues`: questions about queues.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use redis::Value;
+use runner_core::task::{QueueName, TaskState};
+
+use crate::redis::RedisBroker;
+use crate::redis::format::scripts::Script;
+use crate::redis::format::{keys, reply};
+use crate::redis::net::fault;
+use crate::redis::ops::partial::PartialFailure;
+use crate::redis::ops::task_views::nanoseconds;
+use crate::{
+    BrokerResult, DayCount, InspectQueues, MAX_HISTORY_DAYS, MAX_PENDING_LOOK, MAX_PENDING_TYPES, PendingType,
+    QueueInfo,
+};
+
+#[async_trait]
+impl InspectQueues for RedisBroker {
+    async fn queues(&self) -> BrokerResult<Vec<QueueInfo>> {
+        self.infos_of(self.all_names().await?, false).await
+    }
+
+    async fn queue_names(&self) -> BrokerResult<Vec<QueueName>> {
+        Ok(self.all_names().await?.into_iter().collect())
+    }
+
+    async fn queues_of(&self, names: &[QueueName]) -> BrokerResult<Vec<QueueInfo>> {
+        self.infos_of(names.iter().cloned(), true).await
+    }
+
+    async fn history(&self, queue: &QueueName, days: usize) -> BrokerResult<Vec<DayCount>> {
+        let mut trip = self.pages.trip("read what a queue processed").await?;
+        trip.script(Script::History, &[keys::part(queue.as_str(), "processed")])
+            .arg(keys::queue(queue.as_str()))
+            .arg(days.clamp(1, MAX_HISTORY_DAYS));
+        let mut row = reply::list(trip.one().await?).into_iter();
+        let mut history = Vec::new();
+        while let (Some(day), Some(processed), Some(failed)) = (row.next(), row.next(), row.next()) {
+            if let Some(day) = reply::text(day).and_then(|day| day.parse().ok()) {
+                history.push(DayCount {
+                    day,
+                    processed: reply::count(processed),
+                    failed: reply::count(failed),
+                });
+            }
+        }
+        Ok(history)
+    }
+
+    async fn memory(&self, queue: &QueueName) -> BrokerResult<u64> {
+        let mut trip = self.pages.trip("estimate the size of a queue").await?;
+        trip.script(Script::Memory, &[keys::part(queue.as_str(), "pending")])
+            .arg(keys::queue(queue.as_str()));
+        trip.one().await.map(reply::count)
+    }
+
+    async fn pending_types(&self, queue: &QueueName, look: usize) -> BrokerResult<Vec<PendingType>> {
+        let mut trip = self.pages.trip("look at the types of pending tasks").await?;
+        trip.script(Script::Kinds, &[keys::part(queue.as_str(), "pending")])
+            .arg(keys::queue(queue.as_str()))
+            .arg(look.clamp(1, MAX_PENDING_LOOK))
+            .arg(MAX_PENDING_TYPES);
+        let mut rows = reply::list(trip.one().await?).into_iter();
+        let mut types = Vec::new();
+        while let (Some(kind), Some(count), Some(oldest)) = (rows.next(), rows.next(), rows.next()) {
+            // What is not UTF-8 is no type; such a task is put aside by whoever claims it.
+            if let Some(kind) = reply::text(kind) {
+                types.push(PendingType {
+                    kind,
+                    count: reply::count(count),
+                    oldest: nanoseconds(oldest),
+                });
+            }
+        }
+        Ok(types)
+    }
+}
+
+impl RedisBroker {
+    /// `known`: leaves out queues that are not on the list of queues.
+    async fn infos_of(&self, names: impl IntoIterator<Item = QueueName>, known: bool) -> BrokerResult<Vec<QueueInfo>> {
+        let names: Vec<QueueName> = names.into_iter().collect();
+        let mut trip = self.pages.trip("look at the queues").await?;
+        if known && !names.is_empty() {
+            trip.command("SMISMEMBER").arg(keys::QUEUES);
+            for name in &names {
+                trip.arg(name.as_str());
+            }
+        }
+        for name in &names {
+            trip.script(Script::Info, &[keys::part(name.as_str(), "pending")])
+                .arg(keys::queue(name.as_str()));
+        }
+        let mut answers = trip.each().await?.into_iter();
+        let listed = match known && !names.is_empty() {
+            true => reply::list(
+                answers
+                    .next()
+                    .ok_or_else(|| fault::odd_answer("look at the queues"))??,
+            ),
+            false => Vec::new(),
+        };
+        let is_listed = |place: usize| !known || listed.get(place) == Some(&Value::Int(1));
+        let mut trouble = PartialFailure::default();
+        let (mut infos, mut looked) = (Vec::with_capacity(names.len()), false);
+        for (place, (name, answer)) in names.into_iter().zip(answers).enumerate() {
+            if let Some(answer) = trouble.part(&name, answer) {
+                looked = true;
+                infos.extend(is_listed(place).then(|| queue_info((name, answer))));
+            }
+        }
+        trouble.unless(looked)?;
+        Ok(infos)
+    }
+
+    pub(in crate::redis) async fn all_names(&self) -> BrokerResult<BTreeSet<QueueName>> {
+        let mut trip = self.pages.trip("list the queues").await?;
+        trip.command("SMEMBERS").arg(keys::QUEUES);
+        let names = reply::list(trip.one().await?).into_iter();
+        Ok(names
+            .filter_map(|name| QueueName::new(reply::text(name)?).ok())
+            .collect())
+    }
+}
+
+/// See `info.lua`.
+fn queue_info((name, answer): (QueueName, Value)) -> QueueInfo {
+    let mut row = reply::list(answer).into_iter();
+    let mut next = || row.next().unwrap_or_default();
+    let now = reply::instant(next(), next());
+    let states = [
+        TaskState::Pending,
+        TaskState::Active,
+        TaskState::Scheduled,
+        TaskState::Retry,
+        TaskState::Archived,
+        TaskState::Completed,
+        TaskState::Aggregating,
+    ];
+    let counts: BTreeMap<TaskState, u64> = states.map(|state| (state, reply::count(next()))).into();
+    let paused = reply::count(next()) > 0;
+    let oldest = nanoseconds(next());
+    let latency = now.zip(oldest).map_or(Duration::ZERO, |(now, since)| {
+        Duration::try_from(now.duration_since(since)).unwrap_or_default()
+    });
+    QueueInfo {
+        name,
+        counts,
+        paused,
+        latency,
+        processed_today: reply::count(next()),
+        failed_today: reply::count(next()),
+        processed: reply::count(next()),
+        failed: reply::count(next()),
+    }
+}

@@ -1,0 +1,233 @@
+//! Claims: the right to run a task and to settle it, and how it ends.
+//!
+//! Not here: what happens to a claim whose worker dies (`lost`, `upkeep`).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use jiff::Timestamp;
+use runner_core::task::QueueName;
+
+use super::{Absolved, Attempt, BrokerResult, KnownTypes, TaskRecord};
+
+/// A task that this process holds until its lease runs out.
+///
+/// Only a broker makes one, so nobody can settle a task they do not hold.
+#[derive(Debug, Clone)]
+pub struct Claim {
+    // Shared: a claim is handed to the table of tasks in work, to the attempt and to the settlement.
+    record: Arc<TaskRecord>,
+    run: u64,
+    lease_until: Timestamp,
+    suspicion: Option<Suspicion>,
+}
+
+impl Claim {
+    // Only brokers make claims, and a producer may be built without any.
+    #[cfg_attr(not(any(feature = "redis", feature = "embedded")), allow(dead_code))]
+    pub(crate) fn new(record: TaskRecord, run: u64, lease_until: Timestamp) -> Self {
+        Self {
+            record: Arc::new(record),
+            run,
+            lease_until,
+            suspicion: None,
+        }
+    }
+
+    /// Of a claim that nobody else has yet: that is not copied.
+    #[cfg(feature = "redis")]
+    pub(crate) fn record_mut(&mut self) -> &mut TaskRecord {
+        Arc::make_mut(&mut self.record)
+    }
+
+    #[cfg_attr(not(any(feature = "redis", feature = "embedded")), allow(dead_code))]
+    pub(crate) fn suspected(self, suspicion: Option<Suspicion>) -> Self {
+        Self { suspicion, ..self }
+    }
+
+    /// What the task is suspected of; `None` for nearly all.
+    #[must_use]
+    pub fn suspicion(&self) -> Option<Suspicion> {
+        self.suspicion
+    }
+
+    /// The task.
+    #[must_use]
+    pub fn task(&self) -> &TaskRecord {
+        &self.record
+    }
+
+    /// The fence: grows with each claim of the task; a settle with an older number is refused.
+    #[must_use]
+    pub fn run(&self) -> u64 {
+        self.run
+    }
+
+    /// When the lease ends unless it is extended, by the broker's clock.
+    #[must_use]
+    pub fn lease_until(&self) -> Timestamp {
+        self.lease_until
+    }
+}
+
+/// What is known of a task whose last run ended with its worker process: it may be the cause, or have run beside it.
+///
+/// A task that ends by itself, however that is, is suspected no longer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Suspicion {
+    /// Crashes in a row that are counted against it, at least 1; see [`Upkeep::recover`](super::Upkeep::recover).
+    pub crashes: u32,
+    /// At most how long its last run took until the process died.
+    pub ran: Duration,
+}
+
+/// No lease is longer: the settings allow no more. One that reaches further was written while the clock was wrong, and is
+/// cut to this.
+pub const LONGEST_LEASE: Duration = Duration::from_secs(3600);
+
+/// How a claim ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// It succeeded: gone, or kept as completed when it has a retention.
+    Done,
+    /// It failed and is tried again after this delay.
+    Retry {
+        /// Counted from the settle, by the broker's clock.
+        after: Duration,
+        /// Kept as the task's last error.
+        error: String,
+        /// Whether a retry is used up and a failure counted.
+        counts: bool,
+    },
+    /// It failed for good.
+    Archive {
+        /// Kept as the task's last error.
+        error: String,
+    },
+    /// It goes back to the front of its queue, untouched; what it is suspected of stays.
+    HandBack,
+    /// It waits for this long, using up no retry; nothing is counted.
+    Snooze {
+        /// Counted from the settle, by the broker's clock.
+        delay: Duration,
+        /// Why it was not run, for people: shown as what the task is waiting for; what it is suspected of stays. `None`
+        /// leaves no note: the handler said so.
+        waiting_for: Option<String>,
+    },
+    /// It is not to be done any more: gone, even with a retention; counts as processed.
+    Revoke,
+}
+
+/// A claim together with how it ended: plain data that can be kept and sent again.
+#[derive(Debug, Clone)]
+pub struct Settlement {
+    /// The claim to end.
+    pub claim: Claim,
+    /// How.
+    pub verdict: Verdict,
+    /// What the handler returned, kept with a completed task, or what it had by the time it failed, kept with one that is
+    /// retried or archived; at most [`MAX_RESULT_BYTES`](crate::MAX_RESULT_BYTES). The last one stays until an operator
+    /// runs the task again.
+    pub result: Option<Bytes>,
+    /// What to remember of the attempt; `None` remembers nothing (the cheapest).
+    pub attempt: Option<Attempt>,
+}
+
+/// What became of one settlement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Settled {
+    /// It took effect.
+    Accepted,
+    /// The claim was not ours any more (lease lost, or settled before); nothing was written.
+    Stale,
+    /// The server that holds its queue did not answer, while others did: as if the call had failed for it alone.
+    Unknown,
+}
+
+/// What came of [`Claims::exchange`]; each half may fail alone.
+#[derive(Debug)]
+pub struct Exchanged {
+    /// As [`Claims::settle`].
+    pub settled: BrokerResult<Vec<Settled>>,
+    /// As [`Claims::claim`].
+    pub claims: BrokerResult<Vec<Claim>>,
+}
+
+/// What a worker asks of a broker about the tasks that it runs.
+#[async_trait]
+pub trait Claims {
+    /// Says whose claims those of this broker are from now on; the first one stays. Asks no store.
+    fn claims_as(&self, host: &str, pid: u32);
+
+    /// Says which task types the claims of this broker are for from now on; until then for all. Asks no store. Waits for
+    /// work that are under way look again.
+    fn claims_types(&self, types: &KnownTypes);
+
+    /// Takes up to `max` tasks, from the first queue that has any onwards. Paused queues yield nothing.
+    ///
+    /// Only tasks of the types of [`Claims::claims_types`]: others stay in their queue, in place and untouched, for a
+    /// worker that knows them. A call looks at a bounded number of those; while they are many, it may bring fewer tasks
+    /// than there are, and the next call goes on behind them.
+    ///
+    /// A task whose type cannot be read, or that cannot be decoded although its type is known, is put aside as archived
+    /// and never returned, its neighbours are.
+    async fn claim(&self, queues: &[QueueName], max: usize, lease: Duration) -> BrokerResult<Vec<Claim>>;
+
+    /// Ends claims, each on its own; one answer for each, in order.
+    ///
+    /// The same settlement may be sent again after an error; if it had taken effect, it is `Stale` then.
+    async fn settle(&self, settlements: &[Settlement]) -> BrokerResult<Vec<Settled>>;
+
+    /// Ends claims and takes new ones, in this order and, where the store can, in one round trip: a busy worker
+    /// makes no other call. Nothing to settle or a `max` of zero leaves that half out.
+    ///
+    /// An error of the call itself leaves both halves unknown.
+    async fn exchange(
+        &self,
+        settlements: &[Settlement],
+        queues: &[QueueName],
+        max: usize,
+        lease: Duration,
+    ) -> BrokerResult<Exchanged> {
+        let settled = match settlements {
+            [] => Vec::new(),
+            some => self.settle(some).await?,
+        };
+        let claims = match max {
+            0 => Ok(Vec::new()),
+            _ => self.claim(queues, max, lease).await,
+        };
+        let settled = Ok(settled);
+        Ok(Exchanged { settled, claims })
+    }
+
+    /// Extends leases to `lease` from now; for each claim the new end, or `None` if it is not ours any more.
+    async fn extend(&self, claims: &[Claim], lease: Duration) -> BrokerResult<Vec<Option<Timestamp>>>;
+
+    /// Whether a call of this broker that claims failed so that the store may have made claims nobody here knows of.
+    fn has_unanswered(&self) -> bool {
+        false
+    }
+
+    /// The claims of this broker that such calls may have made, their leases extended. Claims whose answer did arrive
+    /// while those calls were under way can be among them: leave out what is known by its run. Ask while no other call
+    /// that claims is under way. What this does not find comes back when its lease ends.
+    ///
+    /// # Errors
+    ///
+    /// [`BrokerError::Unreachable`](crate::BrokerError::Unreachable): ask again.
+    async fn unanswered(&self, lease: Duration) -> BrokerResult<Vec<Claim>> {
+        let _ = lease;
+        Ok(Vec::new())
+    }
+
+    /// Notes whether this run is the only one in work in its process; whether the claim still is ours. Forgotten when
+    /// the claim ends. Nothing else may be started before a `false` is written.
+    async fn run_alone(&self, claim: &Claim, alone: bool) -> BrokerResult<bool>;
+
+    /// Says that the process of these claims lives although they were lost: what was counted as a crash of theirs is
+    /// taken back, and the task is suspected of no more than before. One answer for each, in order.
+    async fn absolve(&self, claims: &[Claim]) -> BrokerResult<Vec<Absolved>>;
+}

@@ -1,0 +1,86 @@
+//! Questions about queues, for the dashboard and the command line.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use jiff::civil::Date;
+use runner_core::task::{QueueName, TaskState};
+use serde::Serialize;
+
+use super::{BrokerResult, PendingType};
+
+/// How many days a store remembers what a queue processed.
+pub const MAX_HISTORY_DAYS: usize = 90;
+
+/// How many tasks a look at the types of pending tasks goes through at most: about a millisecond of the store's time.
+pub const MAX_PENDING_LOOK: usize = 1_000;
+
+/// How many types such a look tells of at most.
+pub const MAX_PENDING_TYPES: usize = 100;
+
+/// A queue at a glance.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct QueueInfo {
+    /// Its name.
+    pub name: QueueName,
+    /// How many tasks are in each state; every state is present. Of more than a thousand groups a store may look at some
+    /// and count one task for each of the others: there are at least so many aggregating ones.
+    pub counts: BTreeMap<TaskState, u64>,
+    /// Whether it is paused.
+    pub paused: bool,
+    /// How long its oldest pending task has waited; zero when none has.
+    pub latency: Duration,
+    /// Tasks processed today (UTC), failures included.
+    pub processed_today: u64,
+    /// Failures today (UTC).
+    pub failed_today: u64,
+    /// Tasks processed ever.
+    pub processed: u64,
+    /// Failures ever.
+    pub failed: u64,
+}
+
+impl QueueInfo {
+    /// All its tasks, whatever their state.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.counts.values().sum()
+    }
+}
+
+/// What a queue processed on one UTC day.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct DayCount {
+    /// The day, UTC.
+    pub day: Date,
+    /// Tasks processed, failures included.
+    pub processed: u64,
+    /// Failures.
+    pub failed: u64,
+}
+
+/// What the dashboard and the command line ask about queues.
+#[async_trait]
+pub trait InspectQueues {
+    /// The names of all known queues, in order.
+    async fn queue_names(&self) -> BrokerResult<Vec<QueueName>>;
+
+    /// These queues, in this order; those that are not known are left out.
+    async fn queues_of(&self, names: &[QueueName]) -> BrokerResult<Vec<QueueInfo>>;
+
+    /// All known queues, by name. Costs as much as there are queues: ask [`InspectQueues::queues_of`] for a page of them.
+    async fn queues(&self) -> BrokerResult<Vec<QueueInfo>>;
+
+    /// What a queue processed on each of the last days, today (UTC) first. `days` counts from 1 to
+    /// [`MAX_HISTORY_DAYS`]; anything else is taken for the nearest of these. An unknown queue processed nothing.
+    async fn history(&self, queue: &QueueName, days: usize) -> BrokerResult<Vec<DayCount>>;
+
+    /// About how many bytes the tasks of a queue take up in the store, estimated from a few tasks of each state.
+    /// Costs more than the other questions: ask it on request, not on every page.
+    async fn memory(&self, queue: &QueueName) -> BrokerResult<u64>;
+
+    /// The types of the oldest pending tasks of a queue, of at most [`MAX_PENDING_TYPES`] and among at most `look` tasks,
+    /// fewer when they are large. Tasks that cannot be read are left out. At most [`MAX_PENDING_LOOK`] are looked at.
+    async fn pending_types(&self, queue: &QueueName, look: usize) -> BrokerResult<Vec<PendingType>>;
+}
