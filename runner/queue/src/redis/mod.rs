@@ -34,7 +34,7 @@ use self::ops::passed_over::PassedOver;
 use self::ops::repair::{RepairCursor, UnreportedRepairs};
 use self::ops::signals::PushWatches;
 use self::ops::task_views::LargeTasks;
-use self::ops::unanswered::Unanswered;
+use self::ops::unanswered::UnansweredCalls;
 use self::ops::upkeep::NoteCursor;
 use crate::{Broker, BrokerResult};
 
@@ -60,7 +60,7 @@ pub struct RedisBroker {
     delayed: Arc<Notify>,
     /// Who its claims are noted for: host and process id, and a sign that tells it from a namesake. Set once.
     claimant: OnceLock<String>,
-    unanswered: Unanswered,
+    unanswered: UnansweredCalls,
     /// How long its claims last; zero before the first one.
     lease_ms: AtomicU64,
     passed: PassedOver,
@@ -93,7 +93,7 @@ impl RedisBroker {
             allow_eviction: settings.allow_eviction,
             delayed: Arc::default(),
             claimant: OnceLock::new(),
-            unanswered: Unanswered::default(),
+            unanswered: UnansweredCalls::default(),
             lease_ms: AtomicU64::new(0),
             passed: PassedOver::default(),
             stop_channel: keys::stop(settings.database),

@@ -22,7 +22,7 @@ const SLACK: Duration = Duration::from_millis(100);
 
 /// Calls that claim and were not answered, since the last look at what they did.
 #[derive(Default)]
-pub(in crate::redis) struct Unanswered(Mutex<Option<LostCalls>>);
+pub(in crate::redis) struct UnansweredCalls(Mutex<Option<LostCalls>>);
 
 #[derive(Clone)]
 struct LostCalls {
@@ -31,7 +31,7 @@ struct LostCalls {
     queues: BTreeSet<QueueName>,
 }
 
-impl Unanswered {
+impl UnansweredCalls {
     fn lock(&self) -> MutexGuard<'_, Option<LostCalls>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
