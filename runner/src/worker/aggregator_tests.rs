@@ -3,7 +3,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use runner_core::task::{Task, TaskId, TaskState};
+use runner_core::task::{QueueName, Task, TaskId, TaskState};
 use runner_queue::{Groups, InspectTasks as _, Page, Producer};
 use runner_sdk::{Group, Registry, TaskError};
 
@@ -79,14 +79,14 @@ async fn the_tasks_of_a_group_become_one_that_is_run() {
         "no aggregator, so it waits"
     );
     worker.drain(CancellationToken::new()).await;
-    let told = scene.metrics.render();
+    let metrics = scene.metrics.render();
     assert!(
-        told.contains(r#"runner_group_sets_total{queue="default",outcome="success"} 2"#),
-        "{told}"
+        metrics.contains(r#"runner_group_sets_total{queue="default",outcome="success"} 2"#),
+        "{metrics}"
     );
     assert!(
-        told.contains(r#"runner_group_tasks_total{queue="default"} 3"#),
-        "{told}"
+        metrics.contains(r#"runner_group_tasks_total{queue="default"} 3"#),
+        "{metrics}"
     );
     assert_eq!(scene.broker.audit().await.unwrap(), Vec::<String>::new());
 }
@@ -168,9 +168,9 @@ async fn a_failure_leaves_the_set_for_a_later_time() {
 }
 
 #[tokio::test]
-async fn a_group_whose_aggregator_keeps_failing_is_told_of_and_left_alone() {
-    let told = tempfile::NamedTempFile::new().unwrap();
-    let lines = Arc::new(told.reopen().unwrap());
+async fn a_group_whose_aggregator_keeps_failing_is_metrics_of_and_left_alone() {
+    let log = tempfile::NamedTempFile::new().unwrap();
+    let lines = Arc::new(log.reopen().unwrap());
     let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(lines).finish();
     let _listening = tracing::subscriber::set_default(subscriber);
     let scene = Scene::new().await;
@@ -202,9 +202,9 @@ async fn a_group_whose_aggregator_keeps_failing_is_told_of_and_left_alone() {
     worker.drain(CancellationToken::new()).await;
     assert_eq!(calls.load(Ordering::SeqCst), 2);
     scene.payloads(TaskState::Aggregating, 3).await;
-    let told = std::fs::read_to_string(told.path()).unwrap();
-    let warned: Vec<_> = told.lines().filter(|l| l.contains("aggregator_failing")).collect();
-    assert_eq!(warned.len(), 1, "{told}");
+    let log = std::fs::read_to_string(log.path()).unwrap();
+    let warned: Vec<_> = log.lines().filter(|l| l.contains("aggregator_failing")).collect();
+    assert_eq!(warned.len(), 1, "{log}");
     for word in ["WARN", "queue=default", r#"group="bad""#, "failures=2", "pause_s=240"] {
         assert!(warned[0].contains(word), "no {word} in {}", warned[0]);
     }
@@ -234,11 +234,11 @@ async fn a_drain_waits_for_the_set_in_hand() {
     let scene = Scene::new().await;
     scene.put(part("g", "1")).await;
     let (began, go) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-    let (tells, waits) = (began.clone(), go.clone());
+    let (starts, waits) = (began.clone(), go.clone());
     let slow = move |group: Group| {
-        let (tells, waits) = (tells.clone(), waits.clone());
+        let (starts, waits) = (starts.clone(), waits.clone());
         async move {
-            tells.notify_one();
+            starts.notify_one();
             waits.notified().await;
             join(group).await
         }
@@ -261,13 +261,13 @@ async fn a_task_that_its_own_lock_bars_is_known_by_its_id_and_what_it_says() {
         task.unique(Duration::from_secs(60))
     };
     let broker = scene.broker.as_ref();
-    assert!(!aggregator::is_written(broker, &unique("1")).await.unwrap());
+    assert!(!staged_group::is_written(broker, &unique("1")).await.unwrap());
     scene.put(unique("1")).await;
     let again = scene.broker.enqueue(&[unique("1")]).await.unwrap().remove(0);
     assert_eq!(again.unwrap_err(), runner_queue::Refusal::Duplicate);
-    assert!(aggregator::is_written(broker, &unique("1")).await.unwrap());
+    assert!(staged_group::is_written(broker, &unique("1")).await.unwrap());
     assert!(
-        !aggregator::is_written(broker, &unique("2")).await.unwrap(),
+        !staged_group::is_written(broker, &unique("2")).await.unwrap(),
         "another one"
     );
 }

@@ -13,7 +13,7 @@ use runner_queue::{Attempt, Claim, MAX_ERROR_BYTES, MAX_RESULT_BYTES, Settlement
 use runner_sdk::{Ctx, CtxParts, Outcome, Stop, StopReason};
 use tokio::time::Instant;
 
-use super::WorkerContext;
+use super::context::WorkerContext;
 use super::handler_call::HandlerCall;
 use super::in_flight::InFlightTask;
 use super::verdict::{AttemptEnd, HandlerEnd, verdict_of};

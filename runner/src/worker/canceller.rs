@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::WorkerContext;
+use super::context::WorkerContext;
 
 /// Pause before listening again after the broker went away.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -33,7 +33,7 @@ async fn listen(ctx: &WorkerContext) {
                 }
                 let id = &request.id;
                 match &request.for_good {
-                    Some(words) => tracing::info!(task_id = %id, words, "ended for good on request"),
+                    Some(reason) => tracing::info!(task_id = %id, words = reason, "ended for good on request"),
                     None => tracing::info!(task_id = %id, "cancelled on request"),
                 }
             }

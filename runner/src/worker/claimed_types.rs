@@ -1,7 +1,7 @@
 //! Which task types this worker claims: those that its handlers know now.
 //!
-//! A list of names cannot say everything: a handler of a prefix may refuse some types, and a function may vanish between
-//! a claim and its start. Such a task goes back to its queue at once, and its type is claimed no more as long as no
+//! A list of names is not enough: a handler of a prefix may refuse some types, and a function may vanish between
+//! a claim and its start. Such a task goes back to its queue at once, and its type is not claimed again until a
 //! handler knows it.
 
 use std::collections::BTreeSet;
@@ -10,7 +10,7 @@ use std::sync::{Mutex, PoisonError};
 use runner_queue::KnownTypes;
 use runner_sdk::Handlers;
 
-/// Refused types that are remembered; beyond that all are forgotten, and found once more.
+/// Refused types that are remembered; beyond that all are forgotten, and found again one by one.
 const REFUSED: usize = 1_000;
 
 /// What was claimed last.
@@ -24,18 +24,19 @@ struct State {
 }
 
 impl ClaimedTypes {
-    /// What is to be claimed from now on; `None` if nothing has changed since the last time.
+    /// The types to claim from now on; `None` if they have not changed since the last time.
     pub(super) fn look(&self, handlers: &Handlers) -> Option<KnownTypes> {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let names = handlers.names();
         let before = state.refused.len();
+        // A function may have come back, or a prefix may accept the type now.
         state.refused.retain(|kind| !handlers.knows(kind));
         let same = names == state.names && before == state.refused.len();
         state.names = names;
         (!same).then(|| state.types())
     }
 
-    /// What is to be claimed from now on: a task of this type was claimed, and no handler knows it.
+    /// The types to claim from now on, without this one: a task of it was claimed, and no handler knows it.
     pub(super) fn refuse(&self, handlers: &Handlers, kind: &str) -> KnownTypes {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         state.names = handlers.names();

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use runner_queue::{BrokerResult, Forwarded, Lists};
 use tokio_util::sync::CancellationToken;
 
-use super::WorkerContext;
+use super::context::WorkerContext;
 use crate::background::BackgroundLoop;
 
 /// The longest sleep: a delayed task that another program wrote is seen after this long at the latest; asynq's.
@@ -42,6 +42,8 @@ impl BackgroundLoop for Forwarder {
     async fn turn(&mut self) -> Option<Duration> {
         match self.pass().await {
             Ok(done) if done.more => Some(Duration::ZERO),
+            // The broker's clock decides what is due; by this one it may seem due already. Not at once again: it would ask
+            // without pause until the clocks agree.
             Ok(done) => {
                 let until = done.next_due?.duration_since(self.0.clock.now());
                 Some(

@@ -1,8 +1,8 @@
-//! How often the aggregator of a group failed in a row, and how long such a group is left alone.
+//! How often the aggregator of a group failed in a row, and how long such a group is left out after that.
 //!
-//! Kept in this process alone: what lies in the store is asynq's, which has no place for it. Other instances, and Go
-//! servers, count for themselves; so a group that always fails is tried once a pause by each of them. Not here: how
-//! long the tasks of one try are held, which is the deadline of their set.
+//! In the memory of this process only: the keys of a group are asynq's, which has no field for it. Other instances, and Go
+//! servers, count for themselves, so each of them tries a group that always fails once a pause. Not here: how long the
+//! tasks of one try are held, which is the deadline of their set.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -11,8 +11,8 @@ use std::time::Duration;
 use runner_core::task::QueueName;
 use tokio::time::Instant;
 
-/// The pause after the second failure in a row; each further one doubles it. The first one has none: tasks that
-/// joined since may be well.
+/// The pause after the second failure in a row; each further one doubles it. The first one has none: it may have been one
+/// of its tasks, and the next set has others.
 const SHORTEST: Duration = Duration::from_secs(4 * 60);
 
 /// No pause is longer.
@@ -36,11 +36,11 @@ pub(super) struct GroupFailures(Mutex<HashMap<Key, FailureCount>>);
 /// What a failure makes of its group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct GroupBackoff {
-    /// Whether it made the row longer.
+    /// Whether it counts as another failure in the row.
     pub another: bool,
     /// This one included.
     pub in_a_row: u32,
-    /// How long the group is left alone from now on; no time after the first failure.
+    /// How long the group is left out from now on; zero after the first failure.
     pub pause: Duration,
 }
 
@@ -49,10 +49,10 @@ impl GroupFailures {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether the group is to be left alone now.
+    /// Whether the group is left out now.
     pub(super) fn pauses(&self, queue: &QueueName, group: &str, now: Instant) -> bool {
         let all = self.lock();
-        // Nearly always; and it saves the key.
+        // The usual case: no aggregator fails, and no key has to be built.
         if all.is_empty() {
             return false;
         }
@@ -60,8 +60,8 @@ impl GroupFailures {
         found.is_some_and(|it| now.duration_since(it.last) < pause_after(it.in_a_row))
     }
 
-    /// Its aggregator failed now with a set that was taken when it `began`. Sets that were in work together fail for
-    /// one reason, and count once.
+    /// Its aggregator failed now with a set that was taken at `began`. Sets that were put together at the same time fail for
+    /// one reason, and count once: those that began before the last failure was counted.
     pub(super) fn failed(&self, queue: &QueueName, group: &str, began: Instant, now: Instant) -> GroupBackoff {
         let key = (queue.clone(), group.to_owned());
         let mut all = self.lock();
@@ -69,23 +69,23 @@ impl GroupFailures {
             let oldest = all.iter().min_by_key(|(_, it)| it.last).map(|(key, _)| key.clone());
             oldest.and_then(|key| all.remove(&key));
         }
-        let setback = all.entry(key).or_insert(FailureCount {
+        let count = all.entry(key).or_insert(FailureCount {
             in_a_row: 0,
             last: began,
         });
-        let another = began >= setback.last;
+        let another = began >= count.last;
         if another {
-            setback.in_a_row = setback.in_a_row.saturating_add(1);
-            setback.last = now;
+            count.in_a_row = count.in_a_row.saturating_add(1);
+            count.last = now;
         }
         GroupBackoff {
             another,
-            in_a_row: setback.in_a_row,
-            pause: pause_after(setback.in_a_row),
+            in_a_row: count.in_a_row,
+            pause: pause_after(count.in_a_row),
         }
     }
 
-    /// Its aggregator did well; how many failures in a row that ends.
+    /// Its aggregator succeeded; how many failures in a row that ends.
     pub(super) fn succeeded(&self, queue: &QueueName, group: &str) -> u32 {
         let mut all = self.lock();
         if all.is_empty() {
@@ -113,45 +113,45 @@ mod tests {
     }
 
     #[test]
-    fn a_group_that_keeps_failing_is_left_alone_for_longer_and_longer() {
-        let (setbacks, queue, mut now) = (GroupFailures::default(), QueueName::default(), Instant::now());
+    fn a_group_that_keeps_failing_is_left_out_for_longer_and_longer() {
+        let (failures, queue, mut now) = (GroupFailures::default(), QueueName::default(), Instant::now());
         let mut pauses = Vec::new();
         for times in 1..=8 {
-            let again = setbacks.failed(&queue, "g", now, now);
+            let again = failures.failed(&queue, "g", now, now);
             assert_eq!((again.another, again.in_a_row), (true, times));
             pauses.push(again.pause.as_secs() / 60);
             let almost = now + again.pause.saturating_sub(Duration::from_millis(1));
-            assert_eq!(setbacks.pauses(&queue, "g", almost), times > 1);
+            assert_eq!(failures.pauses(&queue, "g", almost), times > 1);
             now += again.pause;
-            assert!(!setbacks.pauses(&queue, "g", now), "{times}");
+            assert!(!failures.pauses(&queue, "g", now), "{times}");
         }
         assert_eq!(pauses, [0, 4, 8, 16, 30, 30, 30, 30]);
-        let endless = (0..100).map(|_| setbacks.failed(&queue, "g", now, now)).last();
+        let endless = (0..100).map(|_| failures.failed(&queue, "g", now, now)).last();
         assert_eq!(endless.unwrap().pause, minutes(30));
     }
 
     #[test]
     fn a_success_ends_the_row_and_other_groups_have_rows_of_their_own() {
-        let (setbacks, queue, now) = (GroupFailures::default(), QueueName::default(), Instant::now());
+        let (failures, queue, now) = (GroupFailures::default(), QueueName::default(), Instant::now());
         let low = QueueName::new("low").unwrap();
-        assert_eq!(setbacks.succeeded(&queue, "g"), 0);
+        assert_eq!(failures.succeeded(&queue, "g"), 0);
         for _ in 0..2 {
-            setbacks.failed(&queue, "g", now, now);
+            failures.failed(&queue, "g", now, now);
         }
         for (queue, group, paused) in [(&queue, "g", true), (&queue, "other", false), (&low, "g", false)] {
-            assert_eq!(setbacks.pauses(queue, group, now), paused, "{queue} {group}");
-            assert_eq!(setbacks.succeeded(queue, group), if paused { 2 } else { 0 });
+            assert_eq!(failures.pauses(queue, group, now), paused, "{queue} {group}");
+            assert_eq!(failures.succeeded(queue, group), if paused { 2 } else { 0 });
         }
-        assert!(!setbacks.pauses(&queue, "g", now));
-        assert_eq!(setbacks.failed(&queue, "g", now, now).in_a_row, 1);
+        assert!(!failures.pauses(&queue, "g", now));
+        assert_eq!(failures.failed(&queue, "g", now, now).in_a_row, 1);
     }
 
     #[test]
-    fn sets_that_were_in_work_together_count_once() {
-        let (setbacks, queue, began) = (GroupFailures::default(), QueueName::default(), Instant::now());
+    fn sets_that_were_put_together_at_once_count_once() {
+        let (failures, queue, began) = (GroupFailures::default(), QueueName::default(), Instant::now());
         let later = |seconds| began + Duration::from_secs(seconds);
         let fail = |began, now| {
-            let again = setbacks.failed(&queue, "g", began, now);
+            let again = failures.failed(&queue, "g", began, now);
             (again.another, again.in_a_row)
         };
         assert_eq!(fail(began, later(2)), (true, 1));
@@ -161,14 +161,14 @@ mod tests {
     }
 
     #[test]
-    fn so_many_are_remembered_and_the_oldest_goes_first() {
-        let (setbacks, queue, now) = (GroupFailures::default(), QueueName::default(), Instant::now());
+    fn the_number_of_groups_is_bounded_and_the_oldest_goes_first() {
+        let (failures, queue, now) = (GroupFailures::default(), QueueName::default(), Instant::now());
         for n in 0..=MOST {
             let now = now + Duration::from_secs(n as u64);
-            setbacks.failed(&queue, &n.to_string(), now, now);
+            failures.failed(&queue, &n.to_string(), now, now);
         }
-        assert_eq!(setbacks.lock().len(), MOST);
-        assert_eq!(setbacks.succeeded(&queue, "0"), 0, "forgotten");
-        assert_eq!(setbacks.succeeded(&queue, "1"), 1);
+        assert_eq!(failures.lock().len(), MOST);
+        assert_eq!(failures.succeeded(&queue, "0"), 0, "forgotten");
+        assert_eq!(failures.succeeded(&queue, "1"), 1);
     }
 }

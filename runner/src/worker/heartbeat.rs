@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use runner_core::task::QueueName;
-use runner_queue::{Claim, ServerStatus};
+use runner_queue::{Absolved, Claim, ServerStatus};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::context::WorkerContext;
 use super::in_flight::Slot;
-use super::{WorkerContext, survived};
 use crate::background::BackgroundLoop;
 
 /// How long a server is listed after its last heartbeat; asynq's.
@@ -43,6 +43,7 @@ impl Heartbeat {
             let of = by_queue.entry(&claim.task().queue).or_default();
             of.push((*slot, claim.clone()));
         }
+        // With one queue this would repeat the call that just failed.
         if by_queue.len() > 1 {
             for held in by_queue.values() {
                 self.extend(held).await;
@@ -67,6 +68,7 @@ impl Heartbeat {
                     if answer.is_some() {
                         self.ctx.in_flight.extended(*slot, claim, began, hold);
                     } else {
+                        // Taken back, or ended by an operator: its handler works for nothing.
                         self.ctx.in_flight.lost(*slot, claim);
                     }
                 }
@@ -112,7 +114,41 @@ impl BackgroundLoop for Heartbeat {
         if self.extend_leases().await || !self.ctx.broker.lists_first() {
             self.report_alive().await;
         }
-        survived::report(&self.ctx, self.every()).await;
+        report_survived(&self.ctx, self.every()).await;
         None
     }
+}
+
+/// Reports lost runs, the oldest first, so that they do not count as crashes. What no worker has taken back yet is reported again: the broker can correct a crash only once
+/// it was counted.
+async fn report_survived(ctx: &WorkerContext, within: Duration) {
+    let some = ctx.survived.take();
+    if some.is_empty() {
+        return;
+    }
+    let claims: Vec<Claim> = some.iter().map(|(_, claim)| claim.clone()).collect();
+    let answers = match tokio::time::timeout(within, ctx.broker.absolve(&claims)).await {
+        Ok(Ok(answers)) => answers,
+        Ok(Err(error)) => {
+            ctx.broker_failed("report that this worker lives", &error);
+            Vec::new()
+        }
+        Err(_) => Vec::new(),
+    };
+    let mut again = Vec::new();
+    for (number, (since, claim)) in some.into_iter().enumerate() {
+        match answers.get(number) {
+            Some(Absolved::Corrected) => {
+                let task = claim.task();
+                ctx.metrics.lost_alive(task.queue.as_str());
+                tracing::info!(
+                    task_id = %task.id, task_type = %task.kind, queue = %task.queue,
+                    "a lost run is not counted as a crash: its worker lives"
+                );
+            }
+            Some(Absolved::Gone) => (),
+            Some(Absolved::Held) | None => again.push((since, claim)),
+        }
+    }
+    ctx.survived.put_back(again);
 }

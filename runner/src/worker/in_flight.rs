@@ -103,6 +103,7 @@ impl InFlight {
     pub(super) fn remove(&self, gone: impl IntoIterator<Item = Slot>) {
         let mut slots = self.lock();
         for slot in gone {
+            // Only if a task was there: a slot that is listed as free twice would be given to two tasks.
             if slots.tasks.get_mut(slot).is_some_and(|task| task.take().is_some()) {
                 slots.free.push(slot);
             }
@@ -186,6 +187,7 @@ impl InFlight {
     /// Lets handlers go on whose leases were not extended for `limit`, or will not have been at the next look: no other worker
     /// can have taken their tasks until now. Not for longer than until the next look, as one may come then.
     pub(super) fn hold_overdue(&self, limit: Duration, next_look: Duration, hold: LeaseLimits) {
+        // Set back to just under the limit instead of to now: without another look they are overdue by the next one.
         let just_now = limit.saturating_sub(next_look);
         for task in self.lock().tasks.iter_mut().flatten() {
             if task.extended_at.elapsed() > just_now {
@@ -223,7 +225,7 @@ impl InFlight {
         let hit: Vec<_> = slots.all().filter(|(_, w)| is_named(w)).collect();
         for (_, w) in &hit {
             match &wanted.for_good {
-                Some(words) => w.stop.end(words.clone()),
+                Some(reason) => w.stop.end(reason.clone()),
                 None => w.stop.stop(StopReason::Cancelled),
             }
         }

@@ -6,13 +6,13 @@ use std::time::Duration;
 use async_trait::async_trait;
 use runner_queue::{BrokerResult, Lists, Swept};
 
-use super::WorkerContext;
+use super::context::WorkerContext;
 use crate::background::BackgroundLoop;
 
 /// asynq's interval, as long as there is something to delete.
 const BUSY: Duration = Duration::from_secs(8);
 
-/// The longest time between two looks: nobody minds a finished task that is kept a little longer.
+/// The longest time between two looks: a finished task may stay a little longer.
 const EVERY: Duration = Duration::from_secs(60);
 
 /// Tasks deleted in one call and queue.

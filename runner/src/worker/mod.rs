@@ -11,6 +11,7 @@ mod attempt;
 mod canceller;
 mod claim_loop;
 mod claimed_types;
+mod context;
 mod forwarder;
 mod group_failures;
 mod handler_call;
@@ -28,6 +29,7 @@ mod releaser;
 mod repairer;
 mod served_queues;
 mod settings;
+mod staged_group;
 #[cfg(test)]
 mod stop_tests;
 mod survived;
@@ -37,13 +39,11 @@ mod unclaimed;
 mod verdict;
 mod watchdog;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use runner_core::clock::Clock;
-use runner_core::task::QueueName;
-use runner_queue::{Broker, BrokerError, ServerInfo, ServerStatus};
+use runner_queue::{Broker, ServerStatus};
 use runner_sdk::Handlers;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -52,8 +52,8 @@ use tokio_util::task::TaskTracker;
 
 use crate::background;
 use crate::health::Health;
-use crate::metrics::{Metrics, Successes};
-use in_flight::InFlight;
+use crate::metrics::Metrics;
+use context::WorkerContext;
 pub use instance::Instance;
 pub use quiet::Quiet;
 #[cfg(test)]
@@ -63,109 +63,18 @@ pub use settings::{SHORTEST_LEASE, WorkerSettings};
 /// How long the claim loop may take to notice that a drain begins.
 const CLOSING: Duration = Duration::from_secs(1);
 
-/// Everything that follows the wait for running handlers is over so long after it, one step after the other: whoever
-/// stops the process waits for the shutdown timeout and five seconds, the last half of one for what cannot be stopped.
+/// How long all steps of a drain may take that follow the wait for running handlers. Whoever stops the process waits for
+/// the shutdown timeout and five seconds; the last half second is for what cannot be stopped.
 pub const LAST_STEPS: Duration = Duration::from_millis(4500);
 
-/// Of these, when stopped handlers are dropped that did not return, also if someone is in a hurry.
-const LAST_WORDS: Duration = Duration::from_secs(3);
-const HURRIED_WORDS: Duration = Duration::from_millis(500);
+/// Of these, how long a stopped handler may take to return before it is dropped; less after a second signal.
+const STOPPED_HANDLERS: Duration = Duration::from_secs(3);
+const HURRIED_HANDLERS: Duration = Duration::from_millis(500);
 
 /// By when verdicts are written, roles have ended, and this server is off the list.
 const LAST_VERDICTS: Duration = Duration::from_millis(3500);
 const LAST_TURNS: Duration = Duration::from_millis(3800);
 const LEAVING: Duration = Duration::from_millis(4000);
-
-/// What the worker's files share.
-struct WorkerContext {
-    broker: Arc<dyn Broker>,
-    handlers: Handlers,
-    clock: Arc<dyn Clock>,
-    metrics: Arc<Metrics>,
-    health: Arc<Health>,
-    /// Of each queue that is served.
-    successes: HashMap<QueueName, Successes>,
-    served: served_queues::ServedQueues,
-    settings: WorkerSettings,
-    instance: Instance,
-    in_flight: InFlight,
-    /// Wakes the forwarder when a delay was just written.
-    delayed: Notify,
-    started_at: jiff::Timestamp,
-    known: claimed_types::ClaimedTypes,
-    survived: survived::Survived,
-    listed: listed::Listed,
-}
-
-impl WorkerContext {
-    fn new(
-        broker: Arc<dyn Broker>,
-        handlers: Handlers,
-        clock: Arc<dyn Clock>,
-        metrics: Arc<Metrics>,
-        health: Arc<Health>,
-        settings: WorkerSettings,
-        instance: Instance,
-    ) -> Self {
-        let started_at = clock.now();
-        Self {
-            broker,
-            handlers,
-            clock,
-            successes: settings
-                .queues
-                .keys()
-                .filter(|queue| !queue.as_str().contains('*'))
-                .map(|queue| (queue.clone(), metrics.successes(queue.as_str())))
-                .collect(),
-            metrics,
-            health,
-            served: served_queues::ServedQueues::new(&settings.queues),
-            settings,
-            instance,
-            in_flight: InFlight::default(),
-            delayed: Notify::new(),
-            started_at,
-            known: claimed_types::ClaimedTypes::default(),
-            survived: survived::Survived::default(),
-            listed: listed::Listed::default(),
-        }
-    }
-
-    #[cfg(test)]
-    fn queue_names(&self) -> Vec<QueueName> {
-        self.settings.queues.keys().cloned().collect()
-    }
-
-    fn server_name(&self) -> String {
-        self.instance.name()
-    }
-
-    /// Counted always, logged once.
-    fn broker_failed(&self, doing: &'static str, error: &BrokerError) {
-        self.health.failed(doing, error);
-    }
-
-    fn info(&self, status: ServerStatus) -> ServerInfo {
-        let (settings, instance) = (&self.settings, &self.instance);
-        ServerInfo {
-            host: instance.host.clone(),
-            pid: instance.pid,
-            id: instance.id.clone(),
-            concurrency: u32::try_from(settings.concurrency).unwrap_or(u32::MAX),
-            queues: settings
-                .queues
-                .iter()
-                .map(|(name, priority)| (name.to_string(), *priority))
-                .collect(),
-            strict_priority: settings.strict_priority,
-            status,
-            started_at: self.started_at,
-            active: u32::try_from(self.in_flight.len()).unwrap_or(u32::MAX),
-            handlers: self.handlers.names(),
-        }
-    }
-}
 
 /// A running worker. Dropping it does not stop it; [`Worker::drain`] does.
 pub struct Worker {
@@ -175,7 +84,7 @@ pub struct Worker {
     closed: CancellationToken,
     upkeep: CancellationToken,
     claim_loop: tokio::task::JoinHandle<()>,
-    /// Sets of groups that are being put together.
+    /// Sets of groups whose tasks are becoming one.
     sets: TaskTracker,
     roles: TaskTracker,
 }
@@ -191,7 +100,8 @@ impl Worker {
         settings: WorkerSettings,
         instance: Instance,
     ) -> Self {
-        // Before the first claim: a run that is lost before the first heartbeat has a server and a beginning too.
+        // Both before the first claim: a run that is lost before the first heartbeat must have a server, and a task of an unknown
+        // type must not be claimed.
         broker.claims_as(&instance.host, instance.pid);
         let context = WorkerContext::new(broker, handlers, clock, metrics, health, settings, instance);
         let ctx = Arc::new(context);
@@ -199,32 +109,34 @@ impl Worker {
             ctx.broker.claims_types(&types);
         }
         let (intake, upkeep) = (CancellationToken::new(), CancellationToken::new());
+        // The claim loop holds the guard: `closed` is cancelled when it starts no further handler, and also when it panics.
         let closed = CancellationToken::new();
         let guard = closed.clone().drop_guard();
         let claim_loop = tokio::spawn(claim_loop::run(ctx.clone(), intake.clone(), guard));
         let roles = TaskTracker::new();
-        let keep = |role: Box<dyn background::BackgroundLoop>| {
+        let spawn_woken = |role: Box<dyn background::BackgroundLoop>| {
             let (ctx, upkeep) = (ctx.clone(), upkeep.clone());
             roles.spawn(async move { background::run(role, &ctx.delayed, &upkeep).await });
         };
-        keep(Box::new(forwarder::Forwarder(ctx.clone())));
+        spawn_woken(Box::new(forwarder::Forwarder(ctx.clone())));
         let idle = Arc::new(Notify::new());
-        let keep_unwoken = |role: Box<dyn background::BackgroundLoop>| {
+        let spawn = |role: Box<dyn background::BackgroundLoop>| {
             let (idle, upkeep) = (idle.clone(), upkeep.clone());
             roles.spawn(async move { background::run(role, &idle, &upkeep).await });
         };
-        keep_unwoken(Box::new(heartbeat::Heartbeat::new(ctx.clone(), intake.clone())));
-        keep_unwoken(Box::new(watchdog::Watchdog::new(ctx.clone())));
-        keep_unwoken(Box::new(releaser::Releaser::new(ctx.clone())));
-        keep_unwoken(Box::new(recoverer::Recoverer::new(ctx.clone())));
-        keep_unwoken(Box::new(janitor::Janitor(ctx.clone())));
-        keep_unwoken(Box::new(repairer::Repairer(ctx.clone())));
-        keep_unwoken(Box::new(unclaimed::UnclaimedReporter::new(ctx.clone())));
+        spawn(Box::new(heartbeat::Heartbeat::new(ctx.clone(), intake.clone())));
+        spawn(Box::new(watchdog::Watchdog::new(ctx.clone())));
+        spawn(Box::new(releaser::Releaser::new(ctx.clone())));
+        spawn(Box::new(recoverer::Recoverer::new(ctx.clone())));
+        spawn(Box::new(janitor::Janitor(ctx.clone())));
+        spawn(Box::new(repairer::Repairer(ctx.clone())));
+        spawn(Box::new(unclaimed::UnclaimedReporter::new(ctx.clone())));
         if ctx.served.has_patterns() {
-            keep_unwoken(Box::new(queue_discovery::QueueDiscovery::new(ctx.clone())));
+            spawn(Box::new(queue_discovery::QueueDiscovery::new(ctx.clone())));
         }
         let sets = TaskTracker::new();
         if ctx.handlers.aggregates() {
+            // Stops with the intake, not with the other roles: a set that it takes later could not be put together in time.
             let aggregator = aggregator::GroupAggregator::new(ctx.clone(), intake.clone(), sets.clone());
             let intake = intake.clone();
             roles.spawn(async move { background::run(aggregator, &Notify::new(), &intake).await });
@@ -242,12 +154,12 @@ impl Worker {
         }
     }
 
-    /// Returns once nothing is in work: no handler runs, and the verdicts of all that ran are written.
+    /// Returns once nothing is in flight: no handler runs, and the verdicts of all that ran are written.
     pub async fn at_rest(&self) {
         self.ctx.in_flight.emptied().await;
     }
 
-    /// Returns when no task is taken any more although nobody asked for that: something in here broke down.
+    /// Returns when the claim loop has ended without a drain: it panicked.
     pub async fn broken(&self) {
         self.closed.cancelled().await;
     }
@@ -257,7 +169,7 @@ impl Worker {
     /// ends with it has to be over.
     #[allow(clippy::disallowed_methods)] // the limit of the wait, beside what else may end it
     pub async fn drain(self, hurry: CancellationToken) -> Instant {
-        let told = Instant::now();
+        let began = Instant::now();
         self.intake.cancel();
         self.sets.close();
         // Only then is everything in flight that will run: the wait for an empty table must not end before.
@@ -268,22 +180,23 @@ impl Worker {
         tracing::info!(running, timeout = ?self.ctx.settings.shutdown_timeout, "draining");
         tokio::select! {
             _ = async { tokio::join!(self.ctx.in_flight.emptied(), self.sets.wait()) } => (),
-            () = hurry.cancelled() => tracing::warn!("told twice to stop: handing back what still runs"),
-            () = tokio::time::sleep_until(told + self.ctx.settings.shutdown_timeout) => {
+            () = hurry.cancelled() => tracing::warn!("second signal to stop: handing back what still runs"),
+            () = tokio::time::sleep_until(began + self.ctx.settings.shutdown_timeout) => {
                 tracing::warn!(
                     running = self.ctx.in_flight.len(), sets = self.sets.len(),
                     "shutdown timeout: handing back what still runs"
                 );
             }
         }
+        // From here on everything has its instant by which it is over, whatever the broker does.
         let over = Instant::now();
         self.ctx.in_flight.stop_all(runner_sdk::StopReason::Shutdown);
-        let words = if hurry.is_cancelled() {
-            HURRIED_WORDS
+        let grace = if hurry.is_cancelled() {
+            HURRIED_HANDLERS
         } else {
-            LAST_WORDS
+            STOPPED_HANDLERS
         };
-        if timeout(words, self.ctx.in_flight.emptied()).await.is_err() {
+        if timeout(grace, self.ctx.in_flight.emptied()).await.is_err() {
             self.ctx.in_flight.abandon_all();
         }
         if timeout_at(over + LAST_VERDICTS, self.claim_loop).await.is_err() {
@@ -292,6 +205,7 @@ impl Worker {
                  when their leases end"
             );
         }
+        // Only after the last verdict: until then the heartbeat extends the leases of what still runs.
         self.upkeep.cancel();
         self.roles.close();
         if timeout_at(over + LAST_TURNS, self.roles.wait()).await.is_err() {

@@ -8,19 +8,19 @@ use runner_core::task::QueueName;
 use runner_queue::{BrokerResult, Lists};
 use tokio::time::Instant;
 
-use super::WorkerContext;
+use super::context::WorkerContext;
 use crate::background::BackgroundLoop;
 
 /// How soon a new queue is served.
 const DISCOVER: Duration = Duration::from_secs(2);
 
-/// How soon a task in one of very many queues is noticed, if looking costs little.
+/// How soon a task in one of very many queues is noticed, if a look takes little time.
 const SOONEST: Duration = Duration::from_millis(500);
 
-/// At most this share of the time is spent on looking: one part in this many.
+/// A look may take at most one part in this many of the time between two.
 const SHARE: u32 = 50;
 
-/// And so soon at the latest.
+/// The longest time between two looks.
 const LATEST: Duration = Duration::from_secs(5);
 
 /// Queues looked at in one call: well below a millisecond of the store's time.
@@ -58,7 +58,7 @@ impl QueueDiscovery {
 #[async_trait]
 impl BackgroundLoop for QueueDiscovery {
     fn name(&self) -> &'static str {
-        "scout"
+        "queue discovery"
     }
 
     fn every(&self) -> Duration {
@@ -72,6 +72,7 @@ impl BackgroundLoop for QueueDiscovery {
             return None;
         }
         let soonest = if self.ctx.served.are_few() { DISCOVER } else { SOONEST };
+        // The more queues there are, the longer a look takes, and the rarer it is.
         Some((began.elapsed() * SHARE).clamp(soonest, LATEST))
     }
 }

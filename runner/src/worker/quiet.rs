@@ -1,4 +1,4 @@
-//! A switch for a quiet time: what runs goes on, nothing new is taken. Who throws it is not known here.
+//! A switch for a quiet time: running tasks go on, no new ones are claimed. Signals and pages throw it.
 
 use std::sync::Arc;
 

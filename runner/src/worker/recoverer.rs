@@ -1,4 +1,7 @@
-//! Takes back tasks of workers that fell silent.
+//! Takes back tasks of workers whose leases are over, because they died or lost the broker.
+//!
+//! In this order: nothing while the clock seems wrong; sets of groups, whose deadlines do not depend on leases; what dead
+//! processes of this host held, which needs no lease to end; then leases that are over by more than the grace.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +11,7 @@ use jiff::Timestamp;
 use runner_queue::{BrokerResult, Lists, Recovered};
 use tokio::time::Instant;
 
-use super::WorkerContext;
+use super::context::WorkerContext;
 use super::heartbeat::REMEMBERED;
 use crate::background::BackgroundLoop;
 
@@ -17,7 +20,7 @@ const BATCH: usize = 100;
 
 pub(super) struct Recoverer {
     ctx: Arc<WorkerContext>,
-    /// The last look, by the wall clock and by the one that nobody sets.
+    /// The last look, by the wall clock and by the monotonic one.
     looked: Option<(Timestamp, Instant)>,
 }
 
@@ -27,28 +30,30 @@ impl BackgroundLoop for Recoverer {
         "recoverer"
     }
 
-    /// A lease that is written after a look ends later than this.
+    /// A lease that is written after a look does not end before the next one.
     fn every(&self) -> Duration {
         self.ctx.settings.lease
     }
 
     async fn turn(&mut self) -> Option<Duration> {
         if self.clock_was_set() {
-            // The heartbeat writes our leases by the new time first.
+            // The heartbeat writes the leases of this worker by the new time first; so do those of others on this machine.
             return Some(self.ctx.settings.heartbeat_every() * 2);
         }
-        // A set ends at its deadline, even when a run is alone: no worker keeps one for longer, so this waits for no other.
+        // Does not wait until this worker has been listed: unlike leases, deadlines of sets are never stretched, also not by a
+        // worker that is alone.
         super::aggregator::reclaim(&self.ctx).await;
         if self.take_from_dead().await >= BATCH {
             return Some(Duration::ZERO);
         }
         let settings = &self.ctx.settings;
+        // A worker that was alone until now goes on without leases; it must have seen this one before its tasks are taken.
         if self.ctx.broker.lists_first() && !self.ctx.listed.for_long(settings.listed_first(), REMEMBERED) {
             return Some(settings.heartbeat_every());
         }
         match self.pass().await {
             Ok(recovered) => {
-                self.tell(
+                self.report(
                     &recovered,
                     "the lease of a task ran out: its worker died or was cut off; the task was taken back",
                 );
@@ -70,13 +75,14 @@ impl Recoverer {
         Self { ctx, looked: None }
     }
 
-    /// Whether the wall clock was set forward since the last look, or the machine slept: leases that are kept by it seem
-    /// to be over then, though their handlers run.
+    /// Whether the wall clock was set forward since the last look, or the machine slept: leases end by that clock, so they
+    /// seem to be over then although their handlers run.
     fn clock_was_set(&mut self) -> bool {
         let (wall, steady) = (self.ctx.clock.now(), Instant::now());
         let Some((wall_then, steady_then)) = self.looked.replace((wall, steady)) else {
             return false;
         };
+        // What the wall clock moved beyond what the monotonic one did. A step back only makes leases last longer.
         let went_by = Duration::try_from(wall.duration_since(wall_then)).unwrap_or_default();
         let ahead = went_by.saturating_sub(steady - steady_then);
         if ahead <= self.ctx.settings.recover_grace() {
@@ -89,14 +95,14 @@ impl Recoverer {
         true
     }
 
-    /// Takes back what processes held that are known to be dead; how many tasks that were. What these ran has ended by
-    /// then, or does within the grace.
+    /// Takes back what processes held that are known to be dead; how many tasks that were. Commands that these started end
+    /// within the grace.
     async fn take_from_dead(&self) -> usize {
         let settings = &self.ctx.settings;
         let grace = settings.recover_grace();
         match self.ctx.broker.recover_dead(grace, BATCH, settings.poison_after).await {
             Ok(recovered) => {
-                self.tell(
+                self.report(
                     &recovered,
                     "the process that ran a task has died; the task was taken back",
                 );
@@ -109,11 +115,12 @@ impl Recoverer {
         }
     }
 
-    fn tell(&self, recovered: &[Recovered], what: &str) {
+    fn report(&self, recovered: &[Recovered], what: &str) {
         for task in recovered {
-            report(task, what);
+            log(task, what);
             self.ctx.metrics.lost(task.queue.as_str(), task.poison);
         }
+        // They are delayed tasks now: the forwarder has to know when the first of them is due.
         if !recovered.is_empty() {
             self.ctx.delayed.notify_one();
         }
@@ -161,7 +168,7 @@ impl Recoverer {
     }
 }
 
-fn report(task: &Recovered, what: &str) {
+fn log(task: &Recovered, what: &str) {
     if task.poison {
         tracing::error!(
             task_id = %task.id, task_type = %task.kind, queue = %task.queue, state = %task.state, lost = task.lost,

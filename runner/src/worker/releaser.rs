@@ -1,7 +1,7 @@
-//! Tells the broker which types this worker claims when that changes, and lets tasks go on that an older version of this
+//! Passes the types that this worker claims to its broker when they change, and releases tasks that an older version of this
 //! program put off because it had no handler for them.
 //!
-//! A role of its own, because those may be many: the heartbeat must not wait for it with the leases it keeps.
+//! A role of its own, because those tasks may be many: the heartbeat must not wait for it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use runner_queue::{BrokerResult, Lists};
 
-use super::WorkerContext;
+use super::context::WorkerContext;
 use crate::background::BackgroundLoop;
 
 /// How soon a task of a function that was just added is claimed.
@@ -17,7 +17,7 @@ const EVERY: Duration = Duration::from_millis(500);
 
 pub(super) struct Releaser {
     ctx: Arc<WorkerContext>,
-    /// Task types whose tasks were released last; nothing is done until there are others.
+    /// The handlers for which tasks were released last; nothing is done until there are others.
     released_for: Vec<String>,
 }
 
@@ -61,6 +61,7 @@ impl BackgroundLoop for Releaser {
                 if released > 0 {
                     tracing::info!(released, "tasks that waited for a handler go on");
                 }
+                // Only now: after a failure the same is tried again.
                 self.released_for = handlers;
             }
             Err(error) => ctx.broker_failed("release waiting tasks", &error),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use runner_queue::{BrokerResult, Lists, Repaired};
 
-use super::WorkerContext;
+use super::context::WorkerContext;
 use crate::background::BackgroundLoop;
 
 /// Damage is rare and waits; a pass costs a few milliseconds of the store's time.

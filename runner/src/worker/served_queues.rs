@@ -1,22 +1,16 @@
 //! The queues that this worker serves: those named in its settings, and those in the store that match a pattern.
 //!
-//! Keeps what is known; it is learned by `scout`, and in which order queues are asked is decided by `order`.
+//! Holds what is known. `queue_discovery` asks the broker, and `claim_loop::queue_order` decides in which order queues are asked.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use runner_core::task::{QueueName, priority_of};
-use runner_queue::{BrokerResult, Lists};
 use tokio::sync::Notify;
-
-use super::WorkerContext;
 
 /// Up to this many queues all are asked in each call and waited for; each wait takes a connection of Redis. Beyond that
 /// only those that are known to have tasks are asked.
 const FEW: usize = 16;
-
-/// Queues that a call of upkeep (due tasks, leases, retention) is about; each costs the store some microseconds.
-const CHUNK: usize = 500;
 
 /// The queues that are served, with their priorities.
 pub(super) struct ServedQueues {
@@ -24,7 +18,7 @@ pub(super) struct ServedQueues {
     named: BTreeMap<QueueName, u32>,
     patterns: bool,
     known: Mutex<KnownQueues>,
-    /// Falls when there is something new to ask.
+    /// Notified when the claim loop has other queues to ask.
     pub(super) changed: Notify,
 }
 
@@ -97,6 +91,7 @@ impl ServedQueues {
         let exact = known.all.iter().filter(|(queue, _)| self.is_named(queue)).cloned();
         let mut all: Vec<_> = exact.chain(matching).collect();
         all.sort_unstable();
+        // The loop begins its order anew with each notification, so none without a change.
         if *known.all != all {
             tracing::info!(
                 queues = all.len(),
@@ -118,28 +113,13 @@ impl ServedQueues {
             .filter(|queue| !self.is_named(queue))
             .filter_map(|queue| Some((queue.clone(), *priorities.get(queue)?)));
         let ready: Vec<_> = ready.collect();
+        // Also if the same are ready as before: the claim loop forgets a queue that gave nothing, and has to hear of it again.
         let news = !ready.is_empty() || !known.ready.is_empty();
         known.ready = Arc::new(ready);
         drop(known);
         if news {
             self.changed.notify_one();
         }
-    }
-}
-
-impl WorkerContext {
-    /// The queues that a pass of upkeep is about, a bounded number a call: of very many only those that have anything on
-    /// these lists.
-    pub(super) async fn queues_with(&self, lists: Lists) -> BrokerResult<Vec<Vec<QueueName>>> {
-        let all: Vec<QueueName> = self.served.all().iter().map(|(queue, _)| queue.clone()).collect();
-        if self.served.are_few() {
-            return Ok(vec![all]);
-        }
-        let mut found = Vec::new();
-        for chunk in all.chunks(CHUNK) {
-            found.extend(self.broker.narrow(chunk, lists).await?);
-        }
-        Ok(found.chunks(CHUNK).map(<[QueueName]>::to_vec).collect())
     }
 }
 

@@ -70,11 +70,11 @@ async fn a_drain_ends_in_time_also_when_nothing_answers() {
     let worker = scene.worker_with(registry, 1, Duration::ZERO);
     let id = scene.put(Task::new("deaf")).await;
     scene.until_state(&id, TaskState::Active).await;
-    let told = Instant::now();
+    let began = Instant::now();
     let in_the_way = scene.sql("BEGIN IMMEDIATE").await;
     let until = worker.drain(CancellationToken::new()).await;
     assert!(Instant::now() <= until, "late by {:?}", until.elapsed());
-    assert!(until <= told + LAST_STEPS + CLOSING + Duration::from_secs(1));
+    assert!(until <= began + LAST_STEPS + CLOSING + Duration::from_secs(1));
     drop(in_the_way);
 }
 

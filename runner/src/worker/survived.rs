@@ -1,21 +1,19 @@
-//! Runs that were lost although this process lives: it says so, so that none of them counts as a crash.
+//! Runs that were lost although this process lives. The heartbeat reports them, so that none of them counts as a crash.
 //!
-//! A lease can be lost to an outage of the broker, a frozen process, a verdict that could not be written. Only the
-//! process itself knows that it did not die; a worker that takes its tasks back cannot.
+//! A lease can be lost in an outage of the broker, in a frozen process, with a verdict that could not be written. Only the
+//! process itself knows that it did not die; the worker that takes its tasks back does not.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use runner_queue::{Absolved, Claim};
+use runner_queue::Claim;
 use tokio::time::Instant;
 
-use super::WorkerContext;
+/// Claims that are remembered; the oldest are forgotten first.
+const MOST: usize = 10_000;
 
-/// Claims that are remembered; the oldest go first.
-const KEPT: usize = 10_000;
-
-/// How long they are: until then the run was taken back by anybody who looks after its queue, or never will be.
+/// For how long: any worker that serves the queue has taken the run back by then, or none ever will.
 const REMEMBERED: Duration = Duration::from_secs(600);
 
 /// Claims reported in one call.
@@ -30,56 +28,60 @@ impl Survived {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Remembers these claims.
     pub(super) fn add(&self, claims: impl IntoIterator<Item = Claim>) {
         let now = Instant::now();
         let mut all = self.lock();
         all.extend(claims.into_iter().map(|claim| (now, claim)));
-        let surplus = all.len().saturating_sub(KEPT);
+        let surplus = all.len().saturating_sub(MOST);
         all.drain(..surplus);
     }
 
-    fn take(&self) -> Vec<(Instant, Claim)> {
+    /// Takes the oldest, those of one call at most.
+    pub(super) fn take(&self) -> Vec<(Instant, Claim)> {
         let mut all = self.lock();
         all.retain(|(since, _)| since.elapsed() < REMEMBERED);
         let count = all.len().min(BATCH);
         all.drain(..count).collect()
     }
 
-    /// Those that were not reported go to the end, so that the others have their turn.
-    fn put_back(&self, some: impl IntoIterator<Item = (Instant, Claim)>) {
+    /// What could not be reported goes to the end, so that the rest has its turn.
+    pub(super) fn put_back(&self, some: impl IntoIterator<Item = (Instant, Claim)>) {
         self.lock().extend(some);
     }
 }
 
-/// Reports what there is; what the broker does not know yet is reported again.
-pub(super) async fn report(ctx: &WorkerContext, within: Duration) {
-    let some = ctx.survived.take();
-    if some.is_empty() {
-        return;
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use runner_core::task::{QueueName, Task};
+    use runner_queue::Claims as _;
+
+    use super::*;
+    use crate::worker::DEFAULT_LEASE;
+    use crate::worker::tests::Scene;
+
+    #[tokio::test]
+    async fn the_oldest_are_reported_first_and_forgotten_after_a_while() {
+        let scene = Scene::new().await;
+        scene.put(Task::new("a")).await;
+        let claimed = scene.broker.claim(&[QueueName::default()], 1, DEFAULT_LEASE).await;
+        let claim = claimed.unwrap().remove(0);
+        // The broker is done: from here on only this clock counts.
+        tokio::time::pause();
+        let survived = Survived::default();
+        survived.add(std::iter::repeat_n(claim.clone(), BATCH));
+        tokio::time::advance(Duration::from_secs(1)).await;
+        survived.add([claim.clone()]);
+        let first = survived.take();
+        let began = first[0].0;
+        assert!(first.len() == BATCH && first.iter().all(|(since, _)| *since == began));
+        // What could not be reported waits behind the others, and keeps its age.
+        survived.put_back(first);
+        assert!(survived.take()[0].0 > began);
+        tokio::time::advance(REMEMBERED).await;
+        assert!(survived.take().is_empty());
+        survived.add(std::iter::repeat_n(claim, MOST + BATCH));
+        assert_eq!(survived.lock().len(), MOST);
     }
-    let claims: Vec<Claim> = some.iter().map(|(_, claim)| claim.clone()).collect();
-    let answers = match tokio::time::timeout(within, ctx.broker.absolve(&claims)).await {
-        Ok(Ok(answers)) => answers,
-        Ok(Err(error)) => {
-            ctx.broker_failed("report that this worker lives", &error);
-            Vec::new()
-        }
-        Err(_) => Vec::new(),
-    };
-    let mut again = Vec::new();
-    for (number, (since, claim)) in some.into_iter().enumerate() {
-        match answers.get(number) {
-            Some(Absolved::Corrected) => {
-                let task = claim.task();
-                ctx.metrics.lost_alive(task.queue.as_str());
-                tracing::info!(
-                    task_id = %task.id, task_type = %task.kind, queue = %task.queue,
-                    "a lost run is not counted as a crash: its worker lives"
-                );
-            }
-            Some(Absolved::Gone) => (),
-            Some(Absolved::Held) | None => again.push((since, claim)),
-        }
-    }
-    ctx.survived.put_back(again);
 }

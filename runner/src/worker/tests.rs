@@ -5,7 +5,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use runner_core::clock::SystemClock;
-use runner_core::task::{AttemptOutcome, Task, TaskId, TaskState};
+use runner_core::task::{AttemptOutcome, QueueName, Task, TaskId, TaskState};
 use runner_queue::embedded::EmbeddedBroker;
 use runner_queue::{GroupRule, InspectTasks as _, Presence as _, Producer, Signals as _, TaskInfo};
 use runner_sdk::{Backoff, Ctx, Outcome, Registry, TaskError};
@@ -142,7 +142,7 @@ impl Scene {
     }
 }
 
-fn kept(kind: &str) -> Task {
+fn retained(kind: &str) -> Task {
     Task::new(kind).retention(Duration::from_secs(60))
 }
 
@@ -153,7 +153,7 @@ async fn success_is_kept_with_its_result_or_gone() {
         cx.log().push("stdout", "hello");
         Outcome::success("done")
     }));
-    let id = scene.put(kept("greet")).await;
+    let id = scene.put(retained("greet")).await;
     let info = scene.until_state(&id, TaskState::Completed).await;
     assert_eq!(info.result.as_deref(), Some(&b"done"[..]));
     let attempts = scene.broker.attempts(&QueueName::default(), &id).await.unwrap();
@@ -178,8 +178,8 @@ async fn a_task_that_is_put_off_says_that_it_was_tried() {
     let info = scene.until_state(&id, TaskState::Scheduled).await;
     assert_eq!(info.record.retried, 0);
     let attempts = scene.broker.attempts(&QueueName::default(), &id).await.unwrap();
-    let told: Vec<_> = attempts.iter().map(|a| (a.number, a.outcome)).collect();
-    assert_eq!(told, [(1, AttemptOutcome::Snoozed)]);
+    let stored: Vec<_> = attempts.iter().map(|a| (a.number, a.outcome)).collect();
+    assert_eq!(stored, [(1, AttemptOutcome::Snoozed)]);
     worker.drain(CancellationToken::new()).await;
 }
 
@@ -198,7 +198,7 @@ async fn a_result_or_an_error_that_is_too_long_costs_no_verdict() {
                 Err::<(), _>(TaskError::skip("é".repeat(100_000)))
             }),
     );
-    let (just, over) = (scene.put(kept("just")).await, scene.put(kept("over")).await);
+    let (just, over) = (scene.put(retained("just")).await, scene.put(retained("over")).await);
     let info = scene.until_state(&just, TaskState::Completed).await;
     assert_eq!(info.result.map(|r| r.len()), Some(most));
     let info = scene.until_state(&over, TaskState::Completed).await;
@@ -206,7 +206,7 @@ async fn a_result_or_an_error_that_is_too_long_costs_no_verdict() {
     let attempts = scene.broker.attempts(&QueueName::default(), &over).await.unwrap();
     let log = attempts[0].log.clone().unwrap_or_default();
     assert!(log.contains("was not kept"), "{log}");
-    let wordy = scene.put(kept("wordy")).await;
+    let wordy = scene.put(retained("wordy")).await;
     scene.until_state(&wordy, TaskState::Archived).await;
     let attempts = scene.broker.attempts(&QueueName::default(), &wordy).await.unwrap();
     let error = attempts[0].error.clone().unwrap_or_default();
@@ -240,20 +240,20 @@ async fn failures_retry_until_the_last_and_then_lie_in_the_archive() {
                 Err::<(), _>(TaskError::revoke("not needed"))
             }),
     );
-    let flaky = scene.put(kept("flaky")).await;
+    let flaky = scene.put(retained("flaky")).await;
     let info = scene.until_state(&flaky, TaskState::Retry).await;
     assert_eq!((info.record.retried, info.record.last_error.as_str()), (1, "no luck"));
-    let last = scene.put(kept("flaky").max_retry(0)).await;
+    let last = scene.put(retained("flaky").max_retry(0)).await;
     scene.until_state(&last, TaskState::Archived).await;
     // Commands and calls have delays of their own: minutes, not asynq's formula.
-    let function = scene.put(kept("minutes").max_retry(1)).await;
+    let function = scene.put(retained("minutes").max_retry(1)).await;
     let info = scene.until_state(&function, TaskState::Retry).await;
     let wait = info
         .next_run
         .unwrap()
         .duration_since(info.record.last_failed_at.unwrap());
     assert!((55..120).contains(&wait.as_secs()), "{wait:?}");
-    let hopeless = scene.put(kept("hopeless")).await;
+    let hopeless = scene.put(retained("hopeless")).await;
     assert_eq!(
         scene
             .until_state(&hopeless, TaskState::Archived)
@@ -262,26 +262,26 @@ async fn failures_retry_until_the_last_and_then_lie_in_the_archive() {
             .last_error,
         "bad payload"
     );
-    let panics = scene.put(kept("panics")).await;
+    let panics = scene.put(retained("panics")).await;
     assert_eq!(
         scene.until_state(&panics, TaskState::Retry).await.record.last_error,
         "panic: at the disco"
     );
-    let later = scene.put(kept("later").max_retry(1)).await;
+    let later = scene.put(retained("later").max_retry(1)).await;
     let info = scene.until_state(&later, TaskState::Retry).await;
     assert_eq!(info.record.retried, 1, "a stated delay uses up a retry");
     let wait = info.next_run.unwrap().duration_since(SystemClock.now());
     assert!(wait.as_secs() > 3000, "{wait:?}");
-    let last = scene.put(kept("later").max_retry(0)).await;
+    let last = scene.put(retained("later").max_retry(0)).await;
     let info = scene.until_state(&last, TaskState::Archived).await;
     assert_eq!(info.record.last_error, "busy");
     // "Now" is not taken at its word.
-    let now = scene.put(kept("now").max_retry(1)).await;
+    let now = scene.put(retained("now").max_retry(1)).await;
     let failed_at = |info: &TaskInfo| info.record.last_failed_at.unwrap();
     let info = scene.until_state(&now, TaskState::Retry).await;
     let wait = info.next_run.unwrap().duration_since(failed_at(&info));
     assert!(wait.as_millis() >= 1000, "{wait:?}");
-    let revoked = scene.put(kept("revoked")).await;
+    let revoked = scene.put(retained("revoked")).await;
     scene.until(&revoked, "gone", |i| i.is_none()).await;
     worker.drain(CancellationToken::new()).await;
 }
@@ -290,7 +290,7 @@ async fn failures_retry_until_the_last_and_then_lie_in_the_archive() {
 async fn a_task_whose_deadline_has_passed_is_archived_and_not_tried_again_and_again() {
     let scene = Scene::new().await;
     let worker = scene.worker(Registry::new().on("known", |_: Ctx| async {}));
-    let mut task = kept("known");
+    let mut task = retained("known");
     task.deadline = jiff::Timestamp::from_second(1_000_000_000).ok();
     let id = scene.put(task).await;
     let info = scene.until_state(&id, TaskState::Archived).await;
@@ -304,28 +304,28 @@ async fn a_task_whose_deadline_has_passed_is_archived_and_not_tried_again_and_ag
 }
 
 #[tokio::test]
-async fn a_handler_that_takes_too_long_is_told_and_the_task_retried() {
+async fn a_handler_that_takes_too_long_is_stopped_and_the_task_retried() {
     let scene = Scene::new().await;
-    let told = Arc::new(AtomicUsize::new(0));
+    let stopped = Arc::new(AtomicUsize::new(0));
     let worker = scene.worker(Registry::new().on("slow", {
-        let told = told.clone();
+        let stopped = stopped.clone();
         move |cx: Ctx| {
-            let told = told.clone();
+            let stopped = stopped.clone();
             async move {
                 cx.cancelled().await;
-                told.fetch_add(1, Ordering::SeqCst);
+                stopped.fetch_add(1, Ordering::SeqCst);
                 Outcome::Retry("stopped".into())
             }
         }
     }));
-    let id = scene.put(kept("slow").timeout(Duration::from_secs(1))).await;
+    let id = scene.put(retained("slow").timeout(Duration::from_secs(1))).await;
     let info = scene.until_state(&id, TaskState::Retry).await;
     assert!(
         info.record.last_error.starts_with("context deadline exceeded"),
         "{}",
         info.record.last_error
     );
-    assert_eq!(told.load(Ordering::SeqCst), 1);
+    assert_eq!(stopped.load(Ordering::SeqCst), 1);
     worker.drain(CancellationToken::new()).await;
 }
 
@@ -333,10 +333,10 @@ async fn a_handler_that_takes_too_long_is_told_and_the_task_retried() {
 async fn an_unknown_type_is_left_alone_until_a_worker_knows_it() {
     let scene = Scene::new().await;
     let worker = scene.worker(Registry::new().on("known", |_: Ctx| async {}));
-    let id = scene.put(kept("unknown")).await;
+    let id = scene.put(retained("unknown")).await;
     // Behind it, so that the worker has seen it by then.
     scene
-        .until_state(&scene.put(kept("known")).await, TaskState::Completed)
+        .until_state(&scene.put(retained("known")).await, TaskState::Completed)
         .await;
     let info = scene.until_state(&id, TaskState::Pending).await;
     assert_eq!((info.record.retried, info.waiting_for), (0, None));
@@ -357,9 +357,9 @@ async fn a_type_that_a_prefix_refuses_is_handed_back_once() {
         move |_| asked.load(Ordering::SeqCst),
         |_: Ctx| async {},
     ));
-    let id = scene.put(kept("some:type")).await;
+    let id = scene.put(retained("some:type")).await;
     scene
-        .until_state(&scene.put(kept("known")).await, TaskState::Completed)
+        .until_state(&scene.put(retained("known")).await, TaskState::Completed)
         .await;
     let info = scene.until_state(&id, TaskState::Pending).await;
     assert_eq!(info.record.retried, 0);
@@ -401,12 +401,12 @@ async fn a_cancelled_attempt_fails_as_in_go_and_is_retried_while_retries_are_lef
     let scene = Scene::new().await;
     let worker = scene.worker(long());
     for (retries, state) in [(2, TaskState::Retry), (0, TaskState::Archived)] {
-        let id = scene.put(kept("long").max_retry(retries)).await;
+        let id = scene.put(retained("long").max_retry(retries)).await;
         let cancel = async || scene.broker.cancel(&id).await.unwrap();
         let info = scene.until_stopped(&id, state, cancel).await;
         assert_eq!(info.record.last_error, "context canceled");
         assert_eq!(info.record.retried, u32::from(retries > 0));
-        assert_eq!(info.result.as_deref(), Some(&b"half"[..]), "what it had is kept");
+        assert_eq!(info.result.as_deref(), Some(&b"half"[..]), "what it had is stored");
         let attempts = scene.broker.attempts(&QueueName::default(), &id).await.unwrap();
         assert_eq!(attempts[0].outcome, AttemptOutcome::Cancelled);
     }
@@ -417,7 +417,7 @@ async fn a_cancelled_attempt_fails_as_in_go_and_is_retried_while_retries_are_lef
 async fn a_task_that_is_stopped_for_good_is_archived_with_who_and_why() {
     let scene = Scene::new().await;
     let worker = scene.worker(long());
-    let id = scene.put(kept("long").max_retry(5)).await;
+    let id = scene.put(retained("long").max_retry(5)).await;
     let (default, low) = (QueueName::default(), QueueName::new("low").unwrap());
     let stop = async || {
         // One of this id in another queue is another task.
@@ -446,7 +446,7 @@ async fn a_drain_finishes_what_it_can_and_hands_back_the_rest_untouched() {
     );
     let mut ids = Vec::new();
     for _ in 0..5 {
-        ids.push(scene.put(kept("deaf")).await);
+        ids.push(scene.put(retained("deaf")).await);
     }
     scene.until_state(&ids[1], TaskState::Active).await;
     let hurry = CancellationToken::new();

@@ -1,4 +1,4 @@
-//! Says in the log which task types no worker takes.
+//! Logs which task types no worker takes.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -9,27 +9,27 @@ use runner_core::task::QueueName;
 use runner_queue::{BrokerResult, Lists, Unclaimed, unclaimed};
 use tokio::time::Instant;
 
-use super::WorkerContext;
+use super::context::WorkerContext;
 use crate::background::BackgroundLoop;
 
-/// As soon as it can be said: that is after a task has waited for a minute.
+/// A type counts as unclaimed once a task of it has waited for a minute.
 const EVERY: Duration = Duration::from_secs(60);
 
-/// How long a type of a queue is not told of again.
-const TOLD_AGAIN: Duration = Duration::from_secs(600);
+/// How long a type of a queue is not logged again.
+const LOGGED_AGAIN: Duration = Duration::from_secs(600);
 
-/// How many of them are remembered; beyond that all are forgotten and told of once more.
+/// How many of them are remembered; beyond that all are forgotten and logged once more.
 const REMEMBERED: usize = 1_000;
 
 pub(super) struct UnclaimedReporter {
     ctx: Arc<WorkerContext>,
-    told: HashMap<(QueueName, String), Instant>,
+    logged: HashMap<(QueueName, String), Instant>,
 }
 
 impl UnclaimedReporter {
     pub(super) fn new(ctx: Arc<WorkerContext>) -> Self {
-        let told = HashMap::new();
-        Self { ctx, told }
+        let logged = HashMap::new();
+        Self { ctx, logged }
     }
 
     async fn look(&self) -> BrokerResult<Vec<Unclaimed>> {
@@ -43,13 +43,13 @@ impl UnclaimedReporter {
 
     fn is_news(&mut self, found: &Unclaimed) -> bool {
         let name = (found.queue.clone(), found.kind.clone());
-        if self.told.get(&name).is_some_and(|at| at.elapsed() < TOLD_AGAIN) {
+        if self.logged.get(&name).is_some_and(|at| at.elapsed() < LOGGED_AGAIN) {
             return false;
         }
-        if self.told.len() >= REMEMBERED {
-            self.told.clear();
+        if self.logged.len() >= REMEMBERED {
+            self.logged.clear();
         }
-        self.told.insert(name, Instant::now());
+        self.logged.insert(name, Instant::now());
         true
     }
 }
@@ -76,7 +76,7 @@ impl BackgroundLoop for UnclaimedReporter {
             if self.is_news(&one) {
                 tracing::warn!(
                     task_type = %one.kind, queue = %one.queue, tasks = one.count, oldest = %one.oldest,
-                    "no worker takes tasks of this type; start one that has a handler for it, or delete them (told every ten minutes)"
+                    "no worker takes tasks of this type; start one that has a handler for it, or delete them (logged every ten minutes)"
                 );
             }
         }

@@ -1,7 +1,10 @@
-//! Stops what could run into another worker's turn: handlers whose lease was not extended for too long.
+//! Stops handlers whose lease was not extended for too long, before another worker may run their tasks.
 //!
-//! A worker that is alone at a store on its host stops none: while nothing can be written, no other worker can take its tasks.
-//! A role of its own, because the heartbeat waits for the broker just when the broker is what fails.
+//! A role of its own that waits for no broker: the heartbeat waits for it just when the broker is what fails.
+//!
+//! A worker that is alone at a store on its host stops none: while nothing can be written, no other worker can take its
+//! tasks. That holds only as long as no other worker comes, so it asks at each look, a few looks before it would stop
+//! handlers otherwise; and whoever comes is listed for a while before it takes anything back (`listed`).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,13 +13,13 @@ use async_trait::async_trait;
 use runner_queue::ServerStatus;
 use tokio::time::Instant;
 
-use super::WorkerContext;
+use super::context::WorkerContext;
 use crate::background::BackgroundLoop;
 
 pub(super) struct Watchdog {
     ctx: Arc<WorkerContext>,
-    /// Whether it was said that handlers go on without a lease.
-    said: bool,
+    /// Whether it was logged that handlers go on without a lease.
+    logged: bool,
     /// When this worker was last known to be alone, or first had to ask.
     unsure: Option<Instant>,
 }
@@ -25,13 +28,12 @@ impl Watchdog {
     pub(super) fn new(ctx: Arc<WorkerContext>) -> Self {
         Self {
             ctx,
-            said: false,
+            logged: false,
             unsure: None,
         }
     }
 
-    /// Whether handlers may go on although their leases are over. Asked at each look, so that another worker is seen
-    /// before it can take anything back.
+    /// Whether handlers may go on although their leases are over, because no other worker is there to take their tasks.
     async fn is_alone(&mut self) -> bool {
         let ctx = &self.ctx;
         if !ctx.broker.lists_first() {
@@ -47,7 +49,8 @@ impl Watchdog {
                 true
             }
             Ok(Ok(false)) => false,
-            // A busy machine answers late now and then.
+            // A busy machine answers late now and then; it was alone a moment ago. Not for longer than a fifth of a lease: one
+            // that came meanwhile does not take anything back sooner.
             Ok(Err(_)) | Err(_) => now - since < ctx.settings.lease / 5,
         }
     }
@@ -65,19 +68,20 @@ impl BackgroundLoop for Watchdog {
 
     async fn turn(&mut self) -> Option<Duration> {
         let limit = self.ctx.settings.fence_after();
-        // Sooner than handlers would be stopped, also those in other processes, which stop themselves.
+        // Some looks earlier than handlers would be stopped: the answer must be there in time, and so must the new limits
+        // of handlers in other processes, which end by themselves.
         let look = match self.ctx.broker.lists_first() {
             true => limit.saturating_sub(self.every() * 4),
             false => limit,
         };
         if !self.ctx.in_flight.is_overdue(look) {
-            (self.said, self.unsure) = (false, None);
+            (self.logged, self.unsure) = (false, None);
             return None;
         }
         if self.is_alone().await {
             let hold = self.ctx.settings.hold_alone(Instant::now());
             self.ctx.in_flight.hold_overdue(look, self.every() / 2, hold);
-            if !std::mem::replace(&mut self.said, true) {
+            if !std::mem::replace(&mut self.logged, true) {
                 tracing::warn!(
                     "leases cannot be extended, but no other worker is at this store; running tasks go on, and end when \
                      it can be written again"
@@ -89,7 +93,7 @@ impl BackgroundLoop for Watchdog {
         if stopped > 0 {
             tracing::error!(
                 stopped,
-                "leases could not be extended in time; handlers were told to stop before another worker takes over"
+                "leases could not be extended in time; handlers were stopped before another worker takes over"
             );
         }
         None

@@ -7,7 +7,7 @@
 //! | step | file | does |
 //! |---|---|---|
 //! | collect | here | moves verdicts of attempts that ended from the outbox into the queue of verdicts |
-//! | suspects | `suspect_steps` | starts, puts off or releases a task that may kill this process |
+//! | suspects | `suspect_steps` | starts, postpones or releases a task that may kill this process |
 //! | call | `call` | sends verdicts and asks for tasks; waits for a wake-up when the queues are empty |
 //! | answer | `answer` | frees the slots of what was written, keeps what was not, pauses after a failure |
 //! | start | `start` | gives each claim a slot and starts its handler, mostly by `spawn` |
@@ -41,7 +41,7 @@ use futures_util::StreamExt as _;
 use futures_util::future::BoxFuture;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::WorkerContext;
+use crate::worker::context::WorkerContext;
 use state::ClaimLoop;
 
 /// Runs until `stop`, then returns once every handler that was started has ended and its verdict is written.

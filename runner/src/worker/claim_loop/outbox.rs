@@ -34,6 +34,7 @@ impl Outbox {
         let mut all = self.lock();
         let first = all.is_empty();
         all.push(ended);
+        // Unlocked first: the loop that is woken would wait for the lock at once.
         drop(all);
         if first {
             self.filled.notify_one();

@@ -73,6 +73,7 @@ impl QueueOrder {
     fn shuffled(&mut self) -> Vec<QueueName> {
         let mut left: Vec<&(QueueName, u32)> = self.queues.iter().collect();
         let mut order = Vec::with_capacity(left.len());
+        // Draws without putting back, so that each queue comes once. Few queues: no sums are prepared for this.
         while !left.is_empty() {
             let sum: u64 = left.iter().map(|(_, p)| u64::from(*p)).sum();
             let mut draw = xorshift(&mut self.seed) % sum.max(1);
@@ -93,6 +94,8 @@ impl QueueOrder {
         let whole = self.sums.last().copied().unwrap_or(0).max(1);
         let mut seen = HashSet::with_capacity(MOST);
         let mut order = Vec::with_capacity(MOST);
+        // As many draws as places: queues that are drawn twice leave some of them empty. A draw costs a binary search; drawing
+        // until all are filled could take long where one priority outweighs the rest.
         for _ in 0..MOST {
             let draw = xorshift(&mut self.seed) % whole;
             let place = self.sums.partition_point(|sum| *sum <= draw);
@@ -105,6 +108,7 @@ impl QueueOrder {
 
     /// By priority; of those with the same, each time others come first.
     fn turned(&mut self) -> Vec<QueueName> {
+        // By half of what one call names: of equal queues each comes in two calls in a row, first late, then early.
         self.turn = self.turn.wrapping_add(MOST / 2);
         let same = self.queues.chunk_by(|a, b| a.1 == b.1);
         let turned = same.flat_map(|same| {
@@ -122,6 +126,7 @@ impl QueueOrder {
             self.queues.retain(|(queue, _)| !empty.contains(queue));
             self.sum_up();
         }
+        // Moves to the end what gave tasks now; the front is forgotten.
         for queue in gave {
             self.recent.retain(|known| known != *queue);
             self.recent.push_back((*queue).clone());

@@ -74,3 +74,42 @@ impl QueuesToAsk {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn queue(name: &str) -> QueueName {
+        QueueName::new(name).unwrap()
+    }
+
+    #[test]
+    fn after_an_empty_claim_nothing_is_asked_until_something_changes() {
+        let served = ServedQueues::new(&[(queue("default"), 1)].into());
+        let mut queues = QueuesToAsk::new(&served, false, 1);
+        queues.learn(&served, 0, None, &[]);
+        assert!(queues.may_have_tasks, "that call asked for nothing");
+        queues.learn(&served, 4, None, &[]);
+        assert!(!queues.may_have_tasks && !queues.last_claim_was_full);
+        assert_eq!(queues.watched(&served), [queue("default")]);
+        queues.renew(&served);
+        assert!(queues.may_have_tasks);
+    }
+
+    #[test]
+    fn of_very_many_queues_those_that_gave_nothing_are_not_asked_again() {
+        let served = ServedQueues::new(&[(queue("*"), 1)].into());
+        let all: Vec<QueueName> = (0..100).map(|n| queue(&format!("q{n}"))).collect();
+        served.discover(&all);
+        served.have_tasks(&all[..2]);
+        let mut queues = QueuesToAsk::new(&served, false, 1);
+        let (asked, reported) = queues.next();
+        assert!(asked.len() == 2 && reported, "{asked:?}");
+        queues.learn(&served, 4, Some(&asked[..1]), &[]);
+        assert!(queues.may_have_tasks, "the other one may have some");
+        assert_eq!(queues.next().0, asked[1..]);
+        queues.learn(&served, 4, Some(&asked[1..]), &[]);
+        assert!(!queues.may_have_tasks && queues.watched(&served).is_empty());
+    }
+}

@@ -6,7 +6,7 @@
 //! | phase | held by | ends when |
 //! |---|---|---|
 //! | reserved | `slots`, as a number: no task is known yet | the call that may fill it comes back |
-//! | on trial | `suspects` | the suspect starts, or is put off |
+//! | on trial | `suspects` | the suspect starts, or is postponed |
 //! | running | its attempt: a task of the runtime, or `inline` | the attempt leaves a settlement in the outbox |
 //! | ended | `verdicts` | the next call takes it along |
 //! | settling | a future in `calls` | the broker answers; back to *ended* if it did not take the verdict |
@@ -34,7 +34,7 @@ use super::pause::FailurePause;
 use super::queues::QueuesToAsk;
 use super::suspects::Suspects;
 use super::unanswered::Unanswered;
-use crate::worker::WorkerContext;
+use crate::worker::context::WorkerContext;
 use crate::worker::in_flight::Slot;
 
 /// From this many slots on two calls are under way at once: while the store works on one, this process works on what the

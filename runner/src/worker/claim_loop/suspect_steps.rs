@@ -10,10 +10,11 @@ use super::outbox::OutboxGuard;
 use super::spawn;
 use super::state::{ClaimLoop, LoopShared};
 use super::suspects::{Step, WorkerLoad};
+use crate::worker::attempt;
+use crate::worker::context::WorkerContext;
 use crate::worker::in_flight::{InFlightTask, Slot};
-use crate::worker::{WorkerContext, attempt};
 
-/// What suspects wait for that are put off.
+/// What postponed suspects wait for.
 const ONE_AT_A_TIME: &str = "its turn: its last worker died, and such tasks start one at a time";
 const NOTHING_BESIDE: &str = "a worker that runs nothing else: its last workers died";
 
@@ -27,8 +28,8 @@ impl ClaimLoop {
         claim.suspicion().is_some() && self.shared.worker.handlers.find(&claim.task().kind).is_some()
     }
 
-    /// Admits one suspect if none is on trial, and puts off the others. The first starts in a later step, after the verdicts
-    /// that put off the others are written: it must not take them down with it.
+    /// Admits one suspect if none is on trial, and postpones the others. The first starts in a later step, after the verdicts
+    /// that postpone the others are written: it must not take them down with it.
     pub(super) fn take_suspects(&mut self, claims: Vec<Claim>, began: Instant) {
         for (slot, task) in self.put_in_flight(claims, began) {
             if self.suspects.has_room() {
@@ -37,7 +38,7 @@ impl ClaimLoop {
             } else {
                 // Any random number will do; a random id is one.
                 let (random, _) = uuid::Uuid::new_v4().as_u64_pair();
-                let delay = self.suspects.put_off(slot, random);
+                let delay = self.suspects.postpone(slot, random);
                 self.postpone(slot, task.claim, delay, ONE_AT_A_TIME);
             }
         }
@@ -69,7 +70,7 @@ impl ClaimLoop {
                     false => drop(tokio::spawn(spawn::attempt(shared, slot, task))),
                 }
             }
-            Step::PutOff { slot, task, delay } => {
+            Step::Postpone { slot, task, delay } => {
                 self.postpone(slot, task.claim, delay, NOTHING_BESIDE);
                 // Others were not claimed for its sake.
                 self.queues.may_have_tasks = true;

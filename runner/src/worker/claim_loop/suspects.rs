@@ -8,7 +8,7 @@
 //! ```text
 //! admit ─▶ Waits ─start─▶ Runs ─beside others, time over─▶ passed
 //!            │              └───alone, time over─▶ Passes ─broker knows─▶ passed
-//!            └─ put off, when it could not be alone; handed back, when the worker stops
+//!            └─ postponed, when it could not be alone; handed back, when the worker stops
 //! ```
 //!
 //! A pure state machine: it reads the time and makes timers, but the loop (`suspect_steps`) does what it says. Not here: what
@@ -33,17 +33,17 @@ const LONGEST_ALONE: Duration = Duration::from_secs(120);
 /// How long nothing is claimed so that a task can be alone, in the hope that what runs ends soon.
 const HOLD: Duration = Duration::from_secs(10);
 
-/// How long such a task is put off when something still ran then: doubled from the first to the last.
+/// How long such a task is postponed when something still ran then: doubled from the first to the last.
 const FIRST_AGAIN: Duration = Duration::from_secs(20);
 const LAST_AGAIN: Duration = Duration::from_secs(300);
 
 /// A task that waited this long to be alone starts beside others, so that it does not wait for ever.
 const PATIENCE: Duration = Duration::from_secs(600);
 
-/// How long a suspect is put off while another one is on trial here: other workers may be free, so not for long, and not
+/// How long a suspect is postponed while another one is on trial here: other workers may be free, so not for long, and not
 /// all for the same time.
-const PUT_OFF: Duration = Duration::from_secs(2);
-const PUT_OFF_SPREAD_MS: u64 = 6_000;
+const POSTPONED: Duration = Duration::from_secs(2);
+const POSTPONED_SPREAD_MS: u64 = 6_000;
 
 /// How many tasks that wait to be alone are remembered, with since when. Beyond it all are forgotten, and wait anew.
 const REMEMBERED: usize = 1_000;
@@ -59,7 +59,7 @@ struct CurrentSuspect {
 
 #[allow(clippy::large_enum_variant)] // there is one
 enum Stage {
-    /// Until the verdicts that put off other suspects are written, or until it is alone.
+    /// Until the verdicts that postpone other suspects are written, or until it is alone.
     Waits { task: InFlightTask, since: Instant },
     /// Its handler runs. `alone`: the broker has noted that nothing runs beside it.
     Runs {
@@ -83,7 +83,7 @@ pub(super) enum Step {
         alone: bool,
     },
     /// Let it come back after this long.
-    PutOff {
+    Postpone {
         slot: Slot,
         task: InFlightTask,
         delay: Duration,
@@ -107,10 +107,10 @@ pub(super) struct WorkerLoad {
 pub(super) struct Suspects {
     /// The one on trial.
     trial: Option<CurrentSuspect>,
-    /// Slots of those that are about to be put off. None may start before that is written: if it killed the process, the
+    /// Slots of those that are about to be postponed. None may start before that is written: if it killed the process, the
     /// others would be active then, and a crash would be counted against them too.
     leaving: HashSet<Slot>,
-    /// Those that were put off because they could not be alone: since when, and how often.
+    /// Those that were postponed because they could not be alone: since when, and how often.
     waiting: HashMap<TaskId, (Instant, u32)>,
     /// Ends when the next step may be due.
     pub timer: Option<BoxFuture<'static, ()>>,
@@ -138,6 +138,7 @@ impl Suspects {
         let Some(suspicion) = task.claim.suspicion() else {
             return;
         };
+        // At least one: a task is a suspect only after its first crash, even if that is the bound.
         let last = poison_after > 0 && suspicion.crashes >= poison_after.saturating_sub(1).max(1);
         let longest = if last { LONGEST_ALONE } else { LONGEST_TRIAL };
         self.trial = Some(CurrentSuspect {
@@ -151,10 +152,10 @@ impl Suspects {
         });
     }
 
-    /// How long a suspect for which there is no room is put off. `random`: any number.
-    pub(super) fn put_off(&mut self, slot: Slot, random: u64) -> Duration {
+    /// How long a suspect for which there is no room is postponed. `random`: any number.
+    pub(super) fn postpone(&mut self, slot: Slot, random: u64) -> Duration {
         self.leaving.insert(slot);
-        PUT_OFF + Duration::from_millis(random % PUT_OFF_SPREAD_MS)
+        POSTPONED + Duration::from_millis(random % POSTPONED_SPREAD_MS)
     }
 
     /// These slots are free. Whether that ended a trial.
@@ -181,6 +182,7 @@ impl Suspects {
 
     /// What is to be done now; the caller does it. Without a trial afterwards, the next suspect has room.
     pub(super) fn next(&mut self, load: &WorkerLoad) -> Step {
+        // Taken out, and put back only if the trial goes on: each `return` below ends it.
         let Some(trial) = self.trial.take() else {
             return Step::Wait;
         };
@@ -194,6 +196,7 @@ impl Suspects {
         let (stage, step) = match stage {
             Stage::Waits { task, .. } if !load.open => return Step::HandBack { slot, task },
             Stage::Waits { task, since } if self.starts(&task, last, since, load) => {
+                // One that lost its patience starts beside others: then there is no note, and a crash does not count as its own.
                 let alone = last && load.alone;
                 self.waiting.remove(&task.claim.task().id);
                 let until = now + length;
@@ -208,10 +211,12 @@ impl Suspects {
                 )
             }
             Stage::Waits { task, since } if last && since.elapsed() >= HOLD => {
+                // Blocked claims for long enough. Its slot counts as leaving like those of the others.
                 let delay = self.again(&task.claim.task().id);
                 self.leaving.insert(slot);
-                return Step::PutOff { slot, task, delay };
+                return Step::Postpone { slot, task, delay };
             }
+            // Nothing was noted, so nothing has to be removed: it goes on as any other task, and the next one has room.
             Stage::Runs {
                 until, alone: false, ..
             } if now >= until => return Step::Wait,
@@ -222,6 +227,7 @@ impl Suspects {
             } if now >= until => (Stage::Passes, Some(Step::Pass { task })),
             stage => (stage, None),
         };
+        // Set anew in each step: the end of the stage may have changed, and a timer that has fired is gone.
         self.timer = match &stage {
             Stage::Waits { since, .. } => Some(until(*since + HOLD)),
             Stage::Runs { until: end, .. } => Some(until(*end)),
@@ -237,6 +243,7 @@ impl Suspects {
     }
 
     fn starts(&self, task: &InFlightTask, last: bool, since: Instant, load: &WorkerLoad) -> bool {
+        // Only after a hold of its own: the chance to be alone comes first, each time it is claimed.
         let patience_over = || {
             let waiting = self.waiting.get(&task.claim.task().id);
             since.elapsed() >= HOLD && waiting.is_some_and(|(since, _)| since.elapsed() >= PATIENCE)
@@ -244,12 +251,13 @@ impl Suspects {
         self.leaving.is_empty() && (!last || load.alone || patience_over())
     }
 
-    /// How long one that could not be alone is put off.
+    /// How long one that could not be alone is postponed.
     fn again(&mut self, id: &TaskId) -> Duration {
         if self.waiting.len() >= REMEMBERED {
             self.waiting.clear();
         }
         let (_, times) = self.waiting.entry(id.clone()).or_insert_with(|| (Instant::now(), 0));
+        // Grows, so that claims are blocked for a small share of the time only, however long the others run.
         let delay = FIRST_AGAIN.saturating_mul(1 << (*times).min(8)).min(LAST_AGAIN);
         *times = times.saturating_add(1);
         delay

@@ -59,7 +59,7 @@ fn word(step: &Step) -> &'static str {
         Step::Wait => "wait",
         Step::Start { alone: true, .. } => "start alone",
         Step::Start { .. } => "start",
-        Step::PutOff { .. } => "put off",
+        Step::Postpone { .. } => "postpone",
         Step::HandBack { .. } => "hand back",
         Step::Pass { .. } => "pass",
     }
@@ -73,8 +73,8 @@ async fn the_next_one_has_room_once_the_first_has_passed_or_ended() {
     let mut suspects = Suspects::default();
     suspects.admit(0, first.clone(), 3);
     assert!(!suspects.has_room() && !suspects.blocks_claims());
-    // One that is about to be put off must not die with it.
-    suspects.put_off(1, 7);
+    // One that is about to be postponed must not die with it.
+    suspects.postpone(1, 7);
     assert_eq!(word(&suspects.next(&OPEN)), "wait");
     assert!(!suspects.freed(&[1]));
     assert_eq!(word(&suspects.next(&OPEN)), "start");
@@ -115,7 +115,7 @@ async fn claims_are_blocked_only_for_a_while_and_no_suspect_waits_for_ever() {
         assert_eq!(word(&suspects.next(&OPEN)), "wait");
         tokio::time::advance(HOLD).await;
         match suspects.next(&OPEN) {
-            Step::PutOff { delay, .. } => {
+            Step::Postpone { delay, .. } => {
                 holds += 1;
                 assert!(suspects.has_room() && !suspects.blocks_claims());
                 assert!((FIRST_AGAIN..=LAST_AGAIN).contains(&delay));

@@ -166,14 +166,14 @@ async fn refusing(states: &str) -> (Scene, crate::worker::Worker) {
     (scene, worker)
 }
 
-fn kept(kind: &str) -> Task {
+fn retained(kind: &str) -> Task {
     Task::new(kind).retention(Duration::from_secs(60))
 }
 
 #[tokio::test]
 async fn a_verdict_that_is_always_refused_holds_up_nothing() {
     let (scene, worker) = refusing("'completed'").await;
-    let (bad, good) = (scene.put(kept("bad")).await, scene.put(kept("good")).await);
+    let (bad, good) = (scene.put(retained("bad")).await, scene.put(retained("good")).await);
     scene.until_state(&good, TaskState::Completed).await;
     let info = scene.until_state(&bad, TaskState::Archived).await;
     assert!(
@@ -187,7 +187,7 @@ async fn a_verdict_that_is_always_refused_holds_up_nothing() {
 #[tokio::test]
 async fn a_task_that_cannot_end_at_all_is_left_to_its_lease() {
     let (scene, worker) = refusing("'completed', 'archived'").await;
-    let (bad, good) = (scene.put(kept("bad")).await, scene.put(kept("good")).await);
+    let (bad, good) = (scene.put(retained("bad")).await, scene.put(retained("good")).await);
     scene.until_state(&good, TaskState::Completed).await;
     assert_eq!(scene.look(&bad).await.unwrap().state, TaskState::Active);
     worker.ctx.in_flight.emptied().await;

@@ -1,0 +1,136 @@
+//! What the roles of a worker share: the broker, the handlers, and the tables that several of them look at.
+//!
+//! Knows no role. Whoever changes a table says so in its file.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use runner_core::clock::Clock;
+use runner_core::task::QueueName;
+use runner_queue::{Broker, BrokerError, BrokerResult, Lists, ServerInfo, ServerStatus};
+use runner_sdk::Handlers;
+use tokio::sync::Notify;
+
+use super::claimed_types::ClaimedTypes;
+use super::in_flight::InFlight;
+use super::instance::Instance;
+use super::listed::Listed;
+use super::served_queues::ServedQueues;
+use super::settings::WorkerSettings;
+use super::survived::Survived;
+use crate::health::Health;
+use crate::metrics::{Metrics, Successes};
+
+/// Queues in one call of maintenance (due tasks, leases, retention); each costs the store some microseconds.
+const CHUNK: usize = 500;
+
+/// What the roles share.
+pub(super) struct WorkerContext {
+    pub broker: Arc<dyn Broker>,
+    pub handlers: Handlers,
+    pub clock: Arc<dyn Clock>,
+    pub metrics: Arc<Metrics>,
+    pub health: Arc<Health>,
+    /// Counters of successes, for each queue that is named in the settings: the hot path looks up no label.
+    pub successes: HashMap<QueueName, Successes>,
+    pub served: ServedQueues,
+    pub settings: WorkerSettings,
+    pub instance: Instance,
+    /// The tasks that this worker holds.
+    pub in_flight: InFlight,
+    /// Wakes the forwarder when a delayed task was just written.
+    pub delayed: Notify,
+    pub started_at: jiff::Timestamp,
+    /// Types that are claimed.
+    pub known: ClaimedTypes,
+    /// Lost runs to report.
+    pub survived: Survived,
+    /// Since when other workers can see this one.
+    pub listed: Listed,
+}
+
+impl WorkerContext {
+    pub(super) fn new(
+        broker: Arc<dyn Broker>,
+        handlers: Handlers,
+        clock: Arc<dyn Clock>,
+        metrics: Arc<Metrics>,
+        health: Arc<Health>,
+        settings: WorkerSettings,
+        instance: Instance,
+    ) -> Self {
+        let started_at = clock.now();
+        Self {
+            broker,
+            handlers,
+            clock,
+            successes: settings
+                .queues
+                .keys()
+                .filter(|queue| !queue.as_str().contains('*'))
+                .map(|queue| (queue.clone(), metrics.successes(queue.as_str())))
+                .collect(),
+            metrics,
+            health,
+            served: ServedQueues::new(&settings.queues),
+            settings,
+            instance,
+            in_flight: InFlight::default(),
+            delayed: Notify::new(),
+            started_at,
+            known: ClaimedTypes::default(),
+            survived: Survived::default(),
+            listed: Listed::default(),
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn queue_names(&self) -> Vec<QueueName> {
+        self.settings.queues.keys().cloned().collect()
+    }
+
+    /// Who ran an attempt, as it is stored with it.
+    pub(super) fn server_name(&self) -> String {
+        self.instance.name()
+    }
+
+    /// Reports a failed call: each is counted, the first of a row is logged.
+    pub(super) fn broker_failed(&self, doing: &'static str, error: &BrokerError) {
+        self.health.failed(doing, error);
+    }
+
+    /// What this worker reports about itself.
+    pub(super) fn info(&self, status: ServerStatus) -> ServerInfo {
+        let (settings, instance) = (&self.settings, &self.instance);
+        ServerInfo {
+            host: instance.host.clone(),
+            pid: instance.pid,
+            id: instance.id.clone(),
+            concurrency: u32::try_from(settings.concurrency).unwrap_or(u32::MAX),
+            queues: settings
+                .queues
+                .iter()
+                .map(|(name, priority)| (name.to_string(), *priority))
+                .collect(),
+            strict_priority: settings.strict_priority,
+            status,
+            started_at: self.started_at,
+            active: u32::try_from(self.in_flight.len()).unwrap_or(u32::MAX),
+            handlers: self.handlers.names(),
+        }
+    }
+
+    /// The queues for a pass of maintenance, in portions for one call each: of very many queues only those that have anything
+    /// on these lists.
+    pub(super) async fn queues_with(&self, lists: Lists) -> BrokerResult<Vec<Vec<QueueName>>> {
+        let all: Vec<QueueName> = self.served.all().iter().map(|(queue, _)| queue.clone()).collect();
+        if self.served.are_few() {
+            return Ok(vec![all]);
+        }
+        let mut found = Vec::new();
+        for chunk in all.chunks(CHUNK) {
+            found.extend(self.broker.narrow(chunk, lists).await?);
+        }
+        Ok(found.chunks(CHUNK).map(<[QueueName]>::to_vec).collect())
+    }
+}
