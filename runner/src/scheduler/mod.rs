@@ -56,8 +56,8 @@ const LEADER_RENEW: Duration = Duration::from_secs(3);
 const FOLLOWER_GRACE: Duration = Duration::from_millis(700);
 const FOLLOWERS_APART: u64 = 300;
 
-/// How often the distance to the broker's clock is measured and other tools are told of the schedules (for
-/// twice as long).
+/// How often the distance to the broker's clock is measured and the schedules are published for other tools, valid for
+/// twice as long.
 const HOUSEKEEPING: Duration = Duration::from_secs(10);
 
 /// The longest sleep between two looks at the agenda.

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use super::versions::{Differences, PeerSet, ScheduleSet, VersionTimes, differences, digest_of, set_of, since_of};
 use crate::background::BackgroundLoop;
 
-/// How often the others are looked at: two deployments side by side are told apart within this time.
+/// How often the others are looked at: two deployments side by side are noticed within this time.
 const EVERY: Duration = Duration::from_secs(5);
 
 /// How often the own documents are renewed, and how long they last without: two renewals may fail.
@@ -48,7 +48,7 @@ pub struct Peers {
     broker: Arc<dyn Broker>,
     plan: watch::Receiver<Arc<Plan>>,
     instance: String,
-    tell: Box<dyn Fn(Differences) + Send + Sync>,
+    report: Box<dyn Fn(Differences) + Send + Sync>,
     own: OwnSet,
     /// Sets and since when, by digest, of those that were seen in the last look.
     sets: HashMap<String, ScheduleSet>,
@@ -69,18 +69,18 @@ struct OwnSet {
 }
 
 impl Peers {
-    /// Of `instance`, which has the schedules of `plan`; `tell` is told what differs whenever it is looked at.
+    /// Of `instance`, which has the schedules of `plan`; `report` gets what differs, after each look.
     pub fn new(
         broker: Arc<dyn Broker>,
         plan: watch::Receiver<Arc<Plan>>,
         instance: String,
-        tell: impl Fn(Differences) + Send + Sync + 'static,
+        report: impl Fn(Differences) + Send + Sync + 'static,
     ) -> Self {
         Self {
             broker,
             plan,
             instance,
-            tell: Box::new(tell),
+            report: Box::new(report),
             own: OwnSet::default(),
             sets: HashMap::new(),
             sinces: HashMap::new(),
@@ -99,7 +99,7 @@ impl Peers {
         self.say(&peers).await?;
         let found = differences(&self.own.set, &self.own.since, &peers);
         let found = self.settled(found);
-        (self.tell)(found);
+        (self.report)(found);
         Ok(())
     }
 
@@ -158,7 +158,7 @@ impl Peers {
                 tracing::warn!(
                     code = "set_too_large",
                     bytes = set_body.len(),
-                    "this instance has more schedules than others can be told of; differences are not seen"
+                    "this instance has more schedules than fit into the document for others; differences are not seen"
                 );
                 return Ok(());
             }

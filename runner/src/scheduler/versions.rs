@@ -59,7 +59,7 @@ pub struct Differences {
     pub superseded: BTreeSet<ScheduleId>,
 }
 
-/// The schedules of a plan as others are told of them.
+/// The schedules of a plan as others see them.
 pub(super) fn set_of(plan: &Plan) -> ScheduleSet {
     plan.schedules.values().map(|d| (d.id.clone(), version_of(d))).collect()
 }
