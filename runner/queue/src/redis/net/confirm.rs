@@ -1,6 +1,6 @@
-//! Waiting until replicas have what was enqueued, where the settings ask for it.
+//! Waits until replicas have acknowledged an enqueue, if the settings require it.
 //!
-//! It has a connection of its own: the server answers nothing else on it while it waits for replicas.
+//! Uses a connection of its own: a server answers nothing else on a connection that waits for replicas.
 
 use std::sync::Arc;
 
@@ -13,21 +13,21 @@ use crate::redis::net::fault;
 use crate::redis::net::settings::{RedisSettings, RedisTarget};
 use crate::{BrokerError, BrokerResult};
 
-/// How long replicas have, in milliseconds: one that keeps up needs less than one.
+/// How long replicas may take, in milliseconds; one that keeps up needs less than one.
 const PATIENCE_MS: u32 = 200;
 
-/// What enqueues are confirmed by.
+/// Confirms enqueues.
 pub(in crate::redis) struct Confirm {
     conn: Conn,
     replicas: u32,
 }
 
 impl Confirm {
-    /// `None` if nothing is to be confirmed.
+    /// `None` if the settings require no confirmation.
     ///
     /// # Errors
     ///
-    /// [`BrokerError::Refused`] for a cluster, where nobody can tell which replicas count.
+    /// [`BrokerError::Refused`] for a cluster, where it is unknown which replicas count.
     pub(in crate::redis) fn of(settings: &RedisSettings) -> BrokerResult<Option<Self>> {
         if settings.replicas == 0 {
             return Ok(None);
@@ -48,12 +48,12 @@ impl Confirm {
         self.conn.set_clock(clock);
     }
 
-    /// The connection on which to enqueue.
+    /// The connection to enqueue on.
     pub(in crate::redis) fn conn(&self) -> &Conn {
         &self.conn
     }
 
-    /// Asks for confirmation of all that travels before: the last command of a trip.
+    /// Adds the request for confirmation, which must be the last command of the trip: it covers all before it.
     pub(in crate::redis) fn ask(&self, trip: &mut RoundTrip<'_>) {
         trip.command("WAIT").arg(self.replicas).arg(PATIENCE_MS);
     }
@@ -62,7 +62,7 @@ impl Confirm {
     ///
     /// # Errors
     ///
-    /// [`BrokerError::Unconfirmed`] if too few replicas have it.
+    /// [`BrokerError::Unconfirmed`] if too few replicas acknowledged.
     pub(in crate::redis) fn check(&self, answer: Option<BrokerResult<Value>>, doing: &'static str) -> BrokerResult<()> {
         let confirmed = answer
             .transpose()?

@@ -1,7 +1,7 @@
-//! The connection: made at the first call, shared by all, made anew when it breaks.
+//! The shared connection: made at the first call, used by all, replaced when it breaks.
 //!
-//! The scripts are loaded with each new connection; a server that lost them is given them again. Of a cluster,
-//! where several servers share the keys, the connections to each are made by `cluster`; here it looks like one.
+//! The scripts are loaded with each new connection, and again when the server has lost them. For a cluster, where several
+//! servers share the keys, `cluster` makes a connection to each; here it looks like one.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -18,13 +18,13 @@ use crate::redis::net::load_scripts;
 use crate::redis::net::reconnect::Reconnecting;
 use crate::redis::net::settings::RedisSettings;
 
-/// How often a call loads the scripts again: somebody may throw them away between loading and calling.
+/// How often one call loads the scripts: someone may flush them between loading and calling.
 const LOADS: usize = 3;
 
-/// The one shared connection and what is needed to make it.
+/// The shared connection and what is needed to make it.
 pub(in crate::redis) struct Conn {
     dialer: Dialer,
-    kept: Reconnecting<LiveConnection>,
+    live: Reconnecting<LiveConnection>,
     clock: OnceLock<Arc<dyn Clock>>,
 }
 
@@ -39,35 +39,35 @@ impl Conn {
     pub(in crate::redis) fn new(settings: &RedisSettings) -> BrokerResult<Self> {
         Ok(Self {
             dialer: Dialer::new(settings)?,
-            kept: Reconnecting::default(),
+            live: Reconnecting::default(),
             clock: OnceLock::new(),
         })
     }
 
-    /// Uses this clock instead of the server's; the first one that is set stays.
+    /// Uses this clock instead of the server's; only the first call has an effect.
     pub(in crate::redis) fn set_clock(&self, clock: Arc<dyn Clock>) {
         self.clock.get_or_init(|| clock);
     }
 
-    /// The clock in use, if it is not the server's.
+    /// The clock set by [`Self::set_clock`]; `None` while the server's is used.
     pub(in crate::redis) fn clock(&self) -> Option<&dyn Clock> {
         self.clock.get().map(AsRef::as_ref)
     }
 
-    /// What is needed for connections of one's own.
+    /// Makes connections of the caller's own.
     pub(in crate::redis) fn dialer(&self) -> &Dialer {
         &self.dialer
     }
 
-    /// Whether keys lie in slots of several servers, so that no script may touch those of two queues.
+    /// Whether keys are spread over slots of several servers, so that no script may touch the keys of two queues.
     pub(in crate::redis) fn is_cluster(&self) -> bool {
         self.dialer.is_cluster()
     }
 
-    /// Starts a round trip.
+    /// Starts a round trip, connecting if necessary.
     pub(in crate::redis) async fn trip(&self, doing: &'static str) -> BrokerResult<RoundTrip<'_>> {
         let (live, number) = self
-            .kept
+            .live
             .get(|| self.connect())
             .await
             .map_err(|error| fault::of(error, doing))?;
@@ -81,23 +81,23 @@ impl Conn {
         })
     }
 
-    /// A connection to each server that has keys and can be reached.
+    /// A connection to each reachable server that has keys.
     pub(in crate::redis) async fn reached(
         &self,
         doing: &'static str,
     ) -> BrokerResult<Vec<crate::redis::net::dial::Connection>> {
-        let live = self.kept.get(|| self.connect()).await;
+        let live = self.live.get(|| self.connect()).await;
         let (live, _) = live.map_err(|error| fault::of(error, doing))?;
         Ok(live.link.reached().await)
     }
 
-    /// A connection to each server that has keys.
+    /// A connection to each server that has keys; an error if one cannot be reached.
     #[cfg(feature = "contract")]
     pub(in crate::redis) async fn servers(
         &self,
         doing: &'static str,
     ) -> BrokerResult<Vec<crate::redis::net::dial::Connection>> {
-        let live = self.kept.get(|| self.connect()).await;
+        let live = self.live.get(|| self.connect()).await;
         let (live, _) = live.map_err(|error| fault::of(error, doing))?;
         live.link.servers().await.map_err(|error| fault::of(error, doing))
     }
@@ -113,6 +113,7 @@ impl Conn {
 pub(in crate::redis) struct RoundTrip<'a> {
     conn: &'a Conn,
     live: LiveConnection,
+    /// The number of the connection, to discard exactly this one if it breaks.
     number: u64,
     pipe: Pipeline,
     within: Option<Duration>,
@@ -120,19 +121,19 @@ pub(in crate::redis) struct RoundTrip<'a> {
 }
 
 impl RoundTrip<'_> {
-    /// Waits no longer than this for each node of a cluster; the answers of the others are not lost by it.
+    /// Limits the wait for each node of a cluster; the answers of the other nodes are not affected.
     pub(in crate::redis) fn within(&mut self, within: Option<Duration>) -> &mut Self {
         self.within = within;
         self
     }
 
-    /// Adds a command; its arguments follow.
+    /// Adds a command; call [`Self::arg`] for its arguments.
     pub(in crate::redis) fn command(&mut self, name: &str) -> &mut Self {
         self.pipe.cmd(name);
         self
     }
 
-    /// Adds a call of a script, with the clock as its first two arguments; its other arguments follow.
+    /// Adds a call of a script with the clock as its first two arguments; call [`Self::arg`] for the others.
     pub(in crate::redis) fn script<K: AsRef<[u8]>>(&mut self, script: Script, keys: &[K]) -> &mut Self {
         let (seconds, nanos) = match self.conn.clock() {
             None => (String::new(), String::new()),
@@ -157,7 +158,7 @@ impl RoundTrip<'_> {
         self
     }
 
-    /// Sends everything; one answer for each command, in order.
+    /// Sends all commands; returns one answer for each, in order.
     ///
     /// # Errors
     ///
@@ -166,7 +167,7 @@ impl RoundTrip<'_> {
         self.each().await?.into_iter().collect()
     }
 
-    /// Sends everything; one answer or refusal for each command, in order: of a cluster some servers may be away.
+    /// Sends all commands; returns an answer or an error for each, in order: some servers of a cluster may be away.
     ///
     /// # Errors
     ///
@@ -176,6 +177,7 @@ impl RoundTrip<'_> {
             return Ok(Vec::new());
         }
         let mut answers = self.exchange(None).await?;
+        // Bounded: a server whose scripts are flushed again and again must not hold the call forever.
         for _ in 0..LOADS {
             if !answers.iter().any(is_unknown_script) {
                 break;
@@ -189,8 +191,10 @@ impl RoundTrip<'_> {
         for answer in answers {
             checked.push(match answer {
                 Value::ServerError(error) => {
+                    // The address leads to a replica after a failover. Later calls must connect anew, which asks
+                    // the sentinels or DNS again; the answers of this trip stay valid.
                     if fault::is_wrong_server(&error) {
-                        self.conn.kept.discard(self.number).await;
+                        self.conn.live.discard(self.number).await;
                     }
                     Err(fault::answered(&error, self.doing))
                 }
@@ -200,14 +204,15 @@ impl RoundTrip<'_> {
         Ok(checked)
     }
 
-    /// Sends a single command.
+    /// Sends a single command and returns its answer.
     pub(in crate::redis) async fn one(self) -> BrokerResult<Value> {
         let doing = self.doing;
         let answers = self.send().await?;
         answers.into_iter().next().ok_or_else(|| fault::odd_answer(doing))
     }
 
-    /// A script that the server did not know has not run: only those are sent again, and what confirms them.
+    /// Repeats the scripts that the server did not know, which therefore have not run, and the `WAIT` that confirms them.
+    /// All other commands have run and must not run twice.
     async fn repeat_unknown(&mut self, answers: &mut [Value]) -> BrokerResult<()> {
         let mut again = Pipeline::new();
         for (command, _) in self
@@ -221,21 +226,23 @@ impl RoundTrip<'_> {
         let second = self.exchange(Some(&again)).await?;
         let mut second = second.into_iter();
         let answers = self.pipe.cmd_iter().zip(answers.iter_mut());
+        // The same filter over the same answers: the second answers come in the same order.
         for (_, answer) in answers.filter(|(command, answer)| must_go_again(command, answer)) {
             *answer = second.next().unwrap_or_default();
         }
         Ok(())
     }
 
-    /// Sends these commands, or the trip's own.
+    /// Sends `pipe`, or all commands of the trip.
     async fn exchange(&mut self, pipe: Option<&Pipeline>) -> BrokerResult<Vec<Value>> {
         let pipe = pipe.unwrap_or(&self.pipe);
         match self.live.link.send(pipe, self.within).await {
             Ok(answers) if answers.len() == pipe.len() => Ok(answers),
+            // Answers are matched by position, so one too few makes all of them worthless.
             Ok(_) => Err(fault::odd_answer(self.doing)),
             Err(error) => {
                 if fault::needs_new_connection(&error) {
-                    self.conn.kept.discard(self.number).await;
+                    self.conn.live.discard(self.number).await;
                 }
                 Err(fault::of(error, self.doing))
             }

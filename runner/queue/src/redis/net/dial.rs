@@ -1,6 +1,6 @@
-//! One connection to one address: the socket, TLS, the login, each within a bound and with its own words for failure.
+//! One connection to one address: the socket, TLS, the login, each with a time limit and its own error texts.
 //!
-//! Which address to take is decided by `link` and `sentinel`; what is said at the login is in `login`.
+//! `link` and `sentinel` choose the address; `login` sends the commands of the login.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -18,17 +18,17 @@ use crate::redis::net::login::{self, RedisLogin};
 use crate::redis::net::settings::{RedisTls, address};
 use crate::redis::net::tls::{self, ClientCertificate};
 
-/// How long making a connection may take, the login included.
+/// How long connecting may take, including the login.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Why there is no connection. It never holds a password.
+/// Why there is no connection. Never contains a password.
 #[derive(Debug, Clone)]
 pub(in crate::redis) enum DialError {
-    /// Nobody answers there, or not in time: it may be better later.
+    /// The address does not answer, or not in time; may pass by itself.
     Unreachable(String),
-    /// Trying again does not mend it: certificates, addresses, what the sentinels know.
+    /// Retrying will not help: wrong certificates, addresses, or an unknown name at the sentinels.
     Refused(String),
-    /// The server's own words, or the connection broke.
+    /// The server returned an error, or the connection broke.
     Redis(RedisError),
 }
 
@@ -47,7 +47,7 @@ impl std::fmt::Display for DialError {
     }
 }
 
-/// One connection to one server, shared by cloning. It is closed when its last clone goes, whatever it waits for.
+/// One connection to one server, shared by cloning. Closes with its last clone, even while a command waits.
 #[derive(Clone)]
 pub(in crate::redis) struct Connection {
     link: MultiplexedConnection,
@@ -78,7 +78,7 @@ impl ConnectionLike for Connection {
 pub(in crate::redis) enum DialAddress<'a> {
     /// `host:port`.
     Tcp(&'a str),
-    /// A socket of this machine.
+    /// A Unix socket.
     Socket(&'a Path),
 }
 
@@ -91,17 +91,17 @@ impl std::fmt::Display for DialAddress<'_> {
     }
 }
 
-/// What a connection is made of.
+/// The parts of a new connection.
 pub(in crate::redis) trait ByteStream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> ByteStream for T {}
 
-/// A socket, encrypted where that was asked for.
+/// A socket, with TLS if configured.
 struct OpenSocket {
     bytes: Box<dyn ByteStream>,
     asked: Option<Arc<ClientCertificate>>,
 }
 
-/// Connects and logs in. `answer_within` bounds each answer from then on; `None`: they may take as long as they like.
+/// Connects and logs in. `answer_within` limits each later answer; `None`: no limit.
 pub(in crate::redis) async fn line(
     at: DialAddress<'_>,
     tls: Option<&RedisTls>,
@@ -111,7 +111,7 @@ pub(in crate::redis) async fn line(
     let asked = bounded(at, async {
         let bytes = entered(at, tls, login).await?;
         let config = AsyncConnectionConfig::new().set_response_timeout(answer_within);
-        let (link, driver) = MultiplexedConnection::new_with_config(&nothing_to_say(), bytes, config).await?;
+        let (link, driver) = MultiplexedConnection::new_with_config(&login_done(), bytes, config).await?;
         Ok(Connection {
             link,
             _driver: Arc::new(AbortOnDropHandle::new(tokio::spawn(driver))),
@@ -120,7 +120,7 @@ pub(in crate::redis) async fn line(
     asked.await
 }
 
-/// Connects and logs in to listen to channels.
+/// Connects and logs in, to listen to channels.
 pub(in crate::redis) async fn listener(
     at: DialAddress<'_>,
     tls: Option<&RedisTls>,
@@ -128,13 +128,13 @@ pub(in crate::redis) async fn listener(
 ) -> Result<PubSub, DialError> {
     bounded(at, async {
         let bytes = entered(at, tls, login).await?;
-        Ok(PubSub::new(&nothing_to_say(), bytes).await?)
+        Ok(PubSub::new(&login_done(), bytes).await?)
     })
     .await
 }
 
-/// The login is over when a connection is handed on.
-fn nothing_to_say() -> RedisConnectionInfo {
+/// Tells the library that nothing is left to set up: the login is done before it gets the connection.
+fn login_done() -> RedisConnectionInfo {
     RedisConnectionInfo::default().set_skip_set_lib_name()
 }
 
@@ -143,7 +143,7 @@ async fn entered(
     tls: Option<&RedisTls>,
     login: &RedisLogin,
 ) -> Result<Box<dyn ByteStream>, DialError> {
-    // Read at each connection: a password that was changed takes no restart.
+    // Read for each connection, so that a changed password needs no restart.
     let login = login.now().await.map_err(DialError::Unreachable)?;
     let mut open = open(at, tls).await?;
     match login::enter(&mut open.bytes, &login).await {
@@ -203,7 +203,7 @@ async fn open(at: DialAddress<'_>, tls: Option<&RedisTls>) -> Result<OpenSocket,
 
 const NO_CERTIFICATE: &str = "the server asks for a client certificate (tls.cert_file and tls.key_file)";
 
-/// A connection that broke before the first answer.
+/// The error of a connection that broke before the first answer.
 fn broken(at: DialAddress<'_>, error: RedisError, asked: Option<&ClientCertificate>) -> DialError {
     let cut = error.is_io_error() || error.is_connection_dropped();
     match asked {

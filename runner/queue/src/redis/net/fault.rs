@@ -1,15 +1,14 @@
-//! What an error of the server or of the connection means to callers of the seam.
+//! Maps errors of the server and of the connection to errors of the seam.
 
 use redis::{ErrorKind, RedisError, ServerError, Value};
 
 use crate::redis::net::dial::DialError;
 use crate::{BoxError, BrokerError};
 
-/// What stands for a node that cannot be reached.
+/// The code for a node that cannot be reached.
 const AWAY: &str = "CLUSTERDOWN";
 
-/// Codes of answers that pass by themselves: a replica about to be promoted, a server that loads its file, a slot of a
-/// cluster on its way.
+/// Codes of transient errors: a replica about to be promoted, a server loading its file, a migrating cluster slot.
 const TRANSIENT: [&str; 11] = [
     "NOSCRIPT",
     "READONLY",
@@ -24,17 +23,17 @@ const TRANSIENT: [&str; 11] = [
     "MOVED",
 ];
 
-/// What passes by itself and has no code: a slot of a cluster is on its way to another node, and a part of the queue is
-/// there; the server has as many clients as it may.
+/// Texts of transient errors without a code: a cluster slot is migrating and only some keys of the queue are present; the
+/// server has reached its limit of clients.
 const PASSING: [&str; 2] = ["non local key", "max number of clients"];
 
-/// Codes of answers that say who we are not, or what we may not.
+/// Codes of authentication and authorisation errors.
 const DENIED: [&str; 3] = ["NOAUTH", "WRONGPASS", "NOPERM"];
 
-/// How servers from version 7 on say the same of a command within a script, by version.
+/// The same for a command within a script, as servers from version 7 on word it, by version.
 const DENIED_IN_SCRIPT: [&str; 2] = ["The user executing the script can't", "ACL failure in script"];
 
-/// An error of a call that got no usable answer, or of making a connection.
+/// The error for a call without a usable answer, or for a failed connection attempt.
 pub(in crate::redis) fn of(error: impl Into<DialError>, doing: &'static str) -> BrokerError {
     match error.into() {
         DialError::Unreachable(why) => BrokerError::Unreachable {
@@ -52,7 +51,7 @@ pub(in crate::redis) fn of(error: impl Into<DialError>, doing: &'static str) -> 
 fn by_kind(error: RedisError, doing: &'static str) -> BrokerError {
     match error.kind() {
         ErrorKind::Server(_) | ErrorKind::Extension => {
-            // Of several commands at once each has an answer of its own, and the error as a whole has no words.
+            // With several commands each has its own error, and the error as a whole has no text.
             let all = error.clone().into_server_errors();
             if let Some((_, first)) = all.as_deref().and_then(<[_]>::first) {
                 return answered(first, doing);
@@ -80,7 +79,7 @@ fn by_kind(error: RedisError, doing: &'static str) -> BrokerError {
     }
 }
 
-/// An error that the server answered to one command of several.
+/// The error for a refusal of one command of several.
 pub(in crate::redis) fn answered(error: &ServerError, doing: &'static str) -> BrokerError {
     let detail = error.details().unwrap_or_default();
     by_code(error.code(), detail, doing)
@@ -88,7 +87,7 @@ pub(in crate::redis) fn answered(error: &ServerError, doing: &'static str) -> Br
 
 fn by_code(code: &str, detail: &str, doing: &'static str) -> BrokerError {
     let (code, detail) = unwrapped(code, detail);
-    // The server's own word, by which people look it up.
+    // Preserve the server's code: people search for it.
     let source: BoxError = format!("{code} {detail}").trim().into();
     let is = |word: &str| code == word;
     if is("OOM") || is("MISCONF") || detail.contains("OOM command not allowed") {
@@ -105,7 +104,7 @@ fn by_code(code: &str, detail: &str, doing: &'static str) -> BrokerError {
     }
 }
 
-/// What a command within a script answered. Servers before version 7 wrap it into a general error, twice if the command
+/// The error of a command within a script. Servers before version 7 wrap it into a general error, twice if the command
 /// was refused before it ran: `ERR Error running script (call to f_…): @user_script:5: WRONGTYPE Operation …`,
 /// `…: @user_script:5: @user_script: 5: -OOM command …`.
 fn unwrapped<'a>(code: &'a str, detail: &'a str) -> (&'a str, &'a str) {
@@ -133,22 +132,22 @@ fn unwrapped<'a>(code: &'a str, detail: &'a str) -> (&'a str, &'a str) {
     }
 }
 
-fn is_connection_trouble(error: &RedisError) -> bool {
+fn is_connection_error(error: &RedisError) -> bool {
     error.is_io_error() || error.is_timeout() || error.is_connection_dropped()
 }
 
-/// Whether the connection had better be thrown away after this error.
+/// Whether the connection must be discarded after this error.
 pub(in crate::redis) fn needs_new_connection(error: &RedisError) -> bool {
-    is_connection_trouble(error) || error.is_unrecoverable_error()
+    is_connection_error(error) || error.is_unrecoverable_error()
 }
 
-/// Whether the server says that it is the wrong one: after a failover the name may lead to another.
+/// Whether the server is the wrong one: after a failover the address may lead to another.
 pub(in crate::redis) fn is_wrong_server(error: &ServerError) -> bool {
     unwrapped(error.code(), error.details().unwrap_or_default()).0 == "READONLY"
 }
 
-/// The answer to a command for a node of a cluster that there is no connection to: the node's own error if it said one,
-/// else why there was nobody to ask.
+/// The answer to a command whose cluster node has no connection: the node's own error if it returned one, else the
+/// reason for the missing connection.
 pub(in crate::redis) fn unanswered(error: &DialError) -> Value {
     let code = match error {
         DialError::Redis(error) => match (error.code(), error.kind()) {
@@ -157,14 +156,14 @@ pub(in crate::redis) fn unanswered(error: &DialError) -> Value {
             (None, _) => AWAY,
         },
         DialError::Unreachable(_) => AWAY,
-        // No server says this: trying again does not mend it.
+        // A made-up code, which no server returns: retrying will not help.
         DialError::Refused(_) => "REFUSED",
     };
     let line = format!("-{code} {error}").replace(['\r', '\n'], " ");
     redis::parse_redis_value(format!("{line}\r\n").as_bytes()).unwrap_or(Value::Nil)
 }
 
-/// An answer of a shape that no version of our scripts gives.
+/// The error for an answer that no version of our scripts returns.
 pub(in crate::redis) fn odd_answer(doing: &'static str) -> BrokerError {
     BrokerError::Corrupt {
         doing,
@@ -182,10 +181,10 @@ mod tests {
     }
 
     #[test]
-    fn codes_are_told_apart_also_when_wrapped_by_a_script() {
+    fn codes_are_distinguished_even_when_wrapped_by_a_script() {
         assert_eq!(code_of("OOM", "command not allowed"), "broker_full");
         assert_eq!(code_of("WRONGTYPE", "Operation against"), "broker_corrupt");
-        // As 6.2 says it: of a command that ran and failed, and of one that was refused.
+        // As 6.2 words it: of a command that ran and failed, and of one that was refused.
         let wrapped = |inner: &str| {
             let failed = format!("Error running script (call to f_5860e4): @user_script:15: {inner}");
             let refused =
@@ -217,7 +216,7 @@ mod tests {
             ),
             "broker_auth"
         );
-        // Words of a user's that look like it change nothing.
+        // A text of a user that looks like an error changes nothing.
         assert_eq!(
             code_of("ERR", "unknown command '@user_script:1: OOM x'"),
             "broker_refused"
@@ -244,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_with_one_node_keeps_its_code() {
+    fn an_error_of_one_node_keeps_its_code() {
         let text = || "here: it is not made out to here".to_owned();
         let redis = |kind| DialError::Redis((kind, "no").into());
         for (error, code) in [
@@ -256,8 +255,8 @@ mod tests {
             let Value::ServerError(answer) = unanswered(&error) else {
                 panic!("no error: {error}")
             };
-            let told = answered(&answer, "try");
-            assert_eq!(told.code(), code, "{told:?}");
+            let mapped = answered(&answer, "try");
+            assert_eq!(mapped.code(), code, "{mapped:?}");
         }
     }
 }

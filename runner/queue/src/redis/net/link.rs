@@ -1,6 +1,6 @@
-//! Making connections: the shared one, on which all callers' commands travel, and those of one's own.
+//! Makes connections: the shared one, which carries the commands of all callers, and connections of a caller's own.
 //!
-//! Which address to take is decided here; what travels, and when a connection is thrown away and made anew, by `conn`.
+//! Chooses the address. Not here: what is sent, and when a connection is discarded (`conn`).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,10 +15,10 @@ use crate::redis::net::sentinel::{self, Sentinels};
 use crate::redis::net::settings::{RedisSettings, RedisTarget, RedisTls, address};
 use crate::{BrokerError, BrokerResult};
 
-/// How long the server may take to answer; a script of ours takes a few milliseconds at most.
+/// How long the server may take to answer; our scripts take a few milliseconds at most.
 pub(in crate::redis) const RESPONSE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A live connection that is shared by cloning it.
+/// A live connection, shared by cloning it.
 #[derive(Clone)]
 pub(in crate::redis) enum SharedConnection {
     /// To one server.
@@ -28,8 +28,8 @@ pub(in crate::redis) enum SharedConnection {
 }
 
 impl SharedConnection {
-    /// Sends all commands; one answer for each, in order. What the server refused is an answer too. `within`: how long
-    /// each node of a cluster may take.
+    /// Sends all commands; returns one answer for each, in order. An error of the server is an answer too. `within` limits
+    /// the wait for each node of a cluster.
     pub(in crate::redis) async fn send(
         &mut self,
         pipe: &Pipeline,
@@ -41,7 +41,7 @@ impl SharedConnection {
         }
     }
 
-    /// A connection to each server that has keys and can be reached.
+    /// A connection to each reachable server that has keys.
     pub(in crate::redis) async fn reached(&self) -> Vec<Connection> {
         match self {
             Self::One(line) => vec![line.clone()],
@@ -49,7 +49,7 @@ impl SharedConnection {
         }
     }
 
-    /// A connection to each server that has keys.
+    /// A connection to each server that has keys; an error if one cannot be reached.
     #[cfg(feature = "contract")]
     pub(in crate::redis) async fn servers(&self) -> Result<Vec<Connection>, DialError> {
         match self {
@@ -59,7 +59,7 @@ impl SharedConnection {
     }
 }
 
-/// Makes connections as the settings say. Cheap to clone.
+/// Makes connections according to the settings. Cheap to clone.
 #[derive(Clone)]
 pub(in crate::redis) struct Dialer(Arc<Inner>);
 
@@ -100,12 +100,12 @@ impl Dialer {
         })))
     }
 
-    /// Whether keys lie in slots of several servers, so that no script may touch those of two queues.
+    /// Whether keys are spread over slots of several servers, so that no script may touch the keys of two queues.
     pub(in crate::redis) fn is_cluster(&self) -> bool {
         self.0.cluster.is_some()
     }
 
-    /// A connection to be shared: each answer must come within a bound.
+    /// A connection to share: each answer must arrive within [`RESPONSE_TIMEOUT`].
     pub(in crate::redis) async fn shared(&self) -> Result<SharedConnection, DialError> {
         match &self.0.cluster {
             Some(cluster) => {
@@ -116,8 +116,8 @@ impl Dialer {
         }
     }
 
-    /// A connection of one's own for blocking commands, to the server that holds `key`. It waits for answers as
-    /// long as it takes, so the caller sets the bound, and throws the connection away when it ran out.
+    /// A connection of the caller's own for blocking commands, to the server that has `key`. It waits for answers without
+    /// limit, so the caller sets one and drops the connection when it runs out.
     pub(in crate::redis) async fn dedicated(&self, key: &str) -> Result<Connection, DialError> {
         match &self.0.cluster {
             Some(cluster) => cluster.dedicated(key).await,
@@ -125,7 +125,7 @@ impl Dialer {
         }
     }
 
-    /// A connection of one's own that listens to a channel.
+    /// A connection of the caller's own that listens to a channel.
     pub(in crate::redis) async fn listener(&self) -> Result<PubSub, DialError> {
         if let Some(cluster) = &self.0.cluster {
             return cluster.listener().await;
@@ -147,7 +147,7 @@ impl Dialer {
         Ok(line)
     }
 
-    /// The server that the sentinels name, if there are sentinels.
+    /// The server that the sentinels name; `None` without sentinels.
     async fn master(&self) -> Result<Option<String>, DialError> {
         match &self.0.sentinels {
             Some(sentinels) => sentinels.master().await.map(Some),
@@ -198,7 +198,7 @@ fn check(settings: &RedisSettings) -> Result<(), String> {
         }
         RedisTarget::Cluster(nodes) => nodes.iter().try_for_each(must_be_address)?,
     }
-    // Now rather than at the first call: a file that is not there is most likely a typing error.
+    // Now rather than at the first call: a missing file is most likely a typing error.
     match &settings.tls {
         Some(tls) => crate::redis::net::tls::terms(tls, "localhost").map(|_| ()),
         None => Ok(()),

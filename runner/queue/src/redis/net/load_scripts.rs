@@ -1,4 +1,4 @@
-//! Loads all scripts into a server, or into each primary of a cluster. What a script does is in `format::scripts`.
+//! Loads all scripts into a server, or into each primary of a cluster. Not here: what the scripts do (`format::scripts`).
 
 use redis::{RedisResult, Value};
 
@@ -8,7 +8,7 @@ use crate::redis::net::dial::{Connection, DialError};
 use crate::redis::net::fault;
 use crate::redis::net::link::SharedConnection;
 
-/// Gives the server, or each of a cluster, all scripts.
+/// Loads all scripts into the server, or into each of a cluster.
 pub(in crate::redis) async fn load(link: &mut SharedConnection) -> Result<Hashes, DialError> {
     match link {
         SharedConnection::One(server) => {
@@ -19,9 +19,9 @@ pub(in crate::redis) async fn load(link: &mut SharedConnection) -> Result<Hashes
     }
 }
 
-/// Whether this server's version knows flags of scripts.
+/// Whether this server's version supports script flags.
 pub(in crate::redis) async fn knows_flags(server: &mut Connection) -> RedisResult<bool> {
-    // A server that does not tell its version (it may be forbidden to us) is treated as an old one.
+    // A server that hides its version (our user may lack the right) is treated as an old one.
     let info: RedisResult<String> = redis::cmd("INFO").arg("server").query_async(server).await;
     match info {
         Ok(info) => Ok(major_version(&info) >= 7),
@@ -30,7 +30,7 @@ pub(in crate::redis) async fn knows_flags(server: &mut Connection) -> RedisResul
     }
 }
 
-/// Gives one server all scripts, with flags or without; the names depend on that and on nothing else.
+/// Loads all scripts into one server, with or without flags. The hashes depend on that and on nothing else.
 pub(in crate::redis) async fn load_as(server: &mut Connection, flags: bool) -> RedisResult<Hashes> {
     let mut pipe = redis::pipe();
     for text in scripts::all(flags) {

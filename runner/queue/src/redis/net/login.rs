@@ -1,7 +1,7 @@
-//! The login: the first words on a bare socket, one command after the other, so that the server's own are heard.
+//! The login: the first commands on a bare socket, one at a time, so that the server's own refusal is read.
 //!
-//! A server that turns everybody away, because it has too many clients or is in protected mode, says so unasked and
-//! hangs up. On a connection that is shared already such an answer belongs to no call and is lost.
+//! A server that turns clients away, because it has too many or is in protected mode, sends the reason unasked and
+//! hangs up. On a shared connection such an answer would match no command and be lost.
 
 use redis::{Cmd, RedisError, Value};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -9,10 +9,10 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use crate::redis::net::dial::ByteStream;
 use crate::redis::net::settings::Password;
 
-/// The longest answer to a command of the login; what protected mode has to say takes about 1 KiB.
+/// The longest answer to a command of the login; protected mode's text is about 1 KiB.
 const MAX_ANSWER: usize = 4096;
 
-/// Who we are to a server.
+/// The credentials and the database to select.
 #[derive(Clone, Default)]
 pub(in crate::redis) struct RedisLogin {
     pub(in crate::redis) username: Option<String>,
@@ -21,7 +21,7 @@ pub(in crate::redis) struct RedisLogin {
 }
 
 impl RedisLogin {
-    /// With the password as it is now.
+    /// A copy with the current password.
     pub(in crate::redis) async fn now(&self) -> Result<Self, String> {
         let password = match &self.password {
             Some(password) => Some(password.now().await?),
@@ -34,7 +34,7 @@ impl RedisLogin {
     }
 }
 
-/// Logs in with commands of our own, so that the server's words are known when it refuses.
+/// Logs in with our own commands, so that the text of a refusal is preserved.
 pub(in crate::redis) async fn enter(bytes: &mut Box<dyn ByteStream>, login: &RedisLogin) -> Result<(), RedisError> {
     if let Some(password) = &login.password {
         let mut auth = redis::cmd("AUTH");
@@ -47,7 +47,7 @@ pub(in crate::redis) async fn enter(bytes: &mut Box<dyn ByteStream>, login: &Red
     if login.database != 0 {
         accepted(ask(bytes, redis::cmd("SELECT").arg(login.database)).await?, login)?;
     }
-    // Always something: with TLS the server's objection to our certificate comes with its first answer.
+    // Always at least one command: with TLS the server's objection to our certificate comes with its first answer.
     let named = ask(bytes, redis::cmd("CLIENT").arg("SETNAME").arg("runner")).await?;
     if may_go_unnamed(&named) {
         return Ok(());
@@ -57,13 +57,13 @@ pub(in crate::redis) async fn enter(bytes: &mut Box<dyn ByteStream>, login: &Red
 
 fn accepted(answer: Value, login: &RedisLogin) -> Result<(), RedisError> {
     match answer {
-        // A proxy or a server that renamed AUTH may quote the arguments of a command that it does not know.
+        // A proxy or a server that renamed AUTH may quote the arguments of an unknown command, so the text is dropped.
         Value::ServerError(error) => Err(without(error.into(), login)),
         _ => Ok(()),
     }
 }
 
-/// A name is only for people who list the clients: a user may lack that right, a proxy the command.
+/// Accepts a refused name: it only serves people who list clients, and a user may lack the right or a proxy the command.
 fn may_go_unnamed(answer: &Value) -> bool {
     let Value::ServerError(error) = answer else {
         return false;
@@ -72,13 +72,13 @@ fn may_go_unnamed(answer: &Value) -> bool {
     error.code() == "NOPERM" || detail.starts_with("unknown ")
 }
 
-/// Sends one command and reads its answer, which is a line.
+/// Sends one command and reads its answer, which is one line.
 async fn ask(bytes: &mut Box<dyn ByteStream>, command: &Cmd) -> Result<Value, RedisError> {
     let sent = async {
         bytes.write_all(&command.get_packed_command()).await?;
         bytes.flush().await
     };
-    // A server that hung up may have said why before it did.
+    // A server that hung up may have sent the reason before it did.
     let sent = sent.await;
     let mut line = Vec::new();
     while !line.ends_with(b"\r\n") {
@@ -113,8 +113,8 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    /// What comes of a login to a server that says this, and nothing more.
-    async fn told(words: &[u8]) -> Result<(), String> {
+    /// The result of a login to a server that answers with these bytes and closes.
+    async fn login_with(words: &[u8]) -> Result<(), String> {
         let (ours, mut theirs) = tokio::io::duplex(8192);
         theirs.write_all(words).await.unwrap();
         theirs.shutdown().await.unwrap();
@@ -131,17 +131,17 @@ mod tests {
             b"-ERR unknown command 'CLIENT'\r\n",
             b"-ERR Unknown subcommand or wrong number of arguments for 'SETNAME'\r\n",
         ] {
-            assert_eq!(told(fine).await, Ok(()));
+            assert_eq!(login_with(fine).await, Ok(()));
         }
         for (words, expected) in [
             (&b"-NOAUTH Authentication required.\r\n"[..], "NOAUTH"),
             (b"-ERR max number of clients reached\r\n", "max number of clients"),
             (b"-DENIED Redis is running in protected mode\r\n", "protected mode"),
         ] {
-            let said = told(words).await.unwrap_err();
+            let said = login_with(words).await.unwrap_err();
             assert!(said.to_lowercase().contains(&expected.to_lowercase()), "{said}");
         }
-        assert!(told(b"").await.unwrap_err().contains("end of file"));
-        assert!(told(&[b'+'; 6000]).await.is_err(), "nor is there an end to it");
+        assert!(login_with(b"").await.unwrap_err().contains("end of file"));
+        assert!(login_with(&[b'+'; 6000]).await.is_err(), "an endless line is refused");
     }
 }

@@ -1,4 +1,4 @@
-//! How the server is reached: connections, TLS, the login, Sentinel and Cluster. Knows no task and no schedule.
+//! Connections to Redis: sockets, TLS, login, Sentinel and Cluster. Knows neither tasks nor schedules.
 
 pub(in crate::redis) mod cluster;
 pub(in crate::redis) mod confirm;

@@ -17,23 +17,23 @@ use crate::redis::net::reconnect::Reconnecting;
 use crate::redis::net::settings::RedisTls;
 use crate::redis::net::slots::NodeAddress;
 
-/// How to enter any node of a cluster.
+/// The credentials and TLS settings for any node of a cluster.
 pub(in crate::redis) struct NodeAccess {
     pub(in crate::redis) login: RedisLogin,
     pub(in crate::redis) tls: Option<RedisTls>,
 }
 
-/// A primary, as long as the cluster says so.
+/// A primary, for as long as the slot map names it.
 pub(in crate::redis) struct ClusterNode {
     pub(in crate::redis) address: NodeAddress,
-    door: Arc<NodeAccess>,
-    kept: Reconnecting<Connection>,
-    /// Why it cannot be reached, until it can: calls fail at once, and a task of its own tries again.
+    access: Arc<NodeAccess>,
+    live: Reconnecting<Connection>,
+    /// Why it cannot be reached, while it cannot: calls fail at once, and a background task reconnects.
     away: Mutex<Option<DialError>>,
     trying: AtomicBool,
 }
 
-/// An exchange that gave no answers.
+/// An exchange without answers.
 pub(in crate::redis) struct NoAnswer {
     pub(in crate::redis) error: DialError,
     /// Whether the commands may have reached the node.
@@ -41,11 +41,11 @@ pub(in crate::redis) struct NoAnswer {
 }
 
 impl ClusterNode {
-    pub(in crate::redis) fn new(address: NodeAddress, door: Arc<NodeAccess>) -> Self {
+    pub(in crate::redis) fn new(address: NodeAddress, access: Arc<NodeAccess>) -> Self {
         Self {
             address,
-            door,
-            kept: Reconnecting::default(),
+            access,
+            live: Reconnecting::default(),
             away: Mutex::default(),
             trying: AtomicBool::new(false),
         }
@@ -53,16 +53,17 @@ impl ClusterNode {
 
     /// The shared connection and its number.
     ///
-    /// Only the first callers wait for it to be made: one node that takes long must not hold up what others do.
+    /// Only the first callers wait for it: a slow node must not hold up callers that need other nodes as well.
     pub(in crate::redis) async fn connection(self: &Arc<Self>) -> Result<(Connection, u64), DialError> {
         let away = self.away().clone();
         match away {
             None => self.connect().await,
             Some(error) => {
+                // One background attempt at a time; `swap` makes exactly one caller start it.
                 if !self.trying.swap(true, Ordering::AcqRel) {
                     let node = Arc::clone(self);
                     tokio::spawn(async move {
-                        // What came of it is noted where the next caller looks.
+                        // `connect` stores the result in `away`, where the next caller looks.
                         let _noted = node.connect().await;
                         node.trying.store(false, Ordering::Release);
                     });
@@ -73,7 +74,7 @@ impl ClusterNode {
     }
 
     async fn connect(&self) -> Result<(Connection, u64), DialError> {
-        let made = self.kept.get(|| self.dial(Some(RESPONSE_TIMEOUT))).await;
+        let made = self.live.get(|| self.dial(Some(RESPONSE_TIMEOUT))).await;
         *self.away() = made.as_ref().err().cloned();
         made
     }
@@ -82,23 +83,23 @@ impl ClusterNode {
         self.away.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A connection of the caller's own; `answer_within` bounds each of its answers.
+    /// A connection of the caller's own; `answer_within` limits each of its answers.
     pub(in crate::redis) async fn dial(&self, answer_within: Option<Duration>) -> Result<Connection, DialError> {
-        let NodeAccess { login, tls } = &*self.door;
+        let NodeAccess { login, tls } = &*self.access;
         let at = self.address.to_string();
         dial::line(dial::DialAddress::Tcp(&at), tls.as_ref(), login, answer_within).await
     }
 
     /// A connection of the caller's own that listens.
     pub(in crate::redis) async fn listener(&self) -> Result<PubSub, DialError> {
-        let NodeAccess { login, tls } = &*self.door;
+        let NodeAccess { login, tls } = &*self.access;
         let at = self.address.to_string();
         dial::listener(dial::DialAddress::Tcp(&at), tls.as_ref(), login).await
     }
 
-    /// Sends commands, each after `ASKING` if it is sent here only this once; one answer for each, in order.
+    /// Sends commands and returns one answer for each, in order. `once`: each is preceded by `ASKING`.
     ///
-    /// A script that the node does not know is given to it and called again.
+    /// Loads the scripts if the node lacks one, and calls that script again.
     pub(in crate::redis) async fn exchange(
         self: &Arc<Self>,
         commands: &[&Cmd],
@@ -117,7 +118,7 @@ impl ClusterNode {
         if unknown.is_empty() {
             return Ok(answers);
         }
-        // What was not known has not run; what else was sent has.
+        // Unknown scripts have not run, everything else has: repeat only the former.
         let repeated = async {
             load_scripts::load_as(&mut link, flags.get().copied().unwrap_or(false)).await?;
             let commands: Vec<&Cmd> = unknown.iter().map(|at| commands[*at]).collect();
@@ -136,13 +137,15 @@ impl ClusterNode {
 
     async fn lost(&self, error: RedisError, number: u64) -> NoAnswer {
         if fault::needs_new_connection(&error) {
-            self.kept.discard(number).await;
+            self.live.discard(number).await;
         }
+        // A node that is silent once would make each caller wait for the whole timeout: fail fast from now on.
         if error.is_timeout() {
             *self.away() = Some(error.clone().into());
         }
         NoAnswer {
             error: error.into(),
+            // Even if nothing was written: only a failed connection attempt proves that.
             sent: true,
         }
     }

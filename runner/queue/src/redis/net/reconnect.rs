@@ -1,7 +1,7 @@
-//! Something that takes connecting to make: made at the first use, shared by all, made anew when it broke.
+//! A shared resource that takes connecting to make: made at the first use, made again after it broke.
 //!
-//! While it cannot be made each use fails at once, and new attempts are spaced out, by chance too: many programs that
-//! lost the same server do not come back at the same instant.
+//! While connecting fails, each use fails at once and new attempts are spaced out with a random share, so that many
+//! programs that lost the same server do not come back in the same instant.
 
 use std::time::Duration;
 
@@ -10,17 +10,19 @@ use tokio::time::Instant;
 
 use crate::redis::net::dial::DialError;
 
-/// The pause after the first failed attempt; doubled with each further one.
+/// The pause after the first failed attempt; doubled with each further failure.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 /// The longest pause between two attempts.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
-/// See the head of this file.
+/// The resource and the state of its attempts. One lock covers both: while one caller connects, all others wait for that
+/// attempt instead of starting their own.
 pub(in crate::redis) struct Reconnecting<T>(Mutex<Inner<T>>);
 
 struct Inner<T> {
-    /// With its number, by which it is thrown away.
+    /// With its number, which [`Reconnecting::discard`] takes.
     live: Option<(T, u64)>,
+    /// Number of connections made so far.
     made: u64,
     failure: Option<Failure>,
 }
@@ -42,7 +44,7 @@ impl<T> Default for Reconnecting<T> {
 }
 
 impl<T: Clone> Reconnecting<T> {
-    /// What is there, or what `make` gives, and its number.
+    /// The live connection and its number; calls `make` if there is none and no pause is running.
     pub(in crate::redis) async fn get<F>(&self, make: impl FnOnce() -> F) -> Result<(T, u64), DialError>
     where
         F: Future<Output = Result<T, DialError>>,
@@ -51,6 +53,7 @@ impl<T: Clone> Reconnecting<T> {
         if let Some(live) = &inner.live {
             return Ok(live.clone());
         }
+        // Fail with the last error instead of waiting: callers have their own deadlines.
         if let Some(failure) = &inner.failure
             && Instant::now() < failure.until
         {
@@ -65,6 +68,7 @@ impl<T: Clone> Reconnecting<T> {
                 Ok(live)
             }
             Err(error) => {
+                // The previous failure is still stored, because its pause has only just ended: double it.
                 let pause = inner
                     .failure
                     .as_ref()
@@ -79,7 +83,8 @@ impl<T: Clone> Reconnecting<T> {
         }
     }
 
-    /// Throws what has this number away, unless somebody did already.
+    /// Discards the connection with this number. Does nothing if it was replaced meanwhile: of many callers that saw the
+    /// same connection break, a late one must not discard its successor.
     pub(in crate::redis) async fn discard(&self, number: u64) {
         let mut inner = self.0.lock().await;
         if inner.live.as_ref().is_some_and(|(_, live)| *live == number) {
@@ -88,7 +93,7 @@ impl<T: Clone> Reconnecting<T> {
     }
 }
 
-/// Between half of the pause and all of it, by `chance`.
+/// A pause between half of `pause` and all of it, chosen by `chance`.
 fn spread(pause: Duration, chance: u64) -> Duration {
     let half = pause / 2;
     let steps = u64::try_from(half.as_micros()).unwrap_or(u64::MAX).saturating_add(1);
@@ -114,20 +119,20 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn attempts_are_spaced_out_up_to_the_longest_pause() {
-        let kept = Reconnecting::<u8>::default();
+        let connection = Reconnecting::<u8>::default();
         let mut tried = 0_u32;
         for _ in 0..60_000 {
             let make = || {
                 tried += 1;
                 std::future::ready(Err(DialError::Unreachable("gone".to_owned())))
             };
-            assert!(kept.get(make).await.is_err());
+            assert!(connection.get(make).await.is_err());
             tokio::time::advance(Duration::from_millis(1)).await;
         }
         // A minute: seven doublings to 5 s within 10 s at most, then one each 2.5 to 5 s.
         assert!((15..=32).contains(&tried), "{tried}");
         tokio::time::advance(LONGEST_PAUSE).await;
-        let made = kept.get(|| std::future::ready(Ok(7))).await;
+        let made = connection.get(|| std::future::ready(Ok(7))).await;
         assert_eq!(made.unwrap_or_default(), (7, 1));
     }
 }

@@ -1,4 +1,4 @@
-//! Which server is the one to write to, asked anew for each connection: sentinels may have promoted another.
+//! Finds the server to write to, for each new connection: sentinels may have promoted another.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -13,7 +13,7 @@ use crate::redis::net::settings::{RedisSentinels, RedisTls};
 /// How long a sentinel may take to answer; there are others to ask.
 const ANSWER: Duration = Duration::from_secs(1);
 
-/// How long the server that they name may take to say that it is the one; as long as all the rest of connecting.
+/// How long the named server may take to confirm its role; as long as the rest of connecting.
 const CONFIRMED: Duration = Duration::from_secs(3);
 
 /// The sentinels of one server.
@@ -37,8 +37,8 @@ impl Sentinels {
     ///
     /// # Errors
     ///
-    /// If none answers the question: that those asked know no server of this name, or why one turned us away, or what
-    /// became of each.
+    /// If no sentinel names a server. The error says that they know no server of this name, or why one refused the login,
+    /// or what failed at each.
     pub(in crate::redis) async fn master(&self) -> Result<String, DialError> {
         let count = self.settings.addresses.len();
         let first = self.first.load(Ordering::Relaxed);
@@ -53,9 +53,9 @@ impl Sentinels {
                     return Ok(master);
                 }
                 Ok(None) => unknown = true,
-                // One with another password is no reason not to ask the others.
+                // A wrong password at one sentinel is no reason to skip the others.
                 Err(DialError::Redis(error)) if !error.is_io_error() => {
-                    tracing::warn!(sentinel = address, %error, "a sentinel turns us away; the next one is asked");
+                    tracing::warn!(sentinel = address, %error, "a sentinel refuses the login; trying the next one");
                     refusal = Some(error);
                 }
                 Err(error) => failures.push(error.to_string()),
@@ -101,17 +101,17 @@ impl Sentinels {
     }
 }
 
-/// Makes sure that a server that sentinels named knows of its office: right after a failover it may not, or not yet.
+/// Checks that the named server is a primary: right after a failover it may not be one any more, or not yet.
 ///
 /// # Errors
 ///
-/// [`DialError::Unreachable`] if it is a replica: the sentinels will name another soon. The same if it does not answer in
-/// time, however long answers on this connection may take.
+/// [`DialError::Unreachable`] if it is a replica, because the sentinels will name another soon; or if it does not answer
+/// in time, however long answers on this connection may take.
 pub(in crate::redis) async fn confirm(line: &mut Connection, address: &str) -> Result<(), DialError> {
     let role = redis::cmd("ROLE");
     let answer: Value = match tokio::time::timeout(CONFIRMED, role.query_async(line)).await {
         Ok(Ok(answer)) => answer,
-        // Forbidden to our user: the first write says the same, as READONLY.
+        // Our user may not ask. The first write reveals a replica anyway, as READONLY.
         Ok(Err(error)) if error.code() == Some("NOPERM") => return Ok(()),
         Ok(Err(error)) => return Err(error.into()),
         Err(_) => {
@@ -136,18 +136,18 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_server_that_falls_silent_after_the_login_holds_nobody_up() {
+    async fn a_server_that_falls_silent_after_the_login_does_not_block() {
         let server = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = server.local_addr().unwrap().to_string();
         let silent = tokio::spawn(async move {
             let (mut stream, _) = server.accept().await.unwrap();
-            let mut said = [0; 512];
-            assert!(stream.read(&mut said).await.unwrap() > 0);
+            let mut received = [0; 512];
+            assert!(stream.read(&mut received).await.unwrap() > 0);
             stream.write_all(b"+OK\r\n").await.unwrap();
-            // Until the other side gives up.
-            while stream.read(&mut said).await.unwrap_or(0) > 0 {}
+            // Until the client gives up.
+            while stream.read(&mut received).await.unwrap_or(0) > 0 {}
         });
-        // As a connection that waits for pushes: its answers have no bound.
+        // Like a connection that waits for pushes: its answers have no time limit.
         let mut line = dial::line(DialAddress::Tcp(&address), None, &RedisLogin::default(), None)
             .await
             .unwrap();

@@ -1,4 +1,4 @@
-//! Where the Redis is and how to log in. Data only: read from a configuration or a URL by others.
+//! Address and credentials of Redis. Data only: `config` and `url` fill it in.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -7,75 +7,75 @@ use std::sync::Arc;
 /// How to reach a Redis.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RedisSettings {
-    /// What it is and where.
+    /// Kind and address.
     pub target: RedisTarget,
-    /// Name to log in with, which takes a password too; `None`: the server's default user.
+    /// Username, which requires a password; `None`: the server's default user.
     pub username: Option<String>,
-    /// Password, if the server asks for one. Never printed.
+    /// Password, if the server requires one. Never printed.
     pub password: Option<Password>,
-    /// Number of the database.
+    /// Database number.
     pub database: i64,
-    /// TLS for every connection, those to sentinels too; `None`: none.
+    /// TLS for every connection, including those to sentinels; `None`: plain text.
     pub tls: Option<RedisTls>,
-    /// Replicas that must confirm what is enqueued before that counts as accepted; 0: none. Not for a cluster.
+    /// Replicas that must acknowledge an enqueue before it counts as accepted; 0: none. Not supported for a cluster.
     pub replicas: u32,
-    /// Goes on although the server may evict keys, and with them tasks.
+    /// Continue although the server may evict keys, and with them tasks.
     pub allow_eviction: bool,
 }
 
-/// What stands behind the settings.
+/// The kind of deployment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RedisTarget {
-    /// One server at `host:port`; an IPv6 address stands in brackets.
+    /// One server at `host:port`; an IPv6 address is in brackets.
     Server(String),
-    /// One server behind a socket of this machine.
+    /// One server behind a Unix socket.
     Socket(PathBuf),
     /// The server that the sentinels name.
     Sentinels(RedisSentinels),
-    /// A cluster, of which these nodes are known (`host:port`).
+    /// A cluster with these known nodes (`host:port`).
     Cluster(Vec<String>),
 }
 
-/// Sentinels, and what to ask them.
+/// Sentinels and the server they watch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RedisSentinels {
-    /// The name under which they watch the server.
+    /// The name under which they watch it.
     pub master: String,
     /// `host:port` of each.
     pub addresses: Vec<String>,
-    /// Name to log in to the sentinels; `None`: their default user.
+    /// Username for the sentinels; `None`: their default user.
     pub username: Option<String>,
-    /// Password of the sentinels, if they ask for one; not that of the server.
+    /// Password of the sentinels, if they require one; not that of the server.
     pub password: Option<Password>,
 }
 
-/// How the server proves who it is, and how we do. Files are read at each connection, so that they can be replaced.
+/// How the server is verified and how we authenticate. Files are read for each connection, so they can be replaced.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct RedisTls {
-    /// Authorities that may sign the server's certificate (PEM); `None`: those that the system trusts.
+    /// Authorities trusted to sign the server's certificate (PEM); `None`: those of the system.
     pub ca_file: Option<PathBuf>,
-    /// Our certificate and those between it and an authority (PEM), if the server asks for one.
+    /// Our certificate and its intermediates (PEM), if the server asks for one.
     pub cert_file: Option<PathBuf>,
     /// The key of our certificate (PEM).
     pub key_file: Option<PathBuf>,
-    /// The name that must stand in the server's certificate; `None`: the host connected to.
+    /// The name required in the server's certificate; `None`: the host connected to.
     pub server_name: Option<String>,
 }
 
-/// A password: it is used, and never printed.
+/// A password; never printed.
 #[derive(Clone)]
 pub struct Password {
     text: String,
     source: Option<Arc<dyn PasswordSource>>,
 }
 
-/// Where a password stands, so that each connection takes it as it is by then. Reading may block.
+/// Where a password is stored, so that each connection uses the current one. Reading may block.
 pub trait PasswordSource: Send + Sync {
-    /// The password now.
+    /// Reads the password.
     ///
     /// # Errors
     ///
-    /// Why it cannot be read now, without any part of it. It is tried again with the next connection.
+    /// Why it cannot be read, without any part of it. The next connection tries again.
     fn read(&self) -> Result<String, String>;
 }
 
@@ -86,14 +86,14 @@ impl<F: Fn() -> Result<String, String> + Send + Sync> PasswordSource for F {
 }
 
 impl Password {
-    /// Wraps `text`, which stays the same.
+    /// A fixed password.
     #[must_use]
     pub fn new(text: impl Into<String>) -> Self {
         let text = text.into();
         Self { text, source: None }
     }
 
-    /// The same for now; `source` is asked for each connection.
+    /// This password until `source` is read, which happens for each connection.
     #[must_use]
     pub fn read_from(self, source: impl PasswordSource + 'static) -> Self {
         Self {
@@ -102,18 +102,18 @@ impl Password {
         }
     }
 
-    /// The text itself, for the one call that needs it.
+    /// The plain text, for the call that needs it.
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.text
     }
 
-    /// The password as it is now, for one connection.
+    /// The current password, for one connection.
     pub(in crate::redis) async fn now(&self) -> Result<Self, String> {
         let Some(source) = self.source.clone() else {
             return Ok(self.clone());
         };
-        // A file may lie on a share that does not answer.
+        // The file may be on a network share that does not answer.
         let read = tokio::task::spawn_blocking(move || source.read()).await;
         match read.map_err(|error| error.to_string()).and_then(|read| read) {
             Ok(text) if text.is_empty() => Err("cannot read the password of Redis: it is empty".to_owned()),
@@ -158,7 +158,7 @@ impl RedisSettings {
         }
     }
 
-    /// The place for people: never a user name or a password.
+    /// The address for people: never a username or a password.
     #[must_use]
     pub fn place(&self) -> String {
         let database = self.database;
@@ -175,7 +175,7 @@ impl RedisSettings {
     }
 }
 
-/// Host and port, apart; `None` if the text is not `host:port`.
+/// Host and port; `None` if the text is not `host:port`.
 pub(in crate::redis) fn address(text: &str) -> Option<(&str, u16)> {
     let (host, port) = text.rsplit_once(':')?;
     let host = match host.strip_prefix('[') {
@@ -209,13 +209,13 @@ mod tests {
 
     #[tokio::test]
     async fn a_password_with_a_source_is_read_anew_each_time() {
-        let said = Arc::new(std::sync::Mutex::new(Ok("first".to_owned())));
+        let stored = Arc::new(std::sync::Mutex::new(Ok("first".to_owned())));
         let source = {
-            let said = said.clone();
-            move || -> Result<String, String> { said.lock().map_err(|e| e.to_string())?.clone() }
+            let stored = stored.clone();
+            move || -> Result<String, String> { stored.lock().map_err(|e| e.to_string())?.clone() }
         };
         let password = Password::new("first").read_from(source);
-        let set = |next| *said.lock().unwrap() = next;
+        let set = |next| *stored.lock().unwrap() = next;
         assert_eq!(password.now().await.unwrap().expose(), "first");
         set(Ok("second".to_owned()));
         assert_eq!(password.now().await.unwrap().expose(), "second");

@@ -1,18 +1,18 @@
-//! Slots of a cluster: the slot of a key, the key of a command, and who has which slot. Pure.
+//! Slots of a cluster: the slot of a key, the key of a command, and the node of each slot. Pure.
 //!
-//! Asking the nodes and talking to them is in `cluster`.
+//! Not here: talking to the nodes (`cluster`).
 
 use redis::{Arg, Cmd, Value};
 
 use crate::redis::format::reply;
 
-/// How many slots a cluster has.
+/// Number of slots in a cluster.
 const SLOTS: u16 = 16_384;
 
 /// Where a command goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::redis) enum Route {
-    /// To the node that has this slot.
+    /// To the node that serves this slot.
     Slot(u16),
     /// To any node: it names no key.
     Any,
@@ -35,12 +35,12 @@ impl std::fmt::Display for NodeAddress {
     }
 }
 
-/// Where an answer sends us.
+/// Another node that an answer names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::redis) struct Redirect {
-    /// The node to ask.
+    /// The node to send the command to.
     pub to: NodeAddress,
-    /// Whether only this once, while the slot is on its way there.
+    /// Whether this holds for one command only, while the slot migrates (`ASK`).
     pub once: bool,
 }
 
@@ -54,7 +54,7 @@ fn crc16(bytes: &[u8]) -> u16 {
     })
 }
 
-/// The slot of a key: of what stands between its first braces, if anything does.
+/// The slot of a key: of the text between its first braces if there is any, else of the whole key.
 pub(in crate::redis) fn of_key(key: &[u8]) -> u16 {
     let tag = key.iter().position(|b| *b == b'{').and_then(|open| {
         let rest = &key[open + 1..];
@@ -64,7 +64,7 @@ pub(in crate::redis) fn of_key(key: &[u8]) -> u16 {
     crc16(tag.unwrap_or(key)) % SLOTS
 }
 
-/// Where a command goes; of several keys the first one counts, because all of a command's keys share a slot.
+/// Where a command goes. The first key decides, because all keys of a command share a slot.
 pub(in crate::redis) fn route(command: &Cmd) -> Route {
     let mut words = command.args_iter().filter_map(|arg| match arg {
         Arg::Simple(bytes) => Some(bytes),
@@ -73,7 +73,7 @@ pub(in crate::redis) fn route(command: &Cmd) -> Route {
     let key = match words.next() {
         // Name of the script, number of keys, keys.
         Some(b"EVALSHA") => words.nth(2),
-        // These name a channel, or ask the server about itself.
+        // These name a channel, or query the server itself.
         Some(b"PUBLISH" | b"TIME" | b"PING" | b"INFO" | b"CONFIG") | None => None,
         Some(_) => words.next(),
     };
@@ -85,7 +85,7 @@ pub(in crate::redis) fn is_script(command: &Cmd) -> bool {
     matches!(command.args_iter().next(), Some(Arg::Simple(b"EVALSHA")))
 }
 
-/// What `MOVED` and `ASK` say; `asked` is who said it, because a node need not name its own host.
+/// Reads `MOVED` and `ASK` errors. `asked` is the node that answered: it may leave out its own host.
 pub(in crate::redis) fn redirect(answer: &Value, asked: &NodeAddress) -> Option<Redirect> {
     let Value::ServerError(error) = answer else { return None };
     let once = match error.code() {
@@ -111,9 +111,9 @@ fn named(host: &str, asked: &NodeAddress) -> String {
     }
 }
 
-/// Last slot of each range that is served, and its node, from the answer of `asked` to `CLUSTER SLOTS`.
+/// Last slot and node of each range, from the answer of `asked` to `CLUSTER SLOTS`.
 ///
-/// Ranges are in order; a slot between two of them that nobody serves stands under its own range without a node.
+/// The ranges cover all slots in order, so that a lookup is one binary search; an unserved gap is a range without a node.
 pub(in crate::redis) fn owners(answer: Value, asked: &NodeAddress) -> Vec<(u16, Option<NodeAddress>)> {
     let mut ranges: Vec<(u16, u16, NodeAddress)> = reply::list(answer)
         .into_iter()
@@ -122,6 +122,7 @@ pub(in crate::redis) fn owners(answer: Value, asked: &NodeAddress) -> Vec<(u16, 
             let first = u16::try_from(reply::number(range.next()?)?).ok()?;
             let last = u16::try_from(reply::number(range.next()?)?).ok()?;
             let mut primary = reply::list(range.next()?).into_iter();
+            // No host means "the one you asked", as in a redirection.
             let host = reply::text(primary.next()?).unwrap_or_default();
             let port = u16::try_from(reply::number(primary.next()?)?).ok()?;
             let host = named(&host, asked);
@@ -158,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn slots_are_those_of_the_servers() {
+    fn slots_equal_those_of_the_server() {
         // As `CLUSTER KEYSLOT` answers.
         assert_eq!(crc16(b"123456789"), 0x31c3);
         assert_eq!(of_key(b"foo"), 12_182);
@@ -201,22 +202,22 @@ mod tests {
     #[test]
     fn redirections_are_read_with_and_without_a_host() {
         let asked = address("here", 1);
-        let said = |text: &[u8]| redirect(&redis::parse_redis_value(text).unwrap(), &asked);
+        let read = |text: &[u8]| redirect(&redis::parse_redis_value(text).unwrap(), &asked);
         let to = |host, port, once| {
             Some(Redirect {
                 to: address(host, port),
                 once,
             })
         };
-        assert_eq!(said(b"-MOVED 3999 127.0.0.1:6381\r\n"), to("127.0.0.1", 6381, false));
-        assert_eq!(said(b"-ASK 3999 ::1:6381\r\n"), to("::1", 6381, true));
-        assert_eq!(said(b"-MOVED 3999 :6381\r\n"), to("here", 6381, false));
-        assert_eq!(said(b"-ERR no\r\n"), None);
-        assert_eq!(said(b"+OK\r\n"), None);
+        assert_eq!(read(b"-MOVED 3999 127.0.0.1:6381\r\n"), to("127.0.0.1", 6381, false));
+        assert_eq!(read(b"-ASK 3999 ::1:6381\r\n"), to("::1", 6381, true));
+        assert_eq!(read(b"-MOVED 3999 :6381\r\n"), to("here", 6381, false));
+        assert_eq!(read(b"-ERR no\r\n"), None);
+        assert_eq!(read(b"+OK\r\n"), None);
     }
 
     #[test]
-    fn ranges_leave_gaps_to_nobody() {
+    fn unserved_gaps_have_no_node() {
         let bytes =
             b"*2\r\n*3\r\n:5461\r\n:10922\r\n*2\r\n$1\r\nb\r\n:2\r\n*3\r\n:0\r\n:5459\r\n*2\r\n$0\r\n\r\n:1\r\n";
         let answer = redis::parse_redis_value(bytes).unwrap();

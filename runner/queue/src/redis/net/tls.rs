@@ -1,6 +1,6 @@
-//! TLS to Redis: whom we trust, how we prove who we are, and what went wrong, in words.
+//! TLS to Redis: trusted authorities, our own certificate, and readable errors.
 //!
-//! Certificate and name are always checked; there is no switch against it, and none falls back to plain text.
+//! Certificate and name are always checked; there is no switch to disable this and no fallback to plain text.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -14,17 +14,17 @@ use rustls::{CertificateError, ClientConfig, RootCertStore, SignatureScheme};
 
 use crate::redis::net::settings::RedisTls;
 
-/// What a handshake needs.
+/// The input of a handshake.
 pub(in crate::redis) struct HandshakeSetup {
-    /// The configuration of the library.
+    /// The library's configuration.
     pub(in crate::redis) config: Arc<ClientConfig>,
     /// The name that the server must prove.
     pub(in crate::redis) name: ServerName<'static>,
-    /// Told whether the server asked for a certificate of ours.
+    /// Records whether the server asked for a client certificate.
     pub(in crate::redis) asked: Arc<ClientCertificate>,
 }
 
-/// Presents our certificate, if there is one, and notes that it was asked for.
+/// Presents our certificate, if configured, and records that it was requested.
 #[derive(Debug)]
 pub(in crate::redis) struct ClientCertificate {
     ours: Option<Arc<CertifiedKey>>,
@@ -32,12 +32,12 @@ pub(in crate::redis) struct ClientCertificate {
 }
 
 impl ClientCertificate {
-    /// Whether the server asked for a certificate and we have none.
+    /// Whether the server asked for a certificate and none is configured.
     pub(in crate::redis) fn in_vain(&self) -> bool {
         self.ours.is_none() && self.was.load(Ordering::Relaxed)
     }
 
-    /// Whether the server was shown a certificate.
+    /// Whether our certificate was sent to the server.
     pub(in crate::redis) fn answered(&self) -> bool {
         self.ours.is_some() && self.was.load(Ordering::Relaxed)
     }
@@ -50,16 +50,16 @@ impl ResolvesClientCert for ClientCertificate {
     }
 
     fn has_certs(&self) -> bool {
-        // Without it the library would not ask, and nobody could say that the server did.
+        // With `false` the library would not call `resolve`, and the request would go unrecorded.
         true
     }
 }
 
-/// Reads the files and puts the terms together for a server at `host`.
+/// Reads the files and prepares a handshake with a server at `host`.
 ///
 /// # Errors
 ///
-/// Which file cannot be used and why.
+/// Which file is unusable, and why.
 pub(in crate::redis) fn terms(settings: &RedisTls, host: &str) -> Result<HandshakeSetup, String> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let ours = match (&settings.cert_file, &settings.key_file) {
@@ -101,7 +101,7 @@ fn roots(settings: &RedisTls) -> Result<RootCertStore, String> {
             }
         }
         None => {
-            // One that cannot be read is no reason to do without the others.
+            // One unreadable authority is no reason to distrust the others.
             roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
             if roots.is_empty() {
                 return Err("this system names no authorities to trust; tls.ca_file can".to_owned());
@@ -130,7 +130,7 @@ fn read(path: &Path) -> Result<Vec<u8>, String> {
     std::fs::read(path).map_err(|error| format!("cannot read {}: {error}", path.display()))
 }
 
-/// Why a handshake failed, and whether trying again could mend it.
+/// Why a handshake failed, and whether a retry could help.
 pub(in crate::redis) fn explain(error: &std::io::Error, name: &ServerName<'_>) -> (String, bool) {
     let name = name.to_str();
     let Some(error) = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) else {

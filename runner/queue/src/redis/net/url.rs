@@ -1,27 +1,27 @@
-//! Settings from one URL, in the forms that asynq's tools take: a server, with TLS, a socket, sentinels.
+//! Reads settings from one URL, in the forms of asynq's tools: a server, with TLS, a Unix socket, sentinels.
 //!
 //! `redis://[user[:password]@]host[:port][/database]`, `rediss://…` with TLS,
 //! `redis-socket://[user[:password]@]path[?db=n]` (`unix://` means the same), and
 //! `redis-sentinel://[user[:password]@]host:port,host:port[/database][?master=name]`, where user and password are
-//! those of the sentinels. `%40` stands for `@`, and so on. No error repeats any of the text.
+//! belong to the sentinels. `%40` stands for `@`, and so on. No error quotes any part of the text.
 
 use std::path::PathBuf;
 
 use crate::redis::net::settings::{Password, RedisSentinels, RedisSettings, RedisTarget, RedisTls, address};
 
-/// The port of a server where none is named.
+/// The default port of a server.
 const PORT: u16 = 6379;
-/// The port of a sentinel where none is named.
+/// The default port of a sentinel.
 const SENTINEL_PORT: u16 = 26379;
 
 impl RedisSettings {
     /// Reads a URL.
     ///
-    /// A sentinel URL without `?master=` yields an empty name, which others may fill in.
+    /// A sentinel URL without `?master=` yields an empty name, which the caller may fill in.
     ///
     /// # Errors
     ///
-    /// A reason, to be read after "cannot be used: "; it repeats nothing of the text, which may hold a password.
+    /// A reason that completes "cannot be used: "; never quotes the text, which may hold a password.
     pub fn from_url(text: &str) -> Result<Self, String> {
         let (scheme, rest) = text.trim().split_once("://").ok_or(SCHEMES)?;
         let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
@@ -79,7 +79,7 @@ fn sentinel(rest: &str, query: &str) -> Result<RedisSettings, String> {
     Ok(settings)
 }
 
-/// User and password before the last `@`, and what follows.
+/// User and password before the last `@`, and the rest.
 fn login(rest: &str) -> Result<(Login, &str), String> {
     let Some((login, rest)) = rest.rsplit_once('@') else {
         return Ok(((None, None), rest));
@@ -133,7 +133,7 @@ fn no_other(query: &str, known: &[&str]) -> Result<(), String> {
 ///
 /// # Errors
 ///
-/// A reason, to be read after "cannot be used: "; it repeats nothing of the text, which may hold a password.
+/// A reason that completes "cannot be used: "; never quotes the text, which may hold a password.
 pub fn percent_decoded(text: &str) -> Result<String, String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
@@ -143,7 +143,7 @@ pub fn percent_decoded(text: &str) -> Result<String, String> {
             bytes.push(*first);
             continue;
         }
-        // Digits alone: to a parser of numbers "+a" is a number as well.
+        // Only digits: a number parser would also accept "+a".
         let hex = tail.get(..2).filter(|hex| hex.iter().all(u8::is_ascii_hexdigit));
         let byte = hex.and_then(|hex| u8::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok());
         bytes.push(byte.ok_or("a \"%\" is not followed by two hexadecimal digits")?);
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn two_digits_after_a_percent_sign_are_one_byte_and_nothing_else_is() {
+    fn only_two_hex_digits_after_a_percent_sign_are_decoded() {
         assert_eq!(percent_decoded("a%20%c3%A9%2525+").unwrap(), "a \u{e9}%25+");
         for bad in ["%", "%4", "%+a", "%-1", "% a", "%zz", "%4\u{e9}", "%ff"] {
             assert!(percent_decoded(bad).is_err(), "{bad}");
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_meant_is_refused_and_not_repeated() {
+    fn a_malformed_url_is_refused_and_not_quoted() {
         for bad in [
             "hunter2",
             "http://:hunter2@h",
