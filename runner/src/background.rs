@@ -1,7 +1,7 @@
-//! The one background loop: take a turn every so often, or sooner when woken, until stopped.
+//! The one background loop: take a turn periodically, or sooner when woken, until stopped.
 //!
-//! Knows neither tasks nor schedules. A turn takes no input: it looks at the whole state and puts right
-//! what it finds, so a missed wake-up costs time and never correctness.
+//! Knows neither tasks nor schedules. A turn takes no input: it looks at the whole state and repairs what it finds, so a
+//! missed wake-up costs time and never correctness.
 
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
@@ -15,13 +15,13 @@ use tokio_util::sync::CancellationToken;
 /// One kind of background work.
 #[async_trait]
 pub trait BackgroundLoop: Send {
-    /// For logs.
+    /// The name in log lines.
     fn name(&self) -> &'static str;
 
     /// The longest time between two turns.
     fn every(&self) -> Duration;
 
-    /// Looks and puts right; when to look again at the latest, if sooner than [`Role::every`].
+    /// Takes one turn. Returns when to take the next at the latest, if sooner than [`BackgroundLoop::every`].
     async fn turn(&mut self) -> Option<Duration>;
 }
 
@@ -40,8 +40,8 @@ impl BackgroundLoop for Box<dyn BackgroundLoop> {
     }
 }
 
-/// Takes turns until stopped; the first one at once. A turn in progress is finished before the stop is obeyed, and
-/// one that panics costs itself only.
+/// Takes turns until stopped, the first one immediately. A stop lets the current turn finish; a panic ends only its own
+/// turn.
 pub async fn run(mut role: impl BackgroundLoop, wake: &Notify, stop: &CancellationToken) {
     let mut tick = interval(role.every());
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -54,7 +54,7 @@ pub async fn run(mut role: impl BackgroundLoop, wake: &Notify, stop: &Cancellati
             _ = tick.tick() => (),
             () = after(sooner) => (),
         }
-        // What it was at is looked at again, with the whole state, in the next turn.
+        // The next turn looks at the whole state again, so the interrupted work is not lost.
         sooner = match AssertUnwindSafe(role.turn()).catch_unwind().await {
             Ok(sooner) => sooner,
             Err(panic) => {
@@ -67,7 +67,7 @@ pub async fn run(mut role: impl BackgroundLoop, wake: &Notify, stop: &Cancellati
     tracing::debug!(role = role.name(), "stopped");
 }
 
-/// What a panic said.
+/// The message of a panic.
 pub(crate) fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
     panic
         .downcast_ref::<&str>()
@@ -76,7 +76,7 @@ pub(crate) fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
         .unwrap_or_else(|| "of unknown kind".to_owned())
 }
 
-#[allow(clippy::disallowed_methods)] // the one home of ticks
+#[allow(clippy::disallowed_methods)] // the only place that may create ticks
 async fn after(delay: Option<Duration>) {
     match delay {
         Some(delay) => tokio::time::sleep(delay).await,

@@ -1,7 +1,7 @@
-//! Whether the broker takes writes: one state for the whole process, which probes, pages and the log agree on.
+//! Whether the broker takes writes: one state for the whole process, shared by probes, pages and the log.
 //!
-//! Everybody who meets a failure reports it here, and so it is logged once. Whether the process is ready is decided by a
-//! probe alone, every two seconds and at once after a failure. Does nothing about what it finds.
+//! Every caller that meets a failure reports it here, so it is logged once. Only a probe decides whether the process is
+//! ready; it runs every two seconds and at once after a failure. Takes no action beyond reporting.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -18,16 +18,16 @@ use tokio_util::sync::CancellationToken;
 use crate::background::{self, BackgroundLoop};
 use crate::metrics::Metrics;
 
-/// How often it is looked: a store that takes no writes is known within two seconds.
+/// How often the probe runs: a broker that refuses writes is detected within two seconds.
 const EVERY: Duration = Duration::from_secs(2);
 
-/// The least time between two looks, however many failures are reported.
-const APART: Duration = Duration::from_millis(500);
+/// The minimum time between two probes, however many failures are reported.
+const MIN_INTERVAL: Duration = Duration::from_millis(500);
 
-/// How long a look may take: with [`EVERY`], a lock that another program holds is known after five seconds.
-const PATIENCE: Duration = Duration::from_secs(3);
+/// How long a probe may take: with [`EVERY`], a lock held by another program is detected after five seconds.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// For so long nobody must have met a failure before it is over: those who try again do so within five seconds.
+/// An outage ends after this long without a reported failure: callers that retry do so within five seconds.
 const QUIET: Duration = Duration::from_secs(6);
 
 /// Why the broker takes no writes.
@@ -35,13 +35,13 @@ const QUIET: Duration = Duration::from_secs(6);
 pub struct BrokerFault {
     /// The stable code.
     pub code: &'static str,
-    /// The error with its causes.
+    /// The error and its causes.
     pub why: String,
-    /// Since when.
+    /// When the outage started.
     pub since: Timestamp,
 }
 
-/// See the head of this file.
+/// The shared state; see the module documentation.
 pub struct Health {
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
@@ -51,14 +51,15 @@ pub struct Health {
 
 #[derive(Default)]
 struct State {
-    trouble: Option<BrokerFault>,
-    /// When a failure was last met, and whether the log was told of the first.
+    fault: Option<BrokerFault>,
+    /// When the last failure was reported.
     failed_at: Option<Instant>,
-    told: bool,
+    /// Whether the current outage has been logged as an error.
+    logged: bool,
 }
 
 impl Health {
-    /// Nothing is wrong yet.
+    /// Starts healthy.
     #[must_use]
     pub fn new(clock: Arc<dyn Clock>, metrics: Arc<Metrics>) -> Self {
         let (state, wake) = (Mutex::default(), Notify::new());
@@ -72,48 +73,48 @@ impl Health {
 
     /// Why the broker takes no writes; `None` while it does.
     #[must_use]
-    pub fn trouble(&self) -> Option<BrokerFault> {
-        self.state().trouble.clone()
+    pub fn fault(&self) -> Option<BrokerFault> {
+        self.state().fault.clone()
     }
 
-    /// A call failed, to be read after "trying to".
+    /// Reports a failed call; `doing` completes "trying to".
     pub fn failed(&self, doing: &'static str, error: &BrokerError) {
         self.metrics.broker_error(error.code());
-        self.tell(&mut self.state(), error.code(), doing, || {
+        self.log_failure(&mut self.state(), error.code(), doing, || {
             runner_core::chain::chain(error)
         });
         self.wake.notify_one();
     }
 
-    /// What a look found: nothing, or a code and why.
-    fn looked(&self, found: Result<(), (&'static str, String)>) {
+    /// Records the result of a probe: success, or a code and a reason.
+    fn record_probe(&self, found: Result<(), (&'static str, String)>) {
         let mut state = self.state();
         match found {
             Ok(()) => {
-                state.trouble = None;
+                state.fault = None;
                 let quiet = state.failed_at.is_none_or(|at| at.elapsed() >= QUIET);
-                if state.told && quiet {
-                    state.told = false;
+                if state.logged && quiet {
+                    state.logged = false;
                     tracing::info!("the broker can be used again");
                 }
             }
             Err((code, why)) => {
-                let before = state.trouble.take();
-                // Another cause is news; no answer and a late one are the same.
+                let before = state.fault.take();
+                // A different cause is logged again; "no answer" and "late answer" count as the same cause.
                 let late = |code| matches!(code, "broker_slow" | "broker_unavailable");
-                let same = |trouble: &BrokerFault| trouble.code == code || (late(trouble.code) && late(code));
-                state.told &= before.as_ref().is_none_or(same);
-                self.tell(&mut state, code, "see whether it takes writes", || why.clone());
-                let since = before.map_or_else(|| self.clock.now(), |trouble| trouble.since);
-                state.trouble = Some(BrokerFault { code, why, since });
+                let same = |fault: &BrokerFault| fault.code == code || (late(fault.code) && late(code));
+                state.logged &= before.as_ref().is_none_or(same);
+                self.log_failure(&mut state, code, "see whether it takes writes", || why.clone());
+                let since = before.map_or_else(|| self.clock.now(), |fault| fault.since);
+                state.fault = Some(BrokerFault { code, why, since });
             }
         }
     }
 
-    fn tell(&self, state: &mut State, code: &'static str, doing: &'static str, why: impl FnOnce() -> String) {
+    fn log_failure(&self, state: &mut State, code: &'static str, doing: &'static str, why: impl FnOnce() -> String) {
         state.failed_at = Some(Instant::now());
         let error = why();
-        if std::mem::replace(&mut state.told, true) {
+        if std::mem::replace(&mut state.logged, true) {
             tracing::debug!(code, doing, %error, "the broker still cannot be used");
         } else {
             let help = help(code);
@@ -129,7 +130,7 @@ impl Health {
     }
 }
 
-/// What to do where only a person can do something.
+/// What an operator can do about this code.
 #[must_use]
 pub fn help(code: &str) -> Option<&'static str> {
     Some(match code {
@@ -143,7 +144,7 @@ pub fn help(code: &str) -> Option<&'static str> {
     })
 }
 
-/// Looks from now on until `stop`.
+/// Probes until `stop`.
 pub fn watch(broker: Arc<dyn Broker>, health: Arc<Health>, queues: Vec<QueueName>, stop: CancellationToken) {
     let looks = HealthLoop {
         broker,
@@ -174,18 +175,18 @@ impl BackgroundLoop for HealthLoop {
     async fn turn(&mut self) -> Option<Duration> {
         let rest = self
             .last
-            .map_or(Duration::ZERO, |at| APART.saturating_sub(at.elapsed()));
+            .map_or(Duration::ZERO, |at| MIN_INTERVAL.saturating_sub(at.elapsed()));
         if !rest.is_zero() {
             return Some(rest);
         }
-        let found = match timeout(PATIENCE, self.broker.probe(&self.queues)).await {
+        let found = match timeout(PROBE_TIMEOUT, self.broker.probe(&self.queues)).await {
             Ok(answer) => answer.map_err(|error| (error.code(), runner_core::chain::chain(&error))),
             Err(_) => Err((
                 "broker_slow",
-                format!("no write was taken within {} s", PATIENCE.as_secs()),
+                format!("no write was taken within {} s", PROBE_TIMEOUT.as_secs()),
             )),
         };
-        self.health.looked(found);
+        self.health.record_probe(found);
         self.last = Some(Instant::now());
         None
     }
@@ -206,31 +207,31 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn ready_again_at_once_and_told_when_it_has_been_quiet() {
+    async fn ready_again_at_once_and_logged_after_a_quiet_period() {
         let health = health();
-        health.looked(full());
-        let since = health.trouble().unwrap().since;
-        health.looked(full());
-        assert_eq!(health.trouble().unwrap().since, since);
-        health.looked(Ok(()));
-        assert_eq!(health.trouble(), None);
-        assert!(health.state().told, "others may still fail");
+        health.record_probe(full());
+        let since = health.fault().unwrap().since;
+        health.record_probe(full());
+        assert_eq!(health.fault().unwrap().since, since);
+        health.record_probe(Ok(()));
+        assert_eq!(health.fault(), None);
+        assert!(health.state().logged, "others may still fail");
         tokio::time::advance(QUIET).await;
-        health.looked(Ok(()));
-        assert!(!health.state().told);
+        health.record_probe(Ok(()));
+        assert!(!health.state().logged);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_failure_alone_makes_nobody_unready() {
+    async fn a_reported_failure_alone_does_not_change_readiness() {
         let health = health();
         let error = BrokerError::Full {
             doing: "try",
             source: "no room".into(),
         };
         health.failed("try", &error);
-        assert_eq!(health.trouble(), None);
-        assert!(health.state().told);
-        health.looked(Err(("broker_auth", "no right".to_owned())));
-        assert_eq!(health.trouble().unwrap().code, "broker_auth");
+        assert_eq!(health.fault(), None);
+        assert!(health.state().logged);
+        health.record_probe(Err(("broker_auth", "no right".to_owned())));
+        assert_eq!(health.fault().unwrap().code, "broker_auth");
     }
 }

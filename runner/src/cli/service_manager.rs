@@ -42,7 +42,7 @@ pub(super) struct Watched {
 impl Watched {
     /// What is missing, with the codes of `/readyz`.
     fn missing(&self) -> Option<String> {
-        let broker = self.health.trouble().map(|trouble| format!("broker: {}", trouble.code));
+        let broker = self.health.fault().map(|trouble| format!("broker: {}", trouble.code));
         let sources = self.catalog.statuses().into_iter().filter_map(|source| {
             let reason = match &source.state {
                 SourceState::Loading => "loading",

@@ -136,7 +136,7 @@ impl ProcessSignals {
                     reach.catalog.sync_now();
                 }
                 SignalAction::Reload => {
-                    reach.reopen.ask();
+                    reach.reopen.request();
                     tracing::info!(
                         signal,
                         "reading all sources now, and opening the log file anew; settings are read at start only"

@@ -1,4 +1,4 @@
-//! Puts logging in force for the process: outputs, level, and the guard that flushes them.
+//! Initialises logging for the process: outputs, level, and the guard that flushes them.
 
 use std::io::{self, IsTerminal};
 use std::path::PathBuf;
@@ -20,20 +20,20 @@ use super::roller::{Reopen, Roller};
 use super::signs::Escaped;
 use super::{Format, LogSettings};
 
-/// Lines that may wait for a slow disk or terminal; more are dropped and counted, because a full disk
-/// must not stop tasks. About 10 MB at the usual length of a line.
+/// Lines buffered for a slow disk or terminal, about 10 MB at the usual length. More are dropped and counted: a full
+/// disk must not stop tasks.
 const WAITING_LINES: usize = 65_536;
 
-/// Libraries that talk about every frame and handshake at debug; their detail is of no use to operators.
+/// Libraries that log every frame and handshake at debug; operators have no use for that detail.
 const CHATTY: [&str; 6] = ["h2", "hyper", "hyper_util", "mio", "reqwest", "rustls"];
 
-/// The target of what the program says on standard error itself; people who look at a console see it there.
+/// The target of the program's own lines on standard error; the console output leaves them out.
 pub const ONLY_FILE: &str = "runner::end";
 
-/// Why logging cannot be put in force.
+/// Why logging could not be initialised.
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
-    /// The file cannot be written.
+    /// The log file cannot be written.
     #[error("cannot write the log file {path:?}")]
     Unusable {
         /// The configured path.
@@ -42,12 +42,12 @@ pub enum LogError {
         #[source]
         source: io::Error,
     },
-    /// Logging is in force already.
+    /// Logging is already initialised.
     #[error("logging is in force already")]
     Twice(#[source] tracing::subscriber::SetGlobalDefaultError),
 }
 
-/// Keeps the outputs alive; flushes them when dropped.
+/// Owns the outputs and flushes them when dropped.
 pub struct LogGuard {
     _workers: Vec<WorkerGuard>,
     lost: LostLines,
@@ -55,20 +55,20 @@ pub struct LogGuard {
 }
 
 impl LogGuard {
-    /// The lines that did not reach an output, still counting.
+    /// Counts lines that reached no output; still counting.
     #[must_use]
     pub fn lost(&self) -> LostLines {
         self.lost.clone()
     }
 
-    /// What asks for the log file to be opened anew if it was moved, if there is one.
+    /// Makes the log file reopen if it was moved; `None` without a file.
     #[must_use]
     pub fn reopen(&self) -> Reopen {
         self.reopen.clone()
     }
 }
 
-/// Counts the lines that did not reach an output: it was too slow, or could not be written.
+/// Counts lines lost because an output was too slow or could not be written.
 #[derive(Clone, Default)]
 pub struct LostLines(Vec<LostBy>);
 
@@ -80,7 +80,7 @@ struct LostBy {
 }
 
 impl LostLines {
-    /// Since the start, by output: `console`, `file`.
+    /// Lines lost since the start, by output: `console`, `file`.
     pub fn by_output(&self) -> impl Iterator<Item = (&'static str, usize)> {
         self.0.iter().map(|by| {
             let refused = by.refused.load(Ordering::Relaxed);
@@ -88,14 +88,14 @@ impl LostLines {
         })
     }
 
-    /// Since the start, over all outputs.
+    /// Lines lost since the start, over all outputs.
     #[must_use]
     pub fn total(&self) -> usize {
         self.by_output().map(|(_, lines)| lines).sum()
     }
 }
 
-/// Counts what the output refuses instead of passing the error on: the thread that writes has no use for it.
+/// Counts what the output refuses instead of returning the error: the writer thread cannot act on it.
 struct Counted<W> {
     output: W,
     refused: Arc<AtomicUsize>,
@@ -114,11 +114,11 @@ impl<W: io::Write> io::Write for Counted<W> {
     }
 }
 
-/// Puts logging in force for this process; times are shown in `zone`.
+/// Initialises logging for this process; times are shown in `zone`.
 ///
 /// # Errors
 ///
-/// If the file cannot be written; then nothing is in force.
+/// If the file cannot be written; nothing is initialised then.
 pub fn init(settings: &LogSettings, zone: &TimeZone, clock: Arc<dyn Clock>) -> Result<LogGuard, LogError> {
     let time = TimeFormat {
         clock: clock.clone(),
@@ -140,7 +140,7 @@ pub fn init(settings: &LogSettings, zone: &TimeZone, clock: Arc<dyn Clock>) -> R
             path: file.path.clone(),
             source,
         })?;
-        reopen = roller.asker();
+        reopen = roller.reopen_handle();
         layers.push(add(non_blocking("file", roller), false));
     }
     let subscriber = Registry::default().with(layers.with_filter(targets(settings.level)));
@@ -152,7 +152,7 @@ pub fn init(settings: &LogSettings, zone: &TimeZone, clock: Arc<dyn Clock>) -> R
     })
 }
 
-/// What reaches standard output.
+/// The targets that standard output shows.
 fn console() -> Targets {
     Targets::new()
         .with_default(LevelFilter::TRACE)

@@ -18,12 +18,12 @@ use tracing_subscriber::registry::LookupSpan;
 
 use crate::text::signs;
 
-/// Prints the present in a zone, with milliseconds and offset.
+/// Prints the current time in a zone, with milliseconds and offset.
 #[derive(Clone)]
 pub struct TimeFormat {
-    /// Whose present.
+    /// The source of the time.
     pub clock: Arc<dyn Clock>,
-    /// In which zone.
+    /// The zone it is shown in.
     pub zone: TimeZone,
 }
 
@@ -36,7 +36,7 @@ impl FormatTime for TimeFormat {
 
 /// Formats events as lines for people.
 pub struct LineFormat {
-    /// When.
+    /// Prints the time.
     pub time: TimeFormat,
 }
 
@@ -76,7 +76,7 @@ fn colour(level: Level) -> u8 {
     }
 }
 
-/// Formats the fields of spans: each pair with a space before it, ready to be put behind the event's own.
+/// Formats the fields of spans: each pair preceded by a space, ready to append to the event's own fields.
 pub struct SpanFields;
 
 impl<'w> FormatFields<'w> for SpanFields {
@@ -122,7 +122,7 @@ impl Visit for Pairs<'_> {
     }
 }
 
-/// Appends `value` with every character escaped that steers a terminal, breaks a line or turns the direction of text.
+/// Appends `value`, escaping every character that steers a terminal, breaks a line or changes the direction of text.
 fn escape(out: &mut String, value: &str) {
     for c in value.chars() {
         match c {

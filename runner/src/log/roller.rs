@@ -1,8 +1,8 @@
-//! A log file of bounded size: when it is full it is renamed and a new one begun; old files are compressed and deleted.
+//! A log file of bounded size: when full it is renamed and a new one started; old files are compressed and deleted.
 //!
-//! Renaming needs no space, so a full disk can still rotate, and a crash neither loses nor repeats a line. Another program
-//! may rename or remove the file as well (logrotate): that is noticed, and a new file is made under the configured name.
-//! A rotated file never replaces another. Not here: which lines are written, and what becomes of those that could not be.
+//! Renaming needs no space, so rotation works on a full disk, and a crash neither loses nor repeats a line. Another
+//! program (logrotate) may rename or remove the file: the roller notices and creates a new file under the configured
+//! name. A rotated file never replaces another. Not here: which lines are written and who counts lost ones.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -20,28 +20,28 @@ use runner_core::clock::Clock;
 
 use super::FileSettings;
 
-/// How often old files are looked for even if nothing was rotated.
+/// How often old files are cleaned up even if nothing was rotated.
 const HOUSEKEEPING: Duration = Duration::from_secs(3600);
 
-/// How often the path is compared with the open file: one `stat` a second at most, and only while lines are written.
+/// How often the path is compared with the open file: at most one `stat` a second, and only while lines are written.
 const IDENTITY_CHECK: Duration = Duration::from_secs(1);
 
-/// Asks for the path to be compared with the open file before the next line is written. Clones ask the same file.
+/// Requests that the path be compared with the open file before the next line. Clones share the request.
 #[derive(Clone, Default)]
 pub struct Reopen(Arc<AtomicBool>);
 
 impl Reopen {
-    /// Asks for it.
-    pub fn ask(&self) {
+    /// Makes the request.
+    pub fn request(&self) {
         self.0.store(true, Ordering::Relaxed);
     }
 
-    fn is_asked(&self) -> bool {
+    fn take_request(&self) -> bool {
         self.0.load(Ordering::Relaxed) && self.0.swap(false, Ordering::Relaxed)
     }
 }
 
-/// The time in the name of a rotated file: UTC, sorts by age, free of characters that shells interpret.
+/// The timestamp in the name of a rotated file: UTC, sorts by age, contains no character that shells interpret.
 const STAMP: &str = "%Y%m%dT%H%M%S%.3fZ";
 
 /// The live file and its rotated predecessors.
@@ -50,9 +50,9 @@ pub struct Roller {
     clock: Arc<dyn Clock>,
     file: File,
     size: u64,
-    /// After a failed rotation: the size at which to try again, so that it is tried once for each tenth.
+    /// Size at which to try again after a failed rotation, so that it is retried every tenth of the limit.
     try_again_at: u64,
-    asked: Reopen,
+    reopen_requested: Reopen,
     checked_at: Timestamp,
     cleaned_at: Timestamp,
     cleaner: Option<JoinHandle<()>>,
@@ -68,7 +68,7 @@ impl Roller {
         let (file, size) = open_live(&settings.path)?;
         let mut roller = Self {
             try_again_at: settings.max_bytes,
-            asked: Reopen::default(),
+            reopen_requested: Reopen::default(),
             checked_at: clock.now(),
             cleaned_at: clock.now(),
             settings,
@@ -81,12 +81,12 @@ impl Roller {
         Ok(roller)
     }
 
-    /// What asks for the path to be looked at before the next line.
-    pub fn asker(&self) -> Reopen {
-        self.asked.clone()
+    /// Requests a check of the path before the next line.
+    pub fn reopen_handle(&self) -> Reopen {
+        self.reopen_requested.clone()
     }
 
-    /// Opens the path anew. The old file stays in use if that fails: its lines are not lost to whoever moved it.
+    /// Opens the path again. If that fails the old file stays in use, so its lines are not lost.
     fn reopen(&mut self) -> io::Result<()> {
         (self.file, self.size) = open_live(&self.settings.path)?;
         self.try_again_at = self.settings.max_bytes;
@@ -105,14 +105,14 @@ impl Roller {
 
     fn rotate(&mut self) {
         let stamp = self.clock.now().strftime(STAMP).to_string();
-        let rotated = beside(&self.settings.path, &stamp);
+        let rotated = rotated_path(&self.settings.path, &stamp);
         match rename_new(&self.settings.path, &rotated).and_then(|()| self.reopen()) {
             Ok(()) => self.clean(),
             Err(_) => self.try_again_at = self.size + self.settings.max_bytes / 10 + 1,
         }
     }
 
-    /// Compresses and deletes in a thread of its own; one at a time, and never waited for while writing.
+    /// Compresses and deletes on a separate thread, one run at a time; writing never waits for it.
     fn clean(&mut self) {
         self.cleaned_at = self.clock.now();
         if self.cleaner.as_ref().is_some_and(|c| !c.is_finished()) {
@@ -129,7 +129,7 @@ impl Roller {
         self.clock.now().duration_since(then).unsigned_abs()
     }
 
-    /// Makes room on a full disk at the expense of the oldest rotated file. Says whether there was one.
+    /// Frees space on a full disk by deleting the oldest rotated file. Returns whether there was one.
     fn drop_oldest(&self) -> bool {
         let oldest = rotated(&self.settings.path).into_iter().min_by_key(|(_, stamp)| *stamp);
         oldest.is_some_and(|(path, _)| fs::remove_file(path).is_ok())
@@ -139,10 +139,10 @@ impl Roller {
 impl Write for Roller {
     /// One call is one line; a line is never split between two files.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        if self.asked.is_asked() || self.since(self.checked_at) >= IDENTITY_CHECK {
+        if self.reopen_requested.take_request() || self.since(self.checked_at) >= IDENTITY_CHECK {
             self.checked_at = self.clock.now();
             if !self.is_in_place() {
-                // If it cannot be made anew now, the next check tries again.
+                // If it cannot be created now, the next check tries again.
                 let _ = self.reopen();
             }
         }
@@ -185,7 +185,7 @@ fn open_live(path: &Path) -> io::Result<(File, u64)> {
     Ok((file, size))
 }
 
-/// Writes a line or nothing: what a full disk took of it is cut off again, so that the next line begins on its own.
+/// Writes the whole line or nothing: a partial write on a full disk is cut off, so the next line starts cleanly.
 fn write_whole(file: &mut File, line: &[u8]) -> io::Result<()> {
     let mut written = 0;
     while written < line.len() {
@@ -195,7 +195,7 @@ fn write_whole(file: &mut File, line: &[u8]) -> io::Result<()> {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => (),
             Err(error) => {
                 if written > 0 {
-                    // A device has no length; half a line stays there.
+                    // A device has no length: the partial line stays.
                     let _ = file
                         .metadata()
                         .and_then(|m| file.set_len(m.len().saturating_sub(written as u64)));
@@ -208,7 +208,7 @@ fn write_whole(file: &mut File, line: &[u8]) -> io::Result<()> {
 }
 
 /// `scheduler.log` and a stamp → `scheduler-STAMP.log`.
-fn beside(live: &Path, stamp: &str) -> PathBuf {
+fn rotated_path(live: &Path, stamp: &str) -> PathBuf {
     let (stem, extension) = names(live);
     live.with_file_name(format!("{stem}-{stamp}{extension}"))
 }
@@ -219,7 +219,7 @@ fn names(live: &Path) -> (String, String) {
     (text(live.file_stem()).unwrap_or_default(), extension)
 }
 
-/// Renames without replacing: a file rotated in the same millisecond keeps its name.
+/// Renames without replacing: a file rotated in the same millisecond is preserved.
 fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
     if to.try_exists()? {
         return Err(io::ErrorKind::AlreadyExists.into());
@@ -227,9 +227,9 @@ fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
     fs::rename(from, to)
 }
 
-/// Deletes what is older than the settings allow, compresses the rest, then deletes the oldest beyond the total size.
+/// Deletes files older than the settings allow, compresses the rest, then deletes the oldest beyond the total size.
 fn clean(settings: &FileSettings, now: Timestamp) {
-    let mut kept = Vec::new();
+    let mut remaining = Vec::new();
     for (path, stamp) in rotated(&settings.path) {
         let age = Duration::try_from(now.duration_since(stamp)).unwrap_or_default();
         if age > settings.keep {
@@ -243,9 +243,9 @@ fn clean(settings: &FileSettings, now: Timestamp) {
             true => compress(&path).unwrap_or(path),
             false => path,
         };
-        kept.push((stamp, path));
+        remaining.push((stamp, path));
     }
-    trim(kept, settings.max_total.saturating_sub(settings.max_bytes));
+    trim(remaining, settings.max_total.saturating_sub(settings.max_bytes));
 }
 
 /// Deletes the oldest files until the rest have at most `room` bytes.
@@ -260,7 +260,7 @@ fn trim(mut files: Vec<(Timestamp, PathBuf)>, room: u64) {
     }
 }
 
-/// The rotated files, and when each was.
+/// The rotated files with their timestamps.
 fn rotated(live: &Path) -> Vec<(PathBuf, Timestamp)> {
     let (stem, extension) = names(live);
     let dir = live.parent().filter(|d| !d.as_os_str().is_empty());
@@ -282,7 +282,8 @@ fn rotated(live: &Path) -> Vec<(PathBuf, Timestamp)> {
         .collect()
 }
 
-/// The compressed file. A failure leaves nothing behind: on a full disk half a copy would take the last space.
+/// Compresses the file and returns the new path. A failure leaves nothing behind: on a full disk a partial copy would
+/// take the last space.
 fn compress(path: &Path) -> io::Result<PathBuf> {
     let mut name = path.as_os_str().to_owned();
     name.push(".gz");
@@ -363,7 +364,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_old_is_deleted_and_strangers_are_left_alone() {
+    fn old_files_are_deleted_and_unrelated_files_are_not() {
         let dir = tempfile::tempdir().unwrap();
         let (clock, settings) = (start(), settings(dir.path(), false));
         let mut roller = Roller::open(settings.clone(), clock.clone()).unwrap();
@@ -413,7 +414,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_was_renamed_or_removed_is_made_anew() {
+    fn a_renamed_or_removed_file_is_created_again() {
         let dir = tempfile::tempdir().unwrap();
         let (clock, settings) = (start(), settings(dir.path(), false));
         let mut roller = Roller::open(settings.clone(), clock.clone()).unwrap();
@@ -427,7 +428,7 @@ mod tests {
         roller.write_all(b"third\n").unwrap();
         assert_eq!(fs::read(&settings.path).unwrap(), b"third\n");
         fs::rename(&settings.path, &moved).unwrap();
-        roller.asker().ask();
+        roller.reopen_handle().request();
         roller.write_all(b"at once\n").unwrap();
         assert_eq!(fs::read(&settings.path).unwrap(), b"at once\n");
     }
@@ -454,7 +455,7 @@ mod tests {
         let (clock, settings) = (start(), settings(dir.path(), false));
         fs::create_dir_all(settings.path.parent().unwrap()).unwrap();
         std::os::unix::fs::symlink("/dev/full", &settings.path).unwrap();
-        let old = beside(&settings.path, "20261121T020000.000Z");
+        let old = rotated_path(&settings.path, "20261121T020000.000Z");
         fs::write(&old, "old").unwrap();
         let mut roller = Roller::open(settings, clock).unwrap();
         let error = roller.write_all(b"line\n").unwrap_err();

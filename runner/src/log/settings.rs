@@ -1,14 +1,14 @@
-//! What can be set about logging. Data only; a value of these is valid.
+//! Settings of logging. Data only; every value of these types is valid.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use tracing::level_filters::LevelFilter;
 
-/// Bytes.
+/// The default size of a log file, in bytes.
 pub const MEGABYTE: u64 = 1024 * 1024;
 
-/// A day.
+/// One day.
 pub const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// Where log lines go and in which form.
@@ -20,7 +20,7 @@ pub struct LogSettings {
     pub format: Format,
     /// Whether lines go to standard output.
     pub console: bool,
-    /// The file they go to as well.
+    /// The file that lines also go to.
     pub file: Option<FileSettings>,
 }
 
@@ -33,14 +33,14 @@ pub enum Format {
     Json,
 }
 
-/// A log file and what becomes of its rotated predecessors.
+/// A log file and its rotated predecessors.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileSettings {
-    /// The live file; rotated ones lie beside it.
+    /// The live file; rotated ones are in the same directory.
     pub path: PathBuf,
-    /// Bytes after which the file is rotated.
+    /// Size in bytes at which the file is rotated.
     pub max_bytes: u64,
-    /// Bytes that the live and all rotated files may have together; at least `max_bytes`. The oldest go first.
+    /// Total size in bytes of the live and all rotated files; at least `max_bytes`. The oldest are deleted first.
     pub max_total: u64,
     /// How long rotated files are kept.
     pub keep: Duration,
@@ -55,7 +55,7 @@ impl FileSettings {
         Self {
             path,
             max_bytes: 50 * MEGABYTE,
-            // Fits beside anything else on a small disk.
+            // Small enough for a small disk with other data on it.
             max_total: 2048 * MEGABYTE,
             keep: 14 * DAY,
             compress: true,

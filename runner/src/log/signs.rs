@@ -1,4 +1,4 @@
-//! Makes lines of JSON safe to look at: what turns the direction of text or steers a terminal leaves as `\\u` escapes.
+//! Makes JSON lines safe to display: characters that change text direction or steer a terminal become `\\u` escapes.
 
 use std::io::{self, Write};
 
@@ -6,7 +6,7 @@ use tracing_subscriber::fmt::MakeWriter;
 
 use crate::text::signs;
 
-/// Writes what is written to it, a whole event at a time, to the writer that `W` makes.
+/// Escapes whole events and passes them to the writer that `W` makes.
 pub(super) struct Escaped<W>(pub(super) W);
 
 /// See [`Escaped`].

@@ -1,7 +1,7 @@
 //! What the process counts: written by the worker and the scheduler, shown at `/metrics`.
 //!
-//! Only the process's own counters live here; what the broker holds (queue sizes, latency) is asked of it at
-//! scrape time by the web room. Label values come from configuration, never from payloads.
+//! Only the process's own counters live here; the web room reads the broker's state (queue sizes, latency) at scrape
+//! time. Label values come from configuration, never from payloads.
 
 mod plain;
 
@@ -57,14 +57,14 @@ struct DamageLabel {
     damage: &'static str,
 }
 
-/// Queues with counters of their own, besides those that the configuration names: some 60 kB of text. All others are
-/// counted together.
+/// Queues with their own counters beyond those named by the configuration: about 60 kB of text. The rest share one
+/// label.
 const QUEUES: usize = 60;
 
-/// The label of the queues that have no counters of their own.
+/// The label of queues without their own counters.
 pub const OTHER_QUEUES: &str = "_other";
 
-/// Counts the successes of one queue, without looking its counters up each time.
+/// Counts the successes of one queue without looking up its counters each time.
 #[derive(Debug, Clone)]
 pub struct Successes {
     processed: Counter,
@@ -83,7 +83,7 @@ impl Successes {
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
-    /// Queues with counters of their own, and how many of them were not named by the configuration.
+    /// Queues with their own counters, and how many of them the configuration did not name.
     queues: Mutex<(HashSet<String>, usize)>,
     processed: Family<QueueOutcome, Counter>,
     duration: Family<QueueLabel, Histogram, fn() -> Histogram>,
@@ -109,7 +109,7 @@ pub struct Metrics {
 }
 
 impl Default for Metrics {
-    /// Each with its name, to which the encoder adds `_total` where it counts, and its help.
+    /// Registers every metric with its name (the encoder adds `_total` to counters) and its help.
     fn default() -> Self {
         let mut shown = Shown(Registry::with_prefix("runner"));
         let by_queue = Family::new_with_constructor((|| Histogram::new(DURATION_BUCKETS)) as fn() -> Histogram);
@@ -181,7 +181,7 @@ impl Default for Metrics {
     }
 }
 
-/// Makes metrics and shows them at once, so that none is made and forgotten.
+/// Creates and registers metrics in one step, so that none is created and never exposed.
 struct Shown(Registry);
 
 impl Shown {
@@ -191,7 +191,7 @@ impl Shown {
         metric
     }
 
-    /// One that measures seconds, which its name then says.
+    /// A metric in seconds, with the unit in its name.
     fn seconds<M: Metric + Clone>(&mut self, name: &str, help: &str, metric: M) -> M {
         self.0.register_with_unit(name, help, Unit::Seconds, metric.clone());
         metric
@@ -211,7 +211,7 @@ impl Metrics {
         self.durations(queue).observe(took.as_secs_f64());
     }
 
-    /// The label for a queue: its name, or one for all that come after the first [`QUEUES`].
+    /// The label of a queue: its name, or a shared one for all after the first [`QUEUES`].
     fn label(&self, queue: &str) -> String {
         let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
         let (known, found) = &mut *queues;
@@ -225,7 +225,7 @@ impl Metrics {
         queue.to_owned()
     }
 
-    /// The counters of one queue's successes, for those who count many; the queue has counters of its own.
+    /// The success counters of one queue, for callers that count many; the queue gets its own label.
     pub fn successes(&self, queue: &str) -> Successes {
         let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
         queues.0.insert(queue.to_owned());
@@ -259,7 +259,7 @@ impl Metrics {
         self.corrected.inc_by(cursors as u64);
     }
 
-    /// A run ended without a report; whether that made the task poison.
+    /// A run ended without a report; `poison` if that made the task poison.
     pub fn lost(&self, queue: &str, poison: bool) {
         let label = QueueLabel {
             queue: self.label(queue),
@@ -287,7 +287,7 @@ impl Metrics {
         self.suspects_put_off.get_or_create(&QueueLabel { queue }).inc();
     }
 
-    /// A set of grouped tasks became one task, or did not.
+    /// An aggregation ended with this outcome.
     pub fn aggregated(&self, queue: &str, outcome: &'static str) {
         self.aggregated
             .get_or_create(&QueueOutcome {
@@ -297,13 +297,13 @@ impl Metrics {
             .inc();
     }
 
-    /// The aggregator of a group failed, as it did the last time.
+    /// The aggregator of a group failed again with the same error.
     pub fn aggregator_failed_again(&self, queue: &str) {
         let queue = self.label(queue);
         self.aggregators_failing.get_or_create(&QueueLabel { queue }).inc();
     }
 
-    /// So many tasks became one.
+    /// `tasks` tasks were aggregated into one.
     pub fn aggregated_tasks(&self, queue: &str, tasks: usize) {
         self.aggregated_tasks
             .get_or_create(&QueueLabel {
@@ -329,7 +329,7 @@ impl Metrics {
         self.records_trimmed.inc_by(records);
     }
 
-    /// Damage that was put right, by what was wrong.
+    /// Repaired damage, counted by kind.
     pub fn repaired(&self, counts: &[(&'static str, usize)]) {
         for (damage, count) in counts.iter().filter(|(_, count)| *count > 0) {
             self.repaired
@@ -343,7 +343,7 @@ impl Metrics {
         self.broker_errors.get_or_create(&CodeLabel { code }).inc();
     }
 
-    /// How many tasks are in work now.
+    /// Tasks in progress now.
     pub fn set_active(&self, tasks: usize) {
         self.active.set(i64::try_from(tasks).unwrap_or(i64::MAX));
     }
@@ -373,7 +373,7 @@ impl Metrics {
 mod tests {
     use super::*;
 
-    /// What others look for by name; a change breaks their alerts.
+    /// Names that alerts of users depend on; changing one breaks them.
     const NAMES: [&str; 21] = [
         "runner_tasks_processed counter",
         "runner_task_duration_seconds histogram",
@@ -401,7 +401,7 @@ mod tests {
     #[test]
     fn names_and_kinds_are_the_ones_that_alerts_know() {
         let metrics = Metrics::default();
-        // One with labels is not shown before its first value.
+        // A metric with labels is not exposed before its first value.
         metrics.attempt("default", AttemptOutcome::Success, Duration::from_millis(3));
         metrics.decided("fired", 2);
         metrics.lost("default", true);

@@ -1,13 +1,13 @@
-//! From OpenMetrics to the older text format 0.0.4, which some scrapers read exclusively.
+//! Converts OpenMetrics to the older text format 0.0.4, the only one that some scrapers read.
 //!
-//! Takes text that this program made; it is no parser of what others send.
+//! Accepts text that this program wrote; not a general parser.
 
-/// The same metrics in the text format 0.0.4: there a counter's family bears the name of its samples, units and the mark
-/// of the end are unknown, and quotes in help texts are not escaped.
+/// The same metrics in text format 0.0.4: a counter's family has the name of its samples, there are no units and no end
+/// mark, and quotes in help texts are not escaped.
 #[must_use]
 pub fn plain(open: &str) -> String {
     let mut out = String::with_capacity(open.len());
-    // The name in a help line depends on the type, which comes after it.
+    // The name in a help line depends on the type, which follows it.
     let mut help: Option<(&str, &str)> = None;
     for line in open.lines() {
         if let Some(described) = line.strip_prefix("# HELP ") {

@@ -1,6 +1,6 @@
-//! What comes next: every schedule with its cursor, ordered by the instant of its next fire.
+//! Every schedule with its cursor, ordered by the instant of its next fire.
 //!
-//! Pure bookkeeping of one instance. The cursors here are copies; the broker's are the truth.
+//! Pure bookkeeping of one instance. The cursors here are copies; the broker's are authoritative.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,16 +8,16 @@ use jiff::Timestamp;
 use runner_core::schedule::{Ahead, Definition, Plan, ScheduleId, Severity, jitter_of};
 use runner_queue::{EntryView, Held, Registration, Standing};
 
-/// How many schedules are registered in one call.
+/// Schedules registered in one call.
 const REGISTER_BATCH: usize = 500;
 
 #[derive(Debug)]
 struct Item {
     definition: Definition,
     revision: String,
-    /// `None` until the broker has told.
+    /// `None` until the broker has answered.
     cursor: Option<Timestamp>,
-    /// Occurrences to come that are decided already.
+    /// Future occurrences that are already decided.
     ahead: Ahead,
     scope: String,
     paused: bool,
@@ -31,15 +31,15 @@ pub(super) struct Agenda {
     items: BTreeMap<ScheduleId, Item>,
     due: BTreeSet<(Timestamp, ScheduleId)>,
     unregistered: BTreeSet<ScheduleId>,
-    /// Not yet registered at the broker as schedules of this instance.
+    /// Schedules not yet held at the broker in this instance's name.
     unheld: BTreeSet<ScheduleId>,
-    /// What left the plan and is to be withdrawn, with its scope.
+    /// Schedules that left the plan and must be withdrawn, with their scope.
     gone: Vec<(String, ScheduleId)>,
 }
 
 impl Agenda {
-    /// Takes over a new plan: what is unchanged keeps its cursor, what changed is registered again, what is gone will be
-    /// withdrawn unless it is only broken. `scope_of` names the source of a definition.
+    /// Adopts a new plan: unchanged schedules keep their cursor, changed ones are registered again, removed ones will be
+    /// withdrawn unless they are only broken. `scope_of` names the source of a definition.
     pub(super) fn adopt(&mut self, plan: &Plan, scope_of: impl Fn(&Definition) -> String) {
         let gone: Vec<ScheduleId> = self
             .items
@@ -57,7 +57,7 @@ impl Agenda {
                 self.gone.push((item.scope, id));
             }
         }
-        // What another instance has in the version that counts is left to it.
+        // Another instance has the version that counts: leave the schedule to it.
         let ours = plan.schedules.iter().filter(|(id, _)| !plan.superseded.contains(*id));
         for (id, definition) in ours {
             let revision = definition.revision();
@@ -88,7 +88,7 @@ impl Agenda {
         }
     }
 
-    /// What left the plan, by scope.
+    /// Schedules that left the plan, by scope.
     pub(super) fn gone(&self) -> BTreeMap<String, Vec<ScheduleId>> {
         let mut gone: BTreeMap<String, Vec<ScheduleId>> = BTreeMap::new();
         for (scope, id) in &self.gone {
@@ -97,12 +97,12 @@ impl Agenda {
         gone
     }
 
-    /// All that was gone is withdrawn.
+    /// All schedules in [`Self::gone`] were withdrawn.
     pub(super) fn withdrawn(&mut self) {
         self.gone.clear();
     }
 
-    /// The schedules that the broker does not know this instance to have.
+    /// Schedules that this instance has and does not yet hold at the broker.
     pub(super) fn unheld(&self) -> Vec<Held> {
         let items = self.unheld.iter().filter_map(|id| Some((id, self.items.get(id)?)));
         items
@@ -114,17 +114,17 @@ impl Agenda {
             .collect()
     }
 
-    /// The broker knows what this instance has.
+    /// The broker has recorded everything this instance has.
     pub(super) fn all_held(&mut self) {
         self.unheld.clear();
     }
 
-    /// The broker forgot what this instance has.
+    /// The broker lost what this instance holds; hold everything again.
     pub(super) fn none_held(&mut self) {
         self.unheld = self.items.keys().cloned().collect();
     }
 
-    /// The next batch of schedules that the broker must be told of.
+    /// The next batch of schedules to register.
     pub(super) fn unregistered(&self) -> Vec<Registration> {
         let known = self.unregistered.iter().take(REGISTER_BATCH);
         known
@@ -138,8 +138,8 @@ impl Agenda {
             .collect()
     }
 
-    /// The broker told where a schedule stands.
-    pub(super) fn stands(&mut self, registration: &Registration, standing: &Standing) {
+    /// Records the answer to a registration.
+    pub(super) fn registered(&mut self, registration: &Registration, standing: &Standing) {
         self.unregistered.remove(&registration.id);
         if let Some(item) = self.items.get_mut(&registration.id) {
             item.cursor = Some(standing.cursor);
@@ -150,7 +150,7 @@ impl Agenda {
         self.plan_next(&registration.id);
     }
 
-    /// The cursor is here now; `fired` is the newest occurrence that was enqueued, if one was.
+    /// The cursor moved here; `fired` is the newest occurrence that was enqueued, if any.
     pub(super) fn moved(&mut self, id: &ScheduleId, cursor: Timestamp, fired: Option<Timestamp>) {
         if let Some(item) = self.items.get_mut(id) {
             item.cursor = Some(cursor);
@@ -159,8 +159,8 @@ impl Agenda {
         self.plan_next(id);
     }
 
-    /// Another instance decided; this is where the schedule stands now.
-    pub(super) fn follows(&mut self, id: &ScheduleId, standing: &Standing) {
+    /// Another instance decided; adopts its cursor.
+    pub(super) fn adopt_cursor(&mut self, id: &ScheduleId, standing: &Standing) {
         if let Some(item) = self.items.get_mut(id) {
             item.cursor = Some(standing.cursor);
             item.ahead.clone_from(&standing.ahead);
@@ -170,7 +170,7 @@ impl Agenda {
         self.plan_next(id);
     }
 
-    /// Some occurrences to come are decided already.
+    /// Some future occurrences are already decided.
     pub(super) fn ahead(&mut self, id: &ScheduleId, ahead: Ahead) {
         if let Some(item) = self.items.get_mut(id) {
             item.ahead = ahead;
@@ -178,7 +178,7 @@ impl Agenda {
         self.plan_next(id);
     }
 
-    /// An operator paused it; it is looked at again by and by.
+    /// An operator paused it; [`Self::recheck_doubtful`] asks for it again.
     pub(super) fn paused(&mut self, id: &ScheduleId) {
         if let Some(item) = self.items.get_mut(id) {
             item.paused = true;
@@ -186,7 +186,7 @@ impl Agenda {
         self.plan_next(id);
     }
 
-    /// The broker does not know it (any more).
+    /// The broker does not know the schedule (any more): register it again.
     pub(super) fn unknown(&mut self, id: &ScheduleId) {
         if let Some(item) = self.items.get_mut(id) {
             item.cursor = None;
@@ -195,15 +195,15 @@ impl Agenda {
         self.plan_next(id);
     }
 
-    /// Asks the broker again about every schedule that is paused, or whose cursor is later than any should be.
-    pub(super) fn forget_doubtful(&mut self, latest: Timestamp) {
+    /// Registers again every schedule that is paused, or whose cursor is later than `latest`, the maximum that is plausible.
+    pub(super) fn recheck_doubtful(&mut self, latest: Timestamp) {
         let doubtful = |item: &Item| item.paused || item.cursor.is_some_and(|cursor| cursor > latest);
         let doubtful = self.items.iter().filter(|(_, item)| doubtful(item));
         self.unregistered.extend(doubtful.map(|(id, _)| id.clone()));
     }
 
-    /// Schedules with a fire not after `now`, at most `limit`, with their cursors and what is decided beyond them: from
-    /// the earliest one on, or from the last one back.
+    /// At most `limit` schedules with a fire not after `now`, with their cursors and the occurrences already decided: the
+    /// earliest first, or the latest first.
     pub(super) fn due(&self, now: Timestamp, limit: usize, from_last: bool) -> Vec<(&Definition, Timestamp, &Ahead)> {
         let look = |(_, id): &(Timestamp, ScheduleId)| {
             let item = self.items.get(id)?;
@@ -219,12 +219,12 @@ impl Agenda {
         }
     }
 
-    /// The earliest next fire of all.
+    /// The earliest next fire of all schedules.
     pub(super) fn next_fire(&self) -> Option<Timestamp> {
         self.due.first().map(|(at, _)| *at)
     }
 
-    /// Everything as other tools are shown it.
+    /// All schedules as other tools see them.
     pub(super) fn entries(&self) -> Vec<EntryView> {
         let active = self
             .items

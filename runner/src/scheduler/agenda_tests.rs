@@ -69,7 +69,7 @@ fn agenda(definitions: &[Definition]) -> Agenda {
     let mut agenda = Agenda::default();
     adopt(&mut agenda, &plan(definitions));
     for registration in agenda.unregistered() {
-        agenda.stands(&registration, &standing(0));
+        agenda.registered(&registration, &standing(0));
     }
     agenda.all_held();
     agenda
@@ -93,7 +93,7 @@ fn nothing_is_due_before_the_broker_said_where_it_stands() {
     assert_eq!((agenda.next_fire(), due(&agenda, 999, 9, false)), (None, Vec::new()));
     assert_eq!(registered(&agenda), [ScheduleId::code("a")]);
     assert_eq!(agenda.unheld()[0].scope, "scope of a");
-    agenda.stands(&agenda.unregistered()[0], &standing(0));
+    agenda.registered(&agenda.unregistered()[0], &standing(0));
     assert_eq!((agenda.next_fire(), registered(&agenda)), (Some(at(60)), Vec::new()));
 }
 
@@ -172,16 +172,16 @@ fn a_paused_or_disabled_schedule_is_never_due_and_a_paused_one_is_looked_at_agai
     let id = ScheduleId::code("a");
     agenda.paused(&id);
     assert_eq!((agenda.next_fire(), agenda.entries().len()), (None, 0));
-    agenda.forget_doubtful(at(60));
+    agenda.recheck_doubtful(at(60));
     assert_eq!(registered(&agenda), std::slice::from_ref(&id));
     let paused = Standing {
         paused: Some(Pause::by("ann")),
         last: Some((at(0), TaskId::new("1").unwrap())),
         ..standing(0)
     };
-    agenda.follows(&id, &paused);
+    agenda.adopt_cursor(&id, &paused);
     assert_eq!(agenda.next_fire(), None);
-    agenda.follows(&id, &standing(60));
+    agenda.adopt_cursor(&id, &standing(60));
     assert_eq!(agenda.next_fire(), Some(at(120)));
 }
 
@@ -190,7 +190,7 @@ fn a_cursor_that_is_too_late_or_unknown_is_asked_for_again() {
     let mut agenda = agenda(&[every("a", 60), every("b", 60)]);
     let (a, b) = (ScheduleId::code("a"), ScheduleId::code("b"));
     agenda.moved(&a, at(600), None);
-    agenda.forget_doubtful(at(599));
+    agenda.recheck_doubtful(at(599));
     assert_eq!(registered(&agenda), [a]);
     agenda.unknown(&b);
     assert_eq!((registered(&agenda).len(), agenda.next_fire()), (2, Some(at(660))));
@@ -207,6 +207,6 @@ fn registrations_come_in_batches() {
     assert_eq!(first.len(), REGISTER_BATCH);
     first
         .iter()
-        .for_each(|registration| agenda.stands(registration, &standing(0)));
+        .for_each(|registration| agenda.registered(registration, &standing(0)));
     assert_eq!(agenda.unregistered().len(), 1);
 }

@@ -1,4 +1,4 @@
-//! The last run of a schedule that a person asked for, for lists: where a schedule stands says only what fired.
+//! The last manual run of a schedule, for lists: the broker's standing of a schedule knows only fires.
 
 use std::collections::BTreeMap;
 
@@ -6,13 +6,13 @@ use futures_util::future::try_join_all;
 use runner_core::schedule::ScheduleId;
 use runner_queue::{Broker, BrokerResult, Decision, DecisionKind};
 
-/// Decisions looked at of each schedule. A run that is older than these was followed by others, or by a row of skips.
+/// Decisions read of each schedule. An older manual run has been followed by others, or by a series of skips.
 const LOOKED_AT: usize = 5;
 
-/// Schedules asked about at the same time: their questions travel together.
+/// Schedules queried at the same time: their queries share round trips.
 const AT_ONCE: usize = 32;
 
-/// Of these schedules, those that a person ran after their last fire, with that run.
+/// Those of these schedules whose manual run is newer than their last fire, with that run.
 ///
 /// # Errors
 ///

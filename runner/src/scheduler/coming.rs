@@ -1,20 +1,20 @@
-//! What fires next, as pages and commands show it: by the broker's cursors, without what is paused or decided already.
+//! The next fires, for pages and commands: from the broker's cursors, without paused schedules or decided occurrences.
 
 use jiff::Timestamp;
 use runner_core::schedule::{Definition, Plan, ScheduleId};
 use runner_queue::{Broker, BrokerResult};
 
-/// Schedules asked for in one call, the soonest first.
+/// Schedules queried in one call, the soonest first.
 const BATCH: usize = 50;
 
-/// Calls at most: what follows that many paused schedules is not looked for.
+/// Maximum number of calls: schedules beyond this many paused ones are not searched.
 const CALLS: usize = 4;
 
 /// The next occurrences of all enabled schedules that will be decided, soonest first, up to `most`.
 ///
 /// # Errors
 ///
-/// If the broker does not say where the schedules stand.
+/// If the broker does not return the cursors.
 pub async fn coming<'a>(
     broker: &dyn Broker,
     plan: &'a Plan,

@@ -1,4 +1,4 @@
-//! One pass over what is due: decide, commit, take note of the answers.
+//! One pass over due schedules: decide, commit, apply the answers.
 
 use std::time::Duration;
 
@@ -8,30 +8,31 @@ use runner_queue::{BrokerError, Commit, CommitFire, Committed, Decision, Decisio
 
 use super::{LONGEST_SLEEP, Scheduler};
 
-/// How many schedules are committed in one call: each call waits for its answer, which takes long on a busy machine
-/// however little there is to do.
+/// Schedules committed in one call: each call waits for its answer, which takes long on a busy machine even for little
+/// work.
 const COMMIT_BATCH: usize = 1000;
 
-/// Calls in which a follower looks for something that is not decided yet, before it sleeps.
+/// Calls in which a follower looks for undecided occurrences before it sleeps.
 const LOOKS: usize = 100;
 
-/// Bytes of payloads in one call; one commit goes however large it is.
+/// Bytes of payloads in one call; a single commit is sent however large it is.
 const COMMIT_BYTES: usize = 16 << 20;
 
-/// A commit that is early by more than this was made by a wrong idea of the broker's clock.
+/// A commit that is early by more than this was made with a wrong estimate of the broker's clock.
 const CLOCK_STEP: Duration = Duration::from_secs(1);
 
-/// How many batches one turn commits before it looks at the rest of the house again.
+/// Batches that one turn commits before it returns to housekeeping: leadership must be renewed meanwhile.
 const BATCHES_PER_TURN: usize = 10;
 
 impl Scheduler {
-    /// Commits what is due; how long to sleep until the next fire.
+    /// Commits due occurrences. Returns how long to sleep until the next fire.
     pub(super) async fn fire_due(&mut self) -> Result<Duration, BrokerError> {
         for _ in 0..BATCHES_PER_TURN {
             let now = self.broker_now();
             let horizon = if self.leads {
                 now
             } else {
+                // Leave the leader time to commit first.
                 now.checked_sub(self.own_grace).unwrap_or(now)
             };
             if !self.leads {
@@ -44,7 +45,8 @@ impl Scheduler {
             let answers = self.broker.commit(&commits).await?;
             let mut early = None;
             for (commit, answer) in commits.iter().zip(answers) {
-                if let Some(wait) = self.note(commit, answer) {
+                if let Some(wait) = self.apply(commit, answer) {
+                    // The others in this batch are decided; only the early ones wait.
                     early = Some(early.map_or(wait, |e: Duration| e.min(wait)));
                 }
             }
@@ -55,11 +57,12 @@ impl Scheduler {
         Ok(Duration::ZERO)
     }
 
-    /// Commits for what is due, as many as travel in one call.
+    /// The commits of due schedules that fit into one call.
     fn decide_due(&self, horizon: Timestamp, now: Timestamp) -> Vec<Commit> {
         let plan = self.plan.borrow();
         let mut bytes = 0_usize;
         let mut commits = Vec::new();
+        // A follower starts at the latest end: the leader works from the earliest, so the two meet instead of competing.
         for (definition, cursor, ahead) in self.agenda.due(horizon, COMMIT_BATCH, !self.leads) {
             let Some(decided) = decide(definition, cursor, ahead, now) else {
                 continue;
@@ -76,7 +79,7 @@ impl Scheduler {
         commits
     }
 
-    /// Takes note of what the leader has decided of that which is due: asking is much cheaper than deciding in vain.
+    /// Adopts cursors that the leader has moved: reading them is much cheaper than committing in vain.
     async fn catch_up_with_the_leader(&mut self, horizon: Timestamp) -> Result<(), BrokerError> {
         for _ in 0..LOOKS {
             let due = self.agenda.due(horizon, COMMIT_BATCH, true);
@@ -86,7 +89,7 @@ impl Scheduler {
             for ((id, cursor), standing) in known.iter().zip(self.broker.standings(&ids).await?) {
                 match standing {
                     None => self.agenda.unknown(id),
-                    Some(standing) if standing.cursor != *cursor => self.agenda.follows(id, &standing),
+                    Some(standing) if standing.cursor != *cursor => self.agenda.adopt_cursor(id, &standing),
                     Some(_) => left = true,
                 }
             }
@@ -105,8 +108,8 @@ impl Scheduler {
         Duration::try_from(next.duration_since(horizon)).unwrap_or(Duration::ZERO) + Duration::from_millis(1)
     }
 
-    /// Takes note of one answer; how long to wait if it was too early.
-    fn note(&mut self, commit: &Commit, answer: Committed) -> Option<Duration> {
+    /// Applies one answer. Returns how long to wait if the commit was too early.
+    fn apply(&mut self, commit: &Commit, answer: Committed) -> Option<Duration> {
         match answer {
             Committed::Done(decisions) => self.decided(commit, commit.to, &decisions),
             Committed::Completed(cursor, decisions) => self.decided(commit, cursor, &decisions),
@@ -116,7 +119,7 @@ impl Scheduler {
             Committed::Ahead(spans) => self.agenda.ahead(&commit.id, spans),
             Committed::Early(wait) => {
                 if wait > CLOCK_STEP {
-                    // The broker's clock is not where it was measured: it was set.
+                    // The broker's clock was set since it was measured.
                     self.measure_again();
                 }
                 return Some(wait);
@@ -125,7 +128,7 @@ impl Scheduler {
         None
     }
 
-    /// Reports decisions and goes on from `cursor`.
+    /// Reports decisions and continues from `cursor`.
     fn decided(&mut self, commit: &Commit, cursor: Timestamp, decisions: &[Decision]) {
         for decision in decisions {
             self.report(commit, decision);
@@ -160,7 +163,7 @@ impl Scheduler {
                     false => tracing::debug!(%schedule, %nominal, %reason, task_id, late_ms, "fired"),
                 }
             }
-            // Made when a schedule is registered, and when one is run by hand: no commit has them.
+            // Registrations, manual runs and pauses make these; a commit never returns them.
             DecisionKind::Corrected | DecisionKind::Manual | DecisionKind::Paused => {}
             DecisionKind::Skipped | DecisionKind::Missed => tracing::warn!(
                 schedule = %decision.schedule, nominal = %decision.nominal, count = decision.count,
@@ -179,7 +182,7 @@ fn commit_of(definition: &Definition, from: Timestamp, decided: Decided, instanc
     });
     let mut fires: Vec<CommitFire> = fires.collect();
     if definition.overlap.skips() {
-        // Of several at once only the first one tried can run: the newest stands for the others.
+        // Of several fires at once only the first one tried can run: try the newest first.
         fires.reverse();
     }
     Commit {

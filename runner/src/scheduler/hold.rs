@@ -1,7 +1,7 @@
-//! Which schedules this instance has, said to the broker; and the withdrawal of those that it has no longer.
+//! Records at the broker which schedules this instance has, and withdraws those it no longer has.
 //!
 //! A schedule that leaves the plan is withdrawn at once. One that left while no instance was up is found by comparing
-//! what the source held before with what it holds now. Not here: what the broker makes of that.
+//! what the source held before with what it holds now. Not here: how the broker counts holders.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -12,16 +12,16 @@ use tokio::time::Instant;
 
 use super::Scheduler;
 
-/// How long the broker keeps what this instance has registered: three rounds of housekeeping.
+/// How long the broker remembers what this instance holds: three rounds of housekeeping.
 const HOLD_TTL: Duration = Duration::from_secs(30);
 
-/// How often what the sources held before is compared with what they hold.
+/// How often the earlier content of the sources is compared with the present.
 const SWEEP: Duration = Duration::from_secs(60);
 
 /// Corrected cursors that are logged one by one; the others are only counted.
 const LOGGED: usize = 10;
 
-/// What an instance has in common with the one that is started in its place.
+/// What an instance shares with its successor after a restart.
 #[derive(Debug, Clone, Default)]
 pub struct InstanceScope {
     /// The host.
@@ -31,7 +31,7 @@ pub struct InstanceScope {
 }
 
 impl InstanceScope {
-    /// The name of the source of a definition: the same after a restart, another one for another directory, database or
+    /// The name of the source of a definition: stable across restarts, different for another directory, database or
     /// program.
     pub(super) fn scope_of(&self, plan: &Plan, definition: &Definition) -> String {
         self.scope(plan, definition.origin.source)
@@ -49,7 +49,7 @@ impl InstanceScope {
 }
 
 impl Scheduler {
-    /// Withdraws what left the plan. Repeated at the next look if the broker does not answer.
+    /// Withdraws what left the plan. If the broker does not answer, the next look tries again.
     pub(super) async fn withdraw_gone(&mut self) -> Result<(), BrokerError> {
         for (scope, ids) in self.agenda.gone() {
             self.withdraw(&scope, &ids).await?;
@@ -58,7 +58,7 @@ impl Scheduler {
         Ok(())
     }
 
-    /// Says which schedules came into the plan.
+    /// Holds the schedules that came into the plan.
     pub(super) async fn hold_new(&mut self) -> Result<(), BrokerError> {
         let held = self.agenda.unheld();
         if !held.is_empty() {
@@ -68,7 +68,7 @@ impl Scheduler {
         self.sweep().await
     }
 
-    /// Says that this instance still has what it said.
+    /// Renews the hold on everything; if it has expired, all schedules are held again.
     pub(super) async fn renew_hold(&mut self) -> Result<(), BrokerError> {
         if !self.broker.hold(&self.instance, &[], HOLD_TTL).await? {
             self.agenda.none_held();
@@ -76,8 +76,8 @@ impl Scheduler {
         Ok(())
     }
 
-    /// Withdraws what the sources held before and hold no longer. Only where all that a source says is known: what
-    /// cannot be read is not gone. Each source is compared once in [`SWEEP`], and as soon as it can be read.
+    /// Withdraws what the sources held before and hold no longer. Only for sources that were read completely: an unreadable
+    /// file has not been removed. Each source is compared once per [`SWEEP`], or as soon as it can be read.
     async fn sweep(&mut self) -> Result<(), BrokerError> {
         let now = Instant::now();
         if self.sweep_at.is_none_or(|at| at <= now) {
@@ -86,7 +86,7 @@ impl Scheduler {
         }
         let plan = self.plan.borrow().clone();
         let complete = plan.scopes.iter().filter(|(_, scope)| scope.complete);
-        let complete: BTreeSet<String> = complete.map(|(source, _)| self.home.scope(&plan, *source)).collect();
+        let complete: BTreeSet<String> = complete.map(|(source, _)| self.scope.scope(&plan, *source)).collect();
         self.swept.retain(|scope| complete.contains(scope));
         for scope in complete {
             if self.swept.contains(&scope) {

@@ -1,10 +1,10 @@
-//! How many fires get a log line of their own: all of them at usual rates, some at high ones, where the line that each run
-//! writes at its end is enough. Decisions are recorded in the broker whatever is logged.
+//! Limits log lines about fires: all fires at usual rates, some at high rates, where the line at the end of each run
+//! suffices. Decisions are recorded in the broker regardless.
 
 /// Lines about fires within one second of the broker's clock. At 500 fires a second more would double the log.
 const MOST: u32 = 25;
 
-/// Counts lines by second.
+/// Counts lines per second.
 #[derive(Debug, Default)]
 pub(super) struct FireLines {
     second: i64,
@@ -13,7 +13,7 @@ pub(super) struct FireLines {
 }
 
 impl FireLines {
-    /// Whether a fire decided in this second gets a line of its own.
+    /// Whether a fire decided in this second gets its own line.
     pub(super) fn allows(&mut self, second: i64) -> bool {
         if second != self.second {
             if self.left_out > 0 {
@@ -41,7 +41,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_second_has_so_many_lines_and_the_next_begins_anew() {
+    fn lines_are_limited_per_second() {
         let mut lines = FireLines::default();
         assert_eq!((0..500).filter(|_| lines.allows(7)).count(), 25);
         assert_eq!(lines.left_out, 475);

@@ -2,7 +2,7 @@
 //! the broker moves by compare-and-set in the same atomic step that enqueues.
 //!
 //! Every instance knows every schedule and decides alike. The leader commits at the instant; a follower waits
-//! out a grace first and then tries too, so that a dead leader costs seconds and never a fire. Knows nothing of
+//! for a grace period and then tries too, so that a dead leader costs seconds and never a fire. Does not know
 //! where a definition comes from.
 
 mod agenda;
@@ -45,19 +45,19 @@ use lines::FireLines;
 use offset::{OffsetSample, READINGS, offset};
 pub use pauses::{fallen, pause, resume};
 
-/// How long leadership lasts without renewal; how often it is renewed, and schedules that are paused or stand
-/// too far ahead are looked at again.
+/// How long leadership lasts without renewal, and how often it is renewed. Paused schedules and cursors too far ahead
+/// are rechecked with each renewal.
 const LEADER_TTL: Duration = Duration::from_secs(10);
 const LEADER_RENEW: Duration = Duration::from_secs(3);
 
-/// How long a follower leaves a due occurrence to the leader; each adds up to 0.3 s of its own. Short, because it is all
-/// that a leader's death costs; a leader that is only slow loses nothing by it, for a follower begins at the other end of
-/// what is due and looks what is decided already before it decides.
+/// How long a follower leaves a due occurrence to the leader; each adds up to 0.3 s of its own. Short, because this is
+/// what a leader's death costs. A slow leader loses nothing by it: a follower starts at the other end of the due
+/// schedules and reads which are already decided before it decides.
 const FOLLOWER_GRACE: Duration = Duration::from_millis(700);
-const FOLLOWERS_APART: u64 = 300;
+const FOLLOWER_SPREAD_MILLIS: u64 = 300;
 
-/// How often the distance to the broker's clock is measured and the schedules are published for other tools, valid for
-/// twice as long.
+/// How often the offset to the broker's clock is measured and the schedules are published to other tools (valid for
+/// twice as long).
 const HOUSEKEEPING: Duration = Duration::from_secs(10);
 
 /// The longest sleep between two looks at the agenda.
@@ -67,7 +67,7 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 const BACKOFF: Duration = Duration::from_millis(250);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(5);
 
-/// The scheduler's one role.
+/// The scheduler's background loop.
 pub struct Scheduler {
     broker: Arc<dyn Broker>,
     plan: watch::Receiver<Arc<Plan>>,
@@ -75,7 +75,7 @@ pub struct Scheduler {
     metrics: Arc<Metrics>,
     health: Arc<Health>,
     instance: String,
-    home: InstanceScope,
+    scope: InstanceScope,
     agenda: Agenda,
     lines: FireLines,
     leads: bool,
@@ -83,15 +83,15 @@ pub struct Scheduler {
     renew_at: Option<Instant>,
     housekeep_at: Option<Instant>,
     sweep_at: Option<Instant>,
-    /// The sources that were compared with what they held before, since the last sweep began.
+    /// Sources already compared with what they held before, since the last sweep began.
     swept: BTreeSet<String>,
     offset: jiff::SignedDuration,
     failures: u32,
 }
 
 impl Scheduler {
-    /// A scheduler that follows `plan`; `instance` is `host:pid:random`, unique among all instances; `home` says what it
-    /// has in common with the instance that is started in its place.
+    /// A scheduler that follows `plan`. `instance` is `host:pid:random`, unique among all instances; `scope` is what it
+    /// shares with its successor after a restart.
     pub fn new(
         broker: Arc<dyn Broker>,
         plan: watch::Receiver<Arc<Plan>>,
@@ -99,9 +99,10 @@ impl Scheduler {
         metrics: Arc<Metrics>,
         health: Arc<Health>,
         instance: String,
-        home: InstanceScope,
+        scope: InstanceScope,
     ) -> Self {
-        let own_grace = FOLLOWER_GRACE + Duration::from_millis(stable_hash(&[&instance]) % FOLLOWERS_APART);
+        // Derived from the name, so that several followers do not try in the same instant.
+        let own_grace = FOLLOWER_GRACE + Duration::from_millis(stable_hash(&[&instance]) % FOLLOWER_SPREAD_MILLIS);
         let mut plan = plan;
         plan.mark_changed();
         Self {
@@ -111,7 +112,7 @@ impl Scheduler {
             metrics,
             health,
             instance,
-            home,
+            scope,
             agenda: Agenda::default(),
             lines: FireLines::default(),
             leads: false,
@@ -125,29 +126,34 @@ impl Scheduler {
         }
     }
 
+    /// One pass. The order matters: the clock is measured before anything is decided by it; a removed schedule is
+    /// withdrawn before the rest is held, so that one moved to another source is not withdrawn after it was held there;
+    /// and a schedule fires only after it is held and registered, because only then does the broker keep its cursor.
     async fn look(&mut self) -> Result<Duration, BrokerError> {
-        self.keep_house().await?;
+        self.housekeep().await?;
         let changed = self.plan.has_changed().unwrap_or(false);
         if changed {
             let plan = self.plan.borrow_and_update().clone();
-            let home = &self.home;
-            self.agenda.adopt(&plan, |definition| home.scope_of(&plan, definition));
+            let scope = &self.scope;
+            self.agenda.adopt(&plan, |definition| scope.scope_of(&plan, definition));
         }
         self.withdraw_gone().await?;
         self.hold_new().await?;
         self.register_new().await?;
         if changed {
-            self.show_entries().await?;
+            self.publish_entries().await?;
         }
         self.fire_due().await
     }
 
-    async fn keep_house(&mut self) -> Result<(), BrokerError> {
+    /// Measures the clock, renews holds and leadership, publishes the entries: each when its time has come.
+    async fn housekeep(&mut self) -> Result<(), BrokerError> {
         let now = Instant::now();
         if self.housekeep_at.is_none_or(|at| at <= now) {
             self.measure_offset().await?;
             self.renew_hold().await?;
-            self.show_entries().await?;
+            self.publish_entries().await?;
+            // Only after all three succeeded: a failed one is repeated by the next look.
             self.housekeep_at = Some(now + HOUSEKEEPING);
         }
         if self.renew_at.is_none_or(|at| at <= now) {
@@ -157,15 +163,16 @@ impl Scheduler {
             }
             self.leads = leads;
             self.metrics.set_leader(leads);
+            // A cursor beyond this was written while a clock was wrong, or has been corrected by another instance since.
             if let Ok(latest) = self.broker_now().checked_add(CURSOR_AHEAD) {
-                self.agenda.forget_doubtful(latest);
+                self.agenda.recheck_doubtful(latest);
             }
             self.renew_at = Some(now + LEADER_RENEW);
         }
         Ok(())
     }
 
-    async fn show_entries(&self) -> Result<(), BrokerError> {
+    async fn publish_entries(&self) -> Result<(), BrokerError> {
         if !self.leads {
             return Ok(());
         }
@@ -174,7 +181,7 @@ impl Scheduler {
             .await
     }
 
-    /// The broker's clock is the only one that counts.
+    /// Measures how far the broker's clock is ahead; all decisions use the broker's clock.
     async fn measure_offset(&mut self) -> Result<(), BrokerError> {
         let mut readings = Vec::with_capacity(READINGS);
         while readings.len() < READINGS && !readings.last().is_some_and(|last: &OffsetSample| last.is_quick()) {
@@ -194,7 +201,7 @@ impl Scheduler {
         Ok(())
     }
 
-    /// Has the broker's clock measured and doubtful cursors looked at before anything else is decided.
+    /// Makes the next look measure the clock and recheck doubtful cursors before it decides anything.
     fn measure_again(&mut self) {
         self.housekeep_at = None;
         self.renew_at = None;
@@ -215,6 +222,7 @@ impl Scheduler {
             }
             let standings = self.broker.register(&batch).await?;
             self.report_corrections(&batch, &standings);
+            // Ended after the loop: ending a pause changes the agenda, which this loop is filling.
             let mut over = Vec::new();
             for (registration, standing) in batch.iter().zip(standings) {
                 if let Some(pause) = standing
@@ -224,7 +232,7 @@ impl Scheduler {
                 {
                     over.push((registration.id.clone(), pause.until));
                 }
-                self.agenda.stands(registration, &standing);
+                self.agenda.registered(registration, &standing);
             }
             for (id, until) in over {
                 self.end_pause(&id, until).await?;
@@ -232,7 +240,7 @@ impl Scheduler {
         }
     }
 
-    /// Ends a pause whose time is over, and takes note of where the schedule stands then.
+    /// Ends an expired pause and adopts the resulting cursor.
     async fn end_pause(
         &mut self,
         id: &runner_core::schedule::ScheduleId,
@@ -247,7 +255,7 @@ impl Scheduler {
         }
         let standing = self.broker.standings(std::slice::from_ref(id)).await?;
         if let Some(standing) = standing.into_iter().next().flatten() {
-            self.agenda.follows(id, &standing);
+            self.agenda.adopt_cursor(id, &standing);
         }
         Ok(())
     }
@@ -272,6 +280,7 @@ impl BackgroundLoop for Scheduler {
             Err(error) => {
                 self.health.failed("look after schedules", &error);
                 self.failures = self.failures.saturating_add(1);
+                // Another instance may lead by now.
                 self.renew_at = None;
                 Some(BACKOFF.saturating_mul(1 << self.failures.min(6)).min(LONGEST_BACKOFF))
             }

@@ -1,14 +1,15 @@
-//! Pauses of schedules. At the end of one, by a person or by a scheduler when its time is over, what fell into it is
+//! Pauses of schedules. When one ends, by a person or because its time is over, the occurrences that fell into it are
 //! counted and recorded as one decision.
 
 use jiff::Timestamp;
 use runner_core::schedule::{Definition, MissedRange, paused_range};
 use runner_queue::{Broker, BrokerResult, Decision, Pause, Registration, Resume, Resumed, Standing};
 
-/// How often it is counted anew because the cursor moved meanwhile, as by an edit.
+/// Recounts when the cursor moves meanwhile, as after an edit; this many times.
 const TRIES: usize = 5;
 
-/// Pauses a schedule, or goes on with its pause under other terms. Also one that no scheduler has registered yet: the broker keeps a pause with where a schedule stands.
+/// Pauses a schedule, or changes the terms of its pause. Works before any scheduler has registered it: the broker stores
+/// the pause beside the cursor.
 ///
 /// # Errors
 ///
@@ -34,7 +35,7 @@ pub async fn pause(broker: &dyn Broker, definition: &Definition, pause: &Pause) 
     }
 }
 
-/// The occurrences that fell into a pause so far.
+/// The occurrences that fell into a pause up to `end`.
 #[must_use]
 pub fn fallen(definition: &Definition, standing: &Standing, end: Timestamp) -> Option<MissedRange> {
     match definition.enabled {
@@ -43,7 +44,7 @@ pub fn fallen(definition: &Definition, standing: &Standing, end: Timestamp) -> O
     }
 }
 
-/// Ends the pause of a schedule at `end`, or now; what was recorded about the occurrences that fell into it.
+/// Ends the pause of a schedule at `end`, or now. Returns the decision recorded about the occurrences that fell into it.
 ///
 /// # Errors
 ///

@@ -1,7 +1,7 @@
-//! What other instances have: says which schedules this one has, looks at those of the others, reports what differs.
+//! Compares the schedules of live instances: announces this instance's set, reads the others', reports differences.
 //!
-//! Each instance keeps a short document in the broker, renewed while it lives, that names the set it has; equal sets are
-//! kept once. Not here: how sets are compared (`versions`), and what comes of it in the plan.
+//! Each instance stores a short document in the broker that names its set and is renewed while it lives; equal sets are
+//! stored once. Not here: how sets are compared (`versions`), and how the plan uses the result.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -17,12 +17,12 @@ use tokio::time::Instant;
 use super::versions::{Differences, PeerSet, ScheduleSet, VersionTimes, differences, digest_of, set_of, since_of};
 use crate::background::BackgroundLoop;
 
-/// How often the others are looked at: two deployments side by side are noticed within this time.
+/// How often the other instances are read: two differing deployments are detected within this time.
 const EVERY: Duration = Duration::from_secs(5);
 
-/// How often the own documents are renewed, and how long they last without: two renewals may fail.
+/// How often this instance's documents are renewed, and how long they last without: two renewals may fail.
 const RENEW: Duration = Duration::from_secs(10);
-const LASTS: Duration = Duration::from_secs(30);
+const DOCUMENT_TTL: Duration = Duration::from_secs(30);
 
 /// How long a difference must last before it is a problem: instances read the same edit at different times.
 const SETTLED: Duration = Duration::from_secs(12);
@@ -30,30 +30,31 @@ const SETTLED: Duration = Duration::from_secs(12);
 /// Differences reported at once.
 const REPORTED: usize = 100;
 
-/// Kinds of documents: instances by name, their sets by digest, and by name since when each has which version.
+/// Kinds of documents: statements by instance, sets by digest, and version times by instance.
 const INSTANCES: &str = "instances";
 const SETS: &str = "sets";
 const SINCE: &str = "since";
 
-/// What an instance says of itself.
+/// What an instance announces about itself.
 #[derive(Serialize, Deserialize)]
 struct PeerStatement {
     set: String,
-    /// Another number than before: it has another set.
+    /// Changes with every new set, so that readers know when to read the version times again.
     since: u64,
 }
 
-/// The background work.
+/// The background loop.
 pub struct Peers {
     broker: Arc<dyn Broker>,
     plan: watch::Receiver<Arc<Plan>>,
     instance: String,
     report: Box<dyn Fn(Differences) + Send + Sync>,
     own: OwnSet,
-    /// Sets and since when, by digest, of those that were seen in the last look.
+    /// Sets by digest and version times by instance and number, as read in the last look. Replaced with each look, so they
+    /// hold only what live instances have.
     sets: HashMap<String, ScheduleSet>,
     sinces: HashMap<String, VersionTimes>,
-    /// When each difference was seen first, by its text, and whether it was logged.
+    /// When each difference was first seen, by its text, and whether it was logged.
     seen: BTreeMap<String, (Instant, bool)>,
     failures: u32,
 }
@@ -63,13 +64,13 @@ struct OwnSet {
     set: ScheduleSet,
     since: VersionTimes,
     digest: String,
-    /// Counts the sets that this instance had.
+    /// Number of sets that this instance has had.
     generation: u64,
     renewed: Option<Instant>,
 }
 
 impl Peers {
-    /// Of `instance`, which has the schedules of `plan`; `report` gets what differs, after each look.
+    /// Compares `instance`, which has the schedules of `plan`, with its peers; `report` gets the result of each look.
     pub fn new(
         broker: Arc<dyn Broker>,
         plan: watch::Receiver<Arc<Plan>>,
@@ -93,31 +94,35 @@ impl Peers {
     ///
     /// # Errors
     ///
-    /// If the broker cannot be asked; then all stays as it was.
+    /// Those of the broker; the last reported result stays in force.
     pub async fn look(&mut self) -> BrokerResult<()> {
+        // First read, then announce: a new set takes over the version times that a peer already has for it, so that a
+        // restart does not count as a newer version.
         let peers = self.others().await?;
-        self.say(&peers).await?;
+        self.announce(&peers).await?;
         let found = differences(&self.own.set, &self.own.since, &peers);
         let found = self.settled(found);
         (self.report)(found);
         Ok(())
     }
 
-    /// The live instances but this one.
+    /// All live instances except this one.
     async fn others(&mut self) -> BrokerResult<Vec<PeerSet>> {
-        let words = self.broker.documents(INSTANCES).await?;
+        let statements = self.broker.documents(INSTANCES).await?;
         let (mut sets, mut sinces, mut peers) = (HashMap::new(), HashMap::new(), Vec::new());
-        for (name, body) in words {
-            let Ok(word) = serde_json::from_slice::<PeerStatement>(&body) else {
+        for (name, body) in statements {
+            // A document of a newer version that this one cannot read: no comparison, no problem.
+            let Ok(statement) = serde_json::from_slice::<PeerStatement>(&body) else {
                 continue;
             };
             if name == self.instance {
                 continue;
             }
-            let Some(set) = self.set(&word.set).await? else {
+            // The set expired between the two reads: its instance is about to store it again.
+            let Some(set) = self.set(&statement.set).await? else {
                 continue;
             };
-            let key = format!("{name} {}", word.since);
+            let key = format!("{name} {}", statement.since);
             let since = match self.sinces.remove(&key) {
                 Some(since) => since,
                 None => read(self.broker.document(SINCE, &name).await?).unwrap_or_default(),
@@ -127,7 +132,7 @@ impl Peers {
                 set: set.clone(),
                 since: since.clone(),
             });
-            sets.insert(word.set, set);
+            sets.insert(statement.set, set);
             sinces.insert(key, since);
         }
         (self.sets, self.sinces) = (sets, sinces);
@@ -144,8 +149,8 @@ impl Peers {
         }
     }
 
-    /// Says what this instance has, if it is something else than before or was said some time ago.
-    async fn say(&mut self, peers: &[PeerSet]) -> BrokerResult<()> {
+    /// Stores this instance's set if it changed, and renews its statement when due.
+    async fn announce(&mut self, peers: &[PeerSet]) -> BrokerResult<()> {
         let plan = self.plan.borrow_and_update().clone();
         let (set, now) = (set_of(&plan), Instant::now());
         let digest = digest_of(&set);
@@ -158,13 +163,17 @@ impl Peers {
                 tracing::warn!(
                     code = "set_too_large",
                     bytes = set_body.len(),
-                    "this instance has more schedules than fit into the document for others; differences are not seen"
+                    "this instance has more schedules than fit into the document for others; differences are not detected"
                 );
                 return Ok(());
             }
-            self.broker.keep_document(SETS, &digest, set_body, LASTS * 2).await?;
+            // The set and its times before the statement that names them: a reader that sees the statement finds both.
+            // They outlive the statement, for the same reason.
             self.broker
-                .keep_document(SINCE, &self.instance, since_body, LASTS * 2)
+                .keep_document(SETS, &digest, set_body, DOCUMENT_TTL * 2)
+                .await?;
+            self.broker
+                .keep_document(SINCE, &self.instance, since_body, DOCUMENT_TTL * 2)
                 .await?;
             self.own = OwnSet {
                 set,
@@ -177,47 +186,54 @@ impl Peers {
         if self.own.renewed.is_some_and(|at| now.duration_since(at) < RENEW) {
             return Ok(());
         }
-        let there = self.broker.renew_document(SETS, &self.own.digest, LASTS * 2).await?
-            && self.broker.renew_document(SINCE, &self.instance, LASTS * 2).await?;
-        if !there {
-            // The store forgot it: the next look says all of it again.
+        let stored = self
+            .broker
+            .renew_document(SETS, &self.own.digest, DOCUMENT_TTL * 2)
+            .await?
+            && self
+                .broker
+                .renew_document(SINCE, &self.instance, DOCUMENT_TTL * 2)
+                .await?;
+        if !stored {
+            // The broker lost the documents. An empty digest makes the next look store everything again.
             self.own.digest.clear();
             return Ok(());
         }
-        let word = PeerStatement {
+        let statement = PeerStatement {
             set: self.own.digest.clone(),
             since: self.own.generation,
         };
         self.broker
-            .keep_document(INSTANCES, &self.instance, body(&word), LASTS)
+            .keep_document(INSTANCES, &self.instance, body(&statement), DOCUMENT_TTL)
             .await?;
         self.own.renewed = Some(now);
         Ok(())
     }
 
-    /// Problems only of differences that last; what is superseded counts at once.
+    /// Drops problems that have not lasted long enough; `superseded` takes effect at once.
     fn settled(&mut self, mut found: Differences) -> Differences {
         let now = Instant::now();
         let texts: BTreeSet<String> = found.problems.iter().map(Problem::one_line).collect();
+        // A difference that went away and comes back starts anew.
         self.seen.retain(|text, _| texts.contains(text));
         found.problems.truncate(REPORTED);
         found.problems.retain(|problem| {
             let text = problem.one_line();
             let (first, logged) = self.seen.entry(text.clone()).or_insert((now, false));
-            let lasts = now.duration_since(*first) >= SETTLED;
-            if lasts && !std::mem::replace(logged, true) {
+            let settled = now.duration_since(*first) >= SETTLED;
+            if settled && !std::mem::replace(logged, true) {
                 tracing::warn!(code = %problem.code, problem = %text, "instances differ");
             }
-            lasts
+            settled
         });
         found
     }
 
-    /// The last word: the others need not wait until it is forgotten.
+    /// Removes this instance's statement, so that its peers need not wait until it expires.
     ///
     /// # Errors
     ///
-    /// If the broker cannot be asked.
+    /// Those of the broker.
     pub async fn leave(broker: &dyn Broker, instance: &str) -> BrokerResult<()> {
         broker.drop_document(INSTANCES, instance).await
     }
@@ -250,7 +266,7 @@ impl BackgroundLoop for Peers {
         match self.look().await {
             Ok(()) => self.failures = 0,
             Err(error) => {
-                // That the broker is away is said by others.
+                // An unreachable broker is logged by `health`.
                 if self.failures == 0 {
                     tracing::debug!(error = %runner_core::chain::chain(&error), "other instances cannot be looked at");
                 }

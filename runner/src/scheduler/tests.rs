@@ -1,4 +1,4 @@
-//! The scheduler over the embedded store, by a clock that the test moves: what a turn decides, counts and logs.
+//! The scheduler on the embedded broker with a manual clock: what a turn decides, counts and logs.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -34,7 +34,7 @@ struct Scene {
     _dir: tempfile::TempDir,
 }
 
-/// What was logged, for tests on one thread.
+/// Captured log lines, for tests on one thread.
 #[derive(Clone, Default)]
 struct Lines(Arc<Mutex<Vec<u8>>>);
 
@@ -114,13 +114,13 @@ impl Scene {
         }));
     }
 
-    /// Lets so much time pass and looks once, with leadership and doubts renewed.
+    /// Advances the clock and looks once, with leadership and rechecks due.
     async fn after(&self, scheduler: &mut Scheduler, seconds: u64) {
         self.clock.advance(Duration::from_secs(seconds));
         look(scheduler).await;
     }
 
-    /// The same for each of so many seconds.
+    /// Repeats that for each second.
     async fn run(&self, scheduler: &mut Scheduler, seconds: u64) {
         for _ in 0..seconds {
             self.after(scheduler, 1).await;
@@ -135,14 +135,14 @@ impl Scene {
         self.clock.set(Timestamp::from_second(START + seconds).unwrap());
     }
 
-    /// Decisions on record, the oldest first.
+    /// Recorded decisions, oldest first.
     async fn decisions(&self) -> Vec<Decision> {
         let mut all = self.broker.decisions(None, 1000).await.unwrap();
         all.reverse();
         all
     }
 
-    /// Nominal instants of what fired, in the order in which it did.
+    /// Nominal instants of fires, in the order in which they fired.
     async fn fired(&self) -> Vec<i64> {
         let all = self.decisions().await.into_iter();
         all.filter(|d| d.kind == DecisionKind::Fired)
@@ -158,7 +158,7 @@ async fn look(scheduler: &mut Scheduler) {
     scheduler.look().await.unwrap();
 }
 
-/// Due 100 seconds after the start, and each day after that.
+/// Due 100 seconds after the start, then daily.
 fn nightly() -> Definition {
     Definition {
         timing: Timing::parse("nightly", "45 5 3 * * *", "UTC", &TimeZone::UTC, DstRule::default()).unwrap(),
@@ -188,7 +188,7 @@ fn every_second(policy: CatchUpPolicy) -> Definition {
 }
 
 #[tokio::test]
-async fn a_pause_ends_by_itself_and_what_fell_into_it_is_one_decision() {
+async fn a_pause_ends_by_itself_and_records_one_decision() {
     let scene = Scene::new().await;
     let beat = every_second(CatchUpPolicy::None);
     scene.publish(std::slice::from_ref(&beat));
@@ -211,7 +211,7 @@ async fn a_pause_ends_by_itself_and_what_fell_into_it_is_one_decision() {
             .render()
             .contains(r#"runner_fires_total{decision="paused"} 5"#)
     );
-    // A person ends one with whatever fell into it by then.
+    // A manual resume counts everything that fell into the pause by then.
     scene.broker.pause_schedule(&beat.id, &Pause::by("ann")).await.unwrap();
     scene.run(&mut scheduler, 4).await;
     let decision = resume(&*scene.broker, &beat, None, "bob").await.unwrap().unwrap();
@@ -254,7 +254,7 @@ async fn a_second_pause_keeps_the_note_and_the_beginning() {
 }
 
 #[tokio::test]
-async fn a_schedule_that_no_scheduler_has_seen_can_be_paused() {
+async fn an_unregistered_schedule_can_be_paused() {
     let scene = Scene::new().await;
     let beat = every_second(CatchUpPolicy::None);
     pause(&*scene.broker, &beat, &Pause::by("ann")).await.unwrap();
@@ -268,7 +268,7 @@ async fn a_schedule_that_no_scheduler_has_seen_can_be_paused() {
 }
 
 #[tokio::test]
-async fn what_is_missed_is_logged_and_counted_with_its_occurrences() {
+async fn missed_occurrences_are_logged_and_counted() {
     let scene = Scene::new().await;
     scene.publish(&[every_second(CatchUpPolicy::None)]);
     let mut scheduler = scene.scheduler();
@@ -316,7 +316,7 @@ async fn a_clock_that_was_ahead_silences_nothing_and_repeats_nothing() {
         let corrected = corrected.filter(|d| d.kind == DecisionKind::Corrected);
         assert_eq!(corrected.count(), 1);
 
-        // When the time comes that the clock had shown, what fired then is left out, also by an instance that is new.
+        // When the skewed clock's instant comes, its fire is not repeated, not even by a new instance.
         let mut scheduler = scene.scheduler();
         scene.set(step);
         look(&mut scheduler).await;
@@ -335,7 +335,7 @@ async fn a_clock_that_was_ahead_silences_nothing_and_repeats_nothing() {
 }
 
 #[tokio::test]
-async fn the_next_fire_that_is_told_is_one_that_will_happen() {
+async fn the_reported_next_fire_happens() {
     let scene = Scene::new().await;
     scene.publish(&[every_second(CatchUpPolicy::Last)]);
     let mut scheduler = scene.scheduler();
@@ -359,7 +359,7 @@ async fn the_next_fire_that_is_told_is_one_that_will_happen() {
 }
 
 #[tokio::test]
-async fn what_leaves_the_plan_and_comes_back_does_not_fire_the_past() {
+async fn a_schedule_that_returns_to_the_plan_does_not_fire_the_past() {
     let scene = Scene::new().await;
     scene.publish(&[nightly()]);
     let mut scheduler = scene.scheduler();
@@ -379,7 +379,7 @@ async fn what_leaves_the_plan_and_comes_back_does_not_fire_the_past() {
 }
 
 #[tokio::test]
-async fn what_fell_due_while_no_instance_was_up_is_caught_up() {
+async fn occurrences_missed_while_no_instance_was_up_are_caught_up() {
     let scene = Scene::new().await;
     scene.publish(&[nightly()]);
     look(&mut scene.scheduler()).await;
@@ -390,7 +390,7 @@ async fn what_fell_due_while_no_instance_was_up_is_caught_up() {
 }
 
 #[tokio::test]
-async fn what_left_its_source_while_no_instance_was_up_is_withdrawn_by_the_next_one() {
+async fn a_schedule_removed_while_no_instance_was_up_is_withdrawn_by_the_next() {
     let scene = Scene::new().await;
     scene.publish(&[nightly(), every_second(CatchUpPolicy::None)][..1]);
     look(&mut scene.scheduler()).await;
@@ -406,7 +406,7 @@ async fn what_left_its_source_while_no_instance_was_up_is_withdrawn_by_the_next_
 }
 
 #[tokio::test]
-async fn what_another_live_instance_has_is_left_alone() {
+async fn a_schedule_that_another_live_instance_has_is_not_withdrawn() {
     let scene = Scene::new().await;
     scene.publish(&[nightly()]);
     let (mut has, mut lacks) = (scene.scheduler(), scene.instance("here:2:b"));
@@ -414,7 +414,7 @@ async fn what_another_live_instance_has_is_left_alone() {
     look(&mut lacks).await;
     scene.publish(&[]);
     look(&mut lacks).await;
-    // Its own plan has not changed yet, as far as it knows.
+    // Its own plan has not changed yet.
     has.plan.mark_unchanged();
     scene.set(100);
     has.sweep_at = Some(Instant::now() + Duration::from_secs(3600));
@@ -425,12 +425,12 @@ async fn what_another_live_instance_has_is_left_alone() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_read_is_not_gone() {
+async fn an_unreadable_schedule_is_not_withdrawn() {
     let scene = Scene::new().await;
     scene.publish(&[nightly()]);
     let mut scheduler = scene.scheduler();
     look(&mut scheduler).await;
-    // A row whose rule was broken, and a source that cannot be read.
+    // A row with a broken rule, and an unreadable source.
     let definition = nightly();
     let problem = Problem::error("E203", "no rule", definition.origin.clone()).about(definition.id.clone());
     let scope = |complete| Scope {

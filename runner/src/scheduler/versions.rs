@@ -1,7 +1,7 @@
-//! The sets of schedules of several instances, compared: what differs, and whose version counts. Pure.
+//! Compares the schedule sets of several instances: what differs, and whose version counts. Pure.
 //!
-//! The version of a schedule that appeared last counts, on every instance: an edit that one instance knows before the
-//! others, or a newer deployment beside an older one. When the last instance that has it is gone, the version before it
+//! On every instance the version of a schedule that appeared last counts: an edit that one instance reads before the
+//! others, or a newer deployment beside an older one. When the last instance with it is gone, the version before it
 //! counts again.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,14 +13,14 @@ use serde::{Deserialize, Serialize};
 /// Schedules named in one problem; the others are counted.
 const NAMED: usize = 5;
 
-/// One schedule as an instance has it: enough to tell it from others and to say what differs, short because there are
+/// One schedule as an instance has it: enough to compare it and to name the difference, short because there are
 /// thousands.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Version {
-    /// Of everything below but the place.
+    /// Of all fields below except the place.
     #[serde(rename = "v")]
     pub(super) hash: u64,
-    /// The file or the row.
+    /// File or row.
     #[serde(rename = "p")]
     place: String,
     /// The rule as written, with its zone; `off` if it is disabled.
@@ -38,7 +38,7 @@ pub(super) struct Version {
 /// All schedules of one instance.
 pub(super) type ScheduleSet = BTreeMap<ScheduleId, Version>;
 
-/// When the version that an instance has of each schedule appeared first on any of them, in milliseconds since 1970.
+/// When this instance's version of each schedule first appeared on any instance, in milliseconds since 1970.
 pub(super) type VersionTimes = BTreeMap<ScheduleId, i64>;
 
 /// Another instance.
@@ -50,16 +50,16 @@ pub(super) struct PeerSet {
     pub(super) since: VersionTimes,
 }
 
-/// What the comparison with all others led to.
+/// The result of comparing with all other instances.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Differences {
     /// Each difference, as a warning on this instance.
     pub problems: Vec<Problem>,
-    /// Schedules of which another instance has the version that counts: they are left to it.
+    /// Schedules of which another instance has the version that counts: this instance does not fire them.
     pub superseded: BTreeSet<ScheduleId>,
 }
 
-/// The schedules of a plan as others see them.
+/// The schedules of a plan in the form that other instances compare.
 pub(super) fn set_of(plan: &Plan) -> ScheduleSet {
     plan.schedules.values().map(|d| (d.id.clone(), version_of(d))).collect()
 }
@@ -112,13 +112,13 @@ fn version_of(d: &Definition) -> Version {
     }
 }
 
-/// A fingerprint of a whole set, the same on every instance that has it from the same places.
+/// A fingerprint of a whole set, equal on every instance that has it from the same places.
 pub(super) fn digest_of(set: &ScheduleSet) -> String {
     let text = serde_json::to_string(set).unwrap_or_default();
     format!("{:016x}", stable_hash(&[&text]))
 }
 
-/// When each version of `set` appeared: as known before, or by the first instance that had it, or now.
+/// When each version of `set` appeared: as recorded before, or by the first instance that had it, or now.
 pub(super) fn since_of(
     set: &ScheduleSet,
     before: (&ScheduleSet, &VersionTimes),
@@ -131,6 +131,7 @@ pub(super) fn since_of(
             let there = set.get(id).is_some_and(|other| other.hash == version.hash);
             there.then(|| since.get(id).copied()).flatten()
         };
+        // The earliest wins: all instances with the same version then agree on its age.
         std::iter::once(before).chain(peers).filter_map(same).min()
     };
     let since = |(id, version): (&ScheduleId, &Version)| {
@@ -139,7 +140,7 @@ pub(super) fn since_of(
     set.iter().map(since).collect()
 }
 
-/// Compares the own set with those of all others.
+/// Compares this instance's set with those of all others.
 pub(super) fn differences(set: &ScheduleSet, since: &VersionTimes, peers: &[PeerSet]) -> Differences {
     let mut found = Differences::default();
     for peer in peers {
@@ -147,6 +148,7 @@ pub(super) fn differences(set: &ScheduleSet, since: &VersionTimes, peers: &[Peer
             let Some(theirs) = peer.set.get(id).filter(|other| other.hash != version.hash) else {
                 continue;
             };
+            // The hash breaks ties, so that both instances decide alike.
             let rank = |since: &VersionTimes, version: &Version| (since.get(id).copied().unwrap_or(0), version.hash);
             let lost = rank(&peer.since, theirs) > rank(since, version);
             if lost {
@@ -264,26 +266,26 @@ mod tests {
     }
 
     #[test]
-    fn the_version_that_appeared_last_counts_on_both_and_both_say_so() {
+    fn the_version_that_appeared_last_counts_on_both_and_both_report_it() {
         let (old, new) = (version("*/4 (UTC)", 1), version("*/6 (UTC)", 1));
         let first = peer("a:1", &[("job", old, 1000)]);
         let second = peer("b:2", &[("job", new, 2000)]);
         let at_first = differences(&first.set, &first.since, std::slice::from_ref(&second));
         assert_eq!(at_first.superseded, BTreeSet::from([id("job")]));
-        let told = &at_first.problems[0];
-        assert_eq!(told.schedule, Some(id("job")));
+        let problem = &at_first.problems[0];
+        assert_eq!(problem.schedule, Some(id("job")));
         assert!(
-            told.message.contains("b:2") && told.message.contains("that one counts"),
-            "{told}"
+            problem.message.contains("b:2") && problem.message.contains("that one counts"),
+            "{problem}"
         );
-        assert!(told.message.contains("*/6 (UTC) there, */4 (UTC) here"), "{told}");
+        assert!(problem.message.contains("*/6 (UTC) there, */4 (UTC) here"), "{problem}");
         let at_second = differences(&second.set, &second.since, std::slice::from_ref(&first));
         assert_eq!(at_second.superseded, BTreeSet::new());
         assert!(
             at_second.problems[0].message.contains("this one counts"),
             "{at_second:?}"
         );
-        // Those that appeared in the same instant: one of both counts, the same everywhere.
+        // Versions that appeared in the same instant: one of them counts, the same on both instances.
         let mut twin = second.clone();
         twin.since = first.since.clone();
         let here = differences(&first.set, &first.since, std::slice::from_ref(&twin)).superseded;
@@ -292,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn what_only_one_has_is_said_and_left_in_force() {
+    fn a_schedule_that_only_one_instance_has_is_reported_and_stays_in_force() {
         let here = peer("a:1", &[("both", version("x", 1), 1), ("here", version("x", 2), 1)]);
         let there: Vec<(String, Version)> = (0..7).map(|n| (format!("t{n}"), version("x", n))).collect();
         let mut all: Vec<(&str, Version, i64)> = there.iter().map(|(n, v)| (n.as_str(), v.clone(), 1)).collect();
@@ -314,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn a_restart_is_no_appearance_while_another_instance_has_the_version() {
+    fn a_restart_does_not_renew_a_version_that_another_instance_has() {
         let old = peer("a:1", &[("job", version("x", 1), 1000)]);
         let now = Timestamp::from_millisecond(5000).unwrap();
         let nothing = (&ScheduleSet::new(), &VersionTimes::new());

@@ -92,7 +92,7 @@ struct Ready {
 /// last known schedules in force: a note.
 pub async fn ready(State(app): State<AppState>) -> Response {
     let (broker, note) = match app.broker_answer.get(&*app.broker).await {
-        BrokerAnswer::Given => match app.health.trouble() {
+        BrokerAnswer::Given => match app.health.fault() {
             None => (None, caveats(&app)),
             Some(trouble) => (Some(trouble.code), tells(&app).then_some(trouble.why)),
         },

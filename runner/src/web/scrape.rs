@@ -106,7 +106,7 @@ pub async fn metrics(State(app): State<AppState>, headers: HeaderMap) -> Result<
         figures(&app, LONGEST.saturating_sub(text.len())).await.ok()
     };
     let figures = tokio::time::timeout(PATIENCE, asked).await.ok().flatten();
-    let up = figures.is_some() && app.health.trouble().is_none();
+    let up = figures.is_some() && app.health.fault().is_none();
     text.push_str(&up_or_down(up));
     if let Some(figures) = figures {
         let found = app.unclaimed.look(&*app.broker, &figures.told).await;

@@ -75,7 +75,7 @@ async fn a_source_that_cannot_be_read_has_the_others_compared_once_a_minute_and_
     let mut scheduler = scene.scheduler();
     scheduler.look().await.unwrap();
     let next = scheduler.sweep_at.unwrap();
-    let code = BTreeSet::from([scheduler.home.scope_of(&plan(false), &nightly())]);
+    let code = BTreeSet::from([scheduler.scope.scope_of(&plan(false), &nightly())]);
     assert_eq!(scheduler.swept, code);
     scheduler.look().await.unwrap();
     assert_eq!((scheduler.sweep_at, &scheduler.swept), (Some(next), &code));

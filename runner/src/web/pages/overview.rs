@@ -250,7 +250,7 @@ pub async fn show(
 /// at `/readyz`.
 fn endangered(app: &AppState) -> Vec<ProblemRow> {
     let place = || app.broker.describe();
-    let trouble = app.health.trouble().map(|t| ProblemRow::of_trouble(t, place()));
+    let trouble = app.health.fault().map(|t| ProblemRow::of_trouble(t, place()));
     let found = app.caveats.borrow();
     let grave = found.iter().filter(|caveat| caveat.grave);
     let grave = grave.map(|c| ProblemRow::of_broker(c, place()));
@@ -261,7 +261,7 @@ fn endangered(app: &AppState) -> Vec<ProblemRow> {
 fn if_readable<T: Default>(app: &AppState, answer: BrokerResult<T>) -> BrokerResult<T> {
     let damaged = |trouble: BrokerFault| trouble.code == "broker_corrupt";
     match answer {
-        Err(_) if app.health.trouble().is_some_and(damaged) => Ok(T::default()),
+        Err(_) if app.health.fault().is_some_and(damaged) => Ok(T::default()),
         answer => answer,
     }
 }

@@ -221,7 +221,7 @@ async fn reasons(
         ReasonCode::Claimed,
         ReasonCode::Done,
     ];
-    let fault = app.health.trouble();
+    let fault = app.health.fault();
     let mut found = facts::of_schedule(&*app.broker, plan, definition, standing, decisions, fault).await?;
     found.retain(|reason| !SHOWN.contains(&reason.code));
     Ok(found)

@@ -110,7 +110,7 @@ pub async fn show(
         return run::show(&app, &cx, &name, &task).await;
     };
     let facts = BrokerFacts {
-        fault: app.health.trouble(),
+        fault: app.health.fault(),
         ..facts
     };
     let reasons = why_task(&TaskFacts::stored(&found, &attempts), &facts);
