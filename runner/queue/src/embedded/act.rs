@@ -1,4 +1,4 @@
-//! The seam's `Actions`: to one task, to the first tasks of a list, to the claims from a queue.
+//! The seam's `Actions`: on one task, on the first tasks of a list, on the claims from a queue.
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -11,14 +11,14 @@ use super::writer::Tx;
 use super::{EmbeddedBroker, group, moves, remove, rows};
 use crate::{Acted, Action, ActionError, Actions, BrokerError, BrokerResult, MAX_ACTED, RemoveError};
 
-/// What stood in the way of an action on one task.
+/// Why an action on one task was refused.
 pub(super) enum Obstacle {
     Absent,
     TaskState(TaskState),
 }
 
 impl Obstacle {
-    /// The error of the seam.
+    /// The seam's error for it.
     pub(super) fn of(self, queue: &QueueName, id: &TaskId, done: &'static str) -> ActionError {
         let id = id.clone();
         match self {
@@ -46,7 +46,7 @@ pub(super) fn act(
     let Some((seq, state, key, staged)) = found else {
         return Ok(Err(Obstacle::Absent));
     };
-    // A task in a staged set belongs to the process that put the set together.
+    // A task in a staged set belongs to the process that aggregates it.
     if action.check(state).is_err() || staged {
         return Ok(Err(Obstacle::TaskState(state)));
     }
@@ -64,7 +64,7 @@ pub(super) fn act(
     Ok(Ok(()))
 }
 
-/// An operator's action on the first tasks of a list, or of one group; the table of moves allows it.
+/// An operator's action on the first tasks of a list, or of one group. The caller has checked that the move is legal.
 pub(super) fn act_on_list(
     tx: &mut Tx<'_>,
     queue: &QueueName,
@@ -91,7 +91,7 @@ pub(super) fn act_on_list(
     Ok(Acted { tasks, more })
 }
 
-/// Another payload for a scheduled task.
+/// Replaces the payload of a scheduled task.
 pub(super) fn edit(
     tx: &Tx<'_>,
     queue: &QueueName,
@@ -114,7 +114,7 @@ pub(super) fn edit(
     Ok(Ok(()))
 }
 
-/// Stops claims from a queue or lets them go on; whether that changed anything.
+/// Pauses or resumes a queue. Returns whether that changed anything.
 pub(super) fn pause_queue(tx: &mut Tx<'_>, queue: &QueueName, paused: bool) -> Result<bool, SqlError> {
     let changed = match paused {
         true => tx.conn.exec(
@@ -176,7 +176,7 @@ impl Actions for EmbeddedBroker {
     }
 
     async fn delete_raw(&self, queue: &QueueName, id: &[u8]) -> Result<(), ActionError> {
-        // Every writer writes text, so there is no task whose id is something else.
+        // Every writer writes text, so no task has an id of another type.
         let text = String::from_utf8_lossy(id).into_owned();
         let id = TaskId::new(text).map_err(|e| BrokerError::Corrupt {
             doing: "delete a task",

@@ -1,6 +1,6 @@
-//! The contradictions that a file may hold, as questions to it; all answers are empty when all is well.
+//! Queries for inconsistencies in the file; a sound file yields none.
 //!
-//! Reads everything: never on the path of a request.
+//! Reads every row: never call it while serving a request.
 
 use runner_core::task::TaskState;
 use rusqlite::Connection;
@@ -9,7 +9,7 @@ use super::connection::Statements as _;
 use super::error::SqlError;
 use super::rows::on_list;
 
-/// Each selects one text a contradiction; `?1` is the present.
+/// Each query returns one text per inconsistency; `?1` is the current time.
 const QUESTIONS: [&str; 11] = [
     "SELECT 'task ' || id || ' is in the unknown queue ' || queue FROM tasks \
      WHERE queue NOT IN (SELECT name FROM queues)",
@@ -42,7 +42,7 @@ pub(super) fn audit(conn: &Connection, now: i64) -> Result<Vec<String>, SqlError
             on_list(state)
         )
     });
-    // In one statement, so that all of it is asked of one moment.
+    // One statement, so that all queries see the same snapshot.
     let questions: Vec<&str> = QUESTIONS.into_iter().chain(counts.iter().map(String::as_str)).collect();
     conn.values(&questions.join(" UNION ALL "), [now])
 }

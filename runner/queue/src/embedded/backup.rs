@@ -1,6 +1,6 @@
-//! A copy of a SQLite file as it is at one instant, while others go on writing.
+//! A consistent copy of a SQLite file while others write to it.
 //!
-//! SQLite's own backup does the copying; a copy of the file by other means lacks what is still in the log beside it.
+//! Uses SQLite's own backup: a plain copy of the file would lack what is still in the write-ahead log.
 
 use std::fs;
 use std::io;
@@ -17,39 +17,39 @@ const DOING: &str = "back its file up";
 /// Pages copied in one step: 16 MiB.
 const PAGES: i32 = 4_096;
 
-/// A copy that was made and looked through.
+/// A finished and verified copy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BackedUp {
     /// Its size in bytes.
     pub bytes: u64,
-    /// Tasks in it; `None` if the file holds no queue.
+    /// Number of tasks in it; `None` if the file holds no queue.
     pub tasks: Option<u64>,
-    /// Rows of `sys_crontab` in it; `None` if there is no such table.
+    /// Number of rows of `sys_crontab` in it; `None` if it has no such table.
     pub rows: Option<u64>,
 }
 
 /// Why there is no copy.
 #[derive(Debug, thiserror::Error)]
 pub enum BackupError {
-    /// The copy cannot be made under the name that was given: nothing is wrong with the file.
+    /// The target cannot be created; the source is fine.
     #[error("{}: {why}", path.display())]
     Target {
-        /// The name.
+        /// The target.
         path: PathBuf,
-        /// Why not.
+        /// The reason.
         why: String,
     },
-    /// The file cannot be copied now.
+    /// The source cannot be copied now.
     #[error(transparent)]
     Broker(#[from] BrokerError),
 }
 
-/// Copies the file at `from` to `to`, which must not exist, and looks the copy through. Waits for the disk.
+/// Copies the file at `from` to `to`, which must not exist, and verifies the copy. Blocks on the disk.
 ///
 /// # Errors
 ///
-/// `Target` if `to` exists or its directory cannot be written; of the broker `Refused` if there is nothing to copy, `Full`
-/// if the disk is, `Corrupt` if the copy is not sound: then the file itself is damaged. Nothing is left behind.
+/// `Target` if `to` exists or its directory cannot be written; `Refused` if there is nothing to copy, `Full` if the disk
+/// is, `Corrupt` if the copy is not sound, because then the source is damaged. A failure leaves nothing behind.
 pub async fn backup(from: &Path, to: &Path) -> Result<BackedUp, BackupError> {
     let (from, to) = (from.to_path_buf(), to.to_path_buf());
     let copying = tokio::task::spawn_blocking(move || copy_as_a_whole(&from, &to));
@@ -66,7 +66,7 @@ fn exists(to: &Path) -> BackupError {
     }
 }
 
-/// What kept a file at `to` from being made: the call, or the disk.
+/// Why `to` could not be created: the call failed, or the disk is full.
 fn unmade(to: &Path, error: &io::Error) -> BackupError {
     let why = match error.kind() {
         io::ErrorKind::AlreadyExists => return exists(to),
@@ -89,7 +89,7 @@ fn refused(path: &Path, why: impl std::fmt::Display) -> BrokerError {
     }
 }
 
-/// Under another name first: what has the name is complete.
+/// Writes under a temporary name first, so that a file with the final name is always complete.
 fn copy_as_a_whole(from: &Path, to: &Path) -> Result<BackedUp, BackupError> {
     if !from.exists() {
         return Err(refused(from, "there is no such file").into());
@@ -108,14 +108,14 @@ fn copy_as_a_whole(from: &Path, to: &Path) -> Result<BackedUp, BackupError> {
         for rest in ["", "-journal", "-wal", "-shm"] {
             let mut path = partial.clone().into_os_string();
             path.push(rest);
-            // What is not there need not be removed.
+            // A missing file need not be removed.
             drop(fs::remove_file(path));
         }
     }
     made
 }
 
-/// For the owner's eyes only, as the original.
+/// Readable by its owner only, like the original.
 fn create(path: &Path) -> io::Result<()> {
     let mut file = fs::OpenOptions::new();
     #[cfg(unix)]
@@ -127,7 +127,7 @@ fn copy(from: &Path, to: &Path) -> Result<BackedUp, SqlError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let source = Connection::open_with_flags(from, flags)?;
     source.busy_timeout(super::connection::BUSY_TIMEOUT)?;
-    // One view of the file for all steps: without it a write of another process would make the copy begin anew.
+    // One read transaction for all steps: otherwise a write of another process would restart the copy.
     source.execute_batch("BEGIN")?;
     source.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
     let mut target = Connection::open_with_flags(to, flags)?;
@@ -136,7 +136,7 @@ fn copy(from: &Path, to: &Path) -> Result<BackedUp, SqlError> {
         while backup.step(PAGES)? != StepResult::Done {}
     }
     source.execute_batch("COMMIT")?;
-    // One file, with nothing beside it.
+    // A single file, without a write-ahead log beside it.
     target.pragma_update(None, "journal_mode", "delete")?;
     let sound: String = target.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))?;
     if sound != "ok" {
@@ -160,13 +160,13 @@ fn count(of: &Connection, table: &str) -> Result<Option<u64>, SqlError> {
     Ok(Some(super::rows::count(n)))
 }
 
-/// Gives the finished copy its name, unless something has it by now, and makes sure that it stays.
+/// Renames the finished copy unless the name is taken by now, and syncs the directory.
 fn name(partial: &Path, to: &Path) -> io::Result<()> {
     fs::File::open(partial)?.sync_all()?;
     match fs::hard_link(partial, to) {
         Ok(()) => fs::remove_file(partial)?,
         Err(e) if e.kind() == io::ErrorKind::AlreadyExists => return Err(e),
-        // A file system without such links.
+        // A file system without hard links.
         Err(_) => fs::rename(partial, to)?,
     }
     let directory = to

@@ -1,4 +1,4 @@
-//! A copy of the file that is in use.
+//! Copies of a file in use.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use runner_core::task::Task;
@@ -33,7 +33,7 @@ async fn a_backup_is_whole_while_others_write_and_never_overwrites() {
     let tasks = made.tasks.unwrap();
     assert!((50..=150).contains(&tasks), "{tasks}");
     assert_eq!(made.bytes, std::fs::metadata(&copy).unwrap().len());
-    for (to, said) in [
+    for (to, expected) in [
         (copy.clone(), "it exists"),
         (directory.path().to_path_buf(), "it exists"),
         (directory.path().join("no/such/copy.db"), "its directory does not exist"),
@@ -41,7 +41,7 @@ async fn a_backup_is_whole_while_others_write_and_never_overwrites() {
     ] {
         let refused = backup(broker.path(), &to).await.unwrap_err();
         assert!(matches!(refused, BackupError::Target { .. }), "{to:?}: {refused:?}");
-        assert!(refused.to_string().contains(said), "{refused}");
+        assert!(refused.to_string().contains(expected), "{refused}");
     }
     let nothing = backup(&directory.path().join("none.db"), &directory.path().join("n.db")).await;
     assert!(

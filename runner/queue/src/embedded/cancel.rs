@@ -1,4 +1,4 @@
-//! Requests to stop an attempt: written into the file, found there by the process that runs it.
+//! Requests to stop an attempt: written to the file, read from there by the process that runs the attempt.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,23 +15,23 @@ use super::wakeups::Wakeups;
 use super::writer::Tx;
 use crate::{BrokerResult, StopRequest};
 
-/// How often another process's requests are looked for.
+/// How often the file is checked for requests of other processes.
 const CANCEL_LOOK: Duration = Duration::from_secs(1);
 
-/// How long a request lies in the file, microseconds: long enough for every process to see it.
-const CANCEL_KEPT: i64 = 60 * 1_000_000;
+/// How long a request stays in the file, in microseconds: long enough for every process to read it.
+const CANCEL_TTL: i64 = 60 * 1_000_000;
 
-/// Requests on their way to one listener; a listener that is behind sees the rest at its next look.
+/// Requests buffered for one listener; a slow listener reads the rest at its next look.
 const CANCEL_WAITING: usize = 256;
 
-/// A request with its number in the file; `None` if it cannot be read.
+/// A request and its number in the file; `None` if the request is unreadable.
 type Numbered = (i64, Option<StopRequest>);
 
-/// Asks for the end of an attempt.
+/// Requests the end of an attempt.
 pub(super) fn request(tx: &Tx<'_>, request: &StopRequest) -> Result<(), SqlError> {
     tx.conn.exec(
         "DELETE FROM cancellations WHERE at < ?",
-        [tx.now.saturating_sub(CANCEL_KEPT)],
+        [tx.now.saturating_sub(CANCEL_TTL)],
     )?;
     let StopRequest { id, queue, for_good } = request;
     tx.conn.exec(
@@ -41,20 +41,20 @@ pub(super) fn request(tx: &Tx<'_>, request: &StopRequest) -> Result<(), SqlError
     Ok(())
 }
 
-/// Requests from now on, until the listener is gone.
+/// Returns all requests written from now on, until the receiver is dropped.
 pub(super) async fn listen(readers: Readers, wakeups: Arc<Wakeups>) -> BrokerResult<mpsc::Receiver<StopRequest>> {
     const DOING: &str = "listen for cancellations";
-    let seen = readers.ask(DOING, last_number).await?;
+    let seen = readers.query(DOING, last_number).await?;
     let (sender, receiver) = mpsc::channel(CANCEL_WAITING);
     let look = move |seen| {
         let readers = readers.clone();
-        async move { readers.ask(DOING, move |conn| after(conn, seen)).await }
+        async move { readers.query(DOING, move |conn| after(conn, seen)).await }
     };
     tokio::spawn(async move { follow(look, &wakeups, &sender, seen).await });
     Ok(receiver)
 }
 
-/// The last number ever given, also when the requests are gone by now.
+/// The highest number ever assigned, even if its request has been deleted.
 fn last_number(conn: &Connection) -> Result<i64, SqlError> {
     if let Some(last) = conn.value("SELECT max(seq) FROM cancellations", [])? {
         return Ok(last);
@@ -63,7 +63,7 @@ fn last_number(conn: &Connection) -> Result<i64, SqlError> {
     Ok(conn.value::<Option<i64>>(given, [])?.unwrap_or(0))
 }
 
-/// What was asked for after this number.
+/// The requests after this number.
 fn after(conn: &Connection, seen: i64) -> Result<Vec<Numbered>, SqlError> {
     conn.all(
         "SELECT seq, task_id, queue, error FROM cancellations WHERE seq > ? ORDER BY seq LIMIT 256",
@@ -81,7 +81,7 @@ fn stop_request(row: &Row<'_>) -> Result<StopRequest, SqlError> {
     })
 }
 
-/// Passes ids on. A look that fails is made again from the same place, so that nothing asked for meanwhile is missed.
+/// Passes requests on. A failed look is repeated from the same number, so that no request is missed meanwhile.
 async fn follow<Look>(
     mut look: impl FnMut(i64) -> Look,
     wakeups: &Wakeups,
@@ -93,7 +93,7 @@ async fn follow<Look>(
     let mut fails = false;
     loop {
         let mut woken = std::pin::pin!(wakeups.next_cancel());
-        // Before the look: a request that is written while it runs wakes the next round.
+        // Register before the look: a request written during the look then wakes the next round.
         woken.as_mut().enable();
         let found = look(seen).await;
         match &found {
@@ -102,7 +102,7 @@ async fn follow<Look>(
         }
         fails = found.is_err();
         for (number, request) in found.unwrap_or_default() {
-            // Also of one that cannot be read, which would be looked at for ever otherwise.
+            // Advance past unreadable requests too, or they would be read again forever.
             seen = number;
             if let Some(request) = request
                 && sender.send(request).await.is_err()
@@ -111,7 +111,7 @@ async fn follow<Look>(
             }
         }
         tokio::select! {
-            // Woken or not, the next look finds out.
+            // Either way the next look reads what is new.
             _ = tokio::time::timeout(CANCEL_LOOK, woken) => {}
             () = sender.closed() => return,
         }
@@ -131,8 +131,8 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_is_asked_for_while_the_file_cannot_be_read_is_heard_later() {
-        let (sender, mut heard) = mpsc::channel(8);
+    async fn a_request_made_while_the_file_is_unreadable_arrives_later() {
+        let (sender, mut received) = mpsc::channel(8);
         let mut looks = 0;
         let look = move |seen| {
             looks += 1;
@@ -146,8 +146,8 @@ mod tests {
             }
         };
         let listener = tokio::spawn(async move { follow(look, &Wakeups::default(), &sender, 6).await });
-        assert_eq!(heard.recv().await, Some(cancel()));
-        drop(heard);
+        assert_eq!(received.recv().await, Some(cancel()));
+        drop(received);
         listener.await.unwrap();
     }
 }

@@ -1,5 +1,5 @@
-//! What one SQLite file can do at best on this disk: the rows and sums that a task needs, by statements prepared
-//! once, one connection, a sync for each transaction, and no program around them.
+//! The upper bound for one SQLite file on this disk: only the rows and sums that a task needs, prepared statements, one
+//! connection, one sync per transaction.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,16 +16,16 @@ use super::EmbeddedBroker;
 use super::rows::micros;
 use crate::{BrokerError, BrokerResult, Ceiling};
 
-/// How long a statement waits for another connection that is writing.
+/// How long a statement waits for the lock of another connection.
 const BUSY: Duration = Duration::from_secs(5);
 
-/// How long a claim holds, microseconds; its end is never waited for here. What a measurement that was cut short
-/// leaves behind is nobody's once it is over.
+/// Lease of a claim in microseconds; the measurement never waits for its end. After an aborted measurement its tasks are
+/// recovered once it is over.
 const LEASE: i64 = 2 * 1_000_000;
 
 const DOING: &str = "measure what its file can do at best";
 
-/// One queue of one file, over a connection of its own.
+/// One queue of one file, on a separate connection.
 pub struct EmbeddedCeiling {
     file: Arc<Mutex<File>>,
 }
@@ -37,11 +37,11 @@ impl std::fmt::Debug for EmbeddedCeiling {
 }
 
 impl EmbeddedBroker {
-    /// Prepares to measure what the file can do at best with tasks like this one, on its queue.
+    /// Prepares a measurement with tasks like this one, on its queue.
     ///
     /// # Errors
     ///
-    /// When the file cannot be used.
+    /// If the file cannot be used.
     pub async fn ceiling(&self, like: &Task) -> BrokerResult<EmbeddedCeiling> {
         let file = File::open(&self.path, like.clone(), Arc::clone(&self.clock)).map_err(failed)?;
         Ok(EmbeddedCeiling {
@@ -57,7 +57,7 @@ fn failed(cause: rusqlite::Error) -> BrokerError {
     }
 }
 
-/// Tells the thread that works when nobody waits for it any more.
+/// Stops the working thread when its caller is gone.
 struct StopFlag(Arc<AtomicBool>);
 
 impl Drop for StopFlag {
@@ -67,8 +67,7 @@ impl Drop for StopFlag {
 }
 
 impl EmbeddedCeiling {
-    /// Runs on a thread of its own, as everything does that waits for a disk. Ends after the transaction at hand when
-    /// the caller gives up.
+    /// Runs on a blocking thread. Ends after the current transaction when the caller gives up.
     async fn run(&self, work: impl FnOnce(&mut File) -> rusqlite::Result<()> + Send + 'static) -> BrokerResult<()> {
         let file = Arc::clone(&self.file);
         let asked = StopFlag(Arc::default());
@@ -88,7 +87,7 @@ impl EmbeddedCeiling {
 
 #[async_trait]
 impl Ceiling for EmbeddedCeiling {
-    /// The larger one is what the writer puts into a transaction when several producers hand it batches.
+    /// The larger size is what the writer commits at once when several producers send batches.
     fn batches(&self) -> &'static [usize] {
         &[64, 1024]
     }
@@ -123,7 +122,7 @@ impl Ceiling for EmbeddedCeiling {
         .await
     }
 
-    /// One file has one writer: what is at once elsewhere shares a transaction here.
+    /// One file has one writer: operations that run in parallel elsewhere share a transaction here.
     async fn steady(&self, tasks: usize, batch: usize) -> BrokerResult<()> {
         self.run(move |file| {
             let (mut held, mut put, mut claimed) = (Vec::new(), 0, 0);
@@ -143,7 +142,7 @@ impl Ceiling for EmbeddedCeiling {
     }
 }
 
-/// The connection and what its statements are given.
+/// The connection and the parameters of its statements.
 pub(super) struct File {
     link: Option<Connection>,
     like: Task,
@@ -152,7 +151,7 @@ pub(super) struct File {
     given_up: Arc<AtomicBool>,
 }
 
-/// What a settlement names: id and number of the claim.
+/// What a settlement needs: id and run of the claim.
 pub(super) type CeilingClaim = (String, i64);
 
 impl File {
@@ -177,7 +176,7 @@ impl File {
             let stopped = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_INTERRUPT);
             return Err(rusqlite::Error::SqliteFailure(stopped, None));
         }
-        // Taken out for the time, because the rest of `self` changes meanwhile.
+        // Taken out while the rest of `self` changes.
         let mut link = self.link.take().ok_or(rusqlite::Error::InvalidQuery)?;
         let done = link
             .transaction_with_behavior(TransactionBehavior::Immediate)
@@ -237,7 +236,7 @@ impl File {
         let (mut held, mut seqs) = (Vec::with_capacity(wanted), Vec::<i64>::with_capacity(wanted));
         let mut rows = first.query(params![queue, count(wanted)])?;
         while let Some(row) = rows.next()? {
-            // A claim hands all of a task over.
+            // A claim returns the whole task.
             let (_kind, _payload): (String, Vec<u8>) = (row.get(3)?, row.get(4)?);
             seqs.push(row.get(0)?);
             held.push((row.get(2)?, row.get::<_, i64>(1)? + 1));
@@ -272,8 +271,8 @@ impl File {
     }
 }
 
-/// How many were claimed. None of those that are wanted means that somebody else took them: they would be waited for
-/// for ever.
+/// The number of claimed tasks; an error for none, because then another process took them and waiting for them would
+/// never end.
 fn progress(held: &[CeilingClaim], wanted: usize) -> rusqlite::Result<usize> {
     if held.is_empty() && wanted > 0 {
         return Err(rusqlite::Error::QueryReturnedNoRows);

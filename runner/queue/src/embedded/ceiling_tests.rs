@@ -1,4 +1,4 @@
-//! What the bare store puts into the file: tasks like the broker's own, and nothing that lasts.
+//! Measurements of the bare store write tasks like the broker's own and leave nothing behind.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::time::Duration;
@@ -13,12 +13,12 @@ use crate::{Ceiling as _, InspectQueues as _};
 
 const DEADLINE: Duration = Duration::from_secs(20);
 
-/// Tasks of one measurement, each in a transaction of its own: more than can be synced within any deadline here.
+/// Tasks of one measurement, one transaction each: more than can be synced within any deadline of these tests.
 const ENDLESS: usize = 10_000_000;
 
 async fn ids(broker: &EmbeddedBroker) -> Vec<String> {
-    let ask = |conn: &Connection| conn.values("SELECT id FROM tasks ORDER BY seq", []);
-    broker.readers.ask("list ids", ask).await.unwrap()
+    let query = |conn: &Connection| conn.values("SELECT id FROM tasks ORDER BY seq", []);
+    broker.readers.query("list ids", query).await.unwrap()
 }
 
 #[tokio::test]
@@ -52,7 +52,7 @@ async fn a_drain_ends_when_tasks_are_missing() {
 }
 
 #[tokio::test]
-async fn what_it_leaves_behind_is_nobodys_soon() {
+async fn leases_of_an_aborted_measurement_are_short() {
     let directory = tempfile::tempdir().unwrap();
     let clock = clock();
     let broker = open_with(&directory, clock.clone()).await;
@@ -62,8 +62,8 @@ async fn what_it_leaves_behind_is_nobodys_soon() {
         file.claim(tx, 2)
     })
     .unwrap();
-    let ask = |conn: &Connection| conn.value::<i64>("SELECT max(at) FROM tasks WHERE state = 'active'", []);
-    let end = broker.readers.ask("look at the lease", ask).await.unwrap();
+    let query = |conn: &Connection| conn.value::<i64>("SELECT max(at) FROM tasks WHERE state = 'active'", []);
+    let end = broker.readers.query("look at the lease", query).await.unwrap();
     assert!(end > micros(clock.now()));
     clock.advance(Duration::from_secs(60));
     assert!(end < micros(clock.now()));
@@ -77,7 +77,7 @@ async fn it_stops_when_the_caller_gives_up() {
     let bare = broker.ceiling(&Task::new("a")).await.unwrap();
     let endless = tokio::time::timeout(Duration::from_millis(20), bare.enqueue_singly(ENDLESS));
     assert!(endless.await.is_err());
-    // The next measurement has to wait for the thread of this one.
+    // The next measurement has to wait for this one's thread.
     let next = tokio::time::timeout(DEADLINE, bare.enqueue(1, 1)).await;
     next.expect("the first one ends").unwrap();
     assert!(ids(&broker).await.len() < ENDLESS);

@@ -18,7 +18,7 @@ use super::writer::Tx;
 use super::{EmbeddedBroker, moves, recover, settle};
 use crate::{Absolved, BrokerResult, Claim, Claims, Exchanged, KnownTypes, Settled, Settlement, Suspicion, TaskRecord};
 
-/// Where a claim's columns of suspicion begin, behind those of [`RECORD`].
+/// Position of the columns of suspicion, after those of [`RECORD`].
 const SUSPICION_FROM: usize = 16;
 
 impl EmbeddedBroker {
@@ -32,7 +32,7 @@ impl EmbeddedBroker {
         }
     }
 
-    /// Before a claim: how long it lasts, and, once, what dead processes hold.
+    /// Before a claim: records how long it lasts, and looks once for tasks of dead processes.
     async fn prepare_claim(&self, lease: Duration) {
         self.last_heartbeat.claims_for(lease);
         self.dead_workers.look(&self.readers, self.claimant.get()).await;
@@ -54,7 +54,7 @@ impl Claims for EmbeddedBroker {
         self.prepare_claim(lease).await;
         let wanted = self.wanted(queues, max, lease);
         let change = move |tx: &mut Tx<'_>| claim(tx, &wanted);
-        // A power cut ends the worker together with its claims: the tasks wait again then.
+        // Unsynced: a power cut ends the worker together with its claims, and the tasks wait again.
         self.writer.write_unsynced("claim tasks", change).await
     }
 
@@ -90,14 +90,14 @@ impl Claims for EmbeddedBroker {
         self.last_heartbeat.claims_for(lease);
         let claims = claims.to_vec();
         let change = move |tx: &mut Tx<'_>| settle::extend(tx, &claims, lease);
-        // A power cut ends the leases too.
+        // Unsynced: a power cut ends the leases too.
         self.writer.write_unsynced("extend leases", change).await
     }
 
     async fn run_alone(&self, claim: &Claim, alone: bool) -> BrokerResult<bool> {
         let claim = claim.clone();
         let change = move |tx: &mut Tx<'_>| recover::set_alone(tx, &claim, alone);
-        // The run ends with the power, and is no crash then.
+        // Unsynced: a power cut ends the run, which is no crash then.
         self.writer.write_unsynced("note whether a run is alone", change).await
     }
 
@@ -108,17 +108,17 @@ impl Claims for EmbeddedBroker {
     }
 }
 
-/// What a claim asks for.
+/// The parameters of a claim.
 pub(super) struct Wanted {
     pub(super) queues: Vec<QueueName>,
     pub(super) max: usize,
     pub(super) lease: Duration,
-    /// The server that asks, if it is known.
+    /// The claiming server, if known.
     pub(super) by: Option<String>,
     pub(super) filter: Arc<ClaimFilter>,
 }
 
-/// A pending task; one that cannot be read with the reason.
+/// A pending task, or the reason why its row is unreadable.
 struct Found {
     seq: i64,
     known: bool,
@@ -127,11 +127,11 @@ struct Found {
 }
 
 impl Found {
-    /// From the columns of [`RECORD`] and those of suspicion.
+    /// Reads the columns of [`RECORD`] and those of suspicion.
     fn read(row: &Row<'_>, types: &KnownTypes) -> Result<Self, SqlError> {
         Ok(Self {
             seq: row.get(0)?,
-            // A type that cannot be read counts as known: such a task is archived.
+            // An unreadable type counts as known, so that the claim archives the task.
             known: row.get_ref(3)?.as_str().map_or(true, |kind| types.has(kind)),
             task: rows::record(row),
             suspicion: suspicion(row),
@@ -139,7 +139,7 @@ impl Found {
     }
 }
 
-/// Takes the first tasks of known types.
+/// Claims the first tasks of known types.
 pub(super) fn claim(tx: &mut Tx<'_>, wanted: &Wanted) -> Result<Vec<Claim>, SqlError> {
     let until = tx.now.saturating_add(span(wanted.lease));
     let mut claims = Vec::new();
@@ -154,7 +154,7 @@ pub(super) fn claim(tx: &mut Tx<'_>, wanted: &Wanted) -> Result<Vec<Claim>, SqlE
     Ok(claims)
 }
 
-/// As long as all types are known there is one statement, which reads whole rows.
+/// While all types are known, one statement suffices, which reads whole rows.
 fn find(conn: &Connection, filter: &ClaimFilter, queue: &QueueName, room: usize) -> Result<Vec<Found>, SqlError> {
     let types = filter.types();
     let read = |row: &Row<'_>| Found::read(row, &types);
@@ -165,11 +165,12 @@ fn find(conn: &Connection, filter: &ClaimFilter, queue: &QueueName, room: usize)
              ORDER BY t.at, t.seq LIMIT ?2"
         );
         let found = conn.all(&text, params![queue.as_str(), column(room as u64)], read)?;
+        // One unknown type among them: start over with the slower search, which skips it.
         if found.iter().all(|task| task.known) {
             return Ok(found);
         }
     }
-    // The statement above asks this too; the ones below do not.
+    // The statement above checks this itself; the ones below do not.
     if is_paused(conn, queue)? {
         return Ok(Vec::new());
     }
@@ -190,7 +191,7 @@ fn is_paused(conn: &Connection, queue: &QueueName) -> Result<bool, SqlError> {
     )
 }
 
-/// Makes claims of rows that can be read and archives the others. The lease: until when, and whose.
+/// Claims the readable rows and archives the others. The tuple holds the end of the lease and the claiming server.
 fn take(
     tx: &mut Tx<'_>,
     queue: &QueueName,
@@ -201,7 +202,7 @@ fn take(
     if found.is_empty() {
         return Ok(());
     }
-    // A number for each row, also for those that are archived below: a gap does no harm, a number given twice would.
+    // One number per row, including those archived below: a gap is harmless, a number assigned twice is not.
     let first = first_run(tx, queue, column(found.len() as u64))?;
     let mut taken = Vec::with_capacity(found.len());
     for Found {
@@ -228,7 +229,7 @@ fn take(
     Ok(())
 }
 
-/// From the columns after those of [`RECORD`].
+/// Reads the columns after those of [`RECORD`].
 fn suspicion(row: &Row<'_>) -> Option<Suspicion> {
     let crashes: i64 = row.get(SUSPICION_FROM).ok()?;
     let ran: i64 = row.get(SUSPICION_FROM + 1).unwrap_or(0);
@@ -238,8 +239,8 @@ fn suspicion(row: &Row<'_>) -> Option<Suspicion> {
     })
 }
 
-/// The first of `n` numbers that no claim from the queue has had. A count that begins goes on from the time, above
-/// those of a queue of this name that was removed.
+/// The first of `n` run numbers that no claim from this queue has had. A new queue starts at the current time, which is
+/// above all numbers of a removed queue of the same name.
 fn first_run(tx: &Tx<'_>, queue: &QueueName, n: i64) -> Result<i64, SqlError> {
     tx.conn.value(
         "INSERT INTO queues (name, claims) VALUES (?1, ?2 + ?3) ON CONFLICT (name) DO UPDATE \

@@ -1,9 +1,10 @@
-//! Tasks of worker processes that are known to be dead, so that their leases need not be waited for.
+//! Finds tasks of worker processes that are certainly dead, so that they are recovered before their leases end.
 //!
-//! Each process that claims keeps a file beside the store locked while it lives; the kernel drops the lock with the process,
-//! whatever ended it. One that finds no other lock after it has read which tasks are active knows that those who claimed
-//! them are gone. The file may be deleted by hand under a live process, so the process ids that the tasks name are looked
-//! at too. What cannot be shown in both ways waits for the end of its lease, as does everything on other systems than Linux.
+//! Each process that claims holds a shared lock on a file beside the store while it lives; the kernel releases the lock
+//! however the process ends. A process that first reads which tasks are active and then finds no other lock knows that
+//! their workers are gone. Since the lock file may be deleted by hand under a live process, the process ids in the tasks
+//! are checked as well. Tasks that fail either test wait for the end of their lease, as all do on systems other than
+//! Linux.
 
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
@@ -17,14 +18,14 @@ use super::connection::Statements as _;
 use super::error::SqlError;
 use super::readers::Readers;
 
-/// Active tasks that are looked at, the oldest claims first: more than all workers of a host run at once.
+/// Active tasks that are examined, oldest claims first: more than all workers of a host run at once.
 const MOST: i64 = 10_000;
 
-/// An active task by its row and its run.
+/// An active task by row and run.
 pub(super) type ClaimedRow = (i64, i64);
 
-/// What was found when this process began to claim. The look at the file and at the lock happens once, before the first
-/// claim: what is active then and not of this process was claimed before.
+/// The tasks found when this process began to claim. The search runs once, before the first claim, so every task that is
+/// active then was claimed by an earlier process.
 #[derive(Default)]
 pub(super) struct DeadWorkers {
     lock: OnceLock<Option<lock::Lock>>,
@@ -33,29 +34,32 @@ pub(super) struct DeadWorkers {
 }
 
 impl DeadWorkers {
-    /// This process is going to claim.
+    /// Takes the lock; called before the first claim.
     pub(super) fn announce(&self, store: &Path) {
         self.lock.get_or_init(|| match lock::Lock::of(store) {
             Ok(lock) => Some(lock),
             Err(error) => {
-                tracing::debug!(%error, "the leases of dead processes are waited for: no lock beside the file");
+                tracing::debug!(%error, "no lock beside the file: tasks of dead processes are recovered when their leases end");
                 None
             }
         });
     }
 
-    /// Looks once, before the first claim. `me`: as whom this process claims.
+    /// Searches once, before the first claim. `me`: the name under which this process claims.
     pub(super) async fn look(&self, readers: &Readers, me: Option<&String>) {
         self.looked
             .get_or_init(|| async {
                 if let (Some(Some(lock)), Some(me)) = (self.lock.get(), me) {
-                    match readers.ask("look for tasks of dead workers", active).await {
+                    match readers.query("look for tasks of dead workers", active).await {
+                        // The lock is tested after the tasks were read: a process that started in between holds none of them.
                         Ok(active) if lock.is_the_only_one() => {
                             let dead = active.into_iter().filter(|(_, by)| is_dead(by, me));
                             *self.tasks() = dead.map(|(held, _)| held).collect();
                         }
                         Ok(_) => {}
-                        Err(error) => tracing::debug!(%error, "the leases of dead processes are waited for"),
+                        Err(error) => {
+                            tracing::debug!(%error, "tasks of dead processes are recovered when their leases end")
+                        }
                     }
                 }
                 Instant::now()
@@ -63,7 +67,7 @@ impl DeadWorkers {
             .await;
     }
 
-    /// Up to this many of them, once what they ran has had `grace` to end.
+    /// At most this many of the tasks, once the programs they started have had `grace` to exit.
     pub(super) fn some(&self, grace: Duration, limit: usize) -> Vec<ClaimedRow> {
         match self.looked.get() {
             Some(at) if at.elapsed() >= grace => self.tasks().iter().take(limit).copied().collect(),
@@ -71,7 +75,7 @@ impl DeadWorkers {
         }
     }
 
-    /// These were taken back.
+    /// Removes recovered tasks from the list.
     pub(super) fn done(&self, taken: &[ClaimedRow]) {
         self.tasks().retain(|held| !taken.contains(held));
     }
@@ -81,7 +85,7 @@ impl DeadWorkers {
     }
 }
 
-/// Active tasks, and as whom each was claimed.
+/// Active tasks, each with the name of its claimer.
 fn active(conn: &Connection) -> Result<Vec<(ClaimedRow, String)>, SqlError> {
     conn.all(
         "SELECT t.seq, t.run, t.claimed_by FROM tasks t INDEXED BY tasks_active \
@@ -91,8 +95,8 @@ fn active(conn: &Connection) -> Result<Vec<(ClaimedRow, String)>, SqlError> {
     )
 }
 
-/// Whether no process of this id runs on this host any more. `me` has not claimed anything yet, so what it seems to hold is
-/// of an earlier process of the same id, as in a container that was started again.
+/// Whether the claimer ran on this host and its process is gone. `me` has not claimed anything yet, so tasks under its name
+/// belong to an earlier process with the same id, as in a restarted container.
 fn is_dead(claimed_by: &str, me: &str) -> bool {
     let (host, pid) = claimed_by.rsplit_once(':').unwrap_or_default();
     let here = me.rsplit_once(':').is_some_and(|(mine, _)| mine == host);
@@ -109,7 +113,7 @@ mod lock {
     use nix::fcntl::{FcntlArg, fcntl};
     use nix::libc::{F_RDLCK, F_UNLCK, F_WRLCK, SEEK_SET, flock};
 
-    /// A lock that others may have as well. It belongs to the open file, not to the process, and ends with it.
+    /// A lock that several processes may hold. It belongs to the open file, not to the process, and ends with it.
     pub(super) struct Lock(File);
 
     impl Lock {
@@ -123,18 +127,18 @@ mod lock {
             Ok(Self(file))
         }
 
-        /// Whether no other process has it. If that cannot be found out, another one may.
+        /// Whether no other process holds it. If that cannot be determined, another one may.
         pub(super) fn is_the_only_one(&self) -> bool {
-            let mut asked = whole(F_WRLCK);
-            let answer = fcntl(&self.0, FcntlArg::F_OFD_GETLK(&mut asked));
-            answer.is_ok() && i32::from(asked.l_type) == F_UNLCK
+            let mut probe = whole(F_WRLCK);
+            let answer = fcntl(&self.0, FcntlArg::F_OFD_GETLK(&mut probe));
+            answer.is_ok() && i32::from(probe.l_type) == F_UNLCK
         }
     }
 
-    /// The whole file, under a lock of this kind.
+    /// The whole file, with this kind of lock.
     fn whole(kind: i32) -> flock {
         flock {
-            // Three small numbers.
+            // Constants that fit.
             l_type: i16::try_from(kind).unwrap_or_default(),
             l_whence: i16::try_from(SEEK_SET).unwrap_or_default(),
             l_start: 0,
@@ -143,7 +147,7 @@ mod lock {
         }
     }
 
-    /// Whether no process of this id runs; one whose end was not asked for yet is as good as gone.
+    /// Whether no process with this id runs. A zombie counts as gone.
     pub(super) fn is_gone(pid: &str) -> bool {
         let known = |pid: &str| std::fs::read_to_string(format!("/proc/{pid}/stat"));
         if pid.parse::<u32>().is_err() || known("self").is_err() {
@@ -166,7 +170,7 @@ mod lock {
     use std::io;
     use std::path::Path;
 
-    /// There is none here.
+    /// No such lock on this system.
     pub(super) struct Lock(());
 
     impl Lock {
@@ -190,7 +194,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_lock_is_seen_by_others_and_ends_with_its_holder() {
+    fn a_lock_is_visible_to_others_and_ends_with_its_holder() {
         let dir = tempfile::tempdir().unwrap();
         let store = dir.path().join("q.db");
         let first = lock::Lock::of(&store).unwrap();
@@ -204,13 +208,13 @@ mod tests {
     #[test]
     fn only_a_process_of_this_host_is_known_to_be_dead() {
         let pid = std::process::id();
-        // Larger than any that is given.
-        let nobody = 4_194_305_u32 + 1;
+        // Larger than any process id.
+        let unused = 4_194_305_u32 + 1;
         let me = "here:7";
-        assert!(is_dead(&format!("here:{nobody}"), me));
+        assert!(is_dead(&format!("here:{unused}"), me));
         assert!(is_dead(me, me));
         assert!(!is_dead(&format!("here:{pid}"), me));
-        assert!(!is_dead(&format!("there:{nobody}"), me));
+        assert!(!is_dead(&format!("there:{unused}"), me));
         assert!(!is_dead("", me) && !is_dead("here:x", me) && !is_dead("here:", me));
     }
 }

@@ -1,4 +1,4 @@
-//! Tasks of dead processes are taken back before their leases are over, and only those.
+//! Tasks of dead processes, and only those, are recovered before their leases end.
 #![allow(clippy::unwrap_used)]
 
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::{Claim, Claims as _, InspectQueues as _, Producer as _, Upkeep as _};
 const LEASE: Duration = Duration::from_secs(30);
 
 /// No process has this id.
-const NOBODY: u32 = 4_194_306;
+const UNUSED_PID: u32 = 4_194_306;
 
 async fn claim(broker: &EmbeddedBroker) -> Vec<Claim> {
     broker.claim(&[QueueName::default()], 9, LEASE).await.unwrap()
@@ -24,10 +24,10 @@ async fn states(broker: &EmbeddedBroker) -> (u64, u64) {
 }
 
 #[tokio::test]
-async fn what_a_dead_process_held_is_taken_back_at_once() {
+async fn tasks_of_a_dead_process_are_recovered_at_once() {
     let (directory, clock) = (tempfile::tempdir().unwrap(), clock());
     let first = open_with(&directory, clock.clone()).await;
-    first.claims_as("here", NOBODY);
+    first.claims_as("here", UNUSED_PID);
     first.enqueue(&[Task::new("a"), Task::new("b")]).await.unwrap();
     let held = claim(&first).await;
     assert_eq!(held.len(), 2);
@@ -61,19 +61,19 @@ async fn what_a_dead_process_held_is_taken_back_at_once() {
 }
 
 #[tokio::test]
-async fn what_a_live_process_may_hold_is_left_alone() {
+async fn tasks_of_a_possibly_live_process_are_not_recovered() {
     let (directory, clock) = (tempfile::tempdir().unwrap(), clock());
     let first = open_with(&directory, clock.clone()).await;
-    first.claims_as("here", NOBODY);
+    first.claims_as("here", UNUSED_PID);
     first.enqueue(&[Task::new("a")]).await.unwrap();
     assert_eq!(claim(&first).await.len(), 1);
-    // While the first one holds its lock nothing is shown.
+    // While the first one holds its lock nothing is proven.
     let second = open_with(&directory, clock.clone()).await;
     second.claims_as("here", std::process::id());
     assert!(claim(&second).await.is_empty());
     assert!(second.recover_dead(Duration::ZERO, 9, 3).await.unwrap().is_empty());
     drop((first, second));
-    // Of another host nothing is known.
+    // Processes of another host cannot be checked.
     for me in ["there", "here"] {
         let third = open_with(&directory, clock.clone()).await;
         third.claims_as(me, std::process::id());

@@ -1,4 +1,4 @@
-//! Documents: one row each. Those whose time is over go when another one is written.
+//! Documents: one row each. Expired ones are deleted when another one is written.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::{BrokerResult, Documents, MAX_DOCUMENTS};
 const KEEP: &str = "keep a document";
 const READ: &str = "read documents";
 
-/// Writes a document, or keeps the one that is there for longer; whether there is one.
+/// Writes a document, or with no body renews the existing one. Returns whether it exists.
 fn keep(tx: &Tx<'_>, kind: &str, name: &str, body: Option<&[u8]>, ttl: Duration) -> Result<bool, SqlError> {
     tx.conn.exec("DELETE FROM documents WHERE expires_at <= ?", [tx.now])?;
     let ends = tx.now.saturating_add(span(ttl));
@@ -55,7 +55,7 @@ impl Documents for EmbeddedBroker {
                 |row| Ok(row.get(0)?),
             )
         };
-        self.readers.ask(READ, read).await
+        self.readers.query(READ, read).await
     }
 
     async fn documents(&self, kind: &'static str) -> BrokerResult<Vec<(String, Vec<u8>)>> {
@@ -68,7 +68,7 @@ impl Documents for EmbeddedBroker {
                 |row| Ok((row.get(0)?, row.get(1)?)),
             )
         };
-        self.readers.ask(READ, read).await
+        self.readers.query(READ, read).await
     }
 
     async fn drop_document(&self, kind: &'static str, name: &str) -> BrokerResult<()> {

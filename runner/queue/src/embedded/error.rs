@@ -1,4 +1,4 @@
-//! What can go wrong below this room, and which error of the seam it becomes.
+//! Errors of this room, and their mapping to errors of the seam.
 
 use std::sync::Arc;
 
@@ -9,25 +9,25 @@ use crate::{BoxError, BrokerError};
 /// An error of a statement, a row or the file.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum SqlError {
-    /// SQLite's own words.
+    /// From SQLite.
     #[error(transparent)]
     Sqlite(rusqlite::Error),
-    /// A row holds something that this program does not understand.
+    /// A row holds a value that this program does not understand.
     #[error("{0}")]
     Decode(BoxError),
-    /// A value cannot be written down.
+    /// A value cannot be encoded.
     #[error("{0}")]
     Encode(BoxError),
-    /// There should have been a row.
+    /// An expected row is missing.
     #[error("a row is missing")]
     RowNotFound,
-    /// A write panicked; it fails, the others in its transaction do not.
+    /// A write panicked. Only this write fails, not the others in its transaction.
     #[error("the program broke down while it wrote this")]
     Panicked,
-    /// The file is not the one that was opened.
+    /// The path no longer leads to the file that was opened.
     #[error("{0}")]
     Replaced(String),
-    /// Nothing is there to run the statement: all connections are busy, or the file is closed.
+    /// The statement cannot run: all connections are busy, or the file is closed.
     #[error("{0}")]
     Unavailable(&'static str),
 }
@@ -62,17 +62,17 @@ impl SqlError {
     }
 }
 
-/// The seam's error for a failure of this room.
+/// Maps an error of this room to the seam's.
 pub(super) fn broker_error(doing: &'static str, cause: SqlError) -> BrokerError {
     shared_error(doing, &Arc::new(cause))
 }
 
-/// The same for a cause that several callers share.
+/// The same for an error that several callers share.
 pub(super) fn shared_error(doing: &'static str, cause: &Arc<SqlError>) -> BrokerError {
     let source: BoxError = Box::new(Arc::clone(cause));
     match &**cause {
         SqlError::Sqlite(rusqlite::Error::SqliteFailure(e, _)) => match e.code {
-            // The file or the machine is in the way for now.
+            // Temporary: another process or the machine blocks the file.
             ErrorCode::DatabaseBusy
             | ErrorCode::DatabaseLocked
             | ErrorCode::OutOfMemory

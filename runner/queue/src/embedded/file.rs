@@ -1,4 +1,4 @@
-//! The file: how it is made, and which migrations have run.
+//! The file: its creation and its migrations.
 //!
 //! Not here: any statement about tasks or schedules.
 
@@ -16,7 +16,7 @@ use super::health::FileHealth;
 use super::readers::Readers;
 use crate::{BoxError, BrokerError, BrokerResult};
 
-/// What a file needs, in order; its position (from 1) is the `user_version` that the file has afterwards.
+/// The migrations in order; the position (from 1) is the `user_version` after each.
 const MIGRATIONS: [&str; 12] = [
     include_str!("../../../../migrations/sqlite/0001_broker.sql"),
     include_str!("../../../../migrations/sqlite/0002_lost_runs.sql"),
@@ -32,15 +32,15 @@ const MIGRATIONS: [&str; 12] = [
     include_str!("../../../../migrations/sqlite/0012_pauses.sql"),
 ];
 
-/// How long a file that another process has locked is tried. Two processes that make a new file at once get in each other's
-/// way, and SQLite does not always wait there; a new connection sees what the other one did.
+/// How long opening is retried while another process locks the file. Two processes that create a file at once block each
+/// other, and SQLite does not always wait then; a new connection sees what the other one did.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Between two tries.
+/// Between two attempts.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// Opens the file, brings it up to date, and makes the connection that writes and those that read. Waits for the
-/// disk, thread and all.
+/// Opens the file, runs missing migrations, and makes the writing connection and the readers. Blocks the thread on the
+/// disk.
 pub(super) fn open(path: &Path) -> BrokerResult<(Connection, Readers, Arc<FileHealth>)> {
     let began = Instant::now();
     loop {
@@ -54,7 +54,7 @@ pub(super) fn open(path: &Path) -> BrokerResult<(Connection, Readers, Arc<FileHe
     }
 }
 
-/// Whether another process stood in the way, so that waiting helps.
+/// Whether another process holds a lock, so that waiting helps.
 fn is_locked(error: &BoxError) -> bool {
     let code = error.downcast_ref::<Arc<SqlError>>().and_then(|error| error.code());
     matches!(code, Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked))
@@ -74,11 +74,11 @@ fn try_open(path: &Path) -> BrokerResult<(Connection, Readers, Arc<FileHealth>)>
     Ok((writer, readers, health))
 }
 
-/// Makes the directory and the file if they are missing, readable by their owner only: payloads may be private.
+/// Creates the directory and the file if they are missing, readable by their owner only: payloads may be private.
 ///
 /// # Errors
 ///
-/// When one of them cannot be made.
+/// If one of them cannot be created.
 pub fn make_file(path: &Path) -> std::io::Result<()> {
     let mut directory = std::fs::DirBuilder::new();
     let mut file = std::fs::OpenOptions::new();
@@ -96,8 +96,8 @@ pub fn make_file(path: &Path) -> std::io::Result<()> {
 
 const UPDATING: &str = "bring its file up to date";
 
-/// Brings the file up to date in one transaction, so that several processes may open it at once. One that is up to date
-/// is not locked: others may be writing all the time.
+/// Runs missing migrations in one transaction, so that several processes may open the file at once. An up-to-date file is
+/// not locked, because others may be writing continuously.
 fn migrate(writer: &Connection) -> BrokerResult<()> {
     let failed = |e: rusqlite::Error| broker_error(UPDATING, e.into());
     if steps_done(writer)? == MIGRATIONS.len() {
@@ -112,7 +112,7 @@ fn migrate(writer: &Connection) -> BrokerResult<()> {
     writer.execute_batch("COMMIT").map_err(failed)
 }
 
-/// How many of the migrations have run.
+/// The number of migrations that have run.
 fn steps_done(writer: &Connection) -> BrokerResult<usize> {
     let version = writer.value::<i64>("PRAGMA user_version", []);
     let version = version.map_err(|e| broker_error(UPDATING, e))?;

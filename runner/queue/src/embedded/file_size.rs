@@ -1,7 +1,7 @@
-//! Keeps the file as small as what it holds: pages of deleted rows go back to the file system in bounded steps, and so
-//! does the write-ahead log.
+//! Keeps the file small: pages of deleted rows return to the file system in bounded steps, and so does the write-ahead
+//! log.
 //!
-//! Which rows are deleted, and when, is not decided here.
+//! Not here: which rows are deleted, and when (`sweep`).
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -12,45 +12,45 @@ use super::connection::{BUSY_TIMEOUT, LOG_LIMIT, Statements as _};
 use super::error::SqlError;
 use crate::Caveat;
 
-/// Pages (of 4 KiB) that may stay free: 1 MiB, what a busy store frees and takes again within a second.
+/// Pages (of 4 KiB) that may stay free: 1 MiB, which a busy store frees and reuses within a second.
 const SLACK: i64 = 256;
 
-/// Pages given back in one transaction: 4 MiB, some 10 ms if each has to be moved.
+/// Pages returned in one transaction: 4 MiB, about 10 ms if each has to be moved.
 const STEP: i64 = 1_024;
 
-/// Bytes of the log below which a full disk gains next to nothing by a cut.
+/// Size of the log in bytes below which truncating it gains next to nothing on a full disk.
 const WORTH_CUTTING: i64 = 1024 * 1024;
 
-/// Groups of writes between two looks at the length of the log; a look is one call of the system.
+/// Groups of writes between two checks of the log's length; a check is one system call.
 const GROUPS: u32 = 32;
 
-/// How long a cut waits for readers: writers wait meanwhile. The next look tries again.
+/// How long truncating waits for readers, because writers wait meanwhile. The next check tries again.
 const READERS: Duration = Duration::from_millis(20);
 
-/// Bytes up to which a file of an older version is rewritten when it is opened: well under a second.
+/// Maximum size in bytes of an older file that is rewritten when it is opened: well under a second.
 const REWRITTEN: i64 = 64 * 1024 * 1024;
 
-/// SQLite's number for "free pages are given back step by step".
+/// SQLite's number for `auto_vacuum = INCREMENTAL`.
 const INCREMENTAL: i64 = 2;
 
-/// Gives free pages back to the file system, inside the transaction that is open; whether more could follow.
+/// Returns free pages to the file system, inside the open transaction. Returns whether more could follow.
 pub(super) fn release_pages(conn: &Connection) -> Result<bool, SqlError> {
     let free = conn.value::<i64>("PRAGMA freelist_count", [])?;
     if free <= SLACK || !releases_pages(conn)? {
         return Ok(false);
     }
-    // One row a page.
+    // One row per page.
     let pages = (free - SLACK).min(STEP);
     conn.all(&format!("PRAGMA incremental_vacuum({pages})"), [], |_| Ok(()))?;
     Ok(free - SLACK > STEP)
 }
 
-/// Whether the file was made so that free pages can be given back.
+/// Whether the file was created so that free pages can be returned.
 pub(super) fn releases_pages(conn: &Connection) -> Result<bool, SqlError> {
     Ok(conn.value::<i64>("PRAGMA auto_vacuum", [])? == INCREMENTAL)
 }
 
-/// What a file is that does not, in which this is SQLite's number for how it was made: too large to be rewritten at a start.
+/// The caveat for a file that cannot, where this is its `auto_vacuum`: it was too large to be rewritten when opened.
 pub(super) fn caveat(how: i64) -> Option<Caveat> {
     (how != INCREMENTAL).then(|| Caveat {
         code: "broker_never_shrinks",
@@ -60,13 +60,13 @@ pub(super) fn caveat(how: i64) -> Option<Caveat> {
     })
 }
 
-/// Rewrites the whole file, so that free pages can be given back from then on. Others wait, and the disk needs room for
-/// a second copy meanwhile.
+/// Rewrites the whole file, so that free pages can be returned from then on. Other processes wait, and the disk needs room
+/// for a second copy meanwhile.
 pub(super) fn rewrite(conn: &Connection) -> Result<(), SqlError> {
     Ok(conn.execute_batch("PRAGMA auto_vacuum = INCREMENTAL; VACUUM; PRAGMA wal_checkpoint(TRUNCATE);")?)
 }
 
-/// Does that for a small file that needs it. One that is in use, or a full disk, leaves it to the next time.
+/// Rewrites a small file that needs it. If it is in use or the disk is full, the next start tries again.
 pub(super) fn rewrite_if_small(conn: &Connection) -> Result<(), SqlError> {
     let pages: i64 = conn.value("PRAGMA page_count", [])?;
     let size: i64 = conn.value("PRAGMA page_size", [])?;
@@ -74,12 +74,12 @@ pub(super) fn rewrite_if_small(conn: &Connection) -> Result<(), SqlError> {
         return Ok(());
     }
     if let Err(error) = rewrite(conn) {
-        tracing::debug!(%error, "the file is not rewritten this time; it keeps the space of deleted tasks");
+        tracing::debug!(%error, "the file is not rewritten this time and still keeps the space of deleted tasks");
     }
     Ok(())
 }
 
-/// Copies the log into the file; SQLite's answer, after the usual timeout is restored.
+/// Copies the log into the file and truncates it. Returns SQLite's answer, after restoring the usual timeout.
 fn checkpoint(conn: &Connection) -> Result<i64, SqlError> {
     conn.busy_timeout(READERS)?;
     let busy = conn.value("PRAGMA wal_checkpoint(TRUNCATE)", []);
@@ -94,7 +94,7 @@ pub(super) struct WalGuard {
 }
 
 impl WalGuard {
-    /// Of the file at `path`.
+    /// For the file at `path`.
     pub(super) fn of(path: &Path) -> Self {
         let mut log = path.to_path_buf().into_os_string();
         log.push("-wal");
@@ -102,7 +102,7 @@ impl WalGuard {
         Self { path, groups: 0 }
     }
 
-    /// After each group of writes: truncates a log that has become long, as after a reader that took minutes.
+    /// Called after each group of writes: truncates a long log, as left by a reader that took minutes.
     pub(super) fn check(&mut self, conn: &Connection) {
         self.groups = (self.groups + 1) % GROUPS;
         if self.groups == 0 && self.length() > LOG_LIMIT {
@@ -110,13 +110,13 @@ impl WalGuard {
         }
     }
 
-    /// Copies the log into the file and truncates it, which makes room on a full disk; whether it did.
+    /// Truncates the log, which makes room on a full disk. Returns whether it did.
     pub(super) fn truncate(&self, conn: &Connection) -> bool {
         if self.length() < WORTH_CUTTING {
             return false;
         }
         match checkpoint(conn) {
-            // The first column says whether another connection was in the way.
+            // The first column is 1 if another connection blocked the checkpoint.
             Ok(busy) => busy == 0,
             Err(error) => {
                 tracing::debug!(%error, "the log of the file could not be cut yet");

@@ -1,4 +1,4 @@
-//! The file stays as small as what it holds, and what was deleted cannot be read from it.
+//! The file stays as small as its content, and deleted data cannot be read from it.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::path::PathBuf;
@@ -44,12 +44,12 @@ async fn sweep_all(broker: &EmbeddedBroker) {
 }
 
 async fn number(broker: &EmbeddedBroker, text: &'static str) -> i64 {
-    let ask = move |conn: &Connection| conn.value(text, []);
-    broker.readers.ask("ask for a number", ask).await.unwrap()
+    let query = move |conn: &Connection| conn.value(text, []);
+    broker.readers.query("ask for a number", query).await.unwrap()
 }
 
 #[tokio::test]
-async fn the_space_of_deleted_tasks_is_given_back_and_nothing_of_them_can_be_read() {
+async fn the_space_of_deleted_tasks_is_returned_and_they_are_unreadable() {
     let directory = tempfile::tempdir().unwrap();
     let broker = open_with(&directory, clock()).await;
     for _ in 0..12 {
@@ -72,7 +72,7 @@ async fn the_space_of_deleted_tasks_is_given_back_and_nothing_of_them_can_be_rea
 }
 
 #[tokio::test]
-async fn a_log_that_grew_beside_a_long_reader_is_cut_while_the_store_runs() {
+async fn a_log_that_grew_during_a_long_read_is_truncated_while_the_store_runs() {
     let directory = tempfile::tempdir().unwrap();
     let broker = open_with(&directory, clock()).await;
     put(&broker, "first".to_owned()).await;
@@ -93,7 +93,7 @@ async fn a_log_that_grew_beside_a_long_reader_is_cut_while_the_store_runs() {
 }
 
 #[tokio::test]
-async fn a_small_file_of_an_older_version_is_rewritten_to_give_space_back() {
+async fn a_small_file_of_an_older_version_is_rewritten_to_return_space() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("runner.db");
     let old = rusqlite::Connection::open(&path).unwrap();
@@ -130,12 +130,12 @@ async fn a_small_file_of_an_older_version_is_rewritten_to_give_space_back() {
 }
 
 #[tokio::test]
-async fn a_file_that_never_shrinks_is_told_of_until_it_is_rewritten() {
+async fn a_file_that_never_shrinks_is_a_caveat_until_it_is_rewritten() {
     let directory = tempfile::tempdir().unwrap();
     let broker = open_with(&directory, clock()).await;
     assert_eq!(broker.caveats().await.unwrap(), []);
     put(&broker, "stays".to_owned()).await;
-    // As a file that was too large when it was opened.
+    // Like a file that was too large when it was opened.
     meddle(&broker, "PRAGMA journal_mode = wal; PRAGMA auto_vacuum = NONE; VACUUM;");
     assert_eq!(broker.caveats().await.unwrap()[0].code, "broker_never_shrinks");
     broker.compact().await.unwrap();
@@ -192,11 +192,11 @@ async fn decisions_of_a_file_with_many_and_of_silent_schedules_are_trimmed_and_c
         clock.advance(Duration::from_secs(1));
         from = to;
     }
-    let kept = number(&broker, "SELECT count(*) FROM decisions WHERE schedule = 'code:busy'").await;
-    assert!((200..250).contains(&kept), "{kept}");
+    let remaining = number(&broker, "SELECT count(*) FROM decisions WHERE schedule = 'code:busy'").await;
+    assert!((200..250).contains(&remaining), "{remaining}");
     let counted = "SELECT decisions FROM schedules WHERE id = 'code:busy'";
-    assert_eq!(number(&broker, counted).await, kept);
-    assert_eq!(broker.trimmed_records(), 2505 - u64::try_from(kept).unwrap());
+    assert_eq!(number(&broker, counted).await, remaining);
+    assert_eq!(broker.trimmed_records(), 2505 - u64::try_from(remaining).unwrap());
 
     clock.advance(Duration::from_secs(60 * 24 * 3600));
     let to = broker.clock.now();

@@ -1,4 +1,4 @@
-//! The passes that make tasks pending again: those that are due, and those that waited for a handler.
+//! Makes tasks pending again: those that are due, and those that waited for a handler.
 
 use runner_core::task::{QueueName, TaskState, TypePattern};
 use rusqlite::params;
@@ -27,7 +27,7 @@ pub(super) fn forward(tx: &mut Tx<'_>, queues: &[QueueName], limit: usize) -> Re
     let mut done = Forwarded::default();
     for queue in queues {
         for (state, head) in DELAYED {
-            // One more than are moved: when the next one is due, or that there is more to do.
+            // One more than are moved: its time is the next due time, or shows that there is more to do.
             let most = column(limit as u64).saturating_add(1);
             let found: Vec<(i64, i64, bool)> = tx.conn.all(head, params![queue.as_str(), most], |row| {
                 Ok((row.get(0)?, row.get(1)?, row.get(2)?))
@@ -54,7 +54,7 @@ pub(super) fn forward(tx: &mut Tx<'_>, queues: &[QueueName], limit: usize) -> Re
     Ok(done)
 }
 
-/// The range of types that a handler's name stands for, both ends included: one name, or all with that prefix.
+/// The range of types that a handler's name matches, inclusive: one name, or all with that prefix.
 pub(super) fn range(handler: &str) -> (String, String) {
     match TypePattern::parse(handler) {
         TypePattern::Prefix(prefix) => (prefix.to_owned(), format!("{prefix}{}", char::MAX)),
@@ -62,8 +62,8 @@ pub(super) fn range(handler: &str) -> (String, String) {
     }
 }
 
-/// Makes tasks pending that wait for a handler of a type in these ranges; at most `limit`, the caller asks again when
-/// all of them were used up.
+/// Makes tasks pending that wait for a handler of a type in these ranges; at most `limit`. If it returns `limit`, the
+/// caller calls again.
 pub(super) fn release_waiting(
     tx: &mut Tx<'_>,
     queues: &[QueueName],

@@ -1,6 +1,6 @@
-//! Groups: their names, their tasks, which are ripe, and taking a ripe one into a set.
+//! Groups: their names, their tasks, which are ripe, and moving a ripe one into a set.
 //!
-//! A group is nothing but its tasks. What becomes of those in a set is in `staged`.
+//! A group exists only as its tasks. Not here: tasks in a set (`staged`).
 
 use std::time::Duration;
 
@@ -20,10 +20,10 @@ use crate::{
     SET_DEADLINE, StagedSet, TaskPage, TaskRecord,
 };
 
-/// Names that a look at the groups asks for at once.
+/// Group names read at once.
 const NAMES: i64 = 500;
 
-/// One page of the groups of a queue; `(skip, size)` says which.
+/// One page of the groups of a queue, selected by `(skip, size)`.
 pub(super) fn page(conn: &Connection, queue: &QueueName, (skip, size): (i64, i64)) -> Result<GroupPage, SqlError> {
     let groups = conn.all(
         "SELECT group_name, count(*) FROM tasks WHERE queue = ? AND state = 'aggregating' \
@@ -45,7 +45,7 @@ pub(super) fn page(conn: &Connection, queue: &QueueName, (skip, size): (i64, i64
     Ok(GroupPage { groups, total })
 }
 
-/// One page of the tasks of a group; `(skip, size)` says which.
+/// One page of the tasks of a group, selected by `(skip, size)`.
 pub(super) fn tasks(
     conn: &Connection,
     queue: &QueueName,
@@ -76,7 +76,7 @@ pub(super) fn first(tx: &Tx<'_>, queue: &QueueName, group: &str, most: usize) ->
     )
 }
 
-/// Whether a group is ripe at this instant.
+/// Whether a group is ripe now.
 fn is_ripe(conn: &Connection, queue: &QueueName, group: &str, rule: &GroupRule, now: i64) -> Result<bool, SqlError> {
     let full = column(rule.size() as u64);
     let (size, oldest, newest): (i64, Option<i64>, Option<i64>) = conn.one(
@@ -93,7 +93,7 @@ fn is_ripe(conn: &Connection, queue: &QueueName, group: &str, rule: &GroupRule, 
     Ok(size >= full || rule.max_delay.is_some_and(|delay| passed(oldest, delay)) || passed(newest, rule.grace))
 }
 
-/// Takes the first tasks of a group into a set of this id if it is ripe.
+/// Moves the first tasks of a ripe group into a set with this id.
 fn stage(
     tx: &mut Tx<'_>,
     queue: &QueueName,
@@ -101,7 +101,7 @@ fn stage(
     rule: &GroupRule,
     id: &str,
 ) -> Result<Option<StagedSet>, SqlError> {
-    // Asked again inside the transaction: another process may have staged the group since.
+    // Checked again inside the transaction: another process may have staged the group since.
     if !is_ripe(tx.conn, queue, group, rule, tx.now)? {
         return Ok(None);
     }
@@ -125,7 +125,7 @@ fn stage(
     }))
 }
 
-/// Each name is one step down the index of the groups, however many tasks a group has.
+/// Finds each name by one step down the index, however many tasks a group has.
 fn names(conn: &Connection, queue: &QueueName, from: &str) -> Result<Vec<String>, SqlError> {
     conn.values(
         "WITH RECURSIVE names (name) AS ( \
@@ -144,7 +144,7 @@ impl Groups for EmbeddedBroker {
     async fn group_names(&self, queue: &QueueName, from: Option<&str>) -> BrokerResult<GroupNames> {
         let (queue, from) = (queue.clone(), from.unwrap_or_default().to_owned());
         let look = move |conn: &Connection| names(conn, &queue, &from);
-        let names = self.readers.ask("look for groups", look).await?;
+        let names = self.readers.query("look for groups", look).await?;
         let full = names.len() == usize::try_from(NAMES).unwrap_or(usize::MAX);
         let next = names.last().filter(|_| full).cloned();
         Ok(GroupNames { names, next })
@@ -152,23 +152,23 @@ impl Groups for EmbeddedBroker {
 
     async fn stage(&self, queue: &QueueName, group: &str, rule: &GroupRule) -> BrokerResult<Option<StagedSet>> {
         let (queue, group, rule) = (queue.clone(), group.to_owned(), *rule);
-        // Most looks find nothing ripe; those need no writer.
+        // Most checks find nothing ripe; those need no writer.
         let look = {
             let (queue, group, now) = (queue.clone(), group.clone(), micros(self.clock.now()));
             move |conn: &Connection| is_ripe(conn, &queue, &group, &rule, now)
         };
-        if !self.readers.ask("see whether a group is ripe", look).await? {
+        if !self.readers.query("see whether a group is ripe", look).await? {
             return Ok(None);
         }
         let id = uuid::Uuid::new_v4().to_string();
         let change = move |tx: &mut Tx<'_>| stage(tx, &queue, &group, &rule, &id);
-        self.writer.write("take the tasks of a group aside", change).await
+        self.writer.write("stage the tasks of a group", change).await
     }
 
     async fn read_staged(&self, set: &StagedSet) -> BrokerResult<Vec<TaskRecord>> {
         let wanted = set.clone();
         let read = move |conn: &Connection| staged::read(conn, &wanted);
-        let (tasks, unreadable) = self.readers.ask("read the tasks of a group", read).await?;
+        let (tasks, unreadable) = self.readers.query("read the tasks of a group", read).await?;
         if !unreadable.is_empty() {
             let set = set.clone();
             let change = move |tx: &mut Tx<'_>| staged::archive_unreadable(tx, &set, &unreadable);
@@ -199,13 +199,13 @@ impl Groups for EmbeddedBroker {
 
     async fn groups(&self, queue: &QueueName, at: Page) -> BrokerResult<GroupPage> {
         let queue = queue.clone();
-        let ask = move |conn: &Connection| page(conn, &queue, bounds(at));
-        self.readers.ask("list groups", ask).await
+        let query = move |conn: &Connection| page(conn, &queue, bounds(at));
+        self.readers.query("list groups", query).await
     }
 
     async fn group_tasks(&self, queue: &QueueName, group: &str, at: Page) -> BrokerResult<TaskPage> {
         let (queue, group) = (queue.clone(), group.to_owned());
-        let ask = move |conn: &Connection| tasks(conn, &queue, &group, bounds(at));
-        self.readers.ask("list the tasks of a group", ask).await
+        let query = move |conn: &Connection| tasks(conn, &queue, &group, bounds(at));
+        self.readers.query("list the tasks of a group", query).await
     }
 }

@@ -1,4 +1,4 @@
-//! What only this broker promises about groups: about files of an older program and about damaged rows.
+//! Guarantees about groups that only this broker makes: files of an older program, damaged rows.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::time::Duration;

@@ -1,7 +1,7 @@
-//! What the broker has seen of the health of its file: whether the path still leads to the file that is open, whether
-//! SQLite found it damaged, whether a write was refused.
+//! The health of the file: whether the path still leads to the open file, whether SQLite found damage, whether a write was
+//! refused.
 //!
-//! Only takes notes: what is done about it is up to the callers.
+//! Only records; callers decide what to do about it.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -11,16 +11,16 @@ use rusqlite::ErrorCode;
 
 use super::error::SqlError;
 
-/// Distinguishes two files of the same name: device and number.
+/// Identifies a file independently of its name: device and inode number.
 type Identity = (u64, u64);
 
-/// The health of one file, shared by all connections of a broker. Each note stands alone: no two of them are read or
+/// The health of one file, shared by all connections of a broker. Each field is independent: no two of them are read or
 /// written together.
 pub(super) struct FileHealth {
     path: PathBuf,
     file: Option<Identity>,
     log: PathBuf,
-    /// Of the log, from when it was first seen: SQLite keeps it while a connection is open.
+    /// Of the write-ahead log, once it exists: SQLite keeps it while a connection is open.
     log_seen: Mutex<Option<Identity>>,
     /// In SQLite's words.
     damage: Mutex<Option<String>>,
@@ -29,7 +29,7 @@ pub(super) struct FileHealth {
 }
 
 impl FileHealth {
-    /// Of the file at `path`, which has just been opened.
+    /// For the file at `path`, which has just been opened.
     pub(super) fn of(path: &Path) -> Self {
         let mut log = path.to_path_buf().into_os_string();
         log.push("-wal");
@@ -45,8 +45,7 @@ impl FileHealth {
         }
     }
 
-    /// Whether the path still leads to what is open: what is written into a file without a name is gone with the
-    /// process.
+    /// Fails if the path no longer leads to the open file: writes to a file without a name are lost with the process.
     pub(super) fn check_in_place(&self) -> Result<(), SqlError> {
         let now = identity(&self.path);
         if self.file.is_some() && now != self.file {
@@ -64,7 +63,7 @@ impl FileHealth {
         }
     }
 
-    /// Takes note of an error of a statement.
+    /// Records an error of a statement.
     pub(super) fn note_error(&self, error: &SqlError) {
         let SqlError::Sqlite(rusqlite::Error::SqliteFailure(code, _)) = error else {
             return;
@@ -78,27 +77,27 @@ impl FileHealth {
         }
     }
 
-    /// Takes note of damage.
+    /// Records damage.
     pub(super) fn note_damage(&self, how: &str) {
         self.damage_noted().get_or_insert_with(|| how.to_owned());
     }
 
-    /// A look at the whole file found none.
+    /// A check of the whole file found no damage.
     pub(super) fn note_sound(&self) {
         *self.damage_noted() = None;
     }
 
-    /// The damage that was met, if any.
+    /// The damage found, if any.
     pub(super) fn damage(&self) -> Option<String> {
         self.damage_noted().clone()
     }
 
-    /// A transaction was committed.
+    /// Records a committed transaction.
     pub(super) fn note_write(&self) {
         self.writes.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// How many transactions were committed since the start.
+    /// Number of transactions committed since the start.
     pub(super) fn writes(&self) -> u64 {
         self.writes.load(Ordering::Relaxed)
     }
@@ -108,7 +107,7 @@ impl FileHealth {
         self.refused.load(Ordering::Relaxed)
     }
 
-    /// A write of some size was taken.
+    /// Records that a write of some size succeeded.
     pub(super) fn note_room(&self) {
         self.refused.store(false, Ordering::Relaxed);
     }
@@ -134,7 +133,7 @@ fn identity(path: &Path) -> Option<Identity> {
     Some((file.dev(), file.ino()))
 }
 
-/// Elsewhere an open file cannot be removed.
+/// Other systems do not let an open file be removed.
 #[cfg(not(unix))]
 fn identity(_: &Path) -> Option<Identity> {
     None

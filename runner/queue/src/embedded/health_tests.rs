@@ -1,4 +1,4 @@
-//! What the broker says of its file when that was moved, damaged or could not be written.
+//! The broker's reports about a file that was moved, damaged or could not be written.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::fs;
@@ -21,7 +21,7 @@ async fn put(broker: &EmbeddedBroker, payload: &str) -> Result<(), &'static str>
 }
 
 #[tokio::test]
-async fn nothing_is_accepted_while_the_file_is_away_and_all_goes_on_when_it_is_back() {
+async fn nothing_is_accepted_while_the_file_is_missing() {
     let directory = tempfile::tempdir().unwrap();
     let broker = open_with(&directory, clock()).await;
     put(&broker, "kept").await.unwrap();
@@ -53,7 +53,7 @@ async fn a_log_that_was_removed_is_noticed() {
 }
 
 #[tokio::test]
-async fn damage_anywhere_in_the_file_is_found_and_told_by_every_probe() {
+async fn damage_anywhere_in_the_file_is_found_and_reported_by_every_probe() {
     let directory = tempfile::tempdir().unwrap();
     let broker = open_with(&directory, clock()).await;
     for _ in 0..200 {
@@ -62,7 +62,7 @@ async fn damage_anywhere_in_the_file_is_found_and_told_by_every_probe() {
     let path = broker.path().to_owned();
     broker.close().await;
     let mut file = fs::OpenOptions::new().write(true).open(&path).unwrap();
-    // Among the tasks: without the pages of its schema the file cannot be opened.
+    // In the pages of tasks: without the pages of its schema the file cannot be opened.
     for page in 120..140 {
         file.seek(SeekFrom::Start(page * 4096)).unwrap();
         file.write_all(&[0xa5; 4096]).unwrap();
@@ -95,18 +95,18 @@ async fn a_file_that_refused_a_write_must_take_a_large_one_to_count_as_writable(
     assert_eq!(code_of_probe(&broker).await, None);
     assert_eq!(room().unwrap(), 1);
     assert!(!broker.health.refused());
-    // Where others write, nothing is written to find out.
+    // While others write, the probe writes nothing.
     let before = broker.health.writes();
     put(&broker, "second").await.unwrap();
     assert_eq!(code_of_probe(&broker).await, None);
     assert_eq!(broker.health.writes(), before + 1);
-    // Where nobody does, a little is.
+    // Without other writes, the probe writes a little.
     assert_eq!(code_of_probe(&broker).await, None);
     assert_eq!(broker.health.writes(), before + 2);
 }
 
 #[tokio::test]
-async fn a_file_that_cannot_be_written_says_so() {
+async fn an_unwritable_file_is_reported() {
     let directory = tempfile::tempdir().unwrap();
     let broker = open_with(&directory, clock()).await;
     put(&broker, "first").await.unwrap();

@@ -1,4 +1,5 @@
-//! The seam's `Holders`: which instance leads, which instance has which schedules, the withdrawal of those that none has any more, and when cursors were set back.
+//! The seam's `Holders`: the leading instance, which instance has which schedules, withdrawal of those that no instance has any
+//! more, and corrections of cursors.
 //!
 //! Not here: what a withdrawal does to the cursor, which happens when the schedule is registered again.
 
@@ -15,13 +16,13 @@ use super::writer::Tx;
 use super::{EmbeddedBroker, schedule};
 use crate::{BrokerResult, Corrections, HOLD_AFTER_END, HOLD_AT_MOST, Held, Holders};
 
-/// Corrections at most this far apart are one, microseconds.
+/// Corrections at most this far apart count as one, in microseconds.
 const ONE_CORRECTION: i64 = 60_000_000;
 
-/// Schedules of one source that are read: many times those of any installation.
+/// Maximum number of schedules read of one source: many times those of any installation.
 const MOST: u64 = 200_000;
 
-/// Says which schedules an instance has; whether the instance was known.
+/// Records which schedules an instance has. Returns whether the instance was known.
 pub(super) fn hold(tx: &Tx<'_>, instance: &str, held: &[Held], ttl: Duration) -> Result<bool, SqlError> {
     forget_ended(tx)?;
     let until = tx.now.saturating_add(span(ttl));
@@ -39,7 +40,7 @@ pub(super) fn hold(tx: &Tx<'_>, instance: &str, held: &[Held], ttl: Duration) ->
              ON CONFLICT (instance, schedule) DO UPDATE SET revision = excluded.revision",
             params![instance, id, held.revision],
         )?;
-        // At first sight it has no cursor yet: it is registered next.
+        // A new schedule has no cursor yet: its registration follows.
         tx.conn.exec(
             "INSERT INTO scopes (scope, schedule) VALUES (?, ?) ON CONFLICT DO NOTHING",
             params![held.scope, id],
@@ -48,7 +49,7 @@ pub(super) fn hold(tx: &Tx<'_>, instance: &str, held: &[Held], ttl: Duration) ->
     Ok(known)
 }
 
-/// Whether the instance was known.
+/// Sets when the instance expires. Returns whether it was known.
 fn expire_at(tx: &Tx<'_>, instance: &str, end: i64) -> Result<bool, SqlError> {
     let known = tx.conn.exec(
         "UPDATE holders SET expires_at = ? WHERE instance = ?",
@@ -57,8 +58,7 @@ fn expire_at(tx: &Tx<'_>, instance: &str, end: i64) -> Result<bool, SqlError> {
     Ok(known > 0)
 }
 
-/// Forgets the instances whose time is over. An end that is further ahead than any should be was written while the clock
-/// was wrong.
+/// Deletes expired instances. An expiry further ahead than any can be was written with a wrong clock.
 fn forget_ended(tx: &Tx<'_>) -> Result<(), SqlError> {
     let latest = tx.now.saturating_add(span(HOLD_AT_MOST)).saturating_add(1);
     for statement in [
@@ -71,12 +71,12 @@ fn forget_ended(tx: &Tx<'_>) -> Result<(), SqlError> {
     Ok(())
 }
 
-/// An instance that ends in good order is not waited for as long as one that fell silent.
+/// Removes an instance that ends in good order, so that its schedules need not wait for its expiry.
 pub(super) fn let_go(tx: &Tx<'_>, instance: &str, soon: Duration) -> Result<(), SqlError> {
     expire_at(tx, instance, tx.now.saturating_add(span(soon))).map(drop)
 }
 
-/// Withdraws schedules that an instance has no longer; those that no other one has either.
+/// Withdraws schedules that an instance no longer has, unless another instance has them.
 pub(super) fn withdraw(
     tx: &Tx<'_>,
     instance: &str,
@@ -108,7 +108,7 @@ pub(super) fn withdraw(
     Ok(withdrawn)
 }
 
-/// Schedules that were ever held from a scope and not withdrawn since.
+/// Schedules that were held from a scope and not withdrawn since.
 pub(super) fn held_from(conn: &Connection, scope: &str) -> Result<Vec<ScheduleId>, SqlError> {
     conn.all(
         "SELECT schedule FROM scopes WHERE scope = ? LIMIT ?",
@@ -117,7 +117,7 @@ pub(super) fn held_from(conn: &Connection, scope: &str) -> Result<Vec<ScheduleId
     )
 }
 
-/// The last time that cursors were set back to the present.
+/// The last time that cursors were corrected.
 pub(super) fn corrections(conn: &Connection) -> Result<Option<Corrections>, SqlError> {
     conn.first("SELECT at, ahead_s, schedules FROM clock_corrections", [], |row| {
         Ok(Corrections {
@@ -128,7 +128,7 @@ pub(super) fn corrections(conn: &Connection) -> Result<Option<Corrections>, SqlE
     })
 }
 
-/// Records how many cursors were set back; those of one and the same correction count together.
+/// Records how many cursors were corrected; those of one correction count together.
 pub(super) fn note_corrections(tx: &Tx<'_>, ahead_s: i64, schedules: i64) -> Result<(), SqlError> {
     tx.conn.exec(
         "INSERT INTO clock_corrections (one, at, ahead_s, schedules) VALUES (1, ?1, ?2, ?3) \
@@ -159,7 +159,7 @@ impl Holders for EmbeddedBroker {
     async fn hold(&self, instance: &str, held: &[Held], ttl: Duration) -> BrokerResult<bool> {
         let (instance, held) = (instance.to_owned(), held.to_vec());
         let change = move |tx: &mut Tx<'_>| hold(tx, &instance, &held, ttl);
-        // Said again every few seconds.
+        // Unsynced: it is repeated every few seconds.
         self.writer
             .write_unsynced("say which schedules there are", change)
             .await
@@ -173,7 +173,7 @@ impl Holders for EmbeddedBroker {
 
     async fn held_from(&self, scope: &str) -> BrokerResult<Vec<ScheduleId>> {
         let scope = scope.to_owned();
-        let ask = move |conn: &Connection| held_from(conn, &scope);
-        self.readers.ask("ask for the schedules of a source", ask).await
+        let query = move |conn: &Connection| held_from(conn, &scope);
+        self.readers.query("ask for the schedules of a source", query).await
     }
 }

@@ -1,4 +1,4 @@
-//! Questions about the past and the size of a queue, and about what a schedule enqueued.
+//! Queries about the past and the size of a queue, and about fires of a schedule.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -17,10 +17,10 @@ use super::rows::{self, count, instant};
 use super::tally::DAY;
 use crate::{BrokerResult, DayCount, EnqueueEvent, EnqueueEventPage, Entries, EntryView, Page};
 
-/// Rows of each state that an estimate looks at.
+/// Rows of each state in the sample of an estimate.
 const SAMPLE: i64 = 20;
 
-/// What a row takes besides its texts and blobs: numbers, the record's head, entries of three indexes.
+/// Bytes of a row besides its texts and blobs: numbers, the record's head, entries of three indexes.
 const ROW: i64 = 200;
 
 /// The last days, today first.
@@ -45,11 +45,11 @@ pub(super) fn days(conn: &Connection, queue: &QueueName, days: usize, now: i64) 
     Ok(history.collect())
 }
 
-/// About how many bytes the tasks of a queue take: the mean of a few rows of each state, times their number.
+/// Estimated bytes of the tasks of a queue: the mean of a few rows of each state, times their number.
 pub(super) fn memory(conn: &Connection, queue: &QueueName) -> Result<u64, SqlError> {
     let mut total = 0_u64;
     for state in TaskState::ALL {
-        // Attempts are texts of any length; the newest ones of the sampled tasks stand for all.
+        // Attempts are texts of any length; the newest ones of the sampled tasks represent all.
         let text = format!(
             "SELECT (SELECT {state} FROM queues WHERE name = ?1), avg(size) FROM \
                (SELECT length(t.payload) + length(t.id) * 2 + length(t.queue) * 3 + length(t.kind) \
@@ -68,7 +68,7 @@ pub(super) fn memory(conn: &Connection, queue: &QueueName) -> Result<u64, SqlErr
     Ok(total)
 }
 
-/// Fires on record, newest first; `(skip, size)` says which.
+/// Recorded fires, newest first, selected by `(skip, size)`.
 pub(super) fn enqueue_events(
     conn: &Connection,
     schedule: &ScheduleId,
@@ -79,7 +79,7 @@ pub(super) fn enqueue_events(
          ORDER BY seq DESC LIMIT ? OFFSET ?",
         params![schedule.as_str(), size, skip],
         |row| {
-            // One that cannot be read is left out, as over Redis.
+            // An unreadable one is left out, as with Redis.
             let Ok(task) = rows::task_id(row, 0) else {
                 return Ok(None);
             };
@@ -99,14 +99,14 @@ pub(super) fn enqueue_events(
 
 #[async_trait]
 impl Entries for EmbeddedBroker {
-    /// Nothing to do: no other tool reads this file.
+    /// Does nothing: no other tool reads this file.
     async fn publish_entries(&self, _: &str, _: &[EntryView], _: Duration) -> BrokerResult<()> {
         Ok(())
     }
 
     async fn enqueue_events(&self, schedule: &ScheduleId, at: Page) -> BrokerResult<EnqueueEventPage> {
         let schedule = schedule.clone();
-        let ask = move |conn: &Connection| enqueue_events(conn, &schedule, bounds(at));
-        self.readers.ask("read what a schedule enqueued", ask).await
+        let query = move |conn: &Connection| enqueue_events(conn, &schedule, bounds(at));
+        self.readers.query("read what a schedule enqueued", query).await
     }
 }

@@ -23,18 +23,18 @@ use crate::{
 impl InspectQueues for EmbeddedBroker {
     async fn queues(&self) -> BrokerResult<Vec<QueueInfo>> {
         let now = micros(self.clock.now());
-        let ask = move |conn: &Connection| queues(conn, now, None);
-        self.readers.ask("list queues", ask).await
+        let query = move |conn: &Connection| queues(conn, now, None);
+        self.readers.query("list queues", query).await
     }
 
     async fn queue_names(&self) -> BrokerResult<Vec<QueueName>> {
-        self.readers.ask("list queues", queue_names).await
+        self.readers.query("list queues", queue_names).await
     }
 
     async fn queues_of(&self, wanted: &[QueueName]) -> BrokerResult<Vec<QueueInfo>> {
         let (now, names) = (micros(self.clock.now()), wanted.to_vec());
-        let ask = move |conn: &Connection| queues(conn, now, Some(&names));
-        let mut found = self.readers.ask("look at queues", ask).await?;
+        let query = move |conn: &Connection| queues(conn, now, Some(&names));
+        let mut found = self.readers.query("look at queues", query).await?;
         found.sort_by_key(|info| wanted.iter().position(|name| *name == info.name));
         Ok(found)
     }
@@ -42,20 +42,20 @@ impl InspectQueues for EmbeddedBroker {
     async fn history(&self, queue: &QueueName, days: usize) -> BrokerResult<Vec<DayCount>> {
         let (queue, now) = (queue.clone(), micros(self.clock.now()));
         let days = days.clamp(1, MAX_HISTORY_DAYS);
-        let ask = move |conn: &Connection| history::days(conn, &queue, days, now);
-        self.readers.ask("read what a queue processed", ask).await
+        let query = move |conn: &Connection| history::days(conn, &queue, days, now);
+        self.readers.query("read what a queue processed", query).await
     }
 
     async fn memory(&self, queue: &QueueName) -> BrokerResult<u64> {
         let queue = queue.clone();
-        let ask = move |conn: &Connection| history::memory(conn, &queue);
-        self.readers.ask("estimate the size of a queue", ask).await
+        let query = move |conn: &Connection| history::memory(conn, &queue);
+        self.readers.query("estimate the size of a queue", query).await
     }
 
     async fn pending_types(&self, queue: &QueueName, look: usize) -> BrokerResult<Vec<PendingType>> {
         let (queue, look) = (queue.clone(), look.clamp(1, MAX_PENDING_LOOK));
-        let ask = move |conn: &Connection| pending_types(conn, &queue, look);
-        self.readers.ask("look at the types of pending tasks", ask).await
+        let query = move |conn: &Connection| pending_types(conn, &queue, look);
+        self.readers.query("look at the types of pending tasks", query).await
     }
 }
 
@@ -76,7 +76,7 @@ pub(super) fn queues(conn: &Connection, now: i64, only: Option<&[QueueName]>) ->
     Ok(found.into_iter().flatten().collect())
 }
 
-/// `None` if its name cannot be a queue's: no task can be enqueued to it, and the page does not fail for it.
+/// `None` if the name cannot be a queue's: no task can be enqueued to it, and the page must not fail because of it.
 fn queue_info(row: &Row<'_>, now: i64) -> Result<Option<QueueInfo>, SqlError> {
     let number = |place: usize| row.get::<_, i64>(place).map(count);
     let mut counts = BTreeMap::new();
@@ -105,14 +105,14 @@ pub(super) fn queue_names(conn: &Connection) -> Result<Vec<QueueName>, SqlError>
     Ok(names.into_iter().filter_map(|name| QueueName::new(name).ok()).collect())
 }
 
-/// Those of the queues that have anything on these lists.
+/// Those of the queues that have tasks on these lists.
 pub(super) fn having(conn: &Connection, queues: &[QueueName], lists: Lists) -> Result<Vec<QueueName>, SqlError> {
     let sum = match lists {
         Lists::Pending => "pending",
         Lists::Delayed => "scheduled + retry",
         Lists::Active => "active",
         Lists::Ended => "completed + archived",
-        // Sets that are being put together are in no sum.
+        // Sets that are being aggregated are in no sum.
         Lists::Grouped => "aggregating + EXISTS (SELECT 1 FROM staged_sets s WHERE s.queue = q.name)",
         Lists::Any => {
             "pending + scheduled + retry + active + completed + archived + aggregating + \

@@ -18,7 +18,7 @@ use crate::{
 /// The largest page.
 const LARGEST_PAGE: usize = 1_000;
 
-/// Where a page begins, counted from 0, and its size.
+/// Offset and size of a page.
 pub(super) fn bounds(page: Page) -> (i64, i64) {
     let size = page.size.clamp(1, LARGEST_PAGE);
     let skip = page.number.saturating_sub(1).saturating_mul(size);
@@ -29,55 +29,55 @@ pub(super) fn bounds(page: Page) -> (i64, i64) {
 impl InspectTasks for EmbeddedBroker {
     async fn tasks(&self, queue: &QueueName, state: TaskState, at: Page) -> BrokerResult<TaskPage> {
         let queue = queue.clone();
-        let ask = move |conn: &Connection| page(conn, &queue, state, bounds(at));
-        self.readers.ask("list tasks", ask).await
+        let query = move |conn: &Connection| page(conn, &queue, state, bounds(at));
+        self.readers.query("list tasks", query).await
     }
 
     async fn task(&self, queue: &QueueName, id: &TaskId) -> BrokerResult<Option<TaskInfo>> {
         let (queue, id) = (queue.clone(), id.clone());
-        let ask = move |conn: &Connection| task(conn, &queue, &id);
-        self.readers.ask("read a task", ask).await
+        let query = move |conn: &Connection| task(conn, &queue, &id);
+        self.readers.query("read a task", query).await
     }
 
     async fn glance(&self, queue: &QueueName, id: &TaskId) -> BrokerResult<Option<TaskInfo>> {
         let (queue, id) = (queue.clone(), id.clone());
-        let ask = move |conn: &Connection| glance(conn, &queue, &id);
-        self.readers.ask("read a task", ask).await
+        let query = move |conn: &Connection| glance(conn, &queue, &id);
+        self.readers.query("read a task", query).await
     }
 
     async fn raw_task(&self, queue: &QueueName, id: &[u8]) -> BrokerResult<Option<RawTask>> {
         let (queue, id) = (queue.clone(), id.to_vec());
-        let ask = move |conn: &Connection| raw_task(conn, &queue, &id);
-        self.readers.ask("look at a task", ask).await
+        let query = move |conn: &Connection| raw_task(conn, &queue, &id);
+        self.readers.query("look at a task", query).await
     }
 
     async fn find(&self, id: &TaskId) -> BrokerResult<Vec<QueueName>> {
         let id = id.clone();
-        let ask = move |conn: &Connection| find(conn, &id);
-        self.readers.ask("find a task", ask).await
+        let query = move |conn: &Connection| find(conn, &id);
+        self.readers.query("find a task", query).await
     }
 
     async fn lock_holder(&self, task: &Task) -> BrokerResult<Option<TaskId>> {
         let (task, now) = (task.clone(), micros(self.clock.now()));
-        let ask = move |conn: &Connection| lock_holder(conn, &task, now);
-        self.readers.ask("look at a uniqueness lock", ask).await
+        let query = move |conn: &Connection| lock_holder(conn, &task, now);
+        self.readers.query("look at a uniqueness lock", query).await
     }
 
     async fn attempts(&self, queue: &QueueName, id: &TaskId) -> BrokerResult<Vec<Attempt>> {
         let (queue, id) = (queue.clone(), id.clone());
-        let ask = move |conn: &Connection| attempts(conn, &queue, &id);
-        self.readers.ask("read attempts", ask).await
+        let query = move |conn: &Connection| attempts(conn, &queue, &id);
+        self.readers.query("read attempts", query).await
     }
 }
 
-/// One page of the tasks of a state; `(skip, size)` says which.
+/// One page of the tasks of a state, selected by `(skip, size)`.
 pub(super) fn page(
     conn: &Connection,
     queue: &QueueName,
     state: TaskState,
     (skip, size): (i64, i64),
 ) -> Result<TaskPage, SqlError> {
-    // Active tasks lie in the order of the ends of their leases, and are shown as they were claimed.
+    // The list is sorted by the end of the lease; pages show active tasks in the order of their claims.
     let order = match state {
         TaskState::Active => "t.run",
         TaskState::Archived | TaskState::Completed => "t.at DESC, t.seq DESC",
@@ -149,7 +149,7 @@ pub(super) fn lock_holder(conn: &Connection, task: &Task, now: i64) -> Result<Op
     Ok(holder.and_then(|id| TaskId::new(id).ok()))
 }
 
-/// One that cannot be read is left out, as over Redis.
+/// Unreadable ones are left out, as with Redis.
 pub(super) fn attempts(conn: &Connection, queue: &QueueName, id: &TaskId) -> Result<Vec<Attempt>, SqlError> {
     let found = conn.all(
         "SELECT a.body FROM tasks t CROSS JOIN attempts a ON a.task = t.seq \

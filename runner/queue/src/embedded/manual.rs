@@ -1,6 +1,6 @@
-//! Runs of a schedule by hand: the task and its decision, unless another run has not ended.
+//! Manual runs of a schedule: the task and its decision, unless another run is unfinished.
 //!
-//! Not here: which earlier runs block it, which is the same for occurrences (`schedule`).
+//! Not here: which earlier runs block it; that rule is the same for occurrences (`schedule`).
 
 use rusqlite::params;
 
@@ -28,7 +28,7 @@ pub(super) fn run_now(tx: &mut Tx<'_>, run: &ManualRun) -> Result<ManuallyRun, S
         Err(refusal) => return Ok(ManuallyRun::Refused(refusal)),
     };
     let queue = &run.task.queue;
-    // At first sight it stands at the present, and does so when a scheduler registers it.
+    // An unknown schedule gets the present as its cursor, as its registration would set it.
     tx.conn.exec(
         "INSERT INTO schedules (id, revision, cursor, unbroken_since) VALUES (?1, '', ?2, ?2) ON CONFLICT DO NOTHING",
         params![run.id.as_str(), tx.now],

@@ -1,8 +1,8 @@
-//! The embedded broker: one SQLite file, for one host and as many processes on it as open it.
+//! The embedded broker: one SQLite file, for one host and any number of processes on it.
 //!
-//! Nothing is configured and nothing else has to run. Every change goes through one writing task, which
-//! shares the sync of the disk between whatever came in meanwhile (`writer`); questions are answered from
-//! connections that cannot write. Each subject of the seam has its file; this one puts them together.
+//! Needs no configuration and no other program. All changes go through one writer thread, which shares the sync of the disk
+//! among the writes that arrived meanwhile (`writer`); reads use read-only connections. Each subject of the seam has its
+//! file; this one assembles them.
 
 mod act;
 mod audit;
@@ -89,22 +89,22 @@ pub use backup::{BackedUp, BackupError, backup};
 pub use ceiling::EmbeddedCeiling;
 pub use file::make_file;
 
-/// A store of tasks in one SQLite file. Cheap to share behind an `Arc`; the file is closed when the last
-/// holder is gone.
+/// A store of tasks in one SQLite file. Cheap to share behind an `Arc`; the file is closed when the last holder is
+/// dropped.
 pub struct EmbeddedBroker {
     path: PathBuf,
     readers: Readers,
     writer: Writer,
     wakeups: Arc<Wakeups>,
     clock: Arc<dyn Clock>,
-    /// The server that claims are noted for, known from the first heartbeat on.
+    /// The server recorded with claims; known from the first heartbeat on.
     claimant: OnceLock<String>,
     type_filter: Arc<ClaimFilter>,
     last_heartbeat: Arc<servers::LastHeartbeat>,
     dead_workers: dead_workers::DeadWorkers,
-    /// The record of an attempt at which the last repair ended.
+    /// The attempt record at which the last repair ended.
     repaired_to: AtomicI64,
-    /// Records deleted to keep bounds, not yet reported.
+    /// Records deleted to respect limits, not yet reported.
     trimmed: Arc<AtomicU64>,
     health: Arc<FileHealth>,
     write_probe: WriteProbe,
@@ -119,12 +119,12 @@ impl std::fmt::Debug for EmbeddedBroker {
 }
 
 impl EmbeddedBroker {
-    /// Opens the file, which is made (readable by its owner only) if it is missing, and brings it up to date.
+    /// Opens the file, creating it (readable by its owner only) if it is missing, and runs its migrations.
     ///
     /// # Errors
     ///
-    /// `Refused` when the file cannot be made, is no database or comes from a newer program; `Unreachable`
-    /// when another process keeps it locked; `Full` when the disk is.
+    /// `Refused` if the file cannot be created, is no database or comes from a newer program; `Unreachable` if another
+    /// process keeps it locked; `Full` if the disk is full.
     pub async fn open(path: impl AsRef<Path>, clock: Arc<dyn Clock>) -> BrokerResult<Self> {
         let path = path.as_ref().to_path_buf();
         let failed = |source| BrokerError::Unreachable {
@@ -162,30 +162,30 @@ impl EmbeddedBroker {
         })
     }
 
-    /// The file, for others that keep tables of their own in it.
+    /// The path of the file, for code that stores its own tables in it.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Looks for contradictions in the file: counts that are off, locks and attempts without a task, a damaged
-    /// index. One line each; empty when all is well. Reads every row: for tests and for repair.
+    /// Checks the file for inconsistencies: wrong counts, locks and attempts without a task, a damaged index. One line each;
+    /// empty for a sound file. Reads every row: for tests and repair.
     ///
     /// # Errors
     ///
-    /// When the file cannot be read.
+    /// If the file cannot be read.
     pub async fn audit(&self) -> BrokerResult<Vec<String>> {
         let now = micros(self.clock.now());
-        let ask = move |conn: &Connection| audit::audit(conn, now);
-        self.readers.ask("audit its file", ask).await
+        let query = move |conn: &Connection| audit::audit(conn, now);
+        self.readers.query("audit its file", query).await
     }
 
-    /// Rewrites the whole file without gaps, so that it gives the space of deleted tasks back from then on. Writes
-    /// wait meanwhile, and the disk needs room for a second copy.
+    /// Rewrites the whole file without gaps, so that it returns the space of deleted tasks from then on. Writes wait
+    /// meanwhile, and the disk needs room for a second copy.
     ///
     /// # Errors
     ///
-    /// `Unreachable` when others keep the file in use, `Full` when there is no room.
+    /// `Unreachable` if other processes keep the file in use, `Full` if there is no room.
     pub async fn compact(&self) -> BrokerResult<()> {
         const DOING: &str = "rewrite its file";
         let path = self.path.clone();
@@ -207,8 +207,8 @@ impl Broker for EmbeddedBroker {
     async fn now(&self) -> BrokerResult<Timestamp> {
         const DOING: &str = "see whether it answers";
         self.health.check_in_place().map_err(|e| broker_error(DOING, e))?;
-        let ask = |conn: &Connection| conn.value::<i64>("SELECT count(*) FROM sqlite_schema", []);
-        self.readers.ask(DOING, ask).await?;
+        let query = |conn: &Connection| conn.value::<i64>("SELECT count(*) FROM sqlite_schema", []);
+        self.readers.query(DOING, query).await?;
         Ok(self.clock.now())
     }
 
@@ -217,12 +217,12 @@ impl Broker for EmbeddedBroker {
     }
 
     async fn caveats(&self) -> BrokerResult<Vec<Caveat>> {
-        // The table makes the connection look at the file again; it answers from memory otherwise.
-        let ask = |conn: &Connection| {
+        // Reading a table makes the connection access the file; otherwise it answers from memory.
+        let query = |conn: &Connection| {
             let text = "SELECT auto_vacuum, (SELECT count(*) FROM sqlite_schema) FROM pragma_auto_vacuum";
             conn.value(text, [])
         };
-        let how = self.readers.ask("ask how its file was made", ask).await?;
+        let how = self.readers.query("ask how its file was made", query).await?;
         Ok(file_size::caveat(how).into_iter().collect())
     }
 
@@ -230,7 +230,7 @@ impl Broker for EmbeddedBroker {
         self.trimmed.swap(0, Ordering::Relaxed)
     }
 
-    /// Everything is in the one file then, and nothing beside it, so that it can be copied.
+    /// Afterwards everything is in the one file, which can then be copied.
     async fn close(&self) {
         self.readers.close();
         self.writer.close().await;

@@ -1,6 +1,6 @@
-//! The moves of tasks from one state to another that several subjects share, and the end of tasks.
+//! Moves of tasks between states that several subjects share, and the deletion of tasks.
 //!
-//! Each keeps the sums. None asks whether the move is legal: the caller has checked that.
+//! Each updates the sums. None checks whether the move is legal: that is up to the caller.
 
 use runner_core::task::{QueueName, TaskState};
 use rusqlite::{Row, params};
@@ -11,7 +11,7 @@ use super::rows::{self, column, to_json};
 use super::writer::Tx;
 use crate::stored_error;
 
-/// A row of a list, with what its deletion needs. An id or a lock that cannot be read is `None`.
+/// A row of a list with what its deletion needs. An unreadable id or lock is `None`.
 pub(super) struct TaskList {
     pub(super) seq: i64,
     id: Option<String>,
@@ -19,7 +19,7 @@ pub(super) struct TaskList {
 }
 
 impl TaskList {
-    /// From the columns seq, id, unique_key.
+    /// Reads the columns seq, id, unique_key.
     pub(super) fn read(row: &Row<'_>) -> Result<Self, SqlError> {
         Ok(Self {
             seq: row.get(0)?,
@@ -44,8 +44,8 @@ pub(super) fn first(tx: &Tx<'_>, queue: &QueueName, state: TaskState, most: usiz
         .all(&text, params![queue.as_str(), column(most as u64)], TaskList::read)
 }
 
-/// Deletes rows of a list and releases their locks. A row whose id or lock cannot be read goes too; what it may have
-/// locked is free in time.
+/// Deletes rows of a list and releases their locks. A row with an unreadable id or lock is deleted too; its lock expires
+/// by itself.
 pub(super) fn erase(tx: &mut Tx<'_>, queue: &QueueName, from: TaskState, found: &[TaskList]) -> Result<(), SqlError> {
     for row in found {
         if let Some(id) = &row.id {
@@ -55,7 +55,7 @@ pub(super) fn erase(tx: &mut Tx<'_>, queue: &QueueName, from: TaskState, found: 
     delete(tx, queue, from, &seqs(found))
 }
 
-/// Behind all pending tasks of the queue, in the order given.
+/// Moves tasks behind all pending tasks of the queue, in the given order.
 pub(super) fn to_back(tx: &mut Tx<'_>, queue: &QueueName, from: TaskState, seqs: &[i64]) -> Result<(), SqlError> {
     if seqs.is_empty() {
         return Ok(());
@@ -65,7 +65,7 @@ pub(super) fn to_back(tx: &mut Tx<'_>, queue: &QueueName, from: TaskState, seqs:
     to_pending(tx, queue, from, seqs, first)
 }
 
-/// Before all pending tasks of the queue, in the order given.
+/// Moves tasks before all pending tasks of the queue, in the given order.
 pub(super) fn to_front(tx: &mut Tx<'_>, queue: &QueueName, from: TaskState, seqs: &[i64]) -> Result<(), SqlError> {
     if seqs.is_empty() {
         return Ok(());
@@ -87,7 +87,7 @@ fn to_pending(tx: &mut Tx<'_>, queue: &QueueName, from: TaskState, seqs: &[i64],
     Ok(())
 }
 
-/// Run again by an operator: the results of earlier runs do not belong to the next one.
+/// Makes tasks pending by an operator's request: results of earlier runs do not belong to the next one.
 pub(super) fn forget_results(tx: &Tx<'_>, seqs: &[i64]) -> Result<(), SqlError> {
     tx.conn.exec(
         "UPDATE tasks SET result = NULL WHERE result IS NOT NULL AND seq IN (SELECT value FROM json_each(?))",
@@ -96,7 +96,7 @@ pub(super) fn forget_results(tx: &Tx<'_>, seqs: &[i64]) -> Result<(), SqlError> 
     Ok(())
 }
 
-/// Back into their groups, as if they joined now.
+/// Moves tasks back into their groups, as if they joined now.
 pub(super) fn to_group(tx: &mut Tx<'_>, queue: &QueueName, from: TaskState, seqs: &[i64]) -> Result<(), SqlError> {
     if seqs.is_empty() {
         return Ok(());
@@ -112,7 +112,7 @@ pub(super) fn to_group(tx: &mut Tx<'_>, queue: &QueueName, from: TaskState, seqs
     Ok(())
 }
 
-/// An active task failed and is tried again at `due`.
+/// An active task failed and is retried at `due`.
 pub(super) fn to_retry(
     tx: &mut Tx<'_>,
     queue: &QueueName,
@@ -146,7 +146,7 @@ pub(super) fn to_archive(tx: &mut Tx<'_>, queue: &QueueName, seq: i64, error: &s
     Ok(())
 }
 
-/// Archived by an operator: no failure, and no error to keep.
+/// Archived by an operator: no failure and no error are recorded.
 pub(super) fn archive(tx: &mut Tx<'_>, queue: &QueueName, from: TaskState, seqs: &[i64]) -> Result<(), SqlError> {
     tx.conn.exec(
         "UPDATE tasks SET state = 'archived', at = ?, waiting_for = NULL \
@@ -159,7 +159,7 @@ pub(super) fn archive(tx: &mut Tx<'_>, queue: &QueueName, from: TaskState, seqs:
     Ok(())
 }
 
-/// Archives a row that cannot be read, so that it blocks no list.
+/// Archives an unreadable row, so that it does not block its list.
 pub(super) fn archive_unreadable(
     tx: &mut Tx<'_>,
     queue: &QueueName,
@@ -177,7 +177,7 @@ pub(super) fn archive_unreadable(
     Ok(())
 }
 
-/// Deletes rows with the records of their attempts. Locks are up to the caller.
+/// Deletes rows with the records of their attempts. The caller releases locks.
 pub(super) fn delete(tx: &mut Tx<'_>, queue: &QueueName, from: TaskState, seqs: &[i64]) -> Result<(), SqlError> {
     delete_uncounted(tx, seqs)?;
     let n = column(seqs.len() as u64);
@@ -213,7 +213,7 @@ pub(super) fn unlock(tx: &Tx<'_>, queue: &QueueName, key: Option<&str>, id: &str
     Ok(())
 }
 
-/// These tasks are suspected of nothing from now on.
+/// Clears the suspicion of having crashed a worker.
 pub(super) fn clear_suspicion(tx: &Tx<'_>, seqs: &[i64]) -> Result<(), SqlError> {
     tx.conn.exec(
         "UPDATE tasks SET lost = 0, lost_before = 0, crash_run = NULL, ran_ms = 0, alone_run = NULL \

@@ -1,4 +1,4 @@
-//! Pauses of schedules: their beginning, and their end, which records what fell into them and moves the cursor in one step.
+//! Pauses of schedules. Ending one records the missed occurrences and moves the cursor in one step.
 //!
 //! Not here: what a pause is (`seam::pause`), and pauses of queues.
 
@@ -12,7 +12,7 @@ use super::schedule::{on_record, read, record, trim};
 use super::writer::Tx;
 use crate::{Decision, DecisionKind, Pause, Resume, Resumed};
 
-/// Stops a schedule.
+/// Pauses a schedule.
 pub(super) fn pause_schedule(tx: &Tx<'_>, id: &ScheduleId, pause: &Pause) -> Result<(), SqlError> {
     tx.conn.exec(
         "UPDATE schedules SET paused_at = ?, paused_by = ?, paused_note = ?, paused_until = ? WHERE id = ?",
@@ -27,7 +27,7 @@ pub(super) fn pause_schedule(tx: &Tx<'_>, id: &ScheduleId, pause: &Pause) -> Res
     Ok(())
 }
 
-/// Lets a schedule go on from the end of its pause.
+/// Resumes a schedule from the end of its pause.
 pub(super) fn resume_schedule(tx: &mut Tx<'_>, resume: &Resume) -> Result<Resumed, SqlError> {
     let known = read(tx.conn, &resume.id)?;
     let Some(known) = known.filter(|row| row.standing.paused.is_some()) else {

@@ -1,6 +1,6 @@
-//! Looks whether a task would be accepted now: by what was met, and by a write of its own when nothing else wrote.
+//! Checks whether a task would be accepted now: from recorded errors, and by a small write if nothing else was written.
 //!
-//! Also looks through the whole file for damage: once after the start, and again now and then after some was met.
+//! Also checks the whole file for damage: once after the start, and repeatedly while it is known to be damaged.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,26 +17,26 @@ use crate::{BrokerError, BrokerResult};
 
 const DOING: &str = "see whether it can be written";
 
-/// Bytes that must find room before a file that refused a write counts as writable again: a few large transactions.
+/// Bytes that must be written before a file that refused a write counts as writable again: a few large transactions.
 const ROOM: i64 = 256 * 1024;
 
-/// How long one look through the whole file may take; what was not looked at by then is looked at when it is used.
+/// How long one check of the whole file may take; damage in the rest is found when it is used.
 const LONGEST_LOOK: Duration = Duration::from_secs(5);
 
-/// The time between two such looks while the file is known to be damaged.
+/// The time between two such checks while the file is known to be damaged.
 const LOOK_AGAIN: Duration = Duration::from_secs(60);
 
-/// What is remembered between two probes.
+/// The state between two probes.
 #[derive(Default)]
 pub(super) struct WriteProbe {
-    /// Writes at the last one.
+    /// Number of writes at the last probe.
     seen: AtomicU64,
-    /// When the last look through the whole file began.
-    looked: Mutex<Option<Instant>>,
+    /// When the last check of the whole file began.
+    checked_at: Mutex<Option<Instant>>,
 }
 
 impl WriteProbe {
-    /// One probe.
+    /// Runs one probe.
     pub(super) async fn probe(&self, health: &Arc<FileHealth>, path: &Path, writer: &Writer) -> BrokerResult<()> {
         health.check_in_place().map_err(|e| broker_error(DOING, e))?;
         if self.is_look_due(health.damage().is_some()) {
@@ -60,16 +60,16 @@ impl WriteProbe {
 
     fn is_look_due(&self, damaged: bool) -> bool {
         let now = Instant::now();
-        let mut looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
-        let due = looked.is_none_or(|at| damaged && now.duration_since(at) >= LOOK_AGAIN);
+        let mut checked_at = self.checked_at.lock().unwrap_or_else(PoisonError::into_inner);
+        let due = checked_at.is_none_or(|at| damaged && now.duration_since(at) >= LOOK_AGAIN);
         if due {
-            *looked = Some(now);
+            *checked_at = Some(now);
         }
         due
     }
 }
 
-/// Looks at every page, on a thread of its own, and interrupts the statement when it takes too long.
+/// Checks every page on a separate thread, and interrupts the statement when it takes too long.
 async fn check_pages(health: &FileHealth, path: &Path) {
     let conn = match connection::open_to_read(path) {
         Ok(conn) => conn,
@@ -93,7 +93,7 @@ async fn check_pages(health: &FileHealth, path: &Path) {
     }
 }
 
-/// Writes this many bytes in place of those of the last time.
+/// Writes this many bytes in place of the previous probe's.
 async fn fill(writer: &Writer, bytes: i64) -> BrokerResult<()> {
     let change = move |tx: &mut Tx<'_>| {
         let text = "INSERT INTO probes (one, room) VALUES (1, zeroblob(?1)) \

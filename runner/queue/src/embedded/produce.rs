@@ -1,4 +1,4 @@
-//! Putting tasks on queues: placing, the uniqueness lock, one row or many at once.
+//! Enqueues tasks: state and position, the uniqueness lock, one row or many at once.
 //!
 //! Used by producers and, within its own transaction, by the scheduler's commit.
 
@@ -15,15 +15,15 @@ use super::rows::{column, count, instant, micros, span, to_json};
 use super::writer::Tx;
 use crate::{BrokerResult, Enqueued, Producer, Refusal};
 
-/// Rows that one statement inserts, largest first. A statement of its own for each row would cost a batch a third more
-/// time; with few sizes all of them stay prepared.
+/// Rows inserted by one statement, largest first. One statement per row would cost a batch a third more time; with few
+/// sizes all of them stay prepared.
 const CHUNKS: [usize; 3] = [64, 8, 1];
 
 const COLUMNS: &str = "queue, id, kind, payload, state, at, pending_since, max_retry, timeout_s, deadline_s, \
      retention_s, unique_key, group_name, grouped, headers";
 const PLACES: &str = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
 
-/// A task with everything decided but its position.
+/// A task with everything decided except its position.
 struct Placed<'a> {
     task: &'a Task,
     id: TaskId,
@@ -55,7 +55,7 @@ fn enqueue(tx: &mut Tx<'_>, tasks: &[Task]) -> Result<Vec<Result<Enqueued, Refus
         if let Err(e) = task.check() {
             answers.push(Err(e.into()));
         } else if task.id.is_none() && task.unique.is_none() {
-            // Nothing can stand in the way of these: they go in together at the end.
+            // Nothing can make these fail: they are inserted together at the end.
             let placed = place(tx, task)?;
             answers.push(Ok(placed.accepted(tx.now)));
             plain.push(placed);
@@ -67,7 +67,7 @@ fn enqueue(tx: &mut Tx<'_>, tasks: &[Task]) -> Result<Vec<Result<Enqueued, Refus
     Ok(answers)
 }
 
-/// Enqueues one checked task inside a transaction; a refusal leaves nothing behind.
+/// Enqueues one checked task inside a transaction; a refused task leaves nothing behind.
 pub(super) fn enqueue_one(tx: &mut Tx<'_>, task: &Task) -> Result<Result<Enqueued, Refusal>, SqlError> {
     let lock = task.unique.map(|_| lock_key(task));
     if let Some(key) = &lock
@@ -103,7 +103,7 @@ pub(super) fn enqueue_one(tx: &mut Tx<'_>, task: &Task) -> Result<Result<Enqueue
     Ok(Ok(accepted))
 }
 
-/// The name of a task's lock: type and MD5 of the payload, nothing for "no payload", as asynq has it.
+/// The name of a task's lock, in asynq's form: type and MD5 of the payload, nothing for "no payload".
 pub(super) fn lock_key(task: &Task) -> String {
     let digest = task.payload.as_deref().map(Md5::digest).unwrap_or_default();
     let hash: String = match task.payload {
@@ -127,18 +127,18 @@ fn exists(tx: &Tx<'_>, queue: &str, id: &TaskId) -> Result<bool, SqlError> {
     )
 }
 
-/// A unique id that sorts by time: the tasks of one moment lie side by side in the index of ids, so
-/// that a batch of them changes a few of its pages instead of one for each task.
+/// A unique id that sorts by time: tasks enqueued together are neighbours in the index of ids, so a batch changes a few of
+/// its pages instead of one per task.
 fn new_id(now: i64) -> Result<TaskId, SqlError> {
     let millis = count(now).div_euclid(1_000);
     let mut random = [0; 10];
     random.copy_from_slice(&Uuid::new_v4().as_bytes()[6..]);
-    // The fixed bits of a random id lie where the new one has its own.
+    // The version and variant bits of a random UUID are where this one has its own.
     let id = Builder::from_unix_timestamp_millis(millis, &random).into_uuid();
     TaskId::new(id.to_string()).map_err(|e| SqlError::Encode(Box::new(e)))
 }
 
-/// Decides state and place, and counts the task in.
+/// Decides state and position, and adds the task to the sums.
 fn place<'a>(tx: &mut Tx<'_>, task: &'a Task) -> Result<Placed<'a>, SqlError> {
     let later = match task.run {
         Run::Now => None,

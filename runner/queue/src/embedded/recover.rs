@@ -1,4 +1,4 @@
-//! Taking back tasks whose workers fell silent, and what these tasks are suspected of then.
+//! Recovers tasks whose workers fell silent, and records the suspicion that they crashed them.
 
 use std::time::Duration;
 
@@ -17,14 +17,14 @@ use crate::{
     Absolved, Attempt, Claim, LEASE_EXPIRED, LONGEST_LEASE, Recovered, TaskRecord, after_crash, longest_run, poison,
 };
 
-/// Columns read after those of [`RECORD`]: when and by whom it was claimed, how many crashes were counted before, whether
-/// the run was alone in its process, when its lease ended.
+/// Columns read after those of [`RECORD`]: when and by whom the task was claimed, crashes counted before, whether the run
+/// was alone in its process, when its lease ended.
 pub(super) const RUN: &str = "t.claimed_at, t.claimed_by, t.lost, t.alone_run IS t.run, t.at";
 
-/// Where they begin.
+/// Position of the first of them.
 const RUN_FROM: usize = 16;
 
-/// What a recovery goes by.
+/// The parameters of a recovery.
 pub(super) struct Rules {
     /// How long claims of this process last.
     pub(super) lease: Duration,
@@ -32,11 +32,11 @@ pub(super) struct Rules {
     pub(super) poison_after: u32,
 }
 
-/// An active task whose worker is gone. What cannot be read of its run counts as unknown.
+/// An active task whose worker is gone. Unreadable columns of its run count as unknown.
 struct Lost {
     seq: i64,
     task: Result<TaskRecord, SqlError>,
-    /// Its id, if that can be read.
+    /// Its id, if readable.
     id: Option<TaskId>,
     claimed_at: Option<i64>,
     claimed_by: Option<String>,
@@ -46,7 +46,7 @@ struct Lost {
 }
 
 impl Lost {
-    /// From the columns of [`RECORD`] and [`RUN`].
+    /// Reads the columns of [`RECORD`] and [`RUN`].
     fn read(row: &Row<'_>) -> Result<Self, SqlError> {
         let crashes: i64 = row.get(RUN_FROM + 2).unwrap_or(0);
         Ok(Self {
@@ -61,7 +61,7 @@ impl Lost {
         })
     }
 
-    /// What is remembered of the run: no worker is left to report more.
+    /// The attempt record of the run: no worker is left to report more.
     fn attempt(&self, record: &TaskRecord, now: i64) -> Attempt {
         Attempt {
             number: record.retried.saturating_add(1),
@@ -75,7 +75,7 @@ impl Lost {
     }
 }
 
-/// Takes back tasks whose lease ended before the grace; at most `limit`.
+/// Recovers tasks whose lease ended more than `grace` ago; at most `limit`.
 pub(super) fn recover(
     tx: &mut Tx<'_>,
     rules: &Rules,
@@ -90,7 +90,7 @@ pub(super) fn recover(
     );
     let mut recovered = Vec::new();
     for queue in queues {
-        // First: a lease that never ends would keep its task from this search.
+        // Before the search: a lease that never ends would hide its task from it.
         cut_leases(tx, queue)?;
         let room = column(limit.saturating_sub(recovered.len()) as u64);
         for lost in tx.conn.all(&text, params![queue.as_str(), cutoff, room], Lost::read)? {
@@ -100,7 +100,7 @@ pub(super) fn recover(
     Ok(recovered)
 }
 
-/// Takes back tasks, by row and run, whose processes are known to be dead.
+/// Recovers tasks, by row and run, whose processes are known to be dead.
 pub(super) fn recover_dead(tx: &mut Tx<'_>, rules: &Rules, held: &[(i64, i64)]) -> Result<Vec<Recovered>, SqlError> {
     let text = format!("SELECT {RECORD}, {RUN} FROM tasks t WHERE t.seq = ?1 AND t.run = ?2 AND t.state = 'active'");
     let mut recovered = Vec::new();
@@ -122,7 +122,7 @@ fn recover_one(tx: &mut Tx<'_>, rules: &Rules, queue: &QueueName, lost: Lost) ->
         Ok(record) => record,
         Err(why) => {
             moves::archive_unreadable(tx, queue, seq, TaskState::Active, why)?;
-            // The id itself may be what cannot be read.
+            // The id itself may be the unreadable part.
             return Ok(lost.id.map(|id| Recovered {
                 queue: queue.clone(),
                 id,
@@ -134,6 +134,7 @@ fn recover_one(tx: &mut Tx<'_>, rules: &Rules, queue: &QueueName, lost: Lost) ->
         }
     };
     let (crashes, poisonous) = after_crash(lost.crashes, lost.alone, rules.poison_after);
+    // Poison before retries: a task that kills its worker must not use them up, one worker each.
     let state = if poisonous {
         moves::to_archive(tx, queue, seq, &poison(crashes))?;
         TaskState::Archived
@@ -152,6 +153,7 @@ fn recover_one(tx: &mut Tx<'_>, rules: &Rules, queue: &QueueName, lost: Lost) ->
         let ran = longest_run(attempt.started_at, until, rules.lease, attempt.ended_at);
         let ran_ms = column(u64::try_from(ran.as_millis()).unwrap_or(u64::MAX));
         tx.conn.exec(
+            // `crash_run` names the run that was counted, so that `absolve` can undo exactly this count.
             "UPDATE tasks SET lost = ?1, lost_before = ?2, crash_run = run, ran_ms = ?3, alone_run = NULL \
              WHERE seq = ?4",
             params![crashes, lost.crashes, ran_ms, seq],
@@ -173,8 +175,8 @@ fn recover_one(tx: &mut Tx<'_>, rules: &Rules, queue: &QueueName, lost: Lost) ->
     }))
 }
 
-/// A lease that is longer than any was written while the clock was wrong. A live worker writes it anew; that of a dead
-/// one must not last until then.
+/// Shortens impossibly long leases, which were written with a wrong clock. A live worker extends its lease anyway; that of
+/// a dead one must not last until then.
 fn cut_leases(tx: &Tx<'_>, queue: &QueueName) -> Result<(), SqlError> {
     tx.conn.exec(
         "UPDATE tasks SET at = ?1 WHERE queue = ?2 AND state = 'active' AND at > ?1",
@@ -183,7 +185,7 @@ fn cut_leases(tx: &Tx<'_>, queue: &QueueName) -> Result<(), SqlError> {
     Ok(())
 }
 
-/// When the first lease on a task of these queues ends.
+/// When the first lease of a task of these queues ends.
 pub(super) fn next_lease_end(conn: &Connection, queues: &[QueueName]) -> Result<Option<Timestamp>, SqlError> {
     let first: Option<i64> = conn.value(
         "SELECT min((SELECT t.at FROM tasks t WHERE t.queue = j.value AND t.state = 'active' ORDER BY t.at LIMIT 1)) \
@@ -193,7 +195,7 @@ pub(super) fn next_lease_end(conn: &Connection, queues: &[QueueName]) -> Result<
     Ok(first.map(instant))
 }
 
-/// Notes whether a run is the only one in its process; whether the claim still holds.
+/// Records whether a run is the only one in its process. Returns whether the claim still holds.
 pub(super) fn set_alone(tx: &Tx<'_>, claim: &Claim, alone: bool) -> Result<bool, SqlError> {
     let (queue, id) = (claim.task().queue.as_str(), claim.task().id.as_str());
     let noted = tx.conn.exec(
@@ -204,7 +206,7 @@ pub(super) fn set_alone(tx: &Tx<'_>, claim: &Claim, alone: bool) -> Result<bool,
     Ok(noted > 0)
 }
 
-/// Takes back what was counted as crashes of runs whose process lives.
+/// Undoes the crash counts of runs whose process is alive.
 pub(super) fn absolve(tx: &Tx<'_>, claims: &[Claim]) -> Result<Vec<Absolved>, SqlError> {
     let mut answers = Vec::with_capacity(claims.len());
     for claim in claims {

@@ -1,4 +1,4 @@
-//! Removing a queue with everything of it, a bounded number of tasks a call.
+//! Removes a queue with everything in it, a bounded number of tasks per call.
 
 use runner_core::task::{QueueName, TaskState};
 use rusqlite::params;
@@ -10,7 +10,7 @@ use super::writer::Tx;
 use super::{moves, staged};
 use crate::{Acted, MAX_ACTED, REMOVE_GRACE, RemoveError};
 
-/// One call's part of it.
+/// The work of one call.
 pub(super) fn remove_queue(
     tx: &mut Tx<'_>,
     queue: &QueueName,
@@ -28,7 +28,7 @@ pub(super) fn remove_queue(
             tasks += found.len();
         }
         if tasks == MAX_ACTED {
-            // What is about to go must not be claimed.
+            // Tasks that are about to be deleted must not be claimed.
             tx.conn.exec(
                 "UPDATE queues SET paused_at = coalesce(paused_at, ?) WHERE name = ?",
                 params![tx.now, queue.as_str()],
@@ -42,8 +42,8 @@ pub(super) fn remove_queue(
     Ok(Ok(Acted { tasks, more: false }))
 }
 
-/// Why the queue has to stay. Judged by the tasks: the sums of this transaction are not written down yet. All of
-/// them are counted only for an answer that ends the removal.
+/// Why the queue cannot be removed. Decided from the tasks, because the sums of this transaction are not written yet. Tasks
+/// are counted only for an answer that ends the removal.
 fn obstacle(tx: &Tx<'_>, queue: &QueueName, force: bool) -> Result<Option<RemoveError>, SqlError> {
     let (known, any, held): (bool, bool, i64) = tx.conn.one(
         "SELECT EXISTS (SELECT 1 FROM queues WHERE name = ?1), \
@@ -67,7 +67,7 @@ fn obstacle(tx: &Tx<'_>, queue: &QueueName, force: bool) -> Result<Option<Remove
     })
 }
 
-/// Everything that is not a task.
+/// Deletes everything except tasks.
 fn forget(tx: &mut Tx<'_>, queue: &QueueName) -> Result<(), SqlError> {
     for statement in [
         "DELETE FROM locks WHERE queue = ?",

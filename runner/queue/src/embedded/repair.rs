@@ -1,7 +1,7 @@
-//! Damage in the file, found and put right: sums, notes, records and leases that do not belong to what is there.
+//! Finds and repairs damage in the file: sums, notes, records and leases that do not match the tasks.
 //!
-//! A task is one row, so none can lie in two lists or in none; what can be off is what is written beside it, by a
-//! hand or by a program of another version.
+//! A task is one row, so it cannot be in two lists or in none; only data beside it can be wrong, written by hand or by a
+//! program of another version.
 
 use runner_core::task::{QueueName, TaskState};
 use rusqlite::params;
@@ -13,17 +13,17 @@ use super::tally::DAY;
 use super::writer::Tx;
 use crate::Repaired;
 
-/// Tasks of one state of a queue that are counted to check its sum, a few milliseconds; a longer list is left alone.
+/// Tasks of one state of a queue that are counted to check its sum, a few milliseconds; longer lists are skipped.
 const COUNTED: i64 = 20_000;
 
-/// Longer than any lease: one that ends later was written while the clock was wrong.
+/// Longer than any lease: one that ends later was written with a wrong clock.
 const NO_LEASE: i64 = DAY;
 
-/// Queues that are looked at for want of a name, a pass.
+/// Queues examined per pass when looking for missing rows.
 const UNKNOWN: i64 = 20;
 
-/// One pass. `after` is the last record of an attempt that earlier passes looked at. Returns what was repaired, and where
-/// the next pass continues among the records.
+/// One pass. `after` is the last attempt record examined by earlier passes. Returns what was repaired, and where the next
+/// pass continues among the records.
 pub(super) fn repair(
     tx: &mut Tx<'_>,
     queues: &[QueueName],
@@ -32,12 +32,12 @@ pub(super) fn repair(
 ) -> Result<(Repaired, i64), SqlError> {
     let mut done = Repaired::default();
     for name in unknown_queues(tx)? {
-        tx.tally.known(&name);
+        tx.tally.ensure_queue(&name);
         done.misplaced += 1;
         right_sums(tx, &name, &mut done)?;
     }
     for queue in queues {
-        // Before the sums, which count what goes back into its group.
+        // Before the sums, which then include tasks that return to their group.
         done.orphans += unstage(tx, queue)?;
         right_sums(tx, queue.as_str(), &mut done)?;
         done.unleased += shorten_leases(tx, queue)?;
@@ -47,20 +47,20 @@ pub(super) fn repair(
     Ok((done, after))
 }
 
-/// Queues that have tasks and no row. Hops from name to name, however many tasks there are.
+/// Queues that have tasks but no row. Steps from name to name in the index, however many tasks there are.
 fn unknown_queues(tx: &Tx<'_>) -> Result<Vec<String>, SqlError> {
     let found = tx.conn.all(
         "WITH RECURSIVE q (name) AS (SELECT min(queue) FROM tasks UNION ALL \
          SELECT (SELECT min(queue) FROM tasks WHERE queue > q.name) FROM q WHERE q.name IS NOT NULL) \
          SELECT name FROM q WHERE name IS NOT NULL AND name NOT IN (SELECT name FROM queues) LIMIT ?",
         [UNKNOWN],
-        // No program can ask for a name that is not text.
+        // No program can address a queue whose name is not text.
         |row| Ok(row.get(0).ok()),
     )?;
     Ok(found.into_iter().flatten().collect())
 }
 
-/// Compares the sums of a queue with what is there, as this transaction will leave it.
+/// Compares the sums of a queue with its tasks, as this transaction will leave them.
 fn right_sums(tx: &mut Tx<'_>, queue: &str, done: &mut Repaired) -> Result<(), SqlError> {
     for state in TaskState::ALL {
         let text = format!(
@@ -82,7 +82,7 @@ fn right_sums(tx: &mut Tx<'_>, queue: &str, done: &mut Repaired) -> Result<(), S
     Ok(())
 }
 
-/// Puts tasks back into their groups whose staged set is gone.
+/// Moves tasks whose staged set is gone back into their groups.
 fn unstage(tx: &mut Tx<'_>, queue: &QueueName) -> Result<usize, SqlError> {
     let changed = tx.conn.exec(
         "UPDATE tasks SET staged = NULL WHERE seq IN (SELECT seq FROM tasks \
@@ -102,7 +102,7 @@ fn shorten_leases(tx: &Tx<'_>, queue: &QueueName) -> Result<usize, SqlError> {
     Ok(usize::try_from(changed).unwrap_or(0))
 }
 
-/// Notes on tasks that wait for nothing.
+/// Clears `waiting_for` of tasks that no longer wait.
 fn drop_notes(tx: &Tx<'_>, queue: &QueueName) -> Result<usize, SqlError> {
     let changed = tx.conn.exec(
         "UPDATE tasks SET waiting_for = NULL WHERE seq IN (SELECT seq FROM tasks \
@@ -112,7 +112,7 @@ fn drop_notes(tx: &Tx<'_>, queue: &QueueName) -> Result<usize, SqlError> {
     Ok(usize::try_from(changed).unwrap_or(0))
 }
 
-/// Records of attempts whose task is gone, among the next `most`; the last one looked at, 0 at the end.
+/// Deletes records of attempts without a task, among the next `most`. Returns the last one examined, 0 at the end.
 fn drop_records(tx: &Tx<'_>, after: i64, most: i64, done: &mut Repaired) -> Result<i64, SqlError> {
     let (last, looked): (Option<i64>, i64) = tx.conn.one(
         "SELECT max(seq), count(*) FROM (SELECT seq FROM attempts WHERE seq > ? ORDER BY seq LIMIT ?)",

@@ -1,4 +1,4 @@
-//! How a task lies in its row: instants as numbers, the columns of a record, decoding.
+//! The form of a task in its row: instants as numbers, the columns of a record, decoding.
 //!
 //! Not here: which rows are read or written.
 
@@ -22,9 +22,9 @@ pub(super) const RECORD: &str = "t.seq, t.queue, t.id, t.kind, t.payload, t.max_
 pub(super) const INFO: &str = "t.state, t.at, t.pending_since, t.result, t.waiting_for, \
      length(t.payload), coalesce(length(t.result), 0)";
 
-/// The columns of [`RECORD`] and [`INFO`], with at most this many bytes of payload and result: the rest is not copied.
+/// The columns of [`RECORD`] and [`INFO`] with at most this many bytes of payload and result; the rest is not copied.
 pub(super) fn columns_cut_to(most: usize) -> String {
-    // A part of something empty is NULL to SQLite.
+    // SQLite makes NULL of a part of something empty.
     let part = |column: &str| {
         let name = column.trim_start_matches("t.");
         format!("CASE WHEN length({column}) > {most} THEN substr({column}, 1, {most}) ELSE {column} END AS {name}")
@@ -35,8 +35,7 @@ pub(super) fn columns_cut_to(most: usize) -> String {
         .replacen("t.result", &part("t.result"), 1)
 }
 
-/// The condition under which a task is on the list of a state. With these very words a query can use the index of
-/// the list.
+/// The condition for a task to be on the list of a state. Queries must use exactly this text to use the list's index.
 pub(super) fn on_list(state: TaskState) -> &'static str {
     match state {
         TaskState::Pending => "state = 'pending'",
@@ -54,22 +53,22 @@ pub(super) fn micros(instant: Timestamp) -> i64 {
     instant.as_microsecond()
 }
 
-/// The length in microseconds, the longest there is when it does not fit.
+/// A length in microseconds, saturating.
 pub(super) fn span(length: Duration) -> i64 {
     i64::try_from(length.as_micros()).unwrap_or(i64::MAX)
 }
 
-/// The instant of this many microseconds, the nearest there is when it does not fit.
+/// The instant of this many microseconds, saturating.
 pub(super) fn instant(micros: i64) -> Timestamp {
     Timestamp::from_microsecond(micros).unwrap_or(if micros < 0 { Timestamp::MIN } else { Timestamp::MAX })
 }
 
-/// A number from elsewhere as a column holds it, the largest there is when it does not fit.
+/// A number as a column stores it, saturating.
 pub(super) fn column(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
-/// A count as it came from a column; those are never negative.
+/// A count read from a column; never negative.
 pub(super) fn count(number: i64) -> u64 {
     u64::try_from(number).unwrap_or(0)
 }
@@ -96,7 +95,7 @@ pub(super) fn record(row: &Row<'_>) -> Result<TaskRecord, SqlError> {
     })
 }
 
-/// Everything about the task of a row that was read with [`RECORD`] and [`INFO`].
+/// All details of the task of a row that was read with [`RECORD`] and [`INFO`].
 pub(super) fn info(row: &Row<'_>) -> Result<TaskInfo, SqlError> {
     let state = state(row, 16)?;
     let at = instant(row.get(17)?);
@@ -116,7 +115,7 @@ pub(super) fn info(row: &Row<'_>) -> Result<TaskInfo, SqlError> {
     })
 }
 
-/// The same of a row that [`info`] cannot read; `why` is its error.
+/// The details that can be read of a row that [`info`] refuses; `why` is its error.
 pub(super) fn raw(row: &Row<'_>, why: &SqlError) -> RawTask {
     RawTask {
         id: bytes(row, 2),
@@ -127,7 +126,7 @@ pub(super) fn raw(row: &Row<'_>, why: &SqlError) -> RawTask {
     }
 }
 
-/// A row of a list: its task, or what is known of one that cannot be read.
+/// A row of a list: its task, or the readable parts of an unreadable one.
 pub(super) fn listed(row: &Row<'_>) -> Result<Result<TaskInfo, RawTask>, SqlError> {
     Ok(info(row).map_err(|why| raw(row, &why)))
 }
@@ -148,37 +147,37 @@ pub(super) fn page_of(found: Vec<Result<TaskInfo, RawTask>>, total: u64) -> Task
     }
 }
 
-/// The bytes of a text or a blob; none of a number.
+/// The bytes of a text or a blob; none for a number.
 fn bytes(row: &Row<'_>, place: usize) -> Vec<u8> {
     let value = row.get_ref(place).ok();
     let bytes = value.and_then(|value| value.as_bytes_or_null().ok().flatten());
     bytes.unwrap_or_default().to_vec()
 }
 
-/// The state that a column names.
+/// The state named by a column.
 pub(super) fn state(row: &Row<'_>, place: usize) -> Result<TaskState, SqlError> {
-    // A few letters, read for each task of a list: without an allocation.
+    // A few letters for each task of a list: without an allocation.
     let word = row.get_ref(place)?.as_str();
     let word = word.map_err(|e| SqlError::Decode(format!("column {place}: {e}").into()))?;
     word.parse().map_err(|e| SqlError::Decode(Box::new(e)))
 }
 
-/// The queue that a column names.
+/// The queue named by a column.
 pub(super) fn queue_name(row: &Row<'_>, place: usize) -> Result<QueueName, SqlError> {
     QueueName::new(row.get::<_, String>(place)?).map_err(|e| SqlError::Decode(Box::new(e)))
 }
 
-/// The task id that a column holds.
+/// The task id in a column.
 pub(super) fn task_id(row: &Row<'_>, place: usize) -> Result<TaskId, SqlError> {
     TaskId::new(row.get::<_, String>(place)?).map_err(|e| SqlError::Decode(Box::new(e)))
 }
 
-/// A value kept as JSON.
+/// Decodes a value stored as JSON.
 pub(super) fn json<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, SqlError> {
     serde_json::from_str(text).map_err(|e| SqlError::Decode(Box::new(e)))
 }
 
-/// A value to keep as JSON.
+/// Encodes a value as JSON.
 pub(super) fn to_json<T: serde::Serialize>(value: &T) -> Result<String, SqlError> {
     serde_json::to_string(value).map_err(|e| SqlError::Encode(Box::new(e)))
 }

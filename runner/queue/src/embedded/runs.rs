@@ -1,4 +1,4 @@
-//! Records of attempts, and of runs, which outlive their tasks: written where claims end, read by pages and commands.
+//! Records of attempts, and of runs, which outlive their tasks: written when claims end, read by pages and commands.
 
 use async_trait::async_trait;
 use runner_core::schedule::ScheduleId;
@@ -15,10 +15,10 @@ use crate::{
     Attempt, BrokerResult, FiredTask, MAX_ATTEMPTS_KEPT, MAX_RUNS_KEPT, RUNS_KEPT_FOR, RunEnd, RunRecord, Runs,
 };
 
-/// Records of runs that are deleted with one new one, at most: there are more only of functions that are gone.
+/// Records of runs deleted with each new one, at most: more exist only of functions that are gone.
 const TRIMMED: i64 = 100;
 
-/// Writes down what the end of a claim leaves behind.
+/// Records the end of a claim.
 pub(super) fn record_end(tx: &mut Tx<'_>, queue: &QueueName, task: &TaskId, trace: &Trace) -> Result<(), SqlError> {
     if let Some(schedule) = &trace.schedule {
         end_decision(tx, schedule, task, trace.end)?;
@@ -29,7 +29,7 @@ pub(super) fn record_end(tx: &mut Tx<'_>, queue: &QueueName, task: &TaskId, trac
     }
 }
 
-/// The decision is among the newest of its schedule, where the search begins.
+/// Searches the newest decisions of the schedule first, because the task's is among them.
 fn end_decision(tx: &Tx<'_>, schedule: &ScheduleId, task: &TaskId, end: RunEnd) -> Result<(), SqlError> {
     tx.conn.exec(
         "UPDATE decisions SET outcome = ?1, started_at = ?2, ended_at = ?3 WHERE seq = \
@@ -61,7 +61,7 @@ fn record_run(tx: &mut Tx<'_>, queue: &QueueName, task: &TaskId, record: &RunRec
     Ok(())
 }
 
-/// Adds to the records of a task's attempts, of which the last ones are kept.
+/// Adds to the records of a task's attempts; only the last ones are kept.
 pub(super) fn record_attempt(tx: &Tx<'_>, seq: i64, attempt: &Attempt) -> Result<(), SqlError> {
     tx.conn.exec(
         "INSERT INTO attempts (task, body) VALUES (?, ?)",
@@ -75,7 +75,7 @@ pub(super) fn record_attempt(tx: &Tx<'_>, seq: i64, attempt: &Attempt) -> Result
     Ok(())
 }
 
-/// Deletes records that have been kept for their time.
+/// Deletes expired records.
 pub(super) fn expire(tx: &mut Tx<'_>) -> Result<(), SqlError> {
     tx.trimmed += tx.conn.exec(
         "DELETE FROM runs WHERE rowid IN (SELECT rowid FROM runs WHERE ended_at < ? LIMIT ?)",
@@ -84,8 +84,7 @@ pub(super) fn expire(tx: &mut Tx<'_>) -> Result<(), SqlError> {
     Ok(())
 }
 
-/// The end of a task from the columns outcome, started_at, ended_at, the first of which is this one; `None` if one of
-/// them is missing or cannot be read.
+/// The end of a task from the columns outcome, started_at, ended_at; `None` if one is missing or unreadable.
 pub(super) fn end_of(row: &Row<'_>, first: usize) -> Option<RunEnd> {
     let outcome: String = row.get(first).ok()?;
     let started_at: i64 = row.get(first + 1).ok()?;
@@ -97,7 +96,7 @@ pub(super) fn end_of(row: &Row<'_>, first: usize) -> Option<RunEnd> {
     })
 }
 
-/// `None` if it cannot be read.
+/// `None` if it is unreadable.
 fn record_of(row: &Row<'_>) -> Option<RunRecord> {
     rows::json(&row.get::<_, String>(0).ok()?).ok()
 }
@@ -116,7 +115,7 @@ impl Runs for EmbeddedBroker {
             )?;
             Ok(found.into_iter().flatten().collect())
         };
-        self.readers.ask("list the runs of a function", list).await
+        self.readers.query("list the runs of a function", list).await
     }
 
     async fn run(&self, queue: &QueueName, task: &TaskId) -> BrokerResult<Option<RunRecord>> {
@@ -129,7 +128,7 @@ impl Runs for EmbeddedBroker {
             )?;
             Ok(found.flatten())
         };
-        self.readers.ask("read the record of a run", read).await
+        self.readers.query("read the record of a run", read).await
     }
 
     async fn ends(&self, tasks: &[FiredTask]) -> BrokerResult<Vec<Option<RunEnd>>> {
@@ -146,6 +145,6 @@ impl Runs for EmbeddedBroker {
             };
             tasks.iter().map(end).collect()
         };
-        self.readers.ask("ask how tasks of schedules ended", read).await
+        self.readers.query("ask how tasks of schedules ended", read).await
     }
 }

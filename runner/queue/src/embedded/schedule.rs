@@ -1,6 +1,6 @@
-//! The scheduler's side: cursors, the commit that enqueues and decides in one transaction, the leader.
+//! The scheduler's part: cursors, the commit that enqueues and decides in one transaction, the leader.
 //!
-//! Not here: runs by hand (`manual`) and pauses (`pause`).
+//! Not here: manual runs (`manual`) and pauses (`pause`).
 
 use std::time::Duration;
 
@@ -20,31 +20,31 @@ use crate::{
     Registration, Standing,
 };
 
-/// How much before its instant a fire may be committed: instances measure the broker's clock over a wire.
+/// How much before its instant a fire may be committed: instances measure the broker's clock over a network.
 const EARLY: i64 = 50_000;
 
-/// Decisions on record of one schedule, as many as over Redis: a busy one displaces none but its own.
+/// Recorded decisions of one schedule, as with Redis: a busy one displaces only its own.
 const RECORDED: i64 = 200;
 
-/// This many beyond that are deleted together, instead of one with each fire.
+/// Excess at which old decisions are deleted together, instead of one with each fire.
 const BEYOND: i64 = 50;
 
-/// Decisions deleted with one commit, at most: of an older file there may be more.
+/// Decisions deleted with one commit, at most: a file of an older version may have more.
 const TRIMMED: i64 = 1_000;
 
 /// Decisions in one answer, at most.
 const MOST_DECISIONS: usize = 10_000;
 
-/// What the file says of a schedule.
+/// The stored state of a schedule.
 pub(super) struct StoredSchedule {
     pub(super) standing: Standing,
     revision: String,
     last_queue: Option<String>,
-    /// Queue and id of the last task that a person asked for.
+    /// Queue and id of the last manually enqueued task.
     manual: Option<(String, TaskId)>,
-    /// Decisions on record.
+    /// Number of recorded decisions.
     pub(super) decisions: i64,
-    /// From when on every occurrence up to the cursor was decided as it came.
+    /// From this instant up to the cursor every occurrence was decided in time.
     unbroken_since: Option<i64>,
     withdrawn: bool,
 }
@@ -59,7 +59,7 @@ pub(super) fn read(conn: &Connection, id: &ScheduleId) -> Result<Option<StoredSc
     )
 }
 
-/// What cannot be read of it counts as absent: one row must not keep the other schedules from their commits.
+/// Unreadable columns count as absent: one row must not block the commits of the other schedules.
 fn schedule_row(row: &Row<'_>) -> Result<StoredSchedule, SqlError> {
     let paused_at: Option<i64> = row.get(2)?;
     let nominal: Option<i64> = row.get(4)?;
@@ -93,13 +93,13 @@ fn pause(row: &Row<'_>, at: i64) -> Pause {
     pause.because(note.as_deref())
 }
 
-/// Where schedules stand.
+/// The cursors of schedules.
 pub(super) fn standings(conn: &Connection, ids: &[ScheduleId]) -> Result<Vec<Option<Standing>>, SqlError> {
     let standing = |id| Ok(read(conn, id)?.map(|row| row.standing));
     ids.iter().map(standing).collect()
 }
 
-/// Makes schedules known.
+/// Registers schedules.
 pub(super) fn register(tx: &mut Tx<'_>, registrations: &[Registration]) -> Result<Vec<Standing>, SqlError> {
     let mut standings = Vec::with_capacity(registrations.len());
     let (mut corrected, mut furthest) = (0, 0);
@@ -117,7 +117,7 @@ pub(super) fn register(tx: &mut Tx<'_>, registrations: &[Registration]) -> Resul
     Ok(standings)
 }
 
-/// How far before an instant the present is.
+/// How far the instant is in the future.
 fn seconds_ahead(tx: &Tx<'_>, at: jiff::Timestamp) -> i64 {
     at.duration_since(instant(tx.now)).as_secs()
 }
@@ -149,11 +149,11 @@ fn register_one(tx: &mut Tx<'_>, registration: &Registration) -> Result<Standing
     Ok(Standing { was, ..standing })
 }
 
-/// Puts on record that the cursor was ahead, and remembers what was decided up to there.
+/// Records that the cursor was ahead, and remembers the occurrences decided up to there.
 fn correct(tx: &mut Tx<'_>, registration: &Registration, known: &StoredSchedule) -> Result<(), SqlError> {
     let cursor = known.standing.cursor;
     let now = instant(tx.now);
-    // A schedule that an older program registered has only its last fire to go by.
+    // Of a schedule registered by an older program only the last fire is known.
     let mut ahead = known.standing.ahead.clone();
     if let Some((last, _)) = known.standing.last.clone() {
         // The present itself is decided, and nothing fired after the last fire.
@@ -191,7 +191,7 @@ fn correct(tx: &mut Tx<'_>, registration: &Registration, known: &StoredSchedule)
     Ok(())
 }
 
-/// Takes what was decided into effect.
+/// Applies decisions, one commit after the other.
 pub(super) fn commit(tx: &mut Tx<'_>, commits: &[Commit]) -> Result<Vec<Committed>, SqlError> {
     commits.iter().map(|commit| commit_one(tx, commit)).collect()
 }
@@ -203,13 +203,15 @@ fn commit_one(tx: &mut Tx<'_>, commit: &Commit) -> Result<Committed, SqlError> {
     if known.withdrawn {
         return Ok(Committed::Unknown);
     }
-    // Instants are kept in microseconds: compare what is kept.
+    // The compare-and-set that makes each decision happen once: another instance that decided first moved the cursor.
+    // Stored instants have microseconds, so compare with that precision.
     if micros(known.standing.cursor) != micros(commit.from) {
         return Ok(Committed::Moved(known.standing.cursor));
     }
     if known.standing.paused.is_some() {
         return Ok(Committed::Paused);
     }
+    // Occurrences beyond the cursor can be decided already, from before the cursor was corrected.
     let ahead = &known.standing.ahead;
     if commit.fires.iter().any(|fire| ahead.span_of(fire.nominal).is_some()) {
         return Ok(Committed::Ahead(ahead.clone()));
@@ -219,7 +221,7 @@ fn commit_one(tx: &mut Tx<'_>, commit: &Commit) -> Result<Committed, SqlError> {
     if wait > EARLY {
         return Ok(Committed::Early(Duration::from_micros(rows::count(wait))));
     }
-    // From here on the commit stands; a fire that cannot enqueue becomes a decision, never an error.
+    // From here on the commit succeeds; a fire that cannot enqueue becomes a decision, never an error.
     let mut tasks = known.tasks();
     let mut decisions = Vec::with_capacity(commit.fires.len() + 1);
     if let Some(missed) = commit.missed {
@@ -253,7 +255,7 @@ fn commit_one(tx: &mut Tx<'_>, commit: &Commit) -> Result<Committed, SqlError> {
     Ok(Committed::Done(decisions))
 }
 
-/// How many decisions were on record before these `new` ones: by the count that is kept, or, if that cannot be, counted.
+/// The number of decisions recorded before these `new` ones: the stored count, or if that is implausible a new count.
 pub(super) fn on_record(tx: &Tx<'_>, id: &ScheduleId, known: i64, new: usize) -> Result<i64, SqlError> {
     if (0..=RECORDED + BEYOND + TRIMMED).contains(&known) {
         return Ok(known);
@@ -264,7 +266,7 @@ pub(super) fn on_record(tx: &Tx<'_>, id: &ScheduleId, known: i64, new: usize) ->
     Ok(all.saturating_sub(column(new as u64)))
 }
 
-/// Deletes the oldest decisions of a schedule that has this many on record; how many it has then.
+/// Deletes the oldest of this many recorded decisions of a schedule. Returns how many remain.
 pub(super) fn trim(tx: &mut Tx<'_>, id: &ScheduleId, on_record: i64) -> Result<i64, SqlError> {
     if on_record < RECORDED + BEYOND {
         return Ok(on_record);
@@ -319,7 +321,7 @@ fn fire_one(
         "UPDATE schedules SET last_nominal = ?, last_queue = ?, last_task = ? WHERE id = ?",
         params![micros(fire.nominal), queue, id.as_str(), commit.id.as_str()],
     )?;
-    // The overlap policy of the next fire in this commit goes by this one.
+    // The overlap policy of the next fire in this commit must see this task.
     tasks[0] = Some((queue, id.clone()));
     let mut fired = decide(tx, DecisionKind::Fired, reason);
     fired.task = Some(id);
@@ -328,14 +330,14 @@ fn fire_one(
 }
 
 impl StoredSchedule {
-    /// Queues and ids of the tasks that may stand in the way: that of the last fire, and the last one by hand.
+    /// Queues and ids of the tasks that may block a fire: that of the last fire, and the last manual one.
     pub(super) fn tasks(&self) -> [Option<(String, TaskId)>; 2] {
         let last = self.standing.last.as_ref().map(|(_, task)| task.clone());
         [self.last_queue.clone().zip(last), self.manual.clone()]
     }
 }
 
-/// The first of these tasks that can still run, and what it does.
+/// The first of these tasks that can still run, and what it is doing.
 pub(super) fn unfinished(
     tx: &Tx<'_>,
     tasks: &[Option<(String, TaskId)>; 2],
@@ -353,9 +355,9 @@ pub(super) fn unfinished(
     Ok(None)
 }
 
-/// What a task does that can still run, for the overlap policy: it waits or is due in the queue that the schedule names
-/// `now`, or a worker holds it. One that waits in another queue was left behind by an edit; perhaps nothing serves that
-/// queue, and the schedule would never fire again.
+/// What an unfinished task is doing, for the overlap policy: it is waiting or due in the queue that the schedule names now,
+/// or a worker holds it. A task that waits in another queue was left behind by an edit and does not count: if no server
+/// serves that queue, the schedule would never fire again.
 fn what_it_does(
     tx: &Tx<'_>,
     queue: &str,
@@ -366,7 +368,7 @@ fn what_it_does(
     let found = tx.conn.first(
         "SELECT state, at FROM tasks WHERE queue = ? AND id = ?",
         [queue, id.as_str()],
-        // A task in a state that cannot be read does not stand in the way.
+        // A task in an unreadable state does not block.
         |row| Ok((rows::state(row, 0).ok(), row.get::<_, i64>(1)?)),
     )?;
     let Some((Some(state), at)) = found else {
@@ -417,10 +419,10 @@ pub(super) fn record(tx: &Tx<'_>, decision: &Decision) -> Result<(), SqlError> {
     Ok(())
 }
 
-/// Decisions, the newest first; of one schedule, or of all.
+/// Decisions, newest first; of one schedule, or of all.
 pub(super) fn decisions(conn: &Connection, id: Option<&ScheduleId>, limit: usize) -> Result<Vec<Decision>, SqlError> {
     let limit = column(limit.min(MOST_DECISIONS) as u64);
-    // One that cannot be read is left out, as over Redis.
+    // An unreadable one is left out, as with Redis.
     let read = |row: &Row<'_>| Ok(decision_of(row).ok());
     let found = match id {
         Some(id) => conn.all(
@@ -458,7 +460,7 @@ fn decision_of(row: &Row<'_>) -> Result<Decision, SqlError> {
     })
 }
 
-/// Tries to be or stay the leader; without a length gives it up.
+/// Tries to become or stay the leader; without a length resigns.
 pub(super) fn lead(tx: &Tx<'_>, instance: &str, ttl: Option<Duration>) -> Result<bool, SqlError> {
     let changed = match ttl {
         Some(ttl) => tx.conn.exec(
@@ -471,7 +473,7 @@ pub(super) fn lead(tx: &Tx<'_>, instance: &str, ttl: Option<Duration>) -> Result
                 instance,
                 tx.now.saturating_add(span(ttl)),
                 tx.now,
-                // A later end was written while the clock was wrong.
+                // A later end was written with a wrong clock.
                 tx.now.saturating_add(span(HOLD_AT_MOST)),
             ],
         )?,

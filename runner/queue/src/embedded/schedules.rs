@@ -1,4 +1,4 @@
-//! The seam's `Schedules`: each call asks or writes what its subject's file says.
+//! Implements the seam's `Schedules` by calling the functions of each subject.
 
 use async_trait::async_trait;
 use runner_core::schedule::ScheduleId;
@@ -24,12 +24,12 @@ impl Schedules for EmbeddedBroker {
 
     async fn standings(&self, ids: &[ScheduleId]) -> BrokerResult<Vec<Option<Standing>>> {
         let ids = ids.to_vec();
-        let ask = move |conn: &Connection| schedule::standings(conn, &ids);
-        self.readers.ask("read where schedules stand", ask).await
+        let query = move |conn: &Connection| schedule::standings(conn, &ids);
+        self.readers.query("read where schedules stand", query).await
     }
 
     async fn commit(&self, commits: &[Commit]) -> BrokerResult<Vec<Committed>> {
-        // Claims and verdicts come in between.
+        // One transaction each: claims and settlements get their turn in between.
         let mut committed = Vec::with_capacity(commits.len());
         for batch in commits.chunks(COMMITTED_AT_ONCE) {
             let batch = batch.to_vec();
@@ -47,7 +47,7 @@ impl Schedules for EmbeddedBroker {
 
     async fn corrections(&self) -> BrokerResult<Option<Corrections>> {
         self.readers
-            .ask("ask whether cursors were set back", held::corrections)
+            .query("ask whether cursors were set back", held::corrections)
             .await
     }
 
@@ -65,7 +65,7 @@ impl Schedules for EmbeddedBroker {
 
     async fn decisions(&self, id: Option<&ScheduleId>, limit: usize) -> BrokerResult<Vec<Decision>> {
         let id = id.cloned();
-        let ask = move |conn: &Connection| schedule::decisions(conn, id.as_ref(), limit);
-        self.readers.ask("list decisions", ask).await
+        let query = move |conn: &Connection| schedule::decisions(conn, id.as_ref(), limit);
+        self.readers.query("list decisions", query).await
     }
 }

@@ -29,8 +29,8 @@ impl Presence for EmbeddedBroker {
 
     async fn is_alone(&self, server: &ServerInfo) -> BrokerResult<bool> {
         let server = server.clone();
-        let ask = move |conn: &Connection| others(conn, &server);
-        Ok(!self.readers.ask("look for other servers", ask).await?)
+        let query = move |conn: &Connection| others(conn, &server);
+        Ok(!self.readers.query("look for other servers", query).await?)
     }
 
     fn lists_first(&self) -> bool {
@@ -45,8 +45,8 @@ impl Presence for EmbeddedBroker {
 
     async fn servers(&self) -> BrokerResult<Vec<ServerView>> {
         let now = micros(self.clock.now());
-        let ask = move |conn: &Connection| list(conn, now);
-        self.readers.ask("list servers", ask).await
+        let query = move |conn: &Connection| list(conn, now);
+        self.readers.query("list servers", query).await
     }
 }
 
@@ -54,8 +54,8 @@ fn key(server: &ServerInfo) -> String {
     format!("{}:{}:{}", server.host, server.pid, server.id)
 }
 
-/// When this process last sent a heartbeat, and how long its claims last: what it holds is extended before each
-/// heartbeat, so for half a lease after one none of its own leases can be over.
+/// When this process last sent a heartbeat, and how long its claims last. Leases are extended before each heartbeat, so none
+/// of its own can end within half a lease after one.
 #[derive(Debug, Default)]
 pub(super) struct LastHeartbeat(Mutex<(Option<Instant>, Duration)>);
 
@@ -77,25 +77,25 @@ impl LastHeartbeat {
         self.lock().0 = Some(Instant::now());
     }
 
-    /// Whether it may hold claims that it could not extend lately: after a time in which nothing could be written.
+    /// Whether it may hold claims that it could not extend lately, after a time in which writes failed.
     pub(super) fn is_behind(&self) -> bool {
         let (sent, lease) = *self.lock();
         sent.is_some_and(|sent| !lease.is_zero() && sent.elapsed() > lease / 2)
     }
 }
 
-/// Says that a server lives, what it serves and what it works on.
+/// Records that a server is alive, which queues it serves and what it works on.
 pub(super) fn heartbeat(
     tx: &mut Tx<'_>,
     server: &ServerInfo,
     working: &[Working],
     ttl: Duration,
 ) -> Result<(), SqlError> {
-    // A name that stands for several queues is none itself.
+    // A pattern for several queues is no queue itself.
     for queue in server.queues.keys().filter(|name| !name.contains('*')) {
-        tx.tally.known(queue);
+        tx.tally.ensure_queue(queue);
     }
-    // A server that fell silent does not count as a neighbour: see `others`.
+    // A server that fell silent is no neighbour any more: see `others`.
     tx.conn.exec("DELETE FROM servers WHERE expires_at <= ?", [tx.now])?;
     tx.conn.exec(
         "INSERT OR REPLACE INTO servers (key, info, working, expires_at) VALUES (?, ?, ?, ?)",
@@ -109,18 +109,18 @@ pub(super) fn heartbeat(
     Ok(())
 }
 
-/// Takes a server off the list.
+/// Removes a server from the list.
 pub(super) fn leave(tx: &Tx<'_>, server: &ServerInfo) -> Result<(), SqlError> {
     tx.conn.exec("DELETE FROM servers WHERE key = ?", [key(server)])?;
     Ok(())
 }
 
-/// Whether another server is listed than this one, even one that fell silent since the last write.
+/// Whether another server is listed, even one that fell silent since the last write.
 pub(super) fn others(conn: &Connection, server: &ServerInfo) -> Result<bool, SqlError> {
     conn.value("SELECT EXISTS (SELECT 1 FROM servers WHERE key <> ?)", [key(server)])
 }
 
-/// Live servers; one that cannot be read is left out.
+/// Live servers; an unreadable one is left out.
 pub(super) fn list(conn: &Connection, now: i64) -> Result<Vec<ServerView>, SqlError> {
     let found = conn.all(
         "SELECT info, working FROM servers WHERE expires_at > ? ORDER BY key",

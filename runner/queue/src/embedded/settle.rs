@@ -1,4 +1,4 @@
-//! How claims end, and how they are kept alive: both begin by asking whether the claim still holds.
+//! Ends and extends claims. Both first check whether the claim still holds.
 
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
@@ -59,7 +59,7 @@ fn look_up(tx: &Tx<'_>, chunk: &[&Claim], found: &mut Vec<Option<i64>>) -> Resul
     Ok(())
 }
 
-/// Ends claims.
+/// Ends claims with their verdicts.
 pub(super) fn settle(tx: &mut Tx<'_>, settlements: &[Settlement]) -> Result<Vec<Settled>, SqlError> {
     let claims: Vec<&Claim> = settlements.iter().map(|s| &s.claim).collect();
     let held = rows_of(tx, &claims)?;
@@ -67,7 +67,7 @@ pub(super) fn settle(tx: &mut Tx<'_>, settlements: &[Settlement]) -> Result<Vec<
     let mut batch = Batch::default();
     let mut answers = Vec::with_capacity(settlements.len());
     for (settlement, seq) in settlements.iter().zip(held) {
-        // The rows were looked up before any claim ended: the second end of one and the same claim is stale.
+        // All rows were looked up before any claim ended, so a claim that is settled twice here must be caught here.
         let Some(seq) = seq.filter(|seq| seen.insert(*seq)) else {
             answers.push(Settled::Stale);
             continue;
@@ -87,12 +87,12 @@ pub(super) fn settle(tx: &mut Tx<'_>, settlements: &[Settlement]) -> Result<Vec<
     Ok(answers)
 }
 
-/// Rows that go the same way and cost one statement together.
+/// Rows that share one statement.
 #[derive(Default)]
 struct Batch {
     gone: BTreeMap<QueueName, Vec<i64>>,
     handed_back: BTreeMap<QueueName, Vec<i64>>,
-    /// Tasks that go on and whose run ended by itself: they are suspected of nothing any more.
+    /// Tasks that live on and whose run reported its end: the suspicion against them is cleared.
     reported: Vec<i64>,
 }
 
@@ -140,6 +140,7 @@ fn end(tx: &mut Tx<'_>, settlement: &Settlement, seq: i64, batch: &mut Batch) ->
             tx.tally.moved(queue.as_str(), from, to, 1);
         }
     }
+    // Handing back or waiting for a handler is no run, so it proves nothing about crashes.
     let was_run = !matches!(
         settlement.verdict,
         Verdict::HandBack
@@ -157,12 +158,12 @@ fn end(tx: &mut Tx<'_>, settlement: &Settlement, seq: i64, batch: &mut Batch) ->
     }
 }
 
-/// No bytes are no result.
+/// An empty result is no result.
 fn result_of(settlement: &Settlement) -> Option<&[u8]> {
     settlement.result.as_deref().filter(|result| !result.is_empty())
 }
 
-/// What a failed attempt had of a result.
+/// Stores the result of an attempt that failed.
 fn keep_result(tx: &Tx<'_>, settlement: &Settlement, seq: i64) -> Result<(), SqlError> {
     if let Some(result) = result_of(settlement) {
         tx.conn
@@ -187,7 +188,7 @@ fn complete(tx: &mut Tx<'_>, settlement: &Settlement, seq: i64) -> Result<(), Sq
     Ok(())
 }
 
-/// Keeps claims alive; until when, or `None` for those that do not hold any more.
+/// Extends claims. Returns the new end of each, or `None` if it does not hold any more.
 pub(super) fn extend(tx: &Tx<'_>, claims: &[Claim], lease: Duration) -> Result<Vec<Option<Timestamp>>, SqlError> {
     let until = tx.now.saturating_add(span(lease));
     let claims: Vec<&Claim> = claims.iter().collect();

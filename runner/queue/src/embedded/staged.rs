@@ -1,6 +1,6 @@
-//! Sets of tasks that were taken out of a group: read, archived, dropped, taken back, removed with their queue.
+//! Tasks in a staged set: reading, archiving, dropping, returning them, and removing them with their queue.
 //!
-//! No sum counts such a task, and it is on no list. How a set comes about is in `group`.
+//! No sum counts such a task, and it is on no list. Not here: how a set is formed (`group`).
 
 use std::time::Duration;
 
@@ -15,10 +15,10 @@ use super::tally::DAY;
 use super::writer::Tx;
 use crate::{MAX_ACTED, MAX_SET, Reclaimed, SET_DEADLINE, StagedSet, TaskRecord};
 
-/// Stale sets that one transaction takes back.
+/// Stale sets reclaimed in one transaction.
 const SETS: i64 = 100;
 
-/// The number of a set, if it is still there.
+/// The number of a set, if it still exists.
 fn number_of(tx: &Tx<'_>, set: &StagedSet) -> Result<Option<i64>, SqlError> {
     let mut statement = tx
         .conn
@@ -35,7 +35,7 @@ fn forget_if_empty(tx: &Tx<'_>, set: i64) -> Result<(), SqlError> {
     Ok(())
 }
 
-/// The tasks of a set, in order; rows that cannot be read with the reason.
+/// The tasks of a set, in order; unreadable rows with the reason.
 pub(super) type SetContent = (Vec<TaskRecord>, Vec<(i64, String)>);
 
 pub(super) fn read(conn: &Connection, set: &StagedSet) -> Result<SetContent, SqlError> {
@@ -58,7 +58,7 @@ pub(super) fn read(conn: &Connection, set: &StagedSet) -> Result<SetContent, Sql
     Ok((tasks, unreadable))
 }
 
-/// Archives tasks of a set that cannot be read.
+/// Archives unreadable tasks of a set.
 pub(super) fn archive_unreadable(
     tx: &mut Tx<'_>,
     set: &StagedSet,
@@ -81,7 +81,7 @@ pub(super) fn archive_unreadable(
     forget_if_empty(tx, number)
 }
 
-/// Deletes the first tasks of a set that became one task; how many.
+/// Deletes the first tasks of an aggregated set. Returns how many.
 pub(super) fn drop_some(tx: &Tx<'_>, set: &StagedSet) -> Result<usize, SqlError> {
     let Some(number) = number_of(tx, set)? else {
         return Ok(0);
@@ -95,13 +95,13 @@ pub(super) fn drop_some(tx: &Tx<'_>, set: &StagedSet) -> Result<usize, SqlError>
          WHERE locks.queue = ?2 AND locks.key = t.unique_key AND locks.task_id = t.id",
         params![to_json(&seqs)?, set.queue.as_str()],
     )?;
-    // Their locks stay until they expire; the mark says that they have no task on purpose.
+    // Their locks stay until they expire; the mark shows that they lack a task on purpose.
     moves::delete_uncounted(tx, &seqs)?;
     forget_if_empty(tx, number)?;
     Ok(seqs.len())
 }
 
-/// Deletes tasks of any set of a queue that is to go; how many.
+/// Deletes tasks of any set of a queue that is being removed. Returns how many.
 pub(super) fn remove(tx: &Tx<'_>, queue: &QueueName, most: usize) -> Result<usize, SqlError> {
     let seqs: Vec<i64> = tx.conn.values(
         "SELECT seq FROM tasks WHERE staged IN (SELECT seq FROM staged_sets WHERE queue = ?) LIMIT ?",
@@ -120,7 +120,7 @@ pub(super) fn remove(tx: &Tx<'_>, queue: &QueueName, most: usize) -> Result<usiz
     Ok(seqs.len())
 }
 
-/// Puts the tasks of stale sets back into their groups; about `limit` tasks.
+/// Moves the tasks of stale sets back into their groups; about `limit` tasks.
 pub(super) fn reclaim(
     tx: &mut Tx<'_>,
     queues: &[QueueName],
@@ -156,10 +156,10 @@ pub(super) fn reclaim(
     Ok(reclaimed)
 }
 
-/// Number and group of sets whose time is over.
+/// Number and group of stale sets.
 fn stale(tx: &Tx<'_>, queue: &QueueName, cutoff: i64) -> Result<Vec<(i64, String)>, SqlError> {
     let a_day_ahead = tx.now.saturating_add(DAY);
-    // An end that is further ahead than any should be was written while the clock was wrong.
+    // A deadline further ahead than any can be was written with a wrong clock.
     tx.conn.exec(
         "UPDATE staged_sets SET deadline = ?1 WHERE queue = ?2 AND deadline > ?1 AND deadline <= ?3",
         params![tx.now.saturating_add(span(SET_DEADLINE)), queue.as_str(), a_day_ahead],

@@ -1,6 +1,6 @@
-//! What is deleted in time: finished tasks, the far end of the archive, old locks, counters and records.
+//! Deletes what has expired: finished tasks, the oldest of the archive, old locks, counters and records.
 //!
-//! Each pass is bounded, so that no transaction holds the file for long.
+//! Each pass is bounded, so that no transaction blocks the file for long.
 
 use runner_core::task::{QueueName, TaskState};
 use rusqlite::params;
@@ -14,16 +14,16 @@ use super::writer::Tx;
 use super::{file_size, runs};
 use crate::{ArchiveBounds, Swept};
 
-/// How long a day's counters are kept.
+/// How long the counters of a day are kept.
 const KEEP: i64 = 90 * DAY;
 
-/// How long the decisions of a schedule that makes no more are kept.
+/// How long the decisions of a schedule that makes no new ones are kept.
 const DECISIONS: i64 = 90 * DAY;
 
-/// Schedules whose decisions one pass deletes, some two hundred each.
+/// Schedules whose decisions one pass deletes, about two hundred each.
 const FORGOTTEN: i64 = 20;
 
-/// Rows of other tables that one pass deletes; the next pass goes on.
+/// Rows of other tables that one pass deletes; the next pass continues.
 const CHUNK: i64 = 1_000;
 
 /// One pass; at most `limit` tasks of each kind and queue.
@@ -67,7 +67,7 @@ fn trim_archive(tx: &mut Tx<'_>, queue: &QueueName, limit: usize, archive: Archi
         .saturating_add(tx.tally.moves(queue.as_str(), TaskState::Archived));
     let mut beyond = size.saturating_sub(most).max(0);
     if beyond > 0 {
-        // What is deleted does not come back: the sum alone is not enough.
+        // Deletion is final: count the rows instead of trusting the sum.
         let there: i64 = tx.conn.value(
             "SELECT count(*) FROM (SELECT 1 FROM tasks WHERE queue = ? AND state = 'archived' LIMIT ?)",
             params![queue.as_str(), most.saturating_add(column(limit as u64))],
@@ -90,7 +90,7 @@ fn trim_archive(tx: &mut Tx<'_>, queue: &QueueName, limit: usize, archive: Archi
     Ok(old.len())
 }
 
-/// Everything that is not a task: a few rows each pass, by index; whether a bound cut it short.
+/// Deletes a few rows of each other table, by index. Returns whether the limit cut a table short.
 fn sweep_records(tx: &mut Tx<'_>) -> Result<bool, SqlError> {
     let locks = tx.conn.exec(
         "DELETE FROM locks WHERE (queue, key) IN \
@@ -109,7 +109,7 @@ fn sweep_records(tx: &mut Tx<'_>) -> Result<bool, SqlError> {
     Ok(forgotten || locks == chunk || days == chunk)
 }
 
-/// Deletes what is on record of schedules that have decided nothing for long; whether there may be more of them.
+/// Deletes decisions of schedules that have decided nothing for long. Returns whether there may be more.
 fn forget_decisions(tx: &mut Tx<'_>) -> Result<bool, SqlError> {
     let silent: Vec<String> = tx.conn.values(
         "SELECT id FROM schedules WHERE decisions > 0 AND decided_at <= ? ORDER BY decided_at LIMIT ?",

@@ -1,6 +1,6 @@
-//! What a transaction sums up: how many tasks moved between states, what was counted, where lists end.
+//! Sums up a transaction: how many tasks moved between states, what was counted, where lists end.
 //!
-//! Kept in memory until just before the commit, so that a batch costs one row a queue instead of one a task.
+//! Held in memory until just before the commit, so that a batch costs one row per queue instead of one per task.
 
 use std::collections::BTreeMap;
 
@@ -13,8 +13,8 @@ use super::error::SqlError;
 /// Microseconds of a UTC day.
 pub(super) const DAY: i64 = 24 * 3600 * 1_000_000;
 
-/// A number beyond this was written by mistake: a sum with it would leave the whole numbers, and the statement would fail
-/// for good. The statements below spell it out.
+/// A larger number is corrupt: adding to it would leave the range of integers, and the statement would fail forever. The
+/// statements below spell it out.
 pub(super) const LARGEST: i64 = 4_000_000_000_000_000_000;
 
 const ADD_SUMS: &str = "INSERT INTO queues (name, pending, active, scheduled, retry, archived, completed, aggregating, \
@@ -52,17 +52,17 @@ pub(super) struct Tally {
     delayed: bool,
 }
 
-/// What others want to hear of once it is committed.
+/// What waiters learn once the transaction is committed.
 #[derive(Debug, Default)]
 pub(super) struct News {
-    /// Queues of which something may be claimable.
+    /// Queues in which something may be claimable.
     pub(super) work: Vec<String>,
     /// Something is due later.
     pub(super) delayed: bool,
 }
 
 impl Tally {
-    /// `n` tasks left `from` for `to`; `None` is "not in the store". None at all do not make a queue known.
+    /// `n` tasks moved from `from` to `to`; `None` is "not in the store". Moving none does not create the queue.
     pub(super) fn moved(&mut self, queue: &str, from: Option<TaskState>, to: Option<TaskState>, n: i64) {
         if n == 0 {
             return;
@@ -78,34 +78,34 @@ impl Tally {
         self.delayed |= matches!(to, Some(TaskState::Scheduled | TaskState::Retry));
     }
 
-    /// A try ended and counts.
+    /// An attempt ended and counts.
     pub(super) fn processed(&mut self, queue: &str, failed: bool) {
         let sums = self.of(queue);
         sums.processed += 1;
         sums.failed += i64::from(failed);
     }
 
-    /// By how much this transaction has changed the number of tasks in a state so far.
+    /// The change that this transaction has made so far to the number of tasks in a state.
     pub(super) fn moves(&self, queue: &str, state: TaskState) -> i64 {
         self.queues.get(queue).map_or(0, |sums| sums.moved[place(state)])
     }
 
-    /// The queue is to be known, even without a task.
-    pub(super) fn known(&mut self, queue: &str) {
+    /// Creates the queue if it does not exist, even without a task.
+    pub(super) fn ensure_queue(&mut self, queue: &str) {
         self.of(queue);
     }
 
-    /// The queue is no more, with all that this transaction did to it so far.
+    /// Drops the sums of a removed queue.
     pub(super) fn forget(&mut self, queue: &str) {
         self.queues.remove(queue);
     }
 
-    /// Who waits for the queue should look again.
+    /// Makes waiters for the queue look again.
     pub(super) fn wake(&mut self, queue: &str) {
         self.of(queue).wakes = true;
     }
 
-    /// What others want to hear of.
+    /// The wake-ups to send after the commit.
     pub(super) fn news(&self) -> News {
         let awake = self.queues.iter().filter(|(_, sums)| sums.wakes);
         News {
@@ -131,9 +131,10 @@ impl Tally {
 
     fn ends(&mut self, conn: &Connection, queue: &str) -> Result<&mut Ends, SqlError> {
         let sums = self.of(queue);
-        // Read once a transaction: nothing else writes meanwhile, and what it adds itself is counted from here on.
+        // Read once per transaction: no one else writes meanwhile, and the transaction's own tasks are counted from here on.
         if sums.ends.is_none() {
             let (first, last): (Option<i64>, Option<i64>) = conn.one(
+                // Positions beyond LARGEST are corrupt; starting from one would overflow.
                 "SELECT (SELECT min(at) FROM tasks WHERE queue = ?1 AND state = 'pending' AND at > -?2), \
                         (SELECT max(at) FROM tasks WHERE queue = ?1 AND state = 'pending' AND at < ?2)",
                 params![queue, LARGEST],
@@ -147,8 +148,8 @@ impl Tally {
         sums.ends.as_mut().ok_or(SqlError::RowNotFound)
     }
 
-    /// Writes the sums down; the last thing before the commit.
-    pub(super) fn keep(self, conn: &Connection, now: i64) -> Result<(), SqlError> {
+    /// Writes the sums; must be the last step before the commit.
+    pub(super) fn write(self, conn: &Connection, now: i64) -> Result<(), SqlError> {
         for (queue, sums) in self.queues {
             let [pending, active, scheduled, retry, archived, completed, aggregating] = sums.moved;
             conn.exec(
@@ -180,7 +181,7 @@ impl Tally {
     }
 
     fn of(&mut self, queue: &str) -> &mut Sums {
-        // Most calls find the queue: only the first one allocates its name.
+        // Usually the queue is present: only the first call allocates its name.
         if !self.queues.contains_key(queue) {
             self.queues.insert(queue.to_owned(), Sums::default());
         }
@@ -223,7 +224,7 @@ mod tests {
             tally.moved("c", None, Some(TaskState::Pending), 0);
             let news = tally.news();
             assert_eq!((news.work, news.delayed), (vec!["a".to_owned()], true));
-            tally.keep(&conn, 5 * DAY + 1).unwrap();
+            tally.write(&conn, 5 * DAY + 1).unwrap();
         }
         let text = "SELECT name, pending, active, scheduled, processed, failed FROM queues ORDER BY name";
         let found: Vec<(String, [i64; 5])> = conn
@@ -264,10 +265,10 @@ mod tests {
     fn a_queue_that_is_forgotten_leaves_no_row() {
         let conn = file();
         let mut tally = Tally::default();
-        tally.known("a");
+        tally.ensure_queue("a");
         tally.moved("b", None, Some(TaskState::Pending), 1);
         tally.forget("b");
-        tally.keep(&conn, 0).unwrap();
+        tally.write(&conn, 0).unwrap();
         let names: Vec<String> = conn.values("SELECT name FROM queues", []).unwrap();
         assert_eq!(names, ["a"]);
     }

@@ -1,4 +1,4 @@
-//! What only this broker promises: about its file, its processes and its one writer. The rest is the contract.
+//! Guarantees that only this broker makes: about its file, its processes and its one writer. The rest is the contract.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::time::Duration;
@@ -38,7 +38,7 @@ pub(super) async fn sound(broker: &EmbeddedBroker) {
     assert_eq!(broker.audit().await.unwrap(), Vec::<String>::new());
 }
 
-/// A connection behind the broker's back.
+/// A connection that bypasses the broker.
 pub(super) fn meddle(broker: &EmbeddedBroker, statements: &str) {
     let other = rusqlite::Connection::open(broker.path()).unwrap();
     other.execute_batch(statements).unwrap();
@@ -57,7 +57,7 @@ async fn a_file_is_opened_while_another_process_writes() {
 
 #[tokio::test]
 #[cfg(unix)]
-async fn nobody_else_may_read_the_file() {
+async fn only_the_owner_may_read_the_file() {
     use std::os::unix::fs::PermissionsExt;
     let directory = tempfile::tempdir().unwrap();
     let broker = open(&directory).await;
@@ -126,9 +126,9 @@ async fn a_cancellation_reaches_another_process() {
     let (one, other) = (open(&directory).await, open(&directory).await);
     let wanted = TaskId::new("a").unwrap();
     one.cancel(&TaskId::new("before").unwrap()).await.unwrap();
-    let mut heard = other.cancellations().await.unwrap();
+    let mut received = other.cancellations().await.unwrap();
     one.cancel(&wanted).await.unwrap();
-    let id = tokio::time::timeout(Duration::from_secs(10), heard.recv()).await;
+    let id = tokio::time::timeout(Duration::from_secs(10), received.recv()).await;
     assert_eq!(id.unwrap(), Some(crate::StopRequest::cancel(wanted)));
 }
 
@@ -159,11 +159,11 @@ async fn rows_whose_ids_cannot_be_read_hold_up_no_pass() {
 }
 
 #[tokio::test]
-async fn a_task_of_another_process_is_seen_long_before_the_store_is_looked_into() {
+async fn a_task_of_another_process_is_noticed_long_before_the_next_look() {
     let directory = tempfile::tempdir().unwrap();
     let (first, other) = (open(&directory).await, open(&directory).await);
     let mut shortest = Duration::MAX;
-    // A machine that is busy may take its time now and then.
+    // A busy machine may be slow now and then.
     for _ in 0..5 {
         let all = queues();
         let mut wait = std::pin::pin!(first.wait_for_work(&all, Duration::from_secs(60)));
@@ -179,7 +179,7 @@ async fn a_task_of_another_process_is_seen_long_before_the_store_is_looked_into(
 }
 
 #[tokio::test]
-async fn a_sum_that_is_off_wakes_nobody() {
+async fn a_wrong_sum_wakes_no_waiter() {
     let directory = tempfile::tempdir().unwrap();
     let broker = open(&directory).await;
     broker.enqueue(&[Task::new("a")]).await.unwrap();
@@ -228,7 +228,7 @@ async fn an_occurrence_of_a_task_that_is_not_valid_is_skipped() {
 }
 
 #[tokio::test]
-async fn a_row_that_cannot_be_read_is_archived_and_stops_nobody() {
+async fn an_unreadable_row_is_archived_and_blocks_nothing() {
     let directory = tempfile::tempdir().unwrap();
     let broker = open(&directory).await;
     let named = |id: &str| Task::new("t").id(TaskId::new(id).unwrap());
@@ -276,7 +276,7 @@ async fn a_file_from_a_newer_program_is_refused() {
 }
 
 #[tokio::test]
-async fn a_file_that_is_no_database_is_refused_and_left_as_it_is() {
+async fn a_file_that_is_not_a_database_is_refused_and_not_changed() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("notes.txt");
     let text = "not a database, but somebody's notes\n".repeat(100);
@@ -288,7 +288,7 @@ async fn a_file_that_is_no_database_is_refused_and_left_as_it_is() {
 }
 
 #[tokio::test]
-async fn a_full_store_refuses_and_goes_on_when_there_is_room_again() {
+async fn a_full_store_refuses_until_there_is_room_again() {
     let directory = tempfile::tempdir().unwrap();
     let broker = open(&directory).await;
     broker.enqueue(&[Task::new("small")]).await.unwrap();
@@ -298,7 +298,7 @@ async fn a_full_store_refuses_and_goes_on_when_there_is_room_again() {
     };
     limit("PRAGMA max_page_count = 60").await;
     let big = Task::new("big").payload(vec![7_u8; 1 << 20]);
-    // In one group with others: they are not refused with it.
+    // In one group with other writes, which are not refused with it.
     let (small, large, other) = ([Task::new("small")], [big.clone()], [Task::new("small")]);
     let (a, b, c) = tokio::join!(broker.enqueue(&small), broker.enqueue(&large), broker.enqueue(&other));
     assert!(a.is_ok() && c.is_ok(), "{a:?} {c:?}");
@@ -310,7 +310,7 @@ async fn a_full_store_refuses_and_goes_on_when_there_is_room_again() {
     sound(&broker).await;
 }
 
-/// Every statement on the path of a claim, a settle or a pass finds its rows by an index.
+/// Every statement of a claim, a settlement or a pass finds its rows by an index.
 #[tokio::test]
 async fn no_statement_on_a_hot_path_scans_the_tasks() {
     let directory = tempfile::tempdir().unwrap();
@@ -351,7 +351,7 @@ async fn no_statement_on_a_hot_path_scans_the_tasks() {
     assert!(seen > 40, "only {seen} statements were found in the sources");
 }
 
-/// The texts in a source that begin like a statement, with this room's own columns put in.
+/// The texts in a source that begin like a statement, with this room's own columns inserted.
 fn statements(source: &str) -> Vec<String> {
     let mut found = Vec::new();
     for piece in source.split('"').skip(1).step_by(2) {
@@ -410,7 +410,7 @@ async fn damage_is_found_and_put_right() {
     assert_eq!(recovered.len(), 1, "the task with the odd lease runs again");
 }
 
-/// Writes a row and breaks down.
+/// Writes a row and panics.
 fn stumble(tx: &mut writer::Tx<'_>) -> Result<(), SqlError> {
     tx.conn.exec("INSERT INTO queues (name) VALUES ('half')", [])?;
     panic!("over its feet")

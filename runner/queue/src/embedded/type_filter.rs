@@ -1,8 +1,8 @@
-//! Which types this broker claims, and where in each queue tasks of other types lie that it skips.
+//! Which types this broker claims, and where in each queue the tasks of other types are that it skips.
 //!
-//! Skipped tasks keep their place at the head of their queue, for a process that knows them. How far they reach is
-//! remembered from claim to claim, so that a claim does not look at all of them again. Whether the last of them is still
-//! where it was is checked each time; a task that is handed back to the head has a place before the first one.
+//! Skipped tasks keep their place at the head of their queue, for a process that knows their types. The extent of the
+//! skipped stretch is remembered between claims, so that a claim need not read it again. Each claim verifies that the last
+//! task of the stretch is still in place; a task that is handed back to the head gets a place before the first one.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -15,16 +15,16 @@ use super::error::SqlError;
 use super::rows::column;
 use crate::KnownTypes;
 
-/// Rows that a claim looks at in a queue in which some were skipped: about a millisecond.
+/// Rows that a claim reads in a queue with skipped tasks: about a millisecond.
 const LOOKS: usize = 1_000;
 
-/// The least that is looked at in one statement.
+/// The minimum number of rows read by one statement.
 const FEW: usize = 64;
 
-/// The tasks of unknown types at the head of a queue.
+/// A stretch of tasks of unknown types at the head of a queue.
 #[derive(Debug, Clone)]
 struct Stretch {
-    /// The place of the first one.
+    /// Place of the first one.
     first: i64,
     /// The last one: its place, its row, and when it became pending.
     last: i64,
@@ -38,12 +38,12 @@ struct Memory {
     stretches: HashMap<QueueName, Stretch>,
 }
 
-/// The known types, and what is remembered of all queues. The lock is never held while a statement runs: what a claim
-/// found out is written back only if the types are the same as when it began.
+/// The known types, and the stretches of all queues. The lock is never held while a statement runs: a claim stores what it
+/// found only if the types are still the same as when it began.
 #[derive(Default)]
 pub(super) struct ClaimFilter(Mutex<Memory>);
 
-/// A row as far as a look needs it.
+/// The columns of a row that a look needs.
 struct Candidate {
     seq: i64,
     place: i64,
@@ -52,7 +52,7 @@ struct Candidate {
 }
 
 impl ClaimFilter {
-    /// Claims are for these types from now on. Returns the queues in which some were skipped: they may be claimable now.
+    /// Sets the types to claim. Returns the queues with skipped tasks, which may be claimable now.
     pub(super) fn set_types(&self, types: &KnownTypes) -> Vec<String> {
         let mut memory = self.lock();
         if memory.types == *types {
@@ -66,7 +66,7 @@ impl ClaimFilter {
         self.lock().types.clone()
     }
 
-    /// Whether some at the head of this queue were skipped by earlier claims.
+    /// Whether earlier claims skipped tasks at the head of this queue.
     pub(super) fn skips_some(&self, queue: &QueueName) -> bool {
         self.lock().stretches.contains_key(queue)
     }
@@ -77,7 +77,7 @@ impl ClaimFilter {
 
     fn remember(&self, types: &KnownTypes, queue: &QueueName, stretch: Option<Stretch>) {
         let mut memory = self.lock();
-        // Other types may have become known meanwhile.
+        // With other types by now, the stretch may contain tasks that are known.
         if memory.types != *types {
             return;
         }
@@ -91,7 +91,7 @@ impl ClaimFilter {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The rows of the first tasks of known types, in order. Looks at a bounded number of others.
+    /// The rows of the first tasks of known types, in order. Reads a bounded number of others.
     pub(super) fn pick(
         &self,
         conn: &Connection,
@@ -104,7 +104,7 @@ impl ClaimFilter {
             _ => None,
         };
         let mut picked = Vec::new();
-        // First what was handed back to the head, before all that earlier claims skipped.
+        // First the tasks handed back to the head, before all that earlier claims skipped.
         if let Some(known) = &stretch {
             let mut moved = known.clone();
             let handed_back = look(conn, types, queue, Part::Before(known.first), LOOKS)?;
@@ -116,13 +116,14 @@ impl ClaimFilter {
                 }
             }
             if picked.len() >= most {
-                // What is left of them is looked at by the next claim.
+                // The stretch is unchanged: the next claim looks here again and finds the rest.
                 picked.truncate(most);
                 return Ok(picked);
             }
+            // With more tasks handed back than one look reads, the stretch has a gap in front: forget it.
             stretch = (!many).then_some(moved);
         }
-        // Then what lies behind the skipped ones; all of it if nothing is known of them.
+        // Then the tasks behind the stretch; all of them without a stretch.
         let mut part = stretch.as_ref().map_or(Part::All, |s| Part::After(s.last, s.row));
         let mut left = LOOKS;
         while picked.len() < most && left > 0 {
@@ -132,7 +133,7 @@ impl ClaimFilter {
             left -= found.len();
             part = found.last().map_or(part, |last| Part::After(last.place, last.seq));
             for task in found {
-                // What follows the last one that is taken was not looked at, as far as later claims know.
+                // The stretch must end before the first task that is left behind, or later claims would skip it.
                 if picked.len() == most {
                     break;
                 }
@@ -155,7 +156,7 @@ impl ClaimFilter {
         Ok(picked)
     }
 
-    /// Whether a queue has a pending task that may be claimed, as far as is known.
+    /// Whether a queue has a pending task that may be claimed, judging by its stretch.
     pub(super) fn is_claimable(&self, conn: &Connection, queue: &QueueName) -> Result<bool, SqlError> {
         match self.stretch(queue) {
             Some(stretch) if is_intact(conn, queue, &stretch)? => conn.value(
@@ -179,7 +180,7 @@ enum Part {
     After(i64, i64),
 }
 
-/// The first of them, in order.
+/// The first of these tasks, in order.
 fn look(
     conn: &Connection,
     types: &KnownTypes,
@@ -193,7 +194,7 @@ fn look(
             seq: row.get(0)?,
             place: row.get(1)?,
             since: row.get(2)?,
-            // A type that cannot be read counts as known: a claim archives such a task.
+            // An unreadable type counts as known, so that a claim archives the task.
             known: row.get_ref(3)?.as_str().map_or(true, |kind| types.has(kind)),
         })
     };
@@ -219,7 +220,7 @@ fn look(
     }
 }
 
-/// Whether the last task of the stretch has not been taken since.
+/// Whether the last task of the stretch is still in place. `pending_since` catches one that left and came back.
 fn is_intact(conn: &Connection, queue: &QueueName, stretch: &Stretch) -> Result<bool, SqlError> {
     conn.value(
         "SELECT EXISTS (SELECT 1 FROM tasks WHERE seq = ? AND queue = ? AND state = 'pending' AND at = ? \

@@ -20,8 +20,8 @@ const RELEASE_CHUNK: usize = 1_000;
 impl Upkeep for EmbeddedBroker {
     async fn narrow(&self, queues: &[QueueName], lists: Lists) -> BrokerResult<Vec<QueueName>> {
         let queues = queues.to_vec();
-        let ask = move |conn: &Connection| inspect_queues::having(conn, &queues, lists);
-        self.readers.ask("look which queues have tasks", ask).await
+        let query = move |conn: &Connection| inspect_queues::having(conn, &queues, lists);
+        self.readers.query("look which queues have tasks", query).await
     }
 
     async fn forward(&self, queues: &[QueueName], limit: usize) -> BrokerResult<Forwarded> {
@@ -32,8 +32,8 @@ impl Upkeep for EmbeddedBroker {
 
     async fn next_lease_end(&self, queues: &[QueueName]) -> BrokerResult<Option<Timestamp>> {
         let queues = queues.to_vec();
-        let ask = move |conn: &Connection| recover::next_lease_end(conn, &queues);
-        self.readers.ask("look for the next lease that ends", ask).await
+        let query = move |conn: &Connection| recover::next_lease_end(conn, &queues);
+        self.readers.query("look for the next lease that ends", query).await
     }
 
     async fn recover(
@@ -45,7 +45,7 @@ impl Upkeep for EmbeddedBroker {
     ) -> BrokerResult<Vec<Recovered>> {
         let (queues, last_heartbeat) = (queues.to_vec(), Arc::clone(&self.last_heartbeat));
         let change = move |tx: &mut Tx<'_>| {
-            // The wait for the file may have been long: what this process holds is extended first.
+            // The wait for the file may have been long: extend what this process holds first.
             if last_heartbeat.is_behind() {
                 return Ok(Vec::new());
             }
@@ -63,7 +63,7 @@ impl Upkeep for EmbeddedBroker {
         if held.is_empty() {
             return Ok(Vec::new());
         }
-        // Dropped from the list only after the commit: a write that fails is tried again by the next pass.
+        // Removed from the list only after the commit: the next pass repeats a failed write.
         let (rows, last_heartbeat) = (held.clone(), Arc::clone(&self.last_heartbeat));
         let change = move |tx: &mut Tx<'_>| {
             let rules = recover::Rules {

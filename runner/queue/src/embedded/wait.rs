@@ -18,11 +18,11 @@ use super::type_filter::ClaimFilter;
 use super::wakeups::{SLOWEST_LOOK, Wakeups};
 use crate::BrokerResult;
 
-/// How often a waiter glances at whether the file was written: what a task of another process waits at most for an idle
-/// worker, mostly. A glance asks the file system, not the store: about a microsecond.
+/// How often a waiter checks whether the file was written, which is about the longest that a task of another process waits
+/// for an idle worker. A check calls the file system, not the store: about a microsecond.
 const GLANCE: Duration = Duration::from_millis(20);
 
-/// Waits until one of the queues has something to claim, no longer than this.
+/// Waits until one of the queues has something to claim, at most this long.
 pub(super) async fn wait_for_work(
     readers: &Readers,
     wakeups: &Wakeups,
@@ -31,16 +31,16 @@ pub(super) async fn wait_for_work(
     at_most: Duration,
 ) {
     let end = Instant::now() + at_most;
-    // Listen before looking, so that what is enqueued in between is not missed.
+    // Subscribe before looking, so that a task enqueued in between is not missed.
     let mut woken = wakeups.listen();
     loop {
-        // Before the look: what is written after it changes this, and ends the wait below.
+        // Taken before the look: a later write changes this value and ends the wait below.
         let written = readers.last_write();
-        // When the file cannot be read, waiting is all that can be done here; the claim reports the error.
+        // If the file is unreadable, only wait; the claim reports the error.
         if is_claimable(readers, filter, queues).await.unwrap_or(false) {
             return;
         }
-        // Glance at the file's time until it changes, is due for a real look, or this process has written.
+        // Check the file's time until it changes, a real look is due, or this process has written.
         let look = end.min(Instant::now() + SLOWEST_LOOK);
         while Instant::now() < look && readers.last_write() == written {
             let glance = look.min(Instant::now() + GLANCE);
@@ -57,13 +57,13 @@ pub(super) async fn wait_for_work(
     }
 }
 
-/// Returns when one of the queues was named, or when some wake-ups were missed.
+/// Returns when one of the queues was announced, or when announcements were missed.
 async fn one_of(woken: &mut broadcast::Receiver<Arc<[String]>>, queues: &[QueueName]) {
-    // An error means that wake-ups were lost: one of them may have been for these queues.
-    while let Ok(heard) = woken.recv().await {
+    // An error means missed announcements: one of them may have been for these queues.
+    while let Ok(names) = woken.recv().await {
         if queues
             .iter()
-            .any(|queue| heard.iter().any(|name| name == queue.as_str()))
+            .any(|queue| names.iter().any(|name| name == queue.as_str()))
         {
             return;
         }
@@ -73,10 +73,10 @@ async fn one_of(woken: &mut broadcast::Receiver<Arc<[String]>>, queues: &[QueueN
 async fn is_claimable(readers: &Readers, filter: &Arc<ClaimFilter>, queues: &[QueueName]) -> BrokerResult<bool> {
     let (filter, queues) = (Arc::clone(filter), queues.to_vec());
     let look = move |conn: &Connection| has_claimable(conn, &filter, &queues);
-    readers.ask("look for tasks to claim", look).await
+    readers.query("look for tasks to claim", look).await
 }
 
-/// Asked of the tasks, as a claim does: a sum that is off would wake the claim again and again.
+/// Reads the tasks, as a claim does, instead of the sums: a wrong sum would wake the claim again and again.
 fn has_claimable(conn: &Connection, filter: &ClaimFilter, queues: &[QueueName]) -> Result<bool, SqlError> {
     let with_pending = conn.all(
         "SELECT q.name FROM json_each(?) j CROSS JOIN queues q ON q.name = j.value \

@@ -1,6 +1,6 @@
-//! Wake-ups within this process: that something may be claimable, is due later, or was asked to stop.
+//! Wake-ups within this process: something may be claimable, is due later, or was asked to stop.
 //!
-//! Not here: what other processes write, which is found by looking at the file (`wait`, `cancel`).
+//! Not here: writes of other processes, which are found by checking the file (`wait`, `cancel`).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,14 +8,14 @@ use std::time::Duration;
 use tokio::sync::futures::Notified;
 use tokio::sync::{Notify, broadcast};
 
-/// The longest time between two looks into the store: a glance at the file may overlook what was written in the same tick
-/// of the file system's clock.
+/// The longest time between two real looks: a check of the file's time may miss what was written in the same tick of the
+/// file system's clock.
 pub(super) const SLOWEST_LOOK: Duration = Duration::from_secs(1);
 
-/// Wake-ups on their way to one waiter; one that is behind looks for itself.
+/// Wake-ups buffered for one waiter; a slow waiter looks for itself.
 const WAKES_WAITING: usize = 64;
 
-/// The wake-ups.
+/// Sends and receives the wake-ups.
 #[derive(Debug)]
 pub(super) struct Wakeups {
     /// Queues that may have become claimable.
@@ -35,36 +35,36 @@ impl Default for Wakeups {
 }
 
 impl Wakeups {
-    /// These queues may have something to claim.
+    /// Announces queues that may have something to claim.
     pub(super) fn wake(&self, queues: Vec<String>) {
         if !queues.is_empty() {
-            // It fails when none waits.
+            // Fails if there is no waiter.
             self.work.send(queues.into()).map(drop).unwrap_or(());
         }
     }
 
-    /// A task that is due later was written.
+    /// Announces a task that is due later.
     pub(super) fn delayed(&self) {
         self.delayed.notify_waiters();
     }
 
-    /// Waits for such a task of this process, and no longer than others may take to be seen.
+    /// Waits for such a task of this process, at most as long as one of another process may take to be noticed.
     pub(super) async fn wait_for_delayed(&self, at_most: Duration) {
-        // Its end by time is as good an answer.
+        // A timeout is as good an answer.
         drop(tokio::time::timeout(at_most.min(SLOWEST_LOOK), self.delayed.notified()).await);
     }
 
-    /// A request to stop an attempt was written.
+    /// Announces a request to stop an attempt.
     pub(super) fn cancelled(&self) {
         self.cancel.notify_waiters();
     }
 
-    /// Hears of queues from now on.
+    /// Receives the names of claimable queues from now on.
     pub(super) fn listen(&self) -> broadcast::Receiver<Arc<[String]>> {
         self.work.subscribe()
     }
 
-    /// The next request to stop; one that is written after this call is not missed once the future is enabled.
+    /// The next request to stop; once the future is enabled it misses no request written after this call.
     pub(super) fn next_cancel(&self) -> Notified<'_> {
         self.cancel.notified()
     }

@@ -1,7 +1,7 @@
-//! The one thread that writes: whatever queued up while a transaction committed goes into the next one.
+//! The only thread that writes: whatever queues up while a transaction commits goes into the next one.
 //!
 //! A transaction costs one sync of the disk however much it holds, so under load the sync is shared, and a
-//! single write does not wait for others. Not here: what the writes are; each is a function of its subject's file.
+//! single write does not wait for others. Not here: the writes themselves; each is a function in its subject's file.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
@@ -21,34 +21,34 @@ use super::tally::{News, Tally};
 use super::wakeups::Wakeups;
 use crate::{BrokerError, BrokerResult};
 
-/// Writes that may wait; a caller beyond it waits for room.
+/// Writes that may queue up; further callers wait for room.
 const WAITING: usize = 1024;
 
 /// Writes in one transaction: enough to make the sync cheap, few enough to commit within milliseconds.
 const GROUP: usize = 256;
 
-/// What a write works with: the open transaction, the instant at which it began, and the sums to be kept.
+/// The context of a write: the open transaction, the instant at which it began, and its sums.
 pub(super) struct Tx<'a> {
     /// The connection inside the transaction.
     pub(super) conn: &'a Connection,
     /// The broker's clock when the transaction began, microseconds.
     pub(super) now: i64,
-    /// Counts and ends of lists that the transaction changes.
+    /// Counts and list ends that the transaction changes.
     pub(super) tally: Tally,
-    /// Records that it deletes because there is a bound on their number.
+    /// Records deleted to respect limits.
     pub(super) trimmed: u64,
 }
 
-/// The way to the writer. The thread ends when the last of these is gone.
+/// The handle of the writer thread, which ends when the last handle is dropped.
 #[derive(Debug, Clone)]
 pub(super) struct Writer {
     queue: mpsc::Sender<Message>,
 }
 
-/// What the thread is asked to do.
+/// Requests to the thread.
 enum Message {
     Write(Box<dyn QueuedChange>),
-    /// Puts everything into the one file and ends.
+    /// Merges the log into the file and ends.
     Close(oneshot::Sender<()>),
 }
 
@@ -79,19 +79,19 @@ impl Writer {
         Ok(Self { queue })
     }
 
-    /// Ends the thread, with everything in the one file and nothing beside it.
+    /// Ends the thread, with everything in the one file and no log beside it.
     pub(super) async fn close(&self) {
         let (reply, done) = oneshot::channel();
         if self.queue.send(Message::Close(reply)).await.is_ok() {
-            // Without an answer it has ended all the same.
+            // A closed channel also means that the thread has ended.
             drop(done.await);
         }
     }
 
-    /// Hands a change over and waits until it is on the disk. `doing` says what it does, to be read after "trying to".
+    /// Submits a change and waits until it is on the disk. `doing` completes "trying to".
     ///
-    /// `change` is all or nothing. It may run twice, and may panic: when a neighbour in the transaction fails, all of
-    /// them are tried again one by one.
+    /// `change` must be all or nothing. It may run twice, and may panic: when another change in the transaction fails, all of
+    /// them are retried one by one.
     pub(super) async fn write<T: Send + 'static>(
         &self,
         doing: &'static str,
@@ -100,8 +100,8 @@ impl Writer {
         self.submit(doing, true, change).await
     }
 
-    /// The same without waiting for the disk: for what a power cut may undo without harm, such as a claim whose worker
-    /// is gone with the power.
+    /// The same without waiting for the disk: for changes that a power cut may undo without harm, such as a claim whose worker
+    /// dies with the power.
     pub(super) async fn write_unsynced<T: Send + 'static>(
         &self,
         doing: &'static str,
@@ -134,7 +134,7 @@ impl Writer {
     }
 }
 
-/// A change of any type, on its way.
+/// A change of any type, in the queue.
 trait QueuedChange: Send {
     fn apply(&mut self, tx: &mut Tx<'_>) -> Result<(), SqlError>;
     fn is_abandoned(&self) -> bool;
@@ -174,7 +174,7 @@ impl<T: Send, F: FnMut(&mut Tx<'_>) -> Result<T, SqlError> + Send> QueuedChange 
                 &Arc::new(SqlError::Unavailable("the writer forgot an answer")),
             )),
         };
-        // The caller may have stopped waiting; the change stands all the same.
+        // The caller may have stopped waiting; the change is committed anyway.
         drop(self.reply.send(answer));
     }
 }
@@ -192,7 +192,7 @@ impl Failure {
     }
 }
 
-/// The state of the thread. It alone holds the connection that writes, so nothing in here needs a lock.
+/// The state of the thread. Only this thread holds the writing connection, so nothing in here needs a lock.
 struct WriterThread {
     conn: Connection,
     path: PathBuf,
@@ -200,15 +200,15 @@ struct WriterThread {
     health: Arc<FileHealth>,
     clock: Arc<dyn Clock>,
     wakeups: Arc<Wakeups>,
-    /// Records that were deleted because there is a bound on their number, not yet reported.
+    /// Records deleted to respect limits, not yet reported.
     trimmed: Arc<AtomicU64>,
     /// Whether the connection syncs at each commit.
     syncs: bool,
 }
 
 impl WriterThread {
-    /// Group commit. While one transaction is written and synced, callers go on queueing; all that is queued then, up to
-    /// [`GROUP`], becomes the next transaction. A lone write is never held back to wait for company.
+    /// Group commit. While one transaction is written and synced, callers go on queueing; everything queued by then, up to
+    /// [`GROUP`], becomes the next transaction. A single write is never delayed to wait for others.
     ///
     /// Changes are applied in the order in which they arrived, and a caller is answered only after its transaction
     /// committed: an answer never announces what a crash could undo, except for writes that asked for no sync.
@@ -218,6 +218,7 @@ impl WriterThread {
         while closing.is_none() && messages.blocking_recv_many(&mut some, GROUP) > 0 {
             for message in some.drain(..) {
                 match message {
+                    // Its caller is gone: skipping it is as good as losing the race, and saves the work.
                     Message::Write(change) if !change.is_abandoned() => group.push(change),
                     Message::Write(_) => {}
                     Message::Close(reply) => closing = Some(reply),
@@ -226,24 +227,25 @@ impl WriterThread {
             self.write(&mut group);
             self.log.check(&self.conn);
         }
-        // Later callers hear that the writer has ended, instead of waiting for an answer.
+        // Later callers get an error at once, instead of waiting for an answer.
         drop(messages);
         if let Some(reply) = closing {
             if let Err(error) = self.conn.value::<i64>("PRAGMA wal_checkpoint(TRUNCATE)", []) {
-                tracing::warn!(%error, "the file could not be tidied; what is beside it belongs to it");
+                tracing::warn!(%error, "the write-ahead log could not be merged into the file; keep both");
             }
+            // Closes the connection before the answer: the caller may copy or remove the file then.
             drop(self);
             // The caller may have stopped waiting.
             reply.send(()).unwrap_or(());
         }
     }
 
-    /// Commits a group and answers its callers. If one of several changes fails, the whole transaction was rolled back, and
-    /// each change gets a transaction of its own: it fails or succeeds by itself.
+    /// Commits a group and answers its callers. If one of several changes fails, the whole transaction is rolled back and each
+    /// change gets its own transaction, so that it fails or succeeds by itself.
     fn write(&mut self, group: &mut Vec<Box<dyn QueuedChange>>) {
         let mut done = self.commit(group);
         if done.as_ref().is_err_and(Failure::is_full) && self.log.truncate(&self.conn) {
-            // What was in the log lay on the disk twice; there may be room now.
+            // The content of the log was on the disk twice; there may be room now.
             done = self.commit(group);
         }
         match done {
@@ -264,15 +266,16 @@ impl WriterThread {
         }
     }
 
-    /// One transaction for all changes of the group. When this fails nothing of it is left, and the connection is outside
-    /// a transaction again. Others are woken only after the commit: woken earlier they would look and find nothing.
+    /// One transaction for all changes of the group. On failure nothing of it is left, and the connection is outside a
+    /// transaction again. Waiters are woken only after the commit: woken earlier they would look and find nothing.
     fn commit(&mut self, group: &mut [Box<dyn QueuedChange>]) -> Result<(), Failure> {
         if group.is_empty() {
             return Ok(());
         }
+        // Before every transaction: a commit into a file that was moved or deleted would be lost.
         self.health.check_in_place().map_err(Failure::Group)?;
         self.sync_if(group.iter().any(|change| change.is_durable()))?;
-        // The changes are not looked into after a panic, and the transaction is rolled back.
+        // Unwind safe: after a panic the transaction is rolled back and the changes are not used again.
         let done = catch_unwind(AssertUnwindSafe(|| self.transact(group)));
         let done = done.unwrap_or(Err(Failure::Change(SqlError::Panicked)));
         if let Err(Failure::Change(error) | Failure::Group(error)) = &done {
@@ -300,10 +303,10 @@ impl WriterThread {
         Ok(())
     }
 
-    /// Begin, apply, commit; what others want to hear of.
+    /// Begin, apply, commit. Returns the wake-ups to send.
     ///
-    /// The statements are sent as they are: SQLite ends a transaction by itself when the disk is full, and a wrapper
-    /// that counts begins and ends would then count wrong for ever.
+    /// Plain statements instead of a transaction wrapper: SQLite itself ends a transaction when the disk is full, and a
+    /// wrapper that counts begins and ends would be wrong from then on.
     fn transact(&self, group: &mut [Box<dyn QueuedChange>]) -> Result<News, Failure> {
         self.exec("BEGIN IMMEDIATE")?;
         let mut tx = Tx {
@@ -315,9 +318,11 @@ impl WriterThread {
         for change in group.iter_mut() {
             change.apply(&mut tx).map_err(Failure::Change)?;
         }
+        // The sums come last: only now are all moves known.
         let news = tx.tally.news();
-        tx.tally.keep(tx.conn, tx.now).map_err(Failure::Group)?;
+        tx.tally.write(tx.conn, tx.now).map_err(Failure::Group)?;
         self.exec("COMMIT")?;
+        // Only after the commit, so that rolled back deletions are not reported.
         self.trimmed.fetch_add(tx.trimmed, Ordering::Relaxed);
         Ok(news)
     }
@@ -326,16 +331,16 @@ impl WriterThread {
         self.conn.exec(text, []).map(drop).map_err(Failure::Group)
     }
 
-    /// Takes back what a failed transaction did, unless SQLite has done so already. A connection that cannot is
-    /// given up for another one.
+    /// Rolls back a failed transaction, unless SQLite has done so already. If that fails, the connection is unusable and is
+    /// replaced.
     fn undo(&mut self) {
         if self.conn.is_autocommit() || self.exec("ROLLBACK").is_ok() {
             return;
         }
-        tracing::warn!("the connection that writes is given up");
+        tracing::warn!("rolling back failed; opening a new connection for writes");
         match connection::open(&self.path) {
             Ok(conn) => (self.conn, self.syncs) = (conn, true),
-            Err(error) => tracing::warn!(%error, "there is no other one yet"),
+            Err(error) => tracing::warn!(%error, "no new connection for writes yet"),
         }
     }
 }
