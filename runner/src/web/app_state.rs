@@ -1,6 +1,6 @@
-//! What every page and action has at hand: the broker, the sources, the clock, the settings, the templates.
+//! The state shared by all pages and actions: broker, sources, clock, settings, templates.
 //!
-//! Decides nothing; whoever wires the program fills it.
+//! Holds no logic; the caller that starts the program fills it.
 
 use std::sync::Arc;
 
@@ -20,13 +20,13 @@ use crate::metrics::Metrics;
 use crate::source::Catalog;
 use crate::worker::Quiet;
 
-/// What [`Desk::new`] is made of.
+/// The parts that [`AppState::new`] takes.
 pub struct AppStateParts {
-    /// The store of tasks.
+    /// The broker.
     pub broker: Arc<dyn Broker>,
     /// The schedules.
     pub catalog: Catalog,
-    /// The present instant.
+    /// The source of the current time.
     pub clock: Arc<dyn Clock>,
     /// Access, names, zone.
     pub settings: WebSettings,
@@ -34,19 +34,19 @@ pub struct AppStateParts {
     pub metrics: Arc<Metrics>,
     /// Whether the broker takes writes.
     pub health: Arc<Health>,
-    /// How the broker is set up, as far as that endangers tasks.
+    /// Caveats of the broker's configuration that endanger tasks.
     pub caveats: watch::Receiver<Vec<Caveat>>,
-    /// Cancelled when the process begins to stop: `/readyz` says so from then on.
+    /// Cancelled when the process begins to stop; `/readyz` reports it from then on.
     pub stopping: CancellationToken,
-    /// Whether the worker of this process takes nothing new: `/readyz` says so too.
+    /// Whether the worker of this process has stopped claiming; `/readyz` reports it too.
     pub quiet: Quiet,
 }
 
-/// Everything a request may need. Cheap to clone.
+/// Everything that a request may need. Cheap to clone.
 #[derive(Clone)]
 pub struct AppState(Arc<Inner>);
 
-/// What a [`Desk`] points to.
+/// The shared part of [`AppState`].
 pub struct Inner {
     pub(crate) broker: Arc<dyn Broker>,
     pub(crate) catalog: Catalog,
@@ -67,18 +67,18 @@ pub struct Inner {
     pub(super) broker_answer: probe::BrokerAnswerCache,
 }
 
-/// Password hashes computed at once: each takes 19 MiB and a core for some 20 ms.
+/// Password hashes computed at once: each takes 19 MiB and about 20 ms of a core.
 const HASHES_AT_ONCE: usize = 2;
 
-/// Scrapes that ask the broker at once: each reads the figures of many queues.
+/// Scrapes that query the broker at once: each reads the figures of many queues.
 const SCRAPES_AT_ONCE: usize = 2;
 
 impl AppState {
-    /// Reads the templates and lays everything out.
+    /// Parses the templates and assembles the state.
     ///
     /// # Errors
     ///
-    /// [`TemplateFault`] when a template or the word list does not parse.
+    /// [`TemplateFault`] if a template or the word list does not parse.
     pub fn new(parts: AppStateParts) -> Result<Self, TemplateError> {
         let renderer = Renderer::new(parts.settings.templates.clone())?;
         Ok(Self(Arc::new(Inner {

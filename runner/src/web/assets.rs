@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 use super::app_state::AppState;
 use super::error_page::PageError;
 
-/// A file of `templates/assets`, under the program's version in its address.
+/// A file of `templates/assets`, with the program's version in its address.
 pub async fn show(State(app): State<AppState>, Path(name): Path<String>) -> Result<Response, PageError> {
     let kind = match name.rsplit_once('.').map(|(_, ending)| ending) {
         Some("css") => "text/css; charset=utf-8",
@@ -16,7 +16,7 @@ pub async fn show(State(app): State<AppState>, Path(name): Path<String>) -> Resu
         _ => return Err(PageError::NoPage),
     };
     let file = app.renderer.asset(&name).ok_or(PageError::NoPage)?;
-    // Short, because the address does not change with the content; long enough for a visit.
+    // Short, because the address does not change with the content in development; long enough for one visit.
     let headers: [(HeaderName, &str); 2] = [
         (header::CONTENT_TYPE, kind),
         (header::CACHE_CONTROL, "public, max-age=300"),

@@ -1,6 +1,6 @@
-//! How many requests are worked on at once, scrapes apart from pages; bodies are read before that.
+//! Limits how many requests run at once, scrapes and pages separately; request bodies are read before that.
 //!
-//! Who may ask for what is decided further in, by `guard`.
+//! Not here: who may request what (`guard`).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,12 +18,12 @@ use super::guard::admit;
 
 /// How long a client may take to send a form; ours have a few hundred bytes.
 const BODY_TIME: Duration = Duration::from_secs(10);
-/// How long a request waits for the others of its address; a browser shows nothing meanwhile.
+/// How long a request waits for others from its address; a browser shows nothing meanwhile.
 const SHARE_TIME: Duration = Duration::from_secs(10);
-/// Pages that begin between two looks at the sockets: enough to keep some processors busy.
+/// Pages that start between two polls of the sockets: enough to keep a few cores busy.
 const TURNS: usize = 4;
 
-/// Places for requests that are worked on.
+/// Permits for running requests.
 #[derive(Debug, Clone)]
 pub struct RequestLimits {
     pages: Arc<Semaphore>,
@@ -42,30 +42,35 @@ impl Default for RequestLimits {
 }
 
 impl RequestLimits {
-    /// Returns when it is this page's turn to begin: in the order in which they came, and few between two looks at the
-    /// sockets. Hundreds of requests sent ahead thus delay a probe by a few pages, not by all of them.
+    /// Waits until this page may start: in order of arrival, and only a few between two polls of the sockets. Hundreds of
+    /// pipelined requests thus delay a probe by a few pages, not by all of them.
     async fn turn(&self) {
         let turn = self.turns.acquire().await;
+        // Yields with the permit held: the runtime polls the sockets before the next page gets it.
         tokio::task::yield_now().await;
         drop(turn);
     }
 }
 
-/// Lets a request in once its body is there, if there is a place. One that finds the places of its own address taken
-/// waits for them, while its connection may be closed like any other; one that finds all places taken is refused.
+/// Runs a request once its body has arrived and a permit is free. If the permits of its own address are taken it waits,
+/// and its connection may still be evicted; if all permits are taken it is refused.
+///
+/// The order matters: body, permit of the address, global permit. Holding a global permit while waiting for a slow
+/// client or for other requests of its address would let one address block all others.
 pub async fn pass(State(gate): State<RequestLimits>, request: Request, next: Next) -> Response {
-    let request = match whole(request).await {
+    let request = match read_body(request).await {
         Ok(request) => request,
         Err(fault) => return fault.into_response(),
     };
     let is_scrape = match request.uri().path() {
+        // Not limited: they must answer while everything else is busy.
         "/healthz" | "/readyz" => return next.run(request).await,
         path => path == "/metrics",
     };
-    let seat = request.extensions().get::<Arc<ConnectionState>>().cloned();
-    let share = seat.as_ref().map(|seat| match is_scrape {
-        true => &seat.share().scrapes,
-        false => &seat.share().pages,
+    let state = request.extensions().get::<Arc<ConnectionState>>().cloned();
+    let share = state.as_ref().map(|state| match is_scrape {
+        true => &state.share().scrapes,
+        false => &state.share().pages,
     });
     let _of_share = match share {
         None => None,
@@ -81,22 +86,25 @@ pub async fn pass(State(gate): State<RequestLimits>, request: Request, next: Nex
             &gate.pages
         }
     };
+    // Refused instead of queued: a queue here would only hide the overload and hold the memory of the requests.
     let Ok(_place) = places.try_acquire() else {
         return PageError::Busy.into_response();
     };
-    let _seat = seat.as_ref().map(ConnectionState::answering);
+    // From here on the connection must not be evicted: the client is waiting for us, not we for it.
+    let _active = state.as_ref().map(ConnectionState::answering);
     next.run(request).await
 }
 
-/// The request with its body read, up to the size of a form. Until then its connection may be closed like any other
-/// that waits for its client.
-async fn whole(request: Request) -> Result<Request, PageError> {
+/// Reads the read_body body, up to the size of a form. Until then the connection may be evicted like any other that waits for
+/// its client.
+async fn read_body(request: Request) -> Result<Request, PageError> {
     if matches!(*request.method(), Method::GET | Method::HEAD) {
         return Ok(request);
     }
-    let said = request.headers().get(header::CONTENT_LENGTH);
-    let said = said.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
-    if said.is_some_and(|length| length > admit::FORM_LIMIT as u64) {
+    let announced = request.headers().get(header::CONTENT_LENGTH);
+    let announced = announced.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    // Refuse by the header, before a byte of the body is buffered.
+    if announced.is_some_and(|length| length > admit::FORM_LIMIT as u64) {
         return Err(PageError::TooLarge);
     }
     let (parts, rest) = request.into_parts();

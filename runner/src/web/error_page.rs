@@ -1,6 +1,6 @@
-//! Everything that can be wrong with a request, and the page that says so.
+//! Every fault of a request, and its page.
 //!
-//! A page of this kind names what failed and what to do; what lies inside the program goes to the log only.
+//! The page names what failed and what to do; internal causes go to the log only.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +20,7 @@ use super::render::{PageTemplate, TemplateError};
 use super::request_context::{RequestContext, SharedContext};
 use super::settings::UserRole;
 
-/// Why a request did not get what it asked for.
+/// Why a request failed.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum PageError {
     /// No such page.
@@ -29,10 +29,10 @@ pub enum PageError {
     /// No such queue, task or schedule: its kind (a key of the word list) and name.
     #[error("no such {0}: {1}")]
     Gone(&'static str, String),
-    /// A query parameter is out of bounds: its name and what is allowed.
+    /// A query parameter is out of bounds: its name and the allowed values.
     #[error("{0} must be {1}")]
     BadQuery(&'static str, &'static str),
-    /// A form that cannot be read.
+    /// An unreadable form.
     #[error("the form cannot be read")]
     BadForm,
     /// A body that is not a form.
@@ -41,7 +41,7 @@ pub enum PageError {
     /// A body or a form that is too large.
     #[error("the form is too large")]
     TooLarge,
-    /// This method is not for this page.
+    /// The method is not allowed for this page.
     #[error("method not allowed")]
     Method,
     /// A form with the token of another browser or another login.
@@ -50,10 +50,10 @@ pub enum PageError {
     /// A form without the cookie that its token belongs to.
     #[error("no cookie came with the form")]
     NoCookie,
-    /// A form that the browser says another site sent: its origin, if it says so.
+    /// A form sent from another site, according to the browser: its origin, if given.
     #[error("sent by {0}")]
     CrossSite(String),
-    /// A form from a page under a name that is none of this server's.
+    /// A form from a page under a name that is not this server's.
     #[error("sent by {origin}, but this server was asked for {host}")]
     OtherOrigin {
         /// The page's origin.
@@ -64,13 +64,13 @@ pub enum PageError {
     /// For another host name.
     #[error("request for another host, {0}")]
     WrongHost(String),
-    /// Passed on by a proxy for another machine, to a dashboard that asks for no login.
+    /// Forwarded by a proxy for another machine, to a dashboard without a login.
     #[error("passed on for {0}, and no login is asked for")]
     PassedOn(String),
-    /// An action of somebody who is not logged in.
+    /// An action without a login.
     #[error("login needed")]
     LoginNeeded,
-    /// An action beyond the cx's role.
+    /// An action beyond the user's role.
     #[error("needs role {}", .0.as_str())]
     Forbidden(UserRole),
     /// Too many wrong passwords.
@@ -82,13 +82,13 @@ pub enum PageError {
     /// The form did not arrive in time.
     #[error("the form did not arrive in time")]
     SlowForm,
-    /// As many requests are worked on as there are places.
+    /// All request permits are taken.
     #[error("too many requests at once")]
     Busy,
-    /// The broker cannot be asked; its stable code.
+    /// The broker does not answer; its stable code.
     #[error("broker: {0}")]
     Broker(&'static str),
-    /// A fault of ours; the cause is in the log.
+    /// An internal error; the cause is in the log.
     #[error("internal error")]
     Internal,
 }
@@ -139,7 +139,7 @@ impl PageError {
         }
     }
 
-    /// The text that `{what}` stands for in its sentences.
+    /// The text for `{what}` in its sentences.
     fn what(&self) -> String {
         match self {
             Self::Gone(_, name) | Self::WrongHost(name) | Self::PassedOn(name) | Self::CrossSite(name) => name.clone(),
@@ -152,7 +152,7 @@ impl PageError {
         }
     }
 
-    /// The text that `{other}` stands for.
+    /// The text for `{other}`.
     fn other(&self) -> String {
         match self {
             Self::OtherOrigin { host, .. } => host.clone(),
@@ -160,7 +160,7 @@ impl PageError {
         }
     }
 
-    /// The code that the word list explains under `trouble.`: what is wrong with the broker, as on the first page.
+    /// The broker's code if the word list explains it under `trouble.`, as on the overview.
     fn trouble(&self) -> Option<&'static str> {
         match self {
             Self::Broker(code) => Some(code),
@@ -193,7 +193,7 @@ impl From<TemplateError> for PageError {
     }
 }
 
-/// An action that was refused comes back as a notice, not as a page; only a broker that is gone is a fault.
+/// A refused action becomes a notice, not a page; only a missing broker is a fault.
 pub(crate) fn refused(error: ActionError) -> Result<String, PageError> {
     match error {
         ActionError::Broker(error) => Err(error.into()),
@@ -202,7 +202,7 @@ pub(crate) fn refused(error: ActionError) -> Result<String, PageError> {
 }
 
 impl IntoResponse for PageError {
-    /// A bare answer that carries the fault; [`dress`] makes a page of it.
+    /// An empty answer that carries the fault; the layer below turns it into a page.
     fn into_response(self) -> Response {
         let mut response = self.status().into_response();
         if let Some(seconds) = self.retry_after() {
@@ -229,7 +229,7 @@ impl PageTemplate for ErrorPage {
     const TEMPLATE: &'static str = "fault.html";
 }
 
-/// Turns bare answers that carry a fault into pages, in the cx's language.
+/// Turns empty answers that carry a fault into pages, in the user's language.
 pub async fn add_error_page(State(app): State<AppState>, request: Request, next: Next) -> Response {
     let bodiless = *request.method() == Method::HEAD;
     let lang = admit::language(request.headers());
@@ -237,12 +237,12 @@ pub async fn add_error_page(State(app): State<AppState>, request: Request, next:
     let Some(fault) = response.extensions().get::<Arc<PageError>>().cloned() else {
         return response;
     };
-    let stranger = || Arc::new(RequestContext::unknown(lang, app.clock.now()));
+    let anonymous = || Arc::new(RequestContext::unknown(lang, app.clock.now()));
     let cx = response
         .extensions()
         .get::<SharedContext>()
         .cloned()
-        .unwrap_or_else(stranger);
+        .unwrap_or_else(anonymous);
     let page = ErrorPage {
         status: response.status().as_u16(),
         word: fault.word(),
@@ -255,7 +255,7 @@ pub async fn add_error_page(State(app): State<AppState>, request: Request, next:
     let body = match layout::html(&app, &cx, layout::NavSection::None, &page) {
         Ok(text) if !bodiless => text,
         Ok(_) => String::new(),
-        // The page for faults has a fault itself: say it in a word rather than not at all.
+        // The fault's own page failed: a bare word is better than nothing.
         Err(_) => fault.to_string(),
     };
     parts.headers.insert(

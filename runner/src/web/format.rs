@@ -1,4 +1,4 @@
-//! Text for people: numbers, spans of time, instants, and foreign text made harmless and short.
+//! Text for people: numbers, durations, instants, and untrusted text made harmless and short.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -26,8 +26,8 @@ pub fn grouped(n: u64) -> String {
     out
 }
 
-/// Writes `input` as HTML text or attribute value. Control and direction characters become visible signs,
-/// so that no foreign text can reorder or hide what stands around it. The only escape of all templates.
+/// Writes `input` as HTML text or attribute value. Control and direction characters become visible symbols, so that
+/// untrusted text cannot reorder or hide its surroundings. All templates use this escape.
 ///
 /// # Errors
 ///
@@ -62,7 +62,7 @@ pub fn cut(text: &str, most: usize) -> String {
     }
 }
 
-/// A span in its two largest units: `1 h 04 min`, `350 ms`.
+/// A duration in its two largest units: `1 h 04 min`, `350 ms`.
 #[must_use]
 pub fn span(lang: Lang, duration: Duration) -> String {
     let (ms, seconds) = (duration.as_millis(), duration.as_secs());
@@ -86,7 +86,7 @@ pub fn span(lang: Lang, duration: Duration) -> String {
     }
 }
 
-/// An instant, ready for a page.
+/// An instant, formatted for a page.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct InstantText {
     /// For machines: UTC, RFC 3339.
@@ -97,18 +97,18 @@ pub struct InstantText {
     pub short: String,
     /// Offset and name of the zone.
     pub offset: String,
-    /// How far from now.
+    /// Relative to now.
     pub ago: String,
 }
 
-/// How a page sees time: its language, its zone and the instant it was made.
+/// The context for formatting time: language, zone and the instant at which the page is made.
 #[derive(Clone)]
 pub struct Locale {
-    /// Language of spans.
+    /// Language of durations.
     pub lang: Lang,
     /// Zone of instants.
     pub zone: TimeZone,
-    /// The page's now.
+    /// The current time of the page.
     pub now: Timestamp,
 }
 
@@ -132,12 +132,12 @@ impl Locale {
         }
     }
 
-    /// `at` seen from now: `in 3 min 10 s`, `5 s ago`.
+    /// `at` relative to now: `in 3 min 10 s`, `5 s ago`.
     #[must_use]
     pub fn ago(&self, at: Timestamp) -> String {
         let distance = at.duration_since(self.now);
         let length = distance.unsigned_abs();
-        // Under a second the direction is noise.
+        // Below a second the direction is noise.
         if length < Duration::from_secs(1) {
             return self.either("just now", "刚刚").to_owned();
         }
@@ -153,7 +153,7 @@ impl Locale {
         written.map_or(text, |()| out)
     }
 
-    /// A span in the locale's language.
+    /// A duration in the locale's language.
     #[must_use]
     pub fn span(&self, duration: Duration) -> String {
         span(self.lang, duration)

@@ -1,4 +1,4 @@
-//! What stands around every page: who looks, where they are, what the last action did.
+//! The frame of every page: user, navigation, notice of the last action.
 
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
@@ -13,7 +13,7 @@ use super::request_context::{Notice, RequestContext};
 use super::settings::{Auth, UserRole};
 use super::urls;
 
-/// The entry of the navigation that a page belongs to.
+/// The navigation entry of a page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum NavSection {
@@ -29,7 +29,7 @@ pub enum NavSection {
     None,
 }
 
-/// What a service is called until it is given a name.
+/// The default name of a service.
 const PRODUCT: &str = "runner";
 
 #[derive(Serialize)]
@@ -44,7 +44,7 @@ struct Layout<'a> {
     lang: &'static str,
     theme: &'static str,
     section: NavSection,
-    /// The first page; every fixed address of a template begins with it.
+    /// The overview; every fixed address in a template begins with it.
     root: String,
     here: &'a str,
     stamp: &'a str,
@@ -62,11 +62,11 @@ struct Layout<'a> {
     broker: String,
 }
 
-/// The text of a page.
+/// The HTML of a page.
 ///
 /// # Errors
 ///
-/// When its template fails: a fault of ours.
+/// If its template fails: an internal error.
 pub fn html<P: PageTemplate>(
     app: &AppState,
     cx: &RequestContext,
@@ -94,7 +94,7 @@ pub fn html<P: PageTemplate>(
         notice: cx.notice.as_ref(),
         now: cx.locale.moment(cx.locale.now),
         zone: &app.settings.zone_name,
-        // Strangers learn neither name nor version nor place.
+        // Without a login, reveal neither name, version nor broker.
         service: if inside { &app.settings.name } else { PRODUCT },
         version: if inside { app.settings.version } else { "" },
         instance: if inside { &app.settings.instance } else { "" },
@@ -103,7 +103,7 @@ pub fn html<P: PageTemplate>(
     app.renderer.page(cx.locale.lang, &frame, page)
 }
 
-/// A page as an answer. A notice that it shows is taken back from the browser.
+/// A page as an answer. Removes the cookie of a notice that it shows.
 ///
 /// # Errors
 ///

@@ -1,32 +1,32 @@
-//! Foreign bytes made readable: payloads, results, logs. Short, harmless, and JSON with line breaks.
+//! Untrusted bytes for display: payloads, results, logs. Short, harmless, and JSON with line breaks.
 
 use serde::Serialize;
 use serde::de::IgnoredAny;
 
-/// How many bytes of a payload, result or log a page shows; all of it can be downloaded.
+/// Bytes of a payload, result or log that a page shows; the rest can be downloaded.
 pub const SHOWN: usize = 64 * 1024;
-/// How many bytes a list looks at.
+/// Bytes that a list examines.
 const PEEKED: usize = 2048;
-/// How many characters a list shows.
+/// Characters that a list shows.
 const PREVIEW: usize = 120;
-/// Deeper levels are not indented any further.
+/// Deeper levels are not indented further.
 const DEEPEST: usize = 64;
 
-/// Bytes as a page shows them.
+/// Bytes formatted for a page.
 #[derive(Debug, Serialize)]
 pub struct PayloadText {
     /// `empty`, `json`, `text` or `binary`.
     pub form: &'static str,
-    /// What is shown.
+    /// The text shown.
     pub text: String,
-    /// How many bytes there are.
+    /// The total number of bytes.
     pub bytes: u64,
-    /// Whether `text` is not all of it.
+    /// Whether `text` is only a part.
     pub cut: bool,
 }
 
 impl PayloadText {
-    /// Looks at `bytes` and chooses a form.
+    /// Chooses a form for `bytes`.
     #[must_use]
     pub fn new(bytes: &[u8]) -> Self {
         Self::part(bytes, bytes.len() as u64)
@@ -42,7 +42,7 @@ impl PayloadText {
             _ if !cut && serde_json::from_slice::<IgnoredAny>(bytes).is_ok() => {
                 let raw = String::from_utf8_lossy(bytes);
                 let laid_out = indented(&raw);
-                // Deep nesting can be mostly indentation; then the raw text says more.
+                // Deeply nested JSON can be mostly indentation; the raw text is more useful then.
                 let text = if laid_out.len() > 4 * SHOWN {
                     raw.into_owned()
                 } else {
@@ -63,7 +63,7 @@ impl PayloadText {
         }
     }
 
-    /// The end of a long text, which is where a log says what went wrong.
+    /// The end of a long text, where a log reports the failure.
     #[must_use]
     pub fn log(text: &str) -> Self {
         let mut start = text.len().saturating_sub(SHOWN);
@@ -88,7 +88,7 @@ pub fn preview(bytes: &[u8], all: u64) -> String {
     }
 }
 
-/// The first `most` bytes as text, unless they are not text. A character that the cut went through is left out.
+/// The first `most` bytes as text, if they are text. A character split by the cut is dropped.
 fn beginning(bytes: &[u8], most: usize, all: u64) -> Option<&str> {
     let head = &bytes[..bytes.len().min(most)];
     let is_cut = (head.len() as u64) < all;
@@ -99,7 +99,7 @@ fn beginning(bytes: &[u8], most: usize, all: u64) -> Option<&str> {
     }
 }
 
-/// Bytes of binary data that are shown.
+/// Bytes of binary data shown.
 const HEX_BYTES: usize = 512;
 
 fn hex(bytes: &[u8]) -> String {
@@ -113,8 +113,8 @@ fn hex(bytes: &[u8]) -> String {
     lines.join("\n")
 }
 
-/// Valid JSON with line breaks and indentation; every other byte stays as it was written, so that long
-/// numbers, key order and duplicate keys show what is really there.
+/// Valid JSON with line breaks and indentation; every other byte stays as written, so that long numbers, key order and
+/// duplicate keys are shown as they are.
 fn indented(json: &str) -> String {
     let mut out = String::with_capacity(json.len() * 2);
     let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);

@@ -1,4 +1,4 @@
-//! For machines: is the process alive, is it ready. Its figures are in `scrape`.
+//! Probes: is the process alive, is it ready. Its figures are in `scrape`.
 
 use std::time::Duration;
 
@@ -16,9 +16,9 @@ use super::format;
 use super::settings::Auth;
 use crate::source::{SourceState, SourceStatus};
 
-/// How long the broker has for an answer to a probe.
+/// How long the broker may take to answer a probe.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// Characters of a note, at most.
+/// Maximum characters of a note.
 const NOTE: usize = 300;
 
 /// How long an answer of the broker is valid: however many clients ask at once, the broker is asked ten times a second.
@@ -39,7 +39,7 @@ pub(super) struct BrokerAnswerCache(Mutex<Option<(Instant, BrokerAnswer)>>);
 
 impl BrokerAnswerCache {
     async fn get(&self, broker: &dyn Broker) -> BrokerAnswer {
-        // Held while the broker is asked: those who come meanwhile wait for this answer and ask nothing.
+        // Held during the call: requests that arrive meanwhile wait for this answer instead of calling the broker.
         let mut last = self.0.lock().await;
         if let Some((at, answer)) = &*last
             && at.elapsed() < VALID_FOR
@@ -65,7 +65,7 @@ pub struct Alive {
     status: &'static str,
 }
 
-/// `GET /healthz`: the process runs and answers, whatever the broker does.
+/// `GET /healthz`: the process runs and answers, whatever the state of the broker.
 pub async fn alive() -> Json<Alive> {
     Json(Alive { status: "alive" })
 }
@@ -76,7 +76,7 @@ struct Check {
     ok: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'static str>,
-    /// More about the reason, or what is not as it might be and yet no reason to send nobody here.
+    /// Details of the reason, or a caveat that does not make the process unready.
     #[serde(skip_serializing_if = "Option::is_none")]
     note: Option<String>,
 }
@@ -87,16 +87,16 @@ struct Ready {
     checks: Vec<Check>,
 }
 
-/// `GET /readyz`: 200 when the broker answers and takes writes and every source that exists was read once, else 503 with
-/// the reasons; 503 as well while the process stops or takes nothing new. A source that was read and is gone now leaves its
-/// last known schedules in force: a note.
+/// `GET /readyz`: 200 if the broker answers and takes writes and every existing source was read once, else 503 with the
+/// reasons; also 503 while the process stops or does not claim. If a source was read and is gone now, its last known
+/// schedules stay in force: a note.
 pub async fn ready(State(app): State<AppState>) -> Response {
     let (broker, note) = match app.broker_answer.get(&*app.broker).await {
         BrokerAnswer::Given => match app.health.fault() {
             None => (None, caveats(&app)),
-            Some(trouble) => (Some(trouble.code), tells(&app).then_some(trouble.why)),
+            Some(fault) => (Some(fault.code), shows_reasons(&app).then_some(fault.why)),
         },
-        BrokerAnswer::Failed { code, why } => (Some(code), tells(&app).then_some(why)),
+        BrokerAnswer::Failed { code, why } => (Some(code), shows_reasons(&app).then_some(why)),
         BrokerAnswer::Late => (Some("broker_slow"), None),
     };
     let mut checks = vec![Check {
@@ -121,7 +121,7 @@ pub async fn ready(State(app): State<AppState>) -> Response {
     (status, Json(Ready { ready, checks })).into_response()
 }
 
-/// What endangers tasks although the broker answers.
+/// Caveats that endanger tasks although the broker answers.
 fn caveats(app: &AppState) -> Option<String> {
     let found = app.caveats.borrow();
     let notes: Vec<String> = found.iter().map(|c| format!("{}: {}", c.code, c.message)).collect();
@@ -137,19 +137,19 @@ fn check(name: &str, reason: Option<&'static str>) -> Check {
     }
 }
 
-/// Whether strangers may read why a source cannot be read: such a text may name hosts and people.
-fn tells(app: &AppState) -> bool {
+/// Whether reasons may be shown without a login: such a text may name hosts and people.
+fn shows_reasons(app: &AppState) -> bool {
     app.settings.metrics_open || matches!(app.settings.auth, Auth::Open)
 }
 
-/// What is wrong in a source that was read. The rest of it is in force, so this instance stays ready.
-fn errors(source: &SourceStatus, told: Option<&AppState>) -> Option<String> {
+/// The problems in a source that was read. The rest of it is in force, so this instance stays ready.
+fn errors(source: &SourceStatus, detailed: Option<&AppState>) -> Option<String> {
     let count = match source.errors {
         0 => return None,
         1 => "1 error".to_owned(),
         more => format!("{more} errors"),
     };
-    let Some(app) = told else { return Some(count) };
+    let Some(app) = detailed else { return Some(count) };
     let plan = app.catalog.plan();
     let is_error = |p: &&Problem| p.severity == Severity::Error && p.origin.source == source.source;
     let first = plan.problems.iter().find(is_error);
@@ -157,11 +157,13 @@ fn errors(source: &SourceStatus, told: Option<&AppState>) -> Option<String> {
 }
 
 fn of_source(source: &SourceStatus, app: &AppState) -> Check {
-    let tells = tells(app);
+    let shows_reasons = shows_reasons(app);
     let (reason, note) = match &source.state {
-        SourceState::Loaded => (None, errors(source, tells.then_some(app))),
+        SourceState::Loaded => (None, errors(source, shows_reasons.then_some(app))),
         SourceState::Loading => (Some("loading"), None),
-        SourceState::Stale { reason, .. } if tells => (None, Some(format!("stale: {}", format::cut(reason, NOTE)))),
+        SourceState::Stale { reason, .. } if shows_reasons => {
+            (None, Some(format!("stale: {}", format::cut(reason, NOTE))))
+        }
         SourceState::Stale { .. } => (None, Some("stale".to_owned())),
         SourceState::Unavailable { .. } if source.is_absent() => (None, Some("not there yet".to_owned())),
         SourceState::Unavailable { .. } => (Some("unavailable"), None),

@@ -1,31 +1,31 @@
 //! Names under which browsers reach the dashboard: `server.public_url`, the `Origin` of a form, the path before `/queue`.
 //!
-//! Text in, checked values out; which of them hold for a request is decided by `site`.
+//! Parses and validates; `reached_by` decides which of them apply to a request.
 
 use std::str::FromStr;
 
 use axum::http::Uri;
 
-/// The longest path before `/queue`, bytes. Real ones have one or two words.
+/// The longest path before `/queue`, in bytes. Real ones have one or two words.
 const LONGEST_BASE: usize = 200;
 
-/// The address that people open, as configured: `https://tools.example.com/ops`.
+/// The configured address that people open: `https://tools.example.com/ops`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PublicUrl {
     /// Scheme and host.
     pub origin: HttpOrigin,
-    /// The path before `/queue`, empty or without a slash at its end.
+    /// The path before `/queue`: empty, or without a trailing slash.
     pub base: String,
 }
 
 impl PublicUrl {
-    /// Whether it means this machine.
+    /// Whether it names this machine.
     #[must_use]
     pub fn is_loopback(&self) -> bool {
         is_loopback_name(self.origin.name())
     }
 
-    /// The address of the first page.
+    /// The address of the overview.
     #[must_use]
     pub fn first_page(&self) -> String {
         format!("{}{}/queue", self.origin.as_text(), self.base)
@@ -35,7 +35,7 @@ impl PublicUrl {
 impl FromStr for PublicUrl {
     type Err = &'static str;
 
-    /// The error is to be read after "is not a public address: ".
+    /// The error completes "is not a public address: ".
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let uri: Uri = text.trim().parse().map_err(|_| "it is no URL")?;
         let https = match uri.scheme_str() {
@@ -56,17 +56,17 @@ impl FromStr for PublicUrl {
     }
 }
 
-/// Scheme and host of a page, as browsers write them into `Origin`.
+/// Scheme and host of a page, as browsers send them in `Origin`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HttpOrigin {
-    /// Whether the browser speaks TLS.
+    /// Whether the scheme is `https`.
     pub https: bool,
-    /// Host and port in lower case, without the scheme's own port.
+    /// Host and port in lower case, without the scheme's default port.
     authority: String,
 }
 
 impl HttpOrigin {
-    /// Of a scheme and of a `Host` header or the like.
+    /// From a scheme and a `Host` header or similar.
     #[must_use]
     pub fn new(https: bool, authority: &str) -> Option<Self> {
         let (name, port) = name_and_port(authority)?;
@@ -80,7 +80,7 @@ impl HttpOrigin {
         })
     }
 
-    /// Of an `Origin` header; `null` and other schemes are none.
+    /// From an `Origin` header; `None` for `null` and other schemes.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         match text.split_once("://")? {
@@ -96,13 +96,13 @@ impl HttpOrigin {
         name_and_port(&self.authority).map_or("", |(name, _)| name)
     }
 
-    /// The port, if it is not the scheme's own.
+    /// The port, unless it is the scheme's default.
     #[must_use]
     pub fn port(&self) -> &str {
         name_and_port(&self.authority).and_then(|(_, port)| port).unwrap_or("")
     }
 
-    /// Whether `authority`, a `Host` header or the like, names the same host and port.
+    /// Whether `authority`, a `Host` header or similar, names the same host and port.
     #[must_use]
     pub fn is_at(&self, authority: &str) -> bool {
         Self::new(self.https, authority).is_some_and(|other| other.authority == self.authority)
@@ -115,7 +115,7 @@ impl HttpOrigin {
     }
 }
 
-/// Host and port of a `Host` header; `None` if there is more to it than that.
+/// Host and port of a `Host` header; `None` if it contains anything else.
 #[must_use]
 pub fn name_and_port(authority: &str) -> Option<(&str, Option<&str>)> {
     let (name, port) = match authority.rfind(':') {
@@ -136,8 +136,8 @@ pub fn is_loopback_name(name: &str) -> bool {
     matches!(name, "localhost" | "127.0.0.1" | "[::1]")
 }
 
-/// A path to put before `/queue`: `/ops/` is `/ops`, `/` is empty. `None` unless every character stands for itself in an
-/// address, a header and a cookie's path, and no part of it leads elsewhere.
+/// A path to put before `/queue`: `/ops/` is `/ops`, `/` is empty. `None` unless every character is literal in an address, a
+/// header and a cookie's path, and no segment leads elsewhere.
 #[must_use]
 pub fn base_path(text: &str) -> Option<String> {
     let path = text.trim().trim_end_matches('/');
@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn the_port_of_the_scheme_goes_without_saying_and_no_other() {
+    fn only_the_default_port_of_the_scheme_is_implied() {
         let origin = HttpOrigin::parse("https://jobs.example.com").unwrap();
         assert!(origin.is_at("jobs.example.com") && origin.is_at("JOBS.example.com:443"));
         assert!(!origin.is_at("jobs.example.com:80") && !origin.is_at("jobs.example.com:8443"));
@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn ports_are_set_aside_and_nothing_else() {
+    fn only_ports_are_ignored() {
         assert_eq!(name_and_port("localhost:8080"), Some(("localhost", Some("8080"))));
         assert_eq!(name_and_port("[::1]:80"), Some(("[::1]", Some("80"))));
         assert_eq!(name_and_port("[::1]"), Some(("[::1]", None)));
@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn a_base_leads_nowhere_else() {
+    fn a_base_path_cannot_leave_its_site() {
         for (text, base) in [
             ("/ops", "/ops"),
             ("/ops/", "/ops"),

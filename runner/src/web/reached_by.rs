@@ -1,7 +1,7 @@
-//! How a request reached the dashboard: under which name and path, by whom, and whether over TLS. Known once per request
-//! and asked for by everything that writes an address or a cookie.
+//! How a request reached the dashboard: name, path, client, TLS. Determined once per request and used by everything that
+//! writes an address or a cookie.
 //!
-//! Decides nothing about rights; that is `guard`.
+//! Not here: rights (`guard`).
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -18,12 +18,12 @@ use super::public_url::{base_path, name_and_port};
 use super::settings::WebSettings;
 
 tokio::task_local! {
-    /// The request that this task answers. Addresses are made deep inside pages, by functions that know a task or a
-    /// schedule but no request.
+    /// The request that this task answers. Addresses are made deep inside pages, by functions that know a task or a schedule
+    /// but no request.
     static CURRENT: Arc<ReachedBy>;
 }
 
-/// The address of the other end of a connection, put on each request by the server.
+/// The remote address of the connection, which the server adds to each request.
 #[derive(Debug, Clone, Copy)]
 pub struct PeerAddress(pub SocketAddr);
 
@@ -34,15 +34,15 @@ pub struct ReachedBy {
     pub base: String,
     /// The `Host` header.
     pub host: String,
-    /// The host that the browser asked for, if a trusted proxy says.
+    /// The host that the browser requested, if a trusted proxy forwards it.
     pub forwarded_host: Option<String>,
-    /// Whether the browser speaks TLS.
+    /// Whether the browser uses TLS.
     pub secure: bool,
-    /// Whether the other end of the connection is a trusted proxy.
+    /// Whether the connection comes from a trusted proxy.
     pub proxied: bool,
-    /// The client's address; the proxy's own if none that is trusted says more.
+    /// The client's address; the proxy's own if no trusted proxy forwards one.
     pub client: IpAddr,
-    /// Ends the names of cookies: instances under other ports, paths or keys have other names.
+    /// The suffix of cookie names: it differs between instances with other ports, paths or keys.
     pub mark: String,
 }
 
@@ -61,20 +61,20 @@ impl Default for ReachedBy {
 }
 
 impl ReachedBy {
-    /// From the connection's other end and the headers.
+    /// From the remote address and the headers.
     #[must_use]
     pub fn of(settings: &WebSettings, peer: IpAddr, headers: &HeaderMap) -> Self {
         let proxied = settings.trusted_proxies.covers(peer);
-        let said = |name: &str| first(headers, name).filter(|_| proxied);
+        let forwarded = |name: &str| first(headers, name).filter(|_| proxied);
         let public = settings.public_url.as_ref();
-        let forwarded_host = said("x-forwarded-host").map(str::to_owned);
+        let forwarded_host = forwarded("x-forwarded-host").map(str::to_owned);
         let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
         let host = host.unwrap_or_default().to_owned();
         let prefix = proxied.then(|| prefix(headers)).flatten();
         let base = prefix
             .or_else(|| public.map(|url| url.base.clone()))
             .unwrap_or_default();
-        let secure = match said("x-forwarded-proto") {
+        let secure = match forwarded("x-forwarded-proto") {
             Some(scheme) => scheme.eq_ignore_ascii_case("https"),
             None => public.is_some_and(|url| url.origin.https),
         };
@@ -93,14 +93,14 @@ impl ReachedBy {
         }
     }
 
-    /// The host that the browser asked for, as far as that is known.
+    /// The host that the browser requested, as far as known.
     #[must_use]
-    pub fn seen_host(&self) -> &str {
+    pub fn browser_host(&self) -> &str {
         self.forwarded_host.as_deref().unwrap_or(&self.host)
     }
 
-    /// `uri` without the base, for proxies that leave it there. A path that is ours as it stands is left alone, also
-    /// below a base that is itself called `/queue`.
+    /// `uri` without the base, for proxies that forward it. A path that is valid as it is stays unchanged, even below a base
+    /// that is itself named `/queue`.
     fn routed(&self, uri: &Uri) -> Option<Uri> {
         let whole = uri.path_and_query()?.as_str();
         let rest = whole
@@ -120,14 +120,14 @@ impl ReachedBy {
     }
 }
 
-/// The first value of a header that proxies in a row may have made a list of: what the browser's own proxy wrote.
+/// The first value of a header that a chain of proxies may have extended: the value of the browser's own proxy.
 fn first<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     let value = headers.get(name)?.to_str().ok()?;
     let value = value.split(',').next().unwrap_or_default().trim();
     (!value.is_empty()).then_some(value)
 }
 
-/// The path that proxies took away, outermost first. `None` if none says so, or if it is no path to put into addresses.
+/// The path that proxies removed, outermost first. `None` if no proxy reports one, or if it is not a valid path.
 fn prefix(headers: &HeaderMap) -> Option<String> {
     let mut base = String::new();
     for line in headers.get_all("x-forwarded-prefix") {
@@ -138,13 +138,13 @@ fn prefix(headers: &HeaderMap) -> Option<String> {
     base_path(&base).filter(|base| !base.is_empty())
 }
 
-/// The request that is answered here; of nothing in particular outside of any.
+/// The request being answered; a neutral value outside of any.
 #[must_use]
 pub fn current() -> Arc<ReachedBy> {
     CURRENT.try_with(Arc::clone).unwrap_or_default()
 }
 
-/// Answers a request as one that reached us in the way that its headers say.
+/// Answers a request in the context that its headers describe.
 pub async fn enter(State(app): State<AppState>, mut request: Request, next: Next) -> Response {
     let peer = request.extensions().get::<PeerAddress>();
     let peer = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |PeerAddress(at)| at.ip());
@@ -155,7 +155,7 @@ pub async fn enter(State(app): State<AppState>, mut request: Request, next: Next
     CURRENT.scope(Arc::new(site), next.run(request)).await
 }
 
-/// Runs `work` as if it answered a request that reached us in this way.
+/// Runs `work` in the context of such a request.
 #[cfg(test)]
 pub fn within<T>(site: ReachedBy, work: impl FnOnce() -> T) -> T {
     CURRENT.sync_scope(Arc::new(site), work)

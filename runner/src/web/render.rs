@@ -1,7 +1,6 @@
-//! Templates: found, checked at start, rendered. One engine for each language, so a template never names one.
+//! Templates: embedded, checked at start, rendered. One engine per language, so that a template never names one.
 //!
-//! Templates are embedded; in development they are read from disk at each request. User data is never
-//! template source.
+//! In development they are read from disk for each request. User data is never template source.
 
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
@@ -13,7 +12,7 @@ use tera::{Context, Kwargs, State, Tera, Value};
 use super::format;
 use super::translations::{Lang, Translations};
 
-/// A page is a serializable value that names its own template.
+/// A page is a serializable value that names its template.
 pub trait PageTemplate: Serialize {
     /// File name under `templates/`.
     const TEMPLATE: &'static str;
@@ -23,7 +22,7 @@ pub trait PageTemplate: Serialize {
 #[folder = "../templates/"]
 struct Embedded;
 
-/// Why templates cannot be used: a fault of the program, or of an edit in development.
+/// Why templates are unusable: a bug, or an edit in development.
 #[derive(Debug, thiserror::Error)]
 pub enum TemplateError {
     /// A template does not parse, names something unknown, or failed on a page.
@@ -32,7 +31,7 @@ pub enum TemplateError {
     /// The word list does not parse or lacks a language.
     #[error("templates/words.json: {0}")]
     Words(#[from] serde_json::Error),
-    /// The templates' directory cannot be read.
+    /// The directory of templates is unreadable.
     #[error("templates: {0}")]
     Read(#[from] std::io::Error),
 }
@@ -61,7 +60,7 @@ impl Renderer {
         })
     }
 
-    /// Changes with every change of an asset: part of their addresses, so that no browser keeps an old one.
+    /// Part of asset addresses; changes with every asset, so that browsers do not use stale ones.
     pub(crate) fn stamp(&self) -> &str {
         &self.stamp
     }
@@ -191,7 +190,7 @@ mod tests {
     use super::*;
     use crate::diagnose::ReasonCode;
 
-    /// The texts between `t(k="` and the next quote; a key that is put together ends in a dot or a dash.
+    /// The texts between `t(k="` and the next quote; a key that is concatenated ends in a dot or a dash.
     fn keys_used() -> BTreeSet<String> {
         let mut keys = BTreeSet::new();
         for (_, text) in sources(None).unwrap() {
@@ -296,7 +295,7 @@ mod tests {
             .filter(|k| !k.starts_with("notice.") && !reasons.contains_key(*k))
         {
             let begun = used.iter().any(|u| u.ends_with('.') && key.starts_with(u.as_str()));
-            assert!(begun || used.contains(key), "nobody says {key}");
+            assert!(begun || used.contains(key), "unused key {key}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Who looks at a page: language, theme, rights, and the form that they sent.
+//! The context of a request: language, theme, user and rights, and the submitted form.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use super::settings::UserRole;
 use super::translations::Lang;
 use super::urls;
 
-/// Light, dark, or as the system says.
+/// Light, dark, or the system's choice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Theme {
@@ -54,7 +54,7 @@ impl Theme {
 pub struct Notice {
     /// Key of the sentence in the word list.
     pub key: String,
-    /// What it speaks of.
+    /// The argument of the sentence.
     pub what: String,
     /// Whether the action was refused.
     pub bad: bool,
@@ -77,29 +77,29 @@ impl Notice {
     }
 }
 
-/// Somebody who asks for a page.
+/// The context of a request for a page.
 #[derive(Clone)]
 pub struct RequestContext {
     /// Language, zone, and the instant of the request.
     pub locale: Locale,
-    /// Colours.
+    /// Theme.
     pub theme: Theme,
     /// The browser's random name.
     pub guest: String,
-    /// The user's name, when a login is needed and took place.
+    /// The user's name; `None` without a login.
     pub user: Option<String>,
-    /// What they may do; `None` before the login.
+    /// The user's role; `None` before the login.
     pub role: Option<UserRole>,
-    /// The page that was asked for, inside the dashboard.
+    /// The requested page, inside the dashboard.
     pub here: String,
-    /// What every form of theirs must carry.
+    /// The token that every form must contain.
     pub token: String,
-    /// The outcome of their last action.
+    /// The outcome of the last action.
     pub notice: Option<Notice>,
 }
 
 impl RequestContext {
-    /// Somebody of whom nothing is known, for faults before anybody looked at cookies.
+    /// An anonymous context, for faults before cookies are read.
     #[must_use]
     pub fn unknown(lang: Lang, now: jiff::Timestamp) -> Self {
         Self {
@@ -118,7 +118,7 @@ impl RequestContext {
         }
     }
 
-    /// Whether they have at least this role.
+    /// Requires at least this role.
     ///
     /// # Errors
     ///
@@ -137,22 +137,22 @@ impl RequestContext {
         format!("{}|{}", self.guest, self.user.as_deref().unwrap_or_default())
     }
 
-    /// Who they are, for records.
+    /// The user in audit lines.
     #[must_use]
     pub fn name(&self) -> &str {
         self.user.as_deref().unwrap_or("local")
     }
 }
 
-/// A cx as handlers get them.
+/// The context as an extractor for handlers.
 pub type SharedContext = Arc<RequestContext>;
 
-/// A form whose origin was checked.
+/// A form that passed the checks.
 #[derive(Debug, Clone, Default)]
 pub struct Form(BTreeMap<String, String>);
 
 impl Form {
-    /// Fields of a form, at most; ours have fewer than ten.
+    /// Maximum number of fields of a form; ours have fewer than ten.
     const FIELDS: usize = 32;
 
     pub(crate) fn new(pairs: Vec<(String, String)>) -> Result<Self, PageError> {
@@ -168,7 +168,7 @@ impl Form {
         self.0.get(field).map(String::as_str)
     }
 
-    /// Where to go after the action.
+    /// The page to return to after the action.
     #[must_use]
     pub fn back(&self) -> String {
         urls::inside(self.get("back").unwrap_or_default())

@@ -1,4 +1,4 @@
-//! Every address and what answers there; the guards around all of them.
+//! Every address and its handler; the guards around all of them.
 
 use std::time::Duration;
 
@@ -49,7 +49,7 @@ pub fn router(app: AppState) -> Router {
         .layer(middleware::from_fn_with_state(app.clone(), error_page::add_error_page))
         .layer(middleware::from_fn(headers::add))
         .with_state(app.clone());
-    // Around the routes, since it changes the path that they are found by.
+    // Outside the routes, because it changes the path that they match.
     Router::new()
         .fallback_service(pages)
         .layer(middleware::from_fn_with_state(app, reached_by::enter))

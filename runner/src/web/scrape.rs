@@ -1,6 +1,6 @@
-//! `/metrics`: the process's counters and the broker's gauges, in the form that the scraper can read.
+//! `/metrics`: the process's counters and the broker's gauges, in the format that the scraper accepts.
 //!
-//! What is counted is said by `metrics`; which form a client gets, here.
+//! Not here: what is counted (`metrics`).
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -19,17 +19,16 @@ use super::guard::session;
 use super::settings::Auth;
 use crate::metrics::plain;
 
-/// How long the broker has for an answer to a scrape.
+/// How long the broker may take to answer a scrape.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// All but the types that no worker takes, bytes; with these, scrapers get 200 kB at most. Queues whose figures do not fit are
-/// counted.
+/// Maximum bytes without the unclaimed types; with them, at most 200 kB. Queues that do not fit are counted.
 const LONGEST: usize = 140_000;
-/// Queues that the broker is asked about in one call.
+/// Queues queried in one call.
 const CHUNK: usize = 100;
 /// Characters of a task type in a label.
 const LABEL: usize = 200;
 
-/// The two forms.
+/// The two formats.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Form {
     /// OpenMetrics 1.0.
@@ -46,9 +45,9 @@ impl Form {
         }
     }
 
-    /// OpenMetrics for those who name it and like it no less than plain text; plain text, which every scraper reads, for
-    /// all others.
-    fn wanted(headers: &HeaderMap) -> Self {
+    /// OpenMetrics for clients that name it and do not prefer plain text; plain text, which every scraper reads, for all
+    /// others.
+    fn negotiate(headers: &HeaderMap) -> Self {
         let (mut open, mut plain) = (0, 0);
         for value in headers.get_all(header::ACCEPT) {
             for range in value.to_str().unwrap_or_default().split(',') {
@@ -68,7 +67,7 @@ impl Form {
     }
 }
 
-/// Type, version and weight (thousandths) of one part of an `Accept` header. What is malformed weighs nothing.
+/// Type, version and weight (thousandths) of one part of an `Accept` header. A malformed part has weight 0.
 fn media_range(range: &str) -> (String, Option<&str>, u32) {
     let mut parts = range.split(';').map(str::trim);
     let kind = parts.next().unwrap_or_default().to_ascii_lowercase();
@@ -84,7 +83,7 @@ fn media_range(range: &str) -> (String, Option<&str>, u32) {
     (kind, version, weight)
 }
 
-/// `0.5` is 500; at most three digits, as HTTP has it.
+/// `0.5` is 500; at most three digits, as HTTP specifies.
 fn thousandths(text: &str) -> Option<u32> {
     let (whole, part) = text.split_once('.').unwrap_or((text, ""));
     let whole: u32 = whole.parse().ok()?;
@@ -93,27 +92,27 @@ fn thousandths(text: &str) -> Option<u32> {
     Some((whole * 1000 + part).min(1000)).filter(|_| whole <= 1)
 }
 
-/// `GET /metrics`: the process's counters and the broker's gauges. A broker that does not answer leaves its
-/// gauges out; `runner_broker_up` is 0 then, and while it takes no writes; the counters are there all the same.
+/// `GET /metrics`: the process's counters and the broker's gauges. If the broker does not answer, its gauges are missing and
+/// `runner_broker_up` is 0, as while it refuses writes; the counters are always there.
 pub async fn metrics(State(app): State<AppState>, headers: HeaderMap) -> Result<Response, PageError> {
     if !app.settings.metrics_open && matches!(app.settings.auth, Auth::Login { .. }) {
         session::of(&app, &headers).ok_or(PageError::LoginNeeded)?;
     }
     let mut text = app.metrics.render();
-    let asked = async {
-        // Few scrapers at once ask the broker; nobody closes the semaphore.
+    let query = async {
+        // Limits the scrapers that query the broker at once; the semaphore is never closed.
         let _turn = app.scrapes.acquire().await;
         figures(&app, LONGEST.saturating_sub(text.len())).await.ok()
     };
-    let figures = tokio::time::timeout(PATIENCE, asked).await.ok().flatten();
+    let figures = tokio::time::timeout(PATIENCE, query).await.ok().flatten();
     let up = figures.is_some() && app.health.fault().is_none();
     text.push_str(&up_or_down(up));
     if let Some(figures) = figures {
-        let found = app.unclaimed.look(&*app.broker, &figures.told).await;
+        let found = app.unclaimed.look(&*app.broker, &figures.shown).await;
         text.push_str(&figures.text());
         waiting(&mut text, &found, app.clock.now());
     }
-    let form = Form::wanted(&headers);
+    let form = Form::negotiate(&headers);
     let text = match form {
         Form::Open => text + "# EOF\n",
         Form::Plain => plain(&text),
@@ -122,21 +121,20 @@ pub async fn metrics(State(app): State<AppState>, headers: HeaderMap) -> Result<
     Ok((kind, text).into_response())
 }
 
-/// What the broker tells of the queues, as far as it fits.
+/// The broker's figures of the queues, as far as they fit.
 #[derive(Default)]
 struct Figures {
     tasks: String,
     latency: String,
     paused: String,
-    /// All queues, and those among them that have no figures.
+    /// All queues, and those without figures.
     queues: usize,
     left_out: usize,
-    /// Those that have figures.
-    told: Vec<QueueInfo>,
+    /// Queues with figures.
+    shown: Vec<QueueInfo>,
 }
 
-/// Asks about the queues that the worker's settings name, then about the others in the order of their names, until the
-/// text is `room` bytes long.
+/// Queries the queues that the worker's settings name, then the others by name, until the text is `room` bytes long.
 async fn figures(app: &AppState, room: usize) -> BrokerResult<Figures> {
     let names = app.broker.queue_names().await?;
     let (mut first, others): (Vec<QueueName>, Vec<QueueName>) =
@@ -152,16 +150,16 @@ async fn figures(app: &AppState, room: usize) -> BrokerResult<Figures> {
             if !figures.add(&queue, room) {
                 return Ok(figures);
             }
-            figures.told.push(queue);
+            figures.shown.push(queue);
         }
     }
-    // Queues that were removed meanwhile are not left out: there is nothing to tell of them.
+    // A queue that was removed meanwhile is not counted as left out.
     figures.left_out = 0;
     Ok(figures)
 }
 
 impl Figures {
-    /// `false` if there is no room for the queue.
+    /// Returns `false` if there is no room for the queue.
     fn add(&mut self, queue: &QueueInfo, room: usize) -> bool {
         let name = label(queue.name.as_str());
         let mut tasks = String::new();
@@ -214,7 +212,7 @@ impl Figures {
     }
 }
 
-/// Task types that no worker takes; a hundred at most, the oldest.
+/// Unclaimed task types; at most a hundred, the oldest.
 fn waiting(out: &mut String, found: &[Unclaimed], now: Timestamp) {
     for (name, help, of) in [
         (
@@ -245,7 +243,7 @@ fn up_or_down(up: bool) -> String {
     )
 }
 
-/// A label value with the three characters escaped that the format asks for.
+/// A label value with the three characters escaped that the format requires.
 fn label(value: &str) -> String {
     value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }
@@ -255,14 +253,14 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    fn wanted(accept: &str) -> Form {
+    fn negotiate(accept: &str) -> Form {
         let mut headers = HeaderMap::new();
         headers.insert(header::ACCEPT, accept.parse().unwrap());
-        Form::wanted(&headers)
+        Form::negotiate(&headers)
     }
 
     #[test]
-    fn scrapers_get_the_form_that_they_ask_for() {
+    fn scrapers_get_the_format_that_they_accept() {
         // Prometheus 2 and 3, VictoriaMetrics' agent.
         for open in [
             "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1",
@@ -270,7 +268,7 @@ mod tests {
             "application/openmetrics-text",
             "text/plain, Application/OpenMetrics-Text; Version=\"1.0.0\"",
         ] {
-            assert_eq!(wanted(open), Form::Open, "{open}");
+            assert_eq!(negotiate(open), Form::Open, "{open}");
         }
         for plain in [
             "text/plain;version=0.0.4",
@@ -284,8 +282,8 @@ mod tests {
             "application/openmetrics-text;version=2.0.0",
             ";;;=,,q=;",
         ] {
-            assert_eq!(wanted(plain), Form::Plain, "{plain}");
+            assert_eq!(negotiate(plain), Form::Plain, "{plain}");
         }
-        assert_eq!(Form::wanted(&HeaderMap::new()), Form::Plain);
+        assert_eq!(Form::negotiate(&HeaderMap::new()), Form::Plain);
     }
 }

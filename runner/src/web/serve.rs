@@ -1,6 +1,6 @@
-//! The listener: a bounded number of connections, each with bounds for slow heads, slow readers and its age.
+//! The listener: a bounded number of connections, each with limits for slow requests, slow readers and its age.
 //!
-//! Which connection is closed when there are too many is decided by `connections`, how many requests run at once by `concurrency`.
+//! Not here: which connection is closed for a new one (`connections`), and how many requests run at once (`concurrency`).
 
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -25,28 +25,27 @@ use super::write_deadline::{WRITE_TIME, WriteDeadline};
 
 /// How long a client may take to send the head of a request, also between two requests.
 const HEAD_TIME: Duration = Duration::from_secs(10);
-/// The largest head, bytes: ids of tasks may be long, and each of their bytes may take three in an address.
+/// The largest head in bytes: task ids may be long, and each byte may take three in an address.
 const HEAD_SIZE: usize = 64 * 1024;
-/// After this time a connection ends with the answer it is at; a browser opens another one without a word.
+/// After this time a connection ends with its current answer; browsers reconnect silently.
 const AGE: Duration = Duration::from_secs(300);
-/// How long that last answer may still take: 60 MB at 1 MB a second.
-const LAST_ANSWER: Duration = Duration::from_secs(60);
-/// What the kernel keeps of an answer that the client has not taken, bytes; Linux doubles it. 640 kB a second over a
-/// line of 100 ms.
+/// How long that last answer may take: 60 MB at 1 MB a second.
+const FINAL_ANSWER: Duration = Duration::from_secs(60);
+/// Send buffer of the kernel in bytes; Linux doubles it. Allows 640 kB a second over a line of 100 ms.
 const SEND_BUFFER: usize = 64 * 1024;
-/// What it keeps of requests that are not read yet, bytes; Linux doubles it.
+/// Receive buffer of the kernel in bytes; Linux doubles it.
 const RECEIVE_BUFFER: usize = 32 * 1024;
-/// How long to wait after a connection could not be accepted.
+/// How long to wait after a failed accept.
 const BREATH: Duration = Duration::from_millis(100);
-/// How long requests in progress may take once the process stops.
+/// How long running requests may take once the process stops.
 const FAREWELL: Duration = Duration::from_secs(5);
 
-/// Answers on `listener` until stopped, then lets requests in progress end.
+/// Serves `listener` until stopped, then lets running requests end.
 ///
-/// A failed accept is logged and tried again, since it passes (out of descriptors).
+/// A failed accept is logged and retried, because the cause (no descriptors left) passes.
 pub async fn serve(app: AppState, listener: TcpListener, stop: CancellationToken) {
     let app = router(app);
-    let seats = Connections::new();
+    let open = Connections::new();
     let tracker = TaskTracker::new();
     limit_buffers(&listener);
     loop {
@@ -56,27 +55,27 @@ pub async fn serve(app: AppState, listener: TcpListener, stop: CancellationToken
         };
         match accepted {
             Ok((socket, from)) => {
-                // Without a seat the socket is closed here.
-                if let Some(taken) = seats.take(from.ip()) {
+                // Without a slot the socket is closed here.
+                if let Some(taken) = open.take(from.ip()) {
                     tracker.spawn(connection(socket, from, taken, app.clone(), stop.clone()));
                 }
             }
             Err(error) => {
                 tracing::warn!(%error, "could not accept a connection");
                 #[allow(clippy::disallowed_methods)]
-                // a full table of descriptors does not empty sooner by asking again
+                // The descriptors are not freed sooner by retrying at once.
                 tokio::time::sleep(BREATH).await;
             }
         }
     }
     tracker.close();
-    // Whoever is still being answered after the farewell is cut off with the process.
+    // A request that still runs after the grace period is cut off with the process.
     if tokio::time::timeout(FAREWELL, tracker.wait()).await.is_err() {
         tracing::warn!("connections were cut off: they had not ended in time");
     }
 }
 
-/// Accepted sockets take these over. A system that refuses keeps its own sizes.
+/// Sets the buffers that accepted sockets inherit. If the system refuses, its defaults apply.
 fn limit_buffers(listener: &TcpListener) {
     let set = setsockopt(listener, sockopt::SndBuf, &SEND_BUFFER)
         .and_then(|()| setsockopt(listener, sockopt::RcvBuf, &RECEIVE_BUFFER));
@@ -85,7 +84,7 @@ fn limit_buffers(listener: &TcpListener) {
     }
 }
 
-/// Lets the kernel drop what a client does not take, also after the connection has ended on this side.
+/// Limits how long the kernel holds unacknowledged data, even after the connection was closed on this side.
 #[cfg(target_os = "linux")]
 fn limit_remains(socket: &TcpStream) {
     let longest = u32::try_from(WRITE_TIME.as_millis()).unwrap_or(u32::MAX);
@@ -105,11 +104,11 @@ async fn connection(
     stop: CancellationToken,
 ) {
     limit_remains(&socket);
-    let seat = taken.seat();
+    let state = taken.state();
     let app = app
         .layer(Extension(PeerAddress(from)))
-        .layer(Extension(Arc::clone(seat)));
-    let io = TokioIo::new(WriteDeadline::new(socket, Arc::clone(seat)));
+        .layer(Extension(Arc::clone(state)));
+    let io = TokioIo::new(WriteDeadline::new(socket, Arc::clone(state)));
     let mut connection = pin!(
         http1::Builder::new()
             .timer(TokioTimer::new())
@@ -120,13 +119,13 @@ async fn connection(
     let old = Instant::now() + AGE;
     let ended = tokio::select! {
         ended = connection.as_mut() => Some(ended),
-        () = seat.evicted() => None,
+        () = state.evicted() => None,
         () = async { tokio::select! { () = stop.cancelled() => (), () = tokio::time::sleep_until(old) => () } } => {
             connection.as_mut().graceful_shutdown();
             tokio::select! {
                 ended = connection => Some(ended),
-                () = seat.evicted() => None,
-                () = tokio::time::sleep_until(Instant::now() + LAST_ANSWER) => None,
+                () = state.evicted() => None,
+                () = tokio::time::sleep_until(Instant::now() + FINAL_ANSWER) => None,
             }
         }
     };

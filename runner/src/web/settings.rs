@@ -1,4 +1,4 @@
-//! What the dashboard needs to know, with the defaults: access, names, zone. Read by `config`, never here.
+//! Settings of the dashboard with their defaults: access, names, zone. Read by `config`, never here.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -11,11 +11,11 @@ use super::guard::sign;
 use super::public_url::PublicUrl;
 use super::trusted_proxies::TrustedProxies;
 
-/// What a person may do; each role may do what the ones before it may.
+/// A user's rights; each role includes the ones before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum UserRole {
-    /// Looks.
+    /// Reads.
     Viewer,
     /// Runs, archives, cancels, pauses and resumes.
     Operator,
@@ -35,58 +35,57 @@ impl UserRole {
     }
 }
 
-/// Somebody who may log in. Has no `Debug`: a hash is a secret as well.
+/// A user who may log in. No `Debug`: a hash is a secret as well.
 #[derive(Clone)]
 pub struct User {
     /// The name to log in with, exactly.
     pub name: String,
     /// The password's hash in the PHC format of argon2 (`$argon2id$v=19$…`).
     pub password_hash: String,
-    /// Stands for the password in sessions, which end when it changes. The same in every process, unlike a hash that is
-    /// made at start.
+    /// Represents the password in sessions, which end when it changes. The same in every process, unlike a hash that is
+    /// computed at start.
     pub password_mark: String,
-    /// What they may do.
+    /// The user's role.
     pub role: UserRole,
 }
 
 impl User {
-    /// The mark of a password, or of a hash that was configured instead. Worth nothing without the key.
+    /// A digest of a password, or of a configured hash. Worthless without the key.
     #[must_use]
     pub fn password_mark(key: &[u8; 32], written: &str) -> String {
         sign::signature(key, "password", written)
     }
 }
 
-/// Who gets in.
+/// Who has access.
 #[derive(Clone)]
 pub enum Auth {
-    /// Everybody, as admin. Only for a listener on a loopback address.
+    /// Everyone, as admin. Only for a listener on a loopback address.
     Open,
-    /// These people, after a login.
+    /// These users, after a login.
     Login {
         /// By name; names are unique.
         users: Vec<User>,
     },
 }
 
-/// Everything the dashboard must know. `listen`, `auth`, `key`, `queues` and `instance` are added when it starts; the
-/// rest is read by `config`.
+/// All settings. `listen`, `auth`, `key`, `queues` and `instance` are set at start; `config` reads the rest.
 #[derive(Clone)]
 pub struct WebSettings {
-    /// What the service calls itself, to tell one dashboard from another.
+    /// The name of the service, to tell dashboards apart.
     pub name: String,
-    /// The address that is listened on, for people: `127.0.0.1:8080`.
+    /// The address of the listener, for people: `127.0.0.1:8080`.
     pub listen: String,
-    /// Who gets in.
+    /// Who has access.
     pub auth: Auth,
     /// Signs sessions, notices and form tokens; random, the same on every instance behind one name.
     pub key: [u8; 32],
-    /// Host names (a port is not looked at) that requests may be for, besides the loopback names. With
-    /// [`Auth::Login`] an empty list means any name.
+    /// Host names (ports are ignored) that requests may use, besides the loopback names. With [`Auth::Login`] an empty list
+    /// allows any name.
     pub allowed_hosts: Vec<String>,
-    /// The address that people open, where it is not the one that is listened on.
+    /// The address that people open, if it is not the listener's.
     pub public_url: Option<PublicUrl>,
-    /// Whose `X-Forwarded-…` headers count.
+    /// Proxies whose `X-Forwarded-…` headers count.
     pub trusted_proxies: TrustedProxies,
     /// Whether `/metrics` answers without a login and for any host name.
     pub metrics_open: bool,
@@ -94,7 +93,7 @@ pub struct WebSettings {
     pub queues: Vec<QueueName>,
     /// The zone that times are shown in.
     pub zone: TimeZone,
-    /// Its name, for people.
+    /// The name of the zone, for people.
     pub zone_name: String,
     /// Reads templates and assets from this directory at each request instead of from the program.
     pub templates: Option<PathBuf>,
@@ -102,12 +101,12 @@ pub struct WebSettings {
     pub instance: String,
     /// The program's version.
     pub version: &'static str,
-    /// Whether there is a dashboard at all; probes and metrics answer either way.
+    /// Whether there is a dashboard at all; probes and metrics are always served.
     pub queue_dash: bool,
 }
 
 impl Default for WebSettings {
-    /// Nobody can log in until `auth` and `key` are set.
+    /// No user can log in until `auth` and `key` are set.
     fn default() -> Self {
         Self {
             name: "runner".to_owned(),
@@ -130,7 +129,7 @@ impl Default for WebSettings {
 }
 
 impl fmt::Debug for WebSettings {
-    /// Without the key and what users log in with.
+    /// Without the key and the secrets of users.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("WebSettings")
             .field("name", &self.name)

@@ -1,6 +1,6 @@
-//! A lane of time: twelve hours of decisions to the left of now, twelve hours of occurrences to the right.
+//! The timeline: twelve hours of decisions to the left of now, twelve hours of occurrences to the right.
 //!
-//! Pure geometry for one drawing; the same facts stand in tables beside it.
+//! Pure geometry of one drawing; the same data is in tables beside it.
 
 use std::time::Duration;
 
@@ -11,31 +11,31 @@ use serde::Serialize;
 
 use super::format::Locale;
 
-/// How far the lane reaches to either side.
+/// How far the timeline reaches to either side.
 const REACH: Duration = Duration::from_secs(12 * 3600);
-/// Columns of the lane: a quarter of an hour each.
+/// Columns: a quarter of an hour each.
 const COLUMNS: usize = 96;
-/// Occurrences of one schedule counted in one column; a busier quarter is reckoned from its first ones.
+/// Occurrences of one schedule counted in one column; a busier column is extrapolated from the first ones.
 const PER_COLUMN: u32 = 64;
-/// Occurrences looked at in all, so that a page with thousands of schedules stays quick.
+/// Occurrences examined in total, so that a page with thousands of schedules stays fast.
 const IN_ALL: usize = 50_000;
 
-/// What happened, or will, in one quarter of an hour.
+/// One quarter of an hour.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct TimelineColumn {
     /// Left edge in units of the drawing.
     pub x: usize,
-    /// Bars from the ground up: heights out of 40.
+    /// Fires, drawn upwards: height out of 40.
     pub fired: u32,
-    /// Skipped or missed: from the ground down, out of 14.
+    /// Skipped or missed, drawn downwards: out of 14.
     pub lost: u32,
-    /// To come.
+    /// Future occurrences.
     pub due: u32,
-    /// The numbers behind the heights.
+    /// The number of fires behind the height.
     pub fired_n: u32,
-    /// As above.
+    /// The number of skipped or missed.
     pub lost_n: u32,
-    /// As above.
+    /// The number of future occurrences.
     pub due_n: u32,
 }
 
@@ -53,15 +53,15 @@ pub struct TimelineTick {
 /// The drawing: 960 units wide, 10 for each column.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Timeline {
-    /// Only those with something in them.
+    /// Only columns with content.
     pub columns: Vec<TimelineColumn>,
     /// Every three hours.
     pub ticks: Vec<TimelineTick>,
-    /// Decided within reach.
+    /// Fires in range.
     pub fired: u32,
-    /// Skipped or missed within reach.
+    /// Skipped or missed in range.
     pub lost: u32,
-    /// To come within reach.
+    /// Future occurrences in range.
     pub due: u32,
 }
 
@@ -77,7 +77,7 @@ impl Timeline {
                     decision.kind,
                     DecisionKind::Corrected | DecisionKind::Manual | DecisionKind::Paused
                 ) {
-                    // About no occurrence.
+                    // Not about an occurrence.
                 } else if decision.kind == DecisionKind::Fired {
                     column.fired_n = column.fired_n.saturating_add(decision.count.max(1));
                 } else {
@@ -105,7 +105,7 @@ impl Timeline {
     }
 }
 
-/// Counts the occurrences to come, column by column.
+/// Counts future occurrences, column by column.
 fn count_coming(plan: &Plan, now: Timestamp, start: Timestamp, columns: &mut [TimelineColumn]) {
     let mut budget = IN_ALL;
     for definition in plan.schedules.values().filter(|d| d.enabled) {
@@ -121,7 +121,7 @@ fn count_coming(plan: &Plan, now: Timestamp, start: Timestamp, columns: &mut [Ti
             }
             budget = budget.saturating_sub(count as usize);
             if count == PER_COLUMN && next.is_some_and(|at| at < edge) {
-                count = reckoned(count, seconds(first, last), seconds(first, edge));
+                count = extrapolated(count, seconds(first, last), seconds(first, edge));
                 next = definition
                     .timing
                     .next(edge.checked_sub(Duration::from_nanos(1)).unwrap_or(edge));
@@ -136,8 +136,8 @@ fn count_coming(plan: &Plan, now: Timestamp, start: Timestamp, columns: &mut [Ti
     }
 }
 
-/// How many there are in `whole` seconds if there are `count` in the first `part` of them.
-fn reckoned(count: u32, part: u64, whole: u64) -> u32 {
+/// Extrapolates from `count` in the first `part` seconds to `whole` seconds.
+fn extrapolated(count: u32, part: u64, whole: u64) -> u32 {
     let gaps = u64::from(count.saturating_sub(1));
     u32::try_from(gaps.saturating_mul(whole) / part.max(1))
         .unwrap_or(u32::MAX)
@@ -163,7 +163,7 @@ fn column_of(start: Timestamp, at: Timestamp) -> Option<usize> {
     (index < COLUMNS).then_some(index)
 }
 
-/// 4 units for one, and one doubling for each 4 more: a busy quarter must not flatten the others.
+/// 4 units for one, and 4 more for each doubling: a busy column must not flatten the others.
 fn height(n: u32) -> u32 {
     if n == 0 { 0 } else { (4 + 4 * n.ilog2()).min(40) }
 }
@@ -171,7 +171,7 @@ fn height(n: u32) -> u32 {
 fn ticks(locale: &Locale, start: Timestamp) -> Vec<TimelineTick> {
     const EVERY: i64 = 3 * 3600;
     let zone = &locale.zone;
-    // Ticks lie on full hours of the zone, whose offset may be half an hour.
+    // Ticks are on full hours of the zone, whose offset may be half an hour.
     let offset = i64::from(zone.to_offset(start).seconds());
     let local = start.as_second() + offset;
     let first = (local.div_euclid(EVERY) + 1) * EVERY - offset;
@@ -212,15 +212,19 @@ mod tests {
             zone: jiff::tz::TimeZone::get("Asia/Kolkata").unwrap(),
             now: "2026-11-22T12:10:00Z".parse().unwrap(),
         };
-        let lane = Timeline::new(&locale, &Plan::default(), &[]);
-        assert_eq!(lane.ticks.len(), 8);
-        assert!(lane.ticks.iter().all(|t| t.label.ends_with(":00")), "{:?}", lane.ticks);
-        assert!(lane.columns.is_empty());
+        let timeline = Timeline::new(&locale, &Plan::default(), &[]);
+        assert_eq!(timeline.ticks.len(), 8);
+        assert!(
+            timeline.ticks.iter().all(|t| t.label.ends_with(":00")),
+            "{:?}",
+            timeline.ticks
+        );
+        assert!(timeline.columns.is_empty());
     }
 
     #[test]
     fn a_busy_quarter_is_reckoned_from_its_first_occurrences() {
-        assert_eq!(reckoned(64, 63, 900), 900);
-        assert_eq!(reckoned(64, 63 * 5, 900), 180);
+        assert_eq!(extrapolated(64, 63, 900), 900);
+        assert_eq!(extrapolated(64, 63 * 5, 900), 180);
     }
 }

@@ -1,4 +1,4 @@
-//! Every sentence of the dashboard in both languages, from one list, so that none can lack a translation.
+//! Every sentence of the dashboard in both languages, from one list, so that no translation can be missing.
 //!
 //! The list is `templates/words.json`: key to `{"en": …, "zh": …}`. A text is a string, or a pair of
 //! strings for one and for several. `{name}` is replaced by the argument of that name.
@@ -40,10 +40,10 @@ impl Lang {
         }
     }
 
-    /// The first of the listed languages that the dashboard speaks, by weight.
+    /// The first accepted language that the dashboard has, by weight.
     #[must_use]
     pub fn from_accept(header: &str) -> Option<Self> {
-        // Browsers list a handful; a longer list is not a browser's.
+        // Browsers list a handful; a longer list is not from a browser.
         const LISTED: usize = 20;
         let mut best: Option<(f32, Self)> = None;
         for item in header.split(',').take(LISTED) {
@@ -65,7 +65,7 @@ impl Lang {
         best.map(|(_, lang)| lang)
     }
 
-    /// The language of sentences about expressions.
+    /// The language for sentences about expressions.
     #[must_use]
     pub fn of_expressions(self) -> Language {
         match self {
@@ -99,7 +99,7 @@ impl Translations {
     ///
     /// # Errors
     ///
-    /// When it is not JSON, or a key lacks a language.
+    /// If it is not JSON, or a key lacks a language.
     pub fn parse(json: &[u8]) -> Result<Self, serde_json::Error> {
         serde_json::from_slice(json)
     }
@@ -110,9 +110,9 @@ impl Translations {
         self.0.keys().map(String::as_str)
     }
 
-    /// The text under `key` with its arguments filled in; `n` chooses between one and several.
+    /// The text under `key` with its arguments; `n` chooses between singular and plural.
     ///
-    /// `None` when there is no such key.
+    /// `None` if there is no such key.
     #[must_use]
     pub fn say(&self, lang: Lang, key: &str, args: &[(&str, String)]) -> Option<String> {
         let entry = self.0.get(key)?;

@@ -1,14 +1,14 @@
-//! Reverse proxies: which connections come from one, and the client's address that they pass on.
+//! Reverse proxies: which connections come from one, and the client address that they forward.
 
 use std::net::IpAddr;
 
 use axum::http::HeaderMap;
 use ipnet::IpNet;
 
-/// Proxies in a row that are looked through, at most.
+/// Maximum number of proxies in a chain.
 const HOPS: usize = 16;
 
-/// Whose `X-Forwarded-…` headers count.
+/// Proxies whose `X-Forwarded-…` headers count.
 #[derive(Debug, Clone)]
 pub struct TrustedProxies {
     networks: Vec<IpNet>,
@@ -16,8 +16,8 @@ pub struct TrustedProxies {
 }
 
 impl Default for TrustedProxies {
-    /// A proxy on this machine may say under which name and path browsers see it. The client's address is not taken from
-    /// it: any local program could write one, and the limits of wrong passwords and the audit lines rest on it.
+    /// A proxy on this machine may forward name and path. Its client address is not used: any local program could forge one,
+    /// and the limits for wrong passwords and the audit lines depend on it.
     fn default() -> Self {
         let loopback = [IpAddr::from([127, 0, 0, 0]), IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1])];
         let lengths = [8, 128];
@@ -33,7 +33,7 @@ impl Default for TrustedProxies {
 }
 
 impl TrustedProxies {
-    /// These, as configured; an empty list trusts no address.
+    /// The configured proxies; an empty list trusts no address.
     #[must_use]
     pub fn listed(networks: Vec<IpNet>) -> Self {
         Self { networks, listed: true }
@@ -45,15 +45,15 @@ impl TrustedProxies {
         self.listed
     }
 
-    /// Whether `address` is that of a proxy.
+    /// Whether `address` belongs to a proxy.
     #[must_use]
     pub fn covers(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
         self.networks.iter().any(|network| network.contains(&address))
     }
 
-    /// The client of a request that came from `peer`: the last address of `X-Forwarded-For` that no trusted proxy has.
-    /// Entries further left may be forged.
+    /// The client of a request from `peer`: the last address in `X-Forwarded-For` that is not a trusted proxy. Entries further
+    /// left may be forged.
     #[must_use]
     pub fn client(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
         let mut client = peer.to_canonical();
@@ -73,7 +73,7 @@ impl TrustedProxies {
     }
 }
 
-/// The addresses of `X-Forwarded-For`, the nearest first; `None` for one that cannot be read.
+/// The addresses in `X-Forwarded-For`, nearest first; `None` for an unreadable one.
 pub fn forwarded_for(headers: &HeaderMap) -> impl Iterator<Item = Option<IpAddr>> {
     let lines = headers.get_all("x-forwarded-for").into_iter().rev();
     lines.flat_map(|line| line.to_str().unwrap_or("?").rsplit(',').map(address))

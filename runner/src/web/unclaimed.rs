@@ -1,4 +1,4 @@
-//! Task types that no worker takes, as the first page and the figures show them: looked for now and then, whoever asks.
+//! Task types that no worker claims, for the overview and the metrics: cached, whatever the number of readers.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -10,16 +10,16 @@ use tokio::time::{Instant, timeout};
 use super::format::{self, Locale};
 use super::urls;
 
-/// How long an answer is good for: many may look at the page, and a look costs the store some milliseconds.
+/// How long a result is valid: many may open the page, and a search costs the broker some milliseconds.
 const GOOD_FOR: Duration = Duration::from_secs(5);
 
-/// How long the broker has for an answer; a page shows the last one instead of waiting for longer.
+/// How long the broker may take; a page shows the previous result instead of waiting longer.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Characters of a type on a page.
 const LONGEST: usize = 200;
 
-/// What was found last.
+/// The last result.
 #[derive(Default)]
 pub(super) struct UnclaimedCache {
     last: Mutex<Option<(Instant, Arc<Vec<Unclaimed>>)>>,
@@ -27,7 +27,7 @@ pub(super) struct UnclaimedCache {
 }
 
 impl UnclaimedCache {
-    /// The types, oldest first. One who asks while another looks is given the last answer.
+    /// The types, oldest first. During a search other callers get the previous result.
     pub(super) async fn look(&self, broker: &dyn Broker, queues: &[QueueInfo]) -> Arc<Vec<Unclaimed>> {
         let last = self.last.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if let Some((at, found)) = &last

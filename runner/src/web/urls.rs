@@ -4,10 +4,10 @@ use std::fmt::Write as _;
 
 use super::reached_by;
 
-/// Where the dashboard hangs, below what a proxy puts before it.
+/// The root of the dashboard, below the base path of a proxy.
 const ROOT: &str = "/queue";
 
-/// The first page, as the browser that is answered knows it.
+/// The overview, as the requesting browser addresses it.
 #[must_use]
 pub fn root() -> String {
     format!("{}{ROOT}", reached_by::current().base)
@@ -29,11 +29,11 @@ pub fn encoded(text: &str) -> String {
     out
 }
 
-/// Opens a segment that is written in hexadecimal digits.
+/// Prefix of a segment in hexadecimal digits.
 const HEX: &str = "~x";
 
-/// A name as a path segment. Browsers take dots for a step upwards even if they are encoded, and some names of other
-/// programs are no text: such a name is written in hexadecimal digits.
+/// A name as a path segment. Browsers resolve dot segments even if they are encoded, and some names of other programs are
+/// not text: such names are written in hexadecimal digits.
 #[must_use]
 fn segment(name: &[u8]) -> String {
     match std::str::from_utf8(name) {
@@ -46,11 +46,11 @@ fn segment(name: &[u8]) -> String {
     }
 }
 
-/// The name that a path segment, after the decoding of percents, stands for.
+/// The name in a percent-decoded path segment.
 #[must_use]
 pub fn name_in(segment: &str) -> Vec<u8> {
     let bytes = || {
-        // A sign is no digit, although a number may begin with one.
+        // A number parser would also accept a sign.
         let digits = segment.strip_prefix(HEX)?;
         if !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
             return None;
@@ -87,7 +87,7 @@ pub fn task(queue: &str, id: &str) -> String {
     task_of(queue, id.as_bytes())
 }
 
-/// One task, whose id may be no text.
+/// One task, whose id may not be text.
 #[must_use]
 pub fn task_of(queue: &str, id: &[u8]) -> String {
     format!("{}/tasks/{}/{}", root(), segment(queue.as_bytes()), segment(id))
@@ -105,14 +105,14 @@ pub fn schedule(id: &str) -> String {
     format!("{}/schedules/{}", root(), segment(id.as_bytes()))
 }
 
-/// The page to log in on, and where to go from there.
+/// The login page, and where to go from there.
 #[must_use]
 pub fn login(next: &str) -> String {
     format!("{}/login?next={}", root(), encoded(next))
 }
 
-/// `path` if it leads to a page of the dashboard, else its root: no way out of this site, no second header. The path
-/// before `/queue` may be missing, as in an address that was noted before there was one.
+/// `path` if it leads to a page of the dashboard, else the root: it cannot leave the site or inject a header. The base path
+/// may be missing, as in an address from before there was one.
 #[must_use]
 pub fn inside(path: &str) -> String {
     let site = reached_by::current();
@@ -123,7 +123,7 @@ pub fn inside(path: &str) -> String {
     }
 }
 
-/// Whether a path is that of a page and of nothing above the pages.
+/// Whether a path is that of a page and not above the pages.
 fn is_page(path: &str) -> bool {
     let below = path
         .strip_prefix(ROOT)
@@ -134,7 +134,7 @@ fn is_page(path: &str) -> bool {
     below && plain && !climbs && !path.contains("//")
 }
 
-/// A part of a path that browsers take for a step, encoded or not.
+/// A dot segment, encoded or not.
 fn is_step(part: &str) -> bool {
     matches!(part.to_ascii_lowercase().replace("%2e", ".").as_str(), "." | "..")
 }
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn every_address_begins_with_what_the_proxy_puts_before_it() {
+    fn every_address_begins_with_the_base_path_of_the_proxy() {
         let site = reached_by::ReachedBy {
             base: "/ops".to_owned(),
             ..reached_by::ReachedBy::default()

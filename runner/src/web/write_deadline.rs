@@ -1,6 +1,6 @@
-//! A connection's bytes: the client must take what it asked for at a least pace, or the connection ends.
+//! A socket with a deadline for writes: the client must read its answers at a minimum rate, or the connection ends.
 //!
-//! Reading has its bounds elsewhere: heads in `serve`, bodies in `concurrency`.
+//! Not here: limits for reading heads (`serve`) and bodies (`concurrency`).
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -14,28 +14,28 @@ use tokio::time::{Instant, Sleep};
 
 use super::connections::ConnectionState;
 
-/// How long a client may leave an answer where it is. Longer than any pause of a live network; short enough that a
-/// restart of the client, not this bound, is what people notice.
+/// How long a client may leave an answer unread. Longer than any pause of a live network; short enough that people notice
+/// the restart of the client rather than this limit.
 pub const WRITE_TIME: Duration = Duration::from_secs(20);
-/// What a client must take in that time, bytes, or else all that is left: 800 bytes a second is less than a modem does.
+/// Bytes that a client must read in that time, unless less is left: 800 bytes a second is slower than a modem.
 const STEP: usize = 16 * 1024;
 
 /// A socket whose writes have a deadline.
 pub struct WriteDeadline {
     socket: TcpStream,
-    seat: Arc<ConnectionState>,
-    /// Taken by the system since the last step of progress.
+    state: Arc<ConnectionState>,
+    /// Bytes accepted by the system since the last progress.
     taken: usize,
-    /// Runs while the client lets us wait.
+    /// Runs while the client does not read.
     deadline: Option<Pin<Box<Sleep>>>,
 }
 
 impl WriteDeadline {
-    /// Watches what is written to `socket`.
-    pub fn new(socket: TcpStream, seat: Arc<ConnectionState>) -> Self {
+    /// Watches writes to `socket`.
+    pub fn new(socket: TcpStream, state: Arc<ConnectionState>) -> Self {
         Self {
             socket,
-            seat,
+            state,
             taken: 0,
             deadline: None,
         }
@@ -51,15 +51,15 @@ impl WriteDeadline {
     fn moved_on(&mut self) {
         self.taken = 0;
         self.deadline = None;
-        self.seat.progressed();
-        self.seat.owes(false);
+        self.state.progressed();
+        self.state.owes(false);
     }
 
-    /// The system takes no more for now.
+    /// The system accepts no more for now.
     fn stalled(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        self.seat.owes(true);
+        self.state.owes(true);
         let deadline = self.deadline.get_or_insert_with(|| {
-            // A wake-up for the deadline; the client's progress ends it sooner.
+            // Wakes the task at the deadline; progress of the client cancels it.
             Box::pin(tokio::time::sleep_until(Instant::now() + WRITE_TIME))
         });
         ready!(deadline.as_mut().poll(cx));
@@ -99,7 +99,7 @@ impl AsyncWrite for WriteDeadline {
         self.socket.is_write_vectored()
     }
 
-    /// Asked for when everything was written: the answer is with the system.
+    /// Called when everything was written: the answer is with the system.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.taken > 0 || self.deadline.is_some() {
             self.moved_on();
@@ -119,10 +119,10 @@ impl AsyncRead for WriteDeadline {
 }
 
 impl Drop for WriteDeadline {
-    /// Data that the client does not fetch would stay in the kernel for minutes after an orderly end.
+    // Data that the client does not fetch would otherwise stay in the kernel for minutes after an orderly close.
     fn drop(&mut self) {
-        if self.seat.leaves_data() {
-            // It fails for sockets that are gone already.
+        if self.state.leaves_data() {
+            // Fails for sockets that are already closed.
             let _gone = self.socket.set_zero_linger();
         }
     }
@@ -137,23 +137,23 @@ mod tests {
     use super::super::connections::{Connections, OpenConnection};
     use super::*;
 
-    /// A connection with its other end. Time stands still, so deadlines pass when nothing else can happen.
+    /// A connection with its other end. Time stands still, so deadlines pass only when nothing else can happen.
     async fn pair() -> (WriteDeadline, TcpStream, OpenConnection) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (socket, from) = listener.accept().await.unwrap();
         let taken = Connections::new().take(from.ip()).unwrap();
-        (WriteDeadline::new(socket, Arc::clone(taken.seat())), client, taken)
+        (WriteDeadline::new(socket, Arc::clone(taken.state())), client, taken)
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_answer_that_is_not_taken_ends_the_connection() {
+    async fn an_unread_answer_ends_the_connection() {
         let (mut paced, client, taken) = pair().await;
         let began = Instant::now();
         let written = paced.write_all(&vec![0; 64 << 20]).await;
         assert_eq!(written.unwrap_err().kind(), io::ErrorKind::TimedOut);
         assert!((WRITE_TIME..WRITE_TIME * 2).contains(&began.elapsed()));
-        assert!(taken.seat().leaves_data());
+        assert!(taken.state().leaves_data());
         drop(client);
     }
 
@@ -167,7 +167,7 @@ mod tests {
         });
         paced.write_all(&vec![0; 8 << 20]).await.unwrap();
         paced.flush().await.unwrap();
-        assert!(!taken.seat().leaves_data());
+        assert!(!taken.state().leaves_data());
         drop(paced);
         assert_eq!(reader.await.unwrap(), 8 << 20);
     }

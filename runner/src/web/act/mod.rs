@@ -1,5 +1,5 @@
-//! What operators do. Each action is a form that was checked before it came here, leaves an audit line
-//! before and after, and answers with a redirect and a notice.
+//! Operators' actions. Each is a form that the guard has checked, writes an audit line before and after, and answers with
+//! a redirect and a notice.
 
 use std::fmt::Display;
 
@@ -16,10 +16,10 @@ pub mod queues;
 pub mod schedules;
 pub mod tasks;
 
-/// How long a notice waits to be shown, seconds.
-const NOTICE_LASTS: u64 = 60;
+/// How long a notice waits to be shown, in seconds.
+const NOTICE_TTL: u64 = 60;
 
-/// Writes the audit lines around an action. One that ends without an outcome was cut short.
+/// Writes the audit lines around an action. An intent without an outcome means that the action was interrupted.
 pub(crate) struct Audit<'a> {
     cx: &'a RequestContext,
     action: &'static str,
@@ -27,14 +27,14 @@ pub(crate) struct Audit<'a> {
 }
 
 impl<'a> Audit<'a> {
-    /// Says what is about to be done.
+    /// Writes the intent.
     pub(crate) fn intent(cx: &'a RequestContext, action: &'static str, target: impl Display) -> Self {
         let target = target.to_string().escape_debug().to_string();
         tracing::info!(target: "audit", action, on = %target, actor = %cx.name(), addr = %reached_by::current().client, outcome = "intent");
         Self { cx, action, target }
     }
 
-    /// Says what came of it.
+    /// Writes the outcome.
     pub(crate) fn outcome(self, outcome: &str) {
         let (action, on, actor) = (self.action, self.target, self.cx.name());
         let addr = reached_by::current().client;
@@ -42,15 +42,15 @@ impl<'a> Audit<'a> {
     }
 }
 
-/// Back to the page, with a notice.
+/// Redirects back to the page, with a notice.
 pub(crate) fn redirect_with(app: &AppState, back: &str, notice: &Notice) -> Response {
     let mut headers = HeaderMap::new();
     let value = notice.seal(&app.settings.key);
-    cookies::set(&mut headers, cookies::NOTICE, &value, NOTICE_LASTS);
+    cookies::set(&mut headers, cookies::NOTICE, &value, NOTICE_TTL);
     (headers, Redirect::to(back)).into_response()
 }
 
-/// A notice that it was done.
+/// A notice of success.
 pub(crate) fn done(key: &str, what: impl Into<String>) -> Notice {
     Notice {
         key: key.to_owned(),
@@ -59,7 +59,7 @@ pub(crate) fn done(key: &str, what: impl Into<String>) -> Notice {
     }
 }
 
-/// A notice that it was not.
+/// A notice of failure.
 pub(crate) fn not_done(what: impl Into<String>) -> Notice {
     Notice {
         key: "notice.refused".to_owned(),
@@ -68,7 +68,7 @@ pub(crate) fn not_done(what: impl Into<String>) -> Notice {
     }
 }
 
-/// Ends the audit of an action whose only outcomes are done and broker gone.
+/// Ends the audit of an action that either succeeds or loses the broker.
 pub(crate) fn settled<T>(audit: Audit<'_>, result: runner_queue::BrokerResult<T>) -> Result<T, PageError> {
     audit.outcome(if result.is_ok() { "done" } else { "unknown" });
     Ok(result?)
@@ -109,7 +109,7 @@ mod tests {
         });
         let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
         let records: Vec<serde_json::Value> = text.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
-        let told: Vec<[&str; 5]> = records
+        let lines: Vec<[&str; 5]> = records
             .iter()
             .map(|r| {
                 let field = |name: &str| r["fields"][name].as_str().unwrap_or_default();
@@ -123,6 +123,6 @@ mod tests {
             })
             .collect();
         let expected = |outcome| ["audit", "task.delete", "default/a\\nforged", "local", outcome];
-        assert_eq!(told, [expected("intent"), expected("done")]);
+        assert_eq!(lines, [expected("intent"), expected("done")]);
     }
 }

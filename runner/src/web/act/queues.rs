@@ -21,7 +21,7 @@ pub async fn one(
 ) -> Result<Response, PageError> {
     let name = queue_name(&queue)?;
     let queue = name.to_string();
-    // Pausing makes a mark under the name; a name that nobody uses must not get one.
+    // Pausing stores a mark under the name; an unknown name must not get one.
     let known = app.broker.queues_of(std::slice::from_ref(&name)).await?;
     if known.is_empty() {
         return Err(PageError::Gone("queue", queue));

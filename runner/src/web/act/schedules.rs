@@ -1,4 +1,4 @@
-//! Actions on schedules: run now, pause, resume; and a fresh look at the sources.
+//! Actions on schedules: run now, pause, resume; and reading the sources again.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use crate::web::format;
 use crate::web::request_context::{Form, Notice, RequestContext, SharedContext};
 use crate::web::urls;
 
-/// How long a pause with an end may last.
+/// The longest pause with an end.
 const SHORTEST_PAUSE: Duration = Duration::from_secs(60);
 const LONGEST_PAUSE: Duration = Duration::from_secs(366 * 86_400);
 
@@ -25,16 +25,16 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(366 * 86_400);
 pub async fn one(
     State(app): State<AppState>,
     Extension(cx): Extension<SharedContext>,
-    Path((given, verb)): Path<(String, String)>,
+    Path((text, verb)): Path<(String, String)>,
     Extension(form): Extension<Arc<Form>>,
 ) -> Result<Response, PageError> {
-    let given = urls::text_in(&given).unwrap_or(given);
-    let id = ScheduleId::from_text(given.as_str());
+    let text = urls::text_in(&text).unwrap_or(text);
+    let id = ScheduleId::from_text(text.as_str());
     let plan = app.catalog.plan();
     let definition = plan
         .schedules
         .get(&id)
-        .ok_or_else(|| PageError::Gone("schedule", given.clone()))?;
+        .ok_or_else(|| PageError::Gone("schedule", text.clone()))?;
     let key = match verb.as_str() {
         "run" => return run(&app, &cx, definition, form.get("force").is_some()).await,
         "pause" => {
@@ -52,10 +52,10 @@ pub async fn one(
         }
         _ => return Err(PageError::NoPage),
     };
-    Ok(redirect_with(&app, &form.back(), &done(key, given)))
+    Ok(redirect_with(&app, &form.back(), &done(key, text)))
 }
 
-/// What the form says: why, and for how long.
+/// The reason and the length from the form.
 fn pause(app: &AppState, cx: &RequestContext, form: &Form) -> Result<Pause, PageError> {
     let length = form.get("for").filter(|length| !length.is_empty());
     let until = match length.map(runner_core::duration::parse) {
@@ -73,8 +73,8 @@ fn pause(app: &AppState, cx: &RequestContext, form: &Form) -> Result<Pause, Page
     Ok(pause.because(form.get("note")))
 }
 
-/// The schedule's task, now, beside its occurrences: the cursor stays where it is. While another run has not ended, the
-/// page of the schedule asks first.
+/// Enqueues the schedule's task now, in addition to its occurrences: the cursor stays. While another run is unfinished, the
+/// page of the schedule asks for confirmation.
 async fn run(app: &AppState, cx: &RequestContext, definition: &Definition, force: bool) -> Result<Response, PageError> {
     let page = urls::schedule(definition.id.as_str());
     let run = ManualRun {

@@ -53,7 +53,7 @@ pub async fn one(
         Err(ActionError::Broker(_)) => "unknown",
         Err(_) => "refused",
     });
-    // The page of a deleted task is no place to return to.
+    // The page of a deleted task cannot be returned to.
     let gone = result.is_ok() && action == Action::Delete;
     let back = if gone && form.back() == urls::task(queue, id) {
         urls::queue(queue)
@@ -67,7 +67,7 @@ pub async fn one(
     Ok(redirect_with(&app, &back, &notice))
 }
 
-/// Deletes a task whose id is no text; nothing else can be done with it.
+/// Deletes a task whose id is not text, the only action possible on it.
 async fn delete_raw(
     app: &AppState,
     cx: &RequestContext,
@@ -94,7 +94,7 @@ async fn delete_raw(
     Ok(redirect_with(app, &urls::queue(queue.as_str()), &notice))
 }
 
-/// Asks the worker of a task to end its attempt; a task that does not run has no worker to ask.
+/// Asks the worker of a running task to end its attempt.
 async fn cancel(app: &AppState, cx: &RequestContext, queue: &QueueName, id: &TaskId) -> Result<Notice, PageError> {
     let audit = Audit::intent(cx, "task.cancel", format!("{queue}/{id}"));
     let Some(audit) = running(app, audit, queue, id).await? else {
@@ -104,7 +104,7 @@ async fn cancel(app: &AppState, cx: &RequestContext, queue: &QueueName, id: &Tas
     Ok(done("notice.task.cancel", id.as_str()))
 }
 
-/// The same for good, which a worker in Go does not understand.
+/// The same without a retry; workers in Go do not understand this request.
 async fn stop(app: &AppState, cx: &RequestContext, queue: &QueueName, id: &TaskId) -> Result<Notice, PageError> {
     let audit = Audit::intent(cx, "task.stop", format!("{queue}/{id}"));
     let Some(audit) = running(app, audit, queue, id).await? else {
@@ -134,7 +134,7 @@ async fn stop(app: &AppState, cx: &RequestContext, queue: &QueueName, id: &TaskI
     Ok(done("notice.task.stop", id.as_str()))
 }
 
-/// The audit of an action on a task that must be running; `None` if it is not, and that was written down.
+/// Requires the task to be running; if it is not, writes that as the outcome and returns `None`.
 async fn running<'a>(
     app: &AppState,
     audit: Audit<'a>,

@@ -1,7 +1,7 @@
-//! Who asks, and may they: cookies become a [`Visitor`], every request that changes something must prove
-//! that it comes from one of our own forms and from somebody with the right to it.
+//! Authenticates and authorises requests: cookies become a [`RequestContext`], and every change must prove that it comes
+//! from one of our forms and from a user with the right to it.
 //!
-//! A route needs to do nothing for this: whatever is not listed as open asks for an operator.
+//! Closed by default: a route that is not listed as open requires an operator.
 
 use std::sync::Arc;
 
@@ -21,16 +21,16 @@ use crate::web::settings::{Auth, UserRole, WebSettings};
 use crate::web::translations::Lang;
 use crate::web::urls;
 
-/// Changes that anybody may make: they concern the browser that asks and nothing else.
+/// Changes open to everyone: they concern only the browser that sends them.
 const OPEN_POSTS: [&str; 3] = ["/queue/login", "/queue/logout", "/queue/prefs"];
 
-/// The largest form, bytes; ours have a few hundred.
+/// The largest form in bytes; ours have a few hundred.
 pub const FORM_LIMIT: usize = 16 * 1024;
 
-/// What pages and log say of a header, characters.
+/// Characters of a header shown on pages and in the log.
 const SHOWN: usize = 100;
 
-/// The whole guard.
+/// The middleware.
 pub async fn admit(State(app): State<AppState>, mut request: Request, next: Next) -> Response {
     let (cx, fresh_guest) = cx(&app, &request);
     let cx = Arc::new(cx);
@@ -40,7 +40,7 @@ pub async fn admit(State(app): State<AppState>, mut request: Request, next: Next
         Err(refused) => refused,
     };
     if fresh_guest {
-        let lasts = session::LASTS.as_secs();
+        let lasts = session::SESSION_TTL.as_secs();
         cookies::set(response.headers_mut(), cookies::GUEST, &cx.guest, lasts);
     }
     response.extensions_mut().insert(cx);
@@ -53,8 +53,8 @@ async fn pass(app: &AppState, cx: &RequestContext, request: Request) -> Result<R
         .get::<MatchedPath>()
         .map_or_else(|| request.uri().path().to_owned(), |p| p.as_str().to_owned());
     let reads = matches!(*request.method(), Method::GET | Method::HEAD);
-    let for_strangers = path == "/queue/login" || path.starts_with("/queue/assets/");
-    let open = for_strangers || (!reads && OPEN_POSTS.contains(&path.as_str()));
+    let before_login = path == "/queue/login" || path.starts_with("/queue/assets/");
+    let open = before_login || (!reads && OPEN_POSTS.contains(&path.as_str()));
     if cx.role.is_none() && !open {
         return Err(if reads {
             Redirect::to(&urls::login(&cx.here)).into_response()
@@ -103,7 +103,7 @@ async fn proven(app: &AppState, cx: &RequestContext, request: Request) -> Result
     Ok(request)
 }
 
-/// What browsers say of themselves about where a form was sent from.
+/// Checks the headers in which browsers report the origin of a form.
 fn same_site(settings: &WebSettings, site: &ReachedBy, headers: &HeaderMap) -> Result<(), PageError> {
     let origin = headers.get(header::ORIGIN).map(|origin| origin.to_str().unwrap_or("?"));
     if let Some(place) = headers.get("sec-fetch-site")
@@ -117,18 +117,18 @@ fn same_site(settings: &WebSettings, site: &ReachedBy, headers: &HeaderMap) -> R
     }
     Err(PageError::OtherOrigin {
         origin: cut(origin, SHOWN),
-        host: cut(site.seen_host(), SHOWN),
+        host: cut(site.browser_host(), SHOWN),
     })
 }
 
-/// Whether pages of this origin are pages of this dashboard: by the name that the request is for, by the one that the
-/// browser asked a trusted proxy for, or by the one in the settings.
+/// Whether this origin is the dashboard's: by the name of the request, by the one that a trusted proxy forwards, or by the
+/// one in the settings.
 fn is_ours(settings: &WebSettings, site: &ReachedBy, origin: &HttpOrigin) -> bool {
     let public = settings.public_url.as_ref().map(|url| &url.origin);
-    origin.is_at(&site.host) || origin.is_at(site.seen_host()) || public == Some(origin)
+    origin.is_at(&site.host) || origin.is_at(site.browser_host()) || public == Some(origin)
 }
 
-/// Logs why a form was refused: the operator of a proxy reads the log, not the page.
+/// Logs a refused form: the operator of a proxy reads the log, not the page.
 fn note(app: &AppState, site: &ReachedBy, headers: &HeaderMap, fault: &PageError) {
     let Some(left_out) = app.refusals.line(app.clock.now()) else {
         return;
@@ -150,7 +150,7 @@ fn note(app: &AppState, site: &ReachedBy, headers: &HeaderMap, fault: &PageError
     );
 }
 
-/// Who asks, and whether their browser got its random name just now.
+/// The context of a request, and whether its browser just got its random name.
 fn cx(app: &AppState, request: &Request) -> (RequestContext, bool) {
     let headers = request.headers();
     let settings = &app.settings;

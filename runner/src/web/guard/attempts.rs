@@ -1,6 +1,6 @@
-//! Wrong passwords: how many one address, and one address for one name, may give in a minute.
+//! Limits wrong passwords per minute, by address and by address and name.
 //!
-//! Never locks an account for good, so nobody can shut a colleague out.
+//! Never locks an account for good, so that a colleague cannot be locked out.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -9,14 +9,14 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-/// The span in which wrong passwords are counted.
+/// The window in which wrong passwords are counted.
 const WINDOW: Duration = Duration::from_secs(60);
-/// Wrong passwords for one name from one address in a window.
+/// Wrong passwords for one name from one address per window.
 const PER_NAME: u32 = 5;
-/// Wrong passwords from one address in a window.
+/// Wrong passwords from one address per window.
 const PER_ADDRESS: u32 = 20;
-/// Counters kept; when full, the oldest goes. About 200 kB.
-const KEPT: usize = 2048;
+/// Maximum number of counters; when full, the oldest is dropped. About 200 kB.
+const MAX_COUNTERS: usize = 2048;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Key {
@@ -35,12 +35,12 @@ struct Count {
 pub struct Attempts(Mutex<HashMap<Key, Count>>);
 
 impl Attempts {
-    /// Counts an attempt beforehand, so that many at once are counted as many; [`Attempts::forgive`] takes
-    /// it back when the password was right.
+    /// Counts an attempt before it is checked, so that parallel attempts all count; [`Attempts::forgive`] undoes it when the
+    /// password was right.
     ///
     /// # Errors
     ///
-    /// How long to wait when there were too many.
+    /// How long to wait after too many.
     pub fn count(&self, from: IpAddr, name: &str, now: Timestamp) -> Result<(), Duration> {
         let keys = keys(from, name);
         let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -63,7 +63,7 @@ impl Attempts {
         Ok(())
     }
 
-    /// Forgets the attempts of a name that got in.
+    /// Drops the counters of a successful login.
     pub fn forgive(&self, from: IpAddr, name: &str) {
         let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let [(by_name, _), (by_address, _)] = keys(from, name);
@@ -80,14 +80,14 @@ fn keys(from: IpAddr, name: &str) -> [(Key, u32); 2] {
     [(Key::Name(from, name), PER_NAME), (Key::Address(from), PER_ADDRESS)]
 }
 
-/// What is left of the window that began at `since`.
+/// The rest of the window that began at `since`.
 fn rest(since: Timestamp, now: Timestamp) -> Option<Duration> {
     let gone = Duration::try_from(now.duration_since(since)).unwrap_or(Duration::ZERO);
     WINDOW.checked_sub(gone).filter(|rest| !rest.is_zero())
 }
 
 fn make_room(counts: &mut HashMap<Key, Count>) {
-    if counts.len() < KEPT {
+    if counts.len() < MAX_COUNTERS {
         return;
     }
     let oldest = counts.iter().min_by_key(|(_, c)| c.since).map(|(k, _)| k.clone());
@@ -129,7 +129,7 @@ mod tests {
             let from = IpAddr::from(n.to_be_bytes());
             assert!(attempts.count(from, "li", at(i64::from(n))).is_ok());
         }
-        assert!(attempts.0.lock().unwrap().len() <= KEPT);
+        assert!(attempts.0.lock().unwrap().len() <= MAX_COUNTERS);
     }
 
     #[test]

@@ -1,15 +1,15 @@
-//! Cookies: read from a request, written with the attributes that all of ours carry.
+//! Cookies: read from a request, written with the attributes that all of ours have.
 //!
-//! Browsers tell cookies apart by host and path, not by port. So a name ends with the mark of the site: two instances
-//! under other ports or paths, or with other keys, do not overwrite each other's; replicas behind one name share theirs.
+//! Browsers distinguish cookies by host and path, not by port. So each name ends with a mark of the site: instances with
+//! other ports, paths or keys do not overwrite each other's cookies; replicas behind one name share theirs.
 
 use axum::http::{HeaderMap, HeaderValue, header};
 
 use crate::web::{reached_by, urls};
 
-/// Who is logged in; signed.
+/// The logged-in user; signed.
 pub const SESSION: &str = "runner_session";
-/// A random name for a browser, which form tokens are bound to.
+/// A random name for a browser, to which form tokens are bound.
 pub const GUEST: &str = "runner_guest";
 /// The outcome of the last action, shown once; signed.
 pub const NOTICE: &str = "runner_notice";
@@ -18,7 +18,7 @@ pub const LANG: &str = "runner_lang";
 /// `auto`, `light` or `dark`.
 pub const THEME: &str = "runner_theme";
 
-/// How long a choice of language or theme is kept.
+/// How long a choice of language or theme is remembered.
 pub const A_YEAR: u64 = 365 * 24 * 3600;
 
 /// The value of the first cookie of this name.
@@ -32,17 +32,17 @@ pub fn get<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
         .find_map(|pair| pair.trim().strip_prefix(name.as_str())?.strip_prefix('='))
 }
 
-/// The name that the browser knows.
+/// The full name with the site's mark.
 fn marked(name: &str) -> String {
     format!("{name}_{}", reached_by::current().mark)
 }
 
-/// Sets a cookie for `seconds` (0 removes it). Scripts never see it, other sites never send it with a form.
+/// Sets a cookie for `seconds` (0 removes it). Scripts cannot read it; other sites cannot make browsers send it.
 pub fn set(headers: &mut HeaderMap, name: &str, value: &str, seconds: u64) {
     let secure = if reached_by::current().secure { "; Secure" } else { "" };
     let (name, path) = (marked(name), urls::root());
     let line = format!("{name}={value}; Path={path}; HttpOnly; SameSite=Lax; Max-Age={seconds}{secure}");
-    // Values are base64 or fixed words; one that is not valid in a header would be a fault of ours, and is dropped.
+    // Values are base64 or fixed words. Dropping an invalid one hides a bug of ours but does not break the answer.
     if let Ok(value) = HeaderValue::from_str(&line) {
         headers.append(header::SET_COOKIE, value);
     }

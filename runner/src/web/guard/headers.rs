@@ -1,11 +1,11 @@
-//! Headers of every answer, errors included.
+//! Security headers of every answer, errors included.
 
 use axum::extract::Request;
 use axum::http::{HeaderName, HeaderValue, header};
 use axum::middleware::Next;
 use axum::response::Response;
 
-/// Nothing inline, nothing from elsewhere, nobody may frame us. The one `connect-src` is for refreshing a page.
+/// Nothing inline, nothing from other sites, no framing. The only `connect-src` refreshes a page.
 pub const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; \
 connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
 
@@ -19,7 +19,7 @@ const ALWAYS: [(HeaderName, &str); 7] = [
     (HeaderName::from_static("x-robots-tag"), "noindex"),
 ];
 
-/// Puts them on.
+/// Adds them.
 pub async fn add(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     let headers = response.headers_mut();

@@ -1,5 +1,5 @@
-//! Which host names a request may be for: the guard against pages elsewhere that rebind their name to us. And, where no
-//! login is asked for, against a proxy that lets other machines in.
+//! The host names that requests may use: the guard against DNS rebinding. Without a login, also the guard against a proxy
+//! that forwards other machines.
 
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, Uri, header};
@@ -14,13 +14,13 @@ use crate::web::reached_by::{self, ReachedBy};
 use crate::web::settings::{Auth, WebSettings};
 use crate::web::trusted_proxies;
 
-/// Paths that say nothing worth protecting and are asked for by address: probes.
+/// Paths of probes, which reveal nothing worth protecting and are requested by address.
 const FOR_ANY_NAME: [&str; 2] = ["/healthz", "/readyz"];
 
-/// What a page says of a name, characters.
+/// Characters of a name shown on a page.
 const SHOWN: usize = 100;
 
-/// Refuses requests for other names, and those that an open dashboard must not answer.
+/// Refuses requests for other names, and those that a dashboard without a login must not answer.
 pub async fn check(State(app): State<AppState>, request: Request, next: Next) -> Response {
     let path = request.uri().path();
     let open = FOR_ANY_NAME.contains(&path) || (path == "/metrics" && app.settings.metrics_open);
@@ -46,15 +46,15 @@ pub async fn check(State(app): State<AppState>, request: Request, next: Next) ->
     }
 }
 
-/// The name that is not one of this server's.
+/// The name in the request that is not this server's.
 fn wrong_host(settings: &WebSettings, site: &ReachedBy, headers: &HeaderMap, uri: &Uri) -> Option<String> {
     let one = headers.get_all(header::HOST).iter().count() == 1;
-    // An absolute request target must not name anybody else than the header does.
+    // An absolute request target must not name another host than the header.
     let same = uri.authority().is_none_or(|a| a.as_str() == site.host);
     if !one || !same || !allowed(settings, &site.host) {
         return Some(cut(&site.host, SHOWN));
     }
-    // A proxy that answers for every name must not be the way round this check.
+    // The forwarded name too, or a proxy that answers for every name would bypass this check.
     let forwarded = site.forwarded_host.as_deref()?;
     (!allowed(settings, forwarded)).then(|| cut(forwarded, SHOWN))
 }
@@ -80,7 +80,7 @@ fn allowed(settings: &WebSettings, host: &str) -> bool {
         .any(|allowed| allowed.eq_ignore_ascii_case(name))
 }
 
-/// The other machine that a request was passed on for, where everybody is an admin and no setting speaks of a proxy.
+/// The other machine for which a request was forwarded, if there is no login and no proxy is configured.
 fn passed_on(settings: &WebSettings, headers: &HeaderMap) -> Option<String> {
     let expected = settings.public_url.is_some()
         || settings.trusted_proxies.is_listed()

@@ -1,6 +1,6 @@
-//! What stands before every page: host names, headers, sessions, form tokens, limits of wrong passwords.
+//! Guards in front of every page: host names, headers, sessions, form tokens, limits for wrong passwords.
 //!
-//! Nothing here knows tasks or schedules.
+//! Knows neither tasks nor schedules.
 
 pub mod admit;
 pub mod attempts;

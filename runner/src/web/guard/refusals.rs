@@ -1,17 +1,16 @@
-//! Log lines about requests that were refused before anything was done: a bounded number, so that strangers cannot fill
-//! the log.
+//! Log lines about refused requests: a bounded number, so that attackers cannot fill the log.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
 
-/// The span in which lines are counted.
+/// The window in which lines are counted.
 const WINDOW: Duration = Duration::from_secs(60);
-/// Lines in a window: enough to see each form of a set-up that is wrong.
+/// Lines per window: enough to show each form of a wrong set-up.
 const LINES: u32 = 10;
 
-/// Counts them.
+/// Counts the lines.
 #[derive(Debug, Default)]
 pub struct Refusals(Mutex<Option<Window>>);
 
@@ -23,7 +22,7 @@ struct Window {
 }
 
 impl Refusals {
-    /// Whether one more line may be written, and how many were left out since the last one.
+    /// Whether one more line may be written, and how many were dropped since the last one.
     pub fn line(&self, now: Timestamp) -> Option<u64> {
         let mut window = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let fresh = Window {
@@ -51,7 +50,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_minute_has_ten_lines_and_the_next_one_says_how_many_are_missing() {
+    fn a_minute_has_ten_lines_and_the_next_one_counts_the_dropped() {
         let refusals = Refusals::default();
         let at = |second| Timestamp::from_second(second).unwrap();
         let written: Vec<_> = (0..25).map(|_| refusals.line(at(100))).collect();

@@ -1,6 +1,5 @@
-//! Who is logged in: a cookie that is valid by its signature and its end alone, so that every process with
-//! the same key accepts it, before and after a restart. A user who is no longer configured has no session, and a changed
-//! password ends those of its user.
+//! Sessions: a cookie whose signature and expiry alone make it valid, so that every process with the same key accepts it,
+//! before and after a restart. Removing a user or changing a password ends the user's sessions.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -13,17 +12,17 @@ use super::{cookies, sign};
 use crate::web::app_state::AppState;
 use crate::web::settings::{User, UserRole, WebSettings};
 
-/// How long a login lasts.
-pub const LASTS: Duration = Duration::from_secs(12 * 3600);
+/// How long a session lasts.
+pub const SESSION_TTL: Duration = Duration::from_secs(12 * 3600);
 
 const LABEL: &str = "session";
 
-/// Logouts remembered; when full, the one that would end first goes. About 400 kB.
+/// Logouts remembered; when full, the one that would expire first is dropped. About 400 kB.
 const LOGOUTS: usize = 2048;
 
-/// Sessions that were left before their end, so that a copied cookie is worth nothing afterwards.
+/// Sessions that were logged out, so that a copied cookie is worthless afterwards.
 ///
-/// Kept in this process only: a restart forgets them, and other instances do not learn of them.
+/// Per process: a restart forgets them, and other instances do not learn of them.
 #[derive(Debug, Default)]
 pub struct Logouts(Mutex<HashMap<String, Timestamp>>);
 
@@ -36,27 +35,30 @@ impl Logouts {
         if let Some(first) = first.filter(|_| left.len() >= LOGOUTS) {
             left.remove(&first);
         }
-        left.insert(cookie.to_owned(), now.checked_add(LASTS).unwrap_or(Timestamp::MAX));
+        left.insert(
+            cookie.to_owned(),
+            now.checked_add(SESSION_TTL).unwrap_or(Timestamp::MAX),
+        );
     }
 
-    /// Whether the session of this cookie was ended.
+    /// Whether this session was logged out.
     pub fn has(&self, cookie: &str) -> bool {
         let left = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         left.contains_key(cookie)
     }
 }
 
-/// The cookie of a fresh login.
+/// The cookie of a new session.
 pub fn issue(settings: &WebSettings, user: &User, now: Timestamp) -> String {
     let ends = now.as_second().saturating_add(12 * 3600);
-    // Two logins of the same second are two sessions: leaving one must not end the other.
+    // Random, so that two logins in the same second are two sessions and logging out one does not end the other.
     let nonce = uuid::Uuid::new_v4().simple();
     let text = format!("{ends}|{nonce}|{}|{}", user.password_mark, user.name);
     sign::sealed(&settings.key, LABEL, &text)
 }
 
-/// Name and present role of the user that the cookie speaks of; nobody when it has ended or was altered, or
-/// when there is no such user any more or the password is another one.
+/// Name and current role of the cookie's user; `None` if it expired or was altered, or if the user is gone or has another
+/// password.
 fn check(settings: &WebSettings, cookie: &str, now: Timestamp) -> Option<(String, UserRole)> {
     let text = sign::opened(&settings.key, LABEL, cookie)?;
     let mut parts = text.splitn(4, '|');
@@ -67,7 +69,7 @@ fn check(settings: &WebSettings, cookie: &str, now: Timestamp) -> Option<(String
     holds.then(|| (user.name.clone(), user.role))
 }
 
-/// Who is logged in by the cookies of this request.
+/// The user logged in by the cookies of this request.
 pub fn of(app: &AppState, headers: &HeaderMap) -> Option<(String, UserRole)> {
     let cookie = cookies::get(headers, cookies::SESSION)?;
     let known = check(&app.settings, cookie, app.clock.now())?;
@@ -85,7 +87,7 @@ mod tests {
             auth: Auth::Login {
                 users: vec![User {
                     name: "li|x".into(),
-                    // Another salt in every process.
+                    // Salted differently in each process.
                     password_hash: format!("{key} {password}"),
                     password_mark: password.into(),
                     role: UserRole::Operator,
@@ -97,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn a_login_ends_with_time_and_holds_wherever_the_key_is_known() {
+    fn a_session_expires_and_is_valid_wherever_the_key_is_known() {
         let first = settings("old", 1);
         let start = Timestamp::UNIX_EPOCH;
         let cookie = issue(&first, first.user("li|x").unwrap(), start);
@@ -108,10 +110,10 @@ mod tests {
         assert_eq!(check(&settings("old", 1), &cookie, start), known, "another process");
         assert_eq!(check(&settings("new", 1), &cookie, start), None, "another password");
         assert_eq!(check(&settings("old", 2), &cookie, start), None, "another key");
-        let nobody = WebSettings {
+        let without_users = WebSettings {
             auth: Auth::Login { users: Vec::new() },
             ..first
         };
-        assert_eq!(check(&nobody, &cookie, start), None);
+        assert_eq!(check(&without_users, &cookie, start), None);
     }
 }

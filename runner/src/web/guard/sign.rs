@@ -1,4 +1,4 @@
-//! Signatures of everything that a browser keeps for us, each purpose under a label of its own.
+//! Signatures of everything that a browser stores for us, each purpose with its own label.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -19,7 +19,7 @@ pub fn signature(key: &[u8; 32], label: &str, text: &str) -> String {
     tag.map_or_else(String::new, |tag| URL_SAFE_NO_PAD.encode(tag))
 }
 
-/// Whether `signature` is that of `text` under this label; takes the same time for any wrong one.
+/// Whether `signature` is that of `text` under this label; constant time for wrong ones.
 pub fn holds(key: &[u8; 32], label: &str, text: &str, signature: &str) -> bool {
     let Ok(given) = URL_SAFE_NO_PAD.decode(signature) else {
         return false;
@@ -27,14 +27,14 @@ pub fn holds(key: &[u8; 32], label: &str, text: &str, signature: &str) -> bool {
     mac(key, label, text).is_some_and(|mac| mac.verify_slice(&given).is_ok())
 }
 
-/// `text` with its signature, safe to put into a cookie.
+/// `text` with its signature, safe in a cookie.
 pub fn sealed(key: &[u8; 32], label: &str, text: &str) -> String {
     let body = URL_SAFE_NO_PAD.encode(text);
     let tag = signature(key, label, &body);
     format!("{body}.{tag}")
 }
 
-/// What [`sealed`] put in, unless somebody touched it.
+/// The text inside [`sealed`], unless it was altered.
 pub fn opened(key: &[u8; 32], label: &str, sealed: &str) -> Option<String> {
     let (body, tag) = sealed.split_once('.')?;
     if !holds(key, label, body, tag) {

@@ -1,5 +1,4 @@
-//! Entries of schedulers of other programs on the same broker: shown, never changed from here. Schedules of this program
-//! have pages of their own.
+//! Entries of other programs' schedulers on the same broker: read-only. Schedules of this program have their own pages.
 
 use runner_core::schedule::ScheduleId;
 use runner_queue::{EnqueueEvent, ForeignEntry, Page};
@@ -48,7 +47,7 @@ impl ForeignRow {
     }
 }
 
-/// Entries that match a filter, soonest first, and how many match in all.
+/// Entries that match a filter, soonest first, and the total number of matches.
 pub(super) async fn rows(app: &AppState, locale: &Locale, filter: &str) -> Result<(Vec<ForeignRow>, usize), PageError> {
     let entries = app.broker.foreign_entries().await?;
     let needle = filter.to_lowercase();
@@ -70,7 +69,7 @@ pub(super) struct EventRow {
     url: Option<String>,
 }
 
-/// What there is to say about one entry. The entry is gone with its scheduler; what it enqueued may still be known.
+/// The details of one entry. The entry disappears with its scheduler; its enqueue events may remain.
 #[derive(Debug, Serialize)]
 pub(super) struct Foreign {
     row: Option<ForeignRow>,

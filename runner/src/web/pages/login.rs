@@ -1,4 +1,4 @@
-//! Logging in and out, and the choices of language and colours: what concerns one browser and nothing else.
+//! Login and logout, and the settings of one browser: language and theme.
 
 use argon2::{Argon2, PasswordHash, PasswordVerifier};
 use axum::Extension;
@@ -17,11 +17,11 @@ use crate::web::settings::Auth;
 use crate::web::translations::Lang;
 use crate::web::{reached_by, urls};
 
-/// The longest password that is looked at, bytes: hashing takes time with length.
+/// The longest password that is checked, in bytes: hashing time grows with length.
 const LONGEST_PASSWORD: usize = 1024;
 
-/// A hash of nothing in particular, so that an unknown name takes as long as a wrong password.
-const NOBODY: &str = "$argon2id$v=19$m=19456,t=2,p=1$bm9ib2R5LW5vYm9keQ$\
+/// The hash of an unused password, so that an unknown name takes as long as a wrong password.
+const DUMMY_HASH: &str = "$argon2id$v=19$m=19456,t=2,p=1$bm9ib2R5LW5vYm9keQ$\
 dMV9Qm0kVvIGEmJvGvIGmMzJOxRqWGNJcPzAD3rRlWo";
 
 /// The page.
@@ -46,9 +46,9 @@ pub struct LoginQuery {
 pub async fn show(
     State(app): State<AppState>,
     Extension(cx): Extension<SharedContext>,
-    Query(asked): Query<LoginQuery>,
+    Query(query): Query<LoginQuery>,
 ) -> Result<Response, PageError> {
-    let next = urls::inside(asked.next.as_deref().unwrap_or_default());
+    let next = urls::inside(query.next.as_deref().unwrap_or_default());
     if cx.role.is_some() {
         return Ok(Redirect::to(&next).into_response());
     }
@@ -80,7 +80,10 @@ pub async fn enter(
         .count(from, &name, cx.locale.now)
         .map_err(PageError::TooMany)?;
     let user = app.settings.user(&name).cloned();
-    let hash = user.as_ref().map_or(NOBODY, |u| u.password_hash.as_str()).to_owned();
+    let hash = user
+        .as_ref()
+        .map_or(DUMMY_HASH, |u| u.password_hash.as_str())
+        .to_owned();
     let right = matches(&app, password, hash).await?;
     let next = urls::inside(form.get("next").unwrap_or_default());
     match user.filter(|_| right) {
@@ -89,10 +92,10 @@ pub async fn enter(
             tracing::info!(target: "audit", action = "login", actor = %user.name, addr = %from, outcome = "done");
             let cookie = session::issue(&app.settings, &user, cx.locale.now);
             let mut headers = HeaderMap::new();
-            cookies::set(&mut headers, cookies::SESSION, &cookie, session::LASTS.as_secs());
-            // A new name for the browser: what somebody planted before the login is worth nothing after it.
+            cookies::set(&mut headers, cookies::SESSION, &cookie, session::SESSION_TTL.as_secs());
+            // A new random name: one planted before the login is worthless after it.
             let guest = uuid::Uuid::new_v4().simple().to_string();
-            cookies::set(&mut headers, cookies::GUEST, &guest, session::LASTS.as_secs());
+            cookies::set(&mut headers, cookies::GUEST, &guest, session::SESSION_TTL.as_secs());
             Ok((headers, Redirect::to(&next)).into_response())
         }
         None => {
@@ -103,7 +106,7 @@ pub async fn enter(
     }
 }
 
-/// Whether the password has this hash; at most a few are computed at once, away from the event loop.
+/// Whether the password has this hash. Limits parallel computations and keeps them off the event loop.
 async fn matches(app: &AppState, password: String, hash: String) -> Result<bool, PageError> {
     if password.len() > LONGEST_PASSWORD {
         return Ok(false);
@@ -134,7 +137,7 @@ pub async fn leave(
     (headers, Redirect::to(&urls::login(&urls::root()))).into_response()
 }
 
-/// `POST /queue/prefs`: language and colours, kept in cookies.
+/// `POST /queue/prefs`: language and theme, stored in cookies.
 pub async fn prefer(Extension(form): Extension<std::sync::Arc<Form>>) -> Response {
     let mut headers = HeaderMap::new();
     if let Some(lang) = form.get("lang").and_then(Lang::from_word) {
@@ -154,10 +157,10 @@ mod tests {
 
     #[test]
     fn an_unknown_name_costs_as_much_as_a_wrong_password() {
-        let nobody = PasswordHash::new(NOBODY).unwrap();
-        let usual = argon2::Params::try_from(&nobody).unwrap();
+        let dummy = PasswordHash::new(DUMMY_HASH).unwrap();
+        let usual = argon2::Params::try_from(&dummy).unwrap();
         let default = argon2::Params::default();
         assert_eq!((usual.m_cost(), usual.t_cost()), (default.m_cost(), default.t_cost()));
-        assert!(Argon2::default().verify_password(b"", &nobody).is_err());
+        assert!(Argon2::default().verify_password(b"", &dummy).is_err());
     }
 }

@@ -1,6 +1,6 @@
-//! The pages, one file each: a page is a serializable value, a template of its own and a route.
+//! The pages, one file each: a page is a serializable value with a template and a route.
 //!
-//! Pages ask and show. What changes something lives in `act`.
+//! Pages only read. Changes are in `act`.
 
 mod foreign;
 pub mod login;

@@ -1,4 +1,4 @@
-//! The first page: queues, sources, what fires next, what was decided, what is wrong.
+//! The overview: queues, sources, next fires, recent decisions, problems.
 
 use std::collections::BTreeMap;
 
@@ -26,19 +26,19 @@ use crate::web::timeline::Timeline;
 use crate::web::unclaimed::UnclaimedRow;
 use crate::web::urls;
 
-/// Queues on a page.
+/// Queues per page.
 const QUEUES: usize = 50;
-/// Up to this many queues are summed up; of more only those on the page.
+/// Up to this many queues are summed up; beyond that only those on the page.
 const SUMMED: usize = 500;
 /// Fires listed as next.
 const NEXT: usize = 8;
 /// Decisions listed.
 const DECISIONS: usize = 8;
-/// Decisions drawn on the lane; the broker keeps more.
+/// Decisions drawn on the timeline; the broker stores more.
 const DRAWN: usize = 500;
-/// Problems listed; the page of schedules has them all.
+/// Problems listed; the page of schedules has all of them.
 const PROBLEMS: usize = 5;
-/// A latency from which on a queue needs attention.
+/// The latency at which a queue needs attention.
 const LATE: std::time::Duration = std::time::Duration::from_secs(60);
 
 /// One queue.
@@ -53,7 +53,7 @@ pub(crate) struct QueueRow {
     late: bool,
     processed_today: u64,
     failed_today: u64,
-    /// It has tasks to run and no live server takes from it.
+    /// It has tasks to run and no live server serves it.
     unserved: bool,
 }
 
@@ -63,7 +63,7 @@ pub(crate) struct SourceRow {
     source: &'static str,
     place: String,
     loaded: bool,
-    /// A directory that is not there yet, which is no fault.
+    /// A directory that does not exist yet, which is not a fault.
     absent: bool,
     schedules: usize,
     read_at: Option<InstantText>,
@@ -71,7 +71,7 @@ pub(crate) struct SourceRow {
 }
 
 impl SourceRow {
-    /// Every source, as it stands now.
+    /// The current state of every source.
     pub(crate) fn all(locale: &Locale, app: &AppState) -> Vec<Self> {
         app.catalog.statuses().iter().map(|s| Self::new(locale, s)).collect()
     }
@@ -93,7 +93,7 @@ impl SourceRow {
     }
 }
 
-/// An occurrence to come.
+/// A future occurrence.
 #[derive(Debug, Serialize)]
 struct NextRow {
     at: InstantText,
@@ -107,13 +107,13 @@ struct NextRow {
 #[derive(Debug, Serialize)]
 struct Overview {
     totals: Vec<Total>,
-    /// Of how many queues these are the sums, if not of all.
+    /// The number of queues in the sums, if not all.
     summed: Option<usize>,
     queues: Vec<QueueRow>,
     pager: Pager,
-    /// What the names of the listed queues contain.
+    /// The search text for queue names.
     filter: String,
-    /// Whether there are more queues than fit the page, so that it has a search.
+    /// Whether there are more queues than fit on the page, so that it needs a search.
     many: bool,
     sources: Vec<SourceRow>,
     next: Vec<NextRow>,
@@ -128,7 +128,7 @@ struct Overview {
     room: u64,
     processed_today: u64,
     failed_today: u64,
-    lane: Timeline,
+    timeline: Timeline,
 }
 
 impl PageTemplate for Overview {
@@ -148,7 +148,7 @@ pub struct OverviewQuery {
     page: Option<String>,
 }
 
-/// The queues that are listed and those that are summed up, of all that there are.
+/// The queues to list and the queues to sum up.
 #[derive(Default)]
 struct Queues {
     listed: Vec<QueueInfo>,
@@ -192,11 +192,11 @@ fn page_url(filter: &str, number: usize) -> String {
 pub async fn show(
     State(app): State<AppState>,
     Extension(cx): Extension<SharedContext>,
-    Query(asked): Query<OverviewQuery>,
+    Query(query): Query<OverviewQuery>,
 ) -> Result<Response, PageError> {
     let locale = &cx.locale;
-    let number = rows::page_number(asked.page.as_deref())?;
-    let filter = asked.queues.unwrap_or_default();
+    let number = rows::page_number(query.page.as_deref())?;
+    let filter = query.queues.unwrap_or_default();
     let filter = filter.trim();
     let plan = app.catalog.plan();
     let (queues, servers, decisions, corrections, upcoming) = tokio::join!(
@@ -237,7 +237,7 @@ pub async fn show(
         room: servers.iter().map(|s| u64::from(s.info.concurrency)).sum(),
         processed_today: queues.summed.iter().map(|q| q.processed_today).sum(),
         failed_today: queues.summed.iter().map(|q| q.failed_today).sum(),
-        lane: Timeline::new(locale, &plan, &decisions),
+        timeline: Timeline::new(locale, &plan, &decisions),
         queues: queues.listed.iter().map(|q| queue_row(locale, q, &servers)).collect(),
         pager: Pager::new(number, QUEUES, queues.matching as u64, |n| page_url(filter, n)),
         filter: format::cut(filter, rows::IN_A_LIST),
@@ -246,20 +246,20 @@ pub async fn show(
     layout::show(&app, &cx, NavSection::Overview, &page)
 }
 
-/// The broker takes no writes, or may delete tasks by itself; what is only less safe than it might be is in the log and
-/// at `/readyz`.
+/// Problems of the broker: it refuses writes, or may delete tasks by itself. Lesser caveats are in the log and at
+/// `/readyz`.
 fn endangered(app: &AppState) -> Vec<ProblemRow> {
     let place = || app.broker.describe();
-    let trouble = app.health.fault().map(|t| ProblemRow::of_trouble(t, place()));
+    let fault = app.health.fault().map(|t| ProblemRow::of_fault(t, place()));
     let found = app.caveats.borrow();
     let grave = found.iter().filter(|caveat| caveat.grave);
     let grave = grave.map(|c| ProblemRow::of_broker(c, place()));
-    trouble.into_iter().chain(grave).collect()
+    fault.into_iter().chain(grave).collect()
 }
 
-/// What a damaged store still says; the page is there to tell of the damage.
+/// Replaces the error of a damaged broker by an empty result, so that the page can report the damage.
 fn if_readable<T: Default>(app: &AppState, answer: BrokerResult<T>) -> BrokerResult<T> {
-    let damaged = |trouble: BrokerFault| trouble.code == "broker_corrupt";
+    let damaged = |fault: BrokerFault| fault.code == "broker_corrupt";
     match answer {
         Err(_) if app.health.fault().is_some_and(damaged) => Ok(T::default()),
         answer => answer,

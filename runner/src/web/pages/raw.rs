@@ -1,4 +1,4 @@
-//! A task that cannot be read, as it lies in the store: what is known of it, its first bytes, and a way to delete it.
+//! An unreadable task: the readable fields, its first bytes, and a way to delete it.
 
 use axum::response::Response;
 use runner_core::task::QueueName;
@@ -15,7 +15,7 @@ use crate::web::render::PageTemplate;
 use crate::web::request_context::RequestContext;
 use crate::web::urls;
 
-/// One in a list.
+/// A row of a list.
 #[derive(Debug, Serialize)]
 pub struct RawRow {
     id: String,
@@ -57,11 +57,11 @@ impl PageTemplate for RawPage {
     const TEMPLATE: &'static str = "raw.html";
 }
 
-/// The page of what lies under this id.
+/// The page of the task with this id.
 ///
 /// # Errors
 ///
-/// [`PageError::Gone`] if there is nothing.
+/// [`PageError::Gone`] if there is none.
 pub async fn show(app: &AppState, cx: &RequestContext, queue: &QueueName, id: &[u8]) -> Result<Response, PageError> {
     let shown = format::cut(&String::from_utf8_lossy(id), IN_A_LIST);
     let found = app.broker.raw_task(queue, id).await?;

@@ -13,10 +13,10 @@ use crate::web::error_page::PageError;
 use crate::web::format::{self, InstantText, Locale};
 use crate::web::urls;
 
-/// Characters of foreign text in a list, at most.
+/// Maximum characters of untrusted text in a list.
 pub const IN_A_LIST: usize = 160;
 
-/// How many tasks of a queue are in one state.
+/// The number of tasks of a queue in one state.
 #[derive(Debug, Serialize)]
 pub struct StateCount {
     state: &'static str,
@@ -37,7 +37,7 @@ pub fn counts(queue: &QueueInfo) -> Vec<StateCount> {
         .collect()
 }
 
-/// A decision on record.
+/// A recorded decision.
 #[derive(Debug, Serialize)]
 pub struct DecisionRow {
     schedule: String,
@@ -50,9 +50,9 @@ pub struct DecisionRow {
     reason: String,
     task: Option<String>,
     task_url: Option<String>,
-    /// The state of the task, where it was looked up and is still there.
+    /// The state of the task, if it was looked up and still exists.
     task_state: Option<&'static str>,
-    /// How the task ended, as far as that is known.
+    /// How the task ended, if known.
     end: Option<Ending>,
     count: u32,
     late: String,
@@ -60,7 +60,7 @@ pub struct DecisionRow {
 }
 
 impl DecisionRow {
-    /// `queue` is where the schedule's tasks go now, if that is known.
+    /// `queue` is where the schedule's tasks go now, if known.
     #[must_use]
     pub fn new(locale: &Locale, decision: &Decision, queue: Option<&str>) -> Self {
         let late = decision.decided_at.duration_since(decision.nominal);
@@ -86,7 +86,7 @@ impl DecisionRow {
         }
     }
 
-    /// The same, with the present state of its task.
+    /// Adds the current state of its task.
     #[must_use]
     pub fn with_state(self, state: Option<TaskState>) -> Self {
         Self {
@@ -96,8 +96,8 @@ impl DecisionRow {
     }
 }
 
-/// The page of the task, if there will be one: of a task of this schedule something is on record when it is gone; what
-/// held a uniqueness lock may be any task.
+/// The page of the task, if it will have one: tasks of this schedule leave a record when they are gone; the holder of a
+/// uniqueness lock may be any task.
 fn task_url(decision: &Decision, queue: Option<&str>) -> Option<String> {
     let task = decision.task.as_ref()?;
     let of_schedule = task
@@ -117,7 +117,7 @@ pub struct ClockRow {
 }
 
 impl ClockRow {
-    /// The last correction, for a day.
+    /// The last correction, for one day.
     #[must_use]
     pub fn of(locale: &Locale, corrections: Option<&Corrections>) -> Option<Self> {
         let last = corrections.filter(|c| is_recent(locale, c.at))?;
@@ -133,10 +133,10 @@ fn is_recent(locale: &Locale, at: Timestamp) -> bool {
     locale.now.duration_since(at) < CORRECTION_SHOWN
 }
 
-/// The code of the note on a function that no schedule runs: to run one by hand is nothing unusual.
+/// The code of the note on a function that no schedule runs; normal for functions that are run by hand.
 const BY_HAND: &str = "W201";
 
-/// The problems of a plan, errors first, and apart from them the notes on functions that only run by hand.
+/// The problems of a plan, errors first, and separately the notes on functions that only run by hand.
 #[must_use]
 pub fn by_weight(plan: &Plan) -> (Vec<&Problem>, Vec<&Problem>) {
     let (by_hand, mut problems): (Vec<_>, Vec<_>) = plan.problems.iter().partition(|p| p.code == BY_HAND);
@@ -149,7 +149,7 @@ pub fn by_weight(plan: &Plan) -> (Vec<&Problem>, Vec<&Problem>) {
 pub struct ProblemRow {
     severity: &'static str,
     code: String,
-    /// The code again, if the word list says what it means.
+    /// The code, if the word list explains it.
     said: Option<&'static str>,
     message: String,
     source: &'static str,
@@ -158,15 +158,15 @@ pub struct ProblemRow {
     schedule_url: Option<String>,
     excerpt: Option<String>,
     hint: Option<String>,
-    /// Whether the page has words of its own for this code, in both languages.
+    /// Whether the word list explains this code, in both languages.
     translated: bool,
 }
 
-/// Problems of the broker that pages say in the cx's language.
+/// Problems of the broker that the word list explains.
 const TRANSLATED: [&str; 1] = ["broker_state_lost"];
 
 impl ProblemRow {
-    /// Characters of a message or an excerpt, at most.
+    /// Maximum characters of a message or an excerpt.
     const LONGEST: usize = 2000;
 
     /// A problem as a page shows it.
@@ -193,14 +193,14 @@ impl ProblemRow {
 }
 
 impl ProblemRow {
-    /// That the broker at `place` takes no writes.
+    /// The problem that the broker at `place` refuses writes.
     #[must_use]
-    pub fn of_trouble(trouble: BrokerFault, place: String) -> Self {
+    pub fn of_fault(fault: BrokerFault, place: String) -> Self {
         Self {
             severity: "error",
-            code: trouble.code.to_owned(),
-            said: Some(trouble.code),
-            message: format::cut(&trouble.why, Self::LONGEST),
+            code: fault.code.to_owned(),
+            said: Some(fault.code),
+            message: format::cut(&fault.why, Self::LONGEST),
             source: "broker",
             place,
             schedule: None,
@@ -211,7 +211,7 @@ impl ProblemRow {
         }
     }
 
-    /// How the broker at `place` is set up, as a page shows it.
+    /// A caveat about the configuration of the broker at `place`.
     #[must_use]
     pub fn of_broker(caveat: &Caveat, place: String) -> Self {
         Self {
@@ -230,7 +230,7 @@ impl ProblemRow {
     }
 }
 
-/// Where one is in a list, and the neighbours.
+/// The position in a list, and its neighbours.
 #[derive(Debug, Serialize)]
 pub struct Pager {
     number: usize,
@@ -244,7 +244,7 @@ pub struct Pager {
     last_url: Option<String>,
 }
 
-/// The last page number that one may ask for.
+/// The highest page number that a query may have.
 pub const LAST_PAGE: usize = 1_000_000;
 
 impl Pager {
@@ -269,15 +269,14 @@ impl Pager {
     }
 }
 
-/// The page number of a query, 1 when it names none.
+/// The page number of a query, 1 by default.
 ///
 /// # Errors
 ///
 /// [`PageError::BadQuery`] unless it is a whole number from 1 to [`LAST_PAGE`].
-pub fn page_number(given: Option<&str>) -> Result<usize, PageError> {
-    let Some(given) = given else { return Ok(1) };
-    given
-        .parse()
+pub fn page_number(text: Option<&str>) -> Result<usize, PageError> {
+    let Some(text) = text else { return Ok(1) };
+    text.parse()
         .ok()
         .filter(|n| (1..=LAST_PAGE).contains(n))
         .ok_or(PageError::BadQuery("page", "1-1000000"))
@@ -288,10 +287,9 @@ pub fn page_number(given: Option<&str>) -> Result<usize, PageError> {
 /// # Errors
 ///
 /// [`PageError::BadQuery`] unless it is a whole number from 1 to 100.
-pub fn page_size(given: Option<&str>, usual: usize) -> Result<usize, PageError> {
-    let Some(given) = given else { return Ok(usual) };
-    given
-        .parse()
+pub fn page_size(text: Option<&str>, usual: usize) -> Result<usize, PageError> {
+    let Some(text) = text else { return Ok(usual) };
+    text.parse()
         .ok()
         .filter(|n| (1..=100).contains(n))
         .ok_or(PageError::BadQuery("size", "1-100"))

@@ -1,4 +1,4 @@
-//! A run whose task is not in the store any more: what is on record of it. Also the rows that other pages have of runs.
+//! The record of a run whose task has left the broker. Also the rows of runs on other pages.
 
 use axum::response::Response;
 use runner_core::schedule::{SCHEDULE_HEADER, ScheduleId, headers_in_id};
@@ -19,7 +19,7 @@ use crate::web::urls;
 /// Characters of an error, at most.
 const LONGEST_ERROR: usize = 8000;
 
-/// Decisions that are searched for the one of a task: as many as are kept of a schedule.
+/// Decisions searched for the one of a task: as many as are stored per schedule.
 const SEARCHED: usize = 200;
 
 /// How a run ended, in a list.
@@ -48,7 +48,7 @@ impl Ending {
     }
 }
 
-/// The colour and the sign of an outcome.
+/// The colour and the icon of an outcome.
 #[must_use]
 pub fn tone_of(outcome: AttemptOutcome) -> (&'static str, &'static str) {
     match outcome {
@@ -123,11 +123,11 @@ impl PageTemplate for RunPage {
     const TEMPLATE: &'static str = "run.html";
 }
 
-/// What is known of a task that is not there (any more).
+/// The record of a task that no longer exists.
 ///
 /// # Errors
 ///
-/// [`PageError::Gone`] if nothing is.
+/// [`PageError::Gone`] if there is none.
 pub async fn show(
     app: &AppState,
     cx: &RequestContext,
@@ -143,7 +143,7 @@ pub async fn show(
     let end = match (&record, &decision, &schedule) {
         (Some(record), ..) => Some(end_of(record)),
         (None, Some(decision), _) => decision.end,
-        (None, None, Some(schedule)) => end_alone(app, schedule, queue, task).await?,
+        (None, None, Some(schedule)) => end_without_record(app, schedule, queue, task).await?,
         (None, None, None) => None,
     };
     if record.is_none() && decision.is_none() && end.is_none() {
@@ -161,18 +161,18 @@ async fn decision_of(app: &AppState, id: &ScheduleId, task: &TaskId) -> Result<O
         .find(|d| fired(d) && d.task.as_ref() == Some(task)))
 }
 
-async fn end_alone(
+async fn end_without_record(
     app: &AppState,
     schedule: &ScheduleId,
     queue: &QueueName,
     task: &TaskId,
 ) -> Result<Option<RunEnd>, PageError> {
-    let asked = FiredTask {
+    let fired = FiredTask {
         schedule: schedule.clone(),
         queue: queue.clone(),
         task: task.clone(),
     };
-    Ok(app.broker.ends(&[asked]).await?.into_iter().next().flatten())
+    Ok(app.broker.ends(&[fired]).await?.into_iter().next().flatten())
 }
 
 fn page(

@@ -1,4 +1,4 @@
-//! One schedule: its rule in words, its next occurrences, and what was decided about the past ones.
+//! One schedule: its rule in words, its next occurrences, and the decisions about past ones.
 
 use std::collections::BTreeMap;
 
@@ -29,7 +29,7 @@ use crate::web::request_context::SharedContext;
 use crate::web::translations::Lang;
 use crate::web::urls;
 
-/// Occurrences to come that are listed.
+/// Number of future occurrences listed.
 const NEXT: usize = 5;
 /// Decisions listed.
 const DECISIONS: usize = 100;
@@ -42,13 +42,13 @@ const LOOKED_UP: usize = 20;
 struct LastRun {
     at: InstantText,
     url: String,
-    /// `None` when it is not in the store any more.
+    /// `None` if it has left the broker.
     state: Option<&'static str>,
-    /// How it ended, if it is not there any more and that is known.
+    /// How it ended, if it has left the broker and that is known.
     end: Option<Ending>,
 }
 
-/// Why it does not fire, and what fell into the pause so far.
+/// The pause, and the occurrences missed in it so far.
 #[derive(Debug, Serialize)]
 struct PauseRow {
     at: Option<InstantText>,
@@ -73,7 +73,7 @@ impl PauseRow {
     }
 }
 
-/// What there is to say about a schedule that is in force.
+/// The details of a schedule in force.
 #[derive(Debug, Serialize)]
 struct Details {
     row: ScheduleRow,
@@ -101,14 +101,14 @@ struct Details {
 #[derive(Debug, Serialize)]
 struct Delays {
     listed: String,
-    /// How long it waits before each further one.
+    /// The delay before each further one.
     then: Option<String>,
 }
 
 impl Delays {
-    /// `None` for tasks of handlers, whose delays follow a formula, and where nothing is tried again.
+    /// `None` for handlers, whose delays follow a formula, and without retries.
     fn of(locale: &Locale, task: &Task) -> Option<Self> {
-        /// As many as differ; the last one repeats.
+        /// Number of distinct delays listed; the last one repeats.
         const LISTED: u32 = 5;
         let steps = |retries| Backoff::Function.steps(retries);
         if task.max_retry == 0 || !task.kind.starts_with(FUNCTION_PREFIX) {
@@ -125,7 +125,7 @@ impl Delays {
     }
 }
 
-/// The page. Without details for a definition that is broken or no longer there.
+/// The page. Without details for a definition that is broken or gone.
 #[derive(Debug, Serialize)]
 struct SchedulePage {
     id: String,
@@ -137,7 +137,7 @@ struct SchedulePage {
     /// Whether runs are remembered: of functions of manifests.
     remembered: bool,
     runs: Vec<RunRow>,
-    /// A run by hand was asked for although another run has not ended.
+    /// A manual run was requested while another run is unfinished.
     asks_run: bool,
     /// Why it does not fire, as far as nothing else on the page says it.
     reasons: Vec<ReasonRow>,
@@ -157,18 +157,18 @@ pub struct ScheduleQuery {
 pub async fn show(
     State(app): State<AppState>,
     Extension(cx): Extension<SharedContext>,
-    Path(given): Path<String>,
-    Query(asked): Query<ScheduleQuery>,
+    Path(text): Path<String>,
+    Query(query): Query<ScheduleQuery>,
 ) -> Result<Response, PageError> {
-    let given = urls::text_in(&given).unwrap_or(given);
-    let id = ScheduleId::from_text(given.as_str());
+    let text = urls::text_in(&text).unwrap_or(text);
+    let id = ScheduleId::from_text(text.as_str());
     let plan = app.catalog.plan();
     let ids = [id.clone()];
     let (standings, decisions) =
         tokio::try_join!(app.broker.standings(&ids), app.broker.decisions(Some(&id), DECISIONS),)?;
     let definition = plan.schedules.get(&id);
     let problems: Vec<ProblemRow> = plan.problems_of(&id).map(ProblemRow::new).collect();
-    // One that is only remembered by its decisions still has a page.
+    // A schedule of which only decisions remain still has a page.
     let foreign = match definition.is_none() && problems.is_empty() && decisions.is_empty() {
         true => Some(entry_of_others(&app, &cx.locale, &id).await?),
         false => None,
@@ -189,8 +189,8 @@ pub async fn show(
     let page = SchedulePage {
         remembered: runs.is_some(),
         runs: runs.unwrap_or_default(),
-        asks_run: asked.ask.as_deref() == Some("run"),
-        id: given,
+        asks_run: query.ask.as_deref() == Some("run"),
+        id: text,
         foreign,
         details: definition.map(|d| details(locale, &plan, d, standing.as_ref(), &fates, &decisions)),
         problems,
@@ -246,13 +246,13 @@ async fn entry_of_others(app: &AppState, locale: &Locale, id: &ScheduleId) -> Re
     found.ok_or_else(|| PageError::Gone("schedule", format::cut(id.as_str(), IN_A_LIST)))
 }
 
-/// The task of a decision that fired one; others name the task that stood in their way.
+/// The task of a fire; other decisions name the task that blocked them.
 fn fired(decision: &Decision) -> Option<&TaskId> {
     let task = decision.task.as_ref();
     task.filter(|_| matches!(decision.kind, DecisionKind::Fired | DecisionKind::Manual))
 }
 
-/// The last runs of the schedule's function: by this schedule, or by none. `None` for other types.
+/// The last runs of the schedule's function, by this schedule or manual. `None` for other types.
 async fn runs(app: &AppState, locale: &Locale, definition: &Definition) -> Result<Option<Vec<RunRow>>, PageError> {
     let Some(function) = function_of(definition) else {
         return Ok(None);
@@ -264,19 +264,19 @@ async fn runs(app: &AppState, locale: &Locale, definition: &Definition) -> Resul
         ..locale.clone()
     };
     let runs = app.broker.runs(function, &queues, MAX_RUNS_KEPT).await?;
-    let ours = runs
+    let runs = runs
         .iter()
         .filter(|run| run.schedule.as_ref().is_none_or(|id| *id == definition.id));
-    Ok(Some(ours.map(|run| RunRow::new(&locale, run)).collect()))
+    Ok(Some(runs.map(|run| RunRow::new(&locale, run)).collect()))
 }
 
-/// The function of a manifest that a schedule runs. One whose action is a handler runs under the handler's type.
+/// The manifest function that a schedule runs. One whose action is a handler runs under the handler's type.
 fn function_of(definition: &Definition) -> Option<&str> {
     let by_type = definition.task.kind.strip_prefix(FUNCTION_PREFIX);
     by_type.or_else(|| Some(definition.id.as_str().strip_prefix("m:")?.split_once(':')?.0))
 }
 
-/// What became of the task of the last fire and of those of the newest decisions, as far as they are there.
+/// The present of the last fire's task and of those of the newest decisions, as far as they exist.
 async fn fates(
     app: &AppState,
     definition: Option<&Definition>,

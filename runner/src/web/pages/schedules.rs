@@ -1,4 +1,4 @@
-//! All schedules of the three sources, what is wrong with any of them, and definitions that are not in force.
+//! The schedules of all three sources, their problems, and definitions that are not in force.
 
 use std::collections::BTreeMap;
 
@@ -24,7 +24,7 @@ use crate::web::render::PageTemplate;
 use crate::web::request_context::SharedContext;
 use crate::web::urls;
 
-/// Rows of a page.
+/// Rows per page.
 const ROWS: usize = 50;
 /// Problems listed in full.
 const PROBLEMS: usize = 50;
@@ -49,7 +49,7 @@ pub(crate) struct ScheduleRow {
     next: Option<InstantText>,
     last: Option<InstantText>,
     last_task_url: Option<String>,
-    /// How the last task ended, as far as it has and that is known.
+    /// How the last task ended, if it has and that is known.
     last_end: Option<Ending>,
     /// `error`, `warning` or empty.
     trouble: &'static str,
@@ -88,7 +88,7 @@ impl ScheduleRow {
 }
 
 impl ScheduleRow {
-    /// The same with a run by hand as its last one.
+    /// The same with a manual run as the last one.
     fn with_run(self, locale: &Locale, definition: &Definition, run: Option<&Decision>) -> Self {
         let Some((run, task)) = run.and_then(|run| Some((run, run.task.as_ref()?))) else {
             return self;
@@ -102,7 +102,7 @@ impl ScheduleRow {
         }
     }
 
-    /// The same with how its last task ended.
+    /// Adds how its last task ended.
     fn with_end(self, locale: &Locale, end: Option<&RunEnd>) -> Self {
         Self {
             last_end: end.map(|end| Ending::new(locale, end)),
@@ -167,7 +167,7 @@ pub(crate) fn in_words(locale: &Locale, definition: &Definition) -> String {
 struct SchedulesPage {
     schedules: Vec<ScheduleRow>,
     all: usize,
-    /// Entries of schedulers of other programs, unless a source of this program is chosen.
+    /// Entries of other programs' schedulers, unless a source of this program is selected.
     foreign: Vec<ForeignRow>,
     foreign_count: usize,
     sources: Vec<SourceRow>,
@@ -176,7 +176,7 @@ struct SchedulesPage {
     problems: Vec<ProblemRow>,
     problem_count: usize,
     clock: Option<ClockRow>,
-    /// Functions that only run by hand.
+    /// Functions that are only run by hand.
     by_hand: Vec<ProblemRow>,
     by_hand_count: usize,
     pager: Pager,
@@ -198,11 +198,11 @@ pub struct SchedulesQuery {
 pub async fn show(
     State(app): State<AppState>,
     Extension(cx): Extension<SharedContext>,
-    Query(asked): Query<SchedulesQuery>,
+    Query(query): Query<SchedulesQuery>,
 ) -> Result<Response, PageError> {
-    let number = rows::page_number(asked.page.as_deref())?;
-    let source = source(asked.source.as_deref().unwrap_or_default())?;
-    let filter = format::cut(asked.q.as_deref().unwrap_or_default().trim(), LONGEST_FILTER);
+    let number = rows::page_number(query.page.as_deref())?;
+    let source = source(query.source.as_deref().unwrap_or_default())?;
+    let filter = format::cut(query.q.as_deref().unwrap_or_default().trim(), LONGEST_FILTER);
     let plan = app.catalog.plan();
     let locale = &cx.locale;
     let chosen = match source {
@@ -250,12 +250,12 @@ pub async fn show(
     layout::show(&app, &cx, NavSection::Schedules, &page)
 }
 
-/// Which schedules were asked for.
+/// The selected source.
 #[derive(Debug, Clone, Copy)]
 enum Chosen {
     All,
     Own(Source),
-    /// Those of schedulers of other programs.
+    /// Other programs' schedulers.
     Foreign,
 }
 
@@ -286,7 +286,7 @@ fn list_url(number: usize, source: Chosen, filter: &str) -> String {
     format!("{}?page={number}&source={source}&q={filter}", urls::schedules())
 }
 
-/// Those of a source that match a text, in the order in which they fire; the silent ones come last.
+/// The schedules of a source that match a text, in the order of their next fires; those without one come last.
 fn chosen<'a>(plan: &'a Plan, now: Timestamp, source: Option<Source>, filter: &str) -> Vec<&'a Definition> {
     let needle = filter.to_lowercase();
     let matches = |d: &Definition| {

@@ -15,7 +15,7 @@ use crate::web::render::PageTemplate;
 use crate::web::request_context::SharedContext;
 use crate::web::urls;
 
-/// Tasks in work listed for each server.
+/// Running tasks listed for each server.
 const WORKING: usize = 200;
 /// Task types listed for each server.
 const HANDLERS: usize = 100;

@@ -1,4 +1,4 @@
-//! One task: what it is, why it does not run, what happened to it, what it printed.
+//! One task: its fields, why it does not run, its attempts, its output.
 
 use axum::Extension;
 use axum::extract::{Path, State};
@@ -29,7 +29,7 @@ const LONGEST_ERROR: usize = 8000;
 /// Headers shown, at most.
 const HEADERS: usize = 100;
 
-/// One ended try.
+/// A finished attempt.
 #[derive(Debug, Serialize)]
 struct AttemptRow {
     number: u32,
@@ -74,12 +74,12 @@ struct TaskPage {
     schedule: Option<(String, String)>,
     attempts: Vec<AttemptRow>,
     can_run: bool,
-    /// Running it now is a second time.
+    /// Running it now would run it a second time.
     ended: bool,
     can_archive: bool,
     can_delete: bool,
     can_cancel: bool,
-    /// Its worker understands a stop for good.
+    /// Its worker understands a stop without retry.
     can_stop: bool,
 }
 

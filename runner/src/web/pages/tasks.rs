@@ -19,15 +19,15 @@ use crate::web::render::PageTemplate;
 use crate::web::request_context::SharedContext;
 use crate::web::urls;
 
-/// Rows of a page unless the address says otherwise.
+/// Default number of rows per page.
 const ROWS: usize = 25;
-/// The longest name or id that is looked for, bytes; its address fits into the head of a request.
+/// The longest name or id that is searched, in bytes; its address fits into a request head.
 const LONGEST_NAME: usize = 20_000;
 
-/// Tasks of a list that are looked through for those of one type, and how many in one call: together some megabytes.
+/// Tasks of a list that are searched for a type, and how many per call: together a few megabytes.
 const LOOKED_AT: usize = 2_000;
 const PORTION: usize = 500;
-/// Characters of a type that is looked for, at most.
+/// Maximum characters of a searched type.
 const LONGEST_FILTER: usize = 200;
 
 /// One task in the list.
@@ -37,7 +37,7 @@ struct TaskRow {
     url: String,
     kind: String,
     payload: String,
-    /// The instant that matters in this state, if there is one.
+    /// The instant that matters in this state, if any.
     when: Option<InstantText>,
     retried: u32,
     max_retry: u32,
@@ -57,9 +57,9 @@ struct TasksPage {
     processed_today: u64,
     failed_today: u64,
     counts: Vec<StateCount>,
-    /// What the types of the tasks that are shown contain; empty: anything.
+    /// The text that the types of the tasks contain; empty: any.
     kind: String,
-    /// How many tasks were looked at, if the list has more.
+    /// How many tasks were searched, if the list has more.
     looked_at: Option<usize>,
     tasks: Vec<TaskRow>,
     unreadable: Vec<RawRow>,
@@ -79,7 +79,7 @@ pub struct TasksQuery {
     kind: Option<String>,
 }
 
-/// `GET /queue/queues/{queue}`: on to its pending tasks.
+/// `GET /queue/queues/{queue}`: redirects to its pending tasks.
 pub async fn enter(Path(queue): Path<String>) -> Redirect {
     let name = urls::text_in(&queue).unwrap_or(queue);
     Redirect::to(&urls::tasks(&name, TaskState::Pending.as_str()))
@@ -90,14 +90,14 @@ pub async fn show(
     State(app): State<AppState>,
     Extension(cx): Extension<SharedContext>,
     Path((queue, state)): Path<(String, String)>,
-    Query(asked): Query<TasksQuery>,
+    Query(query): Query<TasksQuery>,
 ) -> Result<Response, PageError> {
     let state: TaskState = state.parse().map_err(|_| PageError::NoPage)?;
     let name = queue_name(&queue)?;
-    let number = rows::page_number(asked.page.as_deref())?;
-    let size = rows::page_size(asked.size.as_deref(), ROWS)?;
+    let number = rows::page_number(query.page.as_deref())?;
+    let size = rows::page_size(query.size.as_deref(), ROWS)?;
     let span = Span { number, size };
-    let kind = format::cut(asked.kind.as_deref().unwrap_or_default().trim(), LONGEST_FILTER);
+    let kind = format::cut(query.kind.as_deref().unwrap_or_default().trim(), LONGEST_FILTER);
     let (queues, servers, found) = tokio::try_join!(
         app.broker.queues_of(std::slice::from_ref(&name)),
         app.broker.servers(),
@@ -141,7 +141,7 @@ fn list_url(queue: &str, state: TaskState, number: usize, size: usize, kind: &st
 }
 
 /// The tasks of the page: of the whole list, or those whose types contain a text. For these the first [`LOOKED_AT`] are
-/// looked through; that number comes back if the list has more.
+/// searched; that number is returned if the list has more.
 async fn listed(
     app: &AppState,
     queue: &QueueName,
@@ -177,27 +177,27 @@ async fn listed(
 }
 
 /// A queue name from an address.
-pub(crate) fn queue_name(given: &str) -> Result<QueueName, PageError> {
-    let gone = || PageError::Gone("queue", format::cut(given, IN_A_LIST));
-    let name = urls::text_in(given).filter(|name| name.len() <= LONGEST_NAME);
+pub(crate) fn queue_name(text: &str) -> Result<QueueName, PageError> {
+    let gone = || PageError::Gone("queue", format::cut(text, IN_A_LIST));
+    let name = urls::text_in(text).filter(|name| name.len() <= LONGEST_NAME);
     name.and_then(|name| QueueName::new(name).ok()).ok_or_else(gone)
 }
 
 /// A task id from an address.
-pub(crate) fn task_id(given: &str) -> Result<TaskId, PageError> {
-    text_id(&id_bytes(given)?).ok_or_else(|| PageError::Gone("task", format::cut(given, IN_A_LIST)))
+pub(crate) fn task_id(text: &str) -> Result<TaskId, PageError> {
+    text_id(&id_bytes(text)?).ok_or_else(|| PageError::Gone("task", format::cut(text, IN_A_LIST)))
 }
 
-/// The same for one that may be no text.
-pub(crate) fn id_bytes(given: &str) -> Result<Vec<u8>, PageError> {
-    let bytes = urls::name_in(given);
+/// The same for an id that may not be text.
+pub(crate) fn id_bytes(text: &str) -> Result<Vec<u8>, PageError> {
+    let bytes = urls::name_in(text);
     match bytes.len() {
         1..=LONGEST_NAME => Ok(bytes),
-        _ => Err(PageError::Gone("task", format::cut(given, IN_A_LIST))),
+        _ => Err(PageError::Gone("task", format::cut(text, IN_A_LIST))),
     }
 }
 
-/// The id that these bytes are, if they are one that our own program could have written.
+/// These bytes as an id, if our own program could have written it.
 pub(crate) fn text_id(bytes: &[u8]) -> Option<TaskId> {
     TaskId::new(std::str::from_utf8(bytes).ok()?).ok()
 }
@@ -233,9 +233,9 @@ pub struct Search {
 
 /// `GET /queue/find?id=`: to the task of this id, in the first queue that has one.
 pub async fn find(State(app): State<AppState>, Query(search): Query<Search>) -> Result<Response, PageError> {
-    let given = search.id.unwrap_or_default();
-    let gone = || PageError::Gone("task", format::cut(&given, IN_A_LIST));
-    let id = TaskId::new(given.trim()).map_err(|_| gone())?;
+    let text = search.id.unwrap_or_default();
+    let gone = || PageError::Gone("task", format::cut(&text, IN_A_LIST));
+    let id = TaskId::new(text.trim()).map_err(|_| gone())?;
     match app.broker.find(&id).await?.first() {
         Some(queue) => Ok(Redirect::to(&urls::task(queue.as_str(), id.as_str())).into_response()),
         None => Err(gone()),
