@@ -1,17 +1,17 @@
-//! What every function is told about its task, under two spellings: variables of a command, headers of a request.
+//! The facts that every function gets about its task, under two spellings: variables of a command, headers of a request.
 
 use std::collections::BTreeMap;
 
 use runner_sdk::Ctx;
 
-/// One row of the table.
+/// One fact.
 struct Fact {
     variable: &'static str,
     header: Option<&'static str>,
     value: Option<String>,
 }
 
-/// Task headers in which the scheduler says what occasioned the task: task header, variable, request header.
+/// Task headers in which the scheduler describes the occurrence: task header, variable, request header.
 const OCCASION: [(&str, &str, &str); 6] = [
     ("runner-schedule-id", "RUNNER_SCHEDULE_ID", "X-Runner-Schedule"),
     ("runner-scheduled-at", "RUNNER_SCHEDULED_AT", "X-Runner-Scheduled-At"),
@@ -66,15 +66,15 @@ fn facts(cx: &Ctx, function: &str) -> Vec<Fact> {
     facts
 }
 
-/// The table as variables. A value that no variable can hold (with a NUL) is left out: it came from outside and
-/// must not keep the command from starting.
+/// The facts as variables. A value that no variable can hold (with a NUL) is left out: it came from outside and must not
+/// prevent the start of the command.
 pub(crate) fn variables(cx: &Ctx, function: &str) -> BTreeMap<&'static str, String> {
     let facts = facts(cx, function).into_iter();
     let set = facts.filter_map(|f| Some((f.variable, f.value?)));
     set.filter(|(_, value)| !value.contains('\0')).collect()
 }
 
-/// The table as request headers, in which a value may still be impossible.
+/// The facts as request headers; a value may still be invalid there.
 pub(crate) fn headers(cx: &Ctx, function: &str) -> Vec<(&'static str, String)> {
     let facts = facts(cx, function).into_iter();
     facts.filter_map(|f| Some((f.header?, f.value?))).collect()

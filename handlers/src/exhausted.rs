@@ -1,4 +1,4 @@
-//! When this host or process has run out of something that a run needs: no fault of the task, so no retry is used up.
+//! Detects that this host or process has run out of a resource: not the task's fault, so no retry is used.
 
 use std::error::Error;
 use std::io;
@@ -8,10 +8,10 @@ use nix::errno::Errno;
 use nix::sys::resource::{Resource, getrlimit};
 use runner_sdk::{Ctx, TaskError};
 
-/// The shortest pause before a task tries again; the longest is twice as long, so that not all come back at once.
+/// The shortest pause before a task is tried again; the longest is twice as long, so that not all come back at once.
 const PAUSE: Duration = Duration::from_secs(5);
 
-/// What has run out and what helps, if that is what this error says.
+/// The exhausted resource and a remedy, if that is the meaning of this error.
 pub(crate) fn hint(error: &io::Error) -> Option<String> {
     let hint = match Errno::from_raw(error.raw_os_error()?) {
         Errno::EMFILE => match getrlimit(Resource::RLIMIT_NOFILE) {
@@ -29,7 +29,7 @@ pub(crate) fn hint(error: &io::Error) -> Option<String> {
     Some(hint)
 }
 
-/// The first cause of this error that says so, in words.
+/// The first such cause in the chain of this error, in words.
 pub(crate) fn cause(error: &(dyn Error + 'static)) -> Option<String> {
     // Real chains are short; one that never ends is cut.
     let chain = std::iter::successors(Some(error), |e| (*e).source()).take(32);
@@ -37,9 +37,9 @@ pub(crate) fn cause(error: &(dyn Error + 'static)) -> Option<String> {
     causes.find_map(|e| Some(format!("{e} ({})", hint(e)?)))
 }
 
-/// Puts the task off; the cause stands in the log of the process and of the attempt.
+/// Postpones the task; the cause goes to the log of the process and of the attempt.
 pub(crate) fn put_off(what: &str, cx: &Ctx) -> TaskError {
-    // Spread by the task: any number will do.
+    // Spread by the task id: any number will do.
     let spread = cx
         .id()
         .as_str()
@@ -64,7 +64,7 @@ mod tests {
     struct Outer(#[source] io::Error);
 
     #[test]
-    fn what_has_run_out_is_named_wherever_it_stands_in_the_chain() {
+    fn an_exhausted_resource_is_named_wherever_it_is_in_the_chain() {
         let of = |errno: Errno| Outer(io::Error::from_raw_os_error(errno as i32));
         for errno in [
             Errno::EMFILE,
@@ -74,8 +74,8 @@ mod tests {
             Errno::ENOSPC,
             Errno::EDQUOT,
         ] {
-            let said = cause(&of(errno)).unwrap();
-            assert!(said.contains("os error") && said.ends_with(')'), "{said}");
+            let message = cause(&of(errno)).unwrap();
+            assert!(message.contains("os error") && message.ends_with(')'), "{message}");
         }
         for errno in [Errno::ENOENT, Errno::EACCES, Errno::ECONNREFUSED] {
             assert_eq!(cause(&of(errno)), None);

@@ -1,4 +1,4 @@
-//! `fn:<name>`: looks up what a manifest defined under this name and runs it.
+//! `fn:<name>`: looks up the manifest function of this name and runs it.
 
 use runner_core::function::{FunctionKind, Functions};
 use runner_core::task::FUNCTION_PREFIX;
@@ -8,7 +8,7 @@ use crate::exec::{self, ExecSettings};
 use crate::guard::IdleGuards;
 use crate::http::{self, Caller};
 
-/// Runs the function that the task type names.
+/// Runs the function named by the task type.
 pub(crate) async fn run(
     State(functions): State<Functions>,
     State(exec): State<ExecSettings>,
@@ -17,7 +17,7 @@ pub(crate) async fn run(
     cx: Ctx,
 ) -> Result<Outcome, TaskError> {
     let name = cx.kind().strip_prefix(FUNCTION_PREFIX).unwrap_or_default();
-    // It was there when the task was claimed; a manifest may have gone since, and may come back.
+    // It existed when the task was claimed; its manifest may have been removed since, and may come back.
     let Some(function) = functions.get(name) else {
         return Err(TaskError::retry(format!(
             "function `{name}` is not defined on this worker"

@@ -1,12 +1,12 @@
 //! Patterns with `*` (any text) and `?` (any one character), for the lists of what is allowed.
 //!
-//! Texts only: paths are taken apart by whoever has some.
+//! Texts only: callers split paths.
 
-/// Whether the whole of `text` fits `pattern`. Takes time proportional to the product of their lengths at most.
+/// Whether the whole of `text` matches `pattern`. Takes time proportional to the product of their lengths at most.
 pub(crate) fn fits(pattern: &str, text: &str) -> bool {
     let (p, t): (Vec<char>, Vec<char>) = (pattern.chars().collect(), text.chars().collect());
     let (mut i, mut j) = (0, 0);
-    // Where the last star was, and how much of the text it stood for.
+    // Position of the last star, and how much of the text it has matched.
     let mut star: Option<(usize, usize)> = None;
     while j < t.len() {
         if p.get(i) == Some(&'*') {
@@ -15,10 +15,10 @@ pub(crate) fn fits(pattern: &str, text: &str) -> bool {
         } else if i < p.len() && (p[i] == '?' || p[i] == t[j]) {
             i += 1;
             j += 1;
-        } else if let Some((at, taken)) = star {
-            star = Some((at, taken + 1));
+        } else if let Some((at, matched)) = star {
+            star = Some((at, matched + 1));
             i = at + 1;
-            j = taken + 1;
+            j = matched + 1;
         } else {
             return false;
         }

@@ -1,7 +1,7 @@
-//! The built-in handlers, one line each; what they do is one file each.
+//! The built-in handlers, one line each; each is implemented in its own file.
 //!
-//! They know tasks and nothing else: no broker, no worker, no manifest. What a manifest defines to be run
-//! reaches them as [`Functions`], under the task types that begin with `fn:`.
+//! They know only tasks: no broker, no worker, no manifest. Manifest functions reach them as [`Functions`], under task
+//! types that begin with `fn:`.
 
 mod context;
 mod echo;
@@ -24,11 +24,10 @@ use runner_core::function::{FunctionKind, Functions};
 use runner_core::task::FUNCTION_PREFIX;
 use runner_sdk::{Backoff, Registry};
 
-/// Most that a task waits because a command or a server said "later": a typing error there must not put a
-/// task off for years.
+/// The longest delay that a command or a server may request: a typing error there must not postpone a task for years.
 pub(crate) const MAX_RETRY_AFTER: std::time::Duration = std::time::Duration::from_secs(3600);
 
-/// Lists the built-in handlers, with default settings and no functions.
+/// Registers the built-in handlers, with default settings and no functions.
 #[must_use]
 pub fn register(r: Registry) -> Registry {
     register_with(
@@ -39,8 +38,8 @@ pub fn register(r: Registry) -> Registry {
     )
 }
 
-/// As [`register`], with settings and with the functions that manifests define; the caller keeps a clone of
-/// `functions` and replaces what it holds.
+/// As [`register`], with settings and the functions of manifests; the caller keeps a clone of `functions` and replaces its
+/// content.
 #[must_use]
 pub fn register_with(r: Registry, functions: Functions, exec: ExecSettings, http: HttpSettings) -> Registry {
     let (known, listed) = (functions.clone(), functions.clone());
@@ -60,15 +59,15 @@ pub fn register_with(r: Registry, functions: Functions, exec: ExecSettings, http
         .backoff(FUNCTION_PREFIX, Backoff::Function)
 }
 
-/// The names of the functions that are run by this package and not by a handler elsewhere.
+/// The names of the functions that this package runs, and not a handler elsewhere.
 fn names(functions: &Functions, commands: bool) -> Vec<String> {
     let all = functions.all();
     let here = all.values().filter(|f| runs_here(&f.kind, commands));
     here.map(|f| f.name.clone()).collect()
 }
 
-/// Whether tasks of such a function are taken. Where commands are switched off their tasks are left to other workers:
-/// an attempt here could only fail.
+/// Whether tasks of such a function are claimed. With commands disabled their tasks are left to other workers: an attempt
+/// here could only fail.
 fn runs_here(kind: &FunctionKind, commands: bool) -> bool {
     match kind {
         FunctionKind::Exec(_) => commands,

@@ -1,5 +1,5 @@
-//! `${env:NAME}` and `${file:PATH}` in what a manifest defines: resolved when it runs, on the worker that runs
-//! it, and painted over wherever the run shows something. Values never leave this process by any other way.
+//! `${env:NAME}` and `${file:PATH}` in manifests: resolved by the worker when it runs the function, and redacted wherever
+//! the run's output is shown. Values leave this process in no other way.
 
 use std::borrow::Cow;
 use std::io::Read;
@@ -12,12 +12,12 @@ use crate::misconfigured::misconfigured;
 /// Longest file that is read as a secret: keys and certificates are far smaller.
 const MAX_FILE_BYTES: u64 = 64 * 1024;
 
-/// Shorter values are not painted over: they would turn every log into stars and hide nothing.
+/// Shorter values are not redacted: that would turn every log into stars and hide nothing.
 const MIN_HIDDEN_BYTES: usize = 4;
 
 const STARS: &[u8] = b"***";
 
-/// Why a reference cannot be resolved: a text that names the reference, never a value.
+/// Why a reference cannot be resolved: names the reference, never a value.
 #[derive(Debug, thiserror::Error)]
 #[error("{text}")]
 pub(crate) struct Unresolved {
@@ -27,7 +27,7 @@ pub(crate) struct Unresolved {
 }
 
 impl Unresolved {
-    /// What that means for a task.
+    /// The resulting error for the task.
     pub(crate) fn into_error(self, cx: &Ctx) -> TaskError {
         match exhausted::cause(&self) {
             Some(_) => exhausted::put_off(&self.text, cx),
@@ -42,15 +42,15 @@ impl From<String> for Unresolved {
     }
 }
 
-/// The values that were resolved for one run.
+/// The values resolved for one run.
 #[derive(Default)]
 pub(crate) struct Secrets {
-    /// Longest first, so that a value within another one does not leave the rest of it visible.
+    /// Longest first, so that a value inside another one does not leave the rest of it visible.
     values: Vec<Vec<u8>>,
 }
 
 impl Secrets {
-    /// `text` with its references replaced by what they refer to. Any other `${…}` stays as it is.
+    /// `text` with its references resolved. Any other `${…}` stays as it is.
     ///
     /// # Errors
     ///
@@ -83,7 +83,7 @@ impl Secrets {
         Ok(resolved)
     }
 
-    /// Paints over this value from now on; one of several lines also line by line, as logs show it.
+    /// Redacts this value from now on; a value of several lines also line by line, as logs show it.
     fn hide(&mut self, value: &str) {
         let lines = value.lines().filter(|_| value.contains('\n'));
         for part in std::iter::once(value).chain(lines) {
@@ -95,7 +95,7 @@ impl Secrets {
         self.values.sort_by_key(|v| std::cmp::Reverse(v.len()));
     }
 
-    /// `bytes` with every value painted over.
+    /// `bytes` with every value redacted.
     pub(crate) fn redact<'a>(&self, bytes: &'a [u8]) -> Cow<'a, [u8]> {
         let mut all = Cow::Borrowed(bytes);
         for value in &self.values {
@@ -106,13 +106,13 @@ impl Secrets {
         all
     }
 
-    /// Length of the longest value in bytes: how much more than is shown must be looked at.
+    /// Length of the longest value in bytes: how much more than the shown part must be searched.
     pub(crate) fn longest(&self) -> usize {
         self.values.first().map_or(0, Vec::len)
     }
 }
 
-/// `bytes` with `value` painted over; nothing if it is not in there.
+/// `bytes` with `value` redacted; `None` if it does not occur.
 fn replace(bytes: &[u8], value: &[u8]) -> Option<Vec<u8>> {
     let mut painted: Option<Vec<u8>> = None;
     let (mut done, mut at) = (0, 0);
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_is_named() {
+    fn a_missing_secret_is_named() {
         let resolve = |text: &str| Secrets::default().resolve(text).map_err(|e| e.to_string());
         let error = resolve("${env:RUNNER_TEST_NOT_SET}").unwrap_err();
         assert_eq!(error, "secret ${env:RUNNER_TEST_NOT_SET} is not set on this worker");

@@ -1,4 +1,4 @@
-//! `sleep`: takes its time, and stops when told to. For trying out time limits, cancelling and shutdown.
+//! `sleep`: waits, and stops when asked to. For trying out time limits, cancelling and shutdown.
 
 use std::time::Duration;
 
@@ -8,10 +8,10 @@ use serde::Deserialize;
 
 use crate::stopped::stopped;
 
-/// Longest sleep: longer than any sensible time limit, shorter than a typing error.
+/// The longest sleep: longer than any sensible time limit, shorter than a typing error.
 const MAX: Duration = Duration::from_secs(7 * 24 * 3600);
 
-/// How long: `1.5`, `"1m30s"`, `{"seconds": 1.5}` or `{"duration": "1m30s"}`.
+/// The length: `1.5`, `"1m30s"`, `{"seconds": 1.5}` or `{"duration": "1m30s"}`.
 #[derive(Deserialize)]
 #[serde(
     untagged,

@@ -90,7 +90,7 @@ async fn sleep_takes_seconds_or_a_duration() {
 }
 
 #[tokio::test]
-async fn sleep_stops_when_told_to() {
+async fn sleep_stops_when_asked_to() {
     let trial = Trial::of("sleep")
         .payload("1000")
         .limits(None, Some(Duration::from_secs(3)));

@@ -1,4 +1,4 @@
-//! Commands as functions: real processes, looked at through what they leave.
+//! Commands as functions: real processes, observed by what they leave.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::collections::BTreeMap;
@@ -12,7 +12,7 @@ use runner_sdk::testing::{Trial, TrialReport};
 use runner_sdk::{Outcome, RUN_LOG_MAX_BYTES, Registry, StopReason};
 use tokio::time::Instant;
 
-/// Longest that any condition here may take to come true on a busy machine.
+/// Upper bound for every wait, even on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 fn registry(spec: ExecSpec, settings: ExecSettings) -> Registry {
@@ -50,7 +50,7 @@ async fn outcome(spec: ExecSpec) -> Outcome {
     run(spec, trial()).await.outcome
 }
 
-#[allow(clippy::disallowed_methods)] // what other processes do can only be looked at again and again
+#[allow(clippy::disallowed_methods)] // other processes can only be polled
 async fn until(what: &str, condition: impl Fn() -> bool) {
     let start = Instant::now();
     while !condition() {
@@ -59,7 +59,7 @@ async fn until(what: &str, condition: impl Fn() -> bool) {
     }
 }
 
-/// Whether a process runs; one that nobody has waited for yet does not.
+/// Whether a process runs; a zombie does not.
 fn lives(pid: u32) -> bool {
     std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| {
         !stat
@@ -115,7 +115,7 @@ async fn arguments_are_passed_as_they_are_and_a_shell_only_on_request() {
 }
 
 #[tokio::test]
-async fn the_environment_is_what_was_asked_for_and_the_context() {
+async fn the_environment_is_the_requested_one_and_the_context() {
     let mut spec = ExecSpec::new(["env"]);
     spec.result = ExecResult::Stdout;
     spec.inherit_env = vec!["PATH".into(), "CARGO_PKG_NAME".into(), "NOT_SET_ANYWHERE".into()];
@@ -165,7 +165,7 @@ async fn the_environment_is_what_was_asked_for_and_the_context() {
 }
 
 #[tokio::test]
-async fn a_header_that_no_variable_can_hold_does_not_keep_the_command_from_starting() {
+async fn a_header_that_no_variable_can_hold_does_not_prevent_the_start() {
     let task = trial().header("runner-missed", "a\0b");
     let report = run(says("echo ${RUNNER_MISSED-none}"), task).await;
     assert_eq!(report.outcome, Outcome::success("none\n"));
@@ -190,7 +190,7 @@ async fn each_run_has_a_private_directory_that_is_removed() {
 }
 
 #[tokio::test]
-async fn exit_codes_and_the_control_file_say_how_it_ended() {
+async fn exit_codes_and_the_control_file_decide_the_outcome() {
     let after = Duration::from_secs(30);
     let cases = [
         ("exit 0", Outcome::done()),
@@ -236,7 +236,7 @@ async fn exit_codes_and_the_control_file_say_how_it_ended() {
 }
 
 #[tokio::test]
-async fn what_cannot_start_is_tried_twice_more_as_misconfigured() {
+async fn a_command_that_cannot_start_is_retried_twice_as_misconfigured() {
     let mut lost = sh("true");
     lost.cwd = Some("/nowhere/at/all".into());
     let mut no_secret = sh("true");
@@ -292,7 +292,7 @@ async fn only_allowed_commands_run() {
 }
 
 #[tokio::test]
-async fn secrets_reach_the_command_and_nobody_else() {
+async fn secrets_reach_only_the_command() {
     let scratch = Scratch::new();
     std::fs::write(scratch.file("token"), "s3cret-value\n").unwrap();
     let mut spec = sh(r#"test "$TOKEN" = "Bearer s3cret-value" || exit 1
@@ -330,7 +330,7 @@ async fn ten_megabytes_of_output_are_bounded() {
 }
 
 #[tokio::test]
-async fn a_descendant_that_keeps_the_pipe_open_does_not_hang_the_run() {
+async fn a_descendant_that_holds_the_pipe_open_does_not_hang_the_run() {
     let scratch = Scratch::new();
     let pid = scratch.file("pid");
     // The first is killed with its group; the second has left it, and is merely not waited for.
@@ -355,7 +355,7 @@ async fn a_descendant_that_keeps_the_pipe_open_does_not_hang_the_run() {
     }
 }
 
-/// Two processes that both ignore SIGTERM; the inner one's number is in the file.
+/// Two processes that both ignore SIGTERM; the inner one's id is in the file.
 fn stubborn(pid: &Path) -> ExecSpec {
     let script = format!(
         "trap '' TERM; sh -c 'trap \"\" TERM; echo $$ > {0}.new; mv {0}.new {0}; while :; do sleep 0.1; done' & \
@@ -369,7 +369,7 @@ fn stubborn(pid: &Path) -> ExecSpec {
 }
 
 #[tokio::test]
-async fn a_stopped_run_leaves_nobody_behind_not_even_who_ignores_it() {
+async fn a_stopped_run_leaves_no_process_behind_even_if_signals_are_ignored() {
     let after = Duration::ZERO;
     let back = |error: &str| Outcome::RetryAfter {
         after,
@@ -414,7 +414,7 @@ async fn a_process_that_has_ended_and_is_not_waited_for_is_not_waited_for_here()
         let stop = task.stop();
         let running = tokio::spawn(run(spec, task));
         until("the command runs", || pid_in(&pid).is_some()).await;
-        // Its parent is this test, as the first process of a container is that of orphans.
+        // Its parent is this test, as a container's first process is the parent of orphans.
         let group = pid_in(&pid).unwrap().try_into().unwrap();
         let mut zombie = std::process::Command::new("true").process_group(group).spawn().unwrap();
         until("it has ended", || !lives(zombie.id())).await;

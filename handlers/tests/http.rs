@@ -14,18 +14,18 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 
-/// What the server was asked.
+/// A request that the server received.
 #[derive(Debug, Clone, Default)]
-struct Asked {
+struct ReceivedRequest {
     line: String,
     headers: BTreeMap<String, String>,
     body: Vec<u8>,
 }
 
-/// A server that gives every request the same answer; an empty answer is none at all, for ever.
+/// A server that gives every request the same answer; with an empty answer it never answers.
 struct Server {
     address: SocketAddr,
-    asked: Arc<Mutex<Vec<Asked>>>,
+    received: Arc<Mutex<Vec<ReceivedRequest>>>,
     came: Arc<Notify>,
 }
 
@@ -34,13 +34,13 @@ impl Server {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let server = Self {
             address: listener.local_addr().unwrap(),
-            asked: Arc::default(),
+            received: Arc::default(),
             came: Arc::default(),
         };
-        let (asked, came, answer) = (server.asked.clone(), server.came.clone(), Arc::new(answer.into()));
+        let (received, came, answer) = (server.received.clone(), server.came.clone(), Arc::new(answer.into()));
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(serve(stream, asked.clone(), came.clone(), answer.clone()));
+                tokio::spawn(serve(stream, received.clone(), came.clone(), answer.clone()));
             }
         });
         server
@@ -50,19 +50,24 @@ impl Server {
         format!("http://{}/hook?key=t0ken", self.address)
     }
 
-    fn asked(&self) -> Vec<Asked> {
-        self.asked.lock().unwrap().clone()
+    fn received(&self) -> Vec<ReceivedRequest> {
+        self.received.lock().unwrap().clone()
     }
 }
 
-async fn serve(mut stream: TcpStream, asked: Arc<Mutex<Vec<Asked>>>, came: Arc<Notify>, answer: Arc<Vec<u8>>) {
+async fn serve(
+    mut stream: TcpStream,
+    received: Arc<Mutex<Vec<ReceivedRequest>>>,
+    came: Arc<Notify>,
+    answer: Arc<Vec<u8>>,
+) {
     let mut bytes = Vec::new();
     let end = loop {
         if let Some(end) = bytes.windows(4).position(|w| w == b"\r\n\r\n") {
             break end;
         }
         let read = stream.read_buf(&mut bytes).await.unwrap_or(0);
-        // It speaks no TLS, and hangs up on who does.
+        // It has no TLS, and hangs up on clients that try.
         if read == 0 || bytes[0] == 0x16 {
             return;
         }
@@ -77,12 +82,12 @@ async fn serve(mut stream: TcpStream, asked: Arc<Mutex<Vec<Asked>>>, came: Arc<N
     while body.len() < length {
         assert!(stream.read_buf(&mut body).await.unwrap() > 0);
     }
-    asked.lock().unwrap().push(Asked { line, headers, body });
+    received.lock().unwrap().push(ReceivedRequest { line, headers, body });
     came.notify_one();
     if answer.is_empty() {
         std::future::pending::<()>().await;
     }
-    // The client may stop listening in the middle of a long answer.
+    // The client may stop reading in the middle of a long answer.
     stream.write_all(&answer).await.ok();
 }
 
@@ -144,9 +149,9 @@ async fn the_payload_is_posted_with_the_context() {
         .header("traceparent", "00-1-2-01");
     let report = run(spec, open(), task).await;
     assert_eq!(report.outcome, Outcome::success("fine"));
-    let asked = server.asked().remove(0);
-    assert_eq!(asked.line, "POST /hook?key=t0ken HTTP/1.1");
-    assert_eq!(asked.body, br#"{"n":1}"#);
+    let received = server.received().remove(0);
+    assert_eq!(received.line, "POST /hook?key=t0ken HTTP/1.1");
+    assert_eq!(received.body, br#"{"n":1}"#);
     for (name, value) in [
         ("content-type", "application/json"),
         ("user-agent", concat!("runner/", env!("CARGO_PKG_VERSION"))),
@@ -161,10 +166,10 @@ async fn the_payload_is_posted_with_the_context() {
         ("x-runner-timeout", "60"),
         ("traceparent", "00-1-2-01"),
     ] {
-        assert_eq!(asked.headers.get(name).map(String::as_str), Some(value), "{name}");
+        assert_eq!(received.headers.get(name).map(String::as_str), Some(value), "{name}");
     }
     for name in ["x-runner-missed", "injected", "x-runner-catch-up"] {
-        assert!(!asked.headers.contains_key(name), "{name}");
+        assert!(!received.headers.contains_key(name), "{name}");
     }
     assert!(!report.log.contains("t0ken"), "{}", report.log);
 }
@@ -183,11 +188,11 @@ async fn method_and_body_are_the_manifests() {
         ("DELETE", HttpBody::None, ""),
     ] {
         assert_eq!(run(spec(method, body), open(), trial()).await.outcome, Outcome::done());
-        let asked = server.asked().pop().unwrap();
-        assert!(asked.line.starts_with(&method.to_uppercase()), "{}", asked.line);
-        assert_eq!(asked.body, expected.as_bytes(), "{method}");
+        let received = server.received().pop().unwrap();
+        assert!(received.line.starts_with(&method.to_uppercase()), "{}", received.line);
+        assert_eq!(received.body, expected.as_bytes(), "{method}");
         assert_eq!(
-            asked.headers.contains_key("content-type"),
+            received.headers.contains_key("content-type"),
             !expected.is_empty(),
             "{method}"
         );
@@ -218,13 +223,13 @@ async fn a_payload_that_is_not_json_is_not_sent_as_json_and_not_tried_again() {
         let expected = "the payload is not JSON (byte 0x81 at line 1 column 1 is not UTF-8), and the call sends it as ";
         assert!(why.starts_with(expected), "{why}");
     }
-    assert!(server.asked().is_empty(), "nothing was sent");
+    assert!(server.received().is_empty(), "nothing was sent");
     for (method, kind, sent) in [
         ("POST", Some("application/msgpack"), &b"\x81\xa1a\x01"[..]),
         ("GET", None, b""),
     ] {
         assert_eq!(run(spec(method, kind), open(), bytes()).await.outcome, Outcome::done());
-        assert_eq!(server.asked().pop().unwrap().body, sent, "{method}");
+        assert_eq!(server.received().pop().unwrap().body, sent, "{method}");
     }
 }
 
@@ -273,7 +278,7 @@ async fn redirects_are_not_followed() {
         panic!("a redirect was not refused");
     };
     assert!(text.contains("redirects are not followed"), "{text}");
-    assert!(other.asked().is_empty());
+    assert!(other.received().is_empty());
 }
 
 #[tokio::test]
@@ -311,7 +316,7 @@ async fn no_answer_is_a_timeout_and_a_stop_is_obeyed() {
 }
 
 #[tokio::test]
-async fn what_breaks_on_the_way_is_tried_again() {
+async fn transport_errors_are_retried() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let closed = format!("http://{}/?key=t0ken", listener.local_addr().unwrap());
     drop(listener);
@@ -344,7 +349,7 @@ async fn inner_addresses_are_refused_by_number_and_by_name() {
         };
         assert!(text.contains("not allowed"), "{text}");
     }
-    assert!(server.asked().is_empty());
+    assert!(server.received().is_empty());
     let only = |host: &str| HttpSettings {
         allowed_hosts: vec![host.to_owned()],
         ..HttpSettings::default()
@@ -373,7 +378,7 @@ async fn secrets_are_sent_and_never_shown() {
         let reference = format!("Bearer ${{file:{}}}", secret.path().display());
         spec.headers.insert("Authorization".into(), reference);
         let report = run(spec, open(), trial()).await;
-        assert_eq!(server.asked()[0].headers["authorization"], "Bearer s3cret-value");
+        assert_eq!(server.received()[0].headers["authorization"], "Bearer s3cret-value");
         assert_eq!(matches!(report.outcome, Outcome::Success(_)), good);
         let shown = format!("{report:?}");
         assert!(!shown.contains("s3cret"), "{shown}");

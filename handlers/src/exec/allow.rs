@@ -1,8 +1,8 @@
-//! Which commands this worker runs: the boundary that `allowed_commands` draws around manifests.
+//! Which commands this worker runs: the boundary that `allowed_commands` sets for manifests.
 //!
-//! With a list set, a program is looked for with the PATH of this process, its path is resolved to the very file, that
-//! file is matched, and that file is started. What its arguments make it do is not looked at: a list that holds a shell
-//! or an interpreter allows everything.
+//! With a list, a program is searched in the PATH of this process, its path is resolved to the actual file, that file is
+//! matched, and exactly that file is started. Arguments are not examined: a list with a shell or an interpreter allows
+//! everything.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
@@ -14,14 +14,14 @@ use runner_core::function::ExecSpec;
 use super::{ExecSettings, cannot};
 use crate::glob;
 
-/// Where programs are looked for if this process has no PATH.
+/// Where programs are searched if this process has no PATH.
 const USUAL_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 
 /// The program of a command with `shell: true`.
 pub(super) const SHELL: &str = "/bin/sh";
 
-/// Variables that change which code a program loads or runs, for the loader, shells and common interpreters. A name
-/// that ends in `*` stands for all that begin so.
+/// Variables that change which code a program loads or runs, for the loader, shells and common interpreters. A trailing
+/// `*` matches any rest.
 const LOADING: &[&str] = &[
     "LD_*",
     "DYLD_*",
@@ -76,7 +76,7 @@ const LOADING: &[&str] = &[
     "OPENSSL_ENGINES",
 ];
 
-/// What a command may inherit all the same: the operator's own value, not one of a manifest.
+/// Variables that a command may inherit anyway: the operator's own value, not one of a manifest.
 const INHERITABLE: [&str; 2] = ["PATH", "HOME"];
 
 /// Why a command is not run here.
@@ -88,22 +88,22 @@ pub enum Unfit {
     /// The list does not allow it.
     #[error("{0}")]
     Refused(String),
-    /// The program is not on this host, so it cannot be held against the list.
+    /// The program is not on this host, so it cannot be matched with the list.
     #[error("{0}")]
     NotHere(String),
 }
 
-/// What is started.
+/// The program to start.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Program {
-    /// The file, or the name as it is written if any command is allowed.
+    /// The file, or the name as written if any command is allowed.
     pub(super) file: PathBuf,
-    /// What the program is called by.
+    /// The name that the program is called by.
     pub(super) name: String,
 }
 
 impl ExecSettings {
-    /// Whether this worker runs the command, without running it.
+    /// Whether this worker would run the command.
     ///
     /// # Errors
     ///
@@ -112,11 +112,11 @@ impl ExecSettings {
         self.program(spec).map(drop)
     }
 
-    /// What would keep the command from starting on this host as it is now; nothing if that cannot be told, or if
-    /// commands are not run here.
+    /// What would prevent the command from starting on this host as it is now; `None` if nothing does, if that is unknown, or
+    /// if commands are not run here.
     #[must_use]
     pub fn foresee(&self, spec: &ExecSpec) -> Option<String> {
-        /// Stands for the private directory, which exists by the time it is needed.
+        /// Represents the private directory, which will exist when it is needed.
         const PRIVATE: &str = "/";
         if !self.enabled {
             return None;
@@ -129,7 +129,7 @@ impl ExecSettings {
         } else {
             spec.command.first()?.as_str()
         };
-        // What is relative to the private directory, or meant for a shell, is a doubt about the text.
+        // A name relative to the private directory, or a text for a shell, cannot be checked now.
         let unclear = written.contains(['~', '$', ' '])
             || (written.contains('/') && !written.starts_with('/') && spec.cwd.is_none());
         let own = spec.env.get("PATH");
@@ -143,9 +143,9 @@ impl ExecSettings {
         cannot::foresee(Path::new(written), cwd, path.as_deref())
     }
 
-    /// What to start for this command.
+    /// The program to start for this command.
     pub(super) fn program(&self, spec: &ExecSpec) -> Result<Program, Unfit> {
-        #[allow(clippy::disallowed_methods)] // where this process itself finds programs
+        #[allow(clippy::disallowed_methods)] // where this process finds programs
         self.program_in(spec, std::env::var_os("PATH"))
     }
 
@@ -201,7 +201,7 @@ fn changes_what_loads(name: &str) -> bool {
     })
 }
 
-/// The very file that is started for this name: links and `..` are resolved.
+/// The actual file that this name starts: links and `..` are resolved.
 fn located(written: &str, path: &OsStr) -> Result<PathBuf, Unfit> {
     let not_here = |why: &dyn std::fmt::Display| Unfit::NotHere(format!("`{written}` cannot be started: {why}"));
     if written.starts_with('/') {
@@ -229,7 +229,8 @@ fn is_program(file: &Path) -> bool {
 
 /// Whether an entry of the list allows `file`, called by `name`.
 ///
-/// An entry without wild characters means one file under one name: several programs can be one file that looks at the
+/// An entry without wildcards means one file under one name: several programs can be one file that checks the name it is
+/// called by.
 /// name it is called by.
 fn allows(entry: &str, name: &str, file: &Path, path: &OsStr) -> bool {
     let wild = entry.contains(['*', '?']);
@@ -246,8 +247,8 @@ fn allows(entry: &str, name: &str, file: &Path, path: &OsStr) -> bool {
     entry.file_name() == Some(OsStr::new(name)) && entry.canonicalize().is_ok_and(|found| found == file)
 }
 
-/// Whether the file fits an absolute pattern, each part for itself: `*` and `?` never stand for a slash. The parts
-/// before the first wild one are resolved, for directories are links on many systems.
+/// Whether the file matches an absolute pattern, segment by segment: `*` and `?` never match a slash. The segments before
+/// the first wildcard are resolved, because directories are links on many systems.
 fn fits_path(pattern: &str, file: &Path) -> bool {
     let parts: Vec<Component<'_>> = Path::new(pattern).components().collect();
     let is_wild = |part: &Component<'_>| part.as_os_str().as_bytes().iter().any(|b| matches!(b, b'*' | b'?'));

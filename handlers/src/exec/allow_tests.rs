@@ -1,4 +1,4 @@
-//! What the list of allowed commands lets through, on a tree of files made for it.
+//! What the list of allowed commands accepts, on a tree of files made for it.
 #![allow(clippy::unwrap_used)]
 
 use std::os::unix::fs::symlink;
@@ -53,7 +53,7 @@ fn a_program_is_matched_by_the_file_that_it_is() {
         (&["back*"], "@/evil/backup", None),
         (&["back*"], "backup", Some("@/tools/backup")),
         (&["@/tools/backup"], "backup", Some("@/tools/backup")),
-        // One file under several names: only the name that is listed.
+        // One file under several names: only the listed name.
         (&["date"], "date", Some("@/bin/multi")),
         (&["date"], "sh", None),
         (&["@/bin/date"], "@/bin/sh", None),
@@ -70,7 +70,7 @@ fn a_program_is_matched_by_the_file_that_it_is() {
 }
 
 #[test]
-fn variables_that_change_what_loads_are_refused_with_a_list_only() {
+fn loader_variables_are_refused_with_a_list_only() {
     let listed = settings(&["sh"], "");
     let none = settings(&[], "");
     for (name, inherited, fits) in [

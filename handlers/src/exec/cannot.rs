@@ -1,6 +1,6 @@
-//! Why a command cannot be started, in words that say what to do.
+//! Explains why a command cannot be started, and what to do.
 //!
-//! The system has one number for many causes: "No such file" can be the interpreter of a script that is there.
+//! The system has one error for many causes: "No such file" can refer to the interpreter of an existing script.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -11,10 +11,10 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 
-/// How much of a script is looked at: the kernel looks at 256 bytes for its first line.
+/// How much of a script is read: the kernel reads 256 bytes for its first line.
 const HEAD: u64 = 256;
 
-/// What is wrong with the directory in which a command is to run, if anything is.
+/// What is wrong with the working directory, if anything.
 pub(super) fn enter(cwd: &Path) -> Option<String> {
     let shown = cwd.display();
     match cwd.metadata() {
@@ -25,7 +25,7 @@ pub(super) fn enter(cwd: &Path) -> Option<String> {
     }
 }
 
-/// What would keep this program from starting here, as far as that can be seen without starting it.
+/// What would prevent this program from starting here, as far as that is known without starting it.
 pub(super) fn foresee(program: &Path, cwd: &Path, path: Option<&OsStr>) -> Option<String> {
     let error = |errno: Errno| Some(start(program, cwd, path, &io::Error::from(errno)));
     let Some(file) = found(program, cwd, path) else {
@@ -48,7 +48,7 @@ pub(super) fn foresee(program: &Path, cwd: &Path, path: Option<&OsStr>) -> Optio
             let interpreter = Path::new(OsStr::from_bytes(&name));
             (!interpreter.exists()).then(|| error(Errno::ENOENT)).flatten()
         }
-        // What neither names an interpreter nor looks like a program is text that a shell would read.
+        // Without an interpreter line and without a program's header it is text for a shell.
         None if !head.is_empty() && head.iter().all(|b| b.is_ascii_graphic() || b.is_ascii_whitespace()) => {
             error(Errno::ENOEXEC)
         }
@@ -56,7 +56,7 @@ pub(super) fn foresee(program: &Path, cwd: &Path, path: Option<&OsStr>) -> Optio
     }
 }
 
-/// What `error` means for this program, looked for in `path` if its name has no slash.
+/// The meaning of `error` for this program, which is searched in `path` if its name has no slash.
 pub(super) fn start(program: &Path, cwd: &Path, path: Option<&OsStr>, error: &io::Error) -> String {
     let shown = program.display();
     let file = found(program, cwd, path);
@@ -101,12 +101,12 @@ fn found(program: &Path, cwd: &Path, path: Option<&OsStr>) -> Option<PathBuf> {
 
 fn head(file: &Path) -> Vec<u8> {
     let mut bytes = Vec::new();
-    // What cannot be read is not explained further.
+    // An unreadable file is not explained further.
     let read = File::open(file).and_then(|f| f.take(HEAD).read_to_end(&mut bytes));
     read.map_or_else(|_| Vec::new(), |_| bytes)
 }
 
-/// For a file that is there and yet "not found".
+/// For a file that exists and is yet "not found".
 fn interpreter(file: &Path) -> Option<String> {
     let head = head(file);
     let Some(line) = head.strip_prefix(b"#!") else {
@@ -177,8 +177,8 @@ mod tests {
             (Path::new("/bin/sh/x"), None, "not a directory"),
         ] {
             let error = std::process::Command::new(program).spawn().unwrap_err();
-            let said = start(program, Path::new("/"), path.map(OsStr::new), &error);
-            assert!(said.contains(words), "{said}");
+            let message = start(program, Path::new("/"), path.map(OsStr::new), &error);
+            assert!(message.contains(words), "{message}");
         }
         assert!(enter(&bare).is_some_and(|why| why.contains("not a directory")));
         assert!(enter(Path::new("/no/such")).is_some_and(|why| why.contains("does not exist")));
@@ -187,8 +187,8 @@ mod tests {
         let good = file("good", b"#! /bin/sh -e\ntrue\n", 0o755);
         for program in [crlf, bare, lost, plain, dir.path().to_owned(), "/no/such/file".into()] {
             let error = std::process::Command::new(&program).spawn().unwrap_err();
-            let said = start(&program, Path::new("/"), None, &error);
-            assert_eq!(foresee(&program, Path::new("/"), None), Some(said));
+            let message = start(&program, Path::new("/"), None, &error);
+            assert_eq!(foresee(&program, Path::new("/"), None), Some(message));
         }
         assert_eq!(foresee(&good, Path::new("/"), None), None);
         assert_eq!(foresee(Path::new("sh"), Path::new("/"), Some(OsStr::new("/bin"))), None);

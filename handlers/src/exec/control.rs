@@ -1,4 +1,4 @@
-//! The control file: what a command says about its own end, beside its exit code, so that its output stays free.
+//! The control file: how a command reports details of its end besides the exit code, leaving its output free.
 //!
 //! Lines of `key=value`: `retry_after=30s`, `outcome=revoke`, `summary=12 invoices`, `progress=0.4`.
 
@@ -12,22 +12,22 @@ use super::output::read_file;
 use crate::MAX_RETRY_AFTER;
 use crate::secret::Secrets;
 
-/// Most bytes that are read: it holds a handful of short lines.
+/// Maximum bytes read: it holds a handful of short lines.
 const MAX_BYTES: usize = 64 * 1024;
 
-/// What a control file said.
+/// The content of a control file.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Control {
     /// How long to wait before the next attempt; at most [`MAX_RETRY_AFTER`].
     pub(super) retry_after: Option<Duration>,
-    /// There is nothing to do any more.
+    /// There is nothing left to do.
     pub(super) revoke: bool,
     /// One line for people.
     pub(super) summary: Option<String>,
 }
 
 impl Control {
-    /// Reads the file, if the command left one. What cannot be used is named in the log.
+    /// Reads the file, if the command left one. Unusable lines are reported in the log.
     pub(super) fn read(path: &Path, secrets: &Secrets, cx: &Ctx) -> Self {
         let Some(bytes) = read_file(path, MAX_BYTES, cx) else {
             return Self::default();
@@ -72,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn says_how_the_run_ends_and_names_what_it_cannot_use() {
+    fn decides_how_the_run_ends_and_reports_unusable_lines() {
         let text = "retry_after = 30s\n\noutcome=revoke\nsummary=a=b\nprogress=0.5\n";
         let (control, problems) = Control::parse(text);
         assert_eq!(problems, Vec::<String>::new());

@@ -1,6 +1,6 @@
-//! Stays with a command that runs under a guard: listens to it, asks for its end, and says what it left behind.
+//! Supervises a command that runs under a guard: reads its output, asks for its end, and reports what it left behind.
 //!
-//! What is asked of the guard, and when; how it does it stands in [`crate::guard`].
+//! Not here: how the guard does its work ([`crate::guard`]).
 
 use std::io;
 use std::os::unix::process::ExitStatusExt;
@@ -20,20 +20,20 @@ use super::supervise::{CommandEnd, EndedCommand, KILL_GRACE, PIPE_GRACE, limit_o
 use crate::guard::{GuardHandle, GuardReport, IdleGuards, with_variable};
 use crate::secret::Secrets;
 
-/// What a command says, as it comes out of its named pipes.
+/// The output of a command, read from its named pipes.
 pub(super) struct Output {
     stdout: pipe::Receiver,
     stderr: pipe::Receiver,
 }
 
-/// A command that has begun.
+/// A running command.
 pub(super) struct StartedCommand {
     pub(super) guard: GuardHandle,
     pub(super) output: Output,
 }
 
 impl Output {
-    /// Makes the pipes; no other process can write to them.
+    /// Creates the pipes; no other process can write to them.
     pub(super) fn at(stdout: &Path, stderr: &Path) -> io::Result<Self> {
         let make = |path: &Path| {
             mkfifo(path, Mode::S_IRUSR | Mode::S_IWUSR)?;
@@ -46,13 +46,13 @@ impl Output {
     }
 }
 
-/// Where the run is on its way to the end.
+/// The phase of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     Running,
-    /// The command has ended, but somebody holds its output open.
+    /// The command has ended, but some process holds its output open.
     Draining,
-    /// What it left behind is being ended.
+    /// Its descendants are being ended.
     Sweeping,
     /// All were asked to end.
     Asked,
@@ -60,7 +60,7 @@ enum Phase {
     Killing,
 }
 
-/// What is known of the run so far.
+/// The state of the run.
 struct Course {
     phase: Phase,
     /// When the next step is due.
@@ -69,15 +69,15 @@ struct Course {
     stopped: Option<StopReason>,
     overdue: bool,
     silent: bool,
-    /// Nothing of the family is left.
+    /// No process of the family is left.
     gone: bool,
 }
 
-/// Stays with the command until it and all that it started are gone. `control` is a path that only its family knows.
+/// Supervises the command until it and all that it started are gone. `control` is a path that only its family knows.
 pub(super) async fn supervise(
     started: StartedCommand,
     idle: &IdleGuards,
-    keep_stdout: bool,
+    captures_stdout: bool,
     kill_after: Duration,
     control: &Path,
     secrets: &Secrets,
@@ -85,7 +85,7 @@ pub(super) async fn supervise(
 ) -> EndedCommand {
     let StartedCommand { mut guard, output } = started;
     let Output { stdout, stderr } = output;
-    let (mut out, mut err) = (Tail::new(keep_stdout), Tail::new(false));
+    let (mut out, mut err) = (Tail::new(captures_stdout), Tail::new(false));
     let end = {
         let io = async {
             tokio::join!(
@@ -99,7 +99,7 @@ pub(super) async fn supervise(
         let whole = loop {
             tokio::select! {
                 report = guard.report() => match report {
-                    Some(report) => if course.hear(report, &guard, cx) { break course.gone },
+                    Some(report) => if course.handle(report, &guard, cx) { break course.gone },
                     None => break false,
                 },
                 _ = &mut io, if !course.silent => course.fell_silent(&guard),
@@ -114,7 +114,7 @@ pub(super) async fn supervise(
                 }
             }
         };
-        // Nobody is left who could hold the output open; what they wrote last may still be under way.
+        // No process can hold the output open now; the last bytes may still be in the pipes.
         if !course.silent && timeout(PIPE_GRACE, io).await.is_err() {
             cx.log()
                 .push("log", "the output was still held open when the command had ended");
@@ -127,7 +127,7 @@ pub(super) async fn supervise(
     };
     EndedCommand {
         end,
-        stdout: out.kept,
+        stdout: out.captured,
         last_error_line: err.last_line,
     }
 }
@@ -152,8 +152,8 @@ impl Course {
         }
     }
 
-    /// Takes a report in; whether it was the last one.
-    fn hear(&mut self, report: GuardReport, guard: &GuardHandle, cx: &Ctx) -> bool {
+    /// Handles a report. Returns whether it was the last one.
+    fn handle(&mut self, report: GuardReport, guard: &GuardHandle, cx: &Ctx) -> bool {
         match report {
             GuardReport::Ended(status) => {
                 self.status = Some(ExitStatus::from_raw(status));
@@ -214,7 +214,7 @@ impl Course {
         self.due = Some(Instant::now() + kill_after);
     }
 
-    /// Does what is due; whether there is nothing left to wait for.
+    /// Takes the step that is due. Returns whether there is nothing left to wait for.
     fn step(&mut self, guard: &GuardHandle, cx: &Ctx) -> bool {
         match self.phase {
             Phase::Running => self.due = None,
@@ -225,7 +225,7 @@ impl Course {
             Phase::Asked | Phase::Sweeping => {
                 guard.kill();
                 self.phase = Phase::Killing;
-                // The guard gives up after so long itself, and says so.
+                // The guard has the same limit and reports it itself.
                 self.due = Some(Instant::now() + KILL_GRACE + KILL_GRACE);
             }
             Phase::Killing => {
@@ -236,12 +236,12 @@ impl Course {
         false
     }
 
-    /// `whole`: the guard did its work to the end.
+    /// `whole`: the guard finished its work.
     async fn end(self, whole: bool, guard: &mut GuardHandle, control: &Path) -> CommandEnd {
         let mut how = String::new();
         if !whole {
             how = guard.ended().await;
-            // Somebody killed it. What it guarded is left to others, and found by its group and by a variable.
+            // The guard was killed. Its family is found by its group and by a variable, and ended from here.
             if self.status.is_none() {
                 killpg(Pid::from_raw(guard.leader), Signal::SIGKILL).ok();
             }

@@ -1,9 +1,9 @@
-//! Runs a command for a task: what it is given, and what its end means.
+//! Runs a command for a task: its input, and the meaning of its end.
 //!
-//! The command gets an argv without a shell (unless its manifest says so), a cleared environment, the payload
-//! on standard input, a directory of its own and a process group of its own. Under a guard nothing that it started is
-//! left when the run is over, for whatever reason; without one (in programs whose `main` cannot be one) that holds for
-//! its group, and only as long as this process is not killed.
+//! The command gets an argv without a shell (unless its manifest says so), a cleared environment, the payload on standard
+//! input, a directory and a process group of its own. Under a guard no process that it started survives the run, for
+//! whatever reason it ends; without one (in programs whose `main` cannot be one) that holds only for its group, and only
+//! unless this process is killed.
 
 mod allow;
 mod cannot;
@@ -35,7 +35,7 @@ use control::Control;
 use group::ProcessGroup;
 use supervise::{CommandEnd, EndedCommand, Pipes};
 
-/// Most bytes of a result; as much as a task's payload may sensibly be.
+/// Maximum bytes of a result; as much as a task's payload may sensibly be.
 const MAX_RESULT_BYTES: usize = 1024 * 1024;
 
 /// Which commands this worker runs.
@@ -43,10 +43,10 @@ const MAX_RESULT_BYTES: usize = 1024 * 1024;
 pub struct ExecSettings {
     /// Whether it runs any.
     pub enabled: bool,
-    /// Programs that may be started: names, looked for in the PATH of this process, and absolute patterns in which
-    /// `*` and `?` stand for no slash; none: all.
+    /// Programs that may be started: names, searched in the PATH of this process, and absolute patterns in which `*` and `?`
+    /// do not match a slash; `None`: all.
     pub allowed_commands: Vec<String>,
-    /// Whether commands run under a guard, a second process of this very program: only for programs whose `main` calls
+    /// Whether commands run under a guard, a second process of this program: only for programs whose `main` calls
     /// [`crate::guard_main`] first.
     pub guard: bool,
 }
@@ -82,13 +82,13 @@ pub(crate) async fn run(
     };
     let ended = match settings.guard {
         true => start.guarded(spec, idle, &place, &secrets, cx).await?,
-        false => start.alone(spec, &secrets, cx).await?,
+        false => start.unguarded(spec, &secrets, cx).await?,
     };
     let program = start.program.name;
-    // Also what it left when it failed or was stopped.
-    let kept = result(spec.result, ended.stdout, &place, &secrets, cx);
-    if let Some(kept) = &kept {
-        cx.keep_result(kept.clone());
+    // Also the result of a run that failed or was stopped.
+    let stored = result(spec.result, ended.stdout, &place, &secrets, cx);
+    if let Some(stored) = &stored {
+        cx.keep_result(stored.clone());
     }
     let outcome = match ended.end {
         CommandEnd::Stopped(reason) => Err(stopped(reason, cx)),
@@ -101,7 +101,7 @@ pub(crate) async fn run(
         CommandEnd::Lost(error) => Err(TaskError::retry(format!("cannot wait for `{program}`: {error}"))),
         CommandEnd::Exited(status) => {
             let control = Control::read(&place.control(), &secrets, cx);
-            let said = control.summary.clone().or(ended.last_error_line);
+            let reason = control.summary.clone().or(ended.last_error_line);
             let verdict = verdict::of(status, &spec.exit_codes);
             if control.retry_after.is_some() && !matches!(verdict, verdict::ExitVerdict::Later(_)) {
                 let note = format!(
@@ -109,28 +109,28 @@ pub(crate) async fn run(
                 );
                 cx.log().push("log", &note);
             }
-            let result = || kept.clone();
-            verdict::outcome(verdict, &control, said, cx, result)
+            let result = || stored.clone();
+            verdict::outcome(verdict, &control, reason, cx, result)
         }
     };
     place.remove().await;
     outcome
 }
 
-/// What follows the program.
+/// The arguments of the program.
 fn arguments(spec: &ExecSpec) -> Result<Vec<&str>, TaskError> {
     let Some((first, rest)) = spec.command.split_first() else {
         return Err(TaskError::skip("misconfigured: the command is empty"));
     };
     let rest = rest.iter().map(String::as_str);
     if spec.shell {
-        // `sh -c SCRIPT NAME ARGUMENTS`: what follows the script is `$1` and so on, never part of it.
+        // `sh -c SCRIPT NAME ARGUMENTS`: what follows the script becomes `$1` and so on, never part of it.
         return Ok(["-c", first, "sh"].into_iter().chain(rest).collect());
     }
     Ok(rest.collect())
 }
 
-/// Inherited variables first, then the manifest's, then ours, which nothing may change.
+/// Inherited variables first, then the manifest's, then ours, which cannot be overridden.
 fn environment(
     spec: &ExecSpec,
     function: &str,
@@ -139,7 +139,7 @@ fn environment(
     cx: &Ctx,
 ) -> Result<BTreeMap<OsString, OsString>, TaskError> {
     let mut env = BTreeMap::new();
-    #[allow(clippy::disallowed_methods)] // the manifest says which variables the command sees
+    #[allow(clippy::disallowed_methods)] // the manifest lists the variables that the command inherits
     for name in &spec.inherit_env {
         if let Some(value) = std::env::var_os(name) {
             env.insert(name.into(), value);
@@ -156,7 +156,7 @@ fn environment(
     Ok(env)
 }
 
-/// Everything that a process begins with but its standard input.
+/// The environment of the new process, without its standard input.
 struct Start<'s> {
     program: Program,
     arguments: Vec<&'s str>,
@@ -200,12 +200,12 @@ impl Start<'_> {
             }
         };
         let started = guarded::StartedCommand { guard, output };
-        let keep_stdout = spec.result == ExecResult::Stdout;
+        let captures_stdout = spec.result == ExecResult::Stdout;
         let control = place.control();
-        Ok(guarded::supervise(started, idle, keep_stdout, spec.kill_after, &control, secrets, cx).await)
+        Ok(guarded::supervise(started, idle, captures_stdout, spec.kill_after, &control, secrets, cx).await)
     }
 
-    async fn alone(&self, spec: &ExecSpec, secrets: &Secrets, cx: &Ctx) -> Result<EndedCommand, TaskError> {
+    async fn unguarded(&self, spec: &ExecSpec, secrets: &Secrets, cx: &Ctx) -> Result<EndedCommand, TaskError> {
         let mut command = Command::new(&self.program.file);
         command.arg0(&self.program.name).args(&self.arguments);
         command.env_clear().envs(&self.env).current_dir(&self.cwd);
@@ -216,11 +216,11 @@ impl Start<'_> {
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         command.process_group(0).kill_on_drop(true);
         let child = command.spawn().map_err(|e| self.cannot(&e, cx))?;
-        // From here on the group falls with this future, however that ends.
+        // From here on dropping this future kills the group.
         let group = ProcessGroup::of(&child);
         let stdin = spec.stdin_payload.then(|| cx.payload().clone());
-        let keep_stdout = spec.result == ExecResult::Stdout;
-        let pipes = Pipes { stdin, keep_stdout };
+        let captures_stdout = spec.result == ExecResult::Stdout;
+        let pipes = Pipes { stdin, captures_stdout };
         Ok(supervise::supervise(child, group, pipes, spec.kill_after, secrets, cx).await)
     }
 
@@ -234,7 +234,7 @@ impl Start<'_> {
     }
 }
 
-/// What the command left as its result; nothing, and a line in the log, if it is too long.
+/// The result left by the command; `None`, and a line in the log, if it is too long.
 fn result(from: ExecResult, stdout: Vec<u8>, place: &Place, secrets: &Secrets, cx: &Ctx) -> Option<Bytes> {
     let bytes = match from {
         ExecResult::None => return None,
@@ -249,7 +249,7 @@ fn result(from: ExecResult, stdout: Vec<u8>, place: &Place, secrets: &Secrets, c
     (!bytes.is_empty()).then(|| secrets.redact(&bytes).into_owned().into())
 }
 
-/// Tries whether a run can have its directory here, as every command needs one.
+/// Checks whether a run can have its directory here, as every command needs one.
 ///
 /// # Errors
 ///
@@ -280,14 +280,14 @@ fn make_directory(below: &Path) -> std::io::Result<tempfile::TempDir> {
     Ok(dir)
 }
 
-/// The private directory of one run: where it works, and where it leaves its result and its control file.
+/// The private directory of one run: working directory, result and control file.
 struct Place(tempfile::TempDir);
 
 impl Place {
     fn make(spec: &ExecSpec, cx: &Ctx) -> Result<Self, TaskError> {
-        // Whatever the cause: no fault of the task, which could not even begin.
+        // Whatever the cause, it is not the task's fault.
         let dir = run_directory().map_err(|why| exhausted::put_off(&why, cx))?;
-        // Said here, because starting a program in a missing directory blames the program.
+        // Reported here, because starting a program in a missing directory would blame the program.
         match spec.cwd.as_deref().and_then(cannot::enter) {
             Some(why) => Err(misconfigured(why, cx)),
             None => Ok(Self(dir)),
@@ -310,7 +310,7 @@ impl Place {
         self.0.path()
     }
 
-    /// Removes it all. A run may have left thousands of files: not on a thread that serves others.
+    /// Removes the directory. It may hold thousands of files, so not on a thread that serves others.
     async fn remove(self) {
         let path = self.path().display().to_string();
         let removed = tokio::task::spawn_blocking(move || self.0.close()).await;
@@ -326,7 +326,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_run_that_gets_no_directory_is_told_what_to_set() {
+    fn a_run_without_a_directory_names_the_setting_to_change() {
         let why = directory_below(Path::new("/proc/self/no-such")).unwrap_err();
         assert!(why.contains("TMPDIR") && why.contains("/proc/self/no-such"), "{why}");
         let dir = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! Reads what a command says, line by line, within bounds; and the files that it leaves.
+//! Reads the output of a command, line by line, within limits; and the files that it leaves.
 
 use std::io::Read;
 use std::path::Path;
@@ -9,39 +9,39 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use super::MAX_RESULT_BYTES;
 use crate::secret::Secrets;
 
-/// Bytes read at a time: what a pipe of Linux hands out in one go, a quarter of what it holds.
+/// Bytes read at a time: what a Linux pipe returns at once, a quarter of its capacity.
 const CHUNK_BYTES: usize = 16 * 1024;
 
-/// Most bytes of the last line that become part of an error text.
+/// Maximum bytes of the last line that become part of an error text.
 const LAST_LINE_BYTES: usize = 500;
 
-/// What is remembered of a stream besides its lines in the log.
+/// The state of a stream besides its lines in the log.
 #[derive(Default)]
 pub(super) struct Tail {
-    keep: bool,
-    /// The bytes, if they are the result: up to one more than a result may have.
-    pub(super) kept: Vec<u8>,
+    captures: bool,
+    /// The bytes, if they are the result: at most one more than a result may have.
+    pub(super) captured: Vec<u8>,
     /// The last line that is not blank.
     pub(super) last_line: Option<String>,
 }
 
 impl Tail {
-    pub(super) fn new(keep: bool) -> Self {
+    pub(super) fn new(captures: bool) -> Self {
         Self {
-            keep,
+            captures,
             ..Self::default()
         }
     }
 
-    fn keep(&mut self, chunk: &[u8]) {
-        if self.keep {
-            let room = (MAX_RESULT_BYTES + 1).saturating_sub(self.kept.len());
-            self.kept.extend_from_slice(&chunk[..chunk.len().min(room)]);
+    fn capture(&mut self, chunk: &[u8]) {
+        if self.captures {
+            let room = (MAX_RESULT_BYTES + 1).saturating_sub(self.captured.len());
+            self.captured.extend_from_slice(&chunk[..chunk.len().min(room)]);
         }
     }
 }
 
-/// Reads a stream to its end into the log. A stream that fails has ended.
+/// Reads a stream to its end into the log. A failing stream counts as ended.
 pub(super) async fn read(
     stream: Option<impl AsyncRead + Unpin>,
     tag: &str,
@@ -53,7 +53,7 @@ pub(super) async fn read(
     let mut chunk = vec![0; CHUNK_BYTES];
     let mut lines = Lines::new(secrets);
     while let Ok(n @ 1..) = stream.read(&mut chunk).await {
-        tail.keep(&chunk[..n]);
+        tail.capture(&chunk[..n]);
         lines.take(&chunk[..n], |line| {
             log.push(tag, line);
             remember(tail, line);
@@ -73,12 +73,12 @@ fn remember(tail: &mut Tail, line: &str) {
     }
 }
 
-/// Cuts a stream into lines, of which no more than is shown is held.
+/// Splits a stream into lines and buffers no more than is shown.
 struct Lines<'a> {
     secrets: &'a Secrets,
     line: Vec<u8>,
     cut: usize,
-    /// Longer than what is shown by the longest secret, so that one at the edge is found whole.
+    /// Longer than the shown part by the longest secret, so that a secret at the edge is found whole.
     most: usize,
 }
 
@@ -128,8 +128,8 @@ impl<'a> Lines<'a> {
     }
 }
 
-/// A file that the command was to leave: up to one byte more than `most`. Nothing if there is none, or if it
-/// is no plain file: a pipe in its place would never end. One that cannot be read is named in the log.
+/// A file that the command may have left: at most one byte more than `most`. `None` if it is missing or not a plain file: a
+/// pipe in its place would never end. An unreadable one is reported in the log.
 pub(super) fn read_file(path: &Path, most: usize, cx: &Ctx) -> Option<Vec<u8>> {
     if !path.symlink_metadata().ok()?.is_file() {
         return None;
@@ -151,19 +151,19 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn lines_are_cut_redacted_and_mended() {
+    async fn lines_are_cut_redacted_and_made_valid_utf8() {
         let (secrets, log) = (Secrets::default(), RunLog::default());
         let mut tail = Tail::new(true);
-        let mut said = b"one\nbad \xff\n".to_vec();
-        said.extend(std::iter::repeat_n(b'x', RUN_LOG_LINE_BYTES * 2));
-        said.extend(b"\nlast\n\n");
-        read(Some(&said[..]), "out", &mut tail, &secrets, &log).await;
+        let mut stream = b"one\nbad \xff\n".to_vec();
+        stream.extend(std::iter::repeat_n(b'x', RUN_LOG_LINE_BYTES * 2));
+        stream.extend(b"\nlast\n\n");
+        read(Some(&stream[..]), "out", &mut tail, &secrets, &log).await;
         let text = log.take().unwrap_or_default();
         let lines: Vec<_> = text.lines().collect();
         assert_eq!(lines.len(), 5, "{lines:?}");
         assert!(lines[1].ends_with("bad \u{fffd}"));
         assert!(lines[2].ends_with("bytes cut]") && lines[2].len() < RUN_LOG_LINE_BYTES + 30);
         assert_eq!(tail.last_line.as_deref(), Some("last"));
-        assert_eq!(tail.kept, said);
+        assert_eq!(tail.captured, stream);
     }
 }

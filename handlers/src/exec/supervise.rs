@@ -1,4 +1,4 @@
-//! Feeds a running command that has no guard, listens to it, and ends it: by itself, or because the run is to stop.
+//! Supervises a running command without a guard: feeds it, reads its output, and waits for or forces its end.
 
 use std::process::ExitStatus;
 use std::time::Duration;
@@ -12,30 +12,29 @@ use super::group::ProcessGroup;
 use super::output::{self, Tail};
 use crate::secret::Secrets;
 
-/// How long output is still read after the command has ended: a descendant can hold the pipe open for ever.
+/// How long output is read after the command has ended: a descendant can hold the pipe open forever.
 pub(super) const PIPE_GRACE: Duration = Duration::from_secs(2);
 
 /// How long a killed command may take to be gone: longer only if the kernel cannot end it (a dead disk).
 pub(super) const KILL_GRACE: Duration = Duration::from_secs(5);
 
-/// How long a command may take to end whose task another worker may have by now.
+/// How long a command may take to end if another worker may have its task by now.
 const LEASE_LOST_KILL_AFTER: Duration = Duration::from_secs(1);
 
-/// The same while the process shuts down: whoever asked for that kills the process soon, and the verdict must be
-/// written before.
+/// The same while the process shuts down: it will be killed soon, and the verdict must be written before.
 const SHUTDOWN_KILL_AFTER: Duration = Duration::from_secs(2);
 
-/// How soon it is looked whether the group is gone after it was asked to end, and then twice as late each time: a look
-/// may go through all processes of the host.
+/// Delay before the first check whether the group is gone after it was asked to end, doubled each time: a check may read
+/// all processes of the host.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 const LOOK_AT_LEAST_EVERY: Duration = Duration::from_millis(320);
 
-/// What flows through the pipes.
+/// The use of the pipes.
 pub(super) struct Pipes {
-    /// What the command is given; nothing: it has no standard input.
+    /// Standard input; `None`: closed.
     pub(super) stdin: Option<Bytes>,
-    /// Whether all of its standard output is its result.
-    pub(super) keep_stdout: bool,
+    /// Whether standard output is the result.
+    pub(super) captures_stdout: bool,
 }
 
 /// How a command ended.
@@ -49,15 +48,15 @@ pub(super) enum CommandEnd {
     Unguarded(String),
 }
 
-/// A command that has ended, and what is left of what it said.
+/// A command that has ended, with its output.
 pub(super) struct EndedCommand {
     pub(super) end: CommandEnd,
-    /// One byte more than a result may have, at most.
+    /// At most one byte more than a result may have.
     pub(super) stdout: Vec<u8>,
     pub(super) last_error_line: Option<String>,
 }
 
-/// Stays with the command until it and its group are gone.
+/// Supervises the command until it and its group are gone.
 pub(super) async fn supervise(
     mut child: Child,
     mut group: ProcessGroup,
@@ -67,7 +66,7 @@ pub(super) async fn supervise(
     cx: &Ctx,
 ) -> EndedCommand {
     let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
-    let (mut out, mut err) = (Tail::new(pipes.keep_stdout), Tail::new(false));
+    let (mut out, mut err) = (Tail::new(pipes.captures_stdout), Tail::new(false));
     let end = {
         let io = async {
             tokio::join!(
@@ -98,12 +97,12 @@ pub(super) async fn supervise(
     group.kill();
     EndedCommand {
         end,
-        stdout: out.kept,
+        stdout: out.captured,
         last_error_line: err.last_line,
     }
 }
 
-/// Waits for the end, and brings it about if the run is to stop.
+/// Waits for the end, or forces it if the run must stop.
 async fn wait(child: &mut Child, group: &ProcessGroup, kill_after: Duration, cx: &Ctx) -> CommandEnd {
     let reason = tokio::select! {
         status = child.wait() => return status.map_or_else(CommandEnd::Lost, CommandEnd::Exited),
@@ -115,7 +114,7 @@ async fn wait(child: &mut Child, group: &ProcessGroup, kill_after: Duration, cx:
     group.terminate();
     let asked = Instant::now();
     let polite = timeout(kill_after, child.wait()).await;
-    // The leader may have gone while others of its group still clean up.
+    // The leader may be gone while others of its group still clean up.
     let mut pause = LOOK_EVERY;
     while polite.is_ok() && asked.elapsed() < kill_after && group.is_alive().await {
         #[allow(clippy::disallowed_methods)] // nothing reports that a group is empty; bounded by `kill_after`
@@ -138,7 +137,7 @@ pub(super) fn limit_of(reason: StopReason, kill_after: Duration) -> Duration {
     }
 }
 
-/// Gives the command its payload, then the end of it. One that does not read it is free to do so.
+/// Writes the payload, then closes the pipe. A command need not read it.
 async fn feed(stdin: Option<ChildStdin>, payload: Option<Bytes>) {
     if let (Some(mut stdin), Some(payload)) = (stdin, payload)
         && let Err(error) = stdin.write_all(&payload).await

@@ -1,4 +1,4 @@
-//! What the end of a command means for its task: the table of exit codes.
+//! The meaning of a command's end for its task: the table of exit codes.
 
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
@@ -9,20 +9,20 @@ use runner_sdk::{Bytes, Ctx, Outcome, TaskError};
 use super::control::Control;
 use crate::misconfigured::misconfigured;
 
-/// What an exit status alone means.
+/// The meaning of an exit status alone.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum ExitVerdict {
     Success,
-    /// It says itself that it failed for now; the control file may say for how long.
+    /// The command reports a temporary failure; the control file may set the delay.
     Later(String),
     Retry(String),
-    /// Something that it needs is not there.
+    /// Something that it needs is missing.
     Misconfigured(String),
     Fatal(String),
     Revoke(String),
 }
 
-/// Looks the status up. What the manifest lists goes before what shells use by custom.
+/// Looks up the status. The manifest's lists take precedence over the conventions of shells.
 pub(super) fn of(status: ExitStatus, codes: &ExitCodes) -> ExitVerdict {
     let Some(code) = status.code() else {
         let signal = status.signal().unwrap_or_default();
@@ -42,16 +42,16 @@ pub(super) fn of(status: ExitStatus, codes: &ExitCodes) -> ExitVerdict {
     }
 }
 
-/// The outcome, with what the command said about its end.
+/// The outcome, with the command's own summary of its end.
 pub(super) fn outcome(
     verdict: ExitVerdict,
     control: &Control,
-    said: Option<String>,
+    summary: Option<String>,
     cx: &Ctx,
     result: impl FnOnce() -> Option<Bytes>,
 ) -> Result<Outcome, TaskError> {
-    let with_reason = |text: String| match &said {
-        Some(said) => format!("{text}: {said}"),
+    let with_reason = |text: String| match &summary {
+        Some(summary) => format!("{text}: {summary}"),
         None => text,
     };
     match verdict {
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn a_manifest_may_say_otherwise() {
+    fn a_manifest_can_override_the_conventions() {
         let codes = ExitCodes {
             success: vec![0, 3, 127],
             ..ExitCodes::default()

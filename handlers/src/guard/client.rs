@@ -1,4 +1,4 @@
-//! The end of the socket in this process: starts a guard, gives it orders, hears its reports.
+//! The client side of a guard: starts it, sends it orders, receives its reports.
 
 use std::ffi::OsString;
 use std::io;
@@ -16,28 +16,28 @@ use tokio::time::{Instant, timeout};
 use super::MARK;
 use super::wire::{GuardOrder, GuardReport, Inbox, Spec};
 
-/// How long a guard may take until its command runs: a machine under heavy load, and then some.
+/// How long a guard may take until its command runs: generous, for a machine under heavy load.
 const START: Duration = Duration::from_secs(20);
 
-/// Guards that are kept though they have nothing to do: about 2 MB each.
+/// Maximum number of idle guards: about 2 MB each.
 const MOST_IDLE: usize = 64;
 
-/// How long they are kept.
+/// How long they stay idle before they are ended.
 const IDLE: Duration = Duration::from_secs(10);
 
-/// How long a guard that has said its last word may take to be gone.
-const LAST_STEP: Duration = Duration::from_secs(1);
+/// How long a guard may take to exit after its last report.
+const EXIT_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Variables without which this very program may not start a second time.
+/// Variables without which this program may not start a second time.
 const LOADER: [&str; 2] = ["LD_LIBRARY_PATH", "LD_PRELOAD"];
 
 /// Why a command does not run.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StartError {
-    /// It itself could not be started.
+    /// The command could not be started.
     #[error(transparent)]
     Command(io::Error),
-    /// Its guard could not.
+    /// Its guard could not be started.
     #[error("{}", Self::WHAT)]
     Guard(#[source] io::Error),
 }
@@ -46,19 +46,19 @@ impl StartError {
     pub(super) const WHAT: &str = "the process that guards the command cannot be started";
 }
 
-/// A guard, with its command if it has one. When it is dropped, whatever the command started is ended.
+/// A guard, with its command if it has one. Dropping it ends everything that the command started.
 pub(crate) struct GuardHandle {
     child: Child,
     link: UnixStream,
     inbox: Inbox,
-    /// The number of the command.
+    /// The process id of the command.
     pub(crate) leader: i32,
 }
 
 impl GuardHandle {
-    /// Starts the command under a guard, one that has nothing to do or a new one.
+    /// Starts the command under a guard, idle or new.
     pub(crate) async fn start(spec: Spec, hold: Option<LeaseLimits>, idle: &IdleGuards) -> Result<Self, StartError> {
-        // Both are read before the command starts; the guard says nothing before that, so neither waits for the other.
+        // Both are read before the command starts; the guard reports nothing before that, so neither waits for the other.
         let mut bytes = GuardOrder::Start(spec).frame();
         if let Some(hold) = hold {
             bytes.extend(order_of(hold).frame());
@@ -70,7 +70,7 @@ impl GuardHandle {
                     idle.put(guard);
                     return Err(error);
                 }
-                // It was killed while it had nothing to do.
+                // It was killed while idle.
                 Err(StartError::Guard(_)) => guard.dismiss(),
             }
         }
@@ -88,12 +88,12 @@ impl GuardHandle {
         }
     }
 
-    /// Ends it, also if it is none: a program whose `main` does something else would go on doing it.
+    /// Ends it, even if it is no guard: a program whose `main` does something else would continue.
     fn dismiss(mut self) {
         self.child.start_kill().ok();
     }
 
-    /// Whether it is there and has said all that it had to say.
+    /// Whether it is idle and has sent all its reports.
     fn is_idle(&self) -> bool {
         let nothing = self.link.try_read(&mut [0; 1]);
         self.inbox.is_empty() && nothing.is_err_and(|e| e.kind() == io::ErrorKind::WouldBlock)
@@ -116,7 +116,7 @@ impl GuardHandle {
         }
     }
 
-    /// The next report; nothing once the guard is gone. May be dropped and called again.
+    /// The next report; `None` once the guard is gone. Cancel safe.
     pub(crate) async fn report(&mut self) -> Option<GuardReport> {
         let mut chunk = [0; 1024];
         loop {
@@ -133,7 +133,7 @@ impl GuardHandle {
         }
     }
 
-    /// Asks all of the family to end.
+    /// Asks the whole family to end.
     pub(crate) fn terminate(&self) {
         self.order(&GuardOrder::Terminate);
     }
@@ -143,26 +143,26 @@ impl GuardHandle {
         self.order(&GuardOrder::Sweep);
     }
 
-    /// Kills all of the family.
+    /// Kills the whole family.
     pub(crate) fn kill(&self) {
         self.order(&GuardOrder::Kill);
     }
 
-    /// Says until when the lease holds.
+    /// Sets until when the lease holds.
     pub(crate) fn hold(&self, hold: LeaseLimits) {
         self.order(&order_of(hold));
     }
 
     fn order(&self, order: &GuardOrder) {
-        // A few bytes, for which there is always room unless the guard hangs, or is gone: then nothing is left to order.
+        // A few bytes, which always fit unless the guard hangs or is gone: then orders are useless.
         if let Err(error) = self.link.try_write(&order.frame()) {
             tracing::debug!(%error, "the guard of a command cannot be reached");
         }
     }
 
-    /// Waits until the guard is gone, for a moment; how it ended, for people.
+    /// Waits a moment for the guard to exit; returns how it ended, for people.
     pub(crate) async fn ended(&mut self) -> String {
-        match timeout(LAST_STEP, self.child.wait()).await {
+        match timeout(EXIT_TIMEOUT, self.child.wait()).await {
             Ok(Ok(status)) => status.to_string(),
             Ok(Err(error)) => error.to_string(),
             Err(_) => "it still runs".to_owned(),
@@ -170,7 +170,7 @@ impl GuardHandle {
     }
 }
 
-/// Relative, because the clocks of two processes can differ: tests and containers move them.
+/// Relative times, because the clocks of two processes can differ: tests and containers change them.
 fn order_of(hold: LeaseLimits) -> GuardOrder {
     let milliseconds = |d: Duration| u64::try_from(d.as_millis()).unwrap_or(u64::MAX);
     let left = Instant::from_std(hold.ask).saturating_duration_since(Instant::now());
@@ -182,21 +182,21 @@ fn order_of(hold: LeaseLimits) -> GuardOrder {
 
 impl GuardHandle {
     fn new() -> io::Result<Self> {
-        let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
-        ours.set_nonblocking(true)?;
-        let link = UnixStream::from_std(ours)?;
+        let (own, guards_end) = std::os::unix::net::UnixStream::pair()?;
+        own.set_nonblocking(true)?;
+        let link = UnixStream::from_std(own)?;
         let mut command = Command::new("/proc/self/exe");
         command.arg0("runner-guard").arg(MARK);
         #[allow(clippy::disallowed_methods)] // what the loader needs, not a setting
         let loader = LOADER.map(|name| (name, std::env::var_os(name)));
         let loader: Vec<(&str, OsString)> = loader.into_iter().filter_map(|(n, v)| Some((n, v?))).collect();
         command.env_clear().envs(loader).current_dir("/");
-        command.stdin(Stdio::from(OwnedFd::from(theirs)));
-        // What a `main` says that does not become a guard is of no use to anybody.
+        command.stdin(Stdio::from(OwnedFd::from(guards_end)));
+        // The output of a `main` that does not become a guard is useless.
         command.stdout(Stdio::null()).stderr(Stdio::null());
-        // A signal to the group of this process, such as Ctrl-C in a terminal, is not for commands.
+        // Own process group: a signal to this one, such as Ctrl-C in a terminal, is not meant for commands.
         command.process_group(0);
-        // With the command its end of the socket goes, so that only the guard has one.
+        // Dropping `command` closes its end of the socket, so that only the guard holds one.
         let child = command.spawn()?;
         Ok(Self {
             child,
@@ -207,7 +207,7 @@ impl GuardHandle {
     }
 }
 
-/// Guards whose command is gone: the next one need not wait for a process, nor pay for it. Clones share them.
+/// Idle guards: reusing one saves starting a process. Clones share them.
 #[derive(Clone, Default)]
 pub(crate) struct IdleGuards(Arc<Mutex<Vec<(Instant, GuardHandle)>>>);
 
@@ -223,7 +223,7 @@ impl IdleGuards {
             .find(GuardHandle::is_idle)
     }
 
-    /// Takes back one whose family is gone.
+    /// Takes back a guard whose family is gone.
     pub(crate) fn put(&self, guard: GuardHandle) {
         let mut idle = self.lock();
         if idle.len() >= MOST_IDLE {
@@ -236,10 +236,10 @@ impl IdleGuards {
     }
 }
 
-/// Ends guards that had nothing to do for a while, until there are none.
+/// Ends guards that have been idle for a while, until there are none.
 async fn dismiss(idle: Weak<Mutex<Vec<(Instant, GuardHandle)>>>) {
     loop {
-        #[allow(clippy::disallowed_methods)] // a bounded wait, for nothing but time
+        #[allow(clippy::disallowed_methods)] // a bounded wait for nothing but time
         tokio::time::sleep(IDLE).await;
         let Some(idle) = idle.upgrade() else { return };
         let mut idle = idle.lock().unwrap_or_else(PoisonError::into_inner);

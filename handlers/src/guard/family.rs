@@ -1,6 +1,6 @@
-//! Who descends from this process, by what `/proc` says; and which processes carry a variable.
+//! The descendants of a process, according to `/proc`; and the processes that carry a variable.
 //!
-//! A look, not a lock: who is found may be gone when a signal is sent, and another may have been born.
+//! A snapshot, not a lock: a process may be gone when a signal is sent, and another may have been born.
 
 use std::collections::HashMap;
 use std::fs;
@@ -8,10 +8,10 @@ use std::fs;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-/// Most processes that are looked at in one walk: more than a host usually allows.
+/// Maximum number of processes examined in one walk: more than a host usually allows.
 const MOST: usize = 100_000;
 
-/// Names that are listed, at most.
+/// Maximum number of names listed.
 const NAMED: usize = 10;
 
 /// A process.
@@ -22,26 +22,26 @@ pub(crate) struct Member {
     pub(crate) name: String,
     /// The number of its group.
     group: i32,
-    /// Whether it has ended and nobody has asked for its status yet.
+    /// Whether it is a zombie.
     ended: bool,
 }
 
 impl Member {
-    /// The process of this number; nothing if there is none.
+    /// The process with this id; `None` if there is none.
     fn of(pid: i32) -> Option<(Self, i32)> {
         let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
         Self::read(pid, &String::from_utf8_lossy(&stat))
     }
 
-    /// From what `/proc` says of it; and its parent.
+    /// Parses its line in `/proc`; returns the process and its parent.
     fn read(pid: i32, stat: &str) -> Option<(Self, i32)> {
-        // The name stands in brackets and may hold any character.
+        // The name is in parentheses and may contain any character.
         let (start, end) = (stat.find('(')?, stat.rfind(')')?);
         let mut rest = stat.get(end + 1..)?.split_ascii_whitespace();
         let state = rest.next()?;
         let parent = rest.next()?.parse().ok()?;
         let group = rest.next()?.parse().ok()?;
-        // A process whose first thread has returned looks ended, although the others go on.
+        // A process whose main thread has returned looks like a zombie although other threads run.
         let threads: u32 = rest.nth(14)?.parse().ok()?;
         let member = Self {
             pid: Pid::from_raw(pid),
@@ -57,12 +57,12 @@ impl Member {
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
-        // It may be gone, which is what is wanted in the end, or belong to another user.
+        // Fails if it is gone, which is the goal, or belongs to another user.
         kill(self.pid, signal).ok();
     }
 }
 
-/// Every living descendant of the process, near ones first.
+/// Every living descendant of the process, nearest first.
 pub(super) fn descendants(of: Pid) -> Vec<Member> {
     let (mut found, mut next) = (Vec::new(), 0);
     let mut all = None;
@@ -70,7 +70,7 @@ pub(super) fn descendants(of: Pid) -> Vec<Member> {
     while let Some(parent) = parents.get(next).copied() {
         next += 1;
         let children = children(parent).unwrap_or_else(|| {
-            // A kernel without lists of children: one look at everybody instead.
+            // A kernel without lists of children: scan all processes once instead.
             let all = all.get_or_insert_with(everybody);
             all.get(&parent).cloned().unwrap_or_default()
         });
@@ -86,7 +86,7 @@ pub(super) fn descendants(of: Pid) -> Vec<Member> {
     found
 }
 
-/// The children of all threads of a process; none if it is gone. Nothing if this kernel keeps no such list.
+/// The children of all threads of a process; empty if it is gone. `None` if this kernel has no such list.
 fn children(pid: i32) -> Option<Vec<i32>> {
     let mut found = Vec::new();
     let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else {
@@ -118,7 +118,7 @@ fn numbers() -> impl Iterator<Item = i32> {
     entries.filter_map(|e| e.file_name().to_str()?.parse().ok()).take(MOST)
 }
 
-/// The living processes that were started with exactly this variable and may be looked at.
+/// The readable living processes that were started with exactly this variable.
 pub(crate) fn with_variable(name: &str, value: &str) -> Vec<Member> {
     let wanted = format!("{name}={value}");
     let carries = |pid: &i32| {
@@ -129,14 +129,14 @@ pub(crate) fn with_variable(name: &str, value: &str) -> Vec<Member> {
     found.map(|(member, _)| member).filter(|m| !m.ended).collect()
 }
 
-/// Whether a process of the group lives. One that has ended and was not waited for does not, although the kernel still
-/// takes signals for it. Reads all of `/proc`: where there is none, every process counts as living.
+/// Whether a process of the group lives. A zombie does not, although the kernel still accepts signals for it. Reads all of
+/// `/proc`; without it, every process counts as living.
 pub(crate) fn lives_in_group(group: Pid) -> bool {
     let in_group = |pid| Member::of(pid).is_some_and(|(member, _)| member.is_in_group(group) && !member.ended);
     numbers().any(in_group) || Member::of(Pid::this().as_raw()).is_none()
 }
 
-/// `sleep (12), sh (13)`, cut to a few.
+/// `sleep (12), sh (13)`, at most a few.
 pub(super) fn names(members: &[Member]) -> String {
     let mut names: Vec<String> = members
         .iter()
@@ -172,8 +172,8 @@ mod tests {
         command.args(["-c", "yes & wait"]).stdout(Stdio::piped());
         command.env("RUNNER_FAMILY_TEST", "a b");
         let mut child = command.spawn().unwrap();
-        // Only `yes` itself writes, so after its first byte it is no longer a copy of the shell. Nothing reads on: it
-        // waits on the full pipe.
+        // Only `yes` itself writes, so after its first byte it is no longer a copy of the shell. The rest is never read: it waits
+        // on the full pipe.
         std::io::Read::read(child.stdout.as_mut().unwrap(), &mut [0; 1]).unwrap();
         let pid = Pid::from_raw(child.id().try_into().unwrap());
         let found = descendants(pid);

@@ -1,11 +1,10 @@
-//! A small process between this one and a command. It sees to it that nothing the command started outlives the
-//! attempt, this process, or the lease under which the attempt runs.
+//! A small process between this one and a command. It ensures that nothing the command started outlives the attempt, this
+//! process, or the lease of the attempt.
 //!
-//! It is this very program, started once more with an argument that only [`guard_main`] knows. It starts the command,
-//! adopts whatever the command leaves behind (it is a "child subreaper"), and ends all of it when it is asked to, when
-//! this process is gone (the socket between the two ends, however that came about), or when the lease was not extended
-//! in time, which also happens if this process is frozen. Then it can guard the next command. What a task means is not
-//! known here.
+//! It is this program, started again with an argument that only [`guard_main`] knows. It starts the command, adopts
+//! whatever the command leaves behind (as a "child subreaper"), and ends all of it when ordered to, when this process is
+//! gone (the socket between the two closes, for whatever reason), or when the lease was not extended in time, which also
+//! happens if this process is frozen. Then it can guard the next command. Knows nothing of tasks.
 
 mod client;
 mod family;
@@ -24,14 +23,14 @@ use tokio::time::Instant;
 /// The first argument of a guard.
 const MARK: &str = "--runner-guards-a-command";
 
-/// Longest start of a guard that is no reason to wonder: a process, and nothing before it in `main`.
+/// A guard that starts slower than this is worth a warning: it is one process, with nothing before it in `main`.
 const USUAL_START: Duration = Duration::from_secs(1);
 
-/// Tries whether this program can be started as a guard.
+/// Checks whether this program can be started as a guard.
 ///
 /// # Errors
 ///
-/// Why not: then commands have to run without one.
+/// Why not; commands must run without one then.
 pub async fn try_guard() -> Result<(), String> {
     let began = Instant::now();
     let nothing = Spec {
@@ -50,8 +49,8 @@ pub async fn try_guard() -> Result<(), String> {
     Ok(())
 }
 
-/// Does the work of a guard if this process was started as one: then the exit code, with which `main` must return at
-/// once. To be called first in `main`, by programs that set [`crate::ExecSettings::guard`].
+/// Runs the guard if this process was started as one, and returns the exit code, with which `main` must return at once. To be
+/// called first in `main`, by programs that set [`crate::ExecSettings::guard`].
 #[must_use]
 pub fn guard_main() -> Option<ExitCode> {
     let mut arguments = std::env::args_os().skip(1);

@@ -1,7 +1,7 @@
 //! The guard itself: one thread that waits for orders, for the end of a family, and for deadlines.
 //!
-//! It must stay small and must not fail: there is nobody to tell but the one at the other end of the socket, who may be
-//! the one that is gone.
+//! It must stay small and must not fail: its only contact is the other end of the socket, which may be the process that is
+//! gone.
 
 use std::fs::OpenOptions;
 use std::io::{self, Read, Write};
@@ -26,28 +26,28 @@ use nix::unistd::{Pid, dup2_stderr, dup2_stdin, dup2_stdout};
 use super::family::{descendants, names};
 use super::wire::{GuardOrder, GuardReport, Inbox, Spec};
 
-/// What a family has to end by itself when nobody is there any more who would wait for it.
+/// How long a family may take to end by itself when the process that started it is gone.
 const ORPHANS_GRACE: Duration = Duration::from_secs(1);
 
-/// What a command's descendants have to end by themselves once the command has: they had all the time before.
+/// How long descendants may take to end after their command: they had its whole run before.
 const SWEEP_GRACE: Duration = Duration::from_millis(200);
 
-/// How often who is left is killed again: others may have been born meanwhile.
+/// Interval between kills of the remaining processes: new ones may have been born.
 const STRIKE_EVERY: Duration = Duration::from_millis(10);
 
-/// How long that goes on. Who is left then hangs in the kernel, or belongs to another user.
+/// How long that is repeated. Processes left by then hang in the kernel, or belong to another user.
 const STRIKES: Duration = Duration::from_secs(5);
 
-/// Longest sleep while a deadline lies ahead: what the clock of `poll` does not count (a suspended machine) is noticed.
+/// The longest sleep before a deadline: `poll` does not count suspended time.
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 
-/// What a pipe takes without anybody reading.
+/// What fits into a pipe without a reader.
 const PIPE: usize = 64 * 1024;
 
-/// Guards one command after the other, until none is left.
+/// Guards one command after the other, until the socket closes.
 pub(super) fn run() -> io::Result<()> {
     prctl::set_child_subreaper(true)?;
-    // Whatever is sent to everything at once (a service manager does) must not take the guard before its family.
+    // Signals sent to every process at once (by a service manager) must not end the guard before its family.
     SigSet::all().thread_block()?;
     let ended = SignalFd::with_flags(
         &SigSet::from(Signal::SIGCHLD),
@@ -56,7 +56,7 @@ pub(super) fn run() -> io::Result<()> {
     let mut link = Link::take()?;
     redirect_output();
     while let Some(order) = link.wait_for_order()? {
-        // Others came too late for the command that they were for.
+        // Late orders for the previous command.
         if let GuardOrder::Start(spec) = order
             && !guard(&mut link, spec, &ended)?
         {
@@ -66,17 +66,17 @@ pub(super) fn run() -> io::Result<()> {
     Ok(())
 }
 
-/// Guards one command until nothing of its family is left; `false` if that cannot be had.
+/// Guards one command until its whole family is gone; `false` if that is impossible.
 fn guard(link: &mut Link, spec: Spec, ended: &SignalFd) -> io::Result<bool> {
     let child = match start(spec) {
         Ok(child) => child,
         Err(error) => {
-            link.say(&GuardReport::Failed(error.raw_os_error().unwrap_or(0)));
+            link.send(&GuardReport::Failed(error.raw_os_error().unwrap_or(0)));
             return Ok(true);
         }
     };
     let leader = Pid::from_raw(i32::try_from(child.id()).map_err(io::Error::other)?);
-    link.say(&GuardReport::Began(leader.as_raw()));
+    link.send(&GuardReport::Began(leader.as_raw()));
     Guarding {
         link,
         leader,
@@ -87,7 +87,7 @@ fn guard(link: &mut Link, spec: Spec, ended: &SignalFd) -> io::Result<bool> {
     .run(ended)
 }
 
-/// Starts the command with no signal blocked, as leader of a group of its own.
+/// Starts the command with no signal blocked, as leader of its own group.
 fn start(spec: Spec) -> io::Result<Child> {
     let mut command = Command::new(&spec.program);
     command.arg0(&spec.name).args(&spec.arguments);
@@ -117,12 +117,12 @@ fn start(spec: Spec) -> io::Result<Child> {
     Ok(child)
 }
 
-/// The writing end of a named pipe; only the command keeps it, so that its output ends with its family.
+/// The writing end of a named pipe; only the command holds it, so that its output ends with its family.
 fn output(path: &Path) -> io::Result<Stdio> {
     if path.as_os_str().is_empty() {
         return Ok(Stdio::null());
     }
-    // Only as long as there is a reader: without one this would wait, or fail when it must not wait.
+    // Requires a reader: without one, opening would block or fail.
     let pipe = OpenOptions::new()
         .write(true)
         .custom_flags(OFlag::O_NONBLOCK.bits())
@@ -131,7 +131,7 @@ fn output(path: &Path) -> io::Result<Stdio> {
     Ok(Stdio::from(pipe))
 }
 
-/// Lets go of the socket's first descriptor and of everybody else's output.
+/// Closes the inherited socket descriptor and the output of the parent.
 fn redirect_output() {
     if let Ok(null) = OpenOptions::new().read(true).write(true).open("/dev/null") {
         dup2_stdin(&null).ok();
@@ -141,9 +141,9 @@ fn redirect_output() {
     prctl::set_name(c"runner-guard").ok();
 }
 
-/// Now, counting the time for which the machine was suspended.
+/// The current time, including the time for which the machine was suspended.
 fn now() -> Duration {
-    // It fails only where there is no such clock: then no deadline ever passes.
+    // Fails only without such a clock; no deadline passes then.
     clock_gettime(ClockId::CLOCK_BOOTTIME).map_or(Duration::ZERO, Duration::from)
 }
 
@@ -155,7 +155,7 @@ struct Link {
 }
 
 impl Link {
-    /// It comes as standard input.
+    /// Inherited as standard input.
     fn take() -> io::Result<Self> {
         let stream: OwnedFd = io::stdin().as_fd().try_clone_to_owned()?;
         Ok(Self {
@@ -165,12 +165,12 @@ impl Link {
         })
     }
 
-    /// Says something, if anybody is there.
-    fn say(&mut self, report: &GuardReport) {
+    /// Sends a report, if the other end is still there.
+    fn send(&mut self, report: &GuardReport) {
         self.stream.write_all(&report.frame()).ok();
     }
 
-    /// Takes in what has come, or waits for it; the end is remembered.
+    /// Reads orders, or waits for them; records when the socket closes.
     fn read(&mut self) {
         let mut chunk = vec![0; 64 * 1024];
         match self.stream.read(&mut chunk) {
@@ -196,7 +196,7 @@ impl Link {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
     Running,
-    /// Asked to end; killed then, if a time is set.
+    /// Asked to end; killed at the given time, if any.
     Asked(Option<Duration>),
     /// Being killed since then.
     Killing(Duration),
@@ -207,26 +207,26 @@ struct Guarding<'l> {
     leader: Pid,
     /// The command, until it has ended.
     child: Option<Child>,
-    /// When all is asked to end, and killed, unless that is put off again.
+    /// When the family is asked to end, and when it is killed, unless the lease is extended.
     held: Option<(Duration, Duration)>,
     stage: Stage,
 }
 
 impl Guarding<'_> {
-    /// Whether all of the family is gone.
+    /// Whether the whole family is gone.
     fn run(mut self, ended: &SignalFd) -> io::Result<bool> {
         loop {
-            // Also before the first wait: orders may have come together with the command.
+            // Before the first wait too: orders may have arrived together with the command.
             self.obey();
             if self.reap() {
-                self.link.say(&GuardReport::Gone);
+                self.link.send(&GuardReport::Gone);
                 return Ok(true);
             }
-            self.keep_time();
+            self.check_deadlines();
             if let Stage::Killing(since) = self.stage {
                 let left = self.kill_family();
                 if now().saturating_sub(since) > STRIKES && !left.is_empty() {
-                    self.link.say(&GuardReport::Stuck(left));
+                    self.link.send(&GuardReport::Stuck(left));
                     return Ok(false);
                 }
             }
@@ -235,12 +235,12 @@ impl Guarding<'_> {
         }
     }
 
-    /// Collects who has ended; whether nobody is left.
+    /// Reaps ended processes. Returns whether none is left.
     fn reap(&mut self) -> bool {
-        // The command first and by its own handle, which also knows the signals that have no name.
+        // The command first and through its own handle, which also knows unnamed signals.
         match self.child.as_mut().map(Child::try_wait) {
             Some(Ok(Some(status))) => self.leader_ended(status.into_raw()),
-            // Its status was collected below, under a number that has no name.
+            // Already reaped below, with a status that has no name.
             Some(Err(_)) => self.leader_ended(Signal::SIGKILL as i32),
             Some(Ok(None)) | None => (),
         }
@@ -257,7 +257,7 @@ impl Guarding<'_> {
 
     fn leader_ended(&mut self, status: i32) {
         if self.child.take().is_some() {
-            self.link.say(&GuardReport::Ended(status));
+            self.link.send(&GuardReport::Ended(status));
         }
     }
 
@@ -280,8 +280,8 @@ impl Guarding<'_> {
         }
     }
 
-    /// Does what is due.
-    fn keep_time(&mut self) {
+    /// Takes the steps that are due.
+    fn check_deadlines(&mut self) {
         let now = now();
         if !self.link.open && self.stage == Stage::Running {
             self.ask(Some(now + ORPHANS_GRACE));
@@ -291,7 +291,7 @@ impl Guarding<'_> {
         if let Some((ask, kill)) = self.held
             && now >= ask
         {
-            self.link.say(&GuardReport::Overdue);
+            self.link.send(&GuardReport::Overdue);
             self.held = None;
             match self.stage {
                 Stage::Running => self.ask(Some(kill)),
@@ -306,7 +306,7 @@ impl Guarding<'_> {
         }
     }
 
-    /// Asks all of them to end. One that is stopped is woken, or it would never learn of it.
+    /// Asks the family to end. Stopped ones are continued, or they would never see the signal.
     fn ask(&mut self, kill_at: Option<Duration>) {
         if let Stage::Killing(_) = self.stage {
             return;
@@ -320,7 +320,7 @@ impl Guarding<'_> {
     fn sweep(&mut self) {
         let left = descendants(Pid::this());
         if !left.is_empty() {
-            self.link.say(&GuardReport::Left(names(&left)));
+            self.link.send(&GuardReport::Left(names(&left)));
         }
         self.ask(Some(now() + SWEEP_GRACE));
     }
@@ -331,15 +331,15 @@ impl Guarding<'_> {
         }
     }
 
-    /// Kills whoever is there; who that is.
+    /// Kills the remaining processes and returns them.
     fn kill_family(&self) -> String {
         let left = self.signal(Signal::SIGKILL);
         names(&left)
     }
 
-    /// Signals the whole family; who that is. Its group is reached in one step, so that none is missed there.
+    /// Signals the whole family and returns it. The group is signalled as a whole, so that none of it is missed.
     fn signal(&self, signal: Signal) -> Vec<super::Member> {
-        // The number of the group is its own only until its leader was waited for.
+        // The group's number is safe to use only until its leader was waited for.
         let alive = self.child.is_some();
         if alive {
             killpg(self.leader, signal).ok();
@@ -354,7 +354,7 @@ impl Guarding<'_> {
         family
     }
 
-    /// Waits until something happens or is due.
+    /// Waits for an event or for the next deadline.
     fn sleep(&mut self, ended: &SignalFd) -> io::Result<()> {
         let now = now();
         let due = match self.stage {
@@ -364,7 +364,7 @@ impl Guarding<'_> {
         };
         let held = self.held.map(|(ask, _)| ask.saturating_sub(now));
         let longest = [due, held].into_iter().flatten().min().map(|d| d.min(LONGEST_SLEEP));
-        // A millisecond more: woken too early it would turn in circles.
+        // A millisecond more: waking too early would spin.
         let timeout = longest.map(|d| u16::try_from(d.as_millis()).unwrap_or(u16::MAX).saturating_add(1));
         let timeout = timeout.map_or(PollTimeout::NONE, PollTimeout::from);
         let mut fds = vec![PollFd::new(ended.as_fd(), PollFlags::POLLIN)];

@@ -1,13 +1,13 @@
-//! What a guard and the process that started it say to each other: frames of a kind, a length and a body.
+//! The protocol between a guard and the process that started it: frames of a kind, a length and a body.
 //!
-//! Both ends are the same program, so the form may change with any version.
+//! Both ends are the same program, so the format may change with any version.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 
-/// Longest body: a payload of the largest task with room to spare. More is taken for nonsense.
+/// Longest body: the largest task's payload with room to spare. Longer ones are invalid.
 const MAX_BODY: usize = 64 * 1024 * 1024;
 
 /// A kind and a length.
@@ -16,45 +16,45 @@ const HEAD: usize = 5;
 /// The command to start.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Spec {
-    /// A path, or a name that is looked for in the PATH of `env`.
+    /// A path, or a name that is searched in the PATH of `env`.
     pub(crate) program: PathBuf,
-    /// What it is called by.
+    /// The name that it is called by.
     pub(crate) name: OsString,
     pub(crate) arguments: Vec<OsString>,
     pub(crate) env: Vec<(OsString, OsString)>,
     pub(crate) cwd: PathBuf,
-    /// Named pipes for what it prints and complains, whose reading ends are open; an empty path: it says nothing.
+    /// Named pipes for standard output and error, whose reading ends are open; an empty path: none.
     pub(crate) stdout: PathBuf,
     pub(crate) stderr: PathBuf,
-    /// What it reads; nothing: it has no standard input.
+    /// Standard input; `None`: closed.
     pub(crate) stdin: Option<Vec<u8>>,
 }
 
-/// What a guard is asked.
+/// Orders to a guard.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum GuardOrder {
-    /// The first one.
+    /// Start this command; always the first order.
     Start(Spec),
     /// Ask everything to end.
     Terminate,
-    /// End whatever the command left behind: politely for a moment, then not.
+    /// End whatever the command left behind: politely for a moment, then by killing.
     Sweep,
     /// Kill everything.
     Kill,
-    /// Unless this is said again, ask everything to end after so many milliseconds, and kill it after so many more.
+    /// Unless repeated, ask everything to end after `ask` milliseconds, and kill it `kill` milliseconds later.
     Hold { ask: u64, kill: u64 },
 }
 
-/// What a guard reports.
+/// Reports of a guard.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum GuardReport {
     /// The command runs.
     Began(i32),
-    /// It could not be started; the number of the error.
+    /// It could not be started; the error number.
     Failed(i32),
     /// The command itself has ended; its status as the system encodes it.
     Ended(i32),
-    /// These still ran when the command had ended.
+    /// These were still running when the command had ended.
     Left(String),
     /// The lease was not extended in time.
     Overdue,
@@ -134,11 +134,11 @@ fn frame(kind: u8, body: &[u8]) -> Vec<u8> {
 }
 
 fn put_length(out: &mut Vec<u8>, length: usize) {
-    // Longer ones are refused before they come here: a task has at most a few MiB.
+    // Longer ones are refused earlier: a task has at most a few MiB.
     out.extend_from_slice(&u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes());
 }
 
-/// Bytes that have come in, as far as they are no whole frame yet.
+/// Received bytes that are not yet a whole frame.
 #[derive(Debug, Default)]
 pub(super) struct Inbox(Vec<u8>);
 
@@ -274,14 +274,14 @@ mod tests {
             GuardOrder::Terminate,
         ];
         let bytes: Vec<u8> = orders.iter().flat_map(GuardOrder::frame).collect();
-        let (mut inbox, mut seen) = (Inbox::default(), Vec::new());
+        let (mut inbox, mut received) = (Inbox::default(), Vec::new());
         for piece in bytes.chunks(1000) {
             inbox.take_in(piece);
             while let Some(order) = inbox.next_order().unwrap() {
-                seen.push(order);
+                received.push(order);
             }
         }
-        assert_eq!(seen, orders);
+        assert_eq!(received, orders);
         let reports = [
             GuardReport::Began(1),
             GuardReport::Failed(-2),

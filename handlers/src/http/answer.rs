@@ -1,4 +1,4 @@
-//! What an answer means for the task: the table of statuses, and `Retry-After`.
+//! The meaning of an answer for the task: the table of statuses, and `Retry-After`.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use runner_sdk::{Outcome, TaskError};
 
 use crate::MAX_RETRY_AFTER;
 
-/// Most bytes of an answer that become part of an error text.
+/// Maximum bytes of an answer that become part of an error text.
 const ERROR_BODY_BYTES: usize = 2 * 1024;
 
 /// The outcome of an answer.
@@ -31,14 +31,14 @@ pub(super) fn outcome(
     if !within(&spec.retry_on) {
         return Err(TaskError::skip(error));
     }
-    let may_say_when = [StatusCode::TOO_MANY_REQUESTS, StatusCode::SERVICE_UNAVAILABLE];
-    match retry_after(headers).filter(|_| may_say_when.contains(&status)) {
+    let may_set_delay = [StatusCode::TOO_MANY_REQUESTS, StatusCode::SERVICE_UNAVAILABLE];
+    match retry_after(headers).filter(|_| may_set_delay.contains(&status)) {
         Some(after) => Err(TaskError::retry_after(after, error)),
         None => Err(TaskError::retry(error)),
     }
 }
 
-/// The status, what it means for people, and the beginning of the body.
+/// The status, its meaning for people, and the beginning of the body.
 fn text(status: StatusCode, body: &[u8]) -> String {
     let mut text = format!("status {status}");
     if status.is_redirection() {
@@ -54,11 +54,11 @@ fn text(status: StatusCode, body: &[u8]) -> String {
     text
 }
 
-/// How long the server asks to wait: seconds, or a date, measured by the server's own clock.
+/// The delay that the server asks for: seconds, or a date relative to the server's own clock.
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let value = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     let seconds = if value.bytes().all(|b| b.is_ascii_digit()) {
-        // Too many digits for a number are still "very long".
+        // Too many digits for a number still mean "very long".
         value.parse().unwrap_or(u64::MAX)
     } else {
         let now = date(headers, DATE)?;
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn the_server_may_say_when() {
+    fn the_server_may_set_the_delay() {
         let waits = |status, headers: &[(&str, &str)]| match answered(status, headers) {
             Outcome::RetryAfter { after, .. } => Some(after.as_secs()),
             _ => None,

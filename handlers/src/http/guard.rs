@@ -1,5 +1,5 @@
-//! Which addresses an HTTP function may reach. Asked after names were looked up, for every address that would be
-//! connected to, so that neither an odd spelling nor a name that resolves differently each time gets past it.
+//! Which addresses an HTTP function may reach. Checked after name resolution, for every address to connect to, so that
+//! neither an odd spelling nor a name that resolves differently each time evades it.
 
 use std::error::Error;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -11,14 +11,14 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use super::HttpSettings;
 use crate::glob;
 
-/// What lies behind an address.
+/// The kind of network behind an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Reach {
     /// The internet.
     Public,
     /// This machine or its network.
     Private,
-    /// What no function has any business with: link-local (clouds keep credentials there), multicast, reserved.
+    /// Never allowed: link-local (clouds serve credentials there), multicast, reserved.
     Never,
 }
 
@@ -42,7 +42,7 @@ pub(super) fn is_refusal(error: &reqwest::Error) -> bool {
     false
 }
 
-/// Checks the host of a URL, and the address if it is one; names are checked when they are looked up.
+/// Checks the host of a URL if it is an address; names are checked when they are resolved.
 pub(super) fn check(url: &Url, settings: &HttpSettings) -> Result<(), String> {
     let host = url.host_str().unwrap_or_default();
     let plain = host.trim_start_matches('[').trim_end_matches(']');
@@ -111,7 +111,7 @@ fn reach_v6(a: Ipv6Addr) -> Reach {
     }
 }
 
-/// The IPv4 address that an IPv6 address stands for: mapped, compatible, NAT64, 6to4.
+/// The IPv4 address inside an IPv6 address: mapped, compatible, NAT64, 6to4.
 fn embedded(a: Ipv6Addr) -> Option<Ipv4Addr> {
     let [s0, s1, s2, s3, s4, s5, s6, s7] = a.segments();
     let v4 = |high: u16, low: u16| {
@@ -121,14 +121,14 @@ fn embedded(a: Ipv6Addr) -> Option<Ipv4Addr> {
     match [s0, s1, s2, s3, s4, s5] {
         [0, 0, 0, 0, 0, 0] if s6 != 0 => v4(s6, s7),
         [0, 0, 0, 0, 0, 0xffff] | [0, 0, 0, 0, 0xffff, 0] | [0x64, 0xff9b, 0, 0, 0, 0] => v4(s6, s7),
-        // The network's own NAT64 prefix: where the address stands in it is not known, so nothing is.
+        // A network's own NAT64 prefix: the position of the address is unknown, so no address is allowed.
         [0x64, 0xff9b, 1, ..] => Some(Ipv4Addr::UNSPECIFIED),
         [0x2002, ..] => v4(s1, s2),
         _ => None,
     }
 }
 
-/// Looks names up and gives back only what may be reached.
+/// Resolves names and returns only allowed addresses.
 pub(super) struct Resolver(Arc<HttpSettings>);
 
 impl Resolver {
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn odd_spellings_of_inner_addresses_are_seen_through() {
+    fn odd_spellings_of_internal_addresses_are_recognised() {
         let settings = HttpSettings::default();
         for host in [
             "127.0.0.1",

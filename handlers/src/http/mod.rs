@@ -1,7 +1,7 @@
-//! Makes an HTTP call for a task: what is sent, and what the answer means.
+//! Makes an HTTP call for a task: the request, and the meaning of the answer.
 //!
-//! No redirects, no proxy, no cookies. Addresses inside the network are refused (see `guard`), because whoever
-//! may edit a manifest may not on that account reach everything that this machine reaches.
+//! No redirects, no proxy, no cookies. Addresses inside the network are refused (see `guard`): the right to edit a manifest
+//! must not imply access to everything that this machine reaches.
 
 mod answer;
 mod guard;
@@ -21,21 +21,21 @@ use crate::stopped::stopped;
 /// How long connecting may take: a server that does not answer for longer is down.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long a call may take whose task has no limit.
+/// Time limit of a call whose task has none.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30 * 60);
 
-/// Most bytes of an answer that are read and kept as the result.
+/// Maximum bytes of an answer that are read and stored as the result.
 const MAX_BODY_BYTES: usize = 64 * 1024;
 
-/// Where HTTP functions may go.
+/// Which hosts HTTP functions may call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HttpSettings {
-    /// Allow every address, also loopback, private and link-local ones.
+    /// Allow every address, including loopback, private and link-local ones.
     pub allow_private: bool,
-    /// Hosts that may be called (`*` and `?` are wild); none: all. A host that a pattern names (not `*` alone)
-    /// may have a private or loopback address, but never a link-local one, where clouds keep credentials.
+    /// Hosts that may be called (with wildcards `*` and `?`); `None`: all. A host that a pattern names (not `*` alone) may have a
+    /// private or loopback address, but never a link-local one, where clouds serve credentials.
     pub allowed_hosts: Vec<String>,
-    /// What the calls name as their user agent.
+    /// The user agent of the calls.
     pub user_agent: String,
 }
 
@@ -49,7 +49,7 @@ impl Default for HttpSettings {
     }
 }
 
-/// The settings and the one client that all calls share, made at the first call.
+/// The settings, and the one client for all calls, made at the first call.
 pub(crate) struct Caller {
     settings: Arc<HttpSettings>,
     client: OnceLock<Client>,
@@ -75,7 +75,7 @@ impl Caller {
             .user_agent(self.settings.user_agent.as_str())
             .connect_timeout(CONNECT_TIMEOUT)
             .redirect(reqwest::redirect::Policy::none())
-            // A proxy would look names up itself, past the guard.
+            // A proxy would resolve names itself, bypassing the guard.
             .no_proxy()
             .dns_resolver(guard::Resolver::new(Arc::clone(&self.settings)))
             .build()?;
@@ -107,7 +107,7 @@ pub(crate) async fn run(spec: &HttpSpec, function: &str, caller: &Caller, cx: &C
     }
 }
 
-/// The beginning of the body; the connection is dropped if there is more.
+/// The beginning of the body; if there is more, the connection is dropped.
 async fn body(mut answer: Response) -> Result<Vec<u8>, reqwest::Error> {
     let mut body = Vec::new();
     while let Some(chunk) = answer.chunk().await? {
@@ -120,8 +120,8 @@ async fn body(mut answer: Response) -> Result<Vec<u8>, reqwest::Error> {
     Ok(body)
 }
 
-/// Connecting, TLS and reading fail for now; a refused address fails the same way on every attempt. The text
-/// names the host alone: the rest of the URL may hold a token.
+/// Failures of connecting, TLS and reading are temporary; a refused address fails the same way on every attempt. The text
+/// names only the host: the rest of the URL may hold a token.
 fn failed(host: &str, error: reqwest::Error, cx: &Ctx) -> TaskError {
     let refused = guard::is_refusal(&error);
     if let Some(cause) = exhausted::cause(&error) {

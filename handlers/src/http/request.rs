@@ -1,4 +1,4 @@
-//! What an HTTP call sends: address, method, headers, body.
+//! The request of an HTTP call: address, method, headers, body.
 
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Body, Method, Request, Url};
@@ -13,8 +13,8 @@ use crate::secret::Secrets;
 ///
 /// # Errors
 ///
-/// A definition that cannot be called is skipped, as is a payload that is not what the call says it is; a secret that
-/// is missing here is tried again.
+/// An invalid definition is skipped, as is a payload that is not of the declared type; a secret that is missing here is
+/// retried.
 pub(super) fn build(
     spec: &HttpSpec,
     function: &str,
@@ -31,7 +31,7 @@ pub(super) fn build(
     }
     default(&mut headers, "idempotency-key", cx.id().as_str());
     let body = match &spec.body {
-        // A body of these has no meaning, and servers refuse it.
+        // A body has no meaning with these methods, and servers refuse it.
         _ if method == Method::GET || method == Method::HEAD => None,
         HttpBody::None => None,
         HttpBody::Payload => Some(cx.payload().clone()).filter(|b| !b.is_empty()),
@@ -41,7 +41,7 @@ pub(super) fn build(
         default(&mut headers, CONTENT_TYPE.as_str(), "application/json");
     }
     if let (HttpBody::Payload, Some(payload)) = (&spec.body, &body) {
-        is_what_it_says(payload, &headers)?;
+        check_json(payload, &headers)?;
     }
     let mut request = Request::new(method, url);
     *request.headers_mut() = headers;
@@ -49,8 +49,8 @@ pub(super) fn build(
     Ok(request)
 }
 
-/// Refuses a payload that is sent as JSON and is not: no server can read it, now or later.
-fn is_what_it_says(payload: &[u8], headers: &HeaderMap) -> Result<(), TaskError> {
+/// Refuses a payload that is declared as JSON and is not: no server can read it, now or later.
+fn check_json(payload: &[u8], headers: &HeaderMap) -> Result<(), TaskError> {
     let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let Some(content_type) = content_type.filter(|text| is_json_type(text)) else {
         return Ok(());
@@ -73,7 +73,7 @@ fn address(text: &str, settings: &HttpSettings) -> Result<Url, TaskError> {
     Ok(url)
 }
 
-/// The headers that the manifest sets, with their secrets.
+/// The manifest's headers, with their secrets.
 fn own_headers(spec: &HttpSpec, secrets: &mut Secrets, cx: &Ctx) -> Result<HeaderMap, TaskError> {
     let mut headers = HeaderMap::new();
     for (name, text) in &spec.headers {
@@ -86,7 +86,7 @@ fn own_headers(spec: &HttpSpec, secrets: &mut Secrets, cx: &Ctx) -> Result<Heade
     Ok(headers)
 }
 
-/// Sets a header of ours. A value from outside that no header can hold is left out.
+/// Sets one of our headers. A value from outside that no header can hold is left out.
 fn add(headers: &mut HeaderMap, name: &'static str, value: &str) {
     if let (Ok(name), Ok(value)) = (
         HeaderName::from_bytes(name.as_bytes()),
@@ -96,7 +96,7 @@ fn add(headers: &mut HeaderMap, name: &'static str, value: &str) {
     }
 }
 
-/// Sets a header that the manifest did not.
+/// Sets a header unless the manifest did.
 fn default(headers: &mut HeaderMap, name: &'static str, value: &str) {
     if !headers.contains_key(name) {
         add(headers, name, value);

@@ -1,12 +1,12 @@
-//! An error with all its causes in one line: the one way in which logs, pages, commands and stored attempts show it.
+//! An error with all its causes in one line, as logs, pages, commands and stored attempts show it.
 
 use std::error::Error;
 
-/// Most causes that are followed: real chains are short, and a cause that names itself would never end.
+/// Maximum number of causes followed: real chains are short, and a cause that names itself would never end.
 const MAX_CAUSES: usize = 32;
 
-/// `message: cause: cause of the cause`. Messages of this program never repeat their source, so whoever prints an error
-/// prints the chain; a library's message that ends with its cause is not followed by it once more.
+/// `message: cause: cause of the cause`. Messages of this program never repeat their source, so callers print the chain; if
+/// a library's message ends with its cause, the cause is not repeated.
 #[must_use]
 pub fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();

@@ -1,16 +1,15 @@
-//! Where time comes from: the system's clock, or one that a test moves by hand.
+//! The source of time: the system's clock, or a manual one for tests.
 //!
-//! The only file of the project that asks the operating system for the time. It knows nothing of
-//! time zones or schedules.
+//! The only file of the project that reads the system's time. Knows neither time zones nor schedules.
 
 use std::sync::Mutex;
 use std::time::Duration;
 
 use jiff::Timestamp;
 
-/// A source of the present instant. Handed down by whoever wires the program; never global.
+/// A source of the current time. Passed down by the code that assembles the program; never global.
 pub trait Clock: Send + Sync + 'static {
-    /// The present instant, UTC, nanosecond resolution.
+    /// The current time, UTC, nanosecond resolution.
     fn now(&self) -> Timestamp;
 }
 
@@ -19,7 +18,7 @@ pub trait Clock: Send + Sync + 'static {
 pub struct SystemClock;
 
 impl Clock for SystemClock {
-    #[allow(clippy::disallowed_methods)] // the one home of the system's clock
+    #[allow(clippy::disallowed_methods)] // the only place that may read the system's clock
     fn now(&self) -> Timestamp {
         Timestamp::now()
     }
@@ -42,7 +41,7 @@ impl ManualClock {
         *now = now.checked_add(by).unwrap_or(Timestamp::MAX);
     }
 
-    /// Sets the clock to `to`, which may lie in the past.
+    /// Sets the clock to `to`, which may be in the past.
     pub fn set(&self, to: Timestamp) {
         *self.lock() = to;
     }

@@ -5,7 +5,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-/// Longest piece of foreign text repeated in a message, in characters; enough to recognise it.
+/// The longest quoted part of a user's text in a message, in characters; enough to recognise it.
 const EXCERPT: usize = 40;
 
 const MICROSECOND: u64 = 1_000;
@@ -28,14 +28,14 @@ pub enum DurationError {
     /// A number without a unit.
     #[error("duration \"{0}\" lacks a unit; write for example {0}s")]
     MissingUnit(String),
-    /// A unit that does not exist here.
+    /// An unknown unit.
     #[error("unknown unit \"{unit}\" in duration \"{text}\"; units are {known}")]
     UnknownUnit {
         /// The unit as written.
         unit: String,
         /// The whole text.
         text: String,
-        /// The units that exist here.
+        /// The known units.
         known: &'static str,
     },
     /// Too long to count in nanoseconds.
@@ -191,7 +191,7 @@ fn decimal(value: u64, scale: u64) -> String {
     format!("{whole}.{}", digits.trim_end_matches('0'))
 }
 
-/// Foreign text made fit for a message: short, one line, control characters visible.
+/// A user's text for a message: short, one line, control characters visible.
 pub(crate) fn excerpt(text: &str) -> String {
     let mut out = String::new();
     for (count, c) in text.chars().enumerate() {

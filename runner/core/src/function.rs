@@ -1,6 +1,6 @@
-//! What a manifest defines to be run, as plain data, and the set of these that changes while the program runs.
+//! Functions defined by manifests, as plain data, and the set of them, which changes while the program runs.
 //!
-//! Does not read manifests and runs nothing: the source room makes these, the built-in handlers run them.
+//! Neither reads manifests nor runs anything: the source room creates functions, the built-in handlers run them.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -12,27 +12,27 @@ use crate::task::{FUNCTION_PREFIX, QueueName, Task};
 /// Variables that a command inherits when its manifest names none.
 pub const DEFAULT_INHERIT_ENV: [&str; 3] = ["PATH", "HOME", "TZ"];
 
-/// How long a command may take to end after it was asked to.
+/// How long a command may take to exit after it was asked to.
 pub const DEFAULT_KILL_AFTER: Duration = Duration::from_secs(10);
 
-/// How often a task of a command or call may be tried again when its manifest does not say.
+/// Default number of retries of a command or call.
 pub const FUNCTION_MAX_RETRY: u32 = 2;
 
-/// How long one attempt of a command or call may take when its manifest does not say.
+/// Default time limit of an attempt of a command or call.
 pub const FUNCTION_TIMEOUT: Duration = Duration::from_secs(60 * 60);
 
-/// Something with a name that can be run.
+/// A named function.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Function {
-    /// Unique over all manifests.
+    /// Unique across all manifests.
     pub name: String,
     /// For people; may be empty.
     pub description: String,
-    /// What running it means.
+    /// What to run.
     pub kind: FunctionKind,
-    /// What its manifest says about its tasks; [`Function::task_options`] has what holds.
+    /// The task options in its manifest; [`Function::task_options`] has the effective ones.
     pub options: FunctionOptions,
-    /// Changes whenever the definition does.
+    /// Changes with every change of the definition.
     pub revision: String,
 }
 
@@ -48,30 +48,30 @@ impl Function {
         }
     }
 
-    /// What holds for its tasks, whoever makes them, where they say nothing else: what the manifest says, then the
-    /// defaults of its kind.
+    /// The effective options of its tasks, where the tasks themselves state none: those of the manifest, then the defaults of
+    /// its kind.
     #[must_use]
     pub fn task_options(&self) -> FunctionOptions {
         self.options.clone().or(&FunctionOptions::default_of(&self.kind))
     }
 }
 
-/// What a function, a row or a command line says about tasks; nothing where it says nothing.
+/// Task options of a function, a row or a command line; `None` where unstated.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct FunctionOptions {
-    /// Where they wait.
+    /// The queue.
     pub queue: Option<QueueName>,
-    /// How often each may be tried again.
+    /// Number of retries.
     pub max_retry: Option<u32>,
-    /// How long one attempt may take.
+    /// Time limit of an attempt.
     pub timeout: Option<Duration>,
-    /// How long they are kept after success; zero: not at all.
+    /// How long successful tasks are kept; zero: not at all.
     pub retention: Option<Duration>,
 }
 
 impl FunctionOptions {
-    /// What holds for the tasks of such a function where nothing is said. Tasks of handlers in code keep asynq's
-    /// defaults, because Go servers run and show them too.
+    /// The defaults for the tasks of such a function. Tasks of handlers in code keep asynq's defaults, because Go servers run
+    /// and show them too.
     #[must_use]
     pub fn default_of(kind: &FunctionKind) -> Self {
         match kind {
@@ -80,7 +80,7 @@ impl FunctionOptions {
         }
     }
 
-    /// What holds for the tasks of any command or call where nothing is said.
+    /// The defaults for the tasks of any command or call.
     #[must_use]
     pub fn of_function() -> Self {
         Self {
@@ -90,7 +90,7 @@ impl FunctionOptions {
         }
     }
 
-    /// What a task says differently from a new one of its type.
+    /// The options in which a task differs from a new one of its type.
     #[must_use]
     pub fn of(task: &Task) -> Self {
         let new = Task::new("");
@@ -102,7 +102,7 @@ impl FunctionOptions {
         }
     }
 
-    /// These, and where they say nothing, the others.
+    /// These options, completed by the others.
     #[must_use]
     pub fn or(self, others: &Self) -> Self {
         Self {
@@ -113,7 +113,7 @@ impl FunctionOptions {
         }
     }
 
-    /// Writes what they say into a task.
+    /// Writes the stated options into a task.
     pub fn apply(&self, task: &mut Task) {
         if let Some(queue) = &self.queue {
             task.queue = queue.clone();
@@ -130,7 +130,7 @@ impl FunctionOptions {
     }
 }
 
-/// What running a function means.
+/// The action of a function.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FunctionKind {
     /// A handler registered in code, here or in any other worker of the queue.
@@ -144,26 +144,26 @@ pub enum FunctionKind {
     Http(HttpSpec),
 }
 
-/// A command and how its end is read.
+/// A command and the interpretation of its exit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExecSpec {
     /// Program and arguments. With `shell`, one element: the script.
     pub command: Vec<String>,
-    /// Give the command to `/bin/sh -c`.
+    /// Run the script with `/bin/sh -c`.
     pub shell: bool,
-    /// Where it runs; nothing: a fresh private directory, removed afterwards.
+    /// Working directory; `None`: a fresh private directory, removed afterwards.
     pub cwd: Option<PathBuf>,
     /// Variables set for it. Values may hold `${env:NAME}` and `${file:PATH}`, resolved when it runs.
     pub env: BTreeMap<String, String>,
-    /// Variables of this process that it sees; no others.
+    /// Variables of this process that it inherits; no others.
     pub inherit_env: Vec<String>,
     /// Whether it gets the payload on standard input.
     pub stdin_payload: bool,
-    /// Where its result comes from.
+    /// The source of its result.
     pub result: ExecResult,
-    /// What its exit codes mean.
+    /// The meaning of its exit codes.
     pub exit_codes: ExitCodes,
-    /// How long it may take to end after it was asked to.
+    /// How long it may take to exit after it was asked to.
     pub kill_after: Duration,
 }
 
@@ -185,7 +185,7 @@ impl ExecSpec {
     }
 }
 
-/// Where the result of a command comes from.
+/// The source of a command's result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ExecResult {
     /// The file that `RUNNER_RESULT_FILE` names.
@@ -197,7 +197,7 @@ pub enum ExecResult {
     None,
 }
 
-/// What exit codes mean. A code in none of the lists means "try again".
+/// The meaning of exit codes. A code in none of the lists means "try again".
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExitCodes {
     /// Done.
@@ -206,7 +206,7 @@ pub struct ExitCodes {
     pub retry: Vec<i32>,
     /// Trying again cannot help.
     pub fatal: Vec<i32>,
-    /// There is nothing to do any more.
+    /// There is nothing left to do.
     pub revoke: Vec<i32>,
 }
 
@@ -223,20 +223,20 @@ impl Default for ExitCodes {
     }
 }
 
-/// An HTTP call and how its answer is read.
+/// An HTTP call and the interpretation of its answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HttpSpec {
     /// `POST`, `GET`, …
     pub method: String,
     /// Absolute, `http` or `https`.
     pub url: String,
-    /// Sent along. Values may hold `${env:NAME}` and `${file:PATH}`, resolved when it runs.
+    /// Headers. Values may hold `${env:NAME}` and `${file:PATH}`, resolved when it runs.
     pub headers: BTreeMap<String, String>,
-    /// What is sent.
+    /// The body.
     pub body: HttpBody,
-    /// Statuses that mean "done": ranges, both ends included.
+    /// Statuses that mean "done": inclusive ranges.
     pub success: Vec<(u16, u16)>,
-    /// Statuses that mean "try again": ranges, both ends included.
+    /// Statuses that mean "try again": inclusive ranges.
     pub retry_on: Vec<(u16, u16)>,
 }
 
@@ -254,7 +254,7 @@ impl HttpSpec {
         }
     }
 
-    /// Whether it sends the payload, and as JSON: unless `headers` have another `Content-Type`, it does.
+    /// Whether it sends the payload as JSON: it does unless `headers` have another `Content-Type`.
     #[must_use]
     pub fn sends_json(&self) -> bool {
         let has_body = !["GET", "HEAD"].iter().any(|m| self.method.eq_ignore_ascii_case(m));
@@ -272,7 +272,7 @@ pub fn is_json_type(content_type: &str) -> bool {
     essence.ends_with("/json") || essence.ends_with("+json")
 }
 
-/// What an HTTP call sends.
+/// The body of an HTTP call.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum HttpBody {
     /// The payload.
@@ -305,7 +305,7 @@ impl Functions {
         self.all().get(name).cloned()
     }
 
-    /// All functions by name, as they are now.
+    /// A snapshot of all functions by name.
     #[must_use]
     pub fn all(&self) -> Arc<BTreeMap<String, Arc<Function>>> {
         Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
@@ -317,7 +317,7 @@ impl Functions {
         self.all().keys().cloned().collect()
     }
 
-    /// Puts these in the place of all that were there. Runs that have begun go on with what they began with.
+    /// Replaces all functions. Runs that have started keep their own.
     pub fn replace(&self, functions: Vec<Function>) {
         let map = functions.into_iter().map(|f| (f.name.clone(), Arc::new(f)));
         let map = Arc::new(map.collect());

@@ -1,7 +1,6 @@
 //! The pure rooms of `runner`, from the ground up: time, durations, tasks, functions, cron expressions, schedules.
 //!
-//! Nothing here performs I/O, knows an async runtime, or reads a setting. Whatever needs a store,
-//! a file or a socket lives in a package above.
+//! No I/O, no async runtime, no settings. Code that needs a store, a file or a socket is in a package above.
 
 pub mod chain;
 pub mod clock;

@@ -1,7 +1,7 @@
-//! Aggregators: what makes one task of the tasks that waited together in a group.
+//! Aggregators: functions that combine the tasks of a group into one task.
 //!
-//! Written as an `async fn` that takes a [`Group`] and returns a task, and listed in the registry beside the
-//! handlers. When groups are ripe, and what becomes of the task, is the worker's affair.
+//! An aggregator is an `async fn` that takes a [`Group`] and returns a task, listed in the registry beside the handlers. The
+//! worker decides when groups are ripe and enqueues the task.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,7 +12,7 @@ use runner_core::task::{QueueName, Task, TaskId, TypePattern};
 
 use crate::{BoxFuture, States, TaskError};
 
-/// A task that waited in a group: what its producer stated.
+/// A task of a group, as its producer specified it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GroupTask {
     /// Its identity within its queue.
@@ -21,11 +21,11 @@ pub struct GroupTask {
     pub kind: String,
     /// Its payload, byte for byte; empty if it has none.
     pub payload: Bytes,
-    /// Key-value pairs that travelled with it.
+    /// Key-value pairs that accompany it.
     pub headers: BTreeMap<String, String>,
 }
 
-/// The tasks of a group that are to become one.
+/// The tasks of a group that are to be combined.
 #[derive(Debug, Clone)]
 pub struct Group {
     name: String,
@@ -35,7 +35,7 @@ pub struct Group {
 }
 
 impl Group {
-    /// As a worker makes it. In a test of an aggregator, `States::default()` will do.
+    /// Made by the worker. In a test of an aggregator, `States::default()` will do.
     #[must_use]
     pub fn new(name: impl Into<String>, queue: QueueName, tasks: Vec<GroupTask>, states: Arc<States>) -> Self {
         Self {
@@ -52,13 +52,13 @@ impl Group {
         &self.name
     }
 
-    /// The queue that its tasks wait in, and that the one made of them goes to.
+    /// The queue of its tasks, and of the combined task.
     #[must_use]
     pub fn queue(&self) -> &QueueName {
         &self.queue
     }
 
-    /// Its tasks, those that joined first come first; at least one, at most 10 000.
+    /// Its tasks in the order in which they joined; at least one, at most 10 000.
     #[must_use]
     pub fn tasks(&self) -> &[GroupTask] {
         &self.tasks
@@ -71,13 +71,13 @@ impl Group {
     }
 }
 
-/// What an aggregator may return.
+/// The return type of an aggregator.
 #[diagnostic::on_unimplemented(
     message = "an aggregator cannot return `{Self}`",
     note = "return a Task, or a Result of a Task and any error"
 )]
 pub trait IntoTask {
-    /// The task, or why there is none.
+    /// The task, or the reason why there is none.
     ///
     /// # Errors
     ///
@@ -99,12 +99,12 @@ impl<E: Into<TaskError>> IntoTask for Result<Task, E> {
 
 type Call = Arc<dyn Fn(Group) -> BoxFuture<'static, Result<Task, TaskError>> + Send + Sync>;
 
-/// An aggregator that was found.
+/// A matching aggregator.
 #[derive(Clone)]
 pub struct Aggregator(Call);
 
 impl Aggregator {
-    /// Makes one task of a group. A panic of the aggregator comes through; the caller catches it.
+    /// Combines the tasks of a group. Does not catch panics; the caller does.
     #[must_use]
     pub fn call(&self, group: Group) -> BoxFuture<'static, Result<Task, TaskError>> {
         (self.0)(group)
@@ -125,7 +125,7 @@ pub(crate) struct Aggregators {
 }
 
 impl Aggregators {
-    /// Adds one; false, and nothing changed, if there is one of this pattern.
+    /// Adds one; returns false, with nothing changed, if the pattern is taken.
     pub(crate) fn add<F, Fut>(&mut self, pattern: &str, aggregator: F) -> bool
     where
         F: Fn(Group) -> Fut + Clone + Send + Sync + 'static,
@@ -133,7 +133,7 @@ impl Aggregators {
     {
         let call: Call = Arc::new(move |group| {
             let aggregator = aggregator.clone();
-            // Called within the future: a panic before its first wait is caught like any other.
+            // Called within the future, so that a panic before its first await is caught like any other.
             Box::pin(async move { aggregator(group).await.into_task() })
         });
         let (list, name) = match TypePattern::parse(pattern) {
@@ -147,7 +147,7 @@ impl Aggregators {
         true
     }
 
-    /// That of the very name, else that of the longest prefix.
+    /// The aggregator with exactly this name, else the one with the longest prefix.
     pub(crate) fn find(&self, group: &str) -> Option<Aggregator> {
         let by_prefix = || {
             let fits = self.prefixes.iter().filter(|(prefix, _)| group.starts_with(*prefix));

@@ -1,6 +1,6 @@
-//! What a handler may know of the task that it runs.
+//! The context of a handler: everything it may know about its task.
 //!
-//! Read only, and without a way back to the broker: how the task ends is said by the handler's result.
+//! Read only, without access to the broker: the handler's result decides how the task ends.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,7 +13,7 @@ use tokio::sync::watch;
 
 use crate::{LeaseLimits, RunLog, States, Stop, StopReason};
 
-/// The facts of one attempt, as the worker states them.
+/// The facts of one attempt, supplied by the worker.
 #[derive(Debug, Clone)]
 pub struct CtxParts {
     /// The task's identity within its queue; the same for every attempt.
@@ -24,13 +24,13 @@ pub struct CtxParts {
     pub payload: Bytes,
     /// The queue it was claimed from.
     pub queue: QueueName,
-    /// Which attempt this is, from 1.
+    /// Number of this attempt, from 1.
     pub attempt: u32,
-    /// How many attempts there are at most: retries allowed, plus one.
+    /// Maximum number of attempts: retries allowed, plus one.
     pub max_attempts: u32,
-    /// Key-value pairs that the producer sent along.
+    /// Key-value pairs from the producer.
     pub headers: BTreeMap<String, String>,
-    /// The instant at which this attempt is stopped.
+    /// When this attempt is stopped.
     pub deadline: Option<Timestamp>,
     /// How long this attempt may take, counted from its start.
     pub time_limit: Option<Duration>,
@@ -45,12 +45,12 @@ struct Inner {
     result: Mutex<Option<Bytes>>,
 }
 
-/// What a handler may know of its task. A clone is one atomic increment.
+/// The context of an attempt. A clone is one atomic increment.
 #[derive(Debug, Clone)]
 pub struct Ctx(Arc<Inner>);
 
 impl Ctx {
-    /// The context of one attempt. `stop` is the switch that the worker throws to end it early.
+    /// The context of one attempt. The worker uses `stop` to end it early.
     #[must_use]
     pub fn new(parts: CtxParts, stop: Stop, states: Arc<States>) -> Self {
         Self(Arc::new(Inner {
@@ -86,25 +86,25 @@ impl Ctx {
         &self.0.parts.queue
     }
 
-    /// Which attempt this is, from 1.
+    /// Number of this attempt, from 1.
     #[must_use]
     pub fn attempt(&self) -> u32 {
         self.0.parts.attempt
     }
 
-    /// How many attempts there are at most.
+    /// Maximum number of attempts.
     #[must_use]
     pub fn max_attempts(&self) -> u32 {
         self.0.parts.max_attempts
     }
 
-    /// Key-value pairs that the producer sent along.
+    /// Key-value pairs from the producer.
     #[must_use]
     pub fn headers(&self) -> &BTreeMap<String, String> {
         &self.0.parts.headers
     }
 
-    /// The instant at which this attempt is stopped.
+    /// When this attempt is stopped.
     #[must_use]
     pub fn deadline(&self) -> Option<Timestamp> {
         self.0.parts.deadline
@@ -116,44 +116,44 @@ impl Ctx {
         self.0.parts.time_limit
     }
 
-    /// Waits until this attempt is to stop, and says why. A handler that waits for something long selects on
-    /// this; one that does not is dropped after a while.
+    /// Waits until this attempt must stop, and returns why. Handlers with long waits select on this; a handler that does not is
+    /// dropped after a while.
     pub fn cancelled(&self) -> impl Future<Output = StopReason> + Send + 'static {
         self.0.stop.stopped()
     }
 
-    /// Whether this attempt is to stop.
+    /// Whether this attempt must stop.
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
         self.0.stop.is_stopped()
     }
 
-    /// Why this attempt is to stop; nothing while it may go on.
+    /// Why this attempt must stop; `None` while it may continue.
     #[must_use]
     pub fn stop_reason(&self) -> Option<StopReason> {
         self.0.stop.reason()
     }
 
-    /// How long this attempt may go on if nothing more is heard of its lease, kept up to date. For handlers whose work is
-    /// done by another process: that must end by itself when this one is frozen.
+    /// How long this attempt may continue unless its lease is extended, kept up to date. For handlers whose work is done by
+    /// another process, which must end by itself if this one is frozen.
     #[must_use]
     pub fn held(&self) -> watch::Receiver<Option<LeaseLimits>> {
         self.0.stop.held()
     }
 
-    /// What this run wrote; shown with the attempt. Bounded, see [`RunLog`].
+    /// The log of this run, shown with the attempt. Bounded, see [`RunLog`].
     #[must_use]
     pub fn log(&self) -> &RunLog {
         &self.0.log
     }
 
-    /// Keeps `result` as what this task has returned so far: it stays with the task whatever becomes of the attempt, unless
-    /// the handler returns another one. The last call counts; as long as a returned result may be (1 MiB).
+    /// Stores `result` as the task's result so far: it stays with the task however the attempt ends, unless the handler returns
+    /// another one. The last call counts; the limit is that of a returned result (1 MiB).
     pub fn keep_result(&self, result: impl Into<Bytes>) {
         *self.0.result.lock().unwrap_or_else(PoisonError::into_inner) = Some(result.into());
     }
 
-    /// What was kept last, for the worker.
+    /// The last stored result, for the worker.
     #[must_use]
     pub fn take_result(&self) -> Option<Bytes> {
         self.0.result.lock().unwrap_or_else(PoisonError::into_inner).take()

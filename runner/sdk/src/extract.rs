@@ -1,4 +1,4 @@
-//! What a handler may ask for by naming it as an argument.
+//! Extractors: values that a handler gets by naming them as arguments.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ pub trait FromTask: Sized {
     ///
     /// # Errors
     ///
-    /// What is to become of the task if the value cannot be made; the handler is not called then.
+    /// The outcome of the task if the value cannot be made; the handler is not called then.
     fn from_task(cx: &Ctx) -> Result<Self, TaskError>;
 }
 
@@ -54,7 +54,7 @@ pub struct State<T>(pub Arc<T>);
 
 impl<T: Send + Sync + 'static> FromTask for State<T> {
     fn from_task(cx: &Ctx) -> Result<Self, TaskError> {
-        // Retried: a worker that is wired rightly may be next to claim it.
+        // Retried: a correctly configured worker may claim it next.
         let missing = || {
             let name = std::any::type_name::<T>();
             TaskError::retry(format!("misconfigured: the registry has no state `{name}`"))
@@ -69,7 +69,7 @@ impl FromTask for Ctx {
     }
 }
 
-/// What may or may not be there: `Option<State<Mailer>>`.
+/// An optional value: `Option<State<Mailer>>`.
 impl<T: Send + Sync + 'static> FromTask for Option<State<T>> {
     fn from_task(cx: &Ctx) -> Result<Self, TaskError> {
         Ok(cx.state().map(State))

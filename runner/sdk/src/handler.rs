@@ -1,20 +1,20 @@
-//! What can be called for a task: any `async fn` of up to eight extractors.
+//! Handlers: any `async fn` of up to eight extractors.
 
 use std::pin::Pin;
 
 use crate::{Ctx, FromTask, IntoOutcome, Outcome};
 
-/// A future without its type.
+/// A boxed future.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// Something that runs a task. Written as an `async fn`; nobody implements this by hand.
+/// Runs a task. Implemented for `async fn`; not meant to be implemented by hand.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a handler",
     note = "a handler is an `async fn` of up to eight arguments (Payload<T>, Raw, State<T>, Ctx, …)",
     note = "it returns (), String, Bytes, Json<T>, Outcome, or a Result of one of these and any error"
 )]
 pub trait Handler<Args>: Clone + Send + Sync + 'static {
-    /// Makes the arguments from the task and runs it.
+    /// Extracts the arguments from the task and runs it.
     fn call(self, cx: Ctx) -> impl Future<Output = Outcome> + Send + 'static;
 }
 

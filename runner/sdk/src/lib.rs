@@ -1,9 +1,8 @@
-//! What authors of handlers see: the handler trait, extractors, the registry, outcomes, a test helper.
+//! The API for authors of handlers: the handler trait, extractors, the registry, outcomes, a test helper.
 //!
-//! A handler is a plain `async fn`. Its arguments say what it wants of the task ([`Payload`], [`State`],
-//! [`Ctx`], …), its result says how the task ended. Handlers are listed by name in a [`Registry`]; a name
-//! that is taken is refused, nothing registers itself behind one's back. This package knows no broker,
-//! no worker and no settings.
+//! A handler is a plain `async fn`. Its arguments are extractors ([`Payload`], [`State`], [`Ctx`], …), its result determines
+//! how the task ends. Handlers are listed by name in a [`Registry`]; a duplicate name is refused, and nothing registers
+//! itself implicitly. This package knows no broker, no worker and no settings.
 //!
 //! ```
 //! use runner_sdk::testing::Trial;
@@ -14,7 +13,7 @@
 //! #[derive(serde::Deserialize)]
 //! struct Invoice { number: u32, cents: String }
 //!
-//! // An error made by `?` is tried again; `skip_retry` says that trying again cannot help.
+//! // An error from `?` is retried; `skip_retry` means that a retry cannot help.
 //! async fn invoice(Payload(i): Payload<Invoice>, State(shop): State<Shop>) -> Result<String, TaskError> {
 //!     let cents: u64 = i.cents.parse::<u64>().skip_retry()?;
 //!     Ok(format!("#{}: {} {}", i.number, cents / 100, shop.currency))

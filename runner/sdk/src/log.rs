@@ -1,22 +1,22 @@
-//! What one run wrote: a bounded text of lines, which the worker keeps with the attempt.
+//! The log of one run: a bounded text of lines, which the worker stores with the attempt.
 //!
-//! The beginning says what was attempted, the end says how it failed; so when there is too much, the middle goes.
-//! Not the log of the process: that is `tracing`.
+//! The beginning shows what was attempted, the end how it failed; so when there is too much, the middle is dropped. Not the
+//! log of the process: that is `tracing`.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::time::Instant;
 
-/// Most bytes kept of one run's log: enough to read, small enough to keep with each attempt in Redis.
+/// Maximum bytes of one run's log: enough to read, small enough to store with each attempt in Redis.
 pub const RUN_LOG_MAX_BYTES: usize = 256 * 1024;
 
-/// Most bytes of one line; the rest of a longer line is cut, so that one line cannot push out all others.
+/// Maximum bytes of one line; the rest is cut, so that one line cannot push out all others.
 pub const RUN_LOG_LINE_BYTES: usize = 64 * 1024;
 
 const HEAD_BYTES: usize = RUN_LOG_MAX_BYTES / 4;
 
-/// Room for the line that says how much is missing, within the whole bound.
+/// Room for the line that counts the dropped bytes, within the whole bound.
 const NOTE_BYTES: usize = 80;
 const TAIL_BYTES: usize = RUN_LOG_MAX_BYTES - HEAD_BYTES - NOTE_BYTES;
 
@@ -30,7 +30,7 @@ pub struct RunLog {
 #[derive(Debug, Default)]
 struct Text {
     head: String,
-    /// Set by the first line that did not fit, so that no later, shorter line jumps ahead of it.
+    /// Set by the first line that did not fit, so that no later, shorter line appears before it.
     head_full: bool,
     tail: VecDeque<String>,
     tail_bytes: usize,
@@ -48,8 +48,7 @@ impl Default for RunLog {
 }
 
 impl RunLog {
-    /// Adds a text, line by line, each marked with the time since the start and the stream it came from
-    /// (`out`, `err`, `log`).
+    /// Adds a text, line by line, each with the time since the start and its stream (`out`, `err`, `log`).
     pub fn push(&self, stream: &str, text: &str) {
         let seconds = self.start.elapsed().as_secs_f64();
         for line in text.strip_suffix('\n').unwrap_or(text).split('\n') {
@@ -64,7 +63,7 @@ impl RunLog {
         }
     }
 
-    /// Takes the whole text and leaves the log empty; nothing if no line was written.
+    /// Takes the whole text and empties the log; `None` if no line was written.
     #[must_use]
     pub fn take(&self) -> Option<String> {
         let text = std::mem::take(&mut *self.lock());
@@ -102,13 +101,13 @@ impl Text {
     }
 }
 
-/// The part of a line that is kept, and how many bytes were cut.
+/// The part of a line that fits, and the number of bytes cut.
 fn cut(line: &str) -> (&str, usize) {
     if line.len() <= RUN_LOG_LINE_BYTES {
         return (line, 0);
     }
-    let kept = &line[..line.floor_char_boundary(RUN_LOG_LINE_BYTES)];
-    (kept, line.len() - kept.len())
+    let start = &line[..line.floor_char_boundary(RUN_LOG_LINE_BYTES)];
+    (start, line.len() - start.len())
 }
 
 #[cfg(test)]
@@ -132,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_are_kept_as_they_are_even_empty_ones() {
+    fn lines_are_preserved_even_empty_ones() {
         let log = RunLog::default();
         log.push("out", "a\r\n\nb\n");
         let text = log.take().unwrap();

@@ -14,12 +14,12 @@ use serde::Serialize;
 /// What a handler wants to become of its task.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
-    /// Done. The bytes are kept with the task for as long as its retention says.
+    /// Done. The result is kept with the task for its retention.
     Success(Option<Bytes>),
-    /// Failed; try again after the task's usual delay, while it has retries left.
+    /// Failed; retry after the task's usual delay, while it has retries left.
     Retry(String),
-    /// Failed, and the other side said when to try again: after this delay instead of the usual one, while the task
-    /// has retries left.
+    /// Failed; retry after this delay instead of the usual one, while the task has retries left. For a server that says
+    /// when to try again.
     RetryAfter {
         /// How long to wait. The worker waits at least 1 s and at most 90 days.
         after: Duration,
@@ -28,12 +28,12 @@ pub enum Outcome {
     },
     /// Failed, and trying again cannot help: archived at once.
     Skip(String),
-    /// Nothing is wrong, but it is too early: run again after this delay, without using up a retry.
+    /// Not a failure, but too early: run again after this delay, without using a retry.
     Snooze {
         /// How long to wait.
         delay: Duration,
     },
-    /// There is nothing to do any more: removed, neither retried nor archived.
+    /// Nothing left to do: the task is removed, neither retried nor archived.
     Revoke(String),
 }
 
@@ -44,18 +44,17 @@ impl Outcome {
         Self::Success(Some(result.into()))
     }
 
-    /// Done, with nothing to show.
+    /// Done, without a result.
     #[must_use]
     pub fn done() -> Self {
         Self::Success(None)
     }
 }
 
-/// Why a handler gave up, and what is to happen then.
+/// Why a handler gave up, and what should happen next.
 ///
-/// Every standard error becomes one by `?`, to be tried again; [`ResultExt`] names the other ends. Like the
-/// error types of other programs it does not implement [`std::error::Error`] itself: that is what makes the
-/// conversion possible.
+/// `?` converts every standard error into one that is retried; [`ResultExt`] selects the other endings. Like the error types
+/// of other programs it does not implement [`std::error::Error`] itself: that is what makes the conversion possible.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TaskError(Outcome);
 
@@ -65,7 +64,7 @@ impl TaskError {
         Self(Outcome::Retry(error.to_string()))
     }
 
-    /// Try again after this delay instead of the usual one; like any failure it uses up a retry.
+    /// Retry after this delay instead of the usual one; uses a retry like any failure.
     pub fn retry_after(after: Duration, error: impl fmt::Display) -> Self {
         let error = error.to_string();
         Self(Outcome::RetryAfter { after, error })
@@ -76,18 +75,18 @@ impl TaskError {
         Self(Outcome::Skip(error.to_string()))
     }
 
-    /// There is nothing to do any more.
+    /// There is nothing left to do.
     pub fn revoke(reason: impl fmt::Display) -> Self {
         Self(Outcome::Revoke(reason.to_string()))
     }
 
-    /// Too early; run again after this delay, without using up a retry.
+    /// Too early; run again after this delay, without using a retry.
     #[must_use]
     pub fn snooze(delay: Duration) -> Self {
         Self(Outcome::Snooze { delay })
     }
 
-    /// The outcome that it stands for.
+    /// Converts to an outcome.
     #[must_use]
     pub fn into_outcome(self) -> Outcome {
         self.0
@@ -119,7 +118,7 @@ impl<E: Error + Send + Sync + 'static> From<E> for TaskError {
     }
 }
 
-/// Says what an error means for the task, where `?` alone would mean "try again".
+/// Selects what an error means for the task, where `?` alone means "try again".
 pub trait ResultExt<T> {
     /// Trying again cannot help.
     ///
@@ -128,14 +127,14 @@ pub trait ResultExt<T> {
     /// The error, as [`TaskError::skip`].
     fn skip_retry(self) -> Result<T, TaskError>;
 
-    /// Try again after this delay instead of the usual one; like any failure it uses up a retry.
+    /// Retry after this delay instead of the usual one; uses a retry like any failure.
     ///
     /// # Errors
     ///
     /// The error, as [`TaskError::retry_after`].
     fn retry_after(self, after: Duration) -> Result<T, TaskError>;
 
-    /// There is nothing to do any more.
+    /// There is nothing left to do.
     ///
     /// # Errors
     ///
@@ -157,17 +156,17 @@ impl<T, E: Into<TaskError>> ResultExt<T> for Result<T, E> {
     }
 }
 
-/// A result that is kept as JSON.
+/// A result that is stored as JSON.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Json<T>(pub T);
 
-/// What a handler may return.
+/// The return type of a handler.
 #[diagnostic::on_unimplemented(
     message = "a handler cannot return `{Self}`",
     note = "return (), String, Bytes, Json<T>, Outcome, or a Result of one of these and any error"
 )]
 pub trait IntoOutcome {
-    /// The outcome that it stands for.
+    /// Converts to an outcome.
     fn into_outcome(self) -> Outcome;
 }
 
@@ -211,7 +210,7 @@ impl<T: Serialize> IntoOutcome for Json<T> {
     fn into_outcome(self) -> Outcome {
         match serde_json::to_vec(&self.0) {
             Ok(bytes) => Outcome::success(bytes),
-            // The work is done by now; only its description is lost. Running it again would do it twice.
+            // The work is done; only its description is lost. A retry would do the work twice.
             Err(error) => Outcome::Skip(format!("the result cannot be written as JSON: {error}")),
         }
     }
@@ -251,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cause_is_not_said_twice() {
+    fn a_cause_is_not_repeated() {
         #[derive(Debug, thiserror::Error)]
         #[error("cannot send: {0}")]
         struct Wordy(#[source] std::io::Error);
@@ -275,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn results_are_kept_as_bytes() {
+    fn results_are_stored_as_bytes() {
         let json: Result<_, TaskError> = Ok(Json(vec![1, 2]));
         assert_eq!(json.into_outcome(), Outcome::success("[1,2]"));
         assert_eq!(().into_outcome(), Outcome::Success(None));

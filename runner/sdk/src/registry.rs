@@ -1,4 +1,4 @@
-//! Which handler runs which task type: listed by hand, refused when a name is taken, then fixed.
+//! Which handler runs which task type: an explicit list that refuses duplicates and is then fixed.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,9 +15,9 @@ type Names = Box<dyn Fn() -> Vec<String> + Send + Sync>;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{what} `{name}` is registered twice; remove one of them, or give it another name")]
 pub struct DuplicateName {
-    /// What is there twice: "handler", "prefix", "aggregator", "state".
+    /// The kind of duplicate: "handler", "prefix", "aggregator", "state".
     pub what: &'static str,
-    /// The name that is taken.
+    /// The duplicate name.
     pub name: String,
 }
 
@@ -28,9 +28,9 @@ struct Prefix {
     found: HandlerMatch,
 }
 
-/// The list of handlers while it is written.
+/// The list of handlers while it is built.
 ///
-/// The names are stored with every task in every store: renaming one orphans the tasks that wait.
+/// The names are stored with every task in every store: renaming one orphans waiting tasks.
 #[derive(Default)]
 pub struct Registry {
     exact: BTreeMap<String, HandlerMatch>,
@@ -47,8 +47,8 @@ impl Registry {
         Self::default()
     }
 
-    /// Runs tasks of this type with `handler`. A name that ends in `:` or `.` stands for all types that begin
-    /// with it, as [`Registry::on_prefix`].
+    /// Runs tasks of this type with `handler`. A name that ends in `:` or `.` matches all types that begin with it, as
+    /// [`Registry::on_prefix`].
     #[must_use]
     pub fn on<H: Handler<A>, A: 'static>(mut self, name: &str, handler: H) -> Self {
         if name.ends_with([':', '.']) {
@@ -61,15 +61,14 @@ impl Registry {
         self
     }
 
-    /// Runs all tasks whose type begins with `prefix` and that no longer name matches. An empty prefix takes
-    /// whatever is left.
+    /// Runs all tasks whose type begins with `prefix` and matches no longer name. An empty prefix matches every remaining type.
     #[must_use]
     pub fn on_prefix<H: Handler<A>, A: 'static>(self, prefix: &str, handler: H) -> Self {
         self.add_prefix(prefix, None, None, erase(handler))
     }
 
-    /// As [`Registry::on_prefix`], for those types alone of which `knows` says so. It is asked each time, with
-    /// what follows the prefix, and must be quick.
+    /// As [`Registry::on_prefix`], but only for types that `knows` accepts. It is called for each look-up with the rest of the
+    /// type after the prefix, and must be fast.
     #[must_use]
     pub fn on_prefix_if<H: Handler<A>, A: 'static>(
         self,
@@ -80,8 +79,8 @@ impl Registry {
         self.add_prefix(prefix, Some(Box::new(knows)), None, erase(handler))
     }
 
-    /// As [`Registry::on_prefix_if`], where `names` can list what is known (what follows the prefix of each),
-    /// so that [`Handlers::names`] shows concrete names.
+    /// As [`Registry::on_prefix_if`], where `names` lists the known types (without the prefix), so that [`Handlers::names`]
+    /// shows concrete names.
     #[must_use]
     pub fn on_prefix_listed<H: Handler<A>, A: 'static>(
         self,
@@ -94,8 +93,8 @@ impl Registry {
         self.add_prefix(prefix, Some(knows), Some(names), erase(handler))
     }
 
-    /// Says which delays the failed tasks of the handler wait that was listed last under this name or prefix, where it
-    /// states none itself. Without this they are asynq's.
+    /// Sets the retry delays of the handler or prefix that was added last under this name, for failures that state none. The
+    /// default is asynq's.
     #[must_use]
     pub fn backoff(mut self, name: &str, backoff: Backoff) -> Self {
         let prefix = self.prefixes.iter_mut().find(|p| p.prefix == name);
@@ -105,12 +104,12 @@ impl Registry {
         self
     }
 
-    /// Makes one task of the tasks that wait together in a group of this name; a pattern that ends in `*` stands
-    /// for all groups whose name begins with what is before it. The very name wins, then the longest prefix.
+    /// Adds an aggregator for the group of this name; a pattern that ends in `*` matches all groups with that prefix. An exact
+    /// name wins, then the longest prefix.
     ///
-    /// Tasks of groups without an aggregator wait for a worker that has one. The task that is returned is enqueued
-    /// with its own options, always into the queue of the group. After an error or a panic, and when the worker
-    /// dies, the tasks go back to their group within about two minutes, and are put together again.
+    /// Tasks of groups without an aggregator wait for a worker that has one. The returned task is enqueued with its own options,
+    /// always into the queue of the group. After an error or a panic, and when the worker dies, the tasks return to their group
+    /// within about two minutes and are aggregated again.
     ///
     /// ```
     /// use runner_sdk::{Group, Registry, Task};
@@ -134,7 +133,7 @@ impl Registry {
         self.refuse("aggregator", pattern)
     }
 
-    /// Shares a value with all handlers, which ask for it as [`crate::State`]. One of each type.
+    /// Shares a value with all handlers, which extract it as [`crate::State`]. One of each type.
     #[must_use]
     pub fn state<T: Send + Sync + 'static>(mut self, value: T) -> Self {
         if self.states.add(value) {
@@ -149,13 +148,13 @@ impl Registry {
         self.states.get()
     }
 
-    /// The names that were refused so far.
+    /// The duplicates so far.
     #[must_use]
     pub fn errors(&self) -> &[DuplicateName] {
         &self.errors
     }
 
-    /// Closes the list.
+    /// Finishes the list.
     ///
     /// # Errors
     ///
@@ -217,13 +216,12 @@ struct Built {
     states: Arc<States>,
 }
 
-/// The list of handlers, closed. A clone is one atomic increment.
+/// The finished list of handlers. A clone is one atomic increment.
 #[derive(Clone)]
 pub struct Handlers(Arc<Built>);
 
 impl Handlers {
-    /// The handler of this task type: the one of that very name, else the one of the longest prefix that
-    /// knows the type.
+    /// The handler of this task type: the one with exactly this name, else the one with the longest prefix that knows the type.
     #[must_use]
     pub fn find(&self, kind: &str) -> Option<HandlerMatch> {
         if let Some(found) = self.0.exact.get(kind) {
@@ -237,13 +235,13 @@ impl Handlers {
         Some(prefix.found.clone())
     }
 
-    /// Whether a task of this type would find a handler now.
+    /// Whether a task of this type has a handler now.
     #[must_use]
     pub fn knows(&self, kind: &str) -> bool {
         self.find(kind).is_some()
     }
 
-    /// What can be run now, sorted: names as they are, a prefix as `prefix*`, or as the names it lists.
+    /// The types that can run now, sorted: names, prefixes as `prefix*`, or the names that a prefix lists.
     #[must_use]
     pub fn names(&self) -> Vec<String> {
         let mut all: Vec<String> = self.0.exact.keys().cloned().collect();
@@ -282,7 +280,7 @@ impl fmt::Debug for Handlers {
     }
 }
 
-/// A handler that was found.
+/// A matching handler.
 #[derive(Clone)]
 pub struct HandlerMatch {
     call: Call,
@@ -290,13 +288,13 @@ pub struct HandlerMatch {
 }
 
 impl HandlerMatch {
-    /// Runs the task. A panic of the handler comes through; the caller catches it.
+    /// Runs the task. Does not catch panics; the caller does.
     #[must_use]
     pub fn call(&self, cx: Ctx) -> BoxFuture<'static, Outcome> {
         (self.call)(cx)
     }
 
-    /// Which delays its failed tasks wait.
+    /// The retry delays of its failed tasks.
     #[must_use]
     pub fn backoff(&self) -> Backoff {
         self.backoff

@@ -1,4 +1,4 @@
-//! The values that handlers share (clients, settings), one of each type. Filled by the registry, read only after.
+//! Values shared by handlers (clients, settings), one of each type. Filled by the registry, read only afterwards.
 
 use std::any::{Any, TypeId};
 use std::collections::HashMap;
@@ -17,7 +17,7 @@ impl States {
         any.downcast().ok()
     }
 
-    /// Adds a value; false, and nothing changed, if there is one of this type.
+    /// Adds a value; returns false, with nothing changed, if there is one of this type.
     pub(crate) fn add<T: Send + Sync + 'static>(&mut self, value: T) -> bool {
         if self.0.contains_key(&TypeId::of::<T>()) {
             return false;

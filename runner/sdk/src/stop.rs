@@ -1,4 +1,4 @@
-//! How a running handler learns that it is to stop, and why. Who decides that is the worker's affair.
+//! How a running handler learns that it must stop, and why. Not here: when it must (the worker).
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering, fence};
@@ -8,18 +8,18 @@ use std::time::Instant;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-/// Why a running task is to stop.
+/// Why a running task must stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum StopReason {
-    /// Someone cancelled this attempt; the task is tried again if retries are left.
+    /// This attempt was cancelled; the task is retried if retries are left.
     Cancelled,
-    /// Someone ended this task for good.
+    /// The task was ended for good.
     Ended,
     /// Its time limit or its deadline is over.
     Deadline,
     /// The process is shutting down; the task goes back to its queue.
     Shutdown,
-    /// The broker gave the task to another worker; nothing done from now on counts.
+    /// The broker gave the task to another worker; the work of this attempt no longer counts.
     LeaseLost,
 }
 
@@ -35,8 +35,8 @@ impl fmt::Display for StopReason {
     }
 }
 
-/// How long a running task may go on if nothing more is heard of its lease: for what runs it in another process, which
-/// must end by itself when this one is frozen.
+/// How long a running task may continue unless its lease is extended: for work in another process, which must end by itself
+/// if this one is frozen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LeaseLimits {
     /// When it must be asked to end.
@@ -45,7 +45,8 @@ pub struct LeaseLimits {
     pub kill: Instant,
 }
 
-/// The switch of one running task. Clones share it; it can be thrown once, and after that the lease can still be lost.
+/// The stop switch of one running task. Clones share it; it can be triggered once, and after that the lease can still be
+/// lost.
 #[derive(Debug, Clone, Default)]
 pub struct Stop(Arc<Inner>);
 
@@ -62,36 +63,36 @@ struct Inner {
 #[derive(Debug, Default)]
 struct Holding {
     last: Option<LeaseLimits>,
-    /// Made by the first who listens: most tasks end before anybody does.
-    told: Option<watch::Sender<Option<LeaseLimits>>>,
+    /// Created by the first listener: most tasks end without one.
+    updates: Option<watch::Sender<Option<LeaseLimits>>>,
 }
 
 /// Something that happens at most once.
 #[derive(Debug, Default)]
 struct Signal {
-    given: AtomicBool,
-    /// Made by the first who waits: most tasks end before anybody does.
+    triggered: AtomicBool,
+    /// Created by the first waiter: most tasks end without one.
     token: OnceLock<CancellationToken>,
 }
 
 impl Signal {
-    fn give(&self) {
-        self.given.store(true, Ordering::Release);
-        // Either this sees the token, or whoever makes it sees that the signal was given.
+    fn trigger(&self) {
+        self.triggered.store(true, Ordering::Release);
+        // The fences order flag and token: either this sees the token, or its creator sees the flag.
         fence(Ordering::SeqCst);
         if let Some(token) = self.token.get() {
             token.cancel();
         }
     }
 
-    fn is_given(&self) -> bool {
-        self.given.load(Ordering::Acquire)
+    fn is_triggered(&self) -> bool {
+        self.triggered.load(Ordering::Acquire)
     }
 
     fn listen(&self) -> &CancellationToken {
         let token = self.token.get_or_init(CancellationToken::new);
         fence(Ordering::SeqCst);
-        if self.is_given() {
+        if self.is_triggered() {
             token.cancel();
         }
         token
@@ -99,65 +100,68 @@ impl Signal {
 }
 
 impl Stop {
-    /// A switch that is not thrown.
+    /// A switch that has not been triggered.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Throws the switch. The first reason stays; later ones are ignored, except that a lost lease is remembered
-    /// beside it: it shortens the time that is left.
+    /// Triggers the switch. The first reason stays; later ones are ignored, except that a lost lease is recorded in addition: it
+    /// shortens the remaining time.
     pub fn stop(&self, reason: StopReason) {
         self.0.reason.get_or_init(|| reason);
-        self.0.thrown.give();
+        self.0.thrown.trigger();
         if reason == StopReason::LeaseLost {
-            self.0.lease_lost.give();
+            self.0.lease_lost.trigger();
         }
     }
 
-    /// Says how long the task may go on unless this is said again.
+    /// Sets how long the task may continue unless this is called again.
     pub fn hold(&self, hold: LeaseLimits) {
         let mut holding = self.0.hold.lock().unwrap_or_else(PoisonError::into_inner);
         holding.last = Some(hold);
-        if let Some(told) = &holding.told {
-            told.send_replace(Some(hold));
+        if let Some(updates) = &holding.updates {
+            updates.send_replace(Some(hold));
         }
     }
 
-    /// How long the task may go on, kept up to date; nothing if nobody ever said so.
+    /// How long the task may continue, kept up to date; `None` until it is set.
     #[must_use]
     pub fn held(&self) -> watch::Receiver<Option<LeaseLimits>> {
         let mut holding = self.0.hold.lock().unwrap_or_else(PoisonError::into_inner);
         let last = holding.last;
-        holding.told.get_or_insert_with(|| watch::Sender::new(last)).subscribe()
+        holding
+            .updates
+            .get_or_insert_with(|| watch::Sender::new(last))
+            .subscribe()
     }
 
-    /// Throws the switch because someone ended the task for good, and says who, and why. That is remembered beside
-    /// any reason that was there before.
+    /// Triggers the switch because the task was ended for good. `words` names who and why, and is recorded in addition to any
+    /// earlier reason.
     pub fn end(&self, words: String) {
         self.0.ended.get_or_init(|| words);
         self.stop(StopReason::Ended);
     }
 
-    /// Who ended the task for good, and why, if someone did.
+    /// Who ended the task for good, and why; `None` if no one did.
     #[must_use]
     pub fn ended(&self) -> Option<&str> {
         self.0.ended.get().map(String::as_str)
     }
 
-    /// The reason, once thrown.
+    /// The reason, once triggered.
     #[must_use]
     pub fn reason(&self) -> Option<StopReason> {
         self.0.reason.get().copied()
     }
 
-    /// Whether the switch was thrown.
+    /// Whether the switch was triggered.
     #[must_use]
     pub fn is_stopped(&self) -> bool {
         self.reason().is_some()
     }
 
-    /// A token that falls with this switch, for libraries that take one. Cancelling it stops nothing else.
+    /// A token that is cancelled with this switch, for libraries that take one. Cancelling it does not trigger the switch.
     #[must_use]
     pub fn token(&self) -> CancellationToken {
         self.0.thrown.listen().child_token()
@@ -166,7 +170,7 @@ impl Stop {
     /// Whether the lease is lost, whatever the reason of the stop was.
     #[must_use]
     pub fn is_lease_lost(&self) -> bool {
-        self.0.lease_lost.is_given()
+        self.0.lease_lost.is_triggered()
     }
 
     /// Waits until the lease is lost, whatever the reason of the stop was.
@@ -175,7 +179,7 @@ impl Stop {
         async move { this.0.lease_lost.listen().cancelled().await }
     }
 
-    /// Waits until the switch is thrown.
+    /// Waits until the switch is triggered.
     pub fn stopped(&self) -> impl Future<Output = StopReason> + Send + 'static {
         let this = self.clone();
         async move {
@@ -202,7 +206,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_lost_lease_is_told_also_after_another_reason() {
+    async fn a_lost_lease_is_reported_even_after_another_reason() {
         let stop = Stop::new();
         stop.stop(StopReason::Deadline);
         let waiting = tokio::spawn(stop.lease_lost());
@@ -237,7 +241,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn whoever_listens_hears_how_long_it_may_go_on() {
+    async fn listeners_learn_how_long_the_task_may_continue() {
         #[allow(clippy::disallowed_methods)] // two instants that differ
         let now = Instant::now();
         let hold = |seconds| LeaseLimits {

@@ -1,4 +1,4 @@
-//! Runs a handler with a task made up for the purpose and shows the outcome: no broker, no worker.
+//! Runs a handler with a made-up task and returns the outcome: no broker, no worker.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::{Ctx, CtxParts, DuplicateName, Handlers, Outcome, Registry, Stop};
 
-/// A task made up for a test.
+/// A made-up task for a test.
 ///
 /// ```
 /// # use runner_sdk::{testing::Trial, Ctx, Outcome, Registry};
@@ -31,16 +31,16 @@ pub struct Trial {
     stop: Stop,
 }
 
-/// What a trial showed.
+/// The result of a trial.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TrialReport {
     /// How the run ended.
     pub outcome: Outcome,
-    /// What it wrote; empty if nothing.
+    /// The run's log; empty if nothing was written.
     pub log: String,
 }
 
-/// Why there was nothing to try.
+/// Why the trial could not run.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TrialError {
     /// The registry has a name twice.
@@ -93,7 +93,7 @@ impl Trial {
         Ok(self.payload(bytes))
     }
 
-    /// Sets which attempt it is, from 1.
+    /// Sets the number of the attempt, from 1.
     #[must_use]
     pub fn attempt(mut self, attempt: u32) -> Self {
         self.parts.attempt = attempt;
@@ -107,7 +107,7 @@ impl Trial {
         self
     }
 
-    /// States when and after how long the attempt ends. Nothing enforces it here: throw [`Trial::stop`].
+    /// Sets when and after how long the attempt ends. Nothing enforces it here: use [`Trial::stop`].
     #[must_use]
     pub fn limits(mut self, deadline: Option<Timestamp>, time_limit: Option<Duration>) -> Self {
         self.parts.deadline = deadline;
@@ -130,7 +130,7 @@ impl Trial {
         self.run_with(&registry.build()?).await
     }
 
-    /// As [`Trial::run`], with handlers that serve more than one trial.
+    /// As [`Trial::run`], with handlers that several trials share.
     ///
     /// # Errors
     ///

@@ -1,17 +1,17 @@
 //! The civil times that match: bit sets for each field, and the nearest match on either side.
 //!
-//! Pure calendar arithmetic on local clocks. Zones and daylight saving time are `instants`' affair.
+//! Pure calendar arithmetic on local clocks. Zones and daylight saving time: see `instants`.
 
 use jiff::civil::{Date, DateTime};
 
-/// Gregorian years between two 29 Februaries at most (1896 to 1904): no day that exists at all
-/// stays away longer, so a search that goes further is looking for nothing.
+/// At most this many Gregorian years lie between two 29 Februaries (1896 to 1904): every day that exists recurs within
+/// them, so a longer search is in vain.
 const LONGEST_WAIT_YEARS: i16 = 8;
 
 /// Every hour of the day.
 const ALL_HOURS: u64 = (1 << 24) - 1;
 
-/// The matching values of each field, one bit a value. A day field that is a star matches all.
+/// The matching values of each field, one bit per value. A day field that is a star matches all.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Calendar {
     pub seconds: u64,
@@ -26,7 +26,7 @@ pub(super) struct Calendar {
 }
 
 impl Calendar {
-    /// Whether any hour matches, so that the rhythm is one of intervals rather than of wall clocks.
+    /// Whether every hour matches; the rule is then about intervals rather than times of day.
     pub fn every_hour(&self) -> bool {
         self.hours == ALL_HOURS
     }
@@ -149,8 +149,8 @@ impl Calendar {
         None
     }
 
-    /// The matching days of one month, bits 1 to 31. When both day fields are restricted either
-    /// may match; a star leaves the say to the other.
+    /// The matching days of one month, bits 1 to 31. When both day fields are restricted either may match; with a star in
+    /// one, only the other counts.
     fn days_of(&self, year: i16, month: i8) -> u64 {
         let Ok(first) = Date::new(year, month, 1) else {
             return 0;
@@ -171,7 +171,7 @@ impl Calendar {
     }
 }
 
-/// The values of a set, rising.
+/// The values of a set, ascending.
 pub(super) fn ones(mut set: u64) -> impl Iterator<Item = u32> {
     std::iter::from_fn(move || {
         let lowest = first_from(set, 0)?;
@@ -209,7 +209,7 @@ fn on(date: Date, [hour, minute, second]: [u32; 3]) -> Option<DateTime> {
     DateTime::new(date.year(), date.month(), date.day(), hour, minute, second, 0).ok()
 }
 
-/// jiff counts calendar values in `i8`, bit arithmetic wants `u32`; all of them are 0 to 60.
+/// jiff uses `i8` for calendar values, bit arithmetic needs `u32`; all of them are 0 to 60.
 fn unsigned(value: i8) -> u32 {
     u32::from(value.unsigned_abs())
 }

@@ -1,5 +1,5 @@
-//! Texts that other schedulers read in another way: AWS, whose six fields end in a year, and Quartz, whose weekdays
-//! begin with 1 for Sunday.
+//! Texts that other schedulers read differently: AWS, whose six fields end in a year, and Quartz, which counts weekdays
+//! from 1 for Sunday.
 
 use super::Expression;
 use super::calendar::ones;
@@ -9,8 +9,7 @@ use super::lint::{Lint, example};
 /// The weekdays, 0 for Sunday.
 const WEEKDAYS: [&str; 7] = ["SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT"];
 
-/// The fields of a text in the form of AWS (minute hour day month weekday year), written for here. A `?` in the place
-/// of its day or weekday is its mark.
+/// Translates the fields of an AWS text (minute hour day month weekday year). A `?` as its day or weekday identifies it.
 pub(super) fn from_aws(parts: &[&str]) -> Option<String> {
     let [minute, hour, day, month, weekday, _year] = parts else {
         return None;
@@ -23,7 +22,7 @@ pub(super) fn from_aws(parts: &[&str]) -> Option<String> {
     Some(format!("{minute} {hour} {} {} {weekday}", star(day), star(month)))
 }
 
-/// What to write in place of `cron(…)` or `rate(…)`; nothing for any other text.
+/// The replacement for `cron(…)` or `rate(…)`; `None` for any other text.
 pub(super) fn in_parentheses(text: &str) -> Option<String> {
     let lower = text.trim().to_ascii_lowercase();
     let inside = |name: &str| {
@@ -52,7 +51,7 @@ pub(super) fn in_parentheses(text: &str) -> Option<String> {
     Some(format!("write \"@every {every}\""))
 }
 
-/// A `?` where no scheduler but that of AWS has one.
+/// A `?` where only AWS has one.
 pub(super) fn aws(expression: &Expression, fields: &[CronField; 6], seconds: bool) -> Option<Lint> {
     let index = [4, 2, 1, 0].into_iter().find(|index| fields[*index].question)?;
     let text = expression.to_string();
@@ -76,9 +75,9 @@ pub(super) fn aws(expression: &Expression, fields: &[CronField; 6], seconds: boo
     })
 }
 
-/// Numbers of weekdays beside a `?`, which those write who count them from 1.
+/// Numbered weekdays beside a `?`, which only dialects that count from 1 use.
 pub(super) fn quartz_weekdays(expression: &Expression, fields: &[CronField; 6]) -> Option<Lint> {
-    /// All seven, by either way of counting.
+    /// All seven, however they are counted.
     const ALL: u64 = 0x7f;
     let [.., day, month, weekday] = fields;
     if !day.question || month.question || weekday.star || weekday.bits & ALL == ALL {
@@ -105,7 +104,7 @@ pub(super) fn quartz_weekdays(expression: &Expression, fields: &[CronField; 6]) 
     })
 }
 
-/// A list of weekdays by the numbers of Quartz, by name. Nothing if it has no number, or one that Quartz does not have.
+/// A list of Quartz weekday numbers, by name. `None` without a number, or with one that Quartz does not have.
 fn named_from_quartz(text: &str) -> Option<String> {
     let mut numbers = false;
     let mut value = |text: &str| match text.parse::<usize>() {
@@ -130,7 +129,7 @@ fn named_from_quartz(text: &str) -> Option<String> {
     numbers.then(|| items.join(","))
 }
 
-/// The fields of a text, without a zone before them.
+/// The fields of a text, without its zone.
 fn parts(text: &str) -> Vec<&str> {
     text.split_whitespace().filter(|part| !part.contains('=')).collect()
 }

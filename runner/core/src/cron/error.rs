@@ -1,12 +1,12 @@
-//! What is wrong with a cron text: a stable code, the place, the reason, and a way out.
+//! Errors of cron texts: a stable code, the position, the reason, and a hint.
 //!
-//! Messages speak of the field alone; whoever knows the file or the row puts that in front.
+//! Messages name only the field; the caller that knows the file or row puts it in front.
 
 use std::ops::Range;
 
 use super::Expression;
 
-/// A cron text that cannot be used. [`Display`](std::fmt::Display) gives the reason alone, such as
+/// An unusable cron text. [`Display`](std::fmt::Display) gives only the reason, such as
 /// `hour 25 is not in 0-23`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
@@ -41,8 +41,8 @@ impl CronError {
         self
     }
 
-    /// The error for an expression whose [`Expression::never_fires`] is true. Parsing accepts such
-    /// texts, because Go schedulers do; who loads a schedule decides whether to refuse it.
+    /// The error for an expression whose [`Expression::never_fires`] is true. Parsing accepts such texts, because Go schedulers
+    /// do; the code that loads a schedule decides whether to refuse it.
     #[must_use]
     pub fn never(expression: &Expression) -> Self {
         let text = expression.to_string();
@@ -64,7 +64,7 @@ impl CronError {
         self.span.clone()
     }
 
-    /// What to write instead, if that can be said.
+    /// A suggestion, if there is one.
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         self.hint.clone()

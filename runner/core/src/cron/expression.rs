@@ -1,4 +1,4 @@
-//! A cron expression that has been understood, and the questions one may ask it.
+//! A parsed cron expression and its queries.
 
 use std::fmt;
 use std::str::FromStr;
@@ -62,7 +62,7 @@ impl Expression {
         matches!(self.parsed.plan, ParsedRule::Calendar { seconds: true, .. })
     }
 
-    /// Whether no instant matches, such as 30 February. Told without searching.
+    /// Whether no instant matches, such as 30 February. Decided without a search.
     #[must_use]
     pub fn never_fires(&self) -> bool {
         match &self.parsed.plan {

@@ -1,7 +1,7 @@
 //! One field of a cron text: a comma list of stars, numbers, names and ranges, with steps.
 //!
-//! Accepts exactly what Go's standard cron parser accepts, oddities included (`+5`, `*-5`, empty
-//! items), plus 7 for Sunday. What other cron dialects add is named and refused.
+//! Accepts exactly what Go's standard cron parser accepts, oddities included (`+5`, `*-5`, empty items), plus 7 for Sunday.
+//! Extensions of other cron dialects are refused by name.
 
 use super::error::{CronError, span_of};
 use crate::duration::excerpt;
@@ -51,10 +51,10 @@ pub(super) static UNITS: [Unit; 6] = [
     },
 ];
 
-/// The values of a field, and how they were written as far as it matters.
+/// The values of a field, and those details of its text that matter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct CronField {
-    /// One bit a value.
+    /// One bit per value.
     pub bits: u64,
     /// A star without a step above 1 is among the items.
     pub star: bool,
@@ -98,7 +98,7 @@ impl<'a> Item<'a> {
         let low = ends.next().unwrap_or_default();
         let unit = self.unit;
         if low == "*" || low == "?" {
-            // Whatever follows a star's hyphen is ignored, as Go's parser does.
+            // Go's parser ignores everything after a star's hyphen.
             field.question |= low == "?";
             field.open_step = step.filter(|step| *step > 1);
             let step = step.unwrap_or(1);
@@ -195,7 +195,7 @@ impl<'a> Item<'a> {
         }
     }
 
-    /// Refuses by name what other dialects would understand.
+    /// Refuses extensions of other dialects by name.
     fn refuse_dialect(&self, text: &'a str) -> Result<(), CronError> {
         let upper = text.to_ascii_uppercase();
         let digits_before = |suffix: char| {

@@ -1,4 +1,4 @@
-//! From civil times to instants: what happens where a zone's clock jumps or repeats itself.
+//! From civil times to instants, including times at which a zone's clock jumps or repeats.
 //!
 //! Two families of rules. *Real*: an occurrence is every real instant whose local clock matches.
 //! *Wall*: every matching civil time is one occurrence, at the first pass where the clock repeats
@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::calendar::Calendar;
 
-/// What to do with local times that do not exist, or exist twice.
+/// The treatment of local times that do not exist, or exist twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DstRule {
@@ -25,11 +25,11 @@ pub enum DstRule {
     Go,
 }
 
-/// Longer than any zone ever turned its clock back (26 h twice over): beyond this, no instant
-/// can show a local time that has been passed already.
+/// Longer than any zone ever turned its clock back (26 h twice over): beyond this, no instant can show a local time that
+/// has already passed.
 const SETTLED: SignedDuration = SignedDuration::from_hours(3 * 24);
 
-/// Changes of a zone's offset looked at one by one, when they come less than [`SETTLED`] apart.
+/// Changes of a zone's offset examined one by one, when they come less than [`SETTLED`] apart.
 const CLOSE_CHANGES: usize = 16;
 
 /// Gaps that may swallow the whole of an expression one after the other (one or two a year).
@@ -64,7 +64,7 @@ fn is_real(calendar: &Calendar, dst: DstRule) -> bool {
     }
 }
 
-/// The one instant that stands for a civil time. Never falls when the civil time rises.
+/// The instant that represents a civil time. Monotonic.
 fn wall_instant(zone: &TimeZone, civil: DateTime) -> Option<Timestamp> {
     match zone.to_ambiguous_timestamp(civil).offset() {
         AmbiguousOffset::Unambiguous { offset } => offset.to_timestamp(civil).ok(),
@@ -80,12 +80,12 @@ fn wall_bound(zone: &TimeZone, instant: Timestamp) -> DateTime {
     if let AmbiguousOffset::Fold { before, after } = zone.to_ambiguous_timestamp(local).offset()
         && offset == after
     {
-        // The second pass: every time of the fold has had its turn.
+        // The second pass: all times of the fold have occurred already.
         return before.to_datetime(run_start(zone, instant, after));
     }
     let earlier = offset_before(zone, instant);
     if earlier < offset {
-        // The very end of a gap: the missing times gather here.
+        // The end of a gap represents all missing times.
         return earlier.to_datetime(instant);
     }
     local
@@ -167,8 +167,8 @@ fn gap_end(zone: &TimeZone, civil: DateTime, after: Offset) -> Option<Timestamp>
     Some(change.timestamp())
 }
 
-/// Since when `offset`, which holds at `instant`, has held. The database also lists changes of
-/// name alone, hence the walk.
+/// Since when `offset`, which holds at `instant`, has held. The database also lists changes of the name alone, hence the
+/// loop.
 fn run_start(zone: &TimeZone, instant: Timestamp, offset: Offset) -> Timestamp {
     let from = instant.checked_add(SECOND).unwrap_or(instant);
     zone.preceding(from)

@@ -1,7 +1,7 @@
-//! Warnings about expressions that are valid and probably not what was meant.
+//! Warnings about valid expressions that are probably not what was meant.
 //!
-//! Each says what happens here, what to write for the likelier wish, and how to write what happens so that it is not
-//! doubted again. What needs a clock (the occurrences to come) is added by whoever shows a warning.
+//! Each explains what happens, what to write for the likelier intention, and how to confirm the present text so that the
+//! warning goes away. Callers add upcoming occurrences, which need a clock.
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -19,11 +19,11 @@ pub struct Lint {
     pub code: &'static str,
     /// What happens.
     pub message: String,
-    /// What to write for the likelier wish, and what if it is meant.
+    /// What to write for the likelier intention, or to confirm the present one.
     pub hint: Option<String>,
 }
 
-/// Every code that a [`Lint`] may have and that is about when an expression occurs.
+/// All codes of a [`Lint`] about the times of an expression.
 pub const TIMING_LINTS: [&str; 5] = ["W230", "W231", "W232", "W233", "W234"];
 
 /// Everything suspicious about an expression; empty for most.
@@ -37,7 +37,7 @@ pub fn lint(expression: &Expression) -> Vec<Lint> {
     found.extend(both_days(expression, fields));
     found.extend(dialect::aws(expression, fields, *seconds));
     found.extend(dialect::quartz_weekdays(expression, fields));
-    // Of an expression in another order of fields the steps are not what they seem.
+    // If the fields are in another order, the steps are not what they seem.
     if found.iter().all(|lint| lint.code != "W232") {
         found.extend(uneven_steps(expression, fields));
     }
@@ -108,7 +108,7 @@ fn both_days(expression: &Expression, fields: &[CronField; 6]) -> Option<Lint> {
     })
 }
 
-/// A step over a whole field that does not come out even begins anew with the field.
+/// A step over a whole field that does not divide it, so that the sequence restarts with the field.
 fn uneven_steps(expression: &Expression, fields: &[CronField; 6]) -> Option<Lint> {
     let (index, step) = (0..UNITS.len()).find_map(|index| Some((index, uneven(index, fields)?)))?;
     let (field, unit) = (&fields[index], &UNITS[index]);
@@ -150,7 +150,7 @@ fn uneven(index: usize, fields: &[CronField; 6]) -> Option<u64> {
     let (field, unit) = (fields.get(index)?, UNITS.get(index)?);
     let step = field.open_step.filter(|step| (unit.max - unit.min + 1) % step != 0)?;
     let comes_round = match index {
-        // Within one fixed minute, hour or month there is no next round.
+        // Within one fixed minute, hour or month the sequence never restarts.
         0..=2 => fields.get(index + 1).is_some_and(|larger| larger.bits.count_ones() > 1),
         3 => step > CUSTOMARY_DAYS,
         _ => true,
@@ -158,7 +158,7 @@ fn uneven(index: usize, fields: &[CronField; 6]) -> Option<u64> {
     comes_round.then_some(step)
 }
 
-/// The interval that a step of this field would be, if nothing else restricts the expression.
+/// The interval that a step of this field means if nothing else restricts the expression.
 fn interval(index: usize, step: u64, fields: &[CronField; 6]) -> Option<String> {
     let (suffix, times) = match index {
         0 => ("s", 1),
@@ -174,11 +174,11 @@ fn interval(index: usize, step: u64, fields: &[CronField; 6]) -> Option<String> 
         .then(|| format!("{}{suffix}", step.saturating_mul(times)))
 }
 
-/// The first occurrences of a month that begins on a Monday, as `Tue 12:00`. Always the same, so that a warning that is
-/// found again is the same warning.
+/// The first occurrences of a month that begins on a Monday, as `Tue 12:00`. Fixed, so that the same expression yields the
+/// same warning.
 pub(super) fn example(expression: &Expression) -> String {
     const SHOWN: usize = 4;
-    // 2024-01-01T00:00:00Z, less a second: the first instant counts.
+    // 2024-01-01T00:00:00Z less a second, so that the first instant counts.
     let start = Timestamp::from_second(1_704_067_199).unwrap_or_default();
     let next = |at: &Timestamp| expression.next(*at, &TimeZone::UTC, DstRule::default());
     let times: Vec<Timestamp> = std::iter::successors(next(&start), next).take(SHOWN).collect();

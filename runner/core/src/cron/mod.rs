@@ -1,11 +1,11 @@
 //! The cron engine: grammar, zones, daylight saving time, next and previous instants.
 //!
 //! Texts become bit sets ([`Expression`]), bit sets find civil times (`calendar`), and civil times
-//! become instants under a [`DstRule`] (`instants`). The engine never asks for the present time and
-//! knows nothing of schedules, catch-up or queues; it answers "when, after this instant".
+//! become instants under a [`DstRule`] (`instants`). The engine never reads the clock and knows nothing of schedules,
+//! catch-up or queues; it answers "when, after this instant".
 //!
 //! The grammar is the one that Go's asynq schedulers read, with two extensions: a leading field of
-//! seconds, and 7 for Sunday. [`lint()`] tells where a text leaves the common ground.
+//! seconds, and 7 for Sunday. [`lint()`] reports where a text leaves the common ground.
 
 mod calendar;
 mod describe;

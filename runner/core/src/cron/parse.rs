@@ -11,7 +11,7 @@ use super::field::{self, CronField, UNITS};
 use super::zone::find_zone;
 use crate::duration::{self, excerpt};
 
-/// Longest text looked at, in bytes. Real ones have tens; a list of every minute has 170.
+/// The longest accepted text, in bytes. Real ones have tens; a list of every minute has 170.
 const MAX_TEXT: usize = 4096;
 
 const DESCRIPTORS: [(&str, &str); 7] = [
@@ -24,7 +24,7 @@ const DESCRIPTORS: [(&str, &str); 7] = [
     ("@hourly", "0 * * * *"),
 ];
 
-/// A cron text taken apart.
+/// The parts of a cron text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Parsed {
     pub zone: Option<Prefix>,
@@ -40,7 +40,7 @@ pub(super) struct Prefix {
     pub zone: Option<TimeZone>,
 }
 
-/// What a text asks for.
+/// The rule in a text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum ParsedRule {
     /// A distance, at least a second, in whole seconds.
@@ -123,7 +123,7 @@ fn descriptor(whole: &str, text: &str) -> Result<ParsedRule, CronError> {
 }
 
 fn fields(whole: &str, text: &str) -> Result<ParsedRule, CronError> {
-    // One more than allowed is enough to know, and bounds the list.
+    // One more than allowed proves the error, and bounds the list.
     let parts: Vec<&str> = text.split_whitespace().take(UNITS.len() + 1).collect();
     let seconds = parts.len() == UNITS.len();
     if !seconds && parts.len() != UNITS.len() - 1 {

@@ -1,7 +1,7 @@
-//! Time zones by their IANA names, and what was probably meant when there is none of that name.
+//! Time zones by their IANA names, with suggestions for unknown names.
 //!
-//! Names are matched exactly, as Go schedulers on the same rows do. Abbreviations and fixed
-//! offsets are refused: they say nothing of daylight saving time, and several are ambiguous.
+//! Names are matched exactly, as Go schedulers on the same rows do. Abbreviations and fixed offsets are refused: they do
+//! not define daylight saving time, and several are ambiguous.
 
 use jiff::tz::TimeZone;
 
@@ -66,12 +66,12 @@ const ABBREVIATIONS: [(&str, &str); 17] = [
     ("KST", "Asia/Seoul"),
 ];
 
-/// A name that is no time zone.
+/// An unknown time zone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UnknownZone {
-    /// The name as given.
+    /// The given name.
     pub name: String,
-    /// A name that exists and was probably meant.
+    /// The existing name that was probably meant.
     pub suggestion: Option<String>,
 }
 
@@ -131,7 +131,7 @@ pub fn find_zone(name: &str) -> Result<TimeZone, UnknownZone> {
     }
 }
 
-/// The database is searched without regard to case; other readers of the same text are strict.
+/// The database ignores case; other readers of the same text do not.
 fn spelt_as_in_database(name: &str, zone: &TimeZone) -> bool {
     match zone.iana_name() {
         Some(found) if found.eq_ignore_ascii_case(name) => found == name,
@@ -161,7 +161,7 @@ fn suggest(name: &str) -> Option<String> {
         if lone_city {
             distance = distance.min(edits(&wanted, city));
         }
-        // A third of the name wrong is a different name.
+        // If a third of the name is wrong, it is a different name.
         if distance * 3 > wanted.chars().count().min(9) {
             continue;
         }
@@ -176,7 +176,7 @@ fn suggest(name: &str) -> Option<String> {
     best.map(|(_, name)| name)
 }
 
-/// How many letters must be put in, taken out, replaced or swapped with a neighbour.
+/// The number of insertions, deletions, replacements and swaps of neighbours.
 fn edits(a: &str, b: &str) -> usize {
     let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
     let mut older: Vec<usize> = Vec::new();

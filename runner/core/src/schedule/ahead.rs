@@ -1,7 +1,7 @@
-//! Spans of the future that are decided already, because the broker's clock was ahead when it decided them.
+//! Spans of the future that are already decided, because the broker's clock was ahead when it decided them.
 //!
-//! A cursor that such a clock left in the future goes back to the present; what fired by then must not fire again
-//! when its instant comes. Not here: how a broker finds the spans.
+//! A cursor left in the future by such a clock is reset to the present; the occurrences fired by then must not fire again
+//! when their instant comes. Not here: how a broker finds the spans.
 
 use std::fmt;
 use std::str::FromStr;
@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::Timing;
 
-/// Spans kept for one schedule. A clock that goes back and forth more often has the last ones taken together.
+/// Maximum number of spans per schedule. If a clock goes back and forth more often, the last ones are merged.
 pub const MOST_SPANS: usize = 8;
 
 /// Occurrences from `from` to `to`, both included.
@@ -28,7 +28,7 @@ pub struct Span {
 pub struct Ahead(Vec<Span>);
 
 impl Ahead {
-    /// Whether there are none, which is the rule.
+    /// Whether there are none, as usual.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -46,7 +46,7 @@ impl Ahead {
         self.0.iter().map(|span| span.to).max()
     }
 
-    /// Adds a span and forgets those that are over at `now`.
+    /// Adds a span and drops those that are over at `now`.
     pub fn add(&mut self, span: Span, now: Timestamp) {
         self.0.retain(|known| known.to > now);
         let full = self.0.len() >= MOST_SPANS;
@@ -63,7 +63,7 @@ impl Ahead {
     #[must_use]
     pub fn next(&self, timing: &Timing, after: Timestamp) -> Option<Timestamp> {
         let mut next = timing.next(after)?;
-        // Each pass leaves a span for good.
+        // Each pass leaves one span behind.
         for _ in 0..=MOST_SPANS {
             let Some(span) = self.span_of(next) else { break };
             next = timing.next(span.to)?;
@@ -72,7 +72,7 @@ impl Ahead {
     }
 }
 
-/// As brokers store it: whole seconds, `from..to` for each span, between spaces.
+/// The stored form: whole seconds, `from..to` for each span, separated by spaces.
 impl fmt::Display for Ahead {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (nth, span) in self.0.iter().enumerate() {
@@ -86,7 +86,7 @@ impl fmt::Display for Ahead {
 impl FromStr for Ahead {
     type Err = std::convert::Infallible;
 
-    /// What cannot be read is left out: a damaged span must not stop its schedule.
+    /// Unreadable spans are left out: a damaged one must not stop its schedule.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let span = |part: &str| {
             let (from, to) = part.split_once("..")?;

@@ -1,6 +1,6 @@
-//! What is doubtful about schedules that are well formed: they may never fire, or their tasks never run.
+//! Warnings about well-formed schedules that may never fire, or whose tasks may never run.
 //!
-//! Pure: who serves which queue, and what time it is, is handed in.
+//! Pure: the caller passes in the served queues and the time.
 
 use std::collections::BTreeSet;
 
@@ -9,17 +9,17 @@ use jiff::Timestamp;
 use super::{Definition, Origin, Problem, When};
 use crate::task::{QueueName, covers};
 
-/// Which queues are served, as far as it is known. Names or patterns.
+/// The served queues, as far as known. Names or patterns.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Served {
-    /// By the worker of the settings at hand; other instances may serve others.
+    /// Those of the worker in these settings; other instances may serve others.
     Here(BTreeSet<String>),
-    /// By the servers that are alive.
+    /// Those of live servers.
     Live(BTreeSet<String>),
 }
 
 impl Served {
-    /// Whether tasks of this queue are taken.
+    /// Whether the queue is served.
     #[must_use]
     pub fn covers(&self, queue: &str) -> bool {
         let (Self::Here(patterns) | Self::Live(patterns)) = self;
@@ -40,7 +40,7 @@ pub fn no_occurrence_left<'a>(definitions: impl IntoIterator<Item = &'a Definiti
     definitions.into_iter().filter(past).map(warning).collect()
 }
 
-/// Warnings about enabled schedules whose tasks go to queues that nothing takes from.
+/// Warnings about enabled schedules whose tasks go to unserved queues.
 #[must_use]
 pub fn not_served<'a>(definitions: impl IntoIterator<Item = &'a Definition>, served: &Served) -> Vec<Problem> {
     let enabled = definitions.into_iter().filter(|d| d.enabled);
@@ -48,7 +48,7 @@ pub fn not_served<'a>(definitions: impl IntoIterator<Item = &'a Definition>, ser
     enabled.filter_map(warning).collect()
 }
 
-/// A warning about what `origin` defines, if nothing takes from the queue that its tasks go to.
+/// The warning about a definition at `origin`, if the queue of its tasks is not served.
 #[must_use]
 pub fn queue_not_served(queue: &QueueName, origin: &Origin, served: &Served) -> Option<Problem> {
     if served.covers(queue.as_str()) {

@@ -1,7 +1,6 @@
-//! What is to become of the occurrences between a schedule's cursor and now: a pure function.
+//! Decides the occurrences between a schedule's cursor and now: a pure function.
 //!
-//! Whether the previous task still runs is not known here; the broker's commit asks that in the same
-//! atomic step that enqueues.
+//! Whether the previous task is still running is unknown here; the broker checks it in the atomic step that enqueues.
 
 use std::time::Duration;
 
@@ -10,50 +9,50 @@ use jiff::Timestamp;
 use super::{Ahead, CatchUpPolicy, Definition, SCHEDULE_HEADER, stable_hash};
 use crate::task::{Run, Task, TaskId};
 
-/// An occurrence counts as on time, and always fires, until the next one is due, but for at least this long: a
-/// new leader needs some seconds, and none of them may cost a fire of a schedule of every second.
+/// An occurrence counts as on time, and always fires, until the next one is due, but at least this long: a new leader needs
+/// some seconds, and a schedule of every second must not lose fires to that.
 pub const SHORTEST_GRACE: Duration = Duration::from_secs(15);
 
 /// The longest time after its fire instant that an occurrence counts as on time.
 pub const LONGEST_GRACE: Duration = Duration::from_secs(60);
 
-/// How many occurrences one decision looks at, newest first; older ones are counted as "more".
+/// How many occurrences one decision examines, newest first; older ones are counted as "more".
 ///
 /// Enough for the largest `catch_up.max` (1000) and a schedule of every second within [`LONGEST_GRACE`].
 pub const SCAN_LIMIT: usize = 1100;
 
-/// One occurrence that is to be enqueued.
+/// An occurrence to enqueue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Fire {
-    /// What the rule says; identity of the occurrence.
+    /// The instant according to the rule; identifies the occurrence.
     pub nominal: Timestamp,
     /// Nominal instant plus jitter.
     pub fire_at: Timestamp,
-    /// The occurrence before this one by the calendar, whether it ran or not.
+    /// The previous occurrence by the calendar, whether it ran or not.
     pub interval_start: Option<Timestamp>,
-    /// Whether it is run late, under the catch-up policy.
+    /// Whether it runs late, under the catch-up policy.
     pub catch_up: bool,
-    /// How many missed occurrences it stands for.
+    /// How many missed occurrences it represents.
     pub missed: u32,
 }
 
-/// A run of occurrences that are recorded as missed.
+/// A range of occurrences that are recorded as missed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MissedRange {
-    /// The oldest of them that was looked at.
+    /// The oldest one examined.
     pub first: Timestamp,
-    /// The newest of them.
+    /// The newest one.
     pub last: Timestamp,
     /// How many were counted.
     pub count: u32,
-    /// Whether there are more before `first` that were not counted.
+    /// Whether there are older ones that were not counted.
     pub more: bool,
-    /// The bound of `catch_up: all`, if it is why some of them do not run.
+    /// The bound of `catch_up: all`, if some do not run because of it.
     pub bound: Option<u32>,
 }
 
 impl MissedRange {
-    /// What the reason of the decision says besides how late they are.
+    /// The details in the decision's reason besides the lateness.
     #[must_use]
     pub fn note(&self) -> String {
         let mut note = String::new();
@@ -72,16 +71,16 @@ impl MissedRange {
 /// The decision about everything in `(cursor, to]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Decided {
-    /// The new cursor: the newest nominal instant that is decided.
+    /// The new cursor: the newest decided nominal instant.
     pub to: Timestamp,
-    /// To be enqueued, oldest first.
+    /// Occurrences to enqueue, oldest first.
     pub fires: Vec<Fire>,
-    /// To be recorded as missed, if any.
+    /// Occurrences to record as missed, if any.
     pub missed: Option<MissedRange>,
 }
 
-/// The occurrences in `(cursor, end]` that fall into a pause which ends at `end`; at most [`SCAN_LIMIT`] are counted, the
-/// newest.
+/// The occurrences in `(cursor, end]`, which fell into a pause that ends at `end`; counts at most the newest
+/// [`SCAN_LIMIT`].
 #[must_use]
 pub fn paused_range(definition: &Definition, cursor: Timestamp, ahead: &Ahead, end: Timestamp) -> Option<MissedRange> {
     let mut range: Option<MissedRange> = None;
@@ -108,7 +107,7 @@ pub fn paused_range(definition: &Definition, cursor: Timestamp, ahead: &Ahead, e
     range
 }
 
-/// The delay of one occurrence: the same on every instance, shorter than half the way to the next one.
+/// The jitter of one occurrence: the same on every instance, less than half the distance to the next one.
 #[must_use]
 pub fn jitter_of(definition: &Definition, nominal: Timestamp) -> Duration {
     let wanted = u64::try_from(definition.jitter.as_millis()).unwrap_or(u64::MAX);
@@ -123,10 +122,10 @@ pub fn jitter_of(definition: &Definition, nominal: Timestamp) -> Duration {
     Duration::from_millis(hash % bound.saturating_add(1))
 }
 
-/// Decides every occurrence after `cursor` whose fire instant is not after `now`; `None` when there is none. Those of
-/// `ahead` are decided already.
+/// Decides every occurrence after `cursor` whose fire instant is not after `now`, except those in `ahead`, which are
+/// already decided. `None` if there is none.
 ///
-/// Looks at [`SCAN_LIMIT`] occurrences at most, whatever the distance between cursor and now.
+/// Examines at most [`SCAN_LIMIT`] occurrences, whatever the distance between cursor and now.
 #[must_use]
 pub fn decide(definition: &Definition, cursor: Timestamp, ahead: &Ahead, now: Timestamp) -> Option<Decided> {
     let (due, more) = due_newest_first(definition, cursor, ahead, now);
@@ -223,7 +222,7 @@ fn missed_range(newest_first: &[(Timestamp, Timestamp)], more: bool, bound: Opti
     })
 }
 
-/// The task of a run that a person asked for, beside all occurrences: it is no occurrence, and has an id of its own.
+/// The task of a manual run: not an occurrence, so it has a separate id.
 #[must_use]
 pub fn manual_task(definition: &Definition) -> Task {
     let mut task = definition.task.clone();
@@ -233,10 +232,10 @@ pub fn manual_task(definition: &Definition) -> Task {
         .header("runner-fire-kind", "manual")
 }
 
-/// The task of one fire: the definition's template under the identity of the occurrence.
+/// The task of one fire: the definition's template with the identity of the occurrence.
 ///
-/// The id is `<schedule>@<nominal instant>`, so a repeated commit can never make a second task of it.
-/// What a handler may want to know about the occurrence travels in `runner-…` headers.
+/// The id is `<schedule>@<nominal instant>`, so a repeated commit can never create a second task. The `runner-…` headers
+/// describe the occurrence to handlers.
 #[must_use]
 pub fn fire_task(definition: &Definition, fire: &Fire) -> Task {
     let mut task = definition.task.clone();

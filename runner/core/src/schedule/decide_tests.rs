@@ -18,7 +18,7 @@ fn at(seconds: i64) -> Timestamp {
     Timestamp::from_second(1_800_000_000 + seconds).unwrap()
 }
 
-/// Occurs at every multiple of `every` seconds after `at(0)`, which lies on the grid of minutes.
+/// Occurs at every multiple of `every` seconds after `at(0)`, which is on a full minute.
 fn every(every: u64, policy: CatchUpPolicy) -> Definition {
     Definition {
         id: ScheduleId::code("a"),
@@ -137,7 +137,7 @@ fn all_is_bounded_by_its_maximum_and_window() {
     let missed = decided.missed.unwrap();
     assert_eq!((missed.last, missed.bound), (at(3600 - 7 * 60), Some(5)));
     assert_eq!(missed.note(), "; catch_up all runs the newest 5 at most (catch_up.max)");
-    // What lies outside the window is missed for that reason, and not by the bound.
+    // Occurrences outside the window are missed because of it, not because of the bound.
     schedule.catch_up = CatchUp {
         window: Duration::from_secs(240),
         max: 5,
@@ -171,7 +171,7 @@ fn the_task_of_a_fire_names_its_occurrence() {
 }
 
 proptest! {
-    /// However the time is cut into decisions, every occurrence is decided exactly once.
+    /// However time is split into decisions, every occurrence is decided exactly once.
     #[test]
     fn every_occurrence_is_decided_once(
         period in 1u64..400,

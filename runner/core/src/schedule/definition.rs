@@ -1,4 +1,4 @@
-//! A schedule as it stands after reading: identity, origin, timing, policies, and the task to enqueue.
+//! A schedule after reading: identity, origin, timing, policies, and the task to enqueue.
 
 use std::fmt;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use crate::task::Task;
 
 /// The lasting identity of a schedule: `m:<function>:<schedule>`, `db:<row id>` or `code:<name>`.
 ///
-/// Never derived from content, so that an edit stays an edit.
+/// Never derived from content, so that an edited schedule remains the same schedule.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct ScheduleId(String);
@@ -34,7 +34,7 @@ impl ScheduleId {
         Self(format!("code:{name}"))
     }
 
-    /// Any text, as it came from a URL or a command line; it need not name an existing schedule.
+    /// Any text, from a URL or a command line; it need not name an existing schedule.
     #[must_use]
     pub fn from_text(text: impl Into<String>) -> Self {
         Self(text.into())
@@ -59,7 +59,7 @@ impl fmt::Display for ScheduleId {
     }
 }
 
-/// The three places that schedules come from, in the order in which listings show them.
+/// The three sources of schedules, in the order of listings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Source {
@@ -72,7 +72,7 @@ pub enum Source {
 }
 
 impl Source {
-    /// The word used in listings and on pages.
+    /// The word in listings and on pages.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -83,43 +83,43 @@ impl Source {
     }
 }
 
-/// Where exactly a definition or a problem was found.
+/// The exact origin of a definition or a problem.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Origin {
-    /// Which of the three sources.
+    /// The source.
     pub source: Source,
     /// `manifests/a.yaml:3`, `sys_crontab id 42`, `code`.
     pub place: String,
 }
 
-/// What to do when the previous task of the schedule has not ended yet.
+/// What to do if the previous task of the schedule is unfinished.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Overlap {
-    /// The occurrence is recorded as skipped. A task that waits for its retry has not ended either: two runs are never
-    /// active at the same time.
+    /// Record the occurrence as skipped. A task that waits for its retry is unfinished too: two runs are never active at the
+    /// same time.
     #[default]
     Skip,
-    /// The same, but a task that waits for its retry counts as ended; its next attempt may run beside another run.
+    /// The same, but a task that waits for its retry counts as finished; its next attempt may overlap another run.
     SkipIgnoringRetries,
-    /// It is enqueued all the same.
+    /// Enqueue it anyway.
     Allow,
 }
 
 impl Overlap {
-    /// Whether anything stands in the way of an occurrence.
+    /// Whether a previous task can block an occurrence.
     #[must_use]
     pub fn skips(self) -> bool {
         self != Self::Allow
     }
 
-    /// Whether a task that waits for its retry does.
+    /// Whether a task that waits for its retry can block one.
     #[must_use]
     pub fn counts_retries(self) -> bool {
         self == Self::Skip
     }
 
-    /// The word used in stores and fingerprints.
+    /// The word in stores and fingerprints.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -130,7 +130,7 @@ impl Overlap {
     }
 }
 
-/// Which late occurrences still run after a time when no instance was up.
+/// Which late occurrences still run after no instance was up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum CatchUpPolicy {
@@ -143,10 +143,10 @@ pub enum CatchUpPolicy {
     All,
 }
 
-/// How far back `last` and `all` look unless told otherwise.
+/// The default window of `last` and `all`.
 pub const DEFAULT_CATCH_UP_WINDOW: Duration = Duration::from_secs(3600);
 
-/// How many late occurrences `all` runs unless told otherwise.
+/// The default maximum of `all`.
 pub const DEFAULT_CATCH_UP_MAX: u32 = 50;
 
 /// Policy and bounds for late occurrences.
@@ -154,9 +154,9 @@ pub const DEFAULT_CATCH_UP_MAX: u32 = 50;
 pub struct CatchUp {
     /// Which of them run.
     pub policy: CatchUpPolicy,
-    /// How late one may be and still run.
+    /// The maximum lateness.
     pub window: Duration,
-    /// How many run at once under `all`, 1 to 1000.
+    /// The maximum number of runs at once under `all`, 1 to 1000.
     pub max: u32,
 }
 
@@ -180,18 +180,18 @@ impl From<CatchUpPolicy> for CatchUp {
     }
 }
 
-/// One schedule, valid and ready to be decided.
+/// A valid schedule.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Definition {
     /// Lasting identity.
     pub id: ScheduleId,
     /// Label for people: the row's name, the function's name.
     pub name: String,
-    /// Longer text for people, may be empty.
+    /// Longer text for people; may be empty.
     pub description: String,
-    /// Where it was written.
+    /// Where it is defined.
     pub origin: Origin,
-    /// Declared state; an operator's pause is separate and lives in the broker.
+    /// Enabled by its definition; an operator's pause is separate and stored in the broker.
     pub enabled: bool,
     /// When it occurs.
     pub timing: Timing,
@@ -199,17 +199,17 @@ pub struct Definition {
     pub overlap: Overlap,
     /// What to do with late occurrences.
     pub catch_up: CatchUp,
-    /// Each fire is delayed by up to this much, the same on every instance.
+    /// Maximum delay of each fire, the same on every instance.
     pub jitter: Duration,
     /// The task to enqueue; its id and run time are set for each fire.
     pub task: Task,
 }
 
 impl Definition {
-    /// A fingerprint of everything that says *when* the schedule occurs.
+    /// A fingerprint of everything that determines *when* the schedule occurs.
     ///
-    /// A change of it moves the cursor to the present, so that an edit, an enable or a disable never
-    /// fires the past; a change of payload or options does not.
+    /// When it changes, the cursor is set to the present, so that editing, enabling or disabling never fires the past; a change
+    /// of payload or options does not affect it.
     #[must_use]
     pub fn revision(&self) -> String {
         if !self.enabled {

@@ -1,39 +1,39 @@
-//! Lays the three sources side by side. A union: nothing overrides silently, look-alikes are named.
+//! Merges the three sources. A union: nothing overrides silently, duplicates are reported.
 //!
-//! Merging cannot fail. It yields a plan and its problems, each with where it was found.
+//! Merging cannot fail. It yields a plan and its problems, each with its origin.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::{Definition, Problem, ScheduleId, Source, stable_hash};
 
-/// Every schedule there is, and what is wrong with those that are not as they should be.
+/// All schedules, with the problems found.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Plan {
-    /// By identity; disabled ones included.
+    /// By identity, including disabled ones.
     pub schedules: BTreeMap<ScheduleId, Definition>,
-    /// Of all sources, with those that merging found.
+    /// From all sources and from merging.
     pub problems: Vec<Problem>,
     /// Queues of enabled schedules that no live server is known to serve.
     pub unserved: BTreeSet<String>,
-    /// Schedules of which another instance has the version that counts: it decides about them.
+    /// Schedules of which another instance has the version that counts: that instance decides them.
     pub superseded: BTreeSet<ScheduleId>,
-    /// The sources that it was read from.
+    /// The sources of the plan.
     pub scopes: BTreeMap<Source, Scope>,
 }
 
 /// A source as it was read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Scope {
-    /// The directory or the database; it names the source across restarts.
+    /// The directory or the database; identifies the source across restarts.
     pub place: String,
-    /// Whether all that it says is in the plan: only then does a schedule that is missing not exist there.
+    /// Whether everything in it was read: only then is a missing schedule known to be removed.
     pub complete: bool,
 }
 
 impl Plan {
-    /// The problems that concern this schedule, or the command that all schedules of its function run.
+    /// The problems of this schedule, or of the command that all schedules of its function run.
     pub fn problems_of<'a>(&'a self, id: &'a ScheduleId) -> impl Iterator<Item = &'a Problem> + 'a {
-        /// About the function of the schedule that is named.
+        /// About the schedule's function.
         const OF_FUNCTION: [&str; 3] = ["W301", "W302", "E306"];
         let same_function = |p: &Problem, other: &ScheduleId| {
             OF_FUNCTION.contains(&p.code.as_str()) && id.function().is_some() && id.function() == other.function()
@@ -46,9 +46,9 @@ impl Plan {
     }
 }
 
-/// Lays `definitions` over one another; `problems` are those the sources found themselves.
+/// Merges `definitions`; `problems` are those that the sources found.
 ///
-/// `knows` says whether some live worker runs tasks of a type; `None` means nobody can tell yet.
+/// `knows` returns whether a live worker runs tasks of a type; `None` means unknown yet.
 #[must_use]
 pub fn merge(
     definitions: impl IntoIterator<Item = Definition>,
@@ -86,7 +86,7 @@ pub fn merge(
     }
 }
 
-/// A warning on each schedule that does the same at the same time as another one.
+/// A warning for each schedule that duplicates another one.
 fn look_alikes(schedules: &BTreeMap<ScheduleId, Definition>) -> Vec<Problem> {
     let mut groups: HashMap<(u64, String, u64), Vec<&Definition>> = HashMap::new();
     for definition in schedules.values().filter(|d| d.enabled) {

@@ -1,7 +1,7 @@
-//! What a schedule is, its policies, and the pure functions that decide and merge.
+//! Schedules, their policies, and the pure functions that decide and merge.
 //!
-//! No I/O: where definitions come from is the affair of `runner::source`, what becomes of a decision
-//! that of `runner::scheduler` and the broker.
+//! No I/O. Not here: where definitions come from (`runner::source`), and how decisions take effect (`runner::scheduler` and
+//! the broker).
 
 mod ahead;
 mod caution;

@@ -1,5 +1,5 @@
-//! What the id of a schedule's task says about its occasion, for when the headers that say it are lost: workers of asynq
-//! before 0.26 write a task back without them. Not how the headers are written: `decide` does that.
+//! Recovers the headers of a schedule's task from its id when they are lost: workers of asynq before 0.26 drop them when
+//! they write a task back. Not here: how the headers are written (`decide`).
 
 use std::collections::BTreeMap;
 
@@ -9,16 +9,16 @@ use jiff::tz::TimeZone;
 
 use crate::task::TaskId;
 
-/// The header that every task of a schedule has.
+/// The header of every task of a schedule.
 pub const SCHEDULE_HEADER: &str = "runner-schedule-id";
 
-/// What the ids of schedules begin with; see `ScheduleId`.
+/// Prefixes of schedule ids; see `ScheduleId`.
 const SOURCES: [&str; 3] = ["m:", "db:", "code:"];
 
-/// Between a schedule's id and a random one, where a person ran it.
+/// Separates the schedule's id from a random one in a manual run.
 const BY_HAND: &str = "manual-";
 
-/// Headers that the id of a task implies; nothing if it is not that of a schedule's task.
+/// Headers implied by the id of a task; empty if it is not the id of a schedule's task.
 ///
 /// ```
 /// use runner_core::schedule::headers_in_id;
@@ -50,7 +50,7 @@ pub fn headers_in_id(id: &TaskId) -> BTreeMap<String, String> {
     headers
 }
 
-/// `20261128T020000Z`, or as RFC 3339 has it.
+/// `20261128T020000Z`, or RFC 3339.
 fn instant(text: &str) -> Option<Timestamp> {
     let short = || {
         let civil = DateTime::strptime("%Y%m%dT%H%M%SZ", text).ok()?;
@@ -69,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn ids_of_schedules_say_when_and_of_which() {
+    fn ids_of_schedule_tasks_name_schedule_and_instant() {
         for id in ["db:7@20261128T211410Z", "db:7@2026-11-28T21:14:10Z"] {
             let headers = of(id);
             assert_eq!(headers["runner-schedule-id"], "db:7");
@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn other_ids_say_nothing() {
+    fn other_ids_imply_no_headers() {
         for id in [
             "a",
             "m:a:b",

@@ -1,4 +1,4 @@
-//! Something wrong with a manifest, a row or a schedule in code: where, what, and what to do about it.
+//! Problems of a manifest, a row or a schedule in code: place, message, hint.
 
 use std::fmt;
 
@@ -6,17 +6,17 @@ use serde::Serialize;
 
 use super::{Origin, ScheduleId};
 
-/// How bad it is.
+/// Severity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
-    /// Works, but perhaps not as meant.
+    /// Works, but perhaps not as intended.
     Warning,
     /// This definition is not in force (its last good version may be).
     Error,
 }
 
-/// One finding, complete enough to act on without looking elsewhere.
+/// One problem, complete enough to act on without looking elsewhere.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Problem {
     /// Warning or error.
@@ -27,13 +27,13 @@ pub struct Problem {
     pub message: String,
     /// File and line, or row.
     pub origin: Origin,
-    /// The schedule it concerns, when that is known.
+    /// The schedule concerned, if known.
     pub schedule: Option<ScheduleId>,
-    /// The source line with a caret under the fault, when there is one.
+    /// The source line with a caret under the fault, if available.
     pub excerpt: Option<String>,
-    /// What would be right.
+    /// How to fix it.
     pub hint: Option<String>,
-    /// The task type of the function it concerns, if it is about a function as a whole.
+    /// The task type of the function, if the problem is about a function as a whole.
     #[serde(skip)]
     pub function: Option<String>,
 }
@@ -63,14 +63,14 @@ impl Problem {
         }
     }
 
-    /// Names the schedule that it concerns.
+    /// Sets the schedule concerned.
     #[must_use]
     pub fn about(mut self, schedule: ScheduleId) -> Self {
         self.schedule = Some(schedule);
         self
     }
 
-    /// For the log: on one line, without the excerpt.
+    /// On one line for the log, without the excerpt.
     #[must_use]
     pub fn one_line(&self) -> String {
         let hint = self.hint.as_ref().map_or(String::new(), |h| format!(" (help: {h})"));
@@ -80,7 +80,7 @@ impl Problem {
 }
 
 impl fmt::Display for Problem {
-    /// `place: E203 message`, then the excerpt and the hint on lines of their own.
+    /// `place: E203 message`, then excerpt and hint on their own lines.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {} {}", self.origin.place, self.code, self.message)?;
         if let Some(excerpt) = &self.excerpt {

@@ -20,26 +20,26 @@ pub enum When {
         /// Less than `every`.
         phase: Duration,
     },
-    /// These instants and no others, ascending.
+    /// Exactly these instants, ascending.
     At(Vec<Timestamp>),
 }
 
-/// A rule together with the zone and the daylight saving rule it is read in.
+/// A rule with the zone and the daylight saving rule that apply to it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Timing {
     /// The rule.
     pub when: When,
-    /// The rule as its author wrote it.
+    /// The rule as written by its author.
     pub text: String,
     /// IANA name of the zone in force, for people.
     pub zone_name: String,
     /// The zone in force.
     pub zone: TimeZone,
-    /// What happens when clocks change.
+    /// The treatment of clock changes.
     pub dst: DstRule,
 }
 
-/// Why a timing cannot be used.
+/// Why a timing is unusable.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum TimingError {
     /// The expression is not valid.
@@ -52,7 +52,7 @@ pub enum TimingError {
 pub fn stable_hash(parts: &[&str]) -> u64 {
     let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
     for part in parts {
-        // The length keeps ("ab", "c") and ("a", "bc") apart.
+        // The length distinguishes ("ab", "c") from ("a", "bc").
         for byte in (part.len() as u64).to_le_bytes().iter().chain(part.as_bytes()) {
             hash ^= u64::from(*byte);
             hash = hash.wrapping_mul(0x0000_0100_0000_01b3);
@@ -66,7 +66,7 @@ pub fn stable_hash(parts: &[&str]) -> u64 {
 impl Timing {
     /// Reads an expression of the cron grammar, `@every` and `CRON_TZ=` included.
     ///
-    /// `zone` is in force unless the text names one. The phase of `@every` follows from `id`.
+    /// `zone` applies unless the text names one. The phase of `@every` follows from `id`.
     ///
     /// # Errors
     ///
@@ -104,8 +104,8 @@ impl Timing {
         }
     }
 
-    /// The rule as Go's schedulers show it: `CRON_TZ=Asia/Shanghai 0 2 * * *`. The zone is left out where it is UTC, which
-    /// is what they assume, where it has no name, and where the rule does not depend on it.
+    /// The rule in the form of Go's schedulers: `CRON_TZ=Asia/Shanghai 0 2 * * *`. The zone is left out if it is UTC, which they
+    /// assume, if it has no name, and if the rule does not depend on it.
     #[must_use]
     pub fn in_go(&self) -> String {
         let depends = matches!(&self.when, When::Cron(_)) && !self.text.contains("TZ=");
@@ -154,7 +154,7 @@ impl Timing {
             .collect()
     }
 
-    /// A hash of everything that says when; equal for timings that occur at the same instants by the same text.
+    /// A hash of everything that determines the occurrences; equal for the same text, zone and rules.
     #[must_use]
     pub fn fingerprint(&self) -> u64 {
         let dst = match self.dst {

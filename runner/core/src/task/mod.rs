@@ -1,6 +1,6 @@
-//! What a task is: its names, its options, its states and the moves between them, when it is retried.
+//! Tasks: their names, options, states, the moves between states, and retries.
 //!
-//! Knows no store and no wire format: how a task lies in Redis or SQLite is each broker's affair.
+//! Knows no store and no wire format; each broker has its own.
 
 mod name;
 mod options;

@@ -1,4 +1,4 @@
-//! Names that travel: queue names and task ids. Valid once they exist.
+//! Validated names: queue names and task ids.
 
 use std::borrow::Borrow;
 use std::fmt;
@@ -7,14 +7,14 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-/// The task type of a function that is a command or an HTTP call is this and the function's name.
+/// Prefix of the task type of a command or HTTP call; the function's name follows.
 pub const FUNCTION_PREFIX: &str = "fn:";
 
 /// A name that is empty or only white space; asynq refuses these and so do we.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{what} must not be blank")]
 pub struct BlankName {
-    /// What was being named: "queue name", "task id".
+    /// The kind of name: "queue name", "task id".
     pub what: &'static str,
 }
 
@@ -23,11 +23,11 @@ macro_rules! name {
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
         #[serde(try_from = "String", into = "String")]
-        // Shared: a name is handed on far more often than it is made.
+        // Shared: names are passed on far more often than created.
         pub struct $name(Arc<str>);
 
         impl $name {
-            /// Accepts any text that is not blank, exactly as it is.
+            /// Accepts any text that is not blank, unchanged.
             ///
             /// # Errors
             ///
@@ -83,7 +83,7 @@ macro_rules! name {
 }
 
 name!(
-    /// The name of a queue. Case sensitive, kept byte for byte.
+    /// The name of a queue. Case sensitive, preserved byte for byte.
     QueueName,
     "queue name"
 );
@@ -114,7 +114,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn blank_names_are_refused_and_others_kept_as_they_are() {
+    fn blank_names_are_refused_and_others_preserved() {
         assert!(QueueName::new(" \t\u{3000}").is_err());
         assert!(TaskId::new("").is_err());
         assert_eq!(QueueName::new(" low ").unwrap().as_str(), " low ");

@@ -1,4 +1,4 @@
-//! A task as a producer states it: what to run, with what, and under which options.
+//! A task as its producer specifies it: type, payload and options.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,10 +9,10 @@ use serde::Serialize;
 
 use super::{MAX_PAYLOAD, QueueName, TaskId};
 
-/// Retries of a task whose producer named no number; asynq's default.
+/// Default number of retries; asynq's default.
 pub const DEFAULT_MAX_RETRY: u32 = 25;
 
-/// How long one attempt may take when the producer gave neither timeout nor deadline; asynq's default.
+/// Default time limit of an attempt without timeout and deadline; asynq's default.
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30 * 60);
 
 /// When a task is to run.
@@ -30,7 +30,7 @@ pub enum Run {
 /// Refuse a second task of the same queue, type and payload while the lock is held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Unique {
-    /// How long the lock lives, at least 1 s; for a delayed task counted from the time it is to run.
+    /// Lifetime of the lock, at least 1 s; for a delayed task counted from the time it is to run.
     pub ttl: Duration,
 }
 
@@ -50,27 +50,27 @@ pub struct Task {
     pub kind: String,
     /// `None` is "no payload", which differs from an empty one only in the uniqueness key.
     pub payload: Option<Bytes>,
-    /// Where it waits.
+    /// The queue.
     pub queue: QueueName,
-    /// How often it may be tried again after the first failure.
+    /// Number of retries after the first failure.
     pub max_retry: u32,
-    /// How long one attempt may take. Whole seconds on the wire.
+    /// Time limit of an attempt. Whole seconds on the wire.
     pub timeout: Option<Duration>,
     /// The instant after which no attempt may run. Whole seconds on the wire.
     pub deadline: Option<Timestamp>,
-    /// How long a finished task is kept for looking at. Zero: not at all.
+    /// How long a finished task is kept. Zero: not at all.
     pub retention: Duration,
     /// The uniqueness lock to take, if any.
     pub unique: Option<Unique>,
     /// When to run.
     pub run: Run,
-    /// Collect it with others of this group instead of running it alone.
+    /// The group to aggregate it with, instead of running it separately.
     pub group: Option<String>,
-    /// Free key-value pairs that travel with it.
+    /// Key-value pairs that accompany it.
     pub headers: BTreeMap<String, String>,
 }
 
-/// What is wrong with a task that a producer stated.
+/// Why a task is invalid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidTask {
     /// The task type is empty or white space.
@@ -87,7 +87,7 @@ pub enum InvalidTask {
     PayloadTooLong(usize),
 }
 
-/// Whether a task may have this payload.
+/// Whether a task may have a payload of this length.
 ///
 /// # Errors
 ///
@@ -150,14 +150,14 @@ impl Task {
         self
     }
 
-    /// Sets how often it may be tried again.
+    /// Sets the number of retries.
     #[must_use]
     pub fn max_retry(mut self, times: u32) -> Self {
         self.max_retry = times;
         self
     }
 
-    /// Sets how long one attempt may take.
+    /// Sets the time limit of an attempt.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
@@ -185,8 +185,7 @@ impl Task {
         self
     }
 
-    /// Collects it with others of this group instead of running it alone. A task with a delay runs alone all the
-    /// same: its group counts only when it is due at once.
+    /// Aggregates it with others of this group instead of running it separately. The group is ignored for a delayed task.
     #[must_use]
     pub fn group(mut self, name: impl Into<String>) -> Self {
         self.group = Some(name.into());
@@ -200,7 +199,7 @@ impl Task {
         self
     }
 
-    /// Checks what the type system does not.
+    /// Checks what the types do not guarantee.
     ///
     /// # Errors
     ///
@@ -248,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_enqueued_is_named() {
+    fn invalid_tasks_are_refused_with_a_reason() {
         assert_eq!(Task::new(" ").check(), Err(InvalidTask::BlankType));
         let short = Task::new("a").unique(Duration::from_millis(999));
         assert!(matches!(short.check(), Err(InvalidTask::UniqueTooShort(_))));

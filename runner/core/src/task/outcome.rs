@@ -1,4 +1,4 @@
-//! How one attempt at a task ended: the one list of outcomes, from the worker to stores, metrics, listings and pages.
+//! Outcomes of an attempt: the one list for worker, stores, metrics, listings and pages.
 //!
 //! Not what a handler returns: that is `runner_sdk::Outcome`, which says what the handler wants and carries results,
 //! errors and delays. Not what the broker does with the task either: that is the verdict of the seam. The worker makes
@@ -18,11 +18,11 @@ pub enum AttemptOutcome {
     Retry,
     /// It failed for good.
     Archived,
-    /// An operator ended it, whether or not the task is tried again.
+    /// An operator ended it, whether or not the task is retried.
     Cancelled,
     /// The handler asked to be called again later.
     Snoozed,
-    /// There was nothing to do any more.
+    /// There was nothing left to do.
     Revoked,
     /// The worker stopped and put the task back.
     Requeued,
@@ -30,7 +30,7 @@ pub enum AttemptOutcome {
     NoHandler,
     /// Its worker fell silent.
     Lost,
-    /// A word that another version of this program wrote.
+    /// A word written by another version of this program.
     #[serde(other)]
     Unknown,
 }
@@ -50,7 +50,7 @@ impl AttemptOutcome {
         Self::Unknown,
     ];
 
-    /// The word used in stores, metrics, listings and on pages.
+    /// The word in stores, metrics, listings and on pages.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -74,7 +74,7 @@ impl AttemptOutcome {
         known.unwrap_or(Self::Unknown)
     }
 
-    /// Whether something went wrong, as far as the task is concerned.
+    /// Whether it is a failure from the task's point of view.
     #[must_use]
     pub fn is_failure(self) -> bool {
         matches!(self, Self::Retry | Self::Archived | Self::Cancelled | Self::Lost)

@@ -1,27 +1,27 @@
-//! Names of queues with `*` in them, which stand for every queue that they match.
+//! Queue patterns: names with `*`, which match any text.
 //!
-//! Pure text; which queues there are is asked of a broker.
+//! Pure text; a broker knows which queues exist.
 
 use super::QueueName;
 
-/// A name with at least one `*`, each of which stands for any text, also none.
+/// A name with at least one `*`, each of which matches any text, including none.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct QueuePattern(String);
 
 impl QueuePattern {
-    /// The pattern that a text is; `None` if it names one queue.
+    /// Parses a pattern; `None` if the text names one queue.
     #[must_use]
     pub fn new(text: &str) -> Option<Self> {
         text.contains('*').then(|| Self(text.to_owned()))
     }
 
-    /// As it was written.
+    /// The pattern as written.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Whether it stands for this queue.
+    /// Whether it matches this queue.
     #[must_use]
     pub fn matches(&self, queue: &str) -> bool {
         let mut parts = self.0.split('*');
@@ -31,7 +31,7 @@ impl QueuePattern {
         let Some(mut rest) = queue.strip_prefix(first) else {
             return false;
         };
-        // The leftmost place of each part leaves the most room for the next one.
+        // The leftmost match of each part leaves the most room for the next one.
         for part in parts {
             match rest.find(part) {
                 Some(at) => rest = &rest[at + part.len()..],
@@ -41,9 +41,9 @@ impl QueuePattern {
         rest.ends_with(last)
     }
 
-    /// How much of a name it says: of several patterns that match, the one that says most counts.
+    /// The number of literal characters: of several matching patterns, the most specific one applies.
     #[must_use]
-    pub fn says(&self) -> usize {
+    pub fn literal_len(&self) -> usize {
         self.0.len() - self.0.matches('*').count()
     }
 }
@@ -54,8 +54,8 @@ pub fn covers(pattern: &str, queue: &str) -> bool {
     QueuePattern::new(pattern).map_or(pattern == queue, |found| found.matches(queue))
 }
 
-/// The priority of a queue under names and patterns: that of its own name, else that of the pattern that says most, of
-/// two that say as much the first by their text. `None`: it is not served.
+/// The priority of a queue under names and patterns: that of its own name, else of the most specific matching pattern, with
+/// ties broken by their text. `None`: it is not served.
 #[must_use]
 pub fn priority_of<'a>(queue: &QueueName, named: impl IntoIterator<Item = (&'a str, u32)>) -> Option<u32> {
     let mut best: Option<(usize, &str, u32)> = None;
@@ -66,9 +66,9 @@ pub fn priority_of<'a>(queue: &QueueName, named: impl IntoIterator<Item = (&'a s
         let Some(pattern) = QueuePattern::new(text).filter(|p| p.matches(queue.as_str())) else {
             continue;
         };
-        let says = pattern.says();
-        if best.is_none_or(|(most, first, _)| says > most || (says == most && text < first)) {
-            best = Some((says, text, priority));
+        let literal_len = pattern.literal_len();
+        if best.is_none_or(|(most, first, _)| literal_len > most || (literal_len == most && text < first)) {
+            best = Some((literal_len, text, priority));
         }
     }
     best.map(|(_, _, priority)| priority)
@@ -80,7 +80,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_star_stands_for_any_text() {
+    fn a_star_matches_any_text() {
         for (pattern, yes, no) in [
             ("*", &["a", "tenant-7", "a*b"][..], &[][..]),
             (
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn the_name_itself_counts_most_then_the_pattern_that_says_most() {
+    fn an_exact_name_wins_then_the_most_specific_pattern() {
         let named = [("*", 1), ("tenant-*", 2), ("tenant-vip-*", 5), ("tenant-7", 9)];
         let of = |name: &str| priority_of(&QueueName::new(name).unwrap(), named);
         assert_eq!(of("tenant-7"), Some(9));

@@ -1,13 +1,13 @@
-//! What a payload is: bytes, mostly JSON, of a bounded length. Builds no value of its own and knows no handler.
+//! Payloads: bytes, mostly JSON, of a bounded length. Builds no value and knows no handler.
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-/// The most bytes of a payload: a Redis server takes values of 512 MiB unless it is set otherwise, a SQLite file of
-/// 1 GB, and a task's other fields need room beside it.
+/// Maximum bytes of a payload: a Redis server takes values of 512 MiB by default, a SQLite file of 1 GB, and a task's other
+/// fields need room beside it.
 pub const MAX_PAYLOAD: usize = 511 << 20;
 
-/// Why bytes are not JSON, with the place where they stop being it.
+/// Why bytes are not JSON, with the position.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NotJson {
     /// A byte that is not text.
@@ -20,18 +20,18 @@ pub enum NotJson {
         /// In bytes, from 1.
         column: usize,
     },
-    /// Text with a fault in it, in the parser's words.
+    /// A syntax error, in the parser's words.
     #[error("{0}")]
     Syntax(String),
 }
 
-/// Reads a value out of JSON. The whole text is looked at, also what the value ignores.
+/// Reads a value from JSON. Checks the whole text, including parts that the value ignores.
 ///
 /// # Errors
 ///
-/// [`NotJson`], for the first fault.
+/// [`NotJson`], for the first error.
 pub fn from_json<'b, T: Deserialize<'b>>(bytes: &'b [u8]) -> Result<T, NotJson> {
-    // The parser does not look at the text of strings that are ignored.
+    // The parser does not check the text of ignored strings.
     let text = std::str::from_utf8(bytes).map_err(|error| not_text(bytes, error.valid_up_to()))?;
     serde_json::from_str(text).map_err(|error| NotJson::Syntax(error.to_string()))
 }
@@ -40,7 +40,7 @@ pub fn from_json<'b, T: Deserialize<'b>>(bytes: &'b [u8]) -> Result<T, NotJson> 
 ///
 /// # Errors
 ///
-/// [`NotJson`], for the first fault.
+/// [`NotJson`], for the first error.
 pub fn check_json(bytes: &[u8]) -> Result<(), NotJson> {
     from_json::<IgnoredAny>(bytes).map(drop)
 }

@@ -1,12 +1,12 @@
-//! When a failed task is tried again: asynq's back-off, so that mixed fleets behave alike, and that of commands and
-//! calls of manifests, which are tried again within minutes or not at all.
+//! Delays before retries: asynq's back-off, so that mixed fleets behave alike, and a shorter one for commands and calls of
+//! manifests, which are retried within minutes or not at all.
 
 use std::time::Duration;
 
 /// The random part of the delay is a whole number of seconds in `0..RETRY_JITTER_SECONDS`, times `retried + 1`.
 pub const RETRY_JITTER_SECONDS: u64 = 30;
 
-/// No delay is longer than this; reached after about 50 retries.
+/// The longest delay; reached after about 50 retries.
 const LONGEST: Duration = Duration::from_secs(90 * 24 * 3600);
 
 /// The delay before the next attempt of a task that was retried `retried` times before this failure.
@@ -30,8 +30,8 @@ pub fn retry_delay(retried: u32, random: u64) -> Duration {
 
 /// The delays between the attempts of a command or call of a manifest; the last one repeats.
 ///
-/// A fault that passes (a restart of the other side, a full queue) is over after a minute or five; what still fails then
-/// needs a person, or the next occurrence of the schedule.
+/// A transient fault (a restart, a full queue) is over after a minute or five; anything that still fails then needs a
+/// person, or the next occurrence of the schedule.
 const FUNCTION_DELAYS: [Duration; 5] = [
     Duration::from_secs(60),
     Duration::from_secs(5 * 60),
@@ -43,7 +43,7 @@ const FUNCTION_DELAYS: [Duration; 5] = [
 /// The random part of such a delay is less than a tenth of it.
 const FUNCTION_JITTER_SHARE: u64 = 10;
 
-/// Which delays the failed tasks of a handler wait, where the handler itself states none.
+/// The delays for failed tasks of a handler, unless the handler itself states one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Backoff {
     /// Those of asynq: [`retry_delay`].
@@ -90,10 +90,10 @@ fn function_delay(retried: u32) -> Duration {
     FUNCTION_DELAYS.get(index).copied().unwrap_or(last)
 }
 
-/// No stated delay is shorter: a server or command that always says "now" must not be asked without a pause.
+/// The minimum stated delay: a server or command that always says "now" must not be called without a pause.
 const SHORTEST_STATED: Duration = Duration::from_secs(1);
 
-/// The delay before the next attempt of a task whose handler said how long to wait: at least 1 s, at most 90 days.
+/// The delay before the next attempt of a task whose handler stated how long to wait: at least 1 s, at most 90 days.
 ///
 /// ```
 /// use runner_core::task::stated_delay;
@@ -102,18 +102,18 @@ const SHORTEST_STATED: Duration = Duration::from_secs(1);
 /// assert_eq!(stated_delay(Duration::from_secs(30)).as_secs(), 30);
 /// ```
 #[must_use]
-pub fn stated_delay(said: Duration) -> Duration {
-    said.clamp(SHORTEST_STATED, LONGEST)
+pub fn stated_delay(stated: Duration) -> Duration {
+    stated.clamp(SHORTEST_STATED, LONGEST)
 }
 
-/// Tasks that were lost together come back spread over this many seconds.
+/// Tasks that were lost together are retried over this many seconds.
 pub const RECOVERY_SPREAD_SECONDS: u64 = 4;
 
 /// The delay before a task whose worker fell silent is tried again.
 ///
-/// It has waited out a lease already, and the fault is rarely its own, so the first time comes almost at once. A task
-/// that kills its workers must not go round and round: the delay grows by four up to [`retry_delay`]. And what was
-/// lost together does not come back together: one of them may have been the cause. `random` spreads them.
+/// The task has already waited for a lease to end, and the fault is rarely its own, so the first retry comes almost at once.
+/// A task that kills its workers must not loop quickly, so the delay grows by a factor of four up to [`retry_delay`].
+/// `random` spreads tasks that were lost together, because one of them may have been the cause.
 ///
 /// ```
 /// use runner_core::task::recovery_delay;

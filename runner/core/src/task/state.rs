@@ -1,14 +1,14 @@
-//! The states of a task and the one table of moves between them.
+//! The states of a task and the table of moves between them.
 //!
-//! Brokers may make no other move. Lua and SQL cannot call Rust, so the contract suite of the brokers
-//! walks this table and demands the same of each.
+//! Brokers may make no other move. Lua and SQL cannot call Rust, so the contract suite tests this table against each
+//! broker.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// Where a task is in its life.
+/// The state of a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum TaskState {
@@ -16,20 +16,20 @@ pub enum TaskState {
     Pending,
     /// A worker holds it under a lease.
     Active,
-    /// Waits for a time that its producer named.
+    /// Waits for a time chosen by its producer.
     Scheduled,
     /// Failed; waits for its next attempt.
     Retry,
-    /// Failed for good; kept for looking at and for running again by hand.
+    /// Failed for good; kept for inspection and manual retries.
     Archived,
     /// Succeeded; kept for its retention.
     Completed,
-    /// Waits in a group for others.
+    /// Waits in a group for aggregation.
     Aggregating,
 }
 
 impl TaskState {
-    /// All states, in the order in which pages and listings show them.
+    /// All states, in the order of pages and listings.
     pub const ALL: [Self; 7] = [
         Self::Pending,
         Self::Active,
@@ -40,7 +40,7 @@ impl TaskState {
         Self::Aggregating,
     ];
 
-    /// The word used in Redis, in SQL, in URLs and on pages.
+    /// The word in Redis, in SQL, in URLs and on pages.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -61,7 +61,7 @@ impl fmt::Display for TaskState {
     }
 }
 
-/// A word that names no state.
+/// An unknown word.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("unknown state {0:?}; expected pending, active, scheduled, retry, archived, completed or aggregating")]
 pub struct UnknownState(pub String);
@@ -77,18 +77,18 @@ impl FromStr for TaskState {
     }
 }
 
-/// What can happen to a task.
+/// An event in the life of a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Event {
     /// Its time has come (scheduled, retry).
     Due,
-    /// Its time has come, and it had been put in a group before: it goes back there.
+    /// Its time has come, and it returns to the group that it came from.
     Regrouped,
-    /// It became one task with others of its group.
+    /// It was aggregated with others of its group.
     Aggregated,
     /// A worker took it.
     Claimed,
-    /// It ended well; `keep` when it has a retention.
+    /// It succeeded; `keep` if it has a retention.
     Succeeded {
         /// Whether the finished task is kept.
         keep: bool,
@@ -98,13 +98,13 @@ pub enum Event {
         /// Whether another attempt is allowed.
         retries_left: bool,
     },
-    /// The worker gave it back unfinished, using up no retry.
+    /// The worker gave it back unfinished, without using a retry.
     HandedBack,
-    /// The worker puts it off to a later time, using up no retry.
+    /// The worker postpones it, without using a retry.
     Snoozed,
-    /// An operator asks for it to run now.
+    /// An operator runs it now.
     RunNow,
-    /// An operator puts it aside.
+    /// An operator archives it.
     Archive,
     /// An operator deletes it.
     Delete,
@@ -112,18 +112,18 @@ pub enum Event {
     Expired,
 }
 
-/// A move that the table does not have.
+/// A move that is not in the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a task that is {from} cannot be moved by {event:?}")]
 pub struct IllegalMove {
-    /// The state that the task is in.
+    /// The current state.
     pub from: TaskState,
-    /// What was to happen to it.
+    /// The event.
     pub event: Event,
 }
 
 impl TaskState {
-    /// The state after `event`; `None` when the task is gone then.
+    /// The state after `event`; `None` if the task is deleted.
     ///
     /// # Errors
     ///
@@ -158,7 +158,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words_go_there_and_back() {
+    fn words_parse_back() {
         for state in TaskState::ALL {
             assert_eq!(state.as_str().parse::<TaskState>(), Ok(state));
         }

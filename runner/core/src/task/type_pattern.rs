@@ -1,17 +1,17 @@
-//! Patterns of task types and group names, as handlers and aggregators are registered: one name, or a prefix and `*`.
-//! Names of queues have patterns of their own, with `*` anywhere: see `pattern`.
+//! Patterns of task types and group names, as in registrations of handlers and aggregators: a name, or a prefix and `*`.
+//! Queue names have their own patterns, with `*` anywhere: see `pattern`.
 
-/// A name, or every name that begins with a text.
+/// A name, or every name with a prefix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TypePattern<'a> {
-    /// This very name.
+    /// Exactly this name.
     Name(&'a str),
-    /// All names that begin with this text; written as the text and `*`.
+    /// All names with this prefix; written as the prefix and `*`.
     Prefix(&'a str),
 }
 
 impl<'a> TypePattern<'a> {
-    /// Reads a pattern; any text is one.
+    /// Reads a pattern; every text is one.
     #[must_use]
     pub fn parse(text: &'a str) -> Self {
         text.strip_suffix('*').map_or(Self::Name(text), Self::Prefix)

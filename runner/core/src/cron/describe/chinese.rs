@@ -1,4 +1,4 @@
-//! Chinese words for a phrase.
+//! Describes a phrase in Chinese.
 
 use super::phrase::{Beat, Days, NumberSet, Phrase, TimePhrase};
 
@@ -18,7 +18,7 @@ pub(super) fn every(seconds: u64) -> String {
     }
 }
 
-pub(super) fn say(phrase: &Phrase) -> String {
+pub(super) fn describe(phrase: &Phrase) -> String {
     let (time, clock) = match &phrase.time {
         TimePhrase::Never => return "从不触发".to_owned(),
         TimePhrase::Clocks(clocks) => {

@@ -1,4 +1,4 @@
-//! English words for a phrase.
+//! Describes a phrase in English.
 
 use super::phrase::{Beat, Days, NumberSet, Phrase, TimePhrase};
 
@@ -37,7 +37,7 @@ pub(super) fn every(seconds: u64) -> String {
     format!("every {}", words.collect::<Vec<_>>().join(" "))
 }
 
-pub(super) fn say(phrase: &Phrase) -> String {
+pub(super) fn describe(phrase: &Phrase) -> String {
     let (time, clock) = match &phrase.time {
         TimePhrase::Never => return "never".to_owned(),
         TimePhrase::Clocks(clocks) => {

@@ -1,7 +1,7 @@
-//! Expressions in words: first a phrase without language, then the words of one.
+//! Expressions in words: first a language-neutral phrase, then the words of one language.
 //!
-//! The common shapes read as a person would say them; all others are spelt out field by field,
-//! which is longer and still right.
+//! Common shapes read as a person would say them; all others are spelt out field by field, which is longer but still
+//! right.
 
 mod chinese;
 mod english;
@@ -29,8 +29,8 @@ pub(super) fn describe(parsed: &Parsed, language: Language) -> String {
         ParsedRule::Calendar { calendar, .. } => {
             let phrase = Phrase::of(calendar);
             match language {
-                Language::English => english::say(&phrase),
-                Language::Chinese => chinese::say(&phrase),
+                Language::English => english::describe(&phrase),
+                Language::Chinese => chinese::describe(&phrase),
             }
         }
     };

@@ -1,8 +1,8 @@
-//! What an expression says, without the words of any language.
+//! The meaning of an expression, independent of language.
 
 use crate::cron::calendar::{Calendar, ones};
 
-/// Most times of day that are listed one by one; more are told by their pattern.
+/// Maximum number of times of day that are listed one by one; more are described by their pattern.
 const MOST_CLOCKS: u32 = 6;
 
 /// The meaning of a calendar.
@@ -17,7 +17,7 @@ pub(super) struct Phrase {
 pub(super) enum TimePhrase {
     /// Nothing ever matches.
     Never,
-    /// Certain times of day, rising: hour, minute, and second if any of them is not 0.
+    /// Certain times of day, ascending: hour, minute, and second if any of them is not 0.
     Clocks(Vec<(u32, u32, Option<u32>)>),
     /// Evenly spaced through every day, or through whole hours of it.
     Rhythm {
@@ -56,7 +56,7 @@ pub(super) enum Days {
     Either(NumberSet, NumberSet),
 }
 
-/// Values of a field as rising runs of neighbours, both ends included.
+/// Values of a field as ascending runs of neighbours, inclusive.
 pub(super) struct NumberSet(pub Vec<(u32, u32)>);
 
 impl NumberSet {
@@ -71,7 +71,7 @@ impl NumberSet {
         Self(runs)
     }
 
-    /// The only value, if there is but one.
+    /// The only value, if there is exactly one.
     pub fn single(&self) -> Option<u32> {
         match self.0[..] {
             [(first, last)] if first == last => Some(first),
@@ -200,7 +200,7 @@ fn clocks(calendar: &Calendar) -> Option<TimePhrase> {
     Some(TimePhrase::Clocks(found))
 }
 
-/// The distance of values that start at 0 and come round evenly after `whole`.
+/// The distance of values that start at 0 and divide `whole` evenly.
 fn spacing(bits: u64, whole: u32) -> Option<u32> {
     let count = bits.count_ones();
     if count == 0 || !whole.is_multiple_of(count) {

@@ -1,5 +1,5 @@
-//! Comparison with two other engines, where they are right. Where they are not, the difference is
-//! listed and held fast, so that a release that changes its mind is noticed.
+//! Comparison with two other engines, where they are right. Known differences are listed and asserted, so that a release
+//! that changes its behaviour is noticed.
 //!
 //! Left out of the generated comparison on purpose:
 //! - of `croner`: `N/step`, an error there, and the days around changes of clock, where its rule
@@ -27,7 +27,7 @@ const ZONES: [&str; 5] = [
 
 const WEEKDAYS: [&str; 7] = ["sun", "mon", "tue", "wed", "thu", "fri", "sat"];
 
-/// What `croner` answers to [`Expression::next`].
+/// The answer of `croner` to [`Expression::next`].
 fn croner_next(text: &str, at: Timestamp, zone: &TimeZone) -> Timestamp {
     let cron = croner::Cron::from_str(text).unwrap_or_else(|error| panic!("{text}: {error}"));
     let next = cron.find_next_occurrence(&at.to_zoned(zone.clone()), false);
@@ -35,7 +35,7 @@ fn croner_next(text: &str, at: Timestamp, zone: &TimeZone) -> Timestamp {
         .timestamp()
 }
 
-/// What `cron` answers in UTC; it wants a field of seconds.
+/// The answer of `cron` in UTC; it requires a field of seconds.
 fn cron_next(text: &str, at: Timestamp) -> Timestamp {
     let schedule = cron::Schedule::from_str(&format!("0 {text}")).unwrap_or_else(|error| panic!("{text}: {error}"));
     let start = chrono::DateTime::from_timestamp(at.as_second(), 0).unwrap();
@@ -103,7 +103,7 @@ proptest! {
     }
 }
 
-/// Ours and theirs, for one start.
+/// Our occurrences and croner's, from one start.
 struct Difference {
     text: &'static str,
     zone: &'static str,
@@ -113,7 +113,7 @@ struct Difference {
 }
 
 const CRONER: &[Difference] = &[
-    // Of several missing times only the first is made up for; the one in the middle is lost.
+    // croner fires only the first of several missing times; the one in the middle is lost.
     Difference {
         text: "30 1-3 * * *",
         zone: "America/New_York",

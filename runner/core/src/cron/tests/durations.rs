@@ -1,4 +1,4 @@
-//! Durations: Go's notation both ways, its limits, and what we add.
+//! Durations: Go's notation both ways, its limits, and our extensions.
 
 use std::time::Duration;
 
@@ -36,7 +36,7 @@ fn gos_notation_is_read_and_written_as_go_does() {
 }
 
 #[test]
-fn days_and_weeks_are_ours_alone() {
+fn days_and_weeks_are_an_extension() {
     assert_eq!(parse("1w2d").unwrap(), Duration::from_hours(24 * 9));
     assert_eq!(parse("1d12h").unwrap(), Duration::from_hours(36));
     let error = parse_go("1d").unwrap_err();
@@ -47,7 +47,7 @@ fn days_and_weeks_are_ours_alone() {
 }
 
 #[test]
-fn texts_that_are_no_durations_are_refused() {
+fn texts_that_are_not_durations_are_refused() {
     type Expected = fn(&DurationError) -> bool;
     let cases: [(&str, Expected); 13] = [
         ("", |e| matches!(e, DurationError::Empty)),
@@ -75,7 +75,7 @@ fn texts_that_are_no_durations_are_refused() {
 
 proptest! {
     #[test]
-    fn what_is_written_is_read_back(nanos in 0..=i64::MAX.unsigned_abs()) {
+    fn formatted_durations_parse_back(nanos in 0..=i64::MAX.unsigned_abs()) {
         let duration = Duration::from_nanos(nanos);
         prop_assert_eq!(parse_go(&format(duration)).unwrap(), duration);
     }

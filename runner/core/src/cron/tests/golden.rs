@@ -131,13 +131,13 @@ fn the_go_rule_gives_the_instants_that_a_go_scheduler_gives() {
     }
 }
 
-/// Texts that Go refuses and we accept on purpose, and how.
+/// Texts that Go refuses and we accept on purpose.
 const EXTENSIONS: [&str; 1] = [
     "* * * * * *", // six fields, seconds first
 ];
 
 #[test]
-fn what_go_refuses_is_refused_except_for_our_extensions() {
+fn texts_that_go_refuses_are_refused_except_for_our_extensions() {
     let vectors = vectors();
     let cases = vectors["invalid"].as_array().unwrap();
     assert!(cases.len() >= 14, "only {} vectors", cases.len());

@@ -1,4 +1,4 @@
-//! The grammar: what a text means bit by bit, and what is said about suspicious ones.
+//! The grammar: the bits that a text sets, and the warnings about suspicious ones.
 
 use proptest::prelude::*;
 
@@ -65,7 +65,7 @@ fn seven_is_sunday_without_changing_what_a_star_or_an_open_step_means() {
 }
 
 #[test]
-fn descriptors_are_the_fields_that_they_stand_for() {
+fn descriptors_equal_their_fields() {
     for (descriptor, fields) in [
         ("@yearly", "0 0 1 1 *"),
         ("@annually", "0 0 1 1 *"),
@@ -134,8 +134,8 @@ fn suspicious_expressions_are_pointed_out() {
     }
 }
 
-/// The codes about the times of an expression, W250 left out.
-fn doubts(text: &str) -> Vec<&'static str> {
+/// The codes about the times of an expression, without W250.
+fn lint_codes(text: &str) -> Vec<&'static str> {
     let found = lint(&expression(text));
     let all_hinted = found.iter().filter(|l| l.code != "W250").all(|l| l.hint.is_some());
     assert!(all_hinted, "{text}: {found:?}");
@@ -158,7 +158,7 @@ fn fields_in_the_order_of_aws_are_pointed_out() {
         let hint = found.and_then(|l| l.hint).unwrap_or_default();
         assert!(hint.contains(&format!("\"{meant}\"")), "{text}: {hint}");
     }
-    // What the grammar refuses gets the same hint.
+    // Texts that the grammar refuses get the same hint.
     for (text, meant) in [
         ("0 18 ? * MON-FRI *", "write \"0 18 * * MON-FRI\""),
         ("15 10 * * ? 2030", "write \"15 10 * * *\""),
@@ -178,9 +178,9 @@ fn fields_in_the_order_of_aws_are_pointed_out() {
         "0 12 ? * MON",
         "0 0 12 1 * ?",
     ] {
-        assert_eq!(doubts(text), [""; 0], "{text}");
+        assert_eq!(lint_codes(text), [""; 0], "{text}");
     }
-    assert_eq!(doubts("0 ? * * *"), ["W232"]);
+    assert_eq!(lint_codes("0 ? * * *"), ["W232"]);
 }
 
 #[test]
@@ -195,18 +195,18 @@ fn weekdays_counted_as_quartz_does_are_pointed_out() {
         let hint = found.and_then(|l| l.hint).unwrap_or_default();
         for meant in [quartz, here] {
             assert!(hint.contains(&format!("\"{meant}\"")), "{text}: {hint}");
-            assert_eq!(doubts(meant), [""; 0], "{meant}");
+            assert_eq!(lint_codes(meant), [""; 0], "{meant}");
         }
     }
-    // Quartz has no 0 and needs the ?; all seven days are the same by either count.
+    // Quartz has no 0 and needs the ?; all seven days are the same however they are counted.
     for text in ["0 0 12 * * 2-6", "0 0 12 ? * 0", "0 0 12 ? * 1-7", "0 0 12 ? * TUE-SAT"] {
-        assert_eq!(doubts(text), [""; 0], "{text}");
+        assert_eq!(lint_codes(text), [""; 0], "{text}");
     }
 }
 
 #[test]
 fn steps_that_do_not_come_out_even_are_pointed_out() {
-    for (text, says) in [
+    for (text, parts) in [
         ("*/45 * * * *", ["\"@every 45m\"", "0,45 for the minute"]),
         ("*/90 * * * *", ["\"@every 90m\"", "write 0 for the minute"]),
         ("0/7 * * * *", ["\"@every 7m\"", "0-59/7 for the minute"]),
@@ -218,10 +218,10 @@ fn steps_that_do_not_come_out_even_are_pointed_out() {
         ("0 0 1 */5 *", ["if it is meant", "1,6,11 for the month"]),
         ("0 0 * * */2", ["if it is meant", "SUN,TUE,THU,SAT for the weekday"]),
     ] {
-        assert_eq!(doubts(text), ["W234"], "{text}");
+        assert_eq!(lint_codes(text), ["W234"], "{text}");
         let found = lint(&expression(text)).into_iter().find(|l| l.code == "W234");
         let hint = found.and_then(|l| l.hint).unwrap_or_default();
-        assert!(says.iter().all(|says| hint.contains(says)), "{text}: {hint}");
+        assert!(parts.iter().all(|parts| hint.contains(parts)), "{text}: {hint}");
     }
     for text in [
         "*/15 * * * *",
@@ -239,12 +239,12 @@ fn steps_that_do_not_come_out_even_are_pointed_out() {
         "0 9-17/3 * * *",
         "*/10,45 * * * *",
     ] {
-        assert_eq!(doubts(text), [""; 0], "{text}");
+        assert_eq!(lint_codes(text), [""; 0], "{text}");
     }
 }
 
 #[test]
-fn a_doubt_says_what_happens_and_says_the_same_each_time() {
+fn a_warning_explains_what_happens_and_never_varies() {
     let message = |text: &str| lint(&expression(text)).remove(0).message;
     let aws = message("0 12 * * ? *");
     assert!(aws.contains("00:12, 01:12, 02:12, 03:12, …"), "{aws}");

@@ -1,4 +1,4 @@
-//! Texts made to hurt: long, huge, strange. None may panic, none may take long.
+//! Hostile texts: long, huge, strange. None may panic or take long.
 
 use std::time::Duration;
 
@@ -8,10 +8,10 @@ use proptest::test_runner::Config;
 use super::{cases, instant, zone};
 use crate::cron::{CronError, DstRule, Expression, Language, lint};
 
-/// Takes some 50 ms unoptimised; anything worse than linear in 10 kB would take minutes.
+/// Takes about 50 ms unoptimised; anything worse than linear in 10 kB would take minutes.
 const DEADLINE: Duration = Duration::from_secs(5);
 
-/// Does everything with a text that the program ever does.
+/// Calls everything that the program ever calls on a text.
 fn use_fully(text: &str) -> Result<(), CronError> {
     let parsed = match Expression::parse(text) {
         Ok(parsed) => parsed,

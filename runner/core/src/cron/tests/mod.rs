@@ -1,4 +1,4 @@
-//! Tests of the engine, by what they compare it with, and the few helpers that they share.
+//! Tests of the engine, grouped by what they compare it with, and their shared helpers.
 //!
 //! `RUNNER_LONG=1` multiplies the cases of the generated ones.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]

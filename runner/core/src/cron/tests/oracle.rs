@@ -1,5 +1,5 @@
-//! Comparison with an oracle that knows no cleverness: it walks absolute time in steps of a
-//! minute and applies the rules as they are worded. Half of the starts lie near a change of clock.
+//! Comparison with a naive oracle: it walks absolute time in steps of a minute and applies the rules as they are worded.
+//! Half of the starts are near a change of clock.
 
 use jiff::civil::DateTime;
 use jiff::tz::{AmbiguousOffset, TimeZone};
@@ -30,8 +30,7 @@ const ZONES: [&str; 14] = [
     "Antarctica/Troll",
 ];
 
-/// What each field may be: text and the values it stands for, written out by hand or by a
-/// plain loop, never by the parser under test.
+/// The choices for each field: text and values, written by hand or by a plain loop, never by the parser under test.
 #[derive(Debug, Clone)]
 struct Written {
     text: String,
@@ -121,7 +120,7 @@ impl Spec {
 }
 
 fn spec() -> impl Strategy<Value = Spec> {
-    // Months mostly free, or nearly nothing would fall within the horizon.
+    // Months are mostly free, or almost nothing would fall within the horizon.
     let month = prop_oneof![4 => Just(Written {
         text: "*".to_owned(),
         values: (1..=12).collect(),
@@ -146,7 +145,7 @@ fn place() -> impl Strategy<Value = (&'static str, Timestamp)> {
         .prop_map(|(name, minutes, close, delta)| {
             let at = Timestamp::from_second(minutes * 60).unwrap();
             let zone = zone(name);
-            // Some tables end in a mark that is no change and lies on no whole minute.
+            // Some tables end in an entry that is no change and not on a whole minute.
             let mut changes = zone.following(at).map(|change| change.timestamp());
             let change = changes.find(|change| change.as_second() % 60 == 0);
             match change {
@@ -205,7 +204,7 @@ fn written(text: &str, values: impl IntoIterator<Item = i8>) -> Written {
     }
 }
 
-/// Every mixture of a few minutes and hours that a change at night can touch.
+/// All combinations of a few minutes and hours that a change at night can touch.
 fn night_specs() -> Vec<Spec> {
     let minutes = [
         written("0", [0]),
@@ -234,11 +233,11 @@ fn night_specs() -> Vec<Spec> {
     specs
 }
 
-/// Starts everywhere around a change, a second and a nanosecond on either side of each included.
+/// Starts all around a change, including a second and a nanosecond on either side of each.
 #[test]
 fn around_a_change_every_start_finds_its_neighbours() {
     let minute = SignedDuration::from_mins(1);
-    let aside = [-1_000_000_000, -1, 0, 1, 1_000_000_000].map(SignedDuration::from_nanos);
+    let shifts = [-1_000_000_000, -1, 0, 1, 1_000_000_000].map(SignedDuration::from_nanos);
     for (name, before) in CHANGES {
         let (zone, before) = (zone(name), super::instant(before));
         let change = zone.following(before).next().map(|change| change.timestamp());
@@ -251,7 +250,7 @@ fn around_a_change_every_start_finds_its_neighbours() {
             let window = (-30 * 60..30 * 60).map(|m| change + minute * m);
             let all: Vec<_> = window.filter(|at| spec.fires_at(*at, &zone, dst)).collect();
             let starts = (-10..=10).map(|n| change + minute * 15 * n);
-            for start in starts.flat_map(|start| aside.map(|aside| start + aside)) {
+            for start in starts.flat_map(|start| shifts.map(|shifts| start + shifts)) {
                 let next = parsed.next(start, &zone, dst);
                 let expected = all.iter().find(|at| **at > start).copied();
                 assert_eq!(next, expected, "next of {parsed} in {name} from {start}, {dst:?}");

@@ -1,4 +1,4 @@
-//! What must hold for any expression, zone and rule, seconds included.
+//! Properties of any expression, zone and rule, seconds included.
 
 use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
@@ -68,7 +68,7 @@ proptest! {
         prop_assert!(prev < at, "prev {prev} of {text} is not before {at} in {name}");
         let after_prev = parsed.next(prev, &zone, dst).unwrap();
         let before_next = parsed.prev(next, &zone, dst).unwrap();
-        // Nothing lies between the two neighbours of `at` but perhaps `at` itself.
+        // Only `at` itself may lie between its two neighbours.
         if after_prev == next {
             prop_assert_eq!(before_next, prev, "{} in {} around {}", text, name, at);
         } else {

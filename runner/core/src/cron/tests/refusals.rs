@@ -1,4 +1,4 @@
-//! Texts that are refused: the code, the place, the reason and the way out.
+//! Refused texts: code, position, reason and hint.
 
 use super::expression;
 use crate::cron::{CronError, Expression};
@@ -184,7 +184,7 @@ const REFUSED: &[(&str, &str, &str, &str, &str)] = &[
 ];
 
 #[test]
-fn refusals_say_what_where_and_what_instead() {
+fn refusals_have_code_position_reason_and_hint() {
     for (text, code, part, message, hint) in REFUSED {
         let error = Expression::parse(text).expect_err(text);
         assert_eq!(error.code(), *code, "{text}");
@@ -195,7 +195,7 @@ fn refusals_say_what_where_and_what_instead() {
 }
 
 #[test]
-fn an_expression_that_never_fires_can_be_refused_by_whoever_loads_it() {
+fn an_expression_that_never_fires_can_be_refused_by_its_loader() {
     let error = CronError::never(&expression("0 0 30 2 *"));
     assert_eq!((error.code(), error.span()), ("E204", 0..10));
     assert_eq!(error.to_string(), "never matches");
