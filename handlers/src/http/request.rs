@@ -41,7 +41,7 @@ pub(super) fn build(
         default(&mut headers, CONTENT_TYPE.as_str(), "application/json");
     }
     if let (HttpBody::Payload, Some(payload)) = (&spec.body, &body) {
-        check_json(payload, &headers)?;
+        check_declared_json(payload, &headers)?;
     }
     let mut request = Request::new(method, url);
     *request.headers_mut() = headers;
@@ -50,7 +50,7 @@ pub(super) fn build(
 }
 
 /// Refuses a payload that is declared as JSON and is not: no server can read it, now or later.
-fn check_json(payload: &[u8], headers: &HeaderMap) -> Result<(), TaskError> {
+fn check_declared_json(payload: &[u8], headers: &HeaderMap) -> Result<(), TaskError> {
     let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let Some(content_type) = content_type.filter(|text| is_json_type(text)) else {
         return Ok(());

@@ -1,11 +1,11 @@
-//! What one look at the manifest directory changed, for the log, and when the next look is due.
+//! The changes that one scan of the manifest directory found, for the log, and when the next scan is due.
 
 use std::time::Duration;
 
 use runner_core::schedule::Problem;
 use tokio::time::Instant;
 
-/// Something that happened to a file.
+/// A change of one file.
 #[derive(Debug, Clone, PartialEq)]
 pub enum FileChange {
     /// A new version is in force.
@@ -14,19 +14,19 @@ pub enum FileChange {
         place: String,
         /// Its functions.
         functions: Vec<String>,
-        /// How many schedules it has.
+        /// Number of its schedules.
         schedules: usize,
     },
-    /// A new version is not in force.
+    /// A new version was rejected.
     Rejected {
         /// The file.
         place: String,
         /// The error that explains most.
         telling: Problem,
-        /// How many errors there are.
+        /// Number of errors.
         errors: usize,
-        /// Of when the older version is that stays in force, if one does.
-        kept: Option<String>,
+        /// The time of the older version that stays in force, if there is one.
+        last_good: Option<String>,
     },
     /// The file is gone, and so are its functions.
     Removed {
@@ -35,59 +35,59 @@ pub enum FileChange {
         /// Its functions.
         functions: Vec<String>,
     },
-    /// An entry that is no file cannot be looked at.
+    /// An entry that is not a file is unreadable.
     Unreadable {
         /// The entry.
         place: String,
         /// The code of the problem.
         code: &'static str,
-        /// Why.
+        /// The reason.
         reason: String,
     },
-    /// It can be looked at again, or is gone.
+    /// It is readable again, or gone.
     Readable {
         /// The entry.
         place: String,
     },
-    /// All files are gone; what they define stays in force for a while.
+    /// All files are gone; their definitions stay in force for a while.
     Emptied {
         /// The directory.
         place: String,
-        /// How many.
+        /// Number of files.
         files: usize,
-        /// How long they stay.
+        /// How long their definitions stay in force.
         guard: Duration,
     },
     /// None came back; no manifest is in force.
     AllGone {
         /// The directory.
         place: String,
-        /// How many.
+        /// Number of files.
         files: usize,
     },
 }
 
-/// What one look led to.
+/// The result of one scan.
 #[derive(Debug, Default)]
 pub struct FileStep {
-    /// In the order of the paths.
+    /// In the order of their paths.
     pub changes: Vec<FileChange>,
-    /// When to look again at the latest.
+    /// When to scan again at the latest.
     pub again: Option<Duration>,
-    /// Files that are in force as they were before the start, because that is not what stands there now.
+    /// Files that are in force as they were before the start, because their present text is not valid.
     pub restored: usize,
 }
 
 impl FileStep {
-    /// Asks for a look after this time at the latest.
+    /// Requests a scan after this time at the latest.
     pub fn look_again(&mut self, after: Duration) {
-        // Just after the moment, so that the next look finds it has come.
+        // Just after the moment, so that the next scan finds it past.
         let after = after + Duration::from_millis(5);
         self.again = Some(self.again.map_or(after, |a| a.min(after)));
     }
 }
 
-/// The moment of a look: one for waiting, one for people.
+/// The time of a scan: one clock for measuring, one for people.
 #[derive(Debug, Clone, Copy)]
 pub struct ScanTime<'a> {
     /// For measuring.

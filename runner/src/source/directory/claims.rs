@@ -1,40 +1,40 @@
-//! Which file has which name, when several claim one. Pure: neither reads files nor knows what is in them.
+//! Which file gets a name that several define. Pure: neither reads files nor knows their content.
 //!
-//! Whoever is in force keeps the name, whatever sorts first; a version that claims a name of another file is refused as a
+//! A file in force keeps its names, whatever sorts first; a new version that defines another file's name is refused as a
 //! whole. Among files of which none is in force the first path wins, the same on every instance.
 
 use std::collections::BTreeMap;
 
 use tokio::time::Instant;
 
-/// What one file claims. Files are given in the order of their paths.
+/// The names of one file. Files are passed in the order of their paths.
 #[derive(Debug, Default)]
 pub struct Claimant<'a> {
     /// The names of the version in force.
     pub held: Option<Vec<&'a str>>,
-    /// Those of a newer version, and when that was found.
+    /// Names of a newer version, and when it was found.
     pub wanted: Option<(Vec<&'a str>, Instant)>,
-    /// Since when the file is gone.
+    /// Since when the file has been gone.
     pub gone: Option<Instant>,
 }
 
-/// What is in force of a file from now on.
+/// The version of a file that is in force from now on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NameVerdict {
     /// The newer version.
     Newer,
-    /// What was in force, if anything was: the newer version wants a name that this other file has.
+    /// The previous one, if any: the newer version defines a name of this other file.
     Refused {
-        /// Its place in the list.
+        /// Its index in the list.
         by: usize,
     },
     /// What was in force.
     Same,
-    /// Nothing: the file is gone, and a newer one has a name of it.
+    /// None: the file is gone, and a newer one has one of its names.
     Superseded,
 }
 
-/// What a file has for now.
+/// The version that a file has so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Has {
     Newer,
@@ -42,11 +42,11 @@ enum Has {
     Nothing,
 }
 
-/// Decides about all files at once, so that two of them can exchange a name.
+/// Decides all files together, so that two of them can exchange a name.
 #[must_use]
 pub fn settle(claimants: &[Claimant<'_>]) -> Vec<NameVerdict> {
     let mut has: Vec<Has> = claimants.iter().map(first_wish).collect();
-    // Each pass but the last takes something from a file that it never gets back, so there is a last one.
+    // Terminates: each pass except the last takes a version from a file for good.
     while take_away(claimants, &mut has) {}
     while give_back(claimants, &mut has) {}
     let owners = owners(claimants, &has);
@@ -74,7 +74,7 @@ fn first_wish(claimant: &Claimant<'_>) -> Has {
     }
 }
 
-/// The names that a file wants; one that is gone wants nothing.
+/// The names that a file claims; one that is gone claims none.
 fn wanted<'c, 'a>(claimant: &'c Claimant<'a>) -> Option<&'c [&'a str]> {
     let wanted = claimant.wanted.as_ref().filter(|_| claimant.gone.is_none());
     wanted.map(|(names, _)| names.as_slice())
@@ -96,7 +96,7 @@ fn owners<'a>(claimants: &[Claimant<'a>], has: &[Has]) -> BTreeMap<&'a str, usiz
     owners
 }
 
-/// Wherever two files have one name, the weaker loses its version; whether there was such a name.
+/// Wherever two files have the same name, the weaker loses its version. Returns whether there was such a name.
 fn take_away(claimants: &[Claimant<'_>], has: &mut [Has]) -> bool {
     let mut owners: BTreeMap<&str, usize> = BTreeMap::new();
     let mut lost = vec![false; claimants.len()];
@@ -123,9 +123,9 @@ fn take_away(claimants: &[Claimant<'_>], has: &mut [Has]) -> bool {
     lost.contains(&true)
 }
 
-/// Whether the file `a` has the better right to a name than `b`, which comes before it.
+/// Whether the file `a` has a better right to a name than `b`, which comes before it.
 fn is_stronger(a: &Claimant<'_>, b: &Claimant<'_>, name: &str) -> bool {
-    // A file that came when the other one went is that one under another path.
+    // A file that appeared when the other one disappeared is the same file under another path.
     let succeeds = |new: &Claimant<'_>, old: &Claimant<'_>| match (&new.wanted, old.gone) {
         (Some((_, found)), Some(gone)) => new.gone.is_none() && *found >= gone,
         _ => false,
@@ -137,7 +137,7 @@ fn is_stronger(a: &Claimant<'_>, b: &Claimant<'_>, name: &str) -> bool {
     holds(a) && !holds(b)
 }
 
-/// Files that lost to one that lost as well have what they want after all; whether there was one.
+/// Restores files that lost only to a file that lost as well. Returns whether there was one.
 fn give_back(claimants: &[Claimant<'_>], has: &mut [Has]) -> bool {
     let mut owners = owners(claimants, has);
     let mut given = false;
@@ -164,7 +164,7 @@ mod tests {
 
     use super::*;
 
-    /// Names in force and names wanted, each letter one name; `-` for no version.
+    /// Names in force and names claimed, each letter one name; `-` for no version.
     fn file(start: Instant, held: &'static str, wanted: &'static str) -> Claimant<'static> {
         let letters =
             |text: &'static str| (text != "-").then(|| text.split_terminator("").filter(|n| !n.is_empty()).collect());
@@ -182,12 +182,12 @@ mod tests {
     }
 
     #[test]
-    fn the_one_in_force_keeps_the_name_and_else_the_first_path() {
+    fn the_file_in_force_keeps_the_name_else_the_first_path_wins() {
         use NameVerdict::{Newer, Refused, Same};
         assert_eq!(settled(&[("-", "a"), ("a", "-")]), [Refused { by: 1 }, Same]);
         assert_eq!(settled(&[("-", "a"), ("a", "a")]), [Refused { by: 1 }, Newer]);
         assert_eq!(settled(&[("-", "a"), ("-", "a")]), [Newer, Refused { by: 0 }]);
-        // A version that is refused leaves the older one in force, with its names.
+        // A refused version leaves the older one in force, with its names.
         assert_eq!(
             settled(&[("-", "b"), ("b", "bc"), ("c", "-")]),
             [Refused { by: 1 }, Refused { by: 2 }, Same]
@@ -205,7 +205,7 @@ mod tests {
             settled(&[("a", "b"), ("b", "c"), ("c", "c")]),
             [Refused { by: 1 }, Refused { by: 2 }, Newer]
         );
-        // The first loses a name to the second, which loses another one to the third: so the first gets its own.
+        // The first loses a name to the second, which loses another one to the third: so the first keeps its own.
         assert_eq!(settled(&[("-", "x"), ("x", "y"), ("y", "-")])[0], Refused { by: 1 });
         assert_eq!(
             settled(&[("-", "ax"), ("-", "ab"), ("b", "-")]),
@@ -224,7 +224,7 @@ mod tests {
         // Under another path: found when the old one was gone.
         let renamed = [gone(later), file(later, "-", "a")];
         assert_eq!(settle(&renamed), [NameVerdict::Superseded, NameVerdict::Newer]);
-        // A copy that had been refused before does not take over in the moment in which an editor replaces the file.
+        // A copy that was refused before does not take over while an editor replaces the file.
         let copied = [file(start, "-", "a"), gone(later)];
         assert_eq!(settle(&copied), [NameVerdict::Refused { by: 1 }, NameVerdict::Same]);
     }

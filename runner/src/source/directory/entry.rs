@@ -1,5 +1,5 @@
-//! One entry of the manifest directory: whether its name is that of a manifest, and what is in the file. Knows nothing
-//! of YAML, and nothing of the other entries.
+//! One entry of the manifest directory: whether its name is that of a manifest, and its content. Knows neither YAML nor the
+//! other entries.
 
 use std::ffi::OsStr;
 use std::fmt::Write as _;
@@ -16,10 +16,10 @@ use crate::text::yaml::MAX_BYTES;
 /// A fingerprint of a file's content.
 pub type Hash = [u8; 32];
 
-/// What was found in a file.
+/// The content of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileContent {
-    /// Of the content, or of the reason why there is none.
+    /// Of the content, or of the reason why it is missing.
     pub hash: Hash,
     /// The text, or code and reason.
     pub content: Result<String, (&'static str, String)>,
@@ -35,7 +35,7 @@ impl FileContent {
         }
     }
 
-    /// A file that cannot be used, and why.
+    /// An unusable file with the reason.
     #[must_use]
     pub fn unusable(code: &'static str, reason: impl Into<String>) -> Self {
         let reason = reason.into();
@@ -46,7 +46,7 @@ impl FileContent {
     }
 }
 
-/// A name as people are shown it. Two names never look the same: what is not UTF-8 appears as `\xff`, and a backslash twice.
+/// A name for display. Two names never look the same: bytes that are not UTF-8 appear as `\xff`, and a backslash twice.
 #[must_use]
 pub fn shown(name: &OsStr) -> String {
     let mut out = String::with_capacity(name.len());
@@ -60,20 +60,20 @@ pub fn shown(name: &OsStr) -> String {
     out
 }
 
-/// Whether an entry is passed over whatever it is: hidden, or left lying about by an editor.
+/// Whether an entry is ignored whatever it is: hidden, or an editor's leftover.
 #[must_use]
 pub fn is_passed_over(name: &str) -> bool {
     name.starts_with(['.', '#']) || name.ends_with(['~', '#'])
 }
 
-/// `*.yaml` and `*.yml`, in capitals too, but nothing that editors leave lying about.
+/// `*.yaml` and `*.yml`, in any case, except editors' leftovers.
 #[must_use]
 pub fn is_manifest(name: &str) -> bool {
     !is_passed_over(name) && has_suffix(name, &[".yaml", ".yml"])
 }
 
-/// Whether a file that is not read looks as if it should be: another suffix than that of a manifest, by mistake or by an
-/// editor that adds its own. `a.yaml.bak` and `a.yaml.disabled` are meant as they are.
+/// Whether an ignored file looks like a manifest: with a wrong suffix, by mistake or from an editor. `a.yaml.bak` and
+/// `a.yaml.disabled` are ignored on purpose.
 #[must_use]
 pub fn looks_like_manifest(name: &str) -> bool {
     const MISTAKEN: [&str; 7] = [".json", ".yaml.txt", ".yml.txt", ".ymal", ".yalm", ".yamll", ".yam"];
@@ -88,7 +88,7 @@ fn has_suffix(name: &str, suffixes: &[&str]) -> bool {
     })
 }
 
-/// Reads a file that is no link; `None` if it is gone.
+/// Reads a file that is not a link; `None` if it is gone.
 #[must_use]
 pub fn read(path: &Path) -> Option<FileContent> {
     match text_of(path) {
@@ -109,11 +109,11 @@ fn text_of(path: &Path) -> Result<String, Unread> {
         _ => Unread::Because("E106", describe(&error)),
     };
     let irregular = || Unread::Because("E106", "not a regular file".to_owned());
-    // Opening a device may do something, so what it is must be known before.
+    // Opening a device may have side effects, so check the type before.
     if !fs::metadata(path).map_err(failed)?.is_file() {
         return Err(irregular());
     }
-    // It may have become a pipe since, which would be waited for without this flag.
+    // The file may have become a pipe since; without this flag opening would block.
     let flags = nix::libc::O_NONBLOCK | nix::libc::O_NOCTTY;
     let file = OpenOptions::new()
         .read(true)
@@ -132,7 +132,7 @@ fn text_of(path: &Path) -> Result<String, Unread> {
     decode(bytes).map_err(|reason| Unread::Because("E105", reason))
 }
 
-/// The bytes, or how many there are if there are too many.
+/// The bytes, or their number if there are too many.
 fn bytes_of(file: File, size: u64) -> io::Result<Result<Vec<u8>, u64>> {
     if size > MAX_BYTES as u64 {
         return Ok(Err(size));
@@ -173,7 +173,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_told_apart_and_suffixes_are_read_in_any_case() {
+    fn names_are_distinguished_and_suffixes_match_in_any_case() {
         for name in ["a.yaml", "a.yml", "A.YAML", "UPPER.YML", "a.Yaml"] {
             assert!(is_manifest(name) && !looks_like_manifest(name), "{name}");
         }

@@ -1,5 +1,5 @@
-//! One manifest file: the version in force, a newer one that is kept out, and what is wrong with the text that stands
-//! there. No I/O, and nothing of the other files.
+//! One manifest file: the version in force, a newer one that is held back, and the errors of its present text. No I/O, and no
+//! knowledge of the other files.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use super::saved_files::SavedFile;
 use crate::source::manifest::{self, FunctionEntry, Reading, ScheduleContext};
 use crate::source::status::{LAST_GOOD, Rejected};
 
-/// When a text that does not parse is looked at again; after the last one it is an error.
+/// When a text that does not parse is read again; after the last time it is an error.
 pub const LOOKS: [Duration; 4] = [
     Duration::from_millis(200),
     Duration::from_millis(500),
@@ -22,39 +22,39 @@ pub const LOOKS: [Duration; 4] = [
     Duration::from_secs(2),
 ];
 
-/// See the head of this file.
+/// The versions of one file.
 #[derive(Default)]
 pub struct ManifestFile {
     /// In force.
     pub good: Option<VersionInForce>,
-    /// In order, and not in force yet.
+    /// Valid, and not in force yet.
     pub next: Option<VersionInForce>,
     /// Why `next` is not in force.
     pub clash: Option<Problem>,
-    /// What stands there, if there are errors in it.
+    /// The present text, if it has errors.
     pub bad: Option<RejectedVersion>,
-    /// Since when it may be that it is still being written.
+    /// Since when the file may still be being written.
     doubtful: Option<Instant>,
-    /// Since when it is gone.
+    /// Since when it has been gone.
     pub gone: Option<Instant>,
-    /// Whether it cannot be looked at.
+    /// Whether it is unreadable.
     pub hidden: bool,
 }
 
-/// A version that is in order.
+/// A valid version.
 pub struct VersionInForce {
     hash: Hash,
     /// When it was found.
     found: Instant,
     /// The same as RFC 3339.
     pub since: String,
-    /// As it was read.
+    /// The text as read.
     pub text: String,
-    /// Whether it was in force before the start, and no look has found it since.
+    /// Whether it was in force before the start and has not been found since.
     restored: bool,
-    /// What it defines.
+    /// Its definitions.
     pub entries: Vec<FunctionEntry>,
-    /// What it is warned of.
+    /// Its warnings.
     pub warnings: Vec<Problem>,
 }
 
@@ -80,7 +80,7 @@ impl VersionInForce {
         }
     }
 
-    /// Notes that this is what stands in the file; news if it was only known from before the start.
+    /// Records that this is the file's present text; a change only if it was known from before the start.
     fn confirm(&mut self, place: &str) -> Option<FileChange> {
         let news = std::mem::replace(&mut self.restored, false);
         news.then(|| self.applied(place))
@@ -95,7 +95,7 @@ impl VersionInForce {
         self.entries.iter().map(|e| e.function.name.as_str()).collect()
     }
 
-    /// Says of each schedule that it runs as an older version of its file says.
+    /// Warns about each schedule that it runs by an older version of its file.
     fn outdated(&self, place: &str, why: &str, context: &ScheduleContext) -> Vec<Problem> {
         let since = self.since.parse().map(|at| context.shown(at));
         let since = since.unwrap_or_else(|_| self.since.clone());
@@ -132,8 +132,8 @@ fn rejected(names: &[String], place: &str, problems: &[Problem]) -> Vec<Rejected
     names.iter().map(one).collect()
 }
 
-/// A rank, low for errors that explain others: what is misspelt is missed as well.
-fn told_last(problem: &Problem) -> u8 {
+/// Sort key: low for errors that explain others, because a misspelt key is also reported as missing.
+fn rank(problem: &Problem) -> u8 {
     match problem.code.as_str() {
         "E110" if problem.message.contains("did you mean") => 0,
         "E130" => 2,
@@ -142,29 +142,29 @@ fn told_last(problem: &Problem) -> u8 {
 }
 
 impl ManifestFile {
-    /// Brings the version into force that was in force before the start, if it is good under the present settings.
-    pub fn restore(&mut self, kept: SavedFile, place: &str, context: &ScheduleContext, now: ScanTime<'_>) {
-        let reading = manifest::read(&kept.text, place, context);
+    /// Restores the version that was in force before the start, if it is valid under the present settings.
+    pub fn restore(&mut self, saved: SavedFile, place: &str, context: &ScheduleContext, now: ScanTime<'_>) {
+        let reading = manifest::read(&saved.text, place, context);
         if self.good.is_some() || !reading.is_good() {
             return;
         }
         self.good = Some(VersionInForce {
-            hash: FileContent::text(kept.text.clone()).hash,
+            hash: FileContent::text(saved.text.clone()).hash,
             found: now.instant,
-            since: kept.since,
-            text: kept.text,
+            since: saved.since,
+            text: saved.text,
             restored: true,
             entries: reading.entries,
             warnings: reading.problems,
         });
     }
 
-    /// Whether what is in force of it is only known from before the start.
+    /// Whether the version in force is known only from before the start.
     pub fn is_restored(&self) -> bool {
         self.good.as_ref().is_some_and(|good| good.restored)
     }
 
-    /// Takes in what was found in the file.
+    /// Processes the content of the file.
     pub fn take(
         &mut self,
         found: FileContent,
@@ -191,7 +191,7 @@ impl ManifestFile {
         let reading = match &found.content {
             Ok(text) => manifest::read(text, place, context),
             Err((code, reason)) => {
-                // A link whose target is missing is mostly one that is being swapped.
+                // A link without a target is usually one that is being swapped.
                 Reading {
                     unfinished: true,
                     ..Reading::failed(place, code, reason.clone())
@@ -229,21 +229,21 @@ impl ManifestFile {
     fn reject(&mut self, hash: Hash, reading: Reading, place: &str, step: &mut FileStep) {
         let Reading { problems, names, .. } = reading;
         let errors = || problems.iter().filter(|p| p.severity == Severity::Error);
-        if let Some(telling) = errors().min_by_key(|p| told_last(p)).cloned() {
+        if let Some(telling) = errors().min_by_key(|p| rank(p)).cloned() {
             let (place, errors) = (place.to_owned(), errors().count());
-            let kept = self.good.as_ref().map(|good| good.since.clone());
+            let last_good = self.good.as_ref().map(|good| good.since.clone());
             step.changes.push(FileChange::Rejected {
                 place,
                 telling,
                 errors,
-                kept,
+                last_good,
             });
         }
         let bad = RejectedVersion { hash, names, problems };
         (self.next, self.bad, self.doubtful) = (None, Some(bad), None);
     }
 
-    /// Which names it has and wants.
+    /// Its names, in force and claimed.
     pub fn claimant(&self) -> Claimant<'_> {
         Claimant {
             held: self.good.as_ref().map(VersionInForce::name_texts),
@@ -252,7 +252,7 @@ impl ManifestFile {
         }
     }
 
-    /// Brings the newer version into force.
+    /// Puts the newer version in force.
     pub fn promote(&mut self, place: &str) -> Option<FileChange> {
         let next = self.next.take()?;
         let change = next.applied(place);
@@ -260,14 +260,14 @@ impl ManifestFile {
         Some(change)
     }
 
-    /// Brings nothing into force any more.
+    /// Takes everything out of force.
     pub fn drop_version(&mut self, place: &str) -> Option<FileChange> {
         let functions = self.good.take()?.names();
         let place = place.to_owned();
         Some(FileChange::Removed { place, functions })
     }
 
-    /// Says that the newer version wants a name of another file.
+    /// Records that the newer version defines a name of another file.
     pub fn refuse(&mut self, other: Option<&Self>) {
         let Some(next) = &self.next else { return };
         let good = other.and_then(|other| other.good.as_ref());
@@ -286,12 +286,12 @@ impl ManifestFile {
         });
     }
 
-    /// How many functions it has, or would have.
+    /// Number of functions it has, or would have.
     pub fn functions(&self) -> usize {
         self.next.as_ref().or(self.good.as_ref()).map_or(0, |v| v.entries.len())
     }
 
-    /// What is wrong with what stands there.
+    /// The problems of its present text.
     pub fn problems(&self, place: &str, context: &ScheduleContext) -> Vec<Problem> {
         let mut problems: Vec<Problem> = self.bad.iter().flat_map(|b| b.problems.clone()).collect();
         problems.extend(self.clash.clone());
@@ -307,14 +307,14 @@ impl ManifestFile {
         problems
     }
 
-    /// Its functions, if nothing of it is in force.
+    /// Its functions, if no version of it is in force.
     pub fn rejected(&self, place: &str) -> Vec<Rejected> {
         if self.good.is_some() {
             return Vec::new();
         }
         let bad = self.bad.iter().flat_map(|b| rejected(&b.names, place, &b.problems));
         let next = self.next.as_ref().zip(self.clash.as_ref());
-        let kept_out = next.map(|(next, clash)| rejected(&next.names(), place, std::slice::from_ref(clash)));
-        bad.chain(kept_out.into_iter().flatten()).collect()
+        let held_back = next.map(|(next, clash)| rejected(&next.names(), place, std::slice::from_ref(clash)));
+        bad.chain(held_back.into_iter().flatten()).collect()
     }
 }

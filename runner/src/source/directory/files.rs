@@ -1,7 +1,7 @@
-//! What is in force of all manifest files, given one look at the directory after another. No I/O.
+//! All manifest files and the versions in force, updated by one scan after another. No I/O.
 //!
-//! A file with any error keeps its last good version, and so does one that cannot be looked at. A text that may still be
-//! being written, and a file that is gone, are given a moment before they count.
+//! A file with any error keeps its last good version, and so does an unreadable one. A text that may still be being written,
+//! and a missing file, take effect only after a moment.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -23,62 +23,62 @@ use crate::source::settings::DEFAULT_MASS_DELETE;
 use crate::source::status::Rejected;
 use crate::source::types::is_about_type;
 
-/// How long a file may be gone before its functions are: a rename over it takes less.
+/// How long a file may be missing before its functions are removed: a rename over it takes less.
 const GRACE: Duration = Duration::from_millis(500);
 
-/// How long most of the functions must be gone before they are: a swapped or emptied directory takes less.
+/// How long most of the functions must be missing before they are removed: swapping or emptying a directory takes less.
 const MASS_GRACE: Duration = Duration::from_secs(2);
 
-/// The code of the error that all files are gone, while what they said is in force.
+/// The code of the error that all files are gone while their definitions are still in force.
 pub const ALL_FILES_GONE: &str = "E410";
 
-/// Up to this many functions may go at once without doubt, unless they are those of several files and none is left.
+/// Up to this many functions are removed at once without delay, unless they are those of several files and none is left.
 const FEW: usize = 3;
 
 /// All files that are or were in the directory.
 pub struct Files {
-    /// The directory as people know it.
+    /// The directory as shown to people.
     dir: String,
     context: ScheduleContext,
     files: BTreeMap<String, ManifestFile>,
     mass: Option<(Instant, BTreeSet<String>)>,
-    /// How long all files must be gone before their functions are.
+    /// How long all files must be missing before their functions are removed.
     guard: Duration,
     emptied: Option<Emptied>,
-    troubles: BTreeMap<String, Known>,
+    unreadable: BTreeMap<String, Known>,
     remarks: BTreeMap<String, NameWarning>,
-    /// What was in force before the start, until the first look.
-    kept: Option<SavedFiles>,
+    /// The files in force before the start, until the first scan.
+    saved: Option<SavedFiles>,
 }
 
 /// The directory has lost all its files.
 #[derive(Debug, Clone, Copy)]
 struct Emptied {
     files: usize,
-    /// Whether they are still in force.
+    /// Whether their definitions are still in force.
     held: bool,
 }
 
-/// An entry that cannot be looked at.
+/// An unreadable entry.
 struct Known {
-    trouble: ScanError,
+    error: ScanError,
     since: Instant,
     /// Whether it has lasted long enough to be reported.
-    told: bool,
+    reported: bool,
 }
 
-/// What all files together say.
+/// The combined content of all files.
 #[derive(Debug, Default)]
 pub struct Contents {
-    /// In the order of the paths.
+    /// In the order of their paths.
     pub functions: Vec<Function>,
-    /// In the order of the paths.
+    /// In the order of their paths.
     pub definitions: Vec<Definition>,
-    /// Functions of files that are not in force in any version.
+    /// Functions of files of which no version is in force.
     pub rejected: Vec<Rejected>,
-    /// In the order of the paths.
+    /// In the order of their paths.
     pub problems: Vec<Problem>,
-    /// Whether there may be files of which nothing is known.
+    /// Whether there may be files that cannot be read.
     pub incomplete: bool,
 }
 
@@ -93,30 +93,30 @@ impl Files {
             mass: None,
             guard: DEFAULT_MASS_DELETE,
             emptied: None,
-            troubles: BTreeMap::new(),
+            unreadable: BTreeMap::new(),
             remarks: BTreeMap::new(),
-            kept: None,
+            saved: None,
         }
     }
 
-    /// Says what was in force before the start. At the next look it counts for files that are there, or may be, and of
-    /// which nothing is in force: so the last good version stays in force, and whoever has a name keeps it. If no file is
-    /// left, it counts for all, as if they had been seen to go.
-    pub fn remember(&mut self, kept: SavedFiles) {
-        self.kept = Some(kept);
+    /// Sets the files that were in force before the start. The next scan uses them for files that exist, or may exist, and of
+    /// which no version is in force: so the last good version stays in force, and files keep their names. If no file is left,
+    /// it uses them for all, as if they had just disappeared.
+    pub fn remember(&mut self, saved: SavedFiles) {
+        self.saved = Some(saved);
     }
 
-    /// When it was known what was in force before the start, until a look has used that.
+    /// When the files from before the start were in force, until a scan has used them.
     #[must_use]
     pub fn remembered(&self) -> Option<Timestamp> {
-        self.kept.as_ref().map(|kept| kept.at)
+        self.saved.as_ref().map(|saved| saved.at)
     }
 
     fn restore(&mut self, snapshot: &Snapshot, now: ScanTime<'_>) -> bool {
-        let Some(kept) = self.kept.take() else { return false };
-        // One file alone goes at once: that is how a person ends it.
-        let emptied = snapshot.files.is_empty() && self.files.is_empty() && kept.files.len() > 1;
-        for file in kept.files {
+        let Some(saved) = self.saved.take() else { return false };
+        // A single missing file is removed at once: a person deleted it.
+        let emptied = snapshot.files.is_empty() && self.files.is_empty() && saved.files.len() > 1;
+        for file in saved.files {
             if emptied || snapshot.files.contains_key(&file.path) || snapshot.hides(&file.path) {
                 let place = self.place(&file.path);
                 let known = self.files.entry(file.path.clone()).or_default();
@@ -126,19 +126,19 @@ impl Files {
         true
     }
 
-    /// What is in force, to be known after a restart.
+    /// The files in force, to be saved for a restart.
     #[must_use]
-    pub fn to_keep(&self) -> FilesToSave<'_> {
+    pub fn to_save(&self) -> FilesToSave<'_> {
         let files = self.files.iter();
         FilesToSave::of(files.filter_map(|(path, file)| Some((path.as_str(), file.good.as_ref()?))))
     }
 
-    /// Holds all files for so long when none is left.
+    /// Sets how long definitions stay in force when no file is left.
     pub fn set_guard(&mut self, guard: Duration) {
         self.guard = guard;
     }
 
-    /// Takes in one look. Without patience nothing is given a moment: what is wrong is wrong at once.
+    /// Processes one scan. Without patience nothing is delayed: every error counts at once.
     pub fn apply(&mut self, snapshot: Snapshot, now: ScanTime<'_>, patient: bool) -> FileStep {
         let mut step = FileStep::default();
         let restored = self.restore(&snapshot, now);
@@ -158,7 +158,7 @@ impl Files {
         }
         self.forget(missing, now.instant, &mut step);
         self.settle(&mut step);
-        self.trouble(snapshot.troubles, now.instant, patient, &mut step);
+        self.record_unreadable(snapshot.unreadable, now.instant, patient, &mut step);
         self.remarks = snapshot.remarks;
         if restored {
             step.restored = self.files.values().filter(|file| file.is_restored()).count();
@@ -166,7 +166,7 @@ impl Files {
         step
     }
 
-    /// Brings newer versions into force, unless another file has a name that they want.
+    /// Puts newer versions in force, unless another file has one of their names.
     fn settle(&mut self, step: &mut FileStep) {
         let paths: Vec<String> = self.files.keys().cloned().collect();
         let claimants: Vec<_> = self.files.values().map(ManifestFile::claimant).collect();
@@ -192,30 +192,36 @@ impl Files {
         }
     }
 
-    /// Notes what cannot be looked at. What may be over in a moment is reported after that moment.
-    fn trouble(&mut self, found: BTreeMap<String, ScanError>, now: Instant, patient: bool, step: &mut FileStep) {
-        let mut before = std::mem::take(&mut self.troubles);
-        for (path, trouble) in found {
-            let old = before.remove(&path).filter(|known| known.trouble == trouble);
+    /// Records unreadable entries. Errors that may pass are reported only after a moment.
+    fn record_unreadable(
+        &mut self,
+        found: BTreeMap<String, ScanError>,
+        now: Instant,
+        patient: bool,
+        step: &mut FileStep,
+    ) {
+        let mut before = std::mem::take(&mut self.unreadable);
+        for (path, error) in found {
+            let old = before.remove(&path).filter(|known| known.error == error);
             let mut known = old.unwrap_or(Known {
-                trouble,
+                error,
                 since: now,
-                told: false,
+                reported: false,
             });
             let moment = LOOKS.last().copied().unwrap_or_default();
             let waited = now.duration_since(known.since);
-            if !known.told && known.trouble.passing && patient && waited < moment {
+            if !known.reported && known.error.passing && patient && waited < moment {
                 step.look_again(moment - waited);
-            } else if !known.told {
-                known.told = true;
-                let ScanError { code, reason, .. } = known.trouble.clone();
+            } else if !known.reported {
+                known.reported = true;
+                let ScanError { code, reason, .. } = known.error.clone();
                 let place = self.place(&path);
                 step.changes.push(FileChange::Unreadable { place, code, reason });
             }
-            self.troubles.insert(path, known);
+            self.unreadable.insert(path, known);
         }
-        for (path, _) in before.into_iter().filter(|(_, known)| known.told) {
-            if !self.troubles.contains_key(&path) {
+        for (path, _) in before.into_iter().filter(|(_, known)| known.reported) {
+            if !self.unreadable.contains_key(&path) {
                 let place = self.place(&path);
                 step.changes.push(FileChange::Readable { place });
             }
@@ -229,7 +235,7 @@ impl Files {
         }
     }
 
-    /// Drops files that have been gone for long enough.
+    /// Removes files that have been missing for long enough.
     fn forget(&mut self, missing: BTreeSet<String>, now: Instant, step: &mut FileStep) {
         let all: usize = self.files.values().map(ManifestFile::functions).sum();
         let leaving = || missing.iter().filter_map(|path| self.files.get(path));
@@ -293,17 +299,17 @@ impl Files {
         problem
     }
 
-    /// What is in force, and what is wrong.
+    /// The content in force, and its problems.
     #[must_use]
     pub fn contents(&self) -> Contents {
         let mut contents = Contents {
-            incomplete: !self.troubles.is_empty(),
+            incomplete: !self.unreadable.is_empty(),
             ..Contents::default()
         };
         let emptied = self.emptied.map(|emptied| self.emptied_problem(emptied));
         contents.problems.extend(emptied);
-        for (path, known) in self.troubles.iter().filter(|(_, known)| known.told) {
-            let ScanError { code, reason, .. } = &known.trouble;
+        for (path, known) in self.unreadable.iter().filter(|(_, known)| known.reported) {
+            let ScanError { code, reason, .. } = &known.error;
             let problem = Problem::error(*code, reason.clone(), origin(&self.place(path)));
             contents.problems.push(problem);
         }
@@ -324,7 +330,7 @@ impl Files {
         contents
     }
 
-    /// Functions that state other options for a type of tasks than the one whose options hold.
+    /// Warns about functions that state other options for a task type than those in effect.
     fn rivals(&self) -> Vec<Problem> {
         let good = self.files.values().filter_map(|file| file.good.as_ref());
         let entries = good.flat_map(|good| &good.entries);

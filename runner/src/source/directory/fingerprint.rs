@@ -1,8 +1,7 @@
-//! What a look at the manifest directory has seen, so that it can be told whether that is still what stands there. Reads
-//! no file.
+//! The state of the files that a scan read, to detect later changes. Reads no file.
 //!
-//! The system reports changes in a directory, but not that another one stands in its place: a link above it was swapped,
-//! it was removed and made anew, something was mounted over it. That is found by comparing.
+//! The system reports changes in a directory, but not its replacement: a link above it was swapped, it was removed and
+//! created again, something was mounted over it. Comparing finds that.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
@@ -10,21 +9,21 @@ use std::path::{Path, PathBuf};
 
 use super::scan::MAX_DIRS;
 
-/// The most links that are compared: with the directories, at about a microsecond each, a few milliseconds a second.
+/// Maximum number of links compared: with the directories, at about a microsecond each, a few milliseconds a second.
 const MAX_LINKS: usize = 1_000;
 
-/// Which file or directory it is, and in which state.
+/// Identity and state of a file or directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Identity {
     device: u64,
     inode: u64,
-    /// Seconds and nanoseconds. A directory that was made anew may have the number of the old one, but never its time.
+    /// Seconds and nanoseconds. A recreated directory may have the number of the old one, but never its time.
     changed: (i64, i64),
     size: u64,
 }
 
 impl Identity {
-    /// What stands there now, behind links; `None` if that is not known.
+    /// The present identity, behind links; `None` if unknown.
     #[must_use]
     pub fn of(path: &Path) -> Option<Self> {
         let meta = fs::metadata(path).ok()?;
@@ -37,10 +36,10 @@ impl Identity {
     }
 }
 
-/// See the head of this file.
+/// The identities recorded during a scan.
 #[derive(Debug, Default, Clone)]
 pub struct Fingerprint {
-    /// The directory by the path in the settings, and links.
+    /// The directory by its configured path, and links.
     compared: Vec<(PathBuf, Option<Identity>)>,
     links: usize,
     /// Directories without links.
@@ -48,7 +47,7 @@ pub struct Fingerprint {
 }
 
 impl Fingerprint {
-    /// The manifest directory as it is now, by the path in the settings.
+    /// The manifest directory as it is now, by its configured path.
     #[must_use]
     pub fn of_root(path: &Path) -> Self {
         Self {
@@ -57,14 +56,14 @@ impl Fingerprint {
         }
     }
 
-    /// A directory, as it was before it was read.
+    /// Adds a directory, with its identity from before it was read.
     pub fn add_directory(&mut self, path: &Path, before: Option<Identity>) {
         if self.directories.len() < MAX_DIRS {
             self.directories.push((path.to_owned(), before));
         }
     }
 
-    /// A link, as what it leads to is now.
+    /// Adds a link, with the present identity of its target.
     pub fn add_link(&mut self, path: &Path) {
         if self.links < MAX_LINKS {
             self.links += 1;
@@ -78,7 +77,7 @@ impl Fingerprint {
         &self.directories
     }
 
-    /// Whether something else stands there now.
+    /// Whether any of them has been replaced.
     #[must_use]
     pub fn is_past(&self) -> bool {
         let mut all = self.compared.iter().chain(&self.directories);

@@ -1,4 +1,4 @@
-//! What the log is told of the manifest directory: each thing once, and nothing that is not so.
+//! Logs changes of the manifest directory: each once, and only real ones.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,26 +8,26 @@ use runner_core::schedule::Severity;
 use super::change::FileChange;
 use super::files::Contents;
 
-/// What was logged and still holds.
+/// Problems that were logged and still exist.
 #[derive(Default)]
 pub struct DirectoryLog {
-    told: BTreeSet<String>,
+    logged: BTreeSet<String>,
 }
 
 impl DirectoryLog {
-    /// Tells what happened in one look.
-    pub fn tell(&mut self, changes: &[FileChange], contents: &Contents) {
+    /// Logs the changes of one scan.
+    pub fn log_changes(&mut self, changes: &[FileChange], contents: &Contents) {
         changes.iter().for_each(log_change);
-        // What lies between two files, or in the name of one, is no change of one.
+        // Conflicts between two files, or problems of a name, are no change of one file.
         let lasting = contents.problems.iter().filter(|p| LASTING.contains(&p.code.as_str()));
         let lasting: BTreeMap<String, Severity> = lasting.map(|p| (p.one_line(), p.severity)).collect();
-        for (problem, severity) in lasting.iter().filter(|(problem, _)| !self.told.contains(*problem)) {
+        for (problem, severity) in lasting.iter().filter(|(problem, _)| !self.logged.contains(*problem)) {
             match severity {
                 Severity::Error => tracing::error!(problem, "manifest rejected"),
                 Severity::Warning => tracing::warn!(problem, "manifest directory"),
             }
         }
-        self.told = lasting.into_keys().collect();
+        self.logged = lasting.into_keys().collect();
     }
 }
 
@@ -47,9 +47,9 @@ fn log_change(change: &FileChange) {
             place,
             telling,
             errors,
-            kept,
+            last_good,
         } => {
-            let in_force = match kept {
+            let in_force = match last_good {
                 Some(since) => format!("the last good version, of {since}"),
                 None => "nothing of this file".to_owned(),
             };

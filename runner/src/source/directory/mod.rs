@@ -1,4 +1,4 @@
-//! The manifest directory: looked at when something is heard of it, and every so often anyway.
+//! The manifest directory: scanned when changes are reported, and periodically.
 
 mod change;
 mod claims;
@@ -49,10 +49,10 @@ use saved_files::SavedFiles;
 use scan::Snapshot;
 use watch::DirectoryWatcher;
 
-/// What the files in force are kept as.
+/// The kind under which the files in force are saved.
 const KIND: &str = "manifests";
 
-/// The background work of the manifest directory.
+/// The background loop for the manifest directory.
 pub struct Directory {
     settings: ManifestSettings,
     files: Arc<Mutex<Files>>,
@@ -64,7 +64,7 @@ pub struct Directory {
     patient: bool,
 }
 
-/// What one look led to.
+/// The result of one scan.
 struct LookResult {
     step: FileStep,
     contents: Contents,
@@ -72,7 +72,7 @@ struct LookResult {
 }
 
 impl Directory {
-    /// Nothing is read yet.
+    /// Reads nothing yet.
     pub fn new(
         settings: ManifestSettings,
         context: ScheduleContext,
@@ -94,10 +94,10 @@ impl Directory {
         }
     }
 
-    /// Keeps what is in force there, for a restart while a file is broken or the directory cannot be read.
+    /// Saves the files in force in `keep`, for a restart while a file is broken or the directory is unreadable.
     #[must_use]
     pub fn keeping(mut self, keep: Option<Arc<dyn StateStore>>) -> Self {
-        // Another directory of the same name below another one is another directory.
+        // By absolute path: directories of the same name in different places are different.
         let dir = std::path::absolute(&self.settings.dir).unwrap_or_else(|_| self.settings.dir.clone());
         self.memory = SavedState::new(keep, KIND, &dir.display().to_string());
         self
@@ -107,32 +107,32 @@ impl Directory {
         self.files.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Holds all files for so long when none is left.
+    /// Sets how long definitions stay in force when no file is left.
     #[must_use]
     pub fn guarded(self, guard: Duration) -> Self {
         self.files().set_guard(guard);
         self
     }
 
-    /// Looks once; when to look again, if sooner than usual.
+    /// Scans once. Returns when to scan again, if sooner than usual.
     pub async fn look(&mut self) -> Option<Duration> {
-        if let Some(kept) = self.memory.recall::<SavedFiles>().await {
-            self.files().remember(kept);
+        if let Some(saved) = self.memory.recall::<SavedFiles>().await {
+            self.files().remember(saved);
         }
         let now = self.shared.now();
         let shown = show(now);
         let (files, dir, patient) = (Arc::clone(&self.files), self.settings.dir.clone(), self.patient);
         let watcher = self.watcher.clone();
-        let looked = tokio::task::spawn_blocking(move || {
+        let scanned = tokio::task::spawn_blocking(move || {
             let snapshot = scan_watched(&dir, watcher.as_ref())?;
             Ok(take(&files, snapshot, &shown, patient))
         });
-        let looked = looked.await;
-        let looked = looked.unwrap_or_else(|e| Err(format!("reading the directory failed: {e}")));
-        match looked {
-            Ok(looked) => {
-                let (again, fingerprint) = (looked.step.again, looked.fingerprint);
-                let part = self.adopt(looked);
+        let scanned = scanned.await;
+        let scanned = scanned.unwrap_or_else(|e| Err(format!("reading the directory failed: {e}")));
+        match scanned {
+            Ok(scanned) => {
+                let (again, fingerprint) = (scanned.step.again, scanned.fingerprint);
+                let part = self.adopt(scanned);
                 if self.shared.recovered(Source::Manifest) {
                     tracing::info!(dir = %self.settings.dir.display(), "manifest directory can be read again");
                 }
@@ -148,9 +148,9 @@ impl Directory {
         }
     }
 
-    /// Logs what happened and hands on the functions; the rest is to be published.
-    fn adopt(&mut self, looked: LookResult) -> SourcePart {
-        let LookResult { step, contents, .. } = looked;
+    /// Logs the changes and replaces the functions; the caller publishes the rest.
+    fn adopt(&mut self, scanned: LookResult) -> SourcePart {
+        let LookResult { step, contents, .. } = scanned;
         self.log.tell(&step.changes, &contents);
         if step.restored > 0 {
             tracing::warn!(
@@ -175,21 +175,21 @@ impl Directory {
         let files = Arc::clone(&self.files);
         let body = tokio::task::spawn_blocking(move || -> SavedText {
             let files = files.lock().unwrap_or_else(PoisonError::into_inner);
-            files.to_keep().body(now)
+            files.to_save().body(now)
         });
         if let Ok(body) = body.await {
             self.memory.save(fingerprint, body).await;
         }
     }
 
-    /// Brings into force what was in force before the start, if the directory could not be read since and is there.
+    /// Restores the files from before the start, if the directory exists and could not be read since.
     fn fall_back(&mut self, reason: &str, now: Timestamp) {
         if reason == absent(&self.settings.dir.display().to_string()) {
             return;
         }
         let Some(at) = self.files().remembered() else { return };
-        let looked = take(&self.files, Snapshot::unreadable(reason), &show(now), false);
-        let part = self.adopt(looked);
+        let scanned = take(&self.files, Snapshot::unreadable(reason), &show(now), false);
+        let part = self.adopt(scanned);
         self.shared.restore(Source::Manifest, part, at);
     }
 
@@ -202,7 +202,7 @@ impl Directory {
                 reason,
                 "manifest directory cannot be read; its last known schedules stay in force"
             ),
-            // Nothing is wrong: there are no manifests yet.
+            // Not a problem: there are no manifests yet.
             _ if reason == absent(&self.settings.dir.display().to_string()) => tracing::warn!(
                 code = "W107",
                 dir = %self.settings.dir.display(),
@@ -212,14 +212,14 @@ impl Directory {
         }
     }
 
-    /// Watches the directory from the next look on, and passes on what is heard of it until stopped.
+    /// Watches the directory from the next scan on, and reports changes until stopped.
     pub fn listen(&mut self, stop: CancellationToken) {
         let dir = &self.settings.dir;
         if let Some(system) = watch::silent_system(dir) {
             let rescan = duration::format(self.settings.rescan);
             tracing::info!(
                 code = "manifests_on_silent_system", dir = %dir.display(), file_system = system, rescan,
-                "this file system does not report what other machines change; that is seen at the next periodic look (manifests.rescan)"
+                "this file system does not report changes by other machines; they are found by the next periodic scan (manifests.rescan)"
             );
         }
         let watcher = DirectoryWatcher::new();
@@ -230,7 +230,7 @@ impl Directory {
     }
 }
 
-/// One look, between what is to be done before and after it so that no change is missed.
+/// One scan, between the steps before and after it that ensure that no change is missed.
 fn scan_watched(dir: &Path, watcher: Option<&DirectoryWatcher>) -> Result<Snapshot, String> {
     let Some(watcher) = watcher else {
         return scan::scan(dir).map_err(|(reason, _)| reason);
@@ -262,7 +262,7 @@ fn take(files: &Mutex<Files>, snapshot: Snapshot, shown: &str, patient: bool) ->
     LookResult {
         step,
         contents: files.contents(),
-        fingerprint: files.to_keep().fingerprint(),
+        fingerprint: files.to_save().fingerprint(),
     }
 }
 
@@ -284,10 +284,10 @@ impl BackgroundLoop for Directory {
     }
 }
 
-/// What files and directories say.
+/// The content of files and directories.
 #[derive(Debug, Default)]
 pub struct Checked {
-    /// Everything that is wrong.
+    /// All problems.
     pub problems: Vec<Problem>,
     /// The functions that would be in force.
     pub functions: Vec<Function>,
@@ -295,7 +295,7 @@ pub struct Checked {
     pub definitions: Vec<Definition>,
 }
 
-/// What these files and directories say, for checking before anything runs.
+/// Reads these files and directories, for checking before anything runs.
 #[must_use]
 pub fn check_paths(paths: &[PathBuf], context: &ScheduleContext) -> Checked {
     let mut checked = Checked::default();

@@ -1,4 +1,4 @@
-//! Entries of the manifest directory that cannot be read, or are odd: each costs itself only.
+//! Unreadable and odd entries of the manifest directory: each affects only itself.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::ffi::OsStr;
@@ -27,13 +27,13 @@ fn files_of(snapshot: &Snapshot) -> Vec<&str> {
     snapshot.files.keys().map(String::as_str).collect()
 }
 
-fn troubles_of(snapshot: &Snapshot) -> Vec<String> {
-    let one = |(path, trouble): (&String, &ScanError)| format!("{path}: {} {}", trouble.code, trouble.reason);
-    snapshot.troubles.iter().map(one).collect()
+fn unreadable_of(snapshot: &Snapshot) -> Vec<String> {
+    let one = |(path, error): (&String, &ScanError)| format!("{path}: {} {}", error.code, error.reason);
+    snapshot.unreadable.iter().map(one).collect()
 }
 
-/// What a process without rights sees. The rights of a thread are its own; this one ends with the look.
-fn as_nobody<T: Send>(look: impl FnOnce() -> T + Send) -> T {
+/// What a process without privileges sees. Privileges are per thread; this one ends with the scan.
+fn without_privileges<T: Send>(look: impl FnOnce() -> T + Send) -> T {
     std::thread::scope(|scope| {
         let looking = scope.spawn(|| {
             if nix::unistd::geteuid().is_root() {
@@ -46,7 +46,7 @@ fn as_nobody<T: Send>(look: impl FnOnce() -> T + Send) -> T {
 }
 
 #[test]
-fn what_may_not_be_read_does_not_hide_the_rest() {
+fn an_unreadable_entry_does_not_hide_the_rest() {
     let home = tempfile::tempdir().unwrap();
     let dir = home.path().join("m");
     fs::create_dir_all(dir.join("lost+found")).unwrap();
@@ -59,12 +59,12 @@ fn what_may_not_be_read_does_not_hide_the_rest() {
     set(home.path(), 0o755);
     set(&dir.join("lost+found"), 0o000);
     set(&dir.join("secret.yaml"), 0o000);
-    let seen = as_nobody(|| fs::metadata(&dir).is_ok().then(|| snapshot(&dir)));
-    // Where temporary files lie below a directory that only the administrator may enter, nothing can be shown.
+    let seen = without_privileges(|| fs::metadata(&dir).is_ok().then(|| snapshot(&dir)));
+    // If temporary files are below a directory that only root may enter, the test is impossible.
     let Some(seen) = seen else { return };
     set(&dir.join("lost+found"), 0o755);
     assert_eq!(files_of(&seen), ["b.yaml", "secret.yaml", "team/c.yaml"]);
-    assert_eq!(troubles_of(&seen), ["lost+found: E106 permission denied"]);
+    assert_eq!(unreadable_of(&seen), ["lost+found: E106 permission denied"]);
     assert!(seen.hides("lost+found/x.yaml") && !seen.hides("lost+found.yaml") && !seen.hides("b.yaml"));
     let refused = seen.files["secret.yaml"].content.clone().unwrap_err();
     assert_eq!(refused, ("E106", "permission denied".to_owned()));
@@ -105,7 +105,7 @@ fn odd_entries_are_named_and_bounded() {
         ]
     );
     assert_eq!(
-        troubles_of(&seen),
+        unreadable_of(&seen),
         [
             "1/2/3/4/5/6/7/8/9: E104 more than 8 directories deep; it is not read",
             "away: E106 the link leads outside the manifest directory",
@@ -137,13 +137,13 @@ fn a_wrong_directory_costs_a_bounded_look_and_takes_nothing_away() {
     }
     let seen = snapshot(home.path());
     assert_eq!(
-        troubles_of(&seen),
+        unreadable_of(&seen),
         [": E104 more than 1000 directories; those beyond are not read"]
     );
     assert!(seen.hides("z.yaml") && seen.seen.directories().len() <= scan::MAX_DIRS);
 }
 
-/// Looks at hand-made snapshots, a second apart.
+/// Processes hand-made snapshots, a second apart.
 struct Looks {
     files: Files,
     start: Instant,
@@ -159,7 +159,7 @@ impl Looks {
         }
     }
 
-    fn look(&mut self, names: &[&str], troubles: &[(&str, bool)]) -> FileStep {
+    fn look(&mut self, names: &[&str], unreadable: &[(&str, bool)]) -> FileStep {
         self.seconds += 1;
         let mut snapshot = Snapshot::default();
         for name in names {
@@ -167,13 +167,13 @@ impl Looks {
             let found = super::entry::FileContent::text(manifest(function));
             snapshot.files.insert(format!("{name}.yaml"), found);
         }
-        for (path, passing) in troubles {
-            let trouble = ScanError {
+        for (path, passing) in unreadable {
+            let error = ScanError {
                 code: "E106",
                 reason: "permission denied".to_owned(),
                 passing: *passing,
             };
-            snapshot.troubles.insert((*path).to_owned(), trouble);
+            snapshot.unreadable.insert((*path).to_owned(), error);
         }
         let instant = self.start + Duration::from_secs(self.seconds);
         self.files.apply(snapshot, ScanTime { instant, shown: "then" }, true)
@@ -205,12 +205,12 @@ fn files_that_cannot_be_looked_at_stay_and_others_come_and_go() {
     );
     assert_eq!(looks.state(), still);
     assert!(looks.files.contents().incomplete);
-    // Told once; a file elsewhere goes, another one comes.
+    // Reported once; a file elsewhere disappears, another one appears.
     looks.look(&["c"], &[("sub", false)]);
     let step = looks.look(&["c"], &[("sub", false)]);
     assert!(matches!(step.changes[..], [FileChange::Removed { .. }]), "{step:?}");
     assert_eq!(looks.state().0, ["c", "b"]);
-    // Readable again, and the file is not in it any more.
+    // Readable again, and the file is no longer in it.
     let step = looks.look(&["c"], &[]);
     assert!(matches!(step.changes[..], [FileChange::Readable { .. }]), "{step:?}");
     looks.look(&["c"], &[]);
@@ -219,7 +219,7 @@ fn files_that_cannot_be_looked_at_stay_and_others_come_and_go() {
 }
 
 #[test]
-fn what_may_be_over_in_a_moment_is_told_after_it() {
+fn an_error_that_may_pass_is_reported_after_a_moment() {
     let mut looks = Looks::new();
     looks.look(&["a", "team/b"], &[]);
     for _ in 0..2 {

@@ -1,4 +1,4 @@
-//! Every way in which a directory, or something above or below it, is replaced: all are noticed without a periodic look.
+//! Ways in which a directory, or something above or below it, is replaced: all are noticed without a periodic scan.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::fs;
@@ -25,7 +25,7 @@ async fn seen(bench: &Bench, name: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_directory_that_is_removed_and_made_anew_is_heard_again() {
+async fn a_recreated_directory_is_watched_again() {
     let bench = Bench::start(&[("a.yaml", &manifest("a"))]).await;
     let dir = bench.path("");
     let before = dir.metadata().unwrap().ino();
@@ -45,7 +45,7 @@ async fn a_directory_that_is_removed_and_made_anew_is_heard_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_sub_directory_that_is_replaced_is_heard_again() {
+async fn a_replaced_sub_directory_is_watched_again() {
     let bench = Bench::start(&[]).await;
     let sub = bench.path("team/tasks");
     put(&sub, "a");
@@ -106,7 +106,7 @@ async fn a_linked_sub_directory_is_read_and_watched() {
     // In place behind the link.
     put(&bench.path("..1/team"), "more");
     seen(&bench, "more").await;
-    // As kubelet does it: a new tree, and the link to it swapped.
+    // As kubelet does: a new tree, and the link to it swapped.
     put(&bench.path("..2/team"), "later");
     symlink("..2", bench.path("..next")).unwrap();
     fs::rename(bench.path("..next"), bench.path("..data")).unwrap();

@@ -1,4 +1,4 @@
-//! What was in force of the manifest directory before a restart, and what of it is in force after it.
+//! The manifest files in force before a restart, and which of them are in force after it.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::collections::HashMap;
@@ -17,7 +17,7 @@ use super::tests::{has, manifest, settings};
 use crate::source::state_store::MAX_KEPT;
 use crate::source::{Catalog, CheckFinding, FunctionCheck, SourceSettings, SourceState, StateStore, StateStoreError};
 
-/// Keeps what it is given; while it is away it answers nothing.
+/// Stores what it is given; while unavailable it does not answer.
 #[derive(Default)]
 struct TestStore {
     texts: Mutex<HashMap<String, Vec<u8>>>,
@@ -45,10 +45,10 @@ impl StateStore for TestStore {
     }
 }
 
-/// A shelf in the hands of one run.
+/// The store in use by one run.
 struct InUse {
     shelf: Arc<TestStore>,
-    _seat: OwnedSemaphorePermit,
+    _in_use: OwnedSemaphorePermit,
 }
 
 #[async_trait::async_trait]
@@ -62,11 +62,11 @@ impl StateStore for InUse {
     }
 }
 
-/// A directory, and what outlives a process.
+/// A directory, and the store that outlives a process.
 struct Place {
     home: tempfile::TempDir,
     shelf: Arc<TestStore>,
-    /// Taken while a process runs.
+    /// Locked while a process runs.
     seat: Arc<Semaphore>,
 }
 
@@ -108,12 +108,12 @@ impl Place {
         }
     }
 
-    /// Starts when what ran before has ended: it may still be in the middle of a look.
+    /// Starts after the previous run has ended, which may still be in the middle of a scan.
     async fn start_with(&self, settings: SourceSettings) -> Run {
         let others = tokio::time::timeout(DEADLINE, Arc::clone(&self.seat).acquire_owned()).await;
         let keep = InUse {
             shelf: Arc::clone(&self.shelf),
-            _seat: others.expect("a run that was stopped goes on").unwrap(),
+            _in_use: others.expect("a run that was stopped goes on").unwrap(),
         };
         let settings = SourceSettings {
             keep: Some(Arc::new(keep)),
@@ -158,7 +158,7 @@ impl Run {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_last_good_version_survives_a_restart_until_the_file_is_mended_or_gone() {
+async fn the_last_good_version_survives_a_restart_until_the_file_is_repaired_or_removed() {
     let place = Place::new(&[("a.yaml", &manifest("a")), ("b.yaml", &manifest("b"))]);
     let before = place.start().await.plan().schedules.clone();
     for _ in 0..2 {
@@ -184,7 +184,7 @@ async fn the_last_good_version_survives_a_restart_until_the_file_is_mended_or_go
     }
     let looked = Catalog::load_once(place.settings(), Arc::new(SystemClock)).await;
     assert_eq!(looked.plan.schedules, before, "a command that lists them knows them");
-    // One is mended while nothing runs, the other one is gone.
+    // One is repaired while nothing runs, the other is removed.
     place.write("a.yaml", &manifest("a").replace("0 2", "0 5"));
     fs::remove_file(place.dir().join("b.yaml")).unwrap();
     let run = place.start().await;
@@ -192,7 +192,7 @@ async fn the_last_good_version_survives_a_restart_until_the_file_is_mended_or_go
     assert!(run.plan().schedules.values().all(|d| d.timing.text == "0 5 * * *"));
     assert!(run.problems().is_empty(), "{:?}", run.problems());
     drop(run);
-    // What is gone is forgotten.
+    // A removed file is forgotten.
     place.write("b.yaml", "");
     let run = place.start().await;
     assert!(!has(&run.plan(), "m:b:default"));
@@ -226,7 +226,7 @@ async fn files_that_all_went_before_a_restart_stay_for_the_guard() {
         run.problems()
     );
     drop(run);
-    // One file alone is as gone as its owner wanted.
+    // A single missing file was removed on purpose.
     place.write("a.yaml", &manifest("a"));
     drop(place.start().await);
     fs::remove_file(place.dir().join("a.yaml")).unwrap();
@@ -236,7 +236,7 @@ async fn files_that_all_went_before_a_restart_stay_for_the_guard() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_mended_file_is_what_it_says_and_nothing_is_written_without_need() {
+async fn a_repaired_file_takes_effect_and_nothing_is_written_needlessly() {
     let place = Place::new(&[("a.yaml", &manifest("a"))]);
     drop(place.start().await);
     place.write("a.yaml", BROKEN);
@@ -254,10 +254,10 @@ async fn a_mended_file_is_what_it_says_and_nothing_is_written_without_need() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whoever_had_a_name_before_the_restart_keeps_it() {
+async fn the_file_that_had_a_name_before_the_restart_keeps_it() {
     let place = Place::new(&[("nightly.yaml", &manifest("a"))]);
     drop(place.start().await);
-    // The copy sorts first, and both are in order.
+    // The copy sorts first, and both are valid.
     place.write("nightly-old.yaml", &manifest("a"));
     place.write("nightly.yaml", &manifest("a").replace("0 2", "30 4"));
     let run = place.start().await;
@@ -266,7 +266,7 @@ async fn whoever_had_a_name_before_the_restart_keeps_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_kept_obeys_the_settings_of_now() {
+async fn saved_files_are_read_with_the_present_settings() {
     let place = Place::new(&[("a.yaml", "name: a\nschedule: '@daily'\nexec: [/bin/true]\n")]);
     assert_eq!(place.start().await.plan().schedules.len(), 1);
     place.write("a.yaml", "name: a\nschedule: '@daily'\nexec: [/bin/true\n");
@@ -281,7 +281,7 @@ async fn what_was_kept_obeys_the_settings_of_now() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_store_that_is_away_at_the_start_is_asked_again_and_not_overwritten() {
+async fn a_store_that_is_unavailable_at_the_start_is_retried_and_not_overwritten() {
     let place = Place::new(&[("a.yaml", &manifest("a"))]);
     drop(place.start().await);
     place.write("a.yaml", BROKEN);
@@ -310,13 +310,13 @@ async fn a_directory_that_cannot_be_read_at_the_start_is_as_it_was() {
     assert!(run.catalog.sync().await);
     assert!(has(&run.plan(), "m:a:default") && run.problems().is_empty());
     drop(run);
-    // One that does not exist has no files.
+    // A directory that does not exist has no files.
     fs::rename(place.dir(), &away).unwrap();
     assert_eq!(place.start().await.plan().schedules.len(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_does_not_fit_is_left_out() {
+async fn files_that_do_not_fit_are_left_out() {
     let place = Place::new(&[]);
     let filler = format!("{}# {}\n", manifest("x"), "x".repeat(250_000));
     for i in 0..40 {

@@ -1,6 +1,6 @@
-//! The manifest files that are in force, kept outside of the process: what a restart needs when a file is broken by then.
+//! The manifest files in force, saved outside of the process for a restart while a file is broken.
 //!
-//! Only what is written; neither where it is kept nor how a file is read.
+//! Only the format; not where it is saved nor how a file is read.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -10,23 +10,23 @@ use super::file::VersionInForce;
 use crate::source::saved_state::SavedText;
 use crate::source::state_store::MAX_KEPT;
 
-/// Files that were in force.
+/// The saved files.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct SavedFiles {
-    /// When that was so.
+    /// When they were saved.
     pub at: Timestamp,
-    /// In the order of the paths.
+    /// In the order of their paths.
     pub files: Vec<SavedFile>,
 }
 
 /// One of them.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct SavedFile {
-    /// Below the directory, as people are shown it.
+    /// Relative to the directory, as shown to people.
     pub path: String,
-    /// Since when this version was in force, as RFC 3339.
+    /// When this version came into force, as RFC 3339.
     pub since: String,
-    /// As it was read; it is read again, under the settings of then.
+    /// The text as read; parsed again under the settings of the next start.
     pub text: String,
 }
 
@@ -41,7 +41,7 @@ impl<'f> FilesToSave<'f> {
         Self { files: files.collect() }
     }
 
-    /// The same as long as the same texts are in force.
+    /// Equal as long as the same texts are in force.
     #[must_use]
     pub fn fingerprint(&self) -> u64 {
         let mut digest = Sha256::new();
@@ -54,27 +54,27 @@ impl<'f> FilesToSave<'f> {
         first.map(u64::from_be_bytes).unwrap_or_default()
     }
 
-    /// As JSON of at most [`MAX_KEPT`] bytes; files that have no room are left out.
+    /// As JSON of at most [`MAX_KEPT`] bytes; files that do not fit are left out.
     #[must_use]
     pub fn body(&self, at: Timestamp) -> SavedText {
-        // What stands around the files.
+        // The part around the files.
         let mut room = MAX_KEPT - 1024;
-        let mut kept = Vec::new();
+        let mut saved = Vec::new();
         for (path, good) in &self.files {
             let file = SavedFile {
                 path: (*path).to_owned(),
                 since: good.since.clone(),
                 text: good.text.clone(),
             };
-            // A comma stands between two.
+            // A comma separates two files.
             let size = serde_json::to_string(&file).map_or(usize::MAX, |text| text.len() + 1);
             if size <= room {
                 room -= size;
-                kept.push(file);
+                saved.push(file);
             }
         }
-        let left_out = self.files.len() - kept.len();
-        let bytes = serde_json::to_vec(&SavedFiles { at, files: kept }).unwrap_or_default();
+        let left_out = self.files.len() - saved.len();
+        let bytes = serde_json::to_vec(&SavedFiles { at, files: saved }).unwrap_or_default();
         SavedText { bytes, left_out }
     }
 }

@@ -1,8 +1,8 @@
-//! One look at the manifest directory: which files count, what is in them, and which entries cannot be looked at. An
-//! entry that cannot be looked at costs itself only. Knows nothing of YAML.
+//! One scan of the manifest directory: which files count, their content, and unreadable entries, each of which affects only
+//! itself. Knows no YAML.
 //!
-//! Links are followed as long as they stay below the directory: that is how a ConfigMap is laid out. What can be reached
-//! in two ways is read once, under its own name rather than under that of a link.
+//! Links are followed if they stay below the directory, as in a ConfigMap. A file that can be reached in two ways is read
+//! once, under its own name rather than a link's.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ffi::OsString;
@@ -13,46 +13,46 @@ use std::path::{Path, PathBuf};
 use super::entry::{self, FileContent};
 use super::fingerprint::{Fingerprint, Identity};
 
-/// The deepest directory below the manifest directory.
+/// Maximum depth below the manifest directory.
 const MAX_DEPTH: usize = 8;
 
-/// The most files that are read; far more than are written by hand.
+/// Maximum number of files; far more than are written by hand.
 const MAX_FILES: usize = 10_000;
 
-/// The most directories that are read. Each is watched, and compared once a second.
+/// Maximum number of directories. Each is watched, and compared once a second.
 pub const MAX_DIRS: usize = 1_000;
 
-/// The most entries that are looked at: a wrong directory, `/` for instance, must not cost minutes.
+/// Maximum number of entries examined: a wrong directory, `/` for instance, must not cost minutes.
 const MAX_ENTRIES: usize = 100_000;
 
-/// The most remarks about names.
+/// Maximum number of remarks about names.
 const MAX_REMARKS: usize = 50;
 
-/// What one look found. Paths are below the directory, and as people are shown them.
+/// The result of one scan. Paths are relative to the directory, as shown to people.
 #[derive(Debug, Default)]
 pub struct Snapshot {
-    /// Manifests, those included that cannot be read.
+    /// Manifests, including unreadable ones.
     pub files: BTreeMap<String, FileContent>,
-    /// Other entries that cannot be read; the directory itself is `""`.
-    pub troubles: BTreeMap<String, ScanError>,
-    /// Entries that are perhaps not what they should be.
+    /// Other unreadable entries; the directory itself is `""`.
+    pub unreadable: BTreeMap<String, ScanError>,
+    /// Entries that may be mistakes.
     pub remarks: BTreeMap<String, NameWarning>,
-    /// What was looked at.
+    /// What was read, for comparing.
     pub seen: Fingerprint,
 }
 
-/// Why a directory, or a link that may lead to one, cannot be read.
+/// Why a directory, or a link that may lead to one, is unreadable.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ScanError {
     /// The code of the problem.
     pub code: &'static str,
     /// In one sentence.
     pub reason: String,
-    /// Whether it may be over in a moment: something is being replaced.
+    /// Whether it may pass in a moment: something is being replaced.
     pub passing: bool,
 }
 
-/// What a name gives cause to say.
+/// A remark about a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NameWarning {
     /// It looks like a manifest and is not read as one.
@@ -62,26 +62,26 @@ pub enum NameWarning {
 }
 
 impl Snapshot {
-    /// Of a directory that cannot be read.
+    /// For an unreadable directory.
     #[must_use]
     pub fn unreadable(reason: &str) -> Self {
-        let trouble = ScanError {
+        let error = ScanError {
             code: "E106",
             reason: reason.to_owned(),
             passing: false,
         };
         Self {
-            troubles: BTreeMap::from([(String::new(), trouble)]),
+            unreadable: BTreeMap::from([(String::new(), error)]),
             ..Self::default()
         }
     }
 
-    /// Whether nothing can be said of this file, as something above it cannot be read.
+    /// Whether the state of this file is unknown, because something above it is unreadable.
     #[must_use]
     pub fn hides(&self, path: &str) -> bool {
         let above =
             |dir: &String| dir.is_empty() || path.strip_prefix(dir.as_str()).is_some_and(|r| r.starts_with('/'));
-        self.troubles.keys().any(above)
+        self.unreadable.keys().any(above)
     }
 }
 
@@ -89,9 +89,9 @@ impl Snapshot {
 ///
 /// # Errors
 ///
-/// Why the directory itself cannot be read, and what was looked at.
+/// Why the directory itself is unreadable, and what was read.
 pub fn scan(dir: &Path) -> Result<Snapshot, (String, Fingerprint)> {
-    // Before anything is read: what changes meanwhile must be noticed afterwards.
+    // Before anything is read: changes during the scan must be noticed afterwards.
     let seen = Fingerprint::of_root(dir);
     let root = match fs::canonicalize(dir) {
         Ok(root) => root,
@@ -105,7 +105,7 @@ pub fn scan(dir: &Path) -> Result<Snapshot, (String, Fingerprint)> {
     Ok(walk.snapshot)
 }
 
-/// Reads one file by its path, whatever it is called.
+/// Reads one file by its path, whatever its name.
 #[must_use]
 pub fn read_one(path: &Path) -> Option<FileContent> {
     match fs::canonicalize(path) {
@@ -143,11 +143,11 @@ struct DirectoryWalk {
     read: BTreeSet<PathBuf>,
     dirs: usize,
     entries: usize,
-    /// A bound was met: nothing more is read.
+    /// A limit was reached: nothing more is read.
     full: bool,
 }
 
-/// A link that is followed when everything else has been read.
+/// A link that is followed after everything else has been read.
 struct Link {
     path: PathBuf,
     name: String,
@@ -171,7 +171,7 @@ impl DirectoryWalk {
         }
     }
 
-    /// Reads one directory that is no link, and everything in it but links.
+    /// Reads one directory that is not a link, and everything in it except links.
     fn directory(&mut self, path: &Path, below: &str, depth: usize) -> io::Result<()> {
         if !self.read.insert(path.to_owned()) {
             return Ok(());
@@ -189,7 +189,7 @@ impl DirectoryWalk {
             self.stop(format!("more than {MAX_ENTRIES} entries; those beyond are not read"));
             return Ok(());
         }
-        // In the same order at each look, so that a bound leaves out the same ones.
+        // Always in the same order, so that a limit leaves out the same entries.
         entries.sort_by(|a, b| a.0.cmp(&b.0));
         for (name, kind) in entries {
             if self.full {
@@ -230,7 +230,7 @@ impl DirectoryWalk {
 
     fn sub_directory(&mut self, path: &Path, below: String, depth: usize) {
         if depth > MAX_DEPTH {
-            self.trouble(
+            self.record_unreadable(
                 below,
                 "E104",
                 format!("more than {MAX_DEPTH} directories deep; it is not read"),
@@ -242,11 +242,11 @@ impl DirectoryWalk {
             Ok(()) => (),
             // Gone since it was listed.
             Err(error) if error.kind() == io::ErrorKind::NotFound => (),
-            Err(error) => self.trouble(below, "E106", entry::describe(&error), false),
+            Err(error) => self.record_unreadable(below, "E106", entry::describe(&error), false),
         }
     }
 
-    /// A file or whatever it is, at a path without links.
+    /// A file or other entry, at a path without links.
     fn file(&mut self, path: &Path, name: &str, below: String) {
         if entry::is_manifest(name) {
             if self.read.insert(path.to_owned())
@@ -267,7 +267,7 @@ impl DirectoryWalk {
         self.snapshot.files.insert(below, found);
     }
 
-    /// Follows the links that were found, and those that are found behind them.
+    /// Follows the links that were found, and those behind them.
     fn links(&mut self) {
         while let Some(link) = self.links.pop_front() {
             if self.full {
@@ -290,10 +290,10 @@ impl DirectoryWalk {
             Err(error) => {
                 match unresolved(&path, &error) {
                     Some(found) if entry::is_manifest(&name) => self.found(below, found),
-                    // Without a suffix it may be one to a directory.
+                    // Without a suffix it may be a link to a directory.
                     Some(found) if !name.contains('.') => {
                         let reason = found.content.err().map(|(_, reason)| reason).unwrap_or_default();
-                        self.trouble(below, "E106", reason, true);
+                        self.record_unreadable(below, "E106", reason, true);
                     }
                     _ => (),
                 }
@@ -303,7 +303,7 @@ impl DirectoryWalk {
         let is_dir = target.is_dir();
         if !target.starts_with(&self.root) {
             if is_dir {
-                self.trouble(below, "E106", OUTSIDE.to_owned(), false);
+                self.record_unreadable(below, "E106", OUTSIDE.to_owned(), false);
             } else if entry::is_manifest(&name) {
                 self.found(below, FileContent::unusable("E106", OUTSIDE));
             }
@@ -314,15 +314,15 @@ impl DirectoryWalk {
         }
     }
 
-    fn trouble(&mut self, below: String, code: &'static str, reason: String, passing: bool) {
-        if self.snapshot.troubles.len() == MAX_DIRS {
+    fn record_unreadable(&mut self, below: String, code: &'static str, reason: String, passing: bool) {
+        if self.snapshot.unreadable.len() == MAX_DIRS {
             self.stop(format!(
                 "more than {MAX_DIRS} entries cannot be read; the rest is not read"
             ));
             return;
         }
-        let trouble = ScanError { code, reason, passing };
-        self.snapshot.troubles.insert(below, trouble);
+        let error = ScanError { code, reason, passing };
+        self.snapshot.unreadable.insert(below, error);
     }
 
     fn remark(&mut self, below: &str, remark: NameWarning) {
@@ -331,19 +331,19 @@ impl DirectoryWalk {
         }
     }
 
-    /// Reads nothing more; what was not read is not gone.
+    /// Stops reading; unread files do not count as removed.
     fn stop(&mut self, reason: String) {
         self.full = true;
-        let trouble = ScanError {
+        let error = ScanError {
             code: "E104",
             reason,
             passing: false,
         };
-        self.snapshot.troubles.insert(String::new(), trouble);
+        self.snapshot.unreadable.insert(String::new(), error);
     }
 }
 
-/// The entries of a directory, up to a limit. A listing that breaks off must not look like entries that are gone.
+/// The entries of a directory, up to a limit. An interrupted listing must not look like removed entries.
 fn list(path: &Path, most: usize) -> io::Result<Vec<(OsString, FileType)>> {
     let mut entries = Vec::new();
     for entry in fs::read_dir(path)?.take(most) {

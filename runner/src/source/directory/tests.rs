@@ -14,7 +14,7 @@ use runner_core::schedule::Plan;
 
 use crate::source::{Catalog, ManifestSettings, SourceSettings, SourceState};
 
-/// A directory under watch; the periodic look is too seldom to help, so what passes was heard.
+/// A watched directory; the periodic scan is too rare to help, so the tests depend on reported changes.
 pub struct Bench {
     pub home: tempfile::TempDir,
     pub catalog: Catalog,
@@ -74,7 +74,7 @@ impl Bench {
         self.catalog.plan().problems.iter().map(|p| p.code.clone()).collect()
     }
 
-    /// Waits until the plan is as asked; how long that took.
+    /// Waits until the plan satisfies a condition; returns how long that took.
     pub async fn until(&self, what: &str, holds: impl Fn(&Plan) -> bool) -> Duration {
         let start = tokio::time::Instant::now();
         let mut plan = self.catalog.watch();
@@ -100,8 +100,8 @@ pub fn manifest(name: &str) -> String {
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Less than a second on a machine that does nothing else; these tests have company. Without being told of changes it
-/// would be an hour.
+/// Less than a second on an idle machine; these tests run in parallel with others. Without reported changes it would be an
+/// hour.
 const SOON: Duration = Duration::from_secs(30);
 
 #[tokio::test(flavor = "multi_thread")]
@@ -121,11 +121,11 @@ async fn a_dropped_edited_and_deleted_file_is_live_within_a_second() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_broken_file_keeps_its_last_good_version_and_says_so() {
+async fn a_broken_file_keeps_its_last_good_version_and_reports_it() {
     let bench = Bench::start(&[("a.yaml", &manifest("a")), ("b.yaml", &manifest("b"))]).await;
     bench.write("a.yaml", &manifest("a").replace("0 2", "0 25"));
-    let told = |p: &Plan| p.problems.iter().any(|p| p.code == "E203");
-    assert!(bench.until("error", told).await < SOON);
+    let reported = |p: &Plan| p.problems.iter().any(|p| p.code == "E203");
+    assert!(bench.until("error", reported).await < SOON);
     let plan = bench.catalog.plan();
     assert_eq!(bench.ids(), ["m:a:default", "m:b:default"]);
     assert!(plan.schedules.values().all(|d| d.timing.text == "0 2 * * *"));
@@ -166,7 +166,7 @@ async fn editors_leave_nothing_behind_and_a_rename_is_no_gap() {
     bench
         .until("saved", |p| p.schedules.values().any(|d| d.timing.text == "0 3 * * *"))
         .await;
-    // The same functions under another file name: at no time are they there twice or not at all.
+    // The same functions under another file name: at no time do they exist twice or not at all.
     let sizes = Arc::new(std::sync::Mutex::new(Vec::new()));
     let mut plans = bench.catalog.watch();
     let counting = tokio::spawn({
@@ -182,7 +182,7 @@ async fn editors_leave_nothing_behind_and_a_rename_is_no_gap() {
     let moved = |p: &Plan| p.schedules.values().any(|d| d.origin.place.ends_with("z.yaml:2"));
     bench.until("moved", moved).await;
     assert!(bench.catalog.sync().await);
-    // The task that counts may run later than the change that it counts.
+    // The counting task may run later than the change that it counts.
     let counted = async {
         while sizes.lock().unwrap().is_empty() {
             tokio::task::yield_now().await;
@@ -195,7 +195,7 @@ async fn editors_leave_nothing_behind_and_a_rename_is_no_gap() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_swapped_link_of_directories_is_seen() {
+async fn a_swapped_link_to_a_directory_is_noticed() {
     let home = tempfile::tempdir().unwrap();
     let dir = home.path().join("m");
     for (version, hour) in [("..1", "0 2"), ("..2", "0 3")] {
@@ -230,7 +230,7 @@ async fn a_directory_that_is_gone_takes_nothing_with_it() {
     fs::rename(&away, bench.home.path().join("m")).unwrap();
     bench.until("back", |p| p.schedules.len() == 2).await;
     assert_eq!(bench.catalog.statuses()[0].state, SourceState::Loaded);
-    // It is another directory than at the start; changes in it must be heard as well.
+    // It is another directory than at the start; changes in it must be reported as well.
     bench.write("c.yaml", &manifest("c"));
     assert!(bench.until("heard", |p| p.schedules.len() == 3).await < SOON);
 }
@@ -262,7 +262,7 @@ async fn most_files_gone_at_once_must_stay_gone_for_a_while() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_first_file_of_a_name_wins_and_the_other_is_told() {
+async fn the_first_file_of_a_name_wins_and_the_other_is_reported() {
     let b = format!("{}---\n{}", manifest("b"), manifest("a"));
     let bench = Bench::start(&[("a.yaml", &manifest("a"))]).await;
     bench.write("b.yaml", &b);
@@ -277,7 +277,7 @@ async fn the_first_file_of_a_name_wins_and_the_other_is_told() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_no_readable_text_is_told_and_hurts_nobody_else() {
+async fn an_unreadable_text_is_reported_and_affects_no_other_file() {
     let home = tempfile::tempdir().unwrap();
     let dir = home.path().join("m");
     fs::create_dir(&dir).unwrap();
@@ -295,7 +295,7 @@ async fn what_is_no_readable_text_is_told_and_hurts_nobody_else() {
         .unwrap();
     fs::write(dir.join("good.yaml"), manifest("good")).unwrap();
     let problems = super::check_paths(std::slice::from_ref(&dir), &settings(&dir).context()).problems;
-    let mut told: Vec<String> = problems
+    let mut reported: Vec<String> = problems
         .iter()
         .map(|p| {
             format!(
@@ -306,9 +306,9 @@ async fn what_is_no_readable_text_is_told_and_hurts_nobody_else() {
             )
         })
         .collect();
-    told.sort();
+    reported.sort();
     assert_eq!(
-        told,
+        reported,
         [
             "huge.yaml E104 the file is 2147483648 bytes; at most 262144 are read",
             "latin.yaml E105 the file is not UTF-8 from byte 9 on; save it as UTF-8",
@@ -382,7 +382,7 @@ fn when_no_file_is_left_all_stay_for_the_guard_and_it_is_an_error() {
 }
 
 #[test]
-fn the_error_that_explains_most_is_told_first() {
+fn the_error_that_explains_most_is_reported_first() {
     use super::change::{FileChange, ScanTime};
     use super::files::Files;
     use super::scan;

@@ -1,7 +1,7 @@
-//! Hears of changes in the directories that were read. A hint to look sooner, never the truth: who hears it looks again.
+//! Watches the directories that were read. A reported change only means that a scan should come sooner.
 //!
-//! What the system does not report is found by comparing once a second. On file systems that report nothing of what other
-//! machines do, the periodic look is the bound; that is said at the start.
+//! Replacements that the system does not report are found by comparing once a second. On file systems that do not report
+//! changes by other machines, the periodic scan is the bound; that is logged at the start.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -17,28 +17,28 @@ use tokio_util::sync::CancellationToken;
 use super::entry;
 use super::fingerprint::{Fingerprint, Identity};
 
-/// How long nothing more must be heard before a look.
+/// How long it must be quiet before a scan.
 const QUIET: Duration = Duration::from_millis(50);
 
-/// How long a look may be put off while more is heard.
+/// How long a scan may be delayed while further changes are reported.
 const AT_MOST: Duration = Duration::from_millis(250);
 
-/// How often what was seen is compared with what stands there.
+/// How often the recorded state is compared with the present one.
 const COMPARE: Duration = Duration::from_secs(1);
 
-/// Watches each directory for itself: one that cannot be watched costs itself only. Clones share one.
+/// Watches each directory separately: one that cannot be watched affects only itself. Clones share the watcher.
 #[derive(Clone)]
 pub struct DirectoryWatcher {
-    heard: Arc<Notify>,
+    changed: Arc<Notify>,
     state: Arc<Mutex<State>>,
 }
 
 #[derive(Default)]
 struct State {
     inner: Option<RecommendedWatcher>,
-    /// Directories that are watched, and as what.
+    /// Watched directories with their identities.
     watched: BTreeMap<PathBuf, Option<Identity>>,
-    seen: Arc<Fingerprint>,
+    scanned: Arc<Fingerprint>,
     deaf: bool,
 }
 
@@ -47,7 +47,7 @@ impl DirectoryWatcher {
     #[must_use]
     pub fn new() -> Self {
         Self {
-            heard: Arc::default(),
+            changed: Arc::default(),
             state: Arc::default(),
         }
     }
@@ -56,7 +56,7 @@ impl DirectoryWatcher {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Watches anew what stands in the place of a directory that was watched; call before a look.
+    /// Watches replaced directories again; call before a scan.
     pub fn renew(&self) {
         let mut state = self.state();
         let now: Vec<_> = state
@@ -65,49 +65,50 @@ impl DirectoryWatcher {
             .map(|path| (path.clone(), Identity::of(path)))
             .collect();
         for (path, identity) in now {
-            // What cannot be watched is named after the look.
+            // Directories that cannot be watched are logged after the scan.
             state.watch(&path, identity).ok();
         }
     }
 
-    /// Watches what a look has seen. What is watched only now may have changed since: then there is another look.
-    pub fn follow(&self, seen: Fingerprint) {
+    /// Watches what a scan has read. A directory that is watched only from now on may have changed since, so there is another
+    /// scan.
+    pub fn follow(&self, scanned: Fingerprint) {
         let mut state = self.state();
-        state.open(&self.heard);
-        let directories: BTreeSet<&PathBuf> = seen.directories().iter().map(|(path, _)| path).collect();
+        state.open(&self.changed);
+        let directories: BTreeSet<&PathBuf> = scanned.directories().iter().map(|(path, _)| path).collect();
         let is_gone = |path: &&PathBuf| !directories.contains(path);
         let gone: Vec<PathBuf> = state.watched.keys().filter(is_gone).cloned().collect();
         for path in gone {
             state.forget(&path);
         }
         let (mut late, mut deaf) = (false, None);
-        for (path, identity) in seen.directories() {
+        for (path, identity) in scanned.directories() {
             match state.watch(path, *identity) {
                 Ok(news) => late |= news,
                 Err(error) => deaf = Some((path.clone(), error)),
             }
         }
-        state.seen = Arc::new(seen);
-        state.tell(deaf);
+        state.scanned = Arc::new(scanned);
+        state.log_unwatched(deaf);
         if late {
-            self.heard.notify_one();
+            self.changed.notify_one();
         }
     }
 
-    /// Whether something stands there that was not seen.
+    /// Whether anything was replaced since the scan.
     fn differs(&self) -> bool {
-        let seen = Arc::clone(&self.state().seen);
-        seen.is_past()
+        let scanned = Arc::clone(&self.state().scanned);
+        scanned.is_past()
     }
 
-    /// Calls `wake` for what is heard, once it is quiet for a moment, and for what is found by comparing; until stopped.
+    /// Calls `wake` for reported changes, once it is quiet for a moment, and for replacements; until stopped.
     pub async fn pass_on(self, wake: impl Fn() + Send, stop: CancellationToken) {
         let mut compare = interval(COMPARE);
         compare.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
-                () = self.heard.notified() => self.quiet().await,
+                () = self.changed.notified() => self.quiet().await,
                 _ = compare.tick() => {
                     let this = self.clone();
                     let differs = tokio::task::spawn_blocking(move || this.differs());
@@ -120,33 +121,33 @@ impl DirectoryWatcher {
         }
     }
 
-    /// Waits until nothing more is heard for a moment, but not for long.
+    /// Waits until no change is reported for a moment, but not for long.
     async fn quiet(&self) {
-        let quiet = async { while tokio::time::timeout(QUIET, self.heard.notified()).await.is_ok() {} };
-        // Either way there is a look now.
+        let quiet = async { while tokio::time::timeout(QUIET, self.changed.notified()).await.is_ok() {} };
+        // Either way a scan follows.
         tokio::time::timeout(AT_MOST, quiet).await.ok();
     }
 }
 
 impl State {
-    fn open(&mut self, heard: &Arc<Notify>) {
+    fn open(&mut self, changed: &Arc<Notify>) {
         if self.inner.is_some() {
             return;
         }
-        let heard = Arc::clone(heard);
+        let changed = Arc::clone(changed);
         let on_event = move |event: notify::Result<Event>| {
             if event.is_ok_and(|e| concerns(&e)) {
-                heard.notify_one();
+                changed.notify_one();
             }
         };
         let config = Config::default().with_follow_symlinks(false);
         match RecommendedWatcher::new(on_event, config) {
             Ok(inner) => self.inner = Some(inner),
-            Err(error) => self.tell(Some((PathBuf::new(), error))),
+            Err(error) => self.log_unwatched(Some((PathBuf::new(), error))),
         }
     }
 
-    /// Watches a directory, unless this very one is watched; whether that is new.
+    /// Watches a directory, unless it is watched already. Returns whether that is new.
     fn watch(&mut self, path: &Path, identity: Option<Identity>) -> notify::Result<bool> {
         if self.watched.get(path).is_some_and(|known| *known == identity) {
             return Ok(false);
@@ -164,13 +165,13 @@ impl State {
         if self.watched.remove(path).is_some()
             && let Some(inner) = &mut self.inner
         {
-            // It is not watched any more if it is gone.
+            // A removed directory is no longer watched.
             inner.unwatch(path).ok();
         }
     }
 
-    /// Says once that not all is watched.
-    fn tell(&mut self, deaf: Option<(PathBuf, notify::Error)>) {
+    /// Logs once that some directories are not watched.
+    fn log_unwatched(&mut self, deaf: Option<(PathBuf, notify::Error)>) {
         let was = std::mem::replace(&mut self.deaf, deaf.is_some());
         if let Some((path, error)) = deaf.filter(|_| !was) {
             tracing::warn!(
@@ -181,7 +182,7 @@ impl State {
     }
 }
 
-/// Reading is an event too, and our own looks must not lead to more of them; nor must what other files are filled with.
+/// Reading is an event too, and our own scans must not cause further ones; nor must writes to unrelated files.
 fn concerns(event: &Event) -> bool {
     let in_manifest = || {
         let name = |path: &PathBuf| path.file_name().map(entry::shown);
@@ -199,11 +200,11 @@ fn concerns(event: &Event) -> bool {
     event.need_rescan() || matters
 }
 
-/// The name of a file system that does not report what is changed by others, if the directory lies on one.
+/// The name of the file system of this directory, if it does not report changes by other machines.
 #[must_use]
 pub fn silent_system(dir: &Path) -> Option<&'static str> {
     let found = nix::sys::statfs::statfs(dir).ok()?;
-    // Of another width, and signed or not, on each platform.
+    // The type differs between platforms.
     let number = u32::try_from(i128::from(found.filesystem_type().0) & 0xffff_ffff).ok()?;
     SILENT.iter().find(|(magic, _)| *magic == number).map(|(_, name)| *name)
 }
