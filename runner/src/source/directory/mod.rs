@@ -151,7 +151,7 @@ impl Directory {
     /// Logs the changes and replaces the functions; the caller publishes the rest.
     fn adopt(&mut self, scanned: LookResult) -> SourcePart {
         let LookResult { step, contents, .. } = scanned;
-        self.log.tell(&step.changes, &contents);
+        self.log.log_changes(&step.changes, &contents);
         if step.restored > 0 {
             tracing::warn!(
                 code = "manifests_restored", dir = %self.settings.dir.display(), files = step.restored,

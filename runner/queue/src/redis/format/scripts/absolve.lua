@@ -1,7 +1,7 @@
--- Takes back what was counted as crashes of runs whose process lives.
+-- Undoes the crash counts of runs whose process is alive.
 -- KEYS: the queue's active list.
 -- ARGV after the clock: queue prefix, own prefix; then for each run: id, run.
--- Returns: for each: 1 if it was taken back, 2 if the run still has its claim, 0 if there is nothing to take back.
+-- Returns: for each: 1 if it was undone, 2 if the run still has its claim, 0 if there is nothing to undo.
 local queue, own = ARGV[3], ARGV[4]
 local reply, ids = {}, {}
 for i = 5, #ARGV, 2 do

@@ -1,8 +1,8 @@
--- Accepting the ends of claims, and taking the tasks out of the hands of those who claimed them.
+-- Accepts the ends of claims, and takes their tasks off the active list and the leases.
 -- Needs clock.lua and claims.lua. Gives: accept(queue, own, active, ids, runs, untils, cutoff).
 
--- Takes ids off the active list. Tasks mostly end in the order in which they were claimed: then they are its tail,
--- which goes as a whole. A list that has lost one of them is mended by this like any other.
+-- Takes ids off the active list. Tasks mostly end in the order in which they were claimed: then they are its tail, which
+-- is trimmed as a whole. If an id is missing in the list, each is removed by itself.
 local function leave_active(active, ids, numbers)
   local tail = try('LRANGE', active, -#ids, -1)
   if tail.err then tail = keep('LRANGE', active, -#ids, -1) end
@@ -15,15 +15,14 @@ local function leave_active(active, ids, numbers)
   redis.call('LTRIM', active, 0, -(#tail + 1))
 end
 
--- Of at most 1000 claims on tasks of one queue, those that stand: ids, the number of each by id, and the numbers of the
--- others. untils: the second in which each lease ends or was to end first. With a cutoff (whole seconds) instead only
--- claims stand whose lease ended until then. An id is accepted once: its second settlement in one call comes too late
--- like any other.
--- The first write is a removal: a full server of an old version lets the rest of the script pass then.
+-- Returns which of at most 1000 claims on tasks of one queue hold: their ids, the index of each by id, and the indexes of
+-- the others. untils: the second in which each lease ends or was first to end. With a cutoff (whole seconds) instead only
+-- claims hold whose lease ended until then. An id is accepted once: a second settlement in the same call is stale.
+-- The first write is a removal, so that a full server of an old version lets the rest of the script pass.
 local function accept(queue, own, active, ids, runs, untils, cutoff)
   local fields, lease = claimed(own, ids), queue .. 'lease'
   local held, numbers, stale = {}, {}, {}
-  -- Claims that were made together look alike.
+  -- Claims made together have the same value.
   local run, field
   for number = 1, #ids do
     local id = ids[number]

@@ -1,7 +1,7 @@
--- Carries out an operator's action on one task.
+-- Performs an operator's action on one task.
 -- KEYS: the task.
 -- ARGV after the clock: queue prefix, own prefix, id, 'run', 'archive' or 'delete'.
--- Returns: 'ok'; 'missing'; or 'state' and the state that does not allow it.
+-- Returns: 'ok'; 'missing'; or 'state' and the state that does not allow the action.
 local queue, own, id, action = ARGV[3], ARGV[4], ARGV[5], ARGV[6]
 local held = of_task('HMGET', KEYS[1], 'state', 'group')
 local state = held and held[1]
@@ -14,7 +14,7 @@ end
 
 if state == 'aggregating' then
   local key = queue .. 'g:' .. (held[2] or '')
-  -- Not in its group: it is being put together with others right now.
+  -- Not in its group: it is being aggregated right now.
   if keep('ZREM', key, id) == 0 then return {'state', state} end
   if keep('ZCARD', key) == 0 then keep('SREM', queue .. 'groups', held[2] or '') end
 elseif state == 'pending' then

@@ -1,13 +1,13 @@
--- Carries out an operator's action on the first tasks of a list.
+-- Performs an operator's action on the first tasks of a list.
 -- KEYS: the queue's pending list.
 -- ARGV after the clock: queue prefix, own prefix, state, 'run', 'archive' or 'delete', how many at most, group or ''
 -- (all).
--- Returns: how many tasks it was done to, how many remain in the list (aggregating: how many groups remain).
+-- Returns: how many tasks were changed, how many remain in the list (aggregating: how many groups remain).
 local queue, own, state, action = ARGV[3], ARGV[4], ARGV[5], ARGV[6]
 local taken, left = take(queue, state, tonumber(ARGV[7]), ARGV[8] ~= '' and ARGV[8])
 local ids = {}
 for _, id in ipairs(taken) do
-  -- An id without a task is dropped, and one whose task lies elsewhere.
+  -- An id without a task is dropped, and one whose task is in another state.
   if of_task('HGET', queue .. 't:' .. id, 'state') == state then ids[#ids + 1] = id end
 end
 

@@ -1,12 +1,12 @@
--- Spans of the future that are decided already, because the clock was ahead then: 'from..to' in whole seconds, between
--- spaces. Those that are over go when one is added, not before: only then is it sure that the clock is right.
+-- Spans of the future that are already decided, because the clock was ahead then: 'from..to' in whole seconds, separated
+-- by spaces. Past ones are dropped when one is added, not before: only then is the clock known to be right.
 -- Needs clock.lua, guard.lua. Gives: add_span(text, from, to, most) and inside(text, at).
 
 local function each_span(text)
   return string.gmatch(text or '', '(%d+)%.%.(%d+)')
 end
 
--- With one more; those that are over are left out. Beyond the bound the last one grows.
+-- Adds a span and drops the past ones. Beyond the limit it extends the last one instead.
 local function add_span(text, from, to, most)
   local spans = {}
   for first, last in each_span(text) do

@@ -1,5 +1,5 @@
--- Takes ids out of a staged set whose tasks cannot be put together with others: those that cannot be read are
--- archived, message untouched; an id without a task is forgotten, one whose task lies elsewhere is not its own.
+-- Takes ids out of a staged set whose tasks cannot be aggregated: unreadable ones are archived with their message
+-- unchanged; ids without a task, or with a task in another state, are dropped from the set.
 -- KEYS: the set.
 -- ARGV after the clock: queue prefix; then ids.
 -- Returns: how many were archived.
@@ -9,7 +9,7 @@ for i = 4, #ARGV do
   if keep('ZREM', KEYS[1], id) == 1 then
     local held = of_task('HMGET', key, 'msg', 'state')
     if not held then
-      -- What lies there is no task, and not ours to delete.
+      -- The key holds something that is not a task; it is not ours to delete.
     elseif not held[1] then
       redis.call('DEL', key)
     elseif held[2] == 'aggregating' then

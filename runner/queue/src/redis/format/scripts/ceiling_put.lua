@@ -1,4 +1,4 @@
--- The least that enqueueing many tasks at once costs: what every reader of the store must find, nothing more.
+-- The minimum cost of enqueueing many tasks at once: only what every reader of the store must find.
 -- KEYS: the queue's pending list.
 -- ARGV after the clock: queue prefix; then for each task: id, message.
 -- Returns: how many were put on the queue.

@@ -1,5 +1,4 @@
--- The least that ending claims and making new ones costs, both in one call: all effects of "done" and of
--- "dequeue", nothing more.
+-- The minimum cost of settling and claiming in one call: all effects of "done" and of "dequeue", nothing more.
 -- KEYS: the queue's pending list.
 -- ARGV after the clock: queue prefix, how many to claim, lease in ms; then the ids whose tasks are done.
 -- Returns: id and message of each claimed task.

@@ -1,13 +1,13 @@
--- The present, and helpers that all scripts share. Opens every script.
--- Whoever can write to the server can leave anything under any key: a value of another type, text where a number
--- belongs. A script has no way back, so it must not fail over that once it has written. Hence keys are touched by
---   keep(command, key, ...)     if the queues or we are made of them: what does not fit is moved out of the way;
---   of_task(command, key, ...)  if they are tasks: nil if what lies there is no task;
---   what guard.lua has for scripts that only read, and for counts;
--- and by redis.call only where no value can make it fail (EXISTS, DEL, SET), or its type is known by then.
--- ARGV[1], ARGV[2]: seconds and nine digits of nanoseconds of a clock of the caller's, or empty: the server's.
--- Gives: now (whole seconds), fraction (nanoseconds as text), stamp (nanoseconds since the epoch as text,
--- beyond the precision of numbers here), millis (whole milliseconds).
+-- The current time, and helpers shared by all scripts. Opens every script.
+-- Any client of the server can store anything under any key: a value of another type, text instead of a number. A script
+-- cannot roll back, so it must not fail because of that once it has written. Hence keys are accessed by
+--   keep(command, key, ...)     for keys of queues or our own: a value of the wrong type is moved out of the way;
+--   of_task(command, key, ...)  for keys of tasks: nil if the key does not hold a task;
+--   the functions of guard.lua  in scripts that only read, and for counters;
+-- and by redis.call only where no value can make it fail (EXISTS, DEL, SET), or its type is already known.
+-- ARGV[1], ARGV[2]: seconds and nine digits of nanoseconds of the caller's clock, or empty: the server's.
+-- Gives: now (whole seconds), fraction (nanoseconds as text), stamp (nanoseconds since the epoch as text, because Lua
+-- numbers are not precise enough), millis (whole milliseconds).
 local try, find = redis.pcall, string.find
 local now, fraction = ARGV[1], ARGV[2]
 if now == '' then
@@ -18,13 +18,13 @@ local stamp = now .. fraction
 now = tonumber(now)
 local millis = now * 1000 + math.floor(tonumber(fraction) / 1000000)
 
--- A whole number as Redis wants it, without an exponent.
+-- A whole number in the form that Redis requires, without an exponent.
 local function whole(number)
   return string.format('%d', math.floor(number))
 end
 
--- What is moved stays in the slot of its key and is kept for a week; a set names it until somebody tells of it. Other
--- errors are the caller's: a server that is full, that does not let us do this, that has given the slot away.
+-- A moved value stays in the slot of its key and is kept for a week; a set names it until it has been reported. Other
+-- errors are raised: a full server, missing rights, a slot that was moved away.
 local function keep(...)
   local answer = try(...)
   if type(answer) ~= 'table' or not answer.err then return answer end
@@ -40,7 +40,7 @@ local function keep(...)
     end
     redis.log(redis.LOG_WARNING, 'runner: ' .. key .. ' holds a value of the wrong type; moved to ' .. aside)
   end
-  -- What cannot be helped is raised by this.
+  -- Raises the error if moving did not help.
   return redis.call(...)
 end
 
@@ -50,16 +50,16 @@ local function of_task(...)
   if not find(answer.err, 'WRONGTYPE', 1, true) then return redis.call(...) end
 end
 
--- A command over a list of any length: a call takes a bounded number of values, and an even one for pairs.
+-- Runs a command over a list of any length, in chunks: a call takes a bounded number of values, even for pairs.
 local function spread(command, key, list)
   for from = 1, #list, 1000 do
     local to = math.min(from + 999, #list)
-    -- A count; `keep` itself would cost a few per cent of a short script, so those that claim call it only for an error.
+    -- Success returns a count, an error a table. `keep` is only called then: it would cost a few per cent of a short script.
     if type(try(command, key, unpack(list, from, to))) == 'table' then keep(command, key, unpack(list, from, to)) end
   end
 end
 
--- The same for commands that take nothing but keys.
+-- The same for commands whose arguments are all keys.
 local function wipe(list)
   for from = 1, #list, 1000 do
     redis.call('DEL', unpack(list, from, math.min(from + 999, #list)))

@@ -1,4 +1,4 @@
--- Enqueues what is due of one schedule, records the decisions, moves the cursor: all or nothing.
+-- Enqueues the due occurrences of one schedule, records the decisions, moves the cursor: all or nothing.
 -- KEYS: the cursors, the record of all decisions, the record of this schedule's.
 -- ARGV after the clock: schedule, cursor before, cursor after, the overlap policy (see decide.lua), instance,
 -- missed count, newest missed instant, oldest missed instant, what else the reason says,
@@ -6,13 +6,13 @@
 -- nothing is missed if something is here, else '';
 -- then for each fire: queue prefix, fire instant in ms, nominal instant, '1' if it is late, task id, message,
 -- lock key or '', lock ttl in ms, when, group, headers to keep beside the message or ''.
--- Returns: 'done' and the decisions in JSON, that about what was missed first, then one for each fire; 'moved' and the
--- cursor; 'early' and the wait in ms; 'unknown', also if it was withdrawn; 'paused'; 'ahead' and the spans if an
+-- Returns: 'done' and the decisions in JSON, first the one about missed occurrences, then one for each fire; 'moved' and
+-- the cursor; 'early' and the wait in ms; 'unknown', also if it was withdrawn; 'paused'; 'ahead' and the spans if an
 -- occurrence was decided while the clock was ahead.
 local id, from, to, instance = ARGV[3], ARGV[4], ARGV[5], ARGV[7]
 local width, first = 11, 16
 local cursor, paused, ahead, gone = unpack(keep('HMGET', KEYS[1], 'c:' .. id, 'z:' .. id, 'a:' .. id, 'w:' .. id))
--- What is no cursor is replaced by the next registration.
+-- An invalid cursor counts as unknown; the next registration replaces it.
 if not stored(cursor) or gone then return {'unknown'} end
 if cursor ~= from then return {'moved', cursor} end
 if paused then return {'paused'} end
@@ -30,7 +30,7 @@ if tonumber(ARGV[8]) > 0 then
 end
 
 local previous = redis.call('HMGET', KEYS[1], 'p:' .. id, 't:' .. id)
--- The last run that a person asked for.
+-- The last manual run.
 local manual = redis.call('HMGET', KEYS[1], 'mp:' .. id, 'mt:' .. id)
 for i = first, #ARGV, width do
   local queue, nominal, task = ARGV[i], ARGV[i + 2], ARGV[i + 4]

@@ -1,4 +1,4 @@
--- Counting what was processed: totals for ever, and each UTC day for 90 days.
+-- Counts processed tasks: a total forever, and each UTC day for 90 days.
 -- Needs clock.lua. Gives: day_of(seconds), today() and tally(queue, done, failed), where done includes the failures.
 
 -- The UTC date of an instant in seconds. Years are counted from March, so that the leap day is their last one.
@@ -24,7 +24,7 @@ local function today()
   return day_of(now)
 end
 
--- Adds to a total, which begins anew at the end of the 64-bit numbers and where it is none. Returns whether it did.
+-- Adds to a total, which restarts at the end of 64-bit numbers and if it is not a number. Returns whether it did.
 local function add(key, by)
   local reply = try('INCRBY', key, by)
   if type(reply) == 'table' then
@@ -34,7 +34,7 @@ local function add(key, by)
   return false
 end
 
--- The day's counter gets its end when it comes into being, which is when it equals what was added.
+-- The day's counter gets its expiry when it is created, that is when it equals what was added.
 local function add_today(key, by)
   local reply = try('INCRBY', key, by)
   if type(reply) == 'table' then

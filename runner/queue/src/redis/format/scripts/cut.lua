@@ -1,13 +1,13 @@
 -- Messages with their long texts cut, so that a list of large tasks stays small.
 -- Gives: field_length(key, field), cut(msg, most) and head(key, field, most, limit).
 
--- How many bytes a field of a hash has; -1 if what lies there is no hash.
+-- Length of a hash field in bytes; -1 if the key is not a hash.
 local function field_length(key, field)
   local length = redis.pcall('HSTRLEN', key, field)
   return type(length) == 'number' and length or -1
 end
 
--- A number as protobuf writes it, and where it ends; nothing if the text ends first.
+-- Reads a protobuf varint. Returns the number and where it ends; nothing if the text ends first.
 local function read_varint(text, at)
   local number, factor = 0, 1
   for place = at, at + 9 do
@@ -28,8 +28,8 @@ local function write_varint(number)
   return text .. string.char(number)
 end
 
--- The message with type, payload and error of at most a number of bytes each, and how long the payload is. What cannot be
--- read is left as it is from there on.
+-- The message with type, payload and error of at most a number of bytes each, and the length of the payload. From the first
+-- unreadable byte on it is left unchanged.
 local function cut(msg, most)
   local parts, from, at, payload = {}, 1, 1, 0
   for _ = 1, 1000 do
@@ -43,7 +43,7 @@ local function cut(msg, most)
       if tag == 18 then payload = number end
       if number > most and (tag == 10 or tag == 18 or tag == 58) then
         local last = after + most - 1
-        -- Texts end with a whole character.
+        -- Cut texts end with a whole character.
         while tag ~= 18 and last > after and string.byte(msg, last + 1) >= 128 and string.byte(msg, last + 1) < 192 do
           last = last - 1
         end
@@ -63,7 +63,7 @@ local function cut(msg, most)
   return table.concat(parts), payload
 end
 
--- The first bytes of a field, and how many it has; no bytes if it has more than the limit.
+-- The first bytes of a field and its length; no bytes if it is longer than the limit.
 local function head(key, field, most, limit)
   local length = field_length(key, field)
   if length <= 0 or length > limit then return '', length end

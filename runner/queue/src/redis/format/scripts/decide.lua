@@ -3,12 +3,12 @@
 -- how: the overlap policy: 'allow'; 'skip', 'skip_ignoring_retries', and behind these '_unserved' if no live server is
 -- known to serve the queue.
 
--- Of what stands in a reason and comes from Redis: the longest id is shorter.
+-- Maximum length of a text from Redis inside a reason; the longest id is shorter.
 local function short(text)
   return string.sub(text, 1, 256)
 end
 
--- A decision in JSON. queue: the prefix of the task's queue, if it is known.
+-- A decision in JSON. queue: the prefix of the task's queue, if known.
 local function decided(id, instance, nominal, kind, reason, task, count, queue)
   return cjson.encode({
     s = id, n = tonumber(nominal), k = kind, r = reason, t = task, c = count, d = stamp, i = instance,
@@ -16,13 +16,13 @@ local function decided(id, instance, nominal, kind, reason, task, count, queue)
   })
 end
 
--- The decision about what is too late: how many, newest and oldest instant, what else there is to say.
+-- The decision about missed occurrences: how many, newest and oldest instant, further details.
 local function missed(id, instance, count, last, oldest, note)
   local reason = 'too late, from ' .. oldest .. note
   return decided(id, instance, last, 'missed', reason, nil, tonumber(count))
 end
 
--- The decision about an occurrence that the previous task stands in the way of. what: see busy.
+-- The decision about an occurrence that the previous task blocks. what: see busy.
 local function overlaps(id, instance, nominal, task, what, how)
   task = short(task or '')
   local reason = 'overlap: previous task ' .. task .. ' ' .. what
@@ -30,9 +30,9 @@ local function overlaps(id, instance, nominal, task, what, how)
   return decided(id, instance, nominal, 'skipped', reason, task, 1)
 end
 
--- What the previous task does, if it can still run: it waits or is due in the queue that the schedule names now, or a
--- worker holds it. One that waits in another queue was left behind by an edit. Perhaps nothing serves that queue, and
--- the schedule would never fire again. Nor does one that waits for a retry on no list of these.
+-- What an unfinished previous task is doing: it waits or is due in the queue that the schedule names now, or a worker holds
+-- it. A task that waits in another queue was left behind by an edit and does not count: if no server serves that queue,
+-- the schedule would never fire again. Nor does one in the retry state that is on no list.
 local function busy(key, task, queue, how)
   local state = key and key ~= '' and of_task('HGET', key, 'state')
   if string.sub(key or '', 1, #queue + 2) == queue .. 't:' then
@@ -40,7 +40,7 @@ local function busy(key, task, queue, how)
     if state ~= 'retry' or find(how, 'ignoring_retries', 1, true) then return end
     local due = try('ZSCORE', queue .. 'retry', task or '')
     due = type(due) == 'string' and tonumber(due)
-    -- No retry is so far off that its year has more than four digits.
+    -- No retry is so far in the future that its year has more than four digits.
     if not due or due < 0 or due > 253402300799 then return end
     local time = due % 86400
     return string.format('waits for its retry at %sT%02d:%02d:%02dZ', day_of(due), math.floor(time / 3600),
@@ -51,7 +51,7 @@ local function busy(key, task, queue, how)
   if type(ends) == 'string' and tonumber(ends) > now then return 'is active' end
 end
 
--- Puts a task on its queue for an occurrence: the decision, and whether it was enqueued.
+-- Enqueues a task for an occurrence. Returns the decision, and whether the task was enqueued.
 -- fire: nominal instant, '1' if it is late, task id, message, lock, lock ttl in ms, when, group, headers to keep beside
 -- the message or ''.
 local function enqueue(id, instance, queue, fire)
@@ -64,11 +64,11 @@ local function enqueue(id, instance, queue, fire)
     local holder = short(look(false, 'GET', lock) or '')
     return decided(id, instance, nominal, 'skipped', 'unique: task ' .. holder .. ' holds the lock', holder, 1, queue), false
   end
-  -- A task of this id is this occurrence, enqueued before.
+  -- A task with this id is this occurrence, enqueued before.
   return decided(id, instance, nominal, 'fired', late == '1' and 'catch_up' or 'on_time', task, 1, queue), true
 end
 
--- Adds decisions to the record of all and to that of their schedule; how many to keep in each, and for how long.
+-- Adds decisions to the record of all and to that of their schedule. Gets how many to keep in each, and for how long.
 local function record(all, own, texts, most, most_own, seconds)
   if #texts == 0 then return end
   for _, text in ipairs(texts) do

@@ -1,5 +1,5 @@
--- Puts tasks on one queue, each on its own.
--- KEYS: the queue's pending list (names the slot), the list of all queues unless that is told in another way.
+-- Enqueues tasks on one queue, each independently of the others.
+-- KEYS: the queue's pending list (names the slot), the list of all queues unless the queue is listed by other means.
 -- ARGV after the clock: queue prefix, queue; then for each task: id, message, lock key or '', lock ttl in ms,
 -- when ('', '@ms', '+ms'), group or ''.
 -- Returns: seconds, nanoseconds, then number (from 1) and code of each task that is not simply pending (see put.lua).

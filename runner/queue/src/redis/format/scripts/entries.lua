@@ -1,4 +1,4 @@
--- Replaces what is shown of a scheduler's entries to other tools.
+-- Replaces the entries of a scheduler that other tools see.
 -- KEYS: its list of entries.
 -- ARGV after the clock: seconds to keep them; then the entries.
 redis.call('DEL', KEYS[1])

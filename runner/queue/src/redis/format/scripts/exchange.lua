@@ -1,26 +1,26 @@
--- Ends claims of which nothing remains, and takes tasks from queues, from the first one onwards, up to a number in all.
+-- Ends claims whose tasks are deleted, and claims tasks from queues, in their order, up to a total number.
 -- KEYS: the pending list of each queue to take from; then, if claims end, the active list of their queue.
--- ARGV after the clock: how many to take, lease in ms, who claims or '', how many queues to take from; which types the
--- caller knows, see types.lua; then for each queue: queue prefix, own prefix, and what is known of tasks of other types at
--- the right end of its list, see pick.lua: '' or depth, window, front, anchor, since; then, if claims end: queue prefix and
--- own prefix of their queue, how many groups of claims; then for each group: run, end of its lease in s, how many; then
+-- ARGV after the clock: how many to claim, lease in ms, who claims or '', how many queues to claim from; which types the
+-- caller knows, see types.lua; then for each queue: queue prefix, own prefix, and the known stretch of tasks of other types
+-- at the right end of its list, see pick.lua: '' or depth, window, front, anchor, since; then, if claims end: queue prefix
+-- and own prefix of their queue, how many groups of claims; then for each group: run, end of its lease in s, how many; then
 -- the ids.
--- Returns: the numbers (from 1) of those claims that were not the caller's any more; end of the leases in seconds, or ''
--- if nothing was taken because a set of known types is not there; a list with, for each queue with a stretch of unknown
--- tasks or that was said to have one: its number (from 1), depth, length of the list, front, anchor, since, the id at its
--- left end (depth 0: none, the rest is empty); a list of the suspects among those taken: number of the queue, id, crashes,
--- ms that the last run took; then for each queue that gave any: its number, how many, their run, then id and message of
--- each.
--- The run is drawn from a count of the queue's claims, so that it also differs from that of an earlier task of
--- the same id; a count that begins goes on from the time, above those of a queue of this name that was removed.
--- An id whose task is gone is dropped and counted, and the next one is taken in its place. A paused queue yields
--- nothing. What would make the answer larger than some megabytes stays where it is: fewer are taken than wanted.
--- A task of a type that the caller does not know stays where it is.
+-- Returns: the numbers (from 1) of those claims that the caller no longer held; end of the leases in seconds, or '' if
+-- nothing was claimed because a set of known types is missing; a list with, for each queue with a stretch of unknown tasks
+-- or that was said to have one: its number (from 1), depth, length of the list, front, anchor, since, the id at its left
+-- end (depth 0: none, the rest is empty); a list of the suspects among the claimed tasks: number of the queue, id, crashes,
+-- ms that the last run took; then for each queue with claimed tasks: its number, how many, their run, then id and message
+-- of each.
+-- The run comes from a counter of the queue's claims, so that it also differs from that of an earlier task with the same
+-- id; a new counter starts at the current time, above those of a removed queue of the same name.
+-- An id without a task is dropped and counted, and the next one is claimed in its place. A paused queue yields nothing.
+-- Tasks that would make the answer larger than some megabytes stay: fewer are claimed than requested. A task of a type that
+-- the caller does not know stays.
 local wanted, by, queues = tonumber(ARGV[3]), ARGV[5], tonumber(ARGV[6])
 local lease = whole((millis + tonumber(ARGV[4])) / 1000)
 if by ~= '' then by = ' ' .. whole(millis) .. ' ' .. by end
 
--- The claims whose tasks are done: nothing is left of these, and no lock was theirs.
+-- Claims whose tasks are done: their tasks are deleted, and none of them holds a lock.
 local function finish(at)
   local queue, own, groups = ARGV[at], ARGV[at + 1], tonumber(ARGV[at + 2])
   at = at + 3
@@ -40,7 +40,7 @@ end
 
 local function next_run(own)
   local run = try('INCR', own .. 'run')
-  -- A count that begins, or that somebody has spoiled: beyond 2^53 numbers here would no longer differ.
+  -- A new counter, or one that was overwritten: beyond 2^53 Lua numbers would no longer differ.
   if type(run) ~= 'number' or run <= 1 or run > 9007199254740000 then
     run = millis * 1000 + 1
     redis.call('SET', own .. 'run', whole(run))
@@ -50,10 +50,10 @@ local function next_run(own)
   return whole(run)
 end
 
--- Messages of at most so many bytes leave in one call, and at least one.
+-- At most this many bytes of messages are returned in one call, and at least one message.
 local reply, room = {{}, '', {}, {}}, 8388608
 
--- What is known of those among ids that are suspects.
+-- The suspects among ids.
 local function tell_suspects(number, prefix, own, ids)
   if #ids == 0 or not has_suspects(own) then return end
   local named, list = keep('SMISMEMBER', own .. 'suspects', unpack(ids)), reply[4]
@@ -78,15 +78,15 @@ local function tell(number, remains, stretch)
   for i = 1, 6 do told[#told + 1] = remains and remains[i] or i < 3 and 0 or '' end
 end
 
--- Whether something else than a task lies at a key, by the error that says so. Any other error means that this server
--- cannot tell now, as while a slot of a cluster is moved key by key.
+-- Whether a key holds something that is not a task, judging by the error. Any other error means that this server cannot
+-- tell now, as while a slot of a cluster migrates key by key.
 local function is_odd(answer)
   return string.find(answer.err, 'WRONGTYPE', 1, true)
 end
 
--- Makes ids that were taken off the list the caller's. Without messages they are the next ones as they lay: the first of an
--- unknown type, or one for which there is no room, goes back with all behind it. Returns: how many are the caller's, how
--- many were dealt with, and whether a type was unknown.
+-- Claims ids that were taken off the list. Without messages they are the next ones in order: the first of an unknown type, or
+-- one for which there is no room, goes back with all behind it. Returns: how many were claimed, how many were handled, and
+-- whether a type was unknown.
 local function hold(number, queue, own, ids, messages, takes, run, noted)
   local active, leases, claims, prefix = {}, {}, {}, queue .. 't:'
   local mark, head = run .. by, #reply
@@ -112,7 +112,7 @@ local function hold(number, queue, own, ids, messages, takes, run, noted)
       reply[at + 1], reply[at + 2] = id, msg
       at = at + 2
     else
-      -- What lies there and is no task is not ours to delete.
+      -- The key holds something that is not a task; it is not ours to delete.
       if not msg then redis.call('DEL', key) end
       if type(try('INCR', own .. 'ghosts')) == 'table' then redis.call('SET', own .. 'ghosts', 1) end
     end
@@ -129,24 +129,24 @@ local function hold(number, queue, own, ids, messages, takes, run, noted)
   return nth, seen, met
 end
 
--- Takes the tasks of known types from between the others.
+-- Claims the tasks of known types from between the others.
 local function claim_known(number, queue, own, takes, stretch)
   local ids, messages, take, remains = pick(KEYS[number], queue .. 't:', wanted, room, takes, stretch)
   if #ids > 0 then
     local run, noted = next_run(own), redis.call('EXISTS', own .. 'waiting') == 1
     take()
-    -- As much room as they need was there when they were chosen.
+    -- `pick` has reserved room for all of them.
     hold(number, queue, own, ids, messages, nil, run, noted)
   end
   tell(number, remains(), stretch)
 end
 
--- The same where all are known, as far as is known: then they are the next ones as they lie.
+-- Claims where no unknown type has been seen: the next tasks in order.
 local function claim(number, queue, own, takes)
-  -- A second look only when ids were dropped; the number of looks is bounded like everything here.
+  -- A second look only if ids were dropped; the number of looks is bounded.
   for _ = 1, 100 do
     if wanted <= 0 or keep('LLEN', KEYS[number]) == 0 then return end
-    -- Before anything is taken: to a server that lets us touch asynq's keys only, nothing must get lost.
+    -- Before anything is taken: on a server that allows us only asynq's keys this fails, and nothing must be lost then.
     local run, noted = next_run(own), redis.call('EXISTS', own .. 'waiting') == 1
     local most = wanted
     local ids = redis.call('RPOP', KEYS[number], most)

@@ -1,19 +1,19 @@
--- Finds active tasks whose lease ran out, and repairs what does not belong together on the way.
+-- Finds active tasks whose lease ran out, and repairs inconsistencies on the way.
 -- KEYS: the queue's active list.
 -- ARGV after the clock: queue prefix, grace in ms, the same for a lease that none of our workers took, how many at most,
--- own prefix, what to remember of a task that is put aside, the longest lease in ms.
--- Returns: the present in ms; what was put right, each with its id; then for each task: id, message, run, how many
--- crashes were counted before, 1 if the run was alone in its process, who claimed it, second at which its lease ended.
--- What claims dropped since the last time is told as ghosts without a name. An id without a task is dropped. An active
--- id without a lease gets one that ends now, so that the grace passes before it is taken back; only the 1000 oldest are
--- looked at, and only when the numbers differ.
+-- own prefix, the attempt to record of a task that is archived, the longest lease in ms.
+-- Returns: the time in ms; the repairs, each with its id; then for each task: id, message, run, how many crashes were
+-- counted before, 1 if the run was alone in its process, who claimed it, second at which its lease ended.
+-- Ids dropped by claims since the last call are reported as ghosts without an id. An id without a task is dropped. An
+-- active id without a lease gets one that ends now, so that the grace passes before it is recovered; only the 1000 oldest
+-- are checked, and only if the numbers differ.
 local queue = ARGV[3]
 local lease = queue .. 'lease'
 local cutoff = whole((millis - tonumber(ARGV[4])) / 1000)
 local foreign = math.floor((millis - tonumber(ARGV[5])) / 1000)
 
--- A lease that is longer than any was written while the clock was wrong. A live worker writes it anew; that of a dead
--- one must not last until then.
+-- A lease longer than any can be was written with a wrong clock. A live worker extends its lease anyway; that of a dead
+-- worker must not last until then.
 local longest = whole((millis + tonumber(ARGV[9])) / 1000)
 for _, id in ipairs(keep('ZRANGE', lease, '(' .. longest, '+inf', 'BYSCORE', 'LIMIT', 0, 1000)) do
   redis.call('ZADD', lease, longest, id)
@@ -21,7 +21,7 @@ end
 
 local purse, mended = {left = 100000}, {}
 
--- What cannot be mended now is taken out of the way: it must not hold up the others.
+-- Ids that cannot be repaired now are moved out of the way: they must not block the others.
 local function right(id, ghost)
   local done = mend(queue, ARGV[7], id, purse, ARGV[8])
   if done == nil then
@@ -66,8 +66,8 @@ end
 local reply = {whole(millis), mended}
 local found = keep('ZRANGE', lease, '-inf', cutoff, 'BYSCORE', 'LIMIT', 0, ARGV[6], 'WITHSCORES')
 if #found >= 100 then
-  -- Of many rather those at the end of the active list, if theirs ran out too: they leave it as a whole, while each
-  -- one from the middle of a long list has to be searched for.
+  -- Prefer those at the end of the active list, if their leases ran out too: they are trimmed as a whole, while each one
+  -- from the middle of a long list has to be searched.
   local tail = keep('LRANGE', KEYS[1], -#found / 2, -1)
   local scores = #tail > 0 and keep('ZMSCORE', lease, unpack(tail)) or {}
   local last = {}
@@ -89,7 +89,7 @@ for i, id in ipairs(ids) do
     local at = #reply
     local run, by = string.match(claims[i] or '0', '^(%d+) ?(.*)$')
     if not stored(run) then
-      -- No claim of ours: it goes, so that the task is taken back as one without.
+      -- Not our claim: it is removed, and the task is recovered as one without.
       disclaim(ARGV[7], {id})
       run, by = '0', ''
     end

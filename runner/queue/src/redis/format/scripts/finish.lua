@@ -4,9 +4,9 @@
 -- missed instant, what else the reason says, how many decisions to keep in all, how many of this schedule,
 -- seconds to keep its own record, nominal instant of the last fire or '', its task's id, its task's key,
 -- from when on nothing is missed if something is here, else ''; then the decisions in JSON.
--- Returns: 1, then the decision about what was missed, if anything was; 0 if another instance did it.
--- What is no cursor is left to the next registration.
--- A schedule that was changed or resumed meanwhile may stand further on: it is not moved back.
+-- Returns: 1, then the decision about missed occurrences, if there were any; 0 if another instance did it.
+-- An invalid cursor is left to the next registration.
+-- A schedule that was changed or resumed meanwhile may have a later cursor: it is not moved back.
 local id, to = ARGV[3], ARGV[5]
 if keep('HGET', KEYS[1], 'i:' .. id) ~= ARGV[4] then return {0} end
 redis.call('HDEL', KEYS[1], 'i:' .. id)

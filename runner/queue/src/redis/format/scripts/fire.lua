@@ -2,17 +2,18 @@
 -- KEYS: the queue's pending list (names the slot).
 -- ARGV after the clock: queue prefix, own prefix, schedule, the overlap policy (see decide.lua), instance, last second at
 -- which this may run, seconds to remember the decisions, previous task's id or '', its key if it is of this queue
--- or '', else what it does (see busy) or '', the same three of the last run that a person asked for; then for each fire: nominal instant, '1' if it is late, task id, message, lock key or
--- '', lock ttl in ms, when, group, headers to keep beside the message or ''.
+-- or '', else what it does (see busy) or '', the same three of the last manual run; then for each fire: nominal instant,
+-- '1' if it is late, task id, message, lock key or '', lock ttl in ms, when, group, headers to keep beside the message or
+-- ''.
 -- Returns: 'done' and a decision in JSON for each fire; 'late'.
--- What was decided about an occurrence is remembered beside the tasks, so that a repeat gives the same answer. One
--- that comes after it was forgotten must not run: hence the last second.
+-- Decisions are remembered beside the tasks, so that a repeated call gives the same answer. A call that comes after they
+-- were forgotten must not run: hence the last second.
 local queue, own, id, instance = ARGV[3], ARGV[4], ARGV[5], ARGV[7]
 if now > tonumber(ARGV[8]) then return {'late'} end
 local previous, key, elsewhere = ARGV[10], ARGV[11], ARGV[12]
 local manual = ARGV[13]
 
--- What was decided about an occurrence, if it can be read.
+-- The remembered decision about an occurrence, if readable.
 local function known(text, nominal)
   local fine, found = pcall(cjson.decode, text or '')
   if not fine or type(found) ~= 'table' then return nil end

@@ -1,7 +1,7 @@
--- Forgetting tasks altogether, with their notes, claims and uniqueness locks.
+-- Deletes tasks with their notes, claims and uniqueness locks.
 -- Needs clock.lua and claims.lua. Gives: release(queue, id) and forget(queue, own, ids).
 
--- A number as protobuf writes it, and where it ends; nothing if the text ends first.
+-- Reads a protobuf varint. Returns the number and where it ends; nothing if the text ends first.
 local function varint(text, at)
   local number, factor = 0, 1
   for place = at, at + 9 do
@@ -32,19 +32,20 @@ local function lock_in(msg)
   return ''
 end
 
--- Whether what lies there is no task, and not ours to delete. The hash names the lock, except that of a task that was put in a group: there only the message does.
+-- Releases a task's lock. Returns whether the key holds something that is not a task and not ours to delete. The hash
+-- names the lock, except for a task that was in a group: there only the message does.
 local function release(queue, id)
   local key = queue .. 't:' .. id
   local held = of_task('HMGET', key, 'unique_key', 'group')
   if not held then return true end
   local lock = held[1] or held[2] and lock_in(redis.call('HGET', key, 'msg') or '') or ''
-  -- A message is anybody's: it must not name a key of another kind.
+  -- Messages are untrusted: one must not name a key of another kind.
   if string.sub(lock, 1, #queue + 7) == queue .. 'unique:' and try('GET', lock) == id then
     redis.call('DEL', lock)
   end
 end
 
--- Deletes tasks that lie in no list any more.
+-- Deletes tasks that are on no list any more.
 local function forget(queue, own, ids)
   local gone = {}
   for _, id in ipairs(ids) do

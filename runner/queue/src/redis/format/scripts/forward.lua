@@ -4,9 +4,9 @@
 -- Returns: how many were moved, how many were taken (ghosts included), lowest score left or '', 1 if that is due.
 local queue, own, source = ARGV[3], ARGV[4], ARGV[3] .. ARGV[5]
 local ids = keep('ZRANGE', source, '-inf', whole(now), 'BYSCORE', 'LIMIT', 0, ARGV[6])
--- Those that a Go server took from one of our workers still bear its claim. First of all: to a server that lets us
--- touch asynq's keys only, nothing must get lost. And a removal, after which a full server of an old version lets the
--- rest of the script pass.
+-- Tasks that a Go server recovered from one of our workers still have its claim. Removed first: on a server that allows us
+-- only asynq's keys this fails, and nothing must be lost then. And it is a removal, after which a full server of an old
+-- version lets the rest of the script pass.
 disclaim(own, ids)
 spread('ZREM', source, ids)
 local pending, moved = {}, 0
@@ -14,7 +14,7 @@ for _, id in ipairs(ids) do
   local key = queue .. 't:' .. id
   local held = of_task('HMGET', key, 'msg', 'group')
   if not held then
-    -- What lies there is no task, and not ours to delete.
+    -- The key holds something that is not a task; it is not ours to delete.
   elseif not held[1] then
     redis.call('DEL', key)
   elseif held[2] and held[2] ~= '' then

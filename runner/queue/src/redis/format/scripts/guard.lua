@@ -1,7 +1,7 @@
--- Reading and counting where anything may lie.
+-- Reading and counting where any value may be stored.
 -- Needs clock.lua. Gives: look(none, command, key, ...): `none` if the value does not fit; count_up(key, by) and
--- count_field(key, field, by), where what is no number counts as 0; stored(text): a whole number that was stored as
--- text; taken_count(key): what was counted since the last time; some_groups(queue).
+-- count_field(key, field, by), where a value that is not a number counts as 0; stored(text): a whole number stored as
+-- text; taken_count(key): the count since the last call; some_groups(queue).
 
 local function look(none, ...)
   local answer = try(...)
@@ -10,7 +10,7 @@ local function look(none, ...)
   return redis.call(...)
 end
 
--- What keeps us from counting for another reason keeps us from setting the count, and is raised by that.
+-- Any other error that prevents counting also prevents setting the count, and is raised by that.
 local function count_up(key, by)
   local sum = try('INCRBY', key, by)
   if type(sum) == 'number' then return sum end
@@ -18,7 +18,7 @@ local function count_up(key, by)
   return by
 end
 
--- Of a hash that is known to be one.
+-- For a key that is known to be a hash.
 local function count_field(key, field, by)
   local sum = try('HINCRBY', key, field, by)
   if type(sum) == 'number' then return sum end
@@ -26,7 +26,7 @@ local function count_field(key, field, by)
   return by
 end
 
--- Nothing for what is no number, or one beyond those that numbers here hold exactly.
+-- Nothing for a value that is not a number, or one beyond those that Lua numbers hold exactly.
 local function stored(text)
   if text and #text < 17 and find(text, '^-?%d+$') then return tonumber(text) end
 end
@@ -37,8 +37,8 @@ local function taken_count(key)
   return math.max(count or 0, 0)
 end
 
--- Names of a queue's groups; of very many about a thousand, always much the same: more to look at in one call would
--- hold up everybody else.
+-- Names of a queue's groups; of very many about a thousand, mostly the same ones: reading more in one call would block all
+-- other callers.
 local function some_groups(queue)
   return look({'0', {}}, 'SSCAN', queue .. 'groups', '0', 'COUNT', 1000)[2]
 end

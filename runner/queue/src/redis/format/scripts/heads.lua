@@ -1,4 +1,4 @@
--- Large messages of tasks, with their long texts cut: as many as have a bounded size together, and at least one.
+-- Large messages of tasks, with their long texts cut: as many as fit into a bounded size, and at least one.
 -- KEYS: the queue's pending list (names the slot).
 -- ARGV after the clock: queue prefix, how many bytes of long texts, how many bytes to read; then ids.
 -- Needs cut.lua. Returns for each task, from the first one onwards: message or '' if there is none, its bytes, bytes of its

@@ -1,4 +1,4 @@
--- What a queue processed on each of the last days.
+-- The processed tasks of a queue on each of the last days.
 -- KEYS: the queue's total (names the slot).
 -- ARGV after the clock: queue prefix, how many days.
 -- Returns: for each day, today first: its date, processed, failed (nothing for none).

@@ -1,10 +1,10 @@
--- Says which schedules an instance has.
--- KEYS: the instances by the end of their time, the schedules of this one, the sets of the sources (one key for each).
+-- Records which schedules an instance has.
+-- KEYS: the instances by their expiry, the schedules of this one, the sets of the sources (one key for each).
 -- ARGV after the clock: instance, time to live in s, the longest time to live in s; then for each schedule: number of
 -- its source among the keys (from 3), id, revision.
--- Returns: 1 if the instance was there before, 0 if its time was over: what it has must be said as a whole then.
+-- Returns: 1 if the instance was known, 0 if it had expired: then all its schedules must be sent.
 local ends = tonumber(keep('ZSCORE', KEYS[1], ARGV[3]) or nil)
--- An end that is further ahead than any should be was written while the clock was wrong.
+-- An expiry further ahead than any can be was written with a wrong clock.
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', whole(now))
 redis.call('ZREMRANGEBYSCORE', KEYS[1], whole(now + tonumber(ARGV[5]) + 1), '+inf')
 local known = ends and ends > now
@@ -19,6 +19,6 @@ for i = 6, #ARGV, 3 do
 end
 spread('HSET', KEYS[2], held)
 for source, ids in pairs(sources) do spread('SADD', KEYS[source], ids) end
--- What an instance that never comes back had goes by itself.
+-- The schedules of an instance that never comes back expire.
 redis.call('EXPIRE', KEYS[2], 86400)
 return known and 1 or 0

@@ -13,7 +13,7 @@ for _, set in ipairs({'scheduled', 'retry', 'archived', 'completed'}) do
   add_reply(look(0, 'ZCARD', queue .. set))
 end
 local groups = some_groups(queue)
--- Each of those that are not looked at has at least one.
+-- Each of the groups that are not read has at least one task.
 local grouped = math.max(look(0, 'SCARD', queue .. 'groups') - #groups, 0)
 for _, group in ipairs(groups) do
   grouped = grouped + look(0, 'ZCARD', queue .. 'g:' .. group)

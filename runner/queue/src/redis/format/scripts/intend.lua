@@ -1,15 +1,14 @@
--- First of three steps of a commit in a cluster: writes down what is about to be enqueued, changes nothing else.
+-- First of three steps of a commit in a cluster: records what is about to be enqueued, changes nothing else.
 -- KEYS: the cursors.
 -- ARGV after the clock: schedule, cursor before, the intent; then for each fire: fire instant in ms, nominal instant.
--- Returns: 'go' or 'open', previous task's key or '', its id or '', the same of the last run that a person asked for,
--- present in seconds, and if open the intent that stands there already and must be ended first; 'moved' and the cursor;
--- 'early' and the wait in ms; 'unknown', also if it was withdrawn; 'paused'; 'ahead' and the spans if an occurrence was
--- decided while the clock was ahead.
+-- Returns: 'go' or 'open', previous task's key or '', its id or '', the same of the last manual run, time in seconds, and
+-- if open the earlier intent, which must be completed first; 'moved' and the cursor; 'early' and the wait in ms; 'unknown',
+-- also if it was withdrawn; 'paused'; 'ahead' and the spans if an occurrence was decided while the clock was ahead.
 local id, from = ARGV[3], ARGV[4]
 local known = keep('HMGET', KEYS[1], 'c:' .. id, 'z:' .. id, 'i:' .. id, 'p:' .. id, 't:' .. id, 'a:' .. id, 'w:' .. id,
   'mp:' .. id, 'mt:' .. id)
 local cursor, open = known[1], known[3]
--- What is no cursor is replaced by the next registration.
+-- An invalid cursor counts as unknown; the next registration replaces it.
 if not stored(cursor) then return {'unknown'} end
 if open then
   return {'open', known[4] or '', known[5] or '', known[8] or '', known[9] or '', whole(now), open}

@@ -1,8 +1,8 @@
 -- The types of a queue's oldest pending tasks.
 -- KEYS: the queue's pending list.
--- ARGV after the clock: queue prefix, how many tasks to look at, how many types to tell at most.
--- Returns: for each type: itself, how many tasks, and since when the oldest is pending, in ns, or ''. Fewer tasks are
--- looked at when they are large; those that cannot be read are left out.
+-- ARGV after the clock: queue prefix, how many tasks to read, how many types to return at most.
+-- Returns: for each type: its name, how many tasks, and since when the oldest is pending, in ns, or ''. Fewer tasks are read
+-- when they are large; unreadable ones are left out.
 local counts, oldest, kinds = {}, {}, {}
 local ids = look({}, 'LRANGE', KEYS[1], -tonumber(ARGV[4]), -1)
 local left = tonumber(ARGV[4])

@@ -1,11 +1,11 @@
--- Takes, keeps or gives up leadership.
+-- Takes, renews or resigns leadership.
 -- KEYS: the leader's key.
--- ARGV after the clock: instance, time to live in ms or '' to give it up, the longest time to live in s.
+-- ARGV after the clock: instance, time to live in ms or '' to resign, the longest time to live in s.
 -- Returns: 1 if the instance leads now.
 -- The value names the end by the clock in use; the key's own end only cleans up.
 local value = look(false, 'GET', KEYS[1])
 local ends, holder = string.match(value or '', '^(%d+) (.*)$')
--- An end that is further ahead than any should be was written while the clock was wrong, or by mistake.
+-- An expiry further ahead than any can be was written with a wrong clock, or by mistake.
 ends = stored(ends)
 local free = not ends or ends <= millis or ends > millis + 1000 * tonumber(ARGV[5])
 local ours = holder == ARGV[3]

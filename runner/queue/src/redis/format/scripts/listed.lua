@@ -1,4 +1,4 @@
--- Members of a sorted set that have not expired; those that have are removed.
+-- Unexpired members of a sorted set; expired ones are removed.
 -- KEYS: the set.
 -- ARGV after the clock: how many at most.
 -- Returns: the members.

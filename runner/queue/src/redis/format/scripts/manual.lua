@@ -1,15 +1,15 @@
--- Enqueues a task of a schedule because a person asks for it, and puts that on record.
+-- Enqueues a task of a schedule because a person asks for it, and records that.
 -- KEYS: the cursors, the record of all decisions, the record of this schedule's.
 -- ARGV after the clock: schedule, the overlap policy (see decide.lua), who asks, how many decisions to keep in all, how
 -- many of this schedule, seconds to keep its own record, queue prefix, task id, message or '' if the task is on its queue
 -- already, lock key or '', lock ttl in ms, when, group, headers to keep beside the message or ''.
--- Returns: 'done' and the decision in JSON; 'busy', the task that has not ended and what it does; 'taken' if there is a
--- task of this id; 'locked' if another task holds the lock.
+-- Returns: 'done' and the decision in JSON; 'busy', the unfinished task and what it is doing; 'taken' if there is a task
+-- with this id; 'locked' if another task holds the lock.
 local id, how, by, queue, task, msg = ARGV[3], ARGV[4], ARGV[5], ARGV[9], ARGV[10], ARGV[11]
 if msg ~= '' then
   local runs = keep('HMGET', KEYS[1], 'p:' .. id, 't:' .. id, 'mp:' .. id, 'mt:' .. id)
   for i = 1, 3, 2 do
-    -- The key names the task, whatever became of the field that should.
+    -- The key identifies the task, whatever happened to the field that should.
     local key = runs[i] or ''
     local previous = string.match(key, '}:t:(.+)$')
     local what = how ~= 'allow' and previous and busy(key, previous, queue, how)

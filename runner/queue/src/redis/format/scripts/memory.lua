@@ -1,4 +1,4 @@
--- About how much memory the tasks of a queue take up, estimated as asynq does from 20 tasks of each state.
+-- Estimates the memory of a queue's tasks as asynq does, from 20 tasks of each state.
 -- KEYS: the queue's pending list.
 -- ARGV after the clock: queue prefix.
 -- Returns: bytes.

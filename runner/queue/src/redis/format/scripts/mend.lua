@@ -1,19 +1,19 @@
--- Putting one task right whose lists, state and lease contradict each other.
+-- Repairs one task whose lists, state and lease contradict each other.
 -- Needs clock.lua, claims.lua and notes.lua. Gives: holds(key), listed(key, id, purse), grouped(queue, group, id) and
 -- mend(queue, own, id, purse, reason).
--- purse.left: elements of lists that this call may still look at, for lists are searched from end to end.
+-- purse.left: list elements that this call may still examine, because lists are searched from end to end.
 
--- Whether a key holds a task; nil if something else lies there. Any other error is the caller's: while a slot of a
--- cluster is moved key by key, this server does not know what the next one has.
+-- Whether a key holds a task; nil if it holds something else. Any other error is raised: while a slot of a cluster migrates
+-- key by key, this server does not know what the other one has.
 local function holds(key)
   local answer = of_task('HEXISTS', key, 'msg')
   return answer and answer == 1
 end
 
--- How long a completed task is kept that lay nowhere, so that its end is not known.
+-- How long a completed task is kept that was on no list, so that its expiry is unknown.
 local KEPT = 3600
 
--- Whether an id lies in a list; nil if looking would take too long.
+-- Whether an id is in a list; nil if searching would take too long.
 local function listed(key, id, purse)
   local length = keep('LLEN', key)
   if length > purse.left then return nil end
@@ -21,15 +21,15 @@ local function listed(key, id, purse)
   return keep('LPOS', key, id) ~= false
 end
 
--- Whether an id lies in its group, or with others that are being put together right now; and whether the group had
--- lost its name, which it gets here: others forget it when they move tasks there, and nobody looks at it then.
+-- Whether an id is in its group or in a staged set; and whether the group's name was missing, which is restored here: others
+-- delete it while they move tasks there, and the group would not be found then.
 local function grouped(queue, group, id)
   if keep('ZSCORE', queue .. 'g:' .. group, id) then
     if keep('SISMEMBER', queue .. 'groups', group) == 1 then return true, false end
     keep('SADD', queue .. 'groups', group)
     return true, true
   end
-  -- Among more sets nobody looks: what may lie in one of them is left alone.
+  -- Further sets are not searched: a task that may be in one of them is not changed.
   if keep('ZCARD', queue .. 'aggregation_sets') > 100 then return true end
   for _, set in ipairs(keep('ZRANGE', queue .. 'aggregation_sets', 0, 99)) do
     if string.sub(set, 1, #queue + 2) == queue .. 'g:' and look(false, 'ZSCORE', set, id) then return true end
@@ -47,7 +47,7 @@ local function leave(queue, place, id, group)
   end
 end
 
--- What is due at an instant that nobody knows any more is due now.
+-- A task whose time is unknown is due now.
 local function enter(queue, place, id, group)
   local key = queue .. 't:' .. id
   if place == 'pending' then
@@ -63,10 +63,10 @@ local function enter(queue, place, id, group)
   end
 end
 
--- What was done: 'ghost' an id without a task, or what is left of one, was dropped; 'orphan' it lay nowhere and was put
--- where its state says; 'unleased' it was active without a lease and got one that ends now; 'misplaced' state, place,
--- lease and names agree again; 'quarantined' nothing tells where it belongs, it was archived with the reason given; '' all
--- was well; nil there was no looking now.
+-- Returns what was done: 'ghost' an id without a task, or the rest of one, was dropped; 'orphan' it was on no list and was
+-- put where its state says; 'unleased' it was active without a lease and got one that ends now; 'misplaced' state, list,
+-- lease and names agree again; 'quarantined' its place cannot be determined, it was archived with the given reason; '' it
+-- was consistent; nil it could not be checked now.
 local function mend(queue, own, id, purse, reason)
   local key, lease = queue .. 't:' .. id, queue .. 'lease'
   local exists = holds(key)
@@ -87,11 +87,11 @@ local function mend(queue, own, id, purse, reason)
   local leased = keep('ZSCORE', lease, id)
 
   if not exists then
-    -- It ended between the look and this.
+    -- It ended between the check and this.
     if #places == 0 and not leased and redis.call('EXISTS', key) == 0 then return '' end
     for _, place in ipairs(places) do leave(queue, place, id) end
     keep('ZREM', lease, id)
-    -- What lies there and is no task is not ours to delete.
+    -- The key holds something that is not a task; it is not ours to delete.
     if not foreign then redis.call('DEL', key) end
     keep('HDEL', own .. 'waiting', id)
     disclaim(own, {id})

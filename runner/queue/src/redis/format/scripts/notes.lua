@@ -1,5 +1,5 @@
--- Remembering the attempts of a task: its field `att` counts them, the last ones lie in `att:1`, `att:2` … in turn.
--- Needs clock.lua. Gives: remember(key, line), of a task that is known to be one.
+-- Records the attempts of a task: its field `att` counts them, the last ones are in `att:1`, `att:2` … in turn.
+-- Needs clock.lua. Gives: remember(key, line), for a key that is known to be a task.
 
 local KEPT = 30
 

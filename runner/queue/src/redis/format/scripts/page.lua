@@ -2,7 +2,7 @@
 -- KEYS: the queue's pending list (names the slot).
 -- ARGV after the clock: queue prefix, own prefix, state, how many to leave out, how many to show, group
 -- or '' (all, of very many groups some), how many bytes of long texts, messages of how many bytes are not read here.
--- What has ended is newest first, anything else in the order of its turn.
+-- Ended tasks are newest first, all others in the order of their turn.
 -- Needs cut.lua. Returns: how many there are, then for each task: id, score of its place or '', message with long texts
 -- cut or '' if it is not read, its bytes (-1 if there is no task of this id), bytes of its payload, pending_since, result
 -- as far as it is shown, its bytes, what it waits for ('' for what is missing).

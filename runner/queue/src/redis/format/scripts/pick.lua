@@ -1,18 +1,18 @@
--- Choosing tasks from the right end of a pending list, the one that is taken from, so that those that the caller does
--- not know stay where they are. What is known of such a stretch travels with the call, so that it is not looked at again:
---   depth: how many ids it has, counted from the right end; anchor: the one at its left end; since: when that one became
---   pending, so that it is seen when it left and came back; front: the one at the right end; window: how many at the right
---   end to look at once more, 0 while the front is the same. Others may have taken any of them meanwhile.
+-- Chooses tasks from the right end of a pending list, where claims take them, so that tasks that the caller does not know
+-- stay in place. The known stretch of such tasks travels with the call, so that it is not read again:
+--   depth: how many ids it has, counted from the right end; anchor: the id at its left end; since: when that task became
+--   pending, which shows whether it left and came back; front: the id at the right end; window: how many ids at the right
+--   end to read again, 0 while the front is the same. Others may have taken any of them meanwhile.
 -- Needs clock.lua. Gives: pick(list, prefix, most, room, takes, stretch).
 
--- Ids of unknown tasks that a call looks at, and how many bytes of a message count as one more.
+-- Ids of unknown tasks that a call reads, and how many bytes of a message count as one more.
 local LOOKS, PORTION = 1000, 4096
--- Where the front has changed, so many are looked at there: others hand tasks back to it.
+-- If the front has changed, this many are read there: tasks are handed back to it.
 local FRONT = 8
--- By so many a stretch may have moved until the whole of it is searched for its left end.
+-- A stretch that moved by more than this is searched as a whole for its left end.
 local MOVED = 200
 
--- How deep the stretch is now; 0 when it is not there any more.
+-- The present depth of the stretch; 0 if it is gone.
 local function depth_of(list, prefix, length, stretch)
   local since = try('HGET', prefix .. stretch.anchor, 'pending_since') or ''
   if since ~= stretch.since then return 0 end
@@ -27,8 +27,8 @@ local function depth_of(list, prefix, length, stretch)
   return place and length - place or 0
 end
 
--- A task's message; false when there is none, and an error when something else lies there. Any other error is the
--- caller's: while a slot of a cluster is moved key by key, this server does not know what the next one has.
+-- A task's message; false if there is none, and an error if the key holds something else. Any other error is raised: while a
+-- slot of a cluster migrates key by key, this server does not know what the other one has.
 local function message_of(key)
   local msg = try('HGET', key, 'msg')
   if type(msg) == 'table' and not find(msg.err, 'WRONGTYPE', 1, true) then
@@ -37,7 +37,7 @@ local function message_of(key)
   return msg
 end
 
--- Takes the ids at these places, counted from the right end, off a list.
+-- Removes the ids at these places, counted from the right end, from a list.
 local function take_off(list, length, places)
   local count = #places
   if count == 0 then return end
@@ -45,21 +45,21 @@ local function take_off(list, length, places)
     redis.call('LTRIM', list, 0, -count - 1)
     return
   end
-  -- Marked, they go in one pass, which begins at the end that is nearer.
+  -- Marked first, then removed in one pass, which begins at the nearer end.
   for i = 1, count do redis.call('LSET', list, -places[i], '\0') end
   redis.call('LREM', list, 2 * places[count] < length and -count or count, '\0')
 end
 
--- Reads only. Returns: ids, and the message of each, false or an error for an id that has none; a function that takes
--- them off the list; and one that then tells the stretch of unknown tasks that remains, nil if there is none. Fewer than
--- wanted, though there are more, when a bound was reached.
+-- Only reads. Returns: ids, and the message of each, false or an error for an id without one; a function that removes them
+-- from the list; and one that then returns the remaining stretch of unknown tasks, nil if there is none. Returns fewer than
+-- requested, though there are more, when a limit was reached.
 local function pick(list, prefix, most, room, takes, stretch)
   local length = try('LLEN', list)
   if type(length) == 'table' then length = keep('LLEN', list) end
   local places, ids, messages = {}, {}, {}
   local taken, seen, last, left = 0, 0, nil, LOOKS
 
-  -- Looks at ids from a place on; whether there is nothing more to look for.
+  -- Reads ids from a place on. Returns whether there is nothing more to read.
   local function look(from, count)
     local some = redis.call('LRANGE', list, -from - count, -from - 1)
     for i = #some, 1, -1 do

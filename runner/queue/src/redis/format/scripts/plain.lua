@@ -1,5 +1,5 @@
--- Puts tasks on one queue that wait for nothing and belong to nothing, each on its own.
--- KEYS: the queue's pending list (names the slot), the list of all queues unless that is told in another way.
+-- Enqueues tasks without delay, lock and group on one queue, each independently of the others.
+-- KEYS: the queue's pending list (names the slot), the list of all queues unless the queue is listed by other means.
 -- ARGV after the clock: queue prefix, queue; then for each task: id, message.
 -- Returns: seconds, nanoseconds, then number (from 1) and 0 of each task whose id is taken.
 local prefix, pending, reply = ARGV[3] .. 't:', {}, {whole(now), fraction}

@@ -1,4 +1,4 @@
--- Putting one task on its queue, as a producer and as a schedule do.
+-- Enqueues one task, for producers and schedules.
 -- Needs clock.lua. Gives: put(queue, lists, id, msg, lock, ttl, at, group) and flush(queue, lists).
 -- at: empty for now, '@ms' for an instant, '+ms' for a delay; ttl: milliseconds of the lock.
 -- Returns 1 pending, 2 scheduled, 3 aggregating; 0 the id is taken, -1 the lock is held. A refusal leaves
@@ -48,7 +48,7 @@ local function flush(queue, lists)
   spread('LPUSH', queue .. 'pending', lists.pending)
   if #lists.scheduled > 0 then
     spread('ZADD', queue .. 'scheduled', lists.scheduled)
-    -- Workers sleep until the next task is due: this one may be sooner. Who may not publish does without.
+    -- Workers sleep until the next task is due: this one may be sooner. Without the right to publish they wake up later.
     try('PUBLISH', 'runner:delayed', '')
   end
 end

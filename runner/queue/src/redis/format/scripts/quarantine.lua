@@ -1,6 +1,6 @@
--- Puts active tasks that cannot be read aside as archived, message untouched.
+-- Archives unreadable active tasks with their message unchanged.
 -- KEYS: the queue's active list.
--- ARGV after the clock: queue prefix, own prefix; then for each task: id, run, what to remember of it.
+-- ARGV after the clock: queue prefix, own prefix; then for each task: id, run, the attempt to record.
 -- Returns: how many.
 local queue, own = ARGV[3], ARGV[4]
 local count = 0

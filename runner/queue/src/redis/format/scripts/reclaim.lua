@@ -1,12 +1,12 @@
--- Puts tasks of staged sets whose time is over back into their groups, and names the groups again.
+-- Moves tasks of expired staged sets back into their groups, and restores the names of the groups.
 -- KEYS: the list of staged sets.
 -- ARGV after the clock: queue prefix, grace in ms, how many tasks at most, how many sets at most, the longest time of a
 -- set in s.
--- Returns: 1 if a bound cut it short, then for each set: its group, how many tasks went back.
+-- Returns: 1 if a limit cut it short, then for each set: its group, how many tasks went back.
 local queue, most, sets = ARGV[3], tonumber(ARGV[5]), tonumber(ARGV[6])
 local cutoff = whole((millis - tonumber(ARGV[4])) / 1000)
 local stale = keep('ZRANGE', KEYS[1], '-inf', cutoff, 'BYSCORE', 'LIMIT', 0, sets)
--- A deadline a day ahead was written by a wrong clock, or by mistake; one that is further ahead than any should be is cut.
+-- A deadline a day ahead was written with a wrong clock, or by mistake; one further ahead than any can be is shortened.
 local day, longest = whole(now + 86400), whole(now + tonumber(ARGV[7]))
 for _, set in ipairs(keep('ZRANGE', KEYS[1], '(' .. longest, '(' .. day, 'BYSCORE', 'LIMIT', 0, sets)) do
   redis.call('ZADD', KEYS[1], longest, set)

@@ -1,6 +1,6 @@
--- Makes schedules known: a new one, one whose timing changed or one that was withdrawn stands at the present, never
--- further back. A cursor that is further ahead than any should be was written while the clock was wrong; it is set to
--- the present, which is put on record, and what was decided ahead is remembered.
+-- Registers schedules: a new one, one whose timing changed or one that was withdrawn gets the present as its cursor, never
+-- an earlier one. A cursor further ahead than any can be was written with a wrong clock; it is set to the present, which
+-- is recorded, and the occurrences decided ahead are remembered.
 -- KEYS: the cursors, the record of all decisions (that of one schedule has a colon and its id behind it).
 -- ARGV after the clock: seconds that a cursor may be ahead, how many spans to remember of each schedule, how many
 -- decisions to keep in all, how many of each schedule, seconds to keep a schedule's own record; then for each schedule:
@@ -10,7 +10,8 @@
 local bound, most = tonumber(ARGV[3]), tonumber(ARGV[4])
 local reply, corrected, furthest = {}, 0, 0
 
--- Puts on record that the cursor was ahead. The spans with what fired since nothing was missed: the last fire ends them.
+-- Records that the cursor was ahead. Returns the spans with the one decided ahead: it starts where the record is complete and
+-- ends with the last fire.
 local function correct(id, cursor, since, last, spans)
   local distance = cursor - now
   corrected, furthest = corrected + 1, math.max(furthest, distance)
@@ -27,11 +28,11 @@ for i = 8, #ARGV, 2 do
   local known = keep('HMGET', KEYS[1], 'c:' .. id, 'r:' .. id, 'z:' .. id, 'l:' .. id, 't:' .. id, 'a:' .. id,
     'u:' .. id, 'w:' .. id)
   local cursor, spans, was = stored(known[1]), known[6] or '', ''
-  -- What is no instant is no cursor.
+  -- An invalid instant is not a cursor.
   if cursor and cursor < 0 then cursor = nil end
   if cursor and cursor > now + bound then
     was = whole(cursor)
-    -- A schedule that an older program registered has only its last fire to go by.
+    -- Of a schedule registered by an older program only the last fire is known.
     spans = correct(id, cursor, stored(known[7]), stored(known[4]), spans)
     if spans ~= '' then redis.call('HSET', KEYS[1], 'a:' .. id, spans) end
     cursor = nil
@@ -47,7 +48,7 @@ for i = 8, #ARGV, 2 do
   reply[#reply + 1] = was
 end
 if corrected > 0 then
-  -- Batches of one and the same correction count together.
+  -- Batches of the same correction count together.
   local at, ahead, count = string.match(redis.call('HGET', KEYS[1], 'k') or '', '^(%d+) (%d+) (%d+)$')
   at, ahead, count = stored(at), stored(ahead), stored(count)
   if at and ahead and count and now - at >= 0 and now - at <= 60 then

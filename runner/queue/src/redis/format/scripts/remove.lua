@@ -1,9 +1,9 @@
--- Deletes tasks of a queue, and once there are none, everything else of it but its name.
+-- Deletes tasks of a queue, and once there are none, everything else of it except its name.
 -- KEYS: the queue's pending list.
 -- ARGV after the clock: queue prefix, own prefix, '1' to delete tasks at all, how many at most.
--- Returns: 'active' or 'full' and how many tasks are in the way; 'more' or 'gone' and how many were deleted.
--- An active task whose lease ran out more than five seconds ago is nobody's: it goes with the others.
--- While there are more the queue is paused, so that nobody claims what is about to go.
+-- Returns: 'active' or 'full' and how many tasks prevent it; 'more' or 'gone' and how many were deleted.
+-- An active task whose lease ran out more than five seconds ago is deleted with the others.
+-- While there are more the queue is paused, so that tasks about to be deleted are not claimed.
 local queue, own, most = ARGV[3], ARGV[4], tonumber(ARGV[6])
 local active = keep('LLEN', queue .. 'active')
 local held = active
@@ -39,7 +39,7 @@ for _, state in ipairs({'pending', 'scheduled', 'retry', 'archived', 'completed'
     deleted = deleted + #ids
   end
 end
--- Tasks that somebody was putting together lie in sets of their own, listed by key.
+-- Tasks that are being aggregated are in staged sets, listed by key.
 for _, set in ipairs(keep('ZRANGE', queue .. 'aggregation_sets', 0, most - 1)) do
   if deleted == most then break end
   if string.sub(set, 1, #queue + 2) == queue .. 'g:' then
@@ -61,7 +61,7 @@ local gone = {own .. 'waiting', own .. 'run', own .. 'claims', own .. 'ghosts', 
 for _, part in ipairs({'active', 'lease', 'paused', 'processed', 'failed'}) do
   gone[#gone + 1] = queue .. part
 end
--- Counters of days end after 90; another program's clock may be ahead of ours.
+-- Counters of days expire after 90; another program's clock may be ahead of ours.
 for back = -1, 91 do
   local day = day_of(now - back * 86400)
   gone[#gone + 1] = queue .. 'processed:' .. day

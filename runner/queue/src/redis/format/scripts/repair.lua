@@ -1,8 +1,8 @@
--- Looks at a part of a queue's tasks, and puts right those that contradict themselves.
+-- Checks some of a queue's tasks, and repairs those that are inconsistent.
 -- KEYS: the queue's pending list.
--- ARGV after the clock: queue prefix, own prefix, what to remember of a task that is put aside, and either the name of
+-- ARGV after the clock: queue prefix, own prefix, the attempt to record of a task that is archived, and either the name of
 -- a list, where to begin in it and how many at most, or '' and then ids of tasks.
--- Returns: where to go on ('0' at the end); then for each task that was put right: what was done, id.
+-- Returns: where to continue ('0' at the end); then for each repaired task: what was done, id.
 local queue, own, reason, place = ARGV[3], ARGV[4], ARGV[5], ARGV[6]
 local purse = {left = 100000}
 local reply, ids = {'0'}, {}
@@ -21,10 +21,10 @@ local function tell(done, id)
   reply[#reply + 1] = id
 end
 
--- Whether there is a list for each lease; which has none is found from the other side when the numbers agree.
+-- Whether each lease has a list entry; an entry without a lease is found from the other side if the numbers agree.
 local paired = keep('LLEN', queue .. 'active') == keep('ZCARD', queue .. 'lease')
 
--- A pending task that is found by its key lies in the list if others that became pending before it still wait.
+-- A pending task found by its key is on the list if tasks that became pending before it still wait.
 local function since(id)
   local text = of_task('HGET', queue .. 't:' .. id, 'pending_since')
   -- Nanoseconds since the epoch, of any year from 1970 to 2286.
@@ -41,7 +41,7 @@ local function waits(id)
   return began and began >= oldest
 end
 
--- Whether a task that was found in a place, or by its key, is where it should be, as far as a cheap look tells.
+-- Whether a task that was found on a list, or by its key, is consistent, as far as a cheap check shows.
 local function fine(id)
   local key = queue .. 't:' .. id
   if not holds(key) then return false end

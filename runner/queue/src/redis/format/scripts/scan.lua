@@ -1,6 +1,6 @@
--- A part of all keys of the server that has a queue: the ids of the queue's tasks among them.
+-- Scans a part of the server's keys for tasks of a queue.
 -- KEYS: the queue's pending list.
--- ARGV after the clock: what keys of its tasks begin with, cursor ('0' to begin), how many keys about.
+-- ARGV after the clock: prefix of its tasks' keys, cursor ('0' to begin), about how many keys.
 -- Returns: next cursor ('0' at the end), then ids.
 local prefix = ARGV[3]
 local part = redis.call('SCAN', ARGV[4], 'COUNT', ARGV[5])

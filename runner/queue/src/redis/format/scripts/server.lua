@@ -1,8 +1,8 @@
--- Writes what a server tells about itself and what it works on.
--- KEYS: its description, its work, the task types it has handlers for; then, unless they lie elsewhere, the lists of
--- all queues, of descriptions and of works.
+-- Writes the description of a worker process and its running tasks.
+-- KEYS: its description, its running tasks, the task types it has handlers for; then, unless they are on another node, the
+-- lists of all queues, of descriptions and of running tasks.
 -- ARGV after the clock: seconds to keep them, how many queues it serves, their names, description, handlers; then for
--- each task in work: id, message.
+-- each running task: id, message.
 local ttl, queues = ARGV[3], tonumber(ARGV[4])
 local at = 5 + queues
 redis.call('DEL', KEYS[2])

@@ -1,6 +1,6 @@
--- Ends claims on tasks of one queue, each on its own.
+-- Ends claims on tasks of one queue, each independently of the others.
 -- KEYS: the queue's active list.
--- ARGV after the clock: queue prefix, own prefix, '' or ms: only claims whose lease ran out so long ago,
+-- ARGV after the clock: queue prefix, own prefix, '' or ms: only claims whose lease ran out this long ago,
 -- the letters of the verdicts, one for each claim; then for each claim: id, run, end of its lease in s, and
 --   d done, which holds no lock
 --   u done: lock
@@ -9,10 +9,10 @@
 --   a archive: message before and after the instant, result so far or ''
 --   h hand back
 --   s snooze: delay in ms, what it waits for or ''
--- then pairs of what is to be remembered and a text: the number of a claim (from 1) and a line about its attempt; `f` and
--- the number, and function and record of a run; `s` and the number, and schedule and end of its task. In the latter two a
--- line break is between both parts.
--- Returns: one list, the numbers (from 1) of those claims that were not the caller's any more.
+-- then pairs of a key and a text to remember: the number of a claim (from 1) and a line about its attempt; `f` and the
+-- number, and function and record of a run; `s` and the number, and schedule and end of its task. In the latter two a line
+-- break separates both parts.
+-- Returns: one list, the numbers (from 1) of those claims that the caller no longer held.
 -- Of claims whose lease ran out, r has two more: crashes counted from now on, ms that the run took at most.
 local queue, own = ARGV[3], ARGV[4]
 local cutoff = ARGV[5] ~= '' and math.floor((millis - tonumber(ARGV[5])) / 1000)
@@ -20,7 +20,7 @@ local letters = ARGV[6]
 local width = {d = 0, u = 1, c = 5, r = 4, n = 4, a = 3, h = 0, s = 2}
 if cutoff then width.r = 6 end
 
--- The present as protobuf writes it, behind the tag of its field.
+-- The time as a protobuf varint, after the tag of its field.
 local function field(tag)
   local number, text = now, string.char(tag)
   while number >= 128 do
@@ -30,7 +30,7 @@ local function field(tag)
   return text .. string.char(number)
 end
 
--- A message is anybody's: it must not name a key of another queue or kind.
+-- Messages are untrusted: one must not name a key of another queue or kind.
 local function unlock(lock, id)
   if string.sub(lock, 1, #queue + 7) == queue .. 'unique:' and try('GET', lock) == id then
     redis.call('DEL', lock)
@@ -47,7 +47,7 @@ local function file(list, score, id)
   rows[#rows + 1] = id
 end
 
--- The end of a wait that was promised: scores are whole seconds, and none is cut short.
+-- The end of a promised wait, rounded up: scores are whole seconds, and no wait is cut short.
 local function after(delay)
   return math.ceil((millis + tonumber(delay)) / 1000)
 end
@@ -56,17 +56,17 @@ local function message(at, tag)
   return ARGV[at] .. field(tag) .. ARGV[at + 1]
 end
 
--- Whether it was written: what took the place of a task is no task, and there is nothing left to file.
+-- Returns whether the fields were written: if something else took the place of the task, there is nothing left to move.
 local function write(key, ...)
   return of_task('HSET', key, ...) ~= nil
 end
 
--- What there is of a result by now; called once the task was written.
+-- Stores the result so far; called once the task was written.
 local function keep_result(key, result)
   if result ~= '' then redis.call('HSET', key, 'result', result) end
 end
 
--- Each returns whether there still is a task.
+-- Each returns whether the task still exists.
 local apply = {}
 function apply.d(_, key)
   gone[#gone + 1] = key
@@ -124,7 +124,7 @@ for number = 1, #letters do
   at = at + 3 + width[verdict]
 end
 
--- A task that was not run stays the suspect that it is; any other end that was reported clears it.
+-- A task that was not run stays a suspect; any other reported end clears it.
 local clear = {}
 local function let_go(verdict, key, id, number, at)
   if cutoff and verdict == 'r' then

@@ -1,9 +1,9 @@
--- Takes the first tasks of a group aside if it is ripe.
+-- Moves the first tasks of a ripe group into a staged set.
 -- KEYS: the group.
 -- ARGV after the clock: queue prefix, group, id of the set, grace in s, longest delay in s (0: none), size that is
--- ripe and taken at most, seconds until the set may be taken back.
--- Returns: nothing, or the instant until which the set is the caller's.
--- Nothing is read of the tasks themselves, and no list passes through here: any size costs about the same.
+-- ripe and taken at most, seconds until the set may be reclaimed.
+-- Returns: nothing, or the instant until which the caller holds the set.
+-- The tasks themselves are not read, and no list is transferred: any size costs about the same.
 local queue, group, set = ARGV[3], ARGV[4], KEYS[1] .. ':' .. ARGV[5]
 local grace, delay, most = tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8])
 local size = keep('ZCARD', KEYS[1])
@@ -19,7 +19,7 @@ end
 local ripe = size >= most or (delay > 0 and score(0) <= now - delay) or score(-1) <= now - grace
 if not ripe then return {} end
 
--- First a removal: a full server of an old version lets the rest of the script pass then.
+-- First a removal, so that a full server of an old version lets the rest of the script pass.
 redis.call('DEL', set)
 if size <= most then
   redis.call('RENAME', KEYS[1], set)

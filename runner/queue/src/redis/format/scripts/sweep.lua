@@ -1,8 +1,8 @@
 -- Deletes completed tasks whose retention ended, trims the archive, drops notes of tasks that moved on.
 -- KEYS: the queue's completed set.
 -- ARGV after the clock: queue prefix, own prefix, how many at most; of the archive how many tasks, for how many seconds;
--- where to go on among the notes ('0' to begin).
--- Returns: how many were expired, how many trimmed, how many were trimmed by anybody since the last time, where to go on.
+-- where to continue among the notes ('0' to begin).
+-- Returns: how many expired, how many were trimmed, how many were trimmed by anyone since the last call, where to continue.
 local queue, own, limit = ARGV[3], ARGV[4], tonumber(ARGV[5])
 local ids = keep('ZRANGE', KEYS[1], '-inf', whole(now), 'BYSCORE', 'LIMIT', 0, limit)
 spread('ZREM', KEYS[1], ids)

@@ -1,4 +1,4 @@
--- Taking the first tasks of a list.
+-- Takes the first tasks of a list.
 -- Needs clock.lua. Gives: take(queue, state, most, only).
 
 -- The first ids of a group; they are removed from it, and its name with the last of them.

@@ -7,7 +7,7 @@
 local queue, own, id = ARGV[3], ARGV[4], ARGV[5]
 local most, limit = tonumber(ARGV[6]), tonumber(ARGV[7])
 local bytes = field_length(KEYS[1], 'msg')
--- What lies there and is no hash is no task.
+-- A key that is not a hash is not a task.
 if bytes < 0 then return {} end
 if bytes == 0 and redis.call('HEXISTS', KEYS[1], 'msg') == 0 then return {} end
 local held = redis.call('HMGET', KEYS[1], 'state', 'pending_since')

@@ -1,10 +1,10 @@
--- What is remembered of runs when their tasks are gone, in keys of the queue's slot:
+-- Records of runs that outlive their tasks, in keys of the queue's slot:
 --   runs:<function>   ids of the function's last runs, by when they ended
 --   record:<task>     the record of one of these
 --   ends:<schedule>   for each of the last tasks of a schedule when it ended, when it began, and how
 -- Needs clock.lua. Gives: trace_record(own, id, name, text) and trace_end(own, id, schedule, text).
 
--- Records of a function; ends of a schedule, and how many more before the oldest go; seconds that all of it is kept.
+-- Number of records of a function; of ends of a schedule, and the excess at which the oldest are deleted; seconds to keep all.
 local RUNS, ENDS, SPARE, TRACED = 20, 200, 50, 7776000
 
 local function trace_record(own, id, name, text)
@@ -26,7 +26,7 @@ local function trace_end(own, id, schedule, text)
   keep('HSET', key, id, text)
   local held = redis.call('HLEN', key)
   if held > 10 * ENDS then
-    -- Not our doing.
+    -- Written by someone else.
     redis.call('DEL', key)
     redis.call('HSET', key, id, text)
   elseif held > ENDS + SPARE then

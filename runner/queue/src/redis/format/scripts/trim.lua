@@ -1,10 +1,10 @@
--- Keeping the archive within its bounds.
+-- Keeps the archive within its limits.
 -- Needs clock.lua, forget.lua. Gives: bound(own, most, age) and trim(queue, own, limit).
 
--- How many tasks an archive keeps and for how many seconds, unless the queue has bounds of its own: asynq's.
+-- The default limits, asynq's: how many tasks an archive keeps, and for how many seconds.
 local MOST, AGE = 9999, 7776000
 
--- States the bounds, which hold for everybody who archives.
+-- Sets the limits, which apply to everyone who archives.
 local function bound(own, most, age)
   local key = own .. 'archive'
   if tonumber(most) == MOST and tonumber(age) == AGE then
@@ -14,7 +14,7 @@ local function bound(own, most, age)
   end
 end
 
--- Returns how many went, at most limit; the count of all that nobody was told of yet grows by them.
+-- Returns how many were deleted, at most limit, and adds them to the count of unreported ones.
 local function trim(queue, own, limit)
   local archive = queue .. 'archived'
   local most, age = string.match(look(false, 'GET', own .. 'archive') or '', '^(%d+) (%d+)$')
@@ -22,7 +22,7 @@ local function trim(queue, own, limit)
   local gone = keep('ZRANGE', archive, '-inf', whole(now - age), 'BYSCORE', 'LIMIT', 0, limit)
   local over = math.min(keep('ZCARD', archive) - #gone - most, limit - #gone)
   if over > 0 then
-    -- The old ones are the lowest; those that are too many follow them.
+    -- The old ones are the lowest; the excess follows them.
     for _, id in ipairs(keep('ZRANGE', archive, #gone, #gone + over - 1)) do
       gone[#gone + 1] = id
     end

@@ -1,15 +1,15 @@
 -- The type of a task, from its message, and whether the caller knows it.
 -- Needs clock.lua. Gives:
---   known      how messages begin whose type the caller was last found to know, or false. Neighbours mostly are of one
---              type, so a loop over messages compares this first: a call for each would cost a few per cent of a claim.
---   types(at)  reads what is known from ARGV: '' for every type, else the exact names, each between zero bytes, or the
+--   known      the beginning of messages whose type the caller was last found to know, or false. Neighbours are mostly of
+--              one type, so a loop over messages compares this first: a call for each would cost a few per cent of a claim.
+--   types(at)  reads the known types from ARGV: '' for every type, else the exact names, each between zero bytes, or the
 --              key of a set of them; the exceptions from the prefixes likewise; how many prefixes; the prefixes. Returns
---              a function that says whether a message may be taken, nil for all; where ARGV goes on; and whether a set
---              is not there: then nothing may be taken.
+--              a function that returns whether a message may be taken, nil for all; where ARGV continues; and whether a
+--              set is missing: then nothing may be taken.
 local byte, sub = string.byte, string.sub
 local known = false
 
--- A number of a message and where it ends; nil if it has no end.
+-- Reads a varint. Returns the number and where it ends; nil if it has no end.
 local function varint(msg, at)
   local number, factor = 0, 1
   for i = at, at + 9 do
@@ -21,7 +21,7 @@ local function varint(msg, at)
   end
 end
 
--- The type in a message whose fields come in any order; nil if it has none or cannot be read.
+-- The type in a message whose fields are in any order; nil if it has none or is unreadable.
 local function scanned(msg)
   local at = 1
   for _ = 1, 64 do
@@ -54,7 +54,7 @@ local function kind_of(msg)
   return scanned(msg)
 end
 
--- Whether bytes are UTF-8. What is not is no type, and such a message cannot be decoded by anybody.
+-- Whether bytes are UTF-8. Otherwise they are not a type, and no reader can decode the message.
 local function is_text(bytes)
   if not string.find(bytes, '[\128-\255]') then return true end
   for _, valid in ipairs({
@@ -81,7 +81,7 @@ local function types(at)
     return string.find(list, '\0' .. kind .. '\0', 1, true)
   end
 
-  -- A task whose type cannot be read is taken, so that it is put aside.
+  -- A task with an unreadable type is claimed, so that it is archived.
   local function knows(kind)
     if has(names, kind) then return true end
     if not has(except, kind) then

@@ -1,10 +1,10 @@
--- Finds the claims of this caller on tasks of one queue whose answer it did not get, and extends their leases.
+-- Finds the caller's claims on tasks of one queue whose answer was lost, and extends their leases.
 -- KEYS: the queue's active list.
 -- ARGV after the clock: queue prefix, own prefix, who claims, how many ms ago the first call without an answer began,
 -- lease in ms.
 -- Returns: the new end of the leases in seconds; then for each claim made since: id, message, run, crashes counted against
 -- the task or '', ms that its last run took or ''.
--- Claims that the caller knows about are among them. One whose lease is over is left to whoever takes it back.
+-- Claims that the caller knows about are among them. A claim whose lease is over is left to recovery.
 local queue, own, by = ARGV[3], ARGV[4], ' ' .. ARGV[5]
 local since, score = millis - tonumber(ARGV[6]), whole((millis + tonumber(ARGV[7])) / 1000)
 local reply, leases, room = {score}, {}, 8388608

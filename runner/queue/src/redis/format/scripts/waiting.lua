@@ -1,4 +1,4 @@
--- A part of the tasks that wait for something, with their messages.
+-- Some of the tasks that wait for a handler, with their messages.
 -- KEYS: the queue's notes.
 -- ARGV after the clock: queue prefix, cursor ('0' to begin).
 -- Returns: next cursor ('0' at the end), then for each task: id, message.

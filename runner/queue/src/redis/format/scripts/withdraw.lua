@@ -1,8 +1,8 @@
--- Withdraws schedules that an instance has no longer, unless another live one has them.
--- KEYS: the cursors, the instances by the end of their time, the schedules of this one, the set of their source.
--- ARGV after the clock: instance, what the keys of the instances' schedules begin with, what they end with, the longest
+-- Withdraws schedules that an instance no longer has, unless another live one has them.
+-- KEYS: the cursors, the instances by their expiry, the schedules of this one, the set of their source.
+-- ARGV after the clock: instance, prefix of the keys of the instances' schedules, their suffix, the longest
 -- time to live in s; then the ids.
--- Returns: the ids that were withdrawn.
+-- Returns: the withdrawn ids.
 local others = {}
 local live = keep('ZRANGE', KEYS[2], whole(now + 1), whole(now + tonumber(ARGV[6])), 'BYSCORE', 'LIMIT', 0, 1000)
 for _, instance in ipairs(live) do
