@@ -35,9 +35,9 @@ scripts! {
     Extend: drains [CLOCK, CLAIMS] "extend",
     Unanswered: drains [CLOCK] "unanswered",
     Forward: drains [CLOCK, CLAIMS] "forward",
-    Expired: drains [CLOCK, GUARD, CLAIMS, NOTES, MEND] "expired",
+    Expired: drains [CLOCK, GUARD, CLAIMS, NOTES, REPAIR_TASK] "expired",
     Sweep: drains [CLOCK, GUARD, CLAIMS, FORGET, TRIM] "sweep",
-    Repair: drains [CLOCK, GUARD, CLAIMS, NOTES, MEND] "repair",
+    Repair: drains [CLOCK, GUARD, CLAIMS, NOTES, REPAIR_TASK] "repair",
     Unclaim: drains [CLOCK, CLAIMS] "unclaim",
     Scan: drains [CLOCK] "scan",
     Waiting: drains [CLOCK, GUARD] "waiting",
@@ -102,7 +102,7 @@ const TAKE: &str = include_str!("scripts/take.lua");
 const TYPES: &str = include_str!("scripts/types.lua");
 const PICK: &str = include_str!("scripts/pick.lua");
 pub(in crate::redis) const TRACE: &str = include_str!("scripts/trace.lua");
-const MEND: &str = include_str!("scripts/mend.lua");
+const REPAIR_TASK: &str = include_str!("scripts/repair_task.lua");
 
 const fn drains(parts: &'static [&'static str]) -> Source {
     Source { drains: true, parts }

@@ -73,9 +73,9 @@ end
 -- What remains of the unknown tasks at the head of a queue.
 local function tell(number, remains, stretch)
   if not (remains or stretch) then return end
-  local told = reply[3]
-  told[#told + 1] = number
-  for i = 1, 6 do told[#told + 1] = remains and remains[i] or i < 3 and 0 or '' end
+  local stretches = reply[3]
+  stretches[#stretches + 1] = number
+  for i = 1, 6 do stretches[#stretches + 1] = remains and remains[i] or i < 3 and 0 or '' end
 end
 
 -- Whether a key holds something that is not a task, judging by the error. Any other error means that this server cannot

@@ -19,11 +19,11 @@ for _, id in ipairs(keep('ZRANGE', lease, '(' .. longest, '+inf', 'BYSCORE', 'LI
   redis.call('ZADD', lease, longest, id)
 end
 
-local purse, mended = {left = 100000}, {}
+local budget, repaired = {left = 100000}, {}
 
 -- Ids that cannot be repaired now are moved out of the way: they must not block the others.
 local function right(id, ghost)
-  local done = mend(queue, ARGV[7], id, purse, ARGV[8])
+  local done = repair_task(queue, ARGV[7], id, budget, ARGV[8])
   if done == nil then
     keep('LREM', KEYS[1], 0, id)
     keep('ZREM', lease, id)
@@ -32,8 +32,8 @@ local function right(id, ghost)
     done = ghost and 'ghost' or 'misplaced'
   end
   if done ~= '' then
-    mended[#mended + 1] = done
-    mended[#mended + 1] = id
+    repaired[#repaired + 1] = done
+    repaired[#repaired + 1] = id
   end
 end
 
@@ -42,8 +42,8 @@ if keep('LLEN', KEYS[1]) ~= keep('ZCARD', lease) then
     if not keep('ZSCORE', lease, id) then
       if of_task('HGET', queue .. 't:' .. id, 'state') == 'active' then
         keep('ZADD', lease, whole(now), id)
-        mended[#mended + 1] = 'unleased'
-        mended[#mended + 1] = id
+        repaired[#repaired + 1] = 'unleased'
+        repaired[#repaired + 1] = id
       else
         right(id, holds(queue .. 't:' .. id) == false)
       end
@@ -52,18 +52,18 @@ if keep('LLEN', KEYS[1]) ~= keep('ZCARD', lease) then
 end
 
 for _ = 1, math.min(taken_count(ARGV[7] .. 'ghosts'), 1000) do
-  mended[#mended + 1] = 'ghost'
-  mended[#mended + 1] = ''
+  repaired[#repaired + 1] = 'ghost'
+  repaired[#repaired + 1] = ''
 end
 local displaced = 'runner:displaced:' .. string.match(queue, '{[^}]+}')
 if redis.call('EXISTS', displaced) == 1 then
   for _, key in ipairs(look({}, 'SMEMBERS', displaced)) do
-    mended[#mended + 1] = 'displaced'
-    mended[#mended + 1] = key
+    repaired[#repaired + 1] = 'displaced'
+    repaired[#repaired + 1] = key
   end
   redis.call('DEL', displaced)
 end
-local reply = {whole(millis), mended}
+local reply = {whole(millis), repaired}
 local found = keep('ZRANGE', lease, '-inf', cutoff, 'BYSCORE', 'LIMIT', 0, ARGV[6], 'WITHSCORES')
 if #found >= 100 then
   -- Prefer those at the end of the active list, if their leases ran out too: they are trimmed as a whole, while each one

@@ -2,8 +2,8 @@
 -- KEYS: the queue's pending list.
 -- ARGV after the clock: queue prefix.
 -- Returns: seconds, nanoseconds, sizes of pending, active, scheduled, retry, archived, completed and of all
--- groups together (of very many at least so many), 1 if paused, pending_since of the oldest pending task or '', processed today, failed today,
--- processed, failed.
+-- groups together (of very many at least so many), 1 if paused, pending_since of the oldest pending task or '',
+-- processed today, failed today, processed, failed.
 local queue = ARGV[3]
 local reply = {whole(now), fraction}
 local function add_reply(value) reply[#reply + 1] = value or '' end

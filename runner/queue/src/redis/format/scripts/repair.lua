@@ -4,7 +4,7 @@
 -- a list, where to begin in it and how many at most, or '' and then ids of tasks.
 -- Returns: where to continue ('0' at the end); then for each repaired task: what was done, id.
 local queue, own, reason, place = ARGV[3], ARGV[4], ARGV[5], ARGV[6]
-local purse = {left = 100000}
+local budget = {left = 100000}
 local reply, ids = {'0'}, {}
 
 if place == '' then
@@ -62,7 +62,7 @@ end
 
 for _, id in ipairs(ids) do
   if not fine(id) then
-    local done = mend(queue, own, id, purse, reason)
+    local done = repair_task(queue, own, id, budget, reason)
     if done and done ~= '' then tell(done, id) end
   end
 end

@@ -1,8 +1,8 @@
 -- Pauses a schedule, or resumes it from the end of its pause.
 -- KEYS: the cursors, the record of all decisions, the record of this schedule's.
 -- ARGV after the clock: id, '' to resume or the text of the pause; to resume also: the cursor from which was counted or
--- '', when the pause ended in seconds or '', who ends it, how many occurrences fell into it, the newest one, the text of the
--- decision, how many decisions to keep in all, how many of this schedule, seconds to keep its own record.
+-- '', when the pause ended in seconds or '', who ends it, how many occurrences fell into it, the newest one, the text
+-- of the decision, how many decisions to keep in all, how many of this schedule, seconds to keep its own record.
 -- Returns: 'paused'; 'running' if it was not paused; 'moved'; 'done', and the decision in JSON if there is one.
 local id = ARGV[3]
 if ARGV[4] ~= '' then

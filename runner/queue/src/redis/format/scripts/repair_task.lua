@@ -1,7 +1,7 @@
 -- Repairs one task whose lists, state and lease contradict each other.
--- Needs clock.lua, claims.lua and notes.lua. Gives: holds(key), listed(key, id, purse), grouped(queue, group, id) and
--- mend(queue, own, id, purse, reason).
--- purse.left: list elements that this call may still examine, because lists are searched from end to end.
+-- Needs clock.lua, claims.lua and notes.lua. Gives: holds(key), listed(key, id, budget), grouped(queue, group, id) and
+-- repair_task(queue, own, id, budget, reason).
+-- budget.left: list elements that this call may still examine, because lists are searched from end to end.
 
 -- Whether a key holds a task; nil if it holds something else. Any other error is raised: while a slot of a cluster migrates
 -- key by key, this server does not know what the other one has.
@@ -14,10 +14,10 @@ end
 local KEPT = 3600
 
 -- Whether an id is in a list; nil if searching would take too long.
-local function listed(key, id, purse)
+local function listed(key, id, budget)
   local length = keep('LLEN', key)
-  if length > purse.left then return nil end
-  purse.left = purse.left - length
+  if length > budget.left then return nil end
+  budget.left = budget.left - length
   return keep('LPOS', key, id) ~= false
 end
 
@@ -67,7 +67,7 @@ end
 -- put where its state says; 'unleased' it was active without a lease and got one that ends now; 'misplaced' state, list,
 -- lease and names agree again; 'quarantined' its place cannot be determined, it was archived with the given reason; '' it
 -- was consistent; nil it could not be checked now.
-local function mend(queue, own, id, purse, reason)
+local function repair_task(queue, own, id, budget, reason)
   local key, lease = queue .. 't:' .. id, queue .. 'lease'
   local exists = holds(key)
   local foreign = exists == nil
@@ -76,7 +76,7 @@ local function mend(queue, own, id, purse, reason)
     local held = redis.call('HMGET', key, 'state', 'group')
     state, group = held[1] or '', held[2] or ''
   end
-  local active, pending = listed(queue .. 'active', id, purse), listed(queue .. 'pending', id, purse)
+  local active, pending = listed(queue .. 'active', id, budget), listed(queue .. 'pending', id, budget)
   if active == nil or pending == nil then return nil end
   local places = {}
   if active then places[1] = 'active' end
