@@ -92,6 +92,8 @@ async fn a_schedule_says_why_it_does_not_fire() {
     assert_eq!(why(&site, "nightly").await, paused);
     let shown = site.cli(["schedule", "show", "nightly"]).await.ok().stdout;
     assert_eq!(codes(&shown), paused, "{shown}");
+    let checked = site.cli(["check"]).await.ok().stdout;
+    assert!(codes(&checked).is_superset(&paused), "{checked}");
     let page = runner.http.get("/queue/schedules/m%3Anightly%3Adefault").await.body;
     let list = page
         .split("id=\"why\"")

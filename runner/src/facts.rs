@@ -18,9 +18,19 @@ const HIGHER_QUEUES: usize = 50;
 ///
 /// Those of the broker.
 pub async fn of_queue(broker: &dyn Broker, queue: &QueueName) -> BrokerResult<BrokerFacts> {
+    of_queues(broker, std::slice::from_ref(queue)).await
+}
+
+/// The same of several queues.
+///
+/// # Errors
+///
+/// Those of the broker.
+pub async fn of_queues(broker: &dyn Broker, queues: &[QueueName]) -> BrokerResult<BrokerFacts> {
     let (now, servers) = tokio::try_join!(broker.now(), broker.servers())?;
-    let mut names = vec![queue.clone()];
-    names.extend(higher(&servers, queue));
+    let mut names: BTreeSet<QueueName> = queues.iter().cloned().collect();
+    names.extend(queues.iter().flat_map(|queue| higher(&servers, queue)));
+    let names: Vec<QueueName> = names.into_iter().collect();
     Ok(BrokerFacts {
         now,
         queues: broker.queues_of(&names).await?,

@@ -15,7 +15,9 @@ use serde_json::{Value, json};
 
 use super::app::Registrar;
 use super::exit::{self, ProblemsFound, Unavailable};
-use super::{CommandContext, assemble, check_broker as broker, check_table as table, defaults, print, temporary};
+use super::{
+    CommandContext, assemble, check_broker as broker, check_reasons, check_table as table, defaults, print, temporary,
+};
 use crate::config::{Refused, Settings};
 use crate::source::{Catalog, Checked, Code, by_hand_not_served, check_paths, drop_triggered};
 use crate::text::signs;
@@ -59,6 +61,7 @@ impl Check {
         let paths = self.paths(settings);
         let mut checked = check_paths(&paths, &assemble::checked(settings, !self.offline));
         let whole = self.paths.is_empty() && read.is_some();
+        let coded = code.definitions.clone();
         let (broker, table) = match whole && !self.offline {
             true => stores(context, settings, &checked.definitions).await,
             false => Default::default(),
@@ -81,6 +84,19 @@ impl Check {
         }
         findings.extend(table.findings);
         findings.extend(broker.findings);
+        if let Some(broker) = &broker.broker {
+            let all = checked.definitions.iter().chain(&table.definitions).chain(&coded);
+            let all: Vec<&Definition> = all.collect();
+            let found = check_reasons::look(context, settings, &**broker, &all).await;
+            // What the settings at hand say about the same place is said above.
+            let is_new = |new: &&Value| {
+                findings
+                    .iter()
+                    .all(|f| f["code"] != new["code"] || f["place"] != new["place"])
+            };
+            let new: Vec<Value> = found.iter().filter(is_new).cloned().collect();
+            findings.extend(new);
+        }
         let errors = findings.iter().filter(|f| f["severity"] == "error").count();
         if self.json {
             print::json(&Value::Array(findings))?;

@@ -9,6 +9,7 @@ mod banner;
 mod bench;
 mod check;
 mod check_broker;
+mod check_reasons;
 mod check_table;
 mod context;
 mod defaults;

@@ -16,13 +16,19 @@ pub(super) struct ReasonPrinter<'a> {
 impl ReasonPrinter<'_> {
     /// `W101 The queue default is paused. (help: …)`.
     pub(super) fn line(&self, reason: &Reason) -> String {
-        let hint = reason.hint(|value| self.value(value));
+        let hint = self.hint(reason);
         let hint = hint.map_or_else(String::new, |hint| format!(" (help: {hint})"));
-        format!(
-            "{} {}{hint}",
-            reason.code.as_str(),
-            reason.sentence(|value| self.value(value))
-        )
+        format!("{} {}{hint}", reason.code.as_str(), self.sentence(reason))
+    }
+
+    /// `The queue default is paused.`
+    pub(super) fn sentence(&self, reason: &Reason) -> String {
+        reason.sentence(|value| self.value(value))
+    }
+
+    /// What to do, if anything.
+    pub(super) fn hint(&self, reason: &Reason) -> Option<String> {
+        reason.hint(|value| self.value(value))
     }
 
     /// A row for each among the facts of a task or a schedule.
@@ -41,8 +47,8 @@ impl ReasonPrinter<'_> {
             json!({
                 "code": reason.code.as_str(),
                 "severity": reason.code.severity(),
-                "text": reason.sentence(|value| self.value(value)),
-                "hint": reason.hint(|value| self.value(value)),
+                "text": self.sentence(reason),
+                "hint": self.hint(reason),
                 "values": values.collect::<Map<String, Value>>(),
             })
         };
