@@ -1,4 +1,4 @@
-//! The contract suite against both brokers, Redis as one server and as a cluster, each test over an empty store of its own.
+//! The contract suite on both brokers, Redis as one server and as a cluster; each test has its own empty store.
 
 use std::any::Any;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use runner_queue::redis::{RedisBroker, RedisSettings, RedisTarget};
 
 use crate::kit;
 
-/// The tests of this module: each clause for each broker.
+/// One test for each clause and broker.
 pub fn tests() -> Vec<kit::Trial> {
     let embedded = contract::all().into_iter().map(|clause| {
         let name = format!("brokers::embedded::{}", clause.name);

@@ -1,7 +1,7 @@
 //! Three instances on one Redis, killed and frozen in turn: every occurrence gets exactly one decision.
 //!
-//! The short form runs with the other tests; `RUNNER_LONG=1` runs it for a minute. The count is taken from
-//! Redis, not from the program.
+//! The short form runs with the other tests; `RUNNER_LONG=1` runs it for a minute. The decisions are counted in Redis, not
+//! by the program.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::RangeInclusive;
@@ -22,12 +22,12 @@ const FROZEN: Duration = Duration::from_secs(3);
 /// The tests of this module.
 pub fn tests() -> Vec<kit::Trial> {
     kit::trials![
-        needs(): the_count_notices_what_is_wrong;
-        needs(Redis): every_occurrence_gets_one_decision_whoever_dies;
+        needs(): the_count_detects_errors;
+        needs(Redis): every_occurrence_gets_one_decision_whichever_instance_dies;
     ]
 }
 
-async fn every_occurrence_gets_one_decision_whoever_dies() {
+async fn every_occurrence_gets_one_decision_whichever_instance_dies() {
     let long = std::env::var_os("RUNNER_LONG").is_some();
     let (length, kill_every) = if long { (60, 5) } else { (12, 4) };
     let db = kit::redis().fresh_db();
@@ -54,7 +54,7 @@ async fn every_occurrence_gets_one_decision_whoever_dies() {
     )
     .await;
     let ended = seconds(&db).await - 1;
-    // Whoever is up by now decides what the others left.
+    // The live instances decide what the others left.
     decided_from(&db, ended).await;
     for instance in instances {
         assert!(instance.stop().await.success());
@@ -62,7 +62,7 @@ async fn every_occurrence_gets_one_decision_whoever_dies() {
     judge(&db, began, ended).await;
 }
 
-/// Kills an instance and starts another in its place, again and again; once in between freezes one.
+/// Kills an instance and starts another in its place, repeatedly; freezes one in between.
 async fn disturb(site: &Site, instances: &mut [Runner], length: Duration, kill_every: Duration) {
     let began = Instant::now();
     let (mut round, mut kills, mut freezes) = (0, 0, 0);
@@ -92,7 +92,7 @@ async fn seconds(db: &RedisDb) -> i64 {
     seconds
 }
 
-/// One decision as it lies in Redis.
+/// A decision as stored in Redis.
 #[derive(Debug)]
 struct Decision {
     nominal: i64,
@@ -148,7 +148,7 @@ async fn decided_from(db: &RedisDb, second: i64) {
     .await;
 }
 
-/// What became of the occurrences of some seconds.
+/// The decisions about the occurrences of some seconds.
 #[derive(Debug, Default, PartialEq)]
 struct Count {
     fired: usize,
@@ -175,7 +175,7 @@ impl Count {
         self.missed += seconds.filter(|second| !each.contains_key(second)).count();
     }
 
-    /// The lateness that this share of the fires keeps within.
+    /// The lateness that this share of the fires does not exceed.
     fn late(&self, percent: usize) -> i64 {
         let mut sorted = self.lateness_ms.clone();
         sorted.sort_unstable();
@@ -203,7 +203,7 @@ async fn judge(db: &RedisDb, began: i64, ended: i64) {
     assert_eq!((count.duplicated, count.missed, &count.other), (0, 0, &Vec::new()));
     assert_eq!(count.fired, expected);
 
-    // Each decision has its task, and there is no task without a decision.
+    // Each decision has its task, and each task a decision.
     let decided: BTreeSet<String> = decisions.values().flatten().filter_map(|d| d.task.clone()).collect();
     let prefix = "asynq:{default}:t:";
     let keys: Vec<String> = redis::cmd("KEYS")
@@ -215,7 +215,7 @@ async fn judge(db: &RedisDb, began: i64, ended: i64) {
     assert_eq!(decided, there);
 }
 
-async fn the_count_notices_what_is_wrong() {
+async fn the_count_detects_errors() {
     let fired = |nominal| Decision {
         nominal,
         kind: "fired".to_owned(),

@@ -11,15 +11,15 @@ use crate::kit::{self, Finished, Site};
 
 pub fn tests() -> Vec<kit::Trial> {
     kit::trials![
-        needs(): next_prints_instants_with_the_offset_of_the_zone, next_says_what_is_wrong_with_an_expression,
+        needs(): next_prints_instants_with_the_offset_of_the_zone, next_reports_an_invalid_expression,
             the_start_kit_is_written_once_and_is_in_order, check_shows_every_fault_of_settings_and_manifests,
             the_file_of_the_go_service_is_in_order, settings_that_cannot_be_used_have_a_code_of_their_own,
             the_environment_overrides_the_file, a_task_goes_through_every_command,
             a_payload_comes_from_standard_input_and_must_be_json, a_task_can_be_delayed_and_unique,
             a_queue_is_paused_and_resumed, schedules_are_listed_with_their_next_occurrences,
-            a_broker_that_is_away_is_told_in_one_line, a_start_that_fails_is_told_once,
-            wrong_usage_is_told,
-            a_reader_that_has_seen_enough_is_no_failure, the_store_is_brought_up_to_date;
+            an_unreachable_broker_is_reported_in_one_line, a_failed_start_is_reported_once,
+            wrong_usage_is_reported,
+            a_closed_pipe_is_not_a_failure, migrate_updates_the_store;
         needs(Redis): a_task_goes_through_every_command_in_redis;
         needs(Cluster): a_task_goes_through_every_command_in_a_cluster;
     ]
@@ -68,7 +68,7 @@ async fn next_prints_instants_with_the_offset_of_the_zone() {
     assert_eq!(out.lines().count(), 1000);
 }
 
-async fn next_says_what_is_wrong_with_an_expression() {
+async fn next_reports_an_invalid_expression() {
     let site = Site::new("");
     let error = fails(&site, &["next", "0 61 * * * *"], 65).await;
     assert!(
@@ -344,7 +344,7 @@ async fn schedules_are_listed_with_their_next_occurrences() {
     assert!(prints(&site, &["ls", "schedules"]).await.contains("m:nightly:default"));
 }
 
-async fn a_broker_that_is_away_is_told_in_one_line() {
+async fn an_unreachable_broker_is_reported_in_one_line() {
     let port = kit::free_port();
     let site = Site::new(&format!("redis: {{host: \"127.0.0.1:{port}\", password: hunter2}}\n"));
     for arguments in [
@@ -364,7 +364,7 @@ async fn a_broker_that_is_away_is_told_in_one_line() {
 }
 
 /// On the console by standard error alone, although the log goes there too; and in the log file.
-async fn a_start_that_fails_is_told_once() {
+async fn a_failed_start_is_reported_once() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = taken.local_addr().expect("an address").port();
     let site = Site::new(&format!(
@@ -372,13 +372,17 @@ async fn a_start_that_fails_is_told_once() {
     ));
     let finished = site.cli(["run"]).await;
     assert_eq!(code(&finished), 69, "{finished:?}");
-    let told = |text: &str| text.matches("cannot listen on").count();
-    assert_eq!((told(&finished.stdout), told(&finished.stderr)), (0, 1), "{finished:?}");
+    let reports = |text: &str| text.matches("cannot listen on").count();
+    assert_eq!(
+        (reports(&finished.stdout), reports(&finished.stderr)),
+        (0, 1),
+        "{finished:?}"
+    );
     let kept = std::fs::read_to_string(site.dir.join("end.log")).expect("a log");
-    assert_eq!(told(&kept), 1, "{kept}");
+    assert_eq!(reports(&kept), 1, "{kept}");
 }
 
-async fn wrong_usage_is_told() {
+async fn wrong_usage_is_reported() {
     let site = Site::new("");
     let error = fails(&site, &["chek"], 2).await;
     assert!(error.contains("check"), "{error}");
@@ -398,7 +402,7 @@ async fn wrong_usage_is_told() {
     }
 }
 
-async fn a_reader_that_has_seen_enough_is_no_failure() {
+async fn a_closed_pipe_is_not_a_failure() {
     let site = Site::new("");
     site.cli(["migrate"]).await.ok(); // a command that makes a new store says so
     for arguments in [
@@ -422,7 +426,7 @@ async fn a_reader_that_has_seen_enough_is_no_failure() {
     }
 }
 
-async fn the_store_is_brought_up_to_date() {
+async fn migrate_updates_the_store() {
     let site = Site::new("");
     let first = prints(&site, &["migrate"]).await;
     assert!(

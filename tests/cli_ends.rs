@@ -1,5 +1,4 @@
-//! How commands end when something stands in their way: a signal, an error output that nobody reads, an id that means
-//! two tasks or none.
+//! How commands end under adverse conditions: a signal, a closed error output, an id that matches two tasks or none.
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -16,23 +15,23 @@ use serde_json::json;
 use crate::cli::{fails, json, prints};
 use crate::kit::{self, Child, Site, eventually_within};
 
-/// How long a measurement may take to begin, and to end when it is told to.
+/// How long a measurement may take to begin, and to end after a signal.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 pub fn tests() -> Vec<kit::Trial> {
     kit::trials![
-        needs(): a_measurement_that_is_told_to_stop_leaves_nothing_behind, errors_that_nobody_reads_are_no_panic,
-            what_is_done_is_said_when_the_output_cannot_be_written,
-            only_a_task_that_is_active_can_be_asked_to_stop, a_request_to_stop_that_would_hit_two_tasks_is_refused;
-        needs(Redis): a_measurement_in_redis_that_is_told_to_stop_leaves_nothing_behind;
+        needs(): an_interrupted_measurement_leaves_nothing_behind, a_closed_error_output_causes_no_panic,
+            a_finished_action_is_reported_when_the_output_is_unwritable,
+            only_an_active_task_can_be_cancelled, an_ambiguous_cancellation_is_refused;
+        needs(Redis): an_interrupted_measurement_in_redis_leaves_nothing_behind;
     ]
 }
 
-async fn a_measurement_that_is_told_to_stop_leaves_nothing_behind() {
+async fn an_interrupted_measurement_leaves_nothing_behind() {
     stopped(&Site::new(""), Signal::SIGINT, 130).await;
 }
 
-async fn a_measurement_in_redis_that_is_told_to_stop_leaves_nothing_behind() {
+async fn an_interrupted_measurement_in_redis_leaves_nothing_behind() {
     let db = kit::redis().fresh_db();
     stopped(&Site::new(&db.yaml()), Signal::SIGTERM, 143).await;
 }
@@ -63,7 +62,7 @@ async fn stopped(site: &Site, signal: Signal, code: i32) {
     assert_eq!(json(site, &["ls", "queues", "--json"]).await, json!([]), "{log}");
 }
 
-async fn errors_that_nobody_reads_are_no_panic() {
+async fn a_closed_error_output_causes_no_panic() {
     let site = Site::new("");
     site.write("manifests/broken.yaml", "kind: [\n");
     for (arguments, expected) in [
@@ -86,7 +85,7 @@ async fn errors_that_nobody_reads_are_no_panic() {
     }
 }
 
-/// Standard error and exit code of a command whose output nothing can be written to.
+/// Standard error and exit code of a command whose standard output is unwritable.
 fn unwritable(site: &Site, arguments: &[&str]) -> (String, Option<i32>) {
     let full = std::fs::OpenOptions::new().write(true).open("/dev/full");
     let finished = Command::new(env!("CARGO_BIN_EXE_runner"))
@@ -100,7 +99,7 @@ fn unwritable(site: &Site, arguments: &[&str]) -> (String, Option<i32>) {
     (error, finished.status.code())
 }
 
-async fn what_is_done_is_said_when_the_output_cannot_be_written() {
+async fn a_finished_action_is_reported_when_the_output_is_unwritable() {
     let site = Site::new("");
     site.write("manifests/a.yaml", "name: a\nschedule: '@yearly'\nexec: ['true']\n");
     for (arguments, done) in [
@@ -149,7 +148,7 @@ async fn what_is_done_is_said_when_the_output_cannot_be_written() {
     assert_eq!((code, error.contains("done")), (Some(74), false), "{error}");
 }
 
-async fn only_a_task_that_is_active_can_be_asked_to_stop() {
+async fn only_an_active_task_can_be_cancelled() {
     let site = Site::new("");
     prints(&site, &["enqueue", "t", "--id", "a", "--queue", "low"]).await;
     for verb in ["cancel", "stop"] {
@@ -168,7 +167,7 @@ async fn only_a_task_that_is_active_can_be_asked_to_stop() {
     }
 }
 
-async fn a_request_to_stop_that_would_hit_two_tasks_is_refused() {
+async fn an_ambiguous_cancellation_is_refused() {
     let site = Site::new("");
     let queues = ["low", "high"].map(|name| QueueName::new(name).expect("a name"));
     for queue in &queues {

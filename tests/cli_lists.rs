@@ -1,5 +1,5 @@
-//! Commands about whole lists and queues from outside: `task … --all`, `task update`, `queue rm`, `queue history`,
-//! what comes next by `ls schedules`, and that `bench` leaves nothing behind.
+//! Commands about whole lists and queues: `task … --all`, `task update`, `queue rm`, `queue history`, the next fires in `ls
+//! schedules`, and that `bench` leaves nothing behind.
 
 use std::sync::Arc;
 
@@ -17,8 +17,8 @@ use crate::kit::{self, Site};
 pub fn tests() -> Vec<kit::Trial> {
     kit::trials![
         needs(): a_whole_list_is_acted_on, a_whole_list_is_acted_on_only_when_it_is_meant, a_payload_is_replaced,
-            one_group_is_acted_on, a_queue_is_removed, the_past_of_a_queue_is_told, a_measurement_leaves_nothing_behind,
-            what_is_decided_or_paused_does_not_come_next, a_type_that_no_worker_takes_is_listed;
+            one_group_is_acted_on, a_queue_is_removed, the_history_of_a_queue_is_printed, a_measurement_leaves_nothing_behind,
+            decided_and_paused_occurrences_do_not_come_next, an_unclaimed_type_is_listed;
         needs(Redis): lists_and_queues_in_redis;
     ]
 }
@@ -63,10 +63,10 @@ async fn a_whole_list_is_acted_on_only_when_it_is_meant() {
     prints(&site, &["enqueue", "t", "--queue", "low", "--id", "a"]).await;
     let list = ["--all", "--queue", "low", "--state"];
     let delete = |more: &[&'static str]| [&["task", "delete"][..], more].concat();
-    // Nobody can be asked.
+    // Without a terminal there is no confirmation.
     let error = fails(&site, &[&delete(&list)[..], &["pending"]].concat(), 2).await;
     assert!(error.contains("--yes"), "{error}");
-    // A list that cannot be acted on so is refused before anything is opened.
+    // An unsupported list is refused before anything is opened.
     let error = fails(&site, &[&delete(&list)[..], &["active", "--yes"]].concat(), 2).await;
     assert!(error.contains("active cannot be deleted"), "{error}");
     fails(&site, &delete(&["--all", "--yes", "--state", "pending"]), 2).await;
@@ -104,7 +104,7 @@ async fn groups(site: &Site) {
     let expected = json!({"queue": "default", "state": "aggregating", "group": "x", "done": "run", "tasks": 2});
     assert_eq!(done, expected);
     assert_eq!(prints(site, &act("archive", "y")).await, "1 task archived\n");
-    assert_eq!(prints(site, &act("delete", "nobody")).await, "0 tasks deleted\n");
+    assert_eq!(prints(site, &act("delete", "unknown")).await, "0 tasks deleted\n");
     assert_eq!(json(site, &["queue", "groups", "default", "--json"]).await, json!([]));
     fails(site, &[&act("run", "x")[..], &["--state", "aggregating"]].concat(), 2).await;
     fails(site, &["ls", "tasks", "--group", "x", "--state", "pending"], 2).await;
@@ -170,7 +170,7 @@ async fn removes(site: &Site) {
     assert_eq!(removed, json!({"queue": "low", "tasks": 1}));
 }
 
-async fn the_past_of_a_queue_is_told() {
+async fn the_history_of_a_queue_is_printed() {
     let site = Site::new("");
     prints(&site, &["enqueue", "t"]).await;
     let days = json(&site, &["queue", "history", "default", "--days", "3", "--json"]).await;
@@ -217,7 +217,7 @@ async fn a_measurement_leaves_nothing_behind() {
     assert_eq!(json(&site, &["ls", "queues", "--json"]).await, json!([]));
 }
 
-/// Registers the schedule at this instant of the broker's clock: every occurrence up to there is decided.
+/// Registers the schedule at this instant of the broker's clock: every occurrence up to there counts as decided.
 async fn decide_up_to(site: &Site, id: &ScheduleId, cursor: Timestamp) -> EmbeddedBroker {
     let clock = Arc::new(ManualClock::at(cursor));
     let broker = EmbeddedBroker::open(site.dir.join("data/runner.db"), clock)
@@ -231,7 +231,7 @@ async fn decide_up_to(site: &Site, id: &ScheduleId, cursor: Timestamp) -> Embedd
     broker
 }
 
-async fn what_is_decided_or_paused_does_not_come_next() {
+async fn decided_and_paused_occurrences_do_not_come_next() {
     let site = Site::new("");
     for name in ["often", "wrong"] {
         site.write(
@@ -244,7 +244,7 @@ async fn what_is_decided_or_paused_does_not_come_next() {
     let wrong = ScheduleId::from_text("m:wrong:default".to_owned());
     let began = Timestamp::now();
     decide_up_to(&site, &wrong, began + 10.hours()).await.close().await;
-    // As far ahead as a cursor may be without being taken for that of a wrong clock, less a little for the test.
+    // As far ahead as a plausible cursor may be, less a margin for the test.
     let cursor = began + 50.seconds();
     let broker = decide_up_to(&site, &id, cursor).await;
     let listed = json(&site, &["ls", "schedules", "--json", "--next", "1"]).await;
@@ -269,7 +269,7 @@ async fn what_is_decided_or_paused_does_not_come_next() {
     assert_eq!(cells[cells.len() - 3..], ["paused", "-", "-"], "{table}");
 }
 
-async fn a_type_that_no_worker_takes_is_listed() {
+async fn an_unclaimed_type_is_listed() {
     let site = Site::new("");
     prints(&site, &["enqueue", "echo"]).await;
     let text = prints(&site, &["ls", "queues"]).await;

@@ -1,5 +1,5 @@
-//! `runner schedule` from outside, beside a running program: show, run, pause and resume; and what `runner task show`
-//! prints of a run.
+//! `runner schedule` beside a running program: show, run, pause and resume; and the output of `runner task show` about a
+//! run.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use crate::cli::{fails, prints};
 use crate::kit::{self, Site};
 
 pub fn tests() -> Vec<kit::Trial> {
-    kit::trials![needs(): a_schedule_is_paused_and_resumed, a_run_by_hand_shows_what_it_printed,
+    kit::trials![needs(): a_schedule_is_paused_and_resumed, a_manual_run_shows_its_output,
         a_row_with_errors_is_shown;]
 }
 
@@ -47,11 +47,11 @@ async fn a_schedule_is_paused_and_resumed() {
     runner.stop().await;
 }
 
-async fn a_run_by_hand_shows_what_it_printed() {
+async fn a_manual_run_shows_its_output() {
     let (site, runner) = started().await;
     let id = prints(&site, &["schedule", "run", "backup"]).await;
     let id = id.trim();
-    // The task is gone when it has succeeded; its record is not.
+    // A successful task is deleted; its record stays.
     shows(&site, id, &["\nOUTPUT\n", "dumping\n", "all done\n", "manual"]).await;
     let history = prints(&site, &["schedule", "show", "backup"]).await;
     assert!(history.contains("manual") && history.contains(id), "{history}");

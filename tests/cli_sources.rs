@@ -1,4 +1,4 @@
-//! What the command line says of functions and schedules: limits of functions, doubts, sources that are broken.
+//! Output of the command line about functions and schedules: limits of functions, warnings, broken sources.
 
 use serde_json::Value;
 
@@ -7,8 +7,8 @@ use crate::kit::{self, Site};
 
 pub fn tests() -> Vec<kit::Trial> {
     kit::trials![
-        needs(): a_task_made_by_hand_has_the_limits_of_its_function, what_is_broken_is_listed_all_the_same,
-            a_table_that_is_away_is_told, rows_and_files_that_all_went_are_told, check_looks_at_the_rows, check_looks_for_programs_and_the_broker, check_doubts_what_will_not_run, the_zone_of_the_machine_is_never_guessed,
+        needs(): a_manually_enqueued_task_has_the_limits_of_its_function, broken_definitions_are_listed,
+            an_unreachable_table_is_reported, disappearance_of_all_rows_and_files_is_reported, check_looks_at_the_rows, check_looks_for_programs_and_the_broker, check_warns_about_definitions_that_will_not_run, the_zone_of_the_machine_is_never_guessed,
             commands_outside_the_list_are_named_by_check_and_never_run
     ]
 }
@@ -21,7 +21,7 @@ async fn enqueued(site: &Site, arguments: &[&str], queue: &str) -> (Value, Value
     (task["max_retry"].clone(), task["timeout_seconds"].clone())
 }
 
-async fn a_task_made_by_hand_has_the_limits_of_its_function() {
+async fn a_manually_enqueued_task_has_the_limits_of_its_function() {
     let site = Site::new("");
     let text = "name: fail\nexec: ['false']\nretry: 3\ntimeout: 90s\nqueue: low\n---\nname: far\nhandler: task:far\n---\n\
                 name: plain\nexec: ['false']\n";
@@ -60,7 +60,7 @@ async fn a_task_made_by_hand_has_the_limits_of_its_function() {
     }
 }
 
-async fn check_doubts_what_will_not_run() {
+async fn check_warns_about_definitions_that_will_not_run() {
     let site = Site::new("worker: {queues: {default: 1, low: 1}}\n");
     site.write(
         "manifests/a.yaml",
@@ -76,14 +76,14 @@ async fn check_doubts_what_will_not_run() {
     );
     site.write("manifests/d.yaml", "name: d\nexec: [date]\nqueue: nowhere\n");
     let findings = json(&site, &["check", "--json"]).await;
-    let told: Vec<String> = findings
+    let reported: Vec<String> = findings
         .as_array()
         .unwrap()
         .iter()
         .map(|f| format!("{} {}", f["place"], f["code"]))
         .collect();
     assert_eq!(
-        told,
+        reported,
         [
             "\"manifests/d.yaml:1:1\" \"W201\"",
             "\"manifests/b.yaml:2\" \"W209\"",
@@ -94,7 +94,7 @@ async fn check_doubts_what_will_not_run() {
     );
     let said = prints(&site, &["check", "manifests/a.yaml"]).await;
     assert!(said.contains("\"defualt\" is not in worker.queues"), "{said}");
-    // A scheduler alone serves no queue.
+    // A scheduler without worker serves no queue.
     site.write("config.yaml", "roles: [scheduler]\n");
     assert!(!prints(&site, &["check"]).await.contains("W211"));
 }
@@ -119,12 +119,12 @@ async fn the_zone_of_the_machine_is_never_guessed() {
             "{said}"
         );
     }
-    // What the settings say goes before it.
+    // The setting takes precedence.
     site.write("config.yaml", "server: {timezone: UTC}\n");
     assert!(prints(&site, &["check"]).await.contains("0 errors, 0 warnings"));
 }
 
-async fn what_is_broken_is_listed_all_the_same() {
+async fn broken_definitions_are_listed() {
     let site = Site::new("");
     site.write("manifests/a.yaml", "name: good\nschedule: '@daily'\nexec: [date]\n");
     site.write("manifests/bad.yaml", "name: bad\nshedule: '@daily'\nexec: [date]\n");
@@ -158,7 +158,7 @@ async fn what_is_broken_is_listed_all_the_same() {
     assert_eq!(table.lines().filter(|l| l.contains("broken")).count(), 4, "{table}");
 }
 
-async fn a_table_that_is_away_is_told() {
+async fn an_unreachable_table_is_reported() {
     let port = kit::free_port();
     let site = Site::new(&format!(
         "mysql: {{host: \"127.0.0.1:{port}\", username: u, password: hunter2, database: d}}\n"
@@ -173,7 +173,7 @@ async fn a_table_that_is_away_is_told() {
         "{finished:?}"
     );
     assert!(!finished.stderr.contains("hunter2"), "{finished:?}");
-    // What could not be looked at must not pass for checked.
+    // An unread source must not count as checked.
     let checked = site.cli(["check"]).await;
     assert_eq!(checked.status.code(), Some(69), "{checked:?}");
     assert!(
@@ -191,7 +191,7 @@ async fn a_table_that_is_away_is_told() {
     );
 }
 
-async fn rows_and_files_that_all_went_are_told() {
+async fn disappearance_of_all_rows_and_files_is_reported() {
     let site = Site::new("");
     prints(&site, &["migrate"]).await;
     let rows = "INSERT INTO sys_crontab (name, type, spec, status) VALUES \
@@ -264,7 +264,7 @@ async fn check_looks_at_the_rows() {
 }
 
 async fn check_looks_for_programs_and_the_broker() {
-    // Nothing listens on this port.
+    // A port without a listener.
     let site = Site::new("redis: {host: '127.0.0.1:1'}\ndatabase: {driver: none}\n");
     let text =
         "name: gone\nschedule: '@daily'\nexec: [/no/such/program]\n---\nname: here\nschedule: '@daily'\nexec: [sh]\n";

@@ -1,7 +1,7 @@
-//! What `deploy/` and `docs/deploy.md` say holds: settings are accepted, the unit is valid, files and addresses exist.
+//! The content of `deploy/` and `docs/deploy.md`: settings are accepted, the unit is valid, files and addresses exist.
 //!
-//! Packages and images are built by `scripts/release` and a container engine, not here; the last stage of the Dockerfile
-//! is carried out by `scripts/image`.
+//! `scripts/release` and a container engine build packages and images, not these tests; `scripts/image` executes the last
+//! stage of the Dockerfile.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -12,8 +12,8 @@ use serde_json::Value;
 
 use crate::kit::{self, Http, Site};
 
-/// What a drain takes beyond `worker.shutdown_timeout`.
-const LAST_STEPS: Duration = Duration::from_secs(5);
+/// Duration of a drain beyond `worker.shutdown_timeout`.
+const DRAIN_EXTRA: Duration = Duration::from_secs(5);
 
 pub fn tests() -> Vec<kit::Trial> {
     kit::trials![
@@ -45,7 +45,7 @@ fn objects() -> Vec<Value> {
         .collect()
 }
 
-/// The one of this kind and name.
+/// The object of this kind and name.
 fn object(kind: &str, name: &str) -> Value {
     let found = objects()
         .into_iter()
@@ -57,7 +57,7 @@ fn container() -> Value {
     object("Deployment", "runner")["spec"]["template"]["spec"]["containers"][0].clone()
 }
 
-/// Settings by the file that holds them.
+/// Settings with the file that contains them.
 fn settings() -> Vec<(&'static str, String)> {
     let pod = object("ConfigMap", "runner-config")["data"]["config.yaml"].clone();
     vec![
@@ -71,7 +71,7 @@ fn settings() -> Vec<(&'static str, String)> {
     ]
 }
 
-/// A site with these settings, and every secret that they refer to.
+/// A site with these settings, and all secrets they refer to.
 fn site_of(text: &str) -> Site {
     let mut site = Site::new(text);
     for name in ["REDIS_PASSWORD", "DB_PASSWORD", "ADMIN_PASSWORD"] {
@@ -90,7 +90,7 @@ async fn settings_are_accepted() {
             .await;
         assert!(checked.status.success(), "{path}: {}{}", checked.stdout, checked.stderr);
         let found: Vec<Value> = serde_json::from_str(&checked.stdout).unwrap();
-        // Its directory is on another machine, and one instance needs no key that others share.
+        // Its directory is on another machine, and a single instance needs no shared key.
         let expected = |code: &Value| code == "CFG_DIR" || code == "CFG_OWN_KEY";
         let odd: Vec<_> = found.iter().filter(|problem| !expected(&problem["code"])).collect();
         assert!(odd.is_empty(), "{path}: {odd:?}");
@@ -109,7 +109,7 @@ async fn manifests_are_accepted() {
     }
 }
 
-/// What `scripts/release` makes of config.yaml for the package.
+/// The package's config.yaml, as `scripts/release` makes it.
 fn packaged_settings() -> String {
     let mut sed = std::process::Command::new("sed");
     let made = sed
@@ -121,10 +121,10 @@ fn packaged_settings() -> String {
     String::from_utf8(made.stdout).unwrap()
 }
 
-/// They are those of config.yaml, but for its head and three paths.
+/// The same as config.yaml, except for its head and three paths.
 async fn the_package_has_the_documented_settings() {
     let (documented, packaged) = (read("config.yaml"), packaged_settings());
-    // The head ends with the first line that has nothing but its sign.
+    // The head ends with the first empty comment line.
     let body = |text: &str| -> Vec<String> { text.lines().skip_while(|l| *l != "#").map(str::to_owned).collect() };
     let (documented, packaged) = (body(&documented), body(&packaged));
     assert_eq!(documented.len(), packaged.len(), "a line is missing or new");
@@ -145,10 +145,10 @@ async fn the_package_has_files_that_exist() {
     let manifest = read("runner/Cargo.toml");
     let package = manifest.split("[package.metadata.deb]").nth(1).unwrap();
     let package = package.split("\n[").next().unwrap();
-    let ours: Vec<_> = package.split('"').filter(|text| text.starts_with("../")).collect();
-    assert!(ours.len() > 5, "{ours:?}");
-    // What scripts/release makes is there only then.
-    for path in ours.iter().filter(|path| !path.starts_with("../target/")) {
+    let own: Vec<_> = package.split('"').filter(|text| text.starts_with("../")).collect();
+    assert!(own.len() > 5, "{own:?}");
+    // Files made by scripts/release exist only after it.
+    for path in own.iter().filter(|path| !path.starts_with("../target/")) {
         assert!(top().join("runner").join(path).exists(), "{path}");
     }
     let config = unit_value("ExecStart").split(' ').next_back().unwrap().to_owned();
@@ -168,7 +168,7 @@ async fn the_package_has_files_that_exist() {
     }
 }
 
-/// What the unit says of this key, at its last place.
+/// The last value of this key in the unit.
 fn unit_value(key: &str) -> String {
     let unit = read("deploy/systemd/runner.service");
     let mut lines = unit.lines().rev();
@@ -203,8 +203,8 @@ async fn the_unit_is_valid() {
         return;
     };
     let said = String::from_utf8_lossy(&verified.stderr);
-    let ours: Vec<_> = said.lines().filter(|line| line.contains("runner.service")).collect();
-    assert!(verified.status.success() && ours.is_empty(), "{said}");
+    let own: Vec<_> = said.lines().filter(|line| line.contains("runner.service")).collect();
+    assert!(verified.status.success() && own.is_empty(), "{said}");
 }
 
 fn seconds(text: &str) -> Duration {
@@ -217,7 +217,7 @@ fn seconds(text: &str) -> Duration {
 /// Each one must wait longer than a drain may take, or running tasks are killed.
 async fn every_platform_waits_for_a_drain() {
     let documented: Value = serde_saphyr::from_str(&read("config.yaml")).unwrap();
-    let drain = seconds(documented["worker"]["shutdown_timeout"].as_str().unwrap()) + LAST_STEPS;
+    let drain = seconds(documented["worker"]["shutdown_timeout"].as_str().unwrap()) + DRAIN_EXTRA;
     for (path, text) in settings() {
         let stated: Value = serde_saphyr::from_str(&text).unwrap();
         let timeout = &stated["worker"]["shutdown_timeout"];
@@ -264,13 +264,13 @@ async fn compose_names_what_exists() {
             );
         }
     }
-    // The hosts that the settings name are services.
+    // The hosts in the settings are services.
     let settings = yaml("deploy/compose/config.yaml");
     for host in [&settings["redis"]["host"], &settings["database"]["host"]] {
         let name = host.as_str().unwrap().split(':').next().unwrap();
         assert!(services.contains_key(name), "{name}");
     }
-    // Each variable that it insists on stands in the example.
+    // Each required variable is in the example.
     let example = read("deploy/compose/.env.example");
     for name in read("deploy/compose/compose.yaml").split("${").skip(1) {
         let name = name.split(":?").next().unwrap();
@@ -299,7 +299,7 @@ async fn the_pod_is_described_whole() {
             object("Secret", secret);
         }
     }
-    // What the settings read is in the secret, and under the place where it is mounted.
+    // The files in the settings are in the secret, below its mount point.
     let settings = object("ConfigMap", "runner-config")["data"]["config.yaml"].clone();
     let secret = object("Secret", "runner");
     for reference in settings.as_str().unwrap().split("${file:").skip(1) {

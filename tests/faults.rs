@@ -1,4 +1,4 @@
-//! Faults, one test for each: what is broken on purpose, and that what is promised holds all the same.
+//! Faults, one test for each: what is broken on purpose, and the guarantees that must hold nevertheless.
 //!
 //! Each prints one line `FT id=… result=…` with its figures. The short forms run with the other tests, the long ones
 //! with `RUNNER_LONG=1`.
@@ -64,7 +64,7 @@ async fn put(broker: &RedisBroker, tasks: Vec<Task>) {
     }
 }
 
-/// Waits until no task of the queue is pending, active, scheduled or to be retried.
+/// Waits until no task of the queue is pending, active, scheduled or waiting for a retry.
 async fn drained(broker: &RedisBroker, within: Duration) {
     use runner_core::task::TaskState;
     eventually_within(within, "the queue is drained", async || {
@@ -83,7 +83,7 @@ async fn drained(broker: &RedisBroker, within: Duration) {
     .await;
 }
 
-/// The contradictions in the store.
+/// The inconsistencies in the store.
 async fn contradictions(broker: &RedisBroker) -> Vec<String> {
     broker.audit().await.unwrap()
 }

@@ -1,4 +1,4 @@
-//! What a large store costs: the rate of a drain beside many other tasks, and everything falling due or dying at once.
+//! The cost of a large store: the rate of a drain beside many other tasks, and everything falling due or dying at once.
 //!
 //! Not a measurement of the machine (that is `runner bench`): rates are compared with those of an empty store.
 
@@ -19,21 +19,21 @@ const LIMIT: Duration = Duration::from_secs(900);
 
 const LEASE: Duration = Duration::from_secs(30);
 
-/// Tasks in a call, as a worker with as many slots makes it.
+/// Tasks per call, as for a worker with that many slots.
 const CALL: usize = 64;
 
 /// The tests of this module.
 pub fn tests() -> Vec<kit::Trial> {
-    let name = "growth::a_large_store_is_worked_off_like_a_small_one";
+    let name = "growth::a_large_store_is_drained_like_a_small_one";
     vec![kit::trial_within(
         LIMIT,
         name,
         &[Need::Redis],
-        a_large_store_is_worked_off_like_a_small_one,
+        a_large_store_is_drained_like_a_small_one,
     )]
 }
 
-/// Drains of which the middle one counts.
+/// Number of drains, of which the median counts.
 const ROUNDS: usize = 5;
 
 struct Sizes {
@@ -43,7 +43,7 @@ struct Sizes {
     timed: usize,
 }
 
-async fn a_large_store_is_worked_off_like_a_small_one() {
+async fn a_large_store_is_drained_like_a_small_one() {
     let sizes = if kit::long() {
         Sizes {
             pending: 1_000_000,
@@ -84,7 +84,7 @@ async fn a_large_store_is_worked_off_like_a_small_one() {
     }
     let beside = median(rates);
     fault.figure("alone", alone.round()).figure("beside", beside.round());
-    // In the short form a busy machine may do anything to a rate.
+    // In the short form a busy machine may distort any rate.
     fault.require(
         "ratio",
         format!("{:.2}", beside / alone),
@@ -131,7 +131,7 @@ async fn put(broker: &RedisBroker, count: usize, like: &Task) {
     }
 }
 
-/// Tasks a second, each claimed and done.
+/// Tasks a second, each claimed and settled.
 async fn drain(broker: &RedisBroker, count: usize) -> f64 {
     let (began, mut claimed) = (Instant::now(), 0);
     let mut ends: Vec<Settlement> = Vec::new();

@@ -1,9 +1,9 @@
 //! The integration tests: one binary, so that its servers start once and are shared.
 //!
-//! Each module lists its tests in `tests()`; `kit` explains how to add one. Not here: unit tests, which
-//! live beside the code they test.
+//! Each module lists its tests in `tests()`; `kit` explains how to add one. Not here: unit tests, which are beside the code
+//! they test.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-// Outside the program there is no clock to be handed down, and waiting is done by looking again.
+// Outside the program there is no clock to inject; tests wait by polling.
 #![allow(clippy::disallowed_methods)]
 
 mod brokers;
@@ -11,9 +11,9 @@ mod chaos;
 mod cli;
 mod cli_ends;
 mod cli_lists;
+mod cli_messages;
 mod cli_schedule;
 mod cli_sources;
-mod cli_told;
 mod deploy;
 mod faults;
 mod fleet;
@@ -66,7 +66,7 @@ fn main() -> std::process::ExitCode {
         cli_lists::tests(),
         cli_schedule::tests(),
         cli_sources::tests(),
-        cli_told::tests(),
+        cli_messages::tests(),
         deploy::tests(),
         golden::tests(),
         growth::tests(),

@@ -1,19 +1,19 @@
 //! Random runs of operations against each broker and against a model of maps and lists, compared after every step.
 //!
-//! The model (`world` and what is written around it) is the seam's semantics in the plainest form; `dialect` is the
-//! whole of where the two brokers may differ. A run that fails is printed, shrunk, with its seed: `RUNNER_SEED=n`
-//! runs it alone. What was found is kept in `known`. `RUNNER_LONG=1` runs more and longer ones.
+//! The model (`world` and the files around it) is the seam's semantics in the plainest form; `dialect` lists all points in
+//! which the two brokers may differ. A failing run is shrunk and printed with its seed: `RUNNER_SEED=n` runs only that one.
+//! Former failures are in `regressions`. `RUNNER_LONG=1` runs more and longer ones.
 //!
-//! Not here: several programs at once (see `chaos`), other programs' data (see `redis_broker`, `golden`).
+//! Not here: several programs at once (see `chaos`), data of other programs (see `redis_broker`, `golden`).
 
 mod act;
 mod compare;
 mod dialect;
 mod draw;
-mod known;
 mod look;
 mod op;
 mod produce;
+mod regressions;
 mod run;
 mod step;
 mod subject;
@@ -24,7 +24,7 @@ use std::time::Duration;
 
 use crate::kit;
 
-/// How long all cases of one broker may take on a busy machine; on a quiet one it is a minute.
+/// Upper bound for all cases of one broker on a busy machine; a minute on a quiet one.
 const SHORT_LIMIT: Duration = Duration::from_secs(15 * 60);
 
 /// The same for the long form.
@@ -35,16 +35,8 @@ pub fn tests() -> Vec<kit::Trial> {
     let limit = if run::is_long() { LONG_LIMIT } else { SHORT_LIMIT };
     let redis = &[kit::Need::Redis];
     vec![
-        kit::trial(
-            "model::what_was_found_once_on_embedded",
-            &[],
-            what_was_found_once_on_embedded,
-        ),
-        kit::trial(
-            "model::what_was_found_once_on_redis",
-            redis,
-            what_was_found_once_on_redis,
-        ),
+        kit::trial("model::regressions_on_embedded", &[], regressions_on_embedded),
+        kit::trial("model::regressions_on_redis", redis, regressions_on_redis),
         kit::trial_within(limit, "model::embedded_is_as_the_model", &[], embedded_is_as_the_model),
         kit::trial_within(limit, "model::redis_is_as_the_model", redis, redis_is_as_the_model),
     ]
@@ -60,16 +52,16 @@ pub async fn redis_is_as_the_model() {
     run::apart(move || async move { subject::Subject::redis(port, 0).await }, run::many).await;
 }
 
-pub async fn what_was_found_once_on_embedded() {
-    run::apart(|| async { subject::Subject::embedded().await }, known::all).await;
+pub async fn regressions_on_embedded() {
+    run::apart(|| async { subject::Subject::embedded().await }, regressions::all).await;
 }
 
-pub async fn what_was_found_once_on_redis() {
+pub async fn regressions_on_redis() {
     let server = kit::RedisServer::start(&[]);
     let port = server.port;
     run::apart(
         move || async move { subject::Subject::redis(port, 0).await },
-        known::all,
+        regressions::all,
     )
     .await;
 }

@@ -1,22 +1,22 @@
 //! The dashboard over HTTP, with empty and with full stores, in both languages, and in a real browser.
 //!
-//! Each submodule has one subject; `desk` makes the dashboards that they ask.
+//! Each submodule has one subject; `dashboard` starts the dashboards that they query.
 
 mod acts;
 mod browser;
 mod clock;
-mod desk;
+mod content;
+mod dashboard;
 mod flood;
 mod guards;
 mod login;
-mod many;
-mod odd;
+mod many_queues;
+mod odd_tasks;
 mod proxied;
-mod seen;
 
 use crate::kit;
 
-/// The tests of this module and of those below it.
+/// The tests of this module and its submodules.
 pub fn tests() -> Vec<kit::Trial> {
     [
         acts::tests(),
@@ -25,10 +25,10 @@ pub fn tests() -> Vec<kit::Trial> {
         flood::tests(),
         guards::tests(),
         login::tests(),
-        many::tests(),
-        odd::tests(),
+        many_queues::tests(),
+        odd_tasks::tests(),
         proxied::tests(),
-        seen::tests(),
+        content::tests(),
     ]
     .into_iter()
     .flatten()

@@ -1,11 +1,11 @@
-//! What machines ask of a process that serves no dashboard, and the two forms of its figures.
+//! Endpoints of a process without a dashboard, and the two formats of its metrics.
 
 use crate::kit::{self, Http, Site};
 
 pub fn tests() -> Vec<kit::Trial> {
     kit::trials![
-        needs(): a_worker_alone_answers_probes, figures_with_an_address_of_their_own_are_closed_elsewhere,
-            figures_come_in_the_form_that_is_asked_for
+        needs(): a_worker_alone_answers_probes, metrics_with_a_separate_address_are_closed_elsewhere,
+            metrics_come_in_the_requested_format
     ]
 }
 
@@ -31,7 +31,7 @@ async fn a_worker_alone_answers_probes() {
     assert!(runner.stop().await.success());
 }
 
-async fn figures_with_an_address_of_their_own_are_closed_elsewhere() {
+async fn metrics_with_a_separate_address_are_closed_elsewhere() {
     let port = kit::free_port();
     let site = Site::new(&format!(
         "server: {{metrics_addr: '127.0.0.1:{port}'}}\nauth: {{users: [{{name: ann, password: a-long-password, role: viewer}}]}}\n"
@@ -43,7 +43,7 @@ async fn figures_with_an_address_of_their_own_are_closed_elsewhere() {
     assert_eq!(probes.get("/queue").await.status, 404);
 }
 
-async fn figures_come_in_the_form_that_is_asked_for() {
+async fn metrics_come_in_the_requested_format() {
     let site = Site::new("worker: {queues: {default: 1}}\n");
     let runner = site.start().await;
     site.cli(["enqueue", "echo", "--payload", "1"]).await.ok();

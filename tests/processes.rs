@@ -1,5 +1,5 @@
-//! The program among other processes: what its commands leave behind, what signals do to it, what it does without
-//! descriptors, and as the first process of a container.
+//! The program and its processes: leftovers of commands, effects of signals, running out of descriptors, and running as the
+//! first process of a container.
 
 use std::path::Path;
 use std::time::Duration;
@@ -13,13 +13,13 @@ use crate::kit::{self, Runner, Site, eventually, eventually_within};
 pub fn tests() -> Vec<kit::Trial> {
     kit::trials![
         needs(): nothing_outlives_a_killed_runner, a_frozen_runners_command_ends_before_the_second_attempt,
-            what_a_command_leaves_behind_is_ended_and_named, a_command_whose_guard_is_killed_ends_too,
+            leftover_processes_of_a_command_are_ended_and_named, a_command_whose_guard_is_killed_ends_too,
             a_stopped_runner_ends_commands_that_do_not_listen, no_signal_kills_by_surprise_and_one_quiets,
             payload_output_and_end_pass_the_guard, running_out_of_descriptors_uses_up_no_retry, the_first_process_of_a_container_collects_orphans;
     ]
 }
 
-/// How long processes may take to be gone on a busy machine.
+/// How long processes may take to disappear on a busy machine.
 const GONE: Duration = Duration::from_secs(20);
 
 fn function(site: &Site, name: &str, script: &str) {
@@ -33,7 +33,7 @@ fn function(site: &Site, name: &str, script: &str) {
     site.write(&format!("manifests/{name}.yaml"), &manifest);
 }
 
-/// The numbers that processes wrote into files of this directory, once there are so many.
+/// The process ids that processes wrote into files of this directory, once there are `count` of them.
 async fn pids(dir: &Path, count: usize) -> Vec<i32> {
     eventually_within(GONE, "processes have said their numbers", async || {
         let files = std::fs::read_dir(dir).into_iter().flatten().flatten();
@@ -75,7 +75,7 @@ async fn task(site: &Site, id: &str) -> Value {
     site.cli(["task", "show", id, "--json"]).await.json()
 }
 
-/// The task, once it looks like this.
+/// Waits until the task satisfies a condition.
 async fn until(site: &Site, id: &str, what: &str, is: impl Fn(&Value) -> bool) -> Value {
     eventually_within(GONE, what, async || {
         let task = task(site, id).await;
@@ -84,8 +84,8 @@ async fn until(site: &Site, id: &str, what: &str, is: impl Fn(&Value) -> bool) -
     .await
 }
 
-/// A script whose processes say their numbers in `pids/` and stay: one in the group, one in a session of its own, one that
-/// is nobody's child and has forgotten its variables.
+/// A script whose processes write their ids into `pids/` and stay: one in the group, one in a session of its own, one that
+/// is orphaned and has dropped its variables.
 const FAMILY: &str = "mkdir -p @/pids
 here() { echo 'echo $$ > @/pids/'$1'; exec sleep 1000'; }
 sh -c \"$(here group)\" > /dev/null 2>&1 &
@@ -113,7 +113,7 @@ async fn nothing_outlives_a_killed_runner() {
 
 async fn a_frozen_runners_command_ends_before_the_second_attempt() {
     let site = Site::new("worker: {lease: 3s}\n");
-    // Whoever begins while another one is still there says so.
+    // A run that starts while another one is still there reports it.
     function(
         &site,
         "long",
@@ -156,9 +156,9 @@ async fn a_frozen_runners_command_ends_before_the_second_attempt() {
     assert!(first.stop().await.success() && second.stop().await.success());
 }
 
-async fn what_a_command_leaves_behind_is_ended_and_named() {
+async fn leftover_processes_of_a_command_are_ended_and_named() {
     let site = Site::new("");
-    // It ends once the others have said their numbers.
+    // It ends once the others have written their ids.
     let script = format!("{FAMILY}while [ $(ls @/pids | wc -l) -lt 3 ]; do sleep 0.05; done\necho done\n");
     function(&site, "family", &script);
     let runner = site.start().await;
@@ -181,7 +181,7 @@ async fn a_command_whose_guard_is_killed_ends_too() {
         "family",
         &format!("{FAMILY}while [ $(ls @/pids | wc -l) -lt 3 ]; do sleep 0.05; done\nkill -9 $PPID\nsleep 1000\n"),
     );
-    // The one that has forgotten its variables and left its group is beyond reach once the guard is gone.
+    // The one without its variables and outside its group cannot be found once the guard is gone.
     let runner = site.start().await;
     enqueue(&site, "family").await;
     let task = until(&site, "family", "the attempt has failed", |t| t["state"] == "retry").await;
@@ -206,7 +206,7 @@ async fn payload_output_and_end_pass_the_guard() {
     function(&site, "deaf", "exec <&-; sleep 0.1; exit 3\n");
     function(&site, "killed", "kill -9 $$\n");
     let runner = site.start().await;
-    // More than a pipe takes, so that it is fed while the command runs.
+    // More than fits into a pipe, so that it is fed while the command runs.
     let payload = format!("\"{}\"", "x".repeat(300_000));
     site.write("payload", &payload);
     let enqueue = format!(
@@ -298,7 +298,7 @@ async fn no_signal_kills_by_surprise_and_one_quiets() {
     })
     .await;
     enqueue(&site, "quick").await;
-    // Another task after it, which a worker that takes tasks would have taken by the time that the first is looked at.
+    // A later task, which a worker that still claims would have claimed by the time the first one is checked.
     site.cli(["enqueue", "fn:quick", "--id", "later"]).await.ok();
     assert_eq!(task(&site, "quick").await["state"], "pending");
 

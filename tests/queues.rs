@@ -1,4 +1,4 @@
-//! Queues that a worker serves by a pattern: those that come later, and very many; and that lists of very many stay short.
+//! Queues served by a pattern: later ones and very many; and that lists of very many queues stay short.
 
 use runner_core::task::Task;
 use runner_queue::redis::{RedisBroker, RedisSettings};
@@ -10,11 +10,11 @@ use crate::kit::{self, RedisServer, Site};
 pub fn tests() -> Vec<kit::Trial> {
     kit::trials![
         needs(): a_pattern_serves_queues_that_come_later;
-        needs(Redis): very_many_queues_are_served_over_redis, lists_ask_only_about_the_queues_that_they_show
+        needs(Redis): very_many_queues_are_served_over_redis, lists_query_only_the_queues_that_they_show
     ]
 }
 
-/// State of the task of this id, in whatever queue.
+/// State of the task with this id, in any queue.
 async fn state(site: &Site, queue: &str, id: &str) -> Result<(), String> {
     let shown = site.cli(["task", "show", id, "--queue", queue, "--json"]).await;
     let task: Value = serde_json::from_str(&shown.stdout).map_err(|_| shown.stderr)?;
@@ -43,17 +43,17 @@ async fn enqueue(site: &Site, queue: &str, id: &str) -> kit::Finished {
 async fn a_pattern_serves_queues_that_come_later() {
     let site = Site::new("worker: {queues: {\"tenant-*\": 2, default: 1}}\n");
     let runner = site.start().await;
-    let told = enqueue(&site, "tenant-7", "a").await;
-    assert!(!told.stderr.contains("W211"), "{}", told.stderr);
+    let warned = enqueue(&site, "tenant-7", "a").await;
+    assert!(!warned.stderr.contains("W211"), "{}", warned.stderr);
     kit::eventually("the task of a new queue ran", async || {
         state(&site, "tenant-7", "a").await
     })
     .await;
-    let told = enqueue(&site, "other", "b").await;
+    let warned = enqueue(&site, "other", "b").await;
     assert!(
-        told.stderr.contains("W211 No live server serves the queue other"),
+        warned.stderr.contains("W211 No live server serves the queue other"),
         "{}",
-        told.stderr
+        warned.stderr
     );
     let servers = site.cli(["ls", "servers", "--json"]).await.json();
     assert_eq!(servers[0]["info"]["queues"]["tenant-*"], 2, "{servers}");
@@ -65,7 +65,7 @@ async fn a_pattern_serves_queues_that_come_later() {
     assert!(page.contains("tenant-*"), "{page}");
 }
 
-/// More than are asked in one call.
+/// More than are queried in one call.
 const MANY: usize = 300;
 
 async fn very_many_queues_are_served_over_redis() {
@@ -98,15 +98,15 @@ async fn very_many_queues_are_served_over_redis() {
     .await;
 }
 
-/// Queues in the store, and at most how many scripts a list may call.
+/// Queues in the store, and the maximum number of scripts that a list may call.
 const VERY_MANY: usize = 2_000;
 const CALLS: u64 = 700;
 
 /// Bytes of a list.
 const LONGEST: usize = 200_000;
 
-async fn lists_ask_only_about_the_queues_that_they_show() {
-    // A server of its own, which counts calls.
+async fn lists_query_only_the_queues_that_they_show() {
+    // A separate server, whose calls are counted.
     let server = RedisServer::start(&[]);
     let db = server.fresh_db();
     let site = Site::new(&format!("{}roles: [web]\n", db.yaml()));
@@ -153,8 +153,8 @@ async fn lists_ask_only_about_the_queues_that_they_show() {
             list.stdout.len()
         );
         assert!(list.stdout.contains("tenant-0299") && !list.stdout.contains("tenant-0300"));
-        let told = "page 1 of 7, 300 of 2000 queues; --page 2 has the next";
-        assert!(list.stderr.contains(told), "{}", list.stderr);
+        let warned = "page 1 of 7, 300 of 2000 queues; --page 2 has the next";
+        assert!(list.stderr.contains(warned), "{}", list.stderr);
     }
     let some = ["ls", "queues", "--match", "*-19*", "--size", "40", "--page", "3"];
     let some = site.cli(some).await.ok();

@@ -1,5 +1,5 @@
-//! Ready means that a task would be accepted now. A store that takes no writes is told of once, wherever people and machines
-//! look, and all is well again without anybody's help.
+//! Ready means that a task would be accepted now. A store that refuses writes is reported once, everywhere that people and
+//! machines look, and recovers without help.
 
 use std::fs;
 use std::io::{Seek as _, SeekFrom, Write as _};
@@ -9,25 +9,25 @@ use std::time::Duration;
 use crate::cli::{fails, json, prints};
 use crate::kit::{self, RedisServer, Runner, Site, eventually_within};
 
-/// For what is looked at every two seconds, on a machine that has other things to do.
+/// For things that are checked every two seconds, on a busy machine.
 const SEEN: Duration = Duration::from_secs(40);
 
-/// The one line of the log about a store that takes no writes.
+/// The log line about a store that refuses writes.
 const LOST: &str = "the broker cannot be used; running tasks go on";
 
-/// How the manifest of a schedule that writes each second looks.
+/// The manifest of a schedule that writes each second.
 const BEAT: &str = "name: beat\nschedule: \"@every 1s\"\nhandler: echo\n";
 
 pub fn tests() -> Vec<kit::Trial> {
     kit::trials![
         needs(): nothing_is_accepted_beside_a_file_that_was_removed, a_damaged_file_is_a_problem_on_the_first_page,
-            a_file_that_is_no_database_is_refused_with_a_way_out, a_backup_holds_what_runs_and_can_be_started_on;
-        needs(Redis): a_server_that_takes_no_writes_is_told_of_once, beside_redis_the_file_of_the_table_need_not_exist,
+            a_file_that_is_not_a_database_is_refused_with_a_hint, a_backup_of_a_running_store_can_be_started;
+        needs(Redis): a_read_only_server_is_reported_once, beside_redis_the_file_of_the_table_need_not_exist,
             a_replica_that_has_key_and_users_writes_to_no_directory;
     ]
 }
 
-/// Waits until `/readyz` names this code, and looks at everything else that tells of it.
+/// Waits until `/readyz` names this code, and checks every other place that reports it.
 async fn unready(runner: &Runner, code: &str) {
     eventually_within(SEEN, code, || async {
         let reply = runner.http.try_get("/readyz").await?;
@@ -37,16 +37,16 @@ async fn unready(runner: &Runner, code: &str) {
     .await;
 }
 
-/// The first page, in a language.
+/// The overview, in a language.
 async fn first_page(runner: &Runner, language: &str) -> String {
     let request = runner.http.request(reqwest::Method::GET, "/queue");
     let reply = runner.http.send(request.header("accept-language", language)).await;
     reply.unwrap().body
 }
 
-/// Waits until a page tells of the trouble, in both languages.
+/// Waits until a page reports the fault, in both languages.
 async fn on_the_first_page(runner: &Runner, code: &str, english: &str, chinese: &str) {
-    // Each look asks anew: one may get the page of a broker that is away, the next what was read a moment before.
+    // Each attempt requests the page again: one may get the page of an unreachable broker, the next a cached one.
     for (language, words) in [("en", english), ("zh", chinese)] {
         eventually_within(SEEN, "a problem on the first page", || async {
             let page = first_page(runner, language).await;
@@ -112,7 +112,7 @@ async fn nothing_is_accepted_beside_a_file_that_was_removed() {
     runner.stop().await;
     assert!(
         !prints(&site, &["enqueue", "nosuch"]).await.is_empty(),
-        "nobody has it open any more"
+        "no process has it open any more"
     );
 }
 
@@ -129,7 +129,7 @@ async fn a_damaged_file_is_a_problem_on_the_first_page() {
     }
     assert!(runner.stop().await.success());
     let path = site.dir.join("data/runner.db");
-    // The last pages are those of the tasks: without those of its schema the file cannot be opened.
+    // The last pages contain tasks: without the pages of its schema the file cannot be opened.
     let pages = fs::metadata(&path).unwrap().len() / 4096;
     let mut file = fs::OpenOptions::new().write(true).open(&path).unwrap();
     for page in [pages - 12, pages - 10, pages - 5] {
@@ -145,7 +145,7 @@ async fn a_damaged_file_is_a_problem_on_the_first_page() {
     runner.kill9();
 }
 
-async fn a_file_that_is_no_database_is_refused_with_a_way_out() {
+async fn a_file_that_is_not_a_database_is_refused_with_a_hint() {
     let site = Site::new("");
     fs::create_dir(site.dir.join("data")).unwrap();
     fs::write(site.dir.join("data/runner.db"), [0x5a; 9_000]).unwrap();
@@ -157,7 +157,7 @@ async fn a_file_that_is_no_database_is_refused_with_a_way_out() {
     }
 }
 
-async fn a_backup_holds_what_runs_and_can_be_started_on() {
+async fn a_backup_of_a_running_store_can_be_started() {
     let site = Site::new("");
     site.write("manifests/beat.yaml", BEAT);
     let runner = site.start().await;
@@ -182,7 +182,7 @@ async fn a_backup_holds_what_runs_and_can_be_started_on() {
     assert!(schedules.as_array().is_some(), "{schedules}");
 }
 
-async fn a_server_that_takes_no_writes_is_told_of_once() {
+async fn a_read_only_server_is_reported_once() {
     let server = RedisServer::start(&["--maxmemory-policy", "noeviction"]);
     let db = server.fresh_db();
     let site = Site::new(&format!("{}roles: [web]\n", db.yaml()));
@@ -202,7 +202,7 @@ async fn a_server_that_takes_no_writes_is_told_of_once() {
 
     ask(&["REPLICAOF", "127.0.0.1", "1"]).await;
     unready(&runner, "broker_unavailable").await;
-    eventually_within(SEEN, "the cause is told", || async {
+    eventually_within(SEEN, "the cause is reported", || async {
         let log = runner.log();
         (log.matches(LOST).count() == 2 && log.contains("READONLY"))
             .then_some(())
@@ -214,7 +214,7 @@ async fn a_server_that_takes_no_writes_is_told_of_once() {
     let metrics = runner.http.get("/metrics").await.body;
     assert!(metrics.contains("\nrunner_broker_up 1\n"), "{metrics}");
     assert!(runner.stop().await.success());
-    // Looking left nothing behind.
+    // Probing left nothing behind.
     let left: Vec<String> = redis::cmd("KEYS")
         .arg("*probe*")
         .query_async(&mut db.connect().await)
@@ -226,7 +226,7 @@ async fn a_server_that_takes_no_writes_is_told_of_once() {
 async fn beside_redis_the_file_of_the_table_need_not_exist() {
     let db = kit::redis().fresh_db();
     let mut site = Site::new(&db.yaml());
-    // The key of sessions would be kept in that directory otherwise.
+    // Otherwise the key of sessions would be stored in that directory.
     site.env
         .push(("RUNNER_SERVER_KEY".to_owned(), "0123456789abcdef".repeat(4)));
     let runner = site.start().await;
@@ -264,7 +264,7 @@ async fn a_replica_that_has_key_and_users_writes_to_no_directory() {
     ] {
         site.env.push((name.to_owned(), value.to_owned()));
     }
-    // Modes bind root too, once it has no capability left.
+    // Without capabilities, modes apply to root too.
     let bound = match nix::unistd::geteuid().is_root() {
         true => "cd fixed && exec setpriv --bounding-set -all --inh-caps -all \"$@\"",
         false => "cd fixed && exec \"$@\"",

@@ -1,7 +1,7 @@
-//! What README and `docs/` show works as it is printed: manifests are valid, commands run, the row becomes a schedule.
+//! README and `docs/` work as printed: manifests are valid, commands run, the row becomes a schedule.
 //!
-//! Blocks of code are found by the mark above them, `<!-- run: NAME -->`; `tidy::pages` sees to it that each has one.
-//! The first run and the test command are run by `.ci/run`, the lines for nginx by `pages::proxied`.
+//! Code blocks are found by the mark above them, `<!-- run: NAME -->`; `tidy::pages` ensures that each has one. `.ci/run`
+//! runs the first run and the test command, `pages::proxied` the lines for nginx.
 
 use std::path::Path;
 
@@ -11,12 +11,12 @@ use kit::pages::{block, blocks};
 pub fn tests() -> Vec<kit::Trial> {
     kit::trials![
         needs(): its_manifests_are_valid, its_settings_are_valid, its_row_becomes_a_schedule,
-            its_checks_print_what_it_says, its_commands_run, its_groups_are_filled, its_backup_is_made;
+            its_checks_print_the_documented_output, its_commands_run, its_groups_are_filled, its_backup_is_made;
         needs(Cluster): its_cluster_is_reached
     ]
 }
 
-/// Runs shell lines with the program in the path; what they printed.
+/// Runs shell lines with the program in the path; returns their output.
 async fn shell(site: &kit::Site, script: &str) -> String {
     let binary = Path::new(env!("CARGO_BIN_EXE_runner"));
     let path = format!(
@@ -65,7 +65,7 @@ async fn its_manifests_are_valid() {
     assert!(names.iter().any(|n| n.contains("nightly-backup")), "{names:?}");
 }
 
-/// What they name on the machine of a reader lies in a directory here.
+/// Paths of a reader's machine are below a directory here.
 async fn its_settings_are_valid() {
     let all = blocks("settings");
     assert!(all.len() >= 2);
@@ -87,7 +87,7 @@ async fn its_settings_are_valid() {
     }
 }
 
-/// The second row has the options of a payload that the page of the table shows.
+/// The second row has the options that the page of the table documents.
 async fn its_row_becomes_a_schedule() {
     let site = kit::Site::new("server: {timezone: Asia/Shanghai}\n");
     site.cli(["migrate"]).await.ok();
@@ -111,7 +111,7 @@ async fn its_row_becomes_a_schedule() {
     assert!(next[0].contains("T01:00:00-0"), "not in the zone of New York: {listed}");
 }
 
-async fn its_checks_print_what_it_says() {
+async fn its_checks_print_the_documented_output() {
     let site = kit::Site::new("");
     site.cli(["init"]).await;
     let printed = shell(&site, &block("check")).await;
@@ -130,7 +130,7 @@ async fn its_commands_run() {
     }
 }
 
-/// What becomes of them is the affair of `story_groups`.
+/// Not here: what becomes of them (`story_groups`).
 async fn its_groups_are_filled() {
     let site = kit::Site::new("");
     let printed = shell(&site, &block("groups")).await;

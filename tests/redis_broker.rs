@@ -1,6 +1,6 @@
-//! What the Redis broker does where Redis itself misbehaves, another program has been at work, or many call at once.
+//! The Redis broker when Redis misbehaves, another program interferes, or many callers call at once.
 //!
-//! What every broker must do is the contract's affair, what lies in Redis that of `golden`.
+//! Not here: what every broker must do (the contract), and the stored data (`golden`).
 
 mod damage;
 mod go;

@@ -1,6 +1,6 @@
-//! What the Redis broker does in a cluster beyond the contract: commits cut short, slots that move, signals.
+//! The Redis broker in a cluster, beyond the contract: interrupted commits, migrating slots, signals.
 //!
-//! Nodes that die are in `story_cluster`.
+//! Not here: nodes that die (`story_cluster`).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,10 +23,10 @@ use crate::kit::{self, Cluster};
 /// The tests of this module.
 pub fn tests() -> Vec<kit::Trial> {
     kit::trials![
-        needs(Cluster): a_commit_cut_short_is_ended_as_it_was_meant, a_change_ends_what_was_cut_short,
+        needs(Cluster): an_interrupted_commit_is_completed_as_intended, a_change_completes_an_interrupted_commit,
             a_fire_is_not_repeated_though_its_task_is_long_gone, a_decider_that_slept_too_long_fires_nothing,
             forgotten_scripts_are_loaded_again, slots_that_move_are_followed,
-            a_task_that_moved_ahead_of_its_queue_is_no_damage,
+            a_task_that_migrates_before_its_queue_is_not_damage,
             pushes_and_cancellations_arrive_from_every_node, a_node_that_is_away_silences_no_worker;
     ]
 }
@@ -39,7 +39,7 @@ pub async fn open(cluster: &Cluster) -> RedisBroker {
     RedisBroker::connect(settings).await.unwrap()
 }
 
-/// Two brokers as of two instances, by one clock.
+/// Two brokers as in two instances, with one clock.
 async fn two(cluster: &Cluster) -> (RedisBroker, RedisBroker, Arc<ManualClock>) {
     let clock = Arc::new(ManualClock::at(Timestamp::from_second(START).unwrap()));
     let (one, other) = (open(cluster).await, open(cluster).await);
@@ -95,7 +95,7 @@ async fn decided(broker: &RedisBroker) -> Vec<(DecisionKind, String, Timestamp)>
     all.into_iter().map(|d| (d.kind, d.instance, d.nominal)).collect()
 }
 
-/// Claims and ends whatever there is; the ids.
+/// Claims and settles everything; returns the ids.
 async fn work_off(broker: &RedisBroker, queue: &QueueName) -> Vec<String> {
     let claims = broker.claim(std::slice::from_ref(queue), 10, LEASE).await.unwrap();
     let names = claims.iter().map(|claim| claim.task().id.to_string()).collect();
@@ -109,7 +109,7 @@ async fn work_off(broker: &RedisBroker, queue: &QueueName) -> Vec<String> {
     names
 }
 
-async fn a_commit_cut_short_is_ended_as_it_was_meant() {
+async fn an_interrupted_commit_is_completed_as_intended() {
     for cut in [Cut::Intended, Cut::Fired] {
         let turn = kit::cluster().await;
         let (dying, next, clock) = two(&turn).await;
@@ -125,7 +125,7 @@ async fn a_commit_cut_short_is_ended_as_it_was_meant() {
         assert_eq!((standing.cursor, standing.last), (from, None), "{cut:?}");
         assert_eq!(decided(&next).await, [], "{cut:?}");
 
-        // Whoever comes next comes late, and would decide otherwise.
+        // The next instance comes late, and would decide otherwise.
         clock.advance(MINUTE);
         let mut other = commit("reports", from, clock.now(), "next");
         other.missed = Some(MissedRange {
@@ -135,12 +135,12 @@ async fn a_commit_cut_short_is_ended_as_it_was_meant() {
             more: false,
             bound: None,
         });
-        let Committed::Completed(cursor, told) = send(&next, &other).await else {
+        let Committed::Completed(cursor, reported) = send(&next, &other).await else {
             panic!("{cut:?}: what was left unfinished is not reported");
         };
         assert_eq!(cursor, first, "{cut:?}");
-        let told: Vec<_> = told.into_iter().map(|d| (d.kind, d.instance, d.nominal)).collect();
-        assert_eq!(told, [(DecisionKind::Fired, "dying".to_owned(), first)], "{cut:?}");
+        let reported: Vec<_> = reported.into_iter().map(|d| (d.kind, d.instance, d.nominal)).collect();
+        assert_eq!(reported, [(DecisionKind::Fired, "dying".to_owned(), first)], "{cut:?}");
         let fired = (DecisionKind::Fired, "dying".to_owned(), first);
         assert_eq!(decided(&next).await, std::slice::from_ref(&fired), "{cut:?}");
         let standing = next.standings(&[id()]).await.unwrap().remove(0).unwrap();
@@ -148,7 +148,7 @@ async fn a_commit_cut_short_is_ended_as_it_was_meant() {
         assert_eq!((standing.cursor, standing.last), (first, Some((first, name))));
         assert_eq!(work_off(&next, &queue).await.len(), 1, "{cut:?}");
 
-        // The dead one was only slow: its commit is nobody's any more.
+        // The dead one was only slow: its commit no longer applies.
         let late = send(&dying, &commit("reports", from, first, "dying")).await;
         assert_eq!(late, Committed::Moved(first));
         let on = commit("reports", first, clock.now(), "next");
@@ -158,7 +158,7 @@ async fn a_commit_cut_short_is_ended_as_it_was_meant() {
     }
 }
 
-async fn a_change_ends_what_was_cut_short() {
+async fn a_change_completes_an_interrupted_commit() {
     let turn = kit::cluster().await;
     let (dying, next, clock) = two(&turn).await;
     let from = register(&dying, "1").await;
@@ -169,7 +169,7 @@ async fn a_change_ends_what_was_cut_short() {
         .await
         .unwrap();
     clock.advance(MINUTE);
-    // The cursor moves to now; what was fired before is on record all the same.
+    // The cursor moves to now; the earlier fire is recorded anyway.
     assert_eq!(register(&next, "2").await, clock.now());
     assert_eq!(decided(&next).await, [(DecisionKind::Fired, "dying".to_owned(), first)]);
     is_sound(&next).await;
@@ -209,7 +209,7 @@ async fn a_decider_that_slept_too_long_fires_nothing() {
         "{completed:?}"
     );
     assert_eq!(work_off(&next, &queue).await.len(), 1);
-    // By now it may be forgotten that this one was fired.
+    // By now the fire may be forgotten.
     clock.advance(100 * MINUTE);
     let mark = format!("runner:{{reports}}:fire:{}@{}", id(), first.as_second());
     let node = &turn.nodes[turn.owner("reports").await];
@@ -259,7 +259,7 @@ async fn slots_that_move_are_followed() {
         .await;
     from.ask::<()>(&["CLUSTER", "SETSLOT", &slot, "MIGRATING", &to_id])
         .await;
-    // A script that needs what is not here might find it there: it is refused, and may be called again.
+    // A script that needs a missing key might find it there: it is refused, and may be called again.
     let early = broker
         .enqueue(&[Task::new("x").queue(queue.clone())])
         .await
@@ -270,7 +270,7 @@ async fn slots_that_move_are_followed() {
     let mut words = vec!["MIGRATE", "127.0.0.1", &port, "", "0", "5000", "KEYS"];
     words.extend(keys.iter().map(String::as_str));
     from.ask::<String>(&words).await;
-    // The keys are there, the slot is not yet: other keys of the queue might still be here, so no script is sent on.
+    // The keys are there, the slot is not yet: other keys of the queue might still be here, so no script is redirected.
     let between = broker
         .enqueue(&[Task::new("x").queue(queue.clone())])
         .await
@@ -288,7 +288,7 @@ async fn slots_that_move_are_followed() {
     is_sound(&broker).await;
 }
 
-async fn a_task_that_moved_ahead_of_its_queue_is_no_damage() {
+async fn a_task_that_migrates_before_its_queue_is_not_damage() {
     let cluster = Cluster::start(0).await;
     let broker = open(&cluster).await;
     let name = cluster.queues(1).await[0][0].clone();
@@ -303,7 +303,7 @@ async fn a_task_that_moved_ahead_of_its_queue_is_no_damage() {
         .unwrap()
         .remove(0);
     let (from, to) = (&cluster.nodes[0], &cluster.nodes[1]);
-    // A queue that has a bit of everything, so that nothing but the task itself is missing where it is looked for.
+    // A queue with some of everything, so that only the task itself is missing where it is searched.
     let sets = ["retry", "scheduled", "archived", "completed"].map(|set| format!("asynq:{{{name}}}:{set}"));
     for set in &sets {
         from.ask::<i64>(&["ZADD", set, "99999999999", "x"]).await;
@@ -322,7 +322,7 @@ async fn a_task_that_moved_ahead_of_its_queue_is_no_damage() {
         from.ask::<String>(&words).await;
     };
     migrate(std::slice::from_ref(&moved)).await;
-    // The list is here and names it, its key is not: nobody can tell whether it is damaged.
+    // The list is here and names it, its key is elsewhere: damage cannot be told from migration.
     let error = broker.repair(std::slice::from_ref(&queue), 1000).await.unwrap_err();
     assert!(error.is_transient(), "{error:?}");
     let pending = format!("asynq:{{{name}}}:pending");
@@ -357,7 +357,7 @@ async fn pushes_and_cancellations_arrive_from_every_node() {
         let (broker, all) = (Arc::clone(&waiting), queues.clone());
         let woken = tokio::spawn(async move { broker.wait_for_work(&all, Duration::from_secs(20)).await });
         let node = &turn.nodes[turn.owner(queue.as_str()).await];
-        kit::eventually("somebody waits at the node", async || {
+        kit::eventually("a client waits at the node", async || {
             let clients: String = node.ask(&["CLIENT", "LIST"]).await;
             if clients.contains("cmd=blmove") {
                 Ok(())
@@ -373,18 +373,18 @@ async fn pushes_and_cancellations_arrive_from_every_node() {
         println!("redis_cluster: woken after {:?}", pushed.elapsed());
         assert_eq!(work_off(&pushing, queue).await.len(), 1);
     }
-    let mut heard = waiting.cancellations().await.unwrap();
+    let mut received = waiting.cancellations().await.unwrap();
     for (nth, node) in turn.nodes.iter().enumerate() {
         node.ask::<i64>(&["PUBLISH", "asynq:cancel", &format!("t{nth}")]).await;
-        let id = timeout(Duration::from_secs(5), heard.recv())
+        let id = timeout(Duration::from_secs(5), received.recv())
             .await
-            .expect("it is heard");
+            .expect("it is received");
         assert_eq!(id.unwrap().id.as_str(), format!("t{nth}"));
     }
     waiting.cancel(&TaskId::new("ours").unwrap()).await.unwrap();
-    let id = timeout(Duration::from_secs(5), heard.recv())
+    let id = timeout(Duration::from_secs(5), received.recv())
         .await
-        .expect("it is heard");
+        .expect("it is received");
     assert_eq!(id.unwrap().id.as_str(), "ours");
 }
 
@@ -406,7 +406,7 @@ fn worker(id: &str) -> ServerInfo {
 async fn a_node_that_is_away_silences_no_worker() {
     let cluster = Cluster::start(0).await;
     let broker = open(&cluster).await;
-    // The node that has the list of all queues dies, and with it a worker's description; that of another is elsewhere.
+    // The node with the list of all queues dies, and with it a worker's description; that of another is elsewhere.
     let (dead, lists) = (
         cluster.owner("asynq:queues").await,
         cluster.owner("asynq:servers").await,
@@ -435,7 +435,7 @@ async fn a_node_that_is_away_silences_no_worker() {
     broker.heartbeat(&worker(&there), &[], MINUTE).await.unwrap();
     let listed = broker.servers().await.unwrap();
     assert_eq!(listed.iter().map(|view| &view.info.id).collect::<Vec<_>>(), [&there]);
-    // One lease is known; of the other queue nobody can tell.
+    // One lease is known; that of the other queue is unknown.
     assert_eq!(claims.len(), 1);
     assert!(broker.next_lease_end(&queues).await.unwrap().is_some());
     let error = broker.next_lease_end(&queues[dead..=dead]).await.unwrap_err();

@@ -1,5 +1,5 @@
-//! Entries that Go schedulers write into a shared Redis: listed by the program, never fired, never changed. And the
-//! entries that the program itself shows them.
+//! Entries that Go schedulers write into a shared Redis: listed by the program, never fired, never changed. And the entries
+//! that the program publishes for them.
 
 use redis::aio::MultiplexedConnection;
 
@@ -7,7 +7,7 @@ use crate::kit::{self, RedisDb, Site, eventually};
 
 /// The tests of this module.
 pub fn tests() -> Vec<kit::Trial> {
-    kit::trials![needs(Redis): entries_of_a_go_scheduler_are_listed, what_others_are_shown_ends_with_the_program;]
+    kit::trials![needs(Redis): entries_of_a_go_scheduler_are_listed, published_entries_end_with_the_program;]
 }
 
 const ENTRY: &str = "5d2a1c9e-7a64-4a36-9f0e-0c4f5b8a9d11";
@@ -134,7 +134,7 @@ async fn entries_of_a_go_scheduler_are_listed() {
     assert_eq!(runner.http.get("/queue/schedules/unknown-entry").await.status, 404);
 }
 
-async fn what_others_are_shown_ends_with_the_program() {
+async fn published_entries_end_with_the_program() {
     let db = kit::redis().fresh_db();
     let mut link = db.connect().await;
     let runner = site(&db).start().await;

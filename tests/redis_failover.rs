@@ -1,4 +1,4 @@
-//! The primary dies: sentinels promote another, and producer and worker go on there.
+//! The primary dies: sentinels promote another, and producer and worker continue there.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -22,14 +22,14 @@ pub fn tests() -> Vec<kit::Trial> {
     kit::trials![
         needs(Redis): a_dead_primary_is_followed_by_another,
             a_frozen_primary_is_left_and_not_believed_when_it_wakes, confirmed_tasks_survive_the_primary,
-            an_enqueue_that_no_replica_confirms_fails_loudly, what_no_replica_confirms_is_sent_to_the_last_task,
-            sentinels_and_their_logins_are_told_apart;
+            an_enqueue_that_no_replica_confirms_fails_loudly, unconfirmed_batches_are_sent_to_the_last_task,
+            sentinels_and_their_logins_are_distinguished;
     ]
 }
 
 /// Between two tasks: 300 a second.
 const PACE: Duration = Duration::from_micros(3_333);
-/// What must have been acknowledged before the primary dies, and after another took over.
+/// How many must have been acknowledged before the primary dies, and after another took over.
 const ENOUGH: usize = 500;
 const LEASE: Duration = Duration::from_secs(2);
 /// From the death of the primary to the next acknowledged task.
@@ -46,7 +46,7 @@ fn settings(set: &SentinelSet) -> RedisSettings {
     settings
 }
 
-/// Acknowledged ids, and when the last one was.
+/// Acknowledged ids, and the time of the last one.
 #[derive(Default)]
 struct Accepted {
     ids: HashSet<String>,
@@ -77,16 +77,16 @@ async fn produce(broker: Arc<RedisBroker>, accepted: Shared<Accepted>, stop: Arc
     }
 }
 
-/// Claims and settles; counts how often each id was begun.
+/// Claims and settles; counts how often each id was started.
 async fn work(broker: Arc<RedisBroker>, begun: Shared<HashMap<String, u32>>, stop: Arc<AtomicBool>) {
     let queues = [QueueName::default()];
     let mut unsettled: Vec<Settlement> = Vec::new();
     while !stop.load(Ordering::Relaxed) {
-        // Verdicts are kept and given again until they are heard, as a worker does.
+        // Verdicts are stored and repeated until they are acknowledged, as a worker does.
         if !unsettled.is_empty() && broker.settle(&unsettled).await.is_ok() {
             unsettled.clear();
         }
-        // A server that is down answers with an error at once; looking again is bounded by the wait.
+        // A dead server answers with an error at once; the wait bounds the polling.
         let _ = broker.recover(&queues, Duration::ZERO, 100, u32::MAX).await;
         let _ = broker.forward(&queues, 100).await;
         let claims: Vec<Claim> = broker.claim(&queues, 50, LEASE).await.unwrap_or_default();
@@ -114,12 +114,12 @@ struct Figures {
     refused: u64,
 }
 
-/// What befalls the primary.
+/// The fate of the primary.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Blow {
     /// It is gone.
     Kill,
-    /// It hangs with its connections open, and comes back as if nothing had been.
+    /// It hangs with its connections open, and continues later.
     Freeze,
 }
 
@@ -147,7 +147,7 @@ async fn strike(set: &SentinelSet, settings: RedisSettings, blow: Blow) -> Figur
         Blow::Freeze => set.servers[0].child().signal(Signal::SIGSTOP),
     }
     let killed = Instant::now();
-    // What was sent before the death may still be counted; the first refusal divides before from after.
+    // Calls sent before the death may still count; the first refusal separates before from after.
     kit::eventually("the death is felt", || async {
         let refused = accepted.lock().unwrap().refused;
         if refused > 0 { Ok(()) } else { Err("no call failed yet") }
@@ -156,7 +156,7 @@ async fn strike(set: &SentinelSet, settings: RedisSettings, blow: Blow) -> Figur
     reaches(count() + 1).await;
     let failover = killed.elapsed();
     if blow == Blow::Freeze {
-        // It wakes up believing that it is still the one.
+        // It wakes up as a supposed primary.
         set.servers[0].child().signal(Signal::SIGCONT);
     }
     reaches(count() + ENOUGH).await;
@@ -167,8 +167,8 @@ async fn strike(set: &SentinelSet, settings: RedisSettings, blow: Blow) -> Figur
         let begun: &HashMap<String, u32> = &begun;
         accepted.ids.iter().filter(|id| !begun.contains_key(*id)).count()
     };
-    // Whatever is there is worked off within two leases, once the worker has found the new primary: one that woke up takes
-    // its calls until the sentinels have told it what it is. What is missing then was lost with the primary.
+    // Everything is drained within two leases, once the worker has found the new primary: a primary that woke up accepts calls
+    // until the sentinels reconfigure it. What is missing then was lost with the primary.
     let patience = Instant::now() + LEASE * 2 + Duration::from_secs(40);
     while missing() > 0 && Instant::now() < patience {
         tokio::time::sleep(Duration::from_millis(50)).await;
@@ -211,7 +211,7 @@ async fn a_dead_primary_is_followed_by_another() {
     let figures = strike(&set, settings(&set), Blow::Kill).await;
     report("nowait", &figures);
     assert!(figures.failover < FAILOVER, "{:?}", figures.failover);
-    // What was acknowledged within the moment that replication lags behind, at 300 a second.
+    // Tasks acknowledged within the replication lag, at 300 a second.
     assert!(figures.lost <= 30, "{} of {} lost", figures.lost, figures.acked);
 }
 
@@ -235,21 +235,21 @@ async fn confirmed_tasks_survive_the_primary() {
 
 async fn an_enqueue_that_no_replica_confirms_fails_loudly() {
     let server = RedisServer::start(&[]);
-    let mut alone = RedisSettings::at(format!("127.0.0.1:{}", server.port));
-    alone.replicas = 1;
-    let broker = RedisBroker::connect(alone).await.unwrap();
+    let mut unreplicated = RedisSettings::at(format!("127.0.0.1:{}", server.port));
+    unreplicated.replicas = 1;
+    let broker = RedisBroker::connect(unreplicated).await.unwrap();
     let error = broker.enqueue(&[Task::new("x")]).await.unwrap_err();
     assert_eq!(error.code(), "broker_not_replicated", "{error:?}");
     assert!(error.to_string().contains("0 of 1"), "{error}");
-    // Work goes on all the same: only what is new needs a second place.
+    // Work continues: only new tasks need a second copy.
     assert_eq!(broker.claim(&[QueueName::default()], 1, LEASE).await.unwrap().len(), 1);
 }
 
-async fn what_no_replica_confirms_is_sent_to_the_last_task() {
+async fn unconfirmed_batches_are_sent_to_the_last_task() {
     let server = RedisServer::start(&[]);
-    let mut alone = RedisSettings::at(format!("127.0.0.1:{}", server.port));
-    alone.replicas = 1;
-    let broker = RedisBroker::connect(alone).await.unwrap();
+    let mut unreplicated = RedisSettings::at(format!("127.0.0.1:{}", server.port));
+    unreplicated.replicas = 1;
+    let broker = RedisBroker::connect(unreplicated).await.unwrap();
     // More than travel together.
     let tasks: Vec<Task> = (0..5000)
         .map(|n| Task::new("x").id(TaskId::new(format!("t{n}")).unwrap()))
@@ -258,12 +258,12 @@ async fn what_no_replica_confirms_is_sent_to_the_last_task() {
     assert_eq!(error.code(), "broker_not_replicated", "{error:?}");
     let pending = broker.queues().await.unwrap()[0].counts[&TaskState::Pending];
     assert_eq!(pending, 5000);
-    // Nothing of what is refused is to be confirmed, so the refusal is told.
+    // No part of a refused batch needs confirmation, so the refusal is returned.
     let again = broker.enqueue(&tasks[..1]).await.unwrap();
     assert!(matches!(again[..], [Err(Refusal::IdTaken)]), "{again:?}");
 }
 
-async fn sentinels_and_their_logins_are_told_apart() {
+async fn sentinels_and_their_logins_are_distinguished() {
     let set = SentinelSet::start().await;
     let refused = |settings: RedisSettings| async move {
         let error = RedisBroker::connect(settings).await.unwrap_err();
@@ -290,14 +290,14 @@ async fn sentinels_and_their_logins_are_told_apart() {
     let (code, text) = refused(change(|s| s.addresses = vec!["127.0.0.1:1".to_owned()])).await;
     assert_eq!(code, "broker_unavailable", "{text}");
     assert!(text.contains("no sentinel answers"), "{text}");
-    // One sentinel that turns us away is no reason to stop.
+    // One sentinel that refuses the login is no reason to stop.
     let stranger = RedisServer::start(&["--requirepass", "another"]);
     let mut odd = right.clone();
     if let RedisTarget::Sentinels(sentinels) = &mut odd.target {
         sentinels.addresses.insert(0, format!("127.0.0.1:{}", stranger.port));
     }
     RedisBroker::connect(odd).await.unwrap();
-    // A password that was changed is read anew at the next connection, and so is that of the sentinels.
+    // Changed passwords of the server and of the sentinels are read again for the next connection.
     let said = Arc::new(std::sync::Mutex::new("hunter2".to_owned()));
     let source = said.clone();
     let mut changed = right.clone();

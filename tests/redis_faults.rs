@@ -1,4 +1,4 @@
-//! What the server may say instead of an answer, each told apart: not now, not here, not you, not enough room.
+//! Errors of the server, each distinguished: not now, not here, not you, no room.
 
 use std::time::Duration;
 
@@ -13,9 +13,9 @@ use crate::kit::{self, Harm, Proxy, RedisServer};
 /// The tests of this module.
 pub fn tests() -> Vec<kit::Trial> {
     kit::trials![
-        needs(RedisSeven): a_replica_a_loading_and_a_busy_server_are_told_apart;
+        needs(RedisSeven): a_replica_a_loading_and_a_busy_server_are_distinguished;
         needs(Redis): a_user_that_lost_a_right_or_its_password_is_denied_until_it_is_back,
-            scripts_may_be_flushed_all_the_time, claims_whose_answer_is_lost_are_found, a_server_that_turns_everybody_away_is_heard;
+            scripts_may_be_flushed_all_the_time, claims_whose_answer_is_lost_are_found, a_server_that_refuses_all_clients_is_reported;
     ]
 }
 
@@ -36,7 +36,7 @@ async fn link_to(server: &RedisServer) -> MultiplexedConnection {
     kit::link_to(&url).await.unwrap()
 }
 
-fn told(error: &BrokerError) -> String {
+fn message(error: &BrokerError) -> String {
     let mut text = format!("[{}] {error}", error.code());
     let mut cause = std::error::Error::source(error);
     while let Some(inner) = cause {
@@ -47,13 +47,16 @@ fn told(error: &BrokerError) -> String {
 }
 
 async fn put(broker: &RedisBroker) -> Result<(), String> {
-    let results = broker.enqueue(&[Task::new("x")]).await.map_err(|error| told(&error))?;
+    let results = broker
+        .enqueue(&[Task::new("x")])
+        .await
+        .map_err(|error| message(&error))?;
     results
         .into_iter()
         .try_for_each(|result| result.map(drop).map_err(|refusal| refusal.to_string()))
 }
 
-/// Waits until enqueuing fails with this word, and returns what was told.
+/// Waits until enqueuing fails with this code, and returns the error.
 async fn fails_with(broker: &RedisBroker, word: &str) -> String {
     kit::eventually(word, || async {
         match put(broker).await {
@@ -68,7 +71,7 @@ async fn works(broker: &RedisBroker) {
     kit::eventually("a task is accepted again", || put(broker)).await;
 }
 
-async fn a_replica_a_loading_and_a_busy_server_are_told_apart() {
+async fn a_replica_a_loading_and_a_busy_server_are_distinguished() {
     let server = RedisServer::start(&[
         "--lua-time-limit",
         "50",
@@ -80,11 +83,11 @@ async fn a_replica_a_loading_and_a_busy_server_are_told_apart() {
     let broker = RedisBroker::connect(at(&server)).await.unwrap();
     let mut link = link_to(&server).await;
 
-    // READONLY: it was made a replica of one that is not there.
+    // READONLY: it was made a replica of a missing primary.
     let _: () = ask(&mut link, &["REPLICAOF", "127.0.0.1", "1"]).await;
     let text = fails_with(&broker, "READONLY").await;
     assert!(text.starts_with("[broker_unavailable]"), "{text}");
-    // MASTERDOWN: and it does not want to answer from what it has.
+    // MASTERDOWN: and it refuses to serve stale data.
     let _: () = ask(&mut link, &["CONFIG", "SET", "replica-serve-stale-data", "no"]).await;
     let text = fails_with(&broker, "MASTERDOWN").await;
     assert!(text.starts_with("[broker_unavailable]"), "{text}");
@@ -92,10 +95,10 @@ async fn a_replica_a_loading_and_a_busy_server_are_told_apart() {
     let _: () = ask(&mut link, &["REPLICAOF", "NO", "ONE"]).await;
     works(&broker).await;
 
-    // BUSY: somebody else's script takes long.
+    // BUSY: another client's script takes long.
     let mut other = link_to(&server).await;
     let foreign = tokio::spawn(async move {
-        // It ends by being killed, which is an error to whoever sent it.
+        // The script ends by being killed, which is an error for its caller.
         let _killed: redis::RedisResult<()> = redis::cmd("EVAL")
             .arg("while true do end")
             .arg(0)
@@ -143,7 +146,7 @@ async fn a_user_that_lost_a_right_or_its_password_is_denied_until_it_is_back() {
         let _: () = ask(&mut link, &allow).await;
         put(&broker).await.unwrap();
     }
-    // The password is another one, and the connections made with the old one are closed.
+    // The password was changed, and the old connections are closed.
     let _: () = ask(&mut link, &["ACL", "SETUSER", "app", "resetpass", ">second"]).await;
     let _: i64 = ask(&mut link, &["CLIENT", "KILL", "USER", "app"]).await;
     let text = fails_with(&broker, "WRONGPASS").await;
@@ -187,7 +190,7 @@ async fn scripts_may_be_flushed_all_the_time() {
     );
 }
 
-async fn a_server_that_turns_everybody_away_is_heard() {
+async fn a_server_that_refuses_all_clients_is_reported() {
     let server = RedisServer::start(&["--maxclients", "1"]);
     let url = format!("redis://127.0.0.1:{}", server.port);
     let only = kit::eventually("one client is let in", || async {
@@ -196,10 +199,10 @@ async fn a_server_that_turns_everybody_away_is_heard() {
         Ok::<_, redis::RedisError>(link)
     })
     .await;
-    // It says so before it is asked, or after: both ways it is heard.
+    // The reason arrives before or after the first command; it is read in both cases.
     for _ in 0..20 {
         let error = RedisBroker::connect(at(&server)).await.unwrap_err();
-        let text = told(&error);
+        let text = message(&error);
         assert!(
             text.starts_with("[broker_unavailable]") && text.contains("max number of clients"),
             "{text}"
@@ -210,7 +213,7 @@ async fn a_server_that_turns_everybody_away_is_heard() {
         RedisBroker::connect(at(&server))
             .await
             .map(drop)
-            .map_err(|error| told(&error))
+            .map_err(|error| message(&error))
     })
     .await;
 }

@@ -1,4 +1,4 @@
-//! Ways to a Redis: TLS and what is refused there, a socket, a user with a password, a database, URLs.
+//! Connections to Redis: TLS and its refusals, a Unix socket, a user with a password, a database, URLs.
 
 use std::path::Path;
 use std::time::Duration;
@@ -13,15 +13,15 @@ use crate::kit::{self, RedisServer};
 pub fn tests() -> Vec<kit::Trial> {
     kit::trials![
         needs(RedisTls): tls_works_with_the_right_authority, each_fault_of_tls_is_refused_with_its_reason,
-            a_client_certificate_is_asked_for_and_shown, a_certificate_may_be_replaced_while_running,
-            plain_text_at_a_tls_port_says_so;
+            a_client_certificate_is_requested_and_sent, a_certificate_may_be_replaced_while_running,
+            plain_text_at_a_tls_port_is_reported;
         needs(Redis): files_that_cannot_be_used_are_named_before_anything_connects,
             a_socket_works_and_a_url_names_it, a_user_a_password_and_a_database_come_from_a_url,
-            a_server_that_quotes_the_login_quotes_it_to_nobody;
+            a_login_quoted_by_the_server_is_not_shown;
     ]
 }
 
-/// A certificate that is good for long.
+/// A certificate with a long validity.
 const GOOD: i32 = 2090;
 
 struct Secure {
@@ -60,10 +60,10 @@ fn trusting(port: u16, authority: &Authority) -> RedisSettings {
 
 async fn refused(settings: RedisSettings) -> (&'static str, String) {
     let error = RedisBroker::connect(settings).await.expect_err("a refusal");
-    (error.code(), told(&error))
+    (error.code(), message(&error))
 }
 
-fn told(error: &BrokerError) -> String {
+fn message(error: &BrokerError) -> String {
     let mut text = error.to_string();
     let mut cause = std::error::Error::source(error);
     while let Some(inner) = cause {
@@ -80,7 +80,7 @@ async fn tls_works_with_the_right_authority() {
     let task = runner_core::task::Task::new("x");
     broker.enqueue(&[task]).await.unwrap().remove(0).unwrap();
     let queue = runner_core::task::QueueName::default();
-    // The other connections go the same way: the one that waits and the one that listens.
+    // The other connections work too: the one that waits and the one that listens.
     broker
         .wait_for_work(std::slice::from_ref(&queue), Duration::from_secs(1))
         .await;
@@ -117,7 +117,7 @@ async fn each_fault_of_tls_is_refused_with_its_reason() {
         assert_eq!(code, expected, "{what}: {text}");
         count += 1;
     }
-    // Without a file the system's authorities count, and ours is none of them.
+    // Without a file the system's authorities apply, and ours is not among them.
     let mut system = trusting(good.port, &ours);
     system.tls = Some(RedisTls::default());
     let (_, text) = refused(system).await;
@@ -127,13 +127,13 @@ async fn each_fault_of_tls_is_refused_with_its_reason() {
     );
     count += 1;
     println!("FT id=F59 result=pass refused={count}");
-    // The name to check may be another than the one connected to.
+    // The name to verify may differ from the host connected to.
     let mut settings = trusting(elsewhere.port, &ours);
     settings.tls.as_mut().unwrap().server_name = Some("redis.example".to_owned());
     RedisBroker::connect(settings).await.unwrap();
 }
 
-async fn a_client_certificate_is_asked_for_and_shown() {
+async fn a_client_certificate_is_requested_and_sent() {
     let (ours, other) = (Authority::new(), Authority::new());
     let secure = secure(&ours, &ours.sign("localhost", GOOD), "yes");
     let (code, text) = refused(trusting(secure.port, &ours)).await;
@@ -159,10 +159,10 @@ async fn a_certificate_may_be_replaced_while_running() {
     let right = std::fs::read(ours.file()).unwrap();
     std::fs::write(ours.file(), std::fs::read(Authority::new().file()).unwrap()).unwrap();
     let broker = RedisBroker::lazy(&settings).unwrap();
-    assert!(told(&broker.now().await.unwrap_err()).contains("not trusted here"));
+    assert!(message(&broker.now().await.unwrap_err()).contains("not trusted here"));
     std::fs::write(ours.file(), right).unwrap();
     kit::eventually("the broker connects with the new file", || async {
-        broker.now().await.map(drop).map_err(|error| told(&error))
+        broker.now().await.map(drop).map_err(|error| message(&error))
     })
     .await;
 }
@@ -178,7 +178,7 @@ async fn files_that_cannot_be_used_are_named_before_anything_connects() {
             key_file: key.map(Path::to_owned),
             server_name: None,
         });
-        told(&RedisBroker::lazy(&settings).expect_err("a refusal"))
+        message(&RedisBroker::lazy(&settings).expect_err("a refusal"))
     };
     assert!(with(Path::new("/no/ca.pem"), None, None).contains("cannot read /no/ca.pem"));
     assert!(with(&pair.key, None, None).contains("no certificate"));
@@ -187,7 +187,7 @@ async fn files_that_cannot_be_used_are_named_before_anything_connects() {
     assert!(swapped.contains("no private key"), "{swapped}");
 }
 
-async fn plain_text_at_a_tls_port_says_so() {
+async fn plain_text_at_a_tls_port_is_reported() {
     let ours = Authority::new();
     let secure = secure(&ours, &ours.sign("localhost", GOOD), "no");
     let (code, text) = refused(RedisSettings::at(format!("localhost:{}", secure.port))).await;
@@ -231,13 +231,13 @@ async fn a_user_a_password_and_a_database_come_from_a_url() {
     }
 }
 
-async fn a_server_that_quotes_the_login_quotes_it_to_nobody() {
-    // As a proxy that knows no AUTH does, and as a server does of which an operator renamed it.
+async fn a_login_quoted_by_the_server_is_not_shown() {
+    // Like a proxy without AUTH, or a server whose operator renamed it.
     let server = RedisServer::start(&["--rename-command", "AUTH", "secret-auth"]);
     let mut settings = RedisSettings::at(format!("127.0.0.1:{}", server.port));
     settings.password = Some(Password::new("hunter2"));
     let error = RedisBroker::connect(settings).await.unwrap_err();
-    let text = format!("{} {error:?}", told(&error));
+    let text = format!("{} {error:?}", message(&error));
     assert!(!text.contains("hunter2"), "{text}");
     assert_eq!(error.code(), "broker_auth", "{text}");
 }

@@ -1,4 +1,4 @@
-//! How the Redis is set up: one that may delete tasks is not started on, and noticed when it becomes one.
+//! Configuration of Redis: a server that may evict tasks is refused at start, and noticed when it becomes one.
 
 use std::time::Duration;
 
@@ -13,8 +13,8 @@ use crate::kit::{self, RedisDb, RedisServer, Runner, Site};
 pub fn tests() -> Vec<kit::Trial> {
     kit::trials![
         needs(Redis): a_server_that_may_evict_is_not_started_on_unless_that_is_allowed,
-            files_of_tls_that_are_not_there_are_a_matter_of_settings, a_policy_that_changes_is_seen_and_so_is_its_end,
-            a_denied_login_is_said_at_readyz_and_in_the_log, a_flushed_server_is_reported_and_work_goes_on;
+            missing_tls_files_are_a_settings_error, a_changed_eviction_policy_is_noticed_and_so_is_its_end,
+            a_denied_login_is_reported_by_readyz_and_in_the_log, a_flushed_server_is_reported_and_work_goes_on;
         needs(Cluster): one_node_that_may_evict_is_enough;
     ]
 }
@@ -57,13 +57,16 @@ async fn a_server_that_may_evict_is_not_started_on_unless_that_is_allowed() {
     for part in ["broker_evicts", "allkeys-lru", "noeviction", "redis.allow_eviction"] {
         assert!(said.contains(part), "{part} is not in {said}");
     }
-    // Whoever wants it so may have it so, and is told at the start.
+    // An operator may allow it, and gets a warning at start.
     site.write("config.yaml", &format!("{}  allow_eviction: true\n", db.yaml()));
     let runner = site.start().await;
     assert!(runner.log().contains("broker_evicts"), "{}", runner.log());
     let page = runner.http.get("/queue").await.body;
-    assert!(!page.contains("broker_evicts"), "what is allowed is no problem: {page}");
-    // A server that keeps nothing on disk is pointed out too, once.
+    assert!(
+        !page.contains("broker_evicts"),
+        "an allowed policy is not a problem: {page}"
+    );
+    // A server without persistence is reported too, once.
     assert_eq!(
         runner.log().matches("broker_not_durable").count(),
         1,
@@ -73,7 +76,7 @@ async fn a_server_that_may_evict_is_not_started_on_unless_that_is_allowed() {
     assert!(runner.stop().await.success());
 }
 
-async fn files_of_tls_that_are_not_there_are_a_matter_of_settings() {
+async fn missing_tls_files_are_a_settings_error() {
     let site = Site::new("redis: {host: \"127.0.0.1:1\", tls: {ca_file: /no/ca.pem}}\n");
     for command in [&["ls", "queues"][..], &["run", "-c", "config.yaml"]] {
         let ended = site.cli(command).await;
@@ -82,7 +85,7 @@ async fn files_of_tls_that_are_not_there_are_a_matter_of_settings() {
     }
 }
 
-async fn a_policy_that_changes_is_seen_and_so_is_its_end() {
+async fn a_changed_eviction_policy_is_noticed_and_so_is_its_end() {
     let server = RedisServer::start(&["--appendonly", "yes"]);
     let db: RedisDb = server.fresh_db();
     let mut link = db.connect().await;
@@ -93,8 +96,8 @@ async fn a_policy_that_changes_is_seen_and_so_is_its_end() {
     set_policy(&mut link, "volatile-ttl").await;
     let limit = Duration::from_secs(30);
     kit::eventually_within(limit, "the policy is counted", || async {
-        let seen = metric(&runner, "runner_broker_unsafe_policy 1").await;
-        seen.then_some(()).ok_or("the gauge is still 0")
+        let shown = metric(&runner, "runner_broker_unsafe_policy 1").await;
+        shown.then_some(()).ok_or("the gauge is still 0")
     })
     .await;
     let detected = changed.elapsed();
@@ -108,9 +111,9 @@ async fn a_policy_that_changes_is_seen_and_so_is_its_end() {
         "{page}"
     );
     set_policy(&mut link, "noeviction").await;
-    kit::eventually_within(limit, "the end is seen too", || async {
-        let seen = metric(&runner, "runner_broker_unsafe_policy 0").await;
-        seen.then_some(()).ok_or("the gauge is still 1")
+    kit::eventually_within(limit, "the end is shown too", || async {
+        let shown = metric(&runner, "runner_broker_unsafe_policy 0").await;
+        shown.then_some(()).ok_or("the gauge is still 1")
     })
     .await;
     println!("FT id=F15 result=pass refused=1 detect_s={:.1}", detected.as_secs_f64());
@@ -132,13 +135,13 @@ async fn one_node_that_may_evict_is_enough() {
             .await;
     };
     set("volatile-lru").await;
-    let seen = codes().await;
+    let shown = codes().await;
     set("noeviction").await;
-    assert!(seen.contains(&"broker_evicts"), "{seen:?}");
+    assert!(shown.contains(&"broker_evicts"), "{shown:?}");
     assert!(!codes().await.contains(&"broker_evicts"));
 }
 
-async fn a_denied_login_is_said_at_readyz_and_in_the_log() {
+async fn a_denied_login_is_reported_by_readyz_and_in_the_log() {
     let server = RedisServer::start(&["--requirepass", "of-the-operator"]);
     let site = Site::new(&format!(
         "redis: {{host: \"127.0.0.1:{}\", password: hunter2}}\n",
@@ -157,7 +160,7 @@ async fn a_denied_login_is_said_at_readyz_and_in_the_log() {
     })
     .await;
     assert!(!runner.log().contains("hunter2"), "{}", runner.log());
-    // The right password, and it goes on without a restart.
+    // With the right password it continues without a restart.
     let url = format!("redis://:of-the-operator@127.0.0.1:{}", server.port);
     let mut link = kit::link_to(&url).await.unwrap();
     let _: () = redis::cmd("CONFIG")
@@ -198,8 +201,8 @@ async fn a_flushed_server_is_reported_and_work_goes_on() {
     .await;
     let () = redis::cmd("FLUSHDB").query_async(&mut link).await.unwrap();
     kit::eventually_within(limit, "the loss is counted", || async {
-        let seen = metric(&runner, "runner_broker_state_lost_total 1").await;
-        seen.then_some(()).ok_or("nothing was lost yet")
+        let shown = metric(&runner, "runner_broker_state_lost_total 1").await;
+        shown.then_some(()).ok_or("nothing was lost yet")
     })
     .await;
     let (status, check) = broker_check(&runner).await;

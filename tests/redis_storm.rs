@@ -1,4 +1,4 @@
-//! Calls that are dropped while their answer is on its way: none of it ever reaches another call.
+//! Calls that are dropped while their answer is on its way: no part of it ever reaches another call.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,12 +17,12 @@ pub fn tests() -> Vec<kit::Trial> {
 
 /// Callers at once.
 const CALLERS: u64 = 32;
-/// So many times the usual number of calls are made at most until enough were dropped. One in twenty always is.
+/// Maximum factor by which the number of calls grows until enough were dropped. One in twenty always is.
 const MOST: u64 = 10;
-/// Tasks that are asked for by id.
+/// Tasks that are requested by id.
 const TASKS: u64 = 64;
 
-/// What lies under the key of this one is no task.
+/// The key of this one does not hold a task.
 const BROKEN: u64 = TASKS;
 
 #[derive(Default)]
@@ -32,14 +32,14 @@ struct Tally {
     answered: AtomicU64,
     mismatches: AtomicU64,
     refused: AtomicU64,
-    /// Calls that got no answer at all, as when the whole machine stands still for long.
+    /// Calls without any answer, as when the whole machine stalls for long.
     unanswered: AtomicU64,
 }
 
 impl Tally {
-    /// Whether there is another call to make: on a busy machine answers are often back before a call is dropped, and
-    /// then it takes more calls until enough were.
-    fn goes_on(&self, total: u64) -> bool {
+    /// Whether to make another call: on a busy machine answers often arrive before a call is dropped, so it takes more calls
+    /// until enough were.
+    fn continues(&self, total: u64) -> bool {
         let made = self.calls.fetch_add(1, Ordering::Relaxed);
         let enough = self.dropped.load(Ordering::Relaxed) > total * 2 / 5;
         made < total || !enough && made < total * MOST
@@ -52,7 +52,7 @@ async fn no_answer_reaches_another_call() {
     } else {
         20_000
     };
-    // A server of its own: a key of the wrong type lies in it.
+    // A separate server: it holds a key of the wrong type.
     let server = RedisServer::start(&[]);
     let db = server.fresh_db();
     let settings = RedisSettings {
@@ -75,9 +75,9 @@ async fn no_answer_reaches_another_call() {
         .map(|caller| {
             let (broker, tally) = (broker.clone(), tally.clone());
             tokio::spawn(async move {
-                // The same sequence each time, another one for each caller.
+                // The same sequence each time, a different one for each caller.
                 let mut chance = caller.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-                while tally.goes_on(total) {
+                while tally.continues(total) {
                     chance ^= chance << 13;
                     chance ^= chance >> 7;
                     chance ^= chance << 17;
@@ -107,7 +107,7 @@ async fn no_answer_reaches_another_call() {
         answered > total / 5 && refused > 0,
         "{answered} answered, {refused} refused"
     );
-    // The connection still answers as it should, and dropped calls did nothing but ask.
+    // The connection still works, and dropped calls had no other effect.
     assert_eq!(
         broker
             .task(&QueueName::default(), &id(0))
@@ -129,7 +129,7 @@ async fn call(broker: &RedisBroker, tally: &Tally, chance: u64) {
     let wanted = id(chance % TASKS);
     match (chance >> 32) % 20 {
         0 => {
-            // A command that meets a key of the wrong type, among those of others.
+            // A command on a key of the wrong type, among those of others.
             match broker.attempts(&queue, &id(BROKEN)).await {
                 Err(BrokerError::Unreachable { .. }) => tally.unanswered.fetch_add(1, Ordering::Relaxed),
                 Err(BrokerError::Corrupt { .. }) => tally.refused.fetch_add(1, Ordering::Relaxed),
@@ -152,10 +152,10 @@ async fn call(broker: &RedisBroker, tally: &Tally, chance: u64) {
     }
 }
 
-/// Lets the call begin, waits a moment at most, and drops it.
+/// Starts the call, waits a moment at most, and drops it.
 async fn give_up<T>(call: impl Future<Output = T>, chance: u64) -> Option<T> {
     let mut call = std::pin::pin!(call);
-    // Looked at once or a few times: the command is on its way, its answer seldom back.
+    // Polled once or a few times: the command is on its way, its answer seldom back.
     for _ in 0..=(chance >> 40) % 3 {
         tokio::select! {
             biased;

@@ -1,4 +1,4 @@
-//! Passwords that are changed while the program runs: at Redis and at a database, each with the file that names it.
+//! Passwords changed while the program runs: of Redis and of a database, each with the file that contains it.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use redis::aio::MultiplexedConnection;
 
 use crate::kit::{self, RedisServer, Runner, Site};
 
-/// Connections are tried again at most 5 s apart; the rest is for a busy machine.
+/// Connections are retried at most 5 s apart; the rest is for a busy machine.
 const SEEN: Duration = Duration::from_secs(30);
 
 /// The tests of this module.
@@ -22,7 +22,7 @@ async fn admin(server: &RedisServer, password: &str) -> MultiplexedConnection {
     kit::link_to(&url).await.unwrap()
 }
 
-/// Gives the server another password and ends every connection but the caller's own.
+/// Changes the server's password and closes every other connection.
 async fn change(link: &mut MultiplexedConnection, password: &str) {
     let mut pipe = redis::pipe();
     pipe.cmd("CONFIG").arg(&["SET", "requirepass", password]).ignore();
@@ -74,7 +74,7 @@ async fn a_password_of_redis_is_changed_without_a_restart() {
         secret.display()
     ));
     let runner = site.start().await;
-    // First without the file: that has words of its own.
+    // First without the file: that has its own error text.
     let mut link = admin(&server, "old-1").await;
     std::fs::remove_file(&secret).unwrap();
     change(&mut link, "new-2").await;
@@ -99,7 +99,7 @@ async fn a_password_within_a_url_is_changed_too() {
     let mut link = admin(&server, "old-1").await;
     std::fs::write(&secret, "new%202").unwrap();
     change(&mut link, "new 2").await;
-    // The old connections are gone: only one that is made anew can answer.
+    // The old connections are closed: only a new one can answer.
     ready(&runner).await;
     let clients: String = redis::cmd("CLIENT").arg("LIST").query_async(&mut link).await.unwrap();
     assert!(clients.contains("name=runner"), "{clients}");

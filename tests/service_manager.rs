@@ -1,4 +1,4 @@
-//! What the process says to a service manager such as systemd, from its start to its end.
+//! Notifications to a service manager such as systemd, from start to end.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -11,19 +11,19 @@ use crate::kit::{self, Site};
 /// How long a message may take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Messages looked through for one, at most; the watchdog sends one a second.
+/// Maximum number of messages searched for one; the watchdog sends one a second.
 const MOST: usize = 1000;
 
 pub fn tests() -> Vec<kit::Trial> {
     kit::trials![
-        needs(): a_service_manager_hears_of_start_reload_and_stop, without_a_watchdog_nothing_is_said_for_it
+        needs(): a_service_manager_is_notified_of_start_reload_and_stop, without_a_watchdog_no_pings_are_sent
     ]
 }
 
 /// The manager's end of the socket.
 struct Manager {
     socket: UnixDatagram,
-    heard: VecDeque<String>,
+    received: VecDeque<String>,
 }
 
 impl Manager {
@@ -31,59 +31,59 @@ impl Manager {
         let path = site.dir.join("notify");
         let socket = UnixDatagram::bind(&path).expect("a socket");
         site.env.push(("NOTIFY_SOCKET".to_owned(), path.display().to_string()));
-        let heard = VecDeque::new();
-        Self { socket, heard }
+        let received = VecDeque::new();
+        Self { socket, received }
     }
 
-    /// The next message that has this line.
-    async fn hear(&mut self, line: &str) -> String {
+    /// The next message that contains this line.
+    async fn receive(&mut self, line: &str) -> String {
         for _ in 0..MOST {
             let mut bytes = [0; 4096];
             let received = tokio::time::timeout(PATIENCE, self.socket.recv(&mut bytes)).await;
             let length = received
-                .unwrap_or_else(|_| panic!("no {line} after {:?}", self.heard))
+                .unwrap_or_else(|_| panic!("no {line} after {:?}", self.received))
                 .expect("a message");
             let message = String::from_utf8_lossy(&bytes[..length]).into_owned();
             if message.lines().any(|found| found == line) {
                 return message;
             }
-            self.heard.push_back(message);
+            self.received.push_back(message);
         }
         panic!("no {line} among {MOST} messages");
     }
 }
 
-async fn a_service_manager_hears_of_start_reload_and_stop() {
+async fn a_service_manager_is_notified_of_start_reload_and_stop() {
     let mut site = Site::new("worker: {shutdown_timeout: 7s}\n");
     let mut manager = Manager::of(&mut site);
     site.env.push(("WATCHDOG_USEC".to_owned(), "2000000".to_owned()));
     let runner = site.launch();
-    let ready = manager.hear("READY=1").await;
+    let ready = manager.receive("READY=1").await;
     assert!(ready.contains("STATUS=ready\n"), "{ready}");
     runner.ready().await;
-    manager.hear("WATCHDOG=1").await;
+    manager.receive("WATCHDOG=1").await;
     runner.signal(Signal::SIGHUP);
-    let reloading = manager.hear("RELOADING=1").await;
+    let reloading = manager.receive("RELOADING=1").await;
     assert!(reloading.contains("MONOTONIC_USEC="), "{reloading}");
-    manager.hear("READY=1").await;
+    manager.receive("READY=1").await;
     runner.signal(Signal::SIGTERM);
-    let stopping = manager.hear("STOPPING=1").await;
+    let stopping = manager.receive("STOPPING=1").await;
     assert!(stopping.contains("EXTEND_TIMEOUT_USEC=16500000\n"), "{stopping}");
     assert!(runner.ended().await.success());
 }
 
-async fn without_a_watchdog_nothing_is_said_for_it() {
+async fn without_a_watchdog_no_pings_are_sent() {
     let mut site = Site::new("");
     let mut manager = Manager::of(&mut site);
     let runner = site.launch();
-    manager.hear("READY=1").await;
+    manager.receive("READY=1").await;
     runner.signal(Signal::SIGTERM);
-    manager.hear("STOPPING=1").await;
+    manager.receive("STOPPING=1").await;
     assert!(runner.ended().await.success());
     let beats = manager
-        .heard
+        .received
         .iter()
         .filter(|message| message.contains("WATCHDOG"))
         .count();
-    assert_eq!(beats, 0, "{:?}", manager.heard);
+    assert_eq!(beats, 0, "{:?}", manager.received);
 }

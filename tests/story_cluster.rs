@@ -1,6 +1,6 @@
-//! The program over a Redis Cluster: queues on three servers, servers that die, schedulers that die.
+//! The program on a Redis Cluster: queues on three servers, servers that die, schedulers that die.
 //!
-//! What one broker does there is in `brokers` and `redis_cluster`.
+//! Not here: one broker in a cluster (`brokers`, `redis_cluster`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -17,16 +17,16 @@ use crate::redis_cluster::open;
 /// The tests of this module.
 pub fn tests() -> Vec<kit::Trial> {
     kit::trials![
-        needs(Cluster): three_queues_on_three_servers_are_worked_off, killed_schedulers_lose_and_repeat_nothing,
-            a_server_that_dies_stops_its_queues_alone, a_server_that_hangs_holds_up_nobody_for_long,
+        needs(Cluster): three_queues_on_three_servers_are_drained, killed_schedulers_lose_and_repeat_nothing,
+            a_dead_server_stops_only_its_own_queues, a_hanging_server_does_not_block_other_queues,
             claims_do_not_wait_for_a_server_that_hangs, a_replica_takes_over;
     ]
 }
 
-/// How long anything may take once all servers are up.
+/// Upper bound for anything once all servers are up.
 const SOON: Duration = Duration::from_secs(30);
 
-/// A site with three queues, one on each server, and a function for each that notes its tasks in the file `ran`.
+/// A site with three queues, one on each server, and a function for each that records its tasks in the file `ran`.
 fn site(cluster: &Cluster, queues: &[String], roles: &str, schedule: &str) -> Site {
     let weights: Vec<String> = queues.iter().map(|queue| format!("{queue}: 1")).collect();
     let site = Site::new(&format!(
@@ -57,7 +57,7 @@ fn ran(site: &Site) -> BTreeMap<String, usize> {
     runs
 }
 
-/// Waits until each of these tasks has run; those that have not by then.
+/// Waits until each of these tasks has run; returns those that have not by then.
 async fn until_ran(site: &Site, tasks: &BTreeSet<String>, patience: Duration) -> BTreeSet<String> {
     let end = Instant::now() + patience;
     loop {
@@ -70,7 +70,7 @@ async fn until_ran(site: &Site, tasks: &BTreeSet<String>, patience: Duration) ->
     }
 }
 
-/// Enqueues one task for the function of this queue; its id if it was accepted.
+/// Enqueues one task for the function of this queue; returns its id if it was accepted.
 async fn put(broker: &RedisBroker, queue: &str) -> Result<String, String> {
     let id = TaskId::random();
     let task = Task::new(format!("fn:note-{queue}"))
@@ -111,7 +111,7 @@ async fn judge(broker: &RedisBroker, site: &Site, schedules: usize) -> usize {
     fired.len()
 }
 
-async fn three_queues_on_three_servers_are_worked_off() {
+async fn three_queues_on_three_servers_are_drained() {
     let turn = kit::cluster().await;
     let queues = turn.queues(1).await.concat();
     let site = site(&turn, &queues, "scheduler, worker", EVERY_SECOND);
@@ -164,7 +164,7 @@ async fn killed_schedulers_lose_and_repeat_nothing() {
     let queues = turn.queues(2).await.concat();
     let worker_site = site(&turn, &queues, "worker", "");
     let worker = worker_site.start().await;
-    // The same functions, and nobody here to run them.
+    // The same functions, without a worker here.
     let schedulers = site(&turn, &queues, "scheduler", EVERY_SECOND);
     let mut instances: Vec<Runner> = (0..2).map(|_| schedulers.launch()).collect();
     let broker = open(&turn).await;
@@ -205,7 +205,7 @@ async fn killed_schedulers_lose_and_repeat_nothing() {
     assert_eq!(broker.audit().await.unwrap(), Vec::<String>::new());
 }
 
-/// The first server that has none of the keys that belong to no queue, else one without the cursors.
+/// The first server without any of the keys that belong to no queue, else one without the cursors.
 async fn dispensable(cluster: &Cluster) -> usize {
     let mut needed = BTreeSet::new();
     for key in ["runner:cur", "asynq:queues", "asynq:servers", "asynq:workers"] {
@@ -217,8 +217,8 @@ async fn dispensable(cluster: &Cluster) -> usize {
     (0..3).find(|nth| !needed.contains(nth)).expect("one of three")
 }
 
-#[allow(clippy::too_many_lines)] // one story from its beginning to its end
-async fn a_server_that_dies_stops_its_queues_alone() {
+#[allow(clippy::too_many_lines)] // one story from beginning to end
+async fn a_dead_server_stops_only_its_own_queues() {
     let cluster = Cluster::start(0).await;
     let queues = cluster.queues(1).await.concat();
     let victim = dispensable(&cluster).await;
@@ -268,7 +268,7 @@ async fn a_server_that_dies_stops_its_queues_alone() {
          the queue was back {:.1?} after its server",
         back.elapsed()
     );
-    // What fell into the outage is caught up.
+    // Occurrences that fell into the outage are caught up.
     let ended = jiff::Timestamp::now();
     eventually_within(SOON, "every schedule is decided", async || {
         let all = decisions(&broker).await;
@@ -298,8 +298,8 @@ async fn a_server_that_dies_stops_its_queues_alone() {
     assert!(runner.stop().await.success());
 }
 
-async fn a_server_that_hangs_holds_up_nobody_for_long() {
-    // Answers are waited for 5 s, once; from then on the others must not feel it.
+async fn a_hanging_server_does_not_block_other_queues() {
+    // Answers are awaited for 5 s, once; from then on the other queues must not be affected.
     const NOTICED: Duration = Duration::from_secs(7);
     const FROZEN: Duration = Duration::from_secs(15);
     let cluster = Cluster::start(0).await;
@@ -402,7 +402,7 @@ async fn a_replica_takes_over() {
             }
         }
     }
-    // A lease is 5 s here; then come the search for lost ones and the delay of a first retry.
+    // A lease is 5 s here; then come recovery and the delay of a first retry.
     let lost = until_ran(&site, &acked, Duration::from_secs(75)).await;
     let passed = lost.len() * 20 <= acked.len();
     println!(

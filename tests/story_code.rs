@@ -1,4 +1,4 @@
-//! The third source: a program of one's own, with a typed handler and a schedule in code, from outside.
+//! The third source: a custom program with a typed handler and a schedule in code, from outside.
 //!
 //! It is `examples/own_handlers.rs`, which `cargo test` builds beside the program.
 
@@ -89,7 +89,7 @@ async fn another_program_enqueues_only_where_a_store_is() {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let words = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(words.starts_with("enqueued: "), "{words}");
-    // The schedule's own tasks have its name in their ids.
+    // The ids of the schedule's tasks contain its name.
     kit::eventually_within(Duration::from_secs(20), "its task has run", async || {
         let tail = child.tail();
         let ran = |line: &str| line.contains("task ended") && !line.contains("task_id=code:");

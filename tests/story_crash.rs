@@ -1,4 +1,4 @@
-//! Workers that die and workers that are asked to stop: nothing is lost, and what ended is not run again.
+//! Workers that die and workers that are stopped: nothing is lost, and finished tasks do not run again.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -14,10 +14,10 @@ use crate::kit::{self, RedisDb, Runner, Site, eventually_within};
 /// Tasks at once.
 const SLOTS: usize = 10;
 
-/// Tasks that run when their worker is killed. After a crash they start again one at a time.
+/// Tasks that run when their worker is killed. After a crash they restart one at a time.
 const KILLED: usize = 5;
 
-/// Half of the default, so that the test does not wait for long; a machine that stands still for less loses none.
+/// Half of the default, to keep the test short; a machine that stalls for less loses no lease.
 const LEASE: &str = "15s";
 
 /// The tests of this module.
@@ -25,7 +25,7 @@ pub fn tests() -> Vec<kit::Trial> {
     kit::trials![needs(Redis): a_killed_workers_tasks_all_run_again, a_stopped_worker_loses_nothing_and_repeats_nothing]
 }
 
-/// A function that notes its task, waits until the file `go` is there, and notes that it is done.
+/// A function that records its task, waits for the file `go`, and records that it is done.
 const GATED: &str = "name: gated
 exec:
   shell: true
@@ -85,7 +85,7 @@ async fn a_killed_workers_tasks_all_run_again() {
     first.kill9();
     let killed = Instant::now();
     let second = site.start().await;
-    // First a lease ends; then come the search for lost ones and the delay of a first retry.
+    // First a lease ends; then come recovery and the delay of a first retry.
     let again = until(&site, &second, "begun", 2 * KILLED, Duration::from_secs(150)).await;
     println!(
         "story_crash: killed with {KILLED} running; all of them run again after {:.1?}",
@@ -117,7 +117,7 @@ async fn a_stopped_worker_loses_nothing_and_repeats_nothing() {
     enqueue(&db, PENDING).await;
 
     first.signal(Signal::SIGTERM);
-    // It says so by not answering any more, or by saying that it is not ready.
+    // It stops answering, or reports that it is not ready.
     eventually_within(Duration::from_secs(10), "it is stopping", async || {
         match first.http.try_get("/readyz").await {
             Ok(reply) if reply.status == 200 => Err("still ready".to_owned()),

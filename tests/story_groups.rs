@@ -1,8 +1,8 @@
-//! Groups, through the whole program: tasks of the command line become one, over both brokers, also when the
-//! instance that puts them together is killed on the way.
+//! Groups in the whole program: tasks of the command line are aggregated, on both brokers, even if the aggregating instance
+//! is killed midway.
 //!
-//! The program is `examples/digest.rs`, which `cargo test` builds beside `runner`. It reads a file while it puts
-//! tasks together; a pipe in the place of the file holds it there.
+//! The program is `examples/digest.rs`, which `cargo test` builds beside `runner`. Its aggregator reads a file; a pipe in
+//! place of the file blocks it there.
 
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
@@ -64,7 +64,7 @@ impl Scene {
         self.site.dir.join("data/runner.db")
     }
 
-    /// The store, as another process of the same program sees it.
+    /// The store, opened as by another process of the same program.
     async fn broker(&self) -> Arc<dyn Broker> {
         match &self.db {
             Some(db) => {
@@ -78,7 +78,7 @@ impl Scene {
         }
     }
 
-    /// Lets the deadlines of all staged sets pass; how many sets there are.
+    /// Lets the deadlines of all staged sets pass; returns how many sets there are.
     async fn age_sets(&self) -> usize {
         let Some(db) = &self.db else {
             let file = kit::SqlDb::file(&self.file());
@@ -124,20 +124,20 @@ impl Scene {
         self.site.cli(["queue", "groups", "default", "--json"]).await.json()
     }
 
-    /// What the digests said, sorted, once so many are done.
+    /// The outputs of the digests, sorted, once there are `count` of them.
     async fn digests(&self, child: &Child, count: usize) -> Vec<String> {
         let list = ["ls", "tasks", "--state", "completed", "--json"];
         let look = async || {
             let tasks = self.site.cli(list).await.json();
             let results = tasks.as_array().unwrap().iter().map(|task| &task["result"]);
-            let mut said: Vec<String> = results
+            let mut outputs: Vec<String> = results
                 .map(|r| r.as_str().map_or_else(|| r.to_string(), str::to_owned))
                 .collect();
-            said.sort();
-            if said.len() == count {
-                return Ok(said);
+            outputs.sort();
+            if outputs.len() == count {
+                return Ok(outputs);
             }
-            Err(format!("{said:?}\n{}", child.tail()))
+            Err(format!("{outputs:?}\n{}", child.tail()))
         };
         kit::eventually_within(PATIENCE, "the digests are sent", look).await
     }
@@ -164,14 +164,14 @@ async fn become_one(scene: Scene) {
     );
 
     let child = scene.start();
-    let said = scene.digests(&child, 2).await;
-    let notes = said[0]
+    let outputs = scene.digests(&child, 2).await;
+    let notes = outputs[0]
         .strip_prefix("hello ada: ")
-        .unwrap_or_else(|| panic!("{said:?}"));
-    // Those that joined in the same second are in the order of their ids.
+        .unwrap_or_else(|| panic!("{outputs:?}"));
+    // Those that joined in the same second are ordered by id.
     let mut notes: Vec<&str> = notes.split(", ").collect();
     notes.sort_unstable();
-    assert_eq!((notes, said[1].as_str()), (vec!["a", "b", "c"], "hello bob: x"));
+    assert_eq!((notes, outputs[1].as_str()), (vec!["a", "b", "c"], "hello bob: x"));
     assert_eq!(scene.groups().await, json!([]));
     assert!(
         child.log().contains("the tasks of a group became one"),
@@ -195,14 +195,14 @@ async fn killed_on_the_way(scene: Scene) {
     assert!(made.unwrap().success());
     scene.note("ada", "a").await;
     let first = scene.start();
-    // A pipe can be opened for writing at once only while somebody reads it.
+    // A pipe can be opened for writing without blocking only while a reader has it open.
     let writer = kit::eventually_within(PATIENCE, "the tasks are being put together", async || {
         let mut options = std::fs::File::options();
         let opened = options.write(true).custom_flags(nix::libc::O_NONBLOCK).open(&pipe);
         opened.map_err(|error| format!("{error}\n{}", first.tail()))
     })
     .await;
-    assert_eq!(scene.groups().await, json!([]), "they are in nobody's sight");
+    assert_eq!(scene.groups().await, json!([]), "they are invisible");
     first.kill9();
     drop(writer);
     std::fs::remove_file(&pipe).unwrap();
@@ -210,11 +210,11 @@ async fn killed_on_the_way(scene: Scene) {
     assert_eq!(scene.age_sets().await, 1);
 
     let second = scene.start();
-    let said = scene.digests(&second, 1).await;
+    let outputs = scene.digests(&second, 1).await;
     // The note of the dead instance is the older one, unless both were made within a second.
     assert!(
-        ["hello ada: a, b", "hello ada: b, a"].contains(&said[0].as_str()),
-        "{said:?}"
+        ["hello ada: a, b", "hello ada: b, a"].contains(&outputs[0].as_str()),
+        "{outputs:?}"
     );
     assert!(second.log().contains("went back to their group"), "{}", second.tail());
     stop(second).await;
@@ -229,7 +229,7 @@ async fn a_killed_aggregators_tasks_become_one_later_in_redis() {
     killed_on_the_way(Scene::redis()).await;
 }
 
-/// What an instance leaves behind that is killed between its two steps.
+/// The state left by an instance that is killed between its two steps.
 async fn enqueued_but_not_dropped(scene: Scene) {
     scene.note("ada", "a").await;
     let broker = scene.broker().await;
@@ -246,8 +246,12 @@ async fn enqueued_but_not_dropped(scene: Scene) {
     assert_eq!(scene.age_sets().await, 1);
 
     let child = scene.start();
-    let said = scene.digests(&child, 2).await;
-    assert_eq!(said, ["hello ada: a", "hello ada: a"], "at least once, and here twice");
+    let outputs = scene.digests(&child, 2).await;
+    assert_eq!(
+        outputs,
+        ["hello ada: a", "hello ada: a"],
+        "at least once, and here twice"
+    );
     stop(child).await;
     assert_eq!(scene.age_sets().await, 0);
 }

@@ -1,6 +1,6 @@
-//! A configuration and a table of the Go service that this program can take the place of, both unchanged.
+//! An unchanged configuration and table of the Go service that this program can replace.
 //!
-//! The file names the hosts `redis:6379` and `mysql:3306`; here these names mean the test's own servers.
+//! The file names the hosts `redis:6379` and `mysql:3306`; here these names resolve to the test's servers.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::kit::{self, Forward, Names, Site, SqlDb, eventually, eventually_withi
 const CONFIG: &str = include_str!("data/config/bingo-scheduler.yaml");
 const TABLE: &str = include_str!("data/config/sys_crontab.sql");
 
-/// Addresses that only this test uses; their ports are those of the file.
+/// Addresses that only this test uses, with the ports of the file.
 const REDIS: &str = "127.77.0.2";
 const MYSQL: &str = "127.77.0.3";
 
@@ -65,7 +65,7 @@ async fn exactly_one_task_at_the_next_minute(site: &Site, table: &SqlDb) {
     };
     let mut redis = db.connect().await;
     table.execute("UPDATE sys_crontab SET spec = '* * * * *'").await;
-    // Nobody here has a handler for it, as with a worker written in Go that is elsewhere: it stays in Redis.
+    // No handler here, as if a Go worker elsewhere had it: the task stays in Redis.
     let (ids, decided) = eventually_within(Duration::from_secs(90), "a task at the next minute", async || {
         let fires: Vec<String> = redis::cmd("LRANGE")
             .arg("runner:fires:db:1")

@@ -1,7 +1,7 @@
 //! Schedules come and go while the program runs: as files, and as rows of `sys_crontab`.
 //!
-//! Each story runs in three set-ups: all in one SQLite file; Redis with MariaDB; Redis with PostgreSQL.
-//! Functions leave a line in a file when they run, so what is seen does not depend on the program's word.
+//! Each story runs in three set-ups: everything in one SQLite file; Redis with MariaDB; Redis with PostgreSQL. Functions
+//! append a line to a file when they run, so that the tests do not depend on the program's own reports.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use nix::sys::signal::Signal;
 
 use crate::kit::{self, Need, Runner, Site, SqlDb, eventually, eventually_within};
 
-/// The tests of this module: every story in every set-up.
+/// Every story in every set-up.
 pub fn tests() -> Vec<kit::Trial> {
     let mut all = Vec::new();
     for (name, setup, needs) in [
@@ -23,7 +23,7 @@ pub fn tests() -> Vec<kit::Trial> {
     ] {
         let story = |story: &str| format!("story_sources::{name}::{story}");
         all.push(kit::trial(
-            story("a_manifest_is_dropped_broken_mended_moved_and_deleted"),
+            story("a_manifest_is_added_broken_repaired_moved_and_deleted"),
             needs,
             move || manifest(setup),
         ));
@@ -38,8 +38,8 @@ pub fn tests() -> Vec<kit::Trial> {
     }
     all.extend(kit::trials![
         needs(): a_file_that_is_broken_at_a_restart_is_in_force_as_it_was;
-        needs(MariaDb, Redis): a_mariadb_that_is_away_stops_nothing_else;
-        needs(Postgres, Redis): a_postgres_that_is_away_stops_nothing_else;
+        needs(MariaDb, Redis): an_unreachable_mariadb_stops_nothing_else;
+        needs(Postgres, Redis): an_unreachable_postgres_stops_nothing_else;
         needs(Redis): a_redis_that_is_away_is_waited_for;
     ]);
     all
@@ -52,28 +52,28 @@ enum Setup {
     RedisPostgres,
 }
 
-/// A function that says in the file `ran` that it ran, each second.
+/// A function that appends to the file `ran` each second.
 fn beat(word: &str) -> String {
     format!(
         "name: beat\nschedule: \"* * * * * *\"\nexec: {{shell: true, command: \"echo {word} >> ran\", cwd: \"$DIR\"}}\n"
     )
 }
 
-/// A function that rows can name; it appends its payload as a line.
+/// A function for rows; it appends its payload as a line.
 const NOTE: &str = "name: note\nexec: {shell: true, command: \"cat >> noted; echo >> noted\", cwd: \"$DIR\"}\n";
 
-/// A function that keeps the time for stories in which something else must *not* happen.
+/// A function that ticks, for stories in which something else must *not* happen.
 const TICK: &str =
     "name: tick\nschedule: \"* * * * * *\"\nexec: {shell: true, command: \"echo tick >> ticks\", cwd: \"$DIR\"}\n";
 
 /// A program with its table, started.
-struct House {
+struct StoryRun {
     site: Site,
     table: SqlDb,
     runner: Runner,
 }
 
-impl House {
+impl StoryRun {
     async fn start(setup: Setup, sync: &str) -> Self {
         let site = Site::new("");
         let (stores, table) = match setup {
@@ -89,12 +89,12 @@ impl House {
         Self { site, table, runner }
     }
 
-    /// Puts a manifest there.
+    /// Writes a manifest.
     fn write(&self, file: &str, text: &str) {
         self.site.write(&format!("manifests/{file}"), &here(&self.site, text));
     }
 
-    /// Waits until `line` has been written to `file` `more` times more often than now.
+    /// Waits until `line` occurs in `file` `more` times more often than now.
     async fn more(&self, file: &str, line: &str, more: usize) {
         let goal = count(&self.site, file, line) + more;
         let what = format!("{goal} lines {line:?} in {file}");
@@ -110,7 +110,7 @@ impl House {
         .await;
     }
 
-    /// Waits until the listing of schedules, as JSON with what is wrong beside it, satisfies `look`.
+    /// Waits until the listing of schedules, as JSON and with its problems, satisfies `look`.
     async fn listed(&self, what: &str, look: impl Fn(&str) -> bool) {
         eventually(what, async || {
             let listing = self.site.cli(["ls", "schedules", "-c", "config.yaml", "--json"]).await;
@@ -136,9 +136,9 @@ impl House {
         .await;
     }
 
-    /// Asserts that nothing is written to `file` while the time keeper ticks three times.
+    /// Asserts that nothing is written to `file` while the ticker ticks three times.
     ///
-    /// What is under way when this is called may still come: the first tick is waited for.
+    /// Work in progress may still finish: the first tick is awaited.
     async fn silent(&self, file: &str) {
         self.more("ticks", "tick", 2).await;
         let before = lines(&self.site, file);
@@ -171,113 +171,105 @@ fn count(site: &Site, file: &str, line: &str) -> usize {
 }
 
 async fn manifest(setup: Setup) {
-    let house = House::start(setup, "1s").await;
+    let run = StoryRun::start(setup, "1s").await;
 
-    house.write("beat.yaml", &beat("one"));
-    house.more("ran", "one", 2).await;
-    house
-        .listed("beat is listed", |listing| listing.contains("m:beat:default"))
+    run.write("beat.yaml", &beat("one"));
+    run.more("ran", "one", 2).await;
+    run.listed("beat is listed", |listing| listing.contains("m:beat:default"))
         .await;
 
-    // A broken file: the last good version goes on, and the error is shown with its place.
-    house.write(
+    // A broken file: the last good version stays in force, and the error is shown with its place.
+    run.write(
         "beat.yaml",
         &beat("broken")
             .replace("* * * * * *", "* * 25 * *")
             .replace("schedule", "shedule"),
     );
     let shown = |text: &str| text.contains("E110") && text.contains("shedule");
-    house.listed("the error is listed", shown).await;
-    house.shown("the error is on the page", shown).await;
-    house.more("ran", "one", 2).await;
+    run.listed("the error is listed", shown).await;
+    run.shown("the error is on the page", shown).await;
+    run.more("ran", "one", 2).await;
 
-    house.write("beat.yaml", &beat("two"));
-    house.more("ran", "two", 2).await;
-    house
-        .shown("the error is gone from the page", |page| !page.contains("E110"))
+    run.write("beat.yaml", &beat("two"));
+    run.more("ran", "two", 2).await;
+    run.shown("the error is gone from the page", |page| !page.contains("E110"))
         .await;
-    let ran = lines(&house.site, "ran");
-    let mended = ran.iter().position(|line| line == "two").expect("it ran");
+    let ran = lines(&run.site, "ran");
+    let repaired = ran.iter().position(|line| line == "two").expect("it ran");
     assert!(
-        ran[mended..].iter().all(|line| line == "two"),
+        ran[repaired..].iter().all(|line| line == "two"),
         "the old version ran after the new one: {ran:?}"
     );
     assert!(!ran.contains(&"broken".to_owned()), "the broken version ran: {ran:?}");
 
     // Another file name is the same function.
     std::fs::rename(
-        house.site.dir.join("manifests/beat.yaml"),
-        house.site.dir.join("manifests/moved.yaml"),
+        run.site.dir.join("manifests/beat.yaml"),
+        run.site.dir.join("manifests/moved.yaml"),
     )
     .unwrap();
-    house.more("ran", "two", 2).await;
-    house
-        .listed("it is listed once, at its new place", |listing| {
-            listing.contains("moved.yaml") && !listing.contains("beat.yaml")
-        })
-        .await;
+    run.more("ran", "two", 2).await;
+    run.listed("it is listed once, at its new place", |listing| {
+        listing.contains("moved.yaml") && !listing.contains("beat.yaml")
+    })
+    .await;
 
-    house.site.remove("manifests/moved.yaml");
-    house
-        .shown("it is gone from the page", |page| !page.contains("m:beat:default"))
+    run.site.remove("manifests/moved.yaml");
+    run.shown("it is gone from the page", |page| !page.contains("m:beat:default"))
         .await;
-    house.silent("ran").await;
+    run.silent("ran").await;
 }
 
 async fn row(setup: Setup) {
-    let house = House::start(setup, "500ms").await;
-    let sql = async |statement: &str| house.table.execute(statement).await;
+    let run = StoryRun::start(setup, "500ms").await;
+    let sql = async |statement: &str| run.table.execute(statement).await;
 
     sql("INSERT INTO sys_crontab (name, type, spec, payload, status) VALUES ('每秒', 'fn:note', '* * * * * *', '{\"n\": 1}', 1)").await;
-    house.more("noted", "{\"n\": 1}", 2).await;
-    house
-        .shown("the row is on the page", |page| page.contains("每秒"))
-        .await;
+    run.more("noted", "{\"n\": 1}", 2).await;
+    run.shown("the row is on the page", |page| page.contains("每秒")).await;
 
-    // A broken rule: the last good version goes on.
+    // A broken rule: the last good version stays in force.
     sql("UPDATE sys_crontab SET spec = '99 * * * *'").await;
-    house
-        .shown("the error is on the page", |page| page.contains("E203"))
+    run.shown("the error is on the page", |page| page.contains("E203"))
         .await;
-    house.more("noted", "{\"n\": 1}", 2).await;
+    run.more("noted", "{\"n\": 1}", 2).await;
 
     sql("UPDATE sys_crontab SET spec = '* * * * * *', payload = '{\"n\": 2}'").await;
-    house.more("noted", "{\"n\": 2}", 2).await;
+    run.more("noted", "{\"n\": 2}", 2).await;
 
     sql("UPDATE sys_crontab SET status = 0").await;
-    house.silent("noted").await;
+    run.silent("noted").await;
 
     sql("UPDATE sys_crontab SET status = 1").await;
-    house.more("noted", "{\"n\": 2}", 2).await;
+    run.more("noted", "{\"n\": 2}", 2).await;
 
     sql("DELETE FROM sys_crontab").await;
-    house
-        .shown("the row is gone from the page", |page| !page.contains("每秒"))
+    run.shown("the row is gone from the page", |page| !page.contains("每秒"))
         .await;
-    house.silent("noted").await;
+    run.silent("noted").await;
 }
 
 async fn signal(setup: Setup) {
-    // So long that only the signal can have been the reason.
-    let house = House::start(setup, "1h").await;
-    house
+    // So long that only the signal can be the reason.
+    let run = StoryRun::start(setup, "1h").await;
+    run
         .table
         .execute("INSERT INTO sys_crontab (name, type, spec, payload, status) VALUES ('a', 'fn:note', '* * * * * *', 'null', 1)")
         .await;
-    house.silent("noted").await;
-    house.runner.signal(Signal::SIGUSR1);
-    house.more("noted", "null", 2).await;
+    run.silent("noted").await;
+    run.runner.signal(Signal::SIGUSR1);
+    run.more("noted", "null", 2).await;
 }
 
-async fn a_mariadb_that_is_away_stops_nothing_else() {
+async fn an_unreachable_mariadb_stops_nothing_else() {
     away(kit::mariadb().fresh_db().await).await;
 }
 
-async fn a_postgres_that_is_away_stops_nothing_else() {
+async fn an_unreachable_postgres_stops_nothing_else() {
     away(kit::postgres().fresh_db().await).await;
 }
 
-/// The database is away at the start, comes, goes, and comes again.
+/// The database is unreachable at the start, comes, goes, and comes again.
 async fn away(table: SqlDb) {
     let site = Site::new(&format!("database: {{url: \"{}\"}}\n", table.url()));
     site.cli(["migrate", "-c", "config.yaml"]).await.ok();
@@ -296,69 +288,66 @@ async fn away(table: SqlDb) {
 
     line.cut();
     let runner = site.launch();
-    let house = House { site, table, runner };
-    house.more("ticks", "tick", 2).await;
-    house
-        .shown("the page says that the table is away", |page| page.contains("Failing"))
+    let run = StoryRun { site, table, runner };
+    run.more("ticks", "tick", 2).await;
+    run.shown("the page says that the table is away", |page| page.contains("Failing"))
         .await;
-    assert_eq!(lines(&house.site, "noted"), Vec::<String>::new());
+    assert_eq!(lines(&run.site, "noted"), Vec::<String>::new());
 
     line.heal();
-    house.more("noted", "1", 2).await;
+    run.more("noted", "1", 2).await;
 
-    // What was read goes on when the database is away.
+    // Rows that were read stay in force while the database is unreachable.
     line.cut();
-    house.more("ticks", "tick", 2).await;
-    house.more("noted", "1", 2).await;
+    run.more("ticks", "tick", 2).await;
+    run.more("noted", "1", 2).await;
 
     line.heal();
-    house.table.execute("UPDATE sys_crontab SET payload = '2'").await;
-    house.more("noted", "2", 2).await;
+    run.table.execute("UPDATE sys_crontab SET payload = '2'").await;
+    run.more("noted", "2", 2).await;
 
-    // A restart while it is away.
+    // A restart while it is unreachable.
     line.cut();
-    let House { site, table, runner } = house;
+    let StoryRun { site, table, runner } = run;
     runner.stop().await;
     let runner = site.launch();
-    let house = House { site, table, runner };
-    house.more("noted", "2", 2).await;
-    house
-        .shown("the page says that rows were restored", |page| page.contains("D112"))
+    let run = StoryRun { site, table, runner };
+    run.more("noted", "2", 2).await;
+    run.shown("the page says that rows were restored", |page| page.contains("D112"))
         .await;
 }
 
-/// A file is good, then broken, and the process starts again before it is mended.
+/// A valid file breaks, and the process restarts before it is repaired.
 async fn a_file_that_is_broken_at_a_restart_is_in_force_as_it_was() {
-    let house = House::start(Setup::Embedded, "1s").await;
-    house.write("beat.yaml", &beat("one"));
-    house.more("ran", "one", 1).await;
-    let House { site, table, runner } = house;
+    let run = StoryRun::start(Setup::Embedded, "1s").await;
+    run.write("beat.yaml", &beat("one"));
+    run.more("ran", "one", 1).await;
+    let StoryRun { site, table, runner } = run;
     runner.stop().await;
     let broken = here(&site, &beat("broken").replace("schedule", "shedule"));
     site.write("manifests/beat.yaml", &broken);
     let runner = site.start().await;
-    let house = House { site, table, runner };
-    house.more("ran", "one", 2).await;
+    let run = StoryRun { site, table, runner };
+    run.more("ran", "one", 2).await;
     let listed =
         |text: &str| text.contains("E110") && text.contains("W104") && text.contains("its last good version, of ");
-    house.listed("the last good version is listed as such", listed).await;
-    let table = house.site.cli(["ls", "schedules", "-c", "config.yaml"]).await.ok();
+    run.listed("the last good version is listed as such", listed).await;
+    let table = run.site.cli(["ls", "schedules", "-c", "config.yaml"]).await.ok();
     let row = table.stdout.lines().find(|line| line.starts_with("m:beat:default"));
     assert!(row.is_some_and(|row| row.contains("last good")), "{}", table.stdout);
-    let page = house.runner.http.get("/queue/schedules").await.body;
+    let page = run.runner.http.get("/queue/schedules").await.body;
     assert!(page.contains("its last good version, of "), "{page}");
-    let log = house.runner.log();
+    let log = run.runner.log();
     assert!(log.contains("manifests_restored") && log.contains("E110"), "{log}");
-    house.write("beat.yaml", &beat("two"));
-    house.more("ran", "two", 1).await;
-    house
-        .listed("the warning is gone", |text| {
-            !text.contains("W104") && !text.contains("E110")
-        })
-        .await;
+    run.write("beat.yaml", &beat("two"));
+    run.more("ran", "two", 1).await;
+    run.listed("the warning is gone", |text| {
+        !text.contains("W104") && !text.contains("E110")
+    })
+    .await;
 }
 
-/// Redis is away at the start, comes, goes, and comes again; the process stays.
+/// Redis is unreachable at the start, comes, goes, and comes again; the process stays.
 async fn a_redis_that_is_away_is_waited_for() {
     let db = kit::redis().fresh_db();
     let line = kit::Forward::start("127.0.0.1:0", db.port).await;
@@ -371,10 +360,10 @@ async fn a_redis_that_is_away_is_waited_for() {
     line.cut();
     let runner = site.launch();
     let table = SqlDb::file(&site.dir.join("data/runner.db"));
-    let house = House { site, table, runner };
+    let run = StoryRun { site, table, runner };
     let answers = async |path: &str, status: u16| {
         eventually(&format!("{path} answers {status}"), async || {
-            let reply = house.runner.http.try_get(path).await?;
+            let reply = run.runner.http.try_get(path).await?;
             if reply.status == status {
                 Ok(())
             } else {
@@ -386,13 +375,13 @@ async fn a_redis_that_is_away_is_waited_for() {
     answers("/readyz", 503).await;
 
     line.heal();
-    house.more("ticks", "tick", 2).await;
+    run.more("ticks", "tick", 2).await;
     answers("/readyz", 200).await;
 
     line.cut();
     answers("/readyz", 503).await;
     line.heal();
-    house.more("ticks", "tick", 2).await;
+    run.more("ticks", "tick", 2).await;
     answers("/readyz", 200).await;
-    assert!(house.runner.stop().await.success());
+    assert!(run.runner.stop().await.success());
 }

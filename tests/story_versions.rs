@@ -1,4 +1,4 @@
-//! Two instances on one Redis that have different versions of the same manifests.
+//! Two instances on one Redis with different versions of the same manifests.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ const SEEN: Duration = Duration::from_secs(60);
 
 /// The tests of this module.
 pub fn tests() -> Vec<kit::Trial> {
-    kit::trials![needs(Redis): the_newer_version_counts_and_both_instances_say_what_differs]
+    kit::trials![needs(Redis): the_newer_version_counts_and_both_instances_report_the_difference]
 }
 
 fn version(cron: &str, more: &str) -> String {
@@ -44,7 +44,7 @@ async fn fired(broker: &RedisBroker) -> Vec<Decision> {
     all
 }
 
-async fn the_newer_version_counts_and_both_instances_say_what_differs() {
+async fn the_newer_version_counts_and_both_instances_report_the_difference() {
     let db = kit::redis().fresh_db();
     let mut settings = RedisSettings::of(RedisTarget::Server(format!("127.0.0.1:{}", db.port)));
     settings.database = i64::from(db.number);
@@ -63,7 +63,7 @@ async fn the_newer_version_counts_and_both_instances_say_what_differs() {
     )
     .await;
     says(&new, &["W260", "this one counts", "*/2 * * * * *", "W261"]).await;
-    // Only the newer one decides by now, and each of its occurrences is fired: odd seconds, two apart.
+    // Only the newer one decides by now, and each of its occurrences fires: odd seconds, two apart.
     let settled = fired(&broker).await[0].nominal;
     let newer = async || -> Vec<i64> {
         let all = fired(&broker).await;

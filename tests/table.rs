@@ -1,4 +1,4 @@
-//! The table in real servers: the manual's own DDL and INSERT, unchanged, and a server that goes away.
+//! The table in real servers: the manual's own DDL and INSERT, unchanged, and a server that disappears.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,8 +20,8 @@ pub fn tests() -> Vec<kit::Trial> {
     kit::trials![
         needs(MariaDb): a_row_of_the_manual_is_live_in_mariadb, odd_tables_are_read_in_mariadb,
             marks_bits_and_bytes_are_read_in_mariadb, text_without_bound_is_not_read_in_mariadb,
-            a_table_that_is_missing_in_mariadb_is_told_and_made, a_table_that_never_answers_is_given_up;
-        needs(MariaDb): a_server_that_goes_away_takes_no_schedule_with_it;
+            a_missing_table_in_mariadb_is_reported_and_created, a_table_that_never_answers_times_out;
+        needs(MariaDb): a_lost_database_server_removes_no_schedule;
         needs(Postgres): rows_are_live_in_postgres, marks_booleans_and_bytes_are_read_in_postgres,
             text_without_bound_is_not_read_in_postgres;
     ]
@@ -99,7 +99,7 @@ async fn a_row_of_the_manual_is_live_in_mariadb() {
     schedules(&catalog, 0).await;
 }
 
-/// Tables that people made themselves: other types, another character set, zero dates, odd values.
+/// Tables with other types, another character set, zero dates, odd values.
 async fn odd_tables_are_read_in_mariadb() {
     let db = kit::mariadb().fresh_db().await;
     db.execute(
@@ -119,7 +119,7 @@ async fn odd_tables_are_read_in_mariadb() {
     assert_eq!(ids, [("db:1", true), ("db:10", false), ("db:2", false)]);
     assert_eq!(first(&catalog).name, "caf\u{e9}");
     assert_eq!(first(&catalog).task.payload.as_deref(), Some(br#"{"a": 1}"#.as_slice()));
-    let told: Vec<String> = plan
+    let problems: Vec<String> = plan
         .problems
         .iter()
         .map(|p| format!("{} {}", p.origin.place, p.code))
@@ -129,10 +129,10 @@ async fn odd_tables_are_read_in_mariadb() {
         "sys_crontab id 10 W252",
         "sys_crontab id 2 W252",
     ];
-    assert_eq!(told, expected);
+    assert_eq!(problems, expected);
 }
 
-/// What the table says now: each schedule with whether it is on, and each problem.
+/// The content of the table: each schedule with whether it is enabled, and each problem.
 async fn said(db: &SqlDb) -> (Vec<(String, bool)>, Vec<String>) {
     let settings = SourceSettings {
         table: Some(settings(db)),
@@ -143,10 +143,10 @@ async fn said(db: &SqlDb) -> (Vec<(String, bool)>, Vec<String>) {
     assert_eq!(*state, SourceState::Loaded);
     let on =
         |(id, d): (&runner_core::schedule::ScheduleId, &runner_core::schedule::Definition)| (id.to_string(), d.enabled);
-    let told = |p: &runner_core::schedule::Problem| format!("{} {}", p.origin.place, p.code);
+    let problems = |p: &runner_core::schedule::Problem| format!("{} {}", p.origin.place, p.code);
     let plan = &loaded.plan;
-    let told = plan.problems.iter().filter(|p| p.code != "W240").map(told);
-    (plan.schedules.iter().map(on).collect(), told.collect())
+    let problems = plan.problems.iter().filter(|p| p.code != "W240").map(problems);
+    (plan.schedules.iter().map(on).collect(), problems.collect())
 }
 
 fn ids(expected: &[(&str, bool)]) -> Vec<(String, bool)> {
@@ -168,9 +168,9 @@ async fn marks_bits_and_bytes_are_read_in_mariadb() {
         "db:8190f5a2b3c4aef8899aabbccddeeff0",
         "db:8290f5a2b3c4aef8899aabbccddeeff0",
     );
-    let told = vec!["sys_crontab id 8190f5a2b3c4aef8899aabbccddeeff0 W253".to_owned()];
-    assert_eq!(said(&db).await, (ids(&[(first, true), (second, false)]), told));
-    // Without a key, and with marks that are numbers or cannot be NULL.
+    let problems = vec!["sys_crontab id 8190f5a2b3c4aef8899aabbccddeeff0 W253".to_owned()];
+    assert_eq!(said(&db).await, (ids(&[(first, true), (second, false)]), problems));
+    // Without a key, and with flags that are numbers or cannot be NULL.
     db.execute(
         "DROP TABLE sys_crontab; CREATE TABLE sys_crontab (id int NOT NULL DEFAULT 0, name varchar(100), type varchar(50), \
          spec varchar(100), payload text, status varchar(10), deleted_at bigint NOT NULL DEFAULT 0); \
@@ -179,8 +179,8 @@ async fn marks_bits_and_bytes_are_read_in_mariadb() {
          (5, 'five', 't', '@daily', '1', 1767323045)",
     )
     .await;
-    let told = vec!["sys_crontab id 0 D114".to_owned(), "sys_crontab id 4 W252".to_owned()];
-    assert_eq!(said(&db).await, (ids(&[("db:3", true), ("db:4", false)]), told));
+    let problems = vec!["sys_crontab id 0 D114".to_owned(), "sys_crontab id 4 W252".to_owned()];
+    assert_eq!(said(&db).await, (ids(&[("db:3", true), ("db:4", false)]), problems));
     db.execute(
         "SET sql_mode = ''; ALTER TABLE sys_crontab DROP COLUMN deleted_at, ADD COLUMN deleted_at datetime NOT NULL",
     )
@@ -201,17 +201,17 @@ async fn text_without_bound_is_not_read_in_mariadb() {
          INSERT INTO sys_crontab (id, name, type, spec, payload) VALUES (66, 'long', 't', '@daily', REPEAT('x', 1048577))",
     )
     .await;
-    too_much_is_said(&db).await;
+    too_many_rows_are_reported(&db).await;
 }
 
-async fn too_much_is_said(db: &SqlDb) {
-    let (found, told) = said(db).await;
+async fn too_many_rows_are_reported(db: &SqlDb) {
+    let (found, problems) = said(db).await;
     assert_eq!(found.len(), 63);
     let expected: Vec<String> = (64..=66).map(|id| format!("sys_crontab id {id} D117")).collect();
-    assert_eq!(told, expected);
+    assert_eq!(problems, expected);
     db.execute("DELETE FROM sys_crontab WHERE id < 65").await;
-    let told = vec!["sys_crontab id 66 D116".to_owned()];
-    assert_eq!(said(db).await, (ids(&[("db:65", true)]), told));
+    let problems = vec!["sys_crontab id 66 D116".to_owned()];
+    assert_eq!(said(db).await, (ids(&[("db:65", true)]), problems));
 }
 
 async fn text_without_bound_is_not_read_in_postgres() {
@@ -223,7 +223,7 @@ async fn text_without_bound_is_not_read_in_postgres() {
          INSERT INTO sys_crontab (name, type, spec, payload) VALUES ('long', 't', '@daily', repeat('x', 1048577))",
     )
     .await;
-    too_much_is_said(&db).await;
+    too_many_rows_are_reported(&db).await;
 }
 
 async fn marks_booleans_and_bytes_are_read_in_postgres() {
@@ -236,12 +236,12 @@ async fn marks_booleans_and_bytes_are_read_in_postgres() {
          ('\\x8490', 'd', 't', '@daily', NULL, true, now())",
     )
     .await;
-    let told = vec![
+    let problems = vec![
         "sys_crontab id 8190 W253".to_owned(),
         "sys_crontab id 8390 W252".to_owned(),
     ];
     let expected = [("db:8190", true), ("db:8290", false), ("db:8390", false)];
-    assert_eq!(said(&db).await, (ids(&expected), told));
+    assert_eq!(said(&db).await, (ids(&expected), problems));
     db.execute(
         "DROP TABLE sys_crontab; CREATE DOMAIN label AS text; \
          CREATE TABLE sys_crontab (id uuid, name label, type label, spec label, payload json, status bit(1), deleted_at int); \
@@ -249,9 +249,9 @@ async fn marks_booleans_and_bytes_are_read_in_postgres() {
          (NULL, 'b', 't', '@daily', '{}', B'1', 0), (NULL, 'c', 't', '@daily', '{}', B'1', 0)",
     )
     .await;
-    let told = vec!["sys_crontab, no id D113".to_owned()];
+    let problems = vec!["sys_crontab, no id D113".to_owned()];
     let expected = [("db:8190f5a2-b3c4-4ef8-899a-abbccddeeff0", true)];
-    assert_eq!(said(&db).await, (ids(&expected), told));
+    assert_eq!(said(&db).await, (ids(&expected), problems));
     db.execute("ALTER TABLE sys_crontab DROP COLUMN status").await;
     let settings = SourceSettings {
         table: Some(settings(&db)),
@@ -265,7 +265,7 @@ async fn marks_booleans_and_bytes_are_read_in_postgres() {
     );
 }
 
-async fn a_table_that_is_missing_in_mariadb_is_told_and_made() {
+async fn a_missing_table_in_mariadb_is_reported_and_created() {
     let db = kit::mariadb().fresh_db().await;
     let (catalog, _stop) = start(&db).await;
     let status = &catalog.statuses()[0];
@@ -282,7 +282,7 @@ async fn a_table_that_is_missing_in_mariadb_is_told_and_made() {
     assert_eq!(catalog.plan().problems, []);
 }
 
-async fn a_table_that_never_answers_is_given_up() {
+async fn a_table_that_never_answers_times_out() {
     let db = kit::mariadb().fresh_db().await;
     db.execute("CREATE TABLE one (id int); INSERT INTO one VALUES (1)")
         .await;
@@ -301,14 +301,14 @@ async fn a_table_that_never_answers_is_given_up() {
         }
     })
     .await;
-    // Nothing of the answer that was given up is mistaken for a later one.
+    // The late answer is not mistaken for that of a later query.
     db.execute("DROP VIEW sys_crontab").await;
     db.execute(CREATE).await;
     db.execute(INSERT).await;
     schedules(&catalog, 1).await;
 }
 
-async fn a_server_that_goes_away_takes_no_schedule_with_it() {
+async fn a_lost_database_server_removes_no_schedule() {
     let server = kit::mariadb::start();
     let db = server.fresh_db().await;
     db.execute(CREATE).await;
@@ -352,12 +352,12 @@ async fn rows_are_live_in_postgres() {
         if first(&catalog).enabled { Err("on") } else { Ok(()) }
     })
     .await;
-    let nobody = match settings {
+    let missing = match settings {
         TableSettings::Postgres(server) => TableSettings::Postgres(DatabaseServer {
             database: "nowhere".to_owned(),
             ..server
         }),
         other => other,
     };
-    assert!(matches!(source::migrate(&nobody).await, Err(TableError::Database(e)) if e.contains("nowhere")));
+    assert!(matches!(source::migrate(&missing).await, Err(TableError::Database(e)) if e.contains("nowhere")));
 }

@@ -1,4 +1,4 @@
-//! The connection to the database of the table: closed while idle, dropped without a word, and through a proxy that pools.
+//! The connection to the table's database: closed while idle, dropped silently, and through a pooling proxy.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,14 +18,14 @@ const INSERT: &str = include_str!("data/table/insert.sql");
 pub fn tests() -> Vec<kit::Trial> {
     kit::trials![
         needs(MariaDb): a_connection_of_mariadb_that_was_closed_costs_no_reading,
-            a_connection_that_answers_no_more_costs_no_reading, only_what_proxies_know_is_sent_to_mariadb,
+            a_dead_connection_costs_no_reading, only_statements_that_proxies_know_are_sent_to_mariadb,
             a_server_that_takes_no_writes_is_read;
         needs(Postgres): a_connection_of_postgres_that_was_closed_costs_no_reading;
         needs(PgBouncer): rows_are_read_through_a_pool_of_transactions;
     ]
 }
 
-/// Reads only when it is asked to, over a connection that stays.
+/// Reads only on request, over a persistent connection.
 async fn start(table: TableSettings, port: u16) -> (Catalog, DropGuard) {
     let stays = |server: DatabaseServer| DatabaseServer {
         port,
@@ -48,7 +48,7 @@ async fn start(table: TableSettings, port: u16) -> (Catalog, DropGuard) {
     (catalog, stop.drop_guard())
 }
 
-/// Adds a row and reads: it must be seen at once.
+/// Adds a row and reads: it must appear at once.
 async fn sees_another_row(catalog: &Catalog, db: &SqlDb) {
     let before = catalog.plan().schedules.len();
     db.execute("INSERT INTO sys_crontab (name, type, spec, status) VALUES ('n', 't', '@daily', 1)")
@@ -58,21 +58,23 @@ async fn sees_another_row(catalog: &Catalog, db: &SqlDb) {
     assert_eq!(catalog.plan().schedules.len(), before + 1);
 }
 
-/// Ends the one connection there is, three times: `ids` are those of all connections to the database but that which asks.
+/// Closes the connection, three times: `ids` are those of all connections to the database except the querying one.
 async fn closed_while_idle(db: &SqlDb, ids: &str, kill: &str) {
     let (catalog, _stop) = start(table::settings(db), db.port).await;
     let connections = || async { db.column(ids).await.into_iter().flatten().collect::<Vec<String>>() };
     for _ in 0..3 {
-        // Those that asked before may take a moment to end, so the one to be ended is of the answer that has only one.
-        let kept = kit::eventually("one connection is kept", || async {
+        // Earlier query connections may take a moment to end, so wait for an answer with only one.
+        let connection = kit::eventually("one connection is connection", || async {
             let there = connections().await;
             <[String; 1]>::try_from(there).map_err(|there| format!("{there:?}"))
         })
         .await;
-        db.execute(&kill.replace('?', &kept[0])).await;
+        db.execute(&kill.replace('?', &connection[0])).await;
         kit::eventually("it is gone", || async {
             let there = connections().await;
-            (!there.contains(&kept[0])).then_some(()).ok_or(format!("{there:?}"))
+            (!there.contains(&connection[0]))
+                .then_some(())
+                .ok_or(format!("{there:?}"))
         })
         .await;
         sees_another_row(&catalog, db).await;
@@ -95,8 +97,8 @@ async fn a_connection_of_postgres_that_was_closed_costs_no_reading() {
     closed_while_idle(&db, others, "SELECT pg_terminate_backend(?)::text").await;
 }
 
-/// As behind a firewall that forgot the connection.
-async fn a_connection_that_answers_no_more_costs_no_reading() {
+/// As behind a firewall that dropped the connection's state.
+async fn a_dead_connection_costs_no_reading() {
     let db = kit::mariadb().fresh_db().await;
     db.execute(CREATE).await;
     let forward = Forward::start("127.0.0.1:0", db.port).await;
@@ -106,8 +108,8 @@ async fn a_connection_that_answers_no_more_costs_no_reading() {
     sees_another_row(&catalog, &db).await;
 }
 
-/// A proxy such as ProxySQL ties a connection to one server at a SET that it cannot read, and prepared statements as well.
-async fn only_what_proxies_know_is_sent_to_mariadb() {
+/// A proxy such as ProxySQL pins a connection to one server at a SET that it cannot parse, and at prepared statements.
+async fn only_statements_that_proxies_know_are_sent_to_mariadb() {
     let db = kit::mariadb().fresh_db().await;
     db.execute(CREATE).await;
     let user = format!("u_{}", db.name);
@@ -185,7 +187,7 @@ async fn rows_are_read_through_a_pool_of_transactions() {
     let (catalog, _stop) = start(through, pool.port).await;
     for _ in 0..3 {
         sees_another_row(&catalog, &db).await;
-        // What the server says of the pool's own connection is another connection to us.
+        // Session settings of the pool's own connection are those of another connection to us.
         db.execute("SELECT pg_terminate_backend(pid)::text FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()")
             .await;
     }

@@ -1,7 +1,7 @@
-//! The traps of asynq's format: for each, the tests that show that we do not step into it.
+//! The pitfalls of asynq's format: for each, the tests that show that we avoid it.
 //!
-//! A trap is something that a reader of the format gets wrong once. The table names tests by their functions, wherever
-//! they are; those that had no better place are here. What lies in Redis after each operation is in `golden`.
+//! A pitfall is something that a reader of the format gets wrong once. The table names tests by their functions, wherever
+//! they are; tests without a better place are here. Not here: the content of Redis after each operation (`golden`).
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use runner_queue::{
 use crate::kit::{self, RedisDb};
 use crate::tidy::text::{files, read};
 
-/// What the trap is, and who shows that it is none for us.
+/// The pitfall, and the tests that show that we avoid it.
 const TRAPS: [(&str, &[&str]); 25] = [
     (
         "new ids come in on the left and go out on the right; what is handed back comes in on the right",
@@ -32,7 +32,7 @@ const TRAPS: [(&str, &[&str]); 25] = [
         ],
     ),
     (
-        "an id without a hash stays active for ever",
+        "an id without a hash stays active forever",
         &[
             "a_ghost_is_dropped_and_its_neighbours_are_claimed",
             "damage_is_found_and_put_right",
@@ -82,7 +82,7 @@ const TRAPS: [(&str, &[&str]); 25] = [
         &["a_refused_task_leaves_no_uniqueness_lock"],
     ),
     (
-        "a result written after the end of a task is a hash that takes its id for ever",
+        "a result written after the end of a task is a hash that takes its id forever",
         &["a_result_for_a_task_that_is_gone_leaves_nothing"],
     ),
     (
@@ -125,7 +125,7 @@ const TRAPS: [(&str, &[&str]); 25] = [
         ],
     ),
     (
-        "that somebody else was faster is no error",
+        "losing a race is not an error",
         &[
             "a_verdict_on_a_task_that_is_not_active_is_stale",
             "a_settle_that_is_sent_twice_is_stale_the_second_time",
@@ -161,7 +161,7 @@ const TRAPS: [(&str, &[&str]); 25] = [
         ],
     ),
     (
-        "a client remembers that it listed a queue which somebody removed since",
+        "a client remembers that it listed a queue that was removed since",
         &["a_queue_that_was_taken_off_the_list_is_listed_again"],
     ),
     (
@@ -180,7 +180,7 @@ const TRAPS: [(&str, &[&str]); 25] = [
         "the names of groups are a hint",
         &[
             "group_retry",
-            "a_set_that_go_left_behind_goes_back_to_its_group",
+            "a_set_left_behind_by_go_returns_to_its_group",
             "a_group_whose_name_is_missing_is_named_by_the_next_move",
         ],
     ),
@@ -215,7 +215,7 @@ async fn every_trap_has_tests_that_exist() {
         }
     }
     for (trap, tests) in TRAPS {
-        assert!(!tests.is_empty(), "nobody shows: {trap}");
+        assert!(!tests.is_empty(), "no test shows: {trap}");
         let missing: Vec<_> = tests.iter().filter(|test| !functions.contains(**test)).collect();
         assert!(missing.is_empty(), "{trap}: no such tests: {missing:?}");
     }
@@ -262,7 +262,7 @@ async fn a_result_for_a_task_that_is_gone_leaves_nothing() {
     let (broker, mut link, _db) = open().await;
     put(&broker, &[named("a").retention(Duration::from_secs(60))]).await;
     let claims = claim(&broker).await;
-    // Somebody deleted everything of it meanwhile.
+    // Another program deleted everything of it meanwhile.
     let _: i64 = ask(&mut link, &["DEL", "asynq:{default}:t:a"]).await;
     let _: i64 = ask(&mut link, &["LREM", "asynq:{default}:active", "0", "a"]).await;
     let _: i64 = ask(&mut link, &["ZREM", "asynq:{default}:lease", "a"]).await;

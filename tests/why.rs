@@ -1,4 +1,4 @@
-//! Why a task waits and why a schedule does not fire: pages and commands say the same, over a real broker.
+//! Why a task waits and why a schedule does not fire: pages and commands agree, on a real broker.
 
 use std::collections::BTreeSet;
 
@@ -7,8 +7,8 @@ use crate::kit::{self, Site};
 
 pub fn tests() -> Vec<kit::Trial> {
     kit::trials![
-        needs(): a_schedule_says_why_it_does_not_fire;
-        needs(Redis): pages_and_commands_say_why_a_task_waits;
+        needs(): reasons_are_given_for_a_schedule_that_does_not_fire;
+        needs(Redis): pages_and_commands_agree_why_a_task_waits;
     ]
 }
 
@@ -22,7 +22,7 @@ fn codes(text: &str) -> BTreeSet<String> {
     words.filter(is_code).map(str::to_owned).collect()
 }
 
-/// What `runner why` says about it.
+/// The codes that `runner why` prints.
 async fn why(site: &Site, id: &str) -> BTreeSet<String> {
     let answer = site.cli(["why", id, "--json"]).await.json();
     let reasons = answer["reasons"].as_array().expect("a list of reasons");
@@ -32,7 +32,7 @@ async fn why(site: &Site, id: &str) -> BTreeSet<String> {
         .collect()
 }
 
-async fn pages_and_commands_say_why_a_task_waits() {
+async fn pages_and_commands_agree_why_a_task_waits() {
     let db = kit::redis().fresh_db();
     let site = Site::new(&format!("{}worker: {{queues: {{default: 1}}}}\n", db.yaml()));
     let before = site
@@ -42,8 +42,11 @@ async fn pages_and_commands_say_why_a_task_waits() {
     assert_eq!(codes(&before.stderr), BTreeSet::from(["W109".to_owned()]), "{before:?}");
     let runner = site.start().await;
     kit::eventually("the server is listed", async || {
-        let said = why(&site, "early").await;
-        said.contains("W211").then_some(()).ok_or_else(|| format!("{said:?}"))
+        let reasons = why(&site, "early").await;
+        reasons
+            .contains("W211")
+            .then_some(())
+            .ok_or_else(|| format!("{reasons:?}"))
     })
     .await;
     site.cli(["queue", "pause", "default"]).await.ok();
@@ -74,17 +77,17 @@ async fn pages_and_commands_say_why_a_task_waits() {
     assert!(runner.stop().await.success());
 }
 
-async fn a_schedule_says_why_it_does_not_fire() {
+async fn reasons_are_given_for_a_schedule_that_does_not_fire() {
     let site = Site::new("");
     let manifest = "name: nightly\nschedule: '0 0 1 1 *'\nexec: [\"true\"]\n";
     site.write("manifests/a.yaml", manifest);
     assert!(why(&site, "nightly").await.contains("S06"), "no scheduler has seen it");
     let runner = site.start().await;
     kit::eventually("it is registered, and its server is listed", async || {
-        let said = why(&site, "m:nightly:default").await;
-        (said == BTreeSet::from(["S01".to_owned()]))
+        let reasons = why(&site, "m:nightly:default").await;
+        (reasons == BTreeSet::from(["S01".to_owned()]))
             .then_some(())
-            .ok_or_else(|| format!("{said:?}"))
+            .ok_or_else(|| format!("{reasons:?}"))
     })
     .await;
     site.cli(["schedule", "pause", "nightly"]).await.ok();

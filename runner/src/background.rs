@@ -91,10 +91,10 @@ mod tests {
     use std::sync::Arc;
     use tokio::sync::mpsc;
 
-    struct Telling(mpsc::Sender<()>);
+    struct Reporting(mpsc::Sender<()>);
 
     #[async_trait]
-    impl BackgroundLoop for Telling {
+    impl BackgroundLoop for Reporting {
         fn name(&self) -> &'static str {
             "telling"
         }
@@ -109,11 +109,11 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn turns_come_at_once_by_time_and_by_wake() {
-        let (told, mut turns) = mpsc::channel(1);
+        let (turned, mut turns) = mpsc::channel(1);
         let (wake, stop) = (Arc::new(Notify::new()), CancellationToken::new());
         let running = tokio::spawn({
             let (wake, stop) = (wake.clone(), stop.clone());
-            async move { run(Telling(told), &wake, &stop).await }
+            async move { run(Reporting(turned), &wake, &stop).await }
         });
         let start = tokio::time::Instant::now();
         turns.recv().await.unwrap();

@@ -1,4 +1,4 @@
-//! F07: answers to verdicts get lost, and once the broker is gone for a while. No handler runs twice for that.
+//! F07: answers to verdicts get lost, and once the broker disappears for a while. No handler runs twice because of that.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -8,13 +8,13 @@ use runner_core::task::Task;
 use super::{broker, contradictions, drained, handlers, id, put};
 use crate::kit::{self, Fault, Harm, Proxy, Site, eventually_within};
 
-/// Every how many calls one is harmed.
+/// One in this many calls is harmed.
 const EVERY: u64 = 3;
 
-/// Every how many harmed calls the connection breaks as well.
+/// One in this many harmed calls also breaks the connection.
 const CUT: u64 = 30;
 
-/// How long the broker is gone: shorter than a lease.
+/// How long the broker is unreachable: shorter than a lease.
 const OUTAGE: Duration = Duration::from_millis(1500);
 
 pub fn tests() -> Vec<kit::Trial> {

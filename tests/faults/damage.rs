@@ -1,5 +1,5 @@
-//! F17 and F18: content of Redis that no program of sound mind writes. Each piece is put right or put aside, and
-//! nothing else is touched, while workers go on.
+//! F17 and F18: corrupt content of Redis. Each piece is repaired or archived, and nothing else is touched, while workers
+//! continue.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,11 +18,11 @@ use crate::kit::{self, Fault, RedisServer};
 
 const LEASE: Duration = Duration::from_secs(30);
 
-/// Tasks and keys that one pass of the repair looks at, of each kind.
+/// Tasks and keys that one repair pass examines, of each kind.
 const LOOKED_AT: usize = 2_000;
 
 pub fn tests() -> Vec<kit::Trial> {
-    kit::trials![needs(Redis): f17_junk_is_put_aside_and_holds_up_nobody, f18_damage_is_put_right_beside_living_workers]
+    kit::trials![needs(Redis): f17_junk_is_archived_and_blocks_nothing, f18_damage_is_repaired_beside_live_workers]
 }
 
 async fn ask<T: redis::FromRedisValue>(link: &mut MultiplexedConnection, words: &[&[u8]]) -> T {
@@ -46,7 +46,7 @@ async fn on(link: &mut MultiplexedConnection, command: &str, list: &str, words: 
     let _: redis::Value = ask(link, &all).await;
 }
 
-async fn f17_junk_is_put_aside_and_holds_up_nobody() {
+async fn f17_junk_is_archived_and_blocks_nothing() {
     let tasks = if kit::long() { 1_000 } else { 400 };
     let db = kit::redis().fresh_db();
     let (broker, mut link) = (broker(&db), db.connect().await);
@@ -58,7 +58,7 @@ async fn f17_junk_is_put_aside_and_holds_up_nobody() {
     let claims = broker.claim(&[queue()], tasks, LEASE).await.unwrap();
     assert_eq!(claims.len(), tasks);
     let whole: Vec<u8> = ask(&mut link, &[b"HGET", b"asynq:{default}:t:1", b"msg"]).await;
-    // An unfinished varint, half a message, a number where a text belongs, groups within groups, nothing at all.
+    // An unfinished varint, half a message, a number where a text belongs, nested groups, nothing at all.
     let junk: [(&str, Vec<u8>); 5] = [
         ("0", vec![0xff; 40]),
         ("1", whole[..whole.len() / 2].to_vec()),
@@ -107,7 +107,7 @@ async fn f17_junk_is_put_aside_and_holds_up_nobody() {
     fault.end(|| format!("{wrong:#?}"));
 }
 
-/// Where ids lie, and the state of a task that lies there.
+/// The lists of ids, and the state of a task in each.
 const PLACES: [&str; 6] = ["pending", "active", "retry", "scheduled", "archived", "completed"];
 
 async fn enter(link: &mut MultiplexedConnection, place: &str, name: &str) {
@@ -118,7 +118,7 @@ async fn enter(link: &mut MultiplexedConnection, place: &str, name: &str) {
     }
 }
 
-/// Makes a task with nothing but its message.
+/// Makes a task that has only its message.
 async fn give(broker: &RedisBroker, link: &mut MultiplexedConnection, name: &str) {
     put(
         broker,
@@ -131,36 +131,37 @@ async fn give(broker: &RedisBroker, link: &mut MultiplexedConnection, name: &str
     set(link, name, "msg", &message).await;
 }
 
-/// What is damaged, so many of each kind; and the tasks that must be there afterwards, with their states.
+/// Damages `each` tasks of each kind; returns the expected repairs, and the tasks that must exist afterwards with their
+/// states.
 async fn damage(
     broker: &RedisBroker,
     link: &mut MultiplexedConnection,
     each: usize,
 ) -> (Repaired, BTreeMap<String, TaskState>) {
-    let mut kept = BTreeMap::new();
+    let mut remaining = BTreeMap::new();
     for n in 0..each {
         for place in PLACES {
-            // An id without a task; in the list of the living there is a lease as well.
+            // An id without a task; in the active list with a lease as well.
             enter(link, place, &format!("ghost-{place}-{n}")).await;
             // A task in no list.
             let orphan = format!("orphan-{place}-{n}");
             give(broker, link, &orphan).await;
             set(link, &orphan, "state", place.as_bytes()).await;
-            kept.insert(orphan, place.parse().unwrap());
+            remaining.insert(orphan, place.parse().unwrap());
             // A task whose state is that of another list.
             let odd = format!("odd-{place}-{n}");
             let other = if place == "retry" { "archived" } else { "retry" };
             give(broker, link, &odd).await;
             set(link, &odd, "state", other.as_bytes()).await;
             enter(link, place, &odd).await;
-            kept.insert(odd, place.parse().unwrap());
+            remaining.insert(odd, place.parse().unwrap());
         }
-        // What a dequeue of asynq leaves of an id without a task.
+        // The trace that a dequeue of asynq leaves of an id without a task.
         let rest = format!("rest-{n}");
         set(link, &rest, "state", b"active").await;
         enter(link, "active", &rest).await;
         on(link, "ZADD", "lease", &["99999999999", &rest]).await;
-        // A lease of a task that does not run, and one of nothing.
+        // A lease of a task that does not run, and one without a task.
         let waits = format!("waits-{n}");
         put(
             broker,
@@ -168,9 +169,9 @@ async fn damage(
         )
         .await;
         on(link, "ZADD", "lease", &["99999999999", &waits]).await;
-        kept.insert(waits, TaskState::Scheduled);
+        remaining.insert(waits, TaskState::Scheduled);
         on(link, "ZADD", "lease", &["99999999999", &format!("nothing-{n}")]).await;
-        // One that runs, with a lease, in no list; one in the list without a lease.
+        // A running one with a lease that is on no list; one on the list without a lease.
         for (name, listed) in [("unlisted", false), ("unleased", true)] {
             let name = format!("{name}-{n}");
             give(broker, link, &name).await;
@@ -180,13 +181,13 @@ async fn damage(
             } else {
                 on(link, "ZADD", "lease", &["99999999999", &name]).await;
             }
-            kept.insert(name, TaskState::Active);
+            remaining.insert(name, TaskState::Active);
         }
-        // One that nothing tells where it belongs.
+        // One whose place cannot be determined.
         let nowhere = format!("nowhere-{n}");
         give(broker, link, &nowhere).await;
         set(link, &nowhere, "state", b"banana").await;
-        kept.insert(nowhere, TaskState::Archived);
+        remaining.insert(nowhere, TaskState::Archived);
     }
     let expected = Repaired {
         ghosts: each * (PLACES.len() + 2),
@@ -195,10 +196,10 @@ async fn damage(
         misplaced: each * (PLACES.len() + 1),
         quarantined: each,
     };
-    (expected, kept)
+    (expected, remaining)
 }
 
-/// A worker that claims and ends tasks of a queue beside the damaged ones until told to stop; each must be its own.
+/// A worker that claims and settles tasks of a queue beside the damaged ones until stopped; each must be its own.
 async fn work(broker: Arc<RedisBroker>, stop: Arc<AtomicBool>, done: Arc<AtomicUsize>, stolen: Arc<AtomicUsize>) {
     let queues = [queue()];
     for n in 0.. {
@@ -228,16 +229,16 @@ async fn work(broker: Arc<RedisBroker>, stop: Arc<AtomicBool>, done: Arc<AtomicU
     }
 }
 
-#[allow(clippy::too_many_lines)] // one story from its beginning to its end
-async fn f18_damage_is_put_right_beside_living_workers() {
+#[allow(clippy::too_many_lines)] // one story from beginning to end
+async fn f18_damage_is_repaired_beside_live_workers() {
     let (each, sound) = if kit::long() { (20, 5_000) } else { (3, 1_000) };
     let server = RedisServer::start(&["--slowlog-log-slower-than", "300", "--slowlog-max-len", "256"]);
     let db = server.fresh_db();
     let (broker, mut link) = (Arc::new(broker(&db)), db.connect().await);
-    // Sound tasks that must not be touched.
+    // Sound tasks, which must not be touched.
     let later = |name: String| Task::new("x").id(id(&name)).run(Run::In(Duration::from_secs(9999)));
     put(&broker, (0..sound).map(|n| later(format!("sound-{n}"))).collect()).await;
-    let (expected, kept) = damage(&broker, &mut link, each).await;
+    let (expected, remaining) = damage(&broker, &mut link, each).await;
     let before = contradictions(&broker).await.len();
     let _: redis::Value = ask(&mut link, &[b"SLOWLOG", b"RESET"]).await;
 
@@ -247,7 +248,7 @@ async fn f18_damage_is_put_right_beside_living_workers() {
     let (mut repaired, mut passes, mut quiet) = (Repaired::default(), 0, 0);
     let mut longest = Duration::ZERO;
     while quiet < 3 + sound / LOOKED_AT {
-        // Claims drop ghosts, too; this is what tells of them. No lease here is over for so long.
+        // Claims drop ghosts too, and report them here. No lease ends within this time.
         let recovered = broker.recover(&[queue()], LEASE * 10, 100, 3).await.unwrap();
         assert!(recovered.is_empty(), "{recovered:?}");
         let began = Instant::now();
@@ -266,9 +267,9 @@ async fn f18_damage_is_put_right_beside_living_workers() {
     let idle = began.elapsed();
 
     let mut gone = Vec::new();
-    for (name, state) in &kept {
+    for (name, state) in &remaining {
         let found = broker.task(&queue(), &id(name)).await.unwrap().map(|task| task.state);
-        // What is pending may be in the hands of the worker's next.
+        // A pending task may be claimed by the worker next.
         if found != Some(*state) {
             gone.push(format!("{name} is {found:?}, not {state}"));
         }
@@ -278,7 +279,7 @@ async fn f18_damage_is_put_right_beside_living_workers() {
         ("ghosts", repaired.ghosts, expected.ghosts),
         ("orphans", repaired.orphans, expected.orphans),
         ("unleased", repaired.unleased, expected.unleased),
-        // A claim writes the state of what it finds pending, and so puts those right before anybody looks.
+        // A claim sets the state of a pending task, and so repairs it before the repair pass does.
         ("misplaced", repaired.misplaced, expected.misplaced - each),
         ("quarantined", repaired.quarantined, expected.quarantined),
     ];
@@ -309,7 +310,7 @@ async fn f18_damage_is_put_right_beside_living_workers() {
     fault.end(|| format!("{gone:#?}\n{wrong:#?}"));
 }
 
-/// The longest that a script of the repair kept the server, microseconds, by its own slow log.
+/// The longest time that a repair script blocked the server, in microseconds, from its slow log.
 async fn slowest_repair(link: &mut MultiplexedConnection) -> i64 {
     let entries: Vec<redis::Value> = ask(link, &[b"SLOWLOG", b"GET", b"-1"]).await;
     let mut longest = 0;
@@ -322,7 +323,7 @@ async fn slowest_repair(link: &mut MultiplexedConnection) -> i64 {
             Some(redis::Value::BulkString(word)) => String::from_utf8_lossy(word).into_owned(),
             _ => String::new(),
         };
-        // Its argument after the prefixes is the note for what is put aside.
+        // Its argument after the prefixes is the attempt to record of an archived task.
         if text(0).eq_ignore_ascii_case("EVALSHA") && (5..10).any(|at| text(at).starts_with("{\"number\":0")) {
             longest = longest.max(*took);
         }

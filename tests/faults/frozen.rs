@@ -1,4 +1,4 @@
-//! F08: a worker that is frozen beyond its lease. What it still says of its tasks is refused, and it stops them.
+//! F08: a worker is frozen beyond its lease. Its later verdicts are refused, and it stops its tasks.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,17 +15,17 @@ use crate::kit::{self, Fault, RedisDb, Runner, Site, eventually_within};
 
 const LEASE: Duration = Duration::from_secs(3);
 
-/// How long after waking a handler may go on.
+/// How long after waking a handler may continue.
 const ABORT_LIMIT_MS: i64 = 200;
 
 /// The same beside other tests, where the worker also waits for its share of the cores.
 const ABORT_LIMIT_BUSY_MS: i64 = 2_000;
 
 pub fn tests() -> Vec<kit::Trial> {
-    kit::trials![needs(Redis): f08_a_frozen_worker_has_no_say_when_it_wakes]
+    kit::trials![needs(Redis): f08_verdicts_of_a_frozen_worker_are_refused]
 }
 
-async fn f08_a_frozen_worker_has_no_say_when_it_wakes() {
+async fn f08_verdicts_of_a_frozen_worker_are_refused() {
     let db = kit::redis().fresh_db();
     let model_runs = if kit::long() { 1_000 } else { 200 };
     let (model_refused, model_effects) = model(&kit::redis().fresh_db(), model_runs).await;
@@ -55,9 +55,9 @@ fn begun(site: &Site, name: &str, attempt: u32) -> Option<handlers::Event> {
     events.find(|e| e.what == "begin" && e.id == name && e.attempt == attempt)
 }
 
-/// Freezes a worker that runs two tasks: one that ends meanwhile as far as it knows, and one that goes on. How many of
-/// its verdicts were refused (none if it stopped both before it gave one), what changed all the same, and how long the
-/// other one ran after it woke.
+/// Freezes a worker with two tasks: one that ends meanwhile from its point of view, and one that continues. Returns how
+/// many of its verdicts were refused (none if it stopped both before), how many had an effect, and how long the other one
+/// ran after the thaw.
 async fn freeze(db: &RedisDb) -> (usize, usize, i64) {
     let site = handlers::at(Site::new(&format!(
         "{}roles: [worker, web]\nworker: {{concurrency: 4, lease: 3s}}\n",
@@ -66,11 +66,11 @@ async fn freeze(db: &RedisDb) -> (usize, usize, i64) {
     let owner = site.start().await;
     let broker = broker(db);
     let hold = |name: &str, millis: &str| {
-        let kept = Duration::from_secs(3600);
+        let retention = Duration::from_secs(3600);
         Task::new("test:hold")
             .id(id(name))
             .payload(millis.to_owned())
-            .retention(kept)
+            .retention(retention)
     };
     put(&broker, vec![hold("short", "2000"), hold("long", "48000")]).await;
     let first = until_begun(&site, &owner, 1).await;
@@ -105,12 +105,12 @@ async fn freeze(db: &RedisDb) -> (usize, usize, i64) {
         let task = broker.task(&queue(), &id(name)).await.unwrap().unwrap();
         let attempts = broker.attempts(&queue(), &id(name)).await.unwrap();
         let outcomes: Vec<AttemptOutcome> = attempts.iter().map(|a| a.outcome).collect();
-        let theirs = first.pid.to_string();
-        let by_other = task.result.as_deref().is_some_and(|pid| pid != theirs.as_bytes());
+        let first_pid = first.pid.to_string();
+        let by_other = task.result.as_deref().is_some_and(|pid| pid != first_pid.as_bytes());
         effects += usize::from(!by_other) + usize::from(task.record.retried != 1);
         effects += usize::from(outcomes != [AttemptOutcome::Lost, AttemptOutcome::Success]);
     }
-    // The short one is over when the worker wakes, and its lease is too: whichever the worker notices first, it says so.
+    // The short one is over when the worker wakes, and so is its lease: whichever the worker notices first, it logs it.
     let refused = eventually_within(Duration::from_secs(20), "the short one had no say", async || {
         let log = owner.log();
         let said = |what: &str| log.lines().filter(|line| line.contains(what)).count();
@@ -141,8 +141,7 @@ async fn until_begun(site: &Site, runner: &Runner, attempt: u32) -> handlers::Ev
     .await
 }
 
-/// A broker-side pause between claim and verdict, again and again: how many calls of the late worker were refused,
-/// and how many had an effect.
+/// A pause between claim and verdict, again and again: returns how many late calls were refused, and how many had an effect.
 async fn model(db: &RedisDb, runs: usize) -> (usize, usize) {
     let clock = Arc::new(ManualClock::at(Timestamp::from_second(START).unwrap()));
     let broker = broker(db).with_clock(clock.clone());
@@ -160,7 +159,7 @@ async fn model(db: &RedisDb, runs: usize) -> (usize, usize) {
         assert_eq!(broker.recover(&queues, Duration::ZERO, 9, 0).await.unwrap().len(), 1);
         clock.advance(Duration::from_secs(5));
         broker.forward(&queues, 9).await.unwrap();
-        let ours = broker.claim(&queues, 1, LEASE).await.unwrap().remove(0);
+        let own = broker.claim(&queues, 1, LEASE).await.unwrap().remove(0);
         let before = broker.task(&queue(), &id(&name)).await.unwrap();
         for verdict in verdicts() {
             match broker.settle(&[late_settlement(&late, verdict)]).await.unwrap()[..] {
@@ -173,7 +172,7 @@ async fn model(db: &RedisDb, runs: usize) -> (usize, usize) {
             _ => effects += 1,
         }
         effects += usize::from(broker.task(&queue(), &id(&name)).await.unwrap() != before);
-        let mut end = late_settlement(&ours, Verdict::Done);
+        let mut end = late_settlement(&own, Verdict::Done);
         end.result = None;
         let ended = broker.settle(&[end]).await.unwrap();
         effects += usize::from(ended != [Settled::Accepted]);

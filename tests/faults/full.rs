@@ -1,4 +1,4 @@
-//! F14: the memory of the broker is full. Nothing new is accepted, everything that was drains.
+//! F14: the broker's memory is full. Nothing new is accepted, everything existing drains.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;

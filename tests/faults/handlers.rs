@@ -1,4 +1,4 @@
-//! The test binary as a program of one's own: handlers that crash, eat memory, hold, and tell in a file what they did.
+//! The test binary as a custom program: handlers that crash, eat memory, wait, and record in a file what they did.
 //!
 //! A line is `event id attempt process milliseconds`, appended in one write, so that it survives a kill.
 
@@ -11,22 +11,22 @@ use runner::sdk::{Ctx, Outcome, Registry};
 
 use crate::kit::Site;
 
-/// Names the file of events, and makes the binary be the program.
+/// Names the file of events, and turns the binary into the program.
 const LEDGER: &str = "RUNNER_IT_LEDGER";
 
-/// How long a handler that will crash waits, so that the neighbours it was claimed with have ended.
+/// How long a crashing handler waits, so that the tasks claimed with it have ended.
 const BEFORE_CRASH: Duration = Duration::from_millis(500);
 
 /// Allocated at a time by the handler that eats memory.
 const BITE: usize = 64 << 20;
 
-/// The program, if this process is to be it.
+/// Runs the program, if this process is meant to be it.
 pub fn program() -> Option<ExitCode> {
     std::env::var_os(LEDGER)?;
     Some(App::new().handlers(register).main())
 }
 
-/// Makes a site run this program, with its ledger there.
+/// Makes a site run this program, with its event file there.
 pub fn at(mut site: Site) -> Site {
     let ledger = site.dir.join("ledger");
     site.env.push((LEDGER.to_owned(), ledger.display().to_string()));
@@ -34,7 +34,7 @@ pub fn at(mut site: Site) -> Site {
     site
 }
 
-/// One line of the ledger.
+/// One line of the event file.
 #[derive(Debug, Clone)]
 pub struct Event {
     pub what: String,
@@ -44,7 +44,7 @@ pub struct Event {
     pub at_ms: i64,
 }
 
-/// Everything that handlers of a site told.
+/// All events of a site's handlers.
 pub fn events(site: &Site) -> Vec<Event> {
     let text = std::fs::read_to_string(site.dir.join("ledger")).unwrap_or_default();
     let event = |line: &str| {
@@ -65,7 +65,7 @@ pub fn now_ms() -> i64 {
     jiff::Timestamp::now().as_millisecond()
 }
 
-fn tell(what: &str, cx: &Ctx) {
+fn record(what: &str, cx: &Ctx) {
     let line = format!(
         "{what} {} {} {} {}\n",
         cx.id(),
@@ -91,14 +91,14 @@ fn register(registry: Registry) -> Registry {
 }
 
 async fn quick(cx: Ctx) {
-    tell("begin", &cx);
+    record("begin", &cx);
     tokio::time::sleep(Duration::from_millis(2)).await;
-    tell("end", &cx);
+    record("end", &cx);
 }
 
-/// Holds for as many milliseconds as the payload says the first time, and a quarter of that later.
+/// Waits as many milliseconds as the payload says the first time, and a quarter of that later.
 async fn hold(cx: Ctx) -> Outcome {
-    tell("begin", &cx);
+    record("begin", &cx);
     let millis: u64 = std::str::from_utf8(cx.payload())
         .ok()
         .and_then(|t| t.parse().ok())
@@ -106,24 +106,24 @@ async fn hold(cx: Ctx) -> Outcome {
     let millis = if cx.attempt() > 1 { millis / 4 } else { millis };
     tokio::select! {
         () = tokio::time::sleep(Duration::from_millis(millis)) => {
-            tell("end", &cx);
+            record("end", &cx);
             Outcome::success(std::process::id().to_string())
         }
         _ = cx.cancelled() => {
-            tell("stop", &cx);
+            record("stop", &cx);
             Outcome::Retry("stopped".into())
         }
     }
 }
 
 async fn crash(cx: Ctx) {
-    tell("begin", &cx);
+    record("begin", &cx);
     tokio::time::sleep(BEFORE_CRASH).await;
     std::process::abort();
 }
 
 async fn hog(cx: Ctx) {
-    tell("begin", &cx);
+    record("begin", &cx);
     tokio::time::sleep(BEFORE_CRASH).await;
     let mut eaten = Vec::new();
     loop {

@@ -1,4 +1,4 @@
-//! F13: the broker is away for longer than a lease, again and again. Nothing crashed, so nothing is poison.
+//! F13: the broker is unreachable for longer than a lease, repeatedly. Nothing crashed, so nothing is poison.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ const AWAY: Duration = Duration::from_secs(5);
 
 const OUTAGES: u32 = 3;
 
-/// Until an attempt that was lost runs again: the rest of the lease, and a delay that grows.
+/// Until a lost attempt runs again: the rest of the lease, and a growing delay.
 const BACK: Duration = Duration::from_secs(60);
 
 pub fn tests() -> Vec<kit::Trial> {

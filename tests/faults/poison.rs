@@ -1,5 +1,5 @@
-//! F16: tasks that take their worker with them. Each may do so three times, and the others lose one attempt for each
-//! crash at most, however long they run.
+//! F16: tasks that kill their worker. Each may do so three times, and the others lose at most one attempt per crash, however
+//! long they run.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,16 +15,16 @@ use crate::kit::{self, Fault, Runner, Site};
 
 const WORKERS: usize = 3;
 
-/// Address space of a worker, bytes: enough for all but the one that eats it.
+/// Address space of a worker in bytes: enough for all tasks except the one that exhausts it.
 const MEMORY: &str = "--as=2147483648";
 
-/// The end of it all.
+/// Upper bound for the whole test.
 const LIMIT: Duration = Duration::from_secs(120);
 
 pub fn tests() -> Vec<kit::Trial> {
     kit::trials![
         needs(Redis):
-            f16_poison_is_put_aside_after_three_crashes,
+            f16_poison_is_archived_after_three_crashes,
             f16_long_neighbours_of_poison_over_redis_on_one_worker,
             f16_long_neighbours_of_poison_over_redis_on_three_workers;
         needs():
@@ -33,8 +33,8 @@ pub fn tests() -> Vec<kit::Trial> {
     ]
 }
 
-#[allow(clippy::too_many_lines)] // one story from its beginning to its end
-async fn f16_poison_is_put_aside_after_three_crashes() {
+#[allow(clippy::too_many_lines)] // one story from beginning to end
+async fn f16_poison_is_archived_after_three_crashes() {
     let normal = if kit::long() { 1_000 } else { 300 };
     let db = kit::redis().fresh_db();
     let site = handlers::at(Site::new(&format!(
@@ -109,7 +109,7 @@ async fn f16_poison_is_put_aside_after_three_crashes() {
     fault.end(|| format!("{wrong:#?}"));
 }
 
-/// How long a neighbour takes: longer than a poison task needs to end its worker, in its second attempt too.
+/// How long a neighbour takes: longer than a poison task needs to kill its worker, even in its second attempt.
 const NEIGHBOUR_MS: u64 = 4_000;
 
 async fn f16_long_neighbours_of_poison_over_redis_on_one_worker() {
@@ -140,7 +140,7 @@ async fn file() -> (Site, Arc<dyn Broker>) {
     (site, Arc::new(broker.unwrap()))
 }
 
-/// Long tasks beside poison ones, all in work at once, on workers that are started again when they end.
+/// Long tasks beside poison ones, all running at once, on workers that are restarted when they die.
 async fn neighbours(
     name: &'static str,
     broker: Arc<dyn Broker>,
@@ -165,10 +165,10 @@ async fn neighbours(
     for worker in &fleet {
         worker.ready().await;
     }
-    let kept = Duration::from_secs(3600);
+    let retention = Duration::from_secs(3600);
     let long = |n: usize| {
         let task = Task::new("test:hold").id(id(&format!("long{n}")));
-        task.payload(NEIGHBOUR_MS.to_string()).retention(kept)
+        task.payload(NEIGHBOUR_MS.to_string()).retention(retention)
     };
     let mut tasks: Vec<Task> = (0..innocent).map(long).collect();
     for n in 0..culprits {
@@ -195,7 +195,7 @@ async fn neighbours(
     fault
         .figure("workers", workers)
         .figure("bystanders", innocent)
-        // Two of them in one process end it together.
+        // Two of them in one process kill it together.
         .require("crashes", crashes, (3..=3 * culprits).contains(&crashes))
         .require("bystanders_archived", archived, archived == 0)
         .require("extra_attempts_max", extra, extra as usize <= crashes)
@@ -207,7 +207,7 @@ async fn neighbours(
     fault.end(|| format!("{:?}", handlers::events(&site)));
 }
 
-/// Starts workers again until a number of tasks have ended; how often one had died.
+/// Restarts workers until a number of tasks have ended. Returns how often one died.
 async fn until_all_ended(site: &Site, broker: &dyn Broker, fleet: &mut [Runner], tasks: u64) -> usize {
     let (began, mut crashes) = (Instant::now(), 0);
     loop {

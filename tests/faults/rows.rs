@@ -1,7 +1,7 @@
-//! F22: whatever a row of the embedded store holds, no other task suffers.
+//! F22: a corrupt row of the embedded store affects no other task.
 //!
-//! The same calls as F19 makes over Redis, each beside a row of each table in which each column in turn holds what that
-//! type of column can hold: nothing, negative and huge numbers, texts that are none. The list of columns is the store's own.
+//! The same calls as F19 makes on Redis, each beside a row of each table in which each column in turn holds every kind of
+//! value: nothing, negative and huge numbers, invalid texts. The list of columns is read from the store.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -18,10 +18,10 @@ use crate::kit::{self, Fault};
 
 const START: i64 = 1_893_553_445;
 
-/// Stores that are spoiled side by side.
+/// Stores that are tested in parallel.
 const AT_ONCE: usize = 4;
 
-/// Which row of a table is spoiled.
+/// Which row of a table is corrupted.
 const ROWS: [(&str, &str); 10] = [
     ("tasks", "id = 'bad'"),
     ("queues", "name = 'default'"),
@@ -35,7 +35,7 @@ const ROWS: [(&str, &str); 10] = [
     ("day_counts", "1"),
 ];
 
-/// What may lie in a column, as SQL, by its type.
+/// The values for a column as SQL, by its type.
 const FORMS: [(&str, &[&str]); 3] = [
     ("INTEGER", &["-7", "9223372036854775807", "-9223372036854775808"]),
     (
@@ -52,10 +52,10 @@ const FORMS: [(&str, &[&str]); 3] = [
 ];
 
 pub fn tests() -> Vec<kit::Trial> {
-    kit::trials![needs(): f22_spoiled_rows_harm_nobody_else]
+    kit::trials![needs(): f22_spoiled_rows_harm_no_other_task]
 }
 
-/// One statement that spoils a row.
+/// A statement that corrupts a row.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Spoil {
     table: &'static str,
@@ -84,7 +84,7 @@ async fn open(path: &Path, seconds: i64) -> At {
     }
 }
 
-/// A store as it is before a call: a copy of it, the time there, and what the caller holds.
+/// A store before a call: a copy of it, its time, and the caller's claims.
 struct Template {
     path: PathBuf,
     seconds: i64,
@@ -107,7 +107,7 @@ async fn template(folder: &Path, call: &Call) -> Template {
     Template { path, seconds, held }
 }
 
-/// Everything that may be spoiled in the rows that are there.
+/// Everything that can be corrupted in the existing rows.
 async fn spoils(path: &Path) -> BTreeSet<Spoil> {
     let mut link = link(path).await;
     let mut spoils = BTreeSet::new();
@@ -124,7 +124,7 @@ async fn spoils(path: &Path) -> BTreeSet<Spoil> {
         let columns = sqlx::query(sqlx::AssertSqlSafe(format!("PRAGMA table_info({table})")));
         for column in columns.fetch_all(&mut link).await.unwrap() {
             let (name, kind): (String, String) = (column.get("name"), column.get("type"));
-            // The store numbers these by itself, and never again once the last number is taken.
+            // The store assigns these numbers itself, and cannot continue after the last one.
             if (table, &*name) == ("decisions", "seq") {
                 continue;
             }
@@ -138,7 +138,7 @@ async fn spoils(path: &Path) -> BTreeSet<Spoil> {
                 spoils.insert(Spoil {
                     table,
                     column: name.clone(),
-                    // One row may be all that has room for the value.
+                    // Only one row may have room for the value.
                     statement: format!("UPDATE OR IGNORE {table} SET {name} = {form} WHERE {condition}"),
                 });
             }
@@ -147,7 +147,7 @@ async fn spoils(path: &Path) -> BTreeSet<Spoil> {
     spoils
 }
 
-/// What came of one case; nothing if all is well.
+/// The failures of one case; empty if there are none.
 async fn one(folder: &Path, template: &Template, call: &Call, spoil: &Spoil) -> Vec<String> {
     let path = folder.join("case.db");
     for end in ["", "-wal", "-shm"] {
@@ -167,7 +167,7 @@ async fn one(folder: &Path, template: &Template, call: &Call, spoil: &Spoil) -> 
     let gone = match (call.make)(&at, &mut held).await {
         Ok(gone) => gone,
         Err(error) => {
-            // A queue whose row is gone has no name any more.
+            // A queue without its row has no name any more.
             let nameless = spoil.table == "queues" && error.contains("no queue");
             if !(call.single || nameless) {
                 wrong.push(format!("refused: {error}"));
@@ -191,19 +191,19 @@ async fn one(folder: &Path, template: &Template, call: &Call, spoil: &Spoil) -> 
     wrong
 }
 
-/// The cases for one call: all in the long run, else one of several by turns, but each that deletes.
+/// The cases for one call: all in the long form, else one of several in turn, but every deletion.
 fn picked(call: &Call, nth: usize, spoil: &Spoil) -> bool {
     kit::long() || (nth + call.name.len()).is_multiple_of(8) || spoil.column == "*"
 }
 
-async fn f22_spoiled_rows_harm_nobody_else() {
+async fn f22_spoiled_rows_harm_no_other_task() {
     let folder = tempfile::tempdir().unwrap();
     let mut templates: BTreeMap<String, Arc<Template>> = BTreeMap::new();
     let mut cases = Vec::new();
     let mut columns = BTreeSet::new();
     for call in [of_workers(), of_schedulers(), of_people()].concat() {
         let key = format!("{:?}", call.start);
-        // Those that need a message of Redis's own form, and one that waits.
+        // Those that need a message in Redis's form, and one that waits.
         if call.name.ends_with("_unreadable") || call.name == "wait" {
             continue;
         }

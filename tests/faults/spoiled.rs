@@ -1,12 +1,12 @@
-//! F19: whatever lies in Redis where a script or a command looks, nobody else's task suffers.
+//! F19: a corrupt value in Redis, wherever a script or a command reads, affects no other task.
 //!
-//! What there is to spoil is not written down here but overheard: each call of the seam runs once while the server tells
-//! what it touches. Then it runs again for each key and field of that in each of six spoiled forms, beside five innocents.
-//! Afterwards each innocent lies in exactly one place, the one of its state, and runs to its end. A script that no
-//! call here runs, and a key or field in its text that no call here touches, fail the test.
+//! The values to corrupt are not listed here but observed: each call of the seam runs once while the server reports what it
+//! accesses. Then it runs again for each key and field of that in each of six corrupt forms, beside five healthy tasks.
+//! Afterwards each healthy task is in exactly one place, that of its state, and runs to its end. A script that no call here
+//! runs, and a key or field in its text that no call here accesses, fail the test.
 
+mod accesses;
 mod calls;
-mod overheard;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -16,22 +16,22 @@ use redis::aio::{ConnectionLike as _, MultiplexedConnection};
 use runner_core::clock::ManualClock;
 use runner_queue::redis::{RedisBroker, RedisSettings, RedisTarget};
 
+use accesses::{Accesses, Place};
 pub use calls::{At, Call, Held, INNOCENT, begin, drain, heal, left_of, of_people, of_schedulers, of_workers};
-use overheard::{Overheard, Place};
 
 use crate::kit::{self, Fault, RedisServer};
 
-/// Stores that are spoiled side by side: the machine has few processors, and one server answers all.
+/// Stores that are tested in parallel: the machine has few processors, and one server serves all.
 const AT_ONCE: usize = 4;
 
 pub fn tests() -> Vec<kit::Trial> {
     kit::trials![
-        needs(Redis): f19_spoiled_values_harm_nobody_else;
-        needs(Cluster): f19_spoiled_values_harm_nobody_else_in_a_cluster
+        needs(Redis): f19_spoiled_values_harm_no_other_task;
+        needs(Cluster): f19_spoiled_values_harm_no_other_task_in_a_cluster
     ]
 }
 
-/// A form of what lies there.
+/// A corrupt form of a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Form {
     Absent,
@@ -63,7 +63,7 @@ impl Form {
     }
 }
 
-/// A store of one server, alone or as all of a cluster.
+/// A store on one server, alone or in a cluster.
 struct Store {
     at: At,
     link: MultiplexedConnection,
@@ -113,7 +113,7 @@ impl Store {
         let _: () = self.ask(&[b"FLUSHDB"]).await;
     }
 
-    /// Brings everything to where a call begins.
+    /// Prepares the state before a call.
     async fn begin(&mut self, call: &Call) -> Held {
         self.empty().await;
         let held = begin(&self.at, call.start).await;
@@ -125,7 +125,7 @@ impl Store {
         held
     }
 
-    /// Puts a spoiled value there; whether that form says anything of such a place.
+    /// Writes a corrupt value; returns whether that form applies to such a place.
     async fn spoil(&mut self, place: &Place, form: Form) -> bool {
         let key = &place.key[..];
         let kind: String = self.ask(&[b"TYPE", key]).await;
@@ -168,7 +168,7 @@ impl Store {
                 let _: i64 = self.ask(&[b"ZADD", key, b"-inf", text, b"-1e300", b"bad"]).await;
             }
             (Form::Huge, "zset") => {
-                // Of sets that are staged that is a deadline that never comes.
+                // For staged sets this is a deadline that never comes.
                 if key.ends_with(b"aggregation_sets") {
                     let sets: Vec<Vec<u8>> = self.ask(&[b"ZRANGE", key, b"0", b"-1"]).await;
                     for set in sets {
@@ -185,10 +185,10 @@ impl Store {
         true
     }
 
-    /// What contradicts itself about innocents: each lies in the one place of its state.
+    /// Inconsistencies of healthy tasks: each must be in the one place of its state.
     async fn misplaced(&mut self, gone: &BTreeSet<&str>) -> Vec<String> {
         let left: Vec<&str> = INNOCENT.into_iter().filter(|name| !gone.contains(name)).collect();
-        // One round trip; where a key is of the wrong type there is nothing.
+        // One round trip; a key of the wrong type counts as empty.
         let mut pipe = redis::pipe();
         for list in LISTS {
             pipe.cmd("LRANGE")
@@ -226,9 +226,9 @@ impl Store {
     }
 }
 
-/// Lists of a queue, by the states of the tasks in them.
+/// Lists of a queue, by the states of their tasks.
 const LISTS: [&str; 2] = ["pending", "active"];
-/// Sorted sets of a queue, and the states of the tasks in them.
+/// Sorted sets of a queue, by the states of their tasks.
 const SETS: [(&str, &str); 5] = [
     ("scheduled", "scheduled"),
     ("retry", "retry"),
@@ -240,7 +240,7 @@ const SETS: [(&str, &str); 5] = [
 /// The instant at which the tests' clock starts.
 const START: i64 = 1_893_553_445;
 
-/// What came of one case; nothing if all is well.
+/// The failures of one case; empty if there are none.
 async fn one(store: &mut Store, call: &Call, place: &Place, form: Form) -> Option<Vec<String>> {
     let at = store.at.clone();
     let mut held = store.begin(call).await;
@@ -252,7 +252,7 @@ async fn one(store: &mut Store, call: &Call, place: &Place, form: Form) -> Optio
     let gone = match made {
         Ok(gone) => gone,
         Err(error) => {
-            // What all queues are called is the one thing that nothing else tells.
+            // The names of all queues cannot be restored from other data.
             let named = place.key == b"asynq:queues" && (error.contains("wrong type") || error.contains("no queue"));
             if !call.single && !named {
                 wrong.push(format!("refused: {error}"));
@@ -263,7 +263,7 @@ async fn one(store: &mut Store, call: &Call, place: &Place, form: Form) -> Optio
     if !call.start.has_tasks() && !call.name.starts_with("enqueue") {
         return Some(wrong);
     }
-    // Mostly all is well at once; what is not is left to what looks for damage.
+    // Usually everything is consistent at once; otherwise repair runs.
     if !store.misplaced(&gone).await.is_empty() {
         if let Err(error) = heal(&at).await {
             wrong.push(format!("not healed: {error}"));
@@ -277,7 +277,7 @@ async fn one(store: &mut Store, call: &Call, place: &Place, form: Form) -> Optio
     Some(wrong)
 }
 
-/// The forms for one place: all in the long run, else the wrong type and two of the others, by turns.
+/// The forms for one place: all in the long form, else the wrong type and two others, in turn.
 fn forms(call: &Call, place: &Place) -> Vec<Form> {
     let turn = call.name.len() + place.key.len() + place.field.as_ref().map_or(0, Vec::len);
     let picked = |nth: usize| kit::long() || FORMS[nth] == Form::WrongType || (nth + turn) % 5 < 2;
@@ -290,17 +290,17 @@ fn forms(call: &Call, place: &Place) -> Vec<Form> {
 /// All cases of some calls on one server.
 async fn spoil_all(id: &'static str, server: Arc<RedisServer>, cluster: bool, calls: Vec<Call>) {
     let mut store = Store::open(&server, cluster).await;
-    let mut heard = Overheard::default();
+    let mut accesses = Accesses::default();
     let mut cases = Vec::new();
     for call in &calls {
         let mut held = store.begin(call).await;
-        let places = heard
+        let places = accesses
             .listen(store.port, async { (call.make)(&store.at, &mut held).await })
             .await
             .unwrap_or_else(|error| panic!("{}: {error}", call.name));
         cases.extend(places.into_iter().map(|place| (*call, place)));
     }
-    let missing = heard.missing(!cluster);
+    let uncovered = accesses.uncovered(!cluster);
     let places: BTreeSet<&Place> = cases.iter().map(|(_, place)| place).collect();
     let (places, cases) = (places.len(), Arc::new(std::sync::Mutex::new(cases)));
     let stores = if cluster { 1 } else { AT_ONCE };
@@ -337,20 +337,20 @@ async fn spoil_all(id: &'static str, server: Arc<RedisServer>, cluster: bool, ca
         .figure("calls", calls.len())
         .figure("places", places)
         .require("cases", done, done > 100)
-        .require("uncovered", missing.len(), missing.is_empty())
+        .require("uncovered", uncovered.len(), uncovered.is_empty())
         .require("lost", lost, lost == 0)
         .require("bad_cases", wrong.len(), wrong.is_empty());
-    fault.end(|| format!("{missing:#?}\n{wrong:#?}"));
+    fault.end(|| format!("{uncovered:#?}\n{wrong:#?}"));
 }
 
-async fn f19_spoiled_values_harm_nobody_else() {
+async fn f19_spoiled_values_harm_no_other_task() {
     let server = Arc::new(RedisServer::start(&[]));
     let calls = [of_workers(), of_schedulers(), of_people()].concat();
     spoil_all("F19", server, false, calls).await;
 }
 
-/// What is done in another way there: commits in steps, and the look at the keys beside a queue.
-async fn f19_spoiled_values_harm_nobody_else_in_a_cluster() {
+/// Cases that differ in a cluster: commits in steps, and keys outside of queues.
+async fn f19_spoiled_values_harm_no_other_task_in_a_cluster() {
     let server = Arc::new(RedisServer::start(&["--cluster-enabled", "yes"]));
     let url = format!("redis://127.0.0.1:{}/", server.port);
     let mut link = kit::link_to(&url).await.unwrap();

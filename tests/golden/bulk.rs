@@ -14,7 +14,7 @@ pub fn tests() -> Vec<kit::Trial> {
     ]
 }
 
-/// The instant of these scenarios, as a task notes since when it is pending.
+/// The instant of these scenarios, as a task stores its `pending_since`.
 const NOW: &str = "1893553445678901234";
 
 fn entry(content: Content) -> Entry {
@@ -37,7 +37,7 @@ async fn act_group(replay: &Replay, group: &str, action: Action) -> Acted {
     acted
 }
 
-/// What was there before the two scheduled tasks were run: the vector tells only what was there afterwards.
+/// The state before the two scheduled tasks were run: the vector has only the state afterwards.
 fn before_they_ran(store: &mut Store) {
     let scheduled = ["t-scheduled2", "t-scheduled"];
     for task in scheduled {
@@ -78,7 +78,7 @@ async fn inspector_run_all() {
         };
         assert_eq!(result, acted.tasks, "{step}");
         run.extend(tasks);
-        // Ours notes since when a task that was run is pending; asynq leaves what was there.
+        // Ours sets `pending_since` of a task that is run; asynq leaves the old value.
         replay
             .same_but(|store| {
                 for task in &run {
@@ -89,14 +89,14 @@ async fn inspector_run_all() {
             .await;
     }
     let result = replay.step("run all aggregating of an unknown group")["result"].clone();
-    assert_eq!(result, act_group(&replay, "nobody", Action::Run).await.tasks);
+    assert_eq!(result, act_group(&replay, "unknown", Action::Run).await.tasks);
 }
 
 async fn inspector_delete_all() {
     let mut replay = Replay::open("inspector_delete_all").await;
     replay.set_up("(set-up) one task in every state").await;
-    // asynq keeps the locks of pending and of grouped tasks until they end by themselves, and refuses equal tasks
-    // until then. Ours releases the lock of every task that is deleted.
+    // asynq keeps the locks of pending and of grouped tasks until they expire, and refuses equal tasks until then. Ours releases
+    // the lock of every deleted task.
     let mut released = Vec::new();
     for (step, state, holder) in [
         ("delete all pending", TaskState::Pending, Some("t-pending")),
@@ -125,7 +125,7 @@ async fn inspector_delete_all() {
     }
 }
 
-/// What a Go worker does when it is done with `t-active`.
+/// What a Go worker does when `t-active` is done.
 async fn done_elsewhere(replay: &mut Replay) {
     for words in [
         &["LREM", "asynq:{default}:active", "0", "t-active"][..],
@@ -174,7 +174,7 @@ async fn inspector_remove_queue() {
     let mut before = replay.expected();
     before.add_set("asynq:queues", &["default"]);
     before.write(&mut replay.link).await;
-    // asynq takes it for empty, and the task is lost to everybody's eyes.
+    // asynq considers it empty, and the task becomes invisible.
     let refused = replay.broker.remove_queue(&queue, false).await;
     assert!(
         matches!(refused, Err(RemoveError::NotEmpty { tasks: 1, .. })),

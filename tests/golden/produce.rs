@@ -65,7 +65,7 @@ async fn enqueue_unique() {
     replay.step("enqueue unique with another payload");
     let other = email(ID1).payload("other").unique(lasting);
     assert_eq!(replay.enqueue(other).await, Err(Refusal::IdTaken));
-    // asynq leaves the lock of a refused task behind until its end, and refuses equal tasks until then.
+    // asynq leaves the lock of a refused task until it expires, and refuses equal tasks until then.
     let without_lock = |store: &mut Store| {
         let locks: Vec<String> = store
             .0
@@ -152,7 +152,7 @@ async fn forward_250() {
     assert_eq!(result["rightmost"], pending[249]);
 }
 
-/// A check of the group `g1` as the scenario makes it.
+/// A check of the group `g1` as in the scenario.
 async fn check(replay: &Replay, max_size: usize) -> Option<StagedSet> {
     let rule = GroupRule {
         grace: Duration::from_secs(60),
@@ -162,7 +162,7 @@ async fn check(replay: &Replay, max_size: usize) -> Option<StagedSet> {
     replay.broker.stage(&default_queue(), "g1", &rule).await.unwrap()
 }
 
-/// What the vector says, with our id of the staged set instead of its own.
+/// The expected content, with our id of the staged set instead of the vector's.
 fn our_set(set: &StagedSet, theirs: &Value, store: &mut Store) {
     let key = |id: &str| format!("asynq:{{default}}:g:g1:{id}");
     let (theirs, ours) = (key(theirs.as_str().unwrap()), key(&set.id));
@@ -228,7 +228,7 @@ async fn group_retry() {
         .act(&default_queue(), &id(ID1), Action::Run)
         .await
         .unwrap();
-    // Ours also notes since when it is pending, so that the queue's latency is not shown as zero.
+    // Ours also sets `pending_since`, so that the queue's latency is not shown as zero.
     replay
         .same_but(|store| {
             let since = Bytes::from("1893553445678901234");
@@ -239,7 +239,7 @@ async fn group_retry() {
     let claim = replay.claim().await;
     replay.same().await;
     replay.step("retry in 15s");
-    // asynq cuts the end of the wait to whole seconds, ours rounds it up: the same instant, on a whole second.
+    // asynq truncates the end of the wait to whole seconds, ours rounds it up: the same instant, on a whole second.
     let verdict = Verdict::Retry {
         after: Duration::from_secs(15) - Duration::from_nanos(678_901_234),
         error: "boom".to_owned(),
@@ -248,7 +248,7 @@ async fn group_retry() {
     replay.settle(&claim, verdict).await;
     replay.step("forward");
     replay.broker.forward(&[default_queue()], 1000).await.unwrap();
-    // asynq leaves the group unnamed, and nobody aggregates it until another task joins.
+    // asynq leaves the group unnamed, so it is not aggregated until another task joins.
     replay
         .same_but(|store| store.add_set("asynq:{default}:groups", &["g1"]))
         .await;

@@ -1,4 +1,4 @@
-//! Walking through one scenario: its steps, its clock, our broker beside it.
+//! Steps through one scenario: its steps, its clock, our broker beside it.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use serde_json::Value;
 use super::store::Store;
 use crate::kit;
 
-/// The two ids that most scenarios use.
+/// The two ids in most scenarios.
 pub const ID1: &str = "11111111-1111-4111-8111-111111111111";
 pub const ID2: &str = "22222222-2222-4222-8222-222222222222";
 pub const ID3: &str = "33333333-3333-4333-8333-333333333333";
@@ -28,7 +28,7 @@ pub fn vectors() -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/data/asynq-vectors/ops"))
 }
 
-/// A scenario under way.
+/// A running scenario.
 pub struct Replay {
     steps: Vec<Value>,
     at: usize,
@@ -38,7 +38,7 @@ pub struct Replay {
 }
 
 impl Replay {
-    /// Opens a scenario on an empty database; its clock stands at the first step.
+    /// Opens a scenario on an empty database; its clock is set to the first step.
     pub async fn open(scenario: &str) -> Self {
         let path = vectors().join(format!("{scenario}.json"));
         let text = std::fs::read_to_string(&path).expect("a scenario");
@@ -75,24 +75,24 @@ impl Replay {
         step
     }
 
-    /// What the vector says of the step gone to last.
+    /// The vector's data of the current step.
     pub fn expected(&self) -> Store {
         let step = &self.steps[self.at - 1];
         Store::of_vector(&step["redis_after"])
     }
 
-    /// Fills the database with what the vector says of this step.
+    /// Fills the database with the vector's content of this step.
     pub async fn set_up(&mut self, operation: &str) {
         self.step(operation);
         self.expected().write(&mut self.link).await;
     }
 
-    /// Compares the whole content with what the vector says of this step.
+    /// Compares the whole content with the vector's content of this step.
     pub async fn same(&mut self) {
         self.same_but(|_| ()).await;
     }
 
-    /// The same, after changing what is expected: a difference that is meant, with its reason beside the call.
+    /// The same, after changing the expected content: an intended difference, with its reason beside the call.
     pub async fn same_but(&mut self, change: impl FnOnce(&mut Store)) {
         let mut expected = self.expected();
         change(&mut expected);

@@ -62,7 +62,7 @@ async fn scheduler_state() {
     replay.same().await;
     replay.step("record enqueue event");
     fire(&replay, ID1, 0).await;
-    // Ours also enqueued the task, which the vector's event stands alone for.
+    // Ours also enqueued the task, which the vector only has as an event.
     let found = Store::of_server(&mut replay.link).await;
     assert_eq!(found.0.get(HISTORY), replay.expected().0.get(HISTORY));
     replay.step("clear entries");
@@ -80,7 +80,7 @@ async fn scheduler_state() {
     assert_eq!(replay.broker.audit().await.unwrap(), Vec::<String>::new());
 }
 
-/// Fires the schedule `ID3` once, by the present clock; `n` tells the occurrences apart.
+/// Fires the schedule `ID3` once, at the current time; `n` distinguishes the occurrences.
 async fn fire(replay: &Replay, task: &str, n: i64) {
     let schedule = ScheduleId::from_text(ID3);
     let now = runner_core::clock::Clock::now(&*replay.clock);

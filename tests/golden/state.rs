@@ -1,4 +1,4 @@
-//! Scenarios of the inspector: what is asked, and an operator's actions.
+//! Scenarios of the inspector: queries, and an operator's actions.
 
 use std::time::Duration;
 
@@ -48,7 +48,7 @@ async fn act_on_each(scenario: &str, action: Action, words: &str) {
         assert_eq!(state_allows(state, action), !refused, "the table of moves, {state}");
         replay
             .same_but(|store| {
-                // Ours notes since when a task that was run is pending; asynq leaves what was there.
+                // Ours sets `pending_since` of a task that is run; asynq leaves the old value.
                 for task in run.iter().filter(|_| action == Action::Run) {
                     let since = Bytes::from("1893553452678901234");
                     store.hash(&task_key(task)).insert(Bytes::from("pending_since"), since);
@@ -150,7 +150,7 @@ async fn inspector_lists() {
         .await
         .unwrap();
     assert_eq!((page.tasks.len(), page.total), (2, 3));
-    // The next claim drops the ghost and takes its neighbour.
+    // The next claim drops the ghost and takes the next task.
     assert_eq!(replay.claim().await.task().id.as_str(), "p3");
     assert_eq!(replay.broker.audit().await.unwrap(), Vec::<String>::new());
 }

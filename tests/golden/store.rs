@@ -21,7 +21,7 @@ impl From<&str> for Bytes {
     }
 }
 
-/// What lies under a key.
+/// The value of a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Content {
     Text(Bytes),
@@ -31,31 +31,31 @@ pub enum Content {
     Hash(BTreeMap<Bytes, Bytes>),
 }
 
-/// A key's content and its end.
+/// A key's value and its expiry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
     pub content: Content,
-    /// When it ends, in Unix milliseconds, if that was stated as an instant.
+    /// When it expires, in Unix milliseconds, if that was set as an instant.
     pub ends_at: Option<i64>,
-    /// In how many seconds it ends, if that was stated as a span.
+    /// In how many seconds it expires, if that was set as a span.
     pub ends_in: Option<i64>,
 }
 
-/// Everything.
+/// The content of a database.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Store(pub BTreeMap<String, Entry>);
 
-/// How much later than the vector's server ours may have been asked for the rest of a span.
+/// How much later than the vector's server ours may be asked for the rest of a span.
 const SPAN_TOLERANCE: i64 = 3;
 
 impl Store {
-    /// What a vector says.
+    /// The content in a vector.
     pub fn of_vector(entries: &Value) -> Self {
         let entries = entries.as_array().expect("redis_after is a list");
         Self(entries.iter().map(entry_of_vector).collect())
     }
 
-    /// What lies in a server, without that which is ours alone.
+    /// The content of a server, without our own keys and fields.
     pub async fn of_server(link: &mut MultiplexedConnection) -> Self {
         let mut store = BTreeMap::new();
         let keys: Vec<String> = ask(link, &["KEYS", "*"]).await;
@@ -74,7 +74,7 @@ impl Store {
         Self(store)
     }
 
-    /// Puts all of it into an empty database.
+    /// Writes all of it into an empty database.
     pub async fn write(&self, link: &mut MultiplexedConnection) {
         for (key, entry) in &self.0 {
             let mut command = redis::cmd(match entry.content {
@@ -117,7 +117,7 @@ impl Store {
         self.0.insert(key.to_owned(), entry);
     }
 
-    /// Everything in which the two differ, one line each.
+    /// All differences, one line each.
     pub fn differences(&self, found: &Self) -> Vec<String> {
         let keys: BTreeSet<&String> = self.0.keys().chain(found.0.keys()).collect();
         keys.into_iter()
@@ -138,7 +138,7 @@ fn same(expected: &Entry, found: &Entry) -> bool {
     expected.content == found.content && expected.ends_at == found.ends_at && spans
 }
 
-/// Day counters end at an instant of the scenario's clock; all other ends run by the server's.
+/// Day counters expire at an instant of the scenario's clock; all other keys by the server's.
 fn is_counter(key: &str) -> bool {
     key.contains("}:processed") || key.contains("}:failed")
 }
@@ -207,8 +207,8 @@ async fn content_of_server(link: &mut MultiplexedConnection, key: &str) -> Conte
     }
 }
 
-/// When a key ends, in ms since 1970; negative if it does not. A server older than 7 has to be asked for the rest, which
-/// is off by a millisecond or two: there the end is rounded to whole seconds, as all ends that are compared are.
+/// When a key expires, in ms since 1970; negative if it does not. A server older than 7 returns only the rest, which is off
+/// by a millisecond or two: there the expiry is rounded to whole seconds, as all compared ones are.
 async fn end_of(link: &mut MultiplexedConnection, key: &str) -> i64 {
     let exact: redis::RedisResult<i64> = redis::cmd("PEXPIRETIME").arg(key).query_async(link).await;
     if let Ok(end) = exact {
@@ -223,7 +223,7 @@ async fn end_of(link: &mut MultiplexedConnection, key: &str) -> i64 {
     }
 }
 
-/// What follows the key in the command that writes it.
+/// The arguments after the key in the command that writes it.
 fn parts(content: &Content) -> Vec<&[u8]> {
     match content {
         Content::Text(text) => vec![&text.0],
@@ -238,7 +238,7 @@ fn all(items: Vec<Vec<u8>>) -> Vec<Bytes> {
     items.into_iter().map(Bytes).collect()
 }
 
-/// Asks a server one thing.
+/// Sends one command to a server.
 pub async fn ask<T: redis::FromRedisValue>(link: &mut MultiplexedConnection, words: &[&str]) -> T {
     let mut command = redis::cmd(words[0]);
     for word in &words[1..] {

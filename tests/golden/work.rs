@@ -88,8 +88,8 @@ async fn archive_trim_size() {
             .act(&default_queue(), &id(ID1), Action::Archive)
             .await
             .unwrap();
-        // asynq's inspector forgets the ids only; the tasks stay for ever, and nobody sees them. Ours: the archive,
-        // its tasks, the names of the queues.
+        // asynq's inspector deletes only the ids; the tasks stay forever, invisible. Ours: the archive, its tasks, the names of the
+        // queues.
         result["keys_in_db"] = (1 + 9999 + 1).into();
         assert_eq!(trimmed(&mut replay).await, result, "{held}");
         let _: () = ask(&mut replay.link, &["FLUSHDB"]).await;
@@ -135,7 +135,7 @@ async fn done_total_wraps() {
     let claim = replay.claim().await;
     replay.step("done");
     replay.settle(&claim, Verdict::Done).await;
-    // The vector's task was put there without listing its queue; ours went through the client.
+    // The vector's task was written without listing its queue; ours went through the client.
     replay
         .same_but(|store| store.add_set("asynq:queues", &["default"]))
         .await;
@@ -201,7 +201,7 @@ async fn retry() {
     let claim = replay.claim().await;
     let first = claim.run();
     replay.same().await;
-    // asynq cuts the end of the wait to whole seconds, ours rounds it up: the same instant, on a whole second.
+    // asynq truncates the end of the wait to whole seconds, ours rounds it up: the same instant, on a whole second.
     let fraction = Duration::from_nanos(678_901_234);
     let again = |error: &str, after, counts| Verdict::Retry {
         after: Duration::from_secs(after) - fraction,
@@ -245,7 +245,7 @@ async fn lease() {
     assert_eq!(ends[0].unwrap().as_second(), 1_893_553_490);
     assert_eq!(ends[1], None);
     replay.same_but(forget_lost).await;
-    // What the two lists would show: at the end of a lease its task is taken back, a second before it is not.
+    // Instead of listing: at the end of a lease its task is recovered, a second before it is not.
     let end = second.lease_until();
     for (at, taken) in [(end - Duration::from_secs(1), 0), (end, 1)] {
         replay.clock.set(at);
@@ -310,13 +310,13 @@ async fn server_state() {
         deadline: started_at + Duration::from_secs(1800),
     }];
     let ttl = Duration::from_secs(10);
-    // Ours lists the server's queues with each heartbeat: a flushed store has forgotten them.
+    // Ours lists the server's queues with each heartbeat: a flushed store has lost them.
     let queues = |store: &mut Store| store.add_set("asynq:queues", &["default"]);
     replay.broker.heartbeat(&server, &working, ttl).await.unwrap();
     replay
         .same_but(|store| {
             queues(store);
-            // Field 6, the payload, may hold secrets and lies with the task anyway.
+            // Field 6, the payload, may hold secrets and is stored with the task anyway.
             let work = store.hash("asynq:workers:{web-1:4321:22222222-2222-4222-8222-222222222222}");
             let payload = b"\x32\x0e{\"user_id\":42}";
             for message in work.values_mut() {
@@ -338,7 +338,7 @@ async fn server_state() {
     assert_eq!(replay.broker.servers().await.unwrap().len(), 1);
     replay.step("list servers when score == now-1");
     assert!(replay.broker.servers().await.unwrap().is_empty());
-    // Ours removes the dead from both lists at once; asynq from the one it reads.
+    // Ours removes dead servers from both lists at once; asynq from the one it reads.
     replay
         .same_but(|store| {
             queues(store);
@@ -356,9 +356,9 @@ async fn cancelation() {
     let mut replay = Replay::open("cancelation").await;
     let result = replay.step("publish cancelation")["result"].clone();
     assert_eq!(result["channel"], "asynq:cancel");
-    let mut heard = replay.broker.cancellations().await.unwrap();
+    let mut cancellations = replay.broker.cancellations().await.unwrap();
     let task = result["payload"].as_str().unwrap();
     replay.broker.cancel(&id(task)).await.unwrap();
-    // Other tests of the same server may cancel tasks too: a channel knows no databases.
-    while heard.recv().await.expect("the channel stays open").id.as_str() != task {}
+    // Other tests on the same server may cancel tasks too: channels are shared by all databases.
+    while cancellations.recv().await.expect("the channel stays open").id.as_str() != task {}
 }

@@ -1,4 +1,4 @@
-//! A Redis Cluster of our own.
+//! A Redis Cluster for tests.
 
 use std::path::PathBuf;
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard};
@@ -8,23 +8,23 @@ use nix::sys::signal::Signal;
 use redis::FromRedisValue;
 use tokio::sync::OwnedMutexGuard;
 
-use super::nursery::{Child, free_port, scratch};
+use super::children::{Child, free_port, scratch};
 use super::redis::{answers, program};
 use super::wait::eventually_within;
 
 /// How long a start may take on a busy machine.
 const START: Duration = Duration::from_secs(30);
 
-/// After this long without an answer the others take a node for dead.
+/// After this long without an answer the others consider a node dead.
 const NODE_TIMEOUT_MS: u32 = 2000;
 
-/// How many slots there are.
+/// Number of slots.
 const SLOTS: usize = 16_384;
 
-/// The first version that knows the commands used here.
+/// The first version with the commands used here.
 const VERSION: u32 = 7;
 
-/// Why the server installed here cannot form a cluster as it is done here.
+/// Why the installed server cannot form a cluster here.
 pub(super) fn too_old() -> Option<String> {
     let output = std::process::Command::new(program()).arg("--version").output();
     let text = String::from_utf8_lossy(&output.ok()?.stdout).into_owned();
@@ -32,7 +32,7 @@ pub(super) fn too_old() -> Option<String> {
     (version < VERSION).then(|| format!("version {version} of the server is older than {VERSION}"))
 }
 
-/// The shared cluster of three primaries, emptied; the test has it alone until it drops the turn.
+/// The shared cluster of three primaries, emptied; the test has exclusive use until it drops the turn.
 pub async fn cluster() -> ClusterTurn {
     static TURNS: LazyLock<Arc<tokio::sync::Mutex<Option<Cluster>>>> = LazyLock::new(Arc::default);
     let mut shared = Arc::clone(&TURNS).lock_owned().await;
@@ -43,7 +43,7 @@ pub async fn cluster() -> ClusterTurn {
     ClusterTurn(shared)
 }
 
-/// A turn at the shared cluster.
+/// Exclusive use of the shared cluster.
 #[derive(Debug)]
 pub struct ClusterTurn(OwnedMutexGuard<Option<Cluster>>);
 
@@ -73,7 +73,7 @@ pub struct Node {
 }
 
 impl Cluster {
-    /// A cluster of the caller's own: three primaries with `replicas` (0 or 1) each.
+    /// A separate cluster: three primaries with `replicas` (0 or 1) each.
     pub async fn start(replicas: usize) -> Self {
         let nodes: Vec<Node> = (0..3 * (1 + replicas)).map(|_| Node::start()).collect();
         for (nth, node) in nodes.iter().enumerate() {
@@ -108,7 +108,7 @@ impl Cluster {
         }
     }
 
-    /// Waits until every node that runs says that all slots are served, and replicas have what their primaries have.
+    /// Waits until every live node reports that all slots are served, and replicas have caught up.
     pub async fn is_whole(&self) {
         for node in &self.nodes {
             eventually_within(START, "all slots are served", async || {
@@ -180,7 +180,7 @@ impl Node {
         self.child().kill9();
     }
 
-    /// Starts it again with what it had on its disk.
+    /// Starts it again with the data on its disk.
     pub fn start_again(&self) {
         let child = launch(&self.dir, self.port, self.bus);
         *self.child() = child;
@@ -195,7 +195,7 @@ impl Node {
         self.child.lock().expect("a child")
     }
 
-    /// Asks this node, and no other.
+    /// Queries this node only.
     pub async fn ask<T: FromRedisValue>(&self, words: &[&str]) -> T {
         let mut link = super::link_to(&format!("redis://127.0.0.1:{}/", self.port))
             .await
@@ -232,7 +232,7 @@ fn launch(dir: &PathBuf, port: u16, bus: u16) -> Child {
             "--cluster-node-timeout",
             &patience,
         ]);
-        // One lost node is the trouble of its own slots.
+        // A lost node affects only its own slots.
         command.args([
             "--cluster-require-full-coverage",
             "no",

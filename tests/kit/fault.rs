@@ -1,4 +1,4 @@
-//! What a fault test prints and keeps: one line with its figures, and the same as JSON.
+//! Output of a fault test: one line with its figures, and the same as JSON.
 
 use std::fmt::{Display, Write as _};
 use std::path::PathBuf;
@@ -13,7 +13,7 @@ pub struct Fault {
     broken: Vec<String>,
 }
 
-/// Whether the long forms of the tests were asked for.
+/// Whether the long forms of the tests are enabled.
 pub fn long() -> bool {
     std::env::var_os("RUNNER_LONG").is_some()
 }
@@ -28,13 +28,13 @@ impl Fault {
         }
     }
 
-    /// Notes a figure.
+    /// Records a figure.
     pub fn figure(&mut self, name: &str, value: impl Display) -> &mut Self {
         self.figures.push((name.to_owned(), value.to_string()));
         self
     }
 
-    /// Notes a figure and what must be true of it.
+    /// Records a figure and whether it is acceptable.
     pub fn require(&mut self, name: &str, value: impl Display, holds: bool) -> &mut Self {
         if !holds {
             self.broken.push(format!("{name}={value}"));
@@ -42,7 +42,7 @@ impl Fault {
         self.figure(name, value)
     }
 
-    /// Prints the line and keeps the record.
+    /// Prints the line and writes the record.
     ///
     /// # Panics
     ///

@@ -1,8 +1,8 @@
-//! A worker that does to Redis what Go's asynq does: one task a script call, from the right end of the first of its queues
+//! A worker with the Redis operations of Go's asynq: one task per script call, from the right end of the first of its queues
 //! that has any, and a second of sleep when none has.
 //!
-//! Its handlers do nothing and succeed at once; a task of another type fails with "handler not found", as there. No lease
-//! is extended, nothing is forwarded or recovered: those are other parts of a server.
+//! Its handlers do nothing and succeed at once; a task of another type fails with "handler not found", as in Go. It neither
+//! extends leases nor forwards or recovers tasks: those are other parts of a server.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -45,7 +45,7 @@ end
 redis.call('ZADD', KEYS[4], ARGV[2], ARGV[1])
 return redis.call('HSET', KEYS[3], 'msg', ARGV[3], 'state', 'retry')";
 
-/// What it did with one task.
+/// The outcome of one task.
 #[derive(Debug, Clone)]
 pub struct Ran {
     /// The task's id.
@@ -92,7 +92,7 @@ impl GoWorker {
         }
     }
 
-    /// What it has run so far, in the order in which it took it.
+    /// The tasks run so far, in the order in which they were taken.
     pub fn ran(&self) -> Vec<Ran> {
         self.ran.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -104,7 +104,7 @@ async fn serve(server: Arc<Server>, concurrency: usize) {
     loop {
         let slot = Arc::clone(&slots).acquire_owned().await.unwrap();
         let Some((queue, id, message)) = dequeue(&server, &mut chance).await else {
-            // The slot is kept meanwhile, as there.
+            // The slot stays occupied meanwhile, as in Go.
             tokio::time::sleep(EMPTY).await;
             continue;
         };
@@ -198,7 +198,7 @@ fn kind_of(message: &[u8]) -> String {
     String::from_utf8(message[2..end].to_vec()).unwrap()
 }
 
-/// The same message with one more retry and an error: of a field that is there twice the last one counts.
+/// The same message with one more retry and an error: of a duplicate field the last one counts.
 fn failed(message: &[u8]) -> Vec<u8> {
     const ERROR: &str = "handler not found for task";
     let mut message = message.to_vec();

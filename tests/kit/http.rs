@@ -5,7 +5,7 @@ use std::time::Duration;
 use reqwest::header::HeaderMap;
 use serde_json::Value;
 
-/// A browser of sorts: keeps cookies, follows no redirects.
+/// A simple browser: stores cookies, does not follow redirects.
 #[derive(Debug, Clone)]
 pub struct Http {
     client: reqwest::Client,
@@ -59,7 +59,7 @@ impl Http {
         }
     }
 
-    /// `GET`; an error if nobody answers.
+    /// `GET`; an error without an answer.
     pub async fn try_get(&self, path: &str) -> Result<Reply, String> {
         self.send(self.request(reqwest::Method::GET, path)).await
     }
@@ -90,12 +90,12 @@ impl Http {
             .unwrap_or_else(|error| panic!("POST {path}: {error}"))
     }
 
-    /// A request to be completed by the caller and given to [`Self::send`].
+    /// A request for the caller to complete and pass to [`Self::send`].
     pub fn request(&self, method: reqwest::Method, path: &str) -> reqwest::RequestBuilder {
         self.client.request(method, format!("{}{path}", self.base))
     }
 
-    /// Sends it; an error if nobody answers.
+    /// Sends it; an error without an answer.
     pub async fn send(&self, request: reqwest::RequestBuilder) -> Result<Reply, String> {
         let response = request.send().await.map_err(|error| format!("{error:?}"))?;
         let (status, headers) = (response.status().as_u16(), response.headers().clone());

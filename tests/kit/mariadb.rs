@@ -1,4 +1,4 @@
-//! A MariaDB of our own.
+//! A MariaDB for tests.
 
 use std::io::Read;
 use std::net::TcpStream;
@@ -8,13 +8,13 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
-use super::nursery::{Child, free_port, scratch};
+use super::children::{Child, free_port, scratch};
 use super::sql::{Dialect, SqlServer};
 
 /// How long a start may take on a busy machine.
 const START: Duration = Duration::from_secs(60);
 
-/// Run before it listens, one a line: `root` has one password, from wherever it comes.
+/// Run before it listens, one a line: `root` has one password, from any host.
 const FIRST_STATEMENTS: &str = "\
 DELETE FROM mysql.global_priv WHERE User = 'root';
 FLUSH PRIVILEGES;
@@ -28,7 +28,7 @@ pub fn mariadb() -> &'static SqlServer {
     &SHARED
 }
 
-/// A server of the caller's own.
+/// A separate server.
 pub fn start() -> SqlServer {
     let dir = scratch("mariadb");
     let data = dir.join("data");
@@ -65,7 +65,7 @@ pub fn start() -> SqlServer {
             .arg(format!("--socket={}", dir.join("socket").display()))
             .arg(format!("--init-file={}", init.display()))
             .arg(format!("--port={port}"))
-            // The tests' data may be lost with the machine; fast starts and small memory matter more.
+            // The tests' data may be lost; fast starts and small memory matter more.
             .args([
                 "--innodb-flush-log-at-trx-commit=0",
                 "--innodb-buffer-pool-size=32M",

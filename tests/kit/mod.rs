@@ -1,4 +1,4 @@
-//! What integration tests stand on: servers of their own, the program as a process, patient waiting.
+//! The foundation of integration tests: servers, the program as a process, waiting with deadlines.
 //!
 //! # Adding a test
 //!
@@ -17,7 +17,7 @@
 //! }
 //!
 //! async fn a_task_is_claimed_once() {
-//!     let db = kit::redis().fresh_db();          // a database number that nobody else uses
+//!     let db = kit::redis().fresh_db();          // a database number for this test only
 //!     // db.url() is `redis://127.0.0.1:PORT/NUMBER`
 //! }
 //! ```
@@ -38,18 +38,18 @@
 //!
 //! # Servers
 //!
-//! [`redis()`], [`mariadb()`] and [`postgres()`] start once per test process, on first use, on a free port
-//! of 127.0.0.1 and in a temporary directory. Every test takes a database of its own from them; a Redis Cluster
-//! has none to give, so tests take turns at [`cluster()`]. All children die with the test process, even when that
-//! is killed.
+//! [`redis()`], [`mariadb()`] and [`postgres()`] start once per test process, on first use, on a free port of 127.0.0.1 and
+//! in a temporary directory. Every test takes its own database from them; a Redis Cluster has only one, so tests take turns
+//! at [`cluster()`]. All children die with the test process, even when it is killed.
 //!
 //! # The program
 //!
 //! [`Site`] is a directory with a `config.yaml`; [`Site::start`] runs the built binary there and waits
 //! until it is ready; [`Site::cli`] runs one of its commands there. [`eventually`] waits for a condition
 //! and fails with the last reason why it did not hold.
-#![allow(dead_code, unused_imports)] // tests come and go; what they stand on stays
+#![allow(dead_code, unused_imports)] // tests come and go; the kit stays
 
+mod children;
 mod cluster;
 mod fault;
 mod go_worker;
@@ -57,7 +57,6 @@ mod http;
 pub mod mariadb;
 mod names;
 mod nginx;
-mod nursery;
 pub mod own_tests;
 pub mod pages;
 pub mod pgbouncer;
@@ -71,6 +70,7 @@ pub mod tls;
 mod trial;
 mod wait;
 
+pub use children::{Child, free_port, scratch};
 pub use cluster::{Cluster, ClusterTurn, cluster};
 pub use fault::{Fault, long};
 pub use go_worker::{GoWorker, Ran};
@@ -79,7 +79,6 @@ pub use libtest_mimic::Trial;
 pub use mariadb::mariadb;
 pub use names::{Forward, Names};
 pub use nginx::Nginx;
-pub use nursery::{Child, free_port, scratch};
 pub use postgres::postgres;
 pub use program::{Finished, Runner, Site, foreign};
 pub use proxy::{Harm, Proxy};

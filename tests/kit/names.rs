@@ -1,4 +1,4 @@
-//! A configuration as it stands: host names that mean the test's servers, on the ports it names.
+//! An unchanged configuration: host names that resolve to the test's servers, on the ports it names.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -8,9 +8,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::net::{TcpListener, TcpStream};
 
-use super::nursery::scratch;
+use super::children::scratch;
 
-/// What makes names mean other addresses within one process.
+/// Makes names resolve to other addresses within one process.
 #[derive(Debug)]
 pub struct Names {
     library: PathBuf,
@@ -49,18 +49,18 @@ impl Names {
     }
 }
 
-/// A listener that passes everything on to a port of 127.0.0.1, until it is cut.
+/// A listener that forwards to a port of 127.0.0.1, until it is cut.
 #[derive(Debug)]
 pub struct Forward {
     cut: Arc<AtomicBool>,
     mute: Arc<AtomicBool>,
     wake: Arc<tokio::sync::Notify>,
-    /// Where it listens.
+    /// Its own port.
     pub address: SocketAddr,
 }
 
 impl Forward {
-    /// Listens on `address` and passes on to `port`.
+    /// Listens on `address` and forwards to `port`.
     pub async fn start(address: &str, port: u16) -> Self {
         let listener = TcpListener::bind(address)
             .await
@@ -98,19 +98,19 @@ impl Forward {
         }
     }
 
-    /// Passes nothing on any more over the connections that there are, and leaves them open; new ones are not affected.
+    /// Stops forwarding on the existing connections without closing them; new ones are not affected.
     pub fn silence(&self) {
         self.mute.store(true, Ordering::SeqCst);
         self.wake.notify_waiters();
     }
 
-    /// Ends every connection and closes each new one at once.
+    /// Closes every connection, and each new one at once.
     pub fn cut(&self) {
         self.cut.store(true, Ordering::SeqCst);
         self.wake.notify_waiters();
     }
 
-    /// Lets connections through again.
+    /// Accepts connections again.
     pub fn heal(&self) {
         self.cut.store(false, Ordering::SeqCst);
     }

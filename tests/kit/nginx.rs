@@ -1,4 +1,4 @@
-//! An nginx of our own.
+//! An nginx for tests.
 
 use std::net::TcpStream;
 use std::path::Path;
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
-use super::nursery::{Child, free_port, scratch};
+use super::children::{Child, free_port, scratch};
 
 /// How long a start may take on a busy machine.
 const START: Duration = Duration::from_secs(30);
@@ -36,7 +36,7 @@ impl Nginx {
              http {{\naccess_log off;\n{temp}server {{\nlisten 127.0.0.1:{port};\n{locations}\n}}\n}}\n"
         );
         std::fs::write(dir.join("nginx.conf"), settings).expect("its settings");
-        // Debian's place is not on every user's path.
+        // Debian's location is not on every user's path.
         let debian = "/usr/sbin/nginx";
         let program = if Path::new(debian).exists() { debian } else { "nginx" };
         let child = Child::start(program, None, Signal::SIGKILL, &dir.join("log"), |command| {

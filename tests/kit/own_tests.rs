@@ -1,13 +1,13 @@
-//! The kit itself: what tests stand on must hold before they can mean anything.
+//! Tests of the kit itself, on which all others rely.
 
 use super::{SqlDb, eventually_within, free_port, mariadb, postgres, redis, trials};
 
 pub fn tests() -> Vec<super::Trial> {
     trials![
         needs(): ports_are_handed_out_once, waiting_ends_with_the_last_reason;
-        needs(Redis): redis_databases_are_apart;
-        needs(MariaDb): mariadb_databases_are_apart;
-        needs(Postgres): postgres_databases_are_apart;
+        needs(Redis): redis_databases_are_separate;
+        needs(MariaDb): mariadb_databases_are_separate;
+        needs(Postgres): postgres_databases_are_separate;
     ]
 }
 
@@ -27,7 +27,7 @@ async fn waiting_ends_with_the_last_reason() {
     );
 }
 
-async fn redis_databases_are_apart() {
+async fn redis_databases_are_separate() {
     let (one, other) = (redis().fresh_db(), redis().fresh_db());
     let _: () = ::redis::cmd("SET")
         .arg("k")
@@ -43,15 +43,15 @@ async fn redis_databases_are_apart() {
     assert_eq!(seen, None);
 }
 
-async fn mariadb_databases_are_apart() {
-    databases_are_apart(mariadb().fresh_db().await, mariadb().fresh_db().await).await;
+async fn mariadb_databases_are_separate() {
+    databases_are_separate(mariadb().fresh_db().await, mariadb().fresh_db().await).await;
 }
 
-async fn postgres_databases_are_apart() {
-    databases_are_apart(postgres().fresh_db().await, postgres().fresh_db().await).await;
+async fn postgres_databases_are_separate() {
+    databases_are_separate(postgres().fresh_db().await, postgres().fresh_db().await).await;
 }
 
-async fn databases_are_apart(one: SqlDb, other: SqlDb) {
+async fn databases_are_separate(one: SqlDb, other: SqlDb) {
     for db in [&one, &other] {
         db.execute("CREATE TABLE t (x text)").await;
     }

@@ -74,7 +74,7 @@ pub fn blocks(name: &str) -> Vec<String> {
         .collect()
 }
 
-/// The one block with this mark.
+/// The only block with this mark.
 pub fn block(name: &str) -> String {
     let all = blocks(name);
     assert_eq!(all.len(), 1, "{name}");

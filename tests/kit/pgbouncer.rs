@@ -1,24 +1,24 @@
-//! A PgBouncer before the shared PostgreSQL, with its defaults and transactions pooled.
+//! A PgBouncer in front of the shared PostgreSQL, with its defaults and transaction pooling.
 
 use std::net::TcpStream;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
-use super::nursery::{Child, free_port, scratch};
+use super::children::{Child, free_port, scratch};
 use super::sql::SqlDb;
 
 /// How long a start may take on a busy machine.
 const START: Duration = Duration::from_secs(60);
 
-/// A running PgBouncer; it ends with this value.
+/// A running PgBouncer; stopped when dropped.
 pub struct PgBouncer {
     /// Its port on 127.0.0.1.
     pub port: u16,
     _child: Child,
 }
 
-/// One that passes on to this database of PostgreSQL.
+/// One that forwards to this PostgreSQL database.
 pub fn start(db: &SqlDb) -> PgBouncer {
     let dir = scratch("pgbouncer");
     let port = free_port();

@@ -1,4 +1,4 @@
-//! A PostgreSQL of our own.
+//! A PostgreSQL for tests.
 
 use std::path::PathBuf;
 use std::sync::LazyLock;
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
-use super::nursery::{Child, free_port, scratch};
+use super::children::{Child, free_port, scratch};
 use super::sql::{Dialect, SqlServer};
 
 /// How long a start may take on a busy machine.
@@ -33,12 +33,12 @@ pub fn bin_dir() -> Option<PathBuf> {
         .find(|dir| dir.join("initdb").is_file())
 }
 
-/// A server of the caller's own.
+/// A separate server.
 pub fn start() -> SqlServer {
     let bin = bin_dir().expect("checked by the test's needs");
     let dir = scratch("postgres");
     let data = dir.join("data");
-    // It refuses to run as root; the package brings a user of this name.
+    // It refuses to run as root; the package creates a user of this name.
     let user = nix::unistd::geteuid().is_root().then_some("postgres");
     if let Some(user) = user {
         let user = nix::unistd::User::from_name(user)
@@ -70,7 +70,7 @@ pub fn start() -> SqlServer {
     let status = initdb.wait(START);
     assert!(status.success(), "initdb: {status}\n{}", initdb.tail());
     let port = free_port();
-    // QUIT is its immediate shutdown: it ends its children, which KILL would leave for a moment.
+    // QUIT is its immediate shutdown, which ends its children; KILL would leave them for a moment.
     let child = Child::start(
         &bin.join("postgres").display().to_string(),
         user,
@@ -93,7 +93,7 @@ pub fn start() -> SqlServer {
             }
         },
     );
-    // Its port answers before it takes statements; its log says when it does.
+    // Its port answers before it accepts statements; its log shows when it does.
     let log = dir.join("log");
     let ready = || std::fs::read_to_string(&log).is_ok_and(|log| log.contains("ready to accept connections"));
     child.wait_ready(START, ready);

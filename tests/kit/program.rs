@@ -1,4 +1,4 @@
-//! The program as a process: a directory to live in, starts, signals, commands.
+//! The program as a process: a directory to run in, starts, signals, commands.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::fs::PermissionsExt;
@@ -9,14 +9,14 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
+use super::children::{Child, free_port, scratch};
 use super::http::Http;
-use super::nursery::{Child, free_port, scratch};
 use super::wait::eventually_within;
 
 /// From start to the first answer of `/readyz`.
 const START: Duration = Duration::from_secs(20);
 
-/// From SIGTERM to the end, unless a test knows better.
+/// From SIGTERM to the end, unless a test sets another limit.
 const STOP: Duration = Duration::from_secs(30);
 
 /// How long one of its commands may take.
@@ -29,7 +29,7 @@ pub struct Site {
     pub dir: PathBuf,
     /// Environment for everything that runs here.
     pub env: Vec<(String, String)>,
-    /// The program; `runner` itself unless a test has one of its own.
+    /// The program; `runner` unless a test uses another one.
     pub binary: PathBuf,
 }
 
@@ -46,13 +46,13 @@ impl Site {
         site
     }
 
-    /// Puts a file there in one step, as a careful editor or `mv` does.
+    /// Writes a file in one step, as a careful editor or `mv` does.
     pub fn write(&self, name: &str, text: &str) {
         let path = self.dir.join(name);
         let beside = self.dir.join(format!(".{}.tmp", name.replace('/', "-")));
         std::fs::create_dir_all(path.parent().expect("a parent")).expect("a directory");
         std::fs::write(&beside, text).expect("a file");
-        // Settings hold passwords; the program warns when others may read them.
+        // Settings hold passwords; the program warns if others may read them.
         std::fs::set_permissions(&beside, std::fs::Permissions::from_mode(0o600)).expect("a private file");
         std::fs::rename(&beside, &path).expect("a file in its place");
     }
@@ -105,7 +105,7 @@ impl Site {
     pub async fn cli<A: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = A>) -> Finished {
         let mut command = tokio::process::Command::new(&self.binary);
         command.args(arguments).current_dir(&self.dir).kill_on_drop(true);
-        // Nobody sits there to be asked.
+        // Without a terminal for confirmations.
         command.stdin(Stdio::null());
         for name in foreign() {
             command.env_remove(name);
@@ -123,29 +123,29 @@ impl Site {
     }
 }
 
-/// Variables of these tests and of the machine that the program would read, or warn of.
+/// Variables of these tests and of the machine that the program would read, or warn about.
 pub fn foreign() -> impl Iterator<Item = OsString> {
     let names = std::env::vars_os().map(|(name, _)| name);
     names.filter(|name| name.to_string_lossy().starts_with("RUNNER_"))
 }
 
-/// A command that has ended.
+/// A finished command.
 #[derive(Debug)]
 pub struct Finished {
-    /// How.
+    /// Its exit status.
     pub status: ExitStatus,
-    /// What it printed.
+    /// Its output.
     pub stdout: String,
-    /// What it complained.
+    /// Its error output.
     pub stderr: String,
 }
 
 impl Finished {
-    /// Itself, if it succeeded.
+    /// The command itself, if it succeeded.
     ///
     /// # Panics
     ///
-    /// With all that it printed, if it did not.
+    /// With all of its output, if it did not.
     pub fn ok(self) -> Self {
         assert!(
             self.status.success(),
@@ -157,11 +157,11 @@ impl Finished {
         self
     }
 
-    /// What it printed, as JSON.
+    /// Its output as JSON.
     ///
     /// # Panics
     ///
-    /// With the text, if it is none or the command failed.
+    /// With the text, if it is not JSON or the command failed.
     pub fn json(self) -> Value {
         let this = self.ok();
         serde_json::from_str(&this.stdout).unwrap_or_else(|error| panic!("not JSON ({error}): {}", this.stdout))
@@ -180,7 +180,7 @@ pub struct Runner {
 }
 
 impl Runner {
-    /// Waits until `/readyz` says 200.
+    /// Waits until `/readyz` answers 200.
     ///
     /// # Panics
     ///
@@ -204,7 +204,7 @@ impl Runner {
         }
     }
 
-    /// Everything it printed.
+    /// All of its output.
     pub fn log(&self) -> String {
         self.child.log()
     }
@@ -219,7 +219,7 @@ impl Runner {
         self.child.kill9();
     }
 
-    /// Asks it to stop, and waits until it did.
+    /// Stops it and waits for its end.
     pub async fn stop(self) -> ExitStatus {
         self.signal(Signal::SIGTERM);
         self.ended().await

@@ -1,7 +1,7 @@
 //! A proxy between the program and its Redis that loses, fails and cuts on demand.
 //!
-//! It understands as much of the protocol as it takes to tell commands and answers apart, so that a test can say which
-//! answer is lost. It learns the name of a script from the command that loads it.
+//! It parses just enough of the protocol to distinguish commands and answers, so that a test can select the answer to lose.
+//! It learns the hash of a script from the command that loads it.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -13,24 +13,24 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-/// What the client gets to see instead of an answer that must not come.
+/// The error that the client gets in place of the lost answer.
 const ERROR: &[u8] = b"-LOADING injected by the test\r\n";
 
-/// What happens to one call of the script that is watched.
+/// What happens to one call of the watched script.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Harm {
     /// It never reaches the server.
     NotSent,
-    /// The server carries it out, the client gets an error.
+    /// The server executes it, the client gets an error.
     AnswerLost,
-    /// The server carries it out, then the connection breaks.
+    /// The server executes it, then the connection breaks.
     Cut,
 }
 
-/// Decides about the nth call (from 1) of the script that is watched.
+/// Decides about the nth call (from 1) of the watched script.
 type Plan = dyn Fn(u64) -> Option<Harm> + Send + Sync;
 
-/// A running proxy; it ends with the test.
+/// A running proxy; stopped with the test.
 #[derive(Clone)]
 pub struct Proxy {
     /// Its port on 127.0.0.1.
@@ -38,12 +38,12 @@ pub struct Proxy {
     shared: Arc<Shared>,
 }
 
-/// When each timed argument was sent first, and how long its answer took.
+/// When each timed argument was first sent, and how long its answer took.
 type Waits = HashMap<Vec<u8>, (Instant, Option<Duration>)>;
 
 struct Shared {
     upstream: u16,
-    /// Words that the script to be watched contains.
+    /// Words that identify the watched script.
     mark: &'static str,
     plan: Box<Plan>,
     sha: Mutex<Option<Vec<u8>>>,
@@ -51,17 +51,17 @@ struct Shared {
     harmed: AtomicU64,
     down: AtomicBool,
     cut: watch::Sender<u64>,
-    /// Arguments of the script that begin like this are timed: from the first call to the first answer.
+    /// Arguments of the script with this prefix are timed: from the first call to the first answer.
     prefix: &'static str,
     waits: Mutex<Waits>,
 }
 
-/// What is to become of the answer to a command under way.
+/// What happens to the answer of a pending command.
 enum Fate {
     Pass,
-    /// The answer is the name of the script.
+    /// The answer is the hash of the script.
     Learn,
-    /// The answer to a call of the script, with what is timed.
+    /// The answer to a call of the script, with the timed arguments.
     Watched(Vec<Vec<u8>>),
     Fail,
     Swallow,
@@ -69,7 +69,7 @@ enum Fate {
 }
 
 impl Proxy {
-    /// Starts one before `upstream`. The script that contains `mark` is harmed by `plan`.
+    /// Starts one in front of `upstream`. `plan` decides about calls of the script that contains `mark`.
     pub async fn start(
         upstream: u16,
         mark: &'static str,
@@ -101,7 +101,7 @@ impl Proxy {
         Self { port, shared }
     }
 
-    /// Breaks every connection and refuses new ones for so long.
+    /// Breaks every connection and refuses new ones for this long.
     pub async fn outage(&self, length: Duration) {
         self.shared.down.store(true, Ordering::SeqCst);
         self.shared.cut.send_modify(|n| *n += 1);
@@ -118,7 +118,7 @@ impl Proxy {
         )
     }
 
-    /// The longest time from the first call that named something to an answer that reached the client.
+    /// The longest time from the first call with an argument to an answer that reached the client.
     pub fn longest_wait(&self) -> Duration {
         let waits = self.shared.waits.lock().expect("the waits");
         waits
@@ -137,23 +137,23 @@ async fn serve(client: TcpStream, shared: Arc<Shared>) {
     }
 }
 
-/// Passes on until either side ends or the connection is to break.
+/// Forwards until either side ends or the connection is to break.
 async fn pump(mut client: TcpStream, shared: &Shared) -> std::io::Result<()> {
     let mut server = TcpStream::connect(("127.0.0.1", shared.upstream)).await?;
     client.set_nodelay(true)?;
     server.set_nodelay(true)?;
-    let (mut asked, mut answered) = (Vec::new(), Vec::new());
+    let (mut requests, mut responses) = (Vec::new(), Vec::new());
     let mut fates: VecDeque<Fate> = VecDeque::new();
     loop {
         let from_client = tokio::select! {
-            read = client.read_buf(&mut asked) => (read?, true),
-            read = server.read_buf(&mut answered) => (read?, false),
+            read = client.read_buf(&mut requests) => (read?, true),
+            read = server.read_buf(&mut responses) => (read?, false),
         };
         if from_client.0 == 0 {
             return Ok(());
         }
-        while let Some(length) = frame(&asked) {
-            let command: Vec<u8> = asked.drain(..length).collect();
+        while let Some(length) = frame(&requests) {
+            let command: Vec<u8> = requests.drain(..length).collect();
             let fate = shared.fate(&command);
             if !matches!(fate, Fate::Fail) {
                 server.write_all(&command).await?;
@@ -166,8 +166,8 @@ async fn pump(mut client: TcpStream, shared: &Shared) -> std::io::Result<()> {
                 fates.pop_front();
                 continue;
             }
-            let Some(length) = frame(&answered) else { break };
-            let answer: Vec<u8> = answered.drain(..length).collect();
+            let Some(length) = frame(&responses) else { break };
+            let answer: Vec<u8> = responses.drain(..length).collect();
             match fates.pop_front().unwrap_or(Fate::Pass) {
                 Fate::Cut => return Ok(()),
                 Fate::Swallow => client.write_all(ERROR).await?,
@@ -246,7 +246,7 @@ fn words(command: &[u8]) -> Vec<&[u8]> {
     words
 }
 
-/// The length of the first whole command or answer, if there is one.
+/// The length of the first complete command or answer, if there is one.
 fn frame(bytes: &[u8]) -> Option<usize> {
     frame_at(bytes, 0)
 }
@@ -271,7 +271,7 @@ fn frame_at(bytes: &[u8], at: usize) -> Option<usize> {
     }
 }
 
-/// Where the line that begins at `at` ends, behind its break.
+/// The end of the line that begins at `at`, after its line break.
 fn line(bytes: &[u8], at: usize) -> Option<usize> {
     let rest = bytes.get(at..)?;
     rest.windows(2).position(|two| two == b"\r\n").map(|n| at + n + 2)

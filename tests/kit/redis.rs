@@ -1,4 +1,4 @@
-//! A Redis of our own.
+//! A Redis for tests.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
-use super::nursery::{Child, free_port, scratch};
+use super::children::{Child, free_port, scratch};
 
 /// Databases of the shared server; each test takes one.
 const DATABASES: u32 = 1024;
@@ -22,7 +22,7 @@ pub fn program() -> String {
     std::env::var("RUNNER_TEST_REDIS").unwrap_or_else(|_| "redis-server".to_owned())
 }
 
-/// Why TLS cannot be tried with the server installed here. It stops at the first directive that it does not know.
+/// Why the installed server cannot use TLS. It exits at the first unknown directive.
 pub(super) fn without_tls() -> Option<String> {
     let mut command = std::process::Command::new(program());
     let output = command
@@ -53,12 +53,12 @@ pub struct RedisServer {
 }
 
 impl RedisServer {
-    /// A server of the caller's own, for tests that stop it or fill it; `options` go to the command line.
+    /// A separate server, for tests that stop it or fill it; `options` go to the command line.
     pub fn start(options: &[&str]) -> Self {
         let options: Vec<String> = options.iter().map(|&option| option.to_owned()).collect();
         let (dir, port) = (scratch("redis"), free_port());
         let child = launch(&dir, port, &options);
-        // The original's example configuration names database 1 and everything unconfigured 0, so these stay unused.
+        // The original's example configuration uses database 1 and everything unconfigured 0, so these stay unused.
         Self {
             child,
             dir,
@@ -68,7 +68,7 @@ impl RedisServer {
         }
     }
 
-    /// A database that nobody else uses.
+    /// A database for one test only.
     pub fn fresh_db(&self) -> RedisDb {
         let number = self.next_db.fetch_add(1, Ordering::Relaxed);
         assert!(
@@ -118,7 +118,7 @@ pub(super) fn answers(port: u16) -> bool {
         stream.write_all(b"PING\r\n")?;
         let mut reply = [0; 5];
         stream.read_exact(&mut reply)?;
-        // One that asks for a password answers too.
+        // One that requires a password answers too.
         Ok(&reply == b"+PONG" || &reply == b"-NOAU")
     };
     ping().unwrap_or(false)
@@ -151,8 +151,8 @@ impl RedisDb {
     }
 }
 
-/// A connection that waits for its answers longer than the client's own half a second, which is short for a large call on
-/// a busy machine.
+/// A connection that waits for its answers longer than the client's default of half a second, which is short for a large
+/// call on a busy machine.
 pub async fn link_to(url: &str) -> redis::RedisResult<redis::aio::MultiplexedConnection> {
     let config = redis::AsyncConnectionConfig::new()
         .set_connection_timeout(Some(START))

@@ -1,16 +1,16 @@
-//! A primary, two replicas and three sentinels of our own.
+//! A primary, two replicas and three sentinels for tests.
 
 use nix::sys::signal::Signal;
 
-use super::nursery::{Child, free_port, scratch};
+use super::children::{Child, free_port, scratch};
 use super::redis::{RedisServer, program};
 use super::wait::eventually_within;
 
 /// The name under which the sentinels watch the primary.
 pub const MASTER: &str = "tasks";
-/// What the servers ask for.
+/// The password of the servers.
 pub const PASSWORD: &str = "of-the-servers";
-/// What the sentinels ask for.
+/// The password of the sentinels.
 pub const SENTINEL_PASSWORD: &str = "of-the-sentinels";
 
 /// The whole set.
@@ -22,7 +22,7 @@ pub struct SentinelSet {
 }
 
 impl SentinelSet {
-    /// Starts it; returns when each sentinel knows all of it.
+    /// Starts them; returns when each sentinel knows all of them.
     pub async fn start() -> Self {
         let mut login = vec!["--requirepass", PASSWORD, "--masterauth", PASSWORD];
         login.extend(["--repl-diskless-sync-delay", "0"]);

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, MySqlConnection, PgConnection, Row};
 
-use super::nursery::Child;
+use super::children::Child;
 
 /// Which kind of database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,7 +80,7 @@ pub struct SqlDb {
 }
 
 impl SqlDb {
-    /// The database in this file, which somebody else creates.
+    /// The database in this file, which the program creates.
     pub fn file(path: &Path) -> Self {
         Self {
             dialect: Dialect::Sqlite,
@@ -89,7 +89,7 @@ impl SqlDb {
         }
     }
 
-    /// Who may log in, with the password `root`.
+    /// The user, with the password `root`.
     pub fn user(&self) -> &'static str {
         match self.dialect {
             Dialect::MariaDb => "root",
@@ -103,7 +103,7 @@ impl SqlDb {
         self.url_at(self.port)
     }
 
-    /// The same database by another port, such as that of a [`super::Forward`].
+    /// The same database through another port, such as that of a [`super::Forward`].
     pub fn url_at(&self, port: u16) -> String {
         let scheme = match self.dialect {
             Dialect::MariaDb => "mysql",
@@ -122,7 +122,7 @@ impl SqlDb {
         self.column(sql).await;
     }
 
-    /// The first column of every row, as text; `NULL` as nothing.
+    /// The first column of every row, as text; `NULL` is the empty text.
     ///
     /// # Panics
     ///

@@ -1,4 +1,4 @@
-//! Certificates for tests: an authority, and what it signs for servers and clients.
+//! Certificates for tests: an authority, and certificates for servers and clients.
 
 use std::path::PathBuf;
 
@@ -7,9 +7,9 @@ use rcgen::{
     date_time_ymd,
 };
 
-use super::nursery::scratch;
+use super::children::scratch;
 
-/// An authority of one's own; its files lie in a directory of their own.
+/// An authority with its own directory of files.
 pub struct Authority {
     dir: PathBuf,
     issuer: Issuer<'static, KeyPair>,
@@ -25,7 +25,7 @@ pub struct Pair {
 }
 
 impl Authority {
-    /// A new one that nobody trusts yet.
+    /// A new one that is not trusted yet.
     pub fn new() -> Self {
         let dir = scratch("tls");
         let key = KeyPair::generate().expect("a key");
@@ -40,7 +40,7 @@ impl Authority {
         }
     }
 
-    /// Its own certificate, for those who trust it.
+    /// Its own certificate, for programs that trust it.
     pub fn file(&self) -> PathBuf {
         self.dir.join("ca.pem")
     }
@@ -49,7 +49,7 @@ impl Authority {
     pub fn sign(&self, name: &str, until: i32) -> Pair {
         let key = KeyPair::generate().expect("a key");
         let mut params = CertificateParams::new(vec![name.to_owned()]).expect("parameters");
-        // Without a name of its own it would look signed by itself.
+        // Without a distinct name it would look self-signed.
         params.distinguished_name = called(name);
         params.not_before = date_time_ymd(2020, 1, 1);
         params.not_after = date_time_ymd(until, 12, 31);

@@ -1,4 +1,4 @@
-//! Registering tests: what each needs, and what becomes of it when that is absent.
+//! Registration of tests: their needs, and the result when a need is absent.
 
 use std::future::Future;
 use std::path::Path;
@@ -9,10 +9,10 @@ use std::time::Duration;
 use libtest_mimic::{Arguments, Completion, Trial};
 use tokio::runtime::Runtime;
 
-use super::{cluster, nursery, postgres, redis};
+use super::{children, cluster, postgres, redis};
 
-/// No test may take longer unless it says so; one that hangs must not hang the whole run. The slowest, those in a browser,
-/// need a minute or two, and three times as long on a machine that is busy.
+/// Default time limit of a test; one that hangs must not hang the whole run. The slowest, those in a browser, need a minute
+/// or two, and three times as long on a busy machine.
 const TRIAL_LIMIT: Duration = Duration::from_secs(600);
 
 /// Tests mostly wait for other processes, so more of them run at once than there are cores.
@@ -81,8 +81,8 @@ impl Need {
     }
 }
 
-/// Whether an executable of this name is on the path, or in the system's own directories (servers live in
-/// `/usr/sbin`, which not every user's path has).
+/// Whether an executable of this name is on the path, or in the system's own directories (servers are in `/usr/sbin`, which
+/// not every user's path has).
 pub fn on_path(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path)
@@ -90,7 +90,7 @@ pub fn on_path(program: &str) -> bool {
         .any(|dir| dir.join(program).is_file())
 }
 
-/// A test by name; it is ignored where `needs` are not met, and it fails there if all tests were asked for.
+/// A test by name; ignored if `needs` are not met, or failed if all tests are required.
 pub fn trial<F, Fut>(name: impl Into<String>, needs: &[Need], body: F) -> Trial
 where
     F: FnOnce() -> Fut + Send + 'static,
@@ -99,7 +99,7 @@ where
     trial_within(TRIAL_LIMIT, name, needs, body)
 }
 
-/// The same for a test that may take longer than others, for so long.
+/// The same for a test with a longer time limit.
 pub fn trial_within<F, Fut>(limit: Duration, name: impl Into<String>, needs: &[Need], body: F) -> Trial
 where
     F: FnOnce() -> Fut + Send + 'static,
@@ -141,12 +141,12 @@ macro_rules! trials {
 }
 pub(crate) use trials;
 
-/// Runs them all, then stops every server that was started.
+/// Runs all tests, then stops every server that was started.
 pub fn run(modules: Vec<Vec<Trial>>) -> ExitCode {
     let mut arguments = Arguments::from_args();
-    let asked = std::env::var("RUST_TEST_THREADS").ok().and_then(|n| n.parse().ok());
-    arguments.test_threads = arguments.test_threads.or(asked).or(Some(TRIALS_AT_ONCE));
+    let requested = std::env::var("RUST_TEST_THREADS").ok().and_then(|n| n.parse().ok());
+    arguments.test_threads = arguments.test_threads.or(requested).or(Some(TRIALS_AT_ONCE));
     let conclusion = libtest_mimic::run(&arguments, modules.into_iter().flatten().collect());
-    nursery::close();
+    children::close();
     conclusion.exit_code()
 }

@@ -1,4 +1,4 @@
-//! Waiting for a condition, with an end and a reason.
+//! Waiting for a condition, with a deadline and a reason.
 
 use std::fmt::Display;
 use std::future::Future;
@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Between two looks: short enough not to be felt, long enough to leave the processor to the program.
+/// Between two checks: short enough not to be noticed, long enough to leave the processor to the program.
 const LOOK_EVERY: Duration = Duration::from_millis(25);
 
-/// Looks again and again until `look` says `Ok`, and yields what it found.
+/// Calls `look` again and again until it returns `Ok`, and returns its value.
 ///
 /// # Panics
 ///

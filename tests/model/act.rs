@@ -1,4 +1,4 @@
-//! What the model makes of an operator's actions.
+//! Operators' actions in the model.
 
 use bytes::Bytes;
 use runner_core::task::{QueueName, TaskId, TaskState};
@@ -55,15 +55,15 @@ impl World {
         Ok(())
     }
 
-    /// Whether it was running.
+    /// Returns whether it was running.
     pub fn pause(&mut self, name: &QueueName) -> bool {
-        let listed = self.dialect.lists_what_is_paused();
+        let listed = self.dialect.lists_paused_queues();
         let queue = self.queue(name);
         queue.known |= listed;
         !std::mem::replace(&mut queue.paused, true)
     }
 
-    /// Whether it was paused.
+    /// Returns whether it was paused.
     pub fn resume(&mut self, name: &QueueName) -> bool {
         std::mem::take(&mut self.queue(name).paused)
     }

@@ -1,4 +1,4 @@
-//! What a broker shows against what the model holds, after every step.
+//! Compares the visible state of a broker with the model, after every step.
 
 use std::fmt::Debug;
 
@@ -11,10 +11,10 @@ use super::step::Trip;
 /// The largest page.
 const ALL: usize = 1000;
 
-/// How much less than it should a lock may have left when it is looked at.
+/// How much less than expected a lock's remaining time may be when it is read.
 const LOCK_SLACK: i64 = 120;
 
-/// What a step finds: nothing, or a difference in words.
+/// The result of a step: nothing, or a difference in words.
 pub type Found = Result<(), String>;
 
 pub fn same<T: PartialEq + Debug>(what: &str, broker: &T, model: &T) -> Found {
@@ -24,7 +24,7 @@ pub fn same<T: PartialEq + Debug>(what: &str, broker: &T, model: &T) -> Found {
     Err(format!("{what}\n  broker: {broker:?}\n  model:  {model:?}"))
 }
 
-/// The key of a lock is a matter of the store: Redis keeps it with the prefix of the queue.
+/// The key of a lock depends on the store: Redis adds the prefix of the queue.
 pub fn bare(mut record: TaskRecord) -> TaskRecord {
     let prefix = format!("asynq:{{{}}}:", record.queue);
     if let Some(key) = &mut record.unique_key
@@ -43,8 +43,8 @@ pub fn plain(info: TaskInfo) -> TaskInfo {
 }
 
 impl Trip<'_> {
-    /// Everything that the store shows, and its own audit. Where neither the store nor the model has changed since
-    /// they were found equal, only what depends on the time is asked again.
+    /// Compares the whole visible state, and runs the audit. If neither the store nor the model has changed since they were
+    /// found equal, only the time-dependent parts are compared again.
     pub(super) async fn compare(&mut self) -> Found {
         let infos = self.subject.broker.queues().await.unwrap();
         same("queues", &infos, &self.world.queue_infos())?;
@@ -75,24 +75,24 @@ impl Trip<'_> {
         Ok(())
     }
 
-    /// What was released came back in some order behind those that were there; the model takes that order over.
+    /// Released tasks come back in any order, behind those that were pending; the model adopts that order.
     pub(super) async fn adopt_order(&mut self, name: &QueueName, released: usize) -> Found {
         let page = Page { number: 1, size: ALL };
         let shown = self.subject.broker.tasks(name, TaskState::Pending, page).await.unwrap();
         let shown: Vec<TaskId> = shown.tasks.into_iter().map(|t| t.record.id).collect();
         let pending = &mut self.world.queue(name).pending;
         let firm = pending.len() - released.min(pending.len());
-        let (mut ours, mut theirs): (Vec<_>, Vec<_>) = (pending.iter().skip(firm).collect(), Vec::new());
-        theirs.extend(shown.iter().skip(firm));
-        ours.sort();
-        theirs.sort();
-        same("released tasks", &theirs, &ours)?;
+        let (mut from_model, mut from_broker): (Vec<_>, Vec<_>) = (pending.iter().skip(firm).collect(), Vec::new());
+        from_broker.extend(shown.iter().skip(firm));
+        from_model.sort();
+        from_broker.sort();
+        same("released tasks", &from_broker, &from_model)?;
         pending.truncate(firm);
         pending.extend(shown.into_iter().skip(firm));
         Ok(())
     }
 
-    /// Locks that were just taken end when they should.
+    /// New locks expire when they should.
     pub(super) async fn locks_end(&mut self, tasks: &[Task]) -> Found {
         for task in tasks.iter().filter(|task| task.unique.is_some()) {
             let held = self.world.queues[&task.queue].locks.clone();
@@ -102,7 +102,7 @@ impl Trip<'_> {
             {
                 let due = lock.until.duration_since(self.world.now).as_secs();
                 let left = self.subject.left(&task.queue, &key).await;
-                // Redis counts by its own clock since the lock was taken, not by ours.
+                // Redis measures by its own clock since the lock was taken, not by the test's.
                 let fits = left.is_some_and(|left| left <= due.max(3600 + 3600) && left >= due - LOCK_SLACK);
                 if !fits {
                     return Err(format!("lock {key} has {left:?} s left, expected {due}"));
@@ -123,7 +123,10 @@ fn difference(name: &QueueName, state: TaskState, broker: &[TaskInfo], model: &[
             ids(model)
         );
     }
-    let odd = broker.iter().zip(model).find(|(ours, theirs)| ours != theirs);
+    let odd = broker
+        .iter()
+        .zip(model)
+        .find(|(from_model, from_broker)| from_model != from_broker);
     format!(
         "{state} of {name}\n  broker: {:?}\n  model:  {:?}",
         odd.map(|o| o.0),

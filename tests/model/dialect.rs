@@ -1,8 +1,8 @@
-//! Where the seam leaves a broker free, and what each of the two does there. Everything else is the same for both.
+//! Points on which the seam leaves brokers free, and the behaviour of each. Everything else is the same for both.
 
 use super::world::Entry;
 
-/// Which broker a world is modelled after.
+/// The broker that a world models.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Dialect {
     Redis,
@@ -47,12 +47,12 @@ impl Dialect {
         }
     }
 
-    /// asynq writes no time when a task is handed back, so nobody knows since when it is pending.
-    pub fn times_what_is_handed_back(self) -> bool {
+    /// asynq stores no time when a task is handed back, so its `pending_since` is unknown.
+    pub fn times_returned_tasks(self) -> bool {
         self == Self::Embedded
     }
 
-    /// asynq trims the archive whenever somebody archives, the embedded broker when it sweeps.
+    /// asynq trims the archive at each archiving, the embedded broker when it sweeps.
     pub fn trims_at_once(self) -> bool {
         self == Self::Redis
     }
@@ -62,8 +62,8 @@ impl Dialect {
         self == Self::Redis
     }
 
-    /// Whether a queue that was only ever paused is on the list; asynq's mark of a pause does not list it.
-    pub fn lists_what_is_paused(self) -> bool {
+    /// Whether a queue that was only ever paused is listed; asynq's mark of a pause does not list it.
+    pub fn lists_paused_queues(self) -> bool {
         self == Self::Embedded
     }
 }

@@ -1,6 +1,6 @@
-//! Which operations are drawn, and how often: so that tasks meet leases, locks, retentions and each other.
+//! Which operations are generated, and how often: so that tasks meet leases, locks, retentions and each other.
 //!
-//! Numbers here are weights and seconds. What the operations mean is in `op`.
+//! Numbers here are weights and seconds. The meaning of the operations is in `op`.
 
 use proptest::prelude::{BoxedStrategy, Just, Strategy, any, prop_oneof};
 use proptest::sample::{select, subsequence};
@@ -13,7 +13,7 @@ use super::op::{End, GROUPS, HANDLERS, How, IDS, KINDS, New, Op, PAYLOADS, Pick,
 /// The lease that most claims have.
 const LEASE: u64 = 30;
 
-/// A run of up to so many steps, half as many on average.
+/// A run of up to this many steps, half as many on average.
 pub fn run(longest: usize) -> BoxedStrategy<Vec<Op>> {
     collection::vec(op(), 1..=longest).boxed()
 }
@@ -92,7 +92,7 @@ fn new() -> impl Strategy<Value = New> {
         0..PAYLOADS.len(),
         when(),
     );
-    // Locks and retentions of a store that has a clock of its own must outlive the run.
+    // Locks and retentions of a store with its own clock must outlive the run.
     let how = (
         option::weighted(0.35, seconds(&[600, 900, 3600])),
         option::weighted(0.15, 0..GROUPS.len()),
@@ -121,7 +121,7 @@ fn claim() -> impl Strategy<Value = Op> {
     (queues(), most, seconds(&[LEASE, LEASE, 10])).prop_map(|(q, m, l)| Op::Claim(q, m, l))
 }
 
-/// Mostly what a busy worker does: tasks that are done make room for others.
+/// Mostly the operations of a busy worker: finished tasks make room for others.
 fn exchange() -> impl Strategy<Value = Op> {
     let done = end().prop_map(|end| End { how: How::Done, ..end });
     let ends = prop_oneof![2 => collection::vec(done, 0..4), 1 => collection::vec(end(), 0..4)];
@@ -138,7 +138,7 @@ fn end() -> impl Strategy<Value = End> {
         1 => Just(How::Revoke),
     ];
     let result = select(vec![None, None, Some(""), Some("done")]);
-    // The newest claims mostly; older ones are stale as a rule.
+    // Mostly the newest claims; older ones are usually stale.
     let claim = prop_oneof![5 => 0_usize..3, 1 => 3_usize..20];
     (claim, how, result, any::<bool>()).prop_map(|(claim, how, result, attempt)| End {
         claim,

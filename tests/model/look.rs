@@ -1,4 +1,4 @@
-//! What the model answers to the dashboard's questions.
+//! Queries of the dashboard in the model.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use super::world::{Entry, World};
 /// The tasks of a queue in one state, in order.
 pub type List = (QueueName, TaskState, Vec<TaskInfo>);
 
-/// Locks that hold: queue and key, and who holds each.
+/// Active locks: queue and key, and the holder of each.
 pub type Locks = BTreeMap<(String, String), String>;
 
 impl World {
@@ -57,7 +57,7 @@ impl World {
         }
     }
 
-    /// Ids in a list as it is shown: what is over is newest first.
+    /// Ids in a list as shown: ended tasks newest first.
     fn shown(&self, name: &QueueName, state: TaskState) -> Vec<TaskId> {
         let mut ids = self.list(name, state);
         if matches!(state, TaskState::Archived | TaskState::Completed) {
@@ -124,7 +124,7 @@ impl World {
         locks
     }
 
-    /// The n-th task of a queue by arrival, if there are so many.
+    /// The n-th task of a queue by arrival, if it has that many.
     pub fn nth(&self, name: &QueueName, nth: usize) -> Option<TaskId> {
         let mut entries: Vec<&Entry> = self.queues.get(name)?.tasks.values().collect();
         entries.sort_by_key(|e| e.arrival);

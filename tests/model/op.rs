@@ -1,8 +1,8 @@
-//! What a run of the property test is made of: operations as plain data, few names, small numbers.
+//! Operations of the property test, as plain data, with few names and small numbers.
 //!
-//! Everything is an index or a number of seconds, so that a failing run shrinks well and can be pasted into
-//! `known` as it is printed. Tasks and claims are named by their place among those there are when the operation
-//! comes. How often each kind is drawn is in `draw`; what an operation does is in `step`.
+//! Everything is an index or a number of seconds, so that a failing run shrinks well and can be pasted into `regressions` as
+//! it is printed. Tasks and claims are identified by their position at the time of the operation. Frequencies are in `draw`,
+//! effects in `step`.
 
 use runner_core::task::TaskState;
 use runner_queue::Action;
@@ -10,7 +10,7 @@ use runner_queue::Action;
 /// Queues: few, so that operations meet. One has a name that shortens the hash tag of its keys.
 pub const QUEUES: [&str; 3] = ["default", "low", "a}b c"];
 
-/// Ids that producers choose.
+/// Ids chosen by producers.
 pub const IDS: [&str; 5] = ["a", "b", "c", "d", "e"];
 
 /// Task types.
@@ -35,7 +35,7 @@ pub enum When {
     Now,
     /// Seconds from now, by the broker.
     In(u64),
-    /// Seconds from now, as an instant; may be past.
+    /// Seconds from now, as an instant; may be in the past.
     At(i64),
 }
 
@@ -61,11 +61,11 @@ pub struct New {
 #[derive(Debug, Clone, Copy)]
 pub enum How {
     Done,
-    /// After so many seconds; whether it counts.
+    /// After this many seconds; whether it counts.
     Retry(u64, bool),
     Archive,
     HandBack,
-    /// For so many seconds; whether it waits for something.
+    /// For this many seconds; whether it waits for something.
     Snooze(u64, bool),
     Revoke,
 }
@@ -73,12 +73,12 @@ pub enum How {
 /// One settlement.
 #[derive(Debug, Clone, Copy)]
 pub struct End {
-    /// Which claim: 0 is the newest ever made; most old ones are not ours any more.
+    /// Which claim: 0 is the newest ever made; most old ones are stale.
     pub claim: usize,
     pub how: How,
-    /// What the handler returned: nothing, nothing in no bytes, or something.
+    /// The handler's result: none, an empty one, or some bytes.
     pub result: Option<&'static str>,
-    /// Whether the attempt is to be remembered.
+    /// Whether the attempt is recorded.
     pub attempt: bool,
 }
 
@@ -129,7 +129,7 @@ pub enum Op {
 }
 
 impl Op {
-    /// A word for the tally of a whole run.
+    /// A word for the statistics of a whole run.
     pub fn word(&self) -> &'static str {
         match self {
             Self::Enqueue(_) => "enqueue",

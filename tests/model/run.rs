@@ -1,4 +1,4 @@
-//! Running many cases: seeds, shrinking, the report.
+//! Runs many cases: seeds, shrinking, the report.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -13,16 +13,16 @@ use super::op::Op;
 use super::step::Trip;
 use super::subject::Subject;
 
-/// Cases of a short run, and the most steps of each; half as many on average.
+/// Cases of a short run, and the maximum number of steps of each; half as many on average.
 const SHORT: (u64, usize) = (2_000, 70);
 
-/// The same with `RUNNER_LONG=1`; its seeds are others.
+/// The same with `RUNNER_LONG=1`; its seeds differ.
 const LONG: (u64, usize) = (20_000, 200);
 
 /// Tries to make a failing case smaller.
 const SHRINKS: u32 = 3_000;
 
-/// Gives a broker a thread and a runtime of its own, where nobody else is woken for its answers.
+/// Gives a broker its own thread and runtime, where no other task is woken for its answers.
 pub async fn apart<F, Fut>(open: F, body: fn(&Runtime, Subject))
 where
     F: FnOnce() -> Fut + Send + 'static,
@@ -41,7 +41,7 @@ where
     }
 }
 
-/// One run of operations; which step found what.
+/// Runs operations once; returns which step found a difference.
 pub async fn case(subject: &mut Subject, ops: &[Op]) -> Result<(), String> {
     let mut trip = Trip::begin(subject).await;
     for (n, op) in ops.iter().enumerate() {
@@ -52,18 +52,18 @@ pub async fn case(subject: &mut Subject, ops: &[Op]) -> Result<(), String> {
     Ok(())
 }
 
-/// Whether the long form is asked for.
+/// Whether the long form is enabled.
 pub fn is_long() -> bool {
     std::env::var_os("RUNNER_LONG").is_some()
 }
 
-/// Draws cases and runs them.
+/// Generates cases and runs them.
 pub fn many(runtime: &Runtime, subject: Subject) {
     let long = is_long();
     let (cases, longest) = if long { LONG } else { SHORT };
-    let asked = |name: &str| std::env::var(name).ok().and_then(|n| n.parse::<u64>().ok());
-    let cases = asked("RUNNER_CASES").unwrap_or(cases);
-    let seeds = match asked("RUNNER_SEED") {
+    let variable = |name: &str| std::env::var(name).ok().and_then(|n| n.parse::<u64>().ok());
+    let cases = variable("RUNNER_CASES").unwrap_or(cases);
+    let seeds = match variable("RUNNER_SEED") {
         Some(seed) => seed..seed + 1,
         None if long => 1_000_000..1_000_000 + cases,
         None => 0..cases,
@@ -78,7 +78,7 @@ pub fn many(runtime: &Runtime, subject: Subject) {
         ..Config::default()
     };
     for seed in seeds.clone() {
-        // Neighbouring seeds must not draw alike: the generator spreads its seed slowly.
+        // Neighbouring seeds must not be similar: the generator spreads its seed slowly.
         let spread = (u128::from(seed) + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15_F39C_C060_5CED_C835);
         let rng = TestRng::from_seed(RngAlgorithm::XorShift, &spread.to_le_bytes());
         let mut runner = TestRunner::new_with_rng(config.clone(), rng);

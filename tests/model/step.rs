@@ -1,6 +1,6 @@
 //! One step of a run: the operation on the broker and on the model, and whether both answer alike.
 //!
-//! What the store holds afterwards is compared in `compare`.
+//! Not here: comparing the store afterwards (`compare`).
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ pub struct Trip<'a> {
     /// All claims ever made, oldest first.
     claims: Vec<Claim>,
     attempts: u32,
-    /// The version of the store, and what the model held, when both were last found equal.
+    /// The version of the store, and the model, when both were last found equal.
     pub(super) equal: Option<(u64, Vec<List>, Locks)>,
 }
 
@@ -59,7 +59,7 @@ impl<'a> Trip<'a> {
                 self.handle(op).await?;
             }
             Op::Forward(..) | Op::Recover(..) | Op::Sweep(..) | Op::Release(..) | Op::Advance(_) => {
-                self.keep_house(op).await?;
+                self.maintenance(op).await?;
             }
             Op::Act(..) | Op::ActAll(..) | Op::Edit(..) | Op::Pause(_) | Op::Resume(_) | Op::Remove(..) => {
                 self.operate(op).await?;
@@ -85,8 +85,8 @@ impl<'a> Trip<'a> {
             }
             Op::Exchange(ends, names, max, lease) => {
                 let ends: Vec<Settlement> = ends.iter().filter_map(|end| self.settlement(end)).collect();
-                let (names, lasts) = (queues(names), secs(*lease));
-                let both = self.subject.broker.exchange(&ends, &names, *max, lasts).await.unwrap();
+                let (names, length) = (queues(names), secs(*lease));
+                let both = self.subject.broker.exchange(&ends, &names, *max, length).await.unwrap();
                 same("settle answers", &both.settled.unwrap(), &self.world.settle(&ends))?;
                 self.claimed(both.claims.unwrap(), &names, *max, *lease)
             }
@@ -104,7 +104,7 @@ impl<'a> Trip<'a> {
         }
     }
 
-    /// These claims came of a call that wanted so many.
+    /// These claims came from a call for this many.
     fn claimed(&mut self, claims: Vec<Claim>, names: &[QueueName], max: usize, lease: u64) -> Found {
         let expected = self.world.claim(names, max, secs(lease));
         let taken = claims.iter().map(|claim| Taken {
@@ -117,7 +117,7 @@ impl<'a> Trip<'a> {
         grow
     }
 
-    async fn keep_house(&mut self, op: &Op) -> Found {
+    async fn maintenance(&mut self, op: &Op) -> Found {
         let broker = &self.subject.broker;
         match op {
             Op::Forward(names, limit) => {
@@ -169,7 +169,7 @@ impl<'a> Trip<'a> {
 
     async fn operate(&mut self, op: &Op) -> Found {
         let broker = &self.subject.broker;
-        let said = |answer: Result<String, String>| answer;
+        let answered = |answer: Result<String, String>| answer;
         match op {
             Op::Act(pick, action) => {
                 let (name, id) = self.pick(*pick);
@@ -179,9 +179,9 @@ impl<'a> Trip<'a> {
             }
             Op::ActAll(n, state, action) => {
                 let answer = broker.act_all(&queue(*n), *state, *action).await;
-                let answer = said(answer.map(|a| format!("{a:?}")).map_err(|e| e.to_string()));
+                let answer = answered(answer.map(|a| format!("{a:?}")).map_err(|e| e.to_string()));
                 let expected = self.world.act_all(&queue(*n), *state, *action);
-                let expected = said(expected.map(|a| format!("{a:?}")).map_err(|e| e.to_string()));
+                let expected = answered(expected.map(|a| format!("{a:?}")).map_err(|e| e.to_string()));
                 same("act_all answers", &answer, &expected)
             }
             Op::Edit(pick, n) => {
@@ -202,11 +202,11 @@ impl<'a> Trip<'a> {
             }
             Op::Remove(n, force) => {
                 let answer = broker.remove_queue(&queue(*n), *force).await;
-                let answer = said(answer.map(|a| format!("{a:?}")).map_err(|e| e.to_string()));
+                let answer = answered(answer.map(|a| format!("{a:?}")).map_err(|e| e.to_string()));
                 let expected = self.world.remove(&queue(*n), *force);
-                let expected = said(expected.map(|a| format!("{a:?}")).map_err(|e| e.to_string()));
+                let expected = answered(expected.map(|a| format!("{a:?}")).map_err(|e| e.to_string()));
                 same("remove answers", &answer, &expected)?;
-                // A new queue of the name numbers its claims from the time on: no two live in one instant.
+                // A new queue of the same name numbers its claims from the current time: no two exist in one instant.
                 self.advance(1).await;
                 Ok(())
             }
@@ -270,7 +270,7 @@ impl<'a> Trip<'a> {
         task
     }
 
-    /// The n-th newest claim; round again from the newest when there are fewer.
+    /// The n-th newest claim; wraps around when there are fewer.
     fn claim(&self, nth: usize) -> Option<&Claim> {
         let made = self.claims.len();
         (made > 0).then(|| &self.claims[made - 1 - nth % made])
@@ -316,6 +316,6 @@ impl<'a> Trip<'a> {
     fn pick(&self, pick: Pick) -> (QueueName, TaskId) {
         let name = queue(pick.queue);
         let id = self.world.nth(&name, pick.nth);
-        (name, id.unwrap_or_else(|| TaskId::new("nobody").unwrap()))
+        (name, id.unwrap_or_else(|| TaskId::new("unknown").unwrap()))
     }
 }

@@ -1,7 +1,7 @@
-//! The broker under test: opened once, emptied between runs, looked at from behind.
+//! The broker under test: opened once, emptied between runs, inspected directly.
 //!
-//! Emptying goes past the broker, so that a run costs no new file and no new connection. Looking from behind is for
-//! locks alone, which the seam shows by their effect only.
+//! Emptying bypasses the broker, so that a run needs no new file and no new connection. Direct inspection is only for locks,
+//! which the seam shows only by their effect.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +20,7 @@ use super::dialect::Dialect;
 use super::look::Locks;
 use super::work::SERVER;
 
-/// How long the way past the broker waits for Redis on a busy machine.
+/// How long direct commands wait for Redis on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// All locks with their holders.
@@ -31,7 +31,7 @@ const LOCKS: &str = "local found = {} \
     end \
     return found";
 
-/// A broker over a store of its own.
+/// A broker with its own store.
 pub struct Subject {
     pub dialect: Dialect,
     pub broker: Arc<dyn Broker>,
@@ -57,7 +57,7 @@ fn clock() -> Arc<ManualClock> {
 }
 
 impl Subject {
-    /// Over a database that nobody else uses.
+    /// On a database of its own.
     pub async fn redis(port: u16, database: i64) -> Self {
         let clock = clock();
         let settings = RedisSettings {
@@ -81,7 +81,7 @@ impl Subject {
         }
     }
 
-    /// Over a new file; in memory where the system has such a directory, since no sync is under test.
+    /// On a new file; in memory if the system has such a directory, because no sync is under test.
     pub async fn embedded() -> Self {
         let clock = clock();
         let directory = tempfile::tempdir_in("/dev/shm")
@@ -104,7 +104,7 @@ impl Subject {
         }
     }
 
-    /// Empties the store and sets the clock to the beginning.
+    /// Empties the store and resets the clock.
     pub async fn begin(&mut self) {
         self.clock.set(Timestamp::from_second(START).unwrap());
         match &mut self.store {
@@ -135,7 +135,7 @@ impl Subject {
         }
     }
 
-    /// Contradictions in the store, by its own audit.
+    /// Inconsistencies in the store, from its own audit.
     pub async fn audit(&self) -> Vec<String> {
         match &self.store {
             Store::Redis { broker, .. } => broker.audit().await.unwrap(),
@@ -143,7 +143,7 @@ impl Subject {
         }
     }
 
-    /// Locks that hold: queue and key, and who holds each.
+    /// Active locks: queue and key, and the holder of each.
     pub async fn locks(&mut self) -> Locks {
         match &mut self.store {
             Store::Redis { link, .. } => {
@@ -163,8 +163,8 @@ impl Subject {
         }
     }
 
-    /// Lets a lock lapse. Redis watches over them by its own clock, so there the key is taken away instead; that it
-    /// has an end, and the right one, is checked when it is taken.
+    /// Lets a lock expire. Redis expires locks by its own clock, so there the key is deleted instead; its expiry is checked when
+    /// the lock is taken.
     pub async fn lapse(&mut self, queue: &QueueName, key: &str) {
         if let Store::Redis { link, .. } = &mut self.store {
             let key = format!("asynq:{{{queue}}}:{key}");
@@ -172,7 +172,7 @@ impl Subject {
         }
     }
 
-    /// Seconds until a lock lapses, as the store has it; `None` if it is held for ever or not at all.
+    /// Seconds until a lock expires; `None` if it never does or does not exist.
     pub async fn left(&mut self, queue: &QueueName, key: &str) -> Option<i64> {
         match &mut self.store {
             Store::Redis { link, .. } => {

@@ -1,4 +1,4 @@
-//! What the model makes of the worker's verbs.
+//! Operations of workers in the model.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -12,17 +12,17 @@ use runner_queue::{
 use super::op::HANDLERS;
 use super::world::{World, later};
 
-/// The server that claims are noted for.
+/// The server recorded with claims.
 pub const SERVER: (&str, u32) = ("host", 1);
 
-/// What [`World::claim`] expects of one claim; its run must only be higher than all before.
+/// The expected claim; its run must only be higher than all before.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Taken {
     pub record: TaskRecord,
     pub lease_until: jiff::Timestamp,
 }
 
-/// The last result that is one stays.
+/// An empty result does not replace the previous one.
 fn keep_result(result: &mut Option<bytes::Bytes>, settlement: &Settlement) {
     if let Some(new) = settlement.result.clone().filter(|r| !r.is_empty()) {
         *result = Some(new);
@@ -56,7 +56,7 @@ impl World {
         taken
     }
 
-    /// One call made these claims; their numbers are above those of all calls before.
+    /// One call made these claims; their numbers are above those of all earlier calls.
     pub fn note_runs(&mut self, claims: &[Claim]) -> Result<(), String> {
         for claim in claims {
             let task = claim.task();
@@ -71,7 +71,7 @@ impl World {
         Ok(())
     }
 
-    /// Whether a claim is still its holder's.
+    /// Whether the holder still has its claim.
     pub fn holds(&self, name: &QueueName, id: &TaskId, run: u64) -> bool {
         self.peek(name, id)
             .is_some_and(|e| e.state == TaskState::Active && e.run == run)
@@ -108,11 +108,11 @@ impl World {
             }
             answers.push(Settled::Accepted);
         }
-        // Before all others, in the order in which they were given.
+        // Before all others, in the given order.
         for (name, ids) in back {
             for id in ids.into_iter().rev() {
                 self.shift(&name, &id, TaskState::Pending, self.now);
-                let since = self.dialect.times_what_is_handed_back().then_some(self.now);
+                let since = self.dialect.times_returned_tasks().then_some(self.now);
                 self.entry(&name, &id).pending_since = since;
                 self.queue(&name).pending.push_front(id);
             }
@@ -155,7 +155,7 @@ impl World {
         }
     }
 
-    /// An attempt failed: tried again after a while, or never. Only the former counts as a retry, if it counts.
+    /// An attempt failed: retried after a while, or never. Only the former counts as a retry, if it counts.
     fn fail(&mut self, name: &QueueName, id: &TaskId, after: Option<Duration>, error: &str, counts: bool) {
         let now = self.now;
         let entry = self.entry(name, id);
@@ -171,19 +171,19 @@ impl World {
         }
     }
 
-    /// For each claim whether it was extended.
+    /// Returns for each claim whether it was extended.
     pub fn extend(&mut self, claims: &[runner_queue::Claim], lease: Duration) -> Vec<Option<jiff::Timestamp>> {
         let until = later(self.now, lease);
         let ends = claims.iter().map(|claim| {
             let task = claim.task();
-            let ours = self.holds(&task.queue, &task.id, claim.run());
-            ours.then(|| self.entry(&task.queue, &task.id).at = until)
+            let held = self.holds(&task.queue, &task.id, claim.run());
+            held.then(|| self.entry(&task.queue, &task.id).at = until)
                 .map(|()| until)
         });
         ends.collect()
     }
 
-    /// With `more`, when the next is due says nothing: the next pass comes at once.
+    /// With `more` the next due time is irrelevant: the next pass comes at once.
     pub fn forward(&mut self, queues: &[QueueName], limit: usize) -> Forwarded {
         let mut pass = Forwarded::default();
         for name in queues {
@@ -229,7 +229,7 @@ impl World {
     fn recover_one(&mut self, name: &QueueName, id: &TaskId, poison_after: u32) -> Recovered {
         let entry = self.entry(name, id);
         let record = entry.record.clone();
-        // No run of these is noted as alone: none proves anything, and the count stops one short of the bound.
+        // None of these runs is recorded as alone, so none is proof, and the count stops one short of the limit.
         let lost = match poison_after {
             0 => entry.lost + 1,
             most => (entry.lost + 1).min(most - 1).max(1),
@@ -282,7 +282,7 @@ impl World {
         pass
     }
 
-    /// Ids that are released, of each queue. The order in which they come back is the broker's affair.
+    /// Released ids of each queue. The broker chooses the order in which they come back.
     pub fn release(&mut self, queues: &[QueueName], handlers: &[usize]) -> Vec<(QueueName, Vec<TaskId>)> {
         let matches = |kind: &str| {
             handlers.iter().any(|n| match HANDLERS[*n].strip_suffix('*') {

@@ -1,6 +1,6 @@
-//! The model: what a store holds, as plain maps and lists, and the small moves that its verbs are made of.
+//! The model: the content of a store, as plain maps and lists, and the elementary moves of its operations.
 //!
-//! The verbs themselves are in `produce`, `work` and `act`; what the model answers to questions in `look`.
+//! Not here: the operations (`produce`, `work`, `act`) and the queries (`look`).
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -14,12 +14,12 @@ use runner_queue::{ArchiveBounds, Attempt, MAX_ATTEMPTS_KEPT, TaskRecord};
 
 use super::dialect::Dialect;
 
-/// A task and where it is.
+/// A task and its place.
 #[derive(Debug, Clone)]
 pub struct Entry {
     pub record: TaskRecord,
     pub state: TaskState,
-    /// Its place in a list by time: due, end of the lease, filed, to be deleted, added to its group.
+    /// Its score in a list: due, end of the lease, archived, to be deleted, added to its group.
     pub at: Timestamp,
     pub pending_since: Option<Timestamp>,
     pub result: Option<Bytes>,
@@ -60,11 +60,11 @@ pub struct Queue {
     pub days: BTreeMap<Date, (u64, u64)>,
     /// The highest number that any claim has had.
     pub last_run: u64,
-    /// How many there have been.
+    /// Number of claims so far.
     pub claims: u64,
-    /// What its archive keeps.
+    /// Limits of its archive.
     pub archive: ArchiveBounds,
-    /// How many tasks left the archive that no sweep has told of.
+    /// Trimmed tasks that no sweep has reported yet.
     pub trimmed: usize,
 }
 
@@ -77,7 +77,7 @@ pub struct World {
     pub(super) arrivals: u64,
 }
 
-/// Later by so much.
+/// `at` plus a span.
 pub fn later(at: Timestamp, by: Duration) -> Timestamp {
     at.checked_add(by).unwrap()
 }
@@ -96,7 +96,7 @@ impl World {
         self.queues.entry(name.clone()).or_default()
     }
 
-    /// Time passes; the keys of locks that lapsed, with their queues.
+    /// Advances the time; returns the keys of expired locks, with their queues.
     pub fn advance(&mut self, by: Duration) -> Vec<(QueueName, String)> {
         self.now = later(self.now, by);
         let now = self.now;
@@ -130,7 +130,7 @@ impl World {
         entries.into_iter().map(|e| e.record.id.clone()).collect()
     }
 
-    /// Ids in a list of tasks with a time that is not after `until`, earliest first.
+    /// Ids in a list with times that are not after `until`, earliest first.
     pub fn due(&self, name: &QueueName, state: TaskState, until: Timestamp) -> Vec<TaskId> {
         let Some(queue) = self.queues.get(name) else {
             return Vec::new();
@@ -150,7 +150,7 @@ impl World {
         self.queues.get(name)?.tasks.get(id)
     }
 
-    /// Another state; leaves the pending list if it was there. Who waits for something waits no more.
+    /// Changes the state; removes it from the pending list and clears `waiting_for`.
     pub fn shift(&mut self, name: &QueueName, id: &TaskId, to: TaskState, at: Timestamp) {
         let queue = self.queue(name);
         queue.pending.retain(|other| other != id);
@@ -161,7 +161,7 @@ impl World {
         entry.pending_since = None;
     }
 
-    /// Behind all pending tasks, from now on.
+    /// Appends to the pending list.
     pub fn put_back(&mut self, name: &QueueName, id: &TaskId) {
         let now = self.now;
         self.shift(name, id, TaskState::Pending, now);
@@ -169,7 +169,7 @@ impl World {
         self.queue(name).pending.push_back(id.clone());
     }
 
-    /// Into the archive, which may push others out.
+    /// Archives, which may trim others.
     pub fn put_in_archive(&mut self, name: &QueueName, id: &TaskId) {
         self.shift(name, id, TaskState::Archived, self.now);
         if self.dialect.trims_at_once() {
@@ -177,7 +177,7 @@ impl World {
         }
     }
 
-    /// Deletes what the archive keeps no longer; how many went.
+    /// Deletes tasks beyond the archive's limits; returns how many.
     pub fn trim(&mut self, name: &QueueName, limit: usize) -> usize {
         let bounds = self.queue(name).archive;
         let all = self.list(name, TaskState::Archived);
@@ -191,7 +191,7 @@ impl World {
         gone
     }
 
-    /// Gone, and its lock with it.
+    /// Deletes the task and its lock.
     pub fn delete(&mut self, name: &QueueName, id: &TaskId) {
         self.unlock(name, id);
         let queue = self.queue(name);
@@ -223,7 +223,7 @@ impl World {
         self.now.to_zoned(TimeZone::UTC).date()
     }
 
-    /// Remembers an attempt of a task that is still there.
+    /// Records an attempt of a task that still exists.
     pub fn remember(&mut self, name: &QueueName, id: &TaskId, attempt: Attempt) {
         if self.peek(name, id).is_some() {
             let attempts = &mut self.entry(name, id).attempts;

@@ -1,19 +1,19 @@
-//! What operators do: each action changes what it says, answers with a redirect and says what came of it.
+//! Operators' actions: each has its effect, answers with a redirect and shows its outcome.
 
 use runner_core::task::TaskState;
 use runner_queue::{InspectQueues as _, InspectTasks as _, Schedules as _, Signals as _};
 
-use super::desk::{Site, count, definition, heartbeat, queue};
+use super::dashboard::{Site, count, definition, heartbeat, queue};
 use crate::kit;
 
 pub fn tests() -> Vec<kit::Trial> {
     kit::trials![
-        needs(): tasks_are_run_archived_and_deleted, a_task_of_a_worker_in_go_cannot_be_stopped, what_cannot_be_done_is_said, queues_are_paused_and_resumed,
-            schedules_are_paused_and_resumed, a_schedule_runs_by_hand, a_run_beside_another_one_is_asked_about, sources_are_read_on_demand
+        needs(): tasks_are_run_archived_and_deleted, a_task_of_a_worker_in_go_cannot_be_stopped, refused_actions_are_reported, queues_are_paused_and_resumed,
+            schedules_are_paused_and_resumed, a_schedule_runs_by_hand, a_run_beside_another_one_requires_confirmation, sources_are_read_on_demand
     ]
 }
 
-/// Sends the form, follows the redirect and expects the page there to say this once.
+/// Sends the form, follows the redirect and expects the page to show this text once.
 async fn says(site: &Site, path: &str, words: &str) -> String {
     let answer = site.act(path, &[]).await;
     assert_eq!(answer.status, 303, "{path}: {}", answer.body);
@@ -52,14 +52,14 @@ async fn tasks_are_run_archived_and_deleted() {
         "was asked to end this attempt",
     )
     .await;
-    let mut heard = site.broker.cancellations().await.unwrap();
+    let mut cancellations = site.broker.cancellations().await.unwrap();
     says(&site, "/queue/tasks/default/held/stop", "was asked to stop for good").await;
-    let asked = heard.recv().await.unwrap();
+    let request = cancellations.recv().await.unwrap();
     assert_eq!(
-        (asked.id.as_str(), asked.for_good.as_deref()),
+        (request.id.as_str(), request.for_good.as_deref()),
         ("held", Some("stopped by local"))
     );
-    assert_eq!(asked.queue.unwrap().as_str(), "default");
+    assert_eq!(request.queue.unwrap().as_str(), "default");
 }
 
 async fn a_task_of_a_worker_in_go_cannot_be_stopped() {
@@ -72,11 +72,11 @@ async fn a_task_of_a_worker_in_go_cannot_be_stopped() {
     heartbeat(&site.broker, &[]).await;
     let in_go = site.http.get(page).await.body;
     assert!(in_go.contains(sentence) && !in_go.contains(&stop), "{in_go}");
-    // The form of a page that was open before.
+    // The form of a page that was loaded before.
     says(&site, &format!("{page}/stop"), "Task held runs on a Go worker").await;
 }
 
-async fn what_cannot_be_done_is_said() {
+async fn refused_actions_are_reported() {
     let site = Site::full().await;
     says(&site, "/queue/tasks/default/held/delete", "Nothing was changed").await;
     says(&site, "/queue/tasks/default/none/run", "Nothing was changed").await;
@@ -133,7 +133,7 @@ async fn schedules_are_paused_and_resumed() {
     assert_eq!(paused().await, None);
 }
 
-async fn a_run_beside_another_one_is_asked_about() {
+async fn a_run_beside_another_one_requires_confirmation() {
     let site = Site::full().await;
     let run = "/queue/schedules/m%3Aasks%3Adefault/run";
     let text = "name: asks\nhandler: task:asks\nschedule: {cron: '@yearly'}\n";

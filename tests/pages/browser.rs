@@ -1,4 +1,4 @@
-//! The dashboard in a real browser: what axe finds, what scrolls sideways, what the console reports.
+//! The dashboard in a real browser: findings of axe, horizontal scrolling, errors on the console.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -8,8 +8,8 @@ use runner_queue::Producer;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Command;
 
-use super::desk::{Order, Site, users};
-use super::seen::{EMPTY, FULL};
+use super::content::{EMPTY, FULL};
+use super::dashboard::{Order, Site, users};
 use crate::kit;
 
 pub fn tests() -> Vec<kit::Trial> {
@@ -18,11 +18,11 @@ pub fn tests() -> Vec<kit::Trial> {
     ]
 }
 
-/// Runs `scripts/look`; with `RUNNER_LOOK` set to a directory it takes pictures as well.
+/// Runs `scripts/look`; with `RUNNER_LOOK` set to a directory it also takes screenshots.
 async fn look(base: &str, pages: &[&str], name: &str) {
     let top = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let script = top.join("scripts/look");
-    // Asked for by people who want to see the pages, not by any test.
+    // Set by people who want to see the pages, not by any test.
     if let Some(dir) = std::env::var_os("RUNNER_LOOK") {
         let dir = Path::new(&dir).join(name);
         let pictures = Command::new(&script)
@@ -70,7 +70,7 @@ async fn details_are_for_everybody() {
     look(&site.base, &pages, "details").await;
 }
 
-/// Opens the overview and waits for the tile of pending tasks to say 65; reports itself in between.
+/// Opens the overview and waits for the tile of pending tasks to show 65; reports progress in between.
 const WATCH: &str = r#"
 const { createRequire } = require("node:module");
 const [base, tools] = process.argv.slice(1);

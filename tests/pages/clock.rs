@@ -1,11 +1,11 @@
-//! What pages say after the broker's clock was wrong: the problem, in both languages.
+//! Pages after a wrong clock of the broker: the problem, in both languages.
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 use runner_queue::{Registration, Schedules as _};
 
-use super::desk::{NOW, Site, definition};
+use super::dashboard::{NOW, Site, definition};
 use crate::kit;
 
 pub fn tests() -> Vec<kit::Trial> {
@@ -21,7 +21,7 @@ async fn get(site: &Site, page: &str, language: &str) -> String {
         .body
 }
 
-/// Registers the code schedule at a clock that is so far ahead, then at the right one.
+/// Registers the code schedule with a clock that is far ahead, then with the right one.
 async fn correct(site: &Site, ahead: Duration) {
     let now: Timestamp = NOW.parse().unwrap();
     let schedule = definition();

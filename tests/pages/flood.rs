@@ -1,6 +1,6 @@
-//! Clients that hold connections without reading, sending or ending: probes and pages answer all the same.
+//! Clients that hold connections without reading, sending or ending: probes and pages still answer.
 //!
-//! `RUNNER_LONG=1` opens as many as an attack did that once stopped the dashboard, and keeps them for longer than every bound.
+//! `RUNNER_LONG=1` opens as many as an attack that once stopped the dashboard, and holds them for longer than every limit.
 
 use std::time::Duration;
 
@@ -8,17 +8,17 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::Instant;
 
-use super::desk::Site;
+use super::dashboard::Site;
 use crate::kit;
 
 pub fn tests() -> Vec<kit::Trial> {
     kit::trials![
-        needs(): readers_that_never_read_are_closed, heads_that_never_end, bodies_that_never_end, connections_that_say_nothing,
+        needs(): readers_that_never_read_are_closed, heads_that_never_end, bodies_that_never_end, silent_connections,
             halves_that_are_closed, requests_sent_ahead_leave_room_for_others
     ]
 }
 
-/// From which address a test attacks, and from which one somebody else asks.
+/// The attacker's address, and that of another client.
 const ATTACKER: &str = "127.0.0.1:0";
 const OTHER: &str = "127.0.0.2:0";
 
@@ -26,7 +26,7 @@ const OTHER: &str = "127.0.0.2:0";
 const SHORT: usize = 400;
 const LONG: usize = 520;
 
-/// What anybody waits at most while this machine is busy with other tests; a quiet one answers in a few milliseconds.
+/// Upper bound for every wait while this machine is busy; a quiet one answers in a few milliseconds.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 fn many() -> usize {
@@ -53,7 +53,7 @@ fn get(path: &str, more: &str) -> String {
     format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n{more}\r\n")
 }
 
-/// Asks on a connection of its own; the status.
+/// Sends a request on a new connection; returns the status.
 async fn ask(site: &Site, from: &str, path: &str) -> u16 {
     let whole = async {
         let mut stream = connect(site, from).await;
@@ -67,19 +67,19 @@ async fn ask(site: &Site, from: &str, path: &str) -> u16 {
     answered.unwrap_or_else(|_| panic!("{path} from {from} was not answered within {PATIENCE:?}"))
 }
 
-/// Opens the connections and sends each of them `data`, as far as it goes.
+/// Opens the connections and sends each of them as much of `data` as it accepts.
 async fn flood(site: &Site, data: &[u8]) -> Vec<TcpStream> {
     let mut held = Vec::new();
     for _ in 0..many() {
         let stream = connect(site, ATTACKER).await;
-        // What does not fit waits for a server that never takes it.
+        // The rest waits for a server that never reads it.
         let _full = stream.try_write(data);
         held.push(stream);
     }
     held
 }
 
-/// Everything is answered, to others and to the attacker's own address.
+/// All requests are answered, from others and from the attacker's own address.
 async fn all_answer(site: &Site) {
     for from in [OTHER, ATTACKER] {
         for path in ["/healthz", "/readyz", "/metrics", "/queue", "/queue/assets/queue.css"] {
@@ -135,7 +135,7 @@ async fn bodies_that_never_end() {
     assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
 }
 
-async fn connections_that_say_nothing() {
+async fn silent_connections() {
     let site = Site::full().await;
     let held = flood(&site, b"").await;
     all_answer(&site).await;
@@ -152,7 +152,7 @@ async fn halves_that_are_closed() {
     all_answer(&site).await;
 }
 
-/// Whatever one address asks for without reading the answers, others get theirs.
+/// However many requests one address sends without reading the answers, others get theirs.
 async fn requests_sent_ahead_leave_room_for_others() {
     let site = Site::full().await;
     for path in ["/readyz", "/metrics"] {

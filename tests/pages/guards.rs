@@ -1,15 +1,15 @@
-//! What stands before every page: headers, host names, form tokens.
+//! The guards before every page: headers, host names, form tokens.
 
 use reqwest::Method;
 
-use super::desk::{Order, Site, users};
-use super::seen::{EMPTY, FULL};
+use super::content::{EMPTY, FULL};
+use super::dashboard::{Order, Site, users};
 use crate::kit;
 
 pub fn tests() -> Vec<kit::Trial> {
     kit::trials![
         needs(): every_answer_carries_the_policy, nothing_is_inline, only_known_names_are_answered,
-            forms_of_others_are_refused, forms_have_bounds, strangers_see_nothing
+            forms_of_other_sites_are_refused, forms_have_bounds, anonymous_visitors_see_nothing
     ]
 }
 
@@ -112,7 +112,7 @@ async fn only_known_names_are_answered() {
     }
 }
 
-async fn forms_of_others_are_refused() {
+async fn forms_of_other_sites_are_refused() {
     let site = Site::full().await;
     let token = site.token("/queue").await;
     let stranger = Site::empty().await;
@@ -145,7 +145,7 @@ async fn forms_of_others_are_refused() {
             );
         }
     }
-    // The same form from the same place does get through.
+    // The same form from the same place is accepted.
     let request = site
         .http
         .request(Method::POST, "/queue/sync")
@@ -177,7 +177,7 @@ async fn forms_have_bounds() {
     assert_eq!(away.header("location"), "/queue");
 }
 
-async fn strangers_see_nothing() {
+async fn anonymous_visitors_see_nothing() {
     let site = Site::start(Order {
         auth: users(),
         full: true,
@@ -199,8 +199,8 @@ async fn strangers_see_nothing() {
                 "{path}"
             );
         }
-        for told in ["a-service", "1.2.3", "test-host", "runner.db", "nightly"] {
-            assert!(!answer.body.contains(told), "{path} tells {told:?}");
+        for secret in ["a-service", "1.2.3", "test-host", "runner.db", "nightly"] {
+            assert!(!answer.body.contains(secret), "{path} reveals {secret:?}");
         }
     }
     let token = site.token("/queue/login").await;

@@ -1,10 +1,10 @@
-//! Getting in: passwords, sessions, roles, and what too many wrong guesses lead to.
+//! Login: passwords, sessions, roles, and the limit for wrong passwords.
 
 use std::time::Duration;
 
 use runner::web::Auth;
 
-use super::desk::{Order, Site, users};
+use super::dashboard::{Order, Site, users};
 use super::guards::ACTIONS;
 use crate::kit::{self, Http};
 
@@ -12,7 +12,7 @@ pub fn tests() -> Vec<kit::Trial> {
     kit::trials![
         needs(): a_login_opens_the_dashboard_and_ends, wrong_passwords_are_slowed_down,
             viewers_look_and_do_not_touch, operators_do_not_delete, a_planted_name_is_worth_nothing,
-            a_session_holds_wherever_the_key_is_known
+            a_session_is_valid_wherever_the_key_is_known
     ]
 }
 
@@ -123,7 +123,7 @@ async fn a_planted_name_is_worth_nothing() {
     let refused = site.http.post_form("/queue/sync", &[("token", &before)]).await;
     assert_eq!(refused.status, 403, "a token from before the login");
     let page = site.http.get("/queue").await.body;
-    let token = super::desk::token_of(&page);
+    let token = super::dashboard::token_of(&page);
     let thief = Http::new(&site.base);
     assert_eq!(
         thief.post_form("/queue/sync", &[("token", &token)]).await.status,
@@ -132,8 +132,8 @@ async fn a_planted_name_is_worth_nothing() {
     );
 }
 
-async fn a_session_holds_wherever_the_key_is_known() {
-    // Each site hashes the passwords anew, as each process does at its start.
+async fn a_session_is_valid_wherever_the_key_is_known() {
+    // Each site hashes the passwords again, as each process does at its start.
     let (first, second) = (site().await, site().await);
     let stranger = Site::start(Order {
         auth: users(),
@@ -153,7 +153,7 @@ async fn a_session_holds_wherever_the_key_is_known() {
         let pair = session.split(';').next().unwrap_or_default();
         pair.split_once('=').expect("a value").1.to_owned()
     };
-    // A browser sends it only to the port that it came from; by whatever way it comes, the value is what counts.
+    // A browser sends it only to the port that it came from, but only the value counts.
     let asked = async |site: &Site, value: &str| {
         let browser = Http::new(&site.base);
         let first = browser.get("/queue/login").await;

@@ -1,19 +1,19 @@
-//! Behind reverse proxies: addresses, cookies and forms under other names and paths, and whose headers count.
+//! Behind reverse proxies: addresses, cookies and forms under other names and paths, and trusted headers.
 
 use std::time::Duration;
 
 use reqwest::Method;
 use runner::web::TrustedProxies;
 
-use super::desk::{Order, PASSWORD, Site, token_of, users};
-use super::seen::{EMPTY, FULL};
+use super::content::{EMPTY, FULL};
+use super::dashboard::{Order, PASSWORD, Site, token_of, users};
 use crate::kit::{self, Http, Reply};
 
 pub fn tests() -> Vec<kit::Trial> {
     kit::trials![
         needs(): every_address_follows_the_prefix, a_public_url_needs_no_headers, only_trusted_headers_count,
             a_refused_form_names_both_addresses, the_client_behind_a_proxy_is_counted,
-            an_open_dashboard_is_not_passed_on, instances_on_two_ports_keep_their_cookies,
+            an_open_dashboard_refuses_forwarded_requests, instances_on_two_ports_keep_their_cookies,
             the_program_reads_its_settings_and_logs_refusals;
         needs(Nginx): nginx_below_a_path, nginx_without_any_header
     ]
@@ -39,7 +39,7 @@ async fn send(http: &Http, path: &str, headers: &[(&str, &str)], fields: &[(&str
     http.send(request).await.expect("an answer")
 }
 
-/// Every address that a page sends the browser to.
+/// Every address in a page.
 fn addresses(page: &str) -> Vec<&str> {
     let places = [
         "href=\"",
@@ -85,7 +85,7 @@ async fn every_address_follows_the_prefix() {
         ("/queue/queues/default", "/ops/queue/queues/default/pending"),
         ("/queue/find?id=done", "/ops/queue/tasks/default/done"),
     ] {
-        // Proxies take the prefix away or leave it.
+        // Proxies remove the prefix or leave it.
         for asked in [path.to_owned(), format!("/ops{path}")] {
             let answer = ask(&site.http, &asked, &below).await;
             assert_eq!(answer.header("location"), to, "{asked}: {}", answer.status);
@@ -165,7 +165,7 @@ async fn only_trusted_headers_count() {
         let page = ask(&site.http, "/queue", &said[..2]).await;
         assert_eq!(page.body.contains("href=\"/ops/queue\""), counts, "{networks:?}");
         assert_eq!(cookies(&page)[0].contains("; Secure"), counts, "{networks:?}");
-        // Without a login a name that is not listed is no way in, also by way of a proxy.
+        // Without a login an unlisted name is refused, even through a proxy.
         let status = ask(&site.http, "/queue", &said).await.status;
         assert_eq!(status, if counts { 421 } else { 200 }, "{networks:?}");
     }
@@ -259,7 +259,7 @@ async fn the_client_behind_a_proxy_is_counted() {
     );
 }
 
-async fn an_open_dashboard_is_not_passed_on() {
+async fn an_open_dashboard_refuses_forwarded_requests() {
     let site = Site::empty().await;
     for header in [
         ("x-forwarded-for", "203.0.113.7"),
@@ -345,7 +345,7 @@ async fn the_program_reads_its_settings_and_logs_refusals() {
     ];
     let refused = send(&runner.http, "/queue/sync", &headers, &[("token", &token_of(&page))]).await;
     assert_eq!(refused.status, 403, "{}", refused.body);
-    // Lines are written by a thread of their own.
+    // Another thread writes the lines.
     kit::eventually_within(Duration::from_secs(30), "the line with both names", async || {
         let log = runner.log();
         let line = log
@@ -360,7 +360,7 @@ async fn the_program_reads_its_settings_and_logs_refusals() {
     .await;
 }
 
-/// The lines for nginx as the documentation prints them, for a dashboard at `base`.
+/// The lines for nginx from the documentation, for a dashboard at `base`.
 fn documented(base: &str) -> String {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/proxy.md");
     let text = std::fs::read_to_string(path).expect("the documentation");
@@ -370,8 +370,8 @@ fn documented(base: &str) -> String {
     lines.replace("http://127.0.0.1:8080", base)
 }
 
-/// Logs in by way of a proxy, as a browser does, and looks at a page.
-async fn goes_in_and_out(outside: &str, nginx: &kit::Nginx) {
+/// Logs in through a proxy, as a browser does, and opens a page.
+async fn logs_in_and_out(outside: &str, nginx: &kit::Nginx) {
     let browser = Http::new("");
     let origin = format!("http://127.0.0.1:{}", nginx.port);
     let first = browser.get(&format!("{outside}/")).await;
@@ -432,7 +432,7 @@ async fn nginx_below_a_path() {
         .replace("/ops", "/left");
     let nginx = kit::Nginx::start(&format!("{taken_away}\n{left_in}"));
     for path in ["/ops", "/left"] {
-        goes_in_and_out(&format!("http://127.0.0.1:{}{path}", nginx.port), &nginx).await;
+        logs_in_and_out(&format!("http://127.0.0.1:{}{path}", nginx.port), &nginx).await;
     }
 }
 
@@ -446,5 +446,5 @@ async fn nginx_without_any_header() {
     })
     .await;
     let nginx = kit::Nginx::start_on(port, &format!("location /ops/ {{ proxy_pass {}/; }}", site.base));
-    goes_in_and_out(&format!("http://127.0.0.1:{port}/ops"), &nginx).await;
+    logs_in_and_out(&format!("http://127.0.0.1:{port}/ops"), &nginx).await;
 }

@@ -1,4 +1,4 @@
-//! What it does about what lies in Redis and should not, or does not and should.
+//! Values in Redis that should not be there, or that are missing.
 
 use std::time::Duration;
 
@@ -15,12 +15,12 @@ use crate::kit;
 pub fn tests() -> Vec<kit::Trial> {
     kit::trials![
         needs(Redis): a_ghost_is_dropped_and_its_neighbours_are_claimed,
-            what_is_no_task_is_left_alone_and_its_neighbours_are_claimed,
+            a_value_that_is_not_a_task_is_not_touched_and_its_neighbours_are_claimed,
             an_unreadable_task_is_archived_and_its_neighbours_are_claimed,
             an_unreadable_task_does_not_stop_the_recovery_of_others,
             an_active_task_without_a_lease_is_recovered,
             a_key_of_the_wrong_type_is_named_as_corrupt, a_list_of_the_wrong_type_is_moved_out_of_the_way,
-            a_group_without_a_name_is_named_again, notes_of_tasks_that_are_gone_are_dropped_to_the_last;
+            a_lost_group_name_is_restored, notes_of_deleted_tasks_are_all_dropped;
     ]
 }
 
@@ -28,13 +28,13 @@ async fn a_ghost_is_dropped_and_its_neighbours_are_claimed() {
     let (broker, mut link, _db) = open().await;
     put(&broker, &["a", "b", "c", "d"]).await;
     let _: i64 = ask(&mut link, &["DEL", "asynq:{default}:t:a", "asynq:{default}:t:c"]).await;
-    // What a Go server leaves of a ghost: a hash that holds nothing but a state.
+    // The trace that a Go server leaves of a ghost: a hash with only a state.
     let _: i64 = ask(&mut link, &["HSET", "asynq:{default}:t:c", "state", "active"]).await;
     assert_eq!(ids(&claim(&broker, 2).await), ["b", "d"]);
     is_sound(&broker).await;
 }
 
-async fn what_is_no_task_is_left_alone_and_its_neighbours_are_claimed() {
+async fn a_value_that_is_not_a_task_is_not_touched_and_its_neighbours_are_claimed() {
     let (broker, mut link, _db) = open().await;
     put(&broker, &["a", "b"]).await;
     let _: i64 = ask(&mut link, &["DEL", "asynq:{default}:t:a"]).await;
@@ -57,7 +57,7 @@ async fn an_unreadable_task_is_archived_and_its_neighbours_are_claimed() {
     assert_eq!(ids(&claim(&broker, 3).await), ["a", "c"]);
     assert_eq!(state_of(&mut link, "b").await, "archived");
     is_sound(&broker).await;
-    // An operator can still be rid of it.
+    // An operator can still delete it.
     broker
         .act(&queue(), &TaskId::new("b").unwrap(), Action::Delete)
         .await
@@ -97,10 +97,10 @@ async fn an_active_task_without_a_lease_is_recovered() {
         1,
         "the audit sees that the lease is missing"
     );
-    // Whoever still holds it keeps it.
+    // A claim that still holds keeps its lease.
     assert!(broker.extend(&claims, LEASE).await.unwrap()[0].is_some());
     is_sound(&broker).await;
-    // If nobody does, it gets a lease that ends now, and is taken back like any other.
+    // Otherwise it gets a lease that ends now, and is recovered like any other.
     let _: i64 = ask(&mut link, &["DEL", "asynq:{default}:lease"]).await;
     let found = broker.recover(&[queue()], Duration::ZERO, 10, 0).await.unwrap();
     assert_eq!(found.len(), 1);
@@ -112,7 +112,7 @@ async fn a_key_of_the_wrong_type_is_named_as_corrupt() {
     let _: () = ask(&mut link, &["SET", "asynq:queues", "x"]).await;
     let error = broker.queues().await.unwrap_err();
     assert_eq!(error.code(), "broker_corrupt", "{error:?}");
-    // Whoever writes there puts it right.
+    // The next write repairs it.
     put(&broker, &["a"]).await;
     assert_eq!(broker.queues().await.unwrap().len(), 1);
 }
@@ -123,12 +123,12 @@ async fn a_list_of_the_wrong_type_is_moved_out_of_the_way() {
     let _: i64 = ask(&mut link, &["DEL", "asynq:{default}:pending"]).await;
     let _: i64 = ask(&mut link, &["ZADD", "asynq:{default}:pending", "1", "x"]).await;
     assert_eq!(ids(&claim(&broker, 1).await), Vec::<&str>::new());
-    let aside = "runner:displaced:asynq:{default}:pending";
-    let kept: Vec<String> = ask(&mut link, &["ZRANGE", aside, "0", "-1"]).await;
-    assert_eq!(kept, ["x"]);
-    let seconds: i64 = ask(&mut link, &["TTL", aside]).await;
+    let displaced_key = "runner:displaced:asynq:{default}:pending";
+    let displaced: Vec<String> = ask(&mut link, &["ZRANGE", displaced_key, "0", "-1"]).await;
+    assert_eq!(displaced, ["x"]);
+    let seconds: i64 = ask(&mut link, &["TTL", displaced_key]).await;
     assert!((600_000..=604_800).contains(&seconds), "{seconds}");
-    // It is told of once.
+    // It is reported once.
     broker.recover(&[queue()], LEASE, 10, 0).await.unwrap();
     let repaired = broker.repair(&[queue()], 1000).await.unwrap();
     assert_eq!((repaired.quarantined, repaired.orphans), (1, 1), "{repaired:?}");
@@ -137,14 +137,14 @@ async fn a_list_of_the_wrong_type_is_moved_out_of_the_way() {
     assert_eq!(ids(&claim(&broker, 1).await), ["a"]);
 }
 
-async fn a_group_without_a_name_is_named_again() {
+async fn a_lost_group_name_is_restored() {
     let (broker, mut link, _db) = open().await;
     let tasks: Vec<Task> = ["a", "b"]
         .map(|payload| Task::new("x").payload(payload).group("g"))
         .into();
     assert!(broker.enqueue(&tasks).await.unwrap().iter().all(Result::is_ok));
     put(&broker, &["p"]).await;
-    // As Go's servers leave it that forward a task to its group, or take one back.
+    // The state left by Go's servers when they forward a task to its group, or recover one.
     let _: i64 = ask(&mut link, &["SREM", "asynq:{default}:groups", "g"]).await;
     assert_eq!(
         broker.group_names(&queue(), None).await.unwrap().names,
@@ -158,12 +158,12 @@ async fn a_group_without_a_name_is_named_again() {
     is_sound(&broker).await;
 }
 
-async fn notes_of_tasks_that_are_gone_are_dropped_to_the_last() {
+async fn notes_of_deleted_tasks_are_all_dropped() {
     let (broker, mut link, _db) = open().await;
     let later = Task::new("x").id(TaskId::new("later").unwrap());
     let later = later.run(Run::In(Duration::from_secs(3600)));
     broker.enqueue(&[later]).await.unwrap().remove(0).unwrap();
-    // More than one look sees; one of them is not stale.
+    // More than one call reads; one of them is not stale.
     let notes: Vec<String> = (0..3000)
         .map(|n| format!("gone{n}"))
         .chain(["later".to_owned()])

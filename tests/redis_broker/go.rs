@@ -1,4 +1,4 @@
-//! What Go servers leave: tasks that they hold, leases that they wrote, an archive that nobody trimmed.
+//! Traces of Go servers: tasks that they hold, leases that they wrote, an untrimmed archive.
 
 use std::time::Duration;
 
@@ -23,11 +23,11 @@ pub fn tests() -> Vec<kit::Trial> {
             a_late_verdict_does_not_end_a_new_task_of_the_same_id,
             claims_that_go_took_over_are_dropped,
             an_old_archive_is_trimmed_in_parts,
-            headers_of_a_schedule_that_go_dropped_are_given_back;
+            schedule_headers_dropped_by_go_are_restored;
     ]
 }
 
-/// Takes a task as a Go server does: no run in the hash.
+/// Takes a task as a Go server does: without a run in the hash.
 async fn take_as_go(link: &mut MultiplexedConnection, id: &str, lease: &str) {
     let _: i64 = ask(link, &["LREM", "asynq:{default}:pending", "1", id]).await;
     let _: i64 = ask(link, &["LPUSH", "asynq:{default}:active", id]).await;
@@ -71,7 +71,11 @@ async fn a_lease_that_go_wrote_has_its_time_for_clocks_that_differ() {
     let grace = Duration::from_secs(5);
     let found = broker.recover(&[queue()], grace, 10, 3).await.unwrap();
     let found: Vec<&str> = found.iter().map(|r| r.id.as_str()).collect();
-    assert_eq!(found, ["b"], "ours is over, that of Go may be a matter of its clock");
+    assert_eq!(
+        found,
+        ["b"],
+        "our claim is over, that of Go may be a matter of its clock"
+    );
     let _: i64 = ask(
         &mut link,
         &["ZADD", "asynq:{default}:lease", &(now - 31).to_string(), "a"],
@@ -81,7 +85,7 @@ async fn a_lease_that_go_wrote_has_its_time_for_clocks_that_differ() {
     is_sound(&broker).await;
 }
 
-/// Whoever gives a task back has no say in it any more, though Go workers leave no run of their own.
+/// A worker that handed a task back has no claim any more, although Go workers leave no run of their own.
 async fn a_late_verdict_is_refused_even_when_go_has_the_task() {
     let (broker, mut link, _db) = open().await;
     let far = "99999999999";
@@ -105,16 +109,16 @@ async fn a_late_verdict_is_refused_even_when_go_has_the_task() {
         assert_eq!(broker.extend(&[late], LEASE).await.unwrap(), [None], "{id}");
         assert_eq!(state_of(&mut link, id).await, "active");
     }
-    // The same for a verdict whose answer was lost: the second copy of it comes too late.
+    // The same for a verdict whose answer was lost: its repetition is stale.
     put(&broker, &["c"]).await;
-    let ours = claim(&broker, 1).await.remove(0);
-    assert_eq!(end(&broker, &ours, Verdict::HandBack).await, Settled::Accepted);
+    let our_claim = claim(&broker, 1).await.remove(0);
+    assert_eq!(end(&broker, &our_claim, Verdict::HandBack).await, Settled::Accepted);
     take_as_go(&mut link, "c", far).await;
-    assert_eq!(end(&broker, &ours, Verdict::HandBack).await, Settled::Stale);
+    assert_eq!(end(&broker, &our_claim, Verdict::HandBack).await, Settled::Stale);
     is_sound(&broker).await;
 }
 
-/// Recovered, archived, deleted, enqueued again and claimed, all by Go programs: nothing of ours has noticed.
+/// Recovered, archived, deleted, enqueued again and claimed, all by Go programs: unnoticed by our worker.
 async fn a_late_verdict_does_not_end_a_new_task_of_the_same_id() {
     let (broker, mut link, _db) = open().await;
     for extended in [false, true] {
@@ -157,7 +161,7 @@ async fn claims_that_go_took_over_are_dropped() {
     let (broker, mut link, _db) = open().await;
     put(&broker, &["a", "b"]).await;
     let claims = claim(&broker, 2).await;
-    // A Go server took it back, and a Go worker has ended it.
+    // A Go server recovered it, and a Go worker has ended it.
     let _: i64 = ask(&mut link, &["LREM", "asynq:{default}:active", "0", "a"]).await;
     let _: i64 = ask(&mut link, &["ZREM", "asynq:{default}:lease", "a"]).await;
     let _: i64 = ask(&mut link, &["DEL", "asynq:{default}:t:a"]).await;
@@ -170,8 +174,8 @@ async fn claims_that_go_took_over_are_dropped() {
     assert_eq!(held(&mut link).await, ["a", "b"]);
     broker.repair(&[queue()], 100).await.unwrap();
     assert_eq!(held(&mut link).await, ["b"]);
-    let theirs = claims.iter().find(|claim| claim.task().id.as_str() == "b").unwrap();
-    assert_eq!(end(&broker, theirs, Verdict::Done).await, Settled::Accepted);
+    let their_claim = claims.iter().find(|claim| claim.task().id.as_str() == "b").unwrap();
+    assert_eq!(end(&broker, their_claim, Verdict::Done).await, Settled::Accepted);
     is_sound(&broker).await;
 }
 
@@ -200,7 +204,7 @@ async fn an_old_archive_is_trimmed_in_parts() {
         Settled::Accepted
     );
     let pass = broker.sweep(&[queue()], 5000, ArchiveBounds::default()).await.unwrap();
-    // And what the archiving itself deleted, which nobody was told of then.
+    // Including those that the archiving itself deleted, unreported until now.
     assert_eq!((pass.trimmed, pass.more), (5000 + 1000, true));
     let pass = broker
         .sweep(&[queue()], 50_000, ArchiveBounds::default())
@@ -212,7 +216,7 @@ async fn an_old_archive_is_trimmed_in_parts() {
     is_sound(&broker).await;
 }
 
-/// A message as asynq before 0.26 writes it back, which knows no field 15.
+/// A message as asynq before 0.26 writes it back, without field 15.
 fn without_headers(message: &[u8]) -> Vec<u8> {
     let varint = |at: usize| {
         let length = message[at..].iter().position(|byte| *byte < 128).unwrap() + 1;
@@ -271,7 +275,7 @@ async fn try_again(broker: &RedisBroker, link: &mut MultiplexedConnection, claim
     claim(broker, 1).await.remove(0)
 }
 
-async fn headers_of_a_schedule_that_go_dropped_are_given_back() {
+async fn schedule_headers_dropped_by_go_are_restored() {
     let (broker, mut link, _db) = open().await;
     let schedule = ScheduleId::manifest("show", "default");
     let registration = Registration {
@@ -280,7 +284,7 @@ async fn headers_of_a_schedule_that_go_dropped_are_given_back() {
     };
     let from = broker.register(&[registration]).await.unwrap()[0].cursor;
     let id = "m:show:default@20261128T211410Z";
-    let told = [
+    let headers_sent = [
         ("runner-schedule-id", "m:show:default"),
         ("runner-scheduled-at", "2026-11-28T21:14:10Z"),
         ("runner-fire-kind", "schedule"),
@@ -290,7 +294,9 @@ async fn headers_of_a_schedule_that_go_dropped_are_given_back() {
         ("trace", "of the manifest"),
     ];
     let task = Task::new("fn:show").id(TaskId::new(id).unwrap());
-    let task = told.iter().fold(task, |task, (key, value)| task.header(*key, *value));
+    let task = headers_sent
+        .iter()
+        .fold(task, |task, (key, value)| task.header(*key, *value));
     let commit = Commit {
         id: schedule,
         from,
@@ -312,7 +318,7 @@ async fn headers_of_a_schedule_that_go_dropped_are_given_back() {
     ));
     let first = claim(&broker, 1).await.remove(0);
     let headers = first.task().headers.clone();
-    assert_eq!(headers.len(), told.len());
+    assert_eq!(headers.len(), headers_sent.len());
 
     let second = try_again(&broker, &mut link, &first).await;
     assert_eq!(second.task().headers, headers);
@@ -320,7 +326,7 @@ async fn headers_of_a_schedule_that_go_dropped_are_given_back() {
     let shown = broker.task(&queue(), &TaskId::new(id).unwrap()).await.unwrap().unwrap();
     assert_eq!(shown.record.headers, headers);
 
-    // Of a task that was fired before anything was kept its id still says the most.
+    // For a task that was fired before headers were stored, the id still has the essentials.
     let key = format!("asynq:{{default}}:t:{id}");
     let _: i64 = ask(&mut link, &["HDEL", &key, "headers"]).await;
     let third = try_again(&broker, &mut link, &second).await;
@@ -330,7 +336,7 @@ async fn headers_of_a_schedule_that_go_dropped_are_given_back() {
         .iter()
         .map(|(key, value)| (&**key, &**value))
         .collect();
-    let mut expected = told[..3].to_vec();
+    let mut expected = headers_sent[..3].to_vec();
     expected.sort_unstable();
     assert_eq!(kept, expected);
 }

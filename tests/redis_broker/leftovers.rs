@@ -1,4 +1,4 @@
-//! What our own keys of a queue hold goes when nothing is left that it is about, also where no worker looks any more.
+//! Our own keys of a queue disappear when nothing is left for them, even if no worker serves the queue any more.
 
 use std::time::Duration;
 
@@ -11,8 +11,8 @@ use crate::kit;
 /// The tests of this module.
 pub fn tests() -> Vec<kit::Trial> {
     kit::trials![
-        needs(Redis): a_queue_without_tasks_keeps_no_claims,
-            a_note_about_a_task_that_another_program_took_goes_from_an_empty_queue,
+        needs(Redis): a_queue_without_tasks_stores_no_claims,
+            a_note_on_a_task_taken_by_another_program_leaves_an_empty_queue,
             claims_that_no_worker_looks_after_have_an_end;
     ]
 }
@@ -27,7 +27,7 @@ async fn exists(link: &mut redis::aio::MultiplexedConnection, keys: &[&str]) -> 
     ask(link, &words).await
 }
 
-async fn a_queue_without_tasks_keeps_no_claims() {
+async fn a_queue_without_tasks_stores_no_claims() {
     let (broker, mut link, _db) = open().await;
     put(&broker, &["a", "b"]).await;
     let claims = claim(&broker, 9).await;
@@ -40,7 +40,7 @@ async fn a_queue_without_tasks_keeps_no_claims() {
     broker.repair(&[queue()], 100).await.unwrap();
     assert_eq!(exists(&mut link, &[CLAIMS, RUN]).await, 0);
     assert!(broker.narrow(&[queue()], Lists::Any).await.unwrap().is_empty());
-    // The next claim is still another one, and a late verdict of the first is refused.
+    // The next claim has another number, and a late verdict of the first is refused.
     put(&broker, &["a"]).await;
     let next = claim(&broker, 9).await;
     assert!(next[0].run() > first, "{} after {first}", next[0].run());
@@ -55,7 +55,7 @@ async fn a_queue_without_tasks_keeps_no_claims() {
     is_sound(&broker).await;
 }
 
-async fn a_note_about_a_task_that_another_program_took_goes_from_an_empty_queue() {
+async fn a_note_on_a_task_taken_by_another_program_leaves_an_empty_queue() {
     let (broker, mut link, _db) = open().await;
     put(&broker, &["a"]).await;
     let claims = claim(&broker, 9).await;

@@ -1,4 +1,4 @@
-//! Workers that know thousands of task types: what a claim costs then, and what happens when Redis loses their names.
+//! Workers with thousands of task types: the cost of a claim, and Redis losing their names.
 
 use runner_core::task::{Task, TaskId};
 use runner_queue::redis::RedisBroker;
@@ -13,12 +13,12 @@ const MANY: usize = 5_000;
 pub fn tests() -> Vec<kit::Trial> {
     kit::trials![
         needs(Redis): thousands_of_names_do_not_travel_with_each_claim,
-            names_that_the_server_lost_are_given_again,
-            a_server_that_keeps_no_names_is_told_them_each_time;
+            lost_type_names_are_sent_again,
+            a_server_that_stores_no_names_gets_them_each_time;
     ]
 }
 
-fn knows_many(broker: &RedisBroker) {
+fn set_many_types(broker: &RedisBroker) {
     let none: [&str; 0] = [];
     broker.claims_types(&KnownTypes::new((0..MANY).map(|n| format!("fn:job-{n:04}")), none));
 }
@@ -28,7 +28,7 @@ async fn put_one(broker: &RedisBroker, id: &str, kind: &str) {
     broker.enqueue(&[task]).await.unwrap().remove(0).unwrap();
 }
 
-/// What is claimed within two calls: the first one may find that the names are gone.
+/// The claims of two calls: the first one may find that the names are gone.
 async fn soon(broker: &RedisBroker) -> Vec<Claim> {
     let mut claims = claim(broker, 9).await;
     claims.append(&mut claim(broker, 9).await);
@@ -36,12 +36,12 @@ async fn soon(broker: &RedisBroker) -> Vec<Claim> {
 }
 
 async fn thousands_of_names_do_not_travel_with_each_claim() {
-    // A server of its own, which counts what it reads.
+    // A separate server, whose reads are counted.
     let server = RedisServer::start(&[]);
     let db = server.fresh_db();
     let broker = RedisBroker::connect(settings(db.port, db.number)).await.unwrap();
     let mut link = db.connect().await;
-    knows_many(&broker);
+    set_many_types(&broker);
     put_one(&broker, "x", "fn:unknown").await;
     put_one(&broker, "a", "fn:job-4999").await;
     assert_eq!(ids(&claim(&broker, 9).await), ["a"]);
@@ -63,16 +63,16 @@ async fn thousands_of_names_do_not_travel_with_each_claim() {
     is_sound(&broker).await;
 }
 
-async fn names_that_the_server_lost_are_given_again() {
+async fn lost_type_names_are_sent_again() {
     let (broker, mut link, _db) = open().await;
-    knows_many(&broker);
+    set_many_types(&broker);
     put_one(&broker, "a", "fn:job-0001").await;
     assert_eq!(ids(&claim(&broker, 9).await), ["a"]);
     let keys: Vec<String> = ask(&mut link, &["KEYS", "runner:types:*"]).await;
     let key = keys.first().unwrap();
     let ttl: i64 = ask(&mut link, &["TTL", key]).await;
     assert!((1..=3600).contains(&ttl), "{ttl}");
-    // Deleted, something else in its place, a part of it.
+    // Deleted, replaced by something else, incomplete.
     let set = ["SET", key, "no set"];
     let part = ["SREM", key, "fn:job-0001"];
     for (nth, harm) in [&["DEL", key.as_str()][..], &set, &part].iter().enumerate() {
@@ -93,22 +93,22 @@ async fn names_that_the_server_lost_are_given_again() {
     is_sound(&broker).await;
 }
 
-async fn a_server_that_keeps_no_names_is_told_them_each_time() {
-    // One that is full, and one that lets us touch no other keys than asynq's and those of queues.
+async fn a_server_that_stores_no_names_gets_them_each_time() {
+    // One that is full, and one that allows us only asynq's keys and those of queues.
     let server = RedisServer::start(&["--maxmemory-policy", "noeviction"]);
     let db = server.fresh_db();
     let mut link = db.connect().await;
     let broker = RedisBroker::connect(settings(db.port, db.number)).await.unwrap();
     put_one(&broker, "a", "fn:job-0001").await;
     let _: () = ask(&mut link, &["CONFIG", "SET", "maxmemory", "1"]).await;
-    knows_many(&broker);
+    set_many_types(&broker);
     assert_eq!(ids(&claim(&broker, 9).await), ["a"]);
     let _: () = ask(&mut link, &["CONFIG", "SET", "maxmemory", "0"]).await;
     let rights = ["ACL", "SETUSER", "default", "resetkeys", "~asynq:*", "~runner:{*"];
     let _: () = ask(&mut link, &rights).await;
     let broker = RedisBroker::connect(settings(db.port, db.number)).await.unwrap();
     put_one(&broker, "b", "fn:job-0002").await;
-    knows_many(&broker);
+    set_many_types(&broker);
     assert_eq!(ids(&claim(&broker, 9).await), ["b"]);
     let kept: Result<Vec<String>, _> = redis::cmd("KEYS").arg("runner:types:*").query_async(&mut link).await;
     assert_eq!(kept.unwrap(), [""; 0]);

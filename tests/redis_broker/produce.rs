@@ -1,4 +1,4 @@
-//! What producers see: many tasks in one call, many calls at once.
+//! Producers: many tasks in one call, many calls at once.
 
 use std::time::Duration;
 
@@ -12,8 +12,8 @@ use crate::kit;
 pub fn tests() -> Vec<kit::Trial> {
     kit::trials![
         needs(Redis): a_large_batch_is_enqueued_claimed_and_settled,
-            large_tasks_travel_few_at_a_time_and_keep_their_order,
-            callers_that_enqueue_at_once_are_each_told_of_their_own_tasks;
+            large_tasks_are_sent_in_small_batches_and_keep_their_order,
+            parallel_enqueues_each_get_their_own_answers;
     ]
 }
 
@@ -45,7 +45,7 @@ async fn a_large_batch_is_enqueued_claimed_and_settled() {
     is_sound(&broker).await;
 }
 
-async fn large_tasks_travel_few_at_a_time_and_keep_their_order() {
+async fn large_tasks_are_sent_in_small_batches_and_keep_their_order() {
     let (broker, _link, _db) = open().await;
     let names: Vec<String> = (0..40).map(|n| format!("{n:02}")).collect();
     let tasks: Vec<Task> = names.iter().map(|id| named(id).payload(vec![b'x'; 1 << 20])).collect();
@@ -61,8 +61,8 @@ async fn large_tasks_travel_few_at_a_time_and_keep_their_order() {
     assert_eq!(claimed, names);
 }
 
-/// Small calls under way at once travel together. Those that are given up take nobody else's answer with them.
-async fn callers_that_enqueue_at_once_are_each_told_of_their_own_tasks() {
+/// Small parallel calls travel together. Abandoned ones do not take answers of others with them.
+async fn parallel_enqueues_each_get_their_own_answers() {
     const CALLERS: usize = 300;
     let (broker, mut link, _db) = open().await;
     put(&broker, &["7", "77"]).await;
@@ -94,7 +94,7 @@ async fn callers_that_enqueue_at_once_are_each_told_of_their_own_tasks() {
         }
     }
     assert_eq!(accepted + given_up + 2, CALLERS);
-    // Of those given up some were sent and some were not; nothing else is there.
+    // Some abandoned ones were sent and some were not; nothing else exists.
     let pending: usize = redis::cmd("LLEN")
         .arg("asynq:{default}:pending")
         .query_async(&mut link)

@@ -1,4 +1,4 @@
-//! What it does when the server is full, restarts, is away, or refuses the login.
+//! A server that is full, restarts, is unreachable, or refuses the login.
 
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ pub fn tests() -> Vec<kit::Trial> {
 }
 
 async fn forgotten_scripts_are_loaded_again() {
-    // A server of its own: the shared one's other tests would notice nothing, but they need not.
+    // A separate server: other tests on the shared one would not notice, but they need not be disturbed.
     let server = RedisServer::start(&[]);
     let db = server.fresh_db();
     let broker = RedisBroker::connect(settings(db.port, db.number)).await.unwrap();
@@ -111,7 +111,7 @@ async fn a_server_that_comes_back_is_found_again() {
         broker.now().await.map(drop).map_err(|error| format!("{error:?}"))
     })
     .await;
-    // The scripts went with the old process.
+    // The scripts were lost with the old process.
     put(&broker, &["c"]).await;
     assert_eq!(ids(&claim(&broker, 5).await), ["c"]);
 }
@@ -142,7 +142,7 @@ async fn a_wrong_password_is_a_refusal_until_it_is_right() {
     }
     let broker = RedisBroker::lazy(&login).unwrap();
     assert_eq!(broker.now().await.unwrap_err().code(), "broker_auth");
-    // The operator mends the server; the program is not restarted.
+    // The operator fixes the server; the program is not restarted.
     let _: () = ask(&mut link, &["CONFIG", "SET", "requirepass", "wrong"]).await;
     kit::eventually("the broker logs in", || async {
         broker.now().await.map(drop).map_err(|error| format!("{error:?}"))
@@ -154,14 +154,14 @@ async fn cancellations_end_with_the_server() {
     let server = RedisServer::start(&[]);
     let db = server.fresh_db();
     let broker = RedisBroker::connect(settings(db.port, db.number)).await.unwrap();
-    let mut heard = broker.cancellations().await.unwrap();
+    let mut cancellations = broker.cancellations().await.unwrap();
     let mut link = db.connect().await;
     let oversized = "x".repeat(10_000);
     for payload in ["", &oversized, "a"] {
         let _: i64 = ask(&mut link, &["PUBLISH", "asynq:cancel", payload]).await;
     }
-    assert_eq!(heard.recv().await.unwrap().id.as_str(), "a");
+    assert_eq!(cancellations.recv().await.unwrap().id.as_str(), "a");
     server.kill9();
-    let ended = timeout(Duration::from_secs(20), heard.recv()).await;
+    let ended = timeout(Duration::from_secs(20), cancellations.recv()).await;
     assert_eq!(ended.expect("the end is noticed"), None);
 }

@@ -1,4 +1,4 @@
-//! Sets of grouped tasks that are damaged, left behind by Go, or on a full server.
+//! Staged sets that are damaged, left behind by Go, or on a full server.
 
 use std::time::Duration;
 
@@ -15,12 +15,12 @@ use crate::kit::{self, RedisServer};
 pub fn tests() -> Vec<kit::Trial> {
     kit::trials![
         needs(Redis): staged_tasks_that_cannot_be_read_do_not_hold_up_their_set,
-            a_set_that_go_left_behind_goes_back_to_its_group,
+            a_set_left_behind_by_go_returns_to_its_group,
             a_full_server_still_stages_drops_and_reclaims, very_many_groups_are_not_all_looked_at;
     ]
 }
 
-/// Ripe as soon as it has a task, and no more than this many become one.
+/// Ripe as soon as it has a task, with at most this many per set.
 fn eager(size: usize) -> GroupRule {
     GroupRule {
         grace: Duration::from_secs(60),
@@ -53,23 +53,23 @@ async fn staged_tasks_that_cannot_be_read_do_not_hold_up_their_set() {
     is_sound(&broker).await;
     assert_eq!(broker.drop_staged(&set).await.unwrap(), 3);
     is_sound(&broker).await;
-    // A set of nothing else is gone.
+    // A set without any readable task is deleted.
     put_grouped(&broker, &["x"]).await;
     let _: i64 = ask(&mut link, &["HSET", "asynq:{default}:t:x", "msg", "\u{ff}"]).await;
     assert!(staged(&broker, 1).await.1.is_empty());
     is_sound(&broker).await;
 }
 
-async fn a_set_that_go_left_behind_goes_back_to_its_group() {
+async fn a_set_left_behind_by_go_returns_to_its_group() {
     let (broker, mut link, _db) = open().await;
     put_grouped(&broker, &["a", "b"]).await;
-    // As asynq stages, and then dies; nobody names the group any more.
+    // The state after asynq stages a group and dies; the group has no name any more.
     let set = "asynq:{default}:g:g:6b7a1f0e-0000-4000-8000-000000000000";
     let _: () = ask(&mut link, &["RENAME", "asynq:{default}:g:g", set]).await;
     let _: i64 = ask(&mut link, &["SREM", "asynq:{default}:groups", "g"]).await;
     let deadline = (broker.now().await.unwrap().as_second() + 120).to_string();
     let _: i64 = ask(&mut link, &["ZADD", "asynq:{default}:aggregation_sets", &deadline, set]).await;
-    // What is not a set of this queue is taken off the list, and nothing else is done to it.
+    // An entry that is not a set of this queue is removed from the list, and not touched otherwise.
     for odd in ["asynq:{low}:g:g:1", "asynq:{default}:pending", ""] {
         let _: i64 = ask(&mut link, &["ZADD", "asynq:{default}:aggregation_sets", "1", odd]).await;
     }
@@ -133,10 +133,10 @@ async fn very_many_groups_are_not_all_looked_at() {
         "{}",
         tasks.total
     );
-    // None of them is empty, so all are known to have a task.
+    // None of them is empty, so each is known to have a task.
     let info = broker.queues().await.unwrap().remove(0);
     assert_eq!(info.counts[&TaskState::Aggregating], 3000);
-    // The estimate is for all of them.
+    // The estimate includes all of them.
     let one: u64 = ask(&mut link, &["MEMORY", "USAGE", "asynq:{default}:t:t7"]).await;
     let all = broker.memory(&queue()).await.unwrap();
     assert!(all > one * 2000, "{all} for 3000 of {one}");

@@ -15,13 +15,13 @@ use crate::kit::{self, GoWorker, eventually_within};
 /// The tests of this module.
 pub fn tests() -> Vec<kit::Trial> {
     kit::trials![
-        needs(Redis): what_others_take_from_before_the_known_ones_hides_nothing,
-            a_task_that_was_last_of_the_unknown_ones_and_comes_back_hides_nothing,
+        needs(Redis): tasks_taken_by_others_before_known_ones_hide_nothing,
+            a_returning_last_unknown_task_hides_nothing,
             a_message_whose_type_cannot_be_read_is_archived,
-            the_type_is_found_wherever_it_stands,
+            the_type_is_found_at_any_position,
             large_unknown_messages_are_looked_at_few_at_a_time,
             a_known_task_behind_unknown_ones_starts_at_once,
-            an_idle_go_worker_gets_its_tasks_while_ours_waits_beside_it;
+            an_idle_go_worker_gets_its_tasks_while_ours_waits;
     ]
 }
 
@@ -40,7 +40,7 @@ async fn put_foreign(broker: &RedisBroker, ids: impl IntoIterator<Item = String>
     }
 }
 
-/// Takes the first so many pending tasks away, as another worker does, and deletes them.
+/// Takes the first `count` pending tasks away, as another worker does, and deletes them.
 async fn take_away(link: &mut redis::aio::MultiplexedConnection, count: usize) {
     let taken: Vec<String> = ask(link, &["RPOP", "asynq:{default}:pending", &count.to_string()]).await;
     for id in taken {
@@ -48,7 +48,7 @@ async fn take_away(link: &mut redis::aio::MultiplexedConnection, count: usize) {
     }
 }
 
-async fn what_others_take_from_before_the_known_ones_hides_nothing() {
+async fn tasks_taken_by_others_before_known_ones_hide_nothing() {
     let (broker, mut link, _db) = open().await;
     knows(&broker, &["email:*"]);
     put_foreign(&broker, (0..900).map(|n| format!("x{n}"))).await;
@@ -68,7 +68,7 @@ async fn what_others_take_from_before_the_known_ones_hides_nothing() {
     assert_eq!(left, ["y3", "y2", "y1", "y0"]);
 }
 
-async fn a_task_that_was_last_of_the_unknown_ones_and_comes_back_hides_nothing() {
+async fn a_returning_last_unknown_task_hides_nothing() {
     let (broker, mut link, _db) = open().await;
     knows(&broker, &["email:*"]);
     put_foreign(&broker, ["x".to_owned(), "y".to_owned()]).await;
@@ -123,7 +123,7 @@ async fn a_message_whose_type_cannot_be_read_is_archived() {
 }
 
 /// Encoders may write the fields in any order, and a long type needs two bytes for its length.
-async fn the_type_is_found_wherever_it_stands() {
+async fn the_type_is_found_at_any_position() {
     let (broker, mut link, _db) = open().await;
     let long = format!("email:{}", "x".repeat(200));
     put(&broker, &["a", "b", "x"]).await;
@@ -168,7 +168,7 @@ async fn large_unknown_messages_are_looked_at_few_at_a_time() {
         assert!(calls <= 12, "the task behind them was not found");
     }
     assert!(calls > 6, "all were read in {calls} calls");
-    // By now what lies before it is known.
+    // By now the tasks before it are known.
     put(&broker, &["b"]).await;
     assert_eq!(ids(&claim(&broker, 9).await), ["b"]);
     is_sound(&broker).await;
@@ -200,15 +200,15 @@ async fn a_known_task_behind_unknown_ones_starts_at_once() {
     }
     waits.sort();
     println!("a known task behind unknown ones was seen after {waits:?}");
-    // Half of them, so that a busy machine fails nothing.
+    // Half of them, so that a busy machine does not fail the test.
     assert!(waits[waits.len() / 2] < Duration::from_millis(250), "{waits:?}");
 }
 
-async fn an_idle_go_worker_gets_its_tasks_while_ours_waits_beside_it() {
+async fn an_idle_go_worker_gets_its_tasks_while_ours_waits() {
     let (broker, _link, db) = open().await;
     knows(&broker, &["email:*"]);
     let go = GoWorker::start(&db, &[("default", 1)], 10, &["go:task"]).await;
-    let ours = async {
+    let own_worker = async {
         loop {
             broker.wait_for_work(&[queue()], Duration::from_secs(15)).await;
             for claim in claim(&broker, 10).await {
@@ -233,7 +233,7 @@ async fn an_idle_go_worker_gets_its_tasks_while_ours_waits_beside_it() {
     };
     let enqueued = tokio::select! {
         enqueued = enqueued => enqueued,
-        () = ours => unreachable!("it never ends"),
+        () = own_worker => unreachable!("it never ends"),
     };
     let ran = go.ran();
     let waits: Vec<Duration> = ran.iter().zip(&enqueued).map(|(ran, at)| ran.at - *at).collect();

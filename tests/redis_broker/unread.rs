@@ -1,4 +1,4 @@
-//! Tasks of other programs that cannot be read, and those that are too large for a list.
+//! Unreadable tasks of other programs, and tasks that are too large for a list.
 
 use std::time::{Duration, Instant};
 
@@ -12,11 +12,11 @@ use crate::kit::{self, RedisServer};
 
 pub fn tests() -> Vec<kit::Trial> {
     kit::trials![
-        needs(Redis): what_cannot_be_read_is_listed_and_deleted_alone, a_list_of_large_tasks_keeps_the_server_free
+        needs(Redis): unreadable_tasks_are_listed_and_deleted_individually, a_list_of_large_tasks_keeps_the_server_free
     ]
 }
 
-/// Writes a task as another program may have.
+/// Writes a task as another program might.
 async fn write(link: &mut MultiplexedConnection, id: &[u8], message: &[u8]) {
     let key = [b"asynq:{default}:t:", id].concat();
     let _: () = redis::pipe()
@@ -33,7 +33,7 @@ async fn write(link: &mut MultiplexedConnection, id: &[u8], message: &[u8]) {
         .expect("a task");
 }
 
-async fn what_cannot_be_read_is_listed_and_deleted_alone() {
+async fn unreadable_tasks_are_listed_and_deleted_individually() {
     let (broker, mut link, _db) = open().await;
     broker
         .enqueue(&[Task::new("good").id("good".parse().unwrap())])
@@ -43,7 +43,7 @@ async fn what_cannot_be_read_is_listed_and_deleted_alone() {
         .act(&queue(), &"good".parse().unwrap(), Action::Archive)
         .await
         .unwrap();
-    // A type that is not UTF-8; no message at all; an id that is no text.
+    // A type that is not UTF-8; no message at all; an id that is not text.
     write(&mut link, b"odd", b"\x0a\x02\xff\xfe\x1a\x03odd\x22\x07default").await;
     write(&mut link, b"empty", b"").await;
     write(&mut link, b"\xff\x00", b"\xff\xff\xff").await;
@@ -73,7 +73,7 @@ const TASKS: usize = 20;
 const READS: usize = 3;
 
 async fn a_list_of_large_tasks_keeps_the_server_free() {
-    // What others have sent would be counted too.
+    // Other tests' traffic would be counted too.
     let server = RedisServer::start(&[]);
     let db = server.fresh_db();
     let broker = RedisBroker::connect(settings(db.port, db.number)).await.unwrap();
@@ -88,7 +88,7 @@ async fn a_list_of_large_tasks_keeps_the_server_free() {
     let before = sent(&mut link).await;
     let page = Page { number: 1, size: 100 };
     let began = Instant::now();
-    // What is not read within the time for one page is known by one of the next.
+    // Parts that are not read within the time for one page are available to one of the next.
     let whole = kit::eventually("all are read", async || {
         let listed = broker.tasks(&queue(), TaskState::Pending, page).await.unwrap();
         assert_eq!(listed.tasks.len() + listed.unreadable.len(), TASKS);
@@ -121,7 +121,7 @@ async fn a_list_of_large_tasks_keeps_the_server_free() {
     assert!(began.elapsed() < Duration::from_secs(30));
 }
 
-/// Bytes that the server has sent.
+/// Bytes sent by the server.
 async fn sent(link: &mut MultiplexedConnection) -> u64 {
     let info: String = redis::cmd("INFO")
         .arg("stats")

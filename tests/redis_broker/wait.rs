@@ -1,4 +1,4 @@
-//! Waiting for work: what ends it, and what it leaves alone.
+//! Waiting for work: what ends it, and what does not.
 
 use std::time::Duration;
 
@@ -14,8 +14,8 @@ pub fn tests() -> Vec<kit::Trial> {
     kit::trials![
         needs(Redis): a_push_by_another_program_wakes_a_waiting_worker,
             waiting_neither_takes_nor_moves_anything,
-            a_paused_queue_wakes_nobody,
-            a_wait_that_was_given_up_does_no_harm;
+            a_paused_queue_wakes_no_waiter,
+            an_abandoned_wait_does_no_harm;
     ]
 }
 
@@ -39,7 +39,7 @@ async fn a_push_by_another_program_wakes_a_waiting_worker() {
     .expect("nothing to wait for");
 }
 
-/// Waits until so many connections to the database are blocked.
+/// Waits until this many connections to the database are blocked.
 async fn blocked_clients(link: &mut MultiplexedConnection, wanted: usize) {
     let info: String = ask(link, &["CLIENT", "INFO"]).await;
     let database = info.split(' ').find(|word| word.starts_with("db=")).unwrap().to_owned();
@@ -53,7 +53,7 @@ async fn blocked_clients(link: &mut MultiplexedConnection, wanted: usize) {
         if clients.lines().filter(blocked).count() >= wanted {
             return;
         }
-        assert!(Instant::now() < deadline, "nobody blocks: {clients}");
+        assert!(Instant::now() < deadline, "no client blocks: {clients}");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
@@ -71,7 +71,7 @@ async fn waiting_neither_takes_nor_moves_anything() {
     is_sound(&broker).await;
 }
 
-async fn a_paused_queue_wakes_nobody() {
+async fn a_paused_queue_wakes_no_waiter() {
     let (broker, _link, _db) = open().await;
     put(&broker, &["a"]).await;
     assert!(broker.pause_queue(&queue()).await.unwrap());
@@ -88,13 +88,13 @@ async fn a_paused_queue_wakes_nobody() {
     assert_eq!(claim(&broker, 1).await.len(), 1);
 }
 
-async fn a_wait_that_was_given_up_does_no_harm() {
+async fn an_abandoned_wait_does_no_harm() {
     let (broker, mut link, _db) = open().await;
     let queues = [queue()];
     for _ in 0..5 {
         let waiting = broker.wait_for_work(&queues, Duration::from_secs(60));
-        let given_up = timeout(Duration::from_millis(20), waiting).await;
-        assert!(given_up.is_err());
+        let abandoned = timeout(Duration::from_millis(20), waiting).await;
+        assert!(abandoned.is_err());
     }
     blocked_clients(&mut link, 1).await;
     put(&broker, &["a", "b"]).await;

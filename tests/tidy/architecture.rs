@@ -1,10 +1,10 @@
-//! ARCHITECTURE.md and CONTRIBUTING.md name files, modules and functions: they are there.
+//! ARCHITECTURE.md and CONTRIBUTING.md name files, modules and functions that exist.
 //!
-//! Whether what is said about them is true, only a reader can tell.
+//! Only a reader can tell whether the statements about them are true.
 
 use super::text::{files, none, read};
 
-/// What stands in backticks, outside of blocks of code.
+/// The texts in backticks, outside of code blocks.
 fn quoted(text: &str) -> Vec<String> {
     let mut inside = false;
     let prose = text.lines().filter(|line| {
@@ -17,7 +17,7 @@ fn quoted(text: &str) -> Vec<String> {
         .collect()
 }
 
-/// A path, if that is one, and not one that stands for a file to be made (`x.rs`, `read_*.rs`, `<database>`).
+/// The text if it is a path, and not a placeholder for a file to be made (`x.rs`, `read_*.rs`, `<database>`).
 fn path_of(word: &str) -> Option<&str> {
     const ROOTS: [&str; 8] = [
         "runner/",
@@ -65,7 +65,7 @@ fn is_there(modules: &[&str], sources: &[(String, String)]) -> bool {
     file(modules).is_some() || file(before).is_some_and(|(_, text)| text.contains(&format!("fn {last}(")))
 }
 
-pub async fn documents_of_the_code_name_what_is_there() {
+pub async fn documents_of_the_code_name_existing_things() {
     let source = |path: &std::path::PathBuf| {
         let name = format!("/{}", path.display()).replace("/src/", "/");
         (name, read(path))

@@ -1,11 +1,11 @@
-//! Which room may know which: the plan, and the `use` lines held against it.
+//! Which room may use which: the plan, and the `use` lines compared with it.
 //!
-//! Cargo refuses wrong arrows between packages; this refuses them within one. Rooms are named by `crate::room`,
-//! never reached by climbing (`super::super`), so that a line of text shows what is known.
+//! Cargo refuses wrong arrows between packages; this refuses them within one. Rooms are named by `crate::room`, never
+//! reached by `super::super`, so that a line of text shows the dependency.
 
 use super::text::{after, code, files, none, read, top};
 
-/// A room: its name, where it lives, and the rooms that it may know.
+/// A room: its name, its path, and the rooms that it may use.
 struct Room {
     name: &'static str,
     home: &'static str,
@@ -17,7 +17,7 @@ const fn room(name: &'static str, home: &'static str, knows: &'static str) -> Ro
 }
 
 /// The rooms from the ground up, as in ARCHITECTURE.md. A new arrow is a change here, in a commit that says why.
-const HOUSE: &[Room] = &[
+const ROOMS: &[Room] = &[
     room("core::chain", "runner/core/src/chain.rs", ""),
     room("core::clock", "runner/core/src/clock.rs", ""),
     room("core::task", "runner/core/src/task/", ""),
@@ -81,7 +81,7 @@ const HOUSE: &[Room] = &[
         "runner/src/config/",
         "background log metrics health text core queue queue::redis handlers source diagnose facts worker scheduler web",
     ),
-    // Commands and wiring know every room; nobody else opens a store.
+    // Commands and wiring may use every room; no other room opens a store.
     room(
         "cli",
         "runner/src/cli/",
@@ -98,21 +98,21 @@ const PACKAGES: &[(&str, &str, &str)] = &[
     ("runner", "", "runner/src/"),
 ];
 
-/// The room that `package::segment` means: itself if there is such a room, else the package's face.
+/// The room that `package::segment` means: itself if there is such a room, else the package's root.
 fn meant(package: &str, segment: &str) -> String {
     let full = if package.is_empty() {
         segment.to_owned()
     } else {
         format!("{package}::{segment}")
     };
-    if HOUSE.iter().any(|room| room.name == full) {
+    if ROOMS.iter().any(|room| room.name == full) {
         full
     } else {
         package.to_owned()
     }
 }
 
-/// Whether `room` may know `other`: itself, one named in the plan, or one of a package named there.
+/// Whether `room` may use `other`: itself, one named in the plan, or one of a package named there.
 fn may_know(room: &Room, other: &str) -> bool {
     let named = |known: &str| known == other || (known != "queue" && other.starts_with(&format!("{known}::")));
     room.name == other || room.knows.split(' ').any(named)
@@ -120,7 +120,7 @@ fn may_know(room: &Room, other: &str) -> bool {
 
 pub async fn the_plan_has_no_stairs_up() {
     let mut below = vec!["core"];
-    for room in HOUSE {
+    for room in ROOMS {
         for known in room.knows.split_terminator(' ') {
             assert!(
                 below.contains(&known),
@@ -156,12 +156,12 @@ pub async fn architecture_md_shows_the_plan() {
             continue;
         }
         for name in names(rooms) {
-            let Some(room) = HOUSE.iter().find(|room| room.name == name) else {
+            let Some(room) = ROOMS.iter().find(|room| room.name == name) else {
                 complaints.push(format!("ARCHITECTURE.md: {name} is not in the plan"));
                 continue;
             };
             let full = |known: String| {
-                if HOUSE.iter().any(|r| r.name == known) || known == "core" {
+                if ROOMS.iter().any(|r| r.name == known) || known == "core" {
                     known
                 } else {
                     format!("core::{known}")
@@ -183,11 +183,11 @@ pub async fn architecture_md_shows_the_plan() {
     none(&complaints);
 }
 
-pub async fn rooms_know_only_what_the_plan_allows() {
+pub async fn rooms_use_only_what_the_plan_allows() {
     let mut complaints = Vec::new();
     for path in files("runner", &[".rs"]).into_iter().chain(files("handlers", &[".rs"])) {
         let shown = path.display().to_string();
-        let Some(room) = HOUSE
+        let Some(room) = ROOMS
             .iter()
             .filter(|room| shown.starts_with(room.home))
             .max_by_key(|room| room.home.len())
@@ -226,7 +226,7 @@ pub async fn rooms_know_only_what_the_plan_allows() {
     none(&complaints);
 }
 
-/// The floors inside of the Redis broker: `format` knows no connection, `net` no operation.
+/// The floors inside the Redis broker: `format` uses no connection, `net` no operation.
 pub async fn the_redis_broker_has_floors() {
     const FLOORS: [&str; 3] = ["format", "net", "ops"];
     let (mut complaints, mut seen) = (Vec::new(), 0);
@@ -248,7 +248,7 @@ pub async fn the_redis_broker_has_floors() {
 
 /// A check that looks at nothing would always pass.
 pub async fn the_check_of_arrows_can_fail() {
-    for room in HOUSE {
+    for room in ROOMS {
         assert!(
             top().join(room.home).exists(),
             "{} lives at {}, which is not there",
@@ -260,7 +260,7 @@ pub async fn the_check_of_arrows_can_fail() {
     assert_eq!(after(line, "crate::"), ["web"]);
     assert_eq!(after(line, "runner_core::"), ["task"]);
     assert_eq!(after("use crate::{a::{b, c}, d};", "crate::"), ["a", "d"]);
-    let find = |name: &str| HOUSE.iter().find(|room| room.name == name).unwrap();
+    let find = |name: &str| ROOMS.iter().find(|room| room.name == name).unwrap();
     assert!(!may_know(find("web"), "cli"), "pages must not know commands");
     assert!(
         !may_know(find("queue::redis"), "queue::embedded"),

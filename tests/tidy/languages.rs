@@ -13,7 +13,7 @@ const BOTH: [&str; 5] = [
     "docs/dashboard.md",
 ];
 
-/// Where the Chinese version of a page is.
+/// The path of a page's Chinese version.
 fn chinese(page: &Path) -> PathBuf {
     let name = page.file_name().unwrap();
     match page.parent() {
@@ -23,7 +23,7 @@ fn chinese(page: &Path) -> PathBuf {
     }
 }
 
-/// What both languages share: the levels of headings, and blocks of code with the mark above them, in order.
+/// The part that both languages share: the levels of headings, and marked code blocks, in order.
 fn skeleton(text: &str) -> Vec<String> {
     let (mut found, mut open, mut above) = (Vec::new(), None::<String>, "");
     for line in text.lines() {
@@ -51,7 +51,7 @@ fn skeleton(text: &str) -> Vec<String> {
     found
 }
 
-/// Where two pages part, in words.
+/// The first difference between two pages, in words.
 fn difference(english: &Path, text: &str, other: &str) -> Option<String> {
     let (here, there) = (skeleton(text), skeleton(other));
     let parts = here.iter().zip(&there).position(|(a, b)| a != b);

@@ -1,6 +1,6 @@
-//! README and `docs/`: links lead somewhere, blocks of code are run or say why not, no page is left out.
+//! README and `docs/`: links lead somewhere, code blocks are run or explain why not, no page is left out.
 //!
-//! Looks at texts only. What runs the blocks is `readme`.
+//! Looks at texts only. Not here: running the blocks (`readme`).
 
 use super::text::{none, read};
 use crate::kit::pages::{all, anchor, blocks_of, examples, top};
@@ -11,7 +11,7 @@ const RUN: [&str; 12] = [
 ];
 
 /// A reader who copies a block gets what was tested, or is warned.
-pub async fn each_block_is_run_or_says_why_not() {
+pub async fn each_block_is_run_or_explains_why_not() {
     let mut complaints = Vec::new();
     for (path, text) in examples() {
         for block in blocks_of(&text) {
@@ -61,7 +61,7 @@ pub async fn code_is_that_of_the_examples() {
     none(&complaints);
 }
 
-/// Long enough to say what this is and to start, short enough to be read.
+/// Long enough to introduce the program and to start, short enough to be read.
 pub async fn the_readme_is_short() {
     let words = read("README.md".as_ref()).split_whitespace().count();
     let right = (700..=1000).contains(&words);
@@ -96,7 +96,7 @@ pub async fn links_lead_somewhere() {
     none(&complaints);
 }
 
-/// Readers on GitHub start at `docs/README.md`, those of the book see `docs/SUMMARY.md`.
+/// Readers on GitHub start at `docs/README.md`, those of the book use `docs/SUMMARY.md`.
 pub async fn each_page_is_in_the_tables_of_contents() {
     let mut complaints = Vec::new();
     for contents in ["docs/README.md", "docs/SUMMARY.md"] {

@@ -1,4 +1,4 @@
-//! The project as text: its files, and the code in them. Works on lines, so it wants code that rustfmt has seen.
+//! The project as text: its files, and the code in them. Works on lines, so it requires code formatted by rustfmt.
 
 use std::path::{Path, PathBuf};
 
@@ -7,8 +7,8 @@ pub fn top() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
 }
 
-/// Files below `dir` whose names end in one of `endings`, relative to the top; what is built, hidden or
-/// stored is left out.
+/// Files below `dir` whose names end in one of `endings`, relative to the top; build results, hidden and stored files are
+/// left out.
 pub fn files(dir: &str, endings: &[&str]) -> Vec<PathBuf> {
     let (mut found, mut open) = (Vec::new(), vec![top().join(dir)]);
     while let Some(dir) = open.pop() {
@@ -30,7 +30,7 @@ pub fn files(dir: &str, endings: &[&str]) -> Vec<PathBuf> {
     found
 }
 
-/// A file's text; empty if it is not there.
+/// A file's text; empty if it does not exist.
 pub fn read(path: &Path) -> String {
     std::fs::read_to_string(top().join(path)).unwrap_or_default()
 }
@@ -57,7 +57,7 @@ pub fn code(text: &str) -> Vec<(usize, String)> {
     lines
 }
 
-/// Everything that is wrong, at once.
+/// Fails with all complaints at once.
 pub fn none(complaints: &[String]) {
     assert!(
         complaints.is_empty(),
@@ -91,7 +91,7 @@ fn identifier(text: &str) -> &str {
         .unwrap_or(text.len())]
 }
 
-/// What stands between the commas of a group, whose opening brace is gone.
+/// The texts between the commas of a group without its opening brace.
 fn items(group: &str) -> Vec<&str> {
     let (mut found, mut depth, mut from) = (Vec::new(), 0, 0);
     for (at, c) in group.char_indices() {

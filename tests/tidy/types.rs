@@ -1,11 +1,11 @@
-//! Names of types: one name for one type, and none of the words that say nothing.
+//! Names of types: one name for one type, and no words without meaning.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::text::{body, code, files, none, read};
 
-/// Words that name furniture or moods where the field has a term. Parts of a type's name in camel case.
+/// Words that name furniture or moods instead of using the field's term. Parts of a type's name in camel case.
 const REFUSED: [(&str, &str); 20] = [
     ("Alone", "say what is done one at a time"),
     ("Asked", "a query, a request"),
@@ -29,7 +29,7 @@ const REFUSED: [(&str, &str); 20] = [
     ("Wish", "an action"),
 ];
 
-/// Where product code is; the suite of contracts is test code.
+/// Product code; the contract suite is test code.
 fn product() -> Vec<PathBuf> {
     let all = files("runner", &[".rs"]).into_iter().chain(files("handlers", &[".rs"]));
     let is_test = |path: &PathBuf| {
@@ -39,7 +39,7 @@ fn product() -> Vec<PathBuf> {
     all.filter(|path| !is_test(path)).collect()
 }
 
-/// The type that a line declares, with whether other files can use it.
+/// The type that a line declares, and whether other files can use it.
 fn declared(line: &str) -> Option<(&str, bool)> {
     let line = line.trim_start();
     let (rest, public) = match line.strip_prefix("pub") {

@@ -8,7 +8,7 @@ use super::text::{body, code, files, none, read};
 /// A file longer than this, without its tests, is two subjects.
 const MAX_LINES: usize = 800;
 
-pub async fn files_say_what_they_are_for() {
+pub async fn files_open_with_a_header() {
     let all = files("", &[".rs"]);
     let silent = all.iter().filter(|path| !read(path).starts_with("//!"));
     none(
@@ -96,7 +96,7 @@ pub async fn no_machine_is_named() {
         for (number, line) in read(&path).lines().enumerate() {
             if let Some(found) = forbidden.iter().find(|dir| line.contains(*dir)) {
                 complaints.push(format!(
-                    "{}:{}: {found} is somebody's machine",
+                    "{}:{}: {found} is a path of one machine",
                     path.display(),
                     number + 1
                 ));
@@ -107,13 +107,69 @@ pub async fn no_machine_is_named() {
 }
 
 /// Words of the glossary in ARCHITECTURE.md, and those that it replaces.
+const REPLACED: [(&str, &str); 4] = [
+    ("job", "task or function"),
+    ("jobs", "tasks"),
+    ("crontab entry", "schedule"),
+    ("cron entry", "schedule"),
+];
+
+/// Turns of translated English, and plain ones to use instead.
+const UNIDIOMATIC: [(&str, &str); 18] = [
+    ("told", "returned, reported, logged"),
+    ("tells of", "reports"),
+    ("nobody", "no caller, no worker, none"),
+    ("somebody", "a caller, another client"),
+    ("anybody", "any caller"),
+    ("whoever", "the caller, the code that"),
+    ("of ours", "our"),
+    ("so long as", "while"),
+    ("put aside", "archived"),
+    ("puts aside", "archives"),
+    ("worked off", "drained"),
+    ("mend", "repair"),
+    ("mended", "repaired"),
+    ("keep house", "maintain"),
+    ("by and by", "later"),
+    ("stands in the way", "blocks"),
+    ("bears", "has"),
+    ("for ever", "forever"),
+];
+
+/// Where [`UNIDIOMATIC`] turns are refused.
+const PLAIN: [&str; 13] = [
+    "runner/core",
+    "runner/sdk",
+    "handlers",
+    "runner/src/web",
+    "runner/src/log",
+    "runner/src/scheduler",
+    "runner/src/metrics",
+    "runner/src/source/directory",
+    "runner/queue/src/embedded",
+    "runner/queue/src/redis/net",
+    "runner/queue/src/redis/format/scripts",
+    "tests/kit",
+    "tests/model",
+];
+
+/// Complaints about words of `refused` in a file: a match is a whole word, also inside names.
+fn complain(path: &Path, refused: &[(&str, &str)], complaints: &mut Vec<String>) {
+    for (number, line) in body(&read(path)).lines().enumerate() {
+        let spaced = line.replace(['_', '-'], " ").to_lowercase();
+        for (word, instead) in refused {
+            let whole = spaced.match_indices(word).any(|(at, _)| {
+                let free = |c: Option<char>| !c.is_some_and(char::is_alphanumeric);
+                free(spaced[..at].chars().next_back()) && free(spaced[at + word.len()..].chars().next())
+            });
+            if whole {
+                complaints.push(format!("{}:{}: {word}: say {instead}", path.display(), number + 1));
+            }
+        }
+    }
+}
+
 pub async fn words_are_the_ones_of_the_glossary() {
-    let replaced = [
-        ("job", "task or function"),
-        ("jobs", "tasks"),
-        ("crontab entry", "schedule"),
-        ("cron entry", "schedule"),
-    ];
     let mut complaints = Vec::new();
     for path in files("runner", &[".rs"])
         .iter()
@@ -121,18 +177,10 @@ pub async fn words_are_the_ones_of_the_glossary() {
         .chain(&files("templates", &[".html"]))
         .filter(|path| !path.ends_with("tests.rs"))
     {
-        for (number, line) in body(&read(path)).lines().enumerate() {
-            let spaced = line.replace(['_', '-'], " ").to_lowercase();
-            for (word, instead) in replaced {
-                let whole = spaced.match_indices(word).any(|(at, _)| {
-                    let free = |c: Option<char>| !c.is_some_and(char::is_alphanumeric);
-                    free(spaced[..at].chars().next_back()) && free(spaced[at + word.len()..].chars().next())
-                });
-                if whole {
-                    complaints.push(format!("{}:{}: {word}: say {instead}", path.display(), number + 1));
-                }
-            }
-        }
+        complain(path, &REPLACED, &mut complaints);
+    }
+    for path in PLAIN.iter().flat_map(|room| files(room, &[".rs", ".lua"])) {
+        complain(&path, &UNIDIOMATIC, &mut complaints);
     }
     none(&complaints);
 }
@@ -164,7 +212,7 @@ pub async fn dependencies_have_reasons() {
                     })
                 };
                 if !members.iter().any(used) {
-                    complaints.push(format!("Cargo.toml: {name}: nobody uses it"));
+                    complaints.push(format!("Cargo.toml: {name}: unused"));
                 }
             }
             _ => {}
@@ -173,7 +221,7 @@ pub async fn dependencies_have_reasons() {
     none(&complaints);
 }
 
-/// Whoever writes to standard output or standard error must not hand foreign text to a terminal: `cli::print` takes care.
+/// Untrusted text must not reach a terminal unescaped: only `cli::print` writes to standard output and error.
 pub async fn only_the_printing_place_prints() {
     // What a build script prints is for Cargo.
     const MAY: [&str; 3] = ["runner/build.rs", "runner/src/cli/print.rs", "runner/src/log/init.rs"];

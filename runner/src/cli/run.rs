@@ -324,7 +324,7 @@ fn serve(
     stopping: &CancellationToken,
 ) -> anyhow::Result<Web> {
     let address = address_of(&listener)?;
-    let desk = web::AppState::new(web::AppStateParts {
+    let app = web::AppState::new(web::AppStateParts {
         broker: house.broker.clone(),
         catalog: house.catalog.clone(),
         clock: house.clock.clone(),
@@ -336,7 +336,7 @@ fn serve(
         quiet: house.instance.quiet.clone(),
     })?;
     let stop = CancellationToken::new();
-    let task = tokio::spawn(web::serve(desk, listener, stop.clone()));
+    let task = tokio::spawn(web::serve(app, listener, stop.clone()));
     Ok(Web { address, stop, task })
 }
 

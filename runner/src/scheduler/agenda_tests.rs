@@ -15,7 +15,7 @@ fn at(seconds: i64) -> Timestamp {
     Timestamp::from_second(1_800_000_000 + seconds).unwrap()
 }
 
-/// Occurs every so many seconds; `at(0)` lies on the grid of minutes.
+/// Occurs every `seconds` seconds; `at(0)` is on a full minute.
 fn every(name: &str, seconds: u64) -> Definition {
     Definition {
         id: ScheduleId::code(name),

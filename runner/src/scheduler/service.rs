@@ -19,7 +19,7 @@ use crate::metrics::Metrics;
 /// How long the first look at other instances may delay the scheduler.
 const FIRST_LOOK: Duration = Duration::from_secs(2);
 
-/// How long each of the last calls to the broker may take. Whoever stops the scheduler waits this long.
+/// How long each of the last calls to the broker may take. The caller that stops the scheduler waits this long.
 pub const LAST_REQUESTS: Duration = Duration::from_secs(3);
 
 /// What a scheduler works with.

@@ -1,4 +1,4 @@
-//! Each call of the seam, beside six tasks: five innocents and one that is about to be spoiled. Not what is spoiled.
+//! Each call of the seam, beside six tasks: five healthy ones and one to corrupt. Not how it is corrupted.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -18,42 +18,42 @@ use runner_queue::{
 
 use crate::faults::{id, queue};
 
-/// The spoiled one lies in the middle, so that a call that fails over it has begun.
+/// The corrupt one is in the middle, so that a call that fails at it has begun.
 pub const NAMES: [&str; 6] = ["in0", "in1", "bad", "in2", "in3", "in4"];
-/// Those that must not suffer.
+/// Those that must not be affected.
 pub const INNOCENT: [&str; 5] = ["in0", "in1", "in2", "in3", "in4"];
 
 pub const LEASE: Duration = Duration::from_secs(30);
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(86_400);
 
-/// A store, and the time in it.
+/// A store and its time.
 #[derive(Clone)]
 pub struct At {
     pub broker: Arc<dyn Broker>,
-    /// The same one, over Redis.
+    /// The same one, on Redis.
     pub redis: Option<Arc<RedisBroker>>,
     pub clock: Arc<ManualClock>,
 }
 
-/// What the caller has in its hands before the call.
+/// The caller's claims and other handles before the call.
 #[derive(Clone, Default)]
 pub struct Held {
     claims: Vec<Claim>,
     set: Option<StagedSet>,
 }
 
-/// How the six tasks stand before the call.
+/// The state of the six tasks before the call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Start {
-    /// Not there yet.
+    /// Not enqueued yet.
     Nothing,
     Pending,
     /// Claimed by us.
     Active,
-    /// Claimed by us, to be kept when they are done.
-    Kept,
-    /// Claimed by us, functions of manifests, whose runs are remembered.
+    /// Claimed by us, with a retention.
+    Retained,
+    /// Claimed by us, functions of manifests, whose runs are recorded.
     Functions,
     /// Claimed by us, each with a lock.
     Locked,
@@ -70,15 +70,15 @@ pub enum Start {
     Completed,
     Grouped,
     Staged,
-    /// Staged by somebody who did not come back.
+    /// Staged by a caller that did not come back.
     Stale,
-    /// Scheduled, since nobody knows their type.
+    /// Scheduled, because their type is unknown.
     Waiting,
-    /// Not there; schedules of their names are.
+    /// None; schedules of their names exist.
     Registered,
     /// The same after each fired once.
     Fired,
-    /// Not there; documents are, one of an innocent's name.
+    /// None; documents exist, one with a healthy task's name.
     Documents,
 }
 
@@ -89,7 +89,7 @@ impl Start {
     }
 }
 
-/// What became of a call: the innocents that need not be there any more, since the call was to end them.
+/// The result of a call: healthy tasks that need not exist any more, because the call was to end them.
 pub type Made = Result<BTreeSet<&'static str>, String>;
 
 /// One call beside six tasks.
@@ -97,7 +97,7 @@ pub type Made = Result<BTreeSet<&'static str>, String>;
 pub struct Call {
     pub name: &'static str,
     pub start: Start,
-    /// Whether it is about the spoiled one alone, and may refuse.
+    /// Whether it is only about the corrupt one, and may fail.
     pub single: bool,
     pub make: for<'a> fn(&'a At, &'a mut Held) -> BoxFuture<'a, Made>,
 }
@@ -164,7 +164,7 @@ fn ends(held: &Held, verdict: &Verdict) -> Vec<Settlement> {
     held.claims.iter().map(one).collect()
 }
 
-/// The innocents whose claims were ended; which of those is over, the verdict says.
+/// The healthy tasks whose claims were settled; the verdict determines which of them are gone.
 fn over(ends: &[Settlement], settled: &[Settled]) -> BTreeSet<&'static str> {
     let accepted = ends
         .iter()
@@ -200,7 +200,7 @@ fn registrations() -> Vec<Registration> {
     NAMES.map(one).into()
 }
 
-/// What each schedule fires at an instant; the task has the name of the schedule if it is the first, else one more letter.
+/// The task that each schedule fires at an instant; named after the schedule if it is the first, else with one more letter.
 fn commits(from: Timestamp, to: Timestamp, overlap: Overlap, first: bool) -> Vec<Commit> {
     let one = |name: &str| Commit {
         id: schedule(name),
@@ -235,7 +235,7 @@ fn start_of(at: &At) -> Timestamp {
     Timestamp::from_second(at.clock.now().as_second()).unwrap()
 }
 
-/// Commits as a scheduler does: what was not known is registered, what stands elsewhere is decided from there.
+/// Commits as a scheduler does: unknown schedules are registered, moved cursors are adopted.
 async fn commit(at: &At, overlap: Overlap, first: bool) -> Made {
     let to = start_of(at);
     let mut from = to - Duration::from_secs(60);
@@ -252,7 +252,7 @@ async fn commit(at: &At, overlap: Overlap, first: bool) -> Made {
         if open.is_empty() {
             return Ok(BTreeSet::new());
         }
-        // They begin at the present now; the next instant is fired from there.
+        // Their cursors are the present now; the next instant fires from there.
         let standings = at.broker.register(&registrations()).await.map_err(text)?;
         from = standings.iter().map(|standing| standing.cursor).max().unwrap_or(from);
         if from >= to {
@@ -287,14 +287,14 @@ fn working() -> Working {
     }
 }
 
-/// The tasks that are enqueued at first.
+/// The tasks that are enqueued first.
 fn enqueued(start: Start) -> Vec<Task> {
     let later = |task: Task| task.run(Run::In(HOUR));
     match start {
         Start::Nothing | Start::Registered | Start::Fired | Start::Documents => Vec::new(),
         Start::Due | Start::Later => tasks(later),
         Start::Grouped | Start::Staged | Start::Stale => tasks(|task| task.group("g")),
-        Start::Kept | Start::Completed => tasks(|task| task.retention(DAY)),
+        Start::Retained | Start::Completed => tasks(|task| task.retention(DAY)),
         Start::Functions => tasks(|mut task| {
             task.kind = format!("fn:{}", task.kind);
             task
@@ -304,7 +304,7 @@ fn enqueued(start: Start) -> Vec<Task> {
     }
 }
 
-/// Brings the tasks there.
+/// Brings the tasks into that state.
 pub async fn begin(at: &At, start: Start) -> Held {
     let mut held = Held::default();
     at.broker.claims_as("host", 1);
@@ -313,7 +313,7 @@ pub async fn begin(at: &At, start: Start) -> Held {
     match start {
         Start::Nothing | Start::Pending | Start::Later | Start::Grouped => {}
         Start::Due => at.clock.advance(HOUR),
-        Start::Active | Start::Functions | Start::Kept | Start::Locked => claim(at, &mut held, 6).await,
+        Start::Active | Start::Functions | Start::Retained | Start::Locked => claim(at, &mut held, 6).await,
         Start::Half => {
             claim(at, &mut held, 4).await;
             let more: Vec<Task> = ["in5", "in6"].map(|name| Task::new("in").id(id(name))).into();
@@ -388,7 +388,7 @@ async fn exchange(at: &At, held: &mut Held) -> Made {
     Ok(over(&ends, &answer.settled.map_err(text)?))
 }
 
-/// Calls of producers, of a worker and of the roles beside it.
+/// Calls of producers, of a worker and of its background loops.
 pub fn of_workers() -> Vec<Call> {
     let mut calls = of_claims();
     calls.extend(of_roles());
@@ -408,7 +408,7 @@ fn of_claims() -> Vec<Call> {
         "read_unreadable" from Staged: |at, held| none(at.broker.read_staged(held.set.as_ref().unwrap()).await);
         "claim" from Pending: |at, _held| none(at.broker.claim(&[queue()], 9, LEASE).await);
         "claim_known" from Pending: |at, _held| {
-            // Two of a type that is not known here, pending since a later instant.
+            // Two of an unknown type, pending since a later instant.
             at.clock.advance(Duration::from_secs(1));
             for name in ["other1", "other2"] {
                 enqueue(at, &[Task::new("other").id(id(name))]).await?;
@@ -419,9 +419,9 @@ fn of_claims() -> Vec<Call> {
             none(claimed)
         };
         "settle_done" from Active: |at, held| settle(at, held, Verdict::Done).await;
-        "settle_kept" from Kept: |at, held| settle(at, held, Verdict::Done).await.map(|_| BTreeSet::new());
+        "settle_kept" from Retained: |at, held| settle(at, held, Verdict::Done).await.map(|_| BTreeSet::new());
         "settle_unlock" from Locked: |at, held| settle(at, held, Verdict::Done).await;
-        "settle_revoke" from Kept: |at, held| settle(at, held, Verdict::Revoke).await;
+        "settle_revoke" from Retained: |at, held| settle(at, held, Verdict::Revoke).await;
         "settle_retry" from Active: |at, held| settle(at, held, again(true)).await;
         "settle_free" from Locked: |at, held| settle(at, held, again(false)).await;
         "settle_archive" from Active: |at, held| settle(at, held, Verdict::Archive { error: "no".to_owned() }).await;
@@ -429,13 +429,13 @@ fn of_claims() -> Vec<Call> {
         "settle_snooze" from Active: |at, held| settle(at, held, snooze()).await;
         "settle_late" from Silent: |at, held| settle(at, held, again(true)).await;
         "exchange" from Half: |at, held| exchange(at, held).await;
-        "exchange_kept" from Kept: |at, held| exchange(at, held).await.map(|_| BTreeSet::new());
+        "exchange_kept" from Retained: |at, held| exchange(at, held).await.map(|_| BTreeSet::new());
         "extend" from Active: |at, held| none(at.broker.extend(&held.claims, LEASE).await);
         "extend_late" from Silent: |at, held| none(at.broker.extend(&held.claims, LEASE).await);
     }
 }
 
-/// Calls of the roles that keep a queue in order.
+/// Calls of the maintenance loops.
 fn of_roles() -> Vec<Call> {
     calls! {
         "recover" from Silent: |at, _held| none(at.broker.recover(&[queue()], Duration::ZERO, 99, 3).await);
@@ -571,7 +571,7 @@ async fn on_all(at: &At, state: TaskState, action: Action) -> Made {
     }
 }
 
-/// Calls of people.
+/// Calls of operators.
 pub fn of_people() -> Vec<Call> {
     calls! {
         "run_later" from Later (single): |at, _held| none(at.broker.act(&queue(), &id("bad"), Action::Run).await);
@@ -588,7 +588,7 @@ pub fn of_people() -> Vec<Call> {
         "delete_all_grouped" from Grouped: |at, _held| on_all(at, TaskState::Aggregating, Action::Delete).await;
         "run_group" from Grouped: |at, _held| none(at.broker.act_group(&queue(), "g", Action::Run).await);
         "remove" from Pending: |at, _held| {
-            // It may be refused, for there are tasks.
+            // It may be refused, because there are tasks.
             drop(at.broker.remove_queue(&queue(), false).await);
             Ok(BTreeSet::new())
         };
@@ -619,7 +619,7 @@ pub fn of_people() -> Vec<Call> {
     }
 }
 
-/// What a house does that has been standing for a while, until nothing is left to put right.
+/// Maintenance as in a long-running program, until nothing is left to repair.
 pub async fn heal(at: &At) -> Result<(), String> {
     let queues = [queue()];
     for _ in 0..4 {
@@ -635,15 +635,15 @@ pub async fn heal(at: &At) -> Result<(), String> {
     Ok(())
 }
 
-/// The innocents that are still to be run.
+/// The healthy tasks that still have to run.
 pub fn left_of(gone: &BTreeSet<&str>) -> BTreeSet<&'static str> {
     INNOCENT.into_iter().filter(|name| !gone.contains(name)).collect()
 }
 
-/// Runs innocents to their end, and strikes them out; why the others could not be run.
+/// Runs healthy tasks to their end and removes them from the list; returns why the others could not run.
 pub async fn drain(at: &At, left: &mut BTreeSet<&'static str>) -> Result<Vec<String>, String> {
     let mut why = Vec::new();
-    // Whatever lies there says that it is paused.
+    // Any value of that key means that it is paused.
     at.broker.resume_queue(&queue()).await.map_err(text)?;
     for _ in 0..3 {
         let looks = left.iter().map(async |name| {

@@ -279,7 +279,7 @@ async fn a_file_from_a_newer_program_is_refused() {
 async fn a_file_that_is_not_a_database_is_refused_and_not_changed() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("notes.txt");
-    let text = "not a database, but somebody's notes\n".repeat(100);
+    let text = "not a database, but a user's notes\n".repeat(100);
     std::fs::write(&path, &text).unwrap();
     let refused = EmbeddedBroker::open(&path, clock()).await;
     let code = refused.err().map(|e| e.code());

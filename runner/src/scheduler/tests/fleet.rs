@@ -49,7 +49,7 @@ async fn a_follower_fires_within_a_second_of_an_instant_that_the_leader_did_not_
         assert!(!follower.leads);
         scene.clock.advance(FOLLOWER_GRACE - Duration::from_millis(1));
         look(&mut follower).await;
-        assert_eq!(scene.fired().await, [0_i64; 0], "it is the leader's for so long");
+        assert_eq!(scene.fired().await, [0_i64; 0], "it is still left to the leader");
         let waits = follower.fire_due().await.unwrap();
         scene.clock.advance(waits);
         look(&mut follower).await;

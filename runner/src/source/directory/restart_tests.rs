@@ -247,7 +247,7 @@ async fn a_repaired_file_takes_effect_and_nothing_is_written_needlessly() {
     }
     assert_eq!(*place.shelf.writes.lock().unwrap(), writes);
     place.write("a.yaml", &manifest("a").replace("0 2", "0 6"));
-    run.until("mended", |p| p.problems.is_empty()).await;
+    run.until("repaired", |p| p.problems.is_empty()).await;
     assert!(run.plan().schedules.values().all(|d| d.timing.text == "0 6 * * *"));
     assert!(run.catalog.sync().await);
     assert_eq!(*place.shelf.writes.lock().unwrap(), writes + 1);

@@ -134,7 +134,7 @@ async fn a_broken_file_keeps_its_last_good_version_and_reports_it() {
     assert!(stale.message.contains("stays in force"), "{stale}");
 
     bench.write("a.yaml", &manifest("a").replace("0 2", "0 5"));
-    bench.until("mended", |p| p.problems.is_empty()).await;
+    bench.until("repaired", |p| p.problems.is_empty()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -76,7 +76,7 @@ async fn pass(app: &AppState, cx: &RequestContext, request: Request) -> Result<R
     Ok(request)
 }
 
-/// Reads the form and checks that it is one of ours.
+/// Reads the form and checks that it is one of our forms.
 async fn proven(app: &AppState, cx: &RequestContext, request: Request) -> Result<Request, PageError> {
     same_site(&app.settings, &reached_by::current(), request.headers())?;
     let kind = request.headers().get(header::CONTENT_TYPE);

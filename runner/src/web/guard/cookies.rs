@@ -1,4 +1,4 @@
-//! Cookies: read from a request, written with the attributes that all of ours have.
+//! Cookies: read from a request, written with the attributes that all our cookies have.
 //!
 //! Browsers distinguish cookies by host and path, not by port. So each name ends with a mark of the site: instances with
 //! other ports, paths or keys do not overwrite each other's cookies; replicas behind one name share theirs.
@@ -42,7 +42,7 @@ pub fn set(headers: &mut HeaderMap, name: &str, value: &str, seconds: u64) {
     let secure = if reached_by::current().secure { "; Secure" } else { "" };
     let (name, path) = (marked(name), urls::root());
     let line = format!("{name}={value}; Path={path}; HttpOnly; SameSite=Lax; Max-Age={seconds}{secure}");
-    // Values are base64 or fixed words. Dropping an invalid one hides a bug of ours but does not break the answer.
+    // Values are base64 or fixed words. Dropping an invalid one hides a bug but does not break the answer.
     if let Ok(value) = HeaderValue::from_str(&line) {
         headers.append(header::SET_COOKIE, value);
     }

@@ -3,7 +3,7 @@
 //!
 //! Left out of the generated comparison on purpose:
 //! - of `croner`: `N/step`, an error there, and the days around changes of clock, where its rule
-//!   is neither of ours;
+//!   is neither of our two;
 //! - of `cron`: weekdays as numbers (1 is Sunday there), both day fields at once (both must match
 //!   there), and zones other than UTC, where its occurrences can go back in time.
 

@@ -166,7 +166,7 @@ impl Dialer {
     }
 }
 
-const NO_PASSWORD: &str = "a username without a password logs nobody in; a user that needs none (nopass) takes any";
+const NO_PASSWORD: &str = "a username without a password cannot log in; a user that needs none (nopass) takes any";
 
 fn check(settings: &RedisSettings) -> Result<(), String> {
     let mut logins = vec![(&settings.username, &settings.password)];

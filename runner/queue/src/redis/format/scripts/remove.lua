@@ -61,7 +61,7 @@ local gone = {own .. 'waiting', own .. 'run', own .. 'claims', own .. 'ghosts', 
 for _, part in ipairs({'active', 'lease', 'paused', 'processed', 'failed'}) do
   gone[#gone + 1] = queue .. part
 end
--- Counters of days expire after 90; another program's clock may be ahead of ours.
+-- Counters of days expire after 90; another program's clock may be ahead of our clock.
 for back = -1, 91 do
   local day = day_of(now - back * 86400)
   gone[#gone + 1] = queue .. 'processed:' .. day

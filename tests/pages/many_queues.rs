@@ -1,9 +1,9 @@
-//! Thousands of queues: pages and figures stay small, and say what they leave out.
+//! Thousands of queues: pages and metrics stay small, and report what they leave out.
 
 use runner_core::task::Task;
 use runner_queue::Producer as _;
 
-use super::desk::{Site, queue};
+use super::dashboard::{Site, queue};
 use crate::kit;
 
 pub fn tests() -> Vec<kit::Trial> {
@@ -45,13 +45,13 @@ async fn ten_thousand_queues_are_paged_and_counted() {
     assert_eq!(list.status, 200);
     let figures = site.http.get("/metrics").await.body;
     assert!(figures.len() < LONGEST, "{} bytes", figures.len());
-    let told = figures.matches("runner_queue_paused{").count();
+    let shown = figures.matches("runner_queue_paused{").count();
     for line in [
         "runner_queues 10001\n".to_owned(),
-        format!("runner_queues_omitted {}\n", MANY + 1 - told),
+        format!("runner_queues_omitted {}\n", MANY + 1 - shown),
         "runner_tasks{queue=\"mail\",state=\"pending\"} 1\n".to_owned(),
     ] {
         assert!(figures.contains(&line), "{line} is not in {figures}");
     }
-    assert!(told > 100, "figures of {told} queues");
+    assert!(shown > 100, "figures of {shown} queues");
 }

@@ -1,15 +1,15 @@
-//! Tasks with odd ids, and tasks that cannot be read: each has a page and can be deleted.
+//! Tasks with odd ids, and unreadable tasks: each has a page and can be deleted.
 
 use runner_core::task::Task;
 use runner_queue::Producer as _;
 
-use super::desk::{Site, id, queue, token_of};
+use super::dashboard::{Site, id, queue, token_of};
 use crate::kit::{self, Http};
 
 pub fn tests() -> Vec<kit::Trial> {
     kit::trials![
         needs(): every_id_has_a_page;
-        needs(Redis): what_cannot_be_read_has_a_page
+        needs(Redis): unreadable_tasks_have_a_page
     ]
 }
 
@@ -22,7 +22,7 @@ fn link_in(page: &str, beginning: &str) -> String {
     rest[..rest.find('"').expect("the end of the link")].replace("&amp;", "&")
 }
 
-/// What a browser asks for: segments of dots, also encoded ones, are steps.
+/// What a browser requests: dot segments, even encoded ones, are resolved.
 fn as_browsers_do(address: &str) -> String {
     let url = reqwest::Url::parse("http://localhost").and_then(|base| base.join(address));
     url.expect("an address").path().to_owned()
@@ -56,7 +56,7 @@ async fn every_id_has_a_page() {
     }
 }
 
-async fn what_cannot_be_read_has_a_page() {
+async fn unreadable_tasks_have_a_page() {
     let db = kit::redis().fresh_db();
     let site = kit::Site::new(&format!("{}roles: [web]\n", db.yaml()));
     let mut link = db.connect().await;

@@ -1,4 +1,4 @@
-//! Dashboards to ask: a server on a free port over an embedded broker of its own, empty or full.
+//! Dashboards for tests: a server on a free port with its own embedded broker, empty or full.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -28,7 +28,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::kit::{self, Http};
 
-/// The instant at which all dashboards of the tests stand still.
+/// The instant at which the clock of all test dashboards stands still.
 pub const NOW: &str = "2026-11-22T06:39:12Z";
 
 /// Text that must come out as text wherever it goes in.
@@ -37,7 +37,7 @@ pub const HOSTILE: &str = "</title><script>alert(1)</script>\u{1b}[31m\u{202e}ev
 /// The password of every user of [`users`].
 pub const PASSWORD: &str = "correct horse battery staple";
 
-/// A running dashboard; gone when dropped.
+/// A running dashboard; stopped when dropped.
 pub struct Site {
     pub http: Http,
     pub base: String,
@@ -47,7 +47,7 @@ pub struct Site {
     _stop: DropGuard,
 }
 
-/// How a dashboard differs from the usual one.
+/// How a dashboard differs from the default.
 pub struct Order {
     pub auth: Auth,
     pub allowed_hosts: Vec<String>,
@@ -111,9 +111,9 @@ impl Site {
     }
 
     pub async fn start(order: Order) -> Self {
-        // A page that fails says why in the log only. Another test may have been first, which is as good.
-        let ours = Targets::new().with_target("runner::web", tracing::Level::ERROR);
-        let _ = tracing_subscriber::fmt().finish().with(ours).try_init();
+        // A failing page logs its reason only. Another test may have been first, which is as good.
+        let web = Targets::new().with_target("runner::web", tracing::Level::ERROR);
+        let _ = tracing_subscriber::fmt().finish().with(web).try_init();
         let dir = kit::scratch("pages");
         let clock = Arc::new(ManualClock::at(NOW.parse().expect("an instant")));
         let shared: Arc<dyn Clock> = clock.clone();
@@ -147,7 +147,7 @@ impl Site {
             fill(&broker, &clock).await;
         }
         let metrics = Arc::new(Metrics::default());
-        let desk = AppState::new(AppStateParts {
+        let app = AppState::new(AppStateParts {
             health: Arc::new(Health::new(shared.clone(), metrics.clone())),
             broker: broker.clone(),
             catalog,
@@ -161,7 +161,7 @@ impl Site {
         .expect("templates that parse");
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let base = format!("http://{}", listener.local_addr().expect("an address"));
-        tokio::spawn(runner::web::serve(desk, listener, stop.clone()));
+        tokio::spawn(runner::web::serve(app, listener, stop.clone()));
         Self {
             http: Http::new(&base),
             base,
@@ -172,7 +172,7 @@ impl Site {
         }
     }
 
-    /// The form token that a page of the dashboard carries.
+    /// The form token of a page.
     pub async fn token(&self, page: &str) -> String {
         token_of(&self.http.get(page).await.body)
     }
@@ -185,7 +185,7 @@ impl Site {
         self.http.post_form(path, &all).await
     }
 
-    /// Logs in as the user of this name.
+    /// Logs in as this user.
     pub async fn log_in(&self, name: &str) -> kit::Reply {
         let token = self.token("/queue/login").await;
         let fields = [
@@ -283,7 +283,7 @@ pub fn id(text: &str) -> TaskId {
     TaskId::new(text).expect("an id")
 }
 
-/// Tasks in every state that can be reached, servers, decisions; names and payloads as nasty as they come.
+/// Tasks in every reachable state, servers, decisions; with hostile names and payloads.
 async fn fill(broker: &EmbeddedBroker, clock: &ManualClock) {
     let task = |name: &str| Task::new("task:report").id(id(name));
     settle(
@@ -380,7 +380,7 @@ async fn settle(broker: &EmbeddedBroker, task: Task, verdict: Verdict, result: O
     broker.settle(&[settlement]).await.expect("settled");
 }
 
-/// A server that runs the task `held`; one without handlers is a worker in Go.
+/// A server that runs the task `held`; one without handlers is a Go worker.
 pub async fn heartbeat(broker: &EmbeddedBroker, handlers: &[&str]) {
     let now: Timestamp = NOW.parse().expect("an instant");
     let server = ServerInfo {

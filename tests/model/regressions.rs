@@ -1,4 +1,4 @@
-//! Runs that once found a difference, smallest form first; each says what was wrong.
+//! Runs that once found a difference, in their smallest form, each with the error it found.
 
 use runner_core::task::TaskState;
 use runner_queue::Action;
@@ -17,7 +17,7 @@ pub fn all(runtime: &Runtime, mut subject: Subject) {
     }
 }
 
-/// A task of the first queue with nothing about it.
+/// A task of the first queue without options.
 fn plain() -> New {
     New {
         queue: 0,
@@ -111,7 +111,7 @@ fn found() -> Vec<(&'static str, Vec<Op>)> {
             ],
         ),
         (
-            "a pass over a queue that nobody knows made it known",
+            "a pass over an unknown queue made it known",
             vec![
                 Op::Sweep(vec![0], 1, 9_999, 60),
                 Op::ActAll(1, TaskState::Scheduled, Action::Archive),

@@ -1,7 +1,7 @@
-//! For each scenario that the original library left us, the clauses of the contract that say the same of every broker.
+//! For each scenario of the original library, the clauses of the contract that require the same of every broker.
 //!
-//! The scenarios are replayed against Redis alone; without a clause beside it, what they show could be lost over the
-//! embedded broker and nobody would see.
+//! The scenarios are replayed against Redis only; without such a clause, the embedded broker could lose the behaviour
+//! unnoticed.
 
 use std::collections::BTreeSet;
 
@@ -9,8 +9,8 @@ use runner_queue::contract;
 
 use crate::kit;
 
-/// Scenario, clauses. None where the reason stands beside it.
-const TWINS: &[(&str, &[&str])] = &[
+/// Scenario, clauses. If there are none, the reason is beside it.
+const COUNTERPARTS: &[(&str, &[&str])] = &[
     ("archive", &["an_archived_task_keeps_its_error_and_counts_as_failed"]),
     ("archive_trim_size", &["the_archive_is_trimmed_by_size_oldest_first"]),
     (
@@ -130,11 +130,13 @@ pub fn tests() -> Vec<kit::Trial> {
 }
 
 async fn every_scenario_has_its_twin_among_the_clauses() {
-    let named: Vec<&str> = TWINS.iter().map(|(scenario, _)| *scenario).collect();
+    let named: Vec<&str> = COUNTERPARTS.iter().map(|(scenario, _)| *scenario).collect();
     let scenarios: Vec<&str> = super::TABLE.iter().map(|(scenario, _)| *scenario).collect();
     assert_eq!(named, scenarios);
     let clauses: BTreeSet<&str> = contract::all().iter().map(|clause| clause.name).collect();
-    let twins = TWINS.iter().flat_map(|(_, twins)| *twins);
-    let missing: Vec<&&str> = twins.filter(|twin| !clauses.contains(*twin)).collect();
+    let counterparts = COUNTERPARTS.iter().flat_map(|(_, counterparts)| *counterparts);
+    let missing: Vec<&&str> = counterparts
+        .filter(|counterpart| !clauses.contains(*counterpart))
+        .collect();
     assert!(missing.is_empty(), "no such clauses: {missing:#?}");
 }

@@ -1,4 +1,4 @@
-//! What the server touches during a call, by its own word.
+//! The keys and fields that the server accesses during a call, as reported by its monitor.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -9,13 +9,13 @@ use tokio::net::TcpStream;
 
 use super::calls::Made;
 
-/// Something that may be spoiled.
+/// A value that can be corrupted.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {
     pub key: Vec<u8>,
     /// Of a hash.
     pub field: Option<Vec<u8>>,
-    /// The type that is expected there.
+    /// The expected type.
     pub kind: &'static str,
 }
 
@@ -29,16 +29,16 @@ impl fmt::Display for Place {
     }
 }
 
-/// Everything that was touched so far, and by which scripts.
+/// Everything accessed so far, and by which scripts.
 #[derive(Default)]
-pub struct Overheard {
+pub struct Accesses {
     places: BTreeSet<Place>,
-    /// Their names to a server.
+    /// Their hashes.
     scripts: BTreeSet<String>,
 }
 
-impl Overheard {
-    /// Runs a call and says what was touched that is not an innocent's own.
+impl Accesses {
+    /// Runs a call and returns its accesses outside of healthy tasks.
     pub async fn listen(&mut self, port: u16, call: impl Future<Output = Made>) -> Result<BTreeSet<Place>, String> {
         let mut stream = BufReader::new(TcpStream::connect(("127.0.0.1", port)).await.unwrap());
         stream.get_mut().write_all(b"MONITOR\r\n").await.unwrap();
@@ -65,30 +65,30 @@ impl Overheard {
         made.map(|_| places)
     }
 
-    /// Scripts that were not run, and keys and fields in their texts that were not touched.
-    pub fn missing(&self, all: bool) -> Vec<String> {
-        let mut missing = Vec::new();
+    /// Scripts that were not run, and keys and fields in their texts that were not accessed.
+    pub fn uncovered(&self, all: bool) -> Vec<String> {
+        let mut uncovered = Vec::new();
         for (hashes, opening) in runner_queue::redis::script_names() {
             let apart = ["intend", "fire", "finish", "scan"].contains(&opening);
-            // Only messages of more than 64 KiB are read apart from their page; what it touches, `page` touches too.
+            // Only messages over 64 KiB are read separately from their page, and `page` accesses the same keys.
             let large = opening == "heads";
             if !hashes.iter().any(|hash| self.scripts.contains(hash)) && all != apart && !large {
-                missing.push(format!("no call runs {opening}.lua"));
+                uncovered.push(format!("no call runs {opening}.lua"));
             }
         }
         if all {
-            missing.extend(self.unread());
+            uncovered.extend(self.unread());
         }
-        missing
+        uncovered
     }
 
     fn unread(&self) -> Vec<String> {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("queue/src/redis/format/scripts");
-        let mut missing = Vec::new();
+        let mut uncovered = Vec::new();
         for entry in std::fs::read_dir(&folder).unwrap() {
             let path = entry.unwrap().path();
             let name = path.file_name().unwrap().to_string_lossy().into_owned();
-            // What only measures, and what is done in another way in a cluster.
+            // Measurements, and scripts that a cluster does not use.
             if name.starts_with("ceiling") || ["intend.lua", "fire.lua", "finish.lua", "scan.lua"].contains(&&*name) {
                 continue;
             }
@@ -103,7 +103,7 @@ impl Overheard {
                                 && key.split_once("}:").is_some_and(|(_, rest)| rest.starts_with(part))
                         };
                         if !self.places.iter().any(there) {
-                            missing.push(format!("{name}: nobody touches {prefix}…{part}"));
+                            uncovered.push(format!("{name}: no call touches {prefix}…{part}"));
                         }
                     }
                 }
@@ -113,16 +113,16 @@ impl Overheard {
                         touched.is_some_and(|touched| touched.starts_with(&field))
                     };
                     if !self.places.iter().any(there) {
-                        missing.push(format!("{name}: nobody touches the field {field}"));
+                        uncovered.push(format!("{name}: no call touches the field {field}"));
                     }
                 }
             }
         }
-        missing
+        uncovered
     }
 }
 
-/// Fields that a line of a script names: all texts behind the name of a command about a hash.
+/// Fields in a line of a script: all texts after the name of a hash command.
 fn fields_in(code: &str) -> Vec<String> {
     let mut fields = Vec::new();
     for command in [
@@ -136,7 +136,7 @@ fn fields_in(code: &str) -> Vec<String> {
             continue;
         };
         let rest = rest.split(')').next().unwrap_or_default();
-        // Between quotes, every other part; what is joined to a key is no field.
+        // Every other part is between quotes; a text concatenated to a key is no field.
         let parts: Vec<&str> = rest.split('\'').collect();
         for nth in (1..parts.len()).step_by(2) {
             let joined = parts[nth - 1].trim_end().ends_with("..");
@@ -148,7 +148,7 @@ fn fields_in(code: &str) -> Vec<String> {
     fields
 }
 
-/// What is an innocent's own: nobody spoils that here.
+/// Keys of healthy tasks, which are not corrupted.
 fn is_innocent(place: &Place) -> bool {
     let own = |bytes: &[u8]| {
         let text = String::from_utf8_lossy(bytes).into_owned();
@@ -159,7 +159,7 @@ fn is_innocent(place: &Place) -> bool {
     own(&place.key) || place.field.as_deref().is_some_and(own)
 }
 
-/// The words of a line of the server's: `1700000000.1 [0 lua] "HGET" "key" "\xff"`.
+/// The words of a line of the monitor: `1700000000.1 [0 lua] "HGET" "key" "\xff"`.
 fn words_of(line: &str) -> Vec<Vec<u8>> {
     let mut words = Vec::new();
     let Some((_, rest)) = line.split_once("] ") else {
@@ -189,7 +189,7 @@ fn words_of(line: &str) -> Vec<Vec<u8>> {
     words
 }
 
-/// Keys and fields that a command touches.
+/// Keys and fields that a command accesses.
 fn places_of(words: &[Vec<u8>]) -> Vec<Place> {
     let kinds: BTreeMap<&str, &'static str> = [
         ("GET", "string"),

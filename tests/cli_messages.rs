@@ -1,18 +1,18 @@
-//! What commands tell from outside when something is not as it was meant, and that they show what is there.
+//! Messages of commands about unexpected situations, and that commands print stored data faithfully.
 
 use crate::cli::{fails, prints};
 use crate::kit::{self, RedisServer, Site};
 
 pub fn tests() -> Vec<kit::Trial> {
     kit::trials![
-        needs(): a_payload_is_shown_as_it_was_written, a_queue_that_is_not_there_is_told, a_refusal_names_the_other_task,
-            what_a_task_cannot_be_is_refused, looking_makes_no_store, a_missing_directory_is_told,
-            a_store_that_no_file_names_is_doubted, a_backup_that_is_not_made_says_whose_fault_it_is, nothing_that_is_printed_steers_a_terminal;
-        needs(Redis): a_redis_that_refuses_is_told_with_a_hint_that_fits;
+        needs(): a_payload_is_shown_unchanged, a_missing_queue_is_reported, a_refusal_names_the_other_task,
+            an_invalid_task_is_refused, reading_commands_create_no_store, a_missing_directory_is_reported,
+            a_store_without_a_settings_file_is_questioned, exit_codes_of_backup_tell_causes_apart, output_cannot_steer_a_terminal;
+        needs(Redis): a_refusing_redis_is_reported_with_a_fitting_hint;
     ]
 }
 
-async fn a_payload_is_shown_as_it_was_written() {
+async fn a_payload_is_shown_unchanged() {
     let site = Site::new("");
     let payload = r#"{"z":12345678901234567890123,"a":1.50}"#;
     prints(&site, &["enqueue", "t", "--id", "a", "--payload", payload]).await;
@@ -26,7 +26,7 @@ async fn a_payload_is_shown_as_it_was_written() {
     }
 }
 
-async fn a_redis_that_refuses_is_told_with_a_hint_that_fits() {
+async fn a_refusing_redis_is_reported_with_a_fitting_hint() {
     let server = RedisServer::start(&["--requirepass", "geheim"]);
     let host = format!("127.0.0.1:{}", server.port);
     let site = Site::new("");
@@ -34,7 +34,7 @@ async fn a_redis_that_refuses_is_told_with_a_hint_that_fits() {
         site.write("config.yaml", &format!("redis: {redis}\n"));
         fails(&site, &["ls", "queues"], 69).await
     };
-    let (none, nobody) = (format!("{{host: \"{host}\"}}"), "{url: \"redis://127.0.0.1:1\"}");
+    let (none, unreachable) = (format!("{{host: \"{host}\"}}"), "{url: \"redis://127.0.0.1:1\"}");
     for (redis, words) in [
         (
             none,
@@ -55,13 +55,16 @@ async fn a_redis_that_refuses_is_told_with_a_hint_that_fits() {
             format!("{{host: \"{host}\", password: geheim, database: 65535}}"),
             ["see `redis.database`", "out of range"],
         ),
-        (nobody.to_owned(), ["is it running? `redis.url` says where", "refused"]),
+        (
+            unreachable.to_owned(),
+            ["is it running? `redis.url` says where", "refused"],
+        ),
     ] {
         let error = said(&redis).await;
         assert!(words.iter().all(|part| error.contains(part)), "{redis}: {error}");
-        assert_eq!(error.contains("running"), redis == nobody, "{redis}: {error}");
+        assert_eq!(error.contains("running"), redis == unreachable, "{redis}: {error}");
     }
-    // The server's own words name the command, and in newer versions the user.
+    // The server's own text names the command, and in newer versions the user.
     let mut link = kit::link_to(&format!("redis://:geheim@{host}")).await.unwrap();
     let rights = ["SETUSER", "shop", "on", ">pw", "~*", "&*", "+@connection"];
     let _: () = redis::cmd("ACL").arg(&rights).query_async(&mut link).await.unwrap();
@@ -70,24 +73,24 @@ async fn a_redis_that_refuses_is_told_with_a_hint_that_fits() {
     assert!(error.contains("'script"), "{error}");
 }
 
-async fn a_queue_that_is_not_there_is_told() {
+async fn a_missing_queue_is_reported() {
     let site = Site::new("worker: {queues: {default: 1, low: 1}}\n");
     assert_eq!(prints(&site, &["ls", "tasks"]).await.lines().count(), 1);
     let error = fails(&site, &["ls", "tasks", "--queue", "nosuch"], 1).await;
     assert!(error.contains("no queue nosuch"), "{error}");
-    let told = async |arguments: &[&str]| site.cli(arguments).await.ok().stderr;
-    let warning = told(&["enqueue", "t", "--queue", "low"]).await;
+    let stderr_of = async |arguments: &[&str]| site.cli(arguments).await.ok().stderr;
+    let warning = stderr_of(&["enqueue", "t", "--queue", "low"]).await;
     assert!(
         warning.contains("W108 No worker is running") && !warning.contains("W109"),
         "{warning}"
     );
-    let warning = told(&["enqueue", "t", "--queue", "lwo"]).await;
+    let warning = stderr_of(&["enqueue", "t", "--queue", "lwo"]).await;
     assert!(
         warning.contains("the queue lwo is new") && warning.contains("Did you mean low?"),
         "{warning}"
     );
     site.write("manifests/a.yaml", "name: nightly\nexec: [\"true\"]\n");
-    let warning = told(&["enqueue", "fn:nigthly"]).await;
+    let warning = stderr_of(&["enqueue", "fn:nigthly"]).await;
     assert!(warning.contains("Did you mean fn:nightly?"), "{warning}");
     let runner = site.start().await;
     kit::eventually("the server is listed", async || {
@@ -99,12 +102,12 @@ async fn a_queue_that_is_not_there_is_told() {
         }
     })
     .await;
-    let warning = told(&["enqueue", "t", "--queue", "nobodys"]).await;
+    let warning = stderr_of(&["enqueue", "t", "--queue", "nobodys"]).await;
     assert!(
         warning.contains("W211 No live server serves the queue nobodys"),
         "{warning}"
     );
-    assert!(!told(&["enqueue", "t", "--queue", "low"]).await.contains("W211"));
+    assert!(!stderr_of(&["enqueue", "t", "--queue", "low"]).await.contains("W211"));
     assert!(runner.stop().await.success());
 }
 
@@ -123,7 +126,7 @@ async fn a_refusal_names_the_other_task() {
     );
 }
 
-async fn what_a_task_cannot_be_is_refused() {
+async fn an_invalid_task_is_refused() {
     let site = Site::new("");
     for (option, value, part) in [
         ("--timeout", "500ms", "at least 1s"),
@@ -154,7 +157,7 @@ async fn what_a_task_cannot_be_is_refused() {
     assert!(error.contains("comes before"), "{error}");
 }
 
-async fn nothing_that_is_printed_steers_a_terminal() {
+async fn output_cannot_steer_a_terminal() {
     let site = Site::new("");
     let evil = "\x1b]0;x\x07\x1b[2J\u{202e}";
     site.write("manifests/a\nERROR b\x1b[31m.yaml", "name: [\n");
@@ -206,7 +209,7 @@ async fn nothing_that_is_printed_steers_a_terminal() {
     assert_eq!(said.chars().find(loud), None, "{said:?}");
 }
 
-async fn looking_makes_no_store() {
+async fn reading_commands_create_no_store() {
     let site = Site::new("");
     site.write(
         "manifests/a.yaml",
@@ -238,7 +241,7 @@ async fn looking_makes_no_store() {
     let said = site.cli(["ls", "queues"]).await.stderr;
     assert!(said.contains("there is no store at") && said.contains("data"), "{said}");
 
-    // From elsewhere it is the same site: paths begin at the directory of the file.
+    // Equivalent from another directory: paths are relative to the directory of the file.
     let elsewhere = Site::new("");
     let config = site.dir.join("config.yaml");
     let config = config.to_str().expect("a path that is text");
@@ -247,7 +250,7 @@ async fn looking_makes_no_store() {
     assert!(prints(&site, &["ls", "tasks"]).await.contains("echo"));
 }
 
-async fn a_missing_directory_is_told() {
+async fn a_missing_directory_is_reported() {
     let site = Site::new("");
     std::fs::remove_dir(site.dir.join("manifests")).expect("an empty directory");
     let out = prints(&site, &["check"]).await;
@@ -258,7 +261,7 @@ async fn a_missing_directory_is_told() {
     assert!(said.contains("W107") && said.contains("`runner init`"), "{said}");
 }
 
-async fn a_store_that_no_file_names_is_doubted() {
+async fn a_store_without_a_settings_file_is_questioned() {
     let site = Site::new("");
     let said = site.cli(["ls", "tasks"]).await.stderr;
     assert!(
@@ -283,8 +286,8 @@ async fn a_store_that_no_file_names_is_doubted() {
     );
 }
 
-/// Exit codes by which a script that backs up can tell what happened.
-async fn a_backup_that_is_not_made_says_whose_fault_it_is() {
+/// Exit codes by which a backup script can tell causes apart.
+async fn exit_codes_of_backup_tell_causes_apart() {
     let site = Site::new("");
     prints(&site, &["migrate"]).await;
     assert!(prints(&site, &["backup", "copy.db"]).await.contains("sound"));

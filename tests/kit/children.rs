@@ -1,4 +1,4 @@
-//! Child processes that die with the test process, ports nobody else has, and scratch directories.
+//! Child processes that die with the test process, unique ports, and scratch directories.
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -13,15 +13,15 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-/// Below the ports that the kernel hands out for outgoing connections, so that none is taken between
-/// choosing it and listening on it.
+/// Below the ports that the kernel assigns to outgoing connections, so that a port is not taken between choosing it and
+/// listening on it.
 const PORTS: std::ops::Range<u16> = 20_000..32_000;
 
-/// How much of a log goes into a failure.
+/// How much of a log is shown in a failure.
 const TAIL_BYTES: usize = 4_000;
 
-/// The directory of this test process. Readable by all: PostgreSQL refuses to run as root, so it runs as
-/// a user who must be able to reach its own part.
+/// The directory of this test process. Readable by all: PostgreSQL refuses to run as root, so it runs as a user who must be
+/// able to reach its own part.
 static ROOT: LazyLock<PathBuf> = LazyLock::new(|| {
     let parent = std::env::temp_dir();
     sweep(&parent);
@@ -42,14 +42,14 @@ static MIDWIFE: LazyLock<Mutex<mpsc::SyncSender<Order>>> = LazyLock::new(|| {
     let (orders, inbox) = mpsc::sync_channel::<Order>(1);
     std::thread::spawn(move || {
         for (mut command, reply) in inbox {
-            // The test that asked may have been given up on; then nobody waits for the child.
+            // The test that asked may have been aborted; the child is not needed then.
             let _ = reply.send(command.spawn());
         }
     });
     Mutex::new(orders)
 });
 
-/// Removes what test processes left behind that were killed.
+/// Removes the leftovers of killed test processes.
 fn sweep(parent: &Path) {
     for entry in std::fs::read_dir(parent).into_iter().flatten().flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
@@ -69,13 +69,13 @@ pub fn scratch(name: &str) -> PathBuf {
     dir
 }
 
-/// A port of 127.0.0.1 on which nobody listens, handed out once.
+/// A free port of 127.0.0.1, assigned once.
 pub fn free_port() -> u16 {
     static TAKEN: Mutex<Option<HashSet<u16>>> = Mutex::new(None);
     let mut taken = TAKEN.lock().expect("the list of ports");
     let taken = taken.get_or_insert_default();
     let width = u32::from(PORTS.end - PORTS.start);
-    // Test processes that run at once start looking in different places.
+    // Test processes that run at once start searching at different ports.
     let start = std::process::id().wrapping_mul(131) % width;
     (0..width)
         .map(|step| PORTS.start + u16::try_from((start + step) % width).expect("within the range"))
@@ -83,7 +83,7 @@ pub fn free_port() -> u16 {
         .expect("a free port")
 }
 
-/// A process that dies with us, and the file that holds what it printed.
+/// A process that dies with us, and the file with its output.
 #[derive(Debug)]
 pub struct Child {
     inner: Mutex<std::process::Child>,
@@ -93,7 +93,7 @@ pub struct Child {
 }
 
 impl Child {
-    /// Starts `program` with `arguments`, after `setup` has had its say; output is appended to `log`.
+    /// Starts `program` with `arguments`, after `setup`; output is appended to `log`.
     ///
     /// `user` is the user to run as, if not ours. `death` is the signal sent when the test process dies.
     pub fn start(
@@ -184,7 +184,7 @@ impl Child {
         }
     }
 
-    /// Waits until `ready` says so.
+    /// Waits until `ready` returns true.
     ///
     /// # Panics
     ///
@@ -213,12 +213,12 @@ impl Child {
         let _ = inner.wait();
     }
 
-    /// Everything it printed.
+    /// All of its output.
     pub fn log(&self) -> String {
         String::from_utf8_lossy(&std::fs::read(&self.log).unwrap_or_default()).into_owned()
     }
 
-    /// The end of what it printed, for failures.
+    /// The end of its output, for failures.
     pub fn tail(&self) -> String {
         let log = self.log();
         let mut from = log.len().saturating_sub(TAIL_BYTES);
@@ -239,7 +239,7 @@ impl Drop for Child {
     }
 }
 
-/// Kills what still runs (the shared servers) and removes the scratch directory.
+/// Kills remaining processes (the shared servers) and removes the scratch directory.
 pub fn close() {
     for (pid, death) in CHILDREN.lock().expect("the list of children").drain(..) {
         // It may be gone already.

@@ -1,28 +1,28 @@
-//! What pages show: each of them, empty and full, in both languages.
+//! Content of pages: each of them, empty and full, in both languages.
 
 use std::time::Duration;
 
 use runner_core::task::Task;
 use runner_queue::{Action, Actions as _, Producer as _};
 
-use super::desk::{HOSTILE, Order, Site, id, queue};
+use super::dashboard::{HOSTILE, Order, Site, id, queue};
 use crate::kit;
 
 pub fn tests() -> Vec<kit::Trial> {
     kit::trials![
-        needs(): every_page_of_an_empty_store_says_what_to_do, every_page_of_a_full_store_is_complete,
-            hostile_text_stays_text, pages_come_in_two_languages, lists_have_bounds, one_task_tells_its_story, tasks_are_listed_by_type,
-            one_schedule_tells_its_story, broken_definitions_are_seen, machines_get_their_answers,
-            what_is_not_there_is_explained, a_directory_that_is_not_there_is_no_fault,
-            functions_that_run_by_hand_are_no_problem, the_last_task_of_a_schedule_is_seen,
+        needs(): every_page_of_an_empty_store_explains_the_next_step, every_page_of_a_full_store_is_complete,
+            hostile_text_stays_text, pages_come_in_two_languages, lists_have_bounds, the_page_of_a_task_is_complete, tasks_are_listed_by_type,
+            the_page_of_a_schedule_is_complete, broken_definitions_are_shown, machines_get_their_answers,
+            missing_pages_are_explained, a_missing_directory_is_not_a_fault,
+            manual_functions_are_not_a_problem, the_last_task_of_a_schedule_is_shown,
             a_broker_that_is_gone_is_not_an_empty_list, a_type_that_no_worker_takes_is_a_problem
     ]
 }
 
-/// Every address that an empty dashboard has.
+/// Every address of an empty dashboard.
 pub const EMPTY: [&str; 3] = ["/queue", "/queue/schedules", "/queue/servers"];
 
-/// Those that a full one has beside them.
+/// Further addresses of a full one.
 pub const FULL: [&str; 14] = [
     "/queue/queues/default/pending",
     "/queue/queues/default/active",
@@ -40,7 +40,7 @@ pub const FULL: [&str; 14] = [
     "/queue/schedules/m%3Anightly-report%3Adefault",
 ];
 
-async fn every_page_of_an_empty_store_says_what_to_do() {
+async fn every_page_of_an_empty_store_explains_the_next_step() {
     let site = Site::empty().await;
     for (path, says) in EMPTY
         .iter()
@@ -118,7 +118,7 @@ async fn pages_come_in_two_languages() {
     assert_eq!((chosen.status, chosen.header("location")), (303, "/queue"));
     let page = site.http.get("/queue/schedules").await.body;
     assert!(page.contains("lang=\"zh-CN\" data-theme=\"dark\"") && page.contains("定时计划"));
-    // No English sentence is left where the page speaks Chinese: each page has words of its own there.
+    // No English sentence is left on a Chinese page: each page has its own texts there.
     for path in EMPTY.iter().chain(&FULL) {
         let page = site.http.get(path).await.body;
         for english in ["Run now", "Pause", "Overview", "Payload", "Retries", "No server"] {
@@ -178,7 +178,7 @@ async fn tasks_are_listed_by_type() {
     assert!(done.contains("No task of such a type") && !done.contains("Only the first"));
 }
 
-async fn one_task_tells_its_story() {
+async fn the_page_of_a_task_is_complete() {
     let site = Site::full().await;
     let page = site.http.get("/queue/tasks/default/plain").await.body;
     assert!(
@@ -220,7 +220,7 @@ async fn one_task_tells_its_story() {
     assert_eq!(found.header("location"), "/queue/tasks/default/plain");
 }
 
-async fn one_schedule_tells_its_story() {
+async fn the_page_of_a_schedule_is_complete() {
     let site = Site::full().await;
     let page = site
         .http
@@ -253,7 +253,7 @@ async fn one_schedule_tells_its_story() {
     assert!(filtered.contains("nightly-report") && !filtered.contains("m%3Asweep"));
 }
 
-async fn broken_definitions_are_seen() {
+async fn broken_definitions_are_shown() {
     let site = Site::full().await;
     for path in ["/queue", "/queue/schedules"] {
         let page = site.http.get(path).await.body;
@@ -288,7 +288,7 @@ async fn machines_get_their_answers() {
     assert_eq!(metrics.matches("# EOF").count(), 1);
 }
 
-async fn what_is_not_there_is_explained() {
+async fn missing_pages_are_explained() {
     let site = Site::full().await;
     for (path, says) in [
         ("/queue/tasks/default/none", "Not in the store any more"),
@@ -312,7 +312,7 @@ async fn what_is_not_there_is_explained() {
     assert_eq!(site.http.get("/queue/").await.header("location"), "/queue");
 }
 
-async fn a_directory_that_is_not_there_is_no_fault() {
+async fn a_missing_directory_is_not_a_fault() {
     let site = Site::start(Order {
         directory: false,
         ..Order::default()
@@ -334,7 +334,7 @@ async fn a_directory_that_is_not_there_is_no_fault() {
             "{path}: {page}"
         );
     }
-    // One that was read and went away is another matter: what it said stays in force.
+    // One that was read and disappeared is different: its definitions stay in force.
     let site = Site::full().await;
     std::fs::remove_dir_all(site.dir.join("manifests")).unwrap();
     site.act("/queue/sync", &[]).await;
@@ -350,7 +350,7 @@ async fn a_directory_that_is_not_there_is_no_fault() {
     .await;
 }
 
-async fn functions_that_run_by_hand_are_no_problem() {
+async fn manual_functions_are_not_a_problem() {
     let site = Site::full().await;
     for n in 0..6 {
         let text = format!("name: hand-{n}\nhandler: task:hand\n");
@@ -370,7 +370,7 @@ async fn functions_that_run_by_hand_are_no_problem() {
     assert!(!page.contains("W201") && page.contains("E203"), "{page}");
 }
 
-async fn the_last_task_of_a_schedule_is_seen() {
+async fn the_last_task_of_a_schedule_is_shown() {
     let site = Site::full().await;
     let (path, id) = ("/queue/schedules/code%3Ahourly", id("code:hourly@20261122T060000Z"));
     let page = site.http.get(path).await.body;
@@ -387,7 +387,7 @@ async fn the_last_task_of_a_schedule_is_seen() {
     site.broker.act(&queue("default"), &id, Action::Delete).await.unwrap();
     let page = site.http.get(path).await.body;
     assert!(page.contains("finished and no longer stored"), "{page}");
-    // What the decision links to says what is on record.
+    // The link of the decision leads to the record.
     let task = site
         .http
         .get("/queue/tasks/default/code%3Ahourly%4020261122T060000Z")
@@ -399,7 +399,7 @@ async fn the_last_task_of_a_schedule_is_seen() {
 
 async fn a_broker_that_is_gone_is_not_an_empty_list() {
     let site = Site::full().await;
-    // The file is still open; what is in it is not what should be there any more.
+    // The file is still open; its content is damaged.
     std::fs::write(site.dir.join("runner.db"), vec![0x55; 1 << 16]).unwrap();
     let page = site.http.get("/queue").await;
     assert_eq!(page.status, 503, "{}", page.body);
