@@ -122,7 +122,7 @@ async fn odd_tables_are_read_in_mariadb() {
     let problems: Vec<String> = plan
         .problems
         .iter()
-        .map(|p| format!("{} {}", p.origin.place, p.code))
+        .map(|p| format!("{} {}", p.place, p.code))
         .collect();
     let expected = [
         "sys_crontab id -3 D101",
@@ -143,7 +143,7 @@ async fn said(db: &SqlDb) -> (Vec<(String, bool)>, Vec<String>) {
     assert_eq!(*state, SourceState::Loaded);
     let on =
         |(id, d): (&runner_core::schedule::ScheduleId, &runner_core::schedule::Definition)| (id.to_string(), d.enabled);
-    let problems = |p: &runner_core::schedule::Problem| format!("{} {}", p.origin.place, p.code);
+    let problems = |p: &runner_core::schedule::Problem| format!("{} {}", p.place, p.code);
     let plan = &loaded.plan;
     let problems = plan.problems.iter().filter(|p| p.code != "W240").map(problems);
     (plan.schedules.iter().map(on).collect(), problems.collect())

@@ -48,7 +48,7 @@ const ROOMS: &[Room] = &[
     room("sdk", "runner/sdk/src/", "core::chain core::task"),
     room("handlers", "handlers/src/", "core sdk"),
     room("background", "runner/src/background.rs", ""),
-    room("text", "runner/src/text/", ""),
+    room("text", "runner/src/text/", "core::duration core::schedule"),
     room("log", "runner/src/log/", "core::chain core::clock text"),
     room("metrics", "runner/src/metrics/", "core::clock core::task"),
     room("health", "runner/src/health.rs", "core queue background log metrics"),

@@ -70,7 +70,7 @@ pub(super) fn code_schedules(settings: &Settings, schedules: Vec<CodeSchedule>) 
         0 => String::new(),
         more => format!("; {more} more: the command `check` names them"),
     };
-    let (place, number, what) = (&first.origin.place, &first.code, &first.message);
+    let (place, number, what) = (&first.place, &first.code, &first.message);
     bail!("the schedule {place} cannot be used: {number}: {what}{hint}{more}")
 }
 

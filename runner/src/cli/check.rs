@@ -14,7 +14,7 @@ use runner_core::schedule::{
 use serde_json::{Value, json};
 
 use super::app::Registrar;
-use super::exit::{self, ProblemsFound, Unavailable};
+use super::exit::{ProblemsFound, Unavailable};
 use super::{
     CommandContext, assemble, check_broker as broker, check_reasons, check_table as table, defaults, print, temporary,
 };
@@ -54,7 +54,7 @@ impl Check {
             findings.push(finding("error", "CODE", "code", &format!("{error:#}"), None, None));
         }
         let code = assemble::read_code(settings, context.schedules.clone());
-        findings.extend(code.errors().map(of_source));
+        findings.extend(code.errors().map(of_problem));
         if self.paths.is_empty() {
             findings.extend(missing_directory(settings));
         }
@@ -71,15 +71,15 @@ impl Check {
             drop_triggered(&mut checked.problems, &table.definitions);
         }
         let now = context.clock.now();
-        let doubt = |p: &Problem| with_next(of_source(p), p, &checked.definitions, now);
+        let doubt = |p: &Problem| with_next(of_problem(p), p, &checked.definitions, now);
         findings.extend(checked.problems.iter().map(doubt));
-        findings.extend(no_occurrence_left(&checked.definitions, now).iter().map(of_source));
+        findings.extend(no_occurrence_left(&checked.definitions, now).iter().map(of_problem));
         findings.extend(unserved(settings, &checked.definitions));
         findings.extend(by_hand_unserved(settings, &checked));
         if whole {
             findings.extend(code_findings(context, settings, code).await);
             if !self.offline {
-                findings.extend(temporary::doubt(settings).as_ref().map(of_setting));
+                findings.extend(temporary::doubt(settings).as_ref().map(of_problem));
             }
         }
         findings.extend(table.findings);
@@ -130,13 +130,13 @@ impl Check {
 fn read_settings<'c>(context: &'c CommandContext, findings: &mut Vec<Value>) -> anyhow::Result<Option<&'c Settings>> {
     match context.settings() {
         Ok(settings) => {
-            findings.extend(settings.warnings.iter().map(of_setting));
+            findings.extend(settings.warnings.iter().map(of_problem));
             Ok(Some(settings))
         }
         Err(error) => match error.downcast::<Refused>() {
             Ok(refused) if refused.0.iter().all(|p| p.code == "CFG_READ") => Err(refused.into()),
             Ok(refused) => {
-                findings.extend(refused.0.iter().map(of_setting));
+                findings.extend(refused.0.iter().map(of_problem));
                 Ok(None)
             }
             Err(error) => Err(error),
@@ -197,13 +197,13 @@ fn served(settings: &Settings) -> Option<Served> {
 /// Schedules whose tasks the worker of these settings would not take.
 pub(super) fn unserved<'a>(settings: &Settings, definitions: impl IntoIterator<Item = &'a Definition>) -> Vec<Value> {
     let warnings = served(settings).map(|served| not_served(definitions, &served));
-    warnings.iter().flatten().map(of_source).collect()
+    warnings.iter().flatten().map(of_problem).collect()
 }
 
 /// The same of functions that nothing schedules.
 fn by_hand_unserved(settings: &Settings, checked: &Checked) -> Vec<Value> {
     let warnings = served(settings).map(|served| by_hand_not_served(&checked.functions, &checked.problems, &served));
-    warnings.iter().flatten().map(of_source).collect()
+    warnings.iter().flatten().map(of_problem).collect()
 }
 
 /// What is doubtful about schedules in code, with what their functions say about their tasks.
@@ -216,17 +216,17 @@ async fn code_findings(context: &CommandContext, settings: &Settings, code: Code
     let now = context.clock.now();
     // Errors are reported whether or not anything else is looked at.
     let doubts = plan.problems.iter();
-    let doubts = doubts.filter(|p| p.origin.source == Source::Code && p.severity == Severity::Warning);
+    let doubts = doubts.filter(|p| p.source == Some(Source::Code) && p.severity == Severity::Warning);
     doubts
-        .map(|p| with_next(of_source(p), p, &definitions, now))
+        .map(|p| with_next(of_problem(p), p, &definitions, now))
         .chain(unserved(settings, &definitions))
         .collect()
 }
 
-pub(super) fn of_source(p: &Problem) -> Value {
-    let severity = if exit::is_error(p) { "error" } else { "warning" };
+pub(super) fn of_problem(p: &Problem) -> Value {
+    let severity = if p.is_error() { "error" } else { "warning" };
     let (excerpt, hint) = (p.excerpt.as_deref(), p.hint.as_deref());
-    finding(severity, &p.code, &p.origin.place, &p.message, excerpt, hint)
+    finding(severity, &p.code, &p.place, &p.message, excerpt, hint)
 }
 
 /// A doubt about when a schedule fires, with when that would be.
@@ -246,21 +246,6 @@ pub(super) fn with_next(mut finding: Value, problem: &Problem, definitions: &[De
             .collect();
     }
     finding
-}
-
-fn of_setting(p: &crate::config::SettingProblem) -> Value {
-    let severity = match p.severity {
-        Severity::Error => "error",
-        Severity::Warning => "warning",
-    };
-    finding(
-        severity,
-        p.code,
-        &p.place,
-        &p.message,
-        p.excerpt.as_deref(),
-        p.hint.as_deref(),
-    )
 }
 
 pub(super) fn finding(

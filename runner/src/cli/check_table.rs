@@ -9,7 +9,7 @@ use runner_core::schedule::{Definition, Problem, Source};
 use runner_queue::Broker;
 use serde_json::Value;
 
-use super::check::{finding, of_source, unserved, with_next};
+use super::check::{finding, of_problem, unserved, with_next};
 use super::state_store::BrokerStateStore;
 use super::{CommandContext, assemble};
 use crate::config::Settings;
@@ -45,13 +45,13 @@ pub(super) async fn look(
         return unread(place, &format!("no answer within {}s", LIMIT.as_secs()));
     };
     let plan = &loaded.plan;
-    let is_of_rows = |p: &&Problem| p.origin.source == Source::Table || p.code == ALL_FILES_GONE;
+    let is_of_rows = |p: &&Problem| p.source == Some(Source::Table) || p.code == ALL_FILES_GONE;
     let rows = plan.schedules.values().filter(|d| d.origin.source == Source::Table);
     let definitions: Vec<Definition> = rows.cloned().collect();
     let now = context.clock.now();
     let problems = plan.problems.iter().filter(is_of_rows);
     let findings: Vec<Value> = problems
-        .map(|p| with_next(of_source(p), p, &definitions, now))
+        .map(|p| with_next(of_problem(p), p, &definitions, now))
         .chain(unserved(settings, &definitions))
         .collect();
     let status = loaded.statuses.iter().find(|s| s.source == Source::Table);

@@ -4,11 +4,11 @@
 
 use std::process::ExitCode;
 
-use runner_core::schedule::{Problem, Severity};
+use runner_core::schedule::Problem;
 use runner_queue::BrokerError;
 
 use super::print::{self, Unwritten};
-use crate::config::{self, AccessError, Refused};
+use crate::config::{AccessError, Refused};
 use crate::log::LogError;
 use crate::upkeep::broker_setup::UnsafeBroker;
 
@@ -67,7 +67,7 @@ pub fn report(error: &anyhow::Error) -> ExitCode {
         return ExitCode::from(code(error));
     }
     match error.downcast_ref::<Refused>() {
-        Some(Refused(problems)) => problems.iter().for_each(|p| print::notes(&setting(p).lines())),
+        Some(Refused(problems)) => problems.iter().for_each(|p| print::notes(&problem(p).lines())),
         None if error.is::<Explained>() => print::notes(&format!("error: {error}")),
         None => print::note(&format!("error: {}", line(error))),
     }
@@ -82,21 +82,10 @@ pub fn line(error: &anyhow::Error) -> String {
     causes.join(": ")
 }
 
-/// What is wrong with a setting, as it is printed.
-pub fn setting(problem: &config::SettingProblem) -> print::Finding<'_> {
+/// What is wrong with a setting, a manifest or a row, as it is printed.
+pub fn problem(problem: &Problem) -> print::Finding<'_> {
     print::Finding {
         place: &problem.place,
-        code: problem.code,
-        message: &problem.message,
-        excerpt: problem.excerpt.as_deref(),
-        hint: problem.hint.as_deref(),
-    }
-}
-
-/// What is wrong with a manifest or a row, as it is printed.
-pub fn definition(problem: &Problem) -> print::Finding<'_> {
-    print::Finding {
-        place: &problem.origin.place,
         code: &problem.code,
         message: &problem.message,
         excerpt: problem.excerpt.as_deref(),
@@ -133,12 +122,6 @@ fn code(error: &anyhow::Error) -> u8 {
     } else {
         FAILURE
     }
-}
-
-/// Whether it keeps a definition from being in force.
-#[must_use]
-pub fn is_error(problem: &Problem) -> bool {
-    problem.severity == Severity::Error
 }
 
 #[cfg(test)]

@@ -142,7 +142,7 @@ fn print_problems(loaded: &Loaded, as_json: bool) {
 /// Each problem as it is printed; what holds of several schedules of one place is said once.
 fn findings<'a>(problems: impl Iterator<Item = &'a Problem>) -> Vec<String> {
     let mut said = BTreeSet::new();
-    let lines = problems.map(|problem| exit::definition(problem).lines());
+    let lines = problems.map(|problem| exit::problem(problem).lines());
     lines.filter(|lines| said.insert(lines.clone())).collect()
 }
 

@@ -8,7 +8,7 @@ use runner_core::task::FUNCTION_PREFIX;
 use runner_queue::Broker;
 
 use super::check::{MISSING, MISSING_HINT};
-use super::exit::{self, Usage};
+use super::exit::Usage;
 use super::state_store::BrokerStateStore;
 use super::{CommandContext, assemble, print};
 use crate::source::{self, Catalog, Loaded, Rejected, SourceStatus};
@@ -55,7 +55,7 @@ pub(super) fn in_force<'a>(loaded: &'a Loaded, name: &str) -> anyhow::Result<&'a
     match named(loaded, name)? {
         NamedSchedule::InForce(definition) => Ok(definition),
         NamedSchedule::Broken(broken) => {
-            let why = broken.problems.iter().find(|p| exit::is_error(p));
+            let why = broken.problems.iter().find(|p| p.is_error());
             let why = why.map(|p| format!(": {}", p.one_line())).unwrap_or_default();
             bail!("{name:?} has errors, so that no schedule of it is in force{why}")
         }

@@ -22,7 +22,7 @@ pub fn serve(context: &CommandContext, parts: AppParts) -> anyhow::Result<ExitCo
     let temporary = temporary::doubt(&settings);
     for warning in settings.warnings.iter().chain(&temporary) {
         let hint = warning.hint.as_deref();
-        tracing::warn!(target: "runner", code = warning.code, place = %warning.place, hint, "{}", warning.message);
+        tracing::warn!(target: "runner", code = warning.code.as_str(), place = %warning.place, hint, "{}", warning.message);
     }
     let access = match settings.roles.web {
         true => resolve_access(&settings, &settings.data_dir)?,

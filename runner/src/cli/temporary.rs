@@ -1,25 +1,20 @@
 //! Whether commands could have their directories here: without a temporary directory none can begin.
 
-use runner_core::schedule::Severity;
+use runner_core::schedule::Problem;
 
-use crate::config::{SettingProblem, Settings};
+use crate::config::Settings;
 
 /// A warning if a worker of these settings runs commands and has no directory for them.
-pub(super) fn doubt(settings: &Settings) -> Option<SettingProblem> {
+pub(super) fn doubt(settings: &Settings) -> Option<Problem> {
     if !settings.roles.worker || !settings.exec.enabled {
         return None;
     }
     handlers::try_run_directory().err().map(warning)
 }
 
-fn warning(why: String) -> SettingProblem {
+fn warning(why: String) -> Problem {
     let message = format!("commands cannot run: {why}");
-    let problem = SettingProblem::error("CFG_TMPDIR", "TMPDIR", message);
-    SettingProblem {
-        severity: Severity::Warning,
-        ..problem
-    }
-    .hint(
+    Problem::of_settings("CFG_TMPDIR", "TMPDIR", message).as_warning().hint(
         "let TMPDIR name a directory that this process may write, such as a tmpfs, or set handlers.exec.enabled: false",
     )
 }

@@ -5,7 +5,8 @@
 
 use std::net::Ipv6Addr;
 
-use super::document::{SettingNode, SettingValue, parse};
+use crate::text::quoted;
+use crate::text::yaml::{self, Node, Value};
 
 /// The elements of `a,b` or `["a","b"]`.
 ///
@@ -17,14 +18,13 @@ pub fn list(text: &str) -> Result<Vec<String>, String> {
         let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
         return Ok(parts.map(str::to_owned).collect());
     }
-    let SettingValue::List(items) = tree(text)?.value else {
+    let Value::List(items) = tree(text)?.value else {
         return Err("must be a list".to_owned());
     };
-    let texts = items.into_iter().map(|item| match item.value {
-        SettingValue::Text(text) => Ok(text),
-        _ => Err("must be a list of single values".to_owned()),
-    });
-    texts.collect()
+    let texts = items.into_iter().map(|item| item.written(text));
+    texts
+        .collect::<Option<_>>()
+        .ok_or_else(|| "must be a list of single values".to_owned())
 }
 
 /// The pairs of `a=6,b=3` or `{"a":6,"b":3}`; in the plain form a name alone counts 1.
@@ -40,14 +40,19 @@ pub fn weights(text: &str) -> Result<Vec<(String, String)>, String> {
             .map(|(name, weight)| (name.trim().to_owned(), weight.trim().to_owned()))
             .collect());
     }
-    let SettingValue::Map(entries) = tree(text)?.value else {
-        return Err("must be a mapping of names to numbers".to_owned());
+    const NAMES: &str = "must be a map of names to numbers";
+    let Value::Map(entries) = tree(text)?.value else {
+        return Err(NAMES.to_owned());
     };
-    let pairs = entries.into_iter().map(|entry| match entry.node.value {
-        SettingValue::Text(weight) => Ok((entry.key, weight)),
-        _ => Err("must be a mapping of names to numbers".to_owned()),
-    });
-    pairs.collect()
+    let mut pairs: Vec<(String, String)> = Vec::with_capacity(entries.len());
+    for (name, weight) in entries {
+        let (name, weight) = name.written(text).zip(weight.written(text)).ok_or(NAMES)?;
+        if pairs.iter().any(|(known, _)| *known == name) {
+            return Err(format!("has a duplicate key {}", quoted(&name)));
+        }
+        pairs.push((name, weight));
+    }
+    Ok(pairs)
 }
 
 /// All that a variable of JSON says.
@@ -55,15 +60,15 @@ pub fn weights(text: &str) -> Result<Vec<(String, String)>, String> {
 /// # Errors
 ///
 /// What is wrong with it.
-pub fn tree(text: &str) -> Result<SettingNode, String> {
-    parse("", text).map_err(|fault| {
-        let at = fault.place.trim_start_matches(':');
+pub fn tree(text: &str) -> Result<Node, String> {
+    let documents = yaml::parse(text).map_err(|fault| {
         let why = fault.message.trim_start_matches("not valid YAML: ");
-        match at.split_once(':') {
-            Some((line, column)) => format!("is not valid JSON (line {line}, column {column}): {why}"),
+        match fault.mark {
+            Some(at) => format!("is not valid JSON (line {}, column {}): {why}", at.line, at.column),
             None => format!("is not valid JSON: {why}"),
         }
-    })
+    })?;
+    yaml::only(documents).map_err(|_| "is not valid JSON: more than one value".to_owned())
 }
 
 /// Whether the text is meant as JSON: `[::1]:26379,[::2]:26379` is a plain list.

@@ -2,23 +2,22 @@
 //!
 //! Other tools use the same prefix, so what is far from every setting shares one warning.
 
-use runner_core::schedule::Severity;
+use runner_core::schedule::Problem;
 
 use super::environment::Environment;
-use super::problem::SettingProblem;
 use crate::text::nearest;
 
 /// Names in one warning; a service of Kubernetes called `runner` makes seven.
 const NAMED: usize = 20;
 
 /// Findings about variables of our prefixes; `known` are the two names of each setting, the preferred one first.
-pub fn ignored(environment: &Environment, known: &[[String; 2]]) -> Vec<SettingProblem> {
+pub fn ignored(environment: &Environment, known: &[[String; 2]]) -> Vec<Problem> {
     let is_known = |name: &str| known.iter().flatten().any(|k| k == name);
-    let mut problems: Vec<SettingProblem> = environment
+    let mut problems: Vec<Problem> = environment
         .not_text()
         .iter()
         .filter(|name| is_known(name))
-        .map(|name| SettingProblem::error("CFG_VALUE", name, "the value of this variable is not UTF-8"))
+        .map(|name| Problem::of_settings("CFG_VALUE", name, "the value of this variable is not UTF-8"))
         .collect();
     let mut far = Vec::new();
     let unread = environment.not_text().iter().map(String::as_str);
@@ -26,16 +25,12 @@ pub fn ignored(environment: &Environment, known: &[[String; 2]]) -> Vec<SettingP
         if let Some([first, _]) = known.iter().find(|[_, second]| second == name) {
             if first != name && environment.get(first).is_some() {
                 let text = format!("this variable has no effect: {first} is set and comes first");
-                problems.push(warning(
-                    SettingProblem::error("CFG_IGNORED", name, text).hint("remove one of them"),
-                ));
+                let problem = Problem::of_settings("CFG_IGNORED", name, text).as_warning();
+                problems.push(problem.hint("remove one of them"));
             }
         } else if !is_known(name) {
             match meant_by(name, known) {
-                Some(meant) => problems.push(warning(
-                    SettingProblem::error("CFG_UNKNOWN", name, "this variable overrides no setting")
-                        .hint(format!("did you mean {meant}?")),
-                )),
+                Some(meant) => problems.push(unknown(name, "this variable overrides no setting", meant)),
                 None => far.push(name),
             }
         }
@@ -46,9 +41,7 @@ pub fn ignored(environment: &Environment, known: &[[String; 2]]) -> Vec<SettingP
         .map(|name| (name, name.to_ascii_uppercase()));
     for (name, meant) in capitals.filter(|(_, meant)| is_known(meant)) {
         let text = "this variable overrides no setting: names are in capitals";
-        problems.push(warning(
-            SettingProblem::error("CFG_UNKNOWN", name, text).hint(format!("did you mean {meant}?")),
-        ));
+        problems.push(unknown(name, text, &meant));
     }
     if let Some(&first) = far.first() {
         let more = match far.len().saturating_sub(NAMED) {
@@ -62,7 +55,7 @@ pub fn ignored(environment: &Environment, known: &[[String; 2]]) -> Vec<SettingP
         );
         let hint =
             "redis.host is RUNNER_REDIS_HOST, log.maxSize is RUNNER_LOG_MAX_SIZE; those of other tools do no harm";
-        problems.push(warning(SettingProblem::error("CFG_IGNORED", first, text).hint(hint)));
+        problems.push(Problem::of_settings("CFG_IGNORED", first, text).as_warning().hint(hint));
     }
     problems
 }
@@ -77,9 +70,7 @@ fn meant_by<'a>(name: &str, known: &'a [[String; 2]]) -> Option<&'a str> {
     known.iter().flatten().find(is_meant).map(String::as_str)
 }
 
-fn warning(problem: SettingProblem) -> SettingProblem {
-    SettingProblem {
-        severity: Severity::Warning,
-        ..problem
-    }
+fn unknown(name: &str, text: &str, meant: &str) -> Problem {
+    let problem = Problem::of_settings("CFG_UNKNOWN", name, text).as_warning();
+    problem.hint(format!("did you mean {meant}?"))
 }

@@ -4,19 +4,24 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use runner_core::schedule::Severity;
+use runner_core::schedule::Problem;
 
 use super::access::is_strong;
-use super::document::parse;
 use super::environment::Environment;
-use super::problem::{Refused, SettingProblem};
+use super::masking::{Keys, masked};
 use super::reader::Reader;
 use super::section::Section;
 use super::settings::{AuthSettings, BrokerSettings, Settings};
 use super::{read_auth, read_log, read_redis, read_server, read_stores, read_work};
 use crate::source::SourceSettings;
-use crate::text::yaml::MAX_BYTES;
+use crate::text::Report;
+use crate::text::yaml::{self, MAX_BYTES, Node};
 use crate::web::WebSettings;
+
+/// Everything wrong with the settings, at once.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", self.0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+pub struct Refused(pub Vec<Problem>);
 
 /// What settings are read for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,7 +63,7 @@ impl Settings {
             None => candidates(environment).into_iter().find(|p| p.exists()),
         };
         let text = match &path {
-            Some(path) => read_file(path).map_err(|p| Refused(vec![p]))?,
+            Some(path) => read_file(path)?,
             None => String::new(),
         };
         let name = path
@@ -87,7 +92,7 @@ impl Settings {
     ///
     /// Every problem at once, but those of users that this command does not need.
     pub fn parse_for(name: &str, text: &str, environment: &Environment, purpose: Purpose) -> Result<Self, Refused> {
-        let node = parse(name, text).map_err(|p| Refused(vec![p]))?;
+        let node = document(name, text)?;
         let mut reader = Reader::new(name, text, environment);
         reader.for_command = purpose == Purpose::Command;
         let root = Section::root(&reader, &node);
@@ -100,7 +105,7 @@ impl Settings {
         }
         root.finish();
         let in_file = reader.holds_secrets();
-        let (errors, mut warnings): (Vec<_>, Vec<_>) = reader.finish().into_iter().partition(SettingProblem::is_error);
+        let (errors, mut warnings): (Vec<_>, Vec<_>) = reader.finish().into_iter().partition(Problem::is_error);
         if !errors.is_empty() {
             return Err(Refused(errors));
         }
@@ -112,12 +117,27 @@ impl Settings {
     }
 }
 
+/// The one document of a settings file.
+fn document(name: &str, text: &str) -> Result<Node, Refused> {
+    let mut report = Report::of_settings(name, text);
+    match yaml::parse(text).map(yaml::only) {
+        Ok(Ok(node)) => return Ok(node),
+        Ok(Err(second)) => {
+            let code = report.codes().syntax;
+            report.error(code, second, "a second document; settings are one");
+        }
+        Err(fault) => report.fault(&fault),
+    }
+    // No key is known yet, so nothing is known to hold no secret.
+    Err(Refused(report.finish_showing(|line| masked(line, &Keys::new()))))
+}
+
 /// The paths of all keys that are read.
 #[cfg(test)]
 pub(super) fn known_keys() -> std::collections::BTreeSet<String> {
     let environment = Environment::default();
     let reader = Reader::new("", "", &environment);
-    if let Ok(node) = parse("", "") {
+    if let Ok(node) = document("", "") {
         read(&Section::root(&reader, &node), Purpose::Check);
     }
     reader.paths.take().into_iter().collect()
@@ -131,7 +151,7 @@ fn base_of(path: &Path) -> PathBuf {
 }
 
 /// Warnings about a store and manifests in the working directory that earlier versions used with the same settings.
-fn left_behind(name: &str, base: &Path, settings: &Settings) -> Vec<SettingProblem> {
+fn left_behind(name: &str, base: &Path, settings: &Settings) -> Vec<Problem> {
     let dir = settings
         .source
         .manifests
@@ -150,27 +170,18 @@ fn left_behind(name: &str, base: &Path, settings: &Settings) -> Vec<SettingProbl
         let (before, now) = (before.display(), now.display());
         let text = format!("{now} does not exist and {before} does: relative paths begin at the directory of the file");
         let hint = format!("move {before} there, or write the full path of its directory under {key}");
-        let warning = SettingProblem {
-            severity: Severity::Warning,
-            ..SettingProblem::error("CFG_MOVED", name, text)
-        };
-        Some(warning.hint(hint))
+        Some(Problem::of_settings("CFG_MOVED", name, text).as_warning().hint(hint))
     };
     dir.into_iter().chain(store).filter_map(moved).collect()
 }
 
 /// Warnings about what each instance would make for itself, where several may serve one dashboard: those that share a
 /// Redis and can be reached from other machines.
-fn own_secrets(name: &str, settings: &Settings) -> Vec<SettingProblem> {
+fn own_secrets(name: &str, settings: &Settings) -> Vec<Problem> {
     let shared = matches!(settings.broker, BrokerSettings::Redis(_)) && settings.roles.web && !settings.is_loopback();
     let own_key = !settings.key.as_ref().is_some_and(|key| is_strong(key.expose()));
-    let warning = |code, message: &str, hint: &str| {
-        let problem = SettingProblem::error(code, name, message).hint(hint);
-        SettingProblem {
-            severity: Severity::Warning,
-            ..problem
-        }
-    };
+    let warning =
+        |code: &str, message: &str, hint: &str| Problem::of_settings(code, name, message).as_warning().hint(hint);
     let mut warnings = Vec::new();
     if shared && own_key {
         warnings.push(warning(
@@ -240,10 +251,12 @@ fn read(root: &Section<'_>, purpose: Purpose) -> Settings {
     }
 }
 
-fn read_file(path: &Path) -> Result<String, SettingProblem> {
+fn read_file(path: &Path) -> Result<String, Refused> {
     let name = path.display().to_string();
-    let failed =
-        |what: String| SettingProblem::error("CFG_READ", name.clone(), format!("cannot read {name:?}: {what}"));
+    let failed = |what: String| {
+        let message = format!("cannot read {name:?}: {what}");
+        Refused(vec![Problem::of_settings("CFG_READ", name.clone(), message)])
+    };
     if path.is_dir() {
         return Err(failed("it is a directory".to_owned()));
     }
@@ -270,16 +283,14 @@ fn read_file(path: &Path) -> Result<String, SettingProblem> {
 }
 
 /// A warning if the file holds secrets and everybody on this machine may read it.
-fn readable_by_others(path: &Path) -> Option<SettingProblem> {
+fn readable_by_others(path: &Path) -> Option<Problem> {
     use std::os::unix::fs::PermissionsExt;
     let mode = path.metadata().ok()?.permissions().mode() & 0o777;
     (mode & 0o004 != 0).then(|| {
         let name = path.display().to_string();
         let message = format!("the file holds secrets and has mode {mode:04o}: every user may read it");
-        SettingProblem {
-            severity: Severity::Warning,
-            ..SettingProblem::error("CFG_PERM", name.clone(), message)
-        }
-        .hint(format!("chmod 600 {name}, or write ${{env:NAME}} or ${{file:PATH}}"))
+        Problem::of_settings("CFG_PERM", name.clone(), message)
+            .as_warning()
+            .hint(format!("chmod 600 {name}, or write ${{env:NAME}} or ${{file:PATH}}"))
     })
 }

@@ -4,13 +4,11 @@
 //! plain values. It starts nothing.
 
 mod access;
-mod document;
 mod environment;
-mod excerpt;
 mod forms;
 mod ignored;
 mod load;
-mod problem;
+mod masking;
 mod read_auth;
 mod read_log;
 mod read_proxy;
@@ -29,7 +27,6 @@ mod zone;
 
 pub use access::{Access, AccessError, SealingKey, resolve_access, sealing_key};
 pub use environment::Environment;
-pub use load::Purpose;
-pub use problem::{Refused, SettingProblem};
+pub use load::{Purpose, Refused};
 pub use secret::Secret;
 pub use settings::{BrokerSettings, Credential, Settings, UserSettings};

@@ -1,36 +1,66 @@
-//! What all sections of one file share: its text, the environment, and the findings so far.
+//! What all sections of one file share: its report, the environment, and which keys were asked for.
 //!
-//! Findings get their excerpts at the end, when all keys are known and with them what may be shown.
+//! Source lines are shown at the end, when all keys are known and with them what may be shown.
 
 use std::cell::{Cell, OnceCell, RefCell};
-use std::fmt::Display;
 
-use runner_core::schedule::Severity;
+use runner_core::schedule::{Problem, Severity};
 
-use super::document::SettingNode;
 use super::environment::{Environment, variables};
-use super::excerpt::{Keys, excerpt};
 use super::ignored::ignored;
-use super::problem::SettingProblem;
-use crate::text::yaml::Mark;
+use super::masking::{Keys, masked};
+use crate::text::checks::Mismatch;
+use crate::text::yaml::{Mark, Node};
+use crate::text::{Report, without_mark};
 
 /// What all sections of one file share.
 pub struct Reader<'a> {
-    /// The file's name for people.
-    pub name: &'a str,
-    /// Its text, for excerpts.
-    pub text: &'a str,
     /// Overrides and references.
     pub environment: &'a Environment,
     /// Whether a command that ends soon reads, which may never use what a secret stands for.
     pub for_command: bool,
-    problems: RefCell<Vec<(SettingProblem, Option<Mark>)>>,
+    /// The text of the file.
+    pub text: &'a str,
+    pub(super) report: RefCell<Report<'static>>,
     pub(super) keys: RefCell<Keys>,
     /// Every key that was asked for, by its path.
     pub(super) paths: RefCell<Vec<String>>,
     pub(super) secrets: Cell<bool>,
-    /// The list of mappings that a variable holds instead of the file; there is one such key.
-    pub(super) list: OnceCell<Option<(String, SettingNode)>>,
+    /// The list of maps that a variable holds instead of the file; there is one such key.
+    pub(super) list: OnceCell<Option<JsonVariable>>,
+}
+
+/// What a variable holds as JSON.
+pub struct JsonVariable {
+    name: String,
+    text: String,
+    node: Node,
+}
+
+impl JsonVariable {
+    /// `node` is what `text` says, which is the value of the variable of this name.
+    #[must_use]
+    pub fn new(name: String, text: String, node: Node) -> Self {
+        Self { name, text, node }
+    }
+
+    /// Of the variable.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its value.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// What that says.
+    #[must_use]
+    pub fn node(&self) -> &Node {
+        &self.node
+    }
 }
 
 /// Where a value was found.
@@ -54,13 +84,12 @@ pub struct Located<T> {
 impl<'a> Reader<'a> {
     /// A reader without findings.
     #[must_use]
-    pub fn new(name: &'a str, text: &'a str, environment: &'a Environment) -> Self {
+    pub fn new(name: &str, text: &'a str, environment: &'a Environment) -> Self {
         Self {
-            name,
-            text,
             environment,
+            text: without_mark(text),
             for_command: false,
-            problems: RefCell::default(),
+            report: RefCell::new(Report::of_settings(name, text)),
             keys: RefCell::default(),
             paths: RefCell::default(),
             secrets: Cell::new(false),
@@ -69,48 +98,43 @@ impl<'a> Reader<'a> {
     }
 
     /// Reports an error.
-    pub fn error(&self, code: &'static str, place: &SettingPlace, message: impl Display) {
-        self.report(Severity::Error, code, place, message, None);
+    pub fn error(&self, code: &str, place: &SettingPlace, message: impl Into<String>) {
+        self.add(code, place, message.into(), |_| ());
     }
 
     /// Reports an error with advice.
-    pub fn error_hint(&self, code: &'static str, place: &SettingPlace, message: impl Display, hint: impl Into<String>) {
-        self.report(Severity::Error, code, place, message, Some(hint.into()));
+    pub fn error_hint(&self, code: &str, place: &SettingPlace, message: impl Into<String>, hint: impl Into<String>) {
+        self.add(code, place, message.into(), |problem| problem.hint = Some(hint.into()));
     }
 
     /// Reports a warning.
-    pub fn warning(&self, code: &'static str, place: &SettingPlace, message: impl Display, hint: Option<String>) {
-        self.report(Severity::Warning, code, place, message, hint);
+    pub fn warning(&self, code: &str, place: &SettingPlace, message: impl Into<String>, hint: Option<String>) {
+        self.add(code, place, message.into(), |problem| {
+            problem.severity = Severity::Warning;
+            problem.hint = hint;
+        });
     }
 
-    fn report(
-        &self,
-        severity: Severity,
-        code: &'static str,
-        place: &SettingPlace,
-        message: impl Display,
-        hint: Option<String>,
-    ) {
-        let (place, mark) = match place {
-            SettingPlace::File(at) => (format!("{}:{}:{}", self.name, at.line, at.column), Some(*at)),
-            SettingPlace::Variable(name) => (name.clone(), None),
+    fn add(&self, code: &str, place: &SettingPlace, message: String, finish: impl FnOnce(&mut Problem)) {
+        let (variable, mark) = match place {
+            SettingPlace::File(mark) => (None, *mark),
+            SettingPlace::Variable(name) => (Some(name.as_str()), Mark::default()),
         };
-        let problem = SettingProblem {
-            severity,
-            code,
-            place,
-            message: message.to_string(),
-            excerpt: None,
-            hint,
-        };
-        self.problems.borrow_mut().push((problem, mark));
+        let mut report = self.report.borrow_mut();
+        report.about(variable, |report| finish(report.error(code, mark, message)));
+    }
+
+    /// The value of a check, or its error.
+    pub fn checked<T>(&self, code: &str, place: &SettingPlace, checked: Result<T, Mismatch>) -> Option<T> {
+        let wrong = |wrong: Mismatch| self.add(code, place, wrong.message, |problem| problem.hint = wrong.hint);
+        checked.map_err(wrong).ok()
     }
 
     /// What `read` yields, without what it finds wrong.
     pub fn without_findings<T>(&self, read: impl FnOnce() -> T) -> T {
-        let before = self.problems.borrow().len();
+        let before = self.report.borrow().findings();
         let value = read();
-        self.problems.borrow_mut().truncate(before);
+        self.report.borrow_mut().truncate(before);
         value
     }
 
@@ -120,16 +144,12 @@ impl<'a> Reader<'a> {
         self.secrets.get()
     }
 
-    /// All findings, in the order in which they were made, and those about variables that have no effect.
+    /// All findings, those of variables first, and those about variables that have no effect last.
     #[must_use]
-    pub fn finish(self) -> Vec<SettingProblem> {
+    pub fn finish(self) -> Vec<Problem> {
         // Only now all keys are known, and with them what may be shown.
         let keys = self.keys.into_inner();
-        let illustrated = self.problems.into_inner().into_iter().map(|(mut problem, mark)| {
-            problem.excerpt = mark.and_then(|at| excerpt(self.text, at, &keys));
-            problem
-        });
-        let mut problems: Vec<SettingProblem> = illustrated.collect();
+        let mut problems = self.report.into_inner().finish_showing(|line| masked(line, &keys));
         let known: Vec<[String; 2]> = self.paths.into_inner().iter().map(|path| variables(path)).collect();
         problems.extend(ignored(self.environment, &known));
         problems

@@ -1,7 +1,7 @@
-//! One mapping of the file, read key by key: each read converts, checks bounds and reports what is wrong.
+//! One map of the file, read key by key: each read converts, checks bounds and reports what is wrong.
 //!
-//! A key is known because somebody asked for it; [`Section::finish`] reports the others. Nothing stops at the
-//! first fault, so a person sees all of them at once.
+//! A key is known once it was asked for; [`Section::finish`] reports the others. Nothing stops at the first fault, so
+//! that all of them are seen at once.
 
 use std::borrow::Cow;
 use std::cell::RefCell;
@@ -11,53 +11,46 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
-use runner_core::duration;
-
-use super::document::{Entry, SettingNode, SettingValue};
 use super::environment::{Environment, interpolate};
 use super::forms;
-use super::reader::{Located, Reader, SettingPlace};
+use super::reader::{JsonVariable, Located, Reader, SettingPlace};
 use super::secret::Secret;
-use crate::text::nearest;
-use crate::text::yaml::Mark;
+use crate::text::checks::{self, must_be};
+use crate::text::yaml::{Mark, Node, Value};
+use crate::text::{Field, Fields, quoted};
 
-/// A mapping, or the absence of one: reads of an absent section find only overrides.
+/// A map, or the absence of one: reads of an absent section find only overrides.
 pub struct Section<'a> {
     reader: &'a Reader<'a>,
     path: String,
-    entries: Option<&'a [Entry]>,
+    fields: Option<Fields<'a>>,
+    written: bool,
     at: Mark,
     /// The variable that holds all of it, instead of the file.
-    held_by: Option<&'a str>,
+    held: Option<&'a JsonVariable>,
     asked: RefCell<Vec<&'static str>>,
 }
 
 impl<'a> Section<'a> {
     /// The whole file.
     #[must_use]
-    pub fn root(reader: &'a Reader<'a>, node: &'a SettingNode) -> Self {
+    pub fn root(reader: &'a Reader<'a>, node: &'a Node) -> Self {
         Self::of(reader, String::new(), Some(node), None)
     }
 
-    fn of(reader: &'a Reader<'a>, path: String, node: Option<&'a SettingNode>, held_by: Option<&'a str>) -> Self {
-        let at = node.map_or(Mark::START, |n| n.at);
-        let entries: Option<&'a [Entry]> = match node.map(|n| &n.value) {
-            None => None,
-            Some(SettingValue::Null) => Some(&[]),
-            Some(SettingValue::Map(entries)) => Some(entries),
-            Some(other) => {
-                let what = if path.is_empty() { "the file" } else { &path };
-                let message = format!("{what} must be a mapping, not {}", shape(other));
-                reader.error("CFG_TYPE", &placed(held_by, at), message);
-                Some(&[])
-            }
-        };
+    fn of(reader: &'a Reader<'a>, path: String, node: Option<&'a Node>, held: Option<&'a JsonVariable>) -> Self {
+        let read = |node: &&Node| node.value != Value::Null;
+        let fields = node.filter(read).and_then(|node| {
+            let mut report = reader.report.borrow_mut();
+            report.about(held.map(JsonVariable::name), |report| Fields::all(node, &path, report))
+        });
         Self {
             reader,
             path,
-            entries,
-            at,
-            held_by,
+            fields,
+            written: node.is_some(),
+            at: node.map_or(Mark::START, |node| node.mark),
+            held,
             asked: RefCell::default(),
         }
     }
@@ -75,56 +68,59 @@ impl<'a> Section<'a> {
     }
 
     fn placed(&self, at: Mark) -> SettingPlace {
-        placed(self.held_by, at)
+        let variable = |held: &JsonVariable| SettingPlace::Variable(held.name().to_owned());
+        self.held.map_or(SettingPlace::File(at), variable)
+    }
+
+    /// The text that its values stand in.
+    fn text_of(&self, node: &Node) -> Option<String> {
+        node.written(self.held.map_or_else(|| self.reader.text, JsonVariable::text))
     }
 
     /// Whether the file has this section, even an empty one.
     #[must_use]
     pub fn written(&self) -> bool {
-        self.entries.is_some()
+        self.written
     }
 
     /// The section under `key`.
     #[must_use]
     pub fn section(&self, key: &'static str) -> Section<'a> {
-        let node = self.entry(key, true).map(|e| &e.node);
-        Section::of(self.reader, self.path_of(key), node, self.held_by)
+        let node = self.entry(key, true).map(|field| field.node);
+        Section::of(self.reader, self.path_of(key), node, self.held)
     }
 
-    /// The elements of the list of mappings under `key`; an override is the same list as JSON.
+    /// The elements of the list of maps under `key`; an override is the same list as JSON.
     #[must_use]
     pub fn sections(&self, key: &'static str) -> Vec<Section<'a>> {
         let entry = self.entry(key, true);
-        let reader = self.reader;
-        let held = reader.list.get_or_init(|| self.tree(key)).as_ref();
-        let (node, held_by) = match held {
-            Some((name, node)) => (Some(node), Some(name.as_str())),
-            None => (entry.map(|e| &e.node), self.held_by),
+        let held = self.reader.list.get_or_init(|| self.tree(key)).as_ref();
+        let (node, held) = match held {
+            Some(held) => (Some(held.node()), Some(held)),
+            None => (entry.map(|field| field.node), self.held),
         };
-        match node {
-            None => Vec::new(),
-            Some(SettingNode {
-                value: SettingValue::Null,
-                ..
-            }) => Vec::new(),
-            Some(SettingNode {
-                value: SettingValue::List(nodes),
-                ..
-            }) => nodes
-                .iter()
-                .enumerate()
-                .map(|(i, n)| Section::of(reader, format!("{}[{i}]", self.path_of(key)), Some(n), held_by))
-                .collect(),
-            Some(SettingNode { value, at }) => {
-                let message = format!("{} must be a list of mappings, not {}", self.path_of(key), shape(value));
-                reader.error("CFG_TYPE", &placed(held_by, *at), message);
+        let path = self.path_of(key);
+        match node.map(|node| (node, &node.value)) {
+            None | Some((_, Value::Null)) => Vec::new(),
+            Some((_, Value::List(nodes))) => {
+                let nodes = nodes.iter().enumerate();
+                nodes
+                    .map(|(i, node)| Section::of(self.reader, format!("{path}[{i}]"), Some(node), held))
+                    .collect()
+            }
+            Some((node, _)) => {
+                let mut report = self.reader.report.borrow_mut();
+                report.about(held.map(JsonVariable::name), |report| {
+                    let message = must_be(&path, "a list of maps", &report.found(&node.value));
+                    report.error("CFG_TYPE", node.mark, message);
+                });
                 Vec::new()
             }
         }
     }
 
     /// What the variable of `key` says as JSON.
-    fn tree(&self, key: &str) -> Option<(String, SettingNode)> {
+    fn tree(&self, key: &str) -> Option<JsonVariable> {
         let mut found = self.variable(key)?;
         // A reference to all of it; those within are resolved where they stand.
         if found.value.trim_start().starts_with("${") {
@@ -133,18 +129,11 @@ impl<'a> Section<'a> {
         let SettingPlace::Variable(name) = &found.place else {
             return None;
         };
-        match forms::tree(&found.value) {
-            Ok(node) => Some((name.clone(), node)),
-            Err(why) => {
-                self.malformed(
-                    key,
-                    &found.place,
-                    &why,
-                    r#"a list of mappings as JSON: [{"name": "ann", …}]"#,
-                );
-                None
-            }
-        }
+        let node = forms::tree(&found.value).map_err(|why| {
+            let hint = r#"a list of maps as JSON: [{"name": "ann", …}]"#;
+            self.malformed(key, &found.place, &why, hint);
+        });
+        Some(JsonVariable::new(name.clone(), found.value, node.ok()?))
     }
 
     fn malformed(&self, key: &str, place: &SettingPlace, why: &str, hint: &str) {
@@ -162,14 +151,18 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// Takes note that `key` exists and whether its value may be shown, and finds it in the file.
-    fn entry(&self, key: &'static str, may_show: bool) -> Option<&'a Entry> {
+    /// Notes that `key` exists and whether its value may be shown, and finds it in the file.
+    fn entry(&self, key: &'static str, may_show: bool) -> Option<&Field<'a>> {
         self.asked.borrow_mut().push(key);
         // A key that holds a secret in one section is not shown in any.
         let mut keys = self.reader.keys.borrow_mut();
         let shown = keys.entry(key).or_insert(may_show);
         *shown &= may_show;
-        self.entries?.iter().find(|e| e.key == key)
+        self.field(key)
+    }
+
+    fn field(&self, key: &str) -> Option<&Field<'a>> {
+        self.fields.as_ref()?.peek(key)
     }
 
     /// The scalar under `key`: the override, or else the file's with references resolved.
@@ -199,15 +192,15 @@ impl<'a> Section<'a> {
     }
 
     fn scalar(&self, key: &'static str, may_show: bool) -> Option<Located<String>> {
-        let entry = self.entry(key, may_show);
+        let field = self.entry(key, may_show);
         if let Some(found) = self.variable(key) {
             return self.resolved(&found.value, found.place);
         }
-        let node = &entry?.node;
-        match &node.value {
-            SettingValue::Null => None,
-            SettingValue::Text(text) => self.resolved(text, self.placed(node.at)),
-            _ => {
+        let node = field?.node;
+        match (&node.value, self.text_of(node)) {
+            (Value::Null, _) => None,
+            (_, Some(text)) => self.resolved(&text, self.placed(node.mark)),
+            (_, None) => {
                 self.wrong(key, node, "a single value");
                 None
             }
@@ -257,20 +250,20 @@ impl<'a> Section<'a> {
     /// Text that must not be shown.
     #[must_use]
     pub fn secret(&self, key: &'static str) -> Option<Located<Secret>> {
-        let written = self.entries.and_then(|es| es.iter().find(|e| e.key == key));
-        if let Some(SettingValue::Text(text)) = written.map(|e| &e.node.value)
+        let written = self.field(key).and_then(|field| self.text_of(field.node));
+        if let Some(text) = written
             && !text.is_empty()
             && !text.contains("${")
-            && !(key == "url" && is_without_login(text))
-            && self.held_by.is_none()
+            && !(key == "url" && is_without_login(&text))
+            && self.held.is_none()
         {
             self.reader.secrets.set(true);
         }
         self.reference(key, false)
     }
 
-    /// A secret that is read again where it is used. For a command that may never use it a reference that leads nowhere
-    /// is no finding: whoever uses it is told.
+    /// A secret that is read again where it is used. For a command that may never use it, a reference that leads
+    /// nowhere is not reported here but where the secret is used.
     #[must_use]
     pub fn late_secret(&self, key: &'static str) -> Option<Located<Secret>> {
         if !self.reader.for_command {
@@ -292,17 +285,13 @@ impl<'a> Section<'a> {
 
     /// The override of `key`, or else the text in the file, with its references.
     fn as_written(&self, key: &str) -> Option<Located<String>> {
-        if let Some(found) = self.variable(key) {
-            return Some(found);
-        }
-        let node = &self.entries?.iter().find(|e| e.key == key)?.node;
-        match &node.value {
-            SettingValue::Text(text) => Some(Located {
-                value: text.clone(),
-                place: self.placed(node.at),
-            }),
-            _ => None,
-        }
+        self.variable(key).or_else(|| {
+            let node = self.field(key)?.node;
+            Some(Located {
+                value: self.text_of(node)?,
+                place: self.placed(node.mark),
+            })
+        })
     }
 
     /// Text that may refer to files, to be read again when it is used.
@@ -327,65 +316,36 @@ impl<'a> Section<'a> {
     #[must_use]
     pub fn number<N: FromStr + PartialOrd + Display>(&self, key: &'static str, bounds: RangeInclusive<N>) -> Option<N> {
         let found = self.text(key)?;
-        match found.value.trim().parse::<N>() {
-            Ok(number) if bounds.contains(&number) => Some(number),
-            _ => {
-                let message = format!(
-                    "{} must be a whole number from {} to {}, not {:?}",
-                    self.path_of(key),
-                    bounds.start(),
-                    bounds.end(),
-                    found.value
-                );
-                self.reader.error("CFG_RANGE", &found.place, message);
-                None
-            }
-        }
+        let number = found.value.trim().parse::<N>().ok();
+        number.filter(|number| bounds.contains(number)).or_else(|| {
+            let expected = checks::whole_number(&bounds);
+            let message = must_be(&self.path_of(key), &expected, &quoted(&found.value));
+            self.reader.error("CFG_RANGE", &found.place, message);
+            None
+        })
     }
 
     /// A duration such as `10s`, `1h30m`, within bounds.
     #[must_use]
     pub fn duration(&self, key: &'static str, bounds: RangeInclusive<Duration>) -> Option<Duration> {
         let found = self.text(key)?;
-        let message = match duration::parse(found.value.trim()) {
-            Ok(length) if bounds.contains(&length) => return Some(length),
-            Ok(_) => format!(
-                "{} must be from {} to {}, not {}",
-                self.path_of(key),
-                duration::format(*bounds.start()),
-                duration::format(*bounds.end()),
-                found.value
-            ),
-            Err(error) => format!("{} is not a duration: {error}", self.path_of(key)),
-        };
-        self.reader
-            .error_hint("CFG_RANGE", &found.place, message, "for example 10s, 5m, 1h30m");
-        None
+        let checked = checks::span(&self.path_of(key), found.value.trim(), &bounds);
+        self.reader.checked("CFG_RANGE", &found.place, checked)
     }
 
     /// One of a few words, in any case of letters.
     #[must_use]
     pub fn choice<T: Copy>(&self, key: &'static str, words: &[(&str, T)]) -> Option<T> {
         let found = self.text(key)?;
-        let wanted = found.value.trim().to_lowercase();
-        if let Some((_, value)) = words.iter().find(|(word, _)| *word == wanted) {
-            return Some(*value);
-        }
-        let all: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
-        let message = format!(
-            "{} must be one of {}, not {:?}",
-            self.path_of(key),
-            all.join(", "),
-            found.value
-        );
-        self.reader.error("CFG_VALUE", &found.place, message);
-        None
+        let word = found.value.trim().to_lowercase();
+        let checked = checks::choice(&self.path_of(key), &word, words);
+        self.reader.checked("CFG_VALUE", &found.place, checked)
     }
 
     /// A list of texts; an override separates them by commas, or is a list as JSON.
     #[must_use]
     pub fn list(&self, key: &'static str) -> Option<Vec<Located<String>>> {
-        let entry = self.entry(key, true);
+        let field = self.entry(key, true);
         if let Some(found) = self.variable(key) {
             let Located { value, place } = self.resolved(&found.value, found.place)?;
             let texts = forms::list(&value)
@@ -397,10 +357,10 @@ impl<'a> Section<'a> {
             };
             return Some(texts.into_iter().map(found).collect());
         }
-        let node = &entry?.node;
+        let node = field?.node;
         let items = match &node.value {
-            SettingValue::Null => return None,
-            SettingValue::List(items) => items,
+            Value::Null => return None,
+            Value::List(items) => items,
             _ => {
                 self.wrong(key, node, "a list");
                 return None;
@@ -408,9 +368,9 @@ impl<'a> Section<'a> {
         };
         let mut texts = Vec::new();
         for item in items {
-            match &item.value {
-                SettingValue::Text(text) => texts.extend(self.resolved(text, self.placed(item.at))),
-                _ => self.wrong(key, item, "a list of single values"),
+            match self.text_of(item) {
+                Some(text) => texts.extend(self.resolved(&text, self.placed(item.mark))),
+                None => self.wrong(key, item, "a list of single values"),
             }
         }
         Some(texts)
@@ -423,11 +383,26 @@ impl<'a> Section<'a> {
         Some(found.into_iter().map(|text| text.value).collect())
     }
 
-    /// Names with numbers; an override writes `a=6,b=3`, or a mapping as JSON.
+    /// Names with numbers; an override writes `a=6,b=3`, or a map as JSON.
     #[must_use]
     pub fn weights(&self, key: &'static str, bounds: RangeInclusive<u32>) -> Option<Vec<(Located<String>, u32)>> {
-        let entry = self.entry(key, true);
-        let mut pairs: Vec<(Located<String>, String)> = Vec::new();
+        let mut weights = Vec::new();
+        for (name, weight) in self.pairs(key)? {
+            match weight.parse::<u32>() {
+                Ok(number) if bounds.contains(&number) => weights.push((name, number)),
+                _ => {
+                    let what = format!("the weight of {} in {}", quoted(&name.value), self.path_of(key));
+                    let message = must_be(&what, &checks::whole_number(&bounds), &quoted(&weight));
+                    self.reader.error("CFG_RANGE", &name.place, message);
+                }
+            }
+        }
+        Some(weights)
+    }
+
+    fn pairs(&self, key: &'static str) -> Option<Vec<(Located<String>, String)>> {
+        const NAMES: &str = "a map of names to numbers";
+        let field = self.entry(key, true);
         if let Some(found) = self.variable(key) {
             let Located { value, place } = self.resolved(&found.value, found.place)?;
             let read = forms::weights(&value)
@@ -437,45 +412,32 @@ impl<'a> Section<'a> {
                 value,
                 place: place.clone(),
             };
-            pairs.extend(read.into_iter().map(|(name, weight)| (found(name), weight)));
-        } else {
-            let node = &entry?.node;
-            let SettingValue::Map(entries) = &node.value else {
-                self.wrong(key, node, "a mapping of names to numbers");
-                return None;
+            return Some(read.into_iter().map(|(name, weight)| (found(name), weight)).collect());
+        }
+        let node = field?.node;
+        let Value::Map(entries) = &node.value else {
+            self.wrong(key, node, NAMES);
+            return None;
+        };
+        let mut pairs: Vec<(Located<String>, String)> = Vec::new();
+        for (name, weight) in entries {
+            let (Some(value), Some(number)) = (self.text_of(name), self.text_of(weight)) else {
+                self.wrong(key, weight, NAMES);
+                continue;
             };
-            for entry in entries {
-                let place = self.placed(entry.at);
-                let value = entry.key.clone();
-                match &entry.node.value {
-                    SettingValue::Text(text) => pairs.push((Located { value, place }, text.clone())),
-                    _ => self.wrong(key, &entry.node, "a mapping of names to numbers"),
-                }
+            let place = self.placed(name.mark);
+            if pairs.iter().any(|(known, _)| known.value == value) {
+                let message = format!("duplicate key {} in {}", quoted(&value), self.path_of(key));
+                self.reader.error("CFG_SYNTAX", &place, message);
             }
+            pairs.push((Located { value, place }, number));
         }
-        let mut weights = Vec::new();
-        for (name, weight) in pairs {
-            match weight.parse::<u32>() {
-                Ok(number) if bounds.contains(&number) => weights.push((name, number)),
-                _ => self.reader.error(
-                    "CFG_RANGE",
-                    &name.place,
-                    format!(
-                        "the weight of {:?} in {} must be a whole number from {} to {}, not {weight:?}",
-                        name.value,
-                        self.path_of(key),
-                        bounds.start(),
-                        bounds.end()
-                    ),
-                ),
-            }
-        }
-        Some(weights)
+        Some(pairs)
     }
 
     /// Accepts a key of the Go service that has no effect here, with a note that says so.
     pub fn legacy(&self, key: &'static str, note: &str) {
-        let written = self.entry(key, true).map(|entry| self.placed(entry.at));
+        let written = self.entry(key, true).map(|field| self.placed(field.key));
         let variable = self.variable(key).map(|found| found.place);
         for place in written.into_iter().chain(variable) {
             let message = format!("{} is accepted and has no effect: {note}", self.path_of(key));
@@ -486,52 +448,27 @@ impl<'a> Section<'a> {
     /// Where `key` stands in the file, if it does.
     #[must_use]
     pub fn place_of(&self, key: &str) -> Option<SettingPlace> {
-        let entry = self.entries?.iter().find(|e| e.key == key)?;
-        Some(self.placed(entry.at))
+        self.field(key).map(|field| self.placed(field.key))
     }
 
-    /// Reports every key that nobody asked for.
+    /// Reports every key that no read asked for.
     pub fn finish(self) {
-        let asked = self.asked.take();
-        for entry in self.entries.unwrap_or_default() {
-            if asked.contains(&entry.key.as_str()) {
-                continue;
-            }
-            let place = self.placed(entry.at);
-            let within = if self.path.is_empty() {
-                String::new()
-            } else {
-                format!(" in {}", self.path)
-            };
-            let message = format!("unknown key {:?}{within}", entry.key);
-            let hint = match nearest(&entry.key, asked.iter().copied()) {
-                Some(meant) => format!("did you mean {meant:?}?"),
-                None => format!("known here: {}", asked.join(", ")),
-            };
-            self.reader.error_hint("CFG_UNKNOWN", &place, message, hint);
+        if let Some(fields) = &self.fields {
+            let asked = self.asked.take();
+            let mut report = self.reader.report.borrow_mut();
+            report.about(self.held.map(JsonVariable::name), |report| {
+                fields.refuse_unknown(&self.path, &asked, report);
+            });
         }
     }
 
-    fn wrong(&self, key: &str, node: &SettingNode, expected: &str) {
-        let message = format!("{} must be {expected}, not {}", self.path_of(key), shape(&node.value));
-        self.reader.error("CFG_TYPE", &self.placed(node.at), message);
+    fn wrong(&self, key: &str, node: &Node, expected: &str) {
+        let message = must_be(&self.path_of(key), expected, node.value.shape());
+        self.reader.error("CFG_TYPE", &self.placed(node.mark), message);
     }
 }
 
-fn placed(held_by: Option<&str>, at: Mark) -> SettingPlace {
-    held_by.map_or(SettingPlace::File(at), |name| SettingPlace::Variable(name.to_owned()))
-}
-
-fn shape(value: &SettingValue) -> &'static str {
-    match value {
-        SettingValue::Null => "nothing",
-        SettingValue::Text(_) => "a single value",
-        SettingValue::List(_) => "a list",
-        SettingValue::Map(_) => "a mapping",
-    }
-}
-
-/// Whether a URL names nobody, and so holds no password.
+/// Whether a URL has no user, and so holds no password.
 fn is_without_login(url: &str) -> bool {
     !url.contains('@') && !url.to_lowercase().contains("password")
 }

@@ -6,9 +6,10 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use handlers::{ExecSettings, HttpSettings};
+use runner_core::schedule::Problem;
 use runner_queue::redis::RedisSettings;
 
-use super::{Secret, SettingProblem};
+use super::Secret;
 use crate::log::LogSettings;
 use crate::source::SourceSettings;
 use crate::web::{UserRole, WebSettings};
@@ -48,7 +49,7 @@ pub struct Settings {
     /// Logging.
     pub log: LogSettings,
     /// Findings that do not prevent a start.
-    pub warnings: Vec<SettingProblem>,
+    pub warnings: Vec<Problem>,
 }
 
 /// Which parts a process plays.

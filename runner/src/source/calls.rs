@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use runner_core::function::{Function, FunctionKind, Functions};
-use runner_core::schedule::{Definition, Problem, Served, Source, queue_not_served};
+use runner_core::schedule::{Definition, Origin, Problem, Served, Source, queue_not_served};
 use runner_core::task::check_json;
 use runner_core::task::{FUNCTION_PREFIX, QueueName};
 
@@ -31,7 +31,11 @@ pub fn not_served<'a>(
     let by_hand = problems.iter().filter(|p| p.code == NOT_TRIGGERED);
     let warning = |p: &Problem| {
         let queue = queues.get(p.function.as_ref()?)?;
-        let mut problem = queue_not_served(queue, &p.origin, served)?;
+        let origin = Origin {
+            source: p.source?,
+            place: p.place.clone(),
+        };
+        let mut problem = queue_not_served(queue, &origin, served)?;
         problem.function.clone_from(&p.function);
         Some(problem)
     };

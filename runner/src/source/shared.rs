@@ -261,7 +261,7 @@ impl Shared {
             errors: plan
                 .problems
                 .iter()
-                .filter(|p| p.severity == Severity::Error && p.origin.source == *source)
+                .filter(|p| p.severity == Severity::Error && p.source == Some(*source))
                 .count(),
         };
         self.slots().iter().map(status).collect()

@@ -68,22 +68,53 @@ pub enum Value {
 }
 
 impl Value {
+    /// What it is without its content.
+    #[must_use]
+    pub fn shape(&self) -> &'static str {
+        match self {
+            Self::Null => "nothing",
+            Self::List(_) => "a list",
+            Self::Map(_) => "a map",
+            Self::Bool(_) | Self::Int(_) | Self::Float(_) | Self::Text(_) => "a single value",
+        }
+    }
+
     /// What it is, in words that fit after "found".
     #[must_use]
     pub fn describe(&self) -> String {
         match self {
-            Self::Null => "nothing".to_owned(),
             Self::Bool(b) => b.to_string(),
             Self::Int(i) => format!("number {i}"),
             Self::Float(f) => format!("number {f}"),
             Self::Text(t) => super::quoted(t),
-            Self::List(_) => "a list".to_owned(),
-            Self::Map(_) => "a map".to_owned(),
+            Self::Null | Self::List(_) | Self::Map(_) => self.shape().to_owned(),
         }
     }
 }
 
-/// Why a text is not YAML that we accept.
+impl Node {
+    /// A scalar's own characters in `text`, from which it was parsed: `012` keeps its zero, so that no password loses one.
+    /// `None` if it is no scalar.
+    #[must_use]
+    pub fn written(&self, text: &str) -> Option<String> {
+        let read = match &self.value {
+            Value::Text(text) => return Some(text.clone()),
+            Value::Bool(flag) => flag.to_string(),
+            Value::Int(number) => number.to_string(),
+            Value::Float(number) => number.to_string(),
+            Value::Null | Value::List(_) | Value::Map(_) => return None,
+        };
+        let line = super::line_of(text, self.mark).unwrap_or_default();
+        let after = line.chars().skip(self.mark.column.saturating_sub(1));
+        let cut: String = after.take(self.mark.len).collect();
+        let cut = cut.trim();
+        // Behind an alias, or with a tag, other things stand there.
+        let clean = !cut.is_empty() && !cut.contains(|c: char| c.is_whitespace() || "&!*\"'".contains(c));
+        Some(if clean { cut.to_owned() } else { read })
+    }
+}
+
+/// Why a text is not YAML that is accepted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
     /// Where, when that is known.
@@ -119,8 +150,22 @@ pub fn parse(text: &str) -> Result<Vec<Node>, Fault> {
             message,
         });
     }
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let text = super::report::without_mark(text);
     serde_saphyr::from_multiple_with_options::<Node>(text, options()).map_err(|e| fault(&e))
+}
+
+/// The document of a text that has at most one; nothing if it has none.
+///
+/// # Errors
+///
+/// Where the second one begins.
+pub fn only(documents: Vec<Node>) -> Result<Node, Mark> {
+    let mut documents = documents.into_iter();
+    let first = documents.next().unwrap_or(Node {
+        mark: Mark::START,
+        value: Value::Null,
+    });
+    documents.next().map_or(Ok(first), |second| Err(second.mark))
 }
 
 fn options() -> Options {

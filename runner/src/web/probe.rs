@@ -151,7 +151,7 @@ fn errors(source: &SourceStatus, detailed: Option<&AppState>) -> Option<String> 
     };
     let Some(app) = detailed else { return Some(count) };
     let plan = app.catalog.plan();
-    let is_error = |p: &&Problem| p.severity == Severity::Error && p.origin.source == source.source;
+    let is_error = |p: &&Problem| p.severity == Severity::Error && p.source == Some(source.source);
     let first = plan.problems.iter().find(is_error);
     Some(first.map_or(count.clone(), |first| format!("{count}: {}", first.one_line())))
 }

@@ -1,10 +1,10 @@
-//! Problems of a manifest, a row or a schedule in code: place, message, hint.
+//! Something wrong with a manifest, a row, a schedule in code or a setting: where, what, and what to do about it.
 
 use std::fmt;
 
 use serde::Serialize;
 
-use super::{Origin, ScheduleId};
+use super::{Origin, ScheduleId, Source};
 
 /// Severity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -12,7 +12,7 @@ use super::{Origin, ScheduleId};
 pub enum Severity {
     /// Works, but perhaps not as intended.
     Warning,
-    /// This definition is not in force (its last good version may be).
+    /// This definition is not in force (its last good version may be), or with this setting nothing starts.
     Error,
 }
 
@@ -21,13 +21,15 @@ pub enum Severity {
 pub struct Problem {
     /// Warning or error.
     pub severity: Severity,
-    /// Stable code such as `E203`, for searching and for machines.
+    /// Stable code such as `E203` or `CFG_RANGE`, for searching and for machines.
     pub code: String,
     /// What is wrong, in one sentence.
     pub message: String,
-    /// File and line, or row.
-    pub origin: Origin,
-    /// The schedule concerned, if known.
+    /// File and line, row, or variable of the environment.
+    pub place: String,
+    /// The source of schedules it was found in; `None`: the settings.
+    pub source: Option<Source>,
+    /// The schedule it concerns, when that is known.
     pub schedule: Option<ScheduleId>,
     /// The source line with a caret under the fault, if available.
     pub excerpt: Option<String>,
@@ -43,10 +45,26 @@ impl Problem {
     #[must_use]
     pub fn error(code: impl Into<String>, message: impl Into<String>, origin: Origin) -> Self {
         Self {
+            source: Some(origin.source),
+            ..Self::of_settings(code, origin.place, message)
+        }
+    }
+
+    /// A warning with a code, a message and a place.
+    #[must_use]
+    pub fn warning(code: impl Into<String>, message: impl Into<String>, origin: Origin) -> Self {
+        Self::error(code, message, origin).as_warning()
+    }
+
+    /// An error in the settings.
+    #[must_use]
+    pub fn of_settings(code: impl Into<String>, place: impl Into<String>, message: impl Into<String>) -> Self {
+        Self {
             severity: Severity::Error,
             code: code.into(),
             message: message.into(),
-            origin,
+            place: place.into(),
+            source: None,
             schedule: None,
             excerpt: None,
             hint: None,
@@ -54,16 +72,29 @@ impl Problem {
         }
     }
 
-    /// A warning with a code, a message and a place.
+    /// The same as a warning.
     #[must_use]
-    pub fn warning(code: impl Into<String>, message: impl Into<String>, origin: Origin) -> Self {
+    pub fn as_warning(self) -> Self {
         Self {
             severity: Severity::Warning,
-            ..Self::error(code, message, origin)
+            ..self
         }
     }
 
-    /// Sets the schedule concerned.
+    /// The same with advice.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// Whether it is more than a warning.
+    #[must_use]
+    pub fn is_error(&self) -> bool {
+        self.severity == Severity::Error
+    }
+
+    /// Names the schedule that it concerns.
     #[must_use]
     pub fn about(mut self, schedule: ScheduleId) -> Self {
         self.schedule = Some(schedule);
@@ -74,7 +105,7 @@ impl Problem {
     #[must_use]
     pub fn one_line(&self) -> String {
         let hint = self.hint.as_ref().map_or(String::new(), |h| format!(" (help: {h})"));
-        let line = format!("{}: {} {}{hint}", self.origin.place, self.code, self.message);
+        let line = format!("{}: {} {}{hint}", self.place, self.code, self.message);
         line.replace(['\n', '\r'], " ")
     }
 }
@@ -82,7 +113,7 @@ impl Problem {
 impl fmt::Display for Problem {
     /// `place: E203 message`, then excerpt and hint on their own lines.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {} {}", self.origin.place, self.code, self.message)?;
+        write!(f, "{}: {} {}", self.place, self.code, self.message)?;
         if let Some(excerpt) = &self.excerpt {
             write!(f, "\n{excerpt}")?;
         }

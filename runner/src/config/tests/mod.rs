@@ -10,13 +10,13 @@ mod secrets;
 mod shapes;
 mod variables;
 
-use super::{Environment, Refused, SettingProblem, Settings};
+use super::{Environment, Refused, Settings};
 
 fn parse(text: &str) -> Settings {
     Settings::parse("config.yaml", text, &Environment::default()).unwrap()
 }
 
-fn problems(text: &str) -> Vec<SettingProblem> {
+fn problems(text: &str) -> Vec<runner_core::schedule::Problem> {
     match Settings::parse("config.yaml", text, &Environment::default()) {
         Ok(_) => panic!("accepted: {text}"),
         Err(Refused(problems)) => problems,

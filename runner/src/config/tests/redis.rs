@@ -114,7 +114,7 @@ fn what_contradicts_itself_is_refused_and_no_secret_is_repeated() {
         ("redis: {host: /run/r.sock, tls: {}}", "CFG_REDIS", "socket"),
         ("redis: {host: a, tls: {cert_file: c}}", "CFG_REDIS", "key_file"),
         ("redis: {host: a, tls: {ca: c}}", "CFG_UNKNOWN", "ca_file"),
-        ("redis: {host: a, tls: true}", "CFG_TYPE", "a mapping"),
+        ("redis: {host: a, tls: true}", "CFG_TYPE", "a map"),
         ("redis: {url: \"http://:hunter2@b\"}", "CFG_REDIS", "rediss://"),
         ("redis: {host: \"redis://:hunter2@b\"}", "CFG_REDIS", "redis.url"),
         (
@@ -127,11 +127,13 @@ fn what_contradicts_itself_is_refused_and_no_secret_is_repeated() {
             "CFG_UNKNOWN",
             "addresses",
         ),
-        ("redis: {host: a, allow_eviction: yes}", "CFG_VALUE", "true, false"),
+        ("redis: {host: a, allow_eviction: yes}", "CFG_VALUE", "true or false"),
     ] {
         let refused = read(text, &[]).unwrap_err();
-        let problem = &refused.0[0];
-        assert_eq!(problem.code, code, "{text}: {refused}");
+        assert!(
+            refused.0.iter().any(|problem| problem.code == code),
+            "{text}: {refused}"
+        );
         let told = refused.to_string();
         assert!(told.contains(words), "{text}: {told}");
         assert!(!told.contains("hunter2"), "{text}: {told}");

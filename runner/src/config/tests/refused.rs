@@ -36,8 +36,8 @@ const BAD: &[(&str, &str, &str, &str)] = &[
     ),
     ("server: {addr: localhost}", "CFG_ADDR", "1:16", "port is missing"),
     ("server: {addr: \"[::1\"}", "CFG_ADDR", "1:16", "brackets"),
-    ("server: {mode: prod}", "CFG_VALUE", "1:16", "release, debug, test"),
-    ("server: [1]", "CFG_TYPE", "1:9", "must be a mapping, not a list"),
+    ("server: {mode: prod}", "CFG_VALUE", "1:16", "release, debug or test"),
+    ("server: [1]", "CFG_TYPE", "1:9", "must be a map, found a list"),
     (
         "redis: {host: \"redis://u:x\"}",
         "CFG_REDIS",
@@ -75,7 +75,7 @@ const BAD: &[(&str, &str, &str, &str)] = &[
         "from 0 to 10000",
     ),
     ("worker: {poison_after: -1}", "CFG_RANGE", "1:24", "from 0 to 1000"),
-    ("worker: {strict_priority: yes}", "CFG_VALUE", "1:27", "true, false"),
+    ("worker: {strict_priority: yes}", "CFG_VALUE", "1:27", "true or false"),
     (
         "roles: [worker, wizard]",
         "CFG_VALUE",

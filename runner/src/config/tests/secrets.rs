@@ -38,7 +38,7 @@ fn a_command_needs_only_the_secrets_that_it_uses() {
     assert!(redis.password.is_some(), "not a login without a password");
     for purpose in [Purpose::Serve, Purpose::Check] {
         let Refused(problems) = read(purpose).unwrap_err();
-        let mut codes: Vec<_> = problems.iter().map(|p| (p.code, p.place.as_str())).collect();
+        let mut codes: Vec<_> = problems.iter().map(|p| (p.code.as_str(), p.place.as_str())).collect();
         codes.sort_unstable();
         let expected = ["c:1:15", "c:2:35", "c:3:60"].map(|place| ("CFG_REFERENCE", place));
         assert_eq!(codes, expected);
@@ -66,7 +66,7 @@ fn only_a_process_with_the_dashboard_needs_its_users() {
         (&without_web, Purpose::Check),
     ] {
         let Refused(problems) = read(text, purpose).unwrap_err();
-        let codes: Vec<_> = problems.iter().map(|p| p.code).collect();
+        let codes: Vec<_> = problems.iter().map(|p| p.code.as_str()).collect();
         assert!(
             codes.contains(&"CFG_REFERENCE") && codes.contains(&"CFG_UNKNOWN"),
             "{codes:?}"
@@ -103,7 +103,7 @@ fn a_world_readable_file_with_secrets_is_a_warning() {
         let permissions = std::fs::Permissions::from_mode(mode);
         std::fs::set_permissions(file.path(), permissions).unwrap();
         let settings = Settings::load(Some(file.path()), &Environment::default(), Purpose::Check).unwrap();
-        settings.warnings.iter().map(|w| w.code).collect::<Vec<_>>()
+        settings.warnings.iter().map(|w| w.code.clone()).collect::<Vec<_>>()
     };
     assert_eq!(codes(0o644), ["CFG_PERM"]);
     assert!(codes(0o600).is_empty());
@@ -124,7 +124,7 @@ fn replicas_that_would_make_secrets_of_their_own_are_a_warning() {
         std::fs::write(file.path(), text).unwrap();
         let settings = Settings::load(Some(file.path()), &Environment::default(), Purpose::Check).unwrap();
         let own = settings.warnings.iter().filter(|w| w.code.starts_with("CFG_OWN"));
-        own.map(|w| w.code).collect::<Vec<_>>()
+        own.map(|w| w.code.clone()).collect::<Vec<_>>()
     };
     let redis = "redis: {host: r}\n";
     let both = ["CFG_OWN_KEY", "CFG_OWN_PASSWORD"];

@@ -39,7 +39,7 @@ fn the_file_of_the_go_service_loads_unchanged() {
     assert_eq!(file.path, Path::new("storage/log/scheduler.log"));
     assert_eq!((file.max_bytes, file.compress), (100 * 1024 * 1024, true));
     assert_eq!(file.keep, Duration::from_secs(7 * 24 * 3600));
-    let codes: Vec<_> = settings.warnings.iter().map(|w| w.code).collect();
+    let codes: Vec<_> = settings.warnings.iter().map(|w| w.code.as_str()).collect();
     assert_eq!(codes, ["CFG_LEGACY", "CFG_LEGACY"], "{:?}", settings.warnings);
 }
 
@@ -85,7 +85,7 @@ fn metrics_may_have_an_address_of_their_own() {
     let settings = parse("server: {metrics_addr: \":9090\"}\n");
     assert_eq!(settings.metrics_addr.unwrap().to_string(), "0.0.0.0:9090");
     let found = problems("server: {addr: \":9090\", metrics_addr: \":9090\"}\n");
-    assert_eq!((found.len(), found[0].code), (1, "CFG_TWICE"), "{found:?}");
+    assert_eq!((found.len(), found[0].code.as_str()), (1, "CFG_TWICE"), "{found:?}");
     assert_eq!(problems("server: {metrics_addr: nowhere}\n")[0].code, "CFG_ADDR");
 }
 

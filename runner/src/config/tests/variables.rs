@@ -76,7 +76,7 @@ fn a_variable_that_cannot_be_read_is_named_without_its_value() {
         ),
         ("RUNNER_WORKER_QUEUES", r#"{"a":-6}"#, "CFG_RANGE", "from 1 to 10000"),
         ("RUNNER_AUTH_USERS", "[{hunter2", "CFG_SYNTAX", "as JSON"),
-        ("RUNNER_AUTH_USERS", "hunter2", "CFG_TYPE", "a list of mappings"),
+        ("RUNNER_AUTH_USERS", "hunter2", "CFG_TYPE", "a list of maps"),
         (
             "RUNNER_AUTH_USERS",
             r#"[{"pasword": "hunter2"}]"#,
@@ -126,7 +126,11 @@ fn a_variable_without_effect_is_never_silent() {
         ("BINGO_MYSQL_LOGLEVEL", "warn"),
     ]);
     let settings = Settings::parse("c", "", &environment).unwrap();
-    let mut found: Vec<_> = settings.warnings.iter().map(|w| (w.code, w.place.as_str())).collect();
+    let mut found: Vec<_> = settings
+        .warnings
+        .iter()
+        .map(|w| (w.code.as_str(), w.place.as_str()))
+        .collect();
     found.sort_unstable();
     let wanted = [
         ("CFG_IGNORED", "BINGO_LOG_LEVEL"),
@@ -193,7 +197,7 @@ fn a_reference_in_a_variable_that_leads_nowhere_is_an_error_that_names_the_varia
         ] {
             let environment = Environment::of(&[(name, value)]);
             let Refused(problems) = Settings::parse("c", "", &environment).unwrap_err();
-            let found: Vec<_> = problems.iter().map(|p| (p.code, p.place.as_str())).collect();
+            let found: Vec<_> = problems.iter().map(|p| (p.code.as_str(), p.place.as_str())).collect();
             assert_eq!(found, [("CFG_REFERENCE", name)], "{value}: {problems:?}");
         }
     }

@@ -8,12 +8,13 @@ mod tests;
 use std::collections::BTreeMap;
 
 use runner_core::function::FunctionOptions;
-use runner_core::schedule::{Definition, Problem, ScheduleId, Severity};
+use runner_core::schedule::{Definition, Origin, Problem, ScheduleId, Severity, Source};
 use runner_core::task::Task;
 
 pub use builder::Schedule;
 
-use super::manifest::{Report, ScheduleContext, read_coded};
+use super::manifest::{ScheduleContext, read_coded};
+use crate::text::Report;
 use crate::text::yaml::Mark;
 
 /// What code says.
@@ -72,7 +73,10 @@ impl Code {
             id,
             name,
             description: schedule.description.trim().to_owned(),
-            origin: Report::of_code("code").origin(mark),
+            origin: Origin {
+                source: Source::Code,
+                place: "code".to_owned(),
+            },
             enabled: schedule.enabled,
             timing: read.timing,
             overlap: read.policies.overlap.unwrap_or(super::manifest::CODED_OVERLAP),

@@ -147,7 +147,7 @@ fn what_a_manifest_is_refused_for_or_warned_of_is_said_of_code_too() {
         assert_eq!(found.iter().map(alike).collect::<Vec<_>>(), problems, "{text}");
         assert!(!problems.is_empty(), "{text}");
         assert_eq!(code.definitions.is_empty(), manifest.is_none(), "{text}");
-        assert!(code.problems.iter().all(|p| p.origin.place == "code:a"));
+        assert!(code.problems.iter().all(|p| p.place == "code:a"));
         assert!(code.problems.iter().all(|p| p.schedule.is_some()), "on its page");
     }
 }

@@ -135,7 +135,14 @@ fn rejected(names: &[String], place: &str, problems: &[Problem]) -> Vec<Rejected
 /// Sort key: low for errors that explain others, because a misspelt key is also reported as missing.
 fn rank(problem: &Problem) -> u8 {
     match problem.code.as_str() {
-        "E110" if problem.message.contains("did you mean") => 0,
+        "E110"
+            if problem
+                .hint
+                .as_ref()
+                .is_some_and(|hint| hint.starts_with("did you mean")) =>
+        {
+            0
+        }
         "E130" => 2,
         _ => 1,
     }

@@ -182,10 +182,7 @@ impl Looks {
     /// Functions in force, and `place code` of each problem.
     fn state(&self) -> (Vec<String>, Vec<String>) {
         let contents = self.files.contents();
-        let problems = contents
-            .problems
-            .iter()
-            .map(|p| format!("{} {}", p.origin.place, p.code));
+        let problems = contents.problems.iter().map(|p| format!("{} {}", p.place, p.code));
         (
             contents.functions.iter().map(|f| f.name.clone()).collect(),
             problems.collect(),

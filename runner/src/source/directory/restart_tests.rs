@@ -145,7 +145,7 @@ impl Run {
             name.to_string_lossy().split(':').next().unwrap_or_default().to_owned()
         };
         let all = self.plan();
-        let one = |p: &runner_core::schedule::Problem| format!("{} {}", name(&p.origin.place), p.code);
+        let one = |p: &runner_core::schedule::Problem| format!("{} {}", name(&p.place), p.code);
         all.problems.iter().map(one).collect()
     }
 

@@ -297,14 +297,7 @@ async fn an_unreadable_text_is_reported_and_affects_no_other_file() {
     let problems = super::check_paths(std::slice::from_ref(&dir), &settings(&dir).context()).problems;
     let mut reported: Vec<String> = problems
         .iter()
-        .map(|p| {
-            format!(
-                "{} {} {}",
-                p.origin.place.rsplit('/').next().unwrap(),
-                p.code,
-                p.message
-            )
-        })
+        .map(|p| format!("{} {} {}", p.place.rsplit('/').next().unwrap(), p.code, p.message))
         .collect();
     reported.sort();
     assert_eq!(
@@ -401,6 +394,6 @@ fn the_error_that_explains_most_is_reported_first() {
     let [FileChange::Rejected { telling, errors, .. }] = step.changes.as_slice() else {
         panic!("{step:?}");
     };
-    assert!(telling.message.contains("did you mean \"exec\"?"), "{telling}");
+    assert!(telling.to_string().contains("did you mean \"exec\"?"), "{telling}");
     assert!(*errors >= 2);
 }

@@ -6,10 +6,8 @@ use std::time::Duration;
 use runner_core::function::{ExecResult, ExecSpec, FunctionKind, HttpBody, HttpSpec};
 
 use super::command;
-use super::fields::{Field, Fields};
-use super::report::Report;
 use crate::text::yaml::Value;
-use crate::text::{one_of, quoted};
+use crate::text::{Field, Fields, Report, one_of, quoted};
 
 /// The longest task type, in characters, as in the column of the table and then some.
 pub const MAX_TASK_TYPE: usize = 100;
@@ -260,7 +258,8 @@ fn check_url(field: &Field<'_>, url: &str, report: &mut Report<'_>) {
     if host.is_some_and(|h| h.contains('@')) {
         // Neither the value nor its line is shown: it may hold a password.
         let text = "http.url must not hold a user or a password; use headers";
-        report.error("E310", field.node.mark, text).excerpt = None;
+        report.error("E310", field.node.mark, text);
+        report.hide_line(field.node.mark);
         return;
     }
     let wrong = match host {

@@ -1,20 +1,18 @@
 //! One document of a manifest: a function with its schedules.
 
 use runner_core::function::{Function, FunctionKind, FunctionOptions};
-use runner_core::schedule::{Definition, Origin, ScheduleId, stable_hash};
+use runner_core::schedule::{Definition, Origin, ScheduleId, Source, stable_hash};
 use runner_core::task::Task;
 
 use super::action::read_action;
 use super::command;
-use super::fields::{Field, Fields};
 use super::options::read_task_options;
 use super::payload::ManifestPayload;
-use super::report::Report;
 use super::schedule::{ScheduleContext, Scheduled, read_schedules};
 use crate::source::calls::NOT_TRIGGERED;
 use crate::source::function_check::CheckFinding;
-use crate::text::quoted;
 use crate::text::yaml::{Mark, Node, Value};
+use crate::text::{Field, Fields, Report, quoted};
 
 /// The longest name of a function.
 pub const MAX_NAME: usize = 100;
@@ -99,7 +97,7 @@ pub fn read_function(node: &Node, context: &ScheduleContext, report: &mut Report
         id: s.id,
         name: function.name.clone(),
         description: function.description.clone(),
-        origin: report.origin(s.mark),
+        origin: origin(s.mark, report),
         enabled,
         timing: s.timing,
         overlap: s.policies.overlap.unwrap_or_default(),
@@ -109,10 +107,17 @@ pub fn read_function(node: &Node, context: &ScheduleContext, report: &mut Report
     };
     let schedules = scheduled.into_iter().map(|s| define(s, report)).collect();
     Some(FunctionEntry {
-        origin: report.origin(node.mark),
+        origin: origin(node.mark, report),
         function,
         schedules,
     })
+}
+
+fn origin(mark: Mark, report: &Report<'_>) -> Origin {
+    Origin {
+        source: Source::Manifest,
+        place: report.place(mark),
+    }
 }
 
 fn with_payload(

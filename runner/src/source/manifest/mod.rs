@@ -4,27 +4,24 @@
 
 mod action;
 mod command;
-mod fields;
 mod function;
 mod options;
 mod payload;
 mod places;
-mod report;
 mod schedule;
 
 #[cfg(test)]
 mod tests;
 
 pub use action::MAX_TASK_TYPE;
-pub use fields::Fields;
 pub use function::FunctionEntry;
 pub use options::{Policies, read_policies, read_task_options};
-pub use report::Report;
 pub use schedule::{CODED_OVERLAP, ScheduleContext, read_coded, read_zone};
 
 use runner_core::schedule::{Problem, Severity};
 
-use crate::text::yaml::{self, Fault, FaultKind, Mark};
+use crate::text::Report;
+use crate::text::yaml::{self, FaultKind, Mark};
 
 /// What a file says.
 #[derive(Debug, Clone, PartialEq)]
@@ -71,11 +68,11 @@ pub fn read(text: &str, place: &str, context: &ScheduleContext) -> Reading {
             ..empty
         };
     }
-    let mut report = Report::of_file(place, text);
+    let mut report = Report::of_file(place, text).knowing(places::meant);
     let documents = match yaml::parse(text) {
         Ok(documents) => documents,
         Err(fault) => {
-            report_fault(&fault, text, &mut report);
+            report.fault(&fault);
             let unfinished = fault.kind == FaultKind::Syntax;
             return Reading {
                 entries: Vec::new(),
@@ -122,42 +119,4 @@ fn names_in(text: &str) -> Vec<String> {
         }
     }
     names
-}
-
-fn report_fault(fault: &Fault, text: &str, report: &mut Report<'_>) {
-    let code = match fault.kind {
-        FaultKind::Syntax => "E100",
-        FaultKind::Limit => "E104",
-        FaultKind::Refused => "E109",
-    };
-    let mark = fault.mark.unwrap_or_default();
-    let line = mark
-        .line
-        .checked_sub(1)
-        .and_then(|n| text.lines().nth(n))
-        .unwrap_or_default();
-    let message = fault.message.clone();
-    report.error(code, mark, message).hint = syntax_hint(line, mark);
-}
-
-/// The slips that are made most often, by the look of the line.
-fn syntax_hint(line: &str, mark: Mark) -> Option<String> {
-    if line.trim_start_matches(' ').starts_with('\t') {
-        return Some("indent with spaces; YAML knows no tabs there".to_owned());
-    }
-    let (key, value) = line.split_once(':')?;
-    let key = key.trim_start_matches([' ', '-']).trim();
-    let value = value.trim();
-    let at_value = mark.column > line.find(':').unwrap_or_default();
-    if at_value && value.starts_with(['*', '@']) && ["schedule", "cron"].contains(&key) {
-        let bare = value.split(" #").next().unwrap_or(value).trim();
-        return Some(format!("quote cron expressions: {key}: \"{bare}\""));
-    }
-    if at_value && value.starts_with(['*', '@', '&', '%', '`', '!']) {
-        return Some("put the value in quotes".to_owned());
-    }
-    if at_value && value.contains(": ") && !value.starts_with(['"', '\'', '{', '[']) {
-        return Some("put a value that holds \": \" in quotes".to_owned());
-    }
-    None
 }

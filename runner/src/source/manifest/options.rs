@@ -8,9 +8,8 @@ use runner_core::task::QueueName;
 
 use jiff::Timestamp;
 
-use super::fields::{Field, Fields};
-use super::report::Report;
 use crate::text::yaml::Value;
+use crate::text::{Field, Fields, Report};
 
 const SECOND: Duration = Duration::from_secs(1);
 const DAY: Duration = Duration::from_secs(86_400);

@@ -1,8 +1,7 @@
 //! The payload of a manifest: a YAML value written as compact JSON, keys in the order of the file.
 
-use super::report::Report;
-use crate::text::quoted;
 use crate::text::yaml::{Mark, Node, Value};
+use crate::text::{Report, quoted};
 
 /// The largest payload, in bytes of JSON; a task is no place for files.
 pub const MAX_PAYLOAD_BYTES: usize = 1024 * 1024;

@@ -10,13 +10,11 @@ use runner_core::cron::{self, CronError, DstRule, Expression};
 use runner_core::function::FunctionOptions;
 use runner_core::schedule::{Overlap, ScheduleId, Timing, When};
 
-use super::fields::{Field, Fields};
 use super::options::{Policies, clipped_jitter, read_policies, read_task_options};
 use super::payload::ManifestPayload;
-use super::report::Report;
 use crate::source::function_check::FunctionCheck;
-use crate::text::quoted;
 use crate::text::yaml::{Mark, Node, Value};
+use crate::text::{Field, Fields, Report, quoted};
 
 /// The most expressions of one schedule and the most instants of `at`.
 const MAX_RULES: usize = 100;

@@ -34,7 +34,7 @@ fn good(text: &str) -> Reading {
 /// Every problem as `line:column code message`, with the hint behind ` // `.
 fn told(text: &str) -> Vec<String> {
     let one = |p: &runner_core::schedule::Problem| {
-        let place = p.origin.place.trim_start_matches("a.yaml").trim_start_matches(':');
+        let place = p.place.trim_start_matches("a.yaml").trim_start_matches(':');
         let hint = p.hint.as_ref().map_or(String::new(), |h| format!(" // {h}"));
         format!("{place} {} {}{hint}", p.code, p.message).trim().to_owned()
     };
@@ -51,11 +51,11 @@ const SLIPS: &[(&str, &[&str])] = &[
     ),
     (
         "name: a\nshedule: '* * * * *'\nhandler: x\n",
-        &["2:1 E110 unknown field \"shedule\"; did you mean \"schedule\"?"],
+        &["2:1 E110 unknown key \"shedule\" // did you mean \"schedule\"?"],
     ),
     (
         "name: a\ntimezone: UTC\nschedule: '@daily'\nhandler: x\n",
-        &["2:1 E110 unknown field \"timezone\" // timezone belongs under schedule: {cron: …, timezone: …}"],
+        &["2:1 E110 unknown key \"timezone\" // timezone belongs under schedule: {cron: …, timezone: …}"],
     ),
     ("schedule: '@daily'\nhandler: x\n", &["1:1 E111 name is required"]),
     (
@@ -78,7 +78,7 @@ const SLIPS: &[(&str, &[&str])] = &[
     ),
     (
         "name: a\nname: b\nschedule: '@daily'\nhandler: x\n",
-        &["2:1 E103 duplicate key \"name\" (first at 1:1)"],
+        &["2:1 E103 duplicate key \"name\" (first in line 1)"],
     ),
     (
         "name: a\nenabled: yes\nschedule: '@daily'\nhandler: x\n",
@@ -98,11 +98,11 @@ const SLIPS: &[(&str, &[&str])] = &[
     ),
     (
         "name: a\nschedule: {every: 0s}\nhandler: x\n",
-        &["2:19 E207 schedule.every \"0s\" must be at least 1s"],
+        &["2:19 E207 schedule.every must be at least 1s, found \"0s\""],
     ),
     (
         "name: a\nschedule: {every: 1500ms}\nhandler: x\n",
-        &["2:19 E207 schedule.every \"1500ms\" must be whole seconds"],
+        &["2:19 E207 schedule.every must be whole seconds, found \"1500ms\""],
     ),
     (
         "name: a\nschedule: {timezone: UTC}\nhandler: x\n",
@@ -127,7 +127,7 @@ const SLIPS: &[(&str, &[&str])] = &[
     (
         "name: a\nschedule: {cron: '0 2 * * *', overlap: forbid}\nhandler: x\n",
         &[
-            "2:40 E217 unknown schedule.overlap \"forbid\"; expected skip or allow // Forbid of Kubernetes is \"skip\" here",
+            "2:40 E217 schedule.overlap must be skip or allow, found \"forbid\" // Forbid of Kubernetes is \"skip\" here",
         ],
     ),
     (
@@ -138,13 +138,13 @@ const SLIPS: &[(&str, &[&str])] = &[
     ),
     (
         "name: a\nschedule: {cron: '0 2 * * *', overlap: {retries: igonre}}\nhandler: x\n",
-        &["2:50 E217 unknown schedule.overlap.retries \"igonre\"; expected count or ignore; did you mean \"ignore\"?"],
+        &["2:50 E217 schedule.overlap.retries must be count or ignore, found \"igonre\" // did you mean \"ignore\"?"],
     ),
     (
         "name: a\nschedule: {cron: '0 2 * * *', catch_up: {policy: lats, max: 0}}\nhandler: x\n",
         &[
-            "2:50 E218 unknown schedule.catch_up.policy \"lats\"; expected none, last or all; did you mean \"last\"?",
-            "2:61 E218 schedule.catch_up.max must be a whole number 1-1000, found number 0",
+            "2:50 E218 schedule.catch_up.policy must be none, last or all, found \"lats\" // did you mean \"last\"?",
+            "2:61 E218 schedule.catch_up.max must be a whole number from 1 to 1000, found number 0",
         ],
     ),
     (
@@ -178,7 +178,7 @@ const SLIPS: &[(&str, &[&str])] = &[
     (
         "name: a\nschedule: '@daily'\nexec: {command: [x], comand: [y], env: {A: 1}, cwd: tmp}\n",
         &[
-            "3:22 E110 unknown field \"comand\" in exec; did you mean \"command\"?",
+            "3:22 E110 unknown key \"comand\" in exec // did you mean \"command\"?",
             "3:44 E305 exec.env.A must be a string, found number 1 // put it in quotes",
             "3:53 E305 exec.cwd must be \"temp\" or an absolute path, found \"tmp\"",
         ],
@@ -187,16 +187,16 @@ const SLIPS: &[(&str, &[&str])] = &[
         "name: a\nschedule: '@daily'\nhttp: {url: 'file:///etc/passwd', method: get, headers: {Host: x}}\n",
         &[
             "3:13 E310 http.url \"file:///etc/passwd\" must be http:// or https://",
-            "3:43 E312 unknown http.method \"get\"; expected GET, HEAD, POST, PUT, PATCH or DELETE; did you mean \"GET\"?",
+            "3:43 E312 http.method must be GET, HEAD, POST, PUT, PATCH or DELETE, found \"get\" // did you mean \"GET\"?",
             "3:57 E312 http.headers: \"Host\" cannot be set",
         ],
     ),
     (
         "name: a\nschedule: '@daily'\nhandler: x\nretry: -1\ntimeout: 500ms\nretention: 1y\nqueue: ''\n",
         &[
-            "4:8 E160 retry must be a whole number 0-1000, found number -1",
-            "5:10 E161 timeout \"500ms\" must be at least 1s",
-            "6:12 E162 retention: unknown unit \"y\" in duration \"1y\"; units are ns us ms s m h d w",
+            "4:8 E160 retry must be a whole number from 0 to 1000, found number -1",
+            "5:10 E161 timeout must be at least 1s, found \"500ms\"",
+            "6:12 E162 retention is not a duration: unknown unit \"y\" in duration \"1y\"; units are ns us ms s m h d w // for example 10s, 5m, 1h30m",
             "7:8 E166 queue must not be empty",
         ],
     ),

@@ -11,11 +11,9 @@ use runner_core::task::{NotJson, Task, from_json};
 use super::payload::{JsonText, PayloadParts, depth};
 use super::store::{AmbiguousRows, Cell, MAX_ID, MAX_TEXT, RowFault, TableRow, Unread};
 use super::switch::{is_on, switch};
-use crate::source::manifest::{
-    Fields, MAX_TASK_TYPE, Policies, Report, ScheduleContext, read_policies, read_task_options, read_zone,
-};
-use crate::text::quoted;
+use crate::source::manifest::{MAX_TASK_TYPE, Policies, ScheduleContext, read_policies, read_task_options, read_zone};
 use crate::text::yaml;
+use crate::text::{Fields, Report, quoted};
 
 /// The key of a payload object that holds options of the schedule; it is removed before a task is made.
 const OPTIONS_KEY: &str = "_runner";

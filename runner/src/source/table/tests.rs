@@ -246,8 +246,8 @@ fn bad_rows() -> Vec<(TableRow, Vec<&'static str>)> {
                 "1",
             ),
             vec![
-                "E217 unknown _runner.overlap",
-                "E110 unknown field \"queu\" in _runner; did you mean \"queue\"?",
+                "E217 _runner.overlap must be",
+                "E110 unknown key \"queu\" in _runner",
                 "E160 _runner.retry",
                 "E203 ",
             ],
@@ -661,7 +661,7 @@ async fn a_file_that_cannot_be_read_keeps_the_last_rows() {
         .await;
     let (catalog, _stop) = catalog(file.settings()).await;
     assert_eq!(catalog.plan().schedules.len(), 1);
-    assert_eq!(catalog.plan().problems[0].origin.place, "sys_crontab id 2");
+    assert_eq!(catalog.plan().problems[0].place, "sys_crontab id 2");
     file.execute("ALTER TABLE sys_crontab RENAME COLUMN spec TO spek").await;
     assert!(catalog.sync().await);
     let state = catalog.statuses()[0].state.clone();
@@ -734,7 +734,7 @@ async fn text_without_bound_is_not_read_and_costs_its_own_rows() {
         .problems
         .iter()
         .filter(|p| p.code.starts_with('D'))
-        .map(|p| format!("{} {}", p.origin.place, p.code))
+        .map(|p| format!("{} {}", p.place, p.code))
         .collect();
     // 63 of them and what else is in the rows are less than 64 MiB, 64 are more.
     let beyond = (65..=68).map(|id| format!("sys_crontab id {id} D117"));
@@ -766,7 +766,7 @@ async fn a_file_with_marks_of_deletion_and_keys_of_bytes_is_read() {
         .problems
         .iter()
         .filter(|p| p.code != "W240")
-        .map(|p| format!("{} {}", p.origin.place, p.code))
+        .map(|p| format!("{} {}", p.place, p.code))
         .collect();
     assert_eq!(told, ["sys_crontab, no id D113", "sys_crontab id 7 W252"]);
 }

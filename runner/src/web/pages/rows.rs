@@ -1,7 +1,7 @@
 //! Rows that several pages share: decisions, problems, counts by state, pages of a list.
 
 use jiff::Timestamp;
-use runner_core::schedule::{Plan, Problem, Severity};
+use runner_core::schedule::{Plan, Problem, Severity, Source};
 use runner_core::task::{QueueName, TaskState};
 use runner_queue::{Caveat, Corrections, Decision, QueueInfo};
 use serde::Serialize;
@@ -181,8 +181,8 @@ impl ProblemRow {
             code: problem.code.clone(),
             said: None,
             message: format::cut(&problem.message, Self::LONGEST),
-            source: problem.origin.source.as_str(),
-            place: problem.origin.place.clone(),
+            source: problem.source.map_or("", Source::as_str),
+            place: problem.place.clone(),
             schedule: id.map(ToString::to_string),
             schedule_url: id.map(|id| urls::schedule(id.as_str())),
             excerpt: problem.excerpt.as_deref().map(|e| format::cut(e, Self::LONGEST)),

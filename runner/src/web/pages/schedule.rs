@@ -235,7 +235,7 @@ fn broken(app: &AppState, plan: &Plan, id: &ScheduleId) -> Reason {
     }
     let problems: Vec<Problem> = plan.problems_of(id).cloned().collect();
     match problems.first() {
-        Some(first) => why_broken(&first.origin.place, &problems),
+        Some(first) => why_broken(&first.place, &problems),
         None => why_absent(),
     }
 }

@@ -6,12 +6,10 @@ use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use runner_core::duration;
-
-use super::places;
+use super::checks::{self, Mismatch, must_be};
 use super::report::Report;
-use crate::text::yaml::{Mark, Node, Value};
-use crate::text::{nearest, one_of, quoted};
+use super::yaml::{Mark, Node, Value};
+use super::{nearest, one_of, quoted};
 
 /// One field of a map.
 #[derive(Debug, Clone)]
@@ -37,32 +35,38 @@ impl<'a> Fields<'a> {
     ///
     /// Unknown keys are left out, so that one misspelling gives one error. `None` if it is not a map at all.
     pub fn read(node: &'a Node, path: &str, known: &[&str], report: &mut Report<'_>) -> Option<Self> {
+        let mut fields = Self::all(node, path, report)?;
+        fields.refuse_unknown(path, known, report);
+        fields.entries.retain(|(name, _)| known.contains(name));
+        Some(fields)
+    }
+
+    /// Reads a map with any keys, each of them once; [`Self::refuse_unknown`] judges them when all known ones are known.
+    pub fn all(node: &'a Node, path: &str, report: &mut Report<'_>) -> Option<Self> {
+        let codes = report.codes();
         let Value::Map(map) = &node.value else {
             let what = if path.is_empty() { "the document" } else { path };
-            let text = format!("{what} must be a map, found {}", node.value.describe());
-            report.error("E108", node.mark, text);
+            let text = must_be(what, "a map", &report.found(&node.value));
+            report.error(codes.shape, node.mark, text);
             return None;
         };
         let mut entries: Vec<(&str, Field<'_>)> = Vec::with_capacity(map.len());
         for (key, value) in map {
             let Value::Text(name) = &key.value else {
-                let text = format!("a field name must be a string, found {}", key.value.describe());
-                report.error("E110", key.mark, text);
+                let text = must_be("a key", "a string", &report.found(&key.value));
+                report.error(codes.key, key.mark, text);
                 continue;
             };
             if let Some((_, first)) = entries.iter().find(|(n, _)| n == name) {
                 duplicate(name, first.key, key.mark, report);
-            } else if known.contains(&name.as_str()) {
-                let path = if path.is_empty() {
-                    name.clone()
-                } else {
-                    format!("{path}.{name}")
-                };
-                let (key, node) = (key.mark, value);
-                entries.push((name, Field { path, key, node }));
-            } else {
-                unknown(name, path, key.mark, known, report);
+                continue;
             }
+            let path = match path {
+                "" => name.clone(),
+                path => format!("{path}.{name}"),
+            };
+            let (key, node) = (key.mark, value);
+            entries.push((name, Field { path, key, node }));
         }
         Some(Self {
             mark: node.mark,
@@ -70,12 +74,21 @@ impl<'a> Fields<'a> {
         })
     }
 
+    /// Reports every key that is not among `known`.
+    pub fn refuse_unknown(&self, path: &str, known: &[&str], report: &mut Report<'_>) {
+        for (name, field) in &self.entries {
+            if !known.contains(name) {
+                unknown(name, path, field.key, known, report);
+            }
+        }
+    }
+
     /// The field, if it is there; an empty one is reported and counts as absent.
     pub fn get(&self, name: &str, report: &mut Report<'_>) -> Option<&Field<'a>> {
         let field = self.peek(name)?;
         if field.node.value == Value::Null {
             let text = format!("{} is empty; give it a value or remove it", field.path);
-            report.error("E113", field.key, text);
+            report.error(report.codes().empty, field.key, text);
             return None;
         }
         Some(field)
@@ -89,13 +102,8 @@ impl<'a> Fields<'a> {
 }
 
 fn duplicate(name: &str, first: Mark, mark: Mark, report: &mut Report<'_>) {
-    let text = format!(
-        "duplicate key {} (first at {}:{})",
-        quoted(name),
-        first.line,
-        first.column
-    );
-    report.error("E103", mark, text);
+    let text = format!("duplicate key {} (first in line {})", quoted(name), first.line);
+    report.error(report.codes().duplicate, mark, text);
 }
 
 fn unknown(name: &str, path: &str, mark: Mark, known: &[&str], report: &mut Report<'_>) {
@@ -104,26 +112,25 @@ fn unknown(name: &str, path: &str, mark: Mark, known: &[&str], report: &mut Repo
     } else {
         format!(" in {path}")
     };
-    let mut text = format!("unknown field {}{place}", quoted(name));
-    let foreign = places::meant(name, path);
-    let likely = nearest(name, known.iter().copied()).filter(|_| foreign.is_none());
-    if let Some(likely) = likely {
-        text += &format!("; did you mean \"{likely}\"?");
-    }
-    let hint = match (foreign, likely) {
-        (Some(hint), _) => Some(hint),
-        (None, None) => Some(format!("known here: {}", known.join(", "))),
-        (None, Some(_)) => None,
-    };
-    report.error("E110", mark, text).hint = hint;
+    let text = format!("unknown key {}{place}", quoted(name));
+    let likely = || nearest(name, known.iter().copied()).map(checks::meant);
+    let hint = report.elsewhere(name, path).or_else(likely);
+    let hint = hint.unwrap_or_else(|| format!("known here: {}", known.join(", ")));
+    report.error(report.codes().unknown, mark, text).hint = Some(hint);
 }
 
 impl<'a> Field<'a> {
     /// Reports that the value is not what is expected; always `None`.
     pub fn mismatch<T>(&self, code: &str, expected: &str, report: &mut Report<'_>) -> Option<T> {
-        let text = format!("{} must be {expected}, found {}", self.path, self.node.value.describe());
+        let text = must_be(&self.path, expected, &report.found(&self.node.value));
         report.error(code, self.node.mark, text);
         None
+    }
+
+    /// The value of a check, or its error.
+    fn checked<T>(&self, code: &str, checked: Result<T, Mismatch>, report: &mut Report<'_>) -> Option<T> {
+        let report_it = |wrong: Mismatch| report.error(code, self.node.mark, wrong.message).hint = wrong.hint;
+        checked.map_err(report_it).ok()
     }
 
     /// A string that is not blank.
@@ -158,8 +165,7 @@ impl<'a> Field<'a> {
             Value::Int(i) => u32::try_from(i).ok().filter(|n| bounds.contains(n)),
             _ => None,
         };
-        let expected = || format!("a whole number {}-{}", bounds.start(), bounds.end());
-        number.or_else(|| self.mismatch(code, &expected(), report))
+        number.or_else(|| self.mismatch(code, &checks::whole_number(&bounds), report))
     }
 
     /// A duration such as `90s`, `1h30m`, `7d`, within bounds, in whole seconds.
@@ -173,44 +179,24 @@ impl<'a> Field<'a> {
             }
             _ => return self.mismatch(code, "a duration such as 90s, 1h30m or 7d", report),
         };
-        let wrong = match duration::parse(text) {
-            Err(error) => format!("{}: {error}", self.path),
-            Ok(d) if d < *bounds.start() => format!(
-                "{} {} must be at least {}",
-                self.path,
-                quoted(text),
-                duration::format(*bounds.start())
-            ),
-            Ok(d) if d > *bounds.end() => format!(
-                "{} {} must be at most {}",
-                self.path,
-                quoted(text),
-                duration::format(*bounds.end())
-            ),
-            Ok(d) if d.subsec_nanos() != 0 => {
-                format!("{} {} must be whole seconds", self.path, quoted(text))
-            }
-            Ok(d) => return Some(d),
-        };
-        report.error(code, self.node.mark, wrong);
-        None
+        let span = self.checked(code, checks::span(&self.path, text, &bounds), report)?;
+        if span.subsec_nanos() != 0 {
+            let message = must_be(&self.path, "whole seconds", &quoted(text));
+            report.error(code, self.node.mark, message);
+            return None;
+        }
+        Some(span)
     }
 
     /// One of a few words.
     pub fn word<T: Copy>(&self, code: &str, words: &[(&str, T)], report: &mut Report<'_>) -> Option<T> {
-        let names: Vec<&str> = words.iter().map(|(name, _)| *name).collect();
-        let Value::Text(text) = &self.node.value else {
-            return self.mismatch(code, &one_of(&names), report);
-        };
-        if let Some((_, value)) = words.iter().find(|(name, _)| name == text) {
-            return Some(*value);
+        match &self.node.value {
+            Value::Text(text) => self.checked(code, checks::choice(&self.path, text, words), report),
+            _ => {
+                let names: Vec<&str> = words.iter().map(|(name, _)| *name).collect();
+                self.mismatch(code, &one_of(&names), report)
+            }
         }
-        let mut message = format!("unknown {} {}; expected {}", self.path, quoted(text), one_of(&names));
-        if let Some(likely) = nearest(text, names.iter().copied()) {
-            message += &format!("; did you mean \"{likely}\"?");
-        }
-        report.error(code, self.node.mark, message);
-        None
     }
 
     /// A list of strings; a number or a flag in it must be quoted.
