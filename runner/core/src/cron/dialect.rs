@@ -4,7 +4,7 @@
 use super::Expression;
 use super::calendar::ones;
 use super::field::{CronField, UNITS};
-use super::lint::{Lint, example};
+use super::warning::{Lint, example};
 
 /// The weekdays, 0 for Sunday.
 const WEEKDAYS: [&str; 7] = ["SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT"];

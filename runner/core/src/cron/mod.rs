@@ -16,6 +16,7 @@ mod field;
 mod instants;
 mod lint;
 mod parse;
+mod warning;
 mod zone;
 
 #[cfg(test)]
@@ -25,5 +26,6 @@ pub use describe::Language;
 pub use error::CronError;
 pub use expression::Expression;
 pub use instants::DstRule;
-pub use lint::{Lint, TIMING_LINTS, lint};
+pub use lint::{TIMING_LINTS, lint};
+pub use warning::Lint;
 pub use zone::{UnknownZone, find_zone};

@@ -9,11 +9,11 @@ use async_trait::async_trait;
 use runner_core::schedule::ScheduleId;
 use rusqlite::{Connection, params};
 
+use super::EmbeddedBroker;
 use super::connection::Statements as _;
 use super::error::SqlError;
 use super::rows::{column, count, instant, span};
 use super::writer::Tx;
-use super::{EmbeddedBroker, schedule};
 use crate::{BrokerResult, Corrections, HOLD_AFTER_END, HOLD_AT_MOST, Held, Holders};
 
 /// Corrections at most this far apart count as one, in microseconds.
@@ -128,6 +128,28 @@ pub(super) fn corrections(conn: &Connection) -> Result<Option<Corrections>, SqlE
     })
 }
 
+/// Tries to become or stay the leader; without a length resigns.
+fn lead(tx: &Tx<'_>, instance: &str, ttl: Option<Duration>) -> Result<bool, SqlError> {
+    let changed = match ttl {
+        Some(ttl) => tx.conn.exec(
+            "INSERT INTO leader (one, instance, expires_at) VALUES (1, ?1, ?2) \
+             ON CONFLICT (one) DO UPDATE SET instance = excluded.instance, \
+                 expires_at = excluded.expires_at \
+             WHERE leader.instance = excluded.instance OR leader.expires_at <= ?3 \
+                 OR leader.expires_at > ?4",
+            params![
+                instance,
+                tx.now.saturating_add(span(ttl)),
+                tx.now,
+                // A later end was written with a wrong clock.
+                tx.now.saturating_add(span(HOLD_AT_MOST)),
+            ],
+        )?,
+        None => tx.conn.exec("DELETE FROM leader WHERE instance = ?", [instance])?,
+    };
+    Ok(changed > 0)
+}
+
 /// Records how many cursors were corrected; those of one correction count together.
 pub(super) fn note_corrections(tx: &Tx<'_>, ahead_s: i64, schedules: i64) -> Result<(), SqlError> {
     tx.conn.exec(
@@ -144,13 +166,13 @@ pub(super) fn note_corrections(tx: &Tx<'_>, ahead_s: i64, schedules: i64) -> Res
 impl Holders for EmbeddedBroker {
     async fn lead(&self, instance: &str, ttl: Duration) -> BrokerResult<bool> {
         let instance = instance.to_owned();
-        let change = move |tx: &mut Tx<'_>| schedule::lead(tx, &instance, Some(ttl));
+        let change = move |tx: &mut Tx<'_>| lead(tx, &instance, Some(ttl));
         self.writer.write("settle who leads", change).await
     }
 
     async fn resign(&self, instance: &str) -> BrokerResult<()> {
         let (leader, holder) = (instance.to_owned(), instance.to_owned());
-        let change = move |tx: &mut Tx<'_>| schedule::lead(tx, &leader, None);
+        let change = move |tx: &mut Tx<'_>| lead(tx, &leader, None);
         self.writer.write("settle who leads", change).await?;
         let change = move |tx: &mut Tx<'_>| let_go(tx, &holder, HOLD_AFTER_END);
         self.writer.write_unsynced("say that an instance ends", change).await

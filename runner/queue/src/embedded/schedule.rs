@@ -16,8 +16,8 @@ use super::rows::{self, column, instant, micros, span};
 use super::runs;
 use super::writer::Tx;
 use crate::{
-    CURSOR_AHEAD, Commit, CommitFire, Committed, Decision, DecisionKind, Enqueued, HOLD_AT_MOST, Pause, Refusal,
-    Registration, Standing,
+    CURSOR_AHEAD, Commit, CommitFire, Committed, Decision, DecisionKind, Enqueued, Pause, Refusal, Registration,
+    Standing,
 };
 
 /// How much before its instant a fire may be committed: instances measure the broker's clock over a network.
@@ -458,26 +458,4 @@ fn decision_of(row: &Row<'_>) -> Result<Decision, SqlError> {
         decided_at: instant(row.get(6)?),
         instance: row.get(7)?,
     })
-}
-
-/// Tries to become or stay the leader; without a length resigns.
-pub(super) fn lead(tx: &Tx<'_>, instance: &str, ttl: Option<Duration>) -> Result<bool, SqlError> {
-    let changed = match ttl {
-        Some(ttl) => tx.conn.exec(
-            "INSERT INTO leader (one, instance, expires_at) VALUES (1, ?1, ?2) \
-             ON CONFLICT (one) DO UPDATE SET instance = excluded.instance, \
-                 expires_at = excluded.expires_at \
-             WHERE leader.instance = excluded.instance OR leader.expires_at <= ?3 \
-                 OR leader.expires_at > ?4",
-            params![
-                instance,
-                tx.now.saturating_add(span(ttl)),
-                tx.now,
-                // A later end was written with a wrong clock.
-                tx.now.saturating_add(span(HOLD_AT_MOST)),
-            ],
-        )?,
-        None => tx.conn.exec("DELETE FROM leader WHERE instance = ?", [instance])?,
-    };
-    Ok(changed > 0)
 }

@@ -14,7 +14,7 @@ use crate::redis::format::scripts::{Hashes, Script};
 use crate::redis::net::dial::DialError;
 use crate::redis::net::fault;
 use crate::redis::net::link::{Dialer, SharedConnection};
-use crate::redis::net::load_scripts;
+use crate::redis::net::load_scripts::is_unknown_script;
 use crate::redis::net::reconnect::Reconnecting;
 use crate::redis::net::settings::RedisSettings;
 
@@ -104,7 +104,7 @@ impl Conn {
 
     async fn connect(&self) -> Result<LiveConnection, DialError> {
         let mut link = self.dialer.shared().await?;
-        let hashes = Arc::new(load_scripts::load(&mut link).await?);
+        let hashes = Arc::new(link.load_scripts().await?);
         Ok(LiveConnection { link, hashes })
     }
 }
@@ -182,7 +182,9 @@ impl RoundTrip<'_> {
             if !answers.iter().any(is_unknown_script) {
                 break;
             }
-            load_scripts::load(&mut self.live.link)
+            self.live
+                .link
+                .load_scripts()
                 .await
                 .map_err(|error| fault::of(error, self.doing))?;
             self.repeat_unknown(&mut answers).await?;
@@ -252,8 +254,4 @@ impl RoundTrip<'_> {
 
 fn must_go_again(command: &Cmd, answer: &Value) -> bool {
     is_unknown_script(answer) || matches!(command.args_iter().next(), Some(Arg::Simple(b"WAIT")))
-}
-
-pub(in crate::redis) fn is_unknown_script(answer: &Value) -> bool {
-    matches!(answer, Value::ServerError(error) if error.code() == "NOSCRIPT")
 }

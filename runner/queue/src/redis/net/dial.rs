@@ -8,15 +8,17 @@ use std::time::Duration;
 
 use redis::aio::{ConnectionLike, MultiplexedConnection, PubSub};
 use redis::{AsyncConnectionConfig, Cmd, Pipeline, RedisConnectionInfo, RedisError, RedisFuture, Value};
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::redis::net::login::{self, RedisLogin};
+use crate::redis::net::login::{self, ByteStream, RedisLogin};
 use crate::redis::net::settings::{RedisTls, address};
 use crate::redis::net::tls::{self, ClientCertificate};
+
+/// How long the server may take to answer; our scripts take a few milliseconds at most.
+pub(in crate::redis) const RESPONSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long connecting may take, including the login.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -90,10 +92,6 @@ impl std::fmt::Display for DialAddress<'_> {
         }
     }
 }
-
-/// The parts of a new connection.
-pub(in crate::redis) trait ByteStream: AsyncRead + AsyncWrite + Send + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> ByteStream for T {}
 
 /// A socket, with TLS if configured.
 struct OpenSocket {

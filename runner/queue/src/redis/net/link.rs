@@ -8,15 +8,14 @@ use std::time::Duration;
 use redis::aio::{ConnectionLike as _, PubSub};
 use redis::{Pipeline, RedisResult, Value};
 
+use crate::redis::format::scripts::Hashes;
 use crate::redis::net::cluster::Cluster;
-use crate::redis::net::dial::{self, Connection, DialAddress, DialError};
+use crate::redis::net::dial::{self, Connection, DialAddress, DialError, RESPONSE_TIMEOUT};
+use crate::redis::net::load_scripts;
 use crate::redis::net::login::RedisLogin;
 use crate::redis::net::sentinel::{self, Sentinels};
 use crate::redis::net::settings::{RedisSettings, RedisTarget, RedisTls, address};
 use crate::{BrokerError, BrokerResult};
-
-/// How long the server may take to answer; our scripts take a few milliseconds at most.
-pub(in crate::redis) const RESPONSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A live connection, shared by cloning it.
 #[derive(Clone)]
@@ -28,6 +27,17 @@ pub(in crate::redis) enum SharedConnection {
 }
 
 impl SharedConnection {
+    /// Gives the server, or each of a cluster, all scripts.
+    pub(in crate::redis) async fn load_scripts(&mut self) -> Result<Hashes, DialError> {
+        match self {
+            Self::One(server) => {
+                let flags = load_scripts::knows_flags(server).await?;
+                Ok(load_scripts::load_as(server, flags).await?)
+            }
+            Self::Cluster(cluster) => cluster.load().await,
+        }
+    }
+
     /// Sends all commands; returns one answer for each, in order. An error of the server is an answer too. `within` limits
     /// the wait for each node of a cluster.
     pub(in crate::redis) async fn send(

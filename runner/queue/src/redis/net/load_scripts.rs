@@ -4,19 +4,12 @@ use redis::{RedisResult, Value};
 
 use crate::redis::format::reply;
 use crate::redis::format::scripts::{self, Hashes};
-use crate::redis::net::dial::{Connection, DialError};
+use crate::redis::net::dial::Connection;
 use crate::redis::net::fault;
-use crate::redis::net::link::SharedConnection;
 
-/// Loads all scripts into the server, or into each of a cluster.
-pub(in crate::redis) async fn load(link: &mut SharedConnection) -> Result<Hashes, DialError> {
-    match link {
-        SharedConnection::One(server) => {
-            let flags = knows_flags(server).await?;
-            Ok(load_as(server, flags).await?)
-        }
-        SharedConnection::Cluster(cluster) => cluster.load().await,
-    }
+/// Whether the server answered that it does not know the script. Then the script has not run.
+pub(in crate::redis) fn is_unknown_script(answer: &Value) -> bool {
+    matches!(answer, Value::ServerError(error) if error.code() == "NOSCRIPT")
 }
 
 /// Whether this server's version supports script flags.

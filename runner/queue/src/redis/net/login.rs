@@ -4,10 +4,13 @@
 //! hangs up. On a shared connection such an answer would match no command and be lost.
 
 use redis::{Cmd, RedisError, Value};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
-use crate::redis::net::dial::ByteStream;
 use crate::redis::net::settings::Password;
+
+/// The parts of a new connection.
+pub(in crate::redis) trait ByteStream: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> ByteStream for T {}
 
 /// The longest answer to a command of the login; protected mode's text is about 1 KiB.
 const MAX_ANSWER: usize = 4096;

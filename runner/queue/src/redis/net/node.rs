@@ -7,11 +7,9 @@ use std::time::Duration;
 use redis::aio::{ConnectionLike as _, PubSub};
 use redis::{Cmd, Pipeline, RedisError, RedisResult, Value};
 
-use crate::redis::net::conn::is_unknown_script;
-use crate::redis::net::dial::{self, Connection, DialError};
+use crate::redis::net::dial::{self, Connection, DialError, RESPONSE_TIMEOUT};
 use crate::redis::net::fault;
-use crate::redis::net::link::RESPONSE_TIMEOUT;
-use crate::redis::net::load_scripts;
+use crate::redis::net::load_scripts::{self, is_unknown_script};
 use crate::redis::net::login::RedisLogin;
 use crate::redis::net::reconnect::Reconnecting;
 use crate::redis::net::settings::RedisTls;

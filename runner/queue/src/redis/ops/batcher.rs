@@ -14,7 +14,7 @@ use crate::redis::net::confirm::Confirm;
 use crate::redis::net::conn::Conn;
 use crate::redis::net::fault;
 use crate::redis::ops::produce;
-use crate::redis::ops::produce::{Answers, Sent, send};
+use crate::redis::ops::produce::{Answers, SendRoute, Sent, send};
 
 /// Calls of few tasks under way at once: while the server works on one, the next one gathers.
 const CALLS: usize = 2;
@@ -27,22 +27,6 @@ const WAITING: usize = 16 * 1024;
 
 /// Puts tasks on their queues, those of several callers together.
 pub(in crate::redis) struct Batcher(Arc<Inner>);
-
-/// How tasks get to the server: the shared connection, or one where replicas confirm.
-pub(in crate::redis) struct SendRoute {
-    conn: Arc<Conn>,
-    confirm: Option<Confirm>,
-}
-
-impl SendRoute {
-    pub(in crate::redis) fn conn(&self) -> &Conn {
-        self.confirm.as_ref().map_or(&self.conn, Confirm::conn)
-    }
-
-    pub(in crate::redis) fn confirm(&self) -> Option<&Confirm> {
-        self.confirm.as_ref()
-    }
-}
 
 struct Inner {
     way: SendRoute,

@@ -1,6 +1,7 @@
 //! Putting tasks on their queues: one script call for each queue and batch, all in one round trip.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -12,10 +13,22 @@ use runner_core::task::{QueueName, Run, Task, TaskId, TaskState};
 use crate::redis::RedisBroker;
 use crate::redis::format::scripts::Script;
 use crate::redis::format::{convert, keys, reply};
-use crate::redis::net::conn::RoundTrip;
+use crate::redis::net::confirm::Confirm;
+use crate::redis::net::conn::{Conn, RoundTrip};
 use crate::redis::net::fault;
-use crate::redis::ops::batcher::SendRoute;
 use crate::{BrokerError, BrokerResult, Enqueued, Producer, Refusal};
+
+/// How tasks get to the server: the shared connection, or one where replicas confirm.
+pub(in crate::redis) struct SendRoute {
+    pub conn: Arc<Conn>,
+    pub confirm: Option<Confirm>,
+}
+
+impl SendRoute {
+    fn conn(&self) -> &Conn {
+        self.confirm.as_ref().map_or(&self.conn, Confirm::conn)
+    }
+}
 
 /// Tasks a script call: Redis does nothing else meanwhile, about 1 ms.
 const BATCH: usize = 256;
@@ -178,11 +191,11 @@ async fn send_trip(way: &SendRoute, tasks: &[Task]) -> BrokerResult<Sent> {
                 batches.push(batch);
             }
         }
-        if let Some(confirm) = way.confirm() {
+        if let Some(confirm) = way.confirm.as_ref() {
             confirm.ask(&mut trip);
         }
         let mut answers = trip.each().await?;
-        let confirmed = way.confirm().map(|confirm| (confirm, answers.pop()));
+        let confirmed = way.confirm.as_ref().map(|confirm| (confirm, answers.pop()));
         let mut answers = answers.into_iter();
         if apart && let Some(Err(error)) = answers.next().filter(|listed| !passes(listed)) {
             return Err(error);
