@@ -5,21 +5,18 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use clap::Args;
-use jiff::Timestamp;
-use runner_core::cron::TIMING_LINTS;
 use runner_core::function::{Function, Functions};
-use runner_core::schedule::{
-    Definition, Problem, ScheduleId, Served, Severity, Source, no_occurrence_left, not_served,
-};
-use serde_json::{Value, json};
+use runner_core::schedule::{Definition, Problem, ScheduleId, Severity, Source, no_occurrence_left};
+use serde_json::Value;
 
 use super::app::Registrar;
+use super::check_findings::{by_hand_unserved, finding, of_problem, unserved, with_next};
 use super::exit::{ProblemsFound, Unavailable};
 use super::{
     CommandContext, assemble, check_broker as broker, check_reasons, check_table as table, defaults, print, temporary,
 };
 use crate::config::{Refused, Settings};
-use crate::source::{Catalog, Checked, Code, by_hand_not_served, check_paths, drop_triggered};
+use crate::source::{Catalog, Checked, Code, check_paths, drop_triggered};
 use crate::text::signs;
 
 /// Check settings, manifests and table rows; report every error at once and exit with 65 if there are any.
@@ -188,24 +185,6 @@ fn missing_directory(settings: &Settings) -> Option<Value> {
     Some(finding("warning", "W107", &place, MISSING, None, Some(MISSING_HINT)))
 }
 
-/// The queues that the worker of these settings takes from, if they have one.
-fn served(settings: &Settings) -> Option<Served> {
-    let queues = || settings.worker.queues.keys().map(ToString::to_string).collect();
-    settings.roles.worker.then(|| Served::Here(queues()))
-}
-
-/// Schedules whose tasks the worker of these settings would not take.
-pub(super) fn unserved<'a>(settings: &Settings, definitions: impl IntoIterator<Item = &'a Definition>) -> Vec<Value> {
-    let warnings = served(settings).map(|served| not_served(definitions, &served));
-    warnings.iter().flatten().map(of_problem).collect()
-}
-
-/// The same of functions that nothing schedules.
-fn by_hand_unserved(settings: &Settings, checked: &Checked) -> Vec<Value> {
-    let warnings = served(settings).map(|served| by_hand_not_served(&checked.functions, &checked.problems, &served));
-    warnings.iter().flatten().map(of_problem).collect()
-}
-
 /// What is doubtful about schedules in code, with what their functions say about their tasks.
 async fn code_findings(context: &CommandContext, settings: &Settings, code: Code) -> Vec<Value> {
     let mut sources = assemble::sources(settings, code);
@@ -221,44 +200,6 @@ async fn code_findings(context: &CommandContext, settings: &Settings, code: Code
         .map(|p| with_next(of_problem(p), p, &definitions, now))
         .chain(unserved(settings, &definitions))
         .collect()
-}
-
-pub(super) fn of_problem(p: &Problem) -> Value {
-    let severity = if p.is_error() { "error" } else { "warning" };
-    let (excerpt, hint) = (p.excerpt.as_deref(), p.hint.as_deref());
-    finding(severity, &p.code, &p.place, &p.message, excerpt, hint)
-}
-
-/// A doubt about when a schedule fires, with when that would be.
-pub(super) fn with_next(mut finding: Value, problem: &Problem, definitions: &[Definition], now: Timestamp) -> Value {
-    /// Enough to see a rhythm.
-    const NEXT: usize = 4;
-    let doubted = TIMING_LINTS.contains(&problem.code.as_str());
-    let about = |d: &&Definition| doubted && problem.schedule.as_ref() == Some(&d.id);
-    if let Some(definition) = definitions.iter().find(about) {
-        let timing = &definition.timing;
-        let next = timing
-            .upcoming(now, NEXT)
-            .into_iter()
-            .map(|at| at.to_zoned(timing.zone.clone()));
-        finding["next"] = next
-            .map(|at| at.strftime("%a %Y-%m-%d %H:%M:%S %Z").to_string())
-            .collect();
-    }
-    finding
-}
-
-pub(super) fn finding(
-    severity: &str,
-    code: &str,
-    place: &str,
-    message: &str,
-    excerpt: Option<&str>,
-    hint: Option<&str>,
-) -> Value {
-    json!({
-        "severity": severity, "code": code, "place": place, "message": message, "excerpt": excerpt, "hint": hint,
-    })
 }
 
 fn report(findings: &[Value], notes: &[String], errors: usize, settings: Option<&Settings>) -> String {

@@ -10,7 +10,7 @@ use runner_core::schedule::{Definition, ScheduleId};
 use runner_queue::{Broker, BrokerError};
 use serde_json::Value;
 
-use super::check::finding;
+use super::check_findings::finding;
 use super::{CommandContext, open};
 use crate::config::{BrokerSettings, Settings};
 

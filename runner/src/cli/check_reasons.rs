@@ -10,7 +10,7 @@ use runner_queue::{Broker, BrokerResult};
 use serde_json::Value;
 
 use super::CommandContext;
-use super::check::finding;
+use super::check_findings::finding;
 use super::reasons::ReasonPrinter;
 use crate::config::Settings;
 use crate::diagnose::{ReasonCode, ScheduleFacts, why_schedule};

@@ -9,7 +9,7 @@ use runner_core::schedule::{Definition, Problem, Source};
 use runner_queue::Broker;
 use serde_json::Value;
 
-use super::check::{finding, of_problem, unserved, with_next};
+use super::check_findings::{finding, of_problem, unserved, with_next};
 use super::state_store::BrokerStateStore;
 use super::{CommandContext, assemble};
 use crate::config::Settings;

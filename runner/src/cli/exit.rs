@@ -5,7 +5,7 @@
 use std::process::ExitCode;
 
 use runner_core::schedule::Problem;
-use runner_queue::BrokerError;
+use runner_queue::{ActionError, BrokerError};
 
 use super::print::{self, Unwritten};
 use crate::config::{AccessError, Refused};
@@ -121,6 +121,16 @@ fn code(error: &anyhow::Error) -> u8 {
         BAD_CONFIG
     } else {
         FAILURE
+    }
+}
+
+/// The error with the exit code that belongs to it.
+pub(super) fn refused(error: ActionError) -> anyhow::Error {
+    match error {
+        ActionError::Broker(error) => error.into(),
+        never @ ActionError::Never { .. } => Usage(never.to_string()).into(),
+        ActionError::Invalid(invalid) => BadData(invalid.to_string()).into(),
+        refused => refused.into(),
     }
 }
 

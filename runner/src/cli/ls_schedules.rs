@@ -12,7 +12,6 @@ use serde_json::{Value, json};
 
 use super::exit::{self, Unavailable};
 use super::print::{JsonField, Object};
-use super::schedule::pause_words;
 use super::schedule_foreign::{foreign_object, foreign_row};
 use super::schedule_named::unread;
 use super::state_store::BrokerStateStore;
@@ -100,7 +99,7 @@ impl ListSchedules {
             "queue": d.task.queue,
             "enabled": d.enabled,
             "paused": standing.is_some_and(|s| s.paused.is_some()),
-            "paused_by": standing.and_then(|s| s.paused.as_ref()).map(|pause| pause_words(pause, zone)),
+            "paused_by": standing.and_then(|s| s.paused.as_ref()).map(|pause| print::pause_words(pause, zone)),
             "overlap": d.overlap,
             "next": next,
             "last": last.map(|(at, task)| json!({"nominal": print::instant(*at, zone), "task": task})),

@@ -9,11 +9,10 @@ use clap::Args;
 use jiff::tz::TimeZone;
 use runner_core::task::{QueueName, QueuePattern, TaskState};
 use runner_queue::{Broker, Page, RawTask, TaskInfo, TaskPage};
-use serde_json::{Value, json};
 
 use super::exit::Usage;
 use super::queue::known;
-use super::task::raw_json;
+use super::task_object::{raw_json, task_json};
 use super::{CommandContext, print};
 
 /// Queues that the broker is asked about in one call.
@@ -336,40 +335,6 @@ fn raw_row(queue: &QueueName, raw: &RawTask) -> Vec<String> {
         String::new(),
         note,
     ]
-}
-
-/// Everything known about a task but its attempts. Lists have the beginning of its payload and result.
-pub(super) fn task_json(task: &TaskInfo, zone: &jiff::tz::TimeZone) -> print::Object {
-    let record = &task.record;
-    let result = task.result.as_ref();
-    let object = json!({
-        "id": record.id,
-        "type": record.kind,
-        "queue": record.queue,
-        "state": task.state,
-        "retried": record.retried,
-        "max_retry": record.max_retry,
-        "timeout_seconds": record.timeout.as_secs(),
-        "deadline": print::maybe(record.deadline, zone),
-        "retention_seconds": record.retention.as_secs(),
-        "group": record.group,
-        "headers": record.headers,
-        "payload_bytes": task.payload_bytes,
-        "next_run": print::maybe(task.next_run, zone),
-        "pending_since": print::maybe(task.pending_since, zone),
-        "lease_until": print::maybe(task.lease_until, zone),
-        "filed_at": print::maybe(task.filed_at, zone),
-        "completed_at": print::maybe(record.completed_at, zone),
-        "last_error": record.last_error,
-        "last_failed_at": print::maybe(record.last_failed_at, zone),
-        "waiting_for": task.waiting_for,
-    });
-    print::Object::of(object)
-        .with("payload", print::payload(&record.payload))
-        .with(
-            "result",
-            result.map_or(print::JsonField::Value(Value::Null), print::payload),
-        )
 }
 
 #[cfg(test)]

@@ -329,6 +329,31 @@ pub fn payload(bytes: &Bytes) -> JsonField {
     })
 }
 
+/// So many tasks, in words.
+pub(super) fn task_count(tasks: u64) -> String {
+    if tasks == 1 {
+        "1 task".to_owned()
+    } else {
+        format!("{tasks} tasks")
+    }
+}
+
+/// Since when it is paused, by whom, until when and why.
+pub(super) fn pause_words(pause: &runner_queue::Pause, zone: &TimeZone) -> String {
+    let at = |at| instant(at, zone);
+    let since = pause
+        .at
+        .map_or_else(String::new, |since| format!("since {} ", at(since)));
+    let until = pause
+        .until
+        .map_or_else(String::new, |until| format!(", until {}", at(until)));
+    let note = pause
+        .note
+        .as_deref()
+        .map_or_else(String::new, |note| format!(": {note}"));
+    format!("{since}by {}{until}{note}", pause.by)
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]

@@ -7,7 +7,6 @@ use runner_queue::{Broker, MAX_ACTED, Page, RemoveError};
 use serde_json::json;
 
 use super::exit::Usage;
-use super::task_all::number;
 use super::{CommandContext, print};
 
 /// Calls beyond those that the tasks of a queue need to be removed: for tasks that come meanwhile.
@@ -146,7 +145,10 @@ impl Remove {
         if self.json {
             return Ok(print::done_as_json(&json!({"queue": queue, "tasks": tasks}))?);
         }
-        Ok(print::done(&format!("{queue} is removed, with {}", number(tasks)))?)
+        Ok(print::done(&format!(
+            "{queue} is removed, with {}",
+            print::task_count(tasks)
+        ))?)
     }
 }
 

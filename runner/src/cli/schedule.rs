@@ -6,14 +6,14 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use runner_core::schedule::{Definition, Overlap, Plan, Problem, ScheduleId, manual_task};
 use runner_core::task::FUNCTION_PREFIX;
-use runner_queue::{Broker, Decision, MAX_RUNS_KEPT, ManualRun, ManuallyRun, Pause, RunRecord, Standing};
+use runner_queue::{Broker, Decision, MAX_RUNS_KEPT, ManualRun, ManuallyRun, RunRecord, Standing};
 use serde_json::json;
 
 use super::ls_schedules::{rejected_object, state};
 use super::print::JsonField;
 use super::reasons::ReasonPrinter;
 use super::schedule_named::{self, NamedSchedule, in_force, named};
-use super::schedule_pause::PauseSchedule;
+use super::schedule_pause::{PauseSchedule, audit};
 use super::task::actor;
 use super::{CommandContext, print, schedule_foreign};
 use crate::diagnose::{Reason, why_broken};
@@ -127,10 +127,6 @@ impl ScheduleCommand {
             }
         }
     }
-}
-
-pub(super) fn audit(action: &'static str, id: &ScheduleId) {
-    tracing::info!(target: "audit", action, on = %id, actor = %actor(), outcome = "done");
 }
 
 impl Run {
@@ -313,23 +309,7 @@ fn decided(decisions: &[Decision], zone: &TimeZone) -> String {
 }
 
 fn paused(standing: Option<&Standing>, zone: &TimeZone) -> Option<String> {
-    Some(pause_words(standing?.paused.as_ref()?, zone))
-}
-
-/// Since when it is paused, by whom, until when and why.
-pub(super) fn pause_words(pause: &Pause, zone: &TimeZone) -> String {
-    let at = |at| print::instant(at, zone);
-    let since = pause
-        .at
-        .map_or_else(String::new, |since| format!("since {} ", at(since)));
-    let until = pause
-        .until
-        .map_or_else(String::new, |until| format!(", until {}", at(until)));
-    let note = pause
-        .note
-        .as_deref()
-        .map_or_else(String::new, |note| format!(": {note}"));
-    format!("{since}by {}{until}{note}", pause.by)
+    Some(print::pause_words(standing?.paused.as_ref()?, zone))
 }
 
 /// The last runs of the schedule's function: by this schedule, or by none.

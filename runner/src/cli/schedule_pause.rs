@@ -6,7 +6,6 @@ use runner_core::schedule::{Definition, Timing};
 use runner_queue::{Broker, Pause, Standing};
 
 use super::exit::Usage;
-use super::schedule::audit;
 use super::task::actor;
 use super::{CommandContext, print, values};
 use crate::scheduler;
@@ -95,6 +94,10 @@ fn held_back(timing: &Timing, standing: Option<&Standing>, now: Timestamp, until
         ),
         (None, None) => "no occurrence falls into this pause, and none comes after it".to_owned(),
     }
+}
+
+pub(super) fn audit(action: &'static str, id: &runner_core::schedule::ScheduleId) {
+    tracing::info!(target: "audit", action, on = %id, actor = %actor(), outcome = "done");
 }
 
 #[cfg(test)]

@@ -5,17 +5,16 @@ use std::time::Duration;
 use anyhow::bail;
 use clap::{ArgGroup, Args, Subcommand};
 use runner_core::task::{QueueName, TaskId, TaskState};
-use runner_queue::{
-    Action, ActionError, Attempt, Broker, BrokerError, RawTask, RunBy, RunRecord, ServerView, stopped_by,
-};
+use runner_queue::{Action, Attempt, Broker, BrokerError, RunBy, RunRecord, ServerView, stopped_by};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::exit::{BadData, Usage};
-use super::ls_tasks::task_json;
+use super::exit::{Usage, refused};
 use super::print::{JsonField, Object};
 use super::reasons::ReasonPrinter;
 use super::task_all::{self, Target, Targets};
+use super::task_args::TaskArgs;
+use super::task_object::{raw_json, task_json};
 use super::{CommandContext, payload, print};
 use crate::config::Environment;
 use crate::diagnose::{TaskFacts, why_gone, why_task};
@@ -55,18 +54,6 @@ enum Verb {
     Cancel(TaskArgs),
     /// End a running task for good: archive it, whatever retries are left
     Stop(Stop),
-}
-
-#[derive(Debug, Args)]
-pub(super) struct TaskArgs {
-    /// Id of the task
-    pub(super) id: String,
-    /// Its queue; needed only if several queues have a task with this id
-    #[arg(long)]
-    pub(super) queue: Option<String>,
-    /// The id is given in hexadecimal digits because it is not text
-    #[arg(long, requires = "queue")]
-    pub(super) hex: bool,
 }
 
 #[derive(Debug, Args)]
@@ -186,16 +173,6 @@ async fn act(context: &CommandContext, targets: Targets, action: Action, done: &
     let (queue, id) = which.find(broker.as_ref()).await?;
     broker.act(&queue, &id, action).await.map_err(refused)?;
     Ok(print::done(&format!("{id} {done}"))?)
-}
-
-/// The error with the exit code that belongs to it.
-pub(super) fn refused(error: ActionError) -> anyhow::Error {
-    match error {
-        ActionError::Broker(error) => error.into(),
-        never @ ActionError::Never { .. } => Usage(never.to_string()).into(),
-        ActionError::Invalid(invalid) => BadData(invalid.to_string()).into(),
-        refused => refused.into(),
-    }
 }
 
 impl Update {
@@ -414,14 +391,6 @@ pub(super) fn run_json(record: &RunRecord, zone: &jiff::tz::TimeZone) -> Object 
 
 /// Bytes of an unreadable task that are printed.
 const DUMPED: usize = 256;
-
-/// A task that cannot be read.
-pub(super) fn raw_json(queue: &QueueName, raw: &RawTask) -> Object {
-    Object::of(json!({
-        "id": String::from_utf8_lossy(&raw.id), "id_hex": hex(&raw.id), "queue": queue, "state": raw.state,
-        "unreadable": raw.why.as_deref().unwrap_or("too large to be read for a list"), "bytes": raw.bytes,
-    }))
-}
 
 /// One line for each thing that is known, `more` at the end.
 fn lines(title: &str, object: &Object, more: Vec<Vec<String>>) -> String {

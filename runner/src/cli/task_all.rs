@@ -8,8 +8,8 @@ use runner_core::task::{QueueName, TaskState};
 use runner_queue::{Action, Broker, MAX_ACTED, Page};
 use serde_json::json;
 
-use super::exit::Usage;
-use super::task::{TaskArgs, refused};
+use super::exit::{Usage, refused};
+use super::task_args::TaskArgs;
 use super::{CommandContext, print};
 
 /// Bytes of an answer to a question.
@@ -112,8 +112,8 @@ impl All {
         let broker = context.looked_at().await?;
         let there = self.count(broker.as_ref(), &queue).await?;
         let what = match &self.group {
-            Some(group) => format!("{} in the group {group} of {queue}", number(there)),
-            None => format!("{} in the {} list of {queue}", number(there), self.state),
+            Some(group) => format!("{} in the group {group} of {queue}", print::task_count(there)),
+            None => format!("{} in the {} list of {queue}", print::task_count(there), self.state),
         };
         if asks && there > 0 && !agreed(&format!("{what} will be {}. Go on? [y/N] ", action.done()))? {
             bail!("nothing was done");
@@ -143,7 +143,7 @@ impl All {
             Action::Archive => "archived",
             Action::Delete => "deleted",
         };
-        Ok(print::done(&format!("{} {line}", number(tasks)))?)
+        Ok(print::done(&format!("{} {line}", print::task_count(tasks)))?)
     }
 
     /// How many tasks there are.
@@ -165,15 +165,6 @@ impl All {
 /// How many calls so many tasks need. Those that come meanwhile are not worked off: nobody was asked about them.
 fn calls(tasks: u64) -> u64 {
     tasks.div_ceil(MAX_ACTED as u64)
-}
-
-/// So many tasks, in words.
-pub(super) fn number(tasks: u64) -> String {
-    if tasks == 1 {
-        "1 task".to_owned()
-    } else {
-        format!("{tasks} tasks")
-    }
 }
 
 /// Asks whoever sits there.

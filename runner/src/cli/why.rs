@@ -12,7 +12,7 @@ use serde_json::json;
 use super::exit::Usage;
 use super::reasons::ReasonPrinter;
 use super::schedule_named::{self, NamedSchedule, named};
-use super::task::TaskArgs;
+use super::task_args::TaskArgs;
 use super::{CommandContext, print, schedule_foreign};
 use crate::diagnose::{Reason, why_absent, why_broken, why_foreign, why_gone};
 use crate::facts;

@@ -13,7 +13,7 @@ use runner_core::schedule::{Plan, Problem, ScheduleId, Source};
 
 use super::directory::Directory;
 use super::settings::SourceSettings;
-use super::shared::{Refresh, Shared, SourcePart};
+use super::shared::{Refresh, Shared, SourcePart, Taken};
 use super::status::{Rejected, SourceStatus};
 use super::table::Table;
 use crate::background;
@@ -42,15 +42,6 @@ pub struct Loaded {
     pub rejected: Vec<Rejected>,
     /// How each source is doing.
     pub statuses: Vec<SourceStatus>,
-}
-
-/// What the servers that are alive take; `None` where that is not known.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Taken {
-    /// Task types that they run, exact or `prefix*`.
-    pub types: Option<BTreeSet<String>>,
-    /// Queues that they take tasks from, names or patterns.
-    pub queues: Option<BTreeSet<String>>,
 }
 
 impl Catalog {

@@ -22,7 +22,7 @@ mod warnings;
 mod tests;
 
 pub use calls::{drop_triggered, not_served as by_hand_not_served, payload_fault};
-pub use catalog::{Catalog, Loaded, Taken};
+pub use catalog::{Catalog, Loaded};
 pub use code::{Code, Schedule};
 pub use directory::{ALL_FILES_GONE, Checked, check_paths};
 pub use function_check::{CheckFinding, FunctionCheck};
@@ -30,6 +30,7 @@ pub use manifest::ScheduleContext;
 pub use settings::{
     DEFAULT_MASS_DELETE, DatabaseLogin, DatabaseServer, ManifestSettings, SourceSettings, TableSettings,
 };
+pub use shared::Taken;
 pub use state_store::{StateStore, StateStoreError};
 pub use status::{LAST_GOOD, Rejected, SourceState, SourceStatus};
 pub use table::{TableError, migrate};

@@ -16,10 +16,18 @@ use runner_core::schedule::{
 use runner_core::task::{FUNCTION_PREFIX, TypePattern};
 
 use super::calls;
-use super::catalog::Taken;
 use super::status::{Rejected, SourceState, SourceStatus};
 use super::types::TypeOptions;
 use super::warnings::WarningLog;
+
+/// What the servers that are alive take; `None` where that is not known.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Taken {
+    /// Task types that they run, exact or `prefix*`.
+    pub types: Option<BTreeSet<String>>,
+    /// Queues that they take tasks from, names or patterns.
+    pub queues: Option<BTreeSet<String>>,
+}
 
 /// What one source says.
 #[derive(Debug, Clone, Default, PartialEq)]
