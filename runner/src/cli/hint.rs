@@ -2,24 +2,29 @@
 //!
 //! The cause itself, in the server's own words, stands behind it; none of it is repeated here.
 
-use runner_queue::BrokerError;
 use runner_queue::redis::{RedisSettings, RedisTarget};
+use runner_queue::{BrokerError, Cause};
 
 /// The stable code of the error, and which setting or server to look at. `in_url`: `redis.url` says where it is.
 pub(super) fn hint(redis: &RedisSettings, in_url: bool, error: &BrokerError) -> String {
     let code = error.code();
-    let what = match error {
-        BrokerError::Unreachable { .. } if runner_core::chain::chain(error).contains("cannot read the password") => {
+    let what = match (error, error.cause()) {
+        (BrokerError::Unreachable { .. }, Some(Cause::PasswordUnreadable)) => {
             "see the file that `redis.password` or `redis.url` refers to; it is read at each connection".to_owned()
         }
-        BrokerError::Unreachable { .. } => is_it_running(redis, in_url),
-        BrokerError::Denied { .. } => login(redis, in_url, &runner_core::chain::chain(error)),
-        BrokerError::Refused { .. } => match refused(&runner_core::chain::chain(error)) {
+        (BrokerError::Unreachable { .. }, _) => is_it_running(redis, in_url),
+        (BrokerError::Denied { .. }, cause) => login(redis, in_url, cause),
+        (BrokerError::Refused { .. }, cause) => match cause.and_then(refused) {
             Some(hint) => hint.to_owned(),
             None => return code.to_owned(),
         },
-        BrokerError::Full { .. } => full(&runner_core::chain::chain(error)).to_owned(),
-        BrokerError::Corrupt { .. } => "another program wrote there; `redis.database` says where we look".to_owned(),
+        (BrokerError::Full { .. }, Some(Cause::DiskFailing)) => {
+            "it cannot save to its disk; its own log says why".to_owned()
+        }
+        (BrokerError::Full { .. }, _) => "its memory is full: `maxmemory` of the server".to_owned(),
+        (BrokerError::Corrupt { .. }, _) => {
+            "another program wrote there; `redis.database` says where we look".to_owned()
+        }
         _ => return code.to_owned(),
     };
     format!("{code}: {what}")
@@ -40,50 +45,27 @@ fn place(redis: &RedisSettings, in_url: bool) -> &'static str {
     }
 }
 
-fn login(redis: &RedisSettings, in_url: bool, why: &str) -> String {
+fn login(redis: &RedisSettings, in_url: bool, cause: Option<Cause>) -> String {
     let by_sentinels = matches!(redis.target, RedisTarget::Sentinels(_));
     let sentinels = if by_sentinels {
         ", for the sentinels `redis.sentinel.password`"
     } else {
         ""
     };
-    if why.contains("NOAUTH") {
-        format!("it asks for a password; set `redis.password`{sentinels}")
-    } else if why.contains("NOPERM") || why.contains("ACL failure") || why.contains("executing the script can't") {
-        "the user lacks a right; `ACL SETUSER` on the server gives it".to_owned()
-    } else if in_url {
-        "the login is wrong; see `redis.url`, `redis.username`, `redis.password`".to_owned()
-    } else {
-        format!("the login is wrong; see `redis.username`, `redis.password`{sentinels}")
+    match cause {
+        Some(Cause::PasswordMissing) => format!("it asks for a password; set `redis.password`{sentinels}"),
+        Some(Cause::RightMissing) => "the user lacks a right; `ACL SETUSER` on the server gives it".to_owned(),
+        _ if in_url => "the login is wrong; see `redis.url`, `redis.username`, `redis.password`".to_owned(),
+        _ => format!("the login is wrong; see `redis.username`, `redis.password`{sentinels}"),
     }
 }
 
-/// For a server that takes no writes.
-fn full(why: &str) -> &'static str {
-    if why.contains("MISCONF") {
-        "it cannot save to its disk; its own log says why"
-    } else {
-        "its memory is full: `maxmemory` of the server"
-    }
-}
-
-fn refused(why: &str) -> Option<&'static str> {
-    let says = |words: &[&str]| words.iter().any(|word| why.contains(word));
-    if says(&["DB index is out of range"]) {
-        Some("the server has no database of this number; see `redis.database`")
-    } else if says(&["without any password configured"]) {
-        Some("the server has no password; remove `redis.password`")
-    } else if says(&[
-        "certificate",
-        "TLS",
-        "tls.",
-        "cannot read",
-        "in PEM form",
-        "no authority",
-    ]) {
-        Some("see `redis.tls`")
-    } else {
-        None
+fn refused(cause: Cause) -> Option<&'static str> {
+    match cause {
+        Cause::DatabaseMissing => Some("the server has no database of this number; see `redis.database`"),
+        Cause::PasswordUnwanted => Some("the server has no password; remove `redis.password`"),
+        Cause::Tls => Some("see `redis.tls`"),
+        _ => None,
     }
 }
 
@@ -91,33 +73,27 @@ fn refused(why: &str) -> Option<&'static str> {
 mod tests {
     use super::*;
 
-    fn refused_with(text: &str) -> BrokerError {
+    fn refused_for(cause: Cause) -> BrokerError {
         let doing = "ask for the time";
         BrokerError::Refused {
             doing,
-            source: text.into(),
+            source: cause.says("the server's words"),
         }
     }
 
-    fn denied_with(text: &str) -> BrokerError {
+    fn denied(source: runner_queue::BoxError) -> BrokerError {
         let doing = "ask for the time";
-        BrokerError::Denied {
-            doing,
-            source: text.into(),
-        }
+        BrokerError::Denied { doing, source }
     }
 
     #[test]
     fn a_server_that_takes_no_writes_is_full_in_one_of_two_ways() {
         let redis = RedisSettings::at("a:6379");
-        for (text, words) in [
-            ("OOM command not allowed", "maxmemory"),
-            ("MISCONF Redis is", "its disk"),
+        for (source, words) in [
+            ("OOM command not allowed".into(), "maxmemory"),
+            (Cause::DiskFailing.says("MISCONF Redis is"), "its disk"),
         ] {
-            let error = BrokerError::Full {
-                doing: "try",
-                source: text.into(),
-            };
+            let error = BrokerError::Full { doing: "try", source };
             let said = hint(&redis, false, &error);
             assert!(said.starts_with("broker_full: ") && said.contains(words), "{said}");
         }
@@ -130,27 +106,29 @@ mod tests {
             doing: "try",
             source: "refused".into(),
         };
+        let no_password = BrokerError::Unreachable {
+            doing: "try",
+            source: Cause::PasswordUnreadable.says("no such file"),
+        };
         for (error, in_url, words) in [
             (&away, false, "is it running? `redis.host`"),
             (&away, true, "is it running? `redis.url`"),
-            (
-                &denied_with("NOAUTH Authentication required."),
-                true,
-                "set `redis.password`",
-            ),
-            (
-                &denied_with("WRONGPASS invalid"),
-                false,
-                "see `redis.username`, `redis.password`",
-            ),
-            (&denied_with("WRONGPASS invalid"), true, "see `redis.url`"),
-            (&denied_with("NOPERM User x has no permissions"), false, "ACL SETUSER"),
-            (&refused_with("ERR DB index is out of range"), false, "`redis.database`"),
-            (&refused_with("cannot read /ca.pem: No such file"), false, "`redis.tls`"),
+            (&no_password, false, "refers to"),
+            (&denied(Cause::PasswordMissing.says("no")), true, "set `redis.password`"),
+            (&denied("no".into()), false, "see `redis.username`, `redis.password`"),
+            (&denied("no".into()), true, "see `redis.url`"),
+            (&denied(Cause::RightMissing.says("no")), false, "ACL SETUSER"),
+            (&refused_for(Cause::DatabaseMissing), false, "`redis.database`"),
+            (&refused_for(Cause::PasswordUnwanted), false, "remove `redis.password`"),
+            (&refused_for(Cause::Tls), false, "`redis.tls`"),
         ] {
             let said = hint(&redis, in_url, error);
             assert!(said.contains(words) && said.starts_with(error.code()), "{said}");
-            assert_eq!(said.contains("running"), error.is_transient(), "{said}");
+            assert_eq!(
+                said.contains("running"),
+                error.is_transient() && error.cause().is_none(),
+                "{said}"
+            );
         }
     }
 }

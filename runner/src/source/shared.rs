@@ -16,7 +16,7 @@ use runner_core::schedule::{
 use runner_core::task::{FUNCTION_PREFIX, TypePattern};
 
 use super::calls;
-use super::status::{Rejected, SourceState, SourceStatus};
+use super::status::{Rejected, SourceError, SourceState, SourceStatus};
 use super::types::TypeOptions;
 use super::warnings::WarningLog;
 
@@ -145,14 +145,14 @@ impl Shared {
     }
 
     /// Notes that a source cannot be read; whether that is news.
-    pub fn fail(&self, source: Source, reason: &str) -> bool {
+    pub fn fail(&self, source: Source, error: &SourceError) -> bool {
         let now = self.now();
         let mut slots = self.slots();
         let Some(slot) = slots.get_mut(&source) else {
             return false;
         };
         let news = slot.state.reason().is_none();
-        slot.state = slot.state.failed(slot.last_sync.is_some(), now, reason);
+        slot.state = slot.state.failed(slot.last_sync.is_some(), now, error);
         news
     }
 

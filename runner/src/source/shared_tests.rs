@@ -60,6 +60,10 @@ fn codes(shared: &Shared) -> Vec<String> {
     plan.problems.iter().map(|p| p.code.clone()).collect()
 }
 
+fn failed(why: &str) -> SourceError {
+    SourceError::Failed(why.to_owned())
+}
+
 #[test]
 fn parts_of_all_sources_make_one_plan_and_replace_their_former_selves() {
     let shared = shared();
@@ -80,7 +84,7 @@ fn a_source_that_was_not_announced_adds_nothing() {
     let shared = Shared::new(Functions::default(), clock());
     shared.publish(Source::Code, part(Source::Code, "c"), shared.now());
     assert_eq!((names(&shared), shared.state_of(Source::Code)), (Vec::new(), None));
-    assert!(!shared.fail(Source::Code, "gone"));
+    assert!(!shared.fail(Source::Code, &failed("gone")));
 }
 
 #[test]
@@ -89,10 +93,11 @@ fn what_cannot_be_read_stays_in_force_and_is_stale_since_the_first_failure() {
     let shared = Shared::new(Functions::default(), clock.clone());
     shared.expect(Source::Table, "db".to_owned());
     let first = shared.now();
-    assert!(shared.fail(Source::Table, "refused"));
+    assert!(shared.fail(Source::Table, &failed("refused")));
     let never = SourceState::Unavailable {
         since: first,
         reason: "refused".to_owned(),
+        absent: false,
     };
     assert_eq!(shared.state_of(Source::Table), Some(never));
     shared.publish(Source::Table, part(Source::Table, "t"), first);
@@ -100,11 +105,14 @@ fn what_cannot_be_read_stays_in_force_and_is_stale_since_the_first_failure() {
     clock.advance(Duration::from_secs(1));
     let since = shared.now();
     assert!(
-        shared.fail(Source::Table, "refused"),
+        shared.fail(Source::Table, &failed("refused")),
         "a failure after a success is news"
     );
     clock.advance(Duration::from_secs(1));
-    assert!(!shared.fail(Source::Table, "timed out"), "a further one is not");
+    assert!(
+        !shared.fail(Source::Table, &failed("timed out")),
+        "a further one is not"
+    );
     let reason = "timed out".to_owned();
     assert_eq!(
         shared.state_of(Source::Table),

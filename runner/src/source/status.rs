@@ -43,16 +43,19 @@ impl SourceStatus {
     /// there are only no manifests or rows yet.
     #[must_use]
     pub fn is_absent(&self) -> bool {
-        let SourceState::Unavailable { reason, .. } = &self.state else {
-            return false;
-        };
-        self.source != Source::Code && *reason == absent(&self.place)
+        matches!(self.state, SourceState::Unavailable { absent: true, .. })
     }
 }
 
-/// Why a source at a place that does not exist has nothing in force.
-pub(super) fn absent(place: &str) -> String {
-    format!("{place} does not exist")
+/// Why a source cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SourceError {
+    /// There is nothing at this place.
+    #[error("{0} does not exist")]
+    Absent(String),
+    /// Anything else, in words.
+    #[error("{0}")]
+    Failed(String),
 }
 
 /// Whether what is in force is what the source says now.
@@ -76,6 +79,9 @@ pub enum SourceState {
         since: Timestamp,
         /// Why.
         reason: String,
+        /// Whether there is nothing at its place.
+        #[serde(skip)]
+        absent: bool,
     },
 }
 
@@ -91,16 +97,20 @@ impl SourceState {
 
     /// The state after a failure: since the first one, stale if there was ever a success.
     #[must_use]
-    pub fn failed(&self, ever_loaded: bool, now: Timestamp, reason: &str) -> Self {
+    pub fn failed(&self, ever_loaded: bool, now: Timestamp, error: &SourceError) -> Self {
         let since = match self {
             Self::Stale { since, .. } | Self::Unavailable { since, .. } => *since,
             Self::Loading | Self::Loaded => now,
         };
-        let reason = reason.to_owned();
+        let reason = error.to_string();
         if ever_loaded {
             Self::Stale { since, reason }
         } else {
-            Self::Unavailable { since, reason }
+            Self::Unavailable {
+                since,
+                reason,
+                absent: matches!(error, SourceError::Absent(_)),
+            }
         }
     }
 }

@@ -77,7 +77,57 @@ pub enum BrokerError {
     },
 }
 
+/// What exactly stands in the way of a call, where the broker knows: what a hint to people depends on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Cause {
+    /// The password of the settings cannot be read.
+    PasswordUnreadable,
+    /// The store asks for a password, and there is none in the settings.
+    PasswordMissing,
+    /// The settings have a password, and the store has none.
+    PasswordUnwanted,
+    /// The user lacks a right.
+    RightMissing,
+    /// The store has no database of this number.
+    DatabaseMissing,
+    /// The store cannot save to its disk.
+    DiskFailing,
+    /// Certificates, or TLS at one end only.
+    Tls,
+}
+
+impl Cause {
+    /// The source of an error that has this cause, in these words.
+    #[must_use]
+    pub fn says(self, words: impl Into<String>) -> BoxError {
+        let words = words.into();
+        Box::new(KnownCause { cause: self, words })
+    }
+}
+
+/// The source of an error whose cause is known.
+#[derive(Debug, thiserror::Error)]
+#[error("{words}")]
+struct KnownCause {
+    cause: Cause,
+    words: String,
+}
+
 impl BrokerError {
+    /// What exactly stands in the way, where the broker knows.
+    #[must_use]
+    pub fn cause(&self) -> Option<Cause> {
+        let source = match self {
+            Self::Unreachable { source, .. }
+            | Self::Full { source, .. }
+            | Self::Denied { source, .. }
+            | Self::Refused { source, .. } => source,
+            Self::Replaced { .. } | Self::Unconfirmed { .. } | Self::Corrupt { .. } => return None,
+        };
+        source.downcast_ref::<KnownCause>().map(|known| known.cause)
+    }
+
     /// Whether the same call may succeed later without anybody mending anything.
     #[must_use]
     pub fn is_transient(&self) -> bool {
@@ -90,7 +140,11 @@ impl BrokerError {
         let source = || {
             let causes = std::iter::successors(std::error::Error::source(self), |error| error.source());
             let texts: Vec<String> = causes.map(ToString::to_string).collect();
-            BoxError::from(texts.join(": "))
+            let words = texts.join(": ");
+            match self.cause() {
+                Some(cause) => cause.says(words),
+                None => BoxError::from(words),
+            }
         };
         match self {
             Self::Unreachable { doing, .. } => Self::Unreachable {
@@ -141,5 +195,29 @@ impl BrokerError {
             Self::Corrupt { .. } => "broker_corrupt",
             Self::Replaced { .. } => "broker_replaced",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_copy_for_another_caller_keeps_the_cause_and_the_words() {
+        let error = BrokerError::Denied {
+            doing: "try",
+            source: Cause::RightMissing.says("NOPERM no"),
+        };
+        let copy = error.for_another();
+        assert_eq!(copy.cause(), Some(Cause::RightMissing));
+        assert_eq!(
+            std::error::Error::source(&copy).map(ToString::to_string).as_deref(),
+            Some("NOPERM no")
+        );
+        let unknown = BrokerError::Denied {
+            doing: "try",
+            source: "no".into(),
+        };
+        assert_eq!(unknown.for_another().cause(), None);
     }
 }

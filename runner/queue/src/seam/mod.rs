@@ -36,7 +36,7 @@ pub use ceiling::Ceiling;
 pub use claim::{Claim, Claims, Exchanged, LONGEST_LEASE, Settled, Settlement, Suspicion, Verdict};
 pub use document::{Documents, MAX_DOCUMENT, MAX_DOCUMENTS};
 pub use entry::{EnqueueEvent, EnqueueEventPage, Entries, EntryView, ForeignEntry, MAX_FOREIGN_ENTRIES};
-pub use error::{BoxError, BrokerError, BrokerResult};
+pub use error::{BoxError, BrokerError, BrokerResult, Cause};
 pub use group::{GroupInfo, GroupNames, GroupPage, GroupRule, Groups, MAX_SET, Reclaimed, SET_DEADLINE, StagedSet};
 pub use holders::{HOLD_AFTER_END, HOLD_AT_MOST, Held, Holders};
 pub use inspect_queues::{DayCount, InspectQueues, MAX_HISTORY_DAYS, MAX_PENDING_LOOK, MAX_PENDING_TYPES, QueueInfo};

@@ -37,7 +37,7 @@ use super::saved_state::{SavedState, SavedText};
 use super::settings::ManifestSettings;
 use super::shared::{Refresh, Shared, SourcePart};
 use super::state_store::StateStore;
-use super::status::{SourceState, absent};
+use super::status::{SourceError, SourceState};
 use crate::background::BackgroundLoop;
 
 pub use files::ALL_FILES_GONE;
@@ -128,7 +128,8 @@ impl Directory {
             Ok(take(&files, snapshot, &shown, patient))
         });
         let scanned = scanned.await;
-        let scanned = scanned.unwrap_or_else(|e| Err(format!("reading the directory failed: {e}")));
+        let scanned =
+            scanned.unwrap_or_else(|e| Err(SourceError::Failed(format!("reading the directory failed: {e}"))));
         match scanned {
             Ok(scanned) => {
                 let (again, fingerprint) = (scanned.step.again, scanned.fingerprint);
@@ -140,9 +141,9 @@ impl Directory {
                 self.keep(fingerprint, now).await;
                 again
             }
-            Err(reason) => {
-                self.fall_back(&reason, now);
-                self.unavailable(&reason);
+            Err(error) => {
+                self.fall_back(&error, now);
+                self.unavailable(&error);
                 None
             }
         }
@@ -183,32 +184,32 @@ impl Directory {
     }
 
     /// Restores the files from before the start, if the directory exists and could not be read since.
-    fn fall_back(&mut self, reason: &str, now: Timestamp) {
-        if reason == absent(&self.settings.dir.display().to_string()) {
+    fn fall_back(&mut self, error: &SourceError, now: Timestamp) {
+        if matches!(error, SourceError::Absent(_)) {
             return;
         }
         let Some(at) = self.files().remembered() else { return };
-        let scanned = take(&self.files, Snapshot::unreadable(reason), &show(now), false);
+        let scanned = take(&self.files, Snapshot::unreadable(&error.to_string()), &show(now), false);
         let part = self.adopt(scanned);
         self.shared.restore(Source::Manifest, part, at);
     }
 
-    fn unavailable(&self, reason: &str) {
-        if !self.shared.fail(Source::Manifest, reason) {
+    fn unavailable(&self, error: &SourceError) {
+        if !self.shared.fail(Source::Manifest, error) {
             return;
         }
         match self.shared.state_of(Source::Manifest) {
             Some(SourceState::Stale { .. }) => tracing::error!(
-                reason,
+                reason = %error,
                 "manifest directory cannot be read; its last known schedules stay in force"
             ),
             // Not a problem: there are no manifests yet.
-            _ if reason == absent(&self.settings.dir.display().to_string()) => tracing::warn!(
+            _ if matches!(error, SourceError::Absent(_)) => tracing::warn!(
                 code = "W107",
                 dir = %self.settings.dir.display(),
                 "there is no manifest directory yet; `runner init` makes one with a sample (see also manifests.dir)"
             ),
-            _ => tracing::error!(reason, "manifest directory cannot be read; no manifest is in force"),
+            _ => tracing::error!(reason = %error, "manifest directory cannot be read; no manifest is in force"),
         }
     }
 
@@ -231,9 +232,9 @@ impl Directory {
 }
 
 /// One scan, between the steps before and after it that ensure that no change is missed.
-fn scan_watched(dir: &Path, watcher: Option<&DirectoryWatcher>) -> Result<Snapshot, String> {
+fn scan_watched(dir: &Path, watcher: Option<&DirectoryWatcher>) -> Result<Snapshot, SourceError> {
     let Some(watcher) = watcher else {
-        return scan::scan(dir).map_err(|(reason, _)| reason);
+        return scan::scan(dir).map_err(|(error, _)| error);
     };
     watcher.renew();
     match scan::scan(dir) {
@@ -241,9 +242,9 @@ fn scan_watched(dir: &Path, watcher: Option<&DirectoryWatcher>) -> Result<Snapsh
             watcher.follow(std::mem::take(&mut snapshot.seen));
             Ok(snapshot)
         }
-        Err((reason, seen)) => {
+        Err((error, seen)) => {
             watcher.follow(seen);
-            Err(reason)
+            Err(error)
         }
     }
 }
@@ -315,8 +316,8 @@ pub fn check_paths(paths: &[PathBuf], context: &ScheduleContext) -> Checked {
                     checked.functions.extend(contents.functions);
                     checked.definitions.extend(contents.definitions);
                 }
-                Err((reason, _)) => {
-                    let failed = manifest::Reading::failed(&place, "E106", reason);
+                Err((error, _)) => {
+                    let failed = manifest::Reading::failed(&place, "E106", error.to_string());
                     checked.problems.extend(failed.problems);
                 }
             }

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use super::entry::{self, FileContent};
 use super::fingerprint::{Fingerprint, Identity};
+use crate::source::status::SourceError;
 
 /// Maximum depth below the manifest directory.
 const MAX_DEPTH: usize = 8;
@@ -90,16 +91,16 @@ impl Snapshot {
 /// # Errors
 ///
 /// Why the directory itself is unreadable, and what was read.
-pub fn scan(dir: &Path) -> Result<Snapshot, (String, Fingerprint)> {
+pub fn scan(dir: &Path) -> Result<Snapshot, (SourceError, Fingerprint)> {
     // Before anything is read: changes during the scan must be noticed afterwards.
     let seen = Fingerprint::of_root(dir);
     let root = match fs::canonicalize(dir) {
         Ok(root) => root,
-        Err(error) => return Err((explain(dir, &error), seen)),
+        Err(error) => return Err((source_error(dir, &error), seen)),
     };
     let mut walk = DirectoryWalk::new(root, seen);
     if let Err(error) = walk.directory(&walk.root.clone(), "", 0) {
-        return Err((explain(dir, &error), walk.snapshot.seen));
+        return Err((source_error(dir, &error), walk.snapshot.seen));
     }
     walk.links();
     Ok(walk.snapshot)
@@ -111,6 +112,13 @@ pub fn read_one(path: &Path) -> Option<FileContent> {
     match fs::canonicalize(path) {
         Ok(target) => entry::read(&target),
         Err(error) => unresolved(path, &error),
+    }
+}
+
+fn source_error(dir: &Path, error: &io::Error) -> SourceError {
+    match error.kind() {
+        io::ErrorKind::NotFound => SourceError::Absent(dir.display().to_string()),
+        _ => SourceError::Failed(explain(dir, error)),
     }
 }
 

@@ -33,7 +33,7 @@ use super::saved_state::SavedState;
 use super::settings::TableSettings;
 use super::shared::{Refresh, Shared, SourcePart};
 use super::state_store::StateStore;
-use super::status::{SourceState, absent};
+use super::status::{SourceError, SourceState};
 use crate::background::BackgroundLoop;
 
 use rows::{RowChange, Rows};
@@ -135,7 +135,9 @@ impl Table {
     pub async fn look(&mut self) -> Option<Duration> {
         if self.is_absent() {
             // No fault: nobody has made it yet.
-            let news = self.shared.fail(Source::Table, &absent(&self.place));
+            let news = self
+                .shared
+                .fail(Source::Table, &SourceError::Absent(self.place.clone()));
             if news {
                 tracing::debug!(table = %self.place, "there is no table yet; `runner migrate` makes it");
             }
@@ -209,7 +211,7 @@ impl Table {
         let since = self.restored.map(|at| self.rows.shown(at));
         let since = since.map(|at| format!("; its rows of {at} are in force"));
         let reason = format!("{error}{}", since.unwrap_or_default());
-        let news = self.shared.fail(Source::Table, &reason);
+        let news = self.shared.fail(Source::Table, &SourceError::Failed(reason));
         if *error == TableError::NoTable {
             let mut part: SourcePart = self.rows.part();
             let mut problem = Problem::error("D108", "table sys_crontab does not exist", rows::table_origin());

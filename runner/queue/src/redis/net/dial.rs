@@ -30,6 +30,10 @@ pub(in crate::redis) enum DialError {
     Unreachable(String),
     /// Retrying will not help: wrong certificates, addresses, or an unknown name at the sentinels.
     Refused(String),
+    /// The password of the settings cannot be read now.
+    NoPassword(String),
+    /// Certificates, or an answer of the other end to TLS; retrying will not help.
+    Tls(String),
     /// The server returned an error, or the connection broke.
     Redis(RedisError),
 }
@@ -43,7 +47,9 @@ impl From<RedisError> for DialError {
 impl std::fmt::Display for DialError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Unreachable(text) | Self::Refused(text) => f.write_str(text),
+            Self::Unreachable(text) | Self::Refused(text) | Self::NoPassword(text) | Self::Tls(text) => {
+                f.write_str(text)
+            }
             Self::Redis(error) => error.fmt(f),
         }
     }
@@ -142,7 +148,7 @@ async fn entered(
     login: &RedisLogin,
 ) -> Result<Box<dyn ByteStream>, DialError> {
     // Read for each connection, so that a changed password needs no restart.
-    let login = login.now().await.map_err(DialError::Unreachable)?;
+    let login = login.now().await.map_err(DialError::NoPassword)?;
     let mut open = open(at, tls).await?;
     match login::enter(&mut open.bytes, &login).await {
         Ok(()) => Ok(open.bytes),
@@ -162,7 +168,7 @@ async fn bounded<T>(at: DialAddress<'_>, making: impl Future<Output = Result<T, 
 
 async fn open(at: DialAddress<'_>, tls: Option<&RedisTls>) -> Result<OpenSocket, DialError> {
     let unreachable = |error: std::io::Error| DialError::Unreachable(format!("{at}: {error}"));
-    let refused = |why: String| DialError::Refused(format!("{at}: {why}"));
+    let tls_fails = |why: String| DialError::Tls(format!("{at}: {why}"));
     let (text, host, port) = match at {
         DialAddress::Socket(path) => {
             let stream = UnixStream::connect(path).await.map_err(unreachable)?;
@@ -173,10 +179,10 @@ async fn open(at: DialAddress<'_>, tls: Option<&RedisTls>) -> Result<OpenSocket,
         }
         DialAddress::Tcp(text) => match address(text) {
             Some((host, port)) => (text, host, port),
-            None => return Err(refused("it is not of the form host:port".to_owned())),
+            None => return Err(DialError::Refused(format!("{at}: it is not of the form host:port"))),
         },
     };
-    let terms = tls.map(|tls| tls::terms(tls, host)).transpose().map_err(refused)?;
+    let terms = tls.map(|tls| tls::terms(tls, host)).transpose().map_err(tls_fails)?;
     let stream = TcpStream::connect((host, port)).await.map_err(unreachable)?;
     stream.set_nodelay(true).map_err(unreachable)?;
     let Some(terms) = terms else {
@@ -191,10 +197,10 @@ async fn open(at: DialAddress<'_>, tls: Option<&RedisTls>) -> Result<OpenSocket,
             bytes: Box::new(stream),
             asked: Some(terms.asked),
         }),
-        Err(_) if terms.asked.in_vain() => Err(refused(NO_CERTIFICATE.to_owned())),
+        Err(_) if terms.asked.in_vain() => Err(tls_fails(NO_CERTIFICATE.to_owned())),
         Err(error) => Err(match tls::explain(&error, &terms.name) {
             (why, true) => DialError::Unreachable(format!("{text}: {why}")),
-            (why, false) => refused(why),
+            (why, false) => tls_fails(why),
         }),
     }
 }
@@ -205,8 +211,8 @@ const NO_CERTIFICATE: &str = "the server asks for a client certificate (tls.cert
 fn broken(at: DialAddress<'_>, error: RedisError, asked: Option<&ClientCertificate>) -> DialError {
     let cut = error.is_io_error() || error.is_connection_dropped();
     match asked {
-        Some(asked) if cut && asked.in_vain() => DialError::Refused(format!("{at}: {NO_CERTIFICATE}")),
-        Some(asked) if cut && asked.answered() => DialError::Refused(format!(
+        Some(asked) if cut && asked.in_vain() => DialError::Tls(format!("{at}: {NO_CERTIFICATE}")),
+        Some(asked) if cut && asked.answered() => DialError::Tls(format!(
             "{at}: the server ended the connection after it saw our certificate (tls.cert_file): {error}"
         )),
         None if cut => DialError::Unreachable(format!(

@@ -3,10 +3,14 @@
 use redis::{ErrorKind, RedisError, ServerError, Value};
 
 use crate::redis::net::dial::DialError;
-use crate::{BoxError, BrokerError};
+use crate::{BoxError, BrokerError, Cause};
 
 /// The code for a node that cannot be reached.
 const AWAY: &str = "CLUSTERDOWN";
+
+/// The codes for a node without a readable password and for one that TLS keeps away; no server uses these.
+const NO_PASSWORD: &str = "NOPASSWORD";
+const TLS: &str = "TLS";
 
 /// Codes of transient errors: a replica about to be promoted, a server loading its file, a migrating cluster slot.
 const TRANSIENT: [&str; 11] = [
@@ -43,6 +47,14 @@ pub(in crate::redis) fn of(error: impl Into<DialError>, doing: &'static str) -> 
         DialError::Refused(why) => BrokerError::Refused {
             doing,
             source: why.into(),
+        },
+        DialError::NoPassword(why) => BrokerError::Unreachable {
+            doing,
+            source: Cause::PasswordUnreadable.says(why),
+        },
+        DialError::Tls(why) => BrokerError::Refused {
+            doing,
+            source: Cause::Tls.says(why),
         },
         DialError::Redis(error) => by_kind(error, doing),
     }
@@ -88,7 +100,11 @@ pub(in crate::redis) fn answered(error: &ServerError, doing: &'static str) -> Br
 fn by_code(code: &str, detail: &str, doing: &'static str) -> BrokerError {
     let (code, detail) = unwrapped(code, detail);
     // Preserve the server's code: people search for it.
-    let source: BoxError = format!("{code} {detail}").trim().into();
+    let words = format!("{code} {detail}").trim().to_owned();
+    let source: BoxError = match cause_of(code, detail) {
+        Some(cause) => cause.says(words),
+        None => words.into(),
+    };
     let is = |word: &str| code == word;
     if is("OOM") || is("MISCONF") || detail.contains("OOM command not allowed") {
         BrokerError::Full { doing, source }
@@ -97,10 +113,29 @@ fn by_code(code: &str, detail: &str, doing: &'static str) -> BrokerError {
         BrokerError::Corrupt { doing, what }
     } else if DENIED.into_iter().any(is) || DENIED_IN_SCRIPT.into_iter().any(|words| detail.contains(words)) {
         BrokerError::Denied { doing, source }
-    } else if TRANSIENT.into_iter().any(is) || PASSING.into_iter().any(|words| detail.contains(words)) {
+    } else if is(NO_PASSWORD)
+        || TRANSIENT.into_iter().any(is)
+        || PASSING.into_iter().any(|words| detail.contains(words))
+    {
         BrokerError::Unreachable { doing, source }
     } else {
         BrokerError::Refused { doing, source }
+    }
+}
+
+/// What exactly stands in the way, by what the server answered.
+fn cause_of(code: &str, detail: &str) -> Option<Cause> {
+    match code {
+        "NOAUTH" => Some(Cause::PasswordMissing),
+        "NOPERM" => Some(Cause::RightMissing),
+        "MISCONF" => Some(Cause::DiskFailing),
+        NO_PASSWORD => Some(Cause::PasswordUnreadable),
+        TLS => Some(Cause::Tls),
+        _ if DENIED_IN_SCRIPT.into_iter().any(|words| detail.contains(words)) => Some(Cause::RightMissing),
+        // The server has a general code for these.
+        _ if detail.contains("DB index is out of range") => Some(Cause::DatabaseMissing),
+        _ if detail.contains("without any password configured") => Some(Cause::PasswordUnwanted),
+        _ => None,
     }
 }
 
@@ -156,7 +191,9 @@ pub(in crate::redis) fn unanswered(error: &DialError) -> Value {
             (None, _) => AWAY,
         },
         DialError::Unreachable(_) => AWAY,
-        // A made-up code, which no server returns: retrying will not help.
+        DialError::NoPassword(_) => NO_PASSWORD,
+        DialError::Tls(_) => TLS,
+        // No server says this: trying again does not mend it.
         DialError::Refused(_) => "REFUSED",
     };
     let line = format!("-{code} {error}").replace(['\r', '\n'], " ");
@@ -243,20 +280,44 @@ mod tests {
     }
 
     #[test]
-    fn an_error_of_one_node_keeps_its_code() {
+    fn the_cause_is_known_where_the_server_names_it() {
+        for (code, detail, cause) in [
+            ("NOAUTH", "Authentication required.", Some(Cause::PasswordMissing)),
+            ("WRONGPASS", "invalid username-password pair", None),
+            ("NOPERM", "User x has no permissions", Some(Cause::RightMissing)),
+            ("ERR", "ACL failure in script: x", Some(Cause::RightMissing)),
+            ("OOM", "command not allowed", None),
+            ("MISCONF", "Redis is configured to save", Some(Cause::DiskFailing)),
+            ("ERR", "DB index is out of range", Some(Cause::DatabaseMissing)),
+            (
+                "ERR",
+                "AUTH <password> called without any password configured for the default user",
+                Some(Cause::PasswordUnwanted),
+            ),
+            ("ERR", "unknown command", None),
+        ] {
+            assert_eq!(by_code(code, detail, "try").cause(), cause, "{code} {detail}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_with_one_node_keeps_its_code() {
         let text = || "here: it is not made out to here".to_owned();
         let redis = |kind| DialError::Redis((kind, "no").into());
         for (error, code) in [
             (DialError::Unreachable(text()), "broker_unavailable"),
             (DialError::Refused(text()), "broker_refused"),
+            (DialError::NoPassword(text()), "broker_unavailable"),
+            (DialError::Tls(text()), "broker_refused"),
             (redis(ErrorKind::Io), "broker_unavailable"),
             (redis(ErrorKind::AuthenticationFailed), "broker_auth"),
         ] {
             let Value::ServerError(answer) = unanswered(&error) else {
                 panic!("no error: {error}")
             };
-            let mapped = answered(&answer, "try");
-            assert_eq!(mapped.code(), code, "{mapped:?}");
+            let told = answered(&answer, "try");
+            assert_eq!(told.code(), code, "{told:?}");
+            assert_eq!(told.cause(), of(error, "try").cause(), "{told:?}");
         }
     }
 }

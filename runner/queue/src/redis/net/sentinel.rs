@@ -43,7 +43,7 @@ impl Sentinels {
         let count = self.settings.addresses.len();
         let first = self.first.load(Ordering::Relaxed);
         let mut failures = Vec::new();
-        let (mut unknown, mut refusal) = (false, None);
+        let (mut unknown, mut no_password, mut refusal) = (false, false, None);
         for step in 0..count {
             let index = (first + step) % count;
             let address = &self.settings.addresses[index];
@@ -58,7 +58,10 @@ impl Sentinels {
                     tracing::warn!(sentinel = address, %error, "a sentinel refuses the login; trying the next one");
                     refusal = Some(error);
                 }
-                Err(error) => failures.push(error.to_string()),
+                Err(error) => {
+                    no_password |= matches!(error, DialError::NoPassword(_));
+                    failures.push(error.to_string());
+                }
             }
         }
         if unknown {
@@ -70,10 +73,11 @@ impl Sentinels {
         if let Some(error) = refusal {
             return Err(DialError::Redis(error));
         }
-        Err(DialError::Unreachable(format!(
-            "no sentinel answers: {}",
-            failures.join("; ")
-        )))
+        let text = format!("no sentinel answers: {}", failures.join("; "));
+        Err(match no_password {
+            true => DialError::NoPassword(text),
+            false => DialError::Unreachable(text),
+        })
     }
 
     async fn ask(&self, address: &str) -> Result<Option<String>, DialError> {
