@@ -1,45 +1,38 @@
 //! Commits of schedules in a cluster, where cursors and queues lie on different servers: three steps, each atomic.
 //!
-//! 1. *Intend*, in the slot of the cursors: if the cursor stands where the decision was made from, what is about to
-//!    be enqueued is written down beside it.
-//! 2. *Fire*, in the slot of the queue: each occurrence is enqueued or skipped, and what became of it is remembered
-//!    beside the tasks in the same step. A repeat finds that and gives the same answer.
-//! 3. *Finish*, in the slot of the cursors: decisions recorded, cursor moved, intent struck out, all in one.
+//! 1. *Intend*, in the slot of the cursors: if the cursor is where the decision was made from, the intent is stored beside it.
+//! 2. *Fire*, in the slot of the queue: each occurrence is enqueued or skipped, and the outcome is stored beside the
+//!    tasks in the same step. A repetition finds that outcome and returns it.
+//! 3. *Finish*, in the slot of the cursors: decisions recorded, cursor moved, intent removed, in one step.
 //!
-//! Whoever finds an intent that somebody left behind ends it first, from what is written there: it does not matter
-//! what he would decide himself, nor how much later he comes. Several may do so at once. Fires are refused to
-//! whoever slept longer than [`PATIENCE`] after his first step, by when what they did may have been forgotten.
+//! An instance that finds an intent of another one finishes it first, exactly as it is stored, even if its own decision
+//! would differ. Several may do so at once. An instance that slept for longer than a minute after its first step
+//! can no longer fire, because the stored outcomes may have expired by then.
 //! With one server all this is one script: see `schedule`.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
-use prost::Message;
+use prost::Message as _;
 use redis::Value;
 use runner_core::schedule::{Overlap, ScheduleId};
 
 use crate::redis::RedisBroker;
 use crate::redis::format::scripts::Script;
 use crate::redis::format::{keys, reply};
-use crate::redis::net::conn::RoundTrip;
 use crate::redis::net::fault;
-use crate::redis::ops::produce;
-use crate::redis::ops::schedule::{KEPT, KEPT_EACH, RECORD_KEPT, decision_of, overlap_word, task_id, unbroken_since};
+use crate::redis::ops::commit_intent::Intent;
+use crate::redis::ops::pending_commit::{DOING, IntentReply, PendingCommit};
+use crate::redis::ops::schedule::{KEPT, KEPT_EACH, RECORD_KEPT, decision_of};
 use crate::{BrokerError, BrokerResult, Commit, Committed, Decision};
 
-/// How long after the first step the second may still be made.
-const PATIENCE: Duration = Duration::from_secs(60);
-/// How long an occurrence is remembered beside its queue while its commit is not finished.
-const OPEN_KEPT: Duration = Duration::from_secs(30 * 24 * 3600);
-/// The same once it is finished: much longer than [`PATIENCE`] and any difference between the servers' clocks. Also
+/// The same once it is finished: much longer than that minute and any difference between the servers' clocks. Also
 /// what a failover that lost the end of a commit is mended by. About 400 bytes for each occurrence.
 const FINISHED_KEPT: Duration = Duration::from_secs(2 * 3600);
 /// When to try again what could not be done because a server was away.
 const AGAIN: Duration = Duration::from_millis(250);
 /// How often commits begin anew because somebody else's intent was in the way.
 const PASSES: usize = 3;
-
-const DOING: &str = "commit decisions of schedules";
 
 /// Where a commit is cut short, as by a crash. For tests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,98 +46,6 @@ pub enum Cut {
 /// Commits between their first and their second step. For tests.
 #[cfg(feature = "contract")]
 pub struct PausedCommits(Vec<PendingCommit>);
-
-/// What lies beside the cursor until the commit is finished.
-#[derive(Clone, PartialEq, Message)]
-struct Intent {
-    /// Differs for each commit ever made.
-    #[prost(string, tag = "1")]
-    token: String,
-    #[prost(int64, tag = "2")]
-    to: i64,
-    #[prost(bool, tag = "3")]
-    skip: bool,
-    #[prost(string, tag = "4")]
-    instance: String,
-    #[prost(uint32, tag = "5")]
-    missed: u32,
-    #[prost(int64, tag = "6")]
-    missed_last: i64,
-    #[prost(string, tag = "7")]
-    missed_first: String,
-    #[prost(message, repeated, tag = "9")]
-    fires: Vec<Fire>,
-    #[prost(bool, tag = "10")]
-    unserved: bool,
-    /// What the reason says besides. Tag 8 was a flag for one such note.
-    #[prost(string, tag = "11")]
-    missed_note: String,
-    /// See [`Commit::unbroken_since`].
-    #[prost(string, tag = "12")]
-    unbroken_since: String,
-    /// Whether a task that waits for its retry blocks no occurrence.
-    #[prost(bool, tag = "13")]
-    ignores_retries: bool,
-}
-
-impl Intent {
-    fn overlap(&self) -> Overlap {
-        match (self.skip, self.ignores_retries) {
-            (false, _) => Overlap::Allow,
-            (true, false) => Overlap::Skip,
-            (true, true) => Overlap::SkipIgnoringRetries,
-        }
-    }
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct Fire {
-    #[prost(string, tag = "1")]
-    queue: String,
-    #[prost(int64, tag = "2")]
-    nominal: i64,
-    #[prost(bool, tag = "3")]
-    late: bool,
-    #[prost(string, tag = "4")]
-    task: String,
-    #[prost(bytes = "vec", tag = "5")]
-    message: Vec<u8>,
-    #[prost(string, tag = "6")]
-    lock: String,
-    /// Milliseconds.
-    #[prost(uint64, tag = "7")]
-    lock_ttl: u64,
-    /// See `put.lua`.
-    #[prost(string, tag = "8")]
-    when: String,
-    #[prost(string, tag = "9")]
-    group: String,
-    /// To be kept beside the message.
-    #[prost(bytes = "vec", tag = "10")]
-    headers: Vec<u8>,
-}
-
-/// A commit on its way through the steps.
-struct PendingCommit {
-    /// The place of the commit that it answers; `None`: somebody else's, left behind.
-    place: Option<usize>,
-    schedule: ScheduleId,
-    intent: Intent,
-    /// As it stands beside the cursor.
-    written: Vec<u8>,
-    /// Last second for the second step.
-    not_after: i64,
-    /// Key and id of the task that may stand in the way.
-    previous: (String, String),
-    /// The same of the last run that a person asked for.
-    manual: (String, String),
-    /// Nominal instant, task and its key.
-    last: Option<(i64, String, String)>,
-    /// Decisions in JSON, for as many fires as are done.
-    texts: Vec<Value>,
-    /// Could not go on for now.
-    stuck: bool,
-}
 
 impl RedisBroker {
     /// Commits in a cluster as far as `cut`, as a process does that is killed there. For tests.
@@ -272,7 +173,7 @@ impl RedisBroker {
         let places: Vec<usize> = (0..commits.len()).filter(|place| outcomes[*place].is_none()).collect();
         let intents: Vec<Vec<u8>> = places
             .iter()
-            .map(|place| intent_of(&commits[*place]).encode_to_vec())
+            .map(|place| Intent::of(&commits[*place]).encode_to_vec())
             .collect();
         let mut trip = self.conn.trip(DOING).await?;
         for (place, intent) in places.iter().zip(&intents) {
@@ -483,172 +384,5 @@ fn nothing(id: &ScheduleId) -> Commit {
         overlap: Overlap::Allow,
         unserved: false,
         instance: String::new(),
-    }
-}
-
-fn intent_of(commit: &Commit) -> Intent {
-    let missed = commit.missed;
-    let fires = commit.fires.iter().map(|fire| {
-        let task = task_id(commit, fire);
-        let message = crate::redis::format::convert::message_of(&fire.task, &task);
-        Fire {
-            queue: fire.task.queue.to_string(),
-            nominal: fire.nominal.as_second(),
-            late: fire.catch_up,
-            task: task.to_string(),
-            message: message.encode_to_vec(),
-            lock: message.unique_key,
-            lock_ttl: produce::lock_ttl(&fire.task),
-            when: produce::when(fire.task.run),
-            group: message.group_key,
-            headers: crate::redis::format::convert::kept_headers(&fire.task),
-        }
-    });
-    Intent {
-        token: uuid::Uuid::new_v4().to_string(),
-        to: commit.to.as_second(),
-        skip: commit.overlap.skips(),
-        ignores_retries: commit.overlap == Overlap::SkipIgnoringRetries,
-        instance: commit.instance.clone(),
-        missed: missed.map_or(0, |m| m.count),
-        missed_last: missed.map_or(0, |m| m.last.as_second()),
-        missed_first: missed.map_or(String::new(), |m| m.first.to_string()),
-        missed_note: missed.map_or(String::new(), |m| m.note()),
-        fires: fires.collect(),
-        unserved: commit.unserved,
-        unbroken_since: unbroken_since(commit),
-    }
-}
-
-/// What the first step answers.
-enum IntentReply {
-    Outcome(Committed),
-    Walk(Box<PendingCommit>),
-    /// An intent stands there that cannot be read.
-    Spoiled(Vec<u8>),
-}
-
-impl IntentReply {
-    fn of(answer: Value, place: usize, written: Vec<u8>, schedule: &ScheduleId) -> Option<Self> {
-        let mut row = reply::list(answer).into_iter();
-        let word = reply::text(row.next()?)?;
-        if let Some(outcome) = crate::redis::ops::schedule::refusal(&word, &mut row) {
-            return Some(Self::Outcome(outcome));
-        }
-        let previous = (reply::shown(row.next()?)?, reply::shown(row.next()?)?);
-        let manual = (reply::shown(row.next()?)?, reply::shown(row.next()?)?);
-        let now = reply::number(row.next()?)?;
-        let (place, written) = match word.as_str() {
-            "go" => (Some(place), written),
-            "open" => (None, reply::bytes(row.next()?)?),
-            _ => return None,
-        };
-        let Ok(intent) = Intent::decode(&written[..]) else {
-            return Some(Self::Spoiled(written));
-        };
-        Some(Self::Walk(Box::new(PendingCommit {
-            place,
-            schedule: schedule.clone(),
-            intent,
-            written,
-            not_after: now.saturating_add(i64::try_from(PATIENCE.as_secs()).unwrap_or(0)),
-            previous,
-            manual,
-            last: None,
-            texts: Vec::new(),
-            stuck: false,
-        })))
-    }
-}
-
-impl PendingCommit {
-    /// The broker's clock at the first step, in seconds.
-    #[allow(clippy::cast_precision_loss)] // a present second is far below 2^52
-    fn now(&self) -> f64 {
-        self.not_after
-            .saturating_sub(i64::try_from(PATIENCE.as_secs()).unwrap_or(0)) as f64
-    }
-
-    /// Whether it has fires left and may go on.
-    fn waits(&self) -> bool {
-        !self.stuck && self.texts.len() < self.intent.fires.len()
-    }
-
-    /// The next fires of one queue.
-    fn next(&self) -> &[Fire] {
-        let rest = &self.intent.fires[self.texts.len()..];
-        let same = rest.iter().take_while(|fire| fire.queue == rest[0].queue).count();
-        &rest[..same]
-    }
-
-    /// Whether a task lies in the queue of the next fires.
-    fn is_here(&self, (key, _): &(String, String)) -> bool {
-        let queue = self.next().first().map(|fire| keys::queue(&fire.queue));
-        queue.is_some_and(|queue| key.starts_with(&queue))
-    }
-
-    /// The previous task and the last run by hand, where they lie elsewhere and may stand in the way.
-    fn elsewhere(&self) -> [Option<&(String, String)>; 2] {
-        [&self.previous, &self.manual]
-            .map(|task| (self.intent.skip && !task.0.is_empty() && !self.is_here(task)).then_some(task))
-    }
-
-    /// See `fire.lua`.
-    fn fire_args(&self, trip: &mut RoundTrip<'_>, states: &[String; 2]) {
-        let fires = self.next();
-        let queue = fires.first().map_or("", |fire| fire.queue.as_str());
-        trip.script(Script::Fire, &[keys::part(queue, "pending")])
-            .arg(keys::queue(queue))
-            .arg(keys::own(queue))
-            .arg(self.schedule.as_str())
-            .arg(overlap_word(self.intent.overlap(), self.intent.unserved))
-            .arg(&self.intent.instance)
-            .arg(self.not_after)
-            .arg(OPEN_KEPT.as_secs());
-        for (task, state) in [&self.previous, &self.manual].into_iter().zip(states) {
-            trip.arg(&task.1)
-                .arg(if self.is_here(task) { task.0.as_str() } else { "" })
-                .arg(state);
-        }
-        for fire in fires {
-            trip.arg(fire.nominal)
-                .arg(u8::from(fire.late))
-                .arg(&fire.task)
-                .arg(&fire.message[..])
-                .arg(&fire.lock)
-                .arg(fire.lock_ttl)
-                .arg(&fire.when)
-                .arg(&fire.group)
-                .arg(&fire.headers[..]);
-        }
-    }
-
-    /// Takes note of what became of the next fires.
-    fn take(&mut self, answer: Value) -> BrokerResult<()> {
-        let mut row = reply::list(answer).into_iter();
-        match row.next().and_then(reply::text).as_deref() {
-            Some("done") => {}
-            // Too late for this walk; the next one begins with the first step.
-            Some("late") => {
-                self.stuck = true;
-                return Ok(());
-            }
-            _ => return Err(fault::odd_answer(DOING)),
-        }
-        let fires = self.next().to_vec();
-        let texts: Vec<Value> = row.collect();
-        if texts.len() != fires.len() {
-            return Err(fault::odd_answer(DOING));
-        }
-        for (fire, text) in fires.into_iter().zip(texts) {
-            let decision = decision_of(text.clone()).ok_or_else(|| fault::odd_answer(DOING))?;
-            if decision.kind == crate::DecisionKind::Fired {
-                let key = keys::task(&fire.queue, &fire.task);
-                self.previous = (key.clone(), fire.task.clone());
-                self.last = Some((fire.nominal, fire.task, key));
-            }
-            self.texts.push(text);
-        }
-        Ok(())
     }
 }

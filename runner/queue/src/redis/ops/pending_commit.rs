@@ -1,0 +1,180 @@
+//! A commit in a cluster between its first step and its last: its intent, and what has become of its fires so far.
+//!
+//! Which steps there are, and who makes them, is in `cluster_commit`.
+
+use std::time::Duration;
+
+use prost::Message as _;
+use redis::Value;
+use runner_core::schedule::ScheduleId;
+
+use crate::redis::format::scripts::Script;
+use crate::redis::format::{keys, reply};
+use crate::redis::net::conn::RoundTrip;
+use crate::redis::net::fault;
+use crate::redis::ops::commit_intent::{Fire, Intent};
+use crate::redis::ops::schedule::{decision_of, overlap_word, refusal};
+use crate::{BrokerResult, Committed};
+
+/// What is being done, for errors.
+pub(in crate::redis) const DOING: &str = "commit decisions of schedules";
+
+/// How long after the first step the second may still be made.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// How long an occurrence is remembered beside its queue while its commit is not finished.
+const OPEN_KEPT: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// A commit on its way through the steps.
+pub(in crate::redis) struct PendingCommit {
+    /// The place of the commit that it answers; `None`: somebody else's, left behind.
+    pub place: Option<usize>,
+    pub schedule: ScheduleId,
+    pub intent: Intent,
+    /// As it stands beside the cursor.
+    pub written: Vec<u8>,
+    /// Last second for the second step.
+    pub not_after: i64,
+    /// Key and id of the task that may stand in the way.
+    pub previous: (String, String),
+    /// The same of the last run that a person asked for.
+    pub manual: (String, String),
+    /// Nominal instant, task and its key.
+    pub last: Option<(i64, String, String)>,
+    /// Decisions in JSON, for as many fires as are done.
+    pub texts: Vec<Value>,
+    /// Could not go on for now.
+    pub stuck: bool,
+}
+
+/// What the first step answers.
+pub(in crate::redis) enum IntentReply {
+    Outcome(Committed),
+    Walk(Box<PendingCommit>),
+    /// An intent stands there that cannot be read.
+    Spoiled(Vec<u8>),
+}
+
+impl IntentReply {
+    pub(in crate::redis) fn of(answer: Value, place: usize, written: Vec<u8>, schedule: &ScheduleId) -> Option<Self> {
+        let mut row = reply::list(answer).into_iter();
+        let word = reply::text(row.next()?)?;
+        if let Some(outcome) = refusal(&word, &mut row) {
+            return Some(Self::Outcome(outcome));
+        }
+        let previous = (reply::shown(row.next()?)?, reply::shown(row.next()?)?);
+        let manual = (reply::shown(row.next()?)?, reply::shown(row.next()?)?);
+        let now = reply::number(row.next()?)?;
+        let (place, written) = match word.as_str() {
+            "go" => (Some(place), written),
+            "open" => (None, reply::bytes(row.next()?)?),
+            _ => return None,
+        };
+        let Ok(intent) = Intent::decode(&written[..]) else {
+            return Some(Self::Spoiled(written));
+        };
+        Some(Self::Walk(Box::new(PendingCommit {
+            place,
+            schedule: schedule.clone(),
+            intent,
+            written,
+            not_after: now.saturating_add(i64::try_from(PATIENCE.as_secs()).unwrap_or(0)),
+            previous,
+            manual,
+            last: None,
+            texts: Vec::new(),
+            stuck: false,
+        })))
+    }
+}
+
+impl PendingCommit {
+    /// The broker's clock at the first step, in seconds.
+    #[allow(clippy::cast_precision_loss)] // a present second is far below 2^52
+    pub(in crate::redis) fn now(&self) -> f64 {
+        self.not_after
+            .saturating_sub(i64::try_from(PATIENCE.as_secs()).unwrap_or(0)) as f64
+    }
+
+    /// Whether it has fires left and may go on.
+    pub(in crate::redis) fn waits(&self) -> bool {
+        !self.stuck && self.texts.len() < self.intent.fires.len()
+    }
+
+    /// The next fires of one queue.
+    pub(in crate::redis) fn next(&self) -> &[Fire] {
+        let rest = &self.intent.fires[self.texts.len()..];
+        let same = rest.iter().take_while(|fire| fire.queue == rest[0].queue).count();
+        &rest[..same]
+    }
+
+    /// Whether a task lies in the queue of the next fires.
+    fn is_here(&self, (key, _): &(String, String)) -> bool {
+        let queue = self.next().first().map(|fire| keys::queue(&fire.queue));
+        queue.is_some_and(|queue| key.starts_with(&queue))
+    }
+
+    /// The previous task and the last run by hand, where they lie elsewhere and may stand in the way.
+    pub(in crate::redis) fn elsewhere(&self) -> [Option<&(String, String)>; 2] {
+        [&self.previous, &self.manual]
+            .map(|task| (self.intent.skip && !task.0.is_empty() && !self.is_here(task)).then_some(task))
+    }
+
+    /// See `fire.lua`.
+    pub(in crate::redis) fn fire_args(&self, trip: &mut RoundTrip<'_>, states: &[String; 2]) {
+        let fires = self.next();
+        let queue = fires.first().map_or("", |fire| fire.queue.as_str());
+        trip.script(Script::Fire, &[keys::part(queue, "pending")])
+            .arg(keys::queue(queue))
+            .arg(keys::own(queue))
+            .arg(self.schedule.as_str())
+            .arg(overlap_word(self.intent.overlap(), self.intent.unserved))
+            .arg(&self.intent.instance)
+            .arg(self.not_after)
+            .arg(OPEN_KEPT.as_secs());
+        for (task, state) in [&self.previous, &self.manual].into_iter().zip(states) {
+            trip.arg(&task.1)
+                .arg(if self.is_here(task) { task.0.as_str() } else { "" })
+                .arg(state);
+        }
+        for fire in fires {
+            trip.arg(fire.nominal)
+                .arg(u8::from(fire.late))
+                .arg(&fire.task)
+                .arg(&fire.message[..])
+                .arg(&fire.lock)
+                .arg(fire.lock_ttl)
+                .arg(&fire.when)
+                .arg(&fire.group)
+                .arg(&fire.headers[..]);
+        }
+    }
+
+    /// Takes note of what became of the next fires.
+    pub(in crate::redis) fn take(&mut self, answer: Value) -> BrokerResult<()> {
+        let mut row = reply::list(answer).into_iter();
+        match row.next().and_then(reply::text).as_deref() {
+            Some("done") => {}
+            // Too late for this walk; the next one begins with the first step.
+            Some("late") => {
+                self.stuck = true;
+                return Ok(());
+            }
+            _ => return Err(fault::odd_answer(DOING)),
+        }
+        let fires = self.next().to_vec();
+        let texts: Vec<Value> = row.collect();
+        if texts.len() != fires.len() {
+            return Err(fault::odd_answer(DOING));
+        }
+        for (fire, text) in fires.into_iter().zip(texts) {
+            let decision = decision_of(text.clone()).ok_or_else(|| fault::odd_answer(DOING))?;
+            if decision.kind == crate::DecisionKind::Fired {
+                let key = keys::task(&fire.queue, &fire.task);
+                self.previous = (key.clone(), fire.task.clone());
+                self.last = Some((fire.nominal, fire.task, key));
+            }
+            self.texts.push(text);
+        }
+        Ok(())
+    }
+}
