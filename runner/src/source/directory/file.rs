@@ -132,17 +132,11 @@ fn rejected(names: &[String], place: &str, problems: &[Problem]) -> Vec<Rejected
     names.iter().map(one).collect()
 }
 
-/// Sort key: low for errors that explain others, because a misspelt key is also reported as missing.
+/// Sort key: low for errors that explain others. An unknown key is mostly a misspelt one, and what it was to set is then
+/// reported as missing.
 fn rank(problem: &Problem) -> u8 {
     match problem.code.as_str() {
-        "E110"
-            if problem
-                .hint
-                .as_ref()
-                .is_some_and(|hint| hint.starts_with("did you mean")) =>
-        {
-            0
-        }
+        "E110" => 0,
         "E130" => 2,
         _ => 1,
     }
