@@ -6,6 +6,7 @@
 mod access;
 mod environment;
 mod forms;
+mod host;
 mod ignored;
 mod load;
 mod masking;

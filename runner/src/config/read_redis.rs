@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use runner_queue::redis::{Password, RedisSentinels, RedisSettings, RedisTarget, RedisTls};
 
 use super::Secret;
-use super::read_stores::split_host;
+use super::host::split_host;
 use super::reader::{Located, SettingPlace};
 use super::section::Section;
 

@@ -9,9 +9,9 @@ use runner_core::schedule::{Problem, Severity};
 use super::environment::{Environment, variables};
 use super::ignored::ignored;
 use super::masking::{Keys, masked};
+use crate::text::Report;
 use crate::text::checks::Mismatch;
-use crate::text::yaml::{Mark, Node};
-use crate::text::{Report, without_mark};
+use crate::text::yaml::{Mark, Node, without_mark};
 
 /// What all sections of one file share.
 pub struct Reader<'a> {

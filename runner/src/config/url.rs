@@ -6,7 +6,7 @@ use std::time::Duration;
 use runner_queue::redis::percent_decoded;
 
 use super::Secret;
-use super::read_stores::database_host;
+use super::host::database_host;
 use crate::source::{DatabaseLogin, DatabaseServer, TableSettings};
 
 /// The parts of `scheme://user:password@host:port/name`, or the path of `sqlite:path`.

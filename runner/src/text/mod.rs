@@ -17,5 +17,5 @@ pub use excerpt::{excerpt, excerpt_of_line, line_of};
 pub use fields::{Field, Fields};
 pub use fill::fill;
 pub use hex::{hex, unhex};
-pub use report::{Report, without_mark};
+pub use report::Report;
 pub use words::{nearest, one_of, quoted};

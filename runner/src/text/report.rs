@@ -9,7 +9,7 @@ use std::ops::Range;
 
 use runner_core::schedule::{Problem, Source};
 
-use super::yaml::{Fault, FaultKind, Mark, Value};
+use super::yaml::{Fault, FaultKind, Mark, Value, without_mark};
 use super::{excerpt_of_line, line_of};
 
 /// How many problems of one text are reported; the rest is counted.
@@ -287,12 +287,6 @@ impl<'t> Report<'t> {
         }
         self.problems.into_iter().map(|(_, problem)| problem).collect()
     }
-}
-
-/// The text without a byte order mark, as the reader of YAML counts its columns.
-#[must_use]
-pub fn without_mark(text: &str) -> &str {
-    text.strip_prefix('\u{feff}').unwrap_or(text)
 }
 
 /// The slips that are made most often, by the look of the line.

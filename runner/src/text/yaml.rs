@@ -150,7 +150,7 @@ pub fn parse(text: &str) -> Result<Vec<Node>, Fault> {
             message,
         });
     }
-    let text = super::report::without_mark(text);
+    let text = without_mark(text);
     serde_saphyr::from_multiple_with_options::<Node>(text, options()).map_err(|e| fault(&e))
 }
 
@@ -337,4 +337,10 @@ impl<'de> Visitor<'de> for ValueVisitor {
         }
         Ok(Value::Map(entries))
     }
+}
+
+/// The text without a byte order mark, as the reader of YAML counts its columns.
+#[must_use]
+pub fn without_mark(text: &str) -> &str {
+    text.strip_prefix('\u{feff}').unwrap_or(text)
 }

@@ -15,9 +15,10 @@ use runner_core::schedule::{Definition, Problem};
 
 use super::change::{FileChange, FileStep, ScanTime};
 use super::claims::{self, NameVerdict};
-use super::file::{LOOKS, ManifestFile, origin};
+use super::file::{LOOKS, ManifestFile};
 use super::saved_files::{FilesToSave, SavedFiles};
 use super::scan::{NameWarning, ScanError, Snapshot};
+use super::version::origin;
 use crate::source::manifest::{FunctionEntry, ScheduleContext};
 use crate::source::settings::DEFAULT_MASS_DELETE;
 use crate::source::status::Rejected;

@@ -7,7 +7,8 @@ use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use super::scan::MAX_DIRS;
+/// Maximum number of directories. Each is watched, and compared once a second.
+pub const MAX_DIRS: usize = 1_000;
 
 /// Maximum number of links compared: with the directories, at about a microsecond each, a few milliseconds a second.
 const MAX_LINKS: usize = 1_000;

@@ -9,6 +9,7 @@ mod fingerprint;
 mod log;
 mod saved_files;
 mod scan;
+mod version;
 mod watch;
 
 #[cfg(test)]

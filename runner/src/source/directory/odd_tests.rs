@@ -132,7 +132,7 @@ fn odd_entries_are_named_and_bounded() {
 fn a_wrong_directory_costs_a_bounded_look_and_takes_nothing_away() {
     let home = tempfile::tempdir().unwrap();
     write(home.path(), "z");
-    for i in 0..=scan::MAX_DIRS {
+    for i in 0..=super::fingerprint::MAX_DIRS {
         fs::create_dir(home.path().join(format!("{i}"))).unwrap();
     }
     let seen = snapshot(home.path());
@@ -140,7 +140,7 @@ fn a_wrong_directory_costs_a_bounded_look_and_takes_nothing_away() {
         unreadable_of(&seen),
         [": E104 more than 1000 directories; those beyond are not read"]
     );
-    assert!(seen.hides("z.yaml") && seen.seen.directories().len() <= scan::MAX_DIRS);
+    assert!(seen.hides("z.yaml") && seen.seen.directories().len() <= super::fingerprint::MAX_DIRS);
 }
 
 /// Processes hand-made snapshots, a second apart.

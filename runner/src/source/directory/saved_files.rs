@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::file::VersionInForce;
+use super::version::VersionInForce;
 use crate::source::saved_state::SavedText;
 use crate::source::state_store::MAX_KEPT;
 

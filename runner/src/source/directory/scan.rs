@@ -11,7 +11,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::entry::{self, FileContent};
-use super::fingerprint::{Fingerprint, Identity};
+use super::fingerprint::{Fingerprint, Identity, MAX_DIRS};
 use crate::source::status::SourceError;
 
 /// Maximum depth below the manifest directory.
@@ -19,9 +19,6 @@ const MAX_DEPTH: usize = 8;
 
 /// Maximum number of files; far more than are written by hand.
 const MAX_FILES: usize = 10_000;
-
-/// Maximum number of directories. Each is watched, and compared once a second.
-pub const MAX_DIRS: usize = 1_000;
 
 /// Maximum number of entries examined: a wrong directory, `/` for instance, must not cost minutes.
 const MAX_ENTRIES: usize = 100_000;

@@ -8,6 +8,7 @@ use super::action::read_action;
 use super::command;
 use super::options::read_task_options;
 use super::payload::ManifestPayload;
+use super::places;
 use super::schedule::{ScheduleContext, Scheduled, read_schedules};
 use crate::source::calls::NOT_TRIGGERED;
 use crate::source::function_check::CheckFinding;
@@ -167,7 +168,7 @@ fn read_name<'a>(fields: &Fields<'a>, report: &mut Report<'_>) -> Option<&'a str
         return None;
     };
     let name = field.text("E111", report)?;
-    if is_name(name, MAX_NAME) {
+    if places::is_name(name, MAX_NAME) {
         return Some(name);
     }
     refuse_name(field, name, report);
@@ -191,15 +192,8 @@ fn refuse_name(field: &Field<'_>, name: &str, report: &mut Report<'_>) {
         })
         .collect();
     let slug = slug.trim_matches(|c: char| !c.is_ascii_alphanumeric());
-    let hint = is_name(slug, MAX_NAME).then(|| slug.to_owned());
+    let hint = places::is_name(slug, MAX_NAME).then(|| slug.to_owned());
     report.error("E112", field.node.mark, text).hint = hint;
-}
-
-/// Lower-case letters, digits, `.`, `_` and `-`, a letter or digit at both ends, at most `max`.
-pub fn is_name(name: &str, max: usize) -> bool {
-    let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "._-".contains(c);
-    let end = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
-    name.len() <= max && name.starts_with(end) && name.ends_with(end) && name.chars().all(inner)
 }
 
 /// What is doubtful or refused about that which the function runs; warnings are about its schedules, of which `first` is

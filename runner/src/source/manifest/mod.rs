@@ -114,7 +114,7 @@ fn names_in(text: &str) -> Vec<String> {
         };
         let value = value.split(" #").next().unwrap_or_default();
         let name = value.trim().trim_matches(['"', '\'']).to_owned();
-        if function::is_name(&name, function::MAX_NAME) && !names.contains(&name) {
+        if places::is_name(&name, function::MAX_NAME) && !names.contains(&name) {
             names.push(name);
         }
     }

@@ -145,6 +145,13 @@ pub fn meant(name: &str, path: &str) -> Option<String> {
     })
 }
 
+/// Lower-case letters, digits, `.`, `_` and `-`, a letter or digit at both ends, at most `max`.
+pub fn is_name(name: &str, max: usize) -> bool {
+    let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "._-".contains(c);
+    let end = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    name.len() <= max && name.starts_with(end) && name.ends_with(end) && name.chars().all(inner)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -230,7 +230,7 @@ fn read_payload(fields: &Fields<'_>, report: &mut Report<'_>) -> Option<Manifest
 /// An id: letters, digits, `.`, `_` and `-`, at most 40.
 fn read_id(field: &Field<'_>, report: &mut Report<'_>) -> Option<String> {
     let id = field.text("E201", report)?;
-    if super::function::is_name(id, 40) {
+    if super::places::is_name(id, 40) {
         return Some(id.to_owned());
     }
     let text = format!(
