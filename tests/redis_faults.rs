@@ -234,7 +234,7 @@ async fn done(broker: &RedisBroker, claims: &[Claim]) -> Vec<Settled> {
 async fn claims_whose_answer_is_lost_are_found() {
     let db = kit::redis().fresh_db();
     let cut_first = |nth| (nth == 1).then_some(Harm::Cut);
-    let proxy = Proxy::start(db.port, "-- Ends claims of which nothing remains", "asynq:", cut_first).await;
+    let proxy = Proxy::start(db.port, "local function finish(at)", "asynq:", cut_first).await;
     let at = |port| RedisSettings {
         database: i64::from(db.number),
         ..RedisSettings::at(format!("127.0.0.1:{port}"))
@@ -253,7 +253,7 @@ async fn claims_whose_answer_is_lost_are_found() {
     broker.claim(&queues, 2, LEASE).await.unwrap_err();
     assert!(broker.has_unanswered());
     let found = kit::eventually("the broker is reached again", || async {
-        broker.unanswered(LEASE).await.map_err(|error| error.to_string())
+        broker.unanswered(&[], LEASE).await.map_err(|error| error.to_string())
     })
     .await;
     let mut ids: Vec<&str> = found.iter().map(|claim| claim.task().id.as_str()).collect();
@@ -267,4 +267,13 @@ async fn claims_whose_answer_is_lost_are_found() {
     assert!(!broker.has_unanswered());
     assert_eq!(done(&broker, &found).await, [Settled::Accepted; 2]);
     assert_eq!(done(&namesake, &held).await, [Settled::Accepted]);
+
+    // What is known, or was given up, is not found again.
+    broker.enqueue(&[Task::new("x")]).await.unwrap();
+    let known = broker.claim(&queues, 1, LEASE).await.unwrap();
+    broker.lose_answers(&queues);
+    assert_eq!(broker.unanswered(&known, LEASE).await.unwrap().len(), 0);
+    broker.lose_answers(&queues);
+    assert_eq!(broker.unanswered(&[], LEASE).await.unwrap().len(), 1);
+    assert_eq!(done(&broker, &known).await, [Settled::Accepted], "its lease is extended");
 }

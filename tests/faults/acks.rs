@@ -24,7 +24,7 @@ pub fn tests() -> Vec<kit::Trial> {
 async fn f07_lost_answers_to_verdicts_run_nothing_twice() {
     let tasks = if kit::long() { 2_000 } else { 600 };
     let db = kit::redis().fresh_db();
-    let proxy = Proxy::start(db.port, "-- Ends claims of which nothing remains", "ack-", |nth| {
+    let proxy = Proxy::start(db.port, "local function finish(at)", "ack-", |nth| {
         let harm = match nth / EVERY {
             n if n % CUT == 0 => Harm::Cut,
             n if n % 2 == 0 => Harm::NotSent,

@@ -6,12 +6,10 @@
 //! A slot is reused as soon as it is free, and the heartbeat works on copies while calls to the broker are under way. So
 //! whoever comes back with a slot also names the claim; an answer about a task that has left its slot changes nothing.
 
-use std::collections::HashSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use runner_core::task::{QueueName, TaskId};
 use runner_queue::{Claim, StopRequest, Working};
 use runner_sdk::{LeaseLimits, Stop, StopReason};
 use tokio::sync::Notify;
@@ -40,11 +38,6 @@ pub(super) type Slot = usize;
 struct SlotTable {
     tasks: Vec<Option<InFlightTask>>,
     free: Vec<Slot>,
-}
-
-/// What tells claims apart.
-fn key_of(claim: &Claim) -> (&QueueName, &TaskId, u64) {
-    (&claim.task().queue, &claim.task().id, claim.run())
 }
 
 /// All tasks in flight. The lock is held for look-ups only, never across an await.
@@ -136,14 +129,10 @@ impl InFlight {
         slots.all().map(|(slot, task)| (slot, task.clone())).collect()
     }
 
-    /// Those of `claims` that are not in flight here.
-    pub(super) fn without_known(&self, claims: Vec<Claim>) -> Vec<Claim> {
+    /// All claims.
+    pub(super) fn claims(&self) -> Vec<Claim> {
         let slots = self.lock();
-        let known: HashSet<(&QueueName, &TaskId, u64)> = slots.all().map(|(_, task)| key_of(&task.claim)).collect();
-        claims
-            .into_iter()
-            .filter(|claim| !known.contains(&key_of(claim)))
-            .collect()
+        slots.all().map(|(_, task)| task.claim.clone()).collect()
     }
 
     /// All tasks as the broker lists them.

@@ -137,16 +137,6 @@ async fn held_leases_last_until_the_next_look_only() {
 }
 
 #[tokio::test]
-async fn claims_that_are_in_flight_are_known() {
-    let (table, tasks) = (InFlight::default(), claimed(3).await);
-    table.add(tasks[..2].iter().cloned());
-    let claims: Vec<Claim> = tasks.iter().map(|task| task.claim.clone()).collect();
-    let unknown = table.without_known(claims.clone());
-    let ids: Vec<_> = unknown.iter().map(|claim| &claim.task().id).collect();
-    assert_eq!(ids, [&claims[2].task().id]);
-}
-
-#[tokio::test]
 async fn a_request_stops_the_task_that_it_names_and_no_other() {
     let (table, tasks) = (InFlight::default(), claimed(3).await);
     table.add(tasks.iter().cloned());

@@ -37,6 +37,11 @@ impl Survived {
         all.drain(..surplus);
     }
 
+    /// Copies of all claims.
+    pub(super) fn claims(&self) -> Vec<Claim> {
+        self.lock().iter().map(|(_, claim)| claim.clone()).collect()
+    }
+
     /// Takes the oldest, those of one call at most.
     pub(super) fn take(&self) -> Vec<(Instant, Claim)> {
         let mut all = self.lock();

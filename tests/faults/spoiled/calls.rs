@@ -443,7 +443,7 @@ fn of_roles() -> Vec<Call> {
             if let Some(redis) = &at.redis {
                 redis.lose_answers(&[queue()]);
             }
-            none(at.broker.unanswered(LEASE).await)
+            none(at.broker.unanswered(&[], LEASE).await)
         };
         "run_alone" from Active: |at, held| none(at.broker.run_alone(&held.claims[0], true).await);
         "absolve" from Active: |at, held| none(at.broker.absolve(&held.claims).await);

@@ -206,20 +206,21 @@ pub trait Claims {
     /// Extends leases to `lease` from now; for each claim the new end, or `None` if it is not ours any more.
     async fn extend(&self, claims: &[Claim], lease: Duration) -> BrokerResult<Vec<Option<Timestamp>>>;
 
-    /// Whether a call of this broker that claims failed so that the store may have made claims nobody here knows of.
+    /// Whether a call of this broker that claims failed so that the store may have made claims that this process does not know of.
     fn has_unanswered(&self) -> bool {
         false
     }
 
-    /// The claims of this broker that such calls may have made, their leases extended. Claims whose answer did arrive
-    /// while those calls were under way can be among them: leave out what is known by its run. Ask while no other call
-    /// that claims is under way. What this does not find comes back when its lease ends.
+    /// The claims that such calls made, their leases extended. `known`: every claim that this process holds, or gave up
+    /// while its lease may last; their runs are left out. Ask while no other call that claims is under way, since its claims
+    /// are not known yet; for the same reason only one worker may use a broker. What this does not find comes back when its
+    /// lease ends, and counts as a crash then.
     ///
     /// # Errors
     ///
     /// [`BrokerError::Unreachable`](crate::BrokerError::Unreachable): ask again.
-    async fn unanswered(&self, lease: Duration) -> BrokerResult<Vec<Claim>> {
-        let _ = lease;
+    async fn unanswered(&self, known: &[Claim], lease: Duration) -> BrokerResult<Vec<Claim>> {
+        let _ = (known, lease);
         Ok(Vec::new())
     }
 

@@ -8,12 +8,13 @@
 //! |---|---|---|
 //! | collect | here | moves verdicts of attempts that ended from the outbox into the queue of verdicts |
 //! | suspects | `suspect_steps` | starts, postpones or releases a task that may kill this process |
+//! | unanswered | `unanswered` | after a call without an answer: asks which tasks it claimed, before any other call |
 //! | call | `call` | sends verdicts and asks for tasks; waits for a wake-up when the queues are empty |
 //! | answer | `answer` | frees the slots of what was written, keeps what was not, pauses after a failure |
 //! | start | `start` | gives each claim a slot and starts its handler, mostly by `spawn` |
 //!
 //! Parts with rules of their own: `inline` (calls quick handlers in the loop; a reader can skip it), `settle_each` (verdicts that
-//! the broker refuses), `unanswered` (claims of calls whose answer was lost), `suspects` (which suspect starts, and when),
+//! the broker refuses), `suspects` (which suspect starts, and when),
 //! `queue_order`, `pause`. Not here: what a handler is
 //! given and what its end means (`attempt`, `verdict`), and keeping leases (`heartbeat`).
 
@@ -58,7 +59,7 @@ pub(super) async fn run(ctx: Arc<WorkerContext>, stop: CancellationToken, intake
         if state.is_done() {
             break;
         }
-        // Each branch only notes what happened; the steps above look at the whole state again.
+        // Each branch takes in one event; what follows from it for the whole is for the steps above.
         tokio::select! {
             // The stop comes first: claims of a call that comes back together with it must not start.
             biased;

@@ -6,8 +6,8 @@
 //! | phase | held by | ends when |
 //! |---|---|---|
 //! | reserved | `slots`, as a number: no task is known yet | the call that may fill it comes back |
-//! | on trial | `suspects` | the suspect starts, or is postponed |
-//! | running | its attempt: a task of the runtime, or `inline` | the attempt leaves a settlement in the outbox |
+//! | on trial | `suspects` | the suspect starts, is postponed or handed back |
+//! | running | its attempt: a task of the runtime, or `inline` | the attempt leaves a settlement in the outbox, or its claim is given up |
 //! | ended | `verdicts` | the next call takes it along |
 //! | settling | a future in `calls` | the broker answers; back to *ended* if it did not take the verdict |
 //!
@@ -144,7 +144,7 @@ impl ClaimLoop {
 
     /// Whether nothing is left to do. A call under way may still bring claims, which must be handed back.
     pub(super) fn is_done(&self) -> bool {
-        let calls_under_way = !self.calls.is_empty() || self.unanswered.question.is_some();
+        let calls_under_way = !self.calls.is_empty() || self.unanswered.may_bring_claims();
         !self.is_open() && self.slots.taken == 0 && !calls_under_way
     }
 

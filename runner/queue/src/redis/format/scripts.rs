@@ -33,7 +33,7 @@ scripts! {
     Quarantine: drains [CLOCK, GUARD, CLAIMS, NOTES] "quarantine",
     Settle: drains [CLOCK, GUARD, COUNT, CLAIMS, ACCEPT, NOTES, FORGET, TRIM, SUSPECTS, TRACE] "settle",
     Extend: drains [CLOCK, CLAIMS] "extend",
-    Unanswered: drains [CLOCK] "unanswered",
+    Unanswered: drains [CLOCK, CLAIMS] "unanswered",
     Forward: drains [CLOCK, CLAIMS] "forward",
     Expired: drains [CLOCK, GUARD, CLAIMS, NOTES, REPAIR_TASK] "expired",
     Sweep: drains [CLOCK, GUARD, CLAIMS, FORGET, TRIM] "sweep",

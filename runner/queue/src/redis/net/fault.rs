@@ -123,7 +123,7 @@ fn by_code(code: &str, detail: &str, doing: &'static str) -> BrokerError {
     }
 }
 
-/// What exactly stands in the way, by what the server answered.
+/// The cause, by what the server answered.
 fn cause_of(code: &str, detail: &str) -> Option<Cause> {
     match code {
         "NOAUTH" => Some(Cause::PasswordMissing),
@@ -193,7 +193,7 @@ pub(in crate::redis) fn unanswered(error: &DialError) -> Value {
         DialError::Unreachable(_) => AWAY,
         DialError::NoPassword(_) => NO_PASSWORD,
         DialError::Tls(_) => TLS,
-        // No server says this: trying again does not mend it.
+        // No server says this: trying again does not help.
         DialError::Refused(_) => "REFUSED",
     };
     let line = format!("-{code} {error}").replace(['\r', '\n'], " ");
@@ -315,9 +315,9 @@ mod tests {
             let Value::ServerError(answer) = unanswered(&error) else {
                 panic!("no error: {error}")
             };
-            let told = answered(&answer, "try");
-            assert_eq!(told.code(), code, "{told:?}");
-            assert_eq!(told.cause(), of(error, "try").cause(), "{told:?}");
+            let copy = answered(&answer, "try");
+            assert_eq!(copy.code(), code, "{copy:?}");
+            assert_eq!(copy.cause(), of(error, "try").cause(), "{copy:?}");
         }
     }
 }

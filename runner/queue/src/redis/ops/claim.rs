@@ -94,8 +94,8 @@ impl Claims for RedisBroker {
         self.any_unanswered()
     }
 
-    async fn unanswered(&self, lease: Duration) -> BrokerResult<Vec<Claim>> {
-        self.claims_unanswered(lease).await
+    async fn unanswered(&self, known: &[Claim], lease: Duration) -> BrokerResult<Vec<Claim>> {
+        self.claims_unanswered(known, lease).await
     }
 
     async fn run_alone(&self, claim: &Claim, alone: bool) -> BrokerResult<bool> {

@@ -11,6 +11,11 @@ use crate::{BrokerError, BrokerResult};
 pub(in crate::redis) struct PartialFailure(Option<BrokerError>);
 
 impl PartialFailure {
+    /// Nothing could be asked.
+    pub(in crate::redis) fn failed(&mut self, error: BrokerError) {
+        self.0 = Some(error);
+    }
+
     /// What came of one queue, if anything did.
     pub(in crate::redis) fn part<T>(&mut self, queue: &QueueName, result: BrokerResult<T>) -> Option<T> {
         result

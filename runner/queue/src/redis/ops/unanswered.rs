@@ -17,14 +17,18 @@ use crate::redis::format::{convert, keys, reply};
 use crate::redis::ops::partial::PartialFailure;
 use crate::{BrokerError, BrokerResult, Claim, Suspicion};
 
-/// The script counts from its own clock, in whole milliseconds: a little too far back costs nothing, too short misses claims.
-const SLACK: Duration = Duration::from_millis(100);
+/// How far back the script looks beyond the first lost call: it counts from the server's clock when it runs, so the time
+/// that this call takes, and a little difference between two servers' clocks, must not hide a claim. Earlier claims than
+/// the lost ones do no harm: their runs are known.
+const SLACK: Duration = Duration::from_secs(10);
+
+/// How long each server of a cluster may take to answer: the queues of the others wait for it.
+const PATIENCE_IN_CLUSTER: Duration = Duration::from_secs(1);
 
 /// Calls that claim and were not answered, since the last look at what they did.
 #[derive(Default)]
 pub(in crate::redis) struct UnansweredCalls(Mutex<Option<LostCalls>>);
 
-#[derive(Clone)]
 struct LostCalls {
     /// When the first of them began.
     since: Instant,
@@ -39,13 +43,26 @@ impl UnansweredCalls {
     /// Notes a call on `queues` that began at `began`, if its result leaves open what the server did.
     pub(in crate::redis) fn note<T>(&self, result: &BrokerResult<T>, queues: &[QueueName], began: Instant) {
         if let Err(BrokerError::Unreachable { .. }) = result {
-            let mut lost = self.lock();
-            let lost = lost.get_or_insert_with(|| LostCalls {
+            self.put_back(LostCalls {
                 since: began,
-                queues: BTreeSet::new(),
+                queues: queues.iter().cloned().collect(),
             });
-            lost.since = lost.since.min(began);
-            lost.queues.extend(queues.iter().cloned());
+        }
+    }
+
+    fn take(&self) -> Option<LostCalls> {
+        self.lock().take()
+    }
+
+    /// Beside what was noted meanwhile.
+    fn put_back(&self, calls: LostCalls) {
+        let mut lost = self.lock();
+        match &mut *lost {
+            None => *lost = Some(calls),
+            Some(noted) => {
+                noted.since = noted.since.min(calls.since);
+                noted.queues.extend(calls.queues);
+            }
         }
     }
 }
@@ -64,36 +81,61 @@ impl RedisBroker {
         self.unanswered.lock().is_some()
     }
 
-    /// Asks for them once. If no server answers they are asked for again; those of a server that alone is away are left to
-    /// the end of their leases, because the queues of the others cannot wait for it.
-    pub(in crate::redis) async fn claims_unanswered(&self, lease: Duration) -> BrokerResult<Vec<Claim>> {
+    /// Asks for them once. A single server that does not answer is to be asked again, since nothing else can be done with it
+    /// meanwhile. In a cluster the queues of the other servers must not wait for one that is away: what lies there is left to
+    /// the end of its leases.
+    pub(in crate::redis) async fn claims_unanswered(
+        &self,
+        known: &[Claim],
+        lease: Duration,
+    ) -> BrokerResult<Vec<Claim>> {
         const DOING: &str = "look for claims that were not answered";
-        let (Some(lost), Some(claimant)) = (self.unanswered.lock().clone(), self.claimant.get()) else {
+        let Some(lost) = self.unanswered.take() else {
             return Ok(Vec::new());
         };
-        let mut trip = self.conn.trip(DOING).await?;
-        for queue in &lost.queues {
-            trip.script(Script::Unanswered, &[keys::part(queue.as_str(), "active")])
-                .arg(keys::queue(queue.as_str()))
-                .arg(keys::own(queue.as_str()))
-                .arg(claimant)
-                .arg(convert::millis(lost.since.elapsed() + SLACK))
-                .arg(convert::millis(lease));
-        }
+        // Without a claimant no claim can be told from those of other processes.
+        let Some(claimant) = self.claimant.get() else {
+            return Ok(Vec::new());
+        };
+        let answers = async {
+            let mut trip = self.conn.trip(DOING).await?;
+            trip.within(self.conn.is_cluster().then_some(PATIENCE_IN_CLUSTER));
+            for queue in &lost.queues {
+                let of_queue = known.iter().filter(|claim| claim.task().queue == *queue);
+                let runs: BTreeSet<u64> = of_queue.map(Claim::run).collect();
+                trip.script(Script::Unanswered, &[keys::part(queue.as_str(), "active")])
+                    .arg(keys::queue(queue.as_str()))
+                    .arg(keys::own(queue.as_str()))
+                    .arg(claimant)
+                    .arg(convert::millis(lost.since.elapsed() + SLACK))
+                    .arg(convert::millis(lease));
+                for run in runs {
+                    trip.arg(run);
+                }
+            }
+            trip.each().await
+        };
+        let answers = answers.await;
         let (mut claims, mut trouble, mut answered) = (Vec::new(), PartialFailure::default(), false);
-        for (queue, answer) in lost.queues.iter().zip(trip.each().await?) {
-            if let Some(answer) = trouble.part(queue, answer) {
-                answered = true;
-                claims.extend(claims_of(queue, reply::list(answer)));
+        match answers {
+            Err(error) => trouble.failed(error),
+            Ok(answers) => {
+                for (queue, answer) in lost.queues.iter().zip(answers) {
+                    if let Some(answer) = trouble.part(queue, answer) {
+                        answered = true;
+                        claims.extend(claims_of(queue, reply::list(answer)));
+                    }
+                }
             }
         }
         match trouble.unless(answered) {
-            Err(error @ BrokerError::Unreachable { .. }) => return Err(error),
-            // Asking again would not help; what there is comes back when its lease ends.
+            Err(error @ BrokerError::Unreachable { .. }) if !self.conn.is_cluster() => {
+                self.unanswered.put_back(lost);
+                return Err(error);
+            }
             Err(error) => tracing::debug!(%error, "claims that were not answered are left to the end of their leases"),
             Ok(()) => (),
         }
-        *self.unanswered.lock() = None;
         let stripped = claims.iter_mut().filter(|claim| convert::lost_headers(claim.task()));
         self.give_back_headers(stripped.map(Claim::record_mut).collect()).await;
         Ok(claims)
