@@ -275,5 +275,9 @@ async fn claims_whose_answer_is_lost_are_found() {
     assert_eq!(broker.unanswered(&known, LEASE).await.unwrap().len(), 0);
     broker.lose_answers(&queues);
     assert_eq!(broker.unanswered(&[], LEASE).await.unwrap().len(), 1);
-    assert_eq!(done(&broker, &known).await, [Settled::Accepted], "its lease is extended");
+    assert_eq!(
+        done(&broker, &known).await,
+        [Settled::Accepted],
+        "its lease is extended"
+    );
 }

@@ -29,7 +29,7 @@ pub(in crate::redis) struct Intent {
     #[prost(string, tag = "7")]
     pub missed_first: String,
     #[prost(message, repeated, tag = "9")]
-    pub fires: Vec<Fire>,
+    pub fires: Vec<IntendedFire>,
     #[prost(bool, tag = "10")]
     pub unserved: bool,
     /// What the reason says besides. Tag 8 was a flag for one such note.
@@ -45,7 +45,7 @@ pub(in crate::redis) struct Intent {
 
 /// One occurrence with its task.
 #[derive(Clone, PartialEq, Message)]
-pub(in crate::redis) struct Fire {
+pub(in crate::redis) struct IntendedFire {
     #[prost(string, tag = "1")]
     pub queue: String,
     #[prost(int64, tag = "2")]
@@ -86,7 +86,7 @@ impl Intent {
         let fires = commit.fires.iter().map(|fire| {
             let task = task_id(commit, fire);
             let message = convert::message_of(&fire.task, &task);
-            Fire {
+            IntendedFire {
                 queue: fire.task.queue.to_string(),
                 nominal: fire.nominal.as_second(),
                 late: fire.catch_up,

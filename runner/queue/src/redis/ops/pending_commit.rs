@@ -12,7 +12,7 @@ use crate::redis::format::scripts::Script;
 use crate::redis::format::{keys, reply};
 use crate::redis::net::conn::RoundTrip;
 use crate::redis::net::fault;
-use crate::redis::ops::commit_intent::{Fire, Intent};
+use crate::redis::ops::commit_intent::{IntendedFire, Intent};
 use crate::redis::ops::schedule::{decision_of, overlap_word, refusal};
 use crate::{BrokerResult, Committed};
 
@@ -101,7 +101,7 @@ impl PendingCommit {
     }
 
     /// The next fires of one queue.
-    pub(in crate::redis) fn next(&self) -> &[Fire] {
+    pub(in crate::redis) fn next(&self) -> &[IntendedFire] {
         let rest = &self.intent.fires[self.texts.len()..];
         let same = rest.iter().take_while(|fire| fire.queue == rest[0].queue).count();
         &rest[..same]
