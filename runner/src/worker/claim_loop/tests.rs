@@ -193,3 +193,56 @@ async fn a_task_that_cannot_end_at_all_is_left_to_its_lease() {
     worker.ctx.in_flight.emptied().await;
     worker.drain(CancellationToken::new()).await;
 }
+
+/// A claim that came as the answer to the question.
+async fn one_claim(scene: &Scene, ctx: &Arc<WorkerContext>) -> Vec<Claim> {
+    scene.put(Task::new("a")).await;
+    scene.broker.claim(&ctx.queue_names(), 1, DEFAULT_LEASE).await.unwrap()
+}
+
+#[tokio::test]
+async fn claims_of_a_lost_answer_start_unless_the_worker_stops() {
+    let scene = Scene::new().await;
+    let ctx = scene.ctx(Registry::new().on("a", |_: Ctx| std::future::pending::<()>()), 2);
+    let mut claim_loop = claim_loop_of(&ctx);
+    claim_loop.unanswered.may_exist = true;
+    claim_loop.take_unanswered((Instant::now(), Ok(one_claim(&scene, &ctx).await)));
+    assert!(!claim_loop.unanswered.may_exist);
+    assert_eq!((claim_loop.slots.taken, claim_loop.verdicts.len()), (1, 0), "it runs");
+
+    claim_loop.close();
+    claim_loop.take_unanswered((Instant::now(), Ok(one_claim(&scene, &ctx).await)));
+    let verdicts: Vec<_> = claim_loop.verdicts.iter().map(|(_, s)| &s.verdict).collect();
+    assert_eq!(verdicts, [&Verdict::HandBack]);
+}
+
+#[tokio::test]
+async fn nothing_is_sent_and_nothing_ends_while_claims_may_be_unknown() {
+    let scene = Scene::new().await;
+    let ctx = scene.ctx(Registry::new(), 1);
+    let mut claim_loop = claim_loop_of(&ctx);
+    claim_loop.unanswered.may_exist = true;
+    claim_loop.pause.failed(false);
+    claim_loop.make_calls();
+    assert!(
+        claim_loop.calls.is_empty() && claim_loop.unanswered.question.is_none(),
+        "it pauses"
+    );
+    claim_loop.close();
+    assert!(!claim_loop.is_done());
+    claim_loop.make_calls();
+    assert!(
+        claim_loop.unanswered.question.is_some(),
+        "a worker that stops asks at once"
+    );
+
+    // The broker is away: the worker does not wait for it.
+    claim_loop.unanswered.question = None;
+    let doing = "look";
+    let away = runner_queue::BrokerError::Unreachable {
+        doing,
+        source: "away".into(),
+    };
+    claim_loop.take_unanswered((Instant::now(), Err(away)));
+    assert!(claim_loop.is_done());
+}
