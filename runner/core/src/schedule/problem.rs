@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::{Origin, ScheduleId, Source};
 
@@ -17,7 +17,7 @@ pub enum Severity {
 }
 
 /// One problem, complete enough to act on without looking elsewhere.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
     /// Warning or error.
     pub severity: Severity,
@@ -36,7 +36,6 @@ pub struct Problem {
     /// How to fix it.
     pub hint: Option<String>,
     /// The task type of the function, if the problem is about a function as a whole.
-    #[serde(skip)]
     pub function: Option<String>,
 }
 
@@ -110,6 +109,42 @@ impl Problem {
     }
 }
 
+/// What `--json` shows of a problem; its names and nesting are public.
+#[derive(Serialize)]
+struct ShownProblem<'a> {
+    severity: Severity,
+    code: &'a str,
+    message: &'a str,
+    origin: ShownOrigin<'a>,
+    schedule: Option<&'a ScheduleId>,
+    excerpt: Option<&'a str>,
+    hint: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct ShownOrigin<'a> {
+    source: Option<Source>,
+    place: &'a str,
+}
+
+impl Serialize for Problem {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let shown = ShownProblem {
+            severity: self.severity,
+            code: &self.code,
+            message: &self.message,
+            origin: ShownOrigin {
+                source: self.source,
+                place: &self.place,
+            },
+            schedule: self.schedule.as_ref(),
+            excerpt: self.excerpt.as_deref(),
+            hint: self.hint.as_deref(),
+        };
+        shown.serialize(serializer)
+    }
+}
+
 impl fmt::Display for Problem {
     /// `place: E203 message`, then excerpt and hint on their own lines.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -121,5 +156,26 @@ impl fmt::Display for Problem {
             write!(f, "\n  help: {hint}")?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn the_place_is_shown_as_part_of_the_origin() {
+        let origin = Origin {
+            source: Source::Table,
+            place: "sys_crontab id 7".to_owned(),
+        };
+        let problem = Problem::warning("W252", "odd status", origin).hint("write 0 or 1");
+        let shown = serde_json::json!({
+            "severity": "warning", "code": "W252", "message": "odd status",
+            "origin": {"source": "table", "place": "sys_crontab id 7"},
+            "schedule": null, "excerpt": null, "hint": "write 0 or 1",
+        });
+        assert_eq!(serde_json::to_value(problem).unwrap(), shown);
     }
 }
