@@ -337,8 +337,7 @@ impl<'a> Section<'a> {
     #[must_use]
     pub fn choice<T: Copy>(&self, key: &'static str, words: &[(&str, T)]) -> Option<T> {
         let found = self.text(key)?;
-        let word = found.value.trim().to_lowercase();
-        let checked = checks::choice(&self.path_of(key), &word, words);
+        let checked = checks::choice_in_any_case(&self.path_of(key), found.value.trim(), words);
         self.reader.checked("CFG_VALUE", &found.place, checked)
     }
 

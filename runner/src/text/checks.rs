@@ -33,22 +33,20 @@ pub fn whole_number(bounds: &RangeInclusive<impl Display>) -> String {
 ///
 /// # Errors
 ///
-/// Why it is none, or which bound it exceeds.
+/// Why it is none, or which bounds there are.
 pub fn span(path: &str, text: &str, bounds: &RangeInclusive<Duration>) -> Result<Duration, Mismatch> {
-    let bound = match duration::parse(text) {
-        Ok(span) if span < *bounds.start() => format!("at least {}", duration::format(*bounds.start())),
-        Ok(span) if span > *bounds.end() => format!("at most {}", duration::format(*bounds.end())),
-        Ok(span) => return Ok(span),
-        Err(error) => {
-            return Err(Mismatch {
-                message: format!("{path} is not a duration: {error}"),
-                hint: Some("for example 10s, 5m, 1h30m".to_owned()),
-            });
+    let message = match duration::parse(text) {
+        Ok(span) if bounds.contains(&span) => return Ok(span),
+        Ok(_) => {
+            let (shortest, longest) = (duration::format(*bounds.start()), duration::format(*bounds.end()));
+            let expected = format!("a duration from {shortest} to {longest}");
+            must_be(path, &expected, &quoted(text))
         }
+        Err(error) => format!("{path} is not a duration: {error}"),
     };
     Err(Mismatch {
-        message: must_be(path, &bound, &quoted(text)),
-        hint: None,
+        message,
+        hint: Some("for example 10s, 5m, 1h30m".to_owned()),
     })
 }
 
@@ -58,18 +56,52 @@ pub fn span(path: &str, text: &str, bounds: &RangeInclusive<Duration>) -> Result
 ///
 /// Which words there are, and the one that was probably meant.
 pub fn choice<T: Copy>(path: &str, text: &str, words: &[(&str, T)]) -> Result<T, Mismatch> {
-    if let Some((_, value)) = words.iter().find(|(word, _)| *word == text) {
-        return Ok(*value);
-    }
-    let names: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
-    Err(Mismatch {
+    named(text, words).ok_or_else(|| no_choice(path, text, text, words))
+}
+
+/// The value that `text` names; upper and lower case are the same. `words` are in lower case.
+///
+/// # Errors
+///
+/// Which words there are, and the one that was probably meant.
+pub fn choice_in_any_case<T: Copy>(path: &str, text: &str, words: &[(&str, T)]) -> Result<T, Mismatch> {
+    let word = text.to_lowercase();
+    named(&word, words).ok_or_else(|| no_choice(path, text, &word, words))
+}
+
+fn named<T: Copy>(word: &str, words: &[(&str, T)]) -> Option<T> {
+    words.iter().find(|(name, _)| *name == word).map(|(_, value)| *value)
+}
+
+/// `text` is quoted as it was written; `word` is what was looked for.
+fn no_choice<T>(path: &str, text: &str, word: &str, words: &[(&str, T)]) -> Mismatch {
+    let names: Vec<&str> = words.iter().map(|(name, _)| *name).collect();
+    Mismatch {
         message: must_be(path, &one_of(&names), &quoted(text)),
-        hint: nearest(text, names).map(meant),
-    })
+        hint: nearest(word, names).map(meant),
+    }
 }
 
 /// A hint at what was probably meant.
 #[must_use]
 pub fn meant(word: &str) -> String {
     format!("did you mean \"{word}\"?")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_duration_out_of_bounds_has_both_bounds_and_an_example() {
+        let bounds = Duration::from_secs(1)..=Duration::from_secs(3600);
+        assert_eq!(span("a", "1h", &bounds), Ok(Duration::from_secs(3600)));
+        for text in ["500ms", "2h"] {
+            let expected = Mismatch {
+                message: format!("a must be a duration from 1s to 1h0m0s, found \"{text}\""),
+                hint: Some("for example 10s, 5m, 1h30m".to_owned()),
+            };
+            assert_eq!(span("a", text, &bounds), Err(expected));
+        }
+    }
 }

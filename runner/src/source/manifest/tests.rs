@@ -98,7 +98,9 @@ const SLIPS: &[(&str, &[&str])] = &[
     ),
     (
         "name: a\nschedule: {every: 0s}\nhandler: x\n",
-        &["2:19 E207 schedule.every must be at least 1s, found \"0s\""],
+        &[
+            "2:19 E207 schedule.every must be a duration from 1s to 8784h0m0s, found \"0s\" // for example 10s, 5m, 1h30m",
+        ],
     ),
     (
         "name: a\nschedule: {every: 1500ms}\nhandler: x\n",
@@ -195,7 +197,7 @@ const SLIPS: &[(&str, &[&str])] = &[
         "name: a\nschedule: '@daily'\nhandler: x\nretry: -1\ntimeout: 500ms\nretention: 1y\nqueue: ''\n",
         &[
             "4:8 E160 retry must be a whole number from 0 to 1000, found number -1",
-            "5:10 E161 timeout must be at least 1s, found \"500ms\"",
+            "5:10 E161 timeout must be a duration from 1s to 168h0m0s, found \"500ms\" // for example 10s, 5m, 1h30m",
             "6:12 E162 retention is not a duration: unknown unit \"y\" in duration \"1y\"; units are ns us ms s m h d w // for example 10s, 5m, 1h30m",
             "7:8 E166 queue must not be empty",
         ],
