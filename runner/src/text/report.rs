@@ -12,7 +12,7 @@ use runner_core::schedule::{Problem, Source};
 use super::yaml::{Fault, FaultKind, Mark, Value, without_mark};
 use super::{excerpt_of_line, line_of};
 
-/// How many problems of one text are reported; the rest is counted.
+/// How many problems of one text are reported, errors before warnings; the rest is counted.
 const MAX_PROBLEMS: usize = 50;
 
 /// The codes of what can be wrong with any text. Others are named where the fault is found.
@@ -274,18 +274,38 @@ impl<'t> Report<'t> {
     #[must_use]
     pub fn finish_showing(mut self, shown: impl Fn(&str) -> String) -> Vec<Problem> {
         self.problems.sort_by_key(|(mark, _)| (mark.line, mark.column));
-        let more = self.problems.len().saturating_sub(MAX_PROBLEMS);
-        self.problems.truncate(MAX_PROBLEMS);
+        let (found, errors) = (self.problems.len(), self.errors());
+        self.keep_first(MAX_PROBLEMS, errors);
         if self.positions {
             let visible = |(mark, _): &&mut (Mark, Problem)| !self.hidden.contains(&mark.line);
             for (mark, problem) in self.problems.iter_mut().filter(visible) {
                 problem.excerpt = line_of(&self.text, *mark).map(|line| excerpt_of_line(&shown(line), *mark));
             }
         }
-        if more > 0 {
-            self.error(self.codes().more, Mark::default(), format!("and {more} more problems"));
+        if found > MAX_PROBLEMS {
+            let text = format!("and {} more problems", found - MAX_PROBLEMS);
+            let code = self.codes().more;
+            // With all errors shown the rest are warnings, and warnings refuse nothing.
+            match errors > MAX_PROBLEMS {
+                true => self.error(code, Mark::default(), text),
+                false => self.warning(code, Mark::default(), text),
+            };
         }
         self.problems.into_iter().map(|(_, problem)| problem).collect()
+    }
+
+    /// Keeps the first `max` findings; warnings go before any of the `errors` errors does.
+    fn keep_first(&mut self, max: usize, errors: usize) {
+        let (mut errors_left, mut warnings_left) = (max, max.saturating_sub(errors));
+        self.problems.retain(|(_, problem)| {
+            let left = match problem.is_error() {
+                true => &mut errors_left,
+                false => &mut warnings_left,
+            };
+            let keeps = *left > 0;
+            *left = left.saturating_sub(1);
+            keeps
+        });
     }
 }
 
@@ -309,4 +329,35 @@ fn syntax_hint(line: &str, mark: Mark) -> Option<String> {
         return Some("put a value that holds \": \" in quotes".to_owned());
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::expect_used)]
+    use super::*;
+
+    /// Of so many warnings and then so many errors: how many errors are shown, and what is shown last.
+    fn cut(warnings: usize, errors: usize) -> (usize, Problem) {
+        let mut report = Report::of_settings("c", "");
+        let mark = |line| Mark { line, ..Mark::START };
+        for line in 1..=warnings {
+            report.warning("W", mark(line), "odd");
+        }
+        for line in 1..=errors {
+            report.error("E", mark(warnings + line), "wrong");
+        }
+        let mut found = report.finish();
+        let last = found.pop().expect("one more than is shown");
+        (found.iter().filter(|problem| problem.is_error()).count(), last)
+    }
+
+    #[test]
+    fn warnings_are_cut_before_errors() {
+        let (errors, last) = cut(60, 3);
+        assert_eq!((errors, last.is_error()), (3, false));
+        assert_eq!(last.message, "and 13 more problems");
+        let (errors, last) = cut(60, MAX_PROBLEMS + 2);
+        assert_eq!((errors, last.is_error()), (MAX_PROBLEMS, true));
+        assert_eq!(last.message, "and 62 more problems");
+    }
 }
