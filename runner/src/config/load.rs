@@ -100,7 +100,9 @@ impl Settings {
         if settings.is_open_to_others() {
             let message = "server.public_url is for other machines, and no users are configured: everyone whom the proxy lets in is an admin";
             let hint = "auth.users, unless the proxy asks for a login itself".to_owned();
-            let place = read_server::place_of(&root.section("server"), "public_url");
+            // Read before, with all that is wrong with it.
+            let server = reader.without_findings(|| root.section("server"));
+            let place = read_server::place_of(&server, "public_url");
             reader.warning("CFG_AUTH", &place, message.to_owned(), Some(hint));
         }
         root.finish();

@@ -50,7 +50,8 @@ pub fn read(root: &Section<'_>) -> Option<RedisSettings> {
 
 /// Whether it is `redis.url` that says where: a variable goes before what the file says.
 pub fn is_in_url(root: &Section<'_>) -> bool {
-    let redis = root.section("redis");
+    // Read by `read` too, which reports what is wrong with it.
+    let redis = root.reader().without_findings(|| root.section("redis"));
     redis.variable("url").is_some() || (redis.variable("host").is_none() && redis.place_of("url").is_some())
 }
 

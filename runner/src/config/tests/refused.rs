@@ -153,3 +153,22 @@ fn a_named_file_must_exist_and_be_text() {
     std::fs::write(&binary, b"a: 1\nb: \xff\n").unwrap();
     assert!(load(&binary).contains("line 2 is not UTF-8"));
 }
+
+#[test]
+fn what_is_wrong_with_a_section_that_is_read_twice_is_said_once() {
+    for text in [
+        "redis: {host: a, host: b}",
+        "server: {name: a, name: b, public_url: \"https://a.example\"}",
+    ] {
+        let found = problems(text);
+        let twice = found.iter().filter(|problem| problem.message.contains("duplicate key"));
+        assert_eq!(twice.count(), 1, "{text}: {found:?}");
+    }
+}
+
+#[test]
+fn a_refused_word_is_quoted_as_it_is_written() {
+    let found = problems("log: {level: DEBGU}");
+    assert!(found[0].message.ends_with("found \"DEBGU\""), "{found:?}");
+    assert_eq!(found[0].hint.as_deref(), Some("did you mean \"debug\"?"));
+}
