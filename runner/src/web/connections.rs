@@ -20,7 +20,7 @@ pub const PER_PEER: usize = 384;
 /// evicted.
 pub const PAGES: usize = 256;
 /// Requests to `/metrics` at once, in addition to the pages. `/healthz` and `/readyz` have no limit: the former waits for
-/// nothing, and all requests for the latter share one answer of the broker.
+/// nothing, and all requests for the latter share one answer of the broker and wait for it two seconds at most.
 pub const SCRAPES: usize = 64;
 /// The share of one address; its further requests wait for each other. Enough for all people behind one reverse proxy, few
 /// enough that a flood from one address leaves room for others.
