@@ -62,12 +62,15 @@ pub async fn pass(State(gate): State<RequestLimits>, request: Request, next: Nex
         Ok(request) => request,
         Err(fault) => return fault.into_response(),
     };
+    let state = request.extensions().get::<Arc<ConnectionState>>().cloned();
     let is_scrape = match request.uri().path() {
         // Not limited: they must answer while everything else is busy.
-        "/healthz" | "/readyz" => return next.run(request).await,
+        "/healthz" | "/readyz" => {
+            let _active = state.as_ref().map(ConnectionState::answering);
+            return next.run(request).await;
+        }
         path => path == "/metrics",
     };
-    let state = request.extensions().get::<Arc<ConnectionState>>().cloned();
     let share = state.as_ref().map(|state| match is_scrape {
         true => &state.share().scrapes,
         false => &state.share().pages,
@@ -95,8 +98,8 @@ pub async fn pass(State(gate): State<RequestLimits>, request: Request, next: Nex
     next.run(request).await
 }
 
-/// Reads the read_body body, up to the size of a form. Until then the connection may be evicted like any other that waits for
-/// its client.
+/// Reads the whole body, up to the size of a form. Until then the connection may be evicted like any other that waits
+/// for its client.
 async fn read_body(request: Request) -> Result<Request, PageError> {
     if matches!(*request.method(), Method::GET | Method::HEAD) {
         return Ok(request);
