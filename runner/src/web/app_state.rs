@@ -78,7 +78,7 @@ impl AppState {
     ///
     /// # Errors
     ///
-    /// [`TemplateFault`] if a template or the word list does not parse.
+    /// [`TemplateError`] if a template or the word list does not parse.
     pub fn new(parts: AppStateParts) -> Result<Self, TemplateError> {
         let renderer = Renderer::new(parts.settings.templates.clone())?;
         Ok(Self(Arc::new(Inner {
