@@ -8,14 +8,14 @@ use std::time::Duration;
 use redis::aio::{ConnectionLike as _, PubSub};
 use redis::{Pipeline, RedisResult, Value};
 
+use crate::BrokerResult;
 use crate::redis::format::scripts::Hashes;
 use crate::redis::net::cluster::Cluster;
 use crate::redis::net::dial::{self, Connection, DialAddress, DialError, RESPONSE_TIMEOUT};
-use crate::redis::net::load_scripts;
 use crate::redis::net::login::RedisLogin;
 use crate::redis::net::sentinel::{self, Sentinels};
 use crate::redis::net::settings::{RedisSettings, RedisTarget, RedisTls, address};
-use crate::{BrokerError, BrokerResult};
+use crate::redis::net::{fault, load_scripts, tls};
 
 /// A live connection, shared by cloning it.
 #[derive(Clone)]
@@ -84,10 +84,7 @@ struct Inner {
 impl Dialer {
     /// Checks the settings; touches no network.
     pub(in crate::redis) fn new(settings: &RedisSettings) -> BrokerResult<Self> {
-        check(settings).map_err(|why| BrokerError::Refused {
-            doing: "read where the Redis server is",
-            source: why.into(),
-        })?;
+        check(settings).map_err(|error| fault::of(error, "read where the Redis server is"))?;
         let sentinels = match &settings.target {
             RedisTarget::Sentinels(sentinels) => Some(Sentinels::new(sentinels.clone(), settings.tls.clone())),
             _ => None,
@@ -178,7 +175,8 @@ impl Dialer {
 
 const NO_PASSWORD: &str = "a username without a password cannot log in; a user that needs none (nopass) takes any";
 
-fn check(settings: &RedisSettings) -> Result<(), String> {
+fn check(settings: &RedisSettings) -> Result<(), DialError> {
+    let refused = |why: &str| Err(DialError::Refused(why.to_owned()));
     let mut logins = vec![(&settings.username, &settings.password)];
     if let RedisTarget::Sentinels(sentinels) = &settings.target {
         logins.push((&sentinels.username, &sentinels.password));
@@ -187,30 +185,32 @@ fn check(settings: &RedisSettings) -> Result<(), String> {
         .iter()
         .any(|(username, password)| username.is_some() && password.is_none())
     {
-        return Err(NO_PASSWORD.to_owned());
+        return refused(NO_PASSWORD);
     }
     let must_be_address = |text: &String| match address(text) {
         Some(_) => Ok(()),
-        None => Err(format!("{text:?} is not of the form host:port")),
+        None => refused(&format!("{text:?} is not of the form host:port")),
     };
     match &settings.target {
         RedisTarget::Server(host) => must_be_address(host)?,
-        RedisTarget::Socket(path) if path.as_os_str().is_empty() => return Err("the socket has no path".to_owned()),
-        RedisTarget::Socket(_) if settings.tls.is_some() => return Err("a socket takes no TLS".to_owned()),
+        RedisTarget::Socket(path) if path.as_os_str().is_empty() => return refused("the socket has no path"),
+        RedisTarget::Socket(_) if settings.tls.is_some() => {
+            return Err(DialError::Tls("a socket takes no TLS".to_owned()));
+        }
         RedisTarget::Socket(_) => {}
         RedisTarget::Sentinels(sentinels) if sentinels.addresses.is_empty() || sentinels.master.is_empty() => {
-            return Err("sentinels need addresses and the name of a master".to_owned());
+            return refused("sentinels need addresses and the name of a master");
         }
         RedisTarget::Sentinels(sentinels) => sentinels.addresses.iter().try_for_each(must_be_address)?,
-        RedisTarget::Cluster(nodes) if nodes.is_empty() => return Err("a cluster needs addresses of nodes".to_owned()),
+        RedisTarget::Cluster(nodes) if nodes.is_empty() => return refused("a cluster needs addresses of nodes"),
         RedisTarget::Cluster(_) if settings.database != 0 => {
-            return Err("a cluster has no databases but number 0".to_owned());
+            return refused("a cluster has no databases but number 0");
         }
         RedisTarget::Cluster(nodes) => nodes.iter().try_for_each(must_be_address)?,
     }
     // Now rather than at the first call: a missing file is most likely a typing error.
     match &settings.tls {
-        Some(tls) => crate::redis::net::tls::terms(tls, "localhost").map(|_| ()),
+        Some(settings) => tls::terms(settings, "localhost").map(drop).map_err(DialError::Tls),
         None => Ok(()),
     }
 }
@@ -219,7 +219,36 @@ fn check(settings: &RedisSettings) -> Result<(), String> {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::panic)]
     use super::*;
+    use crate::Cause;
+    use crate::redis::RedisBroker;
     use crate::redis::net::settings::{Password, RedisSentinels};
+
+    #[tokio::test]
+    async fn unusable_tls_settings_are_known_as_such_before_the_first_call() {
+        let dir = tempfile::tempdir().unwrap();
+        let text = dir.path().join("text.pem");
+        std::fs::write(&text, "no certificate").unwrap();
+        let of = |path: &std::path::Path| RedisTls {
+            ca_file: Some(path.to_owned()),
+            ..RedisTls::default()
+        };
+        let mut missing = RedisSettings::at("localhost:6379");
+        missing.tls = Some(of(&dir.path().join("missing.pem")));
+        let mut no_pem = RedisSettings::at("localhost:6379");
+        no_pem.tls = Some(of(&text));
+        let mut socket = RedisSettings::of(RedisTarget::Socket(dir.path().join("redis.sock")));
+        socket.tls = Some(RedisTls::default());
+        for (settings, words) in [(missing, "cannot read"), (no_pem, "no certificate"), (socket, "no TLS")] {
+            let error = RedisBroker::lazy(&settings).err().unwrap();
+            let why = std::error::Error::source(&error).unwrap().to_string();
+            assert!(why.contains(words), "{why}");
+            assert_eq!(
+                (error.code(), error.cause()),
+                ("broker_refused", Some(Cause::Tls)),
+                "{why}"
+            );
+        }
+    }
 
     #[test]
     fn a_username_without_a_password_is_refused_and_not_forgotten() {
