@@ -19,7 +19,7 @@ use crate::metrics::Metrics;
 /// How long the first look at other instances may delay the scheduler.
 const FIRST_LOOK: Duration = Duration::from_secs(2);
 
-/// How long each of the last calls to the broker may take. The caller that stops the scheduler waits this long.
+/// How long the last calls to the broker may take together. The caller that stops the scheduler waits this long.
 pub const LAST_REQUESTS: Duration = Duration::from_secs(3);
 
 /// What a scheduler works with.
@@ -87,10 +87,15 @@ pub async fn run(
 
 /// Has others take over now instead of after the lease of leadership and the life of this instance's documents.
 async fn leave(broker: &dyn Broker, instance: &str) {
-    if let Ok(Err(error)) = timeout(LAST_REQUESTS, Peers::leave(broker, instance)).await {
-        tracing::debug!(error = %chain(&error), "others will forget this instance later");
-    }
-    if let Ok(Err(error)) = timeout(LAST_REQUESTS, broker.resign(instance)).await {
-        tracing::debug!(error = %chain(&error), "could not hand leadership on");
+    let calls = async {
+        if let Err(error) = Peers::leave(broker, instance).await {
+            tracing::debug!(error = %chain(&error), "others will forget this instance later");
+        }
+        if let Err(error) = broker.resign(instance).await {
+            tracing::debug!(error = %chain(&error), "could not hand leadership on");
+        }
+    };
+    if timeout(LAST_REQUESTS, calls).await.is_err() {
+        tracing::debug!("the broker did not answer the last calls in time; others will take over later");
     }
 }
