@@ -119,8 +119,8 @@ impl BackgroundLoop for Heartbeat {
     }
 }
 
-/// Reports lost runs, the oldest first, so that they do not count as crashes. What no worker has taken back yet is reported again: the broker can correct a crash only once
-/// it was counted.
+/// Reports lost runs, the oldest first, so that they do not count as crashes. What no worker has taken back yet is
+/// reported again: the broker can correct a crash only once it was counted.
 async fn report_survived(ctx: &WorkerContext, within: Duration) {
     let some = ctx.survived.take();
     if some.is_empty() {

@@ -17,7 +17,7 @@ use super::{Absolved, Attempt, BrokerResult, KnownTypes, TaskRecord};
 /// Only a broker makes one, so nobody can settle a task they do not hold.
 #[derive(Debug, Clone)]
 pub struct Claim {
-    // Shared: a claim is handed to the table of tasks in work, to the attempt and to the settlement.
+    // Shared: a claim is handed to the table of tasks in flight, to the attempt and to the settlement.
     record: Arc<TaskRecord>,
     run: u64,
     lease_until: Timestamp,
@@ -224,7 +224,7 @@ pub trait Claims {
         Ok(Vec::new())
     }
 
-    /// Notes whether this run is the only one in work in its process; whether the claim still is ours. Forgotten when
+    /// Notes whether this run is the only one in flight in its process; whether the claim still is ours. Forgotten when
     /// the claim ends. Nothing else may be started before a `false` is written.
     async fn run_alone(&self, claim: &Claim, alone: bool) -> BrokerResult<bool>;
 

@@ -29,7 +29,7 @@ pub struct ServerInfo {
     pub status: ServerStatus,
     /// When it started.
     pub started_at: Timestamp,
-    /// Tasks in work.
+    /// Tasks in flight.
     pub active: u32,
     /// Task types it has handlers for: exact names, and prefixes ending in `*`. Empty for a Go worker.
     pub handlers: Vec<String>,
@@ -55,7 +55,7 @@ pub enum ServerStatus {
     Closed,
 }
 
-/// A task in work, as its worker reports it.
+/// A task in flight, as its worker reports it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Working {
     /// Task id.

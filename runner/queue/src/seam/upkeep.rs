@@ -124,16 +124,18 @@ pub trait Upkeep {
     async fn next_lease_end(&self, queues: &[QueueName]) -> BrokerResult<Option<Timestamp>>;
 
     /// Takes back tasks whose lease ran out at least `grace` ago: each goes to retry or to the archive as a
-    /// failed attempt that is remembered as [lost](runner_core::task::AttemptOutcome::Lost), at most `limit` of them. An unreadable one is archived and
-    /// does not stop the others.
+    /// failed attempt that is remembered as [lost](runner_core::task::AttemptOutcome::Lost), at most `limit` of them. An
+    /// unreadable one is archived and does not stop the others.
     ///
-    /// Each counts as a crash until the process that made the claim says that it lives ([`Claims::absolve`](super::Claims::absolve)), and makes
-    /// the task a suspect ([`Claim::suspicion`]). The `poison_after`th crash in a row of a run that was alone in its
-    /// process ([`Claims::run_alone`](super::Claims::run_alone)) archives the task whatever retries are left, and its count begins anew; 0: never.
-    /// Crashes of runs that were not alone are counted up to one less.
+    /// Each counts as a crash until the process that made the claim says that it lives
+    /// ([`Claims::absolve`](super::Claims::absolve)), and makes the task a suspect ([`Claim::suspicion`]). The
+    /// `poison_after`th crash in a row of a run that was alone in its process
+    /// ([`Claims::run_alone`](super::Claims::run_alone)) archives the task whatever retries are left, and its count begins
+    /// anew; 0: never. Crashes of runs that were not alone are counted up to one less.
     ///
-    /// Where servers are listed after their leases are extended ([`Presence::lists_first`](super::Presence::lists_first)), a process takes nothing back when
-    /// its last heartbeat is older than half its lease: it may hold tasks itself that it could not extend.
+    /// Where servers are listed after their leases are extended
+    /// ([`Presence::lists_first`](super::Presence::lists_first)), a process takes nothing back when its last heartbeat is
+    /// older than half its lease: it may hold tasks itself that it could not extend.
     async fn recover(
         &self,
         queues: &[QueueName],

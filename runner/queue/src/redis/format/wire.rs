@@ -84,7 +84,7 @@ pub(in crate::redis) struct QueuePriority {
     pub priority: Option<i32>,
 }
 
-/// A task in work.
+/// A task in flight.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub(in crate::redis) struct WorkerMessage {
     #[prost(string, tag = "1")]

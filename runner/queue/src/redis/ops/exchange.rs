@@ -24,7 +24,7 @@ const EXCHANGE: &str = "settle and claim tasks";
 const BATCH: usize = 256;
 
 impl RedisBroker {
-    /// `within`: see [`Trip::within`].
+    /// `within`: see [`RoundTrip::within`].
     pub(in crate::redis) async fn claim_tasks(
         &self,
         queues: &[QueueName],

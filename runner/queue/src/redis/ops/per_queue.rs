@@ -1,7 +1,7 @@
 //! Claims and their ends in a cluster: queues lie on different servers, and one that is away must not stop the others.
 //!
 //! Each queue has a script call of its own, in the order given. With one server a single call takes from all queues:
-//! see `claim`. Leases run from the claim, so what one server gave is handed over before another one that hangs has
+//! see `exchange`. Leases run from the claim, so what one server gave is handed over before another one that hangs has
 //! used up the time.
 
 use std::time::Duration;
@@ -125,7 +125,7 @@ impl RedisBroker {
         }
     }
 
-    /// Which queues need not be asked for tasks. `within`: see `Trip::within`.
+    /// Which queues need not be asked for tasks. `within`: see `RoundTrip::within`.
     async fn without_work(
         &self,
         queues: &[QueueName],
