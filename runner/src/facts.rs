@@ -29,7 +29,15 @@ pub async fn of_queue(broker: &dyn Broker, queue: &QueueName) -> BrokerResult<Br
 pub async fn of_queues(broker: &dyn Broker, queues: &[QueueName]) -> BrokerResult<BrokerFacts> {
     let (now, servers) = tokio::try_join!(broker.now(), broker.servers())?;
     let mut names: BTreeSet<QueueName> = queues.iter().cloned().collect();
-    names.extend(queues.iter().flat_map(|queue| higher(&servers, queue)));
+    let above: Vec<(&QueueName, &ServerView)> = queues.iter().flat_map(|queue| strict(&servers, queue)).collect();
+    if !above.is_empty() {
+        // A pattern stands for the queues there are.
+        let known = broker.queue_names().await?;
+        let before = known
+            .into_iter()
+            .filter(|other| above.iter().any(|(queue, server)| comes_before(server, other, queue)));
+        names.extend(before.take(HIGHER_QUEUES));
+    }
     let names: Vec<QueueName> = names.into_iter().collect();
     Ok(BrokerFacts {
         now,
@@ -91,15 +99,24 @@ pub async fn of_schedule(
     Ok(why_schedule(&facts_of_schedule, &facts))
 }
 
-/// Queues that come before this one on servers of strict priority that serve it.
-fn higher(servers: &[ServerView], queue: &QueueName) -> Vec<QueueName> {
-    let mut found = BTreeSet::new();
-    let strict = servers.iter().filter(|server| server.info.strict_priority);
-    for server in strict.filter(|server| server.info.serves(queue.as_str())) {
-        let own = priority_of(queue, server.info.queues.iter().map(|(name, n)| (name.as_str(), *n)));
-        let above = server.info.queues.iter().filter(|(_, n)| Some(**n) > own);
-        found.extend(above.filter_map(|(name, _)| QueueName::new(name.as_str()).ok()));
-    }
-    let named = found.into_iter().filter(|name| !name.as_str().contains('*'));
-    named.take(HIGHER_QUEUES).collect()
+/// This queue with each server that serves it and takes tasks of others first.
+fn strict<'a>(
+    servers: &'a [ServerView],
+    queue: &'a QueueName,
+) -> impl Iterator<Item = (&'a QueueName, &'a ServerView)> {
+    let others_first = |server: &&ServerView| {
+        let own = priority_of(queue, named(server));
+        server.info.strict_priority && own.is_some() && named(server).any(|(_, n)| Some(n) > own)
+    };
+    servers.iter().filter(others_first).map(move |server| (queue, server))
+}
+
+/// Whether a server of strict priority takes the tasks of `other` first.
+fn comes_before(server: &ServerView, other: &QueueName, queue: &QueueName) -> bool {
+    priority_of(other, named(server)) > priority_of(queue, named(server))
+}
+
+/// The queues and patterns that a server names, with their priorities.
+fn named(server: &ServerView) -> impl Iterator<Item = (&str, u32)> {
+    server.info.queues.iter().map(|(name, n)| (name.as_str(), *n))
 }
