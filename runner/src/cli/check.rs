@@ -84,7 +84,7 @@ impl Check {
         if let Some(broker) = &broker.broker {
             let all = checked.definitions.iter().chain(&table.definitions).chain(&coded);
             let all: Vec<&Definition> = all.collect();
-            let found = check_reasons::look(context, settings, &**broker, &all).await;
+            let found = check_reasons::look(context, settings, &**broker, &all, &findings).await;
             // What the settings at hand say about the same place is said above.
             let is_new = |new: &&Value| {
                 findings

@@ -22,6 +22,9 @@ const LIMIT: Duration = Duration::from_secs(3);
 /// Queues that are asked for: about a millisecond of the store each.
 const QUEUES: usize = 500;
 
+/// The finding about a schedule that calls a function which no manifest defines.
+const NO_FUNCTION: &str = ReasonCode::NoFunction.as_str();
+
 /// Reasons that do not depend on whether a scheduler runs while the check does.
 const SHOWN: [ReasonCode; 5] = [
     ReasonCode::Paused,
@@ -31,18 +34,19 @@ const SHOWN: [ReasonCode; 5] = [
     ReasonCode::TypeNotHandled,
 ];
 
-/// A warning for each such reason. That the broker cannot be asked is said elsewhere.
+/// A warning for each such reason, beyond what was `found` in the sources. That the broker cannot be asked is said elsewhere.
 pub(super) async fn look(
     context: &CommandContext,
     settings: &Settings,
     broker: &dyn Broker,
     definitions: &[&Definition],
+    found: &[Value],
 ) -> Vec<Value> {
     let printer = ReasonPrinter {
         now: context.clock.now(),
         zone: &settings.source.zone,
     };
-    match tokio::time::timeout(LIMIT, ask(&printer, broker, definitions)).await {
+    match tokio::time::timeout(LIMIT, ask(&printer, broker, definitions, found)).await {
         Ok(Ok(findings)) => findings,
         Ok(Err(_)) | Err(_) => Vec::new(),
     }
@@ -52,6 +56,7 @@ async fn ask(
     printer: &ReasonPrinter<'_>,
     broker: &dyn Broker,
     definitions: &[&Definition],
+    found: &[Value],
 ) -> BrokerResult<Vec<Value>> {
     let queues: BTreeSet<&QueueName> = definitions.iter().map(|d| &d.task.queue).collect();
     let queues: Vec<QueueName> = queues.into_iter().take(QUEUES).cloned().collect();
@@ -66,7 +71,9 @@ async fn ask(
             standing: Some(standing),
             decisions: &[],
             superseded: false,
-            no_function: false,
+            no_function: found
+                .iter()
+                .any(|f| f["code"] == NO_FUNCTION && f["place"] == definition.origin.place),
             last_task: None,
         };
         let reasons = why_schedule(&schedule, &facts);
