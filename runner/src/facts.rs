@@ -12,6 +12,9 @@ use crate::health::BrokerFault;
 /// Queues of higher priority that are looked at: about a millisecond of the store.
 const HIGHER_QUEUES: usize = 50;
 
+/// Decisions that [`of_schedule`] is to be given: enough to find the last one about an occurrence, and a correction of the cursor.
+pub const DECISIONS: usize = 100;
+
 /// What is known of the servers and of this queue now.
 ///
 /// # Errors

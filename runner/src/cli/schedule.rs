@@ -162,7 +162,11 @@ impl Show {
         };
         let ids = [definition.id.clone()];
         let standing = broker.standings(&ids).await?.into_iter().next().flatten();
-        let decisions = self.decisions(broker, &definition.id).await?;
+        // The reasons do not depend on how many are listed.
+        let listed = usize::from(self.decisions);
+        let decisions = broker
+            .decisions(Some(&definition.id), listed.max(facts::DECISIONS))
+            .await?;
         let runs = runs(broker, definition).await?;
         let next = match &standing {
             Some(standing) if standing.paused.is_some() => None,
@@ -171,12 +175,13 @@ impl Show {
         };
         let plan = &loaded.plan;
         let reasons = facts::of_schedule(broker, plan, definition, standing.as_ref(), &decisions, None).await?;
+        let listed = decisions.get(..listed).unwrap_or(&decisions);
         let shown = Shown {
             plan: &loaded.plan,
             definition,
             standing: standing.as_ref(),
             next: next.filter(|_| definition.enabled),
-            decisions: &decisions,
+            decisions: listed,
             runs: &runs,
             reasons: &reasons,
             now: context.clock.now(),

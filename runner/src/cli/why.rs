@@ -132,12 +132,10 @@ impl Why {
 
 /// Why a schedule in force does not fire.
 async fn of_definition(broker: &dyn Broker, loaded: &Loaded, definition: &Definition) -> anyhow::Result<Vec<Reason>> {
-    /// Enough to find the last one about an occurrence, and a correction of the cursor.
-    const DECISIONS: usize = 100;
     let ids = [definition.id.clone()];
     let (standings, decisions) = tokio::try_join!(
         broker.standings(&ids),
-        broker.decisions(Some(&definition.id), DECISIONS)
+        broker.decisions(Some(&definition.id), facts::DECISIONS)
     )?;
     let standing = standings.into_iter().next().flatten();
     let reasons = facts::of_schedule(broker, &loaded.plan, definition, standing.as_ref(), &decisions, None);

@@ -32,7 +32,7 @@ use crate::web::urls;
 /// Number of future occurrences listed.
 const NEXT: usize = 5;
 /// Decisions listed.
-const DECISIONS: usize = 100;
+const DECISIONS: usize = facts::DECISIONS;
 
 /// Tasks looked up for one page.
 const LOOKED_UP: usize = 20;
