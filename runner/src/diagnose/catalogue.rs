@@ -95,7 +95,7 @@ reasons! {
         "Write the manifest, or correct the name.{meant}";
     FunctionOfHandler "W213" Warning
         "The function {function} is run by the handler {type}."
-        "Give that as the type.";
+        "Use {type} as the type.";
     FunctionBroken "W214" Warning
         "{place} has errors, so queue, retry, timeout and retention of the function {function} are not known here."
         "`runner check` lists the errors.";
@@ -110,7 +110,7 @@ reasons! {
         "Its deadline has passed ({deadline}): no attempt can run."
         "Enqueue it again with a later deadline.";
     DeadlineFirst "W123" Warning
-        "Its deadline comes before it is to run: the one {deadline}, the other {due}."
+        "Its deadline ({deadline}) is before its start ({due})."
         "Enqueue it again with a later deadline.";
     Due "W111" Info
         "It is due {at}."
@@ -155,7 +155,7 @@ reasons! {
         "`runner task run {task}` runs it again.";
     Poison "W155" Warning
         "It was archived because its process died several times while it ran."
-        "docs/lost-runs.md says how the cause is found.";
+        "docs/lost-runs.md says how to find the cause.";
     Done "W161" Info
         "It succeeded; it will be deleted {until}."
         "";
@@ -179,8 +179,8 @@ reasons! {
         "No scheduler has seen it yet; it fires from the moment when one does."
         "Start an instance with the scheduler role that has this schedule.";
     NoneLeft "W209" Warning
-        "No instant is left at which it could fire: {spec}"
-        "Give it an instant to come, or remove it.";
+        "It has no future instants: {spec}"
+        "Give it a future instant, or remove it.";
     OtherVersion "W260" Warning
         "Another instance has a newer version of it, which counts; this one leaves the schedule to it."
         "Give all instances the same files and rows.";
@@ -201,10 +201,10 @@ reasons! {
         "The last occurrence, {at}, was skipped: {why}"
         "";
     LastPaused "S11" Info
-        "The last occurrences fell into a pause and do not fire, the newest of them {at}: {why}"
+        "The last occurrences, up to {at}, fell into a pause and will not fire: {why}"
         "";
     Corrected "S16" Info
-        "The broker's clock was ahead; this schedule was set to the present {at}. Occurrences that fired while it was ahead do not fire again."
+        "The broker's clock was ahead; its schedule was reset {at}. Occurrences that fired while it was ahead do not fire again."
         "";
     LastTask "S20" Info
         "The last occurrence, {at}, fired; its task is {task} ({state})."
