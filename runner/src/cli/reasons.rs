@@ -61,6 +61,7 @@ impl ReasonPrinter<'_> {
             ReasonValue::Text(text) => text.clone(),
             ReasonValue::Count(count) => count.to_string(),
             ReasonValue::State(state) => state.to_string(),
+            ReasonValue::Outcome(outcome) => outcome.to_string(),
             ReasonValue::At(at) => format!("{} ({})", distance(self.now, *at), print::instant(*at, self.zone)),
         }
     }
@@ -70,6 +71,7 @@ impl ReasonPrinter<'_> {
             ReasonValue::Text(text) => json!(text),
             ReasonValue::Count(count) => json!(count),
             ReasonValue::State(state) => json!(state),
+            ReasonValue::Outcome(outcome) => json!(outcome.as_str()),
             ReasonValue::At(at) => json!(print::instant(*at, self.zone)),
         }
     }

@@ -53,6 +53,9 @@ macro_rules! reasons {
     };
 }
 
+/// What a hint ends with if a known name is near the one at hand.
+pub const MEANT: &str = " Did you mean {meant}?";
+
 reasons! {
     // The broker and the queue.
     BrokerRefuses "W130" Warning
@@ -67,13 +70,13 @@ reasons! {
         "Start a worker that serves the queue {queue}.";
     QueueNew "W109" Warning
         "No worker is running, the queue {queue} is new, and `worker.queues` does not name it."
-        "Name it there, or correct its name.{meant}";
+        "Name it there, or correct its name.";
     ServersStopped "W110" Warning
         "Every server that serves the queue {queue} has stopped claiming tasks: {servers}."
         "They are shutting down or received SIGTSTP; start another worker.";
     QueueNotServed "W211" Warning
         "No live server serves the queue {queue}; its tasks wait for one."
-        "Add it to `worker.queues` of a worker, or correct its name.{meant}";
+        "Add it to `worker.queues` of a worker, or correct its name.";
     TypeNotHandled "W210" Warning
         "No live server has a handler for {type}; the task waits for one."
         "Start a worker that has one, or correct the type.";
@@ -92,7 +95,7 @@ reasons! {
     // What was given to `runner enqueue`, or is defined in a manifest.
     NoFunction "W212" Warning
         "No manifest defines the function {function}; its tasks wait for one."
-        "Write the manifest, or correct the name.{meant}";
+        "Write the manifest, or correct the name.";
     FunctionOfHandler "W213" Warning
         "The function {function} is run by the handler {type}."
         "Use {type} as the type.";

@@ -11,17 +11,17 @@ mod task;
 #[cfg(test)]
 mod tests;
 
-pub use catalogue::{ReasonCode, ReasonSeverity};
+pub use catalogue::{MEANT, ReasonCode, ReasonSeverity};
 pub use new_task::{FunctionFacts, why_new_task};
-pub use reason::{Reason, ReasonValue};
+pub use reason::{Reason, ReasonValue, closed};
 pub use schedule::{CORRECTION_SHOWN, ScheduleFacts, why_absent, why_broken, why_foreign, why_schedule};
 pub use servers::{BrokerFacts, is_served};
 pub use task::{TaskFacts, why_gone, why_task};
 
 use crate::text::nearest;
 
-/// ` Did you mean x?`, if one of the known names is near enough.
-fn meant(word: &str, known: &[String], prefix: &str) -> String {
-    let near = nearest(word, known.iter().map(String::as_str));
-    near.map_or_else(String::new, |near| format!(" Did you mean {prefix}{near}?"))
+/// The known name that is near enough to have been meant. Patterns of queues are no names.
+fn meant(word: &str, known: &[String]) -> Option<String> {
+    let names = known.iter().map(String::as_str).filter(|name| !name.contains('*'));
+    nearest(word, names).map(str::to_owned)
 }

@@ -35,7 +35,8 @@ pub fn why_new_task(kind: &str, facts: &FunctionFacts<'_>) -> Vec<Reason> {
         (None, Some(place)) => Some(about(ReasonCode::FunctionBroken).with("place", place.as_str())),
         (None, None) => {
             let names: Vec<String> = facts.functions.names().into_iter().collect();
-            Some(about(ReasonCode::NoFunction).with("meant", meant(name, &names, FUNCTION_PREFIX)))
+            let meant = meant(name, &names).map(|name| format!("{FUNCTION_PREFIX}{name}"));
+            Some(about(ReasonCode::NoFunction).with_some("meant", meant))
         }
         (Some(FunctionKind::Handler { kind }), _) => Some(about(ReasonCode::FunctionOfHandler).with("type", kind)),
         (Some(_), _) => None,

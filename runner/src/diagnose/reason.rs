@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use runner_core::task::TaskState;
+use runner_core::task::{AttemptOutcome, TaskState};
 
-use super::{ReasonCode, ReasonSeverity};
+use super::{MEANT, ReasonCode, ReasonSeverity};
 use crate::text::fill;
 
 /// Something that a reason is about.
@@ -19,6 +19,8 @@ pub enum ReasonValue {
     At(Timestamp),
     /// The state of a task.
     State(TaskState),
+    /// How an attempt ended.
+    Outcome(AttemptOutcome),
 }
 
 impl From<&str> for ReasonValue {
@@ -57,6 +59,12 @@ impl From<TaskState> for ReasonValue {
     }
 }
 
+impl From<AttemptOutcome> for ReasonValue {
+    fn from(outcome: AttemptOutcome) -> Self {
+        Self::Outcome(outcome)
+    }
+}
+
 /// Why a task waits, or a schedule does not fire.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reason {
@@ -77,6 +85,13 @@ impl Reason {
         self
     }
 
+    pub(super) fn with_some(self, name: &'static str, value: Option<String>) -> Self {
+        match value {
+            Some(value) => self.with(name, value),
+            None => self,
+        }
+    }
+
     /// Whether it lasts until someone acts.
     #[must_use]
     pub fn is_warning(&self) -> bool {
@@ -88,15 +103,49 @@ impl Reason {
         self.values.iter().map(|(name, value)| (*name, show(value))).collect()
     }
 
+    /// The values as texts for a hint: names stand whole and quoted, since a command with them may be pasted into a shell.
+    pub fn shown_in_hint(&self, show: impl Fn(&ReasonValue) -> String) -> Vec<(&'static str, String)> {
+        const NAMES: [&str; 3] = ["task", "queue", "schedule"];
+        let shown = |(name, value): &(&'static str, ReasonValue)| match value {
+            ReasonValue::Text(text) if NAMES.contains(name) => (*name, for_shell(text)),
+            value => (*name, show(value)),
+        };
+        self.values.iter().map(shown).collect()
+    }
+
+    /// Whether a name that was probably meant is to be added to this hint.
+    #[must_use]
+    pub fn adds_meant(&self, hint: &str) -> bool {
+        !hint.contains("{meant}") && self.values.iter().any(|(name, _)| *name == "meant")
+    }
+
     /// The sentence in English.
     pub fn sentence(&self, show: impl Fn(&ReasonValue) -> String) -> String {
-        fill(self.code.sentence(), &self.shown(show))
+        closed(&fill(self.code.sentence(), &self.shown(show)), ':', ".")
     }
 
     /// What to do, in English, if anything.
     pub fn hint(&self, show: impl Fn(&ReasonValue) -> String) -> Option<String> {
         let hint = self.code.hint();
-        (!hint.is_empty()).then(|| fill(hint, &self.shown(show)))
+        let more = if self.adds_meant(hint) { MEANT } else { "" };
+        (!hint.is_empty()).then(|| fill(&format!("{hint}{more}"), &self.shown_in_hint(show)))
+    }
+}
+
+/// A sentence whose last value may be empty: without a blank or colon before nothing.
+#[must_use]
+pub fn closed(sentence: &str, colon: char, stop: &str) -> String {
+    let sentence = sentence.trim_end();
+    let without = sentence.strip_suffix(colon).map(|text| format!("{text}{stop}"));
+    without.unwrap_or_else(|| sentence.to_owned())
+}
+
+/// A word of a POSIX shell: as it is if nothing in it means anything to a shell, else in single quotes.
+fn for_shell(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_-.,:/@%+=".contains(c);
+    match !word.is_empty() && word.chars().all(plain) {
+        true => word.to_owned(),
+        false => format!("'{}'", word.replace('\'', r"'\''")),
     }
 }
 

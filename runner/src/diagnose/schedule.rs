@@ -103,10 +103,7 @@ fn not_fired(facts: &ScheduleFacts<'_>, broker: &BrokerFacts) -> Vec<Reason> {
 fn not_run(facts: &ScheduleFacts<'_>, broker: &BrokerFacts) -> Vec<Reason> {
     let task = &facts.definition.task;
     let function = task.kind.strip_prefix(FUNCTION_PREFIX).filter(|_| facts.no_function);
-    let no_function = function.map(|name| {
-        let reason = Reason::new(ReasonCode::NoFunction).with("function", name);
-        reason.with("meant", "")
-    });
+    let no_function = function.map(|name| Reason::new(ReasonCode::NoFunction).with("function", name));
     let not_taken = broker.not_taken(&task.queue, &task.kind);
     let known = |reason: &Reason| reason.code == ReasonCode::TypeNotHandled && no_function.is_some();
     let not_taken = not_taken.filter(|reason| !known(reason));

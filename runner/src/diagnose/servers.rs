@@ -47,7 +47,7 @@ impl BrokerFacts {
         if servers.is_empty() {
             return Some(match self.expected.as_deref() {
                 Some(expected) if !covered(expected, queue) => {
-                    of_queue(ReasonCode::QueueNew).with("meant", meant(queue.as_str(), expected, ""))
+                    of_queue(ReasonCode::QueueNew).with_some("meant", meant(queue.as_str(), expected))
                 }
                 _ => of_queue(ReasonCode::NoWorker),
             });
@@ -55,8 +55,8 @@ impl BrokerFacts {
         let serving: Vec<&ServerView> = servers.iter().filter(|s| s.info.serves(queue.as_str())).collect();
         if serving.is_empty() {
             let served: Vec<String> = servers.iter().flat_map(|s| s.info.queues.keys().cloned()).collect();
-            let meant = meant(queue.as_str(), &served, "");
-            return Some(of_queue(ReasonCode::QueueNotServed).with("meant", meant));
+            let meant = meant(queue.as_str(), &served);
+            return Some(of_queue(ReasonCode::QueueNotServed).with_some("meant", meant));
         }
         let claiming: Vec<&&ServerView> = serving.iter().filter(|s| claims(s)).collect();
         if claiming.is_empty() {

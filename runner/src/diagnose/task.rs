@@ -132,7 +132,7 @@ pub fn why_task(task: &TaskFacts, broker: &BrokerFacts) -> Vec<Reason> {
 /// About a task that is not stored any more, from the record of its run.
 #[must_use]
 pub fn why_gone(record: &RunRecord) -> Reason {
-    let reason = Reason::new(ReasonCode::Gone).with("outcome", record.outcome.as_str());
+    let reason = Reason::new(ReasonCode::Gone).with("outcome", record.outcome);
     reason.with("at", record.ended_at)
 }
 

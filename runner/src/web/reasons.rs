@@ -5,7 +5,8 @@ use serde::Serialize;
 use super::app_state::AppState;
 use super::format::{self, Locale};
 use super::pages::rows::IN_A_LIST;
-use crate::diagnose::{Reason, ReasonValue};
+use super::translations::Lang;
+use crate::diagnose::{Reason, ReasonValue, closed};
 
 /// One reason.
 #[derive(Debug, Serialize)]
@@ -25,18 +26,28 @@ impl ReasonRow {
 
     fn new(app: &AppState, locale: &Locale, reason: &Reason) -> Self {
         let say = |key: &str, values: &[(&str, String)]| app.renderer.say(locale.lang, key, values).unwrap_or_default();
-        let values = reason.shown(|value| match value {
+        let show = |value: &ReasonValue| match value {
             ReasonValue::Text(text) => format::cut(text, IN_A_LIST),
             ReasonValue::Count(count) => format::grouped(*count),
             ReasonValue::At(at) => locale.ago(*at),
             ReasonValue::State(state) => say(&format!("state.{state}"), &[]),
-        });
+            ReasonValue::Outcome(outcome) => say(&format!("outcome.{outcome}"), &[]),
+        };
         let code = reason.code.as_str();
-        let hint = say(&format!("why.{code}.hint"), &values);
+        let (key, values) = (format!("why.{code}"), reason.shown_in_hint(show));
+        let mut hint = say(&format!("{key}.hint"), &values);
+        if reason.adds_meant(reason.code.hint()) {
+            hint += &say("why.meant", &values);
+        }
+        let (colon, stop) = if locale.lang == Lang::Zh {
+            ('：', "。")
+        } else {
+            (':', ".")
+        };
         Self {
             code,
             bad: reason.is_warning(),
-            text: say(&format!("why.{code}"), &values),
+            text: closed(&say(&key, &reason.shown(show)), colon, stop),
             hint: Some(hint).filter(|hint| !hint.is_empty()),
         }
     }

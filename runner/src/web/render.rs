@@ -188,7 +188,7 @@ mod tests {
     use runner_core::task::AttemptOutcome;
 
     use super::*;
-    use crate::diagnose::ReasonCode;
+    use crate::diagnose::{MEANT, ReasonCode};
 
     /// The texts between `t(k="` and the next quote; a key that is concatenated ends in a dot or a dash.
     fn keys_used() -> BTreeSet<String> {
@@ -234,7 +234,8 @@ mod tests {
             let key = format!("why.{}", code.as_str());
             [(format!("{key}.hint"), code.hint()), (key, code.sentence())]
         });
-        texts.filter(|(_, text)| !text.is_empty()).collect()
+        let meant = ("why.meant".to_owned(), MEANT);
+        texts.filter(|(_, text)| !text.is_empty()).chain([meant]).collect()
     }
 
     #[test]
@@ -257,7 +258,7 @@ mod tests {
         }
         let listed = words
             .keys()
-            .filter(|key| key.starts_with("why.W") || key.starts_with("why.S"));
+            .filter(|key| key.starts_with("why.W") || key.starts_with("why.S") || *key == "why.meant");
         assert_eq!(
             listed.count(),
             reason_texts().len(),
