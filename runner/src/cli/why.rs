@@ -14,7 +14,7 @@ use super::reasons::ReasonPrinter;
 use super::schedule_named::{self, NamedSchedule, named};
 use super::task_args::TaskArgs;
 use super::{CommandContext, print, schedule_foreign};
-use crate::diagnose::{Reason, why_absent, why_broken, why_foreign, why_gone};
+use crate::diagnose::{Reason, why_absent, why_broken, why_foreign, why_gone, why_not_in_force};
 use crate::facts;
 use crate::source::Loaded;
 
@@ -102,6 +102,9 @@ impl Why {
             Err(error) if error.is::<Usage>() => Err(error),
             Err(error) => {
                 let id = ScheduleId::from_text(self.id.as_str());
+                if let Some(reason) = why_not_in_force(None, loaded.plan.problems_of(&id)) {
+                    return Ok(about(&self.id, vec![reason]));
+                }
                 if broker.decisions(Some(&id), 1).await?.is_empty() {
                     bail!("no task {} in any queue, and {error}", self.id);
                 }

@@ -190,6 +190,9 @@ reasons! {
     DefinitionBroken "S14" Warning
         "{place} has errors, so no schedule of it is in force: {problem}"
         "`runner check` lists the errors.";
+    NotInForce "S15" Warning
+        "No version of it is in force; {place}: {problem}"
+        "`runner check` lists the errors.";
     Absent "S18" Warning
         "No source defines this schedule at present. Nothing fires."
         "Define it again if it is to fire.";

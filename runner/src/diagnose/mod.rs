@@ -14,7 +14,9 @@ mod tests;
 pub use catalogue::{MEANT, ReasonCode, ReasonSeverity};
 pub use new_task::{FunctionFacts, why_new_task};
 pub use reason::{Reason, ReasonValue, closed};
-pub use schedule::{CORRECTION_SHOWN, ScheduleFacts, why_absent, why_broken, why_foreign, why_schedule};
+pub use schedule::{
+    CORRECTION_SHOWN, ScheduleFacts, why_absent, why_broken, why_foreign, why_not_in_force, why_schedule,
+};
 pub use servers::{BrokerFacts, is_served};
 pub use task::{TaskFacts, why_gone, why_task};
 

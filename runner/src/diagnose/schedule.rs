@@ -51,20 +51,41 @@ pub fn why_schedule(facts: &ScheduleFacts<'_>, broker: &BrokerFacts) -> Vec<Reas
     }
     found.extend(corrected(facts, broker.now));
     found.extend(decided(facts));
-    found.extend(last_task(facts, broker, &found));
-    in_order(found)
+    let last = last_task(facts, broker, &found);
+    let mut found = in_order(found);
+    // Together, so that it is clear whose reasons these are.
+    let place = match last.iter().any(Reason::is_warning) {
+        true => found.iter().take_while(|reason| reason.is_warning()).count(),
+        false => found.len(),
+    };
+    found.splice(place..place, last);
+    found
 }
 
 /// About a schedule whose row or file has errors.
 #[must_use]
 pub fn why_broken(place: &str, problems: &[Problem]) -> Reason {
-    let first = problems
-        .iter()
-        .find(|p| p.severity == Severity::Error)
-        .or(problems.first());
-    let problem = first.map_or_else(String::new, |p| format!("{} {}", p.code, p.message));
+    let first = problems.iter().find(|p| p.severity == Severity::Error);
     let reason = Reason::new(ReasonCode::DefinitionBroken).with("place", place);
-    reason.with("problem", problem)
+    reason.with("problem", first.or(problems.first()).map_or_else(String::new, in_short))
+}
+
+/// About an id that no schedule in force has: by its place if that was rejected, else by an error about the id itself.
+/// `None` if there is no error.
+pub fn why_not_in_force<'a>(
+    rejected: Option<(&str, &[Problem])>,
+    mut problems: impl Iterator<Item = &'a Problem>,
+) -> Option<Reason> {
+    if let Some((place, problems)) = rejected {
+        return Some(why_broken(place, problems));
+    }
+    let first = problems.find(|p| p.severity == Severity::Error)?;
+    let reason = Reason::new(ReasonCode::NotInForce).with("place", first.place.as_str());
+    Some(reason.with("problem", in_short(first)))
+}
+
+fn in_short(problem: &Problem) -> String {
+    format!("{} {}", problem.code, problem.message)
 }
 
 /// About a schedule that is only remembered by its decisions.
@@ -91,6 +112,8 @@ fn not_fired(facts: &ScheduleFacts<'_>, broker: &BrokerFacts) -> Vec<Reason> {
     };
     let undecided = standing.ahead.next(&definition.timing, standing.cursor);
     let undecided = undecided.filter(|at| is_late(*at, broker.now));
+    // No scheduler can decide while the broker takes no writes.
+    let undecided = undecided.filter(|_| broker.fault.is_none());
     let late = undecided.map(|at| about(definition, ReasonCode::NoScheduler).with("at", at));
     let next = match standing.next(&definition.timing, broker.now) {
         Some(at) => about(definition, ReasonCode::NotDue).with("at", at),
@@ -150,6 +173,8 @@ fn last_task(facts: &ScheduleFacts<'_>, broker: &BrokerFacts, known: &[Reason]) 
         _ => named(ReasonCode::LastTask).with("at", *at),
     }];
     let is_new = |reason: &Reason| known.iter().all(|other| other.code != reason.code);
-    found.extend(why_task(task, broker).into_iter().filter(is_new));
+    // What goes away by itself is for the page of the task.
+    let why = why_task(task, broker).into_iter().filter(Reason::is_warning);
+    found.extend(why.filter(is_new));
     found
 }

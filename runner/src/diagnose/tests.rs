@@ -473,6 +473,13 @@ fn cases_of_schedules() -> Vec<Case> {
         case(NoneLeft, past, healthy()),
         case(OtherVersion, unregistered(true), unregistered(false)),
         case(DefinitionBroken, vec![why_broken("a.yaml", &broken)], healthy()),
+        case(
+            NotInForce,
+            why_not_in_force(None, broken.iter()).into_iter().collect(),
+            why_not_in_force(Some(("a.yaml", &broken)), broken.iter())
+                .into_iter()
+                .collect(),
+        ),
         case(Absent, vec![why_absent()], healthy()),
         case(Foreign, vec![why_foreign("host:1")], healthy()),
     ]
@@ -597,7 +604,7 @@ fn a_schedule_says_why_its_last_task_waits() {
         last_task: Some((&last, "")),
     };
     assert_eq!(codes(&why_schedule(&facts, &broker)), ["W101", "S01", "S20"]);
-    assert_eq!(codes(&with_last(&pending())), ["S01", "S20", "W114"]);
+    assert_eq!(codes(&with_last(&pending())), ["S01", "S20"]);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use axum::Extension;
 use axum::extract::{Path, Query, State};
 use axum::response::Response;
 use jiff::Timestamp;
-use runner_core::schedule::{CatchUpPolicy, Definition, Overlap, Plan, Problem, ScheduleId};
+use runner_core::schedule::{CatchUpPolicy, Definition, Overlap, Plan, ScheduleId};
 use runner_core::task::{Backoff, FUNCTION_PREFIX, QueueName, Task, TaskId, TaskState};
 use runner_queue::{Decision, DecisionKind, MAX_RUNS_KEPT, Standing};
 use serde::{Deserialize, Serialize};
@@ -15,7 +15,7 @@ use super::foreign::{self, Foreign};
 use super::rows::{DecisionRow, IN_A_LIST, ProblemRow};
 use super::run::{Ending, RunRow};
 use super::schedules::ScheduleRow;
-use crate::diagnose::{Reason, ReasonCode, why_absent, why_broken, why_foreign};
+use crate::diagnose::{Reason, ReasonCode, why_absent, why_foreign, why_not_in_force};
 use crate::facts;
 use crate::scheduler::fallen;
 use crate::web::app_state::AppState;
@@ -214,30 +214,20 @@ async fn reasons(
     standing: Option<&Standing>,
     decisions: &[Decision],
 ) -> Result<Vec<Reason>, PageError> {
-    const SHOWN: [ReasonCode; 5] = [
-        ReasonCode::NotDue,
-        ReasonCode::LastTask,
-        ReasonCode::Running,
-        ReasonCode::Claimed,
-        ReasonCode::Done,
-    ];
     let fault = app.health.fault();
     let mut found = facts::of_schedule(&*app.broker, plan, definition, standing, decisions, fault).await?;
-    found.retain(|reason| !SHOWN.contains(&reason.code));
+    found.retain(|reason| reason.code != ReasonCode::NotDue);
+    // Otherwise the reasons of that task follow it.
+    found.pop_if(|last| last.code == ReasonCode::LastTask);
     Ok(found)
 }
 
 /// Why nothing of a schedule is in force.
 fn broken(app: &AppState, plan: &Plan, id: &ScheduleId) -> Reason {
     let rejected = app.catalog.rejected();
-    if let Some(rejected) = rejected.iter().find(|r| r.id.as_ref() == Some(id)) {
-        return why_broken(&rejected.origin.place, &rejected.problems);
-    }
-    let problems: Vec<Problem> = plan.problems_of(id).cloned().collect();
-    match problems.first() {
-        Some(first) => why_broken(&first.place, &problems),
-        None => why_absent(),
-    }
+    let rejected = rejected.iter().find(|r| r.id.as_ref() == Some(id));
+    let rejected = rejected.map(|r| (r.origin.place.as_str(), r.problems.as_slice()));
+    why_not_in_force(rejected, plan.problems_of(id)).unwrap_or_else(why_absent)
 }
 
 /// The entry of this id of a scheduler of another program.
