@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use runner_core::schedule::{Definition, Plan};
 use runner_core::task::{QueueName, TaskId, priority_of};
-use runner_queue::{Broker, BrokerResult, Decision, ServerView, Standing};
+use runner_queue::{Broker, BrokerError, BrokerResult, Decision, ServerView, Standing};
 
-use crate::diagnose::{BrokerFacts, Reason, ScheduleFacts, TaskFacts, why_schedule, why_task};
+use crate::diagnose::{BrokerFacts, Reason, ScheduleFacts, TaskFacts, why_damaged, why_schedule, why_task};
 use crate::health::BrokerFault;
 
 /// Queues of higher priority that are looked at: about a millisecond of the store.
@@ -56,12 +56,14 @@ pub async fn of_queues(broker: &dyn Broker, queues: &[QueueName]) -> BrokerResul
 ///
 /// Those of the broker.
 pub async fn of_task(broker: &dyn Broker, queue: &QueueName, id: &TaskId) -> BrokerResult<Option<Vec<Reason>>> {
-    let (task, attempts, facts) = tokio::try_join!(
-        broker.glance(queue, id),
-        broker.attempts(queue, id),
-        of_queue(broker, queue)
-    )?;
-    Ok(task.map(|task| why_task(&TaskFacts::stored(&task, &attempts), &facts)))
+    let stored = async { tokio::try_join!(broker.glance(queue, id), broker.attempts(queue, id)) };
+    let (task, attempts) = match stored.await {
+        Err(BrokerError::Corrupt { what, .. }) => return Ok(Some(vec![why_damaged(queue, id, &what)])),
+        stored => stored?,
+    };
+    let Some(task) = task else { return Ok(None) };
+    let facts = of_queue(broker, queue).await?;
+    Ok(Some(why_task(&TaskFacts::stored(&task, &attempts), &facts)))
 }
 
 /// The problem of a schedule that calls a function which no manifest defines.
@@ -84,10 +86,14 @@ pub async fn of_schedule(
     let facts = of_queue(broker, queue).await?;
     let facts = BrokerFacts { fault, ..facts };
     let last = match standing.and_then(|standing| standing.last.as_ref()) {
-        Some((_, id)) => tokio::try_join!(broker.glance(queue, id), broker.attempts(queue, id))?,
-        None => Default::default(),
+        Some((_, id)) => async { tokio::try_join!(broker.glance(queue, id), broker.attempts(queue, id)) }.await,
+        None => Ok(Default::default()),
     };
-    let (task, attempts) = last;
+    let (task, attempts) = match last {
+        // A damaged task does not keep its schedule from firing.
+        Err(BrokerError::Corrupt { .. }) => Default::default(),
+        last => last?,
+    };
     let last = task.map(|task| (TaskFacts::stored(&task, &attempts), task.record.last_error));
     let facts_of_schedule = ScheduleFacts {
         definition,

@@ -121,6 +121,9 @@ reasons! {
     Overdue "W112" Warning
         "It was due {at} and has not been moved: no worker process moves due tasks of this queue."
         "Start a worker that serves the queue {queue}.";
+    NotMoved "W115" Warning
+        "It was due {at}, and the workers that serve the queue {queue} have not moved it."
+        "They move due tasks about once a second; their logs say why they do not.";
     RetryDue "W121" Info
         "Its next attempt is {at}; retries used: {retried} of {max}."
         "";
@@ -138,7 +141,7 @@ reasons! {
         "Its lease has expired: the worker stopped reporting, and the task will be recovered."
         "";
     LeaseOverAlone "W133" Warning
-        "Its lease expired {until}, and no worker is running that could recover it."
+        "Its lease expired {until}, and no worker that serves the queue {queue} is running to recover it."
         "Start a worker that serves the queue {queue}.";
     // Over.
     NoRetry "W150" Warning
@@ -147,12 +150,15 @@ reasons! {
     RetriesUsedUp "W151" Warning
         "All {max} retries are used up."
         "`runner task run {task}` runs it again.";
-    HandlerGaveUp "W152" Warning
-        "It failed for good: its handler asked for no further attempt, although retries are left."
+    NoFurtherAttempt "W152" Warning
+        "It failed for good: no further attempt was allowed, although retries are left."
         "`runner task run {task}` runs it again.";
     Archived "W153" Info
         "It was archived by an operator, or because it could not be run."
         "`runner task run {task}` runs it.";
+    Damaged "W156" Warning
+        "The queue {queue} holds it, but it cannot be read: {why}"
+        "`runner task show {task} --queue {queue}` shows its bytes.";
     Stopped "W154" Info
         "An operator stopped it."
         "`runner task run {task}` runs it again.";

@@ -18,7 +18,7 @@ pub use schedule::{
     CORRECTION_SHOWN, ScheduleFacts, why_absent, why_broken, why_foreign, why_not_in_force, why_schedule,
 };
 pub use servers::{BrokerFacts, is_served};
-pub use task::{TaskFacts, why_gone, why_task};
+pub use task::{TaskFacts, why_damaged, why_gone, why_task};
 
 use crate::text::nearest;
 

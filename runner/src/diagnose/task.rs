@@ -6,7 +6,7 @@ use runner_queue::{Attempt, RunRecord, TaskInfo, Working};
 
 use super::ReasonCode;
 use super::reason::{Reason, in_order, is_late};
-use super::servers::{BrokerFacts, name_of};
+use super::servers::{BrokerFacts, is_served, name_of};
 
 /// What is known of a task.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,7 +37,16 @@ pub struct TaskFacts {
     pub max_retry: u32,
     /// How the last attempt on record ended.
     pub last_outcome: Option<AttemptOutcome>,
+    /// When that attempt began.
+    pub last_started_at: Option<Timestamp>,
+    /// When it failed last, whoever ran it.
+    pub last_failed_at: Option<Timestamp>,
+    /// The error of the last failure; may be empty.
+    pub last_error: String,
 }
+
+/// How the broker's error of a task begins that was archived because its process died several times.
+const POISON: &str = "poison: ";
 
 impl TaskFacts {
     /// Of a task in the store, with its attempts from oldest to newest.
@@ -58,6 +67,9 @@ impl TaskFacts {
             retried: record.retried,
             max_retry: record.max_retry,
             last_outcome: attempts.last().map(|attempt| attempt.outcome),
+            last_started_at: attempts.last().map(|attempt| attempt.started_at),
+            last_failed_at: record.last_failed_at,
+            last_error: record.last_error.clone(),
         }
     }
 
@@ -88,6 +100,9 @@ impl TaskFacts {
             retried: 0,
             max_retry: task.max_retry,
             last_outcome: None,
+            last_started_at: None,
+            last_failed_at: None,
+            last_error: String::new(),
         }
     }
 
@@ -118,7 +133,7 @@ impl TaskFacts {
 pub fn why_task(task: &TaskFacts, broker: &BrokerFacts) -> Vec<Reason> {
     in_order(match task.state {
         TaskState::Pending | TaskState::Scheduled | TaskState::Retry | TaskState::Aggregating => waits(task, broker),
-        TaskState::Active => broker.refuses().into_iter().chain([runs(task, broker)]).collect(),
+        TaskState::Active => broker.refuses().into_iter().chain(runs(task, broker)).collect(),
         TaskState::Archived => vec![archived(task)],
         TaskState::Completed => {
             let until = task
@@ -127,6 +142,13 @@ pub fn why_task(task: &TaskFacts, broker: &BrokerFacts) -> Vec<Reason> {
             until.into_iter().collect()
         }
     })
+}
+
+/// About a task in the store that cannot be decoded.
+#[must_use]
+pub fn why_damaged(queue: &QueueName, id: &TaskId, why: &str) -> Reason {
+    let reason = Reason::new(ReasonCode::Damaged).with("queue", queue.as_str());
+    reason.with("task", id.as_str()).with("why", why)
 }
 
 /// About a task that is not stored any more, from the record of its run.
@@ -144,11 +166,11 @@ fn waits(task: &TaskFacts, broker: &BrokerFacts) -> Vec<Reason> {
     }
     found.extend(broker.paused(&task.queue));
     let not_taken = broker.not_taken(&task.queue, &task.kind);
-    // What it waits for says more than that no server has a handler.
-    let known = |reason: &Reason| reason.code == ReasonCode::TypeNotHandled && task.waiting_for.is_some();
-    found.extend(not_taken.filter(|reason| !known(reason)));
+    // What it waits for says more than that no server has a handler. A task of a group never runs under its own type.
+    let any_type = task.waiting_for.is_some() || task.group.is_some();
+    found.extend(not_taken.filter(|reason| !(any_type && reason.code == ReasonCode::TypeNotHandled)));
     found.extend(task.never_runs(broker.now));
-    found.extend(in_time(task, broker.now));
+    found.extend(in_time(task, broker));
     if task.state == TaskState::Aggregating {
         let group = task.group.as_deref().unwrap_or_default();
         found.push(task.reason(ReasonCode::InGroup).with("group", group));
@@ -160,10 +182,13 @@ fn waits(task: &TaskFacts, broker: &BrokerFacts) -> Vec<Reason> {
 }
 
 /// What a scheduled task or one that waits for its retry waits for.
-fn in_time(task: &TaskFacts, now: Timestamp) -> Option<Reason> {
+fn in_time(task: &TaskFacts, broker: &BrokerFacts) -> Option<Reason> {
     let at = task.next_run?;
     let code = match task.state {
-        _ if is_late(at, now) => ReasonCode::Overdue,
+        // Nothing is moved while the broker takes no writes.
+        _ if is_late(at, broker.now) && broker.fault.is_some() => return None,
+        _ if is_late(at, broker.now) && served(task, broker) => ReasonCode::NotMoved,
+        _ if is_late(at, broker.now) => ReasonCode::Overdue,
         // One that waits for something else is put off until the next try: that instant says nothing.
         TaskState::Scheduled if task.waiting_for.is_some() => return None,
         TaskState::Scheduled => ReasonCode::Due,
@@ -174,39 +199,59 @@ fn in_time(task: &TaskFacts, now: Timestamp) -> Option<Reason> {
     Some(reason.with("retried", task.retried).with("max", task.max_retry))
 }
 
+/// Whether a live server serves its queue, or may do so: one that does also moves and recovers its tasks.
+fn served(task: &TaskFacts, broker: &BrokerFacts) -> bool {
+    let servers = broker.servers.as_deref();
+    servers.is_none_or(|servers| is_served(servers, task.queue.as_str()))
+}
+
 /// Who runs a task, or that its worker fell silent.
-fn runs(task: &TaskFacts, broker: &BrokerFacts) -> Reason {
+fn runs(task: &TaskFacts, broker: &BrokerFacts) -> Option<Reason> {
     let until = task.lease_until.unwrap_or(broker.now);
     if until < broker.now {
-        let alone = broker.servers.as_ref().is_some_and(Vec::is_empty);
-        let code = if alone {
-            ReasonCode::LeaseOverAlone
-        } else {
-            ReasonCode::LeaseOver
+        let code = match served(task, broker) {
+            true => ReasonCode::LeaseOver,
+            false => ReasonCode::LeaseOverAlone,
         };
-        return task.reason(code).with("until", until);
+        // No lease can be extended while the broker takes no writes: that says nothing of the worker.
+        let reason = broker.fault.is_none().then(|| task.reason(code));
+        return reason.map(|reason| reason.with("until", until));
     }
     let is_it = |working: &&Working| task.id.as_ref() == Some(&working.id) && task.queue == working.queue;
     let servers = broker.servers.iter().flatten();
     let mut found = servers.filter_map(|server| Some((server, server.working.iter().find(is_it)?)));
-    match found.next() {
+    Some(match found.next() {
         Some((server, working)) => {
             let reason = task.reason(ReasonCode::Running).with("server", name_of(server));
             reason.with("since", working.started_at)
         }
         None => task.reason(ReasonCode::Claimed).with("until", until),
-    }
+    })
 }
 
 /// What ended a task that is in the archive.
 fn archived(task: &TaskFacts) -> Reason {
+    use AttemptOutcome::{Archived, Cancelled, Lost};
+    let failed = match task.last_outcome {
+        Some(outcome) => matches!(outcome, Archived | Lost),
+        // Go workers keep no record of attempts.
+        None => task.last_failed_at.is_some(),
+    };
+    let too_late = task.deadline.filter(|deadline| Some(*deadline) <= task.last_started_at);
     let code = match task.last_outcome {
-        Some(AttemptOutcome::Cancelled) => ReasonCode::Stopped,
-        _ if task.retried >= task.max_retry && task.max_retry == 0 => ReasonCode::NoRetry,
+        Some(Cancelled) => ReasonCode::Stopped,
+        _ if !failed => ReasonCode::Archived,
+        // Before the retries: each crash uses one up.
+        _ if task.last_error.starts_with(POISON) => ReasonCode::Poison,
+        Some(Archived) if too_late.is_some() => ReasonCode::DeadlinePassed,
+        _ if task.max_retry == 0 => ReasonCode::NoRetry,
         _ if task.retried >= task.max_retry => ReasonCode::RetriesUsedUp,
-        Some(AttemptOutcome::Archived) => ReasonCode::HandlerGaveUp,
-        Some(AttemptOutcome::Lost) => ReasonCode::Poison,
+        Some(Archived) => ReasonCode::NoFurtherAttempt,
         _ => ReasonCode::Archived,
     };
-    task.reason(code).with("max", task.max_retry)
+    let reason = task.reason(code).with("max", task.max_retry);
+    match too_late {
+        Some(deadline) => reason.with("deadline", deadline),
+        None => reason,
+    }
 }

@@ -42,6 +42,9 @@ fn task(state: TaskState) -> TaskFacts {
         retried: 0,
         max_retry: 3,
         last_outcome: None,
+        last_started_at: None,
+        last_failed_at: None,
+        last_error: String::new(),
     }
 }
 
@@ -371,18 +374,26 @@ fn cases_of_time() -> Vec<Case> {
         ..task(TaskState::Aggregating)
     };
     let idle = || vec![server(&["low"])];
+    let due_at = |seconds, broker| {
+        let facts = TaskFacts {
+            next_run: Some(at(seconds)),
+            ..task(TaskState::Scheduled)
+        };
+        why_task(&facts, &broker)
+    };
     let (scheduled, retry) = (TaskState::Scheduled, TaskState::Retry);
     vec![
         case(DeadlinePassed, deadline(0), deadline(1)),
         case(DeadlineFirst, deadline(60), deadline(61)),
         case(Due, timed(scheduled, 1), timed(retry, 1)),
-        case(Overdue, timed(scheduled, -10), timed(scheduled, -9)),
+        case(Overdue, due_at(-10, facts(Vec::new())), due_at(-10, served())),
+        case(NotMoved, timed(scheduled, -10), timed(scheduled, -9)),
         case(RetryDue, timed(retry, 1), timed(scheduled, 1)),
         case(InGroup, why_task(&grouped, &served()), why_task(&pending(), &served())),
         case(Running, leased(1, vec![running()]), leased(1, idle())),
         case(Claimed, leased(1, idle()), leased(1, vec![running()])),
         case(LeaseOver, leased(-1, idle()), leased(1, idle())),
-        case(LeaseOverAlone, leased(-1, Vec::new()), leased(-1, idle())),
+        case(LeaseOverAlone, leased(-1, vec![server(&["high"])]), leased(-1, idle())),
     ]
 }
 
@@ -395,14 +406,33 @@ fn cases_of_ends() -> Vec<Case> {
     let failed = |retried, max| archived(retried, max, Some(AttemptOutcome::Archived));
     let ended = |last| archived(0, 3, Some(last));
     let by_hand = || archived(0, 3, None);
+    let lost = |error: &str| {
+        let facts = TaskFacts {
+            retried: 2,
+            max_retry: 2,
+            last_outcome: Some(AttemptOutcome::Lost),
+            last_error: error.to_owned(),
+            ..task(TaskState::Archived)
+        };
+        why_task(&facts, &served())
+    };
     let healthy = || why_task(&pending(), &served());
     vec![
         case(NoRetry, failed(0, 0), failed(1, 1)),
         case(RetriesUsedUp, failed(3, 3), failed(2, 3)),
-        case(HandlerGaveUp, failed(2, 3), failed(3, 3)),
+        case(NoFurtherAttempt, failed(2, 3), failed(3, 3)),
         case(Archived, by_hand(), failed(0, 3)),
         case(Stopped, ended(AttemptOutcome::Cancelled), by_hand()),
-        case(Poison, ended(AttemptOutcome::Lost), ended(AttemptOutcome::Retry)),
+        case(
+            Poison,
+            lost("poison: 3 runs ended with the death of their worker"),
+            lost("asynq: task lease expired"),
+        ),
+        case(
+            Damaged,
+            vec![why_damaged(&queue("low"), &TaskId::new("1").unwrap(), "no type")],
+            healthy(),
+        ),
         case(Done, why_task(&done, &served()), healthy()),
         case(Gone, vec![why_gone(&record())], healthy()),
     ]
@@ -635,4 +665,113 @@ fn names_that_were_probably_meant_are_in_the_hint() {
     let hint = |reasons: &[Reason]| reasons[0].hint(show).unwrap();
     assert!(hint(&why_task(&pending(), &facts(vec![server(&["lwo"])]))).contains("Did you mean lwo?"));
     assert!(hint(&new_task("fn:bakcup", |_| ())).contains("Did you mean fn:backup?"));
+}
+
+#[test]
+fn an_archived_task_failed_only_if_its_last_attempt_did() {
+    use AttemptOutcome::{Archived, Lost, Retry};
+    let of = |retried, max_retry, last| codes(&archived(retried, max_retry, last))[0];
+    assert_eq!(of(0, 0, None), "W153", "never run");
+    assert_eq!(of(3, 3, Some(Retry)), "W153", "its last retry never ran");
+    assert_eq!(of(1, 3, Some(Lost)), "W153", "put away by hand after a crash");
+    assert_eq!(of(3, 3, Some(Lost)), "W151");
+    assert_eq!(of(0, 0, Some(Archived)), "W150");
+    let of_go = TaskFacts {
+        retried: 3,
+        last_failed_at: Some(at(-1)),
+        ..task(TaskState::Archived)
+    };
+    assert_eq!(codes(&why_task(&of_go, &served())), ["W151"]);
+}
+
+#[test]
+fn an_attempt_that_came_after_the_deadline_is_no_fault_of_the_handler() {
+    let of = |started| {
+        let facts = TaskFacts {
+            deadline: Some(at(-5)),
+            last_started_at: Some(at(started)),
+            last_outcome: Some(AttemptOutcome::Archived),
+            ..task(TaskState::Archived)
+        };
+        codes(&why_task(&facts, &served()))[0]
+    };
+    assert_eq!((of(-6), of(-5)), ("W152", "W122"));
+}
+
+#[test]
+fn what_follows_from_a_broker_that_takes_no_writes_is_not_said_as_well() {
+    let mut broker = served();
+    broker.fault = Some(BrokerFault {
+        code: "broker_full",
+        why: "OOM".to_owned(),
+        since: at(-5),
+    });
+    let late = TaskFacts {
+        next_run: Some(at(-10)),
+        ..task(TaskState::Scheduled)
+    };
+    assert_eq!(codes(&why_task(&late, &broker)), ["W130"]);
+    let silent = TaskFacts {
+        lease_until: Some(at(-1)),
+        ..task(TaskState::Active)
+    };
+    assert_eq!(codes(&why_task(&silent, &broker)), ["W130"]);
+    let schedule = of_schedule(|_, standing| standing.cursor = at(-70), &[], &broker);
+    assert_eq!(codes(&schedule), ["W130", "S01"]);
+}
+
+#[test]
+fn a_task_of_a_group_needs_no_handler_of_its_own_type() {
+    let grouped = TaskFacts {
+        kind: "other".to_owned(),
+        group: Some("g".to_owned()),
+        ..task(TaskState::Aggregating)
+    };
+    assert_eq!(codes(&why_task(&grouped, &served())), ["W141"]);
+}
+
+#[test]
+fn the_reasons_of_the_last_task_stand_behind_it() {
+    let waits = TaskFacts {
+        waiting_for: Some("handler mail".to_owned()),
+        ..pending()
+    };
+    assert_eq!(codes(&with_last(&waits)), ["S20", "W116", "S01"]);
+    let due = TaskFacts {
+        next_run: Some(at(5)),
+        ..task(TaskState::Retry)
+    };
+    assert_eq!(
+        codes(&with_last(&due)),
+        ["S21", "S01"],
+        "when it is due is its own matter"
+    );
+}
+
+#[test]
+fn patterns_are_not_offered_as_names() {
+    let hint = |name| why_task(&pending(), &facts(vec![server(&[name])]))[0].hint(|value| format!("{value:?}"));
+    assert!(!hint("lwo*").unwrap().contains("Did you mean"));
+}
+
+#[test]
+fn names_in_commands_are_quoted() {
+    let show = |value: &ReasonValue| format!("{value:?}");
+    let hint = |id: &str| {
+        let facts = TaskFacts {
+            id: Some(TaskId::new(id).unwrap()),
+            last_outcome: Some(AttemptOutcome::Archived),
+            ..task(TaskState::Archived)
+        };
+        why_task(&facts, &served())[0].hint(show).unwrap()
+    };
+    assert_eq!(hint("a-1"), "`runner task run a-1` runs it again.");
+    assert_eq!(hint("a; b'c"), r"`runner task run 'a; b'\''c'` runs it again.");
+}
+
+#[test]
+fn a_sentence_does_not_end_in_a_colon() {
+    assert_eq!(closed("It failed: ", ':', "."), "It failed.");
+    assert_eq!(closed("It failed. ", ':', "."), "It failed.");
+    assert_eq!(closed("It failed: no route", ':', "."), "It failed: no route");
 }
