@@ -129,3 +129,39 @@ fn comes_before(server: &ServerView, other: &QueueName, queue: &QueueName) -> bo
 fn named(server: &ServerView) -> impl Iterator<Item = (&str, u32)> {
     server.info.queues.iter().map(|(name, n)| (name.as_str(), *n))
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::collections::BTreeMap;
+
+    use jiff::Timestamp;
+    use runner_queue::{ServerInfo, ServerStatus};
+
+    use super::*;
+
+    #[test]
+    fn queues_named_by_a_pattern_come_first_as_well() {
+        let queue = |name: &str| QueueName::new(name).unwrap();
+        let server = ServerView {
+            info: ServerInfo {
+                host: "host".to_owned(),
+                pid: 7,
+                id: "id".to_owned(),
+                concurrency: 2,
+                queues: BTreeMap::from([("vip-*".to_owned(), 10), ("low".to_owned(), 1)]),
+                strict_priority: true,
+                status: ServerStatus::Active,
+                started_at: Timestamp::UNIX_EPOCH,
+                active: 1,
+                handlers: Vec::new(),
+            },
+            working: Vec::new(),
+        };
+        assert!(comes_before(&server, &queue("vip-a"), &queue("low")));
+        assert!(!comes_before(&server, &queue("other"), &queue("low")));
+        let servers = [server];
+        let asked = |name: &str| strict(&servers, &queue(name)).count();
+        assert_eq!((asked("low"), asked("vip-a"), asked("other")), (1, 0, 0));
+    }
+}
