@@ -154,7 +154,7 @@ async fn an_invalid_task_is_refused() {
         "2999-01-02T00:00:00Z",
     ];
     let error = fails(&site, &never, 65).await;
-    assert!(error.contains("comes before"), "{error}");
+    assert!(error.contains("is before its start"), "{error}");
 }
 
 async fn output_cannot_steer_a_terminal() {

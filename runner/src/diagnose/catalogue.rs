@@ -113,7 +113,7 @@ reasons! {
         "Its deadline has passed ({deadline}): no attempt can run."
         "Enqueue it again with a later deadline.";
     DeadlineFirst "W123" Warning
-        "Its deadline ({deadline}) is before its start ({due})."
+        "Its deadline, {deadline}, is before its start, {due}."
         "Enqueue it again with a later deadline.";
     Due "W111" Info
         "It is due {at}."
