@@ -661,7 +661,10 @@ fn a_task_to_enqueue_waits_as_the_stored_one_would() {
 
 #[test]
 fn names_that_were_probably_meant_are_in_the_hint() {
-    let show = |value: &ReasonValue| format!("{value:?}");
+    let show = |value: &ReasonValue| match value {
+        ReasonValue::Text(text) => text.clone(),
+        other => format!("{other:?}"),
+    };
     let hint = |reasons: &[Reason]| reasons[0].hint(show).unwrap();
     assert!(hint(&why_task(&pending(), &facts(vec![server(&["lwo"])]))).contains("Did you mean lwo?"));
     assert!(hint(&new_task("fn:bakcup", |_| ())).contains("Did you mean fn:backup?"));

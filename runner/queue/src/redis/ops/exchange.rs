@@ -64,7 +64,7 @@ impl RedisBroker {
         trip.within(within);
         let told = self.add_claim(&mut trip, queues, wanted, lease, None);
         let answer = trip.one().await;
-        self.unanswered.note(&answer, queues, began);
+        self.note_unanswered(&answer, queues, began);
         Ok(self.read_claims(&told, queues, reply::list(answer?), claims).await)
     }
 
@@ -186,13 +186,13 @@ impl RedisBroker {
         let told = (wanted > 0).then(|| self.add_claim(&mut trip, queues, wanted, lease, None));
         let answers = trip.each().await;
         if wanted > 0 {
-            self.unanswered.note(&answers, queues, began);
+            self.note_unanswered(&answers, queues, began);
         }
         let mut answers = answers?.into_iter();
         let ended: BrokerResult<Vec<Value>> = answers.by_ref().take(batches.len()).collect();
         let claims = answers.next();
         if let Some(claims) = &claims {
-            self.unanswered.note(claims, queues, began);
+            self.note_unanswered(claims, queues, began);
         }
         let claims = match claims.zip(told) {
             None => Ok(Vec::new()),
@@ -224,7 +224,7 @@ impl RedisBroker {
         settle::ends(&mut trip, settlements, batch);
         let answer = trip.one().await;
         if wanted > 0 {
-            self.unanswered.note(&answer, queues, began);
+            self.note_unanswered(&answer, queues, began);
         }
         let mut answer = reply::list(answer?);
         let stale = answer.first_mut().map(std::mem::take).unwrap_or_default();

@@ -22,9 +22,6 @@ use crate::{BrokerError, BrokerResult, Claim, Suspicion};
 /// the lost ones do no harm: their runs are known.
 const SLACK: Duration = Duration::from_secs(10);
 
-/// How long each server of a cluster may take to answer: the queues of the others wait for it.
-const PATIENCE_IN_CLUSTER: Duration = Duration::from_secs(1);
-
 /// Calls that claim and were not answered, since the last look at what they did.
 #[derive(Default)]
 pub(in crate::redis) struct UnansweredCalls(Mutex<Option<LostCalls>>);
@@ -41,7 +38,7 @@ impl UnansweredCalls {
     }
 
     /// Notes a call on `queues` that began at `began`, if its result leaves open what the server did.
-    pub(in crate::redis) fn note<T>(&self, result: &BrokerResult<T>, queues: &[QueueName], began: Instant) {
+    fn note<T>(&self, result: &BrokerResult<T>, queues: &[QueueName], began: Instant) {
         if let Err(BrokerError::Unreachable { .. }) = result {
             self.put_back(LostCalls {
                 since: began,
@@ -74,16 +71,23 @@ impl RedisBroker {
         let doing = "claim tasks";
         let source = "no answer".into();
         let lost: BrokerResult<()> = Err(BrokerError::Unreachable { doing, source });
-        self.unanswered.note(&lost, queues, Instant::now());
+        self.note_unanswered(&lost, queues, Instant::now());
+    }
+
+    /// Notes a call on `queues` that began at `began`, if its result leaves open what the server did. Not in a cluster: there
+    /// the queues of other servers would wait for the question to one that hangs. What it claimed is left to the end of its
+    /// leases.
+    pub(in crate::redis) fn note_unanswered<T>(&self, result: &BrokerResult<T>, queues: &[QueueName], began: Instant) {
+        if !self.conn.is_cluster() {
+            self.unanswered.note(result, queues, began);
+        }
     }
 
     pub(in crate::redis) fn any_unanswered(&self) -> bool {
         self.unanswered.lock().is_some()
     }
 
-    /// Asks for them once. A single server that does not answer is to be asked again, since nothing else can be done with it
-    /// meanwhile. In a cluster the queues of the other servers must not wait for one that is away: what lies there is left to
-    /// the end of its leases.
+    /// Asks for them once. If the server does not answer it is to be asked again, since nothing else can be done meanwhile.
     pub(in crate::redis) async fn claims_unanswered(
         &self,
         known: &[Claim],
@@ -99,7 +103,6 @@ impl RedisBroker {
         };
         let answers = async {
             let mut trip = self.conn.trip(DOING).await?;
-            trip.within(self.conn.is_cluster().then_some(PATIENCE_IN_CLUSTER));
             for queue in &lost.queues {
                 let of_queue = known.iter().filter(|claim| claim.task().queue == *queue);
                 let runs: BTreeSet<u64> = of_queue.map(Claim::run).collect();
@@ -129,7 +132,7 @@ impl RedisBroker {
             }
         }
         match trouble.unless(answered) {
-            Err(error @ BrokerError::Unreachable { .. }) if !self.conn.is_cluster() => {
+            Err(error @ BrokerError::Unreachable { .. }) => {
                 self.unanswered.put_back(lost);
                 return Err(error);
             }
