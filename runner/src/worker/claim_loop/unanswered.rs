@@ -42,8 +42,8 @@ impl ClaimLoop {
             let worker = self.shared.worker.clone();
             self.unanswered.question = Some(Box::pin(async move {
                 let mut known = worker.in_flight.claims();
-                // Claims that were given up keep their leases for a while. Whoever runs those tasks again must not be this
-                // process before they are over.
+                // Claims that were given up keep their leases for a while. This process must not run their tasks again
+                // before those are over.
                 known.extend(worker.survived.claims());
                 let began = Instant::now();
                 (began, worker.broker.unanswered(&known, worker.settings.lease).await)
