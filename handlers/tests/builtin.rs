@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use handlers::{ExecSettings, HttpSettings, register, register_with};
 use runner_core::function::{ExecSpec, Function, FunctionKind, Functions, HttpSpec};
+use runner_handlers::{ExecSettings, HttpSettings, register, register_with};
 use runner_sdk::testing::Trial;
 use runner_sdk::{Outcome, Registry, StopReason};
 

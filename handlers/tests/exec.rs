@@ -6,8 +6,8 @@ use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use handlers::{ExecSettings, HttpSettings, register_with};
 use runner_core::function::{ExecResult, ExecSpec, Function, FunctionKind, Functions};
+use runner_handlers::{ExecSettings, HttpSettings, register_with};
 use runner_sdk::testing::{Trial, TrialReport};
 use runner_sdk::{Outcome, RUN_LOG_MAX_BYTES, Registry, StopReason};
 use tokio::time::Instant;

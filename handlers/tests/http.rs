@@ -6,8 +6,8 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use handlers::{ExecSettings, HttpSettings, register_with};
 use runner_core::function::{Function, FunctionKind, Functions, HttpBody, HttpSpec};
+use runner_handlers::{ExecSettings, HttpSettings, register_with};
 use runner_sdk::testing::{Trial, TrialReport};
 use runner_sdk::{Outcome, Registry, StopReason};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

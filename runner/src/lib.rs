@@ -25,7 +25,7 @@ mod cli;
 mod config;
 
 pub use cli::{App, AppParts, CodeSchedule};
-pub use handlers::guard_main;
 pub use runner_core::{Timestamp, cron, schedule, task};
+pub use runner_handlers::guard_main;
 pub use runner_sdk as sdk;
 pub use source::Schedule;

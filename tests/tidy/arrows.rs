@@ -94,7 +94,7 @@ const PACKAGES: &[(&str, &str, &str)] = &[
     ("runner_core", "core", "runner/core/src/"),
     ("runner_queue", "queue", "runner/queue/src/"),
     ("runner_sdk", "sdk", "runner/sdk/src/"),
-    ("handlers", "handlers", "handlers/src/"),
+    ("runner_handlers", "handlers", "handlers/src/"),
     ("runner", "", "runner/src/"),
 ];
 

@@ -5,8 +5,8 @@
 use std::net::SocketAddr;
 
 use anyhow::{Context as _, bail};
-use handlers::ExecSettings;
 use runner_core::function::{FunctionKind, Functions};
+use runner_handlers::ExecSettings;
 use runner_sdk::{Handlers, Registry};
 
 use super::app::{CodeSchedule, Registrar};
@@ -26,7 +26,7 @@ pub(super) fn handlers(
         guard,
         ..settings.exec.clone()
     };
-    let mut registry = handlers::register_with(Registry::new(), functions, exec, settings.http.clone());
+    let mut registry = runner_handlers::register_with(Registry::new(), functions, exec, settings.http.clone());
     for add in registrars {
         registry = add(registry);
     }
@@ -40,9 +40,9 @@ fn vet(settings: &Settings, look: bool) -> source::FunctionCheck {
     source::FunctionCheck::new(move |kind| match kind {
         FunctionKind::Exec(spec) => match exec.check(spec) {
             Ok(()) if look => exec.foresee(spec).map(source::CheckFinding::Missing),
-            Ok(()) | Err(handlers::Unfit::Disabled) => None,
-            Err(handlers::Unfit::Refused(why)) => Some(source::CheckFinding::Error(why)),
-            Err(handlers::Unfit::NotHere(why)) => Some(source::CheckFinding::Warning(why)),
+            Ok(()) | Err(runner_handlers::Unfit::Disabled) => None,
+            Err(runner_handlers::Unfit::Refused(why)) => Some(source::CheckFinding::Error(why)),
+            Err(runner_handlers::Unfit::NotHere(why)) => Some(source::CheckFinding::Warning(why)),
         },
         _ => None,
     })

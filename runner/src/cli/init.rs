@@ -9,9 +9,9 @@ use clap::Args;
 
 use super::print;
 
-const CONFIG: &str = include_str!("../../../config.yaml");
+const CONFIG: &str = include_str!("../../samples/config.yaml");
 
-const HELLO: &str = include_str!("../../../manifests/hello.yaml");
+const HELLO: &str = include_str!("../../samples/hello.yaml");
 
 /// Write config.yaml and manifests/hello.yaml; existing files are left alone.
 #[derive(Debug, Args)]

@@ -113,7 +113,7 @@ enum Command {
 #[must_use]
 pub fn main(parts: AppParts) -> ExitCode {
     // A process that guards a command, or looks after orphans, does nothing else.
-    if let Some(code) = handlers::guard_main() {
+    if let Some(code) = runner_handlers::guard_main() {
         return code;
     }
     init_process::hear_signals();

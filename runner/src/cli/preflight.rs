@@ -64,7 +64,7 @@ impl Manifests {
         FunctionFacts {
             functions: &self.functions,
             broken: broken.map(|r| (r.name.clone(), r.origin.place.clone())).collect(),
-            built_in: handlers::register(Registry::new())
+            built_in: runner_handlers::register(Registry::new())
                 .build()
                 .is_ok_and(|handlers| handlers.knows(&task.kind)),
             payload_fault,

@@ -297,7 +297,7 @@ async fn guards(settings: &Settings) -> bool {
     if !settings.roles.worker || !settings.exec.enabled {
         return false;
     }
-    let tried = handlers::try_guard().await;
+    let tried = runner_handlers::try_guard().await;
     if let Err(error) = &tried {
         tracing::warn!(
             error,

@@ -9,7 +9,7 @@ pub(super) fn doubt(settings: &Settings) -> Option<Problem> {
     if !settings.roles.worker || !settings.exec.enabled {
         return None;
     }
-    handlers::try_run_directory().err().map(warning)
+    runner_handlers::try_run_directory().err().map(warning)
 }
 
 fn warning(why: String) -> Problem {

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use handlers::{ExecSettings, HttpSettings};
 use runner_core::cron::DstRule;
 use runner_core::task::QueueName;
+use runner_handlers::{ExecSettings, HttpSettings};
 use runner_queue::{ArchiveBounds, GroupRule, MAX_SET};
 
 use super::read_server::place_of;

@@ -5,8 +5,8 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use handlers::{ExecSettings, HttpSettings};
 use runner_core::schedule::Problem;
+use runner_handlers::{ExecSettings, HttpSettings};
 use runner_queue::redis::RedisSettings;
 
 use super::Secret;

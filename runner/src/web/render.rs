@@ -19,7 +19,7 @@ pub trait PageTemplate: Serialize {
 }
 
 #[derive(RustEmbed)]
-#[folder = "../templates/"]
+#[folder = "templates/"]
 struct Embedded;
 
 /// Why templates are unusable: a bug, or an edit in development.

@@ -18,18 +18,18 @@ use crate::{BoxError, BrokerError, BrokerResult};
 
 /// The migrations in order; the position (from 1) is the `user_version` after each.
 const MIGRATIONS: [&str; 12] = [
-    include_str!("../../../../migrations/sqlite/0001_broker.sql"),
-    include_str!("../../../../migrations/sqlite/0002_lost_runs.sql"),
-    include_str!("../../../../migrations/sqlite/0003_groups.sql"),
-    include_str!("../../../../migrations/sqlite/0004_decisions_per_schedule.sql"),
-    include_str!("../../../../migrations/sqlite/0005_probes.sql"),
-    include_str!("../../../../migrations/sqlite/0006_documents.sql"),
-    include_str!("../../../../migrations/sqlite/0007_stop_requests.sql"),
-    include_str!("../../../../migrations/sqlite/0008_cursors.sql"),
-    include_str!("../../../../migrations/sqlite/0009_suspects.sql"),
-    include_str!("../../../../migrations/sqlite/0010_runs.sql"),
-    include_str!("../../../../migrations/sqlite/0011_by_hand.sql"),
-    include_str!("../../../../migrations/sqlite/0012_pauses.sql"),
+    include_str!("../../migrations/sqlite/0001_broker.sql"),
+    include_str!("../../migrations/sqlite/0002_lost_runs.sql"),
+    include_str!("../../migrations/sqlite/0003_groups.sql"),
+    include_str!("../../migrations/sqlite/0004_decisions_per_schedule.sql"),
+    include_str!("../../migrations/sqlite/0005_probes.sql"),
+    include_str!("../../migrations/sqlite/0006_documents.sql"),
+    include_str!("../../migrations/sqlite/0007_stop_requests.sql"),
+    include_str!("../../migrations/sqlite/0008_cursors.sql"),
+    include_str!("../../migrations/sqlite/0009_suspects.sql"),
+    include_str!("../../migrations/sqlite/0010_runs.sql"),
+    include_str!("../../migrations/sqlite/0011_by_hand.sql"),
+    include_str!("../../migrations/sqlite/0012_pauses.sql"),
 ];
 
 /// How long opening is retried while another process locks the file. Two processes that create a file at once block each

@@ -98,9 +98,9 @@ async fn a_small_file_of_an_older_version_is_rewritten_to_return_space() {
     let path = directory.path().join("runner.db");
     let old = rusqlite::Connection::open(&path).unwrap();
     let all = [
-        include_str!("../../../../migrations/sqlite/0001_broker.sql"),
-        include_str!("../../../../migrations/sqlite/0002_lost_runs.sql"),
-        include_str!("../../../../migrations/sqlite/0003_groups.sql"),
+        include_str!("../../migrations/sqlite/0001_broker.sql"),
+        include_str!("../../migrations/sqlite/0002_lost_runs.sql"),
+        include_str!("../../migrations/sqlite/0003_groups.sql"),
     ];
     old.execute_batch(&all.join("\n")).unwrap();
     old.execute_batch(

@@ -31,7 +31,7 @@ async fn tasks_of_groups_in_a_file_of_an_older_program_still_wait_in_them() {
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
     let old = rusqlite::Connection::open(&path).unwrap();
     let text = concat!(
-        include_str!("../../../../migrations/sqlite/0001_broker.sql"),
+        include_str!("../../migrations/sqlite/0001_broker.sql"),
         "INSERT INTO queues (name, aggregating, retry) VALUES ('default', 1, 1);
          INSERT INTO tasks (queue, id, kind, payload, state, at, max_retry, timeout_s, deadline_s, retention_s, group_name)
          VALUES ('default', 'waits', 't', x'', 'aggregating', 1, 25, 1800, 0, 0, 'g'),

@@ -201,7 +201,7 @@ mod tests {
 
     fn file() -> Connection {
         let conn = Connection::open_in_memory().unwrap();
-        let made = include_str!("../../../../migrations/sqlite/0001_broker.sql");
+        let made = include_str!("../../migrations/sqlite/0001_broker.sql");
         conn.execute_batch(made).unwrap();
         conn
     }

@@ -11,7 +11,7 @@ use crate::source::settings::DatabaseServer;
 static DIALECT: Dialect = Dialect {
     columns: "SHOW COLUMNS FROM `sys_crontab`",
     words: &MySqlWords,
-    migration: include_str!("../../../../migrations/mysql/0001_sys_crontab.sql"),
+    migration: include_str!("../../../migrations/mysql/0001_sys_crontab.sql"),
     // SQLSTATE "base table or view not found".
     missing: "42S02",
     makes_table: false,

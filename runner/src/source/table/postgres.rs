@@ -14,7 +14,7 @@ static DIALECT: Dialect = Dialect {
          FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_type t ON t.oid = a.atttypid \
          WHERE a.attrelid = 'sys_crontab'::regclass AND a.attnum > 0 AND NOT a.attisdropped",
     words: &PostgresWords,
-    migration: include_str!("../../../../migrations/postgres/0001_sys_crontab.sql"),
+    migration: include_str!("../../../migrations/postgres/0001_sys_crontab.sql"),
     // SQLSTATE "undefined table".
     missing: "42P01",
     makes_table: false,

@@ -14,7 +14,7 @@ use super::store::{Store, TIMEOUT, TableError, TableRow};
 pub(super) static DIALECT: Dialect = Dialect {
     columns: "SELECT name, type FROM pragma_table_xinfo('sys_crontab')",
     words: &SqliteWords,
-    migration: include_str!("../../../../migrations/sqlite/0100_sys_crontab.sql"),
+    migration: include_str!("../../../migrations/sqlite/0100_sys_crontab.sql"),
     // SQLite has no code of its own for a missing table; its message is recognised.
     missing: "",
     makes_table: true,

@@ -447,7 +447,7 @@ async fn a_restart_without_the_table_fires_the_last_rows_until_it_can_be_read() 
     let file = File {
         dir: tempfile::tempdir().unwrap(),
     };
-    file.execute(include_str!("../../../../migrations/sqlite/0100_sys_crontab.sql"))
+    file.execute(include_str!("../../../migrations/sqlite/0100_sys_crontab.sql"))
         .await;
     file.execute(INSERT).await;
     file.execute("INSERT INTO sys_crontab (name, type, spec, payload, status) VALUES ('b', 't', '@daily', '[1]', 2)")
@@ -500,7 +500,7 @@ async fn rows_that_were_all_deleted_before_a_restart_stay_for_the_guard() {
     let file = File {
         dir: tempfile::tempdir().unwrap(),
     };
-    file.execute(include_str!("../../../../migrations/sqlite/0100_sys_crontab.sql"))
+    file.execute(include_str!("../../../migrations/sqlite/0100_sys_crontab.sql"))
         .await;
     file.execute(INSERT).await;
     file.execute("INSERT INTO sys_crontab (name, type, spec, status) VALUES ('b', 't', '@daily', 1)")
@@ -544,7 +544,7 @@ async fn a_row_that_is_broken_at_a_restart_stays_as_it_was() {
     let file = File {
         dir: tempfile::tempdir().unwrap(),
     };
-    file.execute(include_str!("../../../../migrations/sqlite/0100_sys_crontab.sql"))
+    file.execute(include_str!("../../../migrations/sqlite/0100_sys_crontab.sql"))
         .await;
     file.execute(INSERT).await;
     file.execute("INSERT INTO sys_crontab (name, type, spec, status) VALUES ('b', 't', '@daily', 1)")
@@ -654,7 +654,7 @@ async fn a_file_that_cannot_be_read_keeps_the_last_rows() {
     let file = File {
         dir: tempfile::tempdir().unwrap(),
     };
-    file.execute(include_str!("../../../../migrations/sqlite/0100_sys_crontab.sql"))
+    file.execute(include_str!("../../../migrations/sqlite/0100_sys_crontab.sql"))
         .await;
     file.execute(INSERT).await;
     file.execute("INSERT INTO sys_crontab (name, type, spec, status) VALUES ('bytes', x'ff00', '@daily', 1)")
@@ -685,7 +685,7 @@ async fn a_file_that_was_replaced_is_read_anew_and_one_that_was_removed_is_not_m
             dir: tempfile::tempdir().unwrap(),
         },
     );
-    let table = include_str!("../../../../migrations/sqlite/0100_sys_crontab.sql");
+    let table = include_str!("../../../migrations/sqlite/0100_sys_crontab.sql");
     for one in [&file, &other] {
         one.execute(table).await;
     }
@@ -718,7 +718,7 @@ async fn text_without_bound_is_not_read_and_costs_its_own_rows() {
     let file = File {
         dir: tempfile::tempdir().unwrap(),
     };
-    file.execute(include_str!("../../../../migrations/sqlite/0100_sys_crontab.sql"))
+    file.execute(include_str!("../../../migrations/sqlite/0100_sys_crontab.sql"))
         .await;
     // 66 payloads of 1 MiB, one of a byte more in front, and one that is no text behind.
     file.execute(
