@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use runner_core::clock::Clock;
 use runner_core::task::Task;
+use runner_queue::Broker;
 
 use super::meter::Sample;
-use super::rates::Rate;
-use super::rig::Bench;
+use super::rate::Rate;
 use crate::config::Settings;
 
 #[cfg(feature = "ceiling")]
@@ -18,7 +18,7 @@ mod built_in {
     use runner_queue::embedded::EmbeddedBroker;
     use runner_queue::redis::RedisBroker;
 
-    use super::{Arc, Bench, Clock, Rate, Sample, Settings, Task};
+    use super::{Arc, Broker, Clock, Rate, Sample, Settings, Task};
     use crate::cli::bench::meter::Meter;
     use crate::config::BrokerSettings;
 
@@ -45,19 +45,19 @@ mod built_in {
             self.0.batches()
         }
 
-        /// One measurement of a rate. Leaves its queue empty.
+        /// One measurement of a rate with this many tasks. Leaves its queue empty. `broker` tells what the store used.
         pub(in crate::cli::bench) async fn rate(
             &self,
-            bench: &Bench,
+            broker: &dyn Broker,
             rate: Rate,
+            tasks: usize,
             batch: usize,
         ) -> anyhow::Result<Sample> {
-            let tasks = rate.tasks(bench);
             let store = self.0.as_ref();
             if rate == Rate::Drain {
                 store.enqueue(tasks, batch).await?;
             }
-            let meter = Meter::start(bench.broker.as_ref()).await?;
+            let meter = Meter::start(broker).await?;
             match rate {
                 Rate::Batches => store.enqueue(tasks, batch).await?,
                 Rate::Singly => store.enqueue_singly(tasks).await?,
@@ -96,7 +96,7 @@ impl BareStore {
         match *self {}
     }
 
-    pub(super) async fn rate(&self, _: &Bench, _: Rate, _: usize) -> anyhow::Result<Sample> {
+    pub(super) async fn rate(&self, _: &dyn Broker, _: Rate, _: usize, _: usize) -> anyhow::Result<Sample> {
         match *self {}
     }
 

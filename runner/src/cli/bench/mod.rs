@@ -10,6 +10,7 @@ mod idle;
 mod interrupt;
 mod latency;
 mod meter;
+mod rate;
 mod rates;
 mod rig;
 
@@ -25,7 +26,7 @@ use super::{CommandContext, open, print, queue};
 use bare_store::BareStore;
 use figure::{Figure, HEADINGS};
 use interrupt::Interrupt;
-use rates::Rate;
+use rate::Rate;
 use rig::Bench;
 
 /// Rounds of each rate when it is compared, unless told otherwise.

@@ -8,38 +8,8 @@ use anyhow::Context as _;
 use super::bare_store::BareStore;
 use super::figure::Figure;
 use super::meter::{Meter, Sample};
+use super::rate::Rate;
 use super::rig::{Bench, Observed, PATIENCE, put};
-
-/// What is done as often as possible in a second.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Rate {
-    /// Enqueueing in batches.
-    Batches,
-    /// Enqueueing one by one; a twentieth of the tasks.
-    Singly,
-    /// From the worker's start until every waiting task has been handled and its verdict is in the store.
-    Drain,
-    /// Enqueueing and running at the same time, until all have run and are settled.
-    Steady,
-}
-
-impl Rate {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Batches => "enqueue, batches of 256",
-            Self::Singly => "enqueue, one by one",
-            Self::Drain => "drain",
-            Self::Steady => "steady, enqueue and run",
-        }
-    }
-
-    pub(super) fn tasks(self, bench: &Bench) -> usize {
-        match self {
-            Self::Singly => (bench.tasks / 20).max(1),
-            _ => bench.tasks,
-        }
-    }
-}
 
 /// So many rounds of one rate, each after the bare store if that is measured too.
 pub(super) async fn measure(bench: &Bench, rate: Rate, rounds: usize) -> anyhow::Result<Figure> {
@@ -49,7 +19,10 @@ pub(super) async fn measure(bench: &Bench, rate: Rate, rounds: usize) -> anyhow:
     for _ in 0..rounds {
         if let Some(bare) = &bench.bare {
             for (form, batch) in forms.iter_mut().zip(batches) {
-                let sample = tokio::time::timeout(PATIENCE, bare.rate(bench, rate, *batch));
+                let sample = tokio::time::timeout(
+                    PATIENCE,
+                    bare.rate(bench.broker.as_ref(), rate, rate.tasks(bench.tasks), *batch),
+                );
                 form.push(sample.await.context("the store did not get done in time")??);
             }
         }
@@ -60,7 +33,7 @@ pub(super) async fn measure(bench: &Bench, rate: Rate, rounds: usize) -> anyhow:
 
 /// Through the program. Leaves the queue empty.
 async fn ours(bench: &Bench, rate: Rate) -> anyhow::Result<Sample> {
-    let tasks = rate.tasks(bench);
+    let tasks = rate.tasks(bench.tasks);
     let store = bench.broker.as_ref();
     let used = match rate {
         Rate::Batches => {
