@@ -3,7 +3,7 @@
 use runner_queue::{BrokerError, Claim, Exchanged, Settled, Verdict};
 use tokio::time::Instant;
 
-use super::call::{CallResult, VerdictBatch};
+use super::call_result::{CallResult, VerdictBatch};
 use super::state::ClaimLoop;
 
 impl ClaimLoop {

@@ -2,13 +2,11 @@
 
 use std::time::Duration;
 
-use runner_core::task::QueueName;
-use runner_queue::{BrokerResult, Exchanged, Settlement};
 use tokio::time::Instant;
 
+use super::call_result::{CallResult, VerdictBatch};
 use super::settle_each::{self, SettledEach};
 use super::state::ClaimLoop;
-use crate::worker::in_flight::Slot;
 
 /// How many tasks one call ends and claims at most: about a millisecond of the store's time. More at once are slower:
 /// the store's list of leases is then longer than it is quick with.
@@ -16,49 +14,6 @@ const BATCH: usize = 128;
 
 /// The longest wait for a wake-up while all queues are empty.
 const IDLE: Duration = Duration::from_secs(15);
-
-/// Verdicts with the slots of their tasks, side by side: the broker takes a slice of settlements.
-#[derive(Default)]
-pub(super) struct VerdictBatch {
-    pub slots: Vec<Slot>,
-    pub settlements: Vec<Settlement>,
-}
-
-impl VerdictBatch {
-    pub(super) fn len(&self) -> usize {
-        self.slots.len()
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.slots.is_empty()
-    }
-
-    pub(super) fn push(&mut self, slot: Slot, settlement: Settlement) {
-        self.slots.push(slot);
-        self.settlements.push(settlement);
-    }
-
-    /// Each settlement with its slot, in order.
-    pub(super) fn into_pairs(self) -> impl DoubleEndedIterator<Item = (Slot, Settlement)> + ExactSizeIterator {
-        self.slots.into_iter().zip(self.settlements)
-    }
-}
-
-/// A call that came back.
-pub(super) struct CallResult {
-    /// The verdicts that the answer is about.
-    pub sent: VerdictBatch,
-    /// How many tasks were asked for, and how many slots were reserved for them beside those of the verdicts.
-    pub asked: usize,
-    pub reserved: usize,
-    /// Just before the call: leases of its claims are counted from then.
-    pub began: Instant,
-    pub answer: BrokerResult<Exchanged>,
-    /// Slots of verdicts that will not be offered again.
-    pub given_up: Vec<Slot>,
-    /// The queues that were asked, when not all are asked each time.
-    pub queues: Option<Vec<QueueName>>,
-}
 
 impl ClaimLoop {
     /// Makes calls while there is something to send or to ask for, and none too many are under way.

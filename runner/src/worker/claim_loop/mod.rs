@@ -8,7 +8,7 @@
 //! |---|---|---|
 //! | collect | here | moves verdicts of attempts that ended from the outbox into the queue of verdicts |
 //! | suspects | `suspect_steps` | starts, postpones or releases a task that may kill this process |
-//! | unanswered | `unanswered` | after a call without an answer: asks which tasks it claimed, before any other call |
+//! | unanswered | `unanswered_steps` | after a call without an answer: asks which tasks it claimed, before any other call |
 //! | call | `call` | sends verdicts and asks for tasks; waits for a wake-up when the queues are empty |
 //! | answer | `answer` | frees the slots of what was written, keeps what was not, pauses after a failure |
 //! | start | `start` | gives each claim a slot and starts its handler, mostly by `spawn` |
@@ -20,7 +20,9 @@
 
 mod answer;
 mod call;
+mod call_result;
 mod inline;
+mod inline_types;
 mod outbox;
 mod pause;
 mod queue_order;
@@ -34,6 +36,7 @@ mod suspects;
 #[cfg(test)]
 mod tests;
 mod unanswered;
+mod unanswered_steps;
 
 use std::sync::Arc;
 use std::task::Poll;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use runner_queue::{Broker, BrokerError, BrokerResult, Exchanged, MAX_ERROR_BYTES, Settled, Settlement, Verdict};
 
-use super::call::VerdictBatch;
+use super::call_result::VerdictBatch;
 use crate::worker::in_flight::Slot;
 
 /// What came of a call once its verdicts were offered one by one.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::inline::{self, InlineBudget};
+use super::inline_types::{self, InlineBudget};
 use super::outbox::OutboxGuard;
 use super::state::LoopShared;
 use crate::worker::attempt::{RunningAttempt, Started, begin};
@@ -14,7 +14,7 @@ pub(super) async fn attempt(shared: Arc<LoopShared>, slot: Slot, task: InFlightT
     let guard = OutboxGuard::new(&shared.outbox, slot);
     let mut budget = InlineBudget::new();
     match begin(&shared.worker, task) {
-        Started::Over(settlement) => guard.post(settlement, inline::is_moment(budget.lap())),
+        Started::Over(settlement) => guard.post(settlement, inline_types::is_moment(budget.lap())),
         Started::UnderWay(rest) => guard.post(rest.end(&shared.worker).await, false),
     }
 }

@@ -4,7 +4,7 @@ use runner_queue::{Claim, Verdict};
 use runner_sdk::Stop;
 use tokio::time::Instant;
 
-use super::inline::InlineBudget;
+use super::inline_types::InlineBudget;
 use super::spawn;
 use super::state::ClaimLoop;
 use crate::worker::attempt;

@@ -27,8 +27,8 @@ use runner_core::schedule::stable_hash;
 use runner_queue::{Claim, Settlement, Verdict};
 use tokio_util::sync::DropGuard;
 
-use super::call::CallResult;
-use super::inline::InlineTypes;
+use super::call_result::CallResult;
+use super::inline_types::InlineTypes;
 use super::outbox::Outbox;
 use super::pause::FailurePause;
 use super::queues::QueuesToAsk;

@@ -9,7 +9,7 @@ use runner_sdk::{Ctx, Outcome, Registry};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::call::{CallResult, VerdictBatch};
+use super::call_result::{CallResult, VerdictBatch};
 use super::outbox::EndedAttempt;
 use super::*;
 use crate::worker::DEFAULT_LEASE;
