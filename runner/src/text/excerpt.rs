@@ -1,7 +1,7 @@
 //! The source line of a fault with carets under it, for terminals and pages. What may be shown the caller decides.
 
+use super::mark::{Mark, line_of};
 use super::words::is_hidden;
-use super::yaml::Mark;
 
 /// How much of a source line an excerpt shows, in characters; a terminal's width and some.
 const MAX_LINE: usize = 120;
@@ -10,12 +10,6 @@ const MAX_LINE: usize = 120;
 #[must_use]
 pub fn excerpt(text: &str, mark: Mark) -> Option<String> {
     Some(excerpt_of_line(line_of(text, mark)?, mark))
-}
-
-/// The source line of `mark`, if the text has such a line.
-#[must_use]
-pub fn line_of(text: &str, mark: Mark) -> Option<&str> {
-    text.lines().nth(mark.line.checked_sub(1)?)
 }
 
 /// `line` with carets under it, where `line` is what may be shown of the source line of `mark`.

@@ -8,14 +8,16 @@ mod excerpt;
 mod fields;
 mod fill;
 mod hex;
+mod mark;
 mod report;
 pub mod signs;
 mod words;
 pub mod yaml;
 
-pub use excerpt::{excerpt, excerpt_of_line, line_of};
+pub use excerpt::{excerpt, excerpt_of_line};
 pub use fields::{Field, Fields};
 pub use fill::fill;
 pub use hex::{hex, unhex};
+pub use mark::line_of;
 pub use report::Report;
 pub use words::{nearest, one_of, quoted};

@@ -10,6 +10,8 @@ use serde_saphyr::budget::BudgetBreach;
 use serde_saphyr::options::{DuplicateKeyPolicy, MergeKeyPolicy, NonFiniteFloatPolicy};
 use serde_saphyr::{Error, Location, Options, Spanned};
 
+pub use super::mark::Mark;
+
 /// The largest text that is parsed, in bytes; far above anything written by hand.
 pub const MAX_BYTES: usize = 256 * 1024;
 
@@ -18,26 +20,6 @@ pub const MAX_DEPTH: usize = 32;
 
 /// The most values in one text, after aliases are expanded.
 pub const MAX_NODES: usize = 10_000;
-
-/// A place in the text: line and column from 1, length in characters; a length of 0 is "somewhere here".
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Mark {
-    /// From 1.
-    pub line: usize,
-    /// In characters, from 1.
-    pub column: usize,
-    /// In characters.
-    pub len: usize,
-}
-
-impl Mark {
-    /// The beginning of the text.
-    pub const START: Self = Self {
-        line: 1,
-        column: 1,
-        len: 0,
-    };
-}
 
 /// A value and where it stands.
 #[derive(Debug, Clone, PartialEq)]
@@ -104,7 +86,7 @@ impl Node {
             Value::Float(number) => number.to_string(),
             Value::Null | Value::List(_) | Value::Map(_) => return None,
         };
-        let line = super::line_of(text, self.mark).unwrap_or_default();
+        let line = super::mark::line_of(text, self.mark).unwrap_or_default();
         let after = line.chars().skip(self.mark.column.saturating_sub(1));
         let cut: String = after.take(self.mark.len).collect();
         let cut = cut.trim();

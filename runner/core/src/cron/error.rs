@@ -4,8 +4,6 @@
 
 use std::ops::Range;
 
-use super::Expression;
-
 /// An unusable cron text. [`Display`](std::fmt::Display) gives only the reason, such as
 /// `hour 25 is not in 0-23`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -41,11 +39,10 @@ impl CronError {
         self
     }
 
-    /// The error for an expression whose [`Expression::never_fires`] is true. Parsing accepts such texts, because Go schedulers
+    /// The error for an expression of this text that never fires, as `Expression::never_fires` says. Parsing accepts such texts, because Go schedulers
     /// do; the code that loads a schedule decides whether to refuse it.
     #[must_use]
-    pub fn never(expression: &Expression) -> Self {
-        let text = expression.to_string();
+    pub fn never(text: &str) -> Self {
         let span = 0..text.len();
         Self::new(Self::NEVER, span, "never matches".to_owned())
             .with_hint("none of the months given has such a day, or a field lists nothing")

@@ -74,7 +74,7 @@ impl Timing {
     pub fn parse(id: &str, text: &str, zone_name: &str, zone: &TimeZone, dst: DstRule) -> Result<Self, TimingError> {
         let expression = Expression::parse(text)?;
         if expression.never_fires() {
-            return Err(CronError::never(&expression).into());
+            return Err(CronError::never(&expression.to_string()).into());
         }
         let (zone_name, zone) = match (expression.zone_name(), expression.zone()) {
             (Some(name), Some(own)) => (name.to_owned(), own.clone()),

@@ -372,7 +372,7 @@ fn read_expression(path: &str, text: &str, mark: Mark, id: &ScheduleId, report: 
     };
     match Expression::parse(text) {
         Ok(expression) if expression.never_fires() => {
-            refuse(&CronError::never(&expression), report);
+            refuse(&CronError::never(&expression.to_string()), report);
             None
         }
         Ok(expression) => {

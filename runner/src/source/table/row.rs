@@ -237,7 +237,7 @@ impl Reader<'_> {
         }
         let expression = match Expression::parse(&text) {
             Ok(expression) if !expression.never_fires() => expression,
-            Ok(expression) => return self.refuse(&text, &CronError::never(&expression)),
+            Ok(expression) => return self.refuse(&text, &CronError::never(&expression.to_string())),
             Err(error) => return self.refuse(&text, &error),
         };
         if zone_given && expression.zone_name().is_some() {

@@ -196,7 +196,7 @@ fn refusals_have_code_position_reason_and_hint() {
 
 #[test]
 fn an_expression_that_never_fires_can_be_refused_by_its_loader() {
-    let error = CronError::never(&expression("0 0 30 2 *"));
+    let error = CronError::never(&expression("0 0 30 2 *").to_string());
     assert_eq!((error.code(), error.span()), ("E204", 0..10));
     assert_eq!(error.to_string(), "never matches");
 }
