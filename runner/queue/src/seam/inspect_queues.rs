@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 use jiff::civil::Date;
 use runner_core::task::{QueueName, TaskState};
 use serde::Serialize;
 
-use super::{BrokerResult, PendingType};
+use super::BrokerResult;
 
 /// How many days a store remembers what a queue processed.
 pub const MAX_HISTORY_DAYS: usize = 90;
@@ -58,6 +59,17 @@ pub struct DayCount {
     pub processed: u64,
     /// Failures.
     pub failed: u64,
+}
+
+/// Tasks of one type among the oldest pending ones of a queue.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PendingType {
+    /// The type.
+    pub kind: String,
+    /// How many.
+    pub count: u64,
+    /// Since when the oldest of them has been pending, if that is known.
+    pub oldest: Option<Timestamp>,
 }
 
 /// What the dashboard and the command line ask about queues.

@@ -8,6 +8,7 @@ mod caveat;
 #[cfg(feature = "ceiling")]
 mod ceiling;
 mod claim;
+mod decision;
 mod document;
 mod entry;
 mod error;
@@ -34,12 +35,15 @@ pub use caveat::Caveat;
 #[cfg(feature = "ceiling")]
 pub use ceiling::Ceiling;
 pub use claim::{Claim, Claims, Exchanged, LONGEST_LEASE, Settled, Settlement, Suspicion, Verdict};
+pub use decision::{Decision, DecisionKind};
 pub use document::{Documents, MAX_DOCUMENT, MAX_DOCUMENTS};
 pub use entry::{EnqueueEvent, EnqueueEventPage, Entries, EntryView, ForeignEntry, MAX_FOREIGN_ENTRIES};
 pub use error::{BoxError, BrokerError, BrokerResult, Cause};
 pub use group::{GroupInfo, GroupNames, GroupPage, GroupRule, Groups, MAX_SET, Reclaimed, SET_DEADLINE, StagedSet};
 pub use holders::{HOLD_AFTER_END, HOLD_AT_MOST, Held, Holders};
-pub use inspect_queues::{DayCount, InspectQueues, MAX_HISTORY_DAYS, MAX_PENDING_LOOK, MAX_PENDING_TYPES, QueueInfo};
+pub use inspect_queues::{
+    DayCount, InspectQueues, MAX_HISTORY_DAYS, MAX_PENDING_LOOK, MAX_PENDING_TYPES, PendingType, QueueInfo,
+};
 pub use inspect_tasks::{GLANCE_BYTES, HEAD_BYTES, InspectTasks, Page, RawTask, TaskInfo, TaskPage};
 pub use lost::{Absolved, LEASE_EXPIRED, Recovered};
 #[cfg(any(feature = "redis", feature = "embedded"))]
@@ -58,13 +62,12 @@ pub use runs::{
 #[cfg(any(feature = "redis", feature = "embedded"))]
 pub(crate) use runs::{Trace, trace_of};
 pub use schedule::{
-    CURSOR_AHEAD, Commit, CommitFire, Committed, Corrections, Decision, DecisionKind, ManualRun, ManuallyRun,
-    Registration, Schedules, Standing,
+    CURSOR_AHEAD, Commit, CommitFire, Committed, Corrections, ManualRun, ManuallyRun, Registration, Schedules, Standing,
 };
 pub use signals::Signals;
 pub use stop::{CANCELED, MAX_STOP_BYTES, StopRequest, stopped_by};
 pub use types::KnownTypes;
-pub use unclaimed::{PendingType, UNCLAIMED_AFTER, Unclaimed, unclaimed};
+pub use unclaimed::{UNCLAIMED_AFTER, Unclaimed, unclaimed};
 pub use upkeep::{ArchiveBounds, Forwarded, Lists, Repaired, Swept, Upkeep};
 pub use usage::StoreUsage;
 

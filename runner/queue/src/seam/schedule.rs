@@ -1,14 +1,14 @@
-//! The scheduler's side of the seam: cursors, commits and the record of decisions.
+//! The scheduler's side of the seam: cursors and commits. What they leave on record is in `decision`.
 
 use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
 use runner_core::schedule::{Ahead, LONGEST_GRACE, MissedRange, Overlap, ScheduleId, Timing};
-use runner_core::task::{QueueName, Task, TaskId};
-use serde::{Deserialize, Serialize};
+use runner_core::task::{Task, TaskId};
+use serde::Serialize;
 
-use super::{BrokerResult, Pause, Refusal, Resume, Resumed, RunEnd};
+use super::{BrokerResult, Decision, Pause, Refusal, Resume, Resumed};
 
 /// A cursor that is further ahead of the broker's clock was written while that clock was wrong. Decisions are made up to
 /// the present, 50 ms early at most; what remains is the distance between the clocks of a server and of the replica that
@@ -175,80 +175,6 @@ pub enum Committed {
     Unknown,
     /// An operator paused the schedule; nothing was written.
     Paused,
-}
-
-/// What was decided about an occurrence.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum DecisionKind {
-    /// Enqueued.
-    Fired,
-    /// Not enqueued, by the overlap policy.
-    Skipped,
-    /// Too late for the catch-up policy.
-    Missed,
-    /// The schedule was paused.
-    Paused,
-    /// About no occurrence: the schedule was run by hand.
-    Manual,
-    /// About no occurrence: the cursor was ahead of the broker's clock and was set to the present.
-    Corrected,
-}
-
-impl DecisionKind {
-    /// All kinds.
-    pub const ALL: [Self; 6] = [
-        Self::Fired,
-        Self::Skipped,
-        Self::Missed,
-        Self::Paused,
-        Self::Manual,
-        Self::Corrected,
-    ];
-
-    /// The kind of this word.
-    #[must_use]
-    pub fn from_word(word: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| kind.as_str() == word)
-    }
-
-    /// The word used in metrics, listings and on pages.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Fired => "fired",
-            Self::Skipped => "skipped",
-            Self::Missed => "missed",
-            Self::Paused => "paused",
-            Self::Manual => "manual",
-            Self::Corrected => "corrected",
-        }
-    }
-}
-
-/// One decision on record.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Decision {
-    /// Which schedule.
-    pub schedule: ScheduleId,
-    /// Which occurrence; the newest one when it speaks for several.
-    pub nominal: Timestamp,
-    /// What.
-    pub kind: DecisionKind,
-    /// Why, in a word or a sentence: `on_time`, `catch_up`, `overlap: previous task … is active`, `too late`.
-    pub reason: String,
-    /// The task that was enqueued, or that stood in the way.
-    pub task: Option<TaskId>,
-    /// The queue of that task; `None` where an older version recorded the decision.
-    pub queue: Option<QueueName>,
-    /// How the task that was enqueued ended, if it has and anything is known of it. A fresh decision has no end yet.
-    pub end: Option<RunEnd>,
-    /// How many occurrences it speaks for.
-    pub count: u32,
-    /// When it was decided, by the broker's clock.
-    pub decided_at: Timestamp,
-    /// By whom.
-    pub instance: String,
 }
 
 /// What a scheduler asks of a broker.

@@ -20,17 +20,6 @@ const LOOKED_AT: usize = 1_000;
 /// Types in an answer.
 const TYPES: usize = 100;
 
-/// Tasks of one type among the oldest pending ones of a queue.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PendingType {
-    /// The type.
-    pub kind: String,
-    /// How many.
-    pub count: u64,
-    /// Since when the oldest of them has been pending, if that is known.
-    pub oldest: Option<Timestamp>,
-}
-
 /// A task type of which tasks wait in a queue and that no worker takes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Unclaimed {
