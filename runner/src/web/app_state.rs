@@ -9,12 +9,14 @@ use runner_queue::{Broker, Caveat};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use super::broker_answer::BrokerAnswerCache;
 use super::guard::attempts::Attempts;
+use super::guard::logouts::Logouts;
 use super::guard::refusals::Refusals;
-use super::guard::session::Logouts;
+
 use super::render::{Renderer, TemplateError};
 use super::settings::WebSettings;
-use super::{probe, unclaimed};
+use super::unclaimed::UnclaimedCache;
 use crate::health::Health;
 use crate::metrics::Metrics;
 use crate::source::Catalog;
@@ -63,8 +65,8 @@ pub struct Inner {
     pub(crate) refusals: Refusals,
     pub(crate) hashing: tokio::sync::Semaphore,
     pub(crate) scrapes: tokio::sync::Semaphore,
-    pub(super) unclaimed: unclaimed::UnclaimedCache,
-    pub(super) broker_answer: probe::BrokerAnswerCache,
+    pub(super) unclaimed: UnclaimedCache,
+    pub(super) broker_answer: BrokerAnswerCache,
 }
 
 /// Password hashes computed at once: each takes 19 MiB and about 20 ms of a core.
@@ -97,8 +99,8 @@ impl AppState {
             refusals: Refusals::default(),
             hashing: tokio::sync::Semaphore::new(HASHES_AT_ONCE),
             scrapes: tokio::sync::Semaphore::new(SCRAPES_AT_ONCE),
-            unclaimed: unclaimed::UnclaimedCache::default(),
-            broker_answer: probe::BrokerAnswerCache::default(),
+            unclaimed: UnclaimedCache::default(),
+            broker_answer: BrokerAnswerCache::default(),
         })))
     }
 }

@@ -5,7 +5,7 @@ use axum::http::{HeaderName, header};
 use axum::response::{IntoResponse, Response};
 
 use super::app_state::AppState;
-use super::error_page::PageError;
+use super::page_error::PageError;
 
 /// A file of `templates/assets`, with the program's version in its address.
 pub async fn show(State(app): State<AppState>, Path(name): Path<String>) -> Result<Response, PageError> {

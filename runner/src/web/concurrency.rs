@@ -13,8 +13,8 @@ use axum::response::{IntoResponse, Response};
 use tokio::sync::Semaphore;
 
 use super::connections::{ConnectionState, PAGES, SCRAPES};
-use super::error_page::PageError;
 use super::guard::admit;
+use super::page_error::PageError;
 
 /// How long a client may take to send a form; ours have a few hundred bytes.
 const BODY_TIME: Duration = Duration::from_secs(10);

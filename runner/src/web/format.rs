@@ -12,6 +12,9 @@ use serde::Serialize;
 use super::translations::Lang;
 use crate::text::signs;
 
+/// Maximum characters of untrusted text in a list.
+pub const IN_A_LIST: usize = 160;
+
 /// Digits in groups of three, in both languages.
 #[must_use]
 pub fn grouped(n: u64) -> String {

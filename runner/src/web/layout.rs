@@ -5,9 +5,9 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
 use super::app_state::AppState;
-use super::error_page::PageError;
 use super::format::InstantText;
 use super::guard::cookies;
+use super::page_error::PageError;
 use super::render::{PageTemplate, TemplateError};
 use super::request_context::{Notice, RequestContext};
 use super::settings::{Auth, UserRole};

@@ -6,12 +6,14 @@
 mod act;
 mod app_state;
 mod assets;
+mod broker_answer;
 mod concurrency;
 mod connections;
 mod error_page;
 mod format;
 mod guard;
 mod layout;
+mod page_error;
 mod pages;
 mod payload;
 mod probe;

@@ -6,13 +6,12 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::http::uri::PathAndQuery;
 use axum::http::{HeaderMap, Uri, header};
 use axum::middleware::Next;
 use axum::response::Response;
 
-use super::app_state::AppState;
 use super::guard::sign;
 use super::public_url::{base_path, name_and_port};
 use super::settings::WebSettings;
@@ -145,10 +144,10 @@ pub fn current() -> Arc<ReachedBy> {
 }
 
 /// Answers a request in the context that its headers describe.
-pub async fn enter(State(app): State<AppState>, mut request: Request, next: Next) -> Response {
+pub async fn enter(settings: &WebSettings, mut request: Request, next: Next) -> Response {
     let peer = request.extensions().get::<PeerAddress>();
     let peer = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |PeerAddress(at)| at.ip());
-    let site = ReachedBy::of(&app.settings, peer, request.headers());
+    let site = ReachedBy::of(settings, peer, request.headers());
     if let Some(uri) = site.routed(request.uri()) {
         *request.uri_mut() = uri;
     }

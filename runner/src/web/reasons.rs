@@ -3,8 +3,7 @@
 use serde::Serialize;
 
 use super::app_state::AppState;
-use super::format::{self, Locale};
-use super::pages::rows::IN_A_LIST;
+use super::format::{self, IN_A_LIST, Locale};
 use super::translations::Lang;
 use crate::diagnose::{Reason, ReasonValue, closed};
 

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 
-use super::error_page::PageError;
 use super::format::Locale;
 use super::guard::sign;
+use super::page_error::PageError;
 use super::settings::UserRole;
 use super::translations::Lang;
 use super::urls;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Request};
+use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{MethodRouter, get, post};
@@ -11,8 +11,9 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use super::app_state::AppState;
 use super::concurrency::{self, RequestLimits};
-use super::error_page::{self, PageError};
+use super::error_page;
 use super::guard::{admit, headers, host};
+use super::page_error::PageError;
 use super::pages::{login, overview, schedule, schedules, servers, task, tasks};
 use super::{act, assets, probe, reached_by, scrape, urls};
 
@@ -52,7 +53,7 @@ pub fn router(app: AppState) -> Router {
     // Outside the routes, because it changes the path that they match.
     Router::new()
         .fallback_service(pages)
-        .layer(middleware::from_fn_with_state(app, reached_by::enter))
+        .layer(middleware::from_fn_with_state(app, enter))
 }
 
 /// Every page and action, one line each.
@@ -78,6 +79,10 @@ fn dashboard() -> Router<AppState> {
         .into_iter()
         .fold(Router::new(), |router, (path, page)| router.route(path, page))
         .route("/queue/assets/{name}", get(assets::show))
+}
+
+async fn enter(State(app): State<AppState>, request: Request, next: Next) -> Response {
+    reached_by::enter(&app.settings, request, next).await
 }
 
 async fn patience(request: Request, next: Next) -> Response {

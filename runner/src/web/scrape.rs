@@ -13,9 +13,9 @@ use runner_core::task::QueueName;
 use runner_queue::{BrokerResult, QueueInfo, Unclaimed};
 
 use super::app_state::AppState;
-use super::error_page::PageError;
 use super::format;
 use super::guard::session;
+use super::page_error::PageError;
 use super::settings::Auth;
 use crate::metrics::plain;
 

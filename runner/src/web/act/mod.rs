@@ -7,8 +7,8 @@ use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Redirect, Response};
 
 use super::app_state::AppState;
-use super::error_page::PageError;
 use super::guard::cookies;
+use super::page_error::PageError;
 use super::reached_by;
 use super::request_context::{Notice, RequestContext};
 

@@ -8,7 +8,7 @@ use axum::response::Response;
 
 use super::{Audit, done, redirect_with, settled};
 use crate::web::app_state::AppState;
-use crate::web::error_page::PageError;
+use crate::web::page_error::PageError;
 use crate::web::pages::tasks::queue_name;
 use crate::web::request_context::{Form, SharedContext};
 

@@ -12,8 +12,8 @@ use runner_queue::{ManualRun, ManuallyRun, Pause};
 use super::{Audit, done, not_done, redirect_with, settled};
 use crate::scheduler::{self, resume};
 use crate::web::app_state::AppState;
-use crate::web::error_page::PageError;
 use crate::web::format;
+use crate::web::page_error::PageError;
 use crate::web::request_context::{Form, Notice, RequestContext, SharedContext};
 use crate::web::urls;
 

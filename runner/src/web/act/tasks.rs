@@ -10,7 +10,7 @@ use runner_queue::{Action, ActionError, RunBy, stopped_by};
 
 use super::{Audit, done, not_done, redirect_with, settled};
 use crate::web::app_state::AppState;
-use crate::web::error_page::{self, PageError};
+use crate::web::page_error::{self, PageError};
 use crate::web::pages::tasks::{id_bytes, queue_name, text_id};
 use crate::web::request_context::{Form, Notice, RequestContext, SharedContext};
 use crate::web::settings::UserRole;
@@ -62,7 +62,7 @@ pub async fn one(
     };
     let notice = match result {
         Ok(()) => done(key, id),
-        Err(error) => not_done(error_page::refused(error)?),
+        Err(error) => not_done(page_error::refused(error)?),
     };
     Ok(redirect_with(&app, &back, &notice))
 }
@@ -89,7 +89,7 @@ async fn delete_raw(
     });
     let notice = match result {
         Ok(()) => done("notice.task.delete", shown),
-        Err(error) => not_done(error_page::refused(error)?),
+        Err(error) => not_done(page_error::refused(error)?),
     };
     Ok(redirect_with(app, &urls::queue(queue.as_str()), &notice))
 }

@@ -12,8 +12,8 @@ use axum::response::{IntoResponse, Redirect, Response};
 
 use super::{cookies, session, sign};
 use crate::web::app_state::AppState;
-use crate::web::error_page::PageError;
 use crate::web::format::{Locale, cut};
+use crate::web::page_error::PageError;
 use crate::web::public_url::HttpOrigin;
 use crate::web::reached_by::{self, ReachedBy};
 use crate::web::request_context::{Form, Notice, RequestContext, Theme};

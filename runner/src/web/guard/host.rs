@@ -7,8 +7,8 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use crate::web::app_state::AppState;
-use crate::web::error_page::PageError;
 use crate::web::format::cut;
+use crate::web::page_error::PageError;
 use crate::web::public_url::{is_loopback_name, name_and_port};
 use crate::web::reached_by::{self, ReachedBy};
 use crate::web::settings::{Auth, WebSettings};

@@ -7,6 +7,7 @@ pub mod attempts;
 pub mod cookies;
 pub mod headers;
 pub mod host;
+pub mod logouts;
 pub mod refusals;
 pub mod session;
 pub mod sign;

@@ -1,8 +1,6 @@
 //! Sessions: a cookie whose signature and expiry alone make it valid, so that every process with the same key accepts it,
 //! before and after a restart. Removing a user or changing a password ends the user's sessions.
 
-use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::http::HeaderMap;
@@ -17,40 +15,14 @@ pub const SESSION_TTL: Duration = Duration::from_secs(12 * 3600);
 
 const LABEL: &str = "session";
 
-/// Logouts remembered; when full, the one that would expire first is dropped. About 400 kB.
-const LOGOUTS: usize = 2048;
-
-/// Sessions that were logged out, so that a copied cookie is worthless afterwards.
-///
-/// Per process: a restart forgets them, and other instances do not learn of them.
-#[derive(Debug, Default)]
-pub struct Logouts(Mutex<HashMap<String, Timestamp>>);
-
-impl Logouts {
-    /// Ends the session of this cookie.
-    pub fn add(&self, cookie: &str, now: Timestamp) {
-        let mut left = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        left.retain(|_, ends| *ends > now);
-        let first = left.iter().min_by_key(|(_, ends)| **ends).map(|(c, _)| c.clone());
-        if let Some(first) = first.filter(|_| left.len() >= LOGOUTS) {
-            left.remove(&first);
-        }
-        left.insert(
-            cookie.to_owned(),
-            now.checked_add(SESSION_TTL).unwrap_or(Timestamp::MAX),
-        );
-    }
-
-    /// Whether this session was logged out.
-    pub fn has(&self, cookie: &str) -> bool {
-        let left = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        left.contains_key(cookie)
-    }
+/// When a session that begins now is over.
+pub fn end(now: Timestamp) -> Timestamp {
+    now.checked_add(SESSION_TTL).unwrap_or(Timestamp::MAX)
 }
 
 /// The cookie of a new session.
 pub fn issue(settings: &WebSettings, user: &User, now: Timestamp) -> String {
-    let ends = now.as_second().saturating_add(12 * 3600);
+    let ends = end(now).as_second();
     // Random, so that two logins in the same second are two sessions and logging out one does not end the other.
     let nonce = uuid::Uuid::new_v4().simple();
     let text = format!("{ends}|{nonce}|{}|{}", user.password_mark, user.name);

@@ -4,10 +4,9 @@ use runner_core::schedule::ScheduleId;
 use runner_queue::{EnqueueEvent, ForeignEntry, Page};
 use serde::Serialize;
 
-use super::rows::IN_A_LIST;
 use crate::web::app_state::AppState;
-use crate::web::error_page::PageError;
-use crate::web::format::{self, InstantText, Locale};
+use crate::web::format::{self, IN_A_LIST, InstantText, Locale};
+use crate::web::page_error::PageError;
 use crate::web::urls;
 
 /// Entries listed: as many as fit beside the schedules of this program.

@@ -8,9 +8,9 @@ use axum::response::{IntoResponse, Redirect, Response};
 use serde::{Deserialize, Serialize};
 
 use crate::web::app_state::AppState;
-use crate::web::error_page::PageError;
 use crate::web::guard::{cookies, session};
 use crate::web::layout::{self, NavSection};
+use crate::web::page_error::PageError;
 use crate::web::render::PageTemplate;
 use crate::web::request_context::{Form, RequestContext, SharedContext, Theme};
 use crate::web::settings::Auth;
@@ -126,7 +126,7 @@ pub async fn leave(
     request_headers: HeaderMap,
 ) -> Response {
     if let Some(cookie) = cookies::get(&request_headers, cookies::SESSION).filter(|_| cx.user.is_some()) {
-        app.logouts.add(cookie, cx.locale.now);
+        app.logouts.add(cookie, session::end(cx.locale.now), cx.locale.now);
     }
     if let Some(user) = &cx.user {
         tracing::info!(target: "audit", action = "logout", actor = %user, addr = %reached_by::current().client, outcome = "done");

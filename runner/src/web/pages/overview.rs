@@ -17,9 +17,9 @@ use crate::health::BrokerFault;
 use crate::scheduler::coming;
 use crate::source::{SourceState, SourceStatus};
 use crate::web::app_state::AppState;
-use crate::web::error_page::PageError;
-use crate::web::format::{self, InstantText, Locale};
+use crate::web::format::{self, IN_A_LIST, InstantText, Locale};
 use crate::web::layout::{self, NavSection};
+use crate::web::page_error::PageError;
 use crate::web::render::PageTemplate;
 use crate::web::request_context::SharedContext;
 use crate::web::timeline::Timeline;
@@ -88,7 +88,7 @@ impl SourceRow {
                 .state
                 .reason()
                 .filter(|_| !status.is_absent())
-                .map(|reason| format::cut(reason, rows::IN_A_LIST * 4)),
+                .map(|reason| format::cut(reason, IN_A_LIST * 4)),
         }
     }
 }
@@ -240,7 +240,7 @@ pub async fn show(
         timeline: Timeline::new(locale, &plan, &decisions),
         queues: queues.listed.iter().map(|q| queue_row(locale, q, &servers)).collect(),
         pager: Pager::new(number, QUEUES, queues.matching as u64, |n| page_url(filter, n)),
-        filter: format::cut(filter, rows::IN_A_LIST),
+        filter: format::cut(filter, IN_A_LIST),
         many: queues.all > QUEUES,
     };
     layout::show(&app, &cx, NavSection::Overview, &page)

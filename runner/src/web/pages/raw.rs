@@ -5,11 +5,10 @@ use runner_core::task::QueueName;
 use runner_queue::RawTask;
 use serde::Serialize;
 
-use super::rows::IN_A_LIST;
 use crate::web::app_state::AppState;
-use crate::web::error_page::PageError;
-use crate::web::format;
+use crate::web::format::{self, IN_A_LIST};
 use crate::web::layout::{self, NavSection};
+use crate::web::page_error::PageError;
 use crate::web::payload::PayloadText;
 use crate::web::render::PageTemplate;
 use crate::web::request_context::RequestContext;

@@ -9,12 +9,9 @@ use serde::Serialize;
 use super::run::Ending;
 use crate::diagnose::CORRECTION_SHOWN;
 use crate::health::BrokerFault;
-use crate::web::error_page::PageError;
-use crate::web::format::{self, InstantText, Locale};
+use crate::web::format::{self, IN_A_LIST, InstantText, Locale};
+use crate::web::page_error::PageError;
 use crate::web::urls;
-
-/// Maximum characters of untrusted text in a list.
-pub const IN_A_LIST: usize = 160;
 
 /// The number of tasks of a queue in one state.
 #[derive(Debug, Serialize)]

@@ -6,11 +6,10 @@ use runner_core::task::{AttemptOutcome, QueueName, TaskId};
 use runner_queue::{Decision, DecisionKind, FiredTask, RunEnd, RunRecord};
 use serde::Serialize;
 
-use super::rows::IN_A_LIST;
 use crate::web::app_state::AppState;
-use crate::web::error_page::PageError;
-use crate::web::format::{self, InstantText, Locale};
+use crate::web::format::{self, IN_A_LIST, InstantText, Locale};
 use crate::web::layout::{self, NavSection};
+use crate::web::page_error::PageError;
 use crate::web::payload::PayloadText;
 use crate::web::render::PageTemplate;
 use crate::web::request_context::RequestContext;

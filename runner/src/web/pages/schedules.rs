@@ -17,9 +17,9 @@ use super::rows::{self, ClockRow, Pager, ProblemRow};
 use super::run::Ending;
 use crate::scheduler::last_by_hand;
 use crate::web::app_state::AppState;
-use crate::web::error_page::PageError;
-use crate::web::format::{self, InstantText, Locale};
+use crate::web::format::{self, IN_A_LIST, InstantText, Locale};
 use crate::web::layout::{self, NavSection};
+use crate::web::page_error::PageError;
 use crate::web::render::PageTemplate;
 use crate::web::request_context::SharedContext;
 use crate::web::urls;
@@ -64,13 +64,13 @@ impl ScheduleRow {
         Self {
             id: definition.id.to_string(),
             url: urls::schedule(definition.id.as_str()),
-            name: format::cut(&definition.name, rows::IN_A_LIST),
+            name: format::cut(&definition.name, IN_A_LIST),
             source: definition.origin.source.as_str(),
             place: definition.origin.place.clone(),
-            expression: format::cut(&definition.timing.text, rows::IN_A_LIST),
+            expression: format::cut(&definition.timing.text, IN_A_LIST),
             words: in_words(locale, definition),
             zone: definition.timing.zone_name.clone(),
-            kind: format::cut(&definition.task.kind, rows::IN_A_LIST),
+            kind: format::cut(&definition.task.kind, IN_A_LIST),
             queue: definition.task.queue.to_string(),
             enabled: definition.enabled,
             paused,

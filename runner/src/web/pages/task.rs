@@ -9,15 +9,14 @@ use runner_queue::{Attempt, BrokerError, RunBy, TaskInfo};
 use serde::Serialize;
 
 use super::raw;
-use super::rows::IN_A_LIST;
 use super::run::{self, tone_of};
 use super::tasks::{id_bytes, queue_name, task_id, text_id};
 use crate::diagnose::{BrokerFacts, TaskFacts, why_task};
 use crate::facts;
 use crate::web::app_state::AppState;
-use crate::web::error_page::PageError;
-use crate::web::format::{self, InstantText, Locale};
+use crate::web::format::{self, IN_A_LIST, InstantText, Locale};
 use crate::web::layout::{self, NavSection};
+use crate::web::page_error::PageError;
 use crate::web::payload::PayloadText;
 use crate::web::reasons::ReasonRow;
 use crate::web::render::PageTemplate;

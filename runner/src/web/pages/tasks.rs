@@ -8,12 +8,12 @@ use runner_queue::{BrokerError, Page as Span, TaskInfo, TaskPage};
 use serde::{Deserialize, Serialize};
 
 use super::raw::RawRow;
-use super::rows::{self, IN_A_LIST, Pager, StateCount};
+use super::rows::{self, Pager, StateCount};
 use crate::diagnose::is_served;
 use crate::web::app_state::AppState;
-use crate::web::error_page::PageError;
-use crate::web::format::{self, InstantText, Locale};
+use crate::web::format::{self, IN_A_LIST, InstantText, Locale};
 use crate::web::layout::{self, NavSection};
+use crate::web::page_error::PageError;
 use crate::web::payload;
 use crate::web::render::PageTemplate;
 use crate::web::request_context::SharedContext;
