@@ -4,6 +4,7 @@
 
 mod architecture;
 mod arrows;
+mod circles;
 mod languages;
 mod pages;
 pub mod text;
@@ -16,6 +17,7 @@ use arrows::{
     architecture_md_shows_the_plan, rooms_use_only_what_the_plan_allows, the_check_of_arrows_can_fail,
     the_plan_has_no_stairs_up, the_redis_broker_has_floors,
 };
+use circles::{no_files_use_each_other_in_a_circle, the_check_of_circles_can_fail};
 use languages::{both_languages_have_the_same_examples, the_check_of_languages_can_fail};
 use pages::{
     code_is_that_of_the_examples, each_block_is_run_or_explains_why_not, each_page_is_in_the_tables_of_contents,
@@ -36,6 +38,7 @@ pub fn tests() -> Vec<kit::Trial> {
             only_the_printing_place_prints, both_languages_have_the_same_examples, the_check_of_languages_can_fail,
             each_block_is_run_or_explains_why_not, code_is_that_of_the_examples, the_readme_is_short,
             links_lead_somewhere, each_page_is_in_the_tables_of_contents, documents_of_the_code_name_existing_things,
-            one_name_means_one_type, types_are_named_by_terms_of_the_field, the_check_of_types_can_fail
+            one_name_means_one_type, types_are_named_by_terms_of_the_field, the_check_of_types_can_fail,
+            no_files_use_each_other_in_a_circle, the_check_of_circles_can_fail
     ]
 }

@@ -84,7 +84,7 @@ pub fn after<'a>(line: &'a str, prefix: &str) -> Vec<&'a str> {
     found
 }
 
-fn identifier(text: &str) -> &str {
+pub fn identifier(text: &str) -> &str {
     let text = text.trim_start();
     &text[..text
         .find(|c: char| !c.is_alphanumeric() && c != '_')
@@ -92,7 +92,7 @@ fn identifier(text: &str) -> &str {
 }
 
 /// The texts between the commas of a group without its opening brace.
-fn items(group: &str) -> Vec<&str> {
+pub fn items(group: &str) -> Vec<&str> {
     let (mut found, mut depth, mut from) = (Vec::new(), 0, 0);
     for (at, c) in group.char_indices() {
         match c {
