@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use runner_core::function::{ExecSpec, Function, FunctionKind, Functions, HttpSpec};
-use runner_handlers::{ExecSettings, HttpSettings, register, register_with};
+use runner_handlers::{ExecSettings, HandlerSettings, register, register_with};
 use runner_sdk::testing::Trial;
 use runner_sdk::{Outcome, Registry, StopReason};
 
@@ -25,8 +25,7 @@ async fn outcome(trial: Trial) -> Outcome {
 #[test]
 fn functions_are_known_while_they_are_defined() {
     let functions = Functions::default();
-    let (exec, http) = (ExecSettings::default(), HttpSettings::default());
-    let handlers = register_with(Registry::new(), functions.clone(), exec, http)
+    let handlers = register_with(Registry::new(), functions.clone(), HandlerSettings::default())
         .build()
         .unwrap();
     assert_eq!(handlers.names(), ["echo", "sleep"]);
@@ -48,13 +47,15 @@ fn commands_are_left_to_others_where_they_are_switched_off() {
         function("command", FunctionKind::Exec(ExecSpec::new(["true"]))),
         function("call", FunctionKind::Http(HttpSpec::new("http://example.com/"))),
     ]);
-    let off = ExecSettings {
+    let exec = ExecSettings {
         enabled: false,
         ..ExecSettings::default()
     };
-    let handlers = register_with(Registry::new(), functions, off, HttpSettings::default())
-        .build()
-        .unwrap();
+    let off = HandlerSettings {
+        exec,
+        ..HandlerSettings::default()
+    };
+    let handlers = register_with(Registry::new(), functions, off).build().unwrap();
     assert_eq!(handlers.names(), ["echo", "fn:call", "sleep"]);
     assert!(handlers.knows("fn:call") && !handlers.knows("fn:command"));
     assert!(handlers.find("fn:command").is_none());

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use runner_core::function::{ExecResult, ExecSpec, Function, FunctionKind, Functions};
-use runner_handlers::{ExecSettings, HttpSettings, register_with};
+use runner_handlers::{ExecSettings, HandlerSettings, register_with};
 use runner_sdk::testing::{Trial, TrialReport};
 use runner_sdk::{Outcome, RUN_LOG_MAX_BYTES, Registry, StopReason};
 use tokio::time::Instant;
@@ -23,7 +23,11 @@ fn registry(spec: ExecSpec, settings: ExecSettings) -> Registry {
         options: Default::default(),
         revision: "1".into(),
     }]);
-    register_with(Registry::new(), functions, settings, HttpSettings::default())
+    let settings = HandlerSettings {
+        exec: settings,
+        ..HandlerSettings::default()
+    };
+    register_with(Registry::new(), functions, settings)
 }
 
 fn trial() -> Trial {

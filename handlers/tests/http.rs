@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use runner_core::function::{Function, FunctionKind, Functions, HttpBody, HttpSpec};
-use runner_handlers::{ExecSettings, HttpSettings, register_with};
+use runner_handlers::{HandlerSettings, HttpSettings, register_with};
 use runner_sdk::testing::{Trial, TrialReport};
 use runner_sdk::{Outcome, Registry, StopReason};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -117,7 +117,11 @@ fn registry(spec: HttpSpec, settings: HttpSettings) -> Registry {
         options: Default::default(),
         revision: "1".into(),
     }]);
-    register_with(Registry::new(), functions, ExecSettings::default(), settings)
+    let settings = HandlerSettings {
+        http: settings,
+        ..HandlerSettings::default()
+    };
+    register_with(Registry::new(), functions, settings)
 }
 
 async fn run(spec: HttpSpec, settings: HttpSettings, trial: Trial) -> TrialReport {

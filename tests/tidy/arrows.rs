@@ -22,7 +22,7 @@ const ROOMS: &[Room] = &[
     room("core::clock", "runner/core/src/clock.rs", ""),
     room("core::task", "runner/core/src/task/", ""),
     room("core::duration", "runner/core/src/duration.rs", ""),
-    room("core::function", "runner/core/src/function.rs", "core::task"),
+    room("core::function", "runner/core/src/function/", "core::task"),
     room("core::cron", "runner/core/src/cron/", "core::duration"),
     room("core::schedule", "runner/core/src/schedule/", "core::cron core::task"),
     room(

@@ -9,7 +9,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Component, Path, PathBuf};
 
-use runner_core::function::ExecSpec;
+use runner_core::function::{CheckFinding, ExecSpec};
 
 use super::{ExecSettings, cannot};
 use crate::glob;
@@ -81,7 +81,7 @@ const INHERITABLE: [&str; 2] = ["PATH", "HOME"];
 
 /// Why a command is not run here.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Unfit {
+pub(super) enum Unfit {
     /// Commands are switched off.
     #[error("commands are disabled on this worker (handlers.exec.enabled)")]
     Disabled,
@@ -103,19 +103,29 @@ pub(super) struct Program {
 }
 
 impl ExecSettings {
-    /// Whether this worker would run the command.
-    ///
-    /// # Errors
-    ///
-    /// Why not.
-    pub fn check(&self, spec: &ExecSpec) -> Result<(), Unfit> {
-        self.program(spec).map(drop)
+    /// Why this worker would not run the command; with `look` also what would prevent it from starting on this host as it is
+    /// now.
+    pub(crate) fn find_fault(&self, spec: &ExecSpec, look: bool) -> Option<CheckFinding> {
+        let finding = |refused, code, message, hint| CheckFinding {
+            refused,
+            code,
+            message,
+            hint,
+        };
+        match self.program(spec) {
+            Ok(_) if look => {
+                let hint = Some("fine if another host runs it: --offline does not look");
+                self.foresee(spec).map(|why| finding(false, "W302", why, hint))
+            }
+            Ok(_) | Err(Unfit::Disabled) => None,
+            Err(Unfit::Refused(why)) => Some(finding(true, "E306", why, None)),
+            Err(Unfit::NotHere(why)) => Some(finding(false, "E306", why, None)),
+        }
     }
 
     /// What would prevent the command from starting on this host as it is now; `None` if nothing does, if that is unknown, or
     /// if commands are not run here.
-    #[must_use]
-    pub fn foresee(&self, spec: &ExecSpec) -> Option<String> {
+    fn foresee(&self, spec: &ExecSpec) -> Option<String> {
         /// Represents the private directory, which will exist when it is needed.
         const PRIVATE: &str = "/";
         if !self.enabled {

@@ -30,7 +30,6 @@ use crate::secret::Secrets;
 use crate::stopped::stopped;
 use crate::{context, exhausted};
 use allow::Program;
-pub use allow::Unfit;
 use control::Control;
 use group::ProcessGroup;
 use supervise::{CommandEnd, EndedCommand, Pipes};

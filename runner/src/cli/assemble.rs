@@ -5,8 +5,7 @@
 use std::net::SocketAddr;
 
 use anyhow::{Context as _, bail};
-use runner_core::function::{FunctionKind, Functions};
-use runner_handlers::ExecSettings;
+use runner_core::function::Functions;
 use runner_sdk::{Handlers, Registry};
 
 use super::app::{CodeSchedule, Registrar};
@@ -22,30 +21,19 @@ pub(super) fn handlers(
     functions: Functions,
     guard: bool,
 ) -> anyhow::Result<Handlers> {
-    let exec = ExecSettings {
-        guard,
-        ..settings.exec.clone()
-    };
-    let mut registry = runner_handlers::register_with(Registry::new(), functions, exec, settings.http.clone());
+    let mut settings = settings.handlers.clone();
+    settings.exec.guard = guard;
+    let mut registry = runner_handlers::register_with(Registry::new(), functions, settings);
     for add in registrars {
         registry = add(registry);
     }
     registry.build().context("the handlers cannot be used")
 }
 
-/// Says of a command in a manifest that this worker would refuse it. That commands are switched off here is no fault
-/// of the manifest: another worker may run them.
+/// Says of a function in a manifest that this worker would refuse it.
 fn vet(settings: &Settings, look: bool) -> source::FunctionCheck {
-    let exec = settings.exec.clone();
-    source::FunctionCheck::new(move |kind| match kind {
-        FunctionKind::Exec(spec) => match exec.check(spec) {
-            Ok(()) if look => exec.foresee(spec).map(source::CheckFinding::Missing),
-            Ok(()) | Err(runner_handlers::Unfit::Disabled) => None,
-            Err(runner_handlers::Unfit::Refused(why)) => Some(source::CheckFinding::Error(why)),
-            Err(runner_handlers::Unfit::NotHere(why)) => Some(source::CheckFinding::Warning(why)),
-        },
-        _ => None,
-    })
+    let handlers = settings.handlers.clone();
+    source::FunctionCheck::new(move |kind| handlers.check(kind, look))
 }
 
 /// Schedules in code and everything that is wrong with them.

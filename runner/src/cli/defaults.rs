@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use runner_core::duration;
-use runner_core::function::{FUNCTION_MAX_RETRY, FUNCTION_TIMEOUT, Function, FunctionKind};
+use runner_core::function::{FUNCTION_MAX_RETRY, FUNCTION_TIMEOUT, Function};
 use runner_core::task::{Backoff, DEFAULT_MAX_RETRY, DEFAULT_TIMEOUT};
 
 /// As many functions are named by a note; a directory may hold thousands.
@@ -28,17 +28,13 @@ pub(super) fn notes(functions: &[&Function]) -> Vec<String> {
 
 /// The defaults that hold for a function, or nothing if it says all itself.
 fn of(function: &Function) -> Option<String> {
-    let (is_handler, retry, limit) = match &function.kind {
-        FunctionKind::Handler { .. } => (
-            true,
+    let is_handler = function.kind.handler_type().is_some();
+    let (retry, limit) = match is_handler {
+        true => (
             format!("retry {DEFAULT_MAX_RETRY} (over about 20 days)"),
             DEFAULT_TIMEOUT,
         ),
-        FunctionKind::Exec(_) | FunctionKind::Http(_) => (
-            false,
-            format!("retry {FUNCTION_MAX_RETRY} ({})", delays()),
-            FUNCTION_TIMEOUT,
-        ),
+        false => (format!("retry {FUNCTION_MAX_RETRY} ({})", delays()), FUNCTION_TIMEOUT),
     };
     let options = &function.options;
     let retry = options.max_retry.is_none().then_some(retry);
@@ -77,7 +73,7 @@ fn listed(names: &[&str]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use runner_core::function::{ExecSpec, FunctionOptions, HttpSpec};
+    use runner_core::function::{ExecSpec, FunctionKind, FunctionOptions, HttpSpec};
 
     use super::*;
 

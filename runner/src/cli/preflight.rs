@@ -8,7 +8,7 @@ use runner_sdk::Registry;
 use super::CommandContext;
 use crate::diagnose::{BrokerFacts, FunctionFacts, Reason, ReasonCode, TaskFacts, why_new_task, why_task};
 use crate::facts;
-use crate::source::{self, Rejected, TypeOptions};
+use crate::source::{Rejected, TypeOptions};
 
 /// What is doubtful about a task, most telling first: its type and payload by the manifests here, its queue by the servers.
 pub(super) async fn warnings(
@@ -60,7 +60,7 @@ impl Manifests {
         let broken = self.rejected.iter();
         let called = task.kind.strip_prefix(FUNCTION_PREFIX);
         let called = called.and_then(|name| self.functions.get(name));
-        let payload_fault = called.and_then(|f| source::payload_fault(&f.kind, task.payload.as_deref()?));
+        let payload_fault = called.and_then(|f| Some(f.kind.payload_fault(task.payload.as_deref()?)?.why));
         FunctionFacts {
             functions: &self.functions,
             broken: broken.map(|r| (r.name.clone(), r.origin.place.clone())).collect(),

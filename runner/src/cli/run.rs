@@ -294,7 +294,7 @@ impl Components {
 
 /// Whether commands run under guards, as they do unless this program cannot be started a second time.
 async fn guards(settings: &Settings) -> bool {
-    if !settings.roles.worker || !settings.exec.enabled {
+    if !settings.roles.worker || !settings.handlers.exec.enabled {
         return false;
     }
     let tried = runner_handlers::try_guard().await;

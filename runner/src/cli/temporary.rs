@@ -6,7 +6,7 @@ use crate::config::Settings;
 
 /// A warning if a worker of these settings runs commands and has no directory for them.
 pub(super) fn doubt(settings: &Settings) -> Option<Problem> {
-    if !settings.roles.worker || !settings.exec.enabled {
+    if !settings.roles.worker || !settings.handlers.exec.enabled {
         return None;
     }
     runner_handlers::try_run_directory().err().map(warning)

@@ -11,6 +11,7 @@ mod ignored;
 mod load;
 mod masking;
 mod read_auth;
+mod read_handlers;
 mod read_log;
 mod read_proxy;
 mod read_redis;

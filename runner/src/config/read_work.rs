@@ -1,4 +1,4 @@
-//! Reads what runs: `worker`, `scheduler`, `manifests`, `handlers`, and the switches of `feature`.
+//! Reads what runs: `worker`, `scheduler`, `manifests`, and the switches of `feature`.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use runner_core::cron::DstRule;
 use runner_core::task::QueueName;
-use runner_handlers::{ExecSettings, HttpSettings};
 use runner_queue::{ArchiveBounds, GroupRule, MAX_SET};
 
 use super::read_server::place_of;
@@ -171,51 +170,6 @@ fn check_dir(section: &Section<'_>, found: &Located<PathBuf>) {
     };
     let message = format!("manifests.dir {shown} {fault}");
     section.reader().error("CFG_DIR", &found.place, message);
-}
-
-/// Reads `handlers`.
-pub fn handlers(root: &Section<'_>) -> (ExecSettings, HttpSettings) {
-    let section = root.section("handlers");
-    let settings = (exec(section.section("exec")), http(section.section("http")));
-    section.finish();
-    settings
-}
-
-fn exec(section: Section<'_>) -> ExecSettings {
-    let default = ExecSettings::default();
-    let allowed = section.list("allowed_commands").unwrap_or_default();
-    for found in &allowed {
-        check_allowed(&section, found);
-    }
-    let settings = ExecSettings {
-        enabled: section.flag("enabled").unwrap_or(default.enabled),
-        allowed_commands: allowed.into_iter().map(|found| found.value).collect(),
-        ..default
-    };
-    section.finish();
-    settings
-}
-
-fn http(section: Section<'_>) -> HttpSettings {
-    let default = HttpSettings::default();
-    let settings = HttpSettings {
-        allow_private: section.flag("allow_private").unwrap_or(default.allow_private),
-        allowed_hosts: section.texts("allowed_hosts").unwrap_or(default.allowed_hosts),
-        ..default
-    };
-    section.finish();
-    settings
-}
-
-/// An entry that could never allow anything is a mistake that would stop every command.
-fn check_allowed(section: &Section<'_>, found: &Located<String>) {
-    let entry = &found.value;
-    let climbs = entry.split('/').any(|part| part == "..");
-    if entry.is_empty() || climbs || (entry.contains('/') && !entry.starts_with('/')) {
-        let message =
-            format!("handlers.exec.allowed_commands {entry:?} must be a name or an absolute path without \"..\"");
-        section.reader().error("CFG_VALUE", &found.place, message);
-    }
 }
 
 /// Reads `feature`, and accepts the sections of the Go service that mean nothing here.

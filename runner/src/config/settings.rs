@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use runner_core::schedule::Problem;
-use runner_handlers::{ExecSettings, HttpSettings};
+use runner_handlers::HandlerSettings;
 use runner_queue::redis::RedisSettings;
 
 use super::Secret;
@@ -38,10 +38,8 @@ pub struct Settings {
     pub source: SourceSettings,
     /// The worker.
     pub worker: WorkerSettings,
-    /// Functions that are commands.
-    pub exec: ExecSettings,
-    /// Functions that are HTTP calls.
-    pub http: HttpSettings,
+    /// What functions of manifests may do.
+    pub handlers: HandlerSettings,
     /// The dashboard; without who may log in.
     pub web: WebSettings,
     /// Who may log in.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use runner_core::function::{FunctionKind, Functions};
+use runner_core::function::Functions;
 use runner_core::task::FUNCTION_PREFIX;
 
 use super::reason::Reason;
@@ -38,8 +38,10 @@ pub fn why_new_task(kind: &str, facts: &FunctionFacts<'_>) -> Vec<Reason> {
             let meant = meant(name, &names).map(|name| format!("{FUNCTION_PREFIX}{name}"));
             Some(about(ReasonCode::NoFunction).with_some("meant", meant))
         }
-        (Some(FunctionKind::Handler { kind }), _) => Some(about(ReasonCode::FunctionOfHandler).with("type", kind)),
-        (Some(_), _) => None,
+        (Some(kind), _) => {
+            let handler = kind.handler_type();
+            handler.map(|kind| about(ReasonCode::FunctionOfHandler).with("type", kind))
+        }
     };
     let fault = facts.payload_fault.as_deref();
     let fault = fault.map(|why| about(ReasonCode::PayloadNotJson).with("why", why));

@@ -3,9 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use runner_core::function::{Function, FunctionKind, Functions};
+use runner_core::function::{Function, Functions, PayloadFault};
 use runner_core::schedule::{Definition, Origin, Problem, Served, Source, queue_not_served};
-use runner_core::task::check_json;
 use runner_core::task::{FUNCTION_PREFIX, QueueName};
 
 /// The problem of a function that its manifest gives no schedule.
@@ -56,30 +55,24 @@ pub fn doubts(functions: &Functions, definitions: &[Definition]) -> Vec<Problem>
                 "W212",
                 format!("no manifest defines the function \"{name}\"; its tasks wait for one"),
             ),
-            Some(FunctionKind::Handler { kind }) => (
-                "W213",
-                format!("the function \"{name}\" is run by the handler {kind:?}; write that as the type"),
-            ),
-            Some(kind) => ("W254", of_payload(name, &payload_fault(kind, payload)?)),
+            Some(kind) => match kind.handler_type() {
+                Some(kind) => (
+                    "W213",
+                    format!("the function \"{name}\" is run by the handler {kind:?}; write that as the type"),
+                ),
+                None => ("W254", of_payload(name, &kind.payload_fault(payload)?)),
+            },
         };
         Some(Problem::warning(code, text, definition.origin.clone()).about(definition.id.clone()))
     });
     doubts.collect()
 }
 
-/// Why a function cannot use this payload, as far as it can be seen before it is called.
-#[must_use]
-pub fn payload_fault(kind: &FunctionKind, payload: &[u8]) -> Option<String> {
-    let FunctionKind::Http(spec) = kind else { return None };
-    if payload.is_empty() || !spec.sends_json() {
-        return None;
-    }
-    Some(check_json(payload).err()?.to_string())
-}
-
-fn of_payload(name: &str, why: &str) -> String {
-    format!(
-        "the function \"{name}\" sends its payload as JSON, and this payload is not JSON ({why}), so its tasks fail; for \
-         other payloads set http.headers.Content-Type in the manifest"
-    )
+fn of_payload(name: &str, fault: &PayloadFault) -> String {
+    let PayloadFault {
+        use_of_json,
+        why,
+        remedy,
+    } = fault;
+    format!("the function \"{name}\" {use_of_json}, and this payload is not JSON ({why}), so its tasks fail; {remedy}")
 }

@@ -3,18 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use runner_core::function::FunctionKind;
-
-/// What is wrong with a function as it is written.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum CheckFinding {
-    /// It would never be run here.
-    Error(String),
-    /// It could not be run on this host as it is now.
-    Warning(String),
-    /// What it would start is not there, or cannot be started.
-    Missing(String),
-}
+use runner_core::function::{CheckFinding, FunctionKind};
 
 type Judge = dyn Fn(&FunctionKind) -> Option<CheckFinding> + Send + Sync;
 

@@ -21,11 +21,11 @@ mod warnings;
 #[cfg(test)]
 mod tests;
 
-pub use calls::{drop_triggered, not_served as by_hand_not_served, payload_fault};
+pub use calls::{drop_triggered, not_served as by_hand_not_served};
 pub use catalog::{Catalog, Loaded};
 pub use code::{Code, Schedule};
 pub use directory::{ALL_FILES_GONE, Checked, check_paths};
-pub use function_check::{CheckFinding, FunctionCheck};
+pub use function_check::FunctionCheck;
 pub use manifest::ScheduleContext;
 pub use settings::{
     DEFAULT_MASS_DELETE, DatabaseLogin, DatabaseServer, ManifestSettings, SourceSettings, TableSettings,

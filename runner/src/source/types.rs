@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use runner_core::function::{Function, FunctionKind, FunctionOptions, Functions};
+use runner_core::function::{Function, FunctionOptions, Functions};
 use runner_core::schedule::{Definition, ScheduleId, Source};
 use runner_core::task::FUNCTION_PREFIX;
 
@@ -24,7 +24,7 @@ impl TypeOptions {
         let mut this = Self::default();
         for function in functions.all().values() {
             let kind = function.task_type();
-            if !matches!(function.kind, FunctionKind::Handler { .. }) {
+            if function.kind.handler_type().is_none() {
                 this.by_type.insert(kind, function.task_options());
                 continue;
             }
@@ -65,6 +65,6 @@ impl TypeOptions {
 /// Whether a function states options for all tasks of its type.
 #[must_use]
 pub fn is_about_type(function: &Function, scheduled: bool) -> bool {
-    let handler = matches!(function.kind, FunctionKind::Handler { .. });
+    let handler = function.kind.handler_type().is_some();
     handler && !scheduled && function.options != FunctionOptions::default()
 }

@@ -10,12 +10,12 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use runner_core::clock::SystemClock;
-use runner_core::function::{FunctionKind, Functions};
+use runner_core::function::{CheckFinding, FunctionKind, Functions};
 use runner_core::schedule::Plan;
 
 use super::tests::{has, manifest, settings};
 use crate::source::state_store::MAX_KEPT;
-use crate::source::{Catalog, CheckFinding, FunctionCheck, SourceSettings, SourceState, StateStore, StateStoreError};
+use crate::source::{Catalog, FunctionCheck, SourceSettings, SourceState, StateStore, StateStoreError};
 
 /// Stores what it is given; while unavailable it does not answer.
 #[derive(Default)]
@@ -272,7 +272,12 @@ async fn saved_files_are_read_with_the_present_settings() {
     place.write("a.yaml", "name: a\nschedule: '@daily'\nexec: [/bin/true\n");
     let settings = SourceSettings {
         vet: FunctionCheck::new(|kind| {
-            let refused = || CheckFinding::Error("not allowed".to_owned());
+            let refused = || CheckFinding {
+                refused: true,
+                code: "E306",
+                message: "not allowed".to_owned(),
+                hint: None,
+            };
             matches!(kind, FunctionKind::Exec { .. }).then(refused)
         }),
         ..place.settings()

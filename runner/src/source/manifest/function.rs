@@ -4,36 +4,21 @@ use runner_core::function::{Function, FunctionKind, FunctionOptions};
 use runner_core::schedule::{Definition, Origin, ScheduleId, Source, stable_hash};
 use runner_core::task::Task;
 
-use super::action::read_action;
-use super::command;
+use super::kinds;
 use super::options::read_task_options;
 use super::payload::ManifestPayload;
 use super::places;
 use super::schedule::{ScheduleContext, Scheduled, read_schedules};
 use crate::source::calls::NOT_TRIGGERED;
-use crate::source::function_check::CheckFinding;
 use crate::text::yaml::{Mark, Node, Value};
 use crate::text::{Field, Fields, Report, quoted};
 
 /// The longest name of a function.
 pub const MAX_NAME: usize = 100;
 
-const KNOWN: [&str; 14] = [
-    "apiVersion",
-    "kind",
-    "name",
-    "description",
-    "enabled",
-    "schedule",
-    "handler",
-    "exec",
-    "http",
-    "payload",
-    "queue",
-    "retry",
-    "timeout",
-    "retention",
-];
+const ABOUT: [&str; 6] = ["apiVersion", "kind", "name", "description", "enabled", "schedule"];
+
+const OPTIONS: [&str; 5] = ["payload", "queue", "retry", "timeout", "retention"];
 
 /// A function and what triggers it.
 #[derive(Debug, Clone, PartialEq)]
@@ -49,7 +34,8 @@ pub struct FunctionEntry {
 /// Reads one document. What it returns is in force only if nothing was reported as an error.
 pub fn read_function(node: &Node, context: &ScheduleContext, report: &mut Report<'_>) -> Option<FunctionEntry> {
     let before = report.errors();
-    let fields = Fields::read(node, "", &KNOWN, report)?;
+    let known = [&ABOUT[..], &kinds::keys(), &OPTIONS].concat();
+    let fields = Fields::read(node, "", &known, report)?;
     read_version(&fields, report);
     let name = read_name(&fields, report);
     let description = fields
@@ -59,7 +45,7 @@ pub fn read_function(node: &Node, context: &ScheduleContext, report: &mut Report
         .trim()
         .to_owned();
     let enabled = fields.get("enabled", report).and_then(|f| f.flag("E120", report));
-    let kind = read_action(&fields, report);
+    let kind = kinds::read_kind(&fields, report);
     let options = read_task_options(&fields, report);
     let payload = fields
         .peek("payload")
@@ -75,7 +61,8 @@ pub fn read_function(node: &Node, context: &ScheduleContext, report: &mut Report
         judge(kind, first, &fields, context, report);
     }
     // A misspelt "schedule" is told once, as what it is; a handler with options states them for its type.
-    let about_type = matches!(kind, Some(FunctionKind::Handler { .. })) && options != FunctionOptions::default();
+    let handler = kind.as_ref().is_some_and(|kind| kind.handler_type().is_some());
+    let about_type = handler && options != FunctionOptions::default();
     let unscheduled = fields.peek("schedule").is_none() && !about_type && report.errors() == before;
     let kind = kind?;
     let revision = format!("{:016x}", stable_hash(&[&format!("{kind:?}{options:?}"), &description]));
@@ -205,23 +192,17 @@ fn judge(
     context: &ScheduleContext,
     report: &mut Report<'_>,
 ) {
-    let mark = fields.peek("exec").map_or(fields.mark, |f| f.node.mark);
-    if let FunctionKind::Exec(spec) = kind {
-        for (what, hint) in command::doubts(spec) {
-            let warning = report.warning("W301", mark, what);
-            (warning.hint, warning.schedule) = (Some(hint), first.cloned());
-        }
+    let mark = fields.peek(kind.key()).map_or(fields.mark, |f| f.node.mark);
+    for (what, hint) in kinds::doubts(kind) {
+        let warning = report.warning("W301", mark, what);
+        (warning.hint, warning.schedule) = (Some(hint), first.cloned());
     }
-    match context.vet.doubt(kind) {
-        Some(CheckFinding::Error(why)) => {
-            report.error("E306", mark, why);
-        }
-        Some(CheckFinding::Warning(why)) => report.warning("E306", mark, why).schedule = first.cloned(),
-        Some(CheckFinding::Missing(why)) => {
-            let warning = report.warning("W302", mark, why);
-            let hint = "fine if another host runs it: --offline does not look";
-            (warning.hint, warning.schedule) = (Some(hint.to_owned()), first.cloned());
-        }
-        None => (),
+    let Some(finding) = context.vet.doubt(kind) else { return };
+    let hint = finding.hint.map(str::to_owned);
+    if finding.refused {
+        report.error(finding.code, mark, finding.message).hint = hint;
+    } else {
+        let warning = report.warning(finding.code, mark, finding.message);
+        (warning.hint, warning.schedule) = (hint, first.cloned());
     }
 }

@@ -2,9 +2,8 @@
 //!
 //! A file is the atom: if anything in it is wrong, nothing of it is used.
 
-mod action;
-mod command;
 mod function;
+mod kinds;
 mod options;
 mod payload;
 mod places;
@@ -13,8 +12,8 @@ mod schedule;
 #[cfg(test)]
 mod tests;
 
-pub use action::MAX_TASK_TYPE;
 pub use function::FunctionEntry;
+pub use kinds::MAX_TASK_TYPE;
 pub use options::{Policies, read_policies, read_task_options};
 pub use schedule::{CODED_OVERLAP, ScheduleContext, read_coded, read_zone};
 

@@ -2,13 +2,14 @@
 //!
 //! Only for hints; what is known where is said by those who read it.
 
+use super::kinds::{KINDS, Kind};
+
 /// The parts of a manifest.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 enum Part {
     Top,
     Schedule,
-    Exec,
-    Http,
+    Kind(&'static Kind),
 }
 
 impl Part {
@@ -17,49 +18,45 @@ impl Part {
         Some(match top {
             "" => Self::Top,
             "schedule" if !path.contains('.') => Self::Schedule,
-            "exec" if path == top => Self::Exec,
-            "http" if path == top => Self::Http,
+            _ if path == top => Self::Kind(KINDS.iter().find(|kind| kind.key == top)?),
             _ => return None,
         })
     }
+
+    /// The one part that a field belongs to, of those that people write elsewhere.
+    fn that_has(field: &str) -> Option<Self> {
+        if OF_TOP.contains(&field) {
+            return Some(Self::Top);
+        }
+        if OF_SCHEDULE.contains(&field) {
+            return Some(Self::Schedule);
+        }
+        KINDS.iter().find(|kind| kind.own.contains(&field)).map(Self::Kind)
+    }
+
+    /// The key that it stands under; empty for the top.
+    fn key(self) -> &'static str {
+        match self {
+            Self::Top => "",
+            Self::Schedule => "schedule",
+            Self::Kind(kind) => kind.key,
+        }
+    }
 }
 
-/// Fields of one part only, which people write elsewhere.
-const BELONGS: [(Part, &[&str]); 4] = [
-    (
-        Part::Top,
-        &[
-            "queue",
-            "retry",
-            "timeout",
-            "retention",
-            "enabled",
-            "description",
-            "handler",
-            "name",
-            "schedule",
-        ],
-    ),
-    (
-        Part::Schedule,
-        &["cron", "every", "at", "timezone", "overlap", "catch_up", "jitter"],
-    ),
-    (
-        Part::Exec,
-        &[
-            "command",
-            "shell",
-            "cwd",
-            "env",
-            "inherit_env",
-            "stdin",
-            "result",
-            "exit_codes",
-            "kill_after",
-        ],
-    ),
-    (Part::Http, &["method", "url", "headers", "body", "retry_on"]),
+const OF_TOP: &[&str] = &[
+    "queue",
+    "retry",
+    "timeout",
+    "retention",
+    "enabled",
+    "description",
+    "handler",
+    "name",
+    "schedule",
 ];
+
+const OF_SCHEDULE: &[&str] = &["cron", "every", "at", "timezone", "overlap", "catch_up", "jitter"];
 
 /// What other systems call a field, and what it is here.
 const SYNONYMS: [(&str, &str); 27] = [
@@ -120,8 +117,8 @@ pub fn meant(name: &str, path: &str) -> Option<String> {
     }
     let synonym = SYNONYMS.iter().find(|(foreign, _)| *foreign == lower);
     let field = synonym.map_or(lower.as_str(), |(_, field)| *field);
-    let (part, _) = BELONGS.iter().find(|(_, fields)| fields.contains(&field))?;
-    if *part == here {
+    let part = Part::that_has(field)?;
+    if part.key() == here.key() {
         return synonym.map(|_| format!("write {field}"));
     }
     let renamed = if synonym.is_some() {
@@ -138,10 +135,11 @@ pub fn meant(name: &str, path: &str) -> Option<String> {
         (Part::Schedule, _) if field == "every" => "write schedule: {every: 10s}".to_owned(),
         (Part::Schedule, _) if field == "at" => "write schedule: {at: 2030-12-24T22:00:00}".to_owned(),
         (Part::Schedule, _) => format!("{renamed} belongs under schedule: {{cron: …, {field}: …}}"),
-        (Part::Exec, _) if field == "command" => "write exec: {command: [program, argument]}".to_owned(),
-        (Part::Exec, _) => format!("{renamed} belongs under exec: {{command: […], {field}: …}}"),
-        (Part::Http, _) if field == "url" => "write http: {url: …}".to_owned(),
-        (Part::Http, _) => format!("{renamed} belongs under http: {{url: …, {field}: …}}"),
+        (Part::Kind(Kind { key, main, .. }), _) if field == main.0 => format!("write {key}: {{{field}: {}}}", main.1),
+        (Part::Kind(Kind { key, main, .. }), _) => {
+            let value = if main.1.starts_with('[') { "[…]" } else { "…" };
+            format!("{renamed} belongs under {key}: {{{}: {value}, {field}: …}}", main.0)
+        }
     })
 }
 

@@ -2,23 +2,24 @@
 //!
 //! Neither reads manifests nor runs anything: the source room creates functions, the built-in handlers run them.
 
+mod exec;
+mod http;
+mod kind;
+
+pub use exec::{DEFAULT_INHERIT_ENV, DEFAULT_KILL_AFTER, ExecResult, ExecSpec, ExitCodes};
+pub use http::{HttpBody, HttpSpec, is_json_type};
+pub use kind::{CheckFinding, FunctionKind, PayloadFault};
+
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use crate::task::{FUNCTION_PREFIX, QueueName, Task};
 
-/// Variables that a command inherits when its manifest names none.
-pub const DEFAULT_INHERIT_ENV: [&str; 3] = ["PATH", "HOME", "TZ"];
-
-/// How long a command may take to exit after it was asked to.
-pub const DEFAULT_KILL_AFTER: Duration = Duration::from_secs(10);
-
-/// Default number of retries of a command or call.
+/// Default number of retries of a function that no handler runs.
 pub const FUNCTION_MAX_RETRY: u32 = 2;
 
-/// Default time limit of an attempt of a command or call.
+/// Default time limit of an attempt of such a function.
 pub const FUNCTION_TIMEOUT: Duration = Duration::from_secs(60 * 60);
 
 /// A named function.
@@ -40,11 +41,9 @@ impl Function {
     /// The type of the tasks that run this function.
     #[must_use]
     pub fn task_type(&self) -> String {
-        match &self.kind {
-            FunctionKind::Handler { kind } => kind.clone(),
-            FunctionKind::Exec(_) | FunctionKind::Http(_) => {
-                format!("{FUNCTION_PREFIX}{}", self.name)
-            }
+        match self.kind.handler_type() {
+            Some(kind) => kind.to_owned(),
+            None => format!("{FUNCTION_PREFIX}{}", self.name),
         }
     }
 
@@ -74,13 +73,13 @@ impl FunctionOptions {
     /// and show them too.
     #[must_use]
     pub fn default_of(kind: &FunctionKind) -> Self {
-        match kind {
-            FunctionKind::Handler { .. } => Self::default(),
-            FunctionKind::Exec(_) | FunctionKind::Http(_) => Self::of_function(),
+        match kind.handler_type() {
+            Some(_) => Self::default(),
+            None => Self::of_function(),
         }
     }
 
-    /// The defaults for the tasks of any command or call.
+    /// The defaults for the tasks of any function that no handler runs.
     #[must_use]
     pub fn of_function() -> Self {
         Self {
@@ -128,160 +127,6 @@ impl FunctionOptions {
             task.retention = keep;
         }
     }
-}
-
-/// The action of a function.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum FunctionKind {
-    /// A handler registered in code, here or in any other worker of the queue.
-    Handler {
-        /// The task type.
-        kind: String,
-    },
-    /// A command.
-    Exec(ExecSpec),
-    /// An HTTP call.
-    Http(HttpSpec),
-}
-
-/// A command and the interpretation of its exit.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ExecSpec {
-    /// Program and arguments. With `shell`, one element: the script.
-    pub command: Vec<String>,
-    /// Run the script with `/bin/sh -c`.
-    pub shell: bool,
-    /// Working directory; `None`: a fresh private directory, removed afterwards.
-    pub cwd: Option<PathBuf>,
-    /// Variables set for it. Values may hold `${env:NAME}` and `${file:PATH}`, resolved when it runs.
-    pub env: BTreeMap<String, String>,
-    /// Variables of this process that it inherits; no others.
-    pub inherit_env: Vec<String>,
-    /// Whether it gets the payload on standard input.
-    pub stdin_payload: bool,
-    /// The source of its result.
-    pub result: ExecResult,
-    /// The meaning of its exit codes.
-    pub exit_codes: ExitCodes,
-    /// How long it may take to exit after it was asked to.
-    pub kill_after: Duration,
-}
-
-impl ExecSpec {
-    /// This command with the defaults of a manifest.
-    #[must_use]
-    pub fn new<S: Into<String>>(command: impl IntoIterator<Item = S>) -> Self {
-        Self {
-            command: command.into_iter().map(Into::into).collect(),
-            shell: false,
-            cwd: None,
-            env: BTreeMap::new(),
-            inherit_env: DEFAULT_INHERIT_ENV.map(str::to_owned).to_vec(),
-            stdin_payload: true,
-            result: ExecResult::default(),
-            exit_codes: ExitCodes::default(),
-            kill_after: DEFAULT_KILL_AFTER,
-        }
-    }
-}
-
-/// The source of a command's result.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum ExecResult {
-    /// The file that `RUNNER_RESULT_FILE` names.
-    #[default]
-    File,
-    /// All of its standard output.
-    Stdout,
-    /// It has none.
-    None,
-}
-
-/// The meaning of exit codes. A code in none of the lists means "try again".
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ExitCodes {
-    /// Done.
-    pub success: Vec<i32>,
-    /// Try again; after the delay in the control file, if there is one.
-    pub retry: Vec<i32>,
-    /// Trying again cannot help.
-    pub fatal: Vec<i32>,
-    /// There is nothing left to do.
-    pub revoke: Vec<i32>,
-}
-
-impl Default for ExitCodes {
-    /// The codes of `sysexits.h` (75 temporary failure; 64 usage, 65 data, 77 permission, 78 configuration),
-    /// 0, and 99 for revoke.
-    fn default() -> Self {
-        Self {
-            success: vec![0],
-            retry: vec![75],
-            fatal: vec![64, 65, 77, 78],
-            revoke: vec![99],
-        }
-    }
-}
-
-/// An HTTP call and the interpretation of its answer.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HttpSpec {
-    /// `POST`, `GET`, …
-    pub method: String,
-    /// Absolute, `http` or `https`.
-    pub url: String,
-    /// Headers. Values may hold `${env:NAME}` and `${file:PATH}`, resolved when it runs.
-    pub headers: BTreeMap<String, String>,
-    /// The body.
-    pub body: HttpBody,
-    /// Statuses that mean "done": inclusive ranges.
-    pub success: Vec<(u16, u16)>,
-    /// Statuses that mean "try again": inclusive ranges.
-    pub retry_on: Vec<(u16, u16)>,
-}
-
-impl HttpSpec {
-    /// A `POST` of the payload to this address, with the defaults of a manifest.
-    #[must_use]
-    pub fn new(url: impl Into<String>) -> Self {
-        Self {
-            method: "POST".to_owned(),
-            url: url.into(),
-            headers: BTreeMap::new(),
-            body: HttpBody::default(),
-            success: vec![(200, 299)],
-            retry_on: vec![(408, 408), (425, 425), (429, 429), (500, 599)],
-        }
-    }
-
-    /// Whether it sends the payload as JSON: it does unless `headers` have another `Content-Type`.
-    #[must_use]
-    pub fn sends_json(&self) -> bool {
-        let has_body = !["GET", "HEAD"].iter().any(|m| self.method.eq_ignore_ascii_case(m));
-        let mut headers = self.headers.iter();
-        let stated = headers.find(|(name, _)| name.eq_ignore_ascii_case("content-type"));
-        has_body && self.body == HttpBody::Payload && stated.is_none_or(|(_, value)| is_json_type(value))
-    }
-}
-
-/// Whether a `Content-Type` means JSON: `application/json`, `application/cloudevents+json; charset=utf-8`.
-#[must_use]
-pub fn is_json_type(content_type: &str) -> bool {
-    let essence = content_type.split(';').next().unwrap_or_default();
-    let essence = essence.trim().to_ascii_lowercase();
-    essence.ends_with("/json") || essence.ends_with("+json")
-}
-
-/// The body of an HTTP call.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub enum HttpBody {
-    /// The payload.
-    #[default]
-    Payload,
-    /// Nothing.
-    None,
-    /// This text.
-    Text(String),
 }
 
 /// The functions of all manifests. Clones share one set, which is replaced as a whole.
@@ -354,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn commands_and_calls_have_defaults_of_their_own() {
+    fn functions_without_a_handler_have_defaults_of_their_own() {
         let limits = |kind| {
             let options = function("a", kind).task_options();
             (options.max_retry, options.timeout)

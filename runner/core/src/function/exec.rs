@@ -1,0 +1,90 @@
+//! The kind `exec` as data: a command.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Variables that a command inherits when its manifest names none.
+pub const DEFAULT_INHERIT_ENV: [&str; 3] = ["PATH", "HOME", "TZ"];
+
+/// How long a command may take to exit after it was asked to.
+pub const DEFAULT_KILL_AFTER: Duration = Duration::from_secs(10);
+
+/// A command and the interpretation of its exit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExecSpec {
+    /// Program and arguments. With `shell`, one element: the script.
+    pub command: Vec<String>,
+    /// Run the script with `/bin/sh -c`.
+    pub shell: bool,
+    /// Working directory; `None`: a fresh private directory, removed afterwards.
+    pub cwd: Option<PathBuf>,
+    /// Variables set for it. Values may hold `${env:NAME}` and `${file:PATH}`, resolved when it runs.
+    pub env: BTreeMap<String, String>,
+    /// Variables of this process that it inherits; no others.
+    pub inherit_env: Vec<String>,
+    /// Whether it gets the payload on standard input.
+    pub stdin_payload: bool,
+    /// The source of its result.
+    pub result: ExecResult,
+    /// The meaning of its exit codes.
+    pub exit_codes: ExitCodes,
+    /// How long it may take to exit after it was asked to.
+    pub kill_after: Duration,
+}
+
+impl ExecSpec {
+    /// This command with the defaults of a manifest.
+    #[must_use]
+    pub fn new<S: Into<String>>(command: impl IntoIterator<Item = S>) -> Self {
+        Self {
+            command: command.into_iter().map(Into::into).collect(),
+            shell: false,
+            cwd: None,
+            env: BTreeMap::new(),
+            inherit_env: DEFAULT_INHERIT_ENV.map(str::to_owned).to_vec(),
+            stdin_payload: true,
+            result: ExecResult::default(),
+            exit_codes: ExitCodes::default(),
+            kill_after: DEFAULT_KILL_AFTER,
+        }
+    }
+}
+
+/// The source of a command's result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ExecResult {
+    /// The file that `RUNNER_RESULT_FILE` names.
+    #[default]
+    File,
+    /// All of its standard output.
+    Stdout,
+    /// It has none.
+    None,
+}
+
+/// The meaning of exit codes. A code in none of the lists means "try again".
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExitCodes {
+    /// Done.
+    pub success: Vec<i32>,
+    /// Try again; after the delay in the control file, if there is one.
+    pub retry: Vec<i32>,
+    /// Trying again cannot help.
+    pub fatal: Vec<i32>,
+    /// There is nothing left to do.
+    pub revoke: Vec<i32>,
+}
+
+impl Default for ExitCodes {
+    /// The codes of `sysexits.h` (75 temporary failure; 64 usage, 65 data, 77 permission, 78 configuration),
+    /// 0, and 99 for revoke.
+    fn default() -> Self {
+        Self {
+            success: vec![0],
+            retry: vec![75],
+            fatal: vec![64, 65, 77, 78],
+            revoke: vec![99],
+        }
+    }
+}
