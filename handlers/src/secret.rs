@@ -187,8 +187,8 @@ mod tests {
             file.path().display()
         );
         let resolved = secrets.resolve(&text).unwrap();
-        assert_eq!(resolved, "a hunter22 b ${other} $x handlers ${");
-        assert_eq!(&*secrets.redact(b"x hunter22hunter22 handlers"), b"x ****** ***");
+        assert_eq!(resolved, "a hunter22 b ${other} $x runner-handlers ${");
+        assert_eq!(&*secrets.redact(b"x hunter22hunter22 runner-handlers"), b"x ****** ***");
         assert_eq!(painted(&secrets, "nothing"), "nothing");
     }
 

@@ -159,7 +159,7 @@ async fn the_payload_is_posted_with_the_context() {
     for (name, value) in [
         ("content-type", "application/json"),
         ("user-agent", concat!("runner/", env!("CARGO_PKG_VERSION"))),
-        ("x-team", "handlers"),
+        ("x-team", "runner-handlers"),
         ("idempotency-key", "trial"),
         ("x-runner-task-id", "trial"),
         ("x-runner-function", "call"),
