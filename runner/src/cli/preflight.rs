@@ -77,7 +77,7 @@ pub(super) async fn refusal(broker: &dyn Broker, task: &Task, refusal: &Refusal)
     let other = match refusal {
         Refusal::Duplicate => broker.lock_holder(task).await.ok().flatten(),
         Refusal::IdTaken => task.id.clone(),
-        Refusal::Invalid(_) => None,
+        Refusal::Received | Refusal::Invalid(_) => None,
     };
     let Some(other) = other else {
         return refusal.to_string();

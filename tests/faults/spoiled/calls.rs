@@ -12,8 +12,9 @@ use runner_core::schedule::{Overlap, ScheduleId};
 use runner_core::task::{AttemptOutcome, QueueName, Run, Task, TaskState};
 use runner_queue::redis::RedisBroker;
 use runner_queue::{
-    Action, ArchiveBounds, Attempt, Broker, Claim, Commit, CommitFire, Committed, EntryView, GroupRule, KnownTypes,
-    Page, Registration, ServerInfo, ServerStatus, Settled, Settlement, StagedSet, Verdict, Working,
+    Action, ArchiveBounds, Attempt, Broker, Claim, Commit, CommitFire, Committed, Delivery, Enqueued, EntryView,
+    GroupRule, KnownTypes, Page, Refusal, Registration, ServerInfo, ServerStatus, Settled, Settlement, StagedSet,
+    Verdict, Working,
 };
 
 use crate::faults::{id, queue};
@@ -140,10 +141,14 @@ fn tasks(with: impl Fn(Task) -> Task) -> Vec<Task> {
 
 async fn enqueue(at: &At, tasks: &[Task]) -> Made {
     let answers = at.broker.enqueue(tasks).await.map_err(text)?;
+    Ok(refused(tasks, &answers))
+}
+
+fn refused(tasks: &[Task], answers: &[Result<Enqueued, Refusal>]) -> BTreeSet<&'static str> {
     let refused = tasks.iter().zip(answers).filter(|(_, answer)| answer.is_err());
-    Ok(refused
+    refused
         .filter_map(|(task, _)| name(task.id.as_ref()?.as_str()))
-        .collect())
+        .collect()
 }
 
 fn ends(held: &Held, verdict: &Verdict) -> Vec<Settlement> {
@@ -402,6 +407,13 @@ fn of_claims() -> Vec<Call> {
         "enqueue_unique" from Nothing: |at, _held| enqueue(at, &tasks(|task| task.unique(DAY))).await;
         "enqueue_later" from Nothing: |at, _held| enqueue(at, &tasks(|task| task.run(Run::In(HOUR)))).await;
         "enqueue_group" from Nothing: |at, _held| enqueue(at, &tasks(|task| task.group("g"))).await;
+        "enqueue_once" from Nothing: |at, _held| {
+            let once = |task| Delivery { task, remember: DAY };
+            let list = tasks(|task| task);
+            let deliveries: Vec<_> = list.iter().cloned().map(once).collect();
+            let answers = at.broker.enqueue_once(&deliveries).await.map_err(text)?;
+            Ok(refused(&list, &answers))
+        };
         "enqueue_again" from Locked: |at, _held| enqueue(at, &tasks(|task| task.unique(DAY))).await.map(|_| BTreeSet::new());
         "claim_unreadable" from Pending: |at, _held| none(at.broker.claim(&[queue()], 9, LEASE).await);
         "recover_unreadable" from Silent: |at, _held| none(at.broker.recover(&[queue()], Duration::ZERO, 99, 3).await);

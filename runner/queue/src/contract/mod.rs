@@ -37,6 +37,7 @@ mod keep;
 mod lost;
 mod manual;
 mod occurrence;
+mod once;
 mod options;
 mod produce;
 mod remove;
@@ -63,6 +64,7 @@ pub struct Clause {
 pub fn all() -> Vec<Clause> {
     [
         produce::clauses(),
+        once::clauses(),
         options::clauses(),
         claim::clauses(),
         types::clauses(),

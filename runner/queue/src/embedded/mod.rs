@@ -42,6 +42,7 @@ mod pause;
 mod probe;
 mod produce;
 mod readers;
+mod receipts;
 mod recover;
 mod remove;
 mod repair;

@@ -11,9 +11,10 @@ use uuid::{Builder, Uuid};
 use super::EmbeddedBroker;
 use super::connection::Statements as _;
 use super::error::SqlError;
+use super::receipts;
 use super::rows::{column, count, instant, micros, span, to_json};
 use super::writer::Tx;
-use crate::{BrokerResult, Enqueued, Producer, Refusal};
+use crate::{BrokerResult, Delivery, Enqueued, Producer, Refusal};
 
 /// Rows inserted by one statement, largest first. One statement per row would cost a batch a third more time; with few
 /// sizes all of them stay prepared.
@@ -220,5 +221,14 @@ impl Producer for EmbeddedBroker {
         let tasks = tasks.to_vec();
         let change = move |tx: &mut Tx<'_>| enqueue(tx, &tasks);
         self.writer.write("enqueue tasks", change).await
+    }
+
+    async fn enqueue_once(&self, deliveries: &[Delivery]) -> BrokerResult<Vec<Result<Enqueued, Refusal>>> {
+        if deliveries.is_empty() {
+            return Ok(Vec::new());
+        }
+        let deliveries = deliveries.to_vec();
+        let change = move |tx: &mut Tx<'_>| receipts::enqueue(tx, &deliveries);
+        self.writer.write("enqueue tasks once", change).await
     }
 }

@@ -304,7 +304,7 @@ fn fire_one(
     };
     let (id, reason) = match enqueued {
         Ok(Enqueued { id, .. }) => (id, on_time.to_owned()),
-        Err(Refusal::IdTaken) => {
+        Err(Refusal::IdTaken | Refusal::Received) => {
             let id = fire.task.id.clone().ok_or(SqlError::RowNotFound)?;
             (id, "its task was there already".to_owned())
         }

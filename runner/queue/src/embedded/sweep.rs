@@ -1,4 +1,4 @@
-//! Deletes what has expired: finished tasks, the oldest of the archive, old locks, counters and records.
+//! Deletes what has expired: finished tasks, the oldest of the archive, old locks, receipts, counters and records.
 //!
 //! Each pass is bounded, so that no transaction blocks the file for long.
 
@@ -25,6 +25,9 @@ const FORGOTTEN: i64 = 20;
 
 /// Rows of other tables that one pass deletes; the next pass continues.
 const CHUNK: i64 = 1_000;
+
+/// Receipts that one pass deletes: small rows, and messages may come by the thousand a second.
+const RECEIPTS: i64 = 10_000;
 
 /// One pass; at most `limit` tasks of each kind and queue.
 pub(super) fn sweep(
@@ -97,6 +100,11 @@ fn sweep_records(tx: &mut Tx<'_>) -> Result<bool, SqlError> {
          (SELECT queue, key FROM locks WHERE expires_at <= ? ORDER BY expires_at LIMIT ?)",
         [tx.now, CHUNK],
     )?;
+    let receipts = tx.conn.exec(
+        "DELETE FROM receipts WHERE (queue, id) IN \
+         (SELECT queue, id FROM receipts WHERE expires_at <= ? ORDER BY expires_at LIMIT ?)",
+        [tx.now, RECEIPTS],
+    )?;
     let days = tx.conn.exec(
         "DELETE FROM day_counts WHERE (day, queue) IN (SELECT day, queue FROM day_counts WHERE day < ? LIMIT ?)",
         [tx.now.saturating_sub(KEEP).div_euclid(DAY), CHUNK],
@@ -104,9 +112,9 @@ fn sweep_records(tx: &mut Tx<'_>) -> Result<bool, SqlError> {
     tx.conn.exec("DELETE FROM servers WHERE expires_at <= ?", [tx.now])?;
     runs::expire(tx)?;
     let forgotten = forget_decisions(tx)?;
-    tx.trimmed += locks + days;
+    tx.trimmed += locks + receipts + days;
     let chunk = rows::count(CHUNK);
-    Ok(forgotten || locks == chunk || days == chunk)
+    Ok(forgotten || locks == chunk || receipts == rows::count(RECEIPTS) || days == chunk)
 }
 
 /// Deletes decisions of schedules that have decided nothing for long. Returns whether there may be more.

@@ -50,7 +50,7 @@ pub use lost::{Absolved, LEASE_EXPIRED, Recovered};
 pub(crate) use lost::{after_crash, longest_run, poison};
 pub use pause::{MAX_PAUSE_NOTE, Pause, Resume, Resumed};
 pub use presence::{Presence, RunBy, ServerInfo, ServerStatus, ServerView, Working};
-pub use produce::{Enqueued, Producer, Refusal};
+pub use produce::{Delivery, Enqueued, Producer, Refusal};
 #[cfg_attr(not(any(feature = "redis", feature = "embedded")), allow(unused_imports))]
 pub(crate) use record::stored_error;
 pub use record::{Attempt, MAX_ATTEMPTS_KEPT, MAX_ERROR_BYTES, MAX_LOG_BYTES, MAX_RESULT_BYTES, TaskRecord};

@@ -1,5 +1,7 @@
 //! The producer's side of the seam: putting tasks on queues.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use jiff::Timestamp;
 use runner_core::task::{InvalidTask, QueueName, Task, TaskId, TaskState};
@@ -28,9 +30,21 @@ pub enum Refusal {
     /// The queue has a task of this id.
     #[error("task ID conflicts with another task")]
     IdTaken,
+    /// The queue has a receipt of this id: [`Producer::enqueue_once`] accepted it before.
+    #[error("a task of this ID was accepted before")]
+    Received,
     /// An option is out of bounds.
     #[error(transparent)]
     Invalid(#[from] InvalidTask),
+}
+
+/// A task for something that may be reported more than once, such as the message of another broker.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Delivery {
+    /// The task. Without an id it is enqueued whatever was before.
+    pub task: Task,
+    /// How long its id is refused from now on, whatever becomes of the task. Zero: while the queue has the task.
+    pub remember: Duration,
 }
 
 /// What a producer asks of a broker.
@@ -45,4 +59,12 @@ pub trait Producer {
     ///
     /// When the store could not be asked; what became of the tasks is unknown then for `Unreachable`.
     async fn enqueue(&self, tasks: &[Task]) -> BrokerResult<Vec<Result<Enqueued, Refusal>>>;
+
+    /// The same, each id once: with the task a receipt of its id is written, in the same atomic step, and while there is
+    /// one the id is refused with [`Refusal::Received`]. So a call whose outcome is unknown can be repeated.
+    ///
+    /// # Errors
+    ///
+    /// As [`Producer::enqueue`].
+    async fn enqueue_once(&self, deliveries: &[Delivery]) -> BrokerResult<Vec<Result<Enqueued, Refusal>>>;
 }

@@ -29,6 +29,7 @@ macro_rules! scripts {
 scripts! {
     Plain: fills [CLOCK] "plain",
     Enqueue: fills [CLOCK, PUT] "enqueue",
+    Once: fills [CLOCK, PUT] "once",
     Exchange: drains [CLOCK, COUNT, CLAIMS, ACCEPT, TYPES, PICK, SUSPECTS] "exchange",
     Quarantine: drains [CLOCK, GUARD, CLAIMS, NOTES] "quarantine",
     Settle: drains [CLOCK, GUARD, COUNT, CLAIMS, ACCEPT, NOTES, FORGET, TRIM, SUSPECTS, TRACE] "settle",

@@ -53,6 +53,11 @@ impl Batcher {
         }))
     }
 
+    /// How a call goes that is not gathered.
+    pub(in crate::redis) fn route(&self) -> &SendRoute {
+        &self.0.way
+    }
+
     /// Uses this clock instead of the server's, also where replicas confirm.
     pub(in crate::redis) fn set_clock(&self, clock: &Arc<dyn Clock>) {
         if let Some(confirm) = &self.0.way.confirm {

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -16,7 +17,7 @@ use crate::redis::format::{convert, keys, reply};
 use crate::redis::net::confirm::Confirm;
 use crate::redis::net::conn::{Conn, RoundTrip};
 use crate::redis::net::fault;
-use crate::{BrokerError, BrokerResult, Enqueued, Producer, Refusal};
+use crate::{BrokerError, BrokerResult, Delivery, Enqueued, Producer, Refusal};
 
 /// How tasks get to the server: the shared connection, or one where replicas confirm.
 pub(in crate::redis) struct SendRoute {
@@ -104,6 +105,39 @@ impl Producer for RedisBroker {
     async fn enqueue(&self, tasks: &[Task]) -> BrokerResult<Answers> {
         self.gather.put(tasks).await
     }
+
+    async fn enqueue_once(&self, deliveries: &[Delivery]) -> BrokerResult<Answers> {
+        send(self.gather.route(), deliveries).await?.into_result()
+    }
+}
+
+/// What can be sent: a task, or one whose id is accepted once.
+pub(in crate::redis) trait Outgoing {
+    fn task(&self) -> &Task;
+
+    /// How long the id is refused from now on; `None` if no receipt is asked for.
+    fn remember(&self) -> Option<Duration>;
+}
+
+impl Outgoing for Task {
+    fn task(&self) -> &Task {
+        self
+    }
+
+    fn remember(&self) -> Option<Duration> {
+        None
+    }
+}
+
+impl Outgoing for Delivery {
+    fn task(&self) -> &Task {
+        &self.task
+    }
+
+    fn remember(&self) -> Option<Duration> {
+        // A random id cannot come again.
+        Some(self.task.id.as_ref().map_or(Duration::ZERO, |_| self.remember))
+    }
 }
 
 /// What came of tasks that were sent.
@@ -128,12 +162,12 @@ pub(in crate::redis) fn told(answers: Answers, unconfirmed: Option<&BrokerError>
     }
 }
 
-fn payload(task: &Task) -> usize {
-    task.payload.as_ref().map_or(0, Bytes::len)
+fn payload(sent: &impl Outgoing) -> usize {
+    sent.task().payload.as_ref().map_or(0, Bytes::len)
 }
 
 /// Sends tasks at once: all of them, also where replicas do not confirm the first.
-pub(in crate::redis) async fn send(way: &SendRoute, tasks: &[Task]) -> BrokerResult<Sent> {
+pub(in crate::redis) async fn send(way: &SendRoute, tasks: &[impl Outgoing]) -> BrokerResult<Sent> {
     let mut sent = Sent {
         answers: Vec::with_capacity(tasks.len()),
         unconfirmed: None,
@@ -146,11 +180,12 @@ pub(in crate::redis) async fn send(way: &SendRoute, tasks: &[Task]) -> BrokerRes
     Ok(sent)
 }
 
-async fn send_trip(way: &SendRoute, tasks: &[Task]) -> BrokerResult<Sent> {
+async fn send_trip(way: &SendRoute, tasks: &[impl Outgoing]) -> BrokerResult<Sent> {
     let mut unconfirmed = None;
     let mut results: Vec<Option<Result<Enqueued, Refusal>>> = vec![None; tasks.len()];
     let mut by_queue: HashMap<&QueueName, Vec<(usize, TaskId)>> = HashMap::new();
-    for (place, (task, result)) in tasks.iter().zip(&mut results).enumerate() {
+    for (place, (sent, result)) in tasks.iter().zip(&mut results).enumerate() {
+        let task = sent.task();
         match task.check() {
             Ok(()) => by_queue
                 .entry(&task.queue)
@@ -175,19 +210,7 @@ async fn send_trip(way: &SendRoute, tasks: &[Task]) -> BrokerResult<Sent> {
             for batch in portions(members, BATCH, BATCH_BYTES, |(place, _)| payload(&tasks[*place])) {
                 let keys = [keys::part(queue.as_str(), "pending"), keys::QUEUES.to_owned()];
                 let keys = if apart { &keys[..1] } else { &keys[..] };
-                let plain = batch.iter().all(|(place, _)| is_plain(&tasks[*place]));
-                let script = if plain { Script::Plain } else { Script::Enqueue };
-                trip.script(script, keys)
-                    .arg(keys::queue(queue.as_str()))
-                    .arg(queue.as_str());
-                for (place, id) in batch {
-                    let task = &tasks[*place];
-                    if plain {
-                        trip.arg(id.as_str()).arg(convert::message_of(task, id).encode_to_vec());
-                    } else {
-                        put_args(&mut trip, task, id);
-                    }
-                }
+                add_call(&mut trip, queue.as_str(), keys, tasks, batch);
                 batches.push(batch);
             }
         }
@@ -219,6 +242,38 @@ async fn send_trip(way: &SendRoute, tasks: &[Task]) -> BrokerResult<Sent> {
     })
 }
 
+/// Adds the call that enqueues a batch of one queue.
+fn add_call(
+    trip: &mut RoundTrip<'_>,
+    queue: &str,
+    keys: &[String],
+    tasks: &[impl Outgoing],
+    batch: &[(usize, TaskId)],
+) {
+    let once = batch.iter().any(|(place, _)| tasks[*place].remember().is_some());
+    let plain = !once && batch.iter().all(|(place, _)| is_plain(tasks[*place].task()));
+    let script = match (once, plain) {
+        (true, _) => Script::Once,
+        (_, true) => Script::Plain,
+        _ => Script::Enqueue,
+    };
+    trip.script(script, keys).arg(keys::queue(queue)).arg(queue);
+    if once {
+        trip.arg(keys::own(queue));
+    }
+    for (place, id) in batch {
+        let (task, remember) = (tasks[*place].task(), tasks[*place].remember());
+        if let Some(remember) = remember {
+            trip.arg(convert::millis(remember));
+        }
+        if plain {
+            trip.arg(id.as_str()).arg(convert::message_of(task, id).encode_to_vec());
+        } else {
+            put_args(trip, task, id);
+        }
+    }
+}
+
 /// Whether listing the queues went well enough. In a cluster the list may be away while the queues are there: the
 /// tasks are accepted, and the next ones list the queues again.
 fn passes(listed: &BrokerResult<Value>) -> bool {
@@ -226,7 +281,7 @@ fn passes(listed: &BrokerResult<Value>) -> bool {
 }
 
 fn take_codes(
-    tasks: &[Task],
+    tasks: &[impl Outgoing],
     batch: &[(usize, TaskId)],
     answer: Value,
     results: &mut [Option<Result<Enqueued, Refusal>>],
@@ -246,7 +301,7 @@ fn take_codes(
         *at = code;
     }
     for ((place, id), code) in batch.iter().zip(codes) {
-        let task = &tasks[*place];
+        let task = tasks[*place].task();
         let accepted = |state, run_at| {
             Ok(Enqueued {
                 id: id.clone(),
@@ -261,6 +316,7 @@ fn take_codes(
             3 => accepted(TaskState::Aggregating, None),
             0 => Err(Refusal::IdTaken),
             -1 => Err(Refusal::Duplicate),
+            -2 => Err(Refusal::Received),
             _ => return Err(fault::odd_answer(DOING)),
         });
     }
