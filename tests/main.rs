@@ -25,6 +25,7 @@ mod pages;
 mod probes;
 mod processes;
 mod queues;
+mod rabbitmq;
 mod readiness;
 mod readme;
 mod redis_broker;
@@ -84,6 +85,7 @@ fn main() -> std::process::ExitCode {
         probes::tests(),
         processes::tests(),
         queues::tests(),
+        rabbitmq::tests(),
         table::tests(),
         table_links::tests(),
         readiness::tests(),

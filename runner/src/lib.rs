@@ -14,6 +14,7 @@ pub mod metrics;
 mod text;
 
 pub mod source;
+pub mod trigger;
 
 mod scheduler;
 mod upkeep;

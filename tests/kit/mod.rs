@@ -40,7 +40,7 @@
 //!
 //! [`redis()`], [`mariadb()`] and [`postgres()`] start once per test process, on first use, on a free port of 127.0.0.1 and
 //! in a temporary directory. Every test takes its own database from them; a Redis Cluster has only one, so tests take turns
-//! at [`cluster()`]. All children die with the test process, even when it is killed.
+//! at [`cluster()`], and queues of names of their own on [`rabbitmq()`]. All children die with the test process, even when it is killed.
 //!
 //! # The program
 //!
@@ -63,6 +63,7 @@ pub mod pgbouncer;
 mod postgres;
 mod program;
 mod proxy;
+mod rabbitmq;
 mod redis;
 pub mod sentinel;
 mod sql;
@@ -82,6 +83,7 @@ pub use nginx::Nginx;
 pub use postgres::postgres;
 pub use program::{Finished, Runner, Site, foreign};
 pub use proxy::{Harm, Proxy};
+pub use rabbitmq::{RabbitChannel, RabbitServer, queue_name, rabbitmq};
 pub use redis::{RedisDb, RedisServer, link_to, redis};
 pub use sql::{Dialect, SqlDb};
 pub(crate) use trial::trials;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use libtest_mimic::{Arguments, Completion, Trial};
 use tokio::runtime::Runtime;
 
-use super::{children, cluster, postgres, redis};
+use super::{children, cluster, postgres, rabbitmq, redis};
 
 /// Default time limit of a test; one that hangs must not hang the whole run. The slowest, those in a browser, need a minute
 /// or two, and three times as long on a busy machine.
@@ -41,6 +41,8 @@ pub enum Need {
     MariaDb,
     /// `initdb` and `postgres`, on the path or where Debian puts them.
     Postgres,
+    /// `rabbitmq-server`, where its package puts it.
+    RabbitMq,
     /// `nginx` on the path.
     Nginx,
     /// What `Postgres` needs, and `pgbouncer` on the path.
@@ -67,6 +69,7 @@ impl Need {
             Self::Postgres => postgres::bin_dir()
                 .is_none()
                 .then(|| "postgres is not installed".to_owned()),
+            Self::RabbitMq => rabbitmq::absent(),
             Self::Nginx => missing("nginx"),
             Self::PgBouncer => missing("pgbouncer").or_else(|| Self::Postgres.absent()),
             Self::Chromium => missing("chromium"),

@@ -151,6 +151,7 @@ impl Site {
             health: Arc::new(Health::new(shared.clone(), metrics.clone())),
             broker: broker.clone(),
             catalog,
+            board: Arc::new(runner::trigger::Board::new(shared.clone())),
             clock: shared,
             settings: settings(order),
             metrics,

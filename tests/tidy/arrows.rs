@@ -23,8 +23,14 @@ const ROOMS: &[Room] = &[
     room("core::task", "runner/core/src/task/", ""),
     room("core::duration", "runner/core/src/duration.rs", ""),
     room("core::function", "runner/core/src/function/", "core::task"),
+    room("core::template", "runner/core/src/template.rs", ""),
     room("core::cron", "runner/core/src/cron/", "core::duration"),
     room("core::schedule", "runner/core/src/schedule/", "core::cron core::task"),
+    room(
+        "core::trigger",
+        "runner/core/src/trigger/",
+        "core::task core::schedule core::template",
+    ),
     room(
         "queue",
         "runner/queue/src/seam/",
@@ -53,6 +59,7 @@ const ROOMS: &[Room] = &[
     room("metrics", "runner/src/metrics/", "core::clock core::task"),
     room("health", "runner/src/health.rs", "core queue background log metrics"),
     room("source", "runner/src/source/", "core background log text"),
+    room("trigger", "runner/src/trigger/", "background core queue health"),
     room("diagnose", "runner/src/diagnose/", "core health queue text"),
     room("facts", "runner/src/facts.rs", "core diagnose health queue"),
     room(
@@ -73,19 +80,19 @@ const ROOMS: &[Room] = &[
     room(
         "web",
         "runner/src/web/",
-        "background log metrics health text core queue source diagnose facts worker scheduler",
+        "background log metrics health text core queue source trigger diagnose facts worker scheduler",
     ),
     // How a Redis is reached is one type with one reader of URLs, which producers use as well.
     room(
         "config",
         "runner/src/config/",
-        "background log metrics health text core queue queue::redis handlers source diagnose facts worker scheduler web",
+        "background log metrics health text core queue queue::redis handlers source trigger diagnose facts worker scheduler web",
     ),
     // Commands and wiring may use every room; no other room opens a store.
     room(
         "cli",
         "runner/src/cli/",
-        "background log metrics health text core queue queue::redis queue::embedded sdk handlers source diagnose facts worker scheduler upkeep web config",
+        "background log metrics health text core queue queue::redis queue::embedded sdk handlers source trigger diagnose facts worker scheduler upkeep web config",
     ),
 ];
 

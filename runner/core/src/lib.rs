@@ -9,5 +9,7 @@ pub mod duration;
 pub mod function;
 pub mod schedule;
 pub mod task;
+pub mod template;
+pub mod trigger;
 
 pub use jiff::Timestamp;

@@ -7,12 +7,13 @@ use serde_json::json;
 
 use super::ls_schedules::ListSchedules;
 use super::ls_tasks::Tasks;
+use super::ls_triggers::ListTriggers;
 use super::{CommandContext, print};
 
 /// Queues that the broker is asked about in one call.
 const CHUNK: usize = 500;
 
-/// List queues, tasks, schedules or servers.
+/// List queues, tasks, schedules, triggers or servers.
 #[derive(Debug, Args)]
 pub struct Ls {
     #[command(subcommand)]
@@ -24,6 +25,7 @@ enum What {
     Queues(Queues),
     Tasks(Tasks),
     Schedules(ListSchedules),
+    Triggers(ListTriggers),
     Servers(Servers),
 }
 
@@ -33,6 +35,7 @@ impl Ls {
             What::Queues(queues) => queues.run(context).await,
             What::Tasks(tasks) => tasks.run(context).await,
             What::Schedules(schedules) => schedules.run(context).await,
+            What::Triggers(triggers) => triggers.run(context).await,
             What::Servers(servers) => servers.run(context).await,
         }
     }

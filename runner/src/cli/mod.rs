@@ -23,6 +23,7 @@ mod listen;
 mod ls;
 mod ls_schedules;
 mod ls_tasks;
+mod ls_triggers;
 mod migrate;
 mod next;
 mod open;

@@ -28,6 +28,7 @@ use crate::log::{LostLines, Reopen};
 use crate::metrics::Metrics;
 use crate::scheduler::{self, Differences, InstanceScope, SchedulerParts, coming};
 use crate::source::{self, Catalog};
+use crate::trigger::{self, Board, TriggerParts};
 use crate::upkeep::{broker_setup, known_types, lost_lines};
 use crate::web;
 use crate::worker::{self, Worker};
@@ -50,6 +51,7 @@ struct Components {
     handlers: Handlers,
     instance: worker::Instance,
     caveats: broker_setup::Caveats,
+    board: Arc<Board>,
     /// Ends the reading of sources.
     sources: CancellationToken,
 }
@@ -57,6 +59,7 @@ struct Components {
 /// The parts that run, each if the process plays that role.
 struct Running {
     scheduler: Option<JoinHandle<()>>,
+    triggers: Option<JoinHandle<()>>,
     worker: Option<Worker>,
     web: Option<Web>,
     probes: Option<Web>,
@@ -152,6 +155,7 @@ impl Running {
         };
         tokio::select! {
             () = ended(self.scheduler.as_mut()) => "scheduler",
+            () = ended(self.triggers.as_mut()) => "listening of triggers",
             () = worker => "worker",
             () = ended(self.web.as_mut().map(|web| &mut web.task)) => "dashboard",
             () = ended(self.probes.as_mut().map(|web| &mut web.task)) => "address of the probes",
@@ -173,7 +177,12 @@ impl Running {
                 None => Instant::now() + worker::LAST_STEPS,
             }
         };
-        let ((), until) = tokio::join!(scheduler, worker);
+        let triggers = async {
+            if let Some(task) = self.triggers {
+                finished("listening of triggers", task, Instant::now() + trigger::LAST_BATCHES).await;
+            }
+        };
+        let ((), (), until) = tokio::join!(scheduler, triggers, worker);
         house.sources.cancel();
         for (what, web) in [("dashboard", self.web), ("address of the probes", self.probes)] {
             if let Some(web) = web {
@@ -227,6 +236,7 @@ impl Components {
         let queues = settings.worker.queues.keys().cloned().collect();
         health::watch(broker.clone(), health.clone(), queues, stopping.clone());
         Ok(Self {
+            board: Arc::new(Board::new(clock.clone())),
             clock,
             broker,
             metrics,
@@ -272,6 +282,10 @@ impl Components {
             None => None,
         };
         let scheduler = settings.roles.scheduler.then(|| schedule(self, stopping.clone()));
+        let triggers = settings
+            .roles
+            .scheduler
+            .then(|| listen(self, settings, stopping.clone()));
         let worker = settings.roles.worker.then(|| {
             let (broker, handlers, clock) = (self.broker.clone(), self.handlers.clone(), self.clock.clone());
             let (metrics, health) = (self.metrics.clone(), self.health.clone());
@@ -285,6 +299,7 @@ impl Components {
         known_types::watch(self.broker.clone(), self.catalog.clone(), own, stopping.clone());
         Ok(Running {
             scheduler,
+            triggers,
             worker,
             web,
             probes,
@@ -332,6 +347,7 @@ fn serve(
         metrics: house.metrics.clone(),
         health: house.health.clone(),
         caveats: house.caveats.clone(),
+        board: house.board.clone(),
         stopping: stopping.clone(),
         quiet: house.instance.quiet.clone(),
     })?;
@@ -358,6 +374,20 @@ fn schedule(house: &Components, stop: CancellationToken) -> JoinHandle<()> {
     let catalog = house.catalog.clone();
     let report = move |found: Differences| catalog.set_others(found.problems, found.superseded);
     tokio::spawn(scheduler::run(parts, report, stop))
+}
+
+/// Starts what listens to events for triggers.
+fn listen(house: &Components, settings: &Settings, stop: CancellationToken) -> JoinHandle<()> {
+    let parts = TriggerParts {
+        broker: house.broker.clone(),
+        clock: house.clock.clone(),
+        health: house.health.clone(),
+        settings: settings.triggers.clone(),
+        triggers: house.catalog.watch_triggers(),
+        instance: house.instance.name(),
+        board: house.board.clone(),
+    };
+    tokio::spawn(trigger::run(parts, stop))
 }
 
 async fn finished(what: &str, task: JoinHandle<()>, until: Instant) {

@@ -12,7 +12,7 @@ use super::masking::{Keys, masked};
 use super::reader::Reader;
 use super::section::Section;
 use super::settings::{AuthSettings, BrokerSettings, Settings};
-use super::{read_auth, read_handlers, read_log, read_redis, read_server, read_stores, read_work};
+use super::{read_auth, read_handlers, read_log, read_rabbitmq, read_redis, read_server, read_stores, read_work};
 use crate::source::SourceSettings;
 use crate::text::Report;
 use crate::text::yaml::{self, MAX_BYTES, Node};
@@ -223,6 +223,7 @@ fn read(root: &Section<'_>, purpose: Purpose) -> Settings {
     let queue_dash = read_work::features(root);
     roles.scheduler &= scheduler;
     roles.web &= server.http_enabled;
+    let triggers = read_rabbitmq::read(root);
     Settings {
         origin: None,
         addr: server.addr,
@@ -236,8 +237,10 @@ fn read(root: &Section<'_>, purpose: Purpose) -> Settings {
             zone_name: server.web.zone_name.clone(),
             zone: server.web.zone.clone(),
             dst,
+            rabbitmq: triggers.rabbitmq.keys().cloned().collect(),
             ..read_work::sources(root)
         },
+        triggers,
         data_dir: server.data_dir,
         worker: read_work::worker(root),
         handlers: read_handlers::handlers(root),

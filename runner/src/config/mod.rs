@@ -14,6 +14,7 @@ mod read_auth;
 mod read_handlers;
 mod read_log;
 mod read_proxy;
+mod read_rabbitmq;
 mod read_redis;
 mod read_server;
 mod read_stores;

@@ -119,6 +119,52 @@ impl<'a> Section<'a> {
         }
     }
 
+    /// The sections under the free names of the map at `key`, in its order. A name with a single value has a section whose
+    /// key `short` is that value.
+    #[must_use]
+    pub fn named(&self, key: &'static str, short: &'static str) -> Vec<(String, Section<'a>)> {
+        let path = self.path_of(key);
+        let node = self.entry(key, true).map(|field| field.node);
+        if let Some(found) = self.variable(key) {
+            let message = format!("{path} is a map of names, which no variable can hold");
+            let hint = format!("write the map into the file, and ${{env:NAME}} as {short}");
+            self.reader.error_hint("CFG_TYPE", &found.place, message, hint);
+        }
+        let entries = match node.map(|node| (node, &node.value)) {
+            None | Some((_, Value::Null)) => return Vec::new(),
+            Some((_, Value::Map(entries))) => entries,
+            Some((node, _)) => {
+                self.wrong(key, node, "a map of names");
+                return Vec::new();
+            }
+        };
+        let mut sections: Vec<(String, Section<'a>)> = Vec::new();
+        for (name, node) in entries {
+            let Some(text) = self.text_of(name).filter(|text| !text.trim().is_empty()) else {
+                self.wrong(key, name, "a map of names");
+                continue;
+            };
+            if sections.iter().any(|(known, _)| *known == text) {
+                let message = format!("duplicate key {} in {path}", quoted(&text));
+                self.reader.error("CFG_SYNTAX", &self.placed(name.mark), message);
+                continue;
+            }
+            let path = format!("{path}.{text}");
+            let mut section = Section::of(self.reader, path.clone(), None, self.held);
+            (section.at, section.written) = (node.mark, true);
+            section.fields = match &node.value {
+                Value::Null => None,
+                Value::Map(_) => {
+                    let mut report = self.reader.report.borrow_mut();
+                    Fields::all(node, &path, &mut report)
+                }
+                _ => Some(Fields::of_one(short, &path, name.mark, node)),
+            };
+            sections.push((text, section));
+        }
+        sections
+    }
+
     /// What the variable of `key` says as JSON.
     fn tree(&self, key: &str) -> Option<JsonVariable> {
         let mut found = self.variable(key)?;

@@ -12,6 +12,7 @@ use runner_queue::redis::RedisSettings;
 use super::Secret;
 use crate::log::LogSettings;
 use crate::source::SourceSettings;
+use crate::trigger::TriggerSettings;
 use crate::web::{UserRole, WebSettings};
 use crate::worker::WorkerSettings;
 
@@ -36,6 +37,8 @@ pub struct Settings {
     pub redis_in_url: bool,
     /// Where schedules come from; without what is in code.
     pub source: SourceSettings,
+    /// Where triggers listen.
+    pub triggers: TriggerSettings,
     /// The worker.
     pub worker: WorkerSettings,
     /// What functions of manifests may do.

@@ -13,7 +13,7 @@ use runner_core::schedule::{Plan, Problem, ScheduleId, Source};
 
 use super::directory::Directory;
 use super::settings::SourceSettings;
-use super::shared::{Refresh, Shared, SourcePart, Taken};
+use super::shared::{Refresh, Shared, SourcePart, Taken, Triggers};
 use super::status::{Rejected, SourceStatus};
 use super::table::Table;
 use crate::background;
@@ -38,6 +38,8 @@ pub struct Loaded {
     pub plan: Arc<Plan>,
     /// What the manifests define to be run.
     pub functions: Vec<Function>,
+    /// What else than schedules runs it.
+    pub triggers: Triggers,
     /// Functions and rows of which nothing is in force.
     pub rejected: Vec<Rejected>,
     /// How each source is doing.
@@ -112,6 +114,7 @@ impl Catalog {
         Loaded {
             plan,
             functions,
+            triggers: Arc::clone(&shared.triggers().borrow()),
             rejected: shared.rejected(),
             statuses: shared.statuses(),
         }
@@ -127,6 +130,12 @@ impl Catalog {
     #[must_use]
     pub fn watch(&self) -> watch::Receiver<Arc<Plan>> {
         self.shared.plan().subscribe()
+    }
+
+    /// The triggers as they are now, and every later set.
+    #[must_use]
+    pub fn watch_triggers(&self) -> watch::Receiver<Triggers> {
+        self.shared.triggers().subscribe()
     }
 
     /// One for each source that is read.

@@ -30,7 +30,7 @@ pub use manifest::ScheduleContext;
 pub use settings::{
     DEFAULT_MASS_DELETE, DatabaseLogin, DatabaseServer, ManifestSettings, SourceSettings, TableSettings,
 };
-pub use shared::Taken;
+pub use shared::{Taken, Triggers};
 pub use state_store::{StateStore, StateStoreError};
 pub use status::{LAST_GOOD, Rejected, SourceState, SourceStatus};
 pub use table::{TableError, migrate};

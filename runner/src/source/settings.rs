@@ -36,6 +36,8 @@ pub struct SourceSettings {
     pub sync_interval: Duration,
     /// Judges what manifests define.
     pub vet: FunctionCheck,
+    /// The connections to RabbitMQ that triggers can name.
+    pub rabbitmq: Vec<String>,
     /// How long the last known set stays in force when all rows or all files are gone at once.
     pub mass_delete: Duration,
     /// Where the files and rows in force are kept for a restart while they are away or broken.
@@ -55,6 +57,7 @@ impl Default for SourceSettings {
             // The interval that the Go service documents.
             sync_interval: Duration::from_secs(10),
             vet: FunctionCheck::default(),
+            rabbitmq: Vec::new(),
             mass_delete: DEFAULT_MASS_DELETE,
             keep: None,
         }
@@ -70,6 +73,7 @@ impl SourceSettings {
             zone: self.zone.clone(),
             dst: self.dst,
             vet: self.vet.clone(),
+            rabbitmq: self.rabbitmq.clone(),
         }
     }
 }

@@ -14,6 +14,7 @@ use runner_core::schedule::{
     Definition, Plan, Problem, ScheduleId, Scope, Served, Severity, Source, merge, no_occurrence_left, not_served,
 };
 use runner_core::task::{FUNCTION_PREFIX, TypePattern};
+use runner_core::trigger::TriggerDefinition;
 
 use super::calls;
 use super::status::{Rejected, SourceError, SourceState, SourceStatus};
@@ -34,6 +35,8 @@ pub struct Taken {
 pub struct SourcePart {
     /// Valid schedules.
     pub definitions: Vec<Definition>,
+    /// Triggers of functions.
+    pub triggers: Vec<TriggerDefinition>,
     /// What those that may name a function of a manifest say about their tasks themselves.
     pub stated: BTreeMap<ScheduleId, FunctionOptions>,
     /// What is not in force at all.
@@ -43,6 +46,9 @@ pub struct SourcePart {
     /// Whether something is not known that may define schedules.
     pub incomplete: bool,
 }
+
+/// All triggers in force.
+pub type Triggers = Arc<Vec<Arc<TriggerDefinition>>>;
 
 struct Slot {
     part: SourcePart,
@@ -68,6 +74,7 @@ pub struct Shared {
     taken: Mutex<Taken>,
     others: Mutex<(Vec<Problem>, BTreeSet<ScheduleId>)>,
     plan: watch::Sender<Arc<Plan>>,
+    triggers: watch::Sender<Triggers>,
     doubts: Mutex<WarningLog>,
 }
 
@@ -83,6 +90,7 @@ impl Shared {
             taken: Mutex::default(),
             others: Mutex::default(),
             plan,
+            triggers: watch::Sender::default(),
             doubts: Mutex::default(),
         }
     }
@@ -103,6 +111,12 @@ impl Shared {
     #[must_use]
     pub fn plan(&self) -> &watch::Sender<Arc<Plan>> {
         &self.plan
+    }
+
+    /// The triggers in force, and every later set.
+    #[must_use]
+    pub fn triggers(&self) -> &watch::Sender<Triggers> {
+        &self.triggers
     }
 
     fn slots(&self) -> MutexGuard<'_, BTreeMap<Source, Slot>> {
@@ -205,6 +219,8 @@ impl Shared {
             all.map(|d| types.complete(d, &p.stated)).collect()
         };
         let definitions: Vec<Definition> = parts().flat_map(completed).collect();
+        let triggers = parts().flat_map(|p| &p.triggers);
+        self.publish_triggers(triggers.map(|t| types.complete_trigger(t)).collect());
         let mut problems: Vec<Problem> = parts().flat_map(|p| p.problems.iter().cloned()).collect();
         calls::drop_triggered(&mut problems, &definitions);
         problems.extend(calls::doubts(&self.functions, &definitions));
@@ -247,6 +263,17 @@ impl Shared {
             let mut doubts = self.doubts.lock().unwrap_or_else(PoisonError::into_inner);
             doubts.tell(&self.plan.borrow().problems);
         }
+    }
+
+    /// Those who listen are told only if anything changed.
+    fn publish_triggers(&self, triggers: Vec<TriggerDefinition>) {
+        self.triggers.send_if_modified(|current| {
+            let changed = current.len() != triggers.len() || current.iter().zip(&triggers).any(|(a, b)| **a != *b);
+            if changed {
+                *current = Arc::new(triggers.into_iter().map(Arc::new).collect());
+            }
+            changed
+        });
     }
 
     /// Functions and rows of which nothing is in force, in the order of the sources.

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use runner_core::function::{Function, FunctionOptions, Functions};
 use runner_core::schedule::{Definition, ScheduleId, Source};
 use runner_core::task::FUNCTION_PREFIX;
+use runner_core::trigger::TriggerDefinition;
 
 /// What holds for tasks by their type, where they say nothing themselves.
 #[derive(Debug, Default)]
@@ -59,6 +60,17 @@ impl TypeOptions {
             options.apply(&mut definition.task);
         }
         definition
+    }
+
+    /// The same for the tasks of a trigger.
+    #[must_use]
+    pub fn complete_trigger(&self, trigger: &TriggerDefinition) -> TriggerDefinition {
+        let mut trigger = trigger.clone();
+        if let Some(own) = self.own.get(&trigger.function) {
+            let options = own.clone().or(&self.of(&trigger.task.kind));
+            options.apply(&mut trigger.task);
+        }
+        trigger
     }
 }
 

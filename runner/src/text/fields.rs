@@ -74,6 +74,16 @@ impl<'a> Fields<'a> {
         })
     }
 
+    /// A map of one field, which was written without its key.
+    #[must_use]
+    pub fn of_one(name: &'a str, path: &str, key: Mark, node: &'a Node) -> Self {
+        let path = format!("{path}.{name}");
+        Self {
+            mark: node.mark,
+            entries: vec![(name, Field { path, key, node })],
+        }
+    }
+
     /// Reports every key that is not among `known`.
     pub fn refuse_unknown(&self, path: &str, known: &[&str], report: &mut Report<'_>) {
         for (name, field) in &self.entries {

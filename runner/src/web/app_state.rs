@@ -20,6 +20,7 @@ use super::unclaimed::UnclaimedCache;
 use crate::health::Health;
 use crate::metrics::Metrics;
 use crate::source::Catalog;
+use crate::trigger::Board;
 use crate::worker::Quiet;
 
 /// The parts that [`AppState::new`] takes.
@@ -38,6 +39,8 @@ pub struct AppStateParts {
     pub health: Arc<Health>,
     /// Caveats of the broker's configuration that endanger tasks.
     pub caveats: watch::Receiver<Vec<Caveat>>,
+    /// How triggers are doing.
+    pub board: Arc<Board>,
     /// Cancelled when the process begins to stop; `/readyz` reports it from then on.
     pub stopping: CancellationToken,
     /// Whether the worker of this process has stopped claiming; `/readyz` reports it too.
@@ -57,6 +60,7 @@ pub struct Inner {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) health: Arc<Health>,
     pub(crate) caveats: watch::Receiver<Vec<Caveat>>,
+    pub(crate) board: Arc<Board>,
     pub(crate) stopping: CancellationToken,
     pub(crate) quiet: Quiet,
     pub(crate) renderer: Renderer,
@@ -91,6 +95,7 @@ impl AppState {
             metrics: parts.metrics,
             health: parts.health,
             caveats: parts.caveats,
+            board: parts.board,
             stopping: parts.stopping,
             quiet: parts.quiet,
             renderer,

@@ -16,6 +16,7 @@ use super::app_state::AppState;
 use super::format;
 use super::guard::session;
 use super::page_error::PageError;
+use super::pages::triggers;
 use super::settings::Auth;
 use crate::metrics::plain;
 
@@ -107,6 +108,7 @@ pub async fn metrics(State(app): State<AppState>, headers: HeaderMap) -> Result<
     let figures = tokio::time::timeout(PATIENCE, query).await.ok().flatten();
     let up = figures.is_some() && app.health.fault().is_none();
     text.push_str(&up_or_down(up));
+    text.push_str(&triggers::figures(&app, label));
     if let Some(figures) = figures {
         let found = app.unclaimed.look(&*app.broker, &figures.shown).await;
         text.push_str(&figures.text());

@@ -84,8 +84,8 @@ fn collect(node: &Node, path: &str, keys: &mut BTreeSet<String>) {
             path => format!("{path}.{key}"),
         };
         match path.as_str() {
-            // Names of queues are free.
-            "worker.queues" => drop(keys.insert(path)),
+            // Names of queues and of connections are free.
+            "worker.queues" | "rabbitmq.connections" => drop(keys.insert(path)),
             _ => collect(value, &path, keys),
         }
     }

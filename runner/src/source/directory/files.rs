@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use runner_core::duration;
 use runner_core::function::Function;
 use runner_core::schedule::{Definition, Problem};
+use runner_core::trigger::TriggerDefinition;
 
 use super::change::{FileChange, FileStep, ScanTime};
 use super::claims::{self, NameVerdict};
@@ -75,6 +76,8 @@ pub struct Contents {
     pub functions: Vec<Function>,
     /// In the order of their paths.
     pub definitions: Vec<Definition>,
+    /// In the order of their paths.
+    pub triggers: Vec<TriggerDefinition>,
     /// Functions of files of which no version is in force.
     pub rejected: Vec<Rejected>,
     /// In the order of their paths.
@@ -321,6 +324,7 @@ impl Files {
             for entry in file.good.iter().flat_map(|good| &good.entries) {
                 contents.functions.push(entry.function.clone());
                 contents.definitions.extend(entry.schedules.iter().cloned());
+                contents.triggers.extend(entry.triggers.iter().cloned());
             }
         }
         contents.problems.extend(self.rivals());

@@ -163,6 +163,7 @@ impl Directory {
         self.shared.functions().replace(contents.functions);
         SourcePart {
             definitions: contents.definitions,
+            triggers: contents.triggers,
             rejected: contents.rejected,
             problems: contents.problems,
             incomplete: contents.incomplete,

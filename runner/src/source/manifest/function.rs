@@ -3,12 +3,14 @@
 use runner_core::function::{Function, FunctionKind, FunctionOptions};
 use runner_core::schedule::{Definition, Origin, ScheduleId, Source, stable_hash};
 use runner_core::task::Task;
+use runner_core::trigger::{TRIGGER_HEADER, TriggerDefinition};
 
 use super::kinds;
 use super::options::read_task_options;
 use super::payload::ManifestPayload;
 use super::places;
 use super::schedule::{ScheduleContext, Scheduled, read_schedules};
+use super::triggers::{ReadTrigger, TriggerContext, read_triggers};
 use crate::source::calls::NOT_TRIGGERED;
 use crate::text::yaml::{Mark, Node, Value};
 use crate::text::{Field, Fields, Report, quoted};
@@ -16,7 +18,15 @@ use crate::text::{Field, Fields, Report, quoted};
 /// The longest name of a function.
 pub const MAX_NAME: usize = 100;
 
-const ABOUT: [&str; 6] = ["apiVersion", "kind", "name", "description", "enabled", "schedule"];
+const ABOUT: [&str; 7] = [
+    "apiVersion",
+    "kind",
+    "name",
+    "description",
+    "enabled",
+    "schedule",
+    "triggers",
+];
 
 const OPTIONS: [&str; 5] = ["payload", "queue", "retry", "timeout", "retention"];
 
@@ -29,6 +39,8 @@ pub struct FunctionEntry {
     pub origin: Origin,
     /// When it is run; may be empty.
     pub schedules: Vec<Definition>,
+    /// What else runs it; may be empty.
+    pub triggers: Vec<TriggerDefinition>,
 }
 
 /// Reads one document. What it returns is in force only if nothing was reported as an error.
@@ -38,12 +50,8 @@ pub fn read_function(node: &Node, context: &ScheduleContext, report: &mut Report
     let fields = Fields::read(node, "", &known, report)?;
     read_version(&fields, report);
     let name = read_name(&fields, report);
-    let description = fields
-        .get("description", report)
-        .and_then(|f| f.text("E114", report))
-        .unwrap_or_default()
-        .trim()
-        .to_owned();
+    let description = fields.get("description", report).and_then(|f| f.text("E114", report));
+    let description = description.unwrap_or_default().trim().to_owned();
     let enabled = fields.get("enabled", report).and_then(|f| f.flag("E120", report));
     let kind = kinds::read_kind(&fields, report);
     let options = read_task_options(&fields, report);
@@ -56,6 +64,8 @@ pub fn read_function(node: &Node, context: &ScheduleContext, report: &mut Report
         Some(f) => read_schedules(f, name.unwrap_or("unnamed"), context, report),
         None => Vec::new(),
     };
+    let given = TriggerContext::new(context, payload.as_ref());
+    let triggered = read_started(&fields, name, &scheduled, &given, report);
     if let Some(kind) = &kind {
         let first = scheduled.first().map(|s| &s.id);
         judge(kind, first, &fields, context, report);
@@ -63,7 +73,8 @@ pub fn read_function(node: &Node, context: &ScheduleContext, report: &mut Report
     // A misspelt "schedule" is told once, as what it is; a handler with options states them for its type.
     let handler = kind.as_ref().is_some_and(|kind| kind.handler_type().is_some());
     let about_type = handler && options != FunctionOptions::default();
-    let unscheduled = fields.peek("schedule").is_none() && !about_type && report.errors() == before;
+    let started = ["schedule", "triggers"].iter().any(|key| fields.peek(key).is_some());
+    let unscheduled = !started && !about_type && report.errors() == before;
     let kind = kind?;
     let revision = format!("{:016x}", stable_hash(&[&format!("{kind:?}{options:?}"), &description]));
     let function = Function {
@@ -94,11 +105,48 @@ pub fn read_function(node: &Node, context: &ScheduleContext, report: &mut Report
         task: with_payload(&template, payload.as_ref(), s.payload.as_ref(), s.mark, report),
     };
     let schedules = scheduled.into_iter().map(|s| define(s, report)).collect();
+    let triggers = triggered
+        .into_iter()
+        .map(|t| listening(t, &function.name, enabled, &template, report));
+    let triggers = triggers.collect();
     Some(FunctionEntry {
         origin: origin(node.mark, report),
         function,
         schedules,
+        triggers,
     })
+}
+
+/// Triggers are read under any name too.
+fn read_started(
+    fields: &Fields<'_>,
+    name: Option<&str>,
+    scheduled: &[Scheduled],
+    context: &TriggerContext<'_>,
+    report: &mut Report<'_>,
+) -> Vec<ReadTrigger> {
+    let ids: Vec<ScheduleId> = scheduled.iter().map(|s| s.id.clone()).collect();
+    match fields.get("triggers", report) {
+        Some(f) => read_triggers(f, name.unwrap_or("unnamed"), &ids, context, report),
+        None => Vec::new(),
+    }
+}
+
+fn listening(
+    read: ReadTrigger,
+    function: &str,
+    enabled: bool,
+    template: &Task,
+    report: &Report<'_>,
+) -> TriggerDefinition {
+    TriggerDefinition {
+        function: function.to_owned(),
+        origin: origin(read.mark, report),
+        enabled,
+        kind: read.kind,
+        task: template.clone().header(TRIGGER_HEADER, read.id.as_str()),
+        id: read.id,
+    }
 }
 
 fn origin(mark: Mark, report: &Report<'_>) -> Origin {

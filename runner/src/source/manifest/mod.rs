@@ -8,6 +8,7 @@ mod options;
 mod payload;
 mod places;
 mod schedule;
+mod triggers;
 
 #[cfg(test)]
 mod tests;

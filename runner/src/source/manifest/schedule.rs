@@ -33,6 +33,8 @@ pub struct ScheduleContext {
     pub dst: DstRule,
     /// Judges what functions run.
     pub vet: FunctionCheck,
+    /// The connections to RabbitMQ that the settings name.
+    pub rabbitmq: Vec<String>,
 }
 
 impl ScheduleContext {
@@ -188,6 +190,7 @@ fn read_fields(
             zone: zone.clone(),
             dst: context.dst,
             vet: context.vet.clone(),
+            rabbitmq: context.rabbitmq.clone(),
         },
         _ => context.clone(),
     };

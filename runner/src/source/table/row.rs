@@ -359,6 +359,7 @@ impl Reader<'_> {
                             zone,
                             dst: context.dst,
                             vet: context.vet.clone(),
+                            rabbitmq: Vec::new(),
                         };
                     }
                 }

@@ -23,6 +23,7 @@ use crate::source::{Catalog, ScheduleContext, SourceSettings, SourceState, Table
 fn context() -> ScheduleContext {
     let zone = jiff::tz::TimeZone::get("Asia/Shanghai").unwrap();
     ScheduleContext {
+        rabbitmq: vec!["main".to_owned()],
         zone_name: "Asia/Shanghai".into(),
         zone,
         dst: DstRule::default(),

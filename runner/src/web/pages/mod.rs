@@ -13,3 +13,4 @@ pub mod schedules;
 pub mod servers;
 pub mod task;
 pub mod tasks;
+pub mod triggers;

@@ -12,6 +12,7 @@ use runner_queue::{BrokerResult, Decision, QueueInfo, ServerView};
 use serde::{Deserialize, Serialize};
 
 use super::rows::{self, ClockRow, DecisionRow, Pager, ProblemRow, StateCount};
+use super::triggers::{ConnectionRow, TriggerRow};
 use crate::diagnose::is_served;
 use crate::health::BrokerFault;
 use crate::scheduler::coming;
@@ -116,6 +117,8 @@ struct Overview {
     /// Whether there are more queues than fit on the page, so that it needs a search.
     many: bool,
     sources: Vec<SourceRow>,
+    triggers: Vec<TriggerRow>,
+    connections: Vec<ConnectionRow>,
     next: Vec<NextRow>,
     decisions: Vec<DecisionRow>,
     problems: Vec<ProblemRow>,
@@ -221,6 +224,8 @@ pub async fn show(
         totals: totals(&queues.summed),
         summed: (queues.all > SUMMED).then_some(queues.summed.len()),
         sources: SourceRow::all(locale, &app),
+        triggers: TriggerRow::all(locale, &app),
+        connections: ConnectionRow::all(locale, &app),
         next: upcoming.iter().map(|(at, d)| next_row(locale, *at, d)).collect(),
         clock,
         decisions: listed(locale, &plan, &decisions),

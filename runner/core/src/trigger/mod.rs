@@ -1,0 +1,94 @@
+//! Triggers: what starts a function besides a schedule, as plain data.
+//!
+//! Neither reads manifests nor listens to anything: the source room creates triggers, the trigger room obeys them. One file
+//! for each kind.
+
+mod rabbitmq;
+
+pub use rabbitmq::{
+    BadMessage, Binding, BodyFormat, DEFAULT_CONNECTION, DEFAULT_PREFETCH, DEFAULT_REMEMBER, DeclareQueue,
+    ExchangeType, MAX_BODY, MESSAGE_VALUES, RabbitMqTrigger,
+};
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::schedule::Origin;
+use crate::task::Task;
+
+/// The header of a task that names the trigger which enqueued it.
+pub const TRIGGER_HEADER: &str = "runner-trigger";
+
+/// Identity of a trigger over all manifests: `<function>:<id>`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TriggerId(Arc<str>);
+
+impl TriggerId {
+    /// The trigger of this function and id.
+    #[must_use]
+    pub fn new(function: &str, id: &str) -> Self {
+        Self(format!("{function}:{id}").into())
+    }
+
+    /// As text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for TriggerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What starts a function when something happens.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TriggerDefinition {
+    /// Which one it is.
+    pub id: TriggerId,
+    /// The function's name.
+    pub function: String,
+    /// Where it is written.
+    pub origin: Origin,
+    /// Whether its function is enabled; otherwise it does not listen.
+    pub enabled: bool,
+    /// What it listens to.
+    pub kind: TriggerKind,
+    /// What an event enqueues, without id; its payload is that of the function.
+    pub task: Task,
+}
+
+impl TriggerDefinition {
+    /// Whether it does the same as the other one, wherever they are written.
+    #[must_use]
+    pub fn does_the_same(&self, other: &Self) -> bool {
+        (&self.id, self.enabled, &self.kind, &self.task) == (&other.id, other.enabled, &other.kind, &other.task)
+    }
+}
+
+/// What a trigger listens to.
+#[derive(Debug, Clone, PartialEq)]
+pub enum TriggerKind {
+    /// A queue of RabbitMQ.
+    RabbitMq(RabbitMqTrigger),
+}
+
+impl TriggerKind {
+    /// Its key in a manifest.
+    #[must_use]
+    pub const fn key(&self) -> &'static str {
+        match self {
+            Self::RabbitMq(_) => "rabbitmq",
+        }
+    }
+
+    /// What it listens to, in a few words.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        match self {
+            Self::RabbitMq(trigger) => format!("queue {} of {}", trigger.queue, trigger.connection),
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! `runner ls triggers`: the triggers of all manifests, and how each instance is doing with them.
+
+use clap::Args;
+use runner_core::trigger::TriggerDefinition;
+use serde_json::json;
+
+use super::state_store::BrokerStateStore;
+use super::{CommandContext, assemble, print};
+use crate::source::{self, Catalog};
+use crate::trigger::{self, InstanceReport, TriggerReport};
+
+/// List triggers of manifests, and how each running instance is doing with them
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    runner ls triggers\n  \
+    runner ls triggers --json | jq -r '.[] | select(.instances | length == 0) | .id'\n\n\
+    What instances say is at most five seconds old.")]
+pub struct ListTriggers {
+    /// Print a JSON array of objects
+    #[arg(long)]
+    json: bool,
+}
+
+impl ListTriggers {
+    pub async fn run(self, context: &CommandContext) -> anyhow::Result<()> {
+        let settings = context.settings()?;
+        let broker = context.looked_at().await?;
+        let sources = source::SourceSettings {
+            keep: BrokerStateStore::of_look(broker.clone(), settings),
+            table: None,
+            ..assemble::looked_at(settings, source::Code::default())
+        };
+        let loaded = Catalog::load_once(sources, context.clock.clone()).await;
+        let reports = trigger::reports(&*broker).await?;
+        let zone = &settings.source.zone;
+        if self.json {
+            let objects = loaded.triggers.iter().map(|definition| {
+                let instances = of_trigger(&reports, definition).map(|(instance, report)| {
+                    let mut object = serde_json::to_value(report).unwrap_or_default();
+                    object["instance"] = instance.into();
+                    object
+                });
+                json!({
+                    "id": definition.id.as_str(),
+                    "function": definition.function,
+                    "kind": definition.kind.key(),
+                    "listens_to": definition.kind.describe(),
+                    "enabled": definition.enabled,
+                    "origin": definition.origin.place,
+                    "type": definition.task.kind,
+                    "queue": definition.task.queue,
+                    "instances": instances.collect::<Vec<_>>(),
+                })
+            });
+            let objects: Vec<_> = objects.collect();
+            return Ok(print::json(&objects)?);
+        }
+        let mut rows: Vec<Vec<String>> = Vec::new();
+        for definition in loaded.triggers.iter() {
+            let before = rows.len();
+            let start = |state: String| vec![definition.id.to_string(), definition.kind.describe(), state];
+            for (instance, report) in of_trigger(&reports, definition) {
+                let mut row = start(state(report));
+                let counts = [report.enqueued, report.repeated, report.bad, report.unacked];
+                row.push(instance.to_owned());
+                row.extend(counts.map(|count| count.to_string()));
+                row.push(print::instant(report.since, zone));
+                rows.push(row);
+            }
+            if rows.len() == before {
+                let state = if definition.enabled { "no instance" } else { "disabled" };
+                rows.push(start(state.to_owned()));
+            }
+        }
+        let heading = [
+            "ID",
+            "LISTENS TO",
+            "STATE",
+            "INSTANCE",
+            "ENQUEUED",
+            "REPEATED",
+            "BAD",
+            "UNACKED",
+            "SINCE",
+        ];
+        Ok(print::text(&print::table(&heading, &rows))?)
+    }
+}
+
+fn of_trigger<'a>(
+    reports: &'a [InstanceReport],
+    definition: &'a TriggerDefinition,
+) -> impl Iterator<Item = (&'a str, &'a TriggerReport)> {
+    reports.iter().flat_map(move |instance| {
+        let own = instance
+            .triggers
+            .iter()
+            .filter(move |report| report.id == definition.id.as_str());
+        own.map(move |report| (instance.instance.as_str(), report))
+    })
+}
+
+fn state(report: &TriggerReport) -> String {
+    match &report.fault {
+        Some(fault) => format!("{} ({})", report.state, fault.code),
+        None => report.state.clone(),
+    }
+}

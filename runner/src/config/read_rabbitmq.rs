@@ -1,0 +1,90 @@
+//! Reads `rabbitmq`: connections by the names that triggers use.
+
+use super::Secret;
+use super::section::Section;
+use crate::trigger::{AmqpTls, RabbitMqSettings, ReadUrl, TriggerSettings};
+
+/// Connections; each is a socket and a supervisor.
+const MAX_CONNECTIONS: usize = 50;
+
+/// Reads the section.
+pub fn read(root: &Section<'_>) -> TriggerSettings {
+    let section = root.section("rabbitmq");
+    let mut settings = TriggerSettings::default();
+    let connections = section.named("connections", "url");
+    if connections.len() > MAX_CONNECTIONS {
+        let message = format!("rabbitmq.connections names more than {MAX_CONNECTIONS}");
+        section.reader().error("CFG_RANGE", &section.place(), message);
+    }
+    for (name, connection) in connections.into_iter().take(MAX_CONNECTIONS) {
+        let read = one(&connection);
+        connection.finish();
+        if let Some(read) = read {
+            settings.rabbitmq.insert(name, read);
+        }
+    }
+    if cfg!(not(feature = "amqp")) && !settings.rabbitmq.is_empty() {
+        let message = "this program was built without RabbitMQ (feature amqp)";
+        section.reader().error("CFG_RABBITMQ", &section.place(), message);
+    }
+    section.finish();
+    settings
+}
+
+fn one(connection: &Section<'_>) -> Option<RabbitMqSettings> {
+    let url = connection.late_secret("url");
+    let tls = tls(connection);
+    let Some(url) = url else {
+        let message = format!("{} is missing", connection.path_of("url"));
+        let hint = "url: ${env:AMQP_URL}, such as amqp://user:password@host:5672/vhost";
+        connection
+            .reader()
+            .error_hint("CFG_RABBITMQ", &connection.place(), message, hint);
+        return None;
+    };
+    if !url.value.is_empty()
+        && let Err(why) = check(&url.value)
+    {
+        // The text itself may hold a password, so only the reason is said.
+        let message = format!("{} cannot be used: {why}", connection.path_of("url"));
+        let hint = "for example amqp://user:password@host:5672/vhost";
+        connection
+            .reader()
+            .error_hint("CFG_RABBITMQ", &url.place, message, hint);
+    }
+    let secret = url.value;
+    Some(RabbitMqSettings {
+        url: ReadUrl::new(move || secret.read()),
+        tls,
+    })
+}
+
+#[cfg(feature = "amqp")]
+fn check(url: &Secret) -> Result<(), String> {
+    crate::trigger::check_url(url.expose())
+}
+
+#[cfg(not(feature = "amqp"))]
+fn check(_url: &Secret) -> Result<(), String> {
+    Ok(())
+}
+
+fn tls(connection: &Section<'_>) -> AmqpTls {
+    let section = connection.section("tls");
+    let file = |key| section.path(key).map(|found| found.value);
+    let tls = AmqpTls {
+        ca_file: file("ca_file"),
+        cert_file: file("cert_file"),
+        key_file: file("key_file"),
+        server_name: section.text("server_name").map(|found| found.value),
+    };
+    if tls.cert_file.is_some() != tls.key_file.is_some() {
+        let message = format!("{} names one half of a client certificate", connection.path_of("tls"));
+        let hint = "a client certificate needs both cert_file and key_file";
+        connection
+            .reader()
+            .error_hint("CFG_RABBITMQ", &section.place(), message, hint);
+    }
+    section.finish();
+    tls
+}

@@ -1,0 +1,121 @@
+//! What triggers of manifests become, and what is said about those that cannot be used.
+
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use jiff::tz::TimeZone;
+use runner_core::cron::DstRule;
+use runner_core::trigger::{BadMessage, DeclareQueue, ExchangeType, RabbitMqTrigger, TriggerDefinition, TriggerKind};
+
+use crate::source::manifest::{Reading, ScheduleContext, read};
+
+fn reading(triggers: &str) -> Reading {
+    let context = ScheduleContext {
+        rabbitmq: vec!["main".to_owned(), "billing".to_owned()],
+        zone_name: "UTC".into(),
+        zone: TimeZone::UTC,
+        dst: DstRule::default(),
+        vet: Default::default(),
+    };
+    let text = format!("name: a\nexec: [x]\npayload: {{mode: full, n: 1}}\ntriggers:\n{triggers}");
+    read(&text, "a.yaml", &context)
+}
+
+fn one(triggers: &str) -> (TriggerDefinition, RabbitMqTrigger) {
+    let reading = reading(triggers);
+    assert!(reading.problems.is_empty(), "{:#?}", reading.problems);
+    let trigger = reading.entries[0].triggers[0].clone();
+    let TriggerKind::RabbitMq(spec) = trigger.kind.clone();
+    (trigger, spec)
+}
+
+#[test]
+fn a_queue_is_enough() {
+    let (trigger, spec) = one("  - id: new\n    rabbitmq: {queue: orders}\n");
+    assert_eq!((trigger.id.as_str(), trigger.enabled), ("a:new", true));
+    assert_eq!(trigger.task.kind, "fn:a");
+    assert_eq!(trigger.task.max_retry, 2, "the defaults of the function");
+    assert_eq!(trigger.task.headers["runner-trigger"], "a:new");
+    assert_eq!(
+        (spec.connection.as_str(), spec.queue.as_str(), spec.prefetch),
+        ("main", "orders", 500)
+    );
+    assert_eq!(
+        (spec.declare, spec.bad_messages),
+        (DeclareQueue::Passive, BadMessage::Keep)
+    );
+    assert!(spec.payload.is_none() && spec.dedupe.is_none());
+}
+
+#[test]
+fn all_keys_are_read() {
+    let (_, spec) = one(
+        "  - id: new\n    rabbitmq:\n      connection: billing\n      queue: q\n      declare: create\n      \
+         single_active_consumer: true\n      bind: {exchange: e, type: direct, routing_keys: [k, l]}\n      prefetch: 7\n      \
+         dedupe: '{{ message.headers.id }}'\n      remember: 1h\n      body: json\n      max_bytes: 10\n      \
+         on_bad_message: drop\n      payload: {n: '{{ message.body.n }}'}\n",
+    );
+    let single_active_consumer = true;
+    assert_eq!(spec.declare, DeclareQueue::Create { single_active_consumer });
+    let binding = spec.bind.unwrap();
+    assert_eq!((binding.exchange.as_str(), binding.kind), ("e", ExchangeType::Direct));
+    assert_eq!(binding.routing_keys, ["k", "l"]);
+    assert_eq!((spec.prefetch, spec.max_bytes, spec.remember.as_secs()), (7, 10, 3600));
+    assert_eq!(spec.bad_messages, BadMessage::Drop);
+    // The payload is laid over that of the function.
+    assert!(matches!(spec.payload, Some(runner_core::template::JsonTemplate::Object(members)) if members.len() == 2));
+}
+
+#[test]
+fn a_queue_that_is_made_has_a_dead_letter_queue_for_bad_messages() {
+    let (_, spec) = one("  - id: new\n    rabbitmq: {queue: q, declare: create}\n");
+    assert_eq!(spec.bad_messages, BadMessage::DeadLetter);
+}
+
+#[test]
+fn what_cannot_be_used_is_said() {
+    for (triggers, expected) in [
+        ("  {}\n", "E142 triggers must be a list of 1-20 maps"),
+        ("  - rabbitmq: {queue: q}\n", "E142 triggers[0] needs an id"),
+        ("  - id: x\n", "E142 triggers[0] listens to nothing: add rabbitmq"),
+        (
+            "  - id: X\n    rabbitmq: {queue: q}\n",
+            "E142 triggers[0].id \"X\" may use",
+        ),
+        (
+            "  - id: x\n    rabbitmq: {}\n",
+            "E143 triggers[0].rabbitmq.queue is required",
+        ),
+        ("  - id: x\n    rabbitmq: {queu: q}\n", "E110 unknown key \"queu\""),
+        (
+            "  - {id: x, rabbitmq: {queue: q}}\n  - {id: x, rabbitmq: {queue: r}}\n",
+            "E140 the id of triggers[1] is used twice",
+        ),
+        (
+            "  - id: x\n    rabbitmq: {queue: q, single_active_consumer: true}\n",
+            "E143 triggers[0].rabbitmq.single_active_consumer is a property of the queue",
+        ),
+        (
+            "  - id: x\n    rabbitmq: {queue: q, dedupe: '{{ message.id }}'}\n",
+            "E144 template error in triggers[0].rabbitmq.dedupe: a message has no value \"message.id\"",
+        ),
+        (
+            "  - id: x\n    rabbitmq: {queue: q, payload: {a: '{{ message.body'}}\n",
+            "E144 template error in triggers[0].rabbitmq.payload: \"{{\" is not closed",
+        ),
+        (
+            "  - id: x\n    rabbitmq: {queue: q, body: bytes, payload: '{{ message.body }}'}\n",
+            "E143 triggers[0].rabbitmq.payload names message.body",
+        ),
+        (
+            "  - id: x\n    rabbitmq: {queue: q, connection: mian}\n",
+            "W216 connection \"mian\" is not defined",
+        ),
+    ] {
+        let problems = reading(triggers).problems;
+        let said: Vec<String> = problems.iter().map(|p| format!("{} {}", p.code, p.message)).collect();
+        assert!(
+            said.iter().any(|line| line.starts_with(expected)),
+            "{triggers}\n{expected}\n{said:#?}"
+        );
+    }
+}

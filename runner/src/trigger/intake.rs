@@ -1,0 +1,70 @@
+//! How events become tasks: enqueued in batches, each id once, until the broker has taken them.
+//!
+//! Knows no kind of event. While the broker takes nothing a batch waits here, so its source must stop reading by itself.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use runner_queue::{Broker, BrokerError, Delivery, Enqueued, Refusal};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use crate::health::Health;
+
+/// The pause after the first failed call; doubled with each further one.
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+
+/// The longest pause: messages flow again within this time of the broker's return.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// Puts tasks of events on their queues.
+#[derive(Clone)]
+pub struct Intake {
+    broker: Arc<dyn Broker>,
+    health: Arc<Health>,
+}
+
+impl Intake {
+    /// Into this broker.
+    #[must_use]
+    pub fn new(broker: Arc<dyn Broker>, health: Arc<Health>) -> Self {
+        Self { broker, health }
+    }
+
+    /// The broker, for what is kept beside tasks.
+    #[must_use]
+    pub fn broker(&self) -> &dyn Broker {
+        &*self.broker
+    }
+
+    /// Reports a failed call to the broker; `doing` completes "trying to".
+    pub fn failed(&self, doing: &'static str, error: &BrokerError) {
+        self.health.failed(doing, error);
+    }
+
+    /// Enqueues tasks; one answer for each, in order, when all are durable. Tries again until then; a repeated call does no
+    /// harm, because their ids are accepted once. `waiting` is called with each error. `None`: `stop` came first, and nothing
+    /// is known of them.
+    pub async fn accept(
+        &self,
+        deliveries: &[Delivery],
+        stop: &CancellationToken,
+        waiting: impl Fn(&BrokerError),
+    ) -> Option<Vec<Result<Enqueued, Refusal>>> {
+        let mut pause = FIRST_PAUSE;
+        loop {
+            // A call under way is waited for, also after a stop: its outcome decides what the source confirms.
+            match self.broker.enqueue_once(deliveries).await {
+                Ok(answers) => return Some(answers),
+                Err(error) => {
+                    self.health.failed("enqueue the tasks of a trigger", &error);
+                    waiting(&error);
+                }
+            }
+            if timeout(pause, stop.cancelled()).await.is_ok() {
+                return None;
+            }
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+}

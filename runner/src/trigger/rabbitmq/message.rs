@@ -1,0 +1,317 @@
+//! A message as a task: its identity and its payload, by the rules of its trigger.
+
+use std::cell::OnceCell;
+
+use bytes::Bytes;
+use lapin::message::Delivery as Message;
+use lapin::types::{AMQPValue, FieldTable};
+use runner_core::task::{TaskId, check_json};
+use runner_core::template::{Values, inside};
+use runner_core::trigger::{BodyFormat, RabbitMqTrigger, TriggerDefinition};
+use runner_queue::Delivery;
+use serde_json::{Map, Value};
+use sha2::{Digest as _, Sha256};
+
+/// An identity longer than this is replaced by its hash: it becomes part of a key.
+const MAX_IDENTITY: usize = 200;
+
+/// The largest payload that a template makes; a body may be shorter than what is made of it.
+const MAX_MADE: usize = 4 << 20;
+
+/// Levels of tables in headers that templates can see; deeper ones are left out.
+const MAX_LEVELS: usize = 16;
+
+/// Why no task can be made of a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct BadReason(pub(super) String);
+
+/// The task of a message. Takes the body out of it, if that is the payload.
+pub(super) fn to_delivery(
+    trigger: &TriggerDefinition,
+    spec: &RabbitMqTrigger,
+    message: &mut Message,
+) -> Result<Delivery, BadReason> {
+    let length = message.data.len();
+    if length > spec.max_bytes {
+        let most = spec.max_bytes;
+        return Err(BadReason(format!(
+            "the body has {length} bytes, and max_bytes is {most}"
+        )));
+    }
+    if spec.format == BodyFormat::Json && length > 0 {
+        check_json(&message.data).map_err(|why| BadReason(format!("the body is not JSON: {why}")))?;
+    }
+    let (identity, payload) = {
+        let values = MessageValues::of(message);
+        let identity = match &spec.dedupe {
+            Some(template) => Some(
+                template
+                    .text(&values)
+                    .map_err(|why| BadReason(format!("dedupe: {why}")))?,
+            ),
+            None => message.properties.message_id().as_ref().map(ToString::to_string),
+        };
+        let payload = match &spec.payload {
+            Some(template) => {
+                let value = template
+                    .value(&values)
+                    .map_err(|why| BadReason(format!("payload: {why}")))?;
+                Some(made(&value)?)
+            }
+            None => None,
+        };
+        (identity.filter(|identity| !identity.is_empty()), payload)
+    };
+    let mut task = trigger.task.clone();
+    task.payload = match payload {
+        Some(made) => Some(made),
+        None => (length > 0).then(|| Bytes::from(std::mem::take(&mut message.data))),
+    };
+    let (id, remember) = match identity {
+        Some(identity) => (format!("{}@msg-{}", trigger.id, bounded(&identity)), spec.remember),
+        // Known until its task is gone, which is enough for a call that is repeated.
+        None => (
+            format!("{}@{}", trigger.id, TaskId::random()),
+            std::time::Duration::ZERO,
+        ),
+    };
+    task.id = Some(TaskId::new(id).map_err(|why| BadReason(why.to_string()))?);
+    Ok(Delivery { task, remember })
+}
+
+fn made(value: &Value) -> Result<Bytes, BadReason> {
+    let payload = serde_json::to_vec(value).map_err(|why| BadReason(format!("payload: {why}")))?;
+    if payload.len() > MAX_MADE {
+        return Err(BadReason(format!(
+            "the payload would have {} bytes; at most {MAX_MADE}",
+            payload.len()
+        )));
+    }
+    Ok(payload.into())
+}
+
+/// The identity as it is, or what stands for it.
+fn bounded(identity: &str) -> String {
+    if identity.len() <= MAX_IDENTITY && !identity.chars().any(char::is_control) {
+        return identity.to_owned();
+    }
+    let digest = Sha256::digest(identity.as_bytes());
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The values that templates name.
+struct MessageValues<'a> {
+    message: &'a Message,
+    body: OnceCell<Option<Value>>,
+    headers: OnceCell<Value>,
+}
+
+impl<'a> MessageValues<'a> {
+    fn of(message: &'a Message) -> Self {
+        Self {
+            message,
+            body: OnceCell::new(),
+            headers: OnceCell::new(),
+        }
+    }
+
+    fn body(&self) -> Option<&Value> {
+        self.body
+            .get_or_init(|| serde_json::from_slice(&self.message.data).ok())
+            .as_ref()
+    }
+
+    fn headers(&self) -> &Value {
+        let table = self.message.properties.headers();
+        self.headers
+            .get_or_init(|| table.as_ref().map_or(Value::Null, |table| object(table, 0)))
+    }
+}
+
+impl Values for MessageValues<'_> {
+    fn value(&self, path: &[String]) -> Option<Value> {
+        let [root, name, rest @ ..] = path else { return None };
+        if root != "message" {
+            return None;
+        }
+        let of = &self.message.properties;
+        let text = |text: &dyn ToString| Some(Value::String(text.to_string()));
+        match name.as_str() {
+            "body" => inside(self.body()?, rest),
+            "headers" => inside(self.headers(), rest),
+            "routing_key" => text(&self.message.routing_key),
+            "exchange" => text(&self.message.exchange),
+            "redelivered" => Some(Value::Bool(self.message.redelivered)),
+            "message_id" => of.message_id().as_ref().and_then(|value| text(value)),
+            "correlation_id" => of.correlation_id().as_ref().and_then(|value| text(value)),
+            "content_type" => of.content_type().as_ref().and_then(|value| text(value)),
+            "type" => of.kind().as_ref().and_then(|value| text(value)),
+            "app_id" => of.app_id().as_ref().and_then(|value| text(value)),
+            "reply_to" => of.reply_to().as_ref().and_then(|value| text(value)),
+            "timestamp" => of.timestamp().map(Value::from),
+            "priority" => of.priority().map(Value::from),
+            _ => None,
+        }
+    }
+}
+
+fn object(table: &FieldTable, level: usize) -> Value {
+    if level == MAX_LEVELS {
+        return Value::Null;
+    }
+    let members = table
+        .inner()
+        .iter()
+        .map(|(name, value)| (name.to_string(), json(value, level + 1)));
+    Value::Object(members.collect::<Map<_, _>>())
+}
+
+fn json(value: &AMQPValue, level: usize) -> Value {
+    match value {
+        AMQPValue::Boolean(value) => (*value).into(),
+        AMQPValue::ShortShortInt(value) => (*value).into(),
+        AMQPValue::ShortShortUInt(value) => (*value).into(),
+        AMQPValue::ShortInt(value) => (*value).into(),
+        AMQPValue::ShortUInt(value) => (*value).into(),
+        AMQPValue::LongInt(value) => (*value).into(),
+        AMQPValue::LongUInt(value) => (*value).into(),
+        AMQPValue::LongLongInt(value) => (*value).into(),
+        AMQPValue::Timestamp(value) => (*value).into(),
+        AMQPValue::Float(value) => (*value).into(),
+        AMQPValue::Double(value) => (*value).into(),
+        AMQPValue::ShortString(value) => value.to_string().into(),
+        AMQPValue::LongString(value) => String::from_utf8_lossy(value.as_bytes()).into_owned().into(),
+        AMQPValue::ByteArray(value) => String::from_utf8_lossy(value.as_slice()).into_owned().into(),
+        AMQPValue::FieldArray(values) if level < MAX_LEVELS => {
+            values.as_slice().iter().map(|value| json(value, level + 1)).collect()
+        }
+        AMQPValue::FieldTable(table) => object(table, level),
+        AMQPValue::DecimalValue(_) | AMQPValue::FieldArray(_) | AMQPValue::Void => Value::Null,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::time::Duration;
+
+    use lapin::BasicProperties;
+    use runner_core::schedule::{Origin, Source};
+    use runner_core::task::Task;
+    use runner_core::template::{JsonTemplate, Template};
+    use runner_core::trigger::{
+        BadMessage, DEFAULT_PREFETCH, DEFAULT_REMEMBER, DeclareQueue, MAX_BODY, TriggerId, TriggerKind,
+    };
+    use serde_json::json;
+
+    use super::*;
+
+    fn spec() -> RabbitMqTrigger {
+        RabbitMqTrigger {
+            connection: "main".to_owned(),
+            queue: "q".to_owned(),
+            declare: DeclareQueue::Passive,
+            bind: None,
+            prefetch: DEFAULT_PREFETCH,
+            dedupe: None,
+            remember: DEFAULT_REMEMBER,
+            format: BodyFormat::Json,
+            payload: None,
+            max_bytes: MAX_BODY,
+            bad_messages: BadMessage::Keep,
+        }
+    }
+
+    fn made_of(spec: RabbitMqTrigger, properties: BasicProperties, body: &[u8]) -> Result<Delivery, BadReason> {
+        let mut message = Message::mock(1, "ex".into(), "order.created".into(), false, body.to_vec());
+        message.properties = properties;
+        let trigger = TriggerDefinition {
+            id: TriggerId::new("orders", "new"),
+            function: "orders".to_owned(),
+            origin: Origin {
+                source: Source::Manifest,
+                place: "a.yaml:1:1".to_owned(),
+            },
+            enabled: true,
+            kind: TriggerKind::RabbitMq(spec.clone()),
+            task: Task::new("fn:orders"),
+        };
+        to_delivery(&trigger, &spec, &mut message)
+    }
+
+    fn named(id: &str) -> BasicProperties {
+        BasicProperties::default().with_message_id(id.into())
+    }
+
+    fn id_of(delivery: &Delivery) -> &str {
+        delivery.task.id.as_ref().unwrap().as_str()
+    }
+
+    #[test]
+    fn the_message_id_identifies_the_task_and_the_body_is_its_payload() {
+        let delivery = made_of(spec(), named("m-1"), br#"{"n":1}"#).unwrap();
+        assert_eq!(id_of(&delivery), "orders:new@msg-m-1");
+        assert_eq!(delivery.remember, DEFAULT_REMEMBER);
+        assert_eq!(delivery.task.payload.as_deref(), Some(&br#"{"n":1}"#[..]));
+    }
+
+    #[test]
+    fn a_message_without_an_id_gets_a_random_one_that_is_not_remembered() {
+        let made = || made_of(spec(), BasicProperties::default(), b"").unwrap();
+        let (first, second) = (made(), made());
+        assert!(id_of(&first).starts_with("orders:new@") && id_of(&first) != id_of(&second));
+        assert_eq!((first.remember, first.task.payload), (Duration::ZERO, None));
+    }
+
+    #[test]
+    fn templates_make_identity_and_payload() {
+        let payload =
+            json!({"n": "{{ message.body.n }}", "key": "{{ message.routing_key }}", "t": "{{ message.headers.t.0 }}"});
+        let mut headers = FieldTable::default();
+        let list = vec![AMQPValue::LongString("x".into())];
+        headers.insert("t".into(), AMQPValue::FieldArray(list.into()));
+        let delivery = made_of(
+            RabbitMqTrigger {
+                dedupe: Some(Template::parse("{{ message.exchange }}/{{ message.body.n }}").unwrap()),
+                payload: Some(JsonTemplate::new(payload).unwrap()),
+                ..spec()
+            },
+            BasicProperties::default().with_headers(headers),
+            br#"{"n":7}"#,
+        );
+        let delivery = delivery.unwrap();
+        assert_eq!(id_of(&delivery), "orders:new@msg-ex/7");
+        let payload: Value = serde_json::from_slice(delivery.task.payload.as_deref().unwrap()).unwrap();
+        assert_eq!(payload, json!({"n": 7, "key": "order.created", "t": "x"}));
+    }
+
+    #[test]
+    fn what_is_no_task_says_why() {
+        let why = |spec, body: &[u8]| made_of(spec, BasicProperties::default(), body).unwrap_err().0;
+        assert!(why(spec(), b"no json").starts_with("the body is not JSON: "));
+        let short = RabbitMqTrigger { max_bytes: 3, ..spec() };
+        assert_eq!(why(short, b"1234"), "the body has 4 bytes, and max_bytes is 3");
+        let dedupe = RabbitMqTrigger {
+            dedupe: Some(Template::parse("{{ message.body.id }}").unwrap()),
+            ..spec()
+        };
+        assert_eq!(why(dedupe, b"{}"), "dedupe: message.body.id has no value");
+        let bytes = RabbitMqTrigger {
+            format: BodyFormat::Bytes,
+            ..spec()
+        };
+        assert!(made_of(bytes, BasicProperties::default(), b"\xff").is_ok());
+    }
+
+    #[test]
+    fn a_long_or_odd_identity_is_replaced_by_its_hash() {
+        for id in ["x".repeat(201), "a\nb".to_owned()] {
+            let delivery = made_of(spec(), named(&id), b"1").unwrap();
+            let hash = id_of(&delivery).strip_prefix("orders:new@msg-").unwrap().to_owned();
+            assert!(
+                hash.len() == 64 && hash.chars().all(|c| c.is_ascii_hexdigit()),
+                "{hash}"
+            );
+        }
+    }
+}

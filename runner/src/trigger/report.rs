@@ -1,0 +1,210 @@
+//! What each instance says about its triggers to the others: a document in the broker, renewed while it runs.
+//!
+//! So a dashboard or a command in another process shows them too. Readers take what they understand of a document, because
+//! another version may have written it.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use runner_queue::{Broker, BrokerResult};
+use serde::{Deserialize, Serialize};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use super::board::{Board, ListenState, TriggerFault};
+use crate::background::{self, BackgroundLoop};
+
+/// The kind of the documents.
+const KIND: &str = "triggers";
+
+/// How often an instance says how its triggers are doing.
+const EVERY: Duration = Duration::from_secs(5);
+
+/// For how long that holds: two rounds may fail.
+const VALID: Duration = Duration::from_secs(20);
+
+/// Why something does not work.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FaultReport {
+    /// The stable code.
+    pub code: String,
+    /// What happened.
+    pub why: String,
+    /// What to do about it.
+    #[serde(default)]
+    pub hint: String,
+}
+
+impl From<&TriggerFault> for FaultReport {
+    fn from(fault: &TriggerFault) -> Self {
+        Self {
+            code: fault.code.to_owned(),
+            why: fault.why.clone(),
+            hint: fault.hint.to_owned(),
+        }
+    }
+}
+
+/// One trigger of an instance.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TriggerReport {
+    /// `<function>:<id>`.
+    pub id: String,
+    /// What it listens to.
+    pub what: String,
+    /// `disabled`, `starting`, `listening`, `holding` or `failing`.
+    pub state: String,
+    /// Since when.
+    pub since: Timestamp,
+    /// Tasks that were enqueued since the instance began.
+    pub enqueued: u64,
+    /// Messages whose task was enqueued before.
+    pub repeated: u64,
+    /// Messages of which no task could be made.
+    pub bad: u64,
+    /// Messages that are becoming tasks.
+    pub unacked: u64,
+    /// Why it does not listen.
+    #[serde(default)]
+    pub fault: Option<FaultReport>,
+    /// When the last bad message came, and why it is bad.
+    #[serde(default)]
+    pub last_bad: Option<(Timestamp, String)>,
+}
+
+/// One connection of an instance.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConnectionReport {
+    /// Its name in the settings.
+    pub name: String,
+    /// The server, without a password.
+    pub server: String,
+    /// Whether it is there.
+    pub connected: bool,
+    /// Why the server takes nothing from publishers.
+    #[serde(default)]
+    pub blocked: Option<String>,
+    /// Why it is not there.
+    #[serde(default)]
+    pub fault: Option<FaultReport>,
+    /// Since when.
+    pub since: Timestamp,
+}
+
+/// All of an instance.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+pub struct InstanceReport {
+    /// `host:pid`.
+    #[serde(default)]
+    pub instance: String,
+    /// Its triggers, by id.
+    #[serde(default)]
+    pub triggers: Vec<TriggerReport>,
+    /// Its connections, by name.
+    #[serde(default)]
+    pub connections: Vec<ConnectionReport>,
+}
+
+impl InstanceReport {
+    /// What this process says now.
+    #[must_use]
+    pub fn of(board: &Board, instance: &str) -> Self {
+        let triggers = board.triggers().into_iter().map(|status| TriggerReport {
+            id: status.trigger.id.to_string(),
+            what: status.trigger.kind.describe(),
+            state: status.state.as_str().to_owned(),
+            since: status.since,
+            enqueued: status.counts.enqueued.load(Ordering::Relaxed),
+            repeated: status.counts.repeated.load(Ordering::Relaxed),
+            bad: status.counts.bad.load(Ordering::Relaxed),
+            unacked: status.counts.unacked.load(Ordering::Relaxed),
+            fault: match &status.state {
+                ListenState::Failing(fault) => Some(fault.into()),
+                _ => None,
+            },
+            last_bad: status.last_bad,
+        });
+        let connections = board.connections().into_iter().map(|status| ConnectionReport {
+            name: status.name,
+            server: status.server,
+            connected: status.connected,
+            blocked: status.blocked,
+            fault: status.fault.as_ref().map(FaultReport::from),
+            since: status.since,
+        });
+        Self {
+            instance: instance.to_owned(),
+            triggers: triggers.collect(),
+            connections: connections.collect(),
+        }
+    }
+}
+
+/// What all live instances said last, by name.
+///
+/// # Errors
+///
+/// Those of the broker.
+pub async fn reports(broker: &dyn Broker) -> BrokerResult<Vec<InstanceReport>> {
+    let documents = broker.documents(KIND).await?;
+    let read = |(name, body): (String, Vec<u8>)| {
+        let report: InstanceReport = serde_json::from_slice(&body).ok()?;
+        Some(InstanceReport {
+            instance: name,
+            ..report
+        })
+    };
+    let mut all: Vec<InstanceReport> = documents.into_iter().filter_map(read).collect();
+    all.sort_by(|a, b| a.instance.cmp(&b.instance));
+    Ok(all)
+}
+
+struct ReportLoop {
+    broker: Arc<dyn Broker>,
+    board: Arc<Board>,
+    instance: String,
+    /// Whether the broker may have its document.
+    published: bool,
+}
+
+/// Keeps the document of this process until `stop`, then drops it.
+pub(super) async fn publish(broker: Arc<dyn Broker>, board: Arc<Board>, instance: String, stop: CancellationToken) {
+    let (dropping, name) = (broker.clone(), instance.clone());
+    let role = ReportLoop {
+        broker,
+        board,
+        instance,
+        published: false,
+    };
+    background::run(role, &Notify::new(), &stop).await;
+    // It would lapse by itself; a broker that is away drops nothing.
+    drop(tokio::time::timeout(Duration::from_secs(1), dropping.drop_document(KIND, &name)).await);
+}
+
+#[async_trait]
+impl BackgroundLoop for ReportLoop {
+    fn name(&self) -> &'static str {
+        "trigger reports"
+    }
+
+    fn every(&self) -> Duration {
+        EVERY
+    }
+
+    async fn turn(&mut self) -> Option<Duration> {
+        let report = InstanceReport::of(&self.board, &self.instance);
+        let empty = report.triggers.is_empty() && report.connections.is_empty();
+        if empty && !self.published {
+            return None;
+        }
+        if let Ok(body) = serde_json::to_vec(&report) {
+            // The broker's own failures are reported by those who need it.
+            let kept = self.broker.keep_document(KIND, &self.instance, body, VALID).await;
+            self.published = !empty || kept.is_err();
+        }
+        None
+    }
+}

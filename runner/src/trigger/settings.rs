@@ -1,0 +1,62 @@
+//! Where the servers are that triggers listen to; `config` reads it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// Servers by the names that manifests use.
+#[derive(Debug, Clone, Default)]
+pub struct TriggerSettings {
+    /// Connections to RabbitMQ.
+    pub rabbitmq: BTreeMap<String, RabbitMqSettings>,
+}
+
+/// One connection to RabbitMQ.
+#[derive(Debug, Clone)]
+pub struct RabbitMqSettings {
+    /// `amqp://user:password@host:port/vhost`, or `amqps://`.
+    pub url: ReadUrl,
+    /// For `amqps`.
+    pub tls: AmqpTls,
+}
+
+/// Files of TLS.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AmqpTls {
+    /// Authorities that are trusted; `None`: those of the system.
+    pub ca_file: Option<PathBuf>,
+    /// Our certificate.
+    pub cert_file: Option<PathBuf>,
+    /// Its key.
+    pub key_file: Option<PathBuf>,
+    /// The name that the server must prove; `None`: the host of the URL.
+    pub server_name: Option<String>,
+}
+
+/// A URL with a password, read anew for each connection; never shown.
+#[derive(Clone)]
+pub struct ReadUrl(Arc<dyn Fn() -> Result<String, String> + Send + Sync>);
+
+impl ReadUrl {
+    /// What `read` returns at each connection: a password may have been changed. It may block.
+    #[must_use]
+    pub fn new(read: impl Fn() -> Result<String, String> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(read))
+    }
+
+    /// The URL now; may block.
+    ///
+    /// # Errors
+    ///
+    /// Why it cannot be read.
+    pub fn read(&self) -> Result<String, String> {
+        (self.0)()
+    }
+}
+
+impl fmt::Debug for ReadUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
