@@ -41,10 +41,11 @@ const ROOMS: &[Room] = &[
         "runner/queue/src/contract/",
         "core::clock core::task core::schedule queue",
     ),
+    room("queue::tls", "runner/queue/src/tls.rs", ""),
     room(
         "queue::redis",
         "runner/queue/src/redis/",
-        "core::chain core::clock core::duration core::task core::schedule queue",
+        "queue::tls core::chain core::clock core::duration core::task core::schedule queue",
     ),
     room(
         "queue::embedded",
@@ -59,7 +60,11 @@ const ROOMS: &[Room] = &[
     room("metrics", "runner/src/metrics/", "core::clock core::task"),
     room("health", "runner/src/health.rs", "core queue background log metrics"),
     room("source", "runner/src/source/", "core background log text"),
-    room("trigger", "runner/src/trigger/", "background core queue health"),
+    room(
+        "trigger",
+        "runner/src/trigger/",
+        "background core queue queue::tls health",
+    ),
     room("diagnose", "runner/src/diagnose/", "core health queue text"),
     room("facts", "runner/src/facts.rs", "core diagnose health queue"),
     room(
@@ -86,7 +91,7 @@ const ROOMS: &[Room] = &[
     room(
         "config",
         "runner/src/config/",
-        "background log metrics health text core queue queue::redis handlers source trigger diagnose facts worker scheduler web",
+        "background log metrics health text core queue queue::tls queue::redis handlers source trigger diagnose facts worker scheduler web",
     ),
     // Commands and wiring may use every room; no other room opens a store.
     room(

@@ -12,5 +12,7 @@ pub mod contract;
 pub mod embedded;
 #[cfg(feature = "redis")]
 pub mod redis;
+#[cfg(feature = "redis")]
+pub mod tls;
 
 pub use seam::*;

@@ -1,8 +1,10 @@
 //! Reads `rabbitmq`: connections by the names that triggers use.
 
+use runner_queue::tls::TlsFiles;
+
 use super::Secret;
 use super::section::Section;
-use crate::trigger::{AmqpTls, RabbitMqSettings, ReadUrl, TriggerSettings};
+use crate::trigger::{RabbitMqSettings, ReadUrl, TriggerSettings};
 
 /// Connections; each is a socket and a supervisor.
 const MAX_CONNECTIONS: usize = 50;
@@ -69,10 +71,10 @@ fn check(_url: &Secret) -> Result<(), String> {
     Ok(())
 }
 
-fn tls(connection: &Section<'_>) -> AmqpTls {
+fn tls(connection: &Section<'_>) -> TlsFiles {
     let section = connection.section("tls");
     let file = |key| section.path(key).map(|found| found.value);
-    let tls = AmqpTls {
+    let tls = TlsFiles {
         ca_file: file("ca_file"),
         cert_file: file("cert_file"),
         key_file: file("key_file"),

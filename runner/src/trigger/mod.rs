@@ -27,7 +27,7 @@ pub use intake::Intake;
 #[cfg(feature = "amqp")]
 pub use rabbitmq::check_url;
 pub use report::{ConnectionReport, FaultReport, InstanceReport, TriggerReport, reports};
-pub use settings::{AmqpTls, RabbitMqSettings, ReadUrl, TriggerSettings};
+pub use settings::{RabbitMqSettings, ReadUrl, TriggerSettings};
 
 use crate::health::Health;
 

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::PathBuf;
 use std::sync::Arc;
+
+use runner_queue::tls::TlsFiles;
 
 /// Servers by the names that manifests use.
 #[derive(Debug, Clone, Default)]
@@ -18,20 +19,7 @@ pub struct RabbitMqSettings {
     /// `amqp://user:password@host:port/vhost`, or `amqps://`.
     pub url: ReadUrl,
     /// For `amqps`.
-    pub tls: AmqpTls,
-}
-
-/// Files of TLS.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct AmqpTls {
-    /// Authorities that are trusted; `None`: those of the system.
-    pub ca_file: Option<PathBuf>,
-    /// Our certificate.
-    pub cert_file: Option<PathBuf>,
-    /// Its key.
-    pub key_file: Option<PathBuf>,
-    /// The name that the server must prove; `None`: the host of the URL.
-    pub server_name: Option<String>,
+    pub tls: TlsFiles,
 }
 
 /// A URL with a password, read anew for each connection; never shown.

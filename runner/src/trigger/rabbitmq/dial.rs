@@ -17,6 +17,7 @@ use futures_util::Stream;
 use lapin::tcp::AsyncTcpStream;
 use lapin::uri::{AMQPScheme, AMQPUri};
 use lapin::{Connection, ConnectionProperties};
+use runner_queue::tls::{self, TlsFiles};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -124,10 +125,7 @@ pub(super) async fn connect(
         .map_err(fault::secret)?;
     let uri = parse(&url).map_err(fault::url)?;
     named(server(&uri));
-    if uri.scheme == AMQPScheme::AMQPS {
-        return Err(fault::url("amqps:// is not supported".to_owned()));
-    }
-    let socket = timeout(CONNECT, open(&uri)).await;
+    let socket = timeout(CONNECT, open(&uri, &settings.tls)).await;
     let socket = socket.map_err(|_| fault::slow(CONNECT)).and_then(|socket| socket)?;
     let properties = ConnectionProperties::default().with_connection_name(client.into());
     let tokio = Tokio::current();
@@ -145,11 +143,17 @@ pub(super) async fn connect(
     }
 }
 
-async fn open(uri: &AMQPUri) -> Result<Bytes, TriggerFault> {
+async fn open(uri: &AMQPUri, files: &TlsFiles) -> Result<Bytes, TriggerFault> {
     let (host, port) = (uri.authority.host.as_str(), uri.authority.port);
     let stream = TcpStream::connect((host, port))
         .await
         .map_err(|error| fault::unreachable(&error))?;
     stream.set_nodelay(true).map_err(|error| fault::unreachable(&error))?;
-    Ok(bytes(stream))
+    match uri.scheme {
+        AMQPScheme::AMQP => Ok(bytes(stream)),
+        AMQPScheme::AMQPS => {
+            let stream = tls::connect(stream, files, host).await.map_err(fault::tls)?;
+            Ok(bytes(stream))
+        }
+    }
 }

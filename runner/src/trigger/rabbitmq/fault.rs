@@ -36,6 +36,15 @@ pub(super) fn unreachable(error: &std::io::Error) -> TriggerFault {
     fault("amqp_unreachable", error.to_string(), hint)
 }
 
+/// Certificates, names or files of TLS.
+pub(super) fn tls(why: String) -> TriggerFault {
+    fault(
+        "amqp_tls",
+        why,
+        "rabbitmq.connections.NAME.tls: ca_file, cert_file, key_file, server_name",
+    )
+}
+
 /// No answer in time.
 pub(super) fn slow(limit: Duration) -> TriggerFault {
     let why = format!("no answer within {} s", limit.as_secs());

@@ -15,7 +15,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::redis::net::login::{self, ByteStream, RedisLogin};
 use crate::redis::net::settings::{RedisTls, address};
-use crate::redis::net::tls::{self, ClientCertificate};
+use crate::tls::{self, ClientCertificate, NO_CERTIFICATE};
 
 /// How long the server may take to answer; our scripts take a few milliseconds at most.
 pub(in crate::redis) const RESPONSE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -204,8 +204,6 @@ async fn open(at: DialAddress<'_>, tls: Option<&RedisTls>) -> Result<OpenSocket,
         }),
     }
 }
-
-const NO_CERTIFICATE: &str = "the server asks for a client certificate (tls.cert_file and tls.key_file)";
 
 /// The error of a connection that broke before the first answer.
 fn broken(at: DialAddress<'_>, error: RedisError, asked: Option<&ClientCertificate>) -> DialError {

@@ -15,7 +15,8 @@ use crate::redis::net::dial::{self, Connection, DialAddress, DialError, RESPONSE
 use crate::redis::net::login::RedisLogin;
 use crate::redis::net::sentinel::{self, Sentinels};
 use crate::redis::net::settings::{RedisSettings, RedisTarget, RedisTls, address};
-use crate::redis::net::{fault, load_scripts, tls};
+use crate::redis::net::{fault, load_scripts};
+use crate::tls;
 
 /// A live connection, shared by cloning it.
 #[derive(Clone)]

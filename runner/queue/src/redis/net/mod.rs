@@ -13,5 +13,4 @@ pub(in crate::redis) mod reconnect;
 pub(in crate::redis) mod sentinel;
 pub(in crate::redis) mod settings;
 pub(in crate::redis) mod slots;
-pub(in crate::redis) mod tls;
 pub(in crate::redis) mod url;

@@ -4,6 +4,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+pub use crate::tls::TlsFiles as RedisTls;
+
 /// How to reach a Redis.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RedisSettings {
@@ -47,19 +49,6 @@ pub struct RedisSentinels {
     pub username: Option<String>,
     /// Password of the sentinels, if they require one; not that of the server.
     pub password: Option<Password>,
-}
-
-/// How the server is verified and how we authenticate. Files are read for each connection, so they can be replaced.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct RedisTls {
-    /// Authorities trusted to sign the server's certificate (PEM); `None`: those of the system.
-    pub ca_file: Option<PathBuf>,
-    /// Our certificate and its intermediates (PEM), if the server asks for one.
-    pub cert_file: Option<PathBuf>,
-    /// The key of our certificate (PEM).
-    pub key_file: Option<PathBuf>,
-    /// The name required in the server's certificate; `None`: the host connected to.
-    pub server_name: Option<String>,
 }
 
 /// A password; never printed.

@@ -1,8 +1,8 @@
-//! TLS to Redis: trusted authorities, our own certificate, and readable errors.
+//! TLS to servers: trusted authorities, our own certificate, and readable errors.
 //!
 //! Certificate and name are always checked; there is no switch to disable this and no fallback to plain text.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -11,34 +11,68 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::sign::CertifiedKey;
 use rustls::{CertificateError, ClientConfig, RootCertStore, SignatureScheme};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
-use crate::redis::net::settings::RedisTls;
+/// How a server is verified and how we authenticate. Files are read for each connection, so they can be replaced.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct TlsFiles {
+    /// Authorities trusted to sign the server's certificate (PEM); `None`: those of the system.
+    pub ca_file: Option<PathBuf>,
+    /// Our certificate and its intermediates (PEM), if the server asks for one.
+    pub cert_file: Option<PathBuf>,
+    /// The key of our certificate (PEM).
+    pub key_file: Option<PathBuf>,
+    /// The name required in the server's certificate; `None`: the host connected to.
+    pub server_name: Option<String>,
+}
+
+/// TLS over a connection to `host`.
+///
+/// # Errors
+///
+/// Which file is unusable, or what is wrong with the server's certificate; never a secret.
+pub async fn connect<S>(stream: S, files: &TlsFiles, host: &str) -> Result<TlsStream<S>, String>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let terms = terms(files, host)?;
+    let handshake = TlsConnector::from(terms.config).connect(terms.name.clone(), stream);
+    handshake.await.map_err(|error| match terms.asked.in_vain() {
+        true => NO_CERTIFICATE.to_owned(),
+        false => explain(&error, &terms.name).0,
+    })
+}
+
+/// What is missing where a server asks for a certificate in vain.
+pub(crate) const NO_CERTIFICATE: &str = "the server asks for a client certificate (tls.cert_file and tls.key_file)";
 
 /// The input of a handshake.
-pub(in crate::redis) struct HandshakeSetup {
+pub(crate) struct HandshakeSetup {
     /// The library's configuration.
-    pub(in crate::redis) config: Arc<ClientConfig>,
+    pub(crate) config: Arc<ClientConfig>,
     /// The name that the server must prove.
-    pub(in crate::redis) name: ServerName<'static>,
+    pub(crate) name: ServerName<'static>,
     /// Records whether the server asked for a client certificate.
-    pub(in crate::redis) asked: Arc<ClientCertificate>,
+    pub(crate) asked: Arc<ClientCertificate>,
 }
 
 /// Presents our certificate, if configured, and records that it was requested.
 #[derive(Debug)]
-pub(in crate::redis) struct ClientCertificate {
+pub(crate) struct ClientCertificate {
     ours: Option<Arc<CertifiedKey>>,
     was: AtomicBool,
 }
 
 impl ClientCertificate {
     /// Whether the server asked for a certificate and none is configured.
-    pub(in crate::redis) fn in_vain(&self) -> bool {
+    pub(crate) fn in_vain(&self) -> bool {
         self.ours.is_none() && self.was.load(Ordering::Relaxed)
     }
 
     /// Whether our certificate was sent to the server.
-    pub(in crate::redis) fn answered(&self) -> bool {
+    pub(crate) fn answered(&self) -> bool {
         self.ours.is_some() && self.was.load(Ordering::Relaxed)
     }
 }
@@ -60,7 +94,7 @@ impl ResolvesClientCert for ClientCertificate {
 /// # Errors
 ///
 /// Which file is unusable, and why.
-pub(in crate::redis) fn terms(settings: &RedisTls, host: &str) -> Result<HandshakeSetup, String> {
+pub(crate) fn terms(settings: &TlsFiles, host: &str) -> Result<HandshakeSetup, String> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let ours = match (&settings.cert_file, &settings.key_file) {
         (None, None) => None,
@@ -90,7 +124,7 @@ pub(in crate::redis) fn terms(settings: &RedisTls, host: &str) -> Result<Handsha
     })
 }
 
-fn roots(settings: &RedisTls) -> Result<RootCertStore, String> {
+fn roots(settings: &TlsFiles) -> Result<RootCertStore, String> {
     let mut roots = RootCertStore::empty();
     match &settings.ca_file {
         Some(path) => {
@@ -131,7 +165,7 @@ fn read(path: &Path) -> Result<Vec<u8>, String> {
 }
 
 /// Why a handshake failed, and whether a retry could help.
-pub(in crate::redis) fn explain(error: &std::io::Error, name: &ServerName<'_>) -> (String, bool) {
+pub(crate) fn explain(error: &std::io::Error, name: &ServerName<'_>) -> (String, bool) {
     let name = name.to_str();
     let Some(error) = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) else {
         return (format!("the TLS handshake was cut off: {error}"), true);
