@@ -1,8 +1,8 @@
-//! Groups in the whole program: tasks of the command line are aggregated, on both brokers, even if the aggregating instance
-//! is killed midway.
+//! Groups in the whole program: tasks of the command line are aggregated, on both brokers, even if the aggregating
+//! instance is killed midway.
 //!
-//! The program is `examples/digest.rs`, which `cargo test` builds beside `runner`. Its aggregator reads a file; a pipe in
-//! place of the file blocks it there.
+//! The program is `examples/digest.rs`, which `cargo test` builds beside `runner`. Its aggregator reads a file; a pipe
+//! in place of the file blocks it there.
 
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
@@ -174,7 +174,7 @@ async fn become_one(scene: Scene) {
     assert_eq!((notes, outputs[1].as_str()), (vec!["a", "b", "c"], "hello bob: x"));
     assert_eq!(scene.groups().await, json!([]));
     assert!(
-        child.log().contains("the tasks of a group became one"),
+        child.log().contains("the tasks of a group were combined into one"),
         "{}",
         child.tail()
     );
@@ -216,7 +216,7 @@ async fn killed_on_the_way(scene: Scene) {
         ["hello ada: a, b", "hello ada: b, a"].contains(&outputs[0].as_str()),
         "{outputs:?}"
     );
-    assert!(second.log().contains("went back to their group"), "{}", second.tail());
+    assert!(second.log().contains("returned to their group"), "{}", second.tail());
     stop(second).await;
     assert_eq!(scene.age_sets().await, 0);
 }
@@ -283,5 +283,5 @@ async fn tasks_become_one_once_though_no_replica_confirms_it() {
         child.tail()
     );
     stop(child).await;
-    assert_eq!(scene.groups().await, json!([]), "nothing went back");
+    assert_eq!(scene.groups().await, json!([]), "nothing returned");
 }

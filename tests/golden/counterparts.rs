@@ -47,11 +47,11 @@ const COUNTERPARTS: &[(&str, &[&str])] = &[
         "group",
         &[
             "a_group_is_ripe_when_it_has_its_largest_size",
-            "a_stale_set_goes_back_to_its_group_as_it_lay_there",
+            "a_stale_set_returns_to_its_group_in_its_old_order",
             "dropping_a_set_deletes_its_tasks_and_counts_nothing",
         ],
     ),
-    ("group_retry", &["a_failed_task_of_a_group_goes_back_to_it"]),
+    ("group_retry", &["a_failed_task_of_a_group_returns_to_it"]),
     (
         "inspector_archive_task",
         &["every_action_of_an_operator_is_the_move_of_the_table"],
@@ -109,12 +109,12 @@ const COUNTERPARTS: &[(&str, &[&str])] = &[
         "retry",
         &[
             "a_failed_task_waits_for_its_retry_and_carries_the_error",
-            "a_retry_that_is_no_failure_counts_nothing",
+            "a_retry_without_a_failure_counts_nothing",
         ],
     ),
     ("schedule", &["a_delayed_task_waits_for_its_time"]),
     ("schedule_with_group", &["a_delayed_task_of_a_group_runs_alone"]),
-    ("scheduler_state", &["what_a_schedule_enqueued_is_told_newest_first"]),
+    ("scheduler_state", &["what_a_schedule_enqueued_is_listed_newest_first"]),
     (
         "server_state",
         &[

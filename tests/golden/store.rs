@@ -102,7 +102,7 @@ impl Store {
     pub fn hash(&mut self, key: &str) -> &mut BTreeMap<Bytes, Bytes> {
         match self.0.get_mut(key).map(|entry| &mut entry.content) {
             Some(Content::Hash(fields)) => fields,
-            other => panic!("{key} is no hash: {other:?}"),
+            other => panic!("{key} is not a hash: {other:?}"),
         }
     }
 
@@ -207,8 +207,8 @@ async fn content_of_server(link: &mut MultiplexedConnection, key: &str) -> Conte
     }
 }
 
-/// When a key expires, in ms since 1970; negative if it does not. A server older than 7 returns only the rest, which is off
-/// by a millisecond or two: there the expiry is rounded to whole seconds, as all compared ones are.
+/// When a key expires, in ms since 1970; negative if it does not. A server older than 7 returns only the rest, which is
+/// off by a millisecond or two: there the expiry is rounded to whole seconds, as all compared ones are.
 async fn end_of(link: &mut MultiplexedConnection, key: &str) -> i64 {
     let exact: redis::RedisResult<i64> = redis::cmd("PEXPIRETIME").arg(key).query_async(link).await;
     if let Ok(end) = exact {

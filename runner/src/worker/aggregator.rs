@@ -1,7 +1,7 @@
-//! Looks for groups that are ripe and takes sets of tasks out of them, where an aggregator for them is registered. Also takes
+//! Looks for ripe groups with a registered aggregator and takes sets of tasks out of them. Also takes
 //! back the sets of instances that died.
 //!
-//! What becomes of a set is in `staged_group`; how long a group is left out whose aggregator keeps failing, in
+//! What happens to a set is in `staged_group`; how long a group whose aggregator keeps failing is skipped, in
 //! `group_failures`.
 
 use std::sync::Arc;
@@ -24,10 +24,10 @@ use crate::background::BackgroundLoop;
 /// The longest time between two looks at the groups.
 const EVERY: Duration = Duration::from_secs(7);
 
-/// Sets that are put together at once.
+/// Sets that are aggregated at the same time.
 const AT_ONCE: usize = 3;
 
-/// Sets of one group in a row: a group that fills faster than its sets are put together must not keep others waiting.
+/// Sets of one group in a row: a group that fills faster than its sets are aggregated must not delay other groups.
 const IN_A_ROW: usize = 100;
 
 /// How long after its deadline a set is taken back: allowance for clocks that differ, since Go servers write
@@ -46,7 +46,7 @@ pub(super) struct GroupAggregator {
 }
 
 impl GroupAggregator {
-    /// `sets` tracks the sets that are being put together. `stop` ends the search for groups, not those.
+    /// `sets` tracks the sets that are being aggregated. `stop` ends the search for groups, not these.
     pub(super) fn new(ctx: Arc<WorkerContext>, stop: CancellationToken, sets: TaskTracker) -> Self {
         let slots = Arc::new(Semaphore::new(AT_ONCE));
         Self {
@@ -61,7 +61,7 @@ impl GroupAggregator {
     /// Waits for a free slot; `None` when stopped.
     async fn slot(&self) -> Option<OwnedSemaphorePermit> {
         tokio::select! {
-            // The stop first: a free slot must not take one more set during a drain.
+            // The stop is checked first: during a drain a free slot must not take one more set.
             biased;
             () = self.stop.cancelled() => None,
             slot = self.slots.clone().acquire_owned() => slot.ok(),
@@ -91,9 +91,10 @@ impl GroupAggregator {
     /// Takes sets out of a group while it is ripe.
     async fn empty(&self, queue: &QueueName, group: &str, aggregator: &Aggregator) -> BrokerResult<()> {
         for _ in 0..IN_A_ROW {
-            // Before the set is taken: its time runs from then on, and must not be spent on waiting.
+            // Before the set is taken: its time runs from then on, and must not pass while waiting for a slot.
             let Some(slot) = self.slot().await else { break };
-            // Also before: a set is owned for a fixed time from when the broker took it, which is not earlier than this.
+            // Also before: a set is owned for a fixed time from when the broker took it, and that is not earlier than
+            // this.
             let began = Instant::now();
             if self.failures.pauses(queue, group, began) {
                 break;
@@ -105,7 +106,7 @@ impl GroupAggregator {
             self.sets.spawn(async move {
                 let set = OwnedSet { set, began };
                 set.run(&ctx, &aggregator, &failures).await;
-                // Held until the set is done, whatever became of it.
+                // Held until the set is done, whatever the result.
                 drop(slot);
             });
         }
@@ -133,7 +134,7 @@ impl BackgroundLoop for GroupAggregator {
         };
         for queue in queues {
             if let Err(error) = self.look(&queue).await {
-                // In a cluster the server of one queue may be away, and those of others not.
+                // In a cluster the server of one queue may be unreachable while the others answer.
                 self.ctx.broker_failed("look at the groups", &error);
             }
         }
@@ -155,7 +156,7 @@ pub(super) async fn reclaim(ctx: &WorkerContext) {
             for group in reclaimed {
                 tracing::warn!(
                     queue = %group.queue, group = group.group, tasks = group.tasks,
-                    "tasks that were to become one went back to their group: their aggregator died or failed"
+                    "tasks returned to their group: their aggregator died or failed"
                 );
             }
         }

@@ -1,4 +1,5 @@
-//! The aggregator against the embedded broker: what becomes one, what stays in its group, what a failure leaves.
+//! The aggregator against the embedded broker: which tasks are combined, which stay in their group, what a failure
+//! leaves.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -27,7 +28,7 @@ fn part(group: &str, payload: &str) -> Task {
 }
 
 impl Scene {
-    /// In one call, so that none of them is ripe for its age before the others are there. In no order.
+    /// In one call, so that none of them is ripe by age before the others are there. In no order.
     async fn put_together(&self, tasks: &[Task]) {
         let answers = self.broker.enqueue(tasks).await.unwrap();
         assert!(answers.iter().all(Result::is_ok), "{answers:?}");
@@ -156,7 +157,7 @@ async fn a_failure_leaves_the_set_for_a_later_time() {
         scene.metric(&line).await;
     }
     worker.drain(CancellationToken::new()).await;
-    assert_eq!(calls.load(Ordering::SeqCst), 1, "not again before the set went back");
+    assert_eq!(calls.load(Ordering::SeqCst), 1, "not again before the set returned");
     assert!(
         scene.payloads(TaskState::Aggregating, 0).await.is_empty(),
         "they are staged"
@@ -189,7 +190,7 @@ async fn a_group_whose_aggregator_keeps_failing_is_metrics_of_and_left_alone() {
     scene
         .metric(r#"runner_group_sets_total{queue="default",outcome="failed"} 1"#)
         .await;
-    // The groups are gone through by name, so whoever comes to this one has passed by the other.
+    // Groups are visited by name, so an aggregator that reached this one has passed the other.
     fill("good").await;
     scene.payloads(TaskState::Pending, 1).await;
     fill("bad").await;
@@ -211,7 +212,7 @@ async fn a_group_whose_aggregator_keeps_failing_is_metrics_of_and_left_alone() {
 }
 
 #[tokio::test]
-async fn a_set_that_nobody_came_back_for_is_put_together_again() {
+async fn an_abandoned_set_is_aggregated_again() {
     use runner_core::clock::{Clock, ManualClock};
 
     let clock = Arc::new(ManualClock::at(runner_core::clock::SystemClock.now()));

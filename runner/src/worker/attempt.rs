@@ -1,6 +1,6 @@
-//! One attempt at one task: calls its handler, stops it in time, and makes a settlement of what happened.
+//! One attempt at one task: calls its handler, stops it in time, and turns the result into a settlement.
 //!
-//! Knows neither the claim loop nor slots: who runs an attempt decides where its settlement goes. What the end of a
+//! Knows neither the claim loop nor slots: the caller decides where the settlement goes. What the end of a
 //! handler means is decided by `verdict`.
 
 use std::task::{Context, Poll, Waker};
@@ -22,9 +22,9 @@ use super::verdict::{AttemptEnd, HandlerEnd, verdict_of};
 const STOP_GRACE: Duration = Duration::from_secs(15);
 
 /// An attempt whose handler was called.
-#[allow(clippy::large_enum_variant)] // the large one is the usual case, and taken apart at once
+#[allow(clippy::large_enum_variant)] // the large one is the usual case, and is destructured at once
 pub(super) enum Started {
-    /// It returned without waiting. No settlement: nothing may be written, because the lease was lost.
+    /// It returned without waiting. `None`: nothing may be written, because the lease was lost.
     Over(Option<Settlement>),
     UnderWay(Box<RunningAttempt>),
 }
@@ -84,7 +84,8 @@ pub(super) fn begin(ctx: &WorkerContext, task: InFlightTask) -> Started {
         return Started::Over(ended(ctx, facts, HandlerEnd::TooLate));
     }
     let mut call = HandlerCall::new(found, facts.cx.clone());
-    // Wake-ups of this first poll go nowhere; `RunningAttempt::end` polls again before it waits, with a waker of its own.
+    // Wake-ups of this first poll go nowhere; `RunningAttempt::end` polls again before it waits, with a waker of its
+    // own.
     match call.poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(end) => Started::Over(ended(ctx, facts, end)),
         Poll::Pending => Started::UnderWay(Box::new(RunningAttempt { call, limit, facts })),
@@ -100,7 +101,7 @@ impl RunningAttempt {
     }
 }
 
-/// What is to be written of an attempt that is over. `None` when nothing may be, because the lease was lost.
+/// What to write after an attempt. `None` when nothing may be written, because the lease was lost.
 fn ended(ctx: &WorkerContext, facts: AttemptFacts, end: HandlerEnd) -> Option<Settlement> {
     let AttemptFacts {
         claim,
@@ -112,8 +113,8 @@ fn ended(ctx: &WorkerContext, facts: AttemptFacts, end: HandlerEnd) -> Option<Se
     } = facts;
     let task = claim.task();
     let reason = stop.reason();
-    // A success is still offered: the broker refuses it if another worker has claimed the task since, by the run number.
-    // Any other end would count against a task that may be running elsewhere by now.
+    // A success is still offered: the broker refuses it if another worker has claimed the task since, by the run
+    // number. Any other result would count against a task that may be running elsewhere by now.
     let succeeded = matches!(end, HandlerEnd::Returned(Outcome::Success(_)));
     if reason == Some(StopReason::LeaseLost) && !succeeded {
         tracing::error!(task_id = %task.id, task_type = %task.kind, "lease lost; the handler was stopped, nothing is written");
@@ -138,8 +139,8 @@ fn ended(ctx: &WorkerContext, facts: AttemptFacts, end: HandlerEnd) -> Option<Se
         _ => ctx.metrics.attempt(task.queue.as_str(), outcome, took),
     }
     let log = cx.log().take();
-    // Nothing is stored for a task that succeeds and is gone: that is the usual case and must cost nothing. A task that is
-    // put off stays in the store, which has no other trace of the attempt.
+    // Nothing is stored for a task that succeeds and is gone: that is the usual case and must cost nothing. A task that
+    // is postponed stays in the store, which has no other trace of the attempt.
     let stays = outcome == AttemptOutcome::Snoozed || !task.retention.is_zero();
     let keep_attempt = error.is_some() || log.is_some() || stays || task.leaves_trace();
     let attempt = keep_attempt.then(|| Attempt {
@@ -159,7 +160,7 @@ fn ended(ctx: &WorkerContext, facts: AttemptFacts, end: HandlerEnd) -> Option<Se
     })
 }
 
-/// Drops a result that is too long for the store; the task has succeeded all the same.
+/// Drops a result that is too long for the store; the task has succeeded anyway.
 fn bounded(task: &TaskRecord, cx: &Ctx, result: Option<Bytes>) -> Option<Bytes> {
     let bytes = result.as_ref().map_or(0, Bytes::len);
     if bytes <= MAX_RESULT_BYTES {
@@ -173,7 +174,7 @@ fn bounded(task: &TaskRecord, cx: &Ctx, result: Option<Bytes>) -> Option<Bytes> 
     None
 }
 
-/// Waits until the handler returns, or is dropped because it goes on for too long after it was stopped.
+/// Waits until the handler returns, or is dropped because it runs on for too long after it was stopped.
 #[allow(clippy::disallowed_methods)] // the time limit of the attempt, beside what else may end it
 async fn watch(ctx: &WorkerContext, mut call: HandlerCall, stop: &Stop, limit: Duration) -> HandlerEnd {
     tokio::select! {
@@ -197,8 +198,8 @@ async fn watch(ctx: &WorkerContext, mut call: HandlerCall, stop: &Stop, limit: D
     HandlerEnd::Dropped
 }
 
-/// Its type was claimed, but no handler knows it any more: it goes back to its queue, for workers that do, and the type
-/// is not claimed again.
+/// Its type was claimed, but has no handler any more: it goes back to its queue, for workers that have one, and the
+/// type is not claimed again.
 fn without_handler(ctx: &WorkerContext, claim: Claim) -> Settlement {
     let task = claim.task();
     tracing::debug!(task_id = %task.id, task_type = %task.kind, queue = %task.queue, "no handler here; handed back");
@@ -220,7 +221,7 @@ fn report(task: &TaskRecord, outcome: AttemptOutcome, error: Option<&str>, took:
             task_id = %task.id, task_type = %task.kind, queue = %task.queue, attempt = task.retried + 1,
             duration_ms, outcome = outcome.as_str(), "task ended"
         ),
-        // The handler found that there is nothing to do any more, which is no failure.
+        // The handler found that there is nothing left to do, which is not a failure.
         Some(reason) if outcome == AttemptOutcome::Revoked => tracing::info!(
             task_id = %task.id, task_type = %task.kind, queue = %task.queue, attempt = task.retried + 1,
             duration_ms, outcome = outcome.as_str(), reason, "task revoked"

@@ -1,6 +1,6 @@
 //! Which task types this worker claims: those that its handlers know now.
 //!
-//! A list of names is not enough: a handler of a prefix may refuse some types, and a function may vanish between
+//! A list of names is not enough: a handler of a prefix may refuse some types, and a function may disappear between
 //! a claim and its start. Such a task goes back to its queue at once, and its type is not claimed again until a
 //! handler knows it.
 
@@ -10,7 +10,7 @@ use std::sync::{Mutex, PoisonError};
 use runner_queue::KnownTypes;
 use runner_sdk::Handlers;
 
-/// Refused types that are remembered; beyond that all are forgotten, and found again one by one.
+/// Refused types that are remembered; beyond that all are forgotten, and learned again one by one.
 const REFUSED: usize = 1_000;
 
 /// What was claimed last.

@@ -1,6 +1,6 @@
-//! What the roles of a worker share: the broker, the handlers, and the tables that several of them look at.
+//! What the roles of a worker share: the broker, the handlers, and the tables that several of them read.
 //!
-//! Knows no role. Whoever changes a table says so in its file.
+//! Knows no role. The file of each table says which roles change it.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -99,7 +99,7 @@ impl WorkerContext {
         self.health.failed(doing, error);
     }
 
-    /// What this worker reports about itself.
+    /// What this worker reports in its heartbeat.
     pub(super) fn info(&self, status: ServerStatus) -> ServerInfo {
         let (settings, instance) = (&self.settings, &self.instance);
         ServerInfo {
@@ -120,8 +120,8 @@ impl WorkerContext {
         }
     }
 
-    /// The queues for a pass of maintenance, in portions for one call each: of very many queues only those that have anything
-    /// on these lists.
+    /// The queues for a pass of maintenance, in portions for one call each: of very many queues only those that have
+    /// anything on these lists.
     pub(super) async fn queues_with(&self, lists: Lists) -> BrokerResult<Vec<Vec<QueueName>>> {
         let all: Vec<QueueName> = self.served.all().iter().map(|(queue, _)| queue.clone()).collect();
         if self.served.are_few() {

@@ -1,4 +1,4 @@
-//! Moves tasks whose time has come to their queues, and sleeps until the next one is due.
+//! Moves due tasks to their queues, and sleeps until the next one is due.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::context::WorkerContext;
 use crate::background::BackgroundLoop;
 
-/// The longest sleep: a delayed task that another program wrote is seen after this long at the latest; asynq's.
+/// The longest sleep: a delayed task of another program is found after this long at the latest; asynq's interval.
 const EVERY: Duration = Duration::from_secs(5);
 
 /// Tasks moved in one call and list.
@@ -42,8 +42,8 @@ impl BackgroundLoop for Forwarder {
     async fn turn(&mut self) -> Option<Duration> {
         match self.pass().await {
             Ok(done) if done.more => Some(Duration::ZERO),
-            // The broker's clock decides what is due; by this one it may seem due already. Not at once again: it would ask
-            // without pause until the clocks agree.
+            // The broker's clock decides what is due; by this one it may seem due already. Not at once again: it would
+            // ask without pause until the clocks agree.
             Ok(done) => {
                 let until = done.next_due?.duration_since(self.0.clock.now());
                 Some(
@@ -61,7 +61,7 @@ impl BackgroundLoop for Forwarder {
 }
 
 impl Forwarder {
-    /// Goes through all queues once.
+    /// Visits all queues once.
     async fn pass(&self) -> BrokerResult<Forwarded> {
         let mut all = Forwarded::default();
         for queues in self.0.queues_with(Lists::Delayed).await? {

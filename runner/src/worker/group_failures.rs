@@ -1,8 +1,8 @@
-//! How often the aggregator of a group failed in a row, and how long such a group is left out after that.
+//! How often the aggregator of a group failed in a row, and how long such a group is skipped after that.
 //!
-//! In the memory of this process only: the keys of a group are asynq's, which has no field for it. Other instances, and Go
-//! servers, count for themselves, so each of them tries a group that always fails once a pause. Not here: how long the
-//! tasks of one try are held, which is the deadline of their set.
+//! In the memory of this process only: the keys of a group are asynq's, which have no field for it. Other instances,
+//! and Go servers, count separately, so each of them tries a group that always fails once a pause. Not here: how long
+//! the tasks of one try are held, which is the deadline of their set.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -11,8 +11,8 @@ use std::time::Duration;
 use runner_core::task::QueueName;
 use tokio::time::Instant;
 
-/// The pause after the second failure in a row; each further one doubles it. The first one has none: it may have been one
-/// of its tasks, and the next set has others.
+/// The pause after the second failure in a row; each further one doubles it. The first one has none: it may have been
+/// one of its tasks, and the next set has others.
 const SHORTEST: Duration = Duration::from_secs(4 * 60);
 
 /// No pause is longer.
@@ -33,14 +33,14 @@ struct FailureCount {
 #[derive(Debug, Default)]
 pub(super) struct GroupFailures(Mutex<HashMap<Key, FailureCount>>);
 
-/// What a failure makes of its group.
+/// The consequences of a failure for its group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct GroupBackoff {
     /// Whether it counts as another failure in the row.
     pub another: bool,
     /// This one included.
     pub in_a_row: u32,
-    /// How long the group is left out from now on; zero after the first failure.
+    /// How long the group is skipped from now on; zero after the first failure.
     pub pause: Duration,
 }
 
@@ -49,7 +49,7 @@ impl GroupFailures {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether the group is left out now.
+    /// Whether the group is skipped now.
     pub(super) fn pauses(&self, queue: &QueueName, group: &str, now: Instant) -> bool {
         let all = self.lock();
         // The usual case: no aggregator fails, and no key has to be built.
@@ -60,8 +60,8 @@ impl GroupFailures {
         found.is_some_and(|it| now.duration_since(it.last) < pause_after(it.in_a_row))
     }
 
-    /// Its aggregator failed now with a set that was taken at `began`. Sets that were put together at the same time fail for
-    /// one reason, and count once: those that began before the last failure was counted.
+    /// Its aggregator failed now with a set that was taken at `began`. Sets that were aggregated at the same time fail
+    /// for one reason, and count once: those that began before the last failure was counted.
     pub(super) fn failed(&self, queue: &QueueName, group: &str, began: Instant, now: Instant) -> GroupBackoff {
         let key = (queue.clone(), group.to_owned());
         let mut all = self.lock();

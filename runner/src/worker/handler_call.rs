@@ -1,4 +1,4 @@
-//! The call of a handler: a future whose panic, also while it is dropped, ends the attempt and nothing else.
+//! The call of a handler: a future whose panic, also while it is dropped, ends only the attempt.
 
 use std::future::poll_fn;
 use std::panic::AssertUnwindSafe;
@@ -18,7 +18,8 @@ pub(super) struct HandlerCall(Option<CaughtHandler>);
 
 impl HandlerCall {
     pub(super) fn new(found: HandlerMatch, cx: Ctx) -> Self {
-        // In a block of its own: what a handler does before it returns its future may panic as well, and must do so in `poll`.
+        // In a block of its own: what a handler does before it returns its future may panic as well, and must do so in
+        // `poll`.
         let call: BoxFuture<'static, Outcome> = Box::pin(async move { found.call(cx).await });
         Self(Some(AssertUnwindSafe(call).catch_unwind()))
     }

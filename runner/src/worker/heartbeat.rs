@@ -1,4 +1,4 @@
-//! Reports that this worker lives, and extends the leases of its tasks.
+//! Reports that this worker is alive, and extends the leases of its tasks.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -37,7 +37,7 @@ impl Heartbeat {
         if self.extend(&all).await {
             return true;
         }
-        // Queues may lie on different servers: one that is away must not cost the others their leases.
+        // Queues may be on different servers: an unreachable one must not cost the others their leases.
         let mut by_queue: BTreeMap<&QueueName, Vec<Held>> = BTreeMap::new();
         for (slot, claim) in &all {
             let of = by_queue.entry(&claim.task().queue).or_default();
@@ -58,7 +58,7 @@ impl Heartbeat {
             return true;
         }
         let claims: Vec<Claim> = held.iter().map(|(_, claim)| claim.clone()).collect();
-        // Before the call: the lease begins some time during it, and must not be thought longer than it is.
+        // Before the call: the lease begins some time during it, and must not be assumed to be longer than it is.
         let began = Instant::now();
         let lease = self.ctx.settings.lease;
         let hold = self.ctx.settings.hold(began);
@@ -68,7 +68,7 @@ impl Heartbeat {
                     if answer.is_some() {
                         self.ctx.in_flight.extended(*slot, claim, began, hold);
                     } else {
-                        // Taken back, or ended by an operator: its handler works for nothing.
+                        // Taken back, or ended by an operator: its handler works in vain.
                         self.ctx.in_flight.lost(*slot, claim);
                     }
                 }
@@ -109,8 +109,8 @@ impl BackgroundLoop for Heartbeat {
     }
 
     async fn turn(&mut self) -> Option<Duration> {
-        // A listed worker may take tasks back, so its own come first: if it woke from a freeze, its leases may be over, and
-        // it would take back what it runs itself.
+        // A listed worker may take tasks back, so its own leases come first: if it woke from a freeze, they may be
+        // over, and it would take back what it runs itself.
         if self.extend_leases().await || !self.ctx.broker.lists_first() {
             self.report_alive().await;
         }
@@ -119,8 +119,8 @@ impl BackgroundLoop for Heartbeat {
     }
 }
 
-/// Reports lost runs, the oldest first, so that they do not count as crashes. What no worker has taken back yet is
-/// reported again: the broker can correct a crash only once it was counted.
+/// Reports lost runs, the oldest first, so that they do not count as crashes. Runs that no worker has taken back yet
+/// are reported again: the broker can correct a crash only once it was counted.
 async fn report_survived(ctx: &WorkerContext, within: Duration) {
     let some = ctx.survived.take();
     if some.is_empty() {
@@ -130,7 +130,7 @@ async fn report_survived(ctx: &WorkerContext, within: Duration) {
     let answers = match tokio::time::timeout(within, ctx.broker.absolve(&claims)).await {
         Ok(Ok(answers)) => answers,
         Ok(Err(error)) => {
-            ctx.broker_failed("report that this worker lives", &error);
+            ctx.broker_failed("report that this worker is alive", &error);
             Vec::new()
         }
         Err(_) => Vec::new(),
@@ -143,7 +143,7 @@ async fn report_survived(ctx: &WorkerContext, within: Duration) {
                 ctx.metrics.lost_alive(task.queue.as_str());
                 tracing::info!(
                     task_id = %task.id, task_type = %task.kind, queue = %task.queue,
-                    "a lost run is not counted as a crash: its worker lives"
+                    "a lost run is not counted as a crash: its worker is alive"
                 );
             }
             Some(Absolved::Gone) => (),

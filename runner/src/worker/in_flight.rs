@@ -3,8 +3,9 @@
 //! Only the claim loop adds and removes entries. The heartbeat extends leases and notes that here, the watchdog and the
 //! canceller stop handlers, a drain waits for the table to be empty.
 //!
-//! A slot is reused as soon as it is free, and the heartbeat works on copies while calls to the broker are under way. So
-//! whoever comes back with a slot also names the claim; an answer about a task that has left its slot changes nothing.
+//! A slot is reused as soon as it is free, and the heartbeat works on copies while calls to the broker are under way.
+//! So callers that return with a slot also name the claim; an answer about a task that has left its slot changes
+//! nothing.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -111,10 +112,11 @@ impl InFlight {
         slots.tasks.len() - slots.free.len()
     }
 
-    /// Returns once nothing is in flight.
+    /// Returns once no task is in flight.
     pub(super) async fn emptied(&self) {
         loop {
-            // Registered before the look: a removal between the two would otherwise be missed, and this would wait for ever.
+            // Registered before the look: a removal between the two would otherwise be missed, and this would wait
+            // forever.
             let changed = self.changed.notified();
             if self.len() == 0 {
                 return;
@@ -151,8 +153,8 @@ impl InFlight {
         working.collect()
     }
 
-    /// Notes that the lease of `claim` was extended in a call that began at `at`, and how long its handler may go on now.
-    /// The beginning counts: when the broker wrote the lease is not known.
+    /// Notes that the lease of `claim` was extended in a call that began at `at`, and how long its handler may run on
+    /// now. The beginning counts: when the broker wrote the lease is not known.
     pub(super) fn extended(&self, slot: Slot, claim: &Claim, at: Instant, hold: LeaseLimits) {
         if let Some(task) = self.lock().of(slot, claim) {
             task.extended_at = at;
@@ -173,22 +175,23 @@ impl InFlight {
         slots.all().any(|(_, w)| overdue(w))
     }
 
-    /// Lets handlers go on whose leases were not extended for `limit`, or will not have been at the next look: no other worker
-    /// can have taken their tasks until now. Not for longer than until the next look, as one may come then.
+    /// Lets handlers run on whose leases were not extended for `limit`, or will not have been at the next look: no
+    /// other worker can have taken their tasks until now. Only until the next look, as another worker may have started
+    /// by then.
     pub(super) fn hold_overdue(&self, limit: Duration, next_look: Duration, hold: LeaseLimits) {
         // Set back to just under the limit instead of to now: without another look they are overdue by the next one.
         let just_now = limit.saturating_sub(next_look);
         for task in self.lock().tasks.iter_mut().flatten() {
             if task.extended_at.elapsed() > just_now {
-                // A clock that began less than a lease ago has no such instant, and nothing overdue either.
+                // A clock that began less than a lease ago has no such instant, and nothing is overdue then.
                 task.extended_at = Instant::now().checked_sub(just_now).unwrap_or(task.extended_at);
                 task.stop.hold(hold);
             }
         }
     }
 
-    /// Stops the handlers whose lease was not extended for `limit`, also those that were stopped for another reason: a lost
-    /// lease leaves them less time. How many that are; each counts once.
+    /// Stops the handlers whose lease was not extended for `limit`, even if they were stopped for another reason: a
+    /// lost lease leaves them less time. Returns their number; each counts once.
     pub(super) fn stop_overdue(&self, limit: Duration) -> usize {
         let slots = self.lock();
         let overdue = slots
@@ -204,7 +207,7 @@ impl InFlight {
         }
     }
 
-    /// Stops the handlers of the tasks that the request names; how many.
+    /// Stops the handlers of the tasks that the request names. Returns their number.
     pub(super) fn stop_wanted(&self, wanted: &StopRequest) -> usize {
         let slots = self.lock();
         let is_named = |w: &InFlightTask| {

@@ -10,7 +10,7 @@ use crate::worker::tests::Scene;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Tasks as the claim loop adds them; what their ids are does not matter.
+/// Tasks as the claim loop adds them; their ids do not matter.
 async fn claimed(count: usize) -> Vec<InFlightTask> {
     let scene = Scene::new().await;
     for _ in 0..count {
@@ -20,7 +20,7 @@ async fn claimed(count: usize) -> Vec<InFlightTask> {
     let claims = scene.broker.claim(&queues, count, DEFAULT_LEASE).await.unwrap();
     assert_eq!(claims.len(), count);
     let now = Timestamp::UNIX_EPOCH;
-    // The broker is done by now, so a test can pause the clock that leases are measured by.
+    // The broker has finished, so a test can pause the clock that leases are measured by.
     tokio::time::pause();
     let in_flight = |claim| InFlightTask {
         claim,
@@ -104,7 +104,7 @@ async fn leases_that_were_not_extended_in_time_stop_their_handlers_once() {
     tokio::time::advance(SECOND * 20).await;
     table.extended(1, &tasks[1].claim, Instant::now(), limits());
     assert!(!table.is_overdue(limit));
-    // A handler that was stopped for another reason loses its lease all the same.
+    // A handler that was stopped for another reason loses its lease as well.
     tasks[0].stop.stop(StopReason::Deadline);
     tokio::time::advance(SECOND * 4).await;
     assert!(table.is_overdue(limit));

@@ -1,4 +1,4 @@
-//! Who a worker is among those that share a broker. How it works is in `settings`.
+//! Identifies a worker among those that share a broker. How it works is in `settings`.
 
 use super::Quiet;
 
@@ -11,7 +11,7 @@ pub struct Instance {
     pub pid: u32,
     /// Random id of this start.
     pub id: String,
-    /// Whether it takes nothing new for a while.
+    /// Whether it claims no new tasks for a while.
     pub quiet: Quiet,
 }
 

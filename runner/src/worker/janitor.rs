@@ -9,7 +9,7 @@ use runner_queue::{BrokerResult, Lists, Swept};
 use super::context::WorkerContext;
 use crate::background::BackgroundLoop;
 
-/// asynq's interval, as long as there is something to delete.
+/// asynq's interval, while there is something to delete.
 const BUSY: Duration = Duration::from_secs(8);
 
 /// The longest time between two looks: a finished task may stay a little longer.
@@ -56,7 +56,7 @@ impl BackgroundLoop for Janitor {
 }
 
 impl Janitor {
-    /// Goes through all queues once.
+    /// Visits all queues once.
     async fn pass(&self) -> BrokerResult<Swept> {
         let mut all = Swept::default();
         for queues in self.0.queues_with(Lists::Ended).await? {

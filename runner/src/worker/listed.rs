@@ -1,4 +1,4 @@
-//! Since when this worker is listed without a gap, and whether that is long enough to take back tasks of others.
+//! Since when this worker is listed without a gap, and whether that is long enough to take back tasks of other workers.
 //!
 //! In a store on one host a worker that is alone keeps its tasks while nothing can be written, however long that takes.
 //! Another one that starts meanwhile, or wakes, must be seen by it before it takes anything back.
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// The first and the last heartbeat that the store took since the last gap.
+/// The first and the last heartbeat that the store accepted since the last gap.
 #[derive(Default)]
 pub(super) struct Listed(Mutex<Option<(Instant, Instant)>>);
 
@@ -17,7 +17,7 @@ impl Listed {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The store took a heartbeat. `remembered`: for how long it lists this worker after each.
+    /// The store accepted a heartbeat. `remembered`: for how long it lists this worker after each.
     pub(super) fn heard(&self, remembered: Duration) {
         let mut listed = self.lock();
         let now = Instant::now();
@@ -25,7 +25,7 @@ impl Listed {
         *listed = Some((first.map_or(now, |(first, _)| first), now));
     }
 
-    /// As if it had been listed for this time.
+    /// For tests: as if it had been listed for this time.
     #[cfg(test)]
     pub(super) fn was_listed_for(&self, time: Duration) {
         let now = Instant::now();
@@ -44,7 +44,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn a_gap_begins_the_time_anew() {
+    async fn a_gap_restarts_the_time() {
         let (listed, remembered, wanted) = (Listed::default(), Duration::from_secs(10), Duration::from_secs(11));
         assert!(!listed.for_long(Duration::ZERO, remembered));
         for _ in 0..3 {

@@ -63,7 +63,7 @@ pub use settings::{SHORTEST_LEASE, WorkerSettings};
 /// How long the claim loop may take to notice that a drain begins.
 const CLOSING: Duration = Duration::from_secs(1);
 
-/// How long all steps of a drain may take that follow the wait for running handlers. Whoever stops the process waits for
+/// How long all steps of a drain may take that follow the wait for running handlers. A service manager waits for
 /// the shutdown timeout and five seconds; the last half second is for what cannot be stopped.
 pub const LAST_STEPS: Duration = Duration::from_millis(4500);
 
@@ -71,7 +71,7 @@ pub const LAST_STEPS: Duration = Duration::from_millis(4500);
 const STOPPED_HANDLERS: Duration = Duration::from_secs(3);
 const HURRIED_HANDLERS: Duration = Duration::from_millis(500);
 
-/// By when verdicts are written, roles have ended, and this server is off the list.
+/// By then verdicts are written, roles have ended, and this server is off the list.
 const LAST_VERDICTS: Duration = Duration::from_millis(3500);
 const LAST_TURNS: Duration = Duration::from_millis(3800);
 const LEAVING: Duration = Duration::from_millis(4000);
@@ -84,7 +84,7 @@ pub struct Worker {
     closed: CancellationToken,
     upkeep: CancellationToken,
     claim_loop: tokio::task::JoinHandle<()>,
-    /// Sets of groups whose tasks are becoming one.
+    /// Sets of groups that are being aggregated.
     sets: TaskTracker,
     roles: TaskTracker,
 }
@@ -100,8 +100,8 @@ impl Worker {
         settings: WorkerSettings,
         instance: Instance,
     ) -> Self {
-        // Both before the first claim: a run that is lost before the first heartbeat must have a server, and a task of an unknown
-        // type must not be claimed.
+        // Both before the first claim: a run that is lost before the first heartbeat must have a server, and a task of
+        // an unknown type must not be claimed.
         broker.claims_as(&instance.host, instance.pid);
         let context = WorkerContext::new(broker, handlers, clock, metrics, health, settings, instance);
         let ctx = Arc::new(context);
@@ -109,7 +109,8 @@ impl Worker {
             ctx.broker.claims_types(&types);
         }
         let (intake, upkeep) = (CancellationToken::new(), CancellationToken::new());
-        // The claim loop holds the guard: `closed` is cancelled when it starts no further handler, and also when it panics.
+        // The claim loop holds the guard: `closed` is cancelled when it starts no further handler, and also when it
+        // panics.
         let closed = CancellationToken::new();
         let guard = closed.clone().drop_guard();
         let claim_loop = tokio::spawn(claim_loop::run(ctx.clone(), intake.clone(), guard));
@@ -136,7 +137,8 @@ impl Worker {
         }
         let sets = TaskTracker::new();
         if ctx.handlers.aggregates() {
-            // Stops with the intake, not with the other roles: a set that it takes later could not be put together in time.
+            // Stops with the intake, not with the other roles: a set that it takes later could not be aggregated in
+            // time.
             let aggregator = aggregator::GroupAggregator::new(ctx.clone(), intake.clone(), sets.clone());
             let intake = intake.clone();
             roles.spawn(async move { background::run(aggregator, &Notify::new(), &intake).await });
@@ -164,15 +166,15 @@ impl Worker {
         self.closed.cancelled().await;
     }
 
-    /// Stops taking tasks, waits for the running ones up to the shutdown timeout (or until `hurry`), hands
-    /// the rest back without using up a retry, and takes this server off the list. Until when everything else that
-    /// ends with it has to be over.
+    /// Stops taking tasks, waits for the running ones up to the shutdown timeout (or until `hurry`), hands the rest
+    /// back without using up a retry, and takes this server off the list. Returns the time by which everything else
+    /// that ends with it must be over.
     #[allow(clippy::disallowed_methods)] // the limit of the wait, beside what else may end it
     pub async fn drain(self, hurry: CancellationToken) -> Instant {
         let began = Instant::now();
         self.intake.cancel();
         self.sets.close();
-        // Only then is everything in flight that will run: the wait for an empty table must not end before.
+        // Only then everything that will run is in flight: the wait for an empty table must not end before.
         if timeout(CLOSING, self.closed.cancelled()).await.is_err() {
             tracing::error!("the intake did not close in time");
         }
@@ -188,7 +190,7 @@ impl Worker {
                 );
             }
         }
-        // From here on everything has its instant by which it is over, whatever the broker does.
+        // From here on every step has a deadline, whatever the broker does.
         let over = Instant::now();
         self.ctx.in_flight.stop_all(runner_sdk::StopReason::Shutdown);
         let grace = if hurry.is_cancelled() {

@@ -1,4 +1,4 @@
-//! A file that cannot be written for longer than a lease: who keeps its tasks, and who stops them.
+//! A file that cannot be written for longer than a lease: which worker keeps its tasks, and which one stops them.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::sync::Arc;
@@ -16,10 +16,10 @@ use super::tests::Scene;
 use super::{Instance, SHORTEST_LEASE, Worker, WorkerSettings};
 use crate::health::Health;
 
-/// For anything here: outages of some seconds, on a busy machine.
+/// The limit of every wait here: outages of some seconds, on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A handler that waits for a word, and how often it began and was stopped.
+/// A handler that waits for a signal, and how often it began and was stopped.
 struct Long {
     go: watch::Sender<bool>,
     begun: Arc<AtomicUsize>,
@@ -92,11 +92,11 @@ async fn long_after_the_lease(scene: &Scene, id: &TaskId) {
     until("the lease is over", async || SystemClock.now() > end + enough).await;
 }
 
-/// One that has begun, in a file that another process has locked from now on.
+/// A running one, in a file that another process has locked from now on.
 async fn begun_and_locked(scene: &Scene, long: &Long) -> (TaskId, sqlx::SqliteConnection) {
     let id = scene.put(Task::new("long").retention(Duration::from_secs(60))).await;
     until("it has begun", async || long.seen().0 == 1).await;
-    // A neighbour that has just gone is still listed for a while, and the first word of this one is on its way.
+    // A neighbour that has just ended is still listed for a while, and the first heartbeat of this one is on its way.
     until("the worker is listed", async || {
         !scene.broker.servers().await.unwrap().is_empty()
     })

@@ -14,10 +14,10 @@ use crate::background::BackgroundLoop;
 /// How soon a new queue is served.
 const DISCOVER: Duration = Duration::from_secs(2);
 
-/// How soon a task in one of very many queues is noticed, if a look takes little time.
+/// How soon a task in one of very many queues is found, if a look takes little time.
 const SOONEST: Duration = Duration::from_millis(500);
 
-/// A look may take at most one part in this many of the time between two.
+/// A look may take at most this fraction (one part in …) of the time between two.
 const SHARE: u32 = 50;
 
 /// The longest time between two looks.

@@ -1,4 +1,4 @@
-//! A switch for a quiet time: running tasks go on, no new ones are claimed. Signals and pages throw it.
+//! A switch for a quiet time: running tasks continue, no new ones are claimed. Signals and pages set it.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ impl Default for Quiet {
 }
 
 impl Quiet {
-    /// Begins or ends the quiet time; whether that changes anything.
+    /// Begins or ends the quiet time. Returns whether that changes anything.
     pub fn set(&self, on: bool) -> bool {
         self.0.send_if_modified(|was| std::mem::replace(was, on) != on)
     }
@@ -26,7 +26,7 @@ impl Quiet {
         *self.0.borrow()
     }
 
-    /// Changes of it from now on.
+    /// A receiver of changes from now on.
     #[must_use]
     pub fn listen(&self) -> watch::Receiver<bool> {
         self.0.subscribe()

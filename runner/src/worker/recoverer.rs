@@ -1,7 +1,7 @@
 //! Takes back tasks of workers whose leases are over, because they died or lost the broker.
 //!
-//! In this order: nothing while the clock seems wrong; sets of groups, whose deadlines do not depend on leases; what dead
-//! processes of this host held, which needs no lease to end; then leases that are over by more than the grace.
+//! In this order: nothing while the clock seems wrong; sets of groups, whose deadlines do not depend on leases; what
+//! dead processes of this host held, which needs no lease to end; then leases that are over by more than the grace.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,17 +37,19 @@ impl BackgroundLoop for Recoverer {
 
     async fn turn(&mut self) -> Option<Duration> {
         if self.clock_was_set() {
-            // The heartbeat writes the leases of this worker by the new time first; so do those of others on this machine.
+            // The heartbeat writes the leases of this worker by the new time first; so do those of others on this
+            // machine.
             return Some(self.ctx.settings.heartbeat_every() * 2);
         }
-        // Does not wait until this worker has been listed: unlike leases, deadlines of sets are never stretched, also not by a
-        // worker that is alone.
+        // Does not wait until this worker has been listed: unlike leases, deadlines of sets are never stretched, also
+        // not by a worker that is alone.
         super::aggregator::reclaim(&self.ctx).await;
         if self.take_from_dead().await >= BATCH {
             return Some(Duration::ZERO);
         }
         let settings = &self.ctx.settings;
-        // A worker that was alone until now goes on without leases; it must have seen this one before its tasks are taken.
+        // A worker that was alone until now runs on without leases; it must have seen this one before its tasks are
+        // taken.
         if self.ctx.broker.lists_first() && !self.ctx.listed.for_long(settings.listed_first(), REMEMBERED) {
             return Some(settings.heartbeat_every());
         }
@@ -75,8 +77,8 @@ impl Recoverer {
         Self { ctx, looked: None }
     }
 
-    /// Whether the wall clock was set forward since the last look, or the machine slept: leases end by that clock, so they
-    /// seem to be over then although their handlers run.
+    /// Whether the wall clock was set forward since the last look, or the machine slept: leases end by that clock, so
+    /// they seem to be over then although their handlers run.
     fn clock_was_set(&mut self) -> bool {
         let (wall, steady) = (self.ctx.clock.now(), Instant::now());
         let Some((wall_then, steady_then)) = self.looked.replace((wall, steady)) else {
@@ -90,13 +92,13 @@ impl Recoverer {
         }
         tracing::warn!(
             ?ahead,
-            "the clock was set forward, or the machine slept; leases are looked at again a little later"
+            "the clock was set forward, or the machine slept; leases are checked again a little later"
         );
         true
     }
 
-    /// Takes back what processes held that are known to be dead; how many tasks that were. Commands that these started end
-    /// within the grace.
+    /// Takes back the tasks of processes that are known to be dead. Returns their number. Commands that these started
+    /// end within the grace.
     async fn take_from_dead(&self) -> usize {
         let settings = &self.ctx.settings;
         let grace = settings.recover_grace();
@@ -120,7 +122,7 @@ impl Recoverer {
             log(task, what);
             self.ctx.metrics.lost(task.queue.as_str(), task.poison);
         }
-        // They are delayed tasks now: the forwarder has to know when the first of them is due.
+        // They are delayed tasks now: the forwarder must know when the first of them is due.
         if !recovered.is_empty() {
             self.ctx.delayed.notify_one();
         }
@@ -150,7 +152,7 @@ impl Recoverer {
     }
 
     /// Until the next lease may have to be taken back. Together with the lease and the grace this bounds how long a
-    /// dead worker's task lies still.
+    /// dead worker's task is left waiting.
     async fn until_next(&self) -> Option<Duration> {
         let ctx = &self.ctx;
         let soonest = ctx.settings.heartbeat_every();

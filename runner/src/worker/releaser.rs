@@ -1,5 +1,5 @@
-//! Passes the types that this worker claims to its broker when they change, and releases tasks that an older version of this
-//! program put off because it had no handler for them.
+//! Passes the types that this worker claims to its broker when they change, and releases tasks that an older version of
+//! this program postponed because it had no handler for them.
 //!
 //! A role of its own, because those tasks may be many: the heartbeat must not wait for it.
 
@@ -27,7 +27,7 @@ impl Releaser {
         Self { ctx, released_for }
     }
 
-    /// Goes through all queues once.
+    /// Visits all queues once.
     async fn pass(&self, handlers: &[String]) -> BrokerResult<usize> {
         let mut released = 0;
         for queues in self.ctx.queues_with(Lists::Delayed).await? {
@@ -59,9 +59,9 @@ impl BackgroundLoop for Releaser {
         match self.pass(&handlers).await {
             Ok(released) => {
                 if released > 0 {
-                    tracing::info!(released, "tasks that waited for a handler go on");
+                    tracing::info!(released, "tasks that waited for a handler were released");
                 }
-                // Only now: after a failure the same is tried again.
+                // Only now: after a failure the same handlers are tried again.
                 self.released_for = handlers;
             }
             Err(error) => ctx.broker_failed("release waiting tasks", &error),

@@ -1,4 +1,4 @@
-//! Looks for damage in the broker every few minutes, and puts it right.
+//! Looks for damage in the broker every few minutes, and repairs it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use runner_queue::{BrokerResult, Lists, Repaired};
 use super::context::WorkerContext;
 use crate::background::BackgroundLoop;
 
-/// Damage is rare and waits; a pass costs a few milliseconds of the store's time.
+/// Damage is rare and not urgent; a pass costs a few milliseconds of the store's time.
 const EVERY: Duration = Duration::from_secs(180);
 
 /// Tasks of each list, and keys, that a pass looks at.
@@ -38,7 +38,7 @@ impl BackgroundLoop for Repairer {
                         unleased = repaired.unleased,
                         misplaced = repaired.misplaced,
                         quarantined = repaired.quarantined,
-                        "damage in the broker was put right"
+                        "damage in the broker was repaired"
                     );
                 }
                 None
@@ -52,7 +52,7 @@ impl BackgroundLoop for Repairer {
 }
 
 impl Repairer {
-    /// Looks at a part of all queues.
+    /// Checks a part of all queues.
     async fn pass(&self) -> BrokerResult<Repaired> {
         let mut all = Repaired::default();
         for queues in self.0.queues_with(Lists::Any).await? {

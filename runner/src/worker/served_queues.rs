@@ -1,6 +1,7 @@
 //! The queues that this worker serves: those named in its settings, and those in the store that match a pattern.
 //!
-//! Holds what is known. `queue_discovery` asks the broker, and `claim_loop::queue_order` decides in which order queues are asked.
+//! Only holds them. `queue_discovery` asks the broker, and `claim_loop::queue_order` decides in which order queues are
+//! asked.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -25,12 +26,12 @@ pub(super) struct ServedQueues {
 #[derive(Clone)]
 struct KnownQueues {
     all: Arc<Vec<(QueueName, u32)>>,
-    /// Of very many: those that had tasks when last looked at.
+    /// Of very many: those that had tasks at the last look.
     ready: Arc<Vec<(QueueName, u32)>>,
 }
 
 impl ServedQueues {
-    /// Knows the queues that are named; patterns match nothing yet.
+    /// With the queues that are named; patterns match nothing yet.
     pub(super) fn new(named: &BTreeMap<QueueName, u32>) -> Self {
         let is_pattern = |name: &QueueName| name.as_str().contains('*');
         let exact = named.iter().filter(|(name, _)| !is_pattern(name));
@@ -50,7 +51,7 @@ impl ServedQueues {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether queues are to be looked for.
+    /// Whether the broker must be asked for queues that match patterns.
     pub(super) fn has_patterns(&self) -> bool {
         self.patterns
     }
@@ -80,7 +81,7 @@ impl ServedQueues {
         named.chain(known.ready.iter()).cloned().collect()
     }
 
-    /// Takes in the queues of the store.
+    /// Sets the queues that the store has.
     pub(super) fn discover(&self, there: &[QueueName]) {
         let named = || self.named.iter().map(|(name, priority)| (name.as_str(), *priority));
         let matching = there
@@ -91,7 +92,7 @@ impl ServedQueues {
         let exact = known.all.iter().filter(|(queue, _)| self.is_named(queue)).cloned();
         let mut all: Vec<_> = exact.chain(matching).collect();
         all.sort_unstable();
-        // The loop begins its order anew with each notification, so none without a change.
+        // The loop restarts its order with each notification, so it is sent for a change only.
         if *known.all != all {
             tracing::info!(
                 queues = all.len(),
@@ -104,7 +105,7 @@ impl ServedQueues {
         }
     }
 
-    /// Takes in which of very many queues have tasks; the named ones are asked anyway.
+    /// Sets which of very many queues have tasks; the named ones are asked anyway.
     pub(super) fn have_tasks(&self, ready: &[QueueName]) {
         let mut known = self.lock();
         let priorities: BTreeMap<&QueueName, u32> = known.all.iter().map(|(queue, p)| (queue, *p)).collect();
@@ -113,7 +114,8 @@ impl ServedQueues {
             .filter(|queue| !self.is_named(queue))
             .filter_map(|queue| Some((queue.clone(), *priorities.get(queue)?)));
         let ready: Vec<_> = ready.collect();
-        // Also if the same are ready as before: the claim loop forgets a queue that gave nothing, and has to hear of it again.
+        // Also if the same are ready as before: the claim loop forgets a queue that gave nothing, and must be notified
+        // of it again.
         let news = !ready.is_empty() || !known.ready.is_empty();
         known.ready = Arc::new(ready);
         drop(known);

@@ -14,13 +14,13 @@ pub const DEFAULT_LEASE: Duration = Duration::from_secs(30);
 /// The shortest lease: its end is stored in whole seconds, and several heartbeats must fit.
 pub const SHORTEST_LEASE: Duration = Duration::from_secs(3);
 
-/// asynq's interval of heartbeats; no longer one is of use.
+/// asynq's interval of heartbeats; a longer one would be of no use.
 const LONGEST_HEARTBEAT: Duration = Duration::from_secs(5);
 
 /// Tasks mostly wait for others, so a few more than processors; enough of them on a small machine too.
 const MIN_DEFAULT_CONCURRENCY: usize = 10;
 
-/// How a worker works; plain values, valid once they are here.
+/// How a worker works; plain values, already validated.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WorkerSettings {
     /// Tasks run at once, at least 1.
@@ -37,7 +37,7 @@ pub struct WorkerSettings {
     pub archive: ArchiveBounds,
     /// After how many crashes of its own in a row a task is archived as poison; 0: never.
     pub poison_after: u32,
-    /// When the tasks of a group become one.
+    /// When a group is ripe.
     pub groups: GroupRule,
 }
 
@@ -80,7 +80,7 @@ impl WorkerSettings {
         self.lease * 2 / 15
     }
 
-    /// How long a task whose lease was extended at `at` may go on when this process can do nothing about it. The
+    /// How long a task whose lease was extended at `at` may run on when this process cannot stop it. The
     /// watchdog decides first: it may know that no other worker can take the task.
     pub(super) fn hold(&self, at: Instant) -> LeaseLimits {
         let ask = at + self.fence_after() + 2 * self.fence_every();

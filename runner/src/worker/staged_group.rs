@@ -1,9 +1,9 @@
-//! One set of tasks that was taken out of a group: its aggregator makes one task of them, which is enqueued, and the set is
-//! dropped.
+//! One set of tasks that was taken out of a group: its aggregator makes one task of them, which is enqueued, and the
+//! set is dropped.
 //!
-//! In this order, as two steps: after a crash between them the tasks become one once more, while the other order could lose
-//! them. Until its deadline no other instance touches the set. Whatever fails, it is left where it is, and goes back to
-//! its group after that.
+//! In this order, as two steps: after a crash between them the tasks are combined once more, while the other order
+//! could lose them. Until its deadline no other instance touches the set. After any failure it is left where it is, and
+//! returns to its group after that.
 
 use std::time::Duration;
 
@@ -21,13 +21,13 @@ use crate::background::panic_text;
 /// instance may take the set back then.
 const MARGIN: Duration = Duration::from_secs(5);
 
-/// How much of the time of a set is left for writing, at least; an aggregator that still runs then is dropped.
+/// The least time of a set that is left for writing; an aggregator that still runs then is dropped.
 const WRITING: Duration = Duration::from_secs(15);
 
 /// Pause between two tries to write.
 const AGAIN: Duration = Duration::from_millis(500);
 
-/// Whether a task of this id, type and payload is there, in whatever state.
+/// Whether a task of this id, type and payload exists, in any state.
 pub(super) async fn is_written(broker: &dyn Broker, task: &Task) -> BrokerResult<bool> {
     let Some(id) = &task.id else { return Ok(false) };
     let found = broker.task(&task.queue, id).await?;
@@ -42,7 +42,7 @@ pub(super) struct OwnedSet {
     pub began: Instant,
 }
 
-/// Why the tasks of a set did not become one.
+/// Why the tasks of a set were not combined.
 #[derive(Debug, thiserror::Error)]
 enum Failure {
     #[error("the tasks could not be read in time")]
@@ -53,9 +53,9 @@ enum Failure {
     Panicked(String),
     #[error("the aggregator took too long and was dropped")]
     TooSlow,
-    #[error("the task that it made was refused: {0}")]
+    #[error("the combined task was refused: {0}")]
     Refused(Refusal),
-    #[error("the task that it made could not be written in time")]
+    #[error("the combined task could not be written in time")]
     Unwritten(#[source] Option<BrokerError>),
 }
 
@@ -85,7 +85,7 @@ impl OwnedSet {
                 let duration_ms = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
                 tracing::info!(
                     %queue, group, tasks, task_id = %self.id_of(&task), task_type = %task.kind, duration_ms,
-                    "the tasks of a group became one"
+                    "the tasks of a group were combined into one"
                 );
                 ctx.metrics.aggregated_tasks(queue.as_str(), tasks);
                 let in_a_row = failures.succeeded(queue, group);
@@ -98,7 +98,7 @@ impl OwnedSet {
                 let error = chain(&failure);
                 tracing::error!(
                     %queue, group, error,
-                    "the tasks of a group did not become one; they go back to it within about two minutes"
+                    "the tasks of a group were not combined; they return to it within about two minutes"
                 );
                 if failure.is_the_aggregators() {
                     self.failed(ctx, failures);
@@ -117,13 +117,13 @@ impl OwnedSet {
             ctx.metrics.aggregator_failed_again(queue.as_str());
             tracing::warn!(
                 code = "aggregator_failing", %queue, group, failures = again.in_a_row, pause_s = again.pause.as_secs(),
-                "the aggregator of a group failed again and again; this instance leaves the group alone for a while. \
-                 A task that it cannot bear can be run alone, archived or deleted once it is back in its group"
+                "the aggregator of a group failed repeatedly; this instance skips the group for a while. \
+                 Tasks that it cannot process can be run singly, archived or deleted once they are back in the group"
             );
         }
     }
 
-    /// How many became which one; nothing when none of them was there any more.
+    /// How many were combined into which task; `None` when none of them existed any more.
     async fn make_one(&self, ctx: &WorkerContext, aggregator: &Aggregator) -> Result<Option<(usize, Task)>, Failure> {
         let read = timeout_at(self.until(WRITING), ctx.broker.read_staged(&self.set)).await;
         let tasks = read
@@ -145,7 +145,7 @@ impl OwnedSet {
         self.began + (SET_DEADLINE - MARGIN - before)
     }
 
-    /// The identity of the task: the set's own unless the aggregator chose one, so that writing it twice is noticed.
+    /// The identity of the task: the set's own unless the aggregator chose one, so that a second write is detected.
     fn id_of(&self, task: &Task) -> TaskId {
         let own = || TaskId::new(self.set.id.clone()).unwrap_or_else(|_| TaskId::random());
         task.id.clone().unwrap_or_else(own)
@@ -174,7 +174,7 @@ impl OwnedSet {
                 Err(_) => Failure::TooSlow,
             }),
             Err(_) => {
-                // Dropping the handle would let it go on.
+                // Dropping the handle would let it run on.
                 running.abort();
                 Err(Failure::TooSlow)
             }
@@ -183,7 +183,7 @@ impl OwnedSet {
 
     #[allow(clippy::disallowed_methods)] // a named back-off, which ends with the time of the set
     async fn enqueue(&self, ctx: &WorkerContext, task: &Task) -> Result<(), Failure> {
-        // With an id of its own choice another task may have it; with the set's own id only an earlier try can.
+        // An id that the aggregator chose may belong to another task; the set's own id only to an earlier try.
         let chosen = task.id.is_some();
         let task = [task.clone().id(self.id_of(task))];
         let mut last = None;
@@ -195,19 +195,19 @@ impl OwnedSet {
                         Some(Err(refusal)) => refusal,
                         None => return Err(Failure::Unwritten(None)),
                     };
-                    // An earlier try may have taken effect although its answer was lost. Then the id is taken, by this very
-                    // task if the set's own id was used; otherwise the store has to be asked.
+                    // An earlier try may have taken effect although its answer was lost. Then the id is taken, by this
+                    // very task if the set's own id was used; otherwise the store has to be asked.
                     let own = !chosen && refusal == Refusal::IdTaken;
                     if last.is_some() && (own || self.is_there(ctx, &task[0]).await) {
                         return Ok(());
                     }
                     return Err(Failure::Refused(refusal));
                 }
-                // It is stored, if only not on enough replicas: to put the set together again would enqueue it twice.
+                // It is stored, only not on enough replicas: to aggregate the set again would enqueue it twice.
                 Ok(Err(error @ BrokerError::Unconfirmed { .. })) => {
                     ctx.metrics.broker_error(error.code());
                     let (queue, group) = (&self.set.queue, &self.set.group);
-                    tracing::warn!(%queue, group, %error, "the tasks of a group became one all the same");
+                    tracing::warn!(%queue, group, %error, "the tasks of a group were combined into one, although a replica is missing");
                     return Ok(());
                 }
                 Ok(Err(error)) if error.is_transient() => {
@@ -222,7 +222,7 @@ impl OwnedSet {
         Err(Failure::Unwritten(last))
     }
 
-    /// Whether this very task is in the store, where its uniqueness lock refuses its second writing.
+    /// Whether exactly this task is in the store, where its uniqueness lock refuses a second write.
     async fn is_there(&self, ctx: &WorkerContext, task: &Task) -> bool {
         match timeout_at(self.until(Duration::ZERO), is_written(ctx.broker.as_ref(), task)).await {
             Ok(Ok(there)) => there,
@@ -234,14 +234,14 @@ impl OwnedSet {
         }
     }
 
-    /// Drops the set. If that fails until its time is over, its tasks become one once more.
+    /// Drops the set. If that fails until its time is over, its tasks are combined once more.
     #[allow(clippy::disallowed_methods)] // as above
     async fn drop_set(&self, ctx: &WorkerContext) {
         while Instant::now() < self.until(Duration::ZERO) {
             match timeout_at(self.until(Duration::ZERO), ctx.broker.drop_staged(&self.set)).await {
                 Ok(Ok(_)) => return,
                 Ok(Err(error)) => {
-                    ctx.broker_failed("delete tasks that became one", &error);
+                    ctx.broker_failed("delete combined tasks", &error);
                     tokio::time::sleep(AGAIN).await;
                 }
                 Err(_) => break,
@@ -249,7 +249,7 @@ impl OwnedSet {
         }
         tracing::warn!(
             queue = %self.set.queue, group = %self.set.group,
-            "tasks that became one could not be deleted; they will become one again"
+            "combined tasks could not be deleted; they will be combined again"
         );
     }
 }

@@ -11,7 +11,7 @@ use super::tests::Scene;
 use super::*;
 use crate::background::BackgroundLoop as _;
 
-/// A task that ignores every stop, in flight and running; what it ends with.
+/// A task that ignores every stop, in flight and running, and its result.
 async fn deaf(scene: &Scene, ctx: &Arc<WorkerContext>, timeout: Duration) -> tokio::task::JoinHandle<()> {
     scene.put(Task::new("deaf").timeout(timeout)).await;
     let claims = scene.broker.claim(&ctx.queue_names(), 1, DEFAULT_LEASE).await;
@@ -33,7 +33,7 @@ async fn deaf(scene: &Scene, ctx: &Arc<WorkerContext>, timeout: Duration) -> tok
 }
 
 #[tokio::test]
-#[allow(clippy::disallowed_methods)] // paused time that goes by
+#[allow(clippy::disallowed_methods)] // paused time that passes
 async fn a_handler_past_its_deadline_is_gone_before_its_lease_is() {
     let scene = Scene::new().await;
     let ctx = scene.ctx(Registry::new().on("deaf", |_: Ctx| std::future::pending::<()>()), 1);
@@ -95,7 +95,7 @@ async fn a_clock_that_is_set_forward_takes_no_task_from_its_handler() {
         next.is_some_and(|next| next > ctx.settings.heartbeat_every()),
         "{next:?}"
     );
-    // What was not extended meanwhile is taken back then.
+    // Leases that were not extended meanwhile are taken back then.
     recoverer.turn().await;
     assert_eq!(scene.look(&id).await.unwrap().state, TaskState::Retry);
     drop(claims);

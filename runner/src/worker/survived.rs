@@ -1,7 +1,8 @@
-//! Runs that were lost although this process lives. The heartbeat reports them, so that none of them counts as a crash.
+//! Runs that were lost although this process is alive. The heartbeat reports them, so that none of them counts as a
+//! crash.
 //!
-//! A lease can be lost in an outage of the broker, in a frozen process, with a verdict that could not be written. Only the
-//! process itself knows that it did not die; the worker that takes its tasks back does not.
+//! A lease can be lost in an outage of the broker, in a frozen process, with a verdict that could not be written. Only
+//! the process itself knows that it did not die; the worker that takes its tasks back does not.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -1,4 +1,4 @@
-//! The worker against the embedded broker: how each way of ending becomes a state.
+//! The worker against the embedded broker: which state each result leads to.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -12,7 +12,7 @@ use runner_sdk::{Backoff, Ctx, Outcome, Registry, TaskError};
 
 use super::*;
 
-/// No test waits longer than this for anything, on a busy machine neither.
+/// The limit of every wait, even on a busy machine.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
 pub(super) struct Scene {
@@ -77,7 +77,7 @@ impl Scene {
         }
     }
 
-    /// What a worker with these handlers works with, without the worker.
+    /// The context of a worker with these handlers, without the worker.
     pub(super) fn ctx(&self, registry: Registry, concurrency: usize) -> Arc<WorkerContext> {
         self.ctx_at(registry, concurrency, Arc::new(SystemClock))
     }
@@ -215,7 +215,7 @@ async fn a_result_or_an_error_that_is_too_long_costs_no_verdict() {
 }
 
 #[tokio::test]
-async fn failures_retry_until_the_last_and_then_lie_in_the_archive() {
+async fn failures_retry_until_the_last_and_are_archived_then() {
     let scene = Scene::new().await;
     let worker = scene.worker(
         Registry::new()
@@ -275,7 +275,7 @@ async fn failures_retry_until_the_last_and_then_lie_in_the_archive() {
     let last = scene.put(retained("later").max_retry(0)).await;
     let info = scene.until_state(&last, TaskState::Archived).await;
     assert_eq!(info.record.last_error, "busy");
-    // "Now" is not taken at its word.
+    // "Now" is not taken literally.
     let now = scene.put(retained("now").max_retry(1)).await;
     let failed_at = |info: &TaskInfo| info.record.last_failed_at.unwrap();
     let info = scene.until_state(&now, TaskState::Retry).await;
@@ -369,7 +369,7 @@ async fn a_type_that_a_prefix_refuses_is_handed_back_once() {
     worker.drain(CancellationToken::new()).await;
 }
 
-/// A handler that runs until it is asked to stop, and leaves something by then.
+/// A handler that runs until it is asked to stop, and then stores a result.
 fn long() -> Registry {
     Registry::new().on("long", |cx: Ctx| async move {
         cx.keep_result("half");
@@ -379,7 +379,7 @@ fn long() -> Registry {
 }
 
 impl Scene {
-    /// The task once it is in this state. Asked for again and again, for the worker may not listen yet.
+    /// The task once it is in this state. Asks repeatedly, since the worker may not listen yet.
     async fn until_stopped(&self, id: &TaskId, state: TaskState, ask: impl AsyncFn()) -> TaskInfo {
         self.until_state(id, TaskState::Active).await;
         let begun = tokio::time::Instant::now();

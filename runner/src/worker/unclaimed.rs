@@ -1,4 +1,4 @@
-//! Logs which task types no worker takes.
+//! Logs which task types no worker claims.
 
 use std::collections::HashMap;
 use std::sync::Arc;

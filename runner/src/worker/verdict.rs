@@ -1,5 +1,5 @@
-//! Which verdict the end of a handler means, and in which word the attempt is remembered. Pure; writing it is the claim
-//! loop's task.
+//! Which verdict follows from the end of a handler, and which outcome is stored with the attempt. Pure; writing it is
+//! the claim loop's task.
 
 use bytes::Bytes;
 use runner_core::clock::Clock;
@@ -18,7 +18,7 @@ pub(super) enum HandlerEnd {
     TooLate,
 }
 
-/// What an attempt comes to.
+/// The result of an attempt.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct AttemptEnd {
     pub verdict: Verdict,
@@ -51,7 +51,7 @@ impl AttemptEnd {
         Self::new(verdict, AttemptOutcome::Retry, Some(error))
     }
 
-    /// The same attempt, remembered as ended by an operator.
+    /// The same attempt, recorded as ended by an operator.
     fn cancelled(self) -> Self {
         Self {
             outcome: AttemptOutcome::Cancelled,
@@ -60,10 +60,10 @@ impl AttemptEnd {
     }
 }
 
-/// What an attempt at `task` comes to whose handler ended like this and had, or had not, been stopped.
+/// The result of an attempt at `task` whose handler ended like this and had, or had not, been stopped.
 ///
-/// The order of the cases is the order of precedence: a success counts even if the handler was stopped, and what an operator
-/// asked for counts more than what the handler made of it.
+/// The order of the cases is the order of precedence: a success counts even if the handler was stopped, and what an
+/// operator asked for takes precedence over what the handler returned.
 pub(super) fn verdict_of(
     task: &TaskRecord,
     end: HandlerEnd,
@@ -74,13 +74,13 @@ pub(super) fn verdict_of(
     let of_outcome = |outcome| verdict_of_outcome(task, outcome, backoff, clock);
     match (end, stop.reason()) {
         (HandlerEnd::Returned(outcome @ (Outcome::Success(_) | Outcome::Revoke(_))), _) => of_outcome(outcome),
-        // Whatever the reason that came first: an operator ended the task for good.
+        // Whichever reason came first: an operator ended the task for good.
         (_, Some(_)) if stop.ended().is_some() => {
             of_outcome(Outcome::Skip(stop.ended().unwrap_or_default().to_owned())).cancelled()
         }
         // It did not fail, it was interrupted: no retry is used up.
         (_, Some(StopReason::Shutdown)) => AttemptEnd::new(Verdict::HandBack, AttemptOutcome::Requeued, None),
-        // Whatever error the handler returned: asynq does not wait for that.
+        // Whichever error the handler returned: asynq does not wait for it.
         (_, Some(StopReason::Cancelled)) => of_outcome(Outcome::Retry(CANCELED.to_owned())).cancelled(),
         (HandlerEnd::Returned(outcome), Some(StopReason::Deadline)) => of_outcome(match outcome {
             // No skip and no stated delay: the handler may have failed only because it was stopped.

@@ -4,7 +4,7 @@
 //!
 //! A worker that is alone at a store on its host stops none: while nothing can be written, no other worker can take its
 //! tasks. That holds only as long as no other worker comes, so it asks at each look, a few looks before it would stop
-//! handlers otherwise; and whoever comes is listed for a while before it takes anything back (`listed`).
+//! handlers otherwise; and a new worker is listed for a while before it takes anything back (`listed`).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +18,7 @@ use crate::background::BackgroundLoop;
 
 pub(super) struct Watchdog {
     ctx: Arc<WorkerContext>,
-    /// Whether it was logged that handlers go on without a lease.
+    /// Whether it was logged that handlers run on without a lease.
     logged: bool,
     /// When this worker was last known to be alone, or first had to ask.
     unsure: Option<Instant>,
@@ -33,7 +33,8 @@ impl Watchdog {
         }
     }
 
-    /// Whether handlers may go on although their leases are over, because no other worker is there to take their tasks.
+    /// Whether handlers may run on although their leases are over, because there is no other worker to take their
+    /// tasks.
     async fn is_alone(&mut self) -> bool {
         let ctx = &self.ctx;
         if !ctx.broker.lists_first() {
@@ -49,8 +50,8 @@ impl Watchdog {
                 true
             }
             Ok(Ok(false)) => false,
-            // A busy machine answers late now and then; it was alone a moment ago. Not for longer than a fifth of a lease: one
-            // that came meanwhile does not take anything back sooner.
+            // A busy machine sometimes answers late; it was alone a moment ago. Not for longer than a fifth of a lease:
+            // a worker that started meanwhile does not take anything back sooner.
             Ok(Err(_)) | Err(_) => now - since < ctx.settings.lease / 5,
         }
     }
@@ -68,7 +69,7 @@ impl BackgroundLoop for Watchdog {
 
     async fn turn(&mut self) -> Option<Duration> {
         let limit = self.ctx.settings.fence_after();
-        // Some looks earlier than handlers would be stopped: the answer must be there in time, and so must the new limits
+        // Some looks before handlers would be stopped: the answer must arrive in time, and so must the new limits
         // of handlers in other processes, which end by themselves.
         let look = match self.ctx.broker.lists_first() {
             true => limit.saturating_sub(self.every() * 4),
@@ -83,7 +84,7 @@ impl BackgroundLoop for Watchdog {
             self.ctx.in_flight.hold_overdue(look, self.every() / 2, hold);
             if !std::mem::replace(&mut self.logged, true) {
                 tracing::warn!(
-                    "leases cannot be extended, but no other worker is at this store; running tasks go on, and end when \
+                    "leases cannot be extended, but no other worker is at this store; running tasks continue, and end when \
                      it can be written again"
                 );
             }

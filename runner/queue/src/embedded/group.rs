@@ -157,7 +157,7 @@ impl Groups for EmbeddedBroker {
             let (queue, group, now) = (queue.clone(), group.clone(), micros(self.clock.now()));
             move |conn: &Connection| is_ripe(conn, &queue, &group, &rule, now)
         };
-        if !self.readers.query("see whether a group is ripe", look).await? {
+        if !self.readers.query("check whether a group is ripe", look).await? {
             return Ok(None);
         }
         let id = uuid::Uuid::new_v4().to_string();
@@ -182,7 +182,7 @@ impl Groups for EmbeddedBroker {
         for _ in 0..=MAX_SET / MAX_ACTED {
             let set = set.clone();
             let change = move |tx: &mut Tx<'_>| staged::drop_some(tx, &set);
-            let now = self.writer.write("delete tasks that became one", change).await?;
+            let now = self.writer.write("delete combined tasks", change).await?;
             dropped += now;
             if now < MAX_ACTED {
                 break;

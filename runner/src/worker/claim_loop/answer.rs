@@ -1,4 +1,4 @@
-//! The step that takes in what a call brought: verdicts that were written or not, and claims.
+//! The step that processes the result of a call: which verdicts were written, and new claims.
 
 use runner_queue::{BrokerError, Claim, Exchanged, Settled, Verdict};
 use tokio::time::Instant;
@@ -7,7 +7,7 @@ use super::call_result::{CallResult, VerdictBatch};
 use super::state::ClaimLoop;
 
 impl ClaimLoop {
-    /// Takes in an answer. Verdicts come before claims, which start in the slots that these free.
+    /// Processes an answer. Verdicts come before claims, which start in the slots that these free.
     pub(super) fn take_answer(&mut self, result: CallResult) {
         self.slots.reserved -= result.reserved;
         self.unanswered.may_exist |= self.shared.worker.broker.has_unanswered();
@@ -64,8 +64,8 @@ impl ClaimLoop {
 
     /// A call failed. Puts back those of its verdicts whose lease may still hold, and begins a pause.
     ///
-    /// Whether the broker applied them is not known. Offering them again is safe: the second time it answers that the claim
-    /// is stale.
+    /// Whether the broker applied them is not known. Offering them again is safe: the second time it answers that the
+    /// claim is stale.
     pub(super) fn failed(&mut self, doing: &'static str, error: &BrokerError, sent: VerdictBatch) {
         let worker = self.shared.worker.clone();
         worker.broker_failed(doing, error);
@@ -83,15 +83,15 @@ impl ClaimLoop {
             }
         }
         self.give_up(given_up);
-        // The queues were not heard.
+        // The queues were not asked.
         self.queues.may_have_tasks = true;
         self.pause.failed(!self.verdicts.is_empty());
     }
 
-    /// Starts what came, hands back what cannot start here now. `began`: when the call was made.
+    /// Starts the claims, hands back those that cannot start here now. `began`: when the call was made.
     pub(super) fn take_claims(&mut self, mut claims: Vec<Claim>, began: Instant) {
-        // There may be less room than was asked for: verdicts of the same call were not taken and keep their slots, or
-        // the worker was stopped or quieted while the call was under way.
+        // There may be fewer free slots than were requested: verdicts of the same call were refused and keep their
+        // slots, or the worker was stopped or quieted while the call was under way.
         let startable = if self.takes_tasks() { self.slots.free() } else { 0 };
         if claims.len() > startable {
             self.hand_back(claims.split_off(startable), began);

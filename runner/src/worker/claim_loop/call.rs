@@ -8,15 +8,15 @@ use super::call_result::{CallResult, VerdictBatch};
 use super::settle_each::{self, SettledEach};
 use super::state::ClaimLoop;
 
-/// How many tasks one call ends and claims at most: about a millisecond of the store's time. More at once are slower:
-/// the store's list of leases is then longer than it is quick with.
+/// The most tasks that one call ends, and that it claims: about a millisecond of the store's time. More are slower:
+/// the store's list of leases then becomes too long to update quickly.
 const BATCH: usize = 128;
 
 /// The longest wait for a wake-up while all queues are empty.
 const IDLE: Duration = Duration::from_secs(15);
 
 impl ClaimLoop {
-    /// Makes calls while there is something to send or to ask for, and none too many are under way.
+    /// Makes calls while there is something to send or to claim, and fewer than `most_calls` are under way.
     pub(super) fn make_calls(&mut self) {
         if self.ask_for_unanswered() {
             return;
@@ -24,7 +24,7 @@ impl ClaimLoop {
         while !self.pause.is_on() && self.calls.len() < self.most_calls {
             let sent = self.next_batch();
             let asked = self.room_for(sent.len());
-            // A second call that only asks would mostly find what the first one left: nothing.
+            // A second call that only claims would mostly find what the first one left: nothing.
             let may_ask = self.calls.is_empty() || self.queues.last_claim_was_full;
             if sent.is_empty() && (asked == 0 || !may_ask) {
                 break;
@@ -51,23 +51,23 @@ impl ClaimLoop {
         batch
     }
 
-    /// How many tasks a call that sends `ending` verdicts may ask for: their slots are free by then. Each call asks for
-    /// its share of all slots, so that there is something left for the other one.
+    /// How many tasks a call that sends `ending` verdicts may claim: their slots are free by then. Each call asks for
+    /// its share of all slots, so that some are left for the other one.
     pub(super) fn room_for(&self, ending: usize) -> usize {
         let wanted = self.takes_tasks() && (self.queues.may_have_tasks || ending > 0);
         if !wanted || self.suspects.blocks_claims() {
             return 0;
         }
-        // After a failure only what is free now: verdicts that fail once more keep their slots, and the claims would have
-        // none.
+        // After a failure only what is free now: verdicts that fail once more keep their slots, and the claims would
+        // have none.
         let freed = if self.pause.has_failures() { 0 } else { ending };
         let share = self.slots.total.div_ceil(self.most_calls);
         self.slots.free_after(freed).min(share.max(ending)).min(BATCH)
     }
 
     fn send(&mut self, sent: VerdictBatch, asked: usize) {
-        // Claims take the slots of the verdicts first, which are counted as taken until the answer. Without a reservation
-        // for the rest a second call would fill the same free slots.
+        // Claims take the slots of the verdicts first, which are counted as taken until the answer. Without a
+        // reservation for the rest a second call would fill the same free slots.
         let reserved = asked.saturating_sub(sent.len());
         self.slots.reserved += reserved;
         let worker = &self.shared.worker;

@@ -27,23 +27,23 @@ impl VerdictBatch {
         self.settlements.push(settlement);
     }
 
-    /// Each settlement with its slot, in order.
+    /// Settlements with their slots, in order.
     pub(super) fn into_pairs(self) -> impl DoubleEndedIterator<Item = (Slot, Settlement)> + ExactSizeIterator {
         self.slots.into_iter().zip(self.settlements)
     }
 }
 
-/// A call that came back.
+/// A call that has returned.
 pub(super) struct CallResult {
     /// The verdicts that the answer is about.
     pub sent: VerdictBatch,
-    /// How many tasks were asked for, and how many slots were reserved for them beside those of the verdicts.
+    /// How many tasks were requested, and how many slots were reserved for them besides those of the verdicts.
     pub asked: usize,
     pub reserved: usize,
     /// Just before the call: leases of its claims are counted from then.
     pub began: Instant,
     pub answer: BrokerResult<Exchanged>,
-    /// Slots of verdicts that will not be offered again.
+    /// Slots of verdicts that will not be sent again.
     pub given_up: Vec<Slot>,
     /// The queues that were asked, when not all are asked each time.
     pub queues: Option<Vec<QueueName>>,

@@ -1,7 +1,8 @@
-//! Calls quick handlers in the claim loop itself: an optimisation that the rest of the loop can be read without.
+//! Calls quick handlers in the claim loop itself: an optimisation; the rest of the loop can be understood without it.
 //!
-//! A handler that waits for nothing and takes a moment is called by the loop, which costs half as much as a task of the
-//! runtime; every other one is spawned, so that it holds up no other. Which types are quick is learned in `inline_types`.
+//! A handler that never waits and returns within microseconds is called by the loop, which costs half as much as a task
+//! of the runtime; every other one is spawned, so that it does not delay others. Which types are quick is learned in
+//! `inline_types`.
 
 use super::inline_types::InlineBudget;
 use super::spawn;
@@ -10,8 +11,8 @@ use crate::worker::attempt::{self, Started};
 use crate::worker::in_flight::{InFlightTask, Slot};
 
 impl ClaimLoop {
-    /// Calls the handler of a task here if it most likely returns at once. Gives the task back if not, or if the loop has
-    /// called handlers for long enough: then it is to be spawned.
+    /// Calls the handler of a task here if it most likely returns at once. Returns the task if not, or if the loop has
+    /// called handlers for long enough: then the caller spawns it.
     pub(super) fn run_inline(
         &mut self,
         slot: Slot,
@@ -23,7 +24,7 @@ impl ClaimLoop {
         }
         let claim = task.claim.clone();
         let over = match attempt::begin(&self.shared.worker, task) {
-            // Straight to the verdicts: the outbox is for other threads.
+            // Directly into the queue of verdicts: the outbox is for other threads.
             Started::Over(Some(settlement)) => {
                 self.verdicts.push_back((slot, settlement));
                 true

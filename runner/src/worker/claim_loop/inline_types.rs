@@ -1,7 +1,7 @@
 //! Which types of tasks have quick handlers, which the claim loop may call itself, and for how long it may.
 //!
 //! Learned from how they ran when they were spawned. A type is spawned again after the first call that waits or takes
-//! longer; one that held up the loop for long a few times stays that way.
+//! longer; one that blocked the loop for long a few times is always spawned.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -17,10 +17,10 @@ const LONG: Duration = Duration::from_millis(10);
 /// After this many long calls a type is never called in the loop again.
 const LONG_CALLS: u8 = 3;
 
-/// How long the loop may call handlers before it goes on with its other steps.
+/// How long the loop may call handlers before it continues with its other steps.
 const TURN: Duration = Duration::from_millis(1);
 
-/// How many types are remembered; beyond that all are learned anew.
+/// How many types are remembered; beyond that all are learned again.
 const TYPES: usize = 1000;
 
 /// What is known of each type.

@@ -1,8 +1,9 @@
-//! The claim loop takes verdicts to the broker and brings back as many tasks as there are free slots, in one call, and
+//! The claim loop sends verdicts to the broker and claims as many tasks as there are free slots, in one call, and
 //! starts a handler for each.
 //!
-//! While a call is under way the next verdicts gather, so batches grow by themselves under load, and a single task waits
-//! for nothing. To read it, begin with `state`: what the loop holds, and through which phases a slot goes. Then the steps:
+//! While a call is under way the next verdicts gather, so batches grow by themselves under load, and a single task
+//! waits for nothing. To read it, begin with `state`: what the loop holds, and through which phases a slot goes. Then
+//! the steps:
 //!
 //! | step | file | does |
 //! |---|---|---|
@@ -13,10 +14,9 @@
 //! | answer | `answer` | frees the slots of what was written, keeps what was not, pauses after a failure |
 //! | start | `start` | gives each claim a slot and starts its handler, mostly by `spawn` |
 //!
-//! Parts with rules of their own: `inline` (calls quick handlers in the loop; a reader can skip it), `settle_each` (verdicts that
-//! the broker refuses), `suspects` (which suspect starts, and when),
-//! `queue_order`, `pause`. Not here: what a handler is
-//! given and what its end means (`attempt`, `verdict`), and keeping leases (`heartbeat`).
+//! Parts with rules of their own: `inline` (calls quick handlers in the loop; a reader can skip it), `settle_each`
+//! (verdicts that the broker refuses), `suspects` (which suspect starts, and when), `queue_order`, `pause`. Not here:
+//! what a handler is given and what its end means (`attempt`, `verdict`), and keeping leases (`heartbeat`).
 
 mod answer;
 mod call;
@@ -62,9 +62,9 @@ pub(super) async fn run(ctx: Arc<WorkerContext>, stop: CancellationToken, intake
         if state.is_done() {
             break;
         }
-        // Each branch takes in one event; what follows from it for the whole is for the steps above.
+        // Each branch processes one event; its consequences are decided in the steps above.
         tokio::select! {
-            // The stop comes first: claims of a call that comes back together with it must not start.
+            // The stop comes first: claims of a call that returns at the same time must not start.
             biased;
             () = stop.cancelled(), if state.is_open() => state.close(),
             Some(result) = state.calls.next(), if !state.calls.is_empty() => {
@@ -92,7 +92,7 @@ pub(super) async fn run(ctx: Arc<WorkerContext>, stop: CancellationToken, intake
 }
 
 impl ClaimLoop {
-    /// Picks up the attempts that ended.
+    /// Collects the attempts that ended.
     fn collect(&mut self) {
         let mut lost = Vec::new();
         for ended in self.shared.outbox.take() {
@@ -124,7 +124,7 @@ async fn let_others_run() {
     .await;
 }
 
-/// Waits for the future and removes it; for ever when there is none. Dropping this wait loses nothing: the future stays
+/// Waits for the future and removes it; forever when there is none. Dropping this wait loses nothing: the future stays
 /// where it is.
 async fn until_done<T>(future: &mut Option<BoxFuture<'static, T>>) -> T {
     match future {

@@ -1,4 +1,4 @@
-//! Where spawned attempts leave their settlements until the claim loop picks them up.
+//! Where spawned attempts leave their settlements until the claim loop collects them.
 //!
 //! Bounded by the worker's slots: each attempt leaves one settlement, and its slot is taken until that is written.
 
@@ -34,7 +34,7 @@ impl Outbox {
         let mut all = self.lock();
         let first = all.is_empty();
         all.push(ended);
-        // Unlocked first: the loop that is woken would wait for the lock at once.
+        // Unlock first: the woken loop would otherwise wait for the lock at once.
         drop(all);
         if first {
             self.filled.notify_one();
@@ -46,14 +46,15 @@ impl Outbox {
         std::mem::take(&mut *self.lock())
     }
 
-    /// Returns when an attempt ended since the last time. A notification is stored, so none is missed between two waits.
+    /// Returns when an attempt ended since the last time. A notification is stored, so none is missed between two
+    /// waits.
     pub(super) async fn changed(&self) {
         self.filled.notified().await;
     }
 }
 
 /// The duty of an attempt to leave something here. If it panics or is dropped, it leaves that nothing may be written:
-/// otherwise its slot would be taken for ever, and a drain would wait for it.
+/// otherwise its slot would stay taken forever, and a drain would wait for it.
 pub(super) struct OutboxGuard<'a> {
     outbox: &'a Outbox,
     slot: Option<Slot>,
@@ -79,7 +80,7 @@ impl<'a> OutboxGuard<'a> {
 impl Drop for OutboxGuard<'_> {
     fn drop(&mut self) {
         if let Some(slot) = self.slot.take() {
-            tracing::error!("an attempt broke down; its task is taken back when its lease ends");
+            tracing::error!("an attempt panicked or was dropped; its task is taken back when its lease ends");
             self.outbox.put(EndedAttempt {
                 slot,
                 settlement: None,

@@ -28,7 +28,7 @@ impl FailurePause {
         self.failures > 0
     }
 
-    /// Claims came back. That ends the row of failures unless the verdicts of the same call were not taken, which began
+    /// Claims arrived. That ends the row of failures unless the verdicts of the same call failed, which began
     /// a pause.
     pub(super) fn succeeded(&mut self) {
         if !self.is_on() {
@@ -48,9 +48,9 @@ impl FailurePause {
     }
 }
 
-/// Between half of it and all: workers that lost the broker together must not come back together.
+/// Between half of it and all of it: workers that lost the broker together must not return together.
 fn spread(pause: Duration) -> Duration {
-    // Any random number will do; a random id is one.
+    // A random id serves as the random number.
     let (random, _) = uuid::Uuid::new_v4().as_u64_pair();
     let half = pause / 2;
     half + half.mul_f64((random % 1024) as f64 / 1023.0)

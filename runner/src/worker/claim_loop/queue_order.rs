@@ -4,10 +4,11 @@ use std::collections::{HashSet, VecDeque};
 
 use runner_core::task::QueueName;
 
-/// Queues that one call names at most; with more each call names others.
+/// The most queues in one call; with more, each call names others.
 const MOST: usize = 64;
 
-/// Queues whose wake-ups are waited for when they are not all: those that gave tasks last. Each takes a connection.
+/// Queues whose wake-ups are awaited when there are too many for all: those that gave tasks last. Each takes a
+/// connection.
 const WATCHED: usize = 16;
 
 /// Yields an order of the queues for each claim.
@@ -38,7 +39,7 @@ impl QueueOrder {
         order
     }
 
-    /// From now on these queues.
+    /// Replaces the queues.
     pub(super) fn renew(&mut self, mut queues: Vec<(QueueName, u32)>) {
         queues.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
         self.queues = queues;
@@ -59,7 +60,7 @@ impl QueueOrder {
         self.queues.len() <= MOST
     }
 
-    /// The next order: every queue once, or of very many some. A queue comes first with probability priority / sum of
+    /// The next order: every queue once, or some of very many. A queue comes first with probability priority / sum of
     /// priorities, so an empty queue never holds up another.
     pub(super) fn next(&mut self) -> Vec<QueueName> {
         match (self.names_all(), self.strict || self.queues.len() == 1) {
@@ -73,7 +74,7 @@ impl QueueOrder {
     fn shuffled(&mut self) -> Vec<QueueName> {
         let mut left: Vec<&(QueueName, u32)> = self.queues.iter().collect();
         let mut order = Vec::with_capacity(left.len());
-        // Draws without putting back, so that each queue comes once. Few queues: no sums are prepared for this.
+        // Draws without replacement, so that each queue comes once. There are few queues, so sums are not prepared.
         while !left.is_empty() {
             let sum: u64 = left.iter().map(|(_, p)| u64::from(*p)).sum();
             let mut draw = xorshift(&mut self.seed) % sum.max(1);
@@ -89,13 +90,13 @@ impl QueueOrder {
         order
     }
 
-    /// By chance, those that were drawn already left out.
+    /// Draws by chance, without those that were drawn already.
     fn drawn(&mut self) -> Vec<QueueName> {
         let whole = self.sums.last().copied().unwrap_or(0).max(1);
         let mut seen = HashSet::with_capacity(MOST);
         let mut order = Vec::with_capacity(MOST);
-        // As many draws as places: queues that are drawn twice leave some of them empty. A draw costs a binary search; drawing
-        // until all are filled could take long where one priority outweighs the rest.
+        // As many draws as places: queues that are drawn twice leave some of them empty. A draw costs a binary search;
+        // drawing until all are filled could take long where one priority outweighs the rest.
         for _ in 0..MOST {
             let draw = xorshift(&mut self.seed) % whole;
             let place = self.sums.partition_point(|sum| *sum <= draw);
@@ -106,9 +107,10 @@ impl QueueOrder {
         order
     }
 
-    /// By priority; of those with the same, each time others come first.
+    /// By priority; among equals others come first each time.
     fn turned(&mut self) -> Vec<QueueName> {
-        // By half of what one call names: of equal queues each comes in two calls in a row, first late, then early.
+        // Moves on by half of what one call names: each of equal queues comes in two calls in a row, first late, then
+        // early.
         self.turn = self.turn.wrapping_add(MOST / 2);
         let same = self.queues.chunk_by(|a, b| a.1 == b.1);
         let turned = same.flat_map(|same| {
@@ -118,7 +120,7 @@ impl QueueOrder {
         turned.take(MOST).map(|(queue, _)| queue.clone()).collect()
     }
 
-    /// Takes in what a call brought: `gave` are the queues of its tasks; the rest of those that were asked are empty.
+    /// Learns from a call: `gave` are the queues of its tasks; the others that were asked are empty.
     /// Empty ones are not asked again before they are known to have tasks, unless they are to `stay`.
     pub(super) fn learn(&mut self, asked: &[QueueName], gave: &HashSet<&QueueName>, stay: impl Fn(&QueueName) -> bool) {
         let empty: HashSet<&QueueName> = asked.iter().filter(|q| !gave.contains(q) && !stay(q)).collect();
@@ -126,7 +128,7 @@ impl QueueOrder {
             self.queues.retain(|(queue, _)| !empty.contains(queue));
             self.sum_up();
         }
-        // Moves to the end what gave tasks now; the front is forgotten.
+        // Moves queues that gave tasks to the end; the front is forgotten.
         for queue in gave {
             self.recent.retain(|known| known != *queue);
             self.recent.push_back((*queue).clone());

@@ -13,10 +13,10 @@ pub(super) struct QueuesToAsk {
     order: QueueOrder,
     /// Whether more queues are served than one call asks.
     many: bool,
-    /// Whether a claim may bring something. Set after every event that may have added tasks: a wake-up too many costs one
-    /// call, one too few leaves tasks waiting until the next.
+    /// Whether a claim may find something. Set after every event that may have added tasks: an unnecessary wake-up
+    /// costs one call, a missing one leaves tasks waiting until the next.
     pub may_have_tasks: bool,
-    /// Whether the last claim brought all that was asked for, so that a second call beside it is worth its price.
+    /// Whether the last claim returned all that was requested, so that a second call at the same time pays off.
     pub last_claim_was_full: bool,
 }
 
@@ -50,7 +50,7 @@ impl QueuesToAsk {
         }
     }
 
-    /// Takes in what a call brought that asked for `asked` tasks, of which `queues` if those were very many.
+    /// Learns from a call that requested `asked` tasks; `queues`: which were asked, if there are very many.
     pub(super) fn learn(
         &mut self,
         served: &ServedQueues,
@@ -58,7 +58,7 @@ impl QueuesToAsk {
         queues: Option<&[QueueName]>,
         claims: &[Claim],
     ) {
-        // A call that only settled says nothing about the queues.
+        // A call that only settled has no information about the queues.
         if asked == 0 {
             return;
         }

@@ -1,7 +1,9 @@
-//! Verdicts that the broker refused together are offered one by one, so that one that it never takes holds up no other.
+//! Verdicts that the broker refused together are sent one by one, so that one that it never accepts does not block the
+//! others.
 //!
-//! A verdict that is refused by itself is replaced by an archive with the reason. If that is refused too, the task is left
-//! to its lease. Not here: verdicts that the broker cannot take right now. They wait, and are offered again as they are.
+//! A verdict that is refused by itself is replaced by an archive with the reason. If that is refused too, the task is
+//! left to its lease. Not here: verdicts that the broker cannot accept right now. They wait, and are sent again
+//! unchanged.
 
 use std::slice;
 use std::time::Duration;
@@ -11,16 +13,16 @@ use runner_queue::{Broker, BrokerError, BrokerResult, Exchanged, MAX_ERROR_BYTES
 use super::call_result::VerdictBatch;
 use crate::worker::in_flight::Slot;
 
-/// What came of a call once its verdicts were offered one by one.
+/// The result of a call once its verdicts were sent one by one.
 pub(super) struct SettledEach {
     /// The verdicts that `answer` is about.
     pub sent: VerdictBatch,
     pub answer: BrokerResult<Exchanged>,
-    /// Slots of verdicts that the broker takes in no form: their leases are not extended from now on.
+    /// Slots of verdicts that the broker accepts in no form: their leases are not extended from now on.
     pub given_up: Vec<Slot>,
 }
 
-/// Whether the broker refused verdicts for what they contain. Not an outage, and not a lack of permission.
+/// Whether the broker refused verdicts for what they contain: neither an outage nor a missing permission.
 pub(super) fn is_refusal(answer: &BrokerResult<Exchanged>) -> bool {
     match answer {
         Err(error)
@@ -35,7 +37,7 @@ fn refuses(error: &BrokerError) -> bool {
     matches!(error, BrokerError::Refused { .. } | BrokerError::Corrupt { .. })
 }
 
-/// Offers each verdict of a call that was refused.
+/// Sends each verdict of a call that was refused.
 pub(super) async fn settle_each(
     broker: &dyn Broker,
     sent: VerdictBatch,
@@ -48,7 +50,7 @@ pub(super) async fn settle_each(
         Err(error) => Err(error),
     };
     let (mut answered, mut settled, mut given_up) = (VerdictBatch::default(), Vec::new(), Vec::new());
-    // Once it is away the rest is not offered: a call that times out for each would outlast the leases.
+    // Once it is unreachable the rest is not sent: a timeout for each would outlast the leases.
     let mut away = false;
     for (slot, settlement) in sent.into_pairs() {
         let offered = match away {
@@ -79,12 +81,12 @@ pub(super) async fn settle_each(
 
 enum Offered {
     Settled(Settled),
-    /// The broker is away, or refuses everything.
+    /// The broker is unreachable, or refuses everything.
     Later,
     Never,
 }
 
-/// Offers a verdict, and an archive's if that is refused.
+/// Sends a verdict, and an archive if that is refused.
 async fn offer(broker: &dyn Broker, settlement: &Settlement, lease: Duration) -> Offered {
     let refusal = match settle(broker, settlement).await {
         Ok(answer) => return Offered::Settled(answer),
@@ -98,7 +100,7 @@ async fn offer(broker: &dyn Broker, settlement: &Settlement, lease: Duration) ->
             Ok(answer) => {
                 tracing::error!(
                     task_id = %task.id, task_type = %task.kind, queue = %task.queue, error = why,
-                    "the broker refuses what became of the task; it was archived instead"
+                    "the broker refuses the verdict of the task; it was archived instead"
                 );
                 return Offered::Settled(answer);
             }
@@ -106,7 +108,7 @@ async fn offer(broker: &dyn Broker, settlement: &Settlement, lease: Duration) ->
             Err(_) => return Offered::Later,
         }
     }
-    // A broker that refuses an extension as well refuses everything, whatever it is offered.
+    // A broker that refuses an extension as well refuses everything.
     if broker.extend(slice::from_ref(&settlement.claim), lease).await.is_err() {
         return Offered::Later;
     }
@@ -124,7 +126,7 @@ async fn settle(broker: &dyn Broker, settlement: &Settlement) -> BrokerResult<Se
 
 /// The smallest verdict that ends the task for good.
 fn archived(settlement: &Settlement, why: &str) -> Settlement {
-    let mut error = format!("the broker refused what became of the task: {why}");
+    let mut error = format!("the broker refused the verdict of the task: {why}");
     error.truncate(error.floor_char_boundary(MAX_ERROR_BYTES));
     Settlement {
         claim: settlement.claim.clone(),

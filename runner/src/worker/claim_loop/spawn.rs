@@ -8,7 +8,7 @@ use super::state::LoopShared;
 use crate::worker::attempt::{RunningAttempt, Started, begin};
 use crate::worker::in_flight::{InFlightTask, Slot};
 
-/// An attempt from its beginning to its end.
+/// An attempt from start to end.
 pub(super) async fn attempt(shared: Arc<LoopShared>, slot: Slot, task: InFlightTask) {
     // Made first: it gives the slot back even if the attempt panics or the runtime drops it.
     let guard = OutboxGuard::new(&shared.outbox, slot);

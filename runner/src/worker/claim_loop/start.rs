@@ -22,8 +22,8 @@ impl ClaimLoop {
         }
     }
 
-    /// Gives claims back to the front of their queues. Their leases are extended until that is written, so that they do not
-    /// seem lost.
+    /// Gives claims back to the front of their queues. Their leases are extended until that is written, so that they do
+    /// not seem lost.
     pub(super) fn hand_back(&mut self, claims: Vec<Claim>, began: Instant) {
         for (slot, task) in self.put_in_flight(claims, began) {
             self.end_unstarted(slot, task.claim, Verdict::HandBack);

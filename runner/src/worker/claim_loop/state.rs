@@ -11,8 +11,8 @@
 //! | ended | `verdicts` | the next call takes it along |
 //! | settling | a future in `calls` | the broker answers; back to *ended* if it did not take the verdict |
 //!
-//! From *on trial* to *settling* a slot counts as taken. Its lease is extended all that time, because the task is in the
-//! table; a slot is free again only when the verdict is written or given up.
+//! From *on trial* to *settling* a slot counts as taken. Its lease is extended all that time, because the task is in
+//! the table; a slot is free again only when the verdict is written or given up.
 //!
 //! Invariants: `slots.taken` equals the length of the table, since only this loop adds to it and removes from it.
 //! Taken and reserved slots together are at most `concurrency`, except for claims that are handed back at once: those
@@ -37,8 +37,8 @@ use super::unanswered::Unanswered;
 use crate::worker::context::WorkerContext;
 use crate::worker::in_flight::Slot;
 
-/// From this many slots on two calls are under way at once: while the store works on one, this process works on what the
-/// other brought. With fewer, half as large batches cost the store more than the overlap gains (measured).
+/// From this many slots on two calls are under way at once: while the store works on one, this process works on what
+/// the other brought. With fewer, half as large batches cost the store more than the overlap gains (measured).
 const SLOTS_FOR_TWO: usize = 128;
 
 /// What the loop shares with the attempts that it started.
@@ -78,7 +78,7 @@ pub(super) struct ClaimLoop {
     /// Held while handlers may start. `Worker::drain` waits until it is dropped.
     intake: Option<DropGuard>,
     pub slots: SlotCounts,
-    /// Which queues are asked, and whether it is worth it.
+    /// Which queues are asked, and whether a claim may find something.
     pub queues: QueuesToAsk,
     /// Verdicts to write, oldest first.
     pub verdicts: VecDeque<(Slot, Settlement)>,
@@ -91,7 +91,7 @@ pub(super) struct ClaimLoop {
     pub inline_types: InlineTypes,
     /// Tasks that may kill this process.
     pub suspects: Suspects,
-    /// Ends when a queue may have got a task; there while all are empty.
+    /// Ends when a queue may have got a task; set while all are empty.
     pub wake_up: Option<BoxFuture<'static, ()>>,
     /// No call begins before it is over.
     pub pause: FailurePause,
@@ -132,7 +132,7 @@ impl ClaimLoop {
         self.intake.is_some()
     }
 
-    /// From now on no handler starts.
+    /// Starts no handler from now on.
     pub(super) fn close(&mut self) {
         drop(self.intake.take());
     }
@@ -159,8 +159,8 @@ impl ClaimLoop {
         self.verdicts.push_back((slot, settlement));
     }
 
-    /// Frees the slots of claims that are lost, or will be, although this process lives: that is reported, so that none
-    /// counts as a crash. In this order, since the table forgets the claims.
+    /// Frees the slots of claims that are lost, or will be, although this process is alive: that is reported, so that
+    /// none counts as a crash. In this order, since the table forgets the claims.
     pub(super) fn give_up(&mut self, slots: Vec<Slot>) {
         if !slots.is_empty() {
             let worker = &self.shared.worker;

@@ -28,15 +28,15 @@ impl ClaimLoop {
         claim.suspicion().is_some() && self.shared.worker.handlers.find(&claim.task().kind).is_some()
     }
 
-    /// Admits one suspect if none is on trial, and postpones the others. The first starts in a later step, after the verdicts
-    /// that postpone the others are written: it must not take them down with it.
+    /// Admits one suspect if none is on trial, and postpones the others. The first starts in a later step, after the
+    /// verdicts that postpone the others are written: it must not take them down with it.
     pub(super) fn take_suspects(&mut self, claims: Vec<Claim>, began: Instant) {
         for (slot, task) in self.put_in_flight(claims, began) {
             if self.suspects.has_room() {
                 let poison_after = self.shared.worker.settings.poison_after;
                 self.suspects.admit(slot, task, poison_after);
             } else {
-                // Any random number will do; a random id is one.
+                // A random id serves as the random number.
                 let (random, _) = uuid::Uuid::new_v4().as_u64_pair();
                 let delay = self.suspects.postpone(slot, random);
                 self.postpone(slot, task.claim, delay, ONE_AT_A_TIME);
@@ -51,7 +51,7 @@ impl ClaimLoop {
         self.end_unstarted(slot, claim, Verdict::Snooze { delay, waiting_for });
     }
 
-    /// Does what is due with the suspect on trial.
+    /// Performs the next step of the suspect on trial.
     pub(super) fn step_suspects(&mut self) {
         let load = WorkerLoad {
             open: self.is_open(),
@@ -72,7 +72,7 @@ impl ClaimLoop {
             }
             Step::Postpone { slot, task, delay } => {
                 self.postpone(slot, task.claim, delay, NOTHING_BESIDE);
-                // Others were not claimed for its sake.
+                // No others were claimed because of it.
                 self.queues.may_have_tasks = true;
             }
             Step::HandBack { slot, task } => self.end_unstarted(slot, task.claim, Verdict::HandBack),
@@ -83,7 +83,7 @@ impl ClaimLoop {
         }
     }
 
-    /// Others may start beside it now.
+    /// From now on others may start beside it.
     pub(super) fn suspect_passed(&mut self) {
         self.suspects.passed();
         self.queues.may_have_tasks = true;

@@ -11,8 +11,8 @@
 //!            └─ postponed, when it could not be alone; handed back, when the worker stops
 //! ```
 //!
-//! A pure state machine: it reads the time and makes timers, but the loop (`suspect_steps`) does what it says. Not here: what
-//! the broker counts, and calling handlers.
+//! A pure state machine: it reads the time and makes timers; the loop (`suspect_steps`) performs its steps. Not here:
+//! what the broker counts, and calling handlers.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -37,15 +37,15 @@ const HOLD: Duration = Duration::from_secs(10);
 const FIRST_AGAIN: Duration = Duration::from_secs(20);
 const LAST_AGAIN: Duration = Duration::from_secs(300);
 
-/// A task that waited this long to be alone starts beside others, so that it does not wait for ever.
+/// A task that waited this long to be alone starts beside others, so that it does not wait forever.
 const PATIENCE: Duration = Duration::from_secs(600);
 
-/// How long a suspect is postponed while another one is on trial here: other workers may be free, so not for long, and not
-/// all for the same time.
+/// How long a suspect is postponed while another one is on trial here: other workers may be free, so not for long, and
+/// not all for the same time.
 const POSTPONED: Duration = Duration::from_secs(2);
 const POSTPONED_SPREAD_MS: u64 = 6_000;
 
-/// How many tasks that wait to be alone are remembered, with since when. Beyond it all are forgotten, and wait anew.
+/// How many tasks that wait to be alone are remembered, with since when. Beyond it all are forgotten, and wait again.
 const REMEMBERED: usize = 1_000;
 
 /// The one suspect of this process.
@@ -57,7 +57,7 @@ struct CurrentSuspect {
     stage: Stage,
 }
 
-#[allow(clippy::large_enum_variant)] // there is one
+#[allow(clippy::large_enum_variant)] // some suspect is on trial
 enum Stage {
     /// Until the verdicts that postpone other suspects are written, or until it is alone.
     Waits { task: InFlightTask, since: Instant },
@@ -67,12 +67,12 @@ enum Stage {
         until: Instant,
         alone: bool,
     },
-    /// It has passed, and the broker is being asked to remove the note that it is alone. Until then nothing may start: a
-    /// crash that another task causes would count as its own.
+    /// It has passed, and the broker is being asked to remove the note that it is alone. Until then nothing may start:
+    /// a crash that another task causes would count as its own.
     Passes,
 }
 
-/// What the loop has to do now.
+/// What the loop must do now.
 pub(super) enum Step {
     /// Nothing until the timer ends or something else happens.
     Wait,
@@ -82,13 +82,13 @@ pub(super) enum Step {
         task: InFlightTask,
         alone: bool,
     },
-    /// Let it come back after this long.
+    /// Postpone it for this long.
     Postpone {
         slot: Slot,
         task: InFlightTask,
         delay: Duration,
     },
-    /// Give it back to its queue, since this worker stops.
+    /// Hand it back to its queue, since this worker stops.
     HandBack { slot: Slot, task: InFlightTask },
     /// Have the broker remove the note that it is alone; then call [`Suspects::passed`].
     Pass { task: InFlightTask },
@@ -107,8 +107,8 @@ pub(super) struct WorkerLoad {
 pub(super) struct Suspects {
     /// The one on trial.
     trial: Option<CurrentSuspect>,
-    /// Slots of those that are about to be postponed. None may start before that is written: if it killed the process, the
-    /// others would be active then, and a crash would be counted against them too.
+    /// Slots of those that are about to be postponed. None may start before that is written: if it killed the process,
+    /// the others would be active then, and a crash would be counted against them too.
     leaving: HashSet<Slot>,
     /// Those that were postponed because they could not be alone: since when, and how often.
     waiting: HashMap<TaskId, (Instant, u32)>,
@@ -180,9 +180,9 @@ impl Suspects {
         (self.timer, self.passing) = (None, None);
     }
 
-    /// What is to be done now; the caller does it. Without a trial afterwards, the next suspect has room.
+    /// The step for the caller to perform. If there is no trial afterwards, the next suspect can be admitted.
     pub(super) fn next(&mut self, load: &WorkerLoad) -> Step {
-        // Taken out, and put back only if the trial goes on: each `return` below ends it.
+        // Taken out, and put back only if the trial continues: each `return` below ends it.
         let Some(trial) = self.trial.take() else {
             return Step::Wait;
         };
@@ -196,7 +196,8 @@ impl Suspects {
         let (stage, step) = match stage {
             Stage::Waits { task, .. } if !load.open => return Step::HandBack { slot, task },
             Stage::Waits { task, since } if self.starts(&task, last, since, load) => {
-                // One that lost its patience starts beside others: then there is no note, and a crash does not count as its own.
+                // One that waited too long starts beside others: then there is no note, and a crash does not count as
+                // its own.
                 let alone = last && load.alone;
                 self.waiting.remove(&task.claim.task().id);
                 let until = now + length;
@@ -211,12 +212,13 @@ impl Suspects {
                 )
             }
             Stage::Waits { task, since } if last && since.elapsed() >= HOLD => {
-                // Blocked claims for long enough. Its slot counts as leaving like those of the others.
+                // It blocked claims for long enough. Its slot counts as leaving like those of the others.
                 let delay = self.again(&task.claim.task().id);
                 self.leaving.insert(slot);
                 return Step::Postpone { slot, task, delay };
             }
-            // Nothing was noted, so nothing has to be removed: it goes on as any other task, and the next one has room.
+            // Nothing was noted, so nothing has to be removed: it continues like any other task, and the next one can
+            // be admitted.
             Stage::Runs {
                 until, alone: false, ..
             } if now >= until => return Step::Wait,
@@ -227,7 +229,7 @@ impl Suspects {
             } if now >= until => (Stage::Passes, Some(Step::Pass { task })),
             stage => (stage, None),
         };
-        // Set anew in each step: the end of the stage may have changed, and a timer that has fired is gone.
+        // Set again in each step: the end of the stage may have changed, and a timer that has fired is gone.
         self.timer = match &stage {
             Stage::Waits { since, .. } => Some(until(*since + HOLD)),
             Stage::Runs { until: end, .. } => Some(until(*end)),

@@ -1,4 +1,4 @@
-//! Suspects: which of them start, what is not claimed for their sake, and that none waits for ever.
+//! Suspects: which of them start, what is not claimed because of them, and that none waits forever.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::sync::Arc;
@@ -106,7 +106,7 @@ async fn one_crash_before_the_last_it_runs_alone_until_it_has_passed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn claims_are_blocked_only_for_a_while_and_no_suspect_waits_for_ever() {
+async fn claims_are_blocked_only_for_a_while_and_no_suspect_waits_forever() {
     let task = suspect(2).await;
     let mut suspects = Suspects::default();
     let (began, mut holds) = (Instant::now(), 0);

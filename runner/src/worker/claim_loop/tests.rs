@@ -1,4 +1,4 @@
-//! The claim loop: what becomes of claims that come back with a stop, or with verdicts that were not taken.
+//! The claim loop: what happens to claims that arrive with a stop, or with verdicts that were refused.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::time::Duration;
@@ -120,7 +120,7 @@ async fn a_type_is_called_by_the_loop_once_it_was_seen_to_return_at_once() {
     assert_eq!(claim_loop.verdicts.len(), 1);
 }
 
-/// Lets the broker's thread answer what it was asked so far, while nothing of this runtime runs.
+/// Lets the broker's thread answer all requests so far, while nothing of this runtime runs.
 fn broker_answers(scene: &Scene) {
     std::thread::scope(|threads| {
         let elsewhere = || {
@@ -136,7 +136,7 @@ fn broker_answers(scene: &Scene) {
 async fn no_claim_that_comes_together_with_the_stop_is_overlooked() {
     let scene = Scene::new().await;
     let id = scene.put(Task::new("late")).await;
-    // What a select does is chance.
+    // A select chooses at random.
     for _ in 0..30 {
         let registry = Registry::new().on("late", |cx: Ctx| async move {
             cx.cancelled().await;
@@ -236,7 +236,7 @@ async fn nothing_is_sent_and_nothing_ends_while_claims_may_be_unknown() {
         "a worker that stops asks at once"
     );
 
-    // The broker is away: the worker does not wait for it.
+    // The broker is unreachable: the worker does not wait for it.
     claim_loop.unanswered.question = None;
     let doing = "look";
     let away = runner_queue::BrokerError::Unreachable {

@@ -4,7 +4,7 @@ use futures_util::future::BoxFuture;
 use runner_queue::{BrokerResult, Claim};
 use tokio::time::Instant;
 
-/// What became of the question, and when it was asked.
+/// The answer to the question, and when it was asked.
 pub(super) type UnansweredClaims = (Instant, BrokerResult<Vec<Claim>>);
 
 /// Whether there may be such claims, and the question for them.
@@ -12,7 +12,7 @@ pub(super) type UnansweredClaims = (Instant, BrokerResult<Vec<Claim>>);
 pub(super) struct Unanswered {
     /// A call was not answered, so that tasks may be claimed that this process does not know of.
     pub may_exist: bool,
-    /// Asks for them; there while no other call is under way.
+    /// Asks for them; set only while no other call is under way.
     pub question: Option<BoxFuture<'static, UnansweredClaims>>,
 }
 

@@ -1,8 +1,8 @@
-//! Claims that the broker made in a call whose answer was lost: no process knows of them, so nothing would run them until
-//! their leases end.
+//! Claims that the broker made in a call whose answer was lost: no process knows of them, so nothing would run them
+//! until their leases end.
 //!
-//! After such a call the loop makes no other, for verdicts neither, until it has asked for them. Claims whose answer is
-//! still on its way look the same, so it first waits until no call is under way.
+//! After such a call the loop makes no other, not even for verdicts, until it has asked for them. Claims whose answer
+//! is still on its way look the same, so it first waits until no call is under way.
 
 use tokio::time::Instant;
 
@@ -11,12 +11,12 @@ use super::state::ClaimLoop;
 use super::unanswered::UnansweredClaims;
 
 impl ClaimLoop {
-    /// Asks for such claims as soon as nothing else is under way. Whether other calls must wait for that.
+    /// Asks for such claims once nothing else is under way. Returns whether other calls must wait for that.
     pub(super) fn ask_for_unanswered(&mut self) -> bool {
         if !self.unanswered.may_exist {
             return false;
         }
-        // A worker that stops asks at once, and once: its end must not wait for a broker that is away.
+        // A worker that stops asks at once, and once: its end must not wait for an unreachable broker.
         let may_ask = !self.pause.is_on() || !self.is_open();
         if may_ask && self.calls.is_empty() && self.unanswered.question.is_none() {
             let worker = self.shared.worker.clone();
@@ -32,7 +32,7 @@ impl ClaimLoop {
         true
     }
 
-    /// Takes in the claims whose answers did not arrive, as if they had.
+    /// Adds the claims whose answers did not arrive, as if they had.
     pub(super) fn take_unanswered(&mut self, (began, answer): UnansweredClaims) {
         let still = self.shared.worker.broker.has_unanswered();
         match answer {

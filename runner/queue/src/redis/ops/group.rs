@@ -1,7 +1,7 @@
-//! Groups: which are ripe, the sets in which their tasks become one, and sets that nobody came back for.
+//! Groups: ripe ones, the sets in which their tasks are combined, and abandoned sets.
 //!
 //! A set is a key beside its group's, listed with its deadline; any aggregator, ours or asynq's, takes a stale one
-//! back. Unlike asynq's, ours names the group again then: a group without a name is one that nobody looks at.
+//! back. Unlike asynq, this program also adds the name of the group again: a group without it is never visited.
 
 use std::time::Duration;
 
@@ -18,10 +18,10 @@ use crate::{
     StagedSet, TaskPage, TaskRecord,
 };
 
-/// Names that a look at the groups asks for at once.
+/// Names of groups a call.
 const NAMES: usize = 500;
 
-/// Tasks a script call: Redis does nothing else meanwhile.
+/// Tasks a script call, during which Redis does nothing else.
 const BATCH: usize = 500;
 
 /// Stale sets a script call.
@@ -42,14 +42,14 @@ impl Groups for RedisBroker {
         let mut answer = reply::list(or_nothing(trip.one().await)?).into_iter();
         let next = answer.next().and_then(reply::text).filter(|cursor| cursor != "0");
         let names = answer.next().map(reply::list).unwrap_or_default();
-        // A name that is not text cannot have been written by a producer of ours or asynq's.
+        // No producer of this program or of asynq writes a name that is not text.
         let names = names.into_iter().filter_map(reply::text).collect();
         Ok(GroupNames { names, next })
     }
 
     async fn stage(&self, queue: &QueueName, group: &str, rule: &GroupRule) -> BrokerResult<Option<StagedSet>> {
         let id = uuid::Uuid::new_v4().to_string();
-        let mut trip = self.conn.trip("see whether a group is ripe").await?;
+        let mut trip = self.conn.trip("check whether a group is ripe").await?;
         trip.script(Script::Stage, &[keys::group(queue.as_str(), group)])
             .arg(keys::queue(queue.as_str()))
             .arg(group)
@@ -85,7 +85,7 @@ impl Groups for RedisBroker {
                 };
                 let found = match reply::text(state).as_deref() {
                     Some("aggregating") => convert::decode(message, &set.queue, &id),
-                    _ => Err("its task is gone, or lies elsewhere".to_owned()),
+                    _ => Err("its task is gone, or is elsewhere".to_owned()),
                 };
                 match found {
                     Ok(record) => tasks.push(record),
@@ -96,7 +96,7 @@ impl Groups for RedisBroker {
                 break;
             }
         }
-        self.set_aside(set, &odd).await?;
+        self.archive_unreadable_staged(set, &odd).await?;
         Ok(tasks)
     }
 
@@ -104,7 +104,7 @@ impl Groups for RedisBroker {
         let key = key_of(set);
         let mut dropped = 0;
         for _ in 0..MAX_SET.div_ceil(BATCH) {
-            let mut trip = self.conn.trip("delete tasks that became one").await?;
+            let mut trip = self.conn.trip("delete combined tasks").await?;
             trip.script(Script::Drop, &[&key])
                 .arg(keys::queue(set.queue.as_str()))
                 .arg(BATCH);
@@ -119,19 +119,19 @@ impl Groups for RedisBroker {
 
     async fn reclaim(&self, queues: &[QueueName], grace: Duration, limit: usize) -> BrokerResult<Vec<Reclaimed>> {
         let mut reclaimed: Vec<Reclaimed> = Vec::new();
-        let (mut left, mut trouble) = (limit, PartialFailure::default());
+        let (mut left, mut failures) = (limit, PartialFailure::default());
         for queue in queues {
             for _ in 0..CALLS {
                 if left == 0 {
                     return Ok(reclaimed);
                 }
                 let part = self.reclaim_part(queue, grace, &mut left, &mut reclaimed).await;
-                if trouble.part(queue, part) != Some(true) {
+                if failures.part(queue, part) != Some(true) {
                     break;
                 }
             }
         }
-        trouble.unless(!reclaimed.is_empty())?;
+        failures.unless(!reclaimed.is_empty())?;
         Ok(reclaimed)
     }
 
@@ -193,14 +193,14 @@ impl RedisBroker {
         Ok(more)
     }
 
-    async fn set_aside(&self, set: &StagedSet, odd: &[(Vec<u8>, String)]) -> BrokerResult<()> {
+    async fn archive_unreadable_staged(&self, set: &StagedSet, odd: &[(Vec<u8>, String)]) -> BrokerResult<()> {
         for part in odd.chunks(BATCH) {
-            let mut trip = self.conn.trip("put tasks aside that cannot be read").await?;
+            let mut trip = self.conn.trip("archive tasks that cannot be read").await?;
             trip.script(Script::Aside, &[key_of(set)])
                 .arg(keys::queue(set.queue.as_str()));
             for (id, why) in part {
                 let task = String::from_utf8_lossy(id);
-                tracing::warn!(queue = %set.queue, group = %set.group, %task, why, "a task cannot be read; put aside");
+                tracing::warn!(queue = %set.queue, group = %set.group, %task, why, "a task cannot be read; archived");
                 trip.arg(&id[..]);
             }
             trip.one().await?;
