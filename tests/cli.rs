@@ -303,7 +303,7 @@ async fn a_queue_is_paused_and_resumed() {
     assert!(prints(&site, &["queue", "pause", "default"]).await.contains("already"));
     assert_eq!(
         prints(&site, &["queue", "resume", "default"]).await,
-        "default goes on\n"
+        "default is resumed\n"
     );
     let error = fails(&site, &["queue", "pause", "nope"], 1).await;
     assert!(error.contains("no queue nope"), "{error}");

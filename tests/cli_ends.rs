@@ -128,7 +128,7 @@ async fn a_finished_action_is_reported_when_the_output_is_unwritable() {
         (&["schedule", "resume", "a"], "done: m:a:default is resumed from now on"),
         (&["schedule", "run", "a"], "done: m:a:default@"),
         (&["queue", "pause", "default"], "done: default is paused\n"),
-        (&["queue", "resume", "default"], "done: default goes on\n"),
+        (&["queue", "resume", "default"], "done: default is resumed\n"),
         (&["backup", "copy.db"], "done: copy.db: "),
         (
             &["queue", "rm", "default", "--force", "--json"],

@@ -1,5 +1,5 @@
-//! The program and its processes: leftovers of commands, effects of signals, running out of descriptors, and running as the
-//! first process of a container.
+//! The program and its processes: leftovers of commands, effects of signals, running out of descriptors, and running as
+//! the first process of a container.
 
 use std::path::Path;
 use std::time::Duration;
@@ -14,7 +14,7 @@ pub fn tests() -> Vec<kit::Trial> {
     kit::trials![
         needs(): nothing_outlives_a_killed_runner, a_frozen_runners_command_ends_before_the_second_attempt,
             leftover_processes_of_a_command_are_ended_and_named, a_command_whose_guard_is_killed_ends_too,
-            a_stopped_runner_ends_commands_that_do_not_listen, no_signal_kills_by_surprise_and_one_quiets,
+            a_stopped_runner_ends_commands_that_do_not_listen, no_signal_kills_unexpectedly_and_one_quiets,
             payload_output_and_end_pass_the_guard, running_out_of_descriptors_uses_up_no_retry, the_first_process_of_a_container_collects_orphans;
     ]
 }
@@ -84,8 +84,8 @@ async fn until(site: &Site, id: &str, what: &str, is: impl Fn(&Value) -> bool) -
     .await
 }
 
-/// A script whose processes write their ids into `pids/` and stay: one in the group, one in a session of its own, one that
-/// is orphaned and has dropped its variables.
+/// A script whose processes write their ids into `pids/` and stay: one in the group, one in a session of its own, one
+/// that is orphaned and has dropped its variables.
 const FAMILY: &str = "mkdir -p @/pids
 here() { echo 'echo $$ > @/pids/'$1'; exec sleep 1000'; }
 sh -c \"$(here group)\" > /dev/null 2>&1 &
@@ -261,7 +261,7 @@ async fn signal_by_name(runner: &Runner, name: &str) {
     assert!(sent.expect("a shell").success(), "{name}");
 }
 
-async fn no_signal_kills_by_surprise_and_one_quiets() {
+async fn no_signal_kills_unexpectedly_and_one_quiets() {
     let site = Site::new("");
     function(&site, "quick", "true\n");
     let runner = site.start().await;
@@ -282,7 +282,7 @@ async fn no_signal_kills_by_surprise_and_one_quiets() {
     };
     logged("signal=USR2").await;
     logged("signal=RTMIN+7").await;
-    logged("opening the log file anew").await;
+    logged("reopening the log file").await;
 
     runner.signal(Signal::SIGTSTP);
     logged("no new tasks are taken").await;

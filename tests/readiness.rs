@@ -1,5 +1,5 @@
-//! Ready means that a task would be accepted now. A store that refuses writes is reported once, everywhere that people and
-//! machines look, and recovers without help.
+//! Ready means that a task would be accepted now. A store that refuses writes is reported once, everywhere that people
+//! and machines look, and recovers without help.
 
 use std::fs;
 use std::io::{Seek as _, SeekFrom, Write as _};
@@ -13,7 +13,7 @@ use crate::kit::{self, RedisServer, Runner, Site, eventually_within};
 const SEEN: Duration = Duration::from_secs(40);
 
 /// The log line about a store that refuses writes.
-const LOST: &str = "the broker cannot be used; running tasks go on";
+const LOST: &str = "the broker cannot be used; running tasks continue";
 
 /// The manifest of a schedule that writes each second.
 const BEAT: &str = "name: beat\nschedule: \"@every 1s\"\nhandler: echo\n";

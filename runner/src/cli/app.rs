@@ -1,4 +1,4 @@
-//! The front door for a program of one's own: handlers and schedules in code, then `main`.
+//! The entry point for a program of your own: handlers and schedules in code, then `main`.
 //!
 //! Only collects; nothing is opened or started before [`App::main`].
 
@@ -15,7 +15,7 @@ pub type Registrar = Box<dyn FnOnce(Registry) -> Registry>;
 /// A schedule registered in code.
 #[derive(Debug, Clone)]
 pub struct CodeSchedule {
-    /// Its lasting name; the identity is `code:<name>`.
+    /// Its stable name; the identity is `code:<name>`.
     pub name: String,
     /// When it occurs, and its policies.
     pub schedule: Schedule,
@@ -32,7 +32,7 @@ pub struct AppParts {
     pub schedules: Vec<CodeSchedule>,
 }
 
-/// A runner with handlers and schedules of one's own.
+/// A runner with handlers and schedules of your own.
 ///
 /// ```no_run
 /// use std::time::Duration;
@@ -64,17 +64,18 @@ impl App {
         Self::default()
     }
 
-    /// Adds handlers. A name that is taken stops the start, with both names told.
+    /// Adds handlers. A name that is taken stops the start with an error that has both names.
     #[must_use]
     pub fn handlers(mut self, register: impl FnOnce(Registry) -> Registry + 'static) -> Self {
         self.parts.registrars.push(Box::new(register));
         self
     }
 
-    /// Adds a schedule under a lasting name: a cron expression, or a [`Schedule`] with all the options of a manifest.
+    /// Adds a schedule under a stable name: a cron expression, or a [`Schedule`] with all the options of a manifest.
     /// The options of the task (queue, retries, timeout, retention) hold where the schedule sets none.
     ///
-    /// What a manifest would be refused for, or a name used twice, stops the start; the command `check` names all of it.
+    /// An error that would refuse a manifest, or a name used twice, stops the start; the command `check` lists them
+    /// all.
     #[must_use]
     pub fn schedule(mut self, name: impl Into<String>, schedule: impl Into<Schedule>, task: Task) -> Self {
         self.parts.schedules.push(CodeSchedule {
@@ -85,11 +86,11 @@ impl App {
         self
     }
 
-    /// Reads the command line and does what it says, as the program `runner` does; the exit code.
+    /// Reads the command line and runs that command, as the program `runner` does. Returns the exit code.
     ///
-    /// The program is started once more for each command that it runs, to guard it, and once more by itself as the first
-    /// process of a container. What a `main` does before this line is then done again: one that does more than collect
-    /// handlers begins with `if let Some(code) = runner::guard_main() { return code; }`.
+    /// The program starts itself again as a guard for each command that it runs, and again as a child when it is the
+    /// first process of a container. What `main` does before this line is then repeated: if it does more than collect
+    /// handlers, begin it with `if let Some(code) = runner::guard_main() { return code; }`.
     #[must_use]
     pub fn main(self) -> ExitCode {
         super::main(self.parts)

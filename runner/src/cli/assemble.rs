@@ -42,7 +42,7 @@ pub(super) fn read_code(settings: &Settings, schedules: Vec<CodeSchedule>) -> Co
     Code::read(schedules.into_iter().map(parts), &checked(settings, false))
 }
 
-/// Schedules in code; one that cannot be used stops the start, because only a programmer can mend it.
+/// Schedules in code; one that cannot be used stops the start, because only a change of the program can repair it.
 pub(super) fn code_schedules(settings: &Settings, schedules: Vec<CodeSchedule>) -> anyhow::Result<Code> {
     let code = read_code(settings, schedules);
     let mut errors = code.errors();
@@ -71,7 +71,7 @@ pub(super) fn sources(settings: &Settings, code: Code) -> SourceSettings {
     }
 }
 
-/// As [`sources`], for a command that only looks: a file of a table that is not there yet has no rows, and is not made.
+/// Like [`sources`], for a command that only reads: a table's file that does not exist has no rows, and is not created.
 pub(super) fn looked_at(settings: &Settings, code: Code) -> SourceSettings {
     use TableSettings as Table;
     let all = sources(settings, code);
@@ -90,12 +90,12 @@ pub(super) fn checked(settings: &Settings, look: bool) -> ScheduleContext {
     }
 }
 
-/// Probes and metrics on an address of their own: no dashboard, and so no login.
+/// Probes and metrics on an address of their own: no dashboard, so no login.
 pub(super) fn probes(settings: &Settings, address: SocketAddr, instance: &Instance) -> WebSettings {
     WebSettings {
         metrics_open: true,
         queue_dash: false,
-        ..web(settings, Access::nobody(), address, instance)
+        ..web(settings, Access::without_users(), address, instance)
     }
 }
 

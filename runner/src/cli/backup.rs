@@ -11,11 +11,12 @@ use super::{CommandContext, open, print};
 use crate::config::{BrokerSettings, Settings};
 use crate::source::TableSettings;
 
-/// Copy the SQLite file with tasks, schedules and sys_crontab, consistent as of one instant, while runners go on.
+/// Copy the SQLite file with tasks, schedules and sys_crontab, consistent as of one instant, while runners keep
+/// running.
 ///
-/// The copy is one file that needs nothing beside it; it is looked through before it gets its name. An existing file is
+/// The copy is one self-contained file; it is verified before it gets its name. An existing file is
 /// never overwritten. With Redis only a table in SQLite is copied: tasks are in Redis, whose own snapshots (BGSAVE) or
-/// append-only file are to be copied instead.
+/// append-only file must be copied instead.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  runner backup /backup/runner-$(date +%F).db\n\n\
     To restore: stop every runner of this file, put the copy in its place, remove runner.db-wal and runner.db-shm,\n\

@@ -1,4 +1,4 @@
-//! What a start says in a few lines: what was loaded, where the dashboard is, what fires next.
+//! The banner of a start: what was loaded, where the dashboard is, what fires next.
 
 use std::net::SocketAddr;
 
@@ -10,10 +10,10 @@ use crate::log::Format;
 use crate::source::SourceStatus;
 use crate::text::signs;
 
-/// How many coming fires are named.
+/// How many upcoming occurrences are shown.
 pub(super) const NEXT: usize = 3;
 
-/// Says the greeting: on standard output for people, as log lines where a program reads that or nobody does.
+/// Shows the banner: on standard output if that is a terminal, otherwise as log lines.
 pub(super) fn print(
     settings: &Settings,
     plan: &Plan,
@@ -24,7 +24,7 @@ pub(super) fn print(
 ) {
     let text = text(settings, plan, sources, coming, dashboard, probes);
     if settings.log.format == Format::Console && settings.log.console {
-        // A closed standard output is no reason not to run.
+        // The program runs even if standard output is closed.
         drop(super::print::text(&text));
     } else {
         text.lines()
@@ -41,7 +41,7 @@ fn text(
     probes: Option<SocketAddr>,
 ) -> String {
     let mut out = String::new();
-    // What others named must not look like a line of its own.
+    // A name chosen elsewhere must not look like a line of its own.
     let mut add = |line: &str| {
         out.push_str(&signs::line(line));
         out.push('\n');

@@ -22,7 +22,7 @@ use crate::text::signs;
 /// Check settings, manifests and table rows; report every error at once and exit with 65 if there are any.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Exit code 69 means that there are no errors, but the broker or the table could not be looked at.\n\nExamples:\n  \
+    after_help = "Exit code 69 means that there are no errors, but the broker or the table could not be checked.\n\nExamples:\n  \
     runner check\n  \
     runner check manifests/nightly.yaml deploy/manifests\n  \
     runner check --offline\n  \
@@ -34,7 +34,7 @@ pub struct Check {
     /// Print a JSON array of objects
     #[arg(long)]
     json: bool,
-    /// Check texts only: look for no programs, and ask neither the broker nor the database
+    /// Check texts only: do not look for programs, nor ask the broker or the database
     #[arg(long)]
     offline: bool,
 }
@@ -43,7 +43,8 @@ impl Check {
     pub async fn run(self, context: &CommandContext, registrars: Vec<Registrar>) -> anyhow::Result<()> {
         let mut findings = Vec::new();
         let settings = read_settings(context, &mut findings)?;
-        // Manifests depend on the settings only by their zone; with bad settings the defaults serve to check.
+        // Manifests depend on the settings only for the zone; if the settings are invalid the defaults will do for a
+        // check.
         let fallback = Settings::parse("(defaults)", "", &crate::config::Environment::default())?;
         let read = settings;
         let settings = read.unwrap_or(&fallback);
@@ -76,7 +77,7 @@ impl Check {
         if whole {
             findings.extend(code_findings(context, settings, code).await);
             if !self.offline {
-                findings.extend(temporary::doubt(settings).as_ref().map(of_problem));
+                findings.extend(temporary::check(settings).as_ref().map(of_problem));
             }
         }
         findings.extend(table.findings);
@@ -85,7 +86,7 @@ impl Check {
             let all = checked.definitions.iter().chain(&table.definitions).chain(&coded);
             let all: Vec<&Definition> = all.collect();
             let found = check_reasons::look(context, settings, &**broker, &all, &findings).await;
-            // What the settings at hand say about the same place is said above.
+            // The settings already reported this place above.
             let is_new = |new: &&Value| {
                 findings
                     .iter()
@@ -123,7 +124,7 @@ impl Check {
 ///
 /// # Errors
 ///
-/// A settings file that was named and cannot be read: the call is wrong, not the file.
+/// A settings file that was named and cannot be read: the command line is wrong, not the file.
 fn read_settings<'c>(context: &'c CommandContext, findings: &mut Vec<Value>) -> anyhow::Result<Option<&'c Settings>> {
     match context.settings() {
         Ok(settings) => {
@@ -141,7 +142,7 @@ fn read_settings<'c>(context: &'c CommandContext, findings: &mut Vec<Value>) -> 
     }
 }
 
-/// What is seen of the broker and of the table.
+/// What was found in the broker and in the table.
 async fn stores(
     context: &CommandContext,
     settings: &Settings,
@@ -152,7 +153,7 @@ async fn stores(
     (seen, table)
 }
 
-/// What holds by default for functions of which no schedule has run yet.
+/// The defaults of functions of which no schedule has run yet.
 fn notes(checked: &Checked, known: &BTreeSet<ScheduleId>) -> Vec<String> {
     let is_known = |f: &&Function| {
         let mut schedules = checked.definitions.iter().filter(|d| d.name == f.name);
@@ -162,9 +163,9 @@ fn notes(checked: &Checked, known: &BTreeSet<ScheduleId>) -> Vec<String> {
     defaults::notes(&new)
 }
 
-/// A check that could not look must not pass.
+/// A check that could not read everything must not pass.
 fn unseen(what: &str) -> anyhow::Error {
-    let text = format!("{what} could not be looked at; with --offline that is not tried");
+    let text = format!("{what} could not be checked; --offline leaves it out");
     anyhow::Error::new(Unavailable).context(text)
 }
 
@@ -185,7 +186,7 @@ fn missing_directory(settings: &Settings) -> Option<Value> {
     Some(finding("warning", "W107", &place, MISSING, None, Some(MISSING_HINT)))
 }
 
-/// What is doubtful about schedules in code, with what their functions say about their tasks.
+/// Warnings about schedules in code, with the options that their functions set for tasks.
 async fn code_findings(context: &CommandContext, settings: &Settings, code: Code) -> Vec<Value> {
     let mut sources = assemble::sources(settings, code);
     sources.table = None;
@@ -193,7 +194,7 @@ async fn code_findings(context: &CommandContext, settings: &Settings, code: Code
     let code = plan.schedules.values().filter(|d| d.origin.source == Source::Code);
     let definitions: Vec<Definition> = code.cloned().collect();
     let now = context.clock.now();
-    // Errors are reported whether or not anything else is looked at.
+    // Errors are reported whatever else is checked.
     let doubts = plan.problems.iter();
     let doubts = doubts.filter(|p| p.source == Some(Source::Code) && p.severity == Severity::Warning);
     doubts

@@ -1,6 +1,6 @@
-//! What `runner check` sees of the broker: whether it answers and is set up well, and which schedules it knows.
+//! What `runner check` finds in the broker: whether it answers and is configured well, and which schedules it knows.
 //!
-//! Looking makes no store and writes nothing.
+//! It creates no store and writes nothing.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use crate::config::{BrokerSettings, Settings};
 /// How long the broker may take to answer: a check must be quick where there is none.
 const LIMIT: Duration = Duration::from_secs(3);
 
-/// Codes of a broker that is away or busy now, which no setting mends.
+/// Codes of a broker that is unreachable or busy now, which no setting can change.
 const AWAY: [&str; 4] = [
     "broker_unavailable",
     "broker_slow",
@@ -25,20 +25,20 @@ const AWAY: [&str; 4] = [
     "broker_not_replicated",
 ];
 
-/// What was seen.
+/// What was found.
 #[derive(Default)]
 pub(super) struct BrokerFindings {
-    /// What is wrong.
+    /// Problems.
     pub(super) findings: Vec<Value>,
     /// Schedules that some instance has run before.
     pub(super) known: BTreeSet<ScheduleId>,
     /// The broker, if it has answered.
     pub(super) broker: Option<Arc<dyn Broker>>,
-    /// Whether it could not be looked at now, which no setting mends.
+    /// Whether it could not be asked now, for a reason that no setting can change.
     pub(super) unseen: bool,
 }
 
-/// Looks at the broker of these settings.
+/// Asks the broker of these settings.
 pub(super) async fn look(context: &CommandContext, settings: &Settings, definitions: &[Definition]) -> BrokerFindings {
     if matches!(&settings.broker, BrokerSettings::Embedded { path } if !path.exists()) {
         return BrokerFindings::default();

@@ -27,9 +27,9 @@ pub(super) fn of_problem(p: &Problem) -> Value {
     finding(severity, &p.code, &p.place, &p.message, excerpt, hint)
 }
 
-/// A doubt about when a schedule fires, with when that would be.
+/// A warning about when a schedule fires, with its next occurrences.
 pub(super) fn with_next(mut finding: Value, problem: &Problem, definitions: &[Definition], now: Timestamp) -> Value {
-    /// Enough to see a rhythm.
+    /// Enough to show a pattern.
     const NEXT: usize = 4;
     let doubted = TIMING_LINTS.contains(&problem.code.as_str());
     let about = |d: &&Definition| doubted && problem.schedule.as_ref() == Some(&d.id);
@@ -46,19 +46,19 @@ pub(super) fn with_next(mut finding: Value, problem: &Problem, definitions: &[De
     finding
 }
 
-/// Schedules whose tasks the worker of these settings would not take.
+/// Schedules whose tasks the worker of these settings would not claim.
 pub(super) fn unserved<'a>(settings: &Settings, definitions: impl IntoIterator<Item = &'a Definition>) -> Vec<Value> {
     let warnings = served(settings).map(|served| not_served(definitions, &served));
     warnings.iter().flatten().map(of_problem).collect()
 }
 
-/// The same of functions that nothing schedules.
+/// The same for functions without a schedule.
 pub(super) fn by_hand_unserved(settings: &Settings, checked: &Checked) -> Vec<Value> {
     let warnings = served(settings).map(|served| by_hand_not_served(&checked.functions, &checked.problems, &served));
     warnings.iter().flatten().map(of_problem).collect()
 }
 
-/// The queues that the worker of these settings takes from, if they have one.
+/// The queues that the worker of these settings claims from, if they have one.
 fn served(settings: &Settings) -> Option<Served> {
     let queues = || settings.worker.queues.keys().map(ToString::to_string).collect();
     settings.roles.worker.then(|| Served::Here(queues()))

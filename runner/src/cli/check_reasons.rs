@@ -1,5 +1,5 @@
-//! What `runner check` says about schedules that run already: the reasons of their pages why one does not fire, or why its
-//! tasks wait, as far as a person has to act.
+//! What `runner check` says about deployed schedules: why one does not fire or why its tasks wait, as its page says,
+//! if an operator has to act.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -19,7 +19,7 @@ use crate::facts;
 /// How long the broker may take to answer: a check must be quick.
 const LIMIT: Duration = Duration::from_secs(3);
 
-/// Queues that are asked for: about a millisecond of the store each.
+/// Queues that are asked about: about a millisecond of the store's time each.
 const QUEUES: usize = 500;
 
 /// The finding about a schedule that calls a function which no manifest defines.
@@ -34,7 +34,8 @@ const SHOWN: [ReasonCode; 5] = [
     ReasonCode::TypeNotHandled,
 ];
 
-/// A warning for each such reason, beyond what was `found` in the sources. That the broker cannot be asked is said elsewhere.
+/// A warning for each such reason that was not `found` in the sources. A broker that cannot be asked is reported
+/// elsewhere.
 pub(super) async fn look(
     context: &CommandContext,
     settings: &Settings,

@@ -1,6 +1,6 @@
-//! What `runner check` sees of the rows of the table, and whether all rows or files have just gone.
+//! What `runner check` finds in the rows of the table, and whether all rows or files have just disappeared.
 //!
-//! Looking makes no file and writes nothing.
+//! It creates no file and writes nothing.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,14 +18,14 @@ use crate::source::{self, ALL_FILES_GONE, Catalog, Code};
 /// How long the database may take to answer: a check must be quick where there is none.
 const LIMIT: Duration = Duration::from_secs(3);
 
-/// The rows, and what is wrong with them.
+/// The rows, and their problems.
 #[derive(Default)]
 pub(super) struct TableFindings {
-    /// What is wrong.
+    /// Problems.
     pub(super) findings: Vec<Value>,
     /// The rows that are in force.
     pub(super) definitions: Vec<Definition>,
-    /// Whether the rows could not be read, which is no fault of theirs.
+    /// Whether the rows could not be read, which is not an error in a row.
     pub(super) unseen: bool,
 }
 

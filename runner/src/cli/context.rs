@@ -1,4 +1,4 @@
-//! What every command may ask for: settings, clock, broker. Opened when first asked for, so that a command
+//! What every command may need: settings, clock, broker. Opened on first use, so that a command
 //! that needs no settings runs with broken ones.
 
 use std::cell::OnceCell;
@@ -19,7 +19,7 @@ pub struct CommandContext {
     purpose: Purpose,
     settings: OnceCell<Settings>,
     empty: OnceCell<TempDir>,
-    /// The present.
+    /// The present instant.
     pub clock: Arc<dyn Clock>,
     /// Schedules that the program registers in code.
     pub schedules: Vec<CodeSchedule>,
@@ -47,17 +47,17 @@ impl CommandContext {
         Ok(self.settings.get_or_init(|| settings))
     }
 
-    /// The configured broker for a command that only looks: nothing is made where there is no store.
+    /// The configured broker for a command that only reads: where there is no store, none is created.
     pub async fn looked_at(&self) -> anyhow::Result<Arc<dyn Broker>> {
         let (broker, empty) = open::look(self.settings()?, self.clock.clone()).await?;
         if let Some(empty) = empty {
-            // It is there until this command ends.
+            // It exists until this command ends.
             let _kept = self.empty.set(empty);
         }
         Ok(broker)
     }
 
-    /// The configured broker for a command that has looked first and found out that it has something to write.
+    /// The configured broker for a command that has read first and found that it has something to write.
     pub async fn store(&self, looked_at: Arc<dyn Broker>) -> anyhow::Result<Arc<dyn Broker>> {
         match self.empty.get() {
             Some(_) => self.broker().await,
@@ -65,7 +65,7 @@ impl CommandContext {
         }
     }
 
-    /// The configured broker, which has answered. Makes the file of an embedded one.
+    /// The configured broker, which has answered. Creates the file of an embedded one.
     pub async fn broker(&self) -> anyhow::Result<Arc<dyn Broker>> {
         open::reach(self.settings()?, self.clock.clone()).await
     }

@@ -1,6 +1,6 @@
-//! What `runner check` says about options that manifests leave open: which values hold for them.
+//! What `runner check` says about options that manifests leave out: which defaults apply.
 //!
-//! Whoever comes from cron expects neither retries nor a time limit, and finds both here before the first failure.
+//! Users of cron expect neither retries nor a time limit, and learn of both here before the first failure.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,10 +9,10 @@ use runner_core::duration;
 use runner_core::function::{FUNCTION_MAX_RETRY, FUNCTION_TIMEOUT, Function};
 use runner_core::task::{Backoff, DEFAULT_MAX_RETRY, DEFAULT_TIMEOUT};
 
-/// As many functions are named by a note; a directory may hold thousands.
+/// The most functions that a note names; a directory may hold thousands.
 const NAMED: usize = 10;
 
-/// One note for each set of defaults that any of these functions has.
+/// One note for each set of defaults that apply to any of these functions.
 pub(super) fn notes(functions: &[&Function]) -> Vec<String> {
     let mut by_default: BTreeMap<String, Vec<&str>> = BTreeMap::new();
     for function in functions {
@@ -26,7 +26,7 @@ pub(super) fn notes(functions: &[&Function]) -> Vec<String> {
         .collect()
 }
 
-/// The defaults that hold for a function, or nothing if it says all itself.
+/// The defaults that apply to a function, or nothing if it states all options itself.
 fn of(function: &Function) -> Option<String> {
     let is_handler = function.kind.handler_type().is_some();
     let (retry, limit) = match is_handler {

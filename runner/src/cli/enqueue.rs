@@ -58,7 +58,7 @@ pub struct Enqueue {
     /// How long to keep it after success [default: not at all]
     #[arg(long, value_name = "DURATION", value_parser = values::kept, allow_hyphen_values = true)]
     retention: Option<Duration>,
-    /// Group it with others of this name; an aggregator makes one task of them
+    /// Group to add it to; an aggregator combines the tasks of a group into one
     #[arg(long, value_name = "NAME")]
     group: Option<String>,
     /// A header of the task; may be repeated

@@ -1,4 +1,4 @@
-//! How a command ends when it fails: the exit code, and one line that says why.
+//! How a command ends when it fails: the exit code, and one line with the reason.
 //!
 //! Codes are those of `sysexits.h` where it has one, so that service managers and scripts can tell them apart.
 
@@ -14,28 +14,28 @@ use crate::upkeep::broker_setup::UnsafeBroker;
 
 /// The work was not done: an id that does not exist, a refused task.
 pub const FAILURE: u8 = 1;
-/// The command line cannot be understood.
+/// The command line is invalid.
 pub const USAGE: u8 = 2;
-/// What was given to the command is not valid: manifests, expressions, payloads.
+/// The input of the command is invalid: manifests, expressions, payloads.
 pub const BAD_DATA: u8 = 65;
 /// A store or an address cannot be used now.
 pub const UNAVAILABLE: u8 = 69;
-/// Standard output cannot be written; what was to be done is done.
+/// Standard output cannot be written; the command did its work.
 pub const NOT_WRITTEN: u8 = 74;
 /// The settings cannot be used.
 pub const BAD_CONFIG: u8 = 78;
 
-/// Marks an error whose cause lies outside and may go away.
+/// Marks an error whose cause is outside and may pass.
 #[derive(Debug, thiserror::Error)]
 #[error("unavailable")]
 pub struct Unavailable;
 
-/// Something given to a command is not valid.
+/// An input of the command is invalid.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct BadData(pub String);
 
-/// The same with an explanation of several lines, whose foreign parts are shown as signs already.
+/// The same with an explanation of several lines, in which control characters are already replaced.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct Explained(pub String);
@@ -45,7 +45,7 @@ pub struct Explained(pub String);
 #[error("{0}")]
 pub struct Usage(pub String);
 
-/// What the settings say about the store cannot be used, or the store endangers tasks and they do not allow that.
+/// The settings of the store cannot be used, or the store may lose tasks and the settings do not allow that.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct BadStore(pub String);
@@ -55,7 +55,7 @@ pub struct BadStore(pub String);
 #[error("stopped by signal {0}")]
 pub struct Stopped(pub i32);
 
-/// The findings have been printed; only the code is left to give.
+/// The findings have been printed; only the exit code is left.
 #[derive(Debug, thiserror::Error)]
 #[error("{0} problems")]
 pub struct ProblemsFound(pub usize);
@@ -82,7 +82,7 @@ pub fn line(error: &anyhow::Error) -> String {
     causes.join(": ")
 }
 
-/// What is wrong with a setting, a manifest or a row, as it is printed.
+/// A problem of a setting, a manifest or a row, as it is printed.
 pub fn problem(problem: &Problem) -> print::Finding<'_> {
     print::Finding {
         place: &problem.place,
@@ -93,14 +93,14 @@ pub fn problem(problem: &Problem) -> print::Finding<'_> {
     }
 }
 
-/// A reader that has seen enough is no failure.
+/// A reader that closed the pipe, such as `head`, is not a failure.
 fn is_closed_pipe(error: &anyhow::Error) -> bool {
     error.downcast_ref().is_some_and(Unwritten::is_closed_pipe)
 }
 
 fn code(error: &anyhow::Error) -> u8 {
     if let Some(Stopped(signal)) = error.downcast_ref() {
-        // As a shell tells of a command that a signal killed.
+        // As a shell reports a command that a signal killed.
         u8::try_from(128 + signal).unwrap_or(FAILURE)
     } else if is_closed_pipe(error) {
         0
@@ -157,7 +157,7 @@ mod tests {
                 anyhow::Error::new(unwritten(io::ErrorKind::StorageFull)).context("writing"),
                 74,
             ),
-            // A connection that broke is no reader that has seen enough.
+            // A broken connection is not a closed standard output.
             (io::Error::from(io::ErrorKind::BrokenPipe).into(), 1),
         ] {
             assert_eq!(code(&error), expected, "{error:?}");

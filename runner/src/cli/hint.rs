@@ -1,6 +1,6 @@
-//! What to do about a Redis that cannot be used: a word in brackets that fits the cause.
+//! What to do about a Redis that cannot be used: a hint in brackets that fits the cause.
 //!
-//! The cause itself, in the server's own words, stands behind it; none of it is repeated here.
+//! The cause itself, in the server's own words, follows it and is not repeated here.
 
 use runner_queue::redis::{RedisSettings, RedisTarget};
 use runner_queue::{BrokerError, Cause};

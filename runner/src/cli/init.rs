@@ -1,4 +1,4 @@
-//! `runner init`: a directory to start from. Never replaces anything.
+//! `runner init`: a directory to start from. Never overwrites a file.
 
 use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
@@ -35,7 +35,7 @@ impl Init {
     }
 }
 
-/// Whether the file was made; `false` if there was one.
+/// Whether the file was created; `false` if it existed.
 fn write_new(path: &Path, text: &str) -> std::io::Result<bool> {
     if let Some(dir) = path.parent() {
         fs::create_dir_all(dir)?;

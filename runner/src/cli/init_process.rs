@@ -1,8 +1,8 @@
-//! The program as the first process of a container: it starts itself once more and looks after what is left to it.
+//! The program as the first process of a container: it starts itself again as a child and reaps orphans.
 //!
-//! The kernel gives the first process every orphan, which then stays as a zombie until somebody asks for its status, and
-//! shields it from signals. So the first process does nothing but that: it passes signals on and collects who has ended.
-//! Done by the runner itself that would take the statuses of processes that handlers started.
+//! The kernel gives every orphan to the first process, where it stays a zombie until its status is read, and
+//! shields that process from signals. So the first process only passes signals on and reaps what has ended.
+//! If the runner itself did that, it would take the exit statuses of processes that handlers started.
 
 use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
@@ -22,7 +22,7 @@ use super::exit::FAILURE;
 /// How the kernel marks a signal that it sends by itself, to all processes of a terminal's foreground.
 const BY_KERNEL: i32 = 0x80;
 
-/// The number of the first process.
+/// The process id of the first process.
 const FIRST: i32 = 1;
 
 /// Undoes what the first process did to its own signals, if this one was started by it, and gives it its name back.
@@ -39,8 +39,8 @@ pub(super) fn hear_signals() {
     }
 }
 
-/// Does the work of a first process until the program that it started ends; the exit code. Nothing if this is no first
-/// process, or if the program cannot be started a second time: then it has to do without.
+/// Does the work of a first process until the program that it started ends. Returns the exit code, or `None` if this is
+/// not the first process or the program cannot be started a second time: then it runs without one.
 pub(super) fn look_after() -> Option<ExitCode> {
     if getpid().as_raw() != FIRST {
         return None;
@@ -71,17 +71,17 @@ fn start() -> std::io::Result<Child> {
     Command::new("/proc/self/exe").arg0(name).args(arguments).spawn()
 }
 
-/// Collects all that have ended; the exit code, once the program has.
+/// Reaps all that have ended. Returns the exit code once the program has.
 fn reap(program: Pid) -> Option<u8> {
     loop {
         match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
             Ok(WaitStatus::Exited(pid, code)) if pid == program => return Some(u8::try_from(code).unwrap_or(FAILURE)),
-            // As a shell tells of a command that a signal killed.
+            // As a shell reports a command that a signal killed.
             Ok(WaitStatus::Signaled(pid, signal, _)) if pid == program => {
                 return Some(u8::try_from(128 + signal as i32).unwrap_or(FAILURE));
             }
             Ok(WaitStatus::StillAlive) => return None,
-            // It is gone, and how is not known.
+            // It has ended, and its status is unknown.
             Err(Errno::ECHILD) => return Some(FAILURE),
             Ok(_) | Err(_) => (),
         }

@@ -1,4 +1,4 @@
-//! Listens on the addresses of the settings, and says what helps where that fails. It serves nothing.
+//! Listens on the addresses of the settings, with a hint where that fails. It serves nothing.
 
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
@@ -14,7 +14,7 @@ const FIRST_FREE_PORT: u16 = 1024;
 ///
 /// # Errors
 ///
-/// With what helps, when the system refuses.
+/// When the system refuses; with a hint.
 pub(super) async fn bind(setting: &str, addr: SocketAddr) -> anyhow::Result<TcpListener> {
     TcpListener::bind(addr).await.map_err(|error| {
         let hint = hint(setting, addr, &error);

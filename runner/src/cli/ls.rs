@@ -41,14 +41,14 @@ impl Ls {
     }
 }
 
-/// List queues with their task counts by state, and task types that no worker handles
+/// List queues with task counts by state, and task types that no worker handles
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     runner ls queues\n  \
     runner ls queues --match 'tenant-*' --page 2\n  \
     runner ls queues --json --size 10000 | jq -r '.[] | select(.paused) | .name'\n\n\
     Queues are listed by name. If there are more than fit on the page, standard error says how many. Task types that\n\
-    no worker takes are looked for in the queues of the page.")]
+    no worker claims are searched in the queues of the page.")]
 struct Queues {
     /// Only queues whose names match; * matches any characters
     #[arg(long = "match", value_name = "PATTERN")]
@@ -125,7 +125,8 @@ impl Queues {
         Ok(print::text(&text)?)
     }
 
-    /// The queues of the page, by name; and how many there are, if that is more. Only those of the page are asked about.
+    /// The queues of the page, by name; and how many there are, if that is more. Only those of the page are asked
+    /// about.
     async fn page_of(&self, broker: &dyn Broker) -> anyhow::Result<(Vec<QueueInfo>, Option<String>)> {
         let mut names = broker.queue_names().await?;
         if let Some(pattern) = &self.pattern {

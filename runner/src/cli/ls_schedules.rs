@@ -1,4 +1,4 @@
-//! `runner ls schedules`: every schedule of every source, whether it is in force, and when it occurs next; then the
+//! `runner ls schedules`: all schedules of all sources, their state, and when each occurs next; then the
 //! entries of Go schedulers on the same broker, which are shown and never changed.
 
 use std::collections::BTreeSet;
@@ -26,7 +26,7 @@ pub struct ListSchedules {
     /// Print a JSON array of objects
     #[arg(long)]
     json: bool,
-    /// Number of coming occurrences to compute for each
+    /// Number of upcoming occurrences to compute for each
     #[arg(long, default_value_t = 5, value_name = "N", value_parser = clap::value_parser!(u16).range(0..=1000))]
     next: u16,
 }
@@ -124,28 +124,28 @@ fn print_corrections(now: Timestamp, corrections: Option<&Corrections>, zone: &T
     ));
 }
 
-/// On standard error, what is wrong; as JSON the schedules have their own problems, and the others are left.
+/// Prints problems on standard error; in JSON each schedule has its own, so that only the others are printed.
 fn print_problems(loaded: &Loaded, as_json: bool) {
     let others = loaded.statuses.iter().filter(|s| s.source != Source::Table);
     others.filter_map(unread).for_each(|line| print::note(&line));
-    // What is listed as an older version says is named too: the list does not show what is in the file.
-    let told = |p: &&Problem| {
+    // A schedule whose older version is in force is named too: the list does not show what is in the file.
+    let wanted = |p: &&Problem| {
         let listed = |id| loaded.plan.schedules.contains_key(id);
         !as_json || p.code == LAST_GOOD || !p.schedule.as_ref().is_some_and(listed)
     };
-    for lines in findings(loaded.plan.problems.iter().filter(told)) {
+    for lines in findings(loaded.plan.problems.iter().filter(wanted)) {
         print::notes(&lines);
     }
 }
 
-/// Each problem as it is printed; what holds of several schedules of one place is said once.
+/// Each problem as it is printed; one that several schedules of one place share is printed once.
 fn findings<'a>(problems: impl Iterator<Item = &'a Problem>) -> Vec<String> {
     let mut said = BTreeSet::new();
     let lines = problems.map(|problem| exit::problem(problem).lines());
     lines.filter(|lines| said.insert(lines.clone())).collect()
 }
 
-/// An error if the table could not be read: then the list lacks its rows, and scripts must be able to tell.
+/// An error if the table could not be read: then the list lacks its rows, and scripts must notice.
 fn complete(loaded: &Loaded) -> anyhow::Result<()> {
     let Some(table) = loaded.statuses.iter().find(|s| s.source == Source::Table) else {
         return Ok(());
@@ -165,7 +165,7 @@ fn complete(loaded: &Loaded) -> anyhow::Result<()> {
     Err(anyhow::Error::new(Unavailable).context(text))
 }
 
-/// The keys of a schedule, as far as they are known of one that cannot be read.
+/// The keys of a schedule that cannot be read, as far as they are known.
 pub(super) fn rejected_object(rejected: &Rejected) -> Object {
     Object::of(json!({
         "id": rejected.id,

@@ -1,6 +1,6 @@
 //! `runner ls tasks`: tasks of one queue or of all, in the order of their lists, on request of one type only.
 //!
-//! The lists of several queues are put together here, page by page; a broker lists one queue and one state at a time.
+//! The lists of several queues are merged here, page by page; a broker lists one queue and one state at a time.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
@@ -18,10 +18,10 @@ use super::{CommandContext, print};
 /// Queues that the broker is asked about in one call.
 const CHUNK: usize = 500;
 
-/// Tasks that are read ahead of all queues together: with their payloads some megabytes.
+/// Tasks that are read ahead from all queues together: with their payloads a few megabytes.
 const AHEAD: usize = 2_000;
 
-/// Tasks of one state that are looked through for those of one type.
+/// Tasks of one state that are searched for those of one type.
 const LOOKED_AT: usize = 100_000;
 
 /// List tasks of one queue, or of all
@@ -116,7 +116,7 @@ impl Tasks {
             return Ok(());
         }
         let ahead = AHEAD / queues.len().max(1);
-        // Of one type there may be few: then whole lists are gone through.
+        // There may be few of one type: then whole lists are read.
         let portion = if self.kind.is_some() { 1000 } else { size };
         let mut merged = Merged::of(of, queues, portion.min(ahead).max(1));
         let (mut skip, mut looked) = ((number - 1).saturating_mul(size), 0);
@@ -272,7 +272,7 @@ impl<'b> Merged<'b> {
         Ok(taken)
     }
 
-    /// Sees to it that the first task of a feed is known, if there is one.
+    /// Makes the first task of a feed known, if there is one.
     async fn feed(&mut self, nth: usize) -> anyhow::Result<()> {
         let feed = &mut self.feeds[nth];
         if feed.ahead.is_empty() {
@@ -290,7 +290,7 @@ impl<'b> Merged<'b> {
     }
 }
 
-/// Where a task belongs among those of other queues, least first. What has no time comes before what has one.
+/// The place of a task among those of other queues, in ascending order. Tasks without a time come first.
 fn place(item: &Item) -> i128 {
     let Item::Task(task) = item else { return i128::MIN };
     let over = task.record.completed_at.filter(|_| task.state == TaskState::Completed);

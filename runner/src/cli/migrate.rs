@@ -1,4 +1,4 @@
-//! `runner migrate`: brings the files and tables of this program up to date before anything starts.
+//! `runner migrate`: upgrades the files and tables of this program before anything starts.
 
 use anyhow::Context as _;
 use clap::Args;
@@ -11,13 +11,13 @@ use runner_queue::embedded::make_file;
 
 /// Create or upgrade the tables and files this program uses; safe to repeat.
 ///
-/// The embedded broker and its table are brought up to date whenever they are opened; with this command a
-/// deployment can do it beforehand. In a database server the table sys_crontab is made if it is missing; one
-/// that exists is left as it is. In Redis nothing has to be made, but it must answer.
+/// The embedded broker and its table are upgraded whenever they are opened; with this command a
+/// deployment can do it beforehand. In a database server the table sys_crontab is created if it is missing; an
+/// existing one is left unchanged. Redis needs no tables, but it must answer.
 #[derive(Debug, Args)]
 pub struct Migrate {
-    /// Rewrite the file of the embedded broker without gaps, so that it gives the space of deleted tasks back from then
-    /// on. Needs as much free space as the file has; whoever writes waits
+    /// Rewrite the file of the embedded broker without gaps, so that it returns the space of deleted tasks from then
+    /// on. Needs as much free space as the file has; writers wait meanwhile
     #[arg(long)]
     compact: bool,
 }
@@ -25,7 +25,7 @@ pub struct Migrate {
 impl Migrate {
     pub async fn run(self, context: &CommandContext) -> anyhow::Result<()> {
         let broker = context.broker().await?;
-        // An output that cannot be written keeps none of the work from being done.
+        // An output that cannot be written must not stop the work.
         let mut said = print::done(&format!("{}: up to date", broker.describe()));
         if self.compact {
             said = said.and(print::done(&compact(context).await?));
@@ -50,7 +50,7 @@ impl Migrate {
     }
 }
 
-/// Rewrites the file; what that led to.
+/// Rewrites the file and describes the result.
 async fn compact(context: &CommandContext) -> anyhow::Result<String> {
     let BrokerSettings::Embedded { path } = &context.settings()?.broker else {
         let why = "--compact is for the file of the embedded broker; here tasks wait in Redis";

@@ -1,6 +1,6 @@
-//! The command line: what can be said, and which command hears it. One file a command.
+//! The command line: its grammar, and which command each call runs. One file a command.
 //!
-//! Commands and wiring only: what a command does to tasks and schedules stands in the rooms below.
+//! Commands and wiring only: what a command does to tasks and schedules is in the rooms below.
 
 mod app;
 mod assemble;
@@ -110,10 +110,10 @@ enum Command {
     },
 }
 
-/// Reads the command line and does what it says; the exit code of the process.
+/// Reads the command line and runs that command. Returns the exit code of the process.
 #[must_use]
 pub fn main(parts: AppParts) -> ExitCode {
-    // A process that guards a command, or looks after orphans, does nothing else.
+    // A process that guards a command, or reaps orphans, does nothing else.
     if let Some(code) = runner_handlers::guard_main() {
         return code;
     }
@@ -121,7 +121,7 @@ pub fn main(parts: AppParts) -> ExitCode {
     panics::show_safely();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => return misunderstood(&error),
+        Err(error) => return usage_error(&error),
     };
     match dispatch(cli, parts) {
         Ok(code) => code,
@@ -144,31 +144,31 @@ fn dispatch(cli: Cli, parts: AppParts) -> anyhow::Result<ExitCode> {
                 None => serve::serve(&context, parts),
             };
         }
-        Command::Check(check) => alone(check.run(&context, parts.registrars))?,
+        Command::Check(check) => single_threaded(check.run(&context, parts.registrars))?,
         Command::Next(next) => next.run(&context)?,
         Command::Init(init) => init.run()?,
         Command::Completions { shell } => completions(shell)?,
-        Command::Enqueue(enqueue) => alone(enqueue.run(&context))?,
-        Command::Ls(ls) => alone(ls.run(&context))?,
-        Command::Task(task) => alone(task.run(&context))?,
-        Command::Schedule(schedule) => alone(schedule.run(&context))?,
-        Command::Queue(queue) => alone(queue.run(&context))?,
-        Command::Why(why) => alone(why.run(&context))?,
-        Command::Backup(backup) => alone(backup.run(&context))?,
-        Command::Migrate(migrate) => alone(migrate.run(&context))?,
-        Command::Bench(bench) => crowded(bench.run(&context))?,
+        Command::Enqueue(enqueue) => single_threaded(enqueue.run(&context))?,
+        Command::Ls(ls) => single_threaded(ls.run(&context))?,
+        Command::Task(task) => single_threaded(task.run(&context))?,
+        Command::Schedule(schedule) => single_threaded(schedule.run(&context))?,
+        Command::Queue(queue) => single_threaded(queue.run(&context))?,
+        Command::Why(why) => single_threaded(why.run(&context))?,
+        Command::Backup(backup) => single_threaded(backup.run(&context))?,
+        Command::Migrate(migrate) => single_threaded(migrate.run(&context))?,
+        Command::Bench(bench) => multi_threaded(bench.run(&context))?,
     }
     Ok(ExitCode::SUCCESS)
 }
 
 /// Runs one command to its end on this thread.
-fn alone(command: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+fn single_threaded(command: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(command)
 }
 
 /// Runs one command on all processors.
-fn crowded(command: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+fn multi_threaded(command: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(command)
 }
@@ -179,13 +179,13 @@ fn completions(shell: clap_complete::Shell) -> anyhow::Result<()> {
     Ok(print::text(&String::from_utf8_lossy(&script))?)
 }
 
-/// Says what was wrong with the command line; help and version come this way too.
-fn misunderstood(error: &clap::Error) -> ExitCode {
+/// Prints the error of the command line; help and version come this way too.
+fn usage_error(error: &clap::Error) -> ExitCode {
     if error.use_stderr() {
-        // It quotes what was written, which may come from elsewhere.
+        // It quotes the arguments, which may contain control characters.
         print::notes(error.render().to_string().trim_end());
     } else {
-        // Help and version, in colours where there are some. If nobody reads it there is nobody to tell.
+        // Help and version, in colours if the terminal has them. There is no other way to report a closed output.
         let _ = error.print();
     }
     if names_a_secret(error) {

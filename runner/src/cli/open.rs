@@ -23,7 +23,7 @@ const ANSWER: Duration = Duration::from_secs(10);
 ///
 /// # Errors
 ///
-/// When the file of the embedded broker cannot be used, or the address of Redis makes no sense.
+/// When the file of the embedded broker cannot be used, or the address of Redis is invalid.
 pub async fn open_broker(settings: &Settings, clock: Arc<dyn Clock>) -> anyhow::Result<Arc<dyn Broker>> {
     match &settings.broker {
         BrokerSettings::Embedded { path } => Ok(Arc::new(embedded(path, clock).await?)),
@@ -46,10 +46,10 @@ pub(super) async fn embedded(path: &Path, clock: Arc<dyn Clock>) -> anyhow::Resu
     })
 }
 
-/// What to look at when the store of the embedded broker cannot be used.
-const WRITABLE: &str = "is the directory writable? data.dir says where it lies";
+/// What to check when the store of the embedded broker cannot be used.
+const WRITABLE: &str = "is the directory writable? data.dir says where it is";
 
-/// The same, by what is wrong.
+/// The same, by cause.
 fn hint_of_file(error: &BrokerError) -> String {
     match health::help(error.code()) {
         Some(help) => format!("{}: {help}", error.code()),
@@ -57,7 +57,7 @@ fn hint_of_file(error: &BrokerError) -> String {
     }
 }
 
-/// What to look at when a broker answers with an error, or not at all.
+/// What to check when a broker answers with an error, or not at all.
 pub(super) fn hint(settings: &Settings, error: Option<&BrokerError>) -> String {
     match (&settings.broker, error) {
         (BrokerSettings::Embedded { .. }, Some(error)) => hint_of_file(error),
@@ -67,12 +67,12 @@ pub(super) fn hint(settings: &Settings, error: Option<&BrokerError>) -> String {
     }
 }
 
-/// As [`reach`], for a command that only looks: where no store is yet, it looks into an empty one that is gone
+/// Like [`reach`], for a command that only reads: where there is no store, it reads an empty one that is deleted
 /// afterwards.
 ///
 /// # Errors
 ///
-/// When the broker does not answer, or no temporary store can be made.
+/// When the broker does not answer, or no temporary store can be created.
 pub async fn look(settings: &Settings, clock: Arc<dyn Clock>) -> anyhow::Result<(Arc<dyn Broker>, Option<TempDir>)> {
     let missing = match &settings.broker {
         BrokerSettings::Embedded { path } => {
@@ -89,8 +89,8 @@ pub async fn look(settings: &Settings, clock: Arc<dyn Clock>) -> anyhow::Result<
     Ok((Arc::new(broker), Some(empty)))
 }
 
-/// That no store is at the place that the settings name, and whether they come from a file: a command in a wrong directory
-/// looks at another place than the one that was meant.
+/// Says that there is no store where the settings expect it, and whether there is a settings file: in a wrong directory
+/// a command looks in the wrong place.
 pub(super) fn no_store(settings: &Settings, path: &Path) -> String {
     let (place, defaults) = (full(path), of_defaults(settings));
     format!("no runner has run here yet; there is no store at {place}{defaults}")
@@ -108,8 +108,8 @@ fn of_defaults(settings: &Settings) -> &'static str {
     }
 }
 
-/// A note if settings name no file and no worker runs on the store that is found so: probably it is another one than was
-/// meant, and what is put there waits.
+/// A note if there is no settings file and no worker runs on the default store: probably another store was
+/// meant, and tasks would wait in this one.
 async fn doubt_store(settings: &Settings, broker: &dyn Broker) {
     let BrokerSettings::Embedded { path } = &settings.broker else {
         return;

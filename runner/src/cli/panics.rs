@@ -1,13 +1,13 @@
-//! What a panic prints: a message that holds characters which steer a terminal is shown with signs in their place.
+//! What a panic prints: control characters in a message are replaced by visible signs.
 //!
-//! Handlers put payloads into the messages of their panics. Any other message is printed as it always was.
+//! Handlers put payloads into the messages of their panics. Any other message is printed unchanged.
 
 use std::panic::{PanicHookInfo, set_hook, take_hook};
 
 use super::print;
 use crate::text::signs;
 
-/// Puts this in force, before whatever hook the program has.
+/// Installs this in front of the hook that the program has.
 pub(super) fn show_safely() {
     let before = take_hook();
     set_hook(Box::new(move |info| match safe(info) {

@@ -1,4 +1,4 @@
-//! A payload as commands are given it: in an argument, in a file or on standard input. JSON, unless any bytes are asked for.
+//! The payload of a command: from an argument, a file or standard input. It must be JSON unless --raw allows any bytes.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -11,7 +11,7 @@ use runner_core::task::{MAX_PAYLOAD, check_json};
 
 use super::exit::BadData;
 
-/// How standard input is called in errors.
+/// The name of standard input in errors.
 const STDIN: &str = "standard input";
 
 /// Where the payload comes from.
@@ -23,7 +23,7 @@ pub(super) struct PayloadArgs {
     /// Read the payload from a file, or with - from standard input
     #[arg(long, value_name = "FILE|-", group = "given")]
     payload_file: Option<PathBuf>,
-    /// Take the payload byte for byte, whatever it is. Without it the payload must be JSON, and line breaks at the end of
+    /// Take the payload byte for byte. Without it the payload must be JSON, and line breaks at the end of
     /// a file are left out
     #[arg(long, requires = "given")]
     raw: bool,
@@ -34,7 +34,7 @@ impl PayloadArgs {
     ///
     /// # Errors
     ///
-    /// When it cannot be read, is longer than brokers take, or is not JSON and has to be.
+    /// When it cannot be read, is longer than brokers accept, or is not JSON although it must be.
     pub(super) fn read(self) -> anyhow::Result<Option<Bytes>> {
         let stdin = || read(STDIN, Ok(io::stdin().lock()));
         let (place, mut bytes) = match (self.payload, self.payload_file) {

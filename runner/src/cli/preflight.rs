@@ -1,4 +1,4 @@
-//! What is doubtful about a task that is put on a queue by hand, and why it was refused: beyond what the broker says.
+//! Warnings about a task that is enqueued by hand, and why it was refused, beyond what the broker says.
 
 use runner_core::function::Functions;
 use runner_core::task::{FUNCTION_PREFIX, QueueName, Task, TaskId};
@@ -10,7 +10,7 @@ use crate::diagnose::{BrokerFacts, FunctionFacts, Reason, ReasonCode, TaskFacts,
 use crate::facts;
 use crate::source::{Rejected, TypeOptions};
 
-/// What is doubtful about a task, most telling first: its type and payload by the manifests here, its queue by the servers.
+/// Warnings about a task, most important first: its type and payload by the manifests here, its queue by the servers.
 pub(super) async fn warnings(
     context: &CommandContext,
     broker: &dyn Broker,
@@ -21,13 +21,13 @@ pub(super) async fn warnings(
     let facts = expected(context, broker, &task.queue).await;
     found.extend(why_task(&TaskFacts::to_enqueue(task, facts.now), &facts));
     found.retain(Reason::is_warning);
-    // Which function is called says more than that no server has it.
+    // A wrong function name says more than that no server has the function.
     let of_function = found.iter().any(|reason| reason.code == ReasonCode::NoFunction);
     found.retain(|reason| !(of_function && reason.code == ReasonCode::TypeNotHandled));
     found
 }
 
-/// The facts about the queue, and what will be served here. A user who may not ask for them goes without.
+/// The facts about the queue, and what will be served here. A user without the right to ask gets none.
 async fn expected(context: &CommandContext, broker: &dyn Broker, queue: &QueueName) -> BrokerFacts {
     let Ok(facts) = facts::of_queue(broker, queue).await else {
         return BrokerFacts {
@@ -47,7 +47,7 @@ async fn expected(context: &CommandContext, broker: &dyn Broker, queue: &QueueNa
     }
 }
 
-/// What the manifests here say now.
+/// The current state of the manifests here.
 pub(super) struct Manifests {
     pub(super) functions: Functions,
     pub(super) types: TypeOptions,
@@ -72,7 +72,7 @@ impl Manifests {
     }
 }
 
-/// The refusal, and which task stands in the way.
+/// The refusal, and which task blocks this one.
 pub(super) async fn refusal(broker: &dyn Broker, task: &Task, refusal: &Refusal) -> String {
     let other = match refusal {
         Refusal::Duplicate => broker.lock_holder(task).await.ok().flatten(),

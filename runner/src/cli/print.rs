@@ -1,7 +1,7 @@
 //! What commands print: aligned tables for people, JSON for programs. Knows no task and no schedule.
 //!
-//! The one place that writes to standard output and standard error beside the log: nothing that leaves here steers a
-//! terminal, whoever wrote it.
+//! The only place besides the log that writes to standard output and standard error: no text that is printed here
+//! can control the terminal, wherever it comes from.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -21,7 +21,7 @@ const WIDEST_CELL: usize = 60;
 /// Columns of a table that name something another command takes: their cells are whole, or they could not be pasted.
 const WHOLE: [&str; 8] = ["ID", "NAME", "TASK", "RUN", "TYPE", "QUEUE", "GROUP", "HOST"];
 
-/// Columns of a row's last cell, which moves no other: what matters of a reason or an error may stand at its end.
+/// Columns of a row's last cell, which shifts no other: the important part of a reason or an error may be at its end.
 const WIDEST_LAST: usize = 240;
 
 /// Columns of a value that has a line to itself.
@@ -33,14 +33,14 @@ const WIDEST_VALUE: usize = 4096;
 pub struct Unwritten(#[from] io::Error);
 
 impl Unwritten {
-    /// Whether the reader has gone, as `head` does once it has seen enough.
+    /// Whether the reader closed the pipe, as `head` does.
     #[must_use]
     pub fn is_closed_pipe(&self) -> bool {
         self.0.kind() == io::ErrorKind::BrokenPipe
     }
 }
 
-/// Writes lines to standard output at once. A closed pipe is an error that ends the command without a word.
+/// Writes lines to standard output at once. A closed pipe is an error that ends the command silently.
 ///
 /// # Errors
 ///
@@ -68,8 +68,8 @@ pub fn json(value: &impl Serialize) -> Result<(), Unwritten> {
     write(&(signs::json(&text) + "\n"))
 }
 
-/// Writes the line that tells what a command has changed. If standard output cannot be written, standard error has it:
-/// whoever believes that nothing was done does it twice.
+/// Writes the line that says what a command has changed. If standard output cannot be written, it goes to standard
+/// error: a user who believes that nothing was done does it twice.
 ///
 /// # Errors
 ///
@@ -93,17 +93,17 @@ fn write(text: &str) -> Result<(), Unwritten> {
     Ok(out.flush()?)
 }
 
-/// Says a line beside the result, on standard error. When nobody reads that there is nobody to tell.
+/// Prints a note on standard error. There is no other way to report that this fails.
 pub fn note(line: &str) {
     complain(&(signs::line(line) + "\n")).unwrap_or(());
 }
 
-/// The same of several lines, each of which was made by [`Finding`] or holds nothing foreign.
+/// The same with several lines, each of which was made by [`Finding`] or has no text from elsewhere.
 pub fn notes(text: &str) {
     complain(&(signs::lines(text) + "\n")).unwrap_or(());
 }
 
-/// Asks on standard error; the answer comes by another way.
+/// Prints a question on standard error; the caller reads the answer.
 ///
 /// # Errors
 ///
@@ -118,22 +118,22 @@ fn complain(text: &str) -> io::Result<()> {
     err.flush()
 }
 
-/// Something that is wrong, as one to four lines: `place: CODE message`, the source line with its carets, the hint.
+/// A problem as one to four lines: `place: CODE message`, the source line with its carets, the hint.
 pub struct Finding<'a> {
     /// File, line and column, or a row.
     pub place: &'a str,
     /// Stable.
     pub code: &'a str,
-    /// What is wrong.
+    /// The message.
     pub message: &'a str,
-    /// Two lines.
+    /// The source line and its carets.
     pub excerpt: Option<&'a str>,
-    /// What would be right.
+    /// How to correct it.
     pub hint: Option<&'a str>,
 }
 
 impl Finding<'_> {
-    /// Its lines without the last line feed. Nothing in one of its parts can look like a line of its own.
+    /// Its lines without the last line feed. No part of it can look like a line of its own.
     #[must_use]
     pub fn lines(&self) -> String {
         let (place, message) = (signs::line(self.place), signs::line(self.message));
@@ -150,7 +150,7 @@ impl Finding<'_> {
     }
 }
 
-/// An object that may hold foreign JSON as it was written, its keys in the order of the alphabet.
+/// An object with sorted keys that may contain JSON from elsewhere unchanged.
 #[derive(Debug, Serialize)]
 pub struct Object(BTreeMap<String, JsonField>);
 
@@ -158,14 +158,14 @@ pub struct Object(BTreeMap<String, JsonField>);
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
 pub enum JsonField {
-    /// Ours.
+    /// A value of this program.
     Value(Value),
-    /// Foreign: numbers keep their digits and keys their order.
+    /// From elsewhere: numbers keep their digits and keys their order.
     Raw(Box<RawValue>),
 }
 
 impl Object {
-    /// The pairs of an object; of anything else nothing.
+    /// The pairs of an object; none of any other value.
     #[must_use]
     pub fn of(value: Value) -> Self {
         let pairs = match value {
@@ -197,13 +197,13 @@ pub fn table(heading: &[&str], rows: &[Vec<String>]) -> String {
     columns_of(heading, rows, WIDEST_LAST)
 }
 
-/// What is known of one thing: a name and a value a line, under `heading`, a kind and the thing's name.
+/// The details of one item, one name and value a line, under `heading`: its kind and its name.
 #[must_use]
 pub fn facts(heading: [&str; 2], rows: &[Vec<String>]) -> String {
     columns_of(&heading, rows, WIDEST_VALUE)
 }
 
-/// Text of several lines under a heading, indented, so that none of them can look like one of the program's own.
+/// Text of several lines under a heading, indented, so that none of them can look like one of this program's.
 #[must_use]
 pub fn block(heading: &str, text: &str) -> String {
     let mut out = format!("\n{heading}\n");
@@ -248,7 +248,7 @@ fn columns_of(heading: &[&str], rows: &[Vec<String>], widest_last: usize) -> Str
     out
 }
 
-/// A cell without anything that could move the cursor, cut to `widest` columns.
+/// A cell without control characters, cut to `widest` columns.
 fn cell(text: &str, widest: usize) -> String {
     let mut out = String::new();
     let mut used = 0;
@@ -293,7 +293,7 @@ pub fn maybe(at: Option<Timestamp>, zone: &TimeZone) -> Value {
     at.map_or(Value::Null, |at| json!(instant(at, zone)))
 }
 
-/// A value with every moment under one of these keys as [`instant`] writes it.
+/// A value in which each instant under one of these keys is written as by [`instant`].
 #[must_use]
 pub fn with_moments(value: Value, keys: &[&str], zone: &TimeZone) -> Value {
     match value {
@@ -313,7 +313,7 @@ pub fn with_moments(value: Value, keys: &[&str], zone: &TimeZone) -> Value {
     }
 }
 
-/// Payload as what it is: JSON as it was written, text, or else base64 in an object.
+/// A payload as JSON if it is JSON, else as text, else as base64 in an object.
 #[must_use]
 pub fn payload(bytes: &Bytes) -> JsonField {
     use base64::Engine;
@@ -329,7 +329,7 @@ pub fn payload(bytes: &Bytes) -> JsonField {
     })
 }
 
-/// So many tasks, in words.
+/// This many tasks, in words.
 pub(super) fn task_count(tasks: u64) -> String {
     if tasks == 1 {
         "1 task".to_owned()

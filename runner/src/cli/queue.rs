@@ -9,7 +9,7 @@ use serde_json::json;
 use super::exit::Usage;
 use super::{CommandContext, print};
 
-/// Calls beyond those that the tasks of a queue need to be removed: for tasks that come meanwhile.
+/// Additional calls when a queue is removed, for tasks that are enqueued meanwhile.
 const SPARE_CALLS: u64 = 10;
 
 /// Pause, resume or remove a queue, or show its daily history or its groups.
@@ -47,7 +47,7 @@ enum Verb {
     runner queue rm old-imports --force\n\n\
     Gone are its tasks in all states, their attempts and uniqueness locks, its counters and its pause. A queue that has \
     tasks is removed with --force only; one that has active tasks is never removed: pause it and wait for them, or \
-    cancel them. Those whose lease ran out more than 5 s ago count as any other. A queue that a running worker serves comes back, empty, with the worker's next heartbeat.")]
+    cancel them. Those whose lease expired more than 5 s ago count as any other. A queue that a running worker serves comes back, empty, with the worker's next heartbeat.")]
 struct Remove {
     /// Name of the queue
     name: String,
@@ -120,17 +120,17 @@ pub(super) async fn known(broker: &dyn Broker, queue: &QueueName) -> anyhow::Res
 
 async fn hold(context: &CommandContext, name: &str, pause: bool) -> anyhow::Result<()> {
     let queue = named(name)?;
-    // Where no store is there is no queue either.
+    // Without a store there is no queue.
     let broker = context.looked_at().await?;
     known(broker.as_ref(), &queue).await?;
     let line = if pause {
         if broker.pause_queue(&queue).await? {
             "is paused"
         } else {
-            "was paused already"
+            "was already paused"
         }
     } else if broker.resume_queue(&queue).await? {
-        "goes on"
+        "is resumed"
     } else {
         "was not paused"
     };
@@ -152,11 +152,11 @@ impl Remove {
     }
 }
 
-/// Removes a queue call by call; how many tasks it had.
+/// Removes a queue call by call. Returns how many tasks it had.
 ///
 /// # Errors
 ///
-/// When it has to stay.
+/// When it cannot be removed.
 pub(super) async fn remove(broker: &dyn Broker, queue: &QueueName, force: bool) -> anyhow::Result<u64> {
     let calls = known(broker, queue).await? / MAX_ACTED as u64 + SPARE_CALLS;
     let mut tasks = 0;

@@ -1,6 +1,6 @@
 //! `runner run`: joins the rooms, starts them in order, and stops them in the opposite one.
 //!
-//! Wiring only. What a part does stands in its room.
+//! Wiring only. What a part does is in its room.
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -33,10 +33,10 @@ use crate::upkeep::{broker_setup, known_types, lost_lines};
 use crate::web;
 use crate::worker::{self, Worker};
 
-/// How long the greeting waits for the broker to say what comes next.
+/// How long the banner waits for the broker to say what fires next.
 const GREETING_WAIT: Duration = Duration::from_secs(1);
 
-/// What is left for the broker to close when open requests are cut off.
+/// Time left for the broker to close when open requests are cut off.
 const CLOSING: Duration = Duration::from_millis(300);
 
 /// What the parts of a running program share.
@@ -45,7 +45,7 @@ struct Components {
     broker: Arc<dyn Broker>,
     metrics: Arc<Metrics>,
     health: Arc<Health>,
-    /// For commands beside this process.
+    /// So that commands find this process.
     _held: Option<StoreUse>,
     catalog: Catalog,
     handlers: Handlers,
@@ -65,7 +65,7 @@ struct Running {
     probes: Option<Web>,
 }
 
-/// What is listened on.
+/// The listeners.
 struct Listeners {
     web: Option<TcpListener>,
     probes: Option<TcpListener>,
@@ -85,12 +85,12 @@ impl Listeners {
     }
 }
 
-/// Runs until a signal says stop; the exit code of the process.
+/// Runs until a signal asks it to stop. Returns the exit code of the process.
 ///
 /// # Errors
 ///
 /// When the program cannot start: an address in use, handlers registered twice, an invalid schedule in code. When a
-/// part of it ended although nobody told it to.
+/// part of it ended without a stop.
 pub async fn run(
     settings: Settings,
     app: AppParts,
@@ -101,17 +101,17 @@ pub async fn run(
     let signals = signals::ProcessSignals::listen().context("cannot listen for signals")?;
     let listeners = Listeners::bind(&settings).await?;
     let stopping = CancellationToken::new();
-    let house = Components::open(&settings, app, access.sealing.take(), &stopping).await?;
-    lost_lines::watch(lost, house.metrics.clone(), print::note, stopping.clone());
-    let mut running = house.start(&settings, access, listeners, &stopping)?;
-    let plan = house.catalog.plan();
-    let coming = coming(&*house.broker, &plan, house.clock.now(), banner::NEXT);
+    let components = Components::open(&settings, app, access.sealing.take(), &stopping).await?;
+    lost_lines::watch(lost, components.metrics.clone(), print::note, stopping.clone());
+    let mut running = components.start(&settings, access, listeners, &stopping)?;
+    let plan = components.catalog.plan();
+    let coming = coming(&*components.broker, &plan, components.clock.now(), banner::NEXT);
     let coming = tokio::time::timeout(GREETING_WAIT, coming).await;
     banner::print(
         &settings,
         &plan,
-        &house.catalog.statuses(),
-        // Without an answer nothing is named rather than something that may not happen.
+        &components.catalog.statuses(),
+        // Without an answer the banner names no fires rather than some that may not happen.
         &coming.ok().and_then(Result::ok).unwrap_or_default(),
         running.web.as_ref().map(|w| w.address),
         running.probes.as_ref().map(|w| w.address),
@@ -119,33 +119,33 @@ pub async fn run(
 
     let manager = ServiceManager::of_process();
     if let Some(manager) = &manager {
-        manager.watch(house.watched(), stopping.clone());
+        manager.watch(components.watched(), stopping.clone());
     }
     let reach = signals::SignalTargets {
-        catalog: &house.catalog,
+        catalog: &components.catalog,
         reopen: &reopen,
         manager: manager.as_ref(),
-        quiet: settings.roles.worker.then_some(&house.instance.quiet),
+        quiet: settings.roles.worker.then_some(&components.instance.quiet),
     };
     let (hurry, broken) = tokio::select! {
-        hurry = signals.until_told_to_stop(reach) => (hurry, None),
+        hurry = signals.until_asked_to_stop(reach) => (hurry, None),
         part = running.broken() => (CancellationToken::new(), Some(part)),
     };
     stopping.cancel();
     if let Some(manager) = &manager {
         manager.stopping(settings.worker.shutdown_timeout);
     }
-    running.end(hurry, &house).await;
+    running.end(hurry, &components).await;
     tracing::info!("stopped");
     match broken {
         None => Ok(ExitCode::SUCCESS),
-        // Whoever looks after the process starts it again; nothing is gained by one that does nothing.
+        // A service manager starts the process again; one that does nothing would be useless.
         Some(part) => anyhow::bail!("the {part} broke down, so the process ended; what it said is on standard error"),
     }
 }
 
 impl Running {
-    /// Returns when a part ended by itself; which one.
+    /// Returns the name of a part once it has ended by itself.
     async fn broken(&mut self) -> &'static str {
         let worker = async {
             match &self.worker {
@@ -165,7 +165,7 @@ impl Running {
 
 impl Running {
     /// Ends all parts in the opposite order, the whole within the shutdown timeout and [`worker::LAST_STEPS`].
-    async fn end(self, hurry: CancellationToken, house: &Components) {
+    async fn end(self, hurry: CancellationToken, components: &Components) {
         let scheduler = async {
             if let Some(task) = self.scheduler {
                 finished("scheduler", task, Instant::now() + scheduler::LAST_REQUESTS).await;
@@ -183,14 +183,14 @@ impl Running {
             }
         };
         let ((), (), until) = tokio::join!(scheduler, triggers, worker);
-        house.sources.cancel();
+        components.sources.cancel();
         for (what, web) in [("dashboard", self.web), ("address of the probes", self.probes)] {
             if let Some(web) = web {
                 web.stop.cancel();
                 finished(what, web.task, until - CLOSING).await;
             }
         }
-        if timeout_at(until, house.broker.close()).await.is_err() {
+        if timeout_at(until, components.broker.close()).await.is_err() {
             tracing::warn!("the broker did not close in time");
         }
     }
@@ -198,7 +198,7 @@ impl Running {
 
 async fn ended(part: Option<&mut JoinHandle<()>>) {
     match part {
-        // However it did.
+        // Whatever its result.
         Some(task) => drop(task.await),
         None => std::future::pending().await,
     }
@@ -227,11 +227,11 @@ impl Components {
         let both = (metrics.clone(), health.clone());
         let caveats = broker_setup::watch(broker.clone(), both, found, stopping.clone());
         let sources = CancellationToken::new();
-        let told = source::SourceSettings {
+        let sources_settings = source::SourceSettings {
             keep: BrokerStateStore::of_run(broker.clone(), settings, key),
             ..assemble::sources(settings, code)
         };
-        let catalog = Catalog::start(told, functions, clock.clone(), sources.clone()).await;
+        let catalog = Catalog::start(sources_settings, functions, clock.clone(), sources.clone()).await;
         let instance = worker::Instance::of_process();
         let queues = settings.worker.queues.keys().cloned().collect();
         health::watch(broker.clone(), health.clone(), queues, stopping.clone());
@@ -250,7 +250,7 @@ impl Components {
         })
     }
 
-    /// What the service manager wants to know.
+    /// What the service manager is informed about.
     fn watched(&self) -> Watched {
         Watched {
             catalog: self.catalog.clone(),
@@ -269,15 +269,15 @@ impl Components {
         let me = &self.instance;
         let web = match listeners.web {
             Some(listener) => {
-                let told = assemble::web(settings, access, address_of(&listener)?, me);
-                Some(serve(told, self, listener, stopping)?)
+                let settings = assemble::web(settings, access, address_of(&listener)?, me);
+                Some(serve(settings, self, listener, stopping)?)
             }
             None => None,
         };
         let probes = match listeners.probes {
             Some(listener) => {
-                let told = assemble::probes(settings, address_of(&listener)?, me);
-                Some(serve(told, self, listener, stopping)?)
+                let settings = assemble::probes(settings, address_of(&listener)?, me);
+                Some(serve(settings, self, listener, stopping)?)
             }
             None => None,
         };
@@ -334,22 +334,22 @@ fn address_of(listener: &TcpListener) -> anyhow::Result<std::net::SocketAddr> {
 
 fn serve(
     settings: web::WebSettings,
-    house: &Components,
+    components: &Components,
     listener: TcpListener,
     stopping: &CancellationToken,
 ) -> anyhow::Result<Web> {
     let address = address_of(&listener)?;
     let app = web::AppState::new(web::AppStateParts {
-        broker: house.broker.clone(),
-        catalog: house.catalog.clone(),
-        clock: house.clock.clone(),
+        broker: components.broker.clone(),
+        catalog: components.catalog.clone(),
+        clock: components.clock.clone(),
         settings,
-        metrics: house.metrics.clone(),
-        health: house.health.clone(),
-        caveats: house.caveats.clone(),
-        board: house.board.clone(),
+        metrics: components.metrics.clone(),
+        health: components.health.clone(),
+        caveats: components.caveats.clone(),
+        board: components.board.clone(),
         stopping: stopping.clone(),
-        quiet: house.instance.quiet.clone(),
+        quiet: components.instance.quiet.clone(),
     })?;
     let stop = CancellationToken::new();
     let task = tokio::spawn(web::serve(app, listener, stop.clone()));
@@ -357,35 +357,35 @@ fn serve(
 }
 
 /// Starts the scheduler, which reports to the sources what differs from other instances.
-fn schedule(house: &Components, stop: CancellationToken) -> JoinHandle<()> {
-    let me = &house.instance;
+fn schedule(components: &Components, stop: CancellationToken) -> JoinHandle<()> {
+    let me = &components.instance;
     let parts = SchedulerParts {
-        broker: house.broker.clone(),
-        plan: house.catalog.watch(),
-        clock: house.clock.clone(),
-        metrics: house.metrics.clone(),
-        health: house.health.clone(),
+        broker: components.broker.clone(),
+        plan: components.catalog.watch(),
+        clock: components.clock.clone(),
+        metrics: components.metrics.clone(),
+        health: components.health.clone(),
         instance: format!("{}:{}:{}", me.host, me.pid, me.id),
         scope: InstanceScope {
             host: me.host.clone(),
             program: std::env::current_exe().map_or_else(|_| String::new(), |path| path.display().to_string()),
         },
     };
-    let catalog = house.catalog.clone();
+    let catalog = components.catalog.clone();
     let report = move |found: Differences| catalog.set_others(found.problems, found.superseded);
     tokio::spawn(scheduler::run(parts, report, stop))
 }
 
 /// Starts what listens to events for triggers.
-fn listen(house: &Components, settings: &Settings, stop: CancellationToken) -> JoinHandle<()> {
+fn listen(components: &Components, settings: &Settings, stop: CancellationToken) -> JoinHandle<()> {
     let parts = TriggerParts {
-        broker: house.broker.clone(),
-        clock: house.clock.clone(),
-        health: house.health.clone(),
+        broker: components.broker.clone(),
+        clock: components.clock.clone(),
+        health: components.health.clone(),
         settings: settings.triggers.clone(),
-        triggers: house.catalog.watch_triggers(),
-        instance: house.instance.name(),
-        board: house.board.clone(),
+        triggers: components.catalog.watch_triggers(),
+        instance: components.instance.name(),
+        board: components.board.clone(),
     };
     tokio::spawn(trigger::run(parts, stop))
 }

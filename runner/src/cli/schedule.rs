@@ -1,4 +1,4 @@
-//! `runner schedule`: shows one schedule with what was decided about it, runs, pauses or resumes it.
+//! `runner schedule`: shows one schedule with its decisions, runs, pauses or resumes it.
 
 use anyhow::bail;
 use clap::{Args, Subcommand};
@@ -21,7 +21,7 @@ use crate::facts;
 use crate::scheduler::resume;
 use crate::source::{Loaded, Rejected};
 
-/// Decisions that are shown unless another number is asked for.
+/// Decisions that are shown by default.
 const SHOWN: u16 = 20;
 
 /// Show, run, pause or resume one schedule
@@ -48,12 +48,12 @@ enum Verb {
     },
 }
 
-/// Show its state, what was decided about it and how that ended, and the last runs of its function
+/// Show its state, its decisions with the results of their tasks, and the last runs of its function
 #[derive(Debug, Args)]
 struct Show {
     /// Name or id of the schedule
     name: String,
-    /// How many decisions, or tasks that an entry of a Go scheduler enqueued
+    /// Number of decisions, or of tasks that an entry of a Go scheduler enqueued
     #[arg(long, default_value_t = SHOWN, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=200))]
     decisions: u16,
     /// Print one JSON object
@@ -162,7 +162,7 @@ impl Show {
         };
         let ids = [definition.id.clone()];
         let standing = broker.standings(&ids).await?.into_iter().next().flatten();
-        // The reasons do not depend on how many are listed.
+        // The reasons do not depend on how many decisions are listed.
         let listed = usize::from(self.decisions);
         let decisions = broker
             .decisions(Some(&definition.id), listed.max(facts::DECISIONS))
@@ -196,7 +196,7 @@ impl Show {
         Ok(broker.decisions(Some(id), usize::from(self.decisions)).await?)
     }
 
-    /// What is known of a row or a function with errors: where it is, what is wrong, and what was decided before.
+    /// What is known of a row or a function with errors: its place, its problems, and earlier decisions.
     async fn broken(&self, context: &CommandContext, broker: &dyn Broker, broken: &Rejected) -> anyhow::Result<()> {
         let (now, zone) = (context.clock.now(), &context.settings()?.source.zone);
         let decisions = match &broken.id {

@@ -1,5 +1,5 @@
-//! Entries of Go schedulers on the same broker, as `runner ls schedules` lists them and `runner schedule show` shows one
-//! with what it enqueued. Read only: they are changed where they are registered.
+//! Entries of Go schedulers on the same broker, as `runner ls schedules` lists them and `runner schedule show` shows
+//! one with what it enqueued. Read only: they are changed where they are registered.
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -9,13 +9,13 @@ use serde_json::json;
 
 use super::print::{self, JsonField, Object};
 
-/// One entry with the tasks that it enqueued last, newest first.
+/// An entry with the last tasks that it enqueued, newest first.
 pub(super) struct Shown {
     entry: ForeignEntry,
     enqueued: EnqueueEventPage,
 }
 
-/// The entry of this id, with so many of the tasks that it enqueued.
+/// The entry with this id and at most `count` of its tasks.
 pub(super) async fn find(broker: &dyn Broker, id: &str, count: u16) -> anyhow::Result<Option<Shown>> {
     let id = ScheduleId::from_text(id);
     let entries = broker.foreign_entries().await?;
@@ -31,12 +31,12 @@ pub(super) async fn find(broker: &dyn Broker, id: &str, count: u16) -> anyhow::R
 }
 
 impl Shown {
-    /// The scheduler that has it.
+    /// The scheduler that registered it.
     pub(super) fn scheduler(&self) -> &str {
         &self.entry.scheduler
     }
 
-    /// Why nothing can be done with it from here.
+    /// Why it cannot be changed from here.
     pub(super) fn refusal(&self) -> String {
         let ForeignEntry { id, scheduler, .. } = &self.entry;
         format!("{id} is an entry of the Go scheduler {scheduler}; it can be shown here and is changed there only")
@@ -75,7 +75,7 @@ impl Shown {
     }
 }
 
-/// The keys of a schedule, as far as an entry of a Go scheduler has them.
+/// The keys of a schedule that an entry of a Go scheduler has.
 pub(super) fn foreign_object(zone: &TimeZone, entry: &ForeignEntry) -> Object {
     let shown = |at: Option<Timestamp>| at.map(|at| print::instant(at, zone));
     Object::of(json!({

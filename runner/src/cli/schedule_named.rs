@@ -1,4 +1,5 @@
-//! Which schedule a command means: one in force, or one of a row or file with errors. Reads the sources, changes nothing.
+//! Which schedule a command means: one in force, or one of a row or file with errors. Reads the sources, changes
+//! nothing.
 
 use std::sync::Arc;
 
@@ -14,7 +15,7 @@ use super::{CommandContext, assemble, print};
 use crate::source::{self, Catalog, Loaded, Rejected, SourceStatus};
 use crate::upkeep::known_types;
 
-/// What a name stands for.
+/// What a name refers to.
 #[derive(Debug)]
 pub(super) enum NamedSchedule<'a> {
     /// A schedule in force.
@@ -41,7 +42,7 @@ pub(super) async fn load(context: &CommandContext, broker: &Arc<dyn Broker>) -> 
     Ok(loaded)
 }
 
-/// That a source cannot be read, and what makes one that is not there yet.
+/// A warning about a source that cannot be read, and how to create one that does not exist.
 pub(super) fn unread(status: &SourceStatus) -> Option<String> {
     let reason = status.state.reason()?;
     if status.is_absent() && status.source == Source::Manifest {
@@ -62,7 +63,7 @@ pub(super) fn in_force<'a>(loaded: &'a Loaded, name: &str) -> anyhow::Result<&'a
     }
 }
 
-/// What is meant: by its id, else by a name that no other one has.
+/// The schedule with this id, else the only one with this name.
 pub(super) fn named<'a>(loaded: &'a Loaded, name: &str) -> anyhow::Result<NamedSchedule<'a>> {
     let id = ScheduleId::from_text(name);
     if let Some(definition) = loaded.plan.schedules.get(&id) {
@@ -124,7 +125,7 @@ mod tests {
     async fn a_name_without_a_schedule_says_what_it_is() {
         let loaded = loaded(&[
             ("a.yaml", "name: nightly\nschedule: '@daily'\nexec: [date]\n"),
-            ("b.yaml", "name: alone\nexec: [date]\n"),
+            ("b.yaml", "name: unscheduled\nexec: [date]\n"),
             ("c.yaml", "name: bad\nschedule: nope\nexec: [date]\n"),
         ])
         .await;
@@ -132,8 +133,12 @@ mod tests {
             assert_eq!(in_force(&loaded, name).unwrap().id.as_str(), "m:nightly:default");
         }
         let refused = |name: &str| in_force(&loaded, name).unwrap_err().to_string();
-        for name in ["alone", "fn:alone"] {
-            assert!(refused(name).contains("`runner enqueue fn:alone`"), "{}", refused(name));
+        for name in ["unscheduled", "fn:unscheduled"] {
+            assert!(
+                refused(name).contains("`runner enqueue fn:unscheduled`"),
+                "{}",
+                refused(name)
+            );
         }
         assert!(refused("bad").contains("has errors") && refused("bad").contains("c.yaml:2"));
         assert!(matches!(named(&loaded, "bad").unwrap(), NamedSchedule::Broken(_)));

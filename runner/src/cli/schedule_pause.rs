@@ -1,4 +1,4 @@
-//! `runner schedule pause`: what is asked for, and what it means for the occurrences to come.
+//! `runner schedule pause`: its arguments, and what it means for upcoming occurrences.
 
 use clap::Args;
 use jiff::Timestamp;
@@ -25,7 +25,7 @@ pub(super) struct PauseSchedule {
     /// Resume automatically after this time, to within a few seconds
     #[arg(long = "for", value_name = "DURATION", value_parser = values::seconds, conflicts_with = "until")]
     length: Option<std::time::Duration>,
-    /// Resume it by itself at this instant, with an offset or in the zone of the schedule
+    /// Resume automatically at this instant, with an offset or in the zone of the schedule
     #[arg(long, value_name = "INSTANT")]
     until: Option<String>,
 }
@@ -58,7 +58,7 @@ impl PauseSchedule {
         let Some(until) = until else {
             return Ok(print::done(&format!("{id} is paused"))?);
         };
-        // The pause is in force: what cannot be read now must not look like a failure of the command.
+        // The pause is in force: a failed read from here on must not look like a failure of the command.
         let standing = broker.standings(std::slice::from_ref(id)).await.unwrap_or_default();
         let standing = standing.into_iter().next().flatten();
         let held = match definition.enabled {

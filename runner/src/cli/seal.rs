@@ -1,5 +1,5 @@
-//! Seals what is kept in the broker for this program itself: whoever can read the broker does not see it, and whoever can
-//! write to it cannot put something else there. Neither where it is kept nor what it says.
+//! Encrypts and authenticates what this program keeps in the broker for itself: clients that can read the broker cannot
+//! read it, and those that can write to it cannot forge it. Not here: where it is kept, and what it contains.
 
 use hmac::{Hmac, KeyInit, Mac};
 use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
@@ -8,7 +8,7 @@ use sha2::Sha256;
 
 use crate::text::hex;
 
-/// The first byte: the form of what follows, a nonce and the sealed text.
+/// The first byte, a version: what follows is a nonce and the sealed text.
 const FORM: u8 = 1;
 
 /// Seals and opens with keys made from one secret.
@@ -18,7 +18,7 @@ pub(super) struct Seal {
 }
 
 impl Seal {
-    /// With keys that are used for nothing else; `None` if the library refuses them, which it has no reason for.
+    /// With keys that are used for nothing else; `None` if the library refuses them, which is not expected.
     pub(super) fn new(secret: &[u8; 32]) -> Option<Self> {
         let texts = UnboundKey::new(&CHACHA20_POLY1305, &derived(secret, "runner: kept texts")?).ok()?;
         Some(Self {
@@ -27,7 +27,7 @@ impl Seal {
         })
     }
 
-    /// What a text is called where it is kept: the same for all who have the key, and telling nothing to others.
+    /// The name under which a text is stored: the same for all processes with the key, and meaningless to others.
     pub(super) fn name(&self, kind: &str, name: &str) -> String {
         let tag = derived(&self.names, &format!("{kind}\0{name}")).unwrap_or_default();
         hex(&tag[..16])
@@ -48,7 +48,7 @@ impl Seal {
         Some(sealed)
     }
 
-    /// The text that was sealed under this kind and name; `None` if it was touched, or sealed with another key.
+    /// The text that was sealed under this kind and name; `None` if it was altered, or sealed with another key.
     pub(super) fn open(&self, kind: &str, name: &str, sealed: &[u8]) -> Option<Vec<u8>> {
         let (form, rest) = sealed.split_first()?;
         let (nonce, text) = rest.split_first_chunk::<NONCE_LEN>()?;

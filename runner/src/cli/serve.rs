@@ -11,7 +11,7 @@ use crate::log;
 /// How long blocking calls of functions may delay the end of the process.
 const LAST_CALLS: Duration = Duration::from_millis(500);
 
-/// Runs until told to stop.
+/// Runs until a signal asks it to stop.
 ///
 /// # Errors
 ///
@@ -19,7 +19,7 @@ const LAST_CALLS: Duration = Duration::from_millis(500);
 pub fn serve(context: &CommandContext, parts: AppParts) -> anyhow::Result<ExitCode> {
     let settings = context.settings()?.clone();
     let guard = log::init(&settings.log, &settings.source.zone, context.clock.clone())?;
-    let temporary = temporary::doubt(&settings);
+    let temporary = temporary::check(&settings);
     for warning in settings.warnings.iter().chain(&temporary) {
         let hint = warning.hint.as_deref();
         tracing::warn!(target: "runner", code = warning.code.as_str(), place = %warning.place, hint, "{}", warning.message);
@@ -28,7 +28,7 @@ pub fn serve(context: &CommandContext, parts: AppParts) -> anyhow::Result<ExitCo
         true => resolve_access(&settings, &settings.data_dir)?,
         false => Access {
             sealing: state_store::key_without_web(&settings),
-            ..Access::nobody()
+            ..Access::without_users()
         },
     };
     for note in &access.notes {

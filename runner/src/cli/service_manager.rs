@@ -1,7 +1,7 @@
-//! What the process says to the service manager that started it: ready, reloading, stopping, alive.
+//! Notifications to the service manager that started the process: ready, reloading, stopping, alive.
 //!
 //! systemd's protocol, by datagrams to the socket that `NOTIFY_SOCKET` names; without the variable nothing is sent.
-//! What is said here changes nothing in the process. Probes of containers are in the room `web`.
+//! They change nothing in the process. Probes of containers are in the room `web`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,21 +17,22 @@ use crate::health::Health;
 use crate::source::{Catalog, SourceState};
 use crate::worker::{LAST_STEPS, Quiet};
 
-/// How often the state is looked at until the manager knows that the process is ready, and afterwards.
+/// How often the state is checked until the manager knows that the process is ready, and afterwards.
 const SOON: Duration = Duration::from_millis(200);
 const EVERY: Duration = Duration::from_secs(5);
 
-/// After this time the process counts as started although something is missing. It runs with what it has, such as the
-/// last good version of a database that is away; a manager that waited longer would kill it (systemd: after 90 s).
+/// After this time the process counts as started although something is missing. It runs with what is available, such as
+/// the last good version of an unreachable table; a manager that waited longer would kill it (systemd: after 90 s).
 const START_LIMIT: Duration = Duration::from_secs(30);
 
-/// Messages that wait to be sent. One a second or so comes in; a manager that reads none of them loses the rest.
+/// Messages that may wait to be sent. About one a second is added; if the manager reads none of them, the rest is
+/// dropped.
 const WAITING: usize = 16;
 
 /// What a stop may take beyond the drain and its last steps, until the process has ended.
 const LAST_EXIT: Duration = Duration::from_secs(5);
 
-/// What is looked at to say whether the process is ready: the same as `/readyz` reports.
+/// What decides whether the process is ready: the same as `/readyz` reports.
 #[derive(Clone)]
 pub(super) struct Watched {
     pub(super) catalog: Catalog,
@@ -62,8 +63,8 @@ impl Watched {
 pub(super) struct ServiceManager(mpsc::Sender<String>);
 
 impl ServiceManager {
-    /// The one that waits for messages of this process, if there is one.
-    #[allow(clippy::disallowed_methods)] // no setting: systemd's own variable, which the crate reads again
+    /// The manager that expects messages of this process, if there is one.
+    #[allow(clippy::disallowed_methods)] // not a setting: systemd's own variable, which the crate reads again
     pub(super) fn of_process() -> Option<Self> {
         std::env::var_os("NOTIFY_SOCKET")?;
         let (sender, waiting) = mpsc::channel(WAITING);
@@ -78,7 +79,7 @@ impl ServiceManager {
         }
     }
 
-    /// Says when the process is ready, and then what is missing, until `stop`; and that it is alive until it ends.
+    /// Reports when the process is ready, and then what is missing, until `stop`; and that it is alive until it ends.
     pub(super) fn watch(&self, watched: Watched, stop: CancellationToken) {
         let status = Status {
             manager: self.clone(),
@@ -107,7 +108,7 @@ impl ServiceManager {
         });
     }
 
-    /// Says that the process drains, and how long that may take, whatever the manager's own limit.
+    /// Reports that the process drains, and extends the manager's time limit accordingly.
     pub(super) fn stopping(&self, shutdown_timeout: Duration) {
         let limit = (shutdown_timeout + LAST_STEPS + LAST_EXIT).as_micros();
         self.say(&[
@@ -125,7 +126,7 @@ impl ServiceManager {
     }
 }
 
-/// Sends what comes, until the process ends.
+/// Sends each message, until the process ends.
 fn send(mut waiting: mpsc::Receiver<String>) {
     let mut failed = false;
     while let Some(lines) = waiting.blocking_recv() {
@@ -139,7 +140,7 @@ fn send(mut waiting: mpsc::Receiver<String>) {
     }
 }
 
-/// Says whether the process is ready.
+/// Reports whether the process is ready.
 struct Status {
     manager: ServiceManager,
     watched: Watched,
@@ -172,10 +173,10 @@ impl BackgroundLoop for Status {
     }
 }
 
-/// What the manager hears next.
+/// What to send to the manager next.
 #[derive(Debug, PartialEq, Eq)]
 enum Next {
-    /// Nothing yet; look again soon.
+    /// Nothing yet; check again soon.
     Wait,
     /// Nothing new.
     Nothing,
@@ -198,7 +199,7 @@ fn next(missing: Option<String>, said: Option<&str>, elapsed: Duration) -> Next 
     }
 }
 
-/// Says that the runtime still takes turns. It does not ask the broker: a restart would not bring that back.
+/// Reports that the runtime still makes progress. It does not ask the broker: a restart would not repair that.
 struct Alive(ServiceManager, Duration);
 
 #[async_trait]

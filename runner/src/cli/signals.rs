@@ -1,6 +1,6 @@
-//! Signals: which ones end the process, which ones ask it for something, and that no other one kills it by surprise.
+//! Signals: which ones end the process, which ones ask for an action, and that no other one kills it unexpectedly.
 //!
-//! What is done about them stands in the rooms that do it. KILL, STOP and those of a crash cannot or must not be caught.
+//! The actions are in their rooms. KILL, STOP and the signals of a crash cannot or must not be caught.
 
 use std::collections::BTreeSet;
 use std::future::poll_fn;
@@ -23,13 +23,13 @@ enum SignalAction {
     Stop,
     /// To read all sources.
     Sync,
-    /// To read all sources and to open the log file anew, as after a rotation by others.
+    /// To read all sources and reopen the log file, as after a rotation by another program.
     Reload,
     /// To take no new tasks.
     Quiet,
     /// To take tasks again.
     Resume,
-    /// Nothing that is known here. By default it would kill the process, or stop it while its leases run out.
+    /// No known action. By default such a signal would kill the process, or stop it until its leases expire.
     Nothing,
 }
 
@@ -51,7 +51,7 @@ const NAMED: [(Named, SignalAction); 17] = [
     (Named::SIGIO, SignalAction::Nothing),
     (Named::SIGTTIN, SignalAction::Nothing),
     (Named::SIGTTOU, SignalAction::Nothing),
-    // A file has reached the limit of its size: the write fails, which is told where it happens.
+    // A file has reached its size limit: the write fails, and the error is reported there.
     (Named::SIGXFSZ, SignalAction::Nothing),
 ];
 
@@ -71,8 +71,8 @@ struct SignalStream {
 /// Handlers for every signal that would otherwise end or stop the process.
 pub(super) struct ProcessSignals {
     heard: Vec<SignalStream>,
-    /// Unknown ones that were logged: each is once, however often it comes.
-    told: BTreeSet<String>,
+    /// Unknown ones that were logged: each is logged once.
+    logged: BTreeSet<String>,
 }
 
 /// What signals act on.
@@ -81,7 +81,7 @@ pub(super) struct SignalTargets<'a> {
     pub(super) reopen: &'a Reopen,
     /// Waits for the end of a reload.
     pub(super) manager: Option<&'a ServiceManager>,
-    /// Nothing if no worker runs in this process.
+    /// `None` if no worker runs in this process.
     pub(super) quiet: Option<&'a Quiet>,
 }
 
@@ -105,7 +105,7 @@ impl ProcessSignals {
         });
         Ok(Self {
             heard: heard.collect::<io::Result<_>>()?,
-            told: BTreeSet::new(),
+            logged: BTreeSet::new(),
         })
     }
 
@@ -122,13 +122,13 @@ impl ProcessSignals {
         .await
     }
 
-    /// Serves the others until one says stop; the token is cancelled by the next one that does.
-    pub(super) async fn until_told_to_stop(mut self, reach: SignalTargets<'_>) -> CancellationToken {
+    /// Handles signals until one asks to stop; the returned token is cancelled by the next one that does.
+    pub(super) async fn until_asked_to_stop(mut self, reach: SignalTargets<'_>) -> CancellationToken {
         loop {
             let (wish, signal) = self.next().await;
             match wish {
                 SignalAction::Stop => {
-                    tracing::info!(signal, "told to stop");
+                    tracing::info!(signal, "signal to stop");
                     break;
                 }
                 SignalAction::Sync => {
@@ -139,7 +139,7 @@ impl ProcessSignals {
                     reach.reopen.request();
                     tracing::info!(
                         signal,
-                        "reading all sources now, and opening the log file anew; settings are read at start only"
+                        "reading all sources now, and reopening the log file; settings are read at start only"
                     );
                     match reach.manager {
                         Some(manager) => manager.reload(reach.catalog.clone()),
@@ -163,10 +163,10 @@ impl ProcessSignals {
     }
 
     fn ignore(&mut self, signal: &str) {
-        if self.told.insert(signal.to_owned()) {
+        if self.logged.insert(signal.to_owned()) {
             tracing::info!(
                 signal,
-                "this signal means nothing here; it is ignored, and not told again"
+                "this signal has no meaning here; it is ignored, and not logged again"
             );
         }
     }
@@ -183,6 +183,6 @@ fn quiet(reach: &SignalTargets<'_>, signal: &str, on: bool) {
     match (quiet.set(on), on) {
         (true, true) => tracing::warn!(signal, "quiet: no new tasks are taken until SIGCONT or a restart"),
         (true, false) => tracing::info!(signal, "no longer quiet: new tasks are taken"),
-        (false, _) => tracing::debug!(signal, on, "quiet is as it was"),
+        (false, _) => tracing::debug!(signal, on, "quiet is unchanged"),
     }
 }

@@ -1,4 +1,4 @@
-//! The broker as the place where sources keep what was last in force, sealed with the key of this installation.
+//! Keeps in the broker what the sources last had in force, sealed with the key of this installation.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,14 +10,14 @@ use super::seal::Seal;
 use crate::config::{BrokerSettings, SealingKey, Settings, sealing_key};
 use crate::source::{StateStore, StateStoreError};
 
-/// How long texts are kept after they were last written: longer than any outage that stays unnoticed.
+/// How long texts are kept after the last write: longer than an outage can go unnoticed.
 const KEPT: Duration = Duration::from_secs(30 * 86_400);
 
-/// The same in a Redis under a key made at this start: where files do not outlive a process, each start has another key,
-/// and leaves texts that no other one can read.
+/// The same in Redis with a key that was made at this start: where files do not outlive a process, each start has
+/// another key, and leaves texts that no other start can read.
 const KEPT_BY_NEW_KEY: Duration = Duration::from_secs(86_400);
 
-/// See the head of this file.
+/// Implements the store of the sources' state with a broker.
 pub(super) struct BrokerStateStore {
     broker: Arc<dyn Broker>,
     seal: Seal,
@@ -26,7 +26,7 @@ pub(super) struct BrokerStateStore {
 }
 
 impl BrokerStateStore {
-    /// For a program that runs, with its key; `None` if there is none to seal with.
+    /// For a running program, with its key; `None` without a key.
     pub(super) fn of_run(
         broker: Arc<dyn Broker>,
         settings: &Settings,
@@ -44,7 +44,7 @@ impl BrokerStateStore {
         }))
     }
 
-    /// For a command that only looks; `None` if there is no key, or it may not be read.
+    /// For a command that only reads; `None` if there is no key, or it may not be read.
     pub(super) fn of_look(broker: Arc<dyn Broker>, settings: &Settings) -> Option<Arc<dyn StateStore>> {
         let key = sealing_key(settings, false).ok()??;
         let seal = Seal::new(&key.key)?;

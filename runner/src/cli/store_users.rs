@@ -1,14 +1,14 @@
-//! Which running processes of this machine have which file open as their store: so that a command notices that it would
-//! put a task into another file of the same name, which none of them runs.
+//! Which processes of this machine have which file open as their store, so that a command notices if it would
+//! put a task into another file with the same name, which none of them uses.
 //!
-//! Each process has a socket whose name says so. Such names lie in no directory: they are gone with the process however
-//! it ends, and removing or renaming the file does not touch them. On systems without them, and for processes in other
-//! containers, the answer is that there are none.
+//! Each process has a socket whose name says so. Such names are in no directory: they disappear with the process
+//! however it ends, and removing or renaming the file does not affect them. On systems without them, and for processes
+//! in other containers, none are found.
 
 #[cfg(not(target_os = "linux"))]
 use std::path::Path;
 
-/// Says for as long as it lives that this process has a file open.
+/// Announces while it exists that this process has a file open.
 pub(super) struct StoreUse {
     #[cfg(target_os = "linux")]
     _socket: Option<std::os::unix::net::UnixDatagram>,
@@ -72,10 +72,10 @@ mod linux {
         Some(format!("{}.{}", file.dev(), file.ino()))
     }
 
-    /// Anybody may choose such a name. Those of people who could not use the directory mean nothing.
+    /// Any user may choose such a name. Names of users without access to the directory are ignored.
     fn is_trusted(pid: u32, path: &Path) -> bool {
         let owner = |path: &Path| std::fs::metadata(path).ok().map(|found| found.uid());
-        let Some(theirs) = owner(Path::new(&format!("/proc/{pid}"))) else {
+        let Some(user) = owner(Path::new(&format!("/proc/{pid}"))) else {
             return false;
         };
         let of_directory = path
@@ -85,7 +85,7 @@ mod linux {
                 true => owner(Path::new(".")),
                 false => owner(above),
             });
-        theirs == nix::unistd::geteuid().as_raw() || theirs == 0 || Some(theirs) == of_directory
+        user == nix::unistd::geteuid().as_raw() || user == 0 || Some(user) == of_directory
     }
 
     /// The path without links, also if its directory was removed with it.
@@ -147,13 +147,13 @@ pub(super) use linux::other_file;
 
 #[cfg(not(target_os = "linux"))]
 impl StoreUse {
-    /// Says nothing here.
+    /// Announces nothing on this system.
     pub(super) fn of(_: &Path) -> Self {
         Self {}
     }
 }
 
-/// None that is known here.
+/// None can be found on this system.
 #[cfg(not(target_os = "linux"))]
 pub(super) fn other_file(_: &Path) -> Option<u32> {
     None

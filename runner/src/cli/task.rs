@@ -1,4 +1,4 @@
-//! `runner task`: looks at one task, or does what an operator does to it. Whole lists are in `task_all`.
+//! `runner task`: shows one task, or acts on it for an operator. Whole lists are in `task_all`.
 
 use std::time::Duration;
 
@@ -58,7 +58,7 @@ enum Verb {
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Only workers of this program understand it. A task that does not run is ended by `runner task archive`."
+    after_help = "Only workers of this program support it. End a task that is not running with `runner task archive`."
 )]
 struct Stop {
     #[command(flatten)]
@@ -135,7 +135,7 @@ impl TaskArgs {
         if let Some((queue, bytes)) = self.raw()? {
             let id = String::from_utf8(bytes).ok().and_then(|id| TaskId::new(id).ok());
             let id = id.ok_or_else(|| {
-                Usage("only `task show` and `task delete` take an identity that is no text".to_owned())
+                Usage("only `task show` and `task delete` take an identity that is not text".to_owned())
             })?;
             return Ok((queue, id));
         }
@@ -193,7 +193,7 @@ async fn cancel(context: &CommandContext, which: TaskArgs) -> anyhow::Result<()>
     for other in broker.find(&id).await?.into_iter().filter(|other| *other != queue) {
         let namesake = broker.task(&other, &id).await?;
         if namesake.is_some_and(|task| task.state == TaskState::Active) {
-            // Workers are told the id and nothing else, as those in Go are.
+            // The request has the id only, as that of a Go program has.
             bail!(
                 "a task {id} is active in queue {other} too, and both would be stopped: wait until one of them has \
                  ended, or give the tasks of the two queues different ids"
@@ -212,8 +212,8 @@ async fn is_running(broker: &dyn Broker, queue: &QueueName, id: &TaskId) -> anyh
     };
     if task.state != TaskState::Active {
         bail!(
-            "task {id} is {}; only one that is active can be stopped (`runner task archive` puts others aside, `runner \
-             task delete` removes them)",
+            "task {id} is {}; only one that is active can be stopped (`runner task archive` archives others, `runner \
+             task delete` deletes them)",
             task.state
         );
     }
@@ -233,8 +233,8 @@ impl Stop {
     }
 }
 
-/// An error that says what to do, unless the worker of this task understands a stop.
-#[allow(clippy::disallowed_methods)] // what servers list can only be looked at again
+/// An error that says what to do, unless the worker of this task supports a stop.
+#[allow(clippy::disallowed_methods)] // what servers list can only be polled
 async fn understood(broker: &dyn Broker, queue: &QueueName, id: &TaskId) -> anyhow::Result<()> {
     let until = Instant::now() + LISTED;
     loop {
@@ -243,13 +243,13 @@ async fn understood(broker: &dyn Broker, queue: &QueueName, id: &TaskId) -> anyh
         match RunBy::of(&servers, queue, id) {
             RunBy::Own => return Ok(()),
             RunBy::Go(ServerView { info, .. }) => bail!(
-                "task {id} runs on {}:{}, a worker in Go, which does not understand a stop: {advice}",
+                "task {id} runs on {}:{}, a Go worker, which does not support a stop: {advice}",
                 info.host,
                 info.pid
             ),
             RunBy::Unknown(ServerView { info, .. }) if Instant::now() >= until => bail!(
                 "no server says that it runs task {id}, and {}:{}, a worker in Go that serves its queue, would not \
-                 understand a stop: try again, or {advice}",
+                 support a stop: try again, or {advice}",
                 info.host,
                 info.pid
             ),
@@ -258,7 +258,7 @@ async fn understood(broker: &dyn Broker, queue: &QueueName, id: &TaskId) -> anyh
     }
 }
 
-/// Who runs this command, as far as the environment says.
+/// The user who runs this command, according to the environment.
 pub(super) fn actor() -> String {
     let environment = Environment::of_process();
     let user = ["USER", "LOGNAME"].into_iter().find_map(|name| environment.get(name));
@@ -343,7 +343,7 @@ impl Show {
         Ok(())
     }
 
-    /// What lies under an id that cannot be read.
+    /// The raw task under an id that cannot be read.
     async fn show_raw(&self, broker: &dyn Broker, queue: &QueueName, id: &[u8]) -> anyhow::Result<()> {
         let Some(raw) = broker.raw_task(queue, id).await? else {
             bail!("no task {} in queue {queue}", self.which.id);
@@ -361,13 +361,13 @@ impl Show {
 /// How long a command waits for a server to list a task that has just begun: workers in Go list theirs every 5 s.
 const LISTED: Duration = Duration::from_secs(6);
 
-/// How often it looks for that; a person is watching.
+/// How often it checks that; a person is watching.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
-/// Queues in which the record of a run is looked for; name one with --queue where there are more.
+/// Queues in which the record of a run is searched; name one with --queue where there are more.
 const QUEUES_SEARCHED: usize = 200;
 
-/// The key of what a run printed, which has lines of its own.
+/// The key of a run's output, which is printed below the table.
 const OUTPUT: &str = "output";
 
 /// The record of a run.
@@ -392,7 +392,7 @@ pub(super) fn run_json(record: &RunRecord, zone: &jiff::tz::TimeZone) -> Object 
 /// Bytes of an unreadable task that are printed.
 const DUMPED: usize = 256;
 
-/// One line for each thing that is known, `more` at the end.
+/// One line for each detail, `more` at the end.
 fn lines(title: &str, object: &Object, more: Vec<Vec<String>>) -> String {
     let (mut rows, mut output) = (Vec::new(), String::new());
     for (key, value) in object.pairs() {

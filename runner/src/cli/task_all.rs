@@ -1,4 +1,4 @@
-//! `runner task run|archive|delete --all`: what an operator does to every task of a list.
+//! `runner task run|archive|delete --all`: acts on all tasks of a list for an operator.
 
 use std::io::{BufRead, IsTerminal, Read};
 
@@ -63,7 +63,7 @@ pub(super) struct Targets {
     json: bool,
 }
 
-/// What is meant.
+/// What to act on.
 pub(super) enum Target {
     One(TaskArgs),
     All(All),
@@ -73,7 +73,7 @@ pub(super) enum Target {
 pub(super) struct All {
     queue: String,
     state: TaskState,
-    /// Of this group alone; the state is aggregating then.
+    /// Only this group; the state is aggregating then.
     group: Option<String>,
     yes: bool,
     json: bool,
@@ -106,7 +106,7 @@ impl All {
         action.check(self.state).map_err(refused)?;
         let asks = !self.yes;
         if asks && !std::io::stdin().is_terminal() {
-            let text = "nobody can be asked: standard input is no terminal; --yes says that you mean every task of it";
+            let text = "standard input is not a terminal, so no confirmation is possible; --yes confirms every task of the list";
             return Err(Usage(text.to_owned()).into());
         }
         let broker = context.looked_at().await?;
@@ -162,12 +162,12 @@ impl All {
     }
 }
 
-/// How many calls so many tasks need. Those that come meanwhile are not worked off: nobody was asked about them.
+/// How many calls this many tasks need. Tasks that are added meanwhile were not confirmed, so they need not be covered.
 fn calls(tasks: u64) -> u64 {
     tasks.div_ceil(MAX_ACTED as u64)
 }
 
-/// Asks whoever sits there.
+/// Asks the user at the terminal to confirm.
 fn agreed(question: &str) -> anyhow::Result<bool> {
     print::ask(question)?;
     let mut answer = String::new();

@@ -1,4 +1,4 @@
-//! Which task a command is about.
+//! The arguments that name a task.
 
 use clap::Args;
 

@@ -1,11 +1,11 @@
-//! Whether commands could have their directories here: without a temporary directory none can begin.
+//! Whether commands can have their temporary directories here: without one no command can start.
 
 use runner_core::schedule::Problem;
 
 use crate::config::Settings;
 
 /// A warning if a worker of these settings runs commands and has no directory for them.
-pub(super) fn doubt(settings: &Settings) -> Option<Problem> {
+pub(super) fn check(settings: &Settings) -> Option<Problem> {
     if !settings.roles.worker || !settings.handlers.exec.enabled {
         return None;
     }
@@ -27,7 +27,7 @@ mod tests {
 
     #[test]
     fn a_worker_that_runs_commands_needs_a_directory() {
-        let of = |text: &str| doubt(&Settings::parse("c", text, &Environment::default()).unwrap());
+        let of = |text: &str| check(&Settings::parse("c", text, &Environment::default()).unwrap());
         assert!(of("").is_none(), "tests have a temporary directory");
         let said = warning("no directory".to_owned());
         assert!(

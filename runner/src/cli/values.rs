@@ -1,4 +1,4 @@
-//! Parsers for what people write on the command line; each error says what would be right.
+//! Parsers for values on the command line; each error says what is allowed.
 
 use std::time::Duration;
 
@@ -56,14 +56,14 @@ pub fn pair(text: &str) -> Result<(String, String), String> {
 ///
 /// # Errors
 ///
-/// What would be right.
+/// When it is neither; the error says what is allowed.
 pub fn instant(text: &str, zone: &TimeZone) -> Result<Timestamp, String> {
     if let Ok(at) = text.parse::<Timestamp>() {
         return Ok(at);
     }
     let wall = text.parse::<civil::DateTime>();
     let zoned = wall.and_then(|wall| wall.to_zoned(zone.clone()));
-    let shown = format!("{text:?} is no instant; for example 2026-11-22T10:00:00+08:00 or 2026-11-22T10:00");
+    let shown = format!("{text:?} is not an instant; for example 2026-11-22T10:00:00+08:00 or 2026-11-22T10:00");
     zoned.map(|z| z.timestamp()).map_err(|_| shown)
 }
 

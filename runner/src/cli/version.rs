@@ -1,4 +1,4 @@
-//! What `runner --version` says. Where commit and date come from stands in `build.rs`.
+//! What `runner --version` says. `build.rs` says where commit and date come from.
 
 /// The version with the commit and the day that the program was built from, as far as they are known.
 pub(super) const FULL: &str = concat!(env!("CARGO_PKG_VERSION"), env!("BUILD_DETAILS"));

@@ -1,4 +1,4 @@
-//! `runner why`: why a task waits or a schedule does not fire, or what ended it. Changes nothing.
+//! `runner why`: why a task waits or a schedule does not fire, or what ended a task. Changes nothing.
 
 use std::sync::Arc;
 
@@ -24,7 +24,7 @@ use crate::source::Loaded;
     runner why 6a1f…\n  \
     runner why m:backup:default\n  \
     runner why backup --json | jq -r '.reasons[].code'\n\n\
-    The first reason is the most telling one. docs/why.md explains the codes. Exit code 1 means that there is no such task \
+    The first reason is the most important one. docs/why.md explains the codes. Exit code 1 means that there is no such task \
     or schedule.")]
 pub struct Why {
     /// Id of a task; id or name of a schedule

@@ -1,4 +1,4 @@
-//! Who gets in and what signs their sessions, after the settings: hashes, generated passwords, random keys.
+//! Access after the settings are read: password hashes, generated passwords, random keys.
 //!
 //! The only part of this room that writes: files of the data directory, readable by their owner only.
 
@@ -24,12 +24,12 @@ pub const KEY_FILE: &str = "server.key";
 /// Bytes; a shorter key can be guessed offline from one signed cookie.
 const SHORTEST_KEY: usize = 32;
 
-/// Keys that stand in documentation.
+/// Keys that appear in documentation.
 const SAMPLE_KEYS: [&str; 3] = ["your-secret-key", "changeme", "secret"];
 
-/// Who gets in and what signs.
+/// Users, and the keys that sign and seal.
 pub struct Access {
-    /// Whether a login is asked for; without it everybody who reaches the address is an admin.
+    /// Whether a login is required; without it every client that reaches the address is an admin.
     pub login: bool,
     /// Who may log in.
     pub users: Vec<User>,
@@ -52,9 +52,9 @@ impl std::fmt::Debug for Access {
 }
 
 impl Access {
-    /// For a process that serves nothing: a login is asked for, and nobody has one.
+    /// For a process that serves no dashboard: it requires a login, and there are no users.
     #[must_use]
-    pub fn nobody() -> Self {
+    pub fn without_users() -> Self {
         Self {
             login: true,
             users: Vec::new(),
@@ -67,17 +67,17 @@ impl Access {
 
 /// The key that seals what this program keeps in its broker for itself.
 pub struct SealingKey {
-    /// The same that signs sessions.
+    /// The key that also signs sessions.
     pub key: [u8; 32],
-    /// Whether it was made just now: where files do not outlive a process, the next one has another.
+    /// Whether it was made by this start: where files do not outlive a process, the next one has another.
     pub new: bool,
 }
 
-/// The key that signs sessions, for whoever seals with it; `None` if there is none and `make` says to make none.
+/// The key that signs sessions and from which sealing keys are derived; `None` if there is none and `make` is false.
 ///
 /// # Errors
 ///
-/// If the file of the key cannot be read or made.
+/// If the file of the key cannot be read or written.
 pub fn sealing_key(settings: &Settings, make: bool) -> Result<Option<SealingKey>, AccessError> {
     let configured = settings.key.as_ref().is_some_and(|key| is_strong(key.expose()));
     if !make && !configured && !settings.data_dir.join(KEY_FILE).exists() {
@@ -86,15 +86,15 @@ pub fn sealing_key(settings: &Settings, make: bool) -> Result<Option<SealingKey>
     key(settings, &settings.data_dir, &mut Vec::new()).map(Some)
 }
 
-/// Why access cannot be arranged.
+/// Why access cannot be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum AccessError {
-    /// A file of the data directory cannot be read or made.
+    /// A file of the data directory cannot be read or written.
     #[error("cannot keep {path:?}{}", cure.map_or_else(String::new, |cure| format!(" ({cure})")))]
     File {
         /// Which.
         path: PathBuf,
-        /// What helps, unless the cause says it.
+        /// How to solve it, unless the cause says it.
         cure: Option<&'static str>,
         /// The cause.
         #[source]
@@ -197,7 +197,7 @@ fn key(settings: &Settings, data_dir: &Path, notes: &mut Vec<String>) -> Result<
     Ok(SealingKey { key, new })
 }
 
-/// Long enough, not out of a book, and not one character over and over.
+/// Long enough, not from documentation, and not one character repeated.
 pub(super) fn is_strong(key: &str) -> bool {
     let mut distinct: Vec<u8> = key.bytes().collect();
     distinct.sort_unstable();
@@ -205,7 +205,7 @@ pub(super) fn is_strong(key: &str) -> bool {
     key.len() >= SHORTEST_KEY && distinct.len() >= 8 && !SAMPLE_KEYS.contains(&key)
 }
 
-/// The text of the file, made first if there is none or it is damaged.
+/// The text of the file, which is created if it is missing or damaged.
 fn kept(
     path: &Path,
     cure: &'static str,
@@ -216,13 +216,13 @@ fn kept(
         Some(text) => Ok(text),
         None => {
             create(path, &make()?)?;
-            // Another process may have been first; what lies there now is what both use.
+            // Another process may have been first; both use the file that exists now.
             read(path, &good)?.ok_or_else(|| io::Error::other("the file is damaged; remove it"))
         }
     });
     result.map_err(|source| AccessError::File {
         path: path.to_owned(),
-        // A damaged file has no number and a cure of its own.
+        // A damaged file has no error number, and a hint of its own.
         cure: source.raw_os_error().map(|_| cure),
         source,
     })
@@ -245,7 +245,7 @@ fn read(path: &Path, good: impl Fn(&str) -> bool) -> io::Result<Option<String>> 
     }
 }
 
-/// Appears whole or not at all, and never replaces what another process put there.
+/// Creates the file atomically, and never replaces that of another process.
 fn create(path: &Path, text: &str) -> io::Result<()> {
     if let Some(dir) = path.parent().filter(|d| !d.as_os_str().is_empty()) {
         DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
@@ -320,7 +320,7 @@ mod tests {
         let access = access("auth: {users: [{name: ann, password: pw, role: operator}]}", dir.path());
         assert!(access.login && fits(&access.users[0], "pw"));
         assert_eq!(access.users[0].role, UserRole::Operator);
-        // Sessions hold the mark: it must be the same after a restart, and another one for another password.
+        // Sessions contain the mark: it must survive a restart and differ for another password.
         let mark_of = |auth: &str| self::access(auth, dir.path()).users[0].password_mark.clone();
         let same = mark_of("auth: {users: [{name: ann, password: pw, role: viewer}]}");
         let other = mark_of("auth: {users: [{name: ann, password: pw2, role: operator}]}");

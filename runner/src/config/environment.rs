@@ -1,6 +1,6 @@
-//! The environment as far as settings are concerned: overrides, and the places that values refer to.
+//! The part of the environment that settings use: overrides, and variables that values refer to.
 //!
-//! A snapshot taken once; tests make one by hand. It decides nothing about any setting.
+//! A snapshot taken once; tests build their own. It makes no decision about any setting.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -14,7 +14,7 @@ const PREFIX: &str = "RUNNER_";
 /// Prefix under which the Go service read the same settings, without splitting words.
 const LEGACY_PREFIX: &str = "BINGO_";
 
-/// What commands get about their task.
+/// Variables that commands get about their task.
 const OF_A_TASK: [&str; 16] = [
     "RUNNER_TASK_ID",
     "RUNNER_TASK_TYPE",
@@ -43,7 +43,7 @@ pub struct Environment {
     variables: BTreeMap<String, String>,
     /// Names of overrides whose values are not UTF-8.
     not_text: Vec<String>,
-    /// What relative paths of the settings file begin at; empty for the working directory.
+    /// The directory that relative paths of the settings file start from; empty for the working directory.
     base: PathBuf,
 }
 
@@ -70,7 +70,7 @@ impl Environment {
         this
     }
 
-    /// Made by hand.
+    /// For tests: with these variables.
     #[cfg(test)]
     pub fn of(variables: &[(&str, &str)]) -> Self {
         Self::of_pairs(variables.iter().map(|(k, v)| (OsString::from(k), OsString::from(v))))
@@ -82,7 +82,7 @@ impl Environment {
         Self { base, ..self.clone() }
     }
 
-    /// What relative paths of the settings file begin at; empty for the working directory.
+    /// The directory that relative paths of the settings file start from; empty for the working directory.
     #[must_use]
     pub fn base(&self) -> &Path {
         &self.base
@@ -110,7 +110,7 @@ impl Environment {
             .filter(|name| is_override(name))
     }
 
-    /// Names that would look so in capitals.
+    /// Names that would look like overrides in capitals.
     pub fn in_other_case(&self) -> impl Iterator<Item = &str> {
         let would = |name: &&str| !is_override(name) && is_override(&name.to_ascii_uppercase());
         self.variables.keys().map(String::as_str).filter(would)

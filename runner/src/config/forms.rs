@@ -1,4 +1,4 @@
-//! What a variable holds for a setting that is more than one value: a plain form that is quick to write, and JSON.
+//! Variables for settings with several values: a plain form that is quick to write, and JSON.
 //!
 //! JSON is read as YAML, like the settings file, so duplicate keys are refused and YAML's flow style is understood too.
 //! Texts in, texts out: it knows no setting and repeats no value, as any of them may be a secret.
@@ -12,7 +12,7 @@ use crate::text::yaml::{self, Node, Value};
 ///
 /// # Errors
 ///
-/// What is wrong with the JSON.
+/// If the JSON is invalid.
 pub fn list(text: &str) -> Result<Vec<String>, String> {
     if !is_json_list(text) {
         let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
@@ -31,7 +31,7 @@ pub fn list(text: &str) -> Result<Vec<String>, String> {
 ///
 /// # Errors
 ///
-/// What is wrong with the JSON.
+/// If the JSON is invalid.
 pub fn weights(text: &str) -> Result<Vec<(String, String)>, String> {
     if !text.trim_start().starts_with('{') {
         let parts = text.split(',').filter(|part| !part.trim().is_empty());
@@ -55,11 +55,11 @@ pub fn weights(text: &str) -> Result<Vec<(String, String)>, String> {
     Ok(pairs)
 }
 
-/// All that a variable of JSON says.
+/// The value of a variable as JSON.
 ///
 /// # Errors
 ///
-/// What is wrong with it.
+/// If the JSON is invalid.
 pub fn tree(text: &str) -> Result<Node, String> {
     let documents = yaml::parse(text).map_err(|fault| {
         let why = fault.message.trim_start_matches("not valid YAML: ");

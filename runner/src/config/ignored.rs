@@ -1,6 +1,6 @@
-//! Variables that look as if they set something, and have no effect: each is named, with the likely meant one.
+//! Variables that look like settings but have no effect: each is named, with the one that was probably meant.
 //!
-//! Other tools use the same prefix, so what is far from every setting shares one warning.
+//! Other tools use the same prefix, so names that resemble no setting share one warning.
 
 use runner_core::schedule::Problem;
 
@@ -35,7 +35,7 @@ pub fn ignored(environment: &Environment, known: &[[String; 2]]) -> Vec<Problem>
             }
         }
     }
-    // Other tools use small letters too, so only what is a setting but for the capitals counts.
+    // Other tools use small letters too, so only names that would be settings in capitals count.
     let capitals = environment
         .in_other_case()
         .map(|name| (name, name.to_ascii_uppercase()));
@@ -54,13 +54,13 @@ pub fn ignored(environment: &Environment, known: &[[String; 2]]) -> Vec<Problem>
             far.join(", ")
         );
         let hint =
-            "redis.host is RUNNER_REDIS_HOST, log.maxSize is RUNNER_LOG_MAX_SIZE; those of other tools do no harm";
+            "redis.host is RUNNER_REDIS_HOST, log.maxSize is RUNNER_LOG_MAX_SIZE; those of other tools are harmless";
         problems.push(Problem::of_settings("CFG_IGNORED", first, text).as_warning().hint(hint));
     }
     problems
 }
 
-/// The likely meant name; what all have in common does not count.
+/// The name that was probably meant; the common prefix does not count.
 fn meant_by<'a>(name: &str, known: &'a [[String; 2]]) -> Option<&'a str> {
     let (prefix, word) = name.split_once('_')?;
     let names = known.iter().flatten().filter_map(|k| k.split_once('_'));

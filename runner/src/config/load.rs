@@ -1,4 +1,4 @@
-//! Finds the file, reads it whole, and yields settings or everything that is wrong with them.
+//! Finds the file, reads all of it, and returns settings or all of their problems.
 
 use std::fs::File;
 use std::io::Read;
@@ -18,24 +18,24 @@ use crate::text::Report;
 use crate::text::yaml::{self, MAX_BYTES, Node};
 use crate::web::WebSettings;
 
-/// Everything wrong with the settings, at once.
+/// All problems of the settings.
 #[derive(Debug, thiserror::Error)]
 #[error("{}", self.0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
 pub struct Refused(pub Vec<Problem>);
 
-/// What settings are read for.
+/// The purpose of reading settings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
-    /// To run a process: the users of the dashboard count where it is served.
+    /// To run a process: the users of the dashboard are needed if it is served.
     Serve,
-    /// To find all that is wrong.
+    /// To find all problems.
     Check,
     /// For a command that ends soon. It serves no dashboard and needs no users: their secrets may be known to the
-    /// service only. So may its key and passwords, which are read where they are used.
+    /// service only. The same holds for its key and passwords, which are read where they are used.
     Command,
 }
 
-/// Where a file is looked for when none is named, in this order.
+/// Where a file is searched when none is named, in this order.
 #[must_use]
 pub fn candidates(environment: &Environment) -> Vec<PathBuf> {
     let mut places = vec![PathBuf::from("config.yaml"), PathBuf::from("bingo-scheduler.yaml")];
@@ -86,11 +86,11 @@ impl Settings {
         Self::parse_for(name, text, environment, Purpose::Check)
     }
 
-    /// The same, as far as it matters for this purpose.
+    /// The same for one purpose.
     ///
     /// # Errors
     ///
-    /// Every problem at once, but those of users that this command does not need.
+    /// All problems, except those of users that this command does not need.
     pub fn parse_for(name: &str, text: &str, environment: &Environment, purpose: Purpose) -> Result<Self, Refused> {
         let node = document(name, text)?;
         let mut reader = Reader::new(name, text, environment);
@@ -98,9 +98,9 @@ impl Settings {
         let root = Section::root(&reader, &node);
         let mut settings = read(&root, purpose);
         if settings.is_open_to_others() {
-            let message = "server.public_url is for other machines, and no users are configured: everyone whom the proxy lets in is an admin";
-            let hint = "auth.users, unless the proxy asks for a login itself".to_owned();
-            // Read before, with all that is wrong with it.
+            let message = "server.public_url is for other machines, and no users are configured: every client that the proxy admits is an admin";
+            let hint = "set auth.users, unless the proxy requires a login itself".to_owned();
+            // Read before, and its problems were reported.
             let server = reader.without_findings(|| root.section("server"));
             let place = read_server::place_of(&server, "public_url");
             reader.warning("CFG_AUTH", &place, message.to_owned(), Some(hint));
@@ -130,7 +130,7 @@ fn document(name: &str, text: &str) -> Result<Node, Refused> {
         }
         Err(fault) => report.fault(&fault),
     }
-    // No key is known yet, so nothing is known to hold no secret.
+    // No key is known yet, so any value may be a secret.
     Err(Refused(report.finish_showing(|line| masked(line, &Keys::new()))))
 }
 
@@ -146,7 +146,7 @@ pub(super) fn known_keys() -> std::collections::BTreeSet<String> {
 }
 
 /// The directory that relative paths of this file begin at: its own, as it is named. Empty for the working directory:
-/// of a file that lies there, and of a pipe, which lies nowhere.
+/// for a file in it, and for a pipe, which has none.
 fn base_of(path: &Path) -> PathBuf {
     let dir = path.parent().filter(|dir| *dir != Path::new("."));
     dir.filter(|_| path.is_file()).map(Path::to_owned).unwrap_or_default()
@@ -177,8 +177,8 @@ fn left_behind(name: &str, base: &Path, settings: &Settings) -> Vec<Problem> {
     dir.into_iter().chain(store).filter_map(moved).collect()
 }
 
-/// Warnings about what each instance would make for itself, where several may serve one dashboard: those that share a
-/// Redis and can be reached from other machines.
+/// Warnings about keys and passwords that each instance would generate for itself although several may serve one
+/// dashboard: those that share a Redis and can be reached from other machines.
 fn own_secrets(name: &str, settings: &Settings) -> Vec<Problem> {
     let shared = matches!(settings.broker, BrokerSettings::Redis(_)) && settings.roles.web && !settings.is_loopback();
     let own_key = !settings.key.as_ref().is_some_and(|key| is_strong(key.expose()));
@@ -203,12 +203,12 @@ fn own_secrets(name: &str, settings: &Settings) -> Vec<Problem> {
     warnings
 }
 
-/// The users of the dashboard, if they count; without them none.
+/// The users of the dashboard, if they are needed; otherwise none.
 fn auth(root: &Section<'_>, purpose: Purpose, web: bool) -> AuthSettings {
     match purpose {
         Purpose::Serve if web => read_auth::read(root),
         Purpose::Check => read_auth::read(root),
-        // Read nevertheless, so that its keys are known and its secrets are not shown.
+        // Read anyway, so that its keys are known and its secrets are not shown.
         Purpose::Serve | Purpose::Command => {
             let _unused = root.reader().without_findings(|| read_auth::read(root));
             AuthSettings::default()
@@ -285,7 +285,7 @@ fn read_file(path: &Path) -> Result<String, Refused> {
     })
 }
 
-/// A warning if the file holds secrets and everybody on this machine may read it.
+/// A warning if the file contains secrets and every user of this machine may read it.
 fn readable_by_others(path: &Path) -> Option<Problem> {
     use std::os::unix::fs::PermissionsExt;
     let mode = path.metadata().ok()?.permissions().mode() & 0o777;

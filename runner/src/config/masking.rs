@@ -1,16 +1,16 @@
-//! What may be shown of the source line under a finding: nothing that may be a secret.
+//! Masks the source line under a finding: anything that may be a secret is hidden.
 //!
-//! A value is shown only if its key is known to hold none: a misspelt `pasword` must not print what it
+//! A value is shown only if its key is known not to be a secret: a misspelt `pasword` must not print what it
 //! protects. Letters and digits of other values become dots, so that the structure can still be seen.
 
 use std::collections::BTreeMap;
 
 use crate::text::nearest;
 
-/// Known keys, and whether what stands behind each may be shown.
+/// Known keys, and whether the value of each may be shown.
 pub type Keys = BTreeMap<&'static str, bool>;
 
-/// The line, as long as it was, with the values hidden that may be secrets.
+/// The line in its full length, with values hidden that may be secrets.
 #[must_use]
 pub fn masked(source: &str, keys: &Keys) -> String {
     // Without a key the line is an element of a list; with no known keys at all, nothing is known about it.

@@ -1,6 +1,6 @@
-//! Settings: read once, checked whole, valid from then on.
+//! Settings: read once, fully checked, valid from then on.
 //!
-//! Together with `cli` the only room that reads settings and the environment; every other room is handed
+//! Together with `cli` the only room that reads settings and the environment; every other room gets
 //! plain values. It starts nothing.
 
 mod access;

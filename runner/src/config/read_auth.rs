@@ -1,11 +1,11 @@
-//! Reads `auth`: who may log in. Checks names and forms; hashing is the affair of `access`.
+//! Reads `auth`: who may log in. Checks names and forms; `access` does the hashing.
 
 use super::Secret;
 use super::section::Section;
 use super::settings::{AuthSettings, Credential, UserSettings};
 use crate::web::UserRole;
 
-/// People; more of them want a directory service.
+/// The most users; more need a directory service.
 const MAX_USERS: usize = 1000;
 
 const ROLES: [(&str, UserRole); 3] = [

@@ -42,7 +42,7 @@ fn http(section: Section<'_>) -> HttpSettings {
     settings
 }
 
-/// An entry that could never allow anything is a mistake that would stop every command.
+/// An entry that can never match is a mistake that would block every command.
 fn check_allowed(section: &Section<'_>, found: &Located<String>) {
     let entry = &found.value;
     let climbs = entry.split('/').any(|part| part == "..");

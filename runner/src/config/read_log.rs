@@ -1,4 +1,4 @@
-//! Reads `log`, with the words of the Go service.
+//! Reads `log`, whose keys are those of the Go service.
 
 use tracing::level_filters::LevelFilter;
 
@@ -8,7 +8,7 @@ use crate::log::{DAY, FileSettings, Format, LogSettings, MEGABYTE};
 /// The largest bound on all log files, in megabytes: 100 TiB.
 const TOTAL_MOST: u64 = 104_857_600;
 
-/// Level words; the last three exist in the Go service and are above everything that we write.
+/// Names of levels; the last three are the Go service's and are above every level that this program writes.
 const LEVELS: [(&str, LevelFilter); 9] = [
     ("trace", LevelFilter::TRACE),
     ("debug", LevelFilter::DEBUG),

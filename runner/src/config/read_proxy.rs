@@ -11,7 +11,7 @@ use crate::web::{PublicUrl, TrustedProxies};
 /// Networks in the list, at most: a proxy has a few addresses, a content network some dozens of ranges.
 const MOST_NETWORKS: usize = 256;
 
-/// The address that people open, if it is not the one that is listened on.
+/// The address that users open, if it is not the one that the dashboard listens on.
 pub fn public_url(server: &Section<'_>) -> Option<PublicUrl> {
     let found = server
         .text("public_url")
@@ -36,7 +36,7 @@ pub fn public_url(server: &Section<'_>) -> Option<PublicUrl> {
     Some(url)
 }
 
-/// Whose `X-Forwarded-…` headers count; without the key those of a proxy on this machine.
+/// The proxies whose `X-Forwarded-…` headers are trusted; by default those on this machine.
 pub fn trusted_proxies(server: &Section<'_>) -> TrustedProxies {
     let Some(written) = server.list("trusted_proxies") else {
         return TrustedProxies::default();

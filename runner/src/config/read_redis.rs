@@ -1,4 +1,4 @@
-//! Reads `redis`: which server, by which way, and who we are to it.
+//! Reads `redis`: which server, how it is reached, and the login.
 //!
 //! One of `host`, `url`, `sentinel` and `cluster` says where; what a URL leaves out, the other keys may add. A
 //! variable of the environment overrides what the file says instead of contradicting it.
@@ -14,10 +14,10 @@ use super::section::Section;
 
 const PORT: u16 = 6379;
 const SENTINEL_PORT: u16 = 26379;
-/// Addresses of sentinels or nodes; more are not asked in any sensible time.
+/// The most addresses of sentinels or nodes; more could not be tried in a useful time.
 const MAX_ADDRESSES: usize = 64;
 
-/// How many replicas must have what is enqueued.
+/// How many replicas must confirm an enqueue.
 const DURABILITY: [(&str, u32); 2] = [("acknowledged", 0), ("replicated", 1)];
 
 /// Reads `redis`; `None` if there is no such section, nor a variable that names a server.
@@ -30,7 +30,7 @@ pub fn read(root: &Section<'_>) -> Option<RedisSettings> {
         tls(&redis, settings)
     });
     if settings.is_none() {
-        // Asked all the same, so that they are known.
+        // Read anyway, so that the keys are known.
         let nothing = RedisSettings::of(RedisTarget::Cluster(Vec::new()));
         let _known = tls(&redis, login(&redis, nothing));
     }
@@ -43,19 +43,19 @@ pub fn read(root: &Section<'_>) -> Option<RedisSettings> {
             replicas,
             ..settings
         }),
-        // The faults are reported; only the section's existence matters now.
+        // The errors are reported; only the section's existence matters now.
         None => written.then(|| RedisSettings::at("")),
     }
 }
 
 /// Whether it is `redis.url` that says where: a variable goes before what the file says.
 pub fn is_in_url(root: &Section<'_>) -> bool {
-    // Read by `read` too, which reports what is wrong with it.
+    // Read by `read` too, which reports its problems.
     let redis = root.reader().without_findings(|| root.section("redis"));
     redis.variable("url").is_some() || (redis.variable("host").is_none() && redis.place_of("url").is_some())
 }
 
-/// One way to say where, and where it was said.
+/// One way to name the server, and its place in the settings.
 struct RedisRoute {
     key: &'static str,
     place: SettingPlace,
@@ -110,7 +110,7 @@ fn from_url(redis: &Section<'_>, found: &Located<Secret>) -> RedisRoute {
         let url = found.value.clone();
         let read = move || {
             let mut settings = RedisSettings::from_url(&url.read()?)?;
-            // One that cannot be shown to be there is wrong: the old one was.
+            // A password without a place in the URL is refused, as before.
             password_of(&mut settings)
                 .take()
                 .map(|p| p.expose().to_owned())
@@ -153,7 +153,7 @@ fn address(redis: &Section<'_>, key: &str, found: &Located<String>, port: u16) -
     match split_host(found.value.trim(), port) {
         Ok((host, port)) => Some(format!("{host}:{port}")),
         Err(why) => {
-            // The text is not repeated: what was written as a URL may hold a password.
+            // The text is not repeated: it may be a URL with a password.
             let message = format!("{key} is not host:port: {why}");
             fault(
                 redis,
@@ -178,12 +178,12 @@ fn addresses(redis: &Section<'_>, key: &str, found: &[Located<String>], port: u1
         );
         return None;
     }
-    // All are looked at, so that all faults are told at once.
+    // All are checked, so that all errors are reported at once.
     let read: Vec<_> = found.iter().map(|one| address(redis, key, one, port)).collect();
     read.into_iter().collect()
 }
 
-/// What the section `sentinel` says besides addresses.
+/// The keys of the section `sentinel` besides addresses.
 struct Sentinel {
     written: bool,
     place: SettingPlace,
@@ -230,7 +230,7 @@ fn sentinels(redis: &Section<'_>, ways: &mut Vec<RedisRoute>) -> Sentinel {
 }
 
 impl Sentinel {
-    /// Adds what the addresses do not say.
+    /// Adds settings that the addresses do not contain.
     fn complete(self, redis: &Section<'_>, place: &SettingPlace, target: &mut RedisSentinels) {
         if let Some(master) = self.master {
             target.master = master;
@@ -263,7 +263,7 @@ fn cluster(redis: &Section<'_>) -> Option<RedisRoute> {
     })
 }
 
-/// Adds who we are; what the URL said already may only be overridden from outside.
+/// Adds the login; what the URL contains may only be overridden by the environment.
 fn login(redis: &Section<'_>, mut settings: RedisSettings) -> RedisSettings {
     let username = redis.text("username").filter(|found| !found.value.is_empty());
     let password = redis.late_secret("password").filter(|found| !found.value.is_empty());
@@ -275,7 +275,7 @@ fn login(redis: &Section<'_>, mut settings: RedisSettings) -> RedisSettings {
         twice(redis, "password", settings.password.is_some(), &found.place);
         settings.password = given(Some(found.value));
     }
-    // Redis itself knows how many it has; this bound only catches what cannot be meant.
+    // Redis itself knows how many it has; this bound only catches obvious mistakes.
     if let Some(database) = redis.number("database", 0..=65_535_i64) {
         let place = redis.place_of("database").unwrap_or_else(|| redis.place());
         let outside = redis.variable("database").map(|found| found.place);
@@ -285,13 +285,13 @@ fn login(redis: &Section<'_>, mut settings: RedisSettings) -> RedisSettings {
     settings
 }
 
-/// A username alone would be ignored, and we be the default user, who may have other rights.
+/// A username alone would be ignored and the default user be used, which may have other rights.
 fn no_half_login(redis: &Section<'_>, settings: &RedisSettings) {
     let half = |key: &str, username: &Option<String>, password: &Option<Password>| {
         if username.is_some() && password.is_none() {
             let place = redis.place_of("username").unwrap_or_else(|| redis.place());
-            let message = format!("a username without a password logs nobody in: {key} is missing");
-            let hint = format!("{key}: ${{file:/run/secrets/redis}}; a user that needs none (nopass) takes any");
+            let message = format!("a username without a password is not a login: {key} is missing");
+            let hint = format!("{key}: ${{file:/run/secrets/redis}}; a user without one (nopass) accepts any");
             fault(redis, &place, &message, &hint);
         }
     };

@@ -1,4 +1,4 @@
-//! Reads who this service is and where it listens: `server`, and `app` and `http` of the newer shape.
+//! Reads the name and addresses of this service: `server`, and `app` and `http` of the newer shape.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -59,7 +59,7 @@ pub fn read(root: &Section<'_>) -> ServerSection {
     section
 }
 
-/// What concerns the dashboard. Figures that have an address of their own are only asked for there.
+/// The settings of the dashboard. Metrics with an address of their own are only served there.
 fn web(server: &Section<'_>, app: &Section<'_>, http: &Section<'_>, metrics_open: bool) -> WebSettings {
     let default = WebSettings::default();
     let (zone_name, zone) = default_zone(server, app);
@@ -88,7 +88,7 @@ fn metrics_addr(server: &Section<'_>, addr: SocketAddr) -> Option<SocketAddr> {
     Some(own)
 }
 
-/// `data` beside the file; for a file under `/etc`, which holds no data by custom, the usual place for it.
+/// `data` beside the file; for a file under `/etc`, where data does not belong, the usual place for it.
 fn default_data_dir(data: &Section<'_>) -> PathBuf {
     let beside = data.beside("data");
     let absolute = std::path::absolute(&beside).unwrap_or_else(|_| beside.clone());
@@ -98,7 +98,7 @@ fn default_data_dir(data: &Section<'_>) -> PathBuf {
     }
 }
 
-/// Reads `roles`; what `http.enabled`, `feature.queueDash` and `scheduler.enabled` say is laid over it later.
+/// Reads `roles`; what `http.enabled`, `feature.queueDash` and `scheduler.enabled` say is applied later.
 pub fn roles(root: &Section<'_>) -> Roles {
     let all = Roles {
         scheduler: true,
@@ -168,7 +168,7 @@ fn default_zone(server: &Section<'_>, app: &Section<'_>) -> (String, TimeZone) {
     }
 }
 
-/// What holds where no setting says it. `None` if that cannot be used, which is reported.
+/// The zone without a setting. `None` if it cannot be used, which is reported.
 fn machine_zone(server: &Section<'_>) -> Option<zone::NamedZone> {
     let reader = server.reader();
     if let Some(value) = reader.environment.get("TZ") {
@@ -189,7 +189,7 @@ fn machine_zone(server: &Section<'_>) -> Option<zone::NamedZone> {
             "the time zone of this machine cannot be used, UTC is in force: {}",
             bad.why
         );
-        let hint = "set server.timezone, or TZ, or mend the file".to_owned();
+        let hint = "set server.timezone or TZ, or repair the file".to_owned();
         reader.warning(
             "CFG_TZ",
             &SettingPlace::Variable(zone::LOCALTIME.to_owned()),

@@ -1,4 +1,4 @@
-//! Reads where tasks wait and where the table lies: `redis`, `mysql`, `database`.
+//! Reads where tasks and the table are stored: `redis`, `mysql`, `database`.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -15,10 +15,10 @@ use crate::source::{DatabaseLogin, DatabaseServer, TableSettings};
 /// A day; servers and proxies drop connections long before.
 const MAX_LIFETIME: Duration = Duration::from_secs(24 * 3600);
 
-/// Connections; what is beyond cannot be meant.
+/// Connections; more is a mistake.
 const MAX_CONNECTIONS: u64 = 1000;
 
-/// What `database.driver` may say.
+/// The values of `database.driver`.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Driver {
     MySql,
@@ -40,7 +40,7 @@ impl Driver {
     ];
 }
 
-/// Reads `redis`; without it tasks wait in `data_dir/runner.db`.
+/// Reads `redis`; without it tasks are in `data_dir/runner.db`.
 pub fn broker(root: &Section<'_>, data_dir: &Path) -> BrokerSettings {
     read_redis::read(root).map_or_else(
         || BrokerSettings::Embedded {
@@ -54,11 +54,11 @@ fn embedded(data_dir: &Path) -> PathBuf {
     data_dir.join("runner.db")
 }
 
-/// Reads `mysql` and `database`; without both the table lies beside the embedded broker. `None`: it is not read.
+/// Reads `mysql` and `database`; without both the table is in the file of the embedded broker. `None`: it is not read.
 pub fn table(root: &Section<'_>, data_dir: &Path) -> Option<TableSettings> {
     let (mysql, database) = (root.section("mysql"), root.section("database"));
     if mysql.written() && database.written() {
-        let message = "mysql and database both say where the table lies; keep one of them";
+        let message = "mysql and database both say where the table is; keep one of them";
         let place = root.place_of("database").unwrap_or_else(|| database.place());
         root.reader().error("CFG_TWICE", &place, message);
     }
@@ -124,9 +124,9 @@ fn missing(section: &Section<'_>, key: &str, hint: &str) {
         .error_hint("CFG_DATABASE", &section.place(), message, hint);
 }
 
-/// How old a connection may grow. 0 is "no limit", as in the Go service.
+/// The longest life of a connection. 0 is "no limit", as in the Go service.
 fn limits(section: &Section<'_>, connections_key: &'static str, lifetime_key: &'static str) -> Option<Duration> {
-    // Only checked: the table is read over one connection, which keeps every bound on their number.
+    // Only checked: the table is read over a single connection, which satisfies every bound.
     let _most = section.number(connections_key, 0..=MAX_CONNECTIONS);
     let lifetime = section.duration(lifetime_key, Duration::ZERO..=MAX_LIFETIME);
     lifetime.filter(|d| !d.is_zero())

@@ -17,18 +17,18 @@ use crate::worker::{SHORTEST_LEASE, WorkerSettings};
 /// Tasks at once in one process; each may hold a connection or a child.
 const MAX_CONCURRENCY: usize = 10_000;
 
-/// Weight of a queue; it is how often its name stands in the draw.
+/// Weight of a queue: its number of tickets in the draw.
 const MAX_WEIGHT: u32 = 10_000;
 
-/// Each failed task is kept whole; a million of them is a gigabyte or more.
+/// Each failed task is kept in full; a million of them is a gigabyte or more.
 const MAX_ARCHIVE: usize = 1_000_000;
 
 const LONGEST_KEEP: Duration = Duration::from_secs(3650 * 24 * 3600);
 
-/// Each such run takes a process with it.
+/// Each such run costs a process.
 const MAX_POISON_AFTER: u32 = 1000;
 
-/// Reading more often than this would be all that a database or a disk does.
+/// Reading more often would keep a database or a disk busy.
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -98,14 +98,14 @@ fn queues(section: &Section<'_>) -> Option<BTreeMap<QueueName, u32>> {
         }
     }
     if queues.is_empty() {
-        let message = "worker.queues is empty; the worker would take nothing";
+        let message = "worker.queues is empty; the worker would claim nothing";
         let place = place_of(section, "queues");
         section.reader().error("CFG_VALUE", &place, message);
     }
     Some(queues)
 }
 
-/// Reads `scheduler`: whether there is one, and what happens when clocks change.
+/// Reads `scheduler`: whether it is on, and the rule for clock changes.
 pub fn scheduler(root: &Section<'_>) -> (bool, DstRule) {
     let section = root.section("scheduler");
     let enabled = section.flag("enabled").unwrap_or(true);
@@ -172,7 +172,7 @@ fn check_dir(section: &Section<'_>, found: &Located<PathBuf>) {
     section.reader().error("CFG_DIR", &found.place, message);
 }
 
-/// Reads `feature`, and accepts the sections of the Go service that mean nothing here.
+/// Reads `feature`, and accepts sections of the Go service that have no meaning here.
 pub fn features(root: &Section<'_>) -> bool {
     let feature = root.section("feature");
     let dash = feature.flag("queueDash").unwrap_or(true);

@@ -1,6 +1,6 @@
-//! What all sections of one file share: its report, the environment, and which keys were asked for.
+//! State that all sections of one file share: its report, the environment, and which keys were read.
 //!
-//! Source lines are shown at the end, when all keys are known and with them what may be shown.
+//! Source lines are added at the end, when all keys are known and so is what may be shown.
 
 use std::cell::{Cell, OnceCell, RefCell};
 
@@ -13,24 +13,24 @@ use crate::text::Report;
 use crate::text::checks::Mismatch;
 use crate::text::yaml::{Mark, Node, without_mark};
 
-/// What all sections of one file share.
+/// State that all sections of one file share.
 pub struct Reader<'a> {
     /// Overrides and references.
     pub environment: &'a Environment,
-    /// Whether a command that ends soon reads, which may never use what a secret stands for.
+    /// Whether this is for a short command, which may never use a secret.
     pub for_command: bool,
     /// The text of the file.
     pub text: &'a str,
     pub(super) report: RefCell<Report<'static>>,
     pub(super) keys: RefCell<Keys>,
-    /// Every key that was asked for, by its path.
+    /// Every key that was read, by its path.
     pub(super) paths: RefCell<Vec<String>>,
     pub(super) secrets: Cell<bool>,
     /// The list of maps that a variable holds instead of the file; there is one such key.
     pub(super) list: OnceCell<Option<JsonVariable>>,
 }
 
-/// What a variable holds as JSON.
+/// The value of a variable as JSON.
 pub struct JsonVariable {
     name: String,
     text: String,
@@ -38,7 +38,7 @@ pub struct JsonVariable {
 }
 
 impl JsonVariable {
-    /// `node` is what `text` says, which is the value of the variable of this name.
+    /// `node` is the parsed `text`, the value of the variable of this name.
     #[must_use]
     pub fn new(name: String, text: String, node: Node) -> Self {
         Self { name, text, node }
@@ -130,7 +130,7 @@ impl<'a> Reader<'a> {
         checked.map_err(wrong).ok()
     }
 
-    /// What `read` yields, without what it finds wrong.
+    /// The result of `read`, without its findings.
     pub fn without_findings<T>(&self, read: impl FnOnce() -> T) -> T {
         let before = self.report.borrow().findings();
         let value = read();
@@ -138,7 +138,7 @@ impl<'a> Reader<'a> {
         value
     }
 
-    /// Whether a secret stands in the file itself, rather than a reference to one.
+    /// Whether the file itself contains a secret, rather than a reference to one.
     #[must_use]
     pub fn holds_secrets(&self) -> bool {
         self.secrets.get()
@@ -147,7 +147,7 @@ impl<'a> Reader<'a> {
     /// All findings, those of variables first, and those about variables that have no effect last.
     #[must_use]
     pub fn finish(self) -> Vec<Problem> {
-        // Only now all keys are known, and with them what may be shown.
+        // Only now all keys are known, and so is what may be shown.
         let keys = self.keys.into_inner();
         let mut problems = self.report.into_inner().finish_showing(|line| masked(line, &keys));
         let known: Vec<[String; 2]> = self.paths.into_inner().iter().map(|path| variables(path)).collect();

@@ -28,7 +28,7 @@ impl Secret {
         Self { text, written: None }
     }
 
-    /// What `written` stands for now was `text` when the settings were read.
+    /// `text`: the value of `written` when the settings were read.
     #[must_use]
     pub fn of_reference(text: String, written: &str, environment: &Environment) -> Self {
         let written = SecretReference {
@@ -45,7 +45,7 @@ impl Secret {
         &self.text
     }
 
-    /// Whether it stands in a file or a variable, so that it may be another one by and by.
+    /// Whether it comes from a file or a variable, so that it may change later.
     #[must_use]
     pub fn is_reference(&self) -> bool {
         self.written.is_some()
@@ -63,7 +63,7 @@ impl Secret {
         }
     }
 
-    /// Whether there is none. One that cannot be read is none that nobody wants.
+    /// Whether there is none. One that cannot be read counts as present.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.text.is_empty() && self.read().is_ok()

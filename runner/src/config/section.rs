@@ -1,7 +1,7 @@
-//! One map of the file, read key by key: each read converts, checks bounds and reports what is wrong.
+//! One map of the file, read key by key: each read converts, checks bounds and reports problems.
 //!
-//! A key is known once it was asked for; [`Section::finish`] reports the others. Nothing stops at the first fault, so
-//! that all of them are seen at once.
+//! A key is known once it was read; [`Section::finish`] reports the others. Reading does not stop at the first error,
+//! so that all of them are reported at once.
 
 use std::borrow::Cow;
 use std::cell::RefCell;
@@ -55,7 +55,7 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// What is shared.
+    /// The shared state.
     #[must_use]
     pub fn reader(&self) -> &'a Reader<'a> {
         self.reader
@@ -72,7 +72,7 @@ impl<'a> Section<'a> {
         self.held.map_or(SettingPlace::File(at), variable)
     }
 
-    /// The text that its values stand in.
+    /// The text that contains its values.
     fn text_of(&self, node: &Node) -> Option<String> {
         node.written(self.held.map_or_else(|| self.reader.text, JsonVariable::text))
     }
@@ -165,10 +165,10 @@ impl<'a> Section<'a> {
         sections
     }
 
-    /// What the variable of `key` says as JSON.
+    /// The variable of `key` as JSON.
     fn tree(&self, key: &str) -> Option<JsonVariable> {
         let mut found = self.variable(key)?;
-        // A reference to all of it; those within are resolved where they stand.
+        // A reference to all of it; references within are resolved in place.
         if found.value.trim_start().starts_with("${") {
             found = self.resolved(&found.value, found.place)?;
         }
@@ -200,7 +200,7 @@ impl<'a> Section<'a> {
     /// Notes that `key` exists and whether its value may be shown, and finds it in the file.
     fn entry(&self, key: &'static str, may_show: bool) -> Option<&Field<'a>> {
         self.asked.borrow_mut().push(key);
-        // A key that holds a secret in one section is not shown in any.
+        // A key that is secret in one section is shown in none.
         let mut keys = self.reader.keys.borrow_mut();
         let shown = keys.entry(key).or_insert(may_show);
         *shown &= may_show;
@@ -223,7 +223,7 @@ impl<'a> Section<'a> {
     pub fn path(&self, key: &'static str) -> Option<Located<PathBuf>> {
         let Located { value, place } = self.text(key)?;
         let value = match place {
-            // What is blank stays so, to be refused.
+            // A blank path stays blank, to be refused.
             SettingPlace::File(_) if !value.trim().is_empty() => self.beside(&value),
             SettingPlace::File(_) => PathBuf::from(value),
             SettingPlace::Variable(_) => PathBuf::from(value),
@@ -231,7 +231,7 @@ impl<'a> Section<'a> {
         Some(Located { value, place })
     }
 
-    /// A path as if it stood in the file.
+    /// A path as if it were in the file.
     #[must_use]
     pub fn beside(&self, path: impl AsRef<Path>) -> PathBuf {
         self.reader.environment.base().join(path)
@@ -270,7 +270,8 @@ impl<'a> Section<'a> {
         })
     }
 
-    /// What paths in references begin at: in the file its directory, in a variable the working directory.
+    /// The directory that paths in references start from: in the file its directory, in a variable the working
+    /// directory.
     fn environment_of(&self, place: &SettingPlace) -> Cow<'a, Environment> {
         match place {
             SettingPlace::File(_) => Cow::Borrowed(self.reader.environment),
@@ -308,8 +309,8 @@ impl<'a> Section<'a> {
         self.reference(key, false)
     }
 
-    /// A secret that is read again where it is used. For a command that may never use it, a reference that leads
-    /// nowhere is not reported here but where the secret is used.
+    /// A secret that is read again where it is used. For a command that may never use it, a broken reference
+    /// is not reported here but where the secret is used.
     #[must_use]
     pub fn late_secret(&self, key: &'static str) -> Option<Located<Secret>> {
         if !self.reader.for_command {
@@ -323,7 +324,7 @@ impl<'a> Section<'a> {
             })
         });
         match late {
-            // Asked for nevertheless, so that its key is known.
+            // Read anyway, so that its key is known.
             Some(late) => self.reader.without_findings(|| self.secret(key)).or(Some(late)),
             None => self.secret(key),
         }
@@ -490,13 +491,13 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// Where `key` stands in the file, if it does.
+    /// The place of `key` in the file, if it is there.
     #[must_use]
     pub fn place_of(&self, key: &str) -> Option<SettingPlace> {
         self.field(key).map(|field| self.placed(field.key))
     }
 
-    /// Reports every key that no read asked for.
+    /// Reports every key that was not read.
     pub fn finish(self) {
         if let Some(fields) = &self.fields {
             let asked = self.asked.take();

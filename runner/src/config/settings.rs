@@ -1,6 +1,6 @@
 //! The settings of a process as used. If one of these exists, it is valid.
 //!
-//! What belongs to one room is a struct of that room, with its defaults; here stands only what concerns the process.
+//! The settings of a room are a struct of that room, with its defaults; only those of the process are here.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -16,26 +16,26 @@ use crate::trigger::TriggerSettings;
 use crate::web::{UserRole, WebSettings};
 use crate::worker::WorkerSettings;
 
-/// Everything that can be set.
+/// All settings.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// The file they came from; `None`: defaults and environment only.
     pub origin: Option<PathBuf>,
     /// Where the dashboard listens.
     pub addr: SocketAddr,
-    /// Where probes and metrics answer besides, whatever the roles; `None`: with the dashboard only.
+    /// An additional address for probes and metrics, whatever the roles; `None`: with the dashboard only.
     pub metrics_addr: Option<SocketAddr>,
-    /// The configured signing key, however weak.
+    /// The configured signing key, even if it is weak.
     pub key: Option<Secret>,
-    /// Which parts this process plays.
+    /// The roles of this process.
     pub roles: Roles,
     /// Where this program stores files of its own.
     pub data_dir: PathBuf,
-    /// Where tasks wait.
+    /// Where tasks are stored.
     pub broker: BrokerSettings,
-    /// Whether `redis.url` says where, and not another key of `redis`; for hints.
+    /// Whether the server is named by `redis.url` rather than by another key of `redis`; for hints.
     pub redis_in_url: bool,
-    /// Where schedules come from; without what is in code.
+    /// Where schedules come from, except those in code.
     pub source: SourceSettings,
     /// Where triggers listen.
     pub triggers: TriggerSettings,
@@ -43,7 +43,7 @@ pub struct Settings {
     pub worker: WorkerSettings,
     /// What functions of manifests may do.
     pub handlers: HandlerSettings,
-    /// The dashboard; without who may log in.
+    /// The dashboard, without its users.
     pub web: WebSettings,
     /// Who may log in.
     pub auth: AuthSettings,
@@ -53,7 +53,7 @@ pub struct Settings {
     pub warnings: Vec<Problem>,
 }
 
-/// Which parts a process plays.
+/// The roles of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Roles {
     /// Turns due occurrences into tasks.
@@ -64,7 +64,7 @@ pub struct Roles {
     pub web: bool,
 }
 
-/// Where tasks wait.
+/// Where tasks are stored.
 #[derive(Debug, Clone)]
 pub enum BrokerSettings {
     /// In one SQLite file.
@@ -72,7 +72,7 @@ pub enum BrokerSettings {
         /// The file.
         path: PathBuf,
     },
-    /// In Redis, as asynq lays them out.
+    /// In Redis, in asynq's layout.
     Redis(Box<RedisSettings>),
 }
 
@@ -88,13 +88,13 @@ pub struct AuthSettings {
 pub struct UserSettings {
     /// Login name.
     pub name: String,
-    /// How the person proves it.
+    /// How the user authenticates.
     pub credential: Credential,
-    /// What the person may do.
+    /// The user's rights.
     pub role: UserRole,
 }
 
-/// How a person proves to be a user.
+/// How a user authenticates.
 #[derive(Debug, Clone)]
 pub enum Credential {
     /// An Argon2 hash in PHC form.
@@ -110,7 +110,7 @@ impl Settings {
         self.addr.ip().is_loopback()
     }
 
-    /// Whether people on other machines get in without a login of this program.
+    /// Whether users on other machines get access without a login of this program.
     #[must_use]
     pub fn is_open_to_others(&self) -> bool {
         let public = self.web.public_url.as_ref().is_some_and(|url| !url.is_loopback());

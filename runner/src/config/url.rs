@@ -1,4 +1,4 @@
-//! A database named by a URL. Only what a table needs: driver, host, user, password, name.
+//! A database URL, with only the parts that a table needs: driver, host, user, password, name.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -20,7 +20,7 @@ pub enum DatabaseUrl {
     Sqlite(PathBuf),
 }
 
-/// What names a server.
+/// The parts that name a server.
 #[derive(Debug)]
 pub struct DatabaseParts {
     host: String,
@@ -67,7 +67,7 @@ impl DatabaseUrl {
         }
     }
 
-    /// The settings that it stands for. Where `written` refers to a file or a variable, the login is read from it again
+    /// The settings that it means. If `written` refers to a file or a variable, the login is read from it again
     /// for each connection.
     #[must_use]
     pub fn into_settings(self, max_lifetime: Option<Duration>, written: &Secret) -> TableSettings {

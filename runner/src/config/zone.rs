@@ -1,7 +1,7 @@
 //! The time zone that this machine is set to: the variable `TZ`, else `/etc/localtime`, else UTC.
 //!
-//! It reads what glibc reads, and says so when it cannot: schedules that run in another zone than their author meant
-//! run at the wrong hour. It knows nothing of `server.timezone`, which goes before it.
+//! It reads what glibc reads, and reports what it cannot read: schedules in another zone than their author meant
+//! run at the wrong hour. It does not know `server.timezone`, which takes precedence.
 
 use std::fs::File;
 use std::io::Read;
@@ -22,7 +22,7 @@ const DATABASE: &str = "zoneinfo/";
 /// A zone, and the name it is shown by.
 pub type NamedZone = (String, TimeZone);
 
-/// Why a zone cannot be used, and what would be right.
+/// Why a zone cannot be used, and what was probably meant.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Unusable {
     /// In one sentence.
@@ -31,7 +31,7 @@ pub struct Unusable {
     pub meant: Option<String>,
 }
 
-/// What the value of `TZ` means: a POSIX rule, a name of the zone database, or a file in its format.
+/// The zone of a value of `TZ`: a POSIX rule, a name of the zone database, or a file in its format.
 ///
 /// # Errors
 ///
@@ -59,11 +59,11 @@ pub fn of_variable(value: &str) -> Result<NamedZone, Unusable> {
     })
 }
 
-/// The zone that the file at `path`, mostly [`LOCALTIME`], stands for. A machine without it runs on UTC.
+/// The zone of the file at `path`, usually [`LOCALTIME`]. A machine without it runs on UTC.
 ///
 /// # Errors
 ///
-/// If the file is there and cannot be used.
+/// If the file exists and cannot be used.
 pub fn of_machine(path: &Path) -> Result<NamedZone, Unusable> {
     let target = std::fs::read_link(path).ok();
     let target = target.as_deref().and_then(Path::to_str);
@@ -96,7 +96,7 @@ fn of_file(path: &Path) -> Result<TimeZone, String> {
     let mut data = Vec::new();
     let read = File::open(path).and_then(|file| file.take(MAX_FILE).read_to_end(&mut data));
     read.map_err(|error| format!("cannot read {shown}: {error}"))?;
-    TimeZone::tzif(&path.to_string_lossy(), &data).map_err(|_| format!("{shown} is no file of the zone database"))
+    TimeZone::tzif(&path.to_string_lossy(), &data).map_err(|_| format!("{shown} is not a file of the zone database"))
 }
 
 #[cfg(test)]
@@ -105,7 +105,7 @@ mod tests {
     use super::*;
     use jiff::Timestamp;
 
-    /// The name, and the distance to UTC in hours in winter and in summer.
+    /// The name, and the offset from UTC in hours in winter and in summer.
     fn hours((name, zone): NamedZone) -> (String, i32, i32) {
         let at = |text: &str| zone.to_offset(text.parse::<Timestamp>().unwrap()).seconds() / 3600;
         (name, at("2026-01-15T12:00:00Z"), at("2026-07-15T12:00:00Z"))
@@ -156,9 +156,9 @@ mod tests {
             of_machine(&file)
                 .unwrap_err()
                 .why
-                .contains("no file of the zone database")
+                .contains("not a file of the zone database")
         );
-        // The shortest file there is: version 2, no transitions, a rule at its end.
+        // The shortest valid file: version 2, no transitions, a rule at its end.
         let mut data = Vec::new();
         for part in 0..2 {
             data.extend(b"TZif2");

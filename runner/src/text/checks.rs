@@ -1,4 +1,4 @@
-//! Checks of single values, with the words for those that are refused: the same in manifests, rows and settings.
+//! Checks of single values, with the same error messages in manifests, rows and settings.
 
 use std::fmt::Display;
 use std::ops::RangeInclusive;
@@ -13,7 +13,7 @@ use super::{nearest, one_of, quoted};
 pub struct Mismatch {
     /// A sentence that begins with the path of the value.
     pub message: String,
-    /// What would be right.
+    /// How to correct it.
     pub hint: Option<String>,
 }
 
@@ -23,7 +23,7 @@ pub fn must_be(path: &str, expected: &str, found: &str) -> String {
     format!("{path} must be {expected}, found {found}")
 }
 
-/// What a number must be, to be read after "must be".
+/// The allowed numbers, to be read after "must be".
 #[must_use]
 pub fn whole_number(bounds: &RangeInclusive<impl Display>) -> String {
     format!("a whole number from {} to {}", bounds.start(), bounds.end())
@@ -33,7 +33,7 @@ pub fn whole_number(bounds: &RangeInclusive<impl Display>) -> String {
 ///
 /// # Errors
 ///
-/// Why it is none, or which bounds there are.
+/// Why it is not a duration, or which bounds apply.
 pub fn span(path: &str, text: &str, bounds: &RangeInclusive<Duration>) -> Result<Duration, Mismatch> {
     let message = match duration::parse(text) {
         Ok(span) if bounds.contains(&span) => return Ok(span),
@@ -54,7 +54,7 @@ pub fn span(path: &str, text: &str, bounds: &RangeInclusive<Duration>) -> Result
 ///
 /// # Errors
 ///
-/// Which words there are, and the one that was probably meant.
+/// The allowed words, and the one that was probably meant.
 pub fn choice<T: Copy>(path: &str, text: &str, words: &[(&str, T)]) -> Result<T, Mismatch> {
     named(text, words).ok_or_else(|| no_choice(path, text, text, words))
 }
@@ -63,7 +63,7 @@ pub fn choice<T: Copy>(path: &str, text: &str, words: &[(&str, T)]) -> Result<T,
 ///
 /// # Errors
 ///
-/// Which words there are, and the one that was probably meant.
+/// The allowed words, and the one that was probably meant.
 pub fn choice_in_any_case<T: Copy>(path: &str, text: &str, words: &[(&str, T)]) -> Result<T, Mismatch> {
     let word = text.to_lowercase();
     named(&word, words).ok_or_else(|| no_choice(path, text, &word, words))
@@ -73,7 +73,7 @@ fn named<T: Copy>(word: &str, words: &[(&str, T)]) -> Option<T> {
     words.iter().find(|(name, _)| *name == word).map(|(_, value)| *value)
 }
 
-/// `text` is quoted as it was written; `word` is what was looked for.
+/// `text` is quoted as it was written; `word` is its normalised form.
 fn no_choice<T>(path: &str, text: &str, word: &str, words: &[(&str, T)]) -> Mismatch {
     let names: Vec<&str> = words.iter().map(|(name, _)| *name).collect();
     Mismatch {

@@ -1,9 +1,9 @@
-//! The source line of a fault with carets under it, for terminals and pages. What may be shown the caller decides.
+//! The source line of an error with carets under it, for terminals and pages. The caller decides what may be shown.
 
 use super::mark::{Mark, line_of};
 use super::words::is_hidden;
 
-/// How much of a source line an excerpt shows, in characters; a terminal's width and some.
+/// How much of a source line an excerpt shows, in characters; a little more than the width of a terminal.
 const MAX_LINE: usize = 120;
 
 /// The source line of `mark` with carets under it; `None` if the text has no such line.
@@ -12,7 +12,7 @@ pub fn excerpt(text: &str, mark: Mark) -> Option<String> {
     Some(excerpt_of_line(line_of(text, mark)?, mark))
 }
 
-/// `line` with carets under it, where `line` is what may be shown of the source line of `mark`.
+/// `line` with carets under it; `line` is the printable form of the source line of `mark`.
 #[must_use]
 pub fn excerpt_of_line(line: &str, mark: Mark) -> String {
     let chars: Vec<char> = line.chars().collect();

@@ -1,6 +1,6 @@
-//! The fields of one YAML map: each known, given once, and of the type that is asked for.
+//! The fields of one YAML map: each known, given once, and of the expected type.
 //!
-//! Readers report and return `None`; nothing stops at the first error.
+//! Readers report and return `None`; reading does not stop at the first error.
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
@@ -16,7 +16,7 @@ use super::{nearest, one_of, quoted};
 pub struct Field<'a> {
     /// From the top of the document: `schedule.cron`.
     pub path: String,
-    /// Where the key stands.
+    /// The place of the key.
     pub key: Mark,
     /// Its value.
     pub node: &'a Node,
@@ -31,7 +31,7 @@ pub struct Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
-    /// Reads a map whose keys must be among `known`; reports every key that is not, or is there twice.
+    /// Reads a map whose keys must be among `known`; reports every key that is not, and every duplicate.
     ///
     /// Unknown keys are left out, so that one misspelling gives one error. `None` if it is not a map at all.
     pub fn read(node: &'a Node, path: &str, known: &[&str], report: &mut Report<'_>) -> Option<Self> {
@@ -41,7 +41,7 @@ impl<'a> Fields<'a> {
         Some(fields)
     }
 
-    /// Reads a map with any keys, each of them once; [`Self::refuse_unknown`] judges them when all known ones are known.
+    /// Reads a map with any keys, each once; [`Self::refuse_unknown`] checks them when all known keys are known.
     pub fn all(node: &'a Node, path: &str, report: &mut Report<'_>) -> Option<Self> {
         let codes = report.codes();
         let Value::Map(map) = &node.value else {
@@ -93,7 +93,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// The field, if it is there; an empty one is reported and counts as absent.
+    /// The field, if it exists; an empty one is reported and counts as absent.
     pub fn get(&self, name: &str, report: &mut Report<'_>) -> Option<&Field<'a>> {
         let field = self.peek(name)?;
         if field.node.value == Value::Null {
@@ -104,7 +104,7 @@ impl<'a> Fields<'a> {
         Some(field)
     }
 
-    /// The field, if it is there, empty or not.
+    /// The field, if it exists, empty or not.
     #[must_use]
     pub fn peek(&self, name: &str) -> Option<&Field<'a>> {
         self.entries.iter().find(|(n, _)| *n == name).map(|(_, f)| f)

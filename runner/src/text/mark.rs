@@ -1,6 +1,6 @@
 //! Places in a text. How one is shown is in `excerpt`.
 
-/// A place in the text: line and column from 1, length in characters; a length of 0 is "somewhere here".
+/// A place in the text: line and column from 1, length in characters; 0 if the length is unknown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Mark {
     /// From 1.

@@ -1,7 +1,7 @@
-//! What people wrote: YAML as a tree that knows its places, the fields of its maps, reports of what is wrong with
-//! them, likely words, texts with places for values, and how foreign text is shown.
+//! Texts that users write: YAML as a tree with positions, the fields of its maps, reports of problems with
+//! them, spelling suggestions, templates of messages, and safe display of foreign text.
 //!
-//! Knows texts only, no key of a manifest, a row or a setting, and reads no file.
+//! Knows no key of a manifest, a row or a setting, and reads no file.
 
 pub mod checks;
 mod excerpt;

@@ -1,6 +1,6 @@
-//! Collects what is wrong with one text, each finding with its place, source line and caret.
+//! Collects the problems of one text, each with its place, source line and caret.
 //!
-//! The same for manifests, the options of rows, schedules in code and settings; they differ in their codes and in what
+//! Used for manifests, the options of rows, schedules in code and settings; these differ in their codes and in what
 //! may be shown.
 
 use std::borrow::Cow;
@@ -15,7 +15,7 @@ use super::{excerpt_of_line, line_of};
 /// How many problems of one text are reported, errors before warnings; the rest is counted.
 const MAX_PROBLEMS: usize = 50;
 
-/// The codes of what can be wrong with any text. Others are named where the fault is found.
+/// The codes of problems that any text can have. Others are defined where they are found.
 #[derive(Debug)]
 pub struct Codes {
     /// Not YAML.
@@ -28,9 +28,9 @@ pub struct Codes {
     pub shape: &'static str,
     /// A key that is not a string.
     pub key: &'static str,
-    /// A key that is there twice.
+    /// A duplicate key.
     pub duplicate: &'static str,
-    /// A key that is not known.
+    /// An unknown key.
     pub unknown: &'static str,
     /// A key without a value.
     pub empty: &'static str,
@@ -64,7 +64,7 @@ static SETTINGS: Codes = Codes {
     more: "CFG_MORE",
 };
 
-/// Where the key belongs that stands under a path and is not known there, if that can be said.
+/// Where a key belongs that is unknown at its place, if that is known.
 pub type Elsewhere = fn(key: &str, path: &str) -> Option<String>;
 
 /// The findings about one text.
@@ -76,7 +76,7 @@ pub struct Report<'t> {
     elsewhere: Elsewhere,
     /// Lines that hold a secret and are not shown.
     hidden: BTreeSet<usize>,
-    /// What new findings are about, if not the text: a variable of the environment.
+    /// The subject of new findings, if not the text: a variable of the environment.
     holder: Option<String>,
     problems: Vec<(Mark, Problem)>,
 }
@@ -131,13 +131,13 @@ impl<'t> Report<'t> {
         }
     }
 
-    /// Says where keys belong that stand in the wrong place.
+    /// Sets the hints for keys in the wrong place.
     #[must_use]
     pub fn knowing(self, elsewhere: Elsewhere) -> Self {
         Self { elsewhere, ..self }
     }
 
-    /// What it says about a key in the wrong place.
+    /// Its hint for a key in the wrong place.
     pub(super) fn elsewhere(&self, key: &str, path: &str) -> Option<String> {
         (self.elsewhere)(key, path)
     }
@@ -151,7 +151,7 @@ impl<'t> Report<'t> {
         }
     }
 
-    /// What a value is, to be read after "found"; of a setting only its shape, because it may be a secret.
+    /// A description of a value, to be read after "found"; for a setting only its shape, because it may be a secret.
     #[must_use]
     pub fn found(&self, value: &Value) -> String {
         match self.source {
@@ -160,7 +160,7 @@ impl<'t> Report<'t> {
         }
     }
 
-    /// What `find` finds is about this variable instead of the text; `None`: about the text.
+    /// Findings of `find` are about this variable instead of the text; `None`: about the text.
     pub fn about<T>(&mut self, holder: Option<&str>, find: impl FnOnce(&mut Self) -> T) -> T {
         let before = std::mem::replace(&mut self.holder, holder.map(str::to_owned));
         let found = find(self);
@@ -200,7 +200,7 @@ impl<'t> Report<'t> {
         problem
     }
 
-    /// Adds why the text is not YAML that is accepted.
+    /// Adds why the text is not accepted YAML.
     pub fn fault(&mut self, fault: &Fault) {
         let codes = self.codes();
         let code = match fault.kind {
@@ -213,7 +213,7 @@ impl<'t> Report<'t> {
         self.error(code, mark, fault.message.clone()).hint = hint;
     }
 
-    /// Shows the line of `mark` in no finding: it holds a secret.
+    /// Hides the line of `mark` in all findings: it contains a secret.
     pub fn hide_line(&mut self, mark: Mark) {
         self.hidden.insert(mark.line);
     }
@@ -237,13 +237,13 @@ impl<'t> Report<'t> {
         self.problems.len()
     }
 
-    /// Forgets all but so many of the first findings.
+    /// Drops all findings but the first `len`.
     pub fn truncate(&mut self, findings: usize) {
         self.problems.truncate(findings);
     }
 
     /// The place of bytes `part` of a scalar `value` that begins at `mark`: inside the source line where the
-    /// value stands there as it is, plain or in quotes; else the whole scalar.
+    /// value is written literally, plain or in quotes; else the whole scalar.
     #[must_use]
     pub fn inside(&self, mark: Mark, value: &str, part: Range<usize>) -> Mark {
         let (Some(before), Some(within)) = (value.get(..part.start), value.get(part)) else {
@@ -264,7 +264,7 @@ impl<'t> Report<'t> {
         }
     }
 
-    /// Everything that was found, in the order of the text.
+    /// All findings, in the order of the text.
     #[must_use]
     pub fn finish(self) -> Vec<Problem> {
         self.finish_showing(str::to_owned)
@@ -309,10 +309,10 @@ impl<'t> Report<'t> {
     }
 }
 
-/// The slips that are made most often, by the look of the line.
+/// The most frequent mistakes, recognised by the line.
 fn syntax_hint(line: &str, mark: Mark) -> Option<String> {
     if line.trim_start_matches(' ').starts_with('\t') {
-        return Some("indent with spaces; YAML knows no tabs there".to_owned());
+        return Some("indent with spaces; YAML does not allow tabs there".to_owned());
     }
     let (key, value) = line.split_once(':')?;
     let key = key.trim_start_matches([' ', '-']).trim();
@@ -336,7 +336,7 @@ mod tests {
     #![allow(clippy::expect_used)]
     use super::*;
 
-    /// Of so many warnings and then so many errors: how many errors are shown, and what is shown last.
+    /// For this many warnings followed by this many errors: how many errors are shown, and the last line.
     fn cut(warnings: usize, errors: usize) -> (usize, Problem) {
         let mut report = Report::of_settings("c", "");
         let mark = |line| Mark { line, ..Mark::START };

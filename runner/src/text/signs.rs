@@ -1,5 +1,5 @@
-//! Foreign text made harmless: characters that steer a terminal, break a line or turn the direction of reading are
-//! shown as signs.
+//! Makes foreign text harmless: characters that control a terminal, break a line or change the direction of reading are
+//! replaced by visible signs.
 //!
 //! The one list of these characters: terminals, log lines and pages all use it. How a page escapes HTML is not here.
 
@@ -25,7 +25,7 @@ pub fn is_special(c: char) -> bool {
         )
 }
 
-/// What is shown in place of such a character: `␛`, `␊`, `⟨U+202E⟩`. Nothing for any other one.
+/// The sign for such a character: `␛`, `␊`, `⟨U+202E⟩`. `None` for any other one.
 #[must_use]
 pub fn sign(c: char) -> Option<Cow<'static, str>> {
     if !is_special(c) {
@@ -49,14 +49,14 @@ pub fn line(text: &str) -> Cow<'_, str> {
     replaced(text, sign)
 }
 
-/// Several lines: line feeds and tabs stay what they are.
+/// Several lines: line feeds and tabs are kept.
 #[must_use]
 pub fn lines(text: &str) -> Cow<'_, str> {
     replaced(text, |c| if matches!(c, '\n' | '\t') { None } else { sign(c) })
 }
 
-/// JSON that means the same, without such characters: they stand only in strings, where `\u202e` means them. White
-/// space between tokens stays, but for carriage returns, which become spaces.
+/// Equivalent JSON without such characters: they occur only in strings, where `\u202e` replaces them. White
+/// space between tokens is kept, except carriage returns, which become spaces.
 #[must_use]
 pub fn json(text: &str) -> Cow<'_, str> {
     replaced(text, |c| match c {

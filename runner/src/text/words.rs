@@ -1,4 +1,4 @@
-//! Words about words: quoting what somebody wrote, guessing what was meant, listing what is allowed.
+//! Parts of error messages: quotes of input, spelling suggestions, lists of allowed words.
 
 /// How much of a quoted value an error shows, in characters.
 const MAX_QUOTED: usize = 60;
@@ -21,12 +21,12 @@ fn escape(c: char) -> Vec<char> {
     }
 }
 
-/// Characters that show nothing or turn the reading direction: an error must not be made to read as another.
+/// Invisible characters and those that change the reading direction: they could disguise an error as another one.
 pub(super) fn is_hidden(c: char) -> bool {
     super::signs::is_special(c) || matches!(c, '\u{200c}' | '\u{200d}')
 }
 
-/// The word of `known` that was probably meant by `word`, if one is near enough.
+/// The word of `known` that was probably meant by `word`, if one is similar enough.
 ///
 /// Letter case, `_` and `-` make no difference.
 #[must_use]

@@ -1,7 +1,7 @@
-//! YAML text as a tree in which every value knows its place. The only file that talks to the YAML library.
+//! YAML text as a tree in which every value has a position. The only file that uses the YAML library.
 //!
 //! Strict: YAML 1.2 booleans, no merge keys, no unknown tags, and a budget for size, depth and aliases, so
-//! that no text, however hostile, costs more than a few milliseconds. It knows nothing of what a text is for.
+//! that even a hostile text costs at most a few milliseconds. It does not know the purpose of a text.
 
 use std::fmt;
 
@@ -12,7 +12,7 @@ use serde_saphyr::{Error, Location, Options, Spanned};
 
 pub use super::mark::Mark;
 
-/// The largest text that is parsed, in bytes; far above anything written by hand.
+/// The largest text that is parsed, in bytes; far more than anyone writes by hand.
 pub const MAX_BYTES: usize = 256 * 1024;
 
 /// The deepest nesting of lists and maps.
@@ -21,16 +21,16 @@ pub const MAX_DEPTH: usize = 32;
 /// The most values in one text, after aliases are expanded.
 pub const MAX_NODES: usize = 10_000;
 
-/// A value and where it stands.
+/// A value and its place.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Node {
-    /// Where its text begins; for an alias, where the anchor stands.
+    /// Where its text begins; for an alias, where its anchor is.
     pub mark: Mark,
     /// What it is.
     pub value: Value,
 }
 
-/// What a YAML value is, by the core schema of YAML 1.2.
+/// A YAML value, by the core schema of YAML 1.2.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Value {
     /// Nothing, `~` or `null`.
@@ -41,16 +41,16 @@ pub enum Value {
     Int(i128),
     /// Any other finite number.
     Float(f64),
-    /// Everything else that is one scalar.
+    /// Any other scalar.
     Text(String),
     /// In the order written.
     List(Vec<Node>),
-    /// In the order written; duplicate keys are still in it.
+    /// In the order written, including duplicate keys.
     Map(Vec<(Node, Node)>),
 }
 
 impl Value {
-    /// What it is without its content.
+    /// Its kind, without the content.
     #[must_use]
     pub fn shape(&self) -> &'static str {
         match self {
@@ -61,7 +61,7 @@ impl Value {
         }
     }
 
-    /// What it is, in words that fit after "found".
+    /// Its description, to be read after "found".
     #[must_use]
     pub fn describe(&self) -> String {
         match self {
@@ -75,8 +75,8 @@ impl Value {
 }
 
 impl Node {
-    /// A scalar's own characters in `text`, from which it was parsed: `012` keeps its zero, so that no password loses one.
-    /// `None` if it is no scalar.
+    /// A scalar's own characters in `text`, from which it was parsed: `012` keeps its zero, so that no password loses
+    /// one. `None` if it is not a scalar.
     #[must_use]
     pub fn written(&self, text: &str) -> Option<String> {
         let read = match &self.value {
@@ -90,13 +90,13 @@ impl Node {
         let after = line.chars().skip(self.mark.column.saturating_sub(1));
         let cut: String = after.take(self.mark.len).collect();
         let cut = cut.trim();
-        // Behind an alias, or with a tag, other things stand there.
+        // An alias or a tag has other text at this place.
         let clean = !cut.is_empty() && !cut.contains(|c: char| c.is_whitespace() || "&!*\"'".contains(c));
         Some(if clean { cut.to_owned() } else { read })
     }
 }
 
-/// Why a text is not YAML that is accepted.
+/// Why a text is not accepted YAML.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
     /// Where, when that is known.
@@ -110,7 +110,7 @@ pub struct Fault {
 /// The kinds of faults, each with a code of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FaultKind {
-    /// Not YAML; a text that is still being written looks like this.
+    /// Not YAML; a file that is still being written looks like this.
     Syntax,
     /// Too large, too deep, too many aliases.
     Limit,
@@ -122,7 +122,7 @@ pub enum FaultKind {
 ///
 /// # Errors
 ///
-/// The first [`Fault`]: the library cannot go on behind one.
+/// The first [`Fault`]: the library cannot continue after one.
 pub fn parse(text: &str) -> Result<Vec<Node>, Fault> {
     if text.len() > MAX_BYTES {
         let message = format!("{} bytes; at most {MAX_BYTES} are read", text.len());
@@ -136,7 +136,7 @@ pub fn parse(text: &str) -> Result<Vec<Node>, Fault> {
     serde_saphyr::from_multiple_with_options::<Node>(text, options()).map_err(|e| fault(&e))
 }
 
-/// The document of a text that has at most one; nothing if it has none.
+/// The document of a text that has at most one; `None` if it is empty.
 ///
 /// # Errors
 ///
@@ -180,7 +180,7 @@ fn options() -> Options {
 }
 
 fn fault(error: &Error) -> Fault {
-    // Behind an alias the error is wrapped; what went wrong is inside.
+    // In an alias the error is wrapped; the cause is inside.
     let inner = match error {
         Error::AliasError { error, .. } => error,
         error => error,
@@ -193,7 +193,7 @@ fn fault(error: &Error) -> Fault {
         }
         Error::RecursiveReferencesRequireWeakTypes { .. } => (
             FaultKind::Limit,
-            "an alias inside the value that it stands for".to_owned(),
+            "an alias inside the value that it refers to".to_owned(),
         ),
         Error::MergeKeyNotAllowed { .. } => (
             FaultKind::Refused,
@@ -223,7 +223,7 @@ fn breach_words(breach: &BudgetBreach) -> String {
     }
 }
 
-/// The library's own words, without the place, which is shown beside them.
+/// The library's message without the place, which is shown separately.
 fn syntax_words(error: &Error) -> (FaultKind, String) {
     let whole = error.to_string();
     let words = whole.split(" at line ").next().unwrap_or(&whole).trim();
@@ -321,7 +321,7 @@ impl<'de> Visitor<'de> for ValueVisitor {
     }
 }
 
-/// The text without a byte order mark, as the reader of YAML counts its columns.
+/// The text without a byte order mark, because the YAML library counts columns without it.
 #[must_use]
 pub fn without_mark(text: &str) -> &str {
     text.strip_prefix('\u{feff}').unwrap_or(text)

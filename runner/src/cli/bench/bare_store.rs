@@ -71,9 +71,9 @@ mod built_in {
             Ok(used.over(tasks))
         }
 
-        /// Waits for the end of a measurement that was given up.
+        /// Waits for the end of a measurement that was abandoned.
         pub(in crate::cli::bench) async fn settle(&self) -> anyhow::Result<()> {
-            // Nothing to do, but it takes its turn.
+            // It does nothing, but waits until the worker has finished.
             Ok(self.0.drain(0, 1).await?)
         }
     }

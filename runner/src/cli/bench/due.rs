@@ -1,7 +1,7 @@
 //! How late a task begins whose time has come: tasks that were scheduled, and tasks that are tried again.
 //!
-//! Scheduled ones are due at whole seconds, because that is what a store may round an instant to. When one is due
-//! again is the store's to say: it counts the delay from the moment at which it takes the verdict.
+//! Scheduled ones are due at whole seconds, because a store may round instants to these. When a retry is due
+//! is decided by the store: it counts the delay from the moment at which it accepts the verdict.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -23,7 +23,7 @@ const SECONDS: i64 = 3;
 /// Seconds from the first task's enqueue to the first due one, beside those that enqueueing takes.
 const LEAD: i64 = 2;
 
-/// Tasks that any store takes in a second.
+/// Tasks that any store accepts in a second.
 const PACE: usize = 2_000;
 
 /// After which time a task is tried again: the first tries of all are over by then, and it has been read when the
@@ -33,7 +33,7 @@ const AGAIN: Duration = Duration::from_secs(SECONDS.cast_unsigned() + 3);
 /// Tasks on a page of those that are due again.
 const PAGE: usize = 1_000;
 
-/// When the tries of each task began: the first one, the one after it; microseconds.
+/// When the first and second attempt of each task began, in microseconds.
 struct Log {
     clock: Arc<dyn Clock>,
     began: Mutex<Vec<[Option<i64>; 2]>>,
@@ -85,13 +85,13 @@ async fn schedule(bench: &Bench, tasks: usize) -> anyhow::Result<Vec<i64>> {
     }
     ensure!(
         bench.broker.now().await?.as_second() < first,
-        "{tasks} tasks could not be scheduled within {lead} s, so that some were late before they were there; measure \
+        "{tasks} tasks could not be scheduled within {lead} s, so some were late before they were enqueued; measure \
          with fewer --tasks"
     );
     Ok(due.into_iter().map(|second| second * 1_000_000).collect())
 }
 
-/// When the store means to try each task again, microseconds.
+/// When the store will retry each task, in microseconds.
 async fn due_again(bench: &Bench, tasks: usize) -> anyhow::Result<HashMap<usize, i64>> {
     let mut due = HashMap::with_capacity(tasks);
     for number in 1..=tasks.div_ceil(PAGE) {
@@ -105,13 +105,13 @@ async fn due_again(bench: &Bench, tasks: usize) -> anyhow::Result<HashMap<usize,
     Ok(due)
 }
 
-/// Which task it is that carries this.
+/// The number of the task that has this payload.
 fn place(payload: &[u8]) -> Option<usize> {
     std::str::from_utf8(payload).ok()?.parse().ok()
 }
 
 impl Log {
-    /// Notes when this try began; the first one fails, and asks for another.
+    /// Notes when this attempt began; the first one fails and asks for a retry.
     fn began(&self, payload: &[u8]) -> Result<(), TaskError> {
         let now = self.clock.now().as_microsecond();
         let mut began = self.began.lock().unwrap_or_else(PoisonError::into_inner);
@@ -127,7 +127,7 @@ impl Log {
         Err(TaskError::retry_after(AGAIN, "once more"))
     }
 
-    /// How late the first or the second tries began that were due at a known time, milliseconds.
+    /// How late the first or second attempts began that were due at a known time, in milliseconds.
     fn late(&self, which: usize, due: impl Fn(usize) -> Option<i64>) -> Vec<f64> {
         let began = self.began.lock().unwrap_or_else(PoisonError::into_inner);
         let tries = began.iter().enumerate();
@@ -158,7 +158,10 @@ mod tests {
         let due = BTreeMap::from([(0, 6_040_000)]);
         clock.advance(Duration::from_millis(6_003));
         assert!(log.began(b"0").is_ok());
-        assert!(log.began(b"7").is_ok() && log.began(b"x").is_ok(), "nobody's");
+        assert!(
+            log.began(b"7").is_ok() && log.began(b"x").is_ok(),
+            "no task of the measurement"
+        );
         assert_eq!(log.late(0, |_| Some(0)), [0.0]);
         assert_eq!(log.late(1, |n| due.get(&n).copied()), [3.0]);
     }

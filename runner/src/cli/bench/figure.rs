@@ -16,7 +16,7 @@ pub(super) const HEADINGS: [&str; 8] = [
     "STORE CPU",
 ];
 
-/// Of fewer values the 99th percentile would be the largest one.
+/// With fewer values the 99th percentile would be the largest one.
 const ENOUGH: usize = 100;
 
 /// One measured value.
@@ -30,7 +30,7 @@ pub(super) struct Figure {
     pub(super) costs: Option<Costs>,
 }
 
-/// What a rate cost, and what it is held against.
+/// What a rate cost, and what it is compared with.
 pub(super) struct Costs {
     /// How often it was measured; all values are medians.
     pub(super) rounds: usize,
@@ -162,10 +162,10 @@ mod tests {
     fn few_values_have_no_99th_percentile() {
         let names = ["p50", "p99"];
         let of = |n: usize| Figure::shares(names, &vec![1.0; n], "ms");
-        let told = |figures: &[Figure]| figures.iter().map(|f| (f.name, f.samples)).collect::<Vec<_>>();
+        let names = |figures: &[Figure]| figures.iter().map(|f| (f.name, f.samples)).collect::<Vec<_>>();
         assert!(of(0).is_empty());
-        assert_eq!(told(&of(99)), [("p50", Some(99))]);
-        assert_eq!(told(&of(100)), [("p50", Some(100)), ("p99", Some(100))]);
+        assert_eq!(names(&of(99)), [("p50", Some(99))]);
+        assert_eq!(names(&of(100)), [("p50", Some(100)), ("p99", Some(100))]);
         assert_eq!(of(99)[0].object("here")["samples"], 99);
         assert_eq!(of(99)[0].row().len(), HEADINGS.len());
     }

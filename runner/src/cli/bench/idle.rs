@@ -1,4 +1,4 @@
-//! What a worker costs that has nothing to do: processor time, and commands to the store.
+//! What an idle worker costs: processor time, and commands to the store.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use super::rig::{Bench, KIND};
 /// Queues that the worker serves.
 const QUEUES: usize = 3;
 
-/// Until the worker has come to rest.
+/// How long to wait until the worker is idle.
 const SETTLING: Duration = Duration::from_secs(2);
 
 /// How long it is watched.

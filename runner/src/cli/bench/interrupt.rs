@@ -1,4 +1,4 @@
-//! What ends a measurement before its time: the signals that tell a program to stop.
+//! What ends a measurement before its time: the signals that ask a program to stop.
 
 use std::io;
 
@@ -6,7 +6,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::cli::exit::Stopped;
 
-/// Handlers for both; from here on neither kills the process.
+/// Installs handlers for both; from then on neither kills the process.
 pub(super) struct Interrupt {
     interrupt: Signal,
     terminate: Signal,

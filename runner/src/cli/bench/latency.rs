@@ -8,14 +8,14 @@ use tokio::time::Instant;
 use super::figure::Figure;
 use super::rig::{Bench, Observed, put};
 
-/// Distance of two tasks.
+/// Time between two tasks.
 const PACE: Duration = Duration::from_millis(10);
 
-/// The part for another program's tasks ends after this, however many were measured: a store that cannot tell
-/// us of them is looked at now and then only.
+/// The part for another program's tasks ends after this time, however many were measured: a store that cannot notify
+/// this process of them is only polled.
 const LONGEST: Duration = Duration::from_secs(5);
 
-/// Who enqueues.
+/// Which client enqueues.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum By {
     /// The client in this process.

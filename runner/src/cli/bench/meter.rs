@@ -57,7 +57,7 @@ impl<'a> Meter<'a> {
 }
 
 impl Used {
-    /// Spread over so many tasks.
+    /// Per task, for this many tasks.
     pub(super) fn over(&self, tasks: usize) -> Sample {
         let tasks = tasks.max(1) as f64;
         let each = |cpu: Duration| cpu.as_secs_f64() * 1e6 / tasks;

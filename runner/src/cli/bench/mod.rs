@@ -29,13 +29,13 @@ use interrupt::Interrupt;
 use rate::Rate;
 use rig::Bench;
 
-/// Rounds of each rate when it is compared, unless told otherwise.
+/// Rounds of each rate when it is compared, unless --rounds says otherwise.
 const ROUNDS: u32 = 5;
 
-/// How long it is tried to remove a queue in which claims were cut off: longer than those of the ceiling hold.
+/// For how long to retry removing a queue with abandoned claims: longer than the leases of the bare store last.
 const ABANDONED: Duration = Duration::from_secs(15);
 
-/// Between two tries.
+/// Pause between two tries.
 const TRY: Duration = Duration::from_millis(250);
 
 /// Measure the configured broker with tasks that do nothing.
@@ -120,16 +120,16 @@ impl BenchCommand {
             types: self.types as usize,
             worker: tokio::sync::Mutex::default(),
         };
-        let mut told = Interrupt::listen()?;
+        let mut interrupt = Interrupt::listen()?;
         let figures = tokio::select! {
             figures = self.measure(&bench) => figures,
-            stopped = told.stopped() => Err(stopped.into()),
+            stopped = interrupt.stopped() => Err(stopped.into()),
         };
         let removed = tokio::select! {
             removed = clean(&bench, &queues) => removed.context("a queue of the measurement is left behind"),
-            stopped = told.stopped() => Err(anyhow::Error::new(stopped).context("the queues of the measurement are left behind")),
+            stopped = interrupt.stopped() => Err(anyhow::Error::new(stopped).context("the queues of the measurement are left behind")),
         };
-        // Who was stopped is told so first, and what is left behind as well.
+        // An interruption is reported first, and what is left behind with it.
         let figures = match (figures, removed) {
             (Ok(figures), Ok(())) => figures,
             (Err(error), Err(left)) => return Err(error.context(format!("{left:#}"))),
@@ -173,7 +173,7 @@ impl BenchCommand {
     }
 }
 
-/// Ends the worker and removes those of the queues that came into being.
+/// Ends the worker and removes those of the queues that were created.
 async fn clean(bench: &Bench, queues: &[QueueName]) -> anyhow::Result<()> {
     bench.end().await;
     if let Some(bare) = &bench.bare {
@@ -186,7 +186,7 @@ async fn clean(bench: &Bench, queues: &[QueueName]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Removes a queue, as soon as the claims are over that nobody will end.
+/// Removes a queue once its abandoned claims have expired.
 #[allow(clippy::disallowed_methods)] // a pause between two tries, which end in time
 async fn remove(broker: &dyn Broker, name: &QueueName) -> anyhow::Result<()> {
     let end = Instant::now() + ABANDONED;

@@ -1,6 +1,6 @@
 //! The rates that can be measured. How they are measured is in `rates` and `bare_store`.
 
-/// What is done as often as possible in a second.
+/// What is measured in operations a second.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Rate {
     /// Enqueueing in batches.

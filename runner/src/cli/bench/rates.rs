@@ -11,7 +11,7 @@ use super::meter::{Meter, Sample};
 use super::rate::Rate;
 use super::rig::{Bench, Observed, PATIENCE, put};
 
-/// So many rounds of one rate, each after the bare store if that is measured too.
+/// This many rounds of one rate, each after the bare store if that is measured too.
 pub(super) async fn measure(bench: &Bench, rate: Rate, rounds: usize) -> anyhow::Result<Figure> {
     let batches = bench.bare.as_ref().map_or(&[][..], BareStore::batches);
     let mut forms = vec![Vec::with_capacity(rounds); batches.len()];
@@ -23,7 +23,7 @@ pub(super) async fn measure(bench: &Bench, rate: Rate, rounds: usize) -> anyhow:
                     PATIENCE,
                     bare.rate(bench.broker.as_ref(), rate, rate.tasks(bench.tasks), *batch),
                 );
-                form.push(sample.await.context("the store did not get done in time")??);
+                form.push(sample.await.context("the store did not finish in time")??);
             }
         }
         samples.push(ours(bench, rate).await?);

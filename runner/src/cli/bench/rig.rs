@@ -26,7 +26,7 @@ pub(super) const BATCH: usize = 256;
 /// Calls of the client under way at once.
 const PRODUCERS: usize = 4;
 
-/// No measurement waits longer than this for a task that does not come.
+/// The longest wait of a measurement for the next task.
 pub(super) const PATIENCE: Duration = Duration::from_secs(600);
 
 /// How long a worker may take to end; its handlers take no time at all.
@@ -38,7 +38,7 @@ pub(super) const KIND: &str = "bench:noop";
 /// What is measured, and with what.
 pub(super) struct Bench {
     pub(super) broker: Arc<dyn Broker>,
-    /// The same store, used by what is another program to the first broker.
+    /// The same store through a second broker, which the first one sees as another program.
     pub(super) other: Arc<dyn Broker>,
     /// What the rates are compared with, working on a queue of its own.
     pub(super) bare: Option<BareStore>,
@@ -47,7 +47,7 @@ pub(super) struct Bench {
     pub(super) tasks: usize,
     pub(super) concurrency: usize,
     pub(super) payload: usize,
-    /// Types that the worker knows besides.
+    /// Additional types that the worker knows.
     pub(super) types: usize,
     /// The worker of the measurement under way, here so that it can be ended when the measurement is cut short.
     pub(super) worker: AsyncMutex<Option<Worker>>,
@@ -63,7 +63,7 @@ pub(super) struct Observed {
 }
 
 impl Bench {
-    /// Puts so many tasks on the queue: batches, from several callers of one process.
+    /// Puts this many tasks on the queue: batches, from several callers of one process.
     pub(super) async fn fill(&self, tasks: usize) -> anyhow::Result<()> {
         let next = Arc::new(AtomicUsize::new(0));
         let mut producers = JoinSet::new();
@@ -92,12 +92,12 @@ impl Bench {
         self.drained(&seen).await
     }
 
-    /// Returns once as many tasks as expected began, and the store has taken the verdict of each.
+    /// Returns once as many tasks as expected began, and the store has accepted the verdict of each.
     pub(super) async fn drained(&self, seen: &Observed) -> anyhow::Result<()> {
         seen.wait().await?;
         if let Some(worker) = self.worker.lock().await.as_ref() {
             let settled = tokio::time::timeout(PATIENCE, worker.at_rest()).await;
-            settled.context("verdicts were not taken in time")?;
+            settled.context("verdicts were not accepted in time")?;
         }
         Ok(())
     }
@@ -114,7 +114,7 @@ impl Bench {
         Ok(usize::try_from(ours.size()).unwrap_or(usize::MAX))
     }
 
-    /// Starts a worker whose handler does nothing but tell `seen`.
+    /// Starts a worker whose handler only counts in `seen`.
     pub(super) async fn count_with(&self, seen: &Arc<Observed>) -> anyhow::Result<()> {
         let seen = seen.clone();
         let registry = Registry::new().on(KIND, move |_: Ctx| {
@@ -165,7 +165,7 @@ pub(super) fn task_for(queue: &QueueName, payload: usize) -> Task {
 }
 
 impl Observed {
-    /// Waits for so many tasks.
+    /// Waits for this many tasks.
     pub(super) fn for_tasks(tasks: usize) -> Self {
         let seen = Self::default();
         seen.target.store(tasks, Ordering::Relaxed);
@@ -221,7 +221,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn a_queue_is_worked_off_when_the_last_verdict_is_in_the_store() {
+    async fn a_queue_is_drained_when_the_last_verdict_is_in_the_store() {
         let directory = tempfile::tempdir().unwrap();
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let broker = EmbeddedBroker::open(directory.path().join("q.db"), clock.clone()).await;

@@ -1,4 +1,5 @@
-//! `config.yaml`, which `runner init` writes and documentation points to, names the keys that are read, and their defaults.
+//! `config.yaml`, which `runner init` writes and documentation points to, names the keys that are read, and their
+//! defaults.
 
 #![allow(clippy::unwrap_used)]
 
@@ -37,7 +38,7 @@ fn the_sample_names_every_key_and_no_other() {
 fn what_the_sample_sets_is_the_default() {
     let shown = |text| {
         let mut settings = Settings::parse("config.yaml", text, &Environment::default()).unwrap();
-        // Only a directory that is written down and missing is a warning.
+        // Only a configured directory that is missing is a warning.
         settings.warnings.retain(|warning| warning.code != "CFG_DIR");
         format!("{settings:#?}")
     };
@@ -54,7 +55,7 @@ fn keys_of_sample() -> BTreeSet<String> {
     keys
 }
 
-/// A line that begins with `# key:` without the sign; other comments stay.
+/// A line that begins with `# key:`, without the sign; other comments stay.
 fn uncommented(line: &str) -> String {
     let Some((indent, rest)) = line.split_once("# ").filter(|(indent, _)| indent.trim().is_empty()) else {
         return line.to_owned();

@@ -38,7 +38,7 @@ fn relative_paths_of_a_file_begin_at_its_directory() {
     };
     assert_eq!(path, &here("rows.db"));
 
-    // Whoever sets a variable does so in a working directory.
+    // A variable is set in a working directory.
     let varied = load("", &[("RUNNER_DATA_DIR", "var"), ("RUNNER_MANIFESTS_DIR", "/srv/m")]);
     assert!(store(&varied).starts_with("var"), "{varied:?}");
     assert_eq!(varied.source.manifests.as_ref().unwrap().dir, Path::new("/srv/m"));

@@ -134,9 +134,9 @@ fn what_contradicts_itself_is_refused_and_no_secret_is_repeated() {
             refused.0.iter().any(|problem| problem.code == code),
             "{text}: {refused}"
         );
-        let told = refused.to_string();
-        assert!(told.contains(words), "{text}: {told}");
-        assert!(!told.contains("hunter2"), "{text}: {told}");
+        let refusal = refused.to_string();
+        assert!(refusal.contains(words), "{text}: {refusal}");
+        assert!(!refusal.contains("hunter2"), "{text}: {refusal}");
     }
 }
 
@@ -150,10 +150,10 @@ fn a_username_without_a_password_is_refused() {
     ] {
         let refused = read(text, &[]).unwrap_err();
         assert_eq!(refused.0[0].code, "CFG_REDIS", "{text}: {refused}");
-        let told = refused.to_string();
+        let refusal = refused.to_string();
         assert!(
-            told.contains("username without a password") && told.contains("password: ${file"),
-            "{text}: {told}"
+            refusal.contains("username without a password") && refusal.contains("password: ${file"),
+            "{text}: {refusal}"
         );
     }
     assert!(read("redis: {url: \"redis://app@h\", password: p}", &[]).is_ok());

@@ -7,7 +7,7 @@ use std::path::Path;
 use super::problems;
 use crate::config::{Environment, Purpose, Settings};
 
-/// Text, code, line:column, and words that the message or hint must hold.
+/// Text, code, line:column, and words that the message or hint must contain.
 const BAD: &[(&str, &str, &str, &str)] = &[
     (
         "server: {timezone: Asia/Shanghia}",

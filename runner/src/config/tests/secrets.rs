@@ -43,7 +43,7 @@ fn a_command_needs_only_the_secrets_that_it_uses() {
         let expected = ["c:1:15", "c:2:35", "c:3:60"].map(|place| ("CFG_REFERENCE", place));
         assert_eq!(codes, expected);
     }
-    // What is no reference is looked at in any case.
+    // Values that are not references are always checked.
     for bad in ["server: {key: [1]}", "redis: {host: r, password: {a: b}}"] {
         assert!(
             Settings::parse_for("c", bad, &Environment::default(), Purpose::Command).is_err(),
